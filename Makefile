@@ -1,0 +1,36 @@
+# Everything that a developer runs. Each target sets up what it needs, below .local/ and target/ only.
+.DEFAULT_GOAL := help
+.PHONY: help demo test local down build bench lint setup clean
+
+PYTHON ?= python3
+LOCAL_AWS = PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 .local/venv/bin/python
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup ## the whole story on this machine: a drill poisons a pool, a group moves to Spot
+	@$(LOCAL_AWS) tests/demo.py
+
+test: setup ## unit and property tests, template lint, end-to-end on local AWS
+	@$(LOCAL_AWS) -m local_aws test
+
+local: setup ## start local AWS with the stack deployed and leave it running
+	@$(LOCAL_AWS) -m local_aws up
+
+down: setup ## stop what `make local` started
+	@$(LOCAL_AWS) -m local_aws down
+
+build: setup ## build the Lambdas for local AWS
+	@$(LOCAL_AWS) -m local_aws build
+
+bench: setup ## measure cold start, memory, sizes and AWS calls
+	@$(LOCAL_AWS) -m local_aws bench
+
+lint: setup ## lint the template
+	@$(LOCAL_AWS) -m local_aws lint
+
+setup: ## install the Python tools into .local/
+	@$(PYTHON) tests/local_aws/install.py
+
+clean: down ## stop local AWS and remove .local/ and target/
+	@rm -rf .local target

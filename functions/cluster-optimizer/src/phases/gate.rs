@@ -1,0 +1,112 @@
+//! Gate: asks about the pools of all candidates in one read, and keeps of each candidate only the
+//! pools that are clear. A candidate without one is skipped. Changes nothing; a gate that does not
+//! answer ends the run with everything as it is.
+
+use std::collections::BTreeSet;
+
+use spot_cloud::gatekeeper::Verdict;
+use spot_domain::selection::Candidate;
+use spot_domain::{Pool, Reason};
+
+use crate::Optimizer;
+use crate::work::{Next, Work};
+
+/// Sorts the queue by what the gate says.
+pub async fn run(optimizer: &Optimizer, work: &mut Work) -> Next {
+    let queue = std::mem::take(&mut work.queue);
+    let pools: BTreeSet<&Pool> = queue.iter().flat_map(|c| &c.pools).collect();
+    let pools: Vec<Pool> = pools.into_iter().cloned().collect();
+    if pools.is_empty() {
+        return work.next_target();
+    }
+    let verdicts = match optimizer.gatekeeper.ask(&pools).await {
+        Ok(verdicts) => verdicts,
+        Err(closed) => {
+            tracing::error!(asg_name = %work.lease.asg_name, "the gate is closed: {closed}");
+            for candidate in &queue {
+                work.skip(&candidate.instance_id, Reason::GateUnreachable, closed.to_string());
+            }
+            return work.next_target();
+        }
+    };
+    let refusals: Vec<(&Pool, Refusal)> =
+        pools.iter().zip(&verdicts).filter_map(|(pool, v)| Some((pool, Refusal::of(v)?))).collect();
+    for candidate in queue {
+        let (candidate, refused) = keep_cleared(candidate, &refusals);
+        match refused {
+            Some(refusal) => work.skip(&candidate.instance_id, refusal.reason, refusal.detail),
+            None => work.queue.push(candidate),
+        }
+    }
+    work.next_target()
+}
+
+/// Why a pool, or all pools of a candidate, may not be launched into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The code.
+    pub(crate) reason: Reason,
+    /// The same for a person.
+    pub(crate) detail: String,
+}
+
+impl Refusal {
+    /// The refusal in a verdict, if it is one.
+    pub(crate) fn of(verdict: &Verdict) -> Option<Self> {
+        match verdict {
+            Verdict::Cleared(_) => None,
+            Verdict::PoisonedUntil(until) => {
+                Some(Self { reason: Reason::PoolPoisoned, detail: format!("poisoned until {until}") })
+            }
+            Verdict::Unreadable(row) => Some(Self { reason: Reason::GateUnreachable, detail: row.to_string() }),
+        }
+    }
+
+    /// Several pools' refusals as one. An unreadable row is worse news than a poisoned pool.
+    pub(crate) fn all(refusals: &[(&Pool, Self)]) -> Self {
+        let unreadable = refusals.iter().any(|(_, r)| r.reason == Reason::GateUnreachable);
+        let detail: Vec<String> = refusals.iter().map(|(pool, r)| format!("{pool}: {}", r.detail)).collect();
+        Self {
+            reason: if unreadable { Reason::GateUnreachable } else { Reason::PoolPoisoned },
+            detail: detail.join("; "),
+        }
+    }
+}
+
+fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Candidate, Option<Refusal>) {
+    let refused: Vec<(&Pool, Refusal)> =
+        refusals.iter().filter(|(pool, _)| candidate.pools.contains(pool)).cloned().collect();
+    candidate.pools.retain(|pool| !refused.iter().any(|(refused, _)| *refused == pool));
+    let all = candidate.pools.is_empty().then(|| Refusal::all(&refused));
+    (candidate, all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(types: &[&str]) -> Candidate {
+        Candidate {
+            instance_id: "i-12345678".parse().unwrap(),
+            instance_type: types[0].parse().unwrap(),
+            pools: types.iter().map(|t| format!("us-east-1#use1-az6#{t}").parse().unwrap()).collect(),
+            availability_zone: "us-east-1a".into(),
+            is_plain_linux: true,
+            subnet_id: "subnet-1".into(),
+            tags: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_poisoned_type_gives_way_to_the_next_in_the_same_zone() {
+        let poisoned: Pool = "us-east-1#use1-az6#m5.large".parse().unwrap();
+        let refusals = [(&poisoned, Refusal { reason: Reason::PoolPoisoned, detail: "poisoned until X".into() })];
+        let (kept, refused) = keep_cleared(candidate(&["m5.large", "m5a.large"]), &refusals);
+        assert_eq!(refused, None);
+        assert_eq!(kept.pools.len(), 1);
+        assert_eq!(kept.pools[0].instance_type.as_str(), "m5a.large");
+
+        let (_, refused) = keep_cleared(candidate(&["m5.large"]), &refusals);
+        assert_eq!(refused.unwrap().detail, "us-east-1#use1-az6#m5.large: poisoned until X");
+    }
+}

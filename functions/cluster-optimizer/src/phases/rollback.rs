@@ -1,0 +1,148 @@
+//! Rollback: from any state back to the owner's group, by the journal; where the old instance is
+//! gone already, forward to the end of the swap. Looks, does what can be done now, and comes again.
+//!
+//! It reads what was recorded in the Swaps table, not what this execution remembers: the step that
+//! failed may have done more than its answer tells.
+
+use jiff::Timestamp;
+use spot_cloud::recovery::{Progress, advance};
+use spot_cloud::swaps::Release;
+use spot_domain::Reason;
+use spot_domain::journal::{Journal, Stage, Undo};
+use spot_domain::recovery::End;
+use spot_domain::swap::Swapped;
+
+use crate::error::StepError;
+use crate::work::{Next, Work, deadline};
+use crate::{Optimizer, StepFailure};
+
+/// One visit.
+///
+/// # Errors
+/// A call fails, or the rollback does not end by its deadline ([`StepError::Stuck`]): the
+/// reconciler goes on.
+pub async fn run(
+    optimizer: &Optimizer,
+    work: &mut Work,
+    failure: Option<&StepFailure>,
+) -> Result<Next, StepError> {
+    let undo = work.undo.clone().or_else(|| failure.map(undo_for)).unwrap_or_else(|| Undo {
+        reason: Reason::StepFailed,
+        detail: "no reason was recorded".to_owned(),
+    });
+    work.undo = Some(undo.clone());
+    let Some(held) = optimizer.swaps.read(&work.lease).await? else {
+        return Err(StepError::LeaseLost(format!("the lease on {} is gone ({})", work.lease.target, undo.detail)));
+    };
+    let Some(mut journal) = held.journal else {
+        nothing_in_progress(work, &undo);
+        return Ok(work.next_target());
+    };
+    decide(optimizer, work, &mut journal, &undo).await?;
+    let give_up = *work.rollback_deadline.get_or_insert_with(|| deadline(work.settings.rollback_timeout_seconds));
+    let target = optimizer.target(work).await;
+    match advance(&target, &optimizer.swaps, &work.lease, &mut journal).await? {
+        Progress::Waiting(why) if Timestamp::now() >= give_up => Err(StepError::Stuck(format!(
+            "group {}: the rollback of {} waits: {why}",
+            work.lease.asg_name, journal.old
+        ))),
+        Progress::Waiting(_) => Ok(Next::Wait),
+        Progress::Ended { end, newcomer } => {
+            optimizer.swaps.close(&work.lease, Release::Keep).await?;
+            record(work, &journal, end, newcomer, &undo);
+            Ok(work.next_target())
+        }
+    }
+}
+
+/// Writes the decision to go back, so that whoever comes next goes the same way. A retirement may
+/// have gone through: there the old instance's whereabouts decide.
+async fn decide(optimizer: &Optimizer, work: &Work, journal: &mut Journal, undo: &Undo) -> Result<(), StepError> {
+    if journal.undo.is_some() {
+        return Ok(());
+    }
+    if journal.stage != Stage::Retiring {
+        journal.stage = Stage::Undoing;
+    }
+    journal.undo = Some(undo.clone());
+    tracing::warn!(reason = %undo.reason, old = %journal.old, "rolling back: {}", undo.detail);
+    optimizer.swaps.write(&work.lease, journal).await?;
+    Ok(())
+}
+
+/// The step failed before it changed anything, and its candidate stays; or after all was done.
+fn nothing_in_progress(work: &mut Work, undo: &Undo) {
+    let instance_id = match work.current.take() {
+        Some(current) if current.journal.stage == Stage::Retiring => {
+            work.swapped.push(Swapped {
+                old_instance_id: current.candidate.instance_id,
+                new_instance_id: current.newcomer,
+                pool: current.pool,
+                monthly_saving_usd: None,
+            });
+            return finished(work);
+        }
+        Some(current) => current.candidate.instance_id,
+        None if work.queue.is_empty() => {
+            work.ended_by.get_or_insert(undo.reason);
+            return finished(work);
+        }
+        None => work.queue.remove(0).instance_id,
+    };
+    work.put_back(&instance_id, undo);
+    finished(work);
+}
+
+fn record(
+    work: &mut Work,
+    journal: &Journal,
+    end: End,
+    newcomer: Option<spot_domain::InstanceId>,
+    undo: &Undo,
+) {
+    let current = work.current.take();
+    // The candidate of a Launch whose answer was lost is still in the queue.
+    work.queue.retain(|candidate| candidate.instance_id != journal.old);
+    match (end, newcomer, current) {
+        (End::Finished, Some(new_instance_id), Some(current)) => work.swapped.push(Swapped {
+            old_instance_id: journal.old.clone(),
+            new_instance_id,
+            pool: current.pool,
+            monthly_saving_usd: None,
+        }),
+        _ => work.put_back(&journal.old, undo),
+    }
+    finished(work);
+}
+
+fn finished(work: &mut Work) {
+    work.undo = None;
+    work.rollback_deadline = None;
+}
+
+/// The reason for a step that failed outright.
+fn undo_for(failure: &StepFailure) -> Undo {
+    let reason = match failure.error.as_str() {
+        "NotAuthorized" => Reason::NotAuthorized,
+        _ => Reason::StepFailed,
+    };
+    let message = serde_json::from_str::<serde_json::Value>(&failure.cause)
+        .ok()
+        .and_then(|cause| cause.get("errorMessage")?.as_str().map(str::to_owned))
+        .unwrap_or_else(|| failure.cause.clone());
+    Undo { reason, detail: format!("{}: {message}", failure.error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lambda_error_is_told_in_its_own_words() {
+        let failure = |error: &str, cause: &str| StepFailure { error: error.into(), cause: cause.into() };
+        let denied = undo_for(&failure("NotAuthorized", r#"{"errorMessage":"ec2:RunInstances: denied","errorType":"NotAuthorized"}"#));
+        assert_eq!((denied.reason, denied.detail.as_str()), (Reason::NotAuthorized, "NotAuthorized: ec2:RunInstances: denied"));
+        let killed = undo_for(&failure("Lambda.Unknown", "The cause could not be determined"));
+        assert_eq!((killed.reason, killed.detail.as_str()), (Reason::StepFailed, "Lambda.Unknown: The cause could not be determined"));
+    }
+}

@@ -1,0 +1,67 @@
+//! WaitForHealth: the newcomer must run and pass both status checks, and its pool must still be
+//! clear. Changes nothing.
+
+use jiff::Timestamp;
+use spot_cloud::gatekeeper::Verdict;
+use spot_cloud::instances;
+use spot_domain::Reason;
+use spot_domain::group::InstanceState;
+
+use crate::Optimizer;
+use crate::error::StepError;
+use crate::work::{Current, Next, Work};
+
+/// Looks once.
+///
+/// # Errors
+/// A call fails.
+pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> Result<Next, StepError> {
+    let target = optimizer.target(work).await;
+    let newcomer = &current.newcomer;
+    let described = instances::describe(&target.ec2, std::slice::from_ref(newcomer)).await?;
+    let waiting_for = match described.get(newcomer) {
+        // EC2 is eventually consistent: unknown right after the launch is not gone.
+        None => "EC2 does not describe it".to_owned(),
+        Some(i) => match i.state {
+            InstanceState::Dead | InstanceState::Stopped => {
+                let why = i.state_reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+                let interrupted = why.contains("SpotInstance");
+                let reason = if interrupted { Reason::NewcomerAtRisk } else { Reason::NewcomerUnhealthy };
+                return Ok(work.undo(reason, format!("newcomer {newcomer} died while starting: {why}")));
+            }
+            InstanceState::Pending => "it is still pending".to_owned(),
+            InstanceState::Running if !instances::passes_status_checks(&target.ec2, newcomer).await? => {
+                "its status checks have not both passed".to_owned()
+            }
+            InstanceState::Running => match last_look(optimizer, current).await {
+                LastLook::Clear => return Ok(Next::Proceed),
+                LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
+                LastLook::Unknown(why) => why,
+            },
+        },
+    };
+    if Timestamp::now() < current.deadline {
+        return Ok(Next::Wait);
+    }
+    let seconds = work.settings.health_timeout_seconds;
+    Ok(work.undo(Reason::NewcomerUnhealthy, format!("newcomer {newcomer}, {seconds} s after launch: {waiting_for}")))
+}
+
+enum LastLook {
+    Clear,
+    AtRisk(String),
+    Unknown(String),
+}
+
+/// The newcomer's pool may have been poisoned while it started.
+async fn last_look(optimizer: &Optimizer, current: &Current) -> LastLook {
+    match optimizer.gatekeeper.ask(std::slice::from_ref(&current.pool)).await.map(|mut v| v.pop()) {
+        Ok(Some(Verdict::Cleared(_))) => LastLook::Clear,
+        Ok(Some(Verdict::PoisonedUntil(until))) => {
+            LastLook::AtRisk(format!("pool {} was poisoned meanwhile, until {until}", current.pool))
+        }
+        Ok(Some(Verdict::Unreadable(row))) => LastLook::Unknown(row.to_string()),
+        Ok(None) => LastLook::Unknown("the gate gave no answer".to_owned()),
+        Err(closed) => LastLook::Unknown(closed.to_string()),
+    }
+}

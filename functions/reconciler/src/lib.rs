@@ -1,0 +1,192 @@
+//! Finishes or undoes what a dead execution left, from the journal.
+//!
+//! `Catch` does not run when an execution is stopped, times out as a whole, or its Lambda is
+//! killed. Triggered by the execution's status change and every five minutes, the reconciler looks
+//! at every lease: is its holder dead, and dead so long that no Lambda of it can still be at work,
+//! it goes through the same recovery as the rollback, and lets the lease go at its end. Running it
+//! twice, or two of them at once, does what one does once.
+
+pub mod executions;
+
+use jiff::{SignedDuration, Timestamp};
+use lambda_runtime::Diagnostic;
+use serde::Serialize;
+use serde_json::Value;
+use spot_cloud::clients::BadEnvironment;
+use spot_cloud::recovery::{Progress, advance};
+use spot_cloud::swaps::{Held, Release, Swaps, SwapsError};
+use spot_cloud::{CallError, Stack, accounts, settings};
+use spot_domain::Reason;
+use spot_domain::journal::{Journal, Stage, Undo};
+use spot_domain::recovery::End;
+use spot_domain::settings::Settings;
+
+use executions::{Life, life};
+
+/// Reconciles leases.
+#[derive(Debug)]
+pub struct Reconciler {
+    stack: Stack,
+    swaps: Swaps,
+    sfn: aws_sdk_sfn::Client,
+}
+
+/// What one run did, by group.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Their executions run.
+    pub running: Vec<String>,
+    /// Swaps brought to their end.
+    pub finished: Vec<String>,
+    /// Swaps undone, or leases without a swap let go.
+    pub undone: Vec<String>,
+    /// AWS is at work; the next run goes on.
+    pub waiting: Vec<String>,
+    /// Dead too recently: a last Lambda may still be at work.
+    pub too_early: Vec<String>,
+}
+
+/// Why a run failed. The others' leases were looked at all the same.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The execution named in the event died too recently. Lambda's retry comes in a minute.
+    #[error("too early to reconcile {0}: a last Lambda of its execution may still be at work")]
+    TooEarly(String),
+    /// Some leases could not be reconciled.
+    #[error("{}", .0.join("; "))]
+    Failed(Vec<String>),
+    /// The Swaps table does not answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl From<ReconcileError> for Diagnostic {
+    fn from(error: ReconcileError) -> Self {
+        let name = match error {
+            ReconcileError::TooEarly(_) => "TooEarly",
+            ReconcileError::Failed(_) => "ReconcileFailed",
+            ReconcileError::Call(_) => "CallFailed",
+        };
+        Self { error_type: name.to_owned(), error_message: error.to_string() }
+    }
+}
+
+enum Outcome {
+    Running,
+    TooEarly,
+    Waiting,
+    Ended(End),
+}
+
+impl Reconciler {
+    /// Reads the environment that the template sets.
+    ///
+    /// # Errors
+    /// A variable is missing or malformed.
+    pub async fn from_environment() -> Result<Self, BadEnvironment> {
+        let stack = Stack::from_environment().await?;
+        Ok(Self { swaps: Swaps::new(&stack)?, sfn: aws_sdk_sfn::Client::new(stack.config()), stack })
+    }
+
+    /// One run over all leases. The event only says *when*: a status change, or the schedule.
+    ///
+    /// # Errors
+    /// Some lease could not be reconciled, or it is too early for the one that the event is about.
+    pub async fn handle(&self, event: &Value) -> Result<Summary, ReconcileError> {
+        let about = event.get("detail").and_then(|d| d.get("executionArn")).and_then(Value::as_str);
+        let mut summary = Summary::default();
+        let mut failures = Vec::new();
+        let mut event_too_early = None;
+        for held in self.swaps.all_held().await? {
+            let (name, outcome) = match held {
+                Ok(held) => (held.lease.asg_name.to_string(), self.reconcile(&held).await.map_err(|e| e.to_string())),
+                Err(error) => (String::new(), Err(error.to_string())),
+            };
+            if let (Ok(Outcome::TooEarly), Some(about)) = (&outcome, about) {
+                event_too_early.get_or_insert_with(|| format!("group {name} ({about})"));
+            }
+            match outcome {
+                Ok(Outcome::Running) => summary.running.push(name),
+                Ok(Outcome::TooEarly) => summary.too_early.push(name),
+                Ok(Outcome::Waiting) => summary.waiting.push(name),
+                Ok(Outcome::Ended(End::Finished)) => summary.finished.push(name),
+                Ok(Outcome::Ended(End::Undone)) => summary.undone.push(name),
+                Err(error) => failures.push(format!("group {name}: {error}")),
+            }
+        }
+        tracing::info!(?summary, ?failures, "reconciled");
+        if !failures.is_empty() {
+            return Err(ReconcileError::Failed(failures));
+        }
+        event_too_early.map_or(Ok(summary), |which| Err(ReconcileError::TooEarly(which)))
+    }
+
+    async fn reconcile(&self, held: &Held) -> Result<Outcome, Box<dyn std::error::Error + Send + Sync>> {
+        let lease = &held.lease;
+        let life = life(&self.sfn, &lease.owner).await?;
+        if life == Life::Running {
+            return Ok(Outcome::Running);
+        }
+        let settings = settings::load(&self.stack, &lease.account_id, &lease.region).await?;
+        if is_too_early(life, &settings, Timestamp::now()) {
+            return Ok(Outcome::TooEarly);
+        }
+        let end = match &held.journal {
+            None => End::Undone,
+            Some(journal) => {
+                let access = accounts::access(&self.stack, &lease.account_id).await?;
+                let target = self.stack.target(&access, &lease.region, Some(&lease.owner)).await;
+                let mut journal = self.decide(held, journal).await?;
+                match advance(&target, &self.swaps, lease, &mut journal).await? {
+                    Progress::Waiting(why) => {
+                        tracing::warn!(asg_name = %lease.asg_name, "waiting: {why}");
+                        return Ok(Outcome::Waiting);
+                    }
+                    Progress::Ended { end, .. } => end,
+                }
+            }
+        };
+        let summary = format!("{end:?} by the reconciler after the execution died");
+        match self.swaps.close(lease, Release::LetGo { summary: &summary }).await {
+            Ok(()) | Err(SwapsError::LeaseLost { .. }) => Ok(Outcome::Ended(end)), // another run was faster
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Nobody drives this swap any more: unless the old instance has gone, it is undone.
+    async fn decide(&self, held: &Held, journal: &Journal) -> Result<Journal, SwapsError> {
+        let mut journal = journal.clone();
+        if journal.undo.is_none() {
+            if journal.stage != Stage::Retiring {
+                journal.stage = Stage::Undoing;
+            }
+            journal.undo = Some(Undo {
+                reason: Reason::ExecutionDied,
+                detail: format!("execution {} ended in the middle of a swap", held.lease.owner),
+            });
+            self.swaps.write(&held.lease, &journal).await?;
+        }
+        Ok(journal)
+    }
+}
+
+fn is_too_early(life: Life, settings: &Settings, now: Timestamp) -> bool {
+    let quiet = SignedDuration::from_secs(i64::from(settings.reconcile_after_seconds));
+    matches!(life, Life::EndedAt(ended) if now.duration_since(ended) < quiet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dead_are_left_alone_until_their_last_lambda_must_have_ended() {
+        let settings = Settings::default();
+        let ended = Timestamp::from_second(1_000).unwrap();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let quiet = i64::from(settings.reconcile_after_seconds);
+        assert!(is_too_early(Life::EndedAt(ended), &settings, at(1_000 + quiet - 1)));
+        assert!(!is_too_early(Life::EndedAt(ended), &settings, at(1_000 + quiet)));
+        assert!(!is_too_early(Life::Forgotten, &settings, at(0)));
+    }
+}

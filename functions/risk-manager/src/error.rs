@@ -1,0 +1,79 @@
+//! How an event fails. After Lambda's retries it lies in the dead-letter queue, and an alarm rings.
+
+use lambda_runtime::Diagnostic;
+use spot_cloud::CallError;
+use spot_cloud::accounts::AccountError;
+use spot_cloud::risk_table::MalformedRow;
+use spot_cloud::settings::SettingsError;
+use spot_domain::InstanceId;
+
+/// An event that could not be carried out. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum RiskError {
+    /// The event is malformed or foreign.
+    #[error("field {field:?}: {problem}")]
+    InvalidEvent {
+        /// Where in the event.
+        field: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The account is unknown, disabled, or its row can't be read.
+    #[error(transparent)]
+    Account(AccountError),
+    /// A setting can't be applied.
+    #[error(transparent)]
+    Settings(SettingsError),
+    /// EC2 does not know the instance: it is gone for more than an hour, or was never there.
+    #[error("instance {0}: EC2 does not describe it")]
+    InstanceUnknown(InstanceId),
+    /// The zone's id could not be found out.
+    #[error("instance {0}: no zone id is known for {1:?}")]
+    ZoneUnknown(InstanceId, String),
+    /// The pool's row can't be read. The gate treats such a pool as poisoned.
+    #[error(transparent)]
+    Row(#[from] MalformedRow),
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl RiskError {
+    /// The name that logs and metrics know it by.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::InvalidEvent { .. } => "InvalidEvent",
+            Self::Account(_) => "AccountUnknown",
+            Self::Settings(_) => "InvalidSettings",
+            Self::InstanceUnknown(_) => "InstanceUnknown",
+            Self::ZoneUnknown(..) => "ZoneUnknown",
+            Self::Row(_) => "MalformedRow",
+            Self::Call(_) => "CallFailed",
+        }
+    }
+}
+
+impl From<AccountError> for RiskError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Call(error) => Self::Call(error),
+            error => Self::Account(error),
+        }
+    }
+}
+
+impl From<SettingsError> for RiskError {
+    fn from(error: SettingsError) -> Self {
+        match error {
+            SettingsError::Call(error) => Self::Call(error),
+            error => Self::Settings(error),
+        }
+    }
+}
+
+impl From<RiskError> for Diagnostic {
+    fn from(error: RiskError) -> Self {
+        Self { error_type: error.name().to_owned(), error_message: error.to_string() }
+    }
+}

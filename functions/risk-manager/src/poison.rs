@@ -1,0 +1,121 @@
+//! Writes to the SpotPoolRisk table. The rule "expiry only ever moves forward" is one conditional
+//! update, so that concurrent and repeated events need no lock.
+
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use jiff::Timestamp;
+use spot_cloud::error::{CallError, failed};
+use spot_cloud::risk_table::{CAUSE, INTERRUPTIONS, IS_POISONED, POISON_EXPIRES_AT, POISONED_AT, POOL, parse};
+use spot_domain::Pool;
+use spot_domain::risk::Outcome;
+
+use crate::error::RiskError;
+use crate::event::Interruption;
+
+const UPDATE: &str = "dynamodb:UpdateItem";
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct RiskTable {
+    dynamodb: aws_sdk_dynamodb::Client,
+    table: String,
+}
+
+impl RiskTable {
+    /// The table of this name.
+    #[must_use]
+    pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: String) -> Self {
+        Self { dynamodb, table }
+    }
+
+    /// Poisons `pool` until `until`, unless it is poisoned that long already.
+    ///
+    /// # Errors
+    /// The table does not answer, or the pool's row can't be read.
+    pub async fn poison(&self, pool: &Pool, event: &Interruption, until: Timestamp) -> Result<Outcome, RiskError> {
+        let cause = if event.is_drill {
+            format!("drill: {}", event.notice.detail_type())
+        } else {
+            event.notice.detail_type().to_owned()
+        };
+        let answer = self
+            .update(pool.to_string())
+            .update_expression(format!(
+                "SET {IS_POISONED} = :true, {POISONED_AT} = :at, {POISON_EXPIRES_AT} = :until, {CAUSE} = :cause \
+                 ADD {INTERRUPTIONS} :one"
+            ))
+            .condition_expression(format!("attribute_not_exists({POOL}) OR {POISON_EXPIRES_AT} < :until"))
+            .expression_attribute_values(":true", AttributeValue::Bool(true))
+            .expression_attribute_values(":at", seconds(event.occurred))
+            .expression_attribute_values(":until", seconds(until))
+            .expression_attribute_values(":cause", AttributeValue::S(cause))
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = answer else { return Ok(Outcome::Poisoned) };
+        if let Some(UpdateItemError::ConditionalCheckFailedException(refused)) = error.as_service_error() {
+            // A row with a malformed expiry fails the condition too, and must not look poisoned enough.
+            let existing = refused.item().map(|row| parse(&pool.to_string(), row)).transpose()?;
+            tracing::info!(%pool, ?existing, "poisoned for at least as long");
+            return Ok(Outcome::AlreadyPoisoned);
+        }
+        Err(CallError::new(UPDATE, error).into())
+    }
+
+    /// All rows that say that they are poisoned: key, and expiry where it can be read.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn poisoned(&self) -> Result<Vec<(String, Option<Timestamp>)>, CallError> {
+        let mut pages = self
+            .dynamodb
+            .scan()
+            .table_name(&self.table)
+            .filter_expression(format!("{IS_POISONED} = :true"))
+            .expression_attribute_values(":true", AttributeValue::Bool(true))
+            .into_paginator()
+            .items()
+            .send();
+        let mut rows = Vec::new();
+        while let Some(row) = pages.next().await {
+            let row = row.map_err(failed("dynamodb:Scan"))?;
+            if let Some(pool) = row.get(POOL).and_then(|v| v.as_s().ok()) {
+                rows.push((pool.clone(), parse(pool, &row).ok().map(|poison| poison.expires_at)));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Clears `is_poisoned`, unless the pool has been poisoned anew since it was read.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn clear(&self, pool: &str, expired_at: Timestamp) -> Result<bool, CallError> {
+        let answer = self
+            .update(pool.to_owned())
+            .update_expression(format!("SET {IS_POISONED} = :false"))
+            .condition_expression(format!("{POISON_EXPIRES_AT} = :expired"))
+            .expression_attribute_values(":false", AttributeValue::Bool(false))
+            .expression_attribute_values(":expired", seconds(expired_at))
+            .send()
+            .await
+            .map_err(failed(UPDATE));
+        match answer {
+            Err(error) if error.kind == spot_cloud::Kind::ConditionFailed => Ok(false),
+            answer => answer.map(|_| true),
+        }
+    }
+
+    fn update(
+        &self,
+        pool: String,
+    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        self.dynamodb.update_item().table_name(&self.table).key(POOL, AttributeValue::S(pool))
+    }
+}
+
+/// Epoch seconds: what DynamoDB's TTL wants. Milliseconds would never expire.
+fn seconds(time: Timestamp) -> AttributeValue {
+    AttributeValue::N(time.as_second().to_string())
+}

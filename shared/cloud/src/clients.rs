@@ -1,0 +1,125 @@
+//! The SDK clients, and what the stack tells a function through its environment.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use spot_domain::{AccountId, EnvironmentType, ExecutionArn, Region};
+
+use crate::accounts::Access;
+
+/// An environment variable that the template sets, and that is missing or malformed.
+#[derive(Debug, thiserror::Error)]
+#[error("environment variable {name}: {problem}")]
+pub struct BadEnvironment {
+    name: &'static str,
+    problem: String,
+}
+
+/// The stack that this function belongs to: where its tables are, and which account it lies in.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    /// The stack's own account.
+    pub account_id: AccountId,
+    /// The stack's own region.
+    pub region: Region,
+    /// The kind of the stack's own account, from the stack's parameter.
+    pub environment_type: EnvironmentType,
+    /// DynamoDB, in the stack's own account and region.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    config: SdkConfig,
+}
+
+/// Reads one variable that the template sets.
+///
+/// # Errors
+/// Missing, or malformed as a `T`.
+pub fn variable<T>(name: &'static str) -> Result<T, BadEnvironment>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let text = std::env::var(name).map_err(|e| BadEnvironment { name, problem: e.to_string() })?;
+    text.parse().map_err(|e: T::Err| BadEnvironment { name, problem: e.to_string() })
+}
+
+impl Stack {
+    /// Reads the environment and builds the clients, without a call to AWS.
+    ///
+    /// # Errors
+    /// A variable that the template sets is missing or malformed.
+    pub async fn from_environment() -> Result<Self, BadEnvironment> {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(2))
+            .operation_attempt_timeout(Duration::from_secs(10))
+            .operation_timeout(Duration::from_secs(25))
+            .build();
+        let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .timeout_config(timeouts)
+            .load()
+            .await;
+        Ok(Self {
+            account_id: variable("STACK_ACCOUNT_ID")?,
+            region: variable("AWS_REGION")?,
+            environment_type: variable("ENVIRONMENT_TYPE")?,
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            config,
+        })
+    }
+
+    /// The SDK configuration of the stack's own account and region.
+    #[must_use]
+    pub fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    /// Clients for the account and region that `access` opens, with a session named after the
+    /// execution where a role is assumed.
+    pub async fn target(&self, access: &Access, region: &Region, execution: Option<&ExecutionArn>) -> Target {
+        let mut builder =
+            self.config.to_builder().region(aws_config::Region::new(region.as_str().to_owned()));
+        if let Some(role) = &access.role {
+            let mut provider = aws_config::sts::AssumeRoleProvider::builder(&role.arn)
+                .configure(&self.config)
+                .session_name(session_name(execution));
+            if let Some(external_id) = &role.external_id {
+                provider = provider.external_id(external_id);
+            }
+            builder.set_credentials_provider(Some(aws_sdk_ec2::config::SharedCredentialsProvider::new(
+                provider.build().await,
+            )));
+        }
+        Target::new(&builder.build())
+    }
+}
+
+/// `RoleSessionName`: 2 to 64 of `[\w+=,.@-]`.
+fn session_name(execution: Option<&ExecutionArn>) -> String {
+    let run = execution.and_then(|arn| arn.as_str().rsplit(':').next()).unwrap_or("scheduled");
+    format!("spot-optimizer-{run}").chars().take(64).collect()
+}
+
+/// Clients of one account and region.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// EC2.
+    pub ec2: aws_sdk_ec2::Client,
+    /// Auto Scaling.
+    pub autoscaling: aws_sdk_autoscaling::Client,
+    /// Elastic Load Balancing, for target groups.
+    pub elbv2: aws_sdk_elasticloadbalancingv2::Client,
+}
+
+impl Target {
+    /// Clients over one configuration.
+    #[must_use]
+    pub fn new(config: &SdkConfig) -> Self {
+        Self {
+            ec2: aws_sdk_ec2::Client::new(config),
+            autoscaling: aws_sdk_autoscaling::Client::new(config),
+            elbv2: aws_sdk_elasticloadbalancingv2::Client::new(config),
+        }
+    }
+}

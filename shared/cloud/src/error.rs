@@ -1,0 +1,136 @@
+//! One error for every AWS call, sorted by what the caller may do about it.
+
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+
+/// What the caller may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The same call may go through later: throttled, timed out, AWS's own fault.
+    Retry,
+    /// This pool has no capacity: try the next one. Says nothing of the pool's risk.
+    NextPool,
+    /// A quota of the account: no launch will go through until a person has it raised.
+    Quota,
+    /// A permission is missing: tell a person.
+    Denied,
+    /// What the call names does not exist (or not yet: EC2 is eventually consistent).
+    NotFound,
+    /// A condition on a table row did not hold: somebody else was faster.
+    ConditionFailed,
+    /// AWS refuses these parameters: the same call will never go through.
+    Rejected,
+}
+
+/// A call that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{call}: {code}: {message}")]
+pub struct CallError {
+    /// The API action, as IAM spells it (`ec2:RunInstances`).
+    pub call: &'static str,
+    /// What the caller may do.
+    pub kind: Kind,
+    /// AWS's error code, or the SDK's class of failure.
+    pub code: String,
+    /// AWS's message, which names the permission, the quota or the parameter.
+    pub message: String,
+}
+
+impl CallError {
+    /// Sorts what the SDK returned for `call`.
+    pub fn new<E>(call: &'static str, error: SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let code = error.code().unwrap_or_default().to_owned();
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        if code.is_empty() {
+            let kind = if status.is_none_or(|s| s >= 500 || s == 429) { Kind::Retry } else { Kind::Rejected };
+            let message = DisplayErrorContext(&error).to_string();
+            return Self { call, kind, code: "NoAnswer".to_owned(), message };
+        }
+        let message = error.message().unwrap_or("no message").to_owned();
+        Self { call, kind: kind_of(&code, status), code, message }
+    }
+
+    /// An answer of AWS that lacks what it always has.
+    #[must_use]
+    pub fn malformed(call: &'static str, message: impl Into<String>) -> Self {
+        Self { call, kind: Kind::Rejected, code: "MalformedAnswer".to_owned(), message: message.into() }
+    }
+}
+
+/// For `map_err` at every call site.
+pub fn failed<E>(call: &'static str) -> impl Fn(SdkError<E, HttpResponse>) -> CallError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    move |error| CallError::new(call, error)
+}
+
+/// Codes from the EC2, Auto Scaling and DynamoDB API references. `InsufficientInstanceCapacity`
+/// comes as HTTP 500: codes are looked at before the status.
+fn kind_of(code: &str, status: Option<u16>) -> Kind {
+    match code {
+        "InsufficientInstanceCapacity"
+        | "UnfulfillableCapacity"
+        | "SpotMaxPriceTooLow"
+        | "InsufficientCapacity"
+        | "Unsupported" => Kind::NextPool,
+        "MaxSpotInstanceCountExceeded"
+        | "VcpuLimitExceeded"
+        | "InstanceLimitExceeded"
+        | "InsufficientFreeAddressesInSubnet"
+        | "VolumeLimitExceeded"
+        | "LimitExceeded" => Kind::Quota,
+        "UnauthorizedOperation"
+        | "AccessDenied"
+        | "AccessDeniedException"
+        | "OptInRequired"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId" => Kind::Denied,
+        code if code.starts_with("AuthFailure") => Kind::Denied,
+        "ConditionalCheckFailedException" => Kind::ConditionFailed,
+        "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "RequestThrottled"
+        | "ProvisionedThroughputExceededException"
+        | "ResourceContention"
+        | "ScalingActivityInProgress"
+        | "Unavailable"
+        | "ServiceUnavailable"
+        | "InternalError"
+        | "InternalFailure"
+        | "InternalServerError" => Kind::Retry,
+        code if code.ends_with("NotFound") || code.ends_with("NotFoundException") || code.ends_with(".Malformed") => {
+            Kind::NotFound
+        }
+        _ if status.is_some_and(|s| s >= 500) => Kind::Retry,
+        _ => Kind::Rejected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_of_failure_has_its_way_out() {
+        let cases = [
+            ("InsufficientInstanceCapacity", Some(500), Kind::NextPool),
+            ("Unsupported", Some(400), Kind::NextPool),
+            ("MaxSpotInstanceCountExceeded", Some(400), Kind::Quota),
+            ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", Some(400), Kind::Denied),
+            ("UnauthorizedOperation", Some(403), Kind::Denied),
+            ("InvalidInstanceID.NotFound", Some(400), Kind::NotFound),
+            ("RequestLimitExceeded", Some(503), Kind::Retry),
+            ("SomethingNew", Some(500), Kind::Retry),
+            ("ValidationError", Some(400), Kind::Rejected),
+            ("ConditionalCheckFailedException", Some(400), Kind::ConditionFailed),
+        ];
+        for (code, status, kind) in cases {
+            assert_eq!(kind_of(code, status), kind, "{code}");
+        }
+    }
+}

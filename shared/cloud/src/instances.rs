@@ -1,0 +1,168 @@
+//! EC2 instances: described, checked, terminated.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types as ec2;
+use spot_domain::group::{Instance, InstanceState};
+use spot_domain::ids::{AzId, InstanceId};
+use spot_domain::tags::{SWAP_TAG, Tags};
+
+use crate::error::{CallError, Kind, failed};
+
+const DESCRIBE: &str = "ec2:DescribeInstances";
+/// Ids in one call: EC2 asks to keep such lists below 1,000.
+const IDS_PER_CALL: usize = 500;
+
+/// Describes instances by id; those that EC2 does not know are absent from the answer. Asked by
+/// filter, so that one unknown id does not fail the others.
+///
+/// # Errors
+/// The call fails.
+pub async fn describe(
+    client: &aws_sdk_ec2::Client,
+    ids: &[InstanceId],
+) -> Result<BTreeMap<InstanceId, Instance>, CallError> {
+    let mut instances = BTreeMap::new();
+    for ids in ids.chunks(IDS_PER_CALL) {
+        let filter = filter("instance-id", ids.iter().map(ToString::to_string));
+        instances.extend(described(client, filter).await?.into_iter().map(|i| (i.id.clone(), i)));
+    }
+    Ok(instances)
+}
+
+/// Finds what the swap with this id launched, dead or alive.
+///
+/// # Errors
+/// The call fails.
+pub async fn launched_by(client: &aws_sdk_ec2::Client, swap_id: &str) -> Result<Vec<Instance>, CallError> {
+    described(client, filter(&format!("tag:{SWAP_TAG}"), [swap_id.to_owned()])).await
+}
+
+fn filter(name: &str, values: impl IntoIterator<Item = String>) -> ec2::Filter {
+    ec2::Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
+}
+
+async fn described(client: &aws_sdk_ec2::Client, filter: ec2::Filter) -> Result<Vec<Instance>, CallError> {
+    let mut pages = client.describe_instances().filters(filter).into_paginator().send();
+    let mut instances = Vec::new();
+    while let Some(page) = pages.next().await {
+        for reservation in page.map_err(failed(DESCRIBE))?.reservations.unwrap_or_default() {
+            for instance in reservation.instances.unwrap_or_default() {
+                instances.push(parse(&instance)?);
+            }
+        }
+    }
+    Ok(instances)
+}
+
+fn parse(instance: &ec2::Instance) -> Result<Instance, CallError> {
+    let malformed = |what: &str| CallError::malformed(DESCRIBE, format!("instance {:?}: {what}", instance.instance_id()));
+    let id: InstanceId =
+        instance.instance_id().and_then(|id| id.parse().ok()).ok_or_else(|| malformed("no usable id"))?;
+    let placement = instance.placement();
+    Ok(Instance {
+        state: state(instance.state().and_then(|s| s.name())),
+        state_reason: instance
+            .state_reason()
+            .map(|r| format!("{}: {}", r.code().unwrap_or("?"), r.message().unwrap_or("?"))),
+        is_spot: instance.instance_lifecycle() == Some(&ec2::InstanceLifecycleType::Spot),
+        instance_type: instance
+            .instance_type()
+            .and_then(|t| t.as_str().parse().ok())
+            .ok_or_else(|| malformed("no usable instance type"))?,
+        availability_zone: placement.and_then(|p| p.availability_zone()).unwrap_or_default().to_owned(),
+        az_id: placement.and_then(|p| p.availability_zone_id()).and_then(|az| az.parse::<AzId>().ok()),
+        is_plain_linux: instance.platform_details().is_none_or(|p| p == "Linux/UNIX"),
+        subnet_id: instance.subnet_id().map(str::to_owned),
+        bound_to: bound_to(instance),
+        operator: instance
+            .operator()
+            .filter(|o| o.managed() == Some(true))
+            .map(|o| o.principal().unwrap_or("an AWS service").to_owned()),
+        tags: tags(instance.tags()),
+        id,
+    })
+}
+
+fn state(name: Option<&ec2::InstanceStateName>) -> InstanceState {
+    match name {
+        Some(ec2::InstanceStateName::Pending) => InstanceState::Pending,
+        Some(ec2::InstanceStateName::Running) => InstanceState::Running,
+        Some(ec2::InstanceStateName::Stopping | ec2::InstanceStateName::Stopped) => InstanceState::Stopped,
+        _ => InstanceState::Dead,
+    }
+}
+
+fn bound_to(instance: &ec2::Instance) -> Option<String> {
+    let tenancy = instance.placement().and_then(|p| p.tenancy());
+    if tenancy == Some(&ec2::Tenancy::Host) {
+        return Some("it runs on a dedicated host".to_owned());
+    }
+    let reservation = instance.capacity_reservation_id()?;
+    Some(format!("it runs in capacity reservation {reservation}"))
+}
+
+fn tags(tags: &[ec2::Tag]) -> Tags {
+    tags.iter().filter_map(|t| Some((t.key()?.to_owned(), t.value().unwrap_or_default().to_owned()))).collect()
+}
+
+/// Whether both status checks (system and instance) say `ok`. EC2 lists an instance only once it
+/// runs: an empty answer means *not yet*.
+///
+/// # Errors
+/// The call fails.
+pub async fn passes_status_checks(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<bool, CallError> {
+    let answer = client
+        .describe_instance_status()
+        .instance_ids(id.as_str())
+        .send()
+        .await
+        .map_err(failed("ec2:DescribeInstanceStatus"));
+    let answer = match answer {
+        Err(error) if error.kind == Kind::NotFound => return Ok(false),
+        answer => answer?,
+    };
+    let ok = |summary: Option<&ec2::InstanceStatusSummary>| {
+        summary.and_then(|s| s.status()) == Some(&ec2::SummaryStatus::Ok)
+    };
+    Ok(answer.instance_statuses().first().is_some_and(|s| ok(s.system_status()) && ok(s.instance_status())))
+}
+
+/// Whether `DisableApiTermination` is on: such an instance could be detached but never terminated.
+///
+/// # Errors
+/// The call fails.
+pub async fn is_termination_protected(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<bool, CallError> {
+    let answer = client
+        .describe_instance_attribute()
+        .instance_id(id.as_str())
+        .attribute(ec2::InstanceAttributeName::DisableApiTermination)
+        .send()
+        .await
+        .map_err(failed("ec2:DescribeInstanceAttribute"))?;
+    Ok(answer.disable_api_termination().and_then(|v| v.value()).unwrap_or(false))
+}
+
+/// Terminates one instance. One that is gone already is as good as terminated.
+///
+/// # Errors
+/// The call fails, or the instance is protected.
+pub async fn terminate(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<(), CallError> {
+    let answer =
+        client.terminate_instances().instance_ids(id.as_str()).send().await.map_err(failed("ec2:TerminateInstances"));
+    match answer {
+        Err(error) if error.kind == Kind::NotFound => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+/// Zone name → zone id in this account, for EC2 answers that lack the id.
+///
+/// # Errors
+/// The call fails.
+pub async fn zones(client: &aws_sdk_ec2::Client) -> Result<BTreeMap<String, AzId>, CallError> {
+    let answer =
+        client.describe_availability_zones().send().await.map_err(failed("ec2:DescribeAvailabilityZones"))?;
+    let pair = |zone: &ec2::AvailabilityZone| Some((zone.zone_name()?.to_owned(), zone.zone_id()?.parse().ok()?));
+    Ok(answer.availability_zones().iter().filter_map(pair).collect())
+}

@@ -1,0 +1,25 @@
+//! Thin AWS calls, one file for each thing that AWS holds: paging, timeouts and the classification
+//! of errors happen here, decisions in `spot-domain`.
+//!
+//! Nothing here knows a Lambda function or a state machine. Every launch of an instance in the
+//! whole code base goes through [`launcher`], which takes a proof that only [`gatekeeper`] makes.
+
+pub mod accounts;
+pub mod clients;
+pub mod error;
+pub mod gatekeeper;
+pub mod groups;
+pub mod instances;
+pub mod lambda;
+pub mod launch_configuration;
+pub mod launch_template;
+pub mod launcher;
+pub mod prices;
+pub mod recovery;
+pub mod risk_table;
+pub mod settings;
+pub mod swaps;
+pub mod target_groups;
+
+pub use clients::{Stack, Target};
+pub use error::{CallError, Kind};

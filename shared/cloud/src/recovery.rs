@@ -1,0 +1,106 @@
+//! Finishes or undoes a swap from its journal: looks at AWS, asks `spot_domain::recovery` for the
+//! one thing to do, does it, looks again. Undoing reads what was recorded, never what was asked for.
+
+use spot_domain::group::InstanceState;
+use spot_domain::ids::InstanceId;
+use spot_domain::journal::Journal;
+use spot_domain::recovery::{Action, End, Newcomer, Observed, next};
+use spot_domain::tags::GROUP_NAME_TAG;
+
+use crate::clients::Target;
+use crate::error::CallError;
+use crate::swaps::{Lease, Swaps, SwapsError};
+use crate::target_groups::TargetHealth;
+use crate::{groups, instances, target_groups};
+
+/// A swap needs at most seven actions to end; more means that something fights us.
+const ACTIONS_PER_VISIT: usize = 10;
+
+/// How far a visit came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing is left to do.
+    Ended {
+        /// How.
+        end: End,
+        /// The newcomer that serves, after [`End::Finished`].
+        newcomer: Option<InstanceId>,
+    },
+    /// AWS is at work; come again.
+    Waiting(String),
+}
+
+/// Does all that can be done now for the swap that `journal` tells of.
+///
+/// # Errors
+/// A call fails. Whatever was done is done; the next visit goes on from there.
+pub async fn advance(
+    target: &Target,
+    swaps: &Swaps,
+    lease: &Lease,
+    journal: &mut Journal,
+) -> Result<Progress, SwapsError> {
+    for _ in 0..ACTIONS_PER_VISIT {
+        let observed = observe(target, lease, journal).await?;
+        let action = next(journal, &observed);
+        tracing::info!(asg_name = %lease.asg_name, swap_id = %journal.swap_id, ?action, "recovering");
+        match action {
+            Action::Done(end) => {
+                return Ok(Progress::Ended { end, newcomer: observed.newcomer.map(|n| n.id) });
+            }
+            Action::Wait(why) => return Ok(Progress::Waiting(why.to_owned())),
+            Action::RemoveDeadNewcomer(_) => {
+                journal.newcomer_removed = true;
+                swaps.write(lease, journal).await?;
+            }
+            _ => {}
+        }
+        perform(target, lease, journal, &action).await?;
+    }
+    Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
+}
+
+async fn perform(target: &Target, lease: &Lease, journal: &Journal, action: &Action) -> Result<(), CallError> {
+    let (ec2, autoscaling, name) = (&target.ec2, &target.autoscaling, &lease.asg_name);
+    match action {
+        Action::DetachNewcomer(id) => groups::detach(autoscaling, name, id).await,
+        Action::RemoveDeadNewcomer(id) => groups::terminate(autoscaling, id).await,
+        Action::TerminateNewcomer(id) => instances::terminate(ec2, id).await,
+        Action::LowerDesired(to) => groups::set_desired(autoscaling, name, *to).await,
+        Action::ReattachOld => groups::attach(autoscaling, name, &journal.old).await,
+        Action::TerminateOld => instances::terminate(ec2, &journal.old).await,
+        Action::RestoreMaxSize(to) => groups::set_max(autoscaling, name, *to).await,
+        Action::ResumeAzRebalance => groups::resume_az_rebalance(autoscaling, name).await,
+        Action::Done(_) | Action::Wait(_) => Ok(()),
+    }
+}
+
+async fn observe(target: &Target, lease: &Lease, journal: &Journal) -> Result<Observed, CallError> {
+    // A group deleted and created again under the same name is not the one we worked on.
+    let group = groups::describe(&target.autoscaling, &lease.asg_name).await?.filter(|g| g.arn == lease.target);
+    let launched = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
+    let old = instances::describe(&target.ec2, std::slice::from_ref(&journal.old)).await?;
+    let is_member = |id: &InstanceId| group.as_ref().is_some_and(|g| g.member(id).is_some());
+    let alive = |state| matches!(state, InstanceState::Pending | InstanceState::Running);
+    // One swap launches once; should AWS ever have launched twice, each gets its turn.
+    let newcomer = launched
+        .iter()
+        .max_by_key(|i| (alive(i.state) && !is_member(&i.id), alive(i.state), is_member(&i.id)))
+        .map(|i| Newcomer {
+            id: i.id.clone(),
+            alive: alive(i.state),
+            has_group_tag: i.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(lease.asg_name.as_str()),
+        });
+    let old_alive = old.get(&journal.old).is_some_and(|i| i.state != InstanceState::Dead);
+    let leavers = [newcomer.as_ref().filter(|n| n.alive).map(|n| &n.id), old_alive.then_some(&journal.old)];
+    let mut draining = Vec::new();
+    if let Some(group) = &group {
+        for id in leavers.into_iter().flatten().filter(|id| !is_member(id)) {
+            let health = target_groups::health(&target.elbv2, &group.target_group_arns, id).await?;
+            if health == TargetHealth::Draining {
+                draining.push(id.clone());
+            }
+        }
+    }
+    Ok(Observed { group, old_alive, newcomer, draining })
+}

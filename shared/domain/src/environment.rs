@@ -1,0 +1,57 @@
+//! Whether an account is a lab or production. It comes from the registry of accounts (for the
+//! stack's own account, from the stack's parameter), never from what an event claims.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Malformed;
+
+/// The kind of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum EnvironmentType {
+    /// Interruptions here say nothing to others: they never poison a pool.
+    Lab,
+    /// Interruptions here poison the pool for every account.
+    Prod,
+}
+
+impl FromStr for EnvironmentType {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        match text {
+            "LAB" => Ok(Self::Lab),
+            "PROD" => Ok(Self::Prod),
+            other => Err(Malformed {
+                kind: "environment_type",
+                given: other.chars().take(80).collect(),
+                expected: "LAB or PROD",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for EnvironmentType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lab => "LAB",
+            Self::Prod => "PROD",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_environment_is_refused_rather_than_guessed() {
+        assert_eq!("PROD".parse::<EnvironmentType>(), Ok(EnvironmentType::Prod));
+        for text in ["", "prod", "STAGING", " PROD"] {
+            assert!(text.parse::<EnvironmentType>().is_err(), "{text:?}");
+        }
+    }
+}

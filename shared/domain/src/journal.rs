@@ -1,0 +1,123 @@
+//! What the journal says of the swap in progress: enough for somebody who knows nothing else to
+//! finish it or undo it. Written *before* the call it speaks of.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::InstanceId;
+use crate::reason::Reason;
+
+/// Names one swap of one instance: the value of the newcomer's swap tag and the stem of its
+/// ClientTokens (at most 64 ASCII characters in all).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SwapId(String);
+
+impl SwapId {
+    /// The swap of `old` in the run that began at `run_started`. The same for every repetition of
+    /// a step, another for every run.
+    #[must_use]
+    pub fn new(old: &InstanceId, run_started: Timestamp) -> Self {
+        Self(format!("{old}-{}", run_started.as_millisecond()))
+    }
+
+    /// The text of the tag.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The ClientToken of one launch attempt. Every attempt has its own: the same token with other
+    /// parameters is refused (`IdempotentParameterMismatch`).
+    #[must_use]
+    pub fn client_token(&self, attempt: usize) -> String {
+        format!("{}-{attempt}", self.0)
+    }
+}
+
+impl fmt::Display for SwapId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How far the swap may have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// A newcomer may exist. The group is untouched.
+    Launching,
+    /// The newcomer may be in the group, and the group's settings may be ours.
+    Attaching,
+    /// The old instance may be leaving the group.
+    Retiring,
+    /// Somebody decided to go back, whatever the state: nothing goes forward from here unless the
+    /// old instance is gone already.
+    Undoing,
+}
+
+/// The group as its owner had it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    /// DesiredCapacity.
+    pub desired: u32,
+    /// MaxSize.
+    pub max: u32,
+    /// Whether the owner had AZRebalance suspended: then it stays so.
+    pub az_rebalance_suspended: bool,
+}
+
+/// How the old instance leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Retirement {
+    /// Detach with decrement, wait for the drain, then terminate.
+    Detach,
+    /// `TerminateInstanceInAutoScalingGroup` with decrement: the group has a terminating lifecycle
+    /// hook, which detach would not run.
+    TerminateInGroup,
+}
+
+/// Why a swap is undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// The code.
+    pub reason: Reason,
+    /// The same for a person.
+    pub detail: String,
+}
+
+/// The swap in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// Finds the newcomer, by its tag.
+    pub swap_id: SwapId,
+    /// How far it may have come.
+    pub stage: Stage,
+    /// The instance to be replaced.
+    pub old: InstanceId,
+    /// What to restore.
+    pub original: Original,
+    /// MaxSize that we set, if we had to raise it.
+    pub max_raised_to: Option<u32>,
+    /// How the old instance leaves.
+    pub retirement: Retirement,
+    /// Set before a dead newcomer is taken out of the group with decrement: its departure has
+    /// then lowered desired already.
+    pub newcomer_removed: bool,
+    /// Why it is undone, once it is.
+    pub undo: Option<Undo>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_fit_into_ec2s_limit() {
+        let id = SwapId::new(&"i-0123456789abcdef0".parse().unwrap(), Timestamp::MAX);
+        assert!(id.client_token(9_999).len() <= 64, "{}", id.client_token(9_999));
+        assert!(id.client_token(1).is_ascii());
+        assert_ne!(id.client_token(1), id.client_token(2));
+    }
+}

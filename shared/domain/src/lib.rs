@@ -1,0 +1,24 @@
+//! The rules of Spot Optimizer: what a pool is, when it is poisoned, which instances may be
+//! swapped, what undoes a swap that died. Values in, decisions out.
+//!
+//! This crate never does I/O and depends on no SDK: every rule here is tested in milliseconds.
+
+pub mod environment;
+pub mod group;
+pub mod ids;
+pub mod journal;
+pub mod money;
+pub mod pool;
+pub mod reason;
+pub mod recovery;
+pub mod risk;
+pub mod selection;
+pub mod settings;
+pub mod swap;
+pub mod tags;
+
+pub use environment::EnvironmentType;
+pub use ids::{AccountId, AzId, ExecutionArn, GroupArn, GroupName, InstanceId, InstanceType, Region};
+pub use money::Usd;
+pub use pool::Pool;
+pub use reason::Reason;

@@ -1,0 +1,122 @@
+//! Why an instance was not swapped, or was swapped back: one code for each, stable, listed in the
+//! README. The codes are an interface: people alarm on them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// A reason code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Reason { $($(#[$doc])* #[serde(rename = $code)] $name,)* }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The code as outputs and logs spell it.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The instance is Spot already.
+    AlreadySpot = "ALREADY_SPOT",
+    /// Not InService, or not healthy: only a serving instance is worth replacing.
+    NotInService = "NOT_IN_SERVICE",
+    /// Protected from scale-in by its owner.
+    ScaleInProtected = "SCALE_IN_PROTECTED",
+    /// Protected from termination (`DisableApiTermination`).
+    TerminationProtected = "TERMINATION_PROTECTED",
+    /// Carries the opt-out tag.
+    OptedOut = "OPTED_OUT",
+    /// The owner keeps this many On-Demand instances.
+    OnDemandFloor = "ON_DEMAND_FLOOR",
+    /// Dedicated host or capacity reservation: Spot can't give that.
+    NotSpotCapable = "NOT_SPOT_CAPABLE",
+    /// Another AWS service operates the instance.
+    ManagedElsewhere = "MANAGED_ELSEWHERE",
+    /// EC2 does not describe the instance (any more).
+    InstanceGone = "INSTANCE_GONE",
+    /// Every allowed pool in its zone is poisoned.
+    PoolPoisoned = "POOL_POISONED",
+    /// The risk table did not answer in time, or not readably: no launch.
+    GateUnreachable = "GATE_UNREACHABLE",
+    /// No cleared pool had capacity.
+    NoCapacity = "NO_CAPACITY",
+    /// A quota of the account stops every launch; the detail names it.
+    QuotaExceeded = "QUOTA_EXCEEDED",
+    /// A permission is missing; the detail names the call.
+    NotAuthorized = "NOT_AUTHORIZED",
+    /// EC2 refused the group's own launch template.
+    LaunchRejected = "LAUNCH_REJECTED",
+    /// The newcomer died while it started, or failed its status checks until the deadline.
+    NewcomerUnhealthy = "NEWCOMER_UNHEALTHY",
+    /// The newcomer's pool was poisoned, or the newcomer was interrupted, before it took over.
+    NewcomerAtRisk = "NEWCOMER_AT_RISK",
+    /// Auto Scaling refused to take the newcomer in.
+    AttachRejected = "ATTACH_REJECTED",
+    /// The newcomer never served (InService, healthy in every target group) until the deadline.
+    NewcomerNotServing = "NEWCOMER_NOT_SERVING",
+    /// The group is not what it was when the swap began.
+    GroupChanged = "GROUP_CHANGED",
+    /// Auto Scaling refused to let the old instance go.
+    RetireRejected = "RETIRE_REJECTED",
+    /// The execution was stopped, timed out or lost; the reconciler put things back.
+    ExecutionDied = "EXECUTION_DIED",
+    /// A step failed in a way that has no better name; the detail holds the error.
+    StepFailed = "STEP_FAILED",
+}
+
+impl Reason {
+    /// Whether the rest of the run would meet the same fate: then it stops rather than try on.
+    #[must_use]
+    pub const fn ends_run(self) -> bool {
+        matches!(
+            self,
+            Self::GateUnreachable
+                | Self::QuotaExceeded
+                | Self::NotAuthorized
+                | Self::LaunchRejected
+                | Self::AttachRejected
+                | Self::GroupChanged
+                | Self::RetireRejected
+                | Self::ExecutionDied
+                | Self::StepFailed
+        )
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_screaming_snake_and_unique() {
+        let codes: std::collections::HashSet<_> = Reason::ALL.iter().map(|r| r.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert!(reason.code().bytes().all(|b| b.is_ascii_uppercase() || b == b'_'), "{reason}");
+            assert_eq!(serde_json::to_string(reason).unwrap(), format!("\"{reason}\""));
+        }
+    }
+
+    #[test]
+    fn the_readme_lists_every_code() {
+        let readme = include_str!("../../../README.md");
+        for reason in Reason::ALL {
+            assert!(readme.contains(&format!("`{reason}`")), "README.md does not explain {reason}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Everything a customer may tune, with its default. Overrides lie in the Settings table: `global`,
+//! then `account#<id>`, then `account#<id>#<region>`; the nearest wins, field by field.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AccountId, InstanceType, Region};
+
+/// The settings in force for one account and region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Days that an interruption poisons its pool, from the event's own time.
+    pub poison_days: u32,
+    /// Days that a rebalance recommendation poisons its pool.
+    pub rebalance_poison_days: u32,
+    /// Whether a rebalance recommendation poisons at all.
+    pub rebalance_poisons: bool,
+    /// Instances one execution swaps at most, unless its input asks for fewer.
+    pub max_swaps: u32,
+    /// On-Demand instances that every group keeps, unless its tag or policy asks for more.
+    pub min_on_demand: u32,
+    /// Tag key that opts an instance, or a whole group, out; any value but `false`.
+    pub opt_out_tag: String,
+    /// Instance types that every group may use beside its own, in order of preference.
+    pub instance_types: Vec<InstanceType>,
+    /// Seconds from launch until the newcomer must be running and pass both status checks.
+    pub health_timeout_seconds: u32,
+    /// Seconds from attach until the newcomer must be InService and healthy in every target group.
+    pub in_service_timeout_seconds: u32,
+    /// Seconds that the old instance may take to leave the group, after which a person is told.
+    pub retire_timeout_seconds: u32,
+    /// Seconds that a rollback may take inside the execution before the reconciler goes on alone.
+    pub rollback_timeout_seconds: u32,
+    /// Seconds between two looks while a swap waits.
+    pub poll_seconds: u32,
+    /// Seconds that a swap's journal must lie still before the reconciler believes its execution
+    /// dead to the last Lambda. More than the function's timeout of 60 seconds.
+    pub reconcile_after_seconds: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            poison_days: 15,
+            rebalance_poison_days: 15,
+            rebalance_poisons: true,
+            max_swaps: 100,
+            min_on_demand: 0,
+            opt_out_tag: "spot-optimizer:opt-out".to_owned(),
+            instance_types: Vec::new(),
+            health_timeout_seconds: 600,
+            in_service_timeout_seconds: 900,
+            retire_timeout_seconds: 3_900, // a target group's deregistration delay may be an hour
+            rollback_timeout_seconds: 3_900,
+            poll_seconds: 10,
+            reconcile_after_seconds: 90,
+        }
+    }
+}
+
+/// One value of an override, as the table holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A number without fraction.
+    Number(i64),
+    /// A text.
+    Text(String),
+    /// A boolean.
+    Bool(bool),
+    /// Anything else the table can hold; no setting takes it.
+    Other,
+}
+
+/// An override that can't be applied. Nothing is acted on until somebody mends it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("settings {scope:?}, field {field:?}: {problem}")]
+pub struct BadOverride {
+    /// The row.
+    pub scope: String,
+    /// The attribute.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+/// The scopes that hold for an account and region, furthest first.
+#[must_use]
+pub fn scopes(account: &AccountId, region: &Region) -> [String; 3] {
+    ["global".to_owned(), format!("account#{account}"), format!("account#{account}#{region}")]
+}
+
+impl Settings {
+    /// Applies the overrides of one scope.
+    ///
+    /// # Errors
+    /// An unknown field or a value out of range: named, and none of the scope is applied.
+    pub fn with(&self, scope: &str, overrides: &BTreeMap<String, Value>) -> Result<Self, BadOverride> {
+        let mut settings = self.clone();
+        for (field, value) in overrides {
+            settings.set(field, value).map_err(|problem| BadOverride {
+                scope: scope.to_owned(),
+                field: field.clone(),
+                problem,
+            })?;
+        }
+        Ok(settings)
+    }
+
+    fn set(&mut self, field: &str, value: &Value) -> Result<(), String> {
+        match field {
+            "poison_days" => self.poison_days = number(value, 1, 365)?,
+            "rebalance_poison_days" => self.rebalance_poison_days = number(value, 1, 365)?,
+            "rebalance_poisons" => self.rebalance_poisons = boolean(value)?,
+            "max_swaps" => self.max_swaps = number(value, 1, 500)?,
+            "min_on_demand" => self.min_on_demand = number(value, 0, 10_000)?,
+            "opt_out_tag" => self.opt_out_tag = tag_key(value)?,
+            "instance_types" => self.instance_types = parse_instance_types(text(value)?)?,
+            "health_timeout_seconds" => self.health_timeout_seconds = number(value, 1, 7_200)?,
+            "in_service_timeout_seconds" => self.in_service_timeout_seconds = number(value, 1, 7_200)?,
+            "retire_timeout_seconds" => self.retire_timeout_seconds = number(value, 1, 86_400)?,
+            "rollback_timeout_seconds" => self.rollback_timeout_seconds = number(value, 1, 86_400)?,
+            "poll_seconds" => self.poll_seconds = number(value, 1, 300)?,
+            "reconcile_after_seconds" => self.reconcile_after_seconds = number(value, 0, 3_600)?,
+            _ => return Err("no such setting".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// How long an interruption poisons its pool.
+    #[must_use]
+    pub fn poison_for(&self) -> SignedDuration {
+        SignedDuration::from_hours(24 * i64::from(self.poison_days))
+    }
+
+    /// How long a rebalance recommendation poisons its pool.
+    #[must_use]
+    pub fn rebalance_poison_for(&self) -> SignedDuration {
+        SignedDuration::from_hours(24 * i64::from(self.rebalance_poison_days))
+    }
+}
+
+fn number(value: &Value, least: u32, most: u32) -> Result<u32, String> {
+    let Value::Number(n) = value else { return Err(format!("expected a number from {least} to {most}")) };
+    u32::try_from(*n)
+        .ok()
+        .filter(|n| (least..=most).contains(n))
+        .ok_or_else(|| format!("{n} is out of range: expected {least} to {most}"))
+}
+
+fn boolean(value: &Value) -> Result<bool, String> {
+    let Value::Bool(b) = value else { return Err("expected true or false (BOOL)".to_owned()) };
+    Ok(*b)
+}
+
+fn text(value: &Value) -> Result<&str, String> {
+    let Value::Text(text) = value else { return Err("expected a text (S)".to_owned()) };
+    Ok(text)
+}
+
+fn tag_key(value: &Value) -> Result<String, String> {
+    let key = text(value)?;
+    if key.is_empty() || key.chars().count() > 128 || key.starts_with("aws:") {
+        return Err("expected a tag key of 1 to 128 characters that does not start with aws:".to_owned());
+    }
+    Ok(key.to_owned())
+}
+
+/// A comma-separated list of instance types, as the setting and the group's tag spell it.
+///
+/// # Errors
+/// A text naming the first entry that is no instance type.
+pub fn parse_instance_types(list: &str) -> Result<Vec<InstanceType>, String> {
+    list.split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+        .map(|entry| entry.parse::<InstanceType>().map_err(|error| error.to_string()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overrides(field: &str, value: Value) -> BTreeMap<String, Value> {
+        BTreeMap::from([(field.to_owned(), value)])
+    }
+
+    #[test]
+    fn the_nearest_scope_wins_field_by_field() {
+        let settings = Settings::default()
+            .with("global", &overrides("poison_days", Value::Number(10)))
+            .and_then(|s| s.with("account#1", &overrides("poison_days", Value::Number(5))))
+            .and_then(|s| s.with("account#1#r", &overrides("poll_seconds", Value::Number(3))))
+            .unwrap();
+        assert_eq!((settings.poison_days, settings.poll_seconds), (5, 3));
+        assert!(settings.rebalance_poisons);
+    }
+
+    #[test]
+    fn a_bad_override_names_scope_and_field() {
+        let cases = [
+            ("poison_days", Value::Number(0), "0 is out of range: expected 1 to 365"),
+            ("poison_days", Value::Text("15".into()), "expected a number from 1 to 365"),
+            ("poison_day", Value::Number(15), "no such setting"),
+            ("rebalance_poisons", Value::Number(1), "expected true or false (BOOL)"),
+            ("poll_seconds", Value::Number(-1), "-1 is out of range: expected 1 to 300"),
+            ("opt_out_tag", Value::Text("aws:x".into()), "expected a tag key of 1 to 128 characters that does not start with aws:"),
+            ("max_swaps", Value::Other, "expected a number from 1 to 500"),
+        ];
+        for (field, value, problem) in cases {
+            let error = Settings::default().with("global", &overrides(field, value)).unwrap_err();
+            assert_eq!(error.to_string(), format!("settings \"global\", field {field:?}: {problem}"));
+        }
+    }
+
+    #[test]
+    fn instance_types_are_a_comma_separated_list() {
+        let types = parse_instance_types(" m5.large, m5a.large ,").unwrap();
+        assert_eq!(types.iter().map(InstanceType::as_str).collect::<Vec<_>>(), ["m5.large", "m5a.large"]);
+        assert!(parse_instance_types("m5.large, big").unwrap_err().contains("\"big\""));
+    }
+}

@@ -1,0 +1,62 @@
+//! Tags: the names we give meaning to, and what a replacement inherits.
+
+use std::collections::BTreeMap;
+
+/// Key and value that mark everything we launch.
+pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "SpotOptimizer");
+/// Holds the swap's id on a newcomer, so that it is found again whatever died in between.
+pub const SWAP_TAG: &str = "spot-optimizer:swap";
+/// On a group: comma-separated instance types it may use beside its own.
+pub const INSTANCE_TYPES_TAG: &str = "spot-optimizer:instance-types";
+/// On a group: how many On-Demand instances its owner wants to keep.
+pub const MIN_ON_DEMAND_TAG: &str = "spot-optimizer:min-on-demand";
+/// AWS sets this on every member of a group, and takes it away on detach.
+pub const GROUP_NAME_TAG: &str = "aws:autoscaling:groupName";
+/// The most tags one resource may carry
+/// (<https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>).
+pub const MAX_TAGS: usize = 50;
+
+/// Tags of a resource, by key.
+pub type Tags = BTreeMap<String, String>;
+
+/// The tags of what replaces an instance with the tags `old`: all that can be copied (AWS reserves
+/// `aws:`), our mark and the swap's id. Where they would exceed [`MAX_TAGS`], ours stay.
+#[must_use]
+pub fn inherited(old: &Tags, swap_id: &str) -> Tags {
+    let ours = [(MANAGED_BY.0, MANAGED_BY.1), (SWAP_TAG, swap_id)];
+    let mut tags: Tags = old
+        .iter()
+        .filter(|(key, _)| !key.starts_with("aws:") && ours.iter().all(|(our_key, _)| key != our_key))
+        .take(MAX_TAGS - ours.len())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    tags.extend(ours.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    tags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owner_tags_are_inherited_and_reserved_ones_left_behind() {
+        let old = Tags::from([
+            ("team".into(), "payments".into()),
+            ("aws:autoscaling:groupName".into(), "web".into()),
+            ("ManagedBy".into(), "terraform".into()),
+        ]);
+        let new = inherited(&old, "s-1");
+        assert_eq!(new["team"], "payments");
+        assert_eq!(new["ManagedBy"], "SpotOptimizer");
+        assert_eq!(new[SWAP_TAG], "s-1");
+        assert_eq!(new.len(), 3);
+    }
+
+    #[test]
+    fn fifty_tags_leave_room_for_ours() {
+        let old: Tags = (0..50).map(|n| (format!("k{n:02}"), "v".to_owned())).collect();
+        let new = inherited(&old, "s-1");
+        assert_eq!(new.len(), MAX_TAGS);
+        assert!(new.contains_key("ManagedBy") && new.contains_key(SWAP_TAG));
+    }
+}

@@ -1,0 +1,186 @@
+"""`make bench`: what the README promises, measured. Release binaries for size, start and memory; local AWS for calls.
+
+Limits are printed beside the figures; a figure beyond its limit makes the command fail.
+"""
+
+import http.server
+import os
+import platform
+import statistics
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from . import build
+from .paths import LOCAL, ROOT, TEMPLATE, target_dir, without_aws
+from .progress import BOLD, GREEN, RED, paint, say, step, table
+from .stack import LocalAws
+
+STARTS = 15
+LIMITS = {
+    "bootstrap": (9.0, "MB"),
+    "start to first poll": (10.0, "ms"),
+    "resident": (14.0, "MB"),
+    "interruption event, warm": (3, "calls"),
+    "gate of a batch": (1, "calls"),
+    "one swap, polls counted once": (20, "calls"),
+}
+
+
+def main():
+    say(paint("Release binaries", BOLD))
+    with step("cargo lambda build --release (minutes when cold: LTO over the SDK)") as progress:
+        _release_build(progress)
+    rows = []
+    for name in build.rust_functions(build.load(TEMPLATE)).values():
+        rows += _binary(name)
+    say(paint("\nAWS calls, on local AWS", BOLD))
+    rows += _calls()
+    say()
+    table([(*row[:2], _shown(row[1:]), _verdict(*row[1:])) for row in rows], ("what", "measure", "measured", "limit"))
+    return 0 if all(_holds(measure, value) for _, measure, value in rows) else 1
+
+
+def _release_build(progress):
+    cargo_lambda = LOCAL / "tools" / "bin" / "cargo-lambda"
+    environment = {**os.environ, "PATH": f"{cargo_lambda.parent}{os.pathsep}{os.environ['PATH']}"}
+    command = [str(cargo_lambda), "lambda", "build", "--release", "--locked"]
+    with build.cargo_lock():
+        run = subprocess.Popen(
+            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        said = []
+        for line in run.stdout:
+            said.append(line)
+            progress.update(line.strip())
+        if run.wait():
+            raise build.BuildFailed("".join(said[-30:]))
+
+
+def _binary(name):
+    bootstrap = target_dir() / "lambda" / name / "bootstrap"
+    starts = [_start(bootstrap) for _ in range(STARTS)]
+    return [
+        (name, "bootstrap", bootstrap.stat().st_size / 1e6),
+        (name, "start to first poll", statistics.median(s[0] for s in starts)),
+        (name, "resident", statistics.median(s[1] for s in starts)),
+    ]
+
+
+def _start(bootstrap):
+    """(milliseconds, MB) from exec to the first request for work, against a Runtime API that never gives any."""
+    polled = threading.Event()
+
+    class Api(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.polled_at = time.perf_counter()
+            polled.set()
+            time.sleep(1)
+
+        do_POST = do_GET
+        log_message = lambda *_: None  # noqa: E731
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {**without_aws(os.environ), **_function_environment(f"127.0.0.1:{server.server_address[1]}")}
+    began = time.perf_counter()
+    process = subprocess.Popen([str(bootstrap)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        if not polled.wait(10):
+            raise build.BuildFailed(f"{bootstrap} never asked for work (exit code {process.poll()})")
+        return (server.polled_at - began) * 1000, _resident_mb(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+        server.shutdown()
+        server.server_close()
+
+
+def _function_environment(runtime_api):
+    """All variables that the template gives to any function, so that each binary starts as it does when deployed."""
+    template = build.load(TEMPLATE)
+    properties = [template.get("Globals", {}).get("Function", {})]
+    properties += [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::Serverless::Function"]
+    names = {n for p in properties for n in p.get("Environment", {}).get("Variables", {})}
+    return {
+        **{name: _plausible(name) for name in names},
+        "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        "AWS_LAMBDA_FUNCTION_NAME": "bench",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+        "AWS_LAMBDA_FUNCTION_VERSION": "1",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "bench",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "bench",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+
+
+def _plausible(name):
+    if "ENVIRONMENT" in name:
+        return "PROD"
+    if name.endswith("_ARN"):
+        return "arn:aws:sns:us-east-1:123456789012:bench"
+    return "123456789012" if "ACCOUNT" in name else "true" if "ALLOW" in name else "bench"
+
+
+def _resident_mb(pid):
+    if platform.system() != "Linux":
+        kilobytes = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True).stdout
+        return int(kilobytes) / 1e3
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+def _calls():
+    aws = LocalAws()
+    started = aws.up()
+    try:
+        aws.control.reset()
+        aws.clear_pools()
+        return [*_event_calls(aws), *_swap_calls(aws)]
+    finally:
+        if started:
+            aws.stop()
+
+
+def _event_calls(aws):
+    for instance_id in (aws.launch_spot(), aws.launch_spot("m5.xlarge")):  # The first one warms the Lambda up.
+        aws.control.clear_calls()
+        aws.invoke("RiskManagerFunctionName", aws.drill_event(instance_id))
+    return [("risk-manager", "interruption event, warm", len(aws.control.calls()))]
+
+
+def _swap_calls(aws):
+    aws.clear_pools()
+    group = aws.create_group(size=1, minimum=1)
+    aws.control.clear_calls()
+    with step("one swap"):
+        aws.swap(group.name)
+    calls = aws.control.calls()
+    distinct = {(c["service"], c["action"], str(c["params"])) for c in calls}
+    gates = [c for c in calls if c["action"] == "BatchGetItem"]
+    say(f"  {len(calls)} calls with polling, {len(gates)} of them look at the gate")
+    first_gate = 1 if gates else 0
+    return [
+        ("cluster-optimizer", "gate of a batch", first_gate),
+        ("cluster-optimizer", "one swap, polls counted once", len(distinct)),
+    ]
+
+
+def _holds(measure, value):
+    return value <= LIMITS[measure][0]
+
+
+def _shown(measured):
+    measure, value = measured
+    return f"{value:.1f} {LIMITS[measure][1]}" if isinstance(value, float) else f"{value} {LIMITS[measure][1]}"
+
+
+def _verdict(measure, value):
+    limit, unit = LIMITS[measure]
+    return paint(f"≤ {limit:g} {unit}", GREEN if _holds(measure, value) else RED)

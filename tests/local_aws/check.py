@@ -1,0 +1,57 @@
+"""What `make test` and CI run, in the order in which a mistake shows soonest at the least cost."""
+
+import os
+import subprocess
+import sys
+
+from .build import cargo_lock
+from .paths import PYTHON, ROOT, SAM, TEMPLATE, without_aws, REGION
+from .progress import BOLD, GREEN, RED, paint, say
+
+VENV_BIN = PYTHON.parent
+
+
+def run_all(ci, pytest_arguments):
+    checks = [
+        ("cargo fmt --check", lambda: _cargo("fmt", "--all", "--check"), ci),
+        (
+            "cargo clippy, warnings denied",
+            lambda: _cargo("clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"),
+            ci,
+        ),
+        ("cargo test", lambda: _cargo("test", "--workspace", "--locked"), True),
+        ("template lint (cfn-lint, sam validate --lint)", lint, True),
+        ("end-to-end on local AWS", lambda: _pytest(pytest_arguments), True),
+    ]
+    for title, check, wanted in checks:
+        if not wanted:
+            continue
+        say(paint(f"\n▶ {title}", BOLD))
+        if code := check():
+            say(paint(f"✗ {title}", RED))
+            return code
+    say(paint("\n✓ everything passed", GREEN, BOLD))
+    return 0
+
+
+def lint():
+    environment = {**without_aws(os.environ), "AWS_DEFAULT_REGION": REGION, "SAM_CLI_TELEMETRY": "0"}
+    lint = [str(VENV_BIN / "cfn-lint"), "--non-zero-exit-code", "warning", "--regions", REGION, "--", str(TEMPLATE)]
+    validate = [str(SAM), "validate", "--lint", "--region", REGION, "--template-file", str(TEMPLATE)]
+    return _run(lint, environment) or _run(validate, environment)
+
+
+def _cargo(*arguments):
+    with cargo_lock():
+        return _run(["cargo", *arguments], os.environ)
+
+
+def _pytest(arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    tests = [] if any(not a.startswith("-") for a in arguments) else ["tests/e2e"]
+    return _run([str(PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, *tests], environment)
+
+
+def _run(command, environment):
+    sys.stdout.flush()
+    return subprocess.run(command, cwd=ROOT, env=environment).returncode

@@ -1,0 +1,123 @@
+"""Client of the endpoint's `/_local/` API (see `endpoint/control.py` for what each call takes)."""
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+
+
+class Control:
+    def __init__(self, port):
+        self.base = f"http://127.0.0.1:{port}/_local"
+
+    def _call(self, method, path, data=None):
+        body = None if data is None else json.dumps(data).encode()
+        request = urllib.request.Request(f"{self.base}/{path}", data=body, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            raise ValueError(f"{method} {path}: {error.read().decode()}") from None
+
+    def reset(self):
+        """Back to healthy: no faults, no overrides, an empty log. AWS resources stay."""
+        self._call("POST", "reset", {})
+
+    def calls(self, caller="lambda", action=None):
+        """AWS calls in order; by default only those that the Lambdas made."""
+        found = self._call("GET", "calls")
+        return [c for c in found if caller in ("any", c["caller"]) and action in (None, c["action"])]
+
+    def clear_calls(self):
+        self._call("POST", "calls/clear", {})
+
+    def fault(self, action, code="InternalError", status=500, kind="error", times=None, **more):
+        """Makes the Lambdas' next `times` calls of `action` fail (for ever if None)."""
+        fault = {"action": action, "code": code, "status": status, "kind": kind, **more}
+        return self._call("POST", "faults", fault if times is None else {**fault, "times": times})
+
+    def faults(self):
+        return self._call("GET", "faults")
+
+    def clear_faults(self):
+        self._call("DELETE", "faults")
+
+    def timing(self, **seconds):
+        return self._call("POST", "timing", seconds)
+
+    def newcomers(self, **plan):
+        """What instances launched from now on do: status, stay_pending, kill, lifecycle_state, target_health."""
+        return self._call("POST", "newcomers", plan)
+
+    def instance(self, instance_id, **told):
+        self._call("POST", "instance", {"instance_id": instance_id, **told})
+
+    def kill(self, instance_id, code="Server.InternalError", message="Server.InternalError: internal error on launch"):
+        self.instance(instance_id, kill={"code": code, "message": message})
+
+    def group(self, name, refreshes=None, **fields):
+        """Sets fields of the group's description by their AWS names; None takes an override away."""
+        told = {"name": name, "set": fields}
+        self._call("POST", "group", told if refreshes is None else {**told, "refreshes": refreshes})
+
+    def target_health(self, target_group, instance_id="*newcomers", state="unhealthy", reason="Target.FailedHealthChecks"):
+        told = {"target_group": target_group, "instance_id": instance_id, "state": state, "reason": reason}
+        self._call("POST", "target_health", told)
+
+    def groups(self):
+        return self._call("GET", "groups")
+
+    def history(self, group):
+        """Every state of the group: [{t, in_service, desired, min, max, suspended, members}]; misses none."""
+        return self._call("GET", f"history?group={urllib.request.quote(group)}")
+
+
+class CapacityWatcher:
+    """What happened to a group's capacity inside a `with` block, from the endpoint's gapless history.
+
+    `on_change` is called with each new state while the block runs (the demo's timeline).
+    """
+
+    POLL_SECONDS = 0.05
+
+    def __init__(self, control, group, on_change=None):
+        self.control, self.group, self.on_change = control, group, on_change
+        self._stop = threading.Event()
+
+    def __enter__(self):
+        past = self.control.history(self.group)
+        self._first = max(len(past) - 1, 0)  # The state at the start counts, too.
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        if self.on_change:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        if self.on_change:
+            self._thread.join()
+
+    @property
+    def samples(self):
+        return self.control.history(self.group)[self._first :]
+
+    @property
+    def lowest(self):
+        return min(s["in_service"] for s in self.samples)
+
+    @property
+    def highest_desired(self):
+        return max(s["desired"] for s in self.samples)
+
+    def _watch(self):
+        shown = 0
+        while True:
+            last_round = self._stop.is_set()
+            samples = self.samples
+            for sample in samples[shown:]:
+                self.on_change(sample)
+            shown = len(samples)
+            if last_round:
+                return
+            time.sleep(self.POLL_SECONDS)

@@ -1,0 +1,56 @@
+"""Deploys the rendered template to MiniStack with the real `sam deploy` and writes what a person needs to go on."""
+
+import json
+import os
+import subprocess
+
+import boto3
+
+from .paths import CREDENTIALS, REGION, SAM, STACK, client_environment, without_aws
+from .progress import step
+
+BUCKET = "local-artifacts"
+PARAMETERS = {"EnvironmentType": "PROD", "AllowDrills": "true", "Architecture": "x86_64"}
+
+
+class DeployFailed(Exception):
+    pass
+
+
+def deploy(home, template, parameters=None):
+    """Creates or updates the stack; returns its outputs."""
+    ports = home.read_state()["ports"]
+    environment = {**without_aws(os.environ), **client_environment(ports), "SAM_CLI_TELEMETRY": "0"}
+    wanted = {**PARAMETERS, **(parameters or {})}
+    with step(f"sam deploy, stack {STACK}") as progress:
+        session = boto3.Session(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"], region_name=REGION)
+        session.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL"]).create_bucket(Bucket=BUCKET)
+        _sam_deploy(home, template, wanted, environment, progress)
+        stacks = session.client("cloudformation", endpoint_url=environment["AWS_ENDPOINT_URL"])
+        outputs = stacks.describe_stacks(StackName=STACK)["Stacks"][0].get("Outputs", [])
+    flat = {o["OutputKey"]: o["OutputValue"] for o in outputs}
+    home.outputs_file.write_text(json.dumps(flat, indent=2, sort_keys=True) + "\n")
+    exports = "".join(f"export {name}={value}\n" for name, value in sorted(client_environment(ports).items()))
+    home.env_file.write_text(f"# To be sourced: points every AWS client at the local AWS of this checkout.\n{exports}")
+    return flat
+
+
+def _sam_deploy(home, template, parameters, environment, progress):
+    command = [
+        str(SAM), "deploy", "--template-file", str(template), "--stack-name", STACK, "--region", REGION,
+        "--s3-bucket", BUCKET, "--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar",
+        "--capabilities", "CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND",
+        "--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items()),
+    ]  # fmt: skip
+    log = home.log("deploy")
+    # Its scratch files, .aws-sam among them, belong to the home, not to the checkout.
+    run = subprocess.Popen(
+        command, cwd=home.directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    with open(log, "w") as out:
+        for line in run.stdout:
+            out.write(line)
+            if line.strip():
+                progress.update(line.strip())
+    if run.wait():
+        raise DeployFailed(f"sam deploy failed; the end of {log}:\n" + "\n".join(log.read_text().splitlines()[-30:]))

@@ -1,0 +1,96 @@
+"""moto's WSGI application with AWS's behaviour added, and the two servers of the process."""
+
+import json
+import threading
+import time
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Response
+
+from . import autoscaling, ec2, elb
+from .control import Control
+from .forwarder import Forwarder
+from .permissions import Permissions
+from .prices import get_products
+from .recorder import Calls, Faults, Recorder, error_response, parse
+from .world import WORLD
+
+TICK_SECONDS = 0.02
+
+
+class Ec2App:
+    """One request at a time: moto is not thread-safe, and the capacity history must see every single change."""
+
+    def __init__(self, permissions):
+        self.permissions = permissions
+        self.moto = DomainDispatcherApplication(create_backend_app)
+        self.launches = {}  # ClientToken → (parameters, response body)
+
+    def __call__(self, environ, start_response):
+        call = parse(environ)
+        if denial := self.permissions.denial(call):
+            return error_response(call, denial)(environ, start_response)
+        if call["service"] == "pricing" and call["action"] == "GetProducts":
+            body = json.dumps(get_products(call["params"]))
+            return Response(body, content_type="application/x-amz-json-1.1")(environ, start_response)
+        with WORLD.lock:
+            WORLD.tick()
+            response = self._launch_once(call, environ)
+            WORLD.observe()
+        return response(environ, start_response)
+
+    def _launch_once(self, call, environ):
+        """The same ClientToken with the same parameters is the same launch; with others it is refused."""
+        token = call["params"].get("ClientToken") if call["action"] == "RunInstances" else None
+        if token in self.launches:
+            params, body = self.launches[token]
+            if params == call["params"]:
+                return Response(body, content_type="text/xml")
+            refusal = "The request with this client token was made before with other parameters."
+            return error_response(
+                call, {"status": 400, "code": "IdempotentParameterMismatch", "message": refusal}
+            )
+        response = Response.from_app(self.moto, environ, buffered=True)
+        if token and response.status_code == 200:
+            self.launches[token] = call["params"], response.get_data()
+        return response
+
+
+class Router:
+    """`/_local/…` is the control API, everything else is AWS."""
+
+    def __init__(self, control, aws):
+        self.control, self.aws = control, aws
+
+    def __call__(self, environ, start_response):
+        app = self.control if environ["PATH_INFO"].startswith("/_local/") else self.aws
+        return app(environ, start_response)
+
+
+class QuietHandler(MotoRequestHandler):
+    protocol_version = "HTTP/1.1"  # Keeps connections alive, as AWS does.
+    disable_nagle_algorithm = True
+    log_request = log = lambda *_, **__: None
+
+
+class ForwardHandler(QuietHandler):
+    make_environ = WSGIRequestHandler.make_environ
+
+
+def serve(ec2_port, forward_port, ministack_port):
+    for part in (ec2, elb, autoscaling):
+        part.install()
+    calls, faults = Calls(), Faults()
+    control = Control(calls, faults)
+    _serve(forward_port, Router(control, Recorder(Forwarder(ministack_port), calls, faults)), ForwardHandler)
+    _serve(ec2_port, Router(control, Recorder(Ec2App(Permissions(ministack_port)), calls, faults)), QuietHandler)
+    while True:
+        WORLD.tick()
+        time.sleep(TICK_SECONDS)
+
+
+def _serve(port, app, handler):
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()

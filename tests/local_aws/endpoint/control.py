@@ -1,0 +1,150 @@
+"""The `/_local/` API: what tests read (calls, capacity) and bend (faults, health, groups, timing). JSON in and out.
+
+    GET    /_local/health
+    POST   /_local/reset                all overrides, faults and the log; AWS resources stay
+    GET    /_local/calls                [{t, ms, service, action, caller, params, status, error?}]
+    POST   /_local/calls/clear
+    GET    /_local/faults               with `hits`
+    POST   /_local/faults               {action, kind: error|error_after|delay, match?, times?, status?, code?, message?,
+                                         delay_seconds?, service?, caller?: lambda|test|any}
+    DELETE /_local/faults
+    GET    /_local/groups               every group's capacity and members now
+    GET    /_local/history?group=NAME   every state that the group has had since it was created
+    POST   /_local/timing               any of world.DEFAULT_TIMING, in seconds
+    POST   /_local/newcomers            what the instances launched from now on do: {status?: ok|initializing|impaired|
+                                         absent, stay_pending?, kill?: {after_seconds, code, message},
+                                         lifecycle_state? (once attached), target_health?: {state, reason}}
+    DELETE /_local/newcomers
+    POST   /_local/instance             {instance_id, status?, state?: pending|running|…, kill?: {code, message},
+                                         lifecycle_state?, health_status?, set?: {"Placement.Tenancy": "host"}}
+    POST   /_local/group                {name, set: {"Operator": {…}, "WarmPoolConfiguration": {…}}, refreshes?: [{…}]}
+    POST   /_local/target_health        {target_group, instance_id | "*newcomers", state, reason?}; state null clears
+"""
+
+import datetime
+import json
+
+from moto.autoscaling.models import autoscaling_backends
+from werkzeug.wrappers import Request, Response
+
+from . import ec2
+from .world import ACCOUNT, DEFAULT_NEWCOMERS, WORLD, describe, groups
+
+STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+
+
+class Control:
+    def __init__(self, calls, faults):
+        self.calls, self.faults = calls, faults
+
+    def __call__(self, environ, start_response):
+        request = Request(environ)
+        verb = f"{request.method.lower()}_{request.path.removeprefix('/_local/').strip('/').replace('/', '_')}"
+        handler = getattr(self, verb, None)
+        if handler is None:
+            return Response(f"no such control: {request.method} {request.path}", 404)(environ, start_response)
+        data = request.get_json(force=True, silent=True) or request.args.to_dict()
+        try:
+            with WORLD.lock:
+                answer, status = handler(data), 200
+                WORLD.observe()
+        except (KeyError, ValueError, AttributeError, LookupError) as error:
+            answer, status = {"error": f"{type(error).__name__}: {error}"}, 400
+        body = json.dumps(answer, default=str)
+        return Response(body, status, content_type="application/json")(environ, start_response)
+
+    def get_health(self, _):
+        return {"ok": True}
+
+    def post_reset(self, _):
+        history = WORLD.history
+        WORLD.reset()
+        WORLD.history = history
+        self.calls.clear()
+        self.faults.clear()
+
+    def get_calls(self, _):
+        return self.calls.list()
+
+    def post_calls_clear(self, _):
+        self.calls.clear()
+
+    def get_faults(self, _):
+        return self.faults.list()
+
+    def post_faults(self, fault):
+        if fault.get("kind", "error") not in ("error", "error_after", "delay"):
+            raise ValueError(f"unknown kind of fault: {fault['kind']}")
+        fault["action"]  # noqa: B018  required
+        return self.faults.add(fault)
+
+    def delete_faults(self, _):
+        self.faults.clear()
+
+    def get_groups(self, _):
+        return {g.name: describe(g) for g in groups()}
+
+    def get_history(self, query):
+        return WORLD.history.get(query["group"], [])
+
+    def post_timing(self, timing):
+        if unknown := set(timing) - set(WORLD.timing):
+            raise ValueError(f"unknown timing: {', '.join(unknown)}")
+        WORLD.timing.update(timing)
+        return WORLD.timing
+
+    def post_newcomers(self, plan):
+        if unknown := set(plan) - set(DEFAULT_NEWCOMERS):
+            raise ValueError(f"unknown key: {', '.join(unknown)}")
+        WORLD.newcomers.update(plan)
+        return WORLD.newcomers
+
+    def delete_newcomers(self, _):
+        WORLD.newcomers = dict(DEFAULT_NEWCOMERS)
+
+    def post_instance(self, told):
+        instance = ec2.backend().get_instance(told["instance_id"])
+        if "status" in told:
+            WORLD.status[instance.id] = told["status"]
+        if "state" in told:
+            ec2.set_state(instance, (told["state"], STATE_CODES[told["state"]]))
+        if death := told.get("kill"):
+            ec2.kill(instance.id, death.get("code", "Server.InternalError"), death.get("message", ""))
+        for state in _memberships(instance.id):
+            state.lifecycle_state = told.get("lifecycle_state", state.lifecycle_state)
+            state.health_status = told.get("health_status", state.health_status)
+            for name in ("WeightedCapacity", "Operator"):
+                if name in told.get("set", {}):
+                    setattr(state, name, told["set"][name])
+        _set(instance, told.get("set", {}))
+
+    def post_group(self, told):
+        group = autoscaling_backends[ACCOUNT]["us-east-1"].autoscaling_groups[told["name"]]
+        _set(group, told.get("set", {}))
+        if "refreshes" in told:
+            now = datetime.datetime.now(datetime.timezone.utc)
+            base = {"AutoScalingGroupName": group.name, "StartTime": now, "PercentageComplete": 10}
+            WORLD.refreshes[group.name] = [{**base, **r} for r in told["refreshes"]]
+
+    def post_target_health(self, told):
+        key = (told["target_group"], told["instance_id"])
+        WORLD.target_health.pop(key, None)
+        if told.get("state"):
+            WORLD.target_health[key] = (told["state"], told.get("reason", "Target.FailedHealthChecks"))
+
+
+def _set(target, fields):
+    """Sets response fields by their AWS names, `Placement.Tenancy` style; null takes the override away again."""
+    for path, value in fields.items():
+        *parents, name = path.split(".")
+        holder = target
+        for parent in parents:
+            holder = getattr(holder, parent.lower())
+        if value is None:
+            holder.__dict__.pop(name, None)
+        else:
+            setattr(holder, name, value)
+
+
+def _memberships(instance_id):
+    return [s for g in groups() for s in g.instance_states if s.instance.id == instance_id]

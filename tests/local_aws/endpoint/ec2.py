@@ -1,0 +1,160 @@
+"""What EC2 does and moto does not: launches that take time, Spot from a template, one token = one launch.
+
+moto reads each response field from a Python attribute, so a field is added by giving its object the attribute.
+"""
+
+import contextlib
+import time
+
+from moto.ec2.exceptions import EC2ClientError, InvalidInstanceIdError
+from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.instances import Instance, InstancePlacement, InstanceState, StateReason
+from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.responses.spot_instances import SpotInstances
+from moto.core.responses import ActionResult
+
+from .prices import ON_DEMAND
+from .world import ACCOUNT, WORLD
+
+RUNNING, PENDING, TERMINATED = ("running", 16), ("pending", 0), ("terminated", 48)
+
+
+def install():
+    _launch()
+    _describe()
+    _terminate()
+    InstancePlacement.availability_zone_id = property(lambda placement: zone_ids().get(placement.zone))
+    SpotInstances.describe_spot_price_history = _spot_price_history
+
+
+def backend(region="us-east-1"):
+    return ec2_backends[ACCOUNT][region]
+
+
+def zone_ids(region="us-east-1"):
+    return {z.name: z.zone_id for z in backend().zones[region]}
+
+
+def set_state(instance, state, code="", message=""):
+    instance._state = InstanceState(*state)
+    instance.state_reason = StateReason(message, code)
+
+
+def kill(instance_id, code, message):
+    """The instance dies by itself; its group has not noticed yet."""
+    instance = backend().get_instance(instance_id)
+    if instance.state != "terminated":
+        instance.terminate()
+        set_state(instance, TERMINATED, code, message)
+
+
+def _launch():
+    run_instances = EC2Backend.run_instances
+    api_run_instances = InstanceResponse.run_instances
+
+    def run_with_template(self, *args, **kwargs):
+        if template := kwargs.get("launch_template"):
+            data = self._get_template_from_args(template).data
+            if kwargs.get("subnet_id") and data.get("NetworkInterfaces"):
+                raise EC2ClientError(
+                    "InvalidParameterCombination",
+                    "Network interfaces and an instance-level subnet ID may not be specified on the same request",
+                )
+            market = data.get("InstanceMarketOptions", {}).get("MarketType")
+            kwargs["instance_market_options"] = kwargs.get("instance_market_options") or market
+        reservation = run_instances(self, *args, **kwargs)
+        for instance in reservation.instances:
+            if instance.lifecycle == "spot":
+                instance.spot_instance_request_id = f"sir-{instance.id[-8:]}"
+        return reservation
+
+    def run_by_api(self):
+        response = api_run_instances(self)
+        for instance in response.result.instances:
+            _newcomer(instance)
+        return response
+
+    EC2Backend.run_instances = run_with_template
+    InstanceResponse.run_instances = run_by_api
+
+
+def _newcomer(instance):
+    plan, timing = dict(WORLD.newcomers), WORLD.timing
+    WORLD.newcomer_ids[instance.id] = plan
+    set_state(instance, PENDING)
+    WORLD.status[instance.id] = "initializing"
+    WORLD.invisible_until[instance.id] = time.time() + timing["invisible"]
+
+    def run():
+        if instance.state == "pending":
+            set_state(instance, RUNNING)
+
+    def boot():
+        WORLD.status[instance.id] = plan["status"]
+
+    if not plan["stay_pending"]:
+        WORLD.later(timing["pending"], run)
+        WORLD.later(timing["boot"], boot)
+    if death := plan["kill"]:
+        code, message = death.get("code", "Server.InternalError"), death.get("message", "")
+        WORLD.later(death.get("after_seconds", timing["pending"]), lambda: kill(instance.id, code, message))
+
+
+def _describe():
+    describe_instances = InstanceResponse.describe_instances
+    describe_status = EC2Backend.describe_instance_status
+
+    def describe_visible(self):
+        for instance_id in self._get_param("InstanceIds", []):
+            if WORLD.invisible_until.get(instance_id, 0) > time.time():
+                raise InvalidInstanceIdError(instance_id)
+        return describe_instances(self)
+
+    def status_of_present(self, *args, **kwargs):
+        found = describe_status(self, *args, **kwargs)
+        return [i for i in found if WORLD.status.get(i.id) != "absent"]
+
+    def checks(instance):
+        if instance.state_code != 16:
+            return {"Status": "not-applicable"}
+        status = WORLD.status.get(instance.id, "ok")
+        detail = {"ok": "passed", "impaired": "failed"}.get(status, "initializing")
+        return {"Status": status, "Details": [{"Name": "reachability", "Status": detail}]}
+
+    InstanceResponse.describe_instances = describe_visible
+    EC2Backend.describe_instance_status = status_of_present
+    Instance.instance_status = Instance.system_status = property(checks)
+
+
+def _terminate():
+    terminate = Instance.terminate
+
+    def terminate_once(self):
+        if self.state == "terminated":  # A second TerminateInstances succeeds and changes nothing.
+            return self._state
+        return terminate(self)
+
+    Instance.terminate = terminate_once
+
+
+def _spot_price_history(self):
+    filters = self._filters_from_querystring() or {}
+    types = self._get_param("InstanceTypes", []) or filters.get("instance-type") or list(ON_DEMAND)
+    zone = self._get_param("AvailabilityZone")
+    zones = [zone] if zone else filters.get("availability-zone") or list(zone_ids())
+    with contextlib.suppress(KeyError):
+        zones = [n for n, i in zone_ids().items() if i in filters["availability-zone-id"]]
+    history = [
+        {
+            "InstanceType": kind,
+            "ProductDescription": "Linux/UNIX",
+            "SpotPrice": f"{ON_DEMAND[kind] * (1 - WORLD.spot_discount):.6f}",
+            "AvailabilityZone": name,
+            "AvailabilityZoneId": zone_ids().get(name),
+            "Timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()),
+        }
+        for kind in types
+        if kind in ON_DEMAND
+        for name in zones
+    ]
+    return ActionResult({"SpotPriceHistory": history})

@@ -1,0 +1,58 @@
+"""Targets that need time: `initial` before healthy, `draining` after deregistration, or what a test says."""
+
+import time
+
+from moto.elbv2.models import FakeTargetGroup, elbv2_backends
+
+from .world import ACCOUNT, WORLD
+
+_since = {}  # (target group ARN, instance id) → time of the last registration or deregistration
+
+
+def install():
+    health_for = FakeTargetGroup.health_for
+
+    def with_time(self, target, ec2_backend):
+        health = health_for(self, target, ec2_backend)
+        instance_id = target["Id"]
+        if told := _told(self.arn, instance_id):
+            health.status, health.reason = told
+        elif instance_id in self.targets and _young(self.arn, instance_id, "target_initial"):
+            health.status, health.reason = "initial", "Elb.RegistrationInProgress"
+        elif instance_id in self.deregistered_targets and _young(self.arn, instance_id, "target_drain"):
+            health.status, health.reason = "draining", "Target.DeregistrationInProgress"
+        return health
+
+    FakeTargetGroup.health_for = with_time
+
+
+def _told(arn, instance_id):
+    plan = (WORLD.newcomer_ids.get(instance_id) or {}).get("target_health")
+    if plan:
+        return plan.get("state", "unhealthy"), plan.get("reason", "Target.FailedHealthChecks")
+    if told := WORLD.target_health.get((arn, instance_id)):
+        return told
+    return WORLD.target_health.get((arn, "*newcomers")) if instance_id in WORLD.newcomer_ids else None
+
+
+def _young(arn, instance_id, timing):
+    return time.time() - _since.get((arn, instance_id), 0) < WORLD.timing[timing]
+
+
+def _target_groups(group):
+    known = elbv2_backends[ACCOUNT][group.region].target_groups
+    return [known[arn] for arn in group.target_group_arns if arn in known]
+
+
+def register(group, instance):
+    for target_group in _target_groups(group):
+        if instance.state == "running" and instance.id not in target_group.targets:
+            _since[(target_group.arn, instance.id)] = time.time()
+            target_group.register([{"Id": instance.id, "Port": target_group.port}])
+
+
+def deregister(group, instance):
+    for target_group in _target_groups(group):
+        if instance.id in target_group.targets:
+            _since[(target_group.arn, instance.id)] = time.time()
+            target_group.deregister([{"Id": instance.id}])

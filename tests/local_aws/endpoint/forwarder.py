@@ -1,0 +1,42 @@
+"""Passes a request on to MiniStack unchanged (signature and Host header included) and hands back the answer."""
+
+import http.client
+
+from werkzeug.wrappers import Response
+
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "te", "trailer", "upgrade"}
+
+
+class Forwarder:
+    def __init__(self, port):
+        self.port = port
+
+    def __call__(self, environ, start_response):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        try:
+            body = environ["wsgi.input"].read()
+            connection.putrequest(
+                environ["REQUEST_METHOD"], environ["REQUEST_URI"], skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in _headers(environ):
+                connection.putheader(name, value)
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            headers = [(k, v) for k, v in answer.getheaders() if k.lower() not in HOP_BY_HOP]
+            response = Response(answer.read(), answer.status, headers)
+        except OSError as error:
+            response = Response(f"MiniStack did not answer: {error}", 502)
+        finally:
+            connection.close()
+        return response(environ, start_response)
+
+
+def _headers(environ):
+    for name, value in environ.items():
+        if name.startswith("HTTP_"):
+            header = name[5:].replace("_", "-").lower()
+            if header not in HOP_BY_HOP:
+                yield header, value
+    if environ.get("CONTENT_TYPE"):
+        yield "content-type", environ["CONTENT_TYPE"]

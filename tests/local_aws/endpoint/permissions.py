@@ -1,0 +1,164 @@
+"""Holds the Lambdas to their roles on the EC2 side, too: moto lets everybody do everything.
+
+The policies come from MiniStack's IAM, where the deployed template put them, and are judged by MiniStack's evaluator, per
+resource and with the condition keys that AWS sets (tags, market type). A missing permission fails here as it would on AWS.
+"""
+
+import hashlib
+import json
+import time
+
+import boto3
+from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
+from moto.autoscaling.models import autoscaling_backends
+from moto.ec2.models import ec2_backends
+
+from .world import ACCOUNT, WORLD
+
+CACHE_SECONDS = 30
+CODES = {"ec2": "UnauthorizedOperation", "pricing": "AccessDeniedException"}
+
+
+class Permissions:
+    def __init__(self, ministack_port):
+        session = boto3.Session("test", "test", region_name="us-east-1")
+        endpoint = f"http://127.0.0.1:{ministack_port}"
+        self.iam = session.client("iam", endpoint_url=endpoint)
+        self.functions = session.client("lambda", endpoint_url=endpoint)
+        self._roles, self._read_at = {}, 0.0
+
+    def denial(self, call):
+        """None if allowed; else the error for `error_response`. Callers that are no Lambda are the account's root."""
+        if call["caller"] != "lambda":
+            return None
+        with WORLD.lock:
+            needed = list(_needed(call))
+        refused = self._refused(call, needed)
+        if refused and time.time() - self._read_at > 1:  # The stack may have been updated since.
+            self._read_at = 0
+            refused = self._refused(call, needed)
+        return refused
+
+    def _refused(self, call, needed):
+        role = self._role(call["access_key"])
+        if role is None:  # A session of AssumeRole: not one of this stack's functions.
+            return None
+        for action, resource, keys in needed:
+            context = EvalContext(
+                principal_arn=role["arn"], principal_type="AssumedRole", principal_account=ACCOUNT, action=action,
+                resource_arn=resource, region=call["region"], service_context={k.lower(): v for k, v in keys.items()},
+            )  # fmt: skip
+            if evaluate(context, role["policies"]).decision != "Allow":
+                message = f"{role['arn']} is not authorized to perform: {action} on resource: {resource}"
+                return {"status": 403, "code": CODES.get(call["service"], "AccessDenied"), "message": message}
+        return None
+
+    def _role(self, access_key):
+        if time.time() - self._read_at > CACHE_SECONDS:
+            self._roles = dict(self._read_roles())
+            self._read_at = time.time()
+        return self._roles.get(access_key)
+
+    def _read_roles(self):
+        """MiniStack derives a function's session key from its ARN and its role's."""
+        for page in self.functions.get_paginator("list_functions").paginate():
+            for function in page["Functions"]:
+                digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
+                name = function["Role"].rsplit("/", 1)[-1]
+                yield f"ASIA{digest[:16].upper()}", {"arn": function["Role"], "policies": list(self._policies(name))}
+
+    def _policies(self, role):
+        for name in self.iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            yield _parse(self.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
+        for attached in self.iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+            policy = self.iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]
+            version = self.iam.get_policy_version(PolicyArn=policy["Arn"], VersionId=policy["DefaultVersionId"])
+            yield _parse(version["PolicyVersion"]["Document"])
+
+
+def _parse(document):
+    return parse_policy_document(document if isinstance(document, (str, dict)) else json.dumps(document))
+
+
+def _needed(call):
+    """(action, resource ARN, condition keys) of every permission that the call takes on AWS."""
+    action, params = f"{call['service']}:{call['action']}", call["params"]
+    if call["action"] == "RunInstances":
+        yield from _run_instances(params)
+    elif call["action"].startswith(("Describe", "Get", "List")):
+        yield action, "*", {}
+    elif call["service"] == "ec2":
+        ids = [v for k, v in params.items() if k.startswith(("InstanceId.", "ResourceId."))] or ["*"]
+        requested = _requested_tags(params, "Tag.")
+        for resource_id in ids:
+            yield action, _arn(resource_id), {**_tags(resource_id), **requested}
+    elif call["service"] == "autoscaling":
+        arn, keys = _group(params)
+        yield action, arn, keys
+    else:
+        yield action, "*", {}
+
+
+def _run_instances(params):
+    template = params.get("LaunchTemplate.LaunchTemplateId")
+    tags = _requested_tags(params, "TagSpecification.1.Tag.")
+    market = {"ec2:InstanceMarketType": params.get("InstanceMarketOptions.MarketType", "on-demand")}
+    kind = {"ec2:InstanceType": params["InstanceType"]} if "InstanceType" in params else {}
+    common = {"ec2:LaunchTemplate": _arn(template)} if template else {}
+    tagged = {v for k, v in params.items() if k.endswith(".ResourceType")}
+    for resource, keys in {
+        "instance/*": {**market, **kind},
+        "volume/*": {},
+        "network-interface/*": {},
+        "security-group/sg-local": {},
+        "image/ami-local": {},
+        f"subnet/{params.get('SubnetId', 'subnet-local')}": {},
+    }.items():
+        requested = tags if resource.split("/")[0] in tagged else {}
+        yield "ec2:RunInstances", _arn(resource), {**common, **keys, **requested}
+    if template:
+        yield "ec2:RunInstances", _arn(template), common
+    for kind in tagged:
+        yield "ec2:CreateTags", _arn(f"{kind}/*"), {**tags, "ec2:CreateAction": "RunInstances"}
+    if profile := _profile(template):
+        yield "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{profile}", {"iam:PassedToService": "ec2.amazonaws.com"}
+
+
+def _requested_tags(params, prefix):
+    """`Tag.1.Key=team&Tag.1.Value=web` as condition keys."""
+    keys = {v: params.get(k[:-3] + "Value", "") for k, v in params.items() if k.startswith(prefix) and k.endswith("Key")}
+    return {f"aws:RequestTag/{k}": v for k, v in keys.items()} | ({"aws:TagKeys": list(keys)} if keys else {})
+
+
+def _profile(template_id):
+    templates = ec2_backends[ACCOUNT]["us-east-1"].launch_templates
+    if template_id not in templates:
+        return None
+    profile = templates[template_id].latest_version().data.get("IamInstanceProfile", {})
+    return profile.get("Name") or profile.get("Arn", "").rsplit("/", 1)[-1]
+
+
+def _arn(resource_id):
+    kinds = {"i": "instance", "lt": "launch-template", "vol": "volume", "eni": "network-interface"}
+    if "/" not in resource_id:
+        resource_id = f"{kinds.get(resource_id.split('-')[0], '*')}/{resource_id}"
+    account = "" if resource_id.startswith("image/") else ACCOUNT
+    return f"arn:aws:ec2:us-east-1:{account}:{resource_id}"
+
+
+def _tags(resource_id):
+    tags = {t["key"]: t["value"] for t in ec2_backends[ACCOUNT]["us-east-1"].describe_tags({"resource-id": [resource_id]})}
+    return {f"{prefix}:ResourceTag/{k}": v for k, v in tags.items() for prefix in ("aws", "ec2")}
+
+
+def _group(params):
+    groups = autoscaling_backends[ACCOUNT]["us-east-1"].autoscaling_groups
+    name = params.get("AutoScalingGroupName") or next(
+        (g.name for g in groups.values() for s in g.instance_states if s.instance.id == params.get("InstanceId")), None
+    )
+    if name not in groups:
+        wild = f"arn:aws:autoscaling:us-east-1:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/{name or '*'}"
+        return wild, {}
+    tags = {t["Key"]: t["Value"] for t in groups[name].tags}
+    keys = {f"{prefix}:ResourceTag/{k}": v for k, v in tags.items() for prefix in ("aws", "autoscaling")}
+    return groups[name].arn, keys

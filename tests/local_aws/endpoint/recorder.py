@@ -1,0 +1,158 @@
+"""A WSGI layer that writes down every AWS call and, when told to, makes it fail, hang or lose its answer."""
+
+import io
+import itertools
+import json
+import re
+import threading
+import time
+from urllib.parse import parse_qsl
+
+from werkzeug.wrappers import Response
+
+JSON_TARGET = "HTTP_X_AMZ_TARGET"
+NOT_LOGGED = {"Version", "UserData", "SecretString"}
+
+
+class Calls:
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._calls = []
+
+    def add(self, call):
+        with self._lock:
+            self._calls.append(call)
+
+    def clear(self):
+        with self._lock:
+            self._calls.clear()
+
+    def list(self):
+        with self._lock:
+            return list(self._calls)
+
+
+class Faults:
+    """Faults to inject, each for the next `times` matching calls (for ever if absent)."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self._faults = []
+
+    def add(self, fault):
+        with self._lock:
+            fault = {"kind": "error", "caller": "lambda", **fault, "id": next(self._ids), "hits": 0}
+            self._faults.append(fault)
+            return fault
+
+    def clear(self):
+        with self._lock:
+            self._faults.clear()
+
+    def list(self):
+        with self._lock:
+            return list(self._faults)
+
+    def take(self, call):
+        with self._lock:
+            for fault in self._faults:
+                if _matches(fault, call):
+                    fault["hits"] += 1
+                    return fault
+        return None
+
+
+def _matches(fault, call):
+    if fault["action"] not in ("*", call["action"]) or fault["caller"] not in ("any", call["caller"]):
+        return False
+    if "service" in fault and fault["service"] != call["service"]:
+        return False
+    if "times" in fault and fault["hits"] >= fault["times"]:
+        return False
+    params = call["params"]
+    return all(wanted in str(params.get(name, "")) for name, wanted in (fault.get("match") or {}).items())
+
+
+class Recorder:
+    def __init__(self, app, calls, faults):
+        self.app, self.calls, self.faults = app, calls, faults
+
+    def __call__(self, environ, start_response):
+        call = parse(environ)
+        started = time.time()
+        response = self._answer(call, environ)
+        record = {"t": started, "ms": round((time.time() - started) * 1000, 1), **call, "status": response.status_code}
+        if response.status_code >= 400:
+            record["error"] = _error_code(response)
+        self.calls.add(record)
+        return response(environ, start_response)
+
+    def _answer(self, call, environ):
+        fault = self.faults.take(call)
+        if fault is None:
+            return Response.from_app(self.app, environ, buffered=True)
+        time.sleep(fault.get("delay_seconds", 0))
+        if fault["kind"] == "error":
+            return error_response(call, fault)
+        response = Response.from_app(self.app, environ, buffered=True)
+        return error_response(call, fault) if fault["kind"] == "error_after" else response
+
+
+def parse(environ):
+    """What is asked, and by whom: Lambdas sign with the session key of their role (ASIA…), people don't."""
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    signed = re.search(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    key, region, service = signed.groups() if signed else ("", "us-east-1", "")
+    if target := environ.get(JSON_TARGET):
+        action = target.rsplit(".", 1)[-1]
+        params = _json(body)
+    else:
+        params = dict(parse_qsl(body.decode("utf-8", "replace")) or parse_qsl(environ.get("QUERY_STRING", "")))
+        action = params.pop("Action", "") or f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+    return {
+        "service": service,
+        "action": action,
+        "region": region,
+        "caller": "lambda" if key.startswith("ASIA") else "test",
+        "access_key": key,
+        "params": {k: v for k, v in params.items() if k not in NOT_LOGGED},
+    }
+
+
+def _json(body):
+    try:
+        parsed = json.loads(body or b"{}")
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def error_response(call, fault):
+    """The error in the form of the service's own protocol, since the SDK reads the code from there."""
+    code, message = fault.get("code", "InternalError"), fault.get("message", "injected by local AWS")
+    status = fault.get("status", 500)
+    if call["service"] == "ec2":
+        body = (
+            '<?xml version="1.0" encoding="UTF-8"?><Response><Errors><Error>'
+            f"<Code>{code}</Code><Message>{message}</Message></Error></Errors>"
+            "<RequestID>local</RequestID></Response>"
+        )
+    elif call["service"] in ("autoscaling", "elasticloadbalancing", "sts", "iam"):
+        kind = "Sender" if status < 500 else "Receiver"
+        body = (
+            f"<ErrorResponse><Error><Type>{kind}</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+            "<RequestId>local</RequestId></ErrorResponse>"
+        )
+    else:
+        body = json.dumps({"__type": code, "message": message})
+        return Response(body, status, headers={"x-amzn-errortype": code}, content_type="application/x-amz-json-1.0")
+    return Response(body, status, content_type="text/xml")
+
+
+def _error_code(response):
+    text = response.get_data(as_text=True)
+    if found := re.search(r"<Code>(.*?)</Code>", text):
+        return found[1]
+    return (_json(text.encode()).get("__type") or str(response.status_code)).rsplit("#", 1)[-1]

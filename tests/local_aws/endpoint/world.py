@@ -1,0 +1,107 @@
+"""What the endpoint knows beyond moto's own state: time, overrides and what it saw.
+
+moto changes state at once; AWS does not. Every delayed transition (pending → running, Detaching → gone) is a
+deferred action here, run under one lock by a ticker, so that a test sees the same intermediate states as on AWS.
+After every change the capacity of each group is written down: the history misses no dip, however short.
+"""
+
+import heapq
+import itertools
+import threading
+import time
+
+ACCOUNT = "123456789012"
+
+# Seconds. Short, because the state machine's waits are scaled down too; never zero, so that asynchrony is exercised.
+DEFAULT_TIMING = {
+    "pending": 0.2,  # RunInstances → running
+    "boot": 0.5,  # RunInstances → both status checks ok
+    "invisible": 0.0,  # RunInstances → DescribeInstances knows the id
+    "attach": 0.2,  # AttachInstances → InService
+    "detach": 0.3,  # DetachInstances → out of the group
+    "target_initial": 0.2,  # registered → healthy
+    "target_drain": 0.2,  # deregistered → not known to the target group
+    "group_launch": 0.5,  # the group's own launches → InService
+    "replace": 1.0,  # a member died → the group notices and replaces it
+    "terminate_hook": 0.5,  # Terminating:Wait → the owner's hook completes
+}
+
+# What the next launched instances do; see `control.py` for the meaning of each key.
+DEFAULT_NEWCOMERS = {
+    "status": "ok",
+    "stay_pending": False,
+    "kill": None,
+    "lifecycle_state": None,
+    "target_health": None,
+}
+
+
+class World:
+    def __init__(self):
+        self.lock = threading.RLock()
+        self._actions = []
+        self._order = itertools.count()
+        self.reset()
+
+    def reset(self):
+        with self.lock:
+            self._actions.clear()
+            self.timing = dict(DEFAULT_TIMING)
+            self.newcomers = dict(DEFAULT_NEWCOMERS)
+            self.newcomer_ids = {}  # instance id → the newcomers' settings at its launch
+            self.status = {}  # instance id → "initializing" | "ok" | "impaired" | "absent"
+            self.invisible_until = {}  # instance id → time
+            self.target_health = {}  # (target group ARN, instance id or "*newcomers") → (state, reason)
+            self.refreshes = {}  # group name → [InstanceRefresh]
+            self.spot_discount = 0.65
+            self.history = {}  # group name → [{t, in_service, desired, ...}]
+
+    def later(self, seconds, action):
+        heapq.heappush(self._actions, (time.time() + seconds, next(self._order), action))
+
+    def tick(self):
+        """Run what is due, then write down what changed."""
+        with self.lock:
+            while self._actions and self._actions[0][0] <= time.time():
+                heapq.heappop(self._actions)[2]()
+                self.observe()
+            self.observe()
+
+    def observe(self):
+        for group in groups():
+            seen = describe(group)
+            past = self.history.setdefault(group.name, [])
+            if not past or {k: v for k, v in past[-1].items() if k != "t"} != seen:
+                past.append({"t": time.time(), **seen})
+
+
+def groups(region="us-east-1"):
+    from moto.autoscaling.models import autoscaling_backends
+
+    return list(autoscaling_backends[ACCOUNT][region].autoscaling_groups.values())
+
+
+def describe(group):
+    members = [
+        {
+            "instance_id": s.instance.id,
+            "lifecycle_state": s.lifecycle_state,
+            "state": s.instance.state,
+            "type": s.instance.instance_type,
+            "az": s.instance.placement.zone,
+            "spot": s.instance.lifecycle == "spot",
+        }
+        for s in group.instance_states
+    ]
+    return {
+        # A member that is dead but not yet noticed by the group serves nobody: it doesn't count.
+        "in_service": sum(m["lifecycle_state"] == "InService" and m["state"] == "running" for m in members),
+        "desired": group.desired_capacity,
+        "min": group.min_size,
+        "max": group.max_size,
+        "suspended": sorted(p["ProcessName"] for p in group.suspended_processes),
+        "members": members,
+    }
+
+
+WORLD = World()

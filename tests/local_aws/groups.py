@@ -1,0 +1,172 @@
+"""Fixtures: a network, and Auto Scaling groups of On-Demand instances as customers have them."""
+
+import functools
+import uuid
+
+ZONES = ("us-east-1a", "us-east-1b")
+
+
+class Network:
+    def __init__(self, aws):
+        self.aws, self.ec2 = aws, aws.client("ec2")
+
+    @functools.cached_property
+    def vpc(self):
+        return self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+
+    @functools.cached_property
+    def subnets(self):
+        return {
+            zone: self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=f"10.0.{n}.0/20", AvailabilityZone=zone)["Subnet"][
+                "SubnetId"
+            ]
+            for n, zone in zip((0, 16), ZONES)
+        }
+
+    @functools.cached_property
+    def security_group(self):
+        name = f"web-{uuid.uuid4().hex[:8]}"
+        return self.ec2.create_security_group(GroupName=name, Description="web", VpcId=self.vpc)["GroupId"]
+
+    @functools.cached_property
+    def image(self):
+        return self.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+
+    def target_group(self):
+        """A target group behind an Application Load Balancer; returns its ARN."""
+        elb, name = self.aws.client("elbv2"), f"web-{uuid.uuid4().hex[:8]}"
+        balancer = elb.create_load_balancer(Name=name, Subnets=list(self.subnets.values()))["LoadBalancers"][0]
+        group = elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=self.vpc)["TargetGroups"][0]
+        elb.create_listener(
+            LoadBalancerArn=balancer["LoadBalancerArn"], Protocol="HTTP", Port=80,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": group["TargetGroupArn"]}],
+        )  # fmt: skip
+        return group["TargetGroupArn"]
+
+
+class Group:
+    """A created group: its name, and what it looks like now."""
+
+    def __init__(self, aws, name, template_id, target_group):
+        self.aws, self.name, self.template_id, self.target_group = aws, name, template_id, target_group
+
+    def describe(self):
+        found = self.aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])
+        return found["AutoScalingGroups"][0]
+
+    @property
+    def instance_ids(self):
+        return [i["InstanceId"] for i in self.describe()["Instances"]]
+
+    @property
+    def instances(self):
+        return [self.aws.instance(i) for i in self.instance_ids]
+
+    @property
+    def on_demand(self):
+        return [i["InstanceId"] for i in self.instances if i.get("InstanceLifecycle") != "spot"]
+
+    @property
+    def spot(self):
+        return [i["InstanceId"] for i in self.instances if i.get("InstanceLifecycle") == "spot"]
+
+    def update(self, **fields):
+        self.aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=self.name, **fields)
+
+    def suspend(self, *processes):
+        self.aws.client("autoscaling").suspend_processes(
+            AutoScalingGroupName=self.name, ScalingProcesses=list(processes)
+        )
+
+    def delete(self):
+        self.aws.client("autoscaling").delete_auto_scaling_group(AutoScalingGroupName=self.name, ForceDelete=True)
+
+
+def create_group(
+    aws,
+    size=2,
+    minimum=None,
+    maximum=None,
+    name=None,
+    instance_type="m5.large",
+    overrides=None,
+    distribution=None,
+    zones=ZONES,
+    tags=None,
+    instance_tags=None,
+    with_target_group=False,
+    template_data=None,
+    launch_configuration=False,
+    **options,
+):
+    """`overrides` (other types of a MixedInstancesPolicy), `template_data` (merged into the launch template) and
+    `options` (of CreateAutoScalingGroup) make the variants; instances spread evenly over `zones`."""
+    name = name or f"web-{uuid.uuid4().hex[:8]}"
+    template_id = None
+    if launch_configuration:
+        options["LaunchConfigurationName"] = _launch_configuration(aws, name, instance_type)
+    else:
+        template_id = _launch_template(aws, name, instance_type, instance_tags, template_data)
+        options.update(_launch_options(template_id, overrides, distribution))
+    target_group = aws.network.target_group() if with_target_group else None
+    if target_group:
+        options["TargetGroupARNs"] = [target_group]
+    aws.client("autoscaling").create_auto_scaling_group(
+        AutoScalingGroupName=name,
+        MinSize=size if minimum is None else minimum,
+        MaxSize=size + 1 if maximum is None else maximum,
+        DesiredCapacity=size,
+        VPCZoneIdentifier=",".join(aws.network.subnets[z] for z in zones),
+        Tags=[
+            {"Key": k, "Value": v, "PropagateAtLaunch": True, "ResourceId": name, "ResourceType": "auto-scaling-group"}
+            for k, v in (tags or {}).items()
+        ],
+        **options,
+    )
+    return Group(aws, name, template_id, target_group)
+
+
+def _launch_template(aws, name, instance_type, instance_tags, more):
+    tags = {"Name": name, "team": "web", **(instance_tags or {})}
+    data = {
+        "ImageId": aws.network.image,
+        "InstanceType": instance_type,
+        "SecurityGroupIds": [aws.network.security_group],
+        "MetadataOptions": {"HttpTokens": "required"},
+        "TagSpecifications": [
+            {"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}
+        ],
+        **(more or {}),
+    }
+    created = aws.client("ec2").create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+    return created["LaunchTemplate"]["LaunchTemplateId"]
+
+
+def _launch_configuration(aws, name, instance_type):
+    aws.client("autoscaling").create_launch_configuration(
+        LaunchConfigurationName=name,
+        ImageId=aws.network.image,
+        InstanceType=instance_type,
+        SecurityGroups=[aws.network.security_group],
+    )
+    return name
+
+
+def _launch_options(template_id, overrides, distribution):
+    template = {"LaunchTemplateId": template_id, "Version": "$Latest"}
+    if not overrides and not distribution:
+        return {"LaunchTemplate": template}
+    mixed = {
+        "LaunchTemplate": {
+            "LaunchTemplateSpecification": template,
+            "Overrides": [{"InstanceType": o} if isinstance(o, str) else o for o in overrides or []],
+        },
+        "InstancesDistribution": {
+            "OnDemandBaseCapacity": 0,
+            "OnDemandPercentageAboveBaseCapacity": 100,
+            "OnDemandAllocationStrategy": "prioritized",
+            "SpotAllocationStrategy": "price-capacity-optimized",
+            **(distribution or {}),
+        },
+    }
+    return {"MixedInstancesPolicy": mixed}

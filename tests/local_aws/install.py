@@ -1,0 +1,63 @@
+"""Makes the two virtual environments of the checkout; run by the system's Python, so standard library only.
+
+Two, because aws-sam-cli pins a boto3 of its own. Each is stamped with a hash of its requirements file and made again
+when that changes. Wheels come from pip's own cache where it has them.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL = ROOT / ".local"
+ENVIRONMENTS = {"venv": "requirements.txt", "tools": "requirements-tools.txt"}
+OLDEST_PYTHON = (3, 10)
+
+
+def main():
+    if sys.version_info < OLDEST_PYTHON:
+        sys.exit(f"Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer is needed, this is {sys.version.split()[0]}.")
+    LOCAL.mkdir(exist_ok=True)
+    for name, requirements in ENVIRONMENTS.items():
+        _install(LOCAL / name, ROOT / "tests" / requirements)
+
+
+def _install(venv, requirements):
+    stamp = venv / "installed.sha256"
+    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode() + str(venv).encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    started = time.monotonic()
+    print(f"  installing {requirements.relative_to(ROOT)} into {venv.relative_to(ROOT)} …", flush=True)
+    stamp.unlink(missing_ok=True)
+    if not _works(venv):
+        shutil.rmtree(venv, ignore_errors=True)
+        _run([sys.executable, "-m", "venv", str(venv)], "Is the venv module installed (python3-venv)?")
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, "-r", str(requirements)], "Is a Python package index reachable?")
+    stamp.write_text(wanted)
+    print(f"  installed {venv.relative_to(ROOT)} ({time.monotonic() - started:.0f} s)", flush=True)
+
+
+def _works(venv):
+    """A venv that another Python made, or that was moved, is of no use."""
+    python = venv / "bin" / "python"
+    probe = "import sys; print(sys.version, sys.prefix)"
+    if not python.exists():
+        return False
+    found = subprocess.run([str(python), "-c", probe], capture_output=True, text=True)
+    return found.returncode == 0 and found.stdout.strip() == f"{sys.version} {venv}"
+
+
+def _run(command, hint):
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")}
+    if subprocess.run(command, env=environment).returncode:
+        sys.exit(f"failed: {' '.join(command)}\n{hint}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Where things lie, and what this installation of local AWS is made of. No I/O beyond its own state file."""
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL = ROOT / ".local"
+TEMPLATE = ROOT / "template.yaml"
+PYTHON = LOCAL / "venv" / "bin" / "python"
+SAM = LOCAL / "tools" / "bin" / "sam"
+BUILD = LOCAL / "build"
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+STACK = "spot-optimizer"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+# moto's services; everything else is MiniStack's.
+EC2_SERVICES = ("EC2", "AUTO_SCALING", "ELASTIC_LOAD_BALANCING_V2", "PRICING")
+
+
+@dataclass
+class Home:
+    """One running local AWS: its processes, ports, logs and scratch files, all below one directory."""
+
+    directory: Path = LOCAL
+
+    def __post_init__(self):
+        self.directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def state_file(self):
+        return self.directory / "state.json"
+
+    @property
+    def outputs_file(self):
+        return self.directory / "outputs.json"
+
+    @property
+    def env_file(self):
+        return self.directory / "env"
+
+    def log(self, name):
+        return self.directory / f"{name}.log"
+
+    def read_state(self):
+        try:
+            return json.loads(self.state_file.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def write_state(self, state):
+        self.state_file.write_text(json.dumps(state, indent=2) + "\n")
+
+
+def target_dir():
+    return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+
+
+def choose_port(variable):
+    """The port that the user set, else any free one: two checkouts never collide."""
+    if chosen := os.environ.get(variable):
+        return int(chosen)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def client_environment(ports):
+    """What an AWS client needs to talk to local AWS and to nothing else."""
+    ec2 = f"http://127.0.0.1:{ports['ec2']}"
+    return {
+        **CREDENTIALS,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['ministack']}",
+        **{f"AWS_ENDPOINT_URL_{service}": ec2 for service in EC2_SERVICES},
+    }
+
+
+def without_aws(environment):
+    """The user's own AWS settings must reach neither the servers nor the Lambdas."""
+    kept = {k: v for k, v in environment.items() if not k.startswith(("AWS_", "MINISTACK_", "MOTO_", "PYTHON"))}
+    return {
+        **kept,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }

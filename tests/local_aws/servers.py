@@ -1,0 +1,145 @@
+"""Starts and stops the two server processes of a home: MiniStack and the EC2 endpoint (with the forwarder)."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from .paths import ACCOUNT, EC2_SERVICES, PYTHON, REGION, ROOT, CREDENTIALS, choose_port, without_aws
+
+START_SECONDS = 60
+STOP_SECONDS = 10
+DEFAULT_WAIT_SCALE = "0.05"
+
+
+class ServerFailed(Exception):
+    pass
+
+
+def start(home):
+    """Starts both, or returns the state of those that already run."""
+    state = home.read_state()
+    if running(state):
+        return state
+    stop(home)
+    ports = {
+        "ministack": choose_port("LOCAL_AWS_PORT"),
+        "ec2": choose_port("LOCAL_EC2_PORT"),
+        "forward": choose_port("LOCAL_FORWARD_PORT"),
+    }
+    state = {"ports": ports, "wait_scale": os.environ.get("SFN_WAIT_SCALE", DEFAULT_WAIT_SCALE), "pids": {}}
+    state["pids"]["endpoint"] = _spawn(home, "endpoint", _endpoint_command(ports), without_aws(os.environ))
+    state["pids"]["ministack"] = _spawn(home, "ministack", ["-m", "ministack"], _ministack_environment(home, state))
+    home.write_state(state)
+    _await(home, "endpoint", state, f"http://127.0.0.1:{ports['ec2']}/_local/health")
+    _await(home, "ministack", state, f"http://127.0.0.1:{ports['ministack']}/_ministack/health")
+    return state
+
+
+def stop(home):
+    """Stops what `start` recorded, if those processes are still ours. Returns the names of those stopped."""
+    stopped = []
+    for name, pid in home.read_state().get("pids", {}).items():
+        if _is_ours(name, pid):
+            _end(pid)
+            stopped.append(name)
+    for file in (home.state_file, home.env_file, home.outputs_file):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(home.directory / "tmp", ignore_errors=True)
+    return stopped
+
+
+def running(state):
+    pids = state.get("pids", {})
+    return bool(pids) and all(_is_ours(name, pid) for name, pid in pids.items())
+
+
+def _endpoint_command(ports):
+    return ["-m", "local_aws.endpoint", str(ports["ec2"]), str(ports["forward"]), str(ports["ministack"])]
+
+
+def _ministack_environment(home, state):
+    """MiniStack hands its own environment on to the Lambdas, so the endpoints set here are the ones that they use."""
+    scratch = home.directory / "tmp"
+    scratch.mkdir(exist_ok=True)
+    ports = state["ports"]
+    ec2 = f"http://127.0.0.1:{ports['ec2']}"
+    return {
+        **without_aws(os.environ),
+        **CREDENTIALS,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['forward']}",
+        **{f"AWS_ENDPOINT_URL_{service}": ec2 for service in EC2_SERVICES},
+        "AUTH": "true",  # IAM is enforced: the template's policies are proven by every run.
+        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        "MINISTACK_REGION": REGION,
+        "GATEWAY_PORT": str(ports["ministack"]),
+        "BIND_HOST": "127.0.0.1",
+        "SFN_WAIT_SCALE": state["wait_scale"],
+        "LAMBDA_EXECUTOR": "local",
+        "IOT_MTLS_ENABLED": "0",  # It would listen on a fixed port of all interfaces.
+        "LOG_LEVEL": os.environ.get("LOCAL_AWS_LOG_LEVEL", "INFO"),
+        "TMPDIR": str(scratch),
+        "S3_DATA_DIR": str(scratch / "s3"),
+        "STATE_DIR": str(scratch / "state"),
+    }
+
+
+def _spawn(home, name, arguments, environment):
+    environment = {**environment, "PYTHONPATH": str(ROOT / "tests"), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    with open(home.log(name), "w") as log:
+        # A session of its own: Ctrl-C in the terminal must not take the servers down half-way.
+        process = subprocess.Popen(
+            [str(PYTHON), *arguments], cwd=home.directory, env=environment, stdin=subprocess.DEVNULL,
+            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    return process.pid
+
+
+def _await(home, name, state, url):
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        if not _is_ours(name, state["pids"][name]):
+            break
+        time.sleep(0.05)
+    tail = "".join(home.log(name).read_text(errors="replace").splitlines(keepends=True)[-20:])
+    stop(home)
+    raise ServerFailed(f"{name} did not start; the end of {home.log(name)}:\n{tail}")
+
+
+def _is_ours(name, pid):
+    """The PID may have been given to somebody else since: compare the command line, venv path included."""
+    module = {"ministack": "-m ministack", "endpoint": "-m local_aws.endpoint"}[name]
+    return f"{PYTHON} {module}" in _command_line(pid)
+
+
+def _command_line(pid):
+    """Empty for a process that is gone or a zombie. `ps` is for systems without /proc."""
+    proc = Path("/proc")
+    if (proc / "self").exists():
+        with contextlib.suppress(OSError):
+            return (proc / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return ""
+    return subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
+
+
+def _end(pid):
+    """Ends the process and what it started (the Lambdas): they share the session that `_spawn` made."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            os.killpg(pid, 0)
+            time.sleep(0.05)
+        os.killpg(pid, signal.SIGKILL)

@@ -1,0 +1,265 @@
+"""`LocalAws`: everything that a test, the demo or a benchmark does with the deployed stack."""
+
+import datetime
+import functools
+import json
+import re
+import time
+import uuid
+
+import boto3
+from botocore.config import Config
+
+from . import build, deploy, servers
+from .control import CapacityWatcher, Control
+from .groups import Network, create_group
+from .paths import ACCOUNT, CREDENTIALS, REGION, Home
+from .progress import step
+
+EC2_SIDE = {"ec2", "autoscaling", "elbv2", "pricing"}
+INTERRUPTION = "EC2 Spot Instance Interruption Warning"
+REBALANCE = "EC2 Instance Rebalance Recommendation"
+ENDED = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
+
+
+class LocalAws:
+    def __init__(self, home=None):
+        self.home = home or Home()
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    def start(self):
+        """Starts the servers; True if they were not running yet."""
+        if servers.running(self.home.read_state()):
+            return False
+        with step("start local AWS (MiniStack, EC2 endpoint)"):
+            servers.start(self.home)
+        return True
+
+    def stop(self):
+        return servers.stop(self.home)
+
+    def deploy(self, parameters=None):
+        """Builds and deploys; `parameters` override those of the template."""
+        self.outputs = deploy.deploy(self.home, build.build(), parameters)
+        return self.outputs
+
+    def up(self):
+        """Builds, starts and deploys; what it started it stops again if the deployment fails. True if it started."""
+        template = build.build()
+        started = self.start()
+        try:
+            self.outputs = deploy.deploy(self.home, template)
+        except BaseException:
+            if started:
+                self.stop()
+            raise
+        return started
+
+    @functools.cached_property
+    def outputs(self):
+        return json.loads(self.home.outputs_file.read_text())
+
+    @property
+    def ports(self):
+        return self.home.read_state()["ports"]
+
+    # -- clients -------------------------------------------------------------------------------------------------
+
+    @functools.lru_cache(maxsize=None)
+    def client(self, service):
+        port = self.ports["ec2" if service in EC2_SIDE else "ministack"]
+        session = boto3.Session(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"], region_name=REGION)
+        config = Config(retries={"max_attempts": 2}, read_timeout=120, max_pool_connections=20)
+        return session.client(service, endpoint_url=f"http://127.0.0.1:{port}", config=config)
+
+    @functools.cached_property
+    def control(self):
+        return Control(self.ports["ec2"])
+
+    # -- Lambdas and executions ----------------------------------------------------------------------------------
+
+    def invoke(self, function, payload):
+        """Returns (answer, error): `function` is a stack output ("RiskManagerFunctionName") or a function's name."""
+        answer = self.client("lambda").invoke(
+            FunctionName=self.outputs.get(function, function), Payload=json.dumps(payload).encode()
+        )
+        body = json.loads(answer["Payload"].read() or b"null")
+        return (None, body) if answer.get("FunctionError") else (body, None)
+
+    def start_execution(self, input, name=None):
+        answer = self.client("stepfunctions").start_execution(
+            stateMachineArn=self.outputs["ClusterSwapStateMachineArn"],
+            name=name or f"test-{uuid.uuid4()}",
+            input=json.dumps(input),
+        )
+        return answer["executionArn"]
+
+    def wait_execution(self, arn, timeout=120):
+        """The described execution once it has ended, `output` parsed."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            execution = self.client("stepfunctions").describe_execution(executionArn=arn)
+            if execution["status"] in ENDED:
+                execution["output"] = json.loads(execution.get("output") or "null")
+                return execution
+            time.sleep(0.1)
+        raise TimeoutError(f"{arn} still runs after {timeout} s; last state: {self.states(arn)[-1:]}")
+
+    def swap(self, group, timeout=120, **more):
+        """Runs one execution to its end and returns it."""
+        return self.wait_execution(self.start_execution({"asg_name": group, **more}), timeout)
+
+    def stop_execution(self, arn):
+        self.client("stepfunctions").stop_execution(executionArn=arn, error="Operator", cause="stopped by a test")
+
+    def history(self, arn):
+        pages = self.client("stepfunctions").get_paginator("get_execution_history").paginate(executionArn=arn)
+        return [event for page in pages for event in page["events"]]
+
+    def states(self, arn):
+        """[(time, name)] of the states entered so far, in order."""
+        return [
+            (e["timestamp"], e["stateEnteredEventDetails"]["name"])
+            for e in self.history(arn)
+            if "stateEnteredEventDetails" in e
+        ]
+
+    def wait_state(self, arn, name, timeout=60):
+        """Returns once the execution has entered `name`: the moment at which a test wants to interfere."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if any(entered == name for _, entered in self.states(arn)):
+                return
+            time.sleep(0.02)
+        raise TimeoutError(f"{arn} never entered {name}: {[s for _, s in self.states(arn)]}")
+
+    def wait_scale(self, scale):
+        """SFN_WAIT_SCALE of the running MiniStack; slow it down to interfere, speed it up to be done."""
+        import urllib.request
+
+        body = json.dumps({"stepfunctions._SFN_WAIT_SCALE": scale}).encode()
+        url = f"http://127.0.0.1:{self.ports['ministack']}/_ministack/config"
+        urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"})).read()
+
+    # -- tables --------------------------------------------------------------------------------------------------
+
+    def table(self, output):
+        port = self.ports["ministack"]
+        return boto3.resource(
+            "dynamodb", endpoint_url=f"http://127.0.0.1:{port}", region_name=REGION,
+            aws_access_key_id="test", aws_secret_access_key="test",
+        ).Table(self.outputs[output])  # fmt: skip
+
+    def settings(self, scope="global", **overrides):
+        """Writes the scope's row; no overrides deletes it."""
+        table = self.table("SettingsTableName")
+        if overrides:
+            table.put_item(Item={"scope": scope, **overrides})
+        else:
+            table.delete_item(Key={"scope": scope})
+
+    def pools(self):
+        return {item["pool"]: item for item in self.table("SpotPoolRiskTableName").scan()["Items"]}
+
+    def poison(self, pool, seconds=15 * 86400):
+        now = int(time.time())
+        self.table("SpotPoolRiskTableName").put_item(
+            Item={
+                "pool": pool, "is_poisoned": True, "poisoned_at": now, "poison_expires_at": now + seconds,
+                "cause": "test",
+            }
+        )  # fmt: skip
+
+    def clear_pools(self):
+        table = self.table("SpotPoolRiskTableName")
+        for pool in self.pools():
+            table.delete_item(Key={"pool": pool})
+
+    # -- EC2 -----------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def network(self):
+        """One VPC with a subnet in each of two zones, shared by all groups of the run."""
+        return Network(self)
+
+    def create_group(self, size=2, **options):
+        """See `groups.create_group`; returns a `Group`."""
+        return create_group(self, size=size, **options)
+
+    def watch(self, group, on_change=None):
+        return CapacityWatcher(self.control, group, on_change)
+
+    def instance(self, instance_id):
+        return self.client("ec2").describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+
+    def instances(self, *states):
+        filters = [{"Name": "instance-state-name", "Values": list(states)}] if states else []
+        pages = self.client("ec2").get_paginator("describe_instances").paginate(Filters=filters)
+        return [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
+
+    def launch_spot(self, instance_type="m5.large", zone="us-east-1a"):
+        """A stand-alone Spot instance, for a drill to interrupt."""
+        launched = self.client("ec2").run_instances(
+            ImageId=self.network.image, InstanceType=instance_type, MinCount=1, MaxCount=1,
+            SubnetId=self.network.subnets[zone], InstanceMarketOptions={"MarketType": "spot"},
+        )  # fmt: skip
+        instance_id = launched["Instances"][0]["InstanceId"]
+        self.client("ec2").get_waiter("instance_running").wait(
+            InstanceIds=[instance_id], WaiterConfig={"Delay": 1, "MaxAttempts": 20}
+        )
+        return instance_id
+
+    def pool_of(self, instance_id):
+        instance = self.instance(instance_id)
+        zones = self.client("ec2").describe_availability_zones()["AvailabilityZones"]
+        ids = {z["ZoneName"]: z["ZoneId"] for z in zones}
+        return f"{REGION}#{ids[instance['Placement']['AvailabilityZone']]}#{instance['InstanceType']}"
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def drill_event(self, instance_id, detail_type=INTERRUPTION, time=None, source="spot-optimizer.drill", account=ACCOUNT):
+        """The event as EventBridge hands it to a Lambda, for a direct invocation."""
+        zone = self.instance(instance_id)["Placement"]["AvailabilityZone"] if self._exists(instance_id) else "us-east-1a"
+        at = time or datetime.datetime.now(datetime.timezone.utc)
+        return {
+            "version": "0",
+            "id": str(uuid.uuid4()),
+            "detail-type": detail_type,
+            "source": source,
+            "account": account,
+            "time": at if isinstance(at, str) else at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "region": REGION,
+            "resources": [f"arn:aws:ec2:{zone}:instance/{instance_id}"],
+            "detail": {"instance-id": instance_id}
+            | ({"instance-action": "terminate"} if detail_type == INTERRUPTION else {}),
+        }
+
+    def put_drill(self, instance_id, detail_type=INTERRUPTION, time=None):
+        """Sends the drill through EventBridge, as a person would."""
+        event = self.drill_event(instance_id, detail_type, time)
+        entry = {
+            "Source": event["source"],
+            "DetailType": detail_type,
+            "Detail": json.dumps(event["detail"]),
+            "Resources": event["resources"],
+            "Time": event["time"],
+        }
+        answer = self.client("events").put_events(Entries=[entry])
+        if answer["FailedEntryCount"]:
+            raise ValueError(answer["Entries"][0])
+        return event
+
+    def wait_pool(self, pool, timeout=20):
+        """The pool's row once it exists."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if pool in (pools := self.pools()):
+                return pools[pool]
+            time.sleep(0.1)
+        raise TimeoutError(f"{pool} was not poisoned within {timeout} s; the table has {list(self.pools())}")
+
+    def _exists(self, instance_id):
+        return bool(re.fullmatch(r"i-[0-9a-f]+", instance_id)) and any(
+            i["InstanceId"] == instance_id for i in self.instances()
+        )
