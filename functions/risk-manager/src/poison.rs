@@ -44,7 +44,7 @@ impl RiskTable {
                 "SET {IS_POISONED} = :true, {POISONED_AT} = :at, {POISON_EXPIRES_AT} = :until, {CAUSE} = :cause \
                  ADD {INTERRUPTIONS} :one"
             ))
-            .condition_expression(format!("attribute_not_exists({POOL}) OR {POISON_EXPIRES_AT} < :until"))
+            .condition_expression(format!("attribute_not_exists({POISON_EXPIRES_AT}) OR {POISON_EXPIRES_AT} < :until"))
             .expression_attribute_values(":true", AttributeValue::Bool(true))
             .expression_attribute_values(":at", seconds(event.occurred))
             .expression_attribute_values(":until", seconds(until))
