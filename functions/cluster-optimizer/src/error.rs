@@ -98,7 +98,9 @@ impl From<SwapsError> for StepError {
 impl From<AccountError> for StepError {
     fn from(error: AccountError) -> Self {
         match error {
-            AccountError::Unknown(_) | AccountError::Disabled(_) => Self::InvalidInput(format!("account_id: {error}")),
+            AccountError::Unknown(_) | AccountError::Disabled(_) => {
+                Self::InvalidInput(format!("account_id: {error}"))
+            }
             AccountError::Malformed { .. } => Self::InvalidSettings(error.to_string()),
             AccountError::Call(error) => error.into(),
             AccountError::Environment(error) => error.into(),
@@ -131,7 +133,9 @@ mod tests {
         let machine = include_str!("../swap.asl.yaml");
         assert!(machine.contains(StepError::Transient(String::new()).name()));
         let readme = include_str!("../../../README.md");
-        for error in ["InvalidInput", "GroupNotFound", "GroupBusy", "GroupNotSupported", "InvalidSettings", "Stuck"] {
+        for error in
+            ["InvalidInput", "GroupNotFound", "GroupBusy", "GroupNotSupported", "InvalidSettings", "Stuck"]
+        {
             assert!(readme.contains(&format!("`{error}`")), "README.md does not explain {error}");
         }
     }

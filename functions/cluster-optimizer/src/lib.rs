@@ -123,7 +123,8 @@ impl Optimizer {
             Step::Restore { work } => (work, Phase::Restore),
         };
         // These phases work on the swap in progress, which must be there.
-        let mut current = work.0.current.take().ok_or_else(|| StepError::Protocol("no swap in progress".into()))?;
+        let mut current =
+            work.0.current.take().ok_or_else(|| StepError::Protocol("no swap in progress".into()))?;
         let next = match work.1 {
             Phase::WaitForHealth => wait_for_health::run(self, &mut work.0, &current).await?,
             Phase::Attach => attach::run(self, &mut work.0, &mut current).await?,

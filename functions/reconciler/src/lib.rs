@@ -99,7 +99,9 @@ impl Reconciler {
         let mut event_too_early = None;
         for held in self.swaps.all_held().await? {
             let (name, outcome) = match held {
-                Ok(held) => (held.lease.asg_name.to_string(), self.reconcile(&held).await.map_err(|e| e.to_string())),
+                Ok(held) => {
+                    (held.lease.asg_name.to_string(), self.reconcile(&held).await.map_err(|e| e.to_string()))
+                }
                 Err(error) => (String::new(), Err(error.to_string())),
             };
             if let (Ok(Outcome::TooEarly), Some(about)) = (&outcome, about) {

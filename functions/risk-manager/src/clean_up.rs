@@ -28,7 +28,9 @@ pub async fn run(table: &RiskTable) -> Result<Summary, RiskError> {
     for (pool, expires_at) in table.poisoned().await? {
         match expires_at {
             None => summary.unreadable.push(pool),
-            Some(expired_at) if expired_at <= now && table.clear(&pool, expired_at).await? => summary.cleared += 1,
+            Some(expired_at) if expired_at <= now && table.clear(&pool, expired_at).await? => {
+                summary.cleared += 1;
+            }
             Some(_) => summary.poisoned += 1,
         }
     }

@@ -82,19 +82,27 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
         };
     }
     let field = |name: &'static str| {
-        event.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| invalid(name, "missing or no text".into()))
+        event
+            .get(name)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .ok_or_else(|| invalid(name, "missing or no text".into()))
     };
     let source = field("source")?;
     let notice = notice(&field("detail-type")?)?;
     let account_id = field("account")?.parse().map_err(|e| malformed("account", &e))?;
     let region = field("region")?.parse().map_err(|e| malformed("region", &e))?;
-    let occurred: Timestamp = field("time")?.parse().map_err(|e: jiff::Error| invalid("time", e.to_string()))?;
+    let occurred: Timestamp =
+        field("time")?.parse().map_err(|e: jiff::Error| invalid("time", e.to_string()))?;
     if occurred > Timestamp::now() + CLOCK_SKEW {
         return Err(invalid("time", format!("{occurred} lies in the future")));
     }
     let is_drill = source == DRILL_SOURCE;
     if is_drill && !allow_drills {
-        return Err(invalid("source", "drills are not allowed: the stack's parameter AllowDrills is false".into()));
+        return Err(invalid(
+            "source",
+            "drills are not allowed: the stack's parameter AllowDrills is false".into(),
+        ));
     }
     if !is_drill && source != "aws.ec2" {
         return Err(invalid("source", format!("{source:?} is foreign: expected aws.ec2")));
@@ -143,7 +151,8 @@ mod tests {
         assert_eq!(real.notice, Notice::InterruptionWarning);
         assert_eq!(real.instance_id.as_str(), "i-0b662ef9931388ba0");
         assert!(!real.is_drill);
-        let Incoming::Interruption(rebalance) = parse(sample("rebalance-recommendation"), false).unwrap() else {
+        let Incoming::Interruption(rebalance) = parse(sample("rebalance-recommendation"), false).unwrap()
+        else {
             panic!("not an interruption");
         };
         assert_eq!(rebalance.notice, Notice::RebalanceRecommendation);

@@ -100,7 +100,8 @@ impl RiskManager {
                 .remove(&instance.availability_zone)
                 .ok_or_else(|| RiskError::ZoneUnknown(id.clone(), instance.availability_zone.clone()))?,
         };
-        let pool = Pool { region: event.region.clone(), az_id, instance_type: instance.instance_type.clone() };
+        let pool =
+            Pool { region: event.region.clone(), az_id, instance_type: instance.instance_type.clone() };
         let outcome = self.table.poison(&pool, event, until).await?;
         ignored(outcome, Some(pool))
     }

@@ -5,7 +5,9 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 use spot_cloud::error::{CallError, failed};
-use spot_cloud::risk_table::{CAUSE, INTERRUPTIONS, IS_POISONED, POISON_EXPIRES_AT, POISONED_AT, POOL, parse};
+use spot_cloud::risk_table::{
+    CAUSE, INTERRUPTIONS, IS_POISONED, POISON_EXPIRES_AT, POISONED_AT, POOL, parse,
+};
 use spot_domain::Pool;
 use spot_domain::risk::Outcome;
 
@@ -32,7 +34,12 @@ impl RiskTable {
     ///
     /// # Errors
     /// The table does not answer, or the pool's row can't be read.
-    pub async fn poison(&self, pool: &Pool, event: &Interruption, until: Timestamp) -> Result<Outcome, RiskError> {
+    pub async fn poison(
+        &self,
+        pool: &Pool,
+        event: &Interruption,
+        until: Timestamp,
+    ) -> Result<Outcome, RiskError> {
         let cause = if event.is_drill {
             format!("drill: {}", event.notice.detail_type())
         } else {
@@ -60,7 +67,7 @@ impl RiskTable {
             tracing::info!(%pool, ?existing, "poisoned for at least as long");
             return Ok(Outcome::AlreadyPoisoned);
         }
-        Err(CallError::new(UPDATE, error).into())
+        Err(CallError::new(UPDATE, &error).into())
     }
 
     /// All rows that say that they are poisoned: key, and expiry where it can be read.

@@ -77,7 +77,8 @@ pub async fn access(stack: &Stack, account_id: &AccountId) -> Result<Access, Acc
 type Row = std::collections::HashMap<String, AttributeValue>;
 
 fn parse(account_id: &AccountId, row: &Row) -> Result<Access, AccountError> {
-    let malformed = |field, problem: String| AccountError::Malformed { account_id: account_id.clone(), field, problem };
+    let malformed =
+        |field, problem: String| AccountError::Malformed { account_id: account_id.clone(), field, problem };
     let text = |field| row.get(field).and_then(|v| v.as_s().ok());
     match row.get("enabled") {
         None | Some(AttributeValue::Bool(true)) => {}
@@ -88,8 +89,9 @@ fn parse(account_id: &AccountId, row: &Row) -> Result<Access, AccountError> {
         .ok_or_else(|| malformed("environment_type", "missing: expected LAB or PROD (S)".to_owned()))?
         .parse()
         .map_err(|e: spot_domain::ids::Malformed| malformed("environment_type", e.to_string()))?;
-    let arn = text("role_arn")
-        .ok_or_else(|| malformed("role_arn", "missing: expected the ARN of the role to assume (S)".to_owned()))?;
+    let arn = text("role_arn").ok_or_else(|| {
+        malformed("role_arn", "missing: expected the ARN of the role to assume (S)".to_owned())
+    })?;
     let role = Role { arn: arn.clone(), external_id: text("external_id").cloned() };
     Ok(Access { environment_type, role: Some(role) })
 }
@@ -106,7 +108,8 @@ mod tests {
     fn a_row_without_an_environment_opens_nothing() {
         let account: AccountId = "111111111111".parse().unwrap();
         let s = |text: &str| AttributeValue::S(text.to_owned());
-        let good = row(&[("environment_type", s("LAB")), ("role_arn", s("arn:aws:iam::111111111111:role/spot"))]);
+        let good =
+            row(&[("environment_type", s("LAB")), ("role_arn", s("arn:aws:iam::111111111111:role/spot"))]);
         assert_eq!(parse(&account, &good).unwrap().environment_type, EnvironmentType::Lab);
         let bad = [
             (row(&[("role_arn", s("r"))]), "environment_type"),

@@ -38,7 +38,7 @@ pub struct CallError {
 
 impl CallError {
     /// Sorts what the SDK returned for `call`.
-    pub fn new<E>(call: &'static str, error: SdkError<E, HttpResponse>) -> Self
+    pub fn new<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
@@ -46,7 +46,7 @@ impl CallError {
         let status = error.raw_response().map(|response| response.status().as_u16());
         if code.is_empty() {
             let kind = if status.is_none_or(|s| s >= 500 || s == 429) { Kind::Retry } else { Kind::Rejected };
-            let message = DisplayErrorContext(&error).to_string();
+            let message = DisplayErrorContext(error).to_string();
             return Self { call, kind, code: "NoAnswer".to_owned(), message };
         }
         let message = error.message().unwrap_or("no message").to_owned();
@@ -65,7 +65,7 @@ pub fn failed<E>(call: &'static str) -> impl Fn(SdkError<E, HttpResponse>) -> Ca
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    move |error| CallError::new(call, error)
+    move |error| CallError::new(call, &error)
 }
 
 /// Codes from the EC2, Auto Scaling and DynamoDB API references. `InsufficientInstanceCapacity`
@@ -103,7 +103,10 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
         | "InternalError"
         | "InternalFailure"
         | "InternalServerError" => Kind::Retry,
-        code if code.ends_with("NotFound") || code.ends_with("NotFoundException") || code.ends_with(".Malformed") => {
+        code if code.ends_with("NotFound")
+            || code.ends_with("NotFoundException")
+            || code.ends_with(".Malformed") =>
+        {
             Kind::NotFound
         }
         _ if status.is_some_and(|s| s >= 500) => Kind::Retry,

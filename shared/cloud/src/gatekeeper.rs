@@ -126,8 +126,10 @@ impl Gatekeeper {
     /// # Errors
     /// The table did not answer in full: nothing is cleared.
     pub async fn ask(&self, pools: &[Pool]) -> Result<Vec<Verdict>, GateClosed> {
-        let keys: Vec<String> = pools.iter().map(Pool::to_string).collect::<BTreeSet<_>>().into_iter().collect();
-        let rows = tokio::time::timeout(DEADLINE, self.read(&keys)).await.map_err(|_| GateClosed::TooSlow)??;
+        let keys: Vec<String> =
+            pools.iter().map(Pool::to_string).collect::<BTreeSet<_>>().into_iter().collect();
+        let rows =
+            tokio::time::timeout(DEADLINE, self.read(&keys)).await.map_err(|_| GateClosed::TooSlow)??;
         let now = Timestamp::now();
         Ok(pools.iter().map(|pool| verdict(pool, &rows, now)).collect())
     }
@@ -135,8 +137,10 @@ impl Gatekeeper {
     async fn read(&self, keys: &[String]) -> Result<Rows, GateClosed> {
         let mut rows = Rows::new();
         for batch in keys.chunks(BATCH) {
-            let mut wanted: Vec<Row> =
-                batch.iter().map(|key| [(risk_table::POOL.to_owned(), AttributeValue::S(key.clone()))].into()).collect();
+            let mut wanted: Vec<Row> = batch
+                .iter()
+                .map(|key| [(risk_table::POOL.to_owned(), AttributeValue::S(key.clone()))].into())
+                .collect();
             while !wanted.is_empty() {
                 let answer = self.read_batch(wanted).await?;
                 for row in answer.found {
@@ -173,8 +177,11 @@ impl Gatekeeper {
             .and_then(|mut tables| tables.remove(&self.table))
             .or_else(|| answer.unprocessed_keys.as_ref().filter(|k| !k.is_empty()).map(|_| Vec::new()))
             .ok_or_else(|| crate::CallError::malformed(call, "the answer does not mention the risk table"))?;
-        let unprocessed =
-            answer.unprocessed_keys.and_then(|mut tables| tables.remove(&self.table)).map(|k| k.keys).unwrap_or_default();
+        let unprocessed = answer
+            .unprocessed_keys
+            .and_then(|mut tables| tables.remove(&self.table))
+            .map(|k| k.keys)
+            .unwrap_or_default();
         Ok(BatchAnswer { found, unprocessed })
     }
 }
@@ -192,6 +199,8 @@ fn verdict(pool: &Pool, rows: &Rows, now: Timestamp) -> Verdict {
     match rows.get(&key).map(|row| risk_table::parse(&key, row)) {
         Some(Err(malformed)) => Verdict::Unreadable(malformed),
         Some(Ok(poison)) if poison.is_active(now) => Verdict::PoisonedUntil(poison.expires_at),
-        Some(Ok(_)) | None => Verdict::Cleared(ClearedPool { pool: pool.clone(), cleared_at: Instant::now() }),
+        Some(Ok(_)) | None => {
+            Verdict::Cleared(ClearedPool { pool: pool.clone(), cleared_at: Instant::now() })
+        }
     }
 }

@@ -28,18 +28,31 @@ pub async fn describe(
 
 fn parse(name: &GroupName, group: &asg::AutoScalingGroup) -> Result<Group, CallError> {
     let malformed = |what: &str| CallError::malformed(DESCRIBE, format!("group {name}: {what}"));
-    let size = |value: Option<i32>, what| value.and_then(|v| u32::try_from(v).ok()).ok_or_else(|| malformed(what));
+    let size =
+        |value: Option<i32>, what| value.and_then(|v| u32::try_from(v).ok()).ok_or_else(|| malformed(what));
     let policy = group.mixed_instances_policy();
     let distribution = policy.and_then(|p| p.instances_distribution());
     let share = |value: Option<i32>| value.and_then(|v| u32::try_from(v).ok());
     Ok(Group {
         name: name.clone(),
-        arn: group.auto_scaling_group_arn().and_then(|a| a.parse().ok()).ok_or_else(|| malformed("no usable ARN"))?,
+        arn: group
+            .auto_scaling_group_arn()
+            .and_then(|a| a.parse().ok())
+            .ok_or_else(|| malformed("no usable ARN"))?,
         min: size(group.min_size(), "no MinSize")?,
         max: size(group.max_size(), "no MaxSize")?,
         desired: size(group.desired_capacity(), "no DesiredCapacity")?,
-        members: group.instances().iter().map(member).collect::<Option<_>>().ok_or_else(|| malformed("an instance without id"))?,
-        suspended: group.suspended_processes().iter().filter_map(|p| p.process_name().map(str::to_owned)).collect(),
+        members: group
+            .instances()
+            .iter()
+            .map(member)
+            .collect::<Option<_>>()
+            .ok_or_else(|| malformed("an instance without id"))?,
+        suspended: group
+            .suspended_processes()
+            .iter()
+            .filter_map(|p| p.process_name().map(str::to_owned))
+            .collect(),
         target_group_arns: group.target_group_arns().to_vec(),
         launch_source: launch_source(group),
         override_types: override_types(policy),
@@ -90,10 +103,14 @@ fn obstacles(group: &asg::AutoScalingGroup) -> Vec<String> {
     if let Some(operator) = group.operator() {
         obstacles.push(format!("{} operates it", operator.principal().unwrap_or("another AWS service")));
     }
-    let overrides =
-        group.mixed_instances_policy().and_then(|p| p.launch_template()).map(|t| t.overrides()).unwrap_or_default();
+    let overrides = group
+        .mixed_instances_policy()
+        .and_then(|p| p.launch_template())
+        .map(|t| t.overrides())
+        .unwrap_or_default();
     if overrides.iter().any(|o| o.weighted_capacity().is_some_and(|w| w != "1")) {
-        obstacles.push("its overrides carry weights: one instance is not one unit of its capacity".to_owned());
+        obstacles
+            .push("its overrides carry weights: one instance is not one unit of its capacity".to_owned());
     }
     if let Some(unit) = group.desired_capacity_type().filter(|t| *t != "units") {
         obstacles.push(format!("it counts its capacity in {unit}, not in instances"));
@@ -156,7 +173,11 @@ pub async fn retirement(
 ///
 /// # Errors
 /// The call fails.
-pub async fn set_max(client: &aws_sdk_autoscaling::Client, name: &GroupName, max: u32) -> Result<(), CallError> {
+pub async fn set_max(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+    max: u32,
+) -> Result<(), CallError> {
     client
         .update_auto_scaling_group()
         .auto_scaling_group_name(name.as_str())
@@ -171,7 +192,11 @@ pub async fn set_max(client: &aws_sdk_autoscaling::Client, name: &GroupName, max
 ///
 /// # Errors
 /// The call fails.
-pub async fn set_desired(client: &aws_sdk_autoscaling::Client, name: &GroupName, to: u32) -> Result<(), CallError> {
+pub async fn set_desired(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+    to: u32,
+) -> Result<(), CallError> {
     client
         .set_desired_capacity()
         .auto_scaling_group_name(name.as_str())
@@ -187,7 +212,10 @@ pub async fn set_desired(client: &aws_sdk_autoscaling::Client, name: &GroupName,
 ///
 /// # Errors
 /// The call fails.
-pub async fn suspend_az_rebalance(client: &aws_sdk_autoscaling::Client, name: &GroupName) -> Result<(), CallError> {
+pub async fn suspend_az_rebalance(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+) -> Result<(), CallError> {
     client
         .suspend_processes()
         .auto_scaling_group_name(name.as_str())
@@ -202,7 +230,10 @@ pub async fn suspend_az_rebalance(client: &aws_sdk_autoscaling::Client, name: &G
 ///
 /// # Errors
 /// The call fails.
-pub async fn resume_az_rebalance(client: &aws_sdk_autoscaling::Client, name: &GroupName) -> Result<(), CallError> {
+pub async fn resume_az_rebalance(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+) -> Result<(), CallError> {
     client
         .resume_processes()
         .auto_scaling_group_name(name.as_str())

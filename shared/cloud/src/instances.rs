@@ -56,7 +56,8 @@ async fn described(client: &aws_sdk_ec2::Client, filter: ec2::Filter) -> Result<
 }
 
 fn parse(instance: &ec2::Instance) -> Result<Instance, CallError> {
-    let malformed = |what: &str| CallError::malformed(DESCRIBE, format!("instance {:?}: {what}", instance.instance_id()));
+    let malformed =
+        |what: &str| CallError::malformed(DESCRIBE, format!("instance {:?}: {what}", instance.instance_id()));
     let id: InstanceId =
         instance.instance_id().and_then(|id| id.parse().ok()).ok_or_else(|| malformed("no usable id"))?;
     let placement = instance.placement();
@@ -103,7 +104,9 @@ fn bound_to(instance: &ec2::Instance) -> Option<String> {
 }
 
 fn tags(tags: &[ec2::Tag]) -> Tags {
-    tags.iter().filter_map(|t| Some((t.key()?.to_owned(), t.value().unwrap_or_default().to_owned()))).collect()
+    tags.iter()
+        .filter_map(|t| Some((t.key()?.to_owned(), t.value().unwrap_or_default().to_owned())))
+        .collect()
 }
 
 /// Whether both status checks (system and instance) say `ok`. EC2 lists an instance only once it
@@ -132,7 +135,10 @@ pub async fn passes_status_checks(client: &aws_sdk_ec2::Client, id: &InstanceId)
 ///
 /// # Errors
 /// The call fails.
-pub async fn is_termination_protected(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<bool, CallError> {
+pub async fn is_termination_protected(
+    client: &aws_sdk_ec2::Client,
+    id: &InstanceId,
+) -> Result<bool, CallError> {
     let answer = client
         .describe_instance_attribute()
         .instance_id(id.as_str())
@@ -148,8 +154,12 @@ pub async fn is_termination_protected(client: &aws_sdk_ec2::Client, id: &Instanc
 /// # Errors
 /// The call fails, or the instance is protected.
 pub async fn terminate(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<(), CallError> {
-    let answer =
-        client.terminate_instances().instance_ids(id.as_str()).send().await.map_err(failed("ec2:TerminateInstances"));
+    let answer = client
+        .terminate_instances()
+        .instance_ids(id.as_str())
+        .send()
+        .await
+        .map_err(failed("ec2:TerminateInstances"));
     match answer {
         Err(error) if error.kind == Kind::NotFound => Ok(()),
         answer => answer.map(drop),
@@ -163,6 +173,7 @@ pub async fn terminate(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<
 pub async fn zones(client: &aws_sdk_ec2::Client) -> Result<BTreeMap<String, AzId>, CallError> {
     let answer =
         client.describe_availability_zones().send().await.map_err(failed("ec2:DescribeAvailabilityZones"))?;
-    let pair = |zone: &ec2::AvailabilityZone| Some((zone.zone_name()?.to_owned(), zone.zone_id()?.parse().ok()?));
+    let pair =
+        |zone: &ec2::AvailabilityZone| Some((zone.zone_name()?.to_owned(), zone.zone_id()?.parse().ok()?));
     Ok(answer.availability_zones().iter().filter_map(pair).collect())
 }

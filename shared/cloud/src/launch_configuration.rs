@@ -23,10 +23,9 @@ pub async fn describe(
         .send()
         .await
         .map_err(failed(DESCRIBE))?;
-    answer
-        .launch_configurations
-        .and_then(|found| found.into_iter().next())
-        .ok_or_else(|| CallError::malformed(DESCRIBE, format!("launch configuration {name:?} does not exist")))
+    answer.launch_configurations.and_then(|found| found.into_iter().next()).ok_or_else(|| {
+        CallError::malformed(DESCRIBE, format!("launch configuration {name:?} does not exist"))
+    })
 }
 
 /// Says the launch configuration again in a launch request, in `subnet_id`.
@@ -59,7 +58,8 @@ pub fn apply(
         request = request.metadata_options(metadata_options(options));
     }
     if let Some(tenancy) = filled(source.placement_tenancy()) {
-        request = request.placement(ec2::Placement::builder().tenancy(ec2::Tenancy::from(tenancy.as_str())).build());
+        request = request
+            .placement(ec2::Placement::builder().tenancy(ec2::Tenancy::from(tenancy.as_str())).build());
     }
     let groups = source.security_groups().to_vec();
     // A public address can only be asked for inside a network interface.
@@ -98,7 +98,9 @@ fn block_device(mapping: &asg::BlockDeviceMapping) -> ec2::BlockDeviceMapping {
 fn metadata_options(options: &asg::InstanceMetadataOptions) -> ec2::InstanceMetadataOptionsRequest {
     ec2::InstanceMetadataOptionsRequest::builder()
         .set_http_tokens(options.http_tokens().map(|t| ec2::HttpTokensState::from(t.as_str())))
-        .set_http_endpoint(options.http_endpoint().map(|e| ec2::InstanceMetadataEndpointState::from(e.as_str())))
+        .set_http_endpoint(
+            options.http_endpoint().map(|e| ec2::InstanceMetadataEndpointState::from(e.as_str())),
+        )
         .set_http_put_response_hop_limit(options.http_put_response_hop_limit())
         .build()
 }

@@ -49,10 +49,9 @@ pub async fn resolve(client: &aws_sdk_ec2::Client, id: &str, version: &str) -> R
         .send()
         .await
         .map_err(failed(DESCRIBE))?;
-    let found = answer
-        .launch_template_versions()
-        .first()
-        .ok_or_else(|| CallError::malformed(DESCRIBE, format!("launch template {id} has no version {version}")))?;
+    let found = answer.launch_template_versions().first().ok_or_else(|| {
+        CallError::malformed(DESCRIBE, format!("launch template {id} has no version {version}"))
+    })?;
     let number = found
         .version_number()
         .ok_or_else(|| CallError::malformed(DESCRIBE, format!("launch template {id}: no version number")))?;
@@ -60,7 +59,8 @@ pub async fn resolve(client: &aws_sdk_ec2::Client, id: &str, version: &str) -> R
     if let Some(obstacle) = data.and_then(obstacle) {
         return Ok(Err(format!("launch template {id}, version {number}: {obstacle}")));
     }
-    let network_interfaces = data.map(|d| d.network_interfaces().iter().map(NetworkInterface::from).collect());
+    let network_interfaces =
+        data.map(|d| d.network_interfaces().iter().map(NetworkInterface::from).collect());
     Ok(Ok(ResolvedTemplate {
         id: id.to_owned(),
         version: number.to_string(),
@@ -77,7 +77,9 @@ fn obstacle(data: &ec2::ResponseLaunchTemplateData) -> Option<&'static str> {
     }
     let reservation = data.capacity_reservation_specification();
     let only = reservation.and_then(|r| r.capacity_reservation_preference()).map(|p| p.as_str());
-    if only == Some("capacity-reservations-only") || reservation.is_some_and(|r| r.capacity_reservation_target().is_some()) {
+    if only == Some("capacity-reservations-only")
+        || reservation.is_some_and(|r| r.capacity_reservation_target().is_some())
+    {
         return Some("it launches into a capacity reservation only");
     }
     if data.network_interfaces().iter().any(|n| n.network_interface_id().is_some()) {

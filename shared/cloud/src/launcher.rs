@@ -63,11 +63,10 @@ impl Launcher {
             let message = format!("the proof for pool {} is too old: ask the gate again", cleared.pool());
             return Err(CallError { call: RUN, kind: Kind::Retry, code: "StaleProof".to_owned(), message });
         }
+        #[expect(clippy::disallowed_methods, reason = "the one launch there is, and it holds a proof")]
+        let request = self.target.ec2.run_instances();
         let instance_type = ec2::InstanceType::from(cleared.pool().instance_type.as_str());
-        let request = self
-            .target
-            .ec2
-            .run_instances()
+        let request = request
             .min_count(1)
             .max_count(1)
             .client_token(client_token)
@@ -94,8 +93,9 @@ impl Launcher {
 type Request = aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 
 fn from_template(request: Request, template: &ResolvedTemplate, subnet_id: &str) -> Request {
-    let specification =
-        ec2::LaunchTemplateSpecification::builder().launch_template_id(&template.id).version(&template.version);
+    let specification = ec2::LaunchTemplateSpecification::builder()
+        .launch_template_id(&template.id)
+        .version(&template.version);
     let request = request.launch_template(specification.build());
     if template.network_interfaces.is_empty() {
         return request.subnet_id(subnet_id);
@@ -109,7 +109,10 @@ fn one_time_spot() -> ec2::InstanceMarketOptionsRequest {
     let spot = ec2::SpotMarketOptions::builder()
         .spot_instance_type(ec2::SpotInstanceType::OneTime)
         .instance_interruption_behavior(ec2::InstanceInterruptionBehavior::Terminate);
-    ec2::InstanceMarketOptionsRequest::builder().market_type(ec2::MarketType::Spot).spot_options(spot.build()).build()
+    ec2::InstanceMarketOptionsRequest::builder()
+        .market_type(ec2::MarketType::Spot)
+        .spot_options(spot.build())
+        .build()
 }
 
 fn tag_specification(tags: &Tags) -> ec2::TagSpecification {

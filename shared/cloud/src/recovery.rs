@@ -60,7 +60,12 @@ pub async fn advance(
     Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
 }
 
-async fn perform(target: &Target, lease: &Lease, journal: &Journal, action: &Action) -> Result<(), CallError> {
+async fn perform(
+    target: &Target,
+    lease: &Lease,
+    journal: &Journal,
+    action: &Action,
+) -> Result<(), CallError> {
     let (ec2, autoscaling, name) = (&target.ec2, &target.autoscaling, &lease.asg_name);
     match action {
         Action::DetachNewcomer(id) => groups::detach(autoscaling, name, id).await,
@@ -77,7 +82,8 @@ async fn perform(target: &Target, lease: &Lease, journal: &Journal, action: &Act
 
 async fn observe(target: &Target, lease: &Lease, journal: &Journal) -> Result<Observed, CallError> {
     // A group deleted and created again under the same name is not the one we worked on.
-    let group = groups::describe(&target.autoscaling, &lease.asg_name).await?.filter(|g| g.arn == lease.target);
+    let group =
+        groups::describe(&target.autoscaling, &lease.asg_name).await?.filter(|g| g.arn == lease.target);
     let launched = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
     let old = instances::describe(&target.ec2, std::slice::from_ref(&journal.old)).await?;
     let is_member = |id: &InstanceId| group.as_ref().is_some_and(|g| g.member(id).is_some());

@@ -33,9 +33,11 @@ pub struct MalformedRow {
 ///
 /// # Errors
 /// An attribute is missing or of the wrong type.
+#[allow(clippy::implicit_hasher)] // rows come from the SDK, with its hasher
 pub fn parse(pool: &str, row: &HashMap<String, AttributeValue>) -> Result<Poison, MalformedRow> {
     let malformed = |attribute| MalformedRow { pool: pool.to_owned(), attribute };
-    let is_poisoned = row.get(IS_POISONED).and_then(|v| v.as_bool().ok()).ok_or_else(|| malformed(IS_POISONED))?;
+    let is_poisoned =
+        row.get(IS_POISONED).and_then(|v| v.as_bool().ok()).ok_or_else(|| malformed(IS_POISONED))?;
     let expires_at = row
         .get(POISON_EXPIRES_AT)
         .and_then(|v| v.as_n().ok())

@@ -45,7 +45,11 @@ pub async fn load(stack: &Stack, account: &AccountId, region: &Region) -> Result
         .map_err(failed("dynamodb:BatchGetItem"))?;
     if answer.unprocessed_keys().is_some_and(|keys| !keys.is_empty()) {
         let message = "the Settings table is throttled".to_owned();
-        return Err(CallError { kind: crate::Kind::Retry, ..CallError::malformed("dynamodb:BatchGetItem", message) }.into());
+        return Err(CallError {
+            kind: crate::Kind::Retry,
+            ..CallError::malformed("dynamodb:BatchGetItem", message)
+        }
+        .into());
     }
     let rows = answer.responses.and_then(|mut tables| tables.remove(&table)).unwrap_or_default();
     let mut settings = Settings::default();
@@ -61,7 +65,10 @@ pub async fn load(stack: &Stack, account: &AccountId, region: &Region) -> Result
 type Row = std::collections::HashMap<String, AttributeValue>;
 
 fn overrides(row: &Row) -> BTreeMap<String, Value> {
-    row.iter().filter(|(field, _)| *field != "scope").map(|(field, value)| (field.clone(), parse(value))).collect()
+    row.iter()
+        .filter(|(field, _)| *field != "scope")
+        .map(|(field, value)| (field.clone(), parse(value)))
+        .collect()
 }
 
 fn parse(value: &AttributeValue) -> Value {

@@ -115,7 +115,7 @@ impl Swaps {
             }
             _ => None,
         });
-        let error = CallError::new(UPDATE, error);
+        let error = CallError::new(UPDATE, &error);
         if error.kind == Kind::ConditionFailed {
             return Err(SwapsError::Busy { owner: holder.unwrap_or_else(|| "another".to_owned()) });
         }
@@ -215,7 +215,11 @@ impl Swaps {
         target: &GroupArn,
         expression: &str,
     ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
-        self.dynamodb.update_item().table_name(&self.table).key("target", text(target)).update_expression(expression)
+        self.dynamodb
+            .update_item()
+            .table_name(&self.table)
+            .key("target", text(target))
+            .update_expression(expression)
     }
 }
 

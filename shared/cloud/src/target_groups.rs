@@ -55,7 +55,9 @@ fn parse(target: Option<&aws_sdk_elasticloadbalancingv2::types::TargetHealthDesc
         // Its target group is used by no load balancer: nothing will ever check it.
         Some(TargetHealthStateEnum::Unused) if registered => TargetHealth::Healthy,
         Some(TargetHealthStateEnum::Unused) | None => TargetHealth::Absent,
-        Some(TargetHealthStateEnum::Draining | TargetHealthStateEnum::UnhealthyDraining) => TargetHealth::Draining,
+        Some(TargetHealthStateEnum::Draining | TargetHealthStateEnum::UnhealthyDraining) => {
+            TargetHealth::Draining
+        }
         Some(_) => TargetHealth::NotHealthy,
     }
 }

@@ -175,7 +175,13 @@ mod tests {
     #[test]
     fn account_ids_are_twelve_digits() {
         accepts::<AccountId>(&["123456789012", "000000000000"]);
-        refuses::<AccountId>(&["", "12345678901", "1234567890123", "12345678901a", "１２３４５６７８９０１２"]);
+        refuses::<AccountId>(&[
+            "",
+            "12345678901",
+            "1234567890123",
+            "12345678901a",
+            "１２３４５６７８９０１２",
+        ]);
     }
 
     #[test]
@@ -192,14 +198,27 @@ mod tests {
 
     #[test]
     fn instance_types_have_a_family_and_a_size() {
-        accepts::<InstanceType>(&["m5.large", "u-6tb1.112xlarge", "m7i-flex.large", "mac2-m2pro.metal", "c7g.metal-48xl"]);
+        accepts::<InstanceType>(&[
+            "m5.large",
+            "u-6tb1.112xlarge",
+            "m7i-flex.large",
+            "mac2-m2pro.metal",
+            "c7g.metal-48xl",
+        ]);
         refuses::<InstanceType>(&["m5", "m5.", ".large", "m5.lar ge", "m5#large", "m5.large.x", "M5.large"]);
     }
 
     #[test]
     fn instance_ids_are_old_or_new_style() {
         accepts::<InstanceId>(&["i-0123456789abcdef0", "i-12345678"]);
-        refuses::<InstanceId>(&["", "i-", "i-xyz", "0123456789abcdef0", "i-0123456789ABCDEF0", "i-0123456789abcdef01"]);
+        refuses::<InstanceId>(&[
+            "",
+            "i-",
+            "i-xyz",
+            "0123456789abcdef0",
+            "i-0123456789ABCDEF0",
+            "i-0123456789abcdef01",
+        ]);
     }
 
     #[test]

@@ -126,18 +126,25 @@ fn undo(journal: &Journal, observed: &Observed, group: &Group) -> Action {
 fn send_away(journal: &Journal, observed: &Observed, group: &Group, newcomer: &Newcomer) -> Option<Action> {
     let id = || newcomer.id.clone();
     match group.member(&newcomer.id) {
-        Some(m) if !newcomer.alive && m.state != MemberState::Leaving => Some(Action::RemoveDeadNewcomer(id())),
-        Some(m) if m.state == MemberState::InService => Some(if m.healthy && group.in_service() < group.desired {
-            Action::Wait("the newcomer stays until the rest of the group serves")
-        } else {
-            Action::DetachNewcomer(id())
-        }),
+        Some(m) if !newcomer.alive && m.state != MemberState::Leaving => {
+            Some(Action::RemoveDeadNewcomer(id()))
+        }
+        Some(m) if m.state == MemberState::InService => {
+            Some(if m.healthy && group.in_service() < group.desired {
+                Action::Wait("the newcomer stays until the rest of the group serves")
+            } else {
+                Action::DetachNewcomer(id())
+            })
+        }
         Some(_) => Some(Action::Wait("the newcomer is on its way into or out of the group")),
         None if newcomer.alive && observed.draining.contains(&newcomer.id) => {
             Some(Action::Wait("the newcomer is draining"))
         }
         None if newcomer.alive => Some(Action::TerminateNewcomer(id())),
-        None if newcomer.has_group_tag && !journal.newcomer_removed && group.desired > journal.original.desired => {
+        None if newcomer.has_group_tag
+            && !journal.newcomer_removed
+            && group.desired > journal.original.desired =>
+        {
             Some(Action::LowerDesired(group.desired - 1))
         }
         None => None,
@@ -198,7 +205,9 @@ mod tests {
             let mut world = Self { journal, seen };
             let steps: [fn(&mut Self); 7] = [
                 |w| w.seen.newcomer = Some(Newcomer { id: id(NEW), alive: true, has_group_tag: false }),
-                |w| drop(w.group().suspended.insert(AZ_REBALANCE.into())),
+                |w| {
+                    w.group().suspended.insert(AZ_REBALANCE.into());
+                },
                 |w| w.group().max = w.group().max.max(w.group().desired + 1),
                 |w| w.attach(NEW),
                 |w| w.journal.stage = Stage::Retiring,
@@ -266,7 +275,9 @@ mod tests {
                     assert!(self.group().members.len() <= *to as usize, "AWS would pick victims");
                     self.group().max = *to;
                 }
-                Action::ResumeAzRebalance => drop(self.group().suspended.remove(AZ_REBALANCE)),
+                Action::ResumeAzRebalance => {
+                    self.group().suspended.remove(AZ_REBALANCE);
+                }
                 Action::Done(_) | Action::Wait(_) => {}
             }
         }

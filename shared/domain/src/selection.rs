@@ -76,9 +76,13 @@ pub fn select(
         }
         let verdict = match instance {
             None => Err((Reason::InstanceGone, "EC2 does not describe it".to_owned())),
-            Some(_) if !member.serves() => Err((Reason::NotInService, "not InService and healthy".to_owned())),
+            Some(_) if !member.serves() => {
+                Err((Reason::NotInService, "not InService and healthy".to_owned()))
+            }
             Some(i) if i.is_spot => Err((Reason::AlreadySpot, i.instance_type.to_string())),
-            Some(_) if member.protected => Err((Reason::ScaleInProtected, "scale-in protection is on".to_owned())),
+            Some(_) if member.protected => {
+                Err((Reason::ScaleInProtected, "scale-in protection is on".to_owned()))
+            }
             Some(i) => candidate(group, i, zones, region, settings, &other_types),
         };
         match verdict {
@@ -115,11 +119,10 @@ fn candidate(
         .subnet_id
         .clone()
         .ok_or_else(|| (Reason::NotSpotCapable, "it is in no subnet (EC2-Classic)".to_owned()))?;
-    let az_id = instance
-        .az_id
-        .clone()
-        .or_else(|| zones.get(&instance.availability_zone).cloned())
-        .ok_or_else(|| (Reason::GateUnreachable, format!("no zone id is known for {}", instance.availability_zone)))?;
+    let az_id =
+        instance.az_id.clone().or_else(|| zones.get(&instance.availability_zone).cloned()).ok_or_else(
+            || (Reason::GateUnreachable, format!("no zone id is known for {}", instance.availability_zone)),
+        )?;
     let own = std::iter::once(&instance.instance_type);
     let others = other_types.iter().filter(|t| **t != instance.instance_type);
     let pools = own
@@ -174,7 +177,12 @@ fn keep_floor(selection: &mut Selection, on_demand: u32, floor: u32) {
 /// Why the group is not what it was when the swap of `old` for `newcomer` began, seen between
 /// attach and retirement. `None`: go on.
 #[must_use]
-pub fn world_changed(group: &Group, old: &InstanceId, newcomer: &InstanceId, desired_at_start: u32) -> Option<String> {
+pub fn world_changed(
+    group: &Group,
+    old: &InstanceId,
+    newcomer: &InstanceId,
+    desired_at_start: u32,
+) -> Option<String> {
     if let Some(why) = group.unsupported().or_else(|| group.busy_with.clone()) {
         return Some(why);
     }
@@ -202,6 +210,7 @@ pub fn world_changed(group: &Group, old: &InstanceId, newcomer: &InstanceId, des
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::group::MemberState;
     use crate::group::tests::{group_of, id};
     use proptest::prelude::*;
 
@@ -251,11 +260,17 @@ mod tests {
         assert_eq!(reason_for(|_, i| i.az_id = None), Some(Reason::GateUnreachable));
         assert_eq!(reason_for(|g, _| g.members[0].protected = true), Some(Reason::ScaleInProtected));
         assert_eq!(reason_for(|g, _| g.members[0].healthy = false), Some(Reason::NotInService));
-        let standby = crate::group::MemberState::parse("Standby");
+        let standby = MemberState::parse("Standby");
         assert_eq!(reason_for(|g, _| g.members[0].state = standby), Some(Reason::NotInService));
         let tag = Settings::default().opt_out_tag;
-        assert_eq!(reason_for(|_, i| drop(i.tags.insert(tag.clone(), String::new()))), Some(Reason::OptedOut));
-        assert_eq!(reason_for(|g, _| drop(g.tags.insert(tag.clone(), "true".into()))), Some(Reason::OptedOut));
+        assert_eq!(
+            reason_for(|_, i| drop(i.tags.insert(tag.clone(), String::new()))),
+            Some(Reason::OptedOut)
+        );
+        assert_eq!(
+            reason_for(|g, _| drop(g.tags.insert(tag.clone(), "true".into()))),
+            Some(Reason::OptedOut)
+        );
         assert_eq!(reason_for(|_, i| drop(i.tags.insert(tag, "false".into()))), None);
     }
 
@@ -281,7 +296,10 @@ mod tests {
         let instances = BTreeMap::from([(id(0), on_demand(0))]);
         let region = "us-east-1".parse().unwrap();
         let error = select(&group, &instances, &Zones::new(), &region, &Settings::default()).unwrap_err();
-        assert_eq!(error.to_string(), "tag \"spot-optimizer:min-on-demand\" of the group: \"two\" is not a whole number");
+        assert_eq!(
+            error.to_string(),
+            "tag \"spot-optimizer:min-on-demand\" of the group: \"two\" is not a whole number"
+        );
     }
 
     #[test]
@@ -300,7 +318,6 @@ mod tests {
             |g| drop(g.members.remove(0)),
             |g| g.suspended.clear(),
         ];
-        use crate::group::MemberState;
         for (n, change) in changes.iter().enumerate() {
             let mut group = grown.clone();
             change(&mut group);

@@ -206,7 +206,11 @@ mod tests {
             ("poison_day", Value::Number(15), "no such setting"),
             ("rebalance_poisons", Value::Number(1), "expected true or false (BOOL)"),
             ("poll_seconds", Value::Number(-1), "-1 is out of range: expected 1 to 300"),
-            ("opt_out_tag", Value::Text("aws:x".into()), "expected a tag key of 1 to 128 characters that does not start with aws:"),
+            (
+                "opt_out_tag",
+                Value::Text("aws:x".into()),
+                "expected a tag key of 1 to 128 characters that does not start with aws:",
+            ),
             ("max_swaps", Value::Other, "expected a number from 1 to 500"),
         ];
         for (field, value, problem) in cases {

@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_by_name() {
         let cases = [
-            (r#"{}"#, "missing field `asg_name`"),
+            ("{}", "missing field `asg_name`"),
             (r#"{"asg_name":""}"#, "Auto Scaling group name"),
             (r#"{"asg_name":"g","dryrun":true}"#, "unknown field `dryrun`"),
             (r#"{"asg_name":"g","max_swaps":0}"#, "nonzero"),
@@ -112,11 +112,10 @@ mod tests {
             (r#"{"asg_name":"g","account_id":"12"}"#, "account id \"12\" is malformed: expected 12 digits"),
             (r#"{"asg_name":"g","region":"us-east-1a"}"#, "region \"us-east-1a\" is malformed"),
             (r#"{"asg_name":"g","dry_run":"yes"}"#, "expected a boolean"),
-            (r#"[]"#, "asg_name"),
         ];
         for (input, expected) in cases {
             let error = serde_json::from_str::<SwapRequest>(input).unwrap_err().to_string();
-            assert!(error.contains(expected) || input == "[]", "{input}: {error}");
+            assert!(error.contains(expected), "{input}: {error}");
         }
     }
 }

@@ -31,7 +31,11 @@ impl Answer {
     /// An error as the JSON protocols (DynamoDB, Step Functions) write it.
     #[must_use]
     pub fn json_error(status: u16, code: &str) -> Self {
-        Self { status, body: format!(r#"{{"__type":"x#{code}","message":"scripted"}}"#), delay: Duration::ZERO }
+        Self {
+            status,
+            body: format!(r#"{{"__type":"x#{code}","message":"scripted"}}"#),
+            delay: Duration::ZERO,
+        }
     }
 
     /// An error as EC2 writes it.
@@ -86,7 +90,8 @@ impl Endpoint {
 
     /// A configuration whose every client calls this endpoint, with quick retries.
     pub async fn config(&self) -> SdkConfig {
-        let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(10));
+        let retries =
+            RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(10));
         aws_config::defaults(BehaviorVersion::v2026_01_12())
             .region("us-east-1")
             .endpoint_url(&self.url)
@@ -111,7 +116,9 @@ async fn serve(mut stream: TcpStream, script: Arc<Vec<Answer>>, log: Arc<Mutex<V
             answer.status,
             answer.body.len()
         );
-        if stream.write_all(head.as_bytes()).await.is_err() || stream.write_all(answer.body.as_bytes()).await.is_err() {
+        if stream.write_all(head.as_bytes()).await.is_err()
+            || stream.write_all(answer.body.as_bytes()).await.is_err()
+        {
             return;
         }
     }

@@ -41,7 +41,9 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) 
     }
     match groups::attach(&target.autoscaling, name, &current.newcomer).await {
         Ok(()) => Ok(Next::Proceed),
-        Err(error) if error.kind == Kind::Rejected => Ok(work.undo(Reason::AttachRejected, error.to_string())),
+        Err(error) if error.kind == Kind::Rejected => {
+            Ok(work.undo(Reason::AttachRejected, error.to_string()))
+        }
         Err(error) => Err(error.into()),
     }
 }

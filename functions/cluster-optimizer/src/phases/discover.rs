@@ -34,7 +34,9 @@ pub async fn run(optimizer: &Optimizer, execution: ExecutionArn, input: Value) -
 
     let group = groups::describe(&target.autoscaling, &request.asg_name).await?.ok_or_else(|| {
         let name = &request.asg_name;
-        StepError::GroupNotFound(format!("asg_name: account {account_id} has no Auto Scaling group {name:?} in {region}"))
+        StepError::GroupNotFound(format!(
+            "asg_name: account {account_id} has no Auto Scaling group {name:?} in {region}"
+        ))
     })?;
     refuse(&target, &group).await?;
     let blueprint = blueprint(&target, &group).await?;
@@ -132,7 +134,8 @@ async fn selection(
     settings: &Settings,
 ) -> Result<Selection, StepError> {
     let ids: Vec<_> = group.members.iter().map(|m| m.id.clone()).collect();
-    let described = if ids.is_empty() { BTreeMap::new() } else { instances::describe(&target.ec2, &ids).await? };
+    let described =
+        if ids.is_empty() { BTreeMap::new() } else { instances::describe(&target.ec2, &ids).await? };
     let zones = if described.values().any(|i| i.az_id.is_none()) {
         instances::zones(&target.ec2).await?
     } else {

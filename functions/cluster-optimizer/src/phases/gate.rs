@@ -58,7 +58,9 @@ impl Refusal {
             Verdict::PoisonedUntil(until) => {
                 Some(Self { reason: Reason::PoolPoisoned, detail: format!("poisoned until {until}") })
             }
-            Verdict::Unreadable(row) => Some(Self { reason: Reason::GateUnreachable, detail: row.to_string() }),
+            Verdict::Unreadable(row) => {
+                Some(Self { reason: Reason::GateUnreachable, detail: row.to_string() })
+            }
         }
     }
 
@@ -100,7 +102,8 @@ mod tests {
     #[test]
     fn a_poisoned_type_gives_way_to_the_next_in_the_same_zone() {
         let poisoned: Pool = "us-east-1#use1-az6#m5.large".parse().unwrap();
-        let refusals = [(&poisoned, Refusal { reason: Reason::PoolPoisoned, detail: "poisoned until X".into() })];
+        let refusals =
+            [(&poisoned, Refusal { reason: Reason::PoolPoisoned, detail: "poisoned until X".into() })];
         let (kept, refused) = keep_cleared(candidate(&["m5.large", "m5a.large"]), &refusals);
         assert_eq!(refused, None);
         assert_eq!(kept.pools.len(), 1);

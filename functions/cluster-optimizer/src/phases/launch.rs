@@ -79,7 +79,8 @@ async fn earlier(
         return Ok(None);
     }
     let found = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
-    let alive = found.into_iter().find(|i| matches!(i.state, InstanceState::Pending | InstanceState::Running));
+    let alive =
+        found.into_iter().find(|i| matches!(i.state, InstanceState::Pending | InstanceState::Running));
     Ok(alive.and_then(|instance| {
         let pool = candidate.pools.iter().find(|pool| pool.instance_type == instance.instance_type)?;
         Some((instance.id, pool.clone()))
@@ -120,7 +121,9 @@ async fn launch(
         };
         match launcher.launch(cleared, &order, &journal.swap_id.client_token(attempt)).await {
             Ok(newcomer) => return Ok(Ok((newcomer, pool.clone()))),
-            Err(error) if error.kind == Kind::NextPool => without_capacity.push(format!("{pool}: {}", error.code)),
+            Err(error) if error.kind == Kind::NextPool => {
+                without_capacity.push(format!("{pool}: {}", error.code));
+            }
             Err(error) if error.kind == Kind::Retry => return Err(error.into()),
             Err(error) => return Ok(Err(Refusal { reason: fatal(error.kind), detail: error.to_string() })),
         }

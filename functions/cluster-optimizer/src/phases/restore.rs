@@ -50,7 +50,8 @@ async fn saving(optimizer: &Optimizer, target: &Target, current: &Current) -> Re
     if !current.candidate.is_plain_linux {
         return Ok(None);
     }
-    let before = prices::on_demand(&optimizer.stack, &current.pool.region, &current.candidate.instance_type).await?;
+    let before =
+        prices::on_demand(&optimizer.stack, &current.pool.region, &current.candidate.instance_type).await?;
     let zone = &current.candidate.availability_zone;
     let after = prices::spot(&target.ec2, &current.pool.instance_type, zone).await?;
     Ok(before.zip(after).map(|(before, after)| (before - after).per_month()))

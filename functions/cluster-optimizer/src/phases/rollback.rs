@@ -26,20 +26,25 @@ pub async fn run(
     work: &mut Work,
     failure: Option<&StepFailure>,
 ) -> Result<Next, StepError> {
-    let undo = work.undo.clone().or_else(|| failure.map(undo_for)).unwrap_or_else(|| Undo {
-        reason: Reason::StepFailed,
-        detail: "no reason was recorded".to_owned(),
-    });
+    let undo = work
+        .undo
+        .clone()
+        .or_else(|| failure.map(undo_for))
+        .unwrap_or_else(|| Undo { reason: Reason::StepFailed, detail: "no reason was recorded".to_owned() });
     work.undo = Some(undo.clone());
     let Some(held) = optimizer.swaps.read(&work.lease).await? else {
-        return Err(StepError::LeaseLost(format!("the lease on {} is gone ({})", work.lease.target, undo.detail)));
+        return Err(StepError::LeaseLost(format!(
+            "the lease on {} is gone ({})",
+            work.lease.target, undo.detail
+        )));
     };
     let Some(mut journal) = held.journal else {
         nothing_in_progress(work, &undo);
         return Ok(work.next_target());
     };
     decide(optimizer, work, &mut journal, &undo).await?;
-    let give_up = *work.rollback_deadline.get_or_insert_with(|| deadline(work.settings.rollback_timeout_seconds));
+    let give_up =
+        *work.rollback_deadline.get_or_insert_with(|| deadline(work.settings.rollback_timeout_seconds));
     let target = optimizer.target(work).await;
     match advance(&target, &optimizer.swaps, &work.lease, &mut journal).await? {
         Progress::Waiting(why) if Timestamp::now() >= give_up => Err(StepError::Stuck(format!(
@@ -57,7 +62,12 @@ pub async fn run(
 
 /// Writes the decision to go back, so that whoever comes next goes the same way. A retirement may
 /// have gone through: there the old instance's whereabouts decide.
-async fn decide(optimizer: &Optimizer, work: &Work, journal: &mut Journal, undo: &Undo) -> Result<(), StepError> {
+async fn decide(
+    optimizer: &Optimizer,
+    work: &Work,
+    journal: &mut Journal,
+    undo: &Undo,
+) -> Result<(), StepError> {
     if journal.undo.is_some() {
         return Ok(());
     }
@@ -140,9 +150,18 @@ mod tests {
     #[test]
     fn a_lambda_error_is_told_in_its_own_words() {
         let failure = |error: &str, cause: &str| StepFailure { error: error.into(), cause: cause.into() };
-        let denied = undo_for(&failure("NotAuthorized", r#"{"errorMessage":"ec2:RunInstances: denied","errorType":"NotAuthorized"}"#));
-        assert_eq!((denied.reason, denied.detail.as_str()), (Reason::NotAuthorized, "NotAuthorized: ec2:RunInstances: denied"));
+        let denied = undo_for(&failure(
+            "NotAuthorized",
+            r#"{"errorMessage":"ec2:RunInstances: denied","errorType":"NotAuthorized"}"#,
+        ));
+        assert_eq!(
+            (denied.reason, denied.detail.as_str()),
+            (Reason::NotAuthorized, "NotAuthorized: ec2:RunInstances: denied")
+        );
         let killed = undo_for(&failure("Lambda.Unknown", "The cause could not be determined"));
-        assert_eq!((killed.reason, killed.detail.as_str()), (Reason::StepFailed, "Lambda.Unknown: The cause could not be determined"));
+        assert_eq!(
+            (killed.reason, killed.detail.as_str()),
+            (Reason::StepFailed, "Lambda.Unknown: The cause could not be determined")
+        );
     }
 }

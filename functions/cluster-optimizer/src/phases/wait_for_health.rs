@@ -44,7 +44,10 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
         return Ok(Next::Wait);
     }
     let seconds = work.settings.health_timeout_seconds;
-    Ok(work.undo(Reason::NewcomerUnhealthy, format!("newcomer {newcomer}, {seconds} s after launch: {waiting_for}")))
+    Ok(work.undo(
+        Reason::NewcomerUnhealthy,
+        format!("newcomer {newcomer}, {seconds} s after launch: {waiting_for}"),
+    ))
 }
 
 enum LastLook {

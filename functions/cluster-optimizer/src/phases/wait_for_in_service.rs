@@ -28,7 +28,9 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
             Some(why) => why,
         },
         Some(m) if m.state == MemberState::Leaving => {
-            return Ok(work.undo(Reason::NewcomerNotServing, format!("the group is dismissing newcomer {newcomer}")));
+            return Ok(
+                work.undo(Reason::NewcomerNotServing, format!("the group is dismissing newcomer {newcomer}"))
+            );
         }
         Some(m) => format!("it is {:?}, healthy: {}", m.state, m.healthy),
         None => "it is not in the group".to_owned(),
@@ -37,11 +39,18 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
         return Ok(Next::Wait);
     }
     let seconds = work.settings.in_service_timeout_seconds;
-    Ok(work.undo(Reason::NewcomerNotServing, format!("newcomer {newcomer}, {seconds} s after attach: {waiting_for}")))
+    Ok(work.undo(
+        Reason::NewcomerNotServing,
+        format!("newcomer {newcomer}, {seconds} s after attach: {waiting_for}"),
+    ))
 }
 
 /// What the target groups still lack; `None` if nothing.
-async fn target_health(target: &Target, group: &Group, current: &Current) -> Result<Option<String>, StepError> {
+async fn target_health(
+    target: &Target,
+    group: &Group,
+    current: &Current,
+) -> Result<Option<String>, StepError> {
     if group.target_group_arns.is_empty() {
         return Ok(None);
     }

@@ -6,10 +6,10 @@
 use jiff::Timestamp;
 use spot_cloud::target_groups::{self, TargetHealth};
 use spot_cloud::{Target, groups, instances};
+use spot_domain::Reason;
 use spot_domain::group::Group;
 use spot_domain::journal::Retirement;
 use spot_domain::recovery::{Action, Newcomer, Observed, next};
-use spot_domain::Reason;
 
 use crate::Optimizer;
 use crate::error::StepError;
@@ -35,13 +35,17 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
         }
         // The old instance is gone already; what remains is Restore's.
         Action::RestoreMaxSize(_) | Action::ResumeAzRebalance | Action::Done(_) => return Ok(Next::Proceed),
-        action => return Ok(work.undo(Reason::NewcomerNotServing, format!("while {old} was leaving: {action:?}"))),
+        action => {
+            return Ok(work.undo(Reason::NewcomerNotServing, format!("while {old} was leaving: {action:?}")));
+        }
     };
     if Timestamp::now() < current.deadline {
         return Ok(Next::Wait);
     }
     let seconds = work.settings.retire_timeout_seconds;
-    Err(StepError::Stuck(format!("instance {old} has not left {seconds} s after its retirement began: {waiting_for}")))
+    Err(StepError::Stuck(format!(
+        "instance {old} has not left {seconds} s after its retirement began: {waiting_for}"
+    )))
 }
 
 /// The group's own view of both instances is enough here; the rollback looks closer.

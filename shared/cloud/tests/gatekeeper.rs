@@ -1,0 +1,114 @@
+//! The gate against a scripted DynamoDB: what it clears, and that it fails closed.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use spot_cloud::gatekeeper::{GateClosed, Gatekeeper, Verdict};
+use spot_domain::Pool;
+use spot_scripted::{Answer, Endpoint};
+
+const TABLE: &str = "risk";
+
+fn pool(instance_type: &str) -> Pool {
+    format!("us-east-1#use1-az6#{instance_type}").parse().unwrap()
+}
+
+fn row(instance_type: &str, is_poisoned: bool, expires_in: i64) -> String {
+    let expires = Timestamp::now().as_second() + expires_in;
+    format!(
+        r#"{{"pool":{{"S":"{}"}},"is_poisoned":{{"BOOL":{is_poisoned}}},"poison_expires_at":{{"N":"{expires}"}}}}"#,
+        pool(instance_type)
+    )
+}
+
+fn rows(rows: &[String], unprocessed: &str) -> Answer {
+    Answer::ok(format!(
+        r#"{{"Responses":{{"{TABLE}":[{}]}},"UnprocessedKeys":{{{unprocessed}}}}}"#,
+        rows.join(",")
+    ))
+}
+
+async fn gate(endpoint: &Endpoint) -> Gatekeeper {
+    Gatekeeper::over(aws_sdk_dynamodb::Client::new(&endpoint.config().await), TABLE)
+}
+
+#[tokio::test]
+async fn only_an_active_poison_closes_a_pool() {
+    let script = [row("m5.large", true, 60), row("c5.large", true, -1), row("r5.large", false, 60)];
+    let endpoint = Endpoint::start(vec![rows(&script, "")]).await;
+    let pools = [pool("m5.large"), pool("c5.large"), pool("r5.large"), pool("t3.micro")];
+    let verdicts = gate(&endpoint).await.ask(&pools).await.unwrap();
+    assert!(matches!(verdicts[0], Verdict::PoisonedUntil(_)));
+    for verdict in &verdicts[1..] {
+        assert!(matches!(verdict, Verdict::Cleared(_)), "{verdict:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_pools_are_one_strongly_consistent_call() {
+    let endpoint = Endpoint::start(vec![rows(&[], "")]).await;
+    let pools: Vec<Pool> = (1..=100).map(|n| pool(&format!("m{n}.large"))).collect();
+    assert_eq!(gate(&endpoint).await.ask(&pools).await.unwrap().len(), 100);
+    let requests = endpoint.requests();
+    assert_eq!(requests.len(), 1);
+    assert!(requests[0].contains(r#""ConsistentRead":true"#), "{}", requests[0]);
+}
+
+#[tokio::test]
+async fn unprocessed_keys_are_asked_again() {
+    let left = format!(r#""{TABLE}":{{"Keys":[{{"pool":{{"S":"{}"}}}}]}}"#, pool("m5.large"));
+    let endpoint = Endpoint::start(vec![rows(&[], &left), rows(&[row("m5.large", true, 60)], "")]).await;
+    let verdicts = gate(&endpoint).await.ask(&[pool("m5.large"), pool("c5.large")]).await.unwrap();
+    assert!(matches!(verdicts[0], Verdict::PoisonedUntil(_)));
+    assert!(matches!(verdicts[1], Verdict::Cleared(_)));
+    assert_eq!(endpoint.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn keys_that_stay_unprocessed_close_the_gate() {
+    let left = format!(r#""{TABLE}":{{"Keys":[{{"pool":{{"S":"{}"}}}}]}}"#, pool("m5.large"));
+    let endpoint = Endpoint::start(vec![rows(&[], &left)]).await;
+    assert!(matches!(gate(&endpoint).await.ask(&[pool("m5.large")]).await, Err(GateClosed::TooSlow)));
+}
+
+#[tokio::test]
+async fn a_slow_table_is_a_closed_gate() {
+    let endpoint = Endpoint::start(vec![rows(&[], "").after(Duration::from_millis(1_500))]).await;
+    assert!(matches!(gate(&endpoint).await.ask(&[pool("m5.large")]).await, Err(GateClosed::TooSlow)));
+}
+
+#[tokio::test]
+async fn a_table_that_fails_or_answers_nothing_is_a_closed_gate() {
+    let answers = [
+        Answer::json_error(500, "InternalServerError"),
+        Answer::json_error(400, "AccessDeniedException"),
+        Answer::json_error(400, "ResourceNotFoundException"),
+        Answer::ok("{}"),
+        Answer::ok(r#"{"Responses":{"another":[]}}"#),
+        Answer::ok("not json"),
+    ];
+    for answer in answers {
+        let endpoint = Endpoint::start(vec![answer.clone()]).await;
+        let verdicts = gate(&endpoint).await.ask(&[pool("m5.large")]).await;
+        assert!(verdicts.is_err(), "{answer:?} opened the gate: {verdicts:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_clears_nothing() {
+    let rows_of = [
+        r#""is_poisoned":{"BOOL":true}"#,
+        r#""is_poisoned":{"S":"false"},"poison_expires_at":{"N":"1"}"#,
+        r#""is_poisoned":{"BOOL":true},"poison_expires_at":{"S":"1"}"#,
+        r#""is_poisoned":{"BOOL":true},"poison_expires_at":{"N":"1e99"}"#,
+        r#""poison_expires_at":{"N":"1"}"#,
+    ];
+    for attributes in rows_of {
+        let row = format!(r#"{{"pool":{{"S":"{}"}},{attributes}}}"#, pool("m5.large"));
+        let endpoint = Endpoint::start(vec![rows(&[row], "")]).await;
+        let verdicts = gate(&endpoint).await.ask(&[pool("m5.large")]).await.unwrap();
+        assert!(matches!(verdicts[0], Verdict::Unreadable(_)), "{attributes}: {verdicts:?}");
+    }
+}

@@ -1,0 +1,86 @@
+//! The launcher against a scripted DynamoDB and EC2: what it asks EC2 for, and how EC2's refusals
+//! are sorted. The proofs come from the real gate.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use spot_cloud::gatekeeper::{ClearedPool, Gatekeeper, Verdict};
+use spot_cloud::launch_template::ResolvedTemplate;
+use spot_cloud::launcher::{Blueprint, Launcher, Order};
+use spot_cloud::{Kind, Target};
+use spot_domain::tags::Tags;
+use spot_scripted::{Answer, Endpoint};
+
+const LAUNCHED: &str = r"<RunInstancesResponse><instancesSet><item>
+    <instanceId>i-0123456789abcdef0</instanceId></item></instancesSet></RunInstancesResponse>";
+
+async fn cleared() -> ClearedPool {
+    let table = Endpoint::start(vec![Answer::ok(r#"{"Responses":{"risk":[]}}"#)]).await;
+    let gate = Gatekeeper::over(aws_sdk_dynamodb::Client::new(&table.config().await), "risk");
+    let pools = ["us-east-1#use1-az6#m5.large".parse().unwrap()];
+    match gate.ask(&pools).await.unwrap().pop() {
+        Some(Verdict::Cleared(cleared)) => cleared,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn order() -> Order {
+    Order {
+        blueprint: Blueprint::Template(ResolvedTemplate {
+            id: "lt-0123".into(),
+            version: "7".into(),
+            network_interfaces: vec![],
+        }),
+        subnet_id: "subnet-1".into(),
+        tags: Tags::from([("team".to_owned(), "payments".to_owned())]),
+    }
+}
+
+async fn launcher(endpoint: &Endpoint) -> Launcher {
+    Launcher::new(&Target::new(&endpoint.config().await))
+}
+
+#[tokio::test]
+async fn it_asks_for_one_one_time_spot_instance_of_the_owners_template() {
+    let ec2 = Endpoint::start(vec![Answer::ok(LAUNCHED)]).await;
+    let newcomer = launcher(&ec2).await.launch(cleared().await, &order(), "token-0").await.unwrap();
+    assert_eq!(newcomer.as_str(), "i-0123456789abcdef0");
+    let request = &ec2.requests()[0];
+    for expected in [
+        "Action=RunInstances",
+        "ClientToken=token-0",
+        "InstanceMarketOptions.MarketType=spot",
+        "InstanceMarketOptions.SpotOptions.SpotInstanceType=one-time",
+        "InstanceType=m5.large",
+        "LaunchTemplate.LaunchTemplateId=lt-0123",
+        "LaunchTemplate.Version=7",
+        "MaxCount=1",
+        "SubnetId=subnet-1",
+        "TagSpecification.1.Tag.1.Key=team",
+    ] {
+        assert!(request.contains(expected), "{expected} is not in {request}");
+    }
+    assert!(!request.contains("MaxPrice"), "{request}");
+}
+
+#[tokio::test]
+async fn capacity_errors_are_not_hammered_though_they_come_as_http_500() {
+    let ec2 = Endpoint::start(vec![Answer::ec2_error(500, "InsufficientInstanceCapacity")]).await;
+    let error = launcher(&ec2).await.launch(cleared().await, &order(), "t").await.unwrap_err();
+    assert_eq!(error.kind, Kind::NextPool);
+    assert_eq!(ec2.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn refusals_are_sorted_by_what_to_do() {
+    let cases = [
+        (400, "MaxSpotInstanceCountExceeded", Kind::Quota),
+        (403, "UnauthorizedOperation", Kind::Denied),
+        (400, "InvalidParameterCombination", Kind::Rejected),
+        (503, "RequestLimitExceeded", Kind::Retry),
+    ];
+    for (status, code, kind) in cases {
+        let ec2 = Endpoint::start(vec![Answer::ec2_error(status, code)]).await;
+        let error = launcher(&ec2).await.launch(cleared().await, &order(), "t").await.unwrap_err();
+        assert_eq!((error.kind, error.code.as_str(), error.call), (kind, code, "ec2:RunInstances"));
+    }
+}
