@@ -7,7 +7,7 @@ use spot_cloud::accounts::Access;
 use spot_cloud::launcher::Blueprint;
 use spot_cloud::swaps::Lease;
 use spot_domain::journal::{Journal, Original, Retirement, Undo};
-use spot_domain::selection::Candidate;
+use spot_domain::selection::{Candidate, Change};
 use spot_domain::settings::Settings;
 use spot_domain::swap::{Left, Swapped};
 use spot_domain::{InstanceId, Pool, Reason};
@@ -123,6 +123,14 @@ impl Work {
         if reason.ends_run() {
             self.ended_by.get_or_insert(reason);
         }
+    }
+
+    /// Decides for the rollback after a change from outside.
+    pub fn undo_for(&mut self, change: Change) -> Next {
+        if change.whole_group {
+            self.ended_by.get_or_insert(change.reason);
+        }
+        self.undo(change.reason, change.detail)
     }
 
     /// Decides for the rollback.

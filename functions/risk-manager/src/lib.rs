@@ -81,7 +81,7 @@ impl RiskManager {
         let poison_for = match event.notice {
             Notice::InterruptionWarning => settings.poison_for(),
             Notice::RebalanceRecommendation if settings.rebalance_poisons => settings.rebalance_poison_for(),
-            Notice::RebalanceRecommendation => return ignored(Outcome::IgnoredStale, None),
+            Notice::RebalanceRecommendation => return ignored(Outcome::IgnoredRebalance, None),
         };
         let Effect::PoisonUntil(until) = effect(event.occurred, poison_for, jiff::Timestamp::now()) else {
             return ignored(Outcome::IgnoredStale, None);

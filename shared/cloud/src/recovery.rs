@@ -46,7 +46,8 @@ pub async fn advance(
         tracing::info!(asg_name = %lease.asg_name, swap_id = %journal.swap_id, ?action, "recovering");
         match action {
             Action::Done(end) => {
-                return Ok(Progress::Ended { end, newcomer: observed.newcomer.map(|n| n.id) });
+                let newcomer = observed.newcomer.filter(|n| n.alive).map(|n| n.id);
+                return Ok(Progress::Ended { end, newcomer });
             }
             Action::Wait(why) => return Ok(Progress::Waiting(why.to_owned())),
             Action::RemoveDeadNewcomer(_) => {

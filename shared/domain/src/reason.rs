@@ -45,7 +45,10 @@ reasons! {
     InstanceGone = "INSTANCE_GONE",
     /// Every allowed pool in its zone is poisoned.
     PoolPoisoned = "POOL_POISONED",
-    /// The risk table did not answer in time, or not readably: no launch.
+    /// No pool of its zone can be told to be clear: a row of the risk table can't be read, or the
+    /// zone's id is not known.
+    PoolUnreadable = "POOL_UNREADABLE",
+    /// The risk table did not answer in time: no launch.
     GateUnreachable = "GATE_UNREACHABLE",
     /// No cleared pool had capacity.
     NoCapacity = "NO_CAPACITY",
@@ -84,7 +87,6 @@ impl Reason {
                 | Self::NotAuthorized
                 | Self::LaunchRejected
                 | Self::AttachRejected
-                | Self::GroupChanged
                 | Self::RetireRejected
                 | Self::ExecutionDied
                 | Self::StepFailed

@@ -60,6 +60,8 @@ pub enum Outcome {
     IgnoredNotSpot,
     /// The event's poison would be over already.
     IgnoredStale,
+    /// A rebalance recommendation, where the settings say that they don't poison.
+    IgnoredRebalance,
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::group::{AZ_REBALANCE, Group, Instance, InstanceState};
+use crate::group::{AZ_REBALANCE, Group, Instance, InstanceState, Member};
 use crate::ids::{AzId, InstanceId, InstanceType, Region};
 use crate::pool::Pool;
 use crate::reason::Reason;
@@ -121,7 +121,7 @@ fn candidate(
         .ok_or_else(|| (Reason::NotSpotCapable, "it is in no subnet (EC2-Classic)".to_owned()))?;
     let az_id =
         instance.az_id.clone().or_else(|| zones.get(&instance.availability_zone).cloned()).ok_or_else(
-            || (Reason::GateUnreachable, format!("no zone id is known for {}", instance.availability_zone)),
+            || (Reason::PoolUnreadable, format!("no zone id is known for {}", instance.availability_zone)),
         )?;
     let own = std::iter::once(&instance.instance_type);
     let others = other_types.iter().filter(|t| **t != instance.instance_type);
@@ -174,35 +174,75 @@ fn keep_floor(selection: &mut Selection, on_demand: u32, floor: u32) {
     }));
 }
 
-/// Why the group is not what it was when the swap of `old` for `newcomer` began, seen between
-/// attach and retirement. `None`: go on.
+/// Something changed since the swap began, and it can't go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The code.
+    pub reason: Reason,
+    /// The same for a person.
+    pub detail: String,
+    /// It concerns the whole group: no other swap would fare better.
+    pub whole_group: bool,
+}
+
+impl Change {
+    fn of_group(detail: String) -> Self {
+        Self { reason: Reason::GroupChanged, detail, whole_group: true }
+    }
+
+    /// The group was deleted.
+    #[must_use]
+    pub fn deleted() -> Self {
+        Self::of_group("the group was deleted".to_owned())
+    }
+
+    fn of_swap(reason: Reason, detail: String) -> Self {
+        Self { reason, detail, whole_group: false }
+    }
+}
+
+/// Why `old` can't be replaced any more, seen before the newcomer is attached. `None`: go on.
 #[must_use]
-pub fn world_changed(
+pub fn changed_before_attach(group: &Group, old: &InstanceId) -> Option<Change> {
+    if let Some(why) = group.unsupported().or_else(|| group.busy_with.clone()) {
+        return Some(Change::of_group(why));
+    }
+    match group.member(old) {
+        None => Some(Change::of_swap(Reason::InstanceGone, format!("instance {old} has left the group"))),
+        Some(m) if m.protected => Some(Change::of_swap(
+            Reason::ScaleInProtected,
+            format!("instance {old} is now protected from scale-in"),
+        )),
+        Some(m) if !m.serves() => {
+            Some(Change::of_swap(Reason::NotInService, format!("instance {old} no longer serves")))
+        }
+        Some(_) => None,
+    }
+}
+
+/// Why `old` may not leave, seen between attach and retirement. `None`: go on.
+#[must_use]
+pub fn changed_before_retirement(
     group: &Group,
     old: &InstanceId,
     newcomer: &InstanceId,
     desired_at_start: u32,
-) -> Option<String> {
-    if let Some(why) = group.unsupported().or_else(|| group.busy_with.clone()) {
-        return Some(why);
+) -> Option<Change> {
+    let changed = |detail| Some(Change::of_swap(Reason::GroupChanged, detail));
+    if let Some(change) = changed_before_attach(group, old) {
+        return Some(change);
     }
     if group.desired != desired_at_start + 1 {
-        return Some(format!("desired capacity is {}, not {}", group.desired, desired_at_start + 1));
+        return changed(format!("desired capacity is {}, not {}", group.desired, desired_at_start + 1));
     }
-    match group.member(old) {
-        None => return Some(format!("instance {old} has left the group")),
-        Some(m) if m.protected => return Some(format!("instance {old} is now protected from scale-in")),
-        Some(m) if !m.serves() => return Some(format!("instance {old} no longer serves")),
-        Some(_) => {}
-    }
-    if !group.member(newcomer).is_some_and(crate::group::Member::serves) {
-        return Some(format!("newcomer {newcomer} does not serve"));
+    if !group.member(newcomer).is_some_and(Member::serves) {
+        return changed(format!("newcomer {newcomer} does not serve"));
     }
     if group.in_service() < group.desired {
-        return Some(format!("only {} of {} instances serve", group.in_service(), group.desired));
+        return changed(format!("only {} of {} instances serve", group.in_service(), group.desired));
     }
     if !group.suspended.contains(AZ_REBALANCE) {
-        return Some(format!("somebody resumed {AZ_REBALANCE}"));
+        return changed(format!("somebody resumed {AZ_REBALANCE}"));
     }
     None
 }
@@ -257,7 +297,7 @@ mod tests {
         assert_eq!(reason_for(|_, i| i.bound_to = Some("host".into())), Some(Reason::NotSpotCapable));
         assert_eq!(reason_for(|_, i| i.operator = Some("eks".into())), Some(Reason::ManagedElsewhere));
         assert_eq!(reason_for(|_, i| i.id = id(9)), Some(Reason::InstanceGone));
-        assert_eq!(reason_for(|_, i| i.az_id = None), Some(Reason::GateUnreachable));
+        assert_eq!(reason_for(|_, i| i.az_id = None), Some(Reason::PoolUnreadable));
         assert_eq!(reason_for(|g, _| g.members[0].protected = true), Some(Reason::ScaleInProtected));
         assert_eq!(reason_for(|g, _| g.members[0].healthy = false), Some(Reason::NotInService));
         let standby = MemberState::parse("Standby");
@@ -307,7 +347,7 @@ mod tests {
         let (old, newcomer) = (id(0), id(2));
         let mut grown = group_of(3);
         grown.suspended.insert(AZ_REBALANCE.into());
-        assert_eq!(world_changed(&grown, &old, &newcomer, 2), None);
+        assert_eq!(changed_before_retirement(&grown, &old, &newcomer, 2), None);
         let changes: [fn(&mut Group); 8] = [
             |g| g.desired = 2,
             |g| g.desired = 4,
@@ -321,7 +361,10 @@ mod tests {
         for (n, change) in changes.iter().enumerate() {
             let mut group = grown.clone();
             change(&mut group);
-            assert!(world_changed(&group, &old, &newcomer, 2).is_some(), "change {n} went unseen");
+            assert!(
+                changed_before_retirement(&group, &old, &newcomer, 2).is_some(),
+                "change {n} went unseen"
+            );
         }
     }
 

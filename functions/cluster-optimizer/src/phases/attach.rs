@@ -6,8 +6,9 @@
 
 use spot_cloud::{Kind, groups};
 use spot_domain::Reason;
-use spot_domain::group::{Group, Member};
+use spot_domain::group::Group;
 use spot_domain::journal::Stage;
+use spot_domain::selection::{Change, changed_before_attach};
 
 use crate::Optimizer;
 use crate::error::StepError;
@@ -23,15 +24,15 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) 
     let name = &work.lease.asg_name.clone();
     let group = groups::describe(&target.autoscaling, name).await?.filter(|g| g.arn == work.lease.target);
     let Some(group) = group else {
-        return Ok(work.undo(Reason::GroupChanged, format!("group {name} was deleted")));
+        return Ok(work.undo_for(Change::deleted()));
     };
     current.deadline = deadline(work.settings.in_service_timeout_seconds);
     record(optimizer, work, current, &group).await?;
     if group.member(&current.newcomer).is_some() {
         return Ok(Next::Proceed); // an earlier run of this step got through
     }
-    if let Some(why) = changed(&group, current) {
-        return Ok(work.undo(Reason::GroupChanged, why));
+    if let Some(change) = changed_before_attach(&group, &current.candidate.instance_id) {
+        return Ok(work.undo_for(change));
     }
     if let Some(raised) = current.journal.max_raised_to.filter(|raised| *raised > group.max) {
         groups::set_max(&target.autoscaling, name, raised).await?;
@@ -67,17 +68,4 @@ async fn record(
         optimizer.swaps.write(&work.lease, journal).await?;
     }
     Ok(())
-}
-
-fn changed(group: &Group, current: &Current) -> Option<String> {
-    let old = &current.candidate.instance_id;
-    if let Some(why) = group.unsupported().or_else(|| group.busy_with.clone()) {
-        return Some(why);
-    }
-    match group.member(old) {
-        None => Some(format!("instance {old} has left the group")),
-        Some(m) if m.protected => Some(format!("instance {old} is now protected from scale-in")),
-        Some(m) if !Member::serves(m) => Some(format!("instance {old} no longer serves")),
-        Some(_) => None,
-    }
 }

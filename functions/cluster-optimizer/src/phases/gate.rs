@@ -59,17 +59,17 @@ impl Refusal {
                 Some(Self { reason: Reason::PoolPoisoned, detail: format!("poisoned until {until}") })
             }
             Verdict::Unreadable(row) => {
-                Some(Self { reason: Reason::GateUnreachable, detail: row.to_string() })
+                Some(Self { reason: Reason::PoolUnreadable, detail: row.to_string() })
             }
         }
     }
 
     /// Several pools' refusals as one. An unreadable row is worse news than a poisoned pool.
     pub(crate) fn all(refusals: &[(&Pool, Self)]) -> Self {
-        let unreadable = refusals.iter().any(|(_, r)| r.reason == Reason::GateUnreachable);
+        let unreadable = refusals.iter().any(|(_, r)| r.reason == Reason::PoolUnreadable);
         let detail: Vec<String> = refusals.iter().map(|(pool, r)| format!("{pool}: {}", r.detail)).collect();
         Self {
-            reason: if unreadable { Reason::GateUnreachable } else { Reason::PoolPoisoned },
+            reason: if unreadable { Reason::PoolUnreadable } else { Reason::PoolPoisoned },
             detail: detail.join("; "),
         }
     }

@@ -28,8 +28,14 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work) -> Result<Next, StepErr
     }
     let candidate = work.queue.remove(0);
     let target = optimizer.target(work).await;
-    if instances::is_termination_protected(&target.ec2, &candidate.instance_id).await? {
-        work.skip(&candidate.instance_id, Reason::TerminationProtected, "DisableApiTermination is on");
+    let refused = match instances::is_termination_protected(&target.ec2, &candidate.instance_id).await {
+        Ok(false) => None,
+        Ok(true) => Some((Reason::TerminationProtected, "DisableApiTermination is on".to_owned())),
+        Err(error) if error.kind == Kind::NotFound => Some((Reason::InstanceGone, error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some((reason, detail)) = refused {
+        work.skip(&candidate.instance_id, reason, detail);
         return Ok(work.next_target());
     }
     let journal = journal(work, &candidate);

@@ -7,10 +7,11 @@
 use spot_cloud::{CallError, Kind, groups};
 use spot_domain::Reason;
 use spot_domain::journal::{Retirement, Stage};
-use spot_domain::selection::world_changed;
+use spot_domain::selection::{Change, changed_before_retirement};
 
 use crate::Optimizer;
 use crate::error::StepError;
+use crate::phases::wait_for_health::{LastLook, last_look};
 use crate::work::{Current, Next, Work, deadline};
 
 /// Lets the old instance go.
@@ -20,13 +21,20 @@ use crate::work::{Current, Next, Work, deadline};
 pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = optimizer.target(work).await;
     let old = &current.candidate.instance_id;
+    // Young Spot instances die often: the newcomer's pool is looked at once more.
+    if let LastLook::AtRisk(why) = last_look(optimizer, current).await {
+        return Ok(work.undo(Reason::NewcomerAtRisk, why));
+    }
     let group = groups::describe(&target.autoscaling, &work.lease.asg_name).await?;
-    let changed = match group.filter(|g| g.arn == work.lease.target) {
-        None => Some("the group was deleted".to_owned()),
-        Some(group) => world_changed(&group, old, &current.newcomer, current.journal.original.desired),
+    let change = match group.filter(|g| g.arn == work.lease.target) {
+        None => Some(Change::deleted()),
+        Some(group) => {
+            let desired = current.journal.original.desired;
+            changed_before_retirement(&group, old, &current.newcomer, desired)
+        }
     };
-    if let Some(why) = changed {
-        return Ok(work.undo(Reason::GroupChanged, why));
+    if let Some(change) = change {
+        return Ok(work.undo_for(change));
     }
     current.journal.stage = Stage::Retiring;
     optimizer.swaps.write(&work.lease, &current.journal).await?;

@@ -50,14 +50,18 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
     ))
 }
 
-enum LastLook {
+/// What the gate says of the newcomer's pool.
+pub(crate) enum LastLook {
+    /// Go on.
     Clear,
+    /// Poisoned meanwhile.
     AtRisk(String),
+    /// The gate does not say.
     Unknown(String),
 }
 
 /// The newcomer's pool may have been poisoned while it started.
-async fn last_look(optimizer: &Optimizer, current: &Current) -> LastLook {
+pub(crate) async fn last_look(optimizer: &Optimizer, current: &Current) -> LastLook {
     match optimizer.gatekeeper.ask(std::slice::from_ref(&current.pool)).await.map(|mut v| v.pop()) {
         Ok(Some(Verdict::Cleared(_))) => LastLook::Clear,
         Ok(Some(Verdict::PoisonedUntil(until))) => {

@@ -6,6 +6,7 @@ use spot_cloud::target_groups::{self, TargetHealth};
 use spot_cloud::{Target, groups};
 use spot_domain::Reason;
 use spot_domain::group::{Group, MemberState};
+use spot_domain::selection::Change;
 
 use crate::Optimizer;
 use crate::error::StepError;
@@ -20,7 +21,7 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
     let newcomer = &current.newcomer;
     let group = groups::describe(&target.autoscaling, &work.lease.asg_name).await?;
     let Some(group) = group.filter(|g| g.arn == work.lease.target) else {
-        return Ok(work.undo(Reason::GroupChanged, "the group was deleted"));
+        return Ok(work.undo_for(Change::deleted()));
     };
     let waiting_for = match group.member(newcomer) {
         Some(m) if m.serves() => match target_health(&target, &group, current).await? {

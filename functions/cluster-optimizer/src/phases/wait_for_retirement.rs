@@ -10,6 +10,7 @@ use spot_domain::Reason;
 use spot_domain::group::Group;
 use spot_domain::journal::Retirement;
 use spot_domain::recovery::{Action, Newcomer, Observed, next};
+use spot_domain::selection::Change;
 
 use crate::Optimizer;
 use crate::error::StepError;
@@ -24,7 +25,7 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
     let old = &current.candidate.instance_id;
     let group = groups::describe(&target.autoscaling, &work.lease.asg_name).await?;
     let Some(group) = group.filter(|g| g.arn == work.lease.target) else {
-        return Ok(work.undo(Reason::GroupChanged, "the group was deleted"));
+        return Ok(work.undo_for(Change::deleted()));
     };
     let observed = observe(&target, group, current).await?;
     let waiting_for = match next(&current.journal, &observed) {
