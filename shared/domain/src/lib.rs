@@ -3,6 +3,8 @@
 //!
 //! This crate never does I/O and depends on no SDK: every rule here is tested in milliseconds.
 
+pub mod authorization;
+pub mod enforcement;
 pub mod environment;
 pub mod group;
 pub mod ids;

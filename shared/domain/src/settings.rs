@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use crate::authorization::OwnerMark;
 use crate::ids::{AccountId, InstanceType, Region};
 
 /// The settings in force for one account and region.
@@ -38,6 +39,16 @@ pub struct Settings {
     /// Seconds that a swap's journal must lie still before the reconciler believes its execution
     /// dead to the last Lambda. More than the function's timeout of 60 seconds.
     pub reconcile_after_seconds: u32,
+    /// Hours from an instance's first flag until it may be terminated.
+    pub grace_hours: u32,
+    /// Tags that authorise an instance, beside those that always do. Overrides add to the defaults.
+    pub owner_marks: Vec<OwnerMark>,
+    /// Minutes that the audit before may lie back, to count as the run before. The audit is hourly.
+    pub audit_gap_minutes: u32,
+    /// Instances that one run of the enforcer terminates at most; beyond, it terminates none.
+    pub max_terminations_per_run: u32,
+    /// The same in percent of the running instances of an account and region.
+    pub max_terminations_percent: u32,
 }
 
 impl Default for Settings {
@@ -56,6 +67,11 @@ impl Default for Settings {
             rollback_timeout_seconds: 3_900,
             poll_seconds: 10,
             reconcile_after_seconds: 90,
+            grace_hours: 24,
+            owner_marks: OwnerMark::defaults(),
+            audit_gap_minutes: 90,
+            max_terminations_per_run: 10,
+            max_terminations_percent: 10,
         }
     }
 }
@@ -123,6 +139,11 @@ impl Settings {
             "rollback_timeout_seconds" => self.rollback_timeout_seconds = number(value, 1, 86_400)?,
             "poll_seconds" => self.poll_seconds = number(value, 1, 300)?,
             "reconcile_after_seconds" => self.reconcile_after_seconds = number(value, 0, 3_600)?,
+            "grace_hours" => self.grace_hours = number(value, 1, 8_760)?,
+            "owner_marks" => self.owner_marks = owner_marks(text(value)?)?,
+            "audit_gap_minutes" => self.audit_gap_minutes = number(value, 5, 1_440)?,
+            "max_terminations_per_run" => self.max_terminations_per_run = number(value, 0, 1_000)?,
+            "max_terminations_percent" => self.max_terminations_percent = number(value, 0, 100)?,
             _ => return Err("no such setting".to_owned()),
         }
         Ok(())
@@ -165,6 +186,13 @@ fn tag_key(value: &Value) -> Result<String, String> {
         return Err("expected a tag key of 1 to 128 characters that does not start with aws:".to_owned());
     }
     Ok(key.to_owned())
+}
+
+/// A comma-separated list of `key` or `key=value`. It adds to the defaults: whoever exempts a team
+/// must not condemn every node of a cluster by it.
+fn owner_marks(list: &str) -> Result<Vec<OwnerMark>, String> {
+    let added = list.split(',').map(|entry| OwnerMark::parse(entry.trim()));
+    OwnerMark::defaults().into_iter().map(Ok).chain(added).collect()
 }
 
 /// A comma-separated list of instance types, as the setting and the group's tag spell it.
@@ -217,6 +245,29 @@ mod tests {
             let error = Settings::default().with("global", &overrides(field, value)).unwrap_err();
             assert_eq!(error.to_string(), format!("settings \"global\", field {field:?}: {problem}"));
         }
+    }
+
+    #[test]
+    fn the_enforcers_settings_are_held_to_their_ranges() {
+        let bad = [
+            ("grace_hours", Value::Number(0)),
+            ("grace_hours", Value::Text("24".into())),
+            ("max_terminations_per_run", Value::Number(-1)),
+            ("max_terminations_percent", Value::Number(101)),
+            ("audit_gap_minutes", Value::Number(1)),
+            ("owner_marks", Value::Text(String::new())),
+            ("owner_marks", Value::Text("team,,x".into())),
+            ("owner_marks", Value::Text("team=".into())),
+        ];
+        for (field, value) in bad {
+            let error = Settings::default().with("account#1", &overrides(field, value)).unwrap_err();
+            assert_eq!((error.scope.as_str(), error.field.as_str()), ("account#1", field));
+        }
+        let marks = Value::Text("team, CreatedBy=EC2 Image Builder".into());
+        let settings = Settings::default().with("global", &overrides("owner_marks", marks)).unwrap();
+        let marks: Vec<_> = settings.owner_marks.iter().map(ToString::to_string).collect();
+        assert!(marks.ends_with(&["team".into(), "CreatedBy=EC2 Image Builder".into()]));
+        assert_eq!(marks.len(), OwnerMark::defaults().len() + 2);
     }
 
     #[test]

@@ -1,0 +1,322 @@
+//! The rules of [`super`], example by example and under any sequence of runs.
+
+use super::*;
+use proptest::prelude::*;
+
+const RULES: Rules =
+    Rules { grace: SignedDuration::from_hours(24), run_before_within: SignedDuration::from_mins(90) };
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
+const T0: i64 = 1_700_000_000;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(T0 + seconds).unwrap()
+}
+
+fn look(seconds: i64) -> Look {
+    Look { at: at(seconds), run: format!("run-{seconds}") }
+}
+
+/// Flagged and noticed at zero, last seen an hour before `now`.
+fn flagged(now: i64) -> Record {
+    Record {
+        status: Some(AuthStatus::Flagged),
+        flagged_at: Some(at(0)),
+        notice_delay: Some(SignedDuration::ZERO),
+        last_seen: Some(at(now - HOUR)),
+        seen_by: Some("the run before".into()),
+        terminating_at: None,
+        reason: String::new(),
+    }
+}
+
+#[test]
+fn an_instance_is_due_at_the_very_end_of_its_grace_and_not_a_second_before() {
+    assert_eq!(due(&flagged(DAY), &look(DAY), RULES), Ok(()));
+    assert_eq!(due(&flagged(DAY - 1), &look(DAY - 1), RULES), Err(NotDue::Grace));
+}
+
+#[test]
+fn a_blocked_one_stays_due() {
+    let blocked = Record { status: Some(AuthStatus::TerminationBlocked), ..flagged(DAY) };
+    assert_eq!(due(&blocked, &look(DAY), RULES), Ok(()));
+}
+
+#[test]
+fn every_missing_condition_keeps_it_alive() {
+    let good = || flagged(DAY);
+    let seconds = SignedDuration::from_secs;
+    let cases = [
+        (Record { status: None, ..good() }, NotDue::OtherStatus),
+        (Record { status: Some(AuthStatus::Suspicious), ..good() }, NotDue::OtherStatus),
+        (Record { status: Some(AuthStatus::Cleared), ..good() }, NotDue::OtherStatus),
+        (Record { status: Some(AuthStatus::Terminated), ..good() }, NotDue::OtherStatus),
+        (Record { flagged_at: None, ..good() }, NotDue::NoClock),
+        (Record { flagged_at: Some(at(2 * DAY)), ..good() }, NotDue::NoClock),
+        (Record { flagged_at: Some(Timestamp::MAX), ..good() }, NotDue::NoClock),
+        (Record { notice_delay: None, ..good() }, NotDue::NoNotice),
+        (Record { notice_delay: Some(seconds(-1)), ..good() }, NotDue::NoNotice),
+        (Record { notice_delay: Some(seconds(1)), ..good() }, NotDue::Grace),
+        (Record { notice_delay: Some(SignedDuration::MAX), ..good() }, NotDue::NoClock),
+        (Record { last_seen: None, ..good() }, NotDue::NotSeenBefore),
+        (Record { last_seen: Some(at(DAY - 2 * HOUR)), ..good() }, NotDue::NotSeenBefore),
+        (Record { last_seen: Some(at(2 * DAY)), ..good() }, NotDue::NotSeenBefore),
+        (Record { seen_by: None, ..good() }, NotDue::NotSeenBefore),
+        (Record { seen_by: Some(look(DAY).run), ..good() }, NotDue::NotSeenBefore),
+    ];
+    for (record, expected) in cases {
+        assert_eq!(due(&record, &look(DAY), RULES), Err(expected), "{record:?}");
+    }
+}
+
+#[test]
+fn the_clock_starts_at_the_first_flag_and_no_later_run_moves_it() {
+    let first = observe(None, &Standing::Unauthorised, &look(0)).unwrap();
+    assert_eq!((first.record.flagged_at, first.news), (Some(at(0)), Some(News::Flagged)));
+    let noticed = noticed(first.record, at(0));
+    let again = observe(Some(&noticed), &Standing::Unauthorised, &look(HOUR)).unwrap();
+    assert_eq!(again.news, None);
+    assert_eq!((again.record.flagged_at, again.record.last_seen), (Some(at(0)), Some(at(HOUR))));
+}
+
+#[test]
+fn an_unreadable_or_future_flag_starts_anew_with_a_new_notice() {
+    for flagged_at in [None, Some(at(10 * DAY)), Some(Timestamp::MAX)] {
+        let odd = Record { flagged_at, ..flagged(DAY) };
+        let change = observe(Some(&odd), &Standing::Unauthorised, &look(DAY)).unwrap();
+        assert_eq!(change.record.flagged_at, Some(at(DAY)));
+        assert_eq!((change.record.notice_delay, change.news), (None, Some(News::Flagged)));
+    }
+}
+
+#[test]
+fn a_clock_a_little_behind_moves_nothing() {
+    let ahead = Record { flagged_at: Some(at(60)), ..flagged(0) };
+    let change = observe(Some(&ahead), &Standing::Unauthorised, &look(0)).unwrap();
+    assert_eq!((change.record.flagged_at, change.news), (Some(at(60)), None));
+}
+
+#[test]
+fn a_notice_that_did_not_go_out_is_owed_and_gives_the_whole_grace() {
+    let unnoticed = Record { notice_delay: None, ..flagged(5 * HOUR) };
+    let change = observe(Some(&unnoticed), &Standing::Unauthorised, &look(5 * HOUR)).unwrap();
+    assert_eq!(change.news, Some(News::Flagged));
+    let late = noticed(change.record, at(5 * HOUR));
+    assert_eq!(late.flagged_at, Some(at(0)));
+    let seen = |now| Record { last_seen: Some(at(now - HOUR)), seen_by: Some("x".into()), ..late.clone() };
+    assert_eq!(due(&seen(DAY), &look(DAY), RULES), Err(NotDue::Grace));
+    assert_eq!(due(&seen(DAY + 5 * HOUR), &look(DAY + 5 * HOUR), RULES), Ok(()));
+}
+
+#[test]
+fn authorised_again_clears_and_the_next_violation_starts_anew() {
+    let authorised = Standing::Authorised("aws:autoscaling:groupName".into());
+    for status in [AuthStatus::Flagged, AuthStatus::TerminationBlocked, AuthStatus::Suspicious] {
+        let open = Record { status: Some(status), ..flagged(HOUR) };
+        let cleared = observe(Some(&open), &authorised, &look(HOUR)).unwrap();
+        assert_eq!((cleared.record.status, cleared.news), (Some(AuthStatus::Cleared), Some(News::Cleared)));
+        assert_eq!(observe(Some(&cleared.record), &authorised, &look(2 * HOUR)), None);
+        let again = observe(Some(&cleared.record), &Standing::Unauthorised, &look(3 * HOUR)).unwrap();
+        assert_eq!(again.record.flagged_at, Some(at(3 * HOUR)));
+    }
+}
+
+#[test]
+fn a_suspicious_one_is_news_once_and_never_due() {
+    let doubt = Standing::Suspicious("it is not Spot");
+    let first = observe(None, &doubt, &look(0)).unwrap();
+    assert_eq!(first.news, Some(News::Suspicious));
+    let owed = observe(Some(&first.record), &doubt, &look(1)).unwrap();
+    assert_eq!(owed.news, Some(News::Suspicious));
+    let again = observe(Some(&noticed(owed.record, at(1))), &doubt, &look(HOUR)).unwrap();
+    assert_eq!(again.news, None);
+    let forever = Record { last_seen: Some(at(100 * DAY - HOUR)), ..noticed(again.record, at(0)) };
+    assert_eq!(due(&forever, &look(100 * DAY), RULES), Err(NotDue::OtherStatus));
+}
+
+#[test]
+fn what_a_swap_replaces_keeps_its_row() {
+    assert_eq!(observe(Some(&flagged(DAY)), &Standing::BeingReplaced, &look(DAY)), None);
+}
+
+#[test]
+fn a_terminated_one_that_ec2_still_lists_is_left_alone_for_an_hour() {
+    let done = Record { status: Some(AuthStatus::Terminated), last_seen: Some(at(0)), ..flagged(0) };
+    assert_eq!(observe(Some(&done), &Standing::Unauthorised, &look(HOUR - 1)), None);
+    let change = observe(Some(&done), &Standing::Unauthorised, &look(HOUR)).unwrap();
+    assert_eq!(change.record.flagged_at, Some(at(HOUR)));
+}
+
+#[test]
+fn one_that_is_gone_is_ours_only_if_the_call_was_announced() {
+    let status = |record: &Record| gone(record, &look(DAY)).map(|change| change.record.status.unwrap());
+    assert_eq!(status(&flagged(DAY)), Some(AuthStatus::Cleared));
+    let cut = Record { terminating_at: Some(at(DAY - 1)), ..flagged(DAY) };
+    assert_eq!(status(&cut), Some(AuthStatus::Terminated));
+    for closed in [AuthStatus::Cleared, AuthStatus::Terminated] {
+        assert_eq!(status(&Record { status: Some(closed), ..flagged(DAY) }), None);
+    }
+}
+
+#[test]
+fn every_status_is_read_as_it_is_written() {
+    for status in AuthStatus::ALL {
+        assert_eq!(status.as_str().parse(), Ok(status));
+        assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{status}\""));
+    }
+    assert!("flagged".parse::<AuthStatus>().is_err());
+}
+
+fn reach(due: usize, running: usize) -> Reach {
+    Reach { name: "a".into(), running, due, max_per_run: 10, max_percent: 10 }
+}
+
+#[test]
+fn the_blast_radius_is_a_count_over_the_run_and_a_percentage_in_each_place() {
+    assert_eq!(blast_radius(&[]), Ok(()));
+    assert_eq!(blast_radius(&[reach(0, 0)]), Ok(()));
+    assert_eq!(blast_radius(&[reach(10, 100)]), Ok(()));
+    assert!(matches!(blast_radius(&[reach(11, 1_000)]), Err(BlastRadius::PerRun { due: 11, limit: 10 })));
+    assert!(matches!(blast_radius(&[reach(6, 100), reach(5, 100)]), Err(BlastRadius::PerRun { .. })));
+    assert!(matches!(
+        blast_radius(&[reach(1, 100), reach(1, 9)]),
+        Err(BlastRadius::Percent { running: 9, .. })
+    ));
+    let none = Reach { max_per_run: 0, ..reach(1, 100) };
+    assert!(blast_radius(&[none.clone(), reach(1, 100)]).is_err());
+    assert_eq!(blast_radius(&[Reach { due: 0, ..none }, reach(1, 100)]), Ok(()));
+}
+
+/// What happens to one instance.
+#[derive(Debug, Clone)]
+enum Happening {
+    Pass(i64),
+    Authorise(bool),
+    Stop(bool),
+    SpoilFlag(Option<i64>),
+    Run { auto_terminate: bool, notice_goes_out: bool },
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        3 => (0_i64..3 * HOUR).prop_map(Happening::Pass),
+        1 => (0_i64..40 * HOUR).prop_map(Happening::Pass),
+        1 => prop::bool::weighted(0.2).prop_map(Happening::Authorise),
+        1 => prop::bool::weighted(0.2).prop_map(Happening::Stop),
+        1 => prop::option::of(HOUR..2 * DAY).prop_map(Happening::SpoilFlag),
+        6 => (any::<bool>(), prop::bool::weighted(0.8))
+            .prop_map(|(auto_terminate, notice_goes_out)| Happening::Run { auto_terminate, notice_goes_out }),
+    ]
+}
+
+/// An independent account of the promises, kept without looking at the row.
+#[derive(Debug, Default)]
+struct Promises {
+    first_flag: Option<i64>,
+    notice: Option<i64>,
+    run_before: Option<(i64, bool)>,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whatever the runs, the tags and the spoilt rows: a termination happens only after the whole
+    /// grace from the first flag and from its notice, never on an authorised or stopped one, and
+    /// only if the run before saw it unauthorised; and the first flag never moves.
+    #[test]
+    fn no_sequence_of_runs_terminates_early(happenings in prop::collection::vec(happening(), 0..60)) {
+        let (mut now, mut authorised, mut stopped) = (0_i64, false, false);
+        let mut row: Option<Record> = None;
+        let mut promised = Promises::default();
+        for (n, happening) in happenings.into_iter().enumerate() {
+            match happening {
+                Happening::Pass(seconds) => now += seconds,
+                Happening::Authorise(is) => authorised = is,
+                Happening::Stop(is) => stopped = is,
+                Happening::SpoilFlag(ahead) => {
+                    if let Some(row) = row.as_mut().filter(|r| r.status == Some(AuthStatus::Flagged)) {
+                        row.flagged_at = ahead.map(|ahead| at(now + ahead));
+                        promised.first_flag = ahead.map(|ahead| now + ahead);
+                    }
+                }
+                Happening::Run { auto_terminate, notice_goes_out } => {
+                    let look = Look { at: at(now), run: n.to_string() };
+                    let unauthorised = !stopped && !authorised;
+                    if stopped {
+                        row = row.map(|r| not_running(&r).map_or(r, |change| change.record));
+                    } else {
+                        let standing =
+                            if authorised { Standing::Authorised("x".into()) } else { Standing::Unauthorised };
+                        let is_due = auto_terminate && unauthorised
+                            && row.as_ref().is_some_and(|r| due(r, &look, RULES).is_ok());
+                        if is_due {
+                            let flag = promised.first_flag.expect("a termination without a flag");
+                            let notice = promised.notice.expect("a termination without a notice");
+                            prop_assert!(now - flag >= DAY && now - notice >= DAY);
+                            let (before, saw) = promised.run_before.expect("a termination in the first run");
+                            prop_assert!(saw && now - before <= 90 * 60);
+                            return Ok(());
+                        }
+                        if let Some(change) = observe(row.as_ref(), &standing, &look) {
+                            let tells = change.news == Some(News::Flagged);
+                            let usable = promised.first_flag.is_some_and(|flag| flag <= now + 300);
+                            if change.record.status == Some(AuthStatus::Flagged) && !usable {
+                                promised.first_flag = Some(now);
+                                promised.notice = None;
+                            }
+                            if tells && notice_goes_out {
+                                promised.notice = Some(now);
+                            }
+                            row = Some(if tells && notice_goes_out {
+                                noticed(change.record, look.at)
+                            } else {
+                                change.record
+                            });
+                        }
+                        if authorised {
+                            promised = Promises::default();
+                        }
+                    }
+                    promised.run_before = Some((now, unauthorised));
+                    if let (Some(first), Some(row)) = (promised.first_flag, &row) {
+                        prop_assert_eq!(row.flagged_at, Some(at(first)), "the first flag moved");
+                    }
+                }
+            }
+        }
+    }
+
+    /// What passes the blast radius is never more than either limit allows.
+    #[test]
+    fn what_passes_is_within_both_limits(
+        places in prop::collection::vec((0_usize..30, 0_usize..300, 0_u32..20, 0_u32..=100), 0..6),
+    ) {
+        let reaches: Vec<Reach> = places
+            .into_iter()
+            .map(|(due, more, max_per_run, max_percent)| {
+                Reach { name: String::new(), running: due + more, due, max_per_run, max_percent }
+            })
+            .collect();
+        if blast_radius(&reaches).is_ok() {
+            let total: usize = reaches.iter().map(|r| r.due).sum();
+            for reach in reaches.iter().filter(|r| r.due > 0) {
+                prop_assert!(total <= reach.max_per_run as usize);
+                prop_assert!(reach.due * 100 <= reach.running * reach.max_percent as usize);
+            }
+        }
+    }
+
+    /// An authorised instance is due under no row at all: looking at it leaves none that is.
+    #[test]
+    fn an_authorised_one_is_never_left_with_a_flag(
+        status in prop::sample::select(AuthStatus::ALL.to_vec()),
+        now in 0_i64..10 * DAY,
+    ) {
+        let before = Record { status: Some(status), ..flagged(now) };
+        let look_now = look(now);
+        let after = observe(Some(&before), &Standing::Authorised("x".into()), &look_now)
+            .map_or(before, |change| change.record);
+        let next = Look { run: "next".into(), ..look_now };
+        prop_assert!(due(&after, &next, RULES).is_err());
+    }
+}
