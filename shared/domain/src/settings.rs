@@ -155,6 +155,18 @@ impl Settings {
         SignedDuration::from_hours(24 * i64::from(self.poison_days))
     }
 
+    /// From an instance's flag to its end.
+    #[must_use]
+    pub fn grace(&self) -> SignedDuration {
+        SignedDuration::from_hours(i64::from(self.grace_hours))
+    }
+
+    /// How long ago the audit before may have been.
+    #[must_use]
+    pub fn audit_gap(&self) -> SignedDuration {
+        SignedDuration::from_mins(i64::from(self.audit_gap_minutes))
+    }
+
     /// How long a rebalance recommendation poisons its pool.
     #[must_use]
     pub fn rebalance_poison_for(&self) -> SignedDuration {

@@ -1,0 +1,227 @@
+//! The InstanceAuth table: its attributes, how a row is read, and the one way to write it.
+//!
+//! Every write is conditional on the status and the flag that the decision was based on, so that
+//! overlapping runs, and a person who edits a row, are never overwritten.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::{SignedDuration, Timestamp};
+use spot_cloud::error::{CallError, Kind, failed};
+use spot_domain::InstanceId;
+use spot_domain::enforcement::{AuthStatus, Record};
+
+use crate::place::Place;
+
+const ACCOUNT_REGION: &str = "account_region";
+const INSTANCE_ID: &str = "instance_id";
+const AUTH_STATUS: &str = "auth_status";
+const FLAGGED_AT: &str = "flagged_at";
+const LAST_SEEN: &str = "last_seen";
+const REASON: &str = "reason";
+const NOTICE_DELAY: &str = "notice_delay_seconds";
+const SEEN_BY: &str = "seen_by";
+const TERMINATING_AT: &str = "terminating_at";
+
+type Row = HashMap<String, AttributeValue>;
+
+/// A row as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// What it says.
+    pub record: Record,
+    /// Status and flag as the table has them, where they could not be read.
+    odd: Option<Box<(Option<AttributeValue>, Option<AttributeValue>)>>,
+}
+
+impl From<Record> for Stored {
+    /// A row as we have just written it.
+    fn from(record: Record) -> Self {
+        Self { record, odd: None }
+    }
+}
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct AuthTable {
+    dynamodb: aws_sdk_dynamodb::Client,
+    table: String,
+}
+
+impl AuthTable {
+    /// The table of this name.
+    #[must_use]
+    pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: String) -> Self {
+        Self { dynamodb, table }
+    }
+
+    /// The rows of a place, but for the cleared ones: an instance without a row and one whose flag
+    /// is gone are the same to a run.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn load(&self, place: &Place) -> Result<HashMap<InstanceId, Stored>, CallError> {
+        let mut rows = self
+            .dynamodb
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression(format!("{ACCOUNT_REGION} = :place"))
+            .expression_attribute_values(":place", AttributeValue::S(place.key()))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        let mut loaded = HashMap::new();
+        while let Some(row) = rows.next().await {
+            let row = row.map_err(failed("dynamodb:Query"))?;
+            let id = row.get(INSTANCE_ID).and_then(|v| v.as_s().ok()).and_then(|id| id.parse().ok());
+            let Some(id) = id else {
+                tracing::warn!(%place, "a row of InstanceAuth whose key is no instance id");
+                continue;
+            };
+            let stored = parse(&row);
+            if stored.record.status != Some(AuthStatus::Cleared) {
+                loaded.insert(id, stored);
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Writes `new` over `old`; `None` stands for no row or a cleared one. False if the row is no
+    /// longer what it was: then somebody else has decided, and this decision is void.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn write(
+        &self,
+        place: &Place,
+        id: &InstanceId,
+        old: Option<&Stored>,
+        new: &Record,
+    ) -> Result<bool, CallError> {
+        let update = self
+            .dynamodb
+            .update_item()
+            .table_name(&self.table)
+            .key(ACCOUNT_REGION, AttributeValue::S(place.key()))
+            .key(INSTANCE_ID, AttributeValue::S(id.to_string()));
+        let answer = unchanged(set(update, new), old).send().await.map_err(failed("dynamodb:UpdateItem"));
+        match answer {
+            Err(error) if error.kind == Kind::ConditionFailed => Ok(false),
+            answer => answer.map(|_| true),
+        }
+    }
+}
+
+/// Every attribute of the record is set, or removed where it has none.
+fn set(mut update: UpdateItemFluentBuilder, record: &Record) -> UpdateItemFluentBuilder {
+    let attributes = [
+        (AUTH_STATUS, record.status.map(status)),
+        (FLAGGED_AT, record.flagged_at.map(seconds)),
+        (LAST_SEEN, record.last_seen.map(seconds)),
+        (REASON, Some(AttributeValue::S(record.reason.clone()))),
+        (NOTICE_DELAY, record.notice_delay.map(|d| AttributeValue::N(d.as_secs().to_string()))),
+        (SEEN_BY, record.seen_by.clone().map(AttributeValue::S)),
+        (TERMINATING_AT, record.terminating_at.map(seconds)),
+    ];
+    let (mut sets, mut removes) = (Vec::new(), Vec::new());
+    for (name, value) in attributes {
+        update = update.expression_attribute_names(format!("#{name}"), name);
+        match value {
+            Some(value) => {
+                sets.push(format!("#{name} = :{name}"));
+                update = update.expression_attribute_values(format!(":{name}"), value);
+            }
+            None => removes.push(format!("#{name}")),
+        }
+    }
+    let remove = if removes.is_empty() { String::new() } else { format!(" REMOVE {}", removes.join(", ")) };
+    update.update_expression(format!("SET {}{remove}", sets.join(", ")))
+}
+
+fn unchanged(update: UpdateItemFluentBuilder, old: Option<&Stored>) -> UpdateItemFluentBuilder {
+    let Some(old) = old else {
+        let condition = format!("attribute_not_exists(#{AUTH_STATUS}) OR #{AUTH_STATUS} = :cleared");
+        return update
+            .condition_expression(condition)
+            .expression_attribute_values(":cleared", status(AuthStatus::Cleared));
+    };
+    let (was_status, was_flagged_at) = match &old.odd {
+        Some(odd) => (odd.0.clone(), odd.1.clone()),
+        None => (old.record.status.map(status), old.record.flagged_at.map(seconds)),
+    };
+    let mut conditions = Vec::new();
+    let mut update = update;
+    for (name, was) in [(AUTH_STATUS, was_status), (FLAGGED_AT, was_flagged_at)] {
+        match was {
+            Some(was) => {
+                conditions.push(format!("#{name} = :was_{name}"));
+                update = update.expression_attribute_values(format!(":was_{name}"), was);
+            }
+            None => conditions.push(format!("attribute_not_exists(#{name})")),
+        }
+    }
+    update.condition_expression(conditions.join(" AND "))
+}
+
+fn status(status: AuthStatus) -> AttributeValue {
+    AttributeValue::S(status.as_str().to_owned())
+}
+
+fn seconds(time: Timestamp) -> AttributeValue {
+    AttributeValue::N(time.as_second().to_string())
+}
+
+/// Reads a row. What is malformed reads as missing, which never counts as expired.
+fn parse(row: &Row) -> Stored {
+    let whole = |name: &str| row.get(name).and_then(|v| v.as_n().ok()?.parse::<i64>().ok());
+    let time = |name: &str| whole(name).and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let text = |name: &str| row.get(name).and_then(|v| v.as_s().ok());
+    let record = Record {
+        status: text(AUTH_STATUS).and_then(|status| status.parse().ok()),
+        flagged_at: time(FLAGGED_AT),
+        notice_delay: whole(NOTICE_DELAY).map(SignedDuration::from_secs),
+        last_seen: time(LAST_SEEN),
+        seen_by: text(SEEN_BY).cloned(),
+        terminating_at: time(TERMINATING_AT),
+        reason: text(REASON).cloned().unwrap_or_default(),
+    };
+    let canonical = row.get(AUTH_STATUS) == record.status.map(status).as_ref()
+        && row.get(FLAGGED_AT) == record.flagged_at.map(seconds).as_ref();
+    let odd = (!canonical).then(|| Box::new((row.get(AUTH_STATUS).cloned(), row.get(FLAGGED_AT).cloned())));
+    Stored { record, odd }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(flagged_at: AttributeValue) -> Row {
+        HashMap::from([
+            (AUTH_STATUS.to_owned(), AttributeValue::S("FLAGGED".into())),
+            (FLAGGED_AT.to_owned(), flagged_at),
+        ])
+    }
+
+    #[test]
+    fn a_malformed_flag_reads_as_missing() {
+        let n = |text: &str| AttributeValue::N(text.to_owned());
+        let odd =
+            [n("1e30"), n("12.5"), n("-99999999999999"), AttributeValue::S("1700000000".into()), n("x")];
+        for value in odd {
+            let stored = parse(&row(value.clone()));
+            assert_eq!(stored.record.flagged_at, None, "{value:?}");
+            assert_eq!(stored.odd.unwrap().1, Some(value));
+        }
+        let good = parse(&row(n("1700000000")));
+        assert_eq!(good.record.flagged_at.unwrap().as_second(), 1_700_000_000);
+        assert_eq!(good.odd, None);
+    }
+
+    #[test]
+    fn an_unknown_status_is_no_status() {
+        let row = HashMap::from([(AUTH_STATUS.to_owned(), AttributeValue::S("flagged".into()))]);
+        assert_eq!(parse(&row).record.status, None);
+    }
+}

@@ -1,0 +1,198 @@
+//! Audits running instances, and terminates those that nobody has answered for since their flag,
+//! if told to.
+//!
+//! A run looks at everything first (`audit`, which changes nothing in EC2), then decides whether all
+//! that is due stays within the blast radius, and only then acts (`terminate`), one instance a call.
+//! What can't be seen in full is never acted on.
+
+pub mod announce;
+pub mod audit;
+pub mod auth_table;
+pub mod error;
+pub mod fleet;
+pub mod place;
+pub mod summary;
+pub mod terminate;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use spot_cloud::clients::{BadEnvironment, variable};
+use spot_cloud::swaps::Swaps;
+use spot_cloud::{CallError, Stack};
+use spot_domain::authorization::SwapsInProgress;
+use spot_domain::enforcement::{BlastRadius, Look, Reach, blast_radius};
+use tokio::task::JoinSet;
+
+use announce::Announcer;
+use audit::{Audit, Auditor};
+use auth_table::AuthTable;
+use error::EnforcerError;
+use place::{AuditRequest, Beat, beats};
+use summary::Summary;
+use terminate::Outcome;
+
+/// Accounts and regions audited side by side.
+const SIDE_BY_SIDE: usize = 8;
+
+/// What every run needs.
+#[derive(Debug)]
+pub struct SecurityEnforcer {
+    stack: Stack,
+    swaps: Swaps,
+    table: AuthTable,
+    announcer: Announcer,
+}
+
+impl SecurityEnforcer {
+    /// Reads the environment that the template sets.
+    ///
+    /// # Errors
+    /// A variable is missing or malformed.
+    pub async fn from_environment() -> Result<Self, BadEnvironment> {
+        let stack = Stack::from_environment().await?;
+        let announcer = Announcer::new(
+            aws_sdk_eventbridge::Client::new(stack.config()),
+            aws_sdk_sns::Client::new(stack.config()),
+            variable("ALERTS_TOPIC_ARN")?,
+        );
+        let table = AuthTable::new(stack.dynamodb.clone(), variable("INSTANCE_AUTH_TABLE")?);
+        Ok(Self { swaps: Swaps::new(&stack)?, table, announcer, stack })
+    }
+
+    /// One run, named `run`.
+    ///
+    /// # Errors
+    /// The run could not begin: a bad input, account or setting. Nothing was acted on.
+    pub async fn handle(&self, event: Value, run: &str) -> Result<Summary, EnforcerError> {
+        let summary = self.run(event, run).await;
+        match &summary {
+            Ok(summary) => tracing::info!(?summary, "audited"),
+            Err(error) => tracing::error!(error = error.name(), "{error}"),
+        }
+        summary
+    }
+
+    async fn run(&self, event: Value, run: &str) -> Result<Summary, EnforcerError> {
+        let request: AuditRequest = serde_json::from_value(event)?;
+        let (beats, unreadable) = beats(&self.stack, &request).await?;
+        let (swaps, unknown_swaps) = self.swaps_in_progress().await?;
+        let auditor = Auditor {
+            table: self.table.clone(),
+            announcer: self.announcer.clone(),
+            swaps: Arc::new(swaps),
+            look: Look { at: Timestamp::now(), run: run.to_owned() },
+        };
+        let (audits, lost) = self.audit_all(&auditor, beats).await;
+        let mut summary = Summary::of(&audits, unreadable);
+        summary.fail_all(lost);
+        if unknown_swaps.is_empty() {
+            self.enforce(&auditor, &audits, &mut summary).await;
+        } else {
+            // A swap that can't be read might be replacing any of them: nothing is terminated.
+            summary.fail_all(unknown_swaps);
+        }
+        self.report(&summary).await;
+        Ok(summary)
+    }
+
+    /// What the Swaps table has in progress, and the rows that can't be read.
+    async fn swaps_in_progress(&self) -> Result<(SwapsInProgress, Vec<String>), CallError> {
+        let (mut swaps, mut unreadable) = (SwapsInProgress::default(), Vec::new());
+        for held in self.swaps.all_held().await? {
+            match held {
+                Ok(held) => {
+                    if let Some(journal) = held.journal {
+                        swaps.add(journal.swap_id.as_str(), &journal.old);
+                    }
+                }
+                Err(error) => unreadable.push(error.to_string()),
+            }
+        }
+        Ok((swaps, unreadable))
+    }
+
+    /// The audits, and what was lost on the way.
+    async fn audit_all(&self, auditor: &Auditor, beats: Vec<Beat>) -> (Vec<Audit>, Vec<String>) {
+        let (mut running, mut ended) = (JoinSet::new(), Vec::new());
+        for beat in beats {
+            if running.len() >= SIDE_BY_SIDE {
+                ended.extend(running.join_next().await);
+            }
+            let (auditor, ec2) = (auditor.clone(), self.ec2(&beat).await);
+            running.spawn(async move { auditor.audit(beat, &ec2).await });
+        }
+        while let Some(audit) = running.join_next().await {
+            ended.push(audit);
+        }
+        let (mut audits, mut lost) = (Vec::new(), Vec::new());
+        for audit in ended {
+            match audit {
+                Ok(audit) => audits.push(audit),
+                Err(error) => lost.push(format!("an audit broke off: {error}")),
+            }
+        }
+        audits.sort_by(|a, b| a.beat.place.cmp(&b.beat.place));
+        (audits, lost)
+    }
+
+    async fn ec2(&self, beat: &Beat) -> aws_sdk_ec2::Client {
+        self.stack.target(&beat.access, &beat.place.region, None).await.ec2
+    }
+
+    /// Terminates what is due, if all of it is within the blast radius; one after another.
+    async fn enforce(&self, auditor: &Auditor, audits: &[Audit], summary: &mut Summary) {
+        let enforced = || audits.iter().filter(|audit| audit.beat.enforce);
+        let reaches: Vec<Reach> = enforced().map(reach).collect();
+        if let Err(exceeded) = blast_radius(&reaches) {
+            self.tell_of_blast_radius(&exceeded, summary).await;
+            return;
+        }
+        for audit in enforced() {
+            let ec2 = self.ec2(&audit.beat).await;
+            for (id, row) in &audit.due {
+                match terminate::terminate(auditor, &ec2, &audit.beat, id, row).await {
+                    Ok(Outcome::Terminated) => summary.terminated.push(id.clone()),
+                    Ok(Outcome::Blocked(why)) => summary.blocked.push(summary::Kept::new(id, why)),
+                    Ok(Outcome::Spared(why)) => summary.spared.push(summary::Kept::new(id, why)),
+                    Err(error) => summary.fail(format!("{}: {id}: {error}", audit.beat.place)),
+                }
+            }
+        }
+    }
+
+    async fn tell_of_blast_radius(&self, exceeded: &BlastRadius, summary: &mut Summary) {
+        let words = exceeded.to_string();
+        let detail = json!({"problem": words, "due": summary.due});
+        let told = [
+            self.announcer.put_run("Blast Radius Exceeded", &detail).await,
+            self.announcer.publish("Spot Optimizer: blast radius exceeded, nothing terminated", &words).await,
+        ];
+        summary.blast_radius_exceeded = Some(words);
+        summary.fail_all(told.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect());
+    }
+
+    /// The figures for alarms and dashboard; and a person is told of what the run could not see.
+    async fn report(&self, summary: &Summary) {
+        println!("{}", summary.metrics(Timestamp::now()));
+        if summary.partial {
+            let body = format!("The audit is partial.\n\n{}", summary.failed.join("\n"));
+            if let Err(error) =
+                self.announcer.publish("Spot Optimizer: security audit is partial", &body).await
+            {
+                tracing::error!("{error}");
+            }
+        }
+    }
+}
+
+fn reach(audit: &Audit) -> Reach {
+    Reach {
+        name: audit.beat.place.to_string(),
+        running: audit.findings.running,
+        due: audit.due.len(),
+        max_per_run: audit.beat.settings.max_terminations_per_run,
+        max_percent: audit.beat.settings.max_terminations_percent,
+    }
+}

@@ -1,0 +1,97 @@
+//! What a run says of itself.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+use spot_domain::InstanceId;
+
+use crate::audit::{Audit, Findings};
+
+/// One that was due and lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// Why.
+    pub reason: String,
+}
+
+impl Kept {
+    /// An instance that stays.
+    #[must_use]
+    pub fn new(id: &InstanceId, reason: String) -> Self {
+        Self { instance_id: id.clone(), reason }
+    }
+}
+
+/// The answer of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Running instances that were judged.
+    pub running: usize,
+    /// Those that nobody answers for.
+    pub unauthorised: usize,
+    /// Those whose grace has passed, with every condition met.
+    pub due: usize,
+    /// Terminated by this run.
+    pub terminated: Vec<InstanceId>,
+    /// Due, and something forbids it.
+    pub blocked: Vec<Kept>,
+    /// Due, and the last look said otherwise.
+    pub spared: Vec<Kept>,
+    /// Set when more was due than a run may terminate: then none was.
+    pub blast_radius_exceeded: Option<String>,
+    /// Something could not be seen, told or done.
+    pub partial: bool,
+    /// What that was.
+    pub failed: Vec<String>,
+    /// Each account and region.
+    pub places: Vec<Findings>,
+}
+
+impl Summary {
+    /// Of these audits, and of the accounts that could not be visited.
+    #[must_use]
+    pub fn of(audits: &[Audit], unreadable: Vec<String>) -> Self {
+        let sum = |count: fn(&Findings) -> usize| audits.iter().map(|a| count(&a.findings)).sum();
+        let mut summary = Self {
+            running: sum(|f| f.running),
+            unauthorised: sum(|f| f.unauthorised),
+            due: sum(|f| f.due),
+            places: audits.iter().map(|a| a.findings.clone()).collect(),
+            ..Self::default()
+        };
+        summary.fail_all(unreadable);
+        summary.fail_all(audits.iter().flat_map(|a| a.failures.clone()).collect());
+        summary
+    }
+
+    /// Notes a failure.
+    pub fn fail(&mut self, what: String) {
+        self.partial = true;
+        self.failed.push(what);
+    }
+
+    /// Notes failures, if any.
+    pub fn fail_all(&mut self, what: Vec<String>) {
+        for what in what {
+            self.fail(what);
+        }
+    }
+
+    /// CloudWatch's embedded metric format: figures without a call.
+    #[must_use]
+    pub fn metrics(&self, at: Timestamp) -> Value {
+        let names = ["UnauthorisedInstances", "BlastRadiusExceeded", "SecurityAuditFailures"];
+        let metrics: Vec<Value> = names.iter().map(|name| json!({"Name": name, "Unit": "Count"})).collect();
+        json!({
+            "_aws": {
+                "Timestamp": at.as_millisecond(),
+                "CloudWatchMetrics": [{"Namespace": "SpotOptimizer", "Dimensions": [[]], "Metrics": metrics}]
+            },
+            "UnauthorisedInstances": self.unauthorised,
+            "BlastRadiusExceeded": u8::from(self.blast_radius_exceeded.is_some()),
+            "SecurityAuditFailures": self.failed.len(),
+        })
+    }
+}
