@@ -60,6 +60,24 @@ pub async fn access(stack: &Stack, account_id: &AccountId) -> Result<Access, Acc
     if account_id == &stack.account_id {
         return Ok(Access { environment_type: stack.environment_type, role: None });
     }
+    match registered(stack, account_id).await? {
+        Registered { enabled: true, access } => Ok(access),
+        Registered { enabled: false, .. } => Err(AccountError::Disabled(account_id.clone())),
+    }
+}
+
+/// An account's row, also where it is switched off: what was begun there must still be undone.
+///
+/// # Errors
+/// Unknown, malformed, or the table does not answer.
+pub async fn access_even_if_disabled(stack: &Stack, account_id: &AccountId) -> Result<Access, AccountError> {
+    if account_id == &stack.account_id {
+        return Ok(Access { environment_type: stack.environment_type, role: None });
+    }
+    registered(stack, account_id).await.map(|row| row.access)
+}
+
+async fn registered(stack: &Stack, account_id: &AccountId) -> Result<Registered, AccountError> {
     let row = stack
         .dynamodb
         .get_item()
@@ -76,15 +94,20 @@ pub async fn access(stack: &Stack, account_id: &AccountId) -> Result<Access, Acc
 
 type Row = std::collections::HashMap<String, AttributeValue>;
 
-fn parse(account_id: &AccountId, row: &Row) -> Result<Access, AccountError> {
+struct Registered {
+    enabled: bool,
+    access: Access,
+}
+
+fn parse(account_id: &AccountId, row: &Row) -> Result<Registered, AccountError> {
     let malformed =
         |field, problem: String| AccountError::Malformed { account_id: account_id.clone(), field, problem };
     let text = |field| row.get(field).and_then(|v| v.as_s().ok());
-    match row.get("enabled") {
-        None | Some(AttributeValue::Bool(true)) => {}
-        Some(AttributeValue::Bool(false)) => return Err(AccountError::Disabled(account_id.clone())),
+    let enabled = match row.get("enabled") {
+        None => true,
+        Some(AttributeValue::Bool(enabled)) => *enabled,
         Some(_) => return Err(malformed("enabled", "expected true or false (BOOL)".to_owned())),
-    }
+    };
     let environment_type = text("environment_type")
         .ok_or_else(|| malformed("environment_type", "missing: expected LAB or PROD (S)".to_owned()))?
         .parse()
@@ -93,7 +116,7 @@ fn parse(account_id: &AccountId, row: &Row) -> Result<Access, AccountError> {
         malformed("role_arn", "missing: expected the ARN of the role to assume (S)".to_owned())
     })?;
     let role = Role { arn: arn.clone(), external_id: text("external_id").cloned() };
-    Ok(Access { environment_type, role: Some(role) })
+    Ok(Registered { enabled, access: Access { environment_type, role: Some(role) } })
 }
 
 #[cfg(test)]
@@ -110,16 +133,15 @@ mod tests {
         let s = |text: &str| AttributeValue::S(text.to_owned());
         let good =
             row(&[("environment_type", s("LAB")), ("role_arn", s("arn:aws:iam::111111111111:role/spot"))]);
-        assert_eq!(parse(&account, &good).unwrap().environment_type, EnvironmentType::Lab);
+        assert_eq!(parse(&account, &good).unwrap().access.environment_type, EnvironmentType::Lab);
         let bad = [
             (row(&[("role_arn", s("r"))]), "environment_type"),
             (row(&[("environment_type", s("prod")), ("role_arn", s("r"))]), "environment_type"),
             (row(&[("environment_type", s("PROD"))]), "role_arn"),
-            (row(&[("enabled", AttributeValue::Bool(false))]), "disabled"),
             (row(&[("enabled", s("no"))]), "enabled"),
         ];
         for (row, expected) in bad {
-            let error = parse(&account, &row).unwrap_err().to_string();
+            let error = parse(&account, &row).err().unwrap().to_string();
             assert!(error.contains(expected) && error.contains("111111111111"), "{error}");
         }
     }
