@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spot_cloud::gatekeeper::Gatekeeper;
 use spot_cloud::swaps::Swaps;
-use spot_cloud::{Stack, Target};
+use spot_cloud::{Stack, Target, groups};
 use spot_domain::ExecutionArn;
+use spot_domain::group::Group;
 use spot_domain::swap::SwapReport;
 
 use error::StepError;
@@ -98,66 +99,114 @@ impl Optimizer {
     }
 
     async fn run(&self, step: Step) -> Result<Answer, StepError> {
-        let mut work = match step {
+        let (mut work, phase) = match step {
             Step::Discover { execution, input } => {
                 return Ok(go(Next::Proceed, discover::run(self, execution, input).await?));
             }
             Step::Report { work } => return report::run(self, work).await.map(Answer::Report),
-            Step::Gate { mut work } => {
-                let next = gate::run(self, &mut work).await;
-                return Ok(go(next, work));
-            }
-            Step::Rollback { mut work, error } => {
-                let next = rollback::run(self, &mut work, error.as_ref()).await?;
-                return Ok(go(next, work));
-            }
-            Step::Launch { mut work } => {
-                let next = launch::run(self, &mut work).await?;
-                return Ok(go(next, work));
-            }
+            Step::Gate { work } => (work, Phase::Gate),
+            Step::Launch { work } => (work, Phase::Launch),
             Step::WaitForHealth { work } => (work, Phase::WaitForHealth),
             Step::Attach { work } => (work, Phase::Attach),
             Step::WaitForInService { work } => (work, Phase::WaitForInService),
             Step::RetireOld { work } => (work, Phase::RetireOld),
             Step::WaitForRetirement { work } => (work, Phase::WaitForRetirement),
             Step::Restore { work } => (work, Phase::Restore),
+            Step::Rollback { work, error } => (work, Phase::Rollback(error)),
         };
-        // These phases work on the swap in progress, which must be there.
+        work.steps += 1;
+        let next = match phase {
+            Phase::Gate => gate::run(self, &mut work).await,
+            Phase::Launch => launch::run(self, &mut work).await?,
+            Phase::Rollback(failure) => rollback::run(self, &mut work, failure.as_ref()).await?,
+            phase => self.run_on_current(&mut work, phase).await?,
+        };
+        Ok(go(next, work))
+    }
+
+    /// The phases that work on the swap in progress, which must be there.
+    async fn run_on_current(&self, work: &mut Work, phase: Phase) -> Result<Next, StepError> {
         let mut current =
-            work.0.current.take().ok_or_else(|| StepError::Protocol("no swap in progress".into()))?;
-        let next = match work.1 {
-            Phase::WaitForHealth => wait_for_health::run(self, &mut work.0, &current).await?,
-            Phase::Attach => attach::run(self, &mut work.0, &mut current).await?,
-            Phase::WaitForInService => wait_for_in_service::run(self, &mut work.0, &current).await?,
-            Phase::RetireOld => retire_old::run(self, &mut work.0, &mut current).await?,
-            Phase::WaitForRetirement => wait_for_retirement::run(self, &mut work.0, &current).await?,
-            Phase::Restore => {
-                let next = restore::run(self, &mut work.0, &current).await?;
-                if next != Next::Wait {
-                    return Ok(go(next, work.0));
-                }
-                next
+            work.current.take().ok_or_else(|| StepError::Protocol("no swap in progress".into()))?;
+        let next = match phase {
+            Phase::WaitForHealth => wait_for_health::run(self, work, &current).await?,
+            Phase::Attach => attach::run(self, work, &mut current).await?,
+            Phase::WaitForInService => wait_for_in_service::run(self, work, &current).await?,
+            Phase::RetireOld => retire_old::run(self, work, &mut current).await?,
+            Phase::WaitForRetirement => wait_for_retirement::run(self, work, &current).await?,
+            Phase::Restore => restore::run(self, work, &current).await?,
+            Phase::Gate | Phase::Launch | Phase::Rollback(_) => {
+                return Err(StepError::Protocol("this phase has no swap in progress".into()));
             }
         };
-        work.0.current = Some(current);
-        Ok(go(next, work.0))
+        let is_done = matches!(next, Next::NextTarget | Next::Report);
+        work.current = (!is_done).then_some(current);
+        Ok(next)
     }
 
     pub(crate) async fn target(&self, work: &Work) -> Target {
-        self.stack.target(&work.access, &work.lease.region, Some(&work.lease.owner)).await
+        self.stack.target(&work.access, &work.lease.region, Some(work.lease.owner.execution())).await
+    }
+
+    /// The group as it is now; `None` if it was deleted, also where another bears its name by now.
+    pub(crate) async fn group(&self, target: &Target, work: &Work) -> Result<Option<Group>, StepError> {
+        let group = groups::describe(&target.autoscaling, &work.lease.asg_name).await?;
+        Ok(group.filter(|group| group.arn == work.lease.target))
     }
 }
 
-/// The phases that work on the swap in progress.
 enum Phase {
+    Gate,
+    Launch,
     WaitForHealth,
     Attach,
     WaitForInService,
     RetireOld,
     WaitForRetirement,
     Restore,
+    Rollback(Option<StepFailure>),
 }
 
 fn go(next: Next, work: Work) -> Answer {
     Answer::Step { next, work: Box::new(work) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MACHINE: &str = include_str!("../swap.asl.yaml");
+
+    /// What follows `prefix` on the lines of the state machine, up to one of `ends`.
+    fn after<'a>(prefix: &'a str, ends: &'a [char]) -> impl Iterator<Item = &'a str> {
+        MACHINE.lines().filter_map(move |line| line.split_once(prefix)?.1.split(ends).next())
+    }
+
+    #[test]
+    fn every_phase_of_the_state_machine_is_a_step_here() {
+        let phases: Vec<&str> = after(" phase: ", &['\n']).collect();
+        assert_eq!(phases.len(), 11);
+        for phase in phases {
+            let error = serde_json::from_value::<Step>(serde_json::json!({ "phase": phase })).unwrap_err();
+            assert!(error.to_string().starts_with("missing field"), "{phase}: {error}");
+            assert!(MACHINE.contains(&format!("\n  {phase}:\n")), "the state of {phase} has another name");
+        }
+    }
+
+    #[test]
+    fn every_decision_that_the_state_machine_looks_for_is_made_here() {
+        let known = [Next::Proceed, Next::Wait, Next::Undo, Next::NextTarget, Next::Report]
+            .map(|next| serde_json::to_string(&next).unwrap());
+        for decision in after("$next = ", &[' ']) {
+            assert!(known.contains(&decision.to_owned()), "{decision}");
+        }
+    }
+
+    #[test]
+    fn the_state_machine_retries_and_catches_by_the_names_used_here() {
+        let transient = StepError::Transient(String::new()).name();
+        let stuck = StepError::Stuck(String::new()).name();
+        assert!(after("ErrorEquals: [", &[',']).filter(|name| *name == transient).count() >= 11);
+        assert!(after("ErrorEquals: [", &[']']).any(|name| name == stuck));
+    }
 }

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use spot_cloud::accounts::Access;
 use spot_cloud::launcher::Blueprint;
 use spot_cloud::swaps::Lease;
-use spot_domain::journal::{Journal, Original, Retirement, Undo};
+use spot_domain::journal::{Journal, Retirement, Undo};
 use spot_domain::selection::{Candidate, Change};
 use spot_domain::settings::Settings;
 use spot_domain::swap::{Left, Swapped};
-use spot_domain::{InstanceId, Pool, Reason};
+use spot_domain::{InstanceId, InstanceType, Pool, Reason};
 
 /// Bytes of candidates that a run carries: the rest of Step Functions' 256 KiB is for its results.
 const QUEUE_BYTES: usize = 120_000;
@@ -48,8 +48,8 @@ pub struct Work {
     pub blueprint: Blueprint,
     /// How the old instances leave.
     pub retirement: Retirement,
-    /// The group as its owner has it.
-    pub original: Original,
+    /// When the group was last asked for instance refreshes and lifecycle hooks.
+    pub checked_at: Timestamp,
     /// Candidates still to come.
     pub queue: Vec<Candidate>,
     /// Candidates that found no room in the queue.
@@ -62,12 +62,29 @@ pub struct Work {
     pub rollback_deadline: Option<Timestamp>,
     /// Done.
     pub swapped: Vec<Swapped>,
+    /// What the report needs to price the swaps that are done.
+    pub to_price: Vec<ToPrice>,
     /// Left alone.
     pub skipped: Vec<Left>,
     /// Tried and put back.
     pub rolled_back: Vec<Left>,
     /// What ended the run before its time.
     pub ended_by: Option<Reason>,
+    /// Seconds that the state machine waits between two looks.
+    pub pause_seconds: u32,
+    /// Steps so far.
+    pub steps: u32,
+}
+
+/// What the saving of a swap is worked out from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ToPrice {
+    /// The swap.
+    pub new_instance_id: InstanceId,
+    /// The type that was On-Demand.
+    pub old_type: InstanceType,
+    /// The zone of both, by its name in the account.
+    pub availability_zone: String,
 }
 
 /// The swap in progress.
@@ -84,6 +101,14 @@ pub struct Current {
     /// When the phase in progress gives up.
     pub deadline: Timestamp,
 }
+
+/// Step Functions ends an execution at 25,000 events of history, without a Catch. A step with its
+/// wait makes up to 10; the last swap of a run may need [`LOOKS_PER_PHASE`] steps in each of 4 phases.
+const STEPS_PER_RUN: u32 = 1_500;
+/// Looks that a waiting phase takes at most, by waiting longer between them.
+const LOOKS_PER_PHASE: u32 = 200;
+/// The state machine times out after 24 hours; no swap is begun in its last six.
+const HOURS_PER_RUN: i64 = 18;
 
 impl Work {
     /// Keeps as many candidates as the payload has room for.
@@ -103,7 +128,10 @@ impl Work {
     #[must_use]
     pub fn next_target(&self) -> Next {
         let tried = self.swapped.len() + self.rolled_back.len();
-        let may_go_on = self.ended_by.is_none() && !self.dry_run && tried < self.max_swaps as usize;
+        let age = Timestamp::now().duration_since(self.lease.since);
+        let has_room = self.steps < STEPS_PER_RUN && age < SignedDuration::from_hours(HOURS_PER_RUN);
+        let may_go_on =
+            self.ended_by.is_none() && !self.dry_run && tried < self.max_swaps as usize && has_room;
         if may_go_on && !self.queue.is_empty() { Next::NextTarget } else { Next::Report }
     }
 
@@ -125,6 +153,14 @@ impl Work {
         }
     }
 
+    /// Sets the pace of a phase that may take this long, and says when it gives up.
+    pub fn wait_at_most(&mut self, seconds: u32) -> Timestamp {
+        self.pause_seconds = self.settings.poll_seconds.max(seconds / LOOKS_PER_PHASE);
+        Timestamp::now()
+            .saturating_add(SignedDuration::from_secs(i64::from(seconds)))
+            .unwrap_or(Timestamp::MAX)
+    }
+
     /// Decides for the rollback after a change from outside.
     pub fn undo_for(&mut self, change: Change) -> Next {
         if change.whole_group {
@@ -138,10 +174,4 @@ impl Work {
         self.undo = Some(Undo { reason, detail: detail.into() });
         Next::Undo
     }
-}
-
-/// This many seconds from now.
-#[must_use]
-pub fn deadline(seconds: u32) -> Timestamp {
-    Timestamp::now().saturating_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX)
 }

@@ -8,13 +8,17 @@
 
 pub mod executions;
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
+use spot_cloud::accounts::AccountError;
 use spot_cloud::clients::BadEnvironment;
 use spot_cloud::recovery::{Progress, advance};
-use spot_cloud::swaps::{Held, Release, Swaps, SwapsError};
+use spot_cloud::settings::SettingsError;
+use spot_cloud::swaps::{Held, Lease, Release, Swaps, SwapsError};
 use spot_cloud::{CallError, Stack, accounts, settings};
 use spot_domain::Reason;
 use spot_domain::journal::{Journal, Stage, Undo};
@@ -22,6 +26,9 @@ use spot_domain::recovery::End;
 use spot_domain::settings::Settings;
 
 use executions::{Life, life};
+
+/// How long one group may take. The function's timeout has room for ten that hang.
+const PER_LEASE: Duration = Duration::from_secs(25);
 
 /// Reconciles leases.
 #[derive(Debug)]
@@ -96,20 +103,28 @@ impl Reconciler {
         let about = event.get("detail").and_then(|d| d.get("executionArn")).and_then(Value::as_str);
         let mut summary = Summary::default();
         let mut failures = Vec::new();
-        let mut event_too_early = None;
+        let mut event_too_early: Option<String> = None;
         for held in self.swaps.all_held().await? {
-            let (name, outcome) = match held {
-                Ok(held) => {
-                    (held.lease.asg_name.to_string(), self.reconcile(&held).await.map_err(|e| e.to_string()))
+            let held = match held {
+                Ok(held) => held,
+                Err(error) => {
+                    failures.push(error.to_string());
+                    continue;
                 }
-                Err(error) => (String::new(), Err(error.to_string())),
             };
-            if let (Ok(Outcome::TooEarly), Some(about)) = (&outcome, about) {
-                event_too_early.get_or_insert_with(|| format!("group {name} ({about})"));
-            }
+            let name = held.lease.asg_name.to_string();
+            // One group that hangs must not starve the others.
+            let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held)).await;
+            let outcome =
+                outcome.map_err(|_| "took too long".to_owned()).and_then(|o| o.map_err(|e| e.to_string()));
             match outcome {
                 Ok(Outcome::Running) => summary.running.push(name),
-                Ok(Outcome::TooEarly) => summary.too_early.push(name),
+                Ok(Outcome::TooEarly) => {
+                    if about == Some(held.lease.owner.execution().as_str()) {
+                        event_too_early = Some(name.clone());
+                    }
+                    summary.too_early.push(name);
+                }
                 Ok(Outcome::Waiting) => summary.waiting.push(name),
                 Ok(Outcome::Ended(End::Finished)) => summary.finished.push(name),
                 Ok(Outcome::Ended(End::Undone)) => summary.undone.push(name),
@@ -123,40 +138,42 @@ impl Reconciler {
         event_too_early.map_or(Ok(summary), |which| Err(ReconcileError::TooEarly(which)))
     }
 
-    async fn reconcile(&self, held: &Held) -> Result<Outcome, Box<dyn std::error::Error + Send + Sync>> {
-        let lease = &held.lease;
-        let life = life(&self.sfn, &lease.owner).await?;
+    async fn reconcile(&self, held: &Held) -> Result<Outcome, ReconcileFailure> {
+        let life = life(&self.sfn, held.lease.owner.execution()).await?;
         if life == Life::Running {
             return Ok(Outcome::Running);
         }
-        let settings = settings::load(&self.stack, &lease.account_id, &lease.region).await?;
-        if is_too_early(life, &settings, Timestamp::now()) {
+        let settings = self.settings(held).await?;
+        let now = Timestamp::now();
+        if is_too_early(life, &settings, now) {
             return Ok(Outcome::TooEarly);
         }
+        let lease = self.swaps.take_over(&held.lease).await?;
         let end = match &held.journal {
             None => End::Undone,
-            Some(journal) => {
-                let access = accounts::access(&self.stack, &lease.account_id).await?;
-                let target = self.stack.target(&access, &lease.region, Some(&lease.owner)).await;
-                let mut journal = self.decide(held, journal).await?;
-                match advance(&target, &self.swaps, lease, &mut journal).await? {
-                    Progress::Waiting(why) => {
-                        tracing::warn!(asg_name = %lease.asg_name, "waiting: {why}");
-                        return Ok(Outcome::Waiting);
-                    }
-                    Progress::Ended { end, .. } => end,
+            Some(journal) => match self.recover(&lease, &settings, journal).await? {
+                Progress::Waiting(why) if is_overdue(life, &settings, now) => {
+                    return Err(ReconcileFailure::Overdue(why));
                 }
-            }
+                Progress::Waiting(why) => {
+                    tracing::warn!(asg_name = %lease.asg_name, "waiting: {why}");
+                    return Ok(Outcome::Waiting);
+                }
+                Progress::Ended { end, .. } => end,
+            },
         };
         let summary = format!("{end:?} by the reconciler after the execution died");
-        match self.swaps.close(lease, Release::LetGo { summary: &summary }).await {
-            Ok(()) | Err(SwapsError::LeaseLost { .. }) => Ok(Outcome::Ended(end)), // another run was faster
-            Err(error) => Err(error.into()),
-        }
+        self.swaps.close(&lease, Release::LetGo { summary: &summary }).await?;
+        Ok(Outcome::Ended(end))
     }
 
     /// Nobody drives this swap any more: unless the old instance has gone, it is undone.
-    async fn decide(&self, held: &Held, journal: &Journal) -> Result<Journal, SwapsError> {
+    async fn recover(
+        &self,
+        lease: &Lease,
+        settings: &Settings,
+        journal: &Journal,
+    ) -> Result<Progress, ReconcileFailure> {
         let mut journal = journal.clone();
         if journal.undo.is_none() {
             if journal.stage != Stage::Retiring {
@@ -164,12 +181,45 @@ impl Reconciler {
             }
             journal.undo = Some(Undo {
                 reason: Reason::ExecutionDied,
-                detail: format!("execution {} ended in the middle of a swap", held.lease.owner),
+                detail: format!("execution {} ended in the middle of a swap", lease.owner.execution()),
             });
-            self.swaps.write(&held.lease, &journal).await?;
+            self.swaps.write(lease, &journal).await?;
         }
-        Ok(journal)
+        let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
+        let target = self.stack.target(&access, &lease.region, Some(lease.owner.execution())).await;
+        Ok(advance(&target, &self.swaps, lease, settings, &mut journal).await?)
     }
+
+    /// A typing error in the Settings table must not keep a group in the middle of a swap.
+    async fn settings(&self, held: &Held) -> Result<Settings, ReconcileFailure> {
+        match settings::load(&self.stack, &held.lease.account_id, &held.lease.region).await {
+            Err(SettingsError::Override(error)) => {
+                tracing::error!("the defaults are used: {error}");
+                Ok(Settings::default())
+            }
+            settings => Ok(settings?),
+        }
+    }
+}
+
+/// Why a lease could not be reconciled now.
+#[derive(Debug, thiserror::Error)]
+enum ReconcileFailure {
+    #[error("its recovery has taken too long: {0}")]
+    Overdue(String),
+    #[error(transparent)]
+    Swaps(#[from] SwapsError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+fn is_overdue(life: Life, settings: &Settings, now: Timestamp) -> bool {
+    let patience = SignedDuration::from_secs(i64::from(settings.rollback_timeout_seconds));
+    matches!(life, Life::EndedAt(ended) if now.duration_since(ended) > patience)
 }
 
 fn is_too_early(life: Life, settings: &Settings, now: Timestamp) -> bool {

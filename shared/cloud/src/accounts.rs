@@ -73,6 +73,18 @@ pub async fn access(stack: &Stack, account_id: &AccountId) -> Result<Access, Acc
     parse(account_id, &row)
 }
 
+/// An account's row, also where it is switched off: what was begun there must still be undone.
+///
+/// # Errors
+/// Unknown, malformed, or the table does not answer.
+pub async fn access_even_if_disabled(stack: &Stack, account_id: &AccountId) -> Result<Access, AccountError> {
+    if account_id == &stack.account_id {
+        return Ok(Access { environment_type: stack.environment_type, role: None });
+    }
+    let row = row_of(stack, account_id).await?.ok_or_else(|| AccountError::Unknown(account_id.clone()))?;
+    parse(account_id, &row)
+}
+
 /// An account that the scheduled functions visit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {

@@ -98,7 +98,8 @@ impl Stack {
 /// `RoleSessionName`: 2 to 64 of `[\w+=,.@-]`.
 fn session_name(execution: Option<&ExecutionArn>) -> String {
     let run = execution.and_then(|arn| arn.as_str().rsplit(':').next()).unwrap_or("scheduled");
-    format!("spot-optimizer-{run}").chars().take(64).collect()
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) { c } else { '-' };
+    format!("spot-optimizer-{run}").chars().map(allowed).take(64).collect()
 }
 
 /// Clients of one account and region.

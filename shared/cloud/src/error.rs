@@ -102,7 +102,11 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
         | "ServiceUnavailable"
         | "InternalError"
         | "InternalFailure"
-        | "InternalServerError" => Kind::Retry,
+        | "InternalServerError"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "RequestTimeout" => Kind::Retry,
         code if code.ends_with("NotFound")
             || code.ends_with("NotFoundException")
             || code.ends_with(".Malformed") =>

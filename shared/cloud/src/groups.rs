@@ -118,6 +118,12 @@ fn obstacles(group: &asg::AutoScalingGroup) -> Vec<String> {
     if group.warm_pool_configuration().is_some() {
         obstacles.push("it has a warm pool, which may take a retired instance back".to_owned());
     }
+    let unread =
+        |source: &&asg::TrafficSourceIdentifier| !matches!(source.r#type(), None | Some("elb" | "elbv2"));
+    if let Some(source) = group.traffic_sources().iter().find(unread) {
+        let kind = source.r#type().unwrap_or("unknown");
+        obstacles.push(format!("it has a traffic source of type {kind}, whose health is not read here"));
+    }
     if !group.load_balancer_names().is_empty() {
         obstacles.push("it uses a Classic Load Balancer, whose health is not read here".to_owned());
     }
@@ -185,26 +191,6 @@ pub async fn set_max(
         .send()
         .await
         .map_err(failed("autoscaling:UpdateAutoScalingGroup"))
-        .map(drop)
-}
-
-/// Sets desired capacity.
-///
-/// # Errors
-/// The call fails.
-pub async fn set_desired(
-    client: &aws_sdk_autoscaling::Client,
-    name: &GroupName,
-    to: u32,
-) -> Result<(), CallError> {
-    client
-        .set_desired_capacity()
-        .auto_scaling_group_name(name.as_str())
-        .desired_capacity(i32::try_from(to).unwrap_or(i32::MAX))
-        .honor_cooldown(false)
-        .send()
-        .await
-        .map_err(failed("autoscaling:SetDesiredCapacity"))
         .map(drop)
 }
 
@@ -283,20 +269,35 @@ pub async fn detach(
         .map(drop)
 }
 
-/// Terminates a member through its group, desired minus one: the owner's terminating hooks run.
+/// What becomes of desired when a member is terminated through its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Desired {
+    /// One less.
+    Decrement,
+    /// As it is: the group launches another instance.
+    Keep,
+}
+
+/// Terminates a member through its group: the owner's terminating hooks run. One that is no member
+/// any more is as good as terminated.
 ///
 /// # Errors
 /// The call fails.
-pub async fn terminate(client: &aws_sdk_autoscaling::Client, id: &InstanceId) -> Result<(), CallError> {
+pub async fn terminate(
+    client: &aws_sdk_autoscaling::Client,
+    id: &InstanceId,
+    desired: Desired,
+) -> Result<(), CallError> {
     let answer = client
         .terminate_instance_in_auto_scaling_group()
         .instance_id(id.as_str())
-        .should_decrement_desired_capacity(true)
+        .should_decrement_desired_capacity(desired == Desired::Decrement)
         .send()
         .await
         .map_err(failed("autoscaling:TerminateInstanceInAutoScalingGroup"));
     match answer {
-        Err(error) if error.kind == Kind::NotFound => Ok(()),
+        // A ValidationError, told apart by its text only: "Instance Id not found - No managed instance found …"
+        Err(error) if error.kind == Kind::Rejected && error.message.contains("not found") => Ok(()),
         answer => answer.map(drop),
     }
 }

@@ -10,8 +10,8 @@ use spot_domain::tags::{SWAP_TAG, Tags};
 use crate::error::{CallError, Kind, failed};
 
 const DESCRIBE: &str = "ec2:DescribeInstances";
-/// Ids in one call: EC2 asks to keep such lists below 1,000.
-const IDS_PER_CALL: usize = 500;
+/// Ids in one call: EC2 takes at most 200 values of filters (`FilterLimitExceeded`).
+const IDS_PER_CALL: usize = 200;
 
 /// Describes instances by id; those that EC2 does not know are absent from the answer. Asked by
 /// filter, so that one unknown id does not fail the others.

@@ -82,8 +82,32 @@ fn obstacle(data: &ec2::ResponseLaunchTemplateData) -> Option<&'static str> {
     {
         return Some("it launches into a capacity reservation only");
     }
-    if data.network_interfaces().iter().any(|n| n.network_interface_id().is_some()) {
+    data.network_interfaces().iter().find_map(interface_obstacle)
+}
+
+/// What of an interface can't be said again for another instance, or is not carried over here.
+fn interface_obstacle(nic: &TemplateInterface) -> Option<&'static str> {
+    if nic.network_interface_id().is_some() {
         return Some("it names an existing network interface, which only one instance can have");
+    }
+    if nic.private_ip_address().is_some()
+        || !nic.private_ip_addresses().is_empty()
+        || !nic.ipv6_addresses().is_empty()
+    {
+        return Some("it sets the addresses of its network interface, which only one instance can have");
+    }
+    let prefixes = !nic.ipv4_prefixes().is_empty() || !nic.ipv6_prefixes().is_empty();
+    let counts =
+        nic.secondary_private_ip_address_count().or(nic.ipv4_prefix_count()).or(nic.ipv6_prefix_count());
+    if prefixes || counts.is_some() {
+        return Some(
+            "its network interfaces set secondary addresses or prefixes, which are not carried over",
+        );
+    }
+    if nic.ena_srd_specification().is_some() || nic.connection_tracking_specification().is_some() {
+        return Some(
+            "its network interfaces set ENA Express or connection tracking, which are not carried over",
+        );
     }
     None
 }

@@ -1,7 +1,7 @@
 //! What an instance costs an hour: Spot from EC2's price history, On-Demand from the Price List
 //! API. A price that can't be had is `None`, never a guess.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use aws_sdk_ec2::types as ec2;
@@ -15,29 +15,41 @@ use crate::error::{CallError, failed};
 
 /// The Price List API answers in few regions; its answers cover all of them.
 const PRICE_LIST_REGION: &str = "us-east-1";
+/// Spot prices, USD an hour, by type and zone name.
+pub type SpotPrices = HashMap<(InstanceType, String), Usd>;
+
 /// A Lambda instance lives for hours; On-Demand prices change in years.
 static ON_DEMAND: Mutex<Option<HashMap<(Region, InstanceType), Usd>>> = Mutex::new(None);
 
-/// The Linux Spot price of a type in a zone, USD an hour, now.
+/// The Linux Spot prices of these types, USD an hour, now, by type and zone name.
 ///
 /// # Errors
 /// The call fails.
 pub async fn spot(
     client: &aws_sdk_ec2::Client,
-    instance_type: &InstanceType,
-    availability_zone: &str,
-) -> Result<Option<Usd>, CallError> {
-    let answer = client
+    instance_types: &BTreeSet<InstanceType>,
+) -> Result<SpotPrices, CallError> {
+    let types = instance_types.iter().map(|t| ec2::InstanceType::from(t.as_str())).collect();
+    let mut prices = client
         .describe_spot_price_history()
-        .instance_types(ec2::InstanceType::from(instance_type.as_str()))
-        .availability_zone(availability_zone)
+        .set_instance_types(Some(types))
         .product_descriptions("Linux/UNIX")
         .start_time(std::time::SystemTime::now().into())
-        .send()
-        .await
-        .map_err(failed("ec2:DescribeSpotPriceHistory"))?;
-    let price = answer.spot_price_history().first().and_then(|p| p.spot_price());
-    Ok(price.and_then(|p| p.parse().ok()).map(Usd::new))
+        .into_paginator()
+        .items()
+        .send();
+    let mut found = SpotPrices::new();
+    while let Some(price) = prices.next().await {
+        let price = price.map_err(failed("ec2:DescribeSpotPriceHistory"))?;
+        let key = price.instance_type().and_then(|t| t.as_str().parse().ok()).zip(price.availability_zone());
+        if let (Some((instance_type, zone)), Some(usd)) =
+            (key, price.spot_price().and_then(|p| p.parse().ok()))
+        {
+            // Newest first: the price in force comes before those it replaced.
+            found.entry((instance_type, zone.to_owned())).or_insert(Usd::new(usd));
+        }
+    }
+    Ok(found)
 }
 
 /// The Linux On-Demand price of a type in a region, USD an hour.

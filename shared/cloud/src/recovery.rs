@@ -1,14 +1,17 @@
 //! Finishes or undoes a swap from its journal: looks at AWS, asks `spot_domain::recovery` for the
 //! one thing to do, does it, looks again. Undoing reads what was recorded, never what was asked for.
 
-use spot_domain::group::InstanceState;
+use jiff::{SignedDuration, Timestamp};
+use spot_domain::group::{Instance, InstanceState};
 use spot_domain::ids::InstanceId;
 use spot_domain::journal::Journal;
 use spot_domain::recovery::{Action, End, Newcomer, Observed, next};
+use spot_domain::settings::Settings;
 use spot_domain::tags::GROUP_NAME_TAG;
 
 use crate::clients::Target;
 use crate::error::CallError;
+use crate::groups::Desired;
 use crate::swaps::{Lease, Swaps, SwapsError};
 use crate::target_groups::TargetHealth;
 use crate::{groups, instances, target_groups};
@@ -30,7 +33,8 @@ pub enum Progress {
     Waiting(String),
 }
 
-/// Does all that can be done now for the swap that `journal` tells of.
+/// Does all that can be done now for the swap that `journal` tells of. Before each action the
+/// journal is written, which proves that the lease is still held.
 ///
 /// # Errors
 /// A call fails. Whatever was done is done; the next visit goes on from there.
@@ -38,10 +42,11 @@ pub async fn advance(
     target: &Target,
     swaps: &Swaps,
     lease: &Lease,
+    settings: &Settings,
     journal: &mut Journal,
 ) -> Result<Progress, SwapsError> {
     for _ in 0..ACTIONS_PER_VISIT {
-        let observed = observe(target, lease, journal).await?;
+        let observed = observe(target, lease, settings, journal).await?;
         let action = next(journal, &observed);
         tracing::info!(asg_name = %lease.asg_name, swap_id = %journal.swap_id, ?action, "recovering");
         match action {
@@ -50,13 +55,15 @@ pub async fn advance(
                 return Ok(Progress::Ended { end, newcomer });
             }
             Action::Wait(why) => return Ok(Progress::Waiting(why.to_owned())),
-            Action::RemoveDeadNewcomer(_) => {
-                journal.newcomer_removed = true;
-                swaps.write(lease, journal).await?;
-            }
-            _ => {}
+            _ => swaps.write(lease, journal).await?,
         }
         perform(target, lease, journal, &action).await?;
+        if action.settles_desired() {
+            // Once is enough. The next visit looks at a group that has taken the change in.
+            journal.desired_settled = true;
+            swaps.write(lease, journal).await?;
+            return Ok(Progress::Waiting("desired capacity was lowered by one".to_owned()));
+        }
     }
     Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
 }
@@ -70,9 +77,11 @@ async fn perform(
     let (ec2, autoscaling, name) = (&target.ec2, &target.autoscaling, &lease.asg_name);
     match action {
         Action::DetachNewcomer(id) => groups::detach(autoscaling, name, id).await,
-        Action::RemoveDeadNewcomer(id) => groups::terminate(autoscaling, id).await,
+        Action::RemoveDeadNewcomer(id) | Action::TerminateExtra(id) => {
+            groups::terminate(autoscaling, id, Desired::Decrement).await
+        }
+        Action::ReplaceNewcomer(id) => groups::terminate(autoscaling, id, Desired::Keep).await,
         Action::TerminateNewcomer(id) => instances::terminate(ec2, id).await,
-        Action::LowerDesired(to) => groups::set_desired(autoscaling, name, *to).await,
         Action::ReattachOld => groups::attach(autoscaling, name, &journal.old).await,
         Action::TerminateOld => instances::terminate(ec2, &journal.old).await,
         Action::RestoreMaxSize(to) => groups::set_max(autoscaling, name, *to).await,
@@ -81,24 +90,25 @@ async fn perform(
     }
 }
 
-async fn observe(target: &Target, lease: &Lease, journal: &Journal) -> Result<Observed, CallError> {
+async fn observe(
+    target: &Target,
+    lease: &Lease,
+    settings: &Settings,
+    journal: &Journal,
+) -> Result<Observed, CallError> {
     // A group deleted and created again under the same name is not the one we worked on.
     let group =
         groups::describe(&target.autoscaling, &lease.asg_name).await?.filter(|g| g.arn == lease.target);
-    let launched = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
-    let old = instances::describe(&target.ec2, std::slice::from_ref(&journal.old)).await?;
     let is_member = |id: &InstanceId| group.as_ref().is_some_and(|g| g.member(id).is_some());
-    let alive = |state| matches!(state, InstanceState::Pending | InstanceState::Running);
-    // One swap launches once; should AWS ever have launched twice, each gets its turn.
-    let newcomer = launched
-        .iter()
-        .max_by_key(|i| (alive(i.state) && !is_member(&i.id), alive(i.state), is_member(&i.id)))
-        .map(|i| Newcomer {
-            id: i.id.clone(),
-            alive: alive(i.state),
-            has_group_tag: i.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(lease.asg_name.as_str()),
-        });
-    let old_alive = old.get(&journal.old).is_some_and(|i| i.state != InstanceState::Dead);
+    let known: Vec<InstanceId> = journal.newcomer.iter().chain([&journal.old]).cloned().collect();
+    let described = instances::describe(&target.ec2, &known).await?;
+    let old_alive = described.get(&journal.old).is_some_and(|i| i.state != InstanceState::Dead);
+    let newcomer = if let Some(id) = &journal.newcomer {
+        Some(newcomer(id, described.get(id), lease))
+    } else {
+        let launched = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
+        launched.iter().max_by_key(|i| is_alive(i)).map(|i| newcomer(&i.id, Some(i), lease))
+    };
     let leavers = [newcomer.as_ref().filter(|n| n.alive).map(|n| &n.id), old_alive.then_some(&journal.old)];
     let mut draining = Vec::new();
     if let Some(group) = &group {
@@ -109,5 +119,22 @@ async fn observe(target: &Target, lease: &Lease, journal: &Journal) -> Result<Ob
             }
         }
     }
-    Ok(Observed { group, old_alive, newcomer, draining })
+    let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
+    let launch_may_be_invisible = Timestamp::now().duration_since(journal.launching_since) < visible_after;
+    Ok(Observed { group, old_alive, newcomer, launch_may_be_invisible, draining })
+}
+
+fn is_alive(instance: &Instance) -> bool {
+    matches!(instance.state, InstanceState::Pending | InstanceState::Running)
+}
+
+/// A newcomer that the journal names but EC2 has forgotten died in the group.
+fn newcomer(id: &InstanceId, instance: Option<&Instance>, lease: &Lease) -> Newcomer {
+    let group_tag =
+        |i: &Instance| i.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(lease.asg_name.as_str());
+    Newcomer {
+        id: id.clone(),
+        alive: instance.is_some_and(is_alive),
+        has_group_tag: instance.is_none_or(group_tag),
+    }
 }

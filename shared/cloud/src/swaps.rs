@@ -3,16 +3,75 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use spot_domain::journal::Journal;
+use spot_domain::journal::{Journal, Stage};
 use spot_domain::{AccountId, ExecutionArn, GroupArn, GroupName, Region};
 
 use crate::clients::{BadEnvironment, Stack, variable};
 use crate::error::{CallError, Kind, failed};
 
 const UPDATE: &str = "dynamodb:UpdateItem";
+
+/// Who holds a lease: an execution, or the reconciler in the place of a dead one. Nobody writes
+/// under another's name, so a redriven execution can't undo what the reconciler does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Owner {
+    /// The execution itself.
+    Execution(ExecutionArn),
+    /// The reconciler, after this execution died.
+    ReconcilerFor(ExecutionArn),
+}
+
+const RECONCILER: &str = "reconciler for ";
+
+impl Owner {
+    /// The execution that took the lease.
+    #[must_use]
+    pub fn execution(&self) -> &ExecutionArn {
+        match self {
+            Self::Execution(arn) | Self::ReconcilerFor(arn) => arn,
+        }
+    }
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Execution(arn) => write!(f, "{arn}"),
+            Self::ReconcilerFor(arn) => write!(f, "{RECONCILER}{arn}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Owner {
+    type Err = spot_domain::ids::Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix(RECONCILER) {
+            Some(arn) => arn.parse().map(Self::ReconcilerFor),
+            None => text.parse().map(Self::Execution),
+        }
+    }
+}
+
+impl TryFrom<String> for Owner {
+    type Error = spot_domain::ids::Malformed;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Owner> for String {
+    fn from(owner: Owner) -> Self {
+        owner.to_string()
+    }
+}
 
 /// A group under lease, and who holds it. It says where the group lies, so that the reconciler
 /// finds it again knowing nothing else.
@@ -26,8 +85,8 @@ pub struct Lease {
     pub account_id: AccountId,
     /// Its region.
     pub region: Region,
-    /// The execution that holds the lease.
-    pub owner: ExecutionArn,
+    /// Who holds the lease.
+    pub owner: Owner,
     /// When the run began.
     pub since: Timestamp,
 }
@@ -103,14 +162,12 @@ impl Swaps {
             .expression_attribute_values(":account", text(&lease.account_id))
             .expression_attribute_values(":region", text(&lease.region))
             .expression_attribute_values(":now", number(Timestamp::now().as_second()))
-            .return_values_on_condition_check_failure(
-                aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld,
-            )
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         let Err(error) = answer else { return Ok(()) };
         let holder = error.as_service_error().and_then(|e| match e {
-            aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException(e) => {
+            UpdateItemError::ConditionalCheckFailedException(e) => {
                 e.item().and_then(|row| row.get("lease_owner")?.as_s().ok().cloned())
             }
             _ => None,
@@ -122,24 +179,73 @@ impl Swaps {
         Err(error.into())
     }
 
-    /// Writes the journal ahead of the call it speaks of, and returns what it said before.
+    /// Enters the next stage of a swap, ahead of the calls it speaks of: the stored stage must be
+    /// the one `before`. A repeated step finds the stage entered, and gets what it wrote then.
     ///
     /// # Errors
-    /// [`SwapsError::LeaseLost`]: then the call must not be made.
-    pub async fn write(&self, lease: &Lease, journal: &Journal) -> Result<Option<Journal>, SwapsError> {
-        let row = serde_json::to_string(journal).map_err(|e| malformed(&lease.target, e.to_string()))?;
-        let answer = self
-            .update(&lease.target, "SET journal = :journal, updated_at = :now")
+    /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap is being undone: then the
+    /// calls must not be made.
+    pub async fn enter(&self, lease: &Lease, journal: &Journal) -> Result<Entered, SwapsError> {
+        let before = match journal.stage {
+            Stage::Attaching => Some(Stage::Launching),
+            Stage::Retiring => Some(Stage::Attaching),
+            Stage::Launching | Stage::Undoing => None,
+        };
+        let condition = if before.is_some() { "stage = :before" } else { "attribute_not_exists(stage)" };
+        let mut request = self
+            .put_journal(lease, journal)?
+            .condition_expression(format!("lease_owner = :me AND {condition}"))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if let Some(before) = before {
+            request = request.expression_attribute_values(":before", stage(before));
+        }
+        let Err(error) = request.send().await else { return Ok(Entered::First) };
+        let held = match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                refused.item().map(parse).transpose()?.flatten()
+            }
+            _ => return Err(CallError::new(UPDATE, &error).into()),
+        };
+        let stored = held.filter(|held| held.lease.owner == lease.owner).and_then(|held| held.journal);
+        match stored {
+            Some(stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
+                Ok(Entered::Again(stored))
+            }
+            _ => Err(SwapsError::LeaseLost { target: lease.target.clone() }),
+        }
+    }
+
+    /// Writes the journal as it is, whatever stage it was in. It also proves that the lease is held.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`]: then the call that it speaks of must not be made.
+    pub async fn write(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
+        self.put_journal(lease, journal)?
             .condition_expression("lease_owner = :me")
-            .expression_attribute_values(":me", text(&lease.owner))
-            .expression_attribute_values(":journal", AttributeValue::S(row))
-            .expression_attribute_values(":now", number(Timestamp::now().as_second()))
-            .return_values(aws_sdk_dynamodb::types::ReturnValue::UpdatedOld)
             .send()
             .await
             .map_err(failed(UPDATE))
-            .map_err(|e| lost(e, lease))?;
-        answer.attributes.as_ref().map_or(Ok(None), |row| parse_journal(&lease.target, row))
+            .map_err(|e| lost(e, lease))
+            .map(drop)
+    }
+
+    /// Takes the lease of a dead execution over, for the reconciler. Taking over what the
+    /// reconciler holds already is fine.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`] if it has changed hands since it was read.
+    pub async fn take_over(&self, lease: &Lease) -> Result<Lease, SwapsError> {
+        let taken = Lease { owner: Owner::ReconcilerFor(lease.owner.execution().clone()), ..lease.clone() };
+        self.update(&lease.target, "SET lease_owner = :me, updated_at = :now")
+            .condition_expression("lease_owner = :before")
+            .expression_attribute_values(":before", text(&lease.owner))
+            .expression_attribute_values(":me", text(&taken.owner))
+            .expression_attribute_values(":now", number(Timestamp::now().as_second()))
+            .send()
+            .await
+            .map_err(failed(UPDATE))
+            .map_err(|e| lost(e, lease))
+            .map(|_| taken)
     }
 
     /// Closes the swap in progress: its journal goes. With `release`, so does the lease; `summary`
@@ -150,12 +256,12 @@ impl Swaps {
     pub async fn close(&self, lease: &Lease, release: Release<'_>) -> Result<(), SwapsError> {
         let now = number(Timestamp::now().as_second());
         let request = match release {
-            Release::Keep => self.update(&lease.target, "SET updated_at = :now REMOVE journal"),
+            Release::Keep => self.update(&lease.target, "SET updated_at = :now REMOVE journal, stage"),
             Release::LetGo { summary } => self
                 .update(
                     &lease.target,
                     "SET updated_at = :now, last_execution = :me, last_summary = :summary \
-                     REMOVE journal, lease_owner, lease_since",
+                     REMOVE journal, stage, lease_owner, lease_since",
                 )
                 .expression_attribute_values(":summary", AttributeValue::S(summary.to_owned())),
         };
@@ -210,17 +316,32 @@ impl Swaps {
         Ok(held)
     }
 
-    fn update(
-        &self,
-        target: &GroupArn,
-        expression: &str,
-    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+    fn put_journal(&self, lease: &Lease, journal: &Journal) -> Result<UpdateItemFluentBuilder, SwapsError> {
+        let row = serde_json::to_string(journal).map_err(|e| malformed(&lease.target, e.to_string()))?;
+        Ok(self
+            .update(&lease.target, "SET journal = :journal, stage = :stage, updated_at = :now")
+            .expression_attribute_values(":me", text(&lease.owner))
+            .expression_attribute_values(":journal", AttributeValue::S(row))
+            .expression_attribute_values(":stage", stage(journal.stage))
+            .expression_attribute_values(":now", number(Timestamp::now().as_second())))
+    }
+
+    fn update(&self, target: &GroupArn, expression: &str) -> UpdateItemFluentBuilder {
         self.dynamodb
             .update_item()
             .table_name(&self.table)
             .key("target", text(target))
             .update_expression(expression)
     }
+}
+
+/// How a stage was entered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entered {
+    /// For the first time.
+    First,
+    /// By an earlier run of this very step, which wrote this.
+    Again(Journal),
 }
 
 /// What closing a swap does to the lease.
@@ -243,6 +364,10 @@ fn text(value: &impl ToString) -> AttributeValue {
 
 fn number(value: i64) -> AttributeValue {
     AttributeValue::N(value.to_string())
+}
+
+fn stage(stage: Stage) -> AttributeValue {
+    AttributeValue::S(stage.name().to_owned())
 }
 
 fn lost(error: CallError, lease: &Lease) -> SwapsError {

@@ -49,11 +49,14 @@ pub async fn health(
 
 fn parse(target: Option<&aws_sdk_elasticloadbalancingv2::types::TargetHealthDescription>) -> TargetHealth {
     let health = target.and_then(|t| t.target_health());
-    let registered = health.and_then(|h| h.reason()).map(|r| r.as_str()) != Some("Target.NotRegistered");
+    let reason = health.and_then(|h| h.reason()).map(|r| r.as_str());
     match health.and_then(|h| h.state()) {
         Some(TargetHealthStateEnum::Healthy) => TargetHealth::Healthy,
         // Its target group is used by no load balancer: nothing will ever check it.
-        Some(TargetHealthStateEnum::Unused) if registered => TargetHealth::Healthy,
+        Some(TargetHealthStateEnum::Unused) if reason == Some("Target.NotInUse") => TargetHealth::Healthy,
+        Some(TargetHealthStateEnum::Unused) if reason == Some("Target.InvalidState") => {
+            TargetHealth::NotHealthy
+        }
         Some(TargetHealthStateEnum::Unused) | None => TargetHealth::Absent,
         Some(TargetHealthStateEnum::Draining | TargetHealthStateEnum::UnhealthyDraining) => {
             TargetHealth::Draining

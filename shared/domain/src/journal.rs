@@ -15,6 +15,19 @@ use crate::reason::Reason;
 #[serde(transparent)]
 pub struct SwapId(String);
 
+impl Stage {
+    /// The name that the table holds beside the journal, for conditions.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Launching => "Launching",
+            Self::Attaching => "Attaching",
+            Self::Retiring => "Retiring",
+            Self::Undoing => "Undoing",
+        }
+    }
+}
+
 impl SwapId {
     /// The swap of `old` in the run that began at `run_started`. The same for every repetition of
     /// a step, another for every run.
@@ -57,7 +70,7 @@ pub enum Stage {
     Undoing,
 }
 
-/// The group as its owner had it.
+/// The group as its owner had it, right before the attach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Original {
     /// DesiredCapacity.
@@ -66,6 +79,8 @@ pub struct Original {
     pub max: u32,
     /// Whether the owner had AZRebalance suspended: then it stays so.
     pub az_rebalance_suspended: bool,
+    /// Its members: what is not among them came later.
+    pub members: Vec<InstanceId>,
 }
 
 /// How the old instance leaves.
@@ -96,17 +111,48 @@ pub struct Journal {
     pub stage: Stage,
     /// The instance to be replaced.
     pub old: InstanceId,
-    /// What to restore.
-    pub original: Original,
+    /// When the launch began: what is launched may take a while to be visible.
+    pub launching_since: Timestamp,
+    /// The launch attempt that may have got through, an index into the candidate's pools.
+    pub attempt: usize,
+    /// What replaces it, known from the attach on.
+    pub newcomer: Option<InstanceId>,
+    /// What to restore; `None` before the attach, when the group is untouched.
+    pub original: Option<Original>,
     /// MaxSize that we set, if we had to raise it.
     pub max_raised_to: Option<u32>,
     /// How the old instance leaves.
     pub retirement: Retirement,
-    /// Set before a dead newcomer is taken out of the group with decrement: its departure has
-    /// then lowered desired already.
-    pub newcomer_removed: bool,
+    /// An undo has lowered desired by our one, or left it to the owner: it does so once.
+    pub desired_settled: bool,
     /// Why it is undone, once it is.
     pub undo: Option<Undo>,
+}
+
+impl Journal {
+    /// A swap about to launch.
+    #[must_use]
+    pub fn new(old: &InstanceId, run_started: Timestamp, retirement: Retirement) -> Self {
+        Self {
+            swap_id: SwapId::new(old, run_started),
+            stage: Stage::Launching,
+            old: old.clone(),
+            launching_since: Timestamp::now(),
+            attempt: 0,
+            newcomer: None,
+            original: None,
+            max_raised_to: None,
+            retirement,
+            desired_settled: false,
+            undo: None,
+        }
+    }
+
+    /// The reason for which it is undone, if it is.
+    #[must_use]
+    pub fn undo_reason(&self) -> Option<Reason> {
+        self.undo.as_ref().map(|undo| undo.reason)
+    }
 }
 
 #[cfg(test)]

@@ -36,9 +36,12 @@ pub struct Settings {
     pub rollback_timeout_seconds: u32,
     /// Seconds between two looks while a swap waits.
     pub poll_seconds: u32,
-    /// Seconds that a swap's journal must lie still before the reconciler believes its execution
-    /// dead to the last Lambda. More than the function's timeout of 60 seconds.
+    /// Seconds after an execution's end before the reconciler acts: its last Lambda must be dead.
+    /// More than the function's timeout of 60 seconds, but on local AWS.
     pub reconcile_after_seconds: u32,
+    /// Seconds after a launch began for which an undo does not believe that nothing was launched:
+    /// EC2 is eventually consistent.
+    pub launch_visible_after_seconds: u32,
     /// Hours from an instance's first flag until it may be terminated.
     pub grace_hours: u32,
     /// Tags that authorise an instance, beside those that always do. Overrides add to the defaults.
@@ -67,6 +70,7 @@ impl Default for Settings {
             rollback_timeout_seconds: 3_900,
             poll_seconds: 10,
             reconcile_after_seconds: 90,
+            launch_visible_after_seconds: 60,
             grace_hours: 24,
             owner_marks: OwnerMark::defaults(),
             audit_gap_minutes: 90,
@@ -138,6 +142,7 @@ impl Settings {
             "retire_timeout_seconds" => self.retire_timeout_seconds = number(value, 1, 86_400)?,
             "rollback_timeout_seconds" => self.rollback_timeout_seconds = number(value, 1, 86_400)?,
             "poll_seconds" => self.poll_seconds = number(value, 1, 300)?,
+            "launch_visible_after_seconds" => self.launch_visible_after_seconds = number(value, 1, 3_600)?,
             "reconcile_after_seconds" => self.reconcile_after_seconds = number(value, 0, 3_600)?,
             "grace_hours" => self.grace_hours = number(value, 1, 8_760)?,
             "owner_marks" => self.owner_marks = owner_marks(text(value)?)?,

@@ -4,6 +4,7 @@
 //! It doubles nothing of AWS's behaviour. A call that the script does not expect is a 500 with the
 //! request in it, and shows in [`Endpoint::requests`].
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,6 +55,18 @@ impl Answer {
     }
 }
 
+/// What a rule of [`Endpoint::answering`] sees of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The action: `X-Amz-Target` of the JSON protocols in lower case (`dynamodb_20120810.query`), `Action` of the
+    /// query protocols (`DescribeInstances`).
+    pub action: &'a str,
+    /// The body.
+    pub body: &'a str,
+}
+
+type Rule = dyn Fn(Asked<'_>) -> Answer + Send + Sync;
+
 /// A listening endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -69,14 +82,29 @@ impl Endpoint {
     /// No port is free.
     #[allow(clippy::expect_used)]
     pub async fn start(script: Vec<Answer>) -> Self {
+        let turn = AtomicUsize::new(0);
+        Self::answering(move |_| {
+            let turn = turn.fetch_add(1, Ordering::SeqCst);
+            let answer = script.get(turn).or(script.last());
+            answer.cloned().unwrap_or_else(|| Answer::json_error(500, "NoScript"))
+        })
+        .await
+    }
+
+    /// Listens on a free loopback port and answers each call by the rule.
+    ///
+    /// # Panics
+    /// No port is free.
+    #[allow(clippy::expect_used)]
+    pub async fn answering(rule: impl Fn(Asked<'_>) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
         let url = format!("http://{}", listener.local_addr().expect("a bound address"));
         let requests = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&requests);
+        let rule: Arc<Rule> = Arc::new(rule);
         tokio::spawn(async move {
-            let script = Arc::new(script);
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&script), Arc::clone(&log)));
+                tokio::spawn(serve(stream, Arc::clone(&rule), Arc::clone(&log)));
             }
         });
         Self { url, requests }
@@ -102,14 +130,12 @@ impl Endpoint {
     }
 }
 
-async fn serve(mut stream: TcpStream, script: Arc<Vec<Answer>>, log: Arc<Mutex<Vec<String>>>) {
-    while let Some(body) = read_request(&mut stream).await {
-        let turn = log.lock().map(|mut log| {
+async fn serve(mut stream: TcpStream, rule: Arc<Rule>, log: Arc<Mutex<Vec<String>>>) {
+    while let Some((head, body)) = read_request(&mut stream).await {
+        let answer = rule(Asked { action: action(&head, &body), body: &body });
+        if let Ok(mut log) = log.lock() {
             log.push(body);
-            log.len() - 1
-        });
-        let answer = turn.ok().and_then(|turn| script.get(turn).or(script.last()));
-        let answer = answer.cloned().unwrap_or_else(|| Answer::json_error(500, "NoScript"));
+        }
         tokio::time::sleep(answer.delay).await;
         let head = format!(
             "HTTP/1.1 {} scripted\r\ncontent-length: {}\r\nx-amzn-requestid: scripted\r\n\r\n",
@@ -124,8 +150,15 @@ async fn serve(mut stream: TcpStream, script: Arc<Vec<Answer>>, log: Arc<Mutex<V
     }
 }
 
-/// The body of the next request on this connection.
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+/// `X-Amz-Target`, or the query's `Action`.
+fn action<'a>(head: &'a str, body: &'a str) -> &'a str {
+    let target = head.lines().find_map(|line| line.strip_prefix("x-amz-target:")).map(str::trim);
+    let query = body.split('&').find_map(|pair| pair.strip_prefix("Action="));
+    target.or(query).unwrap_or_default()
+}
+
+/// The head, in lower case, and the body of the next request on this connection.
+async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
     let mut bytes = Vec::new();
     let mut chunk = [0_u8; 4096];
     loop {
@@ -137,7 +170,8 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
                 .and_then(|n| n.trim().parse().ok())
                 .unwrap_or(0);
             if bytes.len() >= end + 4 + length {
-                return Some(String::from_utf8_lossy(&bytes[end + 4..end + 4 + length]).into_owned());
+                let body = String::from_utf8_lossy(&bytes[end + 4..end + 4 + length]).into_owned();
+                return Some((head, body));
             }
         }
         let read = stream.read(&mut chunk).await.ok().filter(|n| *n > 0)?;

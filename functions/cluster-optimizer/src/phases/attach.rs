@@ -1,19 +1,19 @@
 //! Attach: N → N+1. Looks at the group afresh, suspends AZRebalance, raises MaxSize by one where
 //! the group is full, and attaches the newcomer.
 //!
-//! Records, before the first call: the group as its owner has it, and the MaxSize that we set.
-//! Undone by: detaching the newcomer with decrement, MaxSize and AZRebalance as recorded.
+//! Records, before the first call: the newcomer, the group as its owner has it, and the MaxSize that
+//! we set. Undone by: detaching the newcomer with decrement, AZRebalance and MaxSize as recorded.
 
-use spot_cloud::{Kind, groups};
+use spot_cloud::swaps::Entered;
+use spot_cloud::{Kind, Target, groups};
 use spot_domain::Reason;
-use spot_domain::group::Group;
-use spot_domain::journal::Stage;
+use spot_domain::group::{AZ_REBALANCE, Group};
+use spot_domain::journal::{Original, Stage};
 use spot_domain::selection::{Change, changed_before_attach};
 
 use crate::Optimizer;
 use crate::error::StepError;
-use crate::phases::discover::original;
-use crate::work::{Current, Next, Work, deadline};
+use crate::work::{Current, Next, Work};
 
 /// Attaches the newcomer.
 ///
@@ -21,29 +21,32 @@ use crate::work::{Current, Next, Work, deadline};
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = optimizer.target(work).await;
-    let name = &work.lease.asg_name.clone();
-    let group = groups::describe(&target.autoscaling, name).await?.filter(|g| g.arn == work.lease.target);
-    let Some(group) = group else {
+    let name = work.lease.asg_name.clone();
+    let Some(group) = optimizer.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
-    current.deadline = deadline(work.settings.in_service_timeout_seconds);
-    record(optimizer, work, current, &group).await?;
+    if group.member(&current.newcomer).is_none()
+        && let Some(change) = changed_before_attach(&group, &current.candidate.instance_id)
+    {
+        return Ok(work.undo_for(change));
+    }
+    let original = record(optimizer, work, current, &group).await?;
+    current.deadline = work.wait_at_most(work.settings.in_service_timeout_seconds);
     if group.member(&current.newcomer).is_some() {
         return Ok(Next::Proceed); // an earlier run of this step got through
     }
-    if let Some(change) = changed_before_attach(&group, &current.candidate.instance_id) {
-        return Ok(work.undo_for(change));
-    }
     if let Some(raised) = current.journal.max_raised_to.filter(|raised| *raised > group.max) {
-        groups::set_max(&target.autoscaling, name, raised).await?;
+        groups::set_max(&target.autoscaling, &name, raised).await?;
     }
-    if !current.journal.original.az_rebalance_suspended {
-        groups::suspend_az_rebalance(&target.autoscaling, name).await?;
+    if !original.az_rebalance_suspended {
+        groups::suspend_az_rebalance(&target.autoscaling, &name).await?;
     }
-    match groups::attach(&target.autoscaling, name, &current.newcomer).await {
+    match groups::attach(&target.autoscaling, &name, &current.newcomer).await {
         Ok(()) => Ok(Next::Proceed),
         Err(error) if error.kind == Kind::Rejected => {
-            Ok(work.undo(Reason::AttachRejected, error.to_string()))
+            // The SDK repeats a call whose answer it lost; the second is refused because of the first.
+            let attached = is_member(optimizer, &target, work, current).await?;
+            Ok(if attached { Next::Proceed } else { work.undo(Reason::AttachRejected, error.to_string()) })
         }
         Err(error) => Err(error.into()),
     }
@@ -56,16 +59,30 @@ async fn record(
     work: &Work,
     current: &mut Current,
     group: &Group,
-) -> Result<(), StepError> {
+) -> Result<Original, StepError> {
+    let original = Original {
+        desired: group.desired,
+        max: group.max,
+        az_rebalance_suspended: group.suspended.contains(AZ_REBALANCE),
+        members: group.members.iter().map(|member| member.id.clone()).collect(),
+    };
     let journal = &mut current.journal;
     journal.stage = Stage::Attaching;
-    journal.original = original(group);
+    journal.newcomer = Some(current.newcomer.clone());
     journal.max_raised_to = (group.desired >= group.max).then(|| group.desired + 1);
-    let before = optimizer.swaps.write(&work.lease, journal).await?;
-    let repeated = before.filter(|b| b.swap_id == journal.swap_id && b.stage == Stage::Attaching);
-    if let Some(before) = repeated {
-        *journal = before;
-        optimizer.swaps.write(&work.lease, journal).await?;
+    journal.original = Some(original.clone());
+    if let Entered::Again(earlier) = optimizer.swaps.enter(&work.lease, journal).await? {
+        *journal = earlier;
     }
-    Ok(())
+    Ok(journal.original.clone().unwrap_or(original))
+}
+
+async fn is_member(
+    optimizer: &Optimizer,
+    target: &Target,
+    work: &Work,
+    current: &Current,
+) -> Result<bool, StepError> {
+    let group = optimizer.group(target, work).await?;
+    Ok(group.is_some_and(|group| group.member(&current.newcomer).is_some()))
 }

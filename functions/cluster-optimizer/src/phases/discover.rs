@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::launcher::Blueprint;
-use spot_cloud::swaps::Lease;
-use spot_cloud::{Target, accounts, groups, instances, launch_template, settings};
-use spot_domain::group::{AZ_REBALANCE, Group, LaunchSource};
-use spot_domain::journal::Original;
+use spot_cloud::swaps::{Lease, Owner};
+use spot_cloud::{Kind, Target, accounts, groups, instances, launch_template, settings};
+use spot_domain::group::{Group, LaunchSource};
 use spot_domain::selection::{Selection, Zones, select};
 use spot_domain::settings::Settings;
 use spot_domain::swap::SwapRequest;
@@ -48,7 +47,7 @@ pub async fn run(optimizer: &Optimizer, execution: ExecutionArn, input: Value) -
         asg_name: group.name.clone(),
         account_id,
         region,
-        owner: execution,
+        owner: Owner::Execution(execution),
         since: Timestamp::now(),
     };
     if !request.dry_run {
@@ -63,16 +62,19 @@ pub async fn run(optimizer: &Optimizer, execution: ExecutionArn, input: Value) -
         settings,
         blueprint,
         retirement,
-        original: original(&group),
+        checked_at: Timestamp::now(),
         queue: Vec::new(),
         deferred: 0,
         current: None,
         undo: None,
         rollback_deadline: None,
         swapped: Vec::new(),
+        to_price: Vec::new(),
         skipped: selection.skipped,
         rolled_back: Vec::new(),
         ended_by: None,
+        pause_seconds: 0,
+        steps: 0,
     };
     work.enqueue(selection.candidates);
     tracing::info!(asg_name = %group.name, candidates = work.queue.len(), skipped = work.skipped.len(), "discovered");
@@ -86,15 +88,6 @@ fn parse(input: Value) -> Result<SwapRequest, StepError> {
         return Err(StepError::InvalidInput(format!("the input must be a JSON object: {shape}")));
     }
     serde_json::from_value(input).map_err(|e| StepError::InvalidInput(format!("the input is refused: {e}")))
-}
-
-/// The group as its owner has it now.
-pub(crate) fn original(group: &Group) -> Original {
-    Original {
-        desired: group.desired,
-        max: group.max,
-        az_rebalance_suspended: group.suspended.contains(AZ_REBALANCE),
-    }
 }
 
 fn named(group: &Group, error: StepError) -> StepError {
@@ -119,8 +112,11 @@ async fn blueprint(target: &Target, group: &Group) -> Result<Blueprint, StepErro
     let refused = |why: String| StepError::GroupNotSupported(format!("group {}: {why}", group.name));
     match &group.launch_source {
         Some(LaunchSource::Template { id, version }) => {
-            let resolved = launch_template::resolve(&target.ec2, id, version).await?;
-            resolved.map(Blueprint::Template).map_err(refused)
+            match launch_template::resolve(&target.ec2, id, version).await {
+                Ok(resolved) => resolved.map(Blueprint::Template).map_err(refused),
+                Err(error) if error.kind == Kind::NotFound => Err(refused(error.to_string())),
+                Err(error) => Err(error.into()),
+            }
         }
         Some(LaunchSource::Configuration(name)) => Ok(Blueprint::Configuration(name.clone())),
         None => Err(refused("it has nothing to launch from".to_owned())),

@@ -67,12 +67,22 @@ impl Refusal {
     /// Several pools' refusals as one. An unreadable row is worse news than a poisoned pool.
     pub(crate) fn all(refusals: &[(&Pool, Self)]) -> Self {
         let unreadable = refusals.iter().any(|(_, r)| r.reason == Reason::PoolUnreadable);
-        let detail: Vec<String> = refusals.iter().map(|(pool, r)| format!("{pool}: {}", r.detail)).collect();
+        let details = refusals.iter().map(|(pool, r)| format!("{pool}: {}", r.detail)).collect();
         Self {
             reason: if unreadable { Reason::PoolUnreadable } else { Reason::PoolPoisoned },
-            detail: detail.join("; "),
+            detail: first_few(details),
         }
     }
+}
+
+/// The first few of many details: all of them, for many instances, would not fit the payload.
+pub(crate) fn first_few(mut details: Vec<String>) -> String {
+    let more = details.len().saturating_sub(3);
+    details.truncate(3);
+    if more > 0 {
+        details.push(format!("and {more} more"));
+    }
+    details.join("; ")
 }
 
 fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Candidate, Option<Refusal>) {

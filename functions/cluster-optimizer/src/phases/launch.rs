@@ -2,57 +2,75 @@
 //! pool that has capacity.
 //!
 //! Records, before the first call: the swap's id, which is the newcomer's tag and the stem of its
-//! ClientTokens. Undone by: terminating what bears the tag.
+//! ClientTokens; before each further attempt: its number. Undone by: terminating what bears the tag.
 
+use jiff::{SignedDuration, Timestamp};
 use spot_cloud::gatekeeper::{ClearedPool, Verdict};
 use spot_cloud::launcher::{Launcher, Order};
-use spot_cloud::{CallError, Kind, Target, instances};
+use spot_cloud::swaps::{Entered, Release};
+use spot_cloud::{CallError, Kind, Target, groups, instances};
 use spot_domain::group::InstanceState;
-use spot_domain::journal::{Journal, Stage, SwapId};
+use spot_domain::journal::Journal;
 use spot_domain::selection::Candidate;
 use spot_domain::tags::inherited;
 use spot_domain::{InstanceId, Pool, Reason};
 
 use crate::Optimizer;
 use crate::error::StepError;
-use crate::phases::gate::Refusal;
-use crate::work::{Current, Next, Work, deadline};
+use crate::phases::gate::{Refusal, first_few};
+use crate::work::{Current, Next, Work};
+
+/// Pools tried in one step: each refusal takes EC2 seconds, and the step has sixty.
+const ATTEMPTS: usize = 10;
+/// A run lasts for hours: what was asked of the group this long ago is asked again.
+const CHECKED_FOR: SignedDuration = SignedDuration::from_mins(5);
 
 /// Launches for the head of the queue.
 ///
 /// # Errors
-/// A call fails in a way that may pass: the step is repeated, and finds what it launched before.
+/// A call fails in a way that may pass: the step is repeated, and goes on with the same attempt.
 pub async fn run(optimizer: &Optimizer, work: &mut Work) -> Result<Next, StepError> {
     if work.queue.is_empty() {
         return Ok(work.next_target());
     }
-    let candidate = work.queue.remove(0);
     let target = optimizer.target(work).await;
-    let refused = match instances::is_termination_protected(&target.ec2, &candidate.instance_id).await {
-        Ok(false) => None,
-        Ok(true) => Some((Reason::TerminationProtected, "DisableApiTermination is on".to_owned())),
-        Err(error) if error.kind == Kind::NotFound => Some((Reason::InstanceGone, error.to_string())),
-        Err(error) => return Err(error.into()),
-    };
-    if let Some((reason, detail)) = refused {
-        work.skip(&candidate.instance_id, reason, detail);
+    if let Some(busy) = check_again(&target, work).await? {
+        work.ended_by = Some(Reason::GroupChanged);
+        let candidate = work.queue.remove(0);
+        work.skip(&candidate.instance_id, Reason::GroupChanged, busy);
         return Ok(work.next_target());
     }
-    let journal = journal(work, &candidate);
-    let before = optimizer.swaps.write(&work.lease, &journal).await?;
-    let launched = match earlier(&target, &journal, before.as_ref(), &candidate).await? {
-        Some(launched) => Ok(launched),
-        None => launch(optimizer, work, &target, &candidate, &journal).await?,
+    let candidate = work.queue.remove(0);
+    if let Some(refusal) = unterminable(&target, &candidate).await? {
+        work.skip(&candidate.instance_id, refusal.reason, refusal.detail);
+        return Ok(work.next_target());
+    }
+    let mut journal = Journal::new(&candidate.instance_id, work.lease.since, work.retirement);
+    let entered = optimizer.swaps.enter(&work.lease, &journal).await?;
+    let mut launched = None;
+    let repeated = matches!(entered, Entered::Again(_));
+    if let Entered::Again(earlier) = entered {
+        journal = earlier;
+        launched = launched_earlier(&target, &journal, &candidate).await?.map(Ok);
+    }
+    let launched = match launched {
+        Some(launched) => launched,
+        None => launch(optimizer, work, &target, &candidate, &mut journal).await?,
     };
     match launched {
         Ok((newcomer, pool)) => {
             tracing::info!(%newcomer, %pool, replaces = %candidate.instance_id, "launched");
-            let deadline = deadline(work.settings.health_timeout_seconds);
+            let deadline = work.wait_at_most(work.settings.health_timeout_seconds);
             work.current = Some(Current { candidate, journal, newcomer, pool, deadline });
             Ok(Next::Proceed)
         }
+        // An attempt whose answer was lost may have launched all the same: the rollback looks.
+        Err(refusal) if repeated => {
+            work.queue.insert(0, candidate);
+            Ok(work.undo(refusal.reason, refusal.detail))
+        }
         Err(refusal) => {
-            optimizer.swaps.close(&work.lease, spot_cloud::swaps::Release::Keep).await?;
+            optimizer.swaps.close(&work.lease, Release::Keep).await?;
             work.skip(&candidate.instance_id, refusal.reason, refusal.detail);
             Ok(work.next_target())
         }
@@ -61,29 +79,38 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work) -> Result<Next, StepErr
 
 type Launched = (InstanceId, Pool);
 
-fn journal(work: &Work, candidate: &Candidate) -> Journal {
-    Journal {
-        swap_id: SwapId::new(&candidate.instance_id, work.lease.since),
-        stage: Stage::Launching,
-        old: candidate.instance_id.clone(),
-        original: work.original.clone(),
-        max_raised_to: None,
-        retirement: work.retirement,
-        newcomer_removed: false,
-        undo: None,
+/// Refreshes begun and hooks added since the group was last asked.
+async fn check_again(target: &Target, work: &mut Work) -> Result<Option<String>, CallError> {
+    if Timestamp::now().duration_since(work.checked_at) < CHECKED_FOR {
+        return Ok(None);
+    }
+    let refresh = groups::active_refresh(&target.autoscaling, &work.lease.asg_name).await?;
+    work.retirement = groups::retirement(&target.autoscaling, &work.lease.asg_name).await?;
+    work.checked_at = Timestamp::now();
+    Ok(refresh)
+}
+
+/// Why the candidate could never be terminated, or need not be.
+async fn unterminable(target: &Target, candidate: &Candidate) -> Result<Option<Refusal>, CallError> {
+    match instances::is_termination_protected(&target.ec2, &candidate.instance_id).await {
+        Ok(false) => Ok(None),
+        Ok(true) => Ok(Some(Refusal {
+            reason: Reason::TerminationProtected,
+            detail: "DisableApiTermination is on".to_owned(),
+        })),
+        Err(error) if error.kind == Kind::NotFound => {
+            Ok(Some(Refusal { reason: Reason::InstanceGone, detail: error.to_string() }))
+        }
+        Err(error) => Err(error),
     }
 }
 
 /// What an earlier run of this very step launched before its answer was lost.
-async fn earlier(
+async fn launched_earlier(
     target: &Target,
     journal: &Journal,
-    before: Option<&Journal>,
     candidate: &Candidate,
 ) -> Result<Option<Launched>, CallError> {
-    if before.is_none_or(|before| before.swap_id != journal.swap_id) {
-        return Ok(None);
-    }
     let found = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
     let alive =
         found.into_iter().find(|i| matches!(i.state, InstanceState::Pending | InstanceState::Running));
@@ -93,20 +120,22 @@ async fn earlier(
     }))
 }
 
-/// Asks the gate once more, then tries the cleared pools in their order. The inner error is why
-/// this candidate is skipped.
+/// Asks the gate once more, then tries the cleared pools in their order, from the attempt that the
+/// journal speaks of. The inner error is why this candidate is skipped.
 async fn launch(
     optimizer: &Optimizer,
     work: &Work,
     target: &Target,
     candidate: &Candidate,
-    journal: &Journal,
+    journal: &mut Journal,
 ) -> Result<Result<Launched, Refusal>, StepError> {
+    let closed = |why: spot_cloud::gatekeeper::GateClosed| Refusal {
+        reason: Reason::GateUnreachable,
+        detail: why.to_string(),
+    };
     let verdicts = match optimizer.gatekeeper.ask(&candidate.pools).await {
         Ok(verdicts) => verdicts,
-        Err(closed) => {
-            return Ok(Err(Refusal { reason: Reason::GateUnreachable, detail: closed.to_string() }));
-        }
+        Err(why) => return Ok(Err(closed(why))),
     };
     let order = Order {
         blueprint: work.blueprint.clone(),
@@ -114,36 +143,57 @@ async fn launch(
         tags: inherited(&candidate.tags, journal.swap_id.as_str()),
     };
     let launcher = Launcher::new(target);
-    let mut refusals = Vec::new();
-    let mut without_capacity = Vec::new();
-    for (attempt, verdict) in verdicts.into_iter().enumerate() {
+    let (mut refused, mut failed) = (Vec::new(), Vec::new());
+    let first = journal.attempt;
+    for (attempt, verdict) in verdicts.into_iter().enumerate().skip(first).take(ATTEMPTS) {
         let pool = &candidate.pools[attempt];
-        let cleared: ClearedPool = match verdict {
-            Verdict::Cleared(cleared) => cleared,
-            refused => {
-                refusals.extend(Refusal::of(&refused).map(|refusal| (pool, refusal)));
+        let cleared = match fresh(optimizer, pool, verdict).await {
+            Ok(Verdict::Cleared(cleared)) => cleared,
+            Ok(verdict) => {
+                refused.extend(Refusal::of(&verdict).map(|refusal| (pool, refusal)));
                 continue;
             }
+            Err(why) => return Ok(Err(closed(why))),
         };
+        if attempt != journal.attempt {
+            journal.attempt = attempt;
+            optimizer.swaps.write(&work.lease, journal).await?;
+        }
         match launcher.launch(cleared, &order, &journal.swap_id.client_token(attempt)).await {
             Ok(newcomer) => return Ok(Ok((newcomer, pool.clone()))),
-            Err(error) if error.kind == Kind::NextPool => {
-                without_capacity.push(format!("{pool}: {}", error.code));
-            }
             Err(error) if error.kind == Kind::Retry => return Err(error.into()),
-            Err(error) => return Ok(Err(Refusal { reason: fatal(error.kind), detail: error.to_string() })),
+            // The whole account's trouble, not the pool's.
+            Err(error) if matches!(error.kind, Kind::Quota | Kind::Denied) => {
+                let reason =
+                    if error.kind == Kind::Quota { Reason::QuotaExceeded } else { Reason::NotAuthorized };
+                return Ok(Err(Refusal { reason, detail: error.to_string() }));
+            }
+            Err(error) => failed.push((pool, error)),
         }
     }
-    if without_capacity.is_empty() {
-        return Ok(Err(Refusal::all(&refusals)));
-    }
-    Ok(Err(Refusal { reason: Reason::NoCapacity, detail: without_capacity.join("; ") }))
+    Ok(Err(none_launched(&refused, &failed)))
 }
 
-fn fatal(kind: Kind) -> Reason {
-    match kind {
-        Kind::Quota => Reason::QuotaExceeded,
-        Kind::Denied => Reason::NotAuthorized,
-        _ => Reason::LaunchRejected,
+/// A pool's verdict, asked again if earlier attempts took so long that its proof is stale.
+async fn fresh(
+    optimizer: &Optimizer,
+    pool: &Pool,
+    verdict: Verdict,
+) -> Result<Verdict, spot_cloud::gatekeeper::GateClosed> {
+    if !matches!(&verdict, Verdict::Cleared(cleared) if !ClearedPool::is_fresh(cleared)) {
+        return Ok(verdict);
     }
+    let mut verdicts = optimizer.gatekeeper.ask(std::slice::from_ref(pool)).await?;
+    Ok(verdicts.pop().unwrap_or(verdict))
+}
+
+fn none_launched(refused: &[(&Pool, Refusal)], failed: &[(&Pool, CallError)]) -> Refusal {
+    if failed.is_empty() {
+        return Refusal::all(refused);
+    }
+    let details =
+        failed.iter().map(|(pool, error)| format!("{pool}: {}: {}", error.code, error.message)).collect();
+    let capacity = failed.iter().any(|(_, error)| error.kind == Kind::NextPool);
+    let reason = if capacity { Reason::NoCapacity } else { Reason::LaunchRejected };
+    Refusal { reason, detail: first_few(details) }
 }

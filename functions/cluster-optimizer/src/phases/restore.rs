@@ -1,58 +1,59 @@
-//! Restore: MaxSize as its owner had it (only once the group fits below it), AZRebalance resumed if
-//! we suspended it; then the journal is closed and the saving noted.
+//! Restore: AZRebalance resumed if we suspended it, MaxSize as its owner had it (only once the group
+//! fits below it); then the journal is closed.
 
+use jiff::Timestamp;
+use spot_cloud::groups;
 use spot_cloud::swaps::Release;
-use spot_cloud::{CallError, Target, groups, prices};
-use spot_domain::Usd;
 use spot_domain::recovery::{Action, Observed, next};
 use spot_domain::swap::Swapped;
 
 use crate::Optimizer;
 use crate::error::StepError;
-use crate::work::{Current, Next, Work};
+use crate::work::{Current, Next, ToPrice, Work};
 
 /// Puts the owner's settings back and closes the swap.
 ///
 /// # Errors
-/// A call fails.
+/// A call fails, or the group does not fit below its MaxSize by the deadline ([`StepError::Stuck`]).
 pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> Result<Next, StepError> {
     let target = optimizer.target(work).await;
     let name = &work.lease.asg_name;
+    // Proves that the lease is held: a redriven execution must not touch another's swap.
+    optimizer.swaps.write(&work.lease, &current.journal).await?;
+    if current.journal.original.as_ref().is_some_and(|original| !original.az_rebalance_suspended) {
+        groups::resume_az_rebalance(&target.autoscaling, name).await?;
+    }
     if current.journal.max_raised_to.is_some()
-        && let Some(group) = groups::describe(&target.autoscaling, name).await?
+        && let Some(mut group) = optimizer.group(&target, work).await?
     {
-        let observed = Observed { group: Some(group), old_alive: false, newcomer: None, draining: vec![] };
+        group.suspended.clear(); // resumed right above
+        let observed = Observed {
+            group: Some(group),
+            old_alive: false,
+            newcomer: None,
+            launch_may_be_invisible: false,
+            draining: vec![],
+        };
         match next(&current.journal, &observed) {
-            Action::Wait(_) => return Ok(Next::Wait),
+            Action::Wait(_) if Timestamp::now() < current.deadline => return Ok(Next::Wait),
+            Action::Wait(why) => return Err(StepError::Stuck(format!("group {name}: {why}"))),
             Action::RestoreMaxSize(max) => groups::set_max(&target.autoscaling, name, max).await?,
             _ => {}
         }
     }
-    if !current.journal.original.az_rebalance_suspended {
-        groups::resume_az_rebalance(&target.autoscaling, name).await?;
-    }
     optimizer.swaps.close(&work.lease, Release::Keep).await?;
-    let monthly_saving_usd = saving(optimizer, &target, current).await.unwrap_or_else(|error| {
-        tracing::warn!("the swap is done, its saving is unknown: {error}");
-        None
-    });
     work.swapped.push(Swapped {
         old_instance_id: current.candidate.instance_id.clone(),
         new_instance_id: current.newcomer.clone(),
         pool: current.pool.clone(),
-        monthly_saving_usd,
+        monthly_saving_usd: None,
     });
-    Ok(work.next_target())
-}
-
-/// On-Demand price of the old minus Spot price of the new, a month.
-async fn saving(optimizer: &Optimizer, target: &Target, current: &Current) -> Result<Option<Usd>, CallError> {
-    if !current.candidate.is_plain_linux {
-        return Ok(None);
+    if current.candidate.is_plain_linux {
+        work.to_price.push(ToPrice {
+            new_instance_id: current.newcomer.clone(),
+            old_type: current.candidate.instance_type.clone(),
+            availability_zone: current.candidate.availability_zone.clone(),
+        });
     }
-    let before =
-        prices::on_demand(&optimizer.stack, &current.pool.region, &current.candidate.instance_type).await?;
-    let zone = &current.candidate.availability_zone;
-    let after = prices::spot(&target.ec2, &current.pool.instance_type, zone).await?;
-    Ok(before.zip(after).map(|(before, after)| (before - after).per_month()))
+    Ok(work.next_target())
 }

@@ -1,18 +1,22 @@
-//! RetireOld: N+1 → N. Reads the group again; if the world is not as it was, back. Without a
-//! terminating lifecycle hook the old instance is detached alive; with one the group terminates it,
-//! so that the owner's hook runs.
+//! RetireOld: N+1 → N. Looks at the gate and the group again; if the world is not as it was, back.
+//! Without a terminating lifecycle hook the old instance is detached alive; with one the group
+//! terminates it, so that the owner's hook runs.
 //!
-//! Records, before the call: that the old instance may be leaving. From there the way is forward.
+//! Records, before the call: that the old instance may be leaving. From there the way is forward,
+//! unless the newcomer fails before the old instance is terminated.
 
-use spot_cloud::{CallError, Kind, groups};
+use spot_cloud::groups::{self, Desired};
+use spot_cloud::swaps::Entered;
+use spot_cloud::{CallError, Kind, Target};
 use spot_domain::Reason;
+use spot_domain::group::MemberState;
 use spot_domain::journal::{Retirement, Stage};
 use spot_domain::selection::{Change, changed_before_retirement};
 
 use crate::Optimizer;
 use crate::error::StepError;
 use crate::phases::wait_for_health::{LastLook, last_look};
-use crate::work::{Current, Next, Work, deadline};
+use crate::work::{Current, Next, Work};
 
 /// Lets the old instance go.
 ///
@@ -20,35 +24,55 @@ use crate::work::{Current, Next, Work, deadline};
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = optimizer.target(work).await;
-    let old = &current.candidate.instance_id;
-    // Young Spot instances die often: the newcomer's pool is looked at once more.
-    if let LastLook::AtRisk(why) = last_look(optimizer, current).await {
-        return Ok(work.undo(Reason::NewcomerAtRisk, why));
+    match last_look(optimizer, &current.pool).await {
+        LastLook::Clear => {}
+        LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
+        LastLook::Unknown(why) => return Err(StepError::Transient(why)),
     }
-    let group = groups::describe(&target.autoscaling, &work.lease.asg_name).await?;
-    let change = match group.filter(|g| g.arn == work.lease.target) {
-        None => Some(Change::deleted()),
-        Some(group) => {
-            let desired = current.journal.original.desired;
-            changed_before_retirement(&group, old, &current.newcomer, desired)
-        }
+    let Some(group) = optimizer.group(&target, work).await? else {
+        return Ok(work.undo_for(Change::deleted()));
     };
+    let old = &current.candidate.instance_id;
+    let desired = current.journal.original.as_ref().map_or(group.desired, |original| original.desired);
+    let change = changed_before_retirement(&group, old, &current.newcomer, desired);
+    let before = current.journal.stage;
+    current.journal.stage = Stage::Retiring;
     if let Some(change) = change {
+        current.journal.stage = before;
         return Ok(work.undo_for(change));
     }
-    current.journal.stage = Stage::Retiring;
-    optimizer.swaps.write(&work.lease, &current.journal).await?;
-    current.deadline = deadline(work.settings.retire_timeout_seconds);
+    if let Entered::Again(earlier) = optimizer.swaps.enter(&work.lease, &current.journal).await? {
+        current.journal = earlier;
+    }
+    current.deadline = work.wait_at_most(work.settings.retire_timeout_seconds);
     let retired = match current.journal.retirement {
         Retirement::Detach => groups::detach(&target.autoscaling, &work.lease.asg_name, old).await,
-        Retirement::TerminateInGroup => groups::terminate(&target.autoscaling, old).await,
+        Retirement::TerminateInGroup => groups::terminate(&target.autoscaling, old, Desired::Decrement).await,
     };
-    retired.map_or_else(|error| rejected(work, error), |()| Ok(Next::Proceed))
+    match retired {
+        Ok(()) => Ok(Next::Proceed),
+        Err(error) if error.kind == Kind::Rejected => {
+            refused(optimizer, &target, work, current, &error).await
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
-fn rejected(work: &mut Work, error: CallError) -> Result<Next, StepError> {
-    if error.kind == Kind::Rejected {
-        return Ok(work.undo(Reason::RetireRejected, error.to_string()));
-    }
-    Err(error.into())
+/// The SDK repeats a call whose answer it lost, and the second is refused because of the first: the
+/// group tells whether the old instance is leaving on our behalf.
+async fn refused(
+    optimizer: &Optimizer,
+    target: &Target,
+    work: &mut Work,
+    current: &Current,
+    error: &CallError,
+) -> Result<Next, StepError> {
+    let group = optimizer.group(target, work).await?;
+    let old = &current.candidate.instance_id;
+    let original = current.journal.original.as_ref();
+    let is_leaving = group.is_some_and(|group| {
+        let left = group.member(old).is_none_or(|m| m.state == MemberState::Leaving);
+        left && original.is_some_and(|original| group.desired == original.desired)
+    });
+    Ok(if is_leaving { Next::Proceed } else { work.undo(Reason::RetireRejected, error.to_string()) })
 }

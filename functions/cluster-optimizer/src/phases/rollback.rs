@@ -13,7 +13,7 @@ use spot_domain::recovery::End;
 use spot_domain::swap::Swapped;
 
 use crate::error::StepError;
-use crate::work::{Next, Work, deadline};
+use crate::work::{Next, Work};
 use crate::{Optimizer, StepFailure};
 
 /// One visit.
@@ -32,6 +32,9 @@ pub async fn run(
         .or_else(|| failure.map(undo_for))
         .unwrap_or_else(|| Undo { reason: Reason::StepFailed, detail: "no reason was recorded".to_owned() });
     work.undo = Some(undo.clone());
+    if work.dry_run {
+        return Err(StepError::Rejected(undo.detail)); // it holds no lease and has changed nothing
+    }
     let Some(held) = optimizer.swaps.read(&work.lease).await? else {
         return Err(StepError::LeaseLost(format!(
             "the lease on {} is gone ({})",
@@ -43,10 +46,13 @@ pub async fn run(
         return Ok(work.next_target());
     };
     decide(optimizer, work, &mut journal, &undo).await?;
-    let give_up =
-        *work.rollback_deadline.get_or_insert_with(|| deadline(work.settings.rollback_timeout_seconds));
+    let give_up = match work.rollback_deadline {
+        Some(deadline) => deadline,
+        None => work.wait_at_most(work.settings.rollback_timeout_seconds),
+    };
+    work.rollback_deadline = Some(give_up);
     let target = optimizer.target(work).await;
-    match advance(&target, &optimizer.swaps, &work.lease, &mut journal).await? {
+    match advance(&target, &optimizer.swaps, &work.lease, &work.settings, &mut journal).await? {
         Progress::Waiting(why) if Timestamp::now() >= give_up => Err(StepError::Stuck(format!(
             "group {}: the rollback of {} waits: {why}",
             work.lease.asg_name, journal.old

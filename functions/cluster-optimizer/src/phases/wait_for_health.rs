@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 use spot_cloud::gatekeeper::Verdict;
 use spot_cloud::instances;
-use spot_domain::Reason;
 use spot_domain::group::InstanceState;
+use spot_domain::{Pool, Reason};
 
 use crate::Optimizer;
 use crate::error::StepError;
@@ -33,7 +33,7 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
             InstanceState::Running if !instances::passes_status_checks(&target.ec2, newcomer).await? => {
                 "its status checks have not both passed".to_owned()
             }
-            InstanceState::Running => match last_look(optimizer, current).await {
+            InstanceState::Running => match last_look(optimizer, &current.pool).await {
                 LastLook::Clear => return Ok(Next::Proceed),
                 LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
                 LastLook::Unknown(why) => why,
@@ -61,11 +61,11 @@ pub(crate) enum LastLook {
 }
 
 /// The newcomer's pool may have been poisoned while it started.
-pub(crate) async fn last_look(optimizer: &Optimizer, current: &Current) -> LastLook {
-    match optimizer.gatekeeper.ask(std::slice::from_ref(&current.pool)).await.map(|mut v| v.pop()) {
+pub(crate) async fn last_look(optimizer: &Optimizer, pool: &Pool) -> LastLook {
+    match optimizer.gatekeeper.ask(std::slice::from_ref(pool)).await.map(|mut v| v.pop()) {
         Ok(Some(Verdict::Cleared(_))) => LastLook::Clear,
         Ok(Some(Verdict::PoisonedUntil(until))) => {
-            LastLook::AtRisk(format!("pool {} was poisoned meanwhile, until {until}", current.pool))
+            LastLook::AtRisk(format!("pool {pool} was poisoned meanwhile, until {until}"))
         }
         Ok(Some(Verdict::Unreadable(row))) => LastLook::Unknown(row.to_string()),
         Ok(None) => LastLook::Unknown("the gate gave no answer".to_owned()),

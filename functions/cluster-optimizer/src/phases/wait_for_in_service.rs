@@ -2,8 +2,8 @@
 //! group. Changes nothing.
 
 use jiff::Timestamp;
+use spot_cloud::Target;
 use spot_cloud::target_groups::{self, TargetHealth};
-use spot_cloud::{Target, groups};
 use spot_domain::Reason;
 use spot_domain::group::{Group, MemberState};
 use spot_domain::selection::Change;
@@ -19,8 +19,7 @@ use crate::work::{Current, Next, Work};
 pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> Result<Next, StepError> {
     let target = optimizer.target(work).await;
     let newcomer = &current.newcomer;
-    let group = groups::describe(&target.autoscaling, &work.lease.asg_name).await?;
-    let Some(group) = group.filter(|g| g.arn == work.lease.target) else {
+    let Some(group) = optimizer.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
     let waiting_for = match group.member(newcomer) {

@@ -1,19 +1,20 @@
 //! WaitForRetirement: the old instance must have left the group and be drained by every target
 //! group; then, if it was detached, it is terminated. It is terminated only while as many instances
-//! serve as are desired: should the newcomer have failed meanwhile, the rollback takes the old one
-//! back in.
+//! serve as are desired and the newcomer's pool is clear: should the newcomer have failed meanwhile,
+//! the rollback takes the old one back in.
 
 use jiff::Timestamp;
 use spot_cloud::target_groups::{self, TargetHealth};
-use spot_cloud::{Target, groups, instances};
+use spot_cloud::{Target, instances};
 use spot_domain::Reason;
 use spot_domain::group::Group;
 use spot_domain::journal::Retirement;
-use spot_domain::recovery::{Action, Newcomer, Observed, next};
+use spot_domain::recovery::{Action, End, Newcomer, Observed, next};
 use spot_domain::selection::Change;
 
 use crate::Optimizer;
 use crate::error::StepError;
+use crate::phases::wait_for_health::{LastLook, last_look};
 use crate::work::{Current, Next, Work};
 
 /// Looks once, and terminates the old instance if it is time.
@@ -22,31 +23,46 @@ use crate::work::{Current, Next, Work};
 /// A call fails, or the old instance has not left by the deadline ([`StepError::Stuck`]).
 pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> Result<Next, StepError> {
     let target = optimizer.target(work).await;
-    let old = &current.candidate.instance_id;
-    let group = groups::describe(&target.autoscaling, &work.lease.asg_name).await?;
-    let Some(group) = group.filter(|g| g.arn == work.lease.target) else {
+    let Some(group) = optimizer.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
     let observed = observe(&target, group, current).await?;
     let waiting_for = match next(&current.journal, &observed) {
         Action::Wait(why) => why,
-        Action::TerminateOld => {
-            instances::terminate(&target.ec2, old).await?;
+        Action::TerminateOld => return terminate_old(optimizer, &target, work, current).await,
+        // The old instance is gone already; what remains is Restore's.
+        Action::RestoreMaxSize(_) | Action::ResumeAzRebalance | Action::Done(End::Finished) => {
             return Ok(Next::Proceed);
         }
-        // The old instance is gone already; what remains is Restore's.
-        Action::RestoreMaxSize(_) | Action::ResumeAzRebalance | Action::Done(_) => return Ok(Next::Proceed),
         action => {
+            let old = &current.candidate.instance_id;
             return Ok(work.undo(Reason::NewcomerNotServing, format!("while {old} was leaving: {action:?}")));
         }
     };
     if Timestamp::now() < current.deadline {
         return Ok(Next::Wait);
     }
-    let seconds = work.settings.retire_timeout_seconds;
     Err(StepError::Stuck(format!(
-        "instance {old} has not left {seconds} s after its retirement began: {waiting_for}"
+        "instance {} has not left {} s after its retirement began: {waiting_for}",
+        current.candidate.instance_id, work.settings.retire_timeout_seconds
     )))
+}
+
+/// The point of no return.
+async fn terminate_old(
+    optimizer: &Optimizer,
+    target: &Target,
+    work: &mut Work,
+    current: &Current,
+) -> Result<Next, StepError> {
+    match last_look(optimizer, &current.pool).await {
+        LastLook::Clear => {}
+        LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
+        LastLook::Unknown(why) => return Err(StepError::Transient(why)),
+    }
+    optimizer.swaps.write(&work.lease, &current.journal).await?;
+    instances::terminate(&target.ec2, &current.candidate.instance_id).await?;
+    Ok(Next::Proceed)
 }
 
 /// The group's own view of both instances is enough here; the rollback looks closer.
@@ -62,5 +78,11 @@ async fn observe(target: &Target, group: Group, current: &Current) -> Result<Obs
     }
     let alive = group.member(&current.newcomer).is_some();
     let newcomer = Newcomer { id: current.newcomer.clone(), alive, has_group_tag: alive };
-    Ok(Observed { group: Some(group), old_alive: detached, newcomer: Some(newcomer), draining })
+    Ok(Observed {
+        group: Some(group),
+        old_alive: detached,
+        newcomer: Some(newcomer),
+        launch_may_be_invisible: false,
+        draining,
+    })
 }

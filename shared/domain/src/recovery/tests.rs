@@ -1,0 +1,323 @@
+//! A group that obeys, with the rules of AWS that matter here, and swaps cut anywhere in it.
+
+use super::*;
+use crate::group::tests::{group_of, id, member};
+use crate::journal::Undo;
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+const OLD: u32 = 0;
+const NEW: u32 = 99;
+
+#[derive(Debug, Clone)]
+struct World {
+    journal: Journal,
+    seen: Observed,
+    /// What the owner asks for.
+    wanted: u32,
+    /// Ids of what the group launches by itself.
+    launched: u32,
+}
+
+impl World {
+    /// A swap in a group of `n`, cut after `calls` of its eight changing calls.
+    fn cut_after(calls: usize, n: u32, at_max: bool, retirement: Retirement) -> Self {
+        let mut group = group_of(n);
+        group.max = if at_max { n } else { n + 4 };
+        let mut world = Self {
+            journal: Journal::new(&id(OLD), Timestamp::UNIX_EPOCH, retirement),
+            seen: Observed {
+                group: Some(group),
+                old_alive: true,
+                newcomer: None,
+                launch_may_be_invisible: false,
+                draining: vec![],
+            },
+            wanted: n,
+            launched: 50,
+        };
+        let steps: [fn(&mut Self); 8] = [
+            |w| w.seen.newcomer = Some(Newcomer { id: id(NEW), alive: true, has_group_tag: false }),
+            Self::write_attaching,
+            |w| w.group().max = w.journal.max_raised_to.unwrap_or(w.group().max),
+            |w| {
+                w.group().suspended.insert(AZ_REBALANCE.into());
+            },
+            |w| w.attach(NEW),
+            |w| w.journal.stage = Stage::Retiring,
+            |w| {
+                w.remove(&id(OLD), true);
+                w.seen.old_alive = w.journal.retirement == Retirement::Detach;
+            },
+            |w| w.seen.old_alive = false,
+        ];
+        steps.iter().take(calls).for_each(|step| step(&mut world));
+        world
+    }
+
+    fn write_attaching(&mut self) {
+        let group = self.group().clone();
+        self.journal.stage = Stage::Attaching;
+        self.journal.newcomer = Some(id(NEW));
+        self.journal.max_raised_to = (group.desired == group.max).then_some(group.max + 1);
+        self.journal.original = Some(Original {
+            desired: group.desired,
+            max: group.max,
+            az_rebalance_suspended: false,
+            members: group.members.iter().map(|m| m.id.clone()).collect(),
+        });
+    }
+
+    fn group(&mut self) -> &mut Group {
+        self.seen.group.as_mut().unwrap()
+    }
+
+    fn attach(&mut self, n: u32) {
+        assert!(self.group().desired < self.group().max, "attach above MaxSize is refused by AWS");
+        self.group().members.push(member(n));
+        self.group().desired += 1;
+        if n == NEW {
+            self.seen.newcomer.as_mut().unwrap().has_group_tag = true;
+        }
+    }
+
+    fn remove(&mut self, gone: &InstanceId, decrement: bool) {
+        self.group().members.retain(|m| &m.id != gone);
+        if decrement {
+            assert!(self.group().desired > self.group().min, "AWS refuses to go below MinSize");
+            self.group().desired -= 1;
+        }
+    }
+
+    fn newcomer_dies(&mut self, group_noticed: bool) {
+        if let Some(newcomer) = self.seen.newcomer.as_mut() {
+            newcomer.alive = false;
+            if group_noticed && self.group().member(&id(NEW)).is_some() {
+                self.remove(&id(NEW), false);
+            }
+        }
+    }
+
+    /// The owner, or a scaling policy, sets desired; a group that shrinks picks any victim.
+    fn owner_wants(&mut self, wanted: u32, victim: usize) {
+        let wanted = wanted.clamp(1, self.group().max);
+        self.wanted = wanted;
+        self.group().desired = wanted;
+        while self.group().members.len() > wanted as usize {
+            let at = victim % self.group().members.len();
+            let gone = self.group().members.remove(at);
+            self.seen.old_alive &= gone.id != id(OLD);
+            if gone.id == id(NEW) {
+                self.seen.newcomer.as_mut().unwrap().alive = false;
+            }
+        }
+    }
+
+    /// Time passes: what is pending serves, and the group launches what it misses.
+    fn tick(&mut self) {
+        for member in &mut self.group().members {
+            if member.state == MemberState::Pending {
+                member.state = MemberState::InService;
+            }
+        }
+        let dead = self.seen.newcomer.as_ref().is_some_and(|n| !n.alive);
+        if dead && self.group().member(&id(NEW)).is_some() {
+            self.remove(&id(NEW), false);
+        }
+        while self.group().members.len() < self.group().desired as usize {
+            self.launched += 1;
+            let mut replacement = member(self.launched);
+            replacement.state = MemberState::Pending;
+            self.group().members.push(replacement);
+        }
+    }
+
+    fn perform(&mut self, action: &Action) {
+        match action {
+            Action::DetachNewcomer(newcomer) => {
+                self.remove(newcomer, true);
+                self.seen.newcomer.as_mut().unwrap().has_group_tag = false;
+            }
+            Action::RemoveDeadNewcomer(gone) | Action::TerminateExtra(gone) => self.remove(gone, true),
+            Action::ReplaceNewcomer(gone) => {
+                self.remove(gone, false);
+                self.seen.newcomer.as_mut().unwrap().alive = false;
+            }
+            Action::TerminateNewcomer(_) => self.seen.newcomer.as_mut().unwrap().alive = false,
+            Action::ReattachOld => self.attach(OLD),
+            Action::TerminateOld => self.seen.old_alive = false,
+            Action::RestoreMaxSize(to) => {
+                assert!(self.group().members.len() <= *to as usize, "AWS would pick victims");
+                self.group().max = *to;
+            }
+            Action::ResumeAzRebalance => {
+                self.group().suspended.remove(AZ_REBALANCE);
+            }
+            Action::Done(_) | Action::Wait(_) => {}
+        }
+        self.journal.desired_settled |= action.settles_desired();
+    }
+
+    /// Runs to the end; panics where it does not come to one, or where an action costs capacity.
+    fn recover(&mut self) -> End {
+        for _ in 0..30 {
+            let before = self.serving();
+            match next(&self.journal, &self.seen) {
+                Action::Done(end) => return end,
+                // Somebody wants more than the owner's MaxSize allows, which only we made possible:
+                // it waits until they don't, and a person is told.
+                Action::Wait(_) if self.outgrown() => return End::Undone,
+                Action::Wait(_) => self.tick(),
+                action => {
+                    self.perform(&action);
+                    let after = self.serving();
+                    assert!(after >= self.wanted || after >= before, "{action:?}: {before} → {after} serve");
+                }
+            }
+        }
+        panic!("no end after 30 looks: {:?}", next(&self.journal, &self.seen));
+    }
+
+    fn outgrown(&mut self) -> bool {
+        let max = self.journal.original.as_ref().map_or(u32::MAX, |original| original.max);
+        let settled = self.seen.newcomer.as_ref().is_none_or(|n| !n.alive) || self.journal.newcomer.is_none();
+        self.wanted > max && settled && !self.group().suspended.contains(AZ_REBALANCE)
+    }
+
+    /// What really serves: a newcomer that is dead, or never healthy in its target groups, does not,
+    /// whatever the group believes.
+    fn serving(&mut self) -> u32 {
+        let dead = self.seen.newcomer.as_ref().is_some_and(|n| !n.alive);
+        let useless = self.journal.undo_reason() == Some(Reason::NewcomerNotServing);
+        let believed = (dead || useless) && self.group().member(&id(NEW)).is_some_and(Member::serves);
+        self.group().in_service() - u32::from(believed)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Cut anywhere, with the newcomer alive or dead, noticed or not, and whatever the owner wants
+    /// by then: recovery ends, capacity holds at every step, nothing of ours is left.
+    #[test]
+    fn a_swap_cut_anywhere_ends_clean(
+        calls in 0_usize..=8,
+        n in 1_u32..6,
+        at_max in any::<bool>(),
+        hook in any::<bool>(),
+        death in prop::option::of(any::<bool>()),
+        owner in prop::option::of((0_u32..4, any::<usize>())),
+        undoing in any::<bool>(),
+        reason in prop::sample::select(vec![Reason::ExecutionDied, Reason::NewcomerAtRisk, Reason::NewcomerNotServing]),
+    ) {
+        let retirement = if hook { Retirement::TerminateInGroup } else { Retirement::Detach };
+        let mut world = World::cut_after(calls, n, at_max, retirement);
+        if let Some(noticed) = death {
+            world.newcomer_dies(noticed);
+        }
+        // One more than at the start is what we would have made of it: nobody could tell.
+        let owner = owner.filter(|(extra, _)| (n + extra).min(world.group().max) != n + 1);
+        if let Some((extra, victim)) = owner {
+            world.owner_wants(n + extra, victim);
+        }
+        if undoing && world.journal.stage != Stage::Retiring {
+            world.journal.stage = Stage::Undoing;
+        }
+        world.journal.undo = Some(Undo { reason, detail: String::new() });
+        let end = world.recover();
+        let group = world.group().clone();
+        let newcomer_alive = world.seen.newcomer.clone().is_some_and(|n| n.alive);
+        prop_assert_eq!(group.desired, world.wanted);
+        prop_assert!(!group.suspended.contains(AZ_REBALANCE));
+        if let Some(original) = &world.journal.original {
+            prop_assert!(group.max == original.max || group.desired > original.max);
+        }
+        let stray = |alive: bool, n| alive && group.member(&id(n)).is_none();
+        prop_assert!(!stray(newcomer_alive, NEW), "newcomer astray: {:?}", world);
+        prop_assert!(!stray(world.seen.old_alive, OLD), "old astray: {:?}", world);
+        if end == End::Undone && owner.is_none() {
+            prop_assert!(group.member(&id(OLD)).is_some() && !newcomer_alive, "{:?}", world);
+        }
+    }
+}
+
+#[test]
+fn the_newcomer_is_kept_while_the_rest_does_not_serve() {
+    let mut world = World::cut_after(5, 2, false, Retirement::Detach);
+    world.group().members[1].healthy = false;
+    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)));
+    world.group().members[1].healthy = true;
+    assert_eq!(next(&world.journal, &world.seen), Action::DetachNewcomer(id(NEW)));
+}
+
+#[test]
+fn a_newcomer_in_a_group_that_its_owner_has_resized_is_part_of_it() {
+    for wanted in [2, 5] {
+        let mut world = World::cut_after(5, 2, false, Retirement::Detach);
+        world.group().desired = wanted;
+        assert_eq!(next(&world.journal, &world.seen), Action::ResumeAzRebalance);
+    }
+}
+
+#[test]
+fn the_groups_own_replacement_goes_only_once_it_serves() {
+    let mut world = World::cut_after(5, 2, false, Retirement::Detach);
+    world.newcomer_dies(true);
+    world.tick();
+    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "a pending one is no capacity");
+    world.tick();
+    assert_eq!(next(&world.journal, &world.seen), Action::TerminateExtra(id(51)));
+}
+
+#[test]
+fn the_old_instance_is_terminated_only_when_drained() {
+    let mut world = World::cut_after(7, 2, false, Retirement::Detach);
+    world.seen.draining = vec![id(OLD)];
+    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)));
+    world.seen.draining.clear();
+    assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld);
+}
+
+#[test]
+fn a_newcomer_at_risk_brings_the_old_instance_back() {
+    let mut world = World::cut_after(7, 2, false, Retirement::Detach);
+    world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
+    assert_eq!(next(&world.journal, &world.seen), Action::ReattachOld);
+}
+
+#[test]
+fn what_the_owner_suspended_stays_suspended() {
+    let mut world = World::cut_after(2, 1, false, Retirement::Detach);
+    world.journal.original.as_mut().unwrap().az_rebalance_suspended = true;
+    world.group().suspended.insert(AZ_REBALANCE.into());
+    world.seen.newcomer = None;
+    assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
+}
+
+#[test]
+fn max_size_is_not_lowered_onto_a_group_that_has_grown() {
+    let mut world = World::cut_after(3, 2, true, Retirement::Detach);
+    world.seen.newcomer = None;
+    world.group().desired = 3;
+    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)));
+}
+
+#[test]
+fn a_launch_that_may_be_invisible_is_waited_for() {
+    let mut world = World::cut_after(0, 1, false, Retirement::Detach);
+    world.seen.launch_may_be_invisible = true;
+    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)));
+    world.seen.launch_may_be_invisible = false;
+    assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
+}
+
+#[test]
+fn a_deleted_group_leaves_the_newcomer_and_a_detached_old_instance_to_tidy() {
+    let mut world = World::cut_after(7, 1, false, Retirement::Detach);
+    world.seen.group = None;
+    assert_eq!(next(&world.journal, &world.seen), Action::TerminateNewcomer(id(NEW)));
+    world.seen.newcomer = None;
+    assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld);
+    world.seen.old_alive = false;
+    assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
+}
