@@ -52,6 +52,8 @@ pub struct Findings {
 pub struct Audit {
     /// Where, and the rules there.
     pub beat: Beat,
+    /// EC2 there.
+    pub ec2: aws_sdk_ec2::Client,
     /// The counts.
     pub findings: Findings,
     /// What is due, with the row as it stands. Empty unless the listing is complete.
@@ -83,9 +85,10 @@ struct Decision {
 
 impl Auditor {
     /// Audits one place. Failures are part of the answer: what was seen before one still counts.
-    pub async fn audit(&self, beat: Beat, ec2: &aws_sdk_ec2::Client) -> Audit {
-        let mut audit = Audit { findings: Findings::of(&beat), beat, due: Vec::new(), failures: Vec::new() };
-        if let Err(error) = self.listed(&mut audit, ec2).await {
+    pub async fn audit(&self, beat: Beat, ec2: aws_sdk_ec2::Client) -> Audit {
+        let findings = Findings::of(&beat);
+        let mut audit = Audit { findings, beat, ec2, due: Vec::new(), failures: Vec::new() };
+        if let Err(error) = self.listed(&mut audit).await {
             // An incomplete view: it flags, but nothing is terminated on its word.
             audit.failures.push(format!("{}: {error}", audit.beat.place));
             audit.due.clear();
@@ -94,15 +97,16 @@ impl Auditor {
         audit
     }
 
-    async fn listed(&self, audit: &mut Audit, ec2: &aws_sdk_ec2::Client) -> Result<(), CallError> {
+    async fn listed(&self, audit: &mut Audit) -> Result<(), CallError> {
         let mut rows = self.table.load(&audit.beat.place).await?;
-        let mut pages = Running::of(ec2);
+        let ec2 = audit.ec2.clone();
+        let mut pages = Running::of(&ec2);
         while let Some(page) = pages.next().await {
             let decisions =
                 page?.into_iter().filter_map(|subject| self.judge(audit, &subject, &mut rows)).collect();
             self.carry_out(audit, decisions).await?;
         }
-        let decisions = self.missing(ec2, rows).await?;
+        let decisions = self.missing(&ec2, rows).await?;
         self.carry_out(audit, decisions).await
     }
 

@@ -17,12 +17,12 @@ pub mod terminate;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::swaps::Swaps;
 use spot_cloud::{CallError, Stack};
 use spot_domain::authorization::SwapsInProgress;
-use spot_domain::enforcement::{BlastRadius, Look, Reach, blast_radius};
+use spot_domain::enforcement::Look;
 use tokio::task::JoinSet;
 
 use announce::Announcer;
@@ -31,7 +31,6 @@ use auth_table::AuthTable;
 use error::EnforcerError;
 use place::{AuditRequest, Beat, beats};
 use summary::Summary;
-use terminate::Outcome;
 
 /// Accounts and regions audited side by side.
 const SIDE_BY_SIDE: usize = 8;
@@ -88,7 +87,7 @@ impl SecurityEnforcer {
         let mut summary = Summary::of(&audits, unreadable);
         summary.fail_all(lost);
         if unknown_swaps.is_empty() {
-            self.enforce(&auditor, &audits, &mut summary).await;
+            terminate::enforce(&auditor, &audits, &mut summary).await;
         } else {
             // A swap that can't be read might be replacing any of them: nothing is terminated.
             summary.fail_all(unknown_swaps);
@@ -121,7 +120,7 @@ impl SecurityEnforcer {
                 ended.extend(running.join_next().await);
             }
             let (auditor, ec2) = (auditor.clone(), self.ec2(&beat).await);
-            running.spawn(async move { auditor.audit(beat, &ec2).await });
+            running.spawn(async move { auditor.audit(beat, ec2).await });
         }
         while let Some(audit) = running.join_next().await {
             ended.push(audit);
@@ -141,38 +140,6 @@ impl SecurityEnforcer {
         self.stack.target(&beat.access, &beat.place.region, None).await.ec2
     }
 
-    /// Terminates what is due, if all of it is within the blast radius; one after another.
-    async fn enforce(&self, auditor: &Auditor, audits: &[Audit], summary: &mut Summary) {
-        let enforced = || audits.iter().filter(|audit| audit.beat.enforce);
-        let reaches: Vec<Reach> = enforced().map(reach).collect();
-        if let Err(exceeded) = blast_radius(&reaches) {
-            self.tell_of_blast_radius(&exceeded, summary).await;
-            return;
-        }
-        for audit in enforced() {
-            let ec2 = self.ec2(&audit.beat).await;
-            for (id, row) in &audit.due {
-                match terminate::terminate(auditor, &ec2, &audit.beat, id, row).await {
-                    Ok(Outcome::Terminated) => summary.terminated.push(id.clone()),
-                    Ok(Outcome::Blocked(why)) => summary.blocked.push(summary::Kept::new(id, why)),
-                    Ok(Outcome::Spared(why)) => summary.spared.push(summary::Kept::new(id, why)),
-                    Err(error) => summary.fail(format!("{}: {id}: {error}", audit.beat.place)),
-                }
-            }
-        }
-    }
-
-    async fn tell_of_blast_radius(&self, exceeded: &BlastRadius, summary: &mut Summary) {
-        let words = exceeded.to_string();
-        let detail = json!({"problem": words, "due": summary.due});
-        let told = [
-            self.announcer.put_run("Blast Radius Exceeded", &detail).await,
-            self.announcer.publish("Spot Optimizer: blast radius exceeded, nothing terminated", &words).await,
-        ];
-        summary.blast_radius_exceeded = Some(words);
-        summary.fail_all(told.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect());
-    }
-
     /// The figures for alarms and dashboard; and a person is told of what the run could not see.
     async fn report(&self, summary: &Summary) {
         println!("{}", summary.metrics(Timestamp::now()));
@@ -184,15 +151,5 @@ impl SecurityEnforcer {
                 tracing::error!("{error}");
             }
         }
-    }
-}
-
-fn reach(audit: &Audit) -> Reach {
-    Reach {
-        name: audit.beat.place.to_string(),
-        running: audit.findings.running,
-        due: audit.due.len(),
-        max_per_run: audit.beat.settings.max_terminations_per_run,
-        max_percent: audit.beat.settings.max_terminations_percent,
     }
 }

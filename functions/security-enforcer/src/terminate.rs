@@ -1,22 +1,23 @@
-//! The end of one instance: a fresh look right before, the intent written ahead, one call for one
-//! instance. Protection is respected, never lifted.
+//! The end of what is due, within the blast radius: a fresh look right before, the intent written
+//! ahead, one call for one instance. Protection is respected, never lifted.
 
 use jiff::Timestamp;
+use serde_json::json;
 use spot_cloud::error::{CallError, Kind};
 use spot_cloud::instances;
 use spot_domain::InstanceId;
 use spot_domain::authorization::{Standing, Subject, standing};
-use spot_domain::enforcement::{AuthStatus, Change, News, Record, clear, observe};
+use spot_domain::enforcement::{AuthStatus, BlastRadius, Change, News, Reach, Record, blast_radius, observe};
 use spot_domain::settings::Settings;
 
-use crate::audit::Auditor;
+use crate::announce::Item;
+use crate::audit::{Audit, Auditor};
 use crate::auth_table::Stored;
 use crate::fleet::{Life, look_at};
-use crate::place::Beat;
+use crate::summary::{Kept, Summary};
 
 /// What became of one that was due.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+enum Outcome {
     /// Terminated by us.
     Terminated,
     /// Something forbids it.
@@ -36,95 +37,115 @@ enum Verdict {
     Forbidden(String),
 }
 
-/// Terminates one instance, if a fresh look still says so.
-///
-/// # Errors
-/// A call failed; the next run tries again. What the row says has not gone further than EC2.
-pub async fn terminate(
-    auditor: &Auditor,
-    ec2: &aws_sdk_ec2::Client,
-    beat: &Beat,
-    id: &InstanceId,
-    row: &Stored,
-) -> Result<Outcome, CallError> {
-    let case = Case { auditor, beat, id, row };
-    match fresh_verdict(auditor, ec2, beat, id, row).await? {
-        Verdict::Wait(why) => return Ok(Outcome::Spared(why.to_owned())),
-        Verdict::Changed(change) => {
-            let why = change.record.reason.clone();
-            case.conclude(row, change).await?;
-            return Ok(Outcome::Spared(why));
+/// Terminates what is due in these audits, if all of it is within the blast radius and the places
+/// enforce at all; one after another.
+pub async fn enforce(auditor: &Auditor, audits: &[Audit], summary: &mut Summary) {
+    let enforced = || audits.iter().filter(|audit| audit.beat.enforce);
+    let reaches: Vec<Reach> = enforced().map(reach).collect();
+    if let Err(exceeded) = blast_radius(&reaches) {
+        tell_of_blast_radius(auditor, &exceeded, summary).await;
+        return;
+    }
+    for audit in enforced() {
+        for (id, row) in &audit.due {
+            match (Case { auditor, audit, id, row }).close().await {
+                Ok(Outcome::Terminated) => summary.terminated.push(id.clone()),
+                Ok(Outcome::Blocked(why)) => summary.blocked.push(Kept::new(id, why)),
+                Ok(Outcome::Spared(why)) => summary.spared.push(Kept::new(id, why)),
+                Err(error) => summary.fail(format!("{}: {id}: {error}", audit.beat.place)),
+            }
         }
-        Verdict::Forbidden(why) => return case.blocked(row, why).await,
-        Verdict::StillUnauthorised => {}
-    }
-    let intent = Record { terminating_at: Some(Timestamp::now()), ..row.record.clone() };
-    if !auditor.table.write(&beat.place, id, Some(row), &intent).await? {
-        return Ok(Outcome::Spared("its row was changed during this run".to_owned()));
-    }
-    match instances::terminate(ec2, id).await {
-        Ok(()) => case.terminated(intent).await,
-        Err(error) if matches!(error.kind, Kind::Denied | Kind::Rejected) => {
-            case.blocked(&intent.into(), format!("{}: {}", error.code, error.message)).await
-        }
-        Err(error) => Err(error), // the intent stays in the row: if EC2 did hear us, the next run sees it gone
     }
 }
 
-async fn fresh_verdict(
-    auditor: &Auditor,
-    ec2: &aws_sdk_ec2::Client,
-    beat: &Beat,
-    id: &InstanceId,
-    row: &Stored,
-) -> Result<Verdict, CallError> {
-    // The slower question first, so that the tags are read right before the call.
-    let protected = match instances::is_termination_protected(ec2, id).await {
-        Err(error) if error.kind == Kind::NotFound => false,
-        answer => answer?,
-    };
-    let found = look_at(ec2, std::slice::from_ref(id)).await?;
-    let Some((subject, life)) = found.get(id) else {
-        return Ok(Verdict::Changed(clear(
-            &row.record,
-            "the instance is gone, and not through us",
-            &auditor.look,
-        )));
-    };
-    if *life != Life::Running {
-        return Ok(Verdict::Wait("it no longer runs"));
+fn reach(audit: &Audit) -> Reach {
+    Reach {
+        name: audit.beat.place.to_string(),
+        running: audit.findings.running,
+        due: audit.due.len(),
+        max_per_run: audit.beat.settings.max_terminations_per_run,
+        max_percent: audit.beat.settings.max_terminations_percent,
     }
-    let standing = standing(subject, &beat.settings.owner_marks, &auditor.swaps);
-    if standing != Standing::Unauthorised {
-        let change = observe(Some(&row.record), &standing, &auditor.look);
-        return Ok(change.map_or(Verdict::Wait("a swap is replacing it"), Verdict::Changed));
-    }
-    if protected {
-        return Ok(Verdict::Forbidden("its termination protection is on (DisableApiTermination)".to_owned()));
-    }
-    Ok(opted_out(subject, &beat.settings).map_or(Verdict::StillUnauthorised, Verdict::Forbidden))
 }
 
-/// The opt-out tag authorises nothing, but whoever set it asked to be left alone.
-fn opted_out(subject: &Subject, settings: &Settings) -> Option<String> {
-    let value = subject.tags.get(&settings.opt_out_tag)?;
-    (value != "false").then(|| format!("it is opted out by its tag {}", settings.opt_out_tag))
+async fn tell_of_blast_radius(auditor: &Auditor, exceeded: &BlastRadius, summary: &mut Summary) {
+    let words = exceeded.to_string();
+    let detail = json!({"problem": words, "due": summary.due});
+    let told = [
+        auditor.announcer.put_run("Blast Radius Exceeded", &detail).await,
+        auditor.announcer.publish("Spot Optimizer: blast radius exceeded, nothing terminated", &words).await,
+    ];
+    summary.blast_radius_exceeded = Some(words);
+    summary.fail_all(told.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect());
 }
 
-/// One instance's case, from the fresh look on.
+/// One instance that is due, with its row as it stands.
 struct Case<'a> {
     auditor: &'a Auditor,
-    beat: &'a Beat,
+    audit: &'a Audit,
     id: &'a InstanceId,
     row: &'a Stored,
 }
 
 impl Case<'_> {
+    /// Terminates the instance, if a fresh look still says so. On an error the next run tries again.
+    async fn close(&self) -> Result<Outcome, CallError> {
+        match self.fresh_verdict().await? {
+            Verdict::Wait(why) => return Ok(Outcome::Spared(why.to_owned())),
+            Verdict::Changed(change) => {
+                let why = change.record.reason.clone();
+                self.conclude(self.row, change).await?;
+                return Ok(Outcome::Spared(why));
+            }
+            Verdict::Forbidden(why) => return self.blocked(self.row, why).await,
+            Verdict::StillUnauthorised => {}
+        }
+        let intent = Record { terminating_at: Some(Timestamp::now()), ..self.row.record.clone() };
+        if !self.write(self.row, &intent).await? {
+            return Ok(Outcome::Spared("its row was changed during this run".to_owned()));
+        }
+        match instances::terminate(&self.audit.ec2, self.id).await {
+            Ok(()) => self.terminated(intent).await,
+            Err(error) if matches!(error.kind, Kind::Denied | Kind::Rejected) => {
+                self.blocked(&intent.into(), format!("{}: {}", error.code, error.message)).await
+            }
+            // The intent stays in the row: if EC2 did hear us, the next run sees the instance gone.
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn fresh_verdict(&self) -> Result<Verdict, CallError> {
+        let (ec2, settings, look) = (&self.audit.ec2, &self.audit.beat.settings, &self.auditor.look);
+        // The slower question first, so that the tags are read right before the call.
+        let protected = match instances::is_termination_protected(ec2, self.id).await {
+            Err(error) if error.kind == Kind::NotFound => false,
+            answer => answer?,
+        };
+        let found = look_at(ec2, std::slice::from_ref(self.id)).await?;
+        let Some((subject, life)) = found.get(self.id) else {
+            return Ok(Verdict::Wait("EC2 does not describe it"));
+        };
+        if *life != Life::Running {
+            return Ok(Verdict::Wait("it no longer runs"));
+        }
+        let standing = standing(subject, &settings.owner_marks, &self.auditor.swaps);
+        if standing != Standing::Unauthorised {
+            let change = observe(Some(&self.row.record), &standing, look);
+            return Ok(change.map_or(Verdict::Wait("a swap is replacing it"), Verdict::Changed));
+        }
+        if protected {
+            return Ok(Verdict::Forbidden(
+                "its termination protection is on (DisableApiTermination)".to_owned(),
+            ));
+        }
+        Ok(opted_out(subject, settings).map_or(Verdict::StillUnauthorised, Verdict::Forbidden))
+    }
+
     async fn terminated(&self, intent: Record) -> Result<Outcome, CallError> {
         let record = Record {
             status: Some(AuthStatus::Terminated),
             last_seen: Some(Timestamp::now()),
-            reason: format!("terminated: {}", intent.reason),
+            reason: "terminated: nobody answered for it since its flag".to_owned(),
             ..intent.clone()
         };
         self.conclude(&intent.into(), Change { record, news: Some(News::Terminated) }).await?;
@@ -148,14 +169,24 @@ impl Case<'_> {
     /// Writes, then tells: what has happened is in the table even if nobody can be told.
     async fn conclude(&self, stored: &Stored, change: Change) -> Result<(), CallError> {
         let Change { record, news } = change;
-        let written = self.auditor.table.write(&self.beat.place, self.id, Some(stored), &record).await?;
+        let written = self.write(stored, &record).await?;
         if let Some(news) = news.filter(|_| written) {
-            let item = crate::announce::Item { id: self.id, news, record: &record };
-            let told = self.auditor.announcer.tell(self.beat, &[item]).await;
+            let item = Item { id: self.id, news, record: &record };
+            let told = self.auditor.announcer.tell(&self.audit.beat, &[item]).await;
             for failure in told.failures {
                 tracing::error!(instance_id = %self.id, "{failure}");
             }
         }
         Ok(())
     }
+
+    async fn write(&self, old: &Stored, new: &Record) -> Result<bool, CallError> {
+        self.auditor.table.write(&self.audit.beat.place, self.id, Some(old), new).await
+    }
+}
+
+/// The opt-out tag authorises nothing, but whoever set it asked to be left alone.
+fn opted_out(subject: &Subject, settings: &Settings) -> Option<String> {
+    let value = subject.tags.get(&settings.opt_out_tag)?;
+    (value != "false").then(|| format!("it is opted out by its tag {}", settings.opt_out_tag))
 }

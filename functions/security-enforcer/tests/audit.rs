@@ -1,0 +1,161 @@
+//! The audit against a scripted account: what it sees, keeps and tells, and that it changes nothing.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use security_enforcer::audit::Findings;
+use spot_scripted::Answer;
+use support::{Account, HOUR, due_row, instance, row};
+
+fn counts(findings: &Findings) -> (usize, usize, usize) {
+    (findings.running, findings.authorised, findings.flagged)
+}
+
+#[tokio::test]
+async fn every_page_is_audited_an_empty_one_in_between_included() {
+    let mut account = Account::with(0);
+    account.pages = vec![
+        vec![(instance(1), vec![("aws:autoscaling:groupName", "web")])],
+        vec![],
+        vec![(instance(2), vec![("Name", "pet")]), (instance(3), vec![])],
+    ];
+    let run = account.run().await;
+    assert_eq!(counts(&run.audit.findings), (3, 1, 2));
+    assert!(!run.summary.partial, "{:?}", run.summary.failed);
+    assert_eq!(run.asked("DescribeInstances").len(), 3);
+    assert!(run.writes().iter().all(|w| w.contains(r#"":auth_status":{"S":"FLAGGED"}"#)));
+}
+
+#[tokio::test]
+async fn an_audit_makes_not_one_changing_call_to_ec2() {
+    let mut account = Account::with_due(3);
+    account.enforce = false;
+    let run = account.run().await;
+    assert_eq!(run.summary.due, 3);
+    for (action, _) in &run.calls {
+        assert!(
+            action.starts_with("Describe")
+                || action.starts_with("dynamodb")
+                || action.starts_with("awsevents"),
+            "{action}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_page_is_asked_again() {
+    let account = Account::with(2).answering(|asked, before| {
+        (asked.action == "DescribeInstances" && before == 0)
+            .then(|| Answer::ec2_error(503, "RequestLimitExceeded"))
+    });
+    let run = account.run().await;
+    assert_eq!(counts(&run.audit.findings), (2, 0, 2));
+    assert!(!run.summary.partial);
+}
+
+#[tokio::test]
+async fn a_listing_that_breaks_off_flags_but_clears_and_terminates_nothing() {
+    let mut account = Account::with(0);
+    account.pages = vec![vec![(instance(1), vec![]), (instance(2), vec![])], vec![(instance(3), vec![])]];
+    account.rows = vec![due_row(1), due_row(3), due_row(9)]; // 9 is on no page that was seen
+    let run = account
+        .answering(|asked, before| {
+            (asked.action == "DescribeInstances" && before > 0)
+                .then(|| Answer::ec2_error(503, "RequestLimitExceeded"))
+        })
+        .run()
+        .await;
+    assert_eq!((run.summary.partial, run.summary.due), (true, 0));
+    assert_eq!(run.audit.findings.flagged, 1);
+    assert!(run.writes().iter().all(|w| w.contains(r#"":auth_status":{"S":"FLAGGED"}"#)));
+    assert!(run.writes().iter().all(|w| !w.contains(&instance(9))));
+    assert!(run.terminations().is_empty());
+}
+
+#[tokio::test]
+async fn a_denied_region_is_named_and_nothing_is_said_of_it() {
+    let account = Account::with_due(2).answering(|asked, _| {
+        (asked.action == "DescribeInstances").then(|| Answer::ec2_error(403, "UnauthorizedOperation"))
+    });
+    let run = account.run().await;
+    assert!(run.summary.partial);
+    let said = run.summary.failed.join("\n");
+    assert!(
+        said.contains("us-east-1") && said.contains("ec2:DescribeInstances: UnauthorizedOperation"),
+        "{said}"
+    );
+    assert!(run.writes().is_empty() && run.terminations().is_empty());
+}
+
+#[tokio::test]
+async fn a_notice_that_fails_is_not_noted_as_gone_out() {
+    let failing = |asked: &spot_scripted::Asked<'_>, _: usize| {
+        (asked.action == "Publish").then(|| Answer::ec2_error(400, "AuthorizationError"))
+    };
+    let run = Account::with(1).answering(failing).run().await;
+    assert_eq!(run.audit.findings.flagged, 1);
+    assert!(run.summary.partial);
+    assert!(!run.writes()[0].contains(":notice_delay_seconds"), "{}", run.writes()[0]);
+    let told = Account::with(1).run().await;
+    assert!(told.writes()[0].contains(r#"":notice_delay_seconds":{"N":"0"}"#), "{}", told.writes()[0]);
+    assert!(told.asked("Publish")[0].contains(&instance(1)));
+    assert!(told.asked("awsevents.putevents")[0].contains("Instance Flagged"));
+}
+
+#[tokio::test]
+async fn a_second_run_moves_last_seen_and_tells_nobody() {
+    let mut account = Account::with(1);
+    account.rows = vec![row(1, "FLAGGED", 2 * HOUR, r#","notice_delay_seconds":{"N":"0"}"#)];
+    let flagged_at =
+        account.rows[0].split("flagged_at\":").nth(1).unwrap().split('}').next().unwrap().to_owned();
+    let run = account.run().await;
+    assert_eq!(run.writes().len(), 1);
+    assert!(run.writes()[0].contains(&format!(r#"":flagged_at":{flagged_at}"#)), "{}", run.writes()[0]);
+    assert!(run.asked("Publish").is_empty() && run.asked("awsevents.putevents").is_empty());
+}
+
+#[tokio::test]
+async fn a_malformed_flag_is_replaced_only_where_it_still_stands() {
+    let mut account = Account::with(1);
+    account.rows =
+        vec![row(1, "FLAGGED", 0, "").replacen("\"flagged_at\":{\"N\"", "\"flagged_at\":{\"S\"", 1)];
+    let run = account.run().await;
+    assert_eq!(run.audit.findings.flagged, 1);
+    assert!(run.writes()[0].contains(r#"":was_flagged_at":{"S":"#), "{}", run.writes()[0]);
+}
+
+#[tokio::test]
+async fn an_owner_found_clears_the_flag_and_a_gone_instance_too() {
+    let mut account = Account::with(0);
+    account.pages = vec![vec![(instance(1), vec![("eks:cluster-name", "prod")])]];
+    account.rows = vec![due_row(1), due_row(2)];
+    let run = account.run().await;
+    assert_eq!((run.audit.findings.cleared, run.summary.due), (2, 0));
+    assert!(run.writes().iter().all(|w| w.contains(r#"":auth_status":{"S":"CLEARED"}"#)));
+    let events = run.asked("awsevents.putevents").join("");
+    assert!(events.contains("Instance Cleared") && run.asked("Publish").is_empty());
+}
+
+#[tokio::test]
+async fn what_another_run_wrote_meanwhile_holds() {
+    let account = Account::with_due(1)
+        .answering(|asked, _| asked.action.ends_with("updateitem").then(support::refused));
+    let run = account.run().await;
+    assert_eq!((run.summary.due, run.summary.partial), (0, false));
+    assert!(run.terminations().is_empty());
+}
+
+#[tokio::test]
+async fn events_that_the_bus_refuses_are_put_once_more_and_then_reported() {
+    let refusal = r#"{"FailedEntryCount":1,"Entries":[{"ErrorCode":"ThrottlingException"}]}"#;
+    let once = move |asked: &spot_scripted::Asked<'_>, before: usize| {
+        (asked.action == "awsevents.putevents" && before == 0).then(|| Answer::ok(refusal))
+    };
+    let run = Account::with(1).answering(once).run().await;
+    assert_eq!((run.asked("awsevents.putevents").len(), run.summary.partial), (2, false));
+    let always = move |asked: &spot_scripted::Asked<'_>, _: usize| {
+        (asked.action == "awsevents.putevents").then(|| Answer::ok(refusal))
+    };
+    assert!(Account::with(1).answering(always).run().await.summary.partial);
+}

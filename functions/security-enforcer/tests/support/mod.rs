@@ -1,0 +1,211 @@
+//! A scripted account: a few instances, their rows, and the calls that were made.
+
+#![allow(dead_code, unreachable_pub)] // each test binary uses its part
+
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use security_enforcer::announce::Announcer;
+use security_enforcer::audit::{Audit, Auditor};
+use security_enforcer::auth_table::AuthTable;
+use security_enforcer::place::{Beat, Place};
+use security_enforcer::summary::Summary;
+use security_enforcer::terminate::enforce;
+use spot_cloud::accounts::Access;
+use spot_domain::EnvironmentType;
+use spot_domain::authorization::SwapsInProgress;
+use spot_domain::enforcement::Look;
+use spot_domain::settings::Settings;
+use spot_scripted::{Answer, Asked, Endpoint};
+
+pub const HOUR: i64 = 3_600;
+
+/// A rule that answers before the account does.
+type Override = Box<dyn Fn(&Asked<'_>, usize) -> Option<Answer> + Send + Sync>;
+
+/// What the scripted account holds.
+pub struct Account {
+    /// Instances in pages: id and tags.
+    pub pages: Vec<Vec<(String, Vec<(&'static str, &'static str)>)>>,
+    /// Rows of InstanceAuth, as DynamoDB writes them.
+    pub rows: Vec<String>,
+    /// Answers that come before all others; told how often the action was asked before.
+    pub before: Override,
+    pub settings: Settings,
+    pub enforce: bool,
+}
+
+/// What a run did.
+pub struct Outcome {
+    pub audit: Audit,
+    pub summary: Summary,
+    /// Action and body of every call.
+    pub calls: Vec<(String, String)>,
+}
+
+pub fn instance(n: usize) -> String {
+    format!("i-{n:017x}")
+}
+
+/// A row flagged 25 hours ago, with its notice, seen an hour ago by another run.
+pub fn due_row(n: usize) -> String {
+    row(n, "FLAGGED", 25 * HOUR, r#","notice_delay_seconds":{"N":"0"}"#)
+}
+
+pub fn row(n: usize, status: &str, age: i64, more: &str) -> String {
+    let now = Timestamp::now().as_second();
+    format!(
+        r#"{{"account_region":{{"S":"p"}},"instance_id":{{"S":"{}"}},"auth_status":{{"S":"{status}"}},
+        "flagged_at":{{"N":"{}"}},"last_seen":{{"N":"{}"}},"seen_by":{{"S":"before"}},"reason":{{"S":"r"}}{more}}}"#,
+        instance(n),
+        now - age,
+        now - HOUR
+    )
+}
+
+impl Account {
+    /// `n` untagged running instances in one page, enforcement on, no limits in the way.
+    pub fn with(n: usize) -> Self {
+        let settings = Settings {
+            max_terminations_per_run: 1_000,
+            max_terminations_percent: 100,
+            ..Settings::default()
+        };
+        Self {
+            pages: vec![(1..=n).map(|n| (instance(n), vec![])).collect()],
+            rows: vec![],
+            before: Box::new(|_, _| None),
+            settings,
+            enforce: true,
+        }
+    }
+
+    /// All of them due.
+    pub fn with_due(n: usize) -> Self {
+        Self { rows: (1..=n).map(due_row).collect(), ..Self::with(n) }
+    }
+
+    pub fn answering(
+        self,
+        before: impl Fn(&Asked<'_>, usize) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        Self { before: Box::new(before), ..self }
+    }
+
+    /// One whole run against the account.
+    pub async fn run(self) -> Outcome {
+        let (settings, may) = (self.settings.clone(), self.enforce);
+        let calls = Arc::new(Mutex::new(Vec::<(String, String)>::new()));
+        let log = Arc::clone(&calls);
+        let endpoint = Endpoint::answering(move |asked| {
+            let mut log = log.lock().unwrap();
+            let asked_before = log.iter().filter(|(action, _)| action == asked.action).count();
+            log.push((asked.action.to_owned(), asked.body.to_owned()));
+            drop(log);
+            (self.before)(&asked, asked_before).unwrap_or_else(|| self.answer(&asked))
+        })
+        .await;
+        let config = endpoint.config().await;
+        let auditor = Auditor {
+            table: AuthTable::new(aws_sdk_dynamodb::Client::new(&config), "auth".into()),
+            announcer: Announcer::new(
+                aws_sdk_eventbridge::Client::new(&config),
+                aws_sdk_sns::Client::new(&config),
+                "arn:aws:sns:us-east-1:123456789012:alerts".into(),
+            ),
+            swaps: Arc::new(SwapsInProgress::default()),
+            look: Look { at: Timestamp::now(), run: "now".into() },
+        };
+        let audit = auditor.audit(beat(settings, may), aws_sdk_ec2::Client::new(&config)).await;
+        let audits = [audit];
+        let mut summary = Summary::of(&audits, vec![]);
+        enforce(&auditor, &audits, &mut summary).await;
+        let [audit] = audits;
+        let calls = calls.lock().unwrap().clone();
+        Outcome { audit, summary, calls }
+    }
+
+    fn answer(&self, asked: &Asked<'_>) -> Answer {
+        match asked.action {
+            "dynamodb_20120810.query" => Answer::ok(format!(r#"{{"Items":[{}]}}"#, self.rows.join(","))),
+            "dynamodb_20120810.updateitem" => Answer::ok("{}"),
+            "awsevents.putevents" => Answer::ok(r#"{"FailedEntryCount":0,"Entries":[]}"#),
+            "Publish" => Answer::ok(
+                "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>",
+            ),
+            "DescribeInstances" => Answer::ok(self.describe(asked.body)),
+            "DescribeInstanceAttribute" => Answer::ok(protection(false)),
+            "TerminateInstances" => Answer::ok("<TerminateInstancesResponse/>"),
+            other => Answer::json_error(500, other),
+        }
+    }
+
+    /// By id, or a page: the token is its number.
+    fn describe(&self, body: &str) -> String {
+        if body.contains("instance-id") {
+            let all = self.pages.iter().flatten();
+            return reservations(all.filter(|(id, _)| body.contains(id.as_str())), None);
+        }
+        let token = body.split('&').find_map(|pair| pair.strip_prefix("NextToken="));
+        let page: usize = token.map_or(0, |token| token.parse().unwrap());
+        reservations(self.pages[page].iter(), (page + 1 < self.pages.len()).then_some(page + 1))
+    }
+}
+
+pub fn protection(on: bool) -> String {
+    format!(
+        "<DescribeInstanceAttributeResponse><instanceId>i-00000000000000001</instanceId>\
+         <disableApiTermination><value>{on}</value></disableApiTermination></DescribeInstanceAttributeResponse>"
+    )
+}
+
+pub fn reservations<'a>(
+    instances: impl Iterator<Item = &'a (String, Vec<(&'static str, &'static str)>)>,
+    next: Option<usize>,
+) -> String {
+    let instances: String = instances
+        .map(|(id, tags)| {
+            let tags: String =
+                tags.iter().map(|(k, v)| format!("<item><key>{k}</key><value>{v}</value></item>")).collect();
+            format!(
+                "<item><instanceId>{id}</instanceId><instanceState><code>16</code><name>running</name>\
+                 </instanceState><instanceType>m5.large</instanceType><tagSet>{tags}</tagSet></item>"
+            )
+        })
+        .collect();
+    let next = next.map(|n| format!("<nextToken>{n}</nextToken>")).unwrap_or_default();
+    format!(
+        "<DescribeInstancesResponse><reservationSet><item><instancesSet>{instances}</instancesSet></item>\
+         </reservationSet>{next}</DescribeInstancesResponse>"
+    )
+}
+
+fn beat(settings: Settings, enforce: bool) -> Beat {
+    Beat {
+        place: Place { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() },
+        access: Access { environment_type: EnvironmentType::Prod, role: None },
+        settings,
+        enforce,
+    }
+}
+
+impl Outcome {
+    /// The bodies of all calls of one action.
+    pub fn asked(&self, action: &str) -> Vec<&str> {
+        self.calls.iter().filter(|(a, _)| a == action).map(|(_, body)| body.as_str()).collect()
+    }
+
+    /// The rows written, in order.
+    pub fn writes(&self) -> Vec<&str> {
+        self.asked("dynamodb_20120810.updateitem")
+    }
+
+    /// Terminate calls.
+    pub fn terminations(&self) -> Vec<&str> {
+        self.asked("TerminateInstances")
+    }
+}
+
+pub fn refused() -> Answer {
+    Answer::json_error(400, "ConditionalCheckFailedException")
+}

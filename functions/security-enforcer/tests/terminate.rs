@@ -1,0 +1,178 @@
+//! Terminations against a scripted account: one a call, after a fresh look, within the blast radius.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use spot_scripted::{Answer, Asked};
+use support::{Account, HOUR, due_row, instance, protection, reservations, row};
+
+/// Answers only the look right before a termination: the one by id.
+fn fresh_look(tags: &'static [(&'static str, &'static str)]) -> impl Fn(&Asked<'_>, usize) -> Option<Answer> {
+    move |asked, _| {
+        let by_id = asked.action == "DescribeInstances" && asked.body.contains("instance-id");
+        by_id.then(|| Answer::ok(reservations([(instance(1), tags.to_vec())].iter(), None)))
+    }
+}
+
+#[tokio::test]
+async fn what_is_due_goes_one_instance_a_call_and_the_intent_is_written_first() {
+    let run = Account::with_due(2).run().await;
+    assert_eq!(run.summary.terminated.len(), 2);
+    assert_eq!(run.terminations().len(), 2);
+    for call in run.terminations() {
+        assert_eq!(call.matches("InstanceId.").count(), 1, "{call}");
+    }
+    let position =
+        |wanted: &str| run.calls.iter().position(|(a, b)| a == wanted || b.contains(wanted)).unwrap();
+    assert!(position(":terminating_at\"") < position("TerminateInstances"));
+    let last = run.writes().into_iter().filter(|w| w.contains(r#"{"S":"TERMINATED"}"#)).count();
+    assert_eq!(last, 2);
+}
+
+#[tokio::test]
+async fn tags_that_changed_since_the_audit_save_the_instance() {
+    for tags in [&[("aws:autoscaling:groupName", "web")][..], &[("karpenter.sh/nodepool", "x")][..]] {
+        let run = Account::with_due(1).answering(fresh_look(tags)).run().await;
+        assert_eq!((run.summary.due, run.summary.spared.len()), (1, 1));
+        assert!(run.terminations().is_empty());
+        assert!(run.writes().last().unwrap().contains(r#"{"S":"CLEARED"}"#));
+    }
+    let run = Account::with_due(1).answering(fresh_look(&[("ManagedBy", "SpotOptimizer")])).run().await;
+    assert!(run.terminations().is_empty());
+    assert!(run.writes().last().unwrap().contains(r#"{"S":"SUSPICIOUS"}"#));
+}
+
+#[tokio::test]
+async fn one_that_stopped_since_the_audit_is_left_to_the_next_run() {
+    let stopped = |asked: &Asked<'_>, _: usize| {
+        let by_id = asked.action == "DescribeInstances" && asked.body.contains("instance-id");
+        by_id.then(|| {
+            Answer::ok(reservations([(instance(1), vec![])].iter(), None).replace("running", "stopped"))
+        })
+    };
+    let run = Account::with_due(1).answering(stopped).run().await;
+    assert_eq!(run.summary.spared.len(), 1);
+    assert!(run.terminations().is_empty());
+}
+
+#[tokio::test]
+async fn protection_blocks_and_is_never_switched_off() {
+    let protected = |asked: &Asked<'_>, _: usize| {
+        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ok(protection(true)))
+    };
+    let run = Account::with_due(1).answering(protected).run().await;
+    assert_eq!(run.summary.blocked.len(), 1);
+    assert!(run.terminations().is_empty() && run.asked("ModifyInstanceAttribute").is_empty());
+    assert!(run.writes().last().unwrap().contains(r#"{"S":"TERMINATION_BLOCKED"}"#));
+    assert!(run.asked("Publish")[0].contains("protection"));
+}
+
+#[tokio::test]
+async fn a_refusal_or_a_denial_blocks_with_its_words() {
+    for code in ["OperationNotPermitted", "UnauthorizedOperation"] {
+        let refusal = move |asked: &Asked<'_>, _: usize| {
+            (asked.action == "TerminateInstances").then(|| Answer::ec2_error(400, code))
+        };
+        let run = Account::with_due(1).answering(refusal).run().await;
+        assert!(run.summary.blocked[0].reason.contains(code));
+        let last = *run.writes().last().unwrap();
+        assert!(
+            last.contains(r#"{"S":"TERMINATION_BLOCKED"}"#) && last.contains("REMOVE #terminating_at"),
+            "{last}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_same_obstacle_as_before_is_no_news() {
+    let words = "its termination protection is on (DisableApiTermination)";
+    let mut account = Account::with(1);
+    let blocked = row(1, "TERMINATION_BLOCKED", 30 * HOUR, r#","notice_delay_seconds":{"N":"0"}"#);
+    account.rows = vec![blocked.replace(r#"{"S":"r"}"#, &format!(r#"{{"S":"{words}"}}"#))];
+    let protected = |asked: &Asked<'_>, _: usize| {
+        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ok(protection(true)))
+    };
+    let run = account.answering(protected).run().await;
+    assert_eq!(run.summary.blocked.len(), 1);
+    assert!(run.asked("Publish").is_empty() && run.asked("awsevents.putevents").is_empty());
+}
+
+#[tokio::test]
+async fn one_more_than_a_run_may_terminate_and_none_goes() {
+    let mut account = Account::with_due(11);
+    account.settings.max_terminations_per_run = 10;
+    let run = account.run().await;
+    assert!(run.summary.blast_radius_exceeded.as_ref().unwrap().contains("max_terminations_per_run = 10"));
+    assert!(run.terminations().is_empty() && run.asked("DescribeInstanceAttribute").is_empty());
+    assert!(run.asked("awsevents.putevents")[0].contains("Blast Radius Exceeded"));
+    assert_eq!(run.asked("Publish").len(), 1);
+
+    let mut account = Account::with_due(10);
+    account.settings.max_terminations_per_run = 10;
+    assert_eq!(account.run().await.summary.terminated.len(), 10);
+}
+
+#[tokio::test]
+async fn a_tenth_of_the_running_may_go_and_not_one_more() {
+    let percent = |running: usize, due: usize| {
+        let mut account = Account::with(running);
+        account.settings.max_terminations_percent = 10;
+        account.rows = (1..=due).map(due_row).collect();
+        account.run()
+    };
+    assert_eq!(percent(20, 2).await.summary.terminated.len(), 2);
+    let run = percent(20, 3).await;
+    assert!(run.summary.blast_radius_exceeded.unwrap().contains("max_terminations_percent = 10"));
+    assert!(percent(9, 1).await.terminations().is_empty());
+}
+
+#[tokio::test]
+async fn a_row_changed_during_the_run_is_somebody_elses_word() {
+    // The audit's own write goes through, the intent does not.
+    let changed = |asked: &Asked<'_>, before: usize| {
+        (asked.action.ends_with("updateitem") && before > 0).then(support::refused)
+    };
+    let run = Account::with_due(1).answering(changed).run().await;
+    assert_eq!((run.summary.due, run.summary.spared.len()), (1, 1));
+    assert!(run.terminations().is_empty());
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_is_lost_leaves_the_intent_for_the_next_run() {
+    let lost = |asked: &Asked<'_>, _: usize| {
+        (asked.action == "TerminateInstances").then(|| Answer::ec2_error(503, "Unavailable"))
+    };
+    let run = Account::with_due(1).answering(lost).run().await;
+    assert!(run.summary.partial && run.summary.terminated.is_empty());
+    assert!(run.writes().last().unwrap().contains(":terminating_at\""));
+
+    let mut account = Account::with(0);
+    account.rows = vec![row(1, "FLAGGED", 26 * HOUR, r#","terminating_at":{"N":"1700000000"}"#)];
+    let next = account.run().await;
+    assert!(next.writes()[0].contains(r#"{"S":"TERMINATED"}"#), "{}", next.writes()[0]);
+    assert!(next.asked("awsevents.putevents")[0].contains("Instance Terminated"));
+}
+
+#[tokio::test]
+async fn an_opted_out_one_is_flagged_and_left_alone() {
+    let mut account = Account::with_due(1);
+    account.pages = vec![vec![(instance(1), vec![("spot-optimizer:opt-out", "true")])]];
+    let run = account.run().await;
+    assert!(run.summary.blocked[0].reason.contains("opted out"));
+    assert!(run.terminations().is_empty());
+}
+
+#[tokio::test]
+async fn the_day_before_nothing_goes() {
+    let mut account = Account::with(4);
+    account.rows = vec![
+        row(1, "FLAGGED", 23 * HOUR, r#","notice_delay_seconds":{"N":"0"}"#), // its grace runs
+        row(2, "FLAGGED", 25 * HOUR, ""),                                     // no notice went out
+        due_row(3).replace("seen_by", "_"),                                   // not seen in the run before
+        row(4, "FLAGGED", -25 * HOUR, r#","notice_delay_seconds":{"N":"0"}"#), // in the future
+    ];
+    let run = account.run().await;
+    assert_eq!(run.summary.due, 0);
+    assert!(run.terminations().is_empty());
+}

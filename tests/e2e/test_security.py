@@ -1,0 +1,304 @@
+"""The security enforcer on local AWS: what it flags, what stops it, and that it never goes further."""
+
+import json
+import threading
+import time
+import uuid
+
+import pytest
+
+ENFORCER = "SecurityEnforcerFunctionName"
+ACCOUNT, REGION = "123456789012", "us-east-1"
+PLACE = f"{ACCOUNT}#{REGION}"
+DAY = 86400
+SWAP = "i-0123456789abcdef0-1700000000000"
+
+
+class Scene:
+    """Instances of one test, its rows in InstanceAuth, and runs of the enforcer."""
+
+    def __init__(self, aws):
+        self.aws, self.ec2, self.launched = aws, aws.client("ec2"), []
+        self.auth, self.accounts = aws.table("InstanceAuthTableName"), aws.table("AccountsTableName")
+
+    def launch(self, spot=False, token=None, protected=False, **tags):
+        more = {"InstanceMarketOptions": {"MarketType": "spot"}} if spot else {}
+        if tags:
+            pairs = [{"Key": k, "Value": v} for k, v in tags.items()]
+            more["TagSpecifications"] = [{"ResourceType": "instance", "Tags": pairs}]
+        launched = self.ec2.run_instances(
+            ImageId=self.aws.network.image, InstanceType="m5.large", MinCount=1, MaxCount=1,
+            ClientToken=token or str(uuid.uuid4()), DisableApiTermination=protected,
+            SubnetId=self.aws.network.subnets["us-east-1a"], **more,
+        )  # fmt: skip
+        instance_id = launched["Instances"][0]["InstanceId"]
+        self.launched.append(instance_id)
+        self.ec2.get_waiter("instance_running").wait(InstanceIds=[instance_id], WaiterConfig={"Delay": 1, "MaxAttempts": 20})
+        return instance_id
+
+    def tag(self, instance_id, key, value):
+        self.ec2.create_tags(Resources=[instance_id], Tags=[{"Key": key, "Value": value}])
+
+    def untag(self, instance_id, key):
+        self.ec2.delete_tags(Resources=[instance_id], Tags=[{"Key": key}])
+
+    def enforce(self, on=True, **row):
+        self.accounts.put_item(Item={"account_id": ACCOUNT, "environment_type": "PROD", "auto_terminate": on, **row})
+
+    def run(self, **input):
+        answer, error = self.aws.invoke(ENFORCER, input)
+        assert error is None, error
+        return answer
+
+    def row(self, instance_id):
+        return self.auth.get_item(Key={"account_region": PLACE, "instance_id": instance_id}).get("Item")
+
+    def status(self, instance_id):
+        row = self.row(instance_id)
+        return row and row["auth_status"]
+
+    def flagged_a_day_ago(self, *instance_ids):
+        """Flagged by a run, with its notice; then the day passes."""
+        self.run()
+        for instance_id in instance_ids:
+            self.set_flag(instance_id, int(time.time()) - DAY - 60)
+
+    def set_flag(self, instance_id, flagged_at):
+        self.auth.update_item(
+            Key={"account_region": PLACE, "instance_id": instance_id},
+            UpdateExpression="SET flagged_at = :at",
+            ExpressionAttributeValues={":at": flagged_at},
+        )
+
+    def state(self, instance_id):
+        return self.aws.instance(instance_id)["State"]["Name"]
+
+    def changes(self):
+        """Calls of the Lambdas that change something in EC2."""
+        return [c for c in self.aws.control.calls() if c["service"] == "ec2" and not c["action"].startswith("Describe")]
+
+    def clean(self):
+        self.aws.settings()
+        self.accounts.delete_item(Key={"account_id": ACCOUNT})
+        for row in self.auth.scan()["Items"]:
+            self.auth.delete_item(Key={k: row[k] for k in ("account_region", "instance_id")})
+        for instance_id in self.launched:
+            self.ec2.modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": False})
+        if self.launched:
+            self.ec2.terminate_instances(InstanceIds=self.launched)
+
+
+@pytest.fixture
+def scene(aws):
+    scene = Scene(aws)
+    scene.clean()
+    # Other tests left their instances running: limits are for the tests of the limits.
+    aws.settings(max_terminations_per_run=1000, max_terminations_percent=100)
+    yield scene
+    scene.clean()
+
+
+def test_what_nobody_answers_for_is_flagged_and_nothing_else(scene):
+    stray = scene.launch(Name="pet")
+    swap_tags = {"ManagedBy": "SpotOptimizer", "spot-optimizer:swap": SWAP}
+    newcomer = scene.launch(spot=True, token=f"{SWAP}-0", **swap_tags)
+    owned = [scene.launch(**{key: "x"}) for key in ("eks:cluster-name", "karpenter.sh/nodepool")]
+    empty, wrong_case = scene.launch(**{"eks:cluster-name": ""}), scene.launch(**{"EKS:Cluster-Name": "x"})
+    forged = scene.launch(**swap_tags)
+    members = scene.aws.create_group(size=1).instance_ids
+    before = int(time.time())
+    answer = scene.run()
+    assert answer["partial"] is False, answer["failed"]
+    row = scene.row(stray)
+    assert (row["auth_status"], bool(row["reason"])) == ("FLAGGED", True)
+    assert before <= row["flagged_at"] == row["last_seen"] <= int(time.time())
+    assert [scene.status(i) for i in (empty, wrong_case)] == ["FLAGGED", "FLAGGED"]
+    assert scene.status(forged) == "SUSPICIOUS"
+    assert [scene.row(i) for i in (newcomer, *owned, *members)] == [None] * 4
+
+
+def test_audit_only_is_the_default_and_changes_nothing(scene):
+    stray = scene.launch()
+    scene.flagged_a_day_ago(stray)
+    scene.aws.control.clear_calls()
+    answer = scene.run(auto_terminate=True)  # The input switches nothing on.
+    assert (answer["due"], answer["terminated"]) == (1, [])
+    assert (scene.changes(), scene.state(stray), scene.status(stray)) == ([], "running", "FLAGGED")
+
+
+def test_the_clock_does_not_move_and_an_owner_clears_it(scene):
+    stray = scene.launch()
+    scene.run()
+    scene.set_flag(stray, int(time.time()) - 5000)
+    first = scene.row(stray)
+    scene.run()
+    assert scene.row(stray)["flagged_at"] == first["flagged_at"]
+    scene.tag(stray, "eks:cluster-name", "prod")
+    scene.run()
+    assert scene.status(stray) == "CLEARED"
+    scene.untag(stray, "eks:cluster-name")
+    scene.run()
+    again = scene.row(stray)
+    assert again["auth_status"] == "FLAGGED" and again["flagged_at"] > first["flagged_at"]
+
+
+def test_after_its_grace_it_is_terminated_and_only_it(scene):
+    scene.enforce()
+    stray, fresh = scene.launch(), scene.launch()
+    scene.flagged_a_day_ago(stray)
+    scene.aws.control.clear_calls()
+    answer = scene.run()
+    assert answer["terminated"] == [stray]
+    assert (scene.status(stray), scene.state(stray)) == ("TERMINATED", "terminated")
+    assert (scene.status(fresh), scene.state(fresh)) == ("FLAGGED", "running")
+    assert [c["action"] for c in scene.changes()] == ["TerminateInstances"]
+    scene.run()  # Once more: it stays what it is.
+    assert scene.status(stray) == "TERMINATED"
+
+
+def test_the_input_switches_enforcement_off(scene):
+    scene.enforce()
+    stray = scene.launch()
+    scene.flagged_a_day_ago(stray)
+    assert scene.run(auto_terminate=False)["terminated"] == []
+    assert scene.state(stray) == "running"
+
+
+@pytest.mark.parametrize("flagged_at", [None, "yesterday", int(time.time()) + 10 * DAY])
+def test_a_flag_that_cannot_be_right_never_means_expired(scene, flagged_at):
+    scene.enforce()
+    stray = scene.launch()
+    scene.flagged_a_day_ago(stray)
+    scene.set_flag(stray, flagged_at)
+    now = int(time.time())
+    for _ in range(2):
+        assert scene.run()["terminated"] == []
+    assert now <= scene.row(stray)["flagged_at"] <= int(time.time())
+    assert scene.state(stray) == "running"
+
+
+def test_no_notice_no_termination(scene):
+    scene.enforce()
+    stray = scene.launch()
+    scene.aws.control.fault("Publish", status=403, code="AuthorizationError")
+    assert scene.run()["partial"] is True
+    scene.set_flag(stray, int(time.time()) - 2 * DAY)
+    scene.aws.control.clear_faults()
+    for _ in range(2):
+        assert scene.run()["terminated"] == []
+    assert scene.state(stray) == "running"
+
+
+def test_protection_blocks_and_stays(scene):
+    scene.enforce()
+    stray = scene.launch(protected=True)
+    scene.flagged_a_day_ago(stray)
+    answer = scene.run()
+    assert answer["terminated"] == [] and answer["blocked"][0]["instance_id"] == stray
+    assert (scene.status(stray), scene.state(stray)) == ("TERMINATION_BLOCKED", "running")
+    protection = scene.ec2.describe_instance_attribute(InstanceId=stray, Attribute="disableApiTermination")
+    assert protection["DisableApiTermination"]["Value"] is True
+
+
+def test_the_role_denies_what_got_an_owner_at_the_last_moment(scene):
+    """The tag is written after the last look, while the call is on its way."""
+    scene.enforce()
+    stray = scene.launch()
+    scene.flagged_a_day_ago(stray)
+    scene.aws.control.fault("TerminateInstances", kind="delay", delay_seconds=1.5)
+    scene.aws.control.clear_calls()
+    answers = []
+    run = threading.Thread(target=lambda: answers.append(scene.run()))
+    run.start()
+    deadline = time.monotonic() + 10
+    while not any("InstanceId" in str(c["params"]) or stray in str(c["params"]) for c in scene.aws.control.calls(action="DescribeInstances")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.3)
+    scene.tag(stray, "karpenter.sh/nodepool", "default")
+    run.join()
+    assert (scene.status(stray), scene.state(stray)) == ("TERMINATION_BLOCKED", "running"), answers
+    assert "UnauthorizedOperation" in answers[0]["blocked"][0]["reason"]
+
+
+@pytest.mark.parametrize("limit", [{"max_terminations_per_run": 1}, {"max_terminations_percent": 1}])
+def test_beyond_the_blast_radius_none_goes(scene, limit):
+    scene.enforce()
+    strays = [scene.launch(), scene.launch()]
+    scene.flagged_a_day_ago(*strays)
+    scene.aws.settings(**{"max_terminations_per_run": 1000, "max_terminations_percent": 100, **limit})
+    scene.aws.control.clear_calls()
+    answer = scene.run()
+    assert next(iter(limit)) in answer["blast_radius_exceeded"]
+    assert (answer["terminated"], scene.changes()) == ([], [])
+    assert [scene.state(s) for s in strays] == ["running", "running"]
+
+
+def test_one_not_running_at_the_last_audit_gets_another_hour(scene):
+    scene.enforce()
+    stray = scene.launch()
+    scene.flagged_a_day_ago(stray)
+    scene.ec2.stop_instances(InstanceIds=[stray])
+    scene.run()
+    scene.ec2.start_instances(InstanceIds=[stray])
+    assert scene.run()["terminated"] == []
+    assert scene.run()["terminated"] == [stray]
+
+
+def test_a_bad_setting_stops_the_run_before_it_acts(scene):
+    scene.enforce()
+    stray = scene.launch()
+    scene.flagged_a_day_ago(stray)
+    scene.aws.settings(grace_hours="soon")
+    scene.aws.control.clear_calls()
+    _, error = scene.aws.invoke(ENFORCER, {})
+    assert error["errorType"] == "InvalidSettings"
+    assert '"global"' in error["errorMessage"] and '"grace_hours"' in error["errorMessage"]
+    assert [c for c in scene.aws.control.calls() if c["service"] == "ec2"] == []
+
+
+@pytest.mark.parametrize("input", [{"autoterminate": False}, {"region": "Narnia"}, {"account_id": "42"}])
+def test_a_bad_input_is_refused(scene, input):
+    _, error = scene.aws.invoke(ENFORCER, input)
+    assert error["errorType"] == "InvalidInput"
+
+
+def test_an_account_that_nobody_registered_is_refused(scene):
+    _, error = scene.aws.invoke(ENFORCER, {"account_id": "999999999999"})
+    assert error["errorType"] == "AccountUnknown"
+
+
+def test_a_denied_region_is_said_and_the_others_are_audited(scene):
+    scene.enforce(on=False, regions=["us-east-1", "us-west-2"])
+    stray = scene.launch()
+    scene.aws.control.fault("DescribeInstances", status=403, code="UnauthorizedOperation", times=1, region="us-west-2")
+    answer = scene.run()
+    assert answer["partial"] is True and "UnauthorizedOperation" in answer["failed"][0]
+    assert len(answer["places"]) == 2
+    assert scene.run(region="us-east-1")["partial"] is False
+    assert scene.status(stray) == "FLAGGED"
+
+
+def test_a_flag_is_an_event_and_a_message(scene):
+    sqs, events, sns = (scene.aws.client(s) for s in ("sqs", "events", "sns"))
+    queues = [sqs.create_queue(QueueName=f"security-{n}-{uuid.uuid4().hex[:6]}")["QueueUrl"] for n in ("bus", "alerts")]
+    arns = [sqs.get_queue_attributes(QueueUrl=q, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"] for q in queues]
+    events.put_rule(Name="security-test", EventPattern=json.dumps({"source": ["spot-optimizer"]}))
+    events.put_targets(Rule="security-test", Targets=[{"Id": "q", "Arn": arns[0]}])
+    sns.subscribe(TopicArn=scene.aws.outputs["AlertsTopicArn"], Protocol="sqs", Endpoint=arns[1])
+    stray = scene.launch()
+    scene.run()
+    event, message = (received(sqs, queue, stray) for queue in queues)
+    assert "Instance Flagged" in event and "FLAGGED" in event
+    assert "unauthorised" in message
+    events.remove_targets(Rule="security-test", Ids=["q"])
+    events.delete_rule(Name="security-test")
+
+
+def received(sqs, queue, wanted, timeout=10):
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", []):
+            if wanted in message["Body"]:
+                return message["Body"]
+    raise TimeoutError(f"nothing about {wanted} in {queue}")
