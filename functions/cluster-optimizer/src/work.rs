@@ -72,6 +72,8 @@ pub struct Work {
     pub ended_by: Option<Reason>,
     /// Seconds that the state machine waits between two looks.
     pub pause_seconds: u32,
+    /// The last swap has let the lease go.
+    pub lease_released: bool,
     /// Steps so far.
     pub steps: u32,
 }
@@ -111,6 +113,13 @@ const LOOKS_PER_PHASE: u32 = 200;
 const HOURS_PER_RUN: i64 = 18;
 
 impl Work {
+    /// What came of the run, in a line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let (swapped, skipped) = (self.swapped.len(), self.skipped.len());
+        format!("{swapped} swapped, {skipped} skipped, {} rolled back", self.rolled_back.len())
+    }
+
     /// Keeps as many candidates as the payload has room for.
     pub fn enqueue(&mut self, candidates: Vec<Candidate>) {
         let mut bytes = 0;

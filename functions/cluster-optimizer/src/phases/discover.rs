@@ -74,6 +74,7 @@ pub async fn run(optimizer: &Optimizer, execution: ExecutionArn, input: Value) -
         rolled_back: Vec::new(),
         ended_by: None,
         pause_seconds: 0,
+        lease_released: false,
         steps: 0,
     };
     work.enqueue(selection.candidates);

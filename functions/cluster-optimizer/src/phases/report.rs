@@ -23,17 +23,8 @@ pub async fn run(optimizer: &Optimizer, mut work: Work) -> Result<SwapReport, St
         work.queue.iter().take(work.max_swaps as usize).filter_map(first).collect()
     });
     if !work.dry_run {
-        let summary = format!(
-            "{} swapped, {} skipped, {} rolled back",
-            work.swapped.len(),
-            work.skipped.len(),
-            work.rolled_back.len()
-        );
-        match optimizer.swaps.close(&work.lease, Release::LetGo { summary: &summary }).await {
-            Ok(()) | Err(SwapsError::LeaseLost { .. }) => {} // let go already, by an earlier run of this step
-            Err(error) => return Err(error.into()),
-        }
-        tracing::info!(asg_name = %work.lease.asg_name, "{summary}");
+        release(optimizer, &work).await?;
+        tracing::info!(asg_name = %work.lease.asg_name, "{}", work.summary());
         price(optimizer, &mut work).await.unwrap_or_else(|error| {
             tracing::warn!("the swaps are done, their saving is not known: {error}");
         });
@@ -48,6 +39,18 @@ pub async fn run(optimizer: &Optimizer, mut work: Work) -> Result<SwapReport, St
         remaining: work.queue.len() + work.deferred,
         planned,
     })
+}
+
+/// Lets the lease go, unless the last swap's Restore did.
+async fn release(optimizer: &Optimizer, work: &Work) -> Result<(), StepError> {
+    if work.lease_released {
+        return Ok(());
+    }
+    match optimizer.swaps.close(&work.lease, Release::LetGo { summary: &work.summary() }).await {
+        // Let go already, by an earlier run of this step.
+        Ok(()) | Err(SwapsError::LeaseLost { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// On-Demand price of the old minus Spot price of the new, a month.

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use spot_cloud::groups;
-use spot_cloud::swaps::Release;
+use spot_cloud::swaps::{Release, SwapsError};
 use spot_domain::recovery::{Action, Observed, next};
 use spot_domain::swap::Swapped;
 
@@ -18,8 +18,6 @@ use crate::work::{Current, Next, ToPrice, Work};
 pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> Result<Next, StepError> {
     let target = optimizer.target(work).await;
     let name = &work.lease.asg_name;
-    // Proves that the lease is held: a redriven execution must not touch another's swap.
-    optimizer.swaps.write(&work.lease, &current.journal).await?;
     if current.journal.original.as_ref().is_some_and(|original| !original.az_rebalance_suspended) {
         groups::resume_az_rebalance(&target.autoscaling, name).await?;
     }
@@ -41,7 +39,6 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
             _ => {}
         }
     }
-    optimizer.swaps.close(&work.lease, Release::Keep).await?;
     work.swapped.push(Swapped {
         old_instance_id: current.candidate.instance_id.clone(),
         new_instance_id: current.newcomer.clone(),
@@ -55,5 +52,13 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
             availability_zone: current.candidate.availability_zone.clone(),
         });
     }
-    Ok(work.next_target())
+    let next = work.next_target();
+    let summary = work.summary();
+    work.lease_released = next == Next::Report;
+    let release = if work.lease_released { Release::LetGo { summary: &summary } } else { Release::Keep };
+    match optimizer.swaps.close(&work.lease, release).await {
+        // Let go already, by an earlier run of this step.
+        Ok(()) | Err(SwapsError::LeaseLost { .. }) => Ok(next),
+        Err(error) => Err(error.into()),
+    }
 }

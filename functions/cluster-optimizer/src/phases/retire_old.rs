@@ -1,4 +1,4 @@
-//! RetireOld: N+1 → N. Looks at the gate and the group again; if the world is not as it was, back.
+//! RetireOld: N+1 → N. Looks at the group again; if the world is not as it was, back.
 //! Without a terminating lifecycle hook the old instance is detached alive; with one the group
 //! terminates it, so that the owner's hook runs.
 //!
@@ -24,10 +24,13 @@ use crate::work::{Current, Next, Work};
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = optimizer.target(work).await;
-    match last_look(optimizer, &current.pool).await {
-        LastLook::Clear => {}
-        LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
-        LastLook::Unknown(why) => return Err(StepError::Transient(why)),
+    // From here there is no way back; a detached instance is looked at once more before it goes.
+    if current.journal.retirement == Retirement::TerminateInGroup {
+        match last_look(optimizer, &current.pool).await {
+            LastLook::Clear => {}
+            LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
+            LastLook::Unknown(why) => return Err(StepError::Transient(why)),
+        }
     }
     let Some(group) = optimizer.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
