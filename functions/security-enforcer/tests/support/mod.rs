@@ -1,6 +1,7 @@
 //! A scripted account: a few instances, their rows, and the calls that were made.
 
-#![allow(dead_code, unreachable_pub)] // each test binary uses its part
+#![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses its part
+#![allow(clippy::format_collect, clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
 
@@ -20,13 +21,16 @@ use spot_scripted::{Answer, Asked, Endpoint};
 
 pub const HOUR: i64 = 3_600;
 
+/// An instance: its id and its tags.
+pub type Listed = (String, Vec<(&'static str, &'static str)>);
+
 /// A rule that answers before the account does.
 type Override = Box<dyn Fn(&Asked<'_>, usize) -> Option<Answer> + Send + Sync>;
 
 /// What the scripted account holds.
 pub struct Account {
     /// Instances in pages: id and tags.
-    pub pages: Vec<Vec<(String, Vec<(&'static str, &'static str)>)>>,
+    pub pages: Vec<Vec<Listed>>,
     /// Rows of InstanceAuth, as DynamoDB writes them.
     pub rows: Vec<String>,
     /// Answers that come before all others; told how often the action was asked before.
@@ -159,10 +163,7 @@ pub fn protection(on: bool) -> String {
     )
 }
 
-pub fn reservations<'a>(
-    instances: impl Iterator<Item = &'a (String, Vec<(&'static str, &'static str)>)>,
-    next: Option<usize>,
-) -> String {
+pub fn reservations<'a>(instances: impl Iterator<Item = &'a Listed>, next: Option<usize>) -> String {
     let instances: String = instances
         .map(|(id, tags)| {
             let tags: String =
