@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from . import build
+from . import bench_audit, build
 from .paths import LOCAL, ROOT, TEMPLATE, target_dir, without_aws
 from .progress import BOLD, GREEN, RED, paint, say, step, table
 from .stack import LocalAws
@@ -25,6 +25,10 @@ LIMITS = {
     "interruption event, warm": (3, "calls"),
     "gate of a batch": (1, "calls"),
     "one swap, polls counted once": (20, "calls"),
+    "audit of 5,000 instances": (0.3, "s CPU"),
+    "audit of 5,000, peak": (48.0, "MB"),
+    "audit of 50,000, CPU": (10.0, "times"),
+    "audit of 50,000, peak": (1.3, "times"),
 }
 
 
@@ -35,6 +39,7 @@ def main():
     rows = []
     for name in build.rust_functions(build.load(TEMPLATE)).values():
         rows += _binary(name)
+    rows += _audit()
     say(paint("\nAWS calls, on local AWS", BOLD))
     rows += _calls()
     say()
@@ -65,6 +70,20 @@ def _binary(name):
         (name, "bootstrap", bootstrap.stat().st_size / 1e6),
         (name, "start to first poll", statistics.median(s[0] for s in starts)),
         (name, "resident", statistics.median(s[1] for s in starts)),
+    ]
+
+
+def _audit():
+    """The enforcer alone, against pre-rendered pages: one estate, and one of ten times its size."""
+    bootstrap = target_dir() / "lambda" / "security-enforcer" / "bootstrap"
+    (cpu, peak), (cpu_10, peak_10) = (
+        bench_audit.measure(bootstrap, n, _function_environment("unused")) for n in (5_000, 50_000)
+    )
+    return [
+        ("security-enforcer", "audit of 5,000 instances", cpu),
+        ("security-enforcer", "audit of 5,000, peak", peak),
+        ("security-enforcer", "audit of 50,000, CPU", cpu_10 / cpu),
+        ("security-enforcer", "audit of 50,000, peak", peak_10 / peak),
     ]
 
 
@@ -178,7 +197,7 @@ def _holds(measure, value):
 
 def _shown(measured):
     measure, value = measured
-    return f"{value:.1f} {LIMITS[measure][1]}" if isinstance(value, float) else f"{value} {LIMITS[measure][1]}"
+    return f"{value:.{2 if value < 1 else 1}f} {LIMITS[measure][1]}" if isinstance(value, float) else f"{value} {LIMITS[measure][1]}"
 
 
 def _verdict(measure, value):

@@ -60,7 +60,7 @@ impl SecurityEnforcer {
         Ok(Self { swaps: Swaps::new(&stack)?, table, announcer, stack })
     }
 
-    /// One run, named `run`.
+    /// One run; `run` is the invocation's id.
     ///
     /// # Errors
     /// The run could not begin: a bad input, account or setting. Nothing was acted on.
@@ -81,7 +81,7 @@ impl SecurityEnforcer {
             table: self.table.clone(),
             announcer: self.announcer.clone(),
             swaps: Arc::new(swaps),
-            look: Look { at: Timestamp::now(), run: run.to_owned() },
+            look: Look { at: Timestamp::now(), run: request.run_name(run) },
         };
         let (audits, lost) = self.audit_all(&auditor, beats).await;
         let mut summary = Summary::of(&audits, unreadable);

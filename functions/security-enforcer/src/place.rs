@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spot_cloud::accounts::{self, Account, AccountError};
 use spot_cloud::{Stack, settings};
@@ -20,6 +21,18 @@ pub struct AuditRequest {
     pub region: Option<Region>,
     /// `false` switches off what the account's row switches on. `true` switches nothing on.
     pub auto_terminate: Option<bool>,
+    /// Set by the schedule: when it was due. The schedule delivers at least once, and the same audit
+    /// delivered twice must not count as two.
+    pub scheduled_for: Option<String>,
+}
+
+impl AuditRequest {
+    /// Names the run: by its place in the schedule, else by the invocation.
+    #[must_use]
+    pub fn run_name(&self, invocation: &str) -> String {
+        let scheduled = self.scheduled_for.as_deref().filter(|time| time.parse::<Timestamp>().is_ok());
+        scheduled.map_or_else(|| invocation.to_owned(), |time| format!("scheduled for {time}"))
+    }
 }
 
 /// One account and region.
@@ -110,11 +123,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sample_event_is_read() {
-        let path = format!("{}/../../events/security-audit.json", env!("CARGO_MANIFEST_DIR"));
-        let request: AuditRequest = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-        assert_eq!(request.auto_terminate, Some(false));
+    fn the_sample_events_are_read() {
+        let sample = |name: &str| -> AuditRequest {
+            let path = format!("{}/../../events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+        };
+        assert_eq!(sample("security-audit").auto_terminate, Some(false));
+        assert!(sample("security-audit-schedule").run_name("x").contains("2026-11-20T10:00:00Z"));
         assert_eq!(serde_json::from_str::<AuditRequest>("{}").unwrap(), AuditRequest::default());
+    }
+
+    #[test]
+    fn one_audit_delivered_twice_has_one_name() {
+        let request =
+            |time: &str| AuditRequest { scheduled_for: Some(time.to_owned()), ..AuditRequest::default() };
+        let hour = request("2026-11-20T10:00:00Z");
+        assert_eq!(hour.run_name("first"), hour.run_name("second"));
+        assert_ne!(hour.run_name("first"), request("2026-11-20T11:00:00Z").run_name("first"));
+        assert_eq!(request("<aws.scheduler.scheduled-time>").run_name("first"), "first");
+        assert_eq!(AuditRequest::default().run_name("first"), "first");
     }
 
     #[test]
