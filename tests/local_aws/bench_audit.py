@@ -4,6 +4,7 @@ The endpoint does no work of its own per instance, so that the client alone is m
 and gets its row, its event and its place in a message.
 """
 
+import contextlib
 import http.server
 import json
 import os
@@ -58,6 +59,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
     log_message = lambda *_: None  # noqa: E731
+
+    def handle(self):
+        with contextlib.suppress(ConnectionError):  # The measured process is killed at the end.
+            super().handle()
 
     def do_GET(self):
         if self.server.invoked:
