@@ -6,6 +6,7 @@ use tracing_subscriber::filter::LevelFilter;
 /// level (`error` to `trace`, default `info`). No filter by target: it would bring a megabyte of
 /// regular expressions into every bootstrap.
 pub fn init_tracing() {
-    let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    let level =
+        std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
     let _already_set = tracing_subscriber::fmt().json().with_max_level(level).with_target(false).try_init();
 }

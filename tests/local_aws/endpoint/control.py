@@ -5,8 +5,8 @@
     GET    /_local/calls                [{t, ms, service, action, caller, params, status, error?}]
     POST   /_local/calls/clear
     GET    /_local/faults               with `hits`
-    POST   /_local/faults               {action, kind: error|error_after|delay, match?, times?, status?, code?, message?,
-                                         delay_seconds?, service?, caller?: lambda|test|any}
+    POST   /_local/faults               {action, kind: error|error_after|delay, match?, skip?, times?, status?, code?,
+                                         message?, delay_seconds?, service?, caller?: lambda|test|any}
     DELETE /_local/faults
     GET    /_local/groups               every group's capacity and members now
     GET    /_local/history?group=NAME   every state that the group has had since it was created
