@@ -50,6 +50,16 @@ def kill(instance_id, code, message):
         autoscaling_backends[ACCOUNT]["us-east-1"].notify_terminate_instances([instance_id])
 
 
+def forget_the_dead():
+    """AWS does so after an hour. moto keeps terminated instances for ever, and looks through all of them each time."""
+    known = backend()
+    for reservation_id, reservation in list(known.reservations.items()):
+        if all(i.state == "terminated" for i in reservation.instances):
+            del known.reservations[reservation_id]
+            for instance in reservation.instances:
+                known.tags.pop(instance.id, None)
+
+
 def _launch():
     run_instances = EC2Backend.run_instances
     api_run_instances = InstanceResponse.run_instances
