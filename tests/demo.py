@@ -12,6 +12,7 @@ from local_aws import build, deploy, servers
 from local_aws.control import CapacityWatcher
 from local_aws.progress import BLUE, BOLD, DIM, GREEN, RED, YELLOW, paint, say, step, table
 from local_aws.stack import ENDED, LocalAws
+from local_aws.tally import without_polling
 
 SIZE = 3
 POISONED_ZONE = "us-east-1b"
@@ -22,6 +23,10 @@ def main():
     began = time.monotonic()
     aws = LocalAws()
     say(paint("Spot Optimizer on local AWS", BOLD))
+    say(
+        f"  A drill will poison the Spot pool of zone b; then a group of {SIZE} On-Demand instances moves to Spot, except\n"
+        f"  the one in that zone, and InService capacity never falls below {SIZE}.\n"
+    )
     started = aws.up()
     try:
         return demo(aws, began)
@@ -129,6 +134,7 @@ def report(aws, group, execution, capacity, seconds, total):
             ("lowest InService capacity", f"{capacity.lowest} (the owner asked for {SIZE})"),
             ("highest desired capacity", capacity.highest_desired),
             ("AWS calls", f"{len(calls)} ({', '.join(f'{n} {s}' for s, n in services.most_common())})"),
+            ("AWS calls per swap", _calls_per_swap(aws, execution, calls)),
             ("time of the execution", f"{seconds:.1f} s (waits are scaled down)"),
             ("time of the demo", f"{total:.0f} s"),
             ("monthly saving", paint(f"${saving:.2f}", GREEN, BOLD)),
@@ -136,6 +142,12 @@ def report(aws, group, execution, capacity, seconds, total):
         ("measure", "value"),
     )
     return verdict(output, capacity)
+
+
+def _calls_per_swap(aws, execution, calls):
+    swaps = max(len(execution["output"]["swapped"]), 1)
+    needed = without_polling(calls, aws.states(execution["executionArn"]))
+    return f"{len(needed) / swaps:.0f} without polling, {len(calls) / swaps:.0f} with it"
 
 
 def verdict(output, capacity):

@@ -1,25 +1,30 @@
 """One local AWS for the whole test session, apart from the one that `make local` runs.
 
-LOCAL_AWS_REUSE=1 uses the running one instead (no start, no deploy): seconds instead of half a minute while writing tests.
+LOCAL_AWS_REUSE=1 leaves it running, and takes the one that runs as it is (no build, no deploy): for writing tests.
 """
 
 import os
 
 import pytest
+from local_aws import servers
 from local_aws.paths import LOCAL, Home
 from local_aws.stack import LocalAws
+from scene import Scene
+
+# Whole seconds are the smallest that Settings take; SFN_WAIT_SCALE shortens the pauses to a twentieth.
+QUICK = {"poll_seconds": 1, "launch_visible_after_seconds": 1}
 
 
 @pytest.fixture(scope="session")
 def session_aws():
-    if os.environ.get("LOCAL_AWS_REUSE"):
-        yield LocalAws()
-        return
     aws = LocalAws(Home(LOCAL / "e2e"))
-    aws.stop()  # What an earlier session that was killed left running.
-    aws.up()
+    keep = bool(os.environ.get("LOCAL_AWS_REUSE"))
+    if not (keep and servers.running(aws.home.read_state())):
+        aws.stop()  # What an earlier session that was killed left running.
+        aws.up()
     yield aws
-    aws.stop()
+    if not keep:
+        aws.stop()
 
 
 @pytest.fixture
@@ -27,4 +32,27 @@ def aws(session_aws):
     """Local AWS without faults, overrides, poisoned pools or an account's row."""
     session_aws.control.reset()
     session_aws.clear_pools()
+    session_aws.clear_registry()
+    session_aws.settings(**QUICK)
     return session_aws
+
+
+@pytest.fixture
+def scene(aws):
+    """`scene(size=2, …)` makes a group as `aws.create_group` does; it is deleted after the test."""
+    scenes = []
+
+    def make(**options):
+        scenes.append(Scene(aws, **options))
+        return scenes[-1]
+
+    yield make
+    aws.control.clear_faults()
+    for made in scenes:
+        made.delete()
+
+
+@pytest.fixture
+def settings(aws):
+    """`settings(health_timeout_seconds=1)` on top of the quick ones."""
+    return lambda **overrides: aws.settings(**{**QUICK, **overrides})

@@ -16,6 +16,7 @@ from . import bench_audit, build
 from .paths import LOCAL, ROOT, TEMPLATE, target_dir, without_aws
 from .progress import BOLD, GREEN, RED, paint, say, step, table
 from .stack import LocalAws
+from .tally import by_visit, without_polling
 
 STARTS = 15
 LIMITS = {
@@ -24,7 +25,7 @@ LIMITS = {
     "resident": (14.0, "MB"),
     "interruption event, warm": (3, "calls"),
     "gate of a batch": (1, "calls"),
-    "one swap, polls counted once": (20, "calls"),
+    "one swap, without polling": (20, "calls"),
     "audit of 5,000 instances": (0.3, "s CPU"),
     "audit of 5,000, peak": (48.0, "MB"),
     "audit of 50,000, CPU": (10.0, "times"),
@@ -160,6 +161,7 @@ def _calls():
     started = aws.up()
     try:
         aws.control.reset()
+        aws.clear_registry()
         aws.clear_pools()
         return [*_event_calls(aws), *_swap_calls(aws)]
     finally:
@@ -176,19 +178,29 @@ def _event_calls(aws):
 
 def _swap_calls(aws):
     aws.clear_pools()
-    group = aws.create_group(size=1, minimum=1)
-    aws.control.clear_calls()
-    with step("one swap"):
-        aws.swap(group.name)
-    calls = aws.control.calls()
-    distinct = {(c["service"], c["action"], str(c["params"])) for c in calls}
-    gates = [c for c in calls if c["action"] == "BatchGetItem"]
-    say(f"  {len(calls)} calls with polling, {len(gates)} of them look at the gate")
-    first_gate = 1 if gates else 0
+    one, calls, states = _measured(aws, size=1, minimum=1)
+    needed = without_polling(calls, states)
+    say(f"  one swap: {len(calls)} calls with polling, {len(needed)} without ({one} s)")
+    _, calls, states = _measured(aws, size=4, overrides=["m5.large", "m5a.large", "m6i.large"], max_swaps=1)
+    gate = [c for name, _, made in by_visit(calls, states) if name == "Gate" for c in made]
     return [
-        ("cluster-optimizer", "gate of a batch", first_gate),
-        ("cluster-optimizer", "one swap, polls counted once", len(distinct)),
+        ("cluster-optimizer", "gate of a batch", len(gate)),
+        ("cluster-optimizer", "one swap, without polling", len(needed)),
     ]
+
+
+def _measured(aws, max_swaps=None, **options):
+    """(seconds, calls, states) of one execution over a new group."""
+    group = aws.create_group(**options)
+    aws.control.clear_calls()
+    began = time.monotonic()
+    execution = aws.swap(group.name, **({"max_swaps": max_swaps} if max_swaps else {}))
+    if execution["status"] != "SUCCEEDED" or not execution["output"]["swapped"]:
+        raise build.BuildFailed(f"the swap did not succeed: {execution.get('cause') or execution['output']}")
+    seconds = round(time.monotonic() - began, 1)
+    measured = seconds, aws.control.calls(), aws.states(execution["executionArn"])
+    group.delete()
+    return measured
 
 
 def _holds(measure, value):

@@ -82,6 +82,7 @@ def _ministack_environment(home, state):
         "BIND_HOST": "127.0.0.1",
         "SFN_WAIT_SCALE": state["wait_scale"],
         "LAMBDA_EXECUTOR": "local",
+        "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",  # A minute on AWS.
         "IOT_MTLS_ENABLED": "0",  # It would listen on a fixed port of all interfaces.
         "LOG_LEVEL": os.environ.get("LOCAL_AWS_LOG_LEVEL", "INFO"),
         "TMPDIR": str(scratch),

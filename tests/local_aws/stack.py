@@ -1,7 +1,9 @@
 """`LocalAws`: everything that a test, the demo or a benchmark does with the deployed stack."""
 
+import contextlib
 import datetime
 import functools
+import hashlib
 import json
 import re
 import time
@@ -73,6 +75,14 @@ class LocalAws:
         config = Config(retries={"max_attempts": 2}, read_timeout=120, max_pool_connections=20)
         return session.client(service, endpoint_url=f"http://127.0.0.1:{port}", config=config)
 
+    def client_of(self, function, service):
+        """A client with the credentials of a function's role, to show what that role may not do."""
+        described = self.client("lambda").get_function_configuration(FunctionName=self.outputs[function])
+        digest = hashlib.sha256(f"{described['FunctionArn']}:{described['Role']}".encode()).hexdigest()
+        session = boto3.Session(f"ASIA{digest[:16].upper()}", "test", region_name=REGION)
+        port = self.ports["ec2" if service in EC2_SIDE else "ministack"]
+        return session.client(service, endpoint_url=f"http://127.0.0.1:{port}")
+
     @functools.cached_property
     def control(self):
         return Control(self.ports["ec2"])
@@ -86,6 +96,24 @@ class LocalAws:
         )
         body = json.loads(answer["Payload"].read() or b"null")
         return (None, body) if answer.get("FunctionError") else (body, None)
+
+    def deliver(self, function, event):
+        """Asynchronously, with Lambda's retries and the dead-letter queue at their end, as EventBridge does on AWS."""
+        name = self.outputs[function]
+        self.client("lambda").invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps(event).encode())
+
+    @contextlib.contextmanager
+    def function_environment(self, function, **variables):
+        """The function with other environment variables, as another stack's parameters would set them."""
+        client, name = self.client("lambda"), self.outputs[function]
+        usual = client.get_function_configuration(FunctionName=name)["Environment"]
+        client.update_function_configuration(
+            FunctionName=name, Environment={"Variables": {**usual["Variables"], **variables}}
+        )
+        try:
+            yield
+        finally:
+            client.update_function_configuration(FunctionName=name, Environment=usual)
 
     def start_execution(self, input, name=None):
         answer = self.client("stepfunctions").start_execution(
@@ -144,6 +172,7 @@ class LocalAws:
 
     # -- tables --------------------------------------------------------------------------------------------------
 
+    @functools.lru_cache(maxsize=None)
     def table(self, output):
         port = self.ports["ministack"]
         return boto3.resource(
@@ -175,6 +204,13 @@ class LocalAws:
         table = self.table("SpotPoolRiskTableName")
         for pool in self.pools():
             table.delete_item(Key={"pool": pool})
+
+    def clear_registry(self):
+        """No overrides of settings, no accounts but the stack's own."""
+        for output, key in (("SettingsTableName", "scope"), ("AccountsTableName", "account_id")):
+            table = self.table(output)
+            for item in table.scan()["Items"]:
+                table.delete_item(Key={key: item[key]})
 
     # -- EC2 -----------------------------------------------------------------------------------------------------
 

@@ -109,6 +109,8 @@ def _detach(self, group_name, instance_ids, should_decrement):
         state = member(group, instance_id)
         if state is None or state.lifecycle_state in ("Detaching", "Terminating:Wait"):
             raise ValidationError(f"The instance {instance_id} is not part of Auto Scaling group {group_name}.")
+        if state.lifecycle_state not in ("InService", "Standby"):
+            raise ValidationError(f"The instance {instance_id} is not in InService or Standby.")
         states.append(state)
     if should_decrement and group.desired_capacity - len(states) < group.min_size:
         raise ValidationError(
@@ -136,6 +138,8 @@ def _leave(self, group, state):
 
 def _terminate(self, instance_id, should_decrement):
     group, state = _group_of(self, instance_id)
+    if state.lifecycle_state.startswith("Terminating"):
+        raise ValidationError(f"Instance {instance_id} is already being terminated.")
     if should_decrement and group.desired_capacity - 1 < group.min_size:
         raise ValidationError(
             f"Currently, desiredSize equals minSize ({group.min_size}). Terminating instance without replacement will "

@@ -1,12 +1,12 @@
 """The `/_local/` API: what tests read (calls, capacity) and bend (faults, health, groups, timing). JSON in and out.
 
     GET    /_local/health
-    POST   /_local/reset                all overrides, faults and the log; AWS resources stay
+    POST   /_local/reset                all overrides, faults and the log; AWS resources stay, but for terminated instances
     GET    /_local/calls                [{t, ms, service, action, caller, params, status, error?}]
     POST   /_local/calls/clear
     GET    /_local/faults               with `hits`
-    POST   /_local/faults               {action, kind: error|error_after|delay, match?, times?, status?, code?, message?,
-                                         delay_seconds?, service?, caller?: lambda|test|any}
+    POST   /_local/faults               {action, kind: error|error_after|delay, match?, skip?, times?, status?, code?,
+                                         message?, delay_seconds?, service?, caller?: lambda|test|any}
     DELETE /_local/faults
     GET    /_local/groups               every group's capacity and members now
     GET    /_local/history?group=NAME   every state that the group has had since it was created
@@ -62,6 +62,7 @@ class Control:
         WORLD.history = history
         self.calls.clear()
         self.faults.clear()
+        ec2.forget_the_dead()
 
     def get_calls(self, _):
         return self.calls.list()

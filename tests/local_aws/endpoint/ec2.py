@@ -6,6 +6,7 @@ moto reads each response field from a Python attribute, so a field is added by g
 import contextlib
 import time
 
+from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.exceptions import EC2ClientError, InvalidInstanceIdError
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance, InstancePlacement, InstanceState, StateReason
@@ -41,21 +42,34 @@ def set_state(instance, state, code="", message=""):
 
 
 def kill(instance_id, code, message):
-    """The instance dies by itself; its group has not noticed yet."""
+    """The instance dies by itself; its group will notice after a while (timing "replace")."""
     instance = backend().get_instance(instance_id)
     if instance.state != "terminated":
         instance.terminate()
         set_state(instance, TERMINATED, code, message)
+        autoscaling_backends[ACCOUNT]["us-east-1"].notify_terminate_instances([instance_id])
+
+
+def forget_the_dead():
+    """AWS does so after an hour. moto keeps terminated instances for ever, and looks through all of them each time."""
+    known = backend()
+    for reservation_id, reservation in list(known.reservations.items()):
+        if all(i.state == "terminated" for i in reservation.instances):
+            del known.reservations[reservation_id]
+            for instance in reservation.instances:
+                known.tags.pop(instance.id, None)
 
 
 def _launch():
     run_instances = EC2Backend.run_instances
     api_run_instances = InstanceResponse.run_instances
+    by_api = []  # Not empty during a call of RunInstances; under the world's lock, so one at a time.
 
     def run_with_template(self, *args, **kwargs):
         if template := kwargs.get("launch_template"):
             data = self._get_template_from_args(template).data
-            if kwargs.get("subnet_id") and data.get("NetworkInterfaces"):
+            # A group puts its subnet into the template's interface by itself; a caller of the API has to.
+            if data.get("NetworkInterfaces") and kwargs.get("subnet_id") and by_api:
                 raise EC2ClientError(
                     "InvalidParameterCombination",
                     "Network interfaces and an instance-level subnet ID may not be specified on the same request",
@@ -69,7 +83,11 @@ def _launch():
         return reservation
 
     def run_by_api(self):
-        response = api_run_instances(self)
+        by_api.append(self)
+        try:
+            response = api_run_instances(self)
+        finally:
+            by_api.clear()
         for instance in response.result.instances:
             _newcomer(instance)
         return response
@@ -90,7 +108,8 @@ def _newcomer(instance):
             set_state(instance, RUNNING)
 
     def boot():
-        WORLD.status[instance.id] = plan["status"]
+        if WORLD.status[instance.id] == "initializing":  # Unless a test has said otherwise meanwhile.
+            WORLD.status[instance.id] = plan["status"]
 
     if not plan["stay_pending"]:
         WORLD.later(timing["pending"], run)

@@ -33,7 +33,7 @@ class Calls:
 
 
 class Faults:
-    """Faults to inject, each for the next `times` matching calls (for ever if absent)."""
+    """Faults to inject: each lets `skip` matching calls pass (none if absent), then hits `times` of them (all if absent)."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -42,7 +42,7 @@ class Faults:
 
     def add(self, fault):
         with self._lock:
-            fault = {"kind": "error", "caller": "lambda", **fault, "id": next(self._ids), "hits": 0}
+            fault = {"kind": "error", "caller": "lambda", "skip": 0, **fault, "id": next(self._ids), "hits": 0}
             self._faults.append(fault)
             return fault
 
@@ -57,9 +57,13 @@ class Faults:
     def take(self, call):
         with self._lock:
             for fault in self._faults:
-                if _matches(fault, call):
-                    fault["hits"] += 1
-                    return fault
+                if not _matches(fault, call):
+                    continue
+                if fault["skip"]:
+                    fault["skip"] -= 1
+                    continue
+                fault["hits"] += 1
+                return fault
         return None
 
 

@@ -1,0 +1,170 @@
+"""A group, what its owner had before a swap, and what AWS holds of it afterwards."""
+
+import time
+
+SIZES = ("DesiredCapacity", "MinSize", "MaxSize")
+REPORT = {"asg_name", "account_id", "region", "swapped", "skipped", "rolled_back", "remaining"}
+
+
+class Scene:
+    def __init__(self, aws, **options):
+        self.aws = aws
+        self.group = aws.create_group(**options)
+        self.name, self.arn = self.group.name, None
+        self.remember()
+
+    def remember(self):
+        """What the owner has now is what must be there afterwards."""
+        self.before = self.group.describe()
+        self.old = [i["InstanceId"] for i in self.before["Instances"]]
+        self.capacity = self.aws.watch(self.name).__enter__()
+
+    # -- acts ----------------------------------------------------------------------------------------------------
+
+    def start(self, **input):
+        self.arn = self.aws.start_execution({"asg_name": self.name, **input})
+        return self
+
+    def reach(self, state):
+        self.aws.wait_state(self.arn, state)
+        return self
+
+    def end(self, timeout=60):
+        self.execution = self.aws.wait_execution(self.arn, timeout)
+        return self.execution
+
+    def swap(self, **input):
+        """Runs to success; returns the report."""
+        execution = self.start(**input).end()
+        assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
+        return execution["output"]
+
+    def refused(self, **input):
+        """Runs to failure; returns its error and cause, once nothing of it is left."""
+        self.aws.control.clear_calls()
+        execution = self.start(**input).end()
+        assert execution["status"] == "FAILED", execution["output"]
+        return execution["error"], execution["cause"]
+
+    def stop(self):
+        self.aws.stop_execution(self.arn)
+
+    def reconcile_until_free(self, timeout=20):
+        """Runs the reconciler as its schedule does, until nobody holds the group any more."""
+        wait_for(lambda: not self.leased() or self.aws.invoke("ReconcilerFunctionName", {"task": "sweep"}) and False, timeout)
+
+    def delete(self):
+        if self.arn and self.running():
+            self.stop()
+        if self.exists():
+            for instance_id in self.old:
+                self.protect_from_termination(instance_id, False)
+            self.group.delete()
+
+    def protect_from_termination(self, instance_id, protect=True):
+        ec2 = self.aws.client("ec2")
+        ec2.modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": protect})
+
+    # -- looks ---------------------------------------------------------------------------------------------------
+
+    def exists(self):
+        return self.name in self.aws.control.groups()
+
+    @property
+    def newcomers(self):
+        """Every instance that swaps of this group launched, whatever became of it."""
+        tagged = {"Name": "tag-key", "Values": ["spot-optimizer:swap"]}
+        found = self.aws.client("ec2").describe_instances(Filters=[tagged])["Reservations"]
+        return [i for r in found for i in r["Instances"] if self._swap_of(i).rsplit("-", 1)[0] in self.old]
+
+    def newcomer(self, timeout=20):
+        """The first one, as soon as there is one."""
+        return wait_for(lambda: self.newcomers, timeout)[0]["InstanceId"]
+
+    @staticmethod
+    def _swap_of(instance):
+        return {t["Key"]: t["Value"] for t in instance.get("Tags", [])}.get("spot-optimizer:swap", "")
+
+    def row(self):
+        arn = self.before["AutoScalingGroupARN"]
+        return self.aws.table("SwapsTableName").get_item(Key={"target": arn}, ConsistentRead=True).get("Item", {})
+
+    def running(self):
+        return self.aws.client("stepfunctions").describe_execution(executionArn=self.arn)["status"] == "RUNNING"
+
+    def leased(self):
+        return "lease_owner" in self.row()
+
+    def states(self):
+        return [name for _, name in self.aws.states(self.arn)]
+
+    # -- asserts -------------------------------------------------------------------------------------------------
+
+    def assert_owners(self):
+        """Sizes and processes as the owner had them, capacity never below, no stray on the bill, nobody's lease."""
+        after = self.group.describe()
+        assert {s: after[s] for s in SIZES} == {s: self.before[s] for s in SIZES}
+        assert _processes(after) == _processes(self.before)
+        assert self.capacity.lowest >= self.before["DesiredCapacity"]
+        self.assert_no_stray()
+        assert not {"lease_owner", "journal"} & set(self.row()), self.row()
+
+    def assert_no_stray(self):
+        members = self.group.instance_ids if self.exists() else []
+        alive = [i["InstanceId"] for i in self.newcomers if i["State"]["Name"] in ("pending", "running")]
+        assert set(alive) <= set(members), f"{set(alive) - set(members)} runs outside the group"
+
+    def assert_swapped(self, report, *old):
+        """These, by default all, were replaced by Spot; the rest is untouched."""
+        old = old or self.old
+        new = {s["old_instance_id"]: s["new_instance_id"] for s in report["swapped"]}
+        assert sorted(new) == sorted(old), report
+        assert sorted(self.group.instance_ids) == sorted({*self.old} - {*old} | {*new.values()})
+        assert {self.aws.instance(i)["State"]["Name"] for i in old} == {"terminated"}
+        assert {self.aws.instance(i)["InstanceLifecycle"] for i in new.values()} == {"spot"}
+        self.assert_owners()
+
+    def assert_rolled_back(self, report, reason, count=1):
+        """`count` swaps were undone for this reason, and the group has its old members."""
+        assert [r["reason"] for r in report["rolled_back"]] == [reason] * count, report
+        assert report["swapped"] == []
+        self.assert_untouched()
+
+    def assert_untouched(self):
+        """The owner's instances, all of them and only them, in service."""
+        instances = self.group.describe()["Instances"]
+        assert sorted(i["InstanceId"] for i in instances) == sorted(self.old)
+        assert [i["LifecycleState"] for i in instances] == [i["LifecycleState"] for i in self.before["Instances"]]
+        self.assert_owners()
+
+    def assert_nothing_changed(self, but=()):
+        """No Lambda made a call that changes anything."""
+        changes = [c["action"] for c in self.aws.control.calls() if is_change(c)]
+        assert set(changes) <= set(but), changes
+        self.assert_untouched()
+
+    def assert_nothing_changed_in_ec2(self):
+        """Only the lease was taken and given back."""
+        self.assert_nothing_changed(but=["UpdateItem"])
+
+
+def is_change(call):
+    looks = ("Describe", "Get", "BatchGet", "List", "Query", "Scan", "AssumeRole")
+    return not call["action"].startswith(looks)
+
+
+def wait_for(condition, timeout=20):
+    """The condition's value once it is true."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.05)
+    return value
+
+
+def reasons(lefts):
+    return {left["instance_id"]: left["reason"] for left in lefts}
+
+
+def _processes(group):
+    return sorted(p["ProcessName"] for p in group["SuspendedProcesses"])

@@ -1,0 +1,107 @@
+"""What is deployed is what the repository says; the sample events are what the functions understand."""
+
+import json
+
+import pytest
+import yaml
+from local_aws.paths import ROOT
+from scene import wait_for
+
+OUTPUTS = {
+    "ClusterSwapStateMachineArn", "SpotPoolRiskTableName", "AccountsTableName", "SettingsTableName", "SwapsTableName",
+    "RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName", "AlertsTopicArn",
+}  # fmt: skip
+FUNCTIONS = ["RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName"]
+
+
+def event(name):
+    return json.loads((ROOT / "events" / f"{name}.json").read_text())
+
+
+def test_the_outputs_of_the_stack_are_complete(aws):
+    assert OUTPUTS <= set(aws.outputs)
+    assert all(aws.outputs.values())
+
+
+def test_the_deployed_state_machine_is_the_one_in_the_repository(aws):
+    arn = aws.outputs["ClusterSwapStateMachineArn"]
+    deployed = json.loads(aws.client("stepfunctions").describe_state_machine(stateMachineArn=arn)["definition"])
+    function = aws.client("lambda").get_function_configuration(FunctionName=aws.outputs["ClusterOptimizerFunctionName"])
+    source = (ROOT / "functions/cluster-optimizer/swap.asl.yaml").read_text()
+    source = source.replace("${ClusterOptimizerFunctionArn}", function["FunctionArn"])
+    assert deployed == yaml.safe_load(source)
+
+
+def test_every_task_of_the_state_machine_has_a_retry_and_a_way_out(aws):
+    machine = yaml.safe_load((ROOT / "functions/cluster-optimizer/swap.asl.yaml").read_text())
+    tasks = {name: state for name, state in machine["States"].items() if state["Type"] == "Task"}
+    for name, task in tasks.items():
+        caught = task["Catch"][-1]
+        assert caught["ErrorEquals"] == ["States.ALL"], name
+        assert caught["Next"] == {"Discover": "Refused", "Rollback": "Stuck", "Report": "Stuck"}.get(name, "Rollback")
+        assert "Transient" in task["Retry"][0]["ErrorEquals"], name
+    assert {p.stem.replace("_", "") for p in (ROOT / "functions/cluster-optimizer/src/phases").glob("*.rs")} == {
+        *(name.lower() for name in tasks), "mod"
+    }  # fmt: skip
+
+
+def test_every_function_runs_the_binary_named_after_it_with_a_role_of_its_own(aws):
+    described = [aws.client("lambda").get_function_configuration(FunctionName=aws.outputs[f]) for f in FUNCTIONS]
+    assert {d["Runtime"] for d in described} == {"provided.al2023"}
+    assert len({d["Role"] for d in described}) == len(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", ["spot-interruption-warning", "rebalance-recommendation", "drill-interruption-warning"])
+def test_the_sample_notice_is_understood(aws, name):
+    """Its instance is AWS's example: understood, and then not found."""
+    _, error = aws.invoke("RiskManagerFunctionName", {**event(name), "time": "2026-11-23T00:00:00Z"})
+    assert error["errorType"] == "InstanceUnknown" and "i-0b662ef9931388ba0" in error["errorMessage"]
+
+
+def test_the_sample_clean_up_is_understood(aws):
+    assert aws.invoke("RiskManagerFunctionName", event("risk-clean-up"))[1] is None
+
+
+def test_the_sample_status_change_is_understood(aws):
+    summary, error = aws.invoke("ReconcilerFunctionName", event("execution-status-change"))
+    assert error is None and set(summary) == {"running", "finished", "undone", "waiting", "too_early"}
+
+
+def test_the_sample_input_of_a_swap_is_understood(aws):
+    execution = aws.wait_execution(aws.start_execution(event("cluster-swap-input")))
+    assert execution["error"] == "GroupNotFound"
+
+
+def test_every_sample_is_tested_here():
+    assert {p.stem for p in (ROOT / "events").glob("*.json")} == {
+        "spot-interruption-warning", "rebalance-recommendation", "drill-interruption-warning", "risk-clean-up",
+        "execution-status-change", "cluster-swap-input",
+    }  # fmt: skip
+
+
+def test_the_tables_survive_the_stack(aws):
+    for output in ("SpotPoolRiskTableName", "AccountsTableName", "SettingsTableName", "SwapsTableName"):
+        table = aws.client("dynamodb").describe_table(TableName=aws.outputs[output])["Table"]
+        assert table["DeletionProtectionEnabled"] is True
+        assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_a_stack_that_allows_no_drills_listens_to_none(aws):
+    """The rule of this stack, which allows them, beside the one that the template makes otherwise."""
+    patterns = [json.loads(r["EventPattern"]) for r in aws.client("events").list_rules()["Rules"] if r.get("EventPattern")]
+    (notices,) = [p for p in patterns if "EC2 Spot Instance Interruption Warning" in p["detail-type"]]
+    assert sorted(notices["source"]) == ["aws.ec2", "spot-optimizer.drill"]
+    template = (ROOT / "template.yaml").read_text()
+    assert "source: !If [DrillsAllowed, [aws.ec2, spot-optimizer.drill], [aws.ec2]]" in template
+
+
+def test_the_status_change_of_a_failed_swap_reaches_the_reconciler(aws, scene):
+    web = scene(size=1, minimum=0)
+    aws.control.newcomers(status="initializing")
+    aws.settings(reconcile_after_seconds=0, poll_seconds=300)
+    web.start().reach("PauseForHealth")
+    aws.control.clear_calls()
+    web.stop()
+    wait_for(lambda: not web.leased())
+    assert aws.control.calls(action="Scan") != []
+    web.assert_untouched()

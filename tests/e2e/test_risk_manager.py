@@ -1,0 +1,206 @@
+"""Interruptions and what becomes of their pools; events come through EventBridge as they do on AWS."""
+
+import datetime
+import json
+
+import pytest
+from local_aws.stack import INTERRUPTION, REBALANCE
+from scene import is_change, wait_for
+
+DAYS_15 = 15 * 86400
+LAB_ACCOUNT = "111111111111"
+
+
+def ago(**delta):
+    return datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) - datetime.timedelta(**delta)
+
+
+@pytest.fixture(scope="module")
+def spot(session_aws):
+    """One Spot instance for all tests of this file: an interruption changes nothing about it."""
+    instance_id = session_aws.launch_spot("m5.xlarge")
+    yield instance_id
+    session_aws.client("ec2").terminate_instances(InstanceIds=[instance_id])
+
+
+@pytest.fixture
+def manage(aws):
+    return lambda event: aws.invoke("RiskManagerFunctionName", event)
+
+
+@pytest.fixture
+def dead_letters(aws):
+    """The messages that reached the dead-letter queue since the test began."""
+    sqs = aws.client("sqs")
+    (url,) = [u for u in sqs.list_queues()["QueueUrls"] if "FailedEvents" in u]
+    sqs.purge_queue(QueueUrl=url)
+
+    def receive():
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages", [])
+        return [json.loads(m["Body"]) for m in messages]
+
+    return receive
+
+
+@pytest.mark.parametrize("detail_type", [INTERRUPTION, REBALANCE])
+def test_a_notice_poisons_its_pool_for_15_days(aws, spot, detail_type):
+    """Through EventBridge, whose local form stamps every event with the present."""
+    aws.put_drill(spot, detail_type)
+    row = aws.wait_pool("us-east-1#use1-az6#m5.xlarge")
+    assert row["is_poisoned"] is True and detail_type in row["cause"]
+    assert row["poison_expires_at"] - row["poisoned_at"] == DAYS_15
+
+
+@pytest.mark.parametrize("detail_type", [INTERRUPTION, REBALANCE])
+def test_the_15_days_run_from_the_events_own_time(aws, spot, manage, detail_type):
+    at = ago(days=3)
+    manage(aws.drill_event(spot, detail_type, at))
+    row = aws.pools()[aws.pool_of(spot)]
+    assert (row["poisoned_at"], row["poison_expires_at"]) == (int(at.timestamp()), int(at.timestamp()) + DAYS_15)
+
+
+def test_the_answer_names_outcome_and_pool(aws, spot, manage):
+    event = aws.drill_event(spot)
+    assert manage(event) == ({"outcome": "POISONED", "pool": aws.pool_of(spot)}, None)
+    assert manage(event) == ({"outcome": "ALREADY_POISONED", "pool": aws.pool_of(spot)}, None)
+
+
+def test_repeated_and_unordered_events_only_ever_move_the_expiry_forward(aws, spot, manage):
+    newest = ago(hours=1)
+    outcomes = [manage(aws.drill_event(spot, time=at))[0]["outcome"] for at in (ago(days=2), newest, ago(days=1), newest)]
+    assert outcomes == ["POISONED", "POISONED", "ALREADY_POISONED", "ALREADY_POISONED"]
+    assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(newest.timestamp()) + DAYS_15
+
+
+def test_an_event_whose_poison_would_be_over_is_stale(aws, spot, manage):
+    answer, error = manage(aws.drill_event(spot, time=ago(days=16)))
+    assert (answer["outcome"], error, aws.pools()) == ("IGNORED_STALE", None, {})
+
+
+def test_an_on_demand_instance_poisons_nothing(aws, scene, manage):
+    web = scene(size=1)
+    answer, error = manage(aws.drill_event(web.old[0]))
+    assert (answer["outcome"], error, aws.pools()) == ("IGNORED_NOT_SPOT", None, {})
+
+
+def test_the_days_are_a_setting_and_the_nearest_scope_wins(aws, spot, manage):
+    at = ago(minutes=5)
+    aws.settings("global", poison_days=10)
+    aws.settings("account#123456789012", poison_days=3)
+    manage(aws.drill_event(spot, time=at))
+    assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(at.timestamp()) + 3 * 86400
+
+
+def test_a_lab_account_never_poisons_and_is_not_even_looked_at(aws, spot, manage):
+    aws.table("AccountsTableName").put_item(
+        Item={"account_id": LAB_ACCOUNT, "environment_type": "LAB", "role_arn": "arn:aws:iam::111111111111:role/spot"}
+    )
+    aws.control.clear_calls()
+    answer, error = manage(aws.drill_event(spot, account=LAB_ACCOUNT))
+    assert (answer, error, aws.pools()) == ({"outcome": "IGNORED_LAB"}, None, {})
+    assert {c["service"] for c in aws.control.calls()} == {"dynamodb"}
+
+
+def test_an_event_cannot_claim_to_be_prod(aws, spot, manage):
+    aws.table("AccountsTableName").put_item(
+        Item={"account_id": LAB_ACCOUNT, "environment_type": "LAB", "role_arn": "arn:aws:iam::111111111111:role/spot"}
+    )
+    event = aws.drill_event(spot, account=LAB_ACCOUNT)
+    event["detail"]["environment_type"] = event["environment_type"] = "PROD"
+    assert manage(event)[0] == {"outcome": "IGNORED_LAB"}
+
+
+def test_a_stack_in_a_lab_account_never_poisons(aws, spot, manage):
+    with aws.function_environment("RiskManagerFunctionName", ENVIRONMENT_TYPE="LAB"):
+        aws.control.clear_calls()
+        assert manage(aws.drill_event(spot)) == ({"outcome": "IGNORED_LAB"}, None)
+    assert aws.pools() == {} and aws.control.calls() == []
+
+
+def test_drills_are_refused_unless_the_stack_allows_them(aws, spot, manage):
+    with aws.function_environment("RiskManagerFunctionName", ALLOW_DRILLS="false"):
+        _, error = manage(aws.drill_event(spot))
+    assert error["errorType"] == "InvalidEvent" and "AllowDrills" in error["errorMessage"]
+    assert aws.pools() == {}
+
+
+def test_the_real_event_of_ec2_poisons_whether_or_not_drills_are_allowed(aws, spot, manage):
+    with aws.function_environment("RiskManagerFunctionName", ALLOW_DRILLS="false"):
+        answer, error = manage(aws.drill_event(spot, source="aws.ec2"))
+    assert (answer["outcome"], error) == ("POISONED", None)
+
+
+FOREIGN = {
+    "an unknown account": ({"account": "999999999999"}, "AccountUnknown", "account 999999999999 is not registered"),
+    "an unknown instance": (
+        {"detail": {"instance-id": "i-0123456789abcdef0"}}, "InstanceUnknown", "i-0123456789abcdef0",
+    ),
+    "no instance": ({"detail": {}}, "InvalidEvent", 'field "detail.instance-id"'),
+    "a malformed instance": ({"detail": {"instance-id": "web-1"}}, "InvalidEvent", 'field "detail.instance-id"'),
+    "a malformed account": ({"account": "12"}, "InvalidEvent", 'field "account"'),
+    "a malformed region": ({"region": "Narnia"}, "InvalidEvent", 'field "region"'),
+    "a malformed time": ({"time": "yesterday"}, "InvalidEvent", 'field "time"'),
+    "a time in the future": ({"time": "2999-01-01T00:00:00Z"}, "InvalidEvent", 'field "time"'),
+    "a foreign source": ({"source": "aws.s3"}, "InvalidEvent", 'field "source"'),
+    "a foreign type": ({"detail-type": "EC2 Instance State-change Notification"}, "InvalidEvent", 'field "detail-type"'),
+    "an unknown task": ({"task": "wipe"}, "InvalidEvent", 'field "task"'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_an_event_is_an_error_and_nothing_is_written_with(aws, spot, manage, case):
+    change, name, expected = FOREIGN[case]
+    aws.control.clear_calls()
+    _, error = manage({**aws.drill_event(spot), **change})
+    assert error["errorType"] == name and expected in error["errorMessage"]
+    assert [c for c in aws.control.calls() if is_change(c)] == [] and aws.pools() == {}
+
+
+def test_an_event_that_cannot_be_handled_ends_in_the_dead_letter_queue(aws, spot, dead_letters):
+    event = aws.drill_event("i-0123456789abcdef0")
+    aws.deliver("RiskManagerFunctionName", event)
+    (letter,) = wait_for(dead_letters)
+    assert letter["requestPayload"] == event
+    assert letter["responsePayload"]["errorType"] == "InstanceUnknown"
+    assert aws.pools() == {}
+
+
+def test_a_failure_that_passes_is_retried_and_not_lost(aws, spot, dead_letters):
+    aws.control.fault("DescribeInstances", code="UnauthorizedOperation", status=403, times=1)
+    aws.deliver("RiskManagerFunctionName", aws.drill_event(spot))
+    aws.wait_pool(aws.pool_of(spot))
+    assert dead_letters() == []
+
+
+def test_a_row_that_cannot_be_read_is_an_error_and_stays(aws, spot, manage):
+    row = {"pool": aws.pool_of(spot), "is_poisoned": True, "poison_expires_at": "soon"}
+    aws.table("SpotPoolRiskTableName").put_item(Item=row)
+    _, error = manage(aws.drill_event(spot))
+    assert error["errorType"] == "MalformedRow" and aws.pool_of(spot) in error["errorMessage"]
+    assert aws.pools() == {aws.pool_of(spot): row}
+
+
+def test_the_clean_up_clears_what_expired_and_counts_the_rest(aws, manage):
+    for n, seconds in enumerate((-10, -86400, 3600)):
+        aws.poison(f"us-east-1#use1-az6#m{n + 4}.large", seconds)
+    aws.table("SpotPoolRiskTableName").put_item(Item={"pool": "us-east-1#use1-az6#x1.large", "is_poisoned": True})
+    answer, error = manage({"task": "clean-up"})
+    assert error is None
+    assert answer == {"cleared": 2, "poisoned": 1, "unreadable": ["us-east-1#use1-az6#x1.large"]}
+    poisoned = {pool for pool, row in aws.pools().items() if row["is_poisoned"]}
+    assert poisoned == {"us-east-1#use1-az6#m6.large", "us-east-1#use1-az6#x1.large"}
+    assert manage({"task": "clean-up"})[0]["cleared"] == 0
+
+
+def test_a_pool_that_was_cleared_can_be_poisoned_anew(aws, spot, manage):
+    aws.poison(aws.pool_of(spot), -10)
+    manage({"task": "clean-up"})
+    assert manage(aws.drill_event(spot))[0]["outcome"] == "POISONED"
+    assert aws.pools()[aws.pool_of(spot)]["is_poisoned"] is True
+
+
+def test_an_event_takes_three_calls_at_most(aws, spot, manage):
+    manage(aws.drill_event(spot))
+    aws.control.clear_calls()
+    manage(aws.drill_event(spot))
+    assert len(aws.control.calls()) <= 3, [c["action"] for c in aws.control.calls()]
