@@ -38,6 +38,13 @@ pub struct Settings {
     /// Seconds that a swap's journal must lie still before the reconciler believes its execution
     /// dead to the last Lambda. More than the function's timeout of 60 seconds.
     pub reconcile_after_seconds: u32,
+    /// A volume that nothing has attached is waste once it was created more than so many days ago.
+    pub volume_min_age_days: u32,
+    /// A snapshot that no image uses is waste once it is older than so many days.
+    pub snapshot_min_age_days: u32,
+    /// Pairs of account and region that the waste scanner looks at side by side. Each holds one page
+    /// of EC2's answers in memory.
+    pub scan_parallelism: u32,
 }
 
 impl Default for Settings {
@@ -56,6 +63,9 @@ impl Default for Settings {
             rollback_timeout_seconds: 3_900,
             poll_seconds: 10,
             reconcile_after_seconds: 90,
+            volume_min_age_days: 7,
+            snapshot_min_age_days: 30,
+            scan_parallelism: 4,
         }
     }
 }
@@ -123,6 +133,9 @@ impl Settings {
             "rollback_timeout_seconds" => self.rollback_timeout_seconds = number(value, 1, 86_400)?,
             "poll_seconds" => self.poll_seconds = number(value, 1, 300)?,
             "reconcile_after_seconds" => self.reconcile_after_seconds = number(value, 0, 3_600)?,
+            "volume_min_age_days" => self.volume_min_age_days = number(value, 0, 3_650)?,
+            "snapshot_min_age_days" => self.snapshot_min_age_days = number(value, 0, 3_650)?,
+            "scan_parallelism" => self.scan_parallelism = number(value, 1, 32)?,
             _ => return Err("no such setting".to_owned()),
         }
         Ok(())
