@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
-use spot_domain::{AccountId, EnvironmentType};
+use spot_domain::{AccountId, EnvironmentType, Region};
 
 use crate::clients::{Stack, variable};
 use crate::error::{CallError, failed};
@@ -44,6 +44,14 @@ pub enum AccountError {
         /// What would be right.
         problem: String,
     },
+    /// A row whose key is no account id.
+    #[error("row {key:?} of the Accounts table: {error}")]
+    Key {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        error: spot_domain::ids::Malformed,
+    },
     /// The table did not answer.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -60,7 +68,120 @@ pub async fn access(stack: &Stack, account_id: &AccountId) -> Result<Access, Acc
     if account_id == &stack.account_id {
         return Ok(Access { environment_type: stack.environment_type, role: None });
     }
-    let row = stack
+    let row = row_of(stack, account_id).await?.ok_or_else(|| AccountError::Unknown(account_id.clone()))?;
+    check_enabled(account_id, &row)?;
+    parse(account_id, &row)
+}
+
+/// An account that the scheduled functions visit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Which.
+    pub id: AccountId,
+    /// How to get in.
+    pub access: Access,
+    /// The regions to visit; by default the stack's own.
+    pub regions: Vec<Region>,
+    /// Whether the security enforcer may terminate here. Off unless the row says otherwise.
+    pub auto_terminate: bool,
+}
+
+/// Every enabled account: the rows of the registry and, with or without a row, the stack's own. A
+/// row that can't be read is returned as its error, beside the others.
+///
+/// # Errors
+/// The table does not answer.
+pub async fn enabled(stack: &Stack) -> Result<Vec<Result<Account, AccountError>>, AccountError> {
+    let mut rows = stack
+        .dynamodb
+        .scan()
+        .table_name(variable::<String>("ACCOUNTS_TABLE")?)
+        .consistent_read(true)
+        .into_paginator()
+        .items()
+        .send();
+    let (mut accounts, mut own_has_row) = (Vec::new(), false);
+    while let Some(row) = rows.next().await {
+        let row = row.map_err(failed("dynamodb:Scan"))?;
+        let key = row.get("account_id").and_then(|v| v.as_s().ok()).cloned().unwrap_or_default();
+        own_has_row |= key == stack.account_id.as_str();
+        let account = key
+            .parse()
+            .map_err(|error| AccountError::Key { key: key.clone(), error })
+            .and_then(|id| visited(stack, &id, Some(&row)));
+        if !matches!(account, Err(AccountError::Disabled(_))) {
+            accounts.push(account);
+        }
+    }
+    if !own_has_row {
+        accounts.push(visited(stack, &stack.account_id, None));
+    }
+    Ok(accounts)
+}
+
+/// One account, as [`enabled`] lists it.
+///
+/// # Errors
+/// Unknown, disabled, malformed, or the table does not answer.
+pub async fn find(stack: &Stack, id: &AccountId) -> Result<Account, AccountError> {
+    visited(stack, id, row_of(stack, id).await?.as_ref())
+}
+
+fn visited(stack: &Stack, id: &AccountId, row: Option<&Row>) -> Result<Account, AccountError> {
+    let own = Access { environment_type: stack.environment_type, role: None };
+    let Some(row) = row else {
+        if id != &stack.account_id {
+            return Err(AccountError::Unknown(id.clone()));
+        }
+        let regions = vec![stack.region.clone()];
+        return Ok(Account { id: id.clone(), access: own, regions, auto_terminate: false });
+    };
+    check_enabled(id, row)?;
+    let access = if id == &stack.account_id { own } else { parse(id, row)? };
+    let regions = regions(id, row)?.unwrap_or_else(|| vec![stack.region.clone()]);
+    Ok(Account { id: id.clone(), access, regions, auto_terminate: auto_terminate(id, row)? })
+}
+
+/// `regions`: a set or a list of texts; absent, `None`.
+fn regions(id: &AccountId, row: &Row) -> Result<Option<Vec<Region>>, AccountError> {
+    let malformed =
+        |problem: String| AccountError::Malformed { account_id: id.clone(), field: "regions", problem };
+    let texts: Vec<&String> = match row.get("regions") {
+        None => return Ok(None),
+        Some(AttributeValue::Ss(set)) => set.iter().collect(),
+        Some(AttributeValue::L(list)) => list
+            .iter()
+            .map(|v| v.as_s().map_err(|_| malformed("expected texts in the list".to_owned())))
+            .collect::<Result<_, _>>()?,
+        Some(_) => return Err(malformed("expected a set or list of regions (SS or L)".to_owned())),
+    };
+    let mut regions: Vec<Region> = texts
+        .into_iter()
+        .map(|text| text.parse().map_err(|e: spot_domain::ids::Malformed| malformed(e.to_string())))
+        .collect::<Result<_, _>>()?;
+    regions.sort();
+    regions.dedup();
+    if regions.is_empty() {
+        return Err(malformed("empty: name at least one, or disable the account".to_owned()));
+    }
+    Ok(Some(regions))
+}
+
+/// `auto_terminate`: only a plain `true` switches it on, and anything but a BOOL is an error.
+fn auto_terminate(id: &AccountId, row: &Row) -> Result<bool, AccountError> {
+    match row.get("auto_terminate") {
+        None => Ok(false),
+        Some(AttributeValue::Bool(on)) => Ok(*on),
+        Some(_) => Err(AccountError::Malformed {
+            account_id: id.clone(),
+            field: "auto_terminate",
+            problem: "expected true or false (BOOL)".to_owned(),
+        }),
+    }
+}
+
+async fn row_of(stack: &Stack, account_id: &AccountId) -> Result<Option<Row>, AccountError> {
+    let answer = stack
         .dynamodb
         .get_item()
         .table_name(variable::<String>("ACCOUNTS_TABLE")?)
@@ -68,23 +189,28 @@ pub async fn access(stack: &Stack, account_id: &AccountId) -> Result<Access, Acc
         .consistent_read(true)
         .send()
         .await
-        .map_err(failed("dynamodb:GetItem"))?
-        .item
-        .ok_or_else(|| AccountError::Unknown(account_id.clone()))?;
-    parse(account_id, &row)
+        .map_err(failed("dynamodb:GetItem"))?;
+    Ok(answer.item)
 }
 
 type Row = std::collections::HashMap<String, AttributeValue>;
+
+fn check_enabled(account_id: &AccountId, row: &Row) -> Result<(), AccountError> {
+    match row.get("enabled") {
+        None | Some(AttributeValue::Bool(true)) => Ok(()),
+        Some(AttributeValue::Bool(false)) => Err(AccountError::Disabled(account_id.clone())),
+        Some(_) => Err(AccountError::Malformed {
+            account_id: account_id.clone(),
+            field: "enabled",
+            problem: "expected true or false (BOOL)".to_owned(),
+        }),
+    }
+}
 
 fn parse(account_id: &AccountId, row: &Row) -> Result<Access, AccountError> {
     let malformed =
         |field, problem: String| AccountError::Malformed { account_id: account_id.clone(), field, problem };
     let text = |field| row.get(field).and_then(|v| v.as_s().ok());
-    match row.get("enabled") {
-        None | Some(AttributeValue::Bool(true)) => {}
-        Some(AttributeValue::Bool(false)) => return Err(AccountError::Disabled(account_id.clone())),
-        Some(_) => return Err(malformed("enabled", "expected true or false (BOOL)".to_owned())),
-    }
     let environment_type = text("environment_type")
         .ok_or_else(|| malformed("environment_type", "missing: expected LAB or PROD (S)".to_owned()))?
         .parse()
@@ -119,8 +245,29 @@ mod tests {
             (row(&[("enabled", s("no"))]), "enabled"),
         ];
         for (row, expected) in bad {
-            let error = parse(&account, &row).unwrap_err().to_string();
+            let error =
+                check_enabled(&account, &row).and_then(|()| parse(&account, &row)).unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains("111111111111"), "{error}");
+        }
+    }
+
+    #[test]
+    fn regions_and_auto_terminate_are_read_strictly() {
+        let account: AccountId = "111111111111".parse().unwrap();
+        let s = |text: &str| AttributeValue::S(text.to_owned());
+        let set = AttributeValue::Ss(vec!["us-west-2".into(), "us-east-1".into(), "us-west-2".into()]);
+        let good = row(&[("regions", set), ("auto_terminate", AttributeValue::Bool(true))]);
+        let names: Vec<String> =
+            regions(&account, &good).unwrap().unwrap().iter().map(|r| r.to_string()).collect();
+        assert_eq!(names, ["us-east-1", "us-west-2"]);
+        assert!(auto_terminate(&account, &good).unwrap());
+        assert!(!auto_terminate(&account, &row(&[])).unwrap());
+        assert_eq!(regions(&account, &row(&[])).unwrap(), None);
+        for odd in [s("us-east-1"), AttributeValue::L(vec![]), AttributeValue::L(vec![s("Narnia")])] {
+            assert!(regions(&account, &row(&[("regions", odd)])).is_err());
+        }
+        for odd in [s("true"), AttributeValue::N("1".into())] {
+            assert!(auto_terminate(&account, &row(&[("auto_terminate", odd)])).is_err());
         }
     }
 }

@@ -77,6 +77,14 @@ pub struct Resolved {
     pub saved_monthly_usd: Usd,
 }
 
+impl Resolved {
+    /// One more.
+    pub fn add(&mut self, saved: Usd) {
+        self.count += 1;
+        self.saved_monthly_usd = self.saved_monthly_usd + saved;
+    }
+}
+
 /// A listing that failed. What it would have found is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
@@ -166,10 +174,12 @@ impl Summary {
         let mut resolved = Resolved::default();
         for kind in ResourceType::ALL {
             let mut sum = Listing { complete: true, ..Listing::default() };
-            scopes.iter().for_each(|scope| match scope.types.get(&kind) {
-                Some(listing) => sum.add(listing),
-                None => sum.complete = false,
-            });
+            for scope in &scopes {
+                match scope.types.get(&kind) {
+                    Some(listing) => sum.add(listing),
+                    None => sum.complete = false,
+                }
+            }
             types.insert(kind, sum);
         }
         for scope in &scopes {
@@ -248,7 +258,9 @@ mod tests {
         let mut scope = ScopeReport::new("123456789012".parse().unwrap(), "us-east-1".parse().unwrap());
         for kind in ResourceType::ALL {
             let listing = scope.types.entry(kind).or_default();
-            costs.iter().for_each(|cost| listing.found(Some(usd(*cost)), Some(usd(*cost))));
+            for cost in costs {
+                listing.found(Some(usd(*cost)), Some(usd(*cost)));
+            }
             listing.complete = true;
         }
         scope
