@@ -54,6 +54,9 @@ impl Answer {
     }
 }
 
+/// What answers: the number of the call, its action (`DescribeVolumes`) and its body.
+type Responder = dyn Fn(usize, &str, &str) -> Option<Answer> + Send + Sync;
+
 /// A listening endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -67,16 +70,27 @@ impl Endpoint {
     ///
     /// # Panics
     /// No port is free.
-    #[allow(clippy::expect_used)]
     pub async fn start(script: Vec<Answer>) -> Self {
+        Self::listen(Arc::new(move |turn, _, _| script.get(turn).or(script.last()).cloned())).await
+    }
+
+    /// Listens on a free loopback port and answers each call by its action and body.
+    ///
+    /// # Panics
+    /// No port is free.
+    pub async fn answering(respond: impl Fn(&str, &str) -> Answer + Send + Sync + 'static) -> Self {
+        Self::listen(Arc::new(move |_, action, body| Some(respond(action, body)))).await
+    }
+
+    #[allow(clippy::expect_used)]
+    async fn listen(respond: Arc<Responder>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
         let url = format!("http://{}", listener.local_addr().expect("a bound address"));
         let requests = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&requests);
         tokio::spawn(async move {
-            let script = Arc::new(script);
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&script), Arc::clone(&log)));
+                tokio::spawn(serve(stream, Arc::clone(&respond), Arc::clone(&log)));
             }
         });
         Self { url, requests }
@@ -102,14 +116,14 @@ impl Endpoint {
     }
 }
 
-async fn serve(mut stream: TcpStream, script: Arc<Vec<Answer>>, log: Arc<Mutex<Vec<String>>>) {
-    while let Some(body) = read_request(&mut stream).await {
+async fn serve(mut stream: TcpStream, respond: Arc<Responder>, log: Arc<Mutex<Vec<String>>>) {
+    while let Some((action, body)) = read_request(&mut stream).await {
         let turn = log.lock().map(|mut log| {
-            log.push(body);
+            log.push(body.clone());
             log.len() - 1
         });
-        let answer = turn.ok().and_then(|turn| script.get(turn).or(script.last()));
-        let answer = answer.cloned().unwrap_or_else(|| Answer::json_error(500, "NoScript"));
+        let answer = turn.ok().and_then(|turn| respond(turn, &action, &body));
+        let answer = answer.unwrap_or_else(|| Answer::json_error(500, "NoScript"));
         tokio::time::sleep(answer.delay).await;
         let head = format!(
             "HTTP/1.1 {} scripted\r\ncontent-length: {}\r\nx-amzn-requestid: scripted\r\n\r\n",
@@ -124,23 +138,33 @@ async fn serve(mut stream: TcpStream, script: Arc<Vec<Answer>>, log: Arc<Mutex<V
     }
 }
 
-/// The body of the next request on this connection.
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+/// Action and body of the next request on this connection. JSON protocols name the action in a header,
+/// the query protocols in the body.
+async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
     let mut bytes = Vec::new();
     let mut chunk = [0_u8; 4096];
     loop {
         if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+            let raw = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            let head = raw.to_ascii_lowercase();
             let length: usize = head
                 .lines()
                 .find_map(|line| line.strip_prefix("content-length:"))
                 .and_then(|n| n.trim().parse().ok())
                 .unwrap_or(0);
             if bytes.len() >= end + 4 + length {
-                return Some(String::from_utf8_lossy(&bytes[end + 4..end + 4 + length]).into_owned());
+                let body = String::from_utf8_lossy(&bytes[end + 4..end + 4 + length]).into_owned();
+                return Some((action(&raw, &body), body));
             }
         }
         let read = stream.read(&mut chunk).await.ok().filter(|n| *n > 0)?;
         bytes.extend_from_slice(&chunk[..read]);
     }
+}
+
+fn action(head: &str, body: &str) -> String {
+    let target = head.lines().find(|line| line.to_ascii_lowercase().starts_with("x-amz-target:"));
+    let in_head = target.and_then(|line| line.rsplit('.').next());
+    let in_body = body.split('&').find_map(|field| field.strip_prefix("Action="));
+    in_head.or(in_body).unwrap_or_default().trim().to_owned()
 }
