@@ -19,7 +19,7 @@ use waste_scanner::scopes::Scope;
 use waste_scanner::table::WasteTable;
 
 const NOW: i64 = 1_795_000_000;
-const PLENTY: Duration = Duration::from_secs(900);
+const PLENTY: Duration = Duration::from_mins(15);
 const NONE: Duration = Duration::ZERO;
 
 fn scope() -> Scope {
@@ -47,9 +47,18 @@ async fn scan_all(endpoint: &Endpoint) -> Progress {
     scan(endpoint, PLENTY, Progress::new(NOW, &scope())).await
 }
 
-fn page(what: &str, items: &[String], token: Option<&str>) -> Answer {
+fn page(set: &str, items: &[String], token: Option<&str>) -> Answer {
+    let resource = match set {
+        "addressesSet" => "Addresses",
+        "volumeSet" => "Volumes",
+        "snapshotSet" => "Snapshots",
+        _ => "Images",
+    };
     let token = token.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
-    Answer::ok(format!("<R><{what}>{}</{what}>{token}</R>", items.concat()))
+    let items = items.concat();
+    Answer::ok(format!(
+        "<Describe{resource}Response><{set}>{items}</{set}>{token}</Describe{resource}Response>"
+    ))
 }
 
 fn volume(n: u32) -> String {

@@ -12,6 +12,9 @@ use crate::ids::{AccountId, Region};
 use crate::money::Usd;
 use crate::waste::{LeftAlone, ResourceType};
 
+/// An error may quote a whole answer of AWS; so much of it is told.
+const ERROR_CHARACTERS: usize = 400;
+
 /// The findings of one type.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
@@ -134,7 +137,7 @@ impl ScopeReport {
             account_id: self.account_id.clone(),
             region: Some(self.region.clone()),
             listing: listing.to_string(),
-            error: error.to_string(),
+            error: error.to_string().chars().take(ERROR_CHARACTERS).collect(),
         });
     }
 }
