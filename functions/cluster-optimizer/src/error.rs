@@ -101,7 +101,9 @@ impl From<AccountError> for StepError {
             AccountError::Unknown(_) | AccountError::Disabled(_) => {
                 Self::InvalidInput(format!("account_id: {error}"))
             }
-            AccountError::Malformed { .. } => Self::InvalidSettings(error.to_string()),
+            AccountError::Malformed { .. } | AccountError::Key { .. } => {
+                Self::InvalidSettings(error.to_string())
+            }
             AccountError::Call(error) => error.into(),
             AccountError::Environment(error) => error.into(),
         }

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use spot_cloud::CallError;
-use spot_cloud::notices::Notices;
 use spot_domain::Usd;
 use spot_domain::waste::ResourceType;
 use spot_domain::waste_report::{Failed, Listing, Resolved, Summary};
 
 use crate::input::{Run, TO_BE_CONTINUED};
+use crate::notices::Notices;
 
 /// The `detail-type` of the event that a run ends with.
 pub const COMPLETED: &str = "Waste Scan Completed";

@@ -14,7 +14,6 @@ pub mod lambda;
 pub mod launch_configuration;
 pub mod launch_template;
 pub mod launcher;
-pub mod notices;
 pub mod prices;
 pub mod recovery;
 pub mod risk_table;

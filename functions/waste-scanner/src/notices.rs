@@ -4,8 +4,9 @@
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use serde::Serialize;
 
-use crate::clients::{BadEnvironment, Stack, variable};
-use crate::error::{CallError, Kind, failed};
+use spot_cloud::clients::{BadEnvironment, variable};
+use spot_cloud::error::failed;
+use spot_cloud::{CallError, Kind, Stack};
 
 /// The `source` of all our events.
 pub const SOURCE: &str = "spot-optimizer";
@@ -26,17 +27,11 @@ impl Notices {
     /// # Errors
     /// `ALERTS_TOPIC_ARN` is missing from the environment.
     pub fn new(stack: &Stack) -> Result<Self, BadEnvironment> {
-        Ok(Self::over(stack.config(), variable::<String>("ALERTS_TOPIC_ARN")?))
-    }
-
-    /// Over one configuration and topic.
-    #[must_use]
-    pub fn over(config: &aws_config::SdkConfig, topic_arn: impl Into<String>) -> Self {
-        Self {
-            events: aws_sdk_eventbridge::Client::new(config),
-            sns: aws_sdk_sns::Client::new(config),
-            topic_arn: topic_arn.into(),
-        }
+        Ok(Self {
+            events: aws_sdk_eventbridge::Client::new(stack.config()),
+            sns: aws_sdk_sns::Client::new(stack.config()),
+            topic_arn: variable("ALERTS_TOPIC_ARN")?,
+        })
     }
 
     /// Puts one event on the default bus.
