@@ -80,7 +80,9 @@ def inbox(aws):
     """What reaches the default bus from us, and the alerts topic: `inbox()` returns the bodies so far."""
     sqs, events, sns = aws.client("sqs"), aws.client("events"), aws.client("sns")
     name = f"inbox-{uuid.uuid4().hex[:8]}"
-    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    anyone = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [anyone]})
+    url = sqs.create_queue(QueueName=name, Attributes={"Policy": policy})["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     events.put_rule(Name=name, EventPattern=json.dumps({"source": ["spot-optimizer"]}))
     events.put_targets(Rule=name, Targets=[{"Id": "inbox", "Arn": arn}])
