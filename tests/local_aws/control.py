@@ -61,6 +61,11 @@ class Control:
         told = {"name": name, "set": fields}
         self._call("POST", "group", told if refreshes is None else {**told, "refreshes": refreshes})
 
+    def storage(self, resource_id, days_old=None, **fields):
+        """Dates a volume or snapshot back; sets fields of its description (an address's, too) by their AWS names."""
+        told = {"id": resource_id, "set": fields}
+        self._call("POST", "storage", told if days_old is None else {**told, "days_old": days_old})
+
     def target_health(self, target_group, instance_id="*newcomers", state="unhealthy", reason="Target.FailedHealthChecks"):
         told = {"target_group": target_group, "instance_id": instance_id, "state": state, "reason": reason}
         self._call("POST", "target_health", told)

@@ -4,8 +4,8 @@
 
 mod support;
 
-use spot_scripted::{Answer, Asked};
-use support::{Account, HOUR, due_row, instance, protection, reservations, row};
+use spot_scripted::Answer;
+use support::{Account, Asked, HOUR, due_row, instance, protection, reservations, row};
 
 /// Answers only the look right before a termination: the one by id.
 fn fresh_look(tags: &'static [(&'static str, &'static str)]) -> impl Fn(&Asked<'_>, usize) -> Option<Answer> {
@@ -95,7 +95,7 @@ async fn the_same_obstacle_as_before_is_no_news() {
     };
     let run = account.answering(protected).run().await;
     assert_eq!(run.summary.blocked.len(), 1);
-    assert!(run.asked("Publish").is_empty() && run.asked("awsevents.putevents").is_empty());
+    assert!(run.asked("Publish").is_empty() && run.asked("PutEvents").is_empty());
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn one_more_than_a_run_may_terminate_and_none_goes() {
     let run = account.run().await;
     assert!(run.summary.blast_radius_exceeded.as_ref().unwrap().contains("max_terminations_per_run = 10"));
     assert!(run.terminations().is_empty() && run.asked("DescribeInstanceAttribute").is_empty());
-    assert!(run.asked("awsevents.putevents")[0].contains("Blast Radius Exceeded"));
+    assert!(run.asked("PutEvents")[0].contains("Blast Radius Exceeded"));
     assert_eq!(run.asked("Publish").len(), 1);
 
     let mut account = Account::with_due(10);
@@ -131,7 +131,7 @@ async fn a_tenth_of_the_running_may_go_and_not_one_more() {
 async fn a_row_changed_during_the_run_is_somebody_elses_word() {
     // The audit's own write goes through, the intent does not.
     let changed = |asked: &Asked<'_>, before: usize| {
-        (asked.action.ends_with("updateitem") && before > 0).then(support::refused)
+        (asked.action == "UpdateItem" && before > 0).then(support::refused)
     };
     let run = Account::with_due(1).answering(changed).run().await;
     assert_eq!((run.summary.due, run.summary.spared.len()), (1, 1));
@@ -151,7 +151,7 @@ async fn a_call_whose_answer_is_lost_leaves_the_intent_for_the_next_run() {
     account.rows = vec![row(1, "FLAGGED", 26 * HOUR, r#","terminating_at":{"N":"1700000000"}"#)];
     let next = account.run().await;
     assert!(next.writes()[0].contains(r#"{"S":"TERMINATED"}"#), "{}", next.writes()[0]);
-    assert!(next.asked("awsevents.putevents")[0].contains("Instance Terminated"));
+    assert!(next.asked("PutEvents")[0].contains("Instance Terminated"));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! This crate never does I/O and depends on no SDK: every rule here is tested in milliseconds.
 
 pub mod authorization;
+pub mod ebs_prices;
 pub mod enforcement;
 pub mod environment;
 pub mod group;
@@ -16,8 +17,11 @@ pub mod recovery;
 pub mod risk;
 pub mod selection;
 pub mod settings;
+pub mod storage;
 pub mod swap;
 pub mod tags;
+pub mod waste;
+pub mod waste_report;
 
 pub use environment::EnvironmentType;
 pub use ids::{AccountId, AzId, ExecutionArn, GroupArn, GroupName, InstanceId, InstanceType, Region};

@@ -12,7 +12,7 @@ pub const HOURS_PER_MONTH: u32 = 730;
 
 /// An amount of US dollars. On the wire it is a JSON number, as the executions' output promises;
 /// amounts to the cent survive that exactly. All arithmetic is decimal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Usd(#[serde(with = "rust_decimal::serde::float")] Decimal);
 

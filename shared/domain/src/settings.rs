@@ -52,6 +52,13 @@ pub struct Settings {
     pub max_terminations_per_run: u32,
     /// The same in percent of the running instances of an account and region.
     pub max_terminations_percent: u32,
+    /// A volume that nothing has attached is waste once it was created more than so many days ago.
+    pub volume_min_age_days: u32,
+    /// A snapshot that no image uses is waste once it is older than so many days.
+    pub snapshot_min_age_days: u32,
+    /// Pairs of account and region that the waste scanner looks at side by side. Each holds one page
+    /// of EC2's answers in memory.
+    pub scan_parallelism: u32,
 }
 
 impl Default for Settings {
@@ -76,6 +83,9 @@ impl Default for Settings {
             audit_gap_minutes: 90,
             max_terminations_per_run: 10,
             max_terminations_percent: 10,
+            volume_min_age_days: 7,
+            snapshot_min_age_days: 30,
+            scan_parallelism: 4,
         }
     }
 }
@@ -149,6 +159,9 @@ impl Settings {
             "audit_gap_minutes" => self.audit_gap_minutes = number(value, 5, 1_440)?,
             "max_terminations_per_run" => self.max_terminations_per_run = number(value, 0, 1_000)?,
             "max_terminations_percent" => self.max_terminations_percent = number(value, 0, 100)?,
+            "volume_min_age_days" => self.volume_min_age_days = number(value, 0, 3_650)?,
+            "snapshot_min_age_days" => self.snapshot_min_age_days = number(value, 0, 3_650)?,
+            "scan_parallelism" => self.scan_parallelism = number(value, 1, 32)?,
             _ => return Err("no such setting".to_owned()),
         }
         Ok(())

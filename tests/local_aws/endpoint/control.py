@@ -18,6 +18,7 @@
     POST   /_local/instance             {instance_id, status?, state?: pending|running|…, kill?: {code, message},
                                          lifecycle_state?, health_status?, set?: {"Placement.Tenancy": "host"}}
     POST   /_local/group                {name, set: {"Operator": {…}, "WarmPoolConfiguration": {…}}, refreshes?: [{…}]}
+    POST   /_local/storage              {id: vol-…|snap-…|eipalloc-…, days_old?, set?: {"Operator": {…}, …}}
     POST   /_local/target_health        {target_group, instance_id | "*newcomers", state, reason?}; state null clears
 """
 
@@ -126,6 +127,17 @@ class Control:
             now = datetime.datetime.now(datetime.timezone.utc)
             base = {"AutoScalingGroupName": group.name, "StartTime": now, "PercentageComplete": 10}
             WORLD.refreshes[group.name] = [{**base, **r} for r in told["refreshes"]]
+
+    def post_storage(self, told):
+        backend, resource_id = ec2.backend(), told["id"]
+        resource = next(
+            r for r in [*backend.volumes.values(), *backend.snapshots.values(), *backend.addresses]
+            if resource_id in (getattr(r, "id", None), getattr(r, "allocation_id", None))
+        )  # fmt: skip
+        if "days_old" in told:
+            born = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=told["days_old"])
+            setattr(resource, "start_time" if resource_id.startswith("snap-") else "create_time", born)
+        _set(resource, told.get("set", {}))
 
     def post_target_health(self, told):
         key = (told["target_group"], told["instance_id"])

@@ -4,7 +4,6 @@
 //! It doubles nothing of AWS's behaviour. A call that the script does not expect is a 500 with the
 //! request in it, and shows in [`Endpoint::requests`].
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,17 +54,8 @@ impl Answer {
     }
 }
 
-/// What a rule of [`Endpoint::answering`] sees of a call.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// The action: `X-Amz-Target` of the JSON protocols in lower case (`dynamodb_20120810.query`), `Action` of the
-    /// query protocols (`DescribeInstances`).
-    pub action: &'a str,
-    /// The body.
-    pub body: &'a str,
-}
-
-type Rule = dyn Fn(Asked<'_>) -> Answer + Send + Sync;
+/// What answers: the number of the call, its action (`DescribeVolumes`) and its body.
+type Responder = dyn Fn(usize, &str, &str) -> Option<Answer> + Send + Sync;
 
 /// A listening endpoint.
 #[derive(Debug)]
@@ -80,31 +70,27 @@ impl Endpoint {
     ///
     /// # Panics
     /// No port is free.
-    #[allow(clippy::expect_used)]
     pub async fn start(script: Vec<Answer>) -> Self {
-        let turn = AtomicUsize::new(0);
-        Self::answering(move |_| {
-            let turn = turn.fetch_add(1, Ordering::SeqCst);
-            let answer = script.get(turn).or(script.last());
-            answer.cloned().unwrap_or_else(|| Answer::json_error(500, "NoScript"))
-        })
-        .await
+        Self::listen(Arc::new(move |turn, _, _| script.get(turn).or(script.last()).cloned())).await
     }
 
-    /// Listens on a free loopback port and answers each call by the rule.
+    /// Listens on a free loopback port and answers each call by its action and body.
     ///
     /// # Panics
     /// No port is free.
+    pub async fn answering(respond: impl Fn(&str, &str) -> Answer + Send + Sync + 'static) -> Self {
+        Self::listen(Arc::new(move |_, action, body| Some(respond(action, body)))).await
+    }
+
     #[allow(clippy::expect_used)]
-    pub async fn answering(rule: impl Fn(Asked<'_>) -> Answer + Send + Sync + 'static) -> Self {
+    async fn listen(respond: Arc<Responder>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
         let url = format!("http://{}", listener.local_addr().expect("a bound address"));
         let requests = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&requests);
-        let rule: Arc<Rule> = Arc::new(rule);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&rule), Arc::clone(&log)));
+                tokio::spawn(serve(stream, Arc::clone(&respond), Arc::clone(&log)));
             }
         });
         Self { url, requests }
@@ -130,12 +116,14 @@ impl Endpoint {
     }
 }
 
-async fn serve(mut stream: TcpStream, rule: Arc<Rule>, log: Arc<Mutex<Vec<String>>>) {
-    while let Some((head, body)) = read_request(&mut stream).await {
-        let answer = rule(Asked { action: action(&head, &body), body: &body });
-        if let Ok(mut log) = log.lock() {
-            log.push(body);
-        }
+async fn serve(mut stream: TcpStream, respond: Arc<Responder>, log: Arc<Mutex<Vec<String>>>) {
+    while let Some((action, body)) = read_request(&mut stream).await {
+        let turn = log.lock().map(|mut log| {
+            log.push(body.clone());
+            log.len() - 1
+        });
+        let answer = turn.ok().and_then(|turn| respond(turn, &action, &body));
+        let answer = answer.unwrap_or_else(|| Answer::json_error(500, "NoScript"));
         tokio::time::sleep(answer.delay).await;
         let head = format!(
             "HTTP/1.1 {} scripted\r\ncontent-length: {}\r\nx-amzn-requestid: scripted\r\n\r\n",
@@ -150,20 +138,15 @@ async fn serve(mut stream: TcpStream, rule: Arc<Rule>, log: Arc<Mutex<Vec<String
     }
 }
 
-/// `X-Amz-Target`, or the query's `Action`.
-fn action<'a>(head: &'a str, body: &'a str) -> &'a str {
-    let target = head.lines().find_map(|line| line.strip_prefix("x-amz-target:")).map(str::trim);
-    let query = body.split('&').find_map(|pair| pair.strip_prefix("Action="));
-    target.or(query).unwrap_or_default()
-}
-
-/// The head, in lower case, and the body of the next request on this connection.
+/// Action and body of the next request on this connection. JSON protocols name the action in a header,
+/// the query protocols in the body.
 async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
     let mut bytes = Vec::new();
     let mut chunk = [0_u8; 4096];
     loop {
         if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+            let raw = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            let head = raw.to_ascii_lowercase();
             let length: usize = head
                 .lines()
                 .find_map(|line| line.strip_prefix("content-length:"))
@@ -171,10 +154,17 @@ async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
                 .unwrap_or(0);
             if bytes.len() >= end + 4 + length {
                 let body = String::from_utf8_lossy(&bytes[end + 4..end + 4 + length]).into_owned();
-                return Some((head, body));
+                return Some((action(&raw, &body), body));
             }
         }
         let read = stream.read(&mut chunk).await.ok().filter(|n| *n > 0)?;
         bytes.extend_from_slice(&chunk[..read]);
     }
+}
+
+fn action(head: &str, body: &str) -> String {
+    let target = head.lines().find(|line| line.to_ascii_lowercase().starts_with("x-amz-target:"));
+    let in_head = target.and_then(|line| line.rsplit('.').next());
+    let in_body = body.split('&').find_map(|field| field.strip_prefix("Action="));
+    in_head.or(in_body).unwrap_or_default().trim().to_owned()
 }

@@ -17,12 +17,19 @@ use spot_domain::EnvironmentType;
 use spot_domain::authorization::SwapsInProgress;
 use spot_domain::enforcement::Look;
 use spot_domain::settings::Settings;
-use spot_scripted::{Answer, Asked, Endpoint};
+use spot_scripted::{Answer, Endpoint};
 
 pub const HOUR: i64 = 3_600;
 
 /// An instance: its id and its tags.
 pub type Listed = (String, Vec<(&'static str, &'static str)>);
+
+/// A call that was made: its action (`DescribeInstances`) and its body.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub action: &'a str,
+    pub body: &'a str,
+}
 
 /// A rule that answers before the account does.
 type Override = Box<dyn Fn(&Asked<'_>, usize) -> Option<Answer> + Send + Sync>;
@@ -101,10 +108,11 @@ impl Account {
         let (settings, may) = (self.settings.clone(), self.enforce);
         let calls = Arc::new(Mutex::new(Vec::<(String, String)>::new()));
         let log = Arc::clone(&calls);
-        let endpoint = Endpoint::answering(move |asked| {
+        let endpoint = Endpoint::answering(move |action, body| {
+            let asked = Asked { action, body };
             let mut log = log.lock().unwrap();
-            let asked_before = log.iter().filter(|(action, _)| action == asked.action).count();
-            log.push((asked.action.to_owned(), asked.body.to_owned()));
+            let asked_before = log.iter().filter(|(a, _)| a == action).count();
+            log.push((action.to_owned(), body.to_owned()));
             drop(log);
             (self.before)(&asked, asked_before).unwrap_or_else(|| self.answer(&asked))
         })
@@ -131,9 +139,9 @@ impl Account {
 
     fn answer(&self, asked: &Asked<'_>) -> Answer {
         match asked.action {
-            "dynamodb_20120810.query" => Answer::ok(format!(r#"{{"Items":[{}]}}"#, self.rows.join(","))),
-            "dynamodb_20120810.updateitem" => Answer::ok("{}"),
-            "awsevents.putevents" => Answer::ok(r#"{"FailedEntryCount":0,"Entries":[]}"#),
+            "Query" => Answer::ok(format!(r#"{{"Items":[{}]}}"#, self.rows.join(","))),
+            "UpdateItem" => Answer::ok("{}"),
+            "PutEvents" => Answer::ok(r#"{"FailedEntryCount":0,"Entries":[]}"#),
             "Publish" => Answer::ok(
                 "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>",
             ),
@@ -198,7 +206,7 @@ impl Outcome {
 
     /// The rows written, in order.
     pub fn writes(&self) -> Vec<&str> {
-        self.asked("dynamodb_20120810.updateitem")
+        self.asked("UpdateItem")
     }
 
     /// Terminate calls.

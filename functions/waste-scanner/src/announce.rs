@@ -1,0 +1,104 @@
+//! Tells of a run: its summary as an event, and a message to a person when something could not be
+//! looked at.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use spot_cloud::CallError;
+use spot_domain::Usd;
+use spot_domain::waste::ResourceType;
+use spot_domain::waste_report::{Failed, Listing, Resolved, Summary};
+
+use crate::input::{Run, TO_BE_CONTINUED};
+use crate::notices::Notices;
+
+/// The `detail-type` of the event that a run ends with.
+pub const COMPLETED: &str = "Waste Scan Completed";
+/// An event holds 256 KB: the failures beyond so many are counted only. The table has them all.
+const FAILURES_TOLD: usize = 50;
+
+/// The summary without its scopes, whose number knows no bound; they are in the table.
+#[derive(Serialize)]
+struct Told<'a> {
+    run_started: Timestamp,
+    total_monthly_waste_usd: Usd,
+    partial: bool,
+    types: &'a BTreeMap<ResourceType, Listing>,
+    resolved: Resolved,
+    accounts_and_regions: usize,
+    failures: usize,
+    failed: &'a [Failed],
+}
+
+/// Asks to be continued: a rule of the stack hands the event back to the scanner.
+///
+/// # Errors
+/// The event could not be put: nothing would go on.
+pub async fn to_be_continued(notices: &Notices, run: &Run) -> Result<(), CallError> {
+    notices.event(TO_BE_CONTINUED, &run.next()).await
+}
+
+/// Tells how the run ended.
+///
+/// # Errors
+/// The event or the message could not be sent.
+pub async fn completed(notices: &Notices, summary: &Summary) -> Result<(), CallError> {
+    let told = Told {
+        run_started: summary.run_started,
+        total_monthly_waste_usd: summary.total_monthly_waste_usd,
+        partial: summary.partial,
+        types: &summary.types,
+        resolved: summary.resolved,
+        accounts_and_regions: summary.scopes.len(),
+        failures: summary.failed.len(),
+        failed: first(&summary.failed),
+    };
+    notices.event(COMPLETED, &told).await?;
+    if summary.failed.is_empty() {
+        return Ok(());
+    }
+    let subject = format!("Waste scan incomplete: {} listings failed", summary.failed.len());
+    notices.alert(&subject, &message(summary)).await
+}
+
+fn first(failed: &[Failed]) -> &[Failed] {
+    failed.get(..FAILURES_TOLD).unwrap_or(failed)
+}
+
+fn message(summary: &Summary) -> String {
+    let lines = first(&summary.failed).iter().map(|failed| {
+        let place = failed.region.as_ref().map_or_else(String::new, |region| format!(" in {region}"));
+        format!("- {} of account {}{place}: {}", failed.listing, failed.account_id, failed.error)
+    });
+    let more = summary.failed.len().saturating_sub(FAILURES_TOLD);
+    let more = (more > 0).then(|| format!("- and {more} more"));
+    format!(
+        "These listings failed. What they would have found is unknown, and none of their findings was \
+         resolved:\n{}\nThe next daily scan tries again.",
+        lines.chain(more).collect::<Vec<_>>().join("\n")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_failures_fit_into_one_message() {
+        let failed = Failed {
+            account_id: "123456789012".parse().unwrap(),
+            region: "us-east-1".parse().ok(),
+            listing: "volume".to_owned(),
+            error: "ec2:DescribeVolumes: UnauthorizedOperation: no".to_owned(),
+        };
+        let summary = Summary::new(Timestamp::UNIX_EPOCH, Vec::new(), vec![failed; 1_000], false);
+        let message = message(&summary);
+        assert!(
+            message.contains("- volume of account 123456789012 in us-east-1: ec2:DescribeVolumes"),
+            "{message}"
+        );
+        assert!(message.contains("- and 950 more\n"), "{message}");
+        assert!(message.len() < 100_000);
+    }
+}

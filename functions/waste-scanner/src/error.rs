@@ -1,0 +1,70 @@
+//! How a whole run fails. A listing that fails is none of these: it is part of the report.
+
+use lambda_runtime::Diagnostic;
+use spot_cloud::CallError;
+use spot_cloud::accounts::AccountError;
+use spot_cloud::clients::BadEnvironment;
+use spot_cloud::settings::SettingsError;
+
+/// A run that could not be carried out. Rows already written are true, and nothing was resolved that
+/// was not listed to its end: running again is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum WasteError {
+    /// The input is malformed.
+    #[error("input: {0}")]
+    InvalidInput(String),
+    /// The account that the input names is unknown, disabled, or its row can't be read.
+    #[error(transparent)]
+    Account(AccountError),
+    /// A setting can't be applied.
+    #[error(transparent)]
+    Settings(SettingsError),
+    /// It went on in so many invocations without coming to an end.
+    #[error("the scan has been continued {0} times without coming to its end")]
+    Endless(u32),
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The stack is set up wrong.
+    #[error(transparent)]
+    Environment(#[from] BadEnvironment),
+}
+
+impl WasteError {
+    /// The name that logs and metrics know it by.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::InvalidInput(_) => "InvalidInput",
+            Self::Account(_) => "AccountUnknown",
+            Self::Settings(_) => "InvalidSettings",
+            Self::Endless(_) => "ScanEndless",
+            Self::Call(_) => "CallFailed",
+            Self::Environment(_) => "BadEnvironment",
+        }
+    }
+}
+
+impl From<AccountError> for WasteError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Call(error) => Self::Call(error),
+            error => Self::Account(error),
+        }
+    }
+}
+
+impl From<SettingsError> for WasteError {
+    fn from(error: SettingsError) -> Self {
+        match error {
+            SettingsError::Call(error) => Self::Call(error),
+            error => Self::Settings(error),
+        }
+    }
+}
+
+impl From<WasteError> for Diagnostic {
+    fn from(error: WasteError) -> Self {
+        Self { error_type: error.name().to_owned(), error_message: error.to_string() }
+    }
+}

@@ -1,0 +1,151 @@
+//! A finding: what a row of the WasteResource table says, apart from when.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+use spot_domain::Usd;
+use spot_domain::ebs_prices::Price;
+use spot_domain::storage::{Address, Snapshot, Tier, Volume};
+use spot_domain::tags::Tags;
+use spot_domain::waste::ResourceType;
+
+/// Key (RANGE): `type#id`.
+pub const RESOURCE: &str = "resource";
+/// Key (HASH): `account#region`.
+pub const ACCOUNT_REGION: &str = "account_region";
+/// `elastic-ip`, `volume` or `snapshot` (S).
+pub const RESOURCE_TYPE: &str = "resource_type";
+/// OPEN or RESOLVED (S).
+pub const STATUS: &str = "status";
+/// What it costs a month (N); absent where no source knows a price.
+pub const MONTHLY_COST_USD: &str = "monthly_cost_usd";
+/// `price-list-api`, `shipped-table` or `unknown` (S).
+pub const PRICE_SOURCE: &str = "price_source";
+/// The date of the price (S); absent where there is none.
+pub const PRICE_AS_OF: &str = "price_as_of";
+/// When it was first found (N, epoch seconds).
+pub const FIRST_SEEN: &str = "first_seen";
+/// When it was last found (N, epoch seconds).
+pub const LAST_SEEN: &str = "last_seen";
+/// On snapshots (BOOL): the price is an upper bound.
+pub const UPPER_BOUND: &str = "upper_bound";
+/// On snapshots (N): what this one costs at most by itself.
+pub const UPPER_BOUND_USD: &str = "upper_bound_usd";
+/// On snapshots (S): what it was taken of.
+pub const LINEAGE: &str = "lineage";
+/// What a person wants to know of the resource (M).
+pub const DETAILS: &str = "details";
+
+/// A row, as the SDK writes it.
+pub type Row = HashMap<String, AttributeValue>;
+
+/// Something that costs and serves nobody.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// Its kind.
+    pub kind: ResourceType,
+    /// Its id, as EC2 spells it.
+    pub id: String,
+    /// What it adds to the total, a month.
+    pub monthly: Option<Usd>,
+    /// What it costs by itself.
+    pub price: Option<Price>,
+    lineage: Option<String>,
+    details: Vec<(&'static str, AttributeValue)>,
+}
+
+impl Finding {
+    /// An address.
+    #[must_use]
+    pub fn address(address: Address, price: Option<Price>) -> Self {
+        let details = vec![("public_ip", text(&address.public_ip))];
+        Self::new(ResourceType::ElasticIp, address.id, price, details, &address.tags)
+    }
+
+    /// A volume.
+    #[must_use]
+    pub fn volume(volume: Volume, price: Option<Price>) -> Self {
+        let mut details = vec![
+            ("volume_type", text(&volume.volume_type)),
+            ("size_gib", number(&volume.size_gib)),
+            ("availability_zone", text(&volume.availability_zone)),
+        ];
+        details.extend(volume.iops.map(|iops| ("iops", number(&iops))));
+        details.extend(volume.throughput_mibps.map(|mibps| ("throughput_mibps", number(&mibps))));
+        details.extend(date("created", volume.created));
+        Self::new(ResourceType::Volume, volume.id, price, details, &volume.tags)
+    }
+
+    /// A snapshot; `adds` is what it adds to the price of its lineage.
+    #[must_use]
+    pub fn snapshot(snapshot: Snapshot, price: Option<Price>, adds: Option<Usd>) -> Self {
+        let mut details = vec![
+            ("volume_size_gib", number(&snapshot.volume_gib)),
+            ("storage_tier", text(if snapshot.tier == Tier::Archive { "archive" } else { "standard" })),
+        ];
+        details.extend(snapshot.volume_id.as_deref().map(|id| ("volume_id", text(id))));
+        details.extend(snapshot.full_bytes.map(|bytes| ("full_snapshot_size_bytes", number(&bytes))));
+        details.extend(date("started", snapshot.started));
+        let lineage = Some(snapshot.lineage().to_owned());
+        let finding = Self::new(ResourceType::Snapshot, snapshot.id, price, details, &snapshot.tags);
+        Self { monthly: adds, lineage, ..finding }
+    }
+
+    fn new(
+        kind: ResourceType,
+        id: String,
+        price: Option<Price>,
+        mut details: Vec<(&'static str, AttributeValue)>,
+        tags: &Tags,
+    ) -> Self {
+        details.extend(tags.get("Name").map(|name| ("name", text(name))));
+        Self { kind, id, monthly: price.map(|price| price.monthly), price, lineage: None, details }
+    }
+
+    /// Its RANGE key.
+    #[must_use]
+    pub fn resource(&self) -> String {
+        format!("{}#{}", self.kind, self.id)
+    }
+
+    /// The row of an open finding.
+    #[must_use]
+    pub fn into_row(self, account_region: &str, first_seen: i64, last_seen: i64) -> Row {
+        let mut row = Row::with_capacity(13);
+        let mut set = |name: &str, value| row.insert(name.to_owned(), value);
+        set(ACCOUNT_REGION, text(account_region));
+        set(RESOURCE, text(&self.resource()));
+        set(RESOURCE_TYPE, text(self.kind.name()));
+        set(STATUS, text("OPEN"));
+        set(FIRST_SEEN, number(&first_seen));
+        set(LAST_SEEN, number(&last_seen));
+        set(PRICE_SOURCE, text(self.price.map_or("unknown", |price| price.source.name())));
+        if let (Some(price), Some(monthly)) = (self.price, self.monthly) {
+            set(MONTHLY_COST_USD, number(&monthly));
+            set(PRICE_AS_OF, text(&price.as_of.to_string()));
+            if self.lineage.is_some() {
+                set(UPPER_BOUND_USD, number(&price.monthly));
+            }
+        }
+        if let Some(lineage) = &self.lineage {
+            set(UPPER_BOUND, AttributeValue::Bool(true));
+            set(LINEAGE, text(lineage));
+        }
+        let details = self.details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        set(DETAILS, AttributeValue::M(details));
+        row
+    }
+}
+
+fn text(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+pub(crate) fn number(number: &impl ToString) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+fn date(name: &'static str, date: Option<Timestamp>) -> Option<(&'static str, AttributeValue)> {
+    date.map(|date| (name, text(&date.to_string())))
+}

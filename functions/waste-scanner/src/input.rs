@@ -1,0 +1,126 @@
+//! What reaches the scanner, parsed at the edge: the schedule's or a person's request, or the event
+//! by which an earlier invocation asks to be continued.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use spot_domain::{AccountId, Region};
+
+use crate::error::WasteError;
+
+/// The `detail-type` of the event that continues a scan.
+pub const TO_BE_CONTINUED: &str = "Waste Scan To Be Continued";
+
+/// What to scan. Unknown fields are refused: a misspelt `region` must not scan everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Only this account. Absent: with a `region`, the stack's own, else every enabled one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<AccountId>,
+    /// Only this region; absent, those of each account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+}
+
+/// A scan, or the rest of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// What to scan.
+    #[serde(flatten)]
+    pub request: Request,
+    /// When its first invocation began, epoch seconds: ages count up to here.
+    pub run_started: i64,
+    /// How many invocations came before this one.
+    pub continuation: u32,
+}
+
+impl Run {
+    /// A new one, beginning now.
+    #[must_use]
+    pub fn new(request: Request, now: Timestamp) -> Self {
+        Self { request, run_started: now.as_second(), continuation: 0 }
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn started(&self) -> Timestamp {
+        Timestamp::from_second(self.run_started).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// The invocation after this one.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { continuation: self.continuation + 1, ..self.clone() }
+    }
+}
+
+/// Parses an event.
+///
+/// # Errors
+/// [`WasteError::InvalidInput`] says what is wrong.
+pub fn parse(event: Value, now: Timestamp) -> Result<Run, WasteError> {
+    let invalid = |error: serde_json::Error| WasteError::InvalidInput(error.to_string());
+    let Some(detail_type) = event.get("detail-type") else {
+        let event = if event.is_null() { Value::Object(serde_json::Map::new()) } else { event };
+        return serde_json::from_value(event).map(|request| Run::new(request, now)).map_err(invalid);
+    };
+    if detail_type.as_str() != Some(TO_BE_CONTINUED) {
+        return Err(WasteError::InvalidInput(format!("detail-type {detail_type} is not handled here")));
+    }
+    let run: Run =
+        serde_json::from_value(event.get("detail").cloned().unwrap_or_default()).map_err(invalid)?;
+    let started = Timestamp::from_second(run.run_started).ok().filter(|started| *started <= now);
+    started.map(|_| run).ok_or_else(|| WasteError::InvalidInput("run_started lies in the future".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(name: &str) -> Value {
+        let path = format!("{}/../../events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap()
+    }
+
+    #[test]
+    fn the_sample_events_are_read() {
+        let all = parse(sample("waste-scan-schedule"), now()).unwrap();
+        assert_eq!(all.request, Request { account_id: None, region: None });
+        let one = parse(sample("waste-scan-input"), now()).unwrap();
+        assert!(one.request.account_id.is_some() && one.request.region.is_some());
+        assert_eq!((one.started(), one.continuation), (now(), 0));
+        let rest = parse(sample("waste-scan-to-be-continued"), now()).unwrap();
+        assert_eq!(rest.continuation, 1);
+        assert!(rest.started() < now());
+    }
+
+    #[test]
+    fn a_continuation_is_read_as_it_was_sent() {
+        let request = Request { account_id: Some("123456789012".parse().unwrap()), region: None };
+        let run = Run::new(request, now()).next();
+        let event = serde_json::json!({"detail-type": TO_BE_CONTINUED, "detail": run});
+        assert_eq!(parse(event, now()).unwrap(), run);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let future = serde_json::json!({"run_started": 1_900_000_000, "continuation": 1});
+        for event in [
+            serde_json::json!({"regoin": "us-east-1"}),
+            serde_json::json!({"account_id": "12"}),
+            serde_json::json!({"region": "us-east-1a"}),
+            serde_json::json!(["us-east-1"]),
+            serde_json::json!({"detail-type": "Scheduled Event", "detail": {}}),
+            serde_json::json!({"detail-type": TO_BE_CONTINUED, "detail": {}}),
+            serde_json::json!({"detail-type": TO_BE_CONTINUED, "detail": future}),
+        ] {
+            let error = parse(event.clone(), now()).unwrap_err();
+            assert_eq!(error.name(), "InvalidInput", "{event}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Finds what costs and serves nobody: addresses that nothing uses, volumes that nothing has
+//! attached, old snapshots that no image needs. It prices them, and deletes nothing.
+//!
+//! A run looks at every enabled account and region, or at what its input names. What fails to be
+//! listed is part of the report, never "nothing found" and never "all unused". When Lambda's time is
+//! up, the run keeps its place and asks to be continued.
+
+pub mod announce;
+pub mod describe;
+pub mod error;
+pub mod finding;
+pub mod input;
+pub mod listings;
+pub mod notices;
+pub mod price_list;
+pub mod progress;
+pub mod scan;
+pub mod scopes;
+pub mod table;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use serde_json::Value;
+use spot_cloud::clients::{BadEnvironment, variable};
+use spot_cloud::{CallError, Stack};
+use spot_domain::waste::Rules;
+use spot_domain::waste_report::Summary;
+
+use error::WasteError;
+use input::Run;
+use notices::Notices;
+use price_list::PriceList;
+use progress::Progress;
+use scan::{RESERVE, Scan};
+use scopes::Scope;
+use table::WasteTable;
+
+/// A run of more invocations than this does not get anywhere.
+const CONTINUATIONS: u32 = 200;
+
+/// Scans for waste.
+#[derive(Debug)]
+pub struct WasteScanner {
+    stack: Stack,
+    table: WasteTable,
+    prices: PriceList,
+    notices: Notices,
+}
+
+impl WasteScanner {
+    /// Reads the environment that the template sets.
+    ///
+    /// # Errors
+    /// A variable is missing or malformed.
+    pub async fn from_environment() -> Result<Self, BadEnvironment> {
+        let stack = Stack::from_environment().await?;
+        Ok(Self {
+            table: WasteTable::new(stack.dynamodb.clone(), variable::<String>("WASTE_RESOURCE_TABLE")?),
+            prices: PriceList::new(&stack),
+            notices: Notices::new(&stack)?,
+            stack,
+        })
+    }
+
+    /// One invocation, which Lambda ends at `deadline`.
+    ///
+    /// # Errors
+    /// The input or a setting is wrong, and nothing was scanned; or a table or EventBridge does not
+    /// answer, and the run may be repeated.
+    pub async fn handle(&self, event: Value, deadline: SystemTime) -> Result<Summary, WasteError> {
+        let outcome = self.run(event, deadline).await;
+        match &outcome {
+            Ok(summary) => tracing::info!(
+                total_monthly_waste_usd = %summary.total_monthly_waste_usd,
+                partial = summary.partial,
+                continues = summary.continues,
+                "scanned"
+            ),
+            Err(error) => tracing::error!(error = error.name(), "{error}"),
+        }
+        outcome
+    }
+
+    async fn run(&self, event: Value, deadline: SystemTime) -> Result<Summary, WasteError> {
+        let run = input::parse(event, Timestamp::now())?;
+        if run.continuation > CONTINUATIONS {
+            return Err(WasteError::Endless(run.continuation));
+        }
+        let plan = scopes::plan(&self.stack, &run.request).await?;
+        let moved = AtomicBool::new(false);
+        let progress: Vec<Progress> = stream::iter(&plan.scopes)
+            .map(|scope| self.scope(scope, &run, deadline, &moved))
+            .buffered(plan.parallelism)
+            .try_collect()
+            .await?;
+        let continues = progress.iter().any(|progress| progress.next.is_some());
+        let scopes = progress.into_iter().map(|progress| progress.report).collect();
+        let summary = Summary::new(run.started(), scopes, plan.failed, continues);
+        if continues {
+            announce::to_be_continued(&self.notices, &run).await?;
+        } else {
+            announce::completed(&self.notices, &summary).await?;
+        }
+        Ok(summary)
+    }
+
+    /// Scans one account and region, from where an earlier invocation of this run left off. The
+    /// first scope that is not done goes on even if there is little time, so that a run always moves.
+    async fn scope(
+        &self,
+        scope: &Scope,
+        run: &Run,
+        deadline: SystemTime,
+        moved: &AtomicBool,
+    ) -> Result<Progress, CallError> {
+        let kept = if run.continuation > 0 { self.table.kept(scope, run.run_started).await? } else { None };
+        let mut progress = kept.unwrap_or_else(|| Progress::new(run.run_started, scope));
+        let has_time = SystemTime::now() + RESERVE < deadline;
+        if progress.next.is_none() || (moved.swap(true, Ordering::Relaxed) && !has_time) {
+            return Ok(progress);
+        }
+        let prices = self.prices.book(&scope.region).await;
+        let target = self.stack.target(&scope.access, &scope.region, None).await;
+        let (settings, region) = (&scope.settings, &scope.region);
+        let rules = Rules { settings, region, prices: &prices, now: run.started() };
+        let scan = Scan { scope, ec2: target.ec2, table: &self.table, rules, deadline };
+        scan.go_on(&mut progress).await;
+        self.table.keep(scope, &progress).await?;
+        Ok(progress)
+    }
+}

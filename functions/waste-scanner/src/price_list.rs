@@ -1,0 +1,185 @@
+//! Prices of storage and addresses from the Price List API, laid over the shipped table.
+//!
+//! The API not answering is no failure of a scan: the shipped prices hold, and the rows say so.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use aws_sdk_pricing::types::{Filter, FilterType};
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+use serde_json::Value;
+use spot_cloud::error::failed;
+use spot_cloud::{CallError, Stack};
+use spot_domain::Region;
+use spot_domain::ebs_prices::{Item, PriceBook, Rate, Source};
+
+const CALL: &str = "pricing:GetProducts";
+/// The Price List API answers in few regions; its answers cover all of them.
+const PRICE_LIST_REGION: &str = "us-east-1";
+/// A Lambda instance lives for hours; prices change in months.
+const KEEP: Duration = Duration::from_hours(12);
+/// After a failure the API is asked again so much later.
+const KEEP_SHIPPED: Duration = Duration::from_mins(15);
+/// Where the products lie: service, and the attribute that narrows them down.
+const QUERIES: [(&str, &str, &str); 5] = [
+    ("AmazonEC2", "productFamily", "Storage"),
+    ("AmazonEC2", "group", "EBS IOPS"),
+    ("AmazonEC2", "group", "EBS Throughput"),
+    ("AmazonEC2", "productFamily", "Storage Snapshot"),
+    ("AmazonVPC", "group", "VPCPublicIPv4Address"),
+];
+
+/// The price books of the regions asked for so far.
+#[derive(Debug)]
+pub struct PriceList {
+    client: aws_sdk_pricing::Client,
+    books: Mutex<HashMap<Region, (PriceBook, Instant)>>,
+}
+
+impl PriceList {
+    /// Over the stack's configuration.
+    #[must_use]
+    pub fn new(stack: &Stack) -> Self {
+        let config =
+            stack.config().to_builder().region(aws_sdk_pricing::config::Region::new(PRICE_LIST_REGION));
+        Self::over(aws_sdk_pricing::Client::new(&config.build()))
+    }
+
+    /// Over one client.
+    #[must_use]
+    pub fn over(client: aws_sdk_pricing::Client) -> Self {
+        Self { client, books: Mutex::new(HashMap::new()) }
+    }
+
+    /// The prices of a region: the API's where it answers, else the shipped ones.
+    pub async fn book(&self, region: &Region) -> PriceBook {
+        if let Some(book) = self.known(region) {
+            return book;
+        }
+        let mut book = PriceBook::shipped(region);
+        let keep = match self.rates(region).await {
+            Ok(rates) => {
+                for (item, rate) in rates {
+                    book.set(item, rate);
+                }
+                KEEP
+            }
+            Err(error) => {
+                tracing::warn!(%region, "{error}; the shipped prices hold");
+                KEEP_SHIPPED
+            }
+        };
+        if let (Ok(mut books), Some(until)) = (self.books.lock(), Instant::now().checked_add(keep)) {
+            books.insert(region.clone(), (book.clone(), until));
+        }
+        book
+    }
+
+    fn known(&self, region: &Region) -> Option<PriceBook> {
+        let books = self.books.lock().ok()?;
+        books.get(region).filter(|(_, until)| Instant::now() < *until).map(|(book, _)| book.clone())
+    }
+
+    async fn rates(&self, region: &Region) -> Result<Vec<(Item, Rate)>, CallError> {
+        let mut rates = Vec::new();
+        for (service, field, value) in QUERIES {
+            let mut request = self.client.get_products().service_code(service);
+            for (field, value) in [("regionCode", region.as_str()), (field, value)] {
+                let filter =
+                    Filter::builder().r#type(FilterType::TermMatch).field(field).value(value).build();
+                request = request.filters(filter.map_err(|e| CallError::malformed(CALL, e.to_string()))?);
+            }
+            let mut products = request.into_paginator().items().send();
+            while let Some(product) = products.next().await {
+                rates.extend(rate(&product.map_err(failed(CALL))?));
+            }
+        }
+        Ok(rates)
+    }
+}
+
+/// The item and rate of one product; `None` for what we don't price, and for a product whose price
+/// is not one plain number.
+fn rate(product: &str) -> Option<(Item, Rate)> {
+    let product: Value = serde_json::from_str(product).ok()?;
+    let usage_type = product.get("product")?.get("attributes")?.get("usagetype")?.as_str()?;
+    let item = Item::of_usage_type(usage_type)?;
+    let as_of: Date = product.get("publicationDate")?.as_str()?.get(..10)?.parse().ok()?;
+    let terms = product.get("terms")?.get("OnDemand")?.as_object()?;
+    let dimensions = terms.values().filter_map(|term| term.get("priceDimensions")?.as_object());
+    let mut prices = dimensions.flat_map(serde_json::Map::values).map(|dimension| {
+        let price = dimension.get("pricePerUnit")?.get("USD")?.as_str()?.parse::<Decimal>().ok()?;
+        in_our_unit(item, price, dimension.get("unit")?.as_str()?)
+    });
+    let usd = prices.next()??;
+    let is_plain = usd > Decimal::ZERO && prices.next().is_none();
+    is_plain.then_some((item, Rate { usd, source: Source::PriceListApi, as_of }))
+}
+
+/// The list's units are a GB-month and its like; only throughput comes per GiB/s.
+fn in_our_unit(item: Item, price: Decimal, unit: &str) -> Option<Decimal> {
+    match (item, unit.to_ascii_lowercase().as_str()) {
+        (Item::Gp3Throughput, "gibps-mo") => price.checked_div(Decimal::from(1_024)),
+        (Item::Gp3Throughput, "mibps-mo") => Some(price),
+        (Item::Gp3Throughput, _) => None,
+        (Item::Gp3Iops | Item::Io1Iops | Item::Io2Iops | Item::Io2IopsTier2 | Item::Io2IopsTier3, unit) => {
+            (unit == "iops-mo").then_some(price)
+        }
+        (Item::IdleAddress, unit) => unit.starts_with("hr").then_some(price),
+        (_, unit) => unit.starts_with("gb-mo").then_some(price),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn product(usage_type: &str, prices: &[(&str, &str)]) -> String {
+        let dimensions: serde_json::Map<String, Value> = prices
+            .iter()
+            .enumerate()
+            .map(|(n, (unit, usd))| {
+                (format!("D{n}"), serde_json::json!({"unit": unit, "pricePerUnit": {"USD": usd}}))
+            })
+            .collect();
+        serde_json::json!({
+            "product": {"attributes": {"usagetype": usage_type}},
+            "terms": {"OnDemand": {"A.B": {"priceDimensions": dimensions}}},
+            "publicationDate": "2026-11-18T20:11:59Z"
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn a_rate_is_read_with_its_date_and_in_our_unit() {
+        let read = |usage_type, unit, usd| {
+            rate(&product(usage_type, &[(unit, usd)]))
+                .map(|(item, rate)| (item, rate.usd.normalize().to_string()))
+        };
+        let expect = |item, usd: &str| Some((item, usd.to_owned()));
+        assert_eq!(read("EBS:VolumeUsage.gp3", "GB-Mo", "0.0800000000"), expect(Item::Gp3, "0.08"));
+        let throughput = read("EBS:VolumeP-Throughput.gp3", "GiBps-mo", "40.9600000000");
+        assert_eq!(throughput, expect(Item::Gp3Throughput, "0.04"));
+        let address = read("USE1-PublicIPv4:IdleAddress", "Hrs", "0.0050000000");
+        assert_eq!(address, expect(Item::IdleAddress, "0.005"));
+        assert_eq!(read("EBS:VolumeP-Throughput.gp3", "furlongs", "1"), None);
+        let as_of = rate(&product("EBS:SnapshotUsage", &[("GB-Mo", "0.05")])).unwrap().1.as_of;
+        assert_eq!(as_of, jiff::civil::date(2026, 11, 18));
+    }
+
+    #[test]
+    fn what_is_not_one_plain_price_is_no_price() {
+        for odd in [
+            product("EBS:SnapshotUsage", &[]),
+            product("EBS:SnapshotUsage", &[("GB-Mo", "0")]),
+            product("EBS:SnapshotUsage", &[("GB-Mo", "0.05"), ("GB-Mo", "0.04")]),
+            product("EBS:SnapshotUsage", &[("GB-Mo", "free")]),
+            product("BoxUsage:m5.large", &[("Hrs", "0.096")]),
+            "not json".to_owned(),
+        ] {
+            assert_eq!(rate(&odd), None, "{odd}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! How far a scope's scan has come, and what it found: kept in the WasteResource table, under the
+//! partition `summary`. It is the stored summary, and where a continued run goes on.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use spot_cloud::CallError;
+use spot_cloud::error::failed;
+use spot_domain::waste::ResourceType;
+use spot_domain::waste_report::ScopeReport;
+
+use crate::finding::{LAST_SEEN, RESOURCE_TYPE, STATUS, number};
+use crate::scopes::Scope;
+use crate::table::{WasteTable, key};
+
+/// The partition of the reports.
+const PARTITION: &str = "summary";
+/// The progress as JSON (S).
+const REPORT: &str = "report";
+
+/// Where a listing goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// What was being listed.
+    pub listing: ResourceType,
+    /// EC2's token of the next page; `None` for the first.
+    pub token: Option<String>,
+}
+
+/// A scope's scan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The run that it is part of, by its start in epoch seconds.
+    pub run_started: i64,
+    /// Where it goes on; `None` at its end.
+    pub next: Option<Position>,
+    /// What it found so far.
+    pub report: ScopeReport,
+}
+
+impl Progress {
+    /// Nothing done yet.
+    #[must_use]
+    pub fn new(run_started: i64, scope: &Scope) -> Self {
+        let report = ScopeReport::new(scope.account_id.clone(), scope.region.clone());
+        Self { run_started, next: Some(Position { listing: ResourceType::ALL[0], token: None }), report }
+    }
+
+    fn status(&self) -> &'static str {
+        match (&self.next, self.report.failed.is_empty()) {
+            (Some(_), _) => "RUNNING",
+            (None, true) => "COMPLETE",
+            (None, false) => "PARTIAL",
+        }
+    }
+}
+
+impl WasteTable {
+    /// Keeps a scope's progress, in place of what was kept before.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn keep(&self, scope: &Scope, progress: &Progress) -> Result<(), CallError> {
+        let call = "dynamodb:PutItem";
+        let report =
+            serde_json::to_string(progress).map_err(|e| CallError::malformed(call, e.to_string()))?;
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        self.dynamodb
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(key(PARTITION, &scope.key())))
+            .item(RESOURCE_TYPE, text("summary"))
+            .item(STATUS, text(progress.status()))
+            .item(LAST_SEEN, number(&Timestamp::now().as_second()))
+            .item("total_monthly_waste_usd", number(&progress.report.total()))
+            .item(REPORT, AttributeValue::S(report))
+            .send()
+            .await
+            .map_err(failed(call))
+            .map(drop)
+    }
+
+    /// What was kept of this run; another run's is none.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn kept(&self, scope: &Scope, run_started: i64) -> Result<Option<Progress>, CallError> {
+        let answer = self
+            .dynamodb
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(key(PARTITION, &scope.key())))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(failed("dynamodb:GetItem"))?;
+        let report = answer.item.as_ref().and_then(|row| row.get(REPORT)?.as_s().ok());
+        let progress = report.and_then(|report| serde_json::from_str::<Progress>(report).ok());
+        Ok(progress.filter(|progress| progress.run_started == run_started))
+    }
+}

@@ -1,0 +1,335 @@
+//! The WasteResource table: findings written, findings resolved, each scope's report kept.
+//!
+//! Findings go out in batches, a hundredth of the calls that one write each would be. Two runs that
+//! overlap write the same rows; `last_seen` is the moment of the write, so that neither resolves what
+//! the other has just seen.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, PutRequest, WriteRequest};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use spot_cloud::error::failed;
+use spot_cloud::{CallError, Kind};
+use spot_domain::Usd;
+use spot_domain::waste::ResourceType;
+
+use crate::finding::{
+    ACCOUNT_REGION, FIRST_SEEN, Finding, LAST_SEEN, LINEAGE, MONTHLY_COST_USD, RESOURCE, Row, STATUS,
+    UPPER_BOUND_USD, number,
+};
+
+/// DynamoDB's limit for one `BatchGetItem`.
+const READ_BATCH: usize = 100;
+/// DynamoDB's limit for one `BatchWriteItem`.
+const WRITE_BATCH: usize = 25;
+/// Batches on their way at a time.
+const SIDE_BY_SIDE: usize = 4;
+/// How often what DynamoDB left unprocessed is sent again.
+const ROUNDS: u32 = 8;
+/// The pause after the first round; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// When a finding that is gone was found to be so (N, epoch seconds).
+const RESOLVED_AT: &str = "resolved_at";
+/// Why it is no finding any more (S): DELETED, or KEPT. Beside it stands `saved_monthly_usd` (N).
+const RESOLUTION: &str = "resolution";
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct WasteTable {
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    pub(crate) name: String,
+}
+
+/// An open finding that the present run has not seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stale {
+    /// `type#id`.
+    pub resource: String,
+    /// What it cost.
+    pub monthly: Option<Usd>,
+    /// What the snapshot was taken of.
+    pub lineage: Option<String>,
+}
+
+/// How a finding ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// EC2 does not know it any more.
+    Deleted {
+        /// What that saves a month; `None` where its price was unknown.
+        saved: Option<Usd>,
+    },
+    /// It exists and costs what it did: in use again, opted out, or the rules changed.
+    Kept,
+}
+
+impl End {
+    /// What it saves a month, as far as is known.
+    #[must_use]
+    pub fn saved(self) -> Usd {
+        match self {
+            Self::Deleted { saved } => saved.unwrap_or_default(),
+            Self::Kept => Usd::default(),
+        }
+    }
+}
+
+impl Stale {
+    /// The resource's id in EC2.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.resource.split_once('#').map_or(self.resource.as_str(), |(_, id)| id)
+    }
+}
+
+impl WasteTable {
+    /// The table of this name.
+    #[must_use]
+    pub fn new(dynamodb: aws_sdk_dynamodb::Client, name: impl Into<String>) -> Self {
+        Self { dynamodb, name: name.into() }
+    }
+
+    /// Writes findings as OPEN. One that was open already keeps its `first_seen`.
+    ///
+    /// # Errors
+    /// The table does not take them all.
+    pub async fn write(&self, scope: &str, findings: Vec<Finding>) -> Result<(), CallError> {
+        let mut findings = findings.into_iter();
+        let batches = std::iter::from_fn(|| {
+            let batch: Vec<Finding> = findings.by_ref().take(READ_BATCH).collect();
+            (!batch.is_empty()).then_some(batch)
+        });
+        stream::iter(batches)
+            .map(|batch| self.write_batch(scope, batch))
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_collect()
+            .await
+    }
+
+    async fn write_batch(&self, scope: &str, batch: Vec<Finding>) -> Result<(), CallError> {
+        let open_since = self.open_since(scope, &batch).await?;
+        let now = Timestamp::now().as_second();
+        let mut rows: Vec<Row> = batch
+            .into_iter()
+            .map(|finding| {
+                let first_seen = open_since.get(&finding.resource()).copied().unwrap_or(now);
+                finding.into_row(scope, first_seen, now)
+            })
+            .collect();
+        while !rows.is_empty() {
+            self.put_all(rows.drain(..rows.len().min(WRITE_BATCH)).collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// `first_seen` of those that are OPEN already, by resource.
+    async fn open_since(&self, scope: &str, batch: &[Finding]) -> Result<HashMap<String, i64>, CallError> {
+        let call = "dynamodb:BatchGetItem";
+        let mut keys: Vec<Row> = batch.iter().map(|finding| key(scope, &finding.resource())).collect();
+        let mut open = HashMap::with_capacity(keys.len());
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..ROUNDS {
+            let request = KeysAndAttributes::builder()
+                .set_keys(Some(keys))
+                .consistent_read(true)
+                .projection_expression("#resource, #status, #first_seen")
+                .set_expression_attribute_names(Some(names([RESOURCE, STATUS, FIRST_SEEN])))
+                .build()
+                .map_err(|e| CallError::malformed(call, e.to_string()))?;
+            let request = self.dynamodb.batch_get_item().request_items(&self.name, request);
+            let answer = request.send().await.map_err(failed(call))?;
+            keys = answer
+                .unprocessed_keys
+                .and_then(|mut tables| tables.remove(&self.name))
+                .map(|left| left.keys)
+                .unwrap_or_default();
+            let rows = answer.responses.and_then(|mut tables| tables.remove(&self.name));
+            if rows.is_none() && keys.is_empty() {
+                return Err(CallError::malformed(call, "the answer does not mention the table"));
+            }
+            open.extend(rows.unwrap_or_default().iter().filter_map(open_row));
+            if keys.is_empty() {
+                return Ok(open);
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        Err(self.throttled(call))
+    }
+
+    async fn put_all(&self, rows: Vec<Row>) -> Result<(), CallError> {
+        let call = "dynamodb:BatchWriteItem";
+        let put = |row| {
+            let put = PutRequest::builder().set_item(Some(row)).build();
+            put.map(|put| WriteRequest::builder().put_request(put).build())
+        };
+        let requests = rows.into_iter().map(put).collect::<Result<Vec<_>, _>>();
+        let mut requests = requests.map_err(|e| CallError::malformed(call, e.to_string()))?;
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..ROUNDS {
+            let request = self.dynamodb.batch_write_item().request_items(&self.name, requests);
+            let answer = request.send().await.map_err(failed(call))?;
+            requests =
+                answer.unprocessed_items.and_then(|mut tables| tables.remove(&self.name)).unwrap_or_default();
+            if requests.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        Err(self.throttled(call))
+    }
+
+    /// A page of the findings of a type that are OPEN and were last seen before `before`, and the key
+    /// that the next page begins after.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn stale(
+        &self,
+        scope: &str,
+        kind: ResourceType,
+        before: Timestamp,
+        after: Option<Row>,
+    ) -> Result<(Vec<Stale>, Option<Row>), CallError> {
+        let names = names([ACCOUNT_REGION, RESOURCE, STATUS, LAST_SEEN, MONTHLY_COST_USD, LINEAGE]);
+        let answer = self
+            .of_type(scope, kind)
+            .filter_expression("#status = :open AND #last_seen < :before")
+            .projection_expression("#resource, #monthly_cost_usd, #lineage")
+            .set_expression_attribute_names(Some(names))
+            .expression_attribute_values(":open", AttributeValue::S("OPEN".to_owned()))
+            .expression_attribute_values(":before", number(&before.as_second()))
+            .set_exclusive_start_key(after)
+            .send()
+            .await
+            .map_err(failed("dynamodb:Query"))?;
+        let rows = answer.items.unwrap_or_default();
+        Ok((rows.iter().filter_map(stale_row).collect(), answer.last_evaluated_key))
+    }
+
+    /// The lineages that the present run has seen so far, with the price of each snapshot: what a
+    /// continued listing needs to know of the part before it.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn lineages_since(
+        &self,
+        scope: &str,
+        started: Timestamp,
+    ) -> Result<Vec<(String, Usd)>, CallError> {
+        let mut pages = self
+            .of_type(scope, ResourceType::Snapshot)
+            .filter_expression("#last_seen >= :started AND attribute_exists(#upper_bound_usd)")
+            .projection_expression("#lineage, #upper_bound_usd")
+            .set_expression_attribute_names(Some(names([
+                ACCOUNT_REGION,
+                RESOURCE,
+                LAST_SEEN,
+                LINEAGE,
+                UPPER_BOUND_USD,
+            ])))
+            .expression_attribute_values(":started", number(&started.as_second()))
+            .into_paginator()
+            .items()
+            .send();
+        let mut lineages = Vec::new();
+        while let Some(row) = pages.next().await {
+            let row = row.map_err(failed("dynamodb:Query"))?;
+            lineages.extend(string(&row, LINEAGE).zip(amount(&row, UPPER_BOUND_USD)));
+        }
+        Ok(lineages)
+    }
+
+    /// Marks a finding as RESOLVED, unless another run has seen it since. Whether it was marked.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn resolve(
+        &self,
+        scope: &str,
+        stale: &Stale,
+        before: Timestamp,
+        end: End,
+    ) -> Result<bool, CallError> {
+        let (resolution, saved) = match end {
+            End::Deleted { saved } => ("DELETED", saved),
+            End::Kept => ("KEPT", Some(Usd::default())),
+        };
+        let names = names([STATUS, LAST_SEEN, RESOLVED_AT, RESOLUTION]);
+        let mut update = "SET #status = :resolved, #resolved_at = :now, #resolution = :resolution".to_owned();
+        let mut request = self.dynamodb.update_item().table_name(&self.name);
+        if let Some(saved) = saved {
+            update.push_str(", saved_monthly_usd = :saved");
+            request = request.expression_attribute_values(":saved", number(&saved));
+        }
+        let answer = request
+            .set_key(Some(key(scope, &stale.resource)))
+            .update_expression(update)
+            .condition_expression("#status = :open AND #last_seen < :before")
+            .set_expression_attribute_names(Some(names))
+            .expression_attribute_values(":resolved", AttributeValue::S("RESOLVED".to_owned()))
+            .expression_attribute_values(":open", AttributeValue::S("OPEN".to_owned()))
+            .expression_attribute_values(":now", number(&Timestamp::now().as_second()))
+            .expression_attribute_values(":before", number(&before.as_second()))
+            .expression_attribute_values(":resolution", AttributeValue::S(resolution.to_owned()))
+            .send()
+            .await
+            .map_err(failed("dynamodb:UpdateItem"));
+        match answer {
+            Err(error) if error.kind == Kind::ConditionFailed => Ok(false),
+            answer => answer.map(|_| true),
+        }
+    }
+
+    fn of_type(
+        &self,
+        scope: &str,
+        kind: ResourceType,
+    ) -> aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder {
+        self.dynamodb
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .key_condition_expression("#account_region = :scope AND begins_with(#resource, :type)")
+            .expression_attribute_values(":scope", AttributeValue::S(scope.to_owned()))
+            .expression_attribute_values(":type", AttributeValue::S(format!("{kind}#")))
+    }
+
+    fn throttled(&self, call: &'static str) -> CallError {
+        let message = format!("table {} still leaves items unprocessed after {ROUNDS} rounds", self.name);
+        CallError { kind: Kind::Retry, code: "Throttled".to_owned(), ..CallError::malformed(call, message) }
+    }
+}
+
+/// The row's key.
+pub(crate) fn key(scope: &str, resource: &str) -> Row {
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    [(ACCOUNT_REGION.to_owned(), text(scope)), (RESOURCE.to_owned(), text(resource))].into()
+}
+
+/// `#name` for each name: `status` and others are DynamoDB's reserved words.
+fn names<const N: usize>(names: [&str; N]) -> HashMap<String, String> {
+    names.into_iter().map(|name| (format!("#{name}"), name.to_owned())).collect()
+}
+
+fn string(row: &Row, name: &str) -> Option<String> {
+    row.get(name)?.as_s().ok().cloned()
+}
+
+fn amount(row: &Row, name: &str) -> Option<Usd> {
+    row.get(name)?.as_n().ok()?.parse().ok().map(Usd::new)
+}
+
+fn open_row(row: &Row) -> Option<(String, i64)> {
+    let first_seen = row.get(FIRST_SEEN)?.as_n().ok()?.parse().ok()?;
+    (string(row, STATUS)? == "OPEN").then_some((string(row, RESOURCE)?, first_seen))
+}
+
+fn stale_row(row: &Row) -> Option<Stale> {
+    let (monthly, lineage) = (amount(row, MONTHLY_COST_USD), string(row, LINEAGE));
+    Some(Stale { resource: string(row, RESOURCE)?, monthly, lineage })
+}

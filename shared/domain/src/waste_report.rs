@@ -1,0 +1,343 @@
+//! What a scan adds up to: per type, per account and region, and for the whole run.
+//!
+//! A total is the exact sum of its rows. A listing that failed or has not ended is never complete,
+//! so that its figures never read as "none".
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AccountId, Region};
+use crate::money::Usd;
+use crate::waste::{LeftAlone, ResourceType};
+
+/// An error may quote a whole answer of AWS; so much of it is told.
+const ERROR_CHARACTERS: usize = 400;
+
+/// The findings of one type.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Findings.
+    pub count: u64,
+    /// What they cost a month: the sum of the rows. Snapshots of one volume count once, at the
+    /// largest of them.
+    pub monthly_cost_usd: Usd,
+    /// Findings whose price no source knows; they are in `count` only.
+    pub unknown_price: u64,
+    /// What they cost at most: if no two snapshots shared a block. Beside snapshots, the same as
+    /// `monthly_cost_usd`.
+    pub upper_bound_usd: Usd,
+    /// Volumes (and copies, and archived snapshots) that the snapshots were taken of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineages: Option<u64>,
+    /// Looked like waste and were left alone, by reason.
+    pub left_alone: BTreeMap<LeftAlone, u64>,
+    /// Listed to the end.
+    pub complete: bool,
+}
+
+impl Listing {
+    /// One more finding: what it adds to the total, and what it costs at most by itself.
+    pub fn found(&mut self, monthly: Option<Usd>, upper_bound: Option<Usd>) {
+        self.count += 1;
+        match (monthly, upper_bound) {
+            (Some(monthly), Some(bound)) => {
+                self.monthly_cost_usd = self.monthly_cost_usd + monthly;
+                self.upper_bound_usd = self.upper_bound_usd + bound;
+            }
+            _ => self.unknown_price += 1,
+        }
+    }
+
+    /// One more that is left alone.
+    pub fn left_alone(&mut self, why: LeftAlone) {
+        *self.left_alone.entry(why).or_default() += 1;
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.monthly_cost_usd = self.monthly_cost_usd + other.monthly_cost_usd;
+        self.unknown_price += other.unknown_price;
+        self.upper_bound_usd = self.upper_bound_usd + other.upper_bound_usd;
+        self.complete &= other.complete;
+        if let Some(lineages) = other.lineages {
+            *self.lineages.get_or_insert_default() += lineages;
+        }
+        for (why, count) in &other.left_alone {
+            *self.left_alone.entry(*why).or_default() += count;
+        }
+    }
+}
+
+/// Findings that are gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// How many.
+    pub count: u64,
+    /// What the deleted ones save a month. One that still exists (attached again, opted out) ends
+    /// as a finding and saves nothing.
+    pub saved_monthly_usd: Usd,
+}
+
+impl Resolved {
+    /// One more.
+    pub fn add(&mut self, saved: Usd) {
+        self.count += 1;
+        self.saved_monthly_usd = self.saved_monthly_usd + saved;
+    }
+}
+
+/// A listing that failed. What it would have found is unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The account.
+    pub account_id: AccountId,
+    /// The region, where it got so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// What could not be listed: a resource type, or `account`.
+    pub listing: String,
+    /// Why.
+    pub error: String,
+}
+
+/// One account and region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScopeReport {
+    /// The account.
+    pub account_id: AccountId,
+    /// The region.
+    pub region: Region,
+    /// The findings by type. A type that was not reached yet is absent.
+    pub types: BTreeMap<ResourceType, Listing>,
+    /// What this run resolved.
+    pub resolved: Resolved,
+    /// What could not be listed.
+    pub failed: Vec<Failed>,
+}
+
+impl ScopeReport {
+    /// Nothing looked at yet.
+    #[must_use]
+    pub fn new(account_id: AccountId, region: Region) -> Self {
+        Self { account_id, region, types: BTreeMap::new(), resolved: Resolved::default(), failed: Vec::new() }
+    }
+
+    /// What the findings cost a month.
+    #[must_use]
+    pub fn total(&self) -> Usd {
+        self.types.values().map(|listing| listing.monthly_cost_usd).sum()
+    }
+
+    /// Notes that a type could not be listed.
+    pub fn fail(&mut self, listing: ResourceType, error: &impl ToString) {
+        self.types.entry(listing).or_default().complete = false;
+        self.failed.push(Failed {
+            account_id: self.account_id.clone(),
+            region: Some(self.region.clone()),
+            listing: listing.to_string(),
+            error: error.to_string().chars().take(ERROR_CHARACTERS).collect(),
+        });
+    }
+}
+
+/// The whole run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// When it began.
+    pub run_started: Timestamp,
+    /// What all findings cost a month: the sum of the types, which are the sums of their rows.
+    pub total_monthly_waste_usd: Usd,
+    /// Not everything was looked at: a listing failed, or the run goes on.
+    pub partial: bool,
+    /// The run's time was up: it goes on in another invocation, which reports the whole.
+    pub continues: bool,
+    /// All types, over all accounts and regions.
+    pub types: BTreeMap<ResourceType, Listing>,
+    /// Findings that are gone.
+    pub resolved: Resolved,
+    /// The listings that failed.
+    pub failed: Vec<Failed>,
+    /// Each account and region.
+    pub scopes: Vec<ScopeReport>,
+}
+
+impl Summary {
+    /// Adds up. `failed` are accounts that could not even be entered; `continues`, that some scopes
+    /// are not at their end.
+    #[must_use]
+    pub fn new(
+        run_started: Timestamp,
+        scopes: Vec<ScopeReport>,
+        mut failed: Vec<Failed>,
+        continues: bool,
+    ) -> Self {
+        let mut types = BTreeMap::new();
+        let mut resolved = Resolved::default();
+        for kind in ResourceType::ALL {
+            let mut sum = Listing { complete: true, ..Listing::default() };
+            for scope in &scopes {
+                match scope.types.get(&kind) {
+                    Some(listing) => sum.add(listing),
+                    None => sum.complete = false,
+                }
+            }
+            types.insert(kind, sum);
+        }
+        for scope in &scopes {
+            failed.extend(scope.failed.iter().cloned());
+            resolved.count += scope.resolved.count;
+            resolved.saved_monthly_usd = resolved.saved_monthly_usd + scope.resolved.saved_monthly_usd;
+        }
+        Self {
+            run_started,
+            total_monthly_waste_usd: types.values().map(|listing| listing.monthly_cost_usd).sum(),
+            partial: continues || !failed.is_empty(),
+            continues,
+            types,
+            resolved,
+            failed,
+            scopes,
+        }
+    }
+}
+
+/// The price of each lineage so far: its largest snapshot.
+///
+/// Snapshots of one volume are incremental, so that thirty of them cost about what one costs, and
+/// at most thirty times as much. The first snapshot that is seen carries its full price; each
+/// further one only what it exceeds the largest before it by. The rows so always add up to one price
+/// for each lineage, whatever their order, and without a second look.
+#[derive(Debug, Default)]
+pub struct Lineages {
+    // By the low 64 bits of the id: ids are 8 digits, or 17 of which AWS leaves the first zero. Text
+    // keys would be most of the scanner's memory in a large account.
+    largest: HashMap<u64, Usd>,
+}
+
+impl Lineages {
+    /// A snapshot of the lineage: what it adds to the price.
+    pub fn add(&mut self, lineage: &str, price: Usd) -> Usd {
+        let largest = self.largest.entry(key(lineage)).or_default();
+        let before = *largest;
+        *largest = before.max(price);
+        *largest - before
+    }
+
+    /// What the removal of a row saves: its price, less what the rest of its lineage still costs.
+    #[must_use]
+    pub fn saved(&self, lineage: &str, row: Usd) -> Usd {
+        let left = self.largest.get(&key(lineage)).copied().unwrap_or_default();
+        (row - left).max(Usd::default())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.largest.len() as u64
+    }
+}
+
+fn key(lineage: &str) -> u64 {
+    let digits = lineage.rsplit('-').next().unwrap_or_default();
+    digits.bytes().fold(0, |key, byte| {
+        let digit = char::from(byte).to_digit(16).unwrap_or_else(|| u32::from(byte));
+        key.wrapping_shl(4) ^ u64::from(digit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn usd(ten_thousandths: u32) -> Usd {
+        Usd::new(rust_decimal::Decimal::new(i64::from(ten_thousandths), 4))
+    }
+
+    fn scope(costs: &[u32]) -> ScopeReport {
+        let mut scope = ScopeReport::new("123456789012".parse().unwrap(), "us-east-1".parse().unwrap());
+        for kind in ResourceType::ALL {
+            let listing = scope.types.entry(kind).or_default();
+            for cost in costs {
+                listing.found(Some(usd(*cost)), Some(usd(*cost)));
+            }
+            listing.complete = true;
+        }
+        scope
+    }
+
+    #[test]
+    fn thirty_snapshots_of_one_volume_read_as_one() {
+        let mut lineages = Lineages::default();
+        let rows: Vec<Usd> =
+            (0..30).map(|n| lineages.add("vol-0123456789abcdef0", usd(50_000 + n))).collect();
+        assert_eq!(rows.into_iter().sum::<Usd>(), usd(50_029));
+        assert_eq!(lineages.count(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_saves_nothing_while_its_lineage_stays() {
+        let mut lineages = Lineages::default();
+        lineages.add("vol-0123456789abcdef0", usd(40_000));
+        assert_eq!(lineages.saved("vol-0123456789abcdef0", usd(50_000)), usd(10_000));
+        assert_eq!(lineages.saved("vol-0123456789abcdef0", usd(1)), usd(0));
+        assert_eq!(lineages.saved("vol-0fedcba9876543210", usd(50_000)), usd(50_000));
+    }
+
+    #[test]
+    fn a_failed_listing_is_not_none() {
+        let mut broken = scope(&[]);
+        broken.fail(ResourceType::Volume, &"ec2:DescribeVolumes: denied");
+        let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![scope(&[1]), broken], Vec::new(), false);
+        assert!(summary.partial);
+        assert!(!summary.types[&ResourceType::Volume].complete);
+        assert!(summary.types[&ResourceType::Snapshot].complete);
+        assert_eq!(summary.failed[0].listing, "volume");
+    }
+
+    #[test]
+    fn a_scope_that_was_not_reached_is_not_none() {
+        let unreached = ScopeReport::new("123456789012".parse().unwrap(), "eu-west-1".parse().unwrap());
+        let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![unreached], Vec::new(), true);
+        assert!(summary.partial && summary.continues);
+        assert!(summary.types.values().all(|listing| !listing.complete));
+    }
+
+    #[test]
+    fn an_unknown_price_is_counted_not_summed() {
+        let mut listing = Listing::default();
+        listing.found(None, None);
+        listing.found(Some(usd(1)), Some(usd(1)));
+        assert_eq!((listing.count, listing.unknown_price, listing.monthly_cost_usd), (2, 1, usd(1)));
+    }
+
+    proptest! {
+        #[test]
+        fn the_rows_add_up_to_the_total(costs in proptest::collection::vec(
+            proptest::collection::vec(0_u32..100_000_000, 0..20), 0..6))
+        {
+            let summary = Summary::new(
+                Timestamp::UNIX_EPOCH, costs.iter().map(|c| scope(c)).collect(), Vec::new(), false);
+            let rows: Usd = costs.iter().flatten().map(|cost| usd(*cost)).sum();
+            prop_assert_eq!(summary.total_monthly_waste_usd, rows + rows + rows);
+            prop_assert_eq!(summary.scopes.iter().map(ScopeReport::total).sum::<Usd>(), rows + rows + rows);
+        }
+
+        #[test]
+        fn lineages_add_up_to_their_largest_in_any_order(
+            snapshots in proptest::collection::vec((0_u8..5, 0_u32..1_000_000), 0..60).prop_shuffle())
+        {
+            let mut lineages = Lineages::default();
+            let mut largest: BTreeMap<u8, u32> = BTreeMap::new();
+            let rows: Usd = snapshots.iter().map(|(volume, price)| {
+                let largest = largest.entry(*volume).or_default();
+                *largest = (*largest).max(*price);
+                lineages.add(&format!("vol-0{volume:016x}"), usd(*price))
+            }).sum();
+            prop_assert_eq!(rows, largest.values().map(|price| usd(*price)).sum());
+        }
+    }
+}
