@@ -1,6 +1,7 @@
 """What is deployed is what the repository says; the sample events are what the functions understand."""
 
 import json
+import time
 
 import pytest
 import yaml
@@ -10,8 +11,16 @@ from scene import wait_for
 OUTPUTS = {
     "ClusterSwapStateMachineArn", "SpotPoolRiskTableName", "AccountsTableName", "SettingsTableName", "SwapsTableName",
     "RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName", "AlertsTopicArn",
+    "SecurityEnforcerFunctionName", "InstanceAuthTableName", "WasteScannerFunctionName", "WasteResourceTableName",
 }  # fmt: skip
-FUNCTIONS = ["RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName"]
+FUNCTIONS = [
+    "RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName",
+    "SecurityEnforcerFunctionName", "WasteScannerFunctionName",
+]  # fmt: skip
+TABLES = [
+    "SpotPoolRiskTableName", "AccountsTableName", "SettingsTableName", "SwapsTableName",
+    "InstanceAuthTableName", "WasteResourceTableName",
+]  # fmt: skip
 
 
 def event(name):
@@ -72,15 +81,35 @@ def test_the_sample_input_of_a_swap_is_understood(aws):
     assert execution["error"] == "GroupNotFound"
 
 
+@pytest.mark.parametrize("name", ["security-audit", "security-audit-schedule"])
+def test_the_sample_audit_is_understood(aws, name):
+    summary, error = aws.invoke("SecurityEnforcerFunctionName", event(name))
+    assert error is None and summary["partial"] is False
+
+
+@pytest.mark.parametrize("name", ["waste-scan-input", "waste-scan-schedule"])
+def test_the_sample_scan_is_understood(aws, name):
+    summary, error = aws.invoke("WasteScannerFunctionName", event(name))
+    assert error is None and summary["continues"] is False
+
+
+def test_the_sample_continuation_is_understood(aws):
+    sample = event("waste-scan-to-be-continued")
+    sample["detail"]["run_started"] = int(time.time()) - 60
+    summary, error = aws.invoke("WasteScannerFunctionName", sample)
+    assert error is None and summary["continues"] is False
+
+
 def test_every_sample_is_tested_here():
     assert {p.stem for p in (ROOT / "events").glob("*.json")} == {
         "spot-interruption-warning", "rebalance-recommendation", "drill-interruption-warning", "risk-clean-up",
-        "execution-status-change", "cluster-swap-input",
+        "execution-status-change", "cluster-swap-input", "security-audit", "security-audit-schedule",
+        "waste-scan-input", "waste-scan-schedule", "waste-scan-to-be-continued",
     }  # fmt: skip
 
 
 def test_the_tables_survive_the_stack(aws):
-    for output in ("SpotPoolRiskTableName", "AccountsTableName", "SettingsTableName", "SwapsTableName"):
+    for output in TABLES:
         table = aws.client("dynamodb").describe_table(TableName=aws.outputs[output])["Table"]
         assert table["DeletionProtectionEnabled"] is True
         assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"

@@ -21,11 +21,7 @@ def execute(aws, input):
     return execution["error"], execution["cause"]
 
 
-UNNAMED = pytest.mark.xfail(strict=True, reason="bug: the cause does not name the field")
-NAMED = [pytest.param(c, marks=UNNAMED if c in ("max_swaps is 0", "max_swaps is a text", "dry_run is a text") else ()) for c in INVALID]
-
-
-@pytest.mark.parametrize("case", NAMED)
+@pytest.mark.parametrize("case", INVALID)
 def test_an_input_is_invalid_if(aws, case):
     more, expected = INVALID[case]
     aws.control.clear_calls()

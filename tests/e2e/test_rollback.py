@@ -98,7 +98,6 @@ def test_an_attach_that_is_not_permitted_sends_the_newcomer_back(aws, scene):
     assert "autoscaling:AttachInstances" in report["rolled_back"][0]["detail"]
 
 
-@pytest.mark.xfail(strict=True, reason="bug: a newcomer stuck in Pending is waited for until the rollback is Stuck")
 def test_a_newcomer_that_never_gets_into_service_is_taken_out_again(aws, scene, settings):
     web = scene(size=1, minimum=0)
     settings(in_service_timeout_seconds=1, rollback_timeout_seconds=5)
@@ -115,7 +114,6 @@ def test_a_newcomer_that_its_target_group_never_finds_healthy_is_taken_out_again
     assert "1 s after attach: its target groups say" in report["rolled_back"][0]["detail"]
 
 
-@pytest.mark.xfail(strict=True, reason="bug: only the group is asked whether the newcomer lives, and it has not noticed")
 def test_a_newcomer_that_dies_once_in_service_keeps_the_old_one(aws, scene):
     """The group has not noticed yet; only EC2 knows."""
     web = scene(size=1, minimum=0)
@@ -194,11 +192,8 @@ def test_a_retirement_that_is_refused_sends_the_newcomer_back(aws, scene):
     assert report["remaining"] == 1
 
 
-NOT_NOTICED = pytest.mark.xfail(strict=True, reason="bug: a dead newcomer counts as serving until its group notices")
-
-
 @pytest.mark.parametrize(
-    "replace", [pytest.param(0.2, id="noticed by the group"), pytest.param(60, id="not noticed", marks=NOT_NOTICED)]
+    "replace", [pytest.param(0.2, id="noticed by the group"), pytest.param(60, id="not noticed")]
 )
 def test_a_newcomer_that_dies_while_the_old_one_leaves_costs_no_capacity(aws, scene, replace):
     web = scene(size=2, minimum=0)

@@ -51,7 +51,6 @@ def test_an_instance_in_standby_is_skipped(aws, scene):
     web.assert_swapped(report, web.old[1])
 
 
-@pytest.mark.xfail(strict=True, reason="bug: the rollback waits for a group that was not serving in full before the swap")
 def test_an_unhealthy_instance_that_its_owner_keeps_is_skipped_and_holds_up_nothing(aws, scene):
     web = scene(size=2, minimum=0)
     web.group.suspend("ReplaceUnhealthy")

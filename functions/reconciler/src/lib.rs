@@ -115,8 +115,7 @@ impl Reconciler {
             let name = held.lease.asg_name.to_string();
             // One group that hangs must not starve the others.
             let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held)).await;
-            let outcome =
-                outcome.map_err(|_| "took too long".to_owned()).and_then(|o| o.map_err(|e| e.to_string()));
+            let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong));
             match outcome {
                 Ok(Outcome::Running) => summary.running.push(name),
                 Ok(Outcome::TooEarly) => {
@@ -125,7 +124,10 @@ impl Reconciler {
                     }
                     summary.too_early.push(name);
                 }
-                Ok(Outcome::Waiting) => summary.waiting.push(name),
+                // A lost lease: another run is at it.
+                Ok(Outcome::Waiting) | Err(ReconcileFailure::Swaps(SwapsError::LeaseLost { .. })) => {
+                    summary.waiting.push(name);
+                }
                 Ok(Outcome::Ended(End::Finished)) => summary.finished.push(name),
                 Ok(Outcome::Ended(End::Undone)) => summary.undone.push(name),
                 Err(error) => failures.push(format!("group {name}: {error}")),
@@ -205,6 +207,8 @@ impl Reconciler {
 /// Why a lease could not be reconciled now.
 #[derive(Debug, thiserror::Error)]
 enum ReconcileFailure {
+    #[error("it took longer than {} s", PER_LEASE.as_secs())]
+    TookTooLong,
     #[error("its recovery has taken too long: {0}")]
     Overdue(String),
     #[error(transparent)]

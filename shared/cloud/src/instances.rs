@@ -109,6 +109,15 @@ fn tags(tags: &[ec2::Tag]) -> Tags {
         .collect()
 }
 
+/// Whether EC2 says that the instance runs.
+///
+/// # Errors
+/// The call fails.
+pub async fn is_running(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<bool, CallError> {
+    let described = describe(client, std::slice::from_ref(id)).await?;
+    Ok(described.get(id).is_some_and(|instance| instance.state == InstanceState::Running))
+}
+
 /// Whether both status checks (system and instance) say `ok`. EC2 lists an instance only once it
 /// runs: an empty answer means *not yet*.
 ///

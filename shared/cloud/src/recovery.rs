@@ -77,7 +77,7 @@ async fn perform(
     let (ec2, autoscaling, name) = (&target.ec2, &target.autoscaling, &lease.asg_name);
     match action {
         Action::DetachNewcomer(id) => groups::detach(autoscaling, name, id).await,
-        Action::RemoveDeadNewcomer(id) | Action::TerminateExtra(id) => {
+        Action::RemoveIdleNewcomer(id) | Action::TerminateExtra(id) => {
             groups::terminate(autoscaling, id, Desired::Decrement).await
         }
         Action::ReplaceNewcomer(id) => groups::terminate(autoscaling, id, Desired::Keep).await,

@@ -79,6 +79,9 @@ pub struct Original {
     pub max: u32,
     /// Whether the owner had AZRebalance suspended: then it stays so.
     pub az_rebalance_suspended: bool,
+    /// How many of its members served. Where that was fewer than desired (its owner keeps an unhealthy
+    /// one, say), it is all that can be asked for.
+    pub serving: u32,
     /// Its members: what is not among them came later.
     pub members: Vec<InstanceId>,
 }

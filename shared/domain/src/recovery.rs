@@ -56,8 +56,9 @@ pub enum Action {
     Wait(&'static str),
     /// Take the serving newcomer out of the group, desired minus one.
     DetachNewcomer(InstanceId),
-    /// Take a dead newcomer out of the group, desired minus one, before the group replaces it.
-    RemoveDeadNewcomer(InstanceId),
+    /// Take a newcomer that does not serve (dead, or still pending) out of the group, desired minus
+    /// one, before the group replaces it.
+    RemoveIdleNewcomer(InstanceId),
     /// Take a newcomer that is of no use out of a group whose desired is the owner's: the group
     /// launches another.
     ReplaceNewcomer(InstanceId),
@@ -83,7 +84,7 @@ impl Action {
         matches!(
             self,
             Self::DetachNewcomer(_)
-                | Self::RemoveDeadNewcomer(_)
+                | Self::RemoveIdleNewcomer(_)
                 | Self::ReplaceNewcomer(_)
                 | Self::TerminateExtra(_)
         )
@@ -146,11 +147,14 @@ impl Swap<'_> {
         let newcomer = self.observed.newcomer.as_ref();
         let alive = newcomer.is_some_and(|n| n.alive);
         let serves = alive && newcomer.is_some_and(|n| self.group.member(&n.id).is_some_and(Member::serves));
-        let at_risk = alive && self.journal.undo_reason() == Some(Reason::NewcomerAtRisk);
-        let enough_serve = self.group.in_service() >= self.group.desired;
+        let doubted =
+            matches!(self.journal.undo_reason(), Some(Reason::NewcomerAtRisk | Reason::NewcomerNotServing));
+        // The group may not have noticed yet that the newcomer is dead.
+        let serving = self.rest() + u32::from(serves && !doubted);
+        let enough_serve = serving >= self.group.desired.min(self.original.serving);
         // The attach raises desired by one, which the undo then takes back; it must find room.
         let may_reattach = self.group.desired == self.original.desired && self.group.desired < self.group.max;
-        if may_reattach && (at_risk || (!serves && !enough_serve)) {
+        if may_reattach && (doubted || (!serves && !enough_serve)) {
             return Action::ReattachOld;
         }
         if !enough_serve {
@@ -179,14 +183,27 @@ impl Swap<'_> {
         };
         match member.state {
             MemberState::Leaving => Some(Action::Wait("the newcomer is leaving the group")),
-            _ if !newcomer.alive => ours.then(|| Action::RemoveDeadNewcomer(id())),
+            _ if !newcomer.alive => ours.then(|| Action::RemoveIdleNewcomer(id())),
             MemberState::InService if !ours => self.is_useless().then(|| Action::ReplaceNewcomer(id())),
-            MemberState::InService if member.healthy && self.group.in_service() < self.group.desired => {
+            MemberState::InService if member.healthy && self.rest_lacks() => {
                 Some(Action::Wait("the newcomer stays until the rest of the group serves"))
             }
             MemberState::InService => Some(Action::DetachNewcomer(id())),
-            MemberState::Pending | MemberState::Other => Some(Action::Wait("the newcomer is on its way in")),
+            MemberState::Pending if ours => Some(Action::RemoveIdleNewcomer(id())),
+            MemberState::Pending => None,
+            MemberState::Other => Some(Action::Wait("the newcomer is in a state that we don't touch")),
         }
+    }
+
+    /// How many serve beside the newcomer.
+    fn rest(&self) -> u32 {
+        let newcomer = self.observed.newcomer.as_ref().and_then(|n| self.group.member(&n.id));
+        self.group.in_service() - u32::from(newcomer.is_some_and(Member::serves))
+    }
+
+    /// Without the newcomer, fewer serve than are asked for beside it.
+    fn rest_lacks(&self) -> bool {
+        self.rest() < self.group.desired.saturating_sub(1).min(self.original.serving)
     }
 
     /// The one that the attach added is still in desired, and nobody else has changed it.
@@ -203,7 +220,7 @@ impl Swap<'_> {
 
     /// Takes out what the group launched in our one's place: a member that came later, and serves.
     fn shed_extra(&self) -> Action {
-        if self.group.in_service() < self.group.desired {
+        if self.group.in_service() < self.group.desired.min(self.original.serving + 1) {
             return Action::Wait("the group is launching what it misses");
         }
         let newcomer = self.observed.newcomer.as_ref().map(|n| &n.id);

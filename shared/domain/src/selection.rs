@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::group::{AZ_REBALANCE, Group, Instance, InstanceState, Member};
 use crate::ids::{AzId, InstanceId, InstanceType, Region};
+use crate::journal::Original;
 use crate::pool::Pool;
 use crate::reason::Reason;
 use crate::settings::{Settings, parse_instance_types};
@@ -226,20 +227,21 @@ pub fn changed_before_retirement(
     group: &Group,
     old: &InstanceId,
     newcomer: &InstanceId,
-    desired_at_start: u32,
+    original: &Original,
 ) -> Option<Change> {
     let changed = |detail| Some(Change::of_swap(Reason::GroupChanged, detail));
     if let Some(change) = changed_before_attach(group, old) {
         return Some(change);
     }
-    if group.desired != desired_at_start + 1 {
-        return changed(format!("desired capacity is {}, not {}", group.desired, desired_at_start + 1));
+    if group.desired != original.desired + 1 {
+        return changed(format!("desired capacity is {}, not {}", group.desired, original.desired + 1));
     }
     if !group.member(newcomer).is_some_and(Member::serves) {
         return changed(format!("newcomer {newcomer} does not serve"));
     }
-    if group.in_service() < group.desired {
-        return changed(format!("only {} of {} instances serve", group.in_service(), group.desired));
+    let wanted = group.desired.min(original.serving + 1);
+    if group.in_service() < wanted {
+        return changed(format!("only {} of {wanted} instances serve", group.in_service()));
     }
     if !group.suspended.contains(AZ_REBALANCE) {
         return changed(format!("somebody resumed {AZ_REBALANCE}"));
@@ -347,7 +349,14 @@ mod tests {
         let (old, newcomer) = (id(0), id(2));
         let mut grown = group_of(3);
         grown.suspended.insert(AZ_REBALANCE.into());
-        assert_eq!(changed_before_retirement(&grown, &old, &newcomer, 2), None);
+        let original = Original {
+            desired: 2,
+            max: 4,
+            az_rebalance_suspended: false,
+            serving: 2,
+            members: vec![id(0), id(1)],
+        };
+        assert_eq!(changed_before_retirement(&grown, &old, &newcomer, &original), None);
         let changes: [fn(&mut Group); 8] = [
             |g| g.desired = 2,
             |g| g.desired = 4,
@@ -362,7 +371,7 @@ mod tests {
             let mut group = grown.clone();
             change(&mut group);
             assert!(
-                changed_before_retirement(&group, &old, &newcomer, 2).is_some(),
+                changed_before_retirement(&group, &old, &newcomer, &original).is_some(),
                 "change {n} went unseen"
             );
         }

@@ -64,6 +64,7 @@ async fn record(
         desired: group.desired,
         max: group.max,
         az_rebalance_suspended: group.suspended.contains(AZ_REBALANCE),
+        serving: group.in_service(),
         members: group.members.iter().map(|member| member.id.clone()).collect(),
     };
     let journal = &mut current.journal;

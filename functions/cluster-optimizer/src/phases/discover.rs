@@ -88,7 +88,11 @@ fn parse(input: Value) -> Result<SwapRequest, StepError> {
         let shape = r#"{"asg_name": "...", "account_id"?, "region"?, "max_swaps"?, "dry_run"?}"#;
         return Err(StepError::InvalidInput(format!("the input must be a JSON object: {shape}")));
     }
-    serde_json::from_value(input).map_err(|e| StepError::InvalidInput(format!("the input is refused: {e}")))
+    serde_path_to_error::deserialize(input).map_err(|error| {
+        let field = error.path().to_string();
+        let (at, why) = (if field == "." { "the input" } else { &field }, error.inner());
+        StepError::InvalidInput(format!("{at}: {why}"))
+    })
 }
 
 fn named(group: &Group, error: StepError) -> StepError {

@@ -7,7 +7,7 @@
 
 use spot_cloud::groups::{self, Desired};
 use spot_cloud::swaps::Entered;
-use spot_cloud::{CallError, Kind, Target};
+use spot_cloud::{CallError, Kind, Target, instances};
 use spot_domain::Reason;
 use spot_domain::group::MemberState;
 use spot_domain::journal::{Retirement, Stage};
@@ -32,12 +32,19 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) 
             LastLook::Unknown(why) => return Err(StepError::Transient(why)),
         }
     }
+    // Its group may not have noticed yet that the newcomer is dying.
+    if !instances::is_running(&target.ec2, &current.newcomer).await? {
+        let why = format!("newcomer {} no longer runs", current.newcomer);
+        return Ok(work.undo(Reason::NewcomerAtRisk, why));
+    }
     let Some(group) = optimizer.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
     let old = &current.candidate.instance_id;
-    let desired = current.journal.original.as_ref().map_or(group.desired, |original| original.desired);
-    let change = changed_before_retirement(&group, old, &current.newcomer, desired);
+    let Some(original) = &current.journal.original else {
+        return Err(StepError::Protocol("the journal does not tell how the group was".into()));
+    };
+    let change = changed_before_retirement(&group, old, &current.newcomer, original);
     let before = current.journal.stage;
     current.journal.stage = Stage::Retiring;
     if let Some(change) = change {

@@ -65,7 +65,7 @@ async fn terminate_old(
     Ok(Next::Proceed)
 }
 
-/// The group's own view of both instances is enough here; the rollback looks closer.
+/// Less than the rollback looks at, and enough to decide whether the old instance may go.
 async fn observe(target: &Target, group: Group, current: &Current) -> Result<Observed, StepError> {
     let old = &current.candidate.instance_id;
     let mut draining = Vec::new();
@@ -76,8 +76,11 @@ async fn observe(target: &Target, group: Group, current: &Current) -> Result<Obs
             draining.push(old.clone());
         }
     }
-    let alive = group.member(&current.newcomer).is_some();
-    let newcomer = Newcomer { id: current.newcomer.clone(), alive, has_group_tag: alive };
+    // Its group may not have noticed yet that the newcomer is dying: EC2 is asked before the end.
+    let is_member = group.member(&current.newcomer).is_some();
+    let old_left = group.member(old).is_none();
+    let alive = is_member && (!old_left || instances::is_running(&target.ec2, &current.newcomer).await?);
+    let newcomer = Newcomer { id: current.newcomer.clone(), alive, has_group_tag: is_member };
     Ok(Observed {
         group: Some(group),
         old_alive: detached,

@@ -64,6 +64,7 @@ impl World {
             desired: group.desired,
             max: group.max,
             az_rebalance_suspended: false,
+            serving: group.in_service(),
             members: group.members.iter().map(|m| m.id.clone()).collect(),
         });
     }
@@ -138,14 +139,18 @@ impl World {
                 self.remove(newcomer, true);
                 self.seen.newcomer.as_mut().unwrap().has_group_tag = false;
             }
-            Action::RemoveDeadNewcomer(gone) | Action::TerminateExtra(gone) => self.remove(gone, true),
+            Action::RemoveIdleNewcomer(gone) | Action::TerminateExtra(gone) => self.remove(gone, true),
             Action::ReplaceNewcomer(gone) => {
                 self.remove(gone, false);
                 self.seen.newcomer.as_mut().unwrap().alive = false;
             }
             Action::TerminateNewcomer(_) => self.seen.newcomer.as_mut().unwrap().alive = false,
             Action::ReattachOld => self.attach(OLD),
-            Action::TerminateOld => self.seen.old_alive = false,
+            Action::TerminateOld => {
+                let before = self.journal.original.as_ref().map_or(0, |original| original.desired);
+                assert!(self.serving() >= self.wanted.min(before), "the old instance went too early");
+                self.seen.old_alive = false;
+            }
             Action::RestoreMaxSize(to) => {
                 assert!(self.group().members.len() <= *to as usize, "AWS would pick victims");
                 self.group().max = *to;
@@ -320,4 +325,26 @@ fn a_deleted_group_leaves_the_newcomer_and_a_detached_old_instance_to_tidy() {
     assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld);
     world.seen.old_alive = false;
     assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
+}
+
+#[test]
+fn a_dead_newcomer_that_its_group_has_not_noticed_does_not_count() {
+    let mut world = World::cut_after(7, 1, false, Retirement::Detach);
+    world.newcomer_dies(false);
+    assert_eq!(next(&world.journal, &world.seen), Action::ReattachOld);
+}
+
+#[test]
+fn a_newcomer_that_stays_pending_is_taken_out() {
+    let mut world = World::cut_after(5, 1, false, Retirement::Detach);
+    world.group().members[1].state = MemberState::Pending;
+    assert_eq!(next(&world.journal, &world.seen), Action::RemoveIdleNewcomer(id(NEW)));
+}
+
+#[test]
+fn an_unhealthy_member_from_before_holds_up_nothing() {
+    let mut world = World::cut_after(5, 3, false, Retirement::Detach);
+    world.group().members[1].healthy = false;
+    world.journal.original.as_mut().unwrap().serving = 2;
+    assert_eq!(next(&world.journal, &world.seen), Action::DetachNewcomer(id(NEW)));
 }
