@@ -182,7 +182,7 @@ def _swap_calls(aws):
     one, three = (len(without_polling(*_measured(aws, size=size)[1:])) for size in (1, 3))
     say(f"  calls without polling: {one} for a run with one swap, {three} with three")
     _, calls, states = _measured(aws, size=4, overrides=["m5.large", "m5a.large", "m6i.large"], max_swaps=1)
-    gate = [c for name, _, made in by_visit(calls, states) if name == "Gate" for c in made]
+    gate = [c for name, made in by_visit(calls, states) if name == "Gate" for c in made]
     return [
         ("cluster-optimizer", "gate of a batch", len(gate)),
         ("cluster-optimizer", "a swap, without polling", (three - one) // 2),

@@ -1,24 +1,23 @@
-"""Which phase of an execution made which AWS calls, and which of them were only looking again."""
+"""Which phase of an execution made which AWS calls, and which of them were only looking."""
 
 import bisect
 
 
 def by_visit(calls, states):
-    """[(state, is a poll, calls)] for every state entered; a poll is a visit that ended in a pause."""
+    """[(state, calls)] for every state entered."""
     entered = [at.timestamp() for at, _ in states]
-    visits = [(name, _pauses(states, n), []) for n, (_, name) in enumerate(states)]
+    visits = [(name, []) for _, name in states]
     for call in calls:
         at = bisect.bisect_right(entered, call["t"]) - 1
         if at >= 0:
-            visits[at][2].append(call)
+            visits[at][1].append(call)
     return visits
 
 
 def without_polling(calls, states):
-    """The calls that the execution would have made had nothing needed time."""
-    return [call for _, is_poll, made in by_visit(calls, states) if not is_poll for call in made]
+    """The calls that decide and act. Polling is what the WaitFor phases read to see whether they may go on."""
+    return [call for name, made in by_visit(calls, states) for call in made if not _is_look(name, call)]
 
 
-def _pauses(states, n):
-    """A task, the choice after it, then the pause."""
-    return n + 2 < len(states) and states[n + 2][1].startswith("Pause")
+def _is_look(name, call):
+    return name.startswith("WaitFor") and call["action"].startswith("Describe")
