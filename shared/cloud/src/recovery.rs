@@ -107,7 +107,7 @@ async fn observe(
         Some(newcomer(id, described.get(id), lease))
     } else {
         let launched = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
-        launched.iter().max_by_key(|i| is_alive(i)).map(|i| newcomer(&i.id, Some(i), lease))
+        launched.iter().max_by_key(|i| i.is_alive()).map(|i| newcomer(&i.id, Some(i), lease))
     };
     let leavers = [newcomer.as_ref().filter(|n| n.alive).map(|n| &n.id), old_alive.then_some(&journal.old)];
     let mut draining = Vec::new();
@@ -124,17 +124,13 @@ async fn observe(
     Ok(Observed { group, old_alive, newcomer, launch_may_be_invisible, draining })
 }
 
-fn is_alive(instance: &Instance) -> bool {
-    matches!(instance.state, InstanceState::Pending | InstanceState::Running)
-}
-
 /// A newcomer that the journal names but EC2 has forgotten died in the group.
 fn newcomer(id: &InstanceId, instance: Option<&Instance>, lease: &Lease) -> Newcomer {
     let group_tag =
         |i: &Instance| i.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(lease.asg_name.as_str());
     Newcomer {
         id: id.clone(),
-        alive: instance.is_some_and(is_alive),
+        alive: instance.is_some_and(Instance::is_alive),
         has_group_tag: instance.is_none_or(group_tag),
     }
 }

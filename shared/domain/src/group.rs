@@ -18,7 +18,7 @@ pub enum MemberState {
     Pending,
     /// Serving, and counted.
     InService,
-    /// `Detaching`, `Terminating` and its sub-states, `EnteringStandby`: on its way out.
+    /// `Detaching`, `Detached`, `Terminated`, `Terminating` and its sub-states: on its way out.
     Leaving,
     /// Anything else, also what AWS invents tomorrow: unsafe to touch.
     Other,
@@ -193,6 +193,14 @@ pub struct Instance {
     pub operator: Option<String>,
     /// Its tags.
     pub tags: Tags,
+}
+
+impl Instance {
+    /// Starting or running: it costs, and may come to serve.
+    #[must_use]
+    pub const fn is_alive(&self) -> bool {
+        matches!(self.state, InstanceState::Pending | InstanceState::Running)
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use spot_cloud::gatekeeper::{ClearedPool, Verdict};
 use spot_cloud::launcher::{Launcher, Order};
 use spot_cloud::swaps::{Entered, Release};
 use spot_cloud::{CallError, Kind, Target, groups, instances};
-use spot_domain::group::InstanceState;
+use spot_domain::group::Instance;
 use spot_domain::journal::Journal;
 use spot_domain::selection::Candidate;
 use spot_domain::tags::inherited;
@@ -112,8 +112,7 @@ async fn launched_earlier(
     candidate: &Candidate,
 ) -> Result<Option<Launched>, CallError> {
     let found = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
-    let alive =
-        found.into_iter().find(|i| matches!(i.state, InstanceState::Pending | InstanceState::Running));
+    let alive = found.into_iter().find(Instance::is_alive);
     Ok(alive.and_then(|instance| {
         let pool = candidate.pools.iter().find(|pool| pool.instance_type == instance.instance_type)?;
         Some((instance.id, pool.clone()))

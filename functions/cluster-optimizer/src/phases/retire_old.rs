@@ -15,7 +15,7 @@ use spot_domain::selection::{Change, changed_before_retirement};
 
 use crate::Optimizer;
 use crate::error::StepError;
-use crate::phases::wait_for_health::{LastLook, last_look};
+use crate::phases::wait_for_health::undo_if_at_risk;
 use crate::work::{Current, Next, Work};
 
 /// Lets the old instance go.
@@ -25,12 +25,10 @@ use crate::work::{Current, Next, Work};
 pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = optimizer.target(work).await;
     // From here there is no way back; a detached instance is looked at once more before it goes.
-    if current.journal.retirement == Retirement::TerminateInGroup {
-        match last_look(optimizer, &current.pool).await {
-            LastLook::Clear => {}
-            LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
-            LastLook::Unknown(why) => return Err(StepError::Transient(why)),
-        }
+    if current.journal.retirement == Retirement::TerminateInGroup
+        && let Some(undo) = undo_if_at_risk(optimizer, work, &current.pool).await?
+    {
+        return Ok(undo);
     }
     // Its group may not have noticed yet that the newcomer is dying.
     if !instances::is_running(&target.ec2, &current.newcomer).await? {
@@ -45,12 +43,10 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) 
         return Err(StepError::Protocol("the journal does not tell how the group was".into()));
     };
     let change = changed_before_retirement(&group, old, &current.newcomer, original);
-    let before = current.journal.stage;
-    current.journal.stage = Stage::Retiring;
     if let Some(change) = change {
-        current.journal.stage = before;
         return Ok(work.undo_for(change));
     }
+    current.journal.stage = Stage::Retiring;
     if let Entered::Again(earlier) = optimizer.swaps.enter(&work.lease, &current.journal).await? {
         current.journal = earlier;
     }

@@ -50,8 +50,25 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
     ))
 }
 
+/// The last look before the old instance goes: `Some` leads to the rollback, and a gate that does not
+/// say lets nothing go.
+///
+/// # Errors
+/// The gate does not say.
+pub(crate) async fn undo_if_at_risk(
+    optimizer: &Optimizer,
+    work: &mut Work,
+    pool: &Pool,
+) -> Result<Option<Next>, StepError> {
+    match last_look(optimizer, pool).await {
+        LastLook::Clear => Ok(None),
+        LastLook::AtRisk(why) => Ok(Some(work.undo(Reason::NewcomerAtRisk, why))),
+        LastLook::Unknown(why) => Err(StepError::Transient(why)),
+    }
+}
+
 /// What the gate says of the newcomer's pool.
-pub(crate) enum LastLook {
+enum LastLook {
     /// Go on.
     Clear,
     /// Poisoned meanwhile.
@@ -61,7 +78,7 @@ pub(crate) enum LastLook {
 }
 
 /// The newcomer's pool may have been poisoned while it started.
-pub(crate) async fn last_look(optimizer: &Optimizer, pool: &Pool) -> LastLook {
+async fn last_look(optimizer: &Optimizer, pool: &Pool) -> LastLook {
     match optimizer.gatekeeper.ask(std::slice::from_ref(pool)).await.map(|mut v| v.pop()) {
         Ok(Some(Verdict::Cleared(_))) => LastLook::Clear,
         Ok(Some(Verdict::PoisonedUntil(until))) => {

@@ -14,7 +14,7 @@ use spot_domain::selection::Change;
 
 use crate::Optimizer;
 use crate::error::StepError;
-use crate::phases::wait_for_health::{LastLook, last_look};
+use crate::phases::wait_for_health::undo_if_at_risk;
 use crate::work::{Current, Next, Work};
 
 /// Looks once, and terminates the old instance if it is time.
@@ -55,10 +55,8 @@ async fn terminate_old(
     work: &mut Work,
     current: &Current,
 ) -> Result<Next, StepError> {
-    match last_look(optimizer, &current.pool).await {
-        LastLook::Clear => {}
-        LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
-        LastLook::Unknown(why) => return Err(StepError::Transient(why)),
+    if let Some(undo) = undo_if_at_risk(optimizer, work, &current.pool).await? {
+        return Ok(undo);
     }
     optimizer.swaps.write(&work.lease, &current.journal).await?;
     instances::terminate(&target.ec2, &current.candidate.instance_id).await?;
