@@ -1,0 +1,1 @@
+//! Thin Kubernetes calls.
