@@ -67,7 +67,7 @@ def test_a_new_execution_can_start_afterwards(quiet, scene):
 def test_until_then_the_group_stays_locked(aws, scene):
     web = waiting_in(scene, "PauseForHealth")
     error, cause = web.refused()
-    assert (error, "is working on this group" in cause) == ("GroupBusy", True)
+    assert (error, "is working on it" in cause) == ("GroupBusy", True)
     aws.settings(reconcile_after_seconds=0)
     web.reconcile_until_free()
     web.assert_untouched()
@@ -78,7 +78,7 @@ def test_a_running_execution_is_left_alone(aws, quiet, scene):
     aws.control.newcomers(status="initializing")
     web.start().reach("PauseForHealth")
     summary, error = aws.invoke("ReconcilerFunctionName", {"task": "sweep"})
-    assert error is None and summary["running"] == [web.name]
+    assert error is None and summary["running"] == [f"group {web.name}"]
     aws.control.instance(web.newcomer(), status="ok")
     web.assert_swapped(web.end()["output"])
 
@@ -87,7 +87,7 @@ def test_an_execution_that_died_too_recently_is_left_for_a_retry(aws, scene, set
     settings(reconcile_after_seconds=3)
     web = waiting_in(scene, "PauseForHealth")
     summary, error = aws.invoke("ReconcilerFunctionName", {"task": "sweep"})
-    assert error is None and summary["too_early"] == [web.name]
+    assert error is None and summary["too_early"] == [f"group {web.name}"]
     about = {"detail": {"executionArn": web.arn, "status": "ABORTED"}}
     _, error = aws.invoke("ReconcilerFunctionName", about)
     assert error["errorType"] == "TooEarly" and web.name in error["errorMessage"]
@@ -138,7 +138,7 @@ def test_an_old_one_whose_newcomer_died_with_the_execution_comes_back(aws, scene
     aws.control.kill(web.newcomer())
     aws.settings(reconcile_after_seconds=0)
     web.reconcile_until_free()
-    assert aws.control.groups()[web.name]["in_service"] >= 1
+    assert aws.control.groups()[f"group {web.name}"]["in_service"] >= 1
     assert web.group.describe()["SuspendedProcesses"] == []
     web.assert_no_stray()
 

@@ -5,30 +5,25 @@
 //! What one step hands to the next is a [`work::Work`]; what must survive any death is the journal
 //! in the Swaps table.
 
-pub mod error;
 pub mod phases;
-pub mod work;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use spot_cloud::gatekeeper::Gatekeeper;
-use spot_cloud::swaps::Swaps;
-use spot_cloud::{Stack, Target, groups};
 use spot_domain::ExecutionArn;
-use spot_domain::group::Group;
 use spot_domain::swap::SwapReport;
+use spot_swap::error::StepError;
+use spot_swap::phases::{attach, gate, launch, restore, retire_old, rollback};
+use spot_swap::phases::{wait_for_health, wait_for_in_service, wait_for_retirement};
+use spot_swap::recovery::Permission;
+use spot_swap::work::{Next, Work};
+use spot_swap::{Context, StepFailure};
 
-use error::StepError;
-use phases::{attach, discover, gate, launch, report, restore, retire_old, rollback};
-use phases::{wait_for_health, wait_for_in_service, wait_for_retirement};
-use work::{Next, Work};
+use phases::{discover, report};
 
-/// What every step needs.
+/// The function.
 #[derive(Debug)]
 pub struct Optimizer {
-    pub(crate) stack: Stack,
-    pub(crate) swaps: Swaps,
-    pub(crate) gatekeeper: Gatekeeper,
+    context: Context,
 }
 
 /// What the state machine sends.
@@ -46,18 +41,6 @@ enum Step {
     Restore { work: Work },
     Rollback { work: Work, error: Option<StepFailure> },
     Report { work: Work },
-}
-
-/// What Step Functions hands to a Catch.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct StepFailure {
-    /// The error's name.
-    #[serde(default)]
-    pub error: String,
-    /// Its cause: the Lambda's error as JSON, or a text of Step Functions.
-    #[serde(default)]
-    pub cause: String,
 }
 
 /// What the state machine gets back.
@@ -81,8 +64,7 @@ impl Optimizer {
     /// # Errors
     /// A variable is missing or malformed.
     pub async fn from_environment() -> Result<Self, spot_cloud::clients::BadEnvironment> {
-        let stack = Stack::from_environment().await?;
-        Ok(Self { swaps: Swaps::new(&stack)?, gatekeeper: Gatekeeper::new(&stack)?, stack })
+        Ok(Self { context: Context::from_environment().await? })
     }
 
     /// One step.
@@ -99,11 +81,12 @@ impl Optimizer {
     }
 
     async fn run(&self, step: Step) -> Result<Answer, StepError> {
+        let context = &self.context;
         let (mut work, phase) = match step {
             Step::Discover { execution, input } => {
-                return Ok(go(Next::Proceed, discover::run(self, execution, input).await?));
+                return Ok(go(Next::Proceed, discover::run(context, execution, input).await?));
             }
-            Step::Report { work } => return report::run(self, work).await.map(Answer::Report),
+            Step::Report { work } => return report::run(context, work).await.map(Answer::Report),
             Step::Gate { work } => (work, Phase::Gate),
             Step::Launch { work } => (work, Phase::Launch),
             Step::WaitForHealth { work } => (work, Phase::WaitForHealth),
@@ -116,9 +99,12 @@ impl Optimizer {
         };
         work.steps += 1;
         let next = match phase {
-            Phase::Gate => gate::run(self, &mut work).await,
-            Phase::Launch => launch::run(self, &mut work).await?,
-            Phase::Rollback(failure) => rollback::run(self, &mut work, failure.as_ref()).await?,
+            Phase::Gate => gate::run(context, &mut work).await,
+            Phase::Launch => launch::run(context, &mut work).await?,
+            Phase::Rollback(failure) => {
+                rollback::run(context, &mut work, failure.as_ref(), async |_, _, _| Permission::Granted)
+                    .await?
+            }
             phase => self.run_on_current(&mut work, phase).await?,
         };
         Ok(go(next, work))
@@ -126,15 +112,16 @@ impl Optimizer {
 
     /// The phases that work on the swap in progress, which must be there.
     async fn run_on_current(&self, work: &mut Work, phase: Phase) -> Result<Next, StepError> {
+        let context = &self.context;
         let mut current =
             work.current.take().ok_or_else(|| StepError::Protocol("no swap in progress".into()))?;
         let next = match phase {
-            Phase::WaitForHealth => wait_for_health::run(self, work, &current).await?,
-            Phase::Attach => attach::run(self, work, &mut current).await?,
-            Phase::WaitForInService => wait_for_in_service::run(self, work, &current).await?,
-            Phase::RetireOld => retire_old::run(self, work, &mut current).await?,
-            Phase::WaitForRetirement => wait_for_retirement::run(self, work, &current).await?,
-            Phase::Restore => restore::run(self, work, &current).await?,
+            Phase::WaitForHealth => wait_for_health::run(context, work, &current).await?,
+            Phase::Attach => attach::run(context, work, &mut current).await?,
+            Phase::WaitForInService => wait_for_in_service::run(context, work, &current).await?,
+            Phase::RetireOld => retire_old::run(context, work, &mut current).await?,
+            Phase::WaitForRetirement => wait_for_retirement::run(context, work, &current).await?,
+            Phase::Restore => restore::run(context, work, &current).await?,
             Phase::Gate | Phase::Launch | Phase::Rollback(_) => {
                 return Err(StepError::Protocol("this phase has no swap in progress".into()));
             }
@@ -142,16 +129,6 @@ impl Optimizer {
         let is_done = matches!(next, Next::NextTarget | Next::Report);
         work.current = (!is_done).then_some(current);
         Ok(next)
-    }
-
-    pub(crate) async fn target(&self, work: &Work) -> Target {
-        self.stack.target(&work.access, &work.lease.region, Some(work.lease.owner.execution())).await
-    }
-
-    /// The group as it is now; `None` if it was deleted, also where another bears its name by now.
-    pub(crate) async fn group(&self, target: &Target, work: &Work) -> Result<Option<Group>, StepError> {
-        let group = groups::describe(&target.autoscaling, &work.lease.asg_name).await?;
-        Ok(group.filter(|group| group.arn == work.lease.target))
     }
 }
 

@@ -16,7 +16,6 @@ use serde::Serialize;
 use serde_json::Value;
 use spot_cloud::accounts::AccountError;
 use spot_cloud::clients::BadEnvironment;
-use spot_cloud::recovery::{Progress, advance};
 use spot_cloud::settings::SettingsError;
 use spot_cloud::swaps::{Held, Lease, Release, Swaps, SwapsError};
 use spot_cloud::{CallError, Stack, accounts, settings};
@@ -24,6 +23,7 @@ use spot_domain::Reason;
 use spot_domain::journal::{Journal, Stage, Undo};
 use spot_domain::recovery::End;
 use spot_domain::settings::Settings;
+use spot_swap::recovery::{Permission, Progress, advance};
 
 use executions::{Life, life};
 
@@ -112,7 +112,7 @@ impl Reconciler {
                     continue;
                 }
             };
-            let name = held.lease.asg_name.to_string();
+            let name = held.lease.on.to_string();
             // One group that hangs must not starve the others.
             let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held)).await;
             let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong));
@@ -130,7 +130,7 @@ impl Reconciler {
                 }
                 Ok(Outcome::Ended(End::Finished)) => summary.finished.push(name),
                 Ok(Outcome::Ended(End::Undone)) => summary.undone.push(name),
-                Err(error) => failures.push(format!("group {name}: {error}")),
+                Err(error) => failures.push(format!("{name}: {error}")),
             }
         }
         tracing::info!(?summary, ?failures, "reconciled");
@@ -158,7 +158,7 @@ impl Reconciler {
                     return Err(ReconcileFailure::Overdue(why));
                 }
                 Progress::Waiting(why) => {
-                    tracing::warn!(asg_name = %lease.asg_name, "waiting: {why}");
+                    tracing::warn!(on = %lease.on, "waiting: {why}");
                     return Ok(Outcome::Waiting);
                 }
                 Progress::Ended { end, .. } => end,
@@ -189,7 +189,8 @@ impl Reconciler {
         }
         let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
         let target = self.stack.target(&access, &lease.region, Some(lease.owner.execution())).await;
-        Ok(advance(&target, &self.swaps, lease, settings, &mut journal).await?)
+        Ok(advance(&target, &self.swaps, lease, settings, &mut journal, async |_, _, _| Permission::Granted)
+            .await?)
     }
 
     /// A typing error in the Settings table must not keep a group in the middle of a swap.

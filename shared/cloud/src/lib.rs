@@ -15,7 +15,6 @@ pub mod launch_configuration;
 pub mod launch_template;
 pub mod launcher;
 pub mod prices;
-pub mod recovery;
 pub mod risk_table;
 pub mod settings;
 pub mod swaps;

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spot_domain::journal::{Journal, Stage};
-use spot_domain::{AccountId, ExecutionArn, GroupArn, GroupName, Region};
+use spot_domain::{AccountId, ClusterName, ExecutionArn, GroupArn, GroupName, InstanceId, Region};
 
 use crate::clients::{BadEnvironment, Stack, variable};
 use crate::error::{CallError, Kind, failed};
@@ -73,14 +73,44 @@ impl From<Owner> for String {
     }
 }
 
-/// A group under lease, and who holds it. It says where the group lies, so that the reconciler
-/// finds it again knowing nothing else.
+/// What a lease is on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Leased {
+    /// An Auto Scaling group: one swap at a time.
+    Group {
+        /// Its ARN, the row's key.
+        arn: GroupArn,
+        /// Its name.
+        name: GroupName,
+    },
+    /// An instance that is in no group.
+    Instance(InstanceId),
+    /// One of the nodes of a Kubernetes cluster that may be unavailable at a time. The swap itself lies
+    /// under the lease on its group.
+    ClusterSlot {
+        /// The cluster.
+        cluster: ClusterName,
+        /// From 0 to the setting `max_unavailable_nodes` less one.
+        slot: u32,
+    },
+}
+
+impl std::fmt::Display for Leased {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Group { name, .. } => write!(f, "group {name}"),
+            Self::Instance(id) => write!(f, "instance {id}"),
+            Self::ClusterSlot { cluster, slot } => write!(f, "slot {slot} of cluster {cluster}"),
+        }
+    }
+}
+
+/// What is under lease, and who holds it. It says where that lies, so that the reconciler finds it
+/// again knowing nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// The row's key.
-    pub target: GroupArn,
-    /// The group's name.
-    pub asg_name: GroupName,
+    /// What is under lease.
+    pub on: Leased,
     /// Its account.
     pub account_id: AccountId,
     /// Its region.
@@ -89,6 +119,19 @@ pub struct Lease {
     pub owner: Owner,
     /// When the run began.
     pub since: Timestamp,
+}
+
+impl Lease {
+    /// The row's key.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let place = format!("{}#{}", self.account_id, self.region);
+        match &self.on {
+            Leased::Group { arn, .. } => arn.to_string(),
+            Leased::Instance(id) => format!("{place}#{id}"),
+            Leased::ClusterSlot { cluster, slot } => format!("{place}#{cluster}#{slot}"),
+        }
+    }
 }
 
 /// A lease and what lies under it.
@@ -103,17 +146,19 @@ pub struct Held {
 /// Why the table was not written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SwapsError {
-    /// Another execution works on this group.
-    #[error("execution {owner} is working on this group; wait for it to end")]
+    /// Another execution works on it.
+    #[error("{on}: execution {owner} is working on it; wait for it to end")]
     Busy {
+        /// What it works on.
+        on: Leased,
         /// The holder.
         owner: String,
     },
     /// We no longer hold the lease: somebody has put the group right without us.
-    #[error("the lease on {target} is no longer held by this execution")]
+    #[error("the lease on {on} is no longer held by this execution")]
     LeaseLost {
-        /// The group.
-        target: GroupArn,
+        /// What it was on.
+        on: Leased,
     },
     /// A row that can't be read: a person has to look.
     #[error("row {target:?} of the Swaps table: {problem}")]
@@ -151,14 +196,15 @@ impl Swaps {
     /// reconciler's.
     pub async fn take(&self, lease: &Lease) -> Result<(), SwapsError> {
         let set = "SET lease_owner = :me, lease_since = if_not_exists(lease_since, :since), \
-                   asg_name = :name, account_id = :account, #region = :region, updated_at = :now";
+                   leased = :leased, account_id = :account, #region = :region, updated_at = :now";
+        let leased = serde_json::to_string(&lease.on).map_err(|e| malformed(lease, e.to_string()))?;
         let answer = self
-            .update(&lease.target, set)
+            .update(lease, set)
             .condition_expression("attribute_not_exists(lease_owner) OR lease_owner = :me")
             .expression_attribute_names("#region", "region")
             .expression_attribute_values(":me", text(&lease.owner))
             .expression_attribute_values(":since", number(lease.since.as_millisecond()))
-            .expression_attribute_values(":name", text(&lease.asg_name))
+            .expression_attribute_values(":leased", AttributeValue::S(leased))
             .expression_attribute_values(":account", text(&lease.account_id))
             .expression_attribute_values(":region", text(&lease.region))
             .expression_attribute_values(":now", number(Timestamp::now().as_second()))
@@ -174,7 +220,8 @@ impl Swaps {
         });
         let error = CallError::new(UPDATE, &error);
         if error.kind == Kind::ConditionFailed {
-            return Err(SwapsError::Busy { owner: holder.unwrap_or_else(|| "another".to_owned()) });
+            let owner = holder.unwrap_or_else(|| "another".to_owned());
+            return Err(SwapsError::Busy { on: lease.on.clone(), owner });
         }
         Err(error.into())
     }
@@ -211,7 +258,7 @@ impl Swaps {
             Some(stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
                 Ok(Entered::Again(stored))
             }
-            _ => Err(SwapsError::LeaseLost { target: lease.target.clone() }),
+            _ => Err(SwapsError::LeaseLost { on: lease.on.clone() }),
         }
     }
 
@@ -236,7 +283,7 @@ impl Swaps {
     /// [`SwapsError::LeaseLost`] if it has changed hands since it was read.
     pub async fn take_over(&self, lease: &Lease) -> Result<Lease, SwapsError> {
         let taken = Lease { owner: Owner::ReconcilerFor(lease.owner.execution().clone()), ..lease.clone() };
-        self.update(&lease.target, "SET lease_owner = :me, updated_at = :now")
+        self.update(lease, "SET lease_owner = :me, updated_at = :now")
             .condition_expression("lease_owner = :before")
             .expression_attribute_values(":before", text(&lease.owner))
             .expression_attribute_values(":me", text(&taken.owner))
@@ -256,10 +303,10 @@ impl Swaps {
     pub async fn close(&self, lease: &Lease, release: Release<'_>) -> Result<(), SwapsError> {
         let now = number(Timestamp::now().as_second());
         let request = match release {
-            Release::Keep => self.update(&lease.target, "SET updated_at = :now REMOVE journal, stage"),
+            Release::Keep => self.update(lease, "SET updated_at = :now REMOVE journal, stage"),
             Release::LetGo { summary } => self
                 .update(
-                    &lease.target,
+                    lease,
                     "SET updated_at = :now, last_execution = :me, last_summary = :summary \
                      REMOVE journal, stage, lease_owner, lease_since",
                 )
@@ -285,7 +332,7 @@ impl Swaps {
             .dynamodb
             .get_item()
             .table_name(&self.table)
-            .key("target", text(&lease.target))
+            .key("target", AttributeValue::S(lease.key()))
             .consistent_read(true)
             .send()
             .await
@@ -317,20 +364,20 @@ impl Swaps {
     }
 
     fn put_journal(&self, lease: &Lease, journal: &Journal) -> Result<UpdateItemFluentBuilder, SwapsError> {
-        let row = serde_json::to_string(journal).map_err(|e| malformed(&lease.target, e.to_string()))?;
+        let row = serde_json::to_string(journal).map_err(|e| malformed(lease, e.to_string()))?;
         Ok(self
-            .update(&lease.target, "SET journal = :journal, stage = :stage, updated_at = :now")
+            .update(lease, "SET journal = :journal, stage = :stage, updated_at = :now")
             .expression_attribute_values(":me", text(&lease.owner))
             .expression_attribute_values(":journal", AttributeValue::S(row))
             .expression_attribute_values(":stage", stage(journal.stage))
             .expression_attribute_values(":now", number(Timestamp::now().as_second())))
     }
 
-    fn update(&self, target: &GroupArn, expression: &str) -> UpdateItemFluentBuilder {
+    fn update(&self, lease: &Lease, expression: &str) -> UpdateItemFluentBuilder {
         self.dynamodb
             .update_item()
             .table_name(&self.table)
-            .key("target", text(target))
+            .key("target", AttributeValue::S(lease.key()))
             .update_expression(expression)
     }
 }
@@ -372,51 +419,51 @@ fn stage(stage: Stage) -> AttributeValue {
 
 fn lost(error: CallError, lease: &Lease) -> SwapsError {
     if error.kind == Kind::ConditionFailed {
-        return SwapsError::LeaseLost { target: lease.target.clone() };
+        return SwapsError::LeaseLost { on: lease.on.clone() };
     }
     error.into()
 }
 
-fn malformed(target: &impl ToString, problem: String) -> SwapsError {
-    SwapsError::Malformed { target: target.to_string(), problem }
+fn malformed(lease: &Lease, problem: String) -> SwapsError {
+    SwapsError::Malformed { target: lease.key(), problem }
 }
 
 /// Reads a row; `None` if nobody holds it.
 fn parse(row: &Row) -> Result<Option<Held>, SwapsError> {
-    let key = row.get("target").and_then(|v| v.as_s().ok()).cloned().unwrap_or_default();
     if !row.contains_key("lease_owner") {
         return Ok(None);
     }
+    let key = row.get("target").and_then(|v| v.as_s().ok()).cloned().unwrap_or_default();
+    parse_held(row).map(Some).map_err(|problem| SwapsError::Malformed { target: key, problem })
+}
+
+fn parse_held(row: &Row) -> Result<Held, String> {
     let lease = Lease {
-        target: field(&key, row, "target")?,
-        asg_name: field(&key, row, "asg_name")?,
-        account_id: field(&key, row, "account_id")?,
-        region: field(&key, row, "region")?,
-        owner: field(&key, row, "lease_owner")?,
+        on: json(row, "leased")?.ok_or("leased is missing")?,
+        account_id: field(row, "account_id")?,
+        region: field(row, "region")?,
+        owner: field(row, "lease_owner")?,
         since: row
             .get("lease_since")
             .and_then(|v| v.as_n().ok()?.parse().ok())
             .and_then(|ms| Timestamp::from_millisecond(ms).ok())
-            .ok_or_else(|| malformed(&key, "lease_since is missing or malformed".to_owned()))?,
+            .ok_or("lease_since is missing or malformed")?,
     };
-    let journal = parse_journal(&lease.target, row)?;
-    Ok(Some(Held { lease, journal }))
+    Ok(Held { lease, journal: json(row, "journal")? })
 }
 
-fn field<T>(key: &str, row: &Row, name: &str) -> Result<T, SwapsError>
+fn field<T>(row: &Row, name: &str) -> Result<T, String>
 where
     T: std::str::FromStr,
     T::Err: std::fmt::Display,
 {
-    let text = row
-        .get(name)
-        .and_then(|v| v.as_s().ok())
-        .ok_or_else(|| malformed(&key, format!("{name} is missing or no text")))?;
-    text.parse().map_err(|e: T::Err| malformed(&key, format!("{name}: {e}")))
+    let text =
+        row.get(name).and_then(|v| v.as_s().ok()).ok_or_else(|| format!("{name} is missing or no text"))?;
+    text.parse().map_err(|e: T::Err| format!("{name}: {e}"))
 }
 
-fn parse_journal(target: &GroupArn, row: &Row) -> Result<Option<Journal>, SwapsError> {
-    let Some(value) = row.get("journal") else { return Ok(None) };
-    let text = value.as_s().map_err(|_| malformed(target, "journal is no text".to_owned()))?;
-    serde_json::from_str(text).map(Some).map_err(|e| malformed(target, format!("journal: {e}")))
+fn json<T: serde::de::DeserializeOwned>(row: &Row, name: &str) -> Result<Option<T>, String> {
+    let Some(value) = row.get(name) else { return Ok(None) };
+    let text = value.as_s().map_err(|_| format!("{name} is no text"))?;
+    serde_json::from_str(text).map(Some).map_err(|e| format!("{name}: {e}"))
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::InstanceId;
+use crate::ids::{ClusterName, InstanceId, NodeName};
 use crate::reason::Reason;
 
 /// Names one swap of one instance: the value of the newcomer's swap tag and the stem of its
@@ -96,6 +96,18 @@ pub enum Retirement {
     TerminateInGroup,
 }
 
+/// The Kubernetes side of a swap whose instances are nodes: whom to ask before one of them goes, and
+/// what to make schedulable again. What we cordon bears the swap's id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSwap {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The secret (ARN or name) that holds its kubeconfig; `None` for an EKS cluster.
+    pub kubeconfig_secret: Option<String>,
+    /// The node of the instance to be replaced.
+    pub old: NodeName,
+}
+
 /// Why a swap is undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undo {
@@ -130,6 +142,9 @@ pub struct Journal {
     pub desired_settled: bool,
     /// Why it is undone, once it is.
     pub undo: Option<Undo>,
+    /// Set where the instances are nodes of a Kubernetes cluster: none of them goes undrained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeSwap>,
 }
 
 impl Journal {
@@ -148,6 +163,7 @@ impl Journal {
             retirement,
             desired_settled: false,
             undo: None,
+            node: None,
         }
     }
 

@@ -24,7 +24,10 @@ pub mod waste;
 pub mod waste_report;
 
 pub use environment::EnvironmentType;
-pub use ids::{AccountId, AzId, ExecutionArn, GroupArn, GroupName, InstanceId, InstanceType, Region};
+pub use ids::{
+    AccountId, AzId, ClusterName, ExecutionArn, GroupArn, GroupName, InstanceId, InstanceType, NodeName,
+    Region,
+};
 pub use money::Usd;
 pub use pool::Pool;
 pub use reason::Reason;

@@ -78,6 +78,25 @@ pub enum Action {
 }
 
 impl Action {
+    /// The instance that leaves its group or is terminated by it. Where that is a node, it must be
+    /// drained before.
+    #[must_use]
+    pub fn removes<'a>(&'a self, old: &'a InstanceId) -> Option<&'a InstanceId> {
+        match self {
+            Self::DetachNewcomer(id)
+            | Self::RemoveIdleNewcomer(id)
+            | Self::ReplaceNewcomer(id)
+            | Self::TerminateExtra(id)
+            | Self::TerminateNewcomer(id) => Some(id),
+            Self::TerminateOld => Some(old),
+            Self::Done(_)
+            | Self::Wait(_)
+            | Self::ReattachOld
+            | Self::ResumeAzRebalance
+            | Self::RestoreMaxSize(_) => None,
+        }
+    }
+
     /// After it, nothing of our one is left in desired.
     #[must_use]
     pub const fn settles_desired(&self) -> bool {

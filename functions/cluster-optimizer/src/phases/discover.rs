@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::launcher::Blueprint;
-use spot_cloud::swaps::{Lease, Owner};
+use spot_cloud::swaps::{Lease, Leased, Owner};
 use spot_cloud::{Kind, Target, accounts, groups, instances, launch_template, settings};
 use spot_domain::group::{Group, LaunchSource};
 use spot_domain::selection::{Selection, Zones, select};
@@ -14,17 +14,17 @@ use spot_domain::settings::Settings;
 use spot_domain::swap::SwapRequest;
 use spot_domain::{ExecutionArn, Region};
 
-use crate::Optimizer;
-use crate::error::StepError;
-use crate::work::Work;
+use spot_swap::Context;
+use spot_swap::error::StepError;
+use spot_swap::work::Work;
 
 /// Plans the run.
 ///
 /// # Errors
 /// The request, the group or the settings are refused (nothing was changed), or a call fails.
-pub async fn run(optimizer: &Optimizer, execution: ExecutionArn, input: Value) -> Result<Work, StepError> {
+pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Result<Work, StepError> {
     let request = parse(input)?;
-    let stack = &optimizer.stack;
+    let stack = &context.stack;
     let account_id = request.account_id.unwrap_or_else(|| stack.account_id.clone());
     let region = request.region.unwrap_or_else(|| stack.region.clone());
     let access = accounts::access(stack, &account_id).await?;
@@ -43,40 +43,20 @@ pub async fn run(optimizer: &Optimizer, execution: ExecutionArn, input: Value) -
     let selection = selection(&target, &group, &region, &settings).await?;
 
     let lease = Lease {
-        target: group.arn.clone(),
-        asg_name: group.name.clone(),
+        on: Leased::Group { arn: group.arn.clone(), name: group.name.clone() },
         account_id,
         region,
         owner: Owner::Execution(execution),
         since: Timestamp::now(),
     };
     if !request.dry_run {
-        optimizer.swaps.take(&lease).await.map_err(|e| named(&group, e.into()))?;
+        context.swaps.take(&lease).await?;
     }
     let asked = request.max_swaps.map_or(settings.max_swaps, std::num::NonZeroU32::get);
-    let mut work = Work {
-        dry_run: request.dry_run,
-        lease,
-        access,
-        max_swaps: asked.min(settings.max_swaps),
-        settings,
-        blueprint,
-        retirement,
-        checked_at: Timestamp::now(),
-        queue: Vec::new(),
-        deferred: 0,
-        current: None,
-        undo: None,
-        rollback_deadline: None,
-        swapped: Vec::new(),
-        to_price: Vec::new(),
-        skipped: selection.skipped,
-        rolled_back: Vec::new(),
-        ended_by: None,
-        pause_seconds: 0,
-        lease_released: false,
-        steps: 0,
-    };
+    let mut work = Work::new(lease, access, settings, blueprint, retirement);
+    work.dry_run = request.dry_run;
+    work.max_swaps = asked.min(work.max_swaps);
+    work.skipped = selection.skipped;
     work.enqueue(selection.candidates);
     tracing::info!(asg_name = %group.name, candidates = work.queue.len(), skipped = work.skipped.len(), "discovered");
     Ok(work)
@@ -95,13 +75,6 @@ fn parse(input: Value) -> Result<SwapRequest, StepError> {
     })
 }
 
-fn named(group: &Group, error: StepError) -> StepError {
-    match error {
-        StepError::GroupBusy(why) => StepError::GroupBusy(format!("group {}: {why}", group.name)),
-        other => other,
-    }
-}
-
 async fn refuse(target: &Target, group: &Group) -> Result<(), StepError> {
     if let Some(why) = group.unsupported() {
         return Err(StepError::GroupNotSupported(format!("group {}: {why}", group.name)));
@@ -110,7 +83,7 @@ async fn refuse(target: &Target, group: &Group) -> Result<(), StepError> {
         Some(why) => Some(why.clone()),
         None => groups::active_refresh(&target.autoscaling, &group.name).await?,
     };
-    busy.map_or(Ok(()), |why| Err(named(group, StepError::GroupBusy(why))))
+    busy.map_or(Ok(()), |why| Err(StepError::GroupBusy(format!("group {}: {why}", group.name))))
 }
 
 async fn blueprint(target: &Target, group: &Group) -> Result<Blueprint, StepError> {

@@ -1,17 +1,4 @@
-//! One file for each phase of a swap, named as in `swap.asl.yaml`, in the order of the journey.
+//! The first and the last phase of a run over a group; those of each swap between them are `spot_swap`'s.
 
 pub mod discover;
-pub mod gate;
-pub mod launch;
-pub mod wait_for_health;
-
-pub mod attach;
-pub mod wait_for_in_service;
-
-pub mod retire_old;
-pub mod wait_for_retirement;
-
-pub mod restore;
-pub mod rollback;
-
 pub mod report;

@@ -11,7 +11,7 @@ use spot_domain::group::{AZ_REBALANCE, Group};
 use spot_domain::journal::{Original, Stage};
 use spot_domain::selection::{Change, changed_before_attach};
 
-use crate::Optimizer;
+use crate::Context;
 use crate::error::StepError;
 use crate::work::{Current, Next, Work};
 
@@ -19,10 +19,10 @@ use crate::work::{Current, Next, Work};
 ///
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
-pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = optimizer.target(work).await;
-    let name = work.lease.asg_name.clone();
-    let Some(group) = optimizer.group(&target, work).await? else {
+pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
+    let target = context.target(work).await;
+    let name = work.group()?.1.clone();
+    let Some(group) = context.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
     if group.member(&current.newcomer).is_none()
@@ -30,7 +30,7 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) 
     {
         return Ok(work.undo_for(change));
     }
-    let original = record(optimizer, work, current, &group).await?;
+    let original = record(context, work, current, &group).await?;
     current.deadline = work.wait_at_most(work.settings.in_service_timeout_seconds);
     if group.member(&current.newcomer).is_some() {
         return Ok(Next::Proceed); // an earlier run of this step got through
@@ -45,7 +45,7 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) 
         Ok(()) => Ok(Next::Proceed),
         Err(error) if error.kind == Kind::Rejected => {
             // The SDK repeats a call whose answer it lost; the second is refused because of the first.
-            let attached = is_member(optimizer, &target, work, current).await?;
+            let attached = is_member(context, &target, work, current).await?;
             Ok(if attached { Next::Proceed } else { work.undo(Reason::AttachRejected, error.to_string()) })
         }
         Err(error) => Err(error.into()),
@@ -55,7 +55,7 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) 
 /// Writes the journal. If an earlier run of this step wrote it, that one saw the owner's settings;
 /// the group may show ours by now.
 async fn record(
-    optimizer: &Optimizer,
+    context: &Context,
     work: &Work,
     current: &mut Current,
     group: &Group,
@@ -72,18 +72,18 @@ async fn record(
     journal.newcomer = Some(current.newcomer.clone());
     journal.max_raised_to = (group.desired >= group.max).then(|| group.desired + 1);
     journal.original = Some(original.clone());
-    if let Entered::Again(earlier) = optimizer.swaps.enter(&work.lease, journal).await? {
+    if let Entered::Again(earlier) = context.swaps.enter(&work.lease, journal).await? {
         *journal = earlier;
     }
     Ok(journal.original.clone().unwrap_or(original))
 }
 
 async fn is_member(
-    optimizer: &Optimizer,
+    context: &Context,
     target: &Target,
     work: &Work,
     current: &Current,
 ) -> Result<bool, StepError> {
-    let group = optimizer.group(target, work).await?;
+    let group = context.group(target, work).await?;
     Ok(group.is_some_and(|group| group.member(&current.newcomer).is_some()))
 }

@@ -4,17 +4,17 @@
 //! It reads what was recorded in the Swaps table, not what this execution remembers: the step that
 //! failed may have done more than its answer tells.
 
+use crate::recovery::{Permission, Progress, advance};
 use jiff::Timestamp;
-use spot_cloud::recovery::{Progress, advance};
 use spot_cloud::swaps::Release;
 use spot_domain::Reason;
 use spot_domain::journal::{Journal, Stage, Undo};
-use spot_domain::recovery::End;
+use spot_domain::recovery::{Action, End, Observed};
 use spot_domain::swap::Swapped;
 
 use crate::error::StepError;
 use crate::work::{Next, Work};
-use crate::{Optimizer, StepFailure};
+use crate::{Context, StepFailure};
 
 /// One visit.
 ///
@@ -22,9 +22,10 @@ use crate::{Optimizer, StepFailure};
 /// A call fails, or the rollback does not end by its deadline ([`StepError::Stuck`]): the
 /// reconciler goes on.
 pub async fn run(
-    optimizer: &Optimizer,
+    context: &Context,
     work: &mut Work,
     failure: Option<&StepFailure>,
+    permit: impl AsyncFn(&Journal, &Observed, &Action) -> Permission,
 ) -> Result<Next, StepError> {
     let undo = work
         .undo
@@ -35,31 +36,30 @@ pub async fn run(
     if work.dry_run {
         return Err(StepError::Rejected(undo.detail)); // it holds no lease and has changed nothing
     }
-    let Some(held) = optimizer.swaps.read(&work.lease).await? else {
+    let Some(held) = context.swaps.read(&work.lease).await? else {
         return Err(StepError::LeaseLost(format!(
             "the lease on {} is gone ({})",
-            work.lease.target, undo.detail
+            work.lease.on, undo.detail
         )));
     };
     let Some(mut journal) = held.journal else {
         nothing_in_progress(work, &undo);
         return Ok(work.next_target());
     };
-    decide(optimizer, work, &mut journal, &undo).await?;
+    decide(context, work, &mut journal, &undo).await?;
     let give_up = match work.rollback_deadline {
         Some(deadline) => deadline,
         None => work.wait_at_most(work.settings.rollback_timeout_seconds),
     };
     work.rollback_deadline = Some(give_up);
-    let target = optimizer.target(work).await;
-    match advance(&target, &optimizer.swaps, &work.lease, &work.settings, &mut journal).await? {
-        Progress::Waiting(why) if Timestamp::now() >= give_up => Err(StepError::Stuck(format!(
-            "group {}: the rollback of {} waits: {why}",
-            work.lease.asg_name, journal.old
-        ))),
+    let target = context.target(work).await;
+    match advance(&target, &context.swaps, &work.lease, &work.settings, &mut journal, permit).await? {
+        Progress::Waiting(why) if Timestamp::now() >= give_up => {
+            Err(StepError::Stuck(format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old)))
+        }
         Progress::Waiting(_) => Ok(Next::Wait),
         Progress::Ended { end, newcomer } => {
-            optimizer.swaps.close(&work.lease, Release::Keep).await?;
+            context.swaps.close(&work.lease, Release::Keep).await?;
             record(work, &journal, end, newcomer, &undo);
             Ok(work.next_target())
         }
@@ -68,12 +68,7 @@ pub async fn run(
 
 /// Writes the decision to go back, so that whoever comes next goes the same way. A retirement may
 /// have gone through: there the old instance's whereabouts decide.
-async fn decide(
-    optimizer: &Optimizer,
-    work: &Work,
-    journal: &mut Journal,
-    undo: &Undo,
-) -> Result<(), StepError> {
+async fn decide(context: &Context, work: &Work, journal: &mut Journal, undo: &Undo) -> Result<(), StepError> {
     if journal.undo.is_some() {
         return Ok(());
     }
@@ -82,7 +77,7 @@ async fn decide(
     }
     journal.undo = Some(undo.clone());
     tracing::warn!(reason = %undo.reason, old = %journal.old, "rolling back: {}", undo.detail);
-    optimizer.swaps.write(&work.lease, journal).await?;
+    context.swaps.write(&work.lease, journal).await?;
     Ok(())
 }
 

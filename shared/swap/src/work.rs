@@ -5,12 +5,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use spot_cloud::accounts::Access;
 use spot_cloud::launcher::Blueprint;
-use spot_cloud::swaps::Lease;
-use spot_domain::journal::{Journal, Retirement, Undo};
+use spot_cloud::swaps::{Lease, Leased};
+use spot_domain::journal::{Journal, NodeSwap, Retirement, Undo};
 use spot_domain::selection::{Candidate, Change};
 use spot_domain::settings::Settings;
 use spot_domain::swap::{Left, Swapped};
-use spot_domain::{InstanceId, InstanceType, Pool, Reason};
+use spot_domain::{GroupArn, GroupName, InstanceId, InstanceType, Pool, Reason};
+
+use crate::error::StepError;
 
 /// Bytes of candidates that a run carries: the rest of Step Functions' 256 KiB is for its results.
 const QUEUE_BYTES: usize = 120_000;
@@ -48,6 +50,8 @@ pub struct Work {
     pub blueprint: Blueprint,
     /// How the old instances leave.
     pub retirement: Retirement,
+    /// Where the instances are Kubernetes nodes, which cluster is theirs.
+    pub node: Option<NodeSwap>,
     /// When the group was last asked for instance refreshes and lifecycle hooks.
     pub checked_at: Timestamp,
     /// Candidates still to come.
@@ -113,6 +117,52 @@ const LOOKS_PER_PHASE: u32 = 200;
 const HOURS_PER_RUN: i64 = 18;
 
 impl Work {
+    /// A run that has taken `lease`, or that is dry; nothing is queued yet.
+    #[must_use]
+    pub fn new(
+        lease: Lease,
+        access: Access,
+        settings: Settings,
+        blueprint: Blueprint,
+        retirement: Retirement,
+    ) -> Self {
+        Self {
+            dry_run: false,
+            lease,
+            access,
+            max_swaps: settings.max_swaps,
+            settings,
+            blueprint,
+            retirement,
+            node: None,
+            checked_at: Timestamp::now(),
+            queue: Vec::new(),
+            deferred: 0,
+            current: None,
+            undo: None,
+            rollback_deadline: None,
+            swapped: Vec::new(),
+            to_price: Vec::new(),
+            skipped: Vec::new(),
+            rolled_back: Vec::new(),
+            ended_by: None,
+            pause_seconds: 0,
+            lease_released: false,
+            steps: 0,
+        }
+    }
+
+    /// The group that the run is over.
+    ///
+    /// # Errors
+    /// It is over something else: a phase of groups was called for it.
+    pub fn group(&self) -> Result<(&GroupArn, &GroupName), StepError> {
+        match &self.lease.on {
+            Leased::Group { arn, name } => Ok((arn, name)),
+            other => Err(StepError::Protocol(format!("{other} is no Auto Scaling group"))),
+        }
+    }
+
     /// What came of the run, in a line.
     #[must_use]
     pub fn summary(&self) -> String {

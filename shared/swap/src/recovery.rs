@@ -9,12 +9,12 @@ use spot_domain::recovery::{Action, End, Newcomer, Observed, next};
 use spot_domain::settings::Settings;
 use spot_domain::tags::GROUP_NAME_TAG;
 
-use crate::clients::Target;
-use crate::error::CallError;
-use crate::groups::Desired;
-use crate::swaps::{Lease, Swaps, SwapsError};
-use crate::target_groups::TargetHealth;
-use crate::{groups, instances, target_groups};
+use spot_cloud::clients::Target;
+use spot_cloud::error::CallError;
+use spot_cloud::groups::Desired;
+use spot_cloud::swaps::{Lease, Leased, Swaps, SwapsError};
+use spot_cloud::target_groups::TargetHealth;
+use spot_cloud::{groups, instances, target_groups};
 
 /// A swap needs at most seven actions to end; more means that something fights us.
 const ACTIONS_PER_VISIT: usize = 10;
@@ -33,8 +33,18 @@ pub enum Progress {
     Waiting(String),
 }
 
-/// Does all that can be done now for the swap that `journal` tells of. Before each action the
-/// journal is written, which proves that the lease is still held.
+/// Whether an action may be done now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Permission {
+    /// Now.
+    Granted,
+    /// Later: this has to happen first.
+    NotYet(String),
+}
+
+/// Does all that can be done now for the swap that `journal` tells of. Before each action `permit`
+/// is asked (it drains what is a Kubernetes node), then the journal is written, which proves that the
+/// lease is still held.
 ///
 /// # Errors
 /// A call fails. Whatever was done is done; the next visit goes on from there.
@@ -44,11 +54,15 @@ pub async fn advance(
     lease: &Lease,
     settings: &Settings,
     journal: &mut Journal,
+    permit: impl AsyncFn(&Journal, &Observed, &Action) -> Permission,
 ) -> Result<Progress, SwapsError> {
     for _ in 0..ACTIONS_PER_VISIT {
         let observed = observe(target, lease, settings, journal).await?;
         let action = next(journal, &observed);
-        tracing::info!(asg_name = %lease.asg_name, swap_id = %journal.swap_id, ?action, "recovering");
+        tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "recovering");
+        if let Permission::NotYet(why) = permit(journal, &observed, &action).await {
+            return Ok(Progress::Waiting(why));
+        }
         match action {
             Action::Done(end) => {
                 let newcomer = observed.newcomer.filter(|n| n.alive).map(|n| n.id);
@@ -74,7 +88,8 @@ async fn perform(
     journal: &Journal,
     action: &Action,
 ) -> Result<(), CallError> {
-    let (ec2, autoscaling, name) = (&target.ec2, &target.autoscaling, &lease.asg_name);
+    let Leased::Group { name, .. } = &lease.on else { return perform_alone(target, journal, action).await };
+    let (ec2, autoscaling) = (&target.ec2, &target.autoscaling);
     match action {
         Action::DetachNewcomer(id) => groups::detach(autoscaling, name, id).await,
         Action::RemoveIdleNewcomer(id) | Action::TerminateExtra(id) => {
@@ -90,15 +105,28 @@ async fn perform(
     }
 }
 
+/// What can be done outside of a group.
+async fn perform_alone(target: &Target, journal: &Journal, action: &Action) -> Result<(), CallError> {
+    match action {
+        Action::TerminateNewcomer(id) => instances::terminate(&target.ec2, id).await,
+        Action::TerminateOld => instances::terminate(&target.ec2, &journal.old).await,
+        _ => Ok(()),
+    }
+}
+
 async fn observe(
     target: &Target,
     lease: &Lease,
     settings: &Settings,
     journal: &Journal,
 ) -> Result<Observed, CallError> {
-    // A group deleted and created again under the same name is not the one we worked on.
-    let group =
-        groups::describe(&target.autoscaling, &lease.asg_name).await?.filter(|g| g.arn == lease.target);
+    let group = match &lease.on {
+        // A group deleted and created again under the same name is not the one we worked on.
+        Leased::Group { arn, name } => {
+            groups::describe(&target.autoscaling, name).await?.filter(|group| &group.arn == arn)
+        }
+        Leased::Instance(_) | Leased::ClusterSlot { .. } => None,
+    };
     let is_member = |id: &InstanceId| group.as_ref().is_some_and(|g| g.member(id).is_some());
     let known: Vec<InstanceId> = journal.newcomer.iter().chain([&journal.old]).cloned().collect();
     let described = instances::describe(&target.ec2, &known).await?;
@@ -126,8 +154,10 @@ async fn observe(
 
 /// A newcomer that the journal names but EC2 has forgotten died in the group.
 fn newcomer(id: &InstanceId, instance: Option<&Instance>, lease: &Lease) -> Newcomer {
-    let group_tag =
-        |i: &Instance| i.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(lease.asg_name.as_str());
+    let group_tag = |i: &Instance| match &lease.on {
+        Leased::Group { name, .. } => i.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(name.as_str()),
+        Leased::Instance(_) | Leased::ClusterSlot { .. } => false,
+    };
     Newcomer {
         id: id.clone(),
         alive: instance.is_some_and(Instance::is_alive),

@@ -12,7 +12,7 @@ use spot_domain::journal::Retirement;
 use spot_domain::recovery::{Action, End, Newcomer, Observed, next};
 use spot_domain::selection::Change;
 
-use crate::Optimizer;
+use crate::Context;
 use crate::error::StepError;
 use crate::phases::wait_for_health::undo_if_at_risk;
 use crate::work::{Current, Next, Work};
@@ -21,15 +21,15 @@ use crate::work::{Current, Next, Work};
 ///
 /// # Errors
 /// A call fails, or the old instance has not left by the deadline ([`StepError::Stuck`]).
-pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> Result<Next, StepError> {
-    let target = optimizer.target(work).await;
-    let Some(group) = optimizer.group(&target, work).await? else {
+pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
+    let target = context.target(work).await;
+    let Some(group) = context.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
     let observed = observe(&target, group, current).await?;
     let waiting_for = match next(&current.journal, &observed) {
         Action::Wait(why) => why,
-        Action::TerminateOld => return terminate_old(optimizer, &target, work, current).await,
+        Action::TerminateOld => return terminate_old(context, &target, work, current).await,
         // The old instance is gone already; what remains is Restore's.
         Action::RestoreMaxSize(_) | Action::ResumeAzRebalance | Action::Done(End::Finished) => {
             return Ok(Next::Proceed);
@@ -50,15 +50,15 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
 
 /// The point of no return.
 async fn terminate_old(
-    optimizer: &Optimizer,
+    context: &Context,
     target: &Target,
     work: &mut Work,
     current: &Current,
 ) -> Result<Next, StepError> {
-    if let Some(undo) = undo_if_at_risk(optimizer, work, &current.pool).await? {
+    if let Some(undo) = undo_if_at_risk(context, work, &current.pool).await? {
         return Ok(undo);
     }
-    optimizer.swaps.write(&work.lease, &current.journal).await?;
+    context.swaps.write(&work.lease, &current.journal).await?;
     instances::terminate(&target.ec2, &current.candidate.instance_id).await?;
     Ok(Next::Proceed)
 }

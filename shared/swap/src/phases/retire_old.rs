@@ -13,7 +13,7 @@ use spot_domain::group::MemberState;
 use spot_domain::journal::{Retirement, Stage};
 use spot_domain::selection::{Change, changed_before_retirement};
 
-use crate::Optimizer;
+use crate::Context;
 use crate::error::StepError;
 use crate::phases::wait_for_health::undo_if_at_risk;
 use crate::work::{Current, Next, Work};
@@ -22,11 +22,11 @@ use crate::work::{Current, Next, Work};
 ///
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
-pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = optimizer.target(work).await;
+pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
+    let target = context.target(work).await;
     // From here there is no way back; a detached instance is looked at once more before it goes.
     if current.journal.retirement == Retirement::TerminateInGroup
-        && let Some(undo) = undo_if_at_risk(optimizer, work, &current.pool).await?
+        && let Some(undo) = undo_if_at_risk(context, work, &current.pool).await?
     {
         return Ok(undo);
     }
@@ -35,7 +35,7 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) 
         let why = format!("newcomer {} no longer runs", current.newcomer);
         return Ok(work.undo(Reason::NewcomerAtRisk, why));
     }
-    let Some(group) = optimizer.group(&target, work).await? else {
+    let Some(group) = context.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
     let old = &current.candidate.instance_id;
@@ -47,19 +47,17 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) 
         return Ok(work.undo_for(change));
     }
     current.journal.stage = Stage::Retiring;
-    if let Entered::Again(earlier) = optimizer.swaps.enter(&work.lease, &current.journal).await? {
+    if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &current.journal).await? {
         current.journal = earlier;
     }
     current.deadline = work.wait_at_most(work.settings.retire_timeout_seconds);
     let retired = match current.journal.retirement {
-        Retirement::Detach => groups::detach(&target.autoscaling, &work.lease.asg_name, old).await,
+        Retirement::Detach => groups::detach(&target.autoscaling, work.group()?.1, old).await,
         Retirement::TerminateInGroup => groups::terminate(&target.autoscaling, old, Desired::Decrement).await,
     };
     match retired {
         Ok(()) => Ok(Next::Proceed),
-        Err(error) if error.kind == Kind::Rejected => {
-            refused(optimizer, &target, work, current, &error).await
-        }
+        Err(error) if error.kind == Kind::Rejected => refused(context, &target, work, current, &error).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -67,13 +65,13 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &mut Current) 
 /// The SDK repeats a call whose answer it lost, and the second is refused because of the first: the
 /// group tells whether the old instance is leaving on our behalf.
 async fn refused(
-    optimizer: &Optimizer,
+    context: &Context,
     target: &Target,
     work: &mut Work,
     current: &Current,
     error: &CallError,
 ) -> Result<Next, StepError> {
-    let group = optimizer.group(target, work).await?;
+    let group = context.group(target, work).await?;
     let old = &current.candidate.instance_id;
     let original = current.journal.original.as_ref();
     let is_leaving = group.is_some_and(|group| {

@@ -8,7 +8,7 @@ use spot_domain::Reason;
 use spot_domain::group::{Group, MemberState};
 use spot_domain::selection::Change;
 
-use crate::Optimizer;
+use crate::Context;
 use crate::error::StepError;
 use crate::work::{Current, Next, Work};
 
@@ -16,10 +16,10 @@ use crate::work::{Current, Next, Work};
 ///
 /// # Errors
 /// A call fails.
-pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> Result<Next, StepError> {
-    let target = optimizer.target(work).await;
+pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
+    let target = context.target(work).await;
     let newcomer = &current.newcomer;
-    let Some(group) = optimizer.group(&target, work).await? else {
+    let Some(group) = context.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
     let waiting_for = match group.member(newcomer) {

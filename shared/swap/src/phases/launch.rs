@@ -7,7 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::gatekeeper::{ClearedPool, Verdict};
 use spot_cloud::launcher::{Launcher, Order};
-use spot_cloud::swaps::{Entered, Release};
+use spot_cloud::swaps::{Entered, Leased, Release};
 use spot_cloud::{CallError, Kind, Target, groups, instances};
 use spot_domain::group::Instance;
 use spot_domain::journal::Journal;
@@ -15,7 +15,7 @@ use spot_domain::selection::Candidate;
 use spot_domain::tags::inherited;
 use spot_domain::{InstanceId, Pool, Reason};
 
-use crate::Optimizer;
+use crate::Context;
 use crate::error::StepError;
 use crate::phases::gate::{Refusal, first_few};
 use crate::work::{Current, Next, Work};
@@ -29,11 +29,11 @@ const CHECKED_FOR: SignedDuration = SignedDuration::from_mins(5);
 ///
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated, and goes on with the same attempt.
-pub async fn run(optimizer: &Optimizer, work: &mut Work) -> Result<Next, StepError> {
+pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> {
     if work.queue.is_empty() {
         return Ok(work.next_target());
     }
-    let target = optimizer.target(work).await;
+    let target = context.target(work).await;
     if let Some(busy) = check_again(&target, work).await? {
         work.ended_by = Some(Reason::GroupChanged);
         let candidate = work.queue.remove(0);
@@ -46,7 +46,8 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work) -> Result<Next, StepErr
         return Ok(work.next_target());
     }
     let mut journal = Journal::new(&candidate.instance_id, work.lease.since, work.retirement);
-    let entered = optimizer.swaps.enter(&work.lease, &journal).await?;
+    journal.node.clone_from(&work.node);
+    let entered = context.swaps.enter(&work.lease, &journal).await?;
     let mut launched = None;
     let repeated = matches!(entered, Entered::Again(_));
     if let Entered::Again(earlier) = entered {
@@ -55,7 +56,7 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work) -> Result<Next, StepErr
     }
     let launched = match launched {
         Some(launched) => launched,
-        None => launch(optimizer, work, &target, &candidate, &mut journal).await?,
+        None => launch(context, work, &target, &candidate, &mut journal).await?,
     };
     match launched {
         Ok((newcomer, pool)) => {
@@ -70,7 +71,7 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work) -> Result<Next, StepErr
             Ok(work.undo(refusal.reason, refusal.detail))
         }
         Err(refusal) => {
-            optimizer.swaps.close(&work.lease, Release::Keep).await?;
+            context.swaps.close(&work.lease, Release::Keep).await?;
             work.skip(&candidate.instance_id, refusal.reason, refusal.detail);
             Ok(work.next_target())
         }
@@ -84,8 +85,9 @@ async fn check_again(target: &Target, work: &mut Work) -> Result<Option<String>,
     if Timestamp::now().duration_since(work.checked_at) < CHECKED_FOR {
         return Ok(None);
     }
-    let refresh = groups::active_refresh(&target.autoscaling, &work.lease.asg_name).await?;
-    work.retirement = groups::retirement(&target.autoscaling, &work.lease.asg_name).await?;
+    let Leased::Group { name, .. } = &work.lease.on else { return Ok(None) };
+    let refresh = groups::active_refresh(&target.autoscaling, name).await?;
+    work.retirement = groups::retirement(&target.autoscaling, name).await?;
     work.checked_at = Timestamp::now();
     Ok(refresh)
 }
@@ -122,7 +124,7 @@ async fn launched_earlier(
 /// Asks the gate once more, then tries the cleared pools in their order, from the attempt that the
 /// journal speaks of. The inner error is why this candidate is skipped.
 async fn launch(
-    optimizer: &Optimizer,
+    context: &Context,
     work: &Work,
     target: &Target,
     candidate: &Candidate,
@@ -132,7 +134,7 @@ async fn launch(
         reason: Reason::GateUnreachable,
         detail: why.to_string(),
     };
-    let verdicts = match optimizer.gatekeeper.ask(&candidate.pools).await {
+    let verdicts = match context.gatekeeper.ask(&candidate.pools).await {
         Ok(verdicts) => verdicts,
         Err(why) => return Ok(Err(closed(why))),
     };
@@ -146,7 +148,7 @@ async fn launch(
     let first = journal.attempt;
     for (attempt, verdict) in verdicts.into_iter().enumerate().skip(first).take(ATTEMPTS) {
         let pool = &candidate.pools[attempt];
-        let cleared = match fresh(optimizer, pool, verdict).await {
+        let cleared = match fresh(context, pool, verdict).await {
             Ok(Verdict::Cleared(cleared)) => cleared,
             Ok(verdict) => {
                 refused.extend(Refusal::of(&verdict).map(|refusal| (pool, refusal)));
@@ -156,7 +158,7 @@ async fn launch(
         };
         if attempt != journal.attempt {
             journal.attempt = attempt;
-            optimizer.swaps.write(&work.lease, journal).await?;
+            context.swaps.write(&work.lease, journal).await?;
         }
         match launcher.launch(cleared, &order, &journal.swap_id.client_token(attempt)).await {
             Ok(newcomer) => return Ok(Ok((newcomer, pool.clone()))),
@@ -175,14 +177,14 @@ async fn launch(
 
 /// A pool's verdict, asked again if earlier attempts took so long that its proof is stale.
 async fn fresh(
-    optimizer: &Optimizer,
+    context: &Context,
     pool: &Pool,
     verdict: Verdict,
 ) -> Result<Verdict, spot_cloud::gatekeeper::GateClosed> {
     if !matches!(&verdict, Verdict::Cleared(cleared) if !ClearedPool::is_fresh(cleared)) {
         return Ok(verdict);
     }
-    let mut verdicts = optimizer.gatekeeper.ask(std::slice::from_ref(pool)).await?;
+    let mut verdicts = context.gatekeeper.ask(std::slice::from_ref(pool)).await?;
     Ok(verdicts.pop().unwrap_or(verdict))
 }
 

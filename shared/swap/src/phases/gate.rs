@@ -8,21 +8,21 @@ use spot_cloud::gatekeeper::Verdict;
 use spot_domain::selection::Candidate;
 use spot_domain::{Pool, Reason};
 
-use crate::Optimizer;
+use crate::Context;
 use crate::work::{Next, Work};
 
 /// Sorts the queue by what the gate says.
-pub async fn run(optimizer: &Optimizer, work: &mut Work) -> Next {
+pub async fn run(context: &Context, work: &mut Work) -> Next {
     let queue = std::mem::take(&mut work.queue);
     let pools: BTreeSet<&Pool> = queue.iter().flat_map(|c| &c.pools).collect();
     let pools: Vec<Pool> = pools.into_iter().cloned().collect();
     if pools.is_empty() {
         return work.next_target();
     }
-    let verdicts = match optimizer.gatekeeper.ask(&pools).await {
+    let verdicts = match context.gatekeeper.ask(&pools).await {
         Ok(verdicts) => verdicts,
         Err(closed) => {
-            tracing::error!(asg_name = %work.lease.asg_name, "the gate is closed: {closed}");
+            tracing::error!(on = %work.lease.on, "the gate is closed: {closed}");
             for candidate in &queue {
                 work.skip(&candidate.instance_id, Reason::GateUnreachable, closed.to_string());
             }

@@ -7,7 +7,7 @@ use spot_cloud::swaps::{Release, SwapsError};
 use spot_domain::recovery::{Action, Observed, next};
 use spot_domain::swap::Swapped;
 
-use crate::Optimizer;
+use crate::Context;
 use crate::error::StepError;
 use crate::work::{Current, Next, ToPrice, Work};
 
@@ -15,14 +15,14 @@ use crate::work::{Current, Next, ToPrice, Work};
 ///
 /// # Errors
 /// A call fails, or the group does not fit below its MaxSize by the deadline ([`StepError::Stuck`]).
-pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> Result<Next, StepError> {
-    let target = optimizer.target(work).await;
-    let name = &work.lease.asg_name;
+pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
+    let target = context.target(work).await;
+    let name = work.group()?.1.clone();
     if current.journal.original.as_ref().is_some_and(|original| !original.az_rebalance_suspended) {
-        groups::resume_az_rebalance(&target.autoscaling, name).await?;
+        groups::resume_az_rebalance(&target.autoscaling, &name).await?;
     }
     if current.journal.max_raised_to.is_some()
-        && let Some(mut group) = optimizer.group(&target, work).await?
+        && let Some(mut group) = context.group(&target, work).await?
     {
         group.suspended.clear(); // resumed right above
         let observed = Observed {
@@ -35,7 +35,7 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
         match next(&current.journal, &observed) {
             Action::Wait(_) if Timestamp::now() < current.deadline => return Ok(Next::Wait),
             Action::Wait(why) => return Err(StepError::Stuck(format!("group {name}: {why}"))),
-            Action::RestoreMaxSize(max) => groups::set_max(&target.autoscaling, name, max).await?,
+            Action::RestoreMaxSize(max) => groups::set_max(&target.autoscaling, &name, max).await?,
             _ => {}
         }
     }
@@ -56,7 +56,7 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
     let summary = work.summary();
     work.lease_released = next == Next::Report;
     let release = if work.lease_released { Release::LetGo { summary: &summary } } else { Release::Keep };
-    match optimizer.swaps.close(&work.lease, release).await {
+    match context.swaps.close(&work.lease, release).await {
         // Let go already, by an earlier run of this step.
         Ok(()) | Err(SwapsError::LeaseLost { .. }) => Ok(next),
         Err(error) => Err(error.into()),

@@ -7,7 +7,7 @@ use spot_cloud::instances;
 use spot_domain::group::InstanceState;
 use spot_domain::{Pool, Reason};
 
-use crate::Optimizer;
+use crate::Context;
 use crate::error::StepError;
 use crate::work::{Current, Next, Work};
 
@@ -15,8 +15,8 @@ use crate::work::{Current, Next, Work};
 ///
 /// # Errors
 /// A call fails.
-pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> Result<Next, StepError> {
-    let target = optimizer.target(work).await;
+pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
+    let target = context.target(work).await;
     let newcomer = &current.newcomer;
     let described = instances::describe(&target.ec2, std::slice::from_ref(newcomer)).await?;
     let waiting_for = match described.get(newcomer) {
@@ -33,7 +33,7 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
             InstanceState::Running if !instances::passes_status_checks(&target.ec2, newcomer).await? => {
                 "its status checks have not both passed".to_owned()
             }
-            InstanceState::Running => match last_look(optimizer, &current.pool).await {
+            InstanceState::Running => match last_look(context, &current.pool).await {
                 LastLook::Clear => return Ok(Next::Proceed),
                 LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
                 LastLook::Unknown(why) => why,
@@ -56,11 +56,11 @@ pub async fn run(optimizer: &Optimizer, work: &mut Work, current: &Current) -> R
 /// # Errors
 /// The gate does not say.
 pub(crate) async fn undo_if_at_risk(
-    optimizer: &Optimizer,
+    context: &Context,
     work: &mut Work,
     pool: &Pool,
 ) -> Result<Option<Next>, StepError> {
-    match last_look(optimizer, pool).await {
+    match last_look(context, pool).await {
         LastLook::Clear => Ok(None),
         LastLook::AtRisk(why) => Ok(Some(work.undo(Reason::NewcomerAtRisk, why))),
         LastLook::Unknown(why) => Err(StepError::Transient(why)),
@@ -78,8 +78,8 @@ enum LastLook {
 }
 
 /// The newcomer's pool may have been poisoned while it started.
-async fn last_look(optimizer: &Optimizer, pool: &Pool) -> LastLook {
-    match optimizer.gatekeeper.ask(std::slice::from_ref(pool)).await.map(|mut v| v.pop()) {
+async fn last_look(context: &Context, pool: &Pool) -> LastLook {
+    match context.gatekeeper.ask(std::slice::from_ref(pool)).await.map(|mut v| v.pop()) {
         Ok(Some(Verdict::Cleared(_))) => LastLook::Clear,
         Ok(Some(Verdict::PoisonedUntil(until))) => {
             LastLook::AtRisk(format!("pool {pool} was poisoned meanwhile, until {until}"))

@@ -1,0 +1,70 @@
+//! The phases that every swap is made of, N → N+1 → N, whoever asks for it: gate, launch, health,
+//! attach, retirement, restoration, and the way back. Each is one short step, safe to repeat.
+//!
+//! What one step hands to the next is a [`work::Work`]; what must survive any death is the journal in
+//! the Swaps table, from which [`recovery`] finishes or undoes a swap. Nothing here knows a state
+//! machine, an input or an output: those are the functions'.
+
+pub mod error;
+pub mod phases;
+pub mod recovery;
+pub mod work;
+
+use serde::Deserialize;
+use spot_cloud::clients::BadEnvironment;
+use spot_cloud::gatekeeper::Gatekeeper;
+use spot_cloud::swaps::Swaps;
+use spot_cloud::{Stack, Target, groups};
+use spot_domain::group::Group;
+
+use error::StepError;
+use work::Work;
+
+/// What every phase needs.
+#[derive(Debug)]
+pub struct Context {
+    /// The stack that the function belongs to.
+    pub stack: Stack,
+    /// The leases and journals.
+    pub swaps: Swaps,
+    /// The gate.
+    pub gatekeeper: Gatekeeper,
+}
+
+/// What Step Functions hands to a Catch.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StepFailure {
+    /// The error's name.
+    #[serde(default)]
+    pub error: String,
+    /// Its cause: the Lambda's error as JSON, or a text of Step Functions.
+    #[serde(default)]
+    pub cause: String,
+}
+
+impl Context {
+    /// Reads the environment that the template sets.
+    ///
+    /// # Errors
+    /// A variable is missing or malformed.
+    pub async fn from_environment() -> Result<Self, BadEnvironment> {
+        let stack = Stack::from_environment().await?;
+        Ok(Self { swaps: Swaps::new(&stack)?, gatekeeper: Gatekeeper::new(&stack)?, stack })
+    }
+
+    /// Clients where the run works.
+    pub async fn target(&self, work: &Work) -> Target {
+        self.stack.target(&work.access, &work.lease.region, Some(work.lease.owner.execution())).await
+    }
+
+    /// The group as it is now; `None` if it was deleted, also where another bears its name by now.
+    ///
+    /// # Errors
+    /// The call fails, or the run is not over a group.
+    pub async fn group(&self, target: &Target, work: &Work) -> Result<Option<Group>, StepError> {
+        let (arn, name) = work.group()?;
+        let group = groups::describe(&target.autoscaling, name).await?;
+        Ok(group.filter(|group| &group.arn == arn))
+    }
+}

@@ -1,0 +1,14 @@
+//! One file for each phase of a swap, named as in the state machines, in the order of the journey.
+
+pub mod gate;
+pub mod launch;
+pub mod wait_for_health;
+
+pub mod attach;
+pub mod wait_for_in_service;
+
+pub mod retire_old;
+pub mod wait_for_retirement;
+
+pub mod restore;
+pub mod rollback;
