@@ -138,7 +138,7 @@ def test_an_old_one_whose_newcomer_died_with_the_execution_comes_back(aws, scene
     aws.control.kill(web.newcomer())
     aws.settings(reconcile_after_seconds=0)
     web.reconcile_until_free()
-    assert aws.control.groups()[f"group {web.name}"]["in_service"] >= 1
+    assert aws.control.groups()[web.name]["in_service"] >= 1
     assert web.group.describe()["SuspendedProcesses"] == []
     web.assert_no_stray()
 
