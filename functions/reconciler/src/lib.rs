@@ -17,13 +17,14 @@ use serde_json::Value;
 use spot_cloud::accounts::AccountError;
 use spot_cloud::clients::BadEnvironment;
 use spot_cloud::settings::SettingsError;
-use spot_cloud::swaps::{Held, Lease, Release, Swaps, SwapsError};
+use spot_cloud::swaps::{Held, Lease, Leased, Release, Swaps, SwapsError};
 use spot_cloud::{CallError, Stack, accounts, settings};
-use spot_domain::Reason;
 use spot_domain::journal::{Journal, Stage, Undo};
-use spot_domain::recovery::End;
+use spot_domain::recovery::{Action, End, Observed};
 use spot_domain::settings::Settings;
-use spot_swap::recovery::{Permission, Progress, advance};
+use spot_domain::{ExecutionArn, Reason};
+use spot_swap::nodes;
+use spot_swap::recovery::{Progress, advance};
 
 use executions::{Life, life};
 
@@ -104,7 +105,13 @@ impl Reconciler {
         let mut summary = Summary::default();
         let mut failures = Vec::new();
         let mut event_too_early: Option<String> = None;
-        for held in self.swaps.all_held().await? {
+        let all = self.swaps.all_held().await?;
+        let unfinished: Vec<ExecutionArn> = all
+            .iter()
+            .filter_map(|held| held.as_ref().ok().filter(|held| held.journal.is_some()))
+            .map(|held| held.lease.owner.execution().clone())
+            .collect();
+        for held in all {
             let held = match held {
                 Ok(held) => held,
                 Err(error) => {
@@ -114,7 +121,7 @@ impl Reconciler {
             };
             let name = held.lease.on.to_string();
             // One group that hangs must not starve the others.
-            let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held)).await;
+            let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, &unfinished)).await;
             let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong));
             match outcome {
                 Ok(Outcome::Running) => summary.running.push(name),
@@ -140,7 +147,7 @@ impl Reconciler {
         event_too_early.map_or(Ok(summary), |which| Err(ReconcileError::TooEarly(which)))
     }
 
-    async fn reconcile(&self, held: &Held) -> Result<Outcome, ReconcileFailure> {
+    async fn reconcile(&self, held: &Held, unfinished: &[ExecutionArn]) -> Result<Outcome, ReconcileFailure> {
         let life = life(&self.sfn, held.lease.owner.execution()).await?;
         if life == Life::Running {
             return Ok(Outcome::Running);
@@ -149,6 +156,11 @@ impl Reconciler {
         let now = Timestamp::now();
         if is_too_early(life, &settings, now) {
             return Ok(Outcome::TooEarly);
+        }
+        // A cluster's slot is free once the swap that took it has come to its end.
+        let is_slot = matches!(held.lease.on, Leased::ClusterSlot { .. });
+        if is_slot && unfinished.contains(held.lease.owner.execution()) {
+            return Ok(Outcome::Waiting);
         }
         let lease = self.swaps.take_over(&held.lease).await?;
         let end = match &held.journal {
@@ -189,8 +201,10 @@ impl Reconciler {
         }
         let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
         let target = self.stack.target(&access, &lease.region, Some(lease.owner.execution())).await;
-        Ok(advance(&target, &self.swaps, lease, settings, &mut journal, async |_, _, _| Permission::Granted)
-            .await?)
+        let permit = async |journal: &Journal, observed: &Observed, action: &Action| {
+            nodes::permit(&self.stack, lease, &access, journal, observed, action).await
+        };
+        Ok(advance(&target, &self.swaps, lease, settings, &mut journal, permit).await?)
     }
 
     /// A typing error in the Settings table must not keep a group in the middle of a swap.

@@ -75,9 +75,19 @@ impl Stack {
         &self.config
     }
 
-    /// Clients for the account and region that `access` opens, with a session named after the
-    /// execution where a role is assumed.
+    /// Clients for the account and region that `access` opens.
     pub async fn target(&self, access: &Access, region: &Region, execution: Option<&ExecutionArn>) -> Target {
+        Target::new(&self.config_for(access, region, execution).await)
+    }
+
+    /// The SDK configuration for the account and region that `access` opens, with a session named
+    /// after the execution where a role is assumed.
+    pub async fn config_for(
+        &self,
+        access: &Access,
+        region: &Region,
+        execution: Option<&ExecutionArn>,
+    ) -> SdkConfig {
         let mut builder =
             self.config.to_builder().region(aws_config::Region::new(region.as_str().to_owned()));
         if let Some(role) = &access.role {
@@ -91,7 +101,7 @@ impl Stack {
                 provider.build().await,
             )));
         }
-        Target::new(&builder.build())
+        builder.build()
     }
 }
 

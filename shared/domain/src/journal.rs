@@ -106,6 +106,10 @@ pub struct NodeSwap {
     pub kubeconfig_secret: Option<String>,
     /// The node of the instance to be replaced.
     pub old: NodeName,
+    /// The settings of that name, when the run began.
+    pub evict_local_storage: bool,
+    /// The settings of that name, when the run began.
+    pub evict_unmanaged: bool,
 }
 
 /// Why a swap is undone.

@@ -11,6 +11,7 @@ pub mod group;
 pub mod ids;
 pub mod journal;
 pub mod money;
+pub mod node_swap;
 pub mod pool;
 pub mod reason;
 pub mod recovery;

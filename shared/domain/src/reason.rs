@@ -41,6 +41,16 @@ reasons! {
     NotSpotCapable = "NOT_SPOT_CAPABLE",
     /// Another AWS service operates the instance.
     ManagedElsewhere = "MANAGED_ELSEWHERE",
+    /// A Kubernetes node, which only the node swap may replace: its pods must move first.
+    KubernetesNode = "KUBERNETES_NODE",
+    /// The instance is no node of that cluster.
+    NotANode = "NOT_A_NODE",
+    /// The node is in no Auto Scaling group that would keep its place.
+    NotInGroup = "NOT_IN_GROUP",
+    /// Somebody else has cordoned the node.
+    CordonedByOthers = "CORDONED_BY_OTHERS",
+    /// A pod of the node could never be evicted, or a budget never be met; the output lists them.
+    PodsNotEvictable = "PODS_NOT_EVICTABLE",
     /// EC2 does not describe the instance (any more).
     InstanceGone = "INSTANCE_GONE",
     /// Every allowed pool in its zone is poisoned.
@@ -66,6 +76,10 @@ reasons! {
     AttachRejected = "ATTACH_REJECTED",
     /// The newcomer never served (InService, healthy in every target group) until the deadline.
     NewcomerNotServing = "NEWCOMER_NOT_SERVING",
+    /// The newcomer did not join its cluster, or was not Ready, until the deadline.
+    NodeNotReady = "NODE_NOT_READY",
+    /// The drain did not come to its end until the deadline; the output lists what blocked it.
+    DrainTimedOut = "DRAIN_TIMED_OUT",
     /// The group is not what it was when the swap began.
     GroupChanged = "GROUP_CHANGED",
     /// Auto Scaling refused to let the old instance go.

@@ -11,7 +11,7 @@ use crate::pool::Pool;
 use crate::reason::Reason;
 use crate::settings::{Settings, parse_instance_types};
 use crate::swap::Left;
-use crate::tags::{INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG, Tags};
+use crate::tags::{INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG, Tags, cluster_of};
 
 /// An On-Demand instance to be replaced, with all that the launch needs to know of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,30 +69,68 @@ pub fn select(
     let other_types = other_types(group, settings)?;
     let floor = group.on_demand_floor(min_on_demand(group, settings)?);
     let mut selection = Selection::default();
-    let mut on_demand = 0_u32;
     for member in &group.members {
-        let instance = instances.get(&member.id);
-        if instance.is_some_and(|i| !i.is_spot) && member.serves() {
-            on_demand += 1;
-        }
-        let verdict = match instance {
-            None => Err((Reason::InstanceGone, "EC2 does not describe it".to_owned())),
-            Some(_) if !member.serves() => {
-                Err((Reason::NotInService, "not InService and healthy".to_owned()))
+        let verdict = judged(member, instances.get(&member.id)).and_then(|instance| {
+            if let Some(cluster) = cluster_of(&instance.tags) {
+                let detail =
+                    format!("a node of cluster {cluster}: its pods must move first, use the node swap");
+                return Err((Reason::KubernetesNode, detail));
             }
-            Some(i) if i.is_spot => Err((Reason::AlreadySpot, i.instance_type.to_string())),
-            Some(_) if member.protected => {
-                Err((Reason::ScaleInProtected, "scale-in protection is on".to_owned()))
-            }
-            Some(i) => candidate(group, i, zones, region, settings, &other_types),
-        };
+            candidate(group, instance, zones, region, settings, &other_types)
+        });
         match verdict {
             Ok(candidate) => selection.candidates.push(candidate),
             Err((reason, detail)) => selection.skipped.push(Left::new(&member.id, reason, detail)),
         }
     }
-    keep_floor(&mut selection, on_demand, floor);
+    keep_floor(&mut selection, on_demand(group, instances), floor);
     Ok(selection)
+}
+
+/// Judges one member that is a Kubernetes node, and is asked for by its id.
+///
+/// # Errors
+/// As [`select`]; the inner error says why it stays.
+pub fn select_node(
+    group: &Group,
+    id: &InstanceId,
+    instances: &BTreeMap<InstanceId, Instance>,
+    zones: &Zones,
+    region: &Region,
+    settings: &Settings,
+) -> Result<Result<Candidate, Left>, BadTag> {
+    let other_types = other_types(group, settings)?;
+    let floor = group.on_demand_floor(min_on_demand(group, settings)?);
+    let verdict = group
+        .member(id)
+        .ok_or_else(|| (Reason::GroupChanged, format!("it has left group {}", group.name)))
+        .and_then(|member| judged(member, instances.get(id)))
+        .and_then(|instance| candidate(group, instance, zones, region, settings, &other_types))
+        .and_then(|candidate| {
+            let is_above_floor = on_demand(group, instances) > floor;
+            let kept = || (Reason::OnDemandFloor, format!("the group keeps {floor} On-Demand"));
+            is_above_floor.then_some(candidate).ok_or_else(kept)
+        });
+    Ok(verdict.map_err(|(reason, detail)| Left::new(id, reason, detail)))
+}
+
+/// How many of the serving members are On-Demand.
+fn on_demand(group: &Group, instances: &BTreeMap<InstanceId, Instance>) -> u32 {
+    let is_on_demand = |m: &&Member| m.serves() && instances.get(&m.id).is_some_and(|i| !i.is_spot);
+    u32::try_from(group.members.iter().filter(is_on_demand).count()).unwrap_or(u32::MAX)
+}
+
+/// The instance of a member whose group has nothing against its leaving.
+fn judged<'a>(member: &Member, instance: Option<&'a Instance>) -> Result<&'a Instance, (Reason, String)> {
+    match instance {
+        None => Err((Reason::InstanceGone, "EC2 does not describe it".to_owned())),
+        Some(_) if !member.serves() => Err((Reason::NotInService, "not InService and healthy".to_owned())),
+        Some(i) if i.is_spot => Err((Reason::AlreadySpot, i.instance_type.to_string())),
+        Some(_) if member.protected => {
+            Err((Reason::ScaleInProtected, "scale-in protection is on".to_owned()))
+        }
+        Some(instance) => Ok(instance),
+    }
 }
 
 fn candidate(
@@ -289,6 +327,22 @@ mod tests {
         let selection = selected(&group_of(1), &[on_demand(0)], &Settings::default());
         assert_eq!(selection.skipped, []);
         assert_eq!(selection.candidates[0].pools[0].to_string(), "us-east-1#use1-az6#m5.large");
+    }
+
+    #[test]
+    fn a_node_is_swapped_only_as_a_node() {
+        let mut node = on_demand(0);
+        node.tags.insert("kubernetes.io/cluster/shop".into(), "owned".into());
+        let selection = selected(&group_of(1), std::slice::from_ref(&node), &Settings::default());
+        assert_eq!(selection.skipped[0].reason, Reason::KubernetesNode);
+        let select = |settings: &Settings| {
+            let instances = BTreeMap::from([(node.id.clone(), node.clone())]);
+            let region = "us-east-1".parse().unwrap();
+            select_node(&group_of(1), &node.id, &instances, &Zones::new(), &region, settings).unwrap()
+        };
+        assert_eq!(select(&Settings::default()).unwrap().instance_id, node.id);
+        let floor = Settings { min_on_demand: 1, ..Settings::default() };
+        assert_eq!(select(&floor).unwrap_err().reason, Reason::OnDemandFloor);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::authorization::OwnerMark;
-use crate::ids::{AccountId, InstanceType, Region};
+use crate::ids::{AccountId, ClusterName, InstanceType, Region};
 
 /// The settings in force for one account and region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,19 @@ pub struct Settings {
     /// Seconds after a launch began for which an undo does not believe that nothing was launched:
     /// EC2 is eventually consistent.
     pub launch_visible_after_seconds: u32,
+    /// Seconds from launch until a Kubernetes node must have joined its cluster and be Ready.
+    pub node_ready_timeout_seconds: u32,
+    /// Seconds that the drain of a node may take, until the pods that it moved are Ready elsewhere,
+    /// unless the input says otherwise.
+    pub drain_timeout_seconds: u32,
+    /// Nodes of one Kubernetes cluster that may be swapped at the same time.
+    pub max_unavailable_nodes: u32,
+    /// For clusters that are not EKS: the secret (ARN or name) that holds the kubeconfig of each.
+    pub kubeconfig_secrets: BTreeMap<ClusterName, String>,
+    /// Whether pods with `emptyDir` volumes are evicted, too: what is in them is lost.
+    pub evict_local_storage: bool,
+    /// Whether pods that no controller brings back are evicted, too.
+    pub evict_unmanaged: bool,
     /// Hours from an instance's first flag until it may be terminated.
     pub grace_hours: u32,
     /// Tags that authorise an instance, beside those that always do. Overrides add to the defaults.
@@ -78,6 +91,12 @@ impl Default for Settings {
             poll_seconds: 10,
             reconcile_after_seconds: 90,
             launch_visible_after_seconds: 60,
+            node_ready_timeout_seconds: 300,
+            drain_timeout_seconds: 1_800,
+            max_unavailable_nodes: 1,
+            kubeconfig_secrets: BTreeMap::new(),
+            evict_local_storage: false,
+            evict_unmanaged: false,
             grace_hours: 24,
             owner_marks: OwnerMark::defaults(),
             audit_gap_minutes: 90,
@@ -154,6 +173,12 @@ impl Settings {
             "poll_seconds" => self.poll_seconds = number(value, 1, 300)?,
             "launch_visible_after_seconds" => self.launch_visible_after_seconds = number(value, 1, 3_600)?,
             "reconcile_after_seconds" => self.reconcile_after_seconds = number(value, 0, 3_600)?,
+            "node_ready_timeout_seconds" => self.node_ready_timeout_seconds = number(value, 1, 7_200)?,
+            "drain_timeout_seconds" => self.drain_timeout_seconds = number(value, 1, 43_200)?,
+            "max_unavailable_nodes" => self.max_unavailable_nodes = number(value, 1, 100)?,
+            "evict_local_storage" => self.evict_local_storage = boolean(value)?,
+            "evict_unmanaged" => self.evict_unmanaged = boolean(value)?,
+            "kubeconfig_secrets" => self.kubeconfig_secrets = kubeconfig_secrets(text(value)?)?,
             "grace_hours" => self.grace_hours = number(value, 1, 8_760)?,
             "owner_marks" => self.owner_marks = owner_marks(text(value)?)?,
             "audit_gap_minutes" => self.audit_gap_minutes = number(value, 5, 1_440)?,
@@ -223,6 +248,21 @@ fn tag_key(value: &Value) -> Result<String, String> {
 fn owner_marks(list: &str) -> Result<Vec<OwnerMark>, String> {
     let added = list.split(',').map(|entry| OwnerMark::parse(entry.trim()));
     OwnerMark::defaults().into_iter().map(Ok).chain(added).collect()
+}
+
+/// A comma-separated list of `cluster=secret`.
+fn kubeconfig_secrets(list: &str) -> Result<BTreeMap<ClusterName, String>, String> {
+    let mut secrets = BTreeMap::new();
+    for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        let (cluster, secret) = entry
+            .split_once('=')
+            .map(|(cluster, secret)| (cluster.trim(), secret.trim()))
+            .filter(|(_, secret)| !secret.is_empty())
+            .ok_or_else(|| format!("{entry:?}: expected cluster=ARN of the secret with its kubeconfig"))?;
+        let cluster = cluster.parse::<ClusterName>().map_err(|error| error.to_string())?;
+        secrets.insert(cluster, secret.to_owned());
+    }
+    Ok(secrets)
 }
 
 /// A comma-separated list of instance types, as the setting and the group's tag spell it.
@@ -298,6 +338,15 @@ mod tests {
         let marks: Vec<_> = settings.owner_marks.iter().map(ToString::to_string).collect();
         assert!(marks.ends_with(&["team".into(), "CreatedBy=EC2 Image Builder".into()]));
         assert_eq!(marks.len(), OwnerMark::defaults().len() + 2);
+    }
+
+    #[test]
+    fn kubeconfig_secrets_are_pairs() {
+        let pairs = kubeconfig_secrets("lab = arn:aws:secretsmanager:r:a:secret:x , k3s.local=y").unwrap();
+        assert_eq!(pairs[&"lab".parse().unwrap()], "arn:aws:secretsmanager:r:a:secret:x");
+        assert_eq!(pairs.len(), 2);
+        assert!(kubeconfig_secrets("lab").unwrap_err().contains("\"lab\": expected cluster="));
+        assert!(kubeconfig_secrets("la b=x").unwrap_err().contains("cluster name \"la b\""));
     }
 
     #[test]

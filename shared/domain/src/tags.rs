@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::ids::ClusterName;
+
 /// Key and value that mark everything we launch.
 pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "SpotOptimizer");
 /// Holds the swap's id on a newcomer, so that it is found again whatever died in between.
@@ -18,6 +20,21 @@ pub const MAX_TAGS: usize = 50;
 
 /// Tags of a resource, by key.
 pub type Tags = BTreeMap<String, String>;
+
+/// The Kubernetes cluster that an instance with these tags is a node of, by the tags that EKS, the
+/// cloud controller manager and cluster-api set
+/// (<https://docs.aws.amazon.com/eks/latest/userguide/eks-using-tags.html>).
+#[must_use]
+pub fn cluster_of(tags: &Tags) -> Option<ClusterName> {
+    let by_value = ["aws:eks:cluster-name", "eks:cluster-name", "eks:eks-cluster-name"];
+    let named = by_value.iter().find_map(|key| tags.get(*key)).map(String::as_str);
+    let by_key = || {
+        tags.iter()
+            .filter(|(_, value)| matches!(value.as_str(), "owned" | "shared"))
+            .find_map(|(key, _)| key.strip_prefix("kubernetes.io/cluster/"))
+    };
+    named.or_else(by_key)?.parse().ok()
+}
 
 /// The tags of what replaces an instance with the tags `old`: all that can be copied (AWS reserves
 /// `aws:`), our mark and the swap's id. Where they would exceed [`MAX_TAGS`], ours stay.
@@ -50,6 +67,19 @@ mod tests {
         assert_eq!(new["ManagedBy"], "SpotOptimizer");
         assert_eq!(new[SWAP_TAG], "s-1");
         assert_eq!(new.len(), 3);
+    }
+
+    #[test]
+    fn a_node_says_whose_it_is() {
+        let tags = |key: &str, value: &str| Tags::from([(key.to_owned(), value.to_owned())]);
+        let cluster = |tags: &Tags| cluster_of(tags).map(|name| name.to_string());
+        assert_eq!(cluster(&tags("aws:eks:cluster-name", "shop")).as_deref(), Some("shop"));
+        assert_eq!(
+            cluster(&tags("kubernetes.io/cluster/k8s.example.org", "owned")).as_deref(),
+            Some("k8s.example.org")
+        );
+        assert_eq!(cluster(&tags("kubernetes.io/cluster/shop", "")), None);
+        assert_eq!(cluster(&tags("team", "shop")), None);
     }
 
     #[test]

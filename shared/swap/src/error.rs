@@ -7,6 +7,8 @@ use spot_cloud::clients::BadEnvironment;
 use spot_cloud::settings::SettingsError;
 use spot_cloud::swaps::SwapsError;
 use spot_cloud::{CallError, Kind};
+use spot_cluster::access::AccessError;
+use spot_cluster::error::{ClusterError, Kind as ClusterKind};
 
 /// A step that failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,9 @@ pub enum StepError {
     /// Somebody else works on the group. Nothing was changed.
     #[error("{0}")]
     GroupBusy(String),
+    /// As many nodes of the cluster are being swapped as may be at a time. Nothing was changed.
+    #[error("{0}")]
+    ClusterBusy(String),
     /// A group that we don't touch. Nothing was changed.
     #[error("{0}")]
     GroupNotSupported(String),
@@ -55,6 +60,7 @@ impl StepError {
             Self::InvalidInput(_) => "InvalidInput",
             Self::GroupNotFound(_) => "GroupNotFound",
             Self::GroupBusy(_) => "GroupBusy",
+            Self::ClusterBusy(_) => "ClusterBusy",
             Self::GroupNotSupported(_) => "GroupNotSupported",
             Self::InvalidSettings(_) => "InvalidSettings",
             Self::Transient(_) => "Transient",
@@ -121,6 +127,34 @@ impl From<SettingsError> for StepError {
     }
 }
 
+impl From<ClusterError> for StepError {
+    fn from(error: ClusterError) -> Self {
+        let text = error.to_string();
+        match error.kind {
+            // A token may have expired under way: the next step mints a new one.
+            ClusterKind::Retry
+            | ClusterKind::NotFound
+            | ClusterKind::Conflict
+            | ClusterKind::Unauthorized => Self::Transient(text),
+            ClusterKind::Denied => Self::NotAuthorized(text),
+            ClusterKind::Rejected => Self::Rejected(text),
+        }
+    }
+}
+
+impl From<AccessError> for StepError {
+    fn from(error: AccessError) -> Self {
+        let text = error.to_string();
+        match error {
+            AccessError::NotFound { .. } => Self::InvalidInput(format!("cluster_name: {text}")),
+            AccessError::Denied { .. } => Self::NotAuthorized(text),
+            AccessError::Kubeconfig { .. } => Self::InvalidSettings(format!("kubeconfig_secrets: {text}")),
+            error if error.is_retryable() => Self::Transient(text),
+            _ => Self::Rejected(text),
+        }
+    }
+}
+
 impl From<BadEnvironment> for StepError {
     fn from(error: BadEnvironment) -> Self {
         Self::Rejected(error.to_string())
@@ -134,9 +168,15 @@ mod tests {
     #[test]
     fn the_readme_explains_every_error_that_an_execution_ends_with() {
         let readme = include_str!("../../../README.md");
-        for error in
-            ["InvalidInput", "GroupNotFound", "GroupBusy", "GroupNotSupported", "InvalidSettings", "Stuck"]
-        {
+        for error in [
+            "InvalidInput",
+            "GroupNotFound",
+            "GroupBusy",
+            "ClusterBusy",
+            "GroupNotSupported",
+            "InvalidSettings",
+            "Stuck",
+        ] {
             assert!(readme.contains(&format!("`{error}`")), "README.md does not explain {error}");
         }
     }

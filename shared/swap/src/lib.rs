@@ -6,6 +6,9 @@
 //! machine, an input or an output: those are the functions'.
 
 pub mod error;
+pub mod group;
+pub mod input;
+pub mod nodes;
 pub mod phases;
 pub mod recovery;
 pub mod work;

@@ -1,0 +1,46 @@
+//! Cordon: nothing new is scheduled on the old node, and load balancers leave it out. The node bears the
+//! swap's id as our mark. Undone by: uncordoning what bears that mark; the journal names the node since
+//! before the launch.
+
+use spot_cluster::drain;
+use spot_cluster::node::{self, Cordon};
+use spot_domain::Reason;
+use spot_swap::error::StepError;
+use spot_swap::phases::wait_for_health::undo_if_at_risk;
+use spot_swap::work::{Current, Next};
+use spot_swap::{Context, nodes};
+
+use crate::phases::await_ready::not_ready;
+use crate::work::{NodeRun, NodeWork};
+
+/// Cordons the old node.
+///
+/// # Errors
+/// A call fails in a way that may pass: the step is repeated.
+pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepError> {
+    let (run, _) = work.run()?;
+    let current = run.take_current()?;
+    let next = cordon(context, run, &current).await?;
+    run.swap.current = Some(current);
+    Ok(next)
+}
+
+async fn cordon(context: &Context, run: &mut NodeRun, current: &Current) -> Result<Next, StepError> {
+    if let Some(undo) = undo_if_at_risk(context, &mut run.swap, &current.pool).await? {
+        return Ok(undo);
+    }
+    if let Some(why) = not_ready(context, run, current).await? {
+        return Ok(run.swap.undo(Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer)));
+    }
+    // The lease must still be ours before a node is touched.
+    context.swaps.write(&run.swap.lease, &current.journal).await?;
+    let client = nodes::connect_for(context, &run.swap, &run.node).await?;
+    run.drain_until();
+    let cordoned = node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await?;
+    if cordoned == Cordon::ByOther {
+        let detail = format!("somebody else cordoned node {} meanwhile", run.node.old);
+        return Ok(run.swap.undo(Reason::CordonedByOthers, detail));
+    }
+    run.drain = drain::begin(&client, &run.node.old, nodes::policy(&run.node)).await?;
+    Ok(Next::Proceed)
+}

@@ -1,0 +1,279 @@
+//! Preflight: looks at the instance, its node, the node's pods and their budgets, and its group;
+//! refuses by name what can't be swapped, before anything is launched. Changes nothing but the leases,
+//! and takes them last: one of the cluster's slots, then the group.
+
+use std::num::NonZeroU32;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use spot_cloud::accounts::Access;
+use spot_cloud::swaps::{Lease, Leased, Owner, Release};
+use spot_cloud::{Target, accounts, groups, instances, settings};
+use spot_cluster::drain::State;
+use spot_cluster::preflight::Report;
+use spot_cluster::{node, preflight};
+use spot_domain::group::{Group, Instance};
+use spot_domain::journal::NodeSwap;
+use spot_domain::node_swap::{NodePlan, NodeSwapRequest};
+use spot_domain::selection::{Candidate, select_node};
+use spot_domain::settings::Settings;
+use spot_domain::tags::{GROUP_NAME_TAG, cluster_of};
+use spot_domain::{AccountId, ClusterName, ExecutionArn, GroupName, Reason, Region};
+use spot_swap::error::StepError;
+use spot_swap::input::parse;
+use spot_swap::work::{Next, Work};
+use spot_swap::{Context, group, nodes};
+
+use crate::phases::drain::blocked_pod;
+use crate::work::{Joining, Leaving, NodeRun, NodeWork};
+
+const SHAPE: &str = r#"{"instance_id": "i-...", "cluster_name"?, "account_id"?, "region"?, "drain_timeout_seconds"?, "dry_run"?}"#;
+
+/// Plans the run, or says why there is none.
+///
+/// # Errors
+/// The request or the settings are refused, somebody else works on the group or the cluster (nothing
+/// was changed), or a call fails.
+pub async fn run(
+    context: &Context,
+    execution: ExecutionArn,
+    input: Value,
+) -> Result<(Next, NodeWork), StepError> {
+    let request: NodeSwapRequest = parse(input, SHAPE)?;
+    let place = Place::of(context, &request, execution).await?;
+    let id = request.instance_id.clone();
+    let refused = |cluster, (reason, detail): (Reason, String)| {
+        tracing::info!(instance_id = %id, %reason, "refused: {detail}");
+        Ok((Next::Report, NodeWork::refused(id.clone(), cluster, reason, detail)))
+    };
+    let described = instances::describe(&place.target.ec2, std::slice::from_ref(&id)).await?;
+    let Some(instance) = described.get(&id) else {
+        return refused(request.cluster_name, (Reason::InstanceGone, "EC2 does not describe it".into()));
+    };
+    let cluster = cluster(&request, instance)?;
+    let (node, report) = match place.look_at_node(context, &cluster, instance).await? {
+        Ok(found) => found,
+        Err(why) => return refused(Some(cluster), why),
+    };
+    if !report.blocked.is_empty() {
+        let detail = format!("{} pods of node {} could never be evicted", report.blocked.len(), node.old);
+        let (next, mut work) = refused(Some(cluster), (Reason::PodsNotEvictable, detail))?;
+        work.blocked = report.blocked.into_iter().map(blocked_pod).collect();
+        return Ok((next, work));
+    }
+    let (group, candidate) = match place.look_at_group(instance).await? {
+        Ok(found) => found,
+        Err(why) => return refused(Some(cluster), why),
+    };
+    let plan = plan(&node, &report, &candidate);
+    let run = place.run(&group, node, candidate, request.drain_timeout_seconds).await?;
+    let mut work = NodeWork {
+        instance_id: id.clone(),
+        cluster: Some(cluster),
+        refused: None,
+        blocked: vec![],
+        plan: None,
+        run: Some(run),
+    };
+    if request.dry_run {
+        work.plan = Some(plan);
+        return dry_run(context, work).await;
+    }
+    let (run, _) = work.run()?;
+    take_leases(context, run).await?;
+    tracing::info!(instance_id = %id, node = %run.node.old, "fit to be swapped");
+    Ok((Next::Proceed, work))
+}
+
+/// Asks the gate, too: a plan that no pool is clear for is none.
+async fn dry_run(context: &Context, mut work: NodeWork) -> Result<(Next, NodeWork), StepError> {
+    let (run, _) = work.run()?;
+    run.swap.dry_run = true;
+    spot_swap::phases::gate::run(context, &mut run.swap).await;
+    work.refused = run.swap.skipped.first().cloned();
+    work.run = None;
+    Ok((Next::Report, work))
+}
+
+fn cluster(request: &NodeSwapRequest, instance: &Instance) -> Result<ClusterName, StepError> {
+    let named = request.cluster_name.clone().or_else(|| cluster_of(&instance.tags));
+    named.ok_or_else(|| {
+        let id = &instance.id;
+        StepError::InvalidInput(format!(
+            "cluster_name: missing, and no tag of instance {id} names its cluster (aws:eks:cluster-name, \
+             kubernetes.io/cluster/<name>)"
+        ))
+    })
+}
+
+fn plan(node: &NodeSwap, report: &Report, candidate: &Candidate) -> NodePlan {
+    let names = report.would_move.iter().map(|pod| format!("{}/{}", pod.namespace, pod.pod));
+    NodePlan {
+        node: node.old.to_string(),
+        would_move: names.take(NodePlan::LISTED).collect(),
+        would_move_count: report.would_move.len(),
+        stays_count: report.stays.len(),
+        zone_bound: report.is_zone_bound,
+        pools: candidate.pools.clone(),
+    }
+}
+
+/// Where the run works, and as whom.
+struct Place {
+    account_id: AccountId,
+    region: Region,
+    access: Access,
+    settings: Settings,
+    execution: ExecutionArn,
+    target: Target,
+}
+
+type Why = (Reason, String);
+
+impl Place {
+    async fn of(
+        context: &Context,
+        request: &NodeSwapRequest,
+        execution: ExecutionArn,
+    ) -> Result<Self, StepError> {
+        let stack = &context.stack;
+        let account_id = request.account_id.clone().unwrap_or_else(|| stack.account_id.clone());
+        let region = request.region.clone().unwrap_or_else(|| stack.region.clone());
+        let access = accounts::access(stack, &account_id).await?;
+        let settings = settings::load(stack, &account_id, &region).await?;
+        let target = stack.target(&access, &region, Some(&execution)).await;
+        Ok(Self { account_id, region, access, settings, execution, target })
+    }
+
+    /// The node and what would become of its pods.
+    async fn look_at_node(
+        &self,
+        context: &Context,
+        cluster: &ClusterName,
+        instance: &Instance,
+    ) -> Result<Result<(NodeSwap, Report), Why>, StepError> {
+        let kubeconfig_secret = self.settings.kubeconfig_secrets.get(cluster).cloned();
+        let door = nodes::Door { cluster, kubeconfig_secret: kubeconfig_secret.as_deref() };
+        let client =
+            nodes::connect(&context.stack, &self.access, &self.region, &self.execution, door).await?;
+        let Some(node) = node::find(&client, &instance.id).await? else {
+            let detail = format!("cluster {cluster} has no node whose providerID names it");
+            return Ok(Err((Reason::NotANode, detail)));
+        };
+        if let Some(owner) = &node.owner {
+            return Ok(Err((Reason::ManagedElsewhere, owner.way_out())));
+        }
+        if node.is_unschedulable {
+            let detail = format!("node {} is cordoned, and not by this system: uncordon it first", node.name);
+            return Ok(Err((Reason::CordonedByOthers, detail)));
+        }
+        if !node.is_ready {
+            return Ok(Err((Reason::NotInService, format!("node {} is not Ready", node.name))));
+        }
+        let swap = NodeSwap {
+            cluster: cluster.clone(),
+            kubeconfig_secret,
+            old: node.name.clone(),
+            evict_local_storage: self.settings.evict_local_storage,
+            evict_unmanaged: self.settings.evict_unmanaged,
+        };
+        let look = preflight::look(&client, node, nodes::policy(&swap)).await?;
+        Ok(Ok((swap, preflight::report(&look))))
+    }
+
+    /// The node's group, and the node as a candidate of it.
+    async fn look_at_group(&self, instance: &Instance) -> Result<Result<(Group, Candidate), Why>, StepError> {
+        let name = instance.tags.get(GROUP_NAME_TAG).and_then(|name| name.parse::<GroupName>().ok());
+        let group = match &name {
+            Some(name) => groups::describe(&self.target.autoscaling, name).await?,
+            None => None,
+        };
+        let Some(group) = group else {
+            let detail =
+                "it is in no Auto Scaling group, which would keep its place in the cluster".to_owned();
+            return Ok(Err((Reason::NotInGroup, detail)));
+        };
+        group::refuse_unfit(&self.target, &group).await?;
+        let (members, zones) = group::members(&self.target, &group).await?;
+        let selected = select_node(&group, &instance.id, &members, &zones, &self.region, &self.settings)
+            .map_err(|e| StepError::GroupNotSupported(format!("group {}: {e}", group.name)))?;
+        Ok(selected.map(|candidate| (group, candidate)).map_err(|left| (left.reason, left.detail)))
+    }
+
+    async fn run(
+        self,
+        group: &Group,
+        node: NodeSwap,
+        candidate: Candidate,
+        drain_timeout_seconds: Option<NonZeroU32>,
+    ) -> Result<NodeRun, StepError> {
+        let blueprint = group::blueprint(&self.target, group).await?;
+        let retirement = groups::retirement(&self.target.autoscaling, &group.name).await?;
+        let on = Leased::Group { arn: group.arn.clone(), name: group.name.clone() };
+        let lease = Lease {
+            on,
+            account_id: self.account_id,
+            region: self.region,
+            owner: Owner::Execution(self.execution),
+            since: Timestamp::now(),
+        };
+        let slot = Leased::ClusterSlot { cluster: node.cluster.clone(), slot: 0 };
+        let timeout = drain_timeout_seconds.map_or(self.settings.drain_timeout_seconds, NonZeroU32::get);
+        let slot = Lease { on: slot, ..lease.clone() };
+        let mut swap = Work::new(lease, self.access, self.settings, blueprint, retirement);
+        swap.max_swaps = 1;
+        swap.node = Some(node.clone());
+        swap.queue = vec![candidate];
+        Ok(NodeRun {
+            swap,
+            slot,
+            node,
+            joining: Joining::Starting,
+            leaving: Leaving::NotYet,
+            drain_timeout_seconds: timeout,
+            drain_deadline: None,
+            drain: State::default(),
+        })
+    }
+}
+
+/// One of the cluster's slots, then the group. What was taken is let go where the other is busy.
+async fn take_leases(context: &Context, run: &mut NodeRun) -> Result<(), StepError> {
+    let mut busy = None;
+    for slot in 0..run.swap.settings.max_unavailable_nodes {
+        run.slot.on = Leased::ClusterSlot { cluster: run.node.cluster.clone(), slot };
+        match context.swaps.take(&run.slot).await {
+            Ok(()) => {
+                busy = None;
+                break;
+            }
+            Err(error) => busy = Some(StepError::from(error)),
+        }
+        if !matches!(busy, Some(StepError::GroupBusy(_))) {
+            break;
+        }
+    }
+    match busy {
+        Some(StepError::GroupBusy(why)) => return Err(StepError::ClusterBusy(why)),
+        Some(error) => return Err(error),
+        None => {}
+    }
+    let taken = context.swaps.take(&run.swap.lease).await;
+    if taken.is_err() {
+        context.swaps.close(&run.slot, Release::LetGo { summary: "its group was busy" }).await?;
+    }
+    Ok(taken?)
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_input_is_a_request() {
+        let sample = include_str!("../../../../events/node-swap-input.json");
+        let request: NodeSwapRequest = parse(serde_json::from_str(sample).unwrap(), SHAPE).unwrap();
+        assert!(request.dry_run, "a sample that swaps at the first click is none");
+    }
+}

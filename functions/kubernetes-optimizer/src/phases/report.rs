@@ -1,0 +1,55 @@
+//! Report: releases the leases and says what came of the run.
+
+use spot_cloud::swaps::{Lease, Release, SwapsError};
+use spot_domain::node_swap::{NodeOutcome, NodeSwapReport};
+use spot_swap::Context;
+use spot_swap::error::StepError;
+
+use crate::work::NodeWork;
+
+/// Ends the run.
+///
+/// # Errors
+/// A lease can't be released; the reconciler will.
+pub async fn run(context: &Context, work: NodeWork) -> Result<NodeSwapReport, StepError> {
+    let report = report(&work);
+    let summary = serde_json::to_string(&report.outcome).unwrap_or_default();
+    if let Some(run) = &work.run {
+        release(context, &run.swap.lease, &summary).await?;
+        release(context, &run.slot, &summary).await?;
+    }
+    tracing::info!(instance_id = %report.instance_id, outcome = %summary, evicted = report.evicted, "ended");
+    Ok(report)
+}
+
+/// Let go already, by an earlier run of this step or by the swap's end, is as good.
+async fn release(context: &Context, lease: &Lease, summary: &str) -> Result<(), StepError> {
+    match context.swaps.close(lease, Release::LetGo { summary }).await {
+        Ok(()) | Err(SwapsError::LeaseLost { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn report(work: &NodeWork) -> NodeSwapReport {
+    let swap = work.run.as_ref().map(|run| &run.swap);
+    let swapped = swap.and_then(|swap| swap.swapped.first());
+    let rolled_back = swap.and_then(|swap| swap.rolled_back.first());
+    let skipped = work.refused.as_ref().or_else(|| swap.and_then(|swap| swap.skipped.first()));
+    let (outcome, left) = match (swapped, rolled_back, skipped) {
+        (Some(_), _, _) => (NodeOutcome::Swapped, None),
+        (_, Some(left), _) => (NodeOutcome::RolledBack, Some(left)),
+        (_, _, Some(left)) => (NodeOutcome::Refused, Some(left)),
+        (None, None, None) => (NodeOutcome::Planned, None),
+    };
+    NodeSwapReport {
+        instance_id: work.instance_id.clone(),
+        cluster_name: work.cluster.clone(),
+        outcome,
+        reason: left.map(|left| left.reason),
+        detail: left.map(|left| left.detail.clone()),
+        new_instance_id: swapped.map(|swapped| swapped.new_instance_id.clone()),
+        evicted: work.run.as_ref().map_or(0, |run| run.drain.evicted),
+        blocked: if outcome == NodeOutcome::Swapped { Vec::new() } else { work.blocked.clone() },
+        plan: work.plan.clone(),
+    }
+}

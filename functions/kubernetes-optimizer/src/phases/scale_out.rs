@@ -1,0 +1,23 @@
+//! ScaleOut: one Spot instance from the first cleared pool with capacity, in the same subnet and so in
+//! the same zone, from the template of the node's own group. Records and undoes as `spot_swap`'s Launch
+//! does; a node that can't be replaced was not touched.
+
+use spot_swap::Context;
+use spot_swap::error::StepError;
+use spot_swap::phases::{gate, launch};
+use spot_swap::work::Next;
+
+use crate::work::NodeWork;
+
+/// Launches the newcomer.
+///
+/// # Errors
+/// A call fails in a way that may pass: the step is repeated.
+pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepError> {
+    let (run, _) = work.run()?;
+    let swap = &mut run.swap;
+    swap.steps += 1;
+    gate::run(context, swap).await;
+    let next = if swap.queue.is_empty() { Next::Report } else { launch::run(context, swap).await? };
+    Ok(if next == Next::NextTarget { Next::Report } else { next })
+}

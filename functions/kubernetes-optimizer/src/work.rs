@@ -1,0 +1,112 @@
+//! What one step hands to the next: the swap of the instance, as `spot_swap` knows it, and how far
+//! its node's pods have come. It travels through the state machine's payload (256 KiB at most).
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use spot_cloud::swaps::Lease;
+use spot_cluster::drain::State;
+use spot_domain::journal::NodeSwap;
+use spot_domain::node_swap::{BlockedPod, NodePlan};
+use spot_domain::swap::Left;
+use spot_domain::{ClusterName, InstanceId, Reason};
+use spot_swap::error::StepError;
+use spot_swap::work::{Current, Work};
+
+/// A run over one node, or why there is none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeWork {
+    /// The instance whose node is replaced.
+    pub instance_id: InstanceId,
+    /// Its cluster.
+    pub cluster: Option<ClusterName>,
+    /// Why nothing was changed.
+    pub refused: Option<Left>,
+    /// What stands, or stood, against the drain.
+    pub blocked: Vec<BlockedPod>,
+    /// What a dry run found.
+    pub plan: Option<NodePlan>,
+    /// The swap, where it was not refused.
+    pub run: Option<NodeRun>,
+}
+
+/// A swap of a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeRun {
+    /// The swap in the node's group. The state machine reads its `pause_seconds`.
+    pub swap: Work,
+    /// The cluster's slot that this run holds beside the group's lease.
+    pub slot: Lease,
+    /// The node and its cluster.
+    pub node: NodeSwap,
+    /// How far the newcomer has come.
+    pub joining: Joining,
+    /// How far the old instance has gone.
+    pub leaving: Leaving,
+    /// Seconds that the drain may take.
+    pub drain_timeout_seconds: u32,
+    /// When the drain gives up, once it has begun.
+    pub drain_deadline: Option<Timestamp>,
+    /// The drain of the old node.
+    pub drain: State,
+}
+
+/// Steps inside of AwaitReady.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Joining {
+    /// It must be healthy in EC2 and Ready in the cluster; then it is attached.
+    Starting,
+    /// It must be InService, and still Ready.
+    InGroup,
+}
+
+/// Steps inside of Terminate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Leaving {
+    /// One more look, then it is let go.
+    NotYet,
+    /// It must leave the group and its target groups; then it is terminated.
+    LetGo,
+    /// The owner's settings are restored.
+    Gone,
+}
+
+impl NodeWork {
+    /// Work that ends here: nothing was changed.
+    #[must_use]
+    pub fn refused(
+        instance_id: InstanceId,
+        cluster: Option<ClusterName>,
+        reason: Reason,
+        detail: impl Into<String>,
+    ) -> Self {
+        let left = Left::new(&instance_id, reason, detail);
+        Self { instance_id, cluster, refused: Some(left), blocked: Vec::new(), plan: None, run: None }
+    }
+
+    /// The swap, and what stands against its drain.
+    ///
+    /// # Errors
+    /// It was refused: the state machine has sent it to the wrong phase.
+    pub fn run(&mut self) -> Result<(&mut NodeRun, &mut Vec<BlockedPod>), StepError> {
+        let run = self.run.as_mut().ok_or_else(|| StepError::Protocol("no swap in progress".into()))?;
+        Ok((run, &mut self.blocked))
+    }
+}
+
+impl NodeRun {
+    /// Takes the swap in progress out, for the phase to work on; the phase puts it back.
+    ///
+    /// # Errors
+    /// There is none: the state machine has sent it to the wrong phase.
+    pub fn take_current(&mut self) -> Result<Current, StepError> {
+        self.swap.steps += 1;
+        self.swap.current.take().ok_or_else(|| StepError::Protocol("no newcomer in this swap".into()))
+    }
+
+    /// Starts the drain's clock, once.
+    pub fn drain_until(&mut self) -> Timestamp {
+        let seconds = SignedDuration::from_secs(i64::from(self.drain_timeout_seconds));
+        let deadline = || Timestamp::now().saturating_add(seconds).unwrap_or(Timestamp::MAX);
+        *self.drain_deadline.get_or_insert_with(deadline)
+    }
+}

@@ -1,0 +1,150 @@
+//! What goes into an execution of a node swap, and what comes out of it.
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AccountId, ClusterName, InstanceId, Region};
+use crate::pool::Pool;
+use crate::reason::Reason;
+
+/// The input of an execution. Unknown fields are refused: a misspelt `dry_run` must not swap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSwapRequest {
+    /// The On-Demand instance whose node is to be replaced.
+    pub instance_id: InstanceId,
+    /// The cluster it is a node of; absent, the one that its tags name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_name: Option<ClusterName>,
+    /// The account it lies in; absent, the stack's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<AccountId>,
+    /// The region it lies in; absent, the stack's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// Seconds that the drain may take; absent, the setting of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_timeout_seconds: Option<NonZeroU32>,
+    /// Look and report, change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// How a node swap ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum NodeOutcome {
+    /// The pods run elsewhere, the newcomer serves, the old instance is gone.
+    Swapped,
+    /// Nothing was changed.
+    Refused,
+    /// The old node is schedulable again, the newcomer gone.
+    RolledBack,
+    /// A dry run: this node could be swapped.
+    Planned,
+}
+
+/// A pod that can't be evicted, or could not be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BlockedPod {
+    /// Its name.
+    pub pod: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The PodDisruptionBudget that stands against it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+    /// The same for a person.
+    pub why: String,
+}
+
+/// What a dry run found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// The node.
+    pub node: String,
+    /// Pods that would be evicted, as `namespace/name`; the first [`NodePlan::LISTED`] of them.
+    pub would_move: Vec<String>,
+    /// How many would be evicted.
+    pub would_move_count: usize,
+    /// How many would stay: of DaemonSets, static, finished.
+    pub stays_count: usize,
+    /// Whether a pod holds a volume that binds it to the zone. The newcomer comes up in the same zone.
+    pub zone_bound: bool,
+    /// The pools that would be tried, best first.
+    pub pools: Vec<Pool>,
+}
+
+impl NodePlan {
+    /// Pods that a plan names: a node may have 250 of them.
+    pub const LISTED: usize = 50;
+}
+
+/// The output of an execution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSwapReport {
+    /// The instance that was to be replaced.
+    pub instance_id: InstanceId,
+    /// Its cluster.
+    pub cluster_name: Option<ClusterName>,
+    /// How it ended.
+    pub outcome: NodeOutcome,
+    /// Why it was not swapped: the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The same for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The Spot instance that serves instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_instance_id: Option<InstanceId>,
+    /// Pods evicted from the old node.
+    pub evicted: u32,
+    /// What stood against its drain.
+    pub blocked: Vec<BlockedPod>,
+    /// Only of a dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<NodePlan>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_request_is_an_instance() {
+        let request: NodeSwapRequest =
+            serde_json::from_str(r#"{"instance_id":"i-0123456789abcdef0"}"#).unwrap();
+        assert!(!request.dry_run && request.cluster_name.is_none());
+        for (input, expected) in [
+            ("{}", "missing field `instance_id`"),
+            (r#"{"instance_id":"i-0123456789abcdef0","dryrun":true}"#, "unknown field `dryrun`"),
+            (r#"{"instance_id":"i-0123456789abcdef0","drain_timeout_seconds":0}"#, "nonzero"),
+            (r#"{"instance_id":"i-0123456789abcdef0","cluster_name":"-"}"#, "cluster name"),
+        ] {
+            let error = serde_json::from_str::<NodeSwapRequest>(input).unwrap_err().to_string();
+            assert!(error.contains(expected), "{input}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_report_says_only_what_it_knows() {
+        let report = NodeSwapReport {
+            instance_id: "i-0123456789abcdef0".parse().unwrap(),
+            cluster_name: Some("shop".parse().unwrap()),
+            outcome: NodeOutcome::RolledBack,
+            reason: Some(Reason::DrainTimedOut),
+            detail: None,
+            new_instance_id: None,
+            evicted: 1,
+            blocked: vec![],
+            plan: None,
+        };
+        assert_eq!(
+            serde_json::to_value(report).unwrap(),
+            serde_json::json!({"instance_id": "i-0123456789abcdef0", "cluster_name": "shop",
+                "outcome": "ROLLED_BACK", "reason": "DRAIN_TIMED_OUT", "evicted": 1, "blocked": []})
+        );
+    }
+}
