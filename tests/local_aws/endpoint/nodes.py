@@ -21,6 +21,7 @@ from . import ec2
 from .world import WORLD
 
 PASS_SECONDS = 0.1
+AGAIN_SECONDS = 1
 KUBELET = "local.aws/kubelet"  # See kubernetes/stages.yaml.
 PODS = "250"
 DEFAULT_PLAN = {
@@ -113,20 +114,26 @@ class Nodes:
     def _do_what_is_due(self, nodes, instance_id, node, instance):
         now = time.time()
         for item in [i for i in node.due if i[0] <= now]:
-            what = item[1]
-            if what == "join":
-                self._join(node, instance)
-            elif what == "untaint":
-                self._untaint(node)
-            elif what == "leave":
-                self._api.delete("Node", node.name)
-                node.due.append((now + self.timing["pods_collected"], "collect"))
-            elif what == "collect":
-                for pod in self._api.list("Pod", fieldSelector=f"spec.nodeName={node.name}"):
-                    metadata = pod["metadata"]
-                    self._api.delete("Pod", metadata["name"], metadata["namespace"], grace_seconds=0)
-                nodes.pop(instance_id, None)
+            try:
+                self._do(item[1], nodes, instance_id, node, instance)
+            except ApiError as error:
+                print(f"node simulator: {node.name} cannot {item[1]}: {error}", file=sys.stderr, flush=True)
+                node.due.append((now + AGAIN_SECONDS, item[1]))
             node.due.remove(item)  # Not before it has been done: an API server that is away is asked again.
+
+    def _do(self, what, nodes, instance_id, node, instance):
+        if what == "join":
+            self._join(node, instance)
+        elif what == "untaint":
+            self._untaint(node)
+        elif what == "leave":
+            self._api.delete("Node", node.name)
+            node.due.append((time.time() + self.timing["pods_collected"], "collect"))
+        elif what == "collect":
+            for pod in self._api.list("Pod", fieldSelector=f"spec.nodeName={node.name}"):
+                metadata = pod["metadata"]
+                self._api.delete("Pod", metadata["name"], metadata["namespace"], grace_seconds=0)
+            nodes.pop(instance_id, None)
 
     def _join(self, node, instance):
         try:

@@ -6,9 +6,10 @@ import uuid
 
 import yaml
 
-from ..paths import ROOT
+from ..paths import ACCOUNT, ROOT
 from ..progress import step
 from . import assets, objects
+from .api import Api
 from .control_plane import ControlPlane
 from .watcher import Watcher, is_ready
 
@@ -45,15 +46,13 @@ class Kubernetes:
         eks = self.aws.client("eks")
         if NAME not in eks.list_clusters()["clusters"]:
             subnets = list(self.aws.network.subnets.values())
-            role = "arn:aws:iam::123456789012:role/local-cluster"
+            role = f"arn:aws:iam::{ACCOUNT}:role/local-cluster"
             eks.create_cluster(name=NAME, roleArn=role, resourcesVpcConfig={"subnetIds": subnets})
 
     # -- access --------------------------------------------------------------------------------------------------
 
     def as_user(self, user="spot-optimizer", token=None):
         """The API with the rights of access.yaml: by client certificate, or by this bearer token."""
-        from .api import Api
-
         return Api(self.server, self.plane.authority, token=token) if token else self.plane.api(user)
 
     def kubeconfig(self, by="certificate"):
@@ -132,9 +131,9 @@ class Kubernetes:
 
         def ready():
             pods = self.pods(namespace, app)
-            return pods if len(pods) == replicas and all(map(is_ready, pods)) else None
+            return [pods] if len(pods) == replicas and all(map(is_ready, pods)) else None
 
-        return wait(ready, timeout, f"{app} in {namespace} has not {replicas} ready pods")
+        return wait(ready, timeout, f"{app} in {namespace} has not {replicas} ready pods")[0]
 
     def wait_budget(self, namespace, name, allowed, timeout=30):
         """Returns once the budget allows that many disruptions."""
@@ -167,7 +166,7 @@ class Kubernetes:
         """Deletes every namespace that tests made, volumes and attachments, and lets finalizers go."""
         for found in self.api.list("Namespace"):
             name = found["metadata"]["name"]
-            if name in SYSTEM_NAMESPACES:
+            if name in SYSTEM_NAMESPACES or "deletionTimestamp" in found["metadata"]:
                 continue
             for pod in self.pods(name):
                 if pod["metadata"].get("finalizers"):

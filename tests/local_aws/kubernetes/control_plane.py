@@ -24,8 +24,9 @@ GROUP = "spot-optimizer"  # The Kubernetes group that access.yaml binds its role
 CONTROLLERS = (
     "daemonset-controller", "deployment-controller", "disruption-controller", "endpoints-controller",
     "endpointslice-controller", "garbage-collector-controller", "job-controller", "namespace-controller",
-    "node-lifecycle-controller", "persistentvolume-binder-controller", "pod-garbage-collector-controller",
-    "replicaset-controller", "serviceaccount-controller", "statefulset-controller", "taint-eviction-controller",
+    "node-lifecycle-controller", "persistentvolume-binder-controller", "persistentvolume-protection-controller",
+    "persistentvolumeclaim-protection-controller", "pod-garbage-collector-controller", "replicaset-controller",
+    "serviceaccount-controller", "statefulset-controller", "taint-eviction-controller",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import requests
 
-from .api import ApiError
+from .api import ApiError, path
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Watcher:
         self.api, self.namespace, self.app, self.on_change = api, namespace, app, on_change
         self.ready, self.budgets, self.evicted = [], [], set()
         self._pods, self._known = {}, {}
-        self._stop, self._started = threading.Event(), []
+        self._stop = threading.Event()
 
     def __enter__(self):
         parts = [("Pod", self._pods_are, {"labelSelector": f"app={self.app}"}), ("PodDisruptionBudget", self._budgets_are, {})]
@@ -70,7 +70,7 @@ class Watcher:
     def _follow(self, api, kind, take, selection, listed):
         while not self._stop.is_set():
             try:
-                answer = api.call("GET", self._path(kind), params=selection)
+                answer = api.call("GET", path(kind, self.namespace), params=selection)
                 take({_key(o): o for o in answer["items"]})
                 listed.set()
                 self._watch(api, kind, take, selection, answer)
@@ -91,11 +91,6 @@ class Watcher:
                 else:
                     objects[_key(found)] = found
                 take(objects)
-
-    def _path(self, kind):
-        from .api import path
-
-        return path(kind, self.namespace)
 
     def _pods_are(self, pods):
         for pod in pods.values():
