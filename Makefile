@@ -1,12 +1,12 @@
 # Everything that a developer runs. Each target sets up what it needs, below .local/ and target/ only.
 .DEFAULT_GOAL := help
-.PHONY: help demo test local down build bench lint setup clean
+.PHONY: help demo test local down build bench lint k8s-assets setup clean
 
 PYTHON ?= python3
 LOCAL_AWS = PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 .local/venv/bin/python
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup ## the whole story on this machine: a drill poisons a pool, a group moves to Spot
 	@$(LOCAL_AWS) tests/demo.py
@@ -28,6 +28,9 @@ bench: setup ## measure cold start, memory, sizes and AWS calls
 
 lint: setup ## lint the template
 	@$(LOCAL_AWS) -m local_aws lint
+
+k8s-assets: setup ## provide Kubernetes' control plane for the tests: built once with Go, or KUBEBUILDER_ASSETS
+	@$(LOCAL_AWS) -m local_aws k8s-assets
 
 setup: ## install the Python tools into .local/
 	@$(PYTHON) tests/local_aws/install.py

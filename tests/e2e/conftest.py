@@ -7,6 +7,7 @@ import os
 
 import pytest
 from local_aws import servers
+from local_aws.kubernetes import assets
 from local_aws.paths import LOCAL, Home
 from local_aws.stack import LocalAws
 from scene import Scene
@@ -50,6 +51,19 @@ def scene(aws):
     aws.control.clear_faults()
     for made in scenes:
         made.delete()
+
+
+@pytest.fixture
+def kubernetes(aws):
+    """The cluster `local`, without what earlier tests left; the first test that asks for it starts it."""
+    try:
+        missing = assets.find() is None and "its binaries are not built"
+    except assets.AssetsMissing as error:
+        missing = str(error)
+    if missing:
+        pytest.skip(f"Kubernetes: {missing}: `make k8s-assets`")
+    yield aws.kubernetes
+    aws.kubernetes.clean()
 
 
 @pytest.fixture

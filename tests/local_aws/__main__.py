@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from . import build, check, deploy, servers
+from .kubernetes import assets
 from .paths import Home
 from .progress import BOLD, RED, paint, say, table
 
@@ -18,6 +19,7 @@ def main():
         "test": "unit and property tests, template lint, end-to-end tests",
         "lint": "the template lint alone",
         "bench": "measure what the README promises",
+        "k8s-assets": "provide the binaries of Kubernetes' control plane",
     }.items():
         command = commands.add_parser(name, help=help_text)
         if name == "test":
@@ -26,7 +28,7 @@ def main():
     arguments = parser.parse_args()
     try:
         sys.exit(run(arguments))
-    except (build.BuildFailed, servers.ServerFailed, deploy.DeployFailed) as error:
+    except (build.BuildFailed, servers.ServerFailed, deploy.DeployFailed, assets.AssetsMissing) as error:
         sys.exit(paint(f"\n{error}", RED))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -44,6 +46,8 @@ def run(arguments):
         return check.lint()
     elif arguments.command == "test":
         return check.run_all(arguments.ci, arguments.pytest)
+    elif arguments.command == "k8s-assets":
+        say(f"  Kubernetes {assets.release()}: {assets.provide()}")
     elif arguments.command == "bench":
         from . import bench
 

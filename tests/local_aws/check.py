@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 from .build import cargo_lock
+from .kubernetes import assets
 from .paths import PYTHON, ROOT, SAM, TEMPLATE, without_aws, REGION
-from .progress import BOLD, GREEN, RED, paint, say
+from .progress import BOLD, GREEN, RED, YELLOW, paint, say
 
 VENV_BIN = PYTHON.parent
 
@@ -21,6 +22,7 @@ def run_all(ci, pytest_arguments):
         ),
         ("cargo test", lambda: _cargo("test", "--workspace", "--locked"), True),
         ("template lint (cfn-lint, sam validate --lint)", lint, True),
+        ("Kubernetes' control plane", lambda: _kubernetes(ci), True),
         ("end-to-end on local AWS", lambda: _pytest(pytest_arguments), True),
     ]
     for title, check, wanted in checks:
@@ -44,6 +46,18 @@ def lint():
 def _cargo(*arguments):
     with cargo_lock():
         return _run(["cargo", *arguments], os.environ)
+
+
+def _kubernetes(ci):
+    """Without its binaries the tests on Kubernetes skip themselves, and say so; CI does not let them."""
+    try:
+        say(f"  {assets.release()} in {assets.provide()}")
+        return 0
+    except assets.AssetsMissing as missing:
+        say(paint(f"  {missing}", RED if ci else YELLOW))
+        if not ci:
+            say(paint("  The end-to-end tests on Kubernetes are skipped.", YELLOW, BOLD))
+        return int(ci)
 
 
 def _pytest(arguments):

@@ -70,6 +70,10 @@ class Control:
         told = {"target_group": target_group, "instance_id": instance_id, "state": state, "reason": reason}
         self._call("POST", "target_health", told)
 
+    def kubernetes(self, method, path, data=None):
+        """See `endpoint/kubernetes.py`; `aws.kubernetes` has a method for each."""
+        return self._call(method, f"kubernetes/{path}", data)
+
     def groups(self):
         return self._call("GET", "groups")
 

@@ -18,7 +18,7 @@ REGION = "us-east-1"
 STACK = "spot-optimizer"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 # moto's services; everything else is MiniStack's.
-EC2_SERVICES = ("EC2", "AUTO_SCALING", "ELASTIC_LOAD_BALANCING_V2", "PRICING")
+EC2_SERVICES = ("EC2", "AUTO_SCALING", "ELASTIC_LOAD_BALANCING_V2", "PRICING", "EKS")
 
 
 @dataclass

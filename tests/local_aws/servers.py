@@ -43,14 +43,28 @@ def start(home):
 
 def stop(home):
     """Stops what `start` recorded, if those processes are still ours. Returns the names of those stopped."""
-    stopped = []
+    stopped = stop_kubernetes(home)
     for name, pid in home.read_state().get("pids", {}).items():
         if _is_ours(name, pid):
-            _end(pid)
+            end(pid)
             stopped.append(name)
     for file in (home.state_file, home.env_file, home.outputs_file):
         file.unlink(missing_ok=True)
     shutil.rmtree(home.directory / "tmp", ignore_errors=True)
+    return stopped
+
+
+def stop_kubernetes(home):
+    """Kills the control plane if it runs, as `kubernetes/control_plane.py` recorded it: its data goes with it."""
+    state = home.read_state()
+    stopped = []
+    for name, process in reversed(state.pop("kubernetes", {}).get("processes", {}).items()):
+        if runs(process["pid"], process["command"]):
+            end(process["pid"], signal.SIGKILL)
+            stopped.append(name)
+    if state:
+        home.write_state(state)
+    shutil.rmtree(home.directory / "tmp" / "kubernetes", ignore_errors=True)
     return stopped
 
 
@@ -93,13 +107,23 @@ def _ministack_environment(home, state):
 
 def _spawn(home, name, arguments, environment):
     environment = {**environment, "PYTHONPATH": str(ROOT / "tests"), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return spawn(home, name, [str(PYTHON), *arguments], environment)
+
+
+def spawn(home, name, command, environment):
+    """Starts a server that logs into the home; returns its process id."""
     with open(home.log(name), "w") as log:
         # A session of its own: Ctrl-C in the terminal must not take the servers down half-way.
         process = subprocess.Popen(
-            [str(PYTHON), *arguments], cwd=home.directory, env=environment, stdin=subprocess.DEVNULL,
+            command, cwd=home.directory, env=environment, stdin=subprocess.DEVNULL,
             stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     return process.pid
+
+
+def runs(pid, command):
+    """Whether the process is (still) the one that was started with this command line."""
+    return _command_line(pid).split() == " ".join(command).split()
 
 
 def _await(home, name, state, url):
@@ -133,10 +157,10 @@ def _command_line(pid):
     return subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
 
 
-def _end(pid):
-    """Ends the process and what it started (the Lambdas): they share the session that `_spawn` made."""
+def end(pid, by=signal.SIGTERM):
+    """Ends the process and what it started (the Lambdas): they share the session that `spawn` made."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGTERM)
+        os.killpg(pid, by)
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(ChildProcessError):

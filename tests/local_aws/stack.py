@@ -15,10 +15,11 @@ from botocore.config import Config
 from . import build, deploy, servers
 from .control import CapacityWatcher, Control
 from .groups import Network, create_group
+from .kubernetes.cluster import Kubernetes
 from .paths import ACCOUNT, CREDENTIALS, REGION, Home
 from .progress import step
 
-EC2_SIDE = {"ec2", "autoscaling", "elbv2", "pricing"}
+EC2_SIDE = {"ec2", "autoscaling", "elbv2", "pricing", "eks"}
 INTERRUPTION = "EC2 Spot Instance Interruption Warning"
 REBALANCE = "EC2 Instance Rebalance Recommendation"
 ENDED = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
@@ -86,6 +87,11 @@ class LocalAws:
     @functools.cached_property
     def control(self):
         return Control(self.ports["ec2"])
+
+    @functools.cached_property
+    def kubernetes(self):
+        """A real control plane and its nodes, started at the first use."""
+        return Kubernetes(self)
 
     # -- Lambdas and executions ----------------------------------------------------------------------------------
 

@@ -8,8 +8,9 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
-from . import autoscaling, ec2, elb
+from . import autoscaling, ec2, elb, kubernetes
 from .control import Control
+from .eks import AUTHENTICATOR
 from .forwarder import Forwarder
 from .permissions import Permissions
 from .prices import get_products
@@ -60,11 +61,11 @@ class Ec2App:
 class Router:
     """`/_local/…` is the control API, everything else is AWS."""
 
-    def __init__(self, control, aws):
-        self.control, self.aws = control, aws
+    def __init__(self, control, cluster, aws):
+        self.apps = {kubernetes.PREFIX: cluster, "/_local/": control, "": aws}
 
     def __call__(self, environ, start_response):
-        app = self.control if environ["PATH_INFO"].startswith("/_local/") else self.aws
+        app = next(app for prefix, app in self.apps.items() if environ["PATH_INFO"].startswith(prefix))
         return app(environ, start_response)
 
 
@@ -79,12 +80,14 @@ class ForwardHandler(QuietHandler):
 
 
 def serve(ec2_port, forward_port, ministack_port):
-    for part in (ec2, elb, autoscaling):
+    for part in (ec2, elb, autoscaling, AUTHENTICATOR):
         part.install()
     calls, faults = Calls(), Faults()
-    control = Control(calls, faults)
-    _serve(forward_port, Router(control, Recorder(Forwarder(ministack_port), calls, faults)), ForwardHandler)
-    _serve(ec2_port, Router(control, Recorder(Ec2App(Permissions(ministack_port)), calls, faults)), QuietHandler)
+    permissions = Permissions(ministack_port)
+    control, cluster = Control(calls, faults), kubernetes.KubernetesControl(permissions)
+    forwarded, ours = Recorder(Forwarder(ministack_port), calls, faults), Recorder(Ec2App(permissions), calls, faults)
+    _serve(forward_port, Router(control, cluster, forwarded), ForwardHandler)
+    _serve(ec2_port, Router(control, cluster, ours), QuietHandler)
     while True:
         WORLD.tick()
         time.sleep(TICK_SECONDS)

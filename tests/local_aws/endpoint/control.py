@@ -1,5 +1,7 @@
 """The `/_local/` API: what tests read (calls, capacity) and bend (faults, health, groups, timing). JSON in and out.
 
+Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
+
     GET    /_local/health
     POST   /_local/reset                all overrides, faults and the log; AWS resources stay, but for terminated instances
     GET    /_local/calls                [{t, ms, service, action, caller, params, status, error?}]
@@ -29,6 +31,8 @@ from moto.autoscaling.models import autoscaling_backends
 from werkzeug.wrappers import Request, Response
 
 from . import ec2
+from .eks import AUTHENTICATOR
+from .nodes import NODES
 from .world import ACCOUNT, DEFAULT_NEWCOMERS, WORLD, describe, groups
 
 STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
@@ -63,6 +67,8 @@ class Control:
         WORLD.history = history
         self.calls.clear()
         self.faults.clear()
+        AUTHENTICATOR.reset()
+        NODES.reset()
         ec2.forget_the_dead()
 
     def get_calls(self, _):

@@ -53,6 +53,14 @@ class Permissions:
                 return {"status": 403, "code": CODES.get(call["service"], "AccessDenied"), "message": message}
         return None
 
+    def function_of(self, access_key):
+        """{arn: the role's, secret} of the function that signs with this key, or None."""
+        role = self._role(access_key)
+        if role is None and time.time() - self._read_at > 1:  # The stack may have been updated since.
+            self._read_at = 0
+            role = self._role(access_key)
+        return role
+
     def _role(self, access_key):
         if time.time() - self._read_at > CACHE_SECONDS:
             self._roles = dict(self._read_roles())
@@ -64,8 +72,9 @@ class Permissions:
         for page in self.functions.get_paginator("list_functions").paginate():
             for function in page["Functions"]:
                 digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
-                name = function["Role"].rsplit("/", 1)[-1]
-                yield f"ASIA{digest[:16].upper()}", {"arn": function["Role"], "policies": list(self._policies(name))}
+                arn, secret = function["Role"], hashlib.sha256(f"secret:{digest}".encode()).hexdigest()
+                policies = list(self._policies(arn.rsplit("/", 1)[-1]))
+                yield f"ASIA{digest[:16].upper()}", {"arn": arn, "secret": secret, "policies": policies}
 
     def _policies(self, role):
         for name in self.iam.list_role_policies(RoleName=role)["PolicyNames"]:
@@ -85,6 +94,8 @@ def _needed(call):
     action, params = f"{call['service']}:{call['action']}", call["params"]
     if call["action"] == "RunInstances":
         yield from _run_instances(params)
+    elif call["service"] == "eks":
+        yield action, f"arn:aws:eks:{call['region']}:{ACCOUNT}:cluster/{params.get('name', '*')}", {}
     elif call["action"].startswith(("Describe", "Get", "List")):
         yield action, "*", {}
     elif call["service"] == "ec2":

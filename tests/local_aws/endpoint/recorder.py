@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl
 
 from werkzeug.wrappers import Response
 
+from . import eks
+
 JSON_TARGET = "HTTP_X_AMZ_TARGET"
 NOT_LOGGED = {"Version", "UserData", "SecretString"}
 
@@ -114,7 +116,10 @@ def parse(environ):
         params = _json(body)
     else:
         params = dict(parse_qsl(body.decode("utf-8", "replace")) or parse_qsl(environ.get("QUERY_STRING", "")))
-        action = params.pop("Action", "") or f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+        asked = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        action = params.pop("Action", "") or service == "eks" and eks.operation(*asked) or " ".join(asked)
+        if service == "eks" and (cluster := eks.cluster_name(environ["PATH_INFO"])):
+            params["name"] = cluster
     return {
         "service": service,
         "action": action,

@@ -1,0 +1,228 @@
+"""The node simulator: plays the kubelet's registration and the cloud's node controller for the local control plane.
+
+An instance that runs with the tag `kubernetes.io/cluster/NAME` (owned or shared) becomes a Node; kwok, which sees the
+Node's annotation, keeps it Ready and runs its pods. When the instance has terminated, its Node goes, and its pods.
+
+How a node joins is a plan (`DEFAULT_PLAN`): the one that tests have set when the instance is first seen running, with
+what the instance's own tag `local:node` (a JSON object) says instead. More tags: `local:node-labels` and
+`local:node-annotations` ("eks.amazonaws.com/nodegroup=web,a=b").
+"""
+
+import json
+import sys
+import threading
+import time
+
+import requests
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+from ..kubernetes.api import Api, ApiError
+from . import ec2
+from .world import WORLD
+
+PASS_SECONDS = 0.1
+AGAIN_SECONDS = 1
+KUBELET = "local.aws/kubelet"  # See kubernetes/stages.yaml.
+PODS = "250"
+DEFAULT_PLAN = {
+    "join": True,  # False: the instance runs and never becomes a Node.
+    "join_after_seconds": 0.3,  # running → Node exists
+    "ready": True,  # False: the Node exists and is never Ready.
+    "name": "ip",  # "resource": the node's name is the instance id, as on hosts with resource-based names.
+    "startup_taint": None,  # {key, effect?, seconds?}: there from the start; goes after `seconds`, or never.
+    "labels": {},
+    "annotations": {},
+}
+DEFAULT_TIMING = {
+    "node_gone": 0.2,  # instance terminated → Node deleted
+    # Node deleted → its pods deleted, as podgc does on a real cluster after 40 s to a minute.
+    "pods_collected": 1.0,
+}
+ALIVE = ("running", "shutting-down", "stopping", "stopped")
+
+
+class Node:
+    """What is known of an instance's node: its plan and what is still to be done, with the time at which it is due."""
+
+    def __init__(self, instance, plan):
+        self.name = instance["id"] if plan["name"] == "resource" else instance["private_dns"]
+        self.plan, self.joined, self.stopped = plan, False, False
+        self.due = [(time.time() + plan["join_after_seconds"], "join")] if plan["join"] else []
+
+
+class Nodes:
+    def __init__(self):
+        self._api, self._cluster, self._thread = None, None, None
+        self._nodes = {}  # instance id → Node
+        self.reset()
+
+    def reset(self):
+        self.newcomers, self.timing = dict(DEFAULT_PLAN), dict(DEFAULT_TIMING)
+
+    def connect(self, cluster, api):
+        """Simulates the nodes of this cluster from now on; those of an earlier control plane are forgotten."""
+        with WORLD.lock:
+            self._cluster, self._api, self._nodes = cluster, api, {}
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+
+    def list(self):
+        return {i: {"name": n.name, "joined": n.joined} for i, n in self._nodes.items()}
+
+    def change(self, instance_id, ready=None, labels=None, annotations=None, taints=None):
+        """Changes the Node of an instance; `ready` false stops its kubelet."""
+        node, metadata = self._nodes[instance_id], {}
+        if labels is not None:
+            metadata["labels"] = labels
+        if annotations is not None or ready is not None:
+            kubelet = {} if ready is None else {KUBELET: None if ready else "stopped"}
+            metadata["annotations"] = {**(annotations or {}), **kubelet}
+        spec = {} if taints is None else {"spec": {"taints": taints}}
+        return self._api.patch("Node", node.name, {"metadata": metadata, **spec})
+
+    def _run(self):
+        while True:
+            try:
+                self._pass()
+            except requests.RequestException:
+                pass  # The API server is being started again.
+            except Exception as error:  # noqa: BLE001  one bad answer must not end the simulation
+                print(f"node simulator: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            time.sleep(PASS_SECONDS)
+
+    def _pass(self):
+        with WORLD.lock:
+            nodes = self._nodes  # The one of this control plane, even if another is connected meanwhile.
+            instances = {i["id"]: i for i in _instances(self._cluster)}
+            for instance_id, instance in instances.items():
+                if instance_id not in nodes and instance["state"] == "running":
+                    nodes[instance_id] = Node(instance, _plan(self.newcomers, instance["tags"]))
+        for instance_id, node in list(nodes.items()):
+            self._follow(node, instances.get(instance_id))
+            self._do_what_is_due(nodes, instance_id, node, instances.get(instance_id))
+
+    def _follow(self, node, instance):
+        """Notices what has become of the instance."""
+        leaving = any(what in ("leave", "collect") for _, what in node.due)
+        if instance is None and not leaving:
+            node.due = [(time.time() + self.timing["node_gone"], "leave")]
+        elif instance is not None and instance["state"] != "running" and node.joined and not node.stopped:
+            self._api.patch("Node", node.name, {"metadata": {"annotations": {KUBELET: "stopped"}}})
+            node.stopped = True
+
+    def _do_what_is_due(self, nodes, instance_id, node, instance):
+        now = time.time()
+        for item in [i for i in node.due if i[0] <= now]:
+            try:
+                self._do(item[1], nodes, instance_id, node, instance)
+            except ApiError as error:
+                print(f"node simulator: {node.name} cannot {item[1]}: {error}", file=sys.stderr, flush=True)
+                node.due.append((now + AGAIN_SECONDS, item[1]))
+            node.due.remove(item)  # Not before it has been done: an API server that is away is asked again.
+
+    def _do(self, what, nodes, instance_id, node, instance):
+        if what == "join":
+            self._join(node, instance)
+        elif what == "untaint":
+            self._untaint(node)
+        elif what == "leave":
+            self._api.delete("Node", node.name)
+            node.due.append((time.time() + self.timing["pods_collected"], "collect"))
+        elif what == "collect":
+            for pod in self._api.list("Pod", fieldSelector=f"spec.nodeName={node.name}"):
+                metadata = pod["metadata"]
+                self._api.delete("Pod", metadata["name"], metadata["namespace"], grace_seconds=0)
+            nodes.pop(instance_id, None)
+
+    def _join(self, node, instance):
+        try:
+            self._api.create(_manifest(node, instance))
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        self._api.patch("Node", node.name, {"status": _status(node, instance)}, subresource="status")
+        node.joined = True
+        taint = node.plan["startup_taint"]
+        if taint and taint.get("seconds") is not None:
+            node.due.append((time.time() + taint["seconds"], "untaint"))
+
+    def _untaint(self, node):
+        found = self._api.get("Node", node.name)
+        kept = [t for t in found["spec"].get("taints", []) if t["key"] != node.plan["startup_taint"]["key"]]
+        version = {"resourceVersion": found["metadata"]["resourceVersion"]}  # Others write taints, too.
+        self._api.patch("Node", node.name, {"metadata": version, "spec": {"taints": kept}})
+
+
+def _instances(cluster):
+    """The cluster's instances as plain values, so that nothing of moto is touched without the world's lock."""
+    backend = ec2.backend()
+    for reservation in backend.reservations.values():
+        for instance in reservation.instances:
+            tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
+            if tags.get(f"kubernetes.io/cluster/{cluster}") in ("owned", "shared") and instance.state in ALIVE:
+                zone = instance.placement.zone
+                yield {
+                    "id": instance.id, "state": instance.state, "type": instance.instance_type, "zone": zone,
+                    "zone_id": ec2.zone_ids().get(zone, ""), "private_dns": instance.private_dns_name,
+                    "private_ip": instance.private_ip, "tags": tags,
+                }  # fmt: skip
+
+
+def _plan(newcomers, tags):
+    plan = {**newcomers, **json.loads(tags.get("local:node", "{}"))}
+    for name in ("labels", "annotations"):
+        told = (pair.partition("=") for pair in tags.get(f"local:node-{name}", "").split(",") if pair)
+        plan[name] = {**plan[name], **{key: value for key, _, value in told}}
+    return plan
+
+
+def _manifest(node, instance):
+    region = instance["zone"][:-1]
+    labels = {
+        "kubernetes.io/hostname": node.name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": _architecture(instance["type"]),
+        "node.kubernetes.io/instance-type": instance["type"],
+        "topology.kubernetes.io/region": region,
+        "topology.kubernetes.io/zone": instance["zone"],
+        "topology.k8s.aws/zone-id": instance["zone_id"],
+    }
+    kubelet = {} if node.plan["ready"] else {KUBELET: "stopped"}
+    taint = node.plan["startup_taint"]
+    taints = [{"key": taint["key"], "effect": taint.get("effect", "NoSchedule")}] if taint else []
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": node.name,
+            "labels": {**labels, **node.plan["labels"]},
+            "annotations": {"kwok.x-k8s.io/node": "fake", **kubelet, **node.plan["annotations"]},
+        },
+        "spec": {"providerID": f"aws:///{instance['zone']}/{instance['id']}", "taints": taints},
+    }
+
+
+def _status(node, instance):
+    kind = INSTANCE_TYPES.get(instance["type"], {})
+    cores, mebibytes = kind.get("VCpuInfo", {}).get("DefaultVCpus", 2), kind.get("MemoryInfo", {}).get("SizeInMiB", 8192)
+    capacity = {"cpu": str(cores), "memory": f"{mebibytes}Mi", "pods": PODS, "ephemeral-storage": "20Gi"}
+    addresses = [("InternalIP", instance["private_ip"]), ("InternalDNS", node.name), ("Hostname", node.name)]
+    return {
+        "capacity": capacity,
+        "allocatable": capacity,
+        "addresses": [{"type": kind, "address": address} for kind, address in addresses],
+        "nodeInfo": {
+            "architecture": _architecture(instance["type"]), "operatingSystem": "linux", "kubeletVersion": "v1.36.0",
+            "kubeProxyVersion": "", "containerRuntimeVersion": "kwok", "kernelVersion": "kwok", "osImage": "kwok",
+            "bootID": instance["id"], "machineID": instance["id"], "systemUUID": instance["id"],
+        },
+    }  # fmt: skip
+
+
+def _architecture(instance_type):
+    known = INSTANCE_TYPES.get(instance_type, {}).get("ProcessorInfo", {}).get("SupportedArchitectures", ["x86_64"])
+    return "arm64" if "arm64" in known else "amd64"
+
+
+NODES = Nodes()

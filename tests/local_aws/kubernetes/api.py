@@ -1,0 +1,133 @@
+"""A client of the Kubernetes API, as small as the tests need it: objects are dictionaries as in their manifests."""
+
+import json
+
+import requests
+
+# kind → (API root, plural, whether it lives in a namespace)
+KINDS = {
+    "Namespace": ("/api/v1", "namespaces", False),
+    "Node": ("/api/v1", "nodes", False),
+    "Pod": ("/api/v1", "pods", True),
+    "ServiceAccount": ("/api/v1", "serviceaccounts", True),
+    "PersistentVolume": ("/api/v1", "persistentvolumes", False),
+    "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims", True),
+    "Event": ("/api/v1", "events", True),
+    "Deployment": ("/apis/apps/v1", "deployments", True),
+    "ReplicaSet": ("/apis/apps/v1", "replicasets", True),
+    "StatefulSet": ("/apis/apps/v1", "statefulsets", True),
+    "DaemonSet": ("/apis/apps/v1", "daemonsets", True),
+    "Job": ("/apis/batch/v1", "jobs", True),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets", True),
+    "VolumeAttachment": ("/apis/storage.k8s.io/v1", "volumeattachments", False),
+    "ClusterRole": ("/apis/rbac.authorization.k8s.io/v1", "clusterroles", False),
+    "ClusterRoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings", False),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases", True),
+}
+
+
+class ApiError(Exception):
+    """What the API server refused: `status` is HTTP's, `reason` is Kubernetes' ("NotFound", "TooManyRequests", …)."""
+
+    def __init__(self, status, body):
+        self.status, self.body = status, body
+        self.reason = body.get("reason", "")
+        super().__init__(f"{status} {self.reason}: {body.get('message', '')}")
+
+
+class Api:
+    """One connection pool; `certificate` is (certificate file, key file), `token` a bearer token."""
+
+    def __init__(self, server, authority, certificate=None, token=None):
+        self.server, self.authority, self.certificate, self.token = server, authority, certificate, token
+        self._session = requests.Session()
+        self._session.trust_env = False  # No proxy stands between us and the loopback address.
+        self._session.verify, self._session.cert = str(authority), certificate
+        if token:
+            self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def another(self):
+        """The same access through connections of its own, for another thread."""
+        return Api(self.server, self.authority, self.certificate, self.token)
+
+    def get(self, kind, name, namespace=None):
+        return self.call("GET", path(kind, namespace, name))
+
+    def find(self, kind, name, namespace=None):
+        """The object, or None if there is none."""
+        try:
+            return self.get(kind, name, namespace)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def list(self, kind, namespace=None, **params):
+        """Every object of the kind; `labelSelector` and `fieldSelector` are Kubernetes'."""
+        return self.call("GET", path(kind, namespace), params=params)["items"]
+
+    def create(self, manifest):
+        where = path(manifest["kind"], manifest["metadata"].get("namespace"))
+        return self.call("POST", where, manifest)
+
+    def apply(self, manifest):
+        """Creates it or makes it what the manifest says, as `kubectl apply --server-side` does."""
+        metadata = manifest["metadata"]
+        where = path(manifest["kind"], metadata.get("namespace"), metadata["name"])
+        params = {"fieldManager": "local-aws", "force": "true"}
+        return self.call("PATCH", where, manifest, params, "application/apply-patch+yaml")
+
+    def patch(self, kind, name, change, namespace=None, subresource=None):
+        """A merge patch: what `change` sets is set, None takes away."""
+        where = path(kind, namespace, name, subresource)
+        return self.call("PATCH", where, change, content_type="application/merge-patch+json")
+
+    def delete(self, kind, name, namespace=None, grace_seconds=None):
+        """Without an error if it is gone already."""
+        options = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+        try:
+            return self.call("DELETE", path(kind, namespace, name), options)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def evict(self, pod, namespace):
+        """The answer's body, whatever it says: a refusal can come with HTTP 201."""
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+        return self.call("POST", path("Pod", namespace, pod, "eviction"), eviction)
+
+    def watch(self, kind, namespace=None, timeout=5, **params):
+        """Yields (type, object) as it happens, until the server ends the watch."""
+        params = {**params, "watch": "1"}
+        url = self.server + path(kind, namespace)
+        with self._session.get(url, params=params, stream=True, timeout=timeout) as answer:
+            if answer.status_code >= 400:
+                raise ApiError(answer.status_code, _body(answer))
+            for line in answer.iter_lines(chunk_size=None):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise ApiError(event["object"].get("code", 500), event["object"])
+                yield event["type"], event["object"]
+
+    def call(self, method, where, body=None, params=None, content_type="application/json", timeout=30):
+        answer = self._session.request(
+            method, self.server + where, params=params, timeout=timeout,
+            data=None if body is None else json.dumps(body), headers={"Content-Type": content_type},
+        )  # fmt: skip
+        if answer.status_code >= 400:
+            raise ApiError(answer.status_code, _body(answer))
+        return _body(answer)
+
+
+def path(kind, namespace=None, name=None, subresource=None):
+    root, plural, namespaced = KINDS[kind]
+    parts = [root, *(["namespaces", namespace] if namespaced and namespace else []), plural]
+    return "/".join(parts + [part for part in (name, subresource) if part])
+
+
+def _body(answer):
+    try:
+        return answer.json()
+    except ValueError:
+        return {"message": answer.text}

@@ -1,0 +1,127 @@
+"""The control plane's binaries: the user's own (KUBEBUILDER_ASSETS), else built once with Go into a shared cache.
+
+tests/kubernetes/go.mod pins what is built. The cache lies outside the checkout, so that a fresh clone finds it; its key
+is the release and a digest of what pins it. A directory in the cache is always complete: it gets its name at the end.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ..paths import ROOT
+from ..progress import say, step
+
+MODULE = ROOT / "tests" / "kubernetes"
+PACKAGES = {
+    "etcd": "./etcd",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+}
+VARIABLE = "KUBEBUILDER_ASSETS"
+
+
+class AssetsMissing(Exception):
+    """Says what is missing and what to do about it."""
+
+
+def find():
+    """The directory that holds all binaries, or None where they have to be built first."""
+    if given := os.environ.get(VARIABLE):
+        return _complete(Path(given))
+    built = cached()
+    return built if built.is_dir() else None
+
+
+def provide():
+    """The directory that holds all binaries; builds them if need be."""
+    if found := find():
+        return found
+    if not shutil.which("go"):
+        raise AssetsMissing(
+            f"Kubernetes' binaries are not here, and there is no Go to build them with. Install Go {_go_version()} or newer "
+            f"and run `make k8s-assets`, or set {VARIABLE} to a directory with {', '.join(PACKAGES)}."
+        )
+    target = cached()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.parent / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Two checkouts share the cache, and one build is enough.
+        if not target.is_dir():
+            _build(target)
+    return target
+
+
+def cached():
+    pins = b"".join((MODULE / name).read_bytes() for name in ("go.mod", "etcd/main.go"))
+    return _cache() / "kubernetes" / f"{release()}-{hashlib.sha256(pins).hexdigest()[:8]}"
+
+
+def release():
+    """Kubernetes' release as go.mod pins it: "v1.36.3"."""
+    return _pinned(r"k8s\.io/kubernetes (v\S+)")
+
+
+def _go_version():
+    return _pinned(r"^go (\S+)$")
+
+
+def _pinned(pattern):
+    return re.search(pattern, (MODULE / "go.mod").read_text(), re.MULTILINE)[1]
+
+
+def _cache():
+    if chosen := os.environ.get("SPOT_OPTIMIZER_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spot-optimizer"
+
+
+def _complete(directory):
+    missing = [name for name in PACKAGES if not os.access(directory / name, os.X_OK)]
+    if missing:
+        raise AssetsMissing(f"{VARIABLE} is {directory}, which lacks {', '.join(missing)}.")
+    return directory
+
+
+def _build(target):
+    say(f"  Kubernetes {release()} is built from its Go modules; this takes minutes, once, and about 3 GB of Go's caches.")
+    with step(f"build {', '.join(PACKAGES)}") as progress:
+        scratch = Path(tempfile.mkdtemp(prefix="building-", dir=target.parent))
+        try:
+            _go_build(scratch, progress)
+            scratch.chmod(0o755)
+            scratch.rename(target)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        progress.detail = f"{sum(f.stat().st_size for f in target.iterdir()) // 2**20} MiB in {target}"
+
+
+def _go_build(scratch, progress):
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+    command = [
+        "go", "build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", _link_flags(),
+        "-o", f"{scratch}/", *PACKAGES.values(),
+    ]  # fmt: skip
+    run = subprocess.Popen(
+        command, cwd=MODULE, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    said = []
+    for line in run.stdout:  # `-v` names each package as it is compiled.
+        said.append(line.rstrip())
+        progress.update(f"{len(said)} packages, {said[-1]}")
+    if run.wait():
+        raise AssetsMissing("Kubernetes' binaries could not be built; the end of what Go says:\n" + "\n".join(said[-15:]))
+
+
+def _link_flags():
+    """No symbols, and the version that the release's own build would write in: clients ask for it."""
+    major, minor = re.match(r"v(\d+)\.(\d+)", release()).groups()
+    version = {"gitVersion": release(), "gitMajor": major, "gitMinor": minor}
+    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in version.items())])

@@ -1,0 +1,217 @@
+"""`Kubernetes`: what tests, the demo and benchmarks do with the local control plane (`aws.kubernetes`)."""
+
+import base64
+import time
+import uuid
+
+import yaml
+
+from ..paths import ACCOUNT, ROOT
+from ..progress import step
+from . import assets, objects
+from .api import Api
+from .control_plane import ControlPlane
+from .watcher import Watcher, is_ready
+
+NAME = "local"  # The cluster's name in EKS and in its instances' tag.
+ACCESS = ROOT / "functions" / "kubernetes-optimizer" / "access.yaml"
+SYSTEM_NAMESPACES = {"default", "kube-system", "kube-public", "kube-node-lease"}
+
+
+class Kubernetes:
+    """A running control plane; the first use in a home starts it and makes it EKS' cluster `local`."""
+
+    name = NAME
+    tag = {f"kubernetes.io/cluster/{NAME}": "owned"}
+
+    def __init__(self, aws):
+        self.aws, self.plane = aws, ControlPlane(aws.home)
+        if not self.plane.running:
+            self._start()
+        self.api = self.plane.api()
+        self.server = self.plane.server
+
+    def _start(self):
+        binaries = assets.provide()
+        with step(f"start Kubernetes {assets.release()}"):
+            self.plane.start(binaries)
+            for document in yaml.safe_load_all(ACCESS.read_text()):
+                self.plane.api().apply(document)
+            self._connect()
+
+    def _connect(self):
+        certificate, key = self.plane.certificate("admin")
+        connection = {"cluster": NAME, "server": self.plane.server, "authority": str(self.plane.authority)}
+        self.aws.control.kubernetes("POST", "connect", {**connection, "certificate": certificate, "key": key})
+        eks = self.aws.client("eks")
+        if NAME not in eks.list_clusters()["clusters"]:
+            subnets = list(self.aws.network.subnets.values())
+            role = f"arn:aws:iam::{ACCOUNT}:role/local-cluster"
+            eks.create_cluster(name=NAME, roleArn=role, resourcesVpcConfig={"subnetIds": subnets})
+
+    # -- access --------------------------------------------------------------------------------------------------
+
+    def as_user(self, user="spot-optimizer", token=None):
+        """The API with the rights of access.yaml: by client certificate, or by this bearer token."""
+        return Api(self.server, self.plane.authority, token=token) if token else self.plane.api(user)
+
+    def kubeconfig(self, by="certificate"):
+        """A kubeconfig's text for a user in the group `spot-optimizer`, nothing in it by reference: for Secrets Manager.
+
+        `by` is "certificate" or "token" (a static one).
+        """
+        authority = base64.b64encode(self.plane.authority.read_bytes()).decode()
+        certificate, key = self.plane.certificate("spot-optimizer")
+        if by == "token":
+            user = {"token": (self.plane.directory / "tokens.csv").read_text().split(",")[0]}
+        else:
+            user = {"client-certificate-data": _base64(certificate), "client-key-data": _base64(key)}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": NAME, "cluster": {"server": self.server, "certificate-authority-data": authority}}],
+            "users": [{"name": "spot-optimizer", "user": user}],
+            "contexts": [{"name": NAME, "context": {"cluster": NAME, "user": "spot-optimizer"}}],
+            "current-context": NAME,
+        }
+        return yaml.safe_dump(config)
+
+    @property
+    def admin_kubeconfig(self):
+        """The path of a kubeconfig that may do everything: for kubectl."""
+        return self.plane.directory / "admin.kubeconfig"
+
+    def binary(self, name):
+        return assets.provide() / name
+
+    # -- nodes ---------------------------------------------------------------------------------------------------
+
+    def create_group(self, size=2, instance_tags=None, **options):
+        """An Auto Scaling group of nodes (see `groups.create_group`)."""
+        return self.aws.create_group(size=size, instance_tags={**self.tag, **(instance_tags or {})}, **options)
+
+    def node_of(self, instance_id):
+        """The Node of the instance, or None."""
+        return next((n for n in self.api.list("Node") if n["spec"].get("providerID", "").endswith(f"/{instance_id}")), None)
+
+    def wait_node(self, instance_id, timeout=30):
+        """The instance's Node once it is Ready and may be scheduled to."""
+        return wait(lambda: _schedulable(self.node_of(instance_id)), timeout, f"no Ready node of {instance_id}")
+
+    def wait_nodes(self, instance_ids, timeout=60):
+        return [self.wait_node(i, timeout) for i in instance_ids]
+
+    def wait_no_node(self, instance_id, timeout=30):
+        wait(lambda: self.node_of(instance_id) is None, timeout, f"the node of {instance_id} is still there")
+
+    def change_node(self, instance_id, **told):
+        """`ready=False` stops its kubelet; `labels`, `annotations` and `taints` are set."""
+        self.aws.control.kubernetes("POST", "nodes", {"instance_id": instance_id, **told})
+
+    def newcomers(self, **plan):
+        """How the instances that start from now on join: the keys of `endpoint/nodes.py`'s DEFAULT_PLAN."""
+        return self.aws.control.kubernetes("POST", "newcomers", plan)
+
+    def timing(self, **seconds):
+        return self.aws.control.kubernetes("POST", "timing", seconds)
+
+    # -- what runs -----------------------------------------------------------------------------------------------
+
+    def create_namespace(self, name=None):
+        name = name or f"web-{uuid.uuid4().hex[:8]}"
+        self.api.create(objects.namespace(name))
+        return name
+
+    def create(self, *manifests):
+        """Creates them in order; returns the last one as the API server has it."""
+        return [self.api.create(manifest) for manifest in manifests][-1]
+
+    def wait_ready(self, namespace, app, replicas, timeout=60):
+        """The pods of `app` once exactly `replicas` are Ready and no other is left."""
+
+        def ready():
+            pods = self.pods(namespace, app)
+            return [pods] if len(pods) == replicas and all(map(is_ready, pods)) else None
+
+        return wait(ready, timeout, f"{app} in {namespace} has not {replicas} ready pods")[0]
+
+    def wait_budget(self, namespace, name, allowed, timeout=30):
+        """Returns once the budget allows that many disruptions."""
+
+        def settled():
+            status = self.api.get("PodDisruptionBudget", name, namespace).get("status", {})
+            return status.get("disruptionsAllowed") == allowed and "observedGeneration" in status
+
+        wait(settled, timeout, f"budget {name} does not allow {allowed}")
+
+    def pods(self, namespace, app=None):
+        return self.api.list("Pod", namespace, **({"labelSelector": f"app={app}"} if app else {}))
+
+    def pods_on(self, node, namespace=None):
+        """The pods of a node, by its name, in every namespace if none is given."""
+        return self.api.list("Pod", namespace, fieldSelector=f"spec.nodeName={node}")
+
+    def pods_by_node(self, namespace, app=None):
+        """{node's name, None for those that wait: [pod's name]}"""
+        found = {}
+        for pod in self.pods(namespace, app):
+            found.setdefault(pod["spec"].get("nodeName"), []).append(pod["metadata"]["name"])
+        return found
+
+    def watch(self, namespace, app, on_change=None):
+        """See `watcher.Watcher`."""
+        return Watcher(self.api, namespace, app, on_change)
+
+    def clean(self):
+        """Deletes every namespace that tests made, volumes and attachments, and lets finalizers go."""
+        for found in self.api.list("Namespace"):
+            name = found["metadata"]["name"]
+            if name in SYSTEM_NAMESPACES or "deletionTimestamp" in found["metadata"]:
+                continue
+            for pod in self.pods(name):
+                if pod["metadata"].get("finalizers"):
+                    self.api.patch("Pod", pod["metadata"]["name"], {"metadata": {"finalizers": None}}, name)
+            self.api.delete("Namespace", name)
+        for kind in ("VolumeAttachment", "PersistentVolume"):
+            for found in self.api.list(kind):
+                self.api.delete(kind, found["metadata"]["name"])
+
+    # -- trouble -------------------------------------------------------------------------------------------------
+
+    def restart_api_server(self, down_seconds=0):
+        self.plane.restart_api_server(down_seconds)
+
+    def expire_tokens(self):
+        """Tokens signed up to now are refused; the next one that is signed will do."""
+        self.aws.control.kubernetes("POST", "tokens", {"expire": True})
+
+    def refuse_tokens(self, times):
+        """The next `times` tokens are refused, however good; 0 ends it."""
+        self.aws.control.kubernetes("POST", "tokens", {"refuse": times})
+
+    @property
+    def tokens(self):
+        """The tokens that the authenticator saw since the last reset: [{t, signed_at, user, refused}]"""
+        return self.aws.control.kubernetes("GET", "tokens")
+
+
+def wait(condition, timeout, message):
+    """What `condition` returns once that is true."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise TimeoutError(f"{message} after {timeout} s")
+
+
+def _schedulable(node):
+    if node is None or node["spec"].get("taints") or node["spec"].get("unschedulable"):
+        return None
+    conditions = node.get("status", {}).get("conditions", [])
+    return node if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions) else None
+
+
+def _base64(path):
+    with open(path, "rb") as file:
+        return base64.b64encode(file.read()).decode()

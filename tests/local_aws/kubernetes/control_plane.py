@@ -1,0 +1,202 @@
+"""Starts and stops the control plane's processes: etcd, kube-apiserver, controllers, scheduler and kwok.
+
+Like the other servers of a home: loopback only, free ports, logs in the home, data below its scratch directory, and
+process ids recorded with the command lines that they must still have.
+"""
+
+import json
+import os
+import secrets
+import signal
+import time
+from pathlib import Path
+
+import requests
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from .. import servers
+from ..paths import choose_port, without_aws
+from .api import Api, ApiError
+from .certificates import Authority, write_key
+
+START_SECONDS = 60
+GROUP = "spot-optimizer"  # The Kubernetes group that access.yaml binds its role to.
+CONTROLLERS = (
+    "daemonset-controller", "deployment-controller", "disruption-controller", "endpoints-controller",
+    "endpointslice-controller", "garbage-collector-controller", "job-controller", "namespace-controller",
+    "node-lifecycle-controller", "persistentvolume-binder-controller", "persistentvolume-protection-controller",
+    "persistentvolumeclaim-protection-controller", "pod-garbage-collector-controller", "replicaset-controller",
+    "serviceaccount-controller", "statefulset-controller", "taint-eviction-controller",
+)  # fmt: skip
+
+
+class ControlPlane:
+    """The control plane of one home. What `start` did is in the home's state file, so any process can go on with it."""
+
+    def __init__(self, home):
+        self.home = home
+        self.directory = home.directory / "tmp" / "kubernetes"
+
+    @property
+    def _state(self):
+        return self.home.read_state().get("kubernetes", {})
+
+    @property
+    def running(self):
+        processes = self._state.get("processes", {})
+        return bool(processes) and all(servers.runs(p["pid"], p["command"]) for p in processes.values())
+
+    @property
+    def server(self):
+        return f"https://127.0.0.1:{self._state['port']}"
+
+    @property
+    def authority(self):
+        return self.directory / "ca.crt"
+
+    def certificate(self, name):
+        return str(self.directory / f"{name}.crt"), str(self.directory / f"{name}.key")
+
+    def api(self, user="admin"):
+        return Api(self.server, self.authority, self.certificate(user))
+
+    def start(self, assets):
+        """Returns once the API server serves and everything that needs it has been started."""
+        self.stop()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        ports = {name: choose_port(f"LOCAL_KUBERNETES_{name.upper()}_PORT") for name in ("api", "etcd", "peer")}
+        self._write_files(ports)
+        commands = {name: [str(assets / name), *flags] for name, flags in self._flags(ports).items()}
+        self._remember(port=ports["api"], processes={}, assets=str(assets))
+        try:
+            self._spawn("etcd", commands["etcd"])
+            self._spawn("kube-apiserver", commands["kube-apiserver"])
+            self._await()
+            for name in ("kube-controller-manager", "kube-scheduler", "kwok"):
+                self._spawn(name, commands[name])
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self):
+        return servers.stop_kubernetes(self.home)
+
+    def restart_api_server(self, down_seconds=0):
+        """Kills it as a crash would; returns once a new one serves on the same address."""
+        process = self._state["processes"]["kube-apiserver"]
+        servers.end(process["pid"], signal.SIGKILL)
+        time.sleep(down_seconds)
+        self._spawn("kube-apiserver", process["command"])
+        self._await()
+
+    def resident_bytes(self):
+        """{process: resident memory}"""
+        found = {}
+        for name, process in self._state.get("processes", {}).items():
+            status = Path(f"/proc/{process['pid']}/status").read_text()
+            found[name] = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
+        return found
+
+    def _remember(self, **more):
+        state = self.home.read_state()
+        self.home.write_state({**state, "kubernetes": {**state.get("kubernetes", {}), **more}})
+
+    def _spawn(self, name, command):
+        pid = servers.spawn(self.home, name, command, without_aws(os.environ))
+        self._remember(processes={**self._state["processes"], name: {"pid": pid, "command": command}})
+
+    def _await(self):
+        deadline = time.monotonic() + START_SECONDS
+        api = self.api()
+        while time.monotonic() < deadline:
+            try:
+                api.call("GET", "/readyz", timeout=2)
+                return
+            except (requests.RequestException, ApiError):
+                time.sleep(0.1)
+            if not self.running:
+                break
+        log = self.home.log("kube-apiserver")
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+        raise servers.ServerFailed(f"kube-apiserver did not start; the end of {log}:\n{tail}")
+
+    def _write_files(self, ports):
+        """Certificates, the service account key, tokens, and what the processes are told in files. JSON is YAML, too."""
+        authority = Authority(self.directory)
+        authority.server("kube-apiserver")
+        authority.client("admin", "admin", "system:masters")
+        authority.client("spot-optimizer", "spot-optimizer", GROUP)
+        write_key(self.directory / "service-account.key", rsa.generate_private_key(65537, 2048))
+        token = secrets.token_urlsafe(24)
+        self._write("tokens.csv", f'{token},spot-optimizer,spot-optimizer,"{GROUP}"\n')
+        server = f"https://127.0.0.1:{ports['api']}"
+        self._write("admin.kubeconfig", json.dumps(self._kubeconfig(server, *self.certificate("admin"))))
+        webhook = f"http://127.0.0.1:{self.home.read_state()['ports']['ec2']}/_local/kubernetes/tokenreview"
+        self._write("webhook.kubeconfig", json.dumps(_kubeconfig({"server": webhook}, {})))
+        connection = {"kubeconfig": str(self.directory / "admin.kubeconfig"), "qps": 1000, "burst": 2000}
+        scheduler = {
+            "apiVersion": "kubescheduler.config.k8s.io/v1",
+            "kind": "KubeSchedulerConfiguration",
+            "clientConnection": connection,
+            "leaderElection": {"leaderElect": False},
+            "podInitialBackoffSeconds": 1,
+            "podMaxBackoffSeconds": 1,
+        }
+        self._write("scheduler.yaml", json.dumps(scheduler))
+
+    def _kubeconfig(self, server, certificate, key):
+        cluster = {"server": server, "certificate-authority": str(self.authority)}
+        return _kubeconfig(cluster, {"client-certificate": certificate, "client-key": key})
+
+    def _write(self, name, text):
+        (self.directory / name).write_text(text)
+        (self.directory / name).chmod(0o600)
+
+    def _flags(self, ports):
+        here, etcd = self.directory, f"http://127.0.0.1:{ports['etcd']}"
+        peer = f"http://127.0.0.1:{ports['peer']}"
+        admin = f"--kubeconfig={here / 'admin.kubeconfig'}"
+        return {
+            "etcd": [
+                f"--data-dir={here / 'etcd'}", f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}",
+                f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
+                f"--initial-cluster=default={peer}", "--unsafe-no-fsync", "--log-level=warn",
+            ],
+            "kube-apiserver": [
+                f"--etcd-servers={etcd}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
+                f"--secure-port={ports['api']}", "--endpoint-reconciler-type=none",
+                f"--tls-cert-file={here / 'kube-apiserver.crt'}",
+                f"--tls-private-key-file={here / 'kube-apiserver.key'}", f"--client-ca-file={here / 'ca.crt'}",
+                f"--cert-dir={here}", f"--token-auth-file={here / 'tokens.csv'}",
+                f"--authentication-token-webhook-config-file={here / 'webhook.kubeconfig'}",
+                # No token is remembered: one that a test lets expire is refused at once.
+                "--authentication-token-webhook-version=v1", "--authentication-token-webhook-cache-ttl=0s",
+                "--authorization-mode=RBAC", "--service-account-issuer=https://kubernetes.default.svc",
+                f"--service-account-key-file={here / 'service-account.key'}",
+                f"--service-account-signing-key-file={here / 'service-account.key'}",
+                "--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true", "--profiling=false",
+                # Simulated pods call nobody: without tokens they need not wait for their service account.
+                "--disable-admission-plugins=ServiceAccount",
+            ],
+            "kube-controller-manager": [
+                admin, f"--controllers={','.join(CONTROLLERS)}", "--leader-elect=false", "--bind-address=127.0.0.1",
+                "--secure-port=0", "--kube-api-qps=1000", "--kube-api-burst=2000", "--profiling=false",
+                "--node-monitor-period=1s", "--concurrent-gc-syncs=5",
+            ],
+            "kube-scheduler": [f"--config={here / 'scheduler.yaml'}", "--bind-address=127.0.0.1", "--secure-port=0"],
+            "kwok": [
+                admin, f"--config={Path(__file__).with_name('stages.yaml')}", "--node-lease-duration-seconds=40",
+                "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+            ],
+        }  # fmt: skip
+
+
+def _kubeconfig(cluster, user):
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "local", "cluster": cluster}],
+        "users": [{"name": "local", "user": user}],
+        "contexts": [{"name": "local", "context": {"cluster": "local", "user": "local"}}],
+        "current-context": "local",
+    }
