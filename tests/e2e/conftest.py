@@ -10,6 +10,7 @@ from local_aws import servers
 from local_aws.kubernetes import assets
 from local_aws.paths import LOCAL, Home
 from local_aws.stack import LocalAws
+from node_scene import NodeScene
 from scene import Scene
 
 # Whole seconds are the smallest that Settings take; SFN_WAIT_SCALE shortens the pauses to a twentieth.
@@ -70,3 +71,18 @@ def kubernetes(aws):
 def settings(aws):
     """`settings(health_timeout_seconds=1)` on top of the quick ones."""
     return lambda **overrides: aws.settings(**{**QUICK, **overrides})
+
+
+@pytest.fixture
+def nodes(aws, kubernetes):
+    """`nodes(size=2, …)` makes a group of Kubernetes nodes; it is deleted after the test."""
+    scenes = []
+
+    def make(**options):
+        scenes.append(NodeScene(aws, kubernetes, **options))
+        return scenes[-1]
+
+    yield make
+    aws.control.clear_faults()
+    for made in scenes:
+        made.delete()

@@ -1,0 +1,111 @@
+"""A group of Kubernetes nodes with pods on them, and what AWS and the cluster hold of it after a swap of one node."""
+
+from local_aws.kubernetes import objects
+from scene import Scene, wait_for
+
+MARK = "spot-optimizer/cordoned-by"
+
+
+class NodeScene(Scene):
+    def __init__(self, aws, kubernetes, size=2, **options):
+        self.aws, self.kubernetes, self.arn = aws, kubernetes, None
+        self.group = kubernetes.create_group(size=size, **options)
+        self.name = self.group.name
+        kubernetes.wait_nodes(self.group.instance_ids)
+        self.namespace = kubernetes.create_namespace()
+        self.remember()
+        self.instance_id = self.old[0]
+        self.node = self.node_name(self.instance_id)
+
+    # -- acts ----------------------------------------------------------------------------------------------------
+
+    def start(self, **input):
+        request = {"instance_id": self.instance_id, **input}
+        self.arn = self.aws.start_execution(request, machine="NodeSwapStateMachineArn")
+        return self
+
+    def run(self, timeout=90, **input):
+        """Runs to success; returns the report."""
+        return self.finish(self.start(**input), timeout)
+
+    def finish(self, started=None, timeout=90):
+        execution = self.end(timeout)
+        assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
+        assert execution["output"]["instance_id"] == self.instance_id
+        return execution["output"]
+
+    def deploy(self, name="web", replicas=4, budget=None, kind=objects.deployment, **more):
+        """A workload with its pods Ready, and its budget settled; `budget` is {"minAvailable": 3}, say."""
+        self.kubernetes.create(kind(self.namespace, name, replicas=replicas, **more))
+        pods = self.kubernetes.wait_ready(self.namespace, name, replicas)
+        if budget:
+            self.budget(name, name, **budget)
+        return pods
+
+    def budget(self, name, app="web", **limit):
+        self.kubernetes.create(objects.budget(self.namespace, name, app, **limit))
+        at = ("PodDisruptionBudget", name, self.namespace)
+        wait_for(lambda: "observedGeneration" in self.kubernetes.api.get(*at).get("status", {}))
+
+    def cordon(self, instance_id, cordoned=True):
+        """As somebody else does it: with kubectl."""
+        self.kubernetes.api.patch("Node", self.node_name(instance_id), {"spec": {"unschedulable": cordoned or None}})
+
+    def only_on_old(self):
+        """Until `schedulable`, new pods go to the old node only."""
+        for other in self.old[1:]:
+            self.cordon(other)
+
+    def schedulable(self):
+        for other in self.old[1:]:
+            self.cordon(other, False)
+
+    # -- looks ---------------------------------------------------------------------------------------------------
+
+    def node_name(self, instance_id):
+        return self.kubernetes.node_of(instance_id)["metadata"]["name"]
+
+    def pods_on_old(self):
+        return {p["metadata"]["name"] for p in self.kubernetes.pods_on(self.node, self.namespace)}
+
+    def held(self):
+        rows = self.aws.table("SwapsTableName").scan(ConsistentRead=True)["Items"]
+        return [row["target"] for row in rows if "lease_owner" in row]
+
+    def leased(self):
+        return bool(self.held())
+
+    # -- asserts -------------------------------------------------------------------------------------------------
+
+    def assert_node_swapped(self, report):
+        assert report["outcome"] == "SWAPPED", report
+        assert "reason" not in report and report["blocked"] == []
+        new = report["new_instance_id"]
+        assert sorted(self.group.instance_ids) == sorted({*self.old} - {self.instance_id} | {new})
+        assert self.aws.instance(new)["InstanceLifecycle"] == "spot"
+        assert self.aws.instance(self.instance_id)["State"]["Name"] == "terminated"
+        self.kubernetes.wait_node(new)
+        self.kubernetes.wait_no_node(self.instance_id)
+        self.assert_owners()
+        self.assert_cluster_as_found()
+
+    def assert_node_kept(self, report, reason, outcome="ROLLED_BACK"):
+        """The owner's group and node are as they were; nothing of ours runs, nothing is cordoned."""
+        assert (report["outcome"], report.get("reason")) == (outcome, reason), report
+        assert "new_instance_id" not in report
+        self.assert_kept()
+
+    def assert_kept(self):
+        self.assert_untouched()
+        self.kubernetes.wait_node(self.instance_id)
+        self.assert_cluster_as_found()
+
+    def assert_cluster_as_found(self):
+        for node in self.kubernetes.api.list("Node"):
+            metadata = node["metadata"]
+            if node["spec"].get("providerID", "").rsplit("/", 1)[-1] not in self.group.instance_ids:
+                continue  # of a terminated instance: it goes
+            assert not node["spec"].get("unschedulable"), metadata["name"]
+            assert not [a for a in metadata.get("annotations", {}) if a.startswith("spot-optimizer/")], metadata
+            assert "node.kubernetes.io/exclude-from-external-load-balancers" not in metadata["labels"]
+        assert self.held() == []

@@ -1,0 +1,179 @@
+"""Whatever goes wrong under way: the pods keep their budgets, and the old node stays until the swap can be finished."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+from scene import wait_for
+
+
+def test_a_budget_that_blocks_for_good_leads_back_and_is_named(nodes, kubernetes):
+    web = nodes()
+    web.deploy(replicas=4)
+    web.start(drain_timeout_seconds=3).reach("AwaitReady")
+    web.budget("strict", "web", maxUnavailable=0)
+    with kubernetes.watch(web.namespace, "web") as seen:
+        report = web.finish()
+    assert seen.lowest_ready == 4 and report["evicted"] == 0
+    assert {b["budget"] for b in report["blocked"]} == {"strict"}
+    assert {b["pod"] for b in report["blocked"]} == web.pods_on_old()
+    assert "strict" in report["detail"]
+    web.assert_node_kept(report, "DRAIN_TIMED_OUT")
+
+
+def test_two_budgets_on_a_pod_are_no_success(nodes, kubernetes):
+    web = nodes()
+    web.deploy(replicas=4, budget={"minAvailable": 1})
+    web.start(drain_timeout_seconds=3).reach("AwaitReady")
+    web.budget("second", "web", minAvailable=1)
+    with kubernetes.watch(web.namespace, "web") as seen:
+        report = web.finish()
+    assert seen.evicted == set() and seen.lowest_ready == 4
+    assert report["evicted"] == 0 and report["blocked"]
+    web.assert_node_kept(report, "DRAIN_TIMED_OUT")
+
+
+def test_pods_that_moved_before_the_deadline_are_evicted_from_the_newcomer_under_their_budget(nodes, kubernetes):
+    """Half-way: one pod moves at a time, and those that moved are never Ready; the way back keeps the budget, too."""
+    web = nodes()
+    web.deploy(replicas=4, budget={"minAvailable": 3})
+    web.deploy("slow", replicas=2)
+    web.start(drain_timeout_seconds=4).reach("Cordon")
+    hold = {"metadata": {"finalizers": ["example.org/hold"]}}
+    for pod in kubernetes.pods(web.namespace, "slow"):
+        kubernetes.api.patch("Pod", pod["metadata"]["name"], hold, web.namespace)
+    with kubernetes.watch(web.namespace, "web") as seen:
+        report = web.finish()
+    for pod in kubernetes.pods(web.namespace, "slow"):
+        kubernetes.api.patch("Pod", pod["metadata"]["name"], {"metadata": {"finalizers": None}}, web.namespace)
+    assert seen.lowest_ready >= 3 and seen.violated == []
+    web.assert_node_kept(report, "DRAIN_TIMED_OUT")
+
+
+@pytest.mark.parametrize(
+    "plan, why",
+    [
+        ({"join": False}, "has not joined"),
+        ({"ready": False}, "not Ready"),
+        ({"startup_taint": {"key": "node.cilium.io/agent-not-ready"}}, "agent-not-ready"),
+    ],
+)
+def test_a_newcomer_that_is_never_ready_is_terminated_and_the_old_node_was_never_touched(
+    nodes, kubernetes, settings, plan, why
+):
+    web = nodes()
+    web.deploy()
+    settings(node_ready_timeout_seconds=4)
+    kubernetes.newcomers(**plan)
+    with kubernetes.watch(web.namespace, "web") as seen:
+        report = web.run()
+    assert why in report["detail"]
+    assert "Cordon" not in web.states() and seen.evicted == set()
+    web.assert_node_kept(report, "NODE_NOT_READY")
+
+
+def test_a_startup_taint_that_goes_is_waited_for(nodes, kubernetes):
+    web = nodes()
+    web.deploy()
+    kubernetes.newcomers(startup_taint={"key": "node.cilium.io/agent-not-ready", "seconds": 2})
+    web.assert_node_swapped(web.run())
+
+
+def test_a_newcomer_whose_pool_is_poisoned_during_the_drain_is_sent_away(aws, nodes, kubernetes):
+    web = nodes()
+    web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "2s"})
+    with kubernetes.watch(web.namespace, "web") as seen:
+        web.start().reach("PauseForDrain")
+        aws.put_drill(web.newcomer())
+        report = web.finish()
+    assert seen.lowest_ready >= 3 and seen.violated == []
+    web.assert_node_kept(report, "NEWCOMER_AT_RISK")
+
+
+def test_a_newcomer_that_dies_during_the_drain_leads_back(aws, nodes):
+    web = nodes()
+    web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "2s"})
+    web.start().reach("PauseForDrain")
+    aws.client("ec2").terminate_instances(InstanceIds=[web.newcomer()])
+    report = web.finish()
+    assert report["outcome"] == "ROLLED_BACK", report
+    web.assert_kept()
+
+
+def test_somebody_who_uncordons_the_old_node_is_obeyed(nodes):
+    web = nodes()
+    web.deploy(annotations={"local.aws/ready-after": "3s"})
+    web.start().reach("PauseForDrain")
+    web.cordon(web.instance_id, False)
+    report = web.finish()
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "CORDONED_BY_OTHERS")
+
+
+@pytest.mark.parametrize("state", ["AwaitReady", "PauseForDrain"])
+def test_an_api_server_that_is_restarted_in_the_middle_is_waited_for(nodes, kubernetes, state):
+    web = nodes()
+    web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "1s"})
+    web.start().reach(state)
+    kubernetes.restart_api_server(down_seconds=1)
+    web.assert_node_swapped(web.finish(timeout=120))
+
+
+def test_tokens_that_expire_under_way_are_minted_anew(nodes, kubernetes):
+    web = nodes()
+    web.deploy(annotations={"local.aws/ready-after": "2s"})
+    web.start().reach("PauseForDrain")
+    kubernetes.expire_tokens()
+    kubernetes.refuse_tokens(1)
+    web.assert_node_swapped(web.finish())
+    assert any(seen["refused"] for seen in kubernetes.tokens)
+
+
+def test_a_lambda_that_is_killed_between_passes_is_followed_by_another(aws, nodes):
+    web = nodes()
+    web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "2s"})
+    web.start().reach("PauseForDrain")
+    assert kill_lambdas(aws, "kubernetes-optimizer")
+    web.assert_node_swapped(web.finish())
+
+
+@pytest.mark.parametrize("state", ["ScaleOut", "PauseForReady", "Cordon", "PauseForDrain"])
+def test_an_execution_that_is_stopped_before_the_old_node_leaves_is_undone(aws, nodes, kubernetes, settings, state):
+    settings(reconcile_after_seconds=0)
+    web = nodes()
+    web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "2s"})
+    with kubernetes.watch(web.namespace, "web") as seen:
+        web.start().reach(state)
+        web.stop()
+        web.reconcile_until_free(timeout=60)
+    assert seen.lowest_ready >= 3 and seen.violated == []
+    web.assert_kept()
+
+
+def test_an_execution_that_is_stopped_after_the_old_node_left_is_finished(aws, nodes, settings):
+    settings(reconcile_after_seconds=0)
+    web = nodes(with_target_group=True)
+    web.deploy()
+    web.start().reach("PauseForTermination")
+    web.stop()
+    web.reconcile_until_free(timeout=60)
+    assert web.instance_id not in web.group.instance_ids
+    assert aws.instance(web.instance_id)["State"]["Name"] == "terminated"
+    web.assert_cluster_as_found()
+    assert web.capacity.lowest >= 2
+
+
+def kill_lambdas(aws, function):
+    """Kills every running process of the function, as a crash of its sandbox would; returns how many."""
+    own = str(aws.home.directory)
+    lines = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
+    found = [line.split(None, 1) for line in lines]
+    pids = [int(pid) for pid, command in found if "bootstrap" in command and own in command and is_of(int(pid), function)]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    return len(pids)
+
+
+def is_of(pid, function):
+    with open(f"/proc/{pid}/environ", "rb") as environment:
+        return function.replace("-", "") in environment.read().decode(errors="replace").replace("-", "").lower()
