@@ -1,1 +1,36 @@
-//! Thin Kubernetes calls.
+//! Thin Kubernetes calls: access to a cluster's API server, cordon, and a drain by eviction in
+//! short passes that never sleep, for programs that may die between two of them.
+//!
+//! A drain from beginning to end:
+//!
+//! 1. [`access`] opens a client (EKS, or a kubeconfig in Secrets Manager).
+//! 2. [`node::find`] finds the node of an instance; [`ownership`] tells who else manages it.
+//! 3. [`preflight::look`] and [`preflight::report`] say what would move and what would block.
+//! 4. [`node::cordon`] makes it unschedulable, marked as ours.
+//! 5. [`drain::pass`] evicts, again and again until [`drain::Pass::is_done`].
+//! 6. [`drain::migrated`] says which replacements are not Ready yet, [`volumes::attached`] which
+//!    volumes the node still holds.
+//! 7. [`node::uncordon`] undoes step 4.
+//!
+//! What it never does: delete a pod, override a PodDisruptionBudget, touch a cordon of somebody
+//! else, sleep, or retry by itself. It knows no swap and no Auto Scaling group.
+//!
+//! What it may do in the cluster (a ClusterRole): nodes get, list, patch; pods list;
+//! pods/eviction create; daemonsets, replicasets, statefulsets and jobs get;
+//! poddisruptionbudgets list; persistentvolumeclaims and persistentvolumes get;
+//! volumeattachments list.
+
+pub mod access;
+pub mod budgets;
+pub mod drain;
+pub mod eks_token;
+pub mod error;
+pub mod node;
+pub mod ownership;
+pub mod pods;
+pub mod preflight;
+pub mod volumes;
+
+pub use error::{ClusterError, Kind};
+/// The client that every call takes; [`access`] makes one.
+pub use kube::Client;

@@ -112,6 +112,22 @@ identifier!(
 );
 
 identifier!(
+    /// The name of a Kubernetes cluster, as EKS takes it (1 to 100 letters, digits, hyphens and
+    /// underscores; `CreateCluster`), or a self-managed one's, where dots are usual, too.
+    ClusterName, "cluster name", "1 to 100 letters, digits, hyphens, underscores or dots",
+    |s| (1..=100).contains(&s.len())
+        && s.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+);
+
+identifier!(
+    /// The name of a Kubernetes node: a DNS subdomain name, at most 253 characters.
+    NodeName, "node name", "a DNS name of at most 253 characters",
+    |s| (1..=253).contains(&s.len())
+        && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+);
+
+identifier!(
     /// The ARN of a Step Functions execution.
     ExecutionArn, "execution ARN", "arn:aws:states:<region>:<account>:execution:…",
     |s| is_arn_of(s, "states") && s.contains(":execution:")
