@@ -138,7 +138,8 @@ pub async fn kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Client, 
         aws_sdk_secretsmanager::Client::new(config).get_secret_value().secret_id(secret_arn).send().await;
     let secret = answer.map_err(|e| sorted(&of, "secretsmanager:GetSecretValue", &e))?.secret_string;
     let refused = |problem: String| AccessError::Kubeconfig { secret: secret_arn.to_owned(), problem };
-    let text = secret.ok_or_else(|| refused("it holds binary data; store the kubeconfig as text".to_owned()))?;
+    let text =
+        secret.ok_or_else(|| refused("it holds binary data; store the kubeconfig as text".to_owned()))?;
     let parsed = self_contained(&text).map_err(refused)?;
     client(parsed).await.map_err(refused)
 }
@@ -166,15 +167,17 @@ fn self_contained(text: &str) -> Result<Kubeconfig, String> {
     let config = Kubeconfig::from_yaml(text).map_err(|_| "it is no YAML of a kubeconfig".to_owned())?;
     let name = config.current_context.as_deref().ok_or("it has no current-context")?;
     let named = config.contexts.iter().find(|context| context.name == name);
-    let context =
-        named.and_then(|c| c.context.as_ref()).ok_or_else(|| format!("it lacks its current context {name}"))?;
+    let context = named
+        .and_then(|c| c.context.as_ref())
+        .ok_or_else(|| format!("it lacks its current context {name}"))?;
     let cluster = config.clusters.iter().find(|cluster| cluster.name == context.cluster);
     let cluster = cluster
         .and_then(|c| c.cluster.as_ref())
         .ok_or_else(|| format!("it lacks the cluster {}", context.cluster))?;
     let user_name = context.user.as_deref().unwrap_or_default();
     let user = config.auth_infos.iter().find(|user| user.name == user_name);
-    let user = user.and_then(|u| u.auth_info.as_ref()).ok_or_else(|| format!("it lacks the user {user_name}"))?;
+    let user =
+        user.and_then(|u| u.auth_info.as_ref()).ok_or_else(|| format!("it lacks the user {user_name}"))?;
     let uses = [
         (user.exec.is_some(), "an exec plugin", "use a service account's token"),
         (user.auth_provider.is_some(), "an auth-provider", "use a service account's token"),
@@ -205,7 +208,11 @@ fn kubeconfig_of(cluster: Cluster, user: AuthInfo) -> Kubeconfig {
     let context = Context { cluster: name.clone(), user: Some(name.clone()), ..Context::default() };
     Kubeconfig {
         current_context: Some(name.clone()),
-        contexts: vec![NamedContext { name: name.clone(), context: Some(context), ..NamedContext::default() }],
+        contexts: vec![NamedContext {
+            name: name.clone(),
+            context: Some(context),
+            ..NamedContext::default()
+        }],
         auth_infos: vec![NamedAuthInfo {
             name: name.clone(),
             auth_info: Some(user),

@@ -62,7 +62,8 @@ pub async fn list(client: &Client, namespaces: &BTreeSet<String>) -> Result<Vec<
     for namespace in namespaces {
         let api: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), namespace);
         let found =
-            pages::all(&api, "list poddisruptionbudgets", namespace, ListParams::default(), PAGE_SIZE).await?;
+            pages::all(&api, "list poddisruptionbudgets", namespace, ListParams::default(), PAGE_SIZE)
+                .await?;
         budgets.extend(found.into_iter().map(|budget| look_at(namespace, budget)));
     }
     Ok(budgets)

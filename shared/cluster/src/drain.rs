@@ -90,7 +90,12 @@ pub async fn begin(client: &Client, node: &NodeName, policy: Policy) -> Result<S
 /// The pods could not be listed, or an eviction failed in a way that no later pass mends
 /// (`Denied`, `Unauthorized`): nothing is lost by going on from the old state with a client that
 /// is let in.
-pub async fn pass(client: &Client, node: &NodeName, policy: Policy, state: State) -> Result<Pass, ClusterError> {
+pub async fn pass(
+    client: &Client,
+    node: &NodeName,
+    policy: Policy,
+    state: State,
+) -> Result<Pass, ClusterError> {
     pass_at(client, node, policy, state, Timestamp::now()).await
 }
 

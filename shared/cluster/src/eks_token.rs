@@ -1,7 +1,7 @@
 //! The token that EKS takes: a presigned `sts:GetCallerIdentity`, in base64
 //! (<https://github.com/kubernetes-sigs/aws-iam-authenticator#api-authorization-from-outside-a-cluster>).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
@@ -35,7 +35,8 @@ pub fn token(
     cluster: &ClusterName,
     now: Timestamp,
 ) -> Result<SecretString, TokenError> {
-    let malformed = |error: &dyn std::error::Error| TokenError { cluster: cluster.clone(), problem: error.to_string() };
+    let malformed =
+        |error: &dyn std::error::Error| TokenError { cluster: cluster.clone(), problem: error.to_string() };
     let url = format!(
         "https://sts.{region}.{}/?Action=GetCallerIdentity&Version=2011-06-15",
         dns_suffix(region.as_str())
@@ -43,12 +44,13 @@ pub fn token(
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
     settings.expires_in = Some(EXPIRES_IN);
+    let since_epoch = Duration::from_secs(u64::try_from(now.as_second()).unwrap_or_default());
     let identity = credentials.clone().into();
     let params = v4::SigningParams::builder()
         .identity(&identity)
         .region(region.as_str())
         .name("sts")
-        .time(now.into())
+        .time(SystemTime::UNIX_EPOCH + since_epoch)
         .settings(settings)
         .build()
         .map_err(|e| malformed(&e))?;

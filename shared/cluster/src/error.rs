@@ -48,12 +48,20 @@ impl ClusterError {
                 let kind = if message.contains("certificate") { Kind::Rejected } else { Kind::Retry };
                 Self { call, object, kind, reason: "NoAnswer".to_owned(), message }
             }
-            kube::Error::Auth(_) => {
-                Self { call, object, kind: Kind::Unauthorized, reason: "NoToken".to_owned(), message: chain(error) }
-            }
-            _ => {
-                Self { call, object, kind: Kind::Rejected, reason: "BadCall".to_owned(), message: chain(error) }
-            }
+            kube::Error::Auth(_) => Self {
+                call,
+                object,
+                kind: Kind::Unauthorized,
+                reason: "NoToken".to_owned(),
+                message: chain(error),
+            },
+            _ => Self {
+                call,
+                object,
+                kind: Kind::Rejected,
+                reason: "BadCall".to_owned(),
+                message: chain(error),
+            },
         }
     }
 
@@ -73,14 +81,21 @@ impl ClusterError {
     }
 
     /// An object that lacks what it always has.
-    pub(crate) fn malformed(call: &'static str, object: impl Into<String>, problem: impl Into<String>) -> Self {
+    pub(crate) fn malformed(
+        call: &'static str,
+        object: impl Into<String>,
+        problem: impl Into<String>,
+    ) -> Self {
         let reason = "MalformedAnswer".to_owned();
         Self { call, object: object.into(), kind: Kind::Rejected, reason, message: problem.into() }
     }
 }
 
 /// For `map_err` at every call site.
-pub(crate) fn failed(call: &'static str, object: impl Into<String>) -> impl FnOnce(kube::Error) -> ClusterError {
+pub(crate) fn failed(
+    call: &'static str,
+    object: impl Into<String>,
+) -> impl FnOnce(kube::Error) -> ClusterError {
     move |error| ClusterError::new(call, object, &error)
 }
 

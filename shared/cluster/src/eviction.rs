@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_terminating_namespace_takes_its_pods_itself() {
-        let causes = json!([{ "reason": "NamespaceTerminating", "message": "namespace shop is being terminated" }]);
+        let causes =
+            json!([{ "reason": "NamespaceTerminating", "message": "namespace shop is being terminated" }]);
         assert!(matches!(sorted(failure(403, "Forbidden", "forbidden", causes)), Answer::Wait));
     }
 

@@ -53,7 +53,10 @@ pub async fn migrated(client: &Client, state: &State) -> Result<Vec<Missing>, Cl
 }
 
 /// What each of these controllers has now.
-pub(crate) async fn standing_of(client: &Client, controllers: &[Controller]) -> Result<Vec<Owed>, ClusterError> {
+pub(crate) async fn standing_of(
+    client: &Client,
+    controllers: &[Controller],
+) -> Result<Vec<Owed>, ClusterError> {
     let looks = controllers.iter().map(|controller| async move {
         let ready_before = match standing(client, controller).await? {
             // A Job's pod has to run again, once.
@@ -90,7 +93,11 @@ async fn standing(client: &Client, controller: &Controller) -> Result<Standing, 
 }
 
 /// The controller itself, not one that was created again under its name.
-async fn get<K>(client: &Client, controller: &Controller, call: &'static str) -> Result<Option<K>, ClusterError>
+async fn get<K>(
+    client: &Client,
+    controller: &Controller,
+    call: &'static str,
+) -> Result<Option<K>, ClusterError>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     K::DynamicType: Default,
@@ -145,8 +152,12 @@ mod tests {
 
     fn owed(ready_before: u32) -> Owed {
         let text = |text: &str| text.to_owned();
-        let controller =
-            Controller { kind: text("ReplicaSet"), namespace: text("shop"), name: text("web"), uid: text("rs1") };
+        let controller = Controller {
+            kind: text("ReplicaSet"),
+            namespace: text("shop"),
+            name: text("web"),
+            uid: text("rs1"),
+        };
         Owed { controller, ready_before }
     }
 

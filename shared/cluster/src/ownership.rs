@@ -23,7 +23,8 @@ pub enum NodeOwner {
 
 /// Labels of Karpenter since v0.5: NodePool (v1beta1 on), Provisioner (before), and the mark of a
 /// node that it has registered.
-const KARPENTER: [&str; 3] = ["karpenter.sh/nodepool", "karpenter.sh/provisioner-name", "karpenter.sh/registered"];
+const KARPENTER: [&str; 3] =
+    ["karpenter.sh/nodepool", "karpenter.sh/provisioner-name", "karpenter.sh/registered"];
 
 /// The owner that `labels` name, if any.
 #[must_use]
@@ -57,9 +58,11 @@ impl NodeOwner {
             Self::AutoMode => "the node belongs to EKS Auto Mode: allow spot in a NodePool's \
                                karpenter.sh/capacity-type requirement and let Auto Mode replace it"
                 .to_owned(),
-            Self::Fargate => "the node is a Fargate pod's: it has no instance that could be swapped, and EKS \
+            Self::Fargate => {
+                "the node is a Fargate pod's: it has no instance that could be swapped, and EKS \
                               has no Fargate Spot"
-                .to_owned(),
+                    .to_owned()
+            }
         }
     }
 }
@@ -84,14 +87,18 @@ mod tests {
 
     #[test]
     fn auto_mode_is_not_taken_for_karpenter() {
-        let labels = [("karpenter.sh/nodepool", "general-purpose"), ("eks.amazonaws.com/compute-type", "auto")];
+        let labels =
+            [("karpenter.sh/nodepool", "general-purpose"), ("eks.amazonaws.com/compute-type", "auto")];
         assert_eq!(owner_by(&labels), Some(NodeOwner::AutoMode));
     }
 
     #[test]
     fn a_self_managed_node_has_no_owner() {
-        let labels =
-            [("kubernetes.io/hostname", "ip-10-0-0-1"), ("eks.amazonaws.com/compute-type", "ec2"), ("team", "a")];
+        let labels = [
+            ("kubernetes.io/hostname", "ip-10-0-0-1"),
+            ("eks.amazonaws.com/compute-type", "ec2"),
+            ("team", "a"),
+        ];
         assert_eq!(owner_by(&labels), None);
     }
 

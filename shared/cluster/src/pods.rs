@@ -195,7 +195,11 @@ async fn existing_daemon_sets(client: &Client, pods: &[Pod]) -> Result<BTreeSet<
         let found = api.get_opt(&owner.name).await.map_err(failed("get daemonsets", object))?;
         Ok(found.map(|_| owner))
     });
-    stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_filter_map(|c| async move { Ok(c) }).try_collect().await
+    stream::iter(looks)
+        .buffer_unordered(LOOKS_AT_ONCE)
+        .try_filter_map(|c| async move { Ok(c) })
+        .try_collect()
+        .await
 }
 
 /// The controller of a pod.
@@ -255,7 +259,8 @@ fn disposition(pod: &Pod, daemon_sets: &BTreeSet<Controller>, policy: Policy) ->
 
 fn block(pod: &Pod, owner: Option<&Controller>, policy: Policy) -> Option<Block> {
     let annotation = |key: &str| pod.annotations().get(key).map(String::as_str);
-    if let Some(key) = DO_NOT_DISRUPT.iter().find(|key| annotation(key).is_some_and(|value| value != "false")) {
+    if let Some(key) = DO_NOT_DISRUPT.iter().find(|key| annotation(key).is_some_and(|value| value != "false"))
+    {
         return Some(Block::DoNotDisrupt((*key).to_owned()));
     }
     match annotation(SAFE_TO_EVICT) {

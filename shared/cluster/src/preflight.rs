@@ -120,7 +120,8 @@ fn reasons_against(pod: &NodePod, tie: Option<&Tie>, budgets: &[Budget]) -> Vec<
         [_] => {}
         [_, ..] => {
             let names = covering.iter().map(|budget| budget.name.as_str()).collect::<Vec<_>>().join(", ");
-            let why = format!("budgets {names} all cover the pod, which Kubernetes does not evict then: leave one");
+            let why =
+                format!("budgets {names} all cover the pod, which Kubernetes does not evict then: leave one");
             reasons.push(pod.blocked(Some(names), why));
         }
     }

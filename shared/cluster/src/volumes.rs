@@ -41,9 +41,10 @@ pub async fn ties(client: &Client, pods: &[NodePod]) -> Result<Ties, ClusterErro
     let tied: BTreeMap<(&str, &str), Option<Tie>> =
         stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
     let tie = |pod: &NodePod| {
-        let by_claim = pod.claims.iter().filter_map(|claim| {
-            tied.get(&(pod.pod.namespace.as_str(), claim.as_str())).copied().flatten()
-        });
+        let by_claim = pod
+            .claims
+            .iter()
+            .filter_map(|claim| tied.get(&(pod.pod.namespace.as_str(), claim.as_str())).copied().flatten());
         by_claim.chain(pod.has_inline_ebs.then_some(Tie::Zone)).max()
     };
     Ok(pods.iter().filter_map(|pod| Some((pod.pod.uid.clone(), tie(pod)?))).collect())
@@ -106,7 +107,10 @@ mod tests {
 
     #[test]
     fn an_ebs_volume_ties_to_its_zone_whatever_made_it() {
-        assert_eq!(tie_by(&json!({ "csi": { "driver": "ebs.csi.aws.com", "volumeHandle": "vol-1" } })), Some(Tie::Zone));
+        assert_eq!(
+            tie_by(&json!({ "csi": { "driver": "ebs.csi.aws.com", "volumeHandle": "vol-1" } })),
+            Some(Tie::Zone)
+        );
         assert_eq!(tie_by(&json!({ "awsElasticBlockStore": { "volumeID": "vol-1" } })), Some(Tie::Zone));
     }
 
