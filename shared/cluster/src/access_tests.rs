@@ -1,4 +1,18 @@
 use super::*;
+use spot_scripted::{Answer, Endpoint};
+
+/// A self-signed certificate, in base64 over PEM as EKS tells it.
+const AUTHORITY: &str = concat!(
+    "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJkVENDQVJ1Z0F3SUJBZ0lVRWw3QWg2Z0xzZmZodjdaV3h4Z1",
+    "d2S01qVlpVd0NnWUlLb1pJemowRUF3SXcKRHpFTk1Bc0dBMVVFQXd3RWRHVnpkREFnRncweU5qRXhNalV3TWpRd01U",
+    "VmFHQTh5TVRJMk1URXdNVEF5TkRBeApOVm93RHpFTk1Bc0dBMVVFQXd3RWRHVnpkREJaTUJNR0J5cUdTTTQ5QWdFR0",
+    "NDcUdTTTQ5QXdFSEEwSUFCT2tXCkNibEZxOXVaTnhBdmllZm4zUTlVczU5NGUzTWFWTHZqdENldndyMjlFNHFpZms3",
+    "dnIrV1JRSlI1emNobVRnQk8KRnF3T0FWYkFSWU54UVhja1hlV2pVekJSTUIwR0ExVWREZ1FXQkJSbERCTjhuL2ptc1",
+    "JGaUxCRGl2cnVYc2l1KwpmekFmQmdOVkhTTUVHREFXZ0JSbERCTjhuL2ptc1JGaUxCRGl2cnVYc2l1K2Z6QVBCZ05W",
+    "SFJNQkFmOEVCVEFECkFRSC9NQW9HQ0NxR1NNNDlCQU1DQTBnQU1FVUNJQ0Q3d2kxQWEzN215SVhiaEdxa0xCZGlHRT",
+    "lnZjRIdGovdU0KVThpd1kzU1ZBaUVBZ1VjZ1JPQjdKTktOZWtYbDFWSnNDSklMeTNtNE9iR3o2dFB0NG1vaFM0Zz0K",
+    "LS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=",
+);
 
 const HEAD: &str = "
 apiVersion: v1
@@ -60,4 +74,43 @@ fn the_client_gives_up_in_time_and_repeats_nothing() {
     assert_eq!(config.proxy_url, None);
     assert_eq!(config.connect_timeout, Some(Duration::from_secs(2)));
     assert_eq!(config.read_timeout, Some(Duration::from_secs(10)));
+}
+
+/// Secrets Manager and EKS, both answering from the script.
+async fn refused_by(answer: Answer) -> (AccessError, AccessError) {
+    let config = Endpoint::start(vec![answer]).await.config().await;
+    let eks = eks(&config, &"prod".parse().unwrap()).await.err().unwrap();
+    let secret = kubeconfig(&config, "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod").await;
+    (eks, secret.err().unwrap())
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_named() {
+    let (eks, secret) = refused_by(Answer::json_error(403, "AccessDeniedException")).await;
+    assert_eq!(eks.to_string(), "cluster prod: permission eks:DescribeCluster is missing: scripted");
+    assert!(matches!(&secret, AccessError::Denied { call: "secretsmanager:GetSecretValue", .. }), "{secret}");
+    assert!(!eks.is_retryable() && !secret.is_retryable());
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_told_from_what_does_not_answer() {
+    let (eks, secret) = refused_by(Answer::json_error(400, "ResourceNotFoundException")).await;
+    assert_eq!(eks.to_string(), "cluster prod does not exist in this account and region");
+    assert!(matches!(secret, AccessError::NotFound { .. }));
+    let (eks, secret) = refused_by(Answer::json_error(503, "ServiceUnavailable")).await;
+    assert!(eks.is_retryable() && secret.is_retryable(), "{eks}, {secret}");
+}
+
+#[tokio::test]
+async fn only_an_active_cluster_is_opened() {
+    let described = |status: &str| {
+        format!(
+            r#"{{"cluster":{{"name":"prod","status":"{status}","endpoint":"https://10.0.0.1","certificateAuthority":{{"data":"{AUTHORITY}"}}}}}}"#
+        )
+    };
+    let config = Endpoint::start(vec![Answer::ok(described("UPDATING")), Answer::ok(described("ACTIVE"))]);
+    let config = config.await.config().await;
+    let error = eks(&config, &"prod".parse().unwrap()).await.err().unwrap();
+    assert_eq!(error.to_string(), "cluster prod is UPDATING, not ACTIVE");
+    eks(&config, &"prod".parse().unwrap()).await.unwrap();
 }
