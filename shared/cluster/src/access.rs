@@ -174,11 +174,10 @@ fn self_contained(text: &str) -> Result<Kubeconfig, String> {
     let cluster = cluster
         .and_then(|c| c.cluster.as_ref())
         .ok_or_else(|| format!("it lacks the cluster {}", context.cluster))?;
-    let user_name = context.user.as_deref().unwrap_or_default();
-    let user = config.auth_infos.iter().find(|user| user.name == user_name);
-    let user =
-        user.and_then(|u| u.auth_info.as_ref()).ok_or_else(|| format!("it lacks the user {user_name}"))?;
-    let uses = [
+    let login = context.user.as_deref().unwrap_or_default();
+    let user = config.auth_infos.iter().find(|user| user.name == login);
+    let user = user.and_then(|u| u.auth_info.as_ref()).ok_or_else(|| format!("it lacks the user {login}"))?;
+    let unusable = [
         (user.exec.is_some(), "an exec plugin", "use a service account's token"),
         (user.auth_provider.is_some(), "an auth-provider", "use a service account's token"),
         (user.token.is_none() && user.token_file.is_some(), "tokenFile", "use token"),
@@ -195,7 +194,7 @@ fn self_contained(text: &str) -> Result<Kubeconfig, String> {
         ),
         (cluster.proxy_url.is_some(), "proxy-url", "make the API server reachable without one"),
     ];
-    match uses.into_iter().find(|(is_used, ..)| *is_used) {
+    match unusable.into_iter().find(|(is_used, ..)| *is_used) {
         Some((_, what, instead)) => {
             Err(format!("it uses {what}, but there are no files, programs or proxies here: {instead}"))
         }

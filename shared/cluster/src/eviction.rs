@@ -89,9 +89,8 @@ fn sort(object: &str, status: &Status) -> Answer {
         },
         403 if cause(status, "NamespaceTerminating").is_some() => Answer::Wait,
         401 | 403 => Answer::Never(error()),
-        // An internal error is about this pod (its budgets); the rest of the server goes on.
-        500 => refused(None),
         501.. => Answer::Later(error()),
+        // Also 500: an internal error is about this pod (its budgets); the rest of the server goes on.
         _ => refused(None),
     }
 }
@@ -116,7 +115,7 @@ mod tests {
         sort("shop/web-1", &serde_json::from_value(status).unwrap())
     }
 
-    fn failure(code: u16, reason: &str, message: &str, causes: Value) -> Value {
+    fn failure(code: u16, reason: &str, message: &str, causes: &Value) -> Value {
         json!({ "status": "Failure", "code": code, "reason": reason, "message": message,
                 "details": { "causes": causes } })
     }
@@ -126,7 +125,7 @@ mod tests {
         let message = "The disruption budget web needs 3 healthy pods and has 3 currently";
         let causes = json!([{ "reason": "DisruptionBudget", "message": message }]);
         let said = "Cannot evict pod as it would violate the pod's disruption budget.";
-        let Answer::Refused(refusal) = sorted(failure(429, "TooManyRequests", said, causes)) else {
+        let Answer::Refused(refusal) = sorted(failure(429, "TooManyRequests", said, &causes)) else {
             panic!("not refused")
         };
         assert_eq!(refusal, Refusal { budget: Some("web".to_owned()), why: format!("{said} {message}") });
@@ -134,14 +133,14 @@ mod tests {
 
     #[test]
     fn an_overloaded_api_server_is_no_budget() {
-        let answer = sorted(failure(429, "TooManyRequests", "please try again later", json!([])));
+        let answer = sorted(failure(429, "TooManyRequests", "please try again later", &json!([])));
         assert!(matches!(answer, Answer::Later(error) if error.kind == crate::Kind::Retry));
     }
 
     #[test]
     fn two_budgets_refuse_one_pod_only() {
         let said = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-        let answer = sorted(failure(500, "InternalError", said, json!([])));
+        let answer = sorted(failure(500, "InternalError", said, &json!([])));
         assert!(matches!(answer, Answer::Refused(Refusal { budget: None, why }) if why == said));
     }
 
@@ -149,32 +148,33 @@ mod tests {
     fn another_pod_under_the_name_means_that_ours_is_gone() {
         let said = "Operation cannot be fulfilled on pods \"db-0\": the UID in the precondition (a) does not \
                     match the UID in record (b). The object might have been deleted and then recreated";
-        assert!(matches!(sorted(failure(409, "Conflict", said, json!([]))), Answer::Gone));
-        assert!(matches!(sorted(failure(409, "Conflict", "modified", json!([]))), Answer::Wait));
-        assert!(matches!(sorted(failure(404, "NotFound", "not found", json!([]))), Answer::Gone));
+        assert!(matches!(sorted(failure(409, "Conflict", said, &json!([]))), Answer::Gone));
+        assert!(matches!(sorted(failure(409, "Conflict", "modified", &json!([]))), Answer::Wait));
+        assert!(matches!(sorted(failure(404, "NotFound", "not found", &json!([]))), Answer::Gone));
     }
 
     #[test]
     fn a_terminating_namespace_takes_its_pods_itself() {
         let causes =
             json!([{ "reason": "NamespaceTerminating", "message": "namespace shop is being terminated" }]);
-        assert!(matches!(sorted(failure(403, "Forbidden", "forbidden", causes)), Answer::Wait));
+        assert!(matches!(sorted(failure(403, "Forbidden", "forbidden", &causes)), Answer::Wait));
     }
 
     #[test]
     fn a_missing_verb_ends_the_drain_and_a_webhook_does_not() {
-        let denied = sorted(failure(403, "Forbidden", "cannot create resource \"pods/eviction\"", json!([])));
+        let denied =
+            sorted(failure(403, "Forbidden", "cannot create resource \"pods/eviction\"", &json!([])));
         assert!(matches!(denied, Answer::Never(error) if error.kind == crate::Kind::Denied));
         let webhook = "admission webhook \"drain.example.com\" denied the request: not now";
         for code in [400, 403, 429, 500] {
-            assert!(matches!(sorted(failure(code, "", webhook, json!([]))), Answer::Refused(_)), "{code}");
+            assert!(matches!(sorted(failure(code, "", webhook, &json!([]))), Answer::Refused(_)), "{code}");
         }
     }
 
     #[test]
     fn a_gateway_in_trouble_is_asked_later() {
         for code in [502, 503, 504] {
-            assert!(matches!(sorted(failure(code, "", "no", json!([]))), Answer::Later(_)), "{code}");
+            assert!(matches!(sorted(failure(code, "", "no", &json!([]))), Answer::Later(_)), "{code}");
         }
     }
 }

@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(missing(&owed(3), Standing::Settled), None);
     }
 
-    fn job(spec: Value, status: Value) -> Standing {
+    fn job(spec: &Value, status: &Value) -> Standing {
         of_job(Some(&serde_json::from_value(json!({ "spec": spec, "status": status })).unwrap()))
     }
 
@@ -183,10 +183,10 @@ mod tests {
     fn a_job_owes_nothing_once_it_runs_again_or_is_over() {
         let plain = json!({ "template": {} });
         let over = json!({ "conditions": [{ "type": "Complete", "status": "True" }] });
-        assert_eq!(job(plain.clone(), json!({ "active": 1 })), Standing::Settled);
-        assert_eq!(job(plain.clone(), over), Standing::Settled);
-        assert_eq!(job(json!({ "template": {}, "suspend": true }), json!({})), Standing::Settled);
-        assert_eq!(job(plain, json!({ "failed": 1 })), Standing::Counted { ready: 0, wanted: Some(1) });
+        assert_eq!(job(&plain, &json!({ "active": 1 })), Standing::Settled);
+        assert_eq!(job(&plain, &over), Standing::Settled);
+        assert_eq!(job(&json!({ "template": {}, "suspend": true }), &json!({})), Standing::Settled);
+        assert_eq!(job(&plain, &json!({ "failed": 1 })), Standing::Counted { ready: 0, wanted: Some(1) });
         assert_eq!(of_job(None), Standing::Settled);
     }
 }

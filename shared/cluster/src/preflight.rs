@@ -106,9 +106,6 @@ fn reasons_against(pod: &NodePod, tie: Option<&Tie>, budgets: &[Budget]) -> Vec<
     let covering: Vec<&Budget> =
         budgets.iter().filter(|budget| budget.selects(&pod.pod.namespace, &pod.labels)).collect();
     match covering.as_slice() {
-        // The eviction API grants a pod that has not started, whatever its budgets.
-        _ if pod.is_pending => {}
-        [] => {}
         [budget] if pod.is_ready && budget.is_never_met() => {
             let why = format!(
                 "budget {} wants {} healthy pods of {}: it never grants an eviction; let it spare one, or add a \
@@ -117,8 +114,10 @@ fn reasons_against(pod: &NodePod, tie: Option<&Tie>, budgets: &[Budget]) -> Vec<
             );
             reasons.push(pod.blocked(Some(budget.name.clone()), why));
         }
-        [_] => {}
-        [_, ..] => {
+        [] | [_] => {}
+        // A pod that has not started is evicted whatever its budgets.
+        _ if pod.is_pending => {}
+        _ => {
             let names = covering.iter().map(|budget| budget.name.as_str()).collect::<Vec<_>>().join(", ");
             let why =
                 format!("budgets {names} all cover the pod, which Kubernetes does not evict then: leave one");

@@ -1,5 +1,6 @@
 //! The calls themselves: a real kube client over a scripted API server; exactly these requests, in
 //! this order.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)] // helpers of tests
 
 use http::{Request, Response};
 use kube::Client;
