@@ -3,11 +3,27 @@
 //! The client retries nothing by itself and gives up on a silent server after 10 s: its caller
 //! decides.
 
+use std::time::Duration;
+
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_eks::config::http::HttpResponse;
+use aws_sdk_eks::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_eks::types::ClusterStatus;
 use aws_types::SdkConfig;
-use kube::Client;
+use jiff::Timestamp;
+use kube::config::{
+    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
+};
+use kube::{Client, Config};
+use spot_domain::Region;
 use spot_domain::ids::ClusterName;
 
-use crate::eks_token::TokenError;
+use crate::eks_token::{self, TokenError};
+
+/// To the API server's first answer at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two signs of life of an answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// No client, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +97,7 @@ impl AccessError {
     /// Whether the same call may go through later (also a cluster that is being updated).
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        todo!()
+        matches!(self, Self::Retry { .. } | Self::NotActive { .. })
     }
 }
 
@@ -92,12 +108,166 @@ impl AccessError {
 /// See [`AccessError`]. The client is not tried: a missing access entry shows at the first call,
 /// as [`Kind::Unauthorized`](crate::Kind::Unauthorized).
 pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Client, AccessError> {
-    todo!("{config:?} {cluster}")
+    let of = format!("cluster {cluster}");
+    let call = "eks:DescribeCluster";
+    let answer = aws_sdk_eks::Client::new(config).describe_cluster().name(cluster.as_str()).send().await;
+    let found = answer.map_err(|e| sorted(&of, call, &e))?.cluster.ok_or_else(|| lacks(&of, "no cluster"))?;
+    match found.status {
+        Some(ClusterStatus::Active) => {}
+        status => {
+            let status = status.map_or("UNKNOWN".to_owned(), |status| status.as_str().to_owned());
+            return Err(AccessError::NotActive { cluster: cluster.clone(), status });
+        }
+    }
+    let authority = found.certificate_authority.and_then(|authority| authority.data);
+    let server = Cluster {
+        server: Some(found.endpoint.ok_or_else(|| lacks(&of, "no endpoint"))?),
+        certificate_authority_data: Some(authority.ok_or_else(|| lacks(&of, "no certificate authority"))?),
+        ..Cluster::default()
+    };
+    let user = AuthInfo { token: Some(mint(config, &of, cluster).await?), ..AuthInfo::default() };
+    client(kubeconfig_of(server, user)).await.map_err(|problem| AccessError::Client { of, problem })
 }
 
 /// A client by the kubeconfig that the secret holds as text. It must be self-contained: data
 /// instead of paths, a token or a client certificate instead of an `exec` plugin, since a Lambda
 /// has neither files nor programs.
 pub async fn kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Client, AccessError> {
-    todo!("{config:?} {secret_arn}")
+    let of = format!("secret {secret_arn}");
+    let answer =
+        aws_sdk_secretsmanager::Client::new(config).get_secret_value().secret_id(secret_arn).send().await;
+    let secret = answer.map_err(|e| sorted(&of, "secretsmanager:GetSecretValue", &e))?.secret_string;
+    let refused = |problem: String| AccessError::Kubeconfig { secret: secret_arn.to_owned(), problem };
+    let text =
+        secret.ok_or_else(|| refused("it holds binary data; store the kubeconfig as text".to_owned()))?;
+    let parsed = self_contained(&text).map_err(refused)?;
+    client(parsed).await.map_err(refused)
 }
+
+async fn mint(
+    config: &SdkConfig,
+    of: &str,
+    cluster: &ClusterName,
+) -> Result<secrecy::SecretString, AccessError> {
+    let region = config.region().map(ToString::to_string).unwrap_or_default();
+    let region: Region = region.parse().map_err(|_| lacks(of, "no region in the configuration"))?;
+    let provider = config.credentials_provider().ok_or_else(|| lacks(of, "no credentials"))?;
+    // An assumed role's credentials come over the network.
+    let credentials = provider.provide_credentials().await.map_err(|e| AccessError::Retry {
+        of: of.to_owned(),
+        call: "sts:AssumeRole",
+        message: DisplayErrorContext(e).to_string(),
+    })?;
+    Ok(eks_token::token(&credentials, &region, cluster, Timestamp::now())?)
+}
+
+/// Parses a kubeconfig and refuses what needs files, programs or a proxy.
+fn self_contained(text: &str) -> Result<Kubeconfig, String> {
+    // The parser's own message shows the lines around the error: secrets.
+    let config = Kubeconfig::from_yaml(text).map_err(|_| "it is no YAML of a kubeconfig".to_owned())?;
+    let name = config.current_context.as_deref().ok_or("it has no current-context")?;
+    let named = config.contexts.iter().find(|context| context.name == name);
+    let context = named
+        .and_then(|c| c.context.as_ref())
+        .ok_or_else(|| format!("it lacks its current context {name}"))?;
+    let cluster = config.clusters.iter().find(|cluster| cluster.name == context.cluster);
+    let cluster = cluster
+        .and_then(|c| c.cluster.as_ref())
+        .ok_or_else(|| format!("it lacks the cluster {}", context.cluster))?;
+    let login = context.user.as_deref().unwrap_or_default();
+    let user = config.auth_infos.iter().find(|user| user.name == login);
+    let user = user.and_then(|u| u.auth_info.as_ref()).ok_or_else(|| format!("it lacks the user {login}"))?;
+    let unusable = [
+        (user.exec.is_some(), "an exec plugin", "use a service account's token"),
+        (user.auth_provider.is_some(), "an auth-provider", "use a service account's token"),
+        (user.token.is_none() && user.token_file.is_some(), "tokenFile", "use token"),
+        (
+            user.client_certificate_data.is_none() && user.client_certificate.is_some(),
+            "client-certificate",
+            "use client-certificate-data",
+        ),
+        (user.client_key_data.is_none() && user.client_key.is_some(), "client-key", "use client-key-data"),
+        (
+            cluster.certificate_authority_data.is_none() && cluster.certificate_authority.is_some(),
+            "certificate-authority",
+            "use certificate-authority-data",
+        ),
+        (cluster.proxy_url.is_some(), "proxy-url", "make the API server reachable without one"),
+    ];
+    match unusable.into_iter().find(|(is_used, ..)| *is_used) {
+        Some((_, what, instead)) => {
+            Err(format!("it uses {what}, but there are no files, programs or proxies here: {instead}"))
+        }
+        None => Ok(config),
+    }
+}
+
+fn kubeconfig_of(cluster: Cluster, user: AuthInfo) -> Kubeconfig {
+    let name = "eks".to_owned();
+    let context = Context { cluster: name.clone(), user: Some(name.clone()), ..Context::default() };
+    Kubeconfig {
+        current_context: Some(name.clone()),
+        contexts: vec![NamedContext {
+            name: name.clone(),
+            context: Some(context),
+            ..NamedContext::default()
+        }],
+        auth_infos: vec![NamedAuthInfo {
+            name: name.clone(),
+            auth_info: Some(user),
+            ..NamedAuthInfo::default()
+        }],
+        clusters: vec![NamedCluster { name, cluster: Some(cluster), ..NamedCluster::default() }],
+        ..Kubeconfig::default()
+    }
+}
+
+/// The real client. Left to itself kube would repeat 429, 503 and 504 for minutes, wait for an
+/// answer without end, and take a proxy from the environment.
+async fn client(kubeconfig: Kubeconfig) -> Result<Client, String> {
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    Client::try_from(cautious(config.map_err(|e| e.to_string())?)).map_err(|e| e.to_string())
+}
+
+/// The same cluster and user, with the timeouts and without the retries that this crate wants.
+#[must_use]
+pub fn cautious(mut config: Config) -> Config {
+    config.default_retry = false;
+    config.proxy_url = None;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    // Else the time that a connection lay idle would count as silence.
+    config.reset_reader_on_write = true;
+    config
+}
+
+fn lacks(of: &str, problem: &str) -> AccessError {
+    AccessError::Client { of: of.to_owned(), problem: problem.to_owned() }
+}
+
+fn sorted<E>(of: &str, call: &'static str, error: &SdkError<E, HttpResponse>) -> AccessError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let of = of.to_owned();
+    let message =
+        error.message().map_or_else(|| DisplayErrorContext(error).to_string(), |message| message.to_owned());
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    match error.code().unwrap_or_default() {
+        "ResourceNotFoundException" => AccessError::NotFound { of },
+        "AccessDeniedException" | "AccessDenied" | "UnrecognizedClientException" | "DecryptionFailure" => {
+            AccessError::Denied { of, call, message }
+        }
+        code if code.contains("Throttl") || code.contains("ExpiredToken") || code == "RequestTimeout" => {
+            AccessError::Retry { of, call, message }
+        }
+        _ if status.is_none_or(|status| status >= 500 || status == 429) => {
+            AccessError::Retry { of, call, message }
+        }
+        _ => AccessError::Rejected { of, call, message },
+    }
+}
+
+#[cfg(test)]
+#[path = "access_tests.rs"]
+mod tests;

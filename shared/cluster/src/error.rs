@@ -1,5 +1,7 @@
 //! One error for every Kubernetes call, sorted by what the caller may do about it.
 
+use kube::core::Status;
+
 /// What the caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -32,4 +34,115 @@ pub struct ClusterError {
     pub reason: String,
     /// The API server's message, which names the missing verb or the invalid field.
     pub message: String,
+}
+
+impl ClusterError {
+    /// Sorts what kube returned for `call` on `object`.
+    pub(crate) fn new(call: &'static str, object: impl Into<String>, error: &kube::Error) -> Self {
+        let object = object.into();
+        match error {
+            kube::Error::Api(status) => Self::from_status(call, object, status),
+            kube::Error::HyperError(_) | kube::Error::Service(_) => {
+                let message = chain(error);
+                // A server with a foreign certificate will have it the next time, too.
+                let kind = if message.contains("certificate") { Kind::Rejected } else { Kind::Retry };
+                Self { call, object, kind, reason: "NoAnswer".to_owned(), message }
+            }
+            kube::Error::Auth(_) => Self {
+                call,
+                object,
+                kind: Kind::Unauthorized,
+                reason: "NoToken".to_owned(),
+                message: chain(error),
+            },
+            _ => Self {
+                call,
+                object,
+                kind: Kind::Rejected,
+                reason: "BadCall".to_owned(),
+                message: chain(error),
+            },
+        }
+    }
+
+    /// Sorts an answer of the API server.
+    pub(crate) fn from_status(call: &'static str, object: impl Into<String>, status: &Status) -> Self {
+        let kind = match status.code {
+            401 => Kind::Unauthorized,
+            403 => Kind::Denied,
+            404 => Kind::NotFound,
+            409 => Kind::Conflict,
+            // 410: the list's next page has expired; a new list works.
+            410 | 429 | 500.. => Kind::Retry,
+            _ => Kind::Rejected,
+        };
+        let reason = if status.reason.is_empty() { status.code.to_string() } else { status.reason.clone() };
+        Self { call, object: object.into(), kind, reason, message: status.message.clone() }
+    }
+
+    /// An object that lacks what it always has.
+    pub(crate) fn malformed(
+        call: &'static str,
+        object: impl Into<String>,
+        problem: impl Into<String>,
+    ) -> Self {
+        let reason = "MalformedAnswer".to_owned();
+        Self { call, object: object.into(), kind: Kind::Rejected, reason, message: problem.into() }
+    }
+}
+
+/// For `map_err` at every call site.
+pub(crate) fn failed(
+    call: &'static str,
+    object: impl Into<String>,
+) -> impl FnOnce(kube::Error) -> ClusterError {
+    move |error| ClusterError::new(call, object, &error)
+}
+
+/// The messages of an error and its sources, which is where hyper says what happened.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_its_way_out() {
+        let cases = [
+            (401, Kind::Unauthorized),
+            (403, Kind::Denied),
+            (404, Kind::NotFound),
+            (409, Kind::Conflict),
+            (410, Kind::Retry),
+            (422, Kind::Rejected),
+            (429, Kind::Retry),
+            (500, Kind::Retry),
+            (503, Kind::Retry),
+        ];
+        for (code, kind) in cases {
+            let status = Status::failure("no", "Because").with_code(code);
+            let error = ClusterError::new("get nodes", "n1", &kube::Error::Api(status.boxed()));
+            assert_eq!(error.kind, kind, "{code}");
+            assert_eq!(error.to_string(), "get nodes n1: Because: no");
+        }
+    }
+
+    #[test]
+    fn silence_is_worth_another_try_and_a_foreign_certificate_is_not() {
+        let service = |text: &str| kube::Error::Service(text.to_owned().into());
+        let kind = |error: &kube::Error| ClusterError::new("list pods", "n1", error).kind;
+        assert_eq!(kind(&service("connection refused")), Kind::Retry);
+        assert_eq!(kind(&service("invalid peer certificate: UnknownIssuer")), Kind::Rejected);
+    }
 }

@@ -5,13 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use kube::Client;
+use k8s_openapi::api::core::v1 as core;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use spot_domain::InstanceId;
 pub use spot_domain::ids::NodeName;
 
-use crate::error::ClusterError;
-use crate::ownership::NodeOwner;
+use crate::error::{ClusterError, Kind, failed};
+use crate::ownership::{self, NodeOwner};
+use crate::pages;
 
 /// Names who cordoned the node; its value is the caller's mark.
 pub const CORDONED_BY: &str = "spot-optimizer/cordoned-by";
@@ -38,15 +42,22 @@ pub struct Node {
     pub is_unschedulable: bool,
     /// The mark of our cordon ([`CORDONED_BY`]).
     pub cordoned_by: Option<String>,
-    /// Keys of all taints that keep pods off (`NoSchedule`, `NoExecute`), except the cordon's own
-    /// `node.kubernetes.io/unschedulable`. Which of them mean "not yet":
-    /// [`Node::taints_beyond`].
+    /// All taints that keep pods off (`NoSchedule`, `NoExecute`), as kubectl writes them
+    /// (`key=value:effect`), except the cordon's own `node.kubernetes.io/unschedulable`. Which of
+    /// them mean "not yet": [`Node::taints_beyond`].
     pub startup_taints: Vec<String>,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
     /// Who else manages the node.
     pub owner: Option<NodeOwner>,
 }
+
+/// Nodes per page: a node lists its images, which makes it large.
+const PAGE_SIZE: u32 = 100;
+/// A patch that lost against the kubelet's own writes is tried this often.
+const ATTEMPTS: u32 = 3;
+/// Taints of the node's own condition (not ready, unreachable, pressure).
+const CONDITIONS: &str = "node.kubernetes.io/";
 
 /// How a [`cordon`] ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,37 +70,153 @@ pub enum Cordon {
 
 impl Node {
     /// Taints that keep pods off this node and that `old` does not have: of a newcomer they mean
-    /// "not yet" (its network agent or cloud controller has not finished). Empty = fit for
-    /// the pods of `old`.
+    /// "not yet" (its network agent or cloud controller has not finished). A taint that Kubernetes
+    /// sets for a node's condition (`node.kubernetes.io/…`) counts whatever `old` has. Empty = fit
+    /// for the pods of `old`.
     #[must_use]
     pub fn taints_beyond(&self, old: &Node) -> Vec<String> {
-        todo!("{old:?}")
+        let is_own = |taint: &String| old.startup_taints.contains(taint) && !taint.starts_with(CONDITIONS);
+        self.startup_taints.iter().filter(|taint| !is_own(taint)).cloned().collect()
     }
 }
 
 /// The node that is this instance, by `spec.providerID`, or none: it has not joined (yet), or is
 /// gone. Lists all nodes in pages.
 pub async fn find(client: &Client, instance: &InstanceId) -> Result<Option<Node>, ClusterError> {
-    todo!("{instance}")
+    let nodes = pages::all(&api(client), "list nodes", "", ListParams::default(), PAGE_SIZE).await?;
+    let found = nodes.into_iter().find(|node| instance_of(node).as_ref() == Some(instance));
+    found.map(|node| look_at(&node)).transpose()
 }
 
 /// One node by name; `None` if there is none.
 pub async fn get(client: &Client, name: &NodeName) -> Result<Option<Node>, ClusterError> {
-    todo!("{name}")
+    let node = raw(client, name).await?;
+    node.map(|node| look_at(&node)).transpose()
 }
 
-/// Makes the node unschedulable, marks that as ours, and takes it out of external load balancers:
-/// one patch, that fails with [`Kind::Conflict`](crate::Kind::Conflict) if the node changed
-/// between look and patch (the kubelet writes status often: call again). Safe to repeat.
+/// Makes the node unschedulable, marks that as ours, and takes it out of external load balancers,
+/// in one patch that can't overwrite a change by somebody else. Safe to repeat.
 ///
 /// # Errors
-/// `NotFound` if the node is gone.
+/// `NotFound` if the node is gone; `Conflict` if it changed between look and patch, three times in
+/// a row.
 pub async fn cordon(client: &Client, name: &NodeName, mark: &str) -> Result<Cordon, ClusterError> {
-    todo!("{name} {mark}")
+    let mut attempt = 1;
+    loop {
+        let Some(node) = raw(client, name).await? else {
+            let message = "the node is gone".to_owned();
+            let (object, reason) = (name.to_string(), "NotFound".to_owned());
+            return Err(ClusterError { call: "get nodes", object, kind: Kind::NotFound, reason, message });
+        };
+        if is_unschedulable(&node) {
+            let is_ours = annotation(&node, CORDONED_BY) == Some(mark);
+            return Ok(if is_ours { Cordon::Ours } else { Cordon::ByOther });
+        }
+        match patch(client, name, &cordoned(&node, mark)).await {
+            Ok(()) => return Ok(Cordon::Ours),
+            Err(error) if error.kind == Kind::Conflict && attempt < ATTEMPTS => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Undoes our own cordon: only if the node bears `mark`, else nothing is changed. A node that is
 /// gone is fine. Safe to repeat.
+///
+/// # Errors
+/// As [`cordon`], without `NotFound`.
 pub async fn uncordon(client: &Client, name: &NodeName, mark: &str) -> Result<(), ClusterError> {
-    todo!("{name} {mark}")
+    let mut attempt = 1;
+    loop {
+        let Some(node) = raw(client, name).await? else { return Ok(()) };
+        if annotation(&node, CORDONED_BY) != Some(mark) {
+            return Ok(());
+        }
+        match patch(client, name, &uncordoned(&node, mark)).await {
+            Err(error) if error.kind == Kind::NotFound => return Ok(()),
+            Err(error) if error.kind == Kind::Conflict && attempt < ATTEMPTS => attempt += 1,
+            answer => return answer,
+        }
+    }
+}
+
+fn api(client: &Client) -> Api<core::Node> {
+    Api::all(client.clone())
+}
+
+async fn raw(client: &Client, name: &NodeName) -> Result<Option<core::Node>, ClusterError> {
+    api(client).get_opt(name.as_str()).await.map_err(failed("get nodes", name.as_str()))
+}
+
+async fn patch(client: &Client, name: &NodeName, change: &Value) -> Result<(), ClusterError> {
+    let answer = api(client).patch(name.as_str(), &PatchParams::default(), &Patch::Merge(change)).await;
+    answer.map(drop).map_err(failed("patch nodes", name.as_str()))
+}
+
+/// The resource version makes the API server refuse the patch (409) if the node has changed since.
+fn cordoned(node: &core::Node, mark: &str) -> Value {
+    let mut annotations = json!({ CORDONED_BY: mark });
+    let mut labels = json!({});
+    if !node.metadata.labels.iter().flatten().any(|(key, _)| key == EXCLUDE_FROM_LOAD_BALANCERS) {
+        annotations[EXCLUDED_BY] = json!(mark);
+        labels[EXCLUDE_FROM_LOAD_BALANCERS] = json!("true");
+    }
+    let version = &node.metadata.resource_version;
+    let metadata = json!({ "resourceVersion": version, "annotations": annotations, "labels": labels });
+    json!({ "metadata": metadata, "spec": { "unschedulable": true } })
+}
+
+fn uncordoned(node: &core::Node, mark: &str) -> Value {
+    let mut labels = json!({});
+    if annotation(node, EXCLUDED_BY) == Some(mark) {
+        labels[EXCLUDE_FROM_LOAD_BALANCERS] = Value::Null;
+    }
+    let annotations = json!({ CORDONED_BY: null, EXCLUDED_BY: null });
+    let version = &node.metadata.resource_version;
+    let metadata = json!({ "resourceVersion": version, "annotations": annotations, "labels": labels });
+    json!({ "metadata": metadata, "spec": { "unschedulable": null } })
+}
+
+fn look_at(node: &core::Node) -> Result<Node, ClusterError> {
+    let name = node.metadata.name.clone().unwrap_or_default();
+    let labels = node.metadata.labels.clone().unwrap_or_default();
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    Ok(Node {
+        uid: node.metadata.uid.clone().unwrap_or_default(),
+        instance_id: instance_of(node),
+        zone: labels.get("topology.kubernetes.io/zone").cloned(),
+        is_ready: conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+        is_unschedulable: is_unschedulable(node),
+        cordoned_by: annotation(node, CORDONED_BY).map(str::to_owned),
+        startup_taints: taints(node),
+        owner: ownership::owner(&labels),
+        labels,
+        name: NodeName::try_from(name)
+            .map_err(|e| ClusterError::malformed("get nodes", e.given.clone(), e.to_string()))?,
+    })
+}
+
+/// `aws:///us-east-1a/i-…`, `aws:////i-…` or the bare id, by who set it.
+fn instance_of(node: &core::Node) -> Option<InstanceId> {
+    let provider_id = node.spec.as_ref()?.provider_id.as_deref()?;
+    provider_id.rsplit('/').next()?.parse().ok()
+}
+
+fn is_unschedulable(node: &core::Node) -> bool {
+    node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false)
+}
+
+fn annotation<'a>(node: &'a core::Node, key: &str) -> Option<&'a str> {
+    node.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+fn taints(node: &core::Node) -> Vec<String> {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    taints
+        .filter(|taint| taint.effect != "PreferNoSchedule" && taint.key != "node.kubernetes.io/unschedulable")
+        .map(|taint| match taint.value.as_deref().filter(|value| !value.is_empty()) {
+            Some(value) => format!("{}={value}:{}", taint.key, taint.effect),
+            None => format!("{}:{}", taint.key, taint.effect),
+        })
+        .collect()
 }

@@ -3,16 +3,34 @@
 //! As `kubectl drain` sorts them, with the two refusals that it lifts by flags (pods without a
 //! controller, `emptyDir`) lifted here by the pod's own annotations or by [`Policy`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kube::Client;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 
-use crate::error::ClusterError;
+use crate::error::{ClusterError, failed};
 use crate::node::NodeName;
+use crate::pages;
 
 /// Pods per page of a list.
 pub const PAGE_SIZE: u32 = 100;
+
+/// Calls in flight at once while looking.
+pub(crate) const LOOKS_AT_ONCE: usize = 10;
+
+/// Cluster Autoscaler's annotation: `"true"` permits what [`Policy`] permits, `"false"` forbids.
+pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+/// Cluster Autoscaler's annotation: names of volumes, with commas, that hold nothing of worth.
+pub const SAFE_TO_EVICT_VOLUMES: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";
+/// Karpenter's annotations by which a pod asks not to be moved (the second one before v1beta1).
+pub const DO_NOT_DISRUPT: [&str; 2] = ["karpenter.sh/do-not-disrupt", "karpenter.sh/do-not-evict"];
+/// The kubelet's annotation of a static pod's mirror.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// What the owner of the cluster allows beyond the safe default (both `false`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +120,8 @@ pub struct NodePod {
     pub has_inline_ebs: bool,
     /// Condition `Ready` is `True`.
     pub is_ready: bool,
+    /// It has not started; no budget protects it.
+    pub is_pending: bool,
     /// What the drain does with it.
     pub disposition: Disposition,
 }
@@ -120,8 +140,170 @@ pub struct Blocked {
     pub why: String,
 }
 
+impl Block {
+    /// For a person: why, and what would help.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match self {
+            Self::Unmanaged => format!(
+                "no controller would bring the pod back: delete it yourself, or annotate it with {SAFE_TO_EVICT}: \"true\""
+            ),
+            Self::LocalStorage(volume) => format!(
+                "the pod would lose its emptyDir volume {volume}: annotate it with {SAFE_TO_EVICT}: \"true\" if \
+                 that is fine"
+            ),
+            Self::DoNotDisrupt(annotation) => format!("the pod's annotation {annotation} forbids to move it"),
+        }
+    }
+}
+
+impl NodePod {
+    /// The pod in the way, and why.
+    #[must_use]
+    pub fn blocked(&self, budget: Option<String>, why: String) -> Blocked {
+        Blocked { pod: self.pod.pod.clone(), namespace: self.pod.namespace.clone(), budget, why }
+    }
+
+    /// It has to leave the node before that may go.
+    #[must_use]
+    pub fn must_go(&self) -> bool {
+        !matches!(self.disposition, Disposition::Stays(_))
+    }
+}
+
 /// All pods of a node, sorted by namespace and name. Lists in pages of [`PAGE_SIZE`], then asks
 /// once for each DaemonSet whether it still exists.
 pub async fn on_node(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<NodePod>, ClusterError> {
-    todo!("{node} {policy:?}")
+    let api: Api<Pod> = Api::all(client.clone());
+    let selector = format!("spec.nodeName={node}");
+    let pods =
+        pages::all(&api, "list pods", &selector, ListParams::default().fields(&selector), PAGE_SIZE).await?;
+    let daemon_sets = existing_daemon_sets(client, &pods).await?;
+    let mut pods: Vec<NodePod> = pods.iter().map(|pod| look_at(pod, &daemon_sets, policy)).collect();
+    pods.sort_by(|a, b| a.pod.cmp(&b.pod));
+    Ok(pods)
 }
+
+/// Controllers of kind DaemonSet that exist, among those of `pods`. A pod outlives its DaemonSet if
+/// that was deleted with `--cascade=orphan`.
+async fn existing_daemon_sets(client: &Client, pods: &[Pod]) -> Result<BTreeSet<Controller>, ClusterError> {
+    let claimed: BTreeSet<Controller> =
+        pods.iter().filter_map(controller).filter(|c| c.kind == "DaemonSet").collect();
+    let looks = claimed.into_iter().map(|owner| async move {
+        let api: Api<DaemonSet> = Api::namespaced(client.clone(), &owner.namespace);
+        let object = format!("{}/{}", owner.namespace, owner.name);
+        let found = api.get_opt(&owner.name).await.map_err(failed("get daemonsets", object))?;
+        Ok(found.map(|_| owner))
+    });
+    stream::iter(looks)
+        .buffer_unordered(LOOKS_AT_ONCE)
+        .try_filter_map(|c| async move { Ok(c) })
+        .try_collect()
+        .await
+}
+
+/// The controller of a pod.
+pub(crate) fn controller(pod: &Pod) -> Option<Controller> {
+    let is_controller = |owner: &&OwnerReference| owner.controller == Some(true);
+    let owner = pod.owner_references().iter().find(is_controller)?;
+    Some(Controller {
+        kind: owner.kind.clone(),
+        namespace: pod.namespace().unwrap_or_default(),
+        name: owner.name.clone(),
+        uid: owner.uid.clone(),
+    })
+}
+
+/// Condition `Ready` is `True`.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn look_at(pod: &Pod, daemon_sets: &BTreeSet<Controller>, policy: Policy) -> NodePod {
+    NodePod {
+        pod: PodRef {
+            namespace: pod.namespace().unwrap_or_default(),
+            pod: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+        },
+        controller: controller(pod),
+        labels: pod.labels().clone(),
+        claims: claims(pod),
+        has_inline_ebs: volumes(pod).any(|volume| volume.aws_elastic_block_store.is_some()),
+        is_ready: is_ready(pod),
+        is_pending: phase(pod) == "Pending",
+        disposition: disposition(pod, daemon_sets, policy),
+    }
+}
+
+/// What a drain does with `pod`, given the DaemonSets that exist.
+fn disposition(pod: &Pod, daemon_sets: &BTreeSet<Controller>, policy: Policy) -> Disposition {
+    let owner = controller(pod);
+    if pod.annotations().contains_key(MIRROR) {
+        return Disposition::Stays(Stay::Mirror);
+    }
+    if owner.as_ref().is_some_and(|owner| daemon_sets.contains(owner)) {
+        return Disposition::Stays(Stay::DaemonSet);
+    }
+    // A finalizer may hold a pod that has finished: whoever set it has work left to do, so that a
+    // terminating pod is waited for in any case.
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Disposition::Terminating;
+    }
+    if matches!(phase(pod), "Succeeded" | "Failed") {
+        return Disposition::Stays(Stay::Finished);
+    }
+    block(pod, owner.as_ref(), policy).map_or(Disposition::Evict, Disposition::Blocked)
+}
+
+fn block(pod: &Pod, owner: Option<&Controller>, policy: Policy) -> Option<Block> {
+    let annotation = |key: &str| pod.annotations().get(key).map(String::as_str);
+    if let Some(key) = DO_NOT_DISRUPT.iter().find(|key| annotation(key).is_some_and(|value| value != "false"))
+    {
+        return Some(Block::DoNotDisrupt((*key).to_owned()));
+    }
+    match annotation(SAFE_TO_EVICT) {
+        Some("true") => return None,
+        Some("false") => return Some(Block::DoNotDisrupt(SAFE_TO_EVICT.to_owned())),
+        _ => {}
+    }
+    // An existing DaemonSet was sorted out before: this one's is gone.
+    let is_managed = owner.is_some_and(|owner| owner.kind != "DaemonSet");
+    if !is_managed && !policy.evict_unmanaged {
+        return Some(Block::Unmanaged);
+    }
+    let safe: Vec<&str> =
+        annotation(SAFE_TO_EVICT_VOLUMES).unwrap_or_default().split(',').map(str::trim).collect();
+    let local = local_volumes(pod).find(|name| !safe.contains(&name.as_str()));
+    local.filter(|_| !policy.evict_local_storage).map(Block::LocalStorage)
+}
+
+/// `emptyDir` volumes on disk. One in memory is a scratch area by its nature (Cluster Autoscaler
+/// takes it so); a `hostPath` belongs to the node and is no reason to stay (as in kubectl).
+fn local_volumes(pod: &Pod) -> impl Iterator<Item = String> {
+    volumes(pod)
+        .filter(|volume| volume.empty_dir.as_ref().is_some_and(|dir| dir.medium.as_deref() != Some("Memory")))
+        .map(|volume| volume.name.clone())
+}
+
+fn claims(pod: &Pod) -> Vec<String> {
+    let claim = |volume: &k8s_openapi::api::core::v1::Volume| {
+        let named = volume.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.clone());
+        // A generic ephemeral volume's claim is named after its pod and volume.
+        named.or_else(|| volume.ephemeral.as_ref().map(|_| format!("{}-{}", pod.name_any(), volume.name)))
+    };
+    volumes(pod).filter_map(claim).collect()
+}
+
+fn volumes(pod: &Pod) -> impl Iterator<Item = &k8s_openapi::api::core::v1::Volume> {
+    pod.spec.iter().flat_map(|spec: &PodSpec| spec.volumes.iter().flatten())
+}
+
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "pods_tests.rs"]
+mod tests;

@@ -1,12 +1,22 @@
 //! Volumes: which of them tie a pod to its zone or to its very node, and which a node still holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kube::Client;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
+use kube::api::ListParams;
+use kube::{Api, Client};
 
-use crate::error::ClusterError;
+use crate::error::{ClusterError, failed};
 use crate::node::NodeName;
-use crate::pods::NodePod;
+use crate::pages;
+use crate::pods::{LOOKS_AT_ONCE, NodePod};
+
+/// VolumeAttachments per page of a list.
+const PAGE_SIZE: u32 = 250;
+/// CSI drivers of EBS: the add-on's, and Auto Mode's.
+const EBS_DRIVERS: [&str; 2] = ["ebs.csi.aws.com", "ebs.csi.eks.amazonaws.com"];
 
 /// Where a pod must run because of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,11 +33,105 @@ pub type Ties = BTreeMap<String, Tie>;
 /// Follows the claims of `pods` to their PersistentVolumes: one `get` for each claim, one for each
 /// volume. A claim that is not bound ties to nothing.
 pub async fn ties(client: &Client, pods: &[NodePod]) -> Result<Ties, ClusterError> {
-    todo!("{pods:?}")
+    let claims: BTreeSet<(&str, &str)> = pods
+        .iter()
+        .flat_map(|pod| pod.claims.iter().map(|claim| (pod.pod.namespace.as_str(), claim.as_str())))
+        .collect();
+    let looks = claims.into_iter().map(|claim| async move { Ok((claim, tie_of(client, claim).await?)) });
+    let tied: BTreeMap<(&str, &str), Option<Tie>> =
+        stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
+    let tie = |pod: &NodePod| {
+        let by_claim = pod
+            .claims
+            .iter()
+            .filter_map(|claim| tied.get(&(pod.pod.namespace.as_str(), claim.as_str())).copied().flatten());
+        by_claim.chain(pod.has_inline_ebs.then_some(Tie::Zone)).max()
+    };
+    Ok(pods.iter().filter_map(|pod| Some((pod.pod.uid.clone(), tie(pod)?))).collect())
 }
 
 /// Names of the PersistentVolumes that are still attached to the node. Terminating an instance
 /// before they have gone costs about 6 minutes of forced detach for each.
 pub async fn attached(client: &Client, node: &NodeName) -> Result<Vec<String>, ClusterError> {
-    todo!("{node}")
+    let api: Api<VolumeAttachment> = Api::all(client.clone());
+    let all =
+        pages::all(&api, "list volumeattachments", node.as_str(), ListParams::default(), PAGE_SIZE).await?;
+    let here = all.into_iter().filter(|attachment| attachment.spec.node_name == node.as_str());
+    let mut names: Vec<String> = here
+        .filter_map(|attachment| attachment.spec.source.persistent_volume_name.or(attachment.metadata.name))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+async fn tie_of(client: &Client, (namespace, claim): (&str, &str)) -> Result<Option<Tie>, ClusterError> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    let object = format!("{namespace}/{claim}");
+    let bound = claims.get_opt(claim).await.map_err(failed("get persistentvolumeclaims", object))?;
+    let Some(name) = bound.and_then(|claim| claim.spec).and_then(|spec| spec.volume_name) else {
+        return Ok(None);
+    };
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    let volume = volumes.get_opt(&name).await.map_err(failed("get persistentvolumes", name.as_str()))?;
+    Ok(volume.and_then(|volume| tie(&volume)))
+}
+
+/// Told by the volume's kind, else by the labels that its node affinity requires.
+fn tie(volume: &PersistentVolume) -> Option<Tie> {
+    let spec = volume.spec.as_ref()?;
+    if spec.local.is_some() || spec.host_path.is_some() {
+        return Some(Tie::Node);
+    }
+    let is_ebs = spec.csi.as_ref().is_some_and(|csi| EBS_DRIVERS.contains(&csi.driver.as_str()));
+    if is_ebs || spec.aws_elastic_block_store.is_some() {
+        return Some(Tie::Zone);
+    }
+    let terms = spec.node_affinity.as_ref()?.required.as_ref()?.node_selector_terms.iter();
+    let keys = terms.flat_map(|term| term.match_expressions.iter().flatten()).map(|e| e.key.as_str());
+    keys.filter_map(|key| match key {
+        "kubernetes.io/hostname" => Some(Tie::Node),
+        key if key.ends_with("/zone") => Some(Tie::Zone),
+        _ => None,
+    })
+    .max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn tie_by(spec: &Value) -> Option<Tie> {
+        tie(&serde_json::from_value(json!({ "spec": spec })).unwrap())
+    }
+
+    #[test]
+    fn an_ebs_volume_ties_to_its_zone_whatever_made_it() {
+        assert_eq!(
+            tie_by(&json!({ "csi": { "driver": "ebs.csi.aws.com", "volumeHandle": "vol-1" } })),
+            Some(Tie::Zone)
+        );
+        assert_eq!(tie_by(&json!({ "awsElasticBlockStore": { "volumeID": "vol-1" } })), Some(Tie::Zone));
+    }
+
+    #[test]
+    fn a_local_volume_ties_to_the_node() {
+        assert_eq!(tie_by(&json!({ "local": { "path": "/mnt/disk" } })), Some(Tie::Node));
+        assert_eq!(tie_by(&json!({ "hostPath": { "path": "/mnt/disk" } })), Some(Tie::Node));
+    }
+
+    #[test]
+    fn another_drivers_volume_ties_by_its_node_affinity() {
+        let affine = |key: &str| {
+            json!({
+                "csi": { "driver": "other.example.com", "volumeHandle": "v" },
+                "nodeAffinity": { "required": { "nodeSelectorTerms": [
+                    { "matchExpressions": [{ "key": key, "operator": "In", "values": ["x"] }] },
+                ] } },
+            })
+        };
+        assert_eq!(tie_by(&affine("topology.kubernetes.io/zone")), Some(Tie::Zone));
+        assert_eq!(tie_by(&affine("kubernetes.io/hostname")), Some(Tie::Node));
+        assert_eq!(tie_by(&json!({ "csi": { "driver": "efs.csi.aws.com", "volumeHandle": "fs-1" } })), None);
+    }
 }

@@ -1,0 +1,116 @@
+use super::*;
+use spot_scripted::{Answer, Endpoint};
+
+/// A self-signed certificate, in base64 over PEM as EKS tells it.
+const AUTHORITY: &str = concat!(
+    "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJkVENDQVJ1Z0F3SUJBZ0lVRWw3QWg2Z0xzZmZodjdaV3h4Z1",
+    "d2S01qVlpVd0NnWUlLb1pJemowRUF3SXcKRHpFTk1Bc0dBMVVFQXd3RWRHVnpkREFnRncweU5qRXhNalV3TWpRd01U",
+    "VmFHQTh5TVRJMk1URXdNVEF5TkRBeApOVm93RHpFTk1Bc0dBMVVFQXd3RWRHVnpkREJaTUJNR0J5cUdTTTQ5QWdFR0",
+    "NDcUdTTTQ5QXdFSEEwSUFCT2tXCkNibEZxOXVaTnhBdmllZm4zUTlVczU5NGUzTWFWTHZqdENldndyMjlFNHFpZms3",
+    "dnIrV1JRSlI1emNobVRnQk8KRnF3T0FWYkFSWU54UVhja1hlV2pVekJSTUIwR0ExVWREZ1FXQkJSbERCTjhuL2ptc1",
+    "JGaUxCRGl2cnVYc2l1KwpmekFmQmdOVkhTTUVHREFXZ0JSbERCTjhuL2ptc1JGaUxCRGl2cnVYc2l1K2Z6QVBCZ05W",
+    "SFJNQkFmOEVCVEFECkFRSC9NQW9HQ0NxR1NNNDlCQU1DQTBnQU1FVUNJQ0Q3d2kxQWEzN215SVhiaEdxa0xCZGlHRT",
+    "lnZjRIdGovdU0KVThpd1kzU1ZBaUVBZ1VjZ1JPQjdKTktOZWtYbDFWSnNDSklMeTNtNE9iR3o2dFB0NG1vaFM0Zz0K",
+    "LS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=",
+);
+
+const HEAD: &str = "
+apiVersion: v1
+kind: Config
+current-context: prod
+contexts: [{name: prod, context: {cluster: prod, user: optimizer}}]
+";
+
+fn with(cluster: &str, user: &str) -> String {
+    format!(
+        "{HEAD}clusters: [{{name: prod, cluster: {{server: \"https://10.0.0.1:6443\"{cluster}}}}}]\n\
+         users: [{{name: optimizer, user: {{{user}}}}}]\n"
+    )
+}
+
+#[tokio::test]
+async fn a_real_client_is_built_from_a_kubeconfig() {
+    let parsed = self_contained(&with("", "token: s3cret")).unwrap();
+    // Panics if the TLS library found no or two crypto providers.
+    client(parsed).await.unwrap();
+}
+
+#[test]
+fn files_programs_and_proxies_are_refused_by_name() {
+    let cases = [
+        (", certificate-authority: /etc/ca.crt", "token: s3cret", "uses certificate-authority,"),
+        (", proxy-url: \"http://proxy:3128\"", "token: s3cret", "uses proxy-url,"),
+        ("", "tokenFile: /var/token", "uses tokenFile,"),
+        ("", "client-certificate: /c.crt, client-key: /c.key", "uses client-certificate,"),
+        ("", "exec: {apiVersion: client.authentication.k8s.io/v1, command: aws}", "uses an exec plugin,"),
+        ("", "auth-provider: {name: oidc}", "uses an auth-provider,"),
+    ];
+    for (cluster, user, expected) in cases {
+        let problem = self_contained(&with(cluster, user)).unwrap_err();
+        assert!(problem.contains(expected), "{problem}");
+    }
+}
+
+#[test]
+fn an_incomplete_kubeconfig_says_what_it_lacks() {
+    assert_eq!(self_contained("kind: Config").unwrap_err(), "it has no current-context");
+    let no_user = format!("{HEAD}clusters: [{{name: prod, cluster: {{server: \"https://10.0.0.1\"}}}}]\n");
+    assert_eq!(self_contained(&no_user).unwrap_err(), "it lacks the user optimizer");
+    assert_eq!(self_contained(HEAD).unwrap_err(), "it lacks the cluster prod");
+}
+
+#[test]
+fn a_malformed_kubeconfig_keeps_its_secrets() {
+    let problem = self_contained("users: [{name: a, user: {token: s3cret\nclusters: ]").unwrap_err();
+    assert!(!problem.contains("s3cret"), "{problem}");
+}
+
+#[test]
+fn the_client_gives_up_in_time_and_repeats_nothing() {
+    let mut config = Config::new("https://10.0.0.1".parse().unwrap());
+    config.proxy_url = Some("http://proxy:3128".parse().unwrap());
+    let config = cautious(config);
+    assert!(!config.default_retry);
+    assert_eq!(config.proxy_url, None);
+    assert_eq!(config.connect_timeout, Some(Duration::from_secs(2)));
+    assert_eq!(config.read_timeout, Some(Duration::from_secs(10)));
+}
+
+/// Secrets Manager and EKS, both answering from the script.
+async fn refused_by(answer: Answer) -> (AccessError, AccessError) {
+    let config = Endpoint::start(vec![answer]).await.config().await;
+    let eks = eks(&config, &"prod".parse().unwrap()).await.err().unwrap();
+    let secret = kubeconfig(&config, "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod").await;
+    (eks, secret.err().unwrap())
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_named() {
+    let (eks, secret) = refused_by(Answer::json_error(403, "AccessDeniedException")).await;
+    assert_eq!(eks.to_string(), "cluster prod: permission eks:DescribeCluster is missing: scripted");
+    assert!(matches!(&secret, AccessError::Denied { call: "secretsmanager:GetSecretValue", .. }), "{secret}");
+    assert!(!eks.is_retryable() && !secret.is_retryable());
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_told_from_what_does_not_answer() {
+    let (eks, secret) = refused_by(Answer::json_error(400, "ResourceNotFoundException")).await;
+    assert_eq!(eks.to_string(), "cluster prod does not exist in this account and region");
+    assert!(matches!(secret, AccessError::NotFound { .. }));
+    let (eks, secret) = refused_by(Answer::json_error(503, "ServiceUnavailable")).await;
+    assert!(eks.is_retryable() && secret.is_retryable(), "{eks}, {secret}");
+}
+
+#[tokio::test]
+async fn only_an_active_cluster_is_opened() {
+    let described = |status: &str| {
+        format!(
+            r#"{{"cluster":{{"name":"prod","status":"{status}","endpoint":"https://10.0.0.1","certificateAuthority":{{"data":"{AUTHORITY}"}}}}}}"#
+        )
+    };
+    let config = Endpoint::start(vec![Answer::ok(described("UPDATING")), Answer::ok(described("ACTIVE"))]);
+    let config = config.await.config().await;
+    let error = eks(&config, &"prod".parse().unwrap()).await.err().unwrap();
+    assert_eq!(error.to_string(), "cluster prod is UPDATING, not ACTIVE");
+    eks(&config, &"prod".parse().unwrap()).await.unwrap();
+}

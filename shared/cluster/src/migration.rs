@@ -1,0 +1,192 @@
+//! Whether the pods that were evicted run again: counted by controller, since a replacement has
+//! another name and UID than what it replaces.
+
+use std::fmt::Debug;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::ListParams;
+use kube::core::Selector;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::drain::{Owed, State};
+use crate::error::{ClusterError, failed};
+use crate::pages;
+use crate::pods::{self, Controller, LOOKS_AT_ONCE, PAGE_SIZE};
+
+/// A controller whose replacements are not Ready yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The controller.
+    pub controller: Controller,
+    /// Ready pods that it must have.
+    pub wanted: u32,
+    /// Ready pods that it has.
+    pub ready: u32,
+}
+
+/// How a controller stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It is gone, scaled to nothing, finished, or its pod runs: nothing is to come.
+    Settled,
+    /// Its Ready pods, and how many it wants where that is known.
+    Counted { ready: u32, wanted: Option<u32> },
+}
+
+/// The controllers whose pods have moved but do not run again as before: each must have as many
+/// Ready pods as it had, or as it wants by now if that is less. A controller that is gone, and a
+/// Job that runs or is finished, owes nothing. Empty = migrated.
+pub async fn migrated(client: &Client, state: &State) -> Result<Vec<Missing>, ClusterError> {
+    let looks = state.owed.iter().map(|owed| async move {
+        let standing = standing(client, &owed.controller).await?;
+        Ok(missing(owed, standing))
+    });
+    let found: Vec<Option<Missing>> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// What each of these controllers has now.
+pub(crate) async fn standing_of(
+    client: &Client,
+    controllers: &[Controller],
+) -> Result<Vec<Owed>, ClusterError> {
+    let looks = controllers.iter().map(|controller| async move {
+        let ready_before = match standing(client, controller).await? {
+            // A Job's pod has to run again, once.
+            _ if controller.kind == "Job" => 1,
+            Standing::Settled => 0,
+            Standing::Counted { ready, .. } => ready,
+        };
+        Ok(Owed { controller: controller.clone(), ready_before })
+    });
+    stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await
+}
+
+fn missing(owed: &Owed, standing: Standing) -> Option<Missing> {
+    let Standing::Counted { ready, wanted } = standing else { return None };
+    let wanted = wanted.map_or(owed.ready_before, |wanted| wanted.min(owed.ready_before));
+    (ready < wanted).then(|| Missing { controller: owed.controller.clone(), wanted, ready })
+}
+
+async fn standing(client: &Client, controller: &Controller) -> Result<Standing, ClusterError> {
+    match controller.kind.as_str() {
+        "ReplicaSet" => {
+            let set: Option<ReplicaSet> = get(client, controller, "get replicasets").await?;
+            let Some(spec) = set.and_then(|set| set.spec) else { return Ok(Standing::Settled) };
+            counted(client, controller, spec.replicas, Some(spec.selector)).await
+        }
+        "StatefulSet" => {
+            let set: Option<StatefulSet> = get(client, controller, "get statefulsets").await?;
+            let Some(spec) = set.and_then(|set| set.spec) else { return Ok(Standing::Settled) };
+            counted(client, controller, spec.replicas, Some(spec.selector)).await
+        }
+        "Job" => Ok(of_job(get(client, controller, "get jobs").await?.as_ref())),
+        _ => counted(client, controller, None, None).await,
+    }
+}
+
+/// The controller itself, not one that was created again under its name.
+async fn get<K>(
+    client: &Client,
+    controller: &Controller,
+    call: &'static str,
+) -> Result<Option<K>, ClusterError>
+where
+    K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    K::DynamicType: Default,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &controller.namespace);
+    let object = format!("{}/{}", controller.namespace, controller.name);
+    let found = api.get_opt(&controller.name).await.map_err(failed(call, object))?;
+    Ok(found.filter(|found| found.uid().as_deref() == Some(&controller.uid)))
+}
+
+fn of_job(job: Option<&Job>) -> Standing {
+    let Some(job) = job else { return Standing::Settled };
+    let is_suspended = job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false);
+    let status = job.status.as_ref();
+    let is_active = status.and_then(|status| status.active).unwrap_or(0) > 0;
+    let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
+    let is_over = conditions.any(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True");
+    if is_suspended || is_active || is_over {
+        return Standing::Settled;
+    }
+    Standing::Counted { ready: 0, wanted: Some(1) }
+}
+
+/// Counts the Ready pods that the controller owns, among those that its selector names, or all of
+/// its namespace.
+async fn counted(
+    client: &Client,
+    controller: &Controller,
+    replicas: Option<i32>,
+    selector: Option<LabelSelector>,
+) -> Result<Standing, ClusterError> {
+    let mut params = ListParams::default();
+    if let Some(selector) = selector.and_then(|selector| Selector::try_from(selector).ok()) {
+        params = params.labels_from(&selector);
+    }
+    let api: Api<Pod> = Api::namespaced(client.clone(), &controller.namespace);
+    let owned = pages::all(&api, "list pods", &controller.namespace, params, PAGE_SIZE).await?;
+    let serves = |pod: &&Pod| {
+        pods::controller(pod).is_some_and(|owner| owner.uid == controller.uid)
+            && pod.metadata.deletion_timestamp.is_none()
+            && pods::is_ready(pod)
+    };
+    let ready = u32::try_from(owned.iter().filter(serves).count()).unwrap_or(u32::MAX);
+    let wanted = replicas.map(|replicas| u32::try_from(replicas).unwrap_or(0));
+    Ok(Standing::Counted { ready, wanted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn owed(ready_before: u32) -> Owed {
+        let text = |text: &str| text.to_owned();
+        let controller = Controller {
+            kind: text("ReplicaSet"),
+            namespace: text("shop"),
+            name: text("web"),
+            uid: text("rs1"),
+        };
+        Owed { controller, ready_before }
+    }
+
+    fn lacking(ready_before: u32, ready: u32, wanted: Option<u32>) -> Option<(u32, u32)> {
+        missing(&owed(ready_before), Standing::Counted { ready, wanted }).map(|m| (m.ready, m.wanted))
+    }
+
+    #[test]
+    fn as_many_as_before_or_as_wanted_by_now() {
+        assert_eq!(lacking(3, 3, Some(3)), None);
+        assert_eq!(lacking(3, 2, Some(3)), Some((2, 3)));
+        assert_eq!(lacking(3, 1, Some(1)), None, "scaled down meanwhile");
+        assert_eq!(lacking(2, 2, Some(3)), None, "the third was broken before");
+        assert_eq!(lacking(2, 1, None), Some((1, 2)), "a custom controller");
+        assert_eq!(missing(&owed(3), Standing::Settled), None);
+    }
+
+    fn job(spec: &Value, status: &Value) -> Standing {
+        of_job(Some(&serde_json::from_value(json!({ "spec": spec, "status": status })).unwrap()))
+    }
+
+    #[test]
+    fn a_job_owes_nothing_once_it_runs_again_or_is_over() {
+        let plain = json!({ "template": {} });
+        let over = json!({ "conditions": [{ "type": "Complete", "status": "True" }] });
+        assert_eq!(job(&plain, &json!({ "active": 1 })), Standing::Settled);
+        assert_eq!(job(&plain, &over), Standing::Settled);
+        assert_eq!(job(&json!({ "template": {}, "suspend": true }), &json!({})), Standing::Settled);
+        assert_eq!(job(&plain, &json!({ "failed": 1 })), Standing::Counted { ready: 0, wanted: Some(1) });
+        assert_eq!(of_job(None), Standing::Settled);
+    }
+}

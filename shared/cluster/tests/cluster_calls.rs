@@ -1,0 +1,304 @@
+//! The calls themselves: a real kube client over a scripted API server; exactly these requests, in
+//! this order.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)] // helpers of tests
+
+use http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use spot_cluster::node::{self, Cordon, NodeName};
+use spot_cluster::pods::Policy;
+use spot_cluster::{Kind, drain, preflight};
+use tower_test::mock::Handle;
+
+/// A request that must come (method and path with query, cut at `&` of page parameters), and its answer.
+struct Step {
+    request: &'static str,
+    status: u16,
+    body: Value,
+}
+
+fn step(request: &'static str, body: Value) -> Step {
+    Step { request, status: 200, body }
+}
+
+fn fails(request: &'static str, status: u16, reason: &str, message: &str, details: Value) -> Step {
+    let body = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                       "code": status, "reason": reason, "message": message, "details": details });
+    Step { request, status, body }
+}
+
+/// A client whose API server follows the script and hands back the bodies that it was sent. A
+/// request beyond the script, or a step that never came, fails the test.
+fn scripted(script: Vec<Step>) -> (Client, tokio::task::JoinHandle<Vec<Value>>) {
+    let (service, handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    (Client::new(service, "default"), tokio::spawn(follow(handle, script)))
+}
+
+async fn follow(mut handle: Handle<Request<Body>, Response<Body>>, script: Vec<Step>) -> Vec<Value> {
+    let mut bodies = Vec::new();
+    for step in script {
+        let (request, send) =
+            handle.next_request().await.unwrap_or_else(|| panic!("{} never came", step.request));
+        let (head, body) = request.into_parts();
+        assert_eq!(format!("{} {}", head.method, head.uri), step.request);
+        let bytes = body.collect_bytes().await.unwrap();
+        bodies.push(serde_json::from_slice(&bytes).unwrap_or(Value::Null));
+        let answer = Response::builder().status(step.status);
+        send.send_response(answer.body(Body::from(serde_json::to_vec(&step.body).unwrap())).unwrap());
+    }
+    if let Some((request, _)) = handle.next_request().await {
+        panic!("{} {} was not expected", request.method(), request.uri());
+    }
+    bodies
+}
+
+fn name() -> NodeName {
+    "n1".parse().unwrap()
+}
+
+fn node(metadata: Value, spec: Value) -> Value {
+    let mut node =
+        json!({ "metadata": { "name": "n1", "uid": "node-1", "resourceVersion": "7" }, "spec": spec });
+    for (key, value) in metadata.as_object().into_iter().flatten() {
+        node["metadata"][key] = value.clone();
+    }
+    node
+}
+
+fn list(items: Vec<Value>, next: &str) -> Value {
+    json!({ "metadata": { "continue": next }, "items": items })
+}
+
+fn pod(name: &str, change: Value) -> Value {
+    let owner = json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "rs1",
+                         "controller": true }]);
+    let mut pod = json!({
+        "metadata": { "name": name, "namespace": "shop", "uid": format!("uid-{name}"), "ownerReferences": owner },
+        "spec": { "containers": [] },
+        "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
+    });
+    for (key, value) in change.as_object().into_iter().flatten() {
+        pod["metadata"][key] = value.clone();
+    }
+    pod
+}
+
+fn replica_set() -> Value {
+    let selector = json!({ "matchLabels": { "app": "web" } });
+    json!({ "metadata": { "name": "web", "uid": "rs1" }, "spec": { "replicas": 2, "selector": selector } })
+}
+
+const PODS: &str = "GET /api/v1/pods?&fieldSelector=spec.nodeName%3Dn1&limit=100";
+const SET: &str = "GET /apis/apps/v1/namespaces/shop/replicasets/web";
+const OWNED: &str = "GET /api/v1/namespaces/shop/pods?&labelSelector=app%3Dweb&limit=100";
+const EVICT_A: &str = "POST /api/v1/namespaces/shop/pods/a/eviction?";
+const EVICT_B: &str = "POST /api/v1/namespaces/shop/pods/b/eviction?";
+const NODE: &str = "GET /api/v1/nodes/n1";
+const PATCH: &str = "PATCH /api/v1/nodes/n1?";
+
+#[tokio::test]
+async fn a_node_is_found_by_its_instance_in_pages() {
+    let other =
+        node(json!({ "name": "n0" }), json!({ "providerID": "aws:///us-east-1a/i-0000000000000000a" }));
+    let ours = node(json!({}), json!({ "providerID": "aws:///us-east-1b/i-0000000000000000b" }));
+    let (client, server) = scripted(vec![
+        step("GET /api/v1/nodes?&limit=100", list(vec![other], "more")),
+        step("GET /api/v1/nodes?&limit=100&continue=more", list(vec![ours], "")),
+    ]);
+    let instance = "i-0000000000000000b".parse().unwrap();
+    let found = node::find(&client, &instance).await.unwrap().unwrap();
+    assert_eq!((found.name.as_str(), found.instance_id), ("n1", Some(instance)));
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cordon_is_one_guarded_patch_that_bears_our_mark() {
+    let (client, server) =
+        scripted(vec![step(NODE, node(json!({}), json!({}))), step(PATCH, node(json!({}), json!({})))]);
+    assert_eq!(node::cordon(&client, &name(), "swap-1").await.unwrap(), Cordon::Ours);
+    drop(client);
+    let patch = &server.await.unwrap()[1];
+    assert_eq!(patch["metadata"]["resourceVersion"], "7");
+    assert_eq!(patch["metadata"]["annotations"][node::CORDONED_BY], "swap-1");
+    assert_eq!(patch["metadata"]["labels"][node::EXCLUDE_FROM_LOAD_BALANCERS], "true");
+    assert_eq!(patch["spec"]["unschedulable"], true);
+}
+
+#[tokio::test]
+async fn a_cordon_of_somebody_else_is_left_alone_and_ours_is_known_again() {
+    let by = |mark: &str| {
+        node(json!({ "annotations": { node::CORDONED_BY: mark } }), json!({ "unschedulable": true }))
+    };
+    let bare = node(json!({}), json!({ "unschedulable": true }));
+    let (client, server) =
+        scripted(vec![step(NODE, bare), step(NODE, by("swap-0")), step(NODE, by("swap-1"))]);
+    assert_eq!(node::cordon(&client, &name(), "swap-1").await.unwrap(), Cordon::ByOther);
+    assert_eq!(node::cordon(&client, &name(), "swap-1").await.unwrap(), Cordon::ByOther);
+    assert_eq!(node::cordon(&client, &name(), "swap-1").await.unwrap(), Cordon::Ours);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cordon_that_lost_the_race_looks_again() {
+    let cordoned = node(json!({}), json!({ "unschedulable": true }));
+    let (client, server) = scripted(vec![
+        step(NODE, node(json!({}), json!({}))),
+        fails(PATCH, 409, "Conflict", "modified", json!({})),
+        step(NODE, cordoned),
+    ]);
+    assert_eq!(node::cordon(&client, &name(), "swap-1").await.unwrap(), Cordon::ByOther);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn uncordon_undoes_what_we_did_and_no_more() {
+    let mark = json!({ node::CORDONED_BY: "swap-1" });
+    let labelled = json!({ "annotations": mark, "labels": { node::EXCLUDE_FROM_LOAD_BALANCERS: "true" } });
+    let (client, server) = scripted(vec![
+        step(NODE, node(json!({}), json!({ "unschedulable": true }))),
+        step(NODE, node(labelled, json!({ "unschedulable": true }))),
+        step(PATCH, node(json!({}), json!({}))),
+        fails(NODE, 404, "NotFound", "nodes \"n1\" not found", json!({})),
+    ]);
+    for _ in 0..3 {
+        node::uncordon(&client, &name(), "swap-1").await.unwrap();
+    }
+    drop(client);
+    let patch = &server.await.unwrap()[2];
+    assert_eq!(patch["spec"]["unschedulable"], Value::Null);
+    assert_eq!(patch["metadata"]["labels"], json!({}), "the owner's own label stays");
+}
+
+#[tokio::test]
+async fn a_pass_evicts_each_pod_once_by_its_uid_and_says_what_is_left() {
+    let blocked = json!({ "causes": [{ "reason": "DisruptionBudget",
+                          "message": "The disruption budget web needs 1 healthy pods and has 1 currently" }] });
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({}))], "more")),
+        step(
+            "GET /api/v1/pods?&fieldSelector=spec.nodeName%3Dn1&limit=100&continue=more",
+            list(vec![pod("b", json!({}))], ""),
+        ),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![pod("a", json!({})), pod("b", json!({}))], "")),
+        step(EVICT_A, json!({ "kind": "Status", "status": "Success", "code": 201 })),
+        fails(EVICT_B, 429, "TooManyRequests", "Cannot evict pod", blocked),
+        // The second pass at once: a is on its way out, b is left alone for 5 s.
+        step(
+            PODS,
+            list(
+                vec![pod("a", json!({ "deletionTimestamp": "2026-11-25T00:00:00Z" })), pod("b", json!({}))],
+                "",
+            ),
+        ),
+    ]);
+    let first = drain::pass(&client, &name(), Policy::default(), drain::State::default()).await.unwrap();
+    assert_eq!((first.state.evicted, first.remaining.len(), first.is_done), (1, 2, false));
+    assert_eq!(first.blocked[0].budget.as_deref(), Some("web"));
+    assert_eq!(first.state.owed[0].ready_before, 2);
+    let second = drain::pass(&client, &name(), Policy::default(), first.state).await.unwrap();
+    assert_eq!((second.state.evicted, second.remaining.len(), second.is_done), (1, 2, false));
+    drop(client);
+    let eviction = &server.await.unwrap()[4];
+    assert_eq!(eviction["deleteOptions"]["preconditions"]["uid"], "uid-a");
+}
+
+#[tokio::test]
+async fn a_failure_in_the_body_of_a_201_is_no_eviction() {
+    let said =
+        "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+    let mut answer = fails(EVICT_A, 500, "InternalError", said, json!({}));
+    answer.status = 201;
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({}))], "")),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![], "")),
+        answer,
+    ]);
+    let pass = drain::pass(&client, &name(), Policy::default(), drain::State::default()).await.unwrap();
+    assert_eq!((pass.state.evicted, pass.is_done), (0, false));
+    assert_eq!(pass.blocked[0].why, said);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_is_gone_is_done_and_trouble_keeps_what_was_done() {
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({})), pod("b", json!({}))], "")),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![], "")),
+        fails(EVICT_A, 404, "NotFound", "pods \"a\" not found", json!({})),
+        fails(EVICT_B, 503, "ServiceUnavailable", "etcd is away", json!({})),
+    ]);
+    let pass = drain::pass(&client, &name(), Policy::default(), drain::State::default()).await.unwrap();
+    assert_eq!(pass.remaining.iter().map(|p| p.pod.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(pass.trouble.map(|t| t.kind), Some(Kind::Retry));
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_missing_verb_ends_the_drain() {
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({}))], "")),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![], "")),
+        fails(EVICT_A, 403, "Forbidden", "cannot create resource \"pods/eviction\"", json!({})),
+    ]);
+    let error = drain::pass(&client, &name(), Policy::default(), drain::State::default()).await.unwrap_err();
+    assert_eq!((error.kind, error.object.as_str()), (Kind::Denied, "shop/a"));
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_empty_node_is_drained_without_a_write() {
+    let (client, server) = scripted(vec![step(PODS, list(vec![], ""))]);
+    let pass = drain::pass(&client, &name(), Policy::default(), drain::State::default()).await.unwrap();
+    assert!(pass.is_done);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_preflight_only_reads() {
+    let raw = node(json!({}), json!({ "providerID": "i-0000000000000000b" }));
+    let budgets = "GET /apis/policy/v1/namespaces/shop/poddisruptionbudgets?&limit=100";
+    let (client, server) = scripted(vec![
+        step(NODE, raw),
+        step(PODS, list(vec![pod("a", json!({}))], "")),
+        step(budgets, list(vec![], "")),
+    ]);
+    let node = node::get(&client, &name()).await.unwrap().unwrap();
+    let look = preflight::look(&client, node, Policy::default()).await.unwrap();
+    // RadioSilence: a report is made from the look alone; any further request would fail the test.
+    assert_eq!(preflight::report(&look).would_move.len(), 1);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn migrated_names_the_controller_that_lacks_a_ready_pod() {
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({}))], "")),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![pod("a", json!({})), pod("c", json!({}))], "")),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![pod("c", json!({}))], "")),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![pod("c", json!({})), pod("d", json!({}))], "")),
+        fails(SET, 404, "NotFound", "gone", json!({})),
+    ]);
+    let state = drain::begin(&client, &name(), Policy::default()).await.unwrap();
+    let missing = drain::migrated(&client, &state).await.unwrap();
+    assert_eq!((missing[0].controller.name.as_str(), missing[0].ready, missing[0].wanted), ("web", 1, 2));
+    assert_eq!(drain::migrated(&client, &state).await.unwrap(), []);
+    assert_eq!(drain::migrated(&client, &state).await.unwrap(), [], "a deleted controller owes nothing");
+    drop(client);
+    server.await.unwrap();
+}
