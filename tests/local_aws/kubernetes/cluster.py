@@ -10,7 +10,7 @@ from ..paths import ACCOUNT, ROOT
 from ..progress import step
 from . import assets, objects
 from .api import Api
-from .control_plane import ControlPlane
+from .control_plane import TOKEN_CACHE_SECONDS, ControlPlane
 from .watcher import Watcher, is_ready
 
 NAME = "local"  # The cluster's name in EKS and in its instances' tag.
@@ -182,11 +182,15 @@ class Kubernetes:
         self.plane.restart_api_server(down_seconds)
 
     def expire_tokens(self):
-        """Tokens signed up to now are refused; the next one that is signed will do."""
+        """Tokens signed up to now are refused; the next one that is signed will do. Takes the API server's memory: 10 s."""
         self.aws.control.kubernetes("POST", "tokens", {"expire": True})
+        time.sleep(TOKEN_CACHE_SECONDS)
 
     def refuse_tokens(self, times):
-        """The next `times` tokens are refused, however good; 0 ends it."""
+        """The next `times` tokens that the authenticator sees are refused, however good; 0 ends it.
+
+        It sees no token twice within 10 s, and two that are signed in the same second are the same.
+        """
         self.aws.control.kubernetes("POST", "tokens", {"refuse": times})
 
     @property

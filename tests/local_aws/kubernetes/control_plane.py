@@ -20,6 +20,7 @@ from .api import Api, ApiError
 from .certificates import Authority, write_key
 
 START_SECONDS = 60
+TOKEN_CACHE_SECONDS = 10  # How long kube-apiserver asks nobody again about a token that was good.
 GROUP = "spot-optimizer"  # The Kubernetes group that access.yaml binds its role to.
 CONTROLLERS = (
     "daemonset-controller", "deployment-controller", "disruption-controller", "endpoints-controller",
@@ -174,7 +175,7 @@ class ControlPlane:
                 f"--tls-private-key-file={here / 'kube-apiserver.key'}", f"--client-ca-file={here / 'ca.crt'}",
                 f"--cert-dir={here}", f"--token-auth-file={here / 'tokens.csv'}",
                 f"--authentication-token-webhook-config-file={here / 'webhook.kubeconfig'}",
-                # No token is remembered: one that a test lets expire is refused at once.
+                # An accepted token is still remembered for TOKEN_CACHE_SECONDS, which no flag changes.
                 "--authentication-token-webhook-version=v1", "--authentication-token-webhook-cache-ttl=0s",
                 "--authorization-mode=RBAC", "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-key-file={here / 'service-account.key'}",
