@@ -8,6 +8,7 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from local_aws.kubernetes.api import ApiError
+from local_aws.kubernetes.cluster import wait
 from local_aws.kubernetes.objects import (
     bare_pod,
     budget,
@@ -77,8 +78,9 @@ def test_an_instance_with_the_clusters_tag_becomes_a_node_and_its_termination_ta
     group.suspend("Launch")
     aws.client("ec2").terminate_instances(InstanceIds=[first])
     kubernetes.wait_no_node(first)
+    left = kubernetes.node_of(second)["metadata"]["name"]
+    wait(lambda: set(kubernetes.pods_by_node(namespace)) == {left}, 20, "pods are left on the node that is gone")
     kubernetes.wait_ready(namespace, "web", 4)
-    assert set(kubernetes.pods_by_node(namespace)) == {kubernetes.node_of(second)["metadata"]["name"]}
 
 
 def test_nodes_join_as_told(aws, kubernetes, nodes):
