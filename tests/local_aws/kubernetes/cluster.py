@@ -105,8 +105,10 @@ class Kubernetes:
         wait(lambda: self.node_of(instance_id) is None, timeout, f"the node of {instance_id} is still there")
 
     def change_node(self, instance_id, **told):
-        """`ready=False` stops its kubelet; `labels`, `annotations` and `taints` are set."""
+        """`ready=False` stops its kubelet (returns once the Node says so); `labels`, `annotations`, `taints` are set."""
         self.aws.control.kubernetes("POST", "nodes", {"instance_id": instance_id, **told})
+        if "ready" in told:
+            wait(lambda: _is_ready(self.node_of(instance_id)) == told["ready"], 20, f"{instance_id}'s kubelet goes on")
 
     def newcomers(self, **plan):
         """How the instances that start from now on join: the keys of `endpoint/nodes.py`'s DEFAULT_PLAN."""
@@ -212,8 +214,11 @@ def wait(condition, timeout, message):
 def _schedulable(node):
     if node is None or node["spec"].get("taints") or node["spec"].get("unschedulable"):
         return None
-    conditions = node.get("status", {}).get("conditions", [])
-    return node if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions) else None
+    return node if _is_ready(node) else None
+
+
+def _is_ready(node):
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in node.get("status", {}).get("conditions", []))
 
 
 def _base64(path):
