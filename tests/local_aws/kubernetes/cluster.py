@@ -10,7 +10,7 @@ from ..paths import ACCOUNT, ROOT
 from ..progress import step
 from . import assets, objects
 from .api import Api
-from .control_plane import ControlPlane
+from .control_plane import TOKEN_CACHE_SECONDS, ControlPlane
 from .watcher import Watcher, is_ready
 
 NAME = "local"  # The cluster's name in EKS and in its instances' tag.
@@ -105,8 +105,10 @@ class Kubernetes:
         wait(lambda: self.node_of(instance_id) is None, timeout, f"the node of {instance_id} is still there")
 
     def change_node(self, instance_id, **told):
-        """`ready=False` stops its kubelet; `labels`, `annotations` and `taints` are set."""
+        """`ready=False` stops its kubelet (returns once the Node says so); `labels`, `annotations`, `taints` are set."""
         self.aws.control.kubernetes("POST", "nodes", {"instance_id": instance_id, **told})
+        if "ready" in told:
+            wait(lambda: _is_ready(self.node_of(instance_id)) == told["ready"], 20, f"{instance_id}'s kubelet goes on")
 
     def newcomers(self, **plan):
         """How the instances that start from now on join: the keys of `endpoint/nodes.py`'s DEFAULT_PLAN."""
@@ -182,11 +184,15 @@ class Kubernetes:
         self.plane.restart_api_server(down_seconds)
 
     def expire_tokens(self):
-        """Tokens signed up to now are refused; the next one that is signed will do."""
+        """Tokens signed up to now are refused; the next one that is signed will do. Takes the API server's memory: 10 s."""
         self.aws.control.kubernetes("POST", "tokens", {"expire": True})
+        time.sleep(TOKEN_CACHE_SECONDS)
 
     def refuse_tokens(self, times):
-        """The next `times` tokens are refused, however good; 0 ends it."""
+        """The next `times` tokens that the authenticator sees are refused, however good; 0 ends it.
+
+        It sees no token twice within 10 s, and two that are signed in the same second are the same.
+        """
         self.aws.control.kubernetes("POST", "tokens", {"refuse": times})
 
     @property
@@ -208,8 +214,11 @@ def wait(condition, timeout, message):
 def _schedulable(node):
     if node is None or node["spec"].get("taints") or node["spec"].get("unschedulable"):
         return None
-    conditions = node.get("status", {}).get("conditions", [])
-    return node if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions) else None
+    return node if _is_ready(node) else None
+
+
+def _is_ready(node):
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in node.get("status", {}).get("conditions", []))
 
 
 def _base64(path):

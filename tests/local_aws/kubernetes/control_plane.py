@@ -20,6 +20,7 @@ from .api import Api, ApiError
 from .certificates import Authority, write_key
 
 START_SECONDS = 60
+TOKEN_CACHE_SECONDS = 10  # How long kube-apiserver asks nobody again about a token that was good.
 GROUP = "spot-optimizer"  # The Kubernetes group that access.yaml binds its role to.
 CONTROLLERS = (
     "daemonset-controller", "deployment-controller", "disruption-controller", "endpoints-controller",
@@ -71,9 +72,11 @@ class ControlPlane:
         try:
             self._spawn("etcd", commands["etcd"])
             self._spawn("kube-apiserver", commands["kube-apiserver"])
-            self._await()
+            self._await("kube-apiserver", self._ready)
             for name in ("kube-controller-manager", "kube-scheduler", "kwok"):
                 self._spawn(name, commands[name])
+            # The first thing that the controllers make; by then the others have read their configuration, too.
+            self._await("kube-controller-manager", lambda: self.api().get("ServiceAccount", "default", "default"))
         except BaseException:
             self.stop()
             raise
@@ -87,7 +90,10 @@ class ControlPlane:
         servers.end(process["pid"], signal.SIGKILL)
         time.sleep(down_seconds)
         self._spawn("kube-apiserver", process["command"])
-        self._await()
+        self._await("kube-apiserver", self._ready)
+
+    def _ready(self):
+        return self.api().call("GET", "/readyz", timeout=2)
 
     def resident_bytes(self):
         """{process: resident memory}"""
@@ -105,20 +111,20 @@ class ControlPlane:
         pid = servers.spawn(self.home, name, command, without_aws(os.environ))
         self._remember(processes={**self._state["processes"], name: {"pid": pid, "command": command}})
 
-    def _await(self):
+    def _await(self, name, serves):
+        """Returns once `serves` does without an error; fails as soon as one of ours that it needs has ended."""
         deadline = time.monotonic() + START_SECONDS
-        api = self.api()
         while time.monotonic() < deadline:
             try:
-                api.call("GET", "/readyz", timeout=2)
-                return
+                return serves()
             except (requests.RequestException, ApiError):
                 time.sleep(0.1)
-            if not self.running:
+            if ended := [n for n, p in self._state["processes"].items() if not servers.runs(p["pid"], p["command"])]:
+                name = ended[0]
                 break
-        log = self.home.log("kube-apiserver")
+        log = self.home.log(name)
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-        raise servers.ServerFailed(f"kube-apiserver did not start; the end of {log}:\n{tail}")
+        raise servers.ServerFailed(f"{name} did not start; the end of {log}:\n{tail}")
 
     def _write_files(self, ports):
         """Certificates, the service account key, tokens, and what the processes are told in files. JSON is YAML, too."""
@@ -169,7 +175,7 @@ class ControlPlane:
                 f"--tls-private-key-file={here / 'kube-apiserver.key'}", f"--client-ca-file={here / 'ca.crt'}",
                 f"--cert-dir={here}", f"--token-auth-file={here / 'tokens.csv'}",
                 f"--authentication-token-webhook-config-file={here / 'webhook.kubeconfig'}",
-                # No token is remembered: one that a test lets expire is refused at once.
+                # An accepted token is still remembered for TOKEN_CACHE_SECONDS, which no flag changes.
                 "--authentication-token-webhook-version=v1", "--authentication-token-webhook-cache-ttl=0s",
                 "--authorization-mode=RBAC", "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-key-file={here / 'service-account.key'}",
