@@ -10,7 +10,7 @@
 //! eviction names the pod's UID, so that it can't hit the one that came back under its name;
 //! and a pod's own annotations can allow or forbid its eviction ([`crate::pods`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use kube::Client;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ClusterError;
-use crate::eviction::{self, Answer};
+use crate::eviction::{self, Answer, Refusal};
 use crate::migration;
 use crate::node::NodeName;
 use crate::pods::{self, Blocked, Controller, Disposition, NodePod, PodRef, Policy};
@@ -35,16 +35,30 @@ pub const CONCURRENCY: usize = 20;
 /// A pass sends no further eviction after this time: against a slow API server, too, it ends.
 const SENDING_TIME: Duration = Duration::from_secs(10);
 
-/// What travels from pass to pass. About 100 bytes for each pod that was refused in the last
-/// 5 s, and 200 for each controller.
+/// What travels from pass to pass. About 40 bytes for each pod that was refused in the last
+/// 5 s, and 200 for each reason and each controller.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Pods whose eviction was granted.
     pub evicted: u32,
-    /// Pods that were refused, by UID: not to be asked for again before (Unix milliseconds).
-    pub not_before_ms: BTreeMap<String, i64>,
+    /// The refusals of the last 5 s, by their reason.
+    pub refused: Vec<Refused>,
     /// The controllers of the pods that move, and what they must bring back.
     pub owed: Vec<Owed>,
+}
+
+/// Pods that were refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Not to be asked for again before (Unix milliseconds).
+    pub until_ms: i64,
+    /// The budget, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+    /// The API server's words.
+    pub why: String,
+    /// The UIDs of the pods.
+    pub uids: Vec<String>,
 }
 
 /// What a controller had before the drain.
@@ -72,6 +86,21 @@ pub struct Pass {
     /// A call failed in mid-pass in a way that may pass: what was done is in the other fields; go
     /// on with another pass.
     pub trouble: Option<ClusterError>,
+}
+
+impl State {
+    fn refusal_of(&self, pod: &PodRef) -> Option<&Refused> {
+        self.refused.iter().find(|refused| refused.uids.contains(&pod.uid))
+    }
+
+    fn note(&mut self, pod: &PodRef, refusal: Refusal, until_ms: i64) {
+        let Refusal { budget, why } = refusal;
+        let alike = |r: &&mut Refused| r.until_ms == until_ms && r.budget == budget && r.why == why;
+        match self.refused.iter_mut().find(alike) {
+            Some(refused) => refused.uids.push(pod.uid.clone()),
+            None => self.refused.push(Refused { until_ms, budget, why, uids: vec![pod.uid.clone()] }),
+        }
+    }
 }
 
 /// The state before the first pass: which controllers have pods to move, and how many of theirs
@@ -109,13 +138,14 @@ async fn pass_at(
     let pods = pods::on_node(client, node, policy).await?;
     owe(client, &pods, &mut state).await?;
     let now_ms = now.as_millisecond();
-    let is_due = |pod: &NodePod| state.not_before_ms.get(&pod.pod.uid).is_none_or(|at| *at <= now_ms);
+    state.refused.retain(|refused| refused.until_ms > now_ms);
+    let to_evict = pods.iter().filter(|pod| pod.disposition == Disposition::Evict);
     let (due, resting): (Vec<&NodePod>, Vec<&NodePod>) =
-        pods.iter().filter(|pod| pod.disposition == Disposition::Evict).partition(|pod| is_due(pod));
+        to_evict.partition(|pod| state.refusal_of(&pod.pod).is_none());
 
     let answers = evict_all(client, &due).await;
+    let until_ms = (Timestamp::now() + PAUSE_AFTER_REFUSAL).as_millisecond();
     let mut pass = Pass { state, remaining: vec![], blocked: vec![], is_done: false, trouble: None };
-    pass.state.not_before_ms.retain(|_, at| *at > now_ms);
     let mut gone = BTreeSet::new();
     for (pod, answer) in answers {
         match answer {
@@ -124,9 +154,8 @@ async fn pass_at(
                 gone.insert(&pod.pod.uid);
             }
             Answer::Refused(refusal) => {
-                let again = (Timestamp::now() + PAUSE_AFTER_REFUSAL).as_millisecond();
-                pass.state.not_before_ms.insert(pod.pod.uid.clone(), again);
-                pass.blocked.push(pod.blocked(refusal.budget, refusal.why));
+                pass.blocked.push(pod.blocked(refusal.budget.clone(), refusal.why.clone()));
+                pass.state.note(&pod.pod, refusal, until_ms);
             }
             Answer::Wait | Answer::NotAsked => {}
             Answer::Later(error) => pass.trouble = Some(error),
@@ -138,9 +167,11 @@ async fn pass_at(
         _ => None,
     });
     pass.blocked.extend(stuck);
-    pass.blocked.extend(resting.iter().map(|pod| {
-        pod.blocked(None, "its eviction was refused less than 5 s ago and is not asked for yet".to_owned())
-    }));
+    let still_refused = resting.iter().filter_map(|pod| {
+        let refused = pass.state.refusal_of(&pod.pod)?;
+        Some(pod.blocked(refused.budget.clone(), refused.why.clone()))
+    });
+    pass.blocked.extend(still_refused.collect::<Vec<_>>());
     pass.blocked.sort();
     let left = pods.iter().filter(|pod| pod.must_go() && !gone.contains(&pod.pod.uid));
     pass.remaining = left.map(|pod| pod.pod.clone()).collect();

@@ -200,8 +200,10 @@ async fn a_pass_evicts_each_pod_once_by_its_uid_and_says_what_is_left() {
     assert_eq!((first.state.evicted, first.remaining.len(), first.is_done), (1, 2, false));
     assert_eq!(first.blocked[0].budget.as_deref(), Some("web"));
     assert_eq!(first.state.owed[0].ready_before, 2);
+    let first_blocked = first.blocked.clone();
     let second = drain::pass(&client, &name(), Policy::default(), first.state).await.unwrap();
     assert_eq!((second.state.evicted, second.remaining.len(), second.is_done), (1, 2, false));
+    assert_eq!(second.blocked, first_blocked, "what blocks is still known");
     drop(client);
     let eviction = &server.await.unwrap()[4];
     assert_eq!(eviction["deleteOptions"]["preconditions"]["uid"], "uid-a");
