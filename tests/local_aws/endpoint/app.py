@@ -9,6 +9,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
 from . import autoscaling, ec2, elb
+from .accounts import MOTO_ACCOUNT, Accounts
 from .control import Control
 from .forwarder import Forwarder
 from .permissions import Permissions
@@ -22,8 +23,8 @@ TICK_SECONDS = 0.02
 class Ec2App:
     """One request at a time: moto is not thread-safe, and the capacity history must see every single change."""
 
-    def __init__(self, permissions):
-        self.permissions = permissions
+    def __init__(self, permissions, accounts):
+        self.permissions, self.accounts = permissions, accounts
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.launches = {}  # ClientToken → (parameters, response body)
 
@@ -34,6 +35,7 @@ class Ec2App:
         if call["service"] == "pricing" and call["action"] == "GetProducts":
             body = json.dumps(get_products(call["params"]))
             return Response(body, content_type="application/x-amz-json-1.1")(environ, start_response)
+        environ[MOTO_ACCOUNT] = self.accounts.of(call["access_key"], environ.get("HTTP_X_AMZ_SECURITY_TOKEN"))
         with WORLD.lock:
             WORLD.tick()
             response = self._launch_once(call, environ)
@@ -84,7 +86,7 @@ def serve(ec2_port, forward_port, ministack_port):
     calls, faults = Calls(), Faults()
     control = Control(calls, faults)
     _serve(forward_port, Router(control, Recorder(Forwarder(ministack_port), calls, faults)), ForwardHandler)
-    _serve(ec2_port, Router(control, Recorder(Ec2App(Permissions(ministack_port)), calls, faults)), QuietHandler)
+    _serve(ec2_port, Router(control, Recorder(Ec2App(Permissions(ministack_port), Accounts(ministack_port)), calls, faults)), QuietHandler)
     while True:
         WORLD.tick()
         time.sleep(TICK_SECONDS)
