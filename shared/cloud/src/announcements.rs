@@ -61,9 +61,8 @@ impl Announcements {
     /// # Errors
     /// The call fails, or EventBridge refuses an event twice.
     pub async fn put(&self, events: Vec<Event>) -> Result<(), CallError> {
-        let refused = match self.put_once(events).await? {
-            Some((refused, _)) => refused,
-            None => return Ok(()),
+        let Some((refused, _)) = self.put_once(events).await? else {
+            return Ok(());
         };
         self.put_once(refused).await?.map_or(Ok(()), |(_, error)| Err(error))
     }

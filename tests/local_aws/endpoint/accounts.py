@@ -3,7 +3,6 @@
 import re
 
 import boto3
-from botocore.exceptions import ClientError
 
 from .world import ACCOUNT
 
@@ -12,21 +11,15 @@ MOTO_ACCOUNT = "HTTP_X_MOTO_ACCOUNT_ID"
 
 class Accounts:
     def __init__(self, ministack_port):
-        self.endpoint = f"http://127.0.0.1:{ministack_port}"
+        session = boto3.Session("test", "test", region_name="us-east-1")
+        self.sts = session.client("sts", endpoint_url=f"http://127.0.0.1:{ministack_port}")
         self._known = {}
 
-    def of(self, access_key, session_token):
+    def of(self, access_key):
         if re.fullmatch(r"\d{12}", access_key):
             return access_key
         if not access_key.startswith("ASIA"):
             return ACCOUNT
         if access_key not in self._known:
-            self._known[access_key] = self._ask(access_key, session_token)
+            self._known[access_key] = self.sts.get_access_key_info(AccessKeyId=access_key)["Account"]
         return self._known[access_key]
-
-    def _ask(self, access_key, session_token):
-        session = boto3.Session(access_key, "test", session_token, region_name="us-east-1")
-        try:
-            return session.client("sts", endpoint_url=self.endpoint).get_caller_identity()["Account"]
-        except ClientError:
-            return ACCOUNT

@@ -35,7 +35,7 @@ class Ec2App:
         if call["service"] == "pricing" and call["action"] == "GetProducts":
             body = json.dumps(get_products(call["params"]))
             return Response(body, content_type="application/x-amz-json-1.1")(environ, start_response)
-        environ[MOTO_ACCOUNT] = self.accounts.of(call["access_key"], environ.get("HTTP_X_AMZ_SECURITY_TOKEN"))
+        environ[MOTO_ACCOUNT] = self.accounts.of(call["access_key"])
         with WORLD.lock:
             WORLD.tick()
             response = self._launch_once(call, environ)
