@@ -8,6 +8,7 @@ import collections
 import sys
 import time
 
+import demo_governance
 from local_aws import build, deploy, servers
 from local_aws.control import CapacityWatcher
 from local_aws.progress import BLUE, BOLD, DIM, GREEN, RED, YELLOW, paint, say, step, table
@@ -47,7 +48,8 @@ def demo(aws, began):
         arn = aws.start_execution({"asg_name": group.name})
         execution = show_timeline(aws, arn, capacity, started)
     seconds = time.time() - started
-    return report(aws, group, execution, capacity, seconds, time.monotonic() - began)
+    failed = report(aws, group, execution, capacity, seconds, time.monotonic() - began)
+    return failed or demo_governance.tell(aws)
 
 
 def prepare(aws):

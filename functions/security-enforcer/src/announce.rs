@@ -3,19 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use jiff::SignedDuration;
 use serde_json::json;
-use spot_cloud::error::{CallError, failed};
+use spot_cloud::announcements::{Announcements, EVENTS_PER_CALL, Event, event};
+use spot_cloud::error::CallError;
+use spot_cloud::places::Visit;
 use spot_domain::InstanceId;
 use spot_domain::enforcement::{News, Record};
 
-use crate::place::Beat;
-
-/// The source of our events.
-const SOURCE: &str = "spot-optimizer";
-/// EventBridge's limit for one `PutEvents`.
-const EVENTS_PER_CALL: usize = 10;
 /// Instances in one message: readable, and far below SNS's 256 KB.
 const INSTANCES_PER_MESSAGE: usize = 50;
 
@@ -42,9 +37,7 @@ pub struct Told {
 /// Tells the bus and the people.
 #[derive(Debug, Clone)]
 pub struct Announcer {
-    events: aws_sdk_eventbridge::Client,
-    sns: aws_sdk_sns::Client,
-    topic: String,
+    announcements: Announcements,
 }
 
 /// The event's `detail-type`.
@@ -60,28 +53,32 @@ pub const fn detail_type(news: News) -> &'static str {
 }
 
 impl Announcer {
-    /// Over these clients and the alerts topic.
+    /// Over this bus and topic.
     #[must_use]
-    pub fn new(events: aws_sdk_eventbridge::Client, sns: aws_sdk_sns::Client, topic: String) -> Self {
-        Self { events, sns, topic }
+    pub fn new(announcements: Announcements) -> Self {
+        Self { announcements }
     }
 
     /// Tells all items of one place. Nothing that fails here is lost from the table.
-    pub async fn tell(&self, beat: &Beat, items: &[Item<'_>]) -> Told {
+    pub async fn tell(&self, visit: &Visit, items: &[Item<'_>]) -> Told {
         let mut told = Told::default();
         for chunk in items.chunks(EVENTS_PER_CALL) {
-            let entries = chunk.iter().filter_map(|item| entry(beat, item)).collect();
-            if let Err(error) = self.put(entries).await {
-                told.failures.push(format!("{}: {} events: {error}", beat.place, chunk.len()));
+            let events = chunk.iter().map(|item| news_event(visit, item)).collect::<Result<Vec<_>, _>>();
+            let put = match events {
+                Ok(events) => self.announcements.put(events).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = put {
+                told.failures.push(format!("{}: {} events: {error}", visit.place, chunk.len()));
             }
         }
         for news in [News::Flagged, News::Suspicious, News::Terminated, News::TerminationBlocked] {
             let about: Vec<&Item<'_>> = items.iter().filter(|item| item.news == news).collect();
             for chunk in about.chunks(INSTANCES_PER_MESSAGE) {
-                let (subject, body) = message(beat, news, chunk);
+                let (subject, body) = message(visit, news, chunk);
                 match self.publish(&subject, &body).await {
                     Ok(()) => told.people.extend(chunk.iter().map(|item| item.id.clone())),
-                    Err(error) => told.failures.push(format!("{}: notice: {error}", beat.place)),
+                    Err(error) => told.failures.push(format!("{}: notice: {error}", visit.place)),
                 }
             }
         }
@@ -93,9 +90,7 @@ impl Announcer {
     /// # Errors
     /// The topic does not take it.
     pub async fn publish(&self, subject: &str, body: &str) -> Result<(), CallError> {
-        let subject: String = subject.chars().filter(char::is_ascii).take(99).collect();
-        let publish = self.sns.publish().topic_arn(&self.topic).subject(subject).message(body);
-        publish.send().await.map_err(failed("sns:Publish")).map(drop)
+        self.announcements.alert(subject, body).await
     }
 
     /// Puts the run's own news on the bus: that it stopped at its blast radius.
@@ -103,62 +98,29 @@ impl Announcer {
     /// # Errors
     /// The bus does not take it.
     pub async fn put_run(&self, detail_type: &str, detail: &serde_json::Value) -> Result<(), CallError> {
-        self.put(vec![plain_entry(detail_type, detail.to_string())]).await
-    }
-
-    /// Puts entries; those that the bus refuses are put once more.
-    async fn put(&self, entries: Vec<PutEventsRequestEntry>) -> Result<(), CallError> {
-        let refused = self.put_once(entries).await?;
-        if refused.is_empty() {
-            return Ok(());
-        }
-        let refused = self.put_once(refused).await?;
-        if refused.is_empty() {
-            return Ok(());
-        }
-        Err(CallError::malformed(
-            "events:PutEvents",
-            format!("the bus refused {} entries twice", refused.len()),
-        ))
-    }
-
-    async fn put_once(
-        &self,
-        entries: Vec<PutEventsRequestEntry>,
-    ) -> Result<Vec<PutEventsRequestEntry>, CallError> {
-        let put = self.events.put_events().set_entries(Some(entries.clone()));
-        let answer = put.send().await.map_err(failed("events:PutEvents"))?;
-        if answer.failed_entry_count() == 0 {
-            return Ok(Vec::new());
-        }
-        let results = answer.entries.unwrap_or_default().into_iter();
-        Ok(entries.into_iter().zip(results).filter(|(_, r)| r.error_code.is_some()).map(|(e, _)| e).collect())
+        self.announcements.put(vec![event(detail_type, detail)?]).await
     }
 }
 
-fn entry(beat: &Beat, item: &Item<'_>) -> Option<PutEventsRequestEntry> {
+fn news_event(visit: &Visit, item: &Item<'_>) -> Result<Event, CallError> {
     let detail = json!({
-        "account_id": beat.place.account_id,
-        "region": beat.place.region,
+        "account_id": visit.place.account_id,
+        "region": visit.place.region,
         "instance_id": item.id,
-        "auth_status": item.record.status?.as_str(),
+        "auth_status": item.record.status.map(|status| status.as_str()),
         "reason": item.record.reason,
         "flagged_at": item.record.flagged_at.map(|t| t.as_second()),
-        "enforced": beat.enforce,
+        "enforced": visit.auto_terminate,
     });
-    Some(plain_entry(detail_type(item.news), detail.to_string()))
+    event(detail_type(item.news), &detail)
 }
 
-fn plain_entry(detail_type: &str, detail: String) -> PutEventsRequestEntry {
-    PutEventsRequestEntry::builder().source(SOURCE).detail_type(detail_type).detail(detail).build()
-}
-
-fn message(beat: &Beat, news: News, items: &[&Item<'_>]) -> (String, String) {
-    let place = &beat.place;
+fn message(visit: &Visit, news: News, items: &[&Item<'_>]) -> (String, String) {
+    let place = &visit.place;
     let n = items.len();
     let subject = format!("Spot Optimizer: {} {} in {} {}", n, words(news), place.account_id, place.region);
     let body = match news {
-        News::Flagged => flag_notice(beat),
+        News::Flagged => flag_notice(visit),
         News::Suspicious => {
             "These instances carry ManagedBy=SpotOptimizer, but no swap launched them. They are not terminated; \
              find out who tagged them."
@@ -183,10 +145,10 @@ const fn words(news: News) -> &'static str {
     }
 }
 
-fn flag_notice(beat: &Beat) -> String {
-    let hours = beat.settings.grace_hours;
+fn flag_notice(visit: &Visit) -> String {
+    let hours = visit.settings.grace_hours;
     let after = jiff::Timestamp::now() + SignedDuration::from_hours(i64::from(hours));
-    let end = if beat.enforce {
+    let end = if visit.auto_terminate {
         format!("They will be terminated after {after} ({hours} hours from now)")
     } else {
         "Nothing is terminated here (auto_terminate is off). If it is switched on, they go after the grace"

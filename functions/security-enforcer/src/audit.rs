@@ -6,20 +6,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use spot_cloud::error::CallError;
+use spot_cloud::places::{Place, Visit};
 use spot_domain::InstanceId;
 use spot_domain::authorization::{Standing, Subject, SwapsInProgress, standing};
 use spot_domain::enforcement::{
     Change, Look, News, Rules, due, gone, is_open, not_running, noticed, observe,
 };
-use tokio::task::JoinSet;
 
 use crate::announce::{Announcer, Item};
-use crate::auth_table::{AuthTable, Stored};
+use crate::auth_table::{AuthTable, Stored, WRITES_AT_ONCE};
 use crate::fleet::{Life, Running, look_at};
-use crate::place::{Beat, Place};
-
-/// Rows written side by side.
-const WRITES: usize = 16;
 
 /// What one audit found; the counts are of instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,7 +47,7 @@ pub struct Findings {
 #[derive(Debug)]
 pub struct Audit {
     /// Where, and the rules there.
-    pub beat: Beat,
+    pub visit: Visit,
     /// EC2 there.
     pub ec2: aws_sdk_ec2::Client,
     /// The counts.
@@ -85,12 +81,12 @@ struct Decision {
 
 impl Auditor {
     /// Audits one place. Failures are part of the answer: what was seen before one still counts.
-    pub async fn audit(&self, beat: Beat, ec2: aws_sdk_ec2::Client) -> Audit {
-        let findings = Findings::of(&beat);
-        let mut audit = Audit { findings, beat, ec2, due: Vec::new(), failures: Vec::new() };
+    pub async fn audit(&self, visit: Visit, ec2: aws_sdk_ec2::Client) -> Audit {
+        let findings = Findings::of(&visit);
+        let mut audit = Audit { findings, visit, ec2, due: Vec::new(), failures: Vec::new() };
         if let Err(error) = self.listed(&mut audit).await {
             // An incomplete view: it flags, but nothing is terminated on its word.
-            audit.failures.push(format!("{}: {error}", audit.beat.place));
+            audit.failures.push(format!("{}: {error}", audit.visit.place));
             audit.due.clear();
         }
         audit.findings.due = audit.due.len();
@@ -98,7 +94,7 @@ impl Auditor {
     }
 
     async fn listed(&self, audit: &mut Audit) -> Result<(), CallError> {
-        let mut rows = self.table.load(&audit.beat.place).await?;
+        let mut rows = self.table.load(&audit.visit.place).await?;
         let ec2 = audit.ec2.clone();
         let mut pages = Running::of(&ec2);
         while let Some(page) = pages.next().await {
@@ -116,7 +112,7 @@ impl Auditor {
         subject: &Subject,
         rows: &mut HashMap<InstanceId, Stored>,
     ) -> Option<Decision> {
-        let settings = &audit.beat.settings;
+        let settings = &audit.visit.settings;
         let standing = standing(subject, &settings.owner_marks, &self.swaps);
         audit.findings.count(&standing);
         let old = rows.remove(&subject.id);
@@ -154,7 +150,7 @@ impl Auditor {
         let news: Vec<_> = decisions.iter().filter_map(item).collect();
         let items: Vec<Item<'_>> =
             news.iter().map(|(id, news, record)| Item { id, news: *news, record }).collect();
-        let told = self.announcer.tell(&audit.beat, &items).await;
+        let told = self.announcer.tell(&audit.visit, &items).await;
         audit.failures.extend(told.failures);
         for decision in decisions.iter_mut().filter(|d| told.people.contains(&d.id)) {
             if matches!(decision.change.news, Some(News::Flagged | News::Suspicious)) {
@@ -164,35 +160,28 @@ impl Auditor {
         self.write(audit, decisions).await
     }
 
-    async fn write(&self, audit: &mut Audit, decisions: Vec<Decision>) -> Result<(), CallError> {
-        let mut writes = JoinSet::new();
-        for decision in decisions {
-            if writes.len() >= WRITES
-                && let Some(written) = writes.join_next().await
-            {
-                audit.note(written)?;
+    /// Writes in transactions. Where one does not go through, a row in it was changed meanwhile: then
+    /// each is written by itself, and those that still stand hold.
+    async fn write(&self, audit: &mut Audit, mut decisions: Vec<Decision>) -> Result<(), CallError> {
+        while !decisions.is_empty() {
+            let rest = decisions.split_off(decisions.len().min(WRITES_AT_ONCE));
+            let writes = decisions.iter().map(|d| (&d.id, d.old.as_ref(), &d.change.record));
+            let at_once = decisions.len() > 1 && self.table.write_all(&audit.visit.place, writes).await?;
+            for decision in decisions {
+                let (old, new) = (decision.old.as_ref(), &decision.change.record);
+                if at_once || self.table.write(&audit.visit.place, &decision.id, old, new).await? {
+                    audit.note(decision);
+                }
             }
-            let (table, place) = (self.table.clone(), audit.beat.place.clone());
-            writes.spawn(async move {
-                let new = &decision.change.record;
-                let written = table.write(&place, &decision.id, decision.old.as_ref(), new).await?;
-                Ok(written.then_some(decision))
-            });
-        }
-        while let Some(written) = writes.join_next().await {
-            audit.note(written)?;
+            decisions = rest;
         }
         Ok(())
     }
 }
 
-type Written = Result<Result<Option<Decision>, CallError>, tokio::task::JoinError>;
-
 impl Audit {
-    /// Counts what has been written. Where another run was faster, its word holds.
-    fn note(&mut self, written: Written) -> Result<(), CallError> {
-        let written = written.map_err(|e| CallError::malformed("dynamodb:UpdateItem", e.to_string()))?;
-        let Some(decision) = written? else { return Ok(()) };
+    /// Counts what has been written.
+    fn note(&mut self, decision: Decision) {
         match decision.change.news {
             Some(News::Flagged) => self.findings.flagged += 1,
             Some(News::Cleared) => self.findings.cleared += 1,
@@ -201,15 +190,14 @@ impl Audit {
         if decision.due {
             self.due.push((decision.id, decision.change.record.into()));
         }
-        Ok(())
     }
 }
 
 impl Findings {
-    fn of(beat: &Beat) -> Self {
+    fn of(visit: &Visit) -> Self {
         Self {
-            place: beat.place.clone(),
-            enforced: beat.enforce,
+            place: visit.place.clone(),
+            enforced: visit.auto_terminate,
             running: 0,
             authorised: 0,
             unauthorised: 0,

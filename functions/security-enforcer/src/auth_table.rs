@@ -1,18 +1,16 @@
-//! The InstanceAuth table: its attributes, how a row is read, and the one way to write it.
+//! The InstanceAuth table: its attributes, how a row is read, and how it is written.
 //!
 //! Every write is conditional on the status and the flag that the decision was based on, so that
 //! overlapping runs, and a person who edits a row, are never overwritten.
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::error::{CallError, Kind, failed};
+use spot_cloud::places::Place;
 use spot_domain::InstanceId;
 use spot_domain::enforcement::{AuthStatus, Record};
-
-use crate::place::Place;
 
 const ACCOUNT_REGION: &str = "account_region";
 const INSTANCE_ID: &str = "instance_id";
@@ -23,6 +21,9 @@ const REASON: &str = "reason";
 const NOTICE_DELAY: &str = "notice_delay_seconds";
 const SEEN_BY: &str = "seen_by";
 const TERMINATING_AT: &str = "terminating_at";
+
+/// DynamoDB's limit for one transaction.
+pub const WRITES_AT_ONCE: usize = 100;
 
 type Row = HashMap<String, AttributeValue>;
 
@@ -100,69 +101,129 @@ impl AuthTable {
         old: Option<&Stored>,
         new: &Record,
     ) -> Result<bool, CallError> {
-        let update = self
+        let write = Write::of(old, new);
+        let request = self
             .dynamodb
             .update_item()
             .table_name(&self.table)
-            .key(ACCOUNT_REGION, AttributeValue::S(place.key()))
-            .key(INSTANCE_ID, AttributeValue::S(id.to_string()));
-        let answer = unchanged(set(update, new), old).send().await.map_err(failed("dynamodb:UpdateItem"));
-        match answer {
-            Err(error) if error.kind == Kind::ConditionFailed => Ok(false),
-            answer => answer.map(|_| true),
-        }
+            .set_key(Some(key(place, id)))
+            .update_expression(write.update)
+            .condition_expression(write.condition)
+            .set_expression_attribute_names(Some(write.names))
+            .set_expression_attribute_values(Some(write.values));
+        held(request.send().await.map_err(failed("dynamodb:UpdateItem")))
+    }
+
+    /// The same for up to [`WRITES_AT_ONCE`] rows: all are written, or none and this returns false.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn write_all<'a>(
+        &self,
+        place: &Place,
+        writes: impl Iterator<Item = (&'a InstanceId, Option<&'a Stored>, &'a Record)>,
+    ) -> Result<bool, CallError> {
+        let call = "dynamodb:TransactWriteItems";
+        let item = |(id, old, new)| {
+            let write = Write::of(old, new);
+            let update = Update::builder()
+                .table_name(&self.table)
+                .set_key(Some(key(place, id)))
+                .update_expression(write.update)
+                .condition_expression(write.condition)
+                .set_expression_attribute_names(Some(write.names))
+                .set_expression_attribute_values(Some(write.values));
+            update.build().map(|update| TransactWriteItem::builder().update(update).build())
+        };
+        let items = writes.map(item).collect::<Result<Vec<_>, _>>();
+        let items = items.map_err(|e| CallError::malformed(call, e.to_string()))?;
+        let request = self.dynamodb.transact_write_items().set_transact_items(Some(items));
+        held(request.send().await.map_err(failed(call)))
     }
 }
 
-/// Every attribute of the record is set, or removed where it has none.
-fn set(mut update: UpdateItemFluentBuilder, record: &Record) -> UpdateItemFluentBuilder {
-    let attributes = [
-        (AUTH_STATUS, record.status.map(status)),
-        (FLAGGED_AT, record.flagged_at.map(seconds)),
-        (LAST_SEEN, record.last_seen.map(seconds)),
-        (REASON, Some(AttributeValue::S(record.reason.clone()))),
-        (NOTICE_DELAY, record.notice_delay.map(|d| AttributeValue::N(d.as_secs().to_string()))),
-        (SEEN_BY, record.seen_by.clone().map(AttributeValue::S)),
-        (TERMINATING_AT, record.terminating_at.map(seconds)),
-    ];
-    let (mut sets, mut removes) = (Vec::new(), Vec::new());
-    for (name, value) in attributes {
-        update = update.expression_attribute_names(format!("#{name}"), name);
-        match value {
-            Some(value) => {
-                sets.push(format!("#{name} = :{name}"));
-                update = update.expression_attribute_values(format!(":{name}"), value);
-            }
-            None => removes.push(format!("#{name}")),
-        }
+/// Whether the conditions of a write held.
+fn held<T>(answer: Result<T, CallError>) -> Result<bool, CallError> {
+    match answer {
+        Err(error) if error.kind == Kind::ConditionFailed => Ok(false),
+        answer => answer.map(|_| true),
     }
-    let remove = if removes.is_empty() { String::new() } else { format!(" REMOVE {}", removes.join(", ")) };
-    update.update_expression(format!("SET {}{remove}", sets.join(", ")))
 }
 
-fn unchanged(update: UpdateItemFluentBuilder, old: Option<&Stored>) -> UpdateItemFluentBuilder {
-    let Some(old) = old else {
-        let condition = format!("attribute_not_exists(#{AUTH_STATUS}) OR #{AUTH_STATUS} = :cleared");
-        return update
-            .condition_expression(condition)
-            .expression_attribute_values(":cleared", status(AuthStatus::Cleared));
-    };
-    let (was_status, was_flagged_at) = match &old.odd {
-        Some(odd) => (odd.0.clone(), odd.1.clone()),
-        None => (old.record.status.map(status), old.record.flagged_at.map(seconds)),
-    };
-    let mut conditions = Vec::new();
-    let mut update = update;
-    for (name, was) in [(AUTH_STATUS, was_status), (FLAGGED_AT, was_flagged_at)] {
-        match was {
-            Some(was) => {
-                conditions.push(format!("#{name} = :was_{name}"));
-                update = update.expression_attribute_values(format!(":was_{name}"), was);
-            }
-            None => conditions.push(format!("attribute_not_exists(#{name})")),
-        }
+fn key(place: &Place, id: &InstanceId) -> Row {
+    [
+        (ACCOUNT_REGION.to_owned(), AttributeValue::S(place.key())),
+        (INSTANCE_ID.to_owned(), AttributeValue::S(id.to_string())),
+    ]
+    .into()
+}
+
+/// One conditional write, in DynamoDB's words.
+#[derive(Default)]
+struct Write {
+    update: String,
+    condition: String,
+    names: HashMap<String, String>,
+    values: Row,
+}
+
+impl Write {
+    fn of(old: Option<&Stored>, new: &Record) -> Self {
+        let mut write = Self::default();
+        write.set(new);
+        write.unless_changed(old);
+        write
     }
-    update.condition_expression(conditions.join(" AND "))
+
+    /// Every attribute of the record is set, or removed where it has none.
+    fn set(&mut self, record: &Record) {
+        let attributes = [
+            (AUTH_STATUS, record.status.map(status)),
+            (FLAGGED_AT, record.flagged_at.map(seconds)),
+            (LAST_SEEN, record.last_seen.map(seconds)),
+            (REASON, Some(AttributeValue::S(record.reason.clone()))),
+            (NOTICE_DELAY, record.notice_delay.map(|d| AttributeValue::N(d.as_secs().to_string()))),
+            (SEEN_BY, record.seen_by.clone().map(AttributeValue::S)),
+            (TERMINATING_AT, record.terminating_at.map(seconds)),
+        ];
+        let (mut sets, mut removes) = (Vec::new(), Vec::new());
+        for (name, value) in attributes {
+            self.names.insert(format!("#{name}"), name.to_owned());
+            match value {
+                Some(value) => {
+                    sets.push(format!("#{name} = :{name}"));
+                    self.values.insert(format!(":{name}"), value);
+                }
+                None => removes.push(format!("#{name}")),
+            }
+        }
+        let remove =
+            if removes.is_empty() { String::new() } else { format!(" REMOVE {}", removes.join(", ")) };
+        self.update = format!("SET {}{remove}", sets.join(", "));
+    }
+
+    fn unless_changed(&mut self, old: Option<&Stored>) {
+        let Some(old) = old else {
+            self.condition = format!("attribute_not_exists(#{AUTH_STATUS}) OR #{AUTH_STATUS} = :cleared");
+            self.values.insert(":cleared".to_owned(), status(AuthStatus::Cleared));
+            return;
+        };
+        let (was_status, was_flagged_at) = match &old.odd {
+            Some(odd) => (odd.0.clone(), odd.1.clone()),
+            None => (old.record.status.map(status), old.record.flagged_at.map(seconds)),
+        };
+        let mut conditions = Vec::new();
+        for (name, was) in [(AUTH_STATUS, was_status), (FLAGGED_AT, was_flagged_at)] {
+            match was {
+                Some(was) => {
+                    conditions.push(format!("#{name} = :was_{name}"));
+                    self.values.insert(format!(":was_{name}"), was);
+                }
+                None => conditions.push(format!("attribute_not_exists(#{name})")),
+            }
+        }
+        self.condition = conditions.join(" AND ");
+    }
 }
 
 fn status(status: AuthStatus) -> AttributeValue {

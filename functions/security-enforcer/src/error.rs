@@ -3,9 +3,8 @@
 
 use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
-use spot_cloud::accounts::AccountError;
 use spot_cloud::clients::BadEnvironment;
-use spot_cloud::settings::SettingsError;
+use spot_cloud::places::PlanError;
 
 /// A run that did not begin. Nothing was written, nobody was told, nothing was terminated.
 #[derive(Debug, thiserror::Error)]
@@ -13,12 +12,9 @@ pub enum EnforcerError {
     /// The input is malformed.
     #[error("input: {0}")]
     InvalidInput(#[from] serde_json::Error),
-    /// The account that the input names is unknown, disabled, or its row can't be read.
+    /// The accounts, regions and settings that the input means can't be had.
     #[error(transparent)]
-    Account(AccountError),
-    /// A setting can't be applied.
-    #[error(transparent)]
-    Settings(SettingsError),
+    Plan(#[from] PlanError),
     /// A call failed.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -33,28 +29,9 @@ impl EnforcerError {
     pub fn name(&self) -> &'static str {
         match self {
             Self::InvalidInput(_) => "InvalidInput",
-            Self::Account(_) => "AccountUnknown",
-            Self::Settings(_) => "InvalidSettings",
+            Self::Plan(error) => error.name(),
             Self::Call(_) => "CallFailed",
             Self::Environment(_) => "BadEnvironment",
-        }
-    }
-}
-
-impl From<AccountError> for EnforcerError {
-    fn from(error: AccountError) -> Self {
-        match error {
-            AccountError::Call(error) => Self::Call(error),
-            error => Self::Account(error),
-        }
-    }
-}
-
-impl From<SettingsError> for EnforcerError {
-    fn from(error: SettingsError) -> Self {
-        match error {
-            SettingsError::Call(error) => Self::Call(error),
-            error => Self::Settings(error),
         }
     }
 }

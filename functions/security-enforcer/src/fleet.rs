@@ -9,7 +9,7 @@ use spot_domain::authorization::Subject;
 
 const DESCRIBE: &str = "ec2:DescribeInstances";
 /// Instances a page: enough for few calls, few enough for flat memory.
-const PAGE: i32 = 250;
+const PAGE: i32 = 500;
 /// Ids in one call: EC2 asks to keep such lists short.
 const IDS_PER_CALL: usize = 200;
 

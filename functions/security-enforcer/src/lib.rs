@@ -10,7 +10,7 @@ pub mod audit;
 pub mod auth_table;
 pub mod error;
 pub mod fleet;
-pub mod place;
+pub mod input;
 pub mod summary;
 pub mod terminate;
 
@@ -18,7 +18,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
+use spot_cloud::places::{Visit, plan};
 use spot_cloud::swaps::Swaps;
 use spot_cloud::{CallError, Stack};
 use spot_domain::authorization::SwapsInProgress;
@@ -29,7 +31,7 @@ use announce::Announcer;
 use audit::{Audit, Auditor};
 use auth_table::AuthTable;
 use error::EnforcerError;
-use place::{AuditRequest, Beat, beats};
+use input::AuditRequest;
 use summary::Summary;
 
 /// Accounts and regions audited side by side.
@@ -51,11 +53,7 @@ impl SecurityEnforcer {
     /// A variable is missing or malformed.
     pub async fn from_environment() -> Result<Self, BadEnvironment> {
         let stack = Stack::from_environment().await?;
-        let announcer = Announcer::new(
-            aws_sdk_eventbridge::Client::new(stack.config()),
-            aws_sdk_sns::Client::new(stack.config()),
-            variable("ALERTS_TOPIC_ARN")?,
-        );
+        let announcer = Announcer::new(Announcements::new(&stack)?);
         let table = AuthTable::new(stack.dynamodb.clone(), variable("INSTANCE_AUTH_TABLE")?);
         Ok(Self { swaps: Swaps::new(&stack)?, table, announcer, stack })
     }
@@ -75,7 +73,10 @@ impl SecurityEnforcer {
 
     async fn run(&self, event: Value, run: &str) -> Result<Summary, EnforcerError> {
         let request: AuditRequest = serde_json::from_value(event)?;
-        let (beats, unreadable) = beats(&self.stack, &request).await?;
+        let mut plan = plan(&self.stack, request.account_id.as_ref(), request.region.as_ref()).await?;
+        for visit in &mut plan.visits {
+            visit.auto_terminate &= request.auto_terminate != Some(false);
+        }
         let (swaps, unknown_swaps) = self.swaps_in_progress().await?;
         let auditor = Auditor {
             table: self.table.clone(),
@@ -83,8 +84,8 @@ impl SecurityEnforcer {
             swaps: Arc::new(swaps),
             look: Look { at: Timestamp::now(), run: request.run_name(run) },
         };
-        let (audits, lost) = self.audit_all(&auditor, beats).await;
-        let mut summary = Summary::of(&audits, unreadable);
+        let (audits, lost) = self.audit_all(&auditor, plan.visits).await;
+        let mut summary = Summary::of(&audits, plan.unreadable.iter().map(ToString::to_string).collect());
         summary.fail_all(lost);
         if unknown_swaps.is_empty() {
             terminate::enforce(&auditor, &audits, &mut summary).await;
@@ -113,14 +114,14 @@ impl SecurityEnforcer {
     }
 
     /// The audits, and what was lost on the way.
-    async fn audit_all(&self, auditor: &Auditor, beats: Vec<Beat>) -> (Vec<Audit>, Vec<String>) {
+    async fn audit_all(&self, auditor: &Auditor, visits: Vec<Visit>) -> (Vec<Audit>, Vec<String>) {
         let (mut running, mut ended) = (JoinSet::new(), Vec::new());
-        for beat in beats {
+        for visit in visits {
             if running.len() >= SIDE_BY_SIDE {
                 ended.extend(running.join_next().await);
             }
-            let (auditor, ec2) = (auditor.clone(), self.ec2(&beat).await);
-            running.spawn(async move { auditor.audit(beat, ec2).await });
+            let (auditor, ec2) = (auditor.clone(), self.ec2(&visit).await);
+            running.spawn(async move { auditor.audit(visit, ec2).await });
         }
         while let Some(audit) = running.join_next().await {
             ended.push(audit);
@@ -132,12 +133,12 @@ impl SecurityEnforcer {
                 Err(error) => lost.push(format!("an audit broke off: {error}")),
             }
         }
-        audits.sort_by(|a, b| a.beat.place.cmp(&b.beat.place));
+        audits.sort_by(|a, b| a.visit.place.cmp(&b.visit.place));
         (audits, lost)
     }
 
-    async fn ec2(&self, beat: &Beat) -> aws_sdk_ec2::Client {
-        self.stack.target(&beat.access, &beat.place.region, None).await.ec2
+    async fn ec2(&self, visit: &Visit) -> aws_sdk_ec2::Client {
+        self.stack.target(&visit.access, &visit.place.region, None).await.ec2
     }
 
     /// The figures for alarms and dashboard; and a person is told of what the run could not see.

@@ -40,7 +40,7 @@ enum Verdict {
 /// Terminates what is due in these audits, if all of it is within the blast radius and the places
 /// enforce at all; one after another.
 pub async fn enforce(auditor: &Auditor, audits: &[Audit], summary: &mut Summary) {
-    let enforced = || audits.iter().filter(|audit| audit.beat.enforce);
+    let enforced = || audits.iter().filter(|audit| audit.visit.auto_terminate);
     let reaches: Vec<Reach> = enforced().map(reach).collect();
     if let Err(exceeded) = blast_radius(&reaches) {
         tell_of_blast_radius(auditor, &exceeded, summary).await;
@@ -52,7 +52,7 @@ pub async fn enforce(auditor: &Auditor, audits: &[Audit], summary: &mut Summary)
                 Ok(Outcome::Terminated) => summary.terminated.push(id.clone()),
                 Ok(Outcome::Blocked(why)) => summary.blocked.push(Kept::new(id, why)),
                 Ok(Outcome::Spared(why)) => summary.spared.push(Kept::new(id, why)),
-                Err(error) => summary.fail(format!("{}: {id}: {error}", audit.beat.place)),
+                Err(error) => summary.fail(format!("{}: {id}: {error}", audit.visit.place)),
             }
         }
     }
@@ -60,11 +60,11 @@ pub async fn enforce(auditor: &Auditor, audits: &[Audit], summary: &mut Summary)
 
 fn reach(audit: &Audit) -> Reach {
     Reach {
-        name: audit.beat.place.to_string(),
+        name: audit.visit.place.to_string(),
         running: audit.findings.running,
         due: audit.due.len(),
-        max_per_run: audit.beat.settings.max_terminations_per_run,
-        max_percent: audit.beat.settings.max_terminations_percent,
+        max_per_run: audit.visit.settings.max_terminations_per_run,
+        max_percent: audit.visit.settings.max_terminations_percent,
     }
 }
 
@@ -115,7 +115,7 @@ impl Case<'_> {
     }
 
     async fn fresh_verdict(&self) -> Result<Verdict, CallError> {
-        let (ec2, settings, look) = (&self.audit.ec2, &self.audit.beat.settings, &self.auditor.look);
+        let (ec2, settings, look) = (&self.audit.ec2, &self.audit.visit.settings, &self.auditor.look);
         // The slower question first, so that the tags are read right before the call.
         let protected = match instances::is_termination_protected(ec2, self.id).await {
             Err(error) if error.kind == Kind::NotFound => false,
@@ -172,7 +172,7 @@ impl Case<'_> {
         let written = self.write(stored, &record).await?;
         if let Some(news) = news.filter(|_| written) {
             let item = Item { id: self.id, news, record: &record };
-            let told = self.auditor.announcer.tell(&self.audit.beat, &[item]).await;
+            let told = self.auditor.announcer.tell(&self.audit.visit, &[item]).await;
             for failure in told.failures {
                 tracing::error!(instance_id = %self.id, "{failure}");
             }
@@ -181,7 +181,7 @@ impl Case<'_> {
     }
 
     async fn write(&self, old: &Stored, new: &Record) -> Result<bool, CallError> {
-        self.auditor.table.write(&self.audit.beat.place, self.id, Some(old), new).await
+        self.auditor.table.write(&self.audit.visit.place, self.id, Some(old), new).await
     }
 }
 

@@ -35,7 +35,8 @@ async fn an_audit_makes_not_one_changing_call_to_ec2() {
     assert_eq!(run.summary.due, 3);
     for (action, _) in &run.calls {
         assert!(
-            action.starts_with("Describe") || matches!(action.as_str(), "Query" | "UpdateItem" | "PutEvents"),
+            action.starts_with("Describe")
+                || matches!(action.as_str(), "Query" | "TransactWriteItems" | "PutEvents"),
             "{action}"
         );
     }
@@ -142,6 +143,28 @@ async fn what_another_run_wrote_meanwhile_holds() {
     let run = account.run().await;
     assert_eq!((run.summary.due, run.summary.partial), (0, false));
     assert!(run.terminations().is_empty());
+}
+
+#[tokio::test]
+async fn one_row_that_another_run_wrote_does_not_void_the_others() {
+    let account = Account::with_due(3).answering(|asked, _| match asked.action {
+        "TransactWriteItems" => Some(Answer::json_error(400, "TransactionCanceledException")),
+        "UpdateItem" if asked.body.contains(&instance(2)) => Some(support::refused()),
+        _ => None,
+    });
+    let run = account.run().await;
+    let due: Vec<String> = run.audit.due.iter().map(|(id, _)| id.to_string()).collect();
+    assert_eq!(due, [instance(1), instance(3)]);
+    assert!(!run.summary.partial, "{:?}", run.summary.failed);
+}
+
+#[tokio::test]
+async fn a_page_of_flags_is_a_few_writes() {
+    let run = Account::with(250).run().await;
+    assert_eq!(run.audit.findings.flagged, 250);
+    assert_eq!(run.writes().len(), 250);
+    let batches: Vec<&str> = run.asked("TransactWriteItems");
+    assert_eq!((batches.len(), run.asked("UpdateItem").len()), (3, 0));
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn a_refusal_or_a_denial_blocks_with_its_words() {
         };
         let run = Account::with_due(1).answering(refusal).run().await;
         assert!(run.summary.blocked[0].reason.contains(code));
-        let last = *run.writes().last().unwrap();
+        let last = run.writes().pop().unwrap();
         assert!(
             last.contains(r#"{"S":"TERMINATION_BLOCKED"}"#) && last.contains("REMOVE #terminating_at"),
             "{last}"

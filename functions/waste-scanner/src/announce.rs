@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use spot_cloud::CallError;
+use spot_cloud::announcements::{Announcements, event};
 use spot_domain::Usd;
 use spot_domain::waste::ResourceType;
 use spot_domain::waste_report::{Failed, Listing, Resolved, Summary};
 
 use crate::input::{Run, TO_BE_CONTINUED};
-use crate::notices::Notices;
 
 /// The `detail-type` of the event that a run ends with.
 pub const COMPLETED: &str = "Waste Scan Completed";
@@ -35,15 +35,15 @@ struct Told<'a> {
 ///
 /// # Errors
 /// The event could not be put: nothing would go on.
-pub async fn to_be_continued(notices: &Notices, run: &Run) -> Result<(), CallError> {
-    notices.event(TO_BE_CONTINUED, &run.next()).await
+pub async fn to_be_continued(announcements: &Announcements, run: &Run) -> Result<(), CallError> {
+    announcements.put(vec![event(TO_BE_CONTINUED, &run.next())?]).await
 }
 
 /// Tells how the run ended.
 ///
 /// # Errors
 /// The event or the message could not be sent.
-pub async fn completed(notices: &Notices, summary: &Summary) -> Result<(), CallError> {
+pub async fn completed(announcements: &Announcements, summary: &Summary) -> Result<(), CallError> {
     let told = Told {
         run_started: summary.run_started,
         total_monthly_waste_usd: summary.total_monthly_waste_usd,
@@ -54,12 +54,12 @@ pub async fn completed(notices: &Notices, summary: &Summary) -> Result<(), CallE
         failures: summary.failed.len(),
         failed: first(&summary.failed),
     };
-    notices.event(COMPLETED, &told).await?;
+    announcements.put(vec![event(COMPLETED, &told)?]).await?;
     if summary.failed.is_empty() {
         return Ok(());
     }
     let subject = format!("Waste scan incomplete: {} listings failed", summary.failed.len());
-    notices.alert(&subject, &message(summary)).await
+    announcements.alert(&subject, &message(summary)).await
 }
 
 fn first(failed: &[Failed]) -> &[Failed] {

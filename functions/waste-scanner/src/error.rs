@@ -2,9 +2,8 @@
 
 use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
-use spot_cloud::accounts::AccountError;
 use spot_cloud::clients::BadEnvironment;
-use spot_cloud::settings::SettingsError;
+use spot_cloud::places::PlanError;
 
 /// A run that could not be carried out. Rows already written are true, and nothing was resolved that
 /// was not listed to its end: running again is safe.
@@ -13,12 +12,9 @@ pub enum WasteError {
     /// The input is malformed.
     #[error("input: {0}")]
     InvalidInput(String),
-    /// The account that the input names is unknown, disabled, or its row can't be read.
+    /// The accounts, regions and settings that the input means can't be had.
     #[error(transparent)]
-    Account(AccountError),
-    /// A setting can't be applied.
-    #[error(transparent)]
-    Settings(SettingsError),
+    Plan(#[from] PlanError),
     /// It went on in so many invocations without coming to an end.
     #[error("the scan has been continued {0} times without coming to its end")]
     Endless(u32),
@@ -36,29 +32,10 @@ impl WasteError {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::InvalidInput(_) => "InvalidInput",
-            Self::Account(_) => "AccountUnknown",
-            Self::Settings(_) => "InvalidSettings",
+            Self::Plan(error) => error.name(),
             Self::Endless(_) => "ScanEndless",
             Self::Call(_) => "CallFailed",
             Self::Environment(_) => "BadEnvironment",
-        }
-    }
-}
-
-impl From<AccountError> for WasteError {
-    fn from(error: AccountError) -> Self {
-        match error {
-            AccountError::Call(error) => Self::Call(error),
-            error => Self::Account(error),
-        }
-    }
-}
-
-impl From<SettingsError> for WasteError {
-    fn from(error: SettingsError) -> Self {
-        match error {
-            SettingsError::Call(error) => Self::Call(error),
-            error => Self::Settings(error),
         }
     }
 }

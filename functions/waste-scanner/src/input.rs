@@ -15,10 +15,10 @@ pub const TO_BE_CONTINUED: &str = "Waste Scan To Be Continued";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// Only this account. Absent: with a `region`, the stack's own, else every enabled one.
+    /// Only this account; absent, every enabled one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<AccountId>,
-    /// Only this region; absent, those of each account.
+    /// Only this region, where the account lists it or is named, too; absent, those of each account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
 }

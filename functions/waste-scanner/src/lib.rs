@@ -11,11 +11,9 @@ pub mod error;
 pub mod finding;
 pub mod input;
 pub mod listings;
-pub mod notices;
 pub mod price_list;
 pub mod progress;
 pub mod scan;
-pub mod scopes;
 pub mod table;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,18 +22,19 @@ use std::time::SystemTime;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde_json::Value;
+use spot_cloud::accounts::AccountError;
+use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
-use spot_cloud::{CallError, Stack};
+use spot_cloud::places::{PlanError, Visit, plan};
+use spot_cloud::{CallError, Stack, settings};
 use spot_domain::waste::Rules;
-use spot_domain::waste_report::Summary;
+use spot_domain::waste_report::{Failed, Summary};
 
 use error::WasteError;
 use input::Run;
-use notices::Notices;
 use price_list::PriceList;
 use progress::Progress;
 use scan::{RESERVE, Scan};
-use scopes::Scope;
 use table::WasteTable;
 
 /// A run of more invocations than this does not get anywhere.
@@ -47,7 +46,7 @@ pub struct WasteScanner {
     stack: Stack,
     table: WasteTable,
     prices: PriceList,
-    notices: Notices,
+    announcements: Announcements,
 }
 
 impl WasteScanner {
@@ -60,7 +59,7 @@ impl WasteScanner {
         Ok(Self {
             table: WasteTable::new(stack.dynamodb.clone(), variable::<String>("WASTE_RESOURCE_TABLE")?),
             prices: PriceList::new(&stack),
-            notices: Notices::new(&stack)?,
+            announcements: Announcements::new(&stack)?,
             stack,
         })
     }
@@ -89,46 +88,63 @@ impl WasteScanner {
         if run.continuation > CONTINUATIONS {
             return Err(WasteError::Endless(run.continuation));
         }
-        let plan = scopes::plan(&self.stack, &run.request).await?;
+        let (account_id, region) = (run.request.account_id.as_ref(), run.request.region.as_ref());
+        let plan = plan(&self.stack, account_id, region).await?;
+        let own = settings::load(&self.stack, &self.stack.account_id, &self.stack.region).await;
+        let parallelism = own.map_err(PlanError::from)?.scan_parallelism as usize;
         let moved = AtomicBool::new(false);
-        let progress: Vec<Progress> = stream::iter(&plan.scopes)
-            .map(|scope| self.scope(scope, &run, deadline, &moved))
-            .buffered(plan.parallelism)
+        let progress: Vec<Progress> = stream::iter(&plan.visits)
+            .map(|visit| self.visit(visit, &run, deadline, &moved))
+            .buffered(parallelism)
             .try_collect()
             .await?;
         let continues = progress.iter().any(|progress| progress.next.is_some());
         let scopes = progress.into_iter().map(|progress| progress.report).collect();
-        let summary = Summary::new(run.started(), scopes, plan.failed, continues);
+        let unreadable = plan.unreadable.iter().map(|error| self.unreadable(error)).collect();
+        let summary = Summary::new(run.started(), scopes, unreadable, continues);
         if continues {
-            announce::to_be_continued(&self.notices, &run).await?;
+            announce::to_be_continued(&self.announcements, &run).await?;
         } else {
-            announce::completed(&self.notices, &summary).await?;
+            announce::completed(&self.announcements, &summary).await?;
         }
         Ok(summary)
     }
 
     /// Scans one account and region, from where an earlier invocation of this run left off. The
     /// first scope that is not done goes on even if there is little time, so that a run always moves.
-    async fn scope(
+    async fn visit(
         &self,
-        scope: &Scope,
+        visit: &Visit,
         run: &Run,
         deadline: SystemTime,
         moved: &AtomicBool,
     ) -> Result<Progress, CallError> {
-        let kept = if run.continuation > 0 { self.table.kept(scope, run.run_started).await? } else { None };
-        let mut progress = kept.unwrap_or_else(|| Progress::new(run.run_started, scope));
+        let kept =
+            if run.continuation > 0 { self.table.kept(&visit.place, run.run_started).await? } else { None };
+        let mut progress = kept.unwrap_or_else(|| Progress::new(run.run_started, &visit.place));
         let has_time = SystemTime::now() + RESERVE < deadline;
         if progress.next.is_none() || (moved.swap(true, Ordering::Relaxed) && !has_time) {
             return Ok(progress);
         }
-        let prices = self.prices.book(&scope.region).await;
-        let target = self.stack.target(&scope.access, &scope.region, None).await;
-        let (settings, region) = (&scope.settings, &scope.region);
+        let (settings, region) = (&visit.settings, &visit.place.region);
+        let prices = self.prices.book(region).await;
+        let target = self.stack.target(&visit.access, region, None).await;
         let rules = Rules { settings, region, prices: &prices, now: run.started() };
-        let scan = Scan { scope, ec2: target.ec2, table: &self.table, rules, deadline };
+        let scan = Scan { place: &visit.place, ec2: target.ec2, table: &self.table, rules, deadline };
         scan.go_on(&mut progress).await;
-        self.table.keep(scope, &progress).await?;
+        self.table.keep(&visit.place, &progress).await?;
         Ok(progress)
+    }
+    fn unreadable(&self, error: &AccountError) -> Failed {
+        let account_id = match error {
+            AccountError::Malformed { account_id, .. } => account_id,
+            _ => &self.stack.account_id, // a key that is no account id lies in the stack's own table
+        };
+        Failed {
+            account_id: account_id.clone(),
+            region: None,
+            listing: "account".to_owned(),
+            error: error.to_string(),
+        }
     }
 }

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spot_cloud::CallError;
 use spot_cloud::error::failed;
+use spot_cloud::places::Place;
 use spot_domain::waste::ResourceType;
 use spot_domain::waste_report::ScopeReport;
 
 use crate::finding::{LAST_SEEN, RESOURCE_TYPE, STATUS, number};
-use crate::scopes::Scope;
 use crate::table::{WasteTable, key};
 
 /// The partition of the reports.
@@ -41,8 +41,8 @@ pub struct Progress {
 impl Progress {
     /// Nothing done yet.
     #[must_use]
-    pub fn new(run_started: i64, scope: &Scope) -> Self {
-        let report = ScopeReport::new(scope.account_id.clone(), scope.region.clone());
+    pub fn new(run_started: i64, place: &Place) -> Self {
+        let report = ScopeReport::new(place.account_id.clone(), place.region.clone());
         Self { run_started, next: Some(Position { listing: ResourceType::ALL[0], token: None }), report }
     }
 
@@ -60,7 +60,7 @@ impl WasteTable {
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn keep(&self, scope: &Scope, progress: &Progress) -> Result<(), CallError> {
+    pub async fn keep(&self, place: &Place, progress: &Progress) -> Result<(), CallError> {
         let call = "dynamodb:PutItem";
         let report =
             serde_json::to_string(progress).map_err(|e| CallError::malformed(call, e.to_string()))?;
@@ -68,7 +68,7 @@ impl WasteTable {
         self.dynamodb
             .put_item()
             .table_name(&self.name)
-            .set_item(Some(key(PARTITION, &scope.key())))
+            .set_item(Some(key(PARTITION, &place.key())))
             .item(RESOURCE_TYPE, text("summary"))
             .item(STATUS, text(progress.status()))
             .item(LAST_SEEN, number(&Timestamp::now().as_second()))
@@ -84,12 +84,12 @@ impl WasteTable {
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn kept(&self, scope: &Scope, run_started: i64) -> Result<Option<Progress>, CallError> {
+    pub async fn kept(&self, place: &Place, run_started: i64) -> Result<Option<Progress>, CallError> {
         let answer = self
             .dynamodb
             .get_item()
             .table_name(&self.name)
-            .set_key(Some(key(PARTITION, &scope.key())))
+            .set_key(Some(key(PARTITION, &place.key())))
             .consistent_read(true)
             .send()
             .await

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use spot_cloud::places::Place;
 use spot_cloud::{CallError, Kind};
 use spot_domain::Usd;
 use spot_domain::storage::Snapshot;
@@ -15,7 +16,6 @@ use spot_domain::waste_report::{Lineages, Listing};
 use crate::finding::Finding;
 use crate::listings::{self, Page, UsedSnapshots};
 use crate::progress::{Position, Progress};
-use crate::scopes::Scope;
 use crate::table::{End, Stale, WasteTable};
 
 /// No new page is begun with less time than this: one page, throttled and written in full, its
@@ -26,7 +26,7 @@ pub const RESERVE: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Scan<'a> {
     /// The account and region.
-    pub scope: &'a Scope,
+    pub place: &'a Place,
     /// EC2 there.
     pub ec2: aws_sdk_ec2::Client,
     /// Where findings go.
@@ -71,7 +71,7 @@ impl Scan<'_> {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::error!(scope = self.scope.key(), listing = kind.name(), "{error}");
+                    tracing::error!(scope = self.place.key(), listing = kind.name(), "{error}");
                     progress.report.fail(kind, &error);
                 }
             }
@@ -92,7 +92,7 @@ impl Scan<'_> {
         if from.listing == ResourceType::Snapshot {
             context.used = listings::used_by_images(&self.ec2).await?;
             if from.token.is_some() {
-                let before = self.table.lineages_since(&self.scope.key(), self.rules.now).await?;
+                let before = self.table.lineages_since(&self.place.key(), self.rules.now).await?;
                 for (lineage, price) in before {
                     context.lineages.add(&lineage, price);
                 }
@@ -142,12 +142,12 @@ impl Scan<'_> {
                 })
             }
             ResourceType::Snapshot => {
-                let owner = &self.scope.account_id;
+                let owner = &self.place.account_id;
                 let page = listings::snapshots(&self.ec2, owner, &context.used, token).await?;
                 judge(page, listing, |snapshot| self.snapshot(snapshot, &mut context.lineages))
             }
         };
-        self.table.write(&self.scope.key(), findings).await?;
+        self.table.write(&self.place.key(), findings).await?;
         Ok(next)
     }
 
@@ -169,7 +169,7 @@ impl Scan<'_> {
         lineages: &Lineages,
         progress: &mut Progress,
     ) -> Result<(), CallError> {
-        let (scope, before) = (self.scope.key(), self.rules.now);
+        let (scope, before) = (self.place.key(), self.rules.now);
         let mut after = None;
         loop {
             let (stale, next) = self.table.stale(&scope, kind, before, after).await?;

@@ -1,13 +1,15 @@
 //! The WasteResource table: findings written, findings resolved, each scope's report kept.
 //!
 //! Findings go out in batches, a hundredth of the calls that one write each would be. Two runs that
-//! overlap write the same rows; `last_seen` is the moment of the write, so that neither resolves what
-//! the other has just seen.
+//! overlap write the same rows: `first_seen` is the word of the one that opened the row, and
+//! `last_seen` the moment of the write, so that neither resolves what the other has just seen.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, PutRequest, WriteRequest};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, KeysAndAttributes, Put, PutRequest, TransactWriteItem, WriteRequest,
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use spot_cloud::error::failed;
@@ -20,7 +22,8 @@ use crate::finding::{
     UPPER_BOUND_USD, number,
 };
 
-/// DynamoDB's limit for one `BatchGetItem`.
+const OPEN_ALL: &str = "dynamodb:TransactWriteItems";
+/// DynamoDB's limit for one `BatchGetItem`, and for one transaction.
 const READ_BATCH: usize = 100;
 /// DynamoDB's limit for one `BatchWriteItem`.
 const WRITE_BATCH: usize = 25;
@@ -109,20 +112,57 @@ impl WasteTable {
             .await
     }
 
-    async fn write_batch(&self, scope: &str, batch: Vec<Finding>) -> Result<(), CallError> {
-        let open_since = self.open_since(scope, &batch).await?;
-        let now = Timestamp::now().as_second();
-        let mut rows: Vec<Row> = batch
-            .into_iter()
-            .map(|finding| {
-                let first_seen = open_since.get(&finding.resource()).copied().unwrap_or(now);
-                finding.into_row(scope, first_seen, now)
-            })
-            .collect();
-        while !rows.is_empty() {
-            self.put_all(rows.drain(..rows.len().min(WRITE_BATCH)).collect()).await?;
+    /// Reads which of them are open already, and writes these in batches. The others open in a
+    /// transaction that holds only while no other run has opened them: then they are read again, so
+    /// that the first one's `first_seen` stands.
+    async fn write_batch(&self, scope: &str, mut batch: Vec<Finding>) -> Result<(), CallError> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..ROUNDS {
+            let open_since = self.open_since(scope, &batch).await?;
+            let now = Timestamp::now().as_second();
+            let (open, new): (Vec<_>, Vec<_>) = batch
+                .into_iter()
+                .map(|finding| (open_since.get(&finding.resource()).copied(), finding))
+                .partition(|(since, _)| since.is_some());
+            let mut rows: Vec<Row> = open
+                .into_iter()
+                .map(|(since, finding)| finding.into_row(scope, since.unwrap_or(now), now))
+                .collect();
+            while !rows.is_empty() {
+                self.put_all(rows.drain(..rows.len().min(WRITE_BATCH)).collect()).await?;
+            }
+            batch = new.into_iter().map(|(_, finding)| finding).collect();
+            let rows = batch.iter().map(|finding| finding.clone().into_row(scope, now, now)).collect();
+            if self.open_all(rows).await? {
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
-        Ok(())
+        Err(self.throttled(OPEN_ALL))
+    }
+
+    /// Opens findings, all or none: none if one of them is open by now, and this returns false.
+    async fn open_all(&self, rows: Vec<Row>) -> Result<bool, CallError> {
+        if rows.is_empty() {
+            return Ok(true);
+        }
+        let put = |row| {
+            let put = Put::builder()
+                .table_name(&self.name)
+                .set_item(Some(row))
+                .condition_expression("attribute_not_exists(#status) OR #status <> :open")
+                .expression_attribute_names("#status", STATUS)
+                .expression_attribute_values(":open", AttributeValue::S("OPEN".to_owned()));
+            put.build().map(|put| TransactWriteItem::builder().put(put).build())
+        };
+        let items = rows.into_iter().map(put).collect::<Result<Vec<_>, _>>();
+        let items = items.map_err(|e| CallError::malformed(OPEN_ALL, e.to_string()))?;
+        let request = self.dynamodb.transact_write_items().set_transact_items(Some(items));
+        match request.send().await.map_err(failed(OPEN_ALL)) {
+            Err(error) if error.kind == Kind::ConditionFailed => Ok(false),
+            answer => answer.map(|_| true),
+        }
     }
 
     /// `first_seen` of those that are OPEN already, by resource.

@@ -7,44 +7,37 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use spot_cloud::accounts::Access;
-use spot_domain::EnvironmentType;
+use spot_cloud::places::Place;
 use spot_domain::ebs_prices::PriceBook;
 use spot_domain::settings::Settings;
 use spot_domain::waste::{ResourceType, Rules};
 use spot_scripted::{Answer, Endpoint};
 use waste_scanner::progress::Progress;
 use waste_scanner::scan::Scan;
-use waste_scanner::scopes::Scope;
 use waste_scanner::table::WasteTable;
 
 const NOW: i64 = 1_795_000_000;
 const PLENTY: Duration = Duration::from_mins(15);
 const NONE: Duration = Duration::ZERO;
 
-fn scope() -> Scope {
-    Scope {
-        account_id: "123456789012".parse().unwrap(),
-        region: "us-east-1".parse().unwrap(),
-        access: Access { environment_type: EnvironmentType::Prod, role: None },
-        settings: Settings::default(),
-    }
+fn place() -> Place {
+    Place { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
 }
 
 async fn scan(endpoint: &Endpoint, time: Duration, mut progress: Progress) -> Progress {
-    let (scope, config) = (scope(), endpoint.config().await);
-    let prices = PriceBook::shipped(&scope.region);
+    let (place, config, settings) = (place(), endpoint.config().await, Settings::default());
+    let prices = PriceBook::shipped(&place.region);
     let table = WasteTable::new(aws_sdk_dynamodb::Client::new(&config), "waste");
     let now = Timestamp::from_second(NOW).unwrap();
-    let rules = Rules { settings: &scope.settings, region: &scope.region, prices: &prices, now };
+    let rules = Rules { settings: &settings, region: &place.region, prices: &prices, now };
     let ec2 = aws_sdk_ec2::Client::new(&config);
     let deadline = SystemTime::now() + time;
-    Scan { scope: &scope, ec2, table: &table, rules, deadline }.go_on(&mut progress).await;
+    Scan { place: &place, ec2, table: &table, rules, deadline }.go_on(&mut progress).await;
     progress
 }
 
 async fn scan_all(endpoint: &Endpoint) -> Progress {
-    scan(endpoint, PLENTY, Progress::new(NOW, &scope())).await
+    scan(endpoint, PLENTY, Progress::new(NOW, &place())).await
 }
 
 fn page(set: &str, items: &[String], token: Option<&str>) -> Answer {
@@ -92,6 +85,7 @@ fn nothing(action: &str) -> Answer {
         "DescribeSnapshots" => page("snapshotSet", &[], None),
         "DescribeImages" => page("imagesSet", &[], None),
         "BatchGetItem" => Answer::ok(r#"{"Responses":{"waste":[]},"UnprocessedKeys":{}}"#),
+        "TransactWriteItems" => Answer::ok("{}"),
         "BatchWriteItem" => Answer::ok(r#"{"UnprocessedItems":{}}"#),
         "Query" => Answer::ok(r#"{"Items":[],"Count":0}"#),
         "UpdateItem" | "PutItem" => Answer::ok("{}"),
@@ -258,7 +252,7 @@ async fn when_time_is_up_the_scan_goes_on_where_it_stopped() {
         action => nothing(action),
     };
     let endpoint = Endpoint::answering(respond).await;
-    let mut progress = Progress::new(NOW, &scope());
+    let mut progress = Progress::new(NOW, &place());
     let mut invocations = 0;
     while progress.next.is_some() {
         progress = scan(&endpoint, NONE, progress).await;

@@ -36,16 +36,20 @@ fn empty(action: &str) -> Answer {
     match action {
         "BatchGetItem" => Answer::ok(r#"{"Responses":{"waste":[]},"UnprocessedKeys":{}}"#),
         "BatchWriteItem" => Answer::ok(r#"{"UnprocessedItems":{}}"#),
+        "TransactWriteItems" => Answer::ok("{}"),
         other => panic!("{other} is not expected"),
     }
 }
 
-/// The items of all BatchWriteItem requests.
+/// The items of all writing requests, batches and transactions alike.
 fn written(endpoint: &Endpoint) -> Vec<Value> {
     let puts = |request: &String| -> Option<Vec<Value>> {
         let request: Value = serde_json::from_str(request).ok()?;
-        let requests = request.get("RequestItems")?.get("waste")?.as_array()?.clone();
-        Some(requests.into_iter().filter_map(|r| r.get("PutRequest")?.get("Item").cloned()).collect())
+        let (puts, member) = match request.get("TransactItems") {
+            Some(puts) => (puts, "Put"),
+            None => (request.get("RequestItems")?.get("waste")?, "PutRequest"),
+        };
+        Some(puts.as_array()?.iter().filter_map(|put| put.get(member)?.get("Item").cloned()).collect())
     };
     endpoint.requests().iter().filter_map(puts).flatten().collect()
 }
@@ -55,7 +59,7 @@ async fn findings_go_out_in_batches() {
     let endpoint = Endpoint::answering(|action, _| empty(action)).await;
     table(&endpoint).await.write(SCOPE, (0..250).map(finding).collect()).await.unwrap();
     assert_eq!(written(&endpoint).len(), 250);
-    assert_eq!(endpoint.requests().len(), 3 + 4 + 4 + 2);
+    assert_eq!(endpoint.requests().len(), 3 + 3, "a read and a transaction for each hundred");
 }
 
 #[tokio::test]
@@ -102,6 +106,50 @@ async fn first_seen_stays_while_a_finding_is_open() {
     assert_eq!(rows[1]["first_seen"], rows[1]["last_seen"], "it is waste anew");
 }
 
+/// What a row that another run opened while ours was on its way reads as.
+fn opened_by_another(resource: &str, first_seen: i64) -> Answer {
+    Answer::ok(format!(
+        r#"{{"Responses":{{"waste":[{{"resource":{{"S":"{resource}"}},"status":{{"S":"OPEN"}},
+            "first_seen":{{"N":"{first_seen}"}}}}]}},"UnprocessedKeys":{{}}}}"#
+    ))
+}
+
+#[tokio::test]
+async fn of_two_overlapping_runs_the_first_ones_first_seen_stands() {
+    let transactions = AtomicUsize::new(0);
+    let reads = AtomicUsize::new(0);
+    let endpoint = Endpoint::answering(move |action, _| match action {
+        "TransactWriteItems" if transactions.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Answer::json_error(400, "TransactionCanceledException")
+        }
+        "BatchGetItem" if reads.fetch_add(1, Ordering::SeqCst) == 1 => {
+            opened_by_another("elastic-ip#eipalloc-1", 1_700_000_000)
+        }
+        action => empty(action),
+    })
+    .await;
+    table(&endpoint).await.write(SCOPE, vec![finding(1), finding(2)]).await.unwrap();
+    let requests = endpoint.requests();
+    assert!(requests[1].contains("attribute_not_exists(#status) OR #status <> :open"), "{}", requests[1]);
+    let held = &written(&endpoint)[2..]; // the cancelled transaction wrote none of its two
+    assert_eq!(held.len(), 2);
+    assert_eq!(held[0]["resource"]["S"], "elastic-ip#eipalloc-1");
+    assert_eq!(held[0]["first_seen"]["N"], "1700000000");
+    assert_eq!(held[1]["resource"]["S"], "elastic-ip#eipalloc-2");
+    assert_eq!(held[1]["first_seen"], held[1]["last_seen"]);
+}
+
+#[tokio::test]
+async fn a_row_that_never_opens_fails_the_listing() {
+    let endpoint = Endpoint::answering(|action, _| match action {
+        "TransactWriteItems" => Answer::json_error(400, "ValidationException"),
+        action => empty(action),
+    })
+    .await;
+    let error = table(&endpoint).await.write(SCOPE, vec![finding(1)]).await.unwrap_err();
+    assert!(error.to_string().contains("ValidationException"), "{error}");
+}
+
 #[tokio::test]
 async fn what_dynamodb_leaves_unprocessed_is_sent_again() {
     let calls = AtomicUsize::new(0);
@@ -111,6 +159,7 @@ async fn what_dynamodb_leaves_unprocessed_is_sent_again() {
             let left = serde_json::json!({"UnprocessedItems": request["RequestItems"]});
             Answer::ok(left.to_string())
         }
+        "BatchGetItem" => opened_by_another("elastic-ip#eipalloc-1", 1_700_000_000),
         action => empty(action),
     })
     .await;

@@ -16,7 +16,8 @@ pub enum Kind {
     Denied,
     /// What the call names does not exist (or not yet: EC2 is eventually consistent).
     NotFound,
-    /// A condition on a table row did not hold: somebody else was faster.
+    /// A condition on a table row did not hold: somebody else was faster. A transaction that DynamoDB
+    /// cancels is one of these, too; its message lists the reasons.
     ConditionFailed,
     /// AWS refuses these parameters: the same call will never go through.
     Rejected,
@@ -45,8 +46,12 @@ impl CallError {
         let code = error.code().unwrap_or_default().to_owned();
         let status = error.raw_response().map(|response| response.status().as_u16());
         if code.is_empty() {
-            let kind = if status.is_none_or(|s| s >= 500 || s == 429) { Kind::Retry } else { Kind::Rejected };
             let message = DisplayErrorContext(error).to_string();
+            // The call was never sent. What the credentials' provider said is in the words only.
+            if status.is_none() && message.contains("AccessDenied") {
+                return Self { call, kind: Kind::Denied, code: "AccessDenied".to_owned(), message };
+            }
+            let kind = if status.is_none_or(|s| s >= 500 || s == 429) { Kind::Retry } else { Kind::Rejected };
             return Self { call, kind, code: "NoAnswer".to_owned(), message };
         }
         let message = error.message().unwrap_or("no message").to_owned();
@@ -90,13 +95,15 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
         | "UnrecognizedClientException"
         | "InvalidClientTokenId" => Kind::Denied,
         code if code.starts_with("AuthFailure") => Kind::Denied,
-        "ConditionalCheckFailedException" => Kind::ConditionFailed,
+        "ConditionalCheckFailedException" | "TransactionCanceledException" => Kind::ConditionFailed,
         "RequestLimitExceeded"
         | "Throttling"
         | "ThrottlingException"
         | "RequestThrottled"
         | "ProvisionedThroughputExceededException"
         | "ResourceContention"
+        | "TransactionConflictException"
+        | "TransactionInProgressException"
         | "ScalingActivityInProgress"
         | "Unavailable"
         | "ServiceUnavailable"
@@ -135,6 +142,8 @@ mod tests {
             ("SomethingNew", Some(500), Kind::Retry),
             ("ValidationError", Some(400), Kind::Rejected),
             ("ConditionalCheckFailedException", Some(400), Kind::ConditionFailed),
+            ("TransactionCanceledException", Some(400), Kind::ConditionFailed),
+            ("TransactionConflictException", Some(400), Kind::Retry),
         ];
         for (code, status, kind) in cases {
             assert_eq!(kind_of(code, status), kind, "{code}");

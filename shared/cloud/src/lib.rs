@@ -5,6 +5,7 @@
 //! whole code base goes through [`launcher`], which takes a proof that only [`gatekeeper`] makes.
 
 pub mod accounts;
+pub mod announcements;
 pub mod clients;
 pub mod error;
 pub mod gatekeeper;
@@ -14,6 +15,7 @@ pub mod lambda;
 pub mod launch_configuration;
 pub mod launch_template;
 pub mod launcher;
+pub mod places;
 pub mod prices;
 pub mod risk_table;
 pub mod settings;

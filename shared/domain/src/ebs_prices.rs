@@ -14,7 +14,8 @@ use crate::ids::Region;
 use crate::money::Usd;
 use crate::storage::{Snapshot, Tier, Volume};
 
-/// When the shipped table was taken from AWS's pricing pages.
+/// The date that the shipped rates bear. They were checked in November 2026, on a day that was not noted:
+/// the month's first stands for it, so that no rate claims to be newer than it is.
 pub const SHIPPED_AS_OF: Date = Date::constant(2026, 11, 1);
 /// Hours of a month of idle address, 30 days: what the rule's $3.60 counts with.
 const ADDRESS_HOURS: u32 = 720;
@@ -252,7 +253,8 @@ fn is_commercial(region: &Region) -> bool {
 /// $0.005 an hour in every commercial region (<https://aws.amazon.com/vpc/pricing/>).
 const IDLE_ADDRESS: Decimal = Decimal::from_parts(5, 0, 0, false, 3);
 
-/// <https://aws.amazon.com/ebs/pricing/>, US East (N. Virginia).
+/// <https://aws.amazon.com/ebs/pricing/>, US East (N. Virginia). That page rounds the upper tiers of io2 to
+/// $0.046 and $0.032; these are the Price List's own rates (`EBS:VolumeP-IOPS.io2.tier2` and `.tier3`).
 const US_EAST_1: [(Item, Decimal); 15] = [
     (Item::Gp2, usd_thousandths(100)),
     (Item::Gp3, usd_thousandths(80)),

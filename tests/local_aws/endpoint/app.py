@@ -9,6 +9,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
 from . import autoscaling, ec2, elb, kubernetes
+from .accounts import MOTO_ACCOUNT, Accounts
 from .control import Control
 from .eks import AUTHENTICATOR
 from .forwarder import Forwarder
@@ -23,8 +24,8 @@ TICK_SECONDS = 0.02
 class Ec2App:
     """One request at a time: moto is not thread-safe, and the capacity history must see every single change."""
 
-    def __init__(self, permissions):
-        self.permissions = permissions
+    def __init__(self, permissions, accounts):
+        self.permissions, self.accounts = permissions, accounts
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.launches = {}  # ClientToken → (parameters, response body)
 
@@ -35,6 +36,7 @@ class Ec2App:
         if call["service"] == "pricing" and call["action"] == "GetProducts":
             body = json.dumps(get_products(call["params"]))
             return Response(body, content_type="application/x-amz-json-1.1")(environ, start_response)
+        environ[MOTO_ACCOUNT] = self.accounts.of(call["access_key"])
         with WORLD.lock:
             WORLD.tick()
             response = self._launch_once(call, environ)
@@ -85,7 +87,9 @@ def serve(ec2_port, forward_port, ministack_port):
     calls, faults = Calls(), Faults()
     permissions = Permissions(ministack_port)
     control, cluster = Control(calls, faults), kubernetes.KubernetesControl(permissions)
-    forwarded, ours = Recorder(Forwarder(ministack_port), calls, faults), Recorder(Ec2App(permissions), calls, faults)
+    forwarded, ours = Recorder(Forwarder(ministack_port), calls, faults), Recorder(
+        Ec2App(permissions, Accounts(ministack_port)), calls, faults
+    )
     _serve(forward_port, Router(control, cluster, forwarded), ForwardHandler)
     _serve(ec2_port, Router(control, cluster, ours), QuietHandler)
     while True:

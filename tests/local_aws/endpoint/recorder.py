@@ -72,7 +72,7 @@ class Faults:
 def _matches(fault, call):
     if fault["action"] not in ("*", call["action"]) or fault["caller"] not in ("any", call["caller"]):
         return False
-    if "service" in fault and fault["service"] != call["service"]:
+    if any(name in fault and fault[name] != call[name] for name in ("service", "region")):
         return False
     if "times" in fault and fault["hits"] >= fault["times"]:
         return False

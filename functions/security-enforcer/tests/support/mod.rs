@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use security_enforcer::announce::Announcer;
 use security_enforcer::audit::{Audit, Auditor};
 use security_enforcer::auth_table::AuthTable;
-use security_enforcer::place::{Beat, Place};
 use security_enforcer::summary::Summary;
 use security_enforcer::terminate::enforce;
 use spot_cloud::accounts::Access;
+use spot_cloud::announcements::Announcements;
+use spot_cloud::places::{Place, Visit};
 use spot_domain::EnvironmentType;
 use spot_domain::authorization::SwapsInProgress;
 use spot_domain::enforcement::Look;
@@ -120,15 +121,14 @@ impl Account {
         let config = endpoint.config().await;
         let auditor = Auditor {
             table: AuthTable::new(aws_sdk_dynamodb::Client::new(&config), "auth".into()),
-            announcer: Announcer::new(
-                aws_sdk_eventbridge::Client::new(&config),
-                aws_sdk_sns::Client::new(&config),
+            announcer: Announcer::new(Announcements::over(
+                &config,
                 "arn:aws:sns:us-east-1:123456789012:alerts".into(),
-            ),
+            )),
             swaps: Arc::new(SwapsInProgress::default()),
             look: Look { at: Timestamp::now(), run: "now".into() },
         };
-        let audit = auditor.audit(beat(settings, may), aws_sdk_ec2::Client::new(&config)).await;
+        let audit = auditor.audit(visit(settings, may), aws_sdk_ec2::Client::new(&config)).await;
         let audits = [audit];
         let mut summary = Summary::of(&audits, vec![]);
         enforce(&auditor, &audits, &mut summary).await;
@@ -140,7 +140,7 @@ impl Account {
     fn answer(&self, asked: &Asked<'_>) -> Answer {
         match asked.action {
             "Query" => Answer::ok(format!(r#"{{"Items":[{}]}}"#, self.rows.join(","))),
-            "UpdateItem" => Answer::ok("{}"),
+            "UpdateItem" | "TransactWriteItems" => Answer::ok("{}"),
             "PutEvents" => Answer::ok(r#"{"FailedEntryCount":0,"Entries":[]}"#),
             "Publish" => Answer::ok(
                 "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>",
@@ -189,12 +189,12 @@ pub fn reservations<'a>(instances: impl Iterator<Item = &'a Listed>, next: Optio
     )
 }
 
-fn beat(settings: Settings, enforce: bool) -> Beat {
-    Beat {
+fn visit(settings: Settings, auto_terminate: bool) -> Visit {
+    Visit {
         place: Place { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() },
         access: Access { environment_type: EnvironmentType::Prod, role: None },
         settings,
-        enforce,
+        auto_terminate,
     }
 }
 
@@ -204,9 +204,20 @@ impl Outcome {
         self.calls.iter().filter(|(a, _)| a == action).map(|(_, body)| body.as_str()).collect()
     }
 
-    /// The rows written, in order.
-    pub fn writes(&self) -> Vec<&str> {
-        self.asked("UpdateItem")
+    /// The rows written, in order: each by itself, or many in a transaction.
+    pub fn writes(&self) -> Vec<String> {
+        let updates = |(action, body): &(String, String)| -> Vec<String> {
+            let transaction = serde_json::from_str::<serde_json::Value>(body).unwrap_or_default();
+            match action.as_str() {
+                "UpdateItem" => vec![body.clone()],
+                "TransactWriteItems" => transaction["TransactItems"]
+                    .as_array()
+                    .map(|items| items.iter().map(|item| item["Update"].to_string()).collect())
+                    .unwrap_or_default(),
+                _ => vec![],
+            }
+        };
+        self.calls.iter().flat_map(updates).collect()
     }
 
     /// Terminate calls.

@@ -1,0 +1,100 @@
+//! Tells others: every noteworthy thing as an event on the default bus, and what needs a person as a
+//! message on the alerts topic.
+
+use aws_config::SdkConfig;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use serde::Serialize;
+
+use crate::clients::{BadEnvironment, Stack, variable};
+use crate::error::{CallError, Kind, failed};
+
+/// The `source` of all our events.
+pub const SOURCE: &str = "spot-optimizer";
+/// EventBridge's limit for one `PutEvents`.
+pub const EVENTS_PER_CALL: usize = 10;
+/// SNS takes no longer subject, and only ASCII.
+const SUBJECT_CHARACTERS: usize = 99;
+const PUT_EVENTS: &str = "events:PutEvents";
+
+/// An event, ready to be put.
+pub type Event = PutEventsRequestEntry;
+
+/// The default event bus and the alerts topic of the stack.
+#[derive(Debug, Clone)]
+pub struct Announcements {
+    events: aws_sdk_eventbridge::Client,
+    sns: aws_sdk_sns::Client,
+    topic_arn: String,
+}
+
+/// An event of ours.
+///
+/// # Errors
+/// The detail can't be written as JSON.
+pub fn event(detail_type: &str, detail: &impl Serialize) -> Result<Event, CallError> {
+    let detail =
+        serde_json::to_string(detail).map_err(|e| CallError::malformed(PUT_EVENTS, e.to_string()))?;
+    Ok(Event::builder().source(SOURCE).detail_type(detail_type).detail(detail).build())
+}
+
+impl Announcements {
+    /// Those of this stack.
+    ///
+    /// # Errors
+    /// `ALERTS_TOPIC_ARN` is missing from the environment.
+    pub fn new(stack: &Stack) -> Result<Self, BadEnvironment> {
+        Ok(Self::over(stack.config(), variable("ALERTS_TOPIC_ARN")?))
+    }
+
+    /// Over one configuration and topic.
+    #[must_use]
+    pub fn over(config: &SdkConfig, topic_arn: String) -> Self {
+        Self {
+            events: aws_sdk_eventbridge::Client::new(config),
+            sns: aws_sdk_sns::Client::new(config),
+            topic_arn,
+        }
+    }
+
+    /// Puts up to [`EVENTS_PER_CALL`] events on the default bus; those that it refuses once more.
+    ///
+    /// # Errors
+    /// The call fails, or EventBridge refuses an event twice.
+    pub async fn put(&self, events: Vec<Event>) -> Result<(), CallError> {
+        let Some((refused, _)) = self.put_once(events).await? else {
+            return Ok(());
+        };
+        self.put_once(refused).await?.map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// The events that were refused, with the reason of the first; `None` if none was.
+    async fn put_once(&self, events: Vec<Event>) -> Result<Option<(Vec<Event>, CallError)>, CallError> {
+        let put = self.events.put_events().set_entries(Some(events.clone()));
+        let answer = put.send().await.map_err(failed(PUT_EVENTS))?;
+        if answer.failed_entry_count() == 0 {
+            return Ok(None);
+        }
+        let results = answer.entries.unwrap_or_default();
+        let first = results.iter().find(|result| result.error_code.is_some()).cloned();
+        let pairs = events.into_iter().zip(results);
+        let refused =
+            pairs.filter(|(_, result)| result.error_code.is_some()).map(|(event, _)| event).collect();
+        let error = CallError {
+            call: PUT_EVENTS,
+            kind: Kind::Retry,
+            code: first.as_ref().and_then(|r| r.error_code.clone()).unwrap_or_default(),
+            message: first.and_then(|r| r.error_message).unwrap_or_else(|| "the bus refuses it".to_owned()),
+        };
+        Ok(Some((refused, error)))
+    }
+
+    /// Tells a person.
+    ///
+    /// # Errors
+    /// The topic does not take it.
+    pub async fn alert(&self, subject: &str, message: &str) -> Result<(), CallError> {
+        let subject: String = subject.chars().filter(char::is_ascii).take(SUBJECT_CHARACTERS).collect();
+        let publish = self.sns.publish().topic_arn(&self.topic_arn).subject(subject).message(message);
+        publish.send().await.map_err(failed("sns:Publish")).map(drop)
+    }
+}
