@@ -59,6 +59,7 @@ def test_pods_of_daemon_sets_static_and_finished_pods_are_left_alone(nodes, kube
     kubernetes.create(objects.mirror_pod(web.namespace, "static", node))
     done = objects.bare_pod(web.namespace, "done", web.node, pod={"restartPolicy": "Never"})
     kubernetes.create(done)
+    kubernetes.wait_ready(web.namespace, "done", 1)
     kubernetes.api.patch("Pod", "done", {"status": {"phase": "Succeeded"}}, web.namespace, subresource="status")
     with kubernetes.watch(web.namespace, "agent") as seen:
         report = web.run()

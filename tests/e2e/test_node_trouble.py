@@ -129,11 +129,11 @@ def test_tokens_that_expire_under_way_are_minted_anew(nodes, kubernetes):
     assert any(seen["refused"] for seen in kubernetes.tokens)
 
 
-def test_a_lambda_that_is_killed_between_passes_is_followed_by_another(aws, nodes):
+def test_a_lambda_that_is_killed_in_a_pass_is_followed_by_another(aws, nodes):
     web = nodes()
     web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "2s"})
     web.start().reach("PauseForDrain")
-    assert kill_lambdas(aws, "kubernetes-optimizer")
+    wait_for(lambda: kill_lambdas(aws, "kubernetes-optimizer"))
     web.assert_node_swapped(web.finish())
 
 

@@ -34,6 +34,9 @@ pub enum StepError {
     /// The same step may go through later.
     #[error("{0}")]
     Transient(String),
+    /// The cluster's API server does not answer, or does not know us: the same step may go through later.
+    #[error("{0}")]
+    ClusterSilent(String),
     /// A permission is missing.
     #[error("{0}")]
     NotAuthorized(String),
@@ -63,7 +66,7 @@ impl StepError {
             Self::ClusterBusy(_) => "ClusterBusy",
             Self::GroupNotSupported(_) => "GroupNotSupported",
             Self::InvalidSettings(_) => "InvalidSettings",
-            Self::Transient(_) => "Transient",
+            Self::Transient(_) | Self::ClusterSilent(_) => "Transient",
             Self::NotAuthorized(_) => "NotAuthorized",
             Self::LeaseLost(_) => "LeaseLost",
             Self::Stuck(_) => "Stuck",
@@ -131,11 +134,9 @@ impl From<ClusterError> for StepError {
     fn from(error: ClusterError) -> Self {
         let text = error.to_string();
         match error.kind {
+            ClusterKind::NotFound | ClusterKind::Conflict => Self::Transient(text),
             // A token may have expired under way: the next step mints a new one.
-            ClusterKind::Retry
-            | ClusterKind::NotFound
-            | ClusterKind::Conflict
-            | ClusterKind::Unauthorized => Self::Transient(text),
+            ClusterKind::Retry | ClusterKind::Unauthorized => Self::ClusterSilent(text),
             ClusterKind::Denied => Self::NotAuthorized(text),
             ClusterKind::Rejected => Self::Rejected(text),
         }
@@ -149,7 +150,7 @@ impl From<AccessError> for StepError {
             AccessError::NotFound { .. } => Self::InvalidInput(format!("cluster_name: {text}")),
             AccessError::Denied { .. } => Self::NotAuthorized(text),
             AccessError::Kubeconfig { .. } => Self::InvalidSettings(format!("kubeconfig_secrets: {text}")),
-            error if error.is_retryable() => Self::Transient(text),
+            error if error.is_retryable() => Self::ClusterSilent(text),
             _ => Self::Rejected(text),
         }
     }

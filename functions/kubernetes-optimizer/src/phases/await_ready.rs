@@ -34,7 +34,7 @@ async fn starting(context: &Context, run: &mut NodeRun, current: &mut Current) -
     if healthy == Next::Undo {
         return Ok(Next::Undo);
     }
-    if let Some(why) = not_ready(context, run, current).await? {
+    if let Some(why) = waiting_for(context, run, current).await? {
         let seconds = run.swap.settings.node_ready_timeout_seconds;
         let patience = SignedDuration::from_secs(i64::from(seconds));
         if Timestamp::now().duration_since(current.journal.launching_since) < patience {
@@ -59,10 +59,23 @@ async fn in_group(context: &Context, run: &mut NodeRun, current: &Current) -> Re
     if serves != Next::Proceed {
         return Ok(serves);
     }
-    match not_ready(context, run, current).await? {
+    match waiting_for(context, run, current).await? {
         None => Ok(Next::Proceed),
         Some(_) if Timestamp::now() < current.deadline => Ok(Next::Wait),
         Some(why) => Ok(run.swap.undo(Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer))),
+    }
+}
+
+/// The same as [`not_ready`], with patience for a cluster that does not answer. An API server that starts
+/// forbids what it grants a moment later, when it has read the roles.
+async fn waiting_for(
+    context: &Context,
+    run: &NodeRun,
+    current: &Current,
+) -> Result<Option<String>, StepError> {
+    match not_ready(context, run, current).await {
+        Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => Ok(Some(why)),
+        answer => answer,
     }
 }
 

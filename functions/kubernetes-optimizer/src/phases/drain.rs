@@ -39,31 +39,16 @@ async fn pass(
     blocked: &mut Vec<BlockedPod>,
     current: &Current,
 ) -> Result<Next, StepError> {
-    if let Some(undo) = newcomer_failed(context, run, current).await? {
+    if let Some(undo) = newcomer_at_risk(context, run, current).await? {
         return Ok(undo);
     }
-    let client = nodes::connect_for(context, &run.swap, &run.node).await?;
-    let mark = current.journal.swap_id.as_str();
-    let Some(old) = node::get(&client, &run.node.old).await? else {
-        return Ok(run.swap.undo(Reason::InstanceGone, format!("node {} is gone", run.node.old)));
+    let why = match look_and_evict(context, run, blocked, current).await {
+        Ok(Left::Nothing) => return Ok(Next::Proceed),
+        Ok(Left::Undo(reason, detail)) => return Ok(run.swap.undo(reason, detail)),
+        // An API server that starts forbids what it grants a moment later, when it has read the roles.
+        Ok(Left::Waiting(why)) | Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why,
+        Err(error) => return Err(error),
     };
-    if old.cordoned_by.as_deref() != Some(mark) {
-        let detail = format!("somebody else uncordoned or cordoned node {} meanwhile", run.node.old);
-        return Ok(run.swap.undo(Reason::CordonedByOthers, detail));
-    }
-    let pass = drain::pass(&client, &run.node.old, nodes::policy(&run.node), run.drain.clone()).await?;
-    run.drain = pass.state;
-    if let Some(trouble) = pass.trouble {
-        tracing::warn!(node = %run.node.old, "a pass was cut short: {trouble}");
-    }
-    let waiting_for = if pass.is_done {
-        blocked.clear();
-        unsettled(&client, run).await?
-    } else {
-        *blocked = pass.blocked.into_iter().map(blocked_pod).collect();
-        Some(format!("{} pods are left on node {}", pass.remaining.len(), run.node.old))
-    };
-    let Some(why) = waiting_for else { return Ok(Next::Proceed) };
     if Timestamp::now() < run.drain_until() {
         run.swap.pause_seconds = PAUSE_SECONDS;
         return Ok(Next::Wait);
@@ -74,13 +59,52 @@ async fn pass(
     Ok(run.swap.undo(Reason::DrainTimedOut, detail))
 }
 
+/// What a pass leaves.
+enum Left {
+    /// The pods run elsewhere.
+    Nothing,
+    /// Something is still in motion.
+    Waiting(String),
+    /// The world has changed: back.
+    Undo(Reason, String),
+}
+
+async fn look_and_evict(
+    context: &Context,
+    run: &mut NodeRun,
+    blocked: &mut Vec<BlockedPod>,
+    current: &Current,
+) -> Result<Left, StepError> {
+    if let Some(why) = not_ready(context, run, current).await? {
+        return Ok(Left::Undo(Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer)));
+    }
+    let client = nodes::connect_for(context, &run.swap, &run.node).await?;
+    let Some(old) = node::get(&client, &run.node.old).await? else {
+        return Ok(Left::Undo(Reason::InstanceGone, format!("node {} is gone", run.node.old)));
+    };
+    if !old.is_unschedulable || old.cordoned_by.as_deref() != Some(current.journal.swap_id.as_str()) {
+        let detail = format!("somebody else uncordoned or cordoned node {} meanwhile", run.node.old);
+        return Ok(Left::Undo(Reason::CordonedByOthers, detail));
+    }
+    let pass = drain::pass(&client, &run.node.old, nodes::policy(&run.node), run.drain.clone()).await?;
+    run.drain = pass.state;
+    if let Some(trouble) = pass.trouble {
+        tracing::warn!(node = %run.node.old, "a pass was cut short: {trouble}");
+    }
+    *blocked = pass.blocked.into_iter().map(blocked_pod).collect();
+    if !pass.is_done {
+        return Ok(Left::Waiting(format!("{} pods are left on node {}", pass.remaining.len(), run.node.old)));
+    }
+    Ok(unsettled(&client, run).await?.map_or(Left::Nothing, Left::Waiting))
+}
+
 /// As the output spells it.
 pub(crate) fn blocked_pod(blocked: Blocked) -> BlockedPod {
     BlockedPod { pod: blocked.pod, namespace: blocked.namespace, budget: blocked.budget, why: blocked.why }
 }
 
 /// The pods must find a place to go to: a newcomer that is at risk is none.
-async fn newcomer_failed(
+async fn newcomer_at_risk(
     context: &Context,
     run: &mut NodeRun,
     current: &Current,
@@ -90,11 +114,7 @@ async fn newcomer_failed(
         let detail = format!("newcomer {} no longer runs", current.newcomer);
         return Ok(Some(run.swap.undo(Reason::NewcomerAtRisk, detail)));
     }
-    if let Some(undo) = undo_if_at_risk(context, &mut run.swap, &current.pool).await? {
-        return Ok(Some(undo));
-    }
-    let why = not_ready(context, run, current).await?;
-    Ok(why.map(|why| run.swap.undo(Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer))))
+    undo_if_at_risk(context, &mut run.swap, &current.pool).await
 }
 
 /// What is still in motion once the pods are gone: a replacement that is not Ready, a volume that is not

@@ -265,7 +265,6 @@ async fn take_leases(context: &Context, run: &mut NodeRun) -> Result<(), StepErr
     Ok(taken?)
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
