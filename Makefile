@@ -1,12 +1,12 @@
 # Everything that a developer runs. Each target sets up what it needs, below .local/ and target/ only.
 .DEFAULT_GOAL := help
-.PHONY: help demo test local down build bench lint setup clean
+.PHONY: help demo test local down build bench simulate lint setup clean
 
 PYTHON ?= python3
 LOCAL_AWS = PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 .local/venv/bin/python
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup ## the whole story on this machine: a drill poisons a pool, a group moves to Spot
 	@$(LOCAL_AWS) tests/demo.py
@@ -26,7 +26,10 @@ build: setup ## build the Lambdas for local AWS
 bench: setup ## measure cold start, memory, sizes and AWS calls
 	@$(LOCAL_AWS) -m local_aws bench
 
-lint: setup ## lint the template
+simulate: ## what poison costs and saves: make simulate ARGS="--instances 400 --accounts 3"
+	@cargo run --quiet --locked --bin simulate -- --out target/simulation.svg $(ARGS)
+
+lint: setup ## lint the templates
 	@$(LOCAL_AWS) -m local_aws lint
 
 setup: ## install the Python tools into .local/

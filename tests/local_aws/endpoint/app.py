@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 from . import autoscaling, ec2, elb
 from .control import Control
 from .forwarder import Forwarder
+from .identities import Identities
 from .permissions import Permissions
 from .prices import get_products
 from .recorder import Calls, Faults, Recorder, error_response, parse
@@ -22,13 +23,16 @@ TICK_SECONDS = 0.02
 class Ec2App:
     """One request at a time: moto is not thread-safe, and the capacity history must see every single change."""
 
-    def __init__(self, permissions):
-        self.permissions = permissions
+    def __init__(self, identities, permissions):
+        self.identities, self.permissions = identities, permissions
         self.moto = DomainDispatcherApplication(create_backend_app)
-        self.launches = {}  # ClientToken → (parameters, response body)
+        self.launches = {}  # (account, ClientToken) → (parameters, response body)
 
     def __call__(self, environ, start_response):
         call = parse(environ)
+        call["token"] = environ.get("HTTP_X_AMZ_SECURITY_TOKEN", "")
+        call["account"] = self.identities.account(call["access_key"], call["token"])
+        environ["HTTP_X_MOTO_ACCOUNT_ID"] = call["account"]
         if denial := self.permissions.denial(call):
             return error_response(call, denial)(environ, start_response)
         if call["service"] == "pricing" and call["action"] == "GetProducts":
@@ -36,13 +40,15 @@ class Ec2App:
             return Response(body, content_type="application/x-amz-json-1.1")(environ, start_response)
         with WORLD.lock:
             WORLD.tick()
-            response = self._launch_once(call, environ)
+            with WORLD.within(call["account"]):
+                response = self._launch_once(call, environ)
             WORLD.observe()
         return response(environ, start_response)
 
     def _launch_once(self, call, environ):
         """The same ClientToken with the same parameters is the same launch; with others it is refused."""
         token = call["params"].get("ClientToken") if call["action"] == "RunInstances" else None
+        token = token and (call["account"], token)
         if token in self.launches:
             params, body = self.launches[token]
             if params == call["params"]:
@@ -81,10 +87,10 @@ class ForwardHandler(QuietHandler):
 def serve(ec2_port, forward_port, ministack_port):
     for part in (ec2, elb, autoscaling):
         part.install()
-    calls, faults = Calls(), Faults()
+    calls, faults, identities = Calls(), Faults(), Identities(ministack_port)
     control = Control(calls, faults)
     _serve(forward_port, Router(control, Recorder(Forwarder(ministack_port), calls, faults)), ForwardHandler)
-    _serve(ec2_port, Router(control, Recorder(Ec2App(Permissions(ministack_port)), calls, faults)), QuietHandler)
+    _serve(ec2_port, Router(control, Recorder(Ec2App(identities, Permissions(ministack_port, identities)), calls, faults)), QuietHandler)
     while True:
         WORLD.tick()
         time.sleep(TICK_SECONDS)

@@ -1,6 +1,6 @@
 //! `simulate`: what a poison policy costs a fleet, and what it saves. Prints a table, writes a plot.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lexopt::prelude::*;
@@ -46,6 +46,11 @@ fn main() -> ExitCode {
     let policies: Vec<Policy> = [Policy::NoGate].into_iter().chain(thresholds).collect();
     let runs = simulate(fleet, &policies);
     print!("{}", report::table(fleet, &runs));
+    let folder = arguments.out.parent().unwrap_or(Path::new(""));
+    if let Err(error) = std::fs::create_dir_all(folder) {
+        eprintln!("simulate: {}: {error}", folder.display());
+        return ExitCode::FAILURE;
+    }
     match picture::draw(fleet, &runs, &arguments.out) {
         Ok(()) => {
             println!("\nplot: {}", arguments.out.display());

@@ -69,12 +69,15 @@ fn over_time(fleet: &Fleet, runs: &[Run], area: &Area<'_>) -> Result<(), PlotFai
     let mut chart = ChartBuilder::on(area)
         .caption("Pools poisoned (%)", (FONT, 18))
         .margin(12)
+        .margin_right(30)
         .x_label_area_size(40)
         .y_label_area_size(50)
         .build_cartesian_2d(0.0..f64::from(fleet.days), 0.0..100.0)?;
     chart
         .configure_mesh()
         .x_desc("day")
+        .x_label_formatter(&|day| format!("{day:.0}"))
+        .y_label_formatter(&|share| format!("{share:.0}"))
         .light_line_style(WHITE)
         .label_style((FONT, 14))
         .axis_desc_style((FONT, 15))
@@ -124,6 +127,7 @@ fn bars(
         .disable_x_axis()
         .light_line_style(WHITE)
         .y_labels(6)
+        .y_label_formatter(&|height| format!("{height:.0}"))
         .label_style((FONT, 14))
         .draw()?;
     let centred = plotters::style::text_anchor::Pos::new(
