@@ -5,9 +5,13 @@ import json
 import time
 import uuid
 
+import boto3
 import pytest
+import yaml
 from botocore.exceptions import ClientError
 from local_aws.herd import A, B, EXTERNAL_ID, HUB, LAB, STRANGER, Herd, report
+from local_aws.paths import BUILD
+from local_aws.stack import LocalAws
 from scene import Scene, wait_for
 
 DAY = 86400
@@ -50,7 +54,7 @@ def to_hub(herd):
 
     def send(account, pool=POOL, occurred=None, **more):
         detail = more.pop("detail", {})
-        event = {**report(account, pool, occurred or ago(minutes=1), **detail), **more}
+        event = {**report(account, pool, occurred or ago(minutes=1), detail), **more}
         return herd.hub.invoke("RiskManagerFunctionName", event)
 
     return send
@@ -215,12 +219,8 @@ def test_a_member_goes_on_learning_while_the_hub_is_down(herd):
 
 def reader(herd, account, external_id=EXTERNAL_ID):
     """DynamoDB with the hub's reader role, assumed from `account`."""
-    from local_aws.stack import LocalAws
-
     asked = {"RoleArn": herd.hub.outputs["HubReaderRoleArn"], "RoleSessionName": "test", "ExternalId": external_id}
     keys = LocalAws(herd.home, account).client("sts").assume_role(**asked)["Credentials"]
-    import boto3
-
     session = boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name="us-east-1")
     return session.client("dynamodb", endpoint_url=f"http://127.0.0.1:{herd.hub.ports['ministack']}")
 
@@ -255,9 +255,6 @@ def test_nobody_else_and_nobody_without_the_external_id_becomes_a_reader(herd, a
 
 def test_the_hubs_bus_takes_reports_of_its_members_and_nothing_else():
     """MiniStack holds nobody to a bus's policy, so the template's own words are looked at."""
-    import yaml
-    from local_aws.paths import BUILD
-
     resources = yaml.safe_load((BUILD / "template.yaml").read_text())["Resources"]
     statements = resources["HubEventBus"]["Properties"]["Policy"]["Fn::If"][1]["Statement"]
     for statement in (s["Fn::If"][1] for s in statements):

@@ -2,6 +2,7 @@
 
 import json
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 from local_aws.build import load
@@ -132,10 +133,10 @@ def test_a_hubs_member_is_not_worked_in_from_the_hub(aws, registered, web):
 
 
 def session(aws, other, name):
-    import boto3
-
-    root = aws.client("sts")
-    keys = root.assume_role(RoleArn=other.role, RoleSessionName=name, ExternalId=EXTERNAL_ID)["Credentials"]
+    """EC2 there, as the stack's functions have it: through the forwarder, which notes whose session it is."""
+    root = boto3.Session("test", "test", region_name="us-east-1")
+    sts = root.client("sts", endpoint_url=f"http://127.0.0.1:{aws.ports['forward']}")
+    keys = sts.assume_role(RoleArn=other.role, RoleSessionName=name, ExternalId=EXTERNAL_ID)["Credentials"]
     made = boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name="us-east-1")
     return made.client("ec2", endpoint_url=f"http://127.0.0.1:{aws.ports['ec2']}")
 

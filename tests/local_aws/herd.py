@@ -65,7 +65,7 @@ class Herd:
         return [answer for wire in self.wires for answer in wire.deliver()]
 
 
-def report(account, pool, occurred, **detail):
+def report(account, pool, occurred, detail=None):
     """A report as it arrives at the hub's bus, stamped with `account`."""
     at = occurred.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
@@ -73,7 +73,7 @@ def report(account, pool, occurred, **detail):
         "account": account, "time": at, "region": pool.split("#")[0], "resources": [],
         "detail": {
             "pool": pool, "instance-lifecycle": "spot", "instance-id": "i-0b662ef9931388ba0",
-            "notice": "EC2 Spot Instance Interruption Warning", "occurred": at, "is-drill": True, **detail,
+            "notice": "EC2 Spot Instance Interruption Warning", "occurred": at, "is-drill": True, **(detail or {}),
         },
     }  # fmt: skip
 

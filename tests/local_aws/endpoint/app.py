@@ -30,8 +30,7 @@ class Ec2App:
 
     def __call__(self, environ, start_response):
         call = parse(environ)
-        call["token"] = environ.get("HTTP_X_AMZ_SECURITY_TOKEN", "")
-        call["account"] = self.identities.account(call["access_key"], call["token"])
+        call["account"] = self.identities.account(call["access_key"])
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = call["account"]
         if denial := self.permissions.denial(call):
             return error_response(call, denial)(environ, start_response)
@@ -89,8 +88,8 @@ def serve(ec2_port, forward_port, ministack_port):
         part.install()
     calls, faults, identities = Calls(), Faults(), Identities(ministack_port)
     control = Control(calls, faults)
-    _serve(forward_port, Router(control, Recorder(Forwarder(ministack_port), calls, faults)), ForwardHandler)
-    _serve(ec2_port, Router(control, Recorder(Ec2App(identities, Permissions(ministack_port, identities)), calls, faults)), QuietHandler)
+    _serve(forward_port, Router(control, Recorder(Forwarder(ministack_port, identities), calls, faults)), ForwardHandler)
+    _serve(ec2_port, Router(control, Recorder(Ec2App(identities, Permissions(identities)), calls, faults)), QuietHandler)
     while True:
         WORLD.tick()
         time.sleep(TICK_SECONDS)

@@ -45,7 +45,7 @@ def owner_of(instance_id, region="us-east-1"):
 
 def zone_ids(region="us-east-1"):
     """Name → id. AWS maps them differently in each account; here an account is shifted on request."""
-    known = backend(region).zones[region]
+    known = EC2Backend.zones[region]
     shift = WORLD.zone_shift.get(WORLD.account, 0)
     return {zone.name: known[(n + shift) % len(known)].zone_id for n, zone in enumerate(known)}
 

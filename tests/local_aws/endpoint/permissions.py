@@ -4,26 +4,22 @@ The policies come from MiniStack's IAM, where the deployed template put them, an
 resource and with the condition keys that AWS sets (tags, market type). A missing permission fails here as it would on AWS.
 """
 
-import functools
-import hashlib
 import json
 import time
 
-import boto3
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.models import ec2_backends
 
-from .world import ACCOUNT, WORLD
+from .world import WORLD
 
 CACHE_SECONDS = 30
 CODES = {"ec2": "UnauthorizedOperation", "pricing": "AccessDeniedException"}
 
 
 class Permissions:
-    def __init__(self, ministack_port, identities):
-        self.endpoint, self.identities = f"http://127.0.0.1:{ministack_port}", identities
-        self.functions = self._client("lambda", ACCOUNT)
+    def __init__(self, identities):
+        self.identities = identities
         self._roles, self._read_at = {}, 0.0
 
     def denial(self, call):
@@ -39,7 +35,7 @@ class Permissions:
         return refused
 
     def _refused(self, call, needed):
-        role = self._role(call["access_key"], call["token"])
+        role = self._role(call["access_key"], call["account"])
         if role is None:
             return None
         for action, resource, keys in needed:
@@ -53,44 +49,31 @@ class Permissions:
                 return {"status": 403, "code": CODES.get(call["service"], "AccessDenied"), "message": message}
         return None
 
-    def _role(self, access_key, token):
+    def _role(self, access_key, account):
         if time.time() - self._read_at > CACHE_SECONDS:
-            self._roles = dict(self._read_roles())
-            self._read_at = time.time()
+            self._roles, self._read_at = {}, time.time()
         if access_key not in self._roles:
-            self._roles[access_key] = self._assumed(self.identities.arn(access_key, token))
-        return self._roles[access_key]
+            self._roles.update(self._read_roles(access_key, account))
+        return self._roles.get(access_key)
 
-    def _assumed(self, arn):
-        """The role of a session: of AssumeRole, or of another account's function."""
-        if arn is None or ":assumed-role/" not in arn:
-            return None
-        account, name = arn.split(":")[4], arn.split("/")[1]
-        policies = list(self._policies(name, account))
-        return {"arn": f"arn:aws:iam::{account}:role/{name}", "policies": policies, "session": arn.split("/")[2]}
-
-    def _read_roles(self):
-        """MiniStack derives a function's session key from its ARN and its role's."""
-        for page in self.functions.get_paginator("list_functions").paginate():
-            for function in page["Functions"]:
-                digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
-                name = function["Role"].rsplit("/", 1)[-1]
-                yield f"ASIA{digest[:16].upper()}", {"arn": function["Role"], "policies": list(self._policies(name, ACCOUNT))}
+    def _read_roles(self, access_key, account):
+        """The role of the session; if it is none of AssumeRole, those of the account's functions."""
+        if session := self.identities.session(access_key):
+            name = session.split("/")[1]
+            arn, policies = f"arn:aws:iam::{account}:role/{name}", list(self._policies(name, account))
+            yield access_key, {"arn": arn, "policies": policies, "session": session.split("/")[2]}
+            return
+        for key, arn in self.identities.functions(account):
+            yield key, {"arn": arn, "policies": list(self._policies(arn.rsplit("/", 1)[-1], account))}
 
     def _policies(self, role, account):
-        iam = self._client("iam", account)
+        iam = self.identities.client("iam", account)
         for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
             yield _parse(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
         for attached in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
             policy = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]
             version = iam.get_policy_version(PolicyArn=policy["Arn"], VersionId=policy["DefaultVersionId"])
             yield _parse(version["PolicyVersion"]["Document"])
-
-    @functools.lru_cache(maxsize=None)
-    def _client(self, service, account):
-        key = "test" if account == ACCOUNT else account
-        session = boto3.Session(key, "test", region_name="us-east-1")
-        return session.client(service, endpoint_url=self.endpoint)
 
 
 def _parse(document):
