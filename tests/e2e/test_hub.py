@@ -191,7 +191,7 @@ DOWN = {
 @pytest.mark.parametrize("case", DOWN)
 def test_a_member_launches_nothing_while_the_hub(herd, group, case):
     web = group(herd.b, size=1, minimum=0)
-    herd.hub.control.fault(match={"RequestItems": herd.hub.outputs["SpotPoolRiskTableName"]}, **DOWN[case])
+    herd.hub.control.fault(account=HUB, **DOWN[case])
     report = web.swap()
     assert [s["reason"] for s in report["skipped"]] == ["GATE_UNREACHABLE"]
     assert "the hub's risk table" in report["skipped"][0]["detail"]
@@ -208,7 +208,7 @@ def test_a_member_launches_nothing_once_the_hub_has_locked_it_out(herd, group):
 
 
 def test_a_member_goes_on_learning_while_the_hub_is_down(herd):
-    herd.hub.control.fault("BatchGetItem", match={"RequestItems": herd.hub.outputs["SpotPoolRiskTableName"]})
+    herd.hub.control.fault("BatchGetItem", account=HUB)
     pool = interrupt(herd.b)
     herd.hub.control.clear_faults()
     assert herd.deliver() == [{"outcome": "POISONED", "pool": pool}]

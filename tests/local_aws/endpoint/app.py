@@ -88,8 +88,8 @@ def serve(ec2_port, forward_port, ministack_port):
         part.install()
     calls, faults, identities = Calls(), Faults(), Identities(ministack_port)
     control = Control(calls, faults)
-    _serve(forward_port, Router(control, Recorder(Forwarder(ministack_port, identities), calls, faults)), ForwardHandler)
-    _serve(ec2_port, Router(control, Recorder(Ec2App(identities, Permissions(identities)), calls, faults)), QuietHandler)
+    _serve(forward_port, Router(control, Recorder(Forwarder(ministack_port, identities), calls, faults, identities)), ForwardHandler)
+    _serve(ec2_port, Router(control, Recorder(Ec2App(identities, Permissions(identities)), calls, faults, identities)), QuietHandler)
     while True:
         WORLD.tick()
         time.sleep(TICK_SECONDS)

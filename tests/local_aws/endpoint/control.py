@@ -2,11 +2,11 @@
 
     GET    /_local/health
     POST   /_local/reset                all overrides, faults and the log; AWS resources stay, but for terminated instances
-    GET    /_local/calls                [{t, ms, service, action, caller, params, status, error?}]
+    GET    /_local/calls                [{t, ms, account, service, action, caller, params, status, error?}]
     POST   /_local/calls/clear
     GET    /_local/faults               with `hits`
     POST   /_local/faults               {action, kind: error|error_after|delay, match?, skip?, times?, status?, code?,
-                                         message?, delay_seconds?, service?, caller?: lambda|test|any}
+                                         message?, delay_seconds?, service?, account?, caller?: lambda|test|any}
     DELETE /_local/faults
     GET    /_local/groups               every group's capacity and members now
     GET    /_local/history?group=NAME   every state that the group has had since it was created

@@ -70,7 +70,7 @@ class Faults:
 def _matches(fault, call):
     if fault["action"] not in ("*", call["action"]) or fault["caller"] not in ("any", call["caller"]):
         return False
-    if "service" in fault and fault["service"] != call["service"]:
+    if any(name in fault and fault[name] != call[name] for name in ("service", "account")):
         return False
     if "times" in fault and fault["hits"] >= fault["times"]:
         return False
@@ -79,11 +79,12 @@ def _matches(fault, call):
 
 
 class Recorder:
-    def __init__(self, app, calls, faults):
-        self.app, self.calls, self.faults = app, calls, faults
+    def __init__(self, app, calls, faults, identities):
+        self.app, self.calls, self.faults, self.identities = app, calls, faults, identities
 
     def __call__(self, environ, start_response):
         call = parse(environ)
+        call["account"] = self.identities.account(call["access_key"])
         started = time.time()
         response = self._answer(call, environ)
         record = {"t": started, "ms": round((time.time() - started) * 1000, 1), **call, "status": response.status_code}
