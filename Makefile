@@ -1,6 +1,6 @@
 # Everything that a developer runs. Each target sets up what it needs, below .local/ and target/ only.
 .DEFAULT_GOAL := help
-.PHONY: help demo test local down build bench lint k8s-assets setup clean
+.PHONY: help demo test local down build bench simulate lint k8s-assets setup clean
 
 PYTHON ?= python3
 LOCAL_AWS = PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 .local/venv/bin/python
@@ -26,7 +26,10 @@ build: setup ## build the Lambdas for local AWS
 bench: setup ## measure cold start, memory, sizes and AWS calls
 	@$(LOCAL_AWS) -m local_aws bench
 
-lint: setup ## lint the template
+simulate: ## what poison costs and saves: make simulate ARGS="--instances 400 --accounts 3"
+	@cargo run --quiet --locked --bin simulate -- --out target/simulation.svg $(ARGS)
+
+lint: setup ## lint the templates
 	@$(LOCAL_AWS) -m local_aws lint
 
 k8s-assets: setup ## provide Kubernetes' control plane for the tests: built once with Go, or KUBEBUILDER_ASSETS

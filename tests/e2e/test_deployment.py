@@ -12,6 +12,7 @@ OUTPUTS = {
     "ClusterSwapStateMachineArn", "SpotPoolRiskTableName", "AccountsTableName", "SettingsTableName", "SwapsTableName",
     "RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName", "AlertsTopicArn",
     "SecurityEnforcerFunctionName", "InstanceAuthTableName", "WasteScannerFunctionName", "WasteResourceTableName",
+    "SightingsTableName",
 }  # fmt: skip
 FUNCTIONS = [
     "RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName",
@@ -19,7 +20,7 @@ FUNCTIONS = [
 ]  # fmt: skip
 TABLES = [
     "SpotPoolRiskTableName", "AccountsTableName", "SettingsTableName", "SwapsTableName",
-    "InstanceAuthTableName", "WasteResourceTableName",
+    "InstanceAuthTableName", "WasteResourceTableName", "SightingsTableName",
 ]  # fmt: skip
 
 
@@ -71,6 +72,16 @@ def test_the_sample_clean_up_is_understood(aws):
     assert aws.invoke("RiskManagerFunctionName", event("risk-clean-up"))[1] is None
 
 
+def test_the_sample_measure_is_understood(aws):
+    assert aws.invoke("RiskManagerFunctionName", event("risk-measure"))[1] is None
+
+
+def test_the_sample_report_of_a_member_is_understood(aws):
+    """By a stack that is no hub: understood, and refused."""
+    _, error = aws.invoke("RiskManagerFunctionName", event("spot-pool-interrupted"))
+    assert error["errorType"] == "InvalidEvent" and "only a hub takes reports" in error["errorMessage"]
+
+
 def test_the_sample_status_change_is_understood(aws):
     summary, error = aws.invoke("ReconcilerFunctionName", event("execution-status-change"))
     assert error is None and set(summary) == {"running", "finished", "undone", "waiting", "too_early"}
@@ -105,6 +116,7 @@ def test_every_sample_is_tested_here():
         "spot-interruption-warning", "rebalance-recommendation", "drill-interruption-warning", "risk-clean-up",
         "execution-status-change", "cluster-swap-input", "security-audit", "security-audit-schedule",
         "waste-scan-input", "waste-scan-schedule", "waste-scan-to-be-continued",
+        "risk-measure", "spot-pool-interrupted",
     }  # fmt: skip
 
 

@@ -91,6 +91,36 @@ def test_the_days_are_a_setting_and_the_nearest_scope_wins(aws, spot, manage):
     assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(at.timestamp()) + 3 * 86400
 
 
+def test_where_it_takes_two_accounts_one_alone_never_poisons(aws, spot, manage):
+    aws.settings(poison_threshold_accounts=2)
+    for days in (3, 2, 1):
+        answer, error = manage(aws.drill_event(spot, time=ago(days=days)))
+        assert (answer["outcome"], error) == ("BELOW_THRESHOLD", None)
+    assert aws.pools() == {}
+
+
+def test_the_share_of_the_region_that_is_poisoned_is_measured(aws, manage):
+    for n in (4, 5):
+        aws.poison(f"us-east-1#use1-az6#m{n}.large")
+    aws.poison("us-east-1#use1-az6#m6i.large", seconds=-1)
+    aws.poison("eu-west-1#euw1-az1#m5.large")
+    answer, error = manage({"task": "measure"})
+    assert error is None and answer["unmeasured"] == []
+    shares = {r["region"]: r for r in answer["regions"]}
+    assert (shares["us-east-1"]["poisoned"], shares["eu-west-1"]["poisoned"]) == (2, 1)
+    assert shares["us-east-1"]["pools"] > 1000 and shares["us-east-1"]["exceeded"] is False
+    assert shares["us-east-1"]["share_percent"] == pytest.approx(200 / shares["us-east-1"]["pools"])
+
+
+def test_too_large_a_poisoned_share_is_said_and_stops_nothing(aws, spot, manage):
+    offered = manage({"task": "measure"})[0]["regions"][0]["pools"]
+    aws.settings(max_poisoned_share_of_region=1)
+    for n in range(offered // 100 + 1):
+        aws.poison(f"us-east-1#use1-az{n % 6 + 1}#m{n}.large")
+    assert manage({"task": "measure"})[0]["regions"][0]["exceeded"] is True
+    assert manage(aws.drill_event(spot))[0]["outcome"] == "POISONED"
+
+
 def test_a_lab_account_never_poisons_and_is_not_even_looked_at(aws, spot, manage):
     aws.table("AccountsTableName").put_item(
         Item={"account_id": LAB_ACCOUNT, "environment_type": "LAB", "role_arn": "arn:aws:iam::111111111111:role/spot"}

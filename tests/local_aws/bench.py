@@ -156,6 +156,8 @@ def _function_environment(runtime_api):
 def _plausible(name):
     if "ENVIRONMENT" in name:
         return "PROD"
+    if name == "STACK_ROLE":
+        return "standalone"
     if name.endswith("_ARN"):
         return "arn:aws:sns:us-east-1:123456789012:bench"
     return "123456789012" if "ACCOUNT" in name else "true" if "ALLOW" in name else "bench"

@@ -66,6 +66,10 @@ class Control:
         told = {"id": resource_id, "set": fields}
         self._call("POST", "storage", told if days_old is None else {**told, "days_old": days_old})
 
+    def shift_zones(self, account, places=1):
+        """The account's zone names stand for other zones than everybody else's, as in AWS's older regions."""
+        self._call("POST", "zones", {"account": account, "shift": places})
+
     def target_health(self, target_group, instance_id="*newcomers", state="unhealthy", reason="Target.FailedHealthChecks"):
         told = {"target_group": target_group, "instance_id": instance_id, "state": state, "reason": reason}
         self._call("POST", "target_health", told)

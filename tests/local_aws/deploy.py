@@ -6,7 +6,7 @@ import subprocess
 
 import boto3
 
-from .paths import CREDENTIALS, REGION, SAM, STACK, client_environment, without_aws
+from .paths import ACCOUNT, REGION, SAM, STACK, client_environment, credentials, without_aws
 from .progress import step
 
 BUCKET = "local-artifacts"
@@ -17,32 +17,34 @@ class DeployFailed(Exception):
     pass
 
 
-def deploy(home, template, parameters=None):
-    """Creates or updates the stack; returns its outputs."""
+def deploy(home, template, parameters=None, account=ACCOUNT):
+    """Creates or updates the stack; returns its outputs, and writes them down if it is the usual account's."""
     ports = home.read_state()["ports"]
-    environment = {**without_aws(os.environ), **client_environment(ports), "SAM_CLI_TELEMETRY": "0"}
+    environment = {**without_aws(os.environ), **client_environment(ports, account), "SAM_CLI_TELEMETRY": "0"}
     wanted = {**PARAMETERS, **(parameters or {})}
-    with step(f"sam deploy, stack {STACK}") as progress:
-        session = boto3.Session(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"], region_name=REGION)
-        session.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL"]).create_bucket(Bucket=BUCKET)
-        _sam_deploy(home, template, wanted, environment, progress)
+    with step(f"sam deploy, stack {STACK}" + (f" of {account}" if account != ACCOUNT else "")) as progress:
+        session = boto3.Session(*credentials(account).values(), region_name=REGION)
+        session.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL"]).create_bucket(Bucket=f"{BUCKET}-{account}")
+        _sam_deploy(home, template, wanted, environment, progress, account)
         stacks = session.client("cloudformation", endpoint_url=environment["AWS_ENDPOINT_URL"])
         outputs = stacks.describe_stacks(StackName=STACK)["Stacks"][0].get("Outputs", [])
     flat = {o["OutputKey"]: o["OutputValue"] for o in outputs}
+    if account != ACCOUNT:
+        return flat
     home.outputs_file.write_text(json.dumps(flat, indent=2, sort_keys=True) + "\n")
     exports = "".join(f"export {name}={value}\n" for name, value in sorted(client_environment(ports).items()))
     home.env_file.write_text(f"# To be sourced: points every AWS client at the local AWS of this checkout.\n{exports}")
     return flat
 
 
-def _sam_deploy(home, template, parameters, environment, progress):
+def _sam_deploy(home, template, parameters, environment, progress, account):
     command = [
         str(SAM), "deploy", "--template-file", str(template), "--stack-name", STACK, "--region", REGION,
-        "--s3-bucket", BUCKET, "--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar",
+        "--s3-bucket", f"{BUCKET}-{account}", "--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar",
         "--capabilities", "CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND",
         "--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items()),
     ]  # fmt: skip
-    log = home.log("deploy")
+    log = home.log("deploy" if account == ACCOUNT else f"deploy-{account}")
     # Its scratch files, .aws-sam among them, belong to the home, not to the checkout.
     run = subprocess.Popen(
         command, cwd=home.directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -9,6 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 TEMPLATE = ROOT / "template.yaml"
+# Of the accounts that a stack works in through a role.
+ACCOUNT_ROLE = ROOT / "shared" / "cloud" / "account-role.yaml"
 PYTHON = LOCAL / "venv" / "bin" / "python"
 SAM = LOCAL / "tools" / "bin" / "sam"
 BUILD = LOCAL / "build"
@@ -68,11 +70,16 @@ def choose_port(variable):
         return probe.getsockname()[1]
 
 
-def client_environment(ports):
+def credentials(account=ACCOUNT):
+    """The root of an account: MiniStack takes 12 digits as the key of the account of that name."""
+    return CREDENTIALS if account == ACCOUNT else {**CREDENTIALS, "AWS_ACCESS_KEY_ID": account}
+
+
+def client_environment(ports, account=ACCOUNT):
     """What an AWS client needs to talk to local AWS and to nothing else."""
     ec2 = f"http://127.0.0.1:{ports['ec2']}"
     return {
-        **CREDENTIALS,
+        **credentials(account),
         "AWS_DEFAULT_REGION": REGION,
         "AWS_REGION": REGION,
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['ministack']}",

@@ -16,7 +16,7 @@ from . import build, deploy, servers
 from .control import CapacityWatcher, Control
 from .groups import Network, create_group
 from .kubernetes.cluster import Kubernetes
-from .paths import ACCOUNT, CREDENTIALS, REGION, Home
+from .paths import ACCOUNT, REGION, Home, credentials
 from .progress import step
 
 EC2_SIDE = {"ec2", "autoscaling", "elbv2", "pricing", "eks"}
@@ -26,8 +26,8 @@ ENDED = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
 
 
 class LocalAws:
-    def __init__(self, home=None):
-        self.home = home or Home()
+    def __init__(self, home=None, account=ACCOUNT):
+        self.home, self.account = home or Home(), account
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ class LocalAws:
 
     def deploy(self, parameters=None):
         """Builds and deploys; `parameters` override those of the template."""
-        self.outputs = deploy.deploy(self.home, build.build(), parameters)
+        self.outputs = deploy.deploy(self.home, build.build(), parameters, self.account)
         return self.outputs
 
     def up(self):
@@ -72,7 +72,7 @@ class LocalAws:
     @functools.lru_cache(maxsize=None)
     def client(self, service):
         port = self.ports["ec2" if service in EC2_SIDE else "ministack"]
-        session = boto3.Session(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"], region_name=REGION)
+        session = boto3.Session(*credentials(self.account).values(), region_name=REGION)
         config = Config(retries={"max_attempts": 2}, read_timeout=120, max_pool_connections=20)
         return session.client(service, endpoint_url=f"http://127.0.0.1:{port}", config=config)
 
@@ -183,7 +183,7 @@ class LocalAws:
         port = self.ports["ministack"]
         return boto3.resource(
             "dynamodb", endpoint_url=f"http://127.0.0.1:{port}", region_name=REGION,
-            aws_access_key_id="test", aws_secret_access_key="test",
+            **{name.lower(): value for name, value in credentials(self.account).items()},
         ).Table(self.outputs[output])  # fmt: skip
 
     def settings(self, scope="global", **overrides):
@@ -260,7 +260,7 @@ class LocalAws:
 
     # -- events --------------------------------------------------------------------------------------------------
 
-    def drill_event(self, instance_id, detail_type=INTERRUPTION, time=None, source="spot-optimizer.drill", account=ACCOUNT):
+    def drill_event(self, instance_id, detail_type=INTERRUPTION, time=None, source="spot-optimizer.drill", account=None):
         """The event as EventBridge hands it to a Lambda, for a direct invocation."""
         zone = self.instance(instance_id)["Placement"]["AvailabilityZone"] if self._exists(instance_id) else "us-east-1a"
         at = time or datetime.datetime.now(datetime.timezone.utc)
@@ -269,7 +269,7 @@ class LocalAws:
             "id": str(uuid.uuid4()),
             "detail-type": detail_type,
             "source": source,
-            "account": account,
+            "account": account or self.account,
             "time": at if isinstance(at, str) else at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "region": REGION,
             "resources": [f"arn:aws:ec2:{zone}:instance/{instance_id}"],

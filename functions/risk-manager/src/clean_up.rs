@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::error::RiskError;
+use crate::metrics;
 use crate::poison::RiskTable;
 
 /// What the clean-up found.
@@ -34,20 +35,7 @@ pub async fn run(table: &RiskTable) -> Result<Summary, RiskError> {
             Some(_) => summary.poisoned += 1,
         }
     }
-    // CloudWatch's embedded metric format: the dashboard's figure, without a call.
-    println!(
-        "{}",
-        serde_json::json!({
-            "_aws": {
-                "Timestamp": now.as_millisecond(),
-                "CloudWatchMetrics": [{
-                    "Namespace": "SpotOptimizer",
-                    "Dimensions": [[]],
-                    "Metrics": [{"Name": "PoisonedPools", "Unit": "Count"}]
-                }]
-            },
-            "PoisonedPools": summary.poisoned + summary.unreadable.len()
-        })
-    );
+    let poisoned = summary.poisoned + summary.unreadable.len();
+    metrics::emit(&[("PoisonedPools", "Count", poisoned.into())], None);
     Ok(summary)
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use spot_domain::ids::{AccountId, InstanceId, Region};
 
 use crate::error::RiskError;
+use crate::report::{self, Report};
 
 /// The source of drills: AWS refuses `PutEvents` with a source of its own.
 pub const DRILL_SOURCE: &str = "spot-optimizer.drill";
@@ -59,8 +60,12 @@ pub struct Interruption {
 pub enum Incoming {
     /// An interruption.
     Interruption(Interruption),
+    /// An interruption in a member's account, on the hub's bus.
+    Report(Report),
     /// The daily schedule.
     CleanUp,
+    /// The hourly schedule.
+    Measure,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +83,10 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
         let task: Task = serde_json::from_value(event).map_err(|e| invalid("task", e.to_string()))?;
         return match task.task.as_str() {
             "clean-up" => Ok(Incoming::CleanUp),
-            other => Err(invalid("task", format!("{other:?} is unknown: expected \"clean-up\""))),
+            "measure" => Ok(Incoming::Measure),
+            other => {
+                Err(invalid("task", format!("{other:?} is unknown: expected \"clean-up\" or \"measure\"")))
+            }
         };
     }
     let field = |name: &'static str| {
@@ -89,27 +97,27 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
             .ok_or_else(|| invalid(name, "missing or no text".into()))
     };
     let source = field("source")?;
-    let notice = notice(&field("detail-type")?)?;
+    let detail_type = field("detail-type")?;
     let account_id = field("account")?.parse().map_err(|e| malformed("account", &e))?;
     let region = field("region")?.parse().map_err(|e| malformed("region", &e))?;
+    let parsed = |event| {
+        serde_json::from_value::<EventBridgeEvent<Value>>(event).map_err(|e| invalid("event", e.to_string()))
+    };
+    if source == report::SOURCE && detail_type == report::DETAIL_TYPE {
+        let report = report::parse(parsed(event)?, account_id, region)?;
+        check_drill(report.is_drill, allow_drills)?;
+        return Ok(Incoming::Report(report));
+    }
+    let notice = notice("detail-type", &detail_type)?;
     let occurred: Timestamp =
         field("time")?.parse().map_err(|e: jiff::Error| invalid("time", e.to_string()))?;
-    if occurred > Timestamp::now() + CLOCK_SKEW {
-        return Err(invalid("time", format!("{occurred} lies in the future")));
-    }
+    not_in_the_future("time", occurred)?;
     let is_drill = source == DRILL_SOURCE;
-    if is_drill && !allow_drills {
-        return Err(invalid(
-            "source",
-            "drills are not allowed: the stack's parameter AllowDrills is false".into(),
-        ));
-    }
+    check_drill(is_drill, allow_drills)?;
     if !is_drill && source != "aws.ec2" {
         return Err(invalid("source", format!("{source:?} is foreign: expected aws.ec2")));
     }
-    let event: EventBridgeEvent<Value> =
-        serde_json::from_value(event).map_err(|e| invalid("event", e.to_string()))?;
-    let instance_id = event
+    let instance_id = parsed(event)?
         .detail
         .get("instance-id")
         .and_then(Value::as_str)
@@ -119,14 +127,30 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
     Ok(Incoming::Interruption(Interruption { notice, account_id, region, instance_id, occurred, is_drill }))
 }
 
-fn notice(detail_type: &str) -> Result<Notice, RiskError> {
+fn check_drill(is_drill: bool, allow_drills: bool) -> Result<(), RiskError> {
+    if is_drill && !allow_drills {
+        let problem = "drills are not allowed: the stack's parameter AllowDrills is false";
+        return Err(invalid("source", problem.to_owned()));
+    }
+    Ok(())
+}
+
+/// An event may be late, but not early: its poison would last longer than the settings say.
+pub(crate) fn not_in_the_future(field: &'static str, time: Timestamp) -> Result<(), RiskError> {
+    if time > Timestamp::now() + CLOCK_SKEW {
+        return Err(invalid(field, format!("{time} lies in the future")));
+    }
+    Ok(())
+}
+
+pub(crate) fn notice(field: &'static str, detail_type: &str) -> Result<Notice, RiskError> {
     [Notice::InterruptionWarning, Notice::RebalanceRecommendation]
         .into_iter()
         .find(|notice| notice.detail_type() == detail_type)
-        .ok_or_else(|| invalid("detail-type", format!("{detail_type:?} is not handled here")))
+        .ok_or_else(|| invalid(field, format!("{detail_type:?} is not handled here")))
 }
 
-fn invalid(field: &'static str, problem: String) -> RiskError {
+pub(crate) fn invalid(field: &'static str, problem: String) -> RiskError {
     RiskError::InvalidEvent { field, problem }
 }
 
@@ -157,6 +181,12 @@ mod tests {
         };
         assert_eq!(rebalance.notice, Notice::RebalanceRecommendation);
         assert_eq!(parse(sample("risk-clean-up"), false).unwrap(), Incoming::CleanUp);
+        assert_eq!(parse(sample("risk-measure"), false).unwrap(), Incoming::Measure);
+        let Incoming::Report(report) = parse(sample("spot-pool-interrupted"), false).unwrap() else {
+            panic!("not a report");
+        };
+        assert_eq!(report.pool.to_string(), "us-east-1#use1-az6#m5.large");
+        assert!(report.is_spot && !report.is_drill);
     }
 
     #[test]
@@ -164,6 +194,10 @@ mod tests {
         assert!(parse(sample("drill-interruption-warning"), true).is_ok());
         let error = parse(sample("drill-interruption-warning"), false).unwrap_err().to_string();
         assert!(error.contains("AllowDrills"), "{error}");
+        let mut report = sample("spot-pool-interrupted");
+        report["detail"]["is-drill"] = true.into();
+        assert!(parse(report.clone(), true).is_ok());
+        assert!(parse(report, false).unwrap_err().to_string().contains("AllowDrills"));
     }
 
     #[test]
@@ -184,6 +218,20 @@ mod tests {
             event[field] = value;
             let error = parse(event, true).unwrap_err();
             assert_eq!(error.name(), "InvalidEvent");
+            assert!(error.to_string().starts_with(&format!("field {expected:?}")), "{error}");
+        }
+        let reports: [(&str, Value, &str); 6] = [
+            ("pool", "us-east-1#us-east-1a#m5.large".into(), "detail"),
+            ("pool", "eu-west-1#euw1-az1#m5.large".into(), "detail.pool"),
+            ("notice", "EC2 Instance State-change Notification".into(), "detail.notice"),
+            ("occurred", "2999-01-01T00:00:00Z".into(), "detail.occurred"),
+            ("instance-id", "web-1".into(), "detail"),
+            ("instance-lifecycle", Value::Null, "detail"),
+        ];
+        for (field, value, expected) in reports {
+            let mut event = sample("spot-pool-interrupted");
+            event["detail"][field] = value;
+            let error = parse(event, true).unwrap_err();
             assert!(error.to_string().starts_with(&format!("field {expected:?}")), "{error}");
         }
         for event in [Value::Null, serde_json::json!([]), serde_json::json!({"task": "wipe"})] {

@@ -1,5 +1,5 @@
 //! Turns an interruption warning or a rebalance recommendation into a poisoned pool, and tidies the
-//! table once a day.
+//! table once a day. In a member it also tells the hub; in a hub it takes in what members tell.
 //!
 //! An event's `account` is what AWS stamped; its environment comes from the registry. What can't be
 //! read is an error, which ends in the dead-letter queue: nothing is written on a guess.
@@ -7,32 +7,48 @@
 pub mod clean_up;
 pub mod error;
 pub mod event;
+pub mod measure;
+pub mod metrics;
+pub mod mute;
 pub mod poison;
+pub mod report;
+pub mod sightings;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use spot_cloud::accounts::Access;
 use spot_cloud::clients::{BadEnvironment, variable};
+use spot_cloud::hub::Part;
 use spot_cloud::{Stack, accounts, instances, settings};
-use spot_domain::risk::{Effect, Outcome, effect};
+use spot_domain::risk::{Effect, Outcome, effect, poisoned_until};
+use spot_domain::settings::Settings;
 use spot_domain::{EnvironmentType, Pool};
 
 use error::RiskError;
 use event::{Incoming, Interruption, Notice};
-use poison::RiskTable;
+use mute::Muting;
+use poison::{Cause, RiskTable};
+use report::{Report, Reporter};
+use sightings::{Admission, Sightings};
 
 /// What every event needs.
 #[derive(Debug)]
 pub struct RiskManager {
     stack: Stack,
+    part: Part,
     table: RiskTable,
+    sightings: Sightings,
+    reporter: Reporter,
+    muting: Muting,
     allow_drills: bool,
 }
 
 /// What came of an event.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
-    /// Of an interruption.
+    /// Of an interruption, in this account or another.
     Interruption {
         /// What was done.
         outcome: Outcome,
@@ -42,6 +58,8 @@ pub enum Answer {
     },
     /// Of the daily clean-up.
     CleanUp(clean_up::Summary),
+    /// Of the hourly measure.
+    Measure(measure::Measure),
 }
 
 impl RiskManager {
@@ -51,18 +69,29 @@ impl RiskManager {
     /// A variable is missing or malformed.
     pub async fn from_environment() -> Result<Self, BadEnvironment> {
         let stack = Stack::from_environment().await?;
-        let table = RiskTable::new(stack.dynamodb.clone(), variable("SPOT_POOL_RISK_TABLE")?);
-        Ok(Self { table, allow_drills: variable("ALLOW_DRILLS")?, stack })
+        let sns = aws_sdk_sns::Client::new(stack.config());
+        Ok(Self {
+            part: Part::from_environment()?,
+            table: RiskTable::new(stack.dynamodb.clone(), variable("SPOT_POOL_RISK_TABLE")?),
+            sightings: Sightings::new(stack.dynamodb.clone(), variable("SIGHTINGS_TABLE")?),
+            reporter: Reporter::new(aws_sdk_eventbridge::Client::new(stack.config())),
+            muting: Muting::new(sns, variable("ALERTS_TOPIC_ARN")?),
+            allow_drills: variable("ALLOW_DRILLS")?,
+            stack,
+        })
     }
 
     /// One event.
     ///
     /// # Errors
-    /// The event is malformed or can't be carried out; nothing was written.
+    /// The event is malformed or can't be carried out; nothing was written, or what was is safe to
+    /// write again.
     pub async fn handle(&self, event: Value) -> Result<Answer, RiskError> {
         let answer = match event::parse(event, self.allow_drills)? {
             Incoming::CleanUp => clean_up::run(&self.table).await.map(Answer::CleanUp),
+            Incoming::Measure => measure::run(&self.stack, &self.table).await.map(Answer::Measure),
             Incoming::Interruption(interruption) => self.interruption(&interruption).await,
+            Incoming::Report(report) => self.report(report).await,
         };
         match &answer {
             Ok(answer) => tracing::info!(?answer, "done"),
@@ -71,27 +100,93 @@ impl RiskManager {
         answer
     }
 
+    /// An interruption in an account that this stack can look into.
     async fn interruption(&self, event: &Interruption) -> Result<Answer, RiskError> {
-        let ignored = |outcome, pool| Ok(Answer::Interruption { outcome, pool });
+        let answer = |outcome, pool| Ok(Answer::Interruption { outcome, pool });
         let access = accounts::access(&self.stack, &event.account_id).await?;
         if access.environment_type == EnvironmentType::Lab {
-            return ignored(Outcome::IgnoredLab, None);
+            return answer(Outcome::IgnoredLab, None);
         }
         let settings = settings::load(&self.stack, &event.account_id, &event.region).await?;
-        let poison_for = match event.notice {
-            Notice::InterruptionWarning => settings.poison_for(),
-            Notice::RebalanceRecommendation if settings.rebalance_poisons => settings.rebalance_poison_for(),
-            Notice::RebalanceRecommendation => return ignored(Outcome::IgnoredRebalance, None),
+        let until = match poison_until(event.notice, event.occurred, &settings) {
+            Ok(until) => until,
+            Err(ignored) => return answer(ignored, None),
         };
-        let Effect::PoisonUntil(until) = effect(event.occurred, poison_for, jiff::Timestamp::now()) else {
-            return ignored(Outcome::IgnoredStale, None);
+        let Some(pool) = self.pool_of(event, &access).await? else {
+            return answer(Outcome::IgnoredNotSpot, None);
         };
-        let target = self.stack.target(&access, &event.region, None).await;
+        let Interruption { notice, occurred, is_drill, .. } = *event;
+        let cause = Cause { pool, notice, occurred, is_drill };
+        if settings.poison_threshold_accounts > 1 {
+            self.sightings.record(&event.account_id, &cause.pool, until).await?;
+        }
+        let outcome = self.learn(&cause, until, &settings).await?;
+        if self.part == Part::Member {
+            self.reporter.tell(event, &cause.pool).await?;
+        }
+        answer(outcome, Some(cause.pool))
+    }
+
+    /// An interruption that a member reports. Only the account that AWS stamped on it counts, and
+    /// what our own registry says of that one.
+    async fn report(&self, report: Report) -> Result<Answer, RiskError> {
+        let Report { notice, account_id, region, pool, is_spot, occurred, is_drill } = report;
+        let answer = |outcome, pool| Ok(Answer::Interruption { outcome, pool });
+        if self.part != Part::Hub {
+            let problem = "only a hub takes reports: the stack's parameter Role is another".to_owned();
+            return Err(event::invalid("detail-type", problem));
+        }
+        if accounts::environment(&self.stack, &account_id).await? == EnvironmentType::Lab {
+            return answer(Outcome::IgnoredLab, None);
+        }
+        if !is_spot {
+            return answer(Outcome::IgnoredNotSpot, None);
+        }
+        let settings = settings::load(&self.stack, &account_id, &region).await?;
+        let until = match poison_until(notice, occurred, &settings) {
+            Ok(until) => until,
+            Err(ignored) => return answer(ignored, None),
+        };
+        let limit = settings.max_poisons_per_account_per_hour;
+        if let Admission::Muted { told } = self.sightings.admit(&account_id, &pool, until, limit).await? {
+            self.muting.announce(&account_id, &pool, limit, told).await?;
+            self.sightings.told(&account_id).await?;
+            return answer(Outcome::Muted, Some(pool));
+        }
+        self.sightings.record(&account_id, &pool, until).await?;
+        let cause = Cause { pool, notice, occurred, is_drill };
+        let outcome = self.learn(&cause, until, &settings).await?;
+        answer(outcome, Some(cause.pool))
+    }
+
+    /// Poisons the pool, if enough accounts have been interrupted in it, this one included.
+    async fn learn(
+        &self,
+        cause: &Cause,
+        until: Timestamp,
+        settings: &Settings,
+    ) -> Result<Outcome, RiskError> {
+        let threshold = settings.poison_threshold_accounts;
+        let until = if threshold > 1 {
+            let sightings = self.sightings.of(&cause.pool).await?;
+            poisoned_until(sightings, threshold).filter(|until| *until > Timestamp::now())
+        } else {
+            Some(until)
+        };
+        match until {
+            Some(until) => self.table.poison(cause, until).await,
+            None => Ok(Outcome::BelowThreshold),
+        }
+    }
+
+    /// The pool of the event's instance; `None` if it is not Spot. The event names neither.
+    async fn pool_of(&self, event: &Interruption, access: &Access) -> Result<Option<Pool>, RiskError> {
+        let target = self.stack.target(access, &event.region, None).await;
         let id = &event.instance_id;
         let described = instances::describe(&target.ec2, std::slice::from_ref(id)).await?;
         let instance = described.get(id).ok_or_else(|| RiskError::InstanceUnknown(id.clone()))?;
         if !instance.is_spot {
-            return ignored(Outcome::IgnoredNotSpot, None);
+            return Ok(None);
         }
         let az_id = match &instance.az_id {
             Some(az_id) => az_id.clone(),
@@ -100,9 +195,19 @@ impl RiskManager {
                 .remove(&instance.availability_zone)
                 .ok_or_else(|| RiskError::ZoneUnknown(id.clone(), instance.availability_zone.clone()))?,
         };
-        let pool =
-            Pool { region: event.region.clone(), az_id, instance_type: instance.instance_type.clone() };
-        let outcome = self.table.poison(&pool, event, until).await?;
-        ignored(outcome, Some(pool))
+        Ok(Some(Pool { region: event.region.clone(), az_id, instance_type: instance.instance_type.clone() }))
+    }
+}
+
+/// Until when a notice poisons by the settings, or why it doesn't.
+fn poison_until(notice: Notice, occurred: Timestamp, settings: &Settings) -> Result<Timestamp, Outcome> {
+    let poison_for = match notice {
+        Notice::InterruptionWarning => settings.poison_for(),
+        Notice::RebalanceRecommendation if settings.rebalance_poisons => settings.rebalance_poison_for(),
+        Notice::RebalanceRecommendation => return Err(Outcome::IgnoredRebalance),
+    };
+    match effect(occurred, poison_for, Timestamp::now()) {
+        Effect::PoisonUntil(until) => Ok(until),
+        Effect::Stale => Err(Outcome::IgnoredStale),
     }
 }

@@ -12,9 +12,22 @@ use spot_domain::Pool;
 use spot_domain::risk::Outcome;
 
 use crate::error::RiskError;
-use crate::event::Interruption;
+use crate::event::Notice;
 
 const UPDATE: &str = "dynamodb:UpdateItem";
+
+/// What poisons a pool. Whose instance it was is no part of it: members read these rows.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    /// The pool.
+    pub pool: Pool,
+    /// Which of the two notices.
+    pub notice: Notice,
+    /// The notice's own time.
+    pub occurred: Timestamp,
+    /// A drill, not the real thing.
+    pub is_drill: bool,
+}
 
 /// The table.
 #[derive(Debug, Clone)]
@@ -30,21 +43,13 @@ impl RiskTable {
         Self { dynamodb, table }
     }
 
-    /// Poisons `pool` until `until`, unless it is poisoned that long already.
+    /// Poisons the pool until `until`, unless it is poisoned that long already.
     ///
     /// # Errors
     /// The table does not answer, or the pool's row can't be read.
-    pub async fn poison(
-        &self,
-        pool: &Pool,
-        event: &Interruption,
-        until: Timestamp,
-    ) -> Result<Outcome, RiskError> {
-        let cause = if event.is_drill {
-            format!("drill: {}", event.notice.detail_type())
-        } else {
-            event.notice.detail_type().to_owned()
-        };
+    pub async fn poison(&self, because: &Cause, until: Timestamp) -> Result<Outcome, RiskError> {
+        let Cause { pool, notice, occurred, is_drill } = because;
+        let cause = format!("{}{}", if *is_drill { "drill: " } else { "" }, notice.detail_type());
         let answer = self
             .update(pool.to_string())
             .update_expression(format!(
@@ -53,7 +58,7 @@ impl RiskTable {
             ))
             .condition_expression(format!("attribute_not_exists({POISON_EXPIRES_AT}) OR {POISON_EXPIRES_AT} < :until"))
             .expression_attribute_values(":true", AttributeValue::Bool(true))
-            .expression_attribute_values(":at", seconds(event.occurred))
+            .expression_attribute_values(":at", seconds(*occurred))
             .expression_attribute_values(":until", seconds(until))
             .expression_attribute_values(":cause", AttributeValue::S(cause))
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
@@ -123,6 +128,6 @@ impl RiskTable {
 }
 
 /// Epoch seconds: what DynamoDB's TTL wants. Milliseconds would never expire.
-fn seconds(time: Timestamp) -> AttributeValue {
+pub(crate) fn seconds(time: Timestamp) -> AttributeValue {
     AttributeValue::N(time.as_second().to_string())
 }

@@ -70,6 +70,7 @@ pub async fn access(stack: &Stack, account_id: &AccountId) -> Result<Access, Acc
     }
     let row = row_of(stack, account_id).await?.ok_or_else(|| AccountError::Unknown(account_id.clone()))?;
     check_enabled(account_id, &row)?;
+    check_not_member(account_id, &row)?;
     parse(account_id, &row)
 }
 
@@ -83,6 +84,20 @@ pub async fn access_even_if_disabled(stack: &Stack, account_id: &AccountId) -> R
     }
     let row = row_of(stack, account_id).await?.ok_or_else(|| AccountError::Unknown(account_id.clone()))?;
     parse(account_id, &row)
+}
+
+/// What kind an account is, without a way in: a hub's members need no role for it to believe them.
+/// The word of the registry, whatever an event claims.
+///
+/// # Errors
+/// Unknown, disabled, malformed, or the table does not answer.
+pub async fn environment(stack: &Stack, account_id: &AccountId) -> Result<EnvironmentType, AccountError> {
+    if account_id == &stack.account_id {
+        return Ok(stack.environment_type);
+    }
+    let row = row_of(stack, account_id).await?.ok_or_else(|| AccountError::Unknown(account_id.clone()))?;
+    check_enabled(account_id, &row)?;
+    environment_type(account_id, &row)
 }
 
 /// An account that the scheduled functions visit.
@@ -99,7 +114,8 @@ pub struct Account {
 }
 
 /// Every enabled account: the rows of the registry and, with or without a row, the stack's own. A
-/// row that can't be read is returned as its error, beside the others.
+/// row that can't be read is returned as its error, beside the others. A hub's members
+/// (`member` = true) run a stack of their own, and are not visited.
 ///
 /// # Errors
 /// The table does not answer.
@@ -117,12 +133,11 @@ pub async fn enabled(stack: &Stack) -> Result<Vec<Result<Account, AccountError>>
         let row = row.map_err(failed("dynamodb:Scan"))?;
         let key = row.get("account_id").and_then(|v| v.as_s().ok()).cloned().unwrap_or_default();
         own_has_row |= key == stack.account_id.as_str();
-        let account = key
-            .parse()
-            .map_err(|error| AccountError::Key { key: key.clone(), error })
-            .and_then(|id| visited(stack, &id, Some(&row)));
-        if !matches!(account, Err(AccountError::Disabled(_))) {
-            accounts.push(account);
+        let id = key.parse().map_err(|error| AccountError::Key { key: key.clone(), error });
+        match id.and_then(|id| visited_unless_member(stack, &id, &row)) {
+            Ok(None) | Err(AccountError::Disabled(_)) => {}
+            Ok(Some(account)) => accounts.push(Ok(account)),
+            Err(error) => accounts.push(Err(error)),
         }
     }
     if !own_has_row {
@@ -137,6 +152,10 @@ pub async fn enabled(stack: &Stack) -> Result<Vec<Result<Account, AccountError>>
 /// Unknown, disabled, malformed, or the table does not answer.
 pub async fn find(stack: &Stack, id: &AccountId) -> Result<Account, AccountError> {
     visited(stack, id, row_of(stack, id).await?.as_ref())
+}
+
+fn visited_unless_member(stack: &Stack, id: &AccountId, row: &Row) -> Result<Option<Account>, AccountError> {
+    if is_member(id, row)? { Ok(None) } else { visited(stack, id, Some(row)).map(Some) }
 }
 
 fn visited(stack: &Stack, id: &AccountId, row: Option<&Row>) -> Result<Account, AccountError> {
@@ -181,12 +200,29 @@ fn regions(id: &AccountId, row: &Row) -> Result<Option<Vec<Region>>, AccountErro
 
 /// `auto_terminate`: only a plain `true` switches it on, and anything but a BOOL is an error.
 fn auto_terminate(id: &AccountId, row: &Row) -> Result<bool, AccountError> {
-    match row.get("auto_terminate") {
-        None => Ok(false),
-        Some(AttributeValue::Bool(on)) => Ok(*on),
+    flag(id, row, "auto_terminate").map(Option::unwrap_or_default)
+}
+
+/// `member`: a hub's member, which runs a stack of its own and needs no role here.
+fn is_member(id: &AccountId, row: &Row) -> Result<bool, AccountError> {
+    flag(id, row, "member").map(Option::unwrap_or_default)
+}
+
+fn check_not_member(id: &AccountId, row: &Row) -> Result<(), AccountError> {
+    if is_member(id, row)? {
+        let problem = "true: work in the account from its own stack".to_owned();
+        return Err(AccountError::Malformed { account_id: id.clone(), field: "member", problem });
+    }
+    Ok(())
+}
+
+fn flag(id: &AccountId, row: &Row, field: &'static str) -> Result<Option<bool>, AccountError> {
+    match row.get(field) {
+        None => Ok(None),
+        Some(AttributeValue::Bool(on)) => Ok(Some(*on)),
         Some(_) => Err(AccountError::Malformed {
             account_id: id.clone(),
-            field: "auto_terminate",
+            field,
             problem: "expected true or false (BOOL)".to_owned(),
         }),
     }
@@ -208,25 +244,27 @@ async fn row_of(stack: &Stack, account_id: &AccountId) -> Result<Option<Row>, Ac
 type Row = std::collections::HashMap<String, AttributeValue>;
 
 fn check_enabled(account_id: &AccountId, row: &Row) -> Result<(), AccountError> {
-    match row.get("enabled") {
-        None | Some(AttributeValue::Bool(true)) => Ok(()),
-        Some(AttributeValue::Bool(false)) => Err(AccountError::Disabled(account_id.clone())),
-        Some(_) => Err(AccountError::Malformed {
-            account_id: account_id.clone(),
-            field: "enabled",
-            problem: "expected true or false (BOOL)".to_owned(),
-        }),
+    match flag(account_id, row, "enabled")? {
+        None | Some(true) => Ok(()),
+        Some(false) => Err(AccountError::Disabled(account_id.clone())),
     }
+}
+
+fn environment_type(account_id: &AccountId, row: &Row) -> Result<EnvironmentType, AccountError> {
+    let field = "environment_type";
+    let malformed = |problem| AccountError::Malformed { account_id: account_id.clone(), field, problem };
+    row.get(field)
+        .and_then(|v| v.as_s().ok())
+        .ok_or_else(|| malformed("missing: expected LAB or PROD (S)".to_owned()))?
+        .parse()
+        .map_err(|e: spot_domain::ids::Malformed| malformed(e.to_string()))
 }
 
 fn parse(account_id: &AccountId, row: &Row) -> Result<Access, AccountError> {
     let malformed =
         |field, problem: String| AccountError::Malformed { account_id: account_id.clone(), field, problem };
     let text = |field| row.get(field).and_then(|v| v.as_s().ok());
-    let environment_type = text("environment_type")
-        .ok_or_else(|| malformed("environment_type", "missing: expected LAB or PROD (S)".to_owned()))?
-        .parse()
-        .map_err(|e: spot_domain::ids::Malformed| malformed("environment_type", e.to_string()))?;
+    let environment_type = environment_type(account_id, row)?;
     let arn = text("role_arn").ok_or_else(|| {
         malformed("role_arn", "missing: expected the ARN of the role to assume (S)".to_owned())
     })?;
@@ -255,10 +293,15 @@ mod tests {
             (row(&[("environment_type", s("PROD"))]), "role_arn"),
             (row(&[("enabled", AttributeValue::Bool(false))]), "disabled"),
             (row(&[("enabled", s("no"))]), "enabled"),
+            (row(&[("environment_type", s("PROD")), ("member", AttributeValue::Bool(true))]), "own stack"),
+            (row(&[("environment_type", s("PROD")), ("member", s("true"))]), "member"),
         ];
         for (row, expected) in bad {
-            let error =
-                check_enabled(&account, &row).and_then(|()| parse(&account, &row)).unwrap_err().to_string();
+            let error = check_enabled(&account, &row)
+                .and_then(|()| check_not_member(&account, &row))
+                .and_then(|()| parse(&account, &row))
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(expected) && error.contains("111111111111"), "{error}");
         }
     }

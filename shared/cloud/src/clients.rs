@@ -8,6 +8,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use spot_domain::{AccountId, EnvironmentType, ExecutionArn, Region};
 
 use crate::accounts::Access;
+use crate::hub::Hub;
 
 /// An environment variable that the template sets, and that is missing or malformed.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,8 @@ pub struct Stack {
     pub environment_type: EnvironmentType,
     /// DynamoDB, in the stack's own account and region.
     pub dynamodb: aws_sdk_dynamodb::Client,
+    /// The hub, where the stack is a member of one.
+    pub(crate) hub: Option<Hub>,
     config: SdkConfig,
 }
 
@@ -65,6 +68,7 @@ impl Stack {
             region: variable("AWS_REGION")?,
             environment_type: variable("ENVIRONMENT_TYPE")?,
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            hub: Hub::from_environment(&config).await?,
             config,
         })
     }

@@ -1,5 +1,6 @@
-//! The gate that every Spot launch passes: asks the SpotPoolRisk table and makes the proofs that
-//! the [`crate::launcher`] needs. It fails closed: whatever it can't read is no launch.
+//! The gate that every Spot launch passes: asks the SpotPoolRisk table, in a member the hub's, too,
+//! and makes the proofs that the [`crate::launcher`] needs. It fails closed: whatever it can't read
+//! is no launch.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -9,10 +10,11 @@ use jiff::Timestamp;
 use spot_domain::Pool;
 
 use crate::clients::{BadEnvironment, Stack, variable};
-use crate::error::failed;
+use crate::error::{CallError, failed};
+use crate::hub::Hub;
 use crate::risk_table::{self, MalformedRow};
 
-/// How long the table may take for all the answers together. A slow gate is a closed gate.
+/// How long the stack's own table may take for all the answers together. A slow gate is a closed gate.
 const DEADLINE: Duration = Duration::from_secs(1);
 /// DynamoDB's limit for one `BatchGetItem`.
 const BATCH: usize = 100;
@@ -86,12 +88,23 @@ pub enum Verdict {
 /// The gate did not answer: no launch at all.
 #[derive(Debug, thiserror::Error)]
 pub enum GateClosed {
-    /// The table was too slow.
-    #[error("the risk table did not answer within {} s", DEADLINE.as_secs())]
-    TooSlow,
-    /// The table could not be read.
-    #[error("the risk table can't be read: {0}")]
-    Call(#[from] crate::CallError),
+    /// A table was too slow.
+    #[error("{table} did not answer within {} s", after.as_secs())]
+    TooSlow {
+        /// The stack's or the hub's.
+        table: &'static str,
+        /// How long it had.
+        after: Duration,
+    },
+    /// A table could not be read.
+    #[error("{table} can't be read: {error}")]
+    Call {
+        /// The stack's or the hub's.
+        table: &'static str,
+        /// What it said.
+        #[source]
+        error: crate::CallError,
+    },
     /// The stack is set up wrong.
     #[error(transparent)]
     Environment(#[from] BadEnvironment),
@@ -100,8 +113,8 @@ pub enum GateClosed {
 /// Asks the risk table.
 #[derive(Debug, Clone)]
 pub struct Gatekeeper {
-    dynamodb: aws_sdk_dynamodb::Client,
-    table: String,
+    own: Source,
+    hub: Option<Source>,
 }
 
 impl Gatekeeper {
@@ -110,31 +123,66 @@ impl Gatekeeper {
     /// # Errors
     /// The table's name is missing from the environment.
     pub fn new(stack: &Stack) -> Result<Self, BadEnvironment> {
-        Ok(Self { dynamodb: stack.dynamodb.clone(), table: variable("SPOT_POOL_RISK_TABLE")? })
+        let own = Self::over(stack.dynamodb.clone(), variable::<String>("SPOT_POOL_RISK_TABLE")?);
+        Ok(stack.hub.iter().fold(own, |own, hub| own.and_hub(hub.dynamodb.clone(), &hub.table)))
     }
 
     /// The gate over one table.
     #[must_use]
     pub fn over(dynamodb: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
-        Self { dynamodb, table: table.into() }
+        let own = Source { dynamodb, table: table.into(), name: "the risk table", deadline: DEADLINE };
+        Self { own, hub: None }
+    }
+
+    /// The same gate, which lets pass only what a hub's table clears, too.
+    #[must_use]
+    pub fn and_hub(self, dynamodb: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
+        let name = "the hub's risk table";
+        let hub = Source { dynamodb, table: table.into(), name, deadline: Hub::DEADLINE };
+        Self { hub: Some(hub), ..self }
     }
 
     /// Asks about all `pools` at once: one strongly consistent read for every 100 of them, what the
-    /// table left unprocessed asked again, all within one second. The answers are in the order of
-    /// the question.
+    /// table left unprocessed asked again, all within one second (the hub's three). The answers are
+    /// in the order of the question.
     ///
     /// # Errors
-    /// The table did not answer in full: nothing is cleared.
+    /// A table did not answer in full: nothing is cleared.
     pub async fn ask(&self, pools: &[Pool]) -> Result<Vec<Verdict>, GateClosed> {
         let keys: Vec<String> =
             pools.iter().map(Pool::to_string).collect::<BTreeSet<_>>().into_iter().collect();
-        let rows =
-            tokio::time::timeout(DEADLINE, self.read(&keys)).await.map_err(|_| GateClosed::TooSlow)??;
+        let hub = async {
+            match &self.hub {
+                Some(hub) => hub.rows(&keys).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (own, hub) = tokio::try_join!(self.own.rows(&keys), hub)?;
+        let tables: Vec<Rows> = [Some(own), hub].into_iter().flatten().collect();
         let now = Timestamp::now();
-        Ok(pools.iter().map(|pool| verdict(pool, &rows, now)).collect())
+        Ok(pools.iter().map(|pool| verdict(pool, &tables, now)).collect())
+    }
+}
+
+/// A table of poisoned pools, and how long it may take for all the answers together.
+#[derive(Debug, Clone)]
+struct Source {
+    dynamodb: aws_sdk_dynamodb::Client,
+    table: String,
+    name: &'static str,
+    deadline: Duration,
+}
+
+impl Source {
+    async fn rows(&self, keys: &[String]) -> Result<Rows, GateClosed> {
+        let (table, after) = (self.name, self.deadline);
+        tokio::time::timeout(after, self.read(keys))
+            .await
+            .map_err(|_| GateClosed::TooSlow { table, after })?
+            .map_err(|error| GateClosed::Call { table, error })
     }
 
-    async fn read(&self, keys: &[String]) -> Result<Rows, GateClosed> {
+    async fn read(&self, keys: &[String]) -> Result<Rows, CallError> {
         let mut rows = Rows::new();
         for batch in keys.chunks(BATCH) {
             let mut wanted: Vec<Row> = batch
@@ -157,13 +205,13 @@ impl Gatekeeper {
         Ok(rows)
     }
 
-    async fn read_batch(&self, keys: Vec<Row>) -> Result<BatchAnswer, GateClosed> {
+    async fn read_batch(&self, keys: Vec<Row>) -> Result<BatchAnswer, CallError> {
         let call = "dynamodb:BatchGetItem";
         let request = KeysAndAttributes::builder()
             .set_keys(Some(keys))
             .consistent_read(true)
             .build()
-            .map_err(|e| crate::CallError::malformed(call, e.to_string()))?;
+            .map_err(|e| CallError::malformed(call, e.to_string()))?;
         let answer = self
             .dynamodb
             .batch_get_item()
@@ -176,7 +224,7 @@ impl Gatekeeper {
             .responses
             .and_then(|mut tables| tables.remove(&self.table))
             .or_else(|| answer.unprocessed_keys.as_ref().filter(|k| !k.is_empty()).map(|_| Vec::new()))
-            .ok_or_else(|| crate::CallError::malformed(call, "the answer does not mention the risk table"))?;
+            .ok_or_else(|| CallError::malformed(call, "the answer does not mention the risk table"))?;
         let unprocessed = answer
             .unprocessed_keys
             .and_then(|mut tables| tables.remove(&self.table))
@@ -194,13 +242,21 @@ struct BatchAnswer {
     unprocessed: Vec<Row>,
 }
 
-fn verdict(pool: &Pool, rows: &Rows, now: Timestamp) -> Verdict {
+/// The worst that any table says of the pool.
+fn verdict(pool: &Pool, tables: &[Rows], now: Timestamp) -> Verdict {
     let key = pool.to_string();
-    match rows.get(&key).map(|row| risk_table::parse(&key, row)) {
-        Some(Err(malformed)) => Verdict::Unreadable(malformed),
-        Some(Ok(poison)) if poison.is_active(now) => Verdict::PoisonedUntil(poison.expires_at),
-        Some(Ok(_)) | None => {
-            Verdict::Cleared(ClearedPool { pool: pool.clone(), cleared_at: Instant::now() })
+    let mut poisoned_until = None;
+    for row in tables.iter().filter_map(|rows| rows.get(&key)) {
+        match risk_table::parse(&key, row) {
+            Err(malformed) => return Verdict::Unreadable(malformed),
+            Ok(poison) if poison.is_active(now) => {
+                poisoned_until = poisoned_until.max(Some(poison.expires_at));
+            }
+            Ok(_) => {}
         }
+    }
+    match poisoned_until {
+        Some(until) => Verdict::PoisonedUntil(until),
+        None => Verdict::Cleared(ClearedPool { pool: pool.clone(), cleared_at: Instant::now() }),
     }
 }

@@ -10,6 +10,7 @@ pub mod clients;
 pub mod error;
 pub mod gatekeeper;
 pub mod groups;
+pub mod hub;
 pub mod instances;
 pub mod lambda;
 pub mod launch_configuration;

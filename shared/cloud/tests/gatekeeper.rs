@@ -70,13 +70,13 @@ async fn unprocessed_keys_are_asked_again() {
 async fn keys_that_stay_unprocessed_close_the_gate() {
     let left = format!(r#""{TABLE}":{{"Keys":[{{"pool":{{"S":"{}"}}}}]}}"#, pool("m5.large"));
     let endpoint = Endpoint::start(vec![rows(&[], &left)]).await;
-    assert!(matches!(gate(&endpoint).await.ask(&[pool("m5.large")]).await, Err(GateClosed::TooSlow)));
+    assert!(matches!(gate(&endpoint).await.ask(&[pool("m5.large")]).await, Err(GateClosed::TooSlow { .. })));
 }
 
 #[tokio::test]
 async fn a_slow_table_is_a_closed_gate() {
     let endpoint = Endpoint::start(vec![rows(&[], "").after(Duration::from_millis(1_500))]).await;
-    assert!(matches!(gate(&endpoint).await.ask(&[pool("m5.large")]).await, Err(GateClosed::TooSlow)));
+    assert!(matches!(gate(&endpoint).await.ask(&[pool("m5.large")]).await, Err(GateClosed::TooSlow { .. })));
 }
 
 #[tokio::test]
@@ -110,5 +110,38 @@ async fn a_row_that_cannot_be_read_clears_nothing() {
         let endpoint = Endpoint::start(vec![rows(&[row], "")]).await;
         let verdicts = gate(&endpoint).await.ask(&[pool("m5.large")]).await.unwrap();
         assert!(matches!(verdicts[0], Verdict::Unreadable(_)), "{attributes}: {verdicts:?}");
+    }
+}
+
+async fn gate_of_member(own: &Endpoint, hub: &Endpoint) -> Gatekeeper {
+    gate(own).await.and_hub(aws_sdk_dynamodb::Client::new(&hub.config().await), TABLE)
+}
+
+#[tokio::test]
+async fn a_member_launches_only_where_its_own_table_and_the_hubs_are_clear() {
+    let own = Endpoint::start(vec![rows(&[row("m5.large", true, 60), row("r5.large", true, 60)], "")]).await;
+    let hub = Endpoint::start(vec![rows(&[row("c5.large", true, 60), row("r5.large", true, 600)], "")]).await;
+    let pools = [pool("m5.large"), pool("c5.large"), pool("r5.large"), pool("t3.micro")];
+    let verdicts = gate_of_member(&own, &hub).await.ask(&pools).await.unwrap();
+    for verdict in &verdicts[..3] {
+        assert!(matches!(verdict, Verdict::PoisonedUntil(_)), "{verdict:?}");
+    }
+    let Verdict::PoisonedUntil(until) = verdicts[2] else { panic!("{:?}", verdicts[2]) };
+    assert!(until.as_second() > Timestamp::now().as_second() + 500, "the later of the two ends: {until}");
+    assert!(matches!(verdicts[3], Verdict::Cleared(_)));
+}
+
+#[tokio::test]
+async fn a_hub_that_does_not_answer_closes_the_members_gate() {
+    let silent = [
+        Answer::json_error(400, "AccessDeniedException"),
+        Answer::json_error(500, "InternalServerError"),
+        rows(&[], "").after(Duration::from_millis(3_500)),
+    ];
+    for answer in silent {
+        let own = Endpoint::start(vec![rows(&[], "")]).await;
+        let hub = Endpoint::start(vec![answer.clone()]).await;
+        let closed = gate_of_member(&own, &hub).await.ask(&[pool("m5.large")]).await.unwrap_err();
+        assert!(closed.to_string().starts_with("the hub's risk table"), "{answer:?}: {closed}");
     }
 }

@@ -1,5 +1,7 @@
 //! When a pool is poisoned, and until when.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -46,6 +48,35 @@ pub fn merged(existing: Option<Timestamp>, event: Timestamp) -> Timestamp {
     existing.map_or(event, |existing| existing.max(event))
 }
 
+/// Until when a pool is poisoned if it takes the interruptions of `threshold` accounts to poison
+/// it: as long as so many accounts have one there whose own poison is not over. `None` if they are
+/// fewer. With a threshold of 1 (0 counts as 1) this is [`merged`] over all of them.
+///
+/// A sighting is an account and the end of the poison that its interruption would cause. Their
+/// order does not matter, nor how often one is repeated; no account counts twice.
+#[must_use]
+pub fn poisoned_until<A: Ord>(
+    sightings: impl IntoIterator<Item = (A, Timestamp)>,
+    threshold: u32,
+) -> Option<Timestamp> {
+    let mut latest: BTreeMap<A, Timestamp> = BTreeMap::new();
+    for (account, until) in sightings {
+        let known = latest.get(&account).copied();
+        latest.insert(account, merged(known, until));
+    }
+    let mut ends: Vec<Timestamp> = latest.into_values().collect();
+    ends.sort_unstable_by(|a, b| b.cmp(a));
+    let nth = usize::try_from(threshold.saturating_sub(1)).unwrap_or(usize::MAX);
+    ends.get(nth).copied()
+}
+
+/// How much of a region is poisoned, in percent; `None` for a region without a pool.
+#[must_use]
+pub fn poisoned_share_percent(poisoned: usize, pools: usize) -> Option<f64> {
+    let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
+    (pools > 0).then(|| 100.0 * count(poisoned) / count(pools))
+}
+
 /// What the risk manager answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -54,6 +85,10 @@ pub enum Outcome {
     Poisoned,
     /// The pool was poisoned for at least as long: nothing changed.
     AlreadyPoisoned,
+    /// Remembered, but fewer accounts than `poison_threshold_accounts` have been interrupted there.
+    BelowThreshold,
+    /// The account has poisoned as many pools this hour as one may: nothing was written.
+    Muted,
     /// The account is a lab.
     IgnoredLab,
     /// The instance is not Spot.
@@ -119,6 +154,74 @@ mod tests {
         fn expiry_never_moves_back(existing in 0_i64..1 << 37, event in 0_i64..1 << 37) {
             let after = merged(Some(at(existing)), at(event));
             prop_assert!(after >= at(existing) && after >= at(event));
+        }
+    }
+    #[test]
+    fn a_share_needs_pools_to_be_a_share_of() {
+        assert_eq!(poisoned_share_percent(1, 8), Some(12.5));
+        assert_eq!(poisoned_share_percent(0, 0), None);
+    }
+
+    fn sightings() -> impl Strategy<Value = Vec<(u8, Timestamp)>> {
+        prop::collection::vec((0_u8..6, (0_i64..40 * 86_400).prop_map(at)), 0..20)
+    }
+
+    fn accounts(sightings: &[(u8, Timestamp)]) -> u32 {
+        let accounts: std::collections::BTreeSet<u8> =
+            sightings.iter().map(|(account, _)| *account).collect();
+        u32::try_from(accounts.len()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn a_threshold_of_one_is_the_plain_merge(sightings in sightings()) {
+            let plain = sightings.iter().fold(None, |row, (_, until)| Some(merged(row, *until)));
+            prop_assert_eq!(poisoned_until(sightings.clone(), 1), plain);
+            prop_assert_eq!(poisoned_until(sightings, 0), plain);
+        }
+
+        /// The definition, counted at every moment that matters: poisoned exactly while so many
+        /// accounts have a poison of their own.
+        #[test]
+        fn a_pool_is_poisoned_while_enough_accounts_say_so(sightings in sightings(), threshold in 1_u32..8) {
+            let until = poisoned_until(sightings.clone(), threshold);
+            for (_, moment) in &sightings {
+                for now in [*moment - SignedDuration::from_secs(1), *moment] {
+                    let active: Vec<_> = sightings.iter().filter(|(_, until)| now < *until).copied().collect();
+                    prop_assert_eq!(until.is_some_and(|until| now < until), accounts(&active) >= threshold);
+                }
+            }
+        }
+
+        #[test]
+        fn order_and_repetition_change_nothing(
+            sightings in sightings(),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+            threshold in 1_u32..8,
+        ) {
+            let mut delivered = sightings.clone();
+            if !sightings.is_empty() {
+                delivered.extend(order.iter().map(|index| *index.get(&sightings)));
+            }
+            delivered.reverse();
+            prop_assert_eq!(poisoned_until(delivered, threshold), poisoned_until(sightings, threshold));
+        }
+
+        #[test]
+        fn one_more_sighting_never_shortens_and_a_higher_threshold_never_lengthens(
+            sightings in sightings(),
+            more in (0_u8..6, (0_i64..40 * 86_400).prop_map(at)),
+            threshold in 1_u32..8,
+        ) {
+            let before = poisoned_until(sightings.clone(), threshold);
+            prop_assert!(poisoned_until(sightings.clone(), threshold + 1) <= before);
+            let after = poisoned_until(sightings.into_iter().chain([more]), threshold);
+            prop_assert!(after >= before);
+        }
+
+        #[test]
+        fn one_account_alone_never_reaches_a_threshold_of_two(times in prop::collection::vec(0_i64..1 << 30, 0..20)) {
+            prop_assert_eq!(poisoned_until(times.iter().map(|t| ("a", at(*t))), 2), None);
         }
     }
 }

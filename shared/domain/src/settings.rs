@@ -18,6 +18,13 @@ pub struct Settings {
     pub rebalance_poison_days: u32,
     /// Whether a rebalance recommendation poisons at all.
     pub rebalance_poisons: bool,
+    /// Accounts that must have been interrupted in a pool, each within its poison days, to poison it.
+    pub poison_threshold_accounts: u32,
+    /// Pools that another account's reports may poison within one hour of the clock; beyond, the
+    /// account is muted for the rest of the hour and an alarm rings.
+    pub max_poisons_per_account_per_hour: u32,
+    /// Percent of a region's pools that may be poisoned before an alarm rings. It stops nothing.
+    pub max_poisoned_share_of_region: u32,
     /// Instances one execution swaps at most, unless its input asks for fewer.
     pub max_swaps: u32,
     /// On-Demand instances that every group keeps, unless its tag or policy asks for more.
@@ -80,6 +87,9 @@ impl Default for Settings {
             poison_days: 15,
             rebalance_poison_days: 15,
             rebalance_poisons: true,
+            poison_threshold_accounts: 1,
+            max_poisons_per_account_per_hour: 50,
+            max_poisoned_share_of_region: 20,
             max_swaps: 100,
             min_on_demand: 0,
             opt_out_tag: "spot-optimizer:opt-out".to_owned(),
@@ -162,6 +172,11 @@ impl Settings {
             "poison_days" => self.poison_days = number(value, 1, 365)?,
             "rebalance_poison_days" => self.rebalance_poison_days = number(value, 1, 365)?,
             "rebalance_poisons" => self.rebalance_poisons = boolean(value)?,
+            "poison_threshold_accounts" => self.poison_threshold_accounts = number(value, 1, 100)?,
+            "max_poisons_per_account_per_hour" => {
+                self.max_poisons_per_account_per_hour = number(value, 1, 10_000)?;
+            }
+            "max_poisoned_share_of_region" => self.max_poisoned_share_of_region = number(value, 1, 100)?,
             "max_swaps" => self.max_swaps = number(value, 1, 500)?,
             "min_on_demand" => self.min_on_demand = number(value, 0, 10_000)?,
             "opt_out_tag" => self.opt_out_tag = tag_key(value)?,
@@ -310,6 +325,9 @@ mod tests {
                 "expected a tag key of 1 to 128 characters that does not start with aws:",
             ),
             ("max_swaps", Value::Other, "expected a number from 1 to 500"),
+            ("poison_threshold_accounts", Value::Number(0), "0 is out of range: expected 1 to 100"),
+            ("max_poisons_per_account_per_hour", Value::Number(0), "0 is out of range: expected 1 to 10000"),
+            ("max_poisoned_share_of_region", Value::Number(101), "101 is out of range: expected 1 to 100"),
         ];
         for (field, value, problem) in cases {
             let error = Settings::default().with("global", &overrides(field, value)).unwrap_err();

@@ -9,10 +9,10 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
 from . import autoscaling, ec2, elb, kubernetes
-from .accounts import MOTO_ACCOUNT, Accounts
 from .control import Control
 from .eks import AUTHENTICATOR
 from .forwarder import Forwarder
+from .identities import Identities
 from .permissions import Permissions
 from .prices import get_products
 from .recorder import Calls, Faults, Recorder, error_response, parse
@@ -24,28 +24,31 @@ TICK_SECONDS = 0.02
 class Ec2App:
     """One request at a time: moto is not thread-safe, and the capacity history must see every single change."""
 
-    def __init__(self, permissions, accounts):
-        self.permissions, self.accounts = permissions, accounts
+    def __init__(self, identities, permissions):
+        self.identities, self.permissions = identities, permissions
         self.moto = DomainDispatcherApplication(create_backend_app)
-        self.launches = {}  # ClientToken → (parameters, response body)
+        self.launches = {}  # (account, ClientToken) → (parameters, response body)
 
     def __call__(self, environ, start_response):
         call = parse(environ)
+        call["account"] = self.identities.account(call["access_key"])
+        environ["HTTP_X_MOTO_ACCOUNT_ID"] = call["account"]
         if denial := self.permissions.denial(call):
             return error_response(call, denial)(environ, start_response)
         if call["service"] == "pricing" and call["action"] == "GetProducts":
             body = json.dumps(get_products(call["params"]))
             return Response(body, content_type="application/x-amz-json-1.1")(environ, start_response)
-        environ[MOTO_ACCOUNT] = self.accounts.of(call["access_key"])
         with WORLD.lock:
             WORLD.tick()
-            response = self._launch_once(call, environ)
+            with WORLD.within(call["account"]):
+                response = self._launch_once(call, environ)
             WORLD.observe()
         return response(environ, start_response)
 
     def _launch_once(self, call, environ):
         """The same ClientToken with the same parameters is the same launch; with others it is refused."""
         token = call["params"].get("ClientToken") if call["action"] == "RunInstances" else None
+        token = token and (call["account"], token)
         if token in self.launches:
             params, body = self.launches[token]
             if params == call["params"]:
@@ -84,12 +87,11 @@ class ForwardHandler(QuietHandler):
 def serve(ec2_port, forward_port, ministack_port):
     for part in (ec2, elb, autoscaling, AUTHENTICATOR):
         part.install()
-    calls, faults = Calls(), Faults()
-    permissions = Permissions(ministack_port)
+    calls, faults, identities = Calls(), Faults(), Identities(ministack_port)
+    permissions = Permissions(identities)
     control, cluster = Control(calls, faults), kubernetes.KubernetesControl(permissions)
-    forwarded, ours = Recorder(Forwarder(ministack_port), calls, faults), Recorder(
-        Ec2App(permissions, Accounts(ministack_port)), calls, faults
-    )
+    forwarded = Recorder(Forwarder(ministack_port, identities), calls, faults, identities)
+    ours = Recorder(Ec2App(identities, permissions), calls, faults, identities)
     _serve(forward_port, Router(control, cluster, forwarded), ForwardHandler)
     _serve(ec2_port, Router(control, cluster, ours), QuietHandler)
     while True:

@@ -4,11 +4,11 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
 
     GET    /_local/health
     POST   /_local/reset                all overrides, faults and the log; AWS resources stay, but for terminated instances
-    GET    /_local/calls                [{t, ms, service, action, caller, params, status, error?}]
+    GET    /_local/calls                [{t, ms, account, service, action, caller, params, status, error?}]
     POST   /_local/calls/clear
     GET    /_local/faults               with `hits`
     POST   /_local/faults               {action, kind: error|error_after|delay, match?, skip?, times?, status?, code?,
-                                         message?, delay_seconds?, service?, caller?: lambda|test|any}
+                                         message?, delay_seconds?, service?, account?, caller?: lambda|test|any}
     DELETE /_local/faults
     GET    /_local/groups               every group's capacity and members now
     GET    /_local/history?group=NAME   every state that the group has had since it was created
@@ -21,19 +21,19 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
                                          lifecycle_state?, health_status?, set?: {"Placement.Tenancy": "host"}}
     POST   /_local/group                {name, set: {"Operator": {…}, "WarmPoolConfiguration": {…}}, refreshes?: [{…}]}
     POST   /_local/storage              {id: vol-…|snap-…|eipalloc-…, days_old?, set?: {"Operator": {…}, …}}
+    POST   /_local/zones                {account, shift}: its zone names stand for other zones, as AWS has it
     POST   /_local/target_health        {target_group, instance_id | "*newcomers", state, reason?}; state null clears
 """
 
 import datetime
 import json
 
-from moto.autoscaling.models import autoscaling_backends
 from werkzeug.wrappers import Request, Response
 
 from . import ec2
 from .eks import AUTHENTICATOR
 from .nodes import NODES
-from .world import ACCOUNT, DEFAULT_NEWCOMERS, WORLD, describe, groups
+from .world import DEFAULT_NEWCOMERS, WORLD, describe, groups
 
 STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
@@ -53,7 +53,7 @@ class Control:
             with WORLD.lock:
                 answer, status = handler(data), 200
                 WORLD.observe()
-        except (KeyError, ValueError, AttributeError, LookupError) as error:
+        except (KeyError, ValueError, AttributeError, LookupError, StopIteration) as error:
             answer, status = {"error": f"{type(error).__name__}: {error}"}, 400
         body = json.dumps(answer, default=str)
         return Response(body, status, content_type="application/json")(environ, start_response)
@@ -76,6 +76,9 @@ class Control:
 
     def post_calls_clear(self, _):
         self.calls.clear()
+
+    def post_zones(self, told):
+        WORLD.zone_shift[told["account"]] = int(told["shift"])
 
     def get_faults(self, _):
         return self.faults.list()
@@ -111,7 +114,8 @@ class Control:
         WORLD.newcomers = dict(DEFAULT_NEWCOMERS)
 
     def post_instance(self, told):
-        instance = ec2.backend().get_instance(told["instance_id"])
+        with WORLD.within(ec2.owner_of(told["instance_id"])):
+            instance = ec2.backend().get_instance(told["instance_id"])
         if "status" in told:
             WORLD.status[instance.id] = told["status"]
         if "state" in told:
@@ -127,7 +131,7 @@ class Control:
         _set(instance, told.get("set", {}))
 
     def post_group(self, told):
-        group = autoscaling_backends[ACCOUNT]["us-east-1"].autoscaling_groups[told["name"]]
+        group = next(g for g in groups() if g.name == told["name"])
         _set(group, told.get("set", {}))
         if "refreshes" in told:
             now = datetime.datetime.now(datetime.timezone.utc)

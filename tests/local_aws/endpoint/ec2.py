@@ -4,6 +4,7 @@ moto reads each response field from a Python attribute, so a field is added by g
 """
 
 import contextlib
+import copy
 import time
 
 from moto.autoscaling.models import autoscaling_backends
@@ -25,15 +26,29 @@ def install():
     _describe()
     _terminate()
     InstancePlacement.availability_zone_id = property(lambda placement: zone_ids().get(placement.zone))
+    _shift_zones()
     SpotInstances.describe_spot_price_history = _spot_price_history
 
 
 def backend(region="us-east-1"):
-    return ec2_backends[ACCOUNT][region]
+    return ec2_backends[WORLD.account][region]
+
+
+def owner_of(instance_id, region="us-east-1"):
+    """The account that has the instance; of nobody's, the usual one, which then says so."""
+    for account in list(ec2_backends):
+        reservations = ec2_backends[account][region].reservations.values()
+        if any(i.id == instance_id for r in reservations for i in r.instances):
+            return account
+    return ACCOUNT
 
 
 def zone_ids(region="us-east-1"):
-    return {z.name: z.zone_id for z in backend().zones[region]}
+    """Name → id. AWS maps them differently in each account; here an account is shifted on request."""
+    known = EC2Backend.zones[region]
+    shift = WORLD.zone_shift.get(WORLD.account, 0)
+    return {zone.name: known[(n + shift) % len(known)].zone_id for n, zone in enumerate(known)}
+
 
 
 def set_state(instance, state, code="", message=""):
@@ -43,21 +58,39 @@ def set_state(instance, state, code="", message=""):
 
 def kill(instance_id, code, message):
     """The instance dies by itself; its group will notice after a while (timing "replace")."""
-    instance = backend().get_instance(instance_id)
+    account = owner_of(instance_id)
+    instance = ec2_backends[account]["us-east-1"].get_instance(instance_id)
     if instance.state != "terminated":
         instance.terminate()
         set_state(instance, TERMINATED, code, message)
-        autoscaling_backends[ACCOUNT]["us-east-1"].notify_terminate_instances([instance_id])
+        autoscaling_backends[account]["us-east-1"].notify_terminate_instances([instance_id])
 
 
 def forget_the_dead():
     """AWS does so after an hour. moto keeps terminated instances for ever, and looks through all of them each time."""
-    known = backend()
+    for account in list(ec2_backends):
+        _forget_the_dead_of(ec2_backends[account]["us-east-1"])
+
+
+def _forget_the_dead_of(known):
     for reservation_id, reservation in list(known.reservations.items()):
         if all(i.state == "terminated" for i in reservation.instances):
             del known.reservations[reservation_id]
             for instance in reservation.instances:
                 known.tags.pop(instance.id, None)
+
+
+def _shift_zones():
+    describe = EC2Backend.describe_availability_zones
+
+    def shifted(self, *args, **kwargs):
+        ids = zone_ids(self.region_name) if self.region_name in self.zones else {}
+        found = [copy.copy(zone) for zone in describe(self, *args, **kwargs)]
+        for zone in found:
+            zone.zone_id = ids.get(zone.name, zone.zone_id)
+        return found
+
+    EC2Backend.describe_availability_zones = shifted
 
 
 def _launch():

@@ -4,7 +4,7 @@ import time
 
 from moto.elbv2.models import FakeTargetGroup, elbv2_backends
 
-from .world import ACCOUNT, WORLD
+from .world import WORLD
 
 _since = {}  # (target group ARN, instance id) → time of the last registration or deregistration
 
@@ -40,7 +40,7 @@ def _young(arn, instance_id, timing):
 
 
 def _target_groups(group):
-    known = elbv2_backends[ACCOUNT][group.region].target_groups
+    known = elbv2_backends[group.autoscaling_backend.account_id][group.region].target_groups
     return [known[arn] for arn in group.target_group_arns if arn in known]
 
 

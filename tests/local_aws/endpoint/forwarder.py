@@ -8,8 +8,8 @@ HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length",
 
 
 class Forwarder:
-    def __init__(self, port):
-        self.port = port
+    def __init__(self, port, identities):
+        self.port, self.identities = port, identities
 
     def __call__(self, environ, start_response):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
@@ -25,6 +25,7 @@ class Forwarder:
             answer = connection.getresponse()
             headers = [(k, v) for k, v in answer.getheaders() if k.lower() not in HOP_BY_HOP]
             response = Response(answer.read(), answer.status, headers)
+            self.identities.note(response.get_data())
         except OSError as error:
             response = Response(f"MiniStack did not answer: {error}", 502)
         finally:

@@ -4,34 +4,29 @@ The policies come from MiniStack's IAM, where the deployed template put them, an
 resource and with the condition keys that AWS sets (tags, market type). A missing permission fails here as it would on AWS.
 """
 
-import hashlib
 import json
 import time
 
-import boto3
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.models import ec2_backends
 
-from .world import ACCOUNT, WORLD
+from .world import WORLD
 
 CACHE_SECONDS = 30
 CODES = {"ec2": "UnauthorizedOperation", "pricing": "AccessDeniedException"}
 
 
 class Permissions:
-    def __init__(self, ministack_port):
-        session = boto3.Session("test", "test", region_name="us-east-1")
-        endpoint = f"http://127.0.0.1:{ministack_port}"
-        self.iam = session.client("iam", endpoint_url=endpoint)
-        self.functions = session.client("lambda", endpoint_url=endpoint)
+    def __init__(self, identities):
+        self.identities = identities
         self._roles, self._read_at = {}, 0.0
 
     def denial(self, call):
         """None if allowed; else the error for `error_response`. Callers that are no Lambda are the account's root."""
         if call["caller"] != "lambda":
             return None
-        with WORLD.lock:
+        with WORLD.lock, WORLD.within(call["account"]):
             needed = list(_needed(call))
         refused = self._refused(call, needed)
         if refused and time.time() - self._read_at > 1:  # The stack may have been updated since.
@@ -40,12 +35,13 @@ class Permissions:
         return refused
 
     def _refused(self, call, needed):
-        role = self._role(call["access_key"])
-        if role is None:  # A session of AssumeRole: not one of this stack's functions.
+        role = self._role(call["access_key"], call["account"])
+        if role is None:
             return None
         for action, resource, keys in needed:
+            keys = {**keys, "aws:userid": f"AROALOCAL:{role.get('session', '')}"}
             context = EvalContext(
-                principal_arn=role["arn"], principal_type="AssumedRole", principal_account=ACCOUNT, action=action,
+                principal_arn=role["arn"], principal_type="AssumedRole", principal_account=call["account"], action=action,
                 resource_arn=resource, region=call["region"], service_context={k.lower(): v for k, v in keys.items()},
             )  # fmt: skip
             if evaluate(context, role["policies"]).decision != "Allow":
@@ -55,33 +51,38 @@ class Permissions:
 
     def function_of(self, access_key):
         """{arn: the role's, secret} of the function that signs with this key, or None."""
-        role = self._role(access_key)
+        account = self.identities.account(access_key)
+        role = self._role(access_key, account)
         if role is None and time.time() - self._read_at > 1:  # The stack may have been updated since.
             self._read_at = 0
-            role = self._role(access_key)
-        return role
+            role = self._role(access_key, account)
+        return role if role and "secret" in role else None
 
-    def _role(self, access_key):
+    def _role(self, access_key, account):
         if time.time() - self._read_at > CACHE_SECONDS:
-            self._roles = dict(self._read_roles())
-            self._read_at = time.time()
+            self._roles, self._read_at = {}, time.time()
+        if access_key not in self._roles:
+            self._roles.update(self._read_roles(access_key, account))
         return self._roles.get(access_key)
 
-    def _read_roles(self):
-        """MiniStack derives a function's session key from its ARN and its role's."""
-        for page in self.functions.get_paginator("list_functions").paginate():
-            for function in page["Functions"]:
-                digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
-                arn, secret = function["Role"], hashlib.sha256(f"secret:{digest}".encode()).hexdigest()
-                policies = list(self._policies(arn.rsplit("/", 1)[-1]))
-                yield f"ASIA{digest[:16].upper()}", {"arn": arn, "secret": secret, "policies": policies}
+    def _read_roles(self, access_key, account):
+        """The role of the session; if it is none of AssumeRole, those of the account's functions."""
+        if session := self.identities.session(access_key):
+            name = session.split("/")[1]
+            arn, policies = f"arn:aws:iam::{account}:role/{name}", list(self._policies(name, account))
+            yield access_key, {"arn": arn, "policies": policies, "session": session.split("/")[2]}
+            return
+        for key, arn, secret in self.identities.functions(account):
+            policies = list(self._policies(arn.rsplit("/", 1)[-1], account))
+            yield key, {"arn": arn, "secret": secret, "policies": policies}
 
-    def _policies(self, role):
-        for name in self.iam.list_role_policies(RoleName=role)["PolicyNames"]:
-            yield _parse(self.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
-        for attached in self.iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
-            policy = self.iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]
-            version = self.iam.get_policy_version(PolicyArn=policy["Arn"], VersionId=policy["DefaultVersionId"])
+    def _policies(self, role, account):
+        iam = self.identities.client("iam", account)
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            yield _parse(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
+        for attached in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+            policy = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]
+            version = iam.get_policy_version(PolicyArn=policy["Arn"], VersionId=policy["DefaultVersionId"])
             yield _parse(version["PolicyVersion"]["Document"])
 
 
@@ -132,7 +133,7 @@ def _run_instances(params):
     for kind in tagged:
         yield "ec2:CreateTags", _arn(f"{kind}/*"), {**tags, "ec2:CreateAction": "RunInstances"}
     if profile := _profile(template):
-        yield "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{profile}", {"iam:PassedToService": "ec2.amazonaws.com"}
+        yield "iam:PassRole", f"arn:aws:iam::{WORLD.account}:role/{profile}", {"iam:PassedToService": "ec2.amazonaws.com"}
 
 
 def _requested_tags(params, prefix):
@@ -142,7 +143,7 @@ def _requested_tags(params, prefix):
 
 
 def _profile(template_id):
-    templates = ec2_backends[ACCOUNT]["us-east-1"].launch_templates
+    templates = ec2_backends[WORLD.account]["us-east-1"].launch_templates
     if template_id not in templates:
         return None
     profile = templates[template_id].latest_version().data.get("IamInstanceProfile", {})
@@ -153,22 +154,22 @@ def _arn(resource_id):
     kinds = {"i": "instance", "lt": "launch-template", "vol": "volume", "eni": "network-interface"}
     if "/" not in resource_id:
         resource_id = f"{kinds.get(resource_id.split('-')[0], '*')}/{resource_id}"
-    account = "" if resource_id.startswith("image/") else ACCOUNT
+    account = "" if resource_id.startswith("image/") else WORLD.account
     return f"arn:aws:ec2:us-east-1:{account}:{resource_id}"
 
 
 def _tags(resource_id):
-    tags = {t["key"]: t["value"] for t in ec2_backends[ACCOUNT]["us-east-1"].describe_tags({"resource-id": [resource_id]})}
+    tags = {t["key"]: t["value"] for t in ec2_backends[WORLD.account]["us-east-1"].describe_tags({"resource-id": [resource_id]})}
     return {f"{prefix}:ResourceTag/{k}": v for k, v in tags.items() for prefix in ("aws", "ec2")}
 
 
 def _group(params):
-    groups = autoscaling_backends[ACCOUNT]["us-east-1"].autoscaling_groups
+    groups = autoscaling_backends[WORLD.account]["us-east-1"].autoscaling_groups
     name = params.get("AutoScalingGroupName") or next(
         (g.name for g in groups.values() for s in g.instance_states if s.instance.id == params.get("InstanceId")), None
     )
     if name not in groups:
-        wild = f"arn:aws:autoscaling:us-east-1:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/{name or '*'}"
+        wild = f"arn:aws:autoscaling:us-east-1:{WORLD.account}:autoScalingGroup:*:autoScalingGroupName/{name or '*'}"
         return wild, {}
     tags = {t["Key"]: t["Value"] for t in groups[name].tags}
     keys = {f"{prefix}:ResourceTag/{k}": v for k, v in tags.items() for prefix in ("aws", "autoscaling")}

@@ -72,7 +72,7 @@ class Faults:
 def _matches(fault, call):
     if fault["action"] not in ("*", call["action"]) or fault["caller"] not in ("any", call["caller"]):
         return False
-    if any(name in fault and fault[name] != call[name] for name in ("service", "region")):
+    if any(name in fault and fault[name] != call[name] for name in ("service", "account", "region")):
         return False
     if "times" in fault and fault["hits"] >= fault["times"]:
         return False
@@ -81,11 +81,12 @@ def _matches(fault, call):
 
 
 class Recorder:
-    def __init__(self, app, calls, faults):
-        self.app, self.calls, self.faults = app, calls, faults
+    def __init__(self, app, calls, faults, identities):
+        self.app, self.calls, self.faults, self.identities = app, calls, faults, identities
 
     def __call__(self, environ, start_response):
         call = parse(environ)
+        call["account"] = self.identities.account(call["access_key"])
         started = time.time()
         response = self._answer(call, environ)
         record = {"t": started, "ms": round((time.time() - started) * 1000, 1), **call, "status": response.status_code}

@@ -5,6 +5,7 @@ deferred action here, run under one lock by a ticker, so that a test sees the sa
 After every change the capacity of each group is written down: the history misses no dip, however short.
 """
 
+import contextlib
 import heapq
 import itertools
 import threading
@@ -54,7 +55,18 @@ class World:
             self.target_health = {}  # (target group ARN, instance id or "*newcomers") → (state, reason)
             self.refreshes = {}  # group name → [InstanceRefresh]
             self.spot_discount = 0.65
+            self.account = ACCOUNT  # whose request is being answered
+            self.zone_shift = {}  # account → by how many places its zone names lie off the usual ones
             self.history = {}  # group name → [{t, in_service, desired, ...}]
+
+    @contextlib.contextmanager
+    def within(self, account):
+        """Only under the lock: everything is asked of this account's moto."""
+        self.account, before = account, self.account
+        try:
+            yield
+        finally:
+            self.account = before
 
     def later(self, seconds, action):
         heapq.heappush(self._actions, (time.time() + seconds, next(self._order), action))
@@ -78,7 +90,8 @@ class World:
 def groups(region="us-east-1"):
     from moto.autoscaling.models import autoscaling_backends
 
-    return list(autoscaling_backends[ACCOUNT][region].autoscaling_groups.values())
+    accounts = list(autoscaling_backends)
+    return [g for account in accounts for g in autoscaling_backends[account][region].autoscaling_groups.values()]
 
 
 def describe(group):

@@ -1,0 +1,114 @@
+//! The hourly measure: how much of each region is poisoned. More than
+//! `max_poisoned_share_of_region` rings an alarm, and stops nothing: a gate that opened because too
+//! much is poisoned would open in the very hour that it is for.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::LocationType;
+use serde::Serialize;
+use serde_json::json;
+use spot_cloud::accounts::Access;
+use spot_cloud::error::{CallError, failed};
+use spot_cloud::{Stack, settings};
+use spot_domain::risk::poisoned_share_percent;
+use spot_domain::{Pool, Region};
+
+use crate::error::RiskError;
+use crate::metrics;
+use crate::poison::RiskTable;
+
+/// What was measured.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Measure {
+    /// Every region that has a poisoned pool, and the stack's own.
+    pub regions: Vec<Share>,
+    /// Regions whose pools could not be counted, and why.
+    pub unmeasured: Vec<String>,
+}
+
+/// How much of a region is poisoned.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Share {
+    /// Which.
+    pub region: Region,
+    /// Pools that are poisoned, or whose row can't be read.
+    pub poisoned: usize,
+    /// Pools that the region offers: instance types, in each zone that has them.
+    pub pools: usize,
+    /// The one of the other.
+    pub share_percent: f64,
+    /// Whether that is more than `max_poisoned_share_of_region`.
+    pub exceeded: bool,
+}
+
+/// Measures.
+///
+/// # Errors
+/// A table does not answer, or a setting can't be applied.
+pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError> {
+    let now = jiff::Timestamp::now();
+    let mut poisoned = BTreeMap::from([(stack.region.clone(), 0)]);
+    for (pool, expires_at) in table.poisoned().await? {
+        let Ok(pool) = pool.parse::<Pool>() else { continue };
+        if expires_at.is_none_or(|end| end > now) {
+            *poisoned.entry(pool.region).or_insert(0) += 1;
+        }
+    }
+    let mut measure = Measure::default();
+    for (region, poisoned) in poisoned {
+        let most = settings::load(stack, &stack.account_id, &region).await?.max_poisoned_share_of_region;
+        match offered(stack, &region).await {
+            Ok(pools) => measure.regions.extend(share(region, poisoned, pools, most)),
+            Err(error) => {
+                tracing::warn!(%region, "pools can't be counted: {error}");
+                measure.unmeasured.push(format!("{region}: {error}"));
+            }
+        }
+    }
+    for share in &measure.regions {
+        let figures = [
+            ("PoisonedSharePercent", "Percent", json!(share.share_percent)),
+            ("PoisonedShareExceeded", "Count", json!(u8::from(share.exceeded))),
+        ];
+        metrics::emit(&figures, Some(("Region", share.region.as_str())));
+    }
+    Ok(measure)
+}
+
+fn share(region: Region, poisoned: usize, pools: usize, most: u32) -> Option<Share> {
+    let share_percent = poisoned_share_percent(poisoned, pools)?;
+    Some(Share { region, poisoned, pools, share_percent, exceeded: share_percent > f64::from(most) })
+}
+
+/// How many pools the region offers to the stack's own account. A type is offered by zone.
+async fn offered(stack: &Stack, region: &Region) -> Result<usize, CallError> {
+    let own = Access { environment_type: stack.environment_type, role: None };
+    let mut offerings = stack
+        .target(&own, region, None)
+        .await
+        .ec2
+        .describe_instance_type_offerings()
+        .location_type(LocationType::AvailabilityZoneId)
+        .into_paginator()
+        .items()
+        .send();
+    let mut pools = 0;
+    while let Some(offering) = offerings.next().await {
+        offering.map_err(failed("ec2:DescribeInstanceTypeOfferings"))?;
+        pools += 1;
+    }
+    Ok(pools)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alarm_rings_above_the_setting_not_at_it() {
+        let exceeded = |poisoned| share("us-east-1".parse().unwrap(), poisoned, 10, 20).unwrap().exceeded;
+        assert!(!exceeded(2));
+        assert!(exceeded(3));
+        assert_eq!(share("us-east-1".parse().unwrap(), 1, 0, 20), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! What a member tells its hub: an interruption with the pool already looked up, since the hub can't
+//! describe instances of other accounts, and should not have to.
+//!
+//! The member puts it on its own default bus, and a rule there forwards it: so AWS itself stamps the
+//! sender's account and region on it. Nothing in the detail is believed about *who* it is.
+
+use aws_lambda_events::eventbridge::EventBridgeEvent;
+use aws_sdk_eventbridge::primitives::DateTime;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use spot_cloud::error::{CallError, failed};
+use spot_domain::{AccountId, InstanceId, Pool, Region};
+
+use crate::error::RiskError;
+use crate::event::{Interruption, Notice, invalid, not_in_the_future, notice};
+
+/// The event's `source`.
+pub const SOURCE: &str = "spot-optimizer";
+/// The event's `detail-type`: rules of the template match on it.
+pub const DETAIL_TYPE: &str = "Spot Pool Interrupted";
+const PUT: &str = "events:PutEvents";
+
+/// The event's detail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Detail {
+    pool: Pool,
+    /// `spot`, as EC2 spells it. Whatever else it is, poisons nothing.
+    instance_lifecycle: String,
+    instance_id: InstanceId,
+    /// The `detail-type` of the notice.
+    notice: String,
+    /// The notice's own time.
+    occurred: Timestamp,
+    #[serde(default)]
+    is_drill: bool,
+}
+
+/// An interruption in another account, as a member reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Which of the two notices.
+    pub notice: Notice,
+    /// The account that AWS stamped on the event.
+    pub account_id: AccountId,
+    /// The region that AWS stamped on the event.
+    pub region: Region,
+    /// The pool; in that region.
+    pub pool: Pool,
+    /// Whether the instance is Spot.
+    pub is_spot: bool,
+    /// The notice's own time.
+    pub occurred: Timestamp,
+    /// A drill, not the real thing.
+    pub is_drill: bool,
+}
+
+/// Reads a report off the hub's bus.
+///
+/// # Errors
+/// [`RiskError::InvalidEvent`] names the field.
+pub fn parse(
+    event: EventBridgeEvent<Value>,
+    account_id: AccountId,
+    region: Region,
+) -> Result<Report, RiskError> {
+    let detail: Detail =
+        serde_json::from_value(event.detail).map_err(|e| invalid("detail", e.to_string()))?;
+    if detail.pool.region != region {
+        let problem = format!("{} does not lie in the event's region {region}", detail.pool);
+        return Err(invalid("detail.pool", problem));
+    }
+    not_in_the_future("detail.occurred", detail.occurred)?;
+    Ok(Report {
+        notice: notice("detail.notice", &detail.notice)?,
+        account_id,
+        region,
+        pool: detail.pool,
+        is_spot: detail.instance_lifecycle == "spot",
+        occurred: detail.occurred,
+        is_drill: detail.is_drill,
+    })
+}
+
+/// A member's way to its hub.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    events: aws_sdk_eventbridge::Client,
+}
+
+impl Reporter {
+    /// Over the member's own EventBridge.
+    #[must_use]
+    pub fn new(events: aws_sdk_eventbridge::Client) -> Self {
+        Self { events }
+    }
+
+    /// Puts the report on the default bus, where the template's rule forwards it.
+    ///
+    /// # Errors
+    /// EventBridge did not take it: the event that led here is to be handled again.
+    pub async fn tell(&self, event: &Interruption, pool: &Pool) -> Result<(), RiskError> {
+        let detail = Detail {
+            pool: pool.clone(),
+            instance_lifecycle: "spot".to_owned(),
+            instance_id: event.instance_id.clone(),
+            notice: event.notice.detail_type().to_owned(),
+            occurred: event.occurred,
+            is_drill: event.is_drill,
+        };
+        let detail = serde_json::to_string(&detail).map_err(|e| CallError::malformed(PUT, e.to_string()))?;
+        let entry = PutEventsRequestEntry::builder()
+            .source(SOURCE)
+            .detail_type(DETAIL_TYPE)
+            .detail(detail)
+            .time(DateTime::from_secs(event.occurred.as_second()))
+            .build();
+        let answer = self.events.put_events().entries(entry).send().await.map_err(failed(PUT))?;
+        match answer.entries().iter().find_map(|entry| entry.error_code()) {
+            Some(code) => Err(CallError::malformed(PUT, format!("the report was not taken: {code}")).into()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Who saw what: the memory behind `poison_threshold_accounts`, and what keeps one account from
+//! poisoning everything. No member can read this table; the rows that members read name no account.
+//!
+//! Two kinds of rows share the key (`subject`, `account_id`): under a pool, until when the account's
+//! latest interruption there would poison it; under an hour of the clock, which pools the account has
+//! reported in it. Both go by TTL.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use jiff::{SignedDuration, Timestamp};
+use spot_cloud::error::{CallError, failed};
+use spot_domain::{AccountId, Pool};
+
+use crate::poison::seconds;
+
+const SUBJECT: &str = "subject";
+const ACCOUNT_ID: &str = "account_id";
+/// Epoch seconds: the table's TTL attribute.
+const EXPIRES_AT: &str = "expires_at";
+/// The pools reported in an hour (SS).
+const POOLS: &str = "pools";
+/// Set once a person was told that the account is muted (BOOL).
+const TOLD: &str = "told";
+const UPDATE: &str = "dynamodb:UpdateItem";
+
+/// Whether an account may poison one more pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It may.
+    Admitted,
+    /// Not in this hour any more.
+    Muted {
+        /// Whether a person knows.
+        told: bool,
+    },
+}
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct Sightings {
+    dynamodb: aws_sdk_dynamodb::Client,
+    table: String,
+}
+
+impl Sightings {
+    /// The table of this name.
+    #[must_use]
+    pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: String) -> Self {
+        Self { dynamodb, table }
+    }
+
+    /// Counts `pool` among those that `account` has reported this hour. A report that tells nothing
+    /// new (a replay, or one that arrives late) is admitted without being counted.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn admit(
+        &self,
+        account: &AccountId,
+        pool: &Pool,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Admission, CallError> {
+        if self.known(account, pool).await?.is_some_and(|known| known >= until) {
+            return Ok(Admission::Admitted);
+        }
+        let now = Timestamp::now();
+        let answer = self
+            .update(&hour(now), account)
+            .update_expression(format!("ADD {POOLS} :pools SET {EXPIRES_AT} = :expires"))
+            .condition_expression(format!(
+                "attribute_not_exists({POOLS}) OR size({POOLS}) < :limit OR contains({POOLS}, :pool)"
+            ))
+            .expression_attribute_values(":pools", AttributeValue::Ss(vec![pool.to_string()]))
+            .expression_attribute_values(":pool", AttributeValue::S(pool.to_string()))
+            .expression_attribute_values(":limit", AttributeValue::N(limit.to_string()))
+            .expression_attribute_values(":expires", seconds(now + SignedDuration::from_hours(24)))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = answer else { return Ok(Admission::Admitted) };
+        if let Some(UpdateItemError::ConditionalCheckFailedException(full)) = error.as_service_error() {
+            return Ok(Admission::Muted { told: full.item().is_some_and(|row| row.contains_key(TOLD)) });
+        }
+        Err(CallError::new(UPDATE, &error))
+    }
+
+    /// Notes that a person knows of the account being muted this hour.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn told(&self, account: &AccountId) -> Result<(), CallError> {
+        self.update(&hour(Timestamp::now()), account)
+            .update_expression(format!("SET {TOLD} = :true"))
+            .expression_attribute_values(":true", AttributeValue::Bool(true))
+            .send()
+            .await
+            .map(drop)
+            .map_err(failed(UPDATE))
+    }
+
+    /// Remembers that an interruption of `account` poisons `pool` until `until`, unless it is known
+    /// to do so for longer.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn record(&self, account: &AccountId, pool: &Pool, until: Timestamp) -> Result<(), CallError> {
+        let answer = self
+            .update(&pool.to_string(), account)
+            .update_expression(format!("SET {EXPIRES_AT} = :until"))
+            .condition_expression(format!("attribute_not_exists({EXPIRES_AT}) OR {EXPIRES_AT} < :until"))
+            .expression_attribute_values(":until", seconds(until))
+            .send()
+            .await
+            .map_err(failed(UPDATE));
+        match answer {
+            Err(error) if error.kind == spot_cloud::Kind::ConditionFailed => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// Every account that was interrupted in `pool`, and until when that would poison it.
+    ///
+    /// # Errors
+    /// The table does not answer, or a row can't be read.
+    pub async fn of(&self, pool: &Pool) -> Result<Vec<(String, Timestamp)>, CallError> {
+        let call = "dynamodb:Query";
+        let mut rows = self
+            .dynamodb
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression(format!("{SUBJECT} = :pool"))
+            .expression_attribute_values(":pool", AttributeValue::S(pool.to_string()))
+            .into_paginator()
+            .items()
+            .send();
+        let mut sightings = Vec::new();
+        while let Some(row) = rows.next().await {
+            let row = row.map_err(failed(call))?;
+            let account = row.get(ACCOUNT_ID).and_then(|v| v.as_s().ok()).cloned();
+            let sighting = account.zip(expiry(&row));
+            sightings.push(sighting.ok_or_else(|| malformed(call, pool))?);
+        }
+        Ok(sightings)
+    }
+
+    async fn known(&self, account: &AccountId, pool: &Pool) -> Result<Option<Timestamp>, CallError> {
+        let call = "dynamodb:GetItem";
+        let answer = self
+            .dynamodb
+            .get_item()
+            .table_name(&self.table)
+            .key(SUBJECT, AttributeValue::S(pool.to_string()))
+            .key(ACCOUNT_ID, AttributeValue::S(account.to_string()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(failed(call))?;
+        answer.item.map(|row| expiry(&row).ok_or_else(|| malformed(call, pool))).transpose()
+    }
+
+    fn update(&self, subject: &str, account: &AccountId) -> UpdateItemFluentBuilder {
+        self.dynamodb
+            .update_item()
+            .table_name(&self.table)
+            .key(SUBJECT, AttributeValue::S(subject.to_owned()))
+            .key(ACCOUNT_ID, AttributeValue::S(account.to_string()))
+    }
+}
+
+/// The hour of the clock, UTC. By the time of arrival: an event's own time is its sender's word.
+fn hour(now: Timestamp) -> String {
+    format!("hour#{}", now.as_second().div_euclid(3_600))
+}
+
+fn expiry(row: &HashMap<String, AttributeValue>) -> Option<Timestamp> {
+    let seconds = row.get(EXPIRES_AT)?.as_n().ok()?.parse().ok()?;
+    Timestamp::from_second(seconds).ok()
+}
+
+fn malformed(call: &'static str, pool: &Pool) -> CallError {
+    CallError::malformed(call, format!("Sightings of {pool}: {EXPIRES_AT:?} is missing or malformed"))
+}

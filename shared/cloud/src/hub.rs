@@ -1,0 +1,93 @@
+//! Herd immunity: which part this stack plays, and how a member reads what all the others learned.
+//!
+//! A member launches only into pools that are clear in its own table and in the hub's. It reads the
+//! hub's through a role of the hub that may read that one table and nothing else.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_ec2::config::SharedCredentialsProvider;
+use spot_domain::Region;
+
+use crate::clients::{BadEnvironment, variable};
+
+/// The part that a stack plays, its parameter `Role`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Learns alone.
+    Standalone,
+    /// Takes in what the members report, and lets them read it.
+    Hub,
+    /// Reports to a hub, and asks it.
+    Member,
+}
+
+/// A `Role` that the template doesn't know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?}: expected standalone, hub or member")]
+pub struct UnknownPart(String);
+
+impl FromStr for Part {
+    type Err = UnknownPart;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPart> {
+        match text {
+            "standalone" => Ok(Self::Standalone),
+            "hub" => Ok(Self::Hub),
+            "member" => Ok(Self::Member),
+            _ => Err(UnknownPart(text.to_owned())),
+        }
+    }
+}
+
+impl Part {
+    /// Reads the stack's parameter. There is no default: a member that took itself for standalone
+    /// would launch without asking the hub.
+    ///
+    /// # Errors
+    /// The variable is missing or malformed.
+    pub fn from_environment() -> Result<Self, BadEnvironment> {
+        variable("STACK_ROLE")
+    }
+}
+
+/// The hub's risk table, as a member reads it.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    pub(crate) table: String,
+}
+
+impl Hub {
+    /// How long it may take to answer: it may lie in another region, and the first question after a
+    /// cold start needs the role's credentials first.
+    pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
+
+    /// The hub that this stack is a member of, if it is one. Makes no call: the role is assumed at
+    /// the first question, and its credentials are kept until they expire.
+    ///
+    /// # Errors
+    /// A variable that the template sets is missing or malformed.
+    pub(crate) async fn from_environment(config: &SdkConfig) -> Result<Option<Self>, BadEnvironment> {
+        if Part::from_environment()? != Part::Member {
+            return Ok(None);
+        }
+        let region: Region = variable("HUB_REGION")?;
+        let role = aws_config::sts::AssumeRoleProvider::builder(variable::<String>("HUB_READER_ROLE_ARN")?)
+            .configure(config)
+            .session_name("spot-optimizer-gate")
+            .external_id(variable::<String>("HUB_EXTERNAL_ID")?)
+            .build()
+            .await;
+        let config = config
+            .to_builder()
+            .region(aws_config::Region::new(region.as_str().to_owned()))
+            .credentials_provider(SharedCredentialsProvider::new(role))
+            .build();
+        Ok(Some(Self {
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            table: variable("HUB_POOL_RISK_TABLE")?,
+        }))
+    }
+}

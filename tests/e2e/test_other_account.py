@@ -1,0 +1,184 @@
+"""One stack works in another account through the role of `shared/cloud/account-role.yaml`, deployed there as it is."""
+
+import json
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from local_aws.build import load
+from local_aws.paths import ACCOUNT, ACCOUNT_ROLE, TEMPLATE
+from local_aws.stack import LocalAws
+from scene import Scene
+
+OTHER = "666666666666"
+EXTERNAL_ID = "other-4d21f0"
+SCHEDULED = "*:spot-optimizer-scheduled"
+
+
+@pytest.fixture(scope="module")
+def other(session_aws):
+    """The other account, with the role in it; `other.role` is its ARN."""
+    aws = LocalAws(session_aws.home, OTHER)
+    cloudformation = aws.client("cloudformation")
+    parameters = {"StackAccountId": ACCOUNT, "ExternalId": EXTERNAL_ID}
+    cloudformation.create_stack(
+        StackName="role", TemplateBody=json.dumps(load(ACCOUNT_ROLE)), Capabilities=["CAPABILITY_NAMED_IAM"],
+        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
+    )  # fmt: skip
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="role", WaiterConfig={"Delay": 1})
+    (stack,) = cloudformation.describe_stacks(StackName="role")["Stacks"]
+    aws.role = stack["Outputs"][0]["OutputValue"]
+    yield aws
+    cloudformation.delete_stack(StackName="role")
+
+
+@pytest.fixture
+def registered(aws, other):
+    """`aws` with a row for the other account; `registered(external_id=…)` changes it."""
+
+    def register(**more):
+        row = {"account_id": OTHER, "environment_type": "PROD", "role_arn": other.role, "external_id": EXTERNAL_ID}
+        aws.table("AccountsTableName").put_item(Item={**row, **more})
+
+    register()
+    return register
+
+
+class Abroad(Scene):
+    """A group of the other account, swapped by the stack; the journal lies with the stack."""
+
+    def __init__(self, other, stack, **options):
+        super().__init__(other, **options)
+        self.stack = stack
+
+    def swap(self, **input):
+        self.arn = self.stack.start_execution({"asg_name": self.name, "account_id": OTHER, **input})
+        return self.stack.wait_execution(self.arn)
+
+    def running(self):
+        return False
+
+    def row(self):
+        arn = self.before["AutoScalingGroupARN"]
+        return self.stack.table("SwapsTableName").get_item(Key={"target": arn}, ConsistentRead=True).get("Item", {})
+
+
+@pytest.fixture
+def web(aws, other):
+    made = Abroad(other, aws, size=2)
+    yield made
+    aws.control.clear_faults()
+    made.delete()
+
+
+def test_a_group_of_another_account_is_swapped_with_that_accounts_role(aws, registered, web):
+    aws.control.clear_calls()
+    execution = web.swap()
+    assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
+    web.assert_swapped(execution["output"])
+    assert execution["output"]["account_id"] == OTHER
+    assumed = aws.control.calls(action="AssumeRole")
+    run = execution["executionArn"].rsplit(":", 1)[1]
+    assert assumed and {c["params"]["RoleSessionName"] for c in assumed} == {f"spot-optimizer-{run}"[:64]}
+    assert {(c["params"]["RoleArn"], c["params"]["ExternalId"]) for c in assumed} == {
+        (web.aws.role, EXTERNAL_ID)
+    }  # fmt: skip
+
+
+def test_a_swap_that_fails_abroad_is_undone_abroad(aws, registered, web):
+    aws.control.newcomers(status="impaired")
+    aws.settings(poll_seconds=1, launch_visible_after_seconds=1, health_timeout_seconds=1)
+    execution = web.swap(max_swaps=1)
+    web.assert_rolled_back(execution["output"], "NEWCOMER_UNHEALTHY")
+
+
+def test_the_pools_of_another_account_are_told_apart_by_zone_id(aws, registered, web):
+    """Its us-east-1a is not ours: what is poisoned is a place, not a name."""
+    aws.control.shift_zones(OTHER, 5)
+    aws.poison("us-east-1#use1-az6#m5.large")
+    output = web.swap(dry_run=True)["output"]
+    zones = {i["InstanceId"]: i["AvailabilityZone"] for i in web.before["Instances"]}
+    assert [(zones[s["instance_id"]], s["reason"]) for s in output["skipped"]] == [("us-east-1b", "POOL_POISONED")]
+
+
+def test_without_the_external_id_nothing_is_done(aws, registered, web):
+    registered(external_id="guessed")
+    execution = web.swap()
+    assert execution["status"] == "FAILED"
+    web.assert_untouched()
+
+
+def test_a_scan_and_an_audit_reach_the_other_account(aws, registered, other):
+    image = other.network.image
+    stray = other.client("ec2").run_instances(ImageId=image, InstanceType="m5.large", MinCount=1, MaxCount=1)
+    stray = stray["Instances"][0]["InstanceId"]
+    other.client("ec2").allocate_address(Domain="vpc")
+    try:
+        scanned, error = aws.invoke("WasteScannerFunctionName", {"account_id": OTHER, "region": "us-east-1"})
+        assert error is None and scanned["partial"] is False and scanned["types"]["elastic-ip"]["count"] >= 1
+        audited, error = aws.invoke("SecurityEnforcerFunctionName", {"account_id": OTHER})
+        assert error is None and audited["partial"] is False, audited
+        key = {"account_region": f"{OTHER}#us-east-1", "instance_id": stray}
+        assert aws.table("InstanceAuthTableName").get_item(Key=key)["Item"]["auth_status"] == "FLAGGED"
+    finally:
+        other.client("ec2").terminate_instances(InstanceIds=[stray])
+
+
+def test_a_hubs_member_is_not_worked_in_from_the_hub(aws, registered, web):
+    registered(member=True)
+    execution = web.swap()
+    assert execution["status"] == "FAILED" and "member" in execution["cause"]
+    summary, error = aws.invoke("WasteScannerFunctionName", {})
+    assert error is None and OTHER not in json.dumps(summary)
+
+
+def session(aws, other, name):
+    """EC2 there, as the stack's functions have it: through the forwarder, which notes whose session it is."""
+    root = boto3.Session("test", "test", region_name="us-east-1")
+    sts = root.client("sts", endpoint_url=f"http://127.0.0.1:{aws.ports['forward']}")
+    keys = sts.assume_role(RoleArn=other.role, RoleSessionName=name, ExternalId=EXTERNAL_ID)["Credentials"]
+    made = boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name="us-east-1")
+    return made.client("ec2", endpoint_url=f"http://127.0.0.1:{aws.ports['ec2']}")
+
+
+def test_an_audit_abroad_cannot_terminate_what_an_owner_answers_for_but_a_swap_can(aws, other, web):
+    instance_id = web.old[0]
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        session(aws, other, "spot-optimizer-scheduled").terminate_instances(InstanceIds=[instance_id])
+    session(aws, other, "spot-optimizer-run-1").terminate_instances(InstanceIds=[instance_id])
+    with pytest.raises(ClientError, match="AccessDenied"):
+        session(aws, other, "somebody")
+
+
+def test_the_role_denies_what_the_enforcers_role_denies():
+    policies = load(TEMPLATE)["Resources"]["SecurityEnforcerFunction"]["Properties"]["Policies"]
+    own = {s["Sid"]: s for s in policies[0]["Statement"] if s.get("Effect") == "Deny"}
+    role = load(ACCOUNT_ROLE)["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    abroad = {s["Sid"]: s for s in role if s["Effect"] == "Deny"}
+    assert len(own) >= 15 and set(abroad) == set(own)
+    for sid, statement in abroad.items():
+        condition = {op: dict(keys) for op, keys in statement["Condition"].items()}
+        assert condition["StringLike"].pop("aws:userid") == SCHEDULED, sid
+        condition = {op: keys for op, keys in condition.items() if keys}
+        assert {**statement, "Condition": condition} == own[sid]
+
+
+def test_the_role_may_do_what_the_stacks_own_functions_may():
+    """Whatever they may do to EC2, Auto Scaling and load balancers at home, and no more."""
+    resources = load(TEMPLATE)["Resources"]
+    statements = list(resources["SwapPolicy"]["Properties"]["PolicyDocument"]["Statement"])
+    for function in ("ClusterOptimizerFunction", "SecurityEnforcerFunction", "WasteScannerFunction", "RiskManagerFunction"):
+        for policy in resources[function]["Properties"]["Policies"]:
+            statements += policy.get("Statement", [])
+    role = load(ACCOUNT_ROLE)["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    assert _allowed(role) == _allowed(statements) - {"ec2:DescribeInstanceTypeOfferings"}
+
+
+def _allowed(statements):
+    kinds = ("ec2:", "autoscaling:", "elasticloadbalancing:", "iam:")
+    found = set()
+    for statement in statements:
+        if statement.get("Effect") == "Allow":
+            actions = statement["Action"]
+            found |= {actions} if isinstance(actions, str) else set(actions)
+    return {action for action in found if action.startswith(kinds)}

@@ -1,0 +1,63 @@
+"""Which account and role a call comes from. MiniStack hands out the keys, so it is asked.
+
+A 12-digit access key is the root of that account, as MiniStack has it; `test` is the root of the usual one. Functions sign
+with a key that MiniStack derives from their ARN and role; a session of AssumeRole is noted as it passes the forwarder.
+"""
+
+import functools
+import hashlib
+import re
+
+import boto3
+
+from .world import ACCOUNT
+
+ASSUMED = re.compile(
+    rb"<AccessKeyId>(ASIA\w+)</AccessKeyId>.*<Arn>(arn:[\w-]+:sts::\d{12}:assumed-role/[^<]+)</Arn>", re.DOTALL
+)
+
+
+class Identities:
+    def __init__(self, ministack_port):
+        self.endpoint = f"http://127.0.0.1:{ministack_port}"
+        self._accounts, self._sessions = {}, {}
+
+    @functools.lru_cache(maxsize=None)
+    def client(self, service, account=ACCOUNT):
+        """Of the account's root."""
+        key = "test" if account == ACCOUNT else account
+        return boto3.Session(key, "test", region_name="us-east-1").client(service, endpoint_url=self.endpoint)
+
+    def account(self, access_key):
+        if access_key.isdigit():
+            return access_key
+        if not access_key.startswith("ASIA"):
+            return ACCOUNT
+        if access_key in self._sessions:
+            return self._sessions[access_key].split(":")[4]
+        if access_key not in self._accounts:
+            self._accounts[access_key] = self._account_of(access_key)
+        return self._accounts[access_key]
+
+    def _account_of(self, access_key):
+        """MiniStack knows the key of a function only once that has run; those of the usual account are known by name."""
+        if any(key == access_key for key, _, _ in self.functions(ACCOUNT)):
+            return ACCOUNT
+        return self.client("sts").get_access_key_info(AccessKeyId=access_key)["Account"]
+
+    def note(self, response):
+        """An answer of STS: the session that it opens, if it opens one."""
+        if found := ASSUMED.search(response):
+            self._sessions[found[1].decode()] = found[2].decode()
+
+    def session(self, access_key):
+        """`arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION` of a session of AssumeRole; else None."""
+        return self._sessions.get(access_key)
+
+    def functions(self, account):
+        """(access key, role ARN, secret) of each function of the account, derived as MiniStack does."""
+        for page in self.client("lambda", account).get_paginator("list_functions").paginate():
+            for function in page["Functions"]:
+                digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
+                secret = hashlib.sha256(f"secret:{digest}".encode()).hexdigest()
+                yield f"ASIA{digest[:16].upper()}", function["Role"], secret

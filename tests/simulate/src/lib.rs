@@ -1,0 +1,80 @@
+//! What does a poison policy cost at my size, and what does it save? Interruptions are replayed
+//! over a fleet, hour by hour, through the very rules that the risk manager and the gate use
+//! (`spot_domain::risk`).
+//!
+//! The fleet: instances that all want Spot, each of one account, each with one or more pools that
+//! it may use. An interrupted instance runs On-Demand until the gate clears one of its pools, which
+//! is asked at once and then every hour. All policies see the same luck: the same hour reclaims the same pool's
+//! instances, if they are there.
+//!
+//! Interruptions come in two ways. *Alone*: each instance for itself, at a steady rate. *In
+//! crunches*: AWS needs a pool's capacity for [`CRUNCH_HOURS`], and most of who is in it has to go.
+//! How many come in crunches is an assumption (`crunch_share`); without any, a pool's past says
+//! nothing about its future, and a gate can only cost.
+
+pub mod picture;
+pub mod report;
+mod world;
+
+pub use world::{Policy, Run, simulate};
+
+/// How long AWS claws a pool's capacity back, once it begins.
+pub const CRUNCH_HOURS: u32 = 12;
+/// Interruptions of an instance that stays in the pool for a whole crunch, on average: half of
+/// those that are there get one at least.
+pub const CRUNCH_HITS: f64 = 0.7;
+/// The month of `monthly_rate`.
+pub const DAYS_PER_MONTH: f64 = 30.0;
+
+/// The fleet, and its luck.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fleet {
+    /// Accounts that share what they learn.
+    pub accounts: u32,
+    /// Instances of all accounts together.
+    pub instances: u32,
+    /// Pools that they are spread over.
+    pub pools: u32,
+    /// Pools that each instance may use: its own and the next ones.
+    pub choices: u32,
+    /// Interruptions of an instance on Spot in 30 days, on average.
+    pub monthly_rate: f64,
+    /// How many of the interruptions come in crunches, 0 to 1.
+    pub crunch_share: f64,
+    /// Days simulated.
+    pub days: u32,
+    /// Days that an interruption poisons.
+    pub poison_days: u32,
+    /// Runs that are averaged, each with luck of its own.
+    pub runs: u32,
+    /// The same seed gives the same luck.
+    pub seed: u64,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self {
+            accounts: 10,
+            instances: 140,
+            pools: 10,
+            choices: 1,
+            monthly_rate: 0.1,
+            crunch_share: 0.5,
+            days: 180,
+            poison_days: spot_domain::settings::Settings::default().poison_days,
+            runs: 20,
+            seed: 1,
+        }
+    }
+}
+
+impl Fleet {
+    /// The share of time that a pool is poisoned by closed form, if its instances stay in it and
+    /// are interrupted each for itself: 1 − e^(−n · rate · days).
+    #[must_use]
+    pub fn poisoned_by_formula(&self) -> f64 {
+        let per_pool = f64::from(self.instances) / f64::from(self.pools);
+        let expected = per_pool * self.monthly_rate * f64::from(self.poison_days) / DAYS_PER_MONTH;
+        1.0 - (-expected).exp()
+    }
+}

@@ -1,0 +1,115 @@
+//! `simulate`: what a poison policy costs a fleet, and what it saves. Prints a table, writes a plot.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use lexopt::prelude::*;
+use spot_simulate::{Fleet, Policy, picture, report, simulate};
+
+const HELP: &str = "\
+Replays Spot interruptions over a fleet through the rules of the risk manager.
+
+  --accounts N        accounts that share what they learn          [10]
+  --instances N       instances of all accounts that want Spot     [140]
+  --pools N           pools that they are spread over              [10]
+  --choices N         pools that each instance may use             [1]
+  --monthly-rate P    interruptions of an instance, % a month      [10]
+  --crunch-share P    % of them that come in crunches of a pool    [50]
+  --days N            days simulated                               [180]
+  --poison-days N     days that an interruption poisons            [15]
+  --thresholds A,B,…  accounts that it takes to poison a pool      [1,2,3]
+  --runs N            runs that are averaged                       [20]
+  --seed N            the same seed, the same picture              [1]
+  --out FILE.svg      the plot                                     [simulation.svg]
+";
+
+struct Arguments {
+    fleet: Fleet,
+    thresholds: Vec<u32>,
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("simulate: {error}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    let fleet = &arguments.fleet;
+    let thresholds = arguments.thresholds.iter().map(|n| Policy::Threshold(*n));
+    let policies: Vec<Policy> = [Policy::NoGate].into_iter().chain(thresholds).collect();
+    let runs = simulate(fleet, &policies);
+    print!("{}", report::table(fleet, &runs));
+    let folder = arguments.out.parent().unwrap_or(Path::new(""));
+    if let Err(error) = std::fs::create_dir_all(folder) {
+        eprintln!("simulate: {}: {error}", folder.display());
+        return ExitCode::FAILURE;
+    }
+    match picture::draw(fleet, &runs, &arguments.out) {
+        Ok(()) => {
+            println!("\nplot: {}", arguments.out.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("simulate: {}: {error}", arguments.out.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse() -> Result<Option<Arguments>, lexopt::Error> {
+    let mut arguments = Arguments {
+        fleet: Fleet::default(),
+        thresholds: vec![1, 2, 3],
+        out: PathBuf::from("simulation.svg"),
+    };
+    let fleet = &mut arguments.fleet;
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("accounts") => fleet.accounts = at_least_one(&mut parser)?,
+            Long("instances") => fleet.instances = at_least_one(&mut parser)?,
+            Long("pools") => fleet.pools = at_least_one(&mut parser)?,
+            Long("choices") => fleet.choices = at_least_one(&mut parser)?,
+            Long("monthly-rate") => fleet.monthly_rate = percent(&mut parser)?,
+            Long("crunch-share") => fleet.crunch_share = percent(&mut parser)?,
+            Long("days") => fleet.days = at_least_one(&mut parser)?,
+            Long("poison-days") => fleet.poison_days = at_least_one(&mut parser)?,
+            Long("thresholds") => {
+                arguments.thresholds = parser.value()?.parse_with(|text| {
+                    text.split(',').map(|n| n.trim().parse()).collect::<Result<Vec<u32>, _>>()
+                })?;
+            }
+            Long("runs") => fleet.runs = at_least_one(&mut parser)?,
+            Long("seed") => fleet.seed = parser.value()?.parse()?,
+            Long("out") => arguments.out = parser.value()?.into(),
+            Short('h') | Long("help") => return Ok(None),
+            _ => return Err(argument.unexpected()),
+        }
+    }
+    if fleet.choices > fleet.pools {
+        return Err("there are fewer --pools than --choices".into());
+    }
+    Ok(Some(arguments))
+}
+
+fn at_least_one(parser: &mut lexopt::Parser) -> Result<u32, lexopt::Error> {
+    let number: u32 = parser.value()?.parse()?;
+    if number == 0 || number > 100_000 {
+        Err("expected a number from 1 to 100000".into())
+    } else {
+        Ok(number)
+    }
+}
+
+/// Of 0 to 100; returned as a fraction.
+fn percent(parser: &mut lexopt::Parser) -> Result<f64, lexopt::Error> {
+    let number: f64 = parser.value()?.parse()?;
+    if (0.0..=100.0).contains(&number) { Ok(number / 100.0) } else { Err("expected 0 to 100 (%)".into()) }
+}

@@ -1,0 +1,305 @@
+//! The replay itself: one clock, one luck, and for each policy its own fleet and its own memory.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp};
+use spot_domain::risk::{Effect, Poison, effect, poisoned_until};
+
+use crate::{CRUNCH_HITS, CRUNCH_HOURS, DAYS_PER_MONTH, Fleet};
+
+const HOURS_PER_DAY: u32 = 24;
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whether and when the gate closes a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// The gate is never asked: an interrupted instance goes straight back to Spot. Its poisoned
+    /// share is what a threshold of 1 would have said.
+    NoGate,
+    /// A pool is poisoned by interruptions of so many accounts.
+    Threshold(u32),
+}
+
+/// What a policy came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// The policy.
+    pub policy: Policy,
+    /// Share of the pools that were poisoned, at the end of each day, 0 to 1.
+    pub poisoned: Vec<f64>,
+    /// Interruptions.
+    pub interruptions: f64,
+    /// Share of the instances' hours that were on Spot, 0 to 1.
+    pub spot_share: f64,
+}
+
+impl Run {
+    fn add(&mut self, other: &Self) {
+        self.interruptions += other.interruptions;
+        self.spot_share += other.spot_share;
+        for (total, share) in self.poisoned.iter_mut().zip(&other.poisoned) {
+            *total += share;
+        }
+    }
+
+    fn divide(&mut self, by: f64) {
+        self.interruptions /= by;
+        self.spot_share /= by;
+        for share in &mut self.poisoned {
+            *share /= by;
+        }
+    }
+
+    /// The average of [`Run::poisoned`], without the first `poison_days`, in which nothing can have
+    /// expired yet.
+    #[must_use]
+    pub fn mean_poisoned(&self, fleet: &Fleet) -> f64 {
+        let first = (fleet.poison_days as usize).min(self.poisoned.len().saturating_sub(1));
+        let settled = &self.poisoned[first..];
+        settled.iter().sum::<f64>() / f64::from(u32::try_from(settled.len()).unwrap_or(1).max(1))
+    }
+}
+
+/// Runs every policy through the same luck, [`Fleet::runs`] times, and averages.
+#[must_use]
+pub fn simulate(fleet: &Fleet, policies: &[Policy]) -> Vec<Run> {
+    let runs = fleet.runs.max(1);
+    let mut totals = once(fleet, policies, fleet.seed);
+    for seed in (fleet.seed..).skip(1).take(runs as usize - 1) {
+        for (total, run) in totals.iter_mut().zip(once(fleet, policies, seed)) {
+            total.add(&run);
+        }
+    }
+    for total in &mut totals {
+        total.divide(f64::from(runs));
+    }
+    totals
+}
+
+fn once(fleet: &Fleet, policies: &[Policy], seed: u64) -> Vec<Run> {
+    let mut luck = Luck::new(fleet, seed);
+    let mut worlds: Vec<World> =
+        policies.iter().map(|policy| World::new(*policy, fleet, &luck.homes)).collect();
+    for hour in 1..=fleet.days * HOURS_PER_DAY {
+        let now = Timestamp::UNIX_EPOCH + HOUR * i32::try_from(hour).unwrap_or(i32::MAX);
+        let draws = luck.next_hour(fleet);
+        for world in &mut worlds {
+            world.hour(now, &draws, fleet);
+            if hour % HOURS_PER_DAY == 0 {
+                world.end_day(now);
+            }
+        }
+    }
+    worlds.into_iter().map(|world| world.finish(fleet)).collect()
+}
+
+/// The random part. Every world draws the same.
+struct Luck {
+    rng: Rng,
+    homes: Vec<u32>,
+    /// Hours left of each pool's crunch.
+    crunch: Vec<u32>,
+}
+
+/// One hour of luck: for each pool the probability of an interruption, for each instance a draw.
+struct Draws {
+    hazard: Vec<f64>,
+    instances: Vec<f64>,
+}
+
+impl Luck {
+    fn new(fleet: &Fleet, seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        // Evenly over the pools, but no account in the same pools as its neighbour.
+        let mut homes: Vec<u32> = (0..fleet.instances).map(|n| n % fleet.pools).collect();
+        rng.shuffle(&mut homes);
+        Self { rng, homes, crunch: vec![0; fleet.pools as usize] }
+    }
+
+    fn next_hour(&mut self, fleet: &Fleet) -> Draws {
+        let hours = DAYS_PER_MONTH * f64::from(HOURS_PER_DAY);
+        let alone = fleet.monthly_rate * (1.0 - fleet.crunch_share) / hours;
+        let begins = fleet.monthly_rate * fleet.crunch_share / CRUNCH_HITS / hours;
+        let hit = CRUNCH_HITS / f64::from(CRUNCH_HOURS);
+        let mut hazard = Vec::with_capacity(self.crunch.len());
+        for left in &mut self.crunch {
+            *left = if self.rng.f64() < begins { CRUNCH_HOURS } else { left.saturating_sub(1) };
+            hazard.push(if *left > 0 { alone + hit } else { alone });
+        }
+        Draws { hazard, instances: (0..fleet.instances).map(|_| self.rng.f64()).collect() }
+    }
+}
+
+/// An instance: whose it is, which pools it may use, in which it runs on Spot now, if in any.
+struct Instance {
+    account: u32,
+    choices: Vec<usize>,
+    spot_in: Option<usize>,
+}
+
+/// What is remembered of a pool: as the hub's tables hold it.
+#[derive(Default)]
+struct Memory {
+    sightings: BTreeMap<u32, Timestamp>,
+    poison: Option<Poison>,
+}
+
+struct World {
+    policy: Policy,
+    instances: Vec<Instance>,
+    pools: Vec<Memory>,
+    poisoned: Vec<f64>,
+    interruptions: u32,
+    spot_hours: u32,
+}
+
+impl World {
+    fn new(policy: Policy, fleet: &Fleet, homes: &[u32]) -> Self {
+        let instances = homes.iter().zip(0..).map(|(home, n): (&u32, u32)| {
+            let choices = (0..fleet.choices).map(|next| ((home + next) % fleet.pools) as usize).collect();
+            Instance { account: n % fleet.accounts, choices, spot_in: Some(*home as usize) }
+        });
+        Self {
+            policy,
+            instances: instances.collect(),
+            pools: (0..fleet.pools).map(|_| Memory::default()).collect(),
+            poisoned: Vec::new(),
+            interruptions: 0,
+            spot_hours: 0,
+        }
+    }
+
+    /// An hour: who is on Spot may be interrupted; who is not, asks the gate.
+    fn hour(&mut self, now: Timestamp, draws: &Draws, fleet: &Fleet) {
+        let poison_for = HOUR * i32::try_from(fleet.poison_days * HOURS_PER_DAY).unwrap_or(i32::MAX);
+        for (instance, draw) in self.instances.iter_mut().zip(&draws.instances) {
+            if let Some(pool) = instance.spot_in.filter(|pool| *draw < draws.hazard[*pool]) {
+                instance.spot_in = None;
+                self.interruptions += 1;
+                self.pools[pool].remember(instance.account, now, poison_for, self.policy);
+            }
+            if instance.spot_in.is_none() {
+                let clear =
+                    |pool: &&usize| self.policy == Policy::NoGate || !self.pools[**pool].is_poisoned(now);
+                instance.spot_in = instance.choices.iter().find(clear).copied();
+            }
+            self.spot_hours += u32::from(instance.spot_in.is_some());
+        }
+    }
+
+    fn end_day(&mut self, now: Timestamp) {
+        let poisoned = self.pools.iter().filter(|pool| pool.is_poisoned(now)).count();
+        let share = spot_domain::risk::poisoned_share_percent(poisoned, self.pools.len());
+        self.poisoned.push(share.unwrap_or_default() / 100.0);
+    }
+
+    fn finish(self, fleet: &Fleet) -> Run {
+        let hours = f64::from(fleet.instances) * f64::from(fleet.days * HOURS_PER_DAY);
+        Run {
+            policy: self.policy,
+            poisoned: self.poisoned,
+            interruptions: f64::from(self.interruptions),
+            spot_share: f64::from(self.spot_hours) / hours,
+        }
+    }
+}
+
+impl Memory {
+    /// What the risk manager does with an interruption.
+    fn remember(&mut self, account: u32, at: Timestamp, poison_for: SignedDuration, policy: Policy) {
+        let threshold = match policy {
+            Policy::NoGate => 1,
+            Policy::Threshold(accounts) => accounts,
+        };
+        let Effect::PoisonUntil(until) = effect(at, poison_for, at) else { return };
+        self.sightings.insert(account, until);
+        let sightings = self.sightings.iter().map(|(account, until)| (*account, *until));
+        if let Some(expires_at) = poisoned_until(sightings, threshold) {
+            self.poison = Some(Poison { is_poisoned: true, expires_at });
+        }
+    }
+
+    /// What the gate asks.
+    fn is_poisoned(&self, now: Timestamp) -> bool {
+        self.poison.is_some_and(|poison| poison.is_active(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One pool for each count of instances; nobody leaves, nobody is hit in company: what the
+    /// closed form assumes.
+    fn lonely(per_pool: u32) -> Fleet {
+        Fleet {
+            accounts: 5,
+            instances: 60 * per_pool,
+            pools: 60,
+            crunch_share: 0.0,
+            days: 200,
+            runs: 1,
+            ..Fleet::default()
+        }
+    }
+
+    #[test]
+    fn the_simulation_agrees_with_the_closed_form() {
+        for (per_pool, expected) in [(14, 0.50), (45, 0.90)] {
+            let fleet = lonely(per_pool);
+            let run = &simulate(&fleet, &[Policy::NoGate])[0];
+            let (measured, formula) = (run.mean_poisoned(&fleet), fleet.poisoned_by_formula());
+            assert!((formula - expected).abs() < 0.01, "formula {formula}");
+            assert!(
+                (measured - formula).abs() < 0.03,
+                "{per_pool}: {measured} measured, {formula} by formula"
+            );
+        }
+    }
+
+    #[test]
+    fn the_rate_is_what_was_asked_for_with_and_without_crunches() {
+        for crunch_share in [0.0, 0.5, 1.0] {
+            let fleet =
+                Fleet { instances: 2_000, pools: 2_000, days: 90, runs: 1, crunch_share, ..Fleet::default() };
+            let run = &simulate(&fleet, &[Policy::NoGate])[0];
+            let a_month = run.interruptions / 2_000.0 / 3.0;
+            assert!((a_month - fleet.monthly_rate).abs() < 0.01, "{crunch_share}: {a_month}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_picture_and_another_is_not() {
+        let policies = [Policy::NoGate, Policy::Threshold(2)];
+        let fleet = Fleet { days: 30, runs: 2, ..Fleet::default() };
+        assert_eq!(simulate(&fleet, &policies), simulate(&fleet, &policies));
+        assert_ne!(simulate(&fleet, &policies), simulate(&Fleet { seed: 7, ..fleet.clone() }, &policies));
+    }
+
+    #[test]
+    fn a_lower_threshold_costs_more_spot_and_avoids_more_interruptions() {
+        let fleet = Fleet { instances: 1_400, pools: 100, runs: 1, ..Fleet::default() };
+        let policies = [Policy::Threshold(1), Policy::Threshold(2), Policy::Threshold(3), Policy::NoGate];
+        let runs = simulate(&fleet, &policies);
+        for pair in runs.windows(2) {
+            assert!(pair[0].spot_share < pair[1].spot_share, "{pair:?}");
+            assert!(pair[0].interruptions < pair[1].interruptions, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn other_pools_to_choose_from_keep_an_instance_on_spot() {
+        let fleet = Fleet { days: 90, runs: 4, ..Fleet::default() };
+        let spot =
+            |choices| simulate(&Fleet { choices, ..fleet.clone() }, &[Policy::Threshold(1)])[0].spot_share;
+        assert!(spot(4) > spot(1) + 0.02);
+    }
+
+    #[test]
+    fn one_account_alone_never_poisons_where_it_takes_two() {
+        let fleet = Fleet { accounts: 1, runs: 1, ..Fleet::default() };
+        let run = &simulate(&fleet, &[Policy::Threshold(2)])[0];
+        assert!(run.interruptions > 0.0 && run.poisoned.iter().all(|share| *share == 0.0));
+    }
+}
