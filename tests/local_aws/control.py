@@ -70,6 +70,10 @@ class Control:
         told = {"target_group": target_group, "instance_id": instance_id, "state": state, "reason": reason}
         self._call("POST", "target_health", told)
 
+    def images(self, state):
+        """What images made from now on come to: "available" or "failed"."""
+        self._call("POST", "images", {"state": state})
+
     def groups(self):
         return self._call("GET", "groups")
 

@@ -115,9 +115,9 @@ class LocalAws:
         finally:
             client.update_function_configuration(FunctionName=name, Environment=usual)
 
-    def start_execution(self, input, name=None):
+    def start_execution(self, input, name=None, machine="ClusterSwapStateMachineArn"):
         answer = self.client("stepfunctions").start_execution(
-            stateMachineArn=self.outputs["ClusterSwapStateMachineArn"],
+            stateMachineArn=self.outputs[machine],
             name=name or f"test-{uuid.uuid4()}",
             input=json.dumps(input),
         )

@@ -5,10 +5,12 @@
 //! whole code base goes through [`launcher`], which takes a proof that only [`gatekeeper`] makes.
 
 pub mod accounts;
+pub mod addresses;
 pub mod clients;
 pub mod error;
 pub mod gatekeeper;
 pub mod groups;
+pub mod images;
 pub mod instances;
 pub mod lambda;
 pub mod launch_configuration;
@@ -19,6 +21,8 @@ pub mod risk_table;
 pub mod settings;
 pub mod swaps;
 pub mod target_groups;
+pub mod targets;
+pub mod twin;
 
 pub use clients::{Stack, Target};
 pub use error::{CallError, Kind};

@@ -5,7 +5,7 @@ use lambda_runtime::Diagnostic;
 use spot_cloud::accounts::AccountError;
 use spot_cloud::clients::BadEnvironment;
 use spot_cloud::settings::SettingsError;
-use spot_cloud::swaps::SwapsError;
+use spot_cloud::swaps::{Leased, SwapsError};
 use spot_cloud::{CallError, Kind};
 
 /// A step that failed.
@@ -20,6 +20,9 @@ pub enum StepError {
     /// Somebody else works on the group. Nothing was changed.
     #[error("{0}")]
     GroupBusy(String),
+    /// Another execution swaps the instance. Nothing was changed.
+    #[error("{0}")]
+    InstanceBusy(String),
     /// A group that we don't touch. Nothing was changed.
     #[error("{0}")]
     GroupNotSupported(String),
@@ -55,6 +58,7 @@ impl StepError {
             Self::InvalidInput(_) => "InvalidInput",
             Self::GroupNotFound(_) => "GroupNotFound",
             Self::GroupBusy(_) => "GroupBusy",
+            Self::InstanceBusy(_) => "InstanceBusy",
             Self::GroupNotSupported(_) => "GroupNotSupported",
             Self::InvalidSettings(_) => "InvalidSettings",
             Self::Transient(_) => "Transient",
@@ -88,6 +92,7 @@ impl From<CallError> for StepError {
 impl From<SwapsError> for StepError {
     fn from(error: SwapsError) -> Self {
         match error {
+            SwapsError::Busy { on: Leased::Instance(_), .. } => Self::InstanceBusy(error.to_string()),
             SwapsError::Busy { .. } => Self::GroupBusy(error.to_string()),
             SwapsError::LeaseLost { .. } => Self::LeaseLost(error.to_string()),
             SwapsError::Malformed { .. } => Self::Stuck(error.to_string()),
@@ -134,9 +139,15 @@ mod tests {
     #[test]
     fn the_readme_explains_every_error_that_an_execution_ends_with() {
         let readme = include_str!("../../../README.md");
-        for error in
-            ["InvalidInput", "GroupNotFound", "GroupBusy", "GroupNotSupported", "InvalidSettings", "Stuck"]
-        {
+        for error in [
+            "InvalidInput",
+            "GroupNotFound",
+            "GroupBusy",
+            "InstanceBusy",
+            "GroupNotSupported",
+            "InvalidSettings",
+            "Stuck",
+        ] {
             assert!(readme.contains(&format!("`{error}`")), "README.md does not explain {error}");
         }
     }

@@ -6,6 +6,7 @@
 //! machine, an input or an output: those are the functions'.
 
 pub mod error;
+pub mod lab_recovery;
 pub mod phases;
 pub mod recovery;
 pub mod work;

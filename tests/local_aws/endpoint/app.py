@@ -8,7 +8,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
-from . import autoscaling, ec2, elb
+from . import autoscaling, ec2, elb, standalone
 from .control import Control
 from .forwarder import Forwarder
 from .permissions import Permissions
@@ -79,7 +79,7 @@ class ForwardHandler(QuietHandler):
 
 
 def serve(ec2_port, forward_port, ministack_port):
-    for part in (ec2, elb, autoscaling):
+    for part in (ec2, elb, autoscaling, standalone):
         part.install()
     calls, faults = Calls(), Faults()
     control = Control(calls, faults)

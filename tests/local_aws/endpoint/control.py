@@ -19,6 +19,7 @@
                                          lifecycle_state?, health_status?, set?: {"Placement.Tenancy": "host"}}
     POST   /_local/group                {name, set: {"Operator": {…}, "WarmPoolConfiguration": {…}}, refreshes?: [{…}]}
     POST   /_local/storage              {id: vol-…|snap-…|eipalloc-…, days_old?, set?: {"Operator": {…}, …}}
+    POST   /_local/images               {state: available|failed}: what images made from now on come to
     POST   /_local/target_health        {target_group, instance_id | "*newcomers", state, reason?}; state null clears
 """
 
@@ -138,6 +139,9 @@ class Control:
             born = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=told["days_old"])
             setattr(resource, "start_time" if resource_id.startswith("snap-") else "create_time", born)
         _set(resource, told.get("set", {}))
+
+    def post_images(self, told):
+        WORLD.image_state = told["state"]
 
     def post_target_health(self, told):
         key = (told["target_group"], told["instance_id"])

@@ -55,7 +55,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
 ///
 /// # Errors
 /// The gate does not say.
-pub(crate) async fn undo_if_at_risk(
+pub async fn undo_if_at_risk(
     context: &Context,
     work: &mut Work,
     pool: &Pool,
