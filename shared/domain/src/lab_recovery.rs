@@ -221,6 +221,18 @@ pub fn goes_forward(journal: &Journal, lab: &LabSwap, observed: &Observed) -> bo
     stopped_by_us || (serves && observed.address != AddressAt::Old)
 }
 
+/// Why a retirement that was under way does not go forward.
+#[must_use]
+pub fn why_not_forward(observed: &Observed) -> (Reason, &'static str) {
+    if !observed.newcomer_lives() {
+        return (Reason::NewcomerAtRisk, "the newcomer no longer runs");
+    }
+    if observed.target(|t| !t.newcomer.serves()).is_some() {
+        return (Reason::NewcomerNotServing, "the newcomer is not healthy in every target group any more");
+    }
+    (Reason::InstanceChanged, "the Elastic IP is with the old instance again")
+}
+
 /// What to do next.
 #[must_use]
 pub fn next(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {

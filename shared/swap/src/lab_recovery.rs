@@ -5,15 +5,15 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cloud::error::CallError;
 use spot_cloud::swaps::{Lease, Swaps, SwapsError};
 use spot_cloud::{Target, addresses, images, instances, targets};
+use spot_domain::InstanceId;
 use spot_domain::group::{Instance, InstanceState};
 use spot_domain::journal::{Journal, Stage, Undo};
 use spot_domain::lab::LabSwap;
 use spot_domain::lab_recovery::{
-    Action, AddressAt, Newcomer, Observed, OldState, Targets, goes_forward, next,
+    Action, AddressAt, Newcomer, Observed, OldState, Targets, goes_forward, next, why_not_forward,
 };
 use spot_domain::recovery::End;
 use spot_domain::settings::Settings;
-use spot_domain::{InstanceId, Reason};
 
 use crate::recovery::Progress;
 
@@ -61,10 +61,10 @@ pub async fn advance(
 /// From here it is undone, whatever comes.
 fn turn_round(journal: &mut Journal, observed: &Observed) {
     journal.stage = Stage::Undoing;
-    journal.undo.get_or_insert_with(|| Undo {
-        reason: Reason::NewcomerNotServing,
-        detail: format!("while {} was to be retired: {observed:?}", journal.old),
-    });
+    let (reason, why) = why_not_forward(observed);
+    let detail = format!("while {} was to leave: {why}", journal.old);
+    tracing::warn!(%reason, "{detail}");
+    journal.undo.get_or_insert(Undo { reason, detail });
 }
 
 fn ended(end: End, observed: &Observed) -> Progress {

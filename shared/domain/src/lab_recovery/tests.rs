@@ -13,6 +13,30 @@ fn newcomer() -> InstanceId {
     "i-00000002".parse().unwrap()
 }
 
+/// The execution dies at its `left`th call: right before that, or right after.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    left: usize,
+    made: bool,
+}
+
+struct Call {
+    made: bool,
+    last: bool,
+}
+
+impl Cut {
+    fn after(calls: usize) -> Self {
+        Self { left: calls, made: true }
+    }
+
+    fn at_next_call(&mut self) -> Call {
+        self.left = self.left.saturating_sub(1);
+        let last = self.left == 0;
+        Call { made: !last || self.made, last }
+    }
+}
+
 /// AWS as far as a lab swap touches it. Every action checks what must hold when it is done.
 #[derive(Debug, Clone)]
 struct World {
@@ -47,53 +71,73 @@ impl World {
         Self { journal, lab, seen, old_taken: false }
     }
 
-    /// The whole swap, until `calls` calls were made (the journal is ahead of them).
-    fn run(&mut self, calls: usize) {
-        let mut left = calls;
-        let mut spend = || {
-            left = left.saturating_sub(1);
-            left > 0
-        };
+    /// The whole swap, as the state machine drives it (the journal is ahead of every call), until `cut`.
+    fn run(&mut self, mut cut: Cut) {
         if self.lab.capture {
             self.journal.stage = Stage::Capturing;
-            if !spend() {
+            let call = cut.at_next_call();
+            if call.made {
+                self.seen.images = vec!["ami-1".into()];
+                self.seen.snapshots = vec!["snap-1".into(), "snap-2".into()];
+            }
+            if call.last {
                 return;
             }
-            self.seen.images = vec!["ami-1".into()];
-            self.seen.snapshots = vec!["snap-1".into(), "snap-2".into()];
         }
         self.journal.stage = Stage::Launching;
-        if !spend() {
-            return;
+        let call = cut.at_next_call();
+        if call.made {
+            self.seen.newcomer = Some(Newcomer { id: newcomer(), alive: true });
         }
-        self.seen.newcomer = Some(Newcomer { id: newcomer(), alive: true });
+        if !call.last && self.takes_over(&mut cut) {
+            self.retires(&mut cut);
+        }
+    }
+
+    fn takes_over(&mut self, cut: &mut Cut) -> bool {
         self.journal.stage = Stage::Attaching;
         self.journal.newcomer = Some(newcomer());
         loop {
-            match take_over(&self.lab, &self.seen) {
-                TakeOver::Register(_) | TakeOver::MoveAddress if !spend() => return,
-                TakeOver::Register(n) => self.seen.targets[n].newcomer = TargetState::Checking,
-                TakeOver::MoveAddress => self.seen.address = AddressAt::Newcomer,
-                TakeOver::Wait(_) => self.tick(),
-                TakeOver::Done => break,
-                TakeOver::Undo(..) => return,
+            let step = take_over(&self.lab, &self.seen);
+            let call = match step {
+                TakeOver::Done => return true,
+                TakeOver::Undo(..) => return false,
+                TakeOver::Wait(_) => Call { made: true, last: false },
+                TakeOver::Register(_) | TakeOver::MoveAddress => cut.at_next_call(),
+            };
+            match step {
+                TakeOver::Register(n) if call.made => self.seen.targets[n].newcomer = TargetState::Checking,
+                TakeOver::MoveAddress if call.made => self.seen.address = AddressAt::Newcomer,
+                _ => self.tick(),
+            }
+            if call.last {
+                return false;
             }
         }
+    }
+
+    fn retires(&mut self, cut: &mut Cut) {
         self.journal.stage = Stage::Retiring;
         loop {
             let action = next(&self.journal, &self.lab, &self.seen);
             action.record(&mut self.lab);
-            match action {
+            let call = match action {
                 Action::Done(_) => return,
-                Action::Wait(_) => self.tick(),
-                _ if !spend() => return,
-                action => self.perform(&action),
+                Action::Wait(_) => Call { made: true, last: false },
+                _ => cut.at_next_call(),
+            };
+            if call.made {
+                self.perform(&action);
+            }
+            if call.last {
+                return;
             }
         }
     }
 
     fn serves(&self, who: AddressAt, state: impl Fn(&Targets) -> TargetState) -> bool {
-        let holds = self.lab.address.is_none() || self.seen.address == who;
+        let ours = self.lab.address.is_some() && self.seen.address != AddressAt::Elsewhere;
+        let holds = !ours || self.seen.address == who;
         holds && self.seen.targets.iter().all(|t| state(t) == TargetState::Healthy)
     }
 
@@ -206,8 +250,9 @@ impl World {
 
 proptest! {
     #[test]
-    fn a_swap_cut_after_any_call_is_finished_or_undone(
-        calls in 0_usize..16,
+    fn a_swap_cut_at_any_call_is_finished_or_undone(
+        left in 1_usize..17,
+        made: bool,
         terminate: bool,
         has_address: bool,
         groups in 0_usize..3,
@@ -217,7 +262,7 @@ proptest! {
     ) {
         let how = if terminate { OldInstance::Terminate } else { OldInstance::Stop };
         let mut world = World::new(how, has_address, groups, capture);
-        world.run(calls);
+        world.run(Cut { left, made });
         let old_was_terminated = world.seen.old == OldState::Gone;
         if dies {
             world.newcomer_dies();
@@ -247,12 +292,13 @@ proptest! {
 
     #[test]
     fn whoever_doubts_the_newcomer_gets_the_old_one_back(
-        calls in 0_usize..16,
+        left in 1_usize..17,
+        made: bool,
         has_address: bool,
         groups in 0_usize..3,
     ) {
         let mut world = World::new(OldInstance::Stop, has_address, groups, false);
-        world.run(calls);
+        world.run(Cut { left, made });
         world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
         world.journal.stage = Stage::Undoing;
         for _ in 0..60 {
@@ -273,9 +319,9 @@ proptest! {
 #[test]
 fn an_address_that_its_owner_moved_elsewhere_stays_there() {
     let mut world = World::new(OldInstance::Stop, true, 0, false);
-    world.run(4);
+    world.run(Cut::after(2));
+    assert_eq!(world.seen.address, AddressAt::Newcomer);
     world.seen.address = AddressAt::Elsewhere;
-    world.journal.stage = Stage::Attaching;
     assert_eq!(world.recover(), End::Undone);
     assert_eq!(world.seen.address, AddressAt::Elsewhere);
 }
@@ -283,9 +329,7 @@ fn an_address_that_its_owner_moved_elsewhere_stays_there() {
 #[test]
 fn an_old_instance_that_its_owner_stopped_is_not_started() {
     let mut world = World::new(OldInstance::Stop, false, 0, false);
-    world.run(3);
-    world.journal.stage = Stage::Attaching;
-    world.lab.stopping = false;
+    world.run(Cut::after(1));
     world.seen.old = OldState::Stopped;
     world.old_taken = true;
     assert_eq!(world.recover(), End::Undone);
