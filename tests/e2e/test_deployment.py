@@ -12,10 +12,11 @@ OUTPUTS = {
     "ClusterSwapStateMachineArn", "SpotPoolRiskTableName", "AccountsTableName", "SettingsTableName", "SwapsTableName",
     "RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName", "AlertsTopicArn",
     "SecurityEnforcerFunctionName", "InstanceAuthTableName", "WasteScannerFunctionName", "WasteResourceTableName",
+    "LabSwapStateMachineArn", "LabOptimizerFunctionName",
 }  # fmt: skip
 FUNCTIONS = [
     "RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName",
-    "SecurityEnforcerFunctionName", "WasteScannerFunctionName",
+    "SecurityEnforcerFunctionName", "WasteScannerFunctionName", "LabOptimizerFunctionName",
 ]  # fmt: skip
 TABLES = [
     "SpotPoolRiskTableName", "AccountsTableName", "SettingsTableName", "SwapsTableName",

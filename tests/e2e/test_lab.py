@@ -1,13 +1,17 @@
 """Lab swaps: a stand-alone instance becomes Spot, its twin takes over, and whatever dies, the old one serves on."""
 
 import base64
+import json
 
 import pytest
+import yaml
 from local_aws.lab import USER_DATA, create_instance
+from local_aws.paths import ROOT
 from scene import is_change, wait_for
 
 
 MACHINE = "LabSwapStateMachineArn"
+SOURCE = ROOT / "functions/lab-optimizer/swap.asl.yaml"
 
 
 class Lab:
@@ -315,11 +319,15 @@ def test_a_newcomer_that_never_gets_healthy_in_the_target_group(lab, settings):
 
 def test_a_pool_that_is_poisoned_meanwhile(lab):
     web = lab(address=True, target_groups=1)
-    group = web.old.target_groups[0]
-    web.aws.control.target_health(group, state="initial")
-    web.start().reach("PauseForTakeOver")
+    group, control = web.old.target_groups[0], web.aws.control
+    control.newcomers(status="initializing")
+    web.start().reach("PauseForHealth")
+    newcomer = web.old.newcomer()
+    control.target_health(group, newcomer, "initial")
+    control.instance(newcomer, status="ok")
+    web.reach("PauseForTakeOver")
     web.aws.poison(web.aws.pool_of(web.old.id))
-    web.aws.control.target_health(group, state=None)
+    control.target_health(group, newcomer, state=None)
     report = web.end()
     assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "NEWCOMER_AT_RISK")
     web.assert_untouched()
@@ -424,6 +432,31 @@ def test_a_stopped_old_one_is_started_again_when_its_newcomer_dies_with_the_exec
     settings(reconcile_after_seconds=2)
     web.reconcile()
     web.assert_untouched()
+
+
+# -- what is deployed ------------------------------------------------------------------------------------------------
+
+
+def test_the_deployed_state_machine_is_the_one_in_the_repository(lab_account):
+    arn = lab_account.outputs[MACHINE]
+    described = lab_account.client("stepfunctions").describe_state_machine(stateMachineArn=arn)
+    name = lab_account.outputs["LabOptimizerFunctionName"]
+    function = lab_account.client("lambda").get_function_configuration(FunctionName=name)
+    source = SOURCE.read_text().replace("${LabOptimizerFunctionArn}", function["FunctionArn"])
+    assert json.loads(described["definition"]) == yaml.safe_load(source)
+
+
+def test_every_task_has_a_retry_a_way_out_and_a_file_named_after_it():
+    states = yaml.safe_load(SOURCE.read_text())["States"]
+    tasks = {name: state for name, state in states.items() if state["Type"] == "Task"}
+    for name, task in tasks.items():
+        caught = task["Catch"][-1]
+        assert caught["ErrorEquals"] == ["States.ALL"], name
+        assert caught["Next"] == {"Discover": "Refused", "Rollback": "Stuck", "Report": "Stuck"}.get(name, "Rollback")
+        assert "Transient" in task["Retry"][0]["ErrorEquals"], name
+    phases = [ROOT / "functions/lab-optimizer/src/phases", ROOT / "shared/swap/src/phases"]
+    files = {p.stem.replace("_", "") for folder in phases for p in folder.glob("*.rs")}
+    assert {name.lower() for name in tasks} <= files
 
 
 # -- what the role may do --------------------------------------------------------------------------------------------

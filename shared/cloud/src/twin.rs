@@ -32,6 +32,8 @@ pub struct Source {
     instance: ec2::Instance,
     /// Base64, as RunInstances takes it.
     user_data: Option<String>,
+    /// `standard` or `unlimited`, for a burstable type: the account's default may cost more than Spot saves.
+    credits: Option<String>,
 }
 
 /// An instance as a swap has to know it, with where it stands in its network.
@@ -83,7 +85,30 @@ pub async fn describe(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<S
         .ok_or_else(|| CallError::malformed(DESCRIBE, format!("instance {id} is gone")))?;
     let user_data = attribute_of(client, id, ec2::InstanceAttributeName::UserData).await?;
     let user_data = user_data.user_data.and_then(|data| data.value).filter(|data| !data.is_empty());
-    Ok(Source { instance, user_data })
+    Ok(Source { credits: credits(client, id, &instance).await?, instance, user_data })
+}
+
+/// The types whose CPU credits are a matter of choice: t2, t3, t4g and their like.
+fn is_burstable(kind: &ec2::InstanceType) -> bool {
+    matches!(kind.as_str().as_bytes(), [b't', b'0'..=b'9', ..])
+}
+
+async fn credits(
+    client: &aws_sdk_ec2::Client,
+    id: &InstanceId,
+    instance: &ec2::Instance,
+) -> Result<Option<String>, CallError> {
+    if !instance.instance_type().is_some_and(is_burstable) {
+        return Ok(None);
+    }
+    let answer = client
+        .describe_instance_credit_specifications()
+        .instance_ids(id.as_str())
+        .send()
+        .await
+        .map_err(failed("ec2:DescribeInstanceCreditSpecifications"))?;
+    let said = answer.instance_credit_specifications().first();
+    Ok(said.and_then(|said| said.cpu_credits().map(str::to_owned)))
 }
 
 async fn instance(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Option<ec2::Instance>, CallError> {
@@ -177,6 +202,9 @@ pub fn apply(
         )
         .set_metadata_options(old.metadata_options().map(metadata_options))
         .set_placement(placement(old))
+        .set_credit_specification(
+            source.credits.clone().map(|c| ec2::CreditSpecificationRequest::builder().cpu_credits(c).build()),
+        )
         .network_interfaces(interface(old, subnet_id))
 }
 

@@ -100,6 +100,29 @@ async fn a_twin_is_what_the_old_instance_is() {
     assert!(!request.contains("BlockDeviceMapping"), "its disks are the image's: {request}");
 }
 
+#[tokio::test]
+async fn a_burstable_twin_keeps_the_owners_choice_of_credits() {
+    let ec2 = Endpoint::answering(|action, _| match action {
+        "DescribeInstances" => Answer::ok(described(NIC).replace("m5.large", "t3.micro")),
+        "DescribeInstanceAttribute" => Answer::ok(attribute("")),
+        "DescribeInstanceCreditSpecifications" => Answer::ok(
+            "<DescribeInstanceCreditSpecificationsResponse><instanceCreditSpecificationSet><item>\
+             <cpuCredits>standard</cpuCredits></item></instanceCreditSpecificationSet>\
+             </DescribeInstanceCreditSpecificationsResponse>",
+        ),
+        _ => Answer::ec2_error(500, "InsufficientInstanceCapacity"),
+    })
+    .await;
+    let blueprint = Blueprint::Twin(Twin { of: id(), image_id: Some("ami-captured".into()) });
+    let order = Order { blueprint, subnet_id: "subnet-1".into(), tags: Tags::new() };
+    let launcher = Launcher::new(&target(&ec2).await);
+    let error = launcher.launch(cleared().await, &order, "token-0").await.unwrap_err();
+    assert_eq!(error.kind, Kind::NextPool);
+    let request = ec2.requests().pop().unwrap();
+    assert!(request.contains("CreditSpecification.CpuCredits=standard"), "{request}");
+    assert!(request.contains("ImageId=ami-captured"), "the captured image comes before the AMI: {request}");
+}
+
 /// What `examine` says of an instance described with `more`, whose type has an instance store or not.
 async fn examined(more: &'static str, store: bool) -> spot_domain::lab::Original {
     let ec2 = Endpoint::answering(move |action, body| match action {

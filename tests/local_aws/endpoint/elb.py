@@ -15,7 +15,7 @@ def install():
     def with_time(self, target, ec2_backend):
         health = health_for(self, target, ec2_backend)
         instance_id = target["Id"]
-        if told := _told(self.arn, instance_id):
+        if told := instance_id in self.targets and _told(self.arn, instance_id):
             health.status, health.reason = told
         elif instance_id in self.targets and _young(self.arn, instance_id, "target_initial"):
             health.status, health.reason = "initial", "Elb.RegistrationInProgress"
