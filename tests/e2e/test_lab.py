@@ -163,6 +163,15 @@ def test_an_image_of_the_disks_is_only_a_means(lab):
     assert web.old.describe(report["new_instance_id"])["ImageId"] != web.old.describe()["ImageId"]
 
 
+def test_a_burstable_twin_keeps_the_choice_of_credits(lab):
+    web = lab(instance_type="t3.micro")
+    asked = web.aws.control
+    web.assert_swapped(web.swap())
+    chosen = web.old.ec2.describe_instance_credit_specifications(InstanceIds=[web.old.id])
+    credits = chosen["InstanceCreditSpecifications"][0]["CpuCredits"]
+    assert [c["params"]["CreditSpecification.CpuCredits"] for c in asked.calls(action="RunInstances")] == [credits]
+
+
 def test_the_old_one_serves_until_the_newcomer_does(lab):
     web = lab(address=True, target_groups=1)
     web.aws.control.newcomers(target_health={"state": "initial"})

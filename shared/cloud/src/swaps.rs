@@ -388,6 +388,7 @@ impl Swaps {
 }
 
 /// How a stage was entered.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entered {
     /// For the first time.

@@ -80,7 +80,7 @@ def _subnet_of_interface():
 
     def run(self, image_id, count, user_data, security_group_names, **kwargs):
         subnet_ids = [nic["SubnetId"] for nic in kwargs.get("nics") or [] if "SubnetId" in nic]
-        if subnet_ids and not kwargs.get("subnet_id"):
+        if subnet_ids and not kwargs.get("subnet_id") and not kwargs.get("launch_template"):
             kwargs["subnet_id"] = subnet_ids[0]
         groups = [g for nic in kwargs.get("nics") or [] for g in nic.get("Groups", [])]
         reservation = run_instances(self, image_id, count, user_data, security_group_names, **kwargs)
