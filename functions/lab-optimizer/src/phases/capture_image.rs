@@ -34,6 +34,10 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     let seconds = work.settings.image_timeout_seconds;
     work.wait_at_most(seconds); // sets the pace; the clock runs from the journal's first entry
     let Some(image) = images::captured_by(&target.ec2, swap_id).await?.pop() else {
+        if is_over(&journal, seconds) {
+            let why = format!("no image has come about in {seconds} s");
+            return Ok(work.undo(Reason::ImageFailed, why));
+        }
         return ask(&target, work, &id, swap_id).await;
     };
     match image.progress {
