@@ -13,10 +13,12 @@ OUTPUTS = {
     "RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName", "AlertsTopicArn",
     "SecurityEnforcerFunctionName", "InstanceAuthTableName", "WasteScannerFunctionName", "WasteResourceTableName",
     "SightingsTableName",
+    "LabSwapStateMachineArn", "LabOptimizerFunctionName",
+    "NodeSwapStateMachineArn", "KubernetesOptimizerFunctionName",
 }  # fmt: skip
 FUNCTIONS = [
     "RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName",
-    "SecurityEnforcerFunctionName", "WasteScannerFunctionName",
+    "SecurityEnforcerFunctionName", "WasteScannerFunctionName", "LabOptimizerFunctionName",
 ]  # fmt: skip
 TABLES = [
     "SpotPoolRiskTableName", "AccountsTableName", "SettingsTableName", "SwapsTableName",

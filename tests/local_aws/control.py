@@ -78,6 +78,10 @@ class Control:
         """See `endpoint/kubernetes.py`; `aws.kubernetes` has a method for each."""
         return self._call(method, f"kubernetes/{path}", data)
 
+    def images(self, state):
+        """What images made from now on come to: "available" or "failed"."""
+        self._call("POST", "images", {"state": state})
+
     def groups(self):
         return self._call("GET", "groups")
 

@@ -55,7 +55,7 @@ async fn described(client: &aws_sdk_ec2::Client, filter: ec2::Filter) -> Result<
     Ok(instances)
 }
 
-fn parse(instance: &ec2::Instance) -> Result<Instance, CallError> {
+pub(crate) fn parse(instance: &ec2::Instance) -> Result<Instance, CallError> {
     let malformed =
         |what: &str| CallError::malformed(DESCRIBE, format!("instance {:?}: {what}", instance.instance_id()));
     let id: InstanceId =
@@ -171,6 +171,28 @@ pub async fn terminate(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<
         .map_err(failed("ec2:TerminateInstances"));
     match answer {
         Err(error) if error.kind == Kind::NotFound => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+/// Stops one instance. One that is stopped already is as good as stopped.
+///
+/// # Errors
+/// The call fails, or the instance is protected.
+pub async fn stop(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<(), CallError> {
+    let answer = client.stop_instances().instance_ids(id.as_str()).send().await;
+    answer.map(drop).map_err(failed("ec2:StopInstances"))
+}
+
+/// Starts one instance. While it is still stopping EC2 refuses: that is not an error here, the next
+/// look tells.
+///
+/// # Errors
+/// The call fails; there may be no capacity for it.
+pub async fn start(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<(), CallError> {
+    let answer = client.start_instances().instance_ids(id.as_str()).send().await;
+    match answer.map_err(failed("ec2:StartInstances")) {
+        Err(error) if error.code == "IncorrectInstanceState" => Ok(()),
         answer => answer.map(drop),
     }
 }

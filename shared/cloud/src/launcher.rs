@@ -11,6 +11,7 @@ use crate::error::{CallError, Kind, failed};
 use crate::gatekeeper::ClearedPool;
 use crate::launch_configuration;
 use crate::launch_template::ResolvedTemplate;
+use crate::twin::{self, Twin};
 
 const RUN: &str = "ec2:RunInstances";
 
@@ -21,6 +22,8 @@ pub enum Blueprint {
     Template(ResolvedTemplate),
     /// A launch configuration, by name.
     Configuration(String),
+    /// Another instance, as it is at the time of the launch.
+    Twin(Twin),
 }
 
 /// What is launched, whichever pool it comes from.
@@ -78,6 +81,10 @@ impl Launcher {
             Blueprint::Configuration(name) => {
                 let source = launch_configuration::describe(&self.target.autoscaling, name).await?;
                 launch_configuration::apply(request, &source, &order.subnet_id)
+            }
+            Blueprint::Twin(twin) => {
+                let source = twin::describe(&self.target.ec2, &twin.of).await?;
+                twin::apply(request, &source, twin, &order.subnet_id)
             }
         };
         let once = aws_sdk_ec2::config::Builder::new().retry_config(RetryConfig::disabled());

@@ -5,12 +5,14 @@
 //! whole code base goes through [`launcher`], which takes a proof that only [`gatekeeper`] makes.
 
 pub mod accounts;
+pub mod addresses;
 pub mod announcements;
 pub mod clients;
 pub mod error;
 pub mod gatekeeper;
 pub mod groups;
 pub mod hub;
+pub mod images;
 pub mod instances;
 pub mod lambda;
 pub mod launch_configuration;
@@ -22,6 +24,8 @@ pub mod risk_table;
 pub mod settings;
 pub mod swaps;
 pub mod target_groups;
+pub mod targets;
+pub mod twin;
 
 pub use clients::{Stack, Target};
 pub use error::{CallError, Kind};

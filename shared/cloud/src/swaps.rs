@@ -234,11 +234,16 @@ impl Swaps {
     /// calls must not be made.
     pub async fn enter(&self, lease: &Lease, journal: &Journal) -> Result<Entered, SwapsError> {
         let before = match journal.stage {
+            Stage::Launching => Some(Stage::Capturing),
             Stage::Attaching => Some(Stage::Launching),
             Stage::Retiring => Some(Stage::Attaching),
-            Stage::Launching | Stage::Undoing => None,
+            Stage::Capturing | Stage::Undoing => None,
         };
-        let condition = if before.is_some() { "stage = :before" } else { "attribute_not_exists(stage)" };
+        let condition = match journal.stage {
+            Stage::Launching => "(attribute_not_exists(stage) OR stage = :before)",
+            Stage::Attaching | Stage::Retiring => "stage = :before",
+            Stage::Capturing | Stage::Undoing => "attribute_not_exists(stage)",
+        };
         let mut request = self
             .put_journal(lease, journal)?
             .condition_expression(format!("lease_owner = :me AND {condition}"))
@@ -383,6 +388,7 @@ impl Swaps {
 }
 
 /// How a stage was entered.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entered {
     /// For the first time.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterName, InstanceId, NodeName};
+use crate::lab::LabSwap;
 use crate::reason::Reason;
 
 /// Names one swap of one instance: the value of the newcomer's swap tag and the stem of its
@@ -20,6 +21,7 @@ impl Stage {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Capturing => "Capturing",
             Self::Launching => "Launching",
             Self::Attaching => "Attaching",
             Self::Retiring => "Retiring",
@@ -59,11 +61,14 @@ impl fmt::Display for SwapId {
 /// How far the swap may have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
+    /// An image of the old instance may exist (only in a lab swap).
+    Capturing,
     /// A newcomer may exist. The group is untouched.
     Launching,
-    /// The newcomer may be in the group, and the group's settings may be ours.
+    /// The newcomer may be in the group, and the group's settings may be ours; in a lab swap, it may
+    /// have taken over.
     Attaching,
-    /// The old instance may be leaving the group.
+    /// The old instance may be leaving the group; in a lab swap, it may be stopping.
     Retiring,
     /// Somebody decided to go back, whatever the state: nothing goes forward from here unless the
     /// old instance is gone already.
@@ -149,6 +154,9 @@ pub struct Journal {
     /// Set where the instances are nodes of a Kubernetes cluster: none of them goes undrained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeSwap>,
+    /// Set where the instance is in no group: what a lab swap moves, and how far it may have come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lab: Option<LabSwap>,
 }
 
 impl Journal {
@@ -168,6 +176,7 @@ impl Journal {
             desired_settled: false,
             undo: None,
             node: None,
+            lab: None,
         }
     }
 

@@ -10,6 +10,8 @@ pub mod environment;
 pub mod group;
 pub mod ids;
 pub mod journal;
+pub mod lab;
+pub mod lab_recovery;
 pub mod money;
 pub mod node_swap;
 pub mod pool;

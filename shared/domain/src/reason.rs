@@ -51,6 +51,20 @@ reasons! {
     CordonedByOthers = "CORDONED_BY_OTHERS",
     /// A pod of the node could never be evicted, or a budget never be met; the output lists them.
     PodsNotEvictable = "PODS_NOT_EVICTABLE",
+    /// Protected from being stopped (`DisableApiStop`).
+    StopProtected = "STOP_PROTECTED",
+    /// A lab swap was asked for in a PROD account.
+    ProdAccount = "PROD_ACCOUNT",
+    /// A lab swap was asked for a member of an Auto Scaling group.
+    GroupMember = "GROUP_MEMBER",
+    /// Data on an instance store would be lost.
+    InstanceStore = "INSTANCE_STORE",
+    /// The instance has something that a twin could not have; the detail names it.
+    NotReproducible = "NOT_REPRODUCIBLE",
+    /// No image of the instance's disks came about.
+    ImageFailed = "IMAGE_FAILED",
+    /// The instance is not what it was when its swap began.
+    InstanceChanged = "INSTANCE_CHANGED",
     /// EC2 does not describe the instance (any more).
     InstanceGone = "INSTANCE_GONE",
     /// Every allowed pool in its zone is poisoned.
@@ -72,7 +86,7 @@ reasons! {
     NewcomerUnhealthy = "NEWCOMER_UNHEALTHY",
     /// The newcomer's pool was poisoned, or the newcomer was interrupted, before it took over.
     NewcomerAtRisk = "NEWCOMER_AT_RISK",
-    /// Auto Scaling refused to take the newcomer in.
+    /// Auto Scaling refused to take the newcomer in; in a lab swap, EC2 or a target group did.
     AttachRejected = "ATTACH_REJECTED",
     /// The newcomer never served (InService, healthy in every target group) until the deadline.
     NewcomerNotServing = "NEWCOMER_NOT_SERVING",
@@ -82,7 +96,7 @@ reasons! {
     DrainTimedOut = "DRAIN_TIMED_OUT",
     /// The group is not what it was when the swap began.
     GroupChanged = "GROUP_CHANGED",
-    /// Auto Scaling refused to let the old instance go.
+    /// Auto Scaling refused to let the old instance go; in a lab swap, EC2 or a target group did.
     RetireRejected = "RETIRE_REJECTED",
     /// The execution was stopped, timed out or lost; the reconciler put things back.
     ExecutionDied = "EXECUTION_DIED",

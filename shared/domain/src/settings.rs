@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::authorization::OwnerMark;
 use crate::ids::{AccountId, ClusterName, InstanceType, Region};
+use crate::lab::OldInstance;
 
 /// The settings in force for one account and region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +80,10 @@ pub struct Settings {
     /// Pairs of account and region that the waste scanner looks at side by side. Each holds one page
     /// of EC2's answers in memory.
     pub scan_parallelism: u32,
+    /// What becomes of the old instance after a lab swap.
+    pub lab_old_instance: OldInstance,
+    /// How long an image of the old instance may take.
+    pub image_timeout_seconds: u32,
 }
 
 impl Default for Settings {
@@ -115,6 +120,8 @@ impl Default for Settings {
             volume_min_age_days: 7,
             snapshot_min_age_days: 30,
             scan_parallelism: 4,
+            lab_old_instance: OldInstance::Stop,
+            image_timeout_seconds: 7_200,
         }
     }
 }
@@ -202,6 +209,8 @@ impl Settings {
             "volume_min_age_days" => self.volume_min_age_days = number(value, 0, 3_650)?,
             "snapshot_min_age_days" => self.snapshot_min_age_days = number(value, 0, 3_650)?,
             "scan_parallelism" => self.scan_parallelism = number(value, 1, 32)?,
+            "lab_old_instance" => self.lab_old_instance = old_instance(text(value)?)?,
+            "image_timeout_seconds" => self.image_timeout_seconds = number(value, 1, 43_200)?,
             _ => return Err("no such setting".to_owned()),
         }
         Ok(())
@@ -229,6 +238,14 @@ impl Settings {
     #[must_use]
     pub fn rebalance_poison_for(&self) -> SignedDuration {
         SignedDuration::from_hours(24 * i64::from(self.rebalance_poison_days))
+    }
+}
+
+fn old_instance(text: &str) -> Result<OldInstance, String> {
+    match text {
+        "stop" => Ok(OldInstance::Stop),
+        "terminate" => Ok(OldInstance::Terminate),
+        _ => Err("expected stop or terminate".to_owned()),
     }
 }
 

@@ -5,7 +5,7 @@ use lambda_runtime::Diagnostic;
 use spot_cloud::accounts::AccountError;
 use spot_cloud::clients::BadEnvironment;
 use spot_cloud::settings::SettingsError;
-use spot_cloud::swaps::SwapsError;
+use spot_cloud::swaps::{Leased, SwapsError};
 use spot_cloud::{CallError, Kind};
 use spot_cluster::access::AccessError;
 use spot_cluster::error::{ClusterError, Kind as ClusterKind};
@@ -25,6 +25,9 @@ pub enum StepError {
     /// As many nodes of the cluster are being swapped as may be at a time. Nothing was changed.
     #[error("{0}")]
     ClusterBusy(String),
+    /// Another execution swaps the instance. Nothing was changed.
+    #[error("{0}")]
+    InstanceBusy(String),
     /// A group that we don't touch. Nothing was changed.
     #[error("{0}")]
     GroupNotSupported(String),
@@ -64,6 +67,7 @@ impl StepError {
             Self::GroupNotFound(_) => "GroupNotFound",
             Self::GroupBusy(_) => "GroupBusy",
             Self::ClusterBusy(_) => "ClusterBusy",
+            Self::InstanceBusy(_) => "InstanceBusy",
             Self::GroupNotSupported(_) => "GroupNotSupported",
             Self::InvalidSettings(_) => "InvalidSettings",
             Self::Transient(_) | Self::ClusterSilent(_) => "Transient",
@@ -97,6 +101,7 @@ impl From<CallError> for StepError {
 impl From<SwapsError> for StepError {
     fn from(error: SwapsError) -> Self {
         match error {
+            SwapsError::Busy { on: Leased::Instance(_), .. } => Self::InstanceBusy(error.to_string()),
             SwapsError::Busy { .. } => Self::GroupBusy(error.to_string()),
             SwapsError::LeaseLost { .. } => Self::LeaseLost(error.to_string()),
             SwapsError::Malformed { .. } => Self::Stuck(error.to_string()),
@@ -174,6 +179,7 @@ mod tests {
             "GroupNotFound",
             "GroupBusy",
             "ClusterBusy",
+            "InstanceBusy",
             "GroupNotSupported",
             "InvalidSettings",
             "Stuck",

@@ -8,6 +8,7 @@
 pub mod error;
 pub mod group;
 pub mod input;
+pub mod lab_recovery;
 pub mod nodes;
 pub mod phases;
 pub mod recovery;

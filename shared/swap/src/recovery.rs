@@ -16,6 +16,8 @@ use spot_cloud::swaps::{Lease, Leased, Swaps, SwapsError};
 use spot_cloud::target_groups::TargetHealth;
 use spot_cloud::{groups, instances, target_groups};
 
+use crate::lab_recovery;
+
 /// A swap needs at most seven actions to end; more means that something fights us.
 const ACTIONS_PER_VISIT: usize = 10;
 
@@ -56,6 +58,9 @@ pub async fn advance(
     journal: &mut Journal,
     permit: impl AsyncFn(&Journal, &Observed, &Action) -> Permission,
 ) -> Result<Progress, SwapsError> {
+    if journal.lab.is_some() {
+        return lab_recovery::advance(target, swaps, lease, settings, journal).await;
+    }
     for _ in 0..ACTIONS_PER_VISIT {
         let observed = observe(target, lease, settings, journal).await?;
         let action = next(journal, &observed);

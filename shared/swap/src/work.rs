@@ -7,6 +7,7 @@ use spot_cloud::accounts::Access;
 use spot_cloud::launcher::Blueprint;
 use spot_cloud::swaps::{Lease, Leased};
 use spot_domain::journal::{Journal, NodeSwap, Retirement, Undo};
+use spot_domain::lab::LabSwap;
 use spot_domain::selection::{Candidate, Change};
 use spot_domain::settings::Settings;
 use spot_domain::swap::{Left, Swapped};
@@ -52,6 +53,9 @@ pub struct Work {
     pub retirement: Retirement,
     /// Where the instances are Kubernetes nodes, which cluster is theirs.
     pub node: Option<NodeSwap>,
+    /// Where the instance is in no group, what its swap moves.
+    #[serde(default)]
+    pub lab: Option<LabSwap>,
     /// When the group was last asked for instance refreshes and lifecycle hooks.
     pub checked_at: Timestamp,
     /// Candidates still to come.
@@ -135,6 +139,7 @@ impl Work {
             blueprint,
             retirement,
             node: None,
+            lab: None,
             checked_at: Timestamp::now(),
             queue: Vec::new(),
             deferred: 0,
@@ -161,6 +166,12 @@ impl Work {
             Leased::Group { arn, name } => Ok((arn, name)),
             other => Err(StepError::Protocol(format!("{other} is no Auto Scaling group"))),
         }
+    }
+
+    /// Something was made before the launch (an image), so that a launch that fails is a rollback.
+    #[must_use]
+    pub fn has_captured(&self) -> bool {
+        self.lab.as_ref().is_some_and(|lab| lab.capture)
     }
 
     /// What came of the run, in a line.

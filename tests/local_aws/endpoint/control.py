@@ -22,6 +22,7 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
     POST   /_local/group                {name, set: {"Operator": {…}, "WarmPoolConfiguration": {…}}, refreshes?: [{…}]}
     POST   /_local/storage              {id: vol-…|snap-…|eipalloc-…, days_old?, set?: {"Operator": {…}, …}}
     POST   /_local/zones                {account, shift}: its zone names stand for other zones, as AWS has it
+    POST   /_local/images               {state: available|failed}: what images made from now on come to
     POST   /_local/target_health        {target_group, instance_id | "*newcomers", state, reason?}; state null clears
 """
 
@@ -148,6 +149,9 @@ class Control:
             born = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=told["days_old"])
             setattr(resource, "start_time" if resource_id.startswith("snap-") else "create_time", born)
         _set(resource, told.get("set", {}))
+
+    def post_images(self, told):
+        WORLD.image_state = told["state"]
 
     def post_target_health(self, told):
         key = (told["target_group"], told["instance_id"])

@@ -15,15 +15,35 @@ def install():
     def with_time(self, target, ec2_backend):
         health = health_for(self, target, ec2_backend)
         instance_id = target["Id"]
-        if told := _told(self.arn, instance_id):
+        if told := instance_id in self.targets and _told(self.arn, instance_id):
             health.status, health.reason = told
         elif instance_id in self.targets and _young(self.arn, instance_id, "target_initial"):
             health.status, health.reason = "initial", "Elb.RegistrationInProgress"
+        elif health.status == "draining" and not _young(self.arn, instance_id, "target_drain"):
+            health.status, health.reason = "unused", "Target.NotRegistered"
         elif instance_id in self.deregistered_targets and _young(self.arn, instance_id, "target_drain"):
             health.status, health.reason = "draining", "Target.DeregistrationInProgress"
         return health
 
     FakeTargetGroup.health_for = with_time
+    _by_api()
+
+
+def _by_api():
+    """A caller's own registrations need time, too."""
+    register, deregister = FakeTargetGroup.register, FakeTargetGroup.deregister
+
+    def timed(call, starts):
+        def changed(self, targets):
+            for target in targets:
+                if (target["Id"] in self.targets) != starts:
+                    _since[(self.arn, target["Id"])] = time.time()
+            call(self, targets)
+
+        return changed
+
+    FakeTargetGroup.register = timed(register, True)
+    FakeTargetGroup.deregister = timed(deregister, False)
 
 
 def _told(arn, instance_id):

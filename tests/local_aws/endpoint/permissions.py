@@ -14,6 +14,7 @@ from moto.ec2.models import ec2_backends
 from .world import WORLD
 
 CACHE_SECONDS = 30
+NAMES_A_RESOURCE = ("InstanceId", "ResourceId.", "ImageId", "SnapshotId", "AllocationId")
 CODES = {"ec2": "UnauthorizedOperation", "pricing": "AccessDeniedException"}
 
 
@@ -96,11 +97,15 @@ def _needed(call):
     if call["action"] == "RunInstances":
         yield from _run_instances(params)
     elif call["service"] == "eks":
-        yield action, f"arn:aws:eks:{call['region']}:{ACCOUNT}:cluster/{params.get('name', '*')}", {}
+        yield action, f"arn:aws:eks:{call['region']}:{call['account']}:cluster/{params.get('name', '*')}", {}
     elif call["action"].startswith(("Describe", "Get", "List")):
         yield action, "*", {}
+    elif call["action"] == "CreateImage":
+        yield from _create_image(params)
+    elif call["service"] == "elasticloadbalancing":
+        yield action, params.get("TargetGroupArn", "*"), {}
     elif call["service"] == "ec2":
-        ids = [v for k, v in params.items() if k.startswith(("InstanceId.", "ResourceId."))] or ["*"]
+        ids = [v for k, v in params.items() if k.startswith(NAMES_A_RESOURCE)] or ["*"]
         requested = _requested_tags(params, "Tag.")
         for resource_id in ids:
             yield action, _arn(resource_id), {**_tags(resource_id), **requested}
@@ -132,8 +137,20 @@ def _run_instances(params):
         yield "ec2:RunInstances", _arn(template), common
     for kind in tagged:
         yield "ec2:CreateTags", _arn(f"{kind}/*"), {**tags, "ec2:CreateAction": "RunInstances"}
-    if profile := _profile(template):
+    if profile := _profile(template) or params.get("IamInstanceProfile.Arn", "").rsplit("/", 1)[-1]:
         yield "iam:PassRole", f"arn:aws:iam::{WORLD.account}:role/{profile}", {"iam:PassedToService": "ec2.amazonaws.com"}
+
+
+def _create_image(params):
+    """On the instance, and on the image and snapshots that come of it."""
+    yield "ec2:CreateImage", _arn(params["InstanceId"]), _tags(params["InstanceId"])
+    kinds = {v: k.split(".")[1] for k, v in params.items() if k.endswith(".ResourceType")}
+    for kind in ("image", "snapshot"):
+        number = kinds.get(kind)
+        tags = _requested_tags(params, f"TagSpecification.{number}.Tag.") if number else {}
+        yield "ec2:CreateImage", _arn(f"{kind}/new"), tags
+        if tags:
+            yield "ec2:CreateTags", _arn(f"{kind}/new"), {**tags, "ec2:CreateAction": "CreateImage"}
 
 
 def _requested_tags(params, prefix):
@@ -151,10 +168,10 @@ def _profile(template_id):
 
 
 def _arn(resource_id):
-    kinds = {"i": "instance", "lt": "launch-template", "vol": "volume", "eni": "network-interface"}
+    kinds = {"ami": "image", "snap": "snapshot", "eipalloc": "elastic-ip", "i": "instance", "lt": "launch-template", "vol": "volume", "eni": "network-interface"}
     if "/" not in resource_id:
         resource_id = f"{kinds.get(resource_id.split('-')[0], '*')}/{resource_id}"
-    account = "" if resource_id.startswith("image/") else WORLD.account
+    account = "" if resource_id.startswith(("image/", "snapshot/")) else WORLD.account
     return f"arn:aws:ec2:us-east-1:{account}:{resource_id}"
 
 

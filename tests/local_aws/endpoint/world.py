@@ -24,6 +24,8 @@ DEFAULT_TIMING = {
     "target_drain": 0.2,  # deregistered → not known to the target group
     "group_launch": 0.5,  # the group's own launches → InService
     "replace": 1.0,  # a member died → the group notices and replaces it
+    "stop": 0.2,  # StopInstances → stopped
+    "image": 0.3,  # CreateImage → available
     "terminate_hook": 0.5,  # Terminating:Wait → the owner's hook completes
 }
 
@@ -54,6 +56,7 @@ class World:
             self.invisible_until = {}  # instance id → time
             self.target_health = {}  # (target group ARN, instance id or "*newcomers") → (state, reason)
             self.refreshes = {}  # group name → [InstanceRefresh]
+            self.image_state = "available"  # what an image comes to: or "failed"
             self.spot_discount = 0.65
             self.account = ACCOUNT  # whose request is being answered
             self.zone_shift = {}  # account → by how many places its zone names lie off the usual ones

@@ -42,11 +42,16 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     }
     let candidate = work.queue.remove(0);
     if let Some(refusal) = unterminable(&target, &candidate).await? {
+        if work.has_captured() {
+            work.queue.insert(0, candidate);
+            return Ok(work.undo(refusal.reason, refusal.detail));
+        }
         work.skip(&candidate.instance_id, refusal.reason, refusal.detail);
         return Ok(work.next_target());
     }
     let mut journal = Journal::new(&candidate.instance_id, work.lease.since, work.retirement);
     journal.node.clone_from(&work.node);
+    journal.lab.clone_from(&work.lab);
     let entered = context.swaps.enter(&work.lease, &journal).await?;
     let mut launched = None;
     let repeated = matches!(entered, Entered::Again(_));
@@ -65,8 +70,9 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
             work.current = Some(Current { candidate, journal, newcomer, pool, deadline });
             Ok(Next::Proceed)
         }
-        // An attempt whose answer was lost may have launched all the same: the rollback looks.
-        Err(refusal) if repeated => {
+        // An attempt whose answer was lost may have launched all the same: the rollback looks. It also
+        // takes away what was made for the launch.
+        Err(refusal) if repeated || work.has_captured() => {
             work.queue.insert(0, candidate);
             Ok(work.undo(refusal.reason, refusal.detail))
         }

@@ -1,0 +1,77 @@
+//! CaptureImage: an image of the old instance's EBS volumes, for the twin to start from. Taken without
+//! a reboot, so it holds what a power cut would leave. Instance-store volumes are in no image.
+//!
+//! Records, before the call: that an image may exist; it and its snapshots bear the swap's tag. Undone
+//! by: deregistering the image and deleting its snapshots, which also happens once the twin serves.
+
+use jiff::{SignedDuration, Timestamp};
+use spot_cloud::images::{self, Progress};
+use spot_cloud::launcher::Blueprint;
+use spot_cloud::swaps::Entered;
+use spot_cloud::{Kind, Target};
+use spot_domain::journal::{Journal, Stage};
+use spot_domain::{InstanceId, Reason};
+
+use spot_swap::Context;
+use spot_swap::error::StepError;
+use spot_swap::work::{Next, Work};
+
+/// Asks for the image, or looks how far it is.
+///
+/// # Errors
+/// A call fails in a way that may pass: the step is repeated.
+pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> {
+    let Some(candidate) = work.queue.first() else { return Ok(work.next_target()) };
+    let id = candidate.instance_id.clone();
+    let mut journal = Journal::new(&id, work.lease.since, work.retirement);
+    journal.stage = Stage::Capturing;
+    journal.lab.clone_from(&work.lab);
+    if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &journal).await? {
+        journal = earlier;
+    }
+    let target = context.target(work).await;
+    let swap_id = journal.swap_id.as_str();
+    let seconds = work.settings.image_timeout_seconds;
+    work.wait_at_most(seconds); // sets the pace; the clock runs from the journal's first entry
+    let Some(image) = images::captured_by(&target.ec2, swap_id).await?.pop() else {
+        if is_over(&journal, seconds) {
+            let why = format!("no image has come about in {seconds} s");
+            return Ok(work.undo(Reason::ImageFailed, why));
+        }
+        return ask(&target, work, &id, swap_id).await;
+    };
+    match image.progress {
+        Progress::Available => {
+            if let Blueprint::Twin(twin) = &mut work.blueprint {
+                twin.image_id = Some(image.id);
+            }
+            Ok(Next::Proceed)
+        }
+        Progress::Failed(why) => Ok(work.undo(Reason::ImageFailed, format!("image {}: {why}", image.id))),
+        Progress::Pending if is_over(&journal, seconds) => {
+            let why = format!("image {} is still pending after {seconds} s", image.id);
+            Ok(work.undo(Reason::ImageFailed, why))
+        }
+        Progress::Pending => Ok(Next::Wait),
+    }
+}
+
+fn is_over(journal: &Journal, seconds: u32) -> bool {
+    let age = Timestamp::now().duration_since(journal.launching_since);
+    age >= SignedDuration::from_secs(i64::from(seconds))
+}
+
+async fn ask(target: &Target, work: &mut Work, id: &InstanceId, swap_id: &str) -> Result<Next, StepError> {
+    match images::capture(&target.ec2, id, swap_id).await {
+        Ok(image) => {
+            tracing::info!(%image, of = %id, "asked for an image");
+            Ok(Next::Wait)
+        }
+        // Asked for already, and not visible yet.
+        Err(error) if error.code == "InvalidAMIName.Duplicate" => Ok(Next::Wait),
+        Err(error) if matches!(error.kind, Kind::Rejected | Kind::Quota) => {
+            Ok(work.undo(Reason::ImageFailed, error.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,198 @@
+//! Discover: looks at the instance, refuses what we don't touch, notes what its twin has to take over,
+//! and takes the lease. Changes nothing but the lease, and takes that last.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use spot_cloud::accounts::Access;
+use spot_cloud::launcher::Blueprint;
+use spot_cloud::swaps::{Lease, Leased, Owner};
+use spot_cloud::twin::{Examined, Twin, examine};
+use spot_cloud::{Target, accounts, addresses, instances, settings, targets};
+use spot_domain::group::Instance;
+use spot_domain::journal::Retirement;
+use spot_domain::lab::{LabSwap, LabSwapRequest, refused, refused_account};
+use spot_domain::selection::Candidate;
+use spot_domain::settings::Settings;
+use spot_domain::swap::Left;
+use spot_domain::{AccountId, AzId, ExecutionArn, Pool, Reason, Region};
+
+use spot_swap::Context;
+use spot_swap::error::StepError;
+use spot_swap::work::Work;
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Plan {
+    /// The instance is left alone.
+    Refused(Left),
+    /// It is the one candidate of a run.
+    Swap(Box<Work>),
+}
+
+/// Plans the run.
+///
+/// # Errors
+/// The request or the settings can't be applied (nothing was changed), or a call fails.
+pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Result<Plan, StepError> {
+    let request = parse(input)?;
+    let stack = &context.stack;
+    let account_id = request.account_id.clone().unwrap_or_else(|| stack.account_id.clone());
+    let region = request.region.clone().unwrap_or_else(|| stack.region.clone());
+    let access = accounts::access(stack, &account_id).await?;
+    if let Some(left) = refused_account(&request, access.environment_type) {
+        return Ok(Plan::Refused(left));
+    }
+    let settings = settings::load(stack, &account_id, &region).await?;
+    let target = stack.target(&access, &region, Some(&execution)).await;
+    let (candidate, lab) = match look(&target, &request, &region, &settings).await? {
+        Ok(found) => found,
+        Err(left) => return Ok(Plan::Refused(left)),
+    };
+    let place = Place { account_id, region, access, execution };
+    let work = plan(&request, place, settings, candidate, lab);
+    if !request.dry_run {
+        context.swaps.take(&work.lease).await?;
+    }
+    tracing::info!(instance_id = %request.instance_id, lab = ?work.lab, "discovered");
+    Ok(Plan::Swap(Box::new(work)))
+}
+
+fn parse(input: Value) -> Result<LabSwapRequest, StepError> {
+    // Serde would read a struct from an array too, by position.
+    if !input.is_object() {
+        let shape = r#"{"instance_id": "i-…", "account_id"?, "region"?, "capture_image"?, "dry_run"?}"#;
+        return Err(StepError::InvalidInput(format!("the input must be a JSON object: {shape}")));
+    }
+    serde_path_to_error::deserialize(input).map_err(|error| {
+        let field = error.path().to_string();
+        let (at, why) = (if field == "." { "the input" } else { &field }, error.inner());
+        StepError::InvalidInput(format!("{at}: {why}"))
+    })
+}
+
+type Found = Result<(Candidate, LabSwap), Left>;
+
+/// Everything that a swap has to know of the instance, or why there is none.
+async fn look(
+    target: &Target,
+    request: &LabSwapRequest,
+    region: &Region,
+    settings: &Settings,
+) -> Result<Found, StepError> {
+    let id = &request.instance_id;
+    let Some(mut examined) = examine(&target.ec2, id).await? else {
+        let detail = format!("EC2 does not describe it in {region}");
+        return Ok(Err(Left::new(id, Reason::InstanceGone, detail)));
+    };
+    // What is refused by its own marks costs no search through the target groups.
+    if let Some(left) = refused(&examined.original, request, settings) {
+        return Ok(Err(left));
+    }
+    let lab = belongings(target, request, settings, &mut examined).await?;
+    if let Some(left) = refused(&examined.original, request, settings) {
+        return Ok(Err(left));
+    }
+    let instance = examined.original.instance;
+    let az_id = match &instance.az_id {
+        Some(az_id) => Some(az_id.clone()),
+        None => instances::zones(&target.ec2).await?.remove(&instance.availability_zone),
+    };
+    Ok(candidate(instance, az_id, region).map(|candidate| (candidate, lab)))
+}
+
+/// What the twin has to take over: the Elastic IP, the places in target groups.
+async fn belongings(
+    target: &Target,
+    request: &LabSwapRequest,
+    settings: &Settings,
+    examined: &mut Examined,
+) -> Result<LabSwap, StepError> {
+    let id = &request.instance_id;
+    let mut held = addresses::of(&target.ec2, id).await?;
+    let mut found = targets::Found::default();
+    if let Some(vpc_id) = &examined.vpc_id {
+        found = targets::of(&target.elbv2, vpc_id, id, examined.private_address.as_deref()).await?;
+    }
+    let original = &mut examined.original;
+    original.unhealthy_in = found.unhealthy_in;
+    if held.len() > 1 {
+        original.irreproducible = Some("it has more than one Elastic IP".to_owned());
+    }
+    if let Some(group) = found.by_address_in {
+        original.irreproducible = Some(format!("target group {group} has it by its private address"));
+    }
+    Ok(LabSwap {
+        old_instance: settings.lab_old_instance,
+        address: held.pop(),
+        registrations: found.registrations,
+        capture: request.capture_image,
+        leaving: false,
+        stopping: false,
+    })
+}
+
+fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result<Candidate, Left> {
+    let left = |reason, detail: String| Left::new(&instance.id, reason, detail);
+    let Some(az_id) = az_id else {
+        let detail = format!("no zone id is known for {}", instance.availability_zone);
+        return Err(left(Reason::PoolUnreadable, detail));
+    };
+    let Some(subnet_id) = instance.subnet_id.clone() else {
+        return Err(left(Reason::NotSpotCapable, "it is in no subnet (EC2-Classic)".to_owned()));
+    };
+    let instance_type = instance.instance_type;
+    Ok(Candidate {
+        pools: vec![Pool { region: region.clone(), az_id, instance_type: instance_type.clone() }],
+        instance_id: instance.id,
+        instance_type,
+        availability_zone: instance.availability_zone,
+        is_plain_linux: instance.is_plain_linux,
+        subnet_id,
+        tags: instance.tags,
+    })
+}
+
+struct Place {
+    account_id: AccountId,
+    region: Region,
+    access: Access,
+    execution: ExecutionArn,
+}
+
+fn plan(
+    request: &LabSwapRequest,
+    place: Place,
+    settings: Settings,
+    candidate: Candidate,
+    lab: LabSwap,
+) -> Work {
+    let lease = Lease {
+        on: Leased::Instance(request.instance_id.clone()),
+        account_id: place.account_id,
+        region: place.region,
+        owner: Owner::Execution(place.execution),
+        since: Timestamp::now(),
+    };
+    let blueprint = Blueprint::Twin(Twin { of: request.instance_id.clone(), image_id: None });
+    // How a member leaves its group; this one leaves as `LabSwap::old_instance` says.
+    let mut work = Work::new(lease, place.access, settings, blueprint, Retirement::Detach);
+    work.dry_run = request.dry_run;
+    work.max_swaps = 1;
+    work.lab = Some(lab);
+    work.enqueue(vec![candidate]);
+    work
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_that_is_no_object_is_refused_with_its_shape() {
+        for input in [serde_json::json!(["i-0123456789abcdef0"]), serde_json::json!("i"), Value::Null] {
+            let error = parse(input).unwrap_err();
+            assert_eq!(error.name(), "InvalidInput");
+            assert!(error.to_string().contains("\"instance_id\""), "{error}");
+        }
+    }
+}

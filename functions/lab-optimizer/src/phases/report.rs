@@ -1,0 +1,73 @@
+//! Report: releases the lease and says what came of the run.
+
+use spot_cloud::swaps::{Release, SwapsError};
+use spot_domain::lab::{INSTANCE_STORE_IS_LOST, LabReport, OldInstance, Outcome};
+use spot_domain::swap::Left;
+use spot_domain::{InstanceId, Reason};
+use spot_swap::Context;
+use spot_swap::error::StepError;
+use spot_swap::work::Work;
+
+/// Ends a run that was refused before it began: there is nothing to release.
+#[must_use]
+pub fn refused(left: Left) -> LabReport {
+    report(left.instance_id, Outcome::Refused, None, Some(left.reason), Some(left.detail))
+}
+
+/// Ends a run.
+///
+/// # Errors
+/// The lease can't be released; the reconciler will.
+pub async fn run(context: &Context, work: Work) -> Result<LabReport, StepError> {
+    let report = outcome(&work)?;
+    if !work.dry_run {
+        let summary = format!("{:?}", report.outcome);
+        match context.swaps.close(&work.lease, Release::LetGo { summary: &summary }).await {
+            // Let go already, by an earlier run of this step.
+            Ok(()) | Err(SwapsError::LeaseLost { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        tracing::info!(on = %work.lease.on, ?report, "ended");
+    }
+    Ok(report)
+}
+
+fn outcome(work: &Work) -> Result<LabReport, StepError> {
+    if let Some(done) = work.swapped.first() {
+        let (old, new) = (done.old_instance_id.clone(), done.new_instance_id.clone());
+        return Ok(report(old, Outcome::Swapped, Some(new), None, Some(what_became(work))));
+    }
+    if let Some(left) = work.rolled_back.first() {
+        let (id, detail) = (left.instance_id.clone(), left.detail.clone());
+        return Ok(report(id, Outcome::RolledBack, None, Some(left.reason), Some(detail)));
+    }
+    if let Some(left) = work.skipped.first() {
+        return Ok(refused(left.clone()));
+    }
+    let planned = work.queue.first().filter(|_| work.dry_run);
+    let candidate = planned.ok_or_else(|| StepError::Protocol("a run without an outcome".into()))?;
+    let pool = candidate.pools.first().map(|pool| format!("from pool {pool}"));
+    Ok(report(candidate.instance_id.clone(), Outcome::Planned, None, None, pool))
+}
+
+fn what_became(work: &Work) -> String {
+    let Some(lab) = &work.lab else { return String::new() };
+    let old = match lab.old_instance {
+        OldInstance::Stop => "the old instance is stopped; its volumes are kept, and cost",
+        OldInstance::Terminate => "the old instance is terminated",
+    };
+    if !lab.capture {
+        return format!("{old}; the new one started from its AMI");
+    }
+    format!("{old}; the new one started from an image of its EBS volumes ({INSTANCE_STORE_IS_LOST})")
+}
+
+fn report(
+    instance_id: InstanceId,
+    outcome: Outcome,
+    new_instance_id: Option<InstanceId>,
+    reason: Option<Reason>,
+    detail: Option<String>,
+) -> LabReport {
+    LabReport { instance_id, new_instance_id, outcome, reason, detail }
+}

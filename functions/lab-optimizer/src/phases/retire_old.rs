@@ -1,0 +1,71 @@
+//! RetireOld: the old instance is deregistered, drains, and is stopped (or terminated, as the setting
+//! says); then the captured image and its snapshots go, which nothing needs any more.
+//!
+//! Records, before each call: that the old instance may be leaving, that it may be stopping. Undone by:
+//! starting it again, registering it again, the address back. Once it is terminated, nothing is undone.
+
+use jiff::Timestamp;
+use spot_cloud::instances;
+use spot_cloud::swaps::Entered;
+use spot_domain::Reason;
+use spot_domain::journal::Stage;
+use spot_domain::recovery::End;
+use spot_domain::swap::Swapped;
+use spot_swap::Context;
+use spot_swap::error::StepError;
+use spot_swap::lab_recovery::advance;
+use spot_swap::phases::wait_for_health::undo_if_at_risk;
+use spot_swap::recovery::Progress;
+use spot_swap::work::{Current, Next, Work};
+
+/// Does what can be done now.
+///
+/// # Errors
+/// A call fails, or the old instance has not left by the deadline ([`StepError::Stuck`]).
+pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
+    let target = context.target(work).await;
+    if !current.journal.lab.as_ref().is_some_and(|lab| lab.stopping) {
+        if let Some(undo) = undo_if_at_risk(context, work, &current.pool).await? {
+            return Ok(undo);
+        }
+        if !instances::is_running(&target.ec2, &current.newcomer).await? {
+            let why = format!("newcomer {} no longer runs", current.newcomer);
+            return Ok(work.undo(Reason::NewcomerAtRisk, why));
+        }
+    }
+    if current.journal.stage == Stage::Attaching {
+        current.journal.stage = Stage::Retiring;
+        current.deadline = work.wait_at_most(work.settings.retire_timeout_seconds);
+    }
+    if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &current.journal).await? {
+        current.journal = earlier;
+    }
+    let settings = work.settings.clone();
+    let progress = advance(&target, &context.swaps, &work.lease, &settings, &mut current.journal).await;
+    match progress {
+        _ if current.journal.stage == Stage::Undoing => Ok(turned_round(work, current)),
+        Err(error) => Err(error.into()),
+        Ok(Progress::Ended { end: End::Finished, .. }) => {
+            work.swapped.push(Swapped {
+                old_instance_id: current.candidate.instance_id.clone(),
+                new_instance_id: current.newcomer.clone(),
+                pool: current.pool.clone(),
+                monthly_saving_usd: None,
+            });
+            Ok(Next::Proceed)
+        }
+        Ok(Progress::Waiting(_)) if Timestamp::now() < current.deadline => Ok(Next::Wait),
+        Ok(progress) => Err(StepError::Stuck(format!(
+            "instance {} is not retired after {} s: {progress:?}",
+            current.candidate.instance_id, settings.retire_timeout_seconds
+        ))),
+    }
+}
+
+/// The newcomer failed while the old instance was on its way out: the rollback goes on from here.
+fn turned_round(work: &mut Work, current: &Current) -> Next {
+    match &current.journal.undo {
+        Some(undo) => work.undo(undo.reason, undo.detail.clone()),
+        None => work.undo(Reason::NewcomerNotServing, "the newcomer failed"),
+    }
+}

@@ -1,0 +1,88 @@
+//! TakeOver: the newcomer is registered in every target group of the old instance; once it is healthy
+//! in all of them, the Elastic IP moves over. Until then the old instance serves as before.
+//!
+//! Records, before the first call: the newcomer, and with the plan of the run, the address and the
+//! registrations. Undone by: the address back, the newcomer deregistered and terminated.
+
+use jiff::Timestamp;
+use spot_cloud::swaps::Entered;
+use spot_cloud::{CallError, Kind, Target, addresses, targets};
+use spot_domain::Reason;
+use spot_domain::journal::Stage;
+use spot_domain::lab::LabSwap;
+use spot_domain::lab_recovery::{TakeOver, take_over};
+use spot_swap::Context;
+use spot_swap::error::StepError;
+use spot_swap::lab_recovery::observe;
+use spot_swap::phases::wait_for_health::undo_if_at_risk;
+use spot_swap::work::{Current, Next, Work};
+
+/// Does what can be done now.
+///
+/// # Errors
+/// A call fails in a way that may pass: the step is repeated.
+pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
+    if current.journal.stage == Stage::Launching {
+        current.journal.stage = Stage::Attaching;
+        current.journal.newcomer = Some(current.newcomer.clone());
+        current.deadline = work.wait_at_most(work.settings.in_service_timeout_seconds);
+    }
+    if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &current.journal).await? {
+        current.journal = earlier;
+    }
+    let Some(lab) = current.journal.lab.clone() else {
+        return Err(StepError::Protocol("the journal does not tell what is to be taken over".into()));
+    };
+    let target = context.target(work).await;
+    // One registration after another, then the address: more rounds mean that calls have no effect.
+    for _ in 0..lab.registrations.len() + 2 {
+        let observed = observe(&target, &work.settings, &current.journal, &lab).await?;
+        let step = take_over(&lab, &observed);
+        tracing::info!(newcomer = %current.newcomer, ?step, "taking over");
+        match &step {
+            TakeOver::Done => return Ok(Next::Proceed),
+            TakeOver::Undo(reason, why) => return Ok(work.undo(*reason, why.clone())),
+            TakeOver::Wait(why) => return Ok(wait(work, current, why)),
+            TakeOver::MoveAddress => {
+                if let Some(undo) = undo_if_at_risk(context, work, &current.pool).await? {
+                    return Ok(undo);
+                }
+            }
+            TakeOver::Register(_) => {}
+        }
+        match perform(&target, &lab, current, &step).await {
+            Err(error) if matches!(error.kind, Kind::Rejected | Kind::Quota) => {
+                return Ok(work.undo(Reason::AttachRejected, error.to_string()));
+            }
+            done => done?,
+        }
+    }
+    Ok(wait(work, current, "AWS does not show yet what was done"))
+}
+
+fn wait(work: &mut Work, current: &Current, why: &str) -> Next {
+    if Timestamp::now() < current.deadline {
+        return Next::Wait;
+    }
+    let seconds = work.settings.in_service_timeout_seconds;
+    work.undo(Reason::NewcomerNotServing, format!("after {seconds} s: {why}"))
+}
+
+async fn perform(
+    target: &Target,
+    lab: &LabSwap,
+    current: &Current,
+    step: &TakeOver,
+) -> Result<(), CallError> {
+    match step {
+        TakeOver::Register(n) => match lab.registrations.get(*n) {
+            Some(registration) => targets::register(&target.elbv2, registration, &current.newcomer).await,
+            None => Ok(()),
+        },
+        TakeOver::MoveAddress => match &lab.address {
+            Some(address) => addresses::give(&target.ec2, address, &current.newcomer).await,
+            None => Ok(()),
+        },
+        TakeOver::Wait(_) | TakeOver::Done | TakeOver::Undo(..) => Ok(()),
+    }
+}

@@ -1,0 +1,294 @@
+//! What a lab swap asks of EC2 and load balancing, against a scripted endpoint: the twin's launch, the
+//! image, the whereabouts of an address, an instance's target groups.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use spot_cloud::gatekeeper::{ClearedPool, Gatekeeper, Verdict};
+use spot_cloud::launcher::{Blueprint, Launcher, Order};
+use spot_cloud::twin::{Twin, examine};
+use spot_cloud::{Kind, Target, addresses, images, instances, targets};
+use spot_domain::InstanceId;
+use spot_domain::lab::Registration;
+use spot_domain::lab_recovery::{AddressAt, TargetState};
+use spot_domain::tags::Tags;
+use spot_scripted::{Answer, Endpoint};
+
+const INSTANCE: &str = "<instanceId>i-0123456789abcdef0</instanceId><imageId>ami-1</imageId>
+    <instanceState><name>running</name></instanceState><instanceType>m5.large</instanceType>
+    <keyName>lab</keyName><ebsOptimized>true</ebsOptimized><monitoring><state>enabled</state></monitoring>
+    <placement><availabilityZone>us-east-1a</availabilityZone><groupName>near</groupName></placement>
+    <subnetId>subnet-1</subnetId><vpcId>vpc-1</vpcId><privateIpAddress>10.0.0.7</privateIpAddress>
+    <ipAddress>198.51.100.7</ipAddress><rootDeviceType>ebs</rootDeviceType>
+    <iamInstanceProfile><arn>arn:aws:iam::123456789012:instance-profile/lab</arn></iamInstanceProfile>
+    <metadataOptions><httpTokens>required</httpTokens>
+      <httpPutResponseHopLimit>3</httpPutResponseHopLimit></metadataOptions>
+    <groupSet><item><groupId>sg-1</groupId></item></groupSet>";
+const NIC: &str = "<networkInterfaceSet><item><interfaceType>interface</interfaceType>
+    <privateIpAddressesSet><item><privateIpAddress>10.0.0.7</privateIpAddress></item>
+    </privateIpAddressesSet></item></networkInterfaceSet>";
+
+fn described(more: &str) -> String {
+    format!(
+        "<DescribeInstancesResponse><reservationSet><item><instancesSet><item>{INSTANCE}{more}\
+         </item></instancesSet></item></reservationSet></DescribeInstancesResponse>"
+    )
+}
+
+fn attribute(inner: &str) -> String {
+    format!("<DescribeInstanceAttributeResponse>{inner}</DescribeInstanceAttributeResponse>")
+}
+
+fn id() -> InstanceId {
+    "i-0123456789abcdef0".parse().unwrap()
+}
+
+async fn target(endpoint: &Endpoint) -> Target {
+    Target::new(&endpoint.config().await)
+}
+
+async fn cleared() -> ClearedPool {
+    let table = Endpoint::start(vec![Answer::ok(r#"{"Responses":{"risk":[]}}"#)]).await;
+    let gate = Gatekeeper::over(aws_sdk_dynamodb::Client::new(&table.config().await), "risk");
+    let pools = ["us-east-1#use1-az6#m5.large".parse().unwrap()];
+    match gate.ask(&pools).await.unwrap().pop() {
+        Some(Verdict::Cleared(cleared)) => cleared,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_twin_is_what_the_old_instance_is() {
+    let ec2 = Endpoint::answering(|action, _| match action {
+        "DescribeInstances" => Answer::ok(described(NIC)),
+        "DescribeInstanceAttribute" => Answer::ok(attribute("<userData><value>aGVsbG8=</value></userData>")),
+        _ => Answer::ok(
+            "<RunInstancesResponse><instancesSet><item><instanceId>i-0123456789abcdef1</instanceId>\
+             </item></instancesSet></RunInstancesResponse>",
+        ),
+    })
+    .await;
+    let order = Order {
+        blueprint: Blueprint::Twin(Twin { of: id(), image_id: None }),
+        subnet_id: "subnet-1".into(),
+        tags: Tags::from([("team".to_owned(), "lab".to_owned())]),
+    };
+    let launcher = Launcher::new(&target(&ec2).await);
+    launcher.launch(cleared().await, &order, "token-0").await.unwrap();
+    let requests = ec2.requests();
+    let request = requests.last().unwrap();
+    for expected in [
+        "Action=RunInstances",
+        "ClientToken=token-0",
+        "EbsOptimized=true",
+        "IamInstanceProfile.Arn=arn%3Aaws%3Aiam%3A%3A123456789012%3Ainstance-profile%2Flab",
+        "ImageId=ami-1",
+        "InstanceMarketOptions.MarketType=spot",
+        "InstanceType=m5.large",
+        "KeyName=lab",
+        "MetadataOptions.HttpPutResponseHopLimit=3",
+        "MetadataOptions.HttpTokens=required",
+        "Monitoring.Enabled=true",
+        "NetworkInterface.1.AssociatePublicIpAddress=true",
+        "NetworkInterface.1.SecurityGroupId.1=sg-1",
+        "NetworkInterface.1.SubnetId=subnet-1",
+        "Placement.GroupName=near",
+        "TagSpecification.1.Tag.1.Key=team",
+        "UserData=aGVsbG8%3D",
+    ] {
+        assert!(request.contains(expected), "{expected} is not in {request}");
+    }
+    assert!(!request.contains("BlockDeviceMapping"), "its disks are the image's: {request}");
+}
+
+#[tokio::test]
+async fn a_burstable_twin_keeps_the_owners_choice_of_credits() {
+    let ec2 = Endpoint::answering(|action, _| match action {
+        "DescribeInstances" => Answer::ok(described(NIC).replace("m5.large", "t3.micro")),
+        "DescribeInstanceAttribute" => Answer::ok(attribute("")),
+        "DescribeInstanceCreditSpecifications" => Answer::ok(
+            "<DescribeInstanceCreditSpecificationsResponse><instanceCreditSpecificationSet><item>\
+             <cpuCredits>standard</cpuCredits></item></instanceCreditSpecificationSet>\
+             </DescribeInstanceCreditSpecificationsResponse>",
+        ),
+        _ => Answer::ec2_error(500, "InsufficientInstanceCapacity"),
+    })
+    .await;
+    let blueprint = Blueprint::Twin(Twin { of: id(), image_id: Some("ami-captured".into()) });
+    let order = Order { blueprint, subnet_id: "subnet-1".into(), tags: Tags::new() };
+    let launcher = Launcher::new(&target(&ec2).await);
+    let error = launcher.launch(cleared().await, &order, "token-0").await.unwrap_err();
+    assert_eq!(error.kind, Kind::NextPool);
+    let request = ec2.requests().pop().unwrap();
+    assert!(request.contains("CreditSpecification.CpuCredits=standard"), "{request}");
+    assert!(request.contains("ImageId=ami-captured"), "the captured image comes before the AMI: {request}");
+}
+
+/// What `examine` says of an instance described with `more`, whose type has an instance store or not.
+async fn examined(more: &'static str, store: bool) -> spot_domain::lab::Original {
+    let ec2 = Endpoint::answering(move |action, body| match action {
+        "DescribeInstances" => Answer::ok(described(more)),
+        "DescribeInstanceTypes" => Answer::ok(format!(
+            "<DescribeInstanceTypesResponse><instanceTypeSet><item><instanceType>m5.large</instanceType>\
+             <instanceStorageSupported>{store}</instanceStorageSupported></item></instanceTypeSet>\
+             </DescribeInstanceTypesResponse>"
+        )),
+        _ if body.contains("disableApiStop") => {
+            Answer::ok(attribute("<disableApiStop><value>true</value></disableApiStop>"))
+        }
+        _ => Answer::ok(attribute("<disableApiTermination><value>false</value></disableApiTermination>")),
+    })
+    .await;
+    examine(&target(&ec2).await.ec2, &id()).await.unwrap().unwrap().original
+}
+
+#[tokio::test]
+async fn what_a_twin_could_not_have_is_seen() {
+    let plain = examined(NIC, false).await;
+    assert!(plain.stop_protected && !plain.termination_protected && !plain.has_instance_store);
+    assert_eq!(plain.irreproducible, None);
+    assert!(examined(NIC, true).await.has_instance_store);
+    let two = "<networkInterfaceSet><item><interfaceType>interface</interfaceType></item>\
+               <item><interfaceType>interface</interfaceType></item></networkInterfaceSet>";
+    assert!(examined(two, false).await.irreproducible.unwrap().contains("2 network interfaces"));
+    let efa = "<networkInterfaceSet><item><interfaceType>efa</interfaceType></item></networkInterfaceSet>";
+    assert!(examined(efa, false).await.irreproducible.is_some());
+}
+
+#[tokio::test]
+async fn a_type_that_is_not_described_is_an_error_and_never_no_instance_store() {
+    let ec2 = Endpoint::answering(|action, _| match action {
+        "DescribeInstances" => Answer::ok(described(NIC)),
+        "DescribeInstanceTypes" => Answer::ok("<DescribeInstanceTypesResponse/>"),
+        _ => Answer::ok(attribute("")),
+    })
+    .await;
+    let error = examine(&target(&ec2).await.ec2, &id()).await.unwrap_err();
+    assert_eq!((error.call, error.kind), ("ec2:DescribeInstanceTypes", Kind::Rejected));
+}
+
+#[tokio::test]
+async fn an_image_bears_the_swaps_tag_with_its_snapshots_and_reboots_nothing() {
+    let ec2 = Endpoint::start(vec![Answer::ok(
+        "<CreateImageResponse><imageId>ami-2</imageId></CreateImageResponse>",
+    )])
+    .await;
+    let image = images::capture(&target(&ec2).await.ec2, &id(), "i-0-1").await.unwrap();
+    assert_eq!(image, "ami-2");
+    let request = &ec2.requests()[0];
+    for expected in [
+        "NoReboot=true",
+        "Name=spot-optimizer-i-0-1",
+        "TagSpecification.1.ResourceType=image",
+        "TagSpecification.2.ResourceType=snapshot",
+        "TagSpecification.2.Tag.2.Key=spot-optimizer%3Aswap",
+    ] {
+        assert!(request.contains(expected), "{expected} is not in {request}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_is_ours_to_move_only_where_one_of_the_two_has_it_or_nobody() {
+    let newcomer: InstanceId = "i-0123456789abcdef1".parse().unwrap();
+    let address = |inner: &str| {
+        Answer::ok(format!(
+            "<DescribeAddressesResponse><addressesSet><item><allocationId>eipalloc-1</allocationId>{inner}\
+             </item></addressesSet></DescribeAddressesResponse>"
+        ))
+    };
+    let cases = [
+        (address("<instanceId>i-0123456789abcdef0</instanceId>"), AddressAt::Old),
+        (address("<instanceId>i-0123456789abcdef1</instanceId>"), AddressAt::Newcomer),
+        (address("<instanceId>i-0123456789abcdef2</instanceId>"), AddressAt::Elsewhere),
+        (address("<associationId>eipassoc-1</associationId>"), AddressAt::Elsewhere),
+        (address(""), AddressAt::Nobody),
+        (Answer::ec2_error(400, "InvalidAllocationID.NotFound"), AddressAt::Elsewhere),
+    ];
+    for (answer, expected) in cases {
+        let ec2 = Endpoint::start(vec![answer]).await;
+        let client = target(&ec2).await.ec2;
+        let seen = addresses::whereabouts(&client, "eipalloc-1", &id(), Some(&newcomer)).await.unwrap();
+        assert_eq!(seen, expected);
+    }
+}
+
+#[tokio::test]
+async fn starting_what_still_stops_is_no_error_but_a_lack_of_capacity_is() {
+    let ec2 = Endpoint::start(vec![Answer::ec2_error(400, "IncorrectInstanceState")]).await;
+    instances::start(&target(&ec2).await.ec2, &id()).await.unwrap();
+    let ec2 = Endpoint::start(vec![Answer::ec2_error(500, "InsufficientInstanceCapacity")]).await;
+    instances::start(&target(&ec2).await.ec2, &id()).await.unwrap_err();
+}
+
+fn health(target: &str, port: u16, state: &str, reason: &str) -> String {
+    format!(
+        "<member><Target><Id>{target}</Id><Port>{port}</Port></Target><TargetHealth><State>{state}</State>\
+         <Reason>{reason}</Reason></TargetHealth></member>"
+    )
+}
+
+fn healths(members: &str) -> Answer {
+    Answer::ok(format!(
+        "<DescribeTargetHealthResponse><DescribeTargetHealthResult><TargetHealthDescriptions>{members}\
+         </TargetHealthDescriptions></DescribeTargetHealthResult></DescribeTargetHealthResponse>"
+    ))
+}
+
+#[tokio::test]
+async fn target_groups_are_found_by_id_with_each_port_and_by_address() {
+    let elb = Endpoint::answering(|action, body| match action {
+        "DescribeTargetGroups" => {
+            let group = |name: &str, kind: &str, vpc: &str| {
+                format!(
+                    "<member><TargetGroupArn>{name}</TargetGroupArn><TargetGroupName>{name}</TargetGroupName>\
+                     <TargetType>{kind}</TargetType><VpcId>{vpc}</VpcId></member>"
+                )
+            };
+            let groups = [
+                group("web", "instance", "vpc-1"),
+                group("elsewhere", "instance", "vpc-2"),
+                group("by-ip", "ip", "vpc-1"),
+            ];
+            Answer::ok(format!(
+                "<DescribeTargetGroupsResponse><DescribeTargetGroupsResult><TargetGroups>{}</TargetGroups>\
+                 </DescribeTargetGroupsResult></DescribeTargetGroupsResponse>",
+                groups.concat()
+            ))
+        }
+        _ if body.contains("TargetGroupArn=by-ip") => healths(&health("10.0.0.7", 80, "healthy", "")),
+        _ => healths(
+            &[
+                health("i-0123456789abcdef0", 80, "healthy", ""),
+                health("i-0123456789abcdef0", 8080, "unhealthy", "Target.Timeout"),
+                health("i-0123456789abcdef2", 80, "healthy", ""),
+            ]
+            .concat(),
+        ),
+    })
+    .await;
+    let client = target(&elb).await.elbv2;
+    let found = targets::of(&client, "vpc-1", &id(), Some("10.0.0.7")).await.unwrap();
+    let ports: Vec<_> = found.registrations.iter().map(|r| (r.target_group_arn.as_str(), r.port)).collect();
+    assert_eq!(ports, [("web", Some(80)), ("web", Some(8080))]);
+    assert_eq!(found.unhealthy_in.as_deref(), Some("web"));
+    assert_eq!(found.by_address_in.as_deref(), Some("by-ip"));
+    assert!(elb.requests().iter().all(|request| !request.contains("elsewhere")));
+}
+
+#[tokio::test]
+async fn every_state_of_a_target_has_its_meaning() {
+    let cases = [
+        ("healthy", "", TargetState::Healthy),
+        ("unused", "Target.NotInUse", TargetState::Healthy),
+        ("unused", "Target.NotRegistered", TargetState::Absent),
+        ("unused", "Target.InvalidState", TargetState::Unhealthy),
+        ("initial", "Elb.RegistrationInProgress", TargetState::Checking),
+        ("draining", "Target.DeregistrationInProgress", TargetState::Draining),
+        ("unavailable", "Elb.InternalError", TargetState::Unhealthy),
+    ];
+    let web = Registration { target_group_arn: "web".into(), port: Some(80) };
+    for (state, reason, expected) in cases {
+        let elb = Endpoint::start(vec![healths(&health("i-0123456789abcdef0", 80, state, reason))]).await;
+        let seen = targets::state(&target(&elb).await.elbv2, &web, &id()).await.unwrap();
+        assert_eq!(seen, expected, "{state} {reason}");
+    }
+}

@@ -1,0 +1,359 @@
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::journal::{Retirement, Undo};
+use crate::lab::Registration;
+
+fn old() -> InstanceId {
+    "i-00000001".parse().unwrap()
+}
+
+fn newcomer() -> InstanceId {
+    "i-00000002".parse().unwrap()
+}
+
+/// The execution dies at its `left`th call: right before that, or right after.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    left: usize,
+    made: bool,
+}
+
+struct Call {
+    made: bool,
+    last: bool,
+}
+
+impl Cut {
+    fn after(calls: usize) -> Self {
+        Self { left: calls, made: true }
+    }
+
+    fn at_next_call(&mut self) -> Call {
+        self.left = self.left.saturating_sub(1);
+        let last = self.left == 0;
+        Call { made: !last || self.made, last }
+    }
+}
+
+/// AWS as far as a lab swap touches it. Every action checks what must hold when it is done.
+#[derive(Debug, Clone)]
+struct World {
+    journal: Journal,
+    lab: LabSwap,
+    seen: Observed,
+    /// The owner has taken the old instance away by himself.
+    old_taken: bool,
+}
+
+impl World {
+    fn new(old_instance: OldInstance, has_address: bool, groups: usize, capture: bool) -> Self {
+        let registration = Registration { target_group_arn: "tg".into(), port: Some(80) };
+        let lab = LabSwap {
+            old_instance,
+            address: has_address.then(|| "eipalloc-1".to_owned()),
+            registrations: vec![registration; groups],
+            capture,
+            leaving: false,
+            stopping: false,
+        };
+        let seen = Observed {
+            old: OldState::Running,
+            newcomer: None,
+            launch_may_be_invisible: false,
+            address: if has_address { AddressAt::Old } else { AddressAt::Elsewhere },
+            targets: vec![Targets { old: TargetState::Healthy, newcomer: TargetState::Absent }; groups],
+            images: vec![],
+            snapshots: vec![],
+        };
+        let journal = Journal::new(&old(), Timestamp::UNIX_EPOCH, Retirement::Detach);
+        Self { journal, lab, seen, old_taken: false }
+    }
+
+    /// The whole swap, as the state machine drives it (the journal is ahead of every call), until `cut`.
+    fn run(&mut self, mut cut: Cut) {
+        if self.lab.capture {
+            self.journal.stage = Stage::Capturing;
+            let call = cut.at_next_call();
+            if call.made {
+                self.seen.images = vec!["ami-1".into()];
+                self.seen.snapshots = vec!["snap-1".into(), "snap-2".into()];
+            }
+            if call.last {
+                return;
+            }
+        }
+        self.journal.stage = Stage::Launching;
+        let call = cut.at_next_call();
+        if call.made {
+            self.seen.newcomer = Some(Newcomer { id: newcomer(), alive: true });
+        }
+        if !call.last && self.takes_over(&mut cut) {
+            self.retires(&mut cut);
+        }
+    }
+
+    fn takes_over(&mut self, cut: &mut Cut) -> bool {
+        self.journal.stage = Stage::Attaching;
+        self.journal.newcomer = Some(newcomer());
+        loop {
+            let step = take_over(&self.lab, &self.seen);
+            let call = match step {
+                TakeOver::Done => return true,
+                TakeOver::Undo(..) => return false,
+                TakeOver::Wait(_) => Call { made: true, last: false },
+                TakeOver::Register(_) | TakeOver::MoveAddress => cut.at_next_call(),
+            };
+            match step {
+                TakeOver::Register(n) if call.made => self.seen.targets[n].newcomer = TargetState::Checking,
+                TakeOver::MoveAddress if call.made => self.seen.address = AddressAt::Newcomer,
+                _ => self.tick(),
+            }
+            if call.last {
+                return false;
+            }
+        }
+    }
+
+    fn retires(&mut self, cut: &mut Cut) {
+        self.journal.stage = Stage::Retiring;
+        loop {
+            let action = next(&self.journal, &self.lab, &self.seen);
+            action.record(&mut self.lab);
+            let call = match action {
+                Action::Done(_) => return,
+                Action::Wait(_) => Call { made: true, last: false },
+                _ => cut.at_next_call(),
+            };
+            if call.made {
+                self.perform(&action);
+            }
+            if call.last {
+                return;
+            }
+        }
+    }
+
+    fn serves(&self, who: AddressAt, state: impl Fn(&Targets) -> TargetState) -> bool {
+        let ours = self.lab.address.is_some() && self.seen.address != AddressAt::Elsewhere;
+        let holds = !ours || self.seen.address == who;
+        holds && self.seen.targets.iter().all(|t| state(t) == TargetState::Healthy)
+    }
+
+    fn perform(&mut self, action: &Action) {
+        let alive = self.seen.newcomer.as_ref().is_some_and(|n| n.alive);
+        match action {
+            Action::Done(_) | Action::Wait(_) => self.tick(),
+            Action::RegisterNewcomer(n) => self.seen.targets[*n].newcomer = TargetState::Checking,
+            Action::DeregisterNewcomer(n) => self.seen.targets[*n].newcomer = TargetState::Draining,
+            Action::RegisterOld(n) => {
+                assert_eq!(self.seen.old, OldState::Running, "AWS refuses a target that does not run");
+                self.seen.targets[*n].old = TargetState::Checking;
+            }
+            Action::DeregisterOld(n) => {
+                assert!(self.lab.leaving, "written ahead");
+                assert!(alive && self.seen.targets[*n].newcomer == TargetState::Healthy);
+                self.seen.targets[*n].old = TargetState::Draining;
+            }
+            Action::AddressToNewcomer => self.seen.address = AddressAt::Newcomer,
+            Action::AddressToOld => self.seen.address = AddressAt::Old,
+            Action::StopOld | Action::TerminateOld => {
+                assert!(self.lab.stopping, "written ahead");
+                let stopped = self.seen.old == OldState::Stopped;
+                assert!(alive && (stopped || self.serves(AddressAt::Newcomer, |t| t.newcomer)));
+                let gone = matches!(action, Action::TerminateOld);
+                self.seen.old = if gone { OldState::Gone } else { OldState::Stopped };
+            }
+            Action::StartOld => self.seen.old = OldState::Starting,
+            Action::TerminateNewcomer(_) => {
+                let old_is_back = self.old_taken
+                    || self.seen.old == OldState::Gone
+                    || self.serves(AddressAt::Old, |t| t.old);
+                assert!(old_is_back, "the newcomer goes last: {self:?}");
+                self.newcomer_dies();
+            }
+            Action::DeregisterImage(id) => self.seen.images.retain(|image| image != id),
+            Action::DeleteSnapshot(id) => {
+                assert!(self.seen.images.is_empty(), "EC2 refuses: an image uses it");
+                self.seen.snapshots.retain(|snapshot| snapshot != id);
+            }
+        }
+    }
+
+    fn newcomer_dies(&mut self) {
+        if let Some(newcomer) = self.seen.newcomer.as_mut() {
+            newcomer.alive = false;
+            for target in &mut self.seen.targets {
+                target.newcomer = TargetState::Absent;
+            }
+            if self.seen.address == AddressAt::Newcomer {
+                self.seen.address = AddressAt::Nobody;
+            }
+        }
+    }
+
+    fn owner_terminates_the_old(&mut self) {
+        self.old_taken = true;
+        self.seen.old = OldState::Gone;
+        for target in &mut self.seen.targets {
+            target.old = TargetState::Absent;
+        }
+        if self.seen.address == AddressAt::Old {
+            self.seen.address = AddressAt::Nobody;
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.seen.old == OldState::Starting {
+            self.seen.old = OldState::Running;
+        }
+        for target in &mut self.seen.targets {
+            for state in [&mut target.old, &mut target.newcomer] {
+                *state = match *state {
+                    TargetState::Checking => TargetState::Healthy,
+                    TargetState::Draining => TargetState::Absent,
+                    other => other,
+                };
+            }
+        }
+    }
+
+    fn decide_to_recover(&mut self) {
+        if self.journal.stage != Stage::Retiring {
+            self.journal.stage = Stage::Undoing;
+        }
+        self.journal.undo = Some(Undo { reason: Reason::ExecutionDied, detail: String::new() });
+    }
+
+    fn recover(&mut self) -> End {
+        self.decide_to_recover();
+        for _ in 0..60 {
+            if self.journal.stage == Stage::Retiring && !goes_forward(&self.journal, &self.lab, &self.seen) {
+                self.journal.stage = Stage::Undoing;
+            }
+            let action = next(&self.journal, &self.lab, &self.seen);
+            if let Action::Done(end) = action {
+                return end;
+            }
+            action.record(&mut self.lab);
+            self.perform(&action);
+            self.perform(&Action::Wait("time passes"));
+        }
+        panic!("it does not end: {self:?}");
+    }
+
+    fn assert_nothing_is_left(&self) {
+        assert!(self.seen.images.is_empty() && self.seen.snapshots.is_empty());
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_swap_cut_at_any_call_is_finished_or_undone(
+        left in 1_usize..17,
+        made: bool,
+        terminate: bool,
+        has_address: bool,
+        groups in 0_usize..3,
+        capture: bool,
+        dies: bool,
+        old_taken: bool,
+    ) {
+        let how = if terminate { OldInstance::Terminate } else { OldInstance::Stop };
+        let mut world = World::new(how, has_address, groups, capture);
+        world.run(Cut { left, made });
+        let old_was_terminated = world.seen.old == OldState::Gone;
+        if dies {
+            world.newcomer_dies();
+        }
+        if old_taken {
+            world.owner_terminates_the_old();
+        }
+        let end = world.recover();
+        world.assert_nothing_is_left();
+        let alive = world.seen.newcomer.as_ref().is_some_and(|n| n.alive);
+        match end {
+            End::Undone if old_taken => prop_assert!(!alive),
+            End::Undone => {
+                prop_assert!(!alive, "a stray newcomer");
+                prop_assert_eq!(world.seen.old, OldState::Running);
+                prop_assert!(world.serves(AddressAt::Old, |t| t.old), "{:?}", world);
+            }
+            End::Finished if dies => prop_assert!(old_taken || old_was_terminated),
+            End::Finished => {
+                prop_assert!(alive);
+                prop_assert!(world.serves(AddressAt::Newcomer, |t| t.newcomer), "{:?}", world);
+                let expected = if terminate || old_taken { OldState::Gone } else { OldState::Stopped };
+                prop_assert_eq!(world.seen.old, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_doubts_the_newcomer_gets_the_old_one_back(
+        left in 1_usize..17,
+        made: bool,
+        has_address: bool,
+        groups in 0_usize..3,
+    ) {
+        let mut world = World::new(OldInstance::Stop, has_address, groups, false);
+        world.run(Cut { left, made });
+        world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
+        world.journal.stage = Stage::Undoing;
+        for _ in 0..60 {
+            let action = next(&world.journal, &world.lab, &world.seen);
+            if matches!(action, Action::Done(_)) {
+                break;
+            }
+            action.record(&mut world.lab);
+            world.perform(&action);
+            world.tick();
+        }
+        prop_assert_eq!(world.seen.old, OldState::Running);
+        prop_assert!(world.serves(AddressAt::Old, |t| t.old), "{:?}", world);
+        prop_assert!(world.seen.newcomer.is_none_or(|n| !n.alive));
+    }
+}
+
+#[test]
+fn an_address_that_its_owner_moved_elsewhere_stays_there() {
+    let mut world = World::new(OldInstance::Stop, true, 0, false);
+    world.run(Cut::after(2));
+    assert_eq!(world.seen.address, AddressAt::Newcomer);
+    world.seen.address = AddressAt::Elsewhere;
+    assert_eq!(world.recover(), End::Undone);
+    assert_eq!(world.seen.address, AddressAt::Elsewhere);
+}
+
+#[test]
+fn an_old_instance_that_its_owner_stopped_is_not_started() {
+    let mut world = World::new(OldInstance::Stop, false, 0, false);
+    world.run(Cut::after(1));
+    world.seen.old = OldState::Stopped;
+    world.old_taken = true;
+    assert_eq!(world.recover(), End::Undone);
+    assert_eq!(world.seen.old, OldState::Stopped);
+}
+
+#[test]
+fn a_launch_that_may_be_invisible_is_waited_for() {
+    let mut world = World::new(OldInstance::Stop, false, 0, true);
+    world.journal.stage = Stage::Undoing;
+    world.seen.launch_may_be_invisible = true;
+    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Action::Wait(_)));
+}
+
+#[test]
+fn the_address_moves_only_once_every_target_group_finds_the_newcomer_healthy() {
+    let mut world = World::new(OldInstance::Stop, true, 2, false);
+    world.seen.newcomer = Some(Newcomer { id: newcomer(), alive: true });
+    world.seen.targets[0].newcomer = TargetState::Healthy;
+    assert_eq!(take_over(&world.lab, &world.seen), TakeOver::Register(1));
+    world.seen.targets[1].newcomer = TargetState::Unhealthy;
+    assert!(matches!(take_over(&world.lab, &world.seen), TakeOver::Wait(_)));
+    world.seen.targets[1].newcomer = TargetState::Healthy;
+    assert_eq!(take_over(&world.lab, &world.seen), TakeOver::MoveAddress);
+    world.seen.old = OldState::Stopped;
+    assert!(matches!(take_over(&world.lab, &world.seen), TakeOver::Undo(Reason::InstanceChanged, _)));
+}

@@ -1,0 +1,183 @@
+//! Carries a lab swap on: looks at AWS, asks `spot_domain::lab_recovery` for the one thing to do, does
+//! it, looks again. The rollback and the reconciler come here through [`crate::recovery::advance`].
+
+use jiff::{SignedDuration, Timestamp};
+use spot_cloud::error::CallError;
+use spot_cloud::swaps::{Lease, Swaps, SwapsError};
+use spot_cloud::{Target, addresses, images, instances, targets};
+use spot_domain::InstanceId;
+use spot_domain::group::{Instance, InstanceState};
+use spot_domain::journal::{Journal, Stage, Undo};
+use spot_domain::lab::LabSwap;
+use spot_domain::lab_recovery::{
+    Action, AddressAt, Newcomer, Observed, OldState, Targets, goes_forward, next, why_not_forward,
+};
+use spot_domain::recovery::End;
+use spot_domain::settings::Settings;
+
+use crate::recovery::Progress;
+
+/// An address, a few target groups, two instances, an image: more means that something fights us.
+const ACTIONS_PER_VISIT: usize = 20;
+
+/// Does all that can be done now for the lab swap that `journal` tells of. Before each action the
+/// journal is written, which proves that the lease is still held.
+///
+/// # Errors
+/// A call fails. Whatever was done is done; the next visit goes on from there.
+pub async fn advance(
+    target: &Target,
+    swaps: &Swaps,
+    lease: &Lease,
+    settings: &Settings,
+    journal: &mut Journal,
+) -> Result<Progress, SwapsError> {
+    let mut last = None;
+    for _ in 0..ACTIONS_PER_VISIT {
+        let Some(mut lab) = journal.lab.clone() else { break };
+        let observed = observe(target, settings, journal, &lab).await?;
+        if journal.stage == Stage::Retiring && !goes_forward(journal, &lab, &observed) {
+            turn_round(journal, &observed);
+            swaps.write(lease, journal).await?;
+        }
+        let action = next(journal, &lab, &observed);
+        tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "carrying on");
+        match &action {
+            Action::Done(end) => return Ok(ended(*end, &observed)),
+            Action::Wait(why) => return Ok(Progress::Waiting((*why).to_owned())),
+            again if last.as_ref() == Some(again) => {
+                return Ok(Progress::Waiting(format!("AWS does not show yet what was done: {again:?}")));
+            }
+            action => action.record(&mut lab),
+        }
+        journal.lab = Some(lab.clone());
+        swaps.write(lease, journal).await?;
+        perform(target, journal, &lab, &observed, &action).await?;
+        last = Some(action);
+    }
+    Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
+}
+
+/// From here it is undone, whatever comes.
+fn turn_round(journal: &mut Journal, observed: &Observed) {
+    journal.stage = Stage::Undoing;
+    let (reason, why) = why_not_forward(observed);
+    let detail = format!("while {} was to leave: {why}", journal.old);
+    tracing::warn!(%reason, "{detail}");
+    journal.undo.get_or_insert(Undo { reason, detail });
+}
+
+fn ended(end: End, observed: &Observed) -> Progress {
+    let newcomer = observed.newcomer.as_ref().filter(|n| n.alive).map(|n| n.id.clone());
+    Progress::Ended { end, newcomer }
+}
+
+async fn perform(
+    target: &Target,
+    journal: &Journal,
+    lab: &LabSwap,
+    observed: &Observed,
+    action: &Action,
+) -> Result<(), CallError> {
+    let (ec2, elbv2, old) = (&target.ec2, &target.elbv2, &journal.old);
+    let newcomer = observed.newcomer.as_ref().map(|newcomer| &newcomer.id);
+    let at = |n: &usize| lab.registrations.get(*n);
+    match action {
+        Action::RegisterOld(n) => with(at(n), Some(old), |r, id| targets::register(elbv2, r, id)).await,
+        Action::DeregisterOld(n) => with(at(n), Some(old), |r, id| targets::deregister(elbv2, r, id)).await,
+        Action::RegisterNewcomer(n) => with(at(n), newcomer, |r, id| targets::register(elbv2, r, id)).await,
+        Action::DeregisterNewcomer(n) => {
+            with(at(n), newcomer, |r, id| targets::deregister(elbv2, r, id)).await
+        }
+        Action::AddressToNewcomer => {
+            with(lab.address.as_ref(), newcomer, |address, id| addresses::give(ec2, address, id)).await
+        }
+        Action::AddressToOld => {
+            with(lab.address.as_ref(), Some(old), |address, id| addresses::give(ec2, address, id)).await
+        }
+        Action::StopOld => instances::stop(ec2, old).await,
+        Action::StartOld => instances::start(ec2, old).await,
+        Action::TerminateOld => instances::terminate(ec2, old).await,
+        Action::TerminateNewcomer(id) => instances::terminate(ec2, id).await,
+        Action::DeregisterImage(id) => images::deregister(ec2, id).await,
+        Action::DeleteSnapshot(id) => images::delete_snapshot(ec2, id).await,
+        Action::Done(_) | Action::Wait(_) => Ok(()),
+    }
+}
+
+/// What is decided on is there: the decision was made from it.
+async fn with<'a, T, F: Future<Output = Result<(), CallError>>>(
+    what: Option<&'a T>,
+    whom: Option<&'a InstanceId>,
+    call: impl FnOnce(&'a T, &'a InstanceId) -> F,
+) -> Result<(), CallError> {
+    match what.zip(whom) {
+        Some((what, whom)) => call(what, whom).await,
+        None => Ok(()),
+    }
+}
+
+/// Looks at everything that the journal names.
+///
+/// # Errors
+/// A call fails.
+pub async fn observe(
+    target: &Target,
+    settings: &Settings,
+    journal: &Journal,
+    lab: &LabSwap,
+) -> Result<Observed, CallError> {
+    let known: Vec<InstanceId> = journal.newcomer.iter().chain([&journal.old]).cloned().collect();
+    let described = instances::describe(&target.ec2, &known).await?;
+    let newcomer = match &journal.newcomer {
+        Some(id) => {
+            Some(Newcomer { id: id.clone(), alive: described.get(id).is_some_and(Instance::is_alive) })
+        }
+        None => launched(target, journal).await?,
+    };
+    let id = newcomer.as_ref().map(|newcomer| &newcomer.id);
+    let address = match &lab.address {
+        Some(address) => addresses::whereabouts(&target.ec2, address, &journal.old, id).await?,
+        None => AddressAt::Elsewhere,
+    };
+    let mut both = Vec::with_capacity(lab.registrations.len());
+    for registration in &lab.registrations {
+        let old = targets::state(&target.elbv2, registration, &journal.old).await?;
+        let newcomer = match id {
+            Some(id) => targets::state(&target.elbv2, registration, id).await?,
+            None => spot_domain::lab_recovery::TargetState::Absent,
+        };
+        both.push(Targets { old, newcomer });
+    }
+    let (mut captured, mut snapshots) = (Vec::new(), Vec::new());
+    if lab.capture {
+        let swap_id = journal.swap_id.as_str();
+        captured = images::captured_by(&target.ec2, swap_id).await?.into_iter().map(|i| i.id).collect();
+        snapshots = images::snapshots_of(&target.ec2, swap_id).await?;
+    }
+    let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
+    Ok(Observed {
+        old: old_state(described.get(&journal.old)),
+        newcomer,
+        launch_may_be_invisible: Timestamp::now().duration_since(journal.launching_since) < visible_after,
+        address,
+        targets: both,
+        images: captured,
+        snapshots,
+    })
+}
+
+async fn launched(target: &Target, journal: &Journal) -> Result<Option<Newcomer>, CallError> {
+    let found = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
+    let newest = found.into_iter().max_by_key(|instance| instance.is_alive());
+    Ok(newest.map(|instance| Newcomer { alive: instance.is_alive(), id: instance.id }))
+}
+
+fn old_state(old: Option<&Instance>) -> OldState {
+    match old.map(|old| old.state) {
+        Some(InstanceState::Running) => OldState::Running,
+        Some(InstanceState::Pending) => OldState::Starting,
+        Some(InstanceState::Stopped) => OldState::Stopped,
+        Some(InstanceState::Dead) | None => OldState::Gone,
+    }
+}

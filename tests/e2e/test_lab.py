@@ -1,0 +1,482 @@
+"""Lab swaps: a stand-alone instance becomes Spot, its twin takes over, and whatever dies, the old one serves on."""
+
+import base64
+import json
+
+import pytest
+import yaml
+from local_aws.lab import USER_DATA, create_instance
+from local_aws.paths import ROOT
+from scene import is_change, wait_for
+
+
+MACHINE = "LabSwapStateMachineArn"
+SOURCE = ROOT / "functions/lab-optimizer/swap.asl.yaml"
+
+
+class Lab:
+    """A stand-alone instance, the execution that swaps it, and what must hold afterwards."""
+
+    def __init__(self, aws, **options):
+        self.aws, self.old, self.arn = aws, create_instance(aws, **options), None
+        if self.old.target_groups:
+            wait_for(lambda: set(self.old.health()) == {"healthy"})
+
+    def start(self, **input):
+        self.arn = self.aws.start_execution({"instance_id": self.old.id, **input}, machine=MACHINE)
+        return self
+
+    def reach(self, state):
+        self.aws.wait_state(self.arn, state)
+        return self
+
+    def stop(self):
+        self.aws.stop_execution(self.arn)
+
+    def end(self, timeout=60):
+        execution = self.aws.wait_execution(self.arn, timeout)
+        assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
+        return execution["output"]
+
+    def swap(self, **input):
+        return self.start(**input).end()
+
+    def reconcile(self):
+        """Runs the reconciler as its schedule does, until nobody holds the instance any more."""
+        sweep = lambda: self.aws.invoke("ReconcilerFunctionName", {"task": "sweep"})  # noqa: E731
+        wait_for(lambda: not self.old.leased() or (sweep() and False), 30)
+
+    def assert_swapped(self, report, old_state="stopped"):
+        old, new = self.old, report["new_instance_id"]
+        assert (report["outcome"], report["instance_id"]) == ("SWAPPED", old.id)
+        assert [i["InstanceId"] for i in old.newcomers()] == [new]
+        wait_for(lambda: old.state() == old_state)
+        assert (old.state(new), old.describe(new)["InstanceLifecycle"]) == ("running", "spot")
+        if old.allocation_id:
+            assert old.address_at() == new
+        assert set(old.health(new)) <= {"healthy"} and set(old.health()) <= {"unused"}
+        self.assert_nothing_left()
+
+    def assert_untouched(self):
+        """The old instance runs, has all that it had, and nothing of a swap is left."""
+        old = self.old
+        wait_for(lambda: old.state() == "running" and set(old.health()) <= {"healthy"})
+        if old.allocation_id:
+            assert old.address_at() == old.id
+        assert old.newcomer() is None
+        self.assert_nothing_left()
+
+    def assert_nothing_left(self):
+        assert not self.old.images() and not self.old.snapshots()
+        assert not {"lease_owner", "journal"} & set(self.old.row()), self.old.row()
+
+    def assert_nothing_changed(self, but=()):
+        """Not one call of a Lambda changed anything."""
+        changes = [c["action"] for c in self.aws.control.calls() if is_change(c)]
+        assert set(changes) <= set(but), changes
+        self.assert_untouched()
+
+    def delete(self):
+        if self.arn and self.aws.client("stepfunctions").describe_execution(executionArn=self.arn)["status"] == "RUNNING":
+            self.stop()
+        self.old.modify(DisableApiTermination={"Value": False})
+        ids = [self.old.id, *[i["InstanceId"] for i in self.old.newcomers()]]
+        self.aws.client("ec2").terminate_instances(InstanceIds=ids)
+        self.old.delete_belongings()
+
+
+@pytest.fixture(scope="module")
+def lab_environment(session_aws):
+    """The stack's account is a LAB one."""
+    with session_aws.function_environment("LabOptimizerFunctionName", ENVIRONMENT_TYPE="LAB"):
+        yield
+
+
+@pytest.fixture
+def lab_account(lab_environment, aws):
+    return aws
+
+
+@pytest.fixture
+def lab(lab_account):
+    """`lab(address=True, target_groups=2)` makes an instance as `create_instance` does."""
+    labs = []
+
+    def make(**options):
+        labs.append(Lab(lab_account, **options))
+        return labs[-1]
+
+    yield make
+    lab_account.control.clear_faults()
+    for made in labs:
+        made.delete()
+
+
+@pytest.fixture
+def quick_recovery(settings):
+    """The dead are reconciled at once: sound where the Lambda that may still be at work only looks."""
+    settings(reconcile_after_seconds=0)
+
+
+# -- what a swap does ------------------------------------------------------------------------------------------------
+
+
+def test_the_twin_takes_over_address_and_target_groups(lab):
+    web = lab(address=True, target_groups=2)
+    old = web.old.describe()
+    report = web.swap()
+    web.assert_swapped(report)
+    assert "its volumes are kept" in report["detail"]
+    new = web.old.describe(report["new_instance_id"])
+    for field in ("ImageId", "InstanceType", "SubnetId", "Placement", "SecurityGroups"):
+        assert new[field] == old[field], field
+    for option in ("HttpTokens", "HttpPutResponseHopLimit"):
+        assert new["MetadataOptions"][option] == old["MetadataOptions"][option]
+    tags = {t["Key"]: t["Value"] for t in new["Tags"]}
+    assert {t["Key"]: t["Value"] for t in old["Tags"]}.items() <= tags.items()
+    assert (tags["ManagedBy"], tags["spot-optimizer:swap"].startswith(web.old.id)) == ("SpotOptimizer", True)
+    attribute = web.old.ec2.describe_instance_attribute(InstanceId=new["InstanceId"], Attribute="userData")
+    assert base64.b64decode(attribute["UserData"]["Value"]).decode() == USER_DATA
+
+
+def test_user_data_never_enters_the_history(lab):
+    web = lab()
+    web.swap()
+    assert "hello" not in str(web.aws.history(web.arn)) and "UserData" not in str(web.aws.history(web.arn))
+
+
+def test_the_old_one_is_terminated_if_the_setting_says_so(lab, settings):
+    settings(lab_old_instance="terminate")
+    web = lab(address=True)
+    report = web.swap()
+    web.assert_swapped(report, old_state="terminated")
+
+
+def test_an_image_of_the_disks_is_only_a_means(lab):
+    web = lab(target_groups=1)
+    web.aws.control.clear_calls()
+    report = web.swap(capture_image=True)
+    web.assert_swapped(report)
+    assert "an image holds EBS volumes only" in report["detail"]
+    created = web.aws.control.calls(action="CreateImage")
+    assert [c["params"]["NoReboot"] for c in created] == ["true"]
+    assert web.old.describe(report["new_instance_id"])["ImageId"] != web.old.describe()["ImageId"]
+
+
+def test_a_burstable_twin_keeps_the_choice_of_credits(lab):
+    web = lab(instance_type="t3.micro")
+    asked = web.aws.control
+    web.assert_swapped(web.swap())
+    chosen = web.old.ec2.describe_instance_credit_specifications(InstanceIds=[web.old.id])
+    credits = chosen["InstanceCreditSpecifications"][0]["CpuCredits"]
+    assert [c["params"]["CreditSpecification.CpuCredits"] for c in asked.calls(action="RunInstances")] == [credits]
+
+
+def test_the_old_one_serves_until_the_newcomer_does(lab):
+    web = lab(address=True, target_groups=1)
+    web.aws.control.newcomers(target_health={"state": "initial"})
+    web.start().reach("PauseForTakeOver")
+    assert (web.old.state(), web.old.address_at(), web.old.health()) == ("running", web.old.id, ["healthy"])
+    web.stop()
+    web.aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
+    web.reconcile()
+    web.assert_untouched()
+
+
+def test_a_dry_run_changes_nothing(lab):
+    web = lab(address=True, target_groups=1)
+    web.aws.control.clear_calls()
+    report = web.swap(dry_run=True)
+    assert (report["outcome"], report["detail"]) == ("PLANNED", f"from pool {web.aws.pool_of(web.old.id)}")
+    web.assert_nothing_changed()
+
+
+def test_two_executions_do_not_meet(lab):
+    web = lab()
+    web.aws.control.newcomers(status="initializing")
+    web.start().reach("PauseForHealth")
+    first = web.arn
+    second = web.aws.wait_execution(web.start().arn)
+    assert (second["status"], second["error"]) == ("FAILED", "InstanceBusy")
+    web.arn = first
+    web.aws.control.instance(web.old.newcomer(), status="ok")
+    web.assert_swapped(web.end())
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------
+
+REFUSALS = {
+    "KUBERNETES_NODE": lambda w: w.old.tag("kubernetes.io/cluster/lab", "owned"),
+    "OPTED_OUT": lambda w: w.old.tag("spot-optimizer:opt-out", "true"),
+    "TERMINATION_PROTECTED": lambda w: w.old.modify(DisableApiTermination={"Value": True}),
+    "STOP_PROTECTED": lambda w: w.old.modify(DisableApiStop={"Value": True}),
+    "NOT_SPOT_CAPABLE": lambda w: w.aws.control.instance(w.old.id, set={"Placement.Tenancy": "host"}),
+    "MANAGED_ELSEWHERE": lambda w: w.aws.control.instance(
+        w.old.id, set={"Operator": {"Managed": True, "Principal": "service"}}
+    ),
+    "INSTANCE_STORE": lambda w: w.aws.control.instance(w.old.id, set={"RootDeviceType": "instance-store"}),
+    "NOT_REPRODUCIBLE": lambda w: w.old.modify(SourceDestCheck={"Value": False}),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_refused(lab, reason):
+    web = lab()
+    REFUSALS[reason](web)
+    web.aws.control.clear_calls()
+    report = web.swap(capture_image=True)
+    assert (report["outcome"], report["reason"]) == ("REFUSED", reason), report
+    assert "new_instance_id" not in report
+    web.assert_nothing_changed()
+
+
+def test_a_member_of_a_group_is_refused(lab_account, scene):
+    group = scene(size=1)
+    lab_account.control.clear_calls()
+    arn = lab_account.start_execution({"instance_id": group.old[0]}, machine=MACHINE)
+    report = lab_account.wait_execution(arn)["output"]
+    assert (report["outcome"], report["reason"]) == ("REFUSED", "GROUP_MEMBER"), report
+    group.assert_nothing_changed()
+
+
+def test_an_instance_store_is_refused_without_consent(lab):
+    web = lab(instance_type="m5d.large")
+    web.aws.control.clear_calls()
+    report = web.swap()
+    assert (report["outcome"], report["reason"]) == ("REFUSED", "INSTANCE_STORE")
+    assert "an image holds EBS volumes only" in report["detail"]
+    web.assert_nothing_changed()
+
+
+def test_a_prod_account_is_refused(aws):
+    web = Lab(aws)
+    with aws.function_environment("LabOptimizerFunctionName", ENVIRONMENT_TYPE="PROD"):
+        aws.control.clear_calls()
+        report = web.swap()
+    assert (report["outcome"], report["reason"]) == ("REFUSED", "PROD_ACCOUNT")
+    web.assert_nothing_changed()
+    web.delete()
+
+
+def test_spot_and_unknown_instances_are_refused(lab_account):
+    for instance_id, reason in ((lab_account.launch_spot(), "ALREADY_SPOT"), ("i-0123456789abcdef0", "INSTANCE_GONE")):
+        arn = lab_account.start_execution({"instance_id": instance_id}, machine=MACHINE)
+        report = lab_account.wait_execution(arn)["output"]
+        assert (report["outcome"], report["reason"]) == ("REFUSED", reason)
+
+
+def test_a_misspelt_field_is_refused(lab):
+    execution = lab().start(dryrun=True)
+    ended = execution.aws.wait_execution(execution.arn)
+    assert (ended["status"], ended["error"]) == ("FAILED", "InvalidInput") and "dryrun" in ended["cause"]
+
+
+@pytest.mark.parametrize("capture", [False, True], ids=["from its AMI", "from an image"])
+def test_the_gate_is_asked(lab, capture):
+    web = lab()
+    web.aws.poison(web.aws.pool_of(web.old.id))
+    web.aws.control.clear_calls()
+    report = web.swap(capture_image=capture)
+    assert (report["outcome"], report["reason"]) == ("REFUSED", "POOL_POISONED")
+    web.assert_nothing_changed(but=["UpdateItem"])
+
+
+def test_a_gate_that_does_not_answer_is_closed(lab):
+    web = lab()
+    web.aws.control.fault("BatchGetItem", kind="delay", delay_seconds=2, skip=1)  # the settings are read first
+    report = web.swap()
+    assert (report["outcome"], report["reason"]) == ("REFUSED", "GATE_UNREACHABLE")
+    web.assert_untouched()
+
+
+# -- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("capture, outcome", [(False, "REFUSED"), (True, "ROLLED_BACK")])
+def test_no_capacity(lab, capture, outcome):
+    web = lab()
+    web.aws.control.fault("RunInstances", code="InsufficientInstanceCapacity", status=500)
+    report = web.swap(capture_image=capture)
+    assert (report["outcome"], report["reason"]) == (outcome, "NO_CAPACITY")
+    web.assert_untouched()
+
+
+def test_an_image_that_fails_ends_the_swap(lab):
+    web = lab()
+    web.aws.control.images("failed")
+    report = web.swap(capture_image=True)
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "IMAGE_FAILED")
+    web.assert_untouched()
+
+
+def test_a_newcomer_that_dies_while_starting(lab):
+    web = lab(address=True, target_groups=1)
+    web.aws.control.newcomers(kill={"after_seconds": 0.1, "code": "Server.InternalError", "message": "KMS"})
+    report = web.swap()
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "NEWCOMER_UNHEALTHY")
+    web.assert_untouched()
+
+
+def test_a_newcomer_that_never_gets_healthy_in_the_target_group(lab, settings):
+    settings(in_service_timeout_seconds=1)
+    web = lab(address=True, target_groups=1)
+    web.aws.control.newcomers(target_health={"state": "unhealthy"})
+    report = web.swap()
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "NEWCOMER_NOT_SERVING")
+    web.assert_untouched()
+
+
+def test_a_pool_that_is_poisoned_meanwhile(lab):
+    web = lab(address=True, target_groups=1)
+    group, control = web.old.target_groups[0], web.aws.control
+    control.newcomers(status="initializing")
+    web.start().reach("PauseForHealth")
+    newcomer = web.old.newcomer()
+    control.target_health(group, newcomer, "initial")
+    control.instance(newcomer, status="ok")
+    web.reach("PauseForTakeOver")
+    web.aws.poison(web.aws.pool_of(web.old.id))
+    control.target_health(group, newcomer, state=None)
+    report = web.end()
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "NEWCOMER_AT_RISK")
+    web.assert_untouched()
+
+
+def test_a_newcomer_that_dies_while_the_old_one_leaves(lab):
+    web = lab(address=True, target_groups=1)
+    web.aws.control.timing(target_drain=2)
+    web.start().reach("PauseForRetirement")
+    web.aws.control.kill(web.old.newcomer())
+    report = web.end()
+    assert report["outcome"] == "ROLLED_BACK" and report["reason"] in ("NEWCOMER_AT_RISK", "NEWCOMER_NOT_SERVING")
+    web.assert_untouched()
+
+
+def test_an_address_that_cannot_be_moved(lab):
+    web = lab(address=True, target_groups=1)
+    web.aws.control.fault("AssociateAddress", code="OperationNotPermitted", status=400)
+    report = web.swap()
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "ATTACH_REJECTED")
+    web.assert_untouched()
+
+
+CALLS = [
+    "CreateImage", "RunInstances", "RegisterTargets", "AssociateAddress", "DeregisterTargets", "StopInstances",
+    "DeregisterImage", "DeleteSnapshot",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("action", CALLS)
+def test_a_lost_answer_is_no_harm_to(lab, action):
+    web = lab(address=True, target_groups=1)
+    web.aws.control.fault(action, kind="error_after", code="InternalError", status=500, times=4)
+    report = web.swap(capture_image=True)
+    assert [f["hits"] for f in web.aws.control.faults()] != [0]
+    if report["outcome"] == "SWAPPED":
+        web.assert_swapped(report)
+    else:
+        web.assert_untouched()
+
+
+# -- executions that die ---------------------------------------------------------------------------------------------
+
+HOLDS = {
+    "PauseForImage": lambda c: c.timing(image=60),
+    "PauseForHealth": lambda c: c.newcomers(status="initializing"),
+    "PauseForTakeOver": lambda c: c.newcomers(target_health={"state": "initial"}),
+}
+
+
+@pytest.mark.parametrize("state", HOLDS)
+def test_an_execution_stopped_before_the_old_one_leaves_is_undone(quick_recovery, lab, state):
+    web = lab(address=True, target_groups=1)
+    HOLDS[state](web.aws.control)
+    web.start(capture_image=True).reach(state).stop()
+    web.reconcile()
+    web.assert_untouched()
+    assert "Undone by the reconciler" in web.old.row()["last_summary"]
+
+
+@pytest.mark.parametrize("state", ["CaptureImage", "WaitForHealth", "TakeOver", "RetireOld"])
+def test_an_execution_stopped_as_a_phase_begins(lab, settings, state):
+    settings(reconcile_after_seconds=2)
+    web = lab(address=True, target_groups=1)
+    web.start(capture_image=True).reach(state).stop()
+    web.reconcile()
+    if web.old.newcomer():
+        web.assert_swapped({"outcome": "SWAPPED", "instance_id": web.old.id, "new_instance_id": web.old.newcomer()})
+    else:
+        web.assert_untouched()
+
+
+def test_an_execution_stopped_while_the_old_one_drains_is_finished(quick_recovery, lab):
+    web = lab(address=True, target_groups=1)
+    web.aws.control.timing(target_drain=1)
+    web.start(capture_image=True).reach("PauseForRetirement").stop()
+    newcomer = web.old.newcomer()
+    web.reconcile()
+    web.assert_swapped({"outcome": "SWAPPED", "instance_id": web.old.id, "new_instance_id": newcomer})
+    assert "Finished by the reconciler" in web.old.row()["last_summary"]
+
+
+def test_the_address_comes_back_when_newcomer_and_execution_die(quick_recovery, lab):
+    web = lab(address=True, target_groups=1)
+    web.aws.control.timing(target_drain=2)
+    web.start().reach("PauseForRetirement")
+    assert web.old.address_at() == web.old.newcomer()
+    web.stop()
+    web.aws.control.kill(web.old.newcomer())
+    web.reconcile()
+    web.assert_untouched()
+
+
+def test_a_stopped_old_one_is_started_again_when_its_newcomer_dies_with_the_execution(lab, settings):
+    web = lab(address=True, target_groups=1)
+    web.aws.control.fault("DeregisterImage", code="ServiceUnavailable", status=503)
+    web.start(capture_image=True)
+    wait_for(lambda: web.old.state() in ("stopping", "stopped"), 30)
+    web.stop()
+    web.aws.control.kill(web.old.newcomer())
+    web.aws.control.clear_faults()
+    settings(reconcile_after_seconds=2)
+    web.reconcile()
+    web.assert_untouched()
+
+
+# -- what is deployed ------------------------------------------------------------------------------------------------
+
+
+def test_the_deployed_state_machine_is_the_one_in_the_repository(lab_account):
+    arn = lab_account.outputs[MACHINE]
+    described = lab_account.client("stepfunctions").describe_state_machine(stateMachineArn=arn)
+    name = lab_account.outputs["LabOptimizerFunctionName"]
+    function = lab_account.client("lambda").get_function_configuration(FunctionName=name)
+    source = SOURCE.read_text().replace("${LabOptimizerFunctionArn}", function["FunctionArn"])
+    assert json.loads(described["definition"]) == yaml.safe_load(source)
+
+
+def test_every_task_has_a_retry_a_way_out_and_a_file_named_after_it():
+    states = yaml.safe_load(SOURCE.read_text())["States"]
+    tasks = {name: state for name, state in states.items() if state["Type"] == "Task"}
+    for name, task in tasks.items():
+        caught = task["Catch"][-1]
+        assert caught["ErrorEquals"] == ["States.ALL"], name
+        assert caught["Next"] == {"Discover": "Refused", "Rollback": "Stuck", "Report": "Stuck"}.get(name, "Rollback")
+        assert "Transient" in task["Retry"][0]["ErrorEquals"], name
+    phases = [ROOT / "functions/lab-optimizer/src/phases", ROOT / "shared/swap/src/phases"]
+    files = {p.stem.replace("_", "") for folder in phases for p in folder.glob("*.rs")}
+    assert {name.lower() for name in tasks} <= files
+
+
+# -- what the role may do --------------------------------------------------------------------------------------------
+
+
+def test_the_role_can_launch_nothing_but_spot_and_stop_no_member_of_a_group(lab, scene):
+    aws = lab().aws
+    ec2 = aws.client_of("LabOptimizerFunctionName", "ec2")
+    with pytest.raises(Exception, match="UnauthorizedOperation"):
+        ec2.run_instances(ImageId=aws.network.image, InstanceType="m5.large", MinCount=1, MaxCount=1)
+    group = scene(size=1, minimum=0)
+    for call in (ec2.stop_instances, ec2.terminate_instances):
+        with pytest.raises(Exception, match="UnauthorizedOperation"):
+            call(InstanceIds=group.old)

@@ -1,0 +1,92 @@
+"""What EC2 does with stand-alone instances and moto does not: stopping and starting take time, an address falls off a
+terminated instance, an image takes time and its snapshots bear tags."""
+
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import EC2Backend
+from moto.ec2.models.amis import Ami
+from moto.ec2.models.instances import Instance
+
+from .ec2 import PENDING, RUNNING, set_state
+from .world import WORLD
+
+STOPPING, STOPPED = ("stopping", 64), ("stopped", 80)
+
+
+def install():
+    _stop_and_start()
+    _addresses()
+    _images()
+    _subnet_of_interface()
+
+
+def _stop_and_start():
+    stop, start = Instance.stop, Instance.start
+
+    def stop_slowly(self):
+        if self.state in ("stopped", "stopping"):
+            return self._state
+        previous = stop(self)
+        set_state(self, STOPPING)
+        WORLD.later(WORLD.timing["stop"], lambda: self.state == "stopping" and set_state(self, STOPPED))
+        return previous
+
+    def start_slowly(self):
+        if self.state == "stopping":
+            message = f"The instance '{self.id}' is not in a state from which it can be started."
+            raise EC2ClientError("IncorrectInstanceState", message)
+        if self.state in ("running", "pending"):
+            return self._state
+        previous = start(self)
+        set_state(self, PENDING)
+        WORLD.later(WORLD.timing["pending"], lambda: self.state == "pending" and set_state(self, RUNNING))
+        return previous
+
+    Instance.stop, Instance.start = stop_slowly, start_slowly
+
+
+def _addresses():
+    terminate = Instance.terminate
+
+    def terminate_without_address(self):
+        for address in self.ec2_backend.addresses:
+            if address.instance is self:
+                address.instance = address.eni = address.association_id = None
+        return terminate(self)
+
+    Instance.terminate = terminate_without_address
+
+
+def _images():
+    create_image = EC2Backend.create_image
+
+    def create_tagged(self, instance_id, name, description, tag_specifications):
+        if any(image.name == name for image in self.amis.values()):
+            raise EC2ClientError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use.")
+        of = {s["ResourceType"]: s["Tags"] for s in tag_specifications}
+        images = [{"ResourceType": "image", "Tags": of.get("image", [])}]
+        image = create_image(self, instance_id, name, description, images)
+        image.ebs_snapshot.add_tags({tag["Key"]: tag["Value"] for tag in of.get("snapshot", [])})
+        image.state = "pending"
+        WORLD.later(WORLD.timing["image"], lambda: setattr(image, "state", WORLD.image_state))
+        return image
+
+    EC2Backend.create_image = create_tagged
+    Ami.state_reason = property(lambda image: {"Message": "told to fail"} if image.state == "failed" else None)
+
+
+def _subnet_of_interface():
+    """An instance lies in the subnet and zone of its interface."""
+    run_instances = EC2Backend.run_instances
+
+    def run(self, image_id, count, user_data, security_group_names, **kwargs):
+        subnet_ids = [nic["SubnetId"] for nic in kwargs.get("nics") or [] if "SubnetId" in nic]
+        if subnet_ids and not kwargs.get("subnet_id") and not kwargs.get("launch_template"):
+            kwargs["subnet_id"] = subnet_ids[0]
+        groups = [g for nic in kwargs.get("nics") or [] for g in nic.get("Groups", [])]
+        reservation = run_instances(self, image_id, count, user_data, security_group_names, **kwargs)
+        for instance in reservation.instances:
+            if groups:
+                instance.security_groups = [self.get_security_group_from_id(g) for g in groups]
+        return reservation
+
+    EC2Backend.run_instances = run

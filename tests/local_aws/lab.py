@@ -1,0 +1,102 @@
+"""Fixture: a stand-alone On-Demand instance, as somebody in a LAB account made it by hand."""
+
+import json
+import uuid
+
+USER_DATA = "#!/bin/sh\necho hello > /etc/motd\n"
+
+
+def create_instance(aws, instance_type="m5.large", tags=None, address=False, target_groups=0, port=80, **options):
+    """`options` go to RunInstances. Returns a `Standalone`."""
+    ec2 = aws.client("ec2")
+    given = {"Name": f"lab-{uuid.uuid4().hex[:8]}", "team": "lab", **(tags or {})}
+    launched = ec2.run_instances(
+        ImageId=aws.network.image, InstanceType=instance_type, MinCount=1, MaxCount=1, UserData=USER_DATA,
+        SubnetId=aws.network.subnets["us-east-1a"], SecurityGroupIds=[aws.network.security_group],
+        MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 2},
+        TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in given.items()]}
+        ],
+        **options,
+    )  # fmt: skip
+    instance_id = launched["Instances"][0]["InstanceId"]
+    ec2.get_waiter("instance_running").wait(InstanceIds=[instance_id], WaiterConfig={"Delay": 1, "MaxAttempts": 20})
+    return Standalone(aws, instance_id, address, [aws.network.target_group() for _ in range(target_groups)], port)
+
+
+class Standalone:
+    """The instance, its address and target groups, and who has them now."""
+
+    def __init__(self, aws, instance_id, with_address, target_groups, port):
+        self.aws, self.id, self.target_groups, self.port = aws, instance_id, target_groups, port
+        self.ec2, self.elb = aws.client("ec2"), aws.client("elbv2")
+        self.allocation_id = self.ec2.allocate_address(Domain="vpc")["AllocationId"] if with_address else None
+        if with_address:
+            self.ec2.associate_address(AllocationId=self.allocation_id, InstanceId=instance_id)
+        for arn in target_groups:
+            self.elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": instance_id, "Port": port}])
+
+    def describe(self, instance_id=None):
+        return self.aws.instance(instance_id or self.id)
+
+    def state(self, instance_id=None):
+        return self.describe(instance_id)["State"]["Name"]
+
+    def address_at(self):
+        return self.ec2.describe_addresses(AllocationIds=[self.allocation_id])["Addresses"][0].get("InstanceId")
+
+    def health(self, instance_id=None):
+        """By target group: `healthy`, `draining`, …; `unused` where it is not registered."""
+        target = {"Id": instance_id or self.id, "Port": self.port}
+        return [
+            self.elb.describe_target_health(TargetGroupArn=arn, Targets=[target])["TargetHealthDescriptions"][0][
+                "TargetHealth"
+            ]["State"]
+            for arn in self.target_groups
+        ]
+
+    def modify(self, **attribute):
+        self.ec2.modify_instance_attribute(InstanceId=self.id, **attribute)
+
+    def tag(self, key, value=""):
+        self.ec2.create_tags(Resources=[self.id], Tags=[{"Key": key, "Value": value}])
+
+    def row(self):
+        key = {"target": f"123456789012#us-east-1#{self.id}"}
+        return self.aws.table("SwapsTableName").get_item(Key=key, ConsistentRead=True).get("Item", {})
+
+    def journal(self):
+        return json.loads(self.row().get("journal", "null"))
+
+    def leased(self):
+        return "lease_owner" in self.row()
+
+    def newcomers(self):
+        """Every instance that swaps of this one launched, whatever became of it."""
+        return [i for i in _tagged(self.ec2.describe_instances, "Reservations", self.id)]
+
+    def newcomer(self):
+        alive = [i["InstanceId"] for i in self.newcomers() if i["State"]["Name"] in ("pending", "running")]
+        return alive[0] if alive else None
+
+    def delete_belongings(self):
+        for arn in self.target_groups:
+            group = self.elb.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"][0]
+            for balancer in group["LoadBalancerArns"]:
+                self.elb.delete_load_balancer(LoadBalancerArn=balancer)
+            self.elb.delete_target_group(TargetGroupArn=arn)
+        if self.allocation_id:
+            self.ec2.release_address(AllocationId=self.allocation_id)
+
+    def images(self):
+        return _tagged(self.ec2.describe_images, "Images", self.id, Owners=["self"])
+
+    def snapshots(self):
+        return _tagged(self.ec2.describe_snapshots, "Snapshots", self.id)
+
+
+def _tagged(describe, kind, instance_id, **options):
+    found = describe(Filters=[{"Name": "tag-key", "Values": ["spot-optimizer:swap"]}], **options)[kind]
+    things = [i for r in found for i in r["Instances"]] if kind == "Reservations" else found
+    swap_of = lambda thing: {t["Key"]: t["Value"] for t in thing.get("Tags", [])}["spot-optimizer:swap"]  # noqa: E731
+    return [thing for thing in things if swap_of(thing).startswith(f"{instance_id}-")]
