@@ -19,6 +19,7 @@ OUTPUTS = {
 FUNCTIONS = [
     "RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName",
     "SecurityEnforcerFunctionName", "WasteScannerFunctionName", "LabOptimizerFunctionName",
+    "KubernetesOptimizerFunctionName",
 ]  # fmt: skip
 TABLES = [
     "SpotPoolRiskTableName", "AccountsTableName", "SettingsTableName", "SwapsTableName",
@@ -35,26 +36,40 @@ def test_the_outputs_of_the_stack_are_complete(aws):
     assert all(aws.outputs.values())
 
 
-def test_the_deployed_state_machine_is_the_one_in_the_repository(aws):
-    arn = aws.outputs["ClusterSwapStateMachineArn"]
-    deployed = json.loads(aws.client("stepfunctions").describe_state_machine(stateMachineArn=arn)["definition"])
-    function = aws.client("lambda").get_function_configuration(FunctionName=aws.outputs["ClusterOptimizerFunctionName"])
-    source = (ROOT / "functions/cluster-optimizer/swap.asl.yaml").read_text()
-    source = source.replace("${ClusterOptimizerFunctionArn}", function["FunctionArn"])
-    assert deployed == yaml.safe_load(source)
+MACHINES = {
+    "cluster-optimizer": ("ClusterSwapStateMachineArn", "ClusterOptimizerFunction", "Discover"),
+    "kubernetes-optimizer": ("NodeSwapStateMachineArn", "KubernetesOptimizerFunction", "Preflight"),
+    "lab-optimizer": ("LabSwapStateMachineArn", "LabOptimizerFunction", "Discover"),
+}
 
 
-def test_every_task_of_the_state_machine_has_a_retry_and_a_way_out(aws):
-    machine = yaml.safe_load((ROOT / "functions/cluster-optimizer/swap.asl.yaml").read_text())
-    tasks = {name: state for name, state in machine["States"].items() if state["Type"] == "Task"}
-    for name, task in tasks.items():
+def machine(name):
+    return (ROOT / "functions" / name / "swap.asl.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_the_deployed_state_machine_is_the_one_in_the_repository(aws, name):
+    output, function, _ = MACHINES[name]
+    deployed = aws.client("stepfunctions").describe_state_machine(stateMachineArn=aws.outputs[output])["definition"]
+    described = aws.client("lambda").get_function_configuration(FunctionName=aws.outputs[f"{function}Name"])
+    source = machine(name).replace(f"${{{function}Arn}}", described["FunctionArn"])
+    assert json.loads(deployed) == yaml.safe_load(source)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_task_of_a_state_machine_has_a_retry_and_a_way_out_and_is_a_file(name):
+    first = MACHINES[name][2]
+    tasks = {state: task for state, task in yaml.safe_load(machine(name))["States"].items() if task["Type"] == "Task"}
+    retries = []
+    for state, task in tasks.items():
         caught = task["Catch"][-1]
-        assert caught["ErrorEquals"] == ["States.ALL"], name
-        assert caught["Next"] == {"Discover": "Refused", "Rollback": "Stuck", "Report": "Stuck"}.get(name, "Rollback")
-        assert "Transient" in task["Retry"][0]["ErrorEquals"], name
-    assert {p.stem.replace("_", "") for p in (ROOT / "functions/cluster-optimizer/src/phases").glob("*.rs")} == {
-        *(name.lower() for name in tasks), "mod"
-    }  # fmt: skip
+        assert caught["ErrorEquals"] == ["States.ALL"], state
+        assert caught["Next"] == {first: "Refused", "Rollback": "Stuck", "Report": "Stuck"}.get(state, "Rollback")
+        assert "Transient" in task["Retry"][0]["ErrorEquals"], state
+        retries.append(json.dumps(task["Retry"]))
+    assert len(set(retries)) == 1
+    files = [*ROOT.glob(f"functions/{name}/src/phases/*.rs"), *ROOT.glob("shared/swap/src/phases/*.rs")]
+    assert {state.lower() for state in tasks} <= {file.stem.replace("_", "") for file in files}
 
 
 def test_every_function_runs_the_binary_named_after_it_with_a_role_of_its_own(aws):
@@ -94,6 +109,15 @@ def test_the_sample_input_of_a_swap_is_understood(aws):
     assert execution["error"] == "GroupNotFound"
 
 
+@pytest.mark.parametrize(
+    "name, machine, reason", [("node-swap-input", "NodeSwap", "INSTANCE_GONE"), ("lab-swap-input", "LabSwap", "PROD_ACCOUNT")]
+)
+def test_the_sample_input_of_a_swap_of_one_instance_is_understood(aws, name, machine, reason):
+    """Their instance is AWS's example: understood, and then not found."""
+    arn = aws.start_execution(event(name), machine=f"{machine}StateMachineArn")
+    assert aws.wait_execution(arn)["output"]["reason"] == reason
+
+
 @pytest.mark.parametrize("name", ["security-audit", "security-audit-schedule"])
 def test_the_sample_audit_is_understood(aws, name):
     summary, error = aws.invoke("SecurityEnforcerFunctionName", event(name))
@@ -118,7 +142,7 @@ def test_every_sample_is_tested_here():
         "spot-interruption-warning", "rebalance-recommendation", "drill-interruption-warning", "risk-clean-up",
         "execution-status-change", "cluster-swap-input", "security-audit", "security-audit-schedule",
         "waste-scan-input", "waste-scan-schedule", "waste-scan-to-be-continued",
-        "risk-measure", "spot-pool-interrupted",
+        "risk-measure", "spot-pool-interrupted", "lab-swap-input", "node-swap-input",
     }  # fmt: skip
 
 

@@ -1,7 +1,5 @@
 """A node becomes Spot: its pods run elsewhere before it goes, and no budget is ever violated."""
 
-import json
-
 import pytest
 from local_aws.kubernetes import objects
 from scene import wait_for
@@ -134,7 +132,3 @@ def test_a_self_managed_cluster_is_reached_by_the_kubeconfig_of_a_secret(aws, no
     web.assert_node_swapped(report)
 
 
-def test_the_sample_event_is_a_dry_run(aws):
-    with open("events/node-swap-input.json") as sample:
-        execution = aws.wait_execution(aws.start_execution(json.load(sample), machine="NodeSwapStateMachineArn"))
-    assert execution["output"]["reason"] == "INSTANCE_GONE"
