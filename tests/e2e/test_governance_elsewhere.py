@@ -6,7 +6,8 @@ import uuid
 
 import boto3
 import pytest
-from local_aws.paths import ACCOUNT, REGION
+from local_aws.build import load
+from local_aws.paths import ACCOUNT, ACCOUNT_ROLE, REGION
 
 CUSTOMER = "222222222222"
 EXTERNAL_ID = "of-this-stack-alone"
@@ -14,18 +15,18 @@ SCANNER, ENFORCER = "WasteScannerFunctionName", "SecurityEnforcerFunctionName"
 
 
 class Customer:
-    """A second account with a role that trusts the stack's account, if the external id is right."""
+    """A second account with the role of `shared/cloud/account-role.yaml`."""
 
     def __init__(self, aws):
         self.aws, self.role = aws, f"SpotOptimizer-{uuid.uuid4().hex[:8]}"
-        trust = {
-            "Effect": "Allow",
-            "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
-            "Action": "sts:AssumeRole",
-            "Condition": {"StringEquals": {"sts:ExternalId": EXTERNAL_ID}},
-        }
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-        self.arn = self.client("iam").create_role(RoleName=self.role, AssumeRolePolicyDocument=policy)["Role"]["Arn"]
+        cloudformation = self.client("cloudformation")
+        parameters = {"StackAccountId": ACCOUNT, "ExternalId": EXTERNAL_ID, "RoleName": self.role}
+        cloudformation.create_stack(
+            StackName=self.role, TemplateBody=json.dumps(load(ACCOUNT_ROLE)), Capabilities=["CAPABILITY_NAMED_IAM"],
+            Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
+        )  # fmt: skip
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=self.role, WaiterConfig={"Delay": 1})
+        self.arn = f"arn:aws:iam::{CUSTOMER}:role/{self.role}"
         self.rows = {"WasteResourceTableName": "resource", "InstanceAuthTableName": "instance_id"}
 
     def client(self, service, region=REGION):
@@ -82,7 +83,7 @@ def customer(aws):
     customer.clean()
     yield customer
     customer.clean()
-    customer.client("iam").delete_role(RoleName=customer.role)
+    customer.client("cloudformation").delete_stack(StackName=customer.role)
 
 
 def test_waste_in_another_account_is_found_there_and_kept_under_its_key(customer):

@@ -119,12 +119,11 @@ def test_an_api_server_that_is_restarted_in_the_middle_is_waited_for(nodes, kube
     web.assert_node_swapped(web.finish(timeout=120))
 
 
-def test_tokens_that_expire_under_way_are_minted_anew(nodes, kubernetes):
+def test_tokens_that_are_refused_under_way_are_minted_anew(nodes, kubernetes):
     web = nodes()
     web.deploy(annotations={"local.aws/ready-after": "2s"})
-    web.start().reach("PauseForDrain")
-    kubernetes.expire_tokens()
-    kubernetes.refuse_tokens(1)
+    web.start().reach("PauseForReady")
+    kubernetes.refuse_tokens(3)
     web.assert_node_swapped(web.finish())
     assert any(seen["refused"] for seen in kubernetes.tokens)
 
@@ -166,7 +165,7 @@ def test_an_execution_that_is_stopped_after_the_old_node_left_is_finished(aws, n
 def kill_lambdas(aws, function):
     """Kills every running process of the function, as a crash of its sandbox would; returns how many."""
     own = str(aws.home.directory)
-    lines = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
     found = [line.split(None, 1) for line in lines]
     pids = [int(pid) for pid, command in found if "bootstrap" in command and own in command and is_of(int(pid), function)]
     for pid in pids:
