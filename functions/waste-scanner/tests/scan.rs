@@ -85,10 +85,9 @@ fn nothing(action: &str) -> Answer {
         "DescribeSnapshots" => page("snapshotSet", &[], None),
         "DescribeImages" => page("imagesSet", &[], None),
         "BatchGetItem" => Answer::ok(r#"{"Responses":{"waste":[]},"UnprocessedKeys":{}}"#),
-        "TransactWriteItems" => Answer::ok("{}"),
         "BatchWriteItem" => Answer::ok(r#"{"UnprocessedItems":{}}"#),
         "Query" => Answer::ok(r#"{"Items":[],"Count":0}"#),
-        "UpdateItem" | "PutItem" => Answer::ok("{}"),
+        "TransactWriteItems" | "UpdateItem" | "PutItem" => Answer::ok("{}"),
         other => panic!("{other} is not expected"),
     }
 }
