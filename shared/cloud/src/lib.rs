@@ -18,6 +18,7 @@ pub mod lambda;
 pub mod launch_configuration;
 pub mod launch_template;
 pub mod launcher;
+pub mod leases;
 pub mod places;
 pub mod prices;
 pub mod risk_table;

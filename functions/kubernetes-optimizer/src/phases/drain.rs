@@ -20,6 +20,10 @@ use crate::work::{NodeRun, NodeWork};
 
 /// Seconds between two passes: no pod is asked more often while its budget blocks it.
 const PAUSE_SECONDS: u32 = 5;
+/// Passes at most. Step Functions ends an execution at 25,000 events of history; a pass makes about ten.
+const PASSES: u32 = 1_000;
+/// Blocked pods that travel with the work, whose payload is 256 KiB at most.
+const BLOCKED_LISTED: usize = 100;
 
 /// One pass.
 ///
@@ -50,7 +54,7 @@ async fn pass(
         Err(error) => return Err(error),
     };
     if Timestamp::now() < run.drain_until() {
-        run.swap.pause_seconds = PAUSE_SECONDS;
+        run.swap.pause_seconds = PAUSE_SECONDS.max(run.drain_timeout_seconds / PASSES);
         return Ok(Next::Wait);
     }
     let first =
@@ -91,7 +95,7 @@ async fn look_and_evict(
     if let Some(trouble) = pass.trouble {
         tracing::warn!(node = %run.node.old, "a pass was cut short: {trouble}");
     }
-    *blocked = pass.blocked.into_iter().map(blocked_pod).collect();
+    *blocked = pass.blocked.into_iter().take(BLOCKED_LISTED).map(blocked_pod).collect();
     if !pass.is_done {
         return Ok(Left::Waiting(format!("{} pods are left on node {}", pass.remaining.len(), run.node.old)));
     }
