@@ -148,8 +148,14 @@ def test_user_data_never_enters_the_history(lab):
 def test_the_old_one_is_terminated_if_the_setting_says_so(lab, settings):
     settings(lab_old_instance="terminate")
     web = lab(address=True)
-    report = web.swap()
+    report = web.swap(capture_image=True)
     web.assert_swapped(report, old_state="terminated")
+
+
+def test_without_an_image_the_old_disks_are_kept_whatever_the_setting_says(lab, settings):
+    settings(lab_old_instance="terminate")
+    web = lab()
+    web.assert_swapped(web.swap(), old_state="stopped")
 
 
 def test_an_image_of_the_disks_is_only_a_means(lab):

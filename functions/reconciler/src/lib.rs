@@ -79,6 +79,14 @@ impl From<ReconcileError> for Diagnostic {
     }
 }
 
+/// Swaps that are not at their end.
+struct Unfinished {
+    /// A row could not be read: there may be more.
+    unreadable: bool,
+    /// Whose they are.
+    executions: Vec<ExecutionArn>,
+}
+
 enum Outcome {
     Running,
     TooEarly,
@@ -106,11 +114,14 @@ impl Reconciler {
         let mut failures = Vec::new();
         let mut event_too_early: Option<String> = None;
         let all = self.swaps.all_held().await?;
-        let unfinished: Vec<ExecutionArn> = all
-            .iter()
-            .filter_map(|held| held.as_ref().ok().filter(|held| held.journal.is_some()))
-            .map(|held| held.lease.owner.execution().clone())
-            .collect();
+        let unfinished = Unfinished {
+            unreadable: all.iter().any(Result::is_err),
+            executions: all
+                .iter()
+                .filter_map(|held| held.as_ref().ok().filter(|held| held.journal.is_some()))
+                .map(|held| held.lease.owner.execution().clone())
+                .collect(),
+        };
         for held in all {
             let held = match held {
                 Ok(held) => held,
@@ -147,7 +158,7 @@ impl Reconciler {
         event_too_early.map_or(Ok(summary), |which| Err(ReconcileError::TooEarly(which)))
     }
 
-    async fn reconcile(&self, held: &Held, unfinished: &[ExecutionArn]) -> Result<Outcome, ReconcileFailure> {
+    async fn reconcile(&self, held: &Held, unfinished: &Unfinished) -> Result<Outcome, ReconcileFailure> {
         let life = life(&self.sfn, held.lease.owner.execution()).await?;
         if life == Life::Running {
             return Ok(Outcome::Running);
@@ -157,9 +168,11 @@ impl Reconciler {
         if is_too_early(life, &settings, now) {
             return Ok(Outcome::TooEarly);
         }
-        // A cluster's slot is free once the swap that took it has come to its end.
+        // A cluster's slot is free once the swap that took it has come to its end; whose it is can't be told
+        // while a row can't be read.
         let is_slot = matches!(held.lease.on, Leased::ClusterSlot { .. });
-        if is_slot && unfinished.contains(held.lease.owner.execution()) {
+        if is_slot && (unfinished.unreadable || unfinished.executions.contains(held.lease.owner.execution()))
+        {
             return Ok(Outcome::Waiting);
         }
         let lease = self.swaps.take_over(&held.lease).await?;

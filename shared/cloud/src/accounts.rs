@@ -268,6 +268,10 @@ fn parse(account_id: &AccountId, row: &Row) -> Result<Access, AccountError> {
     let arn = text("role_arn").ok_or_else(|| {
         malformed("role_arn", "missing: expected the ARN of the role to assume (S)".to_owned())
     })?;
+    // Another account's role would open another account, under this one's environment.
+    if arn.split(':').nth(4) != Some(account_id.as_str()) {
+        return Err(malformed("role_arn", format!("{arn:?} is no role of this account")));
+    }
     let role = Role { arn: arn.clone(), external_id: text("external_id").cloned() };
     Ok(Access { environment_type, role: Some(role) })
 }
@@ -291,6 +295,13 @@ mod tests {
             (row(&[("role_arn", s("r"))]), "environment_type"),
             (row(&[("environment_type", s("prod")), ("role_arn", s("r"))]), "environment_type"),
             (row(&[("environment_type", s("PROD"))]), "role_arn"),
+            (
+                row(&[
+                    ("environment_type", s("LAB")),
+                    ("role_arn", s("arn:aws:iam::222222222222:role/spot")),
+                ]),
+                "role_arn",
+            ),
             (row(&[("enabled", AttributeValue::Bool(false))]), "disabled"),
             (row(&[("enabled", s("no"))]), "enabled"),
             (row(&[("environment_type", s("PROD")), ("member", AttributeValue::Bool(true))]), "own stack"),

@@ -109,11 +109,13 @@ impl Stack {
     }
 }
 
-/// `RoleSessionName`: 2 to 64 of `[\w+=,.@-]`.
+/// `RoleSessionName`: 2 to 64 of `[\w+=,.@-]`. No execution can take the name of the scheduled functions, whose
+/// sessions may do less.
 fn session_name(execution: Option<&ExecutionArn>) -> String {
-    let run = execution.and_then(|arn| arn.as_str().rsplit(':').next()).unwrap_or("scheduled");
+    let Some(execution) = execution else { return "spot-optimizer-scheduled".to_owned() };
+    let run = execution.as_str().rsplit(':').next().unwrap_or_default();
     let allowed = |c: char| if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) { c } else { '-' };
-    format!("spot-optimizer-{run}").chars().map(allowed).take(64).collect()
+    format!("spot-optimizer-run-{run}").chars().map(allowed).take(64).collect()
 }
 
 /// Clients of one account and region.

@@ -51,7 +51,9 @@ impl CallError {
             if status.is_none() && message.contains("AccessDenied") {
                 return Self { call, kind: Kind::Denied, code: "AccessDenied".to_owned(), message };
             }
-            let kind = if status.is_none_or(|s| s >= 500 || s == 429) { Kind::Retry } else { Kind::Rejected };
+            // An answer that was cut short is no refusal either: what it would have told may have been done.
+            let unknown = status.is_none_or(|s| s < 400 || s >= 500 || s == 429);
+            let kind = if unknown { Kind::Retry } else { Kind::Rejected };
             return Self { call, kind, code: "NoAnswer".to_owned(), message };
         }
         let message = error.message().unwrap_or("no message").to_owned();

@@ -62,10 +62,6 @@ impl Launcher {
         order: &Order,
         client_token: &str,
     ) -> Result<InstanceId, CallError> {
-        if !cleared.is_fresh() {
-            let message = format!("the proof for pool {} is too old: ask the gate again", cleared.pool());
-            return Err(CallError { call: RUN, kind: Kind::Retry, code: "StaleProof".to_owned(), message });
-        }
         #[expect(clippy::disallowed_methods, reason = "the one launch there is, and it holds a proof")]
         let request = self.target.ec2.run_instances();
         let instance_type = ec2::InstanceType::from(cleared.pool().instance_type.as_str());
@@ -87,13 +83,17 @@ impl Launcher {
                 twin::apply(request, &source, twin, &order.subnet_id)
             }
         };
+        // What the template or the old instance says may have taken a while to read.
+        if !cleared.is_fresh() {
+            let message = format!("the proof for pool {} is too old: ask the gate again", cleared.pool());
+            return Err(CallError { call: RUN, kind: Kind::Retry, code: "StaleProof".to_owned(), message });
+        }
         let once = aws_sdk_ec2::config::Builder::new().retry_config(RetryConfig::disabled());
         let answer = request.customize().config_override(once).send().await.map_err(failed(RUN))?;
-        answer
-            .instances()
-            .first()
-            .and_then(|i| i.instance_id()?.parse().ok())
-            .ok_or_else(|| CallError::malformed(RUN, "the answer names no instance"))
+        answer.instances().first().and_then(|i| i.instance_id()?.parse().ok()).ok_or_else(|| CallError {
+            kind: Kind::Retry, // it may have been launched all the same
+            ..CallError::malformed(RUN, "the answer names no instance")
+        })
     }
 }
 

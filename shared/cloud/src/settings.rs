@@ -51,7 +51,9 @@ pub async fn load(stack: &Stack, account: &AccountId, region: &Region) -> Result
         }
         .into());
     }
-    let rows = answer.responses.and_then(|mut tables| tables.remove(&table)).unwrap_or_default();
+    let rows = answer.responses.and_then(|mut tables| tables.remove(&table)).ok_or_else(|| {
+        CallError::malformed("dynamodb:BatchGetItem", "the answer does not mention the Settings table")
+    })?;
     let mut settings = Settings::default();
     for scope in &scopes {
         let is_scope = |row: &&Row| row.get("scope").and_then(|v| v.as_s().ok()) == Some(scope);

@@ -113,7 +113,8 @@ pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Client, Ac
     let answer = aws_sdk_eks::Client::new(config).describe_cluster().name(cluster.as_str()).send().await;
     let found = answer.map_err(|e| sorted(&of, call, &e))?.cluster.ok_or_else(|| lacks(&of, "no cluster"))?;
     match found.status {
-        Some(ClusterStatus::Active) => {}
+        // Its API server goes on serving while it is updated.
+        Some(ClusterStatus::Active | ClusterStatus::Updating) => {}
         status => {
             let status = status.map_or("UNKNOWN".to_owned(), |status| status.as_str().to_owned());
             return Err(AccessError::NotActive { cluster: cluster.clone(), status });

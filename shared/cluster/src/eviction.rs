@@ -71,7 +71,7 @@ pub(crate) async fn evict(client: &Client, pod: &PodRef) -> Answer {
 /// (kubernetes/pkg/registry/core/pod/storage/eviction.go).
 fn sort(object: &str, status: &Status) -> Answer {
     let error = || ClusterError::from_status(CALL, object, status);
-    let refused = |budget| Answer::Refused(Refusal { budget, why: status.message.clone() });
+    let refused = |budget| Answer::Refused(Refusal { budget, why: cut(&status.message) });
     // A webhook speaks for one pod, with whatever code it likes.
     if status.message.contains("admission webhook") {
         return refused(None);
@@ -83,7 +83,7 @@ fn sort(object: &str, status: &Status) -> Answer {
         429 => match cause(status, "DisruptionBudget") {
             Some(message) => Answer::Refused(Refusal {
                 budget: budget_in(message),
-                why: format!("{} {message}", status.message),
+                why: cut(&format!("{} {message}", status.message)),
             }),
             None => Answer::Later(error()),
         },
@@ -93,6 +93,11 @@ fn sort(object: &str, status: &Status) -> Answer {
         // Also 500: an internal error is about this pod (its budgets); the rest of the server goes on.
         _ => refused(None),
     }
+}
+
+/// A webhook may say whatever it likes; what travels between passes must stay small.
+fn cut(words: &str) -> String {
+    words.chars().take(250).collect()
 }
 
 fn cause<'a>(status: &'a Status, reason: &str) -> Option<&'a str> {

@@ -83,9 +83,19 @@ impl Node {
 /// The node that is this instance, by `spec.providerID`, or none: it has not joined (yet), or is
 /// gone. Lists all nodes in pages.
 pub async fn find(client: &Client, instance: &InstanceId) -> Result<Option<Node>, ClusterError> {
-    let nodes = pages::all(&api(client), "list nodes", "", ListParams::default(), PAGE_SIZE).await?;
-    let found = nodes.into_iter().find(|node| instance_of(node).as_ref() == Some(instance));
-    found.map(|node| look_at(&node)).transpose()
+    let is_it = |node: &k8s_openapi::api::core::v1::Node| instance_of(node).as_ref() == Some(instance);
+    let found = pages::select(&api(client), "list nodes", ListParams::default(), PAGE_SIZE, is_it).await?;
+    found.first().map(look_at).transpose()
+}
+
+/// Every node that bears `mark`: what [`cordon`] left, whatever has become of the caller since.
+///
+/// # Errors
+/// The nodes can't be listed.
+pub async fn marked(client: &Client, mark: &str) -> Result<Vec<Node>, ClusterError> {
+    let bears = |node: &k8s_openapi::api::core::v1::Node| annotation(node, CORDONED_BY) == Some(mark);
+    let found = pages::select(&api(client), "list nodes", ListParams::default(), PAGE_SIZE, bears).await?;
+    found.iter().map(look_at).collect()
 }
 
 /// One node by name; `None` if there is none.

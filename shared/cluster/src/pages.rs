@@ -19,11 +19,38 @@ pub(crate) async fn all<K>(
 where
     K: Clone + DeserializeOwned + Debug,
 {
-    let mut params = params.limit(page_size);
+    some(api, call, object, params.limit(page_size), |_| true).await
+}
+
+/// Those of everything for which `wanted` holds. A page is in memory at a time: a cluster may have thousands
+/// of nodes, and each of them is large.
+pub(crate) async fn select<K>(
+    api: &Api<K>,
+    call: &'static str,
+    params: ListParams,
+    page_size: u32,
+    wanted: impl Fn(&K) -> bool,
+) -> Result<Vec<K>, ClusterError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    some(api, call, "", params.limit(page_size), wanted).await
+}
+
+async fn some<K>(
+    api: &Api<K>,
+    call: &'static str,
+    object: &str,
+    mut params: ListParams,
+    wanted: impl Fn(&K) -> bool,
+) -> Result<Vec<K>, ClusterError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
     let mut items = Vec::new();
     loop {
         let page = api.list(&params).await.map_err(failed(call, object))?;
-        items.extend(page.items);
+        items.extend(page.items.into_iter().filter(&wanted));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(items),

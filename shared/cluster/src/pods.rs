@@ -57,7 +57,7 @@ pub struct PodRef {
 /// The controller that owns a pod (`controller: true` in its owner references).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Controller {
-    /// `ReplicaSet`, `StatefulSet`, `Job`, `DaemonSet`, or a custom kind.
+    /// `ReplicaSet`, `StatefulSet`, `Job`, `DaemonSet`, or a custom kind with its group (`Job.batch.volcano.sh`).
     pub kind: String,
     /// The namespace of its pods.
     pub namespace: String,
@@ -207,11 +207,19 @@ pub(crate) fn controller(pod: &Pod) -> Option<Controller> {
     let is_controller = |owner: &&OwnerReference| owner.controller == Some(true);
     let owner = pod.owner_references().iter().find(is_controller)?;
     Some(Controller {
-        kind: owner.kind.clone(),
+        kind: kind(owner),
         namespace: pod.namespace().unwrap_or_default(),
         name: owner.name.clone(),
         uid: owner.uid.clone(),
     })
+}
+
+/// Another group's `StatefulSet` is none of ours.
+fn kind(owner: &OwnerReference) -> String {
+    match owner.api_version.split_once('/') {
+        Some((group, _)) if !matches!(group, "apps" | "batch") => format!("{}.{group}", owner.kind),
+        _ => owner.kind.clone(),
+    }
 }
 
 /// Condition `Ready` is `True`.

@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use crate::error::{ClusterError, failed};
 use crate::node::NodeName;
 use crate::pages;
-use crate::pods::{LOOKS_AT_ONCE, NodePod};
+use crate::pods::{self, Disposition, LOOKS_AT_ONCE, NodePod, Policy};
 
 /// VolumeAttachments per page of a list.
 const PAGE_SIZE: u32 = 250;
@@ -50,30 +50,58 @@ pub async fn ties(client: &Client, pods: &[NodePod]) -> Result<Ties, ClusterErro
     Ok(pods.iter().filter_map(|pod| Some((pod.pod.uid.clone(), tie(pod)?))).collect())
 }
 
-/// Names of the PersistentVolumes that are still attached to the node. Terminating an instance
-/// before they have gone costs about 6 minutes of forced detach for each.
-pub async fn attached(client: &Client, node: &NodeName) -> Result<Vec<String>, ClusterError> {
+/// Names of the PersistentVolumes that are still attached to the node, but for those of pods that stay
+/// (a DaemonSet's): they go with the node. Terminating an instance before the others have gone costs
+/// about 6 minutes of forced detach for each.
+pub async fn attached(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<String>, ClusterError> {
     let api: Api<VolumeAttachment> = Api::all(client.clone());
-    let all =
-        pages::all(&api, "list volumeattachments", node.as_str(), ListParams::default(), PAGE_SIZE).await?;
-    let here = all.into_iter().filter(|attachment| attachment.spec.node_name == node.as_str());
+    let is_here = |attachment: &VolumeAttachment| attachment.spec.node_name == node.as_str();
+    let here =
+        pages::select(&api, "list volumeattachments", ListParams::default(), PAGE_SIZE, is_here).await?;
     let mut names: Vec<String> = here
+        .into_iter()
         .filter_map(|attachment| attachment.spec.source.persistent_volume_name.or(attachment.metadata.name))
         .collect();
     names.sort();
+    if !names.is_empty() {
+        let staying = volumes_that_stay(client, node, policy).await?;
+        names.retain(|name| !staying.contains(name));
+    }
     Ok(names)
 }
 
+/// The volumes of the pods that a drain leaves on the node.
+async fn volumes_that_stay(
+    client: &Client,
+    node: &NodeName,
+    policy: Policy,
+) -> Result<BTreeSet<String>, ClusterError> {
+    let pods = pods::on_node(client, node, policy).await?;
+    let mut volumes = BTreeSet::new();
+    for pod in pods.iter().filter(|pod| matches!(pod.disposition, Disposition::Stays(_))) {
+        for claim in &pod.claims {
+            volumes.extend(volume_of(client, (&pod.pod.namespace, claim)).await?);
+        }
+    }
+    Ok(volumes)
+}
+
 async fn tie_of(client: &Client, (namespace, claim): (&str, &str)) -> Result<Option<Tie>, ClusterError> {
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-    let object = format!("{namespace}/{claim}");
-    let bound = claims.get_opt(claim).await.map_err(failed("get persistentvolumeclaims", object))?;
-    let Some(name) = bound.and_then(|claim| claim.spec).and_then(|spec| spec.volume_name) else {
-        return Ok(None);
-    };
+    let Some(name) = volume_of(client, (namespace, claim)).await? else { return Ok(None) };
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
     let volume = volumes.get_opt(&name).await.map_err(failed("get persistentvolumes", name.as_str()))?;
     Ok(volume.and_then(|volume| tie(&volume)))
+}
+
+/// The volume that a claim is bound to.
+async fn volume_of(
+    client: &Client,
+    (namespace, claim): (&str, &str),
+) -> Result<Option<String>, ClusterError> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    let object = format!("{namespace}/{claim}");
+    let bound = claims.get_opt(claim).await.map_err(failed("get persistentvolumeclaims", object))?;
+    Ok(bound.and_then(|claim| claim.spec).and_then(|spec| spec.volume_name))
 }
 
 /// Told by the volume's kind, else by the labels that its node affinity requires.

@@ -166,8 +166,10 @@ impl Swap<'_> {
         let newcomer = self.observed.newcomer.as_ref();
         let alive = newcomer.is_some_and(|n| n.alive);
         let serves = alive && newcomer.is_some_and(|n| self.group.member(&n.id).is_some_and(Member::serves));
-        let doubted =
-            matches!(self.journal.undo_reason(), Some(Reason::NewcomerAtRisk | Reason::NewcomerNotServing));
+        let doubted = matches!(
+            self.journal.undo_reason(),
+            Some(Reason::NewcomerAtRisk | Reason::NewcomerNotServing | Reason::NodeNotReady)
+        );
         // The group may not have noticed yet that the newcomer is dead.
         let serving = self.rest() + u32::from(serves && !doubted);
         let enough_serve = serving >= self.group.desired.min(self.original.serving);

@@ -27,13 +27,13 @@ pub type Tags = BTreeMap<String, String>;
 #[must_use]
 pub fn cluster_of(tags: &Tags) -> Option<ClusterName> {
     let by_value = ["aws:eks:cluster-name", "eks:cluster-name", "eks:eks-cluster-name"];
-    let named = by_value.iter().find_map(|key| tags.get(*key)).map(String::as_str);
-    let by_key = || {
+    // Anyone may write some of these tags: a name that is none must not hide another's.
+    let named = by_value.iter().filter_map(|key| tags.get(*key)).find_map(|name| name.parse().ok());
+    named.or_else(|| {
         tags.iter()
             .filter(|(_, value)| matches!(value.as_str(), "owned" | "shared"))
-            .find_map(|(key, _)| key.strip_prefix("kubernetes.io/cluster/"))
-    };
-    named.or_else(by_key)?.parse().ok()
+            .find_map(|(key, _)| key.strip_prefix("kubernetes.io/cluster/")?.parse().ok())
+    })
 }
 
 /// The tags of what replaces an instance with the tags `old`: all that can be copied (AWS reserves
@@ -80,6 +80,9 @@ mod tests {
         );
         assert_eq!(cluster(&tags("kubernetes.io/cluster/shop", "")), None);
         assert_eq!(cluster(&tags("team", "shop")), None);
+        let mut forged = tags("kubernetes.io/cluster/shop", "owned");
+        forged.insert("eks:cluster-name".into(), "no name".into());
+        assert_eq!(cluster(&forged).as_deref(), Some("shop"));
     }
 
     #[test]

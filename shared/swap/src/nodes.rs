@@ -8,8 +8,8 @@ use spot_cloud::swaps::Lease;
 use spot_cloud::{Stack, instances};
 use spot_cluster::access::{self, AccessError};
 use spot_cluster::drain::{self, State};
-use spot_cluster::node;
 use spot_cluster::pods::Policy;
+use spot_cluster::{node, volumes};
 use spot_domain::group::MemberState;
 use spot_domain::journal::{Journal, NodeSwap, Stage};
 use spot_domain::recovery::{Action, Observed};
@@ -75,8 +75,8 @@ pub async fn permit(
     let Some(node) = &journal.node else { return Permission::Granted };
     let client = match connect(stack, access, &lease.region, lease.owner.execution(), node.into()).await {
         Ok(client) => client,
-        // With the cluster went its nodes and pods.
-        Err(AccessError::NotFound { .. }) => return Permission::Granted,
+        // With the cluster went its nodes and pods. A secret that is gone says nothing of the kind.
+        Err(AccessError::NotFound { .. }) if node.kubeconfig_secret.is_none() => return Permission::Granted,
         Err(error) => return Permission::NotYet(format!("cluster {}: {error}", node.cluster)),
     };
     let way = Way { stack, lease, access, client: &client, mark: journal.swap_id.as_str() };
@@ -102,21 +102,19 @@ impl Way<'_> {
         observed: &Observed,
         action: &Action,
     ) -> Result<Permission, StepError> {
-        if is_way_back(journal, observed) {
-            node::uncordon(self.client, &node.old, self.mark).await?;
-        }
-        match (action, &observed.newcomer) {
-            // One that stays, since somebody has asked for more capacity meanwhile, is a node like any other.
-            (Action::Done(_), Some(newcomer)) if newcomer.alive => {
-                if let Some(stays) = node::find(self.client, &newcomer.id).await? {
-                    node::uncordon(self.client, &stays.name, self.mark).await?;
-                }
-                Ok(Permission::Granted)
+        let goes = action.removes(&journal.old);
+        // Whatever else we cordoned stays, by now: the old node on the way back, a newcomer or an extra one
+        // that somebody's wish for more capacity has made a node like any other.
+        for marked in node::marked(self.client, self.mark).await? {
+            let is_going = goes.is_some() && marked.instance_id.as_ref() == goes;
+            let is_old = marked.name == node.old;
+            if !is_going && (!is_old || is_way_back(journal, observed)) {
+                node::uncordon(self.client, &marked.name, self.mark).await?;
             }
-            _ => match action.removes(&journal.old) {
-                Some(id) => self.drained(id, policy(node)).await,
-                None => Ok(Permission::Granted),
-            },
+        }
+        match goes {
+            Some(id) => self.drained(id, policy(node)).await,
+            None => Ok(Permission::Granted),
         }
     }
 
@@ -132,7 +130,9 @@ impl Way<'_> {
         node::cordon(self.client, &node.name, self.mark).await?;
         let pass = drain::pass(self.client, &node.name, policy, State::default()).await?;
         if pass.is_done {
-            return Ok(Permission::Granted);
+            let attached = volumes::attached(self.client, &node.name, policy).await?;
+            let waits = |volume: &String| format!("volume {volume} is still attached to node {}", node.name);
+            return Ok(attached.first().map_or(Permission::Granted, |v| Permission::NotYet(waits(v))));
         }
         let blocked = pass
             .blocked

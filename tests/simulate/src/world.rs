@@ -151,7 +151,7 @@ struct World {
     pools: Vec<Memory>,
     poisoned: Vec<f64>,
     interruptions: u32,
-    spot_hours: u32,
+    spot_hours: f64,
 }
 
 impl World {
@@ -166,7 +166,7 @@ impl World {
             pools: (0..fleet.pools).map(|_| Memory::default()).collect(),
             poisoned: Vec::new(),
             interruptions: 0,
-            spot_hours: 0,
+            spot_hours: 0.0,
         }
     }
 
@@ -184,7 +184,7 @@ impl World {
                     |pool: &&usize| self.policy == Policy::NoGate || !self.pools[**pool].is_poisoned(now);
                 instance.spot_in = instance.choices.iter().find(clear).copied();
             }
-            self.spot_hours += u32::from(instance.spot_in.is_some());
+            self.spot_hours += f64::from(u8::from(instance.spot_in.is_some()));
         }
     }
 
@@ -200,7 +200,7 @@ impl World {
             policy: self.policy,
             poisoned: self.poisoned,
             interruptions: f64::from(self.interruptions),
-            spot_share: f64::from(self.spot_hours) / hours,
+            spot_share: self.spot_hours / hours,
         }
     }
 }

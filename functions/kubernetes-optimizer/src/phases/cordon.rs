@@ -2,6 +2,7 @@
 //! swap's id as our mark. Undone by: uncordoning what bears that mark; the journal names the node since
 //! before the launch.
 
+use jiff::Timestamp;
 use spot_cluster::drain;
 use spot_cluster::node::{self, Cordon};
 use spot_domain::Reason;
@@ -29,18 +30,34 @@ async fn cordon(context: &Context, run: &mut NodeRun, current: &Current) -> Resu
     if let Some(undo) = undo_if_at_risk(context, &mut run.swap, &current.pool).await? {
         return Ok(undo);
     }
-    if let Some(why) = not_ready(context, run, current).await? {
-        return Ok(run.swap.undo(Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer)));
-    }
     // The lease must still be ours before a node is touched.
     context.swaps.write(&run.swap.lease, &current.journal).await?;
+    let deadline = run.drain_until();
+    match mark_old(context, run, current).await {
+        Ok(None) => Ok(Next::Proceed),
+        Ok(Some((reason, detail))) => Ok(run.swap.undo(reason, detail)),
+        Err(StepError::ClusterSilent(_) | StepError::NotAuthorized(_)) if Timestamp::now() < deadline => {
+            Ok(Next::Wait)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Cordons the old node, and notes what its controllers owe; or says why not.
+async fn mark_old(
+    context: &Context,
+    run: &mut NodeRun,
+    current: &Current,
+) -> Result<Option<(Reason, String)>, StepError> {
+    if let Some(why) = not_ready(context, run, current).await? {
+        return Ok(Some((Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer))));
+    }
     let client = nodes::connect_for(context, &run.swap, &run.node).await?;
-    run.drain_until();
     let cordoned = node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await?;
     if cordoned == Cordon::ByOther {
         let detail = format!("somebody else cordoned node {} meanwhile", run.node.old);
-        return Ok(run.swap.undo(Reason::CordonedByOthers, detail));
+        return Ok(Some((Reason::CordonedByOthers, detail)));
     }
     run.drain = drain::begin(&client, &run.node.old, nodes::policy(&run.node)).await?;
-    Ok(Next::Proceed)
+    Ok(None)
 }

@@ -23,7 +23,7 @@ const PAUSE_SECONDS: u32 = 5;
 /// Passes at most. Step Functions ends an execution at 25,000 events of history; a pass makes about ten.
 const PASSES: u32 = 1_000;
 /// Blocked pods that travel with the work, whose payload is 256 KiB at most.
-const BLOCKED_LISTED: usize = 100;
+pub(crate) const BLOCKED_LISTED: usize = 100;
 
 /// One pass.
 ///
@@ -64,7 +64,7 @@ async fn pass(
 }
 
 /// What a pass leaves.
-enum Left {
+pub(crate) enum Left {
     /// The pods run elsewhere.
     Nothing,
     /// Something is still in motion.
@@ -73,7 +73,8 @@ enum Left {
     Undo(Reason, String),
 }
 
-async fn look_and_evict(
+/// One pass over the old node, if the world is as it was.
+pub(crate) async fn look_and_evict(
     context: &Context,
     run: &mut NodeRun,
     blocked: &mut Vec<BlockedPod>,
@@ -129,6 +130,6 @@ async fn unsettled(client: &kube::Client, run: &NodeRun) -> Result<Option<String
         let (kind, namespace, name) = (&controller.kind, &controller.namespace, &controller.name);
         return Ok(Some(format!("{ready} of {wanted} pods of {kind} {namespace}/{name} are Ready")));
     }
-    let attached = volumes::attached(client, &run.node.old).await?;
+    let attached = volumes::attached(client, &run.node.old, nodes::policy(&run.node)).await?;
     Ok(attached.first().map(|volume| format!("volume {volume} is still attached to node {}", run.node.old)))
 }

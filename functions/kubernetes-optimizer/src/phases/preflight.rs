@@ -18,16 +18,19 @@ use spot_domain::node_swap::{NodePlan, NodeSwapRequest};
 use spot_domain::selection::{Candidate, select_node};
 use spot_domain::settings::Settings;
 use spot_domain::tags::{GROUP_NAME_TAG, cluster_of};
-use spot_domain::{AccountId, ClusterName, ExecutionArn, GroupName, Reason, Region};
+use spot_domain::{AccountId, ClusterName, ExecutionArn, GroupName, Pool, Reason, Region};
 use spot_swap::error::StepError;
 use spot_swap::input::parse;
 use spot_swap::work::{Next, Work};
 use spot_swap::{Context, group, nodes};
 
-use crate::phases::drain::blocked_pod;
+use crate::phases::drain::{BLOCKED_LISTED, blocked_pod};
 use crate::work::{Joining, Leaving, NodeRun, NodeWork};
 
 const SHAPE: &str = r#"{"instance_id": "i-...", "cluster_name"?, "account_id"?, "region"?, "drain_timeout_seconds"?, "dry_run"?}"#;
+
+/// As for the setting: an execution lasts for 24 hours at most, and has more to do.
+const MAX_DRAIN_SECONDS: u32 = 43_200;
 
 /// Plans the run, or says why there is none.
 ///
@@ -40,6 +43,10 @@ pub async fn run(
     input: Value,
 ) -> Result<(Next, NodeWork), StepError> {
     let request: NodeSwapRequest = parse(input, SHAPE)?;
+    if request.drain_timeout_seconds.is_some_and(|seconds| seconds.get() > MAX_DRAIN_SECONDS) {
+        let most = format!("drain_timeout_seconds: expected 1 to {MAX_DRAIN_SECONDS}");
+        return Err(StepError::InvalidInput(most));
+    }
     let place = Place::of(context, &request, execution).await?;
     let id = request.instance_id.clone();
     let refused = |cluster, (reason, detail): (Reason, String)| {
@@ -58,14 +65,15 @@ pub async fn run(
     if !report.blocked.is_empty() {
         let detail = format!("{} pods of node {} could never be evicted", report.blocked.len(), node.old);
         let (next, mut work) = refused(Some(cluster), (Reason::PodsNotEvictable, detail))?;
-        work.blocked = report.blocked.into_iter().map(blocked_pod).collect();
+        work.plan = request.dry_run.then(|| plan(&node, &report, &[]));
+        work.blocked = report.blocked.into_iter().take(BLOCKED_LISTED).map(blocked_pod).collect();
         return Ok((next, work));
     }
     let (group, candidate) = match place.look_at_group(instance).await? {
         Ok(found) => found,
         Err(why) => return refused(Some(cluster), why),
     };
-    let plan = plan(&node, &report, &candidate);
+    let plan = plan(&node, &report, &candidate.pools);
     let run = place.run(&group, node, candidate, request.drain_timeout_seconds).await?;
     let mut work = NodeWork {
         instance_id: id.clone(),
@@ -106,7 +114,7 @@ fn cluster(request: &NodeSwapRequest, instance: &Instance) -> Result<ClusterName
     })
 }
 
-fn plan(node: &NodeSwap, report: &Report, candidate: &Candidate) -> NodePlan {
+fn plan(node: &NodeSwap, report: &Report, pools: &[Pool]) -> NodePlan {
     let names = report.would_move.iter().map(|pod| format!("{}/{}", pod.namespace, pod.pod));
     NodePlan {
         node: node.old.to_string(),
@@ -114,7 +122,7 @@ fn plan(node: &NodeSwap, report: &Report, candidate: &Candidate) -> NodePlan {
         would_move_count: report.would_move.len(),
         stays_count: report.stays.len(),
         zone_bound: report.is_zone_bound,
-        pools: candidate.pools.clone(),
+        pools: pools.to_vec(),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use spot_swap::Context;
 use spot_swap::error::StepError;
-use spot_swap::phases::{gate, launch};
+use spot_swap::phases::launch;
 use spot_swap::work::Next;
 
 use crate::work::NodeWork;
@@ -15,9 +15,7 @@ use crate::work::NodeWork;
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepError> {
     let (run, _) = work.run()?;
-    let swap = &mut run.swap;
-    swap.steps += 1;
-    gate::run(context, swap).await;
-    let next = if swap.queue.is_empty() { Next::Report } else { launch::run(context, swap).await? };
+    run.swap.steps += 1;
+    let next = launch::run(context, &mut run.swap).await?;
     Ok(if next == Next::NextTarget { Next::Report } else { next })
 }

@@ -10,7 +10,7 @@ use spot_cloud::twin::{Examined, Twin, examine};
 use spot_cloud::{Target, accounts, addresses, instances, settings, targets};
 use spot_domain::group::Instance;
 use spot_domain::journal::Retirement;
-use spot_domain::lab::{LabSwap, LabSwapRequest, refused, refused_account};
+use spot_domain::lab::{LabSwap, LabSwapRequest, OldInstance, refused, refused_account};
 use spot_domain::selection::Candidate;
 use spot_domain::settings::Settings;
 use spot_domain::swap::Left;
@@ -122,7 +122,8 @@ async fn belongings(
         original.irreproducible = Some(format!("target group {group} has it by its private address"));
     }
     Ok(LabSwap {
-        old_instance: settings.lab_old_instance,
+        // Without an image, the old disks are nowhere but on the old instance.
+        old_instance: if request.capture_image { settings.lab_old_instance } else { OldInstance::Stop },
         address: held.pop(),
         registrations: found.registrations,
         capture: request.capture_image,

@@ -22,6 +22,8 @@ use crate::work::{Current, Next, Work};
 
 /// Pools tried in one step: each refusal takes EC2 seconds, and the step has sixty.
 const ATTEMPTS: usize = 10;
+/// The journal tells when the last launch was asked for: until that is visible, an undo waits.
+const JUST_NOW: SignedDuration = SignedDuration::from_secs(5);
 /// A run lasts for hours: what was asked of the group this long ago is asked again.
 const CHECKED_FOR: SignedDuration = SignedDuration::from_mins(5);
 
@@ -34,21 +36,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         return Ok(work.next_target());
     }
     let target = context.target(work).await;
-    if let Some(busy) = check_again(&target, work).await? {
-        work.ended_by = Some(Reason::GroupChanged);
-        let candidate = work.queue.remove(0);
-        work.skip(&candidate.instance_id, Reason::GroupChanged, busy);
-        return Ok(work.next_target());
-    }
     let candidate = work.queue.remove(0);
-    if let Some(refusal) = unterminable(&target, &candidate).await? {
-        if work.has_captured() {
-            work.queue.insert(0, candidate);
-            return Ok(work.undo(refusal.reason, refusal.detail));
-        }
-        work.skip(&candidate.instance_id, refusal.reason, refusal.detail);
-        return Ok(work.next_target());
-    }
     let mut journal = Journal::new(&candidate.instance_id, work.lease.since, work.retirement);
     journal.node.clone_from(&work.node);
     journal.lab.clone_from(&work.lab);
@@ -61,7 +49,10 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     }
     let launched = match launched {
         Some(launched) => launched,
-        None => launch(context, work, &target, &candidate, &mut journal).await?,
+        None => match unfit(&target, work, &candidate).await? {
+            Some(refusal) => Err(refusal),
+            None => launch(context, work, &target, &candidate, &mut journal).await?,
+        },
     };
     match launched {
         Ok((newcomer, pool)) => {
@@ -85,6 +76,20 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
 }
 
 type Launched = (InstanceId, Pool);
+
+/// Why there is no launch for this candidate. Asked after the journal was looked at: an earlier run of
+/// this very step may have launched.
+async fn unfit(
+    target: &Target,
+    work: &mut Work,
+    candidate: &Candidate,
+) -> Result<Option<Refusal>, CallError> {
+    if let Some(detail) = check_again(target, work).await? {
+        work.ended_by = Some(Reason::GroupChanged);
+        return Ok(Some(Refusal { reason: Reason::GroupChanged, detail }));
+    }
+    unterminable(target, candidate).await
+}
 
 /// Refreshes begun and hooks added since the group was last asked.
 async fn check_again(target: &Target, work: &mut Work) -> Result<Option<String>, CallError> {
@@ -162,8 +167,9 @@ async fn launch(
             }
             Err(why) => return Ok(Err(closed(why))),
         };
-        if attempt != journal.attempt {
+        if attempt != journal.attempt || Timestamp::now().duration_since(journal.launching_since) > JUST_NOW {
             journal.attempt = attempt;
+            journal.launching_since = Timestamp::now();
             context.swaps.write(&work.lease, journal).await?;
         }
         match launcher.launch(cleared, &order, &journal.swap_id.client_token(attempt)).await {
