@@ -28,6 +28,18 @@ def test_a_lost_answer_is_no_harm_to(aws, scene, action):
     assert [f["hits"] for f in aws.control.faults()] == [1]
 
 
+def test_a_launch_whose_answer_was_lost_is_taken_back_where_the_old_one_may_no_longer_go(aws, scene):
+    """The repetition must not skip the candidate, and with it forget the instance that it has launched."""
+    web = scene(size=1, minimum=1, maximum=1)
+    aws.control.fault("RunInstances", kind="error_after", code="InternalError", status=500, times=1)
+    aws.control.fault("DescribeInstanceAttribute", kind="delay", delay_seconds=3, skip=1, times=1)
+    web.start()
+    web.newcomer()
+    web.protect_from_termination(web.old[0])
+    web.assert_rolled_back(web.end()["output"], "TERMINATION_PROTECTED")
+    assert len(web.newcomers) == 1
+
+
 def only_for(web, action):
     """Parameters that tell this group's calls of `action` from those of the others."""
     if action == "RunInstances":

@@ -52,7 +52,7 @@ impl CallError {
                 return Self { call, kind: Kind::Denied, code: "AccessDenied".to_owned(), message };
             }
             // An answer that was cut short is no refusal either: what it would have told may have been done.
-            let unknown = status.is_none_or(|s| s < 400 || s >= 500 || s == 429);
+            let unknown = status.is_none_or(|s| !(400..500).contains(&s) || s == 429);
             let kind = if unknown { Kind::Retry } else { Kind::Rejected };
             return Self { call, kind, code: "NoAnswer".to_owned(), message };
         }

@@ -279,10 +279,11 @@ fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Op
         OldState::Starting => return Some(Action::Wait("the old instance is starting")),
         _ => {}
     }
-    if lab.leaving && observed.old == OldState::Running {
-        if let Some(target) = observed.target(|t| t.old.is_out()) {
-            return Some(Action::RegisterOld(target));
-        }
+    if lab.leaving
+        && observed.old == OldState::Running
+        && let Some(target) = observed.target(|t| t.old.is_out())
+    {
+        return Some(Action::RegisterOld(target));
     }
     // Without its address it may be unable to reach what its health depends on.
     let ours = lab.address.is_some() && journal.newcomer.is_some();

@@ -41,16 +41,14 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     journal.node.clone_from(&work.node);
     journal.lab.clone_from(&work.lab);
     let entered = context.swaps.enter(&work.lease, &journal).await?;
-    let mut launched = None;
     let repeated = matches!(entered, Entered::Again(_));
     if let Entered::Again(earlier) = entered {
         journal = earlier;
-        launched = launched_earlier(&target, &journal, &candidate).await?.map(Ok);
     }
-    let launched = match launched {
-        Some(launched) => launched,
-        None => match unfit(&target, work, &candidate).await? {
-            Some(refusal) => Err(refusal),
+    let launched = match unfit(&target, work, &candidate).await? {
+        Some(refusal) => Err(refusal),
+        None => match earlier(&target, repeated, &journal, &candidate).await? {
+            Some(launched) => Ok(launched),
             None => launch(context, work, &target, &candidate, &mut journal).await?,
         },
     };
@@ -119,11 +117,15 @@ async fn unterminable(target: &Target, candidate: &Candidate) -> Result<Option<R
 }
 
 /// What an earlier run of this very step launched before its answer was lost.
-async fn launched_earlier(
+async fn earlier(
     target: &Target,
+    repeated: bool,
     journal: &Journal,
     candidate: &Candidate,
 ) -> Result<Option<Launched>, CallError> {
+    if !repeated {
+        return Ok(None);
+    }
     let found = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
     let alive = found.into_iter().find(Instance::is_alive);
     Ok(alive.and_then(|instance| {
