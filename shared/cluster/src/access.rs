@@ -64,7 +64,7 @@ pub enum AccessError {
         /// What AWS said.
         message: String,
     },
-    /// The cluster is being created, updated, deleted, or has failed.
+    /// The cluster is being created or deleted, or has failed.
     #[error("cluster {cluster} is {status}, not ACTIVE")]
     NotActive {
         /// The cluster.

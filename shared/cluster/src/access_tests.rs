@@ -102,15 +102,17 @@ async fn what_does_not_exist_is_told_from_what_does_not_answer() {
 }
 
 #[tokio::test]
-async fn only_an_active_cluster_is_opened() {
+async fn only_a_cluster_that_serves_is_opened() {
     let described = |status: &str| {
         format!(
             r#"{{"cluster":{{"name":"prod","status":"{status}","endpoint":"https://10.0.0.1","certificateAuthority":{{"data":"{AUTHORITY}"}}}}}}"#
         )
     };
-    let config = Endpoint::start(vec![Answer::ok(described("UPDATING")), Answer::ok(described("ACTIVE"))]);
+    let config = Endpoint::start(["CREATING", "UPDATING", "ACTIVE"].map(|status| Answer::ok(described(status))).to_vec());
     let config = config.await.config().await;
     let error = eks(&config, &"prod".parse().unwrap()).await.err().unwrap();
-    assert_eq!(error.to_string(), "cluster prod is UPDATING, not ACTIVE");
-    eks(&config, &"prod".parse().unwrap()).await.unwrap();
+    assert_eq!(error.to_string(), "cluster prod is CREATING, not ACTIVE");
+    for _ in 0..2 {
+        eks(&config, &"prod".parse().unwrap()).await.unwrap();
+    }
 }

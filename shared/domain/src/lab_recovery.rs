@@ -279,21 +279,18 @@ fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Op
         OldState::Starting => return Some(Action::Wait("the old instance is starting")),
         _ => {}
     }
-    if lab.leaving
-        && observed.old == OldState::Running
-        && let Some(target) = observed.target(|t| t.old.is_out())
-    {
-        return Some(Action::RegisterOld(target));
+    if lab.leaving && observed.old == OldState::Running {
+        if let Some(target) = observed.target(|t| t.old.is_out()) {
+            return Some(Action::RegisterOld(target));
+        }
+        let may_serve = observed.newcomer_lives();
+        if may_serve && observed.target(|t| t.old == TargetState::Checking).is_some() {
+            return Some(Action::Wait("the old instance is not healthy yet in every target group"));
+        }
     }
-    // Without its address it may be unable to reach what its health depends on.
     let ours = lab.address.is_some() && journal.newcomer.is_some();
-    if ours && matches!(observed.address, AddressAt::Newcomer | AddressAt::Nobody) {
-        return Some(Action::AddressToOld);
-    }
-    let waits = lab.leaving && observed.old == OldState::Running && observed.newcomer_lives();
-    let unfit = |t: &Targets| matches!(t.old, TargetState::Checking | TargetState::Unhealthy);
-    (waits && observed.target(unfit).is_some())
-        .then_some(Action::Wait("the old instance is not healthy yet in every target group"))
+    let astray = matches!(observed.address, AddressAt::Newcomer | AddressAt::Nobody);
+    (ours && astray).then_some(Action::AddressToOld)
 }
 
 fn newcomer_leaves(observed: &Observed) -> Option<Action> {

@@ -213,7 +213,12 @@ proptest! {
         death in prop::option::of(any::<bool>()),
         owner in prop::option::of((0_u32..4, any::<usize>())),
         undoing in any::<bool>(),
-        reason in prop::sample::select(vec![Reason::ExecutionDied, Reason::NewcomerAtRisk, Reason::NewcomerNotServing]),
+        reason in prop::sample::select(vec![
+            Reason::ExecutionDied,
+            Reason::NewcomerAtRisk,
+            Reason::NewcomerNotServing,
+            Reason::NodeNotReady,
+        ]),
     ) {
         let retirement = if hook { Retirement::TerminateInGroup } else { Retirement::Detach };
         let mut world = World::cut_after(calls, n, at_max, retirement);
@@ -286,8 +291,10 @@ fn the_old_instance_is_terminated_only_when_drained() {
 #[test]
 fn a_newcomer_at_risk_brings_the_old_instance_back() {
     let mut world = World::cut_after(7, 2, false, Retirement::Detach);
-    world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
-    assert_eq!(next(&world.journal, &world.seen), Action::ReattachOld);
+    for reason in [Reason::NewcomerAtRisk, Reason::NewcomerNotServing, Reason::NodeNotReady] {
+        world.journal.undo = Some(Undo { reason, detail: String::new() });
+        assert_eq!(next(&world.journal, &world.seen), Action::ReattachOld, "{reason}");
+    }
 }
 
 #[test]
