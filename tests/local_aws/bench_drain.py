@@ -43,7 +43,7 @@ def rows(aws):
     bench = Bench(aws)
     try:
         return [
-            ("spot-cluster", DRAIN, bench.ratio(rounds=4)),
+            ("spot-cluster", DRAIN, bench.ratio(rounds=2)),
             ("spot-cluster", DRAIN_WITH_BUDGET, bench.ratio(rounds=2, maxUnavailable=PODS // 4)),
             ("spot-cluster", ASKED, bench.asked_by_example()),
             ("kubernetes-optimizer", ASKED, bench.asked_by_swap()),
