@@ -23,7 +23,7 @@ down: setup ## stop what `make local` started
 build: setup ## build the Lambdas for local AWS
 	@$(LOCAL_AWS) -m local_aws build
 
-bench: setup ## measure cold start, memory, sizes and AWS calls
+bench: setup ## measure cold start, memory, sizes, AWS calls, drains
 	@$(LOCAL_AWS) -m local_aws bench
 
 simulate: ## what poison costs and saves: make simulate ARGS="--instances 400 --accounts 3"

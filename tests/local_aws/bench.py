@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from . import bench_governance, build
+from . import bench_drain, bench_governance, build
 from .paths import LOCAL, ROOT, TEMPLATE, target_dir, without_aws
 from .progress import BOLD, GREEN, RED, paint, say, step, table
 from .stack import LocalAws
@@ -35,6 +35,7 @@ LIMITS = {
     "audit of ten times, peak": (1.3, "times"),
     "waste scan of ten times, CPU": (10.0, "times"),
     "waste scan of ten times, peak": (1.3, "times"),
+    **bench_drain.LIMITS,
 }
 
 
@@ -46,8 +47,7 @@ def main():
     for name in build.rust_functions(build.load(TEMPLATE)).values():
         rows += _binary(name)
     rows += _governance()
-    say(paint("\nAWS calls, on local AWS", BOLD))
-    rows += _calls()
+    rows += _on_local_aws()
     say()
     table([(*row[:2], _shown(row[1:]), _verdict(*row[1:])) for row in rows], ("what", "measure", "measured", "limit"))
     return 0 if all(_holds(measure, value) for _, measure, value in rows) else 1
@@ -173,14 +173,15 @@ def _resident_mb(pid):
     return 0.0
 
 
-def _calls():
+def _on_local_aws():
+    say(paint("\nOn local AWS: AWS calls, drains beside kubectl's", BOLD))
     aws = LocalAws()
     started = aws.up()
     try:
         aws.control.reset()
         aws.clear_registry()
         aws.clear_pools()
-        return [*_event_calls(aws), *_swap_calls(aws)]
+        return [*_event_calls(aws), *_swap_calls(aws), *bench_drain.rows(aws)]
     finally:
         if started:
             aws.stop()

@@ -15,6 +15,10 @@ from .paths import BUILD, LOCAL, ROOT, TEMPLATE, target_dir
 from .progress import step
 
 
+# With `--tests` the features are those of `cargo test`: the SDK is compiled once, not twice.
+COMMAND = ["cargo", "build", "--workspace", "--bins", "--tests", "--locked", "--color", "never"]
+
+
 class BuildFailed(Exception):
     pass
 
@@ -53,10 +57,8 @@ def cargo_lock():
 
 
 def _cargo_build(progress):
-    # With `--tests` the features are those of `cargo test`: the SDK is compiled once, not twice.
-    command = ["cargo", "build", "--workspace", "--bins", "--tests", "--locked", "--color", "never"]
     with cargo_lock():
-        run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        run = subprocess.Popen(COMMAND, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         said, crates = [], 0
         for line in run.stderr:
             said.append(line)

@@ -29,8 +29,10 @@ pub use crate::migration::{Missing, migrated};
 
 /// How long a pod whose eviction was refused is left alone (kubectl's own pause).
 pub const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(5);
-/// Evictions in flight at once.
-pub const CONCURRENCY: usize = 20;
+/// Evictions in flight at once. No more: those under one budget conflict in the API server, which
+/// then waits half a second before it tries again, up to 20 times; with 20 in flight some were
+/// held so for 10 s.
+pub const CONCURRENCY: usize = 5;
 
 /// A pass sends no further eviction after this time: against a slow API server, too, it ends.
 const SENDING_TIME: Duration = Duration::from_secs(10);

@@ -55,6 +55,11 @@ class ControlPlane:
     def authority(self):
         return self.directory / "ca.crt"
 
+    @property
+    def evictions(self):
+        """kube-apiserver's audit log: a line of JSON (audit.k8s.io/v1 Event) for each eviction that was asked for."""
+        return self.directory / "evictions.log"
+
     def certificate(self, name):
         return str(self.directory / f"{name}.crt"), str(self.directory / f"{name}.key")
 
@@ -139,6 +144,9 @@ class ControlPlane:
         self._write("admin.kubeconfig", json.dumps(self._kubeconfig(server, *self.certificate("admin"))))
         webhook = f"http://127.0.0.1:{self.home.read_state()['ports']['ec2']}/_local/kubernetes/tokenreview"
         self._write("webhook.kubeconfig", json.dumps(_kubeconfig({"server": webhook}, {})))
+        rules = [{"level": "Metadata", "resources": [{"group": "", "resources": ["pods/eviction"]}]}, {"level": "None"}]
+        audit = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
+        self._write("audit.yaml", json.dumps(audit))
         connection = {"kubeconfig": str(self.directory / "admin.kubeconfig"), "qps": 1000, "burst": 2000}
         scheduler = {
             "apiVersion": "kubescheduler.config.k8s.io/v1",
@@ -181,6 +189,7 @@ class ControlPlane:
                 f"--service-account-key-file={here / 'service-account.key'}",
                 f"--service-account-signing-key-file={here / 'service-account.key'}",
                 "--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true", "--profiling=false",
+                f"--audit-policy-file={here / 'audit.yaml'}", f"--audit-log-path={self.evictions}",
                 # Simulated pods call nobody: without tokens they need not wait for their service account.
                 "--disable-admission-plugins=ServiceAccount",
             ],
