@@ -79,7 +79,7 @@ def test_a_group_of_another_account_is_swapped_with_that_accounts_role(aws, regi
     assert execution["output"]["account_id"] == OTHER
     assumed = aws.control.calls(action="AssumeRole")
     run = execution["executionArn"].rsplit(":", 1)[1]
-    assert assumed and {c["params"]["RoleSessionName"] for c in assumed} == {f"spot-optimizer-{run}"[:64]}
+    assert assumed and {c["params"]["RoleSessionName"] for c in assumed} == {f"spot-optimizer-run-{run}"[:64]}
     assert {(c["params"]["RoleArn"], c["params"]["ExternalId"]) for c in assumed} == {
         (web.aws.role, EXTERNAL_ID)
     }  # fmt: skip
