@@ -242,9 +242,12 @@ def test_one_not_running_at_the_last_audit_gets_another_hour(scene):
     scene.enforce()
     stray = scene.launch()
     scene.flagged_a_day_ago(stray)
+    soon = {"Delay": 1, "MaxAttempts": 20}
     scene.ec2.stop_instances(InstanceIds=[stray])
+    scene.ec2.get_waiter("instance_stopped").wait(InstanceIds=[stray], WaiterConfig=soon)
     scene.run()
     scene.ec2.start_instances(InstanceIds=[stray])
+    scene.ec2.get_waiter("instance_running").wait(InstanceIds=[stray], WaiterConfig=soon)
     assert scene.run()["terminated"] == []
     assert scene.run()["terminated"] == [stray]
 
