@@ -108,7 +108,9 @@ async fn only_a_cluster_that_serves_is_opened() {
             r#"{{"cluster":{{"name":"prod","status":"{status}","endpoint":"https://10.0.0.1","certificateAuthority":{{"data":"{AUTHORITY}"}}}}}}"#
         )
     };
-    let config = Endpoint::start(["CREATING", "UPDATING", "ACTIVE"].map(|status| Answer::ok(described(status))).to_vec());
+    let config = Endpoint::start(
+        ["CREATING", "UPDATING", "ACTIVE"].map(|status| Answer::ok(described(status))).to_vec(),
+    );
     let config = config.await.config().await;
     let error = eks(&config, &"prod".parse().unwrap()).await.err().unwrap();
     assert_eq!(error.to_string(), "cluster prod is CREATING, not ACTIVE");
