@@ -73,7 +73,11 @@ async fn waiting_for(
     run: &NodeRun,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
-    match not_ready(context, run, current).await {
+    let looked = match nodes::connect_for(context, &run.swap, &run.node).await {
+        Ok(client) => not_ready(&client, run, current).await,
+        Err(error) => Err(error),
+    };
+    match looked {
         Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => Ok(Some(why)),
         answer => answer,
     }
@@ -84,12 +88,11 @@ async fn waiting_for(
 /// # Errors
 /// The cluster does not answer.
 pub(crate) async fn not_ready(
-    context: &Context,
+    client: &kube::Client,
     run: &NodeRun,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
-    let client = nodes::connect_for(context, &run.swap, &run.node).await?;
-    let Some(newcomer) = node::find(&client, &current.newcomer).await? else {
+    let Some(newcomer) = node::find(client, &current.newcomer).await? else {
         return Ok(Some(format!("it has not joined cluster {}", run.node.cluster)));
     };
     let name = &newcomer.name;
@@ -99,7 +102,7 @@ pub(crate) async fn not_ready(
     if newcomer.is_unschedulable {
         return Ok(Some(format!("its node {name} is cordoned")));
     }
-    let beyond = match node::get(&client, &run.node.old).await? {
+    let beyond = match node::get(client, &run.node.old).await? {
         Some(old) => newcomer.taints_beyond(&old),
         None => return Err(StepError::Rejected(format!("node {} is gone", run.node.old))),
     };

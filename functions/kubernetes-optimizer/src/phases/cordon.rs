@@ -49,10 +49,10 @@ async fn mark_old(
     run: &mut NodeRun,
     current: &Current,
 ) -> Result<Option<(Reason, String)>, StepError> {
-    if let Some(why) = not_ready(context, run, current).await? {
+    let client = nodes::connect_for(context, &run.swap, &run.node).await?;
+    if let Some(why) = not_ready(&client, run, current).await? {
         return Ok(Some((Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer))));
     }
-    let client = nodes::connect_for(context, &run.swap, &run.node).await?;
     let cordoned = node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await?;
     if cordoned == Cordon::ByOther {
         let detail = format!("somebody else cordoned node {} meanwhile", run.node.old);

@@ -80,10 +80,10 @@ pub(crate) async fn look_and_evict(
     blocked: &mut Vec<BlockedPod>,
     current: &Current,
 ) -> Result<Left, StepError> {
-    if let Some(why) = not_ready(context, run, current).await? {
+    let client = nodes::connect_for(context, &run.swap, &run.node).await?;
+    if let Some(why) = not_ready(&client, run, current).await? {
         return Ok(Left::Undo(Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer)));
     }
-    let client = nodes::connect_for(context, &run.swap, &run.node).await?;
     let Some(old) = node::get(&client, &run.node.old).await? else {
         return Ok(Left::Undo(Reason::InstanceGone, format!("node {} is gone", run.node.old)));
     };
