@@ -116,8 +116,15 @@ pub fn next(journal: &Journal, observed: &Observed) -> Action {
     let Some(original) = &journal.original else { return before_attach(observed) };
     let Some(group) = &observed.group else { return without_group(journal, observed) };
     let swap = Swap { journal, original, observed, group };
-    let old_left = group.member(&journal.old).is_none_or(|m| m.state == MemberState::Leaving);
-    if journal.stage == Stage::Retiring && old_left { swap.finish() } else { swap.undo() }
+    if goes_forward(journal, observed) { swap.finish() } else { swap.undo() }
+}
+
+/// Whether the swap is to be finished rather than undone: the old instance was told to go, and has left its
+/// group or is leaving it.
+#[must_use]
+pub fn goes_forward(journal: &Journal, observed: &Observed) -> bool {
+    let has_left = |group: &Group| group.member(&journal.old).is_none_or(|m| m.state == MemberState::Leaving);
+    journal.stage == Stage::Retiring && observed.group.as_ref().is_some_and(has_left)
 }
 
 /// The group is untouched: only an instance may have been launched.

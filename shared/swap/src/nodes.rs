@@ -10,9 +10,8 @@ use spot_cluster::access::{self, AccessError};
 use spot_cluster::drain::{self, State};
 use spot_cluster::pods::Policy;
 use spot_cluster::{node, volumes};
-use spot_domain::group::MemberState;
-use spot_domain::journal::{Journal, NodeSwap, Stage};
-use spot_domain::recovery::{Action, Observed};
+use spot_domain::journal::{Journal, NodeSwap};
+use spot_domain::recovery::{Action, Observed, goes_forward};
 use spot_domain::{ClusterName, ExecutionArn, InstanceId, Region};
 
 use crate::Context;
@@ -108,7 +107,8 @@ impl Way<'_> {
         for marked in node::marked(self.client, self.mark).await? {
             let is_going = goes.is_some() && marked.instance_id.as_ref() == goes;
             let is_old = marked.name == node.old;
-            if !is_going && (!is_old || is_way_back(journal, observed)) {
+            let is_done_with = is_going || (is_old && goes_forward(journal, observed));
+            if !is_done_with {
                 node::uncordon(self.client, &marked.name, self.mark).await?;
             }
         }
@@ -151,12 +151,4 @@ impl Way<'_> {
 #[must_use]
 pub fn policy(node: &NodeSwap) -> Policy {
     Policy { evict_local_storage: node.evict_local_storage, evict_unmanaged: node.evict_unmanaged }
-}
-
-/// The old instance has not left its group: it stays.
-fn is_way_back(journal: &Journal, observed: &Observed) -> bool {
-    let old_left = observed.group.as_ref().is_some_and(|group| {
-        group.member(&journal.old).is_none_or(|member| member.state == MemberState::Leaving)
-    });
-    !(journal.stage == Stage::Retiring && old_left)
 }
