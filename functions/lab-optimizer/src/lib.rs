@@ -154,23 +154,19 @@ fn go(next: Next, work: Work) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spot_scripted::state_machine::StateMachine;
 
-    const MACHINE: &str = include_str!("../swap.asl.yaml");
-
-    /// What follows `prefix` on the lines of the state machine, up to one of `ends`.
-    fn after<'a>(prefix: &'a str, ends: &'a [char]) -> impl Iterator<Item = &'a str> {
-        MACHINE.lines().filter_map(move |line| line.split_once(prefix)?.1.split(ends).next())
-    }
+    const MACHINE: StateMachine = StateMachine(include_str!("../swap.asl.yaml"));
 
     #[test]
     fn every_phase_of_the_state_machine_is_a_step_here() {
-        let phases: Vec<&str> = after(" phase: ", &['\n']).collect();
+        let phases = MACHINE.phases();
         assert_eq!(phases.len(), 9);
         for phase in phases {
             let error = serde_json::from_value::<Step>(serde_json::json!({ "phase": phase, "work": 1 }));
             let error = error.unwrap_err().to_string();
             assert!(!error.starts_with("unknown variant"), "{phase}: {error}");
-            assert!(MACHINE.contains(&format!("\n  {phase}:\n")), "the state of {phase} has another name");
+            assert!(MACHINE.has_state(phase), "the state of {phase} has another name");
         }
     }
 
@@ -178,7 +174,7 @@ mod tests {
     fn every_decision_that_the_state_machine_looks_for_is_made_here() {
         let known = [Next::Proceed, Next::Wait, Next::Undo, Next::NextTarget, Next::Report]
             .map(|next| serde_json::to_string(&next).unwrap());
-        let looked_for: Vec<&str> = after("$next = ", &[' ']).collect();
+        let looked_for = MACHINE.decisions();
         assert!(looked_for.len() >= 9);
         for decision in looked_for {
             assert!(known.contains(&decision.to_owned()), "{decision}");
@@ -189,7 +185,7 @@ mod tests {
     fn the_state_machine_retries_and_catches_by_the_names_used_here() {
         let transient = StepError::Transient(String::new()).name();
         let stuck = StepError::Stuck(String::new()).name();
-        assert_eq!(after("ErrorEquals: [", &[',']).filter(|name| *name == transient).count(), 9);
-        assert!(after("ErrorEquals: [", &[']']).any(|name| name == stuck));
+        assert_eq!(MACHINE.retries(transient), 9);
+        assert!(MACHINE.catches(stuck));
     }
 }

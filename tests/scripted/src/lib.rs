@@ -2,7 +2,9 @@
 //! SDK clients against it, over a real socket.
 //!
 //! It doubles nothing of AWS's behaviour. A call that the script does not expect is a 500 with the
-//! request in it, and shows in [`Endpoint::requests`].
+//! request in it, and shows in [`Endpoint::requests`]. Beside it, [`state_machine`] reads the text of one.
+
+pub mod state_machine;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
