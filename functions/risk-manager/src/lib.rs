@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use spot_cloud::accounts::Access;
+use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::hub::Part;
 use spot_cloud::{Stack, accounts, instances, settings};
@@ -27,9 +28,8 @@ use spot_domain::{EnvironmentType, Pool};
 
 use error::RiskError;
 use event::{Incoming, Interruption, Notice};
-use mute::Muting;
 use poison::{Cause, RiskTable};
-use report::{Report, Reporter};
+use report::Report;
 use sightings::{Admission, Sightings};
 
 /// What every event needs.
@@ -39,8 +39,7 @@ pub struct RiskManager {
     part: Part,
     table: RiskTable,
     sightings: Sightings,
-    reporter: Reporter,
-    muting: Muting,
+    announcements: Announcements,
     allow_drills: bool,
 }
 
@@ -69,13 +68,11 @@ impl RiskManager {
     /// A variable is missing or malformed.
     pub async fn from_environment() -> Result<Self, BadEnvironment> {
         let stack = Stack::from_environment().await?;
-        let sns = aws_sdk_sns::Client::new(stack.config());
         Ok(Self {
             part: Part::from_environment()?,
             table: RiskTable::new(stack.dynamodb.clone(), variable("SPOT_POOL_RISK_TABLE")?),
             sightings: Sightings::new(stack.dynamodb.clone(), variable("SIGHTINGS_TABLE")?),
-            reporter: Reporter::new(aws_sdk_eventbridge::Client::new(stack.config())),
-            muting: Muting::new(sns, variable("ALERTS_TOPIC_ARN")?),
+            announcements: Announcements::new(&stack)?,
             allow_drills: variable("ALLOW_DRILLS")?,
             stack,
         })
@@ -122,7 +119,7 @@ impl RiskManager {
         }
         let outcome = self.learn(&cause, until, &settings).await?;
         if self.part == Part::Member {
-            self.reporter.tell(event, &cause.pool).await?;
+            report::tell(&self.announcements, event, &cause.pool).await?;
         }
         answer(outcome, Some(cause.pool))
     }
@@ -149,7 +146,7 @@ impl RiskManager {
         };
         let limit = settings.max_poisons_per_account_per_hour;
         if let Admission::Muted { told } = self.sightings.admit(&account_id, &pool, until, limit).await? {
-            self.muting.announce(&account_id, &pool, limit, told).await?;
+            mute::announce(&self.announcements, &account_id, &pool, limit, told).await?;
             self.sightings.told(&account_id).await?;
             return answer(Outcome::Muted, Some(pool));
         }

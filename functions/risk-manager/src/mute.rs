@@ -2,57 +2,35 @@
 //! an hour a message that names the account.
 
 use serde_json::json;
-use spot_cloud::error::{CallError, failed};
+use spot_cloud::CallError;
+use spot_cloud::announcements::Announcements;
 use spot_domain::{AccountId, Pool};
 
 use crate::metrics;
 
-/// Tells that an account is muted.
-#[derive(Debug, Clone)]
-pub struct Muting {
-    sns: aws_sdk_sns::Client,
-    topic: String,
-}
-
-impl Muting {
-    /// Over the alerts topic.
-    #[must_use]
-    pub fn new(sns: aws_sdk_sns::Client, topic: String) -> Self {
-        Self { sns, topic }
+/// Counts a report that was not believed, and tells a person unless one was `told` already.
+///
+/// # Errors
+/// The message could not be sent.
+pub async fn announce(
+    announcements: &Announcements,
+    account: &AccountId,
+    pool: &Pool,
+    limit: u32,
+    told: bool,
+) -> Result<(), CallError> {
+    tracing::warn!(account_id = %account, %pool, limit, "muted: it has poisoned enough this hour");
+    metrics::emit(&[("MutedReports", "Count", json!(1))], None);
+    if told {
+        return Ok(());
     }
-
-    /// Counts a report that was not believed, and tells a person unless one was `told` already.
-    ///
-    /// # Errors
-    /// The message could not be sent.
-    pub async fn announce(
-        &self,
-        account: &AccountId,
-        pool: &Pool,
-        limit: u32,
-        told: bool,
-    ) -> Result<(), CallError> {
-        tracing::warn!(account_id = %account, %pool, limit, "muted: it has poisoned enough this hour");
-        metrics::emit(&[("MutedReports", "Count", json!(1))], None);
-        if told {
-            return Ok(());
-        }
-        let message = format!(
-            "Account {account} has reported interruptions in more than {limit} pools within this hour \
-             (setting max_poisons_per_account_per_hour). It is muted until the hour ends: the first {limit} \
-             stay poisoned, {pool} and what follows is not.\n\n\
-             If that is a real shortage, raise the setting for account#{account}. If not, set enabled = \
-             false in its row of the Accounts table, and delete what it poisoned from the risk table; the \
-             Sightings table says which pools those are."
-        );
-        self.sns
-            .publish()
-            .topic_arn(&self.topic)
-            .subject(format!("Spot Optimizer: account {account} is muted"))
-            .message(message)
-            .send()
-            .await
-            .map(drop)
-            .map_err(failed("sns:Publish"))
-    }
+    let message = format!(
+        "Account {account} has reported interruptions in more than {limit} pools within this hour \
+         (setting max_poisons_per_account_per_hour). It is muted until the hour ends: the first {limit} \
+         stay poisoned, {pool} and what follows is not.\n\n\
+         If that is a real shortage, raise the setting for account#{account}. If not, set enabled = \
+         false in its row of the Accounts table, and delete what it poisoned from the risk table; the \
+         Sightings table says which pools those are."
+    );
+    announcements.alert(&format!("Spot Optimizer: account {account} is muted"), &message).await
 }

@@ -5,22 +5,19 @@
 //! sender's account and region on it. Nothing in the detail is believed about *who* it is.
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
-use aws_sdk_eventbridge::primitives::DateTime;
-use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use spot_cloud::error::{CallError, failed};
+use spot_cloud::CallError;
+pub use spot_cloud::announcements::SOURCE;
+use spot_cloud::announcements::{Announcements, event_at};
 use spot_domain::{AccountId, InstanceId, Pool, Region};
 
 use crate::error::RiskError;
 use crate::event::{Interruption, Notice, invalid, not_in_the_future, notice};
 
-/// The event's `source`.
-pub const SOURCE: &str = "spot-optimizer";
 /// The event's `detail-type`: rules of the template match on it.
 pub const DETAIL_TYPE: &str = "Spot Pool Interrupted";
-const PUT: &str = "events:PutEvents";
 
 /// The event's detail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,43 +81,18 @@ pub fn parse(
     })
 }
 
-/// A member's way to its hub.
-#[derive(Debug, Clone)]
-pub struct Reporter {
-    events: aws_sdk_eventbridge::Client,
-}
-
-impl Reporter {
-    /// Over the member's own EventBridge.
-    #[must_use]
-    pub fn new(events: aws_sdk_eventbridge::Client) -> Self {
-        Self { events }
-    }
-
-    /// Puts the report on the default bus, where the template's rule forwards it.
-    ///
-    /// # Errors
-    /// EventBridge did not take it: the event that led here is to be handled again.
-    pub async fn tell(&self, event: &Interruption, pool: &Pool) -> Result<(), RiskError> {
-        let detail = Detail {
-            pool: pool.clone(),
-            instance_lifecycle: "spot".to_owned(),
-            instance_id: event.instance_id.clone(),
-            notice: event.notice.detail_type().to_owned(),
-            occurred: event.occurred,
-            is_drill: event.is_drill,
-        };
-        let detail = serde_json::to_string(&detail).map_err(|e| CallError::malformed(PUT, e.to_string()))?;
-        let entry = PutEventsRequestEntry::builder()
-            .source(SOURCE)
-            .detail_type(DETAIL_TYPE)
-            .detail(detail)
-            .time(DateTime::from_secs(event.occurred.as_second()))
-            .build();
-        let answer = self.events.put_events().entries(entry).send().await.map_err(failed(PUT))?;
-        match answer.entries().iter().find_map(|entry| entry.error_code()) {
-            Some(code) => Err(CallError::malformed(PUT, format!("the report was not taken: {code}")).into()),
-            None => Ok(()),
-        }
-    }
+/// A member's report: on its default bus, the template's rule forwards it to the hub.
+///
+/// # Errors
+/// EventBridge did not take it: the event that led here is to be handled again.
+pub async fn tell(announcements: &Announcements, event: &Interruption, pool: &Pool) -> Result<(), CallError> {
+    let detail = Detail {
+        pool: pool.clone(),
+        instance_lifecycle: "spot".to_owned(),
+        instance_id: event.instance_id.clone(),
+        notice: event.notice.detail_type().to_owned(),
+        occurred: event.occurred,
+        is_drill: event.is_drill,
+    };
+    announcements.put(vec![event_at(DETAIL_TYPE, &detail, event.occurred)?]).await
 }

@@ -2,7 +2,10 @@
 //! message on the alerts topic.
 
 use aws_config::SdkConfig;
+use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use aws_sdk_eventbridge::types::builders::PutEventsRequestEntryBuilder;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::clients::{BadEnvironment, Stack, variable};
@@ -32,9 +35,21 @@ pub struct Announcements {
 /// # Errors
 /// The detail can't be written as JSON.
 pub fn event(detail_type: &str, detail: &impl Serialize) -> Result<Event, CallError> {
+    Ok(builder(detail_type, detail)?.build())
+}
+
+/// An event of ours about something that happened at `time`, to the second.
+///
+/// # Errors
+/// The detail can't be written as JSON.
+pub fn event_at(detail_type: &str, detail: &impl Serialize, time: Timestamp) -> Result<Event, CallError> {
+    Ok(builder(detail_type, detail)?.time(DateTime::from_secs(time.as_second())).build())
+}
+
+fn builder(detail_type: &str, detail: &impl Serialize) -> Result<PutEventsRequestEntryBuilder, CallError> {
     let detail =
         serde_json::to_string(detail).map_err(|e| CallError::malformed(PUT_EVENTS, e.to_string()))?;
-    Ok(Event::builder().source(SOURCE).detail_type(detail_type).detail(detail).build())
+    Ok(Event::builder().source(SOURCE).detail_type(detail_type).detail(detail))
 }
 
 impl Announcements {

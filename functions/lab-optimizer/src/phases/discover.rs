@@ -18,6 +18,7 @@ use spot_domain::{AccountId, AzId, ExecutionArn, Pool, Reason, Region};
 
 use spot_swap::Context;
 use spot_swap::error::StepError;
+use spot_swap::input::parse;
 use spot_swap::work::Work;
 
 /// What becomes of a request.
@@ -34,7 +35,7 @@ pub enum Plan {
 /// # Errors
 /// The request or the settings can't be applied (nothing was changed), or a call fails.
 pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Result<Plan, StepError> {
-    let request = parse(input)?;
+    let request: LabSwapRequest = parse(input, SHAPE)?;
     let stack = &context.stack;
     let account_id = request.account_id.clone().unwrap_or_else(|| stack.account_id.clone());
     let region = request.region.clone().unwrap_or_else(|| stack.region.clone());
@@ -57,18 +58,7 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     Ok(Plan::Swap(Box::new(work)))
 }
 
-fn parse(input: Value) -> Result<LabSwapRequest, StepError> {
-    // Serde would read a struct from an array too, by position.
-    if !input.is_object() {
-        let shape = r#"{"instance_id": "i-…", "account_id"?, "region"?, "capture_image"?, "dry_run"?}"#;
-        return Err(StepError::InvalidInput(format!("the input must be a JSON object: {shape}")));
-    }
-    serde_path_to_error::deserialize(input).map_err(|error| {
-        let field = error.path().to_string();
-        let (at, why) = (if field == "." { "the input" } else { &field }, error.inner());
-        StepError::InvalidInput(format!("{at}: {why}"))
-    })
-}
+const SHAPE: &str = r#"{"instance_id": "i-…", "account_id"?, "region"?, "capture_image"?, "dry_run"?}"#;
 
 type Found = Result<(Candidate, LabSwap), Left>;
 
@@ -191,7 +181,7 @@ mod tests {
     #[test]
     fn an_input_that_is_no_object_is_refused_with_its_shape() {
         for input in [serde_json::json!(["i-0123456789abcdef0"]), serde_json::json!("i"), Value::Null] {
-            let error = parse(input).unwrap_err();
+            let error = parse::<LabSwapRequest>(input, SHAPE).unwrap_err();
             assert_eq!(error.name(), "InvalidInput");
             assert!(error.to_string().contains("\"instance_id\""), "{error}");
         }
