@@ -209,6 +209,18 @@ impl Swaps {
             .map(drop)
     }
 
+    /// Lets the lease go at the end of a run, with what came of it. Let go already, by an earlier run of the
+    /// same step, is as good.
+    ///
+    /// # Errors
+    /// The table does not answer; the reconciler will let it go.
+    pub async fn let_go(&self, lease: &Lease, summary: &str) -> Result<(), SwapsError> {
+        match self.close(lease, Release::LetGo { summary }).await {
+            Err(SwapsError::LeaseLost { .. }) => Ok(()),
+            answer => answer,
+        }
+    }
+
     /// What the table holds of this lease; `None` once it is released or another's.
     ///
     /// # Errors

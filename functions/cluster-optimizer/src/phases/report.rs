@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use spot_cloud::swaps::{Release, SwapsError};
 use spot_domain::swap::{Planned, SwapReport};
 
 use spot_cloud::{CallError, prices};
@@ -23,7 +22,10 @@ pub async fn run(context: &Context, mut work: Work) -> Result<SwapReport, StepEr
         work.queue.iter().take(work.max_swaps as usize).filter_map(first).collect()
     });
     if !work.dry_run {
-        release(context, &work).await?;
+        // The last swap's Restore may have done so.
+        if !work.lease_released {
+            context.swaps.let_go(&work.lease, &work.summary()).await?;
+        }
         tracing::info!(on = %work.lease.on, "{}", work.summary());
         price(context, &mut work).await.unwrap_or_else(|error| {
             tracing::warn!("the swaps are done, their saving is not known: {error}");
@@ -39,18 +41,6 @@ pub async fn run(context: &Context, mut work: Work) -> Result<SwapReport, StepEr
         remaining: work.queue.len() + work.deferred,
         planned,
     })
-}
-
-/// Lets the lease go, unless the last swap's Restore did.
-async fn release(context: &Context, work: &Work) -> Result<(), StepError> {
-    if work.lease_released {
-        return Ok(());
-    }
-    match context.swaps.close(&work.lease, Release::LetGo { summary: &work.summary() }).await {
-        // Let go already, by an earlier run of this step.
-        Ok(()) | Err(SwapsError::LeaseLost { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// On-Demand price of the old minus Spot price of the new, a month.

@@ -1,6 +1,5 @@
 //! Report: releases the leases and says what came of the run.
 
-use spot_cloud::swaps::{Lease, Release, SwapsError};
 use spot_domain::node_swap::{NodeOutcome, NodeSwapReport};
 use spot_swap::Context;
 use spot_swap::error::StepError;
@@ -15,19 +14,12 @@ pub async fn run(context: &Context, work: NodeWork) -> Result<NodeSwapReport, St
     let report = report(&work);
     let summary = serde_json::to_string(&report.outcome).unwrap_or_default();
     if let Some(run) = &work.run {
-        release(context, &run.swap.lease, &summary).await?;
-        release(context, &run.slot, &summary).await?;
+        // The swap's end may have let the group's go.
+        context.swaps.let_go(&run.swap.lease, &summary).await?;
+        context.swaps.let_go(&run.slot, &summary).await?;
     }
     tracing::info!(instance_id = %report.instance_id, outcome = %summary, evicted = report.evicted, "ended");
     Ok(report)
-}
-
-/// Let go already, by an earlier run of this step or by the swap's end, is as good.
-async fn release(context: &Context, lease: &Lease, summary: &str) -> Result<(), StepError> {
-    match context.swaps.close(lease, Release::LetGo { summary }).await {
-        Ok(()) | Err(SwapsError::LeaseLost { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn report(work: &NodeWork) -> NodeSwapReport {

@@ -1,6 +1,5 @@
 //! Report: releases the lease and says what came of the run.
 
-use spot_cloud::swaps::{Release, SwapsError};
 use spot_domain::lab::{INSTANCE_STORE_IS_LOST, LabReport, OldInstance, Outcome};
 use spot_domain::swap::Left;
 use spot_domain::{InstanceId, Reason};
@@ -21,12 +20,7 @@ pub fn refused(left: Left) -> LabReport {
 pub async fn run(context: &Context, work: Work) -> Result<LabReport, StepError> {
     let report = outcome(&work)?;
     if !work.dry_run {
-        let summary = format!("{:?}", report.outcome);
-        match context.swaps.close(&work.lease, Release::LetGo { summary: &summary }).await {
-            // Let go already, by an earlier run of this step.
-            Ok(()) | Err(SwapsError::LeaseLost { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        context.swaps.let_go(&work.lease, &format!("{:?}", report.outcome)).await?;
         tracing::info!(on = %work.lease.on, ?report, "ended");
     }
     Ok(report)
