@@ -1,9 +1,10 @@
 //! Health of instances as their load balancers see it.
 
-use aws_sdk_elasticloadbalancingv2::types::{TargetDescription, TargetHealthStateEnum};
 use spot_domain::ids::InstanceId;
+use spot_domain::lab_recovery::TargetState;
 
-use crate::error::{CallError, Kind, failed};
+use crate::error::CallError;
+use crate::targets;
 
 /// What the target groups say of one instance, taken together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,39 +30,20 @@ pub async fn health(
 ) -> Result<TargetHealth, CallError> {
     let mut states = Vec::new();
     for arn in target_group_arns {
-        let answer = client
-            .describe_target_health()
-            .target_group_arn(arn)
-            .targets(TargetDescription::builder().id(id.as_str()).build())
-            .send()
-            .await
-            .map_err(failed("elasticloadbalancing:DescribeTargetHealth"));
-        match answer {
-            // A target or a target group that is gone drains nothing and serves nothing.
-            Err(error) if error.kind == Kind::NotFound || error.code == "InvalidTarget" => {
-                states.push(TargetHealth::Absent);
-            }
-            answer => states.push(parse(answer?.target_health_descriptions().first())),
-        }
+        states.push(TargetHealth::from(targets::state_in(client, arn, id).await?));
     }
     Ok(combined(&states))
 }
 
-fn parse(target: Option<&aws_sdk_elasticloadbalancingv2::types::TargetHealthDescription>) -> TargetHealth {
-    let health = target.and_then(|t| t.target_health());
-    let reason = health.and_then(|h| h.reason()).map(|r| r.as_str());
-    match health.and_then(|h| h.state()) {
-        Some(TargetHealthStateEnum::Healthy) => TargetHealth::Healthy,
-        // Its target group is used by no load balancer: nothing will ever check it.
-        Some(TargetHealthStateEnum::Unused) if reason == Some("Target.NotInUse") => TargetHealth::Healthy,
-        Some(TargetHealthStateEnum::Unused) if reason == Some("Target.InvalidState") => {
-            TargetHealth::NotHealthy
+impl From<TargetState> for TargetHealth {
+    fn from(state: TargetState) -> Self {
+        match state {
+            TargetState::Healthy => Self::Healthy,
+            TargetState::Checking | TargetState::Unhealthy => Self::NotHealthy,
+            TargetState::Draining => Self::Draining,
+            // A target group that is gone drains nothing and serves nothing.
+            TargetState::Absent | TargetState::NoGroup => Self::Absent,
         }
-        Some(TargetHealthStateEnum::Unused) | None => TargetHealth::Absent,
-        Some(TargetHealthStateEnum::Draining | TargetHealthStateEnum::UnhealthyDraining) => {
-            TargetHealth::Draining
-        }
-        Some(_) => TargetHealth::NotHealthy,
     }
 }
 

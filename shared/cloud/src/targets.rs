@@ -88,6 +88,18 @@ fn target(registration: &Registration, id: &InstanceId) -> TargetDescription {
     TargetDescription::builder().id(id.as_str()).set_port(registration.port).build()
 }
 
+/// What a target group says of one instance, at the group's own port.
+///
+/// # Errors
+/// The call fails.
+pub async fn state_in(
+    client: &aws_sdk_elasticloadbalancingv2::Client,
+    target_group_arn: &str,
+    id: &InstanceId,
+) -> Result<TargetState, CallError> {
+    ask(client, target_group_arn, TargetDescription::builder().id(id.as_str()).build()).await
+}
+
 /// What the target group says of one instance.
 ///
 /// # Errors
@@ -97,12 +109,16 @@ pub async fn state(
     registration: &Registration,
     id: &InstanceId,
 ) -> Result<TargetState, CallError> {
-    let answer = client
-        .describe_target_health()
-        .target_group_arn(&registration.target_group_arn)
-        .targets(target(registration, id))
-        .send()
-        .await;
+    ask(client, &registration.target_group_arn, target(registration, id)).await
+}
+
+async fn ask(
+    client: &aws_sdk_elasticloadbalancingv2::Client,
+    target_group_arn: &str,
+    target: TargetDescription,
+) -> Result<TargetState, CallError> {
+    let answer =
+        client.describe_target_health().target_group_arn(target_group_arn).targets(target).send().await;
     match answer.map_err(failed(HEALTH)) {
         Err(error) if error.code == "InvalidTarget" => Ok(TargetState::Absent), // EC2 has forgotten it
         Err(error) if error.kind == Kind::NotFound => Ok(TargetState::NoGroup),
