@@ -89,6 +89,8 @@ def _finding(row):
 
 def audit(aws, leftovers):
     say(paint("\nWho answers for what runs", BOLD))
+    with step("somebody subscribes to the alerts (a notice that nobody hears is none)"):
+        _listen(aws, leftovers)
     with step("start an instance by hand, one of a cluster, and one that claims to be ours"):
         stray = _launch(aws, leftovers, Name="bitcoin-test")
         member = _launch(aws, leftovers, **{"Name": "worker", "eks:cluster-name": "prod"})
@@ -121,6 +123,15 @@ def audit(aws, leftovers):
         say(paint("\n✓ waste is priced, the stray is flagged, and nothing was touched", GREEN, BOLD))
         say(paint("  the scanner's role can't delete; the enforcer acts only where an account's row says so", DIM))
     return int(bool(problems))
+
+
+def _listen(aws, leftovers):
+    sqs, sns = aws.client("sqs"), aws.client("sns")
+    url = sqs.create_queue(QueueName="demo-listener")["QueueUrl"]
+    leftovers.callback(sqs.delete_queue, QueueUrl=url)
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    subscription = sns.subscribe(TopicArn=aws.outputs["AlertsTopicArn"], Protocol="sqs", Endpoint=arn)["SubscriptionArn"]
+    leftovers.callback(sns.unsubscribe, SubscriptionArn=subscription)
 
 
 def _wrong(rows, stray, member, forged):

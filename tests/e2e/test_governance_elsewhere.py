@@ -109,7 +109,7 @@ def test_an_audit_of_all_accounts_flags_each_instance_under_its_own(customer):
     assert stray not in customer.stored("InstanceAuthTableName", f"{ACCOUNT}#{REGION}")
 
 
-def test_what_is_due_in_another_account_is_terminated_through_its_role(customer):
+def test_what_is_due_in_another_account_is_terminated_through_its_role(customer, inbox):
     stray = customer.launch()
     customer.register(auto_terminate=True)
     customer.aws.settings(max_terminations_percent=100)

@@ -1,6 +1,5 @@
 """The security enforcer on local AWS: what it flags, what stops it, and that it never goes further."""
 
-import json
 import threading
 import time
 import uuid
@@ -92,13 +91,20 @@ class Scene:
 
 
 @pytest.fixture
-def scene(aws):
+def unheard(aws):
+    """A stack whose alerts nobody has subscribed to, as after a deployment without an address."""
     scene = Scene(aws)
     scene.clean()
     # Other tests left their instances running: limits are for the tests of the limits.
     aws.settings(max_terminations_per_run=1000, max_terminations_percent=100)
     yield scene
     scene.clean()
+
+
+@pytest.fixture
+def scene(unheard, inbox):
+    """`unheard`, with somebody who hears: `inbox` is subscribed."""
+    return unheard
 
 
 def test_what_nobody_answers_for_is_flagged_and_nothing_else(scene):
@@ -191,6 +197,23 @@ def test_no_notice_no_termination(scene):
     for _ in range(2):
         assert scene.run()["terminated"] == []
     assert scene.state(stray) == "running"
+
+
+def test_while_nobody_hears_the_alerts_no_notice_has_gone_out(unheard, request):
+    scene = unheard
+    stray = scene.launch()
+    assert scene.run()["partial"] is False  # Audit only: nothing depends on a notice.
+    scene.set_flag(stray, int(time.time()) - 2 * DAY)
+    scene.enforce()
+    for _ in range(2):
+        answer = scene.run()
+        assert answer["terminated"] == [] and "subscription" in answer["failed"][0]
+    inbox = request.getfixturevalue("inbox")
+    assert scene.run()["partial"] is False
+    assert any(stray in m.get("Message", "") for m in inbox())
+    assert scene.run()["terminated"] == [] and scene.state(stray) == "running"  # Its grace begins with the notice.
+    scene.set_flag(stray, int(time.time()) - 4 * DAY)
+    assert scene.run()["terminated"] == [stray]
 
 
 def test_protection_blocks_and_stays(scene):
@@ -286,29 +309,10 @@ def test_a_denied_region_is_said_and_the_others_are_audited(scene):
     assert scene.status(stray) == "FLAGGED"
 
 
-def test_a_flag_is_an_event_and_a_message(scene):
-    sqs, events, sns = (scene.aws.client(s) for s in ("sqs", "events", "sns"))
-    open_to_all = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
-    policy = {"Policy": json.dumps({"Version": "2012-10-17", "Statement": [open_to_all]})}
-    names = [f"security-{what}-{uuid.uuid4().hex[:6]}" for what in ("bus", "alerts")]
-    queues = [sqs.create_queue(QueueName=name, Attributes=policy)["QueueUrl"] for name in names]
-    arns = [f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}" for name in names]
-    events.put_rule(Name="security-test", EventPattern=json.dumps({"source": ["spot-optimizer"]}))
-    events.put_targets(Rule="security-test", Targets=[{"Id": "q", "Arn": arns[0]}])
-    sns.subscribe(TopicArn=scene.aws.outputs["AlertsTopicArn"], Protocol="sqs", Endpoint=arns[1])
+def test_a_flag_is_an_event_and_a_message(scene, inbox):
     stray = scene.launch()
-    scene.run()
-    event, message = (received(sqs, queue, stray) for queue in queues)
-    assert "Instance Flagged" in event and "FLAGGED" in event
-    assert "unauthorised" in message
-    events.remove_targets(Rule="security-test", Ids=["q"])
-    events.delete_rule(Name="security-test")
-
-
-def received(sqs, queue, wanted, timeout=10):
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", []):
-            if wanted in message["Body"]:
-                return message["Body"]
-    raise TimeoutError(f"nothing about {wanted} in {queue}")
+    scene.run(), scene.run()
+    (event,) = [m for m in inbox() if m.get("detail", {}).get("instance_id") == stray]
+    assert (event["detail-type"], event["detail"]["auth_status"]) == ("Instance Flagged", "FLAGGED")
+    (message,) = [m["Message"] for m in inbox() if stray in m.get("Message", "")]
+    assert "Nobody answers for" in message

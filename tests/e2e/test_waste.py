@@ -1,9 +1,9 @@
 """The waste scanner, deployed: what it finds, what it leaves alone, what it says when it can't look."""
 
 import contextlib
-import json
 import time
 import uuid
+from datetime import datetime
 from decimal import Decimal
 
 import pytest
@@ -73,34 +73,6 @@ def estate(aws):
     estate.clear()
     yield estate
     estate.clear()
-
-
-@pytest.fixture
-def inbox(aws):
-    """What reaches the default bus from us, and the alerts topic: `inbox()` returns the bodies so far."""
-    sqs, events, sns = aws.client("sqs"), aws.client("events"), aws.client("sns")
-    name = f"inbox-{uuid.uuid4().hex[:8]}"
-    anyone = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [anyone]})
-    url = sqs.create_queue(QueueName=name, Attributes={"Policy": policy})["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    events.put_rule(Name=name, EventPattern=json.dumps({"source": ["spot-optimizer"]}))
-    events.put_targets(Rule=name, Targets=[{"Id": "inbox", "Arn": arn}])
-    subscription = sns.subscribe(TopicArn=aws.outputs["AlertsTopicArn"], Protocol="sqs", Endpoint=arn)["SubscriptionArn"]
-    seen = []
-
-    def read():
-        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-            for message in messages:
-                seen.append(json.loads(message["Body"]))
-                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return seen
-
-    yield read
-    sns.unsubscribe(SubscriptionArn=subscription)
-    events.remove_targets(Rule=name, Ids=["inbox"])
-    events.delete_rule(Name=name)
-    sqs.delete_queue(QueueUrl=url)
 
 
 def total(rows):
@@ -278,6 +250,39 @@ def test_the_summary_is_an_event(estate, inbox):
     told = next(m for m in inbox() if m.get("detail-type") == "Waste Scan Completed")
     assert told["source"] == "spot-optimizer"
     assert told["detail"]["total_monthly_waste_usd"] == 3.6 and told["detail"]["partial"] is False
+
+
+def test_of_two_runs_that_both_go_on_the_newer_one_reports(estate, aws, inbox):
+    """Each keeps its place in the same row: the older one must neither take the newer one's nor send it back to the start."""
+    estate.address(), estate.snapshot(estate.volume())
+    function = aws.outputs["WasteScannerFunctionName"]
+    rules = aws.client("events").list_rules()["Rules"]
+    rule = next(r["Name"] for r in rules if "Waste Scan To Be Continued" in r.get("EventPattern", ""))
+    aws.client("events").disable_rule(Name=rule)  # The test hands the continuations over itself.
+    aws.client("lambda").update_function_configuration(FunctionName=function, Timeout=50)  # Less than the reserve.
+
+    def go_on(run_started, continuation):
+        detail = {"run_started": run_started, "continuation": continuation}
+        return estate.scan(**{"detail-type": "Waste Scan To Be Continued", "detail": detail})
+
+    def began(summary):
+        return int(datetime.fromisoformat(summary["run_started"]).timestamp())
+
+    try:
+        older = began(estate.scan())
+        time.sleep(1.1)
+        newer = began(estate.scan())
+        overtaken = go_on(older, 1)
+        assert overtaken["partial"] is True and overtaken["continues"] is False
+        assert [scope["overtaken"] for scope in overtaken["scopes"]] == [True]
+        assert int(estate.stored()["run_started"]) == newer
+        summaries = [go_on(newer, continuation) for continuation in (1, 2)]
+    finally:
+        aws.client("lambda").update_function_configuration(FunctionName=function, Timeout=900)
+        aws.client("events").enable_rule(Name=rule)
+    assert [s["continues"] for s in summaries] == [True, False]
+    assert summaries[-1]["partial"] is False and summaries[-1]["total_monthly_waste_usd"] == 16.6
+    assert estate.stored()["status"] == "COMPLETE" and len(estate.rows("OPEN")) == 3
 
 
 def test_a_run_without_time_goes_on_until_it_is_done(estate, aws, inbox):

@@ -40,15 +40,16 @@ pub struct Announcer {
     announcements: Announcements,
 }
 
-/// The event's `detail-type`.
+/// The event's `detail-type`; `None` for what is no news to the bus.
 #[must_use]
-pub const fn detail_type(news: News) -> &'static str {
+pub const fn detail_type(news: News) -> Option<&'static str> {
     match news {
-        News::Flagged => "Instance Flagged",
-        News::Cleared => "Instance Cleared",
-        News::Suspicious => "Instance Suspicious",
-        News::Terminated => "Instance Terminated",
-        News::TerminationBlocked => "Instance Termination Blocked",
+        News::Flagged => Some("Instance Flagged"),
+        News::NoticeOwed => None,
+        News::Cleared => Some("Instance Cleared"),
+        News::Suspicious => Some("Instance Suspicious"),
+        News::Terminated => Some("Instance Terminated"),
+        News::TerminationBlocked => Some("Instance Termination Blocked"),
     }
 }
 
@@ -62,17 +63,12 @@ impl Announcer {
     /// Tells all items of one place. Nothing that fails here is lost from the table.
     pub async fn tell(&self, visit: &Visit, items: &[Item<'_>]) -> Told {
         let mut told = Told::default();
-        for chunk in items.chunks(EVENTS_PER_CALL) {
-            let events = chunk.iter().map(|item| news_event(visit, item)).collect::<Result<Vec<_>, _>>();
-            let put = match events {
-                Ok(events) => self.announcements.put(events).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = put {
-                told.failures.push(format!("{}: {} events: {error}", visit.place, chunk.len()));
-            }
+        if let Err(error) = self.put_all(visit, items).await {
+            told.failures.push(format!("{}: events: {error}", visit.place));
         }
-        for news in [News::Flagged, News::Suspicious, News::Terminated, News::TerminationBlocked] {
+        for news in
+            [News::Flagged, News::NoticeOwed, News::Suspicious, News::Terminated, News::TerminationBlocked]
+        {
             let about: Vec<&Item<'_>> = items.iter().filter(|item| item.news == news).collect();
             for chunk in about.chunks(INSTANCES_PER_MESSAGE) {
                 let (subject, body) = message(visit, news, chunk);
@@ -83,6 +79,26 @@ impl Announcer {
             }
         }
         told
+    }
+
+    async fn put_all(&self, visit: &Visit, items: &[Item<'_>]) -> Result<(), CallError> {
+        let events: Result<Vec<_>, _> = items.iter().filter_map(|item| news_event(visit, item)).collect();
+        let mut events = events?;
+        let mut outcome = Ok(());
+        while !events.is_empty() {
+            let rest = events.split_off(events.len().min(EVENTS_PER_CALL));
+            outcome = outcome.and(self.announcements.put(events).await); // one refusal keeps no other back
+            events = rest;
+        }
+        outcome
+    }
+
+    /// Whether a notice reaches anybody.
+    ///
+    /// # Errors
+    /// The topic does not answer.
+    pub async fn is_heard(&self) -> Result<bool, CallError> {
+        self.announcements.is_heard().await
     }
 
     /// Tells a person.
@@ -102,7 +118,8 @@ impl Announcer {
     }
 }
 
-fn news_event(visit: &Visit, item: &Item<'_>) -> Result<Event, CallError> {
+fn news_event(visit: &Visit, item: &Item<'_>) -> Option<Result<Event, CallError>> {
+    let detail_type = detail_type(item.news)?;
     let detail = json!({
         "account_id": visit.place.account_id,
         "region": visit.place.region,
@@ -112,7 +129,7 @@ fn news_event(visit: &Visit, item: &Item<'_>) -> Result<Event, CallError> {
         "flagged_at": item.record.flagged_at.map(|t| t.as_second()),
         "enforced": visit.auto_terminate,
     });
-    event(detail_type(item.news), &detail)
+    Some(event(detail_type, &detail))
 }
 
 fn message(visit: &Visit, news: News, items: &[&Item<'_>]) -> (String, String) {
@@ -120,7 +137,7 @@ fn message(visit: &Visit, news: News, items: &[&Item<'_>]) -> (String, String) {
     let n = items.len();
     let subject = format!("Spot Optimizer: {} {} in {} {}", n, words(news), place.account_id, place.region);
     let body = match news {
-        News::Flagged => flag_notice(visit),
+        News::Flagged | News::NoticeOwed => flag_notice(visit),
         News::Suspicious => {
             "These instances carry ManagedBy=SpotOptimizer, but no swap launched them. They are not terminated; \
              find out who tagged them."
@@ -137,7 +154,7 @@ fn message(visit: &Visit, news: News, items: &[&Item<'_>]) -> (String, String) {
 
 const fn words(news: News) -> &'static str {
     match news {
-        News::Flagged => "unauthorised instance(s)",
+        News::Flagged | News::NoticeOwed => "unauthorised instance(s)",
         News::Cleared => "cleared instance(s)",
         News::Suspicious => "suspicious instance(s)",
         News::Terminated => "terminated instance(s)",

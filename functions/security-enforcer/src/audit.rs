@@ -69,6 +69,8 @@ pub struct Auditor {
     pub swaps: Arc<SwapsInProgress>,
     /// This run.
     pub look: Look,
+    /// Somebody hears what is told: else no notice of a flag counts as gone out.
+    pub heard: bool,
 }
 
 /// What the look at an instance leads to.
@@ -153,7 +155,11 @@ impl Auditor {
         let told = self.announcer.tell(&audit.visit, &items).await;
         audit.failures.extend(told.failures);
         for decision in decisions.iter_mut().filter(|d| told.people.contains(&d.id)) {
-            if matches!(decision.change.news, Some(News::Flagged | News::Suspicious)) {
+            let is_notice = match decision.change.news {
+                Some(News::Flagged | News::NoticeOwed) => self.heard,
+                news => news == Some(News::Suspicious),
+            };
+            if is_notice {
                 decision.change.record = noticed(decision.change.record.clone(), jiff::Timestamp::now());
             }
         }

@@ -78,7 +78,10 @@ impl SecurityEnforcer {
             visit.auto_terminate &= request.auto_terminate != Some(false);
         }
         let (swaps, unknown_swaps) = self.swaps_in_progress().await?;
+        let unheard = self.unheard().await;
+        let enforces = plan.visits.iter().any(|visit| visit.auto_terminate);
         let auditor = Auditor {
+            heard: unheard.is_none(),
             table: self.table.clone(),
             announcer: self.announcer.clone(),
             swaps: Arc::new(swaps),
@@ -87,6 +90,7 @@ impl SecurityEnforcer {
         let (audits, lost) = self.audit_all(&auditor, plan.visits).await;
         let mut summary = Summary::of(&audits, plan.unreadable.iter().map(ToString::to_string).collect());
         summary.fail_all(lost);
+        summary.fail_all(unheard.filter(|_| enforces).into_iter().collect());
         if unknown_swaps.is_empty() {
             terminate::enforce(&auditor, &audits, &mut summary).await;
         } else {
@@ -111,6 +115,19 @@ impl SecurityEnforcer {
             }
         }
         Ok((swaps, unreadable))
+    }
+
+    /// Why a notice reaches nobody; `None` if it does.
+    async fn unheard(&self) -> Option<String> {
+        match self.announcer.is_heard().await {
+            Ok(true) => None,
+            Ok(false) => Some(
+                "nobody has confirmed a subscription of the alerts topic: no notice of a flag reaches anyone, and \
+                 without one nothing is terminated"
+                    .to_owned(),
+            ),
+            Err(error) => Some(format!("whether anyone hears the alerts is unknown: {error}")),
+        }
     }
 
     /// The audits, and what was lost on the way.

@@ -33,7 +33,7 @@ use spot_domain::waste_report::{Failed, Summary};
 use error::WasteError;
 use input::Run;
 use price_list::PriceList;
-use progress::Progress;
+use progress::{Kept, Progress};
 use scan::{RESERVE, Scan};
 use table::WasteTable;
 
@@ -119,9 +119,14 @@ impl WasteScanner {
         deadline: SystemTime,
         moved: &AtomicBool,
     ) -> Result<Progress, CallError> {
-        let kept =
-            if run.continuation > 0 { self.table.kept(&visit.place, run.run_started).await? } else { None };
-        let mut progress = kept.unwrap_or_else(|| Progress::new(run.run_started, &visit.place));
+        let mut progress = Progress::new(run.run_started, &visit.place);
+        if run.continuation > 0 {
+            match self.table.kept(&visit.place, run.run_started).await? {
+                Kept::Nothing => {}
+                Kept::Ours(kept) => progress = kept,
+                Kept::Newers => progress.overtaken(),
+            }
+        }
         let has_time = SystemTime::now() + RESERVE < deadline;
         if progress.next.is_none() || (moved.swap(true, Ordering::Relaxed) && !has_time) {
             return Ok(progress);
@@ -132,9 +137,12 @@ impl WasteScanner {
         let rules = Rules { settings, region, prices: &prices, now: run.started() };
         let scan = Scan { place: &visit.place, ec2: target.ec2, table: &self.table, rules, deadline };
         scan.go_on(&mut progress).await;
-        self.table.keep(&visit.place, &progress).await?;
+        if !self.table.keep(&visit.place, &progress).await? {
+            progress.overtaken();
+        }
         Ok(progress)
     }
+
     fn unreadable(&self, error: &AccountError) -> Failed {
         let account_id = match error {
             AccountError::Malformed { account_id, .. } => account_id,

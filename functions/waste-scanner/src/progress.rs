@@ -4,9 +4,9 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use spot_cloud::CallError;
 use spot_cloud::error::failed;
 use spot_cloud::places::Place;
+use spot_cloud::{CallError, Kind};
 use spot_domain::waste::ResourceType;
 use spot_domain::waste_report::ScopeReport;
 
@@ -18,13 +18,38 @@ const PARTITION: &str = "summary";
 /// The progress as JSON (S).
 const REPORT: &str = "report";
 
-/// Where a listing goes on.
+/// When the run began whose progress this is (N, epoch seconds): of two runs the newer one keeps.
+const RUN_STARTED: &str = "run_started";
+
+/// Where a scan goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// What was being listed.
     pub listing: ResourceType,
     /// EC2's token of the next page; `None` for the first.
     pub token: Option<String>,
+    /// It has been listed to its end: what it did not see is still to be resolved.
+    #[serde(default)]
+    pub listed: bool,
+}
+
+impl Position {
+    /// The beginning of a type.
+    #[must_use]
+    pub fn first(listing: ResourceType) -> Self {
+        Self { listing, token: None, listed: false }
+    }
+}
+
+/// What is kept of a scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing of this run.
+    Nothing,
+    /// How far this run has come.
+    Ours(Progress),
+    /// A newer run has begun here: it lists all of it, so that this one need not go on.
+    Newers,
 }
 
 /// A scope's scan.
@@ -43,7 +68,14 @@ impl Progress {
     #[must_use]
     pub fn new(run_started: i64, place: &Place) -> Self {
         let report = ScopeReport::new(place.account_id.clone(), place.region.clone());
-        Self { run_started, next: Some(Position { listing: ResourceType::ALL[0], token: None }), report }
+        Self { run_started, next: Some(Position::first(ResourceType::ALL[0])), report }
+    }
+
+    /// Ends here, because a newer run has taken over what is left. What was seen to its end stands.
+    pub fn overtaken(&mut self) {
+        if self.next.take().is_some() {
+            self.report.overtaken = true;
+        }
     }
 
     fn status(&self) -> &'static str {
@@ -56,35 +88,41 @@ impl Progress {
 }
 
 impl WasteTable {
-    /// Keeps a scope's progress, in place of what was kept before.
+    /// Keeps a scope's progress, in place of what was kept before. False, and nothing is kept, if
+    /// that is a newer run's.
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn keep(&self, place: &Place, progress: &Progress) -> Result<(), CallError> {
+    pub async fn keep(&self, place: &Place, progress: &Progress) -> Result<bool, CallError> {
         let call = "dynamodb:PutItem";
         let report =
             serde_json::to_string(progress).map_err(|e| CallError::malformed(call, e.to_string()))?;
         let text = |text: &str| AttributeValue::S(text.to_owned());
-        self.dynamodb
+        let put = self
+            .dynamodb
             .put_item()
             .table_name(&self.name)
+            .condition_expression("attribute_not_exists(#run) OR #run <= :run")
+            .expression_attribute_names("#run", RUN_STARTED)
+            .expression_attribute_values(":run", number(&progress.run_started))
             .set_item(Some(key(PARTITION, &place.key())))
+            .item(RUN_STARTED, number(&progress.run_started))
             .item(RESOURCE_TYPE, text("summary"))
             .item(STATUS, text(progress.status()))
             .item(LAST_SEEN, number(&Timestamp::now().as_second()))
             .item("total_monthly_waste_usd", number(&progress.report.total()))
-            .item(REPORT, AttributeValue::S(report))
-            .send()
-            .await
-            .map_err(failed(call))
-            .map(drop)
+            .item(REPORT, AttributeValue::S(report));
+        match put.send().await.map_err(failed(call)) {
+            Err(error) if error.kind == Kind::ConditionFailed => Ok(false),
+            answer => answer.map(|_| true),
+        }
     }
 
-    /// What was kept of this run; another run's is none.
+    /// What is kept, as the run that began at `run_started` sees it.
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn kept(&self, place: &Place, run_started: i64) -> Result<Option<Progress>, CallError> {
+    pub async fn kept(&self, place: &Place, run_started: i64) -> Result<Kept, CallError> {
         let answer = self
             .dynamodb
             .get_item()
@@ -96,6 +134,10 @@ impl WasteTable {
             .map_err(failed("dynamodb:GetItem"))?;
         let report = answer.item.as_ref().and_then(|row| row.get(REPORT)?.as_s().ok());
         let progress = report.and_then(|report| serde_json::from_str::<Progress>(report).ok());
-        Ok(progress.filter(|progress| progress.run_started == run_started))
+        Ok(match progress {
+            Some(progress) if progress.run_started > run_started => Kept::Newers,
+            Some(progress) if progress.run_started == run_started => Kept::Ours(progress),
+            _ => Kept::Nothing,
+        })
     }
 }

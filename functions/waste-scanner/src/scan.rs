@@ -6,6 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use spot_cloud::places::Place;
 use spot_cloud::{CallError, Kind};
 use spot_domain::Usd;
@@ -21,6 +22,9 @@ use crate::table::{End, Stale, WasteTable};
 /// No new page is begun with less time than this: one page, throttled and written in full, its
 /// resolving, and the run's summary fit in.
 pub const RESERVE: Duration = Duration::from_mins(1);
+
+/// Findings that are resolved at a time: each is a conditional write of its own.
+const RESOLVED_SIDE_BY_SIDE: usize = 16;
 
 /// What a scan works with.
 #[derive(Debug)]
@@ -48,38 +52,72 @@ impl Scan<'_> {
     /// Goes on from `progress` to the end, or until the time is up.
     pub async fn go_on(&self, progress: &mut Progress) {
         while let Some(position) = progress.next.take() {
-            let (kind, resumed) = (position.listing, position.token.is_some());
-            let mut listing = progress.report.types.remove(&kind).filter(|_| resumed).unwrap_or_default();
-            let mut context = SnapshotContext::default();
-            let mut ended = self.list(&position, &mut listing, &mut context).await;
-            if resumed && ended.as_ref().is_err_and(|e| matches!(e.kind, Kind::Rejected | Kind::NotFound)) {
-                // EC2 keeps its tokens for a while only: list this type from its beginning.
-                let from_start = Position { listing: kind, token: None };
-                (listing, context) = Default::default();
-                ended = self.list(&from_start, &mut listing, &mut context).await;
-            }
-            let resolved = match &ended {
-                Ok(None) => self.resolve(kind, &context.lineages, progress).await,
-                _ => Ok(()),
-            };
-            listing.complete = matches!(ended, Ok(None));
-            progress.report.types.insert(kind, listing);
-            match ended.and_then(|position| resolved.map(|()| position)) {
-                Ok(Some(position)) => {
-                    progress.next = Some(position);
+            let kind = position.listing;
+            match self.go_on_with(position, progress).await {
+                Ok(None) => {}
+                Ok(unfinished) => {
+                    progress.next = unfinished;
                     return;
                 }
-                Ok(None) => {}
                 Err(error) => {
                     tracing::error!(scope = self.place.key(), listing = kind.name(), "{error}");
                     progress.report.fail(kind, &error);
                 }
             }
-            progress.next = following(kind).map(|listing| Position { listing, token: None });
+            progress.next = following(kind).map(Position::first);
             if progress.next.is_some() && !self.has_time() {
                 return;
             }
         }
+    }
+
+    /// One type to its end (`None`), or until the time is up: listed, then what was not seen resolved.
+    async fn go_on_with(
+        &self,
+        position: Position,
+        progress: &mut Progress,
+    ) -> Result<Option<Position>, CallError> {
+        let mut context = self.context(&position).await?;
+        if !position.listed {
+            let (next, listing) = self.listed(&position, progress, &mut context).await;
+            progress.report.types.insert(position.listing, listing);
+            if let Some(next) = next? {
+                return Ok(Some(next));
+            }
+        }
+        let done = self.resolve(position.listing, &context.lineages, progress).await?;
+        Ok((!done).then(|| Position { token: None, listed: true, ..position }))
+    }
+
+    /// What an earlier invocation knew that this one needs.
+    async fn context(&self, position: &Position) -> Result<SnapshotContext, CallError> {
+        let mut context = SnapshotContext::default();
+        if position.listing == ResourceType::Snapshot && (position.listed || position.token.is_some()) {
+            for (lineage, price) in self.table.lineages_since(&self.place.key(), self.rules.now).await? {
+                context.lineages.add(&lineage, price);
+            }
+        }
+        Ok(context)
+    }
+
+    /// Goes on with a listing: where the next invocation goes on, if the time is up, and what it holds.
+    async fn listed(
+        &self,
+        position: &Position,
+        progress: &mut Progress,
+        context: &mut SnapshotContext,
+    ) -> (Result<Option<Position>, CallError>, Listing) {
+        let resumed = position.token.is_some();
+        let before = progress.report.types.remove(&position.listing);
+        let mut listing = before.filter(|_| resumed).unwrap_or_default();
+        let mut ended = self.list(position, &mut listing, context).await;
+        if resumed && ended.as_ref().is_err_and(|e| matches!(e.kind, Kind::Rejected | Kind::NotFound)) {
+            // EC2 keeps its tokens for a while only: list this type from its beginning.
+            (listing, *context) = Default::default();
+            ended = self.list(&Position::first(position.listing), &mut listing, context).await;
+        }
+        listing.complete = matches!(ended, Ok(None));
+        (ended, listing)
     }
 
     /// Lists one type to its end (`None`), or until the time is up.
@@ -91,12 +129,6 @@ impl Scan<'_> {
     ) -> Result<Option<Position>, CallError> {
         if from.listing == ResourceType::Snapshot {
             context.used = listings::used_by_images(&self.ec2).await?;
-            if from.token.is_some() {
-                let before = self.table.lineages_since(&self.place.key(), self.rules.now).await?;
-                for (lineage, price) in before {
-                    context.lineages.add(&lineage, price);
-                }
-            }
         }
         let mut token = from.token.clone();
         loop {
@@ -105,7 +137,7 @@ impl Scan<'_> {
                 listing.lineages = Some(context.lineages.count());
             }
             if next.is_none() || !self.has_time() {
-                return Ok(next.map(|token| Position { listing: from.listing, token: Some(token) }));
+                return Ok(next.map(|token| Position { token: Some(token), ..Position::first(from.listing) }));
             }
             token = next;
         }
@@ -162,34 +194,43 @@ impl Scan<'_> {
         }
     }
 
-    /// Resolves what a complete listing did not see. Only what EC2 does not know any more saves money.
+    /// Resolves what a complete listing did not see; false if the time is up before the end. Only what
+    /// EC2 does not know any more saves money.
     async fn resolve(
         &self,
         kind: ResourceType,
         lineages: &Lineages,
         progress: &mut Progress,
-    ) -> Result<(), CallError> {
-        let (scope, before) = (self.place.key(), self.rules.now);
+    ) -> Result<bool, CallError> {
+        let scope = self.place.key();
         let mut after = None;
         loop {
-            let (stale, next) = self.table.stale(&scope, kind, before, after).await?;
+            let (stale, next) = self.table.stale(&scope, kind, self.rules.now, after).await?;
             let ids: Vec<String> = stale.iter().map(|stale| stale.id().to_owned()).collect();
             let existing = listings::existing(&self.ec2, kind, &ids).await?;
-            for stale in &stale {
-                let end = if existing.contains(stale.id()) {
-                    End::Kept
-                } else {
-                    End::Deleted { saved: saved(stale, lineages) }
-                };
-                if self.table.resolve(&scope, stale, before, end).await? {
-                    progress.report.resolved.add(end.saved());
+            let ends = stale.iter().map(|stale| match existing.contains(stale.id()) {
+                true => (stale, End::Kept),
+                false => (stale, End::Deleted { saved: saved(stale, lineages) }),
+            });
+            let mut ends = stream::iter(ends)
+                .map(|(stale, end)| self.resolved(&scope, stale, end))
+                .buffer_unordered(RESOLVED_SIDE_BY_SIDE);
+            while let Some(saved) = ends.try_next().await? {
+                if let Some(saved) = saved {
+                    progress.report.resolved.add(saved);
                 }
             }
-            if next.is_none() {
-                return Ok(());
+            if next.is_none() || !self.has_time() {
+                return Ok(next.is_none());
             }
             after = next;
         }
+    }
+
+    /// What the end of a finding saves; `None` if another run has seen it meanwhile.
+    async fn resolved(&self, scope: &str, stale: &Stale, end: End) -> Result<Option<Usd>, CallError> {
+        let marked = self.table.resolve(scope, stale, self.rules.now, end).await?;
+        Ok(marked.then(|| end.saved()))
     }
 
     fn has_time(&self) -> bool {

@@ -12,7 +12,7 @@ use spot_domain::ebs_prices::PriceBook;
 use spot_domain::settings::Settings;
 use spot_domain::waste::{ResourceType, Rules};
 use spot_scripted::{Answer, Endpoint};
-use waste_scanner::progress::Progress;
+use waste_scanner::progress::{Position, Progress};
 use waste_scanner::scan::Scan;
 use waste_scanner::table::WasteTable;
 
@@ -265,6 +265,40 @@ async fn when_time_is_up_the_scan_goes_on_where_it_stopped() {
     assert_eq!((snapshots.count, snapshots.lineages, snapshots.complete), (3, Some(2), true));
     assert_eq!(snapshots.monthly_cost_usd.to_string(), "10", "two lineages, as in one go");
     assert_eq!(asked(&endpoint, r#""snapshot#""#), 2, "the lineages so far, then what to resolve");
+}
+
+#[tokio::test]
+async fn when_time_is_up_in_the_resolving_it_goes_on_without_listing_again() {
+    let row =
+        |n: u32| format!(r#"{{"resource":{{"S":"volume#vol-{n:017x}"}},"monthly_cost_usd":{{"N":"8"}}}}"#);
+    let updated = AtomicUsize::new(0);
+    let endpoint = Endpoint::answering(move |action, body| match action {
+        "UpdateItem" => {
+            updated.fetch_add(1, Ordering::SeqCst);
+            Answer::ok("{}")
+        }
+        // What is resolved is not found again.
+        "Query" if body.contains(r#""volume#""#) => match updated.load(Ordering::SeqCst) {
+            0 => Answer::ok(format!(
+                r#"{{"Items":[{},{}],"Count":2,"LastEvaluatedKey":{{"resource":{{"S":"volume#vol-2"}}}}}}"#,
+                row(1),
+                row(2)
+            )),
+            _ => Answer::ok(format!(r#"{{"Items":[{}],"Count":1}}"#, row(3))),
+        },
+        action => nothing(action),
+    })
+    .await;
+    let volumes =
+        Progress { next: Some(Position::first(ResourceType::Volume)), ..Progress::new(NOW, &place()) };
+    let stopped = scan(&endpoint, NONE, volumes).await;
+    let expected = Position { listed: true, ..Position::first(ResourceType::Volume) };
+    assert_eq!(stopped.next, Some(expected));
+    assert_eq!(stopped.report.resolved.count, 2);
+    let ended = scan(&endpoint, PLENTY, stopped).await;
+    assert_eq!((ended.report.resolved.count, ended.next), (3, None));
+    assert!(ended.report.types[&ResourceType::Volume].complete);
+    assert_eq!(asked(&endpoint, "Filter.1.Name=status"), 1, "the volumes are listed once");
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ pub const SOURCE: &str = "spot-optimizer";
 pub const EVENTS_PER_CALL: usize = 10;
 /// SNS takes no longer subject, and only ASCII.
 const SUBJECT_CHARACTERS: usize = 99;
+/// SNS's attribute of a topic: how many subscriptions somebody has confirmed.
+const CONFIRMED: &str = "SubscriptionsConfirmed";
 const PUT_EVENTS: &str = "events:PutEvents";
 
 /// An event, ready to be put.
@@ -101,6 +103,19 @@ impl Announcements {
             message: first.and_then(|r| r.error_message).unwrap_or_else(|| "the bus refuses it".to_owned()),
         };
         Ok(Some((refused, error)))
+    }
+
+    /// Whether anybody hears an alert: SNS takes a message, and drops it, while no subscription of the
+    /// topic has been confirmed.
+    ///
+    /// # Errors
+    /// The topic does not answer.
+    pub async fn is_heard(&self) -> Result<bool, CallError> {
+        let call = "sns:GetTopicAttributes";
+        let answer = self.sns.get_topic_attributes().topic_arn(&self.topic_arn).send().await;
+        let attributes = answer.map_err(failed(call))?.attributes.unwrap_or_default();
+        let confirmed = attributes.get(CONFIRMED).and_then(|count| count.parse::<u64>().ok());
+        confirmed.map(|count| count > 0).ok_or_else(|| CallError::malformed(call, format!("no {CONFIRMED}")))
     }
 
     /// Tells a person.

@@ -102,8 +102,10 @@ pub struct Look {
 /// What somebody is told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum News {
-    /// The clock started, or the notice of it is still owed.
+    /// The clock started.
     Flagged,
+    /// The clock started earlier, and the notice of it is still owed.
+    NoticeOwed,
     /// The flag is gone.
     Cleared,
     /// Our mark on what no swap launched.
@@ -151,7 +153,7 @@ fn unauthorised(old: Option<&Record>, look: &Look) -> Option<Change> {
     let Some(record) = old else { return begin("no tag of an owner, no operator") };
     match record.status {
         Some(AuthStatus::Flagged | AuthStatus::TerminationBlocked) => match age(record, look.at) {
-            Some(_) => Some(Change { news: owed(record, News::Flagged), ..seen_again(record, look) }),
+            Some(_) => Some(Change { news: owed(record, News::NoticeOwed), ..seen_again(record, look) }),
             None => begin(
                 "no tag of an owner, no operator (its flag was unreadable or in the future: it starts anew)",
             ),

@@ -100,7 +100,7 @@ fn a_clock_a_little_behind_moves_nothing() {
 fn a_notice_that_did_not_go_out_is_owed_and_gives_the_whole_grace() {
     let unnoticed = Record { notice_delay: None, ..flagged(5 * HOUR) };
     let change = observe(Some(&unnoticed), &Standing::Unauthorised, &look(5 * HOUR)).unwrap();
-    assert_eq!(change.news, Some(News::Flagged));
+    assert_eq!(change.news, Some(News::NoticeOwed));
     let late = noticed(change.record, at(5 * HOUR));
     assert_eq!(late.flagged_at, Some(at(0)));
     let seen = |now| Record { last_seen: Some(at(now - HOUR)), seen_by: Some("x".into()), ..late.clone() };
@@ -258,7 +258,7 @@ proptest! {
                             return Ok(());
                         }
                         if let Some(change) = observe(row.as_ref(), &standing, &look) {
-                            let tells = change.news == Some(News::Flagged);
+                            let tells = matches!(change.news, Some(News::Flagged | News::NoticeOwed));
                             let usable = promised.first_flag.is_some_and(|flag| flag <= now + 300);
                             if change.record.status == Some(AuthStatus::Flagged) && !usable {
                                 promised.first_flag = Some(now);

@@ -115,13 +115,17 @@ pub struct ScopeReport {
     pub resolved: Resolved,
     /// What could not be listed.
     pub failed: Vec<Failed>,
+    /// A newer run began here before this one had seen all of it, and reports the rest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overtaken: bool,
 }
 
 impl ScopeReport {
     /// Nothing looked at yet.
     #[must_use]
     pub fn new(account_id: AccountId, region: Region) -> Self {
-        Self { account_id, region, types: BTreeMap::new(), resolved: Resolved::default(), failed: Vec::new() }
+        let (types, resolved) = (BTreeMap::new(), Resolved::default());
+        Self { account_id, region, types, resolved, failed: Vec::new(), overtaken: false }
     }
 
     /// What the findings cost a month.
@@ -149,7 +153,7 @@ pub struct Summary {
     pub run_started: Timestamp,
     /// What all findings cost a month: the sum of the types, which are the sums of their rows.
     pub total_monthly_waste_usd: Usd,
-    /// Not everything was looked at: a listing failed, or the run goes on.
+    /// Not everything was looked at: a listing failed, the run goes on, or a newer one overtook it.
     pub partial: bool,
     /// The run's time was up: it goes on in another invocation, which reports the whole.
     pub continues: bool,
@@ -193,7 +197,7 @@ impl Summary {
         Self {
             run_started,
             total_monthly_waste_usd: types.values().map(|listing| listing.monthly_cost_usd).sum(),
-            partial: continues || !failed.is_empty(),
+            partial: continues || !failed.is_empty() || scopes.iter().any(|scope| scope.overtaken),
             continues,
             types,
             resolved,
@@ -304,6 +308,14 @@ mod tests {
         let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![unreached], Vec::new(), true);
         assert!(summary.partial && summary.continues);
         assert!(summary.types.values().all(|listing| !listing.complete));
+    }
+
+    #[test]
+    fn what_a_newer_run_took_over_is_not_none() {
+        let mut overtaken = ScopeReport::new("123456789012".parse().unwrap(), "eu-west-1".parse().unwrap());
+        overtaken.overtaken = true;
+        let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![scope(&[1]), overtaken], Vec::new(), false);
+        assert!(summary.partial && !summary.continues);
     }
 
     #[test]

@@ -127,6 +127,7 @@ impl Account {
             )),
             swaps: Arc::new(SwapsInProgress::default()),
             look: Look { at: Timestamp::now(), run: "now".into() },
+            heard: true,
         };
         let audit = auditor.audit(visit(settings, may), aws_sdk_ec2::Client::new(&config)).await;
         let audits = [audit];
