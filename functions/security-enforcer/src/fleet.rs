@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_ec2::types as ec2;
+use aws_sdk_ec2::operation::describe_instances::builders::DescribeInstancesFluentBuilder;
+use aws_sdk_ec2::types::Filter;
 use spot_cloud::error::{CallError, failed};
+use spot_cloud::listing::{Page, Unread};
 use spot_domain::InstanceId;
 use spot_domain::authorization::Subject;
+use spot_listing::{Item, Malformed, Shape};
 
 const DESCRIBE: &str = "ec2:DescribeInstances";
+const INSTANCES: Shape =
+    Shape { root: "DescribeInstancesResponse", items: "reservationSet/item/instancesSet/item" };
 /// Instances a page: enough for few calls, few enough for flat memory.
 const PAGE: i32 = 500;
 /// Ids in one call: EC2 asks to keep such lists short.
@@ -51,17 +56,11 @@ impl<'a> Running<'a> {
     }
 
     async fn page(&mut self) -> Result<Vec<Subject>, CallError> {
-        let answer = self
-            .client
-            .describe_instances()
-            .filters(filter("instance-state-name", ["running".to_owned()]))
-            .max_results(PAGE)
-            .set_next_token(self.token.take())
-            .send()
-            .await
-            .map_err(failed(DESCRIBE))?;
-        self.token = answer.next_token.filter(|token| !token.is_empty());
-        instances(answer.reservations).map(|instance| subject(instance).map(|(subject, _)| subject)).collect()
+        let running = filter("instance-state-name", ["running".to_owned()]);
+        let request = self.client.describe_instances().filters(running).max_results(PAGE);
+        let page = page(request.set_next_token(self.token.take())).await?;
+        self.token = page.next;
+        Ok(page.items.into_iter().map(|(subject, _)| subject).collect())
     }
 }
 
@@ -75,43 +74,46 @@ pub async fn look_at(
 ) -> Result<BTreeMap<InstanceId, (Subject, Life)>, CallError> {
     let mut found = BTreeMap::new();
     for ids in ids.chunks(IDS_PER_CALL) {
-        let mut pages = client
-            .describe_instances()
-            .filters(filter("instance-id", ids.iter().map(ToString::to_string)))
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            for instance in instances(page.map_err(failed(DESCRIBE))?.reservations) {
-                let (subject, life) = subject(instance)?;
-                found.insert(subject.id.clone(), (subject, life));
+        let mut token = None;
+        loop {
+            let those = filter("instance-id", ids.iter().map(ToString::to_string));
+            let page = page(client.describe_instances().filters(those).set_next_token(token)).await?;
+            found.extend(page.items.into_iter().map(|(subject, life)| (subject.id.clone(), (subject, life))));
+            token = page.next;
+            if token.is_none() {
+                break;
             }
         }
     }
     Ok(found)
 }
 
-fn filter(name: &str, values: impl IntoIterator<Item = String>) -> ec2::Filter {
-    ec2::Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
+fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
+    Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
 }
 
-fn instances(reservations: Option<Vec<ec2::Reservation>>) -> impl Iterator<Item = ec2::Instance> {
-    reservations.into_iter().flatten().flat_map(|r| r.instances.unwrap_or_default())
+async fn page(request: DescribeInstancesFluentBuilder) -> Result<Page<(Subject, Life)>, CallError> {
+    let unread = Unread::new(INSTANCES);
+    request.customize().interceptor(unread.clone()).send().await.map_err(failed(DESCRIBE))?;
+    unread.page(DESCRIBE, |item| subject(item).map(Some)).await
 }
 
-fn subject(instance: ec2::Instance) -> Result<(Subject, Life), CallError> {
-    let id = instance.instance_id().unwrap_or_default();
-    let id = id.parse::<InstanceId>().map_err(|e| CallError::malformed(DESCRIBE, e.to_string()))?;
-    let life = match instance.state().and_then(|s| s.name()) {
-        Some(ec2::InstanceStateName::Running) => Life::Running,
-        Some(ec2::InstanceStateName::ShuttingDown | ec2::InstanceStateName::Terminated) => Life::Gone,
+fn subject(item: &Item) -> Result<(Subject, Life), Malformed> {
+    let id = item.parse("instanceId")?.ok_or(Malformed::Field { path: "instanceId", found: None })?;
+    let life = match item.text("instanceState/name") {
+        Some("running") => Life::Running,
+        Some("shutting-down" | "terminated") => Life::Gone,
         _ => Life::Idle, // also what AWS invents tomorrow: it is neither judged nor believed gone
     };
-    let operator = instance
-        .operator()
-        .filter(|o| o.managed() == Some(true))
-        .map(|o| o.principal().unwrap_or("an AWS service").to_owned());
-    let is_spot = instance.instance_lifecycle() == Some(&ec2::InstanceLifecycleType::Spot);
-    let tags = instance.tags.unwrap_or_default().into_iter();
-    let tags = tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect();
-    Ok((Subject { id, tags, is_spot, operator, client_token: instance.client_token }, life))
+    let is_operated = item.text("operator/managed") == Some("true");
+    let operator =
+        is_operated.then(|| item.text("operator/principal").unwrap_or("an AWS service").to_owned());
+    let subject = Subject {
+        id,
+        tags: item.tags().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        is_spot: item.text("instanceLifecycle") == Some("spot"),
+        operator,
+        client_token: item.text("clientToken").map(str::to_owned),
+    };
+    Ok((subject, life))
 }

@@ -1,5 +1,6 @@
 //! EC2's listings, page by page. A page may be empty and still have a successor; what EC2 throttles
-//! is asked again, patiently; an answer that lacks an id fails the listing.
+//! is asked again, patiently; an answer that lacks an id fails the listing. Of a page only what is or
+//! looks like waste is kept.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -8,10 +9,12 @@ use std::time::Duration;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
 use spot_cloud::error::failed;
+use spot_cloud::listing::{Page, Unread};
 use spot_cloud::{CallError, Kind};
 use spot_domain::AccountId;
 use spot_domain::storage::{Address, Snapshot, Volume};
-use spot_domain::waste::ResourceType;
+use spot_domain::waste::{LeftAlone, ResourceType, Verdict};
+use spot_listing::{Item, Shape};
 
 use crate::describe::{address, snapshot, volume};
 
@@ -31,13 +34,18 @@ const DESCRIBE_SNAPSHOTS: &str = "ec2:DescribeSnapshots";
 const DESCRIBE_ADDRESSES: &str = "ec2:DescribeAddresses";
 const DESCRIBE_IMAGES: &str = "ec2:DescribeImages";
 
-/// One page, and where the next one begins.
-#[derive(Debug)]
-pub struct Page<T> {
-    /// May be empty, although there is a next page.
-    pub items: Vec<T>,
-    /// The token of the next page; `None` at the end.
-    pub next: Option<String>,
+const ADDRESSES: Shape = Shape { root: "DescribeAddressesResponse", items: "addressesSet/item" };
+const VOLUMES: Shape = Shape { root: "DescribeVolumesResponse", items: "volumeSet/item" };
+const SNAPSHOTS: Shape = Shape { root: "DescribeSnapshotsResponse", items: "snapshotSet/item" };
+const IMAGES: Shape = Shape { root: "DescribeImagesResponse", items: "imagesSet/item" };
+
+/// A resource that the rules have something to say of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judged<T> {
+    /// It costs and serves nobody.
+    Waste(T),
+    /// It looks like waste.
+    LeftAlone(LeftAlone),
 }
 
 /// The snapshots that images use, by id.
@@ -47,27 +55,38 @@ pub type UsedSnapshots = HashSet<Box<str>>;
 ///
 /// # Errors
 /// The call fails.
-pub async fn addresses(client: &Client) -> Result<Page<Address>, CallError> {
-    let answer =
-        patiently(|| async { client.describe_addresses().send().await.map_err(failed(DESCRIBE_ADDRESSES)) })
-            .await?;
-    let items = parse_all(answer.addresses.unwrap_or_default(), DESCRIBE_ADDRESSES, address)?;
-    Ok(Page { items, next: None })
+pub async fn addresses(
+    client: &Client,
+    judge: impl Fn(&Address) -> Verdict,
+) -> Result<Page<Judged<Address>>, CallError> {
+    patiently(|| async {
+        let unread = Unread::new(ADDRESSES);
+        let request = client.describe_addresses().customize().interceptor(unread.clone());
+        request.send().await.map_err(failed(DESCRIBE_ADDRESSES))?;
+        unread.page(DESCRIBE_ADDRESSES, |item| Ok(judged(address(item)?, &judge))).await
+    })
+    .await
 }
 
 /// A page of the volumes that nothing has attached.
 ///
 /// # Errors
 /// The call fails.
-pub async fn volumes(client: &Client, token: Option<&str>) -> Result<Page<Volume>, CallError> {
-    let answer = patiently(|| async {
+pub async fn volumes(
+    client: &Client,
+    token: Option<&str>,
+    judge: impl Fn(&Volume) -> Verdict,
+) -> Result<Page<Judged<Volume>>, CallError> {
+    let page = patiently(|| async {
+        let unread = Unread::new(VOLUMES);
         let request = client.describe_volumes().filters(filter("status", ["available".to_owned()]));
         let request = request.max_results(VOLUMES_PER_PAGE).set_next_token(token.map(str::to_owned));
-        request.send().await.map_err(failed(DESCRIBE_VOLUMES))
+        let request = request.customize().interceptor(unread.clone());
+        request.send().await.map_err(failed(DESCRIBE_VOLUMES))?;
+        unread.page(DESCRIBE_VOLUMES, |item| Ok(judged(volume(item)?, &judge))).await
     })
     .await?;
-    let next = next_token(DESCRIBE_VOLUMES, token, answer.next_token)?;
-    Ok(Page { items: parse_all(answer.volumes.unwrap_or_default(), DESCRIBE_VOLUMES, volume)?, next })
+    goes_on(DESCRIBE_VOLUMES, token, page)
 }
 
 /// A page of the account's own snapshots.
@@ -79,16 +98,18 @@ pub async fn snapshots(
     owner: &AccountId,
     used: &UsedSnapshots,
     token: Option<&str>,
-) -> Result<Page<Snapshot>, CallError> {
-    let answer = patiently(|| async {
+    judge: impl Fn(&Snapshot) -> Verdict,
+) -> Result<Page<Judged<Snapshot>>, CallError> {
+    let page = patiently(|| async {
+        let unread = Unread::new(SNAPSHOTS);
         let request = client.describe_snapshots().owner_ids("self").max_results(PER_PAGE);
         let request = request.set_next_token(token.map(str::to_owned));
-        request.send().await.map_err(failed(DESCRIBE_SNAPSHOTS))
+        let request = request.customize().interceptor(unread.clone());
+        request.send().await.map_err(failed(DESCRIBE_SNAPSHOTS))?;
+        unread.page(DESCRIBE_SNAPSHOTS, |item| Ok(judged(snapshot(item, owner, used)?, &judge))).await
     })
     .await?;
-    let next = next_token(DESCRIBE_SNAPSHOTS, token, answer.next_token)?;
-    let parse = |found| snapshot(found, owner, used);
-    Ok(Page { items: parse_all(answer.snapshots.unwrap_or_default(), DESCRIBE_SNAPSHOTS, parse)?, next })
+    goes_on(DESCRIBE_SNAPSHOTS, token, page)
 }
 
 /// The snapshots that any image of the account refers to, disabled and deprecated images included:
@@ -100,20 +121,24 @@ pub async fn used_by_images(client: &Client) -> Result<UsedSnapshots, CallError>
     let mut used = UsedSnapshots::new();
     let mut token: Option<String> = None;
     loop {
-        let answer = patiently(|| async {
-            let request = client.describe_images().owners("self").include_disabled(true);
-            let request = request.include_deprecated(true).max_results(PER_PAGE);
-            request.set_next_token(token.clone()).send().await.map_err(failed(DESCRIBE_IMAGES))
-        })
-        .await?;
-        let devices = answer.images.unwrap_or_default().into_iter();
-        let devices = devices.flat_map(|image| image.block_device_mappings.unwrap_or_default());
-        used.extend(devices.filter_map(|d| d.ebs?.snapshot_id).map(String::into_boxed_str));
-        token = next_token(DESCRIBE_IMAGES, token.as_deref(), answer.next_token)?;
+        let page = patiently(|| images(client, token.as_deref())).await?;
+        let page = goes_on(DESCRIBE_IMAGES, token.as_deref(), page)?;
+        used.extend(page.items.into_iter().flatten());
+        token = page.next;
         if token.is_none() {
             return Ok(used);
         }
     }
+}
+
+async fn images(client: &Client, token: Option<&str>) -> Result<Page<Vec<Box<str>>>, CallError> {
+    let unread = Unread::new(IMAGES);
+    let request = client.describe_images().owners("self").include_disabled(true).include_deprecated(true);
+    let request = request.max_results(PER_PAGE).set_next_token(token.map(str::to_owned));
+    let request = request.customize().interceptor(unread.clone());
+    request.send().await.map_err(failed(DESCRIBE_IMAGES))?;
+    let snapshots = |item: &Item| item.all("blockDeviceMapping/item/ebs/snapshotId").map(Box::from).collect();
+    unread.page(DESCRIBE_IMAGES, |item| Ok(Some(snapshots(item)))).await
 }
 
 /// Which of these resources still exist. Asked by filter, so that one that is gone does not fail the
@@ -175,13 +200,17 @@ fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
     Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
 }
 
-fn parse_all<S, T>(
-    found: Vec<S>,
-    call: &'static str,
-    parse: impl Fn(S) -> Option<T>,
-) -> Result<Vec<T>, CallError> {
-    let without_id = || CallError::malformed(call, "a resource without an id");
-    found.into_iter().map(|item| parse(item).ok_or_else(without_id)).collect()
+fn judged<T>(resource: T, judge: impl Fn(&T) -> Verdict) -> Option<Judged<T>> {
+    match judge(&resource) {
+        Verdict::Waste => Some(Judged::Waste(resource)),
+        Verdict::LeftAlone(why) => Some(Judged::LeftAlone(why)),
+        Verdict::Fine => None,
+    }
+}
+
+fn goes_on<T>(call: &'static str, asked: Option<&str>, page: Page<T>) -> Result<Page<T>, CallError> {
+    let next = next_token(call, asked, page.next)?;
+    Ok(Page { next, ..page })
 }
 
 /// A token that leads back to its own page would list for ever.

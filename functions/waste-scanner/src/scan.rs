@@ -7,15 +7,16 @@
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use spot_cloud::listing::Page;
 use spot_cloud::places::Place;
 use spot_cloud::{CallError, Kind};
 use spot_domain::Usd;
 use spot_domain::storage::Snapshot;
-use spot_domain::waste::{ResourceType, Rules, Verdict};
+use spot_domain::waste::{ResourceType, Rules};
 use spot_domain::waste_report::{Lineages, Listing};
 
 use crate::finding::Finding;
-use crate::listings::{self, Page, UsedSnapshots};
+use crate::listings::{self, Judged, UsedSnapshots};
 use crate::progress::{Position, Progress};
 use crate::table::{End, Stale, WasteTable};
 
@@ -154,44 +155,31 @@ impl Scan<'_> {
         let rules = &self.rules;
         let (findings, next) = match kind {
             ResourceType::ElasticIp => {
-                let page = listings::addresses(&self.ec2).await?;
-                judge(page, listing, |address| match rules.address(&address) {
-                    Verdict::Waste => {
-                        let price = rules.address_price(&address);
-                        Ok(Finding::address(address, price))
-                    }
-                    verdict => Err(verdict),
+                let page = listings::addresses(&self.ec2, |address| rules.address(address)).await?;
+                found(page, listing, |address| {
+                    let price = rules.address_price(&address);
+                    Finding::address(address, price)
                 })
             }
             ResourceType::Volume => {
-                let page = listings::volumes(&self.ec2, token).await?;
-                judge(page, listing, |volume| match rules.volume(&volume) {
-                    Verdict::Waste => {
-                        let price = rules.volume_price(&volume);
-                        Ok(Finding::volume(volume, price))
-                    }
-                    verdict => Err(verdict),
+                let page = listings::volumes(&self.ec2, token, |volume| rules.volume(volume)).await?;
+                found(page, listing, |volume| {
+                    let price = rules.volume_price(&volume);
+                    Finding::volume(volume, price)
                 })
             }
             ResourceType::Snapshot => {
-                let owner = &self.place.account_id;
-                let page = listings::snapshots(&self.ec2, owner, &context.used, token).await?;
-                judge(page, listing, |snapshot| self.snapshot(snapshot, &mut context.lineages))
+                let (owner, judge) = (&self.place.account_id, |snapshot: &Snapshot| rules.snapshot(snapshot));
+                let page = listings::snapshots(&self.ec2, owner, &context.used, token, judge).await?;
+                found(page, listing, |snapshot| {
+                    let price = rules.snapshot_price(&snapshot);
+                    let adds = price.map(|price| context.lineages.add(snapshot.lineage(), price.monthly));
+                    Finding::snapshot(snapshot, price, adds)
+                })
             }
         };
         self.table.write(&self.place.key(), findings).await?;
         Ok(next)
-    }
-
-    fn snapshot(&self, snapshot: Snapshot, lineages: &mut Lineages) -> Result<Finding, Verdict> {
-        match self.rules.snapshot(&snapshot) {
-            Verdict::Waste => {
-                let price = self.rules.snapshot_price(&snapshot);
-                let adds = price.map(|price| lineages.add(snapshot.lineage(), price.monthly));
-                Ok(Finding::snapshot(snapshot, price, adds))
-            }
-            verdict => Err(verdict),
-        }
     }
 
     /// Resolves what a complete listing did not see; false if the time is up before the end. Only what
@@ -245,20 +233,20 @@ fn saved(stale: &Stale, lineages: &Lineages) -> Option<Usd> {
 }
 
 /// Counts what a page holds; the findings in it, and the token of the next.
-fn judge<T>(
-    page: Page<T>,
+fn found<T>(
+    page: Page<Judged<T>>,
     listing: &mut Listing,
-    mut judge: impl FnMut(T) -> Result<Finding, Verdict>,
+    mut finding: impl FnMut(T) -> Finding,
 ) -> (Vec<Finding>, Option<String>) {
     let mut findings = Vec::new();
-    for item in page.items {
-        match judge(item) {
-            Ok(finding) => {
+    for judged in page.items {
+        match judged {
+            Judged::Waste(resource) => {
+                let finding = finding(resource);
                 listing.found(finding.monthly, finding.price.map(|price| price.monthly));
                 findings.push(finding);
             }
-            Err(Verdict::LeftAlone(why)) => listing.left_alone(why),
-            Err(_) => {}
+            Judged::LeftAlone(why) => listing.left_alone(why),
         }
     }
     (findings, page.next)

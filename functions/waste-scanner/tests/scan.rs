@@ -201,6 +201,35 @@ async fn a_throttled_listing_is_asked_again_patiently() {
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_off_is_asked_for_again_and_nothing_counts_twice() {
+    let asked = AtomicUsize::new(0);
+    let endpoint = Endpoint::answering(move |action, _| match action {
+        "DescribeVolumes" if asked.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Answer::ok(format!("<DescribeVolumesResponse><volumeSet>{}<item><volumeId>vol-", volume(1)))
+        }
+        "DescribeVolumes" => page("volumeSet", &[volume(1), volume(2)], None),
+        action => nothing(action),
+    })
+    .await;
+    let volumes = &scan_all(&endpoint).await.report.types[&ResourceType::Volume];
+    assert_eq!((volumes.count, volumes.complete), (2, true));
+}
+
+#[tokio::test]
+async fn a_date_that_cannot_be_read_fails_the_listing() {
+    let odd = volume(1).replace("<createTime>2", "<createTime>x2");
+    assert_ne!(odd, volume(1));
+    let endpoint = Endpoint::answering(move |action, _| match action {
+        "DescribeVolumes" => page("volumeSet", &[odd.clone()], None),
+        action => nothing(action),
+    })
+    .await;
+    let report = scan_all(&endpoint).await.report;
+    assert!(!report.types[&ResourceType::Volume].complete);
+    assert!(report.failed[0].error.contains("createTime"), "{:?}", report.failed);
+}
+
+#[tokio::test]
 async fn a_page_that_leads_back_to_itself_fails_the_listing() {
     let endpoint = Endpoint::answering(|action, _| match action {
         "DescribeVolumes" => page("volumeSet", &[volume(1)], Some("a")),

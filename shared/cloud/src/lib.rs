@@ -19,6 +19,7 @@ pub mod launch_configuration;
 pub mod launch_template;
 pub mod launcher;
 pub mod leases;
+pub mod listing;
 pub mod places;
 pub mod prices;
 pub mod risk_table;

@@ -1,0 +1,208 @@
+//! EC2's long listings, read as they arrive: the items of an answer, and the text in each.
+//!
+//! The SDK holds a whole answer in memory, and compares each element with every field that a resource
+//! can have: over thousands of resources that was most of what an audit and a waste scan cost. Here an
+//! answer comes in pieces of any length, and memory holds one piece and one item. What is not
+//! well-formed, or breaks off before its end, is an error, so that half a listing never reads as one.
+
+mod item;
+
+use quick_xml::Reader;
+use quick_xml::events::{BytesRef, Event};
+
+pub use item::Item;
+
+/// How an answer is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Its outermost element, such as `DescribeVolumesResponse`.
+    pub root: &'static str,
+    /// Where the items are, from there on: `volumeSet/item`.
+    pub items: &'static str,
+}
+
+/// Why an answer can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// It is not XML.
+    #[error("not well-formed: {0}")]
+    Xml(String),
+    /// It is something else.
+    #[error("the answer is a {found}, not a {expected}")]
+    Root {
+        /// The element that was asked for.
+        expected: &'static str,
+        /// The one that came.
+        found: String,
+    },
+    /// It ended too early.
+    #[error("the answer breaks off")]
+    BrokenOff,
+    /// An item lacks what each has, or has it in a form that can't be read.
+    #[error("an item's {path} is {found:?}")]
+    Field {
+        /// Where in the item.
+        path: &'static str,
+        /// What stands there; `None` if nothing does.
+        found: Option<String>,
+    },
+}
+
+/// An answer that is being read.
+#[derive(Debug)]
+pub struct Listing {
+    shape: Shape,
+    /// What has come and ends within a tag.
+    pending: Vec<u8>,
+    /// The elements around the present place, below the outermost: `/volumeSet/item/size`.
+    path: String,
+    depth: usize,
+    item: Option<Item>,
+    spare: Item,
+    next_token: String,
+    ended: bool,
+}
+
+impl Listing {
+    /// Nothing has come yet.
+    #[must_use]
+    pub fn new(shape: Shape) -> Self {
+        Self {
+            shape,
+            pending: Vec::new(),
+            path: String::new(),
+            depth: 0,
+            item: None,
+            spare: Item::default(),
+            next_token: String::new(),
+            ended: false,
+        }
+    }
+
+    /// Takes the next piece, and hands on each item that it completes.
+    ///
+    /// # Errors
+    /// What has come can't be read, or `each` can't read an item.
+    pub fn feed(
+        &mut self,
+        piece: &[u8],
+        each: &mut dyn FnMut(&Item) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.extend_from_slice(piece);
+        // Behind a `>` no tag is open, and a text may well come in two parts.
+        let complete = pending.iter().rposition(|byte| *byte == b'>').map_or(0, |last| last + 1);
+        let (whole, rest) = pending.split_at(complete);
+        self.read(std::str::from_utf8(whole).map_err(not_xml)?, each)?;
+        self.pending = rest.to_vec();
+        Ok(())
+    }
+
+    /// The end of the answer: the token of the next page, if there is one.
+    ///
+    /// # Errors
+    /// [`Malformed::BrokenOff`]: the answer is not complete.
+    pub fn end(self) -> Result<Option<String>, Malformed> {
+        let token = (!self.next_token.is_empty()).then_some(self.next_token);
+        self.ended.then_some(token).ok_or(Malformed::BrokenOff)
+    }
+
+    fn read(
+        &mut self,
+        text: &str,
+        each: &mut dyn FnMut(&Item) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        let mut reader = Reader::from_str(text);
+        let config = reader.config_mut();
+        (config.check_end_names, config.allow_unmatched_ends) = (false, true); // a piece may begin anywhere
+        loop {
+            match reader.read_event().map_err(not_xml)? {
+                Event::Start(tag) => self.start(tag.name().into_inner())?,
+                Event::Empty(tag) => {
+                    self.start(tag.name().into_inner())?;
+                    self.close(each)?;
+                }
+                Event::End(_) => self.close(each)?,
+                Event::Text(text) => self.text(&text),
+                Event::CData(text) => self.text(&text),
+                Event::GeneralRef(reference) => {
+                    let mut utf8 = [0; 4];
+                    self.text(character(&reference)?.encode_utf8(&mut utf8));
+                }
+                Event::Eof => return Ok(()),
+                Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
+            }
+        }
+    }
+
+    fn start(&mut self, name: &str) -> Result<(), Malformed> {
+        self.depth += 1;
+        if self.depth == 1 {
+            let expected = self.shape.root;
+            let is_it = name == expected && !self.ended;
+            return if is_it { Ok(()) } else { Err(Malformed::Root { expected, found: name.to_owned() }) };
+        }
+        self.path.push('/');
+        self.path.push_str(name);
+        if let Some(item) = &mut self.item {
+            item.open();
+        } else if self.is_at_item() {
+            let mut item = std::mem::take(&mut self.spare);
+            item.clear();
+            self.item = Some(item);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, each: &mut dyn FnMut(&Item) -> Result<(), Malformed>) -> Result<(), Malformed> {
+        self.depth = self.depth.checked_sub(1).ok_or_else(|| not_xml("an end tag too many"))?;
+        if self.depth == 0 {
+            self.ended = true;
+            return Ok(());
+        }
+        if self.is_at_item() {
+            if let Some(item) = self.item.take() {
+                each(&item)?;
+                self.spare = item;
+            }
+        } else if let Some(item) = &mut self.item {
+            // A leading slash, the items' path, and a slash come before what the item knows it by.
+            item.close(self.path.get(self.shape.items.len() + 2..).unwrap_or_default());
+        }
+        self.path.truncate(self.path.rfind('/').unwrap_or_default());
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str) {
+        match &mut self.item {
+            Some(item) => item.push(text),
+            None if self.path == "/nextToken" => self.next_token.push_str(text),
+            None => {}
+        }
+    }
+
+    fn is_at_item(&self) -> bool {
+        self.path.strip_prefix('/') == Some(self.shape.items)
+    }
+}
+
+fn not_xml(error: impl ToString) -> Malformed {
+    Malformed::Xml(error.to_string())
+}
+
+fn character(reference: &BytesRef<'_>) -> Result<char, Malformed> {
+    match &**reference {
+        "amp" => Ok('&'),
+        "lt" => Ok('<'),
+        "gt" => Ok('>'),
+        "quot" => Ok('"'),
+        "apos" => Ok('\''),
+        name => reference
+            .resolve_char_ref()
+            .map_err(not_xml)?
+            .ok_or_else(|| not_xml(format!("the entity {name} is unknown"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;
