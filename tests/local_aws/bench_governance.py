@@ -65,7 +65,11 @@ IMAGE = (
     "<deleteOnTermination>true</deleteOnTermination><volumeType>gp3</volumeType></ebs></item></blockDeviceMapping>"
     "<virtualizationType>hvm</virtualizationType><hypervisor>xen</hypervisor></item>"
 )
-XML = "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>"
+SNS = {
+    "Publish": "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>",
+    "GetTopicAttributes": "<GetTopicAttributesResponse><GetTopicAttributesResult><Attributes><entry><key>SubscriptionsConfirmed</key>"
+    "<value>1</value></entry></Attributes></GetTopicAttributesResult></GetTopicAttributesResponse>",
+}
 JSON = {
     "BatchGetItem": {"Responses": {"bench": []}, "UnprocessedKeys": {}},
     "GetProducts": {"FormatVersion": "aws_v1", "PriceList": []},
@@ -120,11 +124,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.calls += 1
         if target := self.headers.get("X-Amz-Target"):
             self._send(json.dumps(JSON.get(target.rsplit(".")[-1], {"FailedEntryCount": 0, "Entries": []})))
-        elif "Action=Publish" in body:
-            self._send(XML)
+            return
+        action = re.search(r"Action=(\w+)", body)[1]
+        if action in SNS:
+            self._send(SNS[action])
         else:
             token = re.search(r"NextToken=(\d+)", body)
-            self._send(self.server.pages[re.search(r"Action=(\w+)", body)[1]][int(token[1]) if token else 0])
+            self._send(self.server.pages[action][int(token[1]) if token else 0])
 
     def _send(self, body, headers=None):
         data = body if isinstance(body, bytes) else body.encode()
