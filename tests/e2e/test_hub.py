@@ -167,6 +167,17 @@ def test_a_flood_is_muted_and_told_and_a_replay_does_not_count(herd, to_hub):
     assert A in message and "muted" in message
 
 
+def test_a_storm_of_rebalance_recommendations_mutes_no_interruption(herd, to_hub):
+    herd.hub.settings(max_poisons_per_account_per_hour=1)
+    pools = [f"us-east-1#use1-az6#m{n}.large" for n in range(4, 8)]
+    rebalance = {"detail": {"notice": "EC2 Instance Rebalance Recommendation"}}
+    assert [outcome(to_hub(A, pool, **rebalance)) for pool in pools[:2]] == ["POISONED", "MUTED"]
+    assert [outcome(to_hub(A, pool)) for pool in pools[2:]] == ["POISONED", "MUTED"]
+    assert set(herd.hub.pools()) == {pools[0], pools[2]}
+    rows = [r for r in herd.hub.table("SightingsTableName").scan()["Items"] if r["subject"].startswith("hour#")]
+    assert len(rows) == 2 and all(r["told"] and time.time() < r["expires_at"] < time.time() + 26 * 3600 for r in rows)
+
+
 def test_two_accounts_where_the_setting_asks_for_two(herd, to_hub):
     herd.hub.settings(poison_threshold_accounts=2)
     first, second = ago(days=2), ago(days=1)

@@ -91,6 +91,25 @@ def test_the_days_are_a_setting_and_the_nearest_scope_wins(aws, spot, manage):
     assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(at.timestamp()) + 3 * 86400
 
 
+def test_rebalance_recommendations_have_days_of_their_own(aws, spot, manage):
+    aws.settings(rebalance_poison_days=2, poison_days=10)
+    at = ago(days=1)
+    assert manage(aws.drill_event(spot, REBALANCE, at))[0]["outcome"] == "POISONED"
+    assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(at.timestamp()) + 2 * 86400
+    assert manage(aws.drill_event(spot, REBALANCE, ago(days=3)))[0]["outcome"] == "IGNORED_STALE"
+    assert manage(aws.drill_event(spot, INTERRUPTION, ago(days=3)))[0]["outcome"] == "POISONED"
+    assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(ago(days=3).timestamp()) + 10 * 86400
+
+
+def test_rebalance_recommendations_may_be_told_to_poison_nothing(aws, spot, manage, scene):
+    aws.settings(rebalance_poisons=False, poll_seconds=1, launch_visible_after_seconds=1)
+    assert manage(aws.drill_event(spot, REBALANCE))[0]["outcome"] == "IGNORED_REBALANCE"
+    assert aws.pools() == {}
+    web = scene(size=1, minimum=0, zones=["us-east-1a"], overrides=["m5.xlarge"])
+    assert web.swap()["skipped"] == []  # The gate is as open as before.
+    assert manage(aws.drill_event(spot, INTERRUPTION))[0]["outcome"] == "POISONED"
+
+
 def test_where_it_takes_two_accounts_one_alone_never_poisons(aws, spot, manage):
     aws.settings(poison_threshold_accounts=2)
     for days in (3, 2, 1):
@@ -104,6 +123,7 @@ def test_the_share_of_the_region_that_is_poisoned_is_measured(aws, manage):
         aws.poison(f"us-east-1#use1-az6#m{n}.large")
     aws.poison("us-east-1#use1-az6#m6i.large", seconds=-1)
     aws.poison("eu-west-1#euw1-az1#m5.large")
+    aws.poison("us-east-1#use1-az6#z99.large")  # No such type: what is not offered is no share of it.
     answer, error = manage({"task": "measure"})
     assert error is None and answer["unmeasured"] == []
     shares = {r["region"]: r for r in answer["regions"]}
@@ -113,10 +133,11 @@ def test_the_share_of_the_region_that_is_poisoned_is_measured(aws, manage):
 
 
 def test_too_large_a_poisoned_share_is_said_and_stops_nothing(aws, spot, manage):
-    offered = manage({"task": "measure"})[0]["regions"][0]["pools"]
+    pages = aws.client("ec2").get_paginator("describe_instance_type_offerings").paginate(LocationType="availability-zone-id")
+    offered = [o for page in pages for o in page["InstanceTypeOfferings"]]
     aws.settings(max_poisoned_share_of_region=1)
-    for n in range(offered // 100 + 1):
-        aws.poison(f"us-east-1#use1-az{n % 6 + 1}#m{n}.large")
+    for offering in offered[: len(offered) // 100 + 1]:
+        aws.poison(f"us-east-1#{offering['Location']}#{offering['InstanceType']}")
     assert manage({"task": "measure"})[0]["regions"][0]["exceeded"] is True
     assert manage(aws.drill_event(spot))[0]["outcome"] == "POISONED"
 

@@ -145,9 +145,12 @@ impl RiskManager {
             Err(ignored) => return answer(ignored, None),
         };
         let limit = settings.max_poisons_per_account_per_hour;
-        if let Admission::Muted { told } = self.sightings.admit(&account_id, &pool, until, limit).await? {
+        let admission = self.sightings.admit(&account_id, (&pool, notice), until, limit).await?;
+        if let Admission::Muted { quota, told } = admission {
             mute::announce(&self.announcements, &account_id, &pool, limit, told).await?;
-            self.sightings.told(&account_id).await?;
+            if !told {
+                self.sightings.told(&account_id, quota).await?;
+            }
             return answer(Outcome::Muted, Some(pool));
         }
         self.sightings.record(&account_id, &pool, until).await?;

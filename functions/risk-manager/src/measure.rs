@@ -2,9 +2,11 @@
 //! `max_poisoned_share_of_region` rings an alarm, and stops nothing: a gate that opened because too
 //! much is poisoned would open in the very hour that it is for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::LocationType;
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use spot_cloud::accounts::Access;
@@ -16,6 +18,9 @@ use spot_domain::{Pool, Region};
 use crate::error::RiskError;
 use crate::metrics;
 use crate::poison::RiskTable;
+
+/// Regions that are measured at a time.
+const SIDE_BY_SIDE: usize = 8;
 
 /// What was measured.
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -31,7 +36,7 @@ pub struct Measure {
 pub struct Share {
     /// Which.
     pub region: Region,
-    /// Pools that are poisoned, or whose row can't be read.
+    /// Pools of these that are poisoned, or whose row can't be read.
     pub poisoned: usize,
     /// Pools that the region offers: instance types, in each zone that has them.
     pub pools: usize,
@@ -41,26 +46,30 @@ pub struct Share {
     pub exceeded: bool,
 }
 
-/// Measures.
+/// Measures. A region that can't be measured hides no other.
 ///
 /// # Errors
-/// A table does not answer, or a setting can't be applied.
+/// The table does not answer.
 pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError> {
-    let now = jiff::Timestamp::now();
-    let mut poisoned = BTreeMap::from([(stack.region.clone(), 0)]);
+    let now = Timestamp::now();
+    let mut poisoned = BTreeMap::from([(stack.region.clone(), BTreeSet::new())]);
     for (pool, expires_at) in table.poisoned().await? {
         let Ok(pool) = pool.parse::<Pool>() else { continue };
         if expires_at.is_none_or(|end| end > now) {
-            *poisoned.entry(pool.region).or_insert(0) += 1;
+            poisoned.entry(pool.region.clone()).or_default().insert(pool.to_string());
         }
     }
+    let measured: Vec<(Region, Result<Option<Share>, RiskError>)> = stream::iter(poisoned)
+        .map(|(region, pools)| async move { (region.clone(), one(stack, region, &pools).await) })
+        .buffered(SIDE_BY_SIDE)
+        .collect()
+        .await;
     let mut measure = Measure::default();
-    for (region, poisoned) in poisoned {
-        let most = settings::load(stack, &stack.account_id, &region).await?.max_poisoned_share_of_region;
-        match offered(stack, &region).await {
-            Ok(pools) => measure.regions.extend(share(region, poisoned, pools, most)),
+    for (region, share) in measured {
+        match share {
+            Ok(share) => measure.regions.extend(share),
             Err(error) => {
-                tracing::warn!(%region, "pools can't be counted: {error}");
+                tracing::warn!(%region, "not measured: {error}");
                 measure.unmeasured.push(format!("{region}: {error}"));
             }
         }
@@ -75,13 +84,25 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
     Ok(measure)
 }
 
+async fn one(stack: &Stack, region: Region, poisoned: &BTreeSet<String>) -> Result<Option<Share>, RiskError> {
+    let most = settings::load(stack, &stack.account_id, &region).await?.max_poisoned_share_of_region;
+    let (pools, poisoned) = offered(stack, &region, poisoned).await?;
+    Ok(share(region, poisoned, pools, most))
+}
+
 fn share(region: Region, poisoned: usize, pools: usize, most: u32) -> Option<Share> {
     let share_percent = poisoned_share_percent(poisoned, pools)?;
     Some(Share { region, poisoned, pools, share_percent, exceeded: share_percent > f64::from(most) })
 }
 
-/// How many pools the region offers to the stack's own account. A type is offered by zone.
-async fn offered(stack: &Stack, region: &Region) -> Result<usize, CallError> {
+/// How many pools the region offers to the stack's own account, and how many of these are poisoned: a
+/// row for a pool that is not offered, which a member may have made up, is no part of the share. A type
+/// is offered by zone.
+async fn offered(
+    stack: &Stack,
+    region: &Region,
+    poisoned: &BTreeSet<String>,
+) -> Result<(usize, usize), CallError> {
     let own = Access { environment_type: stack.environment_type, role: None };
     let mut offerings = stack
         .target(&own, region, None)
@@ -92,12 +113,15 @@ async fn offered(stack: &Stack, region: &Region) -> Result<usize, CallError> {
         .into_paginator()
         .items()
         .send();
-    let mut pools = 0;
+    let (mut pools, mut of_them_poisoned) = (0, 0);
     while let Some(offering) = offerings.next().await {
-        offering.map_err(failed("ec2:DescribeInstanceTypeOfferings"))?;
+        let offering = offering.map_err(failed("ec2:DescribeInstanceTypeOfferings"))?;
+        let instance_type = offering.instance_type.as_ref().map_or("", |t| t.as_str());
+        let az_id = offering.location.as_deref().unwrap_or_default();
         pools += 1;
+        of_them_poisoned += usize::from(poisoned.contains(&format!("{region}#{az_id}#{instance_type}")));
     }
-    Ok(pools)
+    Ok((pools, of_them_poisoned))
 }
 
 #[cfg(test)]

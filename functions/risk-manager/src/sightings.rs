@@ -2,18 +2,20 @@
 //! poisoning everything. No member can read this table; the rows that members read name no account.
 //!
 //! Two kinds of rows share the key (`subject`, `account_id`): under a pool, until when the account's
-//! latest interruption there would poison it; under an hour of the clock, which pools the account has
-//! reported in it. Both go by TTL.
+//! latest interruption there would poison it; under an hour of the clock and a kind of notice, which
+//! pools the account has reported in it: rebalance recommendations, which come in storms, must not use up
+//! what real interruptions may. Both go by TTL.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use spot_cloud::error::{CallError, failed};
 use spot_domain::{AccountId, Pool};
 
+use crate::event::Notice;
 use crate::poison::seconds;
 
 const SUBJECT: &str = "subject";
@@ -28,14 +30,44 @@ const UPDATE: &str = "dynamodb:UpdateItem";
 
 /// Whether an account may poison one more pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
 pub enum Admission {
     /// It may.
     Admitted,
     /// Not in this hour any more.
     Muted {
+        /// The hour that is used up.
+        quota: Quota,
         /// Whether a person knows.
         told: bool,
     },
+}
+
+/// What an account may report of one kind of notice in one hour of the clock, UTC. By the time of
+/// arrival: an event's own time is its sender's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    hour: i64,
+    notice: Notice,
+}
+
+impl Quota {
+    fn at(now: Timestamp, notice: Notice) -> Self {
+        Self { hour: now.as_second().div_euclid(3_600), notice }
+    }
+
+    fn subject(self) -> String {
+        let kind = match self.notice {
+            Notice::InterruptionWarning => "interruption",
+            Notice::RebalanceRecommendation => "rebalance",
+        };
+        format!("hour#{}#{kind}", self.hour)
+    }
+
+    /// A day after the hour: long enough to be looked into.
+    fn expires_at(self) -> AttributeValue {
+        AttributeValue::N((self.hour + 25).saturating_mul(3_600).to_string())
+    }
 }
 
 /// The table.
@@ -52,7 +84,7 @@ impl Sightings {
         Self { dynamodb, table }
     }
 
-    /// Counts `pool` among those that `account` has reported this hour. A report that tells nothing
+    /// Counts `pool` among those that `account` has reported this hour by such a `notice`. A report that tells nothing
     /// new (a replay, or one that arrives late) is admitted without being counted.
     ///
     /// # Errors
@@ -60,16 +92,16 @@ impl Sightings {
     pub async fn admit(
         &self,
         account: &AccountId,
-        pool: &Pool,
+        (pool, notice): (&Pool, Notice),
         until: Timestamp,
         limit: u32,
     ) -> Result<Admission, CallError> {
         if self.known(account, pool).await?.is_some_and(|known| known >= until) {
             return Ok(Admission::Admitted);
         }
-        let now = Timestamp::now();
+        let quota = Quota::at(Timestamp::now(), notice);
         let answer = self
-            .update(&hour(now), account)
+            .update(&quota.subject(), account)
             .update_expression(format!("ADD {POOLS} :pools SET {EXPIRES_AT} = :expires"))
             .condition_expression(format!(
                 "attribute_not_exists({POOLS}) OR size({POOLS}) < :limit OR contains({POOLS}, :pool)"
@@ -77,25 +109,27 @@ impl Sightings {
             .expression_attribute_values(":pools", AttributeValue::Ss(vec![pool.to_string()]))
             .expression_attribute_values(":pool", AttributeValue::S(pool.to_string()))
             .expression_attribute_values(":limit", AttributeValue::N(limit.to_string()))
-            .expression_attribute_values(":expires", seconds(now + SignedDuration::from_hours(24)))
+            .expression_attribute_values(":expires", quota.expires_at())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         let Err(error) = answer else { return Ok(Admission::Admitted) };
         if let Some(UpdateItemError::ConditionalCheckFailedException(full)) = error.as_service_error() {
-            return Ok(Admission::Muted { told: full.item().is_some_and(|row| row.contains_key(TOLD)) });
+            let told = full.item().is_some_and(|row| row.contains_key(TOLD));
+            return Ok(Admission::Muted { quota, told });
         }
         Err(CallError::new(UPDATE, &error))
     }
 
-    /// Notes that a person knows of the account being muted this hour.
+    /// Notes that a person knows of the account being muted.
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn told(&self, account: &AccountId) -> Result<(), CallError> {
-        self.update(&hour(Timestamp::now()), account)
-            .update_expression(format!("SET {TOLD} = :true"))
+    pub async fn told(&self, account: &AccountId, quota: Quota) -> Result<(), CallError> {
+        self.update(&quota.subject(), account)
+            .update_expression(format!("SET {TOLD} = :true, {EXPIRES_AT} = :expires"))
             .expression_attribute_values(":true", AttributeValue::Bool(true))
+            .expression_attribute_values(":expires", quota.expires_at())
             .send()
             .await
             .map(drop)
@@ -172,11 +206,6 @@ impl Sightings {
     }
 }
 
-/// The hour of the clock, UTC. By the time of arrival: an event's own time is its sender's word.
-fn hour(now: Timestamp) -> String {
-    format!("hour#{}", now.as_second().div_euclid(3_600))
-}
-
 fn expiry(row: &HashMap<String, AttributeValue>) -> Option<Timestamp> {
     let seconds = row.get(EXPIRES_AT)?.as_n().ok()?.parse().ok()?;
     Timestamp::from_second(seconds).ok()
@@ -184,4 +213,21 @@ fn expiry(row: &HashMap<String, AttributeValue>) -> Option<Timestamp> {
 
 fn malformed(call: &'static str, pool: &Pool) -> CallError {
     CallError::malformed(call, format!("Sightings of {pool}: {EXPIRES_AT:?} is missing or malformed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_and_a_kind_have_a_quota_of_their_own_which_goes_a_day_later() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let quota = |second, notice| Quota::at(at(second), notice);
+        let (interruption, rebalance) = (Notice::InterruptionWarning, Notice::RebalanceRecommendation);
+        assert_eq!(quota(7_200, interruption).subject(), "hour#2#interruption");
+        assert_eq!(quota(10_799, interruption), quota(7_200, interruption));
+        assert_ne!(quota(10_800, interruption).subject(), quota(10_799, interruption).subject());
+        assert_ne!(quota(7_200, rebalance).subject(), quota(7_200, interruption).subject());
+        assert_eq!(quota(7_200, rebalance).expires_at(), AttributeValue::N((10_800 + 86_400).to_string()));
+    }
 }

@@ -73,20 +73,16 @@ fn parse() -> Result<Option<Arguments>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("accounts") => fleet.accounts = at_least_one(&mut parser)?,
-            Long("instances") => fleet.instances = at_least_one(&mut parser)?,
-            Long("pools") => fleet.pools = at_least_one(&mut parser)?,
-            Long("choices") => fleet.choices = at_least_one(&mut parser)?,
-            Long("monthly-rate") => fleet.monthly_rate = percent(&mut parser)?,
-            Long("crunch-share") => fleet.crunch_share = percent(&mut parser)?,
-            Long("days") => fleet.days = at_least_one(&mut parser)?,
-            Long("poison-days") => fleet.poison_days = at_least_one(&mut parser)?,
-            Long("thresholds") => {
-                arguments.thresholds = parser.value()?.parse_with(|text| {
-                    text.split(',').map(|n| n.trim().parse()).collect::<Result<Vec<u32>, _>>()
-                })?;
-            }
-            Long("runs") => fleet.runs = at_least_one(&mut parser)?,
+            Long("accounts") => fleet.accounts = at_least_one(&mut parser, "--accounts")?,
+            Long("instances") => fleet.instances = at_least_one(&mut parser, "--instances")?,
+            Long("pools") => fleet.pools = at_least_one(&mut parser, "--pools")?,
+            Long("choices") => fleet.choices = at_least_one(&mut parser, "--choices")?,
+            Long("monthly-rate") => fleet.monthly_rate = percent(&mut parser, "--monthly-rate")?,
+            Long("crunch-share") => fleet.crunch_share = percent(&mut parser, "--crunch-share")?,
+            Long("days") => fleet.days = at_least_one(&mut parser, "--days")?,
+            Long("poison-days") => fleet.poison_days = at_least_one(&mut parser, "--poison-days")?,
+            Long("thresholds") => arguments.thresholds = thresholds(&mut parser)?,
+            Long("runs") => fleet.runs = at_least_one(&mut parser, "--runs")?,
             Long("seed") => fleet.seed = parser.value()?.parse()?,
             Long("out") => arguments.out = parser.value()?.into(),
             Short('h') | Long("help") => return Ok(None),
@@ -99,17 +95,32 @@ fn parse() -> Result<Option<Arguments>, lexopt::Error> {
     Ok(Some(arguments))
 }
 
-fn at_least_one(parser: &mut lexopt::Parser) -> Result<u32, lexopt::Error> {
+fn thresholds(parser: &mut lexopt::Parser) -> Result<Vec<u32>, lexopt::Error> {
+    let thresholds: Vec<u32> = parser
+        .value()?
+        .parse_with(|text| text.split(',').map(|n| n.trim().parse()).collect::<Result<_, _>>())?;
+    if thresholds.iter().all(|accounts| (1..=100).contains(accounts)) {
+        Ok(thresholds)
+    } else {
+        Err("--thresholds: it takes from 1 to 100 accounts to poison a pool, as in 1,2,3".into())
+    }
+}
+
+fn at_least_one(parser: &mut lexopt::Parser, name: &str) -> Result<u32, lexopt::Error> {
     let number: u32 = parser.value()?.parse()?;
     if number == 0 || number > 100_000 {
-        Err("expected a number from 1 to 100000".into())
+        Err(format!("{name}: expected a number from 1 to 100000").into())
     } else {
         Ok(number)
     }
 }
 
 /// Of 0 to 100; returned as a fraction.
-fn percent(parser: &mut lexopt::Parser) -> Result<f64, lexopt::Error> {
+fn percent(parser: &mut lexopt::Parser, name: &str) -> Result<f64, lexopt::Error> {
     let number: f64 = parser.value()?.parse()?;
-    if (0.0..=100.0).contains(&number) { Ok(number / 100.0) } else { Err("expected 0 to 100 (%)".into()) }
+    if (0.0..=100.0).contains(&number) {
+        Ok(number / 100.0)
+    } else {
+        Err(format!("{name}: expected 0 to 100 (%)").into())
+    }
 }
