@@ -348,6 +348,46 @@ def test_a_pool_that_is_poisoned_meanwhile(lab):
     web.assert_untouched()
 
 
+@pytest.mark.parametrize("state", ["PauseForHealth", "PauseForTakeOver"])
+def test_a_newcomer_that_is_to_be_interrupted_poisons_nothing_and_goes(lab, state):
+    """A LAB account's notice poisons nothing, so the gate can't tell: its Spot request does."""
+    web = lab(address=True, target_groups=1)
+    group, control = web.old.target_groups[0], web.aws.control
+    control.newcomers(status="initializing")
+    web.start().reach("PauseForHealth")
+    newcomer = web.old.newcomer()
+    if state == "PauseForTakeOver":
+        control.target_health(group, newcomer, "initial")
+        control.instance(newcomer, status="ok")
+        web.reach(state)
+    control.instance(newcomer, status="ok", spot_request="marked-for-termination")
+    control.target_health(group, newcomer, state=None)
+    report = web.end()
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "NEWCOMER_AT_RISK")
+    assert "marked-for-termination" in report["detail"] and web.aws.pools() == {}
+    web.assert_untouched()
+
+
+@pytest.mark.parametrize("state", ["PauseForHealth", "PauseForTakeOver"])
+def test_an_instance_whose_owner_opts_out_meanwhile(lab, state):
+    web = lab(address=True, target_groups=1)
+    group, control = web.old.target_groups[0], web.aws.control
+    control.newcomers(status="initializing")
+    web.start().reach("PauseForHealth")
+    newcomer = web.old.newcomer()
+    if state == "PauseForTakeOver":
+        control.target_health(group, newcomer, "initial")
+        control.instance(newcomer, status="ok")
+        web.reach(state)
+    web.old.ec2.create_tags(Resources=[web.old.id], Tags=[{"Key": "spot-optimizer:opt-out", "Value": "true"}])
+    control.target_health(group, newcomer, state=None)
+    control.instance(newcomer, status="ok")
+    report = web.end()
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
+    assert "OPTED_OUT" in report["detail"]
+    web.assert_untouched()
+
+
 def test_a_newcomer_that_dies_while_the_old_one_leaves(lab):
     web = lab(address=True, target_groups=1)
     web.aws.control.timing(target_drain=2)

@@ -6,9 +6,10 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from local_aws.build import load
+from local_aws.lab import create_instance
 from local_aws.paths import ACCOUNT, ACCOUNT_ROLE, TEMPLATE
 from local_aws.stack import LocalAws
-from scene import Scene
+from scene import Scene, wait_for
 
 OTHER = "666666666666"
 EXTERNAL_ID = "other-4d21f0"
@@ -122,6 +123,49 @@ def test_a_scan_and_an_audit_reach_the_other_account(aws, registered, other):
         assert aws.table("InstanceAuthTableName").get_item(Key=key)["Item"]["auth_status"] == "FLAGGED"
     finally:
         other.client("ec2").terminate_instances(InstanceIds=[stray])
+
+
+@pytest.fixture
+def lab(other):
+    old = create_instance(other, address=True, target_groups=1)
+    wait_for(lambda: set(old.health()) == {"healthy"})
+    yield old
+    ids = [old.id, *[i["InstanceId"] for i in old.newcomers()]]
+    other.client("ec2").terminate_instances(InstanceIds=ids)
+    old.delete_belongings()
+
+
+def lab_swap(aws, old, **input):
+    arn = aws.start_execution({"instance_id": old.id, "account_id": OTHER, **input}, machine="LabSwapStateMachineArn")
+    execution = aws.wait_execution(arn)
+    assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
+    return execution["output"]
+
+
+@pytest.mark.parametrize("capture_image", [False, True])
+def test_a_stand_alone_instance_of_another_lab_account_is_swapped(aws, registered, lab, capture_image):
+    registered(environment_type="LAB")
+    report = lab_swap(aws, lab, capture_image=capture_image)
+    assert report["outcome"] == "SWAPPED", report
+    new = report["new_instance_id"]
+    assert (lab.describe(new)["InstanceLifecycle"], lab.address_at(), set(lab.health(new))) == ("spot", new, {"healthy"})
+    wait_for(lambda: lab.state() == "stopped")
+    assert not lab.images() and not lab.snapshots()
+
+
+def test_a_lab_swap_that_fails_abroad_is_undone_abroad(aws, registered, lab):
+    registered(environment_type="LAB")
+    aws.control.newcomers(status="impaired")
+    aws.settings(poll_seconds=1, launch_visible_after_seconds=1, health_timeout_seconds=1)
+    report = lab_swap(aws, lab, capture_image=True)
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "NEWCOMER_UNHEALTHY")
+    assert (lab.state(), lab.address_at(), set(lab.health())) == ("running", lab.id, {"healthy"})
+    assert lab.newcomer() is None and not lab.images() and not lab.snapshots()
+
+
+def test_a_lab_swap_in_another_prod_account_is_refused(aws, registered, lab):
+    report = lab_swap(aws, lab)
+    assert (report["outcome"], report["reason"]) == ("REFUSED", "PROD_ACCOUNT")
 
 
 def test_a_hubs_member_is_not_worked_in_from_the_hub(aws, registered, web):

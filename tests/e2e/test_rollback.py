@@ -81,6 +81,18 @@ def test_a_pool_poisoned_before_the_old_one_leaves_keeps_the_old_one(aws, scene)
     web.assert_rolled_back(web.end()["output"], "NEWCOMER_AT_RISK")
 
 
+def test_a_newcomer_that_ec2_takes_back_is_seen_even_where_its_notice_poisons_nothing(aws, scene):
+    """One account of the two that it takes to poison a pool: the gate stays open, and the Spot request tells."""
+    web = scene(size=1, minimum=0)
+    aws.settings(poison_threshold_accounts=2, poll_seconds=1, launch_visible_after_seconds=1)
+    aws.control.newcomers(lifecycle_state="Pending")
+    newcomer = web.start().reach("PauseForInService").newcomer()
+    aws.control.instance(newcomer, lifecycle_state="InService", spot_request="marked-for-termination")
+    report = web.end()["output"]
+    web.assert_rolled_back(report, "NEWCOMER_AT_RISK")
+    assert "marked-for-termination" in report["rolled_back"][0]["detail"] and aws.pools() == {}
+
+
 def test_an_attach_that_is_refused_sends_the_newcomer_back(aws, scene):
     web = scene(size=2, maximum=2)
     refusal = "Instance i-1 does not exist in the AMI catalogue"

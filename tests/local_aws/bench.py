@@ -90,9 +90,8 @@ def _governance():
         ("waste-scanner", "waste scan", bench_governance.scan, 20_000),
     ):
         bootstrap = target_dir() / "lambda" / name / "bootstrap"
-        # The least of three: other work on the machine only adds.
-        cpu, peak = map(min, zip(*(measure(bootstrap, size, _function_environment("unused")) for _ in range(3))))
-        cpu_10, peak_10 = measure(bootstrap, size * 10, _function_environment("unused"))
+        cpu, peak = _least(measure, bootstrap, size)
+        cpu_10, peak_10 = _least(measure, bootstrap, size * 10)
         total += cpu
         rows += [
             (name, f"{what}, CPU", cpu),
@@ -101,6 +100,11 @@ def _governance():
             (name, f"{what} of ten times, peak", peak_10 / peak),
         ]
     return [*rows, ("both", "both, CPU", total)]
+
+
+def _least(measure, bootstrap, size):
+    """The least of three: other work on the machine only adds."""
+    return map(min, zip(*(measure(bootstrap, size, _function_environment("unused")) for _ in range(3))))
 
 
 def _start(bootstrap):

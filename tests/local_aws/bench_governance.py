@@ -198,17 +198,13 @@ def _measure(bootstrap, pages, environment):
     try:
         if not estate.done.wait(300):
             raise RuntimeError(f"{bootstrap} did not answer (exit code {process.poll()})")
-        return estate.answer, _cpu_seconds(process.pid), _peak_mb(process.pid)
+        peak = _peak_mb(process.pid)
     finally:
         process.kill()
-        process.wait()
+        _, process.returncode, used = os.wait4(process.pid, 0)
         estate.shutdown()
         estate.server_close()
-
-
-def _cpu_seconds(pid):
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return estate.answer, used.ru_utime + used.ru_stime, peak
 
 
 def _peak_mb(pid):

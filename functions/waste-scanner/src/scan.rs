@@ -87,7 +87,7 @@ impl Scan<'_> {
             }
         }
         let done = self.resolve(position.listing, &context.lineages, progress).await?;
-        Ok((!done).then(|| Position { token: None, listed: true, ..position }))
+        Ok((!done).then_some(Position { token: None, listed: true, ..position }))
     }
 
     /// What an earlier invocation knew that this one needs.
@@ -196,9 +196,9 @@ impl Scan<'_> {
             let (stale, next) = self.table.stale(&scope, kind, self.rules.now, after).await?;
             let ids: Vec<String> = stale.iter().map(|stale| stale.id().to_owned()).collect();
             let existing = listings::existing(&self.ec2, kind, &ids).await?;
-            let ends = stale.iter().map(|stale| match existing.contains(stale.id()) {
-                true => (stale, End::Kept),
-                false => (stale, End::Deleted { saved: saved(stale, lineages) }),
+            let ends = stale.iter().map(|stale| {
+                let deleted = || End::Deleted { saved: saved(stale, lineages) };
+                (stale, if existing.contains(stale.id()) { End::Kept } else { deleted() })
             });
             let mut ends = stream::iter(ends)
                 .map(|(stale, end)| self.resolved(&scope, stale, end))

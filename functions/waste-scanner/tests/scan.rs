@@ -220,7 +220,7 @@ async fn a_date_that_cannot_be_read_fails_the_listing() {
     let odd = volume(1).replace("<createTime>2", "<createTime>x2");
     assert_ne!(odd, volume(1));
     let endpoint = Endpoint::answering(move |action, _| match action {
-        "DescribeVolumes" => page("volumeSet", &[odd.clone()], None),
+        "DescribeVolumes" => page("volumeSet", std::slice::from_ref(&odd), None),
         action => nothing(action),
     })
     .await;

@@ -140,6 +140,27 @@ pub async fn passes_status_checks(client: &aws_sdk_ec2::Client, id: &InstanceId)
     Ok(answer.instance_statuses().first().is_some_and(|s| ok(s.system_status()) && ok(s.instance_status())))
 }
 
+/// What EC2 says of the instance's Spot request, if that is that it takes the instance back: the word of
+/// EC2 itself, where the notice may be late, or its account be one whose notices poison nothing.
+/// Status codes: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-request-status.html>
+///
+/// # Errors
+/// The call fails.
+pub async fn is_taken_back(
+    client: &aws_sdk_ec2::Client,
+    id: &InstanceId,
+) -> Result<Option<String>, CallError> {
+    let answer = client
+        .describe_spot_instance_requests()
+        .filters(filter("instance-id", [id.to_string()]))
+        .send()
+        .await
+        .map_err(failed("ec2:DescribeSpotInstanceRequests"))?;
+    let codes = answer.spot_instance_requests.unwrap_or_default().into_iter().filter_map(|r| r.status?.code);
+    let taken = ["marked-for-", "instance-terminated-", "instance-stopped-"];
+    Ok(codes.into_iter().find(|code| taken.iter().any(|begins| code.starts_with(begins))))
+}
+
 /// Whether `DisableApiTermination` is on: such an instance could be detached but never terminated.
 ///
 /// # Errors

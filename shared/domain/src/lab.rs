@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::environment::EnvironmentType;
 use crate::group::{Instance, InstanceState};
-use crate::ids::{AccountId, InstanceId, Region};
+use crate::ids::{AccountId, InstanceId, InstanceType, Region};
 use crate::reason::Reason;
 use crate::settings::Settings;
 use crate::swap::Left;
@@ -177,8 +177,8 @@ fn refusal(original: &Original, request: &LabSwapRequest, settings: &Settings) -
     if instance.is_spot {
         return Some((Reason::AlreadySpot, instance.instance_type.to_string()));
     }
-    if instance.tags.get(&settings.opt_out_tag).is_some_and(|value| value != "false") {
-        return Some((Reason::OptedOut, format!("tag {}", settings.opt_out_tag)));
+    if let Some(opted_out) = opted_out(instance, settings) {
+        return Some(opted_out);
     }
     if let Some(bound) = &instance.bound_to {
         return Some((Reason::NotSpotCapable, bound.clone()));
@@ -192,6 +192,27 @@ fn refusal(original: &Original, request: &LabSwapRequest, settings: &Settings) -
     protected(original)
         .or_else(|| storage(original, request))
         .or_else(|| original.irreproducible.clone().map(|why| (Reason::NotReproducible, why)))
+}
+
+/// What the owner of a running instance has done since its swap began, so that the swap must be undone:
+/// by now it would be refused, or it is of another type than its twin. Whether it still runs, and holds
+/// what it held, `lab_recovery` looks at.
+#[must_use]
+pub fn changed(original: &Original, began_as: &InstanceType, settings: &Settings) -> Option<String> {
+    let instance = &original.instance;
+    if instance.state != InstanceState::Running {
+        return None;
+    }
+    if &instance.instance_type != began_as {
+        return Some(format!("it was a {began_as}, and is a {}", instance.instance_type));
+    }
+    let now = owned(instance).or_else(|| opted_out(instance, settings)).or_else(|| protected(original));
+    now.map(|(reason, detail)| format!("{reason}: {detail}"))
+}
+
+fn opted_out(instance: &Instance, settings: &Settings) -> Option<(Reason, String)> {
+    let says_so = instance.tags.get(&settings.opt_out_tag).is_some_and(|value| value != "false");
+    says_so.then(|| (Reason::OptedOut, format!("tag {}", settings.opt_out_tag)))
 }
 
 /// Somebody else would put another in its place, or fight for it.
@@ -329,6 +350,28 @@ mod tests {
             change(&mut changed);
             assert_eq!(reason(&changed, true), Some(expected));
         }
+    }
+
+    #[test]
+    fn what_its_owner_does_during_the_swap_undoes_it() {
+        let began_as = "m5.large".parse().unwrap();
+        let said = |original: &Original| changed(original, &began_as, &Settings::default());
+        assert_eq!(said(&original(&[("team", "lab")])), None);
+        for (tag, code) in [
+            (GROUP_NAME_TAG, "GROUP_MEMBER"),
+            ("kubernetes.io/cluster/prod", "KUBERNETES_NODE"),
+            ("spot-optimizer:opt-out", "OPTED_OUT"),
+        ] {
+            assert!(said(&original(&[(tag, "x")])).unwrap().starts_with(code), "{tag}");
+        }
+        let mut other = original(&[]);
+        other.instance.instance_type = "m5.xlarge".parse().unwrap();
+        assert!(said(&other).unwrap().contains("m5.xlarge"));
+        other.instance.state = InstanceState::Stopped;
+        assert_eq!(said(&other), None, "that is lab_recovery's to judge");
+        let mut kept = original(&[]);
+        kept.stop_protected = true;
+        assert!(said(&kept).unwrap().starts_with("STOP_PROTECTED"));
     }
 
     #[test]

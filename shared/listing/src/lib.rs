@@ -93,7 +93,7 @@ impl Listing {
         // Behind a `>` no tag is open, and a text may well come in two parts.
         let complete = pending.iter().rposition(|byte| *byte == b'>').map_or(0, |last| last + 1);
         let (whole, rest) = pending.split_at(complete);
-        self.read(std::str::from_utf8(whole).map_err(not_xml)?, each)?;
+        self.read(std::str::from_utf8(whole).map_err(|e| not_xml(&e))?, each)?;
         self.pending = rest.to_vec();
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Listing {
         let config = reader.config_mut();
         (config.check_end_names, config.allow_unmatched_ends) = (false, true); // a piece may begin anywhere
         loop {
-            match reader.read_event().map_err(not_xml)? {
+            match reader.read_event().map_err(|e| not_xml(&e))? {
                 Event::Start(tag) => self.start(tag.name().into_inner())?,
                 Event::Empty(tag) => {
                     self.start(tag.name().into_inner())?;
@@ -155,7 +155,7 @@ impl Listing {
     }
 
     fn close(&mut self, each: &mut dyn FnMut(&Item) -> Result<(), Malformed>) -> Result<(), Malformed> {
-        self.depth = self.depth.checked_sub(1).ok_or_else(|| not_xml("an end tag too many"))?;
+        self.depth = self.depth.checked_sub(1).ok_or_else(|| not_xml(&"an end tag too many"))?;
         if self.depth == 0 {
             self.ended = true;
             return Ok(());
@@ -186,7 +186,7 @@ impl Listing {
     }
 }
 
-fn not_xml(error: impl ToString) -> Malformed {
+fn not_xml(error: &impl ToString) -> Malformed {
     Malformed::Xml(error.to_string())
 }
 
@@ -199,8 +199,8 @@ fn character(reference: &BytesRef<'_>) -> Result<char, Malformed> {
         "apos" => Ok('\''),
         name => reference
             .resolve_char_ref()
-            .map_err(not_xml)?
-            .ok_or_else(|| not_xml(format!("the entity {name} is unknown"))),
+            .map_err(|e| not_xml(&e))?
+            .ok_or_else(|| not_xml(&format!("the entity {name} is unknown"))),
     }
 }
 

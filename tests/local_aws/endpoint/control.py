@@ -17,7 +17,7 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
                                          absent, stay_pending?, kill?: {after_seconds, code, message},
                                          lifecycle_state? (once attached), target_health?: {state, reason}}
     DELETE /_local/newcomers
-    POST   /_local/instance             {instance_id, status?, state?: pending|running|…, kill?: {code, message},
+    POST   /_local/instance             {instance_id, status?, spot_request?: its status code, state?: pending|running|…, kill?: {code, message},
                                          lifecycle_state?, health_status?, set?: {"Placement.Tenancy": "host"}}
     POST   /_local/group                {name, set: {"Operator": {…}, "WarmPoolConfiguration": {…}}, refreshes?: [{…}]}
     POST   /_local/storage              {id: vol-…|snap-…|eipalloc-…, days_old?, set?: {"Operator": {…}, …}}
@@ -119,6 +119,8 @@ class Control:
             instance = ec2.backend().get_instance(told["instance_id"])
         if "status" in told:
             WORLD.status[instance.id] = told["status"]
+        if "spot_request" in told:
+            WORLD.spot_requests[instance.id] = told["spot_request"]
         if "state" in told:
             ec2.set_state(instance, (told["state"], STATE_CODES[told["state"]]))
         if death := told.get("kill"):

@@ -28,6 +28,7 @@ def install():
     InstancePlacement.availability_zone_id = property(lambda placement: zone_ids().get(placement.zone))
     _shift_zones()
     SpotInstances.describe_spot_price_history = _spot_price_history
+    SpotInstances.describe_spot_instance_requests = _spot_instance_requests
 
 
 def backend(region="us-east-1"):
@@ -210,3 +211,20 @@ def _spot_price_history(self):
         for name in zones
     ]
     return ActionResult({"SpotPriceHistory": history})
+
+
+def _spot_instance_requests(self):
+    """EC2 makes one for each Spot instance that RunInstances launches; moto for those of RequestSpotInstances only."""
+    wanted = (self._filters_from_querystring() or {}).get("instance-id", [])
+    requests = [
+        {
+            "SpotInstanceRequestId": instance.spot_instance_request_id,
+            "InstanceId": instance.id,
+            "State": "active" if instance.state in ("pending", "running") else "closed",
+            "Status": {"Code": WORLD.spot_requests.get(instance.id, "fulfilled"), "Message": ""},
+        }
+        for reservation in backend(self.region).reservations.values()
+        for instance in reservation.instances
+        if instance.lifecycle == "spot" and instance.id in wanted
+    ]
+    return ActionResult({"SpotInstanceRequests": requests})

@@ -53,6 +53,7 @@ class World:
             self.newcomers = dict(DEFAULT_NEWCOMERS)
             self.newcomer_ids = {}  # instance id → the newcomers' settings at its launch
             self.status = {}  # instance id → "initializing" | "ok" | "impaired" | "absent"
+            self.spot_requests = {}  # instance id → status code of its Spot request, where it is not `fulfilled`
             self.invisible_until = {}  # instance id → time
             self.target_health = {}  # (target group ARN, instance id or "*newcomers") → (state, reason)
             self.refreshes = {}  # group name → [InstanceRefresh]

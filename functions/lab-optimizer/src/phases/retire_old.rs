@@ -18,6 +18,8 @@ use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::recovery::Progress;
 use spot_swap::work::{Current, Next, Work};
 
+use crate::owner::undo_if_changed;
+
 /// Does what can be done now.
 ///
 /// # Errors
@@ -25,7 +27,7 @@ use spot_swap::work::{Current, Next, Work};
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = context.target(work).await;
     if !current.journal.lab.as_ref().is_some_and(|lab| lab.stopping) {
-        if let Some(undo) = undo_if_at_risk(context, work, &current.pool).await? {
+        if let Some(undo) = undo_if_at_risk(context, work, current).await? {
             return Ok(undo);
         }
         if !instances::is_running(&target.ec2, &current.newcomer).await? {
@@ -34,6 +36,9 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         }
     }
     if current.journal.stage == Stage::Attaching {
+        if let Some(undo) = undo_if_changed(&target, work, current).await? {
+            return Ok(undo);
+        }
         current.journal.stage = Stage::Retiring;
         current.deadline = work.wait_at_most(work.settings.retire_timeout_seconds);
     }

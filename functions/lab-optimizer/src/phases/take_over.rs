@@ -17,12 +17,18 @@ use spot_swap::lab_recovery::observe;
 use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::work::{Current, Next, Work};
 
+use crate::owner::undo_if_changed;
+
 /// Does what can be done now.
 ///
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
+    let target = context.target(work).await;
     if current.journal.stage == Stage::Launching {
+        if let Some(undo) = undo_if_changed(&target, work, current).await? {
+            return Ok(undo);
+        }
         current.journal.stage = Stage::Attaching;
         current.journal.newcomer = Some(current.newcomer.clone());
         current.deadline = work.wait_at_most(work.settings.in_service_timeout_seconds);
@@ -33,7 +39,6 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     let Some(lab) = current.journal.lab.clone() else {
         return Err(StepError::Protocol("the journal does not tell what is to be taken over".into()));
     };
-    let target = context.target(work).await;
     // One registration after another, then the address: more rounds mean that calls have no effect.
     for _ in 0..lab.registrations.len() + 2 {
         let observed = observe(&target, &work.settings, &current.journal, &lab).await?;
@@ -44,7 +49,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             TakeOver::Undo(reason, why) => return Ok(work.undo(*reason, why.clone())),
             TakeOver::Wait(why) => return Ok(wait(work, current, why)),
             TakeOver::MoveAddress => {
-                if let Some(undo) = undo_if_at_risk(context, work, &current.pool).await? {
+                if let Some(undo) = undo_if_at_risk(context, work, current).await? {
                     return Ok(undo);
                 }
             }

@@ -3,9 +3,9 @@
 
 use jiff::Timestamp;
 use spot_cloud::gatekeeper::Verdict;
-use spot_cloud::instances;
+use spot_cloud::{Target, instances};
+use spot_domain::Reason;
 use spot_domain::group::InstanceState;
-use spot_domain::{Pool, Reason};
 
 use crate::Context;
 use crate::error::StepError;
@@ -33,7 +33,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
             InstanceState::Running if !instances::passes_status_checks(&target.ec2, newcomer).await? => {
                 "its status checks have not both passed".to_owned()
             }
-            InstanceState::Running => match last_look(context, &current.pool).await {
+            InstanceState::Running => match last_look(context, &target, current).await? {
                 LastLook::Clear => return Ok(Next::Proceed),
                 LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
                 LastLook::Unknown(why) => why,
@@ -54,32 +54,38 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
 /// say lets nothing go.
 ///
 /// # Errors
-/// The gate does not say.
+/// The gate does not say, or a call fails.
 pub async fn undo_if_at_risk(
     context: &Context,
     work: &mut Work,
-    pool: &Pool,
+    current: &Current,
 ) -> Result<Option<Next>, StepError> {
-    match last_look(context, pool).await {
+    let target = context.target(work).await;
+    match last_look(context, &target, current).await? {
         LastLook::Clear => Ok(None),
         LastLook::AtRisk(why) => Ok(Some(work.undo(Reason::NewcomerAtRisk, why))),
         LastLook::Unknown(why) => Err(StepError::Transient(why)),
     }
 }
 
-/// What the gate says of the newcomer's pool.
+/// What the gate says of the newcomer's pool, and EC2 of the newcomer.
 enum LastLook {
     /// Go on.
     Clear,
-    /// Poisoned meanwhile.
+    /// Poisoned, or to be interrupted.
     AtRisk(String),
     /// The gate does not say.
     Unknown(String),
 }
 
-/// The newcomer's pool may have been poisoned while it started.
-async fn last_look(context: &Context, pool: &Pool) -> LastLook {
-    match context.gatekeeper.ask(std::slice::from_ref(pool)).await.map(|mut v| v.pop()) {
+/// The newcomer's pool may have been poisoned while it started; and where its own interruption poisons
+/// nothing (a LAB account, a threshold of several accounts), its Spot request tells.
+async fn last_look(context: &Context, target: &Target, current: &Current) -> Result<LastLook, StepError> {
+    let (pool, newcomer) = (&current.pool, &current.newcomer);
+    if let Some(code) = instances::is_taken_back(&target.ec2, newcomer).await? {
+        return Ok(LastLook::AtRisk(format!("newcomer {newcomer}: its Spot request is {code}")));
+    }
+    Ok(match context.gatekeeper.ask(std::slice::from_ref(pool)).await.map(|mut v| v.pop()) {
         Ok(Some(Verdict::Cleared(_))) => LastLook::Clear,
         Ok(Some(Verdict::PoisonedUntil(until))) => {
             LastLook::AtRisk(format!("pool {pool} was poisoned meanwhile, until {until}"))
@@ -87,5 +93,5 @@ async fn last_look(context: &Context, pool: &Pool) -> LastLook {
         Ok(Some(Verdict::Unreadable(row))) => LastLook::Unknown(row.to_string()),
         Ok(None) => LastLook::Unknown("the gate gave no answer".to_owned()),
         Err(closed) => LastLook::Unknown(closed.to_string()),
-    }
+    })
 }
