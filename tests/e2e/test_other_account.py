@@ -222,7 +222,7 @@ def test_the_role_may_do_what_the_stacks_own_functions_may():
 
 
 def _allowed(statements):
-    kinds = ("ec2:", "autoscaling:", "elasticloadbalancing:", "iam:", "eks:", "secretsmanager:")
+    kinds = ("ec2:", "kms:", "autoscaling:", "elasticloadbalancing:", "iam:", "eks:", "secretsmanager:")
     found = set()
     for statement in statements:
         if statement.get("Effect") == "Allow":

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ec2::operation::describe_instances::builders::DescribeInstancesFluentBuilder;
 use aws_sdk_ec2::types::Filter;
-use spot_cloud::error::{CallError, failed};
+use spot_cloud::error::{CallError, Kind, failed};
 use spot_cloud::listing::{Page, Unread};
 use spot_domain::InstanceId;
 use spot_domain::authorization::Subject;
@@ -92,7 +92,18 @@ fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
     Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
 }
 
+/// An answer that breaks off while it is read, which the SDK does not see, is asked for once more.
 async fn page(request: DescribeInstancesFluentBuilder) -> Result<Page<(Subject, Life)>, CallError> {
+    match page_once(request.clone()).await {
+        Err(error) if error.kind == Kind::Retry => {
+            tracing::warn!("{error}; asking again");
+            page_once(request).await
+        }
+        answer => answer,
+    }
+}
+
+async fn page_once(request: DescribeInstancesFluentBuilder) -> Result<Page<(Subject, Life)>, CallError> {
     let unread = Unread::new(INSTANCES);
     request.customize().interceptor(unread.clone()).send().await.map_err(failed(DESCRIBE))?;
     unread.page(DESCRIBE, |item| subject(item).map(Some)).await

@@ -53,6 +53,33 @@ async fn a_throttled_page_is_asked_again() {
     assert!(!run.summary.partial);
 }
 
+/// What arrives of a page when the connection goes.
+fn half_a_page() -> Answer {
+    Answer::ok(format!(
+        "<DescribeInstancesResponse><reservationSet><item><instancesSet><item><instanceId>{}</instanceId>\
+         <instanceState><code>16</code><name>running</name></instanceState></item>",
+        instance(1)
+    ))
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_asked_for_again_and_nothing_counts_twice() {
+    let account = Account::with(2)
+        .answering(|asked, before| (asked.action == "DescribeInstances" && before == 0).then(half_a_page));
+    let run = account.run().await;
+    assert_eq!(counts(&run.audit.findings), (2, 0, 2));
+    assert!(!run.summary.partial);
+}
+
+#[tokio::test]
+async fn half_a_page_is_no_listing() {
+    let account =
+        Account::with_due(3).answering(|asked, _| (asked.action == "DescribeInstances").then(half_a_page));
+    let run = account.run().await;
+    assert_eq!((run.summary.partial, run.summary.due, run.audit.findings.running), (true, 0, 0));
+    assert!(run.terminations().is_empty() && run.writes().is_empty());
+}
+
 #[tokio::test]
 async fn a_listing_that_breaks_off_flags_but_clears_and_terminates_nothing() {
     let mut account = Account::with(0);
