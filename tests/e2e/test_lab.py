@@ -332,18 +332,30 @@ def test_a_newcomer_that_never_gets_healthy_in_the_target_group(lab, settings):
     web.assert_untouched()
 
 
-def test_a_pool_that_is_poisoned_meanwhile(lab):
+def held_up(lab, state):
+    """A swap whose newcomer is held up in this pause: (instance, newcomer, what lets it go on to its report)."""
     web = lab(address=True, target_groups=1)
     group, control = web.old.target_groups[0], web.aws.control
     control.newcomers(status="initializing")
-    web.start().reach("PauseForHealth")
-    newcomer = web.old.newcomer()
-    control.target_health(group, newcomer, "initial")
-    control.instance(newcomer, status="ok")
-    web.reach("PauseForTakeOver")
+    newcomer = web.start().reach("PauseForHealth").old.newcomer()
+    if state == "PauseForTakeOver":
+        control.target_health(group, newcomer, "initial")
+        control.instance(newcomer, status="ok")
+        web.reach(state)
+
+    def let_go():
+        control.target_health(group, newcomer, state=None)
+        control.instance(newcomer, status="ok")
+        return web.end()
+
+    return web, newcomer, let_go
+
+
+@pytest.mark.parametrize("state", ["PauseForHealth", "PauseForTakeOver"])
+def test_a_pool_that_is_poisoned_meanwhile(lab, state):
+    web, _, let_go = held_up(lab, state)
     web.aws.poison(web.aws.pool_of(web.old.id))
-    control.target_health(group, newcomer, state=None)
-    report = web.end()
+    report = let_go()
     assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "NEWCOMER_AT_RISK")
     web.assert_untouched()
 
@@ -351,18 +363,9 @@ def test_a_pool_that_is_poisoned_meanwhile(lab):
 @pytest.mark.parametrize("state", ["PauseForHealth", "PauseForTakeOver"])
 def test_a_newcomer_that_is_to_be_interrupted_poisons_nothing_and_goes(lab, state):
     """A LAB account's notice poisons nothing, so the gate can't tell: its Spot request does."""
-    web = lab(address=True, target_groups=1)
-    group, control = web.old.target_groups[0], web.aws.control
-    control.newcomers(status="initializing")
-    web.start().reach("PauseForHealth")
-    newcomer = web.old.newcomer()
-    if state == "PauseForTakeOver":
-        control.target_health(group, newcomer, "initial")
-        control.instance(newcomer, status="ok")
-        web.reach(state)
-    control.instance(newcomer, status="ok", spot_request="marked-for-termination")
-    control.target_health(group, newcomer, state=None)
-    report = web.end()
+    web, newcomer, let_go = held_up(lab, state)
+    web.aws.control.instance(newcomer, spot_request="marked-for-termination")
+    report = let_go()
     assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "NEWCOMER_AT_RISK")
     assert "marked-for-termination" in report["detail"] and web.aws.pools() == {}
     web.assert_untouched()
@@ -370,19 +373,9 @@ def test_a_newcomer_that_is_to_be_interrupted_poisons_nothing_and_goes(lab, stat
 
 @pytest.mark.parametrize("state", ["PauseForHealth", "PauseForTakeOver"])
 def test_an_instance_whose_owner_opts_out_meanwhile(lab, state):
-    web = lab(address=True, target_groups=1)
-    group, control = web.old.target_groups[0], web.aws.control
-    control.newcomers(status="initializing")
-    web.start().reach("PauseForHealth")
-    newcomer = web.old.newcomer()
-    if state == "PauseForTakeOver":
-        control.target_health(group, newcomer, "initial")
-        control.instance(newcomer, status="ok")
-        web.reach(state)
-    web.old.ec2.create_tags(Resources=[web.old.id], Tags=[{"Key": "spot-optimizer:opt-out", "Value": "true"}])
-    control.target_health(group, newcomer, state=None)
-    control.instance(newcomer, status="ok")
-    report = web.end()
+    web, _, let_go = held_up(lab, state)
+    web.old.tag("spot-optimizer:opt-out", "true")
+    report = let_go()
     assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
     assert "OPTED_OUT" in report["detail"]
     web.assert_untouched()
