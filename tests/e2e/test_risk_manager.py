@@ -96,9 +96,10 @@ def test_rebalance_recommendations_have_days_of_their_own(aws, spot, manage):
     at = ago(days=1)
     assert manage(aws.drill_event(spot, REBALANCE, at))[0]["outcome"] == "POISONED"
     assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(at.timestamp()) + 2 * 86400
-    assert manage(aws.drill_event(spot, REBALANCE, ago(days=3)))[0]["outcome"] == "IGNORED_STALE"
-    assert manage(aws.drill_event(spot, INTERRUPTION, ago(days=3)))[0]["outcome"] == "POISONED"
-    assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(ago(days=3).timestamp()) + 10 * 86400
+    at = ago(days=3)
+    assert manage(aws.drill_event(spot, REBALANCE, at))[0]["outcome"] == "IGNORED_STALE"
+    assert manage(aws.drill_event(spot, INTERRUPTION, at))[0]["outcome"] == "POISONED"
+    assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(at.timestamp()) + 10 * 86400
 
 
 def test_rebalance_recommendations_may_be_told_to_poison_nothing(aws, spot, manage, scene):
