@@ -375,7 +375,9 @@ def test_a_newcomer_that_is_to_be_interrupted_poisons_nothing_and_goes(lab, stat
 def test_an_instance_whose_owner_opts_out_meanwhile(lab, state):
     web, _, let_go = held_up(lab, state)
     web.old.tag("spot-optimizer:opt-out", "true")
+    web.aws.control.clear_calls()
     report = let_go()
+    assert web.aws.control.calls(action="AssociateAddress") == []
     assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
     assert "OPTED_OUT" in report["detail"]
     web.assert_untouched()

@@ -221,6 +221,25 @@ def test_the_role_may_do_what_the_stacks_own_functions_may():
     assert _allowed(role) == _allowed(statements) - {"ec2:DescribeInstanceTypeOfferings"}
 
 
+def test_who_launches_or_starts_instances_may_use_their_keys():
+    """Else an instance with volumes under a customer's own key dies as it starts, in a rollback of all places."""
+    resources = load(TEMPLATE)["Resources"]
+    policies = {name: r for name, r in resources.items() if r["Type"] == "AWS::IAM::ManagedPolicy"}
+    starters = []
+    for name, resource in resources.items():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        statements = []
+        for policy in resource["Properties"]["Policies"]:
+            held = policies.get(policy.get("Ref"))
+            statements += held["Properties"]["PolicyDocument"]["Statement"] if held else policy.get("Statement", [])
+        allowed = _allowed(statements)
+        if allowed & {"ec2:RunInstances", "ec2:StartInstances"}:
+            starters.append(name)
+            assert {"kms:CreateGrant", "kms:Decrypt", "kms:GenerateDataKeyWithoutPlaintext"} <= allowed, name
+    assert len(starters) == 4, starters
+
+
 def _allowed(statements):
     kinds = ("ec2:", "kms:", "autoscaling:", "elasticloadbalancing:", "iam:", "eks:", "secretsmanager:")
     found = set()

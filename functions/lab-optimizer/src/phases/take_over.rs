@@ -49,6 +49,9 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             TakeOver::Undo(reason, why) => return Ok(work.undo(*reason, why.clone())),
             TakeOver::Wait(why) => return Ok(wait(work, current, why)),
             TakeOver::MoveAddress => {
+                if let Some(undo) = undo_if_changed(&target, work, current).await? {
+                    return Ok(undo);
+                }
                 if let Some(undo) = undo_if_at_risk(context, work, current).await? {
                     return Ok(undo);
                 }
