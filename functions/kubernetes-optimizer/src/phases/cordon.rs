@@ -27,7 +27,8 @@ pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepErr
 }
 
 async fn cordon(context: &Context, run: &mut NodeRun, current: &Current) -> Result<Next, StepError> {
-    if let Some(undo) = undo_if_at_risk(context, &mut run.swap, current).await? {
+    let target = context.target(&run.swap).await;
+    if let Some(undo) = undo_if_at_risk(context, &target, &mut run.swap, current).await? {
         return Ok(undo);
     }
     // The lease must still be ours before a node is touched.

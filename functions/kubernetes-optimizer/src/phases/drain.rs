@@ -119,7 +119,7 @@ async fn newcomer_at_risk(
         let detail = format!("newcomer {} no longer runs", current.newcomer);
         return Ok(Some(run.swap.undo(Reason::NewcomerAtRisk, detail)));
     }
-    undo_if_at_risk(context, &mut run.swap, current).await
+    undo_if_at_risk(context, &target, &mut run.swap, current).await
 }
 
 /// What is still in motion once the pods are gone: a replacement that is not Ready, a volume that is not

@@ -27,7 +27,7 @@ use crate::owner::undo_if_changed;
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = context.target(work).await;
     if !current.journal.lab.as_ref().is_some_and(|lab| lab.stopping) {
-        if let Some(undo) = undo_if_at_risk(context, work, current).await? {
+        if let Some(undo) = undo_if_at_risk(context, &target, work, current).await? {
             return Ok(undo);
         }
         if !instances::is_running(&target.ec2, &current.newcomer).await? {

@@ -52,7 +52,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
                 if let Some(undo) = undo_if_changed(&target, work, current).await? {
                     return Ok(undo);
                 }
-                if let Some(undo) = undo_if_at_risk(context, work, current).await? {
+                if let Some(undo) = undo_if_at_risk(context, &target, work, current).await? {
                     return Ok(undo);
                 }
             }

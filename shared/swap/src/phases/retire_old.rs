@@ -26,7 +26,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     let target = context.target(work).await;
     // From here there is no way back; a detached instance is looked at once more before it goes.
     if current.journal.retirement == Retirement::TerminateInGroup
-        && let Some(undo) = undo_if_at_risk(context, work, current).await?
+        && let Some(undo) = undo_if_at_risk(context, &target, work, current).await?
     {
         return Ok(undo);
     }

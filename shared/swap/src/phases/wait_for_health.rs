@@ -57,11 +57,11 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
 /// The gate does not say, or a call fails.
 pub async fn undo_if_at_risk(
     context: &Context,
+    target: &Target,
     work: &mut Work,
     current: &Current,
 ) -> Result<Option<Next>, StepError> {
-    let target = context.target(work).await;
-    match last_look(context, &target, current).await? {
+    match last_look(context, target, current).await? {
         LastLook::Clear => Ok(None),
         LastLook::AtRisk(why) => Ok(Some(work.undo(Reason::NewcomerAtRisk, why))),
         LastLook::Unknown(why) => Err(StepError::Transient(why)),

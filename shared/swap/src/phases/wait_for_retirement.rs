@@ -55,7 +55,7 @@ async fn terminate_old(
     work: &mut Work,
     current: &Current,
 ) -> Result<Next, StepError> {
-    if let Some(undo) = undo_if_at_risk(context, work, current).await? {
+    if let Some(undo) = undo_if_at_risk(context, target, work, current).await? {
         return Ok(undo);
     }
     context.swaps.write(&work.lease, &current.journal).await?;
