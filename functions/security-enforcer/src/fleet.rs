@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ec2::operation::describe_instances::builders::DescribeInstancesFluentBuilder;
 use aws_sdk_ec2::types::Filter;
-use spot_cloud::error::{CallError, Kind, failed};
-use spot_cloud::listing::{Page, Unread};
+use spot_cloud::error::{CallError, Kind};
+use spot_cloud::listing::{self, Page};
 use spot_domain::InstanceId;
 use spot_domain::authorization::Subject;
 use spot_listing::{Item, Malformed, Shape};
@@ -104,9 +104,8 @@ async fn page(request: DescribeInstancesFluentBuilder) -> Result<Page<(Subject, 
 }
 
 async fn page_once(request: DescribeInstancesFluentBuilder) -> Result<Page<(Subject, Life)>, CallError> {
-    let unread = Unread::new(INSTANCES);
-    request.customize().interceptor(unread.clone()).send().await.map_err(failed(DESCRIBE))?;
-    unread.page(DESCRIBE, |item| subject(item).map(Some)).await
+    let send = |unread| request.customize().interceptor(unread).send();
+    listing::page(INSTANCES, DESCRIBE, send, |item| subject(item).map(Some)).await
 }
 
 fn subject(item: &Item) -> Result<(Subject, Life), Malformed> {
@@ -121,7 +120,7 @@ fn subject(item: &Item) -> Result<(Subject, Life), Malformed> {
         is_operated.then(|| item.text("operator/principal").unwrap_or("an AWS service").to_owned());
     let subject = Subject {
         id,
-        tags: item.tags().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        tags: item.tags().collect(),
         is_spot: item.text("instanceLifecycle") == Some("spot"),
         operator,
         client_token: item.text("clientToken").map(str::to_owned),

@@ -4,7 +4,6 @@
 use jiff::Timestamp;
 use spot_domain::AccountId;
 use spot_domain::storage::{Address, Snapshot, Tier, Volume};
-use spot_domain::tags::Tags;
 use spot_listing::{Item, Malformed};
 
 use crate::listings::UsedSnapshots;
@@ -26,7 +25,7 @@ pub fn address(item: &Item) -> Result<Address, Malformed> {
         is_own_range: item.text("customerOwnedIp").is_some()
             || item.text("publicIpv4Pool").is_some_and(|pool| pool != AMAZON_POOL),
         border_group: owned(item, "networkBorderGroup"),
-        tags: tags(item),
+        tags: item.tags().collect(),
     })
 }
 
@@ -46,7 +45,7 @@ pub fn volume(item: &Item) -> Result<Volume, Malformed> {
         availability_zone: owned(item, "availabilityZone").unwrap_or_default(),
         is_service_managed: item.text("operator/managed") == Some("true"),
         is_on_outpost: item.text("outpostArn").is_some(),
-        tags: tags(item),
+        tags: item.tags().collect(),
     })
 }
 
@@ -70,15 +69,11 @@ pub fn snapshot(item: &Item, owner: &AccountId, used: &UsedSnapshots) -> Result<
         },
         is_local: item.text("outpostArn").is_some() || item.text("availabilityZone").is_some(),
         started: item.parse::<Timestamp>("startTime")?,
-        tags: tags(item),
+        tags: item.tags().collect(),
         id: id.to_owned(),
     })
 }
 
 fn owned(item: &Item, path: &str) -> Option<String> {
     item.text(path).map(str::to_owned)
-}
-
-fn tags(item: &Item) -> Tags {
-    item.tags().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }

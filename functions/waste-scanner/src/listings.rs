@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
 use spot_cloud::error::failed;
-use spot_cloud::listing::{Page, Unread};
+use spot_cloud::listing::{self, Page};
 use spot_cloud::{CallError, Kind};
 use spot_domain::AccountId;
 use spot_domain::storage::{Address, Snapshot, Volume};
@@ -60,10 +60,9 @@ pub async fn addresses(
     judge: impl Fn(&Address) -> Verdict,
 ) -> Result<Page<Judged<Address>>, CallError> {
     patiently(|| async {
-        let unread = Unread::new(ADDRESSES);
-        let request = client.describe_addresses().customize().interceptor(unread.clone());
-        request.send().await.map_err(failed(DESCRIBE_ADDRESSES))?;
-        unread.page(DESCRIBE_ADDRESSES, |item| Ok(judged(address(item)?, &judge))).await
+        let send = |unread| client.describe_addresses().customize().interceptor(unread).send();
+        let keep = |item: &Item| Ok(judged(address(item)?, &judge));
+        listing::page(ADDRESSES, DESCRIBE_ADDRESSES, send, keep).await
     })
     .await
 }
@@ -78,12 +77,11 @@ pub async fn volumes(
     judge: impl Fn(&Volume) -> Verdict,
 ) -> Result<Page<Judged<Volume>>, CallError> {
     let page = patiently(|| async {
-        let unread = Unread::new(VOLUMES);
         let request = client.describe_volumes().filters(filter("status", ["available".to_owned()]));
         let request = request.max_results(VOLUMES_PER_PAGE).set_next_token(token.map(str::to_owned));
-        let request = request.customize().interceptor(unread.clone());
-        request.send().await.map_err(failed(DESCRIBE_VOLUMES))?;
-        unread.page(DESCRIBE_VOLUMES, |item| Ok(judged(volume(item)?, &judge))).await
+        let send = |unread| request.customize().interceptor(unread).send();
+        let keep = |item: &Item| Ok(judged(volume(item)?, &judge));
+        listing::page(VOLUMES, DESCRIBE_VOLUMES, send, keep).await
     })
     .await?;
     goes_on(DESCRIBE_VOLUMES, token, page)
@@ -101,12 +99,11 @@ pub async fn snapshots(
     judge: impl Fn(&Snapshot) -> Verdict,
 ) -> Result<Page<Judged<Snapshot>>, CallError> {
     let page = patiently(|| async {
-        let unread = Unread::new(SNAPSHOTS);
         let request = client.describe_snapshots().owner_ids("self").max_results(PER_PAGE);
         let request = request.set_next_token(token.map(str::to_owned));
-        let request = request.customize().interceptor(unread.clone());
-        request.send().await.map_err(failed(DESCRIBE_SNAPSHOTS))?;
-        unread.page(DESCRIBE_SNAPSHOTS, |item| Ok(judged(snapshot(item, owner, used)?, &judge))).await
+        let send = |unread| request.customize().interceptor(unread).send();
+        let keep = |item: &Item| Ok(judged(snapshot(item, owner, used)?, &judge));
+        listing::page(SNAPSHOTS, DESCRIBE_SNAPSHOTS, send, keep).await
     })
     .await?;
     goes_on(DESCRIBE_SNAPSHOTS, token, page)
@@ -132,13 +129,11 @@ pub async fn used_by_images(client: &Client) -> Result<UsedSnapshots, CallError>
 }
 
 async fn images(client: &Client, token: Option<&str>) -> Result<Page<Vec<Box<str>>>, CallError> {
-    let unread = Unread::new(IMAGES);
     let request = client.describe_images().owners("self").include_disabled(true).include_deprecated(true);
     let request = request.max_results(PER_PAGE).set_next_token(token.map(str::to_owned));
-    let request = request.customize().interceptor(unread.clone());
-    request.send().await.map_err(failed(DESCRIBE_IMAGES))?;
+    let send = |unread| request.customize().interceptor(unread).send();
     let snapshots = |item: &Item| item.all("blockDeviceMapping/item/ebs/snapshotId").map(Box::from).collect();
-    unread.page(DESCRIBE_IMAGES, |item| Ok(Some(snapshots(item)))).await
+    listing::page(IMAGES, DESCRIBE_IMAGES, send, |item| Ok(Some(snapshots(item)))).await
 }
 
 /// Which of these resources still exist. Asked by filter, so that one that is gone does not fail the

@@ -1,17 +1,19 @@
 //! Long listings of EC2, page by page. The SDK signs, sends and retries as ever; the body of a good
 //! answer is read here, item by item while it arrives, instead of being held and parsed as a whole.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::config::interceptors::BeforeDeserializationInterceptorContextMut;
 use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_ec2::error::{BoxError, DisplayErrorContext};
+use aws_sdk_ec2::error::{BoxError, DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use spot_listing::{Item, Listing, Malformed, Shape};
 
-use crate::error::{CallError, Kind};
+use crate::error::{CallError, Kind, failed};
 
 /// The longest silence within an answer.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -25,9 +27,42 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-/// Keeps the body of an operation's answer from the SDK: to be added to the operation with
-/// `.customize().interceptor(…)`, and asked for the page once it has been sent. The operation's own
-/// output is then empty; an answer that is an error is the SDK's, as ever.
+/// Sends an operation whose answer has this shape, and reads the page; `keep` turns an item into what
+/// the caller wants of it, if anything. `send` adds the interceptor to the operation
+/// (`.customize().interceptor(…).send()`); the operation's own output is then empty.
+///
+/// # Errors
+/// The call fails, its answer breaks off, or it can't be read. Nothing of the page may then be used.
+pub async fn page<T, O, E, F>(
+    shape: Shape,
+    call: &'static str,
+    send: impl FnOnce(Unread) -> F,
+    mut keep: impl FnMut(&Item) -> Result<Option<T>, Malformed>,
+) -> Result<Page<T>, CallError>
+where
+    F: Future<Output = Result<O, SdkError<E, HttpResponse>>>,
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let unread = Unread { shape, body: Arc::default() };
+    send(unread.clone()).await.map_err(failed(call))?;
+    let body = unread.slot().take().ok_or_else(|| CallError::malformed(call, "no answer to read"))?;
+    let (mut body, mut listing, mut items) = (ByteStream::new(body), Listing::new(shape), Vec::new());
+    let mut each = |item: &Item| {
+        items.extend(keep(item)?);
+        Ok(())
+    };
+    while let Some(piece) = tokio::time::timeout(SILENCE, body.next())
+        .await
+        .map_err(|_| broken_off(call, format!("silent for {} s", SILENCE.as_secs())))?
+    {
+        let piece = piece.map_err(|e| broken_off(call, DisplayErrorContext(e).to_string()))?;
+        listing.feed(&piece, &mut each).map_err(|e| malformed(call, &e))?;
+    }
+    let next = listing.end().map_err(|e| malformed(call, &e))?;
+    Ok(Page { items, next })
+}
+
+/// Keeps the body of a good answer from the SDK; one that is an error is the SDK's, as ever.
 #[derive(Debug, Clone)]
 pub struct Unread {
     shape: Shape,
@@ -35,40 +70,7 @@ pub struct Unread {
 }
 
 impl Unread {
-    /// Of an operation whose answer has this shape.
-    #[must_use]
-    pub fn new(shape: Shape) -> Self {
-        Self { shape, body: Arc::default() }
-    }
-
-    /// Reads the page; `keep` turns an item into what the caller wants of it, if anything.
-    ///
-    /// # Errors
-    /// The answer breaks off, or can't be read. Nothing of the page may then be used.
-    pub async fn page<T>(
-        &self,
-        call: &'static str,
-        mut keep: impl FnMut(&Item) -> Result<Option<T>, Malformed>,
-    ) -> Result<Page<T>, CallError> {
-        let body = self.slot().take().ok_or_else(|| CallError::malformed(call, "no answer to read"))?;
-        let (mut body, mut listing, mut items) =
-            (ByteStream::new(body), Listing::new(self.shape), Vec::new());
-        let mut each = |item: &Item| {
-            items.extend(keep(item)?);
-            Ok(())
-        };
-        while let Some(piece) = tokio::time::timeout(SILENCE, body.next())
-            .await
-            .map_err(|_| broken_off(call, format!("silent for {} s", SILENCE.as_secs())))?
-        {
-            let piece = piece.map_err(|e| broken_off(call, DisplayErrorContext(e).to_string()))?;
-            listing.feed(&piece, &mut each).map_err(|e| malformed(call, &e))?;
-        }
-        let next = listing.end().map_err(|e| malformed(call, &e))?;
-        Ok(Page { items, next })
-    }
-
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<SdkBody>> {
+    fn slot(&self) -> MutexGuard<'_, Option<SdkBody>> {
         self.body.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -65,15 +65,15 @@ impl Item {
     }
 
     /// Its tags (`tagSet`): key and value. A value may be empty.
-    pub fn tags(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn tags(&self) -> impl Iterator<Item = (String, String)> {
         // EC2 puts each key before its value.
-        let mut key = None;
+        let mut key: Option<&str> = None;
         self.leaves().filter_map(move |(path, text)| match path {
             "tagSet/item/key" => {
                 key = Some(text);
                 None
             }
-            "tagSet/item/value" => key.take().map(|key| (key, text)),
+            "tagSet/item/value" => key.take().map(|key| (key.to_owned(), text.to_owned())),
             _ => None,
         })
     }
