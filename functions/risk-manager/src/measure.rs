@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_ec2::types::LocationType;
+use aws_sdk_ec2::types::{InstanceTypeOffering, LocationType};
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -56,7 +56,7 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
     for (pool, expires_at) in table.poisoned().await? {
         let Ok(pool) = pool.parse::<Pool>() else { continue };
         if expires_at.is_none_or(|end| end > now) {
-            poisoned.entry(pool.region.clone()).or_default().insert(pool.to_string());
+            poisoned.entry(pool.region.clone()).or_default().insert(pool);
         }
     }
     let measured: Vec<(Region, Result<Option<Share>, RiskError>)> = stream::iter(poisoned)
@@ -84,7 +84,7 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
     Ok(measure)
 }
 
-async fn one(stack: &Stack, region: Region, poisoned: &BTreeSet<String>) -> Result<Option<Share>, RiskError> {
+async fn one(stack: &Stack, region: Region, poisoned: &BTreeSet<Pool>) -> Result<Option<Share>, RiskError> {
     let most = settings::load(stack, &stack.account_id, &region).await?.max_poisoned_share_of_region;
     let (pools, poisoned) = offered(stack, &region, poisoned).await?;
     Ok(share(region, poisoned, pools, most))
@@ -101,7 +101,7 @@ fn share(region: Region, poisoned: usize, pools: usize, most: u32) -> Option<Sha
 async fn offered(
     stack: &Stack,
     region: &Region,
-    poisoned: &BTreeSet<String>,
+    poisoned: &BTreeSet<Pool>,
 ) -> Result<(usize, usize), CallError> {
     let own = Access { environment_type: stack.environment_type, role: None };
     let mut offerings = stack
@@ -116,12 +116,17 @@ async fn offered(
     let (mut pools, mut of_them_poisoned) = (0, 0);
     while let Some(offering) = offerings.next().await {
         let offering = offering.map_err(failed("ec2:DescribeInstanceTypeOfferings"))?;
-        let instance_type = offering.instance_type.as_ref().map_or("", |t| t.as_str());
-        let az_id = offering.location.as_deref().unwrap_or_default();
         pools += 1;
-        of_them_poisoned += usize::from(poisoned.contains(&format!("{region}#{az_id}#{instance_type}")));
+        let is_poisoned = pool(region, &offering).is_some_and(|pool| poisoned.contains(&pool));
+        of_them_poisoned += usize::from(is_poisoned);
     }
     Ok((pools, of_them_poisoned))
+}
+
+fn pool(region: &Region, offering: &InstanceTypeOffering) -> Option<Pool> {
+    let az_id = offering.location()?.parse().ok()?;
+    let instance_type = offering.instance_type()?.as_str().parse().ok()?;
+    Some(Pool { region: region.clone(), az_id, instance_type })
 }
 
 #[cfg(test)]
