@@ -3,6 +3,7 @@
 import contextlib
 import time
 
+from local_aws.inbox import listening
 from local_aws.paths import ACCOUNT, REGION
 from local_aws.progress import BOLD, DIM, GREEN, RED, YELLOW, paint, say, step, table
 
@@ -90,7 +91,7 @@ def _finding(row):
 def audit(aws, leftovers):
     say(paint("\nWho answers for what runs", BOLD))
     with step("somebody subscribes to the alerts (a notice that nobody hears is none)"):
-        _listen(aws, leftovers)
+        leftovers.enter_context(listening(aws))
     with step("start an instance by hand, one of a cluster, and one that claims to be ours"):
         stray = _launch(aws, leftovers, Name="bitcoin-test")
         member = _launch(aws, leftovers, **{"Name": "worker", "eks:cluster-name": "prod"})
@@ -123,15 +124,6 @@ def audit(aws, leftovers):
         say(paint("\n✓ waste is priced, the stray is flagged, and nothing was touched", GREEN, BOLD))
         say(paint("  the scanner's role can't delete; the enforcer acts only where an account's row says so", DIM))
     return int(bool(problems))
-
-
-def _listen(aws, leftovers):
-    sqs, sns = aws.client("sqs"), aws.client("sns")
-    url = sqs.create_queue(QueueName="demo-listener")["QueueUrl"]
-    leftovers.callback(sqs.delete_queue, QueueUrl=url)
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    subscription = sns.subscribe(TopicArn=aws.outputs["AlertsTopicArn"], Protocol="sqs", Endpoint=arn)["SubscriptionArn"]
-    leftovers.callback(sns.unsubscribe, SubscriptionArn=subscription)
 
 
 def _wrong(rows, stray, member, forged):

@@ -3,12 +3,11 @@
 LOCAL_AWS_REUSE=1 leaves it running, and takes the one that runs as it is (no build, no deploy): for writing tests.
 """
 
-import json
 import os
-import uuid
 
 import pytest
 from local_aws import servers
+from local_aws.inbox import listening
 from local_aws.kubernetes import assets
 from local_aws.paths import LOCAL, Home
 from local_aws.stack import LocalAws
@@ -93,26 +92,5 @@ def nodes(aws, kubernetes):
 @pytest.fixture
 def inbox(aws):
     """What reaches the default bus from us, and the alerts topic: `inbox()` returns the bodies so far."""
-    sqs, events, sns = aws.client("sqs"), aws.client("events"), aws.client("sns")
-    name = f"inbox-{uuid.uuid4().hex[:8]}"
-    anyone = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [anyone]})
-    url = sqs.create_queue(QueueName=name, Attributes={"Policy": policy})["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    events.put_rule(Name=name, EventPattern=json.dumps({"source": ["spot-optimizer"]}))
-    events.put_targets(Rule=name, Targets=[{"Id": "inbox", "Arn": arn}])
-    subscription = sns.subscribe(TopicArn=aws.outputs["AlertsTopicArn"], Protocol="sqs", Endpoint=arn)["SubscriptionArn"]
-    seen = []
-
-    def read():
-        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-            for message in messages:
-                seen.append(json.loads(message["Body"]))
-                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return seen
-
-    yield read
-    sns.unsubscribe(SubscriptionArn=subscription)
-    events.remove_targets(Rule=name, Ids=["inbox"])
-    events.delete_rule(Name=name)
-    sqs.delete_queue(QueueUrl=url)
+    with listening(aws, bus=True) as read:
+        yield read

@@ -3,13 +3,13 @@
 import datetime
 import json
 import time
-import uuid
 
 import boto3
 import pytest
 import yaml
 from botocore.exceptions import ClientError
 from local_aws.herd import A, B, EXTERNAL_ID, HUB, LAB, STRANGER, Herd, report
+from local_aws.inbox import listening
 from local_aws.paths import BUILD
 from local_aws.stack import LocalAws
 from scene import Scene, wait_for
@@ -46,6 +46,13 @@ def group(herd):
     herd.hub.control.clear_faults()
     for made in scenes:
         made.delete()
+
+
+@pytest.fixture
+def alerts(herd):
+    """`alerts()` is what has reached the hub's alerts topic since."""
+    with listening(herd.hub) as read:
+        yield read
 
 
 @pytest.fixture
@@ -152,8 +159,7 @@ def test_only_a_hub_takes_reports(herd):
     assert herd.a.pools() == {}
 
 
-def test_a_flood_is_muted_and_told_and_a_replay_does_not_count(herd, to_hub):
-    alerts = inbox(herd.hub)
+def test_a_flood_is_muted_and_told_and_a_replay_does_not_count(herd, to_hub, alerts):
     herd.hub.settings(max_poisons_per_account_per_hour=2)
     pools = [f"us-east-1#use1-az6#m{n}.large" for n in range(4, 8)]
     at = ago(minutes=1)
@@ -163,7 +169,7 @@ def test_a_flood_is_muted_and_told_and_a_replay_does_not_count(herd, to_hub):
     assert outcome(to_hub(A, pools[1], at)) == "ALREADY_POISONED", "what it poisoned before stays, and may be repeated"
     assert outcome(to_hub(B, pools[2], at)) == "POISONED", "others are not muted"
     assert set(herd.hub.pools()) == set(pools[:3])
-    (message,) = wait_for(alerts)
+    (message,) = [alert["Message"] for alert in wait_for(alerts)]
     assert A in message and "muted" in message
 
 
@@ -273,23 +279,3 @@ def test_the_hubs_bus_takes_reports_of_its_members_and_nothing_else():
         assert statement["Action"] == "events:PutEvents"
         assert (conditions["events:source"], conditions["events:detail-type"]) == ("spot-optimizer", "Spot Pool Interrupted")
         assert statement["Principal"] != "*" or conditions["aws:PrincipalOrgID"] == {"Ref": "OrganizationId"}
-
-
-def inbox(aws):
-    """`inbox(aws)()` is what has reached the alerts topic since."""
-    sqs, name = aws.client("sqs"), f"alerts-{uuid.uuid4().hex[:8]}"
-    anyone = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
-    policy = {"Policy": json.dumps({"Version": "2012-10-17", "Statement": [anyone]})}
-    url = sqs.create_queue(QueueName=name, Attributes=policy)["QueueUrl"]
-    arn = f"arn:aws:sqs:us-east-1:{HUB}:{name}"
-    aws.client("sns").subscribe(TopicArn=aws.outputs["AlertsTopicArn"], Protocol="sqs", Endpoint=arn)
-    seen = []
-
-    def read():
-        time.sleep(0.2)
-        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
-            seen.append(message["Body"])
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return seen
-
-    return read
