@@ -440,9 +440,9 @@ def test_an_execution_stopped_before_the_old_one_leaves_is_undone(quick_recovery
 
 @pytest.mark.parametrize("state", ["CaptureImage", "WaitForHealth", "TakeOver", "RetireOld"])
 def test_an_execution_stopped_as_a_phase_begins(lab, settings, state):
-    settings(reconcile_after_seconds=2)
     web = lab(address=True, target_groups=1)
     web.start(capture_image=True).reach(state).stop()
+    settings(reconcile_after_seconds=0)
     web.reconcile()
     if web.old.newcomer():
         web.assert_swapped({"outcome": "SWAPPED", "instance_id": web.old.id, "new_instance_id": web.old.newcomer()})
@@ -479,7 +479,7 @@ def test_a_stopped_old_one_is_started_again_when_its_newcomer_dies_with_the_exec
     web.stop()
     web.aws.control.kill(web.old.newcomer())
     web.aws.control.clear_faults()
-    settings(reconcile_after_seconds=2)
+    settings(reconcile_after_seconds=0)
     web.reconcile()
     web.assert_untouched()
 

@@ -138,23 +138,21 @@ def test_a_lambda_that_is_killed_in_a_pass_is_followed_by_another(aws, nodes):
 
 @pytest.mark.parametrize("state", ["ScaleOut", "PauseForReady", "Cordon", "PauseForDrain"])
 def test_an_execution_that_is_stopped_before_the_old_node_leaves_is_undone(aws, nodes, kubernetes, settings, state):
-    settings(reconcile_after_seconds=0)
     web = nodes()
     web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "2s"})
     with kubernetes.watch(web.namespace, "web") as seen:
-        web.start().reach(state)
-        web.stop()
+        web.start().reach(state).stop()
+        settings(reconcile_after_seconds=0)
         web.reconcile_until_free(timeout=60)
     assert seen.lowest_ready >= 3 and seen.violated == []
     web.assert_kept()
 
 
 def test_an_execution_that_is_stopped_after_the_old_node_left_is_finished(aws, nodes, settings):
-    settings(reconcile_after_seconds=0)
     web = nodes(with_target_group=True)
     web.deploy()
-    web.start().reach("PauseForTermination")
-    web.stop()
+    web.start().reach("PauseForTermination").stop()
+    settings(reconcile_after_seconds=0)
     web.reconcile_until_free(timeout=60)
     assert web.instance_id not in web.group.instance_ids
     assert aws.instance(web.instance_id)["State"]["Name"] == "terminated"

@@ -57,6 +57,21 @@ def test_an_execution_stopped_right_after(aws, quiet, scene, state):
     web.assert_untouched()
 
 
+@pytest.mark.parametrize("call", ["RunInstances", "AttachInstances", "TerminateInstances"])
+def test_an_execution_stopped_while_a_call_is_under_way(aws, scene, call):
+    web = scene(size=1, minimum=1, maximum=1)
+    aws.control.fault(call, kind="delay", delay_seconds=1, times=1)
+    web.start()
+    wait_for(lambda: aws.control.faults()[0]["hits"])
+    web.stop()
+    aws.settings(reconcile_after_seconds=0)
+    web.reconcile_until_free()
+    if call == "TerminateInstances":
+        web.assert_swapped({"swapped": [{"old_instance_id": web.old[0], "new_instance_id": web.newcomer()}]})
+    else:
+        web.assert_untouched()
+
+
 def test_a_new_execution_can_start_afterwards(quiet, scene):
     web = waiting_in(scene, "PauseForHealth")
     wait_for(lambda: not web.leased())

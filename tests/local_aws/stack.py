@@ -144,8 +144,27 @@ class LocalAws:
         """Runs one execution to its end and returns it."""
         return self.wait_execution(self.start_execution({"asg_name": group, **more}), timeout)
 
-    def stop_execution(self, arn):
+    def stop_execution(self, arn, timeout=90):
+        """Stops it, and returns once no Lambda of it is at work: nobody tells a Lambda that its execution is over.
+
+        On AWS the reconciler leaves the dead alone for longer than a Lambda may run (`reconcile_after_seconds`);
+        who sets that to 0 after this returns has waited as long.
+        """
         self.client("stepfunctions").stop_execution(executionArn=arn, error="Operator", cause="stopped by a test")
+        deadline = time.monotonic() + timeout
+        while self._is_at_work(arn):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{arn} was stopped {timeout} s ago, and a Lambda of it is still at work")
+            time.sleep(0.02)
+
+    def _is_at_work(self, arn):
+        """MiniStack writes the end of a task into the history of a stopped execution, too."""
+        for event in reversed(self.history(arn)):
+            if event["type"] in ("TaskStateExited", "ExecutionFailed"):
+                return False
+            if event["type"] == "TaskStateEntered":
+                return True
+        return False
 
     def history(self, arn):
         pages = self.client("stepfunctions").get_paginator("get_execution_history").paginate(executionArn=arn)
