@@ -15,6 +15,7 @@ from local_aws.stack import LocalAws
 from scene import Scene, wait_for
 
 DAY = 86400
+REBALANCE = {"detail": {"notice": "EC2 Instance Rebalance Recommendation"}}
 POOL = "us-east-1#use1-az6#m5.large"
 QUICK = {"poll_seconds": 1, "launch_visible_after_seconds": 1}
 
@@ -173,15 +174,29 @@ def test_a_flood_is_muted_and_told_and_a_replay_does_not_count(herd, to_hub, ale
     assert A in message and "muted" in message
 
 
-def test_a_storm_of_rebalance_recommendations_mutes_no_interruption(herd, to_hub):
+def test_a_storm_of_rebalance_recommendations_mutes_no_interruption(herd, to_hub, alerts):
     herd.hub.settings(max_poisons_per_account_per_hour=1)
     pools = [f"us-east-1#use1-az6#m{n}.large" for n in range(4, 8)]
-    rebalance = {"detail": {"notice": "EC2 Instance Rebalance Recommendation"}}
-    assert [outcome(to_hub(A, pool, **rebalance)) for pool in pools[:2]] == ["POISONED", "MUTED"]
+    assert [outcome(to_hub(A, pool, **REBALANCE)) for pool in pools[:2]] == ["POISONED", "MUTED"]
     assert [outcome(to_hub(A, pool)) for pool in pools[2:]] == ["POISONED", "MUTED"]
     assert set(herd.hub.pools()) == {pools[0], pools[2]}
+    told = {message["Message"].split(" in more than")[0] for message in alerts()}
+    assert told == {f"Account {A} has reported {what}" for what in ("interruptions", "rebalance recommendations")}
     rows = [r for r in herd.hub.table("SightingsTableName").scan()["Items"] if r["subject"].startswith("hour#")]
     assert len(rows) == 2 and all(r["told"] and time.time() < r["expires_at"] < time.time() + 26 * 3600 for r in rows)
+
+
+def test_the_hub_has_a_say_in_what_members_rebalances_poison(herd, to_hub):
+    herd.hub.settings(rebalance_poison_days=2, poison_days=10)
+    at = ago(days=1)
+    assert outcome(to_hub(A, occurred=at, **REBALANCE)) == "POISONED"
+    assert herd.hub.pools()[POOL]["poison_expires_at"] == int(at.timestamp()) + 2 * DAY
+    assert outcome(to_hub(B, occurred=ago(days=3), **REBALANCE)) == "IGNORED_STALE"
+    herd.hub.settings(rebalance_poisons=False)
+    other = "us-east-1#use1-az6#m4.large"
+    assert outcome(to_hub(B, other, **REBALANCE)) == "IGNORED_REBALANCE"
+    assert other not in herd.hub.pools()
+    assert outcome(to_hub(B, other)) == "POISONED"
 
 
 def test_two_accounts_where_the_setting_asks_for_two(herd, to_hub):

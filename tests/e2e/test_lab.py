@@ -332,9 +332,9 @@ def test_a_newcomer_that_never_gets_healthy_in_the_target_group(lab, settings):
     web.assert_untouched()
 
 
-def held_up(lab, state):
+def held_up(lab, state, address=True):
     """A swap whose newcomer is held up in this pause: (instance, newcomer, what lets it go on to its report)."""
-    web = lab(address=True, target_groups=1)
+    web = lab(address=address, target_groups=1)
     group, control = web.old.target_groups[0], web.aws.control
     control.newcomers(status="initializing")
     newcomer = web.start().reach("PauseForHealth").old.newcomer()
@@ -380,6 +380,37 @@ def test_an_instance_whose_owner_opts_out_meanwhile(lab, state):
     assert web.aws.control.calls(action="AssociateAddress") == []
     assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
     assert "OPTED_OUT" in report["detail"]
+    web.assert_untouched()
+
+
+def test_an_instance_whose_owner_opts_out_while_it_drains(lab):
+    web = lab(address=True, target_groups=1)
+    web.aws.control.timing(target_drain=3)
+    web.start().reach("PauseForRetirement")
+    web.old.tag("spot-optimizer:opt-out", "true")
+    report = web.end()
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
+    assert "OPTED_OUT" in report["detail"] and web.old.row()["last_summary"] == "RolledBack"
+    web.assert_untouched()
+
+
+@pytest.mark.parametrize("state", ["PauseForHealth", "PauseForTakeOver"])
+def test_an_instance_that_gets_an_address_meanwhile(lab, state):
+    web, _, let_go = held_up(lab, state, address=False)
+    web.old.give_address()
+    report = let_go()
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
+    assert f"it has the Elastic IP {web.old.allocation_id}" in report["detail"]
+    web.assert_untouched()
+
+
+@pytest.mark.parametrize("state", ["PauseForHealth", "PauseForTakeOver"])
+def test_an_instance_that_is_registered_elsewhere_meanwhile(lab, state):
+    web, _, let_go = held_up(lab, state)
+    web.old.register(web.aws.network.target_group())
+    report = let_go()
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
+    assert f"target group {web.old.target_groups[1]} has it" in report["detail"]
     web.assert_untouched()
 
 

@@ -133,6 +133,24 @@ def test_the_share_of_the_region_that_is_poisoned_is_measured(aws, manage):
     assert shares["us-east-1"]["share_percent"] == pytest.approx(200 / shares["us-east-1"]["pools"])
 
 
+@pytest.mark.parametrize("fault", [{"code": "AuthFailure", "status": 401}, {"kind": "delay", "delay_seconds": 25}])
+def test_a_region_that_cannot_be_measured_hides_no_other(aws, manage, fault):
+    aws.poison("us-east-1#use1-az6#m5.large")
+    aws.poison("eu-west-1#euw1-az1#m5.large")
+    aws.control.fault("DescribeInstanceTypeOfferings", region="eu-west-1", **fault)
+    answer, error = manage({"task": "measure"})
+    assert error is None and [r["region"] for r in answer["regions"]] == ["us-east-1"]
+    (unmeasured,) = answer["unmeasured"]
+    assert unmeasured.startswith("eu-west-1: ")
+
+
+def test_a_measure_of_no_region_fails(aws, manage):
+    aws.control.fault("DescribeInstanceTypeOfferings", code="UnauthorizedOperation", status=403)
+    answer, error = manage({"task": "measure"})
+    assert (answer, error["errorType"]) == (None, "Unmeasured")
+    assert "us-east-1: ec2:DescribeInstanceTypeOfferings: UnauthorizedOperation" in error["errorMessage"]
+
+
 def test_too_large_a_poisoned_share_is_said_and_stops_nothing(aws, spot, manage):
     pages = aws.client("ec2").get_paginator("describe_instance_type_offerings").paginate(LocationType="availability-zone-id")
     offered = [o for page in pages for o in page["InstanceTypeOfferings"]]

@@ -5,6 +5,7 @@ import time
 import uuid
 
 import pytest
+from local_aws.inbox import listening
 
 ENFORCER = "SecurityEnforcerFunctionName"
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -199,7 +200,7 @@ def test_no_notice_no_termination(scene):
     assert scene.state(stray) == "running"
 
 
-def test_while_nobody_hears_the_alerts_no_notice_has_gone_out(unheard, request):
+def test_while_nobody_hears_the_alerts_no_notice_has_gone_out(unheard):
     scene = unheard
     stray = scene.launch()
     assert scene.run()["partial"] is False  # Audit only: nothing depends on a notice.
@@ -208,12 +209,15 @@ def test_while_nobody_hears_the_alerts_no_notice_has_gone_out(unheard, request):
     for _ in range(2):
         answer = scene.run()
         assert answer["terminated"] == [] and "subscription" in answer["failed"][0]
-    inbox = request.getfixturevalue("inbox")
-    assert scene.run()["partial"] is False
-    assert any(stray in m.get("Message", "") for m in inbox())
-    assert scene.run()["terminated"] == [] and scene.state(stray) == "running"  # Its grace begins with the notice.
+    with listening(scene.aws) as inbox:
+        assert scene.run()["partial"] is False
+        assert any(stray in m.get("Message", "") for m in inbox())
+        assert scene.run()["terminated"] == [] and scene.state(stray) == "running"  # Its grace begins with the notice.
     scene.set_flag(stray, int(time.time()) - 4 * DAY)
-    assert scene.run()["terminated"] == [stray]
+    answer = scene.run()  # The notice was heard, but nobody would hear of the end.
+    assert (answer["terminated"], answer["due"]) == ([], 1) and "subscription" in answer["failed"][0]
+    with listening(scene.aws):
+        assert scene.run()["terminated"] == [stray]
 
 
 def test_protection_blocks_and_stays(scene):

@@ -28,13 +28,21 @@ class Standalone:
     """The instance, its address and target groups, and who has them now."""
 
     def __init__(self, aws, instance_id, with_address, target_groups, port):
-        self.aws, self.id, self.target_groups, self.port = aws, instance_id, target_groups, port
+        self.aws, self.id, self.port = aws, instance_id, port
         self.ec2, self.elb = aws.client("ec2"), aws.client("elbv2")
-        self.allocation_id = self.ec2.allocate_address(Domain="vpc")["AllocationId"] if with_address else None
+        self.allocation_id, self.target_groups = None, []
         if with_address:
-            self.ec2.associate_address(AllocationId=self.allocation_id, InstanceId=instance_id)
+            self.give_address()
         for arn in target_groups:
-            self.elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": instance_id, "Port": port}])
+            self.register(arn)
+
+    def give_address(self):
+        self.allocation_id = self.ec2.allocate_address(Domain="vpc")["AllocationId"]
+        self.ec2.associate_address(AllocationId=self.allocation_id, InstanceId=self.id)
+
+    def register(self, target_group_arn):
+        self.target_groups.append(target_group_arn)
+        self.elb.register_targets(TargetGroupArn=target_group_arn, Targets=[{"Id": self.id, "Port": self.port}])
 
     def describe(self, instance_id=None):
         return self.aws.instance(instance_id or self.id)

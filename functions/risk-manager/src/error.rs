@@ -33,6 +33,9 @@ pub enum RiskError {
     /// The pool's row can't be read. The gate treats such a pool as poisoned.
     #[error(transparent)]
     Row(#[from] MalformedRow),
+    /// What is poisoned of no region can be told.
+    #[error("no region could be measured: {}", .0.join("; "))]
+    Unmeasured(Vec<String>),
     /// A call failed.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -49,6 +52,7 @@ impl RiskError {
             Self::InstanceUnknown(_) => "InstanceUnknown",
             Self::ZoneUnknown(..) => "ZoneUnknown",
             Self::Row(_) => "MalformedRow",
+            Self::Unmeasured(_) => "Unmeasured",
             Self::Call(_) => "CallFailed",
         }
     }

@@ -147,7 +147,7 @@ impl RiskManager {
         let limit = settings.max_poisons_per_account_per_hour;
         let admission = self.sightings.admit(&account_id, (&pool, notice), until, limit).await?;
         if let Admission::Muted { quota, told } = admission {
-            mute::announce(&self.announcements, &account_id, &pool, limit, told).await?;
+            mute::announce(&self.announcements, &account_id, (&pool, notice), limit, told).await?;
             if !told {
                 self.sightings.told(&account_id, quota).await?;
             }

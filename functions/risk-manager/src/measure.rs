@@ -3,6 +3,7 @@
 //! much is poisoned would open in the very hour that it is for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use aws_sdk_ec2::types::{InstanceTypeOffering, LocationType};
 use futures_util::{StreamExt, stream};
@@ -14,6 +15,7 @@ use spot_cloud::error::{CallError, failed};
 use spot_cloud::{Stack, settings};
 use spot_domain::risk::poisoned_share_percent;
 use spot_domain::{Pool, Region};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::RiskError;
 use crate::metrics;
@@ -21,6 +23,9 @@ use crate::poison::RiskTable;
 
 /// Regions that are measured at a time.
 const SIDE_BY_SIDE: usize = 8;
+/// What is not measured by then is not: the function has half a minute, and a region that hangs must
+/// not cost the others.
+const ALL_REGIONS: Duration = Duration::from_secs(20);
 
 /// What was measured.
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -49,9 +54,9 @@ pub struct Share {
 /// Measures. A region that can't be measured hides no other.
 ///
 /// # Errors
-/// The table does not answer.
+/// The table does not answer, or not one region could be measured.
 pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError> {
-    let now = Timestamp::now();
+    let (now, end) = (Timestamp::now(), Instant::now() + ALL_REGIONS);
     let mut poisoned = BTreeMap::from([(stack.region.clone(), BTreeSet::new())]);
     for (pool, expires_at) in table.poisoned().await? {
         let Ok(pool) = pool.parse::<Pool>() else { continue };
@@ -59,8 +64,12 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
             poisoned.entry(pool.region.clone()).or_default().insert(pool);
         }
     }
-    let measured: Vec<(Region, Result<Option<Share>, RiskError>)> = stream::iter(poisoned)
-        .map(|(region, pools)| async move { (region.clone(), one(stack, region, &pools).await) })
+    let measured: Vec<(Region, Result<Option<Share>, String>)> = stream::iter(poisoned)
+        .map(|(region, pools)| async move {
+            let share = timeout_at(end, one(stack, region.clone(), &pools)).await;
+            let share = share.map_err(|_| format!("no answer within {} s", ALL_REGIONS.as_secs()));
+            (region, share.and_then(|share| share.map_err(|error| error.to_string())))
+        })
         .buffered(SIDE_BY_SIDE)
         .collect()
         .await;
@@ -73,6 +82,10 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
                 measure.unmeasured.push(format!("{region}: {error}"));
             }
         }
+    }
+    metrics::emit(&[("UnmeasuredRegions", "Count", json!(measure.unmeasured.len()))], None);
+    if measure.regions.is_empty() && !measure.unmeasured.is_empty() {
+        return Err(RiskError::Unmeasured(measure.unmeasured));
     }
     for share in &measure.regions {
         let figures = [

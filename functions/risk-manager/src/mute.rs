@@ -6,6 +6,7 @@ use spot_cloud::CallError;
 use spot_cloud::announcements::Announcements;
 use spot_domain::{AccountId, Pool};
 
+use crate::event::Notice;
 use crate::metrics;
 
 /// Counts a report that was not believed, and tells a person unless one was `told` already.
@@ -15,7 +16,7 @@ use crate::metrics;
 pub async fn announce(
     announcements: &Announcements,
     account: &AccountId,
-    pool: &Pool,
+    (pool, notice): (&Pool, Notice),
     limit: u32,
     told: bool,
 ) -> Result<(), CallError> {
@@ -24,10 +25,14 @@ pub async fn announce(
     if told {
         return Ok(());
     }
+    let what = match notice {
+        Notice::InterruptionWarning => "interruptions",
+        Notice::RebalanceRecommendation => "rebalance recommendations",
+    };
     let message = format!(
-        "Account {account} has reported interruptions in more than {limit} pools within this hour \
-         (setting max_poisons_per_account_per_hour). It is muted until the hour ends: the first {limit} \
-         stay poisoned, {pool} and what follows is not.\n\n\
+        "Account {account} has reported {what} in more than {limit} pools within this hour (setting \
+         max_poisons_per_account_per_hour). Its {what} are muted until the hour ends: the first {limit} \
+         pools stay poisoned, {pool} and what follows is not.\n\n\
          If that is a real shortage, raise the setting for account#{account}. If not, set enabled = \
          false in its row of the Accounts table, and delete what it poisoned from the risk table; the \
          Sightings table says which pools those are."

@@ -69,7 +69,7 @@ pub struct Auditor {
     pub swaps: Arc<SwapsInProgress>,
     /// This run.
     pub look: Look,
-    /// Somebody hears what is told: else no notice of a flag counts as gone out.
+    /// Somebody hears what is told: else no notice of a flag counts as gone out, and nothing is terminated.
     pub heard: bool,
 }
 

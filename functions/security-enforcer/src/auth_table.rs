@@ -4,6 +4,7 @@
 //! overlapping runs, and a person who edits a row, are never overwritten.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use jiff::{SignedDuration, Timestamp};
@@ -24,6 +25,10 @@ const TERMINATING_AT: &str = "terminating_at";
 
 /// DynamoDB's limit for one transaction.
 pub const WRITES_AT_ONCE: usize = 100;
+
+/// Between the attempts at a write that meets a transaction: the SDK does not repeat it.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
 
 type Row = HashMap<String, AttributeValue>;
 
@@ -111,6 +116,16 @@ impl AuthTable {
             .condition_expression(write.condition)
             .set_expression_attribute_names(Some(write.names))
             .set_expression_attribute_values(Some(write.values));
+        for pause in PAUSES {
+            match request.clone().send().await.map_err(failed("dynamodb:UpdateItem")) {
+                // Another audit's transaction has the row in hand, for some milliseconds.
+                Err(error) if error.code == "TransactionConflictException" => {
+                    tracing::warn!("{error}; asking again in {} ms", pause.as_millis());
+                    tokio::time::sleep(pause).await;
+                }
+                answer => return held(answer),
+            }
+        }
         held(request.send().await.map_err(failed("dynamodb:UpdateItem")))
     }
 

@@ -104,20 +104,21 @@ async fn page(request: DescribeInstancesFluentBuilder) -> Result<Page<(Subject, 
 }
 
 async fn page_once(request: DescribeInstancesFluentBuilder) -> Result<Page<(Subject, Life)>, CallError> {
+    let asked = request.get_next_token().clone();
     let send = |unread| request.customize().interceptor(unread).send();
-    listing::page(INSTANCES, DESCRIBE, send, |item| subject(item).map(Some)).await
+    listing::page(INSTANCES, DESCRIBE, asked.as_deref(), send, |item| subject(item).map(Some)).await
 }
 
 fn subject(item: &Item) -> Result<(Subject, Life), Malformed> {
-    let id = item.parse("instanceId")?.ok_or(Malformed::Field { path: "instanceId", found: None })?;
+    let id = item.parse_required("instanceId")?;
     let life = match item.text("instanceState/name") {
         Some("running") => Life::Running,
         Some("shutting-down" | "terminated") => Life::Gone,
         _ => Life::Idle, // also what AWS invents tomorrow: it is neither judged nor believed gone
     };
-    let is_operated = item.text("operator/managed") == Some("true");
-    let operator =
-        is_operated.then(|| item.text("operator/principal").unwrap_or("an AWS service").to_owned());
+    let operator = item
+        .is("operator/managed")?
+        .then(|| item.text("operator/principal").unwrap_or("an AWS service").to_owned());
     let subject = Subject {
         id,
         tags: item.tags().collect(),

@@ -78,10 +78,10 @@ impl SecurityEnforcer {
             visit.auto_terminate &= request.auto_terminate != Some(false);
         }
         let (swaps, unknown_swaps) = self.swaps_in_progress().await?;
-        let unheard = self.unheard().await;
+        let heard = self.announcer.is_heard().await;
         let enforces = plan.visits.iter().any(|visit| visit.auto_terminate);
         let auditor = Auditor {
-            heard: unheard.is_none(),
+            heard: matches!(heard, Ok(true)),
             table: self.table.clone(),
             announcer: self.announcer.clone(),
             swaps: Arc::new(swaps),
@@ -90,12 +90,12 @@ impl SecurityEnforcer {
         let (audits, lost) = self.audit_all(&auditor, plan.visits).await;
         let mut summary = Summary::of(&audits, plan.unreadable.iter().map(ToString::to_string).collect());
         summary.fail_all(lost);
-        summary.fail_all(unheard.filter(|_| enforces).into_iter().collect());
-        if unknown_swaps.is_empty() {
+        // A swap that can't be read might be replacing any of them, and what nobody hears of nobody
+        // could stop: nothing is terminated.
+        let acts = auditor.heard && unknown_swaps.is_empty();
+        summary.fail_all(unheard(heard, enforces).into_iter().chain(unknown_swaps).collect());
+        if acts {
             terminate::enforce(&auditor, &audits, &mut summary).await;
-        } else {
-            // A swap that can't be read might be replacing any of them: nothing is terminated.
-            summary.fail_all(unknown_swaps);
         }
         self.report(&summary).await;
         Ok(summary)
@@ -115,19 +115,6 @@ impl SecurityEnforcer {
             }
         }
         Ok((swaps, unreadable))
-    }
-
-    /// Why a notice reaches nobody; `None` if it does.
-    async fn unheard(&self) -> Option<String> {
-        match self.announcer.is_heard().await {
-            Ok(true) => None,
-            Ok(false) => Some(
-                "nobody has confirmed a subscription of the alerts topic: no notice of a flag reaches anyone, and \
-                 without one nothing is terminated"
-                    .to_owned(),
-            ),
-            Err(error) => Some(format!("whether anyone hears the alerts is unknown: {error}")),
-        }
     }
 
     /// The audits, and what was lost on the way.
@@ -169,5 +156,18 @@ impl SecurityEnforcer {
                 tracing::error!("{error}");
             }
         }
+    }
+}
+
+/// What the run has to say of notices that reach nobody. An account that only audits may do without.
+fn unheard(heard: Result<bool, CallError>, enforces: bool) -> Option<String> {
+    match heard {
+        Ok(false) if enforces => Some(
+            "nobody has confirmed a subscription of the alerts topic: no notice of a flag reaches anyone, and \
+             without one nothing is terminated"
+                .to_owned(),
+        ),
+        Ok(_) => None,
+        Err(error) => Some(format!("whether anyone hears the alerts is unknown: {error}")),
     }
 }

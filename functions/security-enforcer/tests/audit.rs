@@ -6,7 +6,7 @@ mod support;
 
 use security_enforcer::audit::Findings;
 use spot_scripted::Answer;
-use support::{Account, HOUR, due_row, instance, row};
+use support::{Account, HOUR, due_row, instance, reservations, row};
 
 fn counts(findings: &Findings) -> (usize, usize, usize) {
     (findings.running, findings.authorised, findings.flagged)
@@ -183,6 +183,34 @@ async fn one_row_that_another_run_wrote_does_not_void_the_others() {
     let due: Vec<String> = run.audit.due.iter().map(|(id, _)| id.to_string()).collect();
     assert_eq!(due, [instance(1), instance(3)]);
     assert!(!run.summary.partial, "{:?}", run.summary.failed);
+}
+
+#[tokio::test]
+async fn a_row_that_another_run_has_in_hand_is_written_a_moment_later() {
+    let account = Account::with_due(2).answering(|asked, before| match asked.action {
+        "TransactWriteItems" => Some(Answer::json_error(400, "TransactionCanceledException")),
+        "UpdateItem" if before < 2 => Some(Answer::json_error(400, "TransactionConflictException")),
+        _ => None,
+    });
+    let run = account.run().await;
+    assert_eq!((run.summary.due, run.summary.partial), (2, false), "{:?}", run.summary.failed);
+}
+
+#[tokio::test]
+async fn an_operator_that_cannot_be_read_is_no_stray() {
+    let page = |managed: &str| {
+        let operated = format!("<operator><managed>{managed}</managed></operator><tagSet>");
+        reservations([(instance(1), vec![])].iter(), None).replace("<tagSet>", &operated)
+    };
+    for (managed, unauthorised, partial) in [("true", 0, false), ("false", 1, false), ("1", 0, true)] {
+        let page = page(managed);
+        let listing = move |asked: &support::Asked<'_>, _| {
+            (asked.action == "DescribeInstances").then(|| Answer::ok(page.clone()))
+        };
+        let run = Account::with(1).answering(listing).run().await;
+        let found = (run.audit.findings.unauthorised, run.summary.partial);
+        assert_eq!(found, (unauthorised, partial), "{managed}");
+    }
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ struct Told<'a> {
     types: &'a BTreeMap<ResourceType, Listing>,
     resolved: Resolved,
     accounts_and_regions: usize,
+    /// Of these, those whose rest a newer run has taken over.
+    overtaken: usize,
     failures: usize,
     failed: &'a [Failed],
 }
@@ -51,6 +53,7 @@ pub async fn completed(announcements: &Announcements, summary: &Summary) -> Resu
         types: &summary.types,
         resolved: summary.resolved,
         accounts_and_regions: summary.scopes.len(),
+        overtaken: summary.scopes.iter().filter(|scope| scope.overtaken).count(),
         failures: summary.failed.len(),
         failed: first(&summary.failed),
     };

@@ -32,18 +32,18 @@ pub fn address(item: &Item) -> Result<Address, Malformed> {
 /// A volume.
 ///
 /// # Errors
-/// It lacks its id, or a figure can't be read.
+/// It lacks its id or size, or a figure can't be read.
 pub fn volume(item: &Item) -> Result<Volume, Malformed> {
     Ok(Volume {
         id: item.required("volumeId")?.to_owned(),
         is_available: item.text("status") == Some("available"),
         volume_type: owned(item, "volumeType").unwrap_or_default(),
-        size_gib: item.parse("size")?.unwrap_or_default(),
+        size_gib: item.parse_required("size")?,
         iops: item.parse("iops")?,
         throughput_mibps: item.parse("throughput")?,
         created: item.parse::<Timestamp>("createTime")?,
         availability_zone: owned(item, "availabilityZone").unwrap_or_default(),
-        is_service_managed: item.text("operator/managed") == Some("true"),
+        is_service_managed: item.is("operator/managed")?,
         is_on_outpost: item.text("outpostArn").is_some(),
         tags: item.tags().collect(),
     })
@@ -52,7 +52,7 @@ pub fn volume(item: &Item) -> Result<Volume, Malformed> {
 /// A snapshot.
 ///
 /// # Errors
-/// It lacks its id, or a figure can't be read.
+/// It lacks its id or size, or a figure can't be read.
 pub fn snapshot(item: &Item, owner: &AccountId, used: &UsedSnapshots) -> Result<Snapshot, Malformed> {
     let id = item.required("snapshotId")?;
     Ok(Snapshot {
@@ -60,7 +60,7 @@ pub fn snapshot(item: &Item, owner: &AccountId, used: &UsedSnapshots) -> Result<
             && item.text("ownerId") == Some(owner.as_str()),
         is_used_by_image: used.contains(id),
         volume_id: owned(item, "volumeId"),
-        volume_gib: item.parse("volumeSize")?.unwrap_or_default(),
+        volume_gib: item.parse_required("volumeSize")?,
         full_bytes: item.parse("fullSnapshotSizeInBytes")?,
         tier: match item.text("storageTier") {
             None | Some("standard") => Tier::Standard,

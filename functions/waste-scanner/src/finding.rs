@@ -34,11 +34,20 @@ pub const UPPER_BOUND: &str = "upper_bound";
 pub const UPPER_BOUND_USD: &str = "upper_bound_usd";
 /// On snapshots (S): what it was taken of.
 pub const LINEAGE: &str = "lineage";
+/// On snapshots (S): the invocation of the scan that counted it.
+pub const COUNTED_BY: &str = "counted_by";
 /// What a person wants to know of the resource (M).
 pub const DETAILS: &str = "details";
 
 /// A row, as the SDK writes it.
 pub type Row = HashMap<String, AttributeValue>;
+
+/// What a snapshot was taken of, and the invocation that counted it.
+#[derive(Debug, Clone)]
+struct Lineage {
+    name: String,
+    counted_by: String,
+}
 
 /// Something that costs and serves nobody.
 #[derive(Debug, Clone)]
@@ -51,7 +60,7 @@ pub struct Finding {
     pub monthly: Option<Usd>,
     /// What it costs by itself.
     pub price: Option<Price>,
-    lineage: Option<String>,
+    lineage: Option<Lineage>,
     details: Vec<(&'static str, AttributeValue)>,
 }
 
@@ -77,9 +86,10 @@ impl Finding {
         Self::new(ResourceType::Volume, volume.id, price, details, &volume.tags)
     }
 
-    /// A snapshot; `adds` is what it adds to the price of its lineage.
+    /// A snapshot; `adds` is what it adds to the price of its lineage, as the invocation `counted_by`
+    /// counts.
     #[must_use]
-    pub fn snapshot(snapshot: Snapshot, price: Option<Price>, adds: Option<Usd>) -> Self {
+    pub fn snapshot(snapshot: Snapshot, price: Option<Price>, adds: Option<Usd>, counted_by: String) -> Self {
         let mut details = vec![
             ("volume_size_gib", number(&snapshot.volume_gib)),
             ("storage_tier", text(if snapshot.tier == Tier::Archive { "archive" } else { "standard" })),
@@ -87,7 +97,7 @@ impl Finding {
         details.extend(snapshot.volume_id.as_deref().map(|id| ("volume_id", text(id))));
         details.extend(snapshot.full_bytes.map(|bytes| ("full_snapshot_size_bytes", number(&bytes))));
         details.extend(date("started", snapshot.started));
-        let lineage = Some(snapshot.lineage().to_owned());
+        let lineage = Some(Lineage { name: snapshot.lineage().to_owned(), counted_by });
         let finding = Self::new(ResourceType::Snapshot, snapshot.id, price, details, &snapshot.tags);
         Self { monthly: adds, lineage, ..finding }
     }
@@ -112,7 +122,7 @@ impl Finding {
     /// The row of an open finding.
     #[must_use]
     pub fn into_row(self, account_region: &str, first_seen: i64, last_seen: i64) -> Row {
-        let mut row = Row::with_capacity(13);
+        let mut row = Row::with_capacity(14);
         let mut set = |name: &str, value| row.insert(name.to_owned(), value);
         set(ACCOUNT_REGION, text(account_region));
         set(RESOURCE, text(&self.resource()));
@@ -130,7 +140,8 @@ impl Finding {
         }
         if let Some(lineage) = &self.lineage {
             set(UPPER_BOUND, AttributeValue::Bool(true));
-            set(LINEAGE, text(lineage));
+            set(LINEAGE, text(&lineage.name));
+            set(COUNTED_BY, text(&lineage.counted_by));
         }
         let details = self.details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         set(DETAILS, AttributeValue::M(details));

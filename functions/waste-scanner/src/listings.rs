@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
-use spot_cloud::error::failed;
 use spot_cloud::listing::{self, Page};
 use spot_cloud::{CallError, Kind};
 use spot_domain::AccountId;
@@ -62,7 +61,7 @@ pub async fn addresses(
     patiently(|| async {
         let send = |unread| client.describe_addresses().customize().interceptor(unread).send();
         let keep = |item: &Item| Ok(judged(address(item)?, &judge));
-        listing::page(ADDRESSES, DESCRIBE_ADDRESSES, send, keep).await
+        listing::page(ADDRESSES, DESCRIBE_ADDRESSES, None, send, keep).await
     })
     .await
 }
@@ -76,15 +75,14 @@ pub async fn volumes(
     token: Option<&str>,
     judge: impl Fn(&Volume) -> Verdict,
 ) -> Result<Page<Judged<Volume>>, CallError> {
-    let page = patiently(|| async {
+    patiently(|| async {
         let request = client.describe_volumes().filters(filter("status", ["available".to_owned()]));
         let request = request.max_results(VOLUMES_PER_PAGE).set_next_token(token.map(str::to_owned));
         let send = |unread| request.customize().interceptor(unread).send();
         let keep = |item: &Item| Ok(judged(volume(item)?, &judge));
-        listing::page(VOLUMES, DESCRIBE_VOLUMES, send, keep).await
+        listing::page(VOLUMES, DESCRIBE_VOLUMES, token, send, keep).await
     })
-    .await?;
-    goes_on(DESCRIBE_VOLUMES, token, page)
+    .await
 }
 
 /// A page of the account's own snapshots.
@@ -98,15 +96,14 @@ pub async fn snapshots(
     token: Option<&str>,
     judge: impl Fn(&Snapshot) -> Verdict,
 ) -> Result<Page<Judged<Snapshot>>, CallError> {
-    let page = patiently(|| async {
+    patiently(|| async {
         let request = client.describe_snapshots().owner_ids("self").max_results(PER_PAGE);
         let request = request.set_next_token(token.map(str::to_owned));
         let send = |unread| request.customize().interceptor(unread).send();
         let keep = |item: &Item| Ok(judged(snapshot(item, owner, used)?, &judge));
-        listing::page(SNAPSHOTS, DESCRIBE_SNAPSHOTS, send, keep).await
+        listing::page(SNAPSHOTS, DESCRIBE_SNAPSHOTS, token, send, keep).await
     })
-    .await?;
-    goes_on(DESCRIBE_SNAPSHOTS, token, page)
+    .await
 }
 
 /// The snapshots that any image of the account refers to, disabled and deprecated images included:
@@ -119,7 +116,6 @@ pub async fn used_by_images(client: &Client) -> Result<UsedSnapshots, CallError>
     let mut token: Option<String> = None;
     loop {
         let page = patiently(|| images(client, token.as_deref())).await?;
-        let page = goes_on(DESCRIBE_IMAGES, token.as_deref(), page)?;
         used.extend(page.items.into_iter().flatten());
         token = page.next;
         if token.is_none() {
@@ -133,7 +129,7 @@ async fn images(client: &Client, token: Option<&str>) -> Result<Page<Vec<Box<str
     let request = request.max_results(PER_PAGE).set_next_token(token.map(str::to_owned));
     let send = |unread| request.customize().interceptor(unread).send();
     let snapshots = |item: &Item| item.all("blockDeviceMapping/item/ebs/snapshotId").map(Box::from).collect();
-    listing::page(IMAGES, DESCRIBE_IMAGES, send, |item| Ok(Some(snapshots(item)))).await
+    listing::page(IMAGES, DESCRIBE_IMAGES, token, send, |item| Ok(Some(snapshots(item)))).await
 }
 
 /// Which of these resources still exist. Asked by filter, so that one that is gone does not fail the
@@ -150,12 +146,12 @@ pub async fn existing(
     for ids in ids.chunks(FILTER_VALUES) {
         let mut token: Option<String> = None;
         loop {
-            let page = patiently(|| existing_page(client, kind, ids, token.clone())).await?;
+            let page = patiently(|| existing_page(client, kind, ids, token.as_deref())).await?;
             found.extend(page.items);
-            if page.next.is_none() {
+            token = page.next;
+            if token.is_none() {
                 break;
             }
-            token = page.next;
         }
     }
     Ok(found)
@@ -165,30 +161,29 @@ async fn existing_page(
     client: &Client,
     kind: ResourceType,
     ids: &[String],
-    token: Option<String>,
+    token: Option<&str>,
 ) -> Result<Page<String>, CallError> {
     let by = |name: &str| filter(name, ids.iter().cloned());
-    let (items, next): (Vec<Option<String>>, _) = match kind {
+    let id = |path| move |item: &Item| Ok(Some(item.required(path)?.to_owned()));
+    let next = token.map(str::to_owned);
+    match kind {
         ResourceType::ElasticIp => {
             let request = client.describe_addresses().filters(by("allocation-id"));
-            let answer = request.send().await.map_err(failed(DESCRIBE_ADDRESSES))?;
-            (answer.addresses.unwrap_or_default().into_iter().map(|a| a.allocation_id).collect(), None)
+            let send = |unread| request.customize().interceptor(unread).send();
+            listing::page(ADDRESSES, DESCRIBE_ADDRESSES, token, send, id("allocationId")).await
         }
         ResourceType::Volume => {
-            let request = client.describe_volumes().filters(by("volume-id")).set_next_token(token.clone());
-            let answer = request.send().await.map_err(failed(DESCRIBE_VOLUMES))?;
-            (answer.volumes.unwrap_or_default().into_iter().map(|v| v.volume_id).collect(), answer.next_token)
+            let request = client.describe_volumes().filters(by("volume-id")).set_next_token(next);
+            let send = |unread| request.customize().interceptor(unread).send();
+            listing::page(VOLUMES, DESCRIBE_VOLUMES, token, send, id("volumeId")).await
         }
         ResourceType::Snapshot => {
             let request = client.describe_snapshots().owner_ids("self").filters(by("snapshot-id"));
-            let request = request.set_next_token(token.clone());
-            let answer = request.send().await.map_err(failed(DESCRIBE_SNAPSHOTS))?;
-            let ids = answer.snapshots.unwrap_or_default().into_iter().map(|s| s.snapshot_id);
-            (ids.collect(), answer.next_token)
+            let request = request.set_next_token(next);
+            let send = |unread| request.customize().interceptor(unread).send();
+            listing::page(SNAPSHOTS, DESCRIBE_SNAPSHOTS, token, send, id("snapshotId")).await
         }
-    };
-    let next = next_token(DESCRIBE_VOLUMES, token.as_deref(), next)?;
-    Ok(Page { items: items.into_iter().flatten().collect(), next })
+    }
 }
 
 fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
@@ -201,24 +196,6 @@ fn judged<T>(resource: T, judge: impl Fn(&T) -> Verdict) -> Option<Judged<T>> {
         Verdict::LeftAlone(why) => Some(Judged::LeftAlone(why)),
         Verdict::Fine => None,
     }
-}
-
-fn goes_on<T>(call: &'static str, asked: Option<&str>, page: Page<T>) -> Result<Page<T>, CallError> {
-    let next = next_token(call, asked, page.next)?;
-    Ok(Page { next, ..page })
-}
-
-/// A token that leads back to its own page would list for ever.
-fn next_token(
-    call: &'static str,
-    asked: Option<&str>,
-    next: Option<String>,
-) -> Result<Option<String>, CallError> {
-    let next = next.filter(|token| !token.is_empty());
-    if next.is_some() && next.as_deref() == asked {
-        return Err(CallError::malformed(call, "the next page has the token of this one"));
-    }
-    Ok(next)
 }
 
 async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, CallError>

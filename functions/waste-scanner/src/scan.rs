@@ -16,6 +16,7 @@ use spot_domain::waste::{ResourceType, Rules};
 use spot_domain::waste_report::{Lineages, Listing};
 
 use crate::finding::Finding;
+use crate::input::Run;
 use crate::listings::{self, Judged, UsedSnapshots};
 use crate::progress::{Position, Progress};
 use crate::table::{End, Stale, WasteTable};
@@ -36,6 +37,8 @@ pub struct Scan<'a> {
     pub ec2: aws_sdk_ec2::Client,
     /// Where findings go.
     pub table: &'a WasteTable,
+    /// The run, and its present invocation.
+    pub run: &'a Run,
     /// What waste is. Its `now` is the run's start.
     pub rules: Rules<'a>,
     /// When Lambda ends this invocation.
@@ -94,7 +97,7 @@ impl Scan<'_> {
     async fn context(&self, position: &Position) -> Result<SnapshotContext, CallError> {
         let mut context = SnapshotContext::default();
         if position.listing == ResourceType::Snapshot && (position.listed || position.token.is_some()) {
-            for (lineage, price) in self.table.lineages_since(&self.place.key(), self.rules.now).await? {
+            for (lineage, price) in self.table.lineages_before(&self.place.key(), self.run).await? {
                 context.lineages.add(&lineage, price);
             }
         }
@@ -112,7 +115,7 @@ impl Scan<'_> {
         let before = progress.report.types.remove(&position.listing);
         let mut listing = before.filter(|_| resumed).unwrap_or_default();
         let mut ended = self.list(position, &mut listing, context).await;
-        if resumed && ended.as_ref().is_err_and(|e| matches!(e.kind, Kind::Rejected | Kind::NotFound)) {
+        if resumed && ended.as_ref().is_err_and(is_refused_token) {
             // EC2 keeps its tokens for a while only: list this type from its beginning.
             (listing, *context) = Default::default();
             ended = self.list(&Position::first(position.listing), &mut listing, context).await;
@@ -174,7 +177,7 @@ impl Scan<'_> {
                 found(page, listing, |snapshot| {
                     let price = rules.snapshot_price(&snapshot);
                     let adds = price.map(|price| context.lineages.add(snapshot.lineage(), price.monthly));
-                    Finding::snapshot(snapshot, price, adds)
+                    Finding::snapshot(snapshot, price, adds, self.run.invocation())
                 })
             }
         };
@@ -224,6 +227,11 @@ impl Scan<'_> {
     fn has_time(&self) -> bool {
         SystemTime::now() + RESERVE < self.deadline
     }
+}
+
+/// An answer that can't be read refuses nothing: it would be the same from the beginning.
+fn is_refused_token(error: &CallError) -> bool {
+    matches!(error.kind, Kind::Rejected | Kind::NotFound) && !error.is_malformed()
 }
 
 /// What the deletion of a finding saves.

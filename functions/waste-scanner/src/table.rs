@@ -18,9 +18,10 @@ use spot_domain::Usd;
 use spot_domain::waste::ResourceType;
 
 use crate::finding::{
-    ACCOUNT_REGION, FIRST_SEEN, Finding, LAST_SEEN, LINEAGE, MONTHLY_COST_USD, RESOURCE, Row, STATUS,
-    UPPER_BOUND_USD, number,
+    ACCOUNT_REGION, COUNTED_BY, FIRST_SEEN, Finding, LAST_SEEN, LINEAGE, MONTHLY_COST_USD, RESOURCE, Row,
+    STATUS, UPPER_BOUND_USD, number,
 };
+use crate::input::Run;
 
 const OPEN_ALL: &str = "dynamodb:TransactWriteItems";
 /// DynamoDB's limit for one `BatchGetItem`, and for one transaction.
@@ -251,28 +252,27 @@ impl WasteTable {
         Ok((rows.iter().filter_map(stale_row).collect(), answer.last_evaluated_key))
     }
 
-    /// The lineages that the present run has seen so far, with the price of each snapshot: what a
-    /// continued listing needs to know of the part before it.
+    /// The lineages that earlier invocations of this run have counted, with the price of each snapshot:
+    /// what a continued listing needs to know of the part before it. What an attempt of this same
+    /// invocation has left is not part of it: Lambda repeats one that was killed, and it counts anew.
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn lineages_since(
-        &self,
-        scope: &str,
-        started: Timestamp,
-    ) -> Result<Vec<(String, Usd)>, CallError> {
+    pub async fn lineages_before(&self, scope: &str, run: &Run) -> Result<Vec<(String, Usd)>, CallError> {
+        let first = Run { continuation: 0, ..run.clone() };
         let mut pages = self
             .of_type(scope, ResourceType::Snapshot)
-            .filter_expression("#last_seen >= :started AND attribute_exists(#upper_bound_usd)")
+            .filter_expression("#counted_by >= :first AND #counted_by < :present")
             .projection_expression("#lineage, #upper_bound_usd")
             .set_expression_attribute_names(Some(names([
                 ACCOUNT_REGION,
                 RESOURCE,
-                LAST_SEEN,
+                COUNTED_BY,
                 LINEAGE,
                 UPPER_BOUND_USD,
             ])))
-            .expression_attribute_values(":started", number(&started.as_second()))
+            .expression_attribute_values(":first", AttributeValue::S(first.invocation()))
+            .expression_attribute_values(":present", AttributeValue::S(run.invocation()))
             .into_paginator()
             .items()
             .send();

@@ -12,6 +12,7 @@ use spot_domain::ebs_prices::PriceBook;
 use spot_domain::settings::Settings;
 use spot_domain::waste::{ResourceType, Rules};
 use spot_scripted::{Answer, Endpoint};
+use waste_scanner::input::{Request, Run};
 use waste_scanner::progress::{Position, Progress};
 use waste_scanner::scan::Scan;
 use waste_scanner::table::WasteTable;
@@ -24,7 +25,16 @@ fn place() -> Place {
     Place { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
 }
 
-async fn scan(endpoint: &Endpoint, time: Duration, mut progress: Progress) -> Progress {
+async fn scan(endpoint: &Endpoint, time: Duration, progress: Progress) -> Progress {
+    continued(endpoint, time, progress, 0).await
+}
+
+async fn continued(
+    endpoint: &Endpoint,
+    time: Duration,
+    mut progress: Progress,
+    continuation: u32,
+) -> Progress {
     let (place, config, settings) = (place(), endpoint.config().await, Settings::default());
     let prices = PriceBook::shipped(&place.region);
     let table = WasteTable::new(aws_sdk_dynamodb::Client::new(&config), "waste");
@@ -32,7 +42,8 @@ async fn scan(endpoint: &Endpoint, time: Duration, mut progress: Progress) -> Pr
     let rules = Rules { settings: &settings, region: &place.region, prices: &prices, now };
     let ec2 = aws_sdk_ec2::Client::new(&config);
     let deadline = SystemTime::now() + time;
-    Scan { place: &place, ec2, table: &table, rules, deadline }.go_on(&mut progress).await;
+    let run = &Run { request: Request { account_id: None, region: None }, run_started: NOW, continuation };
+    Scan { place: &place, ec2, table: &table, run, rules, deadline }.go_on(&mut progress).await;
     progress
 }
 
@@ -274,7 +285,8 @@ async fn when_time_is_up_the_scan_goes_on_where_it_stopped() {
             page("snapshotSet", &[snapshot(2, "vol-1"), snapshot(3, "vol-2")], None)
         }
         "DescribeSnapshots" => page("snapshotSet", &[snapshot(1, "vol-1")], Some("a")),
-        "Query" if body.contains(":started") => {
+        "Query" if body.contains(":present") => {
+            assert!(body.contains("001795000000#000") && body.contains("001795000000#003"), "{body}");
             Answer::ok(r#"{"Items":[{"lineage":{"S":"vol-1"},"upper_bound_usd":{"N":"5"}}],"Count":1}"#)
         }
         action => nothing(action),
@@ -283,7 +295,7 @@ async fn when_time_is_up_the_scan_goes_on_where_it_stopped() {
     let mut progress = Progress::new(NOW, &place());
     let mut invocations = 0;
     while progress.next.is_some() {
-        progress = scan(&endpoint, NONE, progress).await;
+        progress = continued(&endpoint, NONE, progress, invocations).await;
         let stored = serde_json::to_string(&progress).unwrap();
         progress = serde_json::from_str(&stored).unwrap();
         invocations += 1;
@@ -349,4 +361,46 @@ async fn a_token_that_ec2_forgot_lists_the_type_anew() {
     let progress = scan(&endpoint, PLENTY, progress).await;
     assert!(progress.report.failed.is_empty(), "{:?}", progress.report.failed);
     assert_eq!(progress.report.types[&ResourceType::Volume].count, 2);
+}
+
+#[tokio::test]
+async fn a_resumed_listing_that_cannot_be_read_fails_and_is_not_begun_anew() {
+    let nameless = "<item><size>8</size></item>".to_owned();
+    let endpoint = Endpoint::answering(move |action, body| match action {
+        "DescribeVolumes" if body.contains("NextToken=b") => {
+            page("volumeSet", std::slice::from_ref(&nameless), None)
+        }
+        "DescribeVolumes" if body.contains("NextToken=a") => page("volumeSet", &[volume(2)], Some("b")),
+        action => nothing(action),
+    })
+    .await;
+    let at = Position { token: Some("a".to_owned()), ..Position::first(ResourceType::Volume) };
+    let progress = Progress { next: Some(at), ..Progress::new(NOW, &place()) };
+    let progress = continued(&endpoint, PLENTY, progress, 1).await;
+    let failed: Vec<_> = progress.report.failed.iter().map(|failed| failed.error.as_str()).collect();
+    assert_eq!(failed, ["ec2:DescribeVolumes: MalformedAnswer: an item's volumeId is None"]);
+    assert!(!progress.report.types[&ResourceType::Volume].complete);
+    assert_eq!(asked(&endpoint, "Action=DescribeVolumes"), 2, "each page once");
+}
+
+/// A page that lacks its list, as from a proxy that strips what is empty: with it, all snapshots would
+/// read as unused, and all findings as deleted.
+#[tokio::test]
+async fn an_answer_without_its_list_is_not_nothing() {
+    let stripped =
+        |action: &str| Answer::ok(format!("<{action}Response><requestId>1</requestId></{action}Response>"));
+    for failing in ["DescribeImages", "DescribeVolumes", "DescribeAddresses"] {
+        let endpoint = Endpoint::answering(move |action, _| match action {
+            "DescribeSnapshots" => page("snapshotSet", &[snapshot(1, "vol-1")], None),
+            action if action == failing => stripped(action),
+            action => nothing(action),
+        })
+        .await;
+        let progress = scan_all(&endpoint).await;
+        assert_eq!(progress.report.failed.len(), 1, "{failing}");
+        let error = &progress.report.failed[0].error;
+        assert!(error.starts_with(&format!("ec2:{failing}: MalformedAnswer: the answer has no ")), "{error}");
+        let snapshots = &progress.report.types[&ResourceType::Snapshot];
+        assert_eq!(snapshots.count, u64::from(failing != "DescribeImages"));
+    }
 }

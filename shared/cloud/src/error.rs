@@ -3,6 +3,8 @@
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
+const MALFORMED: &str = "MalformedAnswer";
+
 /// What the caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -63,7 +65,13 @@ impl CallError {
     /// An answer of AWS that lacks what it always has.
     #[must_use]
     pub fn malformed(call: &'static str, message: impl Into<String>) -> Self {
-        Self { call, kind: Kind::Rejected, code: "MalformedAnswer".to_owned(), message: message.into() }
+        Self { call, kind: Kind::Rejected, code: MALFORMED.to_owned(), message: message.into() }
+    }
+
+    /// AWS did answer, and what it said can't be read.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        self.code == MALFORMED
     }
 }
 

@@ -15,8 +15,8 @@ use spot_listing::{Item, Listing, Malformed, Shape};
 
 use crate::error::{CallError, Kind, failed};
 
-/// The longest silence within an answer.
-const SILENCE: Duration = Duration::from_secs(30);
+/// The longest that an answer may take from its first byte to its last: a thousand items are a megabyte.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// One page, and where the next one begins.
 #[derive(Debug)]
@@ -27,15 +27,17 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-/// Sends an operation whose answer has this shape, and reads the page; `keep` turns an item into what
-/// the caller wants of it, if anything. `send` adds the interceptor to the operation
-/// (`.customize().interceptor(…).send()`); the operation's own output is then empty.
+/// Sends an operation whose answer has this shape, and reads the page; `asked` is the token that it is
+/// asked by, and `keep` turns an item into what the caller wants of it, if anything. `send` adds the
+/// interceptor to the operation (`.customize().interceptor(…).send()`); the operation's own output is
+/// then empty.
 ///
 /// # Errors
 /// The call fails, its answer breaks off, or it can't be read. Nothing of the page may then be used.
 pub async fn page<T, O, E, F>(
     shape: Shape,
     call: &'static str,
+    asked: Option<&str>,
     send: impl FnOnce(Unread) -> F,
     mut keep: impl FnMut(&Item) -> Result<Option<T>, Malformed>,
 ) -> Result<Page<T>, CallError>
@@ -51,15 +53,28 @@ where
         items.extend(keep(item)?);
         Ok(())
     };
-    while let Some(piece) = tokio::time::timeout(SILENCE, body.next())
-        .await
-        .map_err(|_| broken_off(call, format!("silent for {} s", SILENCE.as_secs())))?
-    {
-        let piece = piece.map_err(|e| broken_off(call, DisplayErrorContext(e).to_string()))?;
-        listing.feed(&piece, &mut each).map_err(|e| malformed(call, &e))?;
+    let read = async {
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|e| broken_off(call, DisplayErrorContext(e).to_string()))?;
+            listing.feed(&piece, &mut each).map_err(|e| malformed(call, &e))?;
+        }
+        listing.end().map_err(|e| malformed(call, &e))
+    };
+    let next = tokio::time::timeout(ANSWER, read).await;
+    let next = next.map_err(|_| broken_off(call, format!("not complete after {} s", ANSWER.as_secs())))??;
+    Ok(Page { items, next: next_token(call, asked, next)? })
+}
+
+/// The token of the next page. One that leads back to its own page would list for ever.
+fn next_token(
+    call: &'static str,
+    asked: Option<&str>,
+    next: Option<String>,
+) -> Result<Option<String>, CallError> {
+    if next.is_some() && next.as_deref() == asked {
+        return Err(CallError::malformed(call, "the next page has the token of this one"));
     }
-    let next = listing.end().map_err(|e| malformed(call, &e))?;
-    Ok(Page { items, next })
+    Ok(next)
 }
 
 /// Keeps the body of a good answer from the SDK; one that is an error is the SDK's, as ever.

@@ -212,8 +212,12 @@ pub fn goes_forward(journal: &Journal, lab: &LabSwap, observed: &Observed) -> bo
     if observed.old == OldState::Gone {
         return journal.newcomer.is_some(); // nothing to go back to
     }
-    let doubted = matches!(journal.undo_reason(), Some(Reason::NewcomerAtRisk | Reason::NewcomerNotServing));
-    if journal.stage != Stage::Retiring || doubted || !observed.newcomer_lives() {
+    // An execution that died is no reason to go back; a newcomer or an owner that speaks against it is.
+    let spoken_against = matches!(
+        journal.undo_reason(),
+        Some(Reason::NewcomerAtRisk | Reason::NewcomerNotServing | Reason::InstanceChanged)
+    );
+    if journal.stage != Stage::Retiring || spoken_against || !observed.newcomer_lives() {
         return false;
     }
     let stopped_by_us = observed.old == OldState::Stopped && lab.stopping;
@@ -290,7 +294,15 @@ fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Op
     }
     let ours = lab.address.is_some() && journal.newcomer.is_some();
     let astray = matches!(observed.address, AddressAt::Newcomer | AddressAt::Nobody);
-    (ours && astray).then_some(Action::AddressToOld)
+    if ours && astray {
+        return Some(Action::AddressToOld);
+    }
+    // It may have wanted its address to be healthy. While the newcomer serves in its place, it stays.
+    let missed = observed.target(|t| t.old == TargetState::Unhealthy && t.newcomer == TargetState::Healthy);
+    (lab.leaving && observed.old == OldState::Running && observed.newcomer_lives() && missed.is_some())
+        .then_some(Action::Wait(
+            "the old instance is not healthy again, and the newcomer serves in its place",
+        ))
 }
 
 fn newcomer_leaves(observed: &Observed) -> Option<Action> {

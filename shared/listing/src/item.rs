@@ -53,6 +53,14 @@ impl Item {
         self.text(path).ok_or(Malformed::Field { path, found: None })
     }
 
+    /// The text at `path`, which every item has, read as a number, a time, an id.
+    ///
+    /// # Errors
+    /// This one has none, or it can't be read as one.
+    pub fn parse_required<T: FromStr>(&self, path: &'static str) -> Result<T, Malformed> {
+        self.parse(path)?.ok_or(Malformed::Field { path, found: None })
+    }
+
     /// The text at `path`, read as a number, a time, an id.
     ///
     /// # Errors
@@ -62,6 +70,14 @@ impl Item {
             text.parse().map_err(|_| Malformed::Field { path, found: Some(text.chars().take(80).collect()) })
         };
         self.text(path).map(parse).transpose()
+    }
+
+    /// Whether the text at `path` is `true`; an item that does not have it says no.
+    ///
+    /// # Errors
+    /// It is neither `true` nor `false`.
+    pub fn is(&self, path: &'static str) -> Result<bool, Malformed> {
+        self.parse(path).map(Option::unwrap_or_default)
     }
 
     /// Its tags (`tagSet`): key and value. A value may be empty.

@@ -21,6 +21,13 @@ pub struct Shape {
     pub items: &'static str,
 }
 
+impl Shape {
+    /// The list that every answer has: `volumeSet`.
+    fn list(&self) -> &'static str {
+        self.items.split_once('/').map_or(self.items, |(list, _)| list)
+    }
+}
+
 /// Why an answer can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -35,6 +42,9 @@ pub enum Malformed {
         /// The one that came.
         found: String,
     },
+    /// It is well-formed and has no list at all, not even an empty one.
+    #[error("the answer has no {0}")]
+    NoList(&'static str),
     /// It ended too early.
     #[error("the answer breaks off")]
     BrokenOff,
@@ -60,6 +70,7 @@ pub struct Listing {
     item: Option<Item>,
     spare: Item,
     next_token: String,
+    has_list: bool,
     ended: bool,
 }
 
@@ -75,6 +86,7 @@ impl Listing {
             item: None,
             spare: Item::default(),
             next_token: String::new(),
+            has_list: false,
             ended: false,
         }
     }
@@ -101,10 +113,16 @@ impl Listing {
     /// The end of the answer: the token of the next page, if there is one.
     ///
     /// # Errors
-    /// [`Malformed::BrokenOff`]: the answer is not complete.
+    /// [`Malformed::BrokenOff`]: the answer is not complete. [`Malformed::NoList`]: EC2 sends an empty
+    /// list where there is nothing, so that an answer without one says nothing.
     pub fn end(self) -> Result<Option<String>, Malformed> {
-        let token = (!self.next_token.is_empty()).then_some(self.next_token);
-        self.ended.then_some(token).ok_or(Malformed::BrokenOff)
+        if !self.ended {
+            return Err(Malformed::BrokenOff);
+        }
+        if !self.has_list {
+            return Err(Malformed::NoList(self.shape.list()));
+        }
+        Ok((!self.next_token.is_empty()).then_some(self.next_token))
     }
 
     fn read(
@@ -144,6 +162,7 @@ impl Listing {
         }
         self.path.push('/');
         self.path.push_str(name);
+        self.has_list |= self.depth == 2 && name == self.shape.list();
         if let Some(item) = &mut self.item {
             item.open();
         } else if self.is_at_item() {

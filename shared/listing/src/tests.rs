@@ -79,6 +79,14 @@ fn an_empty_listing_has_no_items_and_no_next_page() {
 }
 
 #[test]
+fn an_answer_without_a_list_is_not_an_empty_listing() {
+    let error = read(&[b"<DescribeVolumesResponse><requestId>1</requestId></DescribeVolumesResponse>"]);
+    assert_eq!(error, Err(Malformed::NoList("volumeSet")));
+    let elsewhere = b"<DescribeVolumesResponse><a><volumeSet/></a></DescribeVolumesResponse>";
+    assert_eq!(read(&[elsewhere]), Err(Malformed::NoList("volumeSet")));
+}
+
+#[test]
 fn another_answer_is_refused() {
     let error = read(&[b"<html><body>proxy</body></html>"]).unwrap_err();
     assert_eq!(error.to_string(), "the answer is a html, not a DescribeVolumesResponse");

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use lexopt::prelude::*;
 use spot_simulate::{Fleet, Policy, picture, report, simulate};
@@ -83,7 +84,7 @@ fn parse() -> Result<Option<Arguments>, lexopt::Error> {
             Long("poison-days") => fleet.poison_days = at_least_one(&mut parser, "--poison-days")?,
             Long("thresholds") => arguments.thresholds = thresholds(&mut parser)?,
             Long("runs") => fleet.runs = at_least_one(&mut parser, "--runs")?,
-            Long("seed") => fleet.seed = parser.value()?.parse()?,
+            Long("seed") => fleet.seed = number(&mut parser, "--seed", "a whole number", |_| true)?,
             Long("out") => arguments.out = parser.value()?.into(),
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(argument.unexpected()),
@@ -96,31 +97,30 @@ fn parse() -> Result<Option<Arguments>, lexopt::Error> {
 }
 
 fn thresholds(parser: &mut lexopt::Parser) -> Result<Vec<u32>, lexopt::Error> {
-    let thresholds: Vec<u32> = parser
-        .value()?
-        .parse_with(|text| text.split(',').map(|n| n.trim().parse()).collect::<Result<_, _>>())?;
-    if thresholds.iter().all(|accounts| (1..=100).contains(accounts)) {
-        Ok(thresholds)
-    } else {
-        Err("--thresholds: it takes from 1 to 100 accounts to poison a pool, as in 1,2,3".into())
-    }
+    let given = parser.value()?.string()?;
+    let thresholds: Option<Vec<u32>> = given.split(',').map(|n| n.trim().parse().ok()).collect();
+    let possible = thresholds.filter(|all| all.iter().all(|accounts| (1..=100).contains(accounts)));
+    possible.ok_or_else(|| {
+        format!("--thresholds {given}: it takes from 1 to 100 accounts to poison a pool, as in 1,2,3").into()
+    })
 }
 
 fn at_least_one(parser: &mut lexopt::Parser, name: &str) -> Result<u32, lexopt::Error> {
-    let number: u32 = parser.value()?.parse()?;
-    if number == 0 || number > 100_000 {
-        Err(format!("{name}: expected a number from 1 to 100000").into())
-    } else {
-        Ok(number)
-    }
+    number(parser, name, "a whole number from 1 to 100000", |n: &u32| (1..=100_000).contains(n))
 }
 
 /// Of 0 to 100; returned as a fraction.
 fn percent(parser: &mut lexopt::Parser, name: &str) -> Result<f64, lexopt::Error> {
-    let number: f64 = parser.value()?.parse()?;
-    if (0.0..=100.0).contains(&number) {
-        Ok(number / 100.0)
-    } else {
-        Err(format!("{name}: expected 0 to 100 (%)").into())
-    }
+    number(parser, name, "0 to 100 (%)", |n: &f64| (0.0..=100.0).contains(n)).map(|percent| percent / 100.0)
+}
+
+fn number<T: FromStr>(
+    parser: &mut lexopt::Parser,
+    name: &str,
+    expected: &str,
+    is_possible: impl Fn(&T) -> bool,
+) -> Result<T, lexopt::Error> {
+    let given = parser.value()?.string()?;
+    let number = given.parse().ok().filter(is_possible);
+    number.ok_or_else(|| format!("{name} {given}: expected {expected}").into())
 }

@@ -32,13 +32,17 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     let target = context.target(work).await;
     let swap_id = journal.swap_id.as_str();
     let seconds = work.settings.image_timeout_seconds;
-    work.wait_at_most(seconds); // sets the pace; the clock runs from the journal's first entry
+    work.wait_at_most(seconds); // sets the pace; the clock runs from the run's start
+    let is_over = is_over(work, seconds);
     let Some(image) = images::captured_by(&target.ec2, swap_id).await?.pop() else {
-        if is_over(&journal, seconds) {
+        if is_over {
             let why = format!("no image has come about in {seconds} s");
             return Ok(work.undo(Reason::ImageFailed, why));
         }
-        return ask(&target, work, &id, swap_id).await;
+        // Whoever undoes this waits until what this call may have made must be visible.
+        journal.launching_since = Timestamp::now();
+        context.swaps.write(&work.lease, &journal).await?;
+        return ask(&target, work, &id, journal.swap_id.as_str()).await;
     };
     match image.progress {
         Progress::Available => {
@@ -48,7 +52,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
             Ok(Next::Proceed)
         }
         Progress::Failed(why) => Ok(work.undo(Reason::ImageFailed, format!("image {}: {why}", image.id))),
-        Progress::Pending if is_over(&journal, seconds) => {
+        Progress::Pending if is_over => {
             let why = format!("image {} is still pending after {seconds} s", image.id);
             Ok(work.undo(Reason::ImageFailed, why))
         }
@@ -56,8 +60,8 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     }
 }
 
-fn is_over(journal: &Journal, seconds: u32) -> bool {
-    let age = Timestamp::now().duration_since(journal.launching_since);
+fn is_over(work: &Work, seconds: u32) -> bool {
+    let age = Timestamp::now().duration_since(work.lease.since);
     age >= SignedDuration::from_secs(i64::from(seconds))
 }
 

@@ -34,11 +34,11 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             let why = format!("newcomer {} no longer runs", current.newcomer);
             return Ok(work.undo(Reason::NewcomerAtRisk, why));
         }
-    }
-    if current.journal.stage == Stage::Attaching {
         if let Some(undo) = undo_if_changed(&target, work, current).await? {
             return Ok(undo);
         }
+    }
+    if current.journal.stage == Stage::Attaching {
         current.journal.stage = Stage::Retiring;
         current.deadline = work.wait_at_most(work.settings.retire_timeout_seconds);
     }

@@ -45,6 +45,10 @@ struct World {
     seen: Observed,
     /// The owner has taken the old instance away by himself.
     old_taken: bool,
+    /// The old instance answers the checks of its target groups only while it has its address.
+    old_needs_address: bool,
+    /// How often in a row it has answered: three times make an unhealthy one healthy.
+    old_answered: usize,
 }
 
 impl World {
@@ -68,7 +72,7 @@ impl World {
             snapshots: vec![],
         };
         let journal = Journal::new(&old(), Timestamp::UNIX_EPOCH, Retirement::Detach);
-        Self { journal, lab, seen, old_taken: false }
+        Self { journal, lab, seen, old_taken: false, old_needs_address: false, old_answered: 0 }
     }
 
     /// The whole swap, as the state machine drives it (the journal is ahead of every call), until `cut`.
@@ -208,10 +212,14 @@ impl World {
         if self.seen.old == OldState::Starting {
             self.seen.old = OldState::Running;
         }
+        let old_answers = !self.old_needs_address || self.seen.address == AddressAt::Old;
+        self.old_answered = if old_answers { self.old_answered + 1 } else { 0 };
         for target in &mut self.seen.targets {
-            for state in [&mut target.old, &mut target.newcomer] {
+            for (state, answers) in [(&mut target.old, old_answers), (&mut target.newcomer, true)] {
                 *state = match *state {
-                    TargetState::Checking => TargetState::Healthy,
+                    TargetState::Checking if answers => TargetState::Healthy,
+                    TargetState::Checking | TargetState::Healthy if !answers => TargetState::Unhealthy,
+                    TargetState::Unhealthy if self.old_answered >= 3 => TargetState::Healthy,
                     TargetState::Draining => TargetState::Absent,
                     other => other,
                 };
@@ -291,16 +299,20 @@ proptest! {
     }
 
     #[test]
-    fn whoever_doubts_the_newcomer_gets_the_old_one_back(
+    fn whoever_speaks_against_it_gets_the_old_one_back(
         left in 1_usize..17,
         made: bool,
         has_address: bool,
         groups in 0_usize..3,
+        needs_address: bool,
+        reason in prop::sample::select(vec![
+            Reason::NewcomerAtRisk, Reason::NewcomerNotServing, Reason::InstanceChanged,
+        ]),
     ) {
         let mut world = World::new(OldInstance::Stop, has_address, groups, false);
+        world.old_needs_address = has_address && needs_address;
         world.run(Cut { left, made });
-        world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
-        world.journal.stage = Stage::Undoing;
+        world.journal.undo = Some(Undo { reason, detail: String::new() });
         for _ in 0..60 {
             let action = next(&world.journal, &world.lab, &world.seen);
             if matches!(action, Action::Done(_)) {
@@ -314,6 +326,18 @@ proptest! {
         prop_assert!(world.serves(AddressAt::Old, |t| t.old), "{:?}", world);
         prop_assert!(world.seen.newcomer.is_none_or(|n| !n.alive));
     }
+}
+
+#[test]
+fn a_newcomer_that_serves_outlives_an_old_one_that_does_not() {
+    let mut world = World::new(OldInstance::Stop, false, 1, false);
+    world.run(Cut::after(3));
+    assert!(world.lab.leaving);
+    world.journal.undo = Some(Undo { reason: Reason::InstanceChanged, detail: String::new() });
+    world.seen.targets[0].old = TargetState::Unhealthy;
+    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Action::Wait(_)));
+    world.seen.targets[0].newcomer = TargetState::Unhealthy;
+    assert_eq!(next(&world.journal, &world.lab, &world.seen), Action::DeregisterNewcomer(0));
 }
 
 #[test]
