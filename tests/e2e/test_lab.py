@@ -414,6 +414,31 @@ def test_an_instance_that_is_registered_elsewhere_meanwhile(lab, state):
     web.assert_untouched()
 
 
+def test_an_instance_that_is_registered_elsewhere_while_it_drains(lab):
+    web = lab(address=True, target_groups=1)
+    web.aws.control.timing(target_drain=3)
+    web.start().reach("PauseForRetirement")
+    web.old.register(web.aws.network.target_group())
+    report = web.end()
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
+    web.assert_untouched()
+
+
+def test_an_address_that_its_owner_gave_it_meanwhile_stays(lab):
+    """Ours, which went to the newcomer, would take the place of the one that the owner gave it since."""
+    web = lab(address=True, target_groups=1)
+    web.aws.control.timing(target_drain=3)
+    web.start().reach("PauseForRetirement")
+    ours = web.old.allocation_id
+    assert web.old.address_at() == web.old.newcomer()
+    web.old.give_address()
+    report = web.end()
+    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
+    web.assert_untouched()
+    assert "InstanceId" not in web.old.ec2.describe_addresses(AllocationIds=[ours])["Addresses"][0]
+    web.old.ec2.release_address(AllocationId=ours)
+
+
 def test_a_newcomer_that_dies_while_the_old_one_leaves(lab):
     web = lab(address=True, target_groups=1)
     web.aws.control.timing(target_drain=2)
@@ -489,6 +514,16 @@ def test_an_execution_stopped_while_the_old_one_drains_is_finished(quick_recover
     web.reconcile()
     web.assert_swapped({"outcome": "SWAPPED", "instance_id": web.old.id, "new_instance_id": newcomer})
     assert "Finished by the reconciler" in web.old.row()["last_summary"]
+
+
+def test_an_owner_who_opts_out_is_heard_after_the_execution_died_too(quick_recovery, lab):
+    web = lab(address=True, target_groups=1)
+    web.aws.control.timing(target_drain=3)
+    web.start().reach("PauseForRetirement").stop()
+    web.old.tag("spot-optimizer:opt-out", "true")
+    web.reconcile()
+    web.assert_untouched()
+    assert "Undone by the reconciler" in web.old.row()["last_summary"]
 
 
 def test_the_address_comes_back_when_newcomer_and_execution_die(quick_recovery, lab):

@@ -220,6 +220,19 @@ def test_while_nobody_hears_the_alerts_no_notice_has_gone_out(unheard):
         assert scene.run()["terminated"] == [stray]
 
 
+@pytest.mark.parametrize("enforce", [False, True], ids=["audit only", "enforced"])
+def test_if_nobody_can_tell_who_hears_nothing_goes(scene, enforce):
+    stray = scene.launch()
+    scene.flagged_a_day_ago(stray)
+    if enforce:
+        scene.enforce()
+    scene.aws.control.fault("GetTopicAttributes", code="AuthorizationError", status=403)
+    answer = scene.run()
+    assert answer["terminated"] == [] and answer["failed"][0].startswith("whether anyone hears the alerts is unknown")
+    scene.aws.control.clear_faults()
+    assert scene.run()["terminated"] == ([stray] if enforce else [])
+
+
 def test_protection_blocks_and_stays(scene):
     scene.enforce()
     stray = scene.launch(protected=True)

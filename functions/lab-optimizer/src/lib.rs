@@ -5,7 +5,6 @@
 //! one phase, safe to repeat. [`phases`] holds what only a lab swap has; gate, launch, health and
 //! rollback are those of every swap.
 
-pub mod owner;
 pub mod phases;
 
 use serde::{Deserialize, Serialize};

@@ -92,11 +92,9 @@ impl SecurityEnforcer {
         summary.fail_all(lost);
         // A swap that can't be read might be replacing any of them, and what nobody hears of nobody
         // could stop: nothing is terminated.
-        let acts = auditor.heard && unknown_swaps.is_empty();
+        let may_act = auditor.heard && unknown_swaps.is_empty();
         summary.fail_all(unheard(heard, enforces).into_iter().chain(unknown_swaps).collect());
-        if acts {
-            terminate::enforce(&auditor, &audits, &mut summary).await;
-        }
+        terminate::enforce(&auditor, &audits, may_act, &mut summary).await;
         self.report(&summary).await;
         Ok(summary)
     }
@@ -159,7 +157,8 @@ impl SecurityEnforcer {
     }
 }
 
-/// What the run has to say of notices that reach nobody. An account that only audits may do without.
+/// What the run has to say of notices that reach nobody. Where it only audits, nobody need hear them; that
+/// it can't be told is said everywhere.
 fn unheard(heard: Result<bool, CallError>, enforces: bool) -> Option<String> {
     match heard {
         Ok(false) if enforces => Some(

@@ -37,16 +37,16 @@ enum Verdict {
     Forbidden(String),
 }
 
-/// Terminates what is due in these audits, if all of it is within the blast radius and the places
-/// enforce at all; one after another.
-pub async fn enforce(auditor: &Auditor, audits: &[Audit], summary: &mut Summary) {
+/// Terminates what is due in these audits, if the run `may_act`, all of it is within the blast radius and
+/// the places enforce at all; one after another. Too large a radius is told in any case.
+pub async fn enforce(auditor: &Auditor, audits: &[Audit], may_act: bool, summary: &mut Summary) {
     let enforced = || audits.iter().filter(|audit| audit.visit.auto_terminate);
     let reaches: Vec<Reach> = enforced().map(reach).collect();
     if let Err(exceeded) = blast_radius(&reaches) {
         tell_of_blast_radius(auditor, &exceeded, summary).await;
         return;
     }
-    for audit in enforced() {
+    for audit in enforced().filter(|_| may_act) {
         for (id, row) in &audit.due {
             match (Case { auditor, audit, id, row }).close().await {
                 Ok(Outcome::Terminated) => summary.terminated.push(id.clone()),

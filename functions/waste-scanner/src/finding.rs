@@ -34,19 +34,19 @@ pub const UPPER_BOUND: &str = "upper_bound";
 pub const UPPER_BOUND_USD: &str = "upper_bound_usd";
 /// On snapshots (S): what it was taken of.
 pub const LINEAGE: &str = "lineage";
-/// On snapshots (S): the invocation of the scan that counted it.
-pub const COUNTED_BY: &str = "counted_by";
+/// On snapshots (N): the part of a run that counted it, as `Progress::snapshot_parts` names it.
+pub const COUNTED_IN: &str = "counted_in";
 /// What a person wants to know of the resource (M).
 pub const DETAILS: &str = "details";
 
 /// A row, as the SDK writes it.
 pub type Row = HashMap<String, AttributeValue>;
 
-/// What a snapshot was taken of, and the invocation that counted it.
+/// What a snapshot was taken of, and the part of the run that counted it.
 #[derive(Debug, Clone)]
 struct Lineage {
     name: String,
-    counted_by: String,
+    counted_in: i64,
 }
 
 /// Something that costs and serves nobody.
@@ -86,10 +86,10 @@ impl Finding {
         Self::new(ResourceType::Volume, volume.id, price, details, &volume.tags)
     }
 
-    /// A snapshot; `adds` is what it adds to the price of its lineage, as the invocation `counted_by`
-    /// counts.
+    /// A snapshot; `adds` is what it adds to the price of its lineage, as the part `counted_in` of the
+    /// run counts.
     #[must_use]
-    pub fn snapshot(snapshot: Snapshot, price: Option<Price>, adds: Option<Usd>, counted_by: String) -> Self {
+    pub fn snapshot(snapshot: Snapshot, price: Option<Price>, adds: Option<Usd>, counted_in: i64) -> Self {
         let mut details = vec![
             ("volume_size_gib", number(&snapshot.volume_gib)),
             ("storage_tier", text(if snapshot.tier == Tier::Archive { "archive" } else { "standard" })),
@@ -97,7 +97,7 @@ impl Finding {
         details.extend(snapshot.volume_id.as_deref().map(|id| ("volume_id", text(id))));
         details.extend(snapshot.full_bytes.map(|bytes| ("full_snapshot_size_bytes", number(&bytes))));
         details.extend(date("started", snapshot.started));
-        let lineage = Some(Lineage { name: snapshot.lineage().to_owned(), counted_by });
+        let lineage = Some(Lineage { name: snapshot.lineage().to_owned(), counted_in });
         let finding = Self::new(ResourceType::Snapshot, snapshot.id, price, details, &snapshot.tags);
         Self { monthly: adds, lineage, ..finding }
     }
@@ -141,7 +141,7 @@ impl Finding {
         if let Some(lineage) = &self.lineage {
             set(UPPER_BOUND, AttributeValue::Bool(true));
             set(LINEAGE, text(&lineage.name));
-            set(COUNTED_BY, text(&lineage.counted_by));
+            set(COUNTED_IN, number(&lineage.counted_in));
         }
         let details = self.details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         set(DETAILS, AttributeValue::M(details));

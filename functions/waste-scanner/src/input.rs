@@ -48,13 +48,6 @@ impl Run {
         Timestamp::from_second(self.run_started).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// Names this invocation among those of all runs. The names of a run's invocations sort as they
-    /// follow each other; one that Lambda repeats has the same.
-    #[must_use]
-    pub fn invocation(&self) -> String {
-        format!("{:012}#{:03}", self.run_started, self.continuation)
-    }
-
     /// The invocation after this one.
     #[must_use]
     pub fn next(&self) -> Self {

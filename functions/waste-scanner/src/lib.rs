@@ -135,7 +135,7 @@ impl WasteScanner {
         let prices = self.prices.book(region).await;
         let target = self.stack.target(&visit.access, region, None).await;
         let rules = Rules { settings, region, prices: &prices, now: run.started() };
-        let scan = Scan { place: &visit.place, ec2: target.ec2, table: &self.table, run, rules, deadline };
+        let scan = Scan { place: &visit.place, ec2: target.ec2, table: &self.table, rules, deadline };
         scan.go_on(&mut progress).await;
         if !self.table.keep(&visit.place, &progress).await? {
             progress.overtaken();

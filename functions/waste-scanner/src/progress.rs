@@ -57,6 +57,10 @@ pub enum Kept {
 pub struct Progress {
     /// The run that it is part of, by its start in epoch seconds.
     pub run_started: i64,
+    /// The parts of the listing of snapshots so far, each named by the microsecond in which it began. What
+    /// an invocation wrote that was killed is in none of them: it is repeated from what was kept before.
+    #[serde(default)]
+    pub snapshot_parts: Vec<i64>,
     /// Where it goes on; `None` at its end.
     pub next: Option<Position>,
     /// What it found so far.
@@ -68,7 +72,8 @@ impl Progress {
     #[must_use]
     pub fn new(run_started: i64, place: &Place) -> Self {
         let report = ScopeReport::new(place.account_id.clone(), place.region.clone());
-        Self { run_started, next: Some(Position::first(ResourceType::ALL[0])), report }
+        let next = Some(Position::first(ResourceType::ALL[0]));
+        Self { run_started, snapshot_parts: Vec::new(), next, report }
     }
 
     /// Ends here, because a newer run has taken over what is left. What was seen to its end stands.

@@ -7,6 +7,7 @@
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use spot_cloud::listing::Page;
 use spot_cloud::places::Place;
 use spot_cloud::{CallError, Kind};
@@ -16,7 +17,6 @@ use spot_domain::waste::{ResourceType, Rules};
 use spot_domain::waste_report::{Lineages, Listing};
 
 use crate::finding::Finding;
-use crate::input::Run;
 use crate::listings::{self, Judged, UsedSnapshots};
 use crate::progress::{Position, Progress};
 use crate::table::{End, Stale, WasteTable};
@@ -37,8 +37,6 @@ pub struct Scan<'a> {
     pub ec2: aws_sdk_ec2::Client,
     /// Where findings go.
     pub table: &'a WasteTable,
-    /// The run, and its present invocation.
-    pub run: &'a Run,
     /// What waste is. Its `now` is the run's start.
     pub rules: Rules<'a>,
     /// When Lambda ends this invocation.
@@ -50,6 +48,8 @@ pub struct Scan<'a> {
 struct SnapshotContext {
     used: UsedSnapshots,
     lineages: Lineages,
+    /// The present part, as [`Progress::snapshot_parts`] names it.
+    part: i64,
 }
 
 impl Scan<'_> {
@@ -81,7 +81,7 @@ impl Scan<'_> {
         position: Position,
         progress: &mut Progress,
     ) -> Result<Option<Position>, CallError> {
-        let mut context = self.context(&position).await?;
+        let mut context = self.context(&position, progress).await?;
         if !position.listed {
             let (next, listing) = self.listed(&position, progress, &mut context).await;
             progress.report.types.insert(position.listing, listing);
@@ -94,13 +94,24 @@ impl Scan<'_> {
     }
 
     /// What an earlier invocation knew that this one needs.
-    async fn context(&self, position: &Position) -> Result<SnapshotContext, CallError> {
+    async fn context(
+        &self,
+        position: &Position,
+        progress: &mut Progress,
+    ) -> Result<SnapshotContext, CallError> {
         let mut context = SnapshotContext::default();
-        if position.listing == ResourceType::Snapshot && (position.listed || position.token.is_some()) {
-            for (lineage, price) in self.table.lineages_before(&self.place.key(), self.run).await? {
+        if position.listing != ResourceType::Snapshot {
+            return Ok(context);
+        }
+        if position.listed || position.token.is_some() {
+            for (lineage, price) in self.table.lineages_of(&self.place.key(), progress).await? {
                 context.lineages.add(&lineage, price);
             }
+        } else {
+            progress.snapshot_parts.clear();
         }
+        context.part = Timestamp::now().as_microsecond();
+        progress.snapshot_parts.push(context.part);
         Ok(context)
     }
 
@@ -117,7 +128,8 @@ impl Scan<'_> {
         let mut ended = self.list(position, &mut listing, context).await;
         if resumed && ended.as_ref().is_err_and(is_refused_token) {
             // EC2 keeps its tokens for a while only: list this type from its beginning.
-            (listing, *context) = Default::default();
+            (listing, context.lineages) = Default::default();
+            progress.snapshot_parts = vec![context.part];
             ended = self.list(&Position::first(position.listing), &mut listing, context).await;
         }
         listing.complete = matches!(ended, Ok(None));
@@ -177,7 +189,7 @@ impl Scan<'_> {
                 found(page, listing, |snapshot| {
                     let price = rules.snapshot_price(&snapshot);
                     let adds = price.map(|price| context.lineages.add(snapshot.lineage(), price.monthly));
-                    Finding::snapshot(snapshot, price, adds, self.run.invocation())
+                    Finding::snapshot(snapshot, price, adds, context.part)
                 })
             }
         };

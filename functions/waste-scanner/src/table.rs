@@ -18,10 +18,10 @@ use spot_domain::Usd;
 use spot_domain::waste::ResourceType;
 
 use crate::finding::{
-    ACCOUNT_REGION, COUNTED_BY, FIRST_SEEN, Finding, LAST_SEEN, LINEAGE, MONTHLY_COST_USD, RESOURCE, Row,
+    ACCOUNT_REGION, COUNTED_IN, FIRST_SEEN, Finding, LAST_SEEN, LINEAGE, MONTHLY_COST_USD, RESOURCE, Row,
     STATUS, UPPER_BOUND_USD, number,
 };
-use crate::input::Run;
+use crate::progress::Progress;
 
 const OPEN_ALL: &str = "dynamodb:TransactWriteItems";
 /// DynamoDB's limit for one `BatchGetItem`, and for one transaction.
@@ -252,34 +252,42 @@ impl WasteTable {
         Ok((rows.iter().filter_map(stale_row).collect(), answer.last_evaluated_key))
     }
 
-    /// The lineages that earlier invocations of this run have counted, with the price of each snapshot:
-    /// what a continued listing needs to know of the part before it. What an attempt of this same
-    /// invocation has left is not part of it: Lambda repeats one that was killed, and it counts anew.
+    /// The lineages that the kept parts of this listing have counted, with the price of each snapshot:
+    /// what a continued listing needs to know of what came before it. Where another run has written a
+    /// row since, the row is that one's, and its lineage may be counted once more.
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn lineages_before(&self, scope: &str, run: &Run) -> Result<Vec<(String, Usd)>, CallError> {
-        let first = Run { continuation: 0, ..run.clone() };
+    pub async fn lineages_of(
+        &self,
+        scope: &str,
+        progress: &Progress,
+    ) -> Result<Vec<(String, Usd)>, CallError> {
         let mut pages = self
             .of_type(scope, ResourceType::Snapshot)
-            .filter_expression("#counted_by >= :first AND #counted_by < :present")
-            .projection_expression("#lineage, #upper_bound_usd")
+            .filter_expression("#last_seen >= :started AND attribute_exists(#upper_bound_usd)")
+            .projection_expression("#lineage, #upper_bound_usd, #counted_in")
             .set_expression_attribute_names(Some(names([
                 ACCOUNT_REGION,
                 RESOURCE,
-                COUNTED_BY,
+                LAST_SEEN,
                 LINEAGE,
                 UPPER_BOUND_USD,
+                COUNTED_IN,
             ])))
-            .expression_attribute_values(":first", AttributeValue::S(first.invocation()))
-            .expression_attribute_values(":present", AttributeValue::S(run.invocation()))
+            .expression_attribute_values(":started", number(&progress.run_started))
             .into_paginator()
             .items()
             .send();
+        let counted = |row: &Row| {
+            let part = row.get(COUNTED_IN).and_then(|part| part.as_n().ok()?.parse().ok());
+            part.is_some_and(|part| progress.snapshot_parts.contains(&part))
+        };
         let mut lineages = Vec::new();
         while let Some(row) = pages.next().await {
             let row = row.map_err(failed("dynamodb:Query"))?;
-            lineages.extend(string(&row, LINEAGE).zip(amount(&row, UPPER_BOUND_USD)));
+            let lineage = string(&row, LINEAGE).zip(amount(&row, UPPER_BOUND_USD));
+            lineages.extend(lineage.filter(|_| counted(&row)));
         }
         Ok(lineages)
     }

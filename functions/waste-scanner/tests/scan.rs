@@ -3,16 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use serde_json::Value;
 use spot_cloud::places::Place;
 use spot_domain::ebs_prices::PriceBook;
 use spot_domain::settings::Settings;
 use spot_domain::waste::{ResourceType, Rules};
 use spot_scripted::{Answer, Endpoint};
-use waste_scanner::input::{Request, Run};
 use waste_scanner::progress::{Position, Progress};
 use waste_scanner::scan::Scan;
 use waste_scanner::table::WasteTable;
@@ -25,16 +27,7 @@ fn place() -> Place {
     Place { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
 }
 
-async fn scan(endpoint: &Endpoint, time: Duration, progress: Progress) -> Progress {
-    continued(endpoint, time, progress, 0).await
-}
-
-async fn continued(
-    endpoint: &Endpoint,
-    time: Duration,
-    mut progress: Progress,
-    continuation: u32,
-) -> Progress {
+async fn scan(endpoint: &Endpoint, time: Duration, mut progress: Progress) -> Progress {
     let (place, config, settings) = (place(), endpoint.config().await, Settings::default());
     let prices = PriceBook::shipped(&place.region);
     let table = WasteTable::new(aws_sdk_dynamodb::Client::new(&config), "waste");
@@ -42,8 +35,7 @@ async fn continued(
     let rules = Rules { settings: &settings, region: &place.region, prices: &prices, now };
     let ec2 = aws_sdk_ec2::Client::new(&config);
     let deadline = SystemTime::now() + time;
-    let run = &Run { request: Request { account_id: None, region: None }, run_started: NOW, continuation };
-    Scan { place: &place, ec2, table: &table, run, rules, deadline }.go_on(&mut progress).await;
+    Scan { place: &place, ec2, table: &table, rules, deadline }.go_on(&mut progress).await;
     progress
 }
 
@@ -278,6 +270,68 @@ async fn only_what_is_deleted_saves() {
     assert!(resolved(&gone, "DELETED") && resolved(&kept, "KEPT"));
 }
 
+/// A table that answers the question for lineages with the snapshots that were written to it.
+fn counting(
+    respond: impl Fn(&str, &str) -> Answer + Send + Sync + 'static,
+) -> impl Fn(&str, &str) -> Answer + Send + Sync + 'static {
+    let rows = Mutex::new(BTreeMap::<String, String>::new());
+    move |action, body| {
+        if action == "TransactWriteItems" {
+            let asked: Value = serde_json::from_str(body).unwrap();
+            let items = asked["TransactItems"].as_array().unwrap().iter().map(|item| &item["Put"]["Item"]);
+            let row = |item: &Value| (item["resource"].to_string(), item.to_string());
+            rows.lock().unwrap().extend(items.map(row));
+        }
+        if action == "Query" && body.contains(":started") {
+            let rows: Vec<String> = rows.lock().unwrap().values().cloned().collect();
+            return Answer::ok(format!(r#"{{"Items":[{}],"Count":{}}}"#, rows.join(","), rows.len()));
+        }
+        respond(action, body)
+    }
+}
+
+/// Three snapshots of a volume on three pages, and time for one page an invocation.
+async fn three_pages() -> Endpoint {
+    let respond = |action: &str, body: &str| match action {
+        "DescribeSnapshots" if body.contains("NextToken=b") => {
+            page("snapshotSet", &[snapshot(3, "vol-1")], None)
+        }
+        "DescribeSnapshots" if body.contains("NextToken=a") => {
+            page("snapshotSet", &[snapshot(2, "vol-1")], Some("b"))
+        }
+        "DescribeSnapshots" => page("snapshotSet", &[snapshot(1, "vol-1")], Some("a")),
+        action => nothing(action),
+    };
+    Endpoint::answering(counting(respond)).await
+}
+
+#[tokio::test]
+async fn an_invocation_that_was_killed_and_is_repeated_counts_what_it_had_not_kept() {
+    let endpoint = three_pages().await;
+    let first =
+        Progress { next: Some(Position::first(ResourceType::Snapshot)), ..Progress::new(NOW, &place()) };
+    scan(&endpoint, PLENTY, first.clone()).await; // killed before its progress was kept
+    let mut progress = first;
+    while progress.next.is_some() {
+        progress = scan(&endpoint, NONE, progress).await;
+    }
+    let snapshots = &progress.report.types[&ResourceType::Snapshot];
+    assert_eq!((snapshots.count, snapshots.monthly_cost_usd.to_string().as_str()), (3, "5"));
+}
+
+#[tokio::test]
+async fn an_invocation_that_was_killed_after_its_progress_was_kept_counts_nothing_twice() {
+    let endpoint = three_pages().await;
+    let first =
+        Progress { next: Some(Position::first(ResourceType::Snapshot)), ..Progress::new(NOW, &place()) };
+    let kept = scan(&endpoint, NONE, first).await;
+    scan(&endpoint, NONE, kept.clone()).await; // killed: it is repeated from what was kept
+    let progress = scan(&endpoint, PLENTY, kept).await;
+    let snapshots = &progress.report.types[&ResourceType::Snapshot];
+    assert_eq!((snapshots.count, snapshots.monthly_cost_usd.to_string().as_str()), (3, "5"));
+    assert_eq!(snapshots.lineages, Some(1));
+}
+
 #[tokio::test]
 async fn when_time_is_up_the_scan_goes_on_where_it_stopped() {
     let respond = |action: &str, body: &str| match action {
@@ -285,17 +339,13 @@ async fn when_time_is_up_the_scan_goes_on_where_it_stopped() {
             page("snapshotSet", &[snapshot(2, "vol-1"), snapshot(3, "vol-2")], None)
         }
         "DescribeSnapshots" => page("snapshotSet", &[snapshot(1, "vol-1")], Some("a")),
-        "Query" if body.contains(":present") => {
-            assert!(body.contains("001795000000#000") && body.contains("001795000000#003"), "{body}");
-            Answer::ok(r#"{"Items":[{"lineage":{"S":"vol-1"},"upper_bound_usd":{"N":"5"}}],"Count":1}"#)
-        }
         action => nothing(action),
     };
-    let endpoint = Endpoint::answering(respond).await;
+    let endpoint = Endpoint::answering(counting(respond)).await;
     let mut progress = Progress::new(NOW, &place());
     let mut invocations = 0;
     while progress.next.is_some() {
-        progress = continued(&endpoint, NONE, progress, invocations).await;
+        progress = scan(&endpoint, NONE, progress).await;
         let stored = serde_json::to_string(&progress).unwrap();
         progress = serde_json::from_str(&stored).unwrap();
         invocations += 1;
@@ -376,7 +426,7 @@ async fn a_resumed_listing_that_cannot_be_read_fails_and_is_not_begun_anew() {
     .await;
     let at = Position { token: Some("a".to_owned()), ..Position::first(ResourceType::Volume) };
     let progress = Progress { next: Some(at), ..Progress::new(NOW, &place()) };
-    let progress = continued(&endpoint, PLENTY, progress, 1).await;
+    let progress = scan(&endpoint, PLENTY, progress).await;
     let failed: Vec<_> = progress.report.failed.iter().map(|failed| failed.error.as_str()).collect();
     assert_eq!(failed, ["ec2:DescribeVolumes: MalformedAnswer: an item's volumeId is None"]);
     assert!(!progress.report.types[&ResourceType::Volume].complete);

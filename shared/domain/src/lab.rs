@@ -87,6 +87,8 @@ pub struct Registration {
 /// forward or back, each written before the call that it speaks of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabSwap {
+    /// The old instance's type when the swap began.
+    pub instance_type: InstanceType,
     /// How the old instance ends.
     pub old_instance: OldInstance,
     /// Its Elastic IP (the allocation id), if it had one when the swap began.

@@ -195,6 +195,12 @@ pub enum Action {
 }
 
 impl Action {
+    /// The old instance serves less, or no more, after it.
+    #[must_use]
+    pub const fn takes_the_old_one_away(&self) -> bool {
+        matches!(self, Self::DeregisterOld(_) | Self::StopOld | Self::TerminateOld)
+    }
+
     /// What the journal has to hold before the call is made.
     pub fn record(&self, lab: &mut LabSwap) {
         match self {
@@ -293,16 +299,16 @@ fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Op
         }
     }
     let ours = lab.address.is_some() && journal.newcomer.is_some();
+    let touched = ours || lab.leaving;
     let astray = matches!(observed.address, AddressAt::Newcomer | AddressAt::Nobody);
     if ours && astray {
         return Some(Action::AddressToOld);
     }
     // It may have wanted its address to be healthy. While the newcomer serves in its place, it stays.
     let missed = observed.target(|t| t.old == TargetState::Unhealthy && t.newcomer == TargetState::Healthy);
-    (lab.leaving && observed.old == OldState::Running && observed.newcomer_lives() && missed.is_some())
-        .then_some(Action::Wait(
-            "the old instance is not healthy again, and the newcomer serves in its place",
-        ))
+    (touched && observed.old == OldState::Running && observed.newcomer_lives() && missed.is_some()).then_some(
+        Action::Wait("the old instance is not healthy again, and the newcomer serves in its place"),
+    )
 }
 
 fn newcomer_leaves(observed: &Observed) -> Option<Action> {

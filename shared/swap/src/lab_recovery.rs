@@ -5,7 +5,6 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cloud::error::CallError;
 use spot_cloud::swaps::{Lease, Swaps, SwapsError};
 use spot_cloud::{Target, addresses, images, instances, targets};
-use spot_domain::InstanceId;
 use spot_domain::group::{Instance, InstanceState};
 use spot_domain::journal::{Journal, Stage, Undo};
 use spot_domain::lab::LabSwap;
@@ -14,7 +13,9 @@ use spot_domain::lab_recovery::{
 };
 use spot_domain::recovery::End;
 use spot_domain::settings::Settings;
+use spot_domain::{InstanceId, Reason};
 
+use crate::owner;
 use crate::recovery::Progress;
 
 /// An address, a few target groups, two instances, an image: more means that something fights us.
@@ -32,15 +33,24 @@ pub async fn advance(
     settings: &Settings,
     journal: &mut Journal,
 ) -> Result<Progress, SwapsError> {
-    let mut last = None;
+    let (mut last, mut owner_asked) = (None, false);
     for _ in 0..ACTIONS_PER_VISIT {
         let Some(mut lab) = journal.lab.clone() else { break };
         let observed = observe(target, settings, journal, &lab).await?;
         if journal.stage == Stage::Retiring && !goes_forward(journal, &lab, &observed) {
-            turn_round(journal, &observed);
+            let (reason, why) = why_not_forward(&observed);
+            turn_round(journal, reason, format!("while {} was to leave: {why}", journal.old));
             swaps.write(lease, journal).await?;
         }
-        let action = next(journal, &lab, &observed);
+        let mut action = next(journal, &lab, &observed);
+        if action.takes_the_old_one_away() && !owner_asked {
+            owner_asked = true;
+            if let Some(why) = owner::change(target, settings, &journal.old, &lab).await? {
+                turn_round(journal, Reason::InstanceChanged, why);
+                swaps.write(lease, journal).await?;
+                action = next(journal, &lab, &observed);
+            }
+        }
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "carrying on");
         match &action {
             Action::Done(end) => return Ok(ended(*end, &observed)),
@@ -59,10 +69,8 @@ pub async fn advance(
 }
 
 /// From here it is undone, whatever comes.
-fn turn_round(journal: &mut Journal, observed: &Observed) {
+fn turn_round(journal: &mut Journal, reason: Reason, detail: String) {
     journal.stage = Stage::Undoing;
-    let (reason, why) = why_not_forward(observed);
-    let detail = format!("while {} was to leave: {why}", journal.old);
     tracing::warn!(%reason, "{detail}");
     journal.undo.get_or_insert(Undo { reason, detail });
 }
@@ -137,7 +145,7 @@ pub async fn observe(
     };
     let id = newcomer.as_ref().map(|newcomer| &newcomer.id);
     let address = match &lab.address {
-        Some(address) => addresses::whereabouts(&target.ec2, address, &journal.old, id).await?,
+        Some(address) => whereabouts(target, address, &journal.old, id).await?,
         None => AddressAt::Elsewhere,
     };
     let mut both = Vec::with_capacity(lab.registrations.len());
@@ -165,6 +173,19 @@ pub async fn observe(
         images: captured,
         snapshots,
     })
+}
+
+/// An old instance that its owner has given another address keeps that: ours would take its place.
+async fn whereabouts(
+    target: &Target,
+    address: &str,
+    old: &InstanceId,
+    newcomer: Option<&InstanceId>,
+) -> Result<AddressAt, CallError> {
+    let at = addresses::whereabouts(&target.ec2, address, old, newcomer).await?;
+    let has_another =
+        at != AddressAt::Old && addresses::of(&target.ec2, old).await?.iter().any(|held| held != address);
+    Ok(if has_another { AddressAt::Elsewhere } else { at })
 }
 
 async fn launched(target: &Target, journal: &Journal) -> Result<Option<Newcomer>, CallError> {

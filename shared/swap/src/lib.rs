@@ -10,6 +10,7 @@ pub mod group;
 pub mod input;
 pub mod lab_recovery;
 pub mod nodes;
+pub mod owner;
 pub mod phases;
 pub mod recovery;
 pub mod work;

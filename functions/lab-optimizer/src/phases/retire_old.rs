@@ -18,8 +18,6 @@ use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::recovery::Progress;
 use spot_swap::work::{Current, Next, Work};
 
-use crate::owner::undo_if_changed;
-
 /// Does what can be done now.
 ///
 /// # Errors
@@ -33,9 +31,6 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         if !instances::is_running(&target.ec2, &current.newcomer).await? {
             let why = format!("newcomer {} no longer runs", current.newcomer);
             return Ok(work.undo(Reason::NewcomerAtRisk, why));
-        }
-        if let Some(undo) = undo_if_changed(&target, work, current).await? {
-            return Ok(undo);
         }
     }
     if current.journal.stage == Stage::Attaching {
@@ -67,7 +62,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     }
 }
 
-/// The newcomer failed while the old instance was on its way out: the rollback goes on from here.
+/// The newcomer failed while the old instance was on its way out, or its owner wants it back: the rollback
+/// goes on from here.
 fn turned_round(work: &mut Work, current: &Current) -> Next {
     match &current.journal.undo {
         Some(undo) => work.undo(undo.reason, undo.detail.clone()),

@@ -14,10 +14,9 @@ use spot_domain::lab_recovery::{TakeOver, take_over};
 use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::lab_recovery::observe;
+use spot_swap::owner;
 use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::work::{Current, Next, Work};
-
-use crate::owner::undo_if_changed;
 
 /// Does what can be done now.
 ///
@@ -25,8 +24,11 @@ use crate::owner::undo_if_changed;
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = context.target(work).await;
+    let Some(lab) = work.lab.clone() else {
+        return Err(StepError::Protocol("the run does not tell what is to be taken over".into()));
+    };
     if current.journal.stage == Stage::Launching {
-        if let Some(undo) = undo_if_changed(&target, work, current).await? {
+        if let Some(undo) = undo_if_changed(&target, work, current, &lab).await? {
             return Ok(undo);
         }
         current.journal.stage = Stage::Attaching;
@@ -36,9 +38,6 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &current.journal).await? {
         current.journal = earlier;
     }
-    let Some(lab) = current.journal.lab.clone() else {
-        return Err(StepError::Protocol("the journal does not tell what is to be taken over".into()));
-    };
     // One registration after another, then the address: more rounds mean that calls have no effect.
     for _ in 0..lab.registrations.len() + 2 {
         let observed = observe(&target, &work.settings, &current.journal, &lab).await?;
@@ -49,7 +48,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             TakeOver::Undo(reason, why) => return Ok(work.undo(*reason, why.clone())),
             TakeOver::Wait(why) => return Ok(wait(work, current, why)),
             TakeOver::MoveAddress => {
-                if let Some(undo) = undo_if_changed(&target, work, current).await? {
+                if let Some(undo) = undo_if_changed(&target, work, current, &lab).await? {
                     return Ok(undo);
                 }
                 if let Some(undo) = undo_if_at_risk(context, &target, work, current).await? {
@@ -66,6 +65,16 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         }
     }
     Ok(wait(work, current, "AWS does not show yet what was done"))
+}
+
+async fn undo_if_changed(
+    target: &Target,
+    work: &mut Work,
+    current: &Current,
+    lab: &LabSwap,
+) -> Result<Option<Next>, StepError> {
+    let change = owner::change(target, &work.settings, &current.candidate.instance_id, lab).await?;
+    Ok(change.map(|why| work.undo(Reason::InstanceChanged, why)))
 }
 
 fn wait(work: &mut Work, current: &Current, why: &str) -> Next {

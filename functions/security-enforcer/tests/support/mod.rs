@@ -132,7 +132,7 @@ impl Account {
         let audit = auditor.audit(visit(settings, may), aws_sdk_ec2::Client::new(&config)).await;
         let audits = [audit];
         let mut summary = Summary::of(&audits, vec![]);
-        enforce(&auditor, &audits, &mut summary).await;
+        enforce(&auditor, &audits, true, &mut summary).await;
         let [audit] = audits;
         let calls = calls.lock().unwrap().clone();
         Outcome { audit, summary, calls }

@@ -55,6 +55,7 @@ impl World {
     fn new(old_instance: OldInstance, has_address: bool, groups: usize, capture: bool) -> Self {
         let registration = Registration { target_group_arn: "tg".into(), port: Some(80) };
         let lab = LabSwap {
+            instance_type: "m5.large".parse().unwrap(),
             old_instance,
             address: has_address.then(|| "eipalloc-1".to_owned()),
             registrations: vec![registration; groups],
@@ -150,7 +151,12 @@ impl World {
         match action {
             Action::Done(_) | Action::Wait(_) => self.tick(),
             Action::RegisterNewcomer(n) => self.seen.targets[*n].newcomer = TargetState::Checking,
-            Action::DeregisterNewcomer(n) => self.seen.targets[*n].newcomer = TargetState::Draining,
+            Action::DeregisterNewcomer(n) => {
+                let served = alive && self.seen.targets[*n].newcomer == TargetState::Healthy;
+                let old_is_back = self.old_taken || self.seen.targets[*n].old == TargetState::Healthy;
+                assert!(!served || old_is_back, "a target group without a healthy target: {self:?}");
+                self.seen.targets[*n].newcomer = TargetState::Draining;
+            }
             Action::RegisterOld(n) => {
                 assert_eq!(self.seen.old, OldState::Running, "AWS refuses a target that does not run");
                 self.seen.targets[*n].old = TargetState::Checking;
@@ -305,6 +311,7 @@ proptest! {
         has_address: bool,
         groups in 0_usize..3,
         needs_address: bool,
+        time in 0_usize..4,
         reason in prop::sample::select(vec![
             Reason::NewcomerAtRisk, Reason::NewcomerNotServing, Reason::InstanceChanged,
         ]),
@@ -312,6 +319,7 @@ proptest! {
         let mut world = World::new(OldInstance::Stop, has_address, groups, false);
         world.old_needs_address = has_address && needs_address;
         world.run(Cut { left, made });
+        (0..time).for_each(|_| world.tick());
         world.journal.undo = Some(Undo { reason, detail: String::new() });
         for _ in 0..60 {
             let action = next(&world.journal, &world.lab, &world.seen);

@@ -1,37 +1,29 @@
-//! The old instance's owner, looked at again: hours may lie between Discover and the end, if an image is
-//! made, and what would be refused now must be undone.
+//! The owner of a lab instance, looked at again: hours may lie between Discover and the end, if an image
+//! is made, and what would be refused now must be undone.
 
 use spot_cloud::twin::{Examined, examine};
 use spot_cloud::{CallError, Target, addresses, targets};
-use spot_domain::Reason;
-use spot_domain::journal::Stage;
+use spot_domain::InstanceId;
 use spot_domain::lab::{LabSwap, changed};
-use spot_swap::error::StepError;
-use spot_swap::work::{Current, Next, Work};
+use spot_domain::settings::Settings;
 
-/// Decides for the rollback, if the owner has made something else of the instance.
+/// What the owner has made of the instance since its swap began, in words; `None` if it is what it was,
+/// or no longer runs, which is not this question. A search through the target groups of its VPC.
 ///
 /// # Errors
 /// A call fails.
-pub async fn undo_if_changed(
+pub async fn change(
     target: &Target,
-    work: &mut Work,
-    current: &Current,
-) -> Result<Option<Next>, StepError> {
-    let old = &current.candidate;
-    let Some(examined) = examine(&target.ec2, &old.instance_id).await? else { return Ok(None) };
-    let mut why = changed(&examined.original, &old.instance_type, &work.settings);
-    // Once it drains there are many looks, and a search through all target groups is for a few.
-    if why.is_none()
-        && current.journal.stage != Stage::Retiring
-        && let Some(lab) = &work.lab
-    {
+    settings: &Settings,
+    old: &InstanceId,
+    lab: &LabSwap,
+) -> Result<Option<String>, CallError> {
+    let Some(examined) = examine(&target.ec2, old).await? else { return Ok(None) };
+    let mut why = changed(&examined.original, &lab.instance_type, settings);
+    if why.is_none() {
         why = gained(target, &examined, lab).await?;
     }
-    Ok(why.map(|why| {
-        let detail = format!("instance {} is not what it was when its swap began: {why}", old.instance_id);
-        work.undo(Reason::InstanceChanged, detail)
-    }))
+    Ok(why.map(|why| format!("instance {old} is not what it was when its swap began: {why}")))
 }
 
 /// What it serves by now that its twin was not told of.
