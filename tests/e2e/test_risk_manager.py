@@ -136,7 +136,7 @@ def test_the_share_of_the_region_that_is_poisoned_is_measured(aws, manage):
 REGIONS = ["ap-south-1", "ca-central-1", "eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "sa-east-1", "us-east-2", "us-west-2"]
 
 
-@pytest.mark.parametrize("fault", [{"code": "AuthFailure", "status": 401}, {"kind": "delay", "delay_seconds": 12}])
+@pytest.mark.parametrize("fault", [{"code": "AuthFailure", "status": 401}, {"kind": "delay", "delay_seconds": 25}])
 def test_a_region_that_cannot_be_measured_hides_no_other(aws, manage, fault):
     for region in REGIONS:  # More than are measured side by side.
         aws.poison(f"{region}#use1-az6#m5.large")

@@ -15,7 +15,7 @@ use spot_cloud::error::{CallError, failed};
 use spot_cloud::{Stack, settings};
 use spot_domain::risk::poisoned_share_percent;
 use spot_domain::{Pool, Region};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::RiskError;
 use crate::metrics;
@@ -23,8 +23,8 @@ use crate::poison::RiskTable;
 
 /// Regions that are measured at a time.
 const SIDE_BY_SIDE: usize = 8;
-/// A region that hangs must not cost the others: the function has half a minute for all of them.
-const PER_REGION: Duration = Duration::from_secs(8);
+/// What has not answered by then is not measured: the function has half a minute.
+const ALL_REGIONS: Duration = Duration::from_secs(20);
 
 /// What was measured.
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -63,13 +63,14 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
             poisoned.entry(pool.region.clone()).or_default().insert(pool);
         }
     }
+    let end = Instant::now() + ALL_REGIONS;
     let mut measured: Vec<(Region, Result<Option<Share>, String>)> = stream::iter(poisoned)
         .map(|(region, pools)| async move {
-            let share = timeout(PER_REGION, one(stack, region.clone(), &pools)).await;
-            let share = share.map_err(|_| format!("no answer within {} s", PER_REGION.as_secs()));
+            let share = timeout_at(end, one(stack, region.clone(), &pools)).await;
+            let share = share.map_err(|_| format!("no answer within {} s", ALL_REGIONS.as_secs()));
             (region, share.and_then(|share| share.map_err(|error| error.to_string())))
         })
-        .buffer_unordered(SIDE_BY_SIDE)
+        .buffer_unordered(SIDE_BY_SIDE) // one that hangs takes a place, and holds up nobody behind it
         .collect()
         .await;
     measured.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -129,6 +129,7 @@ impl Scan<'_> {
         if resumed && ended.as_ref().is_err_and(is_refused_token) {
             // EC2 keeps its tokens for a while only: list this type from its beginning.
             (listing, context.lineages) = Default::default();
+            context.part = Timestamp::now().as_microsecond();
             progress.snapshot_parts = vec![context.part];
             ended = self.list(&Position::first(position.listing), &mut listing, context).await;
         }

@@ -253,8 +253,9 @@ impl WasteTable {
     }
 
     /// The lineages that the kept parts of this listing have counted, with the price of each snapshot:
-    /// what a continued listing needs to know of what came before it. Where another run has written a
-    /// row since, the row is that one's, and its lineage may be counted once more.
+    /// what a continued listing needs to know of what came before it. Where another run, or this one
+    /// delivered twice, has written a row since, the row is that one's, and its lineage may be counted
+    /// once more.
     ///
     /// # Errors
     /// The table does not answer.

@@ -290,11 +290,11 @@ fn counting(
     }
 }
 
-/// Three snapshots of a volume on three pages, and time for one page an invocation.
+/// Three snapshots of two volumes on three pages.
 async fn three_pages() -> Endpoint {
     let respond = |action: &str, body: &str| match action {
         "DescribeSnapshots" if body.contains("NextToken=b") => {
-            page("snapshotSet", &[snapshot(3, "vol-1")], None)
+            page("snapshotSet", &[snapshot(3, "vol-2")], None)
         }
         "DescribeSnapshots" if body.contains("NextToken=a") => {
             page("snapshotSet", &[snapshot(2, "vol-1")], Some("b"))
@@ -316,7 +316,7 @@ async fn an_invocation_that_was_killed_and_is_repeated_counts_what_it_had_not_ke
         progress = scan(&endpoint, NONE, progress).await;
     }
     let snapshots = &progress.report.types[&ResourceType::Snapshot];
-    assert_eq!((snapshots.count, snapshots.monthly_cost_usd.to_string().as_str()), (3, "5"));
+    assert_eq!((snapshots.count, snapshots.monthly_cost_usd.to_string().as_str()), (3, "10"));
 }
 
 #[tokio::test]
@@ -325,11 +325,11 @@ async fn an_invocation_that_was_killed_after_its_progress_was_kept_counts_nothin
     let first =
         Progress { next: Some(Position::first(ResourceType::Snapshot)), ..Progress::new(NOW, &place()) };
     let kept = scan(&endpoint, NONE, first).await;
-    scan(&endpoint, NONE, kept.clone()).await; // killed: it is repeated from what was kept
+    scan(&endpoint, PLENTY, kept.clone()).await; // killed: it is repeated from what was kept
     let progress = scan(&endpoint, PLENTY, kept).await;
     let snapshots = &progress.report.types[&ResourceType::Snapshot];
-    assert_eq!((snapshots.count, snapshots.monthly_cost_usd.to_string().as_str()), (3, "5"));
-    assert_eq!(snapshots.lineages, Some(1));
+    assert_eq!((snapshots.count, snapshots.monthly_cost_usd.to_string().as_str()), (3, "10"));
+    assert_eq!(snapshots.lineages, Some(2));
 }
 
 #[tokio::test]
@@ -453,4 +453,31 @@ async fn an_answer_without_its_list_is_not_nothing() {
         let snapshots = &progress.report.types[&ResourceType::Snapshot];
         assert_eq!(snapshots.count, u64::from(failing != "DescribeImages"));
     }
+}
+
+/// The token is refused after pages were written on: what they counted is listed, and counted, anew.
+#[tokio::test]
+async fn a_token_that_ec2_forgets_in_mid_listing_loses_no_lineage() {
+    let forgot = AtomicUsize::new(0);
+    let respond = move |action: &str, body: &str| match action {
+        "DescribeSnapshots" if body.contains("NextToken=c") && forgot.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Answer::ec2_error(400, "InvalidNextToken")
+        }
+        "DescribeSnapshots" if body.contains("NextToken=c") => page("snapshotSet", &[], None),
+        "DescribeSnapshots" if body.contains("NextToken=b") => {
+            page("snapshotSet", &[snapshot(2, "vol-2")], Some("c"))
+        }
+        "DescribeSnapshots" => page("snapshotSet", &[snapshot(1, "vol-1")], Some("b")),
+        action => nothing(action),
+    };
+    let endpoint = Endpoint::answering(counting(respond)).await;
+    let first =
+        Progress { next: Some(Position::first(ResourceType::Snapshot)), ..Progress::new(NOW, &place()) };
+    let kept = scan(&endpoint, NONE, first).await;
+    let mut progress = scan(&endpoint, PLENTY, kept).await;
+    while progress.next.is_some() {
+        progress = scan(&endpoint, NONE, progress).await;
+    }
+    let snapshots = &progress.report.types[&ResourceType::Snapshot];
+    assert_eq!((snapshots.count, snapshots.monthly_cost_usd.to_string().as_str()), (2, "10"));
 }

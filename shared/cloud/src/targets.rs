@@ -4,12 +4,15 @@
 use aws_sdk_elasticloadbalancingv2::types::{
     TargetDescription, TargetGroup, TargetHealthDescription, TargetHealthStateEnum, TargetTypeEnum,
 };
+use futures_util::{StreamExt, TryStreamExt, stream};
 use spot_domain::ids::InstanceId;
 use spot_domain::lab::Registration;
 use spot_domain::lab_recovery::TargetState;
 
 use crate::error::{CallError, Kind, failed};
 
+/// Target groups that are asked at a time: a VPC may have hundreds.
+const SIDE_BY_SIDE: usize = 8;
 const HEALTH: &str = "elasticloadbalancing:DescribeTargetHealth";
 
 /// Where an instance is registered.
@@ -34,34 +37,47 @@ pub async fn of(
     id: &InstanceId,
     private_address: Option<&str>,
 ) -> Result<Found, CallError> {
-    let mut found = Found::default();
+    let mut in_vpc = Vec::new();
     let mut groups = client.describe_target_groups().into_paginator().items().send();
     while let Some(group) = groups.next().await {
         let group = group.map_err(failed("elasticloadbalancing:DescribeTargetGroups"))?;
-        if group.vpc_id() == Some(vpc_id)
-            && let Some(arn) = group.target_group_arn()
-        {
-            look_into(client, arn, &group, id, private_address, &mut found).await?;
+        if group.vpc_id() == Some(vpc_id) {
+            in_vpc.push(group);
         }
+    }
+    let targets: Vec<_> = stream::iter(&in_vpc)
+        .map(|group| async move { targets_of(client, group).await.map(|targets| (group, targets)) })
+        .buffered(SIDE_BY_SIDE)
+        .try_collect()
+        .await?;
+    let mut found = Found::default();
+    for (group, targets) in targets {
+        look_into(group, &targets, id, private_address, &mut found);
     }
     Ok(found)
 }
 
-async fn look_into(
+async fn targets_of(
     client: &aws_sdk_elasticloadbalancingv2::Client,
-    arn: &str,
     group: &TargetGroup,
+) -> Result<Vec<TargetHealthDescription>, CallError> {
+    let answer = client.describe_target_health().set_target_group_arn(group.target_group_arn.clone());
+    match answer.send().await.map_err(failed(HEALTH)) {
+        Err(error) if error.kind == Kind::NotFound => Ok(Vec::new()), // deleted meanwhile
+        answer => Ok(answer?.target_health_descriptions.unwrap_or_default()),
+    }
+}
+
+fn look_into(
+    group: &TargetGroup,
+    targets: &[TargetHealthDescription],
     id: &InstanceId,
     private_address: Option<&str>,
     found: &mut Found,
-) -> Result<(), CallError> {
+) {
+    let arn = group.target_group_arn().unwrap_or_default();
     let name = || Some(group.target_group_name().unwrap_or(arn).to_owned());
-    let answer = client.describe_target_health().target_group_arn(arn).send().await;
-    let answer = match answer.map_err(failed(HEALTH)) {
-        Err(error) if error.kind == Kind::NotFound => return Ok(()), // deleted meanwhile
-        answer => answer?,
-    };
-    for target in answer.target_health_descriptions() {
+    for target in targets {
         let Some(description) = target.target() else { continue };
         match group.target_type() {
             Some(TargetTypeEnum::Ip) if private_address.is_some() && private_address == description.id() => {
@@ -81,7 +97,6 @@ async fn look_into(
             },
         }
     }
-    Ok(())
 }
 
 fn target(registration: &Registration, id: &InstanceId) -> TargetDescription {

@@ -87,8 +87,9 @@ pub struct Registration {
 /// forward or back, each written before the call that it speaks of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabSwap {
-    /// The old instance's type when the swap began.
-    pub instance_type: InstanceType,
+    /// The old instance's type when the swap began; `None` in a journal that does not tell.
+    #[serde(default)]
+    pub instance_type: Option<InstanceType>,
     /// How the old instance ends.
     pub old_instance: OldInstance,
     /// Its Elastic IP (the allocation id), if it had one when the swap began.
@@ -200,12 +201,12 @@ fn refusal(original: &Original, request: &LabSwapRequest, settings: &Settings) -
 /// by now it would be refused, or it is of another type than its twin. Whether it still runs, and holds
 /// what it held, `lab_recovery` looks at.
 #[must_use]
-pub fn changed(original: &Original, began_as: &InstanceType, settings: &Settings) -> Option<String> {
+pub fn changed(original: &Original, began_as: Option<&InstanceType>, settings: &Settings) -> Option<String> {
     let instance = &original.instance;
     if instance.state != InstanceState::Running {
         return None;
     }
-    if &instance.instance_type != began_as {
+    if let Some(began_as) = began_as.filter(|began_as| **began_as != instance.instance_type) {
         return Some(format!("it was a {began_as}, and is a {}", instance.instance_type));
     }
     let now = owned(instance).or_else(|| opted_out(instance, settings)).or_else(|| protected(original));
@@ -357,7 +358,7 @@ mod tests {
     #[test]
     fn what_its_owner_does_during_the_swap_undoes_it() {
         let began_as = "m5.large".parse().unwrap();
-        let said = |original: &Original| changed(original, &began_as, &Settings::default());
+        let said = |original: &Original| changed(original, Some(&began_as), &Settings::default());
         assert_eq!(said(&original(&[("team", "lab")])), None);
         for (tag, code) in [
             (GROUP_NAME_TAG, "GROUP_MEMBER"),

@@ -155,7 +155,7 @@ pub fn take_over(lab: &LabSwap, observed: &Observed) -> TakeOver {
         (None, _) | (Some(_), AddressAt::Newcomer) => TakeOver::Done,
         (Some(_), AddressAt::Old) => TakeOver::MoveAddress,
         (Some(_), AddressAt::Nobody | AddressAt::Elsewhere) => {
-            changed("the old instance no longer has its Elastic IP")
+            changed("its Elastic IP is elsewhere, or it has another")
         }
     }
 }
@@ -195,12 +195,6 @@ pub enum Action {
 }
 
 impl Action {
-    /// The old instance serves less, or no more, after it.
-    #[must_use]
-    pub const fn takes_the_old_one_away(&self) -> bool {
-        matches!(self, Self::DeregisterOld(_) | Self::StopOld | Self::TerminateOld)
-    }
-
     /// What the journal has to hold before the call is made.
     pub fn record(&self, lab: &mut LabSwap) {
         match self {
@@ -299,12 +293,13 @@ fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Op
         }
     }
     let ours = lab.address.is_some() && journal.newcomer.is_some();
-    let touched = ours || lab.leaving;
     let astray = matches!(observed.address, AddressAt::Newcomer | AddressAt::Nobody);
     if ours && astray {
         return Some(Action::AddressToOld);
     }
-    // It may have wanted its address to be healthy. While the newcomer serves in its place, it stays.
+    // It was out, or without its address, and may not be healthy yet: while the newcomer serves in its
+    // place, that stays.
+    let touched = lab.leaving || (ours && observed.address == AddressAt::Old);
     let missed = observed.target(|t| t.old == TargetState::Unhealthy && t.newcomer == TargetState::Healthy);
     (touched && observed.old == OldState::Running && observed.newcomer_lives() && missed.is_some()).then_some(
         Action::Wait("the old instance is not healthy again, and the newcomer serves in its place"),

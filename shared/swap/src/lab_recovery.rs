@@ -43,13 +43,16 @@ pub async fn advance(
             swaps.write(lease, journal).await?;
         }
         let mut action = next(journal, &lab, &observed);
-        if action.takes_the_old_one_away() && !owner_asked {
-            owner_asked = true;
-            if let Some(why) = owner::change(target, settings, &journal.old, &lab).await? {
-                turn_round(journal, Reason::InstanceChanged, why);
-                swaps.write(lease, journal).await?;
-                action = next(journal, &lab, &observed);
-            }
+        // Once for all target groups, and right before the stop that was not asked for yet.
+        let asks_the_owner = match action {
+            Action::DeregisterOld(_) => !std::mem::replace(&mut owner_asked, true),
+            Action::StopOld | Action::TerminateOld => !lab.stopping,
+            _ => false,
+        };
+        if asks_the_owner && let Some(why) = owner::change(target, settings, &journal.old, &lab).await? {
+            turn_round(journal, Reason::InstanceChanged, why);
+            swaps.write(lease, journal).await?;
+            action = next(journal, &lab, &observed);
         }
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "carrying on");
         match &action {

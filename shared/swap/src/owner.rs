@@ -4,6 +4,7 @@
 use spot_cloud::twin::{Examined, examine};
 use spot_cloud::{CallError, Target, addresses, targets};
 use spot_domain::InstanceId;
+use spot_domain::group::InstanceState;
 use spot_domain::lab::{LabSwap, changed};
 use spot_domain::settings::Settings;
 
@@ -19,7 +20,10 @@ pub async fn change(
     lab: &LabSwap,
 ) -> Result<Option<String>, CallError> {
     let Some(examined) = examine(&target.ec2, old).await? else { return Ok(None) };
-    let mut why = changed(&examined.original, &lab.instance_type, settings);
+    if examined.original.instance.state != InstanceState::Running {
+        return Ok(None);
+    }
+    let mut why = changed(&examined.original, lab.instance_type.as_ref(), settings);
     if why.is_none() {
         why = gained(target, &examined, lab).await?;
     }

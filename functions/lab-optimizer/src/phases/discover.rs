@@ -112,7 +112,7 @@ async fn belongings(
         original.irreproducible = Some(format!("target group {group} has it by its private address"));
     }
     Ok(LabSwap {
-        instance_type: original.instance.instance_type.clone(),
+        instance_type: Some(original.instance.instance_type.clone()),
         // Without an image, the old disks are nowhere but on the old instance.
         old_instance: if request.capture_image { settings.lab_old_instance } else { OldInstance::Stop },
         address: held.pop(),
