@@ -64,7 +64,7 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
         }
     }
     let end = Instant::now() + ALL_REGIONS;
-    let mut measured: Vec<(Region, Result<Option<Share>, String>)> = stream::iter(poisoned)
+    let measured: BTreeMap<Region, Result<Option<Share>, String>> = stream::iter(poisoned)
         .map(|(region, pools)| async move {
             let share = timeout_at(end, one(stack, region.clone(), &pools)).await;
             let share = share.map_err(|_| format!("no answer within {} s", ALL_REGIONS.as_secs()));
@@ -73,7 +73,6 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
         .buffer_unordered(SIDE_BY_SIDE) // one that hangs takes a place, and holds up nobody behind it
         .collect()
         .await;
-    measured.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut measure = Measure::default();
     for (region, share) in measured {
         match share {

@@ -76,6 +76,13 @@ impl Progress {
         Self { run_started, snapshot_parts: Vec::new(), next, report }
     }
 
+    /// Begins the next part of the listing of snapshots; its name.
+    pub fn begin_snapshot_part(&mut self) -> i64 {
+        let part = Timestamp::now().as_microsecond();
+        self.snapshot_parts.push(part);
+        part
+    }
+
     /// Ends here, because a newer run has taken over what is left. What was seen to its end stands.
     pub fn overtaken(&mut self) {
         if self.next.take().is_some() {

@@ -7,7 +7,6 @@
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
 use spot_cloud::listing::Page;
 use spot_cloud::places::Place;
 use spot_cloud::{CallError, Kind};
@@ -110,8 +109,7 @@ impl Scan<'_> {
         } else {
             progress.snapshot_parts.clear();
         }
-        context.part = Timestamp::now().as_microsecond();
-        progress.snapshot_parts.push(context.part);
+        context.part = progress.begin_snapshot_part();
         Ok(context)
     }
 
@@ -129,8 +127,8 @@ impl Scan<'_> {
         if resumed && ended.as_ref().is_err_and(is_refused_token) {
             // EC2 keeps its tokens for a while only: list this type from its beginning.
             (listing, context.lineages) = Default::default();
-            context.part = Timestamp::now().as_microsecond();
-            progress.snapshot_parts = vec![context.part];
+            progress.snapshot_parts.clear();
+            context.part = progress.begin_snapshot_part();
             ended = self.list(&Position::first(position.listing), &mut listing, context).await;
         }
         listing.complete = matches!(ended, Ok(None));

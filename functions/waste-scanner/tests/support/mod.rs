@@ -1,0 +1,96 @@
+//! A scan of one account and region against a scripted EC2 and DynamoDB, and their answers.
+
+#![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses its part
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use spot_cloud::places::Place;
+use spot_domain::ebs_prices::PriceBook;
+use spot_domain::settings::Settings;
+use spot_domain::waste::Rules;
+use spot_scripted::{Answer, Endpoint};
+use waste_scanner::progress::Progress;
+use waste_scanner::scan::Scan;
+use waste_scanner::table::WasteTable;
+
+pub const NOW: i64 = 1_795_000_000;
+pub const PLENTY: Duration = Duration::from_mins(15);
+pub const NONE: Duration = Duration::ZERO;
+
+pub fn place() -> Place {
+    Place { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
+}
+
+pub async fn scan(endpoint: &Endpoint, time: Duration, mut progress: Progress) -> Progress {
+    let (place, config, settings) = (place(), endpoint.config().await, Settings::default());
+    let prices = PriceBook::shipped(&place.region);
+    let table = WasteTable::new(aws_sdk_dynamodb::Client::new(&config), "waste");
+    let now = Timestamp::from_second(NOW).unwrap();
+    let rules = Rules { settings: &settings, region: &place.region, prices: &prices, now };
+    let ec2 = aws_sdk_ec2::Client::new(&config);
+    let deadline = SystemTime::now() + time;
+    Scan { place: &place, ec2, table: &table, rules, deadline }.go_on(&mut progress).await;
+    progress
+}
+
+pub async fn scan_all(endpoint: &Endpoint) -> Progress {
+    scan(endpoint, PLENTY, Progress::new(NOW, &place())).await
+}
+
+pub fn page(set: &str, items: &[String], token: Option<&str>) -> Answer {
+    let resource = match set {
+        "addressesSet" => "Addresses",
+        "volumeSet" => "Volumes",
+        "snapshotSet" => "Snapshots",
+        _ => "Images",
+    };
+    let token = token.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
+    let items = items.concat();
+    Answer::ok(format!(
+        "<Describe{resource}Response><{set}>{items}</{set}>{token}</Describe{resource}Response>"
+    ))
+}
+
+pub fn volume(n: u32) -> String {
+    format!(
+        "<item><volumeId>vol-{n:017x}</volumeId><size>100</size><volumeType>gp3</volumeType><iops>3000</iops>\
+         <throughput>125</throughput><status>available</status><availabilityZone>us-east-1a</availabilityZone>\
+         <createTime>2024-01-01T00:00:00.000Z</createTime></item>"
+    )
+}
+
+pub fn snapshot(n: u32, volume: &str) -> String {
+    format!(
+        "<item><snapshotId>snap-{n:017x}</snapshotId><volumeId>{volume}</volumeId><volumeSize>100</volumeSize>\
+         <status>completed</status><ownerId>123456789012</ownerId><storageTier>standard</storageTier>\
+         <startTime>2024-01-01T00:00:00.000Z</startTime></item>"
+    )
+}
+
+pub fn address(n: u32) -> String {
+    format!(
+        "<item><allocationId>eipalloc-{n:017x}</allocationId><publicIp>198.51.100.{n}</publicIp>\
+         <publicIpv4Pool>amazon</publicIpv4Pool><networkBorderGroup>us-east-1</networkBorderGroup></item>"
+    )
+}
+
+/// An EC2 account that has nothing, and a table that is empty and takes everything.
+pub fn nothing(action: &str) -> Answer {
+    match action {
+        "DescribeAddresses" => page("addressesSet", &[], None),
+        "DescribeVolumes" => page("volumeSet", &[], None),
+        "DescribeSnapshots" => page("snapshotSet", &[], None),
+        "DescribeImages" => page("imagesSet", &[], None),
+        "BatchGetItem" => Answer::ok(r#"{"Responses":{"waste":[]},"UnprocessedKeys":{}}"#),
+        "BatchWriteItem" => Answer::ok(r#"{"UnprocessedItems":{}}"#),
+        "Query" => Answer::ok(r#"{"Items":[],"Count":0}"#),
+        "TransactWriteItems" | "UpdateItem" | "PutItem" => Answer::ok("{}"),
+        other => panic!("{other} is not expected"),
+    }
+}
+
+pub fn asked(endpoint: &Endpoint, what: &str) -> usize {
+    endpoint.requests().iter().filter(|request| request.contains(what)).count()
+}
