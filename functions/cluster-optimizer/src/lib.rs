@@ -107,6 +107,9 @@ impl Optimizer {
             }
             phase => self.run_on_current(&mut work, phase).await?,
         };
+        if next == Next::Wait {
+            work.pace();
+        }
         Ok(go(next, work))
     }
 
@@ -118,7 +121,7 @@ impl Optimizer {
         let next = match phase {
             Phase::WaitForHealth => wait_for_health::run(context, work, &current).await?,
             Phase::Attach => attach::run(context, work, &mut current).await?,
-            Phase::WaitForInService => wait_for_in_service::run(context, work, &current).await?,
+            Phase::WaitForInService => wait_for_in_service::run(context, work, &mut current).await?,
             Phase::RetireOld => retire_old::run(context, work, &mut current).await?,
             Phase::WaitForRetirement => wait_for_retirement::run(context, work, &current).await?,
             Phase::Restore => restore::run(context, work, &current).await?,

@@ -84,16 +84,28 @@ impl Optimizer {
                 return report::run(context, work).await.map(|report| Answer::Report(Box::new(report)));
             }
             Step::ScaleOut { mut work } => (scale_out::run(context, &mut work).await?, work),
-            Step::AwaitReady { mut work } => (await_ready::run(context, &mut work).await?, work),
+            Step::AwaitReady { mut work } => {
+                (paced(await_ready::run(context, &mut work).await?, &mut work), work)
+            }
             Step::Cordon { mut work } => (cordon::run(context, &mut work).await?, work),
             Step::Drain { mut work } => (drain::run(context, &mut work).await?, work),
-            Step::Terminate { mut work } => (terminate::run(context, &mut work).await?, work),
+            Step::Terminate { mut work } => {
+                (paced(terminate::run(context, &mut work).await?, &mut work), work)
+            }
             Step::Rollback { mut work, error } => {
-                (rollback::run(context, &mut work, error.as_ref()).await?, work)
+                (paced(rollback::run(context, &mut work, error.as_ref()).await?, &mut work), work)
             }
         };
         Ok(Answer::Step { next, work: Box::new(work) })
     }
+}
+
+/// Sets the pause of a phase that goes on waiting. The drain has a pace of its own.
+fn paced(next: Next, work: &mut NodeWork) -> Next {
+    if let Some(run) = work.run.as_mut().filter(|_| next == Next::Wait) {
+        run.swap.pace();
+    }
+    next
 }
 
 #[cfg(test)]

@@ -116,6 +116,9 @@ impl Optimizer {
             }
             phase => self.run_on_current(&mut work, phase).await?,
         };
+        if next == Next::Wait {
+            work.pace();
+        }
         Ok(go(next, work))
     }
 

@@ -12,7 +12,9 @@ pub enum Kind {
     Retry,
     /// This pool has no capacity: try the next one. Says nothing of the pool's risk.
     NextPool,
-    /// A quota of the account: no launch will go through until a person has it raised.
+    /// This subnet has no free address, or is gone: try another one of the same zone.
+    NextSubnet,
+    /// A quota of the account, of a class of types or of all: a person has it raised.
     Quota,
     /// A permission is missing: tell a person.
     Denied,
@@ -90,18 +92,21 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
         "InsufficientInstanceCapacity"
         | "UnfulfillableCapacity"
         | "SpotMaxPriceTooLow"
+        | "InstanceCreditSpecification.NotSupported"
         | "InsufficientCapacity"
-        | "Unsupported" => Kind::NextPool,
-        "MaxSpotInstanceCountExceeded"
-        | "VcpuLimitExceeded"
-        | "InstanceLimitExceeded"
-        | "InsufficientFreeAddressesInSubnet"
-        | "VolumeLimitExceeded"
-        | "LimitExceeded" => Kind::Quota,
+        | "InsufficientHostCapacity"
+        | "InsufficientCapacityOnOutpost"
+        | "Unsupported"
+        | "UnsupportedOperation"
+        | "UnsupportedHostConfiguration" => Kind::NextPool,
+        "InsufficientFreeAddressesInSubnet" | "InvalidSubnetID.NotFound" | "InvalidSubnet" => Kind::NextSubnet,
+        "MaxSpotInstanceCountExceeded" | "MaxSpotFleetRequestCountExceeded" => Kind::Quota,
         "UnauthorizedOperation"
         | "AccessDenied"
         | "AccessDeniedException"
+        | "Blocked"
         | "OptInRequired"
+        | "PendingVerification"
         | "UnrecognizedClientException"
         | "InvalidClientTokenId" => Kind::Denied,
         code if code.starts_with("AuthFailure") => Kind::Denied,
@@ -120,10 +125,14 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
         | "InternalError"
         | "InternalFailure"
         | "InternalServerError"
+        | "InvalidSnapshot.InUse" // for a moment after the image that used it is deregistered
         | "ExpiredToken"
         | "ExpiredTokenException"
         | "RequestExpired"
         | "RequestTimeout" => Kind::Retry,
+        // The tags of one instance, not the account's.
+        "TagLimitExceeded" => Kind::Rejected,
+        code if code.ends_with("LimitExceeded") => Kind::Quota,
         code if code.ends_with("NotFound")
             || code.ends_with("NotFoundException")
             || code.ends_with(".Malformed") =>
@@ -139,24 +148,53 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
 mod tests {
     use super::*;
 
+    /// What each code is about decides what it stops: a pool, a subnet, one instance, or the account.
+    const CODES: &[(&str, u16, Kind)] = &[
+        ("InsufficientInstanceCapacity", 500, Kind::NextPool),
+        ("UnfulfillableCapacity", 500, Kind::NextPool),
+        ("InsufficientCapacity", 400, Kind::NextPool),
+        ("InsufficientHostCapacity", 500, Kind::NextPool),
+        ("SpotMaxPriceTooLow", 400, Kind::NextPool),
+        ("InstanceCreditSpecification.NotSupported", 400, Kind::NextPool),
+        ("Unsupported", 400, Kind::NextPool),
+        ("UnsupportedOperation", 400, Kind::NextPool),
+        ("InsufficientFreeAddressesInSubnet", 400, Kind::NextSubnet),
+        ("InvalidSubnetID.NotFound", 400, Kind::NextSubnet),
+        ("InvalidSubnet", 400, Kind::NextSubnet),
+        ("MaxSpotInstanceCountExceeded", 400, Kind::Quota),
+        ("VcpuLimitExceeded", 400, Kind::Quota),
+        ("InstanceLimitExceeded", 400, Kind::Quota),
+        ("VolumeLimitExceeded", 400, Kind::Quota),
+        ("NetworkInterfaceLimitExceeded", 400, Kind::Quota),
+        ("LimitExceeded", 400, Kind::Quota),
+        ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", 400, Kind::Denied),
+        ("UnauthorizedOperation", 403, Kind::Denied),
+        ("AccessDenied", 403, Kind::Denied),
+        ("PendingVerification", 400, Kind::Denied),
+        ("Blocked", 400, Kind::Denied),
+        ("OptInRequired", 401, Kind::Denied),
+        ("InvalidInstanceID.NotFound", 400, Kind::NotFound),
+        ("InvalidLaunchTemplateId.NotFound", 400, Kind::NotFound),
+        ("InvalidInstanceID.Malformed", 400, Kind::NotFound),
+        ("RequestLimitExceeded", 503, Kind::Retry),
+        ("Throttling", 400, Kind::Retry),
+        ("InvalidSnapshot.InUse", 400, Kind::Retry),
+        ("Server.InternalError", 500, Kind::Retry),
+        ("SomethingNew", 500, Kind::Retry),
+        ("TagLimitExceeded", 400, Kind::Rejected),
+        ("InvalidParameterCombination", 400, Kind::Rejected),
+        ("InvalidParameterValue", 400, Kind::Rejected),
+        ("IdempotentParameterMismatch", 400, Kind::Rejected),
+        ("ValidationError", 400, Kind::Rejected),
+        ("ConditionalCheckFailedException", 400, Kind::ConditionFailed),
+        ("TransactionCanceledException", 400, Kind::ConditionFailed),
+        ("TransactionConflictException", 400, Kind::Retry),
+    ];
+
     #[test]
-    fn every_class_of_failure_has_its_way_out() {
-        let cases = [
-            ("InsufficientInstanceCapacity", Some(500), Kind::NextPool),
-            ("Unsupported", Some(400), Kind::NextPool),
-            ("MaxSpotInstanceCountExceeded", Some(400), Kind::Quota),
-            ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", Some(400), Kind::Denied),
-            ("UnauthorizedOperation", Some(403), Kind::Denied),
-            ("InvalidInstanceID.NotFound", Some(400), Kind::NotFound),
-            ("RequestLimitExceeded", Some(503), Kind::Retry),
-            ("SomethingNew", Some(500), Kind::Retry),
-            ("ValidationError", Some(400), Kind::Rejected),
-            ("ConditionalCheckFailedException", Some(400), Kind::ConditionFailed),
-            ("TransactionCanceledException", Some(400), Kind::ConditionFailed),
-            ("TransactionConflictException", Some(400), Kind::Retry),
-        ];
-        for (code, status, kind) in cases {
-            assert_eq!(kind_of(code, status), kind, "{code}");
+    fn every_code_stops_what_it_is_about() {
+        for (code, status, kind) in CODES {
+            assert_eq!(kind_of(code, Some(*status)), *kind, "{code}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Images of a swap: made of the old instance's EBS volumes, found again by the swap's tag (as are
 //! their snapshots), and taken away.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use aws_sdk_ec2::types as ec2;
 use spot_domain::ids::InstanceId;
 use spot_domain::tags::{MANAGED_BY, SWAP_TAG};
@@ -131,4 +133,27 @@ pub async fn delete_snapshot(client: &aws_sdk_ec2::Client, id: &str) -> Result<(
         Err(error) if error.kind == Kind::NotFound => Ok(()),
         answer => answer.map(drop),
     }
+}
+
+/// The device names in the block device mappings of images, by image id. An image that is gone or hidden by now
+/// is absent.
+///
+/// # Errors
+/// The call fails.
+pub async fn devices(
+    client: &aws_sdk_ec2::Client,
+    ids: BTreeSet<String>,
+) -> Result<BTreeMap<String, BTreeSet<String>>, CallError> {
+    let filter = ec2::Filter::builder().name("image-id").set_values(Some(ids.into_iter().collect())).build();
+    let call = "ec2:DescribeImages";
+    let mut images =
+        client.describe_images().include_deprecated(true).filters(filter).into_paginator().items().send();
+    let mut found = BTreeMap::new();
+    while let Some(image) = images.next().await {
+        let image = image.map_err(failed(call))?;
+        let names =
+            image.block_device_mappings().iter().filter_map(|m| m.device_name().map(str::to_owned)).collect();
+        found.extend(image.image_id.map(|id| (id, names)));
+    }
+    Ok(found)
 }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput;
 use aws_sdk_ec2::types as ec2;
 use spot_domain::group::{Instance, InstanceState};
 use spot_domain::ids::{AzId, InstanceId};
-use spot_domain::tags::{SWAP_TAG, Tags};
+use spot_domain::tags::{MANAGED_BY, SWAP_TAG};
 
+use crate::described_instance::{DESCRIBE, parse};
 use crate::error::{CallError, Kind, failed};
 
-const DESCRIBE: &str = "ec2:DescribeInstances";
 /// Ids in one call: EC2 takes at most 200 values of filters (`FilterLimitExceeded`).
 const IDS_PER_CALL: usize = 200;
 
@@ -53,60 +54,6 @@ async fn described(client: &aws_sdk_ec2::Client, filter: ec2::Filter) -> Result<
         }
     }
     Ok(instances)
-}
-
-pub(crate) fn parse(instance: &ec2::Instance) -> Result<Instance, CallError> {
-    let malformed =
-        |what: &str| CallError::malformed(DESCRIBE, format!("instance {:?}: {what}", instance.instance_id()));
-    let id: InstanceId =
-        instance.instance_id().and_then(|id| id.parse().ok()).ok_or_else(|| malformed("no usable id"))?;
-    let placement = instance.placement();
-    Ok(Instance {
-        state: state(instance.state().and_then(|s| s.name())),
-        state_reason: instance
-            .state_reason()
-            .map(|r| format!("{}: {}", r.code().unwrap_or("?"), r.message().unwrap_or("?"))),
-        is_spot: instance.instance_lifecycle() == Some(&ec2::InstanceLifecycleType::Spot),
-        instance_type: instance
-            .instance_type()
-            .and_then(|t| t.as_str().parse().ok())
-            .ok_or_else(|| malformed("no usable instance type"))?,
-        availability_zone: placement.and_then(|p| p.availability_zone()).unwrap_or_default().to_owned(),
-        az_id: placement.and_then(|p| p.availability_zone_id()).and_then(|az| az.parse::<AzId>().ok()),
-        is_plain_linux: instance.platform_details().is_none_or(|p| p == "Linux/UNIX"),
-        subnet_id: instance.subnet_id().map(str::to_owned),
-        bound_to: bound_to(instance),
-        operator: instance
-            .operator()
-            .filter(|o| o.managed() == Some(true))
-            .map(|o| o.principal().unwrap_or("an AWS service").to_owned()),
-        tags: tags(instance.tags()),
-        id,
-    })
-}
-
-fn state(name: Option<&ec2::InstanceStateName>) -> InstanceState {
-    match name {
-        Some(ec2::InstanceStateName::Pending) => InstanceState::Pending,
-        Some(ec2::InstanceStateName::Running) => InstanceState::Running,
-        Some(ec2::InstanceStateName::Stopping | ec2::InstanceStateName::Stopped) => InstanceState::Stopped,
-        _ => InstanceState::Dead,
-    }
-}
-
-fn bound_to(instance: &ec2::Instance) -> Option<String> {
-    let tenancy = instance.placement().and_then(|p| p.tenancy());
-    if tenancy == Some(&ec2::Tenancy::Host) {
-        return Some("it runs on a dedicated host".to_owned());
-    }
-    let reservation = instance.capacity_reservation_id()?;
-    Some(format!("it runs in capacity reservation {reservation}"))
-}
-
-fn tags(tags: &[ec2::Tag]) -> Tags {
-    tags.iter()
-        .filter_map(|t| Some((t.key()?.to_owned(), t.value().unwrap_or_default().to_owned())))
-        .collect()
 }
 
 /// Whether EC2 says that the instance runs.
@@ -169,14 +116,37 @@ pub async fn is_termination_protected(
     client: &aws_sdk_ec2::Client,
     id: &InstanceId,
 ) -> Result<bool, CallError> {
-    let answer = client
-        .describe_instance_attribute()
-        .instance_id(id.as_str())
-        .attribute(ec2::InstanceAttributeName::DisableApiTermination)
-        .send()
-        .await
-        .map_err(failed("ec2:DescribeInstanceAttribute"))?;
+    let answer = attribute(client, id, ec2::InstanceAttributeName::DisableApiTermination).await?;
     Ok(answer.disable_api_termination().and_then(|v| v.value()).unwrap_or(false))
+}
+
+/// Whether `DisableApiStop` is on, which keeps an instance from being terminated by the API, too.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-stop-protection.html>
+///
+/// # Errors
+/// The call fails.
+pub async fn is_stop_protected(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<bool, CallError> {
+    let answer = attribute(client, id, ec2::InstanceAttributeName::DisableApiStop).await?;
+    Ok(answer.disable_api_stop().and_then(|v| v.value()).unwrap_or(false))
+}
+
+async fn attribute(
+    client: &aws_sdk_ec2::Client,
+    id: &InstanceId,
+    attribute: ec2::InstanceAttributeName,
+) -> Result<DescribeInstanceAttributeOutput, CallError> {
+    let request = client.describe_instance_attribute().instance_id(id.as_str()).attribute(attribute);
+    request.send().await.map_err(failed("ec2:DescribeInstanceAttribute"))
+}
+
+/// Puts our mark back on an instance that a swap launched: the attach puts the group's own tag of that key over it.
+///
+/// # Errors
+/// The call fails.
+pub async fn mark_as_ours(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<(), CallError> {
+    let tag = ec2::Tag::builder().key(MANAGED_BY.0).value(MANAGED_BY.1).build();
+    let answer = client.create_tags().resources(id.as_str()).tags(tag).send().await;
+    answer.map(drop).map_err(failed("ec2:CreateTags"))
 }
 
 /// Terminates one instance. One that is gone already is as good as terminated.

@@ -4,7 +4,10 @@
 use aws_sdk_autoscaling::types as asg;
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types as ec2;
+use spot_domain::Usd;
+use spot_domain::belongings::Given;
 
+use crate::described_group::price;
 use crate::error::{CallError, failed};
 
 const DESCRIBE: &str = "autoscaling:DescribeLaunchConfigurations";
@@ -28,12 +31,33 @@ pub async fn describe(
     })
 }
 
-/// Says the launch configuration again in a launch request, in `subnet_id`.
+/// What a launch configuration gives to each instance, and the most that it pays for Spot an hour.
+///
+/// # Errors
+/// Why it can't be launched as Spot, in words.
+pub fn given(source: &asg::LaunchConfiguration) -> Result<(Given, Option<Usd>), String> {
+    let name = source.launch_configuration_name().unwrap_or_default();
+    let refused = |why: String| format!("launch configuration {name:?}: {why}");
+    if source.placement_tenancy() == Some("host") {
+        return Err(refused("its tenancy is a dedicated host".to_owned()));
+    }
+    if let Some(group) = source.security_groups().iter().find(|group| !group.starts_with("sg-")) {
+        return Err(refused(format!(
+            "it names security group {group:?} by name, which EC2 refuses beside a subnet"
+        )));
+    }
+    let devices = source.block_device_mappings().iter().filter_map(|m| m.device_name().map(str::to_owned));
+    let given = Given { devices: devices.collect(), ..Given::default() };
+    Ok((given, price("SpotPrice", source.spot_price()).map_err(refused)?))
+}
+
+/// Says the launch configuration again in a launch request, in `subnet_id` and in the group's placement group.
 #[must_use]
 pub fn apply(
     request: RunInstancesFluentBuilder,
     source: &asg::LaunchConfiguration,
     subnet_id: &str,
+    placement_group: Option<&str>,
 ) -> RunInstancesFluentBuilder {
     let filled = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(str::to_owned);
     let mut request = request
@@ -57,9 +81,11 @@ pub fn apply(
     if let Some(options) = source.metadata_options() {
         request = request.metadata_options(metadata_options(options));
     }
-    if let Some(tenancy) = filled(source.placement_tenancy()) {
-        request = request
-            .placement(ec2::Placement::builder().tenancy(ec2::Tenancy::from(tenancy.as_str())).build());
+    let tenancy = filled(source.placement_tenancy()).map(|tenancy| ec2::Tenancy::from(tenancy.as_str()));
+    if tenancy.is_some() || placement_group.is_some() {
+        let placement =
+            ec2::Placement::builder().set_tenancy(tenancy).set_group_name(placement_group.map(str::to_owned));
+        request = request.placement(placement.build());
     }
     let groups = source.security_groups().to_vec();
     // A public address can only be asked for inside a network interface.
@@ -103,4 +129,25 @@ fn metadata_options(options: &asg::InstanceMetadataOptions) -> ec2::InstanceMeta
         )
         .set_http_put_response_hop_limit(options.http_put_response_hop_limit())
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_launched_as_spot_is_refused_by_name() {
+        let configuration = || asg::LaunchConfiguration::builder().launch_configuration_name("web");
+        let bad = [
+            (configuration().placement_tenancy("host"), "dedicated host"),
+            (configuration().security_groups("web"), "\"web\" by name"),
+            (configuration().spot_price("cheap"), "SpotPrice"),
+        ];
+        for (source, expected) in bad {
+            let why = given(&source.build()).unwrap_err();
+            assert!(why.contains(expected) && why.contains("\"web\""), "{why}");
+        }
+        let good = configuration().security_groups("sg-1").spot_price("0.05").build();
+        assert_eq!(given(&good).unwrap().1.unwrap().to_string(), "0.05");
+    }
 }

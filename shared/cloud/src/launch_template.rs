@@ -1,26 +1,59 @@
 //! Launch templates: which version a group means, and what of it a launch has to say again.
 
 use aws_sdk_ec2::types as ec2;
-use serde::{Deserialize, Serialize};
+use spot_domain::belongings::Given;
 
 use crate::error::{CallError, failed};
 
 const DESCRIBE: &str = "ec2:DescribeLaunchTemplateVersions";
 
-/// A template as it was when the run began.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One version of a template.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResolvedTemplate {
     /// `lt-…`
     pub id: String,
-    /// The number that `$Latest` or `$Default` stood for.
+    /// The number that `$Latest` or `$Default` stands for now.
     pub version: String,
     /// Its network interfaces. Where it has some, the subnet must be given inside them: EC2 refuses
     /// a subnet beside them.
     pub network_interfaces: Vec<NetworkInterface>,
+    /// Where it places instances.
+    pub placement: TemplatePlacement,
+    /// What it says that a one-time Spot instance can't be.
+    pub not_for_spot: NotForSpot,
+    /// What it gives to each instance.
+    pub given: Given,
+}
+
+/// Where a template places instances, as far as a launch has to say it again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TemplatePlacement {
+    /// `default` or `dedicated`.
+    pub tenancy: Option<ec2::Tenancy>,
+    /// The partition of a partition placement group.
+    pub partition_number: Option<i32>,
+    /// It names a zone by its name.
+    pub names_zone: bool,
+    /// It names a zone by its id.
+    pub names_zone_id: bool,
+    /// It names a placement group by its id, beside which no name is allowed.
+    pub group_id: Option<String>,
+}
+
+/// Parameters that a launch has to overrule: EC2 has neither protection nor a stop for one-time Spot instances.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_ChangingDisableAPITermination.html>
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NotForSpot {
+    /// `DisableApiTermination` is on.
+    pub termination_protection: bool,
+    /// `DisableApiStop` is on.
+    pub stop_protection: bool,
+    /// `InstanceInitiatedShutdownBehavior` is `stop`.
+    pub stops_at_shutdown: bool,
 }
 
 /// A network interface of a template.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkInterface {
     device_index: Option<i32>,
     network_card_index: Option<i32>,
@@ -32,6 +65,7 @@ pub struct NetworkInterface {
     interface_type: Option<String>,
     ipv6_address_count: Option<i32>,
     primary_ipv6: Option<bool>,
+    ena_queue_count: Option<i32>,
 }
 
 /// Why a template can't be launched as Spot, in words, or the template.
@@ -55,24 +89,85 @@ pub async fn resolve(client: &aws_sdk_ec2::Client, id: &str, version: &str) -> R
     let number = found
         .version_number()
         .ok_or_else(|| CallError::malformed(DESCRIBE, format!("launch template {id}: no version number")))?;
-    let data = found.launch_template_data();
-    if let Some(obstacle) = data.and_then(obstacle) {
+    let Some(data) = found.launch_template_data() else {
+        return Err(CallError::malformed(DESCRIBE, format!("launch template {id}: no data")));
+    };
+    let is_managed = found.operator().is_some_and(|o| o.managed() == Some(true));
+    if let Some(obstacle) = obstacle(data).or(is_managed.then_some("another AWS service manages it")) {
         return Ok(Err(format!("launch template {id}, version {number}: {obstacle}")));
     }
-    let network_interfaces =
-        data.map(|d| d.network_interfaces().iter().map(NetworkInterface::from).collect());
-    Ok(Ok(ResolvedTemplate {
+    Ok(Ok(parse(id, number, data)))
+}
+
+fn parse(id: &str, number: i64, data: &ec2::ResponseLaunchTemplateData) -> ResolvedTemplate {
+    ResolvedTemplate {
         id: id.to_owned(),
         version: number.to_string(),
-        network_interfaces: network_interfaces.unwrap_or_default(),
-    }))
+        network_interfaces: data.network_interfaces().iter().map(NetworkInterface::from).collect(),
+        placement: data.placement().map(placement).unwrap_or_default(),
+        not_for_spot: NotForSpot {
+            termination_protection: data.disable_api_termination() == Some(true),
+            stop_protection: data.disable_api_stop() == Some(true),
+            stops_at_shutdown: data.instance_initiated_shutdown_behavior()
+                == Some(&ec2::ShutdownBehavior::Stop),
+        },
+        given: given(data),
+    }
+}
+
+fn placement(placement: &ec2::LaunchTemplatePlacement) -> TemplatePlacement {
+    let is_named = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
+    TemplatePlacement {
+        tenancy: placement.tenancy().cloned(),
+        partition_number: placement.partition_number(),
+        names_zone: is_named(placement.availability_zone()),
+        names_zone_id: is_named(placement.availability_zone_id()),
+        group_id: placement.group_id().filter(|id| !id.is_empty()).map(str::to_owned),
+    }
+}
+
+fn given(data: &ec2::ResponseLaunchTemplateData) -> Given {
+    let of_instances =
+        data.tag_specifications().iter().filter(|s| s.resource_type() == Some(&ec2::ResourceType::Instance));
+    let interfaces = data.network_interfaces();
+    Given {
+        devices: data
+            .block_device_mappings()
+            .iter()
+            .filter_map(|m| m.device_name().map(str::to_owned))
+            .collect(),
+        interfaces: interfaces.iter().map(|nic| nic.device_index().unwrap_or(0)).collect(),
+        ipv6_addresses: interfaces
+            .iter()
+            .filter_map(|nic| usize::try_from(nic.ipv6_address_count()?).ok())
+            .max()
+            .unwrap_or(0),
+        tag_keys: of_instances
+            .flat_map(|s| s.tags())
+            .filter_map(|tag| tag.key().map(str::to_owned))
+            .collect(),
+    }
 }
 
 fn obstacle(data: &ec2::ResponseLaunchTemplateData) -> Option<&'static str> {
     if data.instance_market_options().is_some() {
         return Some("it sets InstanceMarketOptions itself");
     }
-    if data.placement().and_then(|p| p.tenancy()) == Some(&ec2::Tenancy::Host) {
+    if data.instance_requirements().is_some() {
+        return Some("it selects types by InstanceRequirements, which RunInstances does not take");
+    }
+    if data.hibernation_options().and_then(|h| h.configured()) == Some(true) {
+        return Some("it configures hibernation, which a one-time Spot instance does not have");
+    }
+    if !data.secondary_interfaces().is_empty() {
+        return Some("it has secondary interfaces, whose subnets are not carried over");
+    }
+    if !data.security_groups().is_empty() {
+        return Some(
+            "it names its security groups by name, which EC2 refuses beside a subnet; use SecurityGroupIds",
+        );
+    }
+    if data.placement().is_some_and(is_on_host) {
         return Some("its tenancy is a dedicated host");
     }
     let reservation = data.capacity_reservation_specification();
@@ -83,6 +178,15 @@ fn obstacle(data: &ec2::ResponseLaunchTemplateData) -> Option<&'static str> {
         return Some("it launches into a capacity reservation only");
     }
     data.network_interfaces().iter().find_map(interface_obstacle)
+}
+
+/// A host, a group of hosts or an affinity to one means the tenancy `host`, also where that is not said.
+fn is_on_host(placement: &ec2::LaunchTemplatePlacement) -> bool {
+    let named = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
+    placement.tenancy() == Some(&ec2::Tenancy::Host)
+        || named(placement.host_id())
+        || named(placement.host_resource_group_arn())
+        || placement.affinity() == Some("host")
 }
 
 /// What of an interface can't be said again for another instance, or is not carried over here.
@@ -127,6 +231,7 @@ impl From<&TemplateInterface> for NetworkInterface {
             interface_type: nic.interface_type().map(str::to_owned),
             ipv6_address_count: nic.ipv6_address_count(),
             primary_ipv6: nic.primary_ipv6(),
+            ena_queue_count: nic.ena_queue_count(),
         }
     }
 }
@@ -146,7 +251,76 @@ impl NetworkInterface {
             .set_interface_type(self.interface_type.clone())
             .set_ipv6_address_count(self.ipv6_address_count)
             .set_primary_ipv6(self.primary_ipv6)
+            .set_ena_queue_count(self.ena_queue_count)
             .subnet_id(subnet_id)
             .build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Data = ec2::builders::ResponseLaunchTemplateDataBuilder;
+
+    fn data() -> Data {
+        ec2::ResponseLaunchTemplateData::builder().image_id("ami-1")
+    }
+
+    #[test]
+    fn a_template_that_is_no_spot_template_is_refused_by_name() {
+        let requirements = ec2::InstanceRequirements::builder().build();
+        let hibernation = ec2::LaunchTemplateHibernationOptions::builder().configured(true).build();
+        let secondary = ec2::LaunchTemplateInstanceSecondaryInterfaceSpecification::builder().build();
+        let market = ec2::LaunchTemplateInstanceMarketOptions::builder().build();
+        let placed =
+            |placement: ec2::builders::LaunchTemplatePlacementBuilder| data().placement(placement.build());
+        let placement = ec2::LaunchTemplatePlacement::builder;
+        let cases: Vec<(Data, &str)> = vec![
+            (data().instance_market_options(market), "InstanceMarketOptions"),
+            (data().instance_requirements(requirements), "InstanceRequirements"),
+            (data().hibernation_options(hibernation), "hibernation"),
+            (data().secondary_interfaces(secondary), "secondary interfaces"),
+            (data().security_groups("web"), "SecurityGroupIds"),
+            (placed(placement().tenancy(ec2::Tenancy::Host)), "dedicated host"),
+            (placed(placement().host_id("h-1")), "dedicated host"),
+            (placed(placement().host_resource_group_arn("arn:x")), "dedicated host"),
+            (placed(placement().affinity("host")), "dedicated host"),
+        ];
+        for (data, expected) in cases {
+            assert!(obstacle(&data.build()).is_some_and(|why| why.contains(expected)), "{expected}");
+        }
+        let off = ec2::LaunchTemplateHibernationOptions::builder().configured(false).build();
+        assert_eq!(obstacle(&data().hibernation_options(off).build()), None);
+        assert_eq!(obstacle(&placed(placement().tenancy(ec2::Tenancy::Dedicated)).build()), None);
+    }
+
+    #[test]
+    fn what_the_template_gives_is_known() {
+        let device = ec2::LaunchTemplateBlockDeviceMapping::builder().device_name("/dev/sdb").build();
+        let tags = ec2::LaunchTemplateTagSpecification::builder()
+            .resource_type(ec2::ResourceType::Instance)
+            .tags(ec2::Tag::builder().key("team").value("web").build())
+            .build();
+        let of_volumes = ec2::LaunchTemplateTagSpecification::builder()
+            .resource_type(ec2::ResourceType::Volume)
+            .tags(ec2::Tag::builder().key("backup").value("yes").build())
+            .build();
+        let data =
+            data().block_device_mappings(device).tag_specifications(tags).tag_specifications(of_volumes);
+        let given = given(&data.build());
+        assert_eq!(given.devices.into_iter().collect::<Vec<_>>(), ["/dev/sdb"]);
+        assert_eq!(given.tag_keys.into_iter().collect::<Vec<_>>(), ["team"]);
+        assert!(given.interfaces.is_empty());
+    }
+
+    #[test]
+    fn what_spot_does_not_have_is_overruled() {
+        let data = data()
+            .disable_api_termination(true)
+            .disable_api_stop(true)
+            .instance_initiated_shutdown_behavior(ec2::ShutdownBehavior::Stop);
+        let overruled = parse("lt-1", 3, &data.build()).not_for_spot;
+        assert!(overruled.termination_protection && overruled.stop_protection && overruled.stops_at_shutdown);
     }
 }

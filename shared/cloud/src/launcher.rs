@@ -1,37 +1,48 @@
 //! The only place that launches an instance. It takes a [`ClearedPool`], and uses it up.
 
+use aws_sdk_autoscaling::types::LaunchConfiguration;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::types as ec2;
-use serde::{Deserialize, Serialize};
-use spot_domain::ids::InstanceId;
+use spot_domain::Usd;
+use spot_domain::ids::{AzId, InstanceId};
 use spot_domain::tags::Tags;
 
 use crate::clients::Target;
 use crate::error::{CallError, Kind, failed};
 use crate::gatekeeper::ClearedPool;
 use crate::launch_configuration;
-use crate::launch_template::ResolvedTemplate;
+use crate::launch_template::{ResolvedTemplate, TemplatePlacement};
 use crate::twin::{self, Twin};
 
 const RUN: &str = "ec2:RunInstances";
 
 /// What to launch from: the owner's own words, never ours.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub enum Blueprint {
     /// A launch template, its version resolved.
-    Template(ResolvedTemplate),
-    /// A launch configuration, by name.
-    Configuration(String),
+    Template(Box<ResolvedTemplate>),
+    /// A launch configuration, as it is now.
+    Configuration(Box<LaunchConfiguration>),
     /// Another instance, as it is at the time of the launch.
     Twin(Twin),
 }
 
-/// What is launched, whichever pool it comes from.
+/// What is launched from one pool.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// What to launch from.
     pub blueprint: Blueprint,
-    /// Where.
+    /// The image, where the group names one for this type.
+    pub image_id: Option<String>,
+    /// The placement group of the group.
+    pub placement_group: Option<String>,
+    /// The most that the group's owner pays, USD an hour.
+    pub spot_max_price: Option<Usd>,
+    /// The zone's name.
+    pub availability_zone: String,
+    /// The zone's id.
+    pub az_id: AzId,
+    /// The subnet, which lies in that zone.
     pub subnet_id: String,
     /// With which tags; they come into being with the instance.
     pub tags: Tags,
@@ -70,13 +81,14 @@ impl Launcher {
             .max_count(1)
             .client_token(client_token)
             .instance_type(instance_type)
-            .instance_market_options(one_time_spot())
+            .instance_market_options(one_time_spot(order.spot_max_price))
+            .set_image_id(order.image_id.clone())
             .tag_specifications(tag_specification(&order.tags));
         let request = match &order.blueprint {
-            Blueprint::Template(template) => from_template(request, template, &order.subnet_id),
-            Blueprint::Configuration(name) => {
-                let source = launch_configuration::describe(&self.target.autoscaling, name).await?;
-                launch_configuration::apply(request, &source, &order.subnet_id)
+            Blueprint::Template(template) => from_template(request, template, order),
+            Blueprint::Configuration(source) => {
+                let placement_group = order.placement_group.as_deref();
+                launch_configuration::apply(request, source, &order.subnet_id, placement_group)
             }
             Blueprint::Twin(twin) => {
                 let source = twin::describe(&self.target.ec2, &twin.of).await?;
@@ -99,23 +111,51 @@ impl Launcher {
 
 type Request = aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 
-fn from_template(request: Request, template: &ResolvedTemplate, subnet_id: &str) -> Request {
+fn from_template(request: Request, template: &ResolvedTemplate, order: &Order) -> Request {
     let specification = ec2::LaunchTemplateSpecification::builder()
         .launch_template_id(&template.id)
         .version(&template.version);
-    let request = request.launch_template(specification.build());
+    let overruled = template.not_for_spot;
+    let request = request
+        .launch_template(specification.build())
+        .set_placement(placement(&template.placement, order))
+        .set_disable_api_termination(overruled.termination_protection.then_some(false))
+        .set_disable_api_stop(overruled.stop_protection.then_some(false))
+        .set_instance_initiated_shutdown_behavior(
+            overruled.stops_at_shutdown.then_some(ec2::ShutdownBehavior::Terminate),
+        );
     if template.network_interfaces.is_empty() {
-        return request.subnet_id(subnet_id);
+        return request.subnet_id(&order.subnet_id);
     }
-    let interfaces = template.network_interfaces.iter().map(|nic| nic.in_subnet(subnet_id));
+    let interfaces = template.network_interfaces.iter().map(|nic| nic.in_subnet(&order.subnet_id));
     request.set_network_interfaces(Some(interfaces.collect()))
 }
 
-/// No MaxPrice: a lower one means more interruptions, and Spot never costs more than On-Demand.
-fn one_time_spot() -> ec2::InstanceMarketOptionsRequest {
+/// The group's placement group comes before the template's, and the zone is the subnet's. Whether EC2 merges the
+/// parts of a placement with the template's is not documented: what stands beside them is said again.
+/// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/create-launch-template.html>
+fn placement(of_template: &TemplatePlacement, order: &Order) -> Option<ec2::Placement> {
+    let names_a_zone = of_template.names_zone || of_template.names_zone_id;
+    if order.placement_group.is_none() && !names_a_zone {
+        return None; // the template's own, as it is
+    }
+    let placement = ec2::Placement::builder()
+        .set_group_name(order.placement_group.clone())
+        .set_group_id(of_template.group_id.clone().filter(|_| order.placement_group.is_none()))
+        .set_tenancy(of_template.tenancy.clone())
+        .set_partition_number(of_template.partition_number)
+        .set_availability_zone(of_template.names_zone.then(|| order.availability_zone.clone()))
+        .set_availability_zone_id(of_template.names_zone_id.then(|| order.az_id.to_string()));
+    Some(placement.build())
+}
+
+/// MaxPrice only where the owner's own policy names one: a lower one means more interruptions, and Spot never
+/// costs more than On-Demand.
+fn one_time_spot(max_price: Option<Usd>) -> ec2::InstanceMarketOptionsRequest {
     let spot = ec2::SpotMarketOptions::builder()
         .spot_instance_type(ec2::SpotInstanceType::OneTime)
-        .instance_interruption_behavior(ec2::InstanceInterruptionBehavior::Terminate);
+        .instance_interruption_behavior(ec2::InstanceInterruptionBehavior::Terminate)
+        .set_max_price(max_price.map(|price| price.to_string()));
     ec2::InstanceMarketOptionsRequest::builder()
         .market_type(ec2::MarketType::Spot)
         .spot_options(spot.build())

@@ -8,6 +8,7 @@ use aws_sdk_ec2::types as ec2;
 use aws_sdk_pricing::types::{Filter, FilterType};
 use rust_decimal::Decimal;
 use serde_json::Value;
+use spot_domain::pricing::UsageOperation;
 use spot_domain::{InstanceType, Region, Usd};
 
 use crate::clients::Stack;
@@ -15,25 +16,26 @@ use crate::error::{CallError, failed};
 
 /// The Price List API answers in few regions; its answers cover all of them.
 const PRICE_LIST_REGION: &str = "us-east-1";
-/// Spot prices, USD an hour, by type and zone name.
-pub type SpotPrices = HashMap<(InstanceType, String), Usd>;
+/// Spot prices, USD an hour, by type, zone name and `ProductDescription`.
+pub type SpotPrices = HashMap<(InstanceType, String, String), Usd>;
 
 /// A Lambda instance lives for hours; On-Demand prices change in years.
-static ON_DEMAND: Mutex<Option<HashMap<(Region, InstanceType), Usd>>> = Mutex::new(None);
+static ON_DEMAND: Mutex<Option<HashMap<(Region, InstanceType, UsageOperation), Usd>>> = Mutex::new(None);
 
-/// The Linux Spot prices of these types, USD an hour, now, by type and zone name.
+/// The Spot prices of these types and products, USD an hour, now.
 ///
 /// # Errors
 /// The call fails.
 pub async fn spot(
     client: &aws_sdk_ec2::Client,
-    instance_types: &BTreeSet<InstanceType>,
+    instance_types: &BTreeSet<&InstanceType>,
+    products: &BTreeSet<&'static str>,
 ) -> Result<SpotPrices, CallError> {
     let types = instance_types.iter().map(|t| ec2::InstanceType::from(t.as_str())).collect();
     let mut prices = client
         .describe_spot_price_history()
         .set_instance_types(Some(types))
-        .product_descriptions("Linux/UNIX")
+        .set_product_descriptions(Some(products.iter().map(ToString::to_string).collect()))
         .start_time(std::time::SystemTime::now().into())
         .into_paginator()
         .items()
@@ -41,18 +43,21 @@ pub async fn spot(
     let mut found = SpotPrices::new();
     while let Some(price) = prices.next().await {
         let price = price.map_err(failed("ec2:DescribeSpotPriceHistory"))?;
-        let key = price.instance_type().and_then(|t| t.as_str().parse().ok()).zip(price.availability_zone());
-        if let (Some((instance_type, zone)), Some(usd)) =
-            (key, price.spot_price().and_then(|p| p.parse().ok()))
+        let usd = price.spot_price().and_then(|p| p.parse::<Decimal>().ok()).filter(|p| *p > Decimal::ZERO);
+        let instance_type = price.instance_type().and_then(|t| t.as_str().parse().ok());
+        let product = price.product_description().map(|p| p.as_str().to_owned());
+        if let (Some(instance_type), Some(zone), Some(product), Some(usd)) =
+            (instance_type, price.availability_zone(), product, usd)
         {
             // Newest first: the price in force comes before those it replaced.
-            found.entry((instance_type, zone.to_owned())).or_insert(Usd::new(usd));
+            found.entry((instance_type, zone.to_owned(), product)).or_insert(Usd::new(usd));
         }
     }
     Ok(found)
 }
 
-/// The Linux On-Demand price of a type in a region, USD an hour.
+/// The On-Demand price of a type in a region, USD an hour, in shared tenancy: for the operating system and the
+/// licence that `billed_as` stands for.
 ///
 /// # Errors
 /// The call fails.
@@ -60,35 +65,36 @@ pub async fn on_demand(
     stack: &Stack,
     region: &Region,
     instance_type: &InstanceType,
+    billed_as: &UsageOperation,
 ) -> Result<Option<Usd>, CallError> {
-    let key = (region.clone(), instance_type.clone());
+    let key = (region.clone(), instance_type.clone(), billed_as.clone());
     let known = || ON_DEMAND.lock().ok()?.as_ref()?.get(&key).copied();
     if let Some(price) = known() {
         return Ok(Some(price));
     }
     let config = stack.config().to_builder().region(aws_config::Region::new(PRICE_LIST_REGION)).build();
-    let price = list_price(&aws_sdk_pricing::Client::new(&config), region, instance_type).await?;
+    let price = list_price(&aws_sdk_pricing::Client::new(&config), region, instance_type, billed_as).await?;
     if let (Some(price), Ok(mut prices)) = (price, ON_DEMAND.lock()) {
         prices.get_or_insert_default().insert(key, price);
     }
     Ok(price)
 }
 
+/// `operation` alone tells the operating system, the software on it and whose licence that is.
 async fn list_price(
     client: &aws_sdk_pricing::Client,
     region: &Region,
     instance_type: &InstanceType,
+    billed_as: &UsageOperation,
 ) -> Result<Option<Usd>, CallError> {
     let call = "pricing:GetProducts";
     let mut request = client.get_products().service_code("AmazonEC2").max_results(10);
     let filters = [
         ("regionCode", region.as_str()),
         ("instanceType", instance_type.as_str()),
-        ("operatingSystem", "Linux"),
+        ("operation", billed_as.as_str()),
         ("tenancy", "Shared"),
-        ("preInstalledSw", "NA"),
         ("capacitystatus", "Used"),
-        ("licenseModel", "No License required"),
     ];
     for (field, value) in filters {
         let filter = Filter::builder().r#type(FilterType::TermMatch).field(field).value(value).build();

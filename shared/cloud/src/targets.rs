@@ -1,10 +1,13 @@
 //! Registrations of one instance in target groups: found, made, ended. (What the groups' own swaps ask
 //! of target groups is in [`crate::target_groups`].)
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use aws_sdk_elasticloadbalancingv2::types::{
     TargetDescription, TargetGroup, TargetHealthDescription, TargetHealthStateEnum, TargetTypeEnum,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
+use spot_domain::group::Instance;
 use spot_domain::ids::InstanceId;
 use spot_domain::lab::Registration;
 use spot_domain::lab_recovery::TargetState;
@@ -45,16 +48,67 @@ pub async fn of(
             in_vpc.push(group);
         }
     }
-    let targets: Vec<_> = stream::iter(&in_vpc)
-        .map(|group| async move { targets_of(client, group).await.map(|targets| (group, targets)) })
-        .buffered(SIDE_BY_SIDE)
-        .try_collect()
-        .await?;
     let mut found = Found::default();
-    for (group, targets) in targets {
+    for (group, targets) in ask_all(client, &in_vpc).await? {
         look_into(group, &targets, id, private_address, &mut found);
     }
     Ok(found)
+}
+
+/// Where members of a group are registered by others: not by the group itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ByOthers {
+    /// Target groups that have a member by its id.
+    pub target_group_arns: Vec<String>,
+    /// Members that a target group has by a private address, with its name.
+    pub by_address: BTreeMap<InstanceId, String>,
+}
+
+/// Looks through every target group of the members' VPCs but the group's own. AWS has no call that goes from an
+/// instance to its target groups.
+///
+/// # Errors
+/// A call fails: nothing is said then, never "nowhere".
+pub async fn by_others<'a>(
+    client: &aws_sdk_elasticloadbalancingv2::Client,
+    members: impl Iterator<Item = &'a Instance> + Clone,
+    own: &[String],
+) -> Result<ByOthers, CallError> {
+    let vpcs: BTreeSet<&str> = members.clone().filter_map(|i| i.belongings.vpc_id.as_deref()).collect();
+    let mut others = Vec::new();
+    let mut groups = client.describe_target_groups().into_paginator().items().send();
+    while let Some(group) = groups.next().await {
+        let group = group.map_err(failed("elasticloadbalancing:DescribeTargetGroups"))?;
+        let is_own = group.target_group_arn().is_none_or(|arn| own.iter().any(|own| own == arn));
+        if !is_own && group.vpc_id().is_some_and(|vpc| vpcs.contains(vpc)) {
+            others.push(group);
+        }
+    }
+    let mut found = ByOthers::default();
+    for (group, targets) in ask_all(client, &others).await? {
+        let ids: BTreeSet<&str> = targets.iter().filter_map(|target| target.target()?.id()).collect();
+        if group.target_type() == Some(&TargetTypeEnum::Ip) {
+            let name = group.target_group_name().or(group.target_group_arn()).unwrap_or_default();
+            let is_in =
+                |member: &&Instance| member.belongings.addresses.iter().any(|a| ids.contains(a.as_str()));
+            let by_address = members.clone().filter(is_in).map(|member| (member.id.clone(), name.to_owned()));
+            found.by_address.extend(by_address);
+        } else if members.clone().any(|member| ids.contains(member.id.as_str())) {
+            found.target_group_arns.extend(group.target_group_arn().map(str::to_owned));
+        }
+    }
+    Ok(found)
+}
+
+async fn ask_all<'a>(
+    client: &aws_sdk_elasticloadbalancingv2::Client,
+    groups: &'a [TargetGroup],
+) -> Result<Vec<(&'a TargetGroup, Vec<TargetHealthDescription>)>, CallError> {
+    stream::iter(groups)
+        .map(|group| async move { targets_of(client, group).await.map(|targets| (group, targets)) })
+        .buffered(SIDE_BY_SIDE)
+        .try_collect()
+        .await
 }
 
 async fn targets_of(

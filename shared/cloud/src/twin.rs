@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use spot_domain::ids::InstanceId;
 use spot_domain::lab::Original;
 
+use crate::described_instance;
 use crate::error::{CallError, Kind, failed};
-use crate::instances;
 
 const DESCRIBE: &str = "ec2:DescribeInstances";
 const ATTRIBUTE: &str = "ec2:DescribeInstanceAttribute";
@@ -54,7 +54,7 @@ pub struct Examined {
 /// A call fails.
 pub async fn examine(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Option<Examined>, CallError> {
     let Some(instance) = instance(client, id).await? else { return Ok(None) };
-    let known = instances::parse(&instance)?;
+    let known = described_instance::parse(&instance)?;
     let is_on = |attribute| async move {
         match attribute_of(client, id, attribute).await {
             Err(error) if error.kind == Kind::NotFound => Ok(None),

@@ -56,6 +56,19 @@ async fn cleared() -> ClearedPool {
     }
 }
 
+fn order(blueprint: Blueprint) -> Order {
+    Order {
+        blueprint,
+        image_id: None,
+        placement_group: None,
+        spot_max_price: None,
+        availability_zone: "us-east-1a".into(),
+        az_id: "use1-az6".parse().unwrap(),
+        subnet_id: "subnet-1".into(),
+        tags: Tags::new(),
+    }
+}
+
 #[tokio::test]
 async fn a_twin_is_what_the_old_instance_is() {
     let ec2 = Endpoint::answering(|action, _| match action {
@@ -67,11 +80,8 @@ async fn a_twin_is_what_the_old_instance_is() {
         ),
     })
     .await;
-    let order = Order {
-        blueprint: Blueprint::Twin(Twin { of: id(), image_id: None }),
-        subnet_id: "subnet-1".into(),
-        tags: Tags::from([("team".to_owned(), "lab".to_owned())]),
-    };
+    let tags = Tags::from([("team".to_owned(), "lab".to_owned())]);
+    let order = Order { tags, ..order(Blueprint::Twin(Twin { of: id(), image_id: None })) };
     let launcher = Launcher::new(&target(&ec2).await);
     launcher.launch(cleared().await, &order, "token-0").await.unwrap();
     let requests = ec2.requests();
@@ -114,7 +124,7 @@ async fn a_burstable_twin_keeps_the_owners_choice_of_credits() {
     })
     .await;
     let blueprint = Blueprint::Twin(Twin { of: id(), image_id: Some("ami-captured".into()) });
-    let order = Order { blueprint, subnet_id: "subnet-1".into(), tags: Tags::new() };
+    let order = order(blueprint);
     let launcher = Launcher::new(&target(&ec2).await);
     let error = launcher.launch(cleared().await, &order, "token-0").await.unwrap_err();
     assert_eq!(error.kind, Kind::NextPool);

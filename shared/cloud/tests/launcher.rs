@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use spot_cloud::gatekeeper::{ClearedPool, Gatekeeper, Verdict};
-use spot_cloud::launch_template::ResolvedTemplate;
+use spot_cloud::launch_template::{NotForSpot, ResolvedTemplate, TemplatePlacement};
 use spot_cloud::launcher::{Blueprint, Launcher, Order};
 use spot_cloud::{Kind, Target};
+use spot_domain::Usd;
 use spot_domain::tags::Tags;
 use spot_scripted::{Answer, Endpoint};
 
@@ -23,13 +24,18 @@ async fn cleared() -> ClearedPool {
     }
 }
 
+fn template() -> ResolvedTemplate {
+    ResolvedTemplate { id: "lt-0123".into(), version: "7".into(), ..ResolvedTemplate::default() }
+}
+
 fn order() -> Order {
     Order {
-        blueprint: Blueprint::Template(ResolvedTemplate {
-            id: "lt-0123".into(),
-            version: "7".into(),
-            network_interfaces: vec![],
-        }),
+        blueprint: Blueprint::Template(Box::new(template())),
+        image_id: None,
+        placement_group: None,
+        spot_max_price: None,
+        availability_zone: "us-east-1a".into(),
+        az_id: "use1-az6".parse().unwrap(),
         subnet_id: "subnet-1".into(),
         tags: Tags::from([("team".to_owned(), "payments".to_owned())]),
     }
@@ -59,7 +65,48 @@ async fn it_asks_for_one_one_time_spot_instance_of_the_owners_template() {
     ] {
         assert!(request.contains(expected), "{expected} is not in {request}");
     }
-    assert!(!request.contains("MaxPrice"), "{request}");
+    for absent in ["MaxPrice", "Placement", "ImageId", "DisableApi"] {
+        assert!(!request.contains(absent), "{absent} is in {request}");
+    }
+}
+
+async fn asked_for(order: Order) -> String {
+    let ec2 = Endpoint::start(vec![Answer::ok(LAUNCHED)]).await;
+    launcher(&ec2).await.launch(cleared().await, &order, "token-0").await.unwrap();
+    ec2.requests()[0].clone()
+}
+
+#[tokio::test]
+async fn what_the_group_says_of_image_placement_and_price_is_said_again() {
+    let request = asked_for(Order {
+        image_id: Some("ami-7".into()),
+        placement_group: Some("hpc".into()),
+        spot_max_price: Some(Usd::new("0.05".parse().unwrap())),
+        ..order()
+    })
+    .await;
+    for expected in ["ImageId=ami-7", "Placement.GroupName=hpc", "SpotOptions.MaxPrice=0.05"] {
+        assert!(request.contains(expected), "{expected} is not in {request}");
+    }
+}
+
+#[tokio::test]
+async fn a_template_is_overruled_only_where_spot_does_not_have_it() {
+    let mut of_owner = template();
+    of_owner.not_for_spot =
+        NotForSpot { termination_protection: true, stop_protection: true, stops_at_shutdown: true };
+    of_owner.placement =
+        TemplatePlacement { names_zone: true, partition_number: Some(2), ..Default::default() };
+    let request = asked_for(Order { blueprint: Blueprint::Template(Box::new(of_owner)), ..order() }).await;
+    for expected in [
+        "DisableApiTermination=false",
+        "DisableApiStop=false",
+        "InstanceInitiatedShutdownBehavior=terminate",
+        "Placement.AvailabilityZone=us-east-1a",
+        "Placement.PartitionNumber=2",
+    ] {
+        assert!(request.contains(expected), "{expected} is not in {request}");
+    }
 }
 
 #[tokio::test]

@@ -8,30 +8,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::ids::InstanceId;
+use crate::owners::MARKS;
 use crate::tags::{GROUP_NAME_TAG, MANAGED_BY, SWAP_TAG, Tags};
 
 /// Authorises whatever the settings say: members of a managed node group carry it.
 pub const NODE_GROUP_TAG: &str = "eks:cluster-name";
 
-/// The marks of owners that the setting `owner_marks` lists by default. The `aws:` ones are
-/// reserved: only AWS can set them.
-pub const DEFAULT_OWNER_MARKS: [&str; 12] = [
-    "aws:eks:cluster-name",
-    "eks:eks-cluster-name",
-    "karpenter.sh/nodepool",
-    "karpenter.sh/provisioner-name",
-    "aws:ec2:fleet-id",
-    "aws:ec2spot:fleet-request-id",
-    "aws:elasticmapreduce:job-flow-id",
-    "aws:cloud9:environment",
-    "AWSBatchServiceTag=batch",
-    "CreatedBy=EC2 Image Builder",
-    "AWSApplicationMigrationServiceManaged",
-    "AWSElasticDisasterRecoveryManaged",
-];
-
-/// A tag by which an owner marks its instances: `key` with any value but an empty one, or
-/// `key=value` with exactly this one.
+/// A tag by which an owner marks its instances: `key` with any value but an empty one, `key=value` with
+/// exactly this one, or `prefix*` for every key that begins so, with any value but an empty one.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct OwnerMark {
     key: String,
@@ -39,7 +23,7 @@ pub struct OwnerMark {
 }
 
 impl OwnerMark {
-    /// Reads `key` or `key=value`.
+    /// Reads `key`, `key=value` or `prefix*`.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -49,7 +33,10 @@ impl OwnerMark {
             None => (text, None),
         };
         if key.is_empty() || key.chars().count() > 128 || key.trim() != key {
-            return Err(format!("{text:?} is no owner mark: expected key or key=value"));
+            return Err(format!("{text:?} is no owner mark: expected key, key=value or prefix*"));
+        }
+        if key == "*" {
+            return Err(format!("{text:?} is no owner mark: it would authorise everything that has a tag"));
         }
         if value.is_some_and(|value| value.is_empty() || value.chars().count() > 256) {
             return Err(format!(
@@ -59,13 +46,16 @@ impl OwnerMark {
         Ok(Self { key: key.to_owned(), value: value.map(str::to_owned) })
     }
 
-    /// The marks that hold unless the settings list others.
+    /// The marks that hold unless the settings list others: those of `owners`.
     #[must_use]
     pub fn defaults() -> Vec<Self> {
-        DEFAULT_OWNER_MARKS.iter().filter_map(|text| Self::parse(text).ok()).collect()
+        MARKS.iter().filter_map(|mark| Self::parse(mark.tag).ok()).collect()
     }
 
     fn is_on(&self, tags: &Tags) -> bool {
+        if let Some(prefix) = self.key.strip_suffix('*') {
+            return tags.iter().any(|(key, value)| key.starts_with(prefix) && !value.is_empty());
+        }
         tags.get(&self.key).is_some_and(|found| match &self.value {
             Some(value) => found == value,
             None => !found.is_empty(),
@@ -218,10 +208,12 @@ mod tests {
 
     #[test]
     fn every_default_mark_can_be_read_and_authorises() {
-        assert_eq!(OwnerMark::defaults().len(), DEFAULT_OWNER_MARKS.len());
-        for mark in DEFAULT_OWNER_MARKS.iter().chain(&[GROUP_NAME_TAG, NODE_GROUP_TAG]) {
+        assert_eq!(OwnerMark::defaults().len(), MARKS.len());
+        for mark in MARKS.iter().map(|mark| mark.tag).chain([GROUP_NAME_TAG, NODE_GROUP_TAG]) {
             let (key, value) = mark.split_once('=').unwrap_or((mark, "x"));
-            assert!(matches!(judged(&tagged(&[(key, value)])), Standing::Authorised(_)), "{mark}");
+            let key = key.replace('*', "y");
+            assert!(matches!(judged(&tagged(&[(&key, value)])), Standing::Authorised(_)), "{mark}");
+            assert_eq!(judged(&tagged(&[(&key, "")])), Standing::Unauthorised, "{mark} without a value");
         }
     }
 

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::belongings::Belongings;
 use crate::ids::{AzId, GroupArn, GroupName, InstanceId, InstanceType};
+use crate::money::Usd;
+use crate::pricing::UsageOperation;
 use crate::tags::Tags;
 
 /// The process that we suspend while a group is N+1: it reacts to the imbalance of an attach, and
@@ -49,6 +52,8 @@ pub struct Member {
     pub healthy: bool,
     /// Protected from scale-in.
     pub protected: bool,
+    /// The launch template that it came from.
+    pub template_id: Option<String>,
 }
 
 impl Member {
@@ -60,7 +65,7 @@ impl Member {
 }
 
 /// What the group launches from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum LaunchSource {
     /// A launch template; the version is `$Latest`, `$Default` or a number.
     Template {
@@ -71,6 +76,54 @@ pub enum LaunchSource {
     },
     /// A launch configuration, by name.
     Configuration(String),
+}
+
+/// An override of a mixed-instances policy: an instance type, and what its launches differ by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// The instance type.
+    pub instance_type: InstanceType,
+    /// The template of this type alone; `None`, the policy's.
+    pub template: Option<LaunchSource>,
+    /// The image of this type alone; `None`, the template's.
+    pub image_id: Option<String>,
+}
+
+/// Instance types by attributes (`InstanceRequirements`): as far as they name types.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Requirements {
+    /// Patterns such as `m5.*`, of which one must match; empty, every type is allowed.
+    pub allowed: Vec<String>,
+    /// Patterns of which none may match.
+    pub excluded: Vec<String>,
+}
+
+impl Requirements {
+    /// Returns true if the lists let the type through. What the attributes say of it, only AWS knows.
+    #[must_use]
+    pub fn lets_through(&self, instance_type: &InstanceType) -> bool {
+        let is_listed = |list: &[String]| list.iter().any(|pattern| matches(pattern, instance_type.as_str()));
+        (self.allowed.is_empty() || is_listed(&self.allowed)) && !is_listed(&self.excluded)
+    }
+}
+
+/// A pattern of `InstanceRequirements`: `*` stands for any run of characters.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((begin, rest)) => text.strip_prefix(begin).is_some_and(|tail| {
+            tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| matches(rest, &tail[at..]))
+        }),
+    }
+}
+
+/// What the group launches for one instance type.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Launch {
+    /// The template or configuration.
+    pub source: LaunchSource,
+    /// The image, where the type's override names one.
+    pub image_id: Option<String>,
 }
 
 /// A group, whole enough to decide about it.
@@ -94,14 +147,32 @@ pub struct Group {
     pub target_group_arns: Vec<String>,
     /// What it launches from; `None` where we can't tell.
     pub launch_source: Option<LaunchSource>,
-    /// The instance types of its own overrides, in their order.
-    pub override_types: Vec<InstanceType>,
+    /// The overrides of its policy that name a type, in their order.
+    pub overrides: Vec<Override>,
+    /// What its overrides by attributes say of types, taken together; `None` without such an override.
+    pub requirements: Option<Requirements>,
+    /// What its overrides by attributes launch from, where one of them has a template of its own.
+    pub requirement_launches: Vec<Launch>,
+    /// The subnets that it launches into.
+    pub subnet_ids: Vec<String>,
+    /// The placement group that its instances are in.
+    pub placement_group: Option<String>,
+    /// Seconds from InService until an instance counts as ready: `DefaultInstanceWarmup`, else
+    /// `HealthCheckGracePeriod`.
+    pub warm_up_seconds: u32,
+    /// An instance whose terminating hook is abandoned stays, out of the group's capacity and on the bill
+    /// (`TerminateHookAbandon`).
+    pub retains_abandoned: bool,
+    /// The most that its owner pays for a Spot instance an hour (`SpotMaxPrice`).
+    pub spot_max_price: Option<Usd>,
     /// `OnDemandBaseCapacity`.
     pub on_demand_base: u32,
     /// `OnDemandPercentageAboveBaseCapacity`, if a mixed-instances policy sets one.
     pub on_demand_percentage: Option<u32>,
     /// Its tags.
     pub tags: Tags,
+    /// Those of its tags that it puts on every instance, attached ones too.
+    pub propagated_tags: Tags,
     /// What makes it a group that we don't touch, in words (weights, an operator, …).
     pub obstacles: Vec<String>,
     /// What makes it a group that we don't touch *now* (being deleted, …).
@@ -119,6 +190,24 @@ impl Group {
     #[must_use]
     pub fn in_service(&self) -> u32 {
         u32::try_from(self.members.iter().filter(|m| m.serves()).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Returns what the group would launch for an instance of this type today.
+    #[must_use]
+    pub fn launch_of(&self, instance_type: &InstanceType) -> Option<Launch> {
+        let by_type = self.overrides.iter().find(|o| o.instance_type == *instance_type);
+        let own = by_type.and_then(|o| o.template.clone());
+        let source = own.or_else(|| self.launch_source.clone())?;
+        Some(Launch { source, image_id: by_type.and_then(|o| o.image_id.clone()) })
+    }
+
+    /// Returns true if as many members serve, or are about to, as are desired: nothing is being launched
+    /// or taken away.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let coming = |m: &&Member| matches!(m.state, MemberState::Pending | MemberState::InService);
+        self.members.iter().filter(coming).count() == self.desired as usize
+            && self.members.iter().all(|m| m.state != MemberState::Pending)
     }
 
     /// Why no instance of this group can be swapped, ever as it is configured.
@@ -183,8 +272,10 @@ pub struct Instance {
     pub availability_zone: String,
     /// Its zone's id, where EC2 gives one.
     pub az_id: Option<AzId>,
-    /// Whether it runs Linux without a licence to pay for, the only case we have prices for.
-    pub is_plain_linux: bool,
+    /// The operating system and licence that it is billed for.
+    pub usage_operation: UsageOperation,
+    /// Its tenancy is `dedicated`.
+    pub is_dedicated: bool,
     /// Its subnet.
     pub subnet_id: Option<String>,
     /// Dedicated host, or bound to a capacity reservation: in words.
@@ -193,6 +284,8 @@ pub struct Instance {
     pub operator: Option<String>,
     /// Its tags.
     pub tags: Tags,
+    /// What it has beside what every instance has.
+    pub belongings: Belongings,
 }
 
 impl Instance {
@@ -212,7 +305,13 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn member(n: u32) -> Member {
-        Member { id: id(n), state: MemberState::InService, healthy: true, protected: false }
+        Member {
+            id: id(n),
+            state: MemberState::InService,
+            healthy: true,
+            protected: false,
+            template_id: None,
+        }
     }
 
     pub(crate) fn group_of(members: u32) -> Group {
@@ -228,13 +327,87 @@ pub(crate) mod tests {
             suspended: BTreeSet::new(),
             target_group_arns: vec![],
             launch_source: Some(LaunchSource::Template { id: "lt-1".into(), version: "1".into() }),
-            override_types: vec![],
+            overrides: vec![],
+            requirements: None,
+            requirement_launches: vec![],
+            subnet_ids: vec!["subnet-1".into()],
+            placement_group: None,
+            warm_up_seconds: 0,
+            retains_abandoned: false,
+            spot_max_price: None,
             on_demand_base: 0,
             on_demand_percentage: None,
             tags: Tags::new(),
+            propagated_tags: Tags::new(),
             obstacles: vec![],
             busy_with: None,
         }
+    }
+
+    pub(crate) fn on_demand(n: u32) -> Instance {
+        Instance {
+            id: id(n),
+            state: InstanceState::Running,
+            state_reason: None,
+            is_spot: false,
+            instance_type: "m5.large".parse().unwrap(),
+            availability_zone: "us-east-1a".into(),
+            az_id: Some("use1-az6".parse().unwrap()),
+            usage_operation: UsageOperation::linux(),
+            is_dedicated: false,
+            subnet_id: Some("subnet-1".into()),
+            bound_to: None,
+            operator: None,
+            tags: Tags::new(),
+            belongings: Belongings::default(),
+        }
+    }
+
+    #[test]
+    fn a_type_is_launched_from_its_own_override() {
+        let mut group = group_of(1);
+        let template = |id: &str| LaunchSource::Template { id: id.into(), version: "3".into() };
+        let override_of = |name: &str, own: Option<&str>, image: Option<&str>| Override {
+            instance_type: name.parse().unwrap(),
+            template: own.map(template),
+            image_id: image.map(str::to_owned),
+        };
+        group.launch_source = Some(template("lt-base"));
+        group.overrides = vec![
+            override_of("m5.large", None, None),
+            override_of("m6g.large", Some("lt-arm"), None),
+            override_of("c5.large", None, Some("ami-c5")),
+        ];
+        let launch = |name: &str| group.launch_of(&name.parse().unwrap()).unwrap();
+        assert_eq!(launch("m5.large"), Launch { source: template("lt-base"), image_id: None });
+        assert_eq!(launch("m6g.large").source, template("lt-arm"));
+        assert_eq!(launch("c5.large").image_id.as_deref(), Some("ami-c5"));
+        assert_eq!(launch("r5.large").source, template("lt-base"), "a type of the owner's tag");
+    }
+
+    #[test]
+    fn patterns_of_requirements_are_obeyed() {
+        let requirements =
+            Requirements { allowed: vec!["m5.*".into(), "c*.large".into()], excluded: vec!["m5.2*".into()] };
+        let lets = |name: &str| requirements.lets_through(&name.parse().unwrap());
+        assert!(lets("m5.large") && lets("c6i.large") && !lets("m5.2xlarge") && !lets("r5.large"));
+        assert!(Requirements::default().lets_through(&"t3.micro".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_group_is_settled_when_its_members_are_what_is_desired() {
+        let mut group = group_of(2);
+        assert!(group.is_settled());
+        group.desired = 3;
+        assert!(!group.is_settled(), "it is about to launch");
+        group.members.push(Member { state: MemberState::Pending, ..member(2) });
+        assert!(!group.is_settled(), "it is launching");
+        group.members[2].state = MemberState::InService;
+        assert!(group.is_settled());
+        group.members[0].state = MemberState::Leaving;
+        assert!(!group.is_settled(), "one leaves, another must come");
+        group.desired = 2;
+        assert!(group.is_settled(), "one is leaving, and nobody comes for it");
     }
 
     #[test]

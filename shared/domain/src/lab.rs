@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::environment::EnvironmentType;
 use crate::group::{Instance, InstanceState};
 use crate::ids::{AccountId, InstanceId, InstanceType, Region};
+use crate::owners::{Owner, group_of, marked};
 use crate::reason::Reason;
 use crate::settings::Settings;
 use crate::swap::Left;
-use crate::tags::GROUP_NAME_TAG;
 
 /// The input of an execution. Unknown fields are refused: a misspelt `dry_run` must not swap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,32 +123,6 @@ pub struct Original {
     pub unhealthy_in: Option<String>,
 }
 
-/// Tags that say: a node of a Kubernetes cluster. A key that ends with `/` is the beginning of one.
-const NODE_TAGS: &[&str] = &[
-    "kubernetes.io/cluster/",
-    "aws:eks:cluster-name",
-    "eks:cluster-name",
-    "eks:eks-cluster-name",
-    "eks:nodegroup-name",
-    "alpha.eksctl.io/cluster-name",
-    "karpenter.sh/nodepool",
-    "karpenter.sh/provisioner-name",
-    "k8s.io/cluster-autoscaler/",
-    "k8s.io/role/",
-    "KubernetesCluster",
-    "sigs.k8s.io/cluster-api-provider-aws/",
-];
-
-/// Tags of AWS services that launch instances and put others in their place.
-const OWNER_TAGS: &[&str] = &[
-    GROUP_NAME_TAG,
-    "aws:ec2:fleet-id",
-    "aws:ec2spot:fleet-request-id",
-    "aws:elasticmapreduce:job-flow-id",
-    "aws:cloud9:environment",
-    "AWSBatchServiceTag",
-];
-
 /// What every lab swap says of instance-store volumes: nothing captures them.
 pub const INSTANCE_STORE_IS_LOST: &str =
     "data on instance-store volumes is lost: an image holds EBS volumes only";
@@ -214,7 +188,7 @@ pub fn changed(original: &Original, began_as: Option<&InstanceType>, settings: &
 }
 
 fn opted_out(instance: &Instance, settings: &Settings) -> Option<(Reason, String)> {
-    let says_so = instance.tags.get(&settings.opt_out_tag).is_some_and(|value| value != "false");
+    let says_so = settings.opts_out(&instance.tags);
     says_so.then(|| (Reason::OptedOut, format!("tag {}", settings.opt_out_tag)))
 }
 
@@ -223,22 +197,13 @@ fn owned(instance: &Instance) -> Option<(Reason, String)> {
     if let Some(operator) = &instance.operator {
         return Some((Reason::ManagedElsewhere, format!("operated by {operator}")));
     }
-    // An empty value counts: the tag says whose it is by being there.
-    let bears = |marks: &[&'static str]| {
-        let is_mark = |key: &String| {
-            marks.iter().any(|mark| key == mark || (mark.ends_with('/') && key.starts_with(mark)))
-        };
-        instance.tags.keys().find(|key| is_mark(key)).cloned()
-    };
-    if let Some(tag) = bears(NODE_TAGS) {
-        return Some((Reason::KubernetesNode, format!("tag {tag}: swap it as a node")));
-    }
-    let tag = bears(OWNER_TAGS)?;
-    if tag == GROUP_NAME_TAG {
-        let group = instance.tags.get(&tag).map_or("", String::as_str);
+    if let Some(group) = group_of(&instance.tags) {
         return Some((Reason::GroupMember, format!("Auto Scaling group {group:?}: swap the group")));
     }
-    Some((Reason::ManagedElsewhere, format!("tag {tag}")))
+    let marked = marked(&instance.tags)?;
+    let is_node = marked.owner == Owner::Kubernetes;
+    let reason = if is_node { Reason::KubernetesNode } else { Reason::ManagedElsewhere };
+    Some((reason, marked.detail()))
 }
 
 fn protected(original: &Original) -> Option<(Reason, String)> {
@@ -266,23 +231,12 @@ fn storage(original: &Original, request: &LabSwapRequest) -> Option<(Reason, Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tags::Tags;
+    use crate::group::tests::on_demand;
+    use crate::tags::{GROUP_NAME_TAG, Tags};
 
     fn original(tags: &[(&str, &str)]) -> Original {
-        let instance = Instance {
-            id: "i-0123456789abcdef0".parse().unwrap(),
-            state: InstanceState::Running,
-            state_reason: None,
-            is_spot: false,
-            instance_type: "m5.large".parse().unwrap(),
-            availability_zone: "us-east-1a".into(),
-            az_id: None,
-            is_plain_linux: true,
-            subnet_id: Some("subnet-1".into()),
-            bound_to: None,
-            operator: None,
-            tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Tags>(),
-        };
+        let tags = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Tags>();
+        let instance = Instance { az_id: None, tags, ..on_demand(1) };
         Original {
             instance,
             termination_protected: false,

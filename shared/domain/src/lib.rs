@@ -4,17 +4,22 @@
 //! This crate never does I/O and depends on no SDK: every rule here is tested in milliseconds.
 
 pub mod authorization;
+pub mod belongings;
 pub mod ebs_prices;
 pub mod enforcement;
 pub mod environment;
+pub mod fitness;
 pub mod group;
+pub mod group_tags;
 pub mod ids;
 pub mod journal;
 pub mod lab;
 pub mod lab_recovery;
 pub mod money;
 pub mod node_swap;
+pub mod owners;
 pub mod pool;
+pub mod pricing;
 pub mod reason;
 pub mod recovery;
 pub mod risk;
@@ -27,6 +32,7 @@ pub mod waste;
 pub mod waste_report;
 
 pub use environment::EnvironmentType;
+pub use group_tags::BadTag;
 pub use ids::{
     AccountId, AzId, ClusterName, ExecutionArn, GroupArn, GroupName, InstanceId, InstanceType, NodeName,
     Region,

@@ -74,13 +74,17 @@ reasons! {
     PoolUnreadable = "POOL_UNREADABLE",
     /// The risk table did not answer in time: no launch.
     GateUnreachable = "GATE_UNREACHABLE",
+    /// No pool costs so much less than the old instance that a swap would be worth it.
+    NotCheaper = "NOT_CHEAPER",
+    /// No subnet of the group in the instance's zone has a free address; the detail names them.
+    SubnetFull = "SUBNET_FULL",
     /// No cleared pool had capacity.
     NoCapacity = "NO_CAPACITY",
     /// A quota of the account stops every launch; the detail names it.
     QuotaExceeded = "QUOTA_EXCEEDED",
     /// A permission is missing; the detail names the call.
     NotAuthorized = "NOT_AUTHORIZED",
-    /// EC2 refused the group's own launch template.
+    /// EC2 refuses what this instance would be replaced by; the detail holds its words.
     LaunchRejected = "LAUNCH_REJECTED",
     /// The newcomer died while it started, or failed its status checks until the deadline.
     NewcomerUnhealthy = "NEWCOMER_UNHEALTHY",
@@ -105,7 +109,8 @@ reasons! {
 }
 
 impl Reason {
-    /// Whether the rest of the run would meet the same fate: then it stops rather than try on.
+    /// Returns true if the rest of the run would meet the same fate: the account, its permissions, a quota or
+    /// the gate stands against it. The run then stops.
     #[must_use]
     pub const fn ends_run(self) -> bool {
         matches!(
@@ -113,9 +118,6 @@ impl Reason {
             Self::GateUnreachable
                 | Self::QuotaExceeded
                 | Self::NotAuthorized
-                | Self::LaunchRejected
-                | Self::AttachRejected
-                | Self::RetireRejected
                 | Self::ExecutionDied
                 | Self::StepFailed
         )
@@ -140,6 +142,15 @@ mod tests {
             assert!(reason.code().bytes().all(|b| b.is_ascii_uppercase() || b == b'_'), "{reason}");
             assert_eq!(serde_json::to_string(reason).unwrap(), format!("\"{reason}\""));
         }
+    }
+
+    #[test]
+    fn only_what_concerns_every_candidate_ends_a_run() {
+        let ending: Vec<_> =
+            Reason::ALL.iter().filter(|reason| reason.ends_run()).map(|r| r.code()).collect();
+        let account =
+            ["GATE_UNREACHABLE", "QUOTA_EXCEEDED", "NOT_AUTHORIZED", "EXECUTION_DIED", "STEP_FAILED"];
+        assert_eq!(ending, account);
     }
 
     #[test]

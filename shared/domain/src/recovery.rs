@@ -73,6 +73,8 @@ pub enum Action {
     TerminateOld,
     /// Resume AZRebalance, which we suspended.
     ResumeAzRebalance,
+    /// MaxSize one higher again, so that the old instance finds room.
+    RaiseMaxSize(u32),
     /// MaxSize back to the owner's.
     RestoreMaxSize(u32),
 }
@@ -93,6 +95,7 @@ impl Action {
             | Self::Wait(_)
             | Self::ReattachOld
             | Self::ResumeAzRebalance
+            | Self::RaiseMaxSize(_)
             | Self::RestoreMaxSize(_) => None,
         }
     }
@@ -156,7 +159,7 @@ struct Swap<'a> {
 impl Swap<'_> {
     fn finish(&self) -> Action {
         if self.group.member(&self.journal.old).is_some() {
-            return Action::Wait("the old instance is leaving the group");
+            return self.max_size().unwrap_or(Action::Wait("the old instance is leaving the group"));
         }
         if self.observed.old_alive && self.journal.retirement == Retirement::Detach {
             return self.let_old_go();
@@ -181,9 +184,14 @@ impl Swap<'_> {
         let serving = self.rest() + u32::from(serves && !doubted);
         let enough_serve = serving >= self.group.desired.min(self.original.serving);
         // The attach raises desired by one, which the undo then takes back; it must find room.
-        let may_reattach = self.group.desired == self.original.desired && self.group.desired < self.group.max;
+        let has_room = self.group.desired < self.group.max;
+        let may_reattach =
+            self.group.desired == self.original.desired && (has_room || self.may_raise().is_some());
         if may_reattach && (doubted || (!serves && !enough_serve)) {
-            return Action::ReattachOld;
+            return self.may_raise().filter(|_| !has_room).map_or(Action::ReattachOld, Action::RaiseMaxSize);
+        }
+        if let Some(restore) = self.max_size() {
+            return restore;
         }
         if !enough_serve {
             return Action::Wait("the old instance stays until the group serves in full");
@@ -195,6 +203,9 @@ impl Swap<'_> {
     }
 
     fn undo(&self) -> Action {
+        if let Some(restore) = self.max_size() {
+            return restore;
+        }
         let away = self.observed.newcomer.as_ref().and_then(|newcomer| self.send_away(newcomer));
         away.or_else(|| self.settings()).unwrap_or(Action::Done(End::Undone))
     }
@@ -269,16 +280,29 @@ impl Swap<'_> {
         if !self.original.az_rebalance_suspended && self.group.suspended.contains(AZ_REBALANCE) {
             return Some(Action::ResumeAzRebalance);
         }
-        let raised = self.journal.max_raised_to.filter(|raised| self.group.max == *raised)?;
-        if raised <= self.original.max {
-            return None;
-        }
-        let members = u32::try_from(self.group.members.len()).unwrap_or(u32::MAX);
-        if self.group.desired.max(members) > self.original.max {
-            // A MaxSize below the current size makes the group pick victims.
-            return Some(Action::Wait("MaxSize stays raised until the group fits below it"));
-        }
-        Some(Action::RestoreMaxSize(self.original.max))
+        let is_raised = self.raised().is_some();
+        is_raised.then(|| {
+            self.max_size().unwrap_or(Action::Wait("MaxSize stays raised until the group fits below it"))
+        })
+    }
+
+    /// MaxSize as we raised it, where it still is so.
+    fn raised(&self) -> Option<u32> {
+        self.journal.max_raised_to.filter(|raised| self.group.max == *raised && *raised > self.original.max)
+    }
+
+    /// MaxSize that was given back, and may be raised to this once more.
+    fn may_raise(&self) -> Option<u32> {
+        self.journal
+            .max_raised_to
+            .filter(|raised| self.group.max == self.original.max && *raised > self.group.max)
+    }
+
+    /// MaxSize goes back as soon as desired fits below it: members that leave, or stand by, are not in desired. A
+    /// MaxSize below desired makes the group pick victims.
+    fn max_size(&self) -> Option<Action> {
+        self.raised()?;
+        (self.group.desired <= self.original.max).then_some(Action::RestoreMaxSize(self.original.max))
     }
 }
 

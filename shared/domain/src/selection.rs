@@ -1,17 +1,21 @@
 //! Which instances of a group are worth a swap, and why the others are not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::group::{AZ_REBALANCE, Group, Instance, InstanceState, Member};
+use crate::belongings::{Given, too_many_tags};
+use crate::group::{AZ_REBALANCE, Group, Instance, InstanceState, Launch, LaunchSource, Member};
+use crate::group_tags::{BadTag, GroupTags};
 use crate::ids::{AzId, InstanceId, InstanceType, Region};
 use crate::journal::Original;
+use crate::owners::{Owner, kubernetes, member_marked};
 use crate::pool::Pool;
+use crate::pricing::{Prices, UsageOperation};
 use crate::reason::Reason;
-use crate::settings::{Settings, parse_instance_types};
+use crate::settings::Settings;
 use crate::swap::Left;
-use crate::tags::{INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG, Tags, cluster_of};
+use crate::tags::Tags;
 
 /// An On-Demand instance to be replaced, with all that the launch needs to know of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,9 +28,13 @@ pub struct Candidate {
     pub pools: Vec<Pool>,
     /// Its zone's name in this account.
     pub availability_zone: String,
-    /// Whether its price is known to us: plain Linux.
-    pub is_plain_linux: bool,
-    /// Its subnet; the newcomer goes to the same.
+    /// What it is billed for, if prices of its kind are known: shared tenancy, no software of the Marketplace.
+    #[serde(default)]
+    pub billed_as: Option<UsageOperation>,
+    /// What it costs, and what its pools cost; empty before the gate has asked.
+    #[serde(default)]
+    pub prices: Prices,
+    /// The subnet for its replacement: its own while the group still launches into that.
     pub subnet_id: String,
     /// Its tags; the newcomer inherits them.
     pub tags: Tags,
@@ -41,77 +49,139 @@ pub struct Selection {
     pub skipped: Vec<Left>,
 }
 
-/// A tag on the group that can't be obeyed, because it can't be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("tag {tag:?} of the group: {problem}")]
-pub struct BadTag {
-    /// The tag's key.
-    pub tag: &'static str,
-    /// What is wrong with its value.
-    pub problem: String,
-}
-
 /// Zone name → zone id, in the account at hand.
 pub type Zones = BTreeMap<String, AzId>;
 
-/// Sorts the members of `group`.
+/// What the templates and configurations of a group give to each instance, or why they can't be launched as
+/// Spot.
+pub type Launches = BTreeMap<Launch, Result<Given, String>>;
+
+/// A group as AWS shows it, with all that its members are judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The group.
+    pub group: &'a Group,
+    /// Its members as EC2 describes them.
+    pub instances: &'a BTreeMap<InstanceId, Instance>,
+    /// Zone ids, where EC2 does not give them with the instance.
+    pub zones: &'a Zones,
+    /// Zone names of the group's subnets, where a member lies in none of them.
+    pub subnet_zones: &'a BTreeMap<String, String>,
+    /// What its launches give.
+    pub launches: &'a Launches,
+    /// Device names in the block device mappings of images, by image id.
+    pub image_devices: &'a BTreeMap<String, BTreeSet<String>>,
+    /// The region.
+    pub region: &'a Region,
+}
+
+type Why = (Reason, String);
+
+/// Sorts the members of a group.
 ///
 /// # Errors
 /// A tag of the group that limits us but is malformed: better no swap than one against its owner's
 /// wish.
-pub fn select(
-    group: &Group,
-    instances: &BTreeMap<InstanceId, Instance>,
-    zones: &Zones,
-    region: &Region,
-    settings: &Settings,
-) -> Result<Selection, BadTag> {
-    let other_types = other_types(group, settings)?;
-    let floor = group.on_demand_floor(min_on_demand(group, settings)?);
+pub fn select(view: View<'_>, settings: &Settings) -> Result<Selection, BadTag> {
+    let tags = GroupTags::parse(&view.group.tags)?;
+    let floor = floor(view.group, &tags, settings);
     let mut selection = Selection::default();
-    for member in &group.members {
-        let verdict = judged(member, instances.get(&member.id)).and_then(|instance| {
-            if let Some(cluster) = cluster_of(&instance.tags) {
-                let detail =
-                    format!("a node of cluster {cluster}: its pods must move first, use the node swap");
-                return Err((Reason::KubernetesNode, detail));
-            }
-            candidate(group, instance, zones, region, settings, &other_types)
+    for member in &view.group.members {
+        let verdict = judged(member, view.instances.get(&member.id)).and_then(|instance| {
+            not_a_node(view.group, instance)?;
+            candidate(view, member, instance, &tags, settings)
         });
         match verdict {
             Ok(candidate) => selection.candidates.push(candidate),
             Err((reason, detail)) => selection.skipped.push(Left::new(&member.id, reason, detail)),
         }
     }
-    keep_floor(&mut selection, on_demand(group, instances), floor);
+    keep_floor(&mut selection, on_demand(view.group, view.instances), floor);
     Ok(selection)
 }
 
-/// Judges one member that is a Kubernetes node, and is asked for by its id.
+/// Judges one member that is asked for by its id: a Kubernetes node, or a candidate whose turn has come.
 ///
 /// # Errors
 /// As [`select`]; the inner error says why it stays.
-pub fn select_node(
-    group: &Group,
+pub fn select_one(
+    view: View<'_>,
     id: &InstanceId,
-    instances: &BTreeMap<InstanceId, Instance>,
-    zones: &Zones,
-    region: &Region,
     settings: &Settings,
+    kind: MemberKind,
 ) -> Result<Result<Candidate, Left>, BadTag> {
-    let other_types = other_types(group, settings)?;
-    let floor = group.on_demand_floor(min_on_demand(group, settings)?);
-    let verdict = group
+    let tags = GroupTags::parse(&view.group.tags)?;
+    let verdict = view
+        .group
         .member(id)
-        .ok_or_else(|| (Reason::GroupChanged, format!("it has left group {}", group.name)))
-        .and_then(|member| judged(member, instances.get(id)))
-        .and_then(|instance| candidate(group, instance, zones, region, settings, &other_types))
-        .and_then(|candidate| {
-            let is_above_floor = on_demand(group, instances) > floor;
-            let kept = || (Reason::OnDemandFloor, format!("the group keeps {floor} On-Demand"));
-            is_above_floor.then_some(candidate).ok_or_else(kept)
+        .ok_or_else(|| (Reason::GroupChanged, format!("it has left group {}", view.group.name)))
+        .and_then(|member| Ok((member, judged(member, view.instances.get(id))?)))
+        .and_then(|(member, instance)| {
+            if kind == MemberKind::Plain {
+                not_a_node(view.group, instance)?;
+            }
+            let candidate = candidate(view, member, instance, &tags, settings)?;
+            above_floor(view.group, view.instances, floor(view.group, &tags, settings))?;
+            Ok(candidate)
         });
     Ok(verdict.map_err(|(reason, detail)| Left::new(id, reason, detail)))
+}
+
+/// Whether the members of a group are nodes of a Kubernetes cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberKind {
+    /// They are not: a node among them is left alone.
+    Plain,
+    /// They are, and the swap drains them.
+    Node,
+}
+
+fn above_floor(group: &Group, instances: &BTreeMap<InstanceId, Instance>, floor: u32) -> Result<(), Why> {
+    if on_demand(group, instances) > floor {
+        return Ok(());
+    }
+    Err((Reason::OnDemandFloor, format!("the group keeps {floor} On-Demand")))
+}
+
+fn floor(group: &Group, tags: &GroupTags, settings: &Settings) -> u32 {
+    group.on_demand_floor(tags.min_on_demand.unwrap_or(settings.min_on_demand))
+}
+
+/// Says why the owner of a group no longer wants `old` to be replaced, as it is right before it leaves.
+/// `instances` are the members as EC2 describes them now.
+#[must_use]
+pub fn no_longer_wanted(
+    group: &Group,
+    instances: &BTreeMap<InstanceId, Instance>,
+    old: &InstanceId,
+    settings: &Settings,
+) -> Option<Change> {
+    let tags = match GroupTags::parse(&group.tags) {
+        Ok(tags) => tags,
+        Err(bad) => return Some(Change::of_group(bad.to_string())),
+    };
+    if settings.opts_out(&group.tags) {
+        return Some(Change::opted_out(settings));
+    }
+    let of_swap = |(reason, detail)| Change::of_swap(reason, detail);
+    let Some(instance) = instances.get(old) else {
+        return Some(of_swap((Reason::InstanceGone, format!("EC2 does not describe instance {old}"))));
+    };
+    if settings.opts_out(&instance.tags) {
+        return Some(of_swap((Reason::OptedOut, format!("tag {} of instance {old}", settings.opt_out_tag))));
+    }
+    let address = instance.belongings.interfaces.iter().find_map(|i| i.kept_address.as_ref());
+    if let Some(address) = address {
+        let detail = format!("instance {old} has got the Elastic IP {address}");
+        return Some(of_swap((Reason::NotReproducible, detail)));
+    }
+    above_floor(group, instances, floor(group, &tags, settings)).err().map(of_swap)
+}
+
+/// A node of a cluster is no plain member, whether its own tags say so or its group's.
+fn not_a_node(group: &Group, instance: &Instance) -> Result<(), Why> {
+    let marked = kubernetes(&instance.tags).or_else(|| kubernetes(&group.tags));
+    marked.map_or(Ok(()), |marked| Err((Reason::KubernetesNode, marked.detail())))
 }
 
 /// How many of the serving members are On-Demand.
@@ -121,7 +191,7 @@ fn on_demand(group: &Group, instances: &BTreeMap<InstanceId, Instance>) -> u32 {
 }
 
 /// The instance of a member whose group has nothing against its leaving.
-fn judged<'a>(member: &Member, instance: Option<&'a Instance>) -> Result<&'a Instance, (Reason, String)> {
+fn judged<'a>(member: &Member, instance: Option<&'a Instance>) -> Result<&'a Instance, Why> {
     match instance {
         None => Err((Reason::InstanceGone, "EC2 does not describe it".to_owned())),
         Some(_) if !member.serves() => Err((Reason::NotInService, "not InService and healthy".to_owned())),
@@ -134,15 +204,31 @@ fn judged<'a>(member: &Member, instance: Option<&'a Instance>) -> Result<&'a Ins
 }
 
 fn candidate(
-    group: &Group,
+    view: View<'_>,
+    member: &Member,
     instance: &Instance,
-    zones: &Zones,
-    region: &Region,
+    tags: &GroupTags,
     settings: &Settings,
-    other_types: &[InstanceType],
-) -> Result<Candidate, (Reason, String)> {
-    let opted_out = |tags: &Tags| tags.get(&settings.opt_out_tag).is_some_and(|value| value != "false");
-    if opted_out(&instance.tags) || opted_out(&group.tags) {
+) -> Result<Candidate, Why> {
+    unwilling(view.group, instance, settings)?;
+    let subnet_id = subnet(view, instance)?;
+    let pools = pools(view, member, instance, tags, settings)?;
+    Ok(Candidate {
+        instance_id: instance.id.clone(),
+        instance_type: instance.instance_type.clone(),
+        pools,
+        availability_zone: instance.availability_zone.clone(),
+        billed_as: (!instance.is_dedicated && !instance.belongings.has_marketplace_software)
+            .then(|| instance.usage_operation.clone()),
+        prices: Prices::default(),
+        subnet_id,
+        tags: instance.tags.clone(),
+    })
+}
+
+/// Its owner, another service or its kind stands against a swap.
+fn unwilling(group: &Group, instance: &Instance, settings: &Settings) -> Result<(), Why> {
+    if settings.opts_out(&instance.tags) || settings.opts_out(&group.tags) {
         return Err((Reason::OptedOut, format!("tag {}", settings.opt_out_tag)));
     }
     if instance.state != InstanceState::Running {
@@ -151,57 +237,122 @@ fn candidate(
     if let Some(operator) = &instance.operator {
         return Err((Reason::ManagedElsewhere, format!("operated by {operator}")));
     }
-    if let Some(bound) = &instance.bound_to {
-        return Err((Reason::NotSpotCapable, bound.clone()));
+    let marked = member_marked(&instance.tags).or_else(|| member_marked(&group.tags));
+    if let Some(marked) = marked.filter(|marked| marked.owner != Owner::Kubernetes) {
+        return Err((Reason::ManagedElsewhere, marked.detail()));
     }
-    let subnet_id = instance
+    instance.bound_to.clone().map_or(Ok(()), |bound| Err((Reason::NotSpotCapable, bound)))
+}
+
+/// The instance's own subnet while the group launches into it, else another of the same zone.
+fn subnet(view: View<'_>, instance: &Instance) -> Result<String, Why> {
+    let own = instance
         .subnet_id
-        .clone()
+        .as_ref()
         .ok_or_else(|| (Reason::NotSpotCapable, "it is in no subnet (EC2-Classic)".to_owned()))?;
+    let current = &view.group.subnet_ids;
+    // A group that names zones only launches into their default subnets.
+    if current.is_empty() || current.contains(own) {
+        return Ok(own.clone());
+    }
+    let zone = &instance.availability_zone;
+    current.iter().find(|subnet| view.subnet_zones.get(*subnet) == Some(zone)).cloned().ok_or_else(|| {
+        let detail = format!("its group no longer launches into {zone}: none of its subnets is there");
+        (Reason::NotReproducible, detail)
+    })
+}
+
+fn pools(
+    view: View<'_>,
+    member: &Member,
+    instance: &Instance,
+    tags: &GroupTags,
+    settings: &Settings,
+) -> Result<Vec<Pool>, Why> {
+    let own = &instance.instance_type;
+    let launch = member_launch(view.group, member, own)?;
+    let given = match view.launches.get(&launch) {
+        Some(Ok(given)) => given,
+        Some(Err(why)) => return Err((Reason::LaunchRejected, why.clone())),
+        None => return Err((Reason::LaunchRejected, "what it is launched from was not read".to_owned())),
+    };
+    let belongings = &instance.belongings;
+    let nothing = BTreeSet::new();
+    let of_image = belongings.image_id.as_ref().and_then(|image| view.image_devices.get(image));
+    let why = belongings
+        .irreproducible(given, of_image.unwrap_or(&nothing))
+        .or_else(|| too_many_tags(&instance.tags, given, &view.group.propagated_tags));
+    if let Some(why) = why {
+        return Err((Reason::NotReproducible, why));
+    }
     let az_id =
-        instance.az_id.clone().or_else(|| zones.get(&instance.availability_zone).cloned()).ok_or_else(
+        instance.az_id.clone().or_else(|| view.zones.get(&instance.availability_zone).cloned()).ok_or_else(
             || (Reason::PoolUnreadable, format!("no zone id is known for {}", instance.availability_zone)),
         )?;
-    let own = std::iter::once(&instance.instance_type);
-    let others = other_types.iter().filter(|t| **t != instance.instance_type);
-    let pools = own
-        .chain(others)
-        .map(|instance_type| Pool {
-            region: region.clone(),
-            az_id: az_id.clone(),
-            instance_type: instance_type.clone(),
-        })
-        .collect();
-    Ok(Candidate {
-        instance_id: instance.id.clone(),
-        instance_type: instance.instance_type.clone(),
-        pools,
-        availability_zone: instance.availability_zone.clone(),
-        is_plain_linux: instance.is_plain_linux,
-        subnet_id,
-        tags: instance.tags.clone(),
+    let can_launch = |kind: &InstanceType| {
+        view.group.launch_of(kind).is_some_and(|launch| !matches!(view.launches.get(&launch), Some(Err(_))))
+    };
+    let others = other_types(view.group, tags, settings).into_iter().filter(|t| t != own && can_launch(t));
+    let pool = |instance_type| Pool { region: view.region.clone(), az_id: az_id.clone(), instance_type };
+    Ok(std::iter::once(own.clone()).chain(others).map(pool).collect())
+}
+
+/// Returns every launch that the members and their possible replacements need.
+///
+/// # Errors
+/// A tag of the group can't be read.
+pub fn launches_of(
+    group: &Group,
+    instances: &BTreeMap<InstanceId, Instance>,
+    settings: &Settings,
+) -> Result<BTreeSet<Launch>, BadTag> {
+    let tags = GroupTags::parse(&group.tags)?;
+    let own = group.members.iter().filter_map(|member| {
+        let instance = instances.get(&member.id).filter(|i| !i.is_spot)?;
+        member_launch(group, member, &instance.instance_type).ok()
+    });
+    let others = other_types(group, &tags, settings);
+    Ok(own.chain(others.iter().filter_map(|kind| group.launch_of(kind))).collect())
+}
+
+/// Returns what the group would launch for this member today.
+///
+/// # Errors
+/// The group selects types by attributes, with templates of their own, and the member is of none of them.
+pub fn member_launch(group: &Group, member: &Member, instance_type: &InstanceType) -> Result<Launch, Why> {
+    let by_type = group.launch_of(instance_type);
+    let is_named = group.overrides.iter().any(|o| o.instance_type == *instance_type);
+    if is_named || group.requirement_launches.is_empty() {
+        return by_type
+            .ok_or_else(|| (Reason::LaunchRejected, "its group has nothing to launch from".to_owned()));
+    }
+    let is_its = |launch: &&Launch| match &launch.source {
+        LaunchSource::Template { id, .. } => member.template_id.as_ref() == Some(id),
+        LaunchSource::Configuration(_) => false,
+    };
+    group.requirement_launches.iter().find(is_its).cloned().ok_or_else(|| {
+        (Reason::NotReproducible, "its launch template is none of its group's overrides".to_owned())
     })
 }
 
 /// The types a replacement may have beside the old one's: the group's own overrides, else its tag,
-/// else the setting.
-fn other_types(group: &Group, settings: &Settings) -> Result<Vec<InstanceType>, BadTag> {
-    let mut types = if !group.override_types.is_empty() {
-        group.override_types.clone()
-    } else if let Some(list) = group.tags.get(INSTANCE_TYPES_TAG) {
-        parse_instance_types(list).map_err(|problem| BadTag { tag: INSTANCE_TYPES_TAG, problem })?
-    } else {
+/// else the setting. Where the policy selects by attributes, only AWS knows what the setting's types are.
+fn other_types(group: &Group, tags: &GroupTags, settings: &Settings) -> Vec<InstanceType> {
+    let mut types: Vec<InstanceType> = if !group.overrides.is_empty() {
+        group.overrides.iter().map(|o| o.instance_type.clone()).collect()
+    } else if let Some(types) = &tags.instance_types {
+        types.clone()
+    } else if group.requirements.is_none() {
         settings.instance_types.clone()
+    } else {
+        Vec::new()
     };
-    let mut seen = std::collections::HashSet::new();
-    types.retain(|t| seen.insert(t.clone()));
-    Ok(types)
-}
-
-fn min_on_demand(group: &Group, settings: &Settings) -> Result<u32, BadTag> {
-    let Some(text) = group.tags.get(MIN_ON_DEMAND_TAG) else { return Ok(settings.min_on_demand) };
-    text.parse()
-        .map_err(|_| BadTag { tag: MIN_ON_DEMAND_TAG, problem: format!("{text:?} is not a whole number") })
+    let mut seen = HashSet::new();
+    types.retain(|t| {
+        group.requirements.as_ref().is_none_or(|requirements| requirements.lets_through(t))
+            && seen.insert(t.clone())
+    });
+    types
 }
 
 /// Of the `on_demand` serving instances, the last candidates stay until `floor` are kept.
@@ -225,7 +376,9 @@ pub struct Change {
 }
 
 impl Change {
-    fn of_group(detail: String) -> Self {
+    /// The group, as a whole, is not what it was.
+    #[must_use]
+    pub fn of_group(detail: String) -> Self {
         Self { reason: Reason::GroupChanged, detail, whole_group: true }
     }
 
@@ -235,6 +388,11 @@ impl Change {
         Self::of_group("the group was deleted".to_owned())
     }
 
+    fn opted_out(settings: &Settings) -> Self {
+        let detail = format!("tag {} of the group", settings.opt_out_tag);
+        Self { reason: Reason::OptedOut, detail, whole_group: true }
+    }
+
     fn of_swap(reason: Reason, detail: String) -> Self {
         Self { reason, detail, whole_group: false }
     }
@@ -242,9 +400,12 @@ impl Change {
 
 /// Why `old` can't be replaced any more, seen before the newcomer is attached. `None`: go on.
 #[must_use]
-pub fn changed_before_attach(group: &Group, old: &InstanceId) -> Option<Change> {
+pub fn changed_before_attach(group: &Group, old: &InstanceId, settings: &Settings) -> Option<Change> {
     if let Some(why) = group.unsupported().or_else(|| group.busy_with.clone()) {
         return Some(Change::of_group(why));
+    }
+    if settings.opts_out(&group.tags) {
+        return Some(Change::opted_out(settings));
     }
     match group.member(old) {
         None => Some(Change::of_swap(Reason::InstanceGone, format!("instance {old} has left the group"))),
@@ -266,9 +427,10 @@ pub fn changed_before_retirement(
     old: &InstanceId,
     newcomer: &InstanceId,
     original: &Original,
+    settings: &Settings,
 ) -> Option<Change> {
     let changed = |detail| Some(Change::of_swap(Reason::GroupChanged, detail));
-    if let Some(change) = changed_before_attach(group, old) {
+    if let Some(change) = changed_before_attach(group, old, settings) {
         return Some(change);
     }
     if group.desired != original.desired + 1 {

@@ -9,9 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::authorization::OwnerMark;
 use crate::ids::{AccountId, ClusterName, InstanceType, Region};
 use crate::lab::OldInstance;
+use crate::tags::Tags;
 
 /// The settings in force for one account and region.
+///
+/// They travel through the payload of a run: a field that an older release did not write has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// Days that an interruption poisons its pool, from the event's own time.
     pub poison_days: u32,
@@ -30,6 +34,10 @@ pub struct Settings {
     pub max_swaps: u32,
     /// On-Demand instances that every group keeps, unless its tag or policy asks for more.
     pub min_on_demand: u32,
+    /// Percent by which a pool's Spot price must lie below the On-Demand price of the old instance.
+    pub min_saving_percent: u32,
+    /// Swaps in a row that fail before a run ends.
+    pub max_failures_in_a_row: u32,
     /// Tag key that opts an instance, or a whole group, out; any value but `false`.
     pub opt_out_tag: String,
     /// Instance types that every group may use beside its own, in order of preference.
@@ -90,13 +98,15 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             poison_days: 15,
-            rebalance_poison_days: 15,
+            rebalance_poison_days: 1, // early and frequent signals: fifteen days would close most pools
             rebalance_poisons: true,
             poison_threshold_accounts: 1,
             max_poisons_per_account_per_hour: 50,
             max_poisoned_share_of_region: 20,
             max_swaps: 100,
             min_on_demand: 0,
+            min_saving_percent: 20,
+            max_failures_in_a_row: 3,
             opt_out_tag: "spot-optimizer:opt-out".to_owned(),
             instance_types: Vec::new(),
             health_timeout_seconds: 600,
@@ -186,6 +196,8 @@ impl Settings {
             "max_poisoned_share_of_region" => self.max_poisoned_share_of_region = number(value, 1, 100)?,
             "max_swaps" => self.max_swaps = number(value, 1, 500)?,
             "min_on_demand" => self.min_on_demand = number(value, 0, 10_000)?,
+            "min_saving_percent" => self.min_saving_percent = number(value, 0, 99)?,
+            "max_failures_in_a_row" => self.max_failures_in_a_row = number(value, 1, 100)?,
             "opt_out_tag" => self.opt_out_tag = tag_key(value)?,
             "instance_types" => self.instance_types = parse_instance_types(text(value)?)?,
             "health_timeout_seconds" => self.health_timeout_seconds = number(value, 1, 7_200)?,
@@ -214,6 +226,12 @@ impl Settings {
             _ => return Err("no such setting".to_owned()),
         }
         Ok(())
+    }
+
+    /// Returns true if the tags opt a resource out: the opt-out tag has any value but `false`.
+    #[must_use]
+    pub fn opts_out(&self, tags: &Tags) -> bool {
+        tags.get(&self.opt_out_tag).is_some_and(|value| value != "false")
     }
 
     /// How long an interruption poisons its pool.

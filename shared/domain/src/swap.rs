@@ -67,6 +67,19 @@ pub struct Planned {
     pub instance_id: InstanceId,
     /// The pool that would be tried first.
     pub pool: Pool,
+    /// On-Demand price of the old minus Spot price of that pool, a month; `null` where a price could not
+    /// be had.
+    #[serde(default)]
+    pub monthly_saving_usd: Option<Usd>,
+}
+
+/// What ended a run before it had tried all that it might.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedBy {
+    /// The code.
+    pub reason: Reason,
+    /// The same for a person.
+    pub detail: String,
 }
 
 /// The output of an execution.
@@ -86,6 +99,12 @@ pub struct SwapReport {
     pub rolled_back: Vec<Left>,
     /// Candidates that were not reached: the limit, or the run ended early.
     pub remaining: usize,
+    /// Executions that it takes to try the remaining ones; absent if none remain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executions_needed: Option<usize>,
+    /// What ended the run before its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedBy>,
     /// Only of a dry run: what it would have swapped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<Vec<Planned>>,

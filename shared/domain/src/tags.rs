@@ -8,10 +8,6 @@ use crate::ids::ClusterName;
 pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "SpotOptimizer");
 /// Holds the swap's id on a newcomer, so that it is found again whatever died in between.
 pub const SWAP_TAG: &str = "spot-optimizer:swap";
-/// On a group: comma-separated instance types it may use beside its own.
-pub const INSTANCE_TYPES_TAG: &str = "spot-optimizer:instance-types";
-/// On a group: how many On-Demand instances its owner wants to keep.
-pub const MIN_ON_DEMAND_TAG: &str = "spot-optimizer:min-on-demand";
 /// AWS sets this on every member of a group, and takes it away on detach.
 pub const GROUP_NAME_TAG: &str = "aws:autoscaling:groupName";
 /// The most tags one resource may carry
@@ -21,30 +17,25 @@ pub const MAX_TAGS: usize = 50;
 /// Tags of a resource, by key.
 pub type Tags = BTreeMap<String, String>;
 
-/// The Kubernetes cluster that an instance with these tags is a node of, by the tags that EKS, the
-/// cloud controller manager and cluster-api set
-/// (<https://docs.aws.amazon.com/eks/latest/userguide/eks-using-tags.html>).
+/// Returns the name of the Kubernetes cluster that an instance with these tags is a node of, by the tags that
+/// EKS, the cloud controller manager and cluster-api set
+/// (<https://docs.aws.amazon.com/eks/latest/userguide/eks-using-tags.html>). That it is a node, `owners` says.
 #[must_use]
 pub fn cluster_of(tags: &Tags) -> Option<ClusterName> {
-    let by_value = ["aws:eks:cluster-name", "eks:cluster-name", "eks:eks-cluster-name"];
+    let by_value = ["aws:eks:cluster-name", "eks:cluster-name", "eks:eks-cluster-name", "KubernetesCluster"];
     // Anyone may write some of these tags: a name that is none must not hide another's.
     let named = by_value.iter().filter_map(|key| tags.get(*key)).find_map(|name| name.parse().ok());
-    named.or_else(|| {
-        tags.iter()
-            .filter(|(_, value)| matches!(value.as_str(), "owned" | "shared"))
-            .find_map(|(key, _)| key.strip_prefix("kubernetes.io/cluster/")?.parse().ok())
-    })
+    named.or_else(|| tags.keys().find_map(|key| key.strip_prefix("kubernetes.io/cluster/")?.parse().ok()))
 }
 
-/// The tags of what replaces an instance with the tags `old`: all that can be copied (AWS reserves
-/// `aws:`), our mark and the swap's id. Where they would exceed [`MAX_TAGS`], ours stay.
+/// Returns the tags of what replaces an instance with the tags `old`: all that can be copied (AWS reserves
+/// `aws:`), our mark and the swap's id. Whether EC2 takes so many, `belongings` says.
 #[must_use]
 pub fn inherited(old: &Tags, swap_id: &str) -> Tags {
     let ours = [(MANAGED_BY.0, MANAGED_BY.1), (SWAP_TAG, swap_id)];
     let mut tags: Tags = old
         .iter()
         .filter(|(key, _)| !key.starts_with("aws:") && ours.iter().all(|(our_key, _)| key != our_key))
-        .take(MAX_TAGS - ours.len())
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     tags.extend(ours.map(|(key, value)| (key.to_owned(), value.to_owned())));
@@ -78,18 +69,18 @@ mod tests {
             cluster(&tags("kubernetes.io/cluster/k8s.example.org", "owned")).as_deref(),
             Some("k8s.example.org")
         );
-        assert_eq!(cluster(&tags("kubernetes.io/cluster/shop", "")), None);
+        assert_eq!(
+            cluster(&tags("kubernetes.io/cluster/shop", "")).as_deref(),
+            Some("shop"),
+            "whatever the value"
+        );
+        assert_eq!(
+            cluster(&tags("KubernetesCluster", "kops.example.org")).as_deref(),
+            Some("kops.example.org")
+        );
         assert_eq!(cluster(&tags("team", "shop")), None);
         let mut forged = tags("kubernetes.io/cluster/shop", "owned");
         forged.insert("eks:cluster-name".into(), "no name".into());
         assert_eq!(cluster(&forged).as_deref(), Some("shop"));
-    }
-
-    #[test]
-    fn fifty_tags_leave_room_for_ours() {
-        let old: Tags = (0..50).map(|n| (format!("k{n:02}"), "v".to_owned())).collect();
-        let new = inherited(&old, "s-1");
-        assert_eq!(new.len(), MAX_TAGS);
-        assert!(new.contains_key("ManagedBy") && new.contains_key(SWAP_TAG));
     }
 }

@@ -172,7 +172,7 @@ impl Rules<'_> {
 
     /// Any value but `false` opts out, as for swaps.
     fn is_opted_out(&self, tags: &Tags) -> bool {
-        tags.get(&self.settings.opt_out_tag).is_some_and(|value| value != "false")
+        self.settings.opts_out(tags)
     }
 }
 

@@ -91,7 +91,7 @@ impl From<CallError> for StepError {
         let text = error.to_string();
         match error.kind {
             // EC2 is eventually consistent: what is not found yet may be found soon.
-            Kind::Retry | Kind::NextPool | Kind::NotFound => Self::Transient(text),
+            Kind::Retry | Kind::NextPool | Kind::NextSubnet | Kind::NotFound => Self::Transient(text),
             Kind::Denied => Self::NotAuthorized(text),
             Kind::Quota | Kind::Rejected | Kind::ConditionFailed => Self::Rejected(text),
         }

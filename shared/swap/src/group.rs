@@ -1,65 +1,245 @@
-//! What is asked of a group before a run over it begins: whether we may touch it, what it launches, in
-//! which zones its members lie. Changes nothing.
+//! What is asked of a group before anything of it is changed: whether a swap can be honest, what the group would
+//! launch today, what its members have. Changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use spot_cloud::launcher::Blueprint;
-use spot_cloud::{CallError, Kind, Target, groups, instances, launch_template};
-use spot_domain::InstanceId;
-use spot_domain::group::{Group, Instance, LaunchSource};
-use spot_domain::selection::Zones;
+use spot_cloud::{
+    CallError, Kind, Target, groups, images, instances, launch_configuration, launch_template, subnets,
+};
+use spot_domain::belongings::Given;
+use spot_domain::fitness::{Hook, unfit};
+use spot_domain::group::{Group, Instance, Launch, LaunchSource};
+use spot_domain::ids::{InstanceId, Region};
+use spot_domain::selection::{Launches, View, Zones, launches_of, member_launch};
+use spot_domain::settings::Settings;
+use spot_domain::{BadTag, Usd};
 
 use crate::error::StepError;
 
-/// Refuses a group that we don't touch, or not now.
+/// Refuses a group whose swap could not be honest, or not now. Returns its lifecycle hooks.
 ///
 /// # Errors
 /// [`StepError::GroupNotSupported`] or [`StepError::GroupBusy`] with the reason, or a call fails.
-pub async fn refuse_unfit(target: &Target, group: &Group) -> Result<(), StepError> {
-    if let Some(why) = group.unsupported() {
-        return Err(StepError::GroupNotSupported(format!("group {}: {why}", group.name)));
+pub async fn refuse_unfit(target: &Target, group: &Group) -> Result<Vec<Hook>, StepError> {
+    let hooks = groups::hooks(&target.autoscaling, &group.name).await?;
+    if let Some(why) = unfit(group, &hooks).map_err(|bad| malformed(group, &bad))? {
+        return Err(not_supported(group, &why));
     }
     let busy = match &group.busy_with {
         Some(why) => Some(why.clone()),
         None => groups::active_refresh(&target.autoscaling, &group.name).await?,
     };
-    busy.map_or(Ok(()), |why| Err(StepError::GroupBusy(format!("group {}: {why}", group.name))))
-}
-
-/// What the group launches from, its template's version resolved.
-///
-/// # Errors
-/// [`StepError::GroupNotSupported`] if that can't be launched as Spot, or a call fails.
-pub async fn blueprint(target: &Target, group: &Group) -> Result<Blueprint, StepError> {
-    let refused = |why: String| StepError::GroupNotSupported(format!("group {}: {why}", group.name));
-    match &group.launch_source {
-        Some(LaunchSource::Template { id, version }) => {
-            match launch_template::resolve(&target.ec2, id, version).await {
-                Ok(resolved) => resolved.map(Blueprint::Template).map_err(refused),
-                Err(error) if error.kind == Kind::NotFound => Err(refused(error.to_string())),
-                Err(error) => Err(error.into()),
-            }
-        }
-        Some(LaunchSource::Configuration(name)) => Ok(Blueprint::Configuration(name.clone())),
-        None => Err(refused("it has nothing to launch from".to_owned())),
+    match busy {
+        Some(why) => Err(StepError::GroupBusy(format!("group {}: {why}", group.name))),
+        None => Ok(hooks),
     }
 }
 
-/// The members as EC2 describes them, and the ids of zones where EC2 does not give them itself.
+fn not_supported(group: &Group, why: &str) -> StepError {
+    StepError::GroupNotSupported(format!("group {}: {why}", group.name))
+}
+
+/// Says which tag of the group can't be read.
+#[must_use]
+pub fn malformed(group: &Group, bad: &BadTag) -> StepError {
+    not_supported(group, &bad.to_string())
+}
+
+/// What a launch of the group comes to today.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// What is launched from.
+    pub blueprint: Blueprint,
+    /// What that gives to each instance.
+    pub given: Given,
+    /// The most that it pays for Spot, USD an hour.
+    pub spot_max_price: Option<Usd>,
+}
+
+/// A group and its members, with all that they are judged by.
+#[derive(Debug, Clone)]
+pub struct GroupLook {
+    /// The group.
+    pub group: Group,
+    /// Its members, as EC2 describes them.
+    pub instances: BTreeMap<InstanceId, Instance>,
+    /// What its launches come to, or why they can't be launched as Spot.
+    pub resolved: BTreeMap<Launch, Result<Resolved, String>>,
+    launches: Launches,
+    zones: Zones,
+    subnet_zones: BTreeMap<String, String>,
+    image_devices: BTreeMap<String, BTreeSet<String>>,
+    region: Region,
+}
+
+impl GroupLook {
+    /// Returns what the rules judge by.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        View {
+            group: &self.group,
+            instances: &self.instances,
+            zones: &self.zones,
+            subnet_zones: &self.subnet_zones,
+            launches: &self.launches,
+            image_devices: &self.image_devices,
+            region: &self.region,
+        }
+    }
+
+    /// Returns the most that the owner pays for Spot, USD an hour: the policy's, else a launch configuration's.
+    #[must_use]
+    pub fn spot_max_price(&self) -> Option<Usd> {
+        let of_launches = || self.resolved.values().filter_map(|r| r.as_ref().ok()?.spot_max_price).min();
+        self.group.spot_max_price.or_else(of_launches)
+    }
+}
+
+/// Looks at a whole group: every member, and every launch that could replace one.
+///
+/// # Errors
+/// [`StepError::GroupNotSupported`] if nothing of it can be launched as Spot, or a call fails.
+pub async fn look(
+    target: &Target,
+    region: &Region,
+    settings: &Settings,
+    group: Group,
+) -> Result<GroupLook, StepError> {
+    let instances = members(target, &group).await?;
+    let launches = launches_of(&group, &instances, settings).map_err(|bad| malformed(&group, &bad))?;
+    let look = resolve_all(target, region, group, instances, launches).await?;
+    let refusals: Vec<&String> = look.resolved.values().filter_map(|launch| launch.as_ref().err()).collect();
+    match refusals.first() {
+        Some(why) if refusals.len() == look.resolved.len() => Err(not_supported(&look.group, why)),
+        _ => Ok(look),
+    }
+}
+
+/// Looks at a group for the sake of one member.
 ///
 /// # Errors
 /// A call fails.
-pub async fn members(
+pub async fn look_for(
     target: &Target,
-    group: &Group,
-) -> Result<(BTreeMap<InstanceId, Instance>, Zones), CallError> {
-    let ids: Vec<_> = group.members.iter().map(|m| m.id.clone()).collect();
-    let described =
-        if ids.is_empty() { BTreeMap::new() } else { instances::describe(&target.ec2, &ids).await? };
-    let zones = if described.values().any(|i| i.az_id.is_none()) {
+    region: &Region,
+    group: Group,
+    id: &InstanceId,
+) -> Result<GroupLook, StepError> {
+    let instances = members(target, &group).await?;
+    let launch = group
+        .member(id)
+        .zip(instances.get(id))
+        .and_then(|(member, instance)| member_launch(&group, member, &instance.instance_type).ok());
+    resolve_all(target, region, group, instances, launch.into_iter().collect()).await
+}
+
+async fn resolve_all(
+    target: &Target,
+    region: &Region,
+    group: Group,
+    instances: BTreeMap<InstanceId, Instance>,
+    launches: BTreeSet<Launch>,
+) -> Result<GroupLook, StepError> {
+    let zones = if instances.values().any(|i| i.az_id.is_none()) {
         instances::zones(&target.ec2).await?
     } else {
         Zones::new()
     };
-    Ok((described, zones))
+    let mut resolved = BTreeMap::new();
+    for launch in launches {
+        let found = resolve(target, &group, &launch).await?;
+        resolved.insert(launch, found);
+    }
+    let given = |found: &Result<Resolved, String>| match found {
+        Ok(resolved) => Ok(resolved.given.clone()),
+        Err(why) => Err(why.clone()),
+    };
+    let launches: Launches = resolved.iter().map(|(launch, found)| (launch.clone(), given(found))).collect();
+    let image_devices = image_devices(target, &group, &instances, &launches).await?;
+    let subnet_zones = subnet_zones(target, &group, &instances).await?;
+    let region = region.clone();
+    Ok(GroupLook { group, instances, resolved, launches, zones, subnet_zones, image_devices, region })
+}
+
+/// Resolves one launch of the group; the inner error says why it can't be launched as Spot.
+///
+/// # Errors
+/// A call fails.
+pub async fn resolve(
+    target: &Target,
+    group: &Group,
+    launch: &Launch,
+) -> Result<Result<Resolved, String>, CallError> {
+    match &launch.source {
+        LaunchSource::Template { id, version } => {
+            let template = match launch_template::resolve(&target.ec2, id, version).await {
+                Err(error) if error.kind == Kind::NotFound => return Ok(Err(error.to_string())),
+                answer => answer?,
+            };
+            Ok(template.and_then(|template| {
+                if template.placement.group_id.is_some() && group.placement_group.is_some() {
+                    let why = "it names a placement group by id, and its group another one by name";
+                    return Err(format!("launch template {id}: {why}"));
+                }
+                let given = template.given.clone();
+                Ok(Resolved {
+                    blueprint: Blueprint::Template(Box::new(template)),
+                    given,
+                    spot_max_price: None,
+                })
+            }))
+        }
+        LaunchSource::Configuration(name) => {
+            let source = launch_configuration::describe(&target.autoscaling, name).await?;
+            Ok(launch_configuration::given(&source).map(|(given, spot_max_price)| Resolved {
+                blueprint: Blueprint::Configuration(Box::new(source)),
+                given,
+                spot_max_price,
+            }))
+        }
+    }
+}
+
+/// The members as EC2 describes them.
+///
+/// # Errors
+/// The call fails.
+pub async fn members(target: &Target, group: &Group) -> Result<BTreeMap<InstanceId, Instance>, CallError> {
+    let ids: Vec<_> = group.members.iter().map(|m| m.id.clone()).collect();
+    if ids.is_empty() { Ok(BTreeMap::new()) } else { instances::describe(&target.ec2, &ids).await }
+}
+
+/// Only images that may explain a volume are asked for: most members have none but their root.
+async fn image_devices(
+    target: &Target,
+    group: &Group,
+    instances: &BTreeMap<InstanceId, Instance>,
+    launches: &Launches,
+) -> Result<BTreeMap<String, BTreeSet<String>>, CallError> {
+    let nothing = Given::default();
+    let puzzling = group.members.iter().filter_map(|member| {
+        let instance = instances.get(&member.id).filter(|i| !i.is_spot)?;
+        let launch = member_launch(group, member, &instance.instance_type).ok()?;
+        let given = launches.get(&launch).and_then(|given| given.as_ref().ok()).unwrap_or(&nothing);
+        instance.belongings.unexplained(given).next()?;
+        instance.belongings.image_id.clone()
+    });
+    let wanted: BTreeSet<String> = puzzling.collect();
+    if wanted.is_empty() { Ok(BTreeMap::new()) } else { images::devices(&target.ec2, wanted).await }
+}
+
+/// Only where a member lies in a subnet that its group has left.
+async fn subnet_zones(
+    target: &Target,
+    group: &Group,
+    instances: &BTreeMap<InstanceId, Instance>,
+) -> Result<BTreeMap<String, String>, CallError> {
+    let has_left =
+        |i: &Instance| i.subnet_id.as_ref().is_some_and(|subnet| !group.subnet_ids.contains(subnet));
+    if group.subnet_ids.is_empty() || !instances.values().any(has_left) {
+        return Ok(BTreeMap::new());
+    }
+    let described = subnets::describe(&target.ec2, &group.subnet_ids).await?;
+    Ok(described.into_iter().map(|(id, subnet)| (id, subnet.zone)).collect())
 }

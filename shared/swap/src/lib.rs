@@ -10,8 +10,10 @@ pub mod group;
 pub mod input;
 pub mod lab_recovery;
 pub mod nodes;
+pub mod order;
 pub mod owner;
 pub mod phases;
+pub mod pricing;
 pub mod recovery;
 pub mod work;
 

@@ -104,7 +104,9 @@ async fn perform(
         Action::TerminateNewcomer(id) => instances::terminate(ec2, id).await,
         Action::ReattachOld => groups::attach(autoscaling, name, &journal.old).await,
         Action::TerminateOld => instances::terminate(ec2, &journal.old).await,
-        Action::RestoreMaxSize(to) => groups::set_max(autoscaling, name, *to).await,
+        Action::RaiseMaxSize(to) | Action::RestoreMaxSize(to) => {
+            groups::set_max(autoscaling, name, *to).await
+        }
         Action::ResumeAzRebalance => groups::resume_az_rebalance(autoscaling, name).await,
         Action::Done(_) | Action::Wait(_) => Ok(()),
     }

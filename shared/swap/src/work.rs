@@ -4,14 +4,15 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use spot_cloud::accounts::Access;
-use spot_cloud::launcher::Blueprint;
 use spot_cloud::swaps::{Lease, Leased};
+use spot_cloud::twin::Twin;
+use spot_domain::fitness::{Hook, Transition, terminating_seconds};
 use spot_domain::journal::{Journal, NodeSwap, Retirement, Undo};
 use spot_domain::lab::LabSwap;
 use spot_domain::selection::{Candidate, Change};
 use spot_domain::settings::Settings;
-use spot_domain::swap::{Left, Swapped};
-use spot_domain::{GroupArn, GroupName, InstanceId, InstanceType, Pool, Reason};
+use spot_domain::swap::{EndedBy, Left, Swapped};
+use spot_domain::{GroupArn, GroupName, InstanceId, Pool, Reason, Usd};
 
 use crate::error::StepError;
 
@@ -47,10 +48,23 @@ pub struct Work {
     pub settings: Settings,
     /// Swaps at most.
     pub max_swaps: u32,
-    /// What is launched.
-    pub blueprint: Blueprint,
+    /// Where the instance is in no group, whose twin is launched. A group is asked at each launch.
+    #[serde(rename = "blueprint", default, with = "twin_only")]
+    pub twin: Option<Twin>,
     /// How the old instances leave.
     pub retirement: Retirement,
+    /// Seconds that the group's terminating hooks may take.
+    #[serde(default)]
+    pub hook_seconds: u32,
+    /// Target groups in which others have registered members of the group.
+    #[serde(default)]
+    pub other_target_groups: Vec<String>,
+    /// The most that the group's owner pays for Spot, USD an hour.
+    #[serde(default)]
+    pub spot_max_price: Option<Usd>,
+    /// When the candidates were priced.
+    #[serde(default)]
+    pub priced_at: Option<Timestamp>,
     /// Where the instances are Kubernetes nodes, which cluster is theirs.
     pub node: Option<NodeSwap>,
     /// Where the instance is in no group, what its swap moves.
@@ -70,31 +84,27 @@ pub struct Work {
     pub rollback_deadline: Option<Timestamp>,
     /// Done.
     pub swapped: Vec<Swapped>,
-    /// What the report needs to price the swaps that are done.
-    pub to_price: Vec<ToPrice>,
     /// Left alone.
     pub skipped: Vec<Left>,
     /// Tried and put back.
     pub rolled_back: Vec<Left>,
     /// What ended the run before its time.
     pub ended_by: Option<Reason>,
+    /// The same for a person.
+    #[serde(default)]
+    pub ended_because: String,
+    /// Swaps that failed since one succeeded.
+    #[serde(default)]
+    pub failures_in_a_row: u32,
     /// Seconds that the state machine waits between two looks.
     pub pause_seconds: u32,
+    /// When the phase in progress began to wait.
+    #[serde(default)]
+    pub waiting_since: Option<Timestamp>,
     /// The last swap has let the lease go.
     pub lease_released: bool,
     /// Steps so far.
     pub steps: u32,
-}
-
-/// What the saving of a swap is worked out from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ToPrice {
-    /// The swap.
-    pub new_instance_id: InstanceId,
-    /// The type that was On-Demand.
-    pub old_type: InstanceType,
-    /// The zone of both, by its name in the account.
-    pub availability_zone: String,
 }
 
 /// The swap in progress.
@@ -110,34 +120,88 @@ pub struct Current {
     pub pool: Pool,
     /// When the phase in progress gives up.
     pub deadline: Timestamp,
+    /// When the newcomer was first seen InService and healthy.
+    #[serde(default)]
+    pub serving_since: Option<Timestamp>,
+    /// When its owner was last asked whether the old instance may go.
+    #[serde(default)]
+    pub owner_asked_at: Option<Timestamp>,
+}
+
+impl Current {
+    /// A swap whose newcomer was launched a moment ago.
+    #[must_use]
+    pub fn new(
+        candidate: Candidate,
+        journal: Journal,
+        newcomer: InstanceId,
+        pool: Pool,
+        deadline: Timestamp,
+    ) -> Self {
+        Self { candidate, journal, newcomer, pool, deadline, serving_since: None, owner_asked_at: None }
+    }
+
+    /// Returns the swap as the report tells it.
+    #[must_use]
+    pub fn swapped(&self) -> Swapped {
+        Swapped {
+            old_instance_id: self.candidate.instance_id.clone(),
+            new_instance_id: self.newcomer.clone(),
+            pool: self.pool.clone(),
+            monthly_saving_usd: self.candidate.prices.monthly_saving(&self.pool.instance_type),
+        }
+    }
+}
+
+/// A run over a group carries no blueprint; an older release's payload does.
+mod twin_only {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use spot_cloud::twin::Twin;
+
+    #[derive(Serialize)]
+    enum Blueprint<'a> {
+        Twin(&'a Twin),
+    }
+
+    pub(super) fn serialize<S: Serializer>(twin: &Option<Twin>, to: S) -> Result<S::Ok, S::Error> {
+        twin.as_ref().map(Blueprint::Twin).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Twin>, D::Error> {
+        let blueprint = serde_json::Value::deserialize(from)?;
+        let twin = blueprint.get("Twin").cloned();
+        twin.map(|twin| serde_json::from_value(twin).map_err(serde::de::Error::custom)).transpose()
+    }
 }
 
 /// Step Functions ends an execution at 25,000 events of history, without a Catch. A step with its
 /// wait makes up to 10; the last swap of a run may need [`LOOKS_PER_PHASE`] steps in each of 4 phases.
-const STEPS_PER_RUN: u32 = 1_500;
+const STEPS_PER_RUN: u32 = 2_200;
 /// Looks that a waiting phase takes at most, by waiting longer between them.
-const LOOKS_PER_PHASE: u32 = 200;
-/// The state machine times out after 24 hours; no swap is begun in its last six.
-const HOURS_PER_RUN: i64 = 18;
+const LOOKS_PER_PHASE: u32 = 240;
+/// A hook of 48 hours takes [`LOOKS_PER_PHASE`] looks with it.
+const LONGEST_PAUSE_SECONDS: u32 = 172_800 / LOOKS_PER_PHASE;
+/// The state machine of a group times out after 72 hours, and a terminating hook may take 48.
+const HOURS_PER_RUN: i64 = 20;
+/// What a run makes behind a load balancer: some 32 steps a swap.
+const SWAPS_PER_RUN: usize = 65;
 
 impl Work {
     /// A run that has taken `lease`, or that is dry; nothing is queued yet.
     #[must_use]
-    pub fn new(
-        lease: Lease,
-        access: Access,
-        settings: Settings,
-        blueprint: Blueprint,
-        retirement: Retirement,
-    ) -> Self {
+    pub fn new(lease: Lease, access: Access, settings: Settings) -> Self {
         Self {
             dry_run: false,
             lease,
             access,
             max_swaps: settings.max_swaps,
             settings,
-            blueprint,
-            retirement,
+            twin: None,
+            retirement: Retirement::Detach,
+            hook_seconds: 0,
+            other_target_groups: Vec::new(),
+            spot_max_price: None,
+            priced_at: None,
             node: None,
             lab: None,
             checked_at: Timestamp::now(),
@@ -147,14 +211,32 @@ impl Work {
             undo: None,
             rollback_deadline: None,
             swapped: Vec::new(),
-            to_price: Vec::new(),
             skipped: Vec::new(),
             rolled_back: Vec::new(),
             ended_by: None,
+            ended_because: String::new(),
+            failures_in_a_row: 0,
             pause_seconds: 0,
+            waiting_since: None,
             lease_released: false,
             steps: 0,
         }
+    }
+
+    /// Notes what the group's lifecycle hooks ask of a retirement.
+    pub fn note_hooks(&mut self, hooks: &[Hook]) {
+        let is_terminating = |hook: &Hook| hook.transition == Transition::Terminating;
+        let runs_hooks = hooks.iter().any(is_terminating);
+        self.retirement = if runs_hooks { Retirement::TerminateInGroup } else { Retirement::Detach };
+        self.hook_seconds = terminating_seconds(hooks);
+        self.checked_at = Timestamp::now();
+    }
+
+    /// Returns the seconds that the old instance may take to leave: the setting, and as long as the owner's hooks
+    /// may take.
+    #[must_use]
+    pub fn retire_seconds(&self) -> u32 {
+        self.settings.retire_timeout_seconds.max(self.hook_seconds)
     }
 
     /// The group that the run is over.
@@ -207,34 +289,87 @@ impl Work {
 
     /// Records why an instance stays. Where the rest would meet the same fate, the run ends.
     pub fn skip(&mut self, instance_id: &InstanceId, reason: Reason, detail: impl Into<String>) {
-        self.skipped.push(Left::new(instance_id, reason, detail));
-        self.end_if(reason);
+        let left = Left::new(instance_id, reason, detail);
+        if reason == Reason::LaunchRejected {
+            self.count_failure(&left);
+        }
+        self.end_if_account_wide(&left);
+        self.skipped.push(left);
+    }
+
+    /// Records a swap that was done.
+    pub fn done(&mut self, swapped: Swapped) {
+        self.failures_in_a_row = 0;
+        self.swapped.push(swapped);
     }
 
     /// Records that an instance was swapped back.
     pub fn put_back(&mut self, instance_id: &InstanceId, undo: &Undo) {
-        self.rolled_back.push(Left::new(instance_id, undo.reason, &undo.detail));
-        self.end_if(undo.reason);
+        let left = Left::new(instance_id, undo.reason, &undo.detail);
+        self.count_failure(&left);
+        self.end_if_account_wide(&left);
+        self.rolled_back.push(left);
     }
 
-    fn end_if(&mut self, reason: Reason) {
-        if reason.ends_run() {
-            self.ended_by.get_or_insert(reason);
+    fn count_failure(&mut self, left: &Left) {
+        self.failures_in_a_row += 1;
+        if self.failures_in_a_row >= self.settings.max_failures_in_a_row {
+            let (count, reason, detail) = (self.failures_in_a_row, left.reason, &left.detail);
+            self.end(reason, format!("{count} swaps in a row failed, the last one by {reason}: {detail}"));
         }
     }
 
-    /// Sets the pace of a phase that may take this long, and says when it gives up.
+    fn end_if_account_wide(&mut self, left: &Left) {
+        if left.reason.ends_run() {
+            self.end(left.reason, left.detail.clone());
+        }
+    }
+
+    /// Ends the run after what is in progress; the first reason counts.
+    pub fn end(&mut self, reason: Reason, detail: String) {
+        if self.ended_by.is_none() {
+            self.ended_by = Some(reason);
+            self.ended_because = detail;
+        }
+    }
+
+    /// Returns what ended the run before its time.
+    #[must_use]
+    pub fn ending(&self) -> Option<EndedBy> {
+        Some(EndedBy { reason: self.ended_by?, detail: self.ended_because.clone() })
+    }
+
+    /// Returns how many executions the remaining candidates take, at the rate of this one; of a dry run, how many
+    /// it would take if it takes more than one.
+    #[must_use]
+    pub fn executions_needed(&self) -> Option<usize> {
+        let remaining = self.queue.len() + self.deferred;
+        let tried =
+            if self.dry_run { self.max_swaps as usize } else { self.swapped.len() + self.rolled_back.len() };
+        let needed = remaining.div_ceil(tried.clamp(1, SWAPS_PER_RUN));
+        (needed > usize::from(self.dry_run)).then_some(needed)
+    }
+
+    /// Begins a phase that may take this long, and says when it gives up.
     pub fn wait_at_most(&mut self, seconds: u32) -> Timestamp {
-        self.pause_seconds = self.settings.poll_seconds.max(seconds / LOOKS_PER_PHASE);
-        Timestamp::now()
-            .saturating_add(SignedDuration::from_secs(i64::from(seconds)))
-            .unwrap_or(Timestamp::MAX)
+        let now = Timestamp::now();
+        self.waiting_since = Some(now);
+        self.pause_seconds = self.settings.poll_seconds;
+        now.saturating_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Sets the pause before the next look: half of what the phase has waited already, so that a long wait costs
+    /// few steps.
+    pub fn pace(&mut self) {
+        let waited = self.waiting_since.map_or(0, |since| Timestamp::now().duration_since(since).as_secs());
+        let half = u32::try_from(waited / 2).unwrap_or(0).min(LONGEST_PAUSE_SECONDS);
+        self.pause_seconds = self.settings.poll_seconds.max(half);
     }
 
     /// Decides for the rollback after a change from outside.
     pub fn undo_for(&mut self, change: Change) -> Next {
         if change.whole_group {
-            self.ended_by.get_or_insert(change.reason);
+            self.end(change.reason, change.detail.clone());
         }
         self.undo(change.reason, change.detail)
     }
@@ -245,3 +380,6 @@ impl Work {
         Next::Undo
     }
 }
+
+#[cfg(test)]
+mod tests;

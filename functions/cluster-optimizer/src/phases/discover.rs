@@ -4,12 +4,13 @@
 use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::swaps::{Lease, Leased, Owner};
-use spot_cloud::{accounts, groups, settings};
+use spot_cloud::{Target, accounts, groups, settings, targets};
 use spot_domain::ExecutionArn;
 use spot_domain::selection::select;
 use spot_domain::swap::SwapRequest;
 
 use spot_swap::error::StepError;
+use spot_swap::group::GroupLook;
 use spot_swap::input::parse;
 use spot_swap::work::Work;
 use spot_swap::{Context, group};
@@ -33,13 +34,12 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
             "asg_name: account {account_id} has no Auto Scaling group {name:?} in {region}"
         ))
     })?;
-    group::refuse_unfit(&target, &group).await?;
-    let blueprint = group::blueprint(&target, &group).await?;
-    let retirement = groups::retirement(&target.autoscaling, &group.name).await?;
-    let (described, zones) = group::members(&target, &group).await?;
-    let selection = select(&group, &described, &zones, &region, &settings)
-        .map_err(|e| StepError::GroupNotSupported(format!("group {}: {e}", group.name)))?;
+    let hooks = group::refuse_unfit(&target, &group).await?;
+    let mut look = group::look(&target, &region, &settings, group).await?;
+    let others = registered_by_others(&target, &mut look).await?;
+    let selection = select(look.view(), &settings).map_err(|bad| group::malformed(&look.group, &bad))?;
 
+    let group = &look.group;
     let lease = Lease {
         on: Leased::Group { arn: group.arn.clone(), name: group.name.clone() },
         account_id,
@@ -51,13 +51,32 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
         context.swaps.take(&lease).await?;
     }
     let asked = request.max_swaps.map_or(settings.max_swaps, std::num::NonZeroU32::get);
-    let mut work = Work::new(lease, access, settings, blueprint, retirement);
+    let mut work = Work::new(lease, access, settings);
+    work.note_hooks(&hooks);
+    work.other_target_groups = others;
+    work.spot_max_price = look.spot_max_price();
     work.dry_run = request.dry_run;
     work.max_swaps = asked.min(work.max_swaps);
     work.skipped = selection.skipped;
     work.enqueue(selection.candidates);
     tracing::info!(asg_name = %group.name, candidates = work.queue.len(), skipped = work.skipped.len(), "discovered");
     Ok(work)
+}
+
+/// Where others have registered On-Demand members: the target groups, and by the way the members that are known
+/// by their address, which no replacement can have.
+async fn registered_by_others(target: &Target, look: &mut GroupLook) -> Result<Vec<String>, StepError> {
+    let on_demand = look.instances.values().filter(|instance| !instance.is_spot);
+    if on_demand.clone().next().is_none() {
+        return Ok(Vec::new());
+    }
+    let found = targets::by_others(&target.elbv2, on_demand, &look.group.target_group_arns).await?;
+    for (id, name) in found.by_address {
+        if let Some(instance) = look.instances.get_mut(&id) {
+            instance.belongings.by_address_in = Some(name);
+        }
+    }
+    Ok(found.target_group_arns)
 }
 
 const SHAPE: &str = r#"{"asg_name": "...", "account_id"?, "region"?, "max_swaps"?, "dry_run"?}"#;

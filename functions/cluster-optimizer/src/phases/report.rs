@@ -1,10 +1,7 @@
 //! Report: releases the lease and says what came of the run.
 
-use std::collections::BTreeSet;
-
+use spot_domain::selection::Candidate;
 use spot_domain::swap::{Planned, SwapReport};
-
-use spot_cloud::{CallError, prices};
 
 use spot_swap::Context;
 use spot_swap::error::StepError;
@@ -14,50 +11,33 @@ use spot_swap::work::Work;
 ///
 /// # Errors
 /// The lease can't be released; the reconciler will.
-pub async fn run(context: &Context, mut work: Work) -> Result<SwapReport, StepError> {
-    let planned = work.dry_run.then(|| {
-        let first = |c: &spot_domain::selection::Candidate| {
-            Some(Planned { instance_id: c.instance_id.clone(), pool: c.pools.first()?.clone() })
-        };
-        work.queue.iter().take(work.max_swaps as usize).filter_map(first).collect()
-    });
+pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError> {
     if !work.dry_run {
         // The last swap's Restore may have done so.
         if !work.lease_released {
             context.swaps.let_go(&work.lease, &work.summary()).await?;
         }
         tracing::info!(on = %work.lease.on, "{}", work.summary());
-        price(context, &mut work).await.unwrap_or_else(|error| {
-            tracing::warn!("the swaps are done, their saving is not known: {error}");
-        });
     }
     Ok(SwapReport {
         asg_name: work.group()?.1.clone(),
+        remaining: work.queue.len() + work.deferred,
+        executions_needed: work.executions_needed(),
+        ended_by: work.ending(),
+        planned: work.dry_run.then(|| planned(&work)),
         account_id: work.lease.account_id,
         region: work.lease.region,
         swapped: work.swapped,
         skipped: work.skipped,
         rolled_back: work.rolled_back,
-        remaining: work.queue.len() + work.deferred,
-        planned,
     })
 }
 
-/// On-Demand price of the old minus Spot price of the new, a month.
-async fn price(context: &Context, work: &mut Work) -> Result<(), CallError> {
-    if work.to_price.is_empty() {
-        return Ok(());
-    }
-    let target = context.target(work).await;
-    let types: BTreeSet<_> = work.swapped.iter().map(|s| s.pool.instance_type.clone()).collect();
-    let spot = prices::spot(&target.ec2, &types).await?;
-    for swap in &work.to_price {
-        let Some(done) = work.swapped.iter_mut().find(|s| s.new_instance_id == swap.new_instance_id) else {
-            continue;
-        };
-        let before = prices::on_demand(&context.stack, &work.lease.region, &swap.old_type).await?;
-        let after = spot.get(&(done.pool.instance_type.clone(), swap.availability_zone.clone())).copied();
-        done.monthly_saving_usd = before.zip(after).map(|(before, after)| (before - after).per_month());
-    }
-    Ok(())
+fn planned(work: &Work) -> Vec<Planned> {
+    let plan = |candidate: &Candidate| {
+        let pool = candidate.pools.first()?.clone();
+        let monthly_saving_usd = candidate.prices.monthly_saving(&pool.instance_type);
+        Some(Planned { instance_id: candidate.instance_id.clone(), pool, monthly_saving_usd })
+    };
+    work.queue.iter().take(work.max_swaps as usize).filter_map(plan).collect()
 }

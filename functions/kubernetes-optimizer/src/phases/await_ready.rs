@@ -23,7 +23,7 @@ pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepErr
     let mut current = run.take_current()?;
     let next = match run.joining {
         Joining::Starting => starting(context, run, &mut current).await?,
-        Joining::InGroup => in_group(context, run, &current).await?,
+        Joining::InGroup => in_group(context, run, &mut current).await?,
     };
     run.swap.current = Some(current);
     Ok(next)
@@ -54,7 +54,7 @@ async fn starting(context: &Context, run: &mut NodeRun, current: &mut Current) -
     Ok(attached)
 }
 
-async fn in_group(context: &Context, run: &mut NodeRun, current: &Current) -> Result<Next, StepError> {
+async fn in_group(context: &Context, run: &mut NodeRun, current: &mut Current) -> Result<Next, StepError> {
     let serves = wait_for_in_service::run(context, &mut run.swap, current).await?;
     if serves != Next::Proceed {
         return Ok(serves);

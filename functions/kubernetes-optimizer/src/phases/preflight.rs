@@ -12,14 +12,16 @@ use spot_cloud::{Target, accounts, groups, instances, settings};
 use spot_cluster::drain::State;
 use spot_cluster::preflight::Report;
 use spot_cluster::{node, preflight};
-use spot_domain::group::{Group, Instance};
+use spot_domain::fitness::Hook;
+use spot_domain::group::Instance;
 use spot_domain::journal::NodeSwap;
 use spot_domain::node_swap::{NodePlan, NodeSwapRequest};
-use spot_domain::selection::{Candidate, select_node};
+use spot_domain::selection::{Candidate, MemberKind, select_one};
 use spot_domain::settings::Settings;
 use spot_domain::tags::{GROUP_NAME_TAG, cluster_of};
 use spot_domain::{AccountId, ClusterName, ExecutionArn, GroupName, Pool, Reason, Region};
 use spot_swap::error::StepError;
+use spot_swap::group::GroupLook;
 use spot_swap::input::parse;
 use spot_swap::work::{Next, Work};
 use spot_swap::{Context, group, nodes};
@@ -69,12 +71,12 @@ pub async fn run(
         work.blocked = report.blocked.into_iter().take(BLOCKED_LISTED).map(blocked_pod).collect();
         return Ok((next, work));
     }
-    let (group, candidate) = match place.look_at_group(instance).await? {
+    let found = match place.look_at_group(instance).await? {
         Ok(found) => found,
         Err(why) => return refused(Some(cluster), why),
     };
-    let plan = plan(&node, &report, &candidate.pools);
-    let run = place.run(&group, node, candidate, request.drain_timeout_seconds).await?;
+    let plan = plan(&node, &report, &found.candidate.pools);
+    let run = place.run(found, node, request.drain_timeout_seconds);
     let mut work = NodeWork {
         instance_id: id.clone(),
         cluster: Some(cluster),
@@ -190,7 +192,7 @@ impl Place {
     }
 
     /// The node's group, and the node as a candidate of it.
-    async fn look_at_group(&self, instance: &Instance) -> Result<Result<(Group, Candidate), Why>, StepError> {
+    async fn look_at_group(&self, instance: &Instance) -> Result<Result<Found, Why>, StepError> {
         let name = instance.tags.get(GROUP_NAME_TAG).and_then(|name| name.parse::<GroupName>().ok());
         let group = match &name {
             Some(name) => groups::describe(&self.target.autoscaling, name).await?,
@@ -201,22 +203,17 @@ impl Place {
                 "it is in no Auto Scaling group, which would keep its place in the cluster".to_owned();
             return Ok(Err((Reason::NotInGroup, detail)));
         };
-        group::refuse_unfit(&self.target, &group).await?;
-        let (members, zones) = group::members(&self.target, &group).await?;
-        let selected = select_node(&group, &instance.id, &members, &zones, &self.region, &self.settings)
-            .map_err(|e| StepError::GroupNotSupported(format!("group {}: {e}", group.name)))?;
-        Ok(selected.map(|candidate| (group, candidate)).map_err(|left| (left.reason, left.detail)))
+        let hooks = group::refuse_unfit(&self.target, &group).await?;
+        let look = group::look_for(&self.target, &self.region, group, &instance.id).await?;
+        let selected = select_one(look.view(), &instance.id, &self.settings, MemberKind::Node)
+            .map_err(|bad| group::malformed(&look.group, &bad))?;
+        Ok(selected
+            .map(|candidate| Found { look, hooks, candidate })
+            .map_err(|left| (left.reason, left.detail)))
     }
 
-    async fn run(
-        self,
-        group: &Group,
-        node: NodeSwap,
-        candidate: Candidate,
-        drain_timeout_seconds: Option<NonZeroU32>,
-    ) -> Result<NodeRun, StepError> {
-        let blueprint = group::blueprint(&self.target, group).await?;
-        let retirement = groups::retirement(&self.target.autoscaling, &group.name).await?;
+    fn run(self, found: Found, node: NodeSwap, drain_timeout_seconds: Option<NonZeroU32>) -> NodeRun {
+        let group = &found.look.group;
         let on = Leased::Group { arn: group.arn.clone(), name: group.name.clone() };
         let lease = Lease {
             on,
@@ -228,11 +225,13 @@ impl Place {
         let slot = Leased::ClusterSlot { cluster: node.cluster.clone(), slot: 0 };
         let timeout = drain_timeout_seconds.map_or(self.settings.drain_timeout_seconds, NonZeroU32::get);
         let slot = Lease { on: slot, ..lease.clone() };
-        let mut swap = Work::new(lease, self.access, self.settings, blueprint, retirement);
+        let mut swap = Work::new(lease, self.access, self.settings);
+        swap.note_hooks(&found.hooks);
+        swap.spot_max_price = found.look.spot_max_price();
         swap.max_swaps = 1;
         swap.node = Some(node.clone());
-        swap.queue = vec![candidate];
-        Ok(NodeRun {
+        swap.queue = vec![found.candidate];
+        NodeRun {
             swap,
             slot,
             node,
@@ -241,8 +240,15 @@ impl Place {
             drain_timeout_seconds: timeout,
             drain_deadline: None,
             drain: State::default(),
-        })
+        }
     }
+}
+
+/// The node's group, its lifecycle hooks, and the node as a candidate of it.
+struct Found {
+    look: GroupLook,
+    hooks: Vec<Hook>,
+    candidate: Candidate,
 }
 
 /// One of the cluster's slots, then the group. What was taken is let go where the other is busy.

@@ -6,7 +6,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::images::{self, Progress};
-use spot_cloud::launcher::Blueprint;
 use spot_cloud::swaps::Entered;
 use spot_cloud::{Kind, Target};
 use spot_domain::journal::{Journal, Stage};
@@ -32,7 +31,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     let target = context.target(work).await;
     let swap_id = journal.swap_id.as_str();
     let seconds = work.settings.image_timeout_seconds;
-    work.wait_at_most(seconds); // sets the pace; the clock runs from the run's start
+    work.waiting_since = Some(work.lease.since);
     let is_over = is_over(work, seconds);
     let Some(image) = images::captured_by(&target.ec2, swap_id).await?.pop() else {
         if is_over {
@@ -46,7 +45,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     };
     match image.progress {
         Progress::Available => {
-            if let Blueprint::Twin(twin) = &mut work.blueprint {
+            if let Some(twin) = &mut work.twin {
                 twin.image_id = Some(image.id);
             }
             Ok(Next::Proceed)

@@ -4,13 +4,12 @@
 use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::accounts::Access;
-use spot_cloud::launcher::Blueprint;
 use spot_cloud::swaps::{Lease, Leased, Owner};
 use spot_cloud::twin::{Examined, Twin, examine};
 use spot_cloud::{Target, accounts, addresses, instances, settings, targets};
 use spot_domain::group::Instance;
-use spot_domain::journal::Retirement;
 use spot_domain::lab::{LabSwap, LabSwapRequest, OldInstance, refused, refused_account};
+use spot_domain::pricing::Prices;
 use spot_domain::selection::Candidate;
 use spot_domain::settings::Settings;
 use spot_domain::swap::Left;
@@ -138,7 +137,9 @@ fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result
         instance_id: instance.id,
         instance_type,
         availability_zone: instance.availability_zone,
-        is_plain_linux: instance.is_plain_linux,
+        billed_as: (!instance.is_dedicated && !instance.belongings.has_marketplace_software)
+            .then_some(instance.usage_operation),
+        prices: Prices::default(),
         subnet_id,
         tags: instance.tags,
     })
@@ -165,9 +166,8 @@ fn plan(
         owner: Owner::Execution(place.execution),
         since: Timestamp::now(),
     };
-    let blueprint = Blueprint::Twin(Twin { of: request.instance_id.clone(), image_id: None });
-    // How a member leaves its group; this one leaves as `LabSwap::old_instance` says.
-    let mut work = Work::new(lease, place.access, settings, blueprint, Retirement::Detach);
+    let mut work = Work::new(lease, place.access, settings);
+    work.twin = Some(Twin { of: request.instance_id.clone(), image_id: None });
     work.dry_run = request.dry_run;
     work.max_swaps = 1;
     work.lab = Some(lab);

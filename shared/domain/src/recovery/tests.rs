@@ -151,6 +151,10 @@ impl World {
                 assert!(self.serving() >= self.wanted.min(before), "the old instance went too early");
                 self.seen.old_alive = false;
             }
+            Action::RaiseMaxSize(to) => {
+                assert!(*to == self.journal.max_raised_to.unwrap() && self.group().desired < *to);
+                self.group().max = *to;
+            }
             Action::RestoreMaxSize(to) => {
                 assert!(self.group().members.len() <= *to as usize, "AWS would pick victims");
                 self.group().max = *to;
@@ -161,6 +165,10 @@ impl World {
             Action::Done(_) | Action::Wait(_) => {}
         }
         self.journal.desired_settled |= action.settles_desired();
+    }
+
+    fn set_max(&mut self, max: u32) {
+        self.group().max = max;
     }
 
     /// Runs to the end; panics where it does not come to one, or where an action costs capacity.
@@ -304,6 +312,40 @@ fn what_the_owner_suspended_stays_suspended() {
     world.group().suspended.insert(AZ_REBALANCE.into());
     world.seen.newcomer = None;
     assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
+}
+
+#[test]
+fn max_size_is_the_owners_again_while_the_old_instance_still_leaves() {
+    let mut world = World::cut_after(7, 2, true, Retirement::TerminateInGroup);
+    let mut leaving = member(OLD);
+    leaving.state = MemberState::Leaving;
+    world.group().members.push(leaving);
+    assert_eq!(next(&world.journal, &world.seen), Action::RestoreMaxSize(2));
+    world.set_max(2);
+    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)));
+}
+
+#[test]
+fn members_that_stand_by_are_not_in_desired() {
+    let mut world = World::cut_after(8, 2, true, Retirement::Detach);
+    let mut standby = member(7);
+    standby.state = MemberState::parse("Standby");
+    world.group().members.push(standby);
+    world.group().suspended.clear();
+    assert_eq!(next(&world.journal, &world.seen), Action::RestoreMaxSize(2));
+}
+
+#[test]
+fn an_old_instance_that_comes_back_finds_room_in_a_group_at_its_max() {
+    let mut world = World::cut_after(7, 2, true, Retirement::Detach);
+    assert_eq!(next(&world.journal, &world.seen), Action::RestoreMaxSize(2));
+    world.set_max(2);
+    world.newcomer_dies(true);
+    assert_eq!(next(&world.journal, &world.seen), Action::RaiseMaxSize(3));
+    world.set_max(3);
+    assert_eq!(next(&world.journal, &world.seen), Action::ReattachOld);
+    assert_eq!(world.recover(), End::Undone);
+    assert_eq!((world.group().max, world.group().desired), (2, 2));
 }
 
 #[test]

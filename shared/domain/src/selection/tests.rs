@@ -1,28 +1,47 @@
 use super::*;
-use crate::group::MemberState;
-use crate::group::tests::{group_of, id};
+use crate::belongings::{Interface, Volume};
+use crate::group::tests::{group_of, id, on_demand};
+use crate::group::{MemberState, Override, Requirements};
+use crate::group_tags::{INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG};
+use crate::owners::MARKS;
 use proptest::prelude::*;
 
-fn on_demand(n: u32) -> Instance {
-    Instance {
-        id: id(n),
-        state: InstanceState::Running,
-        state_reason: None,
-        is_spot: false,
-        instance_type: "m5.large".parse().unwrap(),
-        availability_zone: "us-east-1a".into(),
-        az_id: Some("use1-az6".parse().unwrap()),
-        is_plain_linux: true,
-        subnet_id: Some("subnet-1".into()),
-        bound_to: None,
-        operator: None,
-        tags: Tags::new(),
-    }
+type Instances = BTreeMap<InstanceId, Instance>;
+
+fn by_id(instances: &[Instance]) -> Instances {
+    instances.iter().map(|i| (i.id.clone(), i.clone())).collect()
+}
+
+/// Every launch of the group, giving nothing special.
+fn plain_launches(group: &Group, instances: &Instances, settings: &Settings) -> Launches {
+    let launches = launches_of(group, instances, settings).unwrap_or_default();
+    launches.into_iter().map(|launch| (launch, Ok(Given::default()))).collect()
+}
+
+fn viewed<T>(
+    group: &Group,
+    instances: &Instances,
+    launches: &Launches,
+    look: impl FnOnce(View<'_>) -> T,
+) -> T {
+    let (zones, devices) = (Zones::new(), BTreeMap::new());
+    let subnet_zones = BTreeMap::from([("subnet-2".to_owned(), "us-east-1a".to_owned())]);
+    let region = "us-east-1".parse().unwrap();
+    look(View {
+        group,
+        instances,
+        zones: &zones,
+        subnet_zones: &subnet_zones,
+        launches,
+        image_devices: &devices,
+        region: &region,
+    })
 }
 
 fn selected(group: &Group, instances: &[Instance], settings: &Settings) -> Selection {
-    let instances = instances.iter().map(|i| (i.id.clone(), i.clone())).collect();
-    select(group, &instances, &Zones::new(), &"us-east-1".parse().unwrap(), settings).unwrap()
+    let instances = by_id(instances);
+    let launches = plain_launches(group, &instances, settings);
+    viewed(group, &instances, &launches, |view| select(view, settings)).unwrap()
 }
 
 fn reason_for(change: impl FnOnce(&mut Group, &mut Instance)) -> Option<Reason> {
@@ -44,14 +63,16 @@ fn a_node_is_swapped_only_as_a_node() {
     node.tags.insert("kubernetes.io/cluster/shop".into(), "owned".into());
     let selection = selected(&group_of(1), std::slice::from_ref(&node), &Settings::default());
     assert_eq!(selection.skipped[0].reason, Reason::KubernetesNode);
-    let select = |settings: &Settings| {
-        let instances = BTreeMap::from([(node.id.clone(), node.clone())]);
-        let region = "us-east-1".parse().unwrap();
-        select_node(&group_of(1), &node.id, &instances, &Zones::new(), &region, settings).unwrap()
+    let group = group_of(1);
+    let select = |settings: &Settings, kind| {
+        let instances = by_id(std::slice::from_ref(&node));
+        let launches = plain_launches(&group, &instances, settings);
+        viewed(&group, &instances, &launches, |view| select_one(view, &node.id, settings, kind)).unwrap()
     };
-    assert_eq!(select(&Settings::default()).unwrap().instance_id, node.id);
+    assert_eq!(select(&Settings::default(), MemberKind::Node).unwrap().instance_id, node.id);
+    assert_eq!(select(&Settings::default(), MemberKind::Plain).unwrap_err().reason, Reason::KubernetesNode);
     let floor = Settings { min_on_demand: 1, ..Settings::default() };
-    assert_eq!(select(&floor).unwrap_err().reason, Reason::OnDemandFloor);
+    assert_eq!(select(&floor, MemberKind::Node).unwrap_err().reason, Reason::OnDemandFloor);
 }
 
 #[test]
@@ -84,7 +105,7 @@ fn overrides_come_before_the_tag_and_the_tag_before_the_setting() {
     assert_eq!(types(&group, &settings), ["m5.large", "m4.large"]);
     group.tags.insert(INSTANCE_TYPES_TAG.into(), "m5a.large, m5.large,m5a.large".into());
     assert_eq!(types(&group, &settings), ["m5.large", "m5a.large"]);
-    group.override_types = vec!["c5.large".parse().unwrap()];
+    group.overrides = vec![override_of("c5.large", None)];
     assert_eq!(types(&group, &settings), ["m5.large", "c5.large"]);
 }
 
@@ -92,13 +113,151 @@ fn overrides_come_before_the_tag_and_the_tag_before_the_setting() {
 fn a_tag_that_cannot_be_read_stops_the_swap() {
     let mut group = group_of(1);
     group.tags.insert(MIN_ON_DEMAND_TAG.into(), "two".into());
-    let instances = BTreeMap::from([(id(0), on_demand(0))]);
-    let region = "us-east-1".parse().unwrap();
-    let error = select(&group, &instances, &Zones::new(), &region, &Settings::default()).unwrap_err();
+    let instances = by_id(&[on_demand(0)]);
+    let error =
+        viewed(&group, &instances, &Launches::new(), |view| select(view, &Settings::default())).unwrap_err();
     assert_eq!(
         error.to_string(),
         "tag \"spot-optimizer:min-on-demand\" of the group: \"two\" is not a whole number"
     );
+}
+
+fn template(id: &str) -> LaunchSource {
+    LaunchSource::Template { id: id.into(), version: "1".into() }
+}
+
+fn override_of(name: &str, own: Option<&str>) -> Override {
+    Override { instance_type: name.parse().unwrap(), template: own.map(template), image_id: None }
+}
+
+#[test]
+fn every_owners_mark_keeps_a_member_where_it_is() {
+    for mark in MARKS {
+        let (key, value) = mark.tag.split_once('=').unwrap_or((mark.tag, ""));
+        let key = key.replace('*', "x");
+        let expected = match mark.owner {
+            Owner::Kubernetes => Some(Reason::KubernetesNode),
+            Owner::GroupService(_) | Owner::Service(_) => Some(Reason::ManagedElsewhere),
+            Owner::Fleet => None, // Auto Scaling itself launches through it
+        };
+        let on_instance = reason_for(|_, i| drop(i.tags.insert(key.clone(), value.into())));
+        let on_group = reason_for(|g, _| drop(g.tags.insert(key.clone(), value.into())));
+        assert_eq!((on_instance, on_group), (expected, expected), "{key}={value}");
+    }
+}
+
+#[test]
+fn what_a_replacement_would_not_have_keeps_a_member_where_it_is() {
+    type Change = fn(&mut Instance);
+    let changes: [Change; 3] = [
+        |i| i.belongings.forwards_traffic = true,
+        |i| {
+            i.belongings.volumes.push(Volume {
+                id: "vol-1".into(),
+                device: "/dev/sdf".into(),
+                is_deleted_on_termination: false,
+                is_from_launch: false,
+            });
+        },
+        |i| {
+            i.belongings.interfaces.push(Interface {
+                id: "eni-1".into(),
+                device_index: 0,
+                private_addresses: 1,
+                ipv6_addresses: 0,
+                has_prefixes: false,
+                kept_address: Some("203.0.113.7".into()),
+            });
+        },
+    ];
+    for (n, change) in changes.iter().enumerate() {
+        assert_eq!(reason_for(|_, i| change(i)), Some(Reason::NotReproducible), "change {n}");
+    }
+}
+
+#[test]
+fn a_replacement_goes_where_the_group_launches_today() {
+    let in_subnets = |subnets: &[&str]| {
+        let mut group = group_of(1);
+        group.subnet_ids = subnets.iter().map(|s| (*s).to_owned()).collect();
+        selected(&group, &[on_demand(0)], &Settings::default())
+    };
+    assert_eq!(in_subnets(&["subnet-2", "subnet-1"]).candidates[0].subnet_id, "subnet-1", "its own stays");
+    assert_eq!(in_subnets(&["subnet-2"]).candidates[0].subnet_id, "subnet-2", "another of the same zone");
+    assert_eq!(in_subnets(&[]).candidates[0].subnet_id, "subnet-1", "a group that names zones only");
+    assert_eq!(in_subnets(&["subnet-9"]).skipped[0].reason, Reason::NotReproducible, "the zone was given up");
+}
+
+#[test]
+fn a_template_that_is_no_spot_template_costs_its_own_type_only() {
+    let mut group = group_of(1);
+    group.overrides = vec![override_of("m5.large", None), override_of("m6g.large", Some("lt-arm"))];
+    let instances = by_id(&[on_demand(0)]);
+    let settings = Settings::default();
+    let mut launches = plain_launches(&group, &instances, &settings);
+    let pools = |launches: &Launches| {
+        let selection = viewed(&group, &instances, launches, |view| select(view, &settings)).unwrap();
+        selection.candidates.first().map(|c| c.pools.len())
+    };
+    assert_eq!((launches.len(), pools(&launches)), (2, Some(2)));
+    let arm = group.launch_of(&"m6g.large".parse().unwrap()).unwrap();
+    launches.insert(arm, Err("it sets InstanceMarketOptions itself".into()));
+    assert_eq!(pools(&launches), Some(1));
+    let own = group.launch_of(&"m5.large".parse().unwrap()).unwrap();
+    launches.insert(own, Err("it is for a dedicated host".into()));
+    assert_eq!(pools(&launches), None);
+}
+
+#[test]
+fn a_policy_by_attributes_takes_no_type_but_its_own_and_its_owners() {
+    let mut group = group_of(1);
+    group.requirements = Some(Requirements { allowed: vec![], excluded: vec!["m5a.*".into()] });
+    let settings = Settings { instance_types: vec!["r5.large".parse().unwrap()], ..Settings::default() };
+    let types = |group: &Group| {
+        let selection = selected(group, &[on_demand(0)], &settings);
+        selection.candidates[0].pools.iter().map(|p| p.instance_type.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(types(&group), ["m5.large"]);
+    group.tags.insert(INSTANCE_TYPES_TAG.into(), "m5a.large, c5.large".into());
+    assert_eq!(types(&group), ["m5.large", "c5.large"]);
+}
+
+#[test]
+fn a_policy_by_attributes_with_templates_asks_where_the_member_came_from() {
+    let mut group = group_of(1);
+    group.requirements = Some(Requirements::default());
+    let launch = |id: &str| Launch { source: template(id), image_id: None };
+    group.requirement_launches = vec![launch("lt-x86"), launch("lt-arm")];
+    let kind = "m5.large".parse().unwrap();
+    let of = |template_id: Option<&str>| {
+        let member = Member { template_id: template_id.map(str::to_owned), ..group.members[0].clone() };
+        member_launch(&group, &member, &kind)
+    };
+    assert_eq!(of(Some("lt-arm")), Ok(launch("lt-arm")));
+    assert_eq!(of(Some("lt-gone")).unwrap_err().0, Reason::NotReproducible);
+    assert_eq!(of(None).unwrap_err().0, Reason::NotReproducible);
+}
+
+#[test]
+fn the_owner_is_heard_until_the_old_one_leaves() {
+    let settings = Settings::default();
+    let said = |change: fn(&mut Group, &mut Instance)| {
+        let (mut group, mut instance) = (group_of(1), on_demand(0));
+        change(&mut group, &mut instance);
+        no_longer_wanted(&group, &by_id(&[instance]), &id(0), &settings).map(|c| (c.reason, c.whole_group))
+    };
+    fn opt_out(tags: &mut Tags) {
+        tags.insert("spot-optimizer:opt-out".into(), "true".into());
+    }
+    assert_eq!(said(|_, _| ()), None);
+    assert_eq!(said(|g, _| opt_out(&mut g.tags)), Some((Reason::OptedOut, true)));
+    assert_eq!(said(|_, i| opt_out(&mut i.tags)), Some((Reason::OptedOut, false)));
+    assert_eq!(said(|_, i| i.id = id(7)), Some((Reason::InstanceGone, false)));
+    let floor = |g: &mut Group, _: &mut Instance| drop(g.tags.insert(MIN_ON_DEMAND_TAG.into(), "1".into()));
+    assert_eq!(said(floor), Some((Reason::OnDemandFloor, false)));
+    let malformed =
+        |g: &mut Group, _: &mut Instance| drop(g.tags.insert(MIN_ON_DEMAND_TAG.into(), "x".into()));
+    assert_eq!(said(malformed), Some((Reason::GroupChanged, true)));
 }
 
 #[test]
@@ -113,8 +272,9 @@ fn any_change_of_the_group_between_attach_and_retirement_is_seen() {
         serving: 2,
         members: vec![id(0), id(1)],
     };
-    assert_eq!(changed_before_retirement(&grown, &old, &newcomer, &original), None);
-    let changes: [fn(&mut Group); 8] = [
+    assert_eq!(changed_before_retirement(&grown, &old, &newcomer, &original, &Settings::default()), None);
+    let changes: [fn(&mut Group); 9] = [
+        |g| drop(g.tags.insert("spot-optimizer:opt-out".into(), "true".into())),
         |g| g.desired = 2,
         |g| g.desired = 4,
         |g| g.members[0].protected = true,
@@ -128,7 +288,7 @@ fn any_change_of_the_group_between_attach_and_retirement_is_seen() {
         let mut group = grown.clone();
         change(&mut group);
         assert!(
-            changed_before_retirement(&group, &old, &newcomer, &original).is_some(),
+            changed_before_retirement(&group, &old, &newcomer, &original, &Settings::default()).is_some(),
             "change {n} went unseen"
         );
     }

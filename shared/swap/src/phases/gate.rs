@@ -1,6 +1,6 @@
 //! Gate: asks about the pools of all candidates in one read, and keeps of each candidate only the
-//! pools that are clear. A candidate without one is skipped. Changes nothing; a gate that does not
-//! answer ends the run with everything as it is.
+//! pools that are clear and cheaper than what they would replace. A candidate without one is skipped. Changes
+//! nothing; a gate that does not answer ends the run with everything as it is.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,7 @@ use spot_domain::selection::Candidate;
 use spot_domain::{Pool, Reason};
 
 use crate::Context;
+use crate::pricing;
 use crate::work::{Next, Work};
 
 /// Sorts the queue by what the gate says.
@@ -31,11 +32,21 @@ pub async fn run(context: &Context, work: &mut Work) -> Next {
     };
     let refusals: Vec<(&Pool, Refusal)> =
         pools.iter().zip(&verdicts).filter_map(|(pool, v)| Some((pool, Refusal::of(v)?))).collect();
+    let mut cleared = Vec::new();
     for candidate in queue {
         let (candidate, refused) = keep_cleared(candidate, &refusals);
         match refused {
             Some(refusal) => work.skip(&candidate.instance_id, refusal.reason, refusal.detail),
-            None => work.queue.push(candidate),
+            None => cleared.push(candidate),
+        }
+    }
+    if !cleared.is_empty() {
+        let target = context.target(work).await;
+        for priced in pricing::keep_cheaper(context, &target, work, cleared).await {
+            match priced {
+                Ok(candidate) => work.queue.push(candidate),
+                Err((candidate, why)) => work.skip(&candidate.instance_id, Reason::NotCheaper, why),
+            }
         }
     }
     work.next_target()
@@ -96,6 +107,7 @@ fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Can
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spot_domain::pricing::Prices;
 
     fn candidate(types: &[&str]) -> Candidate {
         Candidate {
@@ -103,7 +115,8 @@ mod tests {
             instance_type: types[0].parse().unwrap(),
             pools: types.iter().map(|t| format!("us-east-1#use1-az6#{t}").parse().unwrap()).collect(),
             availability_zone: "us-east-1a".into(),
-            is_plain_linux: true,
+            billed_as: None,
+            prices: Prices::default(),
             subnet_id: "subnet-1".into(),
             tags: std::collections::BTreeMap::new(),
         }

@@ -1,30 +1,33 @@
-//! Launch: one Spot instance for the next candidate, in the same subnet, from the first cleared
-//! pool that has capacity.
+//! Launch: one Spot instance for the next candidate, as the group would launch it today, in the same zone, from
+//! the first cleared pool that has capacity. The group's owner is asked again first.
 //!
 //! Records, before the first call: the swap's id, which is the newcomer's tag and the stem of its
 //! ClientTokens; before each further attempt: its number. Undone by: terminating what bears the tag.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::gatekeeper::{ClearedPool, Verdict};
-use spot_cloud::launcher::{Launcher, Order};
+use spot_cloud::gatekeeper::{ClearedPool, GateClosed, Verdict};
+use spot_cloud::launcher::Launcher;
 use spot_cloud::swaps::{Entered, Leased, Release};
 use spot_cloud::{CallError, Kind, Target, groups, instances};
-use spot_domain::group::Instance;
+use spot_domain::group::{Group, Instance};
 use spot_domain::journal::Journal;
-use spot_domain::selection::Candidate;
+use spot_domain::selection::{Candidate, MemberKind, select_one};
 use spot_domain::tags::inherited;
 use spot_domain::{InstanceId, Pool, Reason};
 
 use crate::Context;
 use crate::error::StepError;
+use crate::group::{GroupLook, look_for, malformed};
+use crate::order::Orders;
 use crate::phases::gate::{Refusal, first_few};
+use crate::pricing;
 use crate::work::{Current, Next, Work};
 
-/// Pools tried in one step: each refusal takes EC2 seconds, and the step has sixty.
+/// Launches tried in one step: each refusal takes EC2 seconds, and the step has sixty.
 const ATTEMPTS: usize = 10;
 /// The journal tells when the last launch was asked for: until that is visible, an undo waits.
 const JUST_NOW: SignedDuration = SignedDuration::from_secs(5);
-/// A run lasts for hours: what was asked of the group this long ago is asked again.
+/// A run lasts for hours: what was asked of the group's hooks and refreshes this long ago is asked again.
 const CHECKED_FOR: SignedDuration = SignedDuration::from_mins(5);
 
 /// Launches for the head of the queue.
@@ -45,18 +48,21 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     if let Entered::Again(earlier) = entered {
         journal = earlier;
     }
-    let launched = match unfit(&target, work, &candidate).await? {
-        Some(refusal) => Err(refusal),
-        None => match earlier(&target, repeated, &journal, &candidate).await? {
-            Some(launched) => Ok(launched),
-            None => launch(context, work, &target, &candidate, &mut journal).await?,
+    let launched = match earlier(&target, repeated, &journal, &candidate).await? {
+        Some((newcomer, pool)) => Ok(Launched { newcomer, pool, candidate: candidate.clone() }),
+        None => match fit(context, work, &target, candidate.clone()).await? {
+            Err(refusal) => Err(refusal),
+            Ok((candidate, look)) => {
+                journal.retirement = work.retirement;
+                launch(context, work, &target, candidate, look, &mut journal).await?
+            }
         },
     };
     match launched {
-        Ok((newcomer, pool)) => {
+        Ok(Launched { newcomer, pool, candidate }) => {
             tracing::info!(%newcomer, %pool, replaces = %candidate.instance_id, "launched");
             let deadline = work.wait_at_most(work.settings.health_timeout_seconds);
-            work.current = Some(Current { candidate, journal, newcomer, pool, deadline });
+            work.current = Some(Current::new(candidate, journal, newcomer, pool, deadline));
             Ok(Next::Proceed)
         }
         // An attempt whose answer was lost may have launched all the same: the rollback looks. It also
@@ -73,32 +79,93 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     }
 }
 
-type Launched = (InstanceId, Pool);
-
-/// Why there is no launch for this candidate. Asked after the journal was looked at: an earlier run of
-/// this very step may have launched.
-async fn unfit(
-    target: &Target,
-    work: &mut Work,
-    candidate: &Candidate,
-) -> Result<Option<Refusal>, CallError> {
-    if let Some(detail) = check_again(target, work).await? {
-        work.ended_by = Some(Reason::GroupChanged);
-        return Ok(Some(Refusal { reason: Reason::GroupChanged, detail }));
-    }
-    unterminable(target, candidate).await
+struct Launched {
+    newcomer: InstanceId,
+    pool: Pool,
+    candidate: Candidate,
 }
 
-/// Refreshes begun and hooks added since the group was last asked.
-async fn check_again(target: &Target, work: &mut Work) -> Result<Option<String>, CallError> {
+/// The candidate as it is now, with its group, where it is in one; the inner error is why there is no launch.
+async fn fit(
+    context: &Context,
+    work: &mut Work,
+    target: &Target,
+    candidate: Candidate,
+) -> Result<Result<(Candidate, Option<GroupLook>), Refusal>, StepError> {
+    let (mut candidate, look) = match &work.lease.on {
+        Leased::Group { .. } => match ask_owner(context, work, target, candidate).await? {
+            Ok((candidate, look)) => (candidate, Some(look)),
+            Err(refusal) => return Ok(Err(refusal)),
+        },
+        Leased::Instance(_) | Leased::ClusterSlot { .. } => (candidate, None),
+    };
+    if let Some(refusal) = unterminable(target, &candidate).await? {
+        return Ok(Err(refusal));
+    }
+    if pricing::is_stale(work) {
+        match pricing::keep_cheaper(context, target, work, vec![candidate]).await.pop() {
+            Some(Ok(cheaper)) => candidate = cheaper,
+            Some(Err((_, detail))) => return Ok(Err(Refusal { reason: Reason::NotCheaper, detail })),
+            None => return Err(StepError::Protocol("no candidate was priced".into())),
+        }
+    }
+    Ok(Ok((candidate, look)))
+}
+
+/// Looks at group and candidate afresh: what Discover would refuse now is not launched.
+async fn ask_owner(
+    context: &Context,
+    work: &mut Work,
+    target: &Target,
+    queued: Candidate,
+) -> Result<Result<(Candidate, GroupLook), Refusal>, StepError> {
+    let Some(group) = context.group(target, work).await? else {
+        return Ok(Err(group_changed(work, "the group was deleted".to_owned())));
+    };
+    if let Some(detail) = unfit_now(target, work, &group).await? {
+        return Ok(Err(group_changed(work, detail)));
+    }
+    let kind = if work.node.is_some() { MemberKind::Node } else { MemberKind::Plain };
+    let look = look_for(target, &work.lease.region, group, &queued.instance_id).await?;
+    work.spot_max_price = look.spot_max_price();
+    let judged = select_one(look.view(), &queued.instance_id, &work.settings, kind);
+    match judged.map_err(|bad| malformed(&look.group, &bad))? {
+        Err(left) => Ok(Err(Refusal { reason: left.reason, detail: left.detail })),
+        // What was cleared and priced stays in its order, as far as the group still allows it.
+        Ok(mut now) => {
+            let allowed = std::mem::replace(&mut now.pools, queued.pools);
+            now.prices = queued.prices;
+            if !now.pools.iter().any(|pool| allowed.contains(pool)) {
+                let detail = "none of its pools is allowed by the group any more".to_owned();
+                return Ok(Err(Refusal { reason: Reason::GroupChanged, detail }));
+            }
+            now.pools.retain(|pool| allowed.contains(pool));
+            Ok(Ok((now, look)))
+        }
+    }
+}
+
+fn group_changed(work: &mut Work, detail: String) -> Refusal {
+    work.end(Reason::GroupChanged, detail.clone());
+    Refusal { reason: Reason::GroupChanged, detail }
+}
+
+/// Why the group as a whole is not to be swapped any more. Refreshes begun and hooks added are asked for only now
+/// and then.
+async fn unfit_now(target: &Target, work: &mut Work, group: &Group) -> Result<Option<String>, StepError> {
+    if let Some(why) = group.unsupported().or_else(|| group.busy_with.clone()) {
+        return Ok(Some(why));
+    }
     if Timestamp::now().duration_since(work.checked_at) < CHECKED_FOR {
         return Ok(None);
     }
-    let Leased::Group { name, .. } = &work.lease.on else { return Ok(None) };
-    let refresh = groups::active_refresh(&target.autoscaling, name).await?;
-    work.retirement = groups::retirement(&target.autoscaling, name).await?;
-    work.checked_at = Timestamp::now();
-    Ok(refresh)
+    let hooks = groups::hooks(&target.autoscaling, &group.name).await?;
+    work.note_hooks(&hooks);
+    match spot_domain::fitness::unfit(group, &hooks) {
+        Err(bad) => Ok(Some(bad.to_string())),
+        Ok(Some(why)) => Ok(Some(why)),
+        Ok(None) => Ok(groups::active_refresh(&target.autoscaling, &group.name).await?),
+    }
 }
 
 /// Why the candidate could never be terminated, or need not be.
@@ -122,7 +189,7 @@ async fn earlier(
     repeated: bool,
     journal: &Journal,
     candidate: &Candidate,
-) -> Result<Option<Launched>, CallError> {
+) -> Result<Option<(InstanceId, Pool)>, CallError> {
     if !repeated {
         return Ok(None);
     }
@@ -140,61 +207,101 @@ async fn launch(
     context: &Context,
     work: &Work,
     target: &Target,
-    candidate: &Candidate,
+    candidate: Candidate,
+    look: Option<GroupLook>,
     journal: &mut Journal,
 ) -> Result<Result<Launched, Refusal>, StepError> {
-    let closed = |why: spot_cloud::gatekeeper::GateClosed| Refusal {
-        reason: Reason::GateUnreachable,
-        detail: why.to_string(),
-    };
     let verdicts = match context.gatekeeper.ask(&candidate.pools).await {
         Ok(verdicts) => verdicts,
-        Err(why) => return Ok(Err(closed(why))),
+        Err(why) => return Ok(Err(closed(&why))),
     };
-    let order = Order {
-        blueprint: work.blueprint.clone(),
-        subnet_id: candidate.subnet_id.clone(),
-        tags: inherited(&candidate.tags, journal.swap_id.as_str()),
-    };
+    let tags = inherited(&candidate.tags, journal.swap_id.as_str());
+    let mut orders = Orders::new(target, work, &candidate, look, tags);
+    orders.resume(journal.attempt);
     let launcher = Launcher::new(target);
     let (mut refused, mut failed) = (Vec::new(), Vec::new());
-    let first = journal.attempt;
-    for (attempt, verdict) in verdicts.into_iter().enumerate().skip(first).take(ATTEMPTS) {
-        let pool = &candidate.pools[attempt];
-        let cleared = match fresh(context, pool, verdict).await {
-            Ok(Verdict::Cleared(cleared)) => cleared,
-            Ok(verdict) => {
-                refused.extend(Refusal::of(&verdict).map(|refusal| (pool, refusal)));
-                continue;
+    let mut tries = 0;
+    for (pool, mut verdict) in candidate.pools.iter().zip(verdicts) {
+        loop {
+            let (number, order) = match orders.next(pool).await? {
+                Ok(Some(order)) => order,
+                Ok(None) => break, // no further subnet
+                Err(why) => {
+                    failed.push((pool, Reason::LaunchRejected, why));
+                    break;
+                }
+            };
+            if number < journal.attempt {
+                continue; // an earlier run of this step was refused here
             }
-            Err(why) => return Ok(Err(closed(why))),
-        };
-        if attempt != journal.attempt || Timestamp::now().duration_since(journal.launching_since) > JUST_NOW {
-            journal.attempt = attempt;
-            journal.launching_since = Timestamp::now();
-            context.swaps.write(&work.lease, journal).await?;
+            let cleared = match fresh(context, pool, verdict).await {
+                Ok(Verdict::Cleared(cleared)) => cleared,
+                Ok(verdict) => {
+                    refused.extend(Refusal::of(&verdict).map(|refusal| (pool, refusal)));
+                    break;
+                }
+                Err(why) => return Ok(Err(closed(&why))),
+            };
+            tries += 1;
+            if number != journal.attempt
+                || Timestamp::now().duration_since(journal.launching_since) > JUST_NOW
+            {
+                journal.attempt = number;
+                journal.launching_since = Timestamp::now();
+                context.swaps.write(&work.lease, journal).await?;
+            }
+            match launcher.launch(cleared, &order, &journal.swap_id.client_token(number)).await {
+                Ok(newcomer) => {
+                    return Ok(Ok(Launched { newcomer, pool: pool.clone(), candidate: candidate.clone() }));
+                }
+                Err(error) if error.kind == Kind::Retry => return Err(error.into()),
+                Err(error) if error.kind == Kind::Denied => {
+                    return Ok(Err(Refusal { reason: Reason::NotAuthorized, detail: error.to_string() }));
+                }
+                Err(error) => {
+                    let is_subnets = error.kind == Kind::NextSubnet;
+                    failed.push((pool, reason_of(error.kind), said(&error, &order.subnet_id)));
+                    if !is_subnets || tries >= ATTEMPTS {
+                        break;
+                    }
+                    orders.is_full(&order.subnet_id);
+                }
+            }
+            verdict = match context.gatekeeper.ask(std::slice::from_ref(pool)).await.map(|mut v| v.pop()) {
+                Ok(Some(verdict)) => verdict,
+                Ok(None) => break,
+                Err(why) => return Ok(Err(closed(&why))),
+            };
         }
-        match launcher.launch(cleared, &order, &journal.swap_id.client_token(attempt)).await {
-            Ok(newcomer) => return Ok(Ok((newcomer, pool.clone()))),
-            Err(error) if error.kind == Kind::Retry => return Err(error.into()),
-            // The whole account's trouble, not the pool's.
-            Err(error) if matches!(error.kind, Kind::Quota | Kind::Denied) => {
-                let reason =
-                    if error.kind == Kind::Quota { Reason::QuotaExceeded } else { Reason::NotAuthorized };
-                return Ok(Err(Refusal { reason, detail: error.to_string() }));
-            }
-            Err(error) => failed.push((pool, error)),
+        if tries >= ATTEMPTS {
+            break;
         }
     }
-    Ok(Err(none_launched(&refused, &failed)))
+    Ok(Err(none_launched(&refused, failed)))
+}
+
+fn closed(why: &GateClosed) -> Refusal {
+    Refusal { reason: Reason::GateUnreachable, detail: why.to_string() }
+}
+
+/// What a refused launch is about: its pool, its subnet, a quota that another class of types may not share, or
+/// this very instance.
+fn reason_of(kind: Kind) -> Reason {
+    match kind {
+        Kind::NextPool => Reason::NoCapacity,
+        Kind::NextSubnet => Reason::SubnetFull,
+        Kind::Quota => Reason::QuotaExceeded,
+        _ => Reason::LaunchRejected,
+    }
+}
+
+fn said(error: &CallError, subnet_id: &str) -> String {
+    let subnet = if error.kind == Kind::NextSubnet { format!("{subnet_id}: ") } else { String::new() };
+    format!("{subnet}{}: {}", error.code, error.message)
 }
 
 /// A pool's verdict, asked again if earlier attempts took so long that its proof is stale.
-async fn fresh(
-    context: &Context,
-    pool: &Pool,
-    verdict: Verdict,
-) -> Result<Verdict, spot_cloud::gatekeeper::GateClosed> {
+async fn fresh(context: &Context, pool: &Pool, verdict: Verdict) -> Result<Verdict, GateClosed> {
     if !matches!(&verdict, Verdict::Cleared(cleared) if !ClearedPool::is_fresh(cleared)) {
         return Ok(verdict);
     }
@@ -202,13 +309,14 @@ async fn fresh(
     Ok(verdicts.pop().unwrap_or(verdict))
 }
 
-fn none_launched(refused: &[(&Pool, Refusal)], failed: &[(&Pool, CallError)]) -> Refusal {
+/// One reason for all refusals: a quota before capacity, capacity before a full subnet, what EC2 rejects last.
+fn none_launched(refused: &[(&Pool, Refusal)], failed: Vec<(&Pool, Reason, String)>) -> Refusal {
     if failed.is_empty() {
         return Refusal::all(refused);
     }
-    let details =
-        failed.iter().map(|(pool, error)| format!("{pool}: {}: {}", error.code, error.message)).collect();
-    let capacity = failed.iter().any(|(_, error)| error.kind == Kind::NextPool);
-    let reason = if capacity { Reason::NoCapacity } else { Reason::LaunchRejected };
+    let worst = [Reason::QuotaExceeded, Reason::NoCapacity, Reason::SubnetFull, Reason::LaunchRejected];
+    let is_among = |reason: &Reason| failed.iter().any(|(_, found, _)| found == reason);
+    let reason = worst.into_iter().find(is_among).unwrap_or(Reason::LaunchRejected);
+    let details = failed.into_iter().map(|(pool, _, why)| format!("{pool}: {why}")).collect();
     Refusal { reason, detail: first_few(details) }
 }

@@ -5,11 +5,10 @@ use jiff::Timestamp;
 use spot_cloud::groups;
 use spot_cloud::swaps::{Release, SwapsError};
 use spot_domain::recovery::{Action, Observed, next};
-use spot_domain::swap::Swapped;
 
 use crate::Context;
 use crate::error::StepError;
-use crate::work::{Current, Next, ToPrice, Work};
+use crate::work::{Current, Next, Work};
 
 /// Puts the owner's settings back and closes the swap.
 ///
@@ -39,19 +38,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
             _ => {}
         }
     }
-    work.swapped.push(Swapped {
-        old_instance_id: current.candidate.instance_id.clone(),
-        new_instance_id: current.newcomer.clone(),
-        pool: current.pool.clone(),
-        monthly_saving_usd: None,
-    });
-    if current.candidate.is_plain_linux {
-        work.to_price.push(ToPrice {
-            new_instance_id: current.newcomer.clone(),
-            old_type: current.candidate.instance_type.clone(),
-            availability_zone: current.candidate.availability_zone.clone(),
-        });
-    }
+    work.done(current.swapped());
     let next = work.next_target();
     let summary = work.summary();
     work.lease_released = next == Next::Report;

@@ -5,18 +5,23 @@
 //! Records, before the call: that the old instance may be leaving. From there the way is forward,
 //! unless the newcomer fails before the old instance is terminated.
 
+use jiff::{SignedDuration, Timestamp};
 use spot_cloud::groups::{self, Desired};
 use spot_cloud::swaps::Entered;
 use spot_cloud::{CallError, Kind, Target, instances};
 use spot_domain::Reason;
-use spot_domain::group::MemberState;
+use spot_domain::group::{Group, InstanceState, MemberState};
 use spot_domain::journal::{Retirement, Stage};
-use spot_domain::selection::{Change, changed_before_retirement};
+use spot_domain::selection::{Change, changed_before_retirement, no_longer_wanted};
 
 use crate::Context;
 use crate::error::StepError;
+use crate::group::members;
 use crate::phases::wait_for_health::undo_if_at_risk;
 use crate::work::{Current, Next, Work};
+
+/// The owner's answer holds for as long as a step and its retries may take.
+const ASKED_FOR: SignedDuration = SignedDuration::from_secs(30);
 
 /// Lets the old instance go.
 ///
@@ -30,19 +35,22 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     {
         return Ok(undo);
     }
-    // Its group may not have noticed yet that the newcomer is dying.
-    if !instances::is_running(&target.ec2, &current.newcomer).await? {
-        let why = format!("newcomer {} no longer runs", current.newcomer);
-        return Ok(work.undo(Reason::NewcomerAtRisk, why));
-    }
     let Some(group) = context.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
+    // A node is drained between the last phase and this one, for hours perhaps.
+    let is_fresh = |at: Timestamp| Timestamp::now().duration_since(at) < ASKED_FOR;
+    if !current.owner_asked_at.is_some_and(is_fresh) {
+        let answer = ask_owner(&target, work, &group, current).await?;
+        if answer != Next::Proceed {
+            return Ok(answer);
+        }
+    }
     let old = &current.candidate.instance_id;
     let Some(original) = &current.journal.original else {
         return Err(StepError::Protocol("the journal does not tell how the group was".into()));
     };
-    let change = changed_before_retirement(&group, old, &current.newcomer, original);
+    let change = changed_before_retirement(&group, old, &current.newcomer, original, &work.settings);
     if let Some(change) = change {
         return Ok(work.undo_for(change));
     }
@@ -50,16 +58,78 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &current.journal).await? {
         current.journal = earlier;
     }
-    current.deadline = work.wait_at_most(work.settings.retire_timeout_seconds);
+    current.deadline = work.wait_at_most(work.retire_seconds());
     let retired = match current.journal.retirement {
         Retirement::Detach => groups::detach(&target.autoscaling, work.group()?.1, old).await,
         Retirement::TerminateInGroup => groups::terminate(&target.autoscaling, old, Desired::Decrement).await,
     };
     match retired {
-        Ok(()) => Ok(Next::Proceed),
+        Ok(()) => {
+            give_max_back(context, &target, work, current).await?;
+            Ok(Next::Proceed)
+        }
         Err(error) if error.kind == Kind::Rejected => refused(context, &target, work, current, &error).await,
         Err(error) => Err(error.into()),
     }
+}
+
+/// Asks whatever may have changed beside the group since the swap began: the old instance's tags and protection,
+/// the On-Demand floor, a refresh, the newcomer itself.
+///
+/// # Errors
+/// A call fails.
+pub async fn ask_owner(
+    target: &Target,
+    work: &mut Work,
+    group: &Group,
+    current: &mut Current,
+) -> Result<Next, StepError> {
+    let old = current.candidate.instance_id.clone();
+    let described = members(target, group).await?;
+    // Its group may not have noticed yet that the newcomer is dying.
+    if !described.get(&current.newcomer).is_some_and(|i| i.state == InstanceState::Running) {
+        let why = format!("newcomer {} no longer runs", current.newcomer);
+        return Ok(work.undo(Reason::NewcomerAtRisk, why));
+    }
+    if let Some(change) = no_longer_wanted(group, &described, &old, &work.settings) {
+        return Ok(work.undo_for(change));
+    }
+    let protection = match instances::is_termination_protected(&target.ec2, &old).await? {
+        true => Some("DisableApiTermination"),
+        false => instances::is_stop_protected(&target.ec2, &old).await?.then_some("DisableApiStop"),
+    };
+    if let Some(protection) = protection {
+        return Ok(
+            work.undo(Reason::TerminationProtected, format!("{protection} is on by now on instance {old}"))
+        );
+    }
+    if let Some(refresh) = groups::active_refresh(&target.autoscaling, &group.name).await? {
+        return Ok(work.undo_for(Change::of_group(refresh)));
+    }
+    if let Some(code) = instances::is_taken_back(&target.ec2, &current.newcomer).await? {
+        let why = format!("newcomer {}: its Spot request is {code}", current.newcomer);
+        return Ok(work.undo(Reason::NewcomerAtRisk, why));
+    }
+    current.owner_asked_at = Some(Timestamp::now());
+    Ok(Next::Proceed)
+}
+
+/// MaxSize is the owner's again as soon as desired is: others must not take the place that we made. Where the group
+/// does not show that yet, the next phase looks again.
+async fn give_max_back(
+    context: &Context,
+    target: &Target,
+    work: &Work,
+    current: &Current,
+) -> Result<(), StepError> {
+    let (Some(raised), Some(original)) = (current.journal.max_raised_to, &current.journal.original) else {
+        return Ok(());
+    };
+    let Some(group) = context.group(target, work).await? else { return Ok(()) };
+    if group.max == raised && group.desired <= original.max {
+        groups::set_max(&target.autoscaling, &group.name, original.max).await?;
+    }
+    Ok(())
 }
 
 /// The SDK repeats a call whose answer it lost, and the second is refused because of the first: the

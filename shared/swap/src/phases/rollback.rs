@@ -49,7 +49,8 @@ pub async fn run(
     decide(context, work, &mut journal, &undo).await?;
     let give_up = match work.rollback_deadline {
         Some(deadline) => deadline,
-        None => work.wait_at_most(work.settings.rollback_timeout_seconds),
+        // A newcomer that leaves through its group waits for the owner's hooks, too.
+        None => work.wait_at_most(work.settings.rollback_timeout_seconds.max(work.hook_seconds)),
     };
     work.rollback_deadline = Some(give_up);
     let target = context.target(work).await;
@@ -85,17 +86,12 @@ async fn decide(context: &Context, work: &Work, journal: &mut Journal, undo: &Un
 fn nothing_in_progress(work: &mut Work, undo: &Undo) {
     let instance_id = match work.current.take() {
         Some(current) if current.journal.stage == Stage::Retiring => {
-            work.swapped.push(Swapped {
-                old_instance_id: current.candidate.instance_id,
-                new_instance_id: current.newcomer,
-                pool: current.pool,
-                monthly_saving_usd: None,
-            });
+            work.done(current.swapped());
             return finished(work);
         }
         Some(current) => current.candidate.instance_id,
         None if work.queue.is_empty() => {
-            work.ended_by.get_or_insert(undo.reason);
+            work.end(undo.reason, undo.detail.clone());
             return finished(work);
         }
         None => work.queue.remove(0).instance_id,
@@ -115,12 +111,9 @@ fn record(
     // The candidate of a Launch whose answer was lost is still in the queue.
     work.queue.retain(|candidate| candidate.instance_id != journal.old);
     match (end, newcomer, current) {
-        (End::Finished, Some(new_instance_id), Some(current)) => work.swapped.push(Swapped {
-            old_instance_id: journal.old.clone(),
-            new_instance_id,
-            pool: current.pool,
-            monthly_saving_usd: None,
-        }),
+        (End::Finished, Some(new_instance_id), Some(current)) => {
+            work.done(Swapped { new_instance_id, ..current.swapped() });
+        }
         _ => work.put_back(&journal.old, undo),
     }
     finished(work);

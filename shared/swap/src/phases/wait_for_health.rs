@@ -1,8 +1,9 @@
-//! WaitForHealth: the newcomer must run and pass both status checks, and its pool must still be
-//! clear. Changes nothing.
+//! WaitForHealth: the newcomer must run and pass both status checks, its pool must still be clear, and its group
+//! must not be scaling: an attach in the middle of that would be taken for the group's own. Changes nothing.
 
 use jiff::Timestamp;
 use spot_cloud::gatekeeper::Verdict;
+use spot_cloud::swaps::Leased;
 use spot_cloud::{Target, instances};
 use spot_domain::Reason;
 use spot_domain::group::InstanceState;
@@ -34,7 +35,10 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
                 "its status checks have not both passed".to_owned()
             }
             InstanceState::Running => match last_look(context, &target, current).await? {
-                LastLook::Clear => return Ok(Next::Proceed),
+                LastLook::Clear => match scaling(context, &target, work).await? {
+                    None => return Ok(Next::Proceed),
+                    Some(why) => why,
+                },
                 LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
                 LastLook::Unknown(why) => why,
             },
@@ -48,6 +52,20 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
         Reason::NewcomerUnhealthy,
         format!("newcomer {newcomer}, {seconds} s after launch: {waiting_for}"),
     ))
+}
+
+/// The group is launching or letting go what its owner or a policy has asked for: in words. Whether it still is
+/// what it was, the attach asks.
+async fn scaling(context: &Context, target: &Target, work: &Work) -> Result<Option<String>, StepError> {
+    let Leased::Group { .. } = work.lease.on else { return Ok(None) };
+    let group = context.group(target, work).await?;
+    Ok(group.filter(|group| !group.is_settled()).map(|group| {
+        format!(
+            "its group is scaling: {} instances desired, {} in service",
+            group.desired,
+            group.in_service()
+        )
+    }))
 }
 
 /// The last look before the old instance goes: `Some` leads to the rollback, and a gate that does not

@@ -1,30 +1,37 @@
-//! WaitForInService: the newcomer must be InService, and healthy in every target group of the
-//! group. Changes nothing.
+//! WaitForInService: the newcomer must serve. It is InService, healthy in every target group of the group and in
+//! those where others have registered it or the old instance, and past the group's warm-up, or it carries the tag
+//! by which its owner's software says that it is ready. Then the owner is asked once more whether the old
+//! instance may go. Changes nothing.
 
-use jiff::Timestamp;
-use spot_cloud::Target;
+use jiff::{SignedDuration, Timestamp};
 use spot_cloud::target_groups::{self, TargetHealth};
+use spot_cloud::{Target, instances};
 use spot_domain::Reason;
 use spot_domain::group::{Group, MemberState};
+use spot_domain::group_tags::GroupTags;
+use spot_domain::ids::InstanceId;
 use spot_domain::selection::Change;
 
 use crate::Context;
 use crate::error::StepError;
+use crate::group::malformed;
+use crate::phases::retire_old::ask_owner;
+use crate::phases::wait_for_health::undo_if_at_risk;
 use crate::work::{Current, Next, Work};
 
 /// Looks once.
 ///
 /// # Errors
 /// A call fails.
-pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
+pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = context.target(work).await;
-    let newcomer = &current.newcomer;
+    let newcomer = current.newcomer.clone();
     let Some(group) = context.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
-    let waiting_for = match group.member(newcomer) {
-        Some(m) if m.serves() => match target_health(&target, &group, current).await? {
-            None => return Ok(Next::Proceed),
+    let waiting_for = match group.member(&newcomer) {
+        Some(m) if m.serves() => match not_serving(&target, work, &group, current).await? {
+            None => return ask_owner(&target, work, &group, current).await,
             Some(why) => why,
         },
         Some(m) if m.state == MemberState::Leaving => {
@@ -32,8 +39,15 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
                 work.undo(Reason::NewcomerNotServing, format!("the group is dismissing newcomer {newcomer}"))
             );
         }
-        Some(m) => format!("it is {:?}, healthy: {}", m.state, m.healthy),
-        None => "it is not in the group".to_owned(),
+        member => {
+            // It may be dying, or be taken back by EC2, and never come.
+            if let Some(undo) = undo_if_lost(context, &target, work, current).await? {
+                return Ok(undo);
+            }
+            member.map_or("it is not in the group".to_owned(), |m| {
+                format!("it is {:?}, healthy: {}", m.state, m.healthy)
+            })
+        }
     };
     if Timestamp::now() < current.deadline {
         return Ok(Next::Wait);
@@ -45,15 +59,88 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
     ))
 }
 
+async fn undo_if_lost(
+    context: &Context,
+    target: &Target,
+    work: &mut Work,
+    current: &Current,
+) -> Result<Option<Next>, StepError> {
+    let newcomer = &current.newcomer;
+    let described = instances::describe(&target.ec2, std::slice::from_ref(newcomer)).await?;
+    match described.get(newcomer) {
+        Some(instance) if !instance.is_alive() => {
+            let why = instance.state_reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+            Ok(Some(work.undo(Reason::NewcomerAtRisk, format!("newcomer {newcomer} no longer runs: {why}"))))
+        }
+        _ => undo_if_at_risk(context, target, work, current).await,
+    }
+}
+
+/// What the newcomer still lacks; `None` if it serves.
+async fn not_serving(
+    target: &Target,
+    work: &mut Work,
+    group: &Group,
+    current: &mut Current,
+) -> Result<Option<String>, StepError> {
+    let since = *current.serving_since.get_or_insert_with(Timestamp::now);
+    if let Some(why) = target_health(target, work, group, current).await? {
+        return Ok(Some(why));
+    }
+    let tags = GroupTags::parse(&group.tags).map_err(|bad| malformed(group, &bad))?;
+    if let Some(ready) = &tags.ready_tag {
+        let described = instances::describe(&target.ec2, std::slice::from_ref(&current.newcomer)).await?;
+        let is_ready = described.get(&current.newcomer).is_some_and(|instance| ready.is_on(&instance.tags));
+        return Ok(
+            (!is_ready).then(|| format!("it does not carry the tag {ready}, which its group waits for"))
+        );
+    }
+    let warm_up = tags.warm_up_seconds.unwrap_or(group.warm_up_seconds);
+    Ok(warming_up(work, current, since, warm_up))
+}
+
+/// The warm-up counts from InService, and is not the newcomer's fault: the deadline makes room for it.
+fn warming_up(work: &mut Work, current: &mut Current, since: Timestamp, seconds: u32) -> Option<String> {
+    let until = since.saturating_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX);
+    let now = Timestamp::now();
+    if now >= until {
+        return None;
+    }
+    let slack = SignedDuration::from_secs(i64::from(work.settings.poll_seconds.max(60)));
+    current.deadline = current.deadline.max(until.saturating_add(slack).unwrap_or(Timestamp::MAX));
+    Some(format!("it warms up for {seconds} s"))
+}
+
 /// What the target groups still lack; `None` if nothing.
 async fn target_health(
     target: &Target,
+    work: &Work,
     group: &Group,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
-    if group.target_group_arns.is_empty() {
-        return Ok(None);
+    let newcomer = &current.newcomer;
+    if !group.target_group_arns.is_empty() {
+        let health = target_groups::health(&target.elbv2, &group.target_group_arns, newcomer).await?;
+        if health != TargetHealth::Healthy {
+            return Ok(Some(format!("its target groups say {health:?}")));
+        }
     }
-    let health = target_groups::health(&target.elbv2, &group.target_group_arns, &current.newcomer).await?;
-    Ok((health != TargetHealth::Healthy).then(|| format!("its target groups say {health:?}")))
+    for arn in &work.other_target_groups {
+        let one = std::slice::from_ref(arn);
+        let health = target_groups::health(&target.elbv2, one, newcomer).await?;
+        let is_missed = match health {
+            TargetHealth::Healthy => false,
+            TargetHealth::Absent => is_served_by(target, one, &current.candidate.instance_id).await?,
+            TargetHealth::Draining | TargetHealth::NotHealthy => true,
+        };
+        if is_missed {
+            return Ok(Some(format!("target group {arn}, where others register members, says {health:?}")));
+        }
+    }
+    Ok(None)
+}
+
+async fn is_served_by(target: &Target, arn: &[String], old: &InstanceId) -> Result<bool, StepError> {
+    let health = target_groups::health(&target.elbv2, arn, old).await?;
+    Ok(matches!(health, TargetHealth::Healthy | TargetHealth::NotHealthy))
 }

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use spot_cloud::target_groups::{self, TargetHealth};
-use spot_cloud::{Target, instances};
+use spot_cloud::{Target, groups, instances};
 use spot_domain::Reason;
 use spot_domain::group::Group;
 use spot_domain::journal::Retirement;
@@ -30,8 +30,12 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
     let waiting_for = match next(&current.journal, &observed) {
         Action::Wait(why) => why,
         Action::TerminateOld => return terminate_old(context, &target, work, current).await,
+        Action::RestoreMaxSize(max) => {
+            groups::set_max(&target.autoscaling, work.group()?.1, max).await?;
+            "MaxSize was given back"
+        }
         // The old instance is gone already; what remains is Restore's.
-        Action::RestoreMaxSize(_) | Action::ResumeAzRebalance | Action::Done(End::Finished) => {
+        Action::ResumeAzRebalance | Action::Done(End::Finished) => {
             return Ok(Next::Proceed);
         }
         action => {
@@ -44,7 +48,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
     }
     Err(StepError::Stuck(format!(
         "instance {} has not left {} s after its retirement began: {waiting_for}",
-        current.candidate.instance_id, work.settings.retire_timeout_seconds
+        current.candidate.instance_id,
+        work.retire_seconds()
     )))
 }
 

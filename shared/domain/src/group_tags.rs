@@ -1,0 +1,180 @@
+//! What the owner of a group says by tags on it. All of them are read before anything is changed: better no
+//! swap than one against its owner's wish.
+
+use crate::ids::InstanceType;
+use crate::settings::parse_instance_types;
+use crate::tags::Tags;
+
+/// Comma-separated instance types that a replacement may have beside the group's own.
+pub const INSTANCE_TYPES_TAG: &str = "spot-optimizer:instance-types";
+/// How many On-Demand instances the owner wants to keep.
+pub const MIN_ON_DEMAND_TAG: &str = "spot-optimizer:min-on-demand";
+/// Consent: the group's launching lifecycle hooks need not run for a replacement.
+pub const IGNORE_LAUNCH_HOOKS_TAG: &str = "spot-optimizer:ignore-launch-hooks";
+/// Seconds from InService until a replacement counts as ready, instead of the group's own warm-up.
+pub const WARM_UP_TAG: &str = "spot-optimizer:warm-up-seconds";
+/// The tag by which a replacement says that it is ready: `key` or `key=value`.
+pub const READY_TAG: &str = "spot-optimizer:ready-tag";
+
+const MAX_WARM_UP_SECONDS: u32 = 7_200;
+
+/// A tag on the group that can't be obeyed, because it can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("tag {tag:?} of the group: {problem}")]
+pub struct BadTag {
+    /// The tag's key.
+    pub tag: &'static str,
+    /// What is wrong with its value, and what is expected.
+    pub problem: String,
+}
+
+/// The tag that the owner's software puts on an instance that is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadyTag {
+    key: String,
+    value: Option<String>,
+}
+
+impl ReadyTag {
+    /// Returns true if the instance with these tags says that it is ready.
+    #[must_use]
+    pub fn is_on(&self, tags: &Tags) -> bool {
+        tags.get(&self.key).is_some_and(|found| self.value.as_ref().is_none_or(|value| found == value))
+    }
+}
+
+impl std::fmt::Display for ReadyTag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{}={value}", self.key),
+            None => f.write_str(&self.key),
+        }
+    }
+}
+
+/// The owner's wishes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupTags {
+    /// [`INSTANCE_TYPES_TAG`].
+    pub instance_types: Option<Vec<InstanceType>>,
+    /// [`MIN_ON_DEMAND_TAG`].
+    pub min_on_demand: Option<u32>,
+    /// [`IGNORE_LAUNCH_HOOKS_TAG`].
+    pub ignores_launch_hooks: bool,
+    /// [`WARM_UP_TAG`].
+    pub warm_up_seconds: Option<u32>,
+    /// [`READY_TAG`].
+    pub ready_tag: Option<ReadyTag>,
+}
+
+impl GroupTags {
+    /// Reads the tags of a group.
+    ///
+    /// # Errors
+    /// The first tag that can't be read.
+    pub fn parse(tags: &Tags) -> Result<Self, BadTag> {
+        Ok(Self {
+            instance_types: read(tags, INSTANCE_TYPES_TAG, parse_instance_types)?,
+            min_on_demand: read(tags, MIN_ON_DEMAND_TAG, whole_number)?,
+            ignores_launch_hooks: read(tags, IGNORE_LAUNCH_HOOKS_TAG, consent)?.unwrap_or(false),
+            warm_up_seconds: read(tags, WARM_UP_TAG, warm_up)?,
+            ready_tag: read(tags, READY_TAG, ready_tag)?,
+        })
+    }
+}
+
+fn read<T>(
+    tags: &Tags,
+    tag: &'static str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, BadTag> {
+    tags.get(tag).map(|text| parse(text).map_err(|problem| BadTag { tag, problem })).transpose()
+}
+
+fn whole_number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a whole number"))
+}
+
+fn consent(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
+}
+
+fn warm_up(text: &str) -> Result<u32, String> {
+    whole_number(text)
+        .ok()
+        .filter(|seconds| *seconds <= MAX_WARM_UP_SECONDS)
+        .ok_or_else(|| format!("{text:?} is no number of seconds from 0 to {MAX_WARM_UP_SECONDS}"))
+}
+
+fn ready_tag(text: &str) -> Result<ReadyTag, String> {
+    let (key, value) = match text.split_once('=') {
+        Some((key, value)) => (key, Some(value.to_owned())),
+        None => (text, None),
+    };
+    if key.is_empty() || key.trim() != key || key.chars().count() > 128 || key.starts_with("aws:") {
+        return Err(format!("{text:?} is no tag: expected key or key=value"));
+    }
+    Ok(ReadyTag { key: key.to_owned(), value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parsed(tag: &str, value: &str) -> Result<GroupTags, BadTag> {
+        GroupTags::parse(&Tags::from([(tag.to_owned(), value.to_owned())]))
+    }
+
+    #[test]
+    fn nothing_said_is_nothing_wished() {
+        assert_eq!(parsed("team", "web").unwrap(), GroupTags::default());
+    }
+
+    #[test]
+    fn every_wish_is_read() {
+        assert_eq!(parsed(MIN_ON_DEMAND_TAG, "2").unwrap().min_on_demand, Some(2));
+        assert!(parsed(IGNORE_LAUNCH_HOOKS_TAG, "true").unwrap().ignores_launch_hooks);
+        assert!(!parsed(IGNORE_LAUNCH_HOOKS_TAG, "false").unwrap().ignores_launch_hooks);
+        assert_eq!(parsed(WARM_UP_TAG, "0").unwrap().warm_up_seconds, Some(0));
+        assert_eq!(
+            parsed(INSTANCE_TYPES_TAG, "m5.large, c5.large").unwrap().instance_types.unwrap().len(),
+            2
+        );
+        let ready = parsed(READY_TAG, "app:state=ready").unwrap().ready_tag.unwrap();
+        let tags = |key: &str, value: &str| Tags::from([(key.to_owned(), value.to_owned())]);
+        assert!(ready.is_on(&tags("app:state", "ready")) && !ready.is_on(&tags("app:state", "booting")));
+        let any = parsed(READY_TAG, "ready").unwrap().ready_tag.unwrap();
+        assert!(any.is_on(&tags("ready", "")) && !any.is_on(&Tags::new()));
+    }
+
+    #[test]
+    fn a_wish_that_cannot_be_read_names_its_tag_and_the_way_out() {
+        for (tag, value, expected) in [
+            (MIN_ON_DEMAND_TAG, "two", "\"two\" is not a whole number"),
+            (IGNORE_LAUNCH_HOOKS_TAG, "yes", "\"yes\" is neither true nor false"),
+            (IGNORE_LAUNCH_HOOKS_TAG, "", "neither true nor false"),
+            (WARM_UP_TAG, "5m", "seconds from 0 to 7200"),
+            (WARM_UP_TAG, "7201", "seconds from 0 to 7200"),
+            (WARM_UP_TAG, "-1", "seconds from 0 to 7200"),
+            (READY_TAG, "", "expected key or key=value"),
+            (READY_TAG, "=true", "expected key or key=value"),
+            (READY_TAG, "aws:x", "expected key or key=value"),
+            (INSTANCE_TYPES_TAG, "big", "\"big\""),
+        ] {
+            let error = parsed(tag, value).unwrap_err();
+            assert!(error.to_string().contains(tag) && error.problem.contains(expected), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(tag in prop::sample::select(vec![
+            INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG, IGNORE_LAUNCH_HOOKS_TAG, WARM_UP_TAG, READY_TAG,
+        ]), value in ".{0,40}") {
+            if let Err(error) = parsed(tag, &value) {
+                prop_assert_eq!(error.tag, tag);
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The one list of tags by which an owner marks an instance or a group: Kubernetes in all its spellings,
+//! and the AWS services that launch or replace instances by themselves.
+//!
+//! Group swap, lab swap and security audit read the same list. A swap leaves alone what bears a mark,
+//! whatever the mark's value. The audit authorises by a mark only if its value is not empty.
+
+use crate::tags::{GROUP_NAME_TAG, Tags};
+
+/// Who launches or replaces what bears a mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// A Kubernetes cluster: pods must move before their node leaves.
+    Kubernetes,
+    /// An AWS service that fills a whole group and takes no instance that was attached to it.
+    GroupService(&'static str),
+    /// An AWS service, in words.
+    Service(&'static str),
+    /// EC2 Fleet. Auto Scaling launches the members of a mixed-instances group through it, so that the
+    /// mark says nothing of a member.
+    Fleet,
+}
+
+/// A tag that names an owner.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    /// `key`, `key=value`, or `prefix*` for every key that begins so.
+    pub tag: &'static str,
+    /// Who bears it.
+    pub owner: Owner,
+}
+
+const fn mark(tag: &'static str, owner: Owner) -> Mark {
+    Mark { tag, owner }
+}
+
+const ECS: Owner =
+    Owner::GroupService("an Amazon ECS capacity provider, which places no task on an attached instance");
+const BEANSTALK: Owner =
+    Owner::GroupService("Elastic Beanstalk, which has a Spot option of its own (EnableSpot)");
+
+/// Every mark there is. The `aws:` ones are reserved: only AWS can set them.
+pub const MARKS: &[Mark] = &[
+    // EKS, eksctl and Karpenter.
+    mark("aws:eks:cluster-name", Owner::Kubernetes),
+    mark("eks:cluster-name", Owner::Kubernetes),
+    mark("eks:eks-cluster-name", Owner::Kubernetes),
+    mark("eks:nodegroup-name", Owner::Kubernetes),
+    mark("alpha.eksctl.io/*", Owner::Kubernetes),
+    mark("karpenter.sh/*", Owner::Kubernetes),
+    mark("karpenter.k8s.aws/*", Owner::Kubernetes),
+    // The cloud provider's own tags (kops, kubeadm, OpenShift, RKE2, k3s): the older key names no cluster.
+    // https://cloud-provider-aws.sigs.k8s.io/prerequisites/
+    mark("kubernetes.io/*", Owner::Kubernetes),
+    mark("KubernetesCluster", Owner::Kubernetes),
+    // Cluster Autoscaler, kops and its instance groups.
+    mark("k8s.io/*", Owner::Kubernetes),
+    mark("kops.k8s.io/*", Owner::Kubernetes),
+    // Cluster API.
+    mark("sigs.k8s.io/*", Owner::Kubernetes),
+    mark("cluster.x-k8s.io/*", Owner::Kubernetes),
+    // OpenShift and ROSA.
+    mark("api.openshift.com/*", Owner::Kubernetes),
+    // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/asg-capacity-providers.html
+    mark("AmazonECSManaged", ECS),
+    mark("elasticbeanstalk:*", BEANSTALK),
+    mark("AWSBatchServiceTag=batch", Owner::Service("AWS Batch")),
+    mark("aws:batch:*", Owner::Service("AWS Batch")),
+    mark("aws:ec2:fleet-id", Owner::Fleet),
+    mark("aws:ec2spot:fleet-request-id", Owner::Service("a Spot Fleet")),
+    mark("aws:elasticmapreduce:job-flow-id", Owner::Service("Amazon EMR")),
+    mark("aws:cloud9:environment", Owner::Service("AWS Cloud9")),
+    mark("CreatedBy=EC2 Image Builder", Owner::Service("EC2 Image Builder")),
+    mark("CreatedBy=EC2 Fast Launch", Owner::Service("EC2 Fast Launch")),
+    mark("AWSApplicationMigrationServiceManaged", Owner::Service("Application Migration Service")),
+    mark("AWSElasticDisasterRecoveryManaged", Owner::Service("Elastic Disaster Recovery")),
+    mark("AWSRDSCustom", Owner::Service("Amazon RDS Custom")),
+    mark("awsbackup-restore-test", Owner::Service("AWS Backup, which tests a restore")),
+];
+
+impl Mark {
+    /// Returns the tag in `tags` that this mark names.
+    #[must_use]
+    pub fn find<'a>(&self, tags: &'a Tags) -> Option<(&'a String, &'a String)> {
+        if let Some(prefix) = self.tag.strip_suffix('*') {
+            return tags.range(prefix.to_owned()..).next().filter(|(key, _)| key.starts_with(prefix));
+        }
+        match self.tag.split_once('=') {
+            Some((key, value)) => tags.get_key_value(key).filter(|(_, found)| *found == value),
+            None => tags.get_key_value(self.tag),
+        }
+    }
+}
+
+/// The mark on a resource, and the key that bears it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// Who launches or replaces it.
+    pub owner: Owner,
+    /// The key of the tag.
+    pub key: String,
+}
+
+/// Returns the first mark on `tags`, whatever its value.
+#[must_use]
+pub fn marked(tags: &Tags) -> Option<Marked> {
+    marked_as(tags, |_| true)
+}
+
+/// Returns the mark of a Kubernetes cluster on `tags`, whatever its value.
+#[must_use]
+pub fn kubernetes(tags: &Tags) -> Option<Marked> {
+    marked_as(tags, |owner| owner == Owner::Kubernetes)
+}
+
+/// Returns the mark on a member of an Auto Scaling group that says more than that it is a member.
+#[must_use]
+pub fn member_marked(tags: &Tags) -> Option<Marked> {
+    marked_as(tags, |owner| owner != Owner::Fleet)
+}
+
+fn marked_as(tags: &Tags, wanted: impl Fn(Owner) -> bool) -> Option<Marked> {
+    MARKS.iter().filter(|mark| wanted(mark.owner)).find_map(|mark| {
+        let (key, _) = mark.find(tags)?;
+        Some(Marked { owner: mark.owner, key: key.clone() })
+    })
+}
+
+impl Marked {
+    /// Says who owns it, for a person.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        let Self { owner, key } = self;
+        match owner {
+            Owner::Kubernetes => {
+                format!("tag {key}: a Kubernetes node, whose pods must move first; use the node swap")
+            }
+            Owner::GroupService(name) | Owner::Service(name) => format!("tag {key}: owned by {name}"),
+            Owner::Fleet => format!("tag {key}: owned by an EC2 Fleet"),
+        }
+    }
+}
+
+/// Returns the name of the Auto Scaling group that an instance with these tags is a member of.
+#[must_use]
+pub fn group_of(tags: &Tags) -> Option<&str> {
+    tags.get(GROUP_NAME_TAG).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tagged(tag: &str, value: &str) -> Tags {
+        Tags::from([("Name".to_owned(), "web".to_owned()), (tag.to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn every_mark_is_found_whatever_its_value() {
+        for mark in MARKS {
+            let (key, value) = mark.tag.split_once('=').unwrap_or((mark.tag, ""));
+            let key = key.replace('*', "anything");
+            assert_eq!(marked(&tagged(&key, value)).map(|found| found.owner), Some(mark.owner), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_kubernetes_is_a_node() {
+        for key in [
+            "KubernetesCluster",
+            "kubernetes.io/cluster/prod",
+            "kubernetes.io/role/node",
+            "k8s.io/cluster-autoscaler/enabled",
+            "k8s.io/cluster-autoscaler/node-template/label/team",
+            "k8s.io/role/node",
+            "kops.k8s.io/instancegroup",
+            "karpenter.sh/nodepool",
+            "karpenter.sh/provisioner-name",
+            "eks:nodegroup-name",
+            "alpha.eksctl.io/cluster-name",
+            "sigs.k8s.io/cluster-api-provider-aws/cluster/prod",
+        ] {
+            for value in ["owned", "shared", "true", "1", ""] {
+                assert_eq!(kubernetes(&tagged(key, value)).unwrap().key, key);
+                assert!(member_marked(&tagged(key, value)).is_some(), "{key}={value}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_mark_is_none() {
+        for (key, value) in [
+            ("kubernetescluster", "prod"),
+            ("k8s", "prod"),
+            ("team/k8s.io/role", "x"),
+            ("CreatedBy", "terraform"),
+            ("CreatedBy", "ec2 image builder"),
+            ("amazonecsmanaged", ""),
+            ("aws:cloudformation:stack-name", "web"),
+        ] {
+            assert_eq!(marked(&tagged(key, value)), None, "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn a_fleet_says_nothing_of_a_groups_member() {
+        let tags = tagged("aws:ec2:fleet-id", "fleet-1");
+        assert_eq!(member_marked(&tags), None);
+        assert_eq!(marked(&tags).unwrap().owner, Owner::Fleet);
+    }
+}

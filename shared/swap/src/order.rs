@@ -1,0 +1,152 @@
+//! What is ordered from EC2 for one candidate: for each pool the launch of its type, in the candidate's subnet,
+//! and in another one of the same zone where that is full.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use spot_cloud::launcher::{Blueprint, Order};
+use spot_cloud::{CallError, Target, subnets};
+use spot_domain::Pool;
+use spot_domain::group::Launch;
+use spot_domain::ids::InstanceType;
+use spot_domain::selection::{Candidate, member_launch};
+use spot_domain::tags::Tags;
+
+use crate::error::StepError;
+use crate::group::{GroupLook, Resolved, resolve};
+use crate::work::Work;
+
+/// Attempts that one pool may take: its subnets. The number of an attempt tells pool and subnet.
+const SUBNETS_PER_POOL: usize = 100;
+
+/// The orders for one candidate.
+#[derive(Debug)]
+pub struct Orders<'a> {
+    target: &'a Target,
+    work: &'a Work,
+    candidate: &'a Candidate,
+    look: Option<GroupLook>,
+    tags: Tags,
+    resolved: BTreeMap<Launch, Result<Resolved, String>>,
+    /// Subnets of the zone, the candidate's first; the others are asked for once that is full.
+    subnets: Vec<String>,
+    knows_subnets: bool,
+    full: BTreeSet<String>,
+    /// How many orders each pool has had.
+    given: BTreeMap<Pool, usize>,
+}
+
+/// The number of an attempt, and what is ordered by it.
+pub type Numbered = (usize, Order);
+type Launched = (Blueprint, Option<String>);
+
+impl<'a> Orders<'a> {
+    /// Orders for `candidate`; of a group where `look` is given, else of its twin.
+    #[must_use]
+    pub fn new(
+        target: &'a Target,
+        work: &'a Work,
+        candidate: &'a Candidate,
+        look: Option<GroupLook>,
+        tags: Tags,
+    ) -> Self {
+        let resolved = look.as_ref().map(|look| look.resolved.clone()).unwrap_or_default();
+        let subnets = vec![candidate.subnet_id.clone()];
+        let (full, given) = (BTreeSet::new(), BTreeMap::new());
+        Self { target, work, candidate, look, tags, resolved, subnets, knows_subnets: false, full, given }
+    }
+
+    /// Returns the next order for a pool; `None` once all subnets of its zone were tried or are full. The inner
+    /// error says why the pool's type can't be launched.
+    ///
+    /// # Errors
+    /// A call fails.
+    pub async fn next(&mut self, pool: &Pool) -> Result<Result<Option<Numbered>, String>, StepError> {
+        if !self.full.is_empty() {
+            self.know_subnets().await?;
+        }
+        let given = self.given.get(pool).copied().unwrap_or(0);
+        let Some((index, subnet_id)) =
+            self.subnets.iter().enumerate().skip(given).find(|(_, subnet)| !self.full.contains(*subnet))
+        else {
+            return Ok(Ok(None));
+        };
+        let subnet_id = subnet_id.clone();
+        self.given.insert(pool.clone(), index + 1);
+        let position = self.candidate.pools.iter().position(|known| known == pool).unwrap_or(0);
+        let (blueprint, image_id) = match self.blueprint(&pool.instance_type).await? {
+            Ok(launched) => launched,
+            Err(why) => return Ok(Err(why)),
+        };
+        let group = self.look.as_ref().map(|look| &look.group);
+        let order = Order {
+            blueprint,
+            image_id,
+            placement_group: group.and_then(|group| group.placement_group.clone()),
+            spot_max_price: self.work.spot_max_price,
+            availability_zone: self.candidate.availability_zone.clone(),
+            az_id: pool.az_id.clone(),
+            subnet_id,
+            tags: self.tags.clone(),
+        };
+        Ok(Ok(Some((position * SUBNETS_PER_POOL + index, order))))
+    }
+
+    /// Notes how far an earlier run of the same step has come: in which subnet it made its last attempt.
+    pub fn resume(&mut self, attempt: usize) {
+        if attempt % SUBNETS_PER_POOL > 0 {
+            self.full.insert(self.candidate.subnet_id.clone());
+        }
+    }
+
+    /// Notes that a subnet has no free address: no other pool need try it.
+    pub fn is_full(&mut self, subnet_id: &str) {
+        self.full.insert(subnet_id.to_owned());
+    }
+
+    /// Adds the group's other subnets of the candidate's zone, in the group's order: a repeated step must find the
+    /// same number for each.
+    async fn know_subnets(&mut self) -> Result<(), CallError> {
+        let Some(look) = self.look.as_ref().filter(|_| !self.knows_subnets) else { return Ok(()) };
+        self.knows_subnets = true;
+        let ids = &look.group.subnet_ids;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let described = subnets::describe(&self.target.ec2, ids).await?;
+        let (zone, own) = (&self.candidate.availability_zone, &self.candidate.subnet_id);
+        let is_in_zone = |id: &&String| described.get(*id).is_some_and(|subnet| subnet.zone == *zone);
+        let more = ids.iter().filter(|id| *id != own).filter(is_in_zone).take(SUBNETS_PER_POOL - 1);
+        self.subnets.extend(more.cloned());
+        Ok(())
+    }
+
+    /// The launch of a type, and the image that the group names for it.
+    async fn blueprint(
+        &mut self,
+        instance_type: &InstanceType,
+    ) -> Result<Result<Launched, String>, StepError> {
+        let Some(look) = &self.look else {
+            let twin = self.work.twin.clone();
+            return twin
+                .map(|twin| Ok((Blueprint::Twin(twin), None)))
+                .ok_or_else(|| StepError::Protocol("neither a group nor an instance to launch from".into()));
+        };
+        let Some(launch) = self.launch(look, instance_type) else {
+            return Ok(Err("its group has nothing to launch it from".to_owned()));
+        };
+        let resolved = match self.resolved.get(&launch) {
+            Some(resolved) => resolved.clone(),
+            None => resolve(self.target, &look.group, &launch).await?,
+        };
+        self.resolved.insert(launch.clone(), resolved.clone());
+        Ok(resolved.map(|resolved| (resolved.blueprint, launch.image_id)))
+    }
+
+    fn launch(&self, look: &GroupLook, instance_type: &InstanceType) -> Option<Launch> {
+        let is_own = *instance_type == self.candidate.instance_type;
+        match look.group.member(&self.candidate.instance_id).filter(|_| is_own) {
+            Some(member) => member_launch(&look.group, member, instance_type).ok(),
+            None => look.group.launch_of(instance_type),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The price look: one call for all Spot prices of a phase, and the On-Demand price of each kind of old instance,
+//! which a function remembers. A price that can't be had is unknown, and lets only the own type through.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use spot_cloud::prices::SpotPrices;
+use spot_cloud::{CallError, Target, prices};
+use spot_domain::Usd;
+use spot_domain::ids::InstanceType;
+use spot_domain::pricing::{Limits, Prices, UsageOperation};
+use spot_domain::selection::Candidate;
+
+use crate::Context;
+use crate::phases::gate::first_few;
+use crate::work::Work;
+
+/// Spot prices move slowly: after this long they are asked for again.
+const PRICED_FOR: SignedDuration = SignedDuration::from_mins(30);
+
+/// Returns true if the prices in `work` are too old for a launch.
+#[must_use]
+pub fn is_stale(work: &Work) -> bool {
+    work.priced_at.is_none_or(|at| Timestamp::now().duration_since(at) > PRICED_FOR)
+}
+
+/// A candidate with the pools that are cheaper than its old instance, or why there is none.
+pub type Priced = Result<Candidate, (Candidate, String)>;
+
+/// Notes the prices of each candidate, and drops its pools that save too little.
+pub async fn keep_cheaper(
+    context: &Context,
+    target: &Target,
+    work: &mut Work,
+    mut candidates: Vec<Candidate>,
+) -> Vec<Priced> {
+    let spot = spot_prices(target, &candidates).await.unwrap_or_else(|error| {
+        tracing::warn!("Spot prices are not known: {error}");
+        SpotPrices::new()
+    });
+    let on_demand = on_demand_prices(context, work, &candidates).await;
+    for candidate in &mut candidates {
+        candidate.prices = prices_of(candidate, &spot, &on_demand);
+    }
+    work.priced_at = Some(Timestamp::now());
+    let limits =
+        Limits { min_saving_percent: work.settings.min_saving_percent, spot_max_price: work.spot_max_price };
+    candidates.into_iter().map(|candidate| cheaper(candidate, limits)).collect()
+}
+
+fn cheaper(mut candidate: Candidate, limits: Limits) -> Priced {
+    let mut refused = Vec::new();
+    let (prices, old) = (candidate.prices.clone(), candidate.instance_type.clone());
+    candidate.pools.retain(|pool| match prices.refusal(&pool.instance_type, &old, limits) {
+        None => true,
+        Some(why) => {
+            refused.push(format!("{pool}: {why}"));
+            false
+        }
+    });
+    if candidate.pools.is_empty() { Err((candidate, first_few(refused))) } else { Ok(candidate) }
+}
+
+async fn spot_prices(target: &Target, candidates: &[Candidate]) -> Result<SpotPrices, CallError> {
+    let priced = || candidates.iter().filter_map(|c| Some((c, c.billed_as.as_ref()?.spot_product()?)));
+    let products: BTreeSet<&'static str> = priced().map(|(_, product)| product).collect();
+    let types: BTreeSet<&InstanceType> =
+        priced().flat_map(|(c, _)| c.pools.iter().map(|p| &p.instance_type)).collect();
+    if types.is_empty() {
+        return Ok(SpotPrices::new());
+    }
+    prices::spot(&target.ec2, &types, &products).await
+}
+
+type OnDemand = BTreeMap<(InstanceType, UsageOperation), Usd>;
+
+/// After the first failure the rest is unknown: each would wait for the same answer.
+async fn on_demand_prices(context: &Context, work: &Work, candidates: &[Candidate]) -> OnDemand {
+    let kinds: BTreeSet<_> =
+        candidates.iter().filter_map(|c| Some((c.instance_type.clone(), c.billed_as.clone()?))).collect();
+    let mut found = OnDemand::new();
+    for (instance_type, billed_as) in kinds {
+        match prices::on_demand(&context.stack, &work.lease.region, &instance_type, &billed_as).await {
+            Ok(price) => found.extend(price.map(|price| ((instance_type, billed_as), price))),
+            Err(error) => {
+                tracing::warn!("On-Demand prices are not known: {error}");
+                break;
+            }
+        }
+    }
+    found
+}
+
+fn prices_of(candidate: &Candidate, spot: &SpotPrices, on_demand: &OnDemand) -> Prices {
+    let Some(billed_as) = &candidate.billed_as else { return Prices::default() };
+    let price = |instance_type: &InstanceType| {
+        let product = billed_as.spot_product()?.to_owned();
+        let key = (instance_type.clone(), candidate.availability_zone.clone(), product);
+        Some((instance_type.clone(), *spot.get(&key)?))
+    };
+    Prices {
+        on_demand: on_demand.get(&(candidate.instance_type.clone(), billed_as.clone())).copied(),
+        spot: candidate.pools.iter().filter_map(|pool| price(&pool.instance_type)).collect(),
+    }
+}

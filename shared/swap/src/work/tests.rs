@@ -1,0 +1,119 @@
+//! Payloads of older releases, and what ends a run.
+
+use super::*;
+
+/// What executions of release 3fb1158 handed from one step to the next. An upgrade in the middle of one must not
+/// end it: these stay as they are, and each release adds its own.
+const PAYLOADS: [(&str, &str); 6] = [
+    ("group, after Discover", include_str!("../../tests/payloads/3fb1158-group-after-discover.json")),
+    ("group, after Launch", include_str!("../../tests/payloads/3fb1158-group-after-launch.json")),
+    ("group, after Attach", include_str!("../../tests/payloads/3fb1158-group-after-attach.json")),
+    ("group, after RetireOld", include_str!("../../tests/payloads/3fb1158-group-after-retireold.json")),
+    ("node, after Launch", include_str!("../../tests/payloads/3fb1158-node-after-launch.json")),
+    ("lab, after Launch", include_str!("../../tests/payloads/3fb1158-lab-after-launch.json")),
+];
+
+fn work() -> Work {
+    serde_json::from_str(PAYLOADS[0].1).unwrap()
+}
+
+fn id(n: u32) -> InstanceId {
+    format!("i-{n:017x}").parse().unwrap()
+}
+
+fn undo(reason: Reason) -> Undo {
+    Undo { reason, detail: "its words".into() }
+}
+
+#[test]
+fn a_payload_of_an_older_release_is_read() {
+    for (name, payload) in PAYLOADS {
+        let work: Work = serde_json::from_str(payload).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(work.settings.min_saving_percent, 20, "{name}: a setting of this release has its default");
+        let again = serde_json::to_value(&work).unwrap();
+        assert_eq!(serde_json::from_value::<Work>(again).unwrap().steps, work.steps, "{name}");
+    }
+}
+
+#[test]
+fn a_twin_travels_as_it_did_and_a_template_no_longer_does() {
+    let lab: Work = serde_json::from_str(PAYLOADS[5].1).unwrap();
+    assert_eq!(lab.twin.as_ref().unwrap().image_id.as_deref(), Some("ami-0123"));
+    let sent = serde_json::to_value(&lab).unwrap();
+    assert_eq!(sent["blueprint"]["Twin"]["image_id"], "ami-0123");
+    assert_eq!(serde_json::to_value(work()).unwrap()["blueprint"], serde_json::Value::Null);
+}
+
+#[test]
+fn several_failures_in_a_row_end_a_run_with_the_last_ones_words() {
+    let mut run = work();
+    run.put_back(&id(1), &undo(Reason::NewcomerUnhealthy));
+    run.put_back(&id(2), &undo(Reason::NewcomerNotServing));
+    assert_eq!(run.ending(), None);
+    run.skip(&id(3), Reason::LaunchRejected, "a bad parameter");
+    let ended = run.ending().unwrap();
+    assert_eq!(ended.reason, Reason::LaunchRejected);
+    assert!(ended.detail.starts_with("3 swaps in a row failed") && ended.detail.ends_with("a bad parameter"));
+    assert_eq!(run.next_target(), Next::Report);
+}
+
+#[test]
+fn a_success_begins_the_count_anew_and_a_skip_is_no_failure() {
+    let mut run = work();
+    let done = Swapped {
+        old_instance_id: id(8),
+        new_instance_id: id(9),
+        pool: "us-east-1#use1-az6#m5.large".parse().unwrap(),
+        monthly_saving_usd: None,
+    };
+    for n in 0..3 {
+        run.put_back(&id(n), &undo(Reason::NewcomerUnhealthy));
+        run.skip(&id(n), Reason::NoCapacity, "none");
+        run.skip(&id(n), Reason::SubnetFull, "none");
+        run.done(done.clone());
+    }
+    assert_eq!(run.ending(), None);
+}
+
+#[test]
+fn what_concerns_the_account_ends_a_run_at_once() {
+    for reason in [Reason::QuotaExceeded, Reason::NotAuthorized, Reason::GateUnreachable] {
+        let mut run = work();
+        run.skip(&id(1), reason, "its words");
+        assert_eq!(run.ending(), Some(EndedBy { reason, detail: "its words".into() }));
+    }
+}
+
+#[test]
+fn a_run_says_how_many_more_it_takes() {
+    let mut run = work();
+    let one = run.queue[0].clone();
+    run.queue = vec![one; 3];
+    run.deferred = 171;
+    run.rolled_back = (0..26).map(|n| Left::new(&id(n), Reason::NewcomerUnhealthy, "x")).collect();
+    assert_eq!(run.executions_needed(), Some(7));
+    run.queue.clear();
+    run.deferred = 0;
+    assert_eq!(run.executions_needed(), None);
+    run.dry_run = true;
+    run.deferred = 200;
+    assert_eq!(run.executions_needed(), Some(4), "65 a run at most");
+    run.deferred = 20;
+    assert_eq!(run.executions_needed(), None, "one does");
+}
+
+#[test]
+fn a_hook_of_two_days_is_waited_for_at_a_pace_that_fits_one_execution() {
+    let mut run = work();
+    let hook = |seconds, transition| Hook { name: "h".into(), transition, global_timeout_seconds: seconds };
+    run.note_hooks(&[hook(172_800, Transition::Terminating), hook(900, Transition::Launching)]);
+    assert_eq!((run.retirement, run.retire_seconds()), (Retirement::TerminateInGroup, 172_800));
+    run.waiting_since = Some(Timestamp::now() - SignedDuration::from_secs(40));
+    run.pace();
+    assert_eq!(run.pause_seconds, 20);
+    run.waiting_since = Some(Timestamp::now() - SignedDuration::from_hours(24));
+    run.pace();
+    assert!(172_800 / run.pause_seconds <= LOOKS_PER_PHASE);
+    run.note_hooks(&[]);
+    assert_eq!((run.retirement, run.retire_seconds()), (Retirement::Detach, 3_900));
+}
