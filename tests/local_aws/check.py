@@ -22,6 +22,7 @@ def run_all(ci, pytest_arguments):
         ),
         ("cargo test", lambda: _cargo("test", "--workspace", "--locked"), True),
         ("template lint (cfn-lint, sam validate --lint)", lint, True),
+        ("static checks", lambda: _pytest(["tests/static"]), True),
         ("Kubernetes' control plane", lambda: _kubernetes(ci), True),
         ("end-to-end on local AWS", lambda: _pytest(pytest_arguments), True),
     ]
