@@ -6,8 +6,8 @@ import time
 import pytest
 import yaml
 from botocore.exceptions import ClientError
-from local_aws import deploy
-from local_aws.paths import BUILD, ROOT
+from local_aws.build import load
+from local_aws.paths import ROOT, TEMPLATE
 from local_aws.stack import LocalAws
 from scene import wait_for
 
@@ -157,12 +157,23 @@ def test_the_tables_survive_the_stack(aws):
 
 
 def test_a_first_deployment_that_fails_leaves_no_table(aws):
-    """It fails late: at the access entries of a cluster that does not exist."""
-    parameters = {"EksClusterName": "nowhere", "TableDeletionProtection": "false"}
+    """The tables of the template, beside a signal that never comes."""
+    template = load(TEMPLATE)
+    tables = {name: r for name, r in template["Resources"].items() if r["Type"] == "AWS::DynamoDB::Table"}
+    signal = {"Type": "AWS::CloudFormation::WaitCondition", "Properties": {"Handle": "nobody", "Timeout": "1"}}
+    resources = {**tables, "Signal": {**signal, "DependsOn": [*tables]}}
+    body = {"Parameters": template["Parameters"], "Conditions": template["Conditions"], "Resources": resources}
     other = LocalAws(aws.home, "777777777777")
-    with pytest.raises(deploy.DeployFailed):
-        deploy.deploy(aws.home, BUILD / "template.yaml", parameters, other.account)
+    other.client("cloudformation").create_stack(
+        StackName="fails", TemplateBody=json.dumps(body),
+        Parameters=[{"ParameterKey": "EnvironmentType", "ParameterValue": "PROD"}],
+    )  # fmt: skip
+    wait_for(lambda: _status(other, "fails") == "ROLLBACK_COMPLETE")
     assert other.client("dynamodb").list_tables()["TableNames"] == []
+
+
+def _status(aws, stack):
+    return aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]
 
 
 def test_an_execution_that_step_functions_itself_ends_is_told(aws):
