@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from local_aws.build import load
-from local_aws.paths import ACCOUNT_ROLE, ROOT, TEMPLATE
+from local_aws.paths import ACCOUNT_ROLE, IMPORT_TABLES, ROOT, TEMPLATE
 
 sys.path.insert(0, str(Path(__file__).parent))
 from rendered import Rendered, translated
@@ -148,6 +148,14 @@ def test_tables_outlive_the_stack_but_not_a_failed_first_deployment(made):
         assert table["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}, name
     protected = stack(TableDeletionProtection="true").of_type("AWS::DynamoDB::Table")
     assert all(table["DeletionProtectionEnabled"] is True for table in protected.values())
+
+
+def test_the_tables_to_import_are_those_of_the_stack():
+    """Else a deployment after the import would replace what it should take over."""
+    imported = load(IMPORT_TABLES)["Resources"]
+    tables = stack().of_type("AWS::DynamoDB::Table")
+    assert {n: {**r["Properties"], "DeletionProtectionEnabled": False} for n, r in imported.items()} == tables
+    assert {(r["DeletionPolicy"], r["UpdateReplacePolicy"]) for r in imported.values()} == {("Retain", "Retain")}
 
 
 # ---------------------------------------------------------------- rights
