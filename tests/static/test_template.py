@@ -2,14 +2,10 @@
 
 import json
 import re
-import sys
-from pathlib import Path
 
 import pytest
 from local_aws.build import load
 from local_aws.paths import ACCOUNT_ROLE, IMPORT_TABLES, ROOT, TEMPLATE
-
-sys.path.insert(0, str(Path(__file__).parent))
 from rendered import Rendered, translated
 
 HUB = {
@@ -324,17 +320,22 @@ def test_optimizers_have_the_processor_for_a_gate_of_one_second(made):
 
 
 def test_the_hubs_region_can_be_read_off_even_where_there_is_no_hub():
-    (split,) = translated()["Resources"]["ReconcilerFunction"]["Properties"]["Environment"]["Variables"]["HUB_REGION"][
-        "Fn::If"
-    ][1]["Fn::Select"][1:]
-    text = split["Fn::Split"][1]["Fn::Sub"]
+    function = translated()["Resources"]["ReconcilerFunction"]["Properties"]
+    _, then, _ = function["Environment"]["Variables"]["HUB_REGION"]["Fn::If"]
+    text = then["Fn::Select"][1]["Fn::Split"][1]["Fn::Sub"]
     for arn, region in ((MEMBER["HubEventBusArn"], "us-east-1"), ("", "")):
         assert text.replace("${HubEventBusArn}", arn).split(":")[3] == region
 
 
 @pytest.mark.parametrize(
     "kind, chosen, there",
-    [("standalone", "auto", True), ("hub", "auto", True), ("member", "auto", False), ("member", "true", True), ("hub", "false", False)],
+    [
+        ("standalone", "auto", True),
+        ("hub", "auto", True),
+        ("member", "auto", False),
+        ("member", "true", True),
+        ("hub", "false", False),
+    ],
 )
 def test_members_have_no_dashboard_unless_asked_for(kind, chosen, there):
     assert bool(stack(kind, DashboardEnabled=chosen).of_type("AWS::CloudWatch::Dashboard")) is there
