@@ -5,7 +5,10 @@ import time
 
 import pytest
 import yaml
-from local_aws.paths import ROOT
+from botocore.exceptions import ClientError
+from local_aws.build import load
+from local_aws.paths import ROOT, TEMPLATE
+from local_aws.stack import LocalAws
 from scene import wait_for
 
 OUTPUTS = {
@@ -151,6 +154,56 @@ def test_the_tables_survive_the_stack(aws):
         table = aws.client("dynamodb").describe_table(TableName=aws.outputs[output])["Table"]
         assert table["DeletionProtectionEnabled"] is True
         assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_a_first_deployment_that_fails_leaves_no_table(aws):
+    """The tables of the template, beside a signal that never comes."""
+    template = load(TEMPLATE)
+    tables = {name: r for name, r in template["Resources"].items() if r["Type"] == "AWS::DynamoDB::Table"}
+    signal = {"Type": "AWS::CloudFormation::WaitCondition", "Properties": {"Handle": "nobody", "Timeout": "1"}}
+    resources = {**tables, "Signal": {**signal, "DependsOn": [*tables]}}
+    body = {"Parameters": template["Parameters"], "Conditions": template["Conditions"], "Resources": resources}
+    other = LocalAws(aws.home, "777777777777")
+    other.client("cloudformation").create_stack(
+        StackName="fails", TemplateBody=json.dumps(body),
+        Parameters=[{"ParameterKey": "EnvironmentType", "ParameterValue": "PROD"}],
+    )  # fmt: skip
+    wait_for(lambda: _status(other, "fails") == "ROLLBACK_COMPLETE")
+    assert other.client("dynamodb").list_tables()["TableNames"] == []
+
+
+def _status(aws, stack):
+    return aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]
+
+
+def test_an_execution_that_step_functions_itself_ends_is_told(aws):
+    rules = aws.client("events").list_rules()["Rules"]
+    (pattern,) = [r["EventPattern"] for r in rules if "TIMED_OUT" in r.get("EventPattern", "") and "Stuck" in r["EventPattern"]]
+
+    def told(**detail):
+        machine = aws.outputs["ClusterSwapStateMachineArn"]
+        sample = {**event("execution-status-change"), "detail": {"stateMachineArn": machine, **detail}}
+        return aws.client("events").test_event_pattern(EventPattern=pattern, Event=json.dumps(sample))["Result"]
+
+    assert told(status="TIMED_OUT") and told(status="FAILED", error="Stuck")
+    assert told(status="FAILED", error="States.DataLimitExceeded") and told(status="FAILED", error="States.Runtime")
+    assert not told(status="FAILED", error="GroupNotFound") and not told(status="ABORTED")
+
+
+def test_an_optimizer_of_groups_may_put_back_our_tag_and_no_other_on_ours_and_no_other(aws):
+    ours, theirs = aws.launch_spot(), aws.launch_spot()
+    aws.client("ec2").create_tags(Resources=[ours], Tags=[{"Key": "spot-optimizer:swap", "Value": "swap-1"}])
+    mark, team = {"Key": "ManagedBy", "Value": "SpotOptimizer"}, {"Key": "team", "Value": "web"}
+    for function in ("ClusterOptimizerFunctionName", "KubernetesOptimizerFunctionName"):
+        ec2 = aws.client_of(function, "ec2")
+        ec2.create_tags(Resources=[ours], Tags=[mark])
+        for instance, tags in ((theirs, [mark]), (ours, [team]), (ours, [mark, team])):
+            with pytest.raises(ClientError, match="UnauthorizedOperation"):
+                ec2.create_tags(Resources=[instance], Tags=tags)
+    for function in ("LabOptimizerFunctionName", "ReconcilerFunctionName"):
+        with pytest.raises(ClientError, match="UnauthorizedOperation"):
+            aws.client_of(function, "ec2").create_tags(Resources=[ours], Tags=[mark])
+    aws.client("ec2").terminate_instances(InstanceIds=[ours, theirs])
 
 
 def test_a_stack_that_allows_no_drills_listens_to_none(aws):

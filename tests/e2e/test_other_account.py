@@ -197,9 +197,8 @@ def test_an_audit_abroad_cannot_terminate_what_an_owner_answers_for_but_a_swap_c
 def test_the_role_denies_what_the_enforcers_role_denies():
     policies = load(TEMPLATE)["Resources"]["SecurityEnforcerFunction"]["Properties"]["Policies"]
     own = {s["Sid"]: s for s in policies[0]["Statement"] if s.get("Effect") == "Deny"}
-    role = load(ACCOUNT_ROLE)["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
-    abroad = {s["Sid"]: s for s in role if s["Effect"] == "Deny"}
-    assert len(own) >= 15 and set(abroad) == set(own)
+    abroad = {s["Sid"]: s for s in _statements_abroad() if s["Effect"] == "Deny"}
+    assert len(own) >= 20 and set(abroad) == set(own)
     for sid, statement in abroad.items():
         condition = {op: dict(keys) for op, keys in statement["Condition"].items()}
         assert condition["StringLike"].pop("aws:userid") == SCHEDULED, sid
@@ -215,10 +214,9 @@ def test_the_role_may_do_what_the_stacks_own_functions_may():
         properties = resource["Properties"]
         if resource["Type"] == "AWS::IAM::ManagedPolicy":
             statements += properties["PolicyDocument"]["Statement"]
-        elif resource["Type"] == "AWS::Serverless::Function":
-            statements += [s for policy in properties["Policies"] for s in policy.get("Statement", [])]
-    role = load(ACCOUNT_ROLE)["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
-    assert _allowed(role) == _allowed(statements) - {"ec2:DescribeInstanceTypeOfferings"}
+        elif resource["Type"] in ("AWS::Serverless::Function", "AWS::IAM::Role"):
+            statements += _inline(properties)
+    assert _allowed(_statements_abroad()) == _allowed(statements) - {"ec2:DescribeInstanceTypeOfferings"}
 
 
 def test_who_launches_or_starts_instances_may_use_their_keys():
@@ -229,10 +227,13 @@ def test_who_launches_or_starts_instances_may_use_their_keys():
     for name, resource in resources.items():
         if resource["Type"] != "AWS::Serverless::Function":
             continue
-        statements = []
-        for policy in resource["Properties"]["Policies"]:
-            held = policies.get(policy.get("Ref"))
-            statements += held["Properties"]["PolicyDocument"]["Statement"] if held else policy.get("Statement", [])
+        properties = resource["Properties"]
+        if "Role" in properties:
+            properties = resources[properties["Role"]["Fn::GetAtt"][0]]["Properties"]
+        statements = _inline(properties)
+        for policy in [*properties.get("Policies", []), *properties.get("ManagedPolicyArns", [])]:
+            if held := policies.get(policy.get("Ref")):
+                statements += held["Properties"]["PolicyDocument"]["Statement"]
         allowed = _allowed(statements)
         if allowed & {"ec2:RunInstances", "ec2:StartInstances"}:
             starters.append(name)
@@ -240,8 +241,21 @@ def test_who_launches_or_starts_instances_may_use_their_keys():
     assert len(starters) == 4, starters
 
 
+def _statements_abroad():
+    resources = load(ACCOUNT_ROLE)["Resources"]
+    role = resources["Role"]["Properties"]
+    held = [resources[arn["Ref"]]["Properties"]["PolicyDocument"]["Statement"] for arn in role["ManagedPolicyArns"]]
+    return [*_inline(role), *(statement for statements in held for statement in statements)]
+
+
+def _inline(properties):
+    """The statements of a function's or a role's own policies."""
+    documents = [policy.get("PolicyDocument", policy) for policy in properties.get("Policies", [])]
+    return [statement for document in documents for statement in document.get("Statement", [])]
+
+
 def _allowed(statements):
-    kinds = ("ec2:", "kms:", "autoscaling:", "elasticloadbalancing:", "iam:", "eks:", "secretsmanager:")
+    kinds = ("ec2:", "kms:", "autoscaling:", "elasticloadbalancing:", "iam:", "eks:", "secretsmanager:", "ssm:")
     found = set()
     for statement in statements:
         if statement.get("Effect") == "Allow":

@@ -6,7 +6,7 @@ import sys
 
 from .build import cargo_lock
 from .kubernetes import assets
-from .paths import ACCOUNT_ROLE, PYTHON, ROOT, SAM, TEMPLATE, without_aws, REGION
+from .paths import ACCOUNT_ROLE, IMPORT_TABLES, PYTHON, ROOT, SAM, TEMPLATE, without_aws, REGION
 from .progress import BOLD, GREEN, RED, YELLOW, paint, say
 
 VENV_BIN = PYTHON.parent
@@ -22,6 +22,7 @@ def run_all(ci, pytest_arguments):
         ),
         ("cargo test", lambda: _cargo("test", "--workspace", "--locked"), True),
         ("template lint (cfn-lint, sam validate --lint)", lint, True),
+        ("static checks", lambda: _pytest(["tests/static"]), True),
         ("Kubernetes' control plane", lambda: _kubernetes(ci), True),
         ("end-to-end on local AWS", lambda: _pytest(pytest_arguments), True),
     ]
@@ -40,7 +41,7 @@ def lint():
     environment = {**without_aws(os.environ), "AWS_DEFAULT_REGION": REGION, "SAM_CLI_TELEMETRY": "0"}
     lint = [str(VENV_BIN / "cfn-lint"), "--non-zero-exit-code", "warning", "--regions", REGION, "--"]
     validate = [str(SAM), "validate", "--lint", "--region", REGION, "--template-file", str(TEMPLATE)]
-    return _run([*lint, str(TEMPLATE), str(ACCOUNT_ROLE)], environment) or _run(validate, environment)
+    return _run([*lint, str(TEMPLATE), str(ACCOUNT_ROLE), str(IMPORT_TABLES)], environment) or _run(validate, environment)
 
 
 def _cargo(*arguments):

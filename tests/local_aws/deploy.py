@@ -10,7 +10,9 @@ from .paths import ACCOUNT, REGION, SAM, STACK, client_environment, credentials,
 from .progress import step
 
 BUCKET = "local-artifacts"
-PARAMETERS = {"EnvironmentType": "PROD", "AllowDrills": "true", "Architecture": "x86_64"}
+PARAMETERS = {
+    "EnvironmentType": "PROD", "AllowDrills": "true", "Architecture": "x86_64", "TableDeletionProtection": "true",
+}  # fmt: skip
 
 
 class DeployFailed(Exception):

@@ -11,6 +11,8 @@ LOCAL = ROOT / ".local"
 TEMPLATE = ROOT / "template.yaml"
 # Of the accounts that a stack works in through a role.
 ACCOUNT_ROLE = ROOT / "shared" / "cloud" / "account-role.yaml"
+# The tables alone, to import those of an earlier stack.
+IMPORT_TABLES = ROOT / "docs" / "import-tables.yaml"
 PYTHON = LOCAL / "venv" / "bin" / "python"
 SAM = LOCAL / "tools" / "bin" / "sam"
 BUILD = LOCAL / "build"

@@ -3,17 +3,17 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use spot_cloud::lambda::stack_name;
 
-/// Writes one line with these figures: name, unit, value. With a `label` (name, value) each is kept
-/// twice, in total and under the label.
+/// Writes one line with these figures: name, unit, value. Each is kept under the stack's name. With a
+/// `label` (name, value) it is kept a second time, under the stack's name and the label.
 pub fn emit(figures: &[(&str, &str, Value)], label: Option<(&str, &str)>) {
-    println!("{}", line(figures, label, Timestamp::now()));
+    println!("{}", line(figures, label, &stack_name(), Timestamp::now()));
 }
 
-fn line(figures: &[(&str, &str, Value)], label: Option<(&str, &str)>, now: Timestamp) -> Value {
-    let total: Vec<&str> = Vec::new();
-    let dimensions: Vec<Vec<&str>> =
-        [Some(total), label.map(|(name, _)| vec![name])].into_iter().flatten().collect();
+fn line(figures: &[(&str, &str, Value)], label: Option<(&str, &str)>, stack: &str, now: Timestamp) -> Value {
+    let mut dimensions: Vec<Vec<&str>> = vec![vec!["Stack"]];
+    dimensions.extend(label.map(|(name, _)| vec!["Stack", name]));
     let metrics: Vec<Value> =
         figures.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
     let mut line = json!({
@@ -22,7 +22,8 @@ fn line(figures: &[(&str, &str, Value)], label: Option<(&str, &str)>, now: Times
             "CloudWatchMetrics": [
                 {"Namespace": "SpotOptimizer", "Dimensions": dimensions, "Metrics": metrics}
             ]
-        }
+        },
+        "Stack": stack
     });
     for (name, _, value) in figures {
         line[*name] = value.clone();
@@ -38,12 +39,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_labelled_figure_is_kept_in_total_and_under_its_label() {
-        let line =
-            line(&[("Share", "Percent", json!(2.5))], Some(("Region", "us-east-1")), Timestamp::UNIX_EPOCH);
+    fn a_labelled_figure_is_kept_under_its_stack_and_under_its_label_there() {
+        let figures = [("Share", "Percent", json!(2.5))];
+        let line = line(&figures, Some(("Region", "us-east-1")), "blue", Timestamp::UNIX_EPOCH);
         let metric = &line["_aws"]["CloudWatchMetrics"][0];
-        assert_eq!(metric["Dimensions"], json!([[], ["Region"]]));
+        assert_eq!(metric["Dimensions"], json!([["Stack"], ["Stack", "Region"]]));
         assert_eq!(metric["Metrics"], json!([{"Name": "Share", "Unit": "Percent"}]));
         assert_eq!((&line["Share"], &line["Region"]), (&json!(2.5), &json!("us-east-1")));
+        assert_eq!(line["Stack"], json!("blue"));
     }
 }

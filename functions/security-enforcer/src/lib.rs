@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
+use spot_cloud::lambda::stack_name;
 use spot_cloud::places::{Visit, plan};
 use spot_cloud::swaps::Swaps;
 use spot_cloud::{CallError, Stack};
@@ -145,7 +146,7 @@ impl SecurityEnforcer {
 
     /// The figures for alarms and dashboard; and a person is told of what the run could not see.
     async fn report(&self, summary: &Summary) {
-        println!("{}", summary.metrics(Timestamp::now()));
+        println!("{}", summary.metrics(&stack_name(), Timestamp::now()));
         if summary.partial {
             let body = format!("The audit is partial.\n\n{}", summary.failed.join("\n"));
             if let Err(error) =

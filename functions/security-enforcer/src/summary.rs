@@ -79,19 +79,32 @@ impl Summary {
         }
     }
 
-    /// CloudWatch's embedded metric format: figures without a call.
+    /// Returns the figures of the `stack` in CloudWatch's embedded metric format, which takes no call.
     #[must_use]
-    pub fn metrics(&self, at: Timestamp) -> Value {
+    pub fn metrics(&self, stack: &str, at: Timestamp) -> Value {
         let names = ["UnauthorisedInstances", "BlastRadiusExceeded", "SecurityAuditFailures"];
         let metrics: Vec<Value> = names.iter().map(|name| json!({"Name": name, "Unit": "Count"})).collect();
         json!({
             "_aws": {
                 "Timestamp": at.as_millisecond(),
-                "CloudWatchMetrics": [{"Namespace": "SpotOptimizer", "Dimensions": [[]], "Metrics": metrics}]
+                "CloudWatchMetrics": [{"Namespace": "SpotOptimizer", "Dimensions": [["Stack"]], "Metrics": metrics}]
             },
+            "Stack": stack,
             "UnauthorisedInstances": self.unauthorised,
             "BlastRadiusExceeded": u8::from(self.blast_radius_exceeded.is_some()),
             "SecurityAuditFailures": self.failed.len(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_kept_under_the_name_of_the_stack() {
+        let line = Summary::default().metrics("blue", Timestamp::UNIX_EPOCH);
+        assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["Stack"]]));
+        assert_eq!((&line["Stack"], &line["BlastRadiusExceeded"]), (&json!("blue"), &json!(0)));
     }
 }

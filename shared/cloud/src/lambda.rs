@@ -1,4 +1,4 @@
-//! What every function does before its first event.
+//! What every function does before its first event, and by which name its figures go.
 
 use tracing_subscriber::filter::LevelFilter;
 
@@ -9,4 +9,11 @@ pub fn init_tracing() {
     let level =
         std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
     let _already_set = tracing_subscriber::fmt().json().with_max_level(level).with_target(false).try_init();
+}
+
+/// Returns the name of the stack, which the template sets. Figures carry it, so that alarms and
+/// dashboards of two stacks in one region stay apart.
+#[must_use]
+pub fn stack_name() -> String {
+    std::env::var("STACK_NAME").unwrap_or_else(|_| "unknown".to_owned())
 }
