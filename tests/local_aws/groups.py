@@ -30,7 +30,22 @@ class Network:
 
     @functools.cached_property
     def image(self):
-        return self.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+        """One of Amazon's for Linux on x86_64."""
+        return self._image("x86_64")
+
+    @functools.cached_property
+    def arm_image(self):
+        return self._image("arm64")
+
+    def _image(self, architecture):
+        found = self.ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "architecture", "Values": [architecture]}])
+        return next(i["ImageId"] for i in found["Images"] if i.get("Platform") != "windows")
+
+    def subnet(self, zone, prefix=28):
+        """Another subnet of the zone; of 16 addresses AWS keeps five for itself."""
+        self._more = getattr(self, "_more", 0) + 1
+        block = f"10.0.{128 + self._more // 16}.{self._more % 16 * 16}/{prefix}"
+        return self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=block, AvailabilityZone=zone)["Subnet"]["SubnetId"]
 
     def target_group(self):
         """A target group behind an Application Load Balancer; returns its ARN."""
@@ -97,10 +112,12 @@ def create_group(
     with_target_group=False,
     template_data=None,
     launch_configuration=False,
+    subnets=None,
     **options,
 ):
-    """`overrides` (other types of a MixedInstancesPolicy), `template_data` (merged into the launch template) and
-    `options` (of CreateAutoScalingGroup) make the variants; instances spread evenly over `zones`."""
+    """`overrides` (other types of a MixedInstancesPolicy), `template_data` (merged into the launch template; None takes a
+    field away) and `options` (of CreateAutoScalingGroup) make the variants; instances spread evenly over `zones`, or over
+    `subnets`."""
     name = name or f"web-{uuid.uuid4().hex[:8]}"
     template_id = None
     if launch_configuration:
@@ -116,7 +133,7 @@ def create_group(
         MinSize=size if minimum is None else minimum,
         MaxSize=size + 1 if maximum is None else maximum,
         DesiredCapacity=size,
-        VPCZoneIdentifier=",".join(aws.network.subnets[z] for z in zones),
+        VPCZoneIdentifier=",".join(subnets or [aws.network.subnets[z] for z in zones]),
         Tags=[
             {"Key": k, "Value": v, "PropagateAtLaunch": True, "ResourceId": name, "ResourceType": "auto-scaling-group"}
             for k, v in (tags or {}).items()
@@ -128,17 +145,28 @@ def create_group(
 
 def _launch_template(aws, name, instance_type, instance_tags, more):
     tags = {"Name": name, "team": "web", **(instance_tags or {})}
-    data = {
-        "ImageId": aws.network.image,
+    return create_template(aws, name, {
         "InstanceType": instance_type,
-        "SecurityGroupIds": [aws.network.security_group],
-        "MetadataOptions": {"HttpTokens": "required"},
         "TagSpecifications": [
             {"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}
         ],
         **(more or {}),
+    })  # fmt: skip
+
+
+def create_template(aws, name=None, more=None):
+    """A launch template of a small web server, with `more` instead or on top; returns its id."""
+    data = {
+        "ImageId": aws.network.image,
+        "InstanceType": "m5.large",
+        "SecurityGroupIds": [aws.network.security_group],
+        "MetadataOptions": {"HttpTokens": "required"},
+        **(more or {}),
     }
-    created = aws.client("ec2").create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+    created = aws.client("ec2").create_launch_template(
+        LaunchTemplateName=name or f"web-{uuid.uuid4().hex[:8]}",
+        LaunchTemplateData={k: v for k, v in data.items() if v is not None},
+    )
     return created["LaunchTemplate"]["LaunchTemplateId"]
 
 
