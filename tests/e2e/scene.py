@@ -65,6 +65,26 @@ class Scene:
         ec2 = self.aws.client("ec2")
         ec2.modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": protect})
 
+    def tag_group(self, key, value, propagate=False):
+        tag = {"Key": key, "Value": value, "PropagateAtLaunch": propagate}
+        tag |= {"ResourceId": self.name, "ResourceType": "auto-scaling-group"}
+        self.aws.client("autoscaling").create_or_update_tags(Tags=[tag])
+
+    def tag(self, instance_id, key, value):
+        self.aws.client("ec2").create_tags(Resources=[instance_id], Tags=[{"Key": key, "Value": value}])
+
+    def hook(self, transition, name="drain", **more):
+        """A lifecycle hook of the owner: "LAUNCHING" or "TERMINATING"."""
+        self.aws.client("autoscaling").put_lifecycle_hook(
+            AutoScalingGroupName=self.name, LifecycleHookName=name,
+            LifecycleTransition=f"autoscaling:EC2_INSTANCE_{transition}", **more,
+        )  # fmt: skip
+
+    def new_template_version(self, **data):
+        self.aws.client("ec2").create_launch_template_version(
+            LaunchTemplateId=self.group.template_id, SourceVersion="1", LaunchTemplateData=data
+        )
+
     # -- looks ---------------------------------------------------------------------------------------------------
 
     def exists(self):
@@ -84,6 +104,16 @@ class Scene:
     @staticmethod
     def _swap_of(instance):
         return {t["Key"]: t["Value"] for t in instance.get("Tags", [])}.get("spot-optimizer:swap", "")
+
+    def tags(self, instance_id):
+        return {t["Key"]: t["Value"] for t in self.aws.instance(instance_id).get("Tags", [])}
+
+    def serving_since(self, instance_id):
+        """When the group first had it in service."""
+        return next(
+            s["t"] for s in self.capacity.samples
+            if any(m["instance_id"] == instance_id and m["lifecycle_state"] == "InService" for m in s["members"])
+        )  # fmt: skip
 
     def row(self):
         arn = self.before["AutoScalingGroupARN"]
@@ -142,6 +172,11 @@ class Scene:
         changes = [c["action"] for c in self.aws.control.calls() if is_change(c)]
         assert set(changes) <= set(but), changes
         self.assert_untouched()
+
+    def assert_never_leased(self):
+        """Refused before anything began: no lease, no row, no call that changes anything."""
+        self.assert_nothing_changed()
+        assert self.row() == {}
 
     def assert_nothing_changed_in_ec2(self):
         """Only the lease was taken and given back."""

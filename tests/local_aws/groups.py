@@ -49,14 +49,20 @@ class Network:
 
     def target_group(self):
         """A target group behind an Application Load Balancer; returns its ARN."""
+        name = f"web-{uuid.uuid4().hex[:8]}"
+        group = self.aws.client("elbv2").create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=self.vpc)
+        arn = group["TargetGroups"][0]["TargetGroupArn"]
+        self.listen(arn)
+        return arn
+
+    def listen(self, target_group):
+        """Puts a load balancer of its own before the target group: without one, no target is ever healthy."""
         elb, name = self.aws.client("elbv2"), f"web-{uuid.uuid4().hex[:8]}"
         balancer = elb.create_load_balancer(Name=name, Subnets=list(self.subnets.values()))["LoadBalancers"][0]
-        group = elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=self.vpc)["TargetGroups"][0]
         elb.create_listener(
             LoadBalancerArn=balancer["LoadBalancerArn"], Protocol="HTTP", Port=80,
-            DefaultActions=[{"Type": "forward", "TargetGroupArn": group["TargetGroupArn"]}],
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": target_group}],
         )  # fmt: skip
-        return group["TargetGroupArn"]
 
 
 class Group:
@@ -115,13 +121,14 @@ def create_group(
     subnets=None,
     **options,
 ):
-    """`overrides` (other types of a MixedInstancesPolicy), `template_data` (merged into the launch template; None takes a
-    field away) and `options` (of CreateAutoScalingGroup) make the variants; instances spread evenly over `zones`, or over
-    `subnets`."""
+    """`overrides` (types of a MixedInstancesPolicy, the first being the members' own), `template_data` (merged into the launch
+    template; None takes a field away), `launch_configuration` (True, or more fields of it) and `options` (of
+    CreateAutoScalingGroup) make the variants; instances spread evenly over `zones`, or over `subnets`."""
     name = name or f"web-{uuid.uuid4().hex[:8]}"
     template_id = None
     if launch_configuration:
-        options["LaunchConfigurationName"] = _launch_configuration(aws, name, instance_type)
+        more = launch_configuration if isinstance(launch_configuration, dict) else {}
+        options["LaunchConfigurationName"] = _launch_configuration(aws, name, instance_type, more)
     else:
         template_id = _launch_template(aws, name, instance_type, instance_tags, template_data)
         options.update(_launch_options(template_id, overrides, distribution))
@@ -170,12 +177,13 @@ def create_template(aws, name=None, more=None):
     return created["LaunchTemplate"]["LaunchTemplateId"]
 
 
-def _launch_configuration(aws, name, instance_type):
+def _launch_configuration(aws, name, instance_type, more):
     aws.client("autoscaling").create_launch_configuration(
         LaunchConfigurationName=name,
         ImageId=aws.network.image,
         InstanceType=instance_type,
         SecurityGroups=[aws.network.security_group],
+        **more,
     )
     return name
 
