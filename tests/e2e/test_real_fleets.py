@@ -45,11 +45,8 @@ UNFIT = {
 }  # fmt: skip
 MALFORMED = [
     (CONSENT, "yes"),
-    (CONSENT, ""),
-    ("spot-optimizer:warm-up-seconds", "-1"),
     ("spot-optimizer:warm-up-seconds", "7201"),
     ("spot-optimizer:warm-up-seconds", "5m"),
-    ("spot-optimizer:ready-tag", ""),
     ("spot-optimizer:ready-tag", "=yes"),
     ("spot-optimizer:instance-types", "m5.large,what?"),
 ]
@@ -135,7 +132,6 @@ GROUP_MARKS = {
     "k8s.io/cluster-autoscaler/enabled": ("true", "KUBERNETES_NODE"),
     "kubernetes.io/cluster/prod": ("", "KUBERNETES_NODE"),
     "KubernetesCluster": ("prod", "KUBERNETES_NODE"),
-    "karpenter.sh/nodepool": ("default", "KUBERNETES_NODE"),
     "eks:nodegroup-name": ("ng-1", "KUBERNETES_NODE"),
     "AWSBatchServiceTag": ("batch", "MANAGED_ELSEWHERE"),
 }

@@ -16,7 +16,6 @@ OWN_REFUSALS = {
     "InsufficientFreeAddressesInSubnet": "SUBNET_FULL",
     "InvalidParameterValue": "LAUNCH_REJECTED",
     "InvalidAMIID.NotFound": "LAUNCH_REJECTED",
-    "TagLimitExceeded": "LAUNCH_REJECTED",
 }
 
 

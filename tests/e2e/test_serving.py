@@ -1,6 +1,5 @@
 """When the old instance may go: not before the new one serves, and not against what its owner has said meanwhile."""
 
-import datetime
 import time
 import uuid
 
@@ -36,9 +35,9 @@ def assert_still_waiting(web, seconds=0.4):
 # -- warm-up -----------------------------------------------------------------------------------------------------------
 
 WARM_UPS = {
-    "DefaultInstanceWarmup": {"DefaultInstanceWarmup": 2, "HealthCheckGracePeriod": 600},
-    "HealthCheckGracePeriod where there is no warm-up": {"HealthCheckGracePeriod": 2},
-    "the group's tag before both": {"DefaultInstanceWarmup": 600, "HealthCheckGracePeriod": 600, "tags": {WARM_UP: "2"}},
+    "DefaultInstanceWarmup": {"DefaultInstanceWarmup": 1, "HealthCheckGracePeriod": 600},
+    "HealthCheckGracePeriod where there is no warm-up": {"HealthCheckGracePeriod": 1},
+    "the group's tag before both": {"DefaultInstanceWarmup": 600, "HealthCheckGracePeriod": 600, "tags": {WARM_UP: "1"}},
 }
 
 
@@ -48,7 +47,7 @@ def test_the_old_one_stays_for_as_long_as(scene, case):
     report = web.swap(max_swaps=1)
     web.assert_swapped(report, web.old[0])
     newcomer = report["swapped"][0]["new_instance_id"]
-    assert 2 <= retired_at(web) - web.serving_since(newcomer) < 20
+    assert 1 <= retired_at(web) - web.serving_since(newcomer) < 20
 
 
 NO_WARM_UPS = {
@@ -218,13 +217,12 @@ def test_a_terminating_hook_may_take_longer_than_the_settings_allow_for(aws, sce
 
 
 def begin_refresh(web):
-    start = datetime.datetime.now(datetime.timezone.utc).isoformat()
-    web.aws.control.group(web.name, refreshes=[{"InstanceRefreshId": "r-1", "Status": "InProgress", "StartTime": start}])
+    web.aws.control.group(web.name, refreshes=[{"InstanceRefreshId": "r-1", "Status": "InProgress"}])
 
 
 def protect(web):
     web.aws.client("autoscaling").set_instance_protection(
-        AutoScalingGroupName=web.name, InstanceIds=web.old, ProtectedFromScaleIn=True
+        AutoScalingGroupName=web.name, InstanceIds=web.old[-1:], ProtectedFromScaleIn=True
     )
 
 
@@ -240,62 +238,74 @@ def roll_template(web):
     web.new_template_version(ImageId=web.aws.network.image, InstanceType="m5.large")
 
 
-# What the owner does → the reasons that say so.
+def give_address(web):
+    ec2 = web.aws.client("ec2")
+    ec2.associate_address(InstanceId=web.old[-1], AllocationId=ec2.allocate_address(Domain="vpc")["AllocationId"])
+
+
+# What the owner does with the group, or with its last member → the reason that says so, if not GROUP_CHANGED.
 MEANWHILE = {
-    "opts the group out": (lambda web: web.tag_group("spot-optimizer:opt-out", "true"), {"OPTED_OUT"}),
-    "opts the instance out": (
-        lambda web: [web.tag(i, "spot-optimizer:opt-out", "true") for i in web.old], {"OPTED_OUT"},
-    ),
-    "asks for On-Demand": (lambda web: web.tag_group("spot-optimizer:min-on-demand", "2"), {"ON_DEMAND_FLOOR"}),
-    "protects from scale-in": (protect, {"SCALE_IN_PROTECTED"}),
-    "protects from termination": (
-        lambda web: [web.protect_from_termination(i) for i in web.old], {"TERMINATION_PROTECTED"},
-    ),
-    "begins a refresh": (begin_refresh, {"GROUP_CHANGED"}),
-    "suspends Launch": (suspend("Launch"), {"GROUP_CHANGED"}),
-    "suspends Terminate": (suspend("Terminate"), {"GROUP_CHANGED"}),
-    "rolls the template": (roll_template, {"GROUP_CHANGED"}),
-}  # fmt: skip
-# Where a newcomer is held, and what lets it go on.
+    "opts the group out": (lambda web: web.tag_group("spot-optimizer:opt-out", "true"), "OPTED_OUT"),
+    "opts the instance out": (lambda web: web.tag(web.old[-1], "spot-optimizer:opt-out", "true"), "OPTED_OUT"),
+    "asks for On-Demand": (lambda web: web.tag_group("spot-optimizer:min-on-demand", "2"), "ON_DEMAND_FLOOR"),
+    "protects from scale-in": (protect, "SCALE_IN_PROTECTED"),
+    "protects from termination": (lambda web: web.protect_from_termination(web.old[-1]), "TERMINATION_PROTECTED"),
+    "gives it an Elastic IP": (give_address, "NOT_REPRODUCIBLE"),
+    "begins a refresh": (begin_refresh, "GROUP_BUSY"),
+    "suspends Launch": (suspend("Launch"), None),
+    "suspends Terminate": (suspend("Terminate"), None),
+}
+# Where a newcomer is held, how, and what lets it go on.
 HOLDS = {
     "attached": ("PauseForHealth", {"status": "initializing"}, {"status": "ok"}),
     "retired": ("PauseForInService", {"lifecycle_state": "Pending"}, {"lifecycle_state": "InService"}),
 }
 
 
-@pytest.mark.parametrize("case", MEANWHILE)
+def side_by_side(webs, state, act):
+    """Acts on each scene as soon as its execution has reached the state."""
+    waiting = dict(webs)
+    while waiting:
+        for case, web in list(waiting.items()):
+            if state in web.states():
+                act(case, web)
+                del waiting[case]
+            assert web.running(), (case, web.end()["output"])
+
+
 @pytest.mark.parametrize("before", HOLDS)
-def test_before_anything_is(aws, scene, before, case):
+def test_the_owner_is_asked_again_before_anything_is(aws, scene, before):
+    """A group of one for each thing that he may have done; all at once, for the waiting is the same."""
     state, held, let_go = HOLDS[before]
-    act, expected = MEANWHILE[case]
-    if before == "retired" and case == "rolls the template":
-        pytest.skip("a newcomer that serves is worth more than one of the newest template")
-    web = scene(size=1, minimum=0)
+    cases = {**MEANWHILE, "rolls the template": (roll_template, None)} if before == "attached" else MEANWHILE
     aws.control.newcomers(**held)
-    newcomer = web.start().reach(state).newcomer()
-    act(web)
-    aws.control.instance(newcomer, **let_go)
-    report = web.end()["output"]
-    (back,) = report["rolled_back"]
-    assert back["reason"] in expected | {"GROUP_CHANGED"}, back
-    web.assert_rolled_back(report, back["reason"])
 
+    def act(case, web):
+        newcomer = web.newcomer()
+        cases[case][0](web)
+        aws.control.instance(newcomer, **let_go)
 
-SECOND = [case for case in MEANWHILE if case != "rolls the template"]  # The next launch takes the new one.
-
-
-def test_before_the_next_launch_the_owner_is_asked_again(aws, scene):
-    """All at once: a group of two each, whose first swap waits for its old one to leave."""
-    aws.control.timing(detach=6)
-    webs = {case: scene(size=2, minimum=0).start() for case in SECOND}
+    webs = {case: scene(size=1, minimum=0).start() for case in cases}
+    side_by_side(webs, state, act)
+    reports = {case: web.end()["output"] for case, web in webs.items()}
+    wrong = {case: report for case, report in reports.items() if not (report or {}).get("rolled_back")}
+    assert not wrong, wrong
     for case, web in webs.items():
-        web.reach("PauseForRetirement")
-        MEANWHILE[case][0](web)
+        (back,) = reports[case]["rolled_back"]
+        assert back["reason"] in (cases[case][1], "GROUP_CHANGED"), (case, back)
+        web.assert_rolled_back(reports[case], back["reason"])
+
+
+def test_the_owner_is_asked_again_before_the_next_launch(aws, scene):
+    """A group of two each, whose first swap waits for its old one to leave. A template that he rolls is launched from."""
+    aws.control.timing(detach=3)
+    webs = {case: scene(size=2, minimum=0).start() for case in MEANWHILE}
+    side_by_side(webs, "PauseForRetirement", lambda case, web: MEANWHILE[case][0](web))
+    reports = {case: web.end(timeout=90)["output"] for case, web in webs.items()}
+    wrong = {case: report for case, report in reports.items() if len((report or {}).get("swapped", [])) != 1}
+    assert not wrong, wrong
     for case, web in webs.items():
-        execution = web.end(timeout=90)
-        assert execution["status"] == "SUCCEEDED", (case, execution)
-        report = execution["output"]
-        assert len(web.newcomers) == 1 and web.old[1] in web.group.instance_ids, (case, report)
-        left = {*reasons(report["skipped"]).values(), (report.get("ended_by") or {}).get("reason")}
-        assert left & (MEANWHILE[case][1] | {"GROUP_CHANGED"}), (case, report)
+        assert len(web.newcomers) == 1 and web.old[1] in web.group.instance_ids, (case, reports[case])
+        said = {*reasons(reports[case]["skipped"]).values(), reports[case].get("ended_by", {}).get("reason")}
+        assert said & {MEANWHILE[case][1], "GROUP_CHANGED"}, (case, reports[case])
         web.assert_owners()
