@@ -1,6 +1,7 @@
 """A group, what its owner had before a swap, and what AWS holds of it afterwards."""
 
 import time
+import uuid
 
 SIZES = ("DesiredCapacity", "MinSize", "MaxSize")
 REPORT = {"asg_name", "account_id", "region", "swapped", "skipped", "rolled_back", "remaining"}
@@ -10,7 +11,7 @@ class Scene:
     def __init__(self, aws, **options):
         self.aws = aws
         self.group = aws.create_group(**options)
-        self.name, self.arn = self.group.name, None
+        self.name, self.arn, self.target_groups = self.group.name, None, []
         self.remember()
 
     def remember(self):
@@ -56,6 +57,9 @@ class Scene:
     def delete(self):
         if self.arn and self.running():
             self.stop()
+        for balancer, target_group in self.target_groups:  # An address that they hold may be another's in the next test.
+            self.aws.client("elbv2").delete_load_balancer(LoadBalancerArn=balancer)
+            self.aws.client("elbv2").delete_target_group(TargetGroupArn=target_group)
         if self.exists():
             for instance_id in self.old:
                 self.protect_from_termination(instance_id, False)
@@ -79,6 +83,20 @@ class Scene:
             AutoScalingGroupName=self.name, LifecycleHookName=name,
             LifecycleTransition=f"autoscaling:EC2_INSTANCE_{transition}", **more,
         )  # fmt: skip
+
+    def foreign_target_group(self, *targets, kind="instance"):
+        """One that is none of the group's, in which somebody has registered these; returns its ARN."""
+        elb, name = self.aws.client("elbv2"), f"other-{uuid.uuid4().hex[:8]}"
+        made = elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=self.aws.network.vpc, TargetType=kind)
+        arn = made["TargetGroups"][0]["TargetGroupArn"]
+        self.target_groups.append((self.aws.network.listen(arn), arn))
+        self.register(arn, *targets)
+        return arn
+
+    def register(self, target_group, *targets):
+        if targets:
+            found = [{"Id": target, "Port": 80} for target in targets]
+            self.aws.client("elbv2").register_targets(TargetGroupArn=target_group, Targets=found)
 
     def new_template_version(self, **data):
         self.aws.client("ec2").create_launch_template_version(

@@ -180,10 +180,7 @@ def forwards(web, old):
 
 
 def served_by_address(web, old):
-    elb, name = web.aws.client("elbv2"), f"ip-{uuid.uuid4().hex[:8]}"
-    made = elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=web.aws.network.vpc, TargetType="ip")
-    arn, address = made["TargetGroups"][0]["TargetGroupArn"], web.aws.instance(old)["PrivateIpAddress"]
-    elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": address, "Port": 80}])
+    web.foreign_target_group(web.aws.instance(old)["PrivateIpAddress"], kind="ip")
 
 
 HAVES = {

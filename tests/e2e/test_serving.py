@@ -1,7 +1,6 @@
 """When the old instance may go: not before the new one serves, and not against what its owner has said meanwhile."""
 
 import time
-import uuid
 
 import pytest
 from botocore.exceptions import ClientError
@@ -96,35 +95,19 @@ def test_a_newcomer_that_never_says_that_it_is_ready_is_taken_out_again(scene, s
 # -- target groups that others fill --------------------------------------------------------------------------------------
 
 
-def others(web, *instance_ids):
-    """A target group that is none of the group's, in which somebody has registered these; returns its ARN."""
-    elb, name = web.aws.client("elbv2"), f"other-{uuid.uuid4().hex[:8]}"
-    made = elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=web.aws.network.vpc)
-    arn = made["TargetGroups"][0]["TargetGroupArn"]
-    web.aws.network.listen(arn)
-    register(web, arn, *instance_ids)
-    return arn
-
-
-def register(web, arn, *instance_ids):
-    targets = [{"Id": i} for i in instance_ids]
-    if targets:
-        web.aws.client("elbv2").register_targets(TargetGroupArn=arn, Targets=targets)
-
-
 def test_where_others_registered_the_old_one_the_newcomer_has_to_serve_too(scene):
     web = scene(size=1, minimum=0)
-    arn = others(web, web.old[0])
+    arn = web.foreign_target_group(web.old[0])
     newcomer = waiting(web)
     assert_still_waiting(web)
-    register(web, arn, newcomer)
+    web.register(arn, newcomer)
     web.assert_swapped(web.end()["output"])
 
 
 def test_where_nobody_registers_the_newcomer_the_old_one_stays(scene, settings):
     web = scene(size=1, minimum=0)
     settings(in_service_timeout_seconds=1)
-    arn = others(web, web.old[0])
+    arn = web.foreign_target_group(web.old[0])
     report = web.swap()
     web.assert_rolled_back(report, "NEWCOMER_NOT_SERVING")
     assert arn.split("/")[1] in report["rolled_back"][0]["detail"]
@@ -132,10 +115,10 @@ def test_where_nobody_registers_the_newcomer_the_old_one_stays(scene, settings):
 
 def test_where_others_registered_the_newcomer_it_has_to_be_healthy(aws, scene, settings):
     web = scene(size=1, minimum=0, tags={READY: "app-ready"})
-    arn = others(web)
+    arn = web.foreign_target_group()
     aws.control.target_health(arn)
     newcomer = waiting(web)
-    register(web, arn, newcomer)
+    web.register(arn, newcomer)
     web.tag(newcomer, "app-ready", "yes")
     assert_still_waiting(web)
     aws.control.target_health(arn, state=None)

@@ -56,13 +56,14 @@ class Network:
         return arn
 
     def listen(self, target_group):
-        """Puts a load balancer of its own before the target group: without one, no target is ever healthy."""
+        """Puts a load balancer of its own before the target group, for targets to be checked; returns its ARN."""
         elb, name = self.aws.client("elbv2"), f"web-{uuid.uuid4().hex[:8]}"
         balancer = elb.create_load_balancer(Name=name, Subnets=list(self.subnets.values()))["LoadBalancers"][0]
         elb.create_listener(
             LoadBalancerArn=balancer["LoadBalancerArn"], Protocol="HTTP", Port=80,
             DefaultActions=[{"Type": "forward", "TargetGroupArn": target_group}],
         )  # fmt: skip
+        return balancer["LoadBalancerArn"]
 
 
 class Group:
