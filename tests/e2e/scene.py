@@ -1,6 +1,7 @@
 """A group, what its owner had before a swap, and what AWS holds of it afterwards."""
 
 import time
+import uuid
 
 SIZES = ("DesiredCapacity", "MinSize", "MaxSize")
 REPORT = {"asg_name", "account_id", "region", "swapped", "skipped", "rolled_back", "remaining"}
@@ -10,7 +11,7 @@ class Scene:
     def __init__(self, aws, **options):
         self.aws = aws
         self.group = aws.create_group(**options)
-        self.name, self.arn = self.group.name, None
+        self.name, self.arn, self.target_groups = self.group.name, None, []
         self.remember()
 
     def remember(self):
@@ -56,6 +57,9 @@ class Scene:
     def delete(self):
         if self.arn and self.running():
             self.stop()
+        for balancer, target_group in self.target_groups:  # An address that they hold may be another's in the next test.
+            self.aws.client("elbv2").delete_load_balancer(LoadBalancerArn=balancer)
+            self.aws.client("elbv2").delete_target_group(TargetGroupArn=target_group)
         if self.exists():
             for instance_id in self.old:
                 self.protect_from_termination(instance_id, False)
@@ -64,6 +68,40 @@ class Scene:
     def protect_from_termination(self, instance_id, protect=True):
         ec2 = self.aws.client("ec2")
         ec2.modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": protect})
+
+    def tag_group(self, key, value, propagate=False):
+        tag = {"Key": key, "Value": value, "PropagateAtLaunch": propagate}
+        tag |= {"ResourceId": self.name, "ResourceType": "auto-scaling-group"}
+        self.aws.client("autoscaling").create_or_update_tags(Tags=[tag])
+
+    def tag(self, instance_id, key, value):
+        self.aws.client("ec2").create_tags(Resources=[instance_id], Tags=[{"Key": key, "Value": value}])
+
+    def hook(self, transition, name="drain", **more):
+        """A lifecycle hook of the owner: "LAUNCHING" or "TERMINATING"."""
+        self.aws.client("autoscaling").put_lifecycle_hook(
+            AutoScalingGroupName=self.name, LifecycleHookName=name,
+            LifecycleTransition=f"autoscaling:EC2_INSTANCE_{transition}", **more,
+        )  # fmt: skip
+
+    def foreign_target_group(self, *targets, kind="instance"):
+        """One that is none of the group's, in which somebody has registered these; returns its ARN."""
+        elb, name = self.aws.client("elbv2"), f"other-{uuid.uuid4().hex[:8]}"
+        made = elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=self.aws.network.vpc, TargetType=kind)
+        arn = made["TargetGroups"][0]["TargetGroupArn"]
+        self.target_groups.append((self.aws.network.listen(arn), arn))
+        self.register(arn, *targets)
+        return arn
+
+    def register(self, target_group, *targets):
+        if targets:
+            found = [{"Id": target, "Port": 80} for target in targets]
+            self.aws.client("elbv2").register_targets(TargetGroupArn=target_group, Targets=found)
+
+    def new_template_version(self, **data):
+        self.aws.client("ec2").create_launch_template_version(
+            LaunchTemplateId=self.group.template_id, SourceVersion="1", LaunchTemplateData=data
+        )
 
     # -- looks ---------------------------------------------------------------------------------------------------
 
@@ -84,6 +122,16 @@ class Scene:
     @staticmethod
     def _swap_of(instance):
         return {t["Key"]: t["Value"] for t in instance.get("Tags", [])}.get("spot-optimizer:swap", "")
+
+    def tags(self, instance_id):
+        return {t["Key"]: t["Value"] for t in self.aws.instance(instance_id).get("Tags", [])}
+
+    def serving_since(self, instance_id):
+        """When the group first had it in service."""
+        return next(
+            s["t"] for s in self.capacity.samples
+            if any(m["instance_id"] == instance_id and m["lifecycle_state"] == "InService" for m in s["members"])
+        )  # fmt: skip
 
     def row(self):
         arn = self.before["AutoScalingGroupARN"]
@@ -142,6 +190,11 @@ class Scene:
         changes = [c["action"] for c in self.aws.control.calls() if is_change(c)]
         assert set(changes) <= set(but), changes
         self.assert_untouched()
+
+    def assert_never_leased(self):
+        """Refused before anything began: no lease, no row, no call that changes anything."""
+        self.assert_nothing_changed()
+        assert self.row() == {}
 
     def assert_nothing_changed_in_ec2(self):
         """Only the lease was taken and given back."""

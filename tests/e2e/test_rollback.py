@@ -4,14 +4,18 @@ import pytest
 
 INTERNAL = {"code": "Client.InternalError", "message": "Client.InternalError: Client error on launch"}
 
+# What stands against the whole account.
 LAUNCH_REFUSALS = {
     "MaxSpotInstanceCountExceeded": (400, "QUOTA_EXCEEDED"),
     "VcpuLimitExceeded": (400, "QUOTA_EXCEEDED"),
-    "InsufficientFreeAddressesInSubnet": (400, "QUOTA_EXCEEDED"),
     "UnauthorizedOperation": (403, "NOT_AUTHORIZED"),
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted": (400, "NOT_AUTHORIZED"),
-    "InvalidParameterValue": (400, "LAUNCH_REJECTED"),
-    "InvalidAMIID.NotFound": (400, "LAUNCH_REJECTED"),
+}
+# What stands against one subnet, or one template.
+OWN_REFUSALS = {
+    "InsufficientFreeAddressesInSubnet": "SUBNET_FULL",
+    "InvalidParameterValue": "LAUNCH_REJECTED",
+    "InvalidAMIID.NotFound": "LAUNCH_REJECTED",
 }
 
 
@@ -22,11 +26,24 @@ def test_a_launch_that_nothing_will_let_through_ends_the_run(aws, scene, code):
     aws.control.fault("RunInstances", code=code, status=status, message="says AWS")
     report = web.swap()
     (skipped,) = report["skipped"]
-    assert skipped["reason"] == reason
+    assert skipped["reason"] == report["ended_by"]["reason"] == reason
     assert code in skipped["detail"] and "says AWS" in skipped["detail"]
-    assert report["remaining"] == 1  # the second candidate would meet the same fate
+    assert (report["remaining"], report["executions_needed"]) == (1, 1)  # the second would meet the same fate
     assert len(aws.control.calls(action="RunInstances")) == 1
     web.assert_untouched()
+
+
+@pytest.mark.parametrize("code", OWN_REFUSALS)
+def test_a_launch_that_only_this_member_is_refused_leaves_the_others_their_turn(aws, scene, code):
+    web = scene(size=2)
+    subnet = aws.network.subnets["us-east-1a"]
+    aws.control.fault("RunInstances", code=code, status=400, message="says AWS", match={"SubnetId": subnet})
+    report = web.swap()
+    (skipped,) = report["skipped"]
+    assert (skipped["instance_id"], skipped["reason"]) == (web.old[0], OWN_REFUSALS[code])
+    assert (subnet if code.startswith("Insufficient") else f"{code}: says AWS") in skipped["detail"]
+    assert report["remaining"] == 0 and "ended_by" not in report
+    web.assert_swapped(report, web.old[1])
 
 
 def test_a_newcomer_that_dies_while_pending_is_given_up_at_once(aws, scene):
@@ -98,8 +115,8 @@ def test_an_attach_that_is_refused_sends_the_newcomer_back(aws, scene):
     refusal = "Instance i-1 does not exist in the AMI catalogue"
     aws.control.fault("AttachInstances", code="ValidationError", status=400, message=refusal)
     report = web.swap()
-    web.assert_rolled_back(report, "ATTACH_REJECTED")
-    assert refusal in report["rolled_back"][0]["detail"] and report["remaining"] == 1
+    web.assert_rolled_back(report, "ATTACH_REJECTED", count=2)
+    assert refusal in report["rolled_back"][0]["detail"] and report["remaining"] == 0
 
 
 def test_an_attach_that_is_not_permitted_sends_the_newcomer_back(aws, scene):
@@ -200,8 +217,9 @@ def test_a_retirement_that_is_refused_sends_the_newcomer_back(aws, scene):
         "DetachInstances", code="ValidationError", status=400, match={"InstanceIds.member.1": web.old[0]}
     )
     report = web.swap()
-    web.assert_rolled_back(report, "RETIRE_REJECTED")
-    assert report["remaining"] == 1
+    assert [(r["instance_id"], r["reason"]) for r in report["rolled_back"]] == [(web.old[0], "RETIRE_REJECTED")]
+    assert report["remaining"] == 0 and "ended_by" not in report
+    web.assert_swapped(report, web.old[1])
 
 
 @pytest.mark.parametrize(

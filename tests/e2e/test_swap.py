@@ -1,6 +1,7 @@
 """Swaps that go well: what the group, its settings and its instances are afterwards."""
 
 import pytest
+from botocore.exceptions import ClientError
 from scene import REPORT
 
 POOL_A, POOL_B = "us-east-1#use1-az6#m5.large", "us-east-1#use1-az1#m5.large"
@@ -119,7 +120,7 @@ def test_a_group_with_a_launch_configuration_is_swapped(scene):
     web.assert_swapped(web.swap())
 
 
-def test_the_template_version_is_resolved_when_the_run_begins(aws, scene):
+def test_the_template_version_is_resolved_at_the_launch(aws, scene):
     web = scene(size=1, minimum=0)
     aws.client("ec2").create_launch_template_version(
         LaunchTemplateId=web.group.template_id, SourceVersion="1", LaunchTemplateData={"KeyName": "new"}
@@ -176,7 +177,7 @@ def test_max_swaps_leaves_the_rest_for_another_time(scene):
     web = scene(size=3, maximum=4)
     report = web.swap(max_swaps=1)
     web.assert_swapped(report, web.old[0])
-    assert report["remaining"] == 2
+    assert (report["remaining"], report["executions_needed"]) == (2, 2)
     rest = web.swap()
     assert [s["old_instance_id"] for s in rest["swapped"]] == web.old[1:]
     assert [s["reason"] for s in rest["skipped"]] == ["ALREADY_SPOT"]
@@ -187,9 +188,11 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(aws, scene):
     aws.poison(POOL_B)
     aws.control.clear_calls()
     report = web.swap(dry_run=True)
-    assert report["planned"] == [{"instance_id": web.old[0], "pool": POOL_A}]
+    (planned,) = report["planned"]
+    assert 40 < float(planned.pop("monthly_saving_usd")) < 50  # 65 % of $0.096 an hour
+    assert planned == {"instance_id": web.old[0], "pool": POOL_A}
     assert [s["reason"] for s in report["skipped"]] == ["POOL_POISONED"]
-    assert report["swapped"] == [] and set(report) == REPORT | {"planned"}
+    assert report["swapped"] == [] and set(report) - {"executions_needed"} == REPORT | {"planned"}
     web.assert_nothing_changed()
     assert web.row() == {}
 
@@ -202,13 +205,25 @@ def test_two_groups_are_swapped_at_the_same_time(scene):
         web.assert_swapped(web.end()["output"])
 
 
-def test_a_policy_that_fills_the_room_we_made_does_not_hold_the_group_for_good(aws, scene, settings):
-    """At its MaxSize under load: as soon as MaxSize is raised, the group's own scaling takes the place."""
+def test_a_policy_that_scales_in_the_middle_takes_nothing_of_the_room_we_made(aws, scene, settings):
+    """At its MaxSize under load: the group's own scaling wants the place that the old one is still leaving."""
     web = scene(size=2, maximum=2)
     settings(max_swaps=1, rollback_timeout_seconds=2, retire_timeout_seconds=2)
     aws.control.timing(detach=1)
     web.start().reach("PauseForRetirement")
-    web.group.update(DesiredCapacity=3)
-    web.end(timeout=30)
-    assert web.capacity.lowest >= 2
+    with pytest.raises(ClientError, match="must be between"):
+        web.group.update(DesiredCapacity=3)
+    web.assert_swapped(web.end(timeout=30)["output"], web.old[0])
+
+
+def test_an_owner_who_makes_room_and_scales_in_the_middle_gets_both(aws, scene, settings):
+    web = scene(size=2, maximum=2)
+    settings(max_swaps=1)
+    aws.control.timing(detach=1)
+    web.start().reach("PauseForRetirement")
+    web.group.update(MaxSize=4, DesiredCapacity=3)
+    assert web.end(timeout=30)["status"] == "SUCCEEDED"
+    after = web.group.describe()
+    assert (after["MaxSize"], after["DesiredCapacity"]) == (4, 3)
+    assert web.capacity.lowest >= 2 and not web.leased()
     web.assert_no_stray()

@@ -78,9 +78,18 @@ class Control:
         """See `endpoint/kubernetes.py`; `aws.kubernetes` has a method for each."""
         return self._call(method, f"kubernetes/{path}", data)
 
-    def images(self, state):
-        """What images made from now on come to: "available" or "failed"."""
-        self._call("POST", "images", {"state": state})
+    def images(self, state="available", snapshots_linger=False):
+        """What images made from now on come to ("available" or "failed"), and whether deregistering one takes a moment."""
+        self._call("POST", "images", {"state": state, "snapshots_linger": snapshots_linger})
+
+    def prices(self, spot_discount=None, spot=None, unknown=()):
+        """Spot prices as a discount on On-Demand, or of one type in USD an hour; types that have no price at all."""
+        told = {"spot": spot or {}, "unknown": list(unknown)}
+        self._call("POST", "prices", told if spot_discount is None else {**told, "spot_discount": spot_discount})
+
+    def image_parameters(self, parameters):
+        """Systems Manager parameters that templates name by `resolve:ssm:` → image id."""
+        self._call("POST", "image_parameters", parameters)
 
     def groups(self):
         return self._call("GET", "groups")

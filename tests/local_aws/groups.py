@@ -30,18 +30,40 @@ class Network:
 
     @functools.cached_property
     def image(self):
-        return self.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+        """One of Amazon's for Linux on x86_64."""
+        return self._image("x86_64")
+
+    @functools.cached_property
+    def arm_image(self):
+        return self._image("arm64")
+
+    def _image(self, architecture):
+        found = self.ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "architecture", "Values": [architecture]}])
+        return next(i["ImageId"] for i in found["Images"] if i.get("Platform") != "windows")
+
+    def subnet(self, zone, prefix=28):
+        """Another subnet of the zone; of 16 addresses AWS keeps five for itself."""
+        self._more = getattr(self, "_more", 0) + 1
+        block = f"10.0.{128 + self._more // 16}.{self._more % 16 * 16}/{prefix}"
+        return self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=block, AvailabilityZone=zone)["Subnet"]["SubnetId"]
 
     def target_group(self):
         """A target group behind an Application Load Balancer; returns its ARN."""
+        name = f"web-{uuid.uuid4().hex[:8]}"
+        group = self.aws.client("elbv2").create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=self.vpc)
+        arn = group["TargetGroups"][0]["TargetGroupArn"]
+        self.listen(arn)
+        return arn
+
+    def listen(self, target_group):
+        """Puts a load balancer of its own before the target group, for targets to be checked; returns its ARN."""
         elb, name = self.aws.client("elbv2"), f"web-{uuid.uuid4().hex[:8]}"
         balancer = elb.create_load_balancer(Name=name, Subnets=list(self.subnets.values()))["LoadBalancers"][0]
-        group = elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=self.vpc)["TargetGroups"][0]
         elb.create_listener(
             LoadBalancerArn=balancer["LoadBalancerArn"], Protocol="HTTP", Port=80,
-            DefaultActions=[{"Type": "forward", "TargetGroupArn": group["TargetGroupArn"]}],
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": target_group}],
         )  # fmt: skip
-        return group["TargetGroupArn"]
+        return balancer["LoadBalancerArn"]
 
 
 class Group:
@@ -97,14 +119,17 @@ def create_group(
     with_target_group=False,
     template_data=None,
     launch_configuration=False,
+    subnets=None,
     **options,
 ):
-    """`overrides` (other types of a MixedInstancesPolicy), `template_data` (merged into the launch template) and
-    `options` (of CreateAutoScalingGroup) make the variants; instances spread evenly over `zones`."""
+    """`overrides` (types of a MixedInstancesPolicy, the first being the members' own), `template_data` (merged into the launch
+    template; None takes a field away), `launch_configuration` (True, or more fields of it) and `options` (of
+    CreateAutoScalingGroup) make the variants; instances spread evenly over `zones`, or over `subnets`."""
     name = name or f"web-{uuid.uuid4().hex[:8]}"
     template_id = None
     if launch_configuration:
-        options["LaunchConfigurationName"] = _launch_configuration(aws, name, instance_type)
+        more = launch_configuration if isinstance(launch_configuration, dict) else {}
+        options["LaunchConfigurationName"] = _launch_configuration(aws, name, instance_type, more)
     else:
         template_id = _launch_template(aws, name, instance_type, instance_tags, template_data)
         options.update(_launch_options(template_id, overrides, distribution))
@@ -116,7 +141,7 @@ def create_group(
         MinSize=size if minimum is None else minimum,
         MaxSize=size + 1 if maximum is None else maximum,
         DesiredCapacity=size,
-        VPCZoneIdentifier=",".join(aws.network.subnets[z] for z in zones),
+        VPCZoneIdentifier=",".join(subnets or [aws.network.subnets[z] for z in zones]),
         Tags=[
             {"Key": k, "Value": v, "PropagateAtLaunch": True, "ResourceId": name, "ResourceType": "auto-scaling-group"}
             for k, v in (tags or {}).items()
@@ -128,26 +153,38 @@ def create_group(
 
 def _launch_template(aws, name, instance_type, instance_tags, more):
     tags = {"Name": name, "team": "web", **(instance_tags or {})}
-    data = {
-        "ImageId": aws.network.image,
+    return create_template(aws, name, {
         "InstanceType": instance_type,
-        "SecurityGroupIds": [aws.network.security_group],
-        "MetadataOptions": {"HttpTokens": "required"},
         "TagSpecifications": [
             {"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}
         ],
         **(more or {}),
+    })  # fmt: skip
+
+
+def create_template(aws, name=None, more=None):
+    """A launch template of a small web server, with `more` instead or on top; returns its id."""
+    data = {
+        "ImageId": aws.network.image,
+        "InstanceType": "m5.large",
+        "SecurityGroupIds": [aws.network.security_group],
+        "MetadataOptions": {"HttpTokens": "required"},
+        **(more or {}),
     }
-    created = aws.client("ec2").create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+    created = aws.client("ec2").create_launch_template(
+        LaunchTemplateName=name or f"web-{uuid.uuid4().hex[:8]}",
+        LaunchTemplateData={k: v for k, v in data.items() if v is not None},
+    )
     return created["LaunchTemplate"]["LaunchTemplateId"]
 
 
-def _launch_configuration(aws, name, instance_type):
+def _launch_configuration(aws, name, instance_type, more):
     aws.client("autoscaling").create_launch_configuration(
         LaunchConfigurationName=name,
         ImageId=aws.network.image,
         InstanceType=instance_type,
         SecurityGroups=[aws.network.security_group],
+        **more,
     )
     return name
 

@@ -1,4 +1,4 @@
-"""What Auto Scaling does and moto does not: refusals, lifecycle states that take time, zones kept in balance.
+"""What Auto Scaling does and moto does not when members come and go by API: refusals, and states that take time.
 
 The texts of the refusals are AWS's where they are known: most are a `ValidationError`, told apart by text alone.
 """
@@ -8,43 +8,28 @@ from moto.autoscaling.models import (
     ASG_NAME_TAG,
     AutoScalingBackend,
     DetachInstanceActivity,
-    FakeAutoScalingGroup,
     InstanceState,
     TerminateInstanceActivity,
 )
 from moto.autoscaling.responses import AutoScalingResponse
-from moto.core.responses import ActionResult, EmptyResult
+from moto.core.responses import ActionResult
 from moto.ec2.exceptions import InvalidInstanceIdError
 
-from .elb import deregister, register
+from .elb import deregister
+from .launches import MAX_TAGS, own_tags
+from .lifecycle import COUNTED, in_service, leave, member, replace, suspended
 from .world import WORLD
 
-# Members that the group counts towards its desired capacity.
-COUNTED = ("Pending", "Pending:Wait", "Pending:Proceed", "InService")
 NO_GROUP_IS_NO_ERROR = {"DescribeAutoScalingGroups", "DescribeAutoScalingInstances", "DescribeTags"}
 
 
 def install():
-    FakeAutoScalingGroup.active_instances = lambda self: [
-        s for s in self.instance_states if s.lifecycle_state in COUNTED
-    ]
     AutoScalingBackend.attach_instances = _attach
     AutoScalingBackend.detach_instances = _detach
     AutoScalingBackend.terminate_instance = _terminate
     AutoScalingBackend.notify_terminate_instances = _notice_deaths
     AutoScalingResponse.describe_instance_refreshes = _describe_refreshes
-    AutoScalingResponse.complete_lifecycle_action = lambda self: EmptyResult()
-    _launch_in_balance()
-    _update_keeps_policy()
     _unknown_group_is_refused()
-
-
-def suspended(group, process):
-    return any(p["ProcessName"] == process for p in group.suspended_processes)
-
-
-def member(group, instance_id):
-    return next((s for s in group.instance_states if s.instance.id == instance_id), None)
 
 
 def _sizes(group):
@@ -68,7 +53,7 @@ def _attach(self, group_name, instance_ids):
         instance.autoscaling_group = group
         state = InstanceState(instance, "Pending", protected_from_scale_in=group.new_instances_protected_from_scale_in)
         group.instance_states.append(state)
-        self.ec2_backend.create_tags([instance.id], {ASG_NAME_TAG: group.name})
+        _copy_tags(self, group, instance)
         stuck = (WORLD.newcomer_ids.get(instance.id) or {}).get("lifecycle_state")
         if stuck:
             state.lifecycle_state = stuck
@@ -95,11 +80,13 @@ def _attachable(self, group, instance_id):
     return instance
 
 
-def in_service(group, state):
-    if state in group.instance_states and state.lifecycle_state.startswith("Pending"):
-        state.lifecycle_state = "InService"
-        if not suspended(group, "AddToLoadBalancer"):
-            register(group, state.instance)
+def _copy_tags(self, group, instance):
+    """Auto Scaling User Guide, "Tag Auto Scaling groups and instances": attached instances get the group's tags, which
+    overwrite their own of the same key. What becomes of those that don't fit is not documented: here they stay away."""
+    self.ec2_backend.create_tags([instance.id], {ASG_NAME_TAG: group.name})
+    for key, value in group.get_propagated_tags().items():
+        if len(own_tags({*self.ec2_backend.tags[instance.id], key})) <= MAX_TAGS:
+            self.ec2_backend.create_tags([instance.id], {key: value})
 
 
 def _detach(self, group_name, instance_ids, should_decrement):
@@ -125,7 +112,7 @@ def _detach(self, group_name, instance_ids, should_decrement):
     if should_decrement:
         group.desired_capacity -= len(states)
     else:
-        _replace(group, len(states))
+        replace(group, len(states))
     return activities
 
 
@@ -150,22 +137,9 @@ def _terminate(self, instance_id, should_decrement):
     if should_decrement:
         group.desired_capacity -= 1
     else:
-        _replace(group, 1)
-    deregister(group, state.instance)
-    hooked = any(
-        h.auto_scaling_group_name == group.name and h.lifecycle_transition == "autoscaling:EC2_INSTANCE_TERMINATING"
-        for h in self.lifecycle_hooks.values()
-    )
-    state.lifecycle_state = "Terminating:Wait" if hooked else "Terminating"
-    activity = TerminateInstanceActivity(state.instance, before)
-    WORLD.later(WORLD.timing["terminate_hook" if hooked else "detach"], lambda: _end(self, group, state))
-    return activity
-
-
-def _end(self, group, state):
-    if state in group.instance_states:
-        group.instance_states.remove(state)
-        self.ec2_backend.terminate_instances([state.instance.id])
+        replace(group, 1)
+    leave(group, state)
+    return TerminateInstanceActivity(state.instance, before)
 
 
 def _group_of(self, instance_id):
@@ -187,55 +161,7 @@ def _bury(group, state):
         counted = state.lifecycle_state in COUNTED
         group.instance_states.remove(state)
         if counted:
-            _replace(group, 1)
-
-
-def _replace(group, count):
-    if not suspended(group, "Launch"):
-        group.replace_autoscaling_group_instances(count, group.get_propagated_tags())
-
-
-def _launch_in_balance():
-    """The group launches into the zone that has the fewest members; moto takes the first subnet for all."""
-    launch = FakeAutoScalingGroup.replace_autoscaling_group_instances
-
-    def balanced(self, count_needed, propagated_tags):
-        created = self.name not in self.autoscaling_backend.autoscaling_groups
-        subnets = self.vpc_zone_identifier
-        for _ in range(count_needed):
-            if subnets:
-                taken = [s.instance.subnet_id for s in self.instance_states]
-                self.vpc_zone_identifier = min(subnets.split(","), key=taken.count)
-            try:
-                launch(self, 1, dict(propagated_tags))
-            finally:
-                self.vpc_zone_identifier = subnets
-            state = self.instance_states[-1]
-            if not created:  # A new group starts complete, so that tests need not wait for it.
-                state.lifecycle_state = "Pending"
-                WORLD.later(WORLD.timing["group_launch"], lambda s=state: in_service(self, s))
-
-    FakeAutoScalingGroup.replace_autoscaling_group_instances = balanced
-
-
-def _update_keeps_policy():
-    """moto forgets the MixedInstancesPolicy on an update that does not mention it."""
-    update = FakeAutoScalingGroup.update
-
-    def keeping(self, *args, **kwargs):
-        policy = self.mixed_instances_policy
-        desired = kwargs.get("desired_capacity")
-        smallest = kwargs.get("min_size") if kwargs.get("min_size") is not None else self.min_size
-        largest = kwargs.get("max_size") if kwargs.get("max_size") is not None else self.max_size
-        if desired is not None and not smallest <= desired <= largest:
-            raise ValidationError(
-                f"Desired capacity:{desired} must be between the specified min size:{smallest} and max size:{largest}"
-            )
-        update(self, *args, **kwargs)
-        if not kwargs.get("mixed_instances_policy") and not kwargs.get("launch_template"):
-            self.mixed_instances_policy = policy
-
-    FakeAutoScalingGroup.update = keeping
+            replace(group, 1)
 
 
 def _unknown_group_is_refused():

@@ -18,11 +18,16 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
                                          lifecycle_state? (once attached), target_health?: {state, reason}}
     DELETE /_local/newcomers
     POST   /_local/instance             {instance_id, status?, spot_request?: its status code, state?: pending|running|…, kill?: {code, message},
-                                         lifecycle_state?, health_status?, set?: {"Placement.Tenancy": "host"}}
+                                         lifecycle_state?, health_status?,
+                                         set?: {"Placement.Tenancy": "host", "UsageOperation": "RunInstances:0002", …}}
     POST   /_local/group                {name, set: {"Operator": {…}, "WarmPoolConfiguration": {…}}, refreshes?: [{…}]}
     POST   /_local/storage              {id: vol-…|snap-…|eipalloc-…, days_old?, set?: {"Operator": {…}, …}}
     POST   /_local/zones                {account, shift}: its zone names stand for other zones, as AWS has it
-    POST   /_local/images               {state: available|failed}: what images made from now on come to
+    POST   /_local/images               {state?: available|failed: what images made from now on come to,
+                                         snapshots_linger?: the first DeleteSnapshot after DeregisterImage finds them in use}
+    POST   /_local/prices               {spot_discount?: of On-Demand, spot?: {type: USD an hour for Linux},
+                                         unknown?: [types that have no price, neither On-Demand nor Spot]}
+    POST   /_local/image_parameters     {name: image id, …}: Systems Manager parameters of `resolve:ssm:` templates
     POST   /_local/target_health        {target_group, instance_id | "*newcomers", state, reason?}; state null clears
 """
 
@@ -153,7 +158,18 @@ class Control:
         _set(resource, told.get("set", {}))
 
     def post_images(self, told):
-        WORLD.image_state = told["state"]
+        WORLD.image_state = told.get("state", WORLD.image_state)
+        WORLD.snapshots_linger = bool(told.get("snapshots_linger", WORLD.snapshots_linger))
+
+    def post_prices(self, told):
+        if unknown := set(told) - {"spot_discount", "spot", "unknown"}:
+            raise ValueError(f"unknown key: {', '.join(unknown)}")
+        WORLD.spot_discount = float(told.get("spot_discount", WORLD.spot_discount))
+        WORLD.spot_prices.update({kind: float(usd) for kind, usd in told.get("spot", {}).items()})
+        WORLD.unpriced.update(told.get("unknown", []))
+
+    def post_image_parameters(self, told):
+        WORLD.image_parameters.update(told)
 
     def post_target_health(self, told):
         key = (told["target_group"], told["instance_id"])

@@ -1,4 +1,4 @@
-"""What EC2 does and moto does not: launches that take time, Spot from a template, one token = one launch.
+"""What EC2 does and moto does not: states that are told, zones by account, Spot prices and requests.
 
 moto reads each response field from a Python attribute, so a field is added by giving its object the attribute.
 """
@@ -8,21 +8,20 @@ import copy
 import time
 
 from moto.autoscaling.models import autoscaling_backends
-from moto.ec2.exceptions import EC2ClientError, InvalidInstanceIdError
+from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance, InstancePlacement, InstanceState, StateReason
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.spot_instances import SpotInstances
 from moto.core.responses import ActionResult
 
-from .prices import ON_DEMAND
+from . import prices
 from .world import ACCOUNT, WORLD
 
 RUNNING, PENDING, TERMINATED = ("running", 16), ("pending", 0), ("terminated", 48)
 
 
 def install():
-    _launch()
     _describe()
     _terminate()
     InstancePlacement.availability_zone_id = property(lambda placement: zone_ids().get(placement.zone))
@@ -94,65 +93,6 @@ def _shift_zones():
     EC2Backend.describe_availability_zones = shifted
 
 
-def _launch():
-    run_instances = EC2Backend.run_instances
-    api_run_instances = InstanceResponse.run_instances
-    by_api = []  # Not empty during a call of RunInstances; under the world's lock, so one at a time.
-
-    def run_with_template(self, *args, **kwargs):
-        if template := kwargs.get("launch_template"):
-            data = self._get_template_from_args(template).data
-            # A group puts its subnet into the template's interface by itself; a caller of the API has to.
-            if data.get("NetworkInterfaces") and kwargs.get("subnet_id") and by_api:
-                raise EC2ClientError(
-                    "InvalidParameterCombination",
-                    "Network interfaces and an instance-level subnet ID may not be specified on the same request",
-                )
-            market = data.get("InstanceMarketOptions", {}).get("MarketType")
-            kwargs["instance_market_options"] = kwargs.get("instance_market_options") or market
-        reservation = run_instances(self, *args, **kwargs)
-        for instance in reservation.instances:
-            if instance.lifecycle == "spot":
-                instance.spot_instance_request_id = f"sir-{instance.id[-8:]}"
-        return reservation
-
-    def run_by_api(self):
-        by_api.append(self)
-        try:
-            response = api_run_instances(self)
-        finally:
-            by_api.clear()
-        for instance in response.result.instances:
-            _newcomer(instance)
-        return response
-
-    EC2Backend.run_instances = run_with_template
-    InstanceResponse.run_instances = run_by_api
-
-
-def _newcomer(instance):
-    plan, timing = dict(WORLD.newcomers), WORLD.timing
-    WORLD.newcomer_ids[instance.id] = plan
-    set_state(instance, PENDING)
-    WORLD.status[instance.id] = "initializing"
-    WORLD.invisible_until[instance.id] = time.time() + timing["invisible"]
-
-    def run():
-        if instance.state == "pending":
-            set_state(instance, RUNNING)
-
-    def boot():
-        if WORLD.status[instance.id] == "initializing":  # Unless a test has said otherwise meanwhile.
-            WORLD.status[instance.id] = plan["status"]
-
-    if not plan["stay_pending"]:
-        WORLD.later(timing["pending"], run)
-        WORLD.later(timing["boot"], boot)
-    if death := plan["kill"]:
-        code, message = death.get("code", "Server.InternalError"), death.get("message", "")
-        WORLD.later(death.get("after_seconds", timing["pending"]), lambda: kill(instance.id, code, message))
-
-
 def _describe():
     describe_instances = InstanceResponse.describe_instances
     describe_status = EC2Backend.describe_instance_status
@@ -192,7 +132,8 @@ def _terminate():
 
 def _spot_price_history(self):
     filters = self._filters_from_querystring() or {}
-    types = self._get_param("InstanceTypes", []) or filters.get("instance-type") or list(ON_DEMAND)
+    types = self._get_param("InstanceTypes", []) or filters.get("instance-type") or prices.known()
+    products = self._get_param("ProductDescriptions", []) or filters.get("product-description") or list(prices.PRODUCTS)
     zone = self._get_param("AvailabilityZone")
     zones = [zone] if zone else filters.get("availability-zone") or list(zone_ids())
     with contextlib.suppress(KeyError):
@@ -200,14 +141,16 @@ def _spot_price_history(self):
     history = [
         {
             "InstanceType": kind,
-            "ProductDescription": "Linux/UNIX",
-            "SpotPrice": f"{ON_DEMAND[kind] * (1 - WORLD.spot_discount):.6f}",
+            "ProductDescription": product,
+            "SpotPrice": f"{prices.spot(kind, product):.6f}",
             "AvailabilityZone": name,
             "AvailabilityZoneId": zone_ids().get(name),
             "Timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()),
         }
         for kind in types
-        if kind in ON_DEMAND
+        if kind in prices.known()
+        for product in (p.removesuffix(" (Amazon VPC)") for p in products)
+        if product in prices.PRODUCTS
         for name in zones
     ]
     return ActionResult({"SpotPriceHistory": history})

@@ -11,6 +11,7 @@ from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_doc
 from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.models import ec2_backends
 
+from .launches import SSM
 from .world import WORLD
 
 CACHE_SECONDS = 30
@@ -117,27 +118,36 @@ def _needed(call):
 
 
 def _run_instances(params):
-    template = params.get("LaunchTemplate.LaunchTemplateId")
+    """Service authorization reference, "Actions, resources, and condition keys for Amazon EC2"."""
+    template, data = params.get("LaunchTemplate.LaunchTemplateId"), _template(params)
     tags = _requested_tags(params, "TagSpecification.1.Tag.")
     market = {"ec2:InstanceMarketType": params.get("InstanceMarketOptions.MarketType", "on-demand")}
     kind = {"ec2:InstanceType": params["InstanceType"]} if "InstanceType" in params else {}
     common = {"ec2:LaunchTemplate": _arn(template)} if template else {}
     tagged = {v for k, v in params.items() if k.endswith(".ResourceType")}
-    for resource, keys in {
+    resources = {
         "instance/*": {**market, **kind},
         "volume/*": {},
         "network-interface/*": {},
         "security-group/sg-local": {},
         "image/ami-local": {},
         f"subnet/{params.get('SubnetId', 'subnet-local')}": {},
-    }.items():
+    }
+    if group := params.get("Placement.GroupName") or (data.get("Placement") or {}).get("GroupName"):
+        resources[f"placement-group/{group}"] = {}
+    for resource, keys in resources.items():
         requested = tags if resource.split("/")[0] in tagged else {}
         yield "ec2:RunInstances", _arn(resource), {**common, **keys, **requested}
+    for license in data.get("LicenseSpecifications") or []:
+        yield "ec2:RunInstances", license["LicenseConfigurationArn"], common
     if template:
         yield "ec2:RunInstances", _arn(template), common
     for kind in tagged:
         yield "ec2:CreateTags", _arn(f"{kind}/*"), {**tags, "ec2:CreateAction": "RunInstances"}
-    if profile := _profile(template) or params.get("IamInstanceProfile.Arn", "").rsplit("/", 1)[-1]:
+    image = params.get("ImageId") or data.get("ImageId", "")
+    if image.startswith(SSM):
+        yield "ssm:GetParameters", _parameter_arn(image.removeprefix(SSM)), {}
+    if profile := _profile(data) or params.get("IamInstanceProfile.Arn", "").rsplit("/", 1)[-1]:
         yield "iam:PassRole", f"arn:aws:iam::{WORLD.account}:role/{profile}", {"iam:PassedToService": "ec2.amazonaws.com"}
 
 
@@ -159,12 +169,21 @@ def _requested_tags(params, prefix):
     return {f"aws:RequestTag/{k}": v for k, v in keys.items()} | ({"aws:TagKeys": list(keys)} if keys else {})
 
 
-def _profile(template_id):
-    templates = ec2_backends[WORLD.account]["us-east-1"].launch_templates
-    if template_id not in templates:
-        return None
-    profile = templates[template_id].latest_version().data.get("IamInstanceProfile", {})
+def _template(params):
+    """The data of the template version that the call names; nothing if there is none."""
+    template = ec2_backends[WORLD.account]["us-east-1"].launch_templates.get(params.get("LaunchTemplate.LaunchTemplateId"))
+    return template.get_version(params.get("LaunchTemplate.Version", "$Default")).data if template else {}
+
+
+def _profile(template):
+    profile = template.get("IamInstanceProfile") or {}
     return profile.get("Name") or profile.get("Arn", "").rsplit("/", 1)[-1]
+
+
+def _parameter_arn(name):
+    """EC2 User Guide, "Use a Systems Manager parameter instead of an AMI ID". AWS's public parameters are no account's."""
+    owner = "" if name.startswith("/aws/") else WORLD.account
+    return f"arn:aws:ssm:us-east-1:{owner}:parameter/{name.split(':')[0].lstrip('/')}"
 
 
 def _arn(resource_id):

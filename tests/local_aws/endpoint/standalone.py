@@ -71,7 +71,28 @@ def _images():
         return image
 
     EC2Backend.create_image = create_tagged
+    _snapshots_linger()
     Ami.state_reason = property(lambda image: {"Message": "told to fail"} if image.state == "failed" else None)
+
+
+def _snapshots_linger():
+    """On request, as AWS sometimes does: the snapshots of an image are in use for a moment after its deregistration."""
+    deregister_image, delete_snapshot = EC2Backend.deregister_image, EC2Backend.delete_snapshot
+    lingering = set()
+
+    def deregister(self, ami_id):
+        deregister_image(self, ami_id)
+        if WORLD.snapshots_linger:
+            lingering.update(s.id for s in self.snapshots.values() if s.from_ami == ami_id)
+
+    def delete(self, snapshot_id):
+        if snapshot_id in lingering:
+            lingering.discard(snapshot_id)
+            image = self.snapshots[snapshot_id].from_ami
+            raise EC2ClientError("InvalidSnapshot.InUse", f"The snapshot {snapshot_id} is currently in use by {image}")
+        return delete_snapshot(self, snapshot_id)
+
+    EC2Backend.deregister_image, EC2Backend.delete_snapshot = deregister, delete
 
 
 def _subnet_of_interface():

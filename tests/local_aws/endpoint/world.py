@@ -27,6 +27,13 @@ DEFAULT_TIMING = {
     "stop": 0.2,  # StopInstances → stopped
     "image": 0.3,  # CreateImage → available
     "terminate_hook": 0.5,  # Terminating:Wait → the owner's hook completes
+    "launch_hook": 0.5,  # Pending:Wait → the owner's hook completes
+}
+
+# Systems Manager parameters of `resolve:ssm:` → image; None is Amazon's newest for Linux.
+IMAGE_PARAMETERS = {
+    "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64": None,
+    "/golden/web": None,
 }
 
 # What the next launched instances do; see `control.py` for the meaning of each key.
@@ -59,6 +66,10 @@ class World:
             self.refreshes = {}  # group name → [InstanceRefresh]
             self.image_state = "available"  # what an image comes to: or "failed"
             self.spot_discount = 0.65
+            self.spot_prices = {}  # type → USD an hour for Linux, where it is not the discounted On-Demand price
+            self.unpriced = set()  # types that neither the price list nor the Spot price history knows
+            self.image_parameters = dict(IMAGE_PARAMETERS)
+            self.snapshots_linger = False  # an image's snapshots are in use for a moment after its deregistration
             self.account = ACCOUNT  # whose request is being answered
             self.zone_shift = {}  # account → by how many places its zone names lie off the usual ones
             self.history = {}  # group name → [{t, in_service, desired, ...}]

@@ -1,0 +1,258 @@
+"""What RunInstances does and moto does not: template and request as one launch, what it refuses, Spot, time to boot.
+
+A group's own launches come through here, too; `asking` says what only the caller of `EC2Backend.run_instances` knows.
+"""
+
+import contextlib
+import time
+
+from moto.ec2.exceptions import EC2ClientError, TagLimitExceeded
+from moto.ec2.models import EC2Backend
+from moto.ec2.models.instances import Instance
+from moto.ec2.responses import EC2Response
+from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.models.tags import TagBackend
+from moto.ec2.utils import convert_tag_spec, random_private_ip
+from moto.core.responses import ActionResult, EmptyResult
+
+from . import ec2, prices
+from .world import WORLD
+
+MAX_TAGS = 50
+SSM = "resolve:ssm:"
+# EC2 User Guide, "AMI billing information fields".
+BILLING = {"windows": ("RunInstances:0002", "Windows"), None: ("RunInstances", "Linux/UNIX")}
+
+_asked = {}  # Of the launch that is under way; under the world's lock, so one at a time.
+
+
+def install():
+    _run_instances()
+    _tag_limit()
+    _root_volume()
+    _placement_groups()
+
+
+@contextlib.contextmanager
+def asking(**fields):
+    """`placement`, `market`, `hibernation` of a request, by their AWS names; `by_api`: a person or Lambda asks."""
+    _asked.update(fields)
+    try:
+        yield
+    finally:
+        _asked.clear()
+
+
+def own_tags(keys):
+    """EC2 User Guide, "Tag restrictions": tags whose key begins with `aws:` do not count against the limit."""
+    return {key for key in keys if not key.startswith("aws:")}
+
+
+def _run_instances():
+    run_instances = EC2Backend.run_instances
+    api_run_instances = InstanceResponse.run_instances
+
+    def run(self, image_id, count, user_data, security_group_names, **kwargs):
+        template = self._get_template_from_args(kwargs["launch_template"]).data if kwargs.get("launch_template") else {}
+        # EC2 User Guide, "Launch instances from a launch template": nested parameters are merged.
+        placement = {**(template.get("Placement") or {}), **(_asked.get("placement") or {})}
+        market = _asked.get("market") or template.get("InstanceMarketOptions") or {}
+        if _asked.get("by_api"):
+            _refuse(template, kwargs, market)
+        _refuse_placement_group(self, placement.get("GroupName"))
+        _refuse_tags(template, kwargs)
+        _refuse_full_subnet(self, kwargs, count)
+        kwargs["instance_market_options"] = kwargs.get("instance_market_options") or market.get("MarketType")
+        image_id = image_of_parameter(self, image_id or template.get("ImageId", ""))
+        reservation = run_instances(self, image_id, count, user_data, security_group_names, **kwargs)
+        for instance in reservation.instances:
+            _describe_as_launched(instance, template, placement)
+        return reservation
+
+    def run_by_api(self):
+        fields = {
+            "placement": self._get_param("Placement", {}),
+            "market": self._get_param("InstanceMarketOptions", {}),
+            "hibernation": self._get_param("HibernationOptions", {}),
+        }
+        with asking(by_api=True, **fields):
+            response = api_run_instances(self)
+        for instance in response.result.instances:
+            _newcomer(instance)
+        return response
+
+    EC2Backend.run_instances = run
+    InstanceResponse.run_instances = run_by_api
+
+
+def _describe_as_launched(instance, template, placement):
+    instance.placement.group_name = placement.get("GroupName", "")
+    instance.placement.tenancy = placement.get("Tenancy", "default")
+    instance.UsageOperation, instance.PlatformDetails = BILLING["windows" if instance.platform == "windows" else None]
+    if instance.lifecycle == "spot":
+        instance.spot_instance_request_id = f"sir-{instance.id[-8:]}"
+    for interface in template.get("NetworkInterfaces") or []:
+        nic = instance.nics.get(int(interface.get("DeviceIndex") or 0))
+        for _ in range(int(interface.get("SecondaryPrivateIpAddressCount") or 0) if nic else 0):
+            address = random_private_ip(nic.subnet.cidr_block)
+            nic.private_ip_addresses.append({"Primary": False, "PrivateIpAddress": address})
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------
+
+
+def _refuse(template, kwargs, market):
+    # A group puts its subnet into the template's interface by itself; a caller of the API has to.
+    if template.get("NetworkInterfaces") and kwargs.get("subnet_id"):
+        raise _combination("Network interfaces and an instance-level subnet ID may not be specified on the same request")
+    # CloudFormation reference, LaunchTemplateData: "you can't use InstanceRequirements with RunInstances". No document
+    # names the code of the error.
+    if template.get("InstanceRequirements"):
+        raise _combination("Launch templates with InstanceRequirements can't be used with RunInstances.")
+    if market.get("MarketType") == "spot":
+        _refuse_spot(template, kwargs, market.get("SpotOptions") or {})
+
+
+def _refuse_spot(template, kwargs, options):
+    hibernates = _asked.get("hibernation") or template.get("HibernationOptions") or {}
+    # EC2 API, SpotMarketOptions: with hibernation configured, `stop` or `terminate` is an error. Its code is not named.
+    if str(hibernates.get("Configured")).lower() == "true" and options.get("InstanceInterruptionBehavior", "hibernate") != "hibernate":
+        raise _combination("Hibernation is configured: the interruption behavior must be hibernate.")
+    if "MaxPrice" not in options:
+        return
+    price, kind = float(options["MaxPrice"]), kwargs["instance_type"]
+    if kwargs.get("is_instance_type_default"):
+        kind = template.get("InstanceType", kind)
+    if price < 0.001:  # EC2 API, SpotMarketOptions: "Specifying a value below USD $0.001 will result in" this.
+        raise EC2ClientError("InvalidParameterValue", f"The spot max price {price} is invalid.")
+    now = prices.spot(kind)
+    if now is not None and price < now:  # Its text as AWS gives it: aws-parallelcluster-node, pull request 415.
+        raise EC2ClientError(
+            "SpotMaxPriceTooLow",
+            f"Your Spot request price of {price:g} is lower than the minimum required Spot request fulfillment price of {now:g}.",
+        )
+
+
+def _refuse_placement_group(backend, name):
+    if name and name not in placement_groups(backend):  # EC2 API, "Error codes".
+        raise EC2ClientError("InvalidPlacementGroup.Unknown", f"The Placement Group '{name}' is unknown.")
+
+
+def _refuse_tags(template, kwargs):
+    requested = (kwargs.get("tags") or {}).get("instance", {})
+    if len(own_tags({*convert_tag_spec(template.get("TagSpecifications") or []).get("instance", {}), *requested})) > MAX_TAGS:
+        raise TagLimitExceeded
+
+
+def _refuse_full_subnet(backend, kwargs, count):
+    """EC2 API, "Error codes": one subnet has no address left for it; another may have."""
+    asked = [nic["SubnetId"] for nic in kwargs.get("nics") or [] if "SubnetId" in nic] or [kwargs.get("subnet_id")]
+    if asked[0] and backend.get_subnet(asked[0]).available_ip_address_count < count:
+        raise EC2ClientError(
+            "InsufficientFreeAddressesInSubnet",
+            f"There are not enough free addresses in subnet '{asked[0]}' to satisfy the requested number of instances.",
+        )
+
+
+def _combination(message):
+    return EC2ClientError("InvalidParameterCombination", message)
+
+
+def image_of_parameter(backend, image_id):
+    """EC2 User Guide, "Use a Systems Manager parameter instead of an AMI ID": resolved anew at each launch."""
+    if not image_id.startswith(SSM):
+        return image_id
+    name = image_id.removeprefix(SSM)
+    if name not in WORLD.image_parameters:
+        raise EC2ClientError("InvalidParameterValue", f"The parameter {name} does not exist.")
+    return WORLD.image_parameters[name] or next(
+        image.id for image in backend.describe_images(owners=["amazon"]) if image.platform != "windows"
+    )
+
+
+# -- tags, volumes, placement groups ---------------------------------------------------------------------------------
+
+
+def _tag_limit():
+    """moto counts the `aws:` tags of a resource against its limit."""
+    create_tags = TagBackend.create_tags
+
+    def create(self, resource_ids, tags):
+        for resource_id in resource_ids:
+            if len(own_tags({*self.tags.get(resource_id, {}), *tags})) > MAX_TAGS:
+                raise TagLimitExceeded
+        for resource_id in resource_ids:
+            hidden = {k: self.tags[resource_id].pop(k) for k in list(self.tags.get(resource_id, {})) if k.startswith("aws:")}
+            create_tags(self, [resource_id], tags)
+            self.tags[resource_id] = {**hidden, **self.tags[resource_id]}
+        return True
+
+    TagBackend.create_tags = create
+
+
+def _root_volume():
+    """The root device is the image's, and a mapping of the template for the same device takes its place."""
+    add_block_device = Instance.add_block_device
+
+    def setup_defaults(self):
+        volume = self.ec2_backend.create_volume(size=8, zone_name=self._placement.zone)
+        self.ec2_backend.attach_volume(volume.id, self.id, self.root_device_name or "/dev/sda1", True)
+
+    def add(self, size, device_path, *args, **kwargs):
+        if mapped := self.block_device_mapping.get(device_path):
+            self.ec2_backend.detach_volume(mapped.volume_id, self.id, device_path)
+            self.ec2_backend.delete_volume(mapped.volume_id)
+        add_block_device(self, size, device_path, *args, **kwargs)
+
+    Instance.setup_defaults = setup_defaults
+    Instance.add_block_device = add
+
+
+def placement_groups(backend):
+    """Name → strategy, of an account in a region; moto has no placement groups."""
+    return backend.__dict__.setdefault("placement_groups", {})
+
+
+def _placement_groups():
+    def create(self):
+        placement_groups(self.ec2_backend)[self._get_param("GroupName")] = self._get_param("Strategy", "cluster")
+        return EmptyResult()
+
+    def describe(self):
+        known = placement_groups(self.ec2_backend).items()
+        found = [{"GroupName": name, "Strategy": strategy, "State": "available"} for name, strategy in known]
+        return ActionResult({"PlacementGroups": found})
+
+    def delete(self):
+        placement_groups(self.ec2_backend).pop(self._get_param("GroupName"), None)
+        return EmptyResult()
+
+    EC2Response.create_placement_group = create
+    EC2Response.describe_placement_groups = describe
+    EC2Response.delete_placement_group = delete
+
+
+# -- time ------------------------------------------------------------------------------------------------------------
+
+
+def _newcomer(instance):
+    plan, timing = dict(WORLD.newcomers), WORLD.timing
+    WORLD.newcomer_ids[instance.id] = plan
+    ec2.set_state(instance, ec2.PENDING)
+    WORLD.status[instance.id] = "initializing"
+    WORLD.invisible_until[instance.id] = time.time() + timing["invisible"]
+
+    def run():
+        if instance.state == "pending":
+            ec2.set_state(instance, ec2.RUNNING)
+
+    def boot():
+        if WORLD.status[instance.id] == "initializing":  # Unless a test has said otherwise meanwhile.
+            WORLD.status[instance.id] = plan["status"]
+
+    if not plan["stay_pending"]:
+        WORLD.later(timing["pending"], run)
+        WORLD.later(timing["boot"], boot)
+    if death := plan["kill"]:
+        code, message = death.get("code", "Server.InternalError"), death.get("message", "")
+        WORLD.later(death.get("after_seconds", timing["pending"]), lambda: ec2.kill(instance.id, code, message))

@@ -1,0 +1,106 @@
+"""How a member comes into service and leaves it: lifecycle hooks, load balancers, states that take time.
+
+Auto Scaling User Guide, "How lifecycle hooks work": a launching hook holds a member that the group launched in Pending:Wait, a
+terminating one holds a member in Terminating:Wait, until somebody completes it or the timing says that its owner has.
+Neither runs for an instance that is attached or detached.
+"""
+
+from moto.autoscaling.exceptions import ValidationError
+from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup
+from moto.autoscaling.responses import AutoScalingResponse
+from moto.core.responses import EmptyResult
+
+from .elb import deregister, register
+from .world import WORLD
+
+LAUNCHING, TERMINATING = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
+# Members that the group counts towards its desired capacity.
+COUNTED = ("Pending", "Pending:Wait", "Pending:Proceed", "InService")
+MAX_WAIT_SECONDS = 172_800
+
+
+def install():
+    FakeAutoScalingGroup.active_instances = lambda self: [
+        s for s in self.instance_states if s.lifecycle_state in COUNTED
+    ]
+    AutoScalingResponse.complete_lifecycle_action = _complete
+    _global_timeout()
+
+
+def suspended(group, process):
+    return any(p["ProcessName"] == process for p in group.suspended_processes)
+
+
+def member(group, instance_id):
+    return next((s for s in group.instance_states if s.instance.id == instance_id), None)
+
+
+def hooked(group, transition):
+    hooks = group.autoscaling_backend.lifecycle_hooks.values()
+    return any(h.auto_scaling_group_name == group.name and h.lifecycle_transition == transition for h in hooks)
+
+
+def launched(group, state):
+    """A member of the group's own launch has booted."""
+    if state not in group.instance_states or state.lifecycle_state != "Pending":
+        return
+    if not hooked(group, LAUNCHING):
+        in_service(group, state)
+        return
+    state.lifecycle_state = "Pending:Wait"
+    WORLD.later(WORLD.timing["launch_hook"], lambda: in_service(group, state))
+
+
+def in_service(group, state):
+    if state in group.instance_states and state.lifecycle_state.startswith("Pending"):
+        state.lifecycle_state = "InService"
+        if not suspended(group, "AddToLoadBalancer"):
+            register(group, state.instance)
+
+
+def leave(group, state):
+    """The group terminates this member, after its hooks."""
+    deregister(group, state.instance)
+    waits = hooked(group, TERMINATING)
+    state.lifecycle_state = "Terminating:Wait" if waits else "Terminating"
+    WORLD.later(WORLD.timing["terminate_hook" if waits else "detach"], lambda: end(group, state))
+
+
+def end(group, state):
+    """EC2 User Guide, "Change instance termination protection": it does not keep Auto Scaling from terminating."""
+    if state in group.instance_states:
+        group.instance_states.remove(state)
+        state.instance.terminate()
+
+
+def replace(group, count):
+    if not suspended(group, "Launch"):
+        group.replace_autoscaling_group_instances(count, group.get_propagated_tags())
+
+
+def _complete(self):
+    group = self.autoscaling_backend.autoscaling_groups[self._get_param("AutoScalingGroupName")]
+    instance_id, result = self._get_param("InstanceId"), self._get_param("LifecycleActionResult")
+    state = member(group, instance_id)
+    if state is None or not state.lifecycle_state.endswith(":Wait"):
+        raise ValidationError(f"No active Lifecycle Action found with instance ID {instance_id}")
+    if state.lifecycle_state.startswith("Terminating") or result == "ABANDON":
+        launching = state.lifecycle_state.startswith("Pending")
+        end(group, state)
+        if launching:
+            replace(group, 1)
+    else:
+        in_service(group, state)
+    return EmptyResult()
+
+
+def _global_timeout():
+    """Auto Scaling API, LifecycleHook: 48 hours or 100 times HeartbeatTimeout, whichever is smaller; moto says 48 hours."""
+    create_lifecycle_hook = AutoScalingBackend.create_lifecycle_hook
+
+    def create(self, *args, **kwargs):
+        hook = create_lifecycle_hook(self, *args, **kwargs)
+        hook.global_timeout = min(100 * int(hook.heartbeat_timeout), MAX_WAIT_SECONDS)
+        return hook
+
+    AutoScalingBackend.create_lifecycle_hook = create
