@@ -48,6 +48,7 @@ pub(crate) fn parse(name: &GroupName, group: &asg::AutoScalingGroup) -> Result<G
         requirements: requirements(group),
         requirement_launches: requirement_launches(group),
         subnet_ids: listed(group.vpc_zone_identifier()),
+        availability_zones: group.availability_zones().to_vec(),
         placement_group: filled(group.placement_group()),
         warm_up_seconds: whole(group.default_instance_warmup())
             .or(whole(group.health_check_grace_period()))

@@ -139,7 +139,8 @@ fn interface(nic: &ec2::InstanceNetworkInterface) -> Interface {
 fn kept_address(association: &ec2::InstanceNetworkInterfaceAssociation) -> Option<String> {
     let filled = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
     let is_lent = association.ip_owner_id().is_none_or(|owner| owner.is_empty() || owner == LENT_BY);
-    let elastic = if is_lent { None } else { filled(association.public_ip()) };
+    let own = || filled(association.public_ip()).or_else(|| filled(association.carrier_ip()));
+    let elastic = if is_lent { None } else { own() };
     elastic.or_else(|| filled(association.customer_owned_ip()))
 }
 

@@ -153,8 +153,10 @@ pub struct Group {
     pub requirements: Option<Requirements>,
     /// What its overrides by attributes launch from, where one of them has a template of its own.
     pub requirement_launches: Vec<Launch>,
-    /// The subnets that it launches into.
+    /// The subnets that it launches into; empty, the default ones of its zones.
     pub subnet_ids: Vec<String>,
+    /// The names of its zones.
+    pub availability_zones: Vec<String>,
     /// The placement group that its instances are in.
     pub placement_group: Option<String>,
     /// Seconds from InService until an instance counts as ready: `DefaultInstanceWarmup`, else
@@ -331,6 +333,7 @@ pub(crate) mod tests {
             requirements: None,
             requirement_launches: vec![],
             subnet_ids: vec!["subnet-1".into()],
+            availability_zones: vec!["us-east-1a".into()],
             placement_group: None,
             warm_up_seconds: 0,
             retains_abandoned: false,

@@ -250,12 +250,15 @@ fn subnet(view: View<'_>, instance: &Instance) -> Result<String, Why> {
         .subnet_id
         .as_ref()
         .ok_or_else(|| (Reason::NotSpotCapable, "it is in no subnet (EC2-Classic)".to_owned()))?;
-    let current = &view.group.subnet_ids;
+    let (current, zone) = (&view.group.subnet_ids, &instance.availability_zone);
     // A group that names zones only launches into their default subnets.
-    if current.is_empty() || current.contains(own) {
+    let is_current = match current.is_empty() {
+        true => view.group.availability_zones.contains(zone),
+        false => current.contains(own),
+    };
+    if is_current {
         return Ok(own.clone());
     }
-    let zone = &instance.availability_zone;
     current.iter().find(|subnet| view.subnet_zones.get(*subnet) == Some(zone)).cloned().ok_or_else(|| {
         let detail = format!("its group no longer launches into {zone}: none of its subnets is there");
         (Reason::NotReproducible, detail)
@@ -311,8 +314,13 @@ pub fn launches_of(
         let instance = instances.get(&member.id).filter(|i| !i.is_spot)?;
         member_launch(group, member, &instance.instance_type).ok()
     });
-    let others = other_types(group, &tags, settings);
-    Ok(own.chain(others.iter().filter_map(|kind| group.launch_of(kind))).collect())
+    let mut launches: BTreeSet<Launch> = own.collect();
+    // A group without On-Demand members is judged by what it launches all the same.
+    if launches.is_empty() {
+        launches.extend(group.launch_source.clone().map(|source| Launch { source, image_id: None }));
+    }
+    launches.extend(other_types(group, &tags, settings).iter().filter_map(|kind| group.launch_of(kind)));
+    Ok(launches)
 }
 
 /// Returns what the group would launch for this member today.

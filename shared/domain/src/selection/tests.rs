@@ -185,6 +185,10 @@ fn a_replacement_goes_where_the_group_launches_today() {
     assert_eq!(in_subnets(&["subnet-2", "subnet-1"]).candidates[0].subnet_id, "subnet-1", "its own stays");
     assert_eq!(in_subnets(&["subnet-2"]).candidates[0].subnet_id, "subnet-2", "another of the same zone");
     assert_eq!(in_subnets(&[]).candidates[0].subnet_id, "subnet-1", "a group that names zones only");
+    let mut elsewhere = group_of(1);
+    (elsewhere.subnet_ids, elsewhere.availability_zones) = (vec![], vec!["us-east-1b".into()]);
+    let skipped = selected(&elsewhere, &[on_demand(0)], &Settings::default()).skipped;
+    assert_eq!(skipped[0].reason, Reason::NotReproducible, "the zone was given up");
     assert_eq!(in_subnets(&["subnet-9"]).skipped[0].reason, Reason::NotReproducible, "the zone was given up");
 }
 
