@@ -28,8 +28,8 @@ UNFIT = {
     "a hook of CodeDeploy": ({}, hooked(CODEDEPLOY), ["CodeDeploy", CODEDEPLOY]),
     "ECS, by an empty tag": ({"tags": {"AmazonECSManaged": ""}}, None, ["AmazonECSManaged", "ECS"]),
     "ECS, by a tag that says true": ({"tags": {"AmazonECSManaged": "true"}}, None, ["ECS"]),
-    "Elastic Beanstalk, by its id": ({"tags": {"elasticbeanstalk:environment-id": "e-abcdefgh12"}}, None, ["Elastic Beanstalk"]),
-    "Elastic Beanstalk, by its name": ({"tags": {"elasticbeanstalk:environment-name": "shop"}}, None, ["Elastic Beanstalk"]),
+    "Beanstalk, by its id": ({"tags": {"elasticbeanstalk:environment-id": "e-1234567890"}}, None, ["Elastic Beanstalk"]),
+    "Beanstalk, by its name": ({"tags": {"elasticbeanstalk:environment-name": "shop"}}, None, ["Elastic Beanstalk"]),
     "a tag that would overwrite ours": ({"tags": {"spot-optimizer:swap": "mine"}}, None, ["spot-optimizer:swap"]),
     "types by attributes in its template": (
         {"template_data": {"InstanceRequirements": ATTRIBUTES, "InstanceType": None}}, None, ["InstanceRequirements"],
@@ -38,9 +38,11 @@ UNFIT = {
     "a capacity reservation only": (
         {"template_data": {"CapacityReservationSpecification": ONLY_RESERVED}}, None, ["eservation"],
     ),
-    "a fixed network interface": ({"template_data": interface(NetworkInterfaceId="eni-0123456789abcdef0")}, None, ["interface"]),
+    "a fixed network interface": ({"template_data": interface(NetworkInterfaceId="eni-0123456789")}, None, ["interface"]),
     "a fixed private address": ({"template_data": interface(PrivateIpAddress="10.0.0.99")}, None, ["address"]),
-    "a maximum price that is none": ({"overrides": ["m5.large"], "distribution": {"SpotMaxPrice": "cheap"}}, None, ["SpotMaxPrice"]),
+    "a maximum price that is none": (
+        {"overrides": ["m5.large"], "distribution": {"SpotMaxPrice": "cheap"}}, None, ["SpotMaxPrice"],
+    ),
     "a Spot price that is none": ({"launch_configuration": {"SpotPrice": "cheap"}}, None, ["SpotPrice"]),
 }  # fmt: skip
 MALFORMED = [
@@ -235,7 +237,9 @@ TAGS = {
     "48 of the template": ({"instance_tags": template_tags(48)}, True),
     "49 of the template": ({"instance_tags": template_tags(49)}, False),
     "47 of the template and one of the group": ({"instance_tags": template_tags(47), "tags": {"g0": "v"}}, True),
-    "47 of the template and two of the group": ({"instance_tags": template_tags(47), "tags": {"g0": "v", "g1": "v"}}, False),
+    "47 of the template and two of the group": (
+        {"instance_tags": template_tags(47), "tags": {"g0": "v", "g1": "v"}}, False,
+    ),
     "48 of the template of which the group has one": ({"instance_tags": template_tags(48), "tags": {"k0": "g"}}, True),
 }
 
@@ -281,7 +285,8 @@ def came_from(web, report):
     (swapped,) = report["swapped"]
     instance, tags = web.aws.instance(swapped["new_instance_id"]), web.tags(swapped["new_instance_id"])
     return (
-        tags["aws:ec2launchtemplate:id"], tags["aws:ec2launchtemplate:version"], instance["ImageId"], instance["InstanceType"],
+        tags["aws:ec2launchtemplate:id"], tags["aws:ec2launchtemplate:version"],
+        instance["ImageId"], instance["InstanceType"],
     )  # fmt: skip
 
 
@@ -351,7 +356,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("case", LISTS)
-def test_of_a_group_that_selects_by_attributes_the_tags_types_count_as_far_as_its_lists_let_them(aws, scene, settings, case):
+def test_of_a_group_that_selects_by_attributes_the_tags_types_count_as_its_lists_let_them(aws, scene, settings, case):
     lists, types, expected = LISTS[case]
     settings(instance_types="m6i.large")  # Nobody knows whether the owner's attributes let these through.
     tags = {"spot-optimizer:instance-types": types}
