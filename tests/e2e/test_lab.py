@@ -152,6 +152,15 @@ def test_the_old_one_is_terminated_if_the_setting_says_so(lab, settings):
     web.assert_swapped(report, old_state="terminated")
 
 
+def test_a_snapshot_that_ec2_still_holds_to_be_in_use_is_deleted_all_the_same(lab):
+    """For a moment after its image is deregistered."""
+    web = lab()
+    web.aws.control.images(snapshots_linger=True)
+    web.assert_swapped(web.swap(capture_image=True))
+    deleted = web.aws.control.calls(action="DeleteSnapshot")
+    assert [c.get("error") for c in deleted[:2]] == ["InvalidSnapshot.InUse", None]
+
+
 def test_without_an_image_the_old_disks_are_kept_whatever_the_setting_says(lab, settings):
     settings(lab_old_instance="terminate")
     web = lab()

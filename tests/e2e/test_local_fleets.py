@@ -208,6 +208,20 @@ def test_a_desired_capacity_outside_the_bounds_is_refused(aws, group):
             asg.set_desired_capacity(AutoScalingGroupName=web.name, DesiredCapacity=wanted)
 
 
+def test_a_group_that_can_launch_nothing_stays_as_it_is_and_goes_on(aws, group):
+    subnets = [aws.network.subnet("us-east-1a") for _ in range(2)]
+    web = group(subnets=subnets, maximum=3)
+    ec2 = aws.client("ec2")
+    for _ in range(11):
+        ec2.create_network_interface(SubnetId=subnets[1])
+    web.update(DesiredCapacity=2)
+    assert [i["SubnetId"] for i in web.instances] == subnets[:1] * 2
+    for _ in range(9):
+        ec2.create_network_interface(SubnetId=subnets[0])
+    web.update(DesiredCapacity=3)
+    assert len(web.instance_ids) == 2 and web.describe()["DesiredCapacity"] == 3
+
+
 # -- what an instance has ----------------------------------------------------------------------------------------------
 
 
@@ -248,7 +262,8 @@ def test_an_instance_has_the_volumes_of_its_image_and_its_template_and_no_others
 def test_a_description_says_what_the_instance_is_billed_as_and_a_test_may_change_it(aws):
     instance_id = launch(aws)
     assert [aws.instance(instance_id)[k] for k in ("UsageOperation", "PlatformDetails")] == ["RunInstances", "Linux/UNIX"]
-    told = {"UsageOperation": "RunInstances:0010", "PlatformDetails": "Red Hat Enterprise Linux"}
+    codes = [{"ProductCodeId": "abc", "ProductCodeType": "marketplace"}]
+    told = {"UsageOperation": "RunInstances:0010", "PlatformDetails": "Red Hat Enterprise Linux", "ProductCodes": codes}
     aws.control.instance(instance_id, set=told)
     assert told.items() <= aws.instance(instance_id).items()
 

@@ -122,8 +122,8 @@ def create_group(
     subnets=None,
     **options,
 ):
-    """`overrides` (types of a MixedInstancesPolicy, the first being the members' own), `template_data` (merged into the launch
-    template; None takes a field away), `launch_configuration` (True, or more fields of it) and `options` (of
+    """`overrides` (types of a MixedInstancesPolicy, the first being the members' own), `template_data` (merged into the
+    launch template; None takes a field away), `launch_configuration` (True, or more fields of it) and `options` (of
     CreateAutoScalingGroup) make the variants; instances spread evenly over `zones`, or over `subnets`."""
     name = name or f"web-{uuid.uuid4().hex[:8]}"
     template_id = None

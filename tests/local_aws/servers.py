@@ -34,7 +34,7 @@ def start(home):
     }
     state = {"ports": ports, "wait_scale": os.environ.get("SFN_WAIT_SCALE", DEFAULT_WAIT_SCALE), "pids": {}}
     state["pids"]["endpoint"] = _spawn(home, "endpoint", _endpoint_command(ports), without_aws(os.environ))
-    state["pids"]["ministack"] = _spawn(home, "ministack", ["-m", "ministack"], _ministack_environment(home, state))
+    state["pids"]["ministack"] = _spawn(home, "ministack", ["-m", "local_aws.ministack"], _ministack_environment(home, state))
     home.write_state(state)
     _await(home, "endpoint", state, f"http://127.0.0.1:{ports['ec2']}/_local/health")
     _await(home, "ministack", state, f"http://127.0.0.1:{ports['ministack']}/_ministack/health")
@@ -143,7 +143,7 @@ def _await(home, name, state, url):
 
 def _is_ours(name, pid):
     """The PID may have been given to somebody else since: compare the command line, venv path included."""
-    module = {"ministack": "-m ministack", "endpoint": "-m local_aws.endpoint"}[name]
+    module = {"ministack": "-m local_aws.ministack", "endpoint": "-m local_aws.endpoint"}[name]
     return f"{PYTHON} {module}" in _command_line(pid)
 
 

@@ -1,4 +1,4 @@
-"""What an instance's interfaces show and moto does not: whose a public address is, the source/destination check, room freed."""
+"""What an instance's interfaces show and moto does not: whose an address is, the source/destination check, freed room."""
 
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instances import Instance
@@ -42,7 +42,7 @@ def _source_dest_check():
 
 
 def _primary_interface_ends_with_its_instance():
-    """EC2 API, NetworkInterfaceAttachment: one that RunInstances made is deleted with the instance, and frees its address."""
+    """EC2 API, NetworkInterfaceAttachment: one that RunInstances made goes with the instance, and frees its address."""
     terminate = Instance.terminate
 
     def freeing(self):

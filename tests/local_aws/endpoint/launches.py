@@ -114,9 +114,10 @@ def _refuse(template, kwargs, market):
 
 
 def _refuse_spot(template, kwargs, options):
-    hibernates = _asked.get("hibernation") or template.get("HibernationOptions") or {}
+    hibernation = _asked.get("hibernation") or template.get("HibernationOptions") or {}
+    hibernates = str(hibernation.get("Configured")).lower() == "true"
     # EC2 API, SpotMarketOptions: with hibernation configured, `stop` or `terminate` is an error. Its code is not named.
-    if str(hibernates.get("Configured")).lower() == "true" and options.get("InstanceInterruptionBehavior", "hibernate") != "hibernate":
+    if hibernates and options.get("InstanceInterruptionBehavior", "hibernate") != "hibernate":
         raise _combination("Hibernation is configured: the interruption behavior must be hibernate.")
     if "MaxPrice" not in options:
         return
@@ -129,7 +130,8 @@ def _refuse_spot(template, kwargs, options):
     if now is not None and price < now:  # Its text as AWS gives it: aws-parallelcluster-node, pull request 415.
         raise EC2ClientError(
             "SpotMaxPriceTooLow",
-            f"Your Spot request price of {price:g} is lower than the minimum required Spot request fulfillment price of {now:g}.",
+            f"Your Spot request price of {price:g} is lower than the minimum required Spot request fulfillment price "
+            f"of {now:g}.",
         )
 
 
@@ -140,7 +142,8 @@ def _refuse_placement_group(backend, name):
 
 def _refuse_tags(template, kwargs):
     requested = (kwargs.get("tags") or {}).get("instance", {})
-    if len(own_tags({*convert_tag_spec(template.get("TagSpecifications") or []).get("instance", {}), *requested})) > MAX_TAGS:
+    of_template = convert_tag_spec(template.get("TagSpecifications") or []).get("instance", {})
+    if len(own_tags({*of_template, *requested})) > MAX_TAGS:
         raise TagLimitExceeded
 
 
@@ -182,7 +185,8 @@ def _tag_limit():
             if len(own_tags({*self.tags.get(resource_id, {}), *tags})) > MAX_TAGS:
                 raise TagLimitExceeded
         for resource_id in resource_ids:
-            hidden = {k: self.tags[resource_id].pop(k) for k in list(self.tags.get(resource_id, {})) if k.startswith("aws:")}
+            reserved = [key for key in self.tags.get(resource_id, {}) if key.startswith("aws:")]
+            hidden = {key: self.tags[resource_id].pop(key) for key in reserved}
             create_tags(self, [resource_id], tags)
             self.tags[resource_id] = {**hidden, **self.tags[resource_id]}
         return True

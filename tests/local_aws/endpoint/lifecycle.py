@@ -1,7 +1,8 @@
 """How a member comes into service and leaves it: lifecycle hooks, load balancers, states that take time.
 
-Auto Scaling User Guide, "How lifecycle hooks work": a launching hook holds a member that the group launched in Pending:Wait, a
-terminating one holds a member in Terminating:Wait, until somebody completes it or the timing says that its owner has.
+Auto Scaling User Guide, "How lifecycle hooks work": a launching hook holds a member that the group launched in
+Pending:Wait, a terminating one holds a member in Terminating:Wait, until somebody completes it or the timing says that
+its owner has.
 Neither runs for an instance that is attached or detached.
 """
 

@@ -1,7 +1,7 @@
 """A few rows of AWS's public AmazonEC2 price list (us-east-1), served as pricing:GetProducts does, and Spot prices.
 
-Each type has a row for each `operation` (EC2 User Guide, "AMI billing information fields") and tenancy. Unknown types answer
-an empty list, like a type that the region does not offer.
+Each type has a row for each `operation` (EC2 User Guide, "AMI billing information fields") and tenancy. Unknown types
+answer an empty list, like a type that the region does not offer.
 """
 
 import json

@@ -11,6 +11,7 @@ from moto.autoscaling.models import (
     InstanceState,
 )
 from moto.autoscaling.responses import AutoScalingResponse
+from moto.ec2.exceptions import EC2ClientError
 
 from . import elb, launches, lifecycle
 from .world import WORLD
@@ -41,7 +42,12 @@ def _register_serving(self, group_name):
 def _launch(group, count, _propagated_tags):
     created = group.name not in group.autoscaling_backend.autoscaling_groups
     for _ in range(count):
-        instance = _launch_one(group)
+        try:
+            instance = _launch_one(group)
+        except EC2ClientError:
+            if created:  # A mistake of the test's; later it is what AWS writes into the group's activities.
+                raise
+            return
         instance.autoscaling_group = group
         protected = group.new_instances_protected_from_scale_in
         state = InstanceState(instance, protected_from_scale_in=protected, autoscaling_group=group)
@@ -52,10 +58,19 @@ def _launch(group, count, _propagated_tags):
 
 
 def _launch_one(group):
-    source, override = _source(group)
-    subnets = (group.vpc_zone_identifier or "").split(",")
+    """Into the subnet that has the fewest members and a free address."""
     taken = [s.instance.subnet_id for s in group.instance_states]
-    subnet_id = min(subnets, key=taken.count) or None  # The zone that has the fewest members.
+    subnets = sorted((group.vpc_zone_identifier or "").split(","), key=taken.count)
+    for subnet_id in subnets:
+        try:
+            return _launch_into(group, subnet_id or None)
+        except EC2ClientError as error:
+            if error.code != "InsufficientFreeAddressesInSubnet" or subnet_id == subnets[-1]:
+                raise
+
+
+def _launch_into(group, subnet_id):
+    source, override = _source(group)
     image, kind, user_data, security_groups, tags = (
         (group.image_id, group.instance_type, group.user_data, group.security_groups, {})
         if source is None
@@ -89,8 +104,8 @@ def _launch_one(group):
 def _source(group):
     """The template version and the override that the next member comes from (None and {} of a launch configuration).
 
-    Auto Scaling User Guide, "Use a different launch template for an instance type": an override's own template takes the place
-    of the base template. On-Demand members are `prioritized`: the first override goes first.
+    Auto Scaling User Guide, "Use a different launch template for an instance type": an override's own template takes the
+    place of the base template. On-Demand members are `prioritized`: the first override goes first.
     """
     if not group.ec2_launch_template:
         return None, {}
