@@ -78,6 +78,15 @@ pub enum LaunchSource {
     Configuration(String),
 }
 
+impl std::fmt::Display for LaunchSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Template { id, version } => write!(f, "launch template {id}, version {version}"),
+            Self::Configuration(name) => write!(f, "launch configuration {name:?}"),
+        }
+    }
+}
+
 /// An override of a mixed-instances policy: an instance type, and what its launches differ by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {

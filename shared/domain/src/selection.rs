@@ -343,6 +343,27 @@ pub fn member_launch(group: &Group, member: &Member, instance_type: &InstanceTyp
     })
 }
 
+/// Says that the group would launch something else by now than what the newcomer of this type came from.
+#[must_use]
+pub fn launches_otherwise(
+    group: &Group,
+    old: &InstanceId,
+    old_type: &InstanceType,
+    new_type: &InstanceType,
+    came_from: &LaunchSource,
+) -> Option<Change> {
+    let member = group.member(old).filter(|_| old_type == new_type);
+    let now = match member {
+        Some(member) => member_launch(group, member, new_type).ok(),
+        None => group.launch_of(new_type),
+    };
+    now.filter(|now| now.source != *came_from).map(|now| {
+        let detail =
+            format!("the newcomer came from {came_from}, and the group launches from {} by now", now.source);
+        Change::of_swap(Reason::GroupChanged, detail)
+    })
+}
+
 /// The types a replacement may have beside the old one's: the group's own overrides, else its tag,
 /// else the setting. Where the policy selects by attributes, only AWS knows what the setting's types are.
 fn other_types(group: &Group, tags: &GroupTags, settings: &Settings) -> Vec<InstanceType> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use spot_cloud::launcher::{Blueprint, Order};
 use spot_cloud::{CallError, Target, subnets};
 use spot_domain::Pool;
-use spot_domain::group::Launch;
+use spot_domain::group::{Launch, LaunchSource};
 use spot_domain::ids::InstanceType;
 use spot_domain::selection::{Candidate, member_launch};
 use spot_domain::tags::Tags;
@@ -101,6 +101,12 @@ impl<'a> Orders<'a> {
     /// Notes that a subnet has no free address: no other pool need try it.
     pub fn is_full(&mut self, subnet_id: &str) {
         self.full.insert(subnet_id.to_owned());
+    }
+
+    /// Returns what the group launches an instance of this type from.
+    #[must_use]
+    pub fn source(&self, instance_type: &InstanceType) -> Option<LaunchSource> {
+        Some(self.launch(self.look.as_ref()?, instance_type)?.source)
     }
 
     /// Adds the group's other subnets of the candidate's zone, in the group's order: a repeated step must find the

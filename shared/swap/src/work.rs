@@ -7,6 +7,7 @@ use spot_cloud::accounts::Access;
 use spot_cloud::swaps::{Lease, Leased};
 use spot_cloud::twin::Twin;
 use spot_domain::fitness::{Hook, Transition, terminating_seconds};
+use spot_domain::group::LaunchSource;
 use spot_domain::journal::{Journal, NodeSwap, Retirement, Undo};
 use spot_domain::lab::LabSwap;
 use spot_domain::selection::{Candidate, Change};
@@ -120,6 +121,9 @@ pub struct Current {
     pub pool: Pool,
     /// When the phase in progress gives up.
     pub deadline: Timestamp,
+    /// What the newcomer was launched from, as its group says it.
+    #[serde(default)]
+    pub came_from: Option<LaunchSource>,
     /// When the newcomer was first seen InService and healthy.
     #[serde(default)]
     pub serving_since: Option<Timestamp>,
@@ -138,7 +142,16 @@ impl Current {
         pool: Pool,
         deadline: Timestamp,
     ) -> Self {
-        Self { candidate, journal, newcomer, pool, deadline, serving_since: None, owner_asked_at: None }
+        Self {
+            candidate,
+            journal,
+            newcomer,
+            pool,
+            deadline,
+            came_from: None,
+            serving_since: None,
+            owner_asked_at: None,
+        }
     }
 
     /// Returns the swap as the report tells it.

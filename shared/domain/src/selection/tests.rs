@@ -243,6 +243,20 @@ fn a_policy_by_attributes_with_templates_asks_where_the_member_came_from() {
 }
 
 #[test]
+fn a_newcomer_of_a_template_that_was_rolled_on_is_not_attached() {
+    let mut group = group_of(1);
+    let kind: InstanceType = "m5.large".parse().unwrap();
+    let came_from = group.launch_source.clone().unwrap();
+    let seen =
+        |group: &Group| launches_otherwise(group, &id(0), &kind, &kind, &came_from).map(|c| c.whole_group);
+    assert_eq!(seen(&group), None);
+    group.launch_source = Some(LaunchSource::Template { id: "lt-1".into(), version: "2".into() });
+    assert_eq!(seen(&group), Some(false), "the next candidate is launched from what holds now");
+    group.overrides = vec![override_of("m5.large", Some("lt-own"))];
+    assert_eq!(seen(&group), Some(false));
+}
+
+#[test]
 fn the_owner_is_heard_until_the_old_one_leaves() {
     let settings = Settings::default();
     let said = |change: fn(&mut Group, &mut Instance)| {

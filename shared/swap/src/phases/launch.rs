@@ -9,7 +9,7 @@ use spot_cloud::gatekeeper::{ClearedPool, GateClosed, Verdict};
 use spot_cloud::launcher::Launcher;
 use spot_cloud::swaps::{Entered, Leased, Release};
 use spot_cloud::{CallError, Kind, Target, groups, instances};
-use spot_domain::group::{Group, Instance};
+use spot_domain::group::{Group, Instance, LaunchSource};
 use spot_domain::journal::Journal;
 use spot_domain::selection::{Candidate, MemberKind, select_one};
 use spot_domain::tags::inherited;
@@ -49,7 +49,9 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         journal = earlier;
     }
     let launched = match earlier(&target, repeated, &journal, &candidate).await? {
-        Some((newcomer, pool)) => Ok(Launched { newcomer, pool, candidate: candidate.clone() }),
+        Some((newcomer, pool)) => {
+            Ok(Launched { newcomer, pool, candidate: candidate.clone(), came_from: None })
+        }
         None => match fit(context, work, &target, candidate.clone()).await? {
             Err(refusal) => Err(refusal),
             Ok((candidate, look)) => {
@@ -59,10 +61,11 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         },
     };
     match launched {
-        Ok(Launched { newcomer, pool, candidate }) => {
+        Ok(Launched { newcomer, pool, candidate, came_from }) => {
             tracing::info!(%newcomer, %pool, replaces = %candidate.instance_id, "launched");
             let deadline = work.wait_at_most(work.settings.health_timeout_seconds);
-            work.current = Some(Current::new(candidate, journal, newcomer, pool, deadline));
+            let current = Current::new(candidate, journal, newcomer, pool, deadline);
+            work.current = Some(Current { came_from, ..current });
             Ok(Next::Proceed)
         }
         // An attempt whose answer was lost may have launched all the same: the rollback looks. It also
@@ -83,6 +86,8 @@ struct Launched {
     newcomer: InstanceId,
     pool: Pool,
     candidate: Candidate,
+    /// `None` if an earlier run of the step launched it.
+    came_from: Option<LaunchSource>,
 }
 
 /// The candidate as it is now, with its group, where it is in one; the inner error is why there is no launch.
@@ -252,7 +257,9 @@ async fn launch(
             }
             match launcher.launch(cleared, &order, &journal.swap_id.client_token(number)).await {
                 Ok(newcomer) => {
-                    return Ok(Ok(Launched { newcomer, pool: pool.clone(), candidate: candidate.clone() }));
+                    let came_from = orders.source(&pool.instance_type);
+                    let (pool, candidate) = (pool.clone(), candidate.clone());
+                    return Ok(Ok(Launched { newcomer, pool, candidate, came_from }));
                 }
                 Err(error) if error.kind == Kind::Retry => return Err(error.into()),
                 Err(error) if error.kind == Kind::Denied => {
