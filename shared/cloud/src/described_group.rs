@@ -115,7 +115,10 @@ fn is_target_group(source: &asg::TrafficSourceIdentifier) -> bool {
 
 fn template(specification: &asg::LaunchTemplateSpecification) -> Option<LaunchSource> {
     let version = filled(specification.version()).unwrap_or_else(|| "$Default".to_owned());
-    Some(LaunchSource::Template { id: specification.launch_template_id()?.to_owned(), version })
+    if let Some(id) = filled(specification.launch_template_id()) {
+        return Some(LaunchSource::Template { id, version });
+    }
+    Some(LaunchSource::NamedTemplate { name: filled(specification.launch_template_name())?, version })
 }
 
 fn launch_source(group: &asg::AutoScalingGroup) -> Option<LaunchSource> {

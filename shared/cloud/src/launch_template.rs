@@ -71,21 +71,34 @@ pub struct NetworkInterface {
 /// Why a template can't be launched as Spot, in words, or the template.
 pub type Resolution = Result<ResolvedTemplate, String>;
 
+/// Which template: by what its group calls it.
+#[derive(Debug, Clone, Copy)]
+pub enum TemplateRef<'a> {
+    /// `lt-…`
+    Id(&'a str),
+    /// Its name in the account and region.
+    Name(&'a str),
+}
+
 /// Resolves one version of a template.
 ///
 /// # Errors
 /// The call fails, or the version does not exist.
-pub async fn resolve(client: &aws_sdk_ec2::Client, id: &str, version: &str) -> Result<Resolution, CallError> {
-    let answer = client
-        .describe_launch_template_versions()
-        .launch_template_id(id)
-        .versions(version)
-        .send()
-        .await
-        .map_err(failed(DESCRIBE))?;
+pub async fn resolve(
+    client: &aws_sdk_ec2::Client,
+    template: TemplateRef<'_>,
+    version: &str,
+) -> Result<Resolution, CallError> {
+    let request = client.describe_launch_template_versions().versions(version);
+    let (request, called) = match template {
+        TemplateRef::Id(id) => (request.launch_template_id(id), id),
+        TemplateRef::Name(name) => (request.launch_template_name(name), name),
+    };
+    let answer = request.send().await.map_err(failed(DESCRIBE))?;
     let found = answer.launch_template_versions().first().ok_or_else(|| {
-        CallError::malformed(DESCRIBE, format!("launch template {id} has no version {version}"))
+        CallError::malformed(DESCRIBE, format!("launch template {called} has no version {version}"))
     })?;
+    let id = found.launch_template_id().unwrap_or(called);
     let number = found
         .version_number()
         .ok_or_else(|| CallError::malformed(DESCRIBE, format!("launch template {id}: no version number")))?;

@@ -74,6 +74,13 @@ pub enum LaunchSource {
         /// As the group names it.
         version: String,
     },
+    /// A launch template that the group knows by its name.
+    NamedTemplate {
+        /// The template's name.
+        name: String,
+        /// As the group names it.
+        version: String,
+    },
     /// A launch configuration, by name.
     Configuration(String),
 }
@@ -82,6 +89,7 @@ impl std::fmt::Display for LaunchSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Template { id, version } => write!(f, "launch template {id}, version {version}"),
+            Self::NamedTemplate { name, version } => write!(f, "launch template {name:?}, version {version}"),
             Self::Configuration(name) => write!(f, "launch configuration {name:?}"),
         }
     }

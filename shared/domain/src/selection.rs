@@ -34,6 +34,9 @@ pub struct Candidate {
     /// What it costs, and what its pools cost; empty before the gate has asked.
     #[serde(default)]
     pub prices: Prices,
+    /// Which of its pools are not worth a swap, for a person.
+    #[serde(default)]
+    pub not_cheaper: String,
     /// The subnet for its replacement: its own while the group still launches into that.
     pub subnet_id: String,
     /// Its tags; the newcomer inherits them.
@@ -221,6 +224,7 @@ fn candidate(
         billed_as: (!instance.is_dedicated && !instance.belongings.has_marketplace_software)
             .then(|| instance.usage_operation.clone()),
         prices: Prices::default(),
+        not_cheaper: String::new(),
         subnet_id,
         tags: instance.tags.clone(),
     })
@@ -336,32 +340,25 @@ pub fn member_launch(group: &Group, member: &Member, instance_type: &InstanceTyp
     }
     let is_its = |launch: &&Launch| match &launch.source {
         LaunchSource::Template { id, .. } => member.template_id.as_ref() == Some(id),
-        LaunchSource::Configuration(_) => false,
+        LaunchSource::NamedTemplate { .. } | LaunchSource::Configuration(_) => false,
     };
     group.requirement_launches.iter().find(is_its).cloned().ok_or_else(|| {
         (Reason::NotReproducible, "its launch template is none of its group's overrides".to_owned())
     })
 }
 
-/// Says that the group would launch something else by now than what the newcomer of this type came from.
+/// Returns what the group would launch today to replace `old` by an instance of `new_type`.
 #[must_use]
-pub fn launches_otherwise(
+pub fn replacement_launch(
     group: &Group,
     old: &InstanceId,
     old_type: &InstanceType,
     new_type: &InstanceType,
-    came_from: &LaunchSource,
-) -> Option<Change> {
-    let member = group.member(old).filter(|_| old_type == new_type);
-    let now = match member {
+) -> Option<Launch> {
+    match group.member(old).filter(|_| old_type == new_type) {
         Some(member) => member_launch(group, member, new_type).ok(),
         None => group.launch_of(new_type),
-    };
-    now.filter(|now| now.source != *came_from).map(|now| {
-        let detail =
-            format!("the newcomer came from {came_from}, and the group launches from {} by now", now.source);
-        Change::of_swap(Reason::GroupChanged, detail)
-    })
+    }
 }
 
 /// The types a replacement may have beside the old one's: the group's own overrides, else its tag,
@@ -422,7 +419,9 @@ impl Change {
         Self { reason: Reason::OptedOut, detail, whole_group: true }
     }
 
-    fn of_swap(reason: Reason, detail: String) -> Self {
+    /// The swap in progress can't go on; others may.
+    #[must_use]
+    pub fn of_swap(reason: Reason, detail: String) -> Self {
         Self { reason, detail, whole_group: false }
     }
 }

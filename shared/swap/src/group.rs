@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use spot_cloud::launch_template::TemplateRef;
 use spot_cloud::launcher::Blueprint;
 use spot_cloud::{
     CallError, Kind, Target, groups, images, instances, launch_configuration, launch_template, subnets,
@@ -11,11 +12,12 @@ use spot_domain::belongings::Given;
 use spot_domain::fitness::{Hook, unfit};
 use spot_domain::group::{Group, Instance, Launch, LaunchSource};
 use spot_domain::ids::{InstanceId, Region};
-use spot_domain::selection::{Launches, View, Zones, launches_of, member_launch};
+use spot_domain::selection::{Change, Launches, View, Zones, launches_of, member_launch, replacement_launch};
 use spot_domain::settings::Settings;
-use spot_domain::{BadTag, Usd};
+use spot_domain::{BadTag, Reason, Usd};
 
 use crate::error::StepError;
+use crate::work::{Current, Work};
 
 /// Refuses a group whose swap could not be honest, or not now. Returns its lifecycle hooks.
 ///
@@ -171,33 +173,86 @@ pub async fn resolve(
     group: &Group,
     launch: &Launch,
 ) -> Result<Result<Resolved, String>, CallError> {
-    match &launch.source {
-        LaunchSource::Template { id, version } => {
-            let template = match launch_template::resolve(&target.ec2, id, version).await {
-                Err(error) if error.kind == Kind::NotFound => return Ok(Err(error.to_string())),
-                answer => answer?,
-            };
-            Ok(template.and_then(|template| {
-                if template.placement.group_id.is_some() && group.placement_group.is_some() {
-                    let why = "it names a placement group by id, and its group another one by name";
-                    return Err(format!("launch template {id}: {why}"));
-                }
-                let given = template.given.clone();
-                Ok(Resolved {
-                    blueprint: Blueprint::Template(Box::new(template)),
-                    given,
-                    spot_max_price: None,
-                })
-            }))
+    let template = match &launch.source {
+        LaunchSource::Template { id, version } => (TemplateRef::Id(id), version),
+        LaunchSource::NamedTemplate { name, version } => (TemplateRef::Name(name), version),
+        LaunchSource::Configuration(name) => return configuration(target, name).await,
+    };
+    let template = match launch_template::resolve(&target.ec2, template.0, template.1).await {
+        Err(error) if error.kind == Kind::NotFound => return Ok(Err(error.to_string())),
+        answer => answer?,
+    };
+    Ok(template.and_then(|template| {
+        if template.placement.group_id.is_some() && group.placement_group.is_some() {
+            let why = "it names a placement group by id, and its group another one by name";
+            return Err(format!("launch template {}: {why}", template.id));
         }
-        LaunchSource::Configuration(name) => {
-            let source = launch_configuration::describe(&target.autoscaling, name).await?;
-            Ok(launch_configuration::given(&source).map(|(given, spot_max_price)| Resolved {
-                blueprint: Blueprint::Configuration(Box::new(source)),
-                given,
-                spot_max_price,
-            }))
+        let given = template.given.clone();
+        Ok(Resolved { blueprint: Blueprint::Template(Box::new(template)), given, spot_max_price: None })
+    }))
+}
+
+async fn configuration(target: &Target, name: &str) -> Result<Result<Resolved, String>, CallError> {
+    let source = launch_configuration::describe(&target.autoscaling, name).await?;
+    Ok(launch_configuration::given(&source).map(|(given, spot_max_price)| Resolved {
+        blueprint: Blueprint::Configuration(Box::new(source)),
+        given,
+        spot_max_price,
+    }))
+}
+
+impl Resolved {
+    /// Returns what was launched from, a template by its id and number.
+    #[must_use]
+    pub fn source(&self) -> Option<LaunchSource> {
+        match &self.blueprint {
+            Blueprint::Template(template) => {
+                let (id, version) = (template.id.clone(), template.version.clone());
+                Some(LaunchSource::Template { id, version })
+            }
+            Blueprint::Configuration(source) => {
+                source.launch_configuration_name().map(|name| LaunchSource::Configuration(name.to_owned()))
+            }
+            Blueprint::Twin(_) => None,
         }
+    }
+}
+
+/// Says that the group would launch something else by now than what the newcomer came from.
+///
+/// # Errors
+/// A call fails.
+pub async fn launches_otherwise(
+    target: &Target,
+    group: &Group,
+    current: &Current,
+) -> Result<Option<Change>, CallError> {
+    let candidate = &current.candidate;
+    let (old, old_type) = (&candidate.instance_id, &candidate.instance_type);
+    let launch = replacement_launch(group, old, old_type, &current.pool.instance_type);
+    let (Some(came_from), Some(launch)) = (&current.came_from, launch) else { return Ok(None) };
+    if launch.source == *came_from {
+        return Ok(None);
+    }
+    let now = match resolve(target, group, &launch).await? {
+        Ok(resolved) => resolved.source().unwrap_or(launch.source),
+        Err(why) => return Ok(Some(Change::of_swap(Reason::GroupChanged, why))),
+    };
+    let detail = format!("the newcomer came from {came_from}, and the group launches from {now} by now");
+    Ok((now != *came_from).then(|| Change::of_swap(Reason::GroupChanged, detail)))
+}
+
+/// Says why the group as a whole is not to be swapped any more: asks it for hooks added and refreshes begun.
+///
+/// # Errors
+/// A call fails.
+pub async fn unfit_now(target: &Target, work: &mut Work, group: &Group) -> Result<Option<String>, StepError> {
+    let hooks = groups::hooks(&target.autoscaling, &group.name).await?;
+    work.note_hooks(&hooks);
+    match unfit(group, &hooks) {
+        Err(bad) => Ok(Some(bad.to_string())),
+        Ok(Some(why)) => Ok(Some(why)),
+        Ok(None) => Ok(groups::active_refresh(&target.autoscaling, &group.name).await?),
     }
 }
 

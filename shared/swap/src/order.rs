@@ -8,7 +8,7 @@ use spot_cloud::{CallError, Target, subnets};
 use spot_domain::Pool;
 use spot_domain::group::{Launch, LaunchSource};
 use spot_domain::ids::InstanceType;
-use spot_domain::selection::{Candidate, member_launch};
+use spot_domain::selection::{Candidate, replacement_launch};
 use spot_domain::tags::Tags;
 
 use crate::error::StepError;
@@ -103,10 +103,11 @@ impl<'a> Orders<'a> {
         self.full.insert(subnet_id.to_owned());
     }
 
-    /// Returns what the group launches an instance of this type from.
+    /// Returns what an instance of this type was launched from.
     #[must_use]
     pub fn source(&self, instance_type: &InstanceType) -> Option<LaunchSource> {
-        Some(self.launch(self.look.as_ref()?, instance_type)?.source)
+        let launch = self.launch(self.look.as_ref()?, instance_type)?;
+        self.resolved.get(&launch)?.as_ref().ok()?.source()
     }
 
     /// Adds the group's other subnets of the candidate's zone, in the group's order: a repeated step must find the
@@ -149,10 +150,7 @@ impl<'a> Orders<'a> {
     }
 
     fn launch(&self, look: &GroupLook, instance_type: &InstanceType) -> Option<Launch> {
-        let is_own = *instance_type == self.candidate.instance_type;
-        match look.group.member(&self.candidate.instance_id).filter(|_| is_own) {
-            Some(member) => member_launch(&look.group, member, instance_type).ok(),
-            None => look.group.launch_of(instance_type),
-        }
+        let (old, old_type) = (&self.candidate.instance_id, &self.candidate.instance_type);
+        replacement_launch(&look.group, old, old_type, instance_type)
     }
 }

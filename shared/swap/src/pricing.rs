@@ -58,7 +58,12 @@ fn cheaper(mut candidate: Candidate, limits: Limits) -> Priced {
             false
         }
     });
-    if candidate.pools.is_empty() { Err((candidate, first_few(refused))) } else { Ok(candidate) }
+    let refused = first_few(refused);
+    if candidate.pools.is_empty() {
+        return Err((candidate, refused));
+    }
+    candidate.not_cheaper = refused;
+    Ok(candidate)
 }
 
 async fn spot_prices(target: &Target, candidates: &[Candidate]) -> Result<SpotPrices, CallError> {

@@ -57,9 +57,6 @@ pub struct Work {
     /// Seconds that the group's terminating hooks may take.
     #[serde(default)]
     pub hook_seconds: u32,
-    /// Target groups in which others have registered members of the group.
-    #[serde(default)]
-    pub other_target_groups: Vec<String>,
     /// The most that the group's owner pays for Spot, USD an hour.
     #[serde(default)]
     pub spot_max_price: Option<Usd>,
@@ -212,7 +209,6 @@ impl Work {
             twin: None,
             retirement: Retirement::Detach,
             hook_seconds: 0,
-            other_target_groups: Vec::new(),
             spot_max_price: None,
             priced_at: None,
             node: None,

@@ -36,7 +36,7 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     })?;
     let hooks = group::refuse_unfit(&target, &group).await?;
     let mut look = group::look(&target, &region, &settings, group).await?;
-    let others = registered_by_others(&target, &mut look).await?;
+    note_addresses(&target, &mut look).await?;
     let selection = select(look.view(), &settings).map_err(|bad| group::malformed(&look.group, &bad))?;
 
     let group = &look.group;
@@ -53,7 +53,6 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     let asked = request.max_swaps.map_or(settings.max_swaps, std::num::NonZeroU32::get);
     let mut work = Work::new(lease, access, settings);
     work.note_hooks(&hooks);
-    work.other_target_groups = others;
     work.spot_max_price = look.spot_max_price();
     work.dry_run = request.dry_run;
     work.max_swaps = asked.min(work.max_swaps);
@@ -63,12 +62,11 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     Ok(work)
 }
 
-/// Where others have registered On-Demand members: the target groups, and by the way the members that are known
-/// by their address, which no replacement can have.
-async fn registered_by_others(target: &Target, look: &mut GroupLook) -> Result<Vec<String>, StepError> {
+/// Notes which members a target group knows by their address, which no replacement can have.
+async fn note_addresses(target: &Target, look: &mut GroupLook) -> Result<(), StepError> {
     let on_demand = look.instances.values().filter(|instance| !instance.is_spot);
     if on_demand.clone().next().is_none() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let found = targets::by_others(&target.elbv2, on_demand, &look.group.target_group_arns).await?;
     for (id, name) in found.by_address {
@@ -76,7 +74,7 @@ async fn registered_by_others(target: &Target, look: &mut GroupLook) -> Result<V
             instance.belongings.by_address_in = Some(name);
         }
     }
-    Ok(found.target_group_arns)
+    Ok(())
 }
 
 const SHAPE: &str = r#"{"asg_name": "...", "account_id"?, "region"?, "max_swaps"?, "dry_run"?}"#;

@@ -140,6 +140,7 @@ fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result
         billed_as: (!instance.is_dedicated && !instance.belongings.has_marketplace_software)
             .then_some(instance.usage_operation),
         prices: Prices::default(),
+        not_cheaper: String::new(),
         subnet_id,
         tags: instance.tags,
     })

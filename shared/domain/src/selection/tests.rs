@@ -243,17 +243,15 @@ fn a_policy_by_attributes_with_templates_asks_where_the_member_came_from() {
 }
 
 #[test]
-fn a_newcomer_of_a_template_that_was_rolled_on_is_not_attached() {
+fn a_replacement_of_another_type_is_what_the_group_launches_for_that_type() {
     let mut group = group_of(1);
-    let kind: InstanceType = "m5.large".parse().unwrap();
-    let came_from = group.launch_source.clone().unwrap();
-    let seen =
-        |group: &Group| launches_otherwise(group, &id(0), &kind, &kind, &came_from).map(|c| c.whole_group);
-    assert_eq!(seen(&group), None);
-    group.launch_source = Some(LaunchSource::Template { id: "lt-1".into(), version: "2".into() });
-    assert_eq!(seen(&group), Some(false), "the next candidate is launched from what holds now");
-    group.overrides = vec![override_of("m5.large", Some("lt-own"))];
-    assert_eq!(seen(&group), Some(false));
+    group.overrides = vec![override_of("m5.large", Some("lt-own")), override_of("c5.large", None)];
+    let of = |new_type: &str| {
+        let old_type = "m5.large".parse().unwrap();
+        replacement_launch(&group, &id(0), &old_type, &new_type.parse().unwrap()).unwrap().source
+    };
+    assert_eq!(of("m5.large"), template("lt-own"));
+    assert_eq!(of("c5.large"), group.launch_source.clone().unwrap());
 }
 
 #[test]

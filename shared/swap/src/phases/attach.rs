@@ -10,7 +10,7 @@ use spot_cloud::{Kind, Target, groups, instances};
 use spot_domain::Reason;
 use spot_domain::group::{AZ_REBALANCE, Group};
 use spot_domain::journal::{Original, Stage};
-use spot_domain::selection::{Change, changed_before_attach, launches_otherwise};
+use spot_domain::selection::{Change, changed_before_attach};
 use spot_domain::tags::MANAGED_BY;
 
 use crate::Context;
@@ -28,7 +28,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         return Ok(work.undo_for(Change::deleted()));
     };
     if group.member(&current.newcomer).is_none()
-        && let Some(change) = changed(work, current, &group)
+        && let Some(change) = changed_before_attach(&group, &current.candidate.instance_id, &work.settings)
     {
         return Ok(work.undo_for(change));
     }
@@ -54,15 +54,6 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// What the owner has changed since the launch, so that this newcomer is not attached.
-fn changed(work: &Work, current: &Current, group: &Group) -> Option<Change> {
-    let (candidate, new_type) = (&current.candidate, &current.pool.instance_type);
-    let old = &candidate.instance_id;
-    changed_before_attach(group, old, &work.settings).or_else(|| {
-        launches_otherwise(group, old, &candidate.instance_type, new_type, current.came_from.as_ref()?)
-    })
 }
 
 /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-tagging.html>

@@ -117,6 +117,7 @@ mod tests {
             availability_zone: "us-east-1a".into(),
             billed_as: None,
             prices: Prices::default(),
+            not_cheaper: String::new(),
             subnet_id: "subnet-1".into(),
             tags: std::collections::BTreeMap::new(),
         }

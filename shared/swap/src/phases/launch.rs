@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cloud::gatekeeper::{ClearedPool, GateClosed, Verdict};
 use spot_cloud::launcher::Launcher;
 use spot_cloud::swaps::{Entered, Leased, Release};
-use spot_cloud::{CallError, Kind, Target, groups, instances};
+use spot_cloud::{CallError, Kind, Target, instances};
 use spot_domain::group::{Group, Instance, LaunchSource};
 use spot_domain::journal::Journal;
 use spot_domain::selection::{Candidate, MemberKind, select_one};
@@ -17,7 +17,7 @@ use spot_domain::{InstanceId, Pool, Reason};
 
 use crate::Context;
 use crate::error::StepError;
-use crate::group::{GroupLook, look_for, malformed};
+use crate::group::{GroupLook, look_for, malformed, unfit_now};
 use crate::order::Orders;
 use crate::phases::gate::{Refusal, first_few};
 use crate::pricing;
@@ -27,8 +27,8 @@ use crate::work::{Current, Next, Work};
 const ATTEMPTS: usize = 10;
 /// The journal tells when the last launch was asked for: until that is visible, an undo waits.
 const JUST_NOW: SignedDuration = SignedDuration::from_secs(5);
-/// A run lasts for hours: what was asked of the group's hooks and refreshes this long ago is asked again.
-const CHECKED_FOR: SignedDuration = SignedDuration::from_mins(5);
+/// A step may be repeated for a while: what was asked of the group's hooks and refreshes this long ago is asked again.
+const CHECKED_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 /// Launches for the head of the queue.
 ///
@@ -127,7 +127,7 @@ async fn ask_owner(
     let Some(group) = context.group(target, work).await? else {
         return Ok(Err(group_changed(work, "the group was deleted".to_owned())));
     };
-    if let Some(detail) = unfit_now(target, work, &group).await? {
+    if let Some(detail) = changed(target, work, &group).await? {
         return Ok(Err(group_changed(work, detail)));
     }
     let kind = if work.node.is_some() { MemberKind::Node } else { MemberKind::Plain };
@@ -140,6 +140,7 @@ async fn ask_owner(
         Ok(mut now) => {
             let allowed = std::mem::replace(&mut now.pools, queued.pools);
             now.prices = queued.prices;
+            now.not_cheaper = queued.not_cheaper;
             if !now.pools.iter().any(|pool| allowed.contains(pool)) {
                 let detail = "none of its pools is allowed by the group any more".to_owned();
                 return Ok(Err(Refusal { reason: Reason::GroupChanged, detail }));
@@ -155,22 +156,16 @@ fn group_changed(work: &mut Work, detail: String) -> Refusal {
     Refusal { reason: Reason::GroupChanged, detail }
 }
 
-/// Why the group as a whole is not to be swapped any more. Refreshes begun and hooks added are asked for only now
-/// and then.
-async fn unfit_now(target: &Target, work: &mut Work, group: &Group) -> Result<Option<String>, StepError> {
+/// Why the group as a whole is not to be swapped any more. WaitForRetirement has asked for refreshes and hooks right
+/// before; after a longer time they are asked for again.
+async fn changed(target: &Target, work: &mut Work, group: &Group) -> Result<Option<String>, StepError> {
     if let Some(why) = group.unsupported().or_else(|| group.busy_with.clone()) {
         return Ok(Some(why));
     }
     if Timestamp::now().duration_since(work.checked_at) < CHECKED_FOR {
         return Ok(None);
     }
-    let hooks = groups::hooks(&target.autoscaling, &group.name).await?;
-    work.note_hooks(&hooks);
-    match spot_domain::fitness::unfit(group, &hooks) {
-        Err(bad) => Ok(Some(bad.to_string())),
-        Ok(Some(why)) => Ok(Some(why)),
-        Ok(None) => Ok(groups::active_refresh(&target.autoscaling, &group.name).await?),
-    }
+    unfit_now(target, work, group).await
 }
 
 /// Why the candidate could never be terminated, or need not be.
@@ -284,7 +279,7 @@ async fn launch(
             break;
         }
     }
-    Ok(Err(none_launched(&refused, failed)))
+    Ok(Err(none_launched(&refused, failed, &candidate.not_cheaper)))
 }
 
 fn closed(why: &GateClosed) -> Refusal {
@@ -317,13 +312,19 @@ async fn fresh(context: &Context, pool: &Pool, verdict: Verdict) -> Result<Verdi
 }
 
 /// One reason for all refusals: a quota before capacity, capacity before a full subnet, what EC2 rejects last.
-fn none_launched(refused: &[(&Pool, Refusal)], failed: Vec<(&Pool, Reason, String)>) -> Refusal {
+fn none_launched(
+    refused: &[(&Pool, Refusal)],
+    failed: Vec<(&Pool, Reason, String)>,
+    not_cheaper: &str,
+) -> Refusal {
     if failed.is_empty() {
         return Refusal::all(refused);
     }
     let worst = [Reason::QuotaExceeded, Reason::NoCapacity, Reason::SubnetFull, Reason::LaunchRejected];
     let is_among = |reason: &Reason| failed.iter().any(|(_, found, _)| found == reason);
     let reason = worst.into_iter().find(is_among).unwrap_or(Reason::LaunchRejected);
-    let details = failed.into_iter().map(|(pool, _, why)| format!("{pool}: {why}")).collect();
+    let mut details: Vec<String> =
+        failed.into_iter().map(|(pool, _, why)| format!("{pool}: {why}")).collect();
+    details.extend((!not_cheaper.is_empty()).then(|| not_cheaper.to_owned()));
     Refusal { reason, detail: first_few(details) }
 }

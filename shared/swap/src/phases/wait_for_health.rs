@@ -1,5 +1,6 @@
 //! WaitForHealth: the newcomer must run and pass both status checks, its pool must still be clear, and its group
-//! must not be scaling: an attach in the middle of that would be taken for the group's own. Changes nothing.
+//! must still launch the same and not be scaling: an attach in the middle of that would be taken for the group's
+//! own. Changes nothing.
 
 use jiff::Timestamp;
 use spot_cloud::gatekeeper::Verdict;
@@ -7,9 +8,11 @@ use spot_cloud::swaps::Leased;
 use spot_cloud::{Target, instances};
 use spot_domain::Reason;
 use spot_domain::group::InstanceState;
+use spot_domain::selection::Change;
 
 use crate::Context;
 use crate::error::StepError;
+use crate::group::launches_otherwise;
 use crate::work::{Current, Next, Work};
 
 /// Looks once.
@@ -35,9 +38,10 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
                 "its status checks have not both passed".to_owned()
             }
             InstanceState::Running => match last_look(context, &target, current).await? {
-                LastLook::Clear => match scaling(context, &target, work).await? {
-                    None => return Ok(Next::Proceed),
-                    Some(why) => why,
+                LastLook::Clear => match group_is_ready(context, &target, work, current).await? {
+                    Ready::Yes => return Ok(Next::Proceed),
+                    Ready::Changed(change) => return Ok(work.undo_for(change)),
+                    Ready::NotYet(why) => why,
                 },
                 LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
                 LastLook::Unknown(why) => why,
@@ -54,18 +58,34 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
     ))
 }
 
-/// The group is launching or letting go what its owner or a policy has asked for: in words. Whether it still is
-/// what it was, the attach asks.
-async fn scaling(context: &Context, target: &Target, work: &Work) -> Result<Option<String>, StepError> {
-    let Leased::Group { .. } = work.lease.on else { return Ok(None) };
-    let group = context.group(target, work).await?;
-    Ok(group.filter(|group| !group.is_settled()).map(|group| {
-        format!(
-            "its group is scaling: {} instances desired, {} in service",
-            group.desired,
-            group.in_service()
-        )
-    }))
+/// Whether the newcomer can be attached.
+enum Ready {
+    Yes,
+    /// Later: in words.
+    NotYet(String),
+    /// Never.
+    Changed(Change),
+}
+
+/// Whether the group still is what it was otherwise, the attach asks.
+async fn group_is_ready(
+    context: &Context,
+    target: &Target,
+    work: &Work,
+    current: &Current,
+) -> Result<Ready, StepError> {
+    let Leased::Group { .. } = work.lease.on else { return Ok(Ready::Yes) };
+    let Some(group) = context.group(target, work).await? else {
+        return Ok(Ready::Changed(Change::deleted()));
+    };
+    if let Some(change) = launches_otherwise(target, &group, current).await? {
+        return Ok(Ready::Changed(change));
+    }
+    if group.is_settled() {
+        return Ok(Ready::Yes);
+    }
+    let (desired, serving) = (group.desired, group.in_service());
+    Ok(Ready::NotYet(format!("its group is scaling: {desired} instances desired, {serving} in service")))
 }
 
 /// The last look before the old instance goes: `Some` leads to the rollback, and a gate that does not

@@ -5,7 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::target_groups::{self, TargetHealth};
-use spot_cloud::{Target, instances};
+use spot_cloud::{Target, instances, targets};
 use spot_domain::Reason;
 use spot_domain::group::{Group, MemberState};
 use spot_domain::group_tags::GroupTags;
@@ -30,25 +30,25 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         return Ok(work.undo_for(Change::deleted()));
     };
     let waiting_for = match group.member(&newcomer) {
-        Some(m) if m.serves() => match not_serving(&target, work, &group, current).await? {
-            None => return ask_owner(&target, work, &group, current).await,
-            Some(why) => why,
-        },
         Some(m) if m.state == MemberState::Leaving => {
             return Ok(
                 work.undo(Reason::NewcomerNotServing, format!("the group is dismissing newcomer {newcomer}"))
             );
         }
-        member => {
-            // It may be dying, or be taken back by EC2, and never come.
-            if let Some(undo) = undo_if_lost(context, &target, work, current).await? {
-                return Ok(undo);
-            }
-            member.map_or("it is not in the group".to_owned(), |m| {
-                format!("it is {:?}, healthy: {}", m.state, m.healthy)
-            })
-        }
+        Some(m) if m.serves() => match not_serving(&target, work, &group, current).await? {
+            None => return ask_owner(&target, work, &group, current).await,
+            Some(why) => why,
+        },
+        Some(m) => format!("it is {:?}, healthy: {}", m.state, m.healthy),
+        // It may never come: EC2 takes it back, and the group was faster.
+        None => match undo_if_at_risk(context, &target, work, current).await? {
+            Some(undo) => return Ok(undo),
+            None => "it is not in the group".to_owned(),
+        },
     };
+    if let Some(undo) = undo_if_dying(&target, work, current).await? {
+        return Ok(undo);
+    }
     if Timestamp::now() < current.deadline {
         return Ok(Next::Wait);
     }
@@ -59,21 +59,17 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     ))
 }
 
-async fn undo_if_lost(
-    context: &Context,
+/// Its group may take a while to notice that a newcomer is gone.
+async fn undo_if_dying(
     target: &Target,
     work: &mut Work,
     current: &Current,
 ) -> Result<Option<Next>, StepError> {
     let newcomer = &current.newcomer;
     let described = instances::describe(&target.ec2, std::slice::from_ref(newcomer)).await?;
-    match described.get(newcomer) {
-        Some(instance) if !instance.is_alive() => {
-            let why = instance.state_reason.clone().unwrap_or_else(|| "no reason given".to_owned());
-            Ok(Some(work.undo(Reason::NewcomerAtRisk, format!("newcomer {newcomer} no longer runs: {why}"))))
-        }
-        _ => undo_if_at_risk(context, target, work, current).await,
-    }
+    let Some(dead) = described.get(newcomer).filter(|instance| !instance.is_alive()) else { return Ok(None) };
+    let why = dead.state_reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+    Ok(Some(work.undo(Reason::NewcomerAtRisk, format!("newcomer {newcomer} no longer runs: {why}"))))
 }
 
 /// What the newcomer still lacks; `None` if it serves.
@@ -84,9 +80,23 @@ async fn not_serving(
     current: &mut Current,
 ) -> Result<Option<String>, StepError> {
     let since = *current.serving_since.get_or_insert_with(Timestamp::now);
-    if let Some(why) = target_health(target, work, group, current).await? {
+    if let Some(why) = target_health(target, group, current).await? {
         return Ok(Some(why));
     }
+    if let Some(why) = warming_up_or_unready(target, work, group, current, since).await? {
+        return Ok(Some(why));
+    }
+    health_by_others(target, group, current).await
+}
+
+/// The owner's ready tag where he has chosen one, else the warm-up.
+async fn warming_up_or_unready(
+    target: &Target,
+    work: &mut Work,
+    group: &Group,
+    current: &mut Current,
+    since: Timestamp,
+) -> Result<Option<String>, StepError> {
     let tags = GroupTags::parse(&group.tags).map_err(|bad| malformed(group, &bad))?;
     if let Some(ready) = &tags.ready_tag {
         let described = instances::describe(&target.ec2, std::slice::from_ref(&current.newcomer)).await?;
@@ -114,7 +124,6 @@ fn warming_up(work: &mut Work, current: &mut Current, since: Timestamp, seconds:
 /// What the target groups still lack; `None` if nothing.
 async fn target_health(
     target: &Target,
-    work: &Work,
     group: &Group,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
@@ -125,12 +134,25 @@ async fn target_health(
             return Ok(Some(format!("its target groups say {health:?}")));
         }
     }
-    for arn in &work.other_target_groups {
+    Ok(None)
+}
+
+/// What the target groups lack in which others have registered the newcomer, or the old instance: they may do so at
+/// any moment, so that all target groups of the VPC are looked through.
+async fn health_by_others(
+    target: &Target,
+    group: &Group,
+    current: &Current,
+) -> Result<Option<String>, StepError> {
+    let (newcomer, old) = (&current.newcomer, &current.candidate.instance_id);
+    let both = instances::describe(&target.ec2, &[newcomer.clone(), old.clone()]).await?;
+    let found = targets::by_others(&target.elbv2, both.values(), &group.target_group_arns).await?;
+    for arn in &found.target_group_arns {
         let one = std::slice::from_ref(arn);
         let health = target_groups::health(&target.elbv2, one, newcomer).await?;
         let is_missed = match health {
             TargetHealth::Healthy => false,
-            TargetHealth::Absent => is_served_by(target, one, &current.candidate.instance_id).await?,
+            TargetHealth::Absent => is_served_by(target, one, old).await?,
             TargetHealth::Draining | TargetHealth::NotHealthy => true,
         };
         if is_missed {

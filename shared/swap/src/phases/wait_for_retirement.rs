@@ -14,6 +14,7 @@ use spot_domain::selection::Change;
 
 use crate::Context;
 use crate::error::StepError;
+use crate::group::unfit_now;
 use crate::phases::wait_for_health::undo_if_at_risk;
 use crate::work::{Current, Next, Work};
 
@@ -26,16 +27,23 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
     let Some(group) = context.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
-    let observed = observe(&target, group, current).await?;
+    let observed = observe(&target, group.clone(), current).await?;
     let waiting_for = match next(&current.journal, &observed) {
         Action::Wait(why) => why,
-        Action::TerminateOld => return terminate_old(context, &target, work, current).await,
+        Action::TerminateOld => {
+            let next = terminate_old(context, &target, work, current).await?;
+            if next == Next::Proceed {
+                end_if_unfit(&target, work, &group).await?;
+            }
+            return Ok(next);
+        }
         Action::RestoreMaxSize(max) => {
             groups::set_max(&target.autoscaling, work.group()?.1, max).await?;
             "MaxSize was given back"
         }
         // The old instance is gone already; what remains is Restore's.
         Action::ResumeAzRebalance | Action::Done(End::Finished) => {
+            end_if_unfit(&target, work, &group).await?;
             return Ok(Next::Proceed);
         }
         action => {
@@ -51,6 +59,16 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
         current.candidate.instance_id,
         work.retire_seconds()
     )))
+}
+
+/// Before the next candidate's turn: a refresh begun or a hook added meanwhile ends the run with this swap.
+async fn end_if_unfit(target: &Target, work: &mut Work, group: &Group) -> Result<(), StepError> {
+    if !work.queue.is_empty()
+        && let Some(why) = unfit_now(target, work, group).await?
+    {
+        work.end(Reason::GroupChanged, why);
+    }
+    Ok(())
 }
 
 /// The point of no return.
