@@ -25,6 +25,7 @@ LIMITS = {
     "resident": (14.0, "MB"),
     "interruption event, warm": (3, "calls"),
     "gate of a batch": (1, "calls"),
+    "price look of a batch, warm": (1, "calls"),
     "a swap, without polling": (20, "calls"),
     "audit, CPU": (0.3, "s CPU"),
     "audit, peak": (48.0, "MB"),
@@ -205,8 +206,10 @@ def _swap_calls(aws):
     say(f"  calls without polling: {one} for a run with one swap, {three} with three")
     _, calls, states = _measured(aws, size=4, overrides=["m5.large", "m5a.large", "m6i.large"], max_swaps=1)
     gate = [c for name, made in by_visit(calls, states) if name == "Gate" for c in made]
+    asked = [c for c in gate if c["action"] == "BatchGetItem"]
     return [
-        ("cluster-optimizer", "gate of a batch", len(gate)),
+        ("cluster-optimizer", "gate of a batch", len(asked)),
+        ("cluster-optimizer", "price look of a batch, warm", len(gate) - len(asked)),
         ("cluster-optimizer", "a swap, without polling", (three - one) // 2),
     ]
 
