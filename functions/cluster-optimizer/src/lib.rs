@@ -55,7 +55,7 @@ pub enum Answer {
         work: Box<Work>,
     },
     /// The execution's output.
-    Report(SwapReport),
+    Report(Box<SwapReport>),
 }
 
 impl Optimizer {
@@ -86,7 +86,9 @@ impl Optimizer {
             Step::Discover { execution, input } => {
                 return Ok(go(Next::Proceed, discover::run(context, execution, input).await?));
             }
-            Step::Report { work } => return report::run(context, work).await.map(Answer::Report),
+            Step::Report { work } => {
+                return report::run(context, work).await.map(|report| Answer::Report(Box::new(report)));
+            }
             Step::Gate { work } => (work, Phase::Gate),
             Step::Launch { work } => (work, Phase::Launch),
             Step::WaitForHealth { work } => (work, Phase::WaitForHealth),

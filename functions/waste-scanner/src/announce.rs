@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use spot_cloud::CallError;
 use spot_cloud::announcements::{Announcements, event};
+use spot_cloud::lambda::stack_name;
 use spot_domain::Usd;
 use spot_domain::waste::ResourceType;
 use spot_domain::waste_report::{Failed, Listing, Resolved, Summary};
@@ -38,7 +39,8 @@ struct Told<'a> {
 /// # Errors
 /// The event could not be put: nothing would go on.
 pub async fn to_be_continued(announcements: &Announcements, run: &Run) -> Result<(), CallError> {
-    announcements.put(vec![event(TO_BE_CONTINUED, &run.next())?]).await
+    let next = Run { stack: Some(stack_name()), ..run.next() };
+    announcements.put(vec![event(TO_BE_CONTINUED, &next)?]).await
 }
 
 /// Tells how the run ended.

@@ -33,13 +33,16 @@ pub struct Run {
     pub run_started: i64,
     /// How many invocations came before this one.
     pub continuation: u32,
+    /// The stack whose scan it is: another one on the same bus does not continue it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
 }
 
 impl Run {
     /// A new one, beginning now.
     #[must_use]
     pub fn new(request: Request, now: Timestamp) -> Self {
-        Self { request, run_started: now.as_second(), continuation: 0 }
+        Self { request, run_started: now.as_second(), continuation: 0, stack: None }
     }
 
     /// When it began.

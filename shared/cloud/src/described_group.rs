@@ -214,7 +214,7 @@ fn obstacles(group: &asg::AutoScalingGroup) -> Vec<String> {
     found.into_iter().flatten().collect()
 }
 
-fn is_unread(source: &&asg::TrafficSourceIdentifier) -> bool {
+fn is_unread(source: &asg::TrafficSourceIdentifier) -> bool {
     match source.r#type() {
         Some("elb" | "elbv2") => false,
         Some(_) => true,

@@ -106,6 +106,9 @@ pub enum GateClosed {
         #[source]
         error: crate::CallError,
     },
+    /// The answer says nothing of the pool.
+    #[error("the gate gave no answer")]
+    NoAnswer,
     /// The stack is set up wrong.
     #[error(transparent)]
     Environment(#[from] BadEnvironment),
@@ -162,6 +165,17 @@ impl Gatekeeper {
         let tables: Vec<Rows> = [Some(own), hub].into_iter().flatten().collect();
         let now = Timestamp::now();
         Ok(pools.iter().map(|pool| verdict(pool, &tables, now)).collect())
+    }
+}
+
+impl Gatekeeper {
+    /// Asks about one pool.
+    ///
+    /// # Errors
+    /// As [`Gatekeeper::ask`].
+    pub async fn ask_one(&self, pool: &Pool) -> Result<Verdict, GateClosed> {
+        let mut verdicts = self.ask(std::slice::from_ref(pool)).await?;
+        verdicts.pop().ok_or(GateClosed::NoAnswer)
     }
 }
 

@@ -19,8 +19,9 @@ const PRICE_LIST_REGION: &str = "us-east-1";
 /// Spot prices, USD an hour, by type, zone name and `ProductDescription`.
 pub type SpotPrices = HashMap<(InstanceType, String, String), Usd>;
 
+type OnDemandPrices = HashMap<(Region, InstanceType, UsageOperation), Usd>;
 /// A Lambda instance lives for hours; On-Demand prices change in years.
-static ON_DEMAND: Mutex<Option<HashMap<(Region, InstanceType, UsageOperation), Usd>>> = Mutex::new(None);
+static ON_DEMAND: Mutex<Option<OnDemandPrices>> = Mutex::new(None);
 
 /// The Spot prices of these types and products, USD an hour, now.
 ///

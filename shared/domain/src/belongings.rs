@@ -108,10 +108,8 @@ impl Belongings {
 }
 
 fn foreign(interface: &Interface, given: &Given) -> Option<String> {
-    let is_given = match given.interfaces.is_empty() {
-        true => interface.device_index == 0,
-        false => given.interfaces.contains(&interface.device_index),
-    };
+    let index = interface.device_index;
+    let is_given = if given.interfaces.is_empty() { index == 0 } else { given.interfaces.contains(&index) };
     let id = &interface.id;
     if !is_given {
         return Some(format!("network interface {id} is not in its template"));

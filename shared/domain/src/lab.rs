@@ -9,7 +9,7 @@ use crate::ids::{AccountId, InstanceId, InstanceType, Region};
 use crate::owners::{Owner, group_of, marked};
 use crate::reason::Reason;
 use crate::settings::Settings;
-use crate::swap::Left;
+use crate::swap::{GateView, Left};
 
 /// The input of an execution. Unknown fields are refused: a misspelt `dry_run` must not swap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct LabReport {
     /// The same for a person; after a swap, what became of the old instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Absent where the gate hears of interruptions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateView>,
 }
 
 /// What becomes of the old instance once the newcomer serves.

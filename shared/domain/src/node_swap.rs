@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AccountId, ClusterName, InstanceId, Region};
 use crate::pool::Pool;
 use crate::reason::Reason;
+use crate::swap::GateView;
 
 /// The input of an execution. Unknown fields are refused: a misspelt `dry_run` must not swap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +107,9 @@ pub struct NodeSwapReport {
     /// Only of a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<NodePlan>,
+    /// Absent where the gate hears of interruptions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateView>,
 }
 
 #[cfg(test)]
@@ -140,6 +144,7 @@ mod tests {
             evicted: 1,
             blocked: vec![],
             plan: None,
+            gate: None,
         };
         assert_eq!(
             serde_json::to_value(report).unwrap(),

@@ -1,14 +1,14 @@
-//! Which instances of a group are worth a swap, and why the others are not.
+//! Which instances of a group are worth a swap, and why the others are not. What makes a swap in progress turn back
+//! is in `change`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::belongings::{Given, too_many_tags};
-use crate::group::{AZ_REBALANCE, Group, Instance, InstanceState, Launch, LaunchSource, Member};
+use crate::group::{Group, Instance, InstanceState, Launch, LaunchSource, Member};
 use crate::group_tags::{BadTag, GroupTags};
 use crate::ids::{AzId, InstanceId, InstanceType, Region};
-use crate::journal::Original;
 use crate::owners::{Owner, kubernetes, member_marked};
 use crate::pool::Pool;
 use crate::pricing::{Prices, UsageOperation};
@@ -77,6 +77,10 @@ pub struct View<'a> {
     /// The region.
     pub region: &'a Region,
 }
+
+mod change;
+
+pub use change::{Change, changed_before_attach, changed_before_retirement, no_longer_wanted};
 
 type Why = (Reason, String);
 
@@ -148,37 +152,6 @@ fn above_floor(group: &Group, instances: &BTreeMap<InstanceId, Instance>, floor:
 
 fn floor(group: &Group, tags: &GroupTags, settings: &Settings) -> u32 {
     group.on_demand_floor(tags.min_on_demand.unwrap_or(settings.min_on_demand))
-}
-
-/// Says why the owner of a group no longer wants `old` to be replaced, as it is right before it leaves.
-/// `instances` are the members as EC2 describes them now.
-#[must_use]
-pub fn no_longer_wanted(
-    group: &Group,
-    instances: &BTreeMap<InstanceId, Instance>,
-    old: &InstanceId,
-    settings: &Settings,
-) -> Option<Change> {
-    let tags = match GroupTags::parse(&group.tags) {
-        Ok(tags) => tags,
-        Err(bad) => return Some(Change::of_group(bad.to_string())),
-    };
-    if settings.opts_out(&group.tags) {
-        return Some(Change::opted_out(settings));
-    }
-    let of_swap = |(reason, detail)| Change::of_swap(reason, detail);
-    let Some(instance) = instances.get(old) else {
-        return Some(of_swap((Reason::InstanceGone, format!("EC2 does not describe instance {old}"))));
-    };
-    if settings.opts_out(&instance.tags) {
-        return Some(of_swap((Reason::OptedOut, format!("tag {} of instance {old}", settings.opt_out_tag))));
-    }
-    let address = instance.belongings.interfaces.iter().find_map(|i| i.kept_address.as_ref());
-    if let Some(address) = address {
-        let detail = format!("instance {old} has got the Elastic IP {address}");
-        return Some(of_swap((Reason::NotReproducible, detail)));
-    }
-    above_floor(group, instances, floor(group, &tags, settings)).err().map(of_swap)
 }
 
 /// A node of a cluster is no plain member, whether its own tags say so or its group's.
@@ -256,10 +229,8 @@ fn subnet(view: View<'_>, instance: &Instance) -> Result<String, Why> {
         .ok_or_else(|| (Reason::NotSpotCapable, "it is in no subnet (EC2-Classic)".to_owned()))?;
     let (current, zone) = (&view.group.subnet_ids, &instance.availability_zone);
     // A group that names zones only launches into their default subnets.
-    let is_current = match current.is_empty() {
-        true => view.group.availability_zones.contains(zone),
-        false => current.contains(own),
-    };
+    let zones = &view.group.availability_zones;
+    let is_current = if current.is_empty() { zones.contains(zone) } else { current.contains(own) };
     if is_current {
         return Ok(own.clone());
     }
@@ -388,93 +359,6 @@ fn keep_floor(selection: &mut Selection, on_demand: u32, floor: u32) {
     selection.skipped.extend(kept.iter().map(|candidate| {
         Left::new(&candidate.instance_id, Reason::OnDemandFloor, format!("the group keeps {floor} On-Demand"))
     }));
-}
-
-/// Something changed since the swap began, and it can't go on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The code.
-    pub reason: Reason,
-    /// The same for a person.
-    pub detail: String,
-    /// It concerns the whole group: no other swap would fare better.
-    pub whole_group: bool,
-}
-
-impl Change {
-    /// The group, as a whole, is not what it was.
-    #[must_use]
-    pub fn of_group(detail: String) -> Self {
-        Self { reason: Reason::GroupChanged, detail, whole_group: true }
-    }
-
-    /// The group was deleted.
-    #[must_use]
-    pub fn deleted() -> Self {
-        Self::of_group("the group was deleted".to_owned())
-    }
-
-    fn opted_out(settings: &Settings) -> Self {
-        let detail = format!("tag {} of the group", settings.opt_out_tag);
-        Self { reason: Reason::OptedOut, detail, whole_group: true }
-    }
-
-    /// The swap in progress can't go on; others may.
-    #[must_use]
-    pub fn of_swap(reason: Reason, detail: String) -> Self {
-        Self { reason, detail, whole_group: false }
-    }
-}
-
-/// Why `old` can't be replaced any more, seen before the newcomer is attached. `None`: go on.
-#[must_use]
-pub fn changed_before_attach(group: &Group, old: &InstanceId, settings: &Settings) -> Option<Change> {
-    if let Some(why) = group.unsupported().or_else(|| group.busy_with.clone()) {
-        return Some(Change::of_group(why));
-    }
-    if settings.opts_out(&group.tags) {
-        return Some(Change::opted_out(settings));
-    }
-    match group.member(old) {
-        None => Some(Change::of_swap(Reason::InstanceGone, format!("instance {old} has left the group"))),
-        Some(m) if m.protected => Some(Change::of_swap(
-            Reason::ScaleInProtected,
-            format!("instance {old} is now protected from scale-in"),
-        )),
-        Some(m) if !m.serves() => {
-            Some(Change::of_swap(Reason::NotInService, format!("instance {old} no longer serves")))
-        }
-        Some(_) => None,
-    }
-}
-
-/// Why `old` may not leave, seen between attach and retirement. `None`: go on.
-#[must_use]
-pub fn changed_before_retirement(
-    group: &Group,
-    old: &InstanceId,
-    newcomer: &InstanceId,
-    original: &Original,
-    settings: &Settings,
-) -> Option<Change> {
-    let changed = |detail| Some(Change::of_swap(Reason::GroupChanged, detail));
-    if let Some(change) = changed_before_attach(group, old, settings) {
-        return Some(change);
-    }
-    if group.desired != original.desired + 1 {
-        return changed(format!("desired capacity is {}, not {}", group.desired, original.desired + 1));
-    }
-    if !group.member(newcomer).is_some_and(Member::serves) {
-        return changed(format!("newcomer {newcomer} does not serve"));
-    }
-    let wanted = group.desired.min(original.serving + 1);
-    if group.in_service() < wanted {
-        return changed(format!("only {} of {wanted} instances serve", group.in_service()));
-    }
-    if !group.suspended.contains(AZ_REBALANCE) {
-        return changed(format!("somebody resumed {AZ_REBALANCE}"));
-    }
-    None
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What goes into an execution of a swap, and what comes out of it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, GroupName, InstanceId, Region};
@@ -73,6 +75,14 @@ pub struct Planned {
     pub monthly_saving_usd: Option<Usd>,
 }
 
+/// What the gate can know of the place where a swap works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateView {
+    /// Nobody forwards the interruptions of that account and region to the stack: its pools look clear.
+    Blind,
+}
+
 /// What ended a run before it had tried all that it might.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedBy {
@@ -102,6 +112,12 @@ pub struct SwapReport {
     /// Executions that it takes to try the remaining ones; absent if none remain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executions_needed: Option<usize>,
+    /// Members left alone beyond those that `skipped` lists, counted by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped_more: BTreeMap<Reason, usize>,
+    /// Absent where the gate hears of interruptions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateView>,
     /// What ended the run before its time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<EndedBy>,

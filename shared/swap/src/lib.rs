@@ -5,6 +5,7 @@
 //! the Swaps table, from which [`recovery`] finishes or undoes a swap. Nothing here knows a state
 //! machine, an input or an output: those are the functions'.
 
+pub mod attempts;
 pub mod error;
 pub mod group;
 pub mod input;
@@ -20,9 +21,10 @@ pub mod work;
 use serde::Deserialize;
 use spot_cloud::clients::BadEnvironment;
 use spot_cloud::gatekeeper::Gatekeeper;
-use spot_cloud::swaps::Swaps;
+use spot_cloud::swaps::{Lease, Swaps};
 use spot_cloud::{Stack, Target, groups};
 use spot_domain::group::Group;
+use spot_domain::swap::GateView;
 
 use error::StepError;
 use work::Work;
@@ -58,6 +60,14 @@ impl Context {
     pub async fn from_environment() -> Result<Self, BadEnvironment> {
         let stack = Stack::from_environment().await?;
         Ok(Self { swaps: Swaps::new(&stack)?, gatekeeper: Gatekeeper::new(&stack)?, stack })
+    }
+
+    /// Returns what the gate can know of the place that a lease lies in: interruptions are heard of only in the
+    /// stack's own account and region.
+    #[must_use]
+    pub fn gate_view(&self, lease: &Lease) -> Option<GateView> {
+        let is_own = lease.account_id == self.stack.account_id && lease.region == self.stack.region;
+        (!is_own).then_some(GateView::Blind)
     }
 
     /// Clients where the run works.

@@ -37,7 +37,8 @@ pub struct Orders<'a> {
 
 /// The number of an attempt, and what is ordered by it.
 pub type Numbered = (usize, Order);
-type Launched = (Blueprint, Option<String>);
+/// What a type is launched from, and the image that the group names for it.
+type OfType = (Blueprint, Option<String>);
 
 impl<'a> Orders<'a> {
     /// Orders for `candidate`; of a group where `look` is given, else of its twin.
@@ -74,7 +75,7 @@ impl<'a> Orders<'a> {
         self.given.insert(pool.clone(), index + 1);
         let position = self.candidate.pools.iter().position(|known| known == pool).unwrap_or(0);
         let (blueprint, image_id) = match self.blueprint(&pool.instance_type).await? {
-            Ok(launched) => launched,
+            Ok(of_type) => of_type,
             Err(why) => return Ok(Err(why)),
         };
         let group = self.look.as_ref().map(|look| &look.group);
@@ -93,7 +94,7 @@ impl<'a> Orders<'a> {
 
     /// Notes how far an earlier run of the same step has come: in which subnet it made its last attempt.
     pub fn resume(&mut self, attempt: usize) {
-        if attempt % SUBNETS_PER_POOL > 0 {
+        if !attempt.is_multiple_of(SUBNETS_PER_POOL) {
             self.full.insert(self.candidate.subnet_id.clone());
         }
     }
@@ -128,10 +129,7 @@ impl<'a> Orders<'a> {
     }
 
     /// The launch of a type, and the image that the group names for it.
-    async fn blueprint(
-        &mut self,
-        instance_type: &InstanceType,
-    ) -> Result<Result<Launched, String>, StepError> {
+    async fn blueprint(&mut self, instance_type: &InstanceType) -> Result<Result<OfType, String>, StepError> {
         let Some(look) = &self.look else {
             let twin = self.work.twin.clone();
             return twin

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::prices::SpotPrices;
 use spot_cloud::{CallError, Target, prices};
-use spot_domain::Usd;
 use spot_domain::ids::InstanceType;
 use spot_domain::pricing::{Limits, Prices, UsageOperation};
 use spot_domain::selection::Candidate;
+use spot_domain::swap::Left;
+use spot_domain::{Reason, Usd};
 
 use crate::Context;
 use crate::phases::gate::first_few;
@@ -25,7 +26,7 @@ pub fn is_stale(work: &Work) -> bool {
 }
 
 /// A candidate with the pools that are cheaper than its old instance, or why there is none.
-pub type Priced = Result<Candidate, (Candidate, String)>;
+pub type Priced = Result<Candidate, Left>;
 
 /// Notes the prices of each candidate, and drops its pools that save too little.
 pub async fn keep_cheaper(
@@ -60,7 +61,7 @@ fn cheaper(mut candidate: Candidate, limits: Limits) -> Priced {
     });
     let refused = first_few(refused);
     if candidate.pools.is_empty() {
-        return Err((candidate, refused));
+        return Err(Left::new(&candidate.instance_id, Reason::NotCheaper, refused));
     }
     candidate.not_cheaper = refused;
     Ok(candidate)

@@ -1,6 +1,8 @@
 //! What one step hands to the next: the plan of the run, the swap in progress, and what came of
 //! the others. It travels through the state machine's payload (256 KiB at most).
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use spot_cloud::accounts::Access;
@@ -18,7 +20,9 @@ use spot_domain::{GroupArn, GroupName, InstanceId, Pool, Reason, Usd};
 use crate::error::StepError;
 
 /// Bytes of candidates that a run carries: the rest of Step Functions' 256 KiB is for its results.
-const QUEUE_BYTES: usize = 120_000;
+const QUEUE_BYTES: usize = 100_000;
+/// Bytes of instances that are left alone from the beginning.
+const SKIPPED_BYTES: usize = 50_000;
 
 /// Where the state machine goes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -84,6 +88,9 @@ pub struct Work {
     pub swapped: Vec<Swapped>,
     /// Left alone.
     pub skipped: Vec<Left>,
+    /// Left alone, beyond those: counted by reason.
+    #[serde(default)]
+    pub skipped_more: BTreeMap<Reason, usize>,
     /// Tried and put back.
     pub rolled_back: Vec<Left>,
     /// What ended the run before its time.
@@ -169,12 +176,13 @@ mod twin_only {
     use spot_cloud::twin::Twin;
 
     #[derive(Serialize)]
-    enum Blueprint<'a> {
+    enum Sent<'a> {
         Twin(&'a Twin),
     }
 
+    #[expect(clippy::ref_option, reason = "serde's signature")]
     pub(super) fn serialize<S: Serializer>(twin: &Option<Twin>, to: S) -> Result<S::Ok, S::Error> {
-        twin.as_ref().map(Blueprint::Twin).serialize(to)
+        twin.as_ref().map(Sent::Twin).serialize(to)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Twin>, D::Error> {
@@ -221,6 +229,7 @@ impl Work {
             rollback_deadline: None,
             swapped: Vec::new(),
             skipped: Vec::new(),
+            skipped_more: BTreeMap::new(),
             rolled_back: Vec::new(),
             ended_by: None,
             ended_because: String::new(),
@@ -281,6 +290,19 @@ impl Work {
                 self.queue.push(candidate);
             } else {
                 self.deferred += 1;
+            }
+        }
+    }
+
+    /// Lists as many of the instances that stay as the payload has room for, and counts the others.
+    pub fn leave_alone(&mut self, left: Vec<Left>) {
+        let mut bytes = 0;
+        for left in left {
+            bytes += serde_json::to_vec(&left).map_or(SKIPPED_BYTES, |json| json.len());
+            if bytes <= SKIPPED_BYTES {
+                self.skipped.push(left);
+            } else {
+                *self.skipped_more.entry(left.reason).or_default() += 1;
             }
         }
     }

@@ -24,6 +24,8 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         remaining: work.queue.len() + work.deferred,
         executions_needed: work.executions_needed(),
         ended_by: work.ending(),
+        skipped_more: work.skipped_more.clone(),
+        gate: context.gate_view(&work.lease),
         planned: work.dry_run.then(|| planned(&work)),
         account_id: work.lease.account_id,
         region: work.lease.region,

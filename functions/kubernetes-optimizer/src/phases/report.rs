@@ -11,7 +11,8 @@ use crate::work::NodeWork;
 /// # Errors
 /// A lease can't be released; the reconciler will.
 pub async fn run(context: &Context, work: NodeWork) -> Result<NodeSwapReport, StepError> {
-    let report = report(&work);
+    let mut report = report(&work);
+    report.gate = work.run.as_ref().and_then(|run| context.gate_view(&run.swap.lease));
     let summary = serde_json::to_string(&report.outcome).unwrap_or_default();
     if let Some(run) = &work.run {
         // The swap's end may have let the group's go.
@@ -43,5 +44,6 @@ fn report(work: &NodeWork) -> NodeSwapReport {
         evicted: work.run.as_ref().map_or(0, |run| run.drain.evicted),
         blocked: if outcome == NodeOutcome::Swapped { Vec::new() } else { work.blocked.clone() },
         plan: work.plan.clone(),
+        gate: None,
     }
 }

@@ -18,7 +18,8 @@ pub fn refused(left: Left) -> LabReport {
 /// # Errors
 /// The lease can't be released; the reconciler will.
 pub async fn run(context: &Context, work: Work) -> Result<LabReport, StepError> {
-    let report = outcome(&work)?;
+    let mut report = outcome(&work)?;
+    report.gate = context.gate_view(&work.lease);
     if !work.dry_run {
         context.swaps.let_go(&work.lease, &format!("{:?}", report.outcome)).await?;
         tracing::info!(on = %work.lease.on, ?report, "ended");
@@ -63,5 +64,5 @@ fn report(
     reason: Option<Reason>,
     detail: Option<String>,
 ) -> LabReport {
-    LabReport { instance_id, new_instance_id, outcome, reason, detail }
+    LabReport { instance_id, new_instance_id, outcome, reason, detail, gate: None }
 }

@@ -1,8 +1,9 @@
 use super::*;
 use crate::belongings::{Interface, Volume};
 use crate::group::tests::{group_of, id, on_demand};
-use crate::group::{MemberState, Override, Requirements};
+use crate::group::{AZ_REBALANCE, MemberState, Override, Requirements};
 use crate::group_tags::{INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG};
+use crate::journal::Original;
 use crate::owners::MARKS;
 use proptest::prelude::*;
 
@@ -254,6 +255,10 @@ fn a_replacement_of_another_type_is_what_the_group_launches_for_that_type() {
     assert_eq!(of("c5.large"), group.launch_source.clone().unwrap());
 }
 
+fn opt_out(tags: &mut Tags) {
+    tags.insert("spot-optimizer:opt-out".into(), "true".into());
+}
+
 #[test]
 fn the_owner_is_heard_until_the_old_one_leaves() {
     let settings = Settings::default();
@@ -262,9 +267,6 @@ fn the_owner_is_heard_until_the_old_one_leaves() {
         change(&mut group, &mut instance);
         no_longer_wanted(&group, &by_id(&[instance]), &id(0), &settings).map(|c| (c.reason, c.whole_group))
     };
-    fn opt_out(tags: &mut Tags) {
-        tags.insert("spot-optimizer:opt-out".into(), "true".into());
-    }
     assert_eq!(said(|_, _| ()), None);
     assert_eq!(said(|g, _| opt_out(&mut g.tags)), Some((Reason::OptedOut, true)));
     assert_eq!(said(|_, i| opt_out(&mut i.tags)), Some((Reason::OptedOut, false)));

@@ -45,7 +45,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Next {
         for priced in pricing::keep_cheaper(context, &target, work, cleared).await {
             match priced {
                 Ok(candidate) => work.queue.push(candidate),
-                Err((candidate, why)) => work.skip(&candidate.instance_id, Reason::NotCheaper, why),
+                Err(left) => work.skip(&left.instance_id, left.reason, left.detail),
             }
         }
     }
@@ -54,11 +54,11 @@ pub async fn run(context: &Context, work: &mut Work) -> Next {
 
 /// Why a pool, or all pools of a candidate, may not be launched into.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub struct Refusal {
     /// The code.
-    pub(crate) reason: Reason,
+    pub reason: Reason,
     /// The same for a person.
-    pub(crate) detail: String,
+    pub detail: String,
 }
 
 impl Refusal {
@@ -76,7 +76,7 @@ impl Refusal {
     }
 
     /// Several pools' refusals as one. An unreadable row is worse news than a poisoned pool.
-    pub(crate) fn all(refusals: &[(&Pool, Self)]) -> Self {
+    pub(crate) fn all(refusals: &[(Pool, Self)]) -> Self {
         let unreadable = refusals.iter().any(|(_, r)| r.reason == Reason::PoolUnreadable);
         let details = refusals.iter().map(|(pool, r)| format!("{pool}: {}", r.detail)).collect();
         Self {
@@ -97,9 +97,12 @@ pub(crate) fn first_few(mut details: Vec<String>) -> String {
 }
 
 fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Candidate, Option<Refusal>) {
-    let refused: Vec<(&Pool, Refusal)> =
-        refusals.iter().filter(|(pool, _)| candidate.pools.contains(pool)).cloned().collect();
-    candidate.pools.retain(|pool| !refused.iter().any(|(refused, _)| *refused == pool));
+    let refused: Vec<(Pool, Refusal)> = refusals
+        .iter()
+        .filter(|(pool, _)| candidate.pools.contains(pool))
+        .map(|(pool, refusal)| ((*pool).clone(), refusal.clone()))
+        .collect();
+    candidate.pools.retain(|pool| !refused.iter().any(|(refused, _)| refused == pool));
     let all = candidate.pools.is_empty().then(|| Refusal::all(&refused));
     (candidate, all)
 }

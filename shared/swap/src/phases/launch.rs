@@ -5,8 +5,6 @@
 //! ClientTokens; before each further attempt: its number. Undone by: terminating what bears the tag.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::gatekeeper::{ClearedPool, GateClosed, Verdict};
-use spot_cloud::launcher::Launcher;
 use spot_cloud::swaps::{Entered, Leased, Release};
 use spot_cloud::{CallError, Kind, Target, instances};
 use spot_domain::group::{Group, Instance, LaunchSource};
@@ -16,17 +14,14 @@ use spot_domain::tags::inherited;
 use spot_domain::{InstanceId, Pool, Reason};
 
 use crate::Context;
+use crate::attempts::{Attempts, InPool, closed};
 use crate::error::StepError;
 use crate::group::{GroupLook, look_for, malformed, unfit_now};
 use crate::order::Orders;
-use crate::phases::gate::{Refusal, first_few};
+use crate::phases::gate::Refusal;
 use crate::pricing;
 use crate::work::{Current, Next, Work};
 
-/// Launches tried in one step: each refusal takes EC2 seconds, and the step has sixty.
-const ATTEMPTS: usize = 10;
-/// The journal tells when the last launch was asked for: until that is visible, an undo waits.
-const JUST_NOW: SignedDuration = SignedDuration::from_secs(5);
 /// A step may be repeated for a while: what was asked of the group's hooks and refreshes this long ago is asked again.
 const CHECKED_FOR: SignedDuration = SignedDuration::from_mins(1);
 
@@ -110,7 +105,7 @@ async fn fit(
     if pricing::is_stale(work) {
         match pricing::keep_cheaper(context, target, work, vec![candidate]).await.pop() {
             Some(Ok(cheaper)) => candidate = cheaper,
-            Some(Err((_, detail))) => return Ok(Err(Refusal { reason: Reason::NotCheaper, detail })),
+            Some(Err(left)) => return Ok(Err(Refusal { reason: left.reason, detail: left.detail })),
             None => return Err(StepError::Protocol("no candidate was priced".into())),
         }
     }
@@ -201,8 +196,8 @@ async fn earlier(
     }))
 }
 
-/// Asks the gate once more, then tries the cleared pools in their order, from the attempt that the
-/// journal speaks of. The inner error is why this candidate is skipped.
+/// Asks the gate once more, then tries the cleared pools in their order. The inner error is why this candidate is
+/// skipped.
 async fn launch(
     context: &Context,
     work: &Work,
@@ -216,115 +211,16 @@ async fn launch(
         Err(why) => return Ok(Err(closed(&why))),
     };
     let tags = inherited(&candidate.tags, journal.swap_id.as_str());
-    let mut orders = Orders::new(target, work, &candidate, look, tags);
-    orders.resume(journal.attempt);
-    let launcher = Launcher::new(target);
-    let (mut refused, mut failed) = (Vec::new(), Vec::new());
-    let mut tries = 0;
-    for (pool, mut verdict) in candidate.pools.iter().zip(verdicts) {
-        loop {
-            let (number, order) = match orders.next(pool).await? {
-                Ok(Some(order)) => order,
-                Ok(None) => break, // no further subnet
-                Err(why) => {
-                    failed.push((pool, Reason::LaunchRejected, why));
-                    break;
-                }
-            };
-            if number < journal.attempt {
-                continue; // an earlier run of this step was refused here
+    let orders = Orders::new(target, work, &candidate, look, tags);
+    let mut attempts = Attempts::new(context, target, work, journal, orders);
+    for (pool, verdict) in candidate.pools.iter().zip(verdicts) {
+        match attempts.in_pool(pool, verdict).await? {
+            InPool::Launched { newcomer, came_from } => {
+                return Ok(Ok(Launched { newcomer, pool: pool.clone(), candidate, came_from }));
             }
-            let cleared = match fresh(context, pool, verdict).await {
-                Ok(Verdict::Cleared(cleared)) => cleared,
-                Ok(verdict) => {
-                    refused.extend(Refusal::of(&verdict).map(|refusal| (pool, refusal)));
-                    break;
-                }
-                Err(why) => return Ok(Err(closed(&why))),
-            };
-            tries += 1;
-            if number != journal.attempt
-                || Timestamp::now().duration_since(journal.launching_since) > JUST_NOW
-            {
-                journal.attempt = number;
-                journal.launching_since = Timestamp::now();
-                context.swaps.write(&work.lease, journal).await?;
-            }
-            match launcher.launch(cleared, &order, &journal.swap_id.client_token(number)).await {
-                Ok(newcomer) => {
-                    let came_from = orders.source(&pool.instance_type);
-                    let (pool, candidate) = (pool.clone(), candidate.clone());
-                    return Ok(Ok(Launched { newcomer, pool, candidate, came_from }));
-                }
-                Err(error) if error.kind == Kind::Retry => return Err(error.into()),
-                Err(error) if error.kind == Kind::Denied => {
-                    return Ok(Err(Refusal { reason: Reason::NotAuthorized, detail: error.to_string() }));
-                }
-                Err(error) => {
-                    let is_subnets = error.kind == Kind::NextSubnet;
-                    failed.push((pool, reason_of(error.kind), said(&error, &order.subnet_id)));
-                    if !is_subnets || tries >= ATTEMPTS {
-                        break;
-                    }
-                    orders.is_full(&order.subnet_id);
-                }
-            }
-            verdict = match context.gatekeeper.ask(std::slice::from_ref(pool)).await.map(|mut v| v.pop()) {
-                Ok(Some(verdict)) => verdict,
-                Ok(None) => break,
-                Err(why) => return Ok(Err(closed(&why))),
-            };
-        }
-        if tries >= ATTEMPTS {
-            break;
+            InPool::EndsRun(refusal) => return Ok(Err(refusal)),
+            InPool::NextPool => {}
         }
     }
-    Ok(Err(none_launched(&refused, failed, &candidate.not_cheaper)))
-}
-
-fn closed(why: &GateClosed) -> Refusal {
-    Refusal { reason: Reason::GateUnreachable, detail: why.to_string() }
-}
-
-/// What a refused launch is about: its pool, its subnet, a quota that another class of types may not share, or
-/// this very instance.
-fn reason_of(kind: Kind) -> Reason {
-    match kind {
-        Kind::NextPool => Reason::NoCapacity,
-        Kind::NextSubnet => Reason::SubnetFull,
-        Kind::Quota => Reason::QuotaExceeded,
-        _ => Reason::LaunchRejected,
-    }
-}
-
-fn said(error: &CallError, subnet_id: &str) -> String {
-    let subnet = if error.kind == Kind::NextSubnet { format!("{subnet_id}: ") } else { String::new() };
-    format!("{subnet}{}: {}", error.code, error.message)
-}
-
-/// A pool's verdict, asked again if earlier attempts took so long that its proof is stale.
-async fn fresh(context: &Context, pool: &Pool, verdict: Verdict) -> Result<Verdict, GateClosed> {
-    if !matches!(&verdict, Verdict::Cleared(cleared) if !ClearedPool::is_fresh(cleared)) {
-        return Ok(verdict);
-    }
-    let mut verdicts = context.gatekeeper.ask(std::slice::from_ref(pool)).await?;
-    Ok(verdicts.pop().unwrap_or(verdict))
-}
-
-/// One reason for all refusals: a quota before capacity, capacity before a full subnet, what EC2 rejects last.
-fn none_launched(
-    refused: &[(&Pool, Refusal)],
-    failed: Vec<(&Pool, Reason, String)>,
-    not_cheaper: &str,
-) -> Refusal {
-    if failed.is_empty() {
-        return Refusal::all(refused);
-    }
-    let worst = [Reason::QuotaExceeded, Reason::NoCapacity, Reason::SubnetFull, Reason::LaunchRejected];
-    let is_among = |reason: &Reason| failed.iter().any(|(_, found, _)| found == reason);
-    let reason = worst.into_iter().find(is_among).unwrap_or(Reason::LaunchRejected);
-    let mut details: Vec<String> =
-        failed.into_iter().map(|(pool, _, why)| format!("{pool}: {why}")).collect();
-    details.extend((!not_cheaper.is_empty()).then(|| not_cheaper.to_owned()));
-    Refusal { reason, detail: first_few(details) }
+    Ok(Err(attempts.none_launched(&candidate.not_cheaper)))
 }

@@ -94,9 +94,10 @@ pub async fn ask_owner(
     if let Some(change) = no_longer_wanted(group, &described, &old, &work.settings) {
         return Ok(work.undo_for(change));
     }
-    let protection = match instances::is_termination_protected(&target.ec2, &old).await? {
-        true => Some("DisableApiTermination"),
-        false => instances::is_stop_protected(&target.ec2, &old).await?.then_some("DisableApiStop"),
+    let protection = if instances::is_termination_protected(&target.ec2, &old).await? {
+        Some("DisableApiTermination")
+    } else {
+        instances::is_stop_protected(&target.ec2, &old).await?.then_some("DisableApiStop")
     };
     if let Some(protection) = protection {
         return Ok(

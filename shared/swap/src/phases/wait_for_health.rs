@@ -123,13 +123,12 @@ async fn last_look(context: &Context, target: &Target, current: &Current) -> Res
     if let Some(code) = instances::is_taken_back(&target.ec2, newcomer).await? {
         return Ok(LastLook::AtRisk(format!("newcomer {newcomer}: its Spot request is {code}")));
     }
-    Ok(match context.gatekeeper.ask(std::slice::from_ref(pool)).await.map(|mut v| v.pop()) {
-        Ok(Some(Verdict::Cleared(_))) => LastLook::Clear,
-        Ok(Some(Verdict::PoisonedUntil(until))) => {
+    Ok(match context.gatekeeper.ask_one(pool).await {
+        Ok(Verdict::Cleared(_)) => LastLook::Clear,
+        Ok(Verdict::PoisonedUntil(until)) => {
             LastLook::AtRisk(format!("pool {pool} was poisoned meanwhile, until {until}"))
         }
-        Ok(Some(Verdict::Unreadable(row))) => LastLook::Unknown(row.to_string()),
-        Ok(None) => LastLook::Unknown("the gate gave no answer".to_owned()),
+        Ok(Verdict::Unreadable(row)) => LastLook::Unknown(row.to_string()),
         Err(closed) => LastLook::Unknown(closed.to_string()),
     })
 }

@@ -103,6 +103,22 @@ fn a_run_says_how_many_more_it_takes() {
 }
 
 #[test]
+fn a_group_of_thousands_fits_the_payload() {
+    let mut run = work();
+    run.queue.clear();
+    let mut one = serde_json::from_str::<Work>(PAYLOADS[0].1).unwrap().queue.remove(0);
+    one.tags = (0..40).map(|n| (format!("some-tag-{n}"), "its value".repeat(4))).collect();
+    let detail =
+        "tag kubernetes.io/cluster/shop: a Kubernetes node, whose pods must move first; use the node swap";
+    let left = |n| Left::new(&id(n), Reason::KubernetesNode, detail);
+    run.leave_alone((0..3_000).map(left).collect());
+    run.enqueue(vec![one; 2_000]);
+    assert_eq!(run.skipped.len() + run.skipped_more[&Reason::KubernetesNode], 3_000);
+    assert_eq!(run.queue.len() + run.deferred, 2_000);
+    assert!(serde_json::to_vec(&run).unwrap().len() < 200_000, "256 KiB, and results to come");
+}
+
+#[test]
 fn a_hook_of_two_days_is_waited_for_at_a_pace_that_fits_one_execution() {
     let mut run = work();
     let hook = |seconds, transition| Hook { name: "h".into(), transition, global_timeout_seconds: seconds };

@@ -1,0 +1,139 @@
+//! Groups and members as tests have them, and what a group says of itself.
+
+use super::*;
+
+pub(crate) fn id(n: u32) -> InstanceId {
+    format!("i-{n:017x}").parse().unwrap()
+}
+
+pub(crate) fn member(n: u32) -> Member {
+    Member { id: id(n), state: MemberState::InService, healthy: true, protected: false, template_id: None }
+}
+
+pub(crate) fn group_of(members: u32) -> Group {
+    Group {
+        name: "web".parse().unwrap(),
+        arn: "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web"
+            .parse()
+            .unwrap(),
+        min: 0,
+        max: members + 2,
+        desired: members,
+        members: (0..members).map(member).collect(),
+        suspended: BTreeSet::new(),
+        target_group_arns: vec![],
+        launch_source: Some(LaunchSource::Template { id: "lt-1".into(), version: "1".into() }),
+        overrides: vec![],
+        requirements: None,
+        requirement_launches: vec![],
+        subnet_ids: vec!["subnet-1".into()],
+        availability_zones: vec!["us-east-1a".into()],
+        placement_group: None,
+        warm_up_seconds: 0,
+        retains_abandoned: false,
+        spot_max_price: None,
+        on_demand_base: 0,
+        on_demand_percentage: None,
+        tags: Tags::new(),
+        propagated_tags: Tags::new(),
+        obstacles: vec![],
+        busy_with: None,
+    }
+}
+
+pub(crate) fn on_demand(n: u32) -> Instance {
+    Instance {
+        id: id(n),
+        state: InstanceState::Running,
+        state_reason: None,
+        is_spot: false,
+        instance_type: "m5.large".parse().unwrap(),
+        availability_zone: "us-east-1a".into(),
+        az_id: Some("use1-az6".parse().unwrap()),
+        usage_operation: UsageOperation::linux(),
+        is_dedicated: false,
+        subnet_id: Some("subnet-1".into()),
+        bound_to: None,
+        operator: None,
+        tags: Tags::new(),
+        belongings: Belongings::default(),
+    }
+}
+
+#[test]
+fn a_type_is_launched_from_its_own_override() {
+    let mut group = group_of(1);
+    let template = |id: &str| LaunchSource::Template { id: id.into(), version: "3".into() };
+    let override_of = |name: &str, own: Option<&str>, image: Option<&str>| Override {
+        instance_type: name.parse().unwrap(),
+        template: own.map(template),
+        image_id: image.map(str::to_owned),
+    };
+    group.launch_source = Some(template("lt-base"));
+    group.overrides = vec![
+        override_of("m5.large", None, None),
+        override_of("m6g.large", Some("lt-arm"), None),
+        override_of("c5.large", None, Some("ami-c5")),
+    ];
+    let launch = |name: &str| group.launch_of(&name.parse().unwrap()).unwrap();
+    assert_eq!(launch("m5.large"), Launch { source: template("lt-base"), image_id: None });
+    assert_eq!(launch("m6g.large").source, template("lt-arm"));
+    assert_eq!(launch("c5.large").image_id.as_deref(), Some("ami-c5"));
+    assert_eq!(launch("r5.large").source, template("lt-base"), "a type of the owner's tag");
+}
+
+#[test]
+fn patterns_of_requirements_are_obeyed() {
+    let requirements =
+        Requirements { allowed: vec!["m5.*".into(), "c*.large".into()], excluded: vec!["m5.2*".into()] };
+    let lets = |name: &str| requirements.lets_through(&name.parse().unwrap());
+    assert!(lets("m5.large") && lets("c6i.large") && !lets("m5.2xlarge") && !lets("r5.large"));
+    assert!(Requirements::default().lets_through(&"t3.micro".parse().unwrap()));
+}
+
+#[test]
+fn a_group_is_settled_when_its_members_are_what_is_desired() {
+    let mut group = group_of(2);
+    assert!(group.is_settled());
+    group.desired = 3;
+    assert!(!group.is_settled(), "it is about to launch");
+    group.members.push(Member { state: MemberState::Pending, ..member(2) });
+    assert!(!group.is_settled(), "it is launching");
+    group.members[2].state = MemberState::InService;
+    assert!(group.is_settled());
+    group.members[0].state = MemberState::Leaving;
+    assert!(!group.is_settled(), "one leaves, another must come");
+    group.desired = 2;
+    assert!(group.is_settled(), "one is leaving, and nobody comes for it");
+}
+
+#[test]
+fn a_state_that_aws_invents_tomorrow_is_unsafe() {
+    assert_eq!(MemberState::parse("Pending:Wait"), MemberState::Pending);
+    assert_eq!(MemberState::parse("Terminating:Retained"), MemberState::Leaving);
+    for unknown in ["Standby", "EnteringStandby", "Warmed:Running", "ReplacingRootVolume", ""] {
+        assert_eq!(MemberState::parse(unknown), MemberState::Other, "{unknown}");
+    }
+}
+
+#[test]
+fn the_floor_is_base_plus_share_or_the_tag() {
+    let mut group = group_of(10);
+    assert_eq!(group.on_demand_floor(0), 0);
+    assert_eq!(group.on_demand_floor(3), 3);
+    group.on_demand_base = 2;
+    group.on_demand_percentage = Some(100);
+    assert_eq!(group.on_demand_floor(0), 2);
+    group.on_demand_percentage = Some(30);
+    assert_eq!(group.on_demand_floor(0), 5); // 2 + ceil(8 × 30 %)
+}
+
+#[test]
+fn suspended_launch_is_refused_with_the_way_out() {
+    let mut group = group_of(1);
+    assert_eq!(group.unsupported(), None);
+    group.suspended.insert("Launch".into());
+    assert!(group.unsupported().unwrap().contains("Launch is suspended; resume it"));
+    group.suspended = BTreeSet::from([AZ_REBALANCE.to_owned(), "AlarmNotification".to_owned()]);
+    assert_eq!(group.unsupported(), None);
+}

@@ -1,0 +1,179 @@
+//! The attempts to launch one newcomer: pool after pool, subnet after subnet, each with its number in the journal
+//! before its call, until one launch gets through or EC2 has refused them all.
+
+use jiff::{SignedDuration, Timestamp};
+use spot_cloud::gatekeeper::{ClearedPool, GateClosed, Verdict};
+use spot_cloud::launcher::{Launcher, Order};
+use spot_cloud::{CallError, Kind, Target};
+use spot_domain::group::LaunchSource;
+use spot_domain::journal::Journal;
+use spot_domain::{InstanceId, Pool, Reason};
+
+use crate::Context;
+use crate::error::StepError;
+use crate::order::Orders;
+use crate::phases::gate::{Refusal, first_few};
+use crate::work::Work;
+
+/// Launches tried in one step: each refusal takes EC2 seconds, and the step has sixty.
+const ATTEMPTS: usize = 10;
+/// The journal tells when the last launch was asked for: until that is visible, an undo waits.
+const JUST_NOW: SignedDuration = SignedDuration::from_secs(5);
+
+/// What came of one pool.
+#[derive(Debug)]
+pub enum InPool {
+    /// A newcomer, and what it was launched from.
+    Launched {
+        /// The newcomer.
+        newcomer: InstanceId,
+        /// `None` if it is the twin of an instance.
+        came_from: Option<LaunchSource>,
+    },
+    /// Nothing; another pool may do.
+    NextPool,
+    /// No other launch would fare better.
+    EndsRun(Refusal),
+}
+
+/// The attempts for one candidate.
+#[derive(Debug)]
+pub struct Attempts<'a> {
+    context: &'a Context,
+    work: &'a Work,
+    journal: &'a mut Journal,
+    orders: Orders<'a>,
+    launcher: Launcher,
+    tries: usize,
+    refused: Vec<(Pool, Refusal)>,
+    failed: Vec<(Pool, Reason, String)>,
+}
+
+impl<'a> Attempts<'a> {
+    /// Begins with the attempt that the journal speaks of.
+    #[must_use]
+    pub fn new(
+        context: &'a Context,
+        target: &Target,
+        work: &'a Work,
+        journal: &'a mut Journal,
+        mut orders: Orders<'a>,
+    ) -> Self {
+        orders.resume(journal.attempt);
+        let launcher = Launcher::new(target);
+        Self { context, work, journal, orders, launcher, tries: 0, refused: vec![], failed: vec![] }
+    }
+
+    /// Tries one pool in each subnet of its zone.
+    ///
+    /// # Errors
+    /// A call fails in a way that may pass: the step is repeated with the same attempt.
+    pub async fn in_pool(&mut self, pool: &Pool, verdict: Verdict) -> Result<InPool, StepError> {
+        let mut verdict = Some(verdict);
+        while self.tries < ATTEMPTS {
+            let (number, order) = match self.orders.next(pool).await? {
+                Ok(Some(numbered)) => numbered,
+                Ok(None) => break, // no further subnet
+                Err(why) => {
+                    self.failed.push((pool.clone(), Reason::LaunchRejected, why));
+                    break;
+                }
+            };
+            if number < self.journal.attempt {
+                continue; // an earlier run of this step was refused here
+            }
+            let cleared = match fresh(self.context, pool, verdict.take()).await {
+                Ok(Verdict::Cleared(cleared)) => cleared,
+                Ok(verdict) => {
+                    self.refused.extend(Refusal::of(&verdict).map(|refusal| (pool.clone(), refusal)));
+                    break;
+                }
+                Err(why) => return Ok(InPool::EndsRun(closed(&why))),
+            };
+            self.tries += 1;
+            match self.launch(cleared, number, &order).await? {
+                Ok(newcomer) => {
+                    let came_from = self.orders.source(&pool.instance_type);
+                    return Ok(InPool::Launched { newcomer, came_from });
+                }
+                Err(error) if error.kind == Kind::Retry => return Err(error.into()),
+                Err(error) if error.kind == Kind::Denied => {
+                    let detail = error.to_string();
+                    return Ok(InPool::EndsRun(Refusal { reason: Reason::NotAuthorized, detail }));
+                }
+                Err(error) => {
+                    let why = said(&error, &order.subnet_id);
+                    self.failed.push((pool.clone(), reason_of(error.kind), why));
+                    if error.kind != Kind::NextSubnet {
+                        break;
+                    }
+                    self.orders.is_full(&order.subnet_id);
+                }
+            }
+        }
+        Ok(InPool::NextPool)
+    }
+
+    /// One attempt, its number journalled first.
+    async fn launch(
+        &mut self,
+        cleared: ClearedPool,
+        number: usize,
+        order: &Order,
+    ) -> Result<Result<InstanceId, CallError>, StepError> {
+        let age = Timestamp::now().duration_since(self.journal.launching_since);
+        if number != self.journal.attempt || age > JUST_NOW {
+            self.journal.attempt = number;
+            self.journal.launching_since = Timestamp::now();
+            self.context.swaps.write(&self.work.lease, self.journal).await?;
+        }
+        let token = self.journal.swap_id.client_token(number);
+        Ok(self.launcher.launch(cleared, order, &token).await)
+    }
+
+    /// Returns one reason for all refusals: a quota before capacity, capacity before a full subnet, what EC2
+    /// rejects last.
+    #[must_use]
+    pub fn none_launched(self, not_cheaper: &str) -> Refusal {
+        if self.failed.is_empty() {
+            return Refusal::all(&self.refused);
+        }
+        let worst = [Reason::QuotaExceeded, Reason::NoCapacity, Reason::SubnetFull, Reason::LaunchRejected];
+        let is_among = |reason: &Reason| self.failed.iter().any(|(_, found, _)| found == reason);
+        let reason = worst.into_iter().find(is_among).unwrap_or(Reason::LaunchRejected);
+        let failed = self.failed.into_iter().map(|(pool, _, why)| format!("{pool}: {why}"));
+        let details = failed.chain((!not_cheaper.is_empty()).then(|| not_cheaper.to_owned())).collect();
+        Refusal { reason, detail: first_few(details) }
+    }
+}
+
+/// A pool's verdict, asked for again if it was used, or if its proof is stale.
+async fn fresh(context: &Context, pool: &Pool, verdict: Option<Verdict>) -> Result<Verdict, GateClosed> {
+    match verdict {
+        Some(Verdict::Cleared(cleared)) if cleared.is_fresh() => Ok(Verdict::Cleared(cleared)),
+        Some(Verdict::Cleared(_)) | None => context.gatekeeper.ask_one(pool).await,
+        Some(refused) => Ok(refused),
+    }
+}
+
+/// Says that the gate does not answer.
+#[must_use]
+pub fn closed(why: &GateClosed) -> Refusal {
+    Refusal { reason: Reason::GateUnreachable, detail: why.to_string() }
+}
+
+/// What a refused launch is about: its pool, its subnet, a quota that another class of types may not share, or
+/// this very instance.
+fn reason_of(kind: Kind) -> Reason {
+    match kind {
+        Kind::NextPool => Reason::NoCapacity,
+        Kind::NextSubnet => Reason::SubnetFull,
+        Kind::Quota => Reason::QuotaExceeded,
+        _ => Reason::LaunchRejected,
+    }
+}
+
+fn said(error: &CallError, subnet_id: &str) -> String {
+    let subnet = if error.kind == Kind::NextSubnet { format!("{subnet_id}: ") } else { String::new() };
+    format!("{subnet}{}: {}", error.code, error.message)
+}
