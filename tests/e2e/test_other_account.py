@@ -77,7 +77,7 @@ def test_a_group_of_another_account_is_swapped_with_that_accounts_role(aws, regi
     execution = web.swap()
     assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
     web.assert_swapped(execution["output"])
-    assert execution["output"]["account_id"] == OTHER
+    assert (execution["output"]["account_id"], execution["output"]["gate"]) == (OTHER, "blind")
     assumed = aws.control.calls(action="AssumeRole")
     run = execution["executionArn"].rsplit(":", 1)[1]
     assert assumed and {c["params"]["RoleSessionName"] for c in assumed} == {f"spot-optimizer-run-{run}"[:64]}
@@ -98,6 +98,7 @@ def test_the_pools_of_another_account_are_told_apart_by_zone_id(aws, registered,
     aws.control.shift_zones(OTHER, 5)
     aws.poison("us-east-1#use1-az6#m5.large")
     output = web.swap(dry_run=True)["output"]
+    assert output["gate"] == "blind", "nobody forwards its interruptions to us"
     zones = {i["InstanceId"]: i["AvailabilityZone"] for i in web.before["Instances"]}
     assert [(zones[s["instance_id"]], s["reason"]) for s in output["skipped"]] == [("us-east-1b", "POOL_POISONED")]
 
