@@ -91,6 +91,7 @@ fn member(instance: &asg::Instance) -> Option<Member> {
         healthy: instance.health_status().is_some_and(|h| h.eq_ignore_ascii_case("healthy")),
         protected: instance.protected_from_scale_in().unwrap_or(true),
         template_id: instance.launch_template().and_then(|t| t.launch_template_id()).map(str::to_owned),
+        image_id: filled(instance.image_id()),
     })
 }
 

@@ -96,6 +96,7 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
         | "InsufficientCapacity"
         | "InsufficientHostCapacity"
         | "InsufficientCapacityOnOutpost"
+        | "AttachmentLimitExceeded" // of a type that takes fewer interfaces
         | "Unsupported"
         | "UnsupportedOperation"
         | "UnsupportedHostConfiguration" => Kind::NextPool,
@@ -125,6 +126,8 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
         | "InternalError"
         | "InternalFailure"
         | "InternalServerError"
+        // An attempt of ours with other parameters is on its way: it is looked for by its tag.
+        | "IdempotentParameterMismatch"
         | "InvalidSnapshot.InUse" // for a moment after the image that used it is deregistered
         | "ExpiredToken"
         | "ExpiredTokenException"
@@ -184,7 +187,8 @@ mod tests {
         ("TagLimitExceeded", 400, Kind::Rejected),
         ("InvalidParameterCombination", 400, Kind::Rejected),
         ("InvalidParameterValue", 400, Kind::Rejected),
-        ("IdempotentParameterMismatch", 400, Kind::Rejected),
+        ("IdempotentParameterMismatch", 400, Kind::Retry),
+        ("AttachmentLimitExceeded", 400, Kind::NextPool),
         ("ValidationError", 400, Kind::Rejected),
         ("ConditionalCheckFailedException", 400, Kind::ConditionFailed),
         ("TransactionCanceledException", 400, Kind::ConditionFailed),

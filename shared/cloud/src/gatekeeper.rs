@@ -166,9 +166,7 @@ impl Gatekeeper {
         let now = Timestamp::now();
         Ok(pools.iter().map(|pool| verdict(pool, &tables, now)).collect())
     }
-}
 
-impl Gatekeeper {
     /// Asks about one pool.
     ///
     /// # Errors

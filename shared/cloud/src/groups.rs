@@ -78,7 +78,7 @@ pub async fn hooks(client: &aws_sdk_autoscaling::Client, name: &GroupName) -> Re
     Ok(answer.lifecycle_hooks().iter().map(hook).collect())
 }
 
-/// Sets MaxSize. Never below the group's size: the group would pick victims.
+/// Sets MaxSize. Never below desired: the group would pick victims.
 ///
 /// # Errors
 /// The call fails.

@@ -36,8 +36,12 @@ pub struct TemplatePlacement {
     pub names_zone: bool,
     /// It names a zone by its id.
     pub names_zone_id: bool,
-    /// It names a placement group by its id, beside which no name is allowed.
+    /// The placement group by its name.
+    pub group_name: Option<String>,
+    /// The placement group by its id, beside which no name is allowed.
     pub group_id: Option<String>,
+    /// The spread domain.
+    pub spread_domain: Option<String>,
 }
 
 /// Parameters that a launch has to overrule: EC2 has neither protection nor a stop for one-time Spot instances.
@@ -129,13 +133,15 @@ fn parse(id: &str, number: i64, data: &ec2::ResponseLaunchTemplateData) -> Resol
 }
 
 fn placement(placement: &ec2::LaunchTemplatePlacement) -> TemplatePlacement {
-    let is_named = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
+    let filled = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
     TemplatePlacement {
         tenancy: placement.tenancy().cloned(),
         partition_number: placement.partition_number(),
-        names_zone: is_named(placement.availability_zone()),
-        names_zone_id: is_named(placement.availability_zone_id()),
-        group_id: placement.group_id().filter(|id| !id.is_empty()).map(str::to_owned),
+        names_zone: filled(placement.availability_zone()).is_some(),
+        names_zone_id: filled(placement.availability_zone_id()).is_some(),
+        group_name: filled(placement.group_name()),
+        group_id: filled(placement.group_id()),
+        spread_domain: filled(placement.spread_domain()),
     }
 }
 

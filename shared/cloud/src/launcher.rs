@@ -140,10 +140,11 @@ fn placement(of_template: &TemplatePlacement, order: &Order) -> Option<ec2::Plac
         return None; // the template's own, as it is
     }
     let placement = ec2::Placement::builder()
-        .set_group_name(order.placement_group.clone())
+        .set_group_name(order.placement_group.clone().or_else(|| of_template.group_name.clone()))
         .set_group_id(of_template.group_id.clone().filter(|_| order.placement_group.is_none()))
         .set_tenancy(of_template.tenancy.clone())
         .set_partition_number(of_template.partition_number)
+        .set_spread_domain(of_template.spread_domain.clone())
         .set_availability_zone(of_template.names_zone.then(|| order.availability_zone.clone()))
         .set_availability_zone_id(of_template.names_zone_id.then(|| order.az_id.to_string()));
     Some(placement.build())

@@ -95,8 +95,12 @@ async fn a_template_is_overruled_only_where_spot_does_not_have_it() {
     let mut of_owner = template();
     of_owner.not_for_spot =
         NotForSpot { termination_protection: true, stop_protection: true, stops_at_shutdown: true };
-    of_owner.placement =
-        TemplatePlacement { names_zone: true, partition_number: Some(2), ..Default::default() };
+    of_owner.placement = TemplatePlacement {
+        names_zone: true,
+        partition_number: Some(2),
+        group_name: Some("racks".into()),
+        ..TemplatePlacement::default()
+    };
     let request = asked_for(Order { blueprint: Blueprint::Template(Box::new(of_owner)), ..order() }).await;
     for expected in [
         "DisableApiTermination=false",
@@ -104,6 +108,7 @@ async fn a_template_is_overruled_only_where_spot_does_not_have_it() {
         "InstanceInitiatedShutdownBehavior=terminate",
         "Placement.AvailabilityZone=us-east-1a",
         "Placement.PartitionNumber=2",
+        "Placement.GroupName=racks",
     ] {
         assert!(request.contains(expected), "{expected} is not in {request}");
     }

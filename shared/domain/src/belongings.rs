@@ -84,12 +84,32 @@ impl Belongings {
         })
     }
 
+    /// Returns the ids of its volumes and network interfaces.
+    #[must_use]
+    pub fn ids(&self) -> BTreeSet<String> {
+        let volumes = self.volumes.iter().map(|volume| volume.id.clone());
+        volumes.chain(self.interfaces.iter().map(|interface| interface.id.clone())).collect()
+    }
+
+    /// Returns the address that stays its owner's, in words.
+    #[must_use]
+    pub fn kept_address(&self) -> Option<String> {
+        let address = self.interfaces.iter().find_map(|interface| interface.kept_address.as_ref())?;
+        Some(format!("it has the Elastic IP {address}, which a replacement would not get"))
+    }
+
+    /// Returns what the replacement of a Kubernetes node would not have, in words: pods move with their volumes,
+    /// and the cluster's network gives addresses and interfaces.
+    #[must_use]
+    pub fn irreproducible_in_a_node(&self) -> Option<String> {
+        self.kept_address().or_else(|| self.other.clone())
+    }
+
     /// Returns what a replacement launched from `given` would not have, in words.
     #[must_use]
     pub fn irreproducible(&self, given: &Given, image_devices: &BTreeSet<String>) -> Option<String> {
-        let address = self.interfaces.iter().find_map(|interface| interface.kept_address.as_ref());
-        if let Some(address) = address {
-            return Some(format!("it has the Elastic IP {address}, which a replacement would not get"));
+        if let Some(address) = self.kept_address() {
+            return Some(address);
         }
         if self.forwards_traffic {
             return Some(

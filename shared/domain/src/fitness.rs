@@ -3,7 +3,7 @@
 
 use crate::group::Group;
 use crate::group_tags::{BadTag, GroupTags, IGNORE_LAUNCH_HOOKS_TAG};
-use crate::owners::{Marked, Owner, member_marked};
+use crate::owners::{Marked, Owner, service};
 use crate::tags::{SWAP_TAG, Tags};
 
 /// When a lifecycle hook runs.
@@ -54,13 +54,13 @@ pub fn unfit(group: &Group, hooks: &[Hook]) -> Result<Option<String>, BadTag> {
         .unsupported()
         .or_else(|| filled_by(&group.tags))
         .or_else(|| hooks.iter().find_map(|hook| missed(hook, &tags)))
-        .or_else(|| overwritten(&group.propagated_tags))
+        .or_else(|| overwritten(&group.propagated_tags, &tags))
         .or_else(|| retained(group, hooks)))
 }
 
 /// A service fills the whole group, and has no use for an instance that it did not launch.
 fn filled_by(tags: &Tags) -> Option<String> {
-    match member_marked(tags)? {
+    match service(tags)? {
         Marked { owner: Owner::GroupService(name), key } => {
             Some(format!("tag {key}: it is filled by {name}"))
         }
@@ -88,10 +88,13 @@ fn missed(hook: &Hook, tags: &GroupTags) -> Option<String> {
 }
 
 /// The attach puts the group's tags on the newcomer, over ours.
-fn overwritten(propagated: &Tags) -> Option<String> {
-    propagated.contains_key(SWAP_TAG).then(|| {
-        format!("it propagates a tag {SWAP_TAG}, by which a replacement is known; remove that from the group")
-    })
+fn overwritten(propagated: &Tags, tags: &GroupTags) -> Option<String> {
+    if propagated.contains_key(SWAP_TAG) {
+        let why = "by which a replacement is known; remove that from the group";
+        return Some(format!("it propagates a tag {SWAP_TAG}, {why}"));
+    }
+    let ready = tags.ready_tag.as_ref().filter(|ready| propagated.contains_key(ready.key()))?;
+    Some(format!("it propagates the tag {}, which is to say that an instance is ready", ready.key()))
 }
 
 /// An old instance whose hook fails would stay for ever, where nothing counts it.
@@ -116,6 +119,7 @@ pub fn terminating_seconds(hooks: &[Hook]) -> u32 {
 mod tests {
     use super::*;
     use crate::group::tests::group_of;
+    use crate::group_tags::READY_TAG;
     use crate::owners::MARKS;
 
     fn hook(name: &str, transition: &str) -> Hook {
@@ -188,6 +192,20 @@ mod tests {
         assert_eq!(unfit(&group, &[]).unwrap(), None, "without a hook nothing is abandoned");
         let drain = [hook("drain", "autoscaling:EC2_INSTANCE_TERMINATING")];
         assert!(unfit(&group, &drain).unwrap().unwrap().contains("drain"));
+    }
+
+    #[test]
+    fn a_ready_tag_that_the_group_itself_puts_on_is_refused() {
+        let mut group = group_of(1);
+        group.tags.insert(READY_TAG.into(), "ready=yes".into());
+        assert_eq!(unfit(&group, &[]).unwrap(), None);
+        group.propagated_tags.insert("ready".into(), "yes".into());
+        assert!(unfit(&group, &[]).unwrap().unwrap().contains("ready"));
+    }
+
+    #[test]
+    fn a_node_group_of_ecs_is_still_filled_by_ecs() {
+        assert!(why(&[("k8s.io/role/node", "1"), ("AmazonECSManaged", "")], &[]).unwrap().contains("ECS"));
     }
 
     #[test]

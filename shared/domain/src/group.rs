@@ -54,6 +54,8 @@ pub struct Member {
     pub protected: bool,
     /// The launch template that it came from.
     pub template_id: Option<String>,
+    /// The image, where an override named it.
+    pub image_id: Option<String>,
 }
 
 impl Member {
@@ -135,12 +137,21 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// What the group launches for one instance type.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Launch {
     /// The template or configuration.
     pub source: LaunchSource,
     /// The image, where the type's override names one.
     pub image_id: Option<String>,
+}
+
+impl std::fmt::Display for Launch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.image_id {
+            Some(image_id) => write!(f, "{} with image {image_id}", self.source),
+            None => self.source.fmt(f),
+        }
+    }
 }
 
 /// A group, whole enough to decide about it.
@@ -220,13 +231,12 @@ impl Group {
         Some(Launch { source, image_id: by_type.and_then(|o| o.image_id.clone()) })
     }
 
-    /// Returns true if as many members serve, or are about to, as are desired: nothing is being launched
-    /// or taken away.
+    /// Returns true if the group is neither launching nor about to choose a victim. One that has fewer than are
+    /// desired may stay so: EC2 has no capacity for it.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let coming = |m: &&Member| matches!(m.state, MemberState::Pending | MemberState::InService);
-        self.members.iter().filter(coming).count() == self.desired as usize
-            && self.members.iter().all(|m| m.state != MemberState::Pending)
+        let in_service = self.members.iter().filter(|m| m.state == MemberState::InService).count();
+        in_service <= self.desired as usize && self.members.iter().all(|m| m.state != MemberState::Pending)
     }
 
     /// Why no instance of this group can be swapped, ever as it is configured.
@@ -247,11 +257,11 @@ impl Group {
         None
     }
 
-    /// How many On-Demand instances the owner wants to keep. A percentage of 100 is the API's
+    /// How many On-Demand instances the owner wants to keep of `desired`. A percentage of 100 is the API's
     /// default, which nobody chose: it counts as no wish.
     #[must_use]
-    pub fn on_demand_floor(&self, min_on_demand: u32) -> u32 {
-        let above_base = self.desired.saturating_sub(self.on_demand_base);
+    pub fn on_demand_floor(&self, desired: u32, min_on_demand: u32) -> u32 {
+        let above_base = desired.saturating_sub(self.on_demand_base);
         let share = match self.on_demand_percentage {
             Some(percent) if percent < 100 => (u64::from(above_base) * u64::from(percent)).div_ceil(100),
             _ => 0,
@@ -308,6 +318,14 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Returns what it is billed for, if prices of its kind are known: shared tenancy, no software of the
+    /// Marketplace.
+    #[must_use]
+    pub fn billed_as(&self) -> Option<UsageOperation> {
+        let is_known = !self.is_dedicated && !self.belongings.has_marketplace_software;
+        is_known.then(|| self.usage_operation.clone())
+    }
+
     /// Starting or running: it costs, and may come to serve.
     #[must_use]
     pub const fn is_alive(&self) -> bool {

@@ -36,6 +36,12 @@ pub struct ReadyTag {
 }
 
 impl ReadyTag {
+    /// Returns the tag's key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Returns true if the instance with these tags says that it is ready.
     #[must_use]
     pub fn is_on(&self, tags: &Tags) -> bool {

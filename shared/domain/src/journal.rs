@@ -137,7 +137,7 @@ pub struct Journal {
     pub old: InstanceId,
     /// When the launch began: what is launched may take a while to be visible.
     pub launching_since: Timestamp,
-    /// The launch attempt that may have got through, an index into the candidate's pools.
+    /// The launch attempt that may have got through, as the launch numbers them: pool, then subnet.
     pub attempt: usize,
     /// What replaces it, known from the attach on.
     pub newcomer: Option<InstanceId>,

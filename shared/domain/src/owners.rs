@@ -1,8 +1,8 @@
 //! The one list of tags by which an owner marks an instance or a group: Kubernetes in all its spellings,
 //! and the AWS services that launch or replace instances by themselves.
 //!
-//! Group swap, lab swap and security audit read the same list. A swap leaves alone what bears a mark,
-//! whatever the mark's value. The audit authorises by a mark only if its value is not empty.
+//! Group swap, lab swap and security audit read the same list. A swap leaves alone what bears a mark, whatever
+//! its value unless the mark names one. The audit authorises by a mark only if its value is not empty.
 
 use crate::tags::{GROUP_NAME_TAG, Tags};
 
@@ -112,10 +112,11 @@ pub fn kubernetes(tags: &Tags) -> Option<Marked> {
     marked_as(tags, |owner| owner == Owner::Kubernetes)
 }
 
-/// Returns the mark on a member of an Auto Scaling group that says more than that it is a member.
+/// Returns the mark of an AWS service on a group or a member of one, beside what may mark it as a node. That of a
+/// fleet says nothing of a member.
 #[must_use]
-pub fn member_marked(tags: &Tags) -> Option<Marked> {
-    marked_as(tags, |owner| owner != Owner::Fleet)
+pub fn service(tags: &Tags) -> Option<Marked> {
+    marked_as(tags, |owner| matches!(owner, Owner::GroupService(_) | Owner::Service(_)))
 }
 
 fn marked_as(tags: &Tags, wanted: impl Fn(Owner) -> bool) -> Option<Marked> {
@@ -181,9 +182,16 @@ mod tests {
         ] {
             for value in ["owned", "shared", "true", "1", ""] {
                 assert_eq!(kubernetes(&tagged(key, value)).unwrap().key, key);
-                assert!(member_marked(&tagged(key, value)).is_some(), "{key}={value}");
             }
         }
+    }
+
+    #[test]
+    fn a_service_is_seen_beside_the_marks_of_a_node() {
+        let mut tags = tagged("kubernetes.io/cluster/shop", "owned");
+        tags.insert("AWSBatchServiceTag".into(), "batch".into());
+        assert_eq!(service(&tags).unwrap().owner, Owner::Service("AWS Batch"));
+        assert_eq!(kubernetes(&tags).unwrap().owner, Owner::Kubernetes);
     }
 
     #[test]
@@ -204,7 +212,7 @@ mod tests {
     #[test]
     fn a_fleet_says_nothing_of_a_groups_member() {
         let tags = tagged("aws:ec2:fleet-id", "fleet-1");
-        assert_eq!(member_marked(&tags), None);
+        assert_eq!((service(&tags), kubernetes(&tags)), (None, None));
         assert_eq!(marked(&tags).unwrap().owner, Owner::Fleet);
     }
 }

@@ -203,7 +203,8 @@ impl Swap<'_> {
     }
 
     fn undo(&self) -> Action {
-        if let Some(restore) = self.max_size() {
+        // Before our one is out of desired, an attach may still come to light.
+        if let Some(restore) = self.max_size().filter(|_| self.journal.desired_settled) {
             return restore;
         }
         let away = self.observed.newcomer.as_ref().and_then(|newcomer| self.send_away(newcomer));

@@ -9,7 +9,7 @@ use crate::belongings::{Given, too_many_tags};
 use crate::group::{Group, Instance, InstanceState, Launch, LaunchSource, Member};
 use crate::group_tags::{BadTag, GroupTags};
 use crate::ids::{AzId, InstanceId, InstanceType, Region};
-use crate::owners::{Owner, kubernetes, member_marked};
+use crate::owners::{kubernetes, service};
 use crate::pool::Pool;
 use crate::pricing::{Prices, UsageOperation};
 use crate::reason::Reason;
@@ -37,6 +37,9 @@ pub struct Candidate {
     /// Which of its pools are not worth a swap, for a person.
     #[serde(default)]
     pub not_cheaper: String,
+    /// Ids of its volumes and network interfaces; empty for a node, whose pods bring their own.
+    #[serde(default)]
+    pub holds: BTreeSet<String>,
     /// The subnet for its replacement: its own while the group still launches into that.
     pub subnet_id: String,
     /// Its tags; the newcomer inherits them.
@@ -91,12 +94,12 @@ type Why = (Reason, String);
 /// wish.
 pub fn select(view: View<'_>, settings: &Settings) -> Result<Selection, BadTag> {
     let tags = GroupTags::parse(&view.group.tags)?;
-    let floor = floor(view.group, &tags, settings);
+    let floor = floor(view.group, view.group.desired, &tags, settings);
     let mut selection = Selection::default();
     for member in &view.group.members {
         let verdict = judged(member, view.instances.get(&member.id)).and_then(|instance| {
             not_a_node(view.group, instance)?;
-            candidate(view, member, instance, &tags, settings)
+            candidate(view, member, instance, &tags, settings, MemberKind::Plain)
         });
         match verdict {
             Ok(candidate) => selection.candidates.push(candidate),
@@ -127,8 +130,9 @@ pub fn select_one(
             if kind == MemberKind::Plain {
                 not_a_node(view.group, instance)?;
             }
-            let candidate = candidate(view, member, instance, &tags, settings)?;
-            above_floor(view.group, view.instances, floor(view.group, &tags, settings))?;
+            let candidate = candidate(view, member, instance, &tags, settings, kind)?;
+            let floor = floor(view.group, view.group.desired, &tags, settings);
+            above_floor(view.group, view.instances, floor)?;
             Ok(candidate)
         });
     Ok(verdict.map_err(|(reason, detail)| Left::new(id, reason, detail)))
@@ -150,8 +154,9 @@ fn above_floor(group: &Group, instances: &BTreeMap<InstanceId, Instance>, floor:
     Err((Reason::OnDemandFloor, format!("the group keeps {floor} On-Demand")))
 }
 
-fn floor(group: &Group, tags: &GroupTags, settings: &Settings) -> u32 {
-    group.on_demand_floor(tags.min_on_demand.unwrap_or(settings.min_on_demand))
+/// The On-Demand instances that the owner keeps in a group of so many: of N, also while it is N+1.
+fn floor(group: &Group, desired: u32, tags: &GroupTags, settings: &Settings) -> u32 {
+    group.on_demand_floor(desired, tags.min_on_demand.unwrap_or(settings.min_on_demand))
 }
 
 /// A node of a cluster is no plain member, whether its own tags say so or its group's.
@@ -185,19 +190,21 @@ fn candidate(
     instance: &Instance,
     tags: &GroupTags,
     settings: &Settings,
+    kind: MemberKind,
 ) -> Result<Candidate, Why> {
     unwilling(view.group, instance, settings)?;
     let subnet_id = subnet(view, instance)?;
-    let pools = pools(view, member, instance, tags, settings)?;
+    reproducible(view, member, instance, tags, kind)?;
+    let pools = pools(view, instance, tags, settings)?;
     Ok(Candidate {
         instance_id: instance.id.clone(),
         instance_type: instance.instance_type.clone(),
         pools,
         availability_zone: instance.availability_zone.clone(),
-        billed_as: (!instance.is_dedicated && !instance.belongings.has_marketplace_software)
-            .then(|| instance.usage_operation.clone()),
+        billed_as: instance.billed_as(),
         prices: Prices::default(),
         not_cheaper: String::new(),
+        holds: if kind == MemberKind::Plain { instance.belongings.ids() } else { BTreeSet::new() },
         subnet_id,
         tags: instance.tags.clone(),
     })
@@ -214,8 +221,7 @@ fn unwilling(group: &Group, instance: &Instance, settings: &Settings) -> Result<
     if let Some(operator) = &instance.operator {
         return Err((Reason::ManagedElsewhere, format!("operated by {operator}")));
     }
-    let marked = member_marked(&instance.tags).or_else(|| member_marked(&group.tags));
-    if let Some(marked) = marked.filter(|marked| marked.owner != Owner::Kubernetes) {
+    if let Some(marked) = service(&instance.tags).or_else(|| service(&group.tags)) {
         return Err((Reason::ManagedElsewhere, marked.detail()));
     }
     instance.bound_to.clone().map_or(Ok(()), |bound| Err((Reason::NotSpotCapable, bound)))
@@ -240,29 +246,47 @@ fn subnet(view: View<'_>, instance: &Instance) -> Result<String, Why> {
     })
 }
 
-fn pools(
+/// What a launch of today would not give back keeps a member where it is. A node's pods bring volumes, interfaces
+/// and addresses with them, and take them along when they move.
+fn reproducible(
     view: View<'_>,
     member: &Member,
     instance: &Instance,
     tags: &GroupTags,
-    settings: &Settings,
-) -> Result<Vec<Pool>, Why> {
-    let own = &instance.instance_type;
-    let launch = member_launch(view.group, member, own)?;
+    kind: MemberKind,
+) -> Result<(), Why> {
+    let launch = member_launch(view.group, member, &instance.instance_type)?;
     let given = match view.launches.get(&launch) {
         Some(Ok(given)) => given,
         Some(Err(why)) => return Err((Reason::LaunchRejected, why.clone())),
         None => return Err((Reason::LaunchRejected, "what it is launched from was not read".to_owned())),
     };
     let belongings = &instance.belongings;
-    let nothing = BTreeSet::new();
     let of_image = belongings.image_id.as_ref().and_then(|image| view.image_devices.get(image));
-    let why = belongings
-        .irreproducible(given, of_image.unwrap_or(&nothing))
-        .or_else(|| too_many_tags(&instance.tags, given, &view.group.propagated_tags));
-    if let Some(why) = why {
-        return Err((Reason::NotReproducible, why));
-    }
+    let nothing = BTreeSet::new();
+    let why = match kind {
+        MemberKind::Plain => belongings.irreproducible(given, of_image.unwrap_or(&nothing)),
+        MemberKind::Node => belongings.irreproducible_in_a_node(),
+    };
+    let why = why
+        .or_else(|| too_many_tags(&instance.tags, given, &view.group.propagated_tags))
+        .or_else(|| born_ready(tags, given));
+    why.map_or(Ok(()), |why| Err((Reason::NotReproducible, why)))
+}
+
+/// A ready tag that every instance has from its launch says nothing.
+fn born_ready(tags: &GroupTags, given: &Given) -> Option<String> {
+    let ready = tags.ready_tag.as_ref().filter(|ready| given.tag_keys.contains(ready.key()))?;
+    Some(format!("its template puts the tag {ready}, which is to say that it is ready, on every instance"))
+}
+
+fn pools(
+    view: View<'_>,
+    instance: &Instance,
+    tags: &GroupTags,
+    settings: &Settings,
+) -> Result<Vec<Pool>, Why> {
+    let own = &instance.instance_type;
     let az_id =
         instance.az_id.clone().or_else(|| view.zones.get(&instance.availability_zone).cloned()).ok_or_else(
             || (Reason::PoolUnreadable, format!("no zone id is known for {}", instance.availability_zone)),
@@ -310,7 +334,9 @@ pub fn member_launch(group: &Group, member: &Member, instance_type: &InstanceTyp
             .ok_or_else(|| (Reason::LaunchRejected, "its group has nothing to launch from".to_owned()));
     }
     let is_its = |launch: &&Launch| match &launch.source {
-        LaunchSource::Template { id, .. } => member.template_id.as_ref() == Some(id),
+        LaunchSource::Template { id, .. } => {
+            member.template_id.as_ref() == Some(id) && member.image_id == launch.image_id
+        }
         LaunchSource::NamedTemplate { .. } | LaunchSource::Configuration(_) => false,
     };
     group.requirement_launches.iter().find(is_its).cloned().ok_or_else(|| {

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cloud::gatekeeper::{ClearedPool, GateClosed, Verdict};
 use spot_cloud::launcher::{Launcher, Order};
 use spot_cloud::{CallError, Kind, Target};
-use spot_domain::group::LaunchSource;
+use spot_domain::group::Launch;
 use spot_domain::journal::Journal;
 use spot_domain::{InstanceId, Pool, Reason};
 
@@ -28,7 +28,7 @@ pub enum InPool {
         /// The newcomer.
         newcomer: InstanceId,
         /// `None` if it is the twin of an instance.
-        came_from: Option<LaunchSource>,
+        came_from: Option<Launch>,
     },
     /// Nothing; another pool may do.
     NextPool,
@@ -93,7 +93,7 @@ impl<'a> Attempts<'a> {
             self.tries += 1;
             match self.launch(cleared, number, &order).await? {
                 Ok(newcomer) => {
-                    let came_from = self.orders.source(&pool.instance_type);
+                    let came_from = self.orders.came_from(&pool.instance_type);
                     return Ok(InPool::Launched { newcomer, came_from });
                 }
                 Err(error) if error.kind == Kind::Retry => return Err(error.into()),
@@ -107,7 +107,7 @@ impl<'a> Attempts<'a> {
                     if error.kind != Kind::NextSubnet {
                         break;
                     }
-                    self.orders.is_full(&order.subnet_id);
+                    self.orders.note_full(&order.subnet_id);
                 }
             }
         }
@@ -135,6 +135,10 @@ impl<'a> Attempts<'a> {
     /// rejects last.
     #[must_use]
     pub fn none_launched(self, not_cheaper: &str) -> Refusal {
+        if self.failed.is_empty() && self.refused.is_empty() {
+            let detail = "no further pool or subnet is left to try".to_owned();
+            return Refusal { reason: Reason::NoCapacity, detail };
+        }
         if self.failed.is_empty() {
             return Refusal::all(&self.refused);
         }

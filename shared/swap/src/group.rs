@@ -193,7 +193,10 @@ pub async fn resolve(
 }
 
 async fn configuration(target: &Target, name: &str) -> Result<Result<Resolved, String>, CallError> {
-    let source = launch_configuration::describe(&target.autoscaling, name).await?;
+    let source = match launch_configuration::describe(&target.autoscaling, name).await {
+        Err(error) if error.is_malformed() => return Ok(Err(error.message)), // deleted
+        answer => answer?,
+    };
     Ok(launch_configuration::given(&source).map(|(given, spot_max_price)| Resolved {
         blueprint: Blueprint::Configuration(Box::new(source)),
         given,
@@ -202,19 +205,19 @@ async fn configuration(target: &Target, name: &str) -> Result<Result<Resolved, S
 }
 
 impl Resolved {
-    /// Returns what was launched from, a template by its id and number.
+    /// Returns what was launched from, a template by its id and number; `None` for a twin.
     #[must_use]
-    pub fn source(&self) -> Option<LaunchSource> {
-        match &self.blueprint {
+    pub fn came_from(&self, image_id: Option<String>) -> Option<Launch> {
+        let source = match &self.blueprint {
             Blueprint::Template(template) => {
-                let (id, version) = (template.id.clone(), template.version.clone());
-                Some(LaunchSource::Template { id, version })
+                LaunchSource::Template { id: template.id.clone(), version: template.version.clone() }
             }
             Blueprint::Configuration(source) => {
-                source.launch_configuration_name().map(|name| LaunchSource::Configuration(name.to_owned()))
+                LaunchSource::Configuration(source.launch_configuration_name()?.to_owned())
             }
-            Blueprint::Twin(_) => None,
-        }
+            Blueprint::Twin(_) => return None,
+        };
+        Some(Launch { source, image_id })
     }
 }
 
@@ -231,15 +234,17 @@ pub async fn launches_otherwise(
     let (old, old_type) = (&candidate.instance_id, &candidate.instance_type);
     let launch = replacement_launch(group, old, old_type, &current.pool.instance_type);
     let (Some(came_from), Some(launch)) = (&current.came_from, launch) else { return Ok(None) };
-    if launch.source == *came_from {
+    if launch == *came_from {
         return Ok(None);
     }
-    let now = match resolve(target, group, &launch).await? {
-        Ok(resolved) => resolved.source().unwrap_or(launch.source),
-        Err(why) => return Ok(Some(Change::of_swap(Reason::GroupChanged, why))),
-    };
-    let detail = format!("the newcomer came from {came_from}, and the group launches from {now} by now");
-    Ok((now != *came_from).then(|| Change::of_swap(Reason::GroupChanged, detail)))
+    let changed = |detail| Some(Change::of_swap(Reason::GroupChanged, detail));
+    match resolve(target, group, &launch).await? {
+        Err(why) => Ok(changed(why)),
+        Ok(resolved) if resolved.came_from(launch.image_id.clone()).as_ref() == Some(came_from) => Ok(None),
+        Ok(_) => Ok(changed(format!(
+            "the newcomer came from {came_from}, the group launches from {launch} by now"
+        ))),
+    }
 }
 
 /// Says why the group as a whole is not to be swapped any more: asks it for hooks added and refreshes begun.
@@ -295,6 +300,5 @@ async fn subnet_zones(
     if group.subnet_ids.is_empty() || !instances.values().any(has_left) {
         return Ok(BTreeMap::new());
     }
-    let described = subnets::describe(&target.ec2, &group.subnet_ids).await?;
-    Ok(described.into_iter().map(|(id, subnet)| (id, subnet.zone)).collect())
+    subnets::zones(&target.ec2, &group.subnet_ids).await
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use spot_cloud::launcher::{Blueprint, Order};
 use spot_cloud::{CallError, Target, subnets};
 use spot_domain::Pool;
-use spot_domain::group::{Launch, LaunchSource};
+use spot_domain::group::Launch;
 use spot_domain::ids::InstanceType;
 use spot_domain::selection::{Candidate, replacement_launch};
 use spot_domain::tags::Tags;
@@ -24,6 +24,8 @@ pub struct Orders<'a> {
     target: &'a Target,
     work: &'a Work,
     candidate: &'a Candidate,
+    /// The pools that attempts are numbered by: those of the queue, which stay while others are dropped.
+    numbered: &'a [Pool],
     look: Option<GroupLook>,
     tags: Tags,
     resolved: BTreeMap<Launch, Result<Resolved, String>>,
@@ -41,19 +43,33 @@ pub type Numbered = (usize, Order);
 type OfType = (Blueprint, Option<String>);
 
 impl<'a> Orders<'a> {
-    /// Orders for `candidate`; of a group where `look` is given, else of its twin.
+    /// Orders for `candidate`; of a group where `look` is given, else of its twin. `numbered` are its pools as they
+    /// were queued.
     #[must_use]
     pub fn new(
         target: &'a Target,
         work: &'a Work,
         candidate: &'a Candidate,
-        look: Option<GroupLook>,
+        mut look: Option<GroupLook>,
+        numbered: &'a [Pool],
         tags: Tags,
     ) -> Self {
-        let resolved = look.as_ref().map(|look| look.resolved.clone()).unwrap_or_default();
+        let resolved = look.as_mut().map(|look| std::mem::take(&mut look.resolved)).unwrap_or_default();
         let subnets = vec![candidate.subnet_id.clone()];
         let (full, given) = (BTreeSet::new(), BTreeMap::new());
-        Self { target, work, candidate, look, tags, resolved, subnets, knows_subnets: false, full, given }
+        Self {
+            target,
+            work,
+            candidate,
+            numbered,
+            look,
+            tags,
+            resolved,
+            subnets,
+            knows_subnets: false,
+            full,
+            given,
+        }
     }
 
     /// Returns the next order for a pool; `None` once all subnets of its zone were tried or are full. The inner
@@ -73,7 +89,7 @@ impl<'a> Orders<'a> {
         };
         let subnet_id = subnet_id.clone();
         self.given.insert(pool.clone(), index + 1);
-        let position = self.candidate.pools.iter().position(|known| known == pool).unwrap_or(0);
+        let position = self.numbered.iter().position(|known| known == pool).unwrap_or(0);
         let (blueprint, image_id) = match self.blueprint(&pool.instance_type).await? {
             Ok(of_type) => of_type,
             Err(why) => return Ok(Err(why)),
@@ -100,15 +116,15 @@ impl<'a> Orders<'a> {
     }
 
     /// Notes that a subnet has no free address: no other pool need try it.
-    pub fn is_full(&mut self, subnet_id: &str) {
+    pub fn note_full(&mut self, subnet_id: &str) {
         self.full.insert(subnet_id.to_owned());
     }
 
     /// Returns what an instance of this type was launched from.
     #[must_use]
-    pub fn source(&self, instance_type: &InstanceType) -> Option<LaunchSource> {
+    pub fn came_from(&self, instance_type: &InstanceType) -> Option<Launch> {
         let launch = self.launch(self.look.as_ref()?, instance_type)?;
-        self.resolved.get(&launch)?.as_ref().ok()?.source()
+        self.resolved.get(&launch)?.as_ref().ok()?.came_from(launch.image_id)
     }
 
     /// Adds the group's other subnets of the candidate's zone, in the group's order: a repeated step must find the
@@ -120,9 +136,9 @@ impl<'a> Orders<'a> {
         if ids.is_empty() {
             return Ok(());
         }
-        let described = subnets::describe(&self.target.ec2, ids).await?;
+        let zones = subnets::zones(&self.target.ec2, ids).await?;
         let (zone, own) = (&self.candidate.availability_zone, &self.candidate.subnet_id);
-        let is_in_zone = |id: &&String| described.get(*id).is_some_and(|subnet| subnet.zone == *zone);
+        let is_in_zone = |id: &&String| zones.get(*id) == Some(zone);
         let more = ids.iter().filter(|id| *id != own).filter(is_in_zone).take(SUBNETS_PER_POOL - 1);
         self.subnets.extend(more.cloned());
         Ok(())

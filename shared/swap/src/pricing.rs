@@ -32,7 +32,7 @@ pub type Priced = Result<Candidate, Left>;
 pub async fn keep_cheaper(
     context: &Context,
     target: &Target,
-    work: &mut Work,
+    work: &Work,
     mut candidates: Vec<Candidate>,
 ) -> Vec<Priced> {
     let spot = spot_prices(target, &candidates).await.unwrap_or_else(|error| {
@@ -43,7 +43,6 @@ pub async fn keep_cheaper(
     for candidate in &mut candidates {
         candidate.prices = prices_of(candidate, &spot, &on_demand);
     }
-    work.priced_at = Some(Timestamp::now());
     let limits =
         Limits { min_saving_percent: work.settings.min_saving_percent, spot_max_price: work.spot_max_price };
     candidates.into_iter().map(|candidate| cheaper(candidate, limits)).collect()

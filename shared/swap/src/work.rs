@@ -9,7 +9,7 @@ use spot_cloud::accounts::Access;
 use spot_cloud::swaps::{Lease, Leased};
 use spot_cloud::twin::Twin;
 use spot_domain::fitness::{Hook, Transition, terminating_seconds};
-use spot_domain::group::LaunchSource;
+use spot_domain::group::Launch;
 use spot_domain::journal::{Journal, NodeSwap, Retirement, Undo};
 use spot_domain::lab::LabSwap;
 use spot_domain::selection::{Candidate, Change};
@@ -106,6 +106,9 @@ pub struct Work {
     /// When the phase in progress began to wait.
     #[serde(default)]
     pub waiting_since: Option<Timestamp>,
+    /// When what it waits for is expected.
+    #[serde(default)]
+    pub look_at: Option<Timestamp>,
     /// The last swap has let the lease go.
     pub lease_released: bool,
     /// Steps so far.
@@ -127,7 +130,7 @@ pub struct Current {
     pub deadline: Timestamp,
     /// What the newcomer was launched from, as its group says it.
     #[serde(default)]
-    pub came_from: Option<LaunchSource>,
+    pub came_from: Option<Launch>,
     /// When the newcomer was first seen InService and healthy.
     #[serde(default)]
     pub serving_since: Option<Timestamp>,
@@ -192,13 +195,11 @@ mod twin_only {
     }
 }
 
-/// Step Functions ends an execution at 25,000 events of history, without a Catch. A step with its
-/// wait makes up to 10; the last swap of a run may need [`LOOKS_PER_PHASE`] steps in each of 4 phases.
-const STEPS_PER_RUN: u32 = 2_200;
-/// Looks that a waiting phase takes at most, by waiting longer between them.
-const LOOKS_PER_PHASE: u32 = 240;
-/// A hook of 48 hours takes [`LOOKS_PER_PHASE`] looks with it.
-const LONGEST_PAUSE_SECONDS: u32 = 172_800 / LOOKS_PER_PHASE;
+/// Step Functions ends an execution at 25,000 events of history, without a Catch. A step with its wait makes up to
+/// 10. The last swap of a run may need some 20 looks in each phase, and 240 for a hook of 48 hours.
+const STEPS_PER_RUN: u32 = 2_000;
+/// A hook of 48 hours takes 240 looks with it.
+const LONGEST_PAUSE_SECONDS: u32 = 720;
 /// The state machine of a group times out after 72 hours, and a terminating hook may take 48.
 const HOURS_PER_RUN: i64 = 20;
 /// What a run makes behind a load balancer: some 32 steps a swap.
@@ -236,6 +237,7 @@ impl Work {
             failures_in_a_row: 0,
             pause_seconds: 0,
             waiting_since: None,
+            look_at: None,
             lease_released: false,
             steps: 0,
         }
@@ -250,11 +252,11 @@ impl Work {
         self.checked_at = Timestamp::now();
     }
 
-    /// Returns the seconds that the old instance may take to leave: the setting, and as long as the owner's hooks
-    /// may take.
+    /// Returns the seconds that the old instance may take to leave: the setting for the target groups, and then as
+    /// long as the owner's hooks may take.
     #[must_use]
     pub fn retire_seconds(&self) -> u32 {
-        self.settings.retire_timeout_seconds.max(self.hook_seconds)
+        self.settings.retire_timeout_seconds.saturating_add(self.hook_seconds)
     }
 
     /// The group that the run is over.
@@ -375,8 +377,10 @@ impl Work {
     #[must_use]
     pub fn executions_needed(&self) -> Option<usize> {
         let remaining = self.queue.len() + self.deferred;
+        // One that ended early says nothing of how many another one makes.
+        let is_cut = self.dry_run || self.ended_by.is_some();
         let tried =
-            if self.dry_run { self.max_swaps as usize } else { self.swapped.len() + self.rolled_back.len() };
+            if is_cut { self.max_swaps as usize } else { self.swapped.len() + self.rolled_back.len() };
         let needed = remaining.div_ceil(tried.clamp(1, SWAPS_PER_RUN));
         (needed > usize::from(self.dry_run)).then_some(needed)
     }
@@ -394,7 +398,12 @@ impl Work {
     pub fn pace(&mut self) {
         let waited = self.waiting_since.map_or(0, |since| Timestamp::now().duration_since(since).as_secs());
         let half = u32::try_from(waited / 2).unwrap_or(0).min(LONGEST_PAUSE_SECONDS);
-        self.pause_seconds = self.settings.poll_seconds.max(half);
+        // What is expected at a certain time is looked at then, and before a deadline more than once.
+        let now = Timestamp::now();
+        let until = |at: Timestamp| u32::try_from(at.duration_since(now).as_secs()).unwrap_or(0);
+        let expected = self.look_at.take().map_or(u32::MAX, |at| until(at).saturating_add(1));
+        let left = self.current.as_ref().map_or(u32::MAX, |current| until(current.deadline) / 2);
+        self.pause_seconds = self.settings.poll_seconds.max(half.min(expected).min(left));
     }
 
     /// Decides for the rollback after a change from outside.

@@ -22,6 +22,9 @@ use crate::work::{Leaving, NodeRun, NodeWork};
 /// A call fails, or the old instance does not leave by its deadline ([`StepError::Stuck`]).
 pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepError> {
     let (run, blocked) = work.run()?;
+    if run.leaving != Leaving::LetGo {
+        run.swap.waiting_since = None; // the drain lies behind, or nothing is waited for
+    }
     let mut current = run.take_current()?;
     let next = match run.leaving {
         Leaving::NotYet => let_go(context, run, blocked, &mut current).await?,

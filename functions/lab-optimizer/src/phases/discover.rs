@@ -1,6 +1,8 @@
 //! Discover: looks at the instance, refuses what we don't touch, notes what its twin has to take over,
 //! and takes the lease. Changes nothing but the lease, and takes that last.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::accounts::Access;
@@ -131,16 +133,17 @@ fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result
     let Some(subnet_id) = instance.subnet_id.clone() else {
         return Err(left(Reason::NotSpotCapable, "it is in no subnet (EC2-Classic)".to_owned()));
     };
+    let billed_as = instance.billed_as();
     let instance_type = instance.instance_type;
     Ok(Candidate {
         pools: vec![Pool { region: region.clone(), az_id, instance_type: instance_type.clone() }],
         instance_id: instance.id,
         instance_type,
         availability_zone: instance.availability_zone,
-        billed_as: (!instance.is_dedicated && !instance.belongings.has_marketplace_software)
-            .then_some(instance.usage_operation),
+        billed_as,
         prices: Prices::default(),
         not_cheaper: String::new(),
+        holds: BTreeSet::new(),
         subnet_id,
         tags: instance.tags,
     })

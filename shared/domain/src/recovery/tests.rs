@@ -326,6 +326,15 @@ fn max_size_is_the_owners_again_while_the_old_instance_still_leaves() {
 }
 
 #[test]
+fn max_size_is_not_given_back_before_the_newcomer_is_out_of_the_way() {
+    let mut world = World::cut_after(5, 2, true, Retirement::Detach);
+    world.journal.stage = Stage::Undoing;
+    world.group().desired = 2; // as the group showed it before the attach
+    world.group().members.pop();
+    assert_eq!(next(&world.journal, &world.seen), Action::TerminateNewcomer(id(NEW)));
+}
+
+#[test]
 fn members_that_stand_by_are_not_in_desired() {
     let mut world = World::cut_after(8, 2, true, Retirement::Detach);
     let mut standby = member(7);

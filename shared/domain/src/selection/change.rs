@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{above_floor, floor};
+use super::{Candidate, above_floor, floor};
 use crate::group::{AZ_REBALANCE, Group, Instance, Member};
 use crate::group_tags::GroupTags;
 use crate::ids::InstanceId;
@@ -103,9 +103,11 @@ pub fn changed_before_retirement(
 pub fn no_longer_wanted(
     group: &Group,
     instances: &BTreeMap<InstanceId, Instance>,
-    old: &InstanceId,
+    candidate: &Candidate,
+    original: &Original,
     settings: &Settings,
 ) -> Option<Change> {
+    let old = &candidate.instance_id;
     let tags = match GroupTags::parse(&group.tags) {
         Ok(tags) => tags,
         Err(bad) => return Some(Change::of_group(bad.to_string())),
@@ -120,10 +122,11 @@ pub fn no_longer_wanted(
     if settings.opts_out(&instance.tags) {
         return Some(of_swap((Reason::OptedOut, format!("tag {} of instance {old}", settings.opt_out_tag))));
     }
-    let address = instance.belongings.interfaces.iter().find_map(|i| i.kept_address.as_ref());
-    if let Some(address) = address {
-        let detail = format!("instance {old} has got the Elastic IP {address}");
-        return Some(of_swap((Reason::NotReproducible, detail)));
+    let is_new = |id: &String| !candidate.holds.is_empty() && !candidate.holds.contains(id);
+    let gained = instance.belongings.ids().into_iter().find(is_new);
+    let gained = gained.map(|id| format!("it has got {id}")).or_else(|| instance.belongings.kept_address());
+    if let Some(gained) = gained {
+        return Some(of_swap((Reason::NotReproducible, format!("instance {old}: {gained}"))));
     }
-    above_floor(group, instances, floor(group, &tags, settings)).err().map(of_swap)
+    above_floor(group, instances, floor(group, original.desired, &tags, settings)).err().map(of_swap)
 }

@@ -1,10 +1,10 @@
 use super::*;
 use crate::belongings::{Interface, Volume};
-use crate::group::tests::{group_of, id, on_demand};
+use crate::group::tests::{group_of, id, member, on_demand};
 use crate::group::{AZ_REBALANCE, MemberState, Override, Requirements};
-use crate::group_tags::{INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG};
+use crate::group_tags::{INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG, READY_TAG};
 use crate::journal::Original;
-use crate::owners::MARKS;
+use crate::owners::{MARKS, Owner};
 use proptest::prelude::*;
 
 type Instances = BTreeMap<InstanceId, Instance>;
@@ -259,13 +259,26 @@ fn opt_out(tags: &mut Tags) {
     tags.insert("spot-optimizer:opt-out".into(), "true".into());
 }
 
+fn group_before(group: &Group) -> Original {
+    Original {
+        desired: group.desired,
+        max: group.max,
+        az_rebalance_suspended: false,
+        serving: group.in_service(),
+        members: group.members.iter().map(|m| m.id.clone()).collect(),
+    }
+}
+
 #[test]
 fn the_owner_is_heard_until_the_old_one_leaves() {
     let settings = Settings::default();
     let said = |change: fn(&mut Group, &mut Instance)| {
         let (mut group, mut instance) = (group_of(1), on_demand(0));
+        let candidate = selected(&group, std::slice::from_ref(&instance), &settings).candidates.remove(0);
+        let before = group_before(&group);
         change(&mut group, &mut instance);
-        no_longer_wanted(&group, &by_id(&[instance]), &id(0), &settings).map(|c| (c.reason, c.whole_group))
+        let change = no_longer_wanted(&group, &by_id(&[instance]), &candidate, &before, &settings);
+        change.map(|change| (change.reason, change.whole_group))
     };
     assert_eq!(said(|_, _| ()), None);
     assert_eq!(said(|g, _| opt_out(&mut g.tags)), Some((Reason::OptedOut, true)));
@@ -276,6 +289,86 @@ fn the_owner_is_heard_until_the_old_one_leaves() {
     let malformed =
         |g: &mut Group, _: &mut Instance| drop(g.tags.insert(MIN_ON_DEMAND_TAG.into(), "x".into()));
     assert_eq!(said(malformed), Some((Reason::GroupChanged, true)));
+}
+
+#[test]
+fn a_share_is_of_what_the_owner_has_asked_for_also_while_it_is_one_more() {
+    for (n, percent) in [(4, 50), (5, 20), (10, 25), (10, 30)] {
+        let mut group = group_of(n);
+        group.on_demand_percentage = Some(percent);
+        let floor = group.on_demand_floor(n, 0);
+        let mut instances: Vec<Instance> = (0..n).map(on_demand).collect();
+        // So many are On-Demand that one more may go.
+        instances.iter_mut().skip(floor as usize + 1).for_each(|i| i.is_spot = true);
+        let settings = Settings::default();
+        let candidate = selected(&group, &instances, &settings).candidates.remove(0);
+        let before = group_before(&group);
+        group.desired += 1;
+        group.members.push(member(99));
+        instances.push(Instance { is_spot: true, ..on_demand(99) });
+        let change = no_longer_wanted(&group, &by_id(&instances), &candidate, &before, &settings);
+        assert_eq!(change, None, "{n} at {percent} %");
+    }
+}
+
+fn volume(id: &str, device: &str) -> Volume {
+    Volume { id: id.into(), device: device.into(), is_deleted_on_termination: false, is_from_launch: false }
+}
+
+#[test]
+fn what_the_old_one_has_got_meanwhile_is_not_left_behind() {
+    let (group, mut instance) = (group_of(1), on_demand(0));
+    instance.belongings.root_device = Some("/dev/sda1".into());
+    instance.belongings.volumes.push(volume("vol-root", "/dev/sda1"));
+    let settings = Settings::default();
+    let candidate = selected(&group, std::slice::from_ref(&instance), &settings).candidates.remove(0);
+    let seen = |instance: &Instance| {
+        let instances = by_id(std::slice::from_ref(instance));
+        no_longer_wanted(&group, &instances, &candidate, &group_before(&group), &settings).map(|c| c.reason)
+    };
+    assert_eq!(seen(&instance), None);
+    instance.belongings.volumes.push(volume("vol-data", "/dev/sdf"));
+    assert_eq!(seen(&instance), Some(Reason::NotReproducible));
+}
+
+#[test]
+fn a_node_is_swapped_with_all_that_its_pods_have_brought() {
+    let (group, mut node) = (group_of(1), on_demand(0));
+    let interface = |device_index| Interface {
+        id: format!("eni-{device_index}"),
+        device_index,
+        private_addresses: 15,
+        ipv6_addresses: 0,
+        has_prefixes: true,
+        kept_address: None,
+    };
+    node.belongings.interfaces = vec![interface(0), interface(1)];
+    node.belongings.forwards_traffic = true;
+    node.belongings.volumes.push(volume("vol-csi", "/dev/xvdaa"));
+    let settings = Settings::default();
+    let judged = |node: &Instance, kind| {
+        let instances = by_id(std::slice::from_ref(node));
+        let launches = plain_launches(&group, &instances, &settings);
+        viewed(&group, &instances, &launches, |view| select_one(view, &node.id, &settings, kind)).unwrap()
+    };
+    assert!(judged(&node, MemberKind::Node).is_ok());
+    assert_eq!(judged(&node, MemberKind::Plain).unwrap_err().reason, Reason::NotReproducible);
+    node.belongings.interfaces[0].kept_address = Some("203.0.113.7".into());
+    assert_eq!(judged(&node, MemberKind::Node).unwrap_err().reason, Reason::NotReproducible);
+}
+
+#[test]
+fn a_ready_tag_of_the_template_says_nothing() {
+    let (mut group, instance) = (group_of(1), on_demand(0));
+    group.tags.insert(READY_TAG.into(), "ready".into());
+    let instances = by_id(std::slice::from_ref(&instance));
+    let settings = Settings::default();
+    let mut launches = plain_launches(&group, &instances, &settings);
+    for given in launches.values_mut() {
+        given.as_mut().unwrap().tag_keys.insert("ready".into());
+    }
+    let selection = viewed(&group, &instances, &launches, |view| select(view, &settings)).unwrap();
+    assert_eq!(selection.skipped[0].reason, Reason::NotReproducible);
 }
 
 #[test]

@@ -1,17 +1,15 @@
 //! Attach: N → N+1. Looks at the group afresh, suspends AZRebalance, raises MaxSize by one where
-//! the group is full, and attaches the newcomer. The group puts its own tags on it: where one of them is of our
-//! key, ours is put back.
+//! the group is full, and attaches the newcomer.
 //!
 //! Records, before the first call: the newcomer, the group as its owner has it, and the MaxSize that
 //! we set. Undone by: detaching the newcomer with decrement, AZRebalance and MaxSize as recorded.
 
 use spot_cloud::swaps::Entered;
-use spot_cloud::{Kind, Target, groups, instances};
+use spot_cloud::{Kind, Target, groups};
 use spot_domain::Reason;
 use spot_domain::group::{AZ_REBALANCE, Group};
 use spot_domain::journal::{Original, Stage};
 use spot_domain::selection::{Change, changed_before_attach};
-use spot_domain::tags::MANAGED_BY;
 
 use crate::Context;
 use crate::error::StepError;
@@ -35,7 +33,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     let original = record(context, work, current, &group).await?;
     current.deadline = work.wait_at_most(work.settings.in_service_timeout_seconds);
     if group.member(&current.newcomer).is_some() {
-        return attached(&target, &group, current).await; // an earlier run of this step got through
+        return Ok(Next::Proceed); // an earlier run of this step got through
     }
     if let Some(raised) = current.journal.max_raised_to.filter(|raised| *raised > group.max) {
         groups::set_max(&target.autoscaling, &name, raised).await?;
@@ -44,25 +42,14 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         groups::suspend_az_rebalance(&target.autoscaling, &name).await?;
     }
     match groups::attach(&target.autoscaling, &name, &current.newcomer).await {
-        Ok(()) => attached(&target, &group, current).await,
+        Ok(()) => Ok(Next::Proceed),
         Err(error) if error.kind == Kind::Rejected => {
             // The SDK repeats a call whose answer it lost; the second is refused because of the first.
-            if is_member(context, &target, work, current).await? {
-                return attached(&target, &group, current).await;
-            }
-            Ok(work.undo(Reason::AttachRejected, error.to_string()))
+            let attached = is_member(context, &target, work, current).await?;
+            Ok(if attached { Next::Proceed } else { work.undo(Reason::AttachRejected, error.to_string()) })
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-tagging.html>
-async fn attached(target: &Target, group: &Group, current: &Current) -> Result<Next, StepError> {
-    let is_overwritten = group.propagated_tags.get(MANAGED_BY.0).is_some_and(|value| value != MANAGED_BY.1);
-    if is_overwritten {
-        instances::mark_as_ours(&target.ec2, &current.newcomer).await?;
-    }
-    Ok(Next::Proceed)
 }
 
 /// Writes the journal. If an earlier run of this step wrote it, that one saw the owner's settings;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use spot_cloud::gatekeeper::Verdict;
 use spot_domain::selection::Candidate;
 use spot_domain::{Pool, Reason};
@@ -42,12 +43,11 @@ pub async fn run(context: &Context, work: &mut Work) -> Next {
     }
     if !cleared.is_empty() {
         let target = context.target(work).await;
-        for priced in pricing::keep_cheaper(context, &target, work, cleared).await {
-            match priced {
-                Ok(candidate) => work.queue.push(candidate),
-                Err(left) => work.skip(&left.instance_id, left.reason, left.detail),
-            }
-        }
+        let priced = pricing::keep_cheaper(context, &target, work, cleared).await;
+        work.priced_at = Some(Timestamp::now());
+        let (cheaper, dearer): (Vec<_>, Vec<_>) = priced.into_iter().partition(Result::is_ok);
+        work.enqueue(cheaper.into_iter().filter_map(Result::ok).collect());
+        work.leave_alone(dearer.into_iter().filter_map(Result::err).collect());
     }
     work.next_target()
 }
@@ -121,6 +121,7 @@ mod tests {
             billed_as: None,
             prices: Prices::default(),
             not_cheaper: String::new(),
+            holds: BTreeSet::new(),
             subnet_id: "subnet-1".into(),
             tags: std::collections::BTreeMap::new(),
         }

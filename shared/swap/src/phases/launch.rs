@@ -7,10 +7,11 @@
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::swaps::{Entered, Leased, Release};
 use spot_cloud::{CallError, Kind, Target, instances};
-use spot_domain::group::{Group, Instance, LaunchSource};
+use spot_domain::group::{Group, Instance, Launch};
+use spot_domain::group_tags::GroupTags;
 use spot_domain::journal::Journal;
 use spot_domain::selection::{Candidate, MemberKind, select_one};
-use spot_domain::tags::inherited;
+use spot_domain::tags::{Tags, inherited};
 use spot_domain::{InstanceId, Pool, Reason};
 
 use crate::Context;
@@ -49,9 +50,9 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         }
         None => match fit(context, work, &target, candidate.clone()).await? {
             Err(refusal) => Err(refusal),
-            Ok((candidate, look)) => {
+            Ok((now, look)) => {
                 journal.retirement = work.retirement;
-                launch(context, work, &target, candidate, look, &mut journal).await?
+                launch(context, work, &target, now, look, &candidate.pools, &mut journal).await?
             }
         },
     };
@@ -82,7 +83,7 @@ struct Launched {
     pool: Pool,
     candidate: Candidate,
     /// `None` if an earlier run of the step launched it.
-    came_from: Option<LaunchSource>,
+    came_from: Option<Launch>,
 }
 
 /// The candidate as it is now, with its group, where it is in one; the inner error is why there is no launch.
@@ -93,7 +94,7 @@ async fn fit(
     candidate: Candidate,
 ) -> Result<Result<(Candidate, Option<GroupLook>), Refusal>, StepError> {
     let (mut candidate, look) = match &work.lease.on {
-        Leased::Group { .. } => match ask_owner(context, work, target, candidate).await? {
+        Leased::Group { .. } => match as_it_is_now(context, work, target, candidate).await? {
             Ok((candidate, look)) => (candidate, Some(look)),
             Err(refusal) => return Ok(Err(refusal)),
         },
@@ -113,7 +114,7 @@ async fn fit(
 }
 
 /// Looks at group and candidate afresh: what Discover would refuse now is not launched.
-async fn ask_owner(
+async fn as_it_is_now(
     context: &Context,
     work: &mut Work,
     target: &Target,
@@ -204,14 +205,15 @@ async fn launch(
     target: &Target,
     candidate: Candidate,
     look: Option<GroupLook>,
+    numbered: &[Pool],
     journal: &mut Journal,
 ) -> Result<Result<Launched, Refusal>, StepError> {
     let verdicts = match context.gatekeeper.ask(&candidate.pools).await {
         Ok(verdicts) => verdicts,
         Err(why) => return Ok(Err(closed(&why))),
     };
-    let tags = inherited(&candidate.tags, journal.swap_id.as_str());
-    let orders = Orders::new(target, work, &candidate, look, tags);
+    let tags = newcomers_tags(&candidate, look.as_ref(), journal)?;
+    let orders = Orders::new(target, work, &candidate, look, numbered, tags);
     let mut attempts = Attempts::new(context, target, work, journal, orders);
     for (pool, verdict) in candidate.pools.iter().zip(verdicts) {
         match attempts.in_pool(pool, verdict).await? {
@@ -223,4 +225,21 @@ async fn launch(
         }
     }
     Ok(Err(attempts.none_launched(&candidate.not_cheaper)))
+}
+
+/// What the old instance carries, but for the tag by which its software says that it is ready: the newcomer's must
+/// say so by itself.
+fn newcomers_tags(
+    candidate: &Candidate,
+    look: Option<&GroupLook>,
+    journal: &Journal,
+) -> Result<Tags, StepError> {
+    let mut tags = inherited(&candidate.tags, journal.swap_id.as_str());
+    if let Some(look) = look {
+        let wishes = GroupTags::parse(&look.group.tags).map_err(|bad| malformed(&look.group, &bad))?;
+        if let Some(ready) = &wishes.ready_tag {
+            tags.remove(ready.key());
+        }
+    }
+    Ok(tags)
 }

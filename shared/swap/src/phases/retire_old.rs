@@ -91,7 +91,10 @@ pub async fn ask_owner(
         let why = format!("newcomer {} no longer runs", current.newcomer);
         return Ok(work.undo(Reason::NewcomerAtRisk, why));
     }
-    if let Some(change) = no_longer_wanted(group, &described, &old, &work.settings) {
+    let Some(original) = &current.journal.original else {
+        return Err(StepError::Protocol("the journal does not tell how the group was".into()));
+    };
+    if let Some(change) = no_longer_wanted(group, &described, &current.candidate, original, &work.settings) {
         return Ok(work.undo_for(change));
     }
     let protection = if instances::is_termination_protected(&target.ec2, &old).await? {

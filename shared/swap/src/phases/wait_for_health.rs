@@ -23,39 +23,51 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
     let target = context.target(work).await;
     let newcomer = &current.newcomer;
     let described = instances::describe(&target.ec2, std::slice::from_ref(newcomer)).await?;
-    let waiting_for = match described.get(newcomer) {
+    let unhealthy = |why: &str| Ok((Reason::NewcomerUnhealthy, why.to_owned()));
+    let waiting_for: Result<(Reason, String), Next> = match described.get(newcomer) {
         // EC2 is eventually consistent: unknown right after the launch is not gone.
-        None => "EC2 does not describe it".to_owned(),
+        None => unhealthy("EC2 does not describe it"),
         Some(i) => match i.state {
             InstanceState::Dead | InstanceState::Stopped => {
                 let why = i.state_reason.clone().unwrap_or_else(|| "no reason given".to_owned());
                 let interrupted = why.contains("SpotInstance");
                 let reason = if interrupted { Reason::NewcomerAtRisk } else { Reason::NewcomerUnhealthy };
-                return Ok(work.undo(reason, format!("newcomer {newcomer} died while starting: {why}")));
+                Err(work.undo(reason, format!("newcomer {newcomer} died while starting: {why}")))
             }
-            InstanceState::Pending => "it is still pending".to_owned(),
+            InstanceState::Pending => unhealthy("it is still pending"),
             InstanceState::Running if !instances::passes_status_checks(&target.ec2, newcomer).await? => {
-                "its status checks have not both passed".to_owned()
+                unhealthy("its status checks have not both passed")
             }
-            InstanceState::Running => match last_look(context, &target, current).await? {
-                LastLook::Clear => match group_is_ready(context, &target, work, current).await? {
-                    Ready::Yes => return Ok(Next::Proceed),
-                    Ready::Changed(change) => return Ok(work.undo_for(change)),
-                    Ready::NotYet(why) => why,
-                },
-                LastLook::AtRisk(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
-                LastLook::Unknown(why) => why,
-            },
+            InstanceState::Running => healthy(context, &target, work, current).await?,
         },
+    };
+    let (reason, why) = match waiting_for {
+        Ok(waiting_for) => waiting_for,
+        Err(next) => return Ok(next),
     };
     if Timestamp::now() < current.deadline {
         return Ok(Next::Wait);
     }
     let seconds = work.settings.health_timeout_seconds;
-    Ok(work.undo(
-        Reason::NewcomerUnhealthy,
-        format!("newcomer {newcomer}, {seconds} s after launch: {waiting_for}"),
-    ))
+    Ok(work.undo(reason, format!("newcomer {newcomer}, {seconds} s after launch: {why}")))
+}
+
+/// The newcomer is well: where to go, or what it waits for all the same.
+async fn healthy(
+    context: &Context,
+    target: &Target,
+    work: &mut Work,
+    current: &Current,
+) -> Result<Result<(Reason, String), Next>, StepError> {
+    Ok(match last_look(context, target, current).await? {
+        LastLook::AtRisk(why) => Err(work.undo(Reason::NewcomerAtRisk, why)),
+        LastLook::Unknown(why) => Ok((Reason::NewcomerUnhealthy, why)),
+        LastLook::Clear => match group_is_ready(context, target, work, current).await? {
+            Ready::Yes => Err(Next::Proceed),
+            Ready::Changed(change) => Err(work.undo_for(change)),
+            Ready::NotYet(why) => Ok((Reason::GroupChanged, why)),
+        },
+    })
 }
 
 /// Whether the newcomer can be attached.
@@ -103,6 +115,21 @@ pub async fn undo_if_at_risk(
         LastLook::Clear => Ok(None),
         LastLook::AtRisk(why) => Ok(Some(work.undo(Reason::NewcomerAtRisk, why))),
         LastLook::Unknown(why) => Err(StepError::Transient(why)),
+    }
+}
+
+/// Says that the newcomer's pool is poisoned or EC2 takes it back; a gate that does not answer says nothing.
+///
+/// # Errors
+/// A call fails.
+pub async fn at_risk(
+    context: &Context,
+    target: &Target,
+    current: &Current,
+) -> Result<Option<String>, StepError> {
+    match last_look(context, target, current).await? {
+        LastLook::AtRisk(why) => Ok(Some(why)),
+        LastLook::Clear | LastLook::Unknown(_) => Ok(None),
     }
 }
 

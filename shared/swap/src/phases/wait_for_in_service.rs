@@ -11,13 +11,16 @@ use spot_domain::group::{Group, MemberState};
 use spot_domain::group_tags::GroupTags;
 use spot_domain::ids::InstanceId;
 use spot_domain::selection::Change;
+use spot_domain::tags::MANAGED_BY;
 
 use crate::Context;
 use crate::error::StepError;
-use crate::group::malformed;
 use crate::phases::retire_old::ask_owner;
-use crate::phases::wait_for_health::undo_if_at_risk;
+use crate::phases::wait_for_health::at_risk;
 use crate::work::{Current, Next, Work};
+
+/// The warm-up over, target groups may take so much longer.
+const AFTER_WARM_UP_SECONDS: u32 = 120;
 
 /// Looks once.
 ///
@@ -41,8 +44,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         },
         Some(m) => format!("it is {:?}, healthy: {}", m.state, m.healthy),
         // It may never come: EC2 takes it back, and the group was faster.
-        None => match undo_if_at_risk(context, &target, work, current).await? {
-            Some(undo) => return Ok(undo),
+        None => match at_risk(context, &target, current).await? {
+            Some(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
             None => "it is not in the group".to_owned(),
         },
     };
@@ -79,6 +82,9 @@ async fn not_serving(
     group: &Group,
     current: &mut Current,
 ) -> Result<Option<String>, StepError> {
+    if current.serving_since.is_none() {
+        put_mark_back(target, group, current).await?;
+    }
     let since = *current.serving_since.get_or_insert_with(Timestamp::now);
     if let Some(why) = target_health(target, group, current).await? {
         return Ok(Some(why));
@@ -86,7 +92,21 @@ async fn not_serving(
     if let Some(why) = warming_up_or_unready(target, work, group, current, since).await? {
         return Ok(Some(why));
     }
+    // Load balancers of a cluster have every node registered, and find one healthy once it has the pods.
+    if work.node.is_some() {
+        return Ok(None);
+    }
     health_by_others(target, group, current).await
+}
+
+/// The attach has put the group's own tags on the newcomer: where one of them is of our key, ours is put back.
+/// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-tagging.html>
+async fn put_mark_back(target: &Target, group: &Group, current: &Current) -> Result<(), StepError> {
+    let is_overwritten = group.propagated_tags.get(MANAGED_BY.0).is_some_and(|value| value != MANAGED_BY.1);
+    if is_overwritten {
+        instances::mark_as_ours(&target.ec2, &current.newcomer).await?;
+    }
+    Ok(())
 }
 
 /// The owner's ready tag where he has chosen one, else the warm-up.
@@ -97,7 +117,11 @@ async fn warming_up_or_unready(
     current: &mut Current,
     since: Timestamp,
 ) -> Result<Option<String>, StepError> {
-    let tags = GroupTags::parse(&group.tags).map_err(|bad| malformed(group, &bad))?;
+    let tags = match GroupTags::parse(&group.tags) {
+        Ok(tags) => tags,
+        // Whether it may go on, the owner is asked at the end; until then he mends it.
+        Err(bad) => return Ok(Some(bad.to_string())),
+    };
     if let Some(ready) = &tags.ready_tag {
         let described = instances::describe(&target.ec2, std::slice::from_ref(&current.newcomer)).await?;
         let is_ready = described.get(&current.newcomer).is_some_and(|instance| ready.is_on(&instance.tags));
@@ -116,7 +140,8 @@ fn warming_up(work: &mut Work, current: &mut Current, since: Timestamp, seconds:
     if now >= until {
         return None;
     }
-    let slack = SignedDuration::from_secs(i64::from(work.settings.poll_seconds.max(60)));
+    work.look_at = Some(until);
+    let slack = SignedDuration::from_secs(i64::from(work.settings.poll_seconds.max(AFTER_WARM_UP_SECONDS)));
     current.deadline = current.deadline.max(until.saturating_add(slack).unwrap_or(Timestamp::MAX));
     Some(format!("it warms up for {seconds} s"))
 }

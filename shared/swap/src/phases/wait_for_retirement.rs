@@ -27,13 +27,13 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
     let Some(group) = context.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
-    let observed = observe(&target, group.clone(), current).await?;
+    let observed = observe(&target, group, current).await?;
     let waiting_for = match next(&current.journal, &observed) {
         Action::Wait(why) => why,
         Action::TerminateOld => {
             let next = terminate_old(context, &target, work, current).await?;
             if next == Next::Proceed {
-                end_if_unfit(&target, work, &group).await?;
+                end_if_unfit(&target, work, observed.group.as_ref()).await?;
             }
             return Ok(next);
         }
@@ -43,7 +43,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
         }
         // The old instance is gone already; what remains is Restore's.
         Action::ResumeAzRebalance | Action::Done(End::Finished) => {
-            end_if_unfit(&target, work, &group).await?;
+            end_if_unfit(&target, work, observed.group.as_ref()).await?;
             return Ok(Next::Proceed);
         }
         action => {
@@ -62,8 +62,9 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
 }
 
 /// Before the next candidate's turn: a refresh begun or a hook added meanwhile ends the run with this swap.
-async fn end_if_unfit(target: &Target, work: &mut Work, group: &Group) -> Result<(), StepError> {
+async fn end_if_unfit(target: &Target, work: &mut Work, group: Option<&Group>) -> Result<(), StepError> {
     if !work.queue.is_empty()
+        && let Some(group) = group
         && let Some(why) = unfit_now(target, work, group).await?
     {
         work.end(Reason::GroupChanged, why);

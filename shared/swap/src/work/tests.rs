@@ -103,6 +103,22 @@ fn a_run_says_how_many_more_it_takes() {
 }
 
 #[test]
+fn a_pause_ends_when_something_is_expected_and_before_a_deadline() {
+    let mut run: Work = serde_json::from_str(PAYLOADS[1].1).unwrap();
+    let from_now = |seconds| Timestamp::now() + SignedDuration::from_secs(seconds);
+    run.waiting_since = Some(from_now(-1_200));
+    run.current.as_mut().unwrap().deadline = from_now(10_000);
+    run.look_at = Some(from_now(30));
+    run.pace();
+    assert!((29..=31).contains(&run.pause_seconds), "{}", run.pause_seconds);
+    run.pace();
+    assert_eq!(run.pause_seconds, 600, "once");
+    run.current.as_mut().unwrap().deadline = from_now(100);
+    run.pace();
+    assert!((48..=50).contains(&run.pause_seconds), "{}", run.pause_seconds);
+}
+
+#[test]
 fn a_group_of_thousands_fits_the_payload() {
     let mut run = work();
     run.queue.clear();
@@ -123,13 +139,13 @@ fn a_hook_of_two_days_is_waited_for_at_a_pace_that_fits_one_execution() {
     let mut run = work();
     let hook = |seconds, transition| Hook { name: "h".into(), transition, global_timeout_seconds: seconds };
     run.note_hooks(&[hook(172_800, Transition::Terminating), hook(900, Transition::Launching)]);
-    assert_eq!((run.retirement, run.retire_seconds()), (Retirement::TerminateInGroup, 172_800));
+    assert_eq!((run.retirement, run.retire_seconds()), (Retirement::TerminateInGroup, 172_800 + 3_900));
     run.waiting_since = Some(Timestamp::now() - SignedDuration::from_secs(40));
     run.pace();
     assert_eq!(run.pause_seconds, 20);
     run.waiting_since = Some(Timestamp::now() - SignedDuration::from_hours(24));
     run.pace();
-    assert!(172_800 / run.pause_seconds <= LOOKS_PER_PHASE);
+    assert_eq!(run.pause_seconds, 720);
     run.note_hooks(&[]);
     assert_eq!((run.retirement, run.retire_seconds()), (Retirement::Detach, 3_900));
 }
