@@ -8,10 +8,12 @@ REPORT = {"asg_name", "account_id", "region", "swapped", "skipped", "rolled_back
 
 
 class Scene:
+    target_groups = ()  # Of others, with their balancers.
+
     def __init__(self, aws, **options):
         self.aws = aws
         self.group = aws.create_group(**options)
-        self.name, self.arn, self.target_groups = self.group.name, None, []
+        self.name, self.arn = self.group.name, None
         self.remember()
 
     def remember(self):
@@ -89,7 +91,7 @@ class Scene:
         elb, name = self.aws.client("elbv2"), f"other-{uuid.uuid4().hex[:8]}"
         made = elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=self.aws.network.vpc, TargetType=kind)
         arn = made["TargetGroups"][0]["TargetGroupArn"]
-        self.target_groups.append((self.aws.network.listen(arn), arn))
+        self.target_groups = (*self.target_groups, (self.aws.network.listen(arn), arn))
         self.register(arn, *targets)
         return arn
 
