@@ -1,5 +1,5 @@
-//! An Auto Scaling group as AWS describes it, read into what the rules know. What each field means for a swap
-//! stands in `docs/reference/fields.yaml`.
+//! An Auto Scaling group as AWS describes it, read into what the rules know. The meaning of each field for a swap
+//! stands in `docs/reference/fields`.
 
 use std::collections::BTreeSet;
 

@@ -17,15 +17,15 @@ pub struct ResolvedTemplate {
     /// Its network interfaces. Where it has some, the subnet must be given inside them: EC2 refuses
     /// a subnet beside them.
     pub network_interfaces: Vec<NetworkInterface>,
-    /// Where it places instances.
+    /// Placement of its instances.
     pub placement: TemplatePlacement,
-    /// What it says that a one-time Spot instance can't be.
+    /// Parameters that one-time Spot does not have.
     pub not_for_spot: NotForSpot,
-    /// What it gives to each instance.
+    /// Its share in each instance: devices, interfaces, tags.
     pub given: Given,
 }
 
-/// Where a template places instances, as far as a launch has to say it again.
+/// The placement of a template, as far as a launch has to say it again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TemplatePlacement {
     /// `default` or `dedicated`.

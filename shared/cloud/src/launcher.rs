@@ -27,10 +27,10 @@ pub enum Blueprint {
     Twin(Twin),
 }
 
-/// What is launched from one pool.
+/// One launch from one pool.
 #[derive(Debug, Clone)]
 pub struct Order {
-    /// What to launch from.
+    /// The owner's own words.
     pub blueprint: Blueprint,
     /// The image, where the group names one for this type.
     pub image_id: Option<String>,
@@ -131,8 +131,8 @@ fn from_template(request: Request, template: &ResolvedTemplate, order: &Order) -
     request.set_network_interfaces(Some(interfaces.collect()))
 }
 
-/// The group's placement group comes before the template's, and the zone is the subnet's. Whether EC2 merges the
-/// parts of a placement with the template's is not documented: what stands beside them is said again.
+/// The group's placement group comes before the template's, and the zone is the subnet's. AWS does not
+/// document a merge of both, so that the template's other parts are said again.
 /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/create-launch-template.html>
 fn placement(of_template: &TemplatePlacement, order: &Order) -> Option<ec2::Placement> {
     let names_a_zone = of_template.names_zone || of_template.names_zone_id;

@@ -55,7 +55,7 @@ pub async fn of(
     Ok(found)
 }
 
-/// Where members of a group are registered by others: not by the group itself.
+/// Registrations of a group's members that others have made, not the group itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ByOthers {
     /// Target groups that have a member by its id.

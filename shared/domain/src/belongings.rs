@@ -23,7 +23,7 @@ pub struct Volume {
 pub struct Interface {
     /// The interface's id.
     pub id: String,
-    /// Where it is attached.
+    /// Its place on the instance.
     pub device_index: i32,
     /// Private IPv4 addresses, the first one included.
     pub private_addresses: usize,
@@ -35,7 +35,7 @@ pub struct Interface {
     pub kept_address: Option<String>,
 }
 
-/// What an instance has.
+/// The belongings of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Belongings {
     /// The image that it was launched from.
@@ -60,7 +60,7 @@ pub struct Belongings {
     pub by_address_in: Option<String>,
 }
 
-/// What a launch template or configuration gives to every instance.
+/// The share of a launch template or configuration in every instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Given {
     /// Device names of its block device mappings.

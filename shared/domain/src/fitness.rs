@@ -13,7 +13,7 @@ pub enum Transition {
     Launching,
     /// For an instance that the group terminates; never for one that is detached from it.
     Terminating,
-    /// What AWS invents tomorrow: not known to run or not.
+    /// A transition that is not known here.
     Other(String),
 }
 

@@ -118,7 +118,7 @@ pub struct Requirements {
 }
 
 impl Requirements {
-    /// Returns true if the lists let the type through. What the attributes say of it, only AWS knows.
+    /// Returns true if the lists let the type through. Only AWS knows what the attributes say of it.
     #[must_use]
     pub fn lets_through(&self, instance_type: &InstanceType) -> bool {
         let is_listed = |list: &[String]| list.iter().any(|pattern| matches(pattern, instance_type.as_str()));
@@ -136,7 +136,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// What the group launches for one instance type.
+/// The launch of one instance type.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Launch {
     /// The template or configuration.
@@ -177,9 +177,9 @@ pub struct Group {
     pub launch_source: Option<LaunchSource>,
     /// The overrides of its policy that name a type, in their order.
     pub overrides: Vec<Override>,
-    /// What its overrides by attributes say of types, taken together; `None` without such an override.
+    /// The lists of types of its overrides by attributes, taken together; `None` without such an override.
     pub requirements: Option<Requirements>,
-    /// What its overrides by attributes launch from, where one of them has a template of its own.
+    /// The launches of its overrides by attributes, if one of them has a template or image of its own.
     pub requirement_launches: Vec<Launch>,
     /// The subnets that it launches into; empty, the default ones of its zones.
     pub subnet_ids: Vec<String>,
@@ -201,7 +201,7 @@ pub struct Group {
     pub on_demand_percentage: Option<u32>,
     /// Its tags.
     pub tags: Tags,
-    /// Those of its tags that it puts on every instance, attached ones too.
+    /// The tags among them that it puts on every instance, attached ones too.
     pub propagated_tags: Tags,
     /// What makes it a group that we don't touch, in words (weights, an operator, …).
     pub obstacles: Vec<String>,
@@ -313,7 +313,7 @@ pub struct Instance {
     pub operator: Option<String>,
     /// Its tags.
     pub tags: Tags,
-    /// What it has beside what every instance has.
+    /// Its belongings.
     pub belongings: Belongings,
 }
 

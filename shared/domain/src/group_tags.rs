@@ -1,4 +1,4 @@
-//! What the owner of a group says by tags on it. All of them are read before anything is changed: better no
+//! The wishes of a group's owner, said by tags on it. All of them are read before anything is changed: better no
 //! swap than one against its owner's wish.
 
 use crate::ids::InstanceType;
@@ -24,7 +24,7 @@ const MAX_WARM_UP_SECONDS: u32 = 7_200;
 pub struct BadTag {
     /// The tag's key.
     pub tag: &'static str,
-    /// What is wrong with its value, and what is expected.
+    /// The fault of its value, and what is expected.
     pub problem: String,
 }
 

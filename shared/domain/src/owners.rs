@@ -6,7 +6,7 @@
 
 use crate::tags::{GROUP_NAME_TAG, Tags};
 
-/// Who launches or replaces what bears a mark.
+/// The owner who launches or replaces what bears a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// A Kubernetes cluster: pods must move before their node leaves.
@@ -25,7 +25,7 @@ pub enum Owner {
 pub struct Mark {
     /// `key`, `key=value`, or `prefix*` for every key that begins so.
     pub tag: &'static str,
-    /// Who bears it.
+    /// The owner.
     pub owner: Owner,
 }
 
@@ -94,7 +94,7 @@ impl Mark {
 /// The mark on a resource, and the key that bears it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marked {
-    /// Who launches or replaces it.
+    /// The owner.
     pub owner: Owner,
     /// The key of the tag.
     pub key: String,

@@ -1,4 +1,4 @@
-//! What a swap saves, and which pools are not worth one: a replacement must cost less than what it replaces.
+//! The saving of a swap, and the pools that are not worth one: a replacement must cost less than the old instance.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::InstanceType;
 use crate::money::Usd;
 
-/// What an instance is billed for (`UsageOperation`): `RunInstances`, or `RunInstances:0002` and the like.
+/// The operating system and licence that an instance is billed for (`UsageOperation`): `RunInstances`, or `RunInstances:0002` and the like.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/billing-info-fields.html>
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -107,7 +107,7 @@ impl Prices {
     }
 }
 
-/// What an owner asks of a price.
+/// The limits that an owner sets to prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The setting of that name.
@@ -171,7 +171,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the prices: what is let through and priced costs less than the old instance.
+        /// A pool that is let through and priced costs less than the old instance, at any prices.
         #[test]
         fn no_swap_costs_more_than_it_saves(old in 1_u32..10_000, new in 1_u32..20_000, percent in 0_u32..100) {
             let price = |n: u32| Usd::new(Decimal::new(i64::from(n), 4));

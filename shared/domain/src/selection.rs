@@ -1,5 +1,5 @@
-//! Which instances of a group are worth a swap, and why the others are not. What makes a swap in progress turn back
-//! is in `change`.
+//! Which instances of a group are worth a swap, and why the others are not. `change` holds what
+//! makes a swap in progress turn back.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -28,10 +28,10 @@ pub struct Candidate {
     pub pools: Vec<Pool>,
     /// Its zone's name in this account.
     pub availability_zone: String,
-    /// What it is billed for, if prices of its kind are known: shared tenancy, no software of the Marketplace.
+    /// The system that it is billed for, if prices of its kind are known: shared tenancy, no software of the Marketplace.
     #[serde(default)]
     pub billed_as: Option<UsageOperation>,
-    /// What it costs, and what its pools cost; empty before the gate has asked.
+    /// The prices of it and of its pools; empty before the gate has asked.
     #[serde(default)]
     pub prices: Prices,
     /// Which of its pools are not worth a swap, for a person.
@@ -58,8 +58,7 @@ pub struct Selection {
 /// Zone name → zone id, in the account at hand.
 pub type Zones = BTreeMap<String, AzId>;
 
-/// What the templates and configurations of a group give to each instance, or why they can't be launched as
-/// Spot.
+/// The share of a group's templates and configurations in each instance, or why they can't be launched as Spot.
 pub type Launches = BTreeMap<Launch, Result<Given, String>>;
 
 /// A group as AWS shows it, with all that its members are judged by.
@@ -73,7 +72,7 @@ pub struct View<'a> {
     pub zones: &'a Zones,
     /// Zone names of the group's subnets, where a member lies in none of them.
     pub subnet_zones: &'a BTreeMap<String, String>,
-    /// What its launches give.
+    /// Its launches.
     pub launches: &'a Launches,
     /// Device names in the block device mappings of images, by image id.
     pub image_devices: &'a BTreeMap<String, BTreeSet<String>>,
@@ -138,7 +137,7 @@ pub fn select_one(
     Ok(verdict.map_err(|(reason, detail)| Left::new(id, reason, detail)))
 }
 
-/// Whether the members of a group are nodes of a Kubernetes cluster.
+/// The kind of a group's members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberKind {
     /// They are not: a node among them is left alone.
@@ -246,7 +245,7 @@ fn subnet(view: View<'_>, instance: &Instance) -> Result<String, Why> {
     })
 }
 
-/// What a launch of today would not give back keeps a member where it is. A node's pods bring volumes, interfaces
+/// Keeps a member where it is that has what a launch of today would not give back. A node's pods bring volumes, interfaces
 /// and addresses with them, and take them along when they move.
 fn reproducible(
     view: View<'_>,
@@ -359,7 +358,8 @@ pub fn replacement_launch(
 }
 
 /// The types a replacement may have beside the old one's: the group's own overrides, else its tag,
-/// else the setting. Where the policy selects by attributes, only AWS knows what the setting's types are.
+/// else the setting. The setting does not count if the policy selects by attributes:
+/// only AWS knows which types have them.
 fn other_types(group: &Group, tags: &GroupTags, settings: &Settings) -> Vec<InstanceType> {
     let mut types: Vec<InstanceType> = if !group.overrides.is_empty() {
         group.overrides.iter().map(|o| o.instance_type.clone()).collect()

@@ -29,7 +29,7 @@ pub fn cluster_of(tags: &Tags) -> Option<ClusterName> {
 }
 
 /// Returns the tags of what replaces an instance with the tags `old`: all that can be copied (AWS reserves
-/// `aws:`), our mark and the swap's id. Whether EC2 takes so many, `belongings` says.
+/// `aws:`), our mark and the swap's id. `belongings` says whether EC2 takes so many.
 #[must_use]
 pub fn inherited(old: &Tags, swap_id: &str) -> Tags {
     let ours = [(MANAGED_BY.0, MANAGED_BY.1), (SWAP_TAG, swap_id)];

@@ -20,7 +20,7 @@ const ATTEMPTS: usize = 10;
 /// The journal tells when the last launch was asked for: until that is visible, an undo waits.
 const JUST_NOW: SignedDuration = SignedDuration::from_secs(5);
 
-/// What came of one pool.
+/// The outcome in one pool.
 #[derive(Debug)]
 pub enum InPool {
     /// A newcomer, and what it was launched from.
@@ -166,7 +166,7 @@ pub fn closed(why: &GateClosed) -> Refusal {
     Refusal { reason: Reason::GateUnreachable, detail: why.to_string() }
 }
 
-/// What a refused launch is about: its pool, its subnet, a quota that another class of types may not share, or
+/// Says what a refused launch is about: its pool, its subnet, a quota that another class of types may not share, or
 /// this very instance.
 fn reason_of(kind: Kind) -> Reason {
     match kind {

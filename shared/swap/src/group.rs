@@ -1,5 +1,5 @@
-//! What is asked of a group before anything of it is changed: whether a swap can be honest, what the group would
-//! launch today, what its members have. Changes nothing.
+//! The looks at a group before anything of it is changed: at its fitness, at what it would launch today, at its
+//! members. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,12 +48,12 @@ pub fn malformed(group: &Group, bad: &BadTag) -> StepError {
     not_supported(group, &bad.to_string())
 }
 
-/// What a launch of the group comes to today.
+/// A launch of the group, as it is today.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// What is launched from.
+    /// The template, the configuration or the twin.
     pub blueprint: Blueprint,
-    /// What that gives to each instance.
+    /// Its share in each instance.
     pub given: Given,
     /// The most that it pays for Spot, USD an hour.
     pub spot_max_price: Option<Usd>,
@@ -66,7 +66,7 @@ pub struct GroupLook {
     pub group: Group,
     /// Its members, as EC2 describes them.
     pub instances: BTreeMap<InstanceId, Instance>,
-    /// What its launches come to, or why they can't be launched as Spot.
+    /// Its launches, or why they can't be launched as Spot.
     pub resolved: BTreeMap<Launch, Result<Resolved, String>>,
     launches: Launches,
     zones: Zones,

@@ -1,4 +1,4 @@
-//! What is ordered from EC2 for one candidate: for each pool the launch of its type, in the candidate's subnet,
+//! The orders to EC2 for one candidate: for each pool the launch of its type, in the candidate's subnet,
 //! and in another one of the same zone where that is full.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +39,7 @@ pub struct Orders<'a> {
 
 /// The number of an attempt, and what is ordered by it.
 pub type Numbered = (usize, Order);
-/// What a type is launched from, and the image that the group names for it.
+/// The blueprint of a type, and the image that the group names for it.
 type OfType = (Blueprint, Option<String>);
 
 impl<'a> Orders<'a> {

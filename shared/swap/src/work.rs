@@ -53,7 +53,7 @@ pub struct Work {
     pub settings: Settings,
     /// Swaps at most.
     pub max_swaps: u32,
-    /// Where the instance is in no group, whose twin is launched. A group is asked at each launch.
+    /// The instance whose twin is launched, if it is in no group. A group is asked at each launch.
     #[serde(rename = "blueprint", default, with = "twin_only")]
     pub twin: Option<Twin>,
     /// How the old instances leave.
@@ -128,7 +128,7 @@ pub struct Current {
     pub pool: Pool,
     /// When the phase in progress gives up.
     pub deadline: Timestamp,
-    /// What the newcomer was launched from, as its group says it.
+    /// The launch that the newcomer came from.
     #[serde(default)]
     pub came_from: Option<Launch>,
     /// When the newcomer was first seen InService and healthy.
@@ -202,7 +202,7 @@ const STEPS_PER_RUN: u32 = 2_000;
 const LONGEST_PAUSE_SECONDS: u32 = 720;
 /// The state machine of a group times out after 72 hours, and a terminating hook may take 48.
 const HOURS_PER_RUN: i64 = 20;
-/// What a run makes behind a load balancer: some 32 steps a swap.
+/// Swaps that a run makes behind a load balancer, at some 32 steps each.
 const SWAPS_PER_RUN: usize = 65;
 
 impl Work {
@@ -320,7 +320,7 @@ impl Work {
         if may_go_on && !self.queue.is_empty() { Next::NextTarget } else { Next::Report }
     }
 
-    /// Records why an instance stays. Where the rest would meet the same fate, the run ends.
+    /// Records why an instance stays. The run ends if the rest would meet the same fate.
     pub fn skip(&mut self, instance_id: &InstanceId, reason: Reason, detail: impl Into<String>) {
         let left = Left::new(instance_id, reason, detail);
         if reason == Reason::LaunchRejected {

@@ -1,4 +1,4 @@
-//! What changes under a swap in progress, so that it turns back: the group, its owner's wishes, its members.
+//! Changes under a swap in progress that make it turn back: the group, its owner's wishes, its members.
 
 use std::collections::BTreeMap;
 

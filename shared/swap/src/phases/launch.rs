@@ -152,7 +152,7 @@ fn group_changed(work: &mut Work, detail: String) -> Refusal {
     Refusal { reason: Reason::GroupChanged, detail }
 }
 
-/// Why the group as a whole is not to be swapped any more. WaitForRetirement has asked for refreshes and hooks right
+/// Says why the group as a whole is not to be swapped any more. WaitForRetirement has asked for refreshes and hooks right
 /// before; after a longer time they are asked for again.
 async fn changed(target: &Target, work: &mut Work, group: &Group) -> Result<Option<String>, StepError> {
     if let Some(why) = group.unsupported().or_else(|| group.busy_with.clone()) {
@@ -227,7 +227,7 @@ async fn launch(
     Ok(Err(attempts.none_launched(&candidate.not_cheaper)))
 }
 
-/// What the old instance carries, but for the tag by which its software says that it is ready: the newcomer's must
+/// Returns the tags of the old instance, but for the one by which its software says that it is ready: the newcomer's must
 /// say so by itself.
 fn newcomers_tags(
     candidate: &Candidate,

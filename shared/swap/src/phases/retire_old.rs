@@ -118,7 +118,7 @@ pub async fn ask_owner(
     Ok(Next::Proceed)
 }
 
-/// MaxSize is the owner's again as soon as desired is: others must not take the place that we made. Where the group
+/// MaxSize is the owner's again as soon as desired is: others must not take the place that we made. If the group
 /// does not show that yet, the next phase looks again.
 async fn give_max_back(
     context: &Context,

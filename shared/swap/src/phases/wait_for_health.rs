@@ -70,7 +70,7 @@ async fn healthy(
     })
 }
 
-/// Whether the newcomer can be attached.
+/// The group's answer to an attach.
 enum Ready {
     Yes,
     /// Later: in words.
@@ -79,7 +79,7 @@ enum Ready {
     Changed(Change),
 }
 
-/// Whether the group still is what it was otherwise, the attach asks.
+/// Asks the group. The attach itself asks for the rest of what may have changed.
 async fn group_is_ready(
     context: &Context,
     target: &Target,
@@ -133,7 +133,7 @@ pub async fn at_risk(
     }
 }
 
-/// What the gate says of the newcomer's pool, and EC2 of the newcomer.
+/// The gate's word on the newcomer's pool, and EC2's on the newcomer.
 enum LastLook {
     /// Go on.
     Clear,

@@ -75,7 +75,7 @@ async fn undo_if_dying(
     Ok(Some(work.undo(Reason::NewcomerAtRisk, format!("newcomer {newcomer} no longer runs: {why}"))))
 }
 
-/// What the newcomer still lacks; `None` if it serves.
+/// Says what the newcomer still lacks; `None` if it serves.
 async fn not_serving(
     target: &Target,
     work: &mut Work,
@@ -146,7 +146,7 @@ fn warming_up(work: &mut Work, current: &mut Current, since: Timestamp, seconds:
     Some(format!("it warms up for {seconds} s"))
 }
 
-/// What the target groups still lack; `None` if nothing.
+/// Says what the group's target groups still lack; `None` if nothing.
 async fn target_health(
     target: &Target,
     group: &Group,
@@ -162,8 +162,8 @@ async fn target_health(
     Ok(None)
 }
 
-/// What the target groups lack in which others have registered the newcomer, or the old instance: they may do so at
-/// any moment, so that all target groups of the VPC are looked through.
+/// Says what the target groups lack in which others have registered the newcomer or the old instance. They may do
+/// so at any moment: all target groups of the VPC are looked through.
 async fn health_by_others(
     target: &Target,
     group: &Group,
