@@ -93,6 +93,13 @@ def test_the_owners_policy_keeps_so_many_on_demand(scene):
     web.assert_swapped(report, report["swapped"][0]["old_instance_id"])
 
 
+def test_the_owners_share_is_of_what_he_asked_for_also_while_the_group_is_one_more(scene):
+    web = scene(size=2, overrides=["m5.large"], distribution={"OnDemandPercentageAboveBaseCapacity": 50})
+    report = web.swap()
+    assert list(reasons(report["skipped"]).values()) == ["ON_DEMAND_FLOOR"]
+    web.assert_swapped(report, report["swapped"][0]["old_instance_id"])
+
+
 def test_an_empty_group_has_nothing_to_swap(scene):
     web = scene(size=0)
     report = web.swap()

@@ -84,6 +84,15 @@ def test_the_old_one_stays_until_the_newcomer_says_that_it_is_ready(scene, wish,
     web.assert_swapped(web.end()["output"])
 
 
+def test_the_newcomer_does_not_inherit_the_word_of_the_old_one(scene):
+    web = scene(size=1, minimum=0, tags={READY: "app-ready"})
+    web.tag(web.old[0], "app-ready", "yes")
+    newcomer = waiting(web)
+    assert_still_waiting(web)
+    web.tag(newcomer, "app-ready", "yes")
+    web.assert_swapped(web.end()["output"])
+
+
 def test_a_newcomer_that_never_says_that_it_is_ready_is_taken_out_again(scene, settings):
     web = scene(size=1, minimum=0, tags={READY: "app-ready"})
     settings(in_service_timeout_seconds=1)
