@@ -89,9 +89,10 @@ def snake(member):
 
 @cache
 def code(where):
-    """A Rust file without its comments; empty if there is no such file."""
+    """A Rust file without its comments and tests; empty if there is no such file."""
     file = ROOT / where
-    return re.sub(r"//.*", "", file.read_text()) if file.is_file() else ""
+    text = file.read_text().split("#[cfg(test)]")[0] if file.is_file() else ""
+    return re.sub(r"//.*", "", text)
 
 
 @pytest.mark.parametrize(

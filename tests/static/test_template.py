@@ -245,14 +245,19 @@ def test_optimizers_of_groups_may_plan_and_tag_and_recovery_may_not_tag():
     rendered = stack()
     roles = rendered.of_type("AWS::IAM::Role")
     managed = rendered.of_type("AWS::IAM::ManagedPolicy")
-    rights = {}
+    rights, held_by = {}, {}
     for function in ("ClusterOptimizer", "KubernetesOptimizer", "LabOptimizer", "Reconciler"):
         role = roles[f"{function}FunctionRole"]
         held = [managed[arn["Ref"]] for arn in role["ManagedPolicyArns"] if isinstance(arn, dict) and "Ref" in arn]
+        held_by[function] = [role, *held]
         rights[function] = {action for policy in [role, *held] for action, _ in _rights(policy)}
     for function in ("ClusterOptimizer", "KubernetesOptimizer", "LabOptimizer"):
         wanted = {"ec2:DescribeSubnets", "ec2:DescribeImages", "elasticloadbalancing:DescribeTargetGroups"}
         assert wanted | {"ssm:GetParameters"} <= rights[function], function
+    sids = {function: {s.get("Sid") for policy in held_by[function] for s in _statements(policy)} for function in rights}
+    for function in ("ClusterOptimizer", "KubernetesOptimizer"):
+        assert "autoscaling:SuspendProcesses" in rights[function], function
+        assert "TagOurNewcomerAgain" in sids[function], function
     assert "autoscaling:SuspendProcesses" not in rights["LabOptimizer"]
     assert "ec2:CreateTags" not in rights["Reconciler"] and "ec2:RunInstances" not in rights["Reconciler"]
 

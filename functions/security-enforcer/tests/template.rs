@@ -3,21 +3,19 @@
 #![allow(clippy::unwrap_used)]
 
 use spot_domain::authorization::NODE_GROUP_TAG;
-use spot_domain::owners::{MARKS, Owner};
+use spot_domain::owners::MARKS;
 use spot_domain::tags::GROUP_NAME_TAG;
 
 fn template() -> String {
     std::fs::read_to_string(format!("{}/../../template.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// No condition of IAM matches the beginning of a tag's key; and what a service fills a group with is denied as
-/// a member of its group.
+/// No condition of IAM matches the beginning of a tag's key.
 #[test]
 fn every_default_mark_with_a_whole_key_is_denied_by_the_role() {
     let template = template();
-    let whole =
-        MARKS.iter().filter(|mark| !mark.tag.ends_with('*') && !matches!(mark.owner, Owner::GroupService(_)));
-    let marks = whole.map(|mark| mark.tag).chain([GROUP_NAME_TAG, NODE_GROUP_TAG, "ManagedBy=SpotOptimizer"]);
+    let whole = MARKS.iter().map(|mark| mark.tag).filter(|tag| !tag.ends_with('*'));
+    let marks = whole.chain([GROUP_NAME_TAG, NODE_GROUP_TAG, "ManagedBy=SpotOptimizer"]);
     for mark in marks {
         assert!(is_denied(&template, mark), "no Deny for {mark}");
     }
