@@ -21,9 +21,8 @@ def run_all(ci, pytest_arguments):
             ci,
         ),
         ("cargo test", lambda: _cargo("test", "--workspace", "--locked"), True),
-        ("fields of AWS's shapes, all decided", _static, True),
         ("template lint (cfn-lint, sam validate --lint)", lint, True),
-        ("static checks", lambda: _pytest(["tests/static"]), True),
+        ("static checks: the template, the fields of AWS's shapes", lambda: _pytest(["tests/static"]), True),
         ("Kubernetes' control plane", lambda: _kubernetes(ci), True),
         ("end-to-end on local AWS", lambda: _pytest(pytest_arguments), True),
     ]
@@ -60,10 +59,6 @@ def _kubernetes(ci):
         if not ci:
             say(paint("  The end-to-end tests on Kubernetes are skipped.", YELLOW, BOLD))
         return int(ci)
-
-
-def _static():
-    return _pytest(["tests/static"])
 
 
 def _pytest(arguments):
