@@ -11,6 +11,7 @@ use spot_domain::ids::GroupName;
 use spot_domain::tags::Tags;
 
 use crate::error::CallError;
+use crate::fields::filled;
 
 pub(crate) const DESCRIBE: &str = "autoscaling:DescribeAutoScalingGroups";
 
@@ -69,10 +70,6 @@ pub(crate) fn parse(name: &GroupName, group: &asg::AutoScalingGroup) -> Result<G
 
 fn whole(value: Option<i32>) -> Option<u32> {
     value.and_then(|v| u32::try_from(v).ok())
-}
-
-fn filled(text: Option<&str>) -> Option<String> {
-    text.filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 fn listed(text: Option<&str>) -> Vec<String> {

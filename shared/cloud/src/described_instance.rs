@@ -11,6 +11,7 @@ use spot_domain::pricing::UsageOperation;
 use spot_domain::tags::Tags;
 
 use crate::error::CallError;
+use crate::fields::filled;
 
 pub(crate) const DESCRIBE: &str = "ec2:DescribeInstances";
 /// A volume that was attached later than this after the launch did not come with it.
@@ -137,7 +138,6 @@ fn interface(nic: &ec2::InstanceNetworkInterface) -> Interface {
 
 /// An address that stays its owner's when the instance goes.
 fn kept_address(association: &ec2::InstanceNetworkInterfaceAssociation) -> Option<String> {
-    let filled = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
     let is_lent = association.ip_owner_id().is_none_or(|owner| owner.is_empty() || owner == LENT_BY);
     let own = || filled(association.public_ip()).or_else(|| filled(association.carrier_ip()));
     let elastic = if is_lent { None } else { own() };

@@ -9,6 +9,7 @@ use spot_domain::belongings::Given;
 
 use crate::described_group::price;
 use crate::error::{CallError, failed};
+use crate::fields::filled;
 
 const DESCRIBE: &str = "autoscaling:DescribeLaunchConfigurations";
 
@@ -59,7 +60,6 @@ pub fn apply(
     subnet_id: &str,
     placement_group: Option<&str>,
 ) -> RunInstancesFluentBuilder {
-    let filled = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(str::to_owned);
     let mut request = request
         .set_image_id(filled(source.image_id()))
         .set_key_name(filled(source.key_name()))

@@ -4,6 +4,7 @@ use aws_sdk_ec2::types as ec2;
 use spot_domain::belongings::Given;
 
 use crate::error::{CallError, failed};
+use crate::fields::filled;
 
 const DESCRIBE: &str = "ec2:DescribeLaunchTemplateVersions";
 
@@ -133,7 +134,6 @@ fn parse(id: &str, number: i64, data: &ec2::ResponseLaunchTemplateData) -> Resol
 }
 
 fn placement(placement: &ec2::LaunchTemplatePlacement) -> TemplatePlacement {
-    let filled = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
     TemplatePlacement {
         tenancy: placement.tenancy().cloned(),
         partition_number: placement.partition_number(),
@@ -201,10 +201,9 @@ fn obstacle(data: &ec2::ResponseLaunchTemplateData) -> Option<&'static str> {
 
 /// A host, a group of hosts or an affinity to one means the tenancy `host`, also where that is not said.
 fn is_on_host(placement: &ec2::LaunchTemplatePlacement) -> bool {
-    let named = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
     placement.tenancy() == Some(&ec2::Tenancy::Host)
-        || named(placement.host_id())
-        || named(placement.host_resource_group_arn())
+        || filled(placement.host_id()).is_some()
+        || filled(placement.host_resource_group_arn()).is_some()
         || placement.affinity() == Some("host")
 }
 

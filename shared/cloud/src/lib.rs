@@ -11,6 +11,7 @@ pub mod clients;
 mod described_group;
 mod described_instance;
 pub mod error;
+mod fields;
 pub mod gatekeeper;
 pub mod groups;
 pub mod hub;

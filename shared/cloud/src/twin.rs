@@ -12,6 +12,7 @@ use spot_domain::lab::Original;
 
 use crate::described_instance;
 use crate::error::{CallError, Kind, failed};
+use crate::fields::filled;
 
 const DESCRIBE: &str = "ec2:DescribeInstances";
 const ATTRIBUTE: &str = "ec2:DescribeInstanceAttribute";
@@ -183,7 +184,6 @@ pub fn apply(
     subnet_id: &str,
 ) -> RunInstancesFluentBuilder {
     let old = &source.instance;
-    let filled = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(str::to_owned);
     let detailed = old
         .monitoring()
         .and_then(|m| m.state())

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use spot_cloud::gatekeeper::{ClearedPool, Gatekeeper, Verdict};
 use spot_cloud::launcher::{Blueprint, Launcher, Order};
 use spot_cloud::twin::{Twin, examine};
 use spot_cloud::{Kind, Target, addresses, images, instances, targets};
@@ -12,6 +11,10 @@ use spot_domain::lab::Registration;
 use spot_domain::lab_recovery::{AddressAt, TargetState};
 use spot_domain::tags::Tags;
 use spot_scripted::{Answer, Endpoint};
+
+use common::{cleared, order_for};
+
+mod common;
 
 const INSTANCE: &str = "<instanceId>i-0123456789abcdef0</instanceId><imageId>ami-1</imageId>
     <instanceState><name>running</name></instanceState><instanceType>m5.large</instanceType>
@@ -46,29 +49,6 @@ async fn target(endpoint: &Endpoint) -> Target {
     Target::new(&endpoint.config().await)
 }
 
-async fn cleared() -> ClearedPool {
-    let table = Endpoint::start(vec![Answer::ok(r#"{"Responses":{"risk":[]}}"#)]).await;
-    let gate = Gatekeeper::over(aws_sdk_dynamodb::Client::new(&table.config().await), "risk");
-    let pools = ["us-east-1#use1-az6#m5.large".parse().unwrap()];
-    match gate.ask(&pools).await.unwrap().pop() {
-        Some(Verdict::Cleared(cleared)) => cleared,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn order(blueprint: Blueprint) -> Order {
-    Order {
-        blueprint,
-        image_id: None,
-        placement_group: None,
-        spot_max_price: None,
-        availability_zone: "us-east-1a".into(),
-        az_id: "use1-az6".parse().unwrap(),
-        subnet_id: "subnet-1".into(),
-        tags: Tags::new(),
-    }
-}
-
 #[tokio::test]
 async fn a_twin_is_what_the_old_instance_is() {
     let ec2 = Endpoint::answering(|action, _| match action {
@@ -81,7 +61,7 @@ async fn a_twin_is_what_the_old_instance_is() {
     })
     .await;
     let tags = Tags::from([("team".to_owned(), "lab".to_owned())]);
-    let order = Order { tags, ..order(Blueprint::Twin(Twin { of: id(), image_id: None })) };
+    let order = Order { tags, ..order_for(Blueprint::Twin(Twin { of: id(), image_id: None })) };
     let launcher = Launcher::new(&target(&ec2).await);
     launcher.launch(cleared().await, &order, "token-0").await.unwrap();
     let requests = ec2.requests();
@@ -124,7 +104,7 @@ async fn a_burstable_twin_keeps_the_owners_choice_of_credits() {
     })
     .await;
     let blueprint = Blueprint::Twin(Twin { of: id(), image_id: Some("ami-captured".into()) });
-    let order = order(blueprint);
+    let order = order_for(blueprint);
     let launcher = Launcher::new(&target(&ec2).await);
     let error = launcher.launch(cleared().await, &order, "token-0").await.unwrap_err();
     assert_eq!(error.kind, Kind::NextPool);

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use spot_cloud::gatekeeper::{ClearedPool, Gatekeeper, Verdict};
 use spot_cloud::launch_template::{NotForSpot, ResolvedTemplate, TemplatePlacement};
 use spot_cloud::launcher::{Blueprint, Launcher, Order};
 use spot_cloud::{Kind, Target};
@@ -11,34 +10,20 @@ use spot_domain::Usd;
 use spot_domain::tags::Tags;
 use spot_scripted::{Answer, Endpoint};
 
+use common::{cleared, order_for};
+
+mod common;
+
 const LAUNCHED: &str = r"<RunInstancesResponse><instancesSet><item>
     <instanceId>i-0123456789abcdef0</instanceId></item></instancesSet></RunInstancesResponse>";
-
-async fn cleared() -> ClearedPool {
-    let table = Endpoint::start(vec![Answer::ok(r#"{"Responses":{"risk":[]}}"#)]).await;
-    let gate = Gatekeeper::over(aws_sdk_dynamodb::Client::new(&table.config().await), "risk");
-    let pools = ["us-east-1#use1-az6#m5.large".parse().unwrap()];
-    match gate.ask(&pools).await.unwrap().pop() {
-        Some(Verdict::Cleared(cleared)) => cleared,
-        other => panic!("{other:?}"),
-    }
-}
 
 fn template() -> ResolvedTemplate {
     ResolvedTemplate { id: "lt-0123".into(), version: "7".into(), ..ResolvedTemplate::default() }
 }
 
 fn order() -> Order {
-    Order {
-        blueprint: Blueprint::Template(Box::new(template())),
-        image_id: None,
-        placement_group: None,
-        spot_max_price: None,
-        availability_zone: "us-east-1a".into(),
-        az_id: "use1-az6".parse().unwrap(),
-        subnet_id: "subnet-1".into(),
-        tags: Tags::from([("team".to_owned(), "payments".to_owned())]),
-    }
+    let tags = Tags::from([("team".to_owned(), "payments".to_owned())]);
+    Order { tags, ..order_for(Blueprint::Template(Box::new(template()))) }
 }
 
 async fn launcher(endpoint: &Endpoint) -> Launcher {

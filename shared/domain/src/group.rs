@@ -239,6 +239,12 @@ impl Group {
         in_service <= self.desired as usize && self.members.iter().all(|m| m.state != MemberState::Pending)
     }
 
+    /// Why no instance of this group can be swapped: as it is configured, or while it is busy.
+    #[must_use]
+    pub fn unsupported_or_busy(&self) -> Option<String> {
+        self.unsupported().or_else(|| self.busy_with.clone())
+    }
+
     /// Why no instance of this group can be swapped, ever as it is configured.
     #[must_use]
     pub fn unsupported(&self) -> Option<String> {
@@ -318,6 +324,12 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Says why it came to its state, in EC2's words.
+    #[must_use]
+    pub fn why_it_stopped(&self) -> &str {
+        self.state_reason.as_deref().unwrap_or("no reason given")
+    }
+
     /// Returns what it is billed for, if prices of its kind are known: shared tenancy, no software of the
     /// Marketplace.
     #[must_use]

@@ -150,7 +150,11 @@ fn above_floor(group: &Group, instances: &BTreeMap<InstanceId, Instance>, floor:
     if on_demand(group, instances) > floor {
         return Ok(());
     }
-    Err((Reason::OnDemandFloor, format!("the group keeps {floor} On-Demand")))
+    Err(kept_by(floor))
+}
+
+fn kept_by(floor: u32) -> Why {
+    (Reason::OnDemandFloor, format!("the group keeps {floor} On-Demand"))
 }
 
 /// The On-Demand instances that the owner keeps in a group of so many: of N, also while it is N+1.
@@ -382,9 +386,8 @@ fn other_types(group: &Group, tags: &GroupTags, settings: &Settings) -> Vec<Inst
 fn keep_floor(selection: &mut Selection, on_demand: u32, floor: u32) {
     let may_go = usize::try_from(on_demand.saturating_sub(floor)).unwrap_or(usize::MAX);
     let kept = selection.candidates.split_off(may_go.min(selection.candidates.len()));
-    selection.skipped.extend(kept.iter().map(|candidate| {
-        Left::new(&candidate.instance_id, Reason::OnDemandFloor, format!("the group keeps {floor} On-Demand"))
-    }));
+    let (reason, detail) = kept_by(floor);
+    selection.skipped.extend(kept.iter().map(|c| Left::new(&c.instance_id, reason, detail.clone())));
 }
 
 #[cfg(test)]

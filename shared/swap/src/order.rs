@@ -1,6 +1,7 @@
 //! The orders to EC2 for one candidate: for each pool the launch of its type, in the candidate's subnet,
 //! and in another one of the same zone where that is full.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use spot_cloud::launcher::{Blueprint, Order};
@@ -155,12 +156,15 @@ impl<'a> Orders<'a> {
         let Some(launch) = self.launch(look, instance_type) else {
             return Ok(Err("its group has nothing to launch it from".to_owned()));
         };
-        let resolved = match self.resolved.get(&launch) {
-            Some(resolved) => resolved.clone(),
-            None => resolve(self.target, &look.group, &launch).await?,
+        let image_id = launch.image_id.clone();
+        let resolved = match self.resolved.entry(launch) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let resolved = resolve(self.target, &look.group, new.key()).await?;
+                new.insert(resolved)
+            }
         };
-        self.resolved.insert(launch.clone(), resolved.clone());
-        Ok(resolved.map(|resolved| (resolved.blueprint, launch.image_id)))
+        Ok(resolved.clone().map(|resolved| (resolved.blueprint, image_id)))
     }
 
     fn launch(&self, look: &GroupLook, instance_type: &InstanceType) -> Option<Launch> {

@@ -49,7 +49,7 @@ impl Change {
 /// Why `old` can't be replaced any more, seen before the newcomer is attached. `None`: go on.
 #[must_use]
 pub fn changed_before_attach(group: &Group, old: &InstanceId, settings: &Settings) -> Option<Change> {
-    if let Some(why) = group.unsupported().or_else(|| group.busy_with.clone()) {
+    if let Some(why) = group.unsupported_or_busy() {
         return Some(Change::of_group(why));
     }
     if settings.opts_out(&group.tags) {

@@ -45,9 +45,15 @@ pub async fn run(context: &Context, work: &mut Work) -> Next {
         let target = context.target(work).await;
         let priced = pricing::keep_cheaper(context, &target, work, cleared).await;
         work.priced_at = Some(Timestamp::now());
-        let (cheaper, dearer): (Vec<_>, Vec<_>) = priced.into_iter().partition(Result::is_ok);
-        work.enqueue(cheaper.into_iter().filter_map(Result::ok).collect());
-        work.leave_alone(dearer.into_iter().filter_map(Result::err).collect());
+        let (mut cheaper, mut dearer) = (Vec::new(), Vec::new());
+        for candidate in priced {
+            match candidate {
+                Ok(candidate) => cheaper.push(candidate),
+                Err(left) => dearer.push(left),
+            }
+        }
+        work.enqueue(cheaper);
+        work.leave_alone(dearer);
     }
     work.next_target()
 }

@@ -155,7 +155,7 @@ fn group_changed(work: &mut Work, detail: String) -> Refusal {
 /// Says why the group as a whole is not to be swapped any more. WaitForRetirement has asked for refreshes and hooks right
 /// before; after a longer time they are asked for again.
 async fn changed(target: &Target, work: &mut Work, group: &Group) -> Result<Option<String>, StepError> {
-    if let Some(why) = group.unsupported().or_else(|| group.busy_with.clone()) {
+    if let Some(why) = group.unsupported_or_busy() {
         return Ok(Some(why));
     }
     if Timestamp::now().duration_since(work.checked_at) < CHECKED_FOR {

@@ -17,7 +17,7 @@ use spot_domain::selection::{Change, changed_before_retirement, no_longer_wanted
 use crate::Context;
 use crate::error::StepError;
 use crate::group::members;
-use crate::phases::wait_for_health::undo_if_at_risk;
+use crate::phases::wait_for_health::{taken_back, undo_if_at_risk};
 use crate::work::{Current, Next, Work};
 
 /// The owner's answer holds for as long as a step and its retries may take.
@@ -110,8 +110,7 @@ pub async fn ask_owner(
     if let Some(refresh) = groups::active_refresh(&target.autoscaling, &group.name).await? {
         return Ok(work.undo_for(Change::of_group(refresh)));
     }
-    if let Some(code) = instances::is_taken_back(&target.ec2, &current.newcomer).await? {
-        let why = format!("newcomer {}: its Spot request is {code}", current.newcomer);
+    if let Some(why) = taken_back(target, &current.newcomer).await? {
         return Ok(work.undo(Reason::NewcomerAtRisk, why));
     }
     current.owner_asked_at = Some(Timestamp::now());

@@ -5,10 +5,10 @@
 use jiff::Timestamp;
 use spot_cloud::gatekeeper::Verdict;
 use spot_cloud::swaps::Leased;
-use spot_cloud::{Target, instances};
-use spot_domain::Reason;
+use spot_cloud::{CallError, Target, instances};
 use spot_domain::group::InstanceState;
 use spot_domain::selection::Change;
+use spot_domain::{InstanceId, Reason};
 
 use crate::Context;
 use crate::error::StepError;
@@ -29,7 +29,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
         None => unhealthy("EC2 does not describe it"),
         Some(i) => match i.state {
             InstanceState::Dead | InstanceState::Stopped => {
-                let why = i.state_reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+                let why = i.why_it_stopped();
                 let interrupted = why.contains("SpotInstance");
                 let reason = if interrupted { Reason::NewcomerAtRisk } else { Reason::NewcomerUnhealthy };
                 Err(work.undo(reason, format!("newcomer {newcomer} died while starting: {why}")))
@@ -133,6 +133,15 @@ pub async fn at_risk(
     }
 }
 
+/// Says that EC2 takes the newcomer back, by its Spot request.
+///
+/// # Errors
+/// The call fails.
+pub async fn taken_back(target: &Target, newcomer: &InstanceId) -> Result<Option<String>, CallError> {
+    let code = instances::is_taken_back(&target.ec2, newcomer).await?;
+    Ok(code.map(|code| format!("newcomer {newcomer}: its Spot request is {code}")))
+}
+
 /// The gate's word on the newcomer's pool, and EC2's on the newcomer.
 enum LastLook {
     /// Go on.
@@ -147,8 +156,8 @@ enum LastLook {
 /// nothing (a LAB account, a threshold of several accounts), its Spot request tells.
 async fn last_look(context: &Context, target: &Target, current: &Current) -> Result<LastLook, StepError> {
     let (pool, newcomer) = (&current.pool, &current.newcomer);
-    if let Some(code) = instances::is_taken_back(&target.ec2, newcomer).await? {
-        return Ok(LastLook::AtRisk(format!("newcomer {newcomer}: its Spot request is {code}")));
+    if let Some(why) = taken_back(target, newcomer).await? {
+        return Ok(LastLook::AtRisk(why));
     }
     Ok(match context.gatekeeper.ask_one(pool).await {
         Ok(Verdict::Cleared(_)) => LastLook::Clear,

@@ -71,8 +71,8 @@ async fn undo_if_dying(
     let newcomer = &current.newcomer;
     let described = instances::describe(&target.ec2, std::slice::from_ref(newcomer)).await?;
     let Some(dead) = described.get(newcomer).filter(|instance| !instance.is_alive()) else { return Ok(None) };
-    let why = dead.state_reason.clone().unwrap_or_else(|| "no reason given".to_owned());
-    Ok(Some(work.undo(Reason::NewcomerAtRisk, format!("newcomer {newcomer} no longer runs: {why}"))))
+    let why = format!("newcomer {newcomer} no longer runs: {}", dead.why_it_stopped());
+    Ok(Some(work.undo(Reason::NewcomerAtRisk, why)))
 }
 
 /// Says what the newcomer still lacks; `None` if it serves.
