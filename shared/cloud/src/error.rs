@@ -70,6 +70,17 @@ impl CallError {
         Self { call, kind: Kind::Rejected, code: MALFORMED.to_owned(), message: message.into() }
     }
 
+    /// Auto Scaling says that the instance is no member of the group any more, or is leaving it. A `ValidationError`,
+    /// told apart by its text only: "Instance Id not found - No managed instance found …", "… is not part of …".
+    #[must_use]
+    pub fn is_no_member(&self) -> bool {
+        let says = |text| self.message.contains(text);
+        self.kind == Kind::Rejected
+            && (says("No managed instance found")
+                || says("is not part of")
+                || says("already being terminated"))
+    }
+
     /// AWS did answer, and what it said can't be read.
     #[must_use]
     pub fn is_malformed(&self) -> bool {

@@ -76,7 +76,11 @@ pub async fn advance(
             Action::Wait(why) => return Ok(Progress::Waiting(why.to_owned())),
             _ => swaps.write(lease, journal).await?,
         }
-        perform(target, lease, journal, &action).await?;
+        match perform(target, lease, journal, &action).await {
+            // Its group, or its owner, was faster than our call: what became of desired, the next look shows.
+            Err(error) if error.is_no_member() => return Ok(Progress::Waiting(error.to_string())),
+            done => done?,
+        }
         if action.settles_desired() {
             // Once is enough. The next visit looks at a group that has taken the change in.
             journal.desired_settled = true;
