@@ -2,6 +2,7 @@
 a repetition duplicates nothing, and the swap ends as if nothing had happened or the group as its owner had it."""
 
 import pytest
+from scene import wait_for
 
 CHANGES = [
     "RunInstances", "SuspendProcesses", "UpdateAutoScalingGroup", "AttachInstances", "DetachInstances",
@@ -109,3 +110,40 @@ def test_a_lambda_that_dies_after_its_work_repeats_nothing(aws, scene):
     aws.control.fault("AttachInstances", kind="error_after", code="ServiceUnavailable", status=503, times=3)
     web.assert_swapped(web.swap())
     assert len(web.newcomers) == 1
+
+
+# -- calls that come too late ------------------------------------------------------------------------------------------
+
+TERMINATE = "TerminateInstanceInAutoScalingGroup"
+
+
+def late(aws):
+    """The next termination through a group arrives only after the group has replaced what died."""
+    aws.control.timing(replace=1.5, group_launch=0.3)
+    aws.control.fault(TERMINATE, kind="delay", delay_seconds=4, times=1)
+
+
+def test_a_group_that_replaces_the_newcomer_before_it_is_taken_out_is_given_its_size_back(aws, scene):
+    """The call is refused, as there is no such member any more: nothing was taken out of desired by that."""
+    web = scene(size=2, minimum=0, with_target_group=True)
+    aws.control.newcomers(target_health={"state": "initial", "reason": "Elb.InitialHealthChecking"})
+    newcomer = web.start(max_swaps=1).reach("PauseForInService").newcomer()
+    late(aws)
+    aws.control.kill(newcomer)
+    execution = web.end()
+    assert execution["status"] == "SUCCEEDED", execution
+    assert len(execution["output"]["rolled_back"]) == 1
+    assert set(web.old) <= set(web.group.instance_ids)
+    web.assert_owners()
+
+
+def test_a_group_that_replaces_the_old_one_before_it_retires_is_given_its_size_back(aws, scene):
+    web = scene(size=1, minimum=0)
+    web.hook("TERMINATING")
+    late(aws)
+    web.start()
+    wait_for(lambda: [f["hits"] for f in aws.control.faults()] == [1])
+    aws.control.kill(web.old[0])
+    execution = web.end()
+    assert execution["status"] == "SUCCEEDED", execution
+    web.assert_owners()

@@ -83,7 +83,9 @@ impl Optimizer {
             Step::Report { work } => {
                 return report::run(context, work).await.map(|report| Answer::Report(Box::new(report)));
             }
-            Step::ScaleOut { mut work } => (scale_out::run(context, &mut work).await?, work),
+            Step::ScaleOut { mut work } => {
+                (paced(scale_out::run(context, &mut work).await?, &mut work), work)
+            }
             Step::AwaitReady { mut work } => {
                 (paced(await_ready::run(context, &mut work).await?, &mut work), work)
             }

@@ -1,11 +1,14 @@
 //! Auto Scaling groups: described, and changed one call at a time.
 
+use aws_smithy_types::DateTime;
+use jiff::Timestamp;
 use spot_domain::fitness::{Hook, Transition};
 use spot_domain::group::{AZ_REBALANCE, Group};
 use spot_domain::ids::{GroupName, InstanceId};
+use spot_domain::scaling::ScheduledAction;
 
 use crate::described_group::{DESCRIBE, parse};
-use crate::error::{CallError, Kind, failed};
+use crate::error::{CallError, failed};
 
 /// Describes one group; `None` if there is none of this name.
 ///
@@ -46,6 +49,30 @@ pub async fn active_refresh(
         .filter_map(|r| r.status().map(|s| s.as_str()))
         .find(|status| !over.contains(status))
         .map(|status| format!("an instance refresh is under way ({status})")))
+}
+
+/// Reads the scheduled actions of a group that come until then; of those that recur, the next time.
+///
+/// # Errors
+/// The call fails.
+pub async fn scheduled_actions(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+    until: Timestamp,
+) -> Result<Vec<ScheduledAction>, CallError> {
+    let answer = client
+        .describe_scheduled_actions()
+        .auto_scaling_group_name(name.as_str())
+        .end_time(DateTime::from_secs(until.as_second()))
+        .send()
+        .await
+        .map_err(failed("autoscaling:DescribeScheduledActions"))?;
+    let action = |action: &aws_sdk_autoscaling::types::ScheduledUpdateGroupAction| {
+        let name = action.scheduled_action_name()?.to_owned();
+        let at = Timestamp::from_second(action.start_time()?.secs()).ok()?;
+        Some(ScheduledAction { name, at })
+    };
+    Ok(answer.scheduled_update_group_actions().iter().filter_map(action).collect())
 }
 
 /// AWS's limits of a hook: 100 heartbeats, 48 hours.
@@ -181,26 +208,21 @@ pub enum Desired {
     Keep,
 }
 
-/// Terminates a member through its group: the owner's terminating hooks run. One that is no member
-/// any more is as good as terminated.
+/// Terminates a member through its group: the owner's terminating hooks run.
 ///
 /// # Errors
-/// The call fails.
+/// The call fails; of one that has left the group, with an error that [`CallError::is_no_member`].
 pub async fn terminate(
     client: &aws_sdk_autoscaling::Client,
     id: &InstanceId,
     desired: Desired,
 ) -> Result<(), CallError> {
-    let answer = client
+    client
         .terminate_instance_in_auto_scaling_group()
         .instance_id(id.as_str())
         .should_decrement_desired_capacity(desired == Desired::Decrement)
         .send()
         .await
-        .map_err(failed("autoscaling:TerminateInstanceInAutoScalingGroup"));
-    match answer {
-        // A ValidationError, told apart by its text only: "Instance Id not found - No managed instance found …"
-        Err(error) if error.kind == Kind::Rejected && error.message.contains("not found") => Ok(()),
-        answer => answer.map(drop),
-    }
+        .map_err(failed("autoscaling:TerminateInstanceInAutoScalingGroup"))
+        .map(drop)
 }

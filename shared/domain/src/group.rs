@@ -231,14 +231,6 @@ impl Group {
         Some(Launch { source, image_id: by_type.and_then(|o| o.image_id.clone()) })
     }
 
-    /// Returns true if the group is neither launching nor about to choose a victim. One that has fewer than are
-    /// desired may stay so: EC2 has no capacity for it.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        let in_service = self.members.iter().filter(|m| m.state == MemberState::InService).count();
-        in_service <= self.desired as usize && self.members.iter().all(|m| m.state != MemberState::Pending)
-    }
-
     /// Why no instance of this group can be swapped: as it is configured, or while it is busy.
     #[must_use]
     pub fn unsupported_or_busy(&self) -> Option<String> {

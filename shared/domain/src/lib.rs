@@ -23,6 +23,7 @@ pub mod pricing;
 pub mod reason;
 pub mod recovery;
 pub mod risk;
+pub mod scaling;
 pub mod selection;
 pub mod settings;
 pub mod storage;

@@ -19,23 +19,62 @@ use spot_domain::{BadTag, Reason, Usd};
 use crate::error::StepError;
 use crate::work::{Current, Work};
 
-/// Refuses a group whose swap could not be honest, or not now. Returns its lifecycle hooks.
+/// Whether a group may be swapped.
+#[derive(Debug)]
+pub enum Fitness {
+    /// It may; these are its lifecycle hooks.
+    Fit(Vec<Hook>),
+    /// Not now: something else replaces or deletes its members.
+    Busy(String),
+    /// Not as it is configured.
+    Unfit(String),
+}
+
+/// Asks a group, its lifecycle hooks and its refreshes.
 ///
 /// # Errors
-/// [`StepError::GroupNotSupported`] or [`StepError::GroupBusy`] with the reason, or a call fails.
-pub async fn refuse_unfit(target: &Target, group: &Group) -> Result<Vec<Hook>, StepError> {
+/// A call fails.
+pub async fn fitness(target: &Target, group: &Group) -> Result<Fitness, CallError> {
     let hooks = groups::hooks(&target.autoscaling, &group.name).await?;
-    if let Some(why) = unfit(group, &hooks).map_err(|bad| malformed(group, &bad))? {
-        return Err(not_supported(group, &why));
+    let why = unfit(group, &hooks).unwrap_or_else(|bad| Some(bad.to_string()));
+    if let Some(why) = why {
+        return Ok(Fitness::Unfit(why));
     }
     let busy = match &group.busy_with {
         Some(why) => Some(why.clone()),
         None => groups::active_refresh(&target.autoscaling, &group.name).await?,
     };
-    match busy {
-        Some(why) => Err(StepError::GroupBusy(format!("group {}: {why}", group.name))),
-        None => Ok(hooks),
+    Ok(busy.map_or(Fitness::Fit(hooks), Fitness::Busy))
+}
+
+/// Refuses a group that may not be swapped. Returns its lifecycle hooks.
+///
+/// # Errors
+/// [`StepError::GroupNotSupported`] or [`StepError::GroupBusy`] with the reason, or a call fails.
+pub async fn refuse_unfit(target: &Target, group: &Group) -> Result<Vec<Hook>, StepError> {
+    match fitness(target, group).await? {
+        Fitness::Fit(hooks) => Ok(hooks),
+        Fitness::Busy(why) => Err(StepError::GroupBusy(format!("group {}: {why}", group.name))),
+        Fitness::Unfit(why) => Err(not_supported(group, &why)),
     }
+}
+
+/// Says why a group is not to be swapped any more: hooks added, refreshes begun, … Notes the hooks.
+///
+/// # Errors
+/// A call fails.
+pub async fn unfit_by_now(
+    target: &Target,
+    work: &mut Work,
+    group: &Group,
+) -> Result<Option<String>, CallError> {
+    Ok(match fitness(target, group).await? {
+        Fitness::Fit(hooks) => {
+            work.note_hooks(&hooks);
+            None
+        }
+        Fitness::Busy(why) | Fitness::Unfit(why) => Some(why),
+    })
 }
 
 fn not_supported(group: &Group, why: &str) -> StepError {
@@ -244,20 +283,6 @@ pub async fn launches_otherwise(
         Ok(_) => Ok(changed(format!(
             "the newcomer came from {came_from}, the group launches from {launch} by now"
         ))),
-    }
-}
-
-/// Says why the group as a whole is not to be swapped any more: asks it for hooks added and refreshes begun.
-///
-/// # Errors
-/// A call fails.
-pub async fn unfit_now(target: &Target, work: &mut Work, group: &Group) -> Result<Option<String>, StepError> {
-    let hooks = groups::hooks(&target.autoscaling, &group.name).await?;
-    work.note_hooks(&hooks);
-    match unfit(group, &hooks) {
-        Err(bad) => Ok(Some(bad.to_string())),
-        Ok(Some(why)) => Ok(Some(why)),
-        Ok(None) => Ok(groups::active_refresh(&target.autoscaling, &group.name).await?),
     }
 }
 

@@ -6,6 +6,7 @@
 //! machine, an input or an output: those are the functions'.
 
 pub mod attempts;
+pub mod before_launch;
 pub mod error;
 pub mod group;
 pub mod input;

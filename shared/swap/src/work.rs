@@ -84,6 +84,9 @@ pub struct Work {
     pub undo: Option<Undo>,
     /// When a rollback in progress is handed over to the reconciler alone.
     pub rollback_deadline: Option<Timestamp>,
+    /// When a launch that waits for its group to come to rest gives up.
+    #[serde(default)]
+    pub launch_deadline: Option<Timestamp>,
     /// Done.
     pub swapped: Vec<Swapped>,
     /// Left alone.
@@ -228,6 +231,7 @@ impl Work {
             current: None,
             undo: None,
             rollback_deadline: None,
+            launch_deadline: None,
             swapped: Vec::new(),
             skipped: Vec::new(),
             skipped_more: BTreeMap::new(),

@@ -99,20 +99,6 @@ fn patterns_of_requirements_are_obeyed() {
 }
 
 #[test]
-fn a_group_that_launches_or_is_about_to_let_one_go_is_not_settled() {
-    let mut group = group_of(2);
-    assert!(group.is_settled());
-    group.desired = 1;
-    assert!(!group.is_settled(), "a victim is being chosen");
-    group.members[0].state = MemberState::Leaving;
-    assert!(group.is_settled(), "it is chosen, and nobody comes for it");
-    group.desired = 2;
-    assert!(group.is_settled(), "EC2 may have no capacity for the second one");
-    group.members.push(Member { state: MemberState::Pending, ..member(2) });
-    assert!(!group.is_settled(), "it is launching");
-}
-
-#[test]
 fn a_state_that_aws_invents_tomorrow_is_unsafe() {
     assert_eq!(MemberState::parse("Pending:Wait"), MemberState::Pending);
     assert_eq!(MemberState::parse("Terminating:Retained"), MemberState::Leaving);

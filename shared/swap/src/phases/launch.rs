@@ -1,30 +1,27 @@
 //! Launch: one Spot instance for the next candidate, as the group would launch it today, in the same zone, from
-//! the first cleared pool that has capacity. The group's owner is asked again first.
+//! the first cleared pool that has capacity. The group's owner is asked again first, and a group that is scaling is
+//! waited for.
 //!
 //! Records, before the first call: the swap's id, which is the newcomer's tag and the stem of its
 //! ClientTokens; before each further attempt: its number. Undone by: terminating what bears the tag.
 
-use jiff::{SignedDuration, Timestamp};
-use spot_cloud::swaps::{Entered, Leased, Release};
-use spot_cloud::{CallError, Kind, Target, instances};
-use spot_domain::group::{Group, Instance, Launch};
+use spot_cloud::swaps::{Entered, Release};
+use spot_cloud::{CallError, Target, instances};
+use spot_domain::group::{Instance, Launch};
 use spot_domain::group_tags::GroupTags;
 use spot_domain::journal::Journal;
-use spot_domain::selection::{Candidate, MemberKind, select_one};
+use spot_domain::selection::Candidate;
 use spot_domain::tags::{Tags, inherited};
-use spot_domain::{InstanceId, Pool, Reason};
+use spot_domain::{InstanceId, Pool};
 
 use crate::Context;
 use crate::attempts::{Attempts, InPool, closed};
+use crate::before_launch::{Found, look_before_launch};
 use crate::error::StepError;
-use crate::group::{GroupLook, look_for, malformed, unfit_now};
+use crate::group::{GroupLook, malformed};
 use crate::order::Orders;
 use crate::phases::gate::Refusal;
-use crate::pricing;
 use crate::work::{Current, Next, Work};
-
-/// A step may be repeated for a while: what was asked of the group's hooks and refreshes this long ago is asked again.
-const CHECKED_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 /// Launches for the head of the queue.
 ///
@@ -48,14 +45,21 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         Some((newcomer, pool)) => {
             Ok(Launched { newcomer, pool, candidate: candidate.clone(), came_from: None })
         }
-        None => match fit(context, work, &target, candidate.clone()).await? {
-            Err(refusal) => Err(refusal),
-            Ok((now, look)) => {
+        None => match look_before_launch(context, work, &target, candidate.clone(), repeated).await? {
+            Found::Refused(refusal) => Err(refusal),
+            Found::Scaling => {
+                context.swaps.close(&work.lease, Release::Keep).await?;
+                work.queue.insert(0, candidate);
+                return Ok(Next::Wait);
+            }
+            Found::Fit(now, look) => {
                 journal.retirement = work.retirement;
-                launch(context, work, &target, now, look, &candidate.pools, &mut journal).await?
+                launch(context, work, &target, *now, look.map(|look| *look), &candidate.pools, &mut journal)
+                    .await?
             }
         },
     };
+    work.launch_deadline = None;
     match launched {
         Ok(Launched { newcomer, pool, candidate, came_from }) => {
             tracing::info!(%newcomer, %pool, replaces = %candidate.instance_id, "launched");
@@ -84,99 +88,6 @@ struct Launched {
     candidate: Candidate,
     /// `None` if an earlier run of the step launched it.
     came_from: Option<Launch>,
-}
-
-/// The candidate as it is now, with its group, where it is in one; the inner error is why there is no launch.
-async fn fit(
-    context: &Context,
-    work: &mut Work,
-    target: &Target,
-    candidate: Candidate,
-) -> Result<Result<(Candidate, Option<GroupLook>), Refusal>, StepError> {
-    let (mut candidate, look) = match &work.lease.on {
-        Leased::Group { .. } => match as_it_is_now(context, work, target, candidate).await? {
-            Ok((candidate, look)) => (candidate, Some(look)),
-            Err(refusal) => return Ok(Err(refusal)),
-        },
-        Leased::Instance(_) | Leased::ClusterSlot { .. } => (candidate, None),
-    };
-    if let Some(refusal) = unterminable(target, &candidate).await? {
-        return Ok(Err(refusal));
-    }
-    if pricing::is_stale(work) {
-        match pricing::keep_cheaper(context, target, work, vec![candidate]).await.pop() {
-            Some(Ok(cheaper)) => candidate = cheaper,
-            Some(Err(left)) => return Ok(Err(Refusal { reason: left.reason, detail: left.detail })),
-            None => return Err(StepError::Protocol("no candidate was priced".into())),
-        }
-    }
-    Ok(Ok((candidate, look)))
-}
-
-/// Looks at group and candidate afresh: what Discover would refuse now is not launched.
-async fn as_it_is_now(
-    context: &Context,
-    work: &mut Work,
-    target: &Target,
-    queued: Candidate,
-) -> Result<Result<(Candidate, GroupLook), Refusal>, StepError> {
-    let Some(group) = context.group(target, work).await? else {
-        return Ok(Err(group_changed(work, "the group was deleted".to_owned())));
-    };
-    if let Some(detail) = changed(target, work, &group).await? {
-        return Ok(Err(group_changed(work, detail)));
-    }
-    let kind = if work.node.is_some() { MemberKind::Node } else { MemberKind::Plain };
-    let look = look_for(target, &work.lease.region, group, &queued.instance_id).await?;
-    work.spot_max_price = look.spot_max_price();
-    let judged = select_one(look.view(), &queued.instance_id, &work.settings, kind);
-    match judged.map_err(|bad| malformed(&look.group, &bad))? {
-        Err(left) => Ok(Err(Refusal { reason: left.reason, detail: left.detail })),
-        // What was cleared and priced stays in its order, as far as the group still allows it.
-        Ok(mut now) => {
-            let allowed = std::mem::replace(&mut now.pools, queued.pools);
-            now.prices = queued.prices;
-            now.not_cheaper = queued.not_cheaper;
-            if !now.pools.iter().any(|pool| allowed.contains(pool)) {
-                let detail = "none of its pools is allowed by the group any more".to_owned();
-                return Ok(Err(Refusal { reason: Reason::GroupChanged, detail }));
-            }
-            now.pools.retain(|pool| allowed.contains(pool));
-            Ok(Ok((now, look)))
-        }
-    }
-}
-
-fn group_changed(work: &mut Work, detail: String) -> Refusal {
-    work.end(Reason::GroupChanged, detail.clone());
-    Refusal { reason: Reason::GroupChanged, detail }
-}
-
-/// Says why the group as a whole is not to be swapped any more. WaitForRetirement has asked for refreshes and hooks right
-/// before; after a longer time they are asked for again.
-async fn changed(target: &Target, work: &mut Work, group: &Group) -> Result<Option<String>, StepError> {
-    if let Some(why) = group.unsupported_or_busy() {
-        return Ok(Some(why));
-    }
-    if Timestamp::now().duration_since(work.checked_at) < CHECKED_FOR {
-        return Ok(None);
-    }
-    unfit_now(target, work, group).await
-}
-
-/// Why the candidate could never be terminated, or need not be.
-async fn unterminable(target: &Target, candidate: &Candidate) -> Result<Option<Refusal>, CallError> {
-    match instances::is_termination_protected(&target.ec2, &candidate.instance_id).await {
-        Ok(false) => Ok(None),
-        Ok(true) => Ok(Some(Refusal {
-            reason: Reason::TerminationProtected,
-            detail: "DisableApiTermination is on".to_owned(),
-        })),
-        Err(error) if error.kind == Kind::NotFound => {
-            Ok(Some(Refusal { reason: Reason::InstanceGone, detail: error.to_string() }))
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// What an earlier run of this very step launched before its answer was lost.

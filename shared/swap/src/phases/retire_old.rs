@@ -5,14 +5,16 @@
 //! Records, before the call: that the old instance may be leaving. From there the way is forward,
 //! unless the newcomer fails before the old instance is terminated.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::groups::{self, Desired};
 use spot_cloud::swaps::Entered;
 use spot_cloud::{CallError, Kind, Target, instances};
-use spot_domain::Reason;
-use spot_domain::group::{Group, InstanceState, MemberState};
+use spot_domain::group::{Group, Instance, InstanceState, MemberState};
 use spot_domain::journal::{Retirement, Stage};
 use spot_domain::selection::{Change, changed_before_retirement, no_longer_wanted};
+use spot_domain::{InstanceId, Reason};
 
 use crate::Context;
 use crate::error::StepError;
@@ -41,7 +43,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     // A node is drained between the last phase and this one, for hours perhaps.
     let is_fresh = |at: Timestamp| Timestamp::now().duration_since(at) < ASKED_FOR;
     if !current.owner_asked_at.is_some_and(is_fresh) {
-        let answer = ask_owner(&target, work, &group, current).await?;
+        let described = members(&target, &group).await?;
+        let answer = ask_owner(&target, work, &group, &described, current).await?;
         if answer != Next::Proceed {
             return Ok(answer);
         }
@@ -74,7 +77,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
 }
 
 /// Asks whatever may have changed beside the group since the swap began: the old instance's tags and protection,
-/// the On-Demand floor, a refresh, the newcomer itself.
+/// the On-Demand floor, a refresh, the newcomer itself. `described` are its members as EC2 describes them now.
 ///
 /// # Errors
 /// A call fails.
@@ -82,10 +85,10 @@ pub async fn ask_owner(
     target: &Target,
     work: &mut Work,
     group: &Group,
+    described: &BTreeMap<InstanceId, Instance>,
     current: &mut Current,
 ) -> Result<Next, StepError> {
     let old = current.candidate.instance_id.clone();
-    let described = members(target, group).await?;
     // Its group may not have noticed yet that the newcomer is dying.
     if !described.get(&current.newcomer).is_some_and(|i| i.state == InstanceState::Running) {
         let why = format!("newcomer {} no longer runs", current.newcomer);
@@ -94,7 +97,7 @@ pub async fn ask_owner(
     let Some(original) = &current.journal.original else {
         return Err(StepError::Protocol("the journal does not tell how the group was".into()));
     };
-    if let Some(change) = no_longer_wanted(group, &described, &current.candidate, original, &work.settings) {
+    if let Some(change) = no_longer_wanted(group, described, &current.candidate, original, &work.settings) {
         return Ok(work.undo_for(change));
     }
     let protection = if instances::is_termination_protected(&target.ec2, &old).await? {

@@ -7,6 +7,7 @@ use spot_cloud::gatekeeper::Verdict;
 use spot_cloud::swaps::Leased;
 use spot_cloud::{CallError, Target, instances};
 use spot_domain::group::InstanceState;
+use spot_domain::scaling::scaling;
 use spot_domain::selection::Change;
 use spot_domain::{InstanceId, Reason};
 
@@ -65,7 +66,7 @@ async fn healthy(
         LastLook::Clear => match group_is_ready(context, target, work, current).await? {
             Ready::Yes => Err(Next::Proceed),
             Ready::Changed(change) => Err(work.undo_for(change)),
-            Ready::NotYet(why) => Ok((Reason::GroupChanged, why)),
+            Ready::NotYet(why) => Ok((Reason::GroupScaling, why)),
         },
     })
 }
@@ -93,11 +94,7 @@ async fn group_is_ready(
     if let Some(change) = launches_otherwise(target, &group, current).await? {
         return Ok(Ready::Changed(change));
     }
-    if group.is_settled() {
-        return Ok(Ready::Yes);
-    }
-    let (desired, serving) = (group.desired, group.in_service());
-    Ok(Ready::NotYet(format!("its group is scaling: {desired} instances desired, {serving} in service")))
+    Ok(scaling(&group).map_or(Ready::Yes, Ready::NotYet))
 }
 
 /// The last look before the old instance goes: `Some` leads to the rollback, and a gate that does not

@@ -3,11 +3,13 @@
 //! by which its owner's software says that it is ready. Then the owner is asked once more whether the old
 //! instance may go. Changes nothing.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::target_groups::{self, TargetHealth};
 use spot_cloud::{Target, instances, targets};
 use spot_domain::Reason;
-use spot_domain::group::{Group, MemberState};
+use spot_domain::group::{Group, Instance, MemberState};
 use spot_domain::group_tags::GroupTags;
 use spot_domain::ids::InstanceId;
 use spot_domain::selection::Change;
@@ -15,6 +17,7 @@ use spot_domain::tags::MANAGED_BY;
 
 use crate::Context;
 use crate::error::StepError;
+use crate::group::members;
 use crate::phases::retire_old::ask_owner;
 use crate::phases::wait_for_health::at_risk;
 use crate::work::{Current, Next, Work};
@@ -38,10 +41,17 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
                 work.undo(Reason::NewcomerNotServing, format!("the group is dismissing newcomer {newcomer}"))
             );
         }
-        Some(m) if m.serves() => match not_serving(&target, work, &group, current).await? {
-            None => return ask_owner(&target, work, &group, current).await,
-            Some(why) => why,
-        },
+        Some(m) if m.serves() => {
+            if let Some(why) = not_serving(&target, work, &group, current).await? {
+                why
+            } else {
+                let described = members(&target, &group).await?;
+                match health_by_others(&target, work, &group, &described, current).await? {
+                    Some(why) => why,
+                    None => return ask_owner(&target, work, &group, &described, current).await,
+                }
+            }
+        }
         Some(m) => format!("it is {:?}, healthy: {}", m.state, m.healthy),
         // It may never come: EC2 takes it back, and the group was faster.
         None => match at_risk(context, &target, current).await? {
@@ -75,7 +85,7 @@ async fn undo_if_dying(
     Ok(Some(work.undo(Reason::NewcomerAtRisk, why)))
 }
 
-/// Says what the newcomer still lacks; `None` if it serves.
+/// Says what the newcomer still lacks in the eyes of its group; `None` if it serves.
 async fn not_serving(
     target: &Target,
     work: &mut Work,
@@ -89,14 +99,7 @@ async fn not_serving(
     if let Some(why) = target_health(target, group, current).await? {
         return Ok(Some(why));
     }
-    if let Some(why) = warming_up_or_unready(target, work, group, current, since).await? {
-        return Ok(Some(why));
-    }
-    // Load balancers of a cluster have every node registered, and find one healthy once it has the pods.
-    if work.node.is_some() {
-        return Ok(None);
-    }
-    health_by_others(target, group, current).await
+    warming_up_or_unready(target, work, group, current, since).await
 }
 
 /// The attach has put the group's own tags on the newcomer: where one of them is of our key, ours is put back.
@@ -166,12 +169,18 @@ async fn target_health(
 /// so at any moment: all target groups of the VPC are looked through.
 async fn health_by_others(
     target: &Target,
+    work: &Work,
     group: &Group,
+    described: &BTreeMap<InstanceId, Instance>,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
+    // Load balancers of a cluster have every node registered, and find one healthy once it has the pods.
+    if work.node.is_some() {
+        return Ok(None);
+    }
     let (newcomer, old) = (&current.newcomer, &current.candidate.instance_id);
-    let both = instances::describe(&target.ec2, &[newcomer.clone(), old.clone()]).await?;
-    let found = targets::by_others(&target.elbv2, both.values(), &group.target_group_arns).await?;
+    let both = [newcomer, old].into_iter().filter_map(|id| described.get(id));
+    let found = targets::by_others(&target.elbv2, both, &group.target_group_arns).await?;
     for arn in &found.target_group_arns {
         let one = std::slice::from_ref(arn);
         let health = target_groups::health(&target.elbv2, one, newcomer).await?;

@@ -14,7 +14,7 @@ use spot_domain::selection::Change;
 
 use crate::Context;
 use crate::error::StepError;
-use crate::group::unfit_now;
+use crate::group::unfit_by_now;
 use crate::phases::wait_for_health::undo_if_at_risk;
 use crate::work::{Current, Next, Work};
 
@@ -65,7 +65,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
 async fn end_if_unfit(target: &Target, work: &mut Work, group: Option<&Group>) -> Result<(), StepError> {
     if !work.queue.is_empty()
         && let Some(group) = group
-        && let Some(why) = unfit_now(target, work, group).await?
+        && let Some(why) = unfit_by_now(target, work, group).await?
     {
         work.end(Reason::GroupChanged, why);
     }
