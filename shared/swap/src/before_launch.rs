@@ -19,6 +19,9 @@ use crate::work::Work;
 /// A step may be repeated for a while: what was asked of the group's hooks and refreshes this long ago is asked again.
 const CHECKED_FOR: SignedDuration = SignedDuration::from_mins(1);
 
+/// Schedules change seldom: what was asked of them serves the launches of this time.
+const SCHEDULE_REMEMBERED_FOR: SignedDuration = SignedDuration::from_mins(10);
+
 /// What the look finds.
 #[derive(Debug)]
 pub enum Found {
@@ -129,7 +132,7 @@ async fn wait_for_scaling(
     group: &Group,
 ) -> Result<Option<Found>, CallError> {
     let seconds = work.settings.in_service_timeout_seconds;
-    let Some((why, expected)) = scaling_or_due(target, group, seconds).await? else { return Ok(None) };
+    let Some((why, expected)) = scaling_or_due(target, work, group, seconds).await? else { return Ok(None) };
     tracing::info!(group = %group.name, "waiting before the launch: {why}");
     let deadline = match work.launch_deadline {
         Some(deadline) => deadline,
@@ -147,6 +150,7 @@ async fn wait_for_scaling(
 /// Says why the group is not at rest for these seconds, and when it is worth another look.
 async fn scaling_or_due(
     target: &Target,
+    work: &mut Work,
     group: &Group,
     seconds: u32,
 ) -> Result<Option<(String, Option<Timestamp>)>, CallError> {
@@ -154,13 +158,19 @@ async fn scaling_or_due(
         return Ok(Some((why, None)));
     }
     let now = Timestamp::now();
-    let within = SignedDuration::from_secs(i64::from(seconds));
-    let until = now.saturating_add(within).unwrap_or(Timestamp::MAX);
-    let actions = groups::scheduled_actions(&target.autoscaling, &group.name, until).await?;
-    Ok(due(group, &actions, now, until).map(|action| {
+    let until = now.saturating_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX);
+    if work.unscheduled_until.is_some_and(|quiet| until < quiet) {
+        return Ok(None);
+    }
+    let horizon = until.saturating_add(SCHEDULE_REMEMBERED_FOR).unwrap_or(Timestamp::MAX);
+    let actions = groups::scheduled_actions(&target.autoscaling, &group.name, horizon).await?;
+    let next = due(group, &actions, now, horizon);
+    if let Some(action) = next.filter(|action| action.at <= until) {
         let why = format!("its scheduled action {} is due at {}", action.name, action.at);
-        (why, Some(action.at))
-    }))
+        return Ok(Some((why, Some(action.at))));
+    }
+    work.unscheduled_until = Some(next.map_or(horizon, |action| action.at));
+    Ok(None)
 }
 
 /// Why the candidate could never be terminated, or need not be.

@@ -84,6 +84,9 @@ pub struct Work {
     pub undo: Option<Undo>,
     /// When a rollback in progress is handed over to the reconciler alone.
     pub rollback_deadline: Option<Timestamp>,
+    /// No scheduled action of the group comes before.
+    #[serde(default)]
+    pub unscheduled_until: Option<Timestamp>,
     /// When a launch that waits for its group to come to rest gives up.
     #[serde(default)]
     pub launch_deadline: Option<Timestamp>,
@@ -231,6 +234,7 @@ impl Work {
             current: None,
             undo: None,
             rollback_deadline: None,
+            unscheduled_until: None,
             launch_deadline: None,
             swapped: Vec::new(),
             skipped: Vec::new(),
