@@ -117,22 +117,25 @@ def test_a_lambda_that_dies_after_its_work_repeats_nothing(aws, scene):
 TERMINATE = "TerminateInstanceInAutoScalingGroup"
 
 
-def late(aws):
-    """The next termination through a group arrives only after the group has replaced what died."""
-    aws.control.timing(replace=1.5, group_launch=0.3)
-    aws.control.fault(TERMINATE, kind="delay", delay_seconds=4, times=1)
+def replaced_before_the_call_arrives(web, instance_id):
+    """Once the call is on its way, the instance dies and its group replaces it; then the call arrives."""
+    wait_for(lambda: [f["hits"] for f in web.aws.control.faults()] == [1])
+    web.aws.control.kill(instance_id)
+    wait_for(lambda: instance_id not in web.group.instance_ids)
 
 
-def test_a_group_that_replaces_the_newcomer_before_it_is_taken_out_is_given_its_size_back(aws, scene):
+def test_a_group_that_replaces_the_newcomer_before_it_is_taken_out_is_given_its_size_back(aws, scene, settings):
     """The call is refused, as there is no such member any more: nothing was taken out of desired by that."""
-    web = scene(size=2, minimum=0, with_target_group=True)
-    aws.control.newcomers(target_health={"state": "initial", "reason": "Elb.InitialHealthChecking"})
-    newcomer = web.start(max_swaps=1).reach("PauseForInService").newcomer()
-    late(aws)
-    aws.control.kill(newcomer)
+    web = scene(size=2, minimum=0)
+    settings(in_service_timeout_seconds=1)
+    aws.control.newcomers(lifecycle_state="Pending")
+    aws.control.timing(replace=0.1, group_launch=0.3)
+    aws.control.fault(TERMINATE, kind="delay", delay_seconds=4, times=1)
+    newcomer = web.start(max_swaps=1).newcomer()
+    replaced_before_the_call_arrives(web, newcomer)
     execution = web.end()
     assert execution["status"] == "SUCCEEDED", execution
-    assert len(execution["output"]["rolled_back"]) == 1
+    assert [r["reason"] for r in execution["output"]["rolled_back"]] == ["NEWCOMER_NOT_SERVING"]
     assert set(web.old) <= set(web.group.instance_ids)
     web.assert_owners()
 
@@ -140,10 +143,10 @@ def test_a_group_that_replaces_the_newcomer_before_it_is_taken_out_is_given_its_
 def test_a_group_that_replaces_the_old_one_before_it_retires_is_given_its_size_back(aws, scene):
     web = scene(size=1, minimum=0)
     web.hook("TERMINATING")
-    late(aws)
+    aws.control.timing(replace=0.1, group_launch=0.3)
+    aws.control.fault(TERMINATE, kind="delay", delay_seconds=4, times=1)
     web.start()
-    wait_for(lambda: [f["hits"] for f in aws.control.faults()] == [1])
-    aws.control.kill(web.old[0])
+    replaced_before_the_call_arrives(web, web.old[0])
     execution = web.end()
     assert execution["status"] == "SUCCEEDED", execution
     web.assert_owners()

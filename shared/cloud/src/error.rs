@@ -71,14 +71,10 @@ impl CallError {
     }
 
     /// Auto Scaling says that the instance is no member of the group any more, or is leaving it. A `ValidationError`,
-    /// told apart by its text only: "Instance Id not found - No managed instance found …", "… is not part of …".
+    /// told apart by its text only.
     #[must_use]
     pub fn is_no_member(&self) -> bool {
-        let says = |text| self.message.contains(text);
-        self.kind == Kind::Rejected
-            && (says("No managed instance found")
-                || says("is not part of")
-                || says("already being terminated"))
+        self.kind == Kind::Rejected && NO_MEMBER.iter().any(|text| self.message.contains(text))
     }
 
     /// AWS did answer, and what it said can't be read.
@@ -87,6 +83,11 @@ impl CallError {
         self.code == MALFORMED
     }
 }
+
+/// "Instance Id not found - No managed instance found for instance ID: …", "The instance … is not part of Auto Scaling
+/// group …", "The instance … is not in InService or Standby."
+const NO_MEMBER: [&str; 3] =
+    ["No managed instance found", "is not part of Auto Scaling group", "is not in InService or Standby"];
 
 /// For `map_err` at every call site.
 pub fn failed<E>(call: &'static str) -> impl Fn(SdkError<E, HttpResponse>) -> CallError
@@ -161,6 +162,24 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instance_that_has_left_its_group_is_told_by_the_words_of_the_refusal() {
+        let refused = |kind, message: &str| {
+            let message = message.to_owned();
+            CallError { call: "autoscaling:DetachInstances", kind, code: "ValidationError".into(), message }
+        };
+        for words in [
+            "Instance Id not found - No managed instance found for instance ID: i-0abc",
+            "The instance i-0abc is not part of Auto Scaling group web.",
+            "The instance i-0abc is not in InService or Standby.",
+        ] {
+            assert!(refused(Kind::Rejected, words).is_no_member(), "{words}");
+            assert!(!refused(Kind::Retry, words).is_no_member(), "{words}");
+        }
+        let smallest = "Currently, desiredSize equals minSize (1).";
+        assert!(!refused(Kind::Rejected, smallest).is_no_member());
+    }
 
     /// What each code is about decides what it stops: a pool, a subnet, one instance, or the account.
     const CODES: &[(&str, u16, Kind)] = &[

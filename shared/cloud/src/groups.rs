@@ -1,5 +1,6 @@
 //! Auto Scaling groups: described, and changed one call at a time.
 
+use aws_sdk_autoscaling::config::retry::RetryConfig;
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
 use spot_domain::fitness::{Hook, Transition};
@@ -51,6 +52,8 @@ pub async fn active_refresh(
         .map(|status| format!("an instance refresh is under way ({status})")))
 }
 
+const SCHEDULED: &str = "autoscaling:DescribeScheduledActions";
+
 /// Reads the scheduled actions of a group that come until then; of those that recur, the next time.
 ///
 /// # Errors
@@ -60,19 +63,29 @@ pub async fn scheduled_actions(
     name: &GroupName,
     until: Timestamp,
 ) -> Result<Vec<ScheduledAction>, CallError> {
-    let answer = client
+    let mut pages = client
         .describe_scheduled_actions()
         .auto_scaling_group_name(name.as_str())
         .end_time(DateTime::from_secs(until.as_second()))
-        .send()
-        .await
-        .map_err(failed("autoscaling:DescribeScheduledActions"))?;
-    let action = |action: &aws_sdk_autoscaling::types::ScheduledUpdateGroupAction| {
-        let name = action.scheduled_action_name()?.to_owned();
-        let at = Timestamp::from_second(action.start_time()?.secs()).ok()?;
-        Some(ScheduledAction { name, at })
-    };
-    Ok(answer.scheduled_update_group_actions().iter().filter_map(action).collect())
+        .into_paginator()
+        .items()
+        .send();
+    let mut actions = Vec::new();
+    while let Some(action) = pages.next().await {
+        actions.push(scheduled_action(&action.map_err(failed(SCHEDULED))?)?);
+    }
+    Ok(actions)
+}
+
+fn scheduled_action(
+    action: &aws_sdk_autoscaling::types::ScheduledUpdateGroupAction,
+) -> Result<ScheduledAction, CallError> {
+    let name = action.scheduled_action_name().unwrap_or("without a name").to_owned();
+    let at = action.start_time().and_then(|at| Timestamp::from_second(at.secs()).ok());
+    let at = at.ok_or_else(|| {
+        CallError::malformed(SCHEDULED, format!("scheduled action {name} has no StartTime"))
+    })?;
+    Ok(ScheduledAction { name, at })
 }
 
 /// AWS's limits of a hook: 100 heartbeats, 48 hours.
@@ -208,7 +221,8 @@ pub enum Desired {
     Keep,
 }
 
-/// Terminates a member through its group: the owner's terminating hooks run.
+/// Terminates a member through its group: the owner's terminating hooks run. Asked once only: a member that is
+/// Terminating already may be taken out of desired a second time (kubernetes/autoscaler#5411).
 ///
 /// # Errors
 /// The call fails; of one that has left the group, with an error that [`CallError::is_no_member`].
@@ -221,6 +235,8 @@ pub async fn terminate(
         .terminate_instance_in_auto_scaling_group()
         .instance_id(id.as_str())
         .should_decrement_desired_capacity(desired == Desired::Decrement)
+        .customize()
+        .config_override(aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled()))
         .send()
         .await
         .map_err(failed("autoscaling:TerminateInstanceInAutoScalingGroup"))

@@ -100,7 +100,7 @@ reasons! {
     DrainTimedOut = "DRAIN_TIMED_OUT",
     /// The group is not what it was when the swap began.
     GroupChanged = "GROUP_CHANGED",
-    /// The group was scaling, or about to by its schedule, until the deadline: nothing was launched or attached.
+    /// The group was scaling, or about to by its schedule, until the deadline: nothing was launched.
     GroupScaling = "GROUP_SCALING",
     /// Auto Scaling refused to let the old instance go; in a lab swap, EC2 or a target group did.
     RetireRejected = "RETIRE_REJECTED",

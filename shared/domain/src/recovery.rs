@@ -164,8 +164,9 @@ impl Swap<'_> {
         if self.observed.old_alive && self.journal.retirement == Retirement::Detach {
             return self.let_old_go();
         }
-        let refused = self.journal.undo_reason() == Some(Reason::RetireRejected);
-        if refused && self.desired_holds_ours() {
+        // Its group replaced it before we could take it out.
+        let was_faster = [Some(Reason::RetireRejected), Some(Reason::InstanceGone)];
+        if was_faster.contains(&self.journal.undo_reason()) && self.desired_holds_ours() {
             return self.shed_extra();
         }
         self.settings().unwrap_or(Action::Done(End::Finished))

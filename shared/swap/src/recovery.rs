@@ -78,7 +78,9 @@ pub async fn advance(
         }
         match perform(target, lease, journal, &action).await {
             // Its group, or its owner, was faster than our call: what became of desired, the next look shows.
-            Err(error) if error.is_no_member() => return Ok(Progress::Waiting(error.to_string())),
+            Err(error) if action.settles_desired() && error.is_no_member() => {
+                return Ok(Progress::Waiting(error.to_string()));
+            }
             done => done?,
         }
         if action.settles_desired() {

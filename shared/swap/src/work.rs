@@ -84,6 +84,9 @@ pub struct Work {
     pub undo: Option<Undo>,
     /// When a rollback in progress is handed over to the reconciler alone.
     pub rollback_deadline: Option<Timestamp>,
+    /// Its state machine knows how to wait before a launch; that of a release before this one does not.
+    #[serde(default)]
+    pub launch_may_wait: bool,
     /// No scheduled action of the group comes before.
     #[serde(default)]
     pub unscheduled_until: Option<Timestamp>,
@@ -234,6 +237,7 @@ impl Work {
             current: None,
             undo: None,
             rollback_deadline: None,
+            launch_may_wait: true,
             unscheduled_until: None,
             launch_deadline: None,
             swapped: Vec::new(),
@@ -410,7 +414,8 @@ impl Work {
         let now = Timestamp::now();
         let until = |at: Timestamp| u32::try_from(at.duration_since(now).as_secs()).unwrap_or(0);
         let expected = self.look_at.take().map_or(u32::MAX, |at| until(at).saturating_add(1));
-        let left = self.current.as_ref().map_or(u32::MAX, |current| until(current.deadline) / 2);
+        let deadline = self.current.as_ref().map(|current| current.deadline).or(self.launch_deadline);
+        let left = deadline.map_or(u32::MAX, |deadline| until(deadline) / 2);
         self.pause_seconds = self.settings.poll_seconds.max(half.min(expected).min(left));
     }
 

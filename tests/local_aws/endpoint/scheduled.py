@@ -19,6 +19,8 @@ def install():
     put = AutoScalingBackend.put_scheduled_update_group_action
 
     def scheduled(self, **given):
+        if given["start_time"] is None:
+            raise NotImplementedError("local AWS plays scheduled actions that have a StartTime")
         action = put(self, **{**given, "start_time": _moment(given["start_time"])})
         seconds = (action.start_time - datetime.datetime.now(datetime.UTC)).total_seconds()
         WORLD.later(max(seconds, 0), lambda: _perform(self, action))

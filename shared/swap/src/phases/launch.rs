@@ -5,18 +5,18 @@
 //! Records, before the first call: the swap's id, which is the newcomer's tag and the stem of its
 //! ClientTokens; before each further attempt: its number. Undone by: terminating what bears the tag.
 
-use spot_cloud::swaps::{Entered, Release};
+use spot_cloud::swaps::{Entered, Leased, Release};
 use spot_cloud::{CallError, Target, instances};
-use spot_domain::group::{Instance, Launch};
+use spot_domain::group::{Group, Instance, Launch};
 use spot_domain::group_tags::GroupTags;
 use spot_domain::journal::Journal;
 use spot_domain::selection::Candidate;
 use spot_domain::tags::{Tags, inherited};
-use spot_domain::{InstanceId, Pool};
+use spot_domain::{InstanceId, Pool, Reason};
 
 use crate::Context;
 use crate::attempts::{Attempts, InPool, closed};
-use crate::before_launch::{Found, look_before_launch};
+use crate::before_launch::{LaunchLook, Rest, look_before_launch, rest};
 use crate::error::StepError;
 use crate::group::{GroupLook, malformed};
 use crate::order::Orders;
@@ -32,6 +32,17 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         return Ok(work.next_target());
     }
     let target = context.target(work).await;
+    let group = match &work.lease.on {
+        Leased::Group { .. } => context.group(&target, work).await?,
+        Leased::Instance(_) | Leased::ClusterSlot { .. } => None,
+    };
+    let rest = match &group {
+        Some(group) => rest(&target, work, group).await?,
+        None => Rest::AtRest,
+    };
+    if rest == Rest::Later {
+        return Ok(Next::Wait);
+    }
     let candidate = work.queue.remove(0);
     let mut journal = Journal::new(&candidate.instance_id, work.lease.since, work.retirement);
     journal.node.clone_from(&work.node);
@@ -45,21 +56,15 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         Some((newcomer, pool)) => {
             Ok(Launched { newcomer, pool, candidate: candidate.clone(), came_from: None })
         }
-        None => match look_before_launch(context, work, &target, candidate.clone(), repeated).await? {
-            Found::Refused(refusal) => Err(refusal),
-            Found::Scaling => {
-                context.swaps.close(&work.lease, Release::Keep).await?;
-                work.queue.insert(0, candidate);
-                return Ok(Next::Wait);
-            }
-            Found::Fit(now, look) => {
+        None => match refused_or_fit(context, work, &target, group, rest, candidate.clone()).await? {
+            LaunchLook::Refused(refusal) => Err(refusal),
+            LaunchLook::Fit(now, look) => {
                 journal.retirement = work.retirement;
                 launch(context, work, &target, *now, look.map(|look| *look), &candidate.pools, &mut journal)
                     .await?
             }
         },
     };
-    work.launch_deadline = None;
     match launched {
         Ok(Launched { newcomer, pool, candidate, came_from }) => {
             tracing::info!(%newcomer, %pool, replaces = %candidate.instance_id, "launched");
@@ -80,6 +85,22 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
             Ok(work.next_target())
         }
     }
+}
+
+/// A group that never rests ends the run; any other is looked at.
+async fn refused_or_fit(
+    context: &Context,
+    work: &mut Work,
+    target: &Target,
+    group: Option<Group>,
+    rest: Rest,
+    queued: Candidate,
+) -> Result<LaunchLook, StepError> {
+    if let Rest::Never(why) = rest {
+        work.end(Reason::GroupScaling, why.clone());
+        return Ok(LaunchLook::Refused(Refusal { reason: Reason::GroupScaling, detail: why }));
+    }
+    look_before_launch(context, work, target, group, queued).await
 }
 
 struct Launched {

@@ -149,10 +149,14 @@ async fn refused(
 ) -> Result<Next, StepError> {
     let group = context.group(target, work).await?;
     let old = &current.candidate.instance_id;
+    let has_left = |group: &Group| group.member(old).is_none_or(|m| m.state == MemberState::Leaving);
+    // The description lags behind the refusal.
+    if error.is_no_member() && group.as_ref().is_some_and(|group| !has_left(group)) {
+        return Err(StepError::Transient(error.to_string()));
+    }
     let original = current.journal.original.as_ref();
     let is_leaving = group.is_some_and(|group| {
-        let left = group.member(old).is_none_or(|m| m.state == MemberState::Leaving);
-        left && original.is_some_and(|original| group.desired == original.desired)
+        has_left(&group) && original.is_some_and(|original| group.desired == original.desired)
     });
     Ok(if is_leaving { Next::Proceed } else { work.undo(Reason::RetireRejected, error.to_string()) })
 }

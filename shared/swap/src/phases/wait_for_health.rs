@@ -66,7 +66,7 @@ async fn healthy(
         LastLook::Clear => match group_is_ready(context, target, work, current).await? {
             Ready::Yes => Err(Next::Proceed),
             Ready::Changed(change) => Err(work.undo_for(change)),
-            Ready::NotYet(why) => Ok((Reason::GroupScaling, why)),
+            Ready::NotYet(why) => Ok((Reason::GroupChanged, why)),
         },
     })
 }
