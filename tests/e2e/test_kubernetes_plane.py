@@ -226,3 +226,20 @@ def test_the_api_server_can_be_restarted_in_the_middle(kubernetes, nodes):
         kubernetes.wait_ready(namespace, "web", 3)
     assert [sample.count for sample in seen.ready][0] == 2
     assert seen.ready[-1].count == 3
+
+
+def test_a_node_that_bears_the_name_of_one_that_is_gone_keeps_its_pods(aws, kubernetes, nodes):
+    """An address is given anew at once, and the pods of the node that had it are collected later."""
+    kubernetes.timing(pods_collected=2)
+    subnets, namespace = [aws.network.subnet("us-east-1a")], kubernetes.create_namespace()
+    group = nodes(1, subnets=subnets)
+    gone = kubernetes.node_of(group.instance_ids[0])["metadata"]["name"]
+    kubernetes.create(bare_pod(namespace, "before", gone))
+    group.suspend("Launch")
+    aws.client("ec2").terminate_instances(InstanceIds=group.instance_ids)
+    (instance_id,) = nodes(1, subnets=subnets).instance_ids
+    name = kubernetes.node_of(instance_id)["metadata"]["name"]
+    assert name == gone
+    kubernetes.create(bare_pod(namespace, "after", name))
+    wait(lambda: not kubernetes.pods(namespace, "before"), 20, "the pods of the node that is gone were not collected")
+    kubernetes.wait_ready(namespace, "after", 1, timeout=10)
