@@ -12,6 +12,7 @@ class NodeScene(Scene):
         self.group = kubernetes.create_group(size=size, **options)
         self.name = self.group.name
         kubernetes.wait_nodes(self.group.instance_ids)
+        kubernetes.wait_departed()  # Those of an earlier test would take pods of this one with them.
         self.namespace = kubernetes.create_namespace()
         self.remember()
         self.instance_id = self.old[0]
@@ -47,6 +48,14 @@ class NodeScene(Scene):
         at = ("PodDisruptionBudget", name, self.namespace)
         wait_for(lambda: "observedGeneration" in self.kubernetes.api.get(*at).get("status", {}))
 
+    def hold_pods(self):
+        """A finalizer keeps the pods of the old node from being gone, and so the drain from its end."""
+        for pod in self.pods_on_old():
+            self.kubernetes.api.patch("Pod", pod, {"metadata": {"finalizers": ["example.org/hold"]}}, self.namespace)
+
+    def let_pods_go(self):
+        self.kubernetes.drop_finalizers(self.namespace)
+
     def cordon(self, instance_id, cordoned=True):
         """As somebody else does it: with kubectl."""
         self.kubernetes.api.patch("Node", self.node_name(instance_id), {"spec": {"unschedulable": cordoned or None}})
@@ -66,7 +75,7 @@ class NodeScene(Scene):
             self.stop()
         if self.leased():
             self.aws.settings(reconcile_after_seconds=0)
-            self.reconcile_until_free(timeout=60)
+            self.reconcile_until_free()
         super().delete()
 
     # -- looks ---------------------------------------------------------------------------------------------------
