@@ -67,8 +67,8 @@ class Scene:
         assert execution["status"] == "FAILED", execution["output"]
         return execution["error"], execution["cause"]
 
-    def stop(self):
-        self.aws.stop_execution(self.arn)
+    def stop(self, then=None):
+        self.aws.stop_execution(self.arn, then=then)
 
     def reconcile_until_free(self, timeout=60):
         """Runs the reconciler as its schedule does, until nobody holds the group any more."""

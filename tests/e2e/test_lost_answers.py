@@ -2,6 +2,7 @@
 a repetition duplicates nothing, and the swap ends as if nothing had happened or the group as its owner had it."""
 
 import pytest
+from scene import wait_for
 
 CHANGES = [
     "RunInstances", "SuspendProcesses", "UpdateAutoScalingGroup", "AttachInstances", "DetachInstances",
@@ -32,10 +33,11 @@ def test_a_launch_whose_answer_was_lost_is_taken_back_where_the_old_one_may_no_l
     """The repetition must not skip the candidate, and with it forget the instance that it has launched."""
     web = scene(size=1, minimum=1, maximum=1)
     aws.control.fault("RunInstances", kind="error_after", code="InternalError", status=500, times=1)
-    aws.control.fault("DescribeInstanceAttribute", kind="delay", delay_seconds=3, skip=1, times=1)
+    aws.control.fault("DescribeInstanceAttribute", kind="hold", skip=1)
     web.start()
-    web.newcomer()
+    wait_for(lambda: aws.control.faults()[1]["hits"])
     web.protect_from_termination(web.old[0])
+    aws.control.clear_faults()
     web.assert_rolled_back(web.end()["output"], "TERMINATION_PROTECTED")
     assert len(web.newcomers) == 1
 

@@ -227,10 +227,12 @@ def test_a_retirement_that_is_refused_sends_the_newcomer_back(aws, scene):
 )
 def test_a_newcomer_that_dies_while_the_old_one_leaves_costs_no_capacity(aws, scene, replace):
     web = scene(size=2, minimum=0)
-    aws.control.timing(detach=1.5, replace=replace, group_launch=1.0)
+    aws.control.timing(detach=600, replace=replace, group_launch=1.0)
     newcomer = web.start(max_swaps=1).reach("PauseForRetirement").newcomer()
     dip = len(web.capacity.samples)
     aws.control.kill(newcomer)
+    web.reach_again("PauseForRetirement")
+    aws.control.timing(detach=0.3)
     execution = web.end()
     assert execution["status"] == "SUCCEEDED", execution
     after = web.capacity.samples[-1]
