@@ -33,7 +33,7 @@ class Control:
         self._call("POST", "calls/clear", {})
 
     def fault(self, action, code="InternalError", status=500, kind="error", times=None, **more):
-        """Makes the Lambdas' next `times` calls of `action` fail (for ever if None); `kind="hold"` until `clear_faults`."""
+        """Makes the Lambdas' next `times` calls of `action` fail (all if None), or, with `kind="hold"`, wait."""
         fault = {"action": action, "code": code, "status": status, "kind": kind, **more}
         return self._call("POST", "faults", fault if times is None else {**fault, "times": times})
 

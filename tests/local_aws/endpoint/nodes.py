@@ -130,6 +130,8 @@ class Nodes:
         elif what == "leave":
             if _is_of(self._api.find("Node", node.name), instance_id):
                 self._api.delete("Node", node.name)
+                # Collected as garbage, it would take that of the next node of this name: kwok leaves such a one alone.
+                self._api.delete("Lease", node.name, "kube-node-lease")
             node.left = {pod["metadata"]["uid"] for pod in self._pods_on(node)}
             node.due.append((time.time() + self.timing["pods_collected"], "collect"))
         elif what == "collect":

@@ -81,7 +81,7 @@ class World:
             self.account = before
 
     def later(self, wait, action):
-        """`wait` is in seconds, or a timing's name: a test that changes the timing meanwhile holds the action or lets it go."""
+        """`wait` is in seconds, or a timing's name: who changes the timing meanwhile holds the action or lets it go."""
         self._actions.append((time.time(), wait, action))
 
     def tick(self):
