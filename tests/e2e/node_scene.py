@@ -25,11 +25,11 @@ class NodeScene(Scene):
         self.arn = self.aws.start_execution(request, machine="NodeSwapStateMachineArn")
         return self
 
-    def run(self, timeout=90, **input):
+    def run(self, timeout=180, **input):
         """Runs to success; returns the report."""
         return self.finish(self.start(**input), timeout)
 
-    def finish(self, started=None, timeout=90):
+    def finish(self, started=None, timeout=180):
         execution = self.end(timeout)
         assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
         assert execution["output"]["instance_id"] == self.instance_id

@@ -45,12 +45,12 @@ class Scene:
         return self
 
     def reach_again(self, state):
-        """Returns once a whole look of the execution, from one entry into the state to the next, lies after this call."""
+        """Returns once a whole look of the execution, from one entry into the state to the next, lies behind it."""
         entered = self.states().count(state)
         wait_for(lambda: self.states().count(state) >= entered + 2)
         return self
 
-    def end(self, timeout=60):
+    def end(self, timeout=180):
         self.execution = self.aws.wait_execution(self.arn, timeout)
         return self.execution
 

@@ -33,7 +33,7 @@ class Lab:
     def stop(self):
         self.aws.stop_execution(self.arn)
 
-    def end(self, timeout=60):
+    def end(self, timeout=180):
         execution = self.aws.wait_execution(self.arn, timeout)
         assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
         return execution["output"]

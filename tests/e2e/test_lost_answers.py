@@ -57,7 +57,7 @@ def fail_for_good(aws, scene, settings, **fault):
         aws.control.fault(action, match=only_for(web, action), **fault)
         web.start()
     for web in webs.values():
-        web.end(timeout=90)
+        web.end()
     aws.control.clear_faults()
     for web in webs.values():
         web.reconcile_until_free()

@@ -88,7 +88,7 @@ def test_more_pods_than_a_page_holds(nodes, kubernetes):
     web.deploy(replicas=130)
     web.schedulable()
     assert len(web.pods_on_old()) == 130
-    report = web.run(timeout=180)
+    report = web.run()
     assert report["evicted"] == 130
     web.assert_node_swapped(report)
 

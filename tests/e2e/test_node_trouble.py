@@ -127,7 +127,7 @@ def test_an_api_server_that_is_restarted_in_the_middle_is_waited_for(nodes, kube
     kubernetes.restart_api_server(down_seconds=1)
     web.let_go()
     web.let_pods_go()
-    web.assert_node_swapped(web.finish(timeout=120))
+    web.assert_node_swapped(web.finish())
 
 
 def test_tokens_that_are_refused_under_way_are_minted_anew(nodes, kubernetes):

@@ -129,7 +129,7 @@ def test_an_attach_that_is_not_permitted_sends_the_newcomer_back(aws, scene):
 
 def test_a_newcomer_that_never_gets_into_service_is_taken_out_again(aws, scene, settings):
     web = scene(size=1, minimum=0)
-    settings(in_service_timeout_seconds=1, rollback_timeout_seconds=5)
+    settings(in_service_timeout_seconds=1)
     aws.control.newcomers(lifecycle_state="Pending")
     web.assert_rolled_back(web.swap(), "NEWCOMER_NOT_SERVING")
 

@@ -295,7 +295,7 @@ def test_the_owner_is_asked_again_before_the_next_launch(aws, scene):
     webs = {case: scene(size=2, minimum=0).start() for case in MEANWHILE}
     side_by_side(webs, "PauseForRetirement", lambda case, web: MEANWHILE[case][0](web))
     aws.control.timing(detach=0.3)
-    reports = {case: web.end(timeout=90)["output"] for case, web in webs.items()}
+    reports = {case: web.end()["output"] for case, web in webs.items()}
     wrong = {case: report for case, report in reports.items() if len((report or {}).get("swapped", [])) != 1}
     assert not wrong, wrong
     for case, web in webs.items():
