@@ -12,6 +12,7 @@ class NodeScene(Scene):
         self.group = kubernetes.create_group(size=size, **options)
         self.name = self.group.name
         kubernetes.wait_nodes(self.group.instance_ids)
+        kubernetes.wait_departed()  # Those of an earlier test would take pods of this one with them.
         self.namespace = kubernetes.create_namespace()
         self.remember()
         self.instance_id = self.old[0]
@@ -24,11 +25,11 @@ class NodeScene(Scene):
         self.arn = self.aws.start_execution(request, machine="NodeSwapStateMachineArn")
         return self
 
-    def run(self, timeout=90, **input):
+    def run(self, timeout=180, **input):
         """Runs to success; returns the report."""
         return self.finish(self.start(**input), timeout)
 
-    def finish(self, started=None, timeout=90):
+    def finish(self, started=None, timeout=180):
         execution = self.end(timeout)
         assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
         assert execution["output"]["instance_id"] == self.instance_id
@@ -46,6 +47,14 @@ class NodeScene(Scene):
         self.kubernetes.create(objects.budget(self.namespace, name, app, **limit))
         at = ("PodDisruptionBudget", name, self.namespace)
         wait_for(lambda: "observedGeneration" in self.kubernetes.api.get(*at).get("status", {}))
+
+    def hold_pods(self):
+        """A finalizer keeps the pods of the old node from being gone, and so the drain from its end."""
+        for pod in self.pods_on_old():
+            self.kubernetes.api.patch("Pod", pod, {"metadata": {"finalizers": ["example.org/hold"]}}, self.namespace)
+
+    def let_pods_go(self):
+        self.kubernetes.drop_finalizers(self.namespace)
 
     def cordon(self, instance_id, cordoned=True):
         """As somebody else does it: with kubectl."""
@@ -66,7 +75,7 @@ class NodeScene(Scene):
             self.stop()
         if self.leased():
             self.aws.settings(reconcile_after_seconds=0)
-            self.reconcile_until_free(timeout=60)
+            self.reconcile_until_free()
         super().delete()
 
     # -- looks ---------------------------------------------------------------------------------------------------

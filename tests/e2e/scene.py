@@ -28,11 +28,29 @@ class Scene:
         self.arn = self.aws.start_execution({"asg_name": self.name, **input})
         return self
 
+    def start_held(self, **input):
+        """Starts; the newcomer's status checks pass once `let_go` says so, however long the test takes until then."""
+        self.aws.control.newcomers(status="initializing")
+        return self.start(**input)
+
+    def let_go(self):
+        """The status checks of the newcomer pass, and those of all that come after it."""
+        self.aws.control.newcomers(status="ok")
+        self.aws.control.instance(self.newcomer(), status="ok")
+        return self
+
     def reach(self, state):
+        """Returns once the execution has entered the state. It goes on: what the test does next needs a hold."""
         self.aws.wait_state(self.arn, state)
         return self
 
-    def end(self, timeout=60):
+    def reach_again(self, state):
+        """Returns once a whole look of the execution, from one entry into the state to the next, lies behind it."""
+        entered = self.states().count(state)
+        wait_for(lambda: self.states().count(state) >= entered + 2)
+        return self
+
+    def end(self, timeout=180):
         self.execution = self.aws.wait_execution(self.arn, timeout)
         return self.execution
 
@@ -49,10 +67,10 @@ class Scene:
         assert execution["status"] == "FAILED", execution["output"]
         return execution["error"], execution["cause"]
 
-    def stop(self):
-        self.aws.stop_execution(self.arn)
+    def stop(self, then=None):
+        self.aws.stop_execution(self.arn, then=then)
 
-    def reconcile_until_free(self, timeout=20):
+    def reconcile_until_free(self, timeout=60):
         """Runs the reconciler as its schedule does, until nobody holds the group any more."""
         wait_for(lambda: not self.leased() or self.aws.invoke("ReconcilerFunctionName", {"task": "sweep"}) and False, timeout)
 
@@ -117,7 +135,7 @@ class Scene:
         found = self.aws.client("ec2").describe_instances(Filters=[tagged])["Reservations"]
         return [i for r in found for i in r["Instances"] if self._swap_of(i).rsplit("-", 1)[0] in self.old]
 
-    def newcomer(self, timeout=20):
+    def newcomer(self, timeout=60):
         """The first one, as soon as there is one."""
         return wait_for(lambda: self.newcomers, timeout)[0]["InstanceId"]
 
@@ -208,7 +226,7 @@ def is_change(call):
     return not call["action"].startswith(looks)
 
 
-def wait_for(condition, timeout=20):
+def wait_for(condition, timeout=60):
     """The condition's value once it is true."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):

@@ -8,10 +8,11 @@ from scene import wait_for
 def stuck(aws, scene, settings):
     """An execution that gives up while its old instance is still leaving."""
     settings(retire_timeout_seconds=1, reconcile_after_seconds=0)
-    aws.control.timing(detach=4)
+    aws.control.timing(detach=600)
     web = scene(size=1, minimum=0)
     assert web.start().end()["error"] == "Stuck"
     yield web
+    aws.control.timing(detach=0.3)
     web.reconcile_until_free()
 
 

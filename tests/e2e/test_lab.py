@@ -33,7 +33,7 @@ class Lab:
     def stop(self):
         self.aws.stop_execution(self.arn)
 
-    def end(self, timeout=60):
+    def end(self, timeout=180):
         execution = self.aws.wait_execution(self.arn, timeout)
         assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
         return execution["output"]
@@ -41,10 +41,19 @@ class Lab:
     def swap(self, **input):
         return self.start(**input).end()
 
+    def drains(self, **input):
+        """Starts; the old instance is leaving its target groups, and does so until `drained`."""
+        self.aws.control.timing(target_drain=600)
+        return self.start(**input).reach("PauseForRetirement")
+
+    def drained(self):
+        self.aws.control.timing(target_drain=0.2)
+        return self
+
     def reconcile(self):
         """Runs the reconciler as its schedule does, until nobody holds the instance any more."""
         sweep = lambda: self.aws.invoke("ReconcilerFunctionName", {"task": "sweep"})  # noqa: E731
-        wait_for(lambda: not self.old.leased() or (sweep() and False), 30)
+        wait_for(lambda: not self.old.leased() or (sweep() and False))
 
     def assert_swapped(self, report, old_state="stopped"):
         old, new = self.old, report["new_instance_id"]
@@ -394,10 +403,8 @@ def test_an_instance_whose_owner_opts_out_meanwhile(lab, state):
 
 def test_an_instance_whose_owner_opts_out_while_it_drains(lab):
     web = lab(address=True, target_groups=1)
-    web.aws.control.timing(target_drain=3)
-    web.start().reach("PauseForRetirement")
-    web.old.tag("spot-optimizer:opt-out", "true")
-    report = web.end()
+    web.drains().old.tag("spot-optimizer:opt-out", "true")
+    report = web.drained().end()
     assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
     assert "OPTED_OUT" in report["detail"] and web.old.row()["last_summary"] == "RolledBack"
     web.assert_untouched()
@@ -425,10 +432,8 @@ def test_an_instance_that_is_registered_elsewhere_meanwhile(lab, state):
 
 def test_an_instance_that_is_registered_elsewhere_while_it_drains(lab):
     web = lab(address=True, target_groups=1)
-    web.aws.control.timing(target_drain=3)
-    web.start().reach("PauseForRetirement")
-    web.old.register(web.aws.network.target_group())
-    report = web.end()
+    web.drains().old.register(web.aws.network.target_group())
+    report = web.drained().end()
     assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
     web.assert_untouched()
 
@@ -436,12 +441,11 @@ def test_an_instance_that_is_registered_elsewhere_while_it_drains(lab):
 def test_an_address_that_its_owner_gave_it_meanwhile_stays(lab):
     """Ours, which went to the newcomer, would take the place of the one that the owner gave it since."""
     web = lab(address=True, target_groups=1)
-    web.aws.control.timing(target_drain=3)
-    web.start().reach("PauseForRetirement")
+    web.drains()
     ours = web.old.allocation_id
     assert web.old.address_at() == web.old.newcomer()
     web.old.give_address()
-    report = web.end()
+    report = web.drained().end()
     assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
     web.assert_untouched()
     assert not web.old.ec2.describe_addresses(AllocationIds=[ours])["Addresses"][0].get("InstanceId")
@@ -450,10 +454,8 @@ def test_an_address_that_its_owner_gave_it_meanwhile_stays(lab):
 
 def test_a_newcomer_that_dies_while_the_old_one_leaves(lab):
     web = lab(address=True, target_groups=1)
-    web.aws.control.timing(target_drain=2)
-    web.start().reach("PauseForRetirement")
-    web.aws.control.kill(web.old.newcomer())
-    report = web.end()
+    web.aws.control.kill(web.drains().old.newcomer())
+    report = web.reach("Rollback").drained().end()
     assert report["outcome"] == "ROLLED_BACK" and report["reason"] in ("NEWCOMER_AT_RISK", "NEWCOMER_NOT_SERVING")
     web.assert_untouched()
 
@@ -487,7 +489,7 @@ def test_a_lost_answer_is_no_harm_to(lab, action):
 # -- executions that die ---------------------------------------------------------------------------------------------
 
 HOLDS = {
-    "PauseForImage": lambda c: c.timing(image=60),
+    "PauseForImage": lambda c: c.timing(image=600),
     "PauseForHealth": lambda c: c.newcomers(status="initializing"),
     "PauseForTakeOver": lambda c: c.newcomers(target_health={"state": "initial"}),
 }
@@ -503,10 +505,20 @@ def test_an_execution_stopped_before_the_old_one_leaves_is_undone(quick_recovery
     assert "Undone by the reconciler" in web.old.row()["last_summary"]
 
 
-@pytest.mark.parametrize("state", ["CaptureImage", "WaitForHealth", "TakeOver", "RetireOld"])
+PHASES = {
+    "CaptureImage": HOLDS["PauseForImage"],
+    "WaitForHealth": HOLDS["PauseForHealth"],
+    "TakeOver": HOLDS["PauseForTakeOver"],
+    "RetireOld": lambda c: c.timing(target_drain=600),
+}
+
+
+@pytest.mark.parametrize("state", PHASES)
 def test_an_execution_stopped_as_a_phase_begins(lab, settings, state):
     web = lab(address=True, target_groups=1)
+    PHASES[state](web.aws.control)
     web.start(capture_image=True).reach(state).stop()
+    web.aws.control.timing(image=0.3, target_drain=0.2)
     settings(reconcile_after_seconds=0)
     web.reconcile()
     if web.old.newcomer():
@@ -517,43 +529,43 @@ def test_an_execution_stopped_as_a_phase_begins(lab, settings, state):
 
 def test_an_execution_stopped_while_the_old_one_drains_is_finished(quick_recovery, lab):
     web = lab(address=True, target_groups=1)
-    web.aws.control.timing(target_drain=1)
-    web.start(capture_image=True).reach("PauseForRetirement").stop()
+    web.drains(capture_image=True).stop()
     newcomer = web.old.newcomer()
-    web.reconcile()
+    web.drained().reconcile()
     web.assert_swapped({"outcome": "SWAPPED", "instance_id": web.old.id, "new_instance_id": newcomer})
     assert "Finished by the reconciler" in web.old.row()["last_summary"]
 
 
-def test_an_owner_who_opts_out_is_heard_after_the_execution_died_too(quick_recovery, lab):
+def test_an_owner_who_opts_out_is_heard_after_the_execution_died_too(lab, settings):
     web = lab(address=True, target_groups=1)
-    web.aws.control.timing(target_drain=3)
-    web.start().reach("PauseForRetirement").stop()
+    web.drains().stop()
     web.old.tag("spot-optimizer:opt-out", "true")
-    web.reconcile()
+    settings(reconcile_after_seconds=0)
+    web.drained().reconcile()
     web.assert_untouched()
     assert "Undone by the reconciler" in web.old.row()["last_summary"]
 
 
-def test_the_address_comes_back_when_newcomer_and_execution_die(quick_recovery, lab):
+def test_the_address_comes_back_when_newcomer_and_execution_die(lab, settings):
     web = lab(address=True, target_groups=1)
-    web.aws.control.timing(target_drain=2)
-    web.start().reach("PauseForRetirement")
+    web.drains()
     assert web.old.address_at() == web.old.newcomer()
     web.stop()
     web.aws.control.kill(web.old.newcomer())
-    web.reconcile()
+    settings(reconcile_after_seconds=0)
+    web.drained().reconcile()
     web.assert_untouched()
 
 
 def test_a_stopped_old_one_is_started_again_when_its_newcomer_dies_with_the_execution(lab, settings):
     web = lab(address=True, target_groups=1)
-    web.aws.control.fault("DeregisterImage", code="ServiceUnavailable", status=503)
+    web.aws.control.timing(stop=600)
     web.start(capture_image=True)
-    wait_for(lambda: web.old.state() in ("stopping", "stopped"), 30)
+    wait_for(lambda: web.old.state() == "stopping")
     web.stop()
+    web.aws.control.timing(stop=0.2)
+    wait_for(lambda: web.old.state() == "stopped")
     web.aws.control.kill(web.old.newcomer())
-    web.aws.control.clear_faults()
     settings(reconcile_after_seconds=0)
     web.reconcile()
     web.assert_untouched()

@@ -18,7 +18,7 @@ def attach(aws, group, *instance_ids):
     aws.client("autoscaling").attach_instances(AutoScalingGroupName=group.name, InstanceIds=list(instance_ids))
 
 
-def wait_until(condition, timeout=5):
+def wait_until(condition, timeout=60):
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
@@ -43,6 +43,7 @@ def test_one_client_token_is_one_launch(aws):
 
 
 def test_a_newcomer_is_pending_then_initializing_then_ok(aws):
+    aws.control.timing(pending=600, boot=600)
     instance_id = launch(aws, "token-b")
     ec2 = aws.client("ec2")
 
@@ -51,7 +52,9 @@ def test_a_newcomer_is_pending_then_initializing_then_ok(aws):
         return found[0]["InstanceStatus"]["Status"] if found else None
 
     assert status() is None
+    aws.control.timing(pending=0.2)
     wait_until(lambda: status() == "initializing")
+    aws.control.timing(boot=0.5)
     wait_until(lambda: status() == "ok")
 
 

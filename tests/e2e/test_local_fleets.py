@@ -107,8 +107,9 @@ def test_a_launching_hook_holds_the_groups_own_launches_and_no_attached_instance
     newcomer = running(aws, launch(aws))
     attach(aws, web, newcomer)
     wait_for(lambda: lifecycle(web, newcomer) == "InService")
+    before = web.instance_ids
     web.update(DesiredCapacity=3)
-    own = next(i for i in web.instance_ids if lifecycle(web, i) == "Pending")
+    (own,) = set(web.instance_ids) - set(before)
     wait_for(lambda: lifecycle(web, own) == "Pending:Wait")
     told = {"AutoScalingGroupName": web.name, "LifecycleHookName": "hook", "InstanceId": own}
     aws.client("autoscaling").complete_lifecycle_action(**told, LifecycleActionResult="CONTINUE")
@@ -184,15 +185,17 @@ def test_a_group_gives_back_its_warm_up_and_its_grace(aws, group):
 
 def test_a_max_size_below_desired_lowers_desired_and_a_victim_goes(aws, group):
     web = group(size=3)
+    aws.control.timing(detach=600)
     web.update(MaxSize=2)
     assert web.describe()["DesiredCapacity"] == 2
     assert sorted(i["LifecycleState"] for i in web.describe()["Instances"]) == ["InService", "InService", "Terminating"]
+    aws.control.timing(detach=0.3)
     wait_for(lambda: len(web.instance_ids) == 2)
 
 
 def test_a_max_size_that_is_the_desired_size_costs_nobody_while_a_member_detaches(aws, group):
     web = group(size=2, maximum=3)
-    aws.control.timing(detach=1)
+    aws.control.timing(detach=600)
     aws.client("autoscaling").detach_instances(
         AutoScalingGroupName=web.name, InstanceIds=web.instance_ids[:1], ShouldDecrementDesiredCapacity=True
     )

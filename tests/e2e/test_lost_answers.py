@@ -33,10 +33,11 @@ def test_a_launch_whose_answer_was_lost_is_taken_back_where_the_old_one_may_no_l
     """The repetition must not skip the candidate, and with it forget the instance that it has launched."""
     web = scene(size=1, minimum=1, maximum=1)
     aws.control.fault("RunInstances", kind="error_after", code="InternalError", status=500, times=1)
-    aws.control.fault("DescribeInstanceAttribute", kind="delay", delay_seconds=3, skip=1, times=1)
+    aws.control.fault("DescribeInstanceAttribute", kind="hold", skip=1)
     web.start()
-    web.newcomer()
+    wait_for(lambda: aws.control.faults()[1]["hits"])
     web.protect_from_termination(web.old[0])
+    aws.control.clear_faults()
     web.assert_rolled_back(web.end()["output"], "TERMINATION_PROTECTED")
     assert len(web.newcomers) == 1
 
@@ -56,7 +57,7 @@ def fail_for_good(aws, scene, settings, **fault):
         aws.control.fault(action, match=only_for(web, action), **fault)
         web.start()
     for web in webs.values():
-        web.end(timeout=90)
+        web.end()
     aws.control.clear_faults()
     for web in webs.values():
         web.reconcile_until_free()

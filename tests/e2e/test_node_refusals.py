@@ -41,7 +41,7 @@ def test_a_node_that_is_not_ready(nodes, kubernetes):
     not_ready = lambda: any(  # noqa: E731
         c["type"] == "Ready" and c["status"] != "True" for c in kubernetes.node_of(web.instance_id)["status"]["conditions"]
     )
-    wait_for(not_ready, 60)
+    wait_for(not_ready)
     refused(web, "NOT_IN_SERVICE")
 
 
@@ -135,15 +135,18 @@ def test_an_input_that_cannot_be_meant_fails_the_execution_and_names_the_field(a
 
 def test_one_node_of_a_cluster_at_a_time(aws, nodes, settings):
     first, second = nodes(), nodes()
-    first.start().reach("AwaitReady")
+    first.start_held().reach("AwaitReady")
     second.start()
     execution = second.end()
     assert execution["error"] == "ClusterBusy" and "slot 0 of cluster local" in execution["cause"]
     second.assert_untouched()
+    first.let_go()
     first.assert_node_swapped(first.finish())
     settings(max_unavailable_nodes=2)
     third = nodes()
-    second.start().reach("AwaitReady")
+    second.start_held().newcomer()
+    aws.control.newcomers(status="ok")
     third.start().reach("Cordon")
+    second.let_go()
     second.finish()
     third.finish()

@@ -2,6 +2,7 @@
 
 import pytest
 from local_aws.kubernetes import objects
+from local_aws.kubernetes.watcher import is_ready
 from scene import wait_for
 
 
@@ -30,8 +31,9 @@ def test_the_old_node_goes_only_once_its_pods_are_ready_elsewhere(nodes, kuberne
     web = nodes()
     web.deploy(annotations={"local.aws/ready-after": "3s"})
     web.start().reach("Terminate")
-    ready = kubernetes.wait_ready(web.namespace, "web", 4, timeout=1)
-    assert web.node not in {p["spec"]["nodeName"] for p in ready}
+    pods = kubernetes.pods(web.namespace, "web")
+    assert [is_ready(pod) for pod in pods] == [True] * 4
+    assert web.node not in {p["spec"]["nodeName"] for p in pods}
     assert not web.pods_on_old()
     web.assert_node_swapped(web.finish())
 
@@ -86,7 +88,7 @@ def test_more_pods_than_a_page_holds(nodes, kubernetes):
     web.deploy(replicas=130)
     web.schedulable()
     assert len(web.pods_on_old()) == 130
-    report = web.run(timeout=180)
+    report = web.run()
     assert report["evicted"] == 130
     web.assert_node_swapped(report)
 

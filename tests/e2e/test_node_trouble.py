@@ -11,9 +11,10 @@ from scene import wait_for
 def test_a_budget_that_blocks_for_good_leads_back_and_is_named(nodes, kubernetes):
     web = nodes()
     web.deploy(replicas=4)
-    web.start(drain_timeout_seconds=3).reach("AwaitReady")
+    web.start_held(drain_timeout_seconds=3).reach("AwaitReady")
     web.budget("strict", "web", maxUnavailable=0)
     with kubernetes.watch(web.namespace, "web") as seen:
+        web.let_go()
         report = web.finish()
     assert seen.lowest_ready == 4 and report["evicted"] == 0
     assert {b["budget"] for b in report["blocked"]} == {"strict"}
@@ -25,9 +26,10 @@ def test_a_budget_that_blocks_for_good_leads_back_and_is_named(nodes, kubernetes
 def test_two_budgets_on_a_pod_are_no_success(nodes, kubernetes):
     web = nodes()
     web.deploy(replicas=4, budget={"minAvailable": 1})
-    web.start(drain_timeout_seconds=3).reach("AwaitReady")
+    web.start_held(drain_timeout_seconds=3).reach("AwaitReady")
     web.budget("second", "web", minAvailable=1)
     with kubernetes.watch(web.namespace, "web") as seen:
+        web.let_go()
         report = web.finish()
     assert seen.evicted == set() and seen.lowest_ready == 4
     assert report["evicted"] == 0 and report["blocked"]
@@ -38,15 +40,15 @@ def test_pods_that_moved_before_the_deadline_are_evicted_from_the_newcomer_under
     """Half-way: one pod moves at a time, and those that moved are never Ready; the way back keeps the budget, too."""
     web = nodes()
     web.deploy(replicas=4, budget={"minAvailable": 3})
+    web.only_on_old()
     web.deploy("slow", replicas=2)
-    web.start(drain_timeout_seconds=4).reach("Cordon")
+    web.schedulable()
     hold = {"metadata": {"finalizers": ["example.org/hold"]}}
     for pod in kubernetes.pods(web.namespace, "slow"):
         kubernetes.api.patch("Pod", pod["metadata"]["name"], hold, web.namespace)
     with kubernetes.watch(web.namespace, "web") as seen:
-        report = web.finish()
-    for pod in kubernetes.pods(web.namespace, "slow"):
-        kubernetes.api.patch("Pod", pod["metadata"]["name"], {"metadata": {"finalizers": None}}, web.namespace)
+        report = web.run(drain_timeout_seconds=4)
+    web.let_pods_go()
     assert seen.lowest_ready >= 3 and seen.violated == []
     web.assert_node_kept(report, "DRAIN_TIMED_OUT")
 
@@ -83,6 +85,7 @@ def test_a_startup_taint_that_goes_is_waited_for(nodes, kubernetes):
 def test_a_newcomer_whose_pool_is_poisoned_during_the_drain_is_sent_away(aws, nodes, kubernetes):
     web = nodes()
     web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "2s"})
+    web.hold_pods()
     with kubernetes.watch(web.namespace, "web") as seen:
         web.start().reach("PauseForDrain")
         aws.put_drill(web.newcomer())
@@ -94,6 +97,7 @@ def test_a_newcomer_whose_pool_is_poisoned_during_the_drain_is_sent_away(aws, no
 def test_a_newcomer_that_dies_during_the_drain_leads_back(aws, nodes):
     web = nodes()
     web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "2s"})
+    web.hold_pods()
     web.start().reach("PauseForDrain")
     aws.client("ec2").terminate_instances(InstanceIds=[web.newcomer()])
     report = web.finish()
@@ -104,6 +108,7 @@ def test_a_newcomer_that_dies_during_the_drain_leads_back(aws, nodes):
 def test_somebody_who_uncordons_the_old_node_is_obeyed(nodes):
     web = nodes()
     web.deploy(annotations={"local.aws/ready-after": "3s"})
+    web.hold_pods()
     web.start().reach("PauseForDrain")
     web.cordon(web.instance_id, False)
     report = web.finish()
@@ -114,25 +119,34 @@ def test_somebody_who_uncordons_the_old_node_is_obeyed(nodes):
 def test_an_api_server_that_is_restarted_in_the_middle_is_waited_for(nodes, kubernetes, state):
     web = nodes()
     web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "1s"})
-    web.start().reach(state)
+    web.hold_pods()
+    web.start_held()
+    if state == "PauseForDrain":
+        web.let_go()
+    web.reach(state)
     kubernetes.restart_api_server(down_seconds=1)
-    web.assert_node_swapped(web.finish(timeout=120))
+    web.let_go()
+    web.let_pods_go()
+    web.assert_node_swapped(web.finish())
 
 
 def test_tokens_that_are_refused_under_way_are_minted_anew(nodes, kubernetes):
     web = nodes()
     web.deploy(annotations={"local.aws/ready-after": "2s"})
-    web.start().reach("PauseForReady")
+    web.start_held().reach("PauseForReady")
     kubernetes.refuse_tokens(3)
+    wait_for(lambda: any(seen["refused"] for seen in kubernetes.tokens))
+    web.let_go()
     web.assert_node_swapped(web.finish())
-    assert any(seen["refused"] for seen in kubernetes.tokens)
 
 
 def test_a_lambda_that_is_killed_in_a_pass_is_followed_by_another(aws, nodes):
     web = nodes()
     web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "2s"})
+    web.hold_pods()
     web.start().reach("PauseForDrain")
     wait_for(lambda: kill_lambdas(aws, "kubernetes-optimizer"))
+    web.let_pods_go()
     web.assert_node_swapped(web.finish())
 
 
@@ -140,10 +154,14 @@ def test_a_lambda_that_is_killed_in_a_pass_is_followed_by_another(aws, nodes):
 def test_an_execution_that_is_stopped_before_the_old_node_leaves_is_undone(aws, nodes, kubernetes, settings, state):
     web = nodes()
     web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "2s"})
+    web.hold_pods()
     with kubernetes.watch(web.namespace, "web") as seen:
-        web.start().reach(state).stop()
+        web.start_held()
+        if state in ("Cordon", "PauseForDrain"):
+            web.let_go()
+        web.reach(state).stop()
         settings(reconcile_after_seconds=0)
-        web.reconcile_until_free(timeout=60)
+        web.reconcile_until_free()
     assert seen.lowest_ready >= 3 and seen.violated == []
     web.assert_kept()
 
@@ -151,9 +169,11 @@ def test_an_execution_that_is_stopped_before_the_old_node_leaves_is_undone(aws, 
 def test_an_execution_that_is_stopped_after_the_old_node_left_is_finished(aws, nodes, settings):
     web = nodes(with_target_group=True)
     web.deploy()
+    aws.control.timing(target_drain=600)
     web.start().reach("PauseForTermination").stop()
+    aws.control.timing(target_drain=0.2)
     settings(reconcile_after_seconds=0)
-    web.reconcile_until_free(timeout=60)
+    web.reconcile_until_free()
     assert web.instance_id not in web.group.instance_ids
     assert aws.instance(web.instance_id)["State"]["Name"] == "terminated"
     web.assert_cluster_as_found()

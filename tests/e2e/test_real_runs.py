@@ -117,9 +117,10 @@ def test_each_launch_is_of_the_version_that_the_group_has_by_then(aws, scene, by
     web = scene(size=2)
     if by_number:
         web.group.update(LaunchTemplate={"LaunchTemplateId": web.group.template_id, "Version": "1"})
-    aws.control.timing(detach=1)
+    aws.control.timing(detach=600)
     web.start().reach("PauseForRetirement")
     roll(web, by_number)
+    aws.control.timing(detach=0.3)
     report = web.end()["output"]
     web.assert_swapped(report)
     assert versions(web, report) == ["1", "2"]

@@ -18,10 +18,11 @@ def waiting_in(scene, state, **options):
     hold = {
         "PauseForHealth": lambda: web.aws.control.newcomers(status="initializing"),
         "PauseForInService": lambda: web.aws.control.newcomers(target_health={"state": "initial"}),
-        "PauseForRetirement": lambda: web.aws.control.timing(target_drain=2),
+        "PauseForRetirement": lambda: web.aws.control.timing(target_drain=600),
     }
     hold[state]()
     web.start().reach(state).stop()
+    web.aws.control.timing(target_drain=0.2)
     return web
 
 
@@ -52,7 +53,11 @@ def test_an_execution_stopped_after_the_old_one_left_is_finished(aws, quiet, sce
 @pytest.mark.parametrize("state", ["WaitForHealth", "WaitForInService"], ids=["Launch", "Attach"])
 def test_an_execution_stopped_right_after(aws, quiet, scene, state):
     web = scene(size=2, maximum=2)
+    if state == "WaitForHealth":
+        aws.control.newcomers(status="initializing")
+    aws.control.timing(attach=600)
     web.start().reach(state).stop()
+    aws.control.timing(attach=0.2)
     web.reconcile_until_free()
     web.assert_untouched()
 
@@ -60,10 +65,10 @@ def test_an_execution_stopped_right_after(aws, quiet, scene, state):
 @pytest.mark.parametrize("call", ["RunInstances", "AttachInstances", "TerminateInstances"])
 def test_an_execution_stopped_while_a_call_is_under_way(aws, scene, call):
     web = scene(size=1, minimum=1, maximum=1)
-    aws.control.fault(call, kind="delay", delay_seconds=1, times=1)
+    aws.control.fault(call, kind="hold")
     web.start()
     wait_for(lambda: aws.control.faults()[0]["hits"])
-    web.stop()
+    web.stop(then=aws.control.clear_faults)
     aws.settings(reconcile_after_seconds=0)
     web.reconcile_until_free()
     if call == "TerminateInstances":
@@ -99,7 +104,6 @@ def test_a_running_execution_is_left_alone(aws, quiet, scene):
 
 
 def test_an_execution_that_died_too_recently_is_left_for_a_retry(aws, scene, settings):
-    settings(reconcile_after_seconds=3)
     web = waiting_in(scene, "PauseForHealth")
     summary, error = aws.invoke("ReconcilerFunctionName", {"task": "sweep"})
     assert error is None and summary["too_early"] == [f"group {web.name}"]
@@ -107,6 +111,7 @@ def test_an_execution_that_died_too_recently_is_left_for_a_retry(aws, scene, set
     _, error = aws.invoke("ReconcilerFunctionName", about)
     assert error["errorType"] == "TooEarly" and web.name in error["errorMessage"]
     assert web.leased()
+    settings(reconcile_after_seconds=3)
     web.reconcile_until_free()
     web.assert_untouched()
 
@@ -142,7 +147,8 @@ def test_a_newcomer_that_died_with_its_execution_is_cleared_away(aws, scene, rep
     web.reconcile_until_free()
     after = web.group.describe()
     assert (after["DesiredCapacity"], after["MaxSize"], after["SuspendedProcesses"]) == (1, 1, [])
-    assert web.capacity.lowest == 1 and len(after["Instances"]) == 1
+    wait_for(lambda: len(web.group.instance_ids) == 1)  # One too many, of the group's own launches, leaves by itself.
+    assert web.capacity.lowest == 1
     web.assert_no_stray()
 
 

@@ -129,7 +129,7 @@ def test_an_attach_that_is_not_permitted_sends_the_newcomer_back(aws, scene):
 
 def test_a_newcomer_that_never_gets_into_service_is_taken_out_again(aws, scene, settings):
     web = scene(size=1, minimum=0)
-    settings(in_service_timeout_seconds=1, rollback_timeout_seconds=5)
+    settings(in_service_timeout_seconds=1)
     aws.control.newcomers(lifecycle_state="Pending")
     web.assert_rolled_back(web.swap(), "NEWCOMER_NOT_SERVING")
 
@@ -227,10 +227,12 @@ def test_a_retirement_that_is_refused_sends_the_newcomer_back(aws, scene):
 )
 def test_a_newcomer_that_dies_while_the_old_one_leaves_costs_no_capacity(aws, scene, replace):
     web = scene(size=2, minimum=0)
-    aws.control.timing(detach=1.5, replace=replace, group_launch=1.0)
+    aws.control.timing(detach=600, replace=replace, group_launch=1.0)
     newcomer = web.start(max_swaps=1).reach("PauseForRetirement").newcomer()
     dip = len(web.capacity.samples)
     aws.control.kill(newcomer)
+    web.reach_again("PauseForRetirement")
+    aws.control.timing(detach=0.3)
     execution = web.end()
     assert execution["status"] == "SUCCEEDED", execution
     after = web.capacity.samples[-1]

@@ -56,7 +56,7 @@ def test_an_unhealthy_instance_that_its_owner_keeps_is_skipped_and_holds_up_noth
     web.group.suspend("ReplaceUnhealthy")
     web.remember()
     aws.control.instance(web.old[0], health_status="Unhealthy")
-    report = web.start().end(timeout=8)["output"]
+    report = web.swap()
     assert reasons(report["skipped"])[web.old[0]] == "NOT_IN_SERVICE"
     web.assert_owners()
 

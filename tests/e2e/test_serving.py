@@ -46,7 +46,7 @@ def test_the_old_one_stays_for_as_long_as(scene, case):
     report = web.swap(max_swaps=1)
     web.assert_swapped(report, web.old[0])
     newcomer = report["swapped"][0]["new_instance_id"]
-    assert 1 <= retired_at(web) - web.serving_since(newcomer) < 20
+    assert 1 <= retired_at(web) - web.serving_since(newcomer) < 60
 
 
 NO_WARM_UPS = {
@@ -65,7 +65,7 @@ def test_a_newcomer_that_dies_while_it_warms_up_keeps_the_old_one(aws, scene):
     web = scene(size=1, minimum=0, DefaultInstanceWarmup=600)
     aws.control.timing(replace=60)
     aws.control.kill(waiting(web))
-    report = web.end(timeout=20)["output"]
+    report = web.end()["output"]
     assert len(report["rolled_back"]) == 1, report
     web.assert_untouched()
 
@@ -186,12 +186,13 @@ def test_max_size_is_the_owners_again_during(aws, scene, hook):
     web = scene(size=2, maximum=2)
     if hook:
         web.hook("TERMINATING")
-    aws.control.timing(detach=1.5, terminate_hook=1.5)
+    aws.control.timing(detach=600, terminate_hook=600)
     web.start(max_swaps=1).reach("PauseForRetirement")
     wait_for(lambda: web.group.describe()["MaxSize"] == 2)
     assert web.running() and web.old[0] in web.group.instance_ids
     with pytest.raises(ClientError, match="above max value 2"):
         aws.client("autoscaling").set_desired_capacity(AutoScalingGroupName=web.name, DesiredCapacity=3)
+    aws.control.timing(detach=0.3, terminate_hook=0.5)
     web.assert_swapped(web.end()["output"], web.old[0])
     leaving = [s for s in web.capacity.samples if s["desired"] == 2 and len(s["members"]) == 3]
     assert leaving[-1]["max"] == 2 and web.capacity.highest_desired == 3
@@ -290,10 +291,11 @@ def test_the_owner_is_asked_again_before_anything_is(aws, scene, before):
 
 def test_the_owner_is_asked_again_before_the_next_launch(aws, scene):
     """A group of two each, whose first swap waits for its old one to leave. A template that he rolls is launched from."""
-    aws.control.timing(detach=3)
+    aws.control.timing(detach=600)
     webs = {case: scene(size=2, minimum=0).start() for case in MEANWHILE}
     side_by_side(webs, "PauseForRetirement", lambda case, web: MEANWHILE[case][0](web))
-    reports = {case: web.end(timeout=90)["output"] for case, web in webs.items()}
+    aws.control.timing(detach=0.3)
+    reports = {case: web.end()["output"] for case, web in webs.items()}
     wrong = {case: report for case, report in reports.items() if len((report or {}).get("swapped", [])) != 1}
     assert not wrong, wrong
     for case, web in webs.items():

@@ -2,7 +2,7 @@
 
 import pytest
 from botocore.exceptions import ClientError
-from scene import REPORT
+from scene import REPORT, wait_for
 
 POOL_A, POOL_B = "us-east-1#use1-az6#m5.large", "us-east-1#use1-az1#m5.large"
 
@@ -208,21 +208,24 @@ def test_two_groups_are_swapped_at_the_same_time(scene):
 def test_a_policy_that_scales_in_the_middle_takes_nothing_of_the_room_we_made(aws, scene, settings):
     """At its MaxSize under load: the group's own scaling wants the place that the old one is still leaving."""
     web = scene(size=2, maximum=2)
-    settings(max_swaps=1, rollback_timeout_seconds=2, retire_timeout_seconds=2)
-    aws.control.timing(detach=1)
+    settings(max_swaps=1)
+    aws.control.timing(detach=600)
     web.start().reach("PauseForRetirement")
+    wait_for(lambda: web.group.describe()["MaxSize"] == 2)
     with pytest.raises(ClientError, match="must be between"):
         web.group.update(DesiredCapacity=3)
-    web.assert_swapped(web.end(timeout=30)["output"], web.old[0])
+    aws.control.timing(detach=0.3)
+    web.assert_swapped(web.end()["output"], web.old[0])
 
 
 def test_an_owner_who_makes_room_and_scales_in_the_middle_gets_both(aws, scene, settings):
     web = scene(size=2, maximum=2)
     settings(max_swaps=1)
-    aws.control.timing(detach=1)
+    aws.control.timing(detach=600)
     web.start().reach("PauseForRetirement")
     web.group.update(MaxSize=4, DesiredCapacity=3)
-    assert web.end(timeout=30)["status"] == "SUCCEEDED"
+    aws.control.timing(detach=0.3)
+    assert web.end()["status"] == "SUCCEEDED"
     after = web.group.describe()
     assert (after["MaxSize"], after["DesiredCapacity"]) == (4, 3)
     assert web.capacity.lowest >= 2 and not web.leased()

@@ -33,7 +33,7 @@ class Control:
         self._call("POST", "calls/clear", {})
 
     def fault(self, action, code="InternalError", status=500, kind="error", times=None, **more):
-        """Makes the Lambdas' next `times` calls of `action` fail (for ever if None)."""
+        """Makes the Lambdas' next `times` calls of `action` fail (all if None), or, with `kind="hold"`, wait."""
         fault = {"action": action, "code": code, "status": status, "kind": kind, **more}
         return self._call("POST", "faults", fault if times is None else {**fault, "times": times})
 
@@ -44,6 +44,7 @@ class Control:
         self._call("DELETE", "faults")
 
     def timing(self, **seconds):
+        """How long things take, those that are under way included: a long time holds them, a short one lets them go."""
         return self._call("POST", "timing", seconds)
 
     def newcomers(self, **plan):

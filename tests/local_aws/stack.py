@@ -144,13 +144,17 @@ class LocalAws:
         """Runs one execution to its end and returns it."""
         return self.wait_execution(self.start_execution({"asg_name": group, **more}), timeout)
 
-    def stop_execution(self, arn, timeout=90):
+    def stop_execution(self, arn, timeout=90, then=None):
         """Stops it, and returns once no Lambda of it is at work: nobody tells a Lambda that its execution is over.
+
+        `then` is called in between: what lets go a call that a fault holds, say.
 
         On AWS the reconciler leaves the dead alone for longer than a Lambda may run (`reconcile_after_seconds`);
         who sets that to 0 after this returns has waited as long.
         """
         self.client("stepfunctions").stop_execution(executionArn=arn, error="Operator", cause="stopped by a test")
+        if then:
+            then()
         deadline = time.monotonic() + timeout
         while self._is_at_work(arn):
             if time.monotonic() > deadline:

@@ -58,7 +58,7 @@ def _attach(self, group_name, instance_ids):
         if stuck:
             state.lifecycle_state = stuck
         else:
-            WORLD.later(WORLD.timing["attach"], lambda s=state: in_service(group, s))
+            WORLD.later("attach", lambda s=state: in_service(group, s))
 
 
 def _attachable(self, group, instance_id):
@@ -108,7 +108,7 @@ def _detach(self, group_name, instance_ids, should_decrement):
     for state in states:
         state.lifecycle_state = "Detaching"
         deregister(group, state.instance)
-        WORLD.later(WORLD.timing["detach"], lambda s=state: _leave(self, group, s))
+        WORLD.later("detach", lambda s=state: _leave(self, group, s))
     if should_decrement:
         group.desired_capacity -= len(states)
     else:
@@ -154,7 +154,7 @@ def _notice_deaths(self, instance_ids):
     """A member that somebody terminated stays in the group, useless, until a health check finds it."""
     for group in self.autoscaling_groups.values():
         for state in [s for s in group.instance_states if s.instance.id in instance_ids]:
-            WORLD.later(WORLD.timing["replace"], lambda g=group, s=state: _bury(g, s))
+            WORLD.later("replace", lambda g=group, s=state: _bury(g, s))
 
 
 def _bury(group, state):

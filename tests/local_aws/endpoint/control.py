@@ -7,12 +7,13 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
     GET    /_local/calls                [{t, ms, account, service, action, caller, params, status, error?}]
     POST   /_local/calls/clear
     GET    /_local/faults               with `hits`
-    POST   /_local/faults               {action, kind: error|error_after|delay, match?, skip?, times?, status?, code?,
-                                         message?, delay_seconds?, service?, account?, caller?: lambda|test|any}
+    POST   /_local/faults               {action, kind: error|error_after|delay|hold, match?, skip?, times?, status?, code?,
+                                         message?, delay_seconds?, service?, account?, caller?: lambda|test|any};
+                                         `hold` keeps the calls back until the faults are cleared
     DELETE /_local/faults
     GET    /_local/groups               every group's capacity and members now
     GET    /_local/history?group=NAME   every state that the group has had since it was created
-    POST   /_local/timing               any of world.DEFAULT_TIMING, in seconds
+    POST   /_local/timing               any of world.DEFAULT_TIMING, in seconds; holds for what is under way, too
     POST   /_local/newcomers            what the instances launched from now on do: {status?: ok|initializing|impaired|
                                          absent, stay_pending?, kill?: {after_seconds, code, message},
                                          lifecycle_state? (once attached), target_health?: {state, reason}}
@@ -90,7 +91,7 @@ class Control:
         return self.faults.list()
 
     def post_faults(self, fault):
-        if fault.get("kind", "error") not in ("error", "error_after", "delay"):
+        if fault.get("kind", "error") not in ("error", "error_after", "delay", "hold"):
             raise ValueError(f"unknown kind of fault: {fault['kind']}")
         fault["action"]  # noqa: B018  required
         return self.faults.add(fault)

@@ -240,11 +240,11 @@ def _placement_groups():
 
 
 def _newcomer(instance):
-    plan, timing = dict(WORLD.newcomers), WORLD.timing
+    plan = dict(WORLD.newcomers)
     WORLD.newcomer_ids[instance.id] = plan
     ec2.set_state(instance, ec2.PENDING)
     WORLD.status[instance.id] = "initializing"
-    WORLD.invisible_until[instance.id] = time.time() + timing["invisible"]
+    WORLD.invisible_until[instance.id] = time.time() + WORLD.timing["invisible"]
 
     def run():
         if instance.state == "pending":
@@ -255,8 +255,8 @@ def _newcomer(instance):
             WORLD.status[instance.id] = plan["status"]
 
     if not plan["stay_pending"]:
-        WORLD.later(timing["pending"], run)
-        WORLD.later(timing["boot"], boot)
+        WORLD.later("pending", run)
+        WORLD.later("boot", boot)
     if death := plan["kill"]:
         code, message = death.get("code", "Server.InternalError"), death.get("message", "")
-        WORLD.later(death.get("after_seconds", timing["pending"]), lambda: ec2.kill(instance.id, code, message))
+        WORLD.later(death.get("after_seconds", "pending"), lambda: ec2.kill(instance.id, code, message))

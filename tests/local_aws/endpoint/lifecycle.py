@@ -49,7 +49,7 @@ def launched(group, state):
         in_service(group, state)
         return
     state.lifecycle_state = "Pending:Wait"
-    WORLD.later(WORLD.timing["launch_hook"], lambda: in_service(group, state))
+    WORLD.later("launch_hook", lambda: in_service(group, state))
 
 
 def in_service(group, state):
@@ -64,7 +64,7 @@ def leave(group, state):
     deregister(group, state.instance)
     waits = hooked(group, TERMINATING)
     state.lifecycle_state = "Terminating:Wait" if waits else "Terminating"
-    WORLD.later(WORLD.timing["terminate_hook" if waits else "detach"], lambda: end(group, state))
+    WORLD.later("terminate_hook" if waits else "detach", lambda: end(group, state))
 
 
 def end(group, state):

@@ -47,6 +47,7 @@ class Node:
     def __init__(self, instance, plan):
         self.name = instance["id"] if plan["name"] == "resource" else instance["private_dns"]
         self.plan, self.joined, self.stopped = plan, False, False
+        self.left = set()  # The uids of the pods that it had when it left: another node may bear its name by then.
         self.due = [(time.time() + plan["join_after_seconds"], "join")] if plan["join"] else []
 
 
@@ -127,20 +128,34 @@ class Nodes:
         elif what == "untaint":
             self._untaint(node)
         elif what == "leave":
-            self._api.delete("Node", node.name)
+            if _is_of(self._api.find("Node", node.name), instance_id):
+                self._api.delete("Node", node.name)
+                # Collected as garbage, it would take that of the next node of this name: kwok leaves such a one alone.
+                self._api.delete("Lease", node.name, "kube-node-lease")
+            node.left = {pod["metadata"]["uid"] for pod in self._pods_on(node)}
             node.due.append((time.time() + self.timing["pods_collected"], "collect"))
         elif what == "collect":
-            for pod in self._api.list("Pod", fieldSelector=f"spec.nodeName={node.name}"):
-                metadata = pod["metadata"]
-                self._api.delete("Pod", metadata["name"], metadata["namespace"], grace_seconds=0)
+            self._collect(node)
             nodes.pop(instance_id, None)
 
+    def _collect(self, node):
+        """An address, and with it the node's name, is free at once: the pods of who has it now are none of ours."""
+        taken = self._api.find("Node", node.name) is not None
+        for pod in self._pods_on(node):
+            metadata = pod["metadata"]
+            if not taken or metadata["uid"] in node.left:
+                self._api.delete("Pod", metadata["name"], metadata["namespace"], grace_seconds=0, uid=metadata["uid"])
+
+    def _pods_on(self, node):
+        return self._api.list("Pod", fieldSelector=f"spec.nodeName={node.name}")
+
     def _join(self, node, instance):
-        try:
+        found = self._api.find("Node", node.name)
+        if found and not _is_of(found, instance["id"]):  # Of the one that had the address before: it has yet to leave.
+            node.due.append((time.time(), "join"))
+            return
+        if not found:
             self._api.create(_manifest(node, instance))
-        except ApiError as error:
-            if error.reason != "AlreadyExists":
-                raise
         self._api.patch("Node", node.name, {"status": _status(node, instance)}, subresource="status")
         node.joined = True
         taint = node.plan["startup_taint"]
@@ -152,6 +167,10 @@ class Nodes:
         kept = [t for t in found["spec"].get("taints", []) if t["key"] != node.plan["startup_taint"]["key"]]
         version = {"resourceVersion": found["metadata"]["resourceVersion"]}  # Others write taints, too.
         self._api.patch("Node", node.name, {"metadata": version, "spec": {"taints": kept}})
+
+
+def _is_of(node, instance_id):
+    return node is not None and node["spec"].get("providerID", "").endswith(f"/{instance_id}")
 
 
 def _instances(cluster):

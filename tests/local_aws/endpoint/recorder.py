@@ -14,6 +14,7 @@ from . import eks
 
 JSON_TARGET = "HTTP_X_AMZ_TARGET"
 NOT_LOGGED = {"Version", "UserData", "SecretString"}
+HOLD_SECONDS = 0.02  # Between two looks at whether a call is still held.
 
 
 class Calls:
@@ -55,6 +56,11 @@ class Faults:
     def list(self):
         with self._lock:
             return list(self._faults)
+
+    def holds(self, fault):
+        """Until it is cleared."""
+        with self._lock:
+            return fault["kind"] == "hold" and fault in self._faults
 
     def take(self, call):
         with self._lock:
@@ -100,6 +106,8 @@ class Recorder:
         if fault is None:
             return Response.from_app(self.app, environ, buffered=True)
         time.sleep(fault.get("delay_seconds", 0))
+        while self.faults.holds(fault):
+            time.sleep(HOLD_SECONDS)
         if fault["kind"] == "error":
             return error_response(call, fault)
         response = Response.from_app(self.app, environ, buffered=True)

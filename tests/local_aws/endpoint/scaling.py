@@ -54,7 +54,7 @@ def _launch(group, count, _propagated_tags):
         group.instance_states.append(state)
         if not created:  # A new group starts complete, so that tests need not wait for it.
             state.lifecycle_state = "Pending"
-            WORLD.later(WORLD.timing["group_launch"], lambda s=state: lifecycle.launched(group, s))
+            WORLD.later("group_launch", lambda s=state: lifecycle.launched(group, s))
 
 
 def _launch_one(group):

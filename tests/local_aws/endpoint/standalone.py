@@ -27,7 +27,7 @@ def _stop_and_start():
             return self._state
         previous = stop(self)
         set_state(self, STOPPING)
-        WORLD.later(WORLD.timing["stop"], lambda: self.state == "stopping" and set_state(self, STOPPED))
+        WORLD.later("stop", lambda: self.state == "stopping" and set_state(self, STOPPED))
         return previous
 
     def start_slowly(self):
@@ -38,7 +38,7 @@ def _stop_and_start():
             return self._state
         previous = start(self)
         set_state(self, PENDING)
-        WORLD.later(WORLD.timing["pending"], lambda: self.state == "pending" and set_state(self, RUNNING))
+        WORLD.later("pending", lambda: self.state == "pending" and set_state(self, RUNNING))
         return previous
 
     Instance.stop, Instance.start = stop_slowly, start_slowly
@@ -67,7 +67,7 @@ def _images():
         image = create_image(self, instance_id, name, description, images)
         image.ebs_snapshot.add_tags({tag["Key"]: tag["Value"] for tag in of.get("snapshot", [])})
         image.state = "pending"
-        WORLD.later(WORLD.timing["image"], lambda: setattr(image, "state", WORLD.image_state))
+        WORLD.later("image", lambda: setattr(image, "state", WORLD.image_state))
         return image
 
     EC2Backend.create_image = create_tagged

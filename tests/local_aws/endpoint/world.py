@@ -6,8 +6,6 @@ After every change the capacity of each group is written down: the history misse
 """
 
 import contextlib
-import heapq
-import itertools
 import threading
 import time
 
@@ -49,8 +47,7 @@ DEFAULT_NEWCOMERS = {
 class World:
     def __init__(self):
         self.lock = threading.RLock()
-        self._actions = []
-        self._order = itertools.count()
+        self._actions = []  # (since when, seconds or a timing's name, action)
         self.reset()
 
     def reset(self):
@@ -83,16 +80,22 @@ class World:
         finally:
             self.account = before
 
-    def later(self, seconds, action):
-        heapq.heappush(self._actions, (time.time() + seconds, next(self._order), action))
+    def later(self, wait, action):
+        """`wait` is in seconds, or a timing's name: who changes the timing meanwhile holds the action or lets it go."""
+        self._actions.append((time.time(), wait, action))
 
     def tick(self):
         """Run what is due, then write down what changed."""
         with self.lock:
-            while self._actions and self._actions[0][0] <= time.time():
-                heapq.heappop(self._actions)[2]()
+            while self._actions and self._due(first := min(self._actions, key=self._due)) <= time.time():
+                self._actions.remove(first)
+                first[2]()
                 self.observe()
             self.observe()
+
+    def _due(self, action):
+        since, wait, _ = action
+        return since + self.timing.get(wait, wait)
 
     def observe(self):
         for group in groups():

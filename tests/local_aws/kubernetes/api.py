@@ -82,9 +82,11 @@ class Api:
         where = path(kind, namespace, name, subresource)
         return self.call("PATCH", where, change, content_type="application/merge-patch+json")
 
-    def delete(self, kind, name, namespace=None, grace_seconds=None):
-        """Without an error if it is gone already."""
+    def delete(self, kind, name, namespace=None, grace_seconds=None, uid=None):
+        """Without an error if it is gone already; with `uid` only this one, not another that bears its name."""
         options = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+        if uid:
+            options["preconditions"] = {"uid": uid}
         try:
             return self.call("DELETE", path(kind, namespace, name), options)
         except ApiError as error:

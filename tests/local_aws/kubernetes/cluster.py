@@ -104,6 +104,15 @@ class Kubernetes:
     def wait_no_node(self, instance_id, timeout=30):
         wait(lambda: self.node_of(instance_id) is None, timeout, f"the node of {instance_id} is still there")
 
+    def wait_departed(self, timeout=30):
+        """Returns once no Node is left whose instance has terminated."""
+
+        def departed():
+            alive = {i["InstanceId"] for i in self.aws.instances("pending", "running", "stopping", "stopped")}
+            return {n["spec"].get("providerID", "").rsplit("/", 1)[-1] for n in self.api.list("Node")} <= alive
+
+        wait(departed, timeout, "a node is left whose instance has terminated")
+
     def change_node(self, instance_id, **told):
         """`ready=False` stops its kubelet (returns once the Node says so); `labels`, `annotations`, `taints` are set."""
         self.aws.control.kubernetes("POST", "nodes", {"instance_id": instance_id, **told})
@@ -170,13 +179,16 @@ class Kubernetes:
             name = found["metadata"]["name"]
             if name in SYSTEM_NAMESPACES or "deletionTimestamp" in found["metadata"]:
                 continue
-            for pod in self.pods(name):
-                if pod["metadata"].get("finalizers"):
-                    self.api.patch("Pod", pod["metadata"]["name"], {"metadata": {"finalizers": None}}, name)
+            self.drop_finalizers(name)
             self.api.delete("Namespace", name)
         for kind in ("VolumeAttachment", "PersistentVolume"):
             for found in self.api.list(kind):
                 self.api.delete(kind, found["metadata"]["name"])
+
+    def drop_finalizers(self, namespace):
+        for pod in self.pods(namespace):
+            if pod["metadata"].get("finalizers"):
+                self.api.patch("Pod", pod["metadata"]["name"], {"metadata": {"finalizers": None}}, namespace)
 
     # -- trouble -------------------------------------------------------------------------------------------------
 
