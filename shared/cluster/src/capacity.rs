@@ -36,6 +36,16 @@ pub fn on_demand_label(labels: &BTreeMap<String, String>) -> Option<String> {
     labels.iter().find(|(key, value)| says_on_demand(key, value)).map(|(key, value)| format!("{key}={value}"))
 }
 
+/// A label of that kind that the node has from its template, as `key=value`: a newcomer from the same
+/// template would wear it, too. `on-demand` under a name of the lifecycle is what instance metadata says
+/// (`instance-life-cycle`, which eksctl's nodes ask): a newcomer's would say `spot`.
+#[must_use]
+pub fn inherited_on_demand_label(labels: &BTreeMap<String, String>) -> Option<String> {
+    let is_asked = |key: &str, value: &str| value == "on-demand" && plain(name_of(key)).contains("lifecycle");
+    let mut says = labels.iter().filter(|(key, value)| says_on_demand(key, value));
+    says.find(|(key, value)| !is_asked(key, value)).map(|(key, value)| format!("{key}={value}"))
+}
+
 /// What of a pod's node selector and of its required node affinity demands On-Demand. The terms are
 /// alternatives: one that doesn't demand it frees the pod.
 #[must_use]
@@ -133,6 +143,22 @@ mod tests {
         ] {
             assert!(!says_on_demand(key, value) && !says_spot(key, value), "{key}={value}");
         }
+    }
+
+    #[test]
+    fn a_label_that_instance_metadata_gives_is_not_inherited() {
+        let inherited = |key: &str, value: &str| {
+            inherited_on_demand_label(&BTreeMap::from([(key.to_owned(), value.to_owned())]))
+        };
+        assert_eq!(inherited("node-lifecycle", "on-demand"), None);
+        assert_eq!(inherited("node.kubernetes.io/lifecycle", "on-demand"), None);
+        assert_eq!(
+            inherited("node.kubernetes.io/lifecycle", "normal").as_deref(),
+            Some("node.kubernetes.io/lifecycle=normal")
+        );
+        assert!(inherited("eks.amazonaws.com/capacityType", "ON_DEMAND").is_some());
+        assert!(inherited("karpenter.sh/capacity-type", "on-demand").is_some());
+        assert_eq!(inherited("team", "a"), None);
     }
 
     fn demand(terms: &Value) -> Option<String> {

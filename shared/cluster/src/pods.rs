@@ -180,6 +180,19 @@ impl Controller {
     }
 }
 
+impl Stay {
+    /// For a person.
+    #[must_use]
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::DaemonSet => "its DaemonSet keeps one on each node",
+            Self::NodeAgent => "its controller keeps one on each node",
+            Self::Mirror => "it is a static pod of this node",
+            Self::Finished => "it has finished",
+        }
+    }
+}
+
 impl Block {
     /// For a person: why, and what would help.
     #[must_use]

@@ -11,6 +11,7 @@ use kube::Client;
 use serde::Serialize;
 
 use crate::budgets::{self, Budget};
+use crate::capacity;
 use crate::controllers::{self, Workload};
 use crate::error::ClusterError;
 use crate::hosts::{self, Hosts};
@@ -73,6 +74,33 @@ pub struct Gathered {
     pub budget: Option<String>,
 }
 
+/// What a drain would do with a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It can't be evicted.
+    Blocked,
+    /// It is evicted, or on its way out already.
+    Moves,
+    /// It goes with the node.
+    Stays,
+}
+
+/// A pod of the node, as a table lists it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Line {
+    /// What a drain would do with it.
+    pub verdict: Verdict,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub pod: String,
+    /// Who brings it back (`Deployment shop/web`); empty if nobody does.
+    pub workload: String,
+    /// The reasons against it, or for its staying.
+    pub why: String,
+}
+
 /// The dry run's answer. An empty `blocked` means that nothing known stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -88,6 +116,12 @@ pub struct Report {
     pub is_zone_bound: bool,
     /// Workloads that have all their replicas here.
     pub gathered: Vec<Gathered>,
+    /// All pods, those that block first.
+    #[serde(skip)]
+    pub lines: Vec<Line>,
+    /// The label by which the node, and a newcomer from the same template, call themselves On-Demand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_demand_label: Option<String>,
     /// Who has a say in the node, as the node itself or its pods tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<NodeOwner>,
@@ -117,28 +151,57 @@ pub fn report(look: &Look) -> Report {
         blocked: Vec::new(),
         is_zone_bound: false,
         gathered: gathered(look),
+        lines: Vec::new(),
+        on_demand_label: capacity::inherited_on_demand_label(&look.node.labels),
         owner: look.node.owner.clone().or_else(|| control_plane(&look.pods)),
     };
     for pod in &look.pods {
-        match &pod.disposition {
-            Disposition::Stays(because) => report.stays.push(Staying {
-                namespace: pod.pod.namespace.clone(),
-                pod: pod.pod.pod.clone(),
-                because: *because,
-            }),
-            Disposition::Terminating => report.would_move.push(pod.pod.clone()),
-            Disposition::Blocked(block) => report.blocked.push(pod.blocked(None, block.why())),
-            Disposition::Evict => {
-                report.is_zone_bound |= look.ties.get(&pod.pod.uid) == Some(&Tie::Zone);
-                let reasons = obstacles::against(pod, look);
-                if reasons.is_empty() {
-                    report.would_move.push(pod.pod.clone());
-                }
-                report.blocked.extend(reasons);
+        let (verdict, whys) = sort_in(pod, look, &mut report);
+        report.lines.push(Line {
+            verdict,
+            namespace: pod.pod.namespace.clone(),
+            pod: pod.pod.pod.clone(),
+            workload: workload_of(pod, look),
+            why: whys.join("; "),
+        });
+    }
+    report.lines.sort();
+    report
+}
+
+/// Puts the pod where it belongs, and says why.
+fn sort_in(pod: &NodePod, look: &Look, report: &mut Report) -> (Verdict, Vec<String>) {
+    match &pod.disposition {
+        Disposition::Stays(because) => {
+            let (namespace, name) = (pod.pod.namespace.clone(), pod.pod.pod.clone());
+            report.stays.push(Staying { namespace, pod: name, because: *because });
+            (Verdict::Stays, vec![because.why().to_owned()])
+        }
+        Disposition::Terminating => {
+            report.would_move.push(pod.pod.clone());
+            (Verdict::Moves, vec!["it is on its way out already".to_owned()])
+        }
+        Disposition::Blocked(block) => {
+            report.blocked.push(pod.blocked(None, block.why()));
+            (Verdict::Blocked, vec![block.why()])
+        }
+        Disposition::Evict => {
+            report.is_zone_bound |= look.ties.get(&pod.pod.uid) == Some(&Tie::Zone);
+            let reasons = obstacles::against(pod, look);
+            if reasons.is_empty() {
+                report.would_move.push(pod.pod.clone());
+                return (Verdict::Moves, vec![]);
             }
+            let whys = reasons.iter().map(|reason| reason.why.clone()).collect();
+            report.blocked.extend(reasons);
+            (Verdict::Blocked, whys)
         }
     }
-    report
+}
+
+fn workload_of(pod: &NodePod, look: &Look) -> String {
+    let Some(owner) = &pod.controller else { return String::new() };
+    look.workloads.get(owner).map_or_else(|| owner.to_string(), |workload| workload.name.clone())
 }
 
 /// The control plane, if a pod that goes with the node is a part of it.

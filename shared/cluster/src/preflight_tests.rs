@@ -264,3 +264,25 @@ fn a_static_pod_of_the_control_plane_gives_the_node_an_owner() {
     assert_eq!(owner("kube-proxy-a", Stay::Mirror), None);
     assert_eq!(owner("etcd-backup-x", Stay::DaemonSet), None, "outside of kube-system");
 }
+
+#[test]
+fn a_table_lists_what_blocks_first() {
+    let pods = vec![
+        pod("agent", Disposition::Stays(Stay::DaemonSet)),
+        pod("web-1", Disposition::Evict),
+        pod("lonely", Disposition::Blocked(Block::Unmanaged)),
+    ];
+    let lines = report(&owned(pods, Workload::default(), vec![])).lines;
+    let rows: Vec<_> = lines.iter().map(|line| (line.verdict, line.pod.as_str())).collect();
+    assert_eq!(rows, [(Verdict::Blocked, "lonely"), (Verdict::Moves, "web-1"), (Verdict::Stays, "agent")]);
+    assert_eq!(lines[1].workload, "Deployment shop/web");
+    assert!(lines[0].why.contains("no controller") && lines[1].why.is_empty());
+}
+
+#[test]
+fn a_node_that_calls_itself_on_demand_is_told() {
+    let mut look = look(vec![], vec![]);
+    assert_eq!(report(&look).on_demand_label, None);
+    look.node.labels.insert("node.kubernetes.io/lifecycle".to_owned(), "normal".to_owned());
+    assert_eq!(report(&look).on_demand_label.as_deref(), Some("node.kubernetes.io/lifecycle=normal"));
+}
