@@ -5,7 +5,7 @@ use crate::controllers::Workload;
 use crate::hosts;
 use crate::pods::{Blocked, Disposition, NodePod, SAFE_TO_EVICT};
 use crate::preflight::Look;
-use crate::spec::Facts;
+use crate::spec::{self, Facts};
 use crate::volumes::Tie;
 
 /// Every reason against the eviction of `pod`, one entry for each; none if it may go.
@@ -20,6 +20,18 @@ pub(crate) fn against(pod: &NodePod, look: &Look) -> Vec<Blocked> {
     let mut reasons: Vec<Blocked> = whys.into_iter().map(|why| pod.blocked(None, why)).collect();
     reasons.extend(by_budgets(pod, workload, look));
     reasons
+}
+
+/// Why a pod that has been told to go may still be there when the drain ends.
+pub(crate) fn lingers(pod: &NodePod, look: &Look) -> Option<String> {
+    let rest = pod.gone_by?.as_second().saturating_sub(look.at.as_second());
+    let timeout = look.terms.drain_timeout_seconds;
+    spec::outlasts(rest, timeout).then(|| {
+        format!(
+            "the pod is on its way out and may take {rest} s more, and the drain ends after {timeout} s: start with \
+             drain_timeout_seconds of more than {rest}, or wait for its end"
+        )
+    })
 }
 
 fn by_volume(tie: Option<Tie>) -> Vec<String> {

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ListParams;
@@ -137,6 +138,8 @@ pub struct NodePod {
     pub disposition: Disposition,
     /// Its owner permits its eviction at any time ([`SAFE_TO_EVICT`] is `"true"`).
     pub is_safe_to_evict: bool,
+    /// When its grace is over, if it has been told to go.
+    pub gone_by: Option<Timestamp>,
     /// What its spec says about leaving the node.
     pub facts: Facts,
 }
@@ -294,6 +297,11 @@ fn look_at(pod: &Pod, losses: &Losses, policy: Policy) -> NodePod {
         is_pending: phase(pod) == "Pending",
         disposition: disposition(pod, losses, policy),
         is_safe_to_evict: annotation(pod, SAFE_TO_EVICT) == Some("true"),
+        gone_by: pod
+            .metadata
+            .deletion_timestamp
+            .as_ref()
+            .and_then(|at| Timestamp::from_second(at.0.as_second()).ok()),
         facts: facts(pod),
     }
 }

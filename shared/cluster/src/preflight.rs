@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use kube::Client;
 use serde::Serialize;
 
@@ -49,6 +50,8 @@ pub struct Look {
     pub hosts: Option<Hosts>,
     /// What the drain is to keep to.
     pub terms: Terms,
+    /// When it was made.
+    pub at: Timestamp,
 }
 
 /// A pod that goes with the node, and why it may.
@@ -138,7 +141,7 @@ pub async fn look(client: &Client, node: Node, terms: Terms) -> Result<Look, Clu
     let owners = moving.iter().filter_map(|pod| pod.controller.clone()).collect();
     let workloads = controllers::workloads(client, owners).await?;
     let hosts = hosts::look(client, &node, &hosts::moving(&pods)).await?;
-    Ok(Look { node, pods, budgets, ties, workloads, hosts, terms })
+    Ok(Look { node, pods, budgets, ties, workloads, hosts, terms, at: Timestamp::now() })
 }
 
 /// What a drain of this node would do. Pure.
@@ -178,6 +181,10 @@ fn sort_in(pod: &NodePod, look: &Look, report: &mut Report) -> (Verdict, Vec<Str
             (Verdict::Stays, vec![because.why().to_owned()])
         }
         Disposition::Terminating => {
+            if let Some(why) = obstacles::lingers(pod, look) {
+                report.blocked.push(pod.blocked(None, why.clone()));
+                return (Verdict::Blocked, vec![why]);
+            }
             report.would_move.push(pod.pod.clone());
             (Verdict::Moves, vec!["it is on its way out already".to_owned()])
         }

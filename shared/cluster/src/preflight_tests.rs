@@ -24,6 +24,7 @@ fn pod(name: &str, disposition: Disposition) -> NodePod {
         is_pending: false,
         disposition,
         is_safe_to_evict: false,
+        gone_by: None,
         facts: Facts::default(),
     }
 }
@@ -45,7 +46,16 @@ fn budget(name: &str, desired_healthy: i32) -> Budget {
 
 fn look(pods: Vec<NodePod>, budgets: Vec<Budget>) -> Look {
     let terms = Terms { policy: Policy::default(), drain_timeout_seconds: 1800 };
-    Look { node: node(), pods, budgets, ties: Ties::new(), workloads: BTreeMap::new(), hosts: None, terms }
+    Look {
+        node: node(),
+        pods,
+        budgets,
+        ties: Ties::new(),
+        workloads: BTreeMap::new(),
+        hosts: None,
+        terms,
+        at: Timestamp::UNIX_EPOCH,
+    }
 }
 
 #[test]
@@ -285,4 +295,20 @@ fn a_node_that_calls_itself_on_demand_is_told() {
     assert_eq!(report(&look).on_demand_label, None);
     look.node.labels.insert("node.kubernetes.io/lifecycle".to_owned(), "normal".to_owned());
     assert_eq!(report(&look).on_demand_label.as_deref(), Some("node.kubernetes.io/lifecycle=normal"));
+}
+
+#[test]
+fn a_pod_that_is_told_to_go_but_may_outlast_the_drain_is_named() {
+    let leaving = |seconds| {
+        let gone_by = Timestamp::from_second(seconds).unwrap();
+        NodePod { gone_by: Some(gone_by), ..pod("web-1", Disposition::Terminating) }
+    };
+    let text = why(&look(vec![leaving(7000)], vec![]));
+    assert!(text.contains("7000 s") && text.contains("drain_timeout_seconds"), "{text}");
+    assert_eq!(report(&look(vec![leaving(1800)], vec![])).blocked, []);
+    assert_eq!(
+        report(&look(vec![leaving(-500)], vec![])).blocked,
+        [],
+        "a finalizer holds it: it is waited for"
+    );
 }

@@ -173,8 +173,7 @@ impl Facts {
     /// The pod's grace, if a drain of `seconds` would be over before the pod must be.
     #[must_use]
     pub(crate) fn grace_beyond(&self, seconds: u32) -> Option<i64> {
-        let is_longer = self.grace_seconds > DEFAULT_GRACE_SECONDS.max(i64::from(seconds));
-        is_longer.then_some(self.grace_seconds)
+        outlasts(self.grace_seconds, seconds).then_some(self.grace_seconds)
     }
 
     /// Two pods of this spec, both with `labels`, never share a node.
@@ -188,6 +187,11 @@ impl Facts {
     pub(crate) fn is_together(&self, labels: &BTreeMap<String, String>) -> bool {
         names(&self.together, labels)
     }
+}
+
+/// A pod with so much grace may outlast a drain of `timeout` seconds.
+pub(crate) fn outlasts(grace_seconds: i64, timeout: u32) -> bool {
+    grace_seconds > DEFAULT_GRACE_SECONDS.max(i64::from(timeout))
 }
 
 /// Says that `selector` names pods with `labels`; without one it names none.
