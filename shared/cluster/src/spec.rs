@@ -120,7 +120,12 @@ impl Facts {
             terms: required.node_selector_terms,
             grace_seconds: termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS),
             tolerates_cordon: tolerations.iter().flatten().any(tolerates_cordon),
-            spreads: topology_spread_constraints.iter().flatten().filter(is_hard).cloned().collect(),
+            spreads: topology_spread_constraints
+                .iter()
+                .flatten()
+                .filter(|spread| is_hard(spread))
+                .cloned()
+                .collect(),
             apart: on_hosts(apart),
             together: on_hosts(together),
             host_ports: host_ports(containers.iter().chain(init_containers.iter().flatten())),
@@ -209,7 +214,7 @@ fn on_hosts(terms: Option<Vec<PodAffinityTerm>>) -> Vec<PodAffinityTerm> {
 }
 
 /// A spread over nodes that counts a cordoned one: it honours no taints (the default) and waits.
-fn is_hard(spread: &&TopologySpreadConstraint) -> bool {
+fn is_hard(spread: &TopologySpreadConstraint) -> bool {
     let TopologySpreadConstraint {
         topology_key,
         when_unsatisfiable,
