@@ -35,7 +35,7 @@ pub struct Budget {
     pub expected_pods: i32,
     /// Its controller has counted since the budget last changed.
     pub is_observed: bool,
-    /// Why its controller can't count, in its own words. Until it can, nothing is granted.
+    /// The reason for which its controller can't count, in its own words. Until it can, nothing is granted.
     pub sync_failure: Option<String>,
     /// A pod that is not Ready is granted in any case (`unhealthyPodEvictionPolicy: AlwaysAllow`).
     pub lets_unhealthy_go: bool,
@@ -61,7 +61,7 @@ impl Budget {
             && self.desired_healthy >= self.expected_pods
     }
 
-    /// Why the budget would never grant the eviction of `pod`, and what would help.
+    /// Says why the budget would never grant the eviction of `pod`, and what would help.
     #[must_use]
     pub fn refusal_of(&self, pod: &NodePod) -> Option<String> {
         // A Job's pod ends by itself some day, and its budget with it. One that has not started is

@@ -46,7 +46,7 @@ pub fn inherited_on_demand_label(labels: &BTreeMap<String, String>) -> Option<St
     says.find(|(key, value)| !is_asked(key, value)).map(|(key, value)| format!("{key}={value}"))
 }
 
-/// What of a pod's node selector and of its required node affinity demands On-Demand. The terms are
+/// Returns what of a pod's node selector or required node affinity demands On-Demand. The terms are
 /// alternatives: one that doesn't demand it frees the pod.
 #[must_use]
 pub(crate) fn on_demand_demand(

@@ -34,7 +34,7 @@ pub(crate) struct Bringers {
     jobs: BTreeMap<Controller, Option<Job>>,
 }
 
-/// What an eviction of each pod would lose, as far as DaemonSets and Jobs say.
+/// The loss by an eviction of each pod, as far as DaemonSets and Jobs say.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     daemon_sets: BTreeSet<Controller>,
@@ -49,9 +49,9 @@ pub struct Workload {
     pub(crate) name: String,
     /// Pods that it is to have, where that is a number of equal ones.
     pub(crate) replicas: Option<usize>,
-    /// Why it would bring nothing back.
+    /// The reason for which it would bring nothing back.
     pub(crate) loss: Option<String>,
-    /// What its template says: that is what comes back.
+    /// Its template's spec: that is what comes back.
     pub(crate) template: Option<Facts>,
     /// A StatefulSet that starts its pods one after another waits for this one, which is not Ready.
     pub(crate) waits_for: Option<(u64, String)>,
@@ -95,7 +95,7 @@ impl Losses {
         self.daemon_sets.contains(owner)
     }
 
-    /// Why the pod's Job would not start it again.
+    /// Says why the pod's Job would not start it again.
     pub(crate) fn of(&self, pod: &Pod) -> Option<&str> {
         self.pods.get(&pod.uid()?).map(String::as_str)
     }

@@ -62,7 +62,7 @@ pub(crate) async fn look(
     Ok(Some(hosts))
 }
 
-/// Where the pods that a spread counts run.
+/// Counts the pods that a spread counts, by their node.
 async fn peers(
     client: &Client,
     pod: &NodePod,
@@ -97,7 +97,7 @@ fn keeps_apart_in_spite_of_cordon(pod: &NodePod) -> bool {
     pod.facts.tolerates_cordon && pod.facts.is_one_per_node(&pod.labels)
 }
 
-/// Why `pod` would return to this node, or find none.
+/// Says why `pod` would return to this node, or find none.
 pub(crate) fn obstacle(
     pod: &NodePod,
     workload: Option<&Workload>,

@@ -16,7 +16,7 @@ const ENDED_BY_SIGNAL: [i32; 2] = [143, 137];
 /// The Job's controller, where `managedBy` names it.
 const BUILT_IN: &str = "kubernetes.io/job-controller";
 
-/// What becomes of the Job by one failed pod.
+/// The fate of the Job by one failed pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Failure {
     Ignored,
@@ -25,7 +25,7 @@ enum Failure {
     FailsJob,
 }
 
-/// Why the Job would not start the pod again once it is evicted, together with the Job's other
+/// Says why the Job would not start the pod again once it is evicted, together with the Job's other
 /// pods on the node (`here` in all); `None` if it would, or has nothing left to do.
 pub(crate) fn loss(job: &Job, annotations: &BTreeMap<String, String>, here: usize) -> Option<String> {
     let spec = job.spec.as_ref()?;

@@ -22,7 +22,7 @@ pub(crate) fn against(pod: &NodePod, look: &Look) -> Vec<Blocked> {
     reasons
 }
 
-/// Why a pod that has been told to go may still be there when the drain ends.
+/// Says why a pod that has been told to go may still be there when the drain ends.
 pub(crate) fn lingers(pod: &NodePod, look: &Look) -> Option<String> {
     let rest = pod.gone_by?.as_second().saturating_sub(look.at.as_second());
     let timeout = look.terms.drain_timeout_seconds;
@@ -42,7 +42,7 @@ fn by_volume(tie: Option<Tie>) -> Vec<String> {
         .collect()
 }
 
-/// What the controller would not bring back, or not before something else has happened.
+/// Says what the controller would not bring back, or not before something else has happened.
 fn by_controller(pod: &NodePod, workload: &Workload, look: &Look) -> Option<String> {
     let is_allowed = pod.is_safe_to_evict || look.terms.policy.evict_unmanaged;
     if let Some(loss) = workload.loss.as_ref().filter(|_| !is_allowed) {
@@ -61,7 +61,7 @@ fn by_controller(pod: &NodePod, workload: &Workload, look: &Look) -> Option<Stri
     })
 }
 
-/// What the pod's own spec says, and its controller's template: the latter is what comes back.
+/// Reads the pod's own spec, and its controller's template: the latter is what comes back.
 fn by_specs(pod: &NodePod, workload: Option<&Workload>, look: &Look) -> Vec<String> {
     let mut whys = by_spec(&pod.facts, pod, look);
     if let Some(template) = workload.and_then(|workload| workload.template.as_ref()) {

@@ -81,7 +81,7 @@ const LEFT_ALONE: [&str; 4] = [
 /// Names of what runs a control plane, as labels and names of its pods begin with them.
 const CONTROL_PLANE_PODS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
-/// Who has a say in the node, if anybody. Every field of its spec and its status has its verdict here.
+/// Returns who has a say in the node, if anybody. Every field of its spec and its status has its verdict here.
 #[must_use]
 pub fn owner(node: &Node) -> Option<NodeOwner> {
     let NodeSpec {
@@ -124,7 +124,7 @@ pub fn owner(node: &Node) -> Option<NodeOwner> {
         .or_else(|| left_alone(&annotations))
 }
 
-/// The control plane, if a pod that goes with the node is a part of it: a static pod, or a DaemonSet's.
+/// Says that a pod is a part of the control plane, by its name or its labels.
 #[must_use]
 pub(crate) fn control_plane_pod(name: &str, labels: &BTreeMap<String, String>) -> bool {
     let is_part = |name: &str| {

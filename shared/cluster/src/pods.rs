@@ -138,9 +138,9 @@ pub struct NodePod {
     pub disposition: Disposition,
     /// Its owner permits its eviction at any time ([`SAFE_TO_EVICT`] is `"true"`).
     pub is_safe_to_evict: bool,
-    /// When its grace is over, if it has been told to go.
+    /// The end of its grace, if it has been told to go.
     pub gone_by: Option<Timestamp>,
-    /// What its spec says about leaving the node.
+    /// The demands of its spec.
     pub facts: Facts,
 }
 
@@ -353,7 +353,7 @@ fn block(pod: &Pod, owner: Option<&Controller>, losses: &Losses, policy: Policy)
     }
 }
 
-/// Why nothing would bring the pod back.
+/// Says why nothing would bring the pod back.
 fn unrestored(pod: &Pod, owner: Option<&Controller>, losses: &Losses) -> Option<Block> {
     // An existing DaemonSet was sorted out before: this one's is gone. A Node is the owner of static pods.
     let Some(owner) = owner.filter(|owner| !matches!(owner.kind.as_str(), "DaemonSet" | "Node")) else {

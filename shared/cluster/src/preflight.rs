@@ -24,7 +24,7 @@ use crate::volumes::{self, Tie, Ties};
 
 pub use crate::pods::Blocked;
 
-/// What a drain is to keep to.
+/// The bounds of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
     /// Which pods may be evicted.
@@ -44,13 +44,13 @@ pub struct Look {
     pub budgets: Vec<Budget>,
     /// What ties pods to the zone or the node.
     pub ties: Ties,
-    /// What the controllers of the pods that move say.
+    /// The controllers of the pods that move.
     pub workloads: BTreeMap<Controller, Workload>,
     /// The other nodes, where pods keep apart from each other.
     pub hosts: Option<Hosts>,
-    /// What the drain is to keep to.
+    /// The bounds of the drain.
     pub terms: Terms,
-    /// When it was made.
+    /// The time of the look.
     pub at: Timestamp,
 }
 
@@ -77,7 +77,7 @@ pub struct Gathered {
     pub budget: Option<String>,
 }
 
-/// What a drain would do with a pod.
+/// The fate of a pod in a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -92,13 +92,13 @@ pub enum Verdict {
 /// A pod of the node, as a table lists it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Line {
-    /// What a drain would do with it.
+    /// Its fate in a drain.
     pub verdict: Verdict,
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub pod: String,
-    /// Who brings it back (`Deployment shop/web`); empty if nobody does.
+    /// The workload that brings it back (`Deployment shop/web`); empty if nobody does.
     pub workload: String,
     /// The reasons against it, or for its staying.
     pub why: String,
@@ -125,7 +125,7 @@ pub struct Report {
     /// The label by which the node, and a newcomer from the same template, call themselves On-Demand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_demand_label: Option<String>,
-    /// Who has a say in the node, as the node itself or its pods tell.
+    /// The one who has a say in the node, as the node itself or its pods tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<NodeOwner>,
 }

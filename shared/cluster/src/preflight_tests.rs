@@ -1,3 +1,5 @@
+#![expect(clippy::needless_pass_by_value, reason = "json!(…) reads better without a reference")]
+
 use super::*;
 
 use crate::pods::Block;
@@ -124,7 +126,9 @@ fn owned(mut pods: Vec<NodePod>, workload: Workload, budgets: Vec<Budget>) -> Lo
         name: "web".to_owned(),
         uid: "rs".to_owned(),
     };
-    pods.iter_mut().for_each(|pod| pod.controller = Some(owner.clone()));
+    for pod in &mut pods {
+        pod.controller = Some(owner.clone());
+    }
     let mut look = look(pods, budgets);
     let workload = Workload { name: "Deployment shop/web".to_owned(), replicas: Some(2), ..workload };
     look.workloads = BTreeMap::from([(owner, workload)]);

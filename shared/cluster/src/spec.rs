@@ -20,7 +20,7 @@ const CORDON: &str = "node.kubernetes.io/unschedulable";
 /// `terminationGracePeriodSeconds` where nobody asks for another: it says nothing about the pod.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
-/// What a spec says about where its pod can run, and how it ends.
+/// The demands of a spec: where its pod can run, and how it ends.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     /// `nodeName`: of a template, the node that its pods go to without being scheduled.
@@ -135,7 +135,7 @@ impl Facts {
         }
     }
 
-    /// What ties the pod to `node` alone: no other node can ever take it.
+    /// Returns what ties the pod to `node` alone: no other node can ever take it.
     #[must_use]
     pub(crate) fn tie_to(&self, node: &Node) -> Option<String> {
         let hostname = node.labels.get(HOSTNAME).map_or(node.name.as_str(), String::as_str);
@@ -169,13 +169,13 @@ impl Facts {
         !self.terms.is_empty() && self.terms.iter().all(names_it)
     }
 
-    /// What of the spec demands On-Demand.
+    /// Returns the part of the spec that demands On-Demand.
     #[must_use]
     pub(crate) fn on_demand_demand(&self) -> Option<String> {
         capacity::on_demand_demand(&self.selector, &self.terms)
     }
 
-    /// The pod's grace, if a drain of `seconds` would be over before the pod must be.
+    /// Returns the pod's grace, if a drain of `seconds` would be over before the pod must be.
     #[must_use]
     pub(crate) fn grace_beyond(&self, seconds: u32) -> Option<i64> {
         outlasts(self.grace_seconds, seconds).then_some(self.grace_seconds)

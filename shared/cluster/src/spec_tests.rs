@@ -1,3 +1,5 @@
+#![expect(clippy::needless_pass_by_value, reason = "json!(…) reads better without a reference")]
+
 use super::*;
 use serde_json::{Value, json};
 

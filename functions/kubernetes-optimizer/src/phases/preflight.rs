@@ -236,9 +236,9 @@ impl Place {
         let door = nodes::Door { cluster, kubeconfig_secret: kubeconfig_secret.as_deref() };
         let client =
             nodes::connect(&context.stack, &self.access, &self.region, &self.execution, door).await?;
-        let mut named = node::naming(&client, &instance.id).await?;
-        if named.len() > 1 {
-            let names: Vec<&str> = named.iter().map(|node| node.name.as_str()).collect();
+        let mut found = node::naming(&client, &instance.id).await?;
+        if found.len() > 1 {
+            let names: Vec<&str> = found.iter().map(|node| node.name.as_str()).collect();
             let detail = format!(
                 "{} nodes of cluster {cluster} name it ({}): delete those that are stale",
                 names.len(),
@@ -246,7 +246,7 @@ impl Place {
             );
             return Ok(Err((Reason::NotANode, detail)));
         }
-        let Some(node) = named.pop() else {
+        let Some(node) = found.pop() else {
             let detail = format!("cluster {cluster} has no node whose providerID names it");
             return Ok(Err((Reason::NotANode, detail)));
         };
