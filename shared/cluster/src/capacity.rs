@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm};
 
 /// Values that mean On-Demand under a name that is about the purchase (`lifecycle=normal`).
-const PLAIN: [&str; 5] = ["normal", "regular", "od", "ec2normal", "ec2ondemand"];
+const PLAIN: [&str; 6] = ["normal", "regular", "od", "reserved", "ec2normal", "ec2ondemand"];
 /// Names that are about the purchase, without their punctuation.
 const PURCHASE: [&str; 4] = ["lifecycle", "capacitytype", "purchas", "markettype"];
 
@@ -112,6 +112,7 @@ mod tests {
         for (key, value) in [
             ("eks.amazonaws.com/capacityType", "ON_DEMAND"),
             ("karpenter.sh/capacity-type", "on-demand"),
+            ("karpenter.sh/capacity-type", "reserved"),
             ("node.kubernetes.io/lifecycle", "normal"),
             ("lifecycle", "OnDemand"),
             ("lifecycle", "Ec2Normal"),
