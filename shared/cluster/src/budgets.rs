@@ -1,15 +1,17 @@
-//! PodDisruptionBudgets: which of them a pod is in, and which can never be met.
+//! PodDisruptionBudgets: which of them a pod is in, and which will never let it go. The forecast follows the
+//! API server's own judgement (kubernetes/pkg/registry/core/pod/storage/eviction.go).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::api::ListParams;
 use kube::core::{Selector, SelectorExt};
 use kube::{Api, Client};
 
 use crate::error::ClusterError;
 use crate::pages;
+use crate::pods::{NodePod, SAFE_TO_EVICT};
 
 /// Budgets per page of a list.
 const PAGE_SIZE: u32 = 100;
@@ -33,10 +35,14 @@ pub struct Budget {
     pub expected_pods: i32,
     /// Its controller has counted since the budget last changed.
     pub is_observed: bool,
+    /// The reason for which its controller can't count, in its own words. Until it can, nothing is granted.
+    pub sync_failure: Option<String>,
+    /// A pod that is not Ready is granted in any case (`unhealthyPodEvictionPolicy: AlwaysAllow`).
+    pub lets_unhealthy_go: bool,
 }
 
 impl Budget {
-    /// Whether the budget covers a pod of `namespace` with `labels`.
+    /// Says that the budget covers a pod of `namespace` with `labels`.
     #[must_use]
     pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         let Some(selector) = self.selector.clone() else { return false };
@@ -53,6 +59,40 @@ impl Budget {
             && self.expected_pods > 0
             && self.disruptions_allowed == 0
             && self.desired_healthy >= self.expected_pods
+    }
+
+    /// Says why the budget would never grant the eviction of `pod`, and what would help.
+    #[must_use]
+    pub fn refusal_of(&self, pod: &NodePod) -> Option<String> {
+        // A Job's pod ends by itself some day, and its budget with it. One that has not started is
+        // evicted whatever its budget.
+        if pod.facts.runs_once || pod.is_pending || self.lets_go_unhealthy(pod) {
+            return None;
+        }
+        let waiver = format!(
+            "or annotate the pod with {SAFE_TO_EVICT}: \"true\" if its operator lifts the budget after the cordon"
+        );
+        if let Some(failure) = &self.sync_failure {
+            return Some(format!(
+                "budget {} can't be counted, and grants no eviction until it can ({failure}): let its selector name pods \
+                 of one scalable controller, {waiver}",
+                self.name
+            ));
+        }
+        self.is_never_met().then(|| {
+            format!(
+                "budget {} wants {} healthy pods of {}: it never grants an eviction; let it spare one, add a replica, \
+                 {waiver}",
+                self.name, self.desired_healthy, self.expected_pods
+            )
+        })
+    }
+
+    /// As the API server has it: a pod that is not Ready doesn't count, so that it may go by the policy, or
+    /// while enough others are healthy.
+    fn lets_go_unhealthy(&self, pod: &NodePod) -> bool {
+        let is_met = self.desired_healthy > 0 && self.current_healthy >= self.desired_healthy;
+        !pod.is_ready && (self.lets_unhealthy_go || is_met)
     }
 }
 
@@ -71,22 +111,47 @@ pub async fn list(client: &Client, namespaces: &BTreeSet<String>) -> Result<Vec<
 
 fn look_at(namespace: &str, budget: PodDisruptionBudget) -> Budget {
     let generation = budget.metadata.generation;
-    let status = budget.status.unwrap_or_default();
+    let PodDisruptionBudgetSpec {
+        selector,
+        unhealthy_pod_eviction_policy,
+        // The status has both as numbers of pods.
+        max_unavailable: _,
+        min_available: _,
+    } = budget.spec.unwrap_or_default();
+    let PodDisruptionBudgetStatus {
+        conditions,
+        current_healthy,
+        desired_healthy,
+        disruptions_allowed,
+        expected_pods,
+        observed_generation,
+        // Evictions of the last two minutes, counted already.
+        disrupted_pods: _,
+    } = budget.status.unwrap_or_default();
+    let failed = |condition: &Condition| {
+        condition.type_ == "DisruptionAllowed"
+            && condition.status == "False"
+            && condition.reason == "SyncFailed"
+    };
     Budget {
         namespace: namespace.to_owned(),
         name: budget.metadata.name.unwrap_or_default(),
-        selector: budget.spec.and_then(|spec| spec.selector),
-        disruptions_allowed: status.disruptions_allowed,
-        current_healthy: status.current_healthy,
-        desired_healthy: status.desired_healthy,
-        expected_pods: status.expected_pods,
-        is_observed: status.observed_generation.is_some() && status.observed_generation >= generation,
+        selector,
+        disruptions_allowed,
+        current_healthy,
+        desired_healthy,
+        expected_pods,
+        is_observed: observed_generation.is_some() && observed_generation >= generation,
+        sync_failure: conditions.into_iter().flatten().find(failed).map(|condition| condition.message),
+        lets_unhealthy_go: unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pods::{Disposition, PodRef};
+    use crate::spec::Facts;
     use serde_json::json;
 
     fn budget(selector: &serde_json::Value, desired: i32, expected: i32, allowed: i32) -> Budget {
@@ -138,5 +203,66 @@ mod tests {
         let mut stale = budget(&json!({}), 3, 3, 0);
         stale.is_observed = false;
         assert!(!stale.is_never_met());
+    }
+
+    fn pod(is_ready: bool, spec: &serde_json::Value) -> NodePod {
+        let mut whole = json!({ "containers": [] });
+        for (key, value) in spec.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        NodePod {
+            pod: PodRef { namespace: "shop".to_owned(), pod: "web-1".to_owned(), uid: "u1".to_owned() },
+            controller: None,
+            labels: BTreeMap::new(),
+            claims: vec![],
+            has_inline_ebs: false,
+            is_ready,
+            is_pending: false,
+            disposition: Disposition::Evict,
+            is_safe_to_evict: false,
+            gone_by: None,
+            facts: Facts::of(&serde_json::from_value(whole).unwrap()),
+        }
+    }
+
+    /// The status as the disruption controller writes it: `healthy` of 3 pods.
+    fn of_three(policy: Option<&str>, desired: i32, healthy: i32, condition: &serde_json::Value) -> Budget {
+        let budget = json!({
+            "metadata": { "name": "web", "namespace": "shop", "generation": 1 },
+            "spec": { "selector": {}, "unhealthyPodEvictionPolicy": policy },
+            "status": { "observedGeneration": 1, "currentHealthy": healthy, "desiredHealthy": desired,
+                        "expectedPods": 3, "disruptionsAllowed": 0, "conditions": [condition] },
+        });
+        look_at("shop", serde_json::from_value(budget).unwrap())
+    }
+
+    fn condition(reason: &str) -> serde_json::Value {
+        json!({ "type": "DisruptionAllowed", "status": "False", "reason": reason, "message": "no scale",
+                "lastTransitionTime": "2026-11-25T00:00:00Z" })
+    }
+
+    #[test]
+    fn a_failed_count_grants_nothing_until_it_works() {
+        let web = pod(true, &json!({}));
+        let failed = of_three(None, 2, 3, &condition("SyncFailed"));
+        assert!(failed.refusal_of(&web).unwrap().contains("no scale"));
+        assert_eq!(of_three(None, 2, 2, &condition("InsufficientPods")).refusal_of(&web), None);
+        let job = pod(true, &json!({ "restartPolicy": "OnFailure" }));
+        assert_eq!(failed.refusal_of(&job), None, "its end is waited for");
+    }
+
+    #[test]
+    fn a_pod_that_is_not_ready_goes_as_the_policy_has_it() {
+        let broken = pod(false, &json!({}));
+        let sufficient = &condition("InsufficientPods");
+        assert!(
+            of_three(None, 3, 2, sufficient).refusal_of(&broken).is_some(),
+            "it is the one that is missing"
+        );
+        assert_eq!(of_three(Some("AlwaysAllow"), 3, 2, sufficient).refusal_of(&broken), None);
+        assert_eq!(of_three(None, 2, 2, sufficient).refusal_of(&broken), None, "enough others are healthy");
+        let failed = of_three(Some("AlwaysAllow"), 2, 0, &condition("SyncFailed"));
+        assert_eq!(failed.refusal_of(&broken), None);
+        assert!(failed.refusal_of(&pod(true, &json!({}))).is_some());
     }
 }

@@ -16,22 +16,28 @@
 //! else, sleep, or retry by itself. It knows no swap and no Auto Scaling group.
 //!
 //! What it may do in the cluster (a ClusterRole): nodes get, list, patch; pods list;
-//! pods/eviction create; daemonsets, replicasets, statefulsets and jobs get;
+//! pods/eviction create; daemonsets, replicasets, statefulsets, replicationcontrollers and jobs get;
 //! poddisruptionbudgets list; persistentvolumeclaims and persistentvolumes get;
 //! volumeattachments list.
 
 pub mod access;
 pub mod budgets;
+pub mod capacity;
+pub mod controllers;
 pub mod drain;
 pub mod eks_token;
 pub mod error;
 mod eviction;
+pub mod hosts;
+mod jobs;
 mod migration;
 pub mod node;
+mod obstacles;
 pub mod ownership;
 mod pages;
 pub mod pods;
 pub mod preflight;
+pub mod spec;
 pub mod volumes;
 
 pub use error::{ClusterError, Kind};

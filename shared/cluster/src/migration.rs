@@ -93,7 +93,7 @@ async fn standing(client: &Client, controller: &Controller) -> Result<Standing, 
 }
 
 /// The controller itself, not one that was created again under its name.
-async fn get<K>(
+pub(crate) async fn get<K>(
     client: &Client,
     controller: &Controller,
     call: &'static str,

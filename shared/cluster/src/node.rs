@@ -83,9 +83,17 @@ impl Node {
 /// The node that is this instance, by `spec.providerID`, or none: it has not joined (yet), or is
 /// gone. Lists all nodes in pages.
 pub async fn find(client: &Client, instance: &InstanceId) -> Result<Option<Node>, ClusterError> {
+    Ok(naming(client, instance).await?.into_iter().next())
+}
+
+/// Every node that names this instance. Two of them mean that one is stale: which one, nobody can tell.
+///
+/// # Errors
+/// The nodes can't be listed.
+pub async fn naming(client: &Client, instance: &InstanceId) -> Result<Vec<Node>, ClusterError> {
     let is_it = |node: &k8s_openapi::api::core::v1::Node| instance_of(node).as_ref() == Some(instance);
     let found = pages::select(&api(client), "list nodes", ListParams::default(), PAGE_SIZE, is_it).await?;
-    found.first().map(look_at).transpose()
+    found.iter().map(look_at).collect()
 }
 
 /// Every node that bears `mark`: what [`cordon`] left, whatever has become of the caller since.
@@ -199,7 +207,7 @@ fn look_at(node: &core::Node) -> Result<Node, ClusterError> {
         is_unschedulable: is_unschedulable(node),
         cordoned_by: annotation(node, CORDONED_BY).map(str::to_owned),
         startup_taints: taints(node),
-        owner: ownership::owner(&labels),
+        owner: ownership::owner(node),
         labels,
         name: NodeName::try_from(name)
             .map_err(|e| ClusterError::malformed("get nodes", e.given.clone(), e.to_string()))?,

@@ -1,21 +1,25 @@
 //! The pods of a node, and what a drain does with each.
 //!
 //! As `kubectl drain` sorts them, with the two refusals that it lifts by flags (pods without a
-//! controller, `emptyDir`) lifted here by the pod's own annotations or by [`Policy`].
+//! controller, `emptyDir`) lifted here by the pod's own annotations or by [`Policy`]. Apart from it: a pod
+//! that its Job would count as the last failure it has left, or that runs once for a controller of
+//! another API group, is one that nothing brings back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::apps::v1::DaemonSet;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{ClusterError, failed};
+use crate::controllers::{Bringers, Losses};
+use crate::error::ClusterError;
 use crate::node::NodeName;
 use crate::pages;
+use crate::spec::Facts;
 
 /// Pods per page of a list.
 pub const PAGE_SIZE: u32 = 100;
@@ -73,6 +77,8 @@ pub struct Controller {
 pub enum Stay {
     /// A DaemonSet would bring it back to this very node.
     DaemonSet,
+    /// A controller of another API group keeps one on each node, this one among them.
+    NodeAgent,
     /// A static pod of the kubelet's, mirrored in the API.
     Mirror,
     /// It has succeeded or failed: nothing runs.
@@ -85,6 +91,12 @@ pub enum Stay {
 pub enum Block {
     /// No controller would bring it back, or its DaemonSet does not exist any more.
     Unmanaged,
+    /// Its controller would not start it again, for this reason.
+    NotRestarted(String),
+    /// It ends by itself, and its controller, of another API group, may start it again or not.
+    RunsOnce(String),
+    /// Its controller, of another API group, keeps it on this very node.
+    KeptHere(String),
     /// It keeps data in this `emptyDir` volume.
     LocalStorage(String),
     /// Its owner asks for peace, with this annotation.
@@ -106,7 +118,7 @@ pub enum Disposition {
 }
 
 /// A pod of the node, as much as a drain needs of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NodePod {
     /// Which pod.
     pub pod: PodRef,
@@ -124,6 +136,12 @@ pub struct NodePod {
     pub is_pending: bool,
     /// What the drain does with it.
     pub disposition: Disposition,
+    /// Its owner permits its eviction at any time ([`SAFE_TO_EVICT`] is `"true"`).
+    pub is_safe_to_evict: bool,
+    /// The end of its grace, if it has been told to go.
+    pub gone_by: Option<Timestamp>,
+    /// The demands of its spec.
+    pub facts: Facts,
 }
 
 /// A pod that stands in the way, for a person to read.
@@ -140,6 +158,44 @@ pub struct Blocked {
     pub why: String,
 }
 
+impl fmt::Display for Controller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+impl Controller {
+    /// It is of Kubernetes itself: what it brings back is known.
+    #[must_use]
+    pub(crate) fn is_built_in(&self) -> bool {
+        const KINDS: [&str; 5] = ["ReplicaSet", "StatefulSet", "ReplicationController", "Job", "DaemonSet"];
+        KINDS.contains(&self.kind.as_str())
+    }
+
+    /// It is of another API group than Kubernetes' own.
+    fn is_foreign(&self) -> bool {
+        self.kind.contains('.')
+    }
+
+    /// It keeps a pod on each node by its very kind (`DaemonSet.apps.kruise.io`).
+    fn is_foreign_daemon_set(&self) -> bool {
+        self.kind.starts_with("DaemonSet.")
+    }
+}
+
+impl Stay {
+    /// For a person.
+    #[must_use]
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::DaemonSet => "its DaemonSet keeps one on each node",
+            Self::NodeAgent => "its controller keeps one on each node",
+            Self::Mirror => "it is a static pod of this node",
+            Self::Finished => "it has finished",
+        }
+    }
+}
+
 impl Block {
     /// For a person: why, and what would help.
     #[must_use]
@@ -147,6 +203,17 @@ impl Block {
         match self {
             Self::Unmanaged => format!(
                 "no controller would bring the pod back: delete it yourself, or annotate it with {SAFE_TO_EVICT}: \"true\""
+            ),
+            Self::NotRestarted(why) => format!(
+                "nothing would bring the pod back: {why}; wait for its end, or annotate it with {SAFE_TO_EVICT}: \"true\""
+            ),
+            Self::RunsOnce(owner) => format!(
+                "the pod runs once, and {owner} may not start it again: wait for its end, or annotate it with \
+                 {SAFE_TO_EVICT}: \"true\""
+            ),
+            Self::KeptHere(owner) => format!(
+                "{owner} keeps the pod on this very node, and would bring it back here: annotate it with \
+                 {SAFE_TO_EVICT}: \"true\" if it may end with the node"
             ),
             Self::LocalStorage(volume) => format!(
                 "the pod would lose its emptyDir volume {volume}: annotate it with {SAFE_TO_EVICT}: \"true\" if \
@@ -172,34 +239,16 @@ impl NodePod {
 }
 
 /// All pods of a node, sorted by namespace and name. Lists in pages of [`PAGE_SIZE`], then asks
-/// once for each DaemonSet whether it still exists.
+/// once for each of their DaemonSets and Jobs.
 pub async fn on_node(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<NodePod>, ClusterError> {
     let api: Api<Pod> = Api::all(client.clone());
     let selector = format!("spec.nodeName={node}");
     let pods =
         pages::all(&api, "list pods", &selector, ListParams::default().fields(&selector), PAGE_SIZE).await?;
-    let daemon_sets = existing_daemon_sets(client, &pods).await?;
-    let mut pods: Vec<NodePod> = pods.iter().map(|pod| look_at(pod, &daemon_sets, policy)).collect();
+    let losses = Bringers::of(client, &pods).await?.losses(&pods);
+    let mut pods: Vec<NodePod> = pods.iter().map(|pod| look_at(pod, &losses, policy)).collect();
     pods.sort_by(|a, b| a.pod.cmp(&b.pod));
     Ok(pods)
-}
-
-/// Controllers of kind DaemonSet that exist, among those of `pods`. A pod outlives its DaemonSet if
-/// that was deleted with `--cascade=orphan`.
-async fn existing_daemon_sets(client: &Client, pods: &[Pod]) -> Result<BTreeSet<Controller>, ClusterError> {
-    let claimed: BTreeSet<Controller> =
-        pods.iter().filter_map(controller).filter(|c| c.kind == "DaemonSet").collect();
-    let looks = claimed.into_iter().map(|owner| async move {
-        let api: Api<DaemonSet> = Api::namespaced(client.clone(), &owner.namespace);
-        let object = format!("{}/{}", owner.namespace, owner.name);
-        let found = api.get_opt(&owner.name).await.map_err(failed("get daemonsets", object))?;
-        Ok(found.map(|_| owner))
-    });
-    stream::iter(looks)
-        .buffer_unordered(LOOKS_AT_ONCE)
-        .try_filter_map(|c| async move { Ok(c) })
-        .try_collect()
-        .await
 }
 
 /// The controller of a pod.
@@ -228,7 +277,12 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-fn look_at(pod: &Pod, daemon_sets: &BTreeSet<Controller>, policy: Policy) -> NodePod {
+/// It runs, or is to run, and nobody has told it to go.
+pub(crate) fn is_alive(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none() && !matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+fn look_at(pod: &Pod, losses: &Losses, policy: Policy) -> NodePod {
     NodePod {
         pod: PodRef {
             namespace: pod.namespace().unwrap_or_default(),
@@ -241,17 +295,24 @@ fn look_at(pod: &Pod, daemon_sets: &BTreeSet<Controller>, policy: Policy) -> Nod
         has_inline_ebs: volumes(pod).any(|volume| volume.aws_elastic_block_store.is_some()),
         is_ready: is_ready(pod),
         is_pending: phase(pod) == "Pending",
-        disposition: disposition(pod, daemon_sets, policy),
+        disposition: disposition(pod, losses, policy),
+        is_safe_to_evict: annotation(pod, SAFE_TO_EVICT) == Some("true"),
+        gone_by: pod
+            .metadata
+            .deletion_timestamp
+            .as_ref()
+            .and_then(|at| Timestamp::from_second(at.0.as_second()).ok()),
+        facts: facts(pod),
     }
 }
 
-/// What a drain does with `pod`, given the DaemonSets that exist.
-fn disposition(pod: &Pod, daemon_sets: &BTreeSet<Controller>, policy: Policy) -> Disposition {
+/// What a drain does with `pod`, given what its controllers say.
+fn disposition(pod: &Pod, losses: &Losses, policy: Policy) -> Disposition {
     let owner = controller(pod);
     if pod.annotations().contains_key(MIRROR) {
         return Disposition::Stays(Stay::Mirror);
     }
-    if owner.as_ref().is_some_and(|owner| daemon_sets.contains(owner)) {
+    if owner.as_ref().is_some_and(|owner| losses.has_daemon_set(owner)) {
         return Disposition::Stays(Stay::DaemonSet);
     }
     // A finalizer may hold a pod that has finished: whoever set it has work left to do, so that a
@@ -259,32 +320,63 @@ fn disposition(pod: &Pod, daemon_sets: &BTreeSet<Controller>, policy: Policy) ->
     if pod.metadata.deletion_timestamp.is_some() {
         return Disposition::Terminating;
     }
-    if matches!(phase(pod), "Succeeded" | "Failed") {
+    if !is_alive(pod) {
         return Disposition::Stays(Stay::Finished);
     }
-    block(pod, owner.as_ref(), policy).map_or(Disposition::Evict, Disposition::Blocked)
+    if let Some(block) = block(pod, owner.as_ref(), losses, policy) {
+        return Disposition::Blocked(block);
+    }
+    let is_agent = owner.is_some_and(|owner| keeps_here(&owner, &facts(pod)));
+    if is_agent { Disposition::Stays(Stay::NodeAgent) } else { Disposition::Evict }
 }
 
-fn block(pod: &Pod, owner: Option<&Controller>, policy: Policy) -> Option<Block> {
-    let annotation = |key: &str| pod.annotations().get(key).map(String::as_str);
-    if let Some(key) = DO_NOT_DISRUPT.iter().find(|key| annotation(key).is_some_and(|value| value != "false"))
-    {
+fn block(pod: &Pod, owner: Option<&Controller>, losses: &Losses, policy: Policy) -> Option<Block> {
+    let forbids = |key: &&&str| annotation(pod, key).is_some_and(|value| value != "false");
+    if let Some(key) = DO_NOT_DISRUPT.iter().find(forbids) {
         return Some(Block::DoNotDisrupt((*key).to_owned()));
     }
-    match annotation(SAFE_TO_EVICT) {
+    match annotation(pod, SAFE_TO_EVICT) {
         Some("true") => return None,
         Some("false") => return Some(Block::DoNotDisrupt(SAFE_TO_EVICT.to_owned())),
         _ => {}
     }
-    // An existing DaemonSet was sorted out before: this one's is gone.
-    let is_managed = owner.is_some_and(|owner| owner.kind != "DaemonSet");
-    if !is_managed && !policy.evict_unmanaged {
-        return Some(Block::Unmanaged);
+    let local = || {
+        let safe: Vec<&str> =
+            annotation(pod, SAFE_TO_EVICT_VOLUMES).unwrap_or_default().split(',').map(str::trim).collect();
+        let mut local = local_volumes(pod).filter(|name| !safe.contains(&name.as_str()));
+        local.next().filter(|_| !policy.evict_local_storage).map(Block::LocalStorage)
+    };
+    match owner {
+        Some(owner) if owner.is_foreign_daemon_set() => None,
+        Some(owner) if keeps_here(owner, &facts(pod)) => Some(Block::KeptHere(owner.to_string())),
+        _ => unrestored(pod, owner, losses).filter(|_| !policy.evict_unmanaged).or_else(local),
     }
-    let safe: Vec<&str> =
-        annotation(SAFE_TO_EVICT_VOLUMES).unwrap_or_default().split(',').map(str::trim).collect();
-    let local = local_volumes(pod).find(|name| !safe.contains(&name.as_str()));
-    local.filter(|_| !policy.evict_local_storage).map(Block::LocalStorage)
+}
+
+/// Says why nothing would bring the pod back.
+fn unrestored(pod: &Pod, owner: Option<&Controller>, losses: &Losses) -> Option<Block> {
+    // An existing DaemonSet was sorted out before: this one's is gone. A Node is the owner of static pods.
+    let Some(owner) = owner.filter(|owner| !matches!(owner.kind.as_str(), "DaemonSet" | "Node")) else {
+        return Some(Block::Unmanaged);
+    };
+    if let Some(why) = losses.of(pod) {
+        return Some(Block::NotRestarted(why.to_owned()));
+    }
+    let runs_once = !owner.is_built_in() && facts(pod).runs_once;
+    runs_once.then(|| Block::RunsOnce(owner.to_string()))
+}
+
+/// A controller of another API group brings the pod back to its very node, as a DaemonSet does.
+fn keeps_here(owner: &Controller, facts: &Facts) -> bool {
+    owner.is_foreign_daemon_set() || (owner.is_foreign() && facts.is_tied_by_field())
+}
+
+fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+    pod.annotations().get(key).map(String::as_str)
+}
+
+fn facts(pod: &Pod) -> Facts {
+    pod.spec.as_ref().map(Facts::of).unwrap_or_default()
 }
 
 /// `emptyDir` volumes on disk. One in memory is a scratch area by its nature (Cluster Autoscaler

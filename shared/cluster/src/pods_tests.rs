@@ -1,4 +1,6 @@
 use super::*;
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 /// A running pod of a ReplicaSet, changed by `change` (a JSON merge of its top-level parts).
@@ -25,7 +27,7 @@ fn owned_by(kind: &str) -> Value {
 }
 
 fn sorted(metadata: &Value, spec: &Value, status: &Value) -> Disposition {
-    disposition(&pod(metadata, spec, status), &BTreeSet::new(), Policy::default())
+    disposition(&pod(metadata, spec, status), &Losses::default(), Policy::default())
 }
 
 fn annotated(key: &str, value: &str, spec: &Value) -> Disposition {
@@ -44,9 +46,9 @@ fn a_pod_of_a_controller_is_evicted() {
 #[test]
 fn a_daemon_sets_pod_stays_while_its_daemon_set_exists() {
     let agent = pod(&json!({ "ownerReferences": owned_by("DaemonSet") }), &NOTHING, &NOTHING);
-    let existing = BTreeSet::from([controller(&agent).unwrap()]);
+    let existing = Losses::with(BTreeSet::from([controller(&agent).unwrap()]), &[]);
     assert_eq!(disposition(&agent, &existing, Policy::default()), Disposition::Stays(Stay::DaemonSet));
-    let orphan = disposition(&agent, &BTreeSet::new(), Policy::default());
+    let orphan = disposition(&agent, &Losses::default(), Policy::default());
     assert_eq!(orphan, Disposition::Blocked(Block::Unmanaged));
 }
 
@@ -74,8 +76,58 @@ fn a_bare_pod_blocks_unless_its_owner_or_the_policy_lets_it_go() {
     let let_go = json!({ "ownerReferences": [], "annotations": { SAFE_TO_EVICT: "true" } });
     assert_eq!(sorted(&let_go, &NOTHING, &NOTHING), Disposition::Evict);
     let policy = Policy { evict_unmanaged: true, ..Policy::default() };
-    let allowed = disposition(&pod(&bare, &NOTHING, &NOTHING), &BTreeSet::new(), policy);
+    let allowed = disposition(&pod(&bare, &NOTHING, &NOTHING), &Losses::default(), policy);
     assert_eq!(allowed, Disposition::Evict);
+}
+
+fn owned_by_group(api_version: &str, kind: &str) -> Value {
+    json!([{ "apiVersion": api_version, "kind": kind, "name": "agent", "uid": "o1", "controller": true }])
+}
+
+#[test]
+fn a_pod_that_its_job_would_not_start_again_blocks_like_a_bare_one() {
+    let job = json!({ "ownerReferences": owned_by_group("batch/v1", "Job") });
+    let losses = Losses::with(BTreeSet::new(), &[("u1", "backoffLimit 0")]);
+    let sort = |metadata: &Value, policy| disposition(&pod(metadata, &NOTHING, &NOTHING), &losses, policy);
+    let blocked = Disposition::Blocked(Block::NotRestarted("backoffLimit 0".to_owned()));
+    assert_eq!(sort(&job, Policy::default()), blocked);
+    assert_eq!(sort(&job, Policy { evict_unmanaged: true, ..Policy::default() }), Disposition::Evict);
+    let mut safe = job.clone();
+    safe["annotations"] = json!({ SAFE_TO_EVICT: "true" });
+    assert_eq!(sort(&safe, Policy::default()), Disposition::Evict);
+    assert_eq!(sorted(&job, &NOTHING, &NOTHING), Disposition::Evict, "the Job has failures left");
+}
+
+#[test]
+fn a_pod_that_runs_once_for_another_groups_controller_may_not_come_back() {
+    let once = json!({ "restartPolicy": "Never" });
+    let task = json!({ "ownerReferences": owned_by_group("tekton.dev/v1", "TaskRun") });
+    let blocked = Disposition::Blocked(Block::RunsOnce("TaskRun.tekton.dev shop/agent".to_owned()));
+    assert_eq!(sorted(&task, &once, &NOTHING), blocked);
+    assert_eq!(sorted(&task, &NOTHING, &NOTHING), Disposition::Evict, "restartPolicy Always");
+    let job = json!({ "ownerReferences": owned_by_group("batch/v1", "Job") });
+    assert_eq!(sorted(&job, &once, &NOTHING), Disposition::Evict, "a Job says it itself");
+    let executor = json!({ "ownerReferences": owned_by_group("v1", "Pod") });
+    assert!(matches!(sorted(&executor, &once, &NOTHING), Disposition::Blocked(Block::RunsOnce(_))));
+}
+
+#[test]
+fn another_groups_daemon_set_keeps_its_pod_here() {
+    let kruise = json!({ "ownerReferences": owned_by_group("apps.kruise.io/v1alpha1", "DaemonSet") });
+    assert_eq!(sorted(&kruise, &NOTHING, &NOTHING), Disposition::Stays(Stay::NodeAgent));
+    let agent = json!({ "ownerReferences": owned_by_group("example.org/v1", "Agent") });
+    let field = json!({ "key": "metadata.name", "operator": "In", "values": ["a"] });
+    let terms = json!({ "nodeSelectorTerms": [{ "matchFields": [field] }] });
+    let tied = json!({
+        "nodeName": "a",
+        "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": terms } },
+    });
+    let kept = Block::KeptHere("Agent.example.org shop/agent".to_owned());
+    assert_eq!(sorted(&agent, &tied, &NOTHING), Disposition::Blocked(kept));
+    assert_eq!(sorted(&agent, &NOTHING, &NOTHING), Disposition::Evict);
+    let mut safe = agent.clone();
+    safe["annotations"] = json!({ SAFE_TO_EVICT: "true" });
+    assert_eq!(sorted(&safe, &tied, &NOTHING), Disposition::Stays(Stay::NodeAgent));
 }
 
 #[test]
@@ -87,7 +139,7 @@ fn an_empty_dir_on_disk_blocks_unless_it_is_worth_nothing() {
     assert_eq!(annotated(SAFE_TO_EVICT_VOLUMES, "tmp, cache", &cache), Disposition::Evict);
     assert_eq!(annotated(SAFE_TO_EVICT_VOLUMES, "tmp", &cache), blocked);
     let policy = Policy { evict_local_storage: true, ..Policy::default() };
-    let allowed = disposition(&pod(&NOTHING, &cache, &NOTHING), &BTreeSet::new(), policy);
+    let allowed = disposition(&pod(&NOTHING, &cache, &NOTHING), &Losses::default(), policy);
     assert_eq!(allowed, Disposition::Evict);
     let memory = json!({ "volumes": [{ "name": "shm", "emptyDir": { "medium": "Memory" } }] });
     assert_eq!(sorted(&NOTHING, &memory, &NOTHING), Disposition::Evict);
@@ -106,7 +158,7 @@ fn a_pod_that_asks_for_peace_gets_it_whatever_the_policy() {
     for (key, value) in forbidding {
         let quiet = pod(&json!({ "annotations": { key: value } }), &NOTHING, &NOTHING);
         let blocked = Disposition::Blocked(Block::DoNotDisrupt(key.to_owned()));
-        assert_eq!(disposition(&quiet, &BTreeSet::new(), policy), blocked);
+        assert_eq!(disposition(&quiet, &Losses::default(), policy), blocked);
     }
     assert_eq!(annotated(DO_NOT_DISRUPT[0], "false", &NOTHING), Disposition::Evict);
 }

@@ -1,17 +1,37 @@
 //! What a drain would do, from one look, before anything is changed.
+//!
+//! The look reads the node's pods, what their controllers, templates and budgets say, and, where pods keep
+//! apart from each other, the other nodes. The report names whatever makes an eviction a loss that nothing
+//! brings back, a pod that returns to the node or can't be had elsewhere, and a wait that can't end. A cordon
+//! of ours changes no answer, so that the same look may be made again after it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use kube::Client;
 use serde::Serialize;
 
 use crate::budgets::{self, Budget};
+use crate::capacity;
+use crate::controllers::{self, Workload};
 use crate::error::ClusterError;
+use crate::hosts::{self, Hosts};
 use crate::node::{Node, NodeName};
-use crate::pods::{self, Disposition, NodePod, PodRef, Policy, Stay};
+use crate::obstacles;
+use crate::ownership::{self, NodeOwner};
+use crate::pods::{self, Controller, Disposition, NodePod, PodRef, Policy, Stay};
 use crate::volumes::{self, Tie, Ties};
 
 pub use crate::pods::Blocked;
+
+/// The bounds of a drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Which pods may be evicted.
+    pub policy: Policy,
+    /// Seconds that the drain may take.
+    pub drain_timeout_seconds: u32,
+}
 
 /// Everything that the report is made from.
 #[derive(Debug, Clone)]
@@ -24,6 +44,14 @@ pub struct Look {
     pub budgets: Vec<Budget>,
     /// What ties pods to the zone or the node.
     pub ties: Ties,
+    /// The controllers of the pods that move.
+    pub workloads: BTreeMap<Controller, Workload>,
+    /// The other nodes, where pods keep apart from each other.
+    pub hosts: Option<Hosts>,
+    /// The bounds of the drain.
+    pub terms: Terms,
+    /// The time of the look.
+    pub at: Timestamp,
 }
 
 /// A pod that goes with the node, and why it may.
@@ -35,6 +63,45 @@ pub struct Staying {
     pub pod: String,
     /// Why it stays.
     pub because: Stay,
+}
+
+/// A workload that has all its replicas on this node: while they move, it may have none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gathered {
+    /// As its owner calls it: `Deployment shop/web`.
+    pub workload: String,
+    /// Its pods, all of them here.
+    pub replicas: usize,
+    /// The budget that lets only some of them go at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+}
+
+/// The fate of a pod in a drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It can't be evicted.
+    Blocked,
+    /// It is evicted, or on its way out already.
+    Moves,
+    /// It goes with the node.
+    Stays,
+}
+
+/// A pod of the node, as a table lists it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Line {
+    /// Its fate in a drain.
+    pub verdict: Verdict,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub pod: String,
+    /// The workload that brings it back (`Deployment shop/web`); empty if nobody does.
+    pub workload: String,
+    /// The reasons against it, or for its staying.
+    pub why: String,
 }
 
 /// The dry run's answer. An empty `blocked` means that nothing known stands in the way.
@@ -50,17 +117,31 @@ pub struct Report {
     pub blocked: Vec<Blocked>,
     /// A pod that would move holds a zonal volume: the new node must be in the same zone.
     pub is_zone_bound: bool,
+    /// Workloads that have all their replicas here.
+    pub gathered: Vec<Gathered>,
+    /// All pods, those that block first.
+    #[serde(skip)]
+    pub lines: Vec<Line>,
+    /// The label by which the node, and a newcomer from the same template, call themselves On-Demand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_demand_label: Option<String>,
+    /// The one who has a say in the node, as the node itself or its pods tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<NodeOwner>,
 }
 
 /// Looks; changes nothing.
-pub async fn look(client: &Client, node: Node, policy: Policy) -> Result<Look, ClusterError> {
-    let pods = pods::on_node(client, &node.name, policy).await?;
+pub async fn look(client: &Client, node: Node, terms: Terms) -> Result<Look, ClusterError> {
+    let pods = pods::on_node(client, &node.name, terms.policy).await?;
     let moving: Vec<NodePod> =
         pods.iter().filter(|pod| pod.disposition == Disposition::Evict).cloned().collect();
     let namespaces: BTreeSet<String> = moving.iter().map(|pod| pod.pod.namespace.clone()).collect();
     let budgets = budgets::list(client, &namespaces).await?;
     let ties = volumes::ties(client, &moving).await?;
-    Ok(Look { node, pods, budgets, ties })
+    let owners = moving.iter().filter_map(|pod| pod.controller.clone()).collect();
+    let workloads = controllers::workloads(client, owners).await?;
+    let hosts = hosts::look(client, &node, &hosts::moving(&pods)).await?;
+    Ok(Look { node, pods, budgets, ties, workloads, hosts, terms, at: Timestamp::now() })
 }
 
 /// What a drain of this node would do. Pure.
@@ -72,59 +153,89 @@ pub fn report(look: &Look) -> Report {
         stays: Vec::new(),
         blocked: Vec::new(),
         is_zone_bound: false,
+        gathered: gathered(look),
+        lines: Vec::new(),
+        on_demand_label: capacity::inherited_on_demand_label(&look.node.labels),
+        owner: look.node.owner.clone().or_else(|| control_plane(&look.pods)),
     };
     for pod in &look.pods {
-        match &pod.disposition {
-            Disposition::Stays(because) => report.stays.push(Staying {
-                namespace: pod.pod.namespace.clone(),
-                pod: pod.pod.pod.clone(),
-                because: *because,
-            }),
-            Disposition::Terminating => report.would_move.push(pod.pod.clone()),
-            Disposition::Blocked(block) => report.blocked.push(pod.blocked(None, block.why())),
-            Disposition::Evict => {
-                let tie = look.ties.get(&pod.pod.uid);
-                report.is_zone_bound |= tie == Some(&Tie::Zone);
-                let reasons = reasons_against(pod, tie, &look.budgets);
-                if reasons.is_empty() {
-                    report.would_move.push(pod.pod.clone());
-                }
-                report.blocked.extend(reasons);
-            }
-        }
+        let (verdict, whys) = sort_in(pod, look, &mut report);
+        report.lines.push(Line {
+            verdict,
+            namespace: pod.pod.namespace.clone(),
+            pod: pod.pod.pod.clone(),
+            workload: workload_of(pod, look),
+            why: whys.join("; "),
+        });
     }
+    report.lines.sort();
     report
 }
 
-/// Why the eviction of a pod could never work.
-fn reasons_against(pod: &NodePod, tie: Option<&Tie>, budgets: &[Budget]) -> Vec<Blocked> {
-    let mut reasons = Vec::new();
-    if tie == Some(&Tie::Node) {
-        let why = "the pod holds a PersistentVolume that exists on this node only".to_owned();
-        reasons.push(pod.blocked(None, why));
-    }
-    let covering: Vec<&Budget> =
-        budgets.iter().filter(|budget| budget.selects(&pod.pod.namespace, &pod.labels)).collect();
-    match covering.as_slice() {
-        [budget] if pod.is_ready && budget.is_never_met() => {
-            let why = format!(
-                "budget {} wants {} healthy pods of {}: it never grants an eviction; let it spare one, or add a \
-                 replica",
-                budget.name, budget.desired_healthy, budget.expected_pods
-            );
-            reasons.push(pod.blocked(Some(budget.name.clone()), why));
+/// Puts the pod where it belongs, and says why.
+fn sort_in(pod: &NodePod, look: &Look, report: &mut Report) -> (Verdict, Vec<String>) {
+    match &pod.disposition {
+        Disposition::Stays(because) => {
+            let (namespace, name) = (pod.pod.namespace.clone(), pod.pod.pod.clone());
+            report.stays.push(Staying { namespace, pod: name, because: *because });
+            (Verdict::Stays, vec![because.why().to_owned()])
         }
-        [] | [_] => {}
-        // A pod that has not started is evicted whatever its budgets.
-        _ if pod.is_pending => {}
-        _ => {
-            let names = covering.iter().map(|budget| budget.name.as_str()).collect::<Vec<_>>().join(", ");
-            let why =
-                format!("budgets {names} all cover the pod, which Kubernetes does not evict then: leave one");
-            reasons.push(pod.blocked(Some(names), why));
+        Disposition::Terminating => {
+            if let Some(why) = obstacles::lingers(pod, look) {
+                report.blocked.push(pod.blocked(None, why.clone()));
+                return (Verdict::Blocked, vec![why]);
+            }
+            report.would_move.push(pod.pod.clone());
+            (Verdict::Moves, vec!["it is on its way out already".to_owned()])
+        }
+        Disposition::Blocked(block) => {
+            report.blocked.push(pod.blocked(None, block.why()));
+            (Verdict::Blocked, vec![block.why()])
+        }
+        Disposition::Evict => {
+            report.is_zone_bound |= look.ties.get(&pod.pod.uid) == Some(&Tie::Zone);
+            let reasons = obstacles::against(pod, look);
+            if reasons.is_empty() {
+                report.would_move.push(pod.pod.clone());
+                return (Verdict::Moves, vec![]);
+            }
+            let whys = reasons.iter().map(|reason| reason.why.clone()).collect();
+            report.blocked.extend(reasons);
+            (Verdict::Blocked, whys)
         }
     }
-    reasons
+}
+
+fn workload_of(pod: &NodePod, look: &Look) -> String {
+    let Some(owner) = &pod.controller else { return String::new() };
+    look.workloads.get(owner).map_or_else(|| owner.to_string(), |workload| workload.name.clone())
+}
+
+/// The control plane, if a pod that goes with the node is a part of it.
+fn control_plane(pods: &[NodePod]) -> Option<NodeOwner> {
+    let goes_with_node = |pod: &&NodePod| match pod.disposition {
+        Disposition::Stays(Stay::Mirror) => true,
+        Disposition::Stays(Stay::DaemonSet) => pod.pod.namespace == "kube-system",
+        _ => false,
+    };
+    let mut going = pods.iter().filter(goes_with_node);
+    let part = going.find(|pod| ownership::control_plane_pod(&pod.pod.pod, &pod.labels))?;
+    Some(NodeOwner::ControlPlane(format!("pod {}/{}", part.pod.namespace, part.pod.pod)))
+}
+
+/// Workloads that have all their replicas among the pods that would be evicted.
+fn gathered(look: &Look) -> Vec<Gathered> {
+    let evicted = || look.pods.iter().filter(|pod| pod.disposition == Disposition::Evict);
+    let all_here = |(owner, workload): (&Controller, &Workload)| {
+        let replicas = workload.replicas?;
+        let here: Vec<&NodePod> = evicted().filter(|pod| pod.controller.as_ref() == Some(owner)).collect();
+        let first = here.first().filter(|_| here.len() >= replicas)?;
+        let mut budgets = look.budgets.iter();
+        let budget = budgets.find(|budget| budget.selects(&first.pod.namespace, &first.labels));
+        let budget = budget.map(|budget| budget.name.clone());
+        Some(Gathered { workload: workload.name.clone(), replicas: here.len(), budget })
+    };
+    look.workloads.iter().filter_map(all_here).collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use spot_cluster::node::{self, Cordon, NodeName};
 use spot_cluster::pods::Policy;
+use spot_cluster::preflight::Terms;
 use spot_cluster::{Kind, drain, preflight};
 use tower_test::mock::Handle;
 
@@ -275,9 +276,11 @@ async fn a_preflight_only_reads() {
         step(NODE, raw),
         step(PODS, list(vec![pod("a", json!({}))], "")),
         step(budgets, list(vec![], "")),
+        step(SET, replica_set()),
     ]);
     let node = node::get(&client, &name()).await.unwrap().unwrap();
-    let look = preflight::look(&client, node, Policy::default()).await.unwrap();
+    let terms = Terms { policy: Policy::default(), drain_timeout_seconds: 1800 };
+    let look = preflight::look(&client, node, terms).await.unwrap();
     // RadioSilence: a report is made from the look alone; any further request would fail the test.
     assert_eq!(preflight::report(&look).would_move.len(), 1);
     drop(client);

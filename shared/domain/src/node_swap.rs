@@ -73,6 +73,12 @@ pub struct NodePlan {
     pub stays_count: usize,
     /// Whether a pod holds a volume that binds it to the zone. The newcomer comes up in the same zone.
     pub zone_bound: bool,
+    /// Workloads whose replicas are all on this node, a sentence each: while they move there may be none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub all_replicas_here: Vec<String>,
+    /// The pods as lines of a table, those that block first; [`NodePlan::LISTED`] of them.
+    #[serde(default)]
+    pub table: Vec<String>,
     /// The pools that would be tried, best first.
     pub pools: Vec<Pool>,
 }
@@ -80,6 +86,29 @@ pub struct NodePlan {
 impl NodePlan {
     /// Pods that a plan names: a node may have 250 of them.
     pub const LISTED: usize = 50;
+
+    /// Rows as lines whose columns begin below each other, with a line that tells how many were left out.
+    #[must_use]
+    pub fn lines<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> Vec<String> {
+        let shown = &rows[..rows.len().min(Self::LISTED)];
+        let mut widths = header.map(|column| column.chars().count());
+        for row in shown {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let line = |cells: [&str; N]| {
+            let padded: Vec<String> =
+                cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            padded.join("  ").trim_end().to_owned()
+        };
+        let mut lines = vec![line(header)];
+        lines.extend(shown.iter().map(|row| line(row.each_ref().map(String::as_str))));
+        if rows.len() > shown.len() {
+            lines.push(format!("… and {} more", rows.len() - shown.len()));
+        }
+        lines
+    }
 }
 
 /// The output of an execution.
@@ -130,6 +159,16 @@ mod tests {
             let error = serde_json::from_str::<NodeSwapRequest>(input).unwrap_err().to_string();
             assert!(error.contains(expected), "{input}: {error}");
         }
+    }
+
+    #[test]
+    fn a_table_aligns_its_columns_and_says_what_it_left_out() {
+        let row = |pod: &str| ["MOVES".to_owned(), pod.to_owned(), String::new()];
+        let lines = NodePlan::lines(["VERDICT", "POD", "WHY"], &[row("shop/web-1"), row("a/b")]);
+        assert_eq!(lines, ["VERDICT  POD         WHY", "MOVES    shop/web-1", "MOVES    a/b"]);
+        let many = vec![row("a/b"); NodePlan::LISTED + 2];
+        let lines = NodePlan::lines(["VERDICT", "POD", "WHY"], &many);
+        assert_eq!((lines.len(), lines.last().unwrap().as_str()), (NodePlan::LISTED + 2, "… and 2 more"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! refuses by name what can't be swapped, before anything is launched. Changes nothing but the leases,
 //! and takes them last: one of the cluster's slots, then the group.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use jiff::Timestamp;
@@ -10,7 +11,8 @@ use spot_cloud::accounts::Access;
 use spot_cloud::swaps::{Lease, Leased, Owner, Release};
 use spot_cloud::{Target, accounts, groups, instances, settings};
 use spot_cluster::drain::State;
-use spot_cluster::preflight::Report;
+use spot_cluster::ownership::NodeOwner;
+use spot_cluster::preflight::{Gathered, Line, Report, Terms, Verdict};
 use spot_cluster::{node, preflight};
 use spot_domain::fitness::Hook;
 use spot_domain::group::Instance;
@@ -60,13 +62,13 @@ pub async fn run(
         return refused(request.cluster_name, (Reason::InstanceGone, "EC2 does not describe it".into()));
     };
     let cluster = cluster(&request, instance)?;
-    let (node, report) = match place.look_at_node(context, &cluster, instance).await? {
+    let timeout = request.drain_timeout_seconds.map_or(place.settings.drain_timeout_seconds, NonZeroU32::get);
+    let (node, report) = match place.look_at_node(context, &cluster, instance, timeout).await? {
         Ok(found) => found,
         Err(why) => return refused(Some(cluster), why),
     };
-    if !report.blocked.is_empty() {
-        let detail = format!("{} pods of node {} could never be evicted", report.blocked.len(), node.old);
-        let (next, mut work) = refused(Some(cluster), (Reason::PodsNotEvictable, detail))?;
+    if let Some(why) = stands_against(&report) {
+        let (next, mut work) = refused(Some(cluster), why)?;
         work.plan = request.dry_run.then(|| plan(&node, &report, &[]));
         work.blocked = report.blocked.into_iter().take(BLOCKED_LISTED).map(blocked_pod).collect();
         return Ok((next, work));
@@ -76,7 +78,7 @@ pub async fn run(
         Err(why) => return refused(Some(cluster), why),
     };
     let plan = plan(&node, &report, &found.candidate.pools);
-    let run = place.run(found, node, request.drain_timeout_seconds);
+    let run = place.run(found, node, timeout);
     let mut work = NodeWork {
         instance_id: id.clone(),
         cluster: Some(cluster),
@@ -116,6 +118,46 @@ fn cluster(request: &NodeSwapRequest, instance: &Instance) -> Result<ClusterName
     })
 }
 
+/// What the look found against a swap of the node.
+fn stands_against(report: &Report) -> Option<Why> {
+    if let Some(owner) = &report.owner {
+        return Some((reason_of(owner), owner.way_out()));
+    }
+    if let Some(first) = report.blocked.first() {
+        let pods: BTreeSet<_> = report.blocked.iter().map(|b| (&b.namespace, &b.pod)).collect();
+        let detail = format!(
+            "{} pods of node {} could never be evicted; {}/{}: {}",
+            pods.len(),
+            report.node,
+            first.namespace,
+            first.pod,
+            first.why
+        );
+        return Some((Reason::PodsNotEvictable, detail));
+    }
+    let label = report.on_demand_label.as_ref()?;
+    let detail = format!(
+        "node {} calls itself On-Demand ({label}), and so would a Spot newcomer from the same launch template: take \
+         the label out of the template; if user data computes it, take it off the node",
+        report.node
+    );
+    Some((Reason::NotSpotCapable, detail))
+}
+
+/// An owner's wish is one thing, another manager a second.
+fn reason_of(owner: &NodeOwner) -> Reason {
+    match owner {
+        NodeOwner::LeftAlone(_) => Reason::OptedOut,
+        NodeOwner::ManagedNodeGroup(_)
+        | NodeOwner::Karpenter(_)
+        | NodeOwner::AutoMode
+        | NodeOwner::Fargate
+        | NodeOwner::Machine(_)
+        | NodeOwner::ControlPlane(_)
+        | NodeOwner::Leaving(_) => Reason::ManagedElsewhere,
+    }
+}
+
 fn plan(node: &NodeSwap, report: &Report, pools: &[Pool]) -> NodePlan {
     let names = report.would_move.iter().map(|pod| format!("{}/{}", pod.namespace, pod.pod));
     NodePlan {
@@ -124,8 +166,35 @@ fn plan(node: &NodeSwap, report: &Report, pools: &[Pool]) -> NodePlan {
         would_move_count: report.would_move.len(),
         stays_count: report.stays.len(),
         zone_bound: report.is_zone_bound,
+        all_replicas_here: report.gathered.iter().take(NodePlan::LISTED).map(sentence).collect(),
+        table: table(&report.lines),
         pools: pools.to_vec(),
     }
+}
+
+fn sentence(gathered: &Gathered) -> String {
+    let Gathered { workload, replicas, budget } = gathered;
+    let budget = budget.as_ref().map_or("no budget".to_owned(), |name| format!("budget {name}"));
+    format!("{workload}: {replicas} of {replicas} replicas on this node, {budget}")
+}
+
+fn table(lines: &[Line]) -> Vec<String> {
+    let row = |line: &Line| {
+        let verdict = match line.verdict {
+            Verdict::Blocked => "BLOCKED",
+            Verdict::Moves => "moves",
+            Verdict::Stays => "stays",
+        };
+        let workload = if line.workload.is_empty() { "-" } else { &line.workload };
+        [
+            verdict.to_owned(),
+            format!("{}/{}", line.namespace, line.pod),
+            workload.to_owned(),
+            line.why.clone(),
+        ]
+    };
+    let rows: Vec<[String; 4]> = lines.iter().map(row).collect();
+    NodePlan::lines(["VERDICT", "POD", "WORKLOAD", "WHY"], &rows)
 }
 
 /// Where the run works, and as whom.
@@ -161,17 +230,28 @@ impl Place {
         context: &Context,
         cluster: &ClusterName,
         instance: &Instance,
+        drain_timeout_seconds: u32,
     ) -> Result<Result<(NodeSwap, Report), Why>, StepError> {
         let kubeconfig_secret = self.settings.kubeconfig_secrets.get(cluster).cloned();
         let door = nodes::Door { cluster, kubeconfig_secret: kubeconfig_secret.as_deref() };
         let client =
             nodes::connect(&context.stack, &self.access, &self.region, &self.execution, door).await?;
-        let Some(node) = node::find(&client, &instance.id).await? else {
+        let mut found = node::naming(&client, &instance.id).await?;
+        if found.len() > 1 {
+            let names: Vec<&str> = found.iter().map(|node| node.name.as_str()).collect();
+            let detail = format!(
+                "{} nodes of cluster {cluster} name it ({}): delete those that are stale",
+                names.len(),
+                names.join(", ")
+            );
+            return Ok(Err((Reason::NotANode, detail)));
+        }
+        let Some(node) = found.pop() else {
             let detail = format!("cluster {cluster} has no node whose providerID names it");
             return Ok(Err((Reason::NotANode, detail)));
         };
         if let Some(owner) = &node.owner {
-            return Ok(Err((Reason::ManagedElsewhere, owner.way_out())));
+            return Ok(Err((reason_of(owner), owner.way_out())));
         }
         if node.is_unschedulable {
             let detail = format!("node {} is cordoned, and not by this system: uncordon it first", node.name);
@@ -187,7 +267,8 @@ impl Place {
             evict_local_storage: self.settings.evict_local_storage,
             evict_unmanaged: self.settings.evict_unmanaged,
         };
-        let look = preflight::look(&client, node, nodes::policy(&swap)).await?;
+        let terms = Terms { policy: nodes::policy(&swap), drain_timeout_seconds };
+        let look = preflight::look(&client, node, terms).await?;
         Ok(Ok((swap, preflight::report(&look))))
     }
 
@@ -212,7 +293,7 @@ impl Place {
             .map_err(|left| (left.reason, left.detail)))
     }
 
-    fn run(self, found: Found, node: NodeSwap, drain_timeout_seconds: Option<NonZeroU32>) -> NodeRun {
+    fn run(self, found: Found, node: NodeSwap, drain_timeout_seconds: u32) -> NodeRun {
         let group = &found.look.group;
         let on = Leased::Group { arn: group.arn.clone(), name: group.name.clone() };
         let lease = Lease {
@@ -223,7 +304,6 @@ impl Place {
             since: Timestamp::now(),
         };
         let slot = Leased::ClusterSlot { cluster: node.cluster.clone(), slot: 0 };
-        let timeout = drain_timeout_seconds.map_or(self.settings.drain_timeout_seconds, NonZeroU32::get);
         let slot = Lease { on: slot, ..lease.clone() };
         let mut swap = Work::new(lease, self.access, self.settings);
         swap.note_hooks(&found.hooks);
@@ -237,7 +317,7 @@ impl Place {
             node,
             joining: Joining::Starting,
             leaving: Leaving::NotYet,
-            drain_timeout_seconds: timeout,
+            drain_timeout_seconds,
             drain_deadline: None,
             drain: State::default(),
         }

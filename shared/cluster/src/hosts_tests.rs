@@ -1,0 +1,111 @@
+use super::*;
+use crate::pods::{Controller, PodRef};
+use serde_json::{Value, json};
+
+fn node() -> Node {
+    let node = json!({
+        "name": "a", "uid": "n1", "instance_id": null, "zone": "us-east-1a", "is_ready": true,
+        "is_unschedulable": false, "cordoned_by": null, "startup_taints": [], "labels": {}, "owner": null,
+    });
+    serde_json::from_value(node).unwrap()
+}
+
+fn pod(name: &str, spec: &Value) -> NodePod {
+    let mut whole = json!({ "containers": [] });
+    for (key, value) in spec.as_object().unwrap() {
+        whole[key] = value.clone();
+    }
+    NodePod {
+        pod: PodRef { namespace: "shop".to_owned(), pod: name.to_owned(), uid: format!("uid-{name}") },
+        controller: Some(Controller {
+            kind: "ReplicaSet".to_owned(),
+            namespace: "shop".to_owned(),
+            name: "web".to_owned(),
+            uid: "rs".to_owned(),
+        }),
+        labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        claims: vec![],
+        has_inline_ebs: false,
+        is_ready: true,
+        is_pending: false,
+        disposition: Disposition::Evict,
+        is_safe_to_evict: false,
+        gone_by: None,
+        facts: Facts::of(&serde_json::from_value(whole).unwrap()),
+    }
+}
+
+fn selector() -> Value {
+    json!({ "matchLabels": { "app": "web" } })
+}
+
+fn apart(tolerations: &Value) -> Value {
+    let term = json!({ "topologyKey": "kubernetes.io/hostname", "labelSelector": selector() });
+    let affinity = json!({ "podAntiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [term] } });
+    json!({ "affinity": affinity, "tolerations": tolerations })
+}
+
+fn others(names: &[&str]) -> BTreeMap<String, BTreeMap<String, String>> {
+    names.iter().map(|name| ((*name).to_owned(), BTreeMap::new())).collect()
+}
+
+fn returning(replicas: usize, names: &[&str], has_newcomer: bool, tolerations: &Value) -> Option<String> {
+    let hosts = Hosts { others: others(names), has_newcomer, ..Hosts::default() };
+    let workload = Workload { replicas: Some(replicas), ..Workload::default() };
+    let pod = pod("web-1", &apart(tolerations));
+    obstacle(&pod, Some(&workload), std::slice::from_ref(&pod), &hosts, &node())
+}
+
+#[test]
+fn a_pod_that_tolerates_the_cordon_and_finds_no_other_node_returns() {
+    let everything = json!([{ "operator": "Exists" }]);
+    let why = returning(3, &["b"], false, &everything).unwrap();
+    assert!(why.contains("3 replicas") && why.contains("there are 2"), "{why}");
+    assert!(returning(3, &["b", "n"], true, &everything).is_some(), "after the cordon, too");
+    assert_eq!(returning(2, &["b"], false, &everything), None, "the newcomer takes it");
+    assert_eq!(returning(2, &["b", "n"], true, &everything), None);
+    assert_eq!(returning(3, &["b"], false, &json!([])), None, "the cordon keeps it off");
+}
+
+/// `here` pods on this node, and `there` on the others.
+fn spread(here: usize, there: &[(&str, usize)], max_skew: i32) -> Option<String> {
+    let spread = json!({
+        "maxSkew": max_skew, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": selector(),
+    });
+    let spec = json!({ "topologySpreadConstraints": [spread] });
+    let pods: Vec<NodePod> = (0..here).map(|i| pod(&format!("web-{i}"), &spec)).collect();
+    let mut counts: BTreeMap<String, usize> =
+        there.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+    counts.insert("a".to_owned(), here);
+    let names: Vec<&str> = there.iter().map(|(name, _)| *name).collect();
+    let peers = BTreeMap::from([("uid-web-0".to_owned(), vec![counts])]);
+    let hosts = Hosts { others: others(&names), peers, has_newcomer: false };
+    obstacle(&pods[0], None, &pods, &hosts, &node())
+}
+
+#[test]
+fn a_spread_over_nodes_counts_the_cordoned_one_as_empty() {
+    let why = spread(3, &[("b", 3)], 1).unwrap();
+    assert!(why.contains("of 3 pods here, 1 would find a place"), "{why}");
+    assert_eq!(spread(1, &[("b", 1)], 1), None, "the newcomer takes it");
+    assert_eq!(spread(3, &[("b", 3)], 3), None, "a skew that is wide enough");
+    assert_eq!(spread(2, &[("b", 0)], 1), None, "another node has room");
+}
+
+#[test]
+fn a_spread_is_narrowed_by_the_labels_that_must_match() {
+    let spread = json!({
+        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {}, "matchLabelKeys": ["app", "pod-template-hash"],
+    });
+    let spread: TopologySpreadConstraint = serde_json::from_value(spread).unwrap();
+    let narrowed = selector_of(&spread);
+    assert_eq!(narrowed, [("app".to_owned(), vec!["web".to_owned()])]);
+}
+
+fn selector_of(spread: &TopologySpreadConstraint) -> Vec<(String, Vec<String>)> {
+    let selector = super::selector(&pod("web-1", &json!({})), spread).unwrap();
+    let expressions = selector.match_expressions.into_iter().flatten();
+    expressions.map(|e| (e.key, e.values.unwrap_or_default())).collect()
+}
