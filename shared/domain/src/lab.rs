@@ -1,15 +1,20 @@
 //! The lab swap: one stand-alone instance of a LAB account. What is asked for, which instances are
 //! refused, what the journal holds of such a swap, and what comes out of it.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::EnvironmentType;
 use crate::group::{Instance, InstanceState};
 use crate::ids::{AccountId, InstanceId, InstanceType, Region};
+use crate::lab_losses::{TwinVolume, tags_of_twin_volumes_fit};
 use crate::owners::{Owner, group_of, marked};
 use crate::reason::Reason;
 use crate::settings::Settings;
 use crate::swap::{GateView, Left};
+use crate::tags::{MAX_TAGS, inherited};
 
 /// The input of an execution. Unknown fields are refused: a misspelt `dry_run` must not swap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +66,12 @@ pub struct LabReport {
     /// The same for a person; after a swap, what became of the old instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// In a dry run: what the new instance would not have, or would do otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<String>,
+    /// In a dry run: what may depend on the old instance and is not looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_looked_at: Vec<String>,
     /// Absent where the gate hears of interruptions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateView>,
@@ -105,7 +116,20 @@ pub struct LabSwap {
     pub leaving: bool,
     /// The old instance may have been stopped by us: an undo starts it again.
     pub stopping: bool,
+    /// The traits of the old instance when the swap began; empty in a journal that does not tell.
+    #[serde(default, skip_serializing_if = "Traits::is_empty")]
+    pub traits: Traits,
+    /// What the newcomer would not have, in words, as the plan names it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<String>,
+    /// When the image was asked for: what was written since is not in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured_at: Option<Timestamp>,
 }
+
+/// What a twin repeats of an instance, or what would keep it from being one: a name and a value for a person.
+/// Two readings of the same instance are equal unless its owner has changed it.
+pub type Traits = BTreeMap<String, String>;
 
 /// An instance as a lab swap looks at it: what decides whether a twin can take its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +148,14 @@ pub struct Original {
     pub irreproducible: Option<String>,
     /// A target group checks it, and does not find it healthy.
     pub unhealthy_in: Option<String>,
+    /// What a twin repeats of it.
+    pub traits: Traits,
+    /// Its EBS volumes.
+    pub volumes: Vec<TwinVolume>,
+    /// It has user data.
+    pub has_user_data: bool,
+    /// What no launch repeats and no refusal is due to, in words.
+    pub left_behind: Vec<String>,
 }
 
 /// What every lab swap says of instance-store volumes: nothing captures them.
@@ -151,17 +183,8 @@ fn refusal(original: &Original, request: &LabSwapRequest, settings: &Settings) -
     if instance.state == InstanceState::Dead {
         return Some((Reason::InstanceGone, "it is terminated".to_owned()));
     }
-    if let Some(whose) = owned(instance) {
-        return Some(whose);
-    }
-    if instance.is_spot {
-        return Some((Reason::AlreadySpot, instance.instance_type.to_string()));
-    }
-    if let Some(opted_out) = opted_out(instance, settings) {
-        return Some(opted_out);
-    }
-    if let Some(bound) = &instance.bound_to {
-        return Some((Reason::NotSpotCapable, bound.clone()));
+    if let Some(why) = not_ours(original, settings) {
+        return Some(why);
     }
     if instance.state != InstanceState::Running {
         return Some((Reason::NotInService, "EC2 says that it is not running".to_owned()));
@@ -169,25 +192,69 @@ fn refusal(original: &Original, request: &LabSwapRequest, settings: &Settings) -
     if let Some(group) = &original.unhealthy_in {
         return Some((Reason::NotInService, format!("it is not healthy in target group {group}")));
     }
-    protected(original)
-        .or_else(|| storage(original, request))
-        .or_else(|| original.irreproducible.clone().map(|why| (Reason::NotReproducible, why)))
+    unfit(original, request.capture_image)
 }
 
-/// What the owner of a running instance has done since its swap began, so that the swap must be undone:
-/// by now it would be refused, or it is of another type than its twin. Whether it still runs, and holds
-/// what it held, `lab_recovery` looks at.
+/// Somebody else's, or not for Spot.
+fn not_ours(original: &Original, settings: &Settings) -> Option<(Reason, String)> {
+    let instance = &original.instance;
+    if let Some(whose) = owned(instance) {
+        return Some(whose);
+    }
+    if instance.is_spot {
+        return Some((Reason::AlreadySpot, instance.instance_type.to_string()));
+    }
+    opted_out(instance, settings)
+        .or_else(|| instance.bound_to.clone().map(|bound| (Reason::NotSpotCapable, bound)))
+}
+
+/// No twin can be made of it, or it may not stop.
+fn unfit(original: &Original, capture: bool) -> Option<(Reason, String)> {
+    protected(original)
+        .or_else(|| storage(original, capture))
+        .or_else(|| original.irreproducible.clone().map(|why| (Reason::NotReproducible, why)))
+        .or_else(|| too_many_tags(original, capture).map(|why| (Reason::NotReproducible, why)))
+}
+
+/// What the owner of a running instance has done since its swap began, so that the swap must be undone: by now
+/// it would be refused, or it is no longer what its twin was made from. Whether it still runs, and holds what it
+/// held, `lab_recovery` looks at. That it is unhealthy by now is no reason to keep it.
 #[must_use]
-pub fn changed(original: &Original, began_as: Option<&InstanceType>, settings: &Settings) -> Option<String> {
+pub fn changed(original: &Original, began_as: &LabSwap, settings: &Settings) -> Option<String> {
     let instance = &original.instance;
     if instance.state != InstanceState::Running {
         return None;
     }
-    if let Some(began_as) = began_as.filter(|began_as| **began_as != instance.instance_type) {
-        return Some(format!("it was a {began_as}, and is a {}", instance.instance_type));
+    let kind = began_as.instance_type.as_ref().filter(|kind| **kind != instance.instance_type);
+    if let Some(kind) = kind {
+        return Some(format!("it was a {kind}, and is a {}", instance.instance_type));
     }
-    let now = owned(instance).or_else(|| opted_out(instance, settings)).or_else(|| protected(original));
+    let now = not_ours(original, settings).or_else(|| unfit(original, began_as.capture));
     now.map(|(reason, detail)| format!("{reason}: {detail}"))
+        .or_else(|| differing(&began_as.traits, &original.traits))
+}
+
+/// The first trait that is no longer what it was, in words. A journal that tells none is believed.
+fn differing(then: &Traits, now: &Traits) -> Option<String> {
+    if then.is_empty() {
+        return None;
+    }
+    let none = "none".to_owned();
+    let mut names = then.keys().chain(now.keys());
+    let name = names.find(|name| then.get(*name) != now.get(*name))?;
+    let (then, now) = (then.get(name).unwrap_or(&none), now.get(name).unwrap_or(&none));
+    Some(format!("{name} were {then}, and are {now}"))
+}
+
+/// EC2 counts our two tags with those that the twin or its volumes inherit, and refuses the launch.
+fn too_many_tags(original: &Original, capture: bool) -> Option<String> {
+    let count = inherited(&original.instance.tags, "").len();
+    if count > MAX_TAGS {
+        return Some(format!(
+            "its twin would carry {count} tags, two of them ours, and EC2 allows {MAX_TAGS}"
+        ));
+    }
+    tags_of_twin_volumes_fit(&original.volumes, capture).err()
 }
 
 fn opted_out(instance: &Instance, settings: &Settings) -> Option<(Reason, String)> {
@@ -216,12 +283,12 @@ fn protected(original: &Original) -> Option<(Reason, String)> {
     original.stop_protected.then(|| (Reason::StopProtected, "DisableApiStop is on".to_owned()))
 }
 
-fn storage(original: &Original, request: &LabSwapRequest) -> Option<(Reason, String)> {
+fn storage(original: &Original, capture: bool) -> Option<(Reason, String)> {
     if original.root_is_instance_store {
         let why = "its root device is an instance store: it can't be stopped, nor an image be made of it";
         return Some((Reason::InstanceStore, why.to_owned()));
     }
-    (original.has_instance_store && !request.capture_image).then(|| {
+    (original.has_instance_store && !capture).then(|| {
         let kind = &original.instance.instance_type;
         let why = format!(
             "{kind} has instance-store volumes; {INSTANCE_STORE_IS_LOST}. `capture_image: true` \
@@ -232,12 +299,12 @@ fn storage(original: &Original, request: &LabSwapRequest) -> Option<(Reason, Str
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::group::tests::on_demand;
     use crate::tags::{GROUP_NAME_TAG, Tags};
 
-    fn original(tags: &[(&str, &str)]) -> Original {
+    pub(crate) fn original(tags: &[(&str, &str)]) -> Original {
         let tags = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Tags>();
         let instance = Instance { az_id: None, tags, ..on_demand(1) };
         Original {
@@ -248,6 +315,25 @@ mod tests {
             has_instance_store: false,
             irreproducible: None,
             unhealthy_in: None,
+            traits: Traits::from([("security groups".to_owned(), "sg-1".to_owned())]),
+            volumes: vec![],
+            has_user_data: false,
+            left_behind: vec![],
+        }
+    }
+
+    fn began(original: &Original) -> LabSwap {
+        LabSwap {
+            instance_type: Some("m5.large".parse().unwrap()),
+            old_instance: OldInstance::Stop,
+            address: None,
+            registrations: vec![],
+            capture: false,
+            leaving: false,
+            stopping: false,
+            traits: original.traits.clone(),
+            losses: vec![],
+            captured_at: None,
         }
     }
 
@@ -282,6 +368,8 @@ mod tests {
             ("karpenter.sh/nodepool", Reason::KubernetesNode),
             ("k8s.io/role/node", Reason::KubernetesNode),
             ("aws:ec2:fleet-id", Reason::ManagedElsewhere),
+            ("AWSApplicationMigrationServiceManaged", Reason::ManagedElsewhere),
+            ("AWSElasticDisasterRecoveryManaged", Reason::ManagedElsewhere),
             ("spot-optimizer:opt-out", Reason::OptedOut),
         ];
         for (tag, expected) in cases {
@@ -314,8 +402,8 @@ mod tests {
 
     #[test]
     fn what_its_owner_does_during_the_swap_undoes_it() {
-        let began_as = "m5.large".parse().unwrap();
-        let said = |original: &Original| changed(original, Some(&began_as), &Settings::default());
+        let began_as = began(&original(&[]));
+        let said = |original: &Original| changed(original, &began_as, &Settings::default());
         assert_eq!(said(&original(&[("team", "lab")])), None);
         for (tag, code) in [
             (GROUP_NAME_TAG, "GROUP_MEMBER"),
@@ -332,6 +420,54 @@ mod tests {
         let mut kept = original(&[]);
         kept.stop_protected = true;
         assert!(said(&kept).unwrap().starts_with("STOP_PROTECTED"));
+    }
+
+    #[test]
+    fn whatever_would_be_refused_at_the_start_undoes_it() {
+        type Change = fn(&mut Original);
+        let began_as = began(&original(&[]));
+        let cases: [(Change, &str); 7] = [
+            (|o| o.irreproducible = Some("2 network interfaces".into()), "NOT_REPRODUCIBLE: 2 network"),
+            (|o| o.instance.bound_to = Some("a host".into()), "NOT_SPOT_CAPABLE"),
+            (|o| o.instance.operator = Some("a service".into()), "MANAGED_ELSEWHERE"),
+            (|o| o.termination_protected = true, "TERMINATION_PROTECTED"),
+            (|o| o.has_instance_store = true, "INSTANCE_STORE"),
+            (|o| o.instance.tags = tags(50), "NOT_REPRODUCIBLE: its twin would carry 52 tags"),
+            (
+                |o| drop(o.traits.insert("security groups".into(), "sg-9".into())),
+                "security groups were sg-1, and are sg-9",
+            ),
+        ];
+        for (change, expected) in cases {
+            let mut changed_since = original(&[("team", "lab")]);
+            change(&mut changed_since);
+            let said = changed(&changed_since, &began_as, &Settings::default()).unwrap();
+            assert!(said.starts_with(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_owners_act_undoes_nothing() {
+        let mut began_as = began(&original(&[]));
+        let mut ailing = original(&[("written", "meanwhile")]);
+        ailing.unhealthy_in = Some("web".into());
+        assert_eq!(changed(&ailing, &began_as, &Settings::default()), None, "the newcomer serves better");
+        began_as.traits.clear();
+        assert_eq!(changed(&ailing, &began_as, &Settings::default()), None, "an older journal tells none");
+    }
+
+    fn tags(count: usize) -> Tags {
+        (0..count).map(|n| (format!("key-{n}"), String::new())).collect()
+    }
+
+    #[test]
+    fn tags_that_would_not_fit_are_refused_and_reserved_ones_do_not_count() {
+        let mut full = original(&[]);
+        full.instance.tags = tags(MAX_TAGS - 2);
+        full.instance.tags.insert("aws:cloudformation:stack-name".into(), "lab".into());
+        assert_eq!(reason(&full, false), None);
+        full.instance.tags.insert("one".into(), "more".into());
+        assert_eq!(reason(&full, false), Some(Reason::NotReproducible));
     }
 
     #[test]
