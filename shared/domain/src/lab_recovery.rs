@@ -288,7 +288,7 @@ fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
     }
     let back = (observed.old != OldState::Gone).then(|| old_serves_again(journal, lab, observed)).flatten();
     back.or_else(|| newcomer_leaves(observed))
-        .or_else(|| volumes_go(observed))
+        .or_else(|| volumes_go(lab, observed))
         .unwrap_or_else(|| clean_up(observed, End::Undone))
 }
 
@@ -334,7 +334,10 @@ fn newcomer_leaves(observed: &Observed) -> Option<Action> {
 
 /// An image may say of a volume that it outlives its instance. Of a newcomer that never replaced anything,
 /// nothing stays.
-fn volumes_go(observed: &Observed) -> Option<Action> {
+fn volumes_go(lab: &LabSwap, observed: &Observed) -> Option<Action> {
+    if lab.is_over {
+        return None;
+    }
     if let Some(volume) = observed.volumes.iter().find(|volume| !volume.is_attached) {
         return Some(Action::DeleteVolume(volume.id.clone()));
     }

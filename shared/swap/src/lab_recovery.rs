@@ -56,7 +56,12 @@ pub async fn advance(
         }
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "carrying on");
         match &action {
-            Action::Done(end) => return Ok(ended(*end, &observed)),
+            Action::Done(end) => {
+                if *end == End::Finished && observed.newcomer.is_some() {
+                    swaps.remember(lease, journal).await?;
+                }
+                return Ok(ended(*end, &observed));
+            }
             Action::Wait(why) => return Ok(Progress::Waiting((*why).to_owned())),
             again if last.as_ref() == Some(again) => {
                 return Ok(Progress::Waiting(format!("AWS does not show yet what was done: {again:?}")));

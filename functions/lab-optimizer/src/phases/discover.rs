@@ -24,6 +24,8 @@ use spot_swap::input::parse;
 use spot_swap::owner::{self, Traffic};
 use spot_swap::work::Work;
 
+use super::bring_back;
+
 /// What becomes of a request.
 #[derive(Debug)]
 pub enum Plan {
@@ -31,6 +33,8 @@ pub enum Plan {
     Refused(Left),
     /// It is the one candidate of a run.
     Swap(Box<Work>),
+    /// A swap that is over is undone.
+    BringBack(Box<Work>),
 }
 
 /// Plans the run.
@@ -42,18 +46,26 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     let stack = &context.stack;
     let account_id = request.account_id.clone().unwrap_or_else(|| stack.account_id.clone());
     let region = request.region.clone().unwrap_or_else(|| stack.region.clone());
+    bring_back::check(&request)?;
     let access = accounts::access(stack, &account_id).await?;
-    if let Some(left) = refused_account(&request, access.environment_type) {
+    if !request.bring_back
+        && let Some(left) = refused_account(&request, access.environment_type)
+    {
         return Ok(Plan::Refused(left));
     }
     let settings = settings::load(stack, &account_id, &region).await?;
     let target = stack.target(&access, &region, Some(&execution)).await;
-    let (candidate, lab) = match look(&target, &request, &region, &settings).await? {
+    let place = Place { account_id, region, access, execution };
+    if request.bring_back {
+        return bring_back(context, &target, &request, place, settings).await;
+    }
+    let (candidate, lab) = match look(&target, &request, &place.region, &settings).await? {
         Ok(found) => found,
         Err(left) => return Ok(Plan::Refused(left)),
     };
-    let place = Place { account_id, region, access, execution };
-    let work = plan(&request, place, settings, candidate, lab);
+    let mut work = work(&request, place, settings);
+    work.lab = Some(lab);
+    work.enqueue(vec![candidate]);
     if !request.dry_run {
         context.swaps.take(&work.lease).await?;
     }
@@ -61,7 +73,25 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     Ok(Plan::Swap(Box::new(work)))
 }
 
-const SHAPE: &str = r#"{"instance_id": "i-…", "account_id"?, "region"?, "capture_image"?, "dry_run"?}"#;
+async fn bring_back(
+    context: &Context,
+    target: &Target,
+    request: &LabSwapRequest,
+    place: Place,
+    settings: Settings,
+) -> Result<Plan, StepError> {
+    let mut work = work(request, place, settings);
+    match bring_back::journal(context, target, &work.lease, &request.instance_id).await? {
+        Err(left) => Ok(Plan::Refused(left)),
+        Ok(journal) => {
+            bring_back::begin(context, &mut work, &journal).await?;
+            Ok(Plan::BringBack(Box::new(work)))
+        }
+    }
+}
+
+const SHAPE: &str =
+    r#"{"instance_id": "i-…", "account_id"?, "region"?, "capture_image"?, "dry_run"?, "bring_back"?}"#;
 
 type Found = Result<(Candidate, LabSwap), Left>;
 
@@ -114,6 +144,7 @@ fn to_take_over(
         traits: original.traits.clone(),
         losses: losses(original, request.capture_image, old_instance),
         captured_at: None,
+        is_over: false,
     }
 }
 
@@ -149,13 +180,7 @@ struct Place {
     execution: ExecutionArn,
 }
 
-fn plan(
-    request: &LabSwapRequest,
-    place: Place,
-    settings: Settings,
-    candidate: Candidate,
-    lab: LabSwap,
-) -> Work {
+fn work(request: &LabSwapRequest, place: Place, settings: Settings) -> Work {
     let lease = Lease {
         on: Leased::Instance(request.instance_id.clone()),
         account_id: place.account_id,
@@ -167,8 +192,6 @@ fn plan(
     work.twin = Some(Twin { of: request.instance_id.clone(), image_id: None });
     work.dry_run = request.dry_run;
     work.max_swaps = 1;
-    work.lab = Some(lab);
-    work.enqueue(vec![candidate]);
     work
 }
 

@@ -35,6 +35,9 @@ fn outcome(work: &Work) -> Result<LabReport, StepError> {
     }
     if let Some(left) = work.rolled_back.first() {
         let (id, detail) = (left.instance_id.clone(), left.detail.clone());
+        if work.lab.as_ref().is_some_and(|lab| lab.is_over) {
+            return Ok(report(id, Outcome::BroughtBack, None, None, Some(detail)));
+        }
         return Ok(report(id, Outcome::RolledBack, None, Some(left.reason), Some(detail)));
     }
     if let Some(left) = work.skipped.first() {

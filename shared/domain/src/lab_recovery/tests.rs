@@ -65,6 +65,7 @@ impl World {
             traits: crate::lab::Traits::new(),
             losses: vec![],
             captured_at: None,
+            is_over: false,
         };
         let seen = Observed {
             old: OldState::Running,
@@ -356,6 +357,23 @@ fn the_volumes_of_a_newcomer_that_replaced_the_old_one_stay() {
     world.run(Cut::after(10));
     assert_eq!(world.recover(), End::Finished);
     assert!(world.seen.volumes.iter().all(|volume| volume.is_attached) && !world.seen.volumes.is_empty());
+}
+
+#[test]
+fn an_old_instance_is_brought_back_after_its_swap_and_what_the_newcomer_left_stays() {
+    for dies in [false, true] {
+        let mut world = World::new(OldInstance::Stop, true, 1, false);
+        world.run(Cut::after(20));
+        assert_eq!(world.seen.old, OldState::Stopped);
+        if dies {
+            world.newcomer_dies();
+        }
+        world.journal.stage = Stage::Undoing;
+        (world.lab.leaving, world.lab.stopping, world.lab.is_over) = (true, true, true);
+        assert_eq!(world.recover(), End::Undone);
+        assert!(world.serves(AddressAt::Old, |t| t.old) && world.seen.old == OldState::Running);
+        assert!(world.seen.newcomer.as_ref().is_some_and(|n| !n.alive) && !world.seen.volumes.is_empty());
+    }
 }
 
 #[test]
