@@ -67,7 +67,7 @@ def test_what_bears_on_nothing_stops_no_swap(lab):
 
 
 def test_a_target_group_of_another_vpc_that_has_its_address_is_refused(lab):
-    web, elb = lab(), None
+    web = lab()
     elb = web.aws.client("elbv2")
     vpc = web.old.ec2.create_vpc(CidrBlock="172.20.0.0/16")["Vpc"]["VpcId"]
     made = elb.create_target_group(

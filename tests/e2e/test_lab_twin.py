@@ -2,6 +2,7 @@
 
 import pytest
 from lab_scene import held_up
+from scene import wait_for
 
 OPTIONS = {
     "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 1},
@@ -96,3 +97,38 @@ def test_what_was_written_since_the_image_is_told_when_the_old_one_is_terminated
     report = web.swap(capture_image=True)
     web.assert_swapped(report, old_state="terminated")
     assert "what was written to its volumes since 20" in report["detail"]
+
+
+def notice(web, newcomer):
+    """EC2's interruption notice of a LAB account, as the risk manager gets it."""
+    with web.aws.function_environment("RiskManagerFunctionName", ENVIRONMENT_TYPE="LAB"):
+        return web.aws.invoke("RiskManagerFunctionName", web.aws.drill_event(newcomer))
+
+
+def test_an_interrupted_newcomer_is_told_and_one_execution_brings_the_old_one_back(lab, inbox):
+    web = lab(address=True, target_groups=1)
+    report = web.swap()
+    web.assert_swapped(report)
+    newcomer = report["new_instance_id"]
+    assert notice(web, newcomer) == {"outcome": "IGNORED_LAB"}
+    wait_for(lambda: any("bring_back" in str(message) and web.old.id in str(message) for message in inbox()))
+    web.aws.control.kill(newcomer)
+    back = web.swap(bring_back=True)
+    assert (back["outcome"], back["instance_id"]) == ("BROUGHT_BACK", web.old.id), back
+    web.assert_untouched()
+
+
+def test_a_newcomer_that_runs_serves_until_the_old_one_is_back(lab):
+    web = lab(address=True, target_groups=1)
+    web.assert_swapped(web.swap())
+    back = web.swap(bring_back=True)
+    assert back["outcome"] == "BROUGHT_BACK", back
+    web.assert_untouched()
+
+
+def test_what_nothing_replaced_is_not_brought_back(lab):
+    web = lab()
+    web.aws.control.clear_calls()
+    report = web.swap(bring_back=True)
+    assert (report["outcome"], report["reason"]) == ("REFUSED", "INSTANCE_CHANGED")
+    web.assert_nothing_changed()

@@ -243,16 +243,12 @@ pub fn changed(original: &Original, began_as: &LabSwap, settings: &Settings) -> 
         .or_else(|| differing(&began_as.traits, &original.traits))
 }
 
-/// The first trait that is no longer what it was, in words. A journal that tells none is believed.
+/// The first trait that is no longer what it was, in words. What a journal does not tell is believed.
 fn differing(then: &Traits, now: &Traits) -> Option<String> {
-    if then.is_empty() {
-        return None;
-    }
-    let none = "none".to_owned();
-    let mut names = then.keys().chain(now.keys());
-    let name = names.find(|name| then.get(*name) != now.get(*name))?;
-    let (then, now) = (then.get(name).unwrap_or(&none), now.get(name).unwrap_or(&none));
-    Some(format!("{name} were {then}, and are {now}"))
+    let none = String::new();
+    let (name, was) = then.iter().find(|(name, was)| now.get(*name).unwrap_or(&none) != *was)?;
+    let said = |value: &String| if value.is_empty() { "none".to_owned() } else { value.clone() };
+    Some(format!("{name} were {}, and are {}", said(was), said(now.get(name).unwrap_or(&none))))
 }
 
 /// EC2 counts our two tags with those that the twin or its volumes inherit, and refuses the launch.

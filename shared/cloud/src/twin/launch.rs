@@ -133,6 +133,7 @@ fn interface(old: &ec2::Instance, subnet_id: &str) -> ec2::InstanceNetworkInterf
     ec2::InstanceNetworkInterfaceSpecification::builder()
         .device_index(0)
         .delete_on_termination(true)
+        .set_description(nic.and_then(|nic| filled(nic.description())))
         .associate_public_ip_address(old.public_ip_address().is_some_and(|address| !address.is_empty()))
         .set_ipv6_address_count((!ipv6.is_empty()).then_some(1))
         .set_primary_ipv6(has_primary_ipv6.then_some(true))

@@ -36,6 +36,13 @@ fn of_interfaces(instance: &ec2::Instance) -> Option<String> {
     if interface.interface_type().is_some_and(|kind| kind != "interface") {
         return why("its network interface is of a special kind");
     }
+    let association = interface.association();
+    if association.is_some_and(|held| held.carrier_ip().or(held.customer_owned_ip()).is_some()) {
+        return why("it has a carrier or customer-owned address, which does not move");
+    }
+    if interface.operator().and_then(|operator| operator.managed()) == Some(true) {
+        return why("an AWS service operates its network interface");
+    }
     if instance.source_dest_check() == Some(false) || interface.source_dest_check() == Some(false) {
         return why("its source/destination check is off: routes point at its network interface");
     }
