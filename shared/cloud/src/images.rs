@@ -113,8 +113,8 @@ pub async fn snapshots_of(client: &aws_sdk_ec2::Client, swap_id: &str) -> Result
     Ok(ids)
 }
 
-/// The volumes that came into being with a swap's newcomer and outlive it: free, or still attached to it. They
-/// bear the swap's tag, and none is older than its run: whatever else bears the tag was there before.
+/// Returns the volumes that came into being with a swap's newcomer and outlive it: free, or still attached to it.
+/// They bear the swap's tag, and none is older than its run. An older one with that tag is somebody else's.
 ///
 /// # Errors
 /// The call fails.

@@ -123,7 +123,7 @@ impl Lease {
     }
 }
 
-/// The key of an instance's row.
+/// Returns the key of an instance's row.
 pub(crate) fn key_of_instance(account_id: &AccountId, region: &Region, id: &InstanceId) -> String {
     format!("{account_id}#{region}#{id}")
 }

@@ -30,7 +30,7 @@ pub struct Found {
     pub by_address_in: Option<String>,
 }
 
-/// Looks through every target group but those of functions and load balancers: one of another VPC may have the
+/// Looks through every target group but those of functions and load balancers. A group of another VPC may have the
 /// instance by its address. AWS has no call that goes from an instance to its target groups.
 ///
 /// # Errors
@@ -154,8 +154,8 @@ fn look_into(
     }
 }
 
-/// The target is an address of the instance. In a group of another VPC it may be that of a stranger with the same
-/// address: such a target lies in the group's own VPC, and has a zone of it; one from outside has `all`.
+/// Says that the target is an address of the instance. In a group of another VPC it may be a stranger's, which lies
+/// in that VPC and has a zone of it. A target from outside has the zone `all`.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html>
 fn has_address(group: &TargetGroup, target: &TargetDescription, instance: &Instance) -> bool {
     let belongings = &instance.belongings;

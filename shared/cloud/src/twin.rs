@@ -39,7 +39,7 @@ pub struct Source {
     user_data: Option<String>,
     /// `standard` or `unlimited`, for a burstable type: the account's default may cost more than Spot saves.
     credits: Option<String>,
-    /// `stop` or `terminate`: what a shutdown from within does.
+    /// The effect of a shutdown from within: `stop` or `terminate`.
     at_shutdown: Option<String>,
     /// Its EBS volumes.
     volumes: Vec<ec2::Volume>,
@@ -141,7 +141,7 @@ async fn instance(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Optio
     Ok(reservation.and_then(|found| found.instances?.into_iter().next()))
 }
 
-/// An attribute; `None` if the instance is gone by now.
+/// Returns an attribute; `None` if the instance is gone by now.
 async fn attribute_of(
     client: &aws_sdk_ec2::Client,
     id: &InstanceId,
@@ -154,7 +154,8 @@ async fn attribute_of(
     }
 }
 
-/// Instances do not say how many cores their types have by default, nor which instance-store volumes.
+/// Returns the instance's type. Only that says how many cores it has by default, and whether it has instance-store
+/// volumes.
 async fn kind(
     client: &aws_sdk_ec2::Client,
     instance: &ec2::Instance,

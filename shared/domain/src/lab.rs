@@ -34,8 +34,8 @@ pub struct LabSwapRequest {
     /// Look and report, change nothing.
     #[serde(default)]
     pub dry_run: bool,
-    /// Undo a swap that is over: the old instance is started, gets back its address and its places in target
-    /// groups, and what replaced it is terminated.
+    /// Undo a swap that is over: start the old instance, give it back its address and its places in target groups,
+    /// terminate what replaced it.
     #[serde(default)]
     pub bring_back: bool,
 }
@@ -72,10 +72,10 @@ pub struct LabReport {
     /// The same for a person; after a swap, what became of the old instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// In a dry run: what the new instance would not have, or would do otherwise.
+    /// In a dry run: everything that the new instance would not have, or would do otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<String>,
-    /// In a dry run: what may depend on the old instance and is not looked at.
+    /// In a dry run: everything that may depend on the old instance and is not looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_looked_at: Vec<String>,
     /// Absent where the gate hears of interruptions.
@@ -125,18 +125,18 @@ pub struct LabSwap {
     /// The traits of the old instance when the swap began; empty in a journal that does not tell.
     #[serde(default, skip_serializing_if = "Traits::is_empty")]
     pub traits: Traits,
-    /// What the newcomer would not have, in words, as the plan names it.
+    /// The losses that the plan names, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<String>,
-    /// When the image was asked for: what was written since is not in it.
+    /// The time at which the image was asked for. Later writes are not in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captured_at: Option<Timestamp>,
-    /// The swap was over, and is undone by its owner's wish: what the newcomer left since is the owner's.
+    /// The swap was over, and is undone by its owner's wish. The newcomer's volumes are the owner's by then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_over: bool,
 }
 
-/// What a twin repeats of an instance, or what would keep it from being one: a name and a value for a person.
+/// Everything that a twin repeats of an instance, as names and values for a person.
 /// Two readings of the same instance are equal unless its owner has changed it.
 pub type Traits = BTreeMap<String, String>;
 
@@ -157,13 +157,13 @@ pub struct Original {
     pub irreproducible: Option<String>,
     /// A target group checks it, and does not find it healthy.
     pub unhealthy_in: Option<String>,
-    /// What a twin repeats of it.
+    /// Its traits.
     pub traits: Traits,
     /// Its EBS volumes.
     pub volumes: Vec<TwinVolume>,
     /// It has user data.
     pub has_user_data: bool,
-    /// What no launch repeats and no refusal is due to, in words.
+    /// Everything that no launch repeats and no refusal is due to, in words.
     pub left_behind: Vec<String>,
 }
 
@@ -204,7 +204,7 @@ fn refusal(original: &Original, request: &LabSwapRequest, settings: &Settings) -
     unfit(original, request.capture_image)
 }
 
-/// Somebody else's, or not for Spot.
+/// Says whose it is, if not ours to swap, or why it can't be Spot.
 fn not_ours(original: &Original, settings: &Settings) -> Option<(Reason, String)> {
     let instance = &original.instance;
     if let Some(whose) = owned(instance) {
@@ -217,7 +217,7 @@ fn not_ours(original: &Original, settings: &Settings) -> Option<(Reason, String)
         .or_else(|| instance.bound_to.clone().map(|bound| (Reason::NotSpotCapable, bound)))
 }
 
-/// No twin can be made of it, or it may not stop.
+/// Says why no twin can be made of it, or why it may not stop.
 fn unfit(original: &Original, capture: bool) -> Option<(Reason, String)> {
     protected(original)
         .or_else(|| storage(original, capture))
@@ -225,9 +225,9 @@ fn unfit(original: &Original, capture: bool) -> Option<(Reason, String)> {
         .or_else(|| too_many_tags(original, capture).map(|why| (Reason::NotReproducible, why)))
 }
 
-/// What the owner of a running instance has done since its swap began, so that the swap must be undone: by now
-/// it would be refused, or it is no longer what its twin was made from. Whether it still runs, and holds what it
-/// held, `lab_recovery` looks at. That it is unhealthy by now is no reason to keep it.
+/// Says what the owner of a running instance has done since its swap began, so that the swap must be undone. By now
+/// it would be refused, or it is no longer what its twin was made from. `lab_recovery` asks whether it still runs
+/// and holds what it held. An old instance that is unhealthy by now is no reason to keep it.
 #[must_use]
 pub fn changed(original: &Original, began_as: &LabSwap, settings: &Settings) -> Option<String> {
     let instance = &original.instance;
@@ -243,7 +243,7 @@ pub fn changed(original: &Original, began_as: &LabSwap, settings: &Settings) -> 
         .or_else(|| differing(&began_as.traits, &original.traits))
 }
 
-/// The first trait that is no longer what it was, in words. What a journal does not tell is believed.
+/// Names the first trait that is no longer what it was. A trait that the journal does not tell is believed.
 fn differing(then: &Traits, now: &Traits) -> Option<String> {
     let none = String::new();
     let (name, was) = then.iter().find(|(name, was)| now.get(*name).unwrap_or(&none) != *was)?;
@@ -251,7 +251,7 @@ fn differing(then: &Traits, now: &Traits) -> Option<String> {
     Some(format!("{name} were {}, and are {}", said(was), said(now.get(name).unwrap_or(&none))))
 }
 
-/// EC2 counts our two tags with those that the twin or its volumes inherit, and refuses the launch.
+/// Says which resource would have too many tags: EC2 counts ours with the inherited ones, and refuses the launch.
 fn too_many_tags(original: &Original, capture: bool) -> Option<String> {
     let count = inherited(&original.instance.tags, "").len();
     if count > MAX_TAGS {

@@ -1,5 +1,5 @@
-//! What the twin of a stand-alone instance would not have, or would do otherwise, named before anything is
-//! launched. What can't be named in a sentence is refused instead.
+//! Losses: everything that the twin of a stand-alone instance would not have, or would do otherwise. They are named
+//! before anything is launched.
 
 use crate::lab::{OldInstance, Original};
 use crate::tags::{MAX_TAGS, Tags, inherited};
@@ -16,11 +16,13 @@ pub struct TwinVolume {
     pub device: String,
     /// It came with the launch: the AMI or its owner's request asked for it.
     pub is_from_launch: bool,
+    /// EC2 deletes it with the instance.
+    pub is_deleted_on_termination: bool,
     /// Its tags.
     pub tags: Tags,
 }
 
-/// What may depend on the old instance and no swap looks at. A dry run names them.
+/// Everything that may depend on the old instance and no swap looks at. A dry run names it.
 pub const NOT_LOOKED_AT: [&str; 6] = [
     "DNS records and whatever else names it by its private address or host name",
     "CloudWatch alarms, backup plans and other resources that name it by its id",
@@ -44,7 +46,7 @@ pub fn volume_tags(volumes: &[TwinVolume], capture: bool) -> Tags {
     common
 }
 
-/// The volumes that the twin has, too: an image holds all of them, an AMI those of the launch.
+/// Returns the volumes that the twin has, too: an image holds all of them, an AMI those of the launch.
 fn repeated(volumes: &[TwinVolume], capture: bool) -> impl Iterator<Item = &TwinVolume> {
     volumes.iter().filter(move |volume| capture || volume.is_from_launch)
 }
@@ -81,6 +83,9 @@ pub fn losses(original: &Original, capture: bool, old_instance: OldInstance) -> 
         losses.push(
             "what the old one writes to its volumes after the image is made is lost with it".to_owned(),
         );
+        let outlive = original.volumes.iter().filter(|volume| !volume.is_deleted_on_termination);
+        losses
+            .extend(outlive.map(|volume| format!("volume {} outlives the old one, and costs", name(volume))));
     } else if capture {
         losses.push("what the old one writes after the image is made stays on its own volumes".to_owned());
     } else if !original.volumes.is_empty() {
@@ -122,7 +127,13 @@ mod tests {
 
     fn volume(device: &str, is_from_launch: bool, tags: &[(&str, &str)]) -> TwinVolume {
         let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        TwinVolume { id: format!("vol-{device}"), device: device.to_owned(), is_from_launch, tags }
+        TwinVolume {
+            id: format!("vol-{device}"),
+            device: device.to_owned(),
+            is_from_launch,
+            is_deleted_on_termination: is_from_launch,
+            tags,
+        }
     }
 
     fn said(original: &Original, capture: bool, old_instance: OldInstance) -> String {
@@ -176,6 +187,9 @@ mod tests {
         let captured = said(&web, true, OldInstance::Stop);
         assert!(captured.contains("user data runs again") && captured.contains("stays on its own volumes"));
         let ended = said(&web, true, OldInstance::Terminate);
-        assert!(ended.contains("is lost with it"), "{ended}");
+        assert!(ended.contains("is lost with it") && !ended.contains("outlives"), "{ended}");
+        web.volumes.push(volume("sdf", false, &[]));
+        let ended = said(&web, true, OldInstance::Terminate);
+        assert!(ended.contains("volume vol-sdf at sdf outlives the old one"), "{ended}");
     }
 }

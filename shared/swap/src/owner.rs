@@ -1,5 +1,5 @@
-//! The owner of a lab instance, heard until it stops: hours may lie between Discover and the end, if an image is
-//! made. The fitness at the start is asked again, whole; what would be refused now must be undone.
+//! The owner of a lab instance, heard until it stops. Hours may lie between Discover and the end, if an image is made.
+//! The fitness at the start is asked again, whole, and a swap that would be refused now is undone.
 
 use spot_cloud::twin::examine;
 use spot_cloud::{CallError, Target, addresses, targets};
@@ -8,7 +8,7 @@ use spot_domain::group::InstanceState;
 use spot_domain::lab::{LabSwap, Original, Registration, changed};
 use spot_domain::settings::Settings;
 
-/// What sends traffic to an instance, and can be moved.
+/// Everything that sends traffic to an instance and can be moved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// The allocation ids of its Elastic IPs.
@@ -17,7 +17,7 @@ pub struct Traffic {
     pub registrations: Vec<Registration>,
 }
 
-/// Looks for all that sends traffic to the instance. What could not be moved is noted in `original`.
+/// Looks for all that sends traffic to the instance, and notes in `original` what could not be moved.
 ///
 /// # Errors
 /// A call fails.
@@ -32,8 +32,8 @@ pub async fn traffic(target: &Target, original: &mut Original) -> Result<Traffic
     Ok(Traffic { addresses, registrations: found.registrations })
 }
 
-/// What the owner has made of the instance since its swap began, in words; `None` if it is what it was,
-/// or no longer runs, which is not this question. A search through the target groups.
+/// Says what the owner has made of the instance since its swap began; `None` if it is what it was, or no longer
+/// runs, which is not this question. It searches through the target groups.
 ///
 /// # Errors
 /// A call fails.
@@ -55,7 +55,7 @@ pub async fn change(
     Ok(why.map(|why| format!("instance {old} is not what it was when its swap began: {why}")))
 }
 
-/// What it serves by now that its twin was not told of.
+/// Names an address or a target group that its twin was not told of.
 fn gained(traffic: &Traffic, lab: &LabSwap) -> Option<String> {
     if let Some(address) = traffic.addresses.iter().find(|address| lab.address.as_ref() != Some(*address)) {
         return Some(format!("it has the Elastic IP {address}"));

@@ -1,9 +1,9 @@
-//! BringBack, in the place of Discover: a swap that is over is undone by its owner's wish. The newcomer was
-//! interrupted, say, or does not do.
+//! BringBack, in the place of Discover: undoes a swap that is over, by its owner's wish. The newcomer was
+//! interrupted, for instance.
 //!
-//! Records the journal of that swap again, to be undone; the rollback does the rest: the old instance is started,
-//! registered again, gets its address back, and what still runs of the newcomer is terminated. What the newcomer
-//! left, volumes that outlive it say, is its owner's by now, and stays.
+//! Records the journal of that swap again, to be undone. The rollback does the rest: it starts the old instance,
+//! registers it again, gives it its address and terminates the newcomer. Volumes that outlive the newcomer are
+//! its owner's by now, and stay.
 
 use spot_cloud::swaps::Lease;
 use spot_cloud::{Target, instances};
@@ -16,7 +16,7 @@ use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::work::Work;
 
-/// Refuses what can't be meant.
+/// Refuses options of a swap beside `bring_back`.
 ///
 /// # Errors
 /// A field says otherwise.

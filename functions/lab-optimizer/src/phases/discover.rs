@@ -124,7 +124,7 @@ async fn look(
     Ok(candidate(instance, az_id, region).map(|candidate| (candidate, lab)))
 }
 
-/// What the journal holds of it: what the twin has to take over, and what the old instance is.
+/// Returns the journal's part of a lab swap: all that the twin has to take over, and what the old instance is.
 fn to_take_over(
     request: &LabSwapRequest,
     settings: &Settings,

@@ -1,5 +1,5 @@
-//! What lab swaps replaced, kept beyond their end: for whoever wants the old instance back, and for whoever hears
-//! that the newcomer is interrupted.
+//! Replacements: each finished lab swap, kept beyond its end. The owner may want the old instance back, and the
+//! risk manager hears that a newcomer is interrupted.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
@@ -11,8 +11,7 @@ use crate::error::failed;
 use crate::leases::key_of_instance;
 
 impl Swaps {
-    /// Keeps what a lab swap did beyond its end: under the old instance, for bringing it back, and under the
-    /// newcomer, for whoever asks what it replaced.
+    /// Keeps the journal of a finished lab swap under its old instance, and the old one's id under the newcomer.
     ///
     /// # Errors
     /// [`SwapsError::LeaseLost`], or the table does not answer.

@@ -1,5 +1,5 @@
-//! The instance said again in a launch request. What each member of it becomes stands in
-//! `docs/reference/fields/twin.yaml`.
+//! The launch request for a twin. `docs/reference/fields/twin.yaml` says what becomes of each member of the
+//! instance.
 
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types as ec2;
@@ -52,8 +52,8 @@ pub(super) fn is_detailed(state: &ec2::MonitoringState) -> bool {
     matches!(state, ec2::MonitoringState::Enabled | ec2::MonitoringState::Pending)
 }
 
-/// EC2 takes one set of tags for all volumes of a launch. Ours come with them, so that a volume which outlives
-/// a newcomer is found.
+/// Returns the one set of tags that EC2 takes for all volumes of a launch. Ours are among them, so that a volume
+/// which outlives a newcomer is found.
 fn tags_of_volumes(source: &Source, twin: &Twin, of_instance: &Tags) -> ec2::TagSpecification {
     let swap_id = of_instance.get(SWAP_TAG).map(String::as_str).unwrap_or_default();
     let volumes =
@@ -64,7 +64,7 @@ fn tags_of_volumes(source: &Source, twin: &Twin, of_instance: &Tags) -> ec2::Tag
     ec2::TagSpecification::builder().resource_type(ec2::ResourceType::Volume).set_tags(Some(tags)).build()
 }
 
-/// The cores and threads that differ from those of the type: many types take none, not even their own.
+/// Returns the CPU options that differ from those of the type. Many types take none, not even their own.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/cpu-options-supported-instances-values.html>
 pub(super) fn cpu_options(source: &Source) -> Option<ec2::CpuOptionsRequest> {
     let options = source.instance.cpu_options()?;
@@ -90,7 +90,7 @@ pub(super) fn cpu_options(source: &Source) -> Option<ec2::CpuOptionsRequest> {
     })
 }
 
-/// What the owner chose for this instance may differ from what the subnet gives by now.
+/// Repeats the host name options. The subnet may give others by now.
 fn dns_name_options(options: &ec2::PrivateDnsNameOptionsResponse) -> ec2::PrivateDnsNameOptionsRequest {
     ec2::PrivateDnsNameOptionsRequest::builder()
         .set_hostname_type(options.hostname_type().cloned())

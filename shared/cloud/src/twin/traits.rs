@@ -1,5 +1,5 @@
-//! What a twin repeats of an instance, in words, so that two readings can be compared; and what it could not
-//! repeat.
+//! Traits of an instance: all that a twin repeats, in words, so that two readings can be compared. Beside them, all
+//! that it could not repeat.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -81,7 +81,7 @@ fn of_volumes(volumes: &[ec2::Volume]) -> Option<String> {
     })
 }
 
-/// Returns what stays behind without being missed by a launch, in words.
+/// Returns what no launch repeats and no refusal is due to, in words.
 pub(super) fn left_behind(instance: &ec2::Instance) -> Vec<String> {
     let mut left = Vec::new();
     let kept = instance.network_interfaces().iter().find(|nic| {
@@ -111,13 +111,14 @@ pub(super) fn volumes(source: &Source, known: &Instance) -> Vec<TwinVolume> {
             id: volume.id.clone(),
             device: volume.device.clone(),
             is_from_launch: volume.is_from_launch,
+            is_deleted_on_termination: volume.is_deleted_on_termination,
             tags: tags(&volume.id),
         })
         .collect()
 }
 
-/// Returns what a twin repeats, each as a text that is the same as long as nobody changes it. What can't be
-/// changed while it runs is among them, too: it may be stopped and started in between.
+/// Returns the traits. Each is the same text as long as nobody changes it. Some can't change while the instance
+/// runs, but it may be stopped and started in between.
 pub(super) fn of(source: &Source) -> Traits {
     let instance = &source.instance;
     let nics = instance.network_interfaces();
