@@ -110,7 +110,7 @@ def test_an_interrupted_newcomer_is_told_and_one_execution_brings_the_old_one_ba
     report = web.swap()
     web.assert_swapped(report)
     newcomer = report["new_instance_id"]
-    assert notice(web, newcomer) == {"outcome": "IGNORED_LAB"}
+    assert notice(web, newcomer) == ({"outcome": "IGNORED_LAB"}, None)
     wait_for(lambda: any("bring_back" in str(message) and web.old.id in str(message) for message in inbox()))
     web.aws.control.kill(newcomer)
     back = web.swap(bring_back=True)
