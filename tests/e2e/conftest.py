@@ -6,6 +6,7 @@ LOCAL_AWS_REUSE=1 leaves it running, and takes the one that runs as it is (no bu
 import os
 
 import pytest
+from lab_scene import Lab
 from local_aws import servers
 from local_aws.inbox import listening
 from local_aws.kubernetes import assets
@@ -52,6 +53,33 @@ def scene(aws):
     yield make
     aws.control.clear_faults()
     for made in scenes:
+        made.delete()
+
+
+@pytest.fixture(scope="module")
+def lab_environment(session_aws):
+    """The stack's account is a LAB one."""
+    with session_aws.function_environment("LabOptimizerFunctionName", ENVIRONMENT_TYPE="LAB"):
+        yield
+
+
+@pytest.fixture
+def lab_account(lab_environment, aws):
+    return aws
+
+
+@pytest.fixture
+def lab(lab_account):
+    """`lab(address=True, target_groups=2)` makes an instance as `create_instance` does."""
+    labs = []
+
+    def make(**options):
+        labs.append(Lab(lab_account, **options))
+        return labs[-1]
+
+    yield make
+    lab_account.control.clear_faults()
+    for made in labs:
         made.delete()
 
 

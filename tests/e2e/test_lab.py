@@ -5,120 +5,12 @@ import json
 
 import pytest
 import yaml
-from local_aws.lab import USER_DATA, create_instance
+from lab_scene import MACHINE, Lab, held_up
+from local_aws.lab import USER_DATA
 from local_aws.paths import ROOT
-from scene import is_change, wait_for
+from scene import wait_for
 
-
-MACHINE = "LabSwapStateMachineArn"
 SOURCE = ROOT / "functions/lab-optimizer/swap.asl.yaml"
-
-
-class Lab:
-    """A stand-alone instance, the execution that swaps it, and what must hold afterwards."""
-
-    def __init__(self, aws, **options):
-        self.aws, self.old, self.arn = aws, create_instance(aws, **options), None
-        if self.old.target_groups:
-            wait_for(lambda: set(self.old.health()) == {"healthy"})
-
-    def start(self, **input):
-        self.arn = self.aws.start_execution({"instance_id": self.old.id, **input}, machine=MACHINE)
-        return self
-
-    def reach(self, state):
-        self.aws.wait_state(self.arn, state)
-        return self
-
-    def stop(self):
-        self.aws.stop_execution(self.arn)
-
-    def end(self, timeout=180):
-        execution = self.aws.wait_execution(self.arn, timeout)
-        assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
-        return execution["output"]
-
-    def swap(self, **input):
-        return self.start(**input).end()
-
-    def drains(self, **input):
-        """Starts; the old instance is leaving its target groups, and does so until `drained`."""
-        self.aws.control.timing(target_drain=600)
-        return self.start(**input).reach("PauseForRetirement")
-
-    def drained(self):
-        self.aws.control.timing(target_drain=0.2)
-        return self
-
-    def reconcile(self):
-        """Runs the reconciler as its schedule does, until nobody holds the instance any more."""
-        sweep = lambda: self.aws.invoke("ReconcilerFunctionName", {"task": "sweep"})  # noqa: E731
-        wait_for(lambda: not self.old.leased() or (sweep() and False))
-
-    def assert_swapped(self, report, old_state="stopped"):
-        old, new = self.old, report["new_instance_id"]
-        assert (report["outcome"], report["instance_id"]) == ("SWAPPED", old.id)
-        assert [i["InstanceId"] for i in old.newcomers()] == [new]
-        wait_for(lambda: old.state() == old_state)
-        assert (old.state(new), old.describe(new)["InstanceLifecycle"]) == ("running", "spot")
-        if old.allocation_id:
-            assert old.address_at() == new
-        assert set(old.health(new)) <= {"healthy"} and set(old.health()) <= {"unused"}
-        self.assert_nothing_left()
-
-    def assert_untouched(self):
-        """The old instance runs, has all that it had, and nothing of a swap is left."""
-        old = self.old
-        wait_for(lambda: old.state() == "running" and set(old.health()) <= {"healthy"})
-        if old.allocation_id:
-            assert old.address_at() == old.id
-        assert old.newcomer() is None
-        self.assert_nothing_left()
-
-    def assert_nothing_left(self):
-        assert not self.old.images() and not self.old.snapshots()
-        assert not {"lease_owner", "journal"} & set(self.old.row()), self.old.row()
-
-    def assert_nothing_changed(self, but=()):
-        """Not one call of a Lambda changed anything."""
-        changes = [c["action"] for c in self.aws.control.calls() if is_change(c)]
-        assert set(changes) <= set(but), changes
-        self.assert_untouched()
-
-    def delete(self):
-        if self.arn and self.aws.client("stepfunctions").describe_execution(executionArn=self.arn)["status"] == "RUNNING":
-            self.stop()
-        self.old.modify(DisableApiTermination={"Value": False})
-        ids = [self.old.id, *[i["InstanceId"] for i in self.old.newcomers()]]
-        self.aws.client("ec2").terminate_instances(InstanceIds=ids)
-        self.old.delete_belongings()
-
-
-@pytest.fixture(scope="module")
-def lab_environment(session_aws):
-    """The stack's account is a LAB one."""
-    with session_aws.function_environment("LabOptimizerFunctionName", ENVIRONMENT_TYPE="LAB"):
-        yield
-
-
-@pytest.fixture
-def lab_account(lab_environment, aws):
-    return aws
-
-
-@pytest.fixture
-def lab(lab_account):
-    """`lab(address=True, target_groups=2)` makes an instance as `create_instance` does."""
-    labs = []
-
-    def make(**options):
-        labs.append(Lab(lab_account, **options))
-        return labs[-1]
-
-    yield make
-    lab_account.control.clear_faults()
-    for made in labs:
-        made.delete()
 
 
 @pytest.fixture
@@ -348,25 +240,6 @@ def test_a_newcomer_that_never_gets_healthy_in_the_target_group(lab, settings):
     report = web.swap()
     assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "NEWCOMER_NOT_SERVING")
     web.assert_untouched()
-
-
-def held_up(lab, state, address=True):
-    """A swap whose newcomer is held up in this pause: (instance, newcomer, what lets it go on to its report)."""
-    web = lab(address=address, target_groups=1)
-    group, control = web.old.target_groups[0], web.aws.control
-    control.newcomers(status="initializing")
-    newcomer = web.start().reach("PauseForHealth").old.newcomer()
-    if state == "PauseForTakeOver":
-        control.target_health(group, newcomer, "initial")
-        control.instance(newcomer, status="ok")
-        web.reach(state)
-
-    def let_go():
-        control.target_health(group, newcomer, state=None)
-        control.instance(newcomer, status="ok")
-        return web.end()
-
-    return web, newcomer, let_go
 
 
 @pytest.mark.parametrize("state", ["PauseForHealth", "PauseForTakeOver"])

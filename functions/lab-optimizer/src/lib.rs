@@ -90,6 +90,7 @@ impl Optimizer {
                         Answer::Step { next: Next::Report, work: None, refused: Some(left) }
                     }
                     Plan::Swap(work) => go(Next::Proceed, *work),
+                    Plan::BringBack(work) => go(Next::Undo, *work),
                 });
             }
             Step::Report { refused: Some(left), .. } => return Ok(Answer::Report(report::refused(left))),

@@ -7,6 +7,7 @@
 pub mod clean_up;
 pub mod error;
 pub mod event;
+pub mod lab;
 pub mod measure;
 pub mod metrics;
 pub mod mute;
@@ -21,6 +22,7 @@ use spot_cloud::accounts::Access;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::hub::Part;
+use spot_cloud::swaps::Swaps;
 use spot_cloud::{Stack, accounts, instances, settings};
 use spot_domain::risk::{Effect, Outcome, effect, poisoned_until};
 use spot_domain::settings::Settings;
@@ -40,6 +42,7 @@ pub struct RiskManager {
     table: RiskTable,
     sightings: Sightings,
     announcements: Announcements,
+    swaps: Swaps,
     allow_drills: bool,
 }
 
@@ -73,6 +76,7 @@ impl RiskManager {
             table: RiskTable::new(stack.dynamodb.clone(), variable("SPOT_POOL_RISK_TABLE")?),
             sightings: Sightings::new(stack.dynamodb.clone(), variable("SIGHTINGS_TABLE")?),
             announcements: Announcements::new(&stack)?,
+            swaps: Swaps::new(&stack)?,
             allow_drills: variable("ALLOW_DRILLS")?,
             stack,
         })
@@ -102,6 +106,9 @@ impl RiskManager {
         let answer = |outcome, pool| Ok(Answer::Interruption { outcome, pool });
         let access = accounts::access(&self.stack, &event.account_id).await?;
         if access.environment_type == EnvironmentType::Lab {
+            if event.notice == Notice::InterruptionWarning {
+                lab::tell_the_owner(&self.swaps, &self.announcements, event).await?;
+            }
             return answer(Outcome::IgnoredLab, None);
         }
         let settings = settings::load(&self.stack, &event.account_id, &event.region).await?;

@@ -1,10 +1,12 @@
 //! Images of a swap: made of the old instance's EBS volumes, found again by the swap's tag (as are
-//! their snapshots), and taken away.
+//! their snapshots), and taken away; and what volumes its newcomer leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types as ec2;
 use spot_domain::ids::InstanceId;
+use spot_domain::journal::SwapId;
+use spot_domain::lab_recovery::LeftVolume;
 use spot_domain::tags::{MANAGED_BY, SWAP_TAG};
 
 use crate::error::{CallError, Kind, failed};
@@ -109,6 +111,49 @@ pub async fn snapshots_of(client: &aws_sdk_ec2::Client, swap_id: &str) -> Result
         ids.extend(snapshot.snapshot_id().map(str::to_owned));
     }
     Ok(ids)
+}
+
+/// Returns the volumes that came into being with a swap's newcomer and outlive it: free, or still attached to it.
+/// They bear the swap's tag, and none is older than its run. An older one with that tag is somebody else's.
+///
+/// # Errors
+/// The call fails.
+pub async fn volumes_left_by(
+    client: &aws_sdk_ec2::Client,
+    swap_id: &SwapId,
+    newcomer: Option<&InstanceId>,
+) -> Result<Vec<LeftVolume>, CallError> {
+    let Some(began) = swap_id.run_started() else { return Ok(Vec::new()) };
+    let pages = client.describe_volumes().filters(by_swap(swap_id.as_str())).into_paginator().items().send();
+    let found: Vec<_> = pages.collect::<Result<_, _>>().await.map_err(failed("ec2:DescribeVolumes"))?;
+    let left = found.iter().filter(|v| v.create_time().is_some_and(|at| at.secs() >= began.as_second()));
+    Ok(left.filter_map(|volume| left_volume(volume, newcomer)).collect())
+}
+
+fn left_volume(volume: &ec2::Volume, newcomer: Option<&InstanceId>) -> Option<LeftVolume> {
+    let id = volume.volume_id()?.to_owned();
+    match volume.attachments() {
+        [] => (volume.state() == Some(&ec2::VolumeState::Available))
+            .then_some(LeftVolume { id, is_attached: false }),
+        [one] => {
+            let is_its = one.instance_id() == newcomer.map(InstanceId::as_str) && one.instance_id().is_some();
+            let goes_with_it = one.delete_on_termination() == Some(true);
+            (is_its && !goes_with_it).then_some(LeftVolume { id, is_attached: true })
+        }
+        _ => None,
+    }
+}
+
+/// Deletes a volume. One that is gone already is as good as deleted.
+///
+/// # Errors
+/// The call fails.
+pub async fn delete_volume(client: &aws_sdk_ec2::Client, id: &str) -> Result<(), CallError> {
+    let answer = client.delete_volume().volume_id(id).send().await;
+    match answer.map_err(failed("ec2:DeleteVolume")) {
+        Err(error) if error.kind == Kind::NotFound => Ok(()),
+        answer => answer.map(drop),
+    }
 }
 
 /// Deregisters an image. One that is gone already is as good as deregistered.

@@ -92,7 +92,7 @@ impl Launcher {
             }
             Blueprint::Twin(twin) => {
                 let source = twin::describe(&self.target.ec2, &twin.of).await?;
-                twin::apply(request, &source, twin, &order.subnet_id)
+                twin::apply(request, &source, twin, &order.subnet_id, &order.tags)
             }
         };
         // What the template or the old instance says may have taken a while to read.

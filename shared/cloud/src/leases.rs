@@ -117,8 +117,13 @@ impl Lease {
         let place = format!("{}#{}", self.account_id, self.region);
         match &self.on {
             Leased::Group { arn, .. } => arn.to_string(),
-            Leased::Instance(id) => format!("{place}#{id}"),
+            Leased::Instance(id) => key_of_instance(&self.account_id, &self.region, id),
             Leased::ClusterSlot { cluster, slot } => format!("{place}#{cluster}#{slot}"),
         }
     }
+}
+
+/// Returns the key of an instance's row.
+pub(crate) fn key_of_instance(account_id: &AccountId, region: &Region, id: &InstanceId) -> String {
+    format!("{account_id}#{region}#{id}")
 }

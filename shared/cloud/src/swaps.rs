@@ -13,6 +13,8 @@ use crate::clients::{BadEnvironment, Stack, variable};
 use crate::error::{CallError, Kind, failed};
 pub use crate::leases::{Lease, Leased, Owner};
 
+mod replacements;
+
 const UPDATE: &str = "dynamodb:UpdateItem";
 
 /// A lease and what lies under it.
@@ -226,16 +228,7 @@ impl Swaps {
     /// # Errors
     /// The table does not answer, or the row can't be read.
     pub async fn read(&self, lease: &Lease) -> Result<Option<Held>, SwapsError> {
-        let row = self
-            .dynamodb
-            .get_item()
-            .table_name(&self.table)
-            .key("target", AttributeValue::S(lease.key()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(failed("dynamodb:GetItem"))?
-            .item;
+        let row = self.row(lease.key()).await?;
         let held = row.as_ref().map(parse).transpose()?.flatten();
         Ok(held.filter(|held| held.lease.owner == lease.owner))
     }
@@ -259,6 +252,13 @@ impl Swaps {
             held.extend(parse(&row.map_err(failed("dynamodb:Scan"))?).transpose());
         }
         Ok(held)
+    }
+
+    async fn row(&self, target: String) -> Result<Option<Row>, CallError> {
+        let request =
+            self.dynamodb.get_item().table_name(&self.table).key("target", AttributeValue::S(target));
+        let answer = request.consistent_read(true).send().await.map_err(failed("dynamodb:GetItem"))?;
+        Ok(answer.item)
     }
 
     fn put_journal(&self, lease: &Lease, journal: &Journal) -> Result<UpdateItemFluentBuilder, SwapsError> {

@@ -2,6 +2,7 @@
 //! of target groups is in [`crate::target_groups`].)
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use aws_sdk_elasticloadbalancingv2::types::{
     TargetDescription, TargetGroup, TargetHealthDescription, TargetHealthStateEnum, TargetTypeEnum,
@@ -29,28 +30,27 @@ pub struct Found {
     pub by_address_in: Option<String>,
 }
 
-/// Looks through every target group of the VPC. AWS has no call that goes from an instance to its
-/// target groups.
+/// Looks through every target group but those of functions and load balancers. A group of another VPC may have the
+/// instance by its address. AWS has no call that goes from an instance to its target groups.
 ///
 /// # Errors
 /// A call fails: nothing is said then, never "nowhere".
 pub async fn of(
     client: &aws_sdk_elasticloadbalancingv2::Client,
-    vpc_id: &str,
-    id: &InstanceId,
-    private_address: Option<&str>,
+    instance: &Instance,
 ) -> Result<Found, CallError> {
-    let mut in_vpc = Vec::new();
+    let mut with_instances = Vec::new();
     let mut groups = client.describe_target_groups().into_paginator().items().send();
     while let Some(group) = groups.next().await {
         let group = group.map_err(failed("elasticloadbalancing:DescribeTargetGroups"))?;
-        if group.vpc_id() == Some(vpc_id) {
-            in_vpc.push(group);
+        let is_of_others = matches!(group.target_type(), Some(TargetTypeEnum::Alb | TargetTypeEnum::Lambda));
+        if !is_of_others {
+            with_instances.push(group);
         }
     }
     let mut found = Found::default();
-    for (group, targets) in ask_all(client, &in_vpc).await? {
-        look_into(group, &targets, id, private_address, &mut found);
+    for (group, targets) in ask_all(client, &with_instances).await? {
+        look_into(group, &targets, instance, &mut found);
     }
     Ok(found)
 }
@@ -125,32 +125,50 @@ async fn targets_of(
 fn look_into(
     group: &TargetGroup,
     targets: &[TargetHealthDescription],
-    id: &InstanceId,
-    private_address: Option<&str>,
+    instance: &Instance,
     found: &mut Found,
 ) {
     let arn = group.target_group_arn().unwrap_or_default();
     let name = || Some(group.target_group_name().unwrap_or(arn).to_owned());
     for target in targets {
         let Some(description) = target.target() else { continue };
-        match group.target_type() {
-            Some(TargetTypeEnum::Ip) if private_address.is_some() && private_address == description.id() => {
+        if group.target_type() == Some(&TargetTypeEnum::Ip) {
+            if has_address(group, description, instance) {
                 found.by_address_in = name();
             }
-            Some(TargetTypeEnum::Ip) => {}
-            _ if description.id() != Some(id.as_str()) => {}
-            _ => match parse(Some(target)) {
-                TargetState::Absent | TargetState::Draining | TargetState::NoGroup => {}
-                state => {
-                    let port = description.port();
-                    found.registrations.push(Registration { target_group_arn: arn.to_owned(), port });
-                    if state != TargetState::Healthy {
-                        found.unhealthy_in = name();
-                    }
+            continue;
+        }
+        if description.id() != Some(instance.id.as_str()) {
+            continue;
+        }
+        match parse(Some(target)) {
+            TargetState::Absent | TargetState::Draining | TargetState::NoGroup => {}
+            state => {
+                let port = description.port();
+                found.registrations.push(Registration { target_group_arn: arn.to_owned(), port });
+                if state != TargetState::Healthy {
+                    found.unhealthy_in = name();
                 }
-            },
+            }
         }
     }
+}
+
+/// Says that the target is an address of the instance. In a group of another VPC it may be a stranger's, which lies
+/// in that VPC and has a zone of it. A target from outside has the zone `all`.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html>
+fn has_address(group: &TargetGroup, target: &TargetDescription, instance: &Instance) -> bool {
+    let belongings = &instance.belongings;
+    let is_same_vpc = group.vpc_id() == belongings.vpc_id.as_deref();
+    let is_from_outside = target.availability_zone().is_none_or(|zone| zone.is_empty() || zone == "all");
+    let parsed = |text: &str| text.parse::<IpAddr>().ok();
+    let is_its = |id: &str| {
+        belongings
+            .addresses
+            .iter()
+            .any(|own| own == id || parsed(own).is_some_and(|own| Some(own) == parsed(id)))
+    };
+    (is_same_vpc || is_from_outside) && target.id().is_some_and(is_its)
 }
 
 fn target(registration: &Registration, id: &InstanceId) -> TargetDescription {

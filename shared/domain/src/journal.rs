@@ -38,6 +38,12 @@ impl SwapId {
         Self(format!("{old}-{}", run_started.as_millisecond()))
     }
 
+    /// Returns when its run began: nothing of the swap is older.
+    #[must_use]
+    pub fn run_started(&self) -> Option<Timestamp> {
+        Timestamp::from_millisecond(self.0.rsplit_once('-')?.1.parse().ok()?).ok()
+    }
+
     /// The text of the tag.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -197,5 +203,12 @@ mod tests {
         assert!(id.client_token(9_999).len() <= 64, "{}", id.client_token(9_999));
         assert!(id.client_token(1).is_ascii());
         assert_ne!(id.client_token(1), id.client_token(2));
+    }
+
+    #[test]
+    fn an_id_tells_when_its_run_began() {
+        let began = Timestamp::from_millisecond(1_795_000_000_123).unwrap();
+        let id = SwapId::new(&"i-0123456789abcdef0".parse().unwrap(), began);
+        assert_eq!(id.run_started(), Some(began));
     }
 }

@@ -1,15 +1,20 @@
 //! The lab swap: one stand-alone instance of a LAB account. What is asked for, which instances are
 //! refused, what the journal holds of such a swap, and what comes out of it.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::EnvironmentType;
 use crate::group::{Instance, InstanceState};
 use crate::ids::{AccountId, InstanceId, InstanceType, Region};
+use crate::lab_losses::{TwinVolume, tags_of_twin_volumes_fit};
 use crate::owners::{Owner, group_of, marked};
 use crate::reason::Reason;
 use crate::settings::Settings;
 use crate::swap::{GateView, Left};
+use crate::tags::{MAX_TAGS, inherited};
 
 /// The input of an execution. Unknown fields are refused: a misspelt `dry_run` must not swap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +34,10 @@ pub struct LabSwapRequest {
     /// Look and report, change nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// Undo a swap that is over: start the old instance, give it back its address and its places in target groups,
+    /// terminate what replaced it.
+    #[serde(default)]
+    pub bring_back: bool,
 }
 
 /// How an execution ended.
@@ -43,6 +52,8 @@ pub enum Outcome {
     RolledBack,
     /// A dry run: it would be tried.
     Planned,
+    /// The old instance serves again, long after its swap.
+    BroughtBack,
 }
 
 /// The output of an execution.
@@ -61,6 +72,12 @@ pub struct LabReport {
     /// The same for a person; after a swap, what became of the old instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// In a dry run: everything that the new instance would not have, or would do otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<String>,
+    /// In a dry run: everything that may depend on the old instance and is not looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_looked_at: Vec<String>,
     /// Absent where the gate hears of interruptions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateView>,
@@ -105,7 +122,23 @@ pub struct LabSwap {
     pub leaving: bool,
     /// The old instance may have been stopped by us: an undo starts it again.
     pub stopping: bool,
+    /// The traits of the old instance when the swap began; empty in a journal that does not tell.
+    #[serde(default, skip_serializing_if = "Traits::is_empty")]
+    pub traits: Traits,
+    /// The losses that the plan names, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<String>,
+    /// The time at which the image was asked for. Later writes are not in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured_at: Option<Timestamp>,
+    /// The swap was over, and is undone by its owner's wish. The newcomer's volumes are the owner's by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_over: bool,
 }
+
+/// Everything that a twin repeats of an instance, as names and values for a person.
+/// Two readings of the same instance are equal unless its owner has changed it.
+pub type Traits = BTreeMap<String, String>;
 
 /// An instance as a lab swap looks at it: what decides whether a twin can take its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +157,14 @@ pub struct Original {
     pub irreproducible: Option<String>,
     /// A target group checks it, and does not find it healthy.
     pub unhealthy_in: Option<String>,
+    /// Its traits.
+    pub traits: Traits,
+    /// Its EBS volumes.
+    pub volumes: Vec<TwinVolume>,
+    /// It has user data.
+    pub has_user_data: bool,
+    /// Everything that no launch repeats and no refusal is due to, in words.
+    pub left_behind: Vec<String>,
 }
 
 /// What every lab swap says of instance-store volumes: nothing captures them.
@@ -151,17 +192,8 @@ fn refusal(original: &Original, request: &LabSwapRequest, settings: &Settings) -
     if instance.state == InstanceState::Dead {
         return Some((Reason::InstanceGone, "it is terminated".to_owned()));
     }
-    if let Some(whose) = owned(instance) {
-        return Some(whose);
-    }
-    if instance.is_spot {
-        return Some((Reason::AlreadySpot, instance.instance_type.to_string()));
-    }
-    if let Some(opted_out) = opted_out(instance, settings) {
-        return Some(opted_out);
-    }
-    if let Some(bound) = &instance.bound_to {
-        return Some((Reason::NotSpotCapable, bound.clone()));
+    if let Some(why) = not_ours(original, settings) {
+        return Some(why);
     }
     if instance.state != InstanceState::Running {
         return Some((Reason::NotInService, "EC2 says that it is not running".to_owned()));
@@ -169,25 +201,65 @@ fn refusal(original: &Original, request: &LabSwapRequest, settings: &Settings) -
     if let Some(group) = &original.unhealthy_in {
         return Some((Reason::NotInService, format!("it is not healthy in target group {group}")));
     }
-    protected(original)
-        .or_else(|| storage(original, request))
-        .or_else(|| original.irreproducible.clone().map(|why| (Reason::NotReproducible, why)))
+    unfit(original, request.capture_image)
 }
 
-/// What the owner of a running instance has done since its swap began, so that the swap must be undone:
-/// by now it would be refused, or it is of another type than its twin. Whether it still runs, and holds
-/// what it held, `lab_recovery` looks at.
+/// Says whose it is, if not ours to swap, or why it can't be Spot.
+fn not_ours(original: &Original, settings: &Settings) -> Option<(Reason, String)> {
+    let instance = &original.instance;
+    if let Some(whose) = owned(instance) {
+        return Some(whose);
+    }
+    if instance.is_spot {
+        return Some((Reason::AlreadySpot, instance.instance_type.to_string()));
+    }
+    opted_out(instance, settings)
+        .or_else(|| instance.bound_to.clone().map(|bound| (Reason::NotSpotCapable, bound)))
+}
+
+/// Says why no twin can be made of it, or why it may not stop.
+fn unfit(original: &Original, capture: bool) -> Option<(Reason, String)> {
+    protected(original)
+        .or_else(|| storage(original, capture))
+        .or_else(|| original.irreproducible.clone().map(|why| (Reason::NotReproducible, why)))
+        .or_else(|| too_many_tags(original, capture).map(|why| (Reason::NotReproducible, why)))
+}
+
+/// Says what the owner of a running instance has done since its swap began, so that the swap must be undone. By now
+/// it would be refused, or it is no longer what its twin was made from. `lab_recovery` asks whether it still runs
+/// and holds what it held. An old instance that is unhealthy by now is no reason to keep it.
 #[must_use]
-pub fn changed(original: &Original, began_as: Option<&InstanceType>, settings: &Settings) -> Option<String> {
+pub fn changed(original: &Original, began_as: &LabSwap, settings: &Settings) -> Option<String> {
     let instance = &original.instance;
     if instance.state != InstanceState::Running {
         return None;
     }
-    if let Some(began_as) = began_as.filter(|began_as| **began_as != instance.instance_type) {
-        return Some(format!("it was a {began_as}, and is a {}", instance.instance_type));
+    let kind = began_as.instance_type.as_ref().filter(|kind| **kind != instance.instance_type);
+    if let Some(kind) = kind {
+        return Some(format!("it was a {kind}, and is a {}", instance.instance_type));
     }
-    let now = owned(instance).or_else(|| opted_out(instance, settings)).or_else(|| protected(original));
+    let now = not_ours(original, settings).or_else(|| unfit(original, began_as.capture));
     now.map(|(reason, detail)| format!("{reason}: {detail}"))
+        .or_else(|| differing(&began_as.traits, &original.traits))
+}
+
+/// Names the first trait that is no longer what it was. A trait that the journal does not tell is believed.
+fn differing(then: &Traits, now: &Traits) -> Option<String> {
+    let none = String::new();
+    let (name, was) = then.iter().find(|(name, was)| now.get(*name).unwrap_or(&none) != *was)?;
+    let said = |value: &String| if value.is_empty() { "none".to_owned() } else { value.clone() };
+    Some(format!("{name} were {}, and are {}", said(was), said(now.get(name).unwrap_or(&none))))
+}
+
+/// Says which resource would have too many tags: EC2 counts ours with the inherited ones, and refuses the launch.
+fn too_many_tags(original: &Original, capture: bool) -> Option<String> {
+    let count = inherited(&original.instance.tags, "").len();
+    if count > MAX_TAGS {
+        return Some(format!(
+            "its twin would carry {count} tags, two of them ours, and EC2 allows {MAX_TAGS}"
+        ));
+    }
+    tags_of_twin_volumes_fit(&original.volumes, capture).err()
 }
 
 fn opted_out(instance: &Instance, settings: &Settings) -> Option<(Reason, String)> {
@@ -216,12 +288,12 @@ fn protected(original: &Original) -> Option<(Reason, String)> {
     original.stop_protected.then(|| (Reason::StopProtected, "DisableApiStop is on".to_owned()))
 }
 
-fn storage(original: &Original, request: &LabSwapRequest) -> Option<(Reason, String)> {
+fn storage(original: &Original, capture: bool) -> Option<(Reason, String)> {
     if original.root_is_instance_store {
         let why = "its root device is an instance store: it can't be stopped, nor an image be made of it";
         return Some((Reason::InstanceStore, why.to_owned()));
     }
-    (original.has_instance_store && !request.capture_image).then(|| {
+    (original.has_instance_store && !capture).then(|| {
         let kind = &original.instance.instance_type;
         let why = format!(
             "{kind} has instance-store volumes; {INSTANCE_STORE_IS_LOST}. `capture_image: true` \
@@ -232,132 +304,4 @@ fn storage(original: &Original, request: &LabSwapRequest) -> Option<(Reason, Str
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::group::tests::on_demand;
-    use crate::tags::{GROUP_NAME_TAG, Tags};
-
-    fn original(tags: &[(&str, &str)]) -> Original {
-        let tags = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Tags>();
-        let instance = Instance { az_id: None, tags, ..on_demand(1) };
-        Original {
-            instance,
-            termination_protected: false,
-            stop_protected: false,
-            root_is_instance_store: false,
-            has_instance_store: false,
-            irreproducible: None,
-            unhealthy_in: None,
-        }
-    }
-
-    fn request(capture_image: bool) -> LabSwapRequest {
-        let instance_id = "i-0123456789abcdef0".parse().unwrap();
-        LabSwapRequest { instance_id, account_id: None, region: None, capture_image, dry_run: false }
-    }
-
-    fn reason(original: &Original, capture: bool) -> Option<Reason> {
-        refused(original, &request(capture), &Settings::default()).map(|left| left.reason)
-    }
-
-    #[test]
-    fn an_ordinary_lab_instance_is_not_refused() {
-        assert_eq!(reason(&original(&[("Name", "bench"), ("team", "lab")]), false), None);
-        assert_eq!(refused_account(&request(false), EnvironmentType::Lab), None);
-    }
-
-    #[test]
-    fn a_prod_account_is_refused_by_name() {
-        let left = refused_account(&request(false), EnvironmentType::Prod).unwrap();
-        assert_eq!(left.reason, Reason::ProdAccount);
-    }
-
-    #[test]
-    fn whose_it_is_decides_even_where_the_tag_is_empty() {
-        let cases = [
-            (GROUP_NAME_TAG, Reason::GroupMember),
-            ("kubernetes.io/cluster/prod", Reason::KubernetesNode),
-            ("aws:eks:cluster-name", Reason::KubernetesNode),
-            ("eks:cluster-name", Reason::KubernetesNode),
-            ("karpenter.sh/nodepool", Reason::KubernetesNode),
-            ("k8s.io/role/node", Reason::KubernetesNode),
-            ("aws:ec2:fleet-id", Reason::ManagedElsewhere),
-            ("spot-optimizer:opt-out", Reason::OptedOut),
-        ];
-        for (tag, expected) in cases {
-            assert_eq!(reason(&original(&[(tag, "")]), true), Some(expected), "{tag}");
-        }
-        assert_eq!(reason(&original(&[("spot-optimizer:opt-out", "false")]), false), None);
-    }
-
-    #[test]
-    fn what_could_not_be_put_back_or_taken_along_is_refused() {
-        type Change = fn(&mut Original);
-        let cases: [(Change, Reason); 10] = [
-            (|o| o.instance.state = InstanceState::Dead, Reason::InstanceGone),
-            (|o| o.instance.state = InstanceState::Stopped, Reason::NotInService),
-            (|o| o.instance.is_spot = true, Reason::AlreadySpot),
-            (|o| o.instance.operator = Some("a service".into()), Reason::ManagedElsewhere),
-            (|o| o.instance.bound_to = Some("a host".into()), Reason::NotSpotCapable),
-            (|o| o.termination_protected = true, Reason::TerminationProtected),
-            (|o| o.stop_protected = true, Reason::StopProtected),
-            (|o| o.root_is_instance_store = true, Reason::InstanceStore),
-            (|o| o.irreproducible = Some("two interfaces".into()), Reason::NotReproducible),
-            (|o| o.unhealthy_in = Some("web".into()), Reason::NotInService),
-        ];
-        for (change, expected) in cases {
-            let mut changed = original(&[]);
-            change(&mut changed);
-            assert_eq!(reason(&changed, true), Some(expected));
-        }
-    }
-
-    #[test]
-    fn what_its_owner_does_during_the_swap_undoes_it() {
-        let began_as = "m5.large".parse().unwrap();
-        let said = |original: &Original| changed(original, Some(&began_as), &Settings::default());
-        assert_eq!(said(&original(&[("team", "lab")])), None);
-        for (tag, code) in [
-            (GROUP_NAME_TAG, "GROUP_MEMBER"),
-            ("kubernetes.io/cluster/prod", "KUBERNETES_NODE"),
-            ("spot-optimizer:opt-out", "OPTED_OUT"),
-        ] {
-            assert!(said(&original(&[(tag, "x")])).unwrap().starts_with(code), "{tag}");
-        }
-        let mut other = original(&[]);
-        other.instance.instance_type = "m5.xlarge".parse().unwrap();
-        assert!(said(&other).unwrap().contains("m5.xlarge"));
-        other.instance.state = InstanceState::Stopped;
-        assert_eq!(said(&other), None, "that is lab_recovery's to judge");
-        let mut kept = original(&[]);
-        kept.stop_protected = true;
-        assert!(said(&kept).unwrap().starts_with("STOP_PROTECTED"));
-    }
-
-    #[test]
-    fn an_instance_store_needs_consent_and_the_refusal_promises_nothing() {
-        let mut scratch = original(&[]);
-        scratch.has_instance_store = true;
-        let left = refused(&scratch, &request(false), &Settings::default()).unwrap();
-        assert_eq!(left.reason, Reason::InstanceStore);
-        assert!(left.detail.contains("an image holds EBS volumes only"), "{}", left.detail);
-        assert_eq!(reason(&scratch, true), None);
-    }
-
-    #[test]
-    fn the_sample_input_is_one_and_nonsense_is_refused_by_name() {
-        let sample = include_str!("../../../events/lab-swap-input.json");
-        let request: LabSwapRequest = serde_json::from_str(sample).unwrap();
-        assert!(!request.capture_image && request.dry_run);
-        let cases = [
-            ("{}", "missing field `instance_id`"),
-            (r#"{"instance_id":"web"}"#, "instance id"),
-            (r#"{"instance_id":"i-0123456789abcdef0","dryrun":true}"#, "unknown field `dryrun`"),
-            (r#"{"instance_id":"i-0123456789abcdef0","capture_image":1}"#, "expected a boolean"),
-        ];
-        for (input, expected) in cases {
-            let error = serde_json::from_str::<LabSwapRequest>(input).unwrap_err().to_string();
-            assert!(error.contains(expected), "{input}: {error}");
-        }
-    }
-}
+pub(crate) mod tests;

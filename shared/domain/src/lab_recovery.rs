@@ -87,6 +87,15 @@ pub struct Newcomer {
     pub alive: bool,
 }
 
+/// A volume of the newcomer that would outlive it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftVolume {
+    /// Its id.
+    pub id: String,
+    /// The newcomer still has it.
+    pub is_attached: bool,
+}
+
 /// What AWS shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
@@ -104,6 +113,8 @@ pub struct Observed {
     pub images: Vec<String>,
     /// Snapshots that bear the swap's tag.
     pub snapshots: Vec<String>,
+    /// Volumes that came into being with the newcomer and don't go with it.
+    pub volumes: Vec<LeftVolume>,
 }
 
 impl Observed {
@@ -192,6 +203,8 @@ pub enum Action {
     DeregisterImage(String),
     /// Delete a snapshot of that image.
     DeleteSnapshot(String),
+    /// Delete a volume that the newcomer left behind.
+    DeleteVolume(String),
 }
 
 impl Action {
@@ -274,7 +287,9 @@ fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
         return Action::Wait("what was launched may not be visible yet");
     }
     let back = (observed.old != OldState::Gone).then(|| old_serves_again(journal, lab, observed)).flatten();
-    back.or_else(|| newcomer_leaves(observed)).unwrap_or_else(|| clean_up(observed, End::Undone))
+    back.or_else(|| newcomer_leaves(observed))
+        .or_else(|| volumes_go(lab, observed))
+        .unwrap_or_else(|| clean_up(observed, End::Undone))
 }
 
 fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<Action> {
@@ -315,6 +330,18 @@ fn newcomer_leaves(observed: &Observed) -> Option<Action> {
         return Some(Action::Wait("the newcomer is draining"));
     }
     Some(Action::TerminateNewcomer(newcomer.id.clone()))
+}
+
+/// An image may say of a volume that it outlives its instance. Of a newcomer that never replaced anything,
+/// nothing stays.
+fn volumes_go(lab: &LabSwap, observed: &Observed) -> Option<Action> {
+    if lab.is_over {
+        return None;
+    }
+    if let Some(volume) = observed.volumes.iter().find(|volume| !volume.is_attached) {
+        return Some(Action::DeleteVolume(volume.id.clone()));
+    }
+    (!observed.volumes.is_empty()).then_some(Action::Wait("the newcomer still has its volumes"))
 }
 
 /// The image was only a means of launching: nothing that runs needs it or its snapshots.

@@ -14,6 +14,7 @@ pub mod group_tags;
 pub mod ids;
 pub mod journal;
 pub mod lab;
+pub mod lab_losses;
 pub mod lab_recovery;
 pub mod money;
 pub mod node_swap;

@@ -43,10 +43,10 @@ pub async fn advance(
             swaps.write(lease, journal).await?;
         }
         let mut action = next(journal, &lab, &observed);
-        // Once for all target groups, and right before the stop that was not asked for yet.
+        // Once for all target groups, and right before each stop: one whose answer was lost may not have come through.
         let asks_the_owner = match action {
             Action::DeregisterOld(_) => !std::mem::replace(&mut owner_asked, true),
-            Action::StopOld | Action::TerminateOld => !lab.stopping,
+            Action::StopOld | Action::TerminateOld => true,
             _ => false,
         };
         if asks_the_owner && let Some(why) = owner::change(target, settings, &journal.old, &lab).await? {
@@ -56,7 +56,12 @@ pub async fn advance(
         }
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "carrying on");
         match &action {
-            Action::Done(end) => return Ok(ended(*end, &observed)),
+            Action::Done(end) => {
+                if *end == End::Finished && observed.newcomer.is_some() {
+                    swaps.remember(lease, journal).await?;
+                }
+                return Ok(ended(*end, &observed));
+            }
             Action::Wait(why) => return Ok(Progress::Waiting((*why).to_owned())),
             again if last.as_ref() == Some(again) => {
                 return Ok(Progress::Waiting(format!("AWS does not show yet what was done: {again:?}")));
@@ -112,6 +117,7 @@ async fn perform(
         Action::TerminateNewcomer(id) => instances::terminate(ec2, id).await,
         Action::DeregisterImage(id) => images::deregister(ec2, id).await,
         Action::DeleteSnapshot(id) => images::delete_snapshot(ec2, id).await,
+        Action::DeleteVolume(id) => images::delete_volume(ec2, id).await,
         Action::Done(_) | Action::Wait(_) => Ok(()),
     }
 }
@@ -166,6 +172,11 @@ pub async fn observe(
         captured = images::captured_by(&target.ec2, swap_id).await?.into_iter().map(|i| i.id).collect();
         snapshots = images::snapshots_of(&target.ec2, swap_id).await?;
     }
+    // Of a newcomer that stays, no volume is in question.
+    let mut volumes = Vec::new();
+    if !newcomer.as_ref().is_some_and(|newcomer| newcomer.alive) {
+        volumes = images::volumes_left_by(&target.ec2, &journal.swap_id, id).await?;
+    }
     let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
     Ok(Observed {
         old: old_state(described.get(&journal.old)),
@@ -175,6 +186,7 @@ pub async fn observe(
         targets: both,
         images: captured,
         snapshots,
+        volumes,
     })
 }
 

@@ -1,15 +1,39 @@
-//! The owner of a lab instance, looked at again: hours may lie between Discover and the end, if an image
-//! is made, and what would be refused now must be undone.
+//! The owner of a lab instance, heard until it stops. Hours may lie between Discover and the end, if an image is made.
+//! The fitness at the start is asked again, whole, and a swap that would be refused now is undone.
 
-use spot_cloud::twin::{Examined, examine};
+use spot_cloud::twin::examine;
 use spot_cloud::{CallError, Target, addresses, targets};
 use spot_domain::InstanceId;
 use spot_domain::group::InstanceState;
-use spot_domain::lab::{LabSwap, changed};
+use spot_domain::lab::{LabSwap, Original, Registration, changed};
 use spot_domain::settings::Settings;
 
-/// What the owner has made of the instance since its swap began, in words; `None` if it is what it was,
-/// or no longer runs, which is not this question. A search through the target groups of its VPC.
+/// Everything that sends traffic to an instance and can be moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// The allocation ids of its Elastic IPs.
+    pub addresses: Vec<String>,
+    /// Its registrations in target groups, by its id.
+    pub registrations: Vec<Registration>,
+}
+
+/// Looks for all that sends traffic to the instance, and notes in `original` what could not be moved.
+///
+/// # Errors
+/// A call fails.
+pub async fn traffic(target: &Target, original: &mut Original) -> Result<Traffic, CallError> {
+    let addresses = addresses::of(&target.ec2, &original.instance.id).await?;
+    let found = targets::of(&target.elbv2, &original.instance).await?;
+    original.unhealthy_in = found.unhealthy_in;
+    let by_address =
+        found.by_address_in.map(|group| format!("target group {group} has it by its private address"));
+    let many = (addresses.len() > 1).then(|| "it has more than one Elastic IP".to_owned());
+    original.irreproducible = original.irreproducible.take().or(many).or(by_address);
+    Ok(Traffic { addresses, registrations: found.registrations })
+}
+
+/// Says what the owner has made of the instance since its swap began; `None` if it is what it was, or no longer
+/// runs, which is not this question. It searches through the target groups.
 ///
 /// # Errors
 /// A call fails.
@@ -19,27 +43,23 @@ pub async fn change(
     old: &InstanceId,
     lab: &LabSwap,
 ) -> Result<Option<String>, CallError> {
-    let Some(examined) = examine(&target.ec2, old).await? else { return Ok(None) };
-    if examined.original.instance.state != InstanceState::Running {
+    let Some(mut original) = examine(&target.ec2, old).await? else { return Ok(None) };
+    if original.instance.state != InstanceState::Running {
         return Ok(None);
     }
-    let mut why = changed(&examined.original, lab.instance_type.as_ref(), settings);
+    let mut why = changed(&original, lab, settings);
     if why.is_none() {
-        why = gained(target, &examined, lab).await?;
+        let traffic = traffic(target, &mut original).await?;
+        why = gained(&traffic, lab).or_else(|| changed(&original, lab, settings));
     }
     Ok(why.map(|why| format!("instance {old} is not what it was when its swap began: {why}")))
 }
 
-/// What it serves by now that its twin was not told of.
-async fn gained(target: &Target, examined: &Examined, lab: &LabSwap) -> Result<Option<String>, CallError> {
-    let id = &examined.original.instance.id;
-    let held = addresses::of(&target.ec2, id).await?;
-    if let Some(address) = held.iter().find(|address| lab.address.as_ref() != Some(*address)) {
-        return Ok(Some(format!("it has the Elastic IP {address}")));
+/// Names an address or a target group that its twin was not told of.
+fn gained(traffic: &Traffic, lab: &LabSwap) -> Option<String> {
+    if let Some(address) = traffic.addresses.iter().find(|address| lab.address.as_ref() != Some(*address)) {
+        return Some(format!("it has the Elastic IP {address}"));
     }
-    let Some(vpc_id) = &examined.vpc_id else { return Ok(None) };
-    let found = targets::of(&target.elbv2, vpc_id, id, examined.private_address.as_deref()).await?;
-    let more = found.registrations.into_iter().find(|registration| !lab.registrations.contains(registration));
-    let more = more.map(|registration| registration.target_group_arn).or(found.by_address_in);
-    Ok(more.map(|group| format!("target group {group} has it")))
+    let more = traffic.registrations.iter().find(|registration| !lab.registrations.contains(registration));
+    more.map(|registration| format!("target group {} has it", registration.target_group_arn))
 }

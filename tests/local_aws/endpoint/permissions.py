@@ -15,7 +15,7 @@ from .launches import SSM
 from .world import WORLD
 
 CACHE_SECONDS = 30
-NAMES_A_RESOURCE = ("InstanceId", "ResourceId.", "ImageId", "SnapshotId", "AllocationId")
+NAMES_A_RESOURCE = ("InstanceId", "ResourceId.", "ImageId", "SnapshotId", "AllocationId", "VolumeId")
 CODES = {"ec2": "UnauthorizedOperation", "pricing": "AccessDeniedException"}
 
 

@@ -41,6 +41,9 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         // Whoever undoes this waits until what this call may have made must be visible.
         journal.launching_since = Timestamp::now();
         context.swaps.write(&work.lease, &journal).await?;
+        if let Some(lab) = &mut work.lab {
+            lab.captured_at = Some(journal.launching_since);
+        }
         return ask(&target, work, &id, journal.swap_id.as_str()).await;
     };
     match image.progress {

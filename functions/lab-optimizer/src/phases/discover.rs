@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::accounts::Access;
 use spot_cloud::swaps::{Lease, Leased, Owner};
-use spot_cloud::twin::{Examined, Twin, examine};
-use spot_cloud::{Target, accounts, addresses, instances, settings, targets};
+use spot_cloud::twin::{Twin, examine};
+use spot_cloud::{Target, accounts, instances, settings};
 use spot_domain::group::Instance;
-use spot_domain::lab::{LabSwap, LabSwapRequest, OldInstance, refused, refused_account};
+use spot_domain::lab::{LabSwap, LabSwapRequest, OldInstance, Original, refused, refused_account};
+use spot_domain::lab_losses::losses;
 use spot_domain::pricing::Prices;
 use spot_domain::selection::Candidate;
 use spot_domain::settings::Settings;
@@ -20,7 +21,10 @@ use spot_domain::{AccountId, AzId, ExecutionArn, Pool, Reason, Region};
 use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::input::parse;
+use spot_swap::owner::{self, Traffic};
 use spot_swap::work::Work;
+
+use super::bring_back;
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub enum Plan {
     Refused(Left),
     /// It is the one candidate of a run.
     Swap(Box<Work>),
+    /// A swap that is over is undone.
+    BringBack(Box<Work>),
 }
 
 /// Plans the run.
@@ -40,18 +46,26 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     let stack = &context.stack;
     let account_id = request.account_id.clone().unwrap_or_else(|| stack.account_id.clone());
     let region = request.region.clone().unwrap_or_else(|| stack.region.clone());
+    bring_back::check(&request)?;
     let access = accounts::access(stack, &account_id).await?;
-    if let Some(left) = refused_account(&request, access.environment_type) {
+    if !request.bring_back
+        && let Some(left) = refused_account(&request, access.environment_type)
+    {
         return Ok(Plan::Refused(left));
     }
     let settings = settings::load(stack, &account_id, &region).await?;
     let target = stack.target(&access, &region, Some(&execution)).await;
-    let (candidate, lab) = match look(&target, &request, &region, &settings).await? {
+    let place = Place { account_id, region, access, execution };
+    if request.bring_back {
+        return bring_back(context, &target, &request, place, settings).await;
+    }
+    let (candidate, lab) = match look(&target, &request, &place.region, &settings).await? {
         Ok(found) => found,
         Err(left) => return Ok(Plan::Refused(left)),
     };
-    let place = Place { account_id, region, access, execution };
-    let work = plan(&request, place, settings, candidate, lab);
+    let mut work = work(&request, place, settings);
+    work.lab = Some(lab);
+    work.enqueue(vec![candidate]);
     if !request.dry_run {
         context.swaps.take(&work.lease).await?;
     }
@@ -59,7 +73,25 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     Ok(Plan::Swap(Box::new(work)))
 }
 
-const SHAPE: &str = r#"{"instance_id": "i-…", "account_id"?, "region"?, "capture_image"?, "dry_run"?}"#;
+async fn bring_back(
+    context: &Context,
+    target: &Target,
+    request: &LabSwapRequest,
+    place: Place,
+    settings: Settings,
+) -> Result<Plan, StepError> {
+    let mut work = work(request, place, settings);
+    match bring_back::journal(context, target, &work.lease, &request.instance_id).await? {
+        Err(left) => Ok(Plan::Refused(left)),
+        Ok(journal) => {
+            bring_back::begin(context, &mut work, &journal).await?;
+            Ok(Plan::BringBack(Box::new(work)))
+        }
+    }
+}
+
+const SHAPE: &str =
+    r#"{"instance_id": "i-…", "account_id"?, "region"?, "capture_image"?, "dry_run"?, "bring_back"?}"#;
 
 type Found = Result<(Candidate, LabSwap), Left>;
 
@@ -71,19 +103,20 @@ async fn look(
     settings: &Settings,
 ) -> Result<Found, StepError> {
     let id = &request.instance_id;
-    let Some(mut examined) = examine(&target.ec2, id).await? else {
+    let Some(mut original) = examine(&target.ec2, id).await? else {
         let detail = format!("EC2 does not describe it in {region}");
         return Ok(Err(Left::new(id, Reason::InstanceGone, detail)));
     };
     // What is refused by its own marks costs no search through the target groups.
-    if let Some(left) = refused(&examined.original, request, settings) {
+    if let Some(left) = refused(&original, request, settings) {
         return Ok(Err(left));
     }
-    let lab = belongings(target, request, settings, &mut examined).await?;
-    if let Some(left) = refused(&examined.original, request, settings) {
+    let traffic = owner::traffic(target, &mut original).await?;
+    if let Some(left) = refused(&original, request, settings) {
         return Ok(Err(left));
     }
-    let instance = examined.original.instance;
+    let lab = to_take_over(request, settings, &original, traffic);
+    let instance = original.instance;
     let az_id = match &instance.az_id {
         Some(az_id) => Some(az_id.clone()),
         None => instances::zones(&target.ec2).await?.remove(&instance.availability_zone),
@@ -91,37 +124,28 @@ async fn look(
     Ok(candidate(instance, az_id, region).map(|candidate| (candidate, lab)))
 }
 
-/// What the twin has to take over: the Elastic IP, the places in target groups.
-async fn belongings(
-    target: &Target,
+/// Returns the journal's part of a lab swap: all that the twin has to take over, and what the old instance is.
+fn to_take_over(
     request: &LabSwapRequest,
     settings: &Settings,
-    examined: &mut Examined,
-) -> Result<LabSwap, StepError> {
-    let id = &request.instance_id;
-    let mut held = addresses::of(&target.ec2, id).await?;
-    let mut found = targets::Found::default();
-    if let Some(vpc_id) = &examined.vpc_id {
-        found = targets::of(&target.elbv2, vpc_id, id, examined.private_address.as_deref()).await?;
-    }
-    let original = &mut examined.original;
-    original.unhealthy_in = found.unhealthy_in;
-    if held.len() > 1 {
-        original.irreproducible = Some("it has more than one Elastic IP".to_owned());
-    }
-    if let Some(group) = found.by_address_in {
-        original.irreproducible = Some(format!("target group {group} has it by its private address"));
-    }
-    Ok(LabSwap {
+    original: &Original,
+    mut traffic: Traffic,
+) -> LabSwap {
+    // Without an image, the old disks are nowhere but on the old instance.
+    let old_instance = if request.capture_image { settings.lab_old_instance } else { OldInstance::Stop };
+    LabSwap {
         instance_type: Some(original.instance.instance_type.clone()),
-        // Without an image, the old disks are nowhere but on the old instance.
-        old_instance: if request.capture_image { settings.lab_old_instance } else { OldInstance::Stop },
-        address: held.pop(),
-        registrations: found.registrations,
+        old_instance,
+        address: traffic.addresses.pop(),
+        registrations: traffic.registrations,
         capture: request.capture_image,
         leaving: false,
         stopping: false,
-    })
+        traits: original.traits.clone(),
+        losses: losses(original, request.capture_image, old_instance),
+        captured_at: None,
+        is_over: false,
+    }
 }
 
 fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result<Candidate, Left> {
@@ -156,13 +180,7 @@ struct Place {
     execution: ExecutionArn,
 }
 
-fn plan(
-    request: &LabSwapRequest,
-    place: Place,
-    settings: Settings,
-    candidate: Candidate,
-    lab: LabSwap,
-) -> Work {
+fn work(request: &LabSwapRequest, place: Place, settings: Settings) -> Work {
     let lease = Lease {
         on: Leased::Instance(request.instance_id.clone()),
         account_id: place.account_id,
@@ -174,8 +192,6 @@ fn plan(
     work.twin = Some(Twin { of: request.instance_id.clone(), image_id: None });
     work.dry_run = request.dry_run;
     work.max_swaps = 1;
-    work.lab = Some(lab);
-    work.enqueue(vec![candidate]);
     work
 }
 

@@ -1,6 +1,7 @@
 //! Report: releases the lease and says what came of the run.
 
-use spot_domain::lab::{INSTANCE_STORE_IS_LOST, LabReport, OldInstance, Outcome};
+use spot_domain::lab::{INSTANCE_STORE_IS_LOST, LabReport, LabSwap, OldInstance, Outcome};
+use spot_domain::lab_losses::NOT_LOOKED_AT;
 use spot_domain::swap::Left;
 use spot_domain::{InstanceId, Reason};
 use spot_swap::Context;
@@ -34,6 +35,9 @@ fn outcome(work: &Work) -> Result<LabReport, StepError> {
     }
     if let Some(left) = work.rolled_back.first() {
         let (id, detail) = (left.instance_id.clone(), left.detail.clone());
+        if work.lab.as_ref().is_some_and(|lab| lab.is_over) {
+            return Ok(report(id, Outcome::BroughtBack, None, None, Some(detail)));
+        }
         return Ok(report(id, Outcome::RolledBack, None, Some(left.reason), Some(detail)));
     }
     if let Some(left) = work.skipped.first() {
@@ -42,19 +46,37 @@ fn outcome(work: &Work) -> Result<LabReport, StepError> {
     let planned = work.queue.first().filter(|_| work.dry_run);
     let candidate = planned.ok_or_else(|| StepError::Protocol("a run without an outcome".into()))?;
     let pool = candidate.pools.first().map(|pool| format!("from pool {pool}"));
-    Ok(report(candidate.instance_id.clone(), Outcome::Planned, None, None, pool))
+    let planned = report(candidate.instance_id.clone(), Outcome::Planned, None, None, pool);
+    Ok(LabReport {
+        losses: work.lab.as_ref().map(|lab| lab.losses.clone()).unwrap_or_default(),
+        not_looked_at: NOT_LOOKED_AT.map(str::to_owned).to_vec(),
+        ..planned
+    })
 }
 
 fn what_became(work: &Work) -> String {
     let Some(lab) = &work.lab else { return String::new() };
-    let old = match lab.old_instance {
-        OldInstance::Stop => "the old instance is stopped; its volumes are kept, and cost",
-        OldInstance::Terminate => "the old instance is terminated",
+    let start = if lab.capture {
+        format!("the new one started from an image of its EBS volumes ({INSTANCE_STORE_IS_LOST})")
+    } else {
+        "the new one started from its AMI".to_owned()
     };
-    if !lab.capture {
-        return format!("{old}; the new one started from its AMI");
+    let told = [became_of_the_old(lab), start].into_iter().chain(lab.losses.iter().cloned());
+    told.collect::<Vec<_>>().join("; ")
+}
+
+fn became_of_the_old(lab: &LabSwap) -> String {
+    match (lab.old_instance, lab.captured_at) {
+        (OldInstance::Stop, _) => "the old instance is stopped; its volumes are kept, and cost".to_owned(),
+        (OldInstance::Terminate, None) => {
+            "the old instance is terminated; what was written to its volumes since the image was made is lost"
+                .to_owned()
+        }
+        (OldInstance::Terminate, Some(at)) => format!(
+            "the old instance is terminated; what was written to its volumes since {at:.0} is lost, when the \
+             image was asked for"
+        ),
     }
-    format!("{old}; the new one started from an image of its EBS volumes ({INSTANCE_STORE_IS_LOST})")
 }
 
 fn report(
@@ -64,5 +86,14 @@ fn report(
     reason: Option<Reason>,
     detail: Option<String>,
 ) -> LabReport {
-    LabReport { instance_id, new_instance_id, outcome, reason, detail, gate: None }
+    LabReport {
+        instance_id,
+        new_instance_id,
+        outcome,
+        reason,
+        detail,
+        losses: Vec::new(),
+        not_looked_at: Vec::new(),
+        gate: None,
+    }
 }

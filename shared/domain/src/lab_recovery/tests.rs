@@ -62,6 +62,10 @@ impl World {
             capture,
             leaving: false,
             stopping: false,
+            traits: crate::lab::Traits::new(),
+            losses: vec![],
+            captured_at: None,
+            is_over: false,
         };
         let seen = Observed {
             old: OldState::Running,
@@ -71,6 +75,7 @@ impl World {
             targets: vec![Targets { old: TargetState::Healthy, newcomer: TargetState::Absent }; groups],
             images: vec![],
             snapshots: vec![],
+            volumes: vec![],
         };
         let journal = Journal::new(&old(), Timestamp::UNIX_EPOCH, Retirement::Detach);
         Self { journal, lab, seen, old_taken: false, old_needs_address: false, old_answered: 0 }
@@ -93,6 +98,7 @@ impl World {
         let call = cut.at_next_call();
         if call.made {
             self.seen.newcomer = Some(Newcomer { id: newcomer(), alive: true });
+            self.seen.volumes = vec![LeftVolume { id: "vol-1".into(), is_attached: true }];
         }
         if !call.last && self.takes_over(&mut cut) {
             self.retires(&mut cut);
@@ -188,12 +194,19 @@ impl World {
                 assert!(self.seen.images.is_empty(), "EC2 refuses: an image uses it");
                 self.seen.snapshots.retain(|snapshot| snapshot != id);
             }
+            Action::DeleteVolume(id) => {
+                assert!(!alive, "a newcomer that lives needs its volumes");
+                self.seen.volumes.retain(|volume| volume.id != *id);
+            }
         }
     }
 
     fn newcomer_dies(&mut self) {
         if let Some(newcomer) = self.seen.newcomer.as_mut() {
             newcomer.alive = false;
+            for volume in &mut self.seen.volumes {
+                volume.is_attached = false;
+            }
             for target in &mut self.seen.targets {
                 target.newcomer = TargetState::Absent;
             }
@@ -292,6 +305,7 @@ proptest! {
             End::Undone if old_taken => prop_assert!(!alive),
             End::Undone => {
                 prop_assert!(!alive, "a stray newcomer");
+                prop_assert!(world.seen.volumes.is_empty(), "a stray volume");
                 prop_assert_eq!(world.seen.old, OldState::Running);
                 prop_assert!(world.serves(AddressAt::Old, |t| t.old), "{:?}", world);
             }
@@ -335,6 +349,42 @@ proptest! {
         prop_assert!(world.serves(AddressAt::Old, |t| t.old), "{:?}", world);
         prop_assert!(world.seen.newcomer.is_none_or(|n| !n.alive));
     }
+}
+
+#[test]
+fn the_volumes_of_a_newcomer_that_replaced_the_old_one_stay() {
+    let mut world = World::new(OldInstance::Stop, false, 0, false);
+    world.run(Cut::after(10));
+    assert_eq!(world.recover(), End::Finished);
+    assert!(world.seen.volumes.iter().all(|volume| volume.is_attached) && !world.seen.volumes.is_empty());
+}
+
+#[test]
+fn an_old_instance_is_brought_back_after_its_swap_and_what_the_newcomer_left_stays() {
+    for dies in [false, true] {
+        let mut world = World::new(OldInstance::Stop, true, 1, false);
+        world.run(Cut::after(20));
+        assert_eq!(world.seen.old, OldState::Stopped);
+        if dies {
+            world.newcomer_dies();
+        }
+        world.journal.stage = Stage::Undoing;
+        (world.lab.leaving, world.lab.stopping, world.lab.is_over) = (true, true, true);
+        assert_eq!(world.recover(), End::Undone);
+        assert!(world.serves(AddressAt::Old, |t| t.old) && world.seen.old == OldState::Running);
+        assert!(world.seen.newcomer.as_ref().is_some_and(|n| !n.alive) && !world.seen.volumes.is_empty());
+    }
+}
+
+#[test]
+fn a_volume_is_deleted_only_once_the_newcomer_has_let_go_of_it() {
+    let mut world = World::new(OldInstance::Stop, false, 0, false);
+    world.run(Cut::after(1));
+    world.journal.stage = Stage::Undoing;
+    world.seen.newcomer = Some(Newcomer { id: newcomer(), alive: false });
+    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Action::Wait(_)));
+    world.seen.volumes[0].is_attached = false;
+    assert_eq!(next(&world.journal, &world.lab, &world.seen), Action::DeleteVolume("vol-1".into()));
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! BringBack, in the place of Discover: undoes a swap that is over, by its owner's wish. The newcomer was
+//! interrupted, for instance.
+//!
+//! Records the journal of that swap again, to be undone. The rollback does the rest: it starts the old instance,
+//! registers it again, gives it its address and terminates the newcomer. Volumes that outlive the newcomer are
+//! its owner's by now, and stay.
+
+use spot_cloud::swaps::Lease;
+use spot_cloud::{Target, instances};
+use spot_domain::group::InstanceState;
+use spot_domain::journal::{Journal, Stage, Undo};
+use spot_domain::lab::LabSwapRequest;
+use spot_domain::swap::Left;
+use spot_domain::{InstanceId, Reason};
+use spot_swap::Context;
+use spot_swap::error::StepError;
+use spot_swap::work::Work;
+
+/// Refuses options of a swap beside `bring_back`.
+///
+/// # Errors
+/// A field says otherwise.
+pub fn check(request: &LabSwapRequest) -> Result<(), StepError> {
+    let other = [("capture_image", request.capture_image), ("dry_run", request.dry_run)];
+    match other.iter().find(|(_, is_set)| request.bring_back && *is_set) {
+        Some((field, _)) => Err(StepError::InvalidInput(format!(
+            "{field}: it goes with a swap; leave it out, or leave out `bring_back`"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Returns the journal to undo, or why there is none.
+///
+/// # Errors
+/// A call fails, or the row can't be read.
+pub async fn journal(
+    context: &Context,
+    target: &Target,
+    lease: &Lease,
+    old: &InstanceId,
+) -> Result<Result<Journal, Left>, StepError> {
+    let left = |reason, detail: &str| Ok(Err(Left::new(old, reason, detail)));
+    let described = instances::describe(&target.ec2, std::slice::from_ref(old)).await?;
+    if described.get(old).is_none_or(|instance| instance.state == InstanceState::Dead) {
+        return left(Reason::InstanceGone, "it is terminated: nothing is left to bring back");
+    }
+    let Some(journal) = context.swaps.replaced(lease).await? else {
+        return left(Reason::InstanceChanged, "no swap of it came to its end: nothing replaced it");
+    };
+    Ok(Ok(to_undo(journal)))
+}
+
+fn to_undo(mut journal: Journal) -> Journal {
+    let newcomer = journal.newcomer.as_ref().map_or_else(|| "a newcomer".to_owned(), ToString::to_string);
+    journal.stage = Stage::Undoing;
+    journal.undo = Some(Undo {
+        reason: Reason::InstanceChanged,
+        detail: format!(
+            "its owner asked for it; it serves again in the place of {newcomer}, which is terminated"
+        ),
+    });
+    if let Some(lab) = &mut journal.lab {
+        (lab.leaving, lab.stopping, lab.is_over, lab.capture) = (true, true, true, false);
+    }
+    journal
+}
+
+/// Takes the lease and writes the journal: from here on the rollback and the reconciler know what to do.
+///
+/// # Errors
+/// Another execution works on the instance, or the table does not answer.
+pub async fn begin(context: &Context, work: &mut Work, journal: &Journal) -> Result<(), StepError> {
+    context.swaps.take(&work.lease).await?;
+    context.swaps.write(&work.lease, journal).await?;
+    work.lab.clone_from(&journal.lab);
+    work.undo.clone_from(&journal.undo);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_for_the_old_one_is_no_swap() {
+        let request = |more: &str| -> LabSwapRequest {
+            let input = format!(r#"{{"instance_id": "i-0123456789abcdef0", "bring_back": true{more}}}"#);
+            serde_json::from_str(&input).unwrap()
+        };
+        assert!(check(&request("")).is_ok());
+        let error = check(&request(r#", "dry_run": true"#)).unwrap_err();
+        assert!(error.to_string().starts_with("dry_run:"), "{error}");
+    }
+}

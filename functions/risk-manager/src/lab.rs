@@ -1,0 +1,38 @@
+//! An interruption in a LAB account poisons nothing. If it takes what a lab swap launched, its owner is told, with
+//! the way back: the newcomer is a one-time Spot instance, and nothing comes in its place by itself.
+
+use spot_cloud::CallError;
+use spot_cloud::announcements::Announcements;
+use spot_cloud::swaps::{Swaps, SwapsError};
+
+use crate::error::RiskError;
+use crate::event::Interruption;
+
+/// Tells the owner, if the event's instance has replaced another.
+///
+/// # Errors
+/// The table does not answer, or the message could not be sent: the event is handled again.
+pub async fn tell_the_owner(
+    swaps: &Swaps,
+    announcements: &Announcements,
+    event: &Interruption,
+) -> Result<(), RiskError> {
+    let Interruption { account_id, region, instance_id, .. } = event;
+    let old = match swaps.replaced_by(account_id, region, instance_id).await {
+        Ok(Some(old)) => old,
+        Ok(None) => return Ok(()),
+        Err(SwapsError::Call(error)) => return Err(error.into()),
+        Err(other) => return Err(CallError::malformed("dynamodb:GetItem", other.to_string()).into()),
+    };
+    tracing::warn!(%instance_id, %old, "a lab swap's newcomer is interrupted");
+    let subject = format!("Spot Optimizer: {instance_id}, which replaced {old}, is interrupted");
+    let message = format!(
+        "EC2 takes Spot instance {instance_id} back within two minutes (account {account_id}, region {region}). A lab \
+         swap had put it in the place of {old}.\n\n\
+         If {old} was stopped (the default), it can serve again: start the lab swap's state machine with \
+         {{\"instance_id\": \"{old}\", \"account_id\": \"{account_id}\", \"region\": \"{region}\", \
+         \"bring_back\": true}}. Its address and its places in target groups come back with it; what was written on \
+         {instance_id} does not."
+    );
+    Ok(announcements.alert(&subject, &message).await?)
+}

@@ -1,0 +1,134 @@
+"""A twin is a twin: what the owner chose is repeated, refused, or named as lost before anything is launched."""
+
+import pytest
+from lab_scene import held_up
+from scene import wait_for
+
+OPTIONS = {
+    "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 1},
+    "PrivateDnsNameOptions": {"HostnameType": "resource-name", "EnableResourceNameDnsARecord": True},
+}
+
+
+def root_volume(web, instance_id=None):
+    return web.old.describe(instance_id)["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+
+
+def tags_of_volume(web, volume):
+    described = web.old.ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0]
+    return {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])}
+
+
+def test_what_its_owner_chose_is_launched_again_and_its_volume_is_backed_up_on(lab):
+    web = lab()
+    web.aws.control.instance(web.old.id, set=OPTIONS)
+    web.old.ec2.create_tags(Resources=[root_volume(web)], Tags=[{"Key": "backup", "Value": "daily"}])
+    web.aws.control.clear_calls()
+    report = web.swap(capture_image=True)
+    web.assert_swapped(report)
+    asked = web.aws.control.calls(action="RunInstances")[0]["params"]
+    assert (asked["CpuOptions.CoreCount"], asked["CpuOptions.ThreadsPerCore"]) == ("1", "1")
+    assert asked["PrivateDnsNameOptions.HostnameType"] == "resource-name"
+    tags = tags_of_volume(web, root_volume(web, report["new_instance_id"]))
+    assert (tags["backup"], tags["ManagedBy"]) == ("daily", "SpotOptimizer")
+    for told in ("can't be stopped", "user data runs again", "stays on its own volumes"):
+        assert told in report["detail"], told
+
+
+def many_tags(web):
+    tags = [{"Key": f"key-{n:02}", "Value": "x"} for n in range(48)]
+    web.old.ec2.create_tags(Resources=[web.old.id], Tags=tags)
+
+
+REFUSALS = {
+    "license configuration": lambda w: w.aws.control.instance(
+        w.old.id, set={"Licenses": [{"LicenseConfigurationArn": "arn:aws:license-manager:us-east-1:1:license-configuration:lic-1"}]}
+    ),
+    "52 tags": many_tags,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", REFUSALS)
+def test_what_a_twin_could_not_have_is_refused(lab, said):
+    web = lab()
+    REFUSALS[said](web)
+    web.aws.control.clear_calls()
+    report = web.swap()
+    assert (report["outcome"], report["reason"]) == ("REFUSED", "NOT_REPRODUCIBLE"), report
+    assert said in report["detail"]
+    web.assert_nothing_changed()
+
+
+def test_a_plan_names_what_would_be_lost_and_what_is_not_looked_at(lab):
+    web = lab(tags={"team": "lab"})
+    report = web.swap(dry_run=True, capture_image=True)
+    assert report["outcome"] == "PLANNED"
+    losses, unseen = " ".join(report["losses"]), " ".join(report["not_looked_at"])
+    assert "can't be stopped" in losses and "user data runs again" in losses
+    for named in ("DNS", "CloudWatch alarms", "Global Accelerator", "VPC Lattice", "side by side"):
+        assert named in unseen, named
+    web.assert_untouched()
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["taken back", "dies"])
+def test_a_swap_that_is_undone_leaves_no_volume(lab, dies):
+    """An image may say that its volume outlives the instance."""
+    web, newcomer, let_go = held_up(lab, "PauseForHealth", target_groups=0)
+    mapping = web.old.describe(newcomer)["BlockDeviceMappings"][0]
+    web.old.ec2.modify_instance_attribute(
+        InstanceId=newcomer,
+        BlockDeviceMappings=[{"DeviceName": mapping["DeviceName"], "Ebs": {"DeleteOnTermination": False}}],
+    )
+    if dies:
+        web.aws.control.kill(newcomer)
+    else:
+        web.old.tag("spot-optimizer:opt-out", "true")
+    report = let_go()
+    assert report["outcome"] == "ROLLED_BACK", report
+    ids = [mapping["Ebs"]["VolumeId"]]
+    found = web.old.ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": ids}])["Volumes"]
+    assert found == []
+    web.assert_untouched()
+
+
+def test_what_was_written_since_the_image_is_told_when_the_old_one_is_terminated(lab, settings):
+    settings(lab_old_instance="terminate")
+    web = lab()
+    report = web.swap(capture_image=True)
+    web.assert_swapped(report, old_state="terminated")
+    assert "what was written to its volumes since 20" in report["detail"]
+
+
+def notice(web, newcomer):
+    """EC2's interruption notice of a LAB account, as the risk manager gets it."""
+    with web.aws.function_environment("RiskManagerFunctionName", ENVIRONMENT_TYPE="LAB"):
+        return web.aws.invoke("RiskManagerFunctionName", web.aws.drill_event(newcomer))
+
+
+def test_an_interrupted_newcomer_is_told_and_one_execution_brings_the_old_one_back(lab, inbox):
+    web = lab(address=True, target_groups=1)
+    report = web.swap()
+    web.assert_swapped(report)
+    newcomer = report["new_instance_id"]
+    assert notice(web, newcomer) == ({"outcome": "IGNORED_LAB"}, None)
+    wait_for(lambda: any("bring_back" in str(message) and web.old.id in str(message) for message in inbox()))
+    web.aws.control.kill(newcomer)
+    back = web.swap(bring_back=True)
+    assert (back["outcome"], back["instance_id"]) == ("BROUGHT_BACK", web.old.id), back
+    web.assert_untouched()
+
+
+def test_a_newcomer_that_runs_serves_until_the_old_one_is_back(lab):
+    web = lab(address=True, target_groups=1)
+    web.assert_swapped(web.swap())
+    back = web.swap(bring_back=True)
+    assert back["outcome"] == "BROUGHT_BACK", back
+    web.assert_untouched()
+
+
+def test_what_nothing_replaced_is_not_brought_back(lab):
+    web = lab()
+    web.aws.control.clear_calls()
+    report = web.swap(bring_back=True)
+    assert (report["outcome"], report["reason"]) == ("REFUSED", "INSTANCE_CHANGED")
+    web.assert_nothing_changed()
