@@ -1,6 +1,6 @@
 //! A client for a cluster's API server: of EKS, or by a kubeconfig kept in Secrets Manager.
 //!
-//! The client retries nothing by itself and gives up on a silent server after 10 s: its caller
+//! The client retries nothing by itself and gives up on a silent server after 32 s: its caller
 //! decides.
 
 use std::time::Duration;
@@ -22,8 +22,11 @@ use crate::eks_token::{self, TokenError};
 
 /// To the API server's first answer at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between two signs of life of an answer.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two signs of life of an answer. An admission webhook may take 30 s for one eviction, and with
+/// `failurePolicy: Ignore` the API server grants it after that
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts>); a client
+/// that has left by then is granted nothing.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(32);
 
 /// No client, and what to do about it.
 #[derive(Debug, thiserror::Error)]

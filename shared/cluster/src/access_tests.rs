@@ -73,7 +73,7 @@ fn the_client_gives_up_in_time_and_repeats_nothing() {
     assert!(!config.default_retry);
     assert_eq!(config.proxy_url, None);
     assert_eq!(config.connect_timeout, Some(Duration::from_secs(2)));
-    assert_eq!(config.read_timeout, Some(Duration::from_secs(10)));
+    assert_eq!(config.read_timeout, Some(Duration::from_secs(32)));
 }
 
 /// Secrets Manager and EKS, both answering from the script.

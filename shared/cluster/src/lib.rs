@@ -23,9 +23,12 @@
 pub mod access;
 pub mod budgets;
 pub mod drain;
+mod drain_state;
 pub mod eks_token;
 pub mod error;
 mod eviction;
+mod last_ready;
+pub mod leaving;
 mod migration;
 pub mod node;
 pub mod ownership;

@@ -4,6 +4,7 @@
 //! controller, `emptyDir`) lifted here by the pod's own annotations or by [`Policy`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -14,6 +15,7 @@ use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ClusterError, failed};
+use crate::leaving::Leaving;
 use crate::node::NodeName;
 use crate::pages;
 
@@ -122,6 +124,8 @@ pub struct NodePod {
     pub is_ready: bool,
     /// It has not started; no budget protects it.
     pub is_pending: bool,
+    /// How it ends, once it was told to.
+    pub leaving: Option<Leaving>,
     /// What the drain does with it.
     pub disposition: Disposition,
 }
@@ -138,6 +142,12 @@ pub struct Blocked {
     pub budget: Option<String>,
     /// Why, and what would help.
     pub why: String,
+}
+
+impl fmt::Display for Controller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
 }
 
 impl Block {
@@ -241,6 +251,7 @@ fn look_at(pod: &Pod, daemon_sets: &BTreeSet<Controller>, policy: Policy) -> Nod
         has_inline_ebs: volumes(pod).any(|volume| volume.aws_elastic_block_store.is_some()),
         is_ready: is_ready(pod),
         is_pending: phase(pod) == "Pending",
+        leaving: Leaving::of(pod),
         disposition: disposition(pod, daemon_sets, policy),
     }
 }

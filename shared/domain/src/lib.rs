@@ -7,6 +7,7 @@ pub mod authorization;
 pub mod belongings;
 pub mod ebs_prices;
 pub mod enforcement;
+pub mod eviction;
 pub mod environment;
 pub mod fitness;
 pub mod group;
