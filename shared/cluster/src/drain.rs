@@ -75,6 +75,24 @@ pub struct Pass {
     pub trouble: Option<ClusterError>,
 }
 
+/// Pods that are named in a sentence; all of them are in [`Pass::blocked`].
+const NAMED: usize = 3;
+
+impl Pass {
+    /// For a person: how many pods are left on the node, what holds the first of them, and what went wrong in this
+    /// pass. `None` once all are gone.
+    #[must_use]
+    pub fn left(&self, node: &NodeName) -> Option<String> {
+        if self.is_done {
+            return None;
+        }
+        let named = self.blocked.iter().take(NAMED);
+        let mut named: Vec<String> = named.map(|b| format!("{}/{}: {}", b.namespace, b.pod, b.why)).collect();
+        named.extend(self.trouble.as_ref().map(|trouble| format!("the last trouble was: {}", cut(&trouble.to_string()))));
+        Some(format!("{} pods are left on node {node}; {}", self.remaining.len(), named.join("; ")))
+    }
+}
+
 /// The state before the first pass: which controllers have pods to move, and how many of theirs
 /// are Ready. Evicts nothing. Call it after the cordon and keep the answer before the first pass:
 /// should that pass die after its evictions, what is owed is still known.

@@ -27,7 +27,7 @@ use spot_swap::work::{Next, Work};
 use spot_swap::{Context, group, nodes};
 
 use crate::phases::drain::{BLOCKED_LISTED, blocked_pod};
-use crate::work::{Joining, Leaving, NodeRun, NodeWork};
+use crate::work::{Joining, Leaving, NodeRun, NodeWork, Seen};
 
 const SHAPE: &str = r#"{"instance_id": "i-...", "cluster_name"?, "account_id"?, "region"?, "drain_timeout_seconds"?, "dry_run"?}"#;
 
@@ -240,6 +240,7 @@ impl Place {
             drain_timeout_seconds: timeout,
             drain_deadline: None,
             drain: State::default(),
+            seen: Seen::default(),
         }
     }
 }

@@ -3,18 +3,24 @@
 //! terminated; the owner's settings are restored. Records and undoes as `spot_swap`'s RetireOld,
 //! WaitForRetirement and Restore do.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use spot_cloud::targets::{self, Elsewhere};
+use spot_cloud::instances;
 use spot_cluster::drain;
 use spot_cluster::node::{self, Cordon};
-use spot_domain::Reason;
 use spot_domain::node_swap::BlockedPod;
 use spot_swap::error::StepError;
 use spot_swap::phases::{restore, retire_old, wait_for_retirement};
 use spot_swap::work::{Current, Next};
 use spot_swap::{Context, nodes};
 
-use crate::phases::drain::{Left, look_and_evict};
+use crate::phases::drain::{Left, look_and_evict, timed_out};
 use crate::work::{Leaving, NodeRun, NodeWork};
+
+/// A load-balancer controller that obeys the label has begun to deregister the node by then; EKS gives it as long.
+const DEREGISTRATION_BEGINS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+/// Target groups that a report names.
+const WARNINGS: usize = 10;
 
 /// Goes as far as it can now.
 ///
@@ -55,6 +61,7 @@ async fn let_go(
     current: &mut Current,
 ) -> Result<Next, StepError> {
     let why = match look_and_evict(context, run, blocked, current).await {
+        Ok(Left::Nothing) if is_balanced(context, run, current).await? => return Ok(Next::Wait),
         Ok(Left::Nothing) => return retire_old::run(context, &mut run.swap, current).await,
         Ok(Left::Undo(reason, detail)) => return Ok(run.swap.undo(reason, detail)),
         Ok(Left::Waiting(why)) | Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why,
@@ -63,7 +70,32 @@ async fn let_go(
     if Timestamp::now() < run.drain_until() {
         return Ok(Next::Wait);
     }
-    Ok(run.swap.undo(Reason::DrainTimedOut, why))
+    Ok(timed_out(run, blocked, &why))
+}
+
+/// Says if a target group that is none of the Auto Scaling group's is still to be waited for. A load-balancer
+/// controller has registered the node there; it deregisters it once it sees the label that the cordon has set.
+async fn is_balanced(context: &Context, run: &mut NodeRun, current: &Current) -> Result<bool, StepError> {
+    let target = context.target(&run.swap).await;
+    let old = &current.candidate.instance_id;
+    let described = instances::describe(&target.ec2, std::slice::from_ref(old)).await?;
+    let (Some(group), Some(instance)) = (context.group(&target, &run.swap).await?, described.get(old)) else {
+        return Ok(false); // The retirement finds that out by itself.
+    };
+    let Elsewhere { draining, serving } =
+        targets::elsewhere(&target.elbv2, instance, &group.target_group_arns).await?;
+    let waited = Timestamp::now().duration_since(*run.seen.balanced_since.get_or_insert_with(Timestamp::now));
+    let drain_seconds = SignedDuration::from_secs(i64::from(run.swap.settings.retire_timeout_seconds));
+    let has_time = |arns: &[String], at_most| !arns.is_empty() && waited < at_most;
+    if has_time(&serving, DEREGISTRATION_BEGINS_WITHIN) || has_time(&draining, drain_seconds) {
+        return Ok(true);
+    }
+    let late = serving.iter().map(|arn| (arn, "sends it requests")).chain(draining.iter().map(|arn| (arn, "drains it")));
+    run.seen.warnings = late
+        .take(WARNINGS)
+        .map(|(arn, what)| format!("target group {arn} still {what} {} s after the drain", waited.as_secs()))
+        .collect();
+    Ok(false)
 }
 
 /// The instance has been let go, and may run for as long as its target groups drain it: it is terminated
@@ -92,7 +124,9 @@ async fn left_on_old(
     if node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await? == Cordon::ByOther {
         tracing::warn!(node = %run.node.old, "somebody else has cordoned it meanwhile");
     }
-    let pass = drain::pass(&client, &run.node.old, nodes::policy(&run.node), run.drain.clone()).await?;
+    let (policy, last_ready) = (nodes::policy(&run.node), run.last_ready());
+    let pass = drain::pass(&client, &run.node.old, policy, last_ready, run.drain.clone()).await?;
+    let left = pass.left(&run.node.old);
     run.drain = pass.state;
-    Ok((!pass.is_done).then(|| format!("{} pods came back to it", pass.remaining.len())))
+    Ok(left.map(|why| format!("pods came back to it: {why}")))
 }

@@ -1,5 +1,5 @@
 //! WaitForRetirement: the old instance must have left the group and be drained by every target
-//! group; then, if it was detached, it is terminated. It is terminated only while as many instances
+//! group, also by those in which others have registered it; then, if it was detached, it is terminated. It is terminated only while as many instances
 //! serve as are desired and the newcomer's pool is clear: should the newcomer have failed meanwhile,
 //! the rollback takes the old one back in.
 
@@ -92,8 +92,9 @@ async fn observe(target: &Target, group: Group, current: &Current) -> Result<Obs
     let old = &current.candidate.instance_id;
     let mut draining = Vec::new();
     let detached = current.journal.retirement == Retirement::Detach;
-    if detached && group.member(old).is_none() && !group.target_group_arns.is_empty() {
-        let health = target_groups::health(&target.elbv2, &group.target_group_arns, old).await?;
+    let arns = [group.target_group_arns.as_slice(), &current.also_in].concat();
+    if detached && group.member(old).is_none() && !arns.is_empty() {
+        let health = target_groups::health(&target.elbv2, &arns, old).await?;
         if health == TargetHealth::Draining {
             draining.push(old.clone());
         }
