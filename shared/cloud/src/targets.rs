@@ -101,20 +101,21 @@ pub struct Elsewhere {
     pub serving: Vec<String>,
 }
 
-/// Looks through every target group of the instance's VPC but its group's own. A load-balancer controller registers
+/// Looks through every target group of the VPC but the group's own. A load-balancer controller registers
 /// nodes by their ids in target groups that no Auto Scaling group knows.
 ///
 /// # Errors
 /// A call fails: nothing is said then, never "nowhere".
 pub async fn elsewhere(
     client: &aws_sdk_elasticloadbalancingv2::Client,
-    instance: &Instance,
+    vpc_id: &str,
+    id: &InstanceId,
     own: &[String],
 ) -> Result<Elsewhere, CallError> {
-    let others = not_own(client, instance.belongings.vpc_id.iter().map(String::as_str).collect(), own).await?;
+    let others = not_own(client, BTreeSet::from([vpc_id]), own).await?;
     let mut found = Elsewhere::default();
     for (group, targets) in ask_all(client, &others).await? {
-        let of_it = targets.iter().filter(|t| t.target().and_then(|t| t.id()) == Some(instance.id.as_str()));
+        let of_it = targets.iter().filter(|t| t.target().and_then(|t| t.id()) == Some(id.as_str()));
         let states: Vec<TargetHealthStateEnum> =
             of_it.filter_map(|target| target.target_health()?.state().cloned()).collect();
         let arn = group.target_group_arn().unwrap_or_default().to_owned();

@@ -31,8 +31,8 @@ use crate::migration;
 use crate::node::NodeName;
 use crate::pods::{self, Blocked, Controller, Disposition, NodePod, PodRef, Policy};
 
-pub use crate::drain_state::{Owed, Refused, State, Unanswered};
 use crate::drain_state::turn_of;
+pub use crate::drain_state::{Owed, Refused, State, Unanswered};
 pub use crate::migration::{Missing, migrated};
 
 /// How long a pod whose eviction was refused is left alone (kubectl's own pause).
@@ -88,7 +88,11 @@ impl Pass {
         }
         let named = self.blocked.iter().take(NAMED);
         let mut named: Vec<String> = named.map(|b| format!("{}/{}: {}", b.namespace, b.pod, b.why)).collect();
-        named.extend(self.trouble.as_ref().map(|trouble| format!("the last trouble was: {}", cut(&trouble.to_string()))));
+        named.extend(
+            self.trouble
+                .as_ref()
+                .map(|trouble| format!("the last trouble was: {}", cut(&trouble.to_string()))),
+        );
         Some(format!("{} pods are left on node {node}; {}", self.remaining.len(), named.join("; ")))
     }
 }
@@ -119,7 +123,8 @@ pub async fn pass(
 ) -> Result<Pass, ClusterError> {
     let (began, now) = (Instant::now(), Timestamp::now());
     let pods = pods::on_node(client, node, policy).await?;
-    let troubled: BTreeSet<String> = state.unanswered.iter().map(|unanswered| unanswered.uid.clone()).collect();
+    let troubled: BTreeSet<String> =
+        state.unanswered.iter().map(|unanswered| unanswered.uid.clone()).collect();
     state.see(&pods, now.as_millisecond());
     let fresh = owe(client, &pods, &mut state).await?;
     let mut due = due(&pods, &state);
@@ -227,7 +232,9 @@ impl Walk {
     /// It is on its way out, and nothing is known to hold it.
     fn is_moving(&self, pod: &NodePod) -> bool {
         match &pod.disposition {
-            Disposition::Terminating => pod.leaving.as_ref().is_none_or(|leaving| leaving.finalizers.is_empty()),
+            Disposition::Terminating => {
+                pod.leaving.as_ref().is_none_or(|leaving| leaving.finalizers.is_empty())
+            }
             Disposition::Evict => self.state.refusal_of(&pod.pod).is_none() && !self.came_back(pod),
             Disposition::Blocked(_) | Disposition::Stays(_) => false,
         }
@@ -249,7 +256,9 @@ impl Walk {
         }
         match self.state.refusal_of(&pod.pod) {
             Some(refused) => (refused.budget.clone(), refused.why.clone()),
-            None if self.came_back(pod) => (None, comes_back(pod, self.state.turns.of(&turn_of(pod)).evicted)),
+            None if self.came_back(pod) => {
+                (None, comes_back(pod, self.state.turns.of(&turn_of(pod)).evicted))
+            }
             None => (None, "its turn has not come yet".to_owned()),
         }
     }
@@ -268,11 +277,7 @@ fn comes_back(pod: &NodePod, times: u32) -> String {
 
 /// Asks for the eviction of each pod, a few at once. After an answer that concerns all of them (the
 /// API server is down, throttles or denies) the rest is left for a later pass.
-async fn evict_all<'a>(
-    client: &Client,
-    began: Instant,
-    due: &[&'a NodePod],
-) -> Vec<(&'a NodePod, Answer)> {
+async fn evict_all<'a>(client: &Client, began: Instant, due: &[&'a NodePod]) -> Vec<(&'a NodePod, Answer)> {
     let is_over = AtomicBool::new(false);
     let evictions = due.iter().map(|pod| {
         let is_over = &is_over;
@@ -291,11 +296,7 @@ async fn evict_all<'a>(
 }
 
 /// Notes what the controllers of the pods that move have now, once for each. Returns those that were new.
-async fn owe(
-    client: &Client,
-    pods: &[NodePod],
-    state: &mut State,
-) -> Result<Vec<Controller>, ClusterError> {
+async fn owe(client: &Client, pods: &[NodePod], state: &mut State) -> Result<Vec<Controller>, ClusterError> {
     let known: BTreeSet<&Controller> = state.owed.iter().map(|owed| &owed.controller).collect();
     let moving = pods.iter().filter(|pod| pod.must_go()).filter_map(|pod| pod.controller.as_ref());
     let new: BTreeSet<&Controller> = moving.filter(|controller| !known.contains(controller)).collect();

@@ -85,9 +85,8 @@ impl State {
         }
         let of: Vec<String> = pods.iter().filter(|pod| pod.must_go()).map(turn_of).collect();
         self.turns.meet(of.iter().map(String::as_str));
-        let stays = |uid: &str| {
-            pods.iter().any(|pod| pod.pod.uid == uid && pod.disposition == Disposition::Evict)
-        };
+        let stays =
+            |uid: &str| pods.iter().any(|pod| pod.pod.uid == uid && pod.disposition == Disposition::Evict);
         for unanswered in std::mem::take(&mut self.unanswered) {
             if !stays(&unanswered.uid) {
                 self.count(&unanswered.of);
@@ -108,7 +107,8 @@ impl State {
     pub(crate) fn note(&mut self, pod: &NodePod, refusal: Refusal, until_ms: i64) {
         let Refusal { budget, why } = refusal;
         if budget.is_some()
-            && let Some(owed) = self.owed.iter_mut().find(|owed| Some(&owed.controller) == pod.controller.as_ref())
+            && let Some(owed) =
+                self.owed.iter_mut().find(|owed| Some(&owed.controller) == pod.controller.as_ref())
         {
             owed.is_guarded = true;
         }
@@ -175,7 +175,12 @@ mod tests {
     }
 
     fn owed(pod: &NodePod) -> Owed {
-        Owed { controller: pod.controller.clone().unwrap(), ready_before: 1, wanted: Some(1), is_guarded: true }
+        Owed {
+            controller: pod.controller.clone().unwrap(),
+            ready_before: 1,
+            wanted: Some(1),
+            is_guarded: true,
+        }
     }
 
     /// Step Functions carries 256 KiB, and the drain's state is not alone there.

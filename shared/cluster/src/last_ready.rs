@@ -38,8 +38,7 @@ pub(crate) async fn split<'a>(
         };
         Ok((ready <= here).then_some(&owed.controller))
     });
-    let lasting: Vec<Option<&Controller>> =
-        stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
+    let lasting: Vec<Option<&Controller>> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
     let mut lasting: Vec<&Controller> = lasting.into_iter().flatten().collect();
     let is_last = |pod: &&NodePod| {
         let found = pod.is_ready.then(|| lasting.iter().position(|c| Some(*c) == pod.controller.as_ref()));

@@ -33,7 +33,9 @@ impl Leaving {
             return format!("Terminating for {age} s of its grace period of {grace} s");
         }
         if self.finalizers.is_empty() {
-            return format!("Terminating for {age} s, past its grace period of {grace} s: its kubelet has not ended it");
+            return format!(
+                "Terminating for {age} s, past its grace period of {grace} s: its kubelet has not ended it"
+            );
         }
         let names = self.finalizers.join(", ");
         format!("Terminating for {age} s: the finalizer {names} holds it, which its owner must remove")
@@ -51,21 +53,29 @@ mod tests {
 
     #[test]
     fn the_age_counts_from_the_request_and_not_from_the_end_of_the_grace_period() {
-        let until = json!({ "deletionTimestamp": "2026-11-25T02:00:00Z", "deletionGracePeriodSeconds": 7200 });
+        let until =
+            json!({ "deletionTimestamp": "2026-11-25T02:00:00Z", "deletionGracePeriodSeconds": 7200 });
         let long = leaving(&until).unwrap();
         let at = |text: &str| text.parse().unwrap();
         assert_eq!(
             long.why(at("2026-11-25T00:00:30Z")),
             "Terminating for 30 s of its grace period of 7200 s"
         );
-        assert!(long.why(at("2026-11-25T03:00:00Z")).contains("for 10800 s, past its grace period of 7200 s"));
+        assert!(
+            long.why(at("2026-11-25T03:00:00Z")).contains("for 10800 s, past its grace period of 7200 s")
+        );
         assert_eq!(leaving(&json!({})), None);
     }
 
     #[test]
     fn a_finalizer_is_named() {
-        let held = leaving(&json!({ "deletionTimestamp": "2026-11-25T02:00:00Z", "finalizers": ["example.org/hold"] }));
+        let held = leaving(
+            &json!({ "deletionTimestamp": "2026-11-25T02:00:00Z", "finalizers": ["example.org/hold"] }),
+        );
         let why = held.unwrap().why("2026-11-25T02:00:05Z".parse().unwrap());
-        assert_eq!(why, "Terminating for 5 s: the finalizer example.org/hold holds it, which its owner must remove");
+        assert_eq!(
+            why,
+            "Terminating for 5 s: the finalizer example.org/hold holds it, which its owner must remove"
+        );
     }
 }

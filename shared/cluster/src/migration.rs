@@ -167,7 +167,8 @@ fn problem(pod: &Pod) -> Option<String> {
         return Some(cut(&format!("pod {name} is not scheduled: {message}")));
     }
     let containers = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
-    let waiting = containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
+    let waiting =
+        containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
     let why = waiting.into_iter().next().unwrap_or_else(|| "not Ready".to_owned());
     Some(format!("pod {name} is {why}"))
 }
@@ -189,7 +190,8 @@ mod tests {
     }
 
     fn lacking(ready_before: u32, ready: u32, wanted: Option<u32>) -> Option<(u32, u32)> {
-        missing(&owed(ready_before), Standing::Counted { ready, wanted, problem: None }).map(|m| (m.ready, m.wanted))
+        missing(&owed(ready_before), Standing::Counted { ready, wanted, problem: None })
+            .map(|m| (m.ready, m.wanted))
     }
 
     #[test]
@@ -213,15 +215,21 @@ mod tests {
         assert_eq!(job(&plain, &json!({ "active": 1 })), Standing::Settled);
         assert_eq!(job(&plain, &over), Standing::Settled);
         assert_eq!(job(&json!({ "template": {}, "suspend": true }), &json!({})), Standing::Settled);
-        assert_eq!(job(&plain, &json!({ "failed": 1 })), Standing::Counted { ready: 0, wanted: Some(1), problem: None });
+        assert_eq!(
+            job(&plain, &json!({ "failed": 1 })),
+            Standing::Counted { ready: 0, wanted: Some(1), problem: None }
+        );
         assert_eq!(of_job(None), Standing::Settled);
     }
 
     #[test]
     fn a_replacement_that_is_not_ready_says_what_it_lacks() {
-        let pod = |status: Value| serde_json::from_value(json!({ "metadata": { "name": "web-1" }, "status": status }));
+        let pod = |status: Value| {
+            serde_json::from_value(json!({ "metadata": { "name": "web-1" }, "status": status }))
+        };
         let said = |status: Value| problem(&pod(status).unwrap());
-        let unscheduled = json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "message": "0/3 nodes" }] });
+        let unscheduled =
+            json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "message": "0/3 nodes" }] });
         assert_eq!(said(unscheduled).as_deref(), Some("pod web-1 is not scheduled: 0/3 nodes"));
         let waiting = json!({ "containerStatuses": [{ "name": "web", "image": "web", "imageID": "", "ready": false,
             "restartCount": 0, "state": { "waiting": { "reason": "ImagePullBackOff" } } }] });

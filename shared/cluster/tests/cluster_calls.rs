@@ -6,9 +6,9 @@ use http::{Request, Response};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use spot_cluster::drain::LastReady;
 use spot_cluster::node::{self, Cordon, NodeName};
 use spot_cluster::pods::Policy;
-use spot_cluster::drain::LastReady;
 use spot_cluster::{ClusterError, Kind, drain, preflight, volumes};
 use tower_test::mock::Handle;
 
@@ -342,7 +342,11 @@ async fn the_last_ready_pod_stays_until_another_is_ready() {
     let first = pass(&client, drain::State::default()).await.unwrap();
     let second = pass(&client, first.state).await.unwrap();
     assert_eq!((second.state.evicted, second.blocked[0].pod.as_str()), (1, "a"));
-    assert!(second.blocked[0].why.contains("the last Ready pod of ReplicaSet shop/web"), "{:?}", second.blocked);
+    assert!(
+        second.blocked[0].why.contains("the last Ready pod of ReplicaSet shop/web"),
+        "{:?}",
+        second.blocked
+    );
     let third = pass(&client, second.state).await.unwrap();
     assert_eq!((third.state.evicted, third.state.last_ready_evicted.len()), (2, 0));
     drop(client);
@@ -351,12 +355,8 @@ async fn the_last_ready_pod_stays_until_another_is_ready() {
 
 #[tokio::test]
 async fn near_the_deadline_the_last_ready_pod_goes_too_and_is_noted() {
-    let (client, server) = scripted(vec![
-        on_node(&["a"]),
-        step(SET, replica_set()),
-        owned(&["a"]),
-        step(EVICT_A, granted()),
-    ]);
+    let (client, server) =
+        scripted(vec![on_node(&["a"]), step(SET, replica_set()), owned(&["a"]), step(EVICT_A, granted())]);
     let node = name();
     let late = drain::pass(&client, &node, Policy::default(), LastReady::Evict, drain::State::default());
     let state = late.await.unwrap().state;

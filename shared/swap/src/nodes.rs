@@ -65,7 +65,25 @@ pub async fn connect(
     }
 }
 
-/// The same for a run.
+/// The same for the first call of a run: the API server answers and knows us, or the error says what to do about it.
+///
+/// # Errors
+/// The cluster can't be reached, or does not let us in.
+pub async fn enter(
+    stack: &Stack,
+    account: &Access,
+    region: &Region,
+    execution: &ExecutionArn,
+    door: Door<'_>,
+) -> Result<Client, AccessError> {
+    let config = stack.config_for(account, region, Some(execution)).await;
+    match door.kubeconfig_secret {
+        Some(secret) => access::enter_by_kubeconfig(&config, secret).await,
+        None => access::enter_eks(&config, door.cluster).await,
+    }
+}
+
+/// A client for a run that has begun.
 ///
 /// # Errors
 /// The cluster can't be reached.
@@ -153,7 +171,10 @@ impl Way<'_> {
         {
             // It is the place that the pods have: it takes those that the old node loses, too.
             node::uncordon(self.client, &node.name, self.mark).await?;
-            return Ok(Permission::NotYet(format!("{why}; until then instance {id} keeps the pods of node {}", node.name)));
+            return Ok(Permission::NotYet(format!(
+                "{why}; until then instance {id} keeps the pods of node {}",
+                node.name
+            )));
         }
         node::cordon(self.client, &node.name, self.mark).await?;
         self.evict(id, &node.name, journal, policy(swap)).await
@@ -213,14 +234,17 @@ impl Way<'_> {
         }
         let (Some(group), Some(original)) = (&observed.group, &journal.original) else { return Ok(None) };
         let newcomer = observed.newcomer.as_ref().map(|newcomer| &newcomer.id);
-        let is_in_place = |m: &&Member| m.serves() && !original.members.contains(&m.id) && Some(&m.id) != newcomer;
+        let is_in_place =
+            |m: &&Member| m.serves() && !original.members.contains(&m.id) && Some(&m.id) != newcomer;
         for member in group.members.iter().filter(is_in_place) {
             let node = node::find(self.client, &member.id).await?;
             if node.is_some_and(|node| node.is_ready && !node.is_unschedulable) {
                 return Ok(None);
             }
         }
-        Ok(Some(format!("node {name} is gone with its instance, and its group has no Ready node in its place yet")))
+        Ok(Some(format!(
+            "node {name} is gone with its instance, and its group has no Ready node in its place yet"
+        )))
     }
 }
 

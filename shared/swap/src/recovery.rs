@@ -176,8 +176,10 @@ async fn is_drained_by_any(
     if target_groups::health(&target.elbv2, own, id).await? == TargetHealth::Draining {
         return Ok(true);
     }
-    let Some(instance) = instance else { return Ok(false) };
-    Ok(!targets::elsewhere(&target.elbv2, instance, own).await?.draining.is_empty())
+    let Some(vpc) = instance.and_then(|instance| instance.belongings.vpc_id.as_deref()) else {
+        return Ok(false);
+    };
+    Ok(!targets::elsewhere(&target.elbv2, vpc, id, own).await?.draining.is_empty())
 }
 
 /// A newcomer that the journal names but EC2 has forgotten died in the group.

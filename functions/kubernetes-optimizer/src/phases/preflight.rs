@@ -164,8 +164,7 @@ impl Place {
     ) -> Result<Result<(NodeSwap, Report), Why>, StepError> {
         let kubeconfig_secret = self.settings.kubeconfig_secrets.get(cluster).cloned();
         let door = nodes::Door { cluster, kubeconfig_secret: kubeconfig_secret.as_deref() };
-        let client =
-            nodes::connect(&context.stack, &self.access, &self.region, &self.execution, door).await?;
+        let client = nodes::enter(&context.stack, &self.access, &self.region, &self.execution, door).await?;
         let Some(node) = node::find(&client, &instance.id).await? else {
             let detail = format!("cluster {cluster} has no node whose providerID names it");
             return Ok(Err((Reason::NotANode, detail)));

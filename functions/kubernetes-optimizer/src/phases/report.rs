@@ -51,7 +51,9 @@ fn report(work: &NodeWork) -> NodeSwapReport {
 
 fn warnings(run: &NodeRun) -> Vec<String> {
     let last_ready = run.drain.last_ready_evicted.iter().map(|controller| {
-        format!("the last Ready pod of {controller} was evicted near the deadline, before another one was Ready")
+        format!(
+            "the last Ready pod of {controller} was evicted near the deadline, before another one was Ready"
+        )
     });
     last_ready.chain(run.seen.warnings.iter().cloned()).collect()
 }

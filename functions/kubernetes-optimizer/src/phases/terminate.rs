@@ -4,8 +4,8 @@
 //! WaitForRetirement and Restore do.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::targets::{self, Elsewhere};
 use spot_cloud::instances;
+use spot_cloud::targets::{self, Elsewhere};
 use spot_cluster::drain;
 use spot_cluster::node::{self, Cordon};
 use spot_domain::node_swap::BlockedPod;
@@ -79,18 +79,22 @@ async fn is_balanced(context: &Context, run: &mut NodeRun, current: &Current) ->
     let target = context.target(&run.swap).await;
     let old = &current.candidate.instance_id;
     let described = instances::describe(&target.ec2, std::slice::from_ref(old)).await?;
-    let (Some(group), Some(instance)) = (context.group(&target, &run.swap).await?, described.get(old)) else {
+    let vpc = described.get(old).and_then(|instance| instance.belongings.vpc_id.as_deref());
+    let (Some(group), Some(vpc)) = (context.group(&target, &run.swap).await?, vpc) else {
         return Ok(false); // The retirement finds that out by itself.
     };
     let Elsewhere { draining, serving } =
-        targets::elsewhere(&target.elbv2, instance, &group.target_group_arns).await?;
+        targets::elsewhere(&target.elbv2, vpc, old, &group.target_group_arns).await?;
     let waited = Timestamp::now().duration_since(*run.seen.balanced_since.get_or_insert_with(Timestamp::now));
     let drain_seconds = SignedDuration::from_secs(i64::from(run.swap.settings.retire_timeout_seconds));
     let has_time = |arns: &[String], at_most| !arns.is_empty() && waited < at_most;
     if has_time(&serving, DEREGISTRATION_BEGINS_WITHIN) || has_time(&draining, drain_seconds) {
         return Ok(true);
     }
-    let late = serving.iter().map(|arn| (arn, "sends it requests")).chain(draining.iter().map(|arn| (arn, "drains it")));
+    let late = serving
+        .iter()
+        .map(|arn| (arn, "sends it requests"))
+        .chain(draining.iter().map(|arn| (arn, "drains it")));
     run.seen.warnings = late
         .take(WARNINGS)
         .map(|(arn, what)| format!("target group {arn} still {what} {} s after the drain", waited.as_secs()))
