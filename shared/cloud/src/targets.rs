@@ -113,20 +113,38 @@ pub async fn elsewhere(
     own: &[String],
 ) -> Result<Elsewhere, CallError> {
     let others = not_own(client, BTreeSet::from([vpc_id]), own).await?;
+    Ok(those(&ask_all(client, &others).await?, id))
+}
+
+/// Asks these target groups only. One that was deleted meanwhile has nothing to do with it any more.
+///
+/// # Errors
+/// A call fails.
+pub async fn in_those(
+    client: &aws_sdk_elasticloadbalancingv2::Client,
+    arns: &[String],
+    id: &InstanceId,
+) -> Result<Elsewhere, CallError> {
+    let groups: Vec<TargetGroup> =
+        arns.iter().map(|arn| TargetGroup::builder().target_group_arn(arn).build()).collect();
+    Ok(those(&ask_all(client, &groups).await?, id))
+}
+
+fn those(asked: &[(&TargetGroup, Vec<TargetHealthDescription>)], id: &InstanceId) -> Elsewhere {
     let mut found = Elsewhere::default();
-    for (group, targets) in ask_all(client, &others).await? {
+    for (group, targets) in asked {
         let of_it = targets.iter().filter(|t| t.target().and_then(|t| t.id()) == Some(id.as_str()));
-        let states: Vec<TargetHealthStateEnum> =
-            of_it.filter_map(|target| target.target_health()?.state().cloned()).collect();
+        let states: Vec<&TargetHealthStateEnum> =
+            of_it.filter_map(|target| target.target_health()?.state()).collect();
         let arn = group.target_group_arn().unwrap_or_default().to_owned();
         // One instance may be there by several ports.
-        if states.iter().any(is_draining) {
+        if states.iter().any(|state| is_draining(state)) {
             found.draining.push(arn);
-        } else if states.iter().any(|state| *state != TargetHealthStateEnum::Unused) {
+        } else if states.iter().any(|state| **state != TargetHealthStateEnum::Unused) {
             found.serving.push(arn);
         }
     }
-    Ok(found)
+    found
 }
 
 fn is_draining(state: &TargetHealthStateEnum) -> bool {

@@ -2,8 +2,8 @@
 //! by eviction, and what we cordoned is schedulable again at the end. The rollback of an execution and
 //! the reconciler both go through [`permit`].
 //!
-//! A newcomer keeps its pods for as long as they have nowhere to go back to: while the old node is not Ready, or is
-//! gone and nothing has taken its place. The rollback then ends as stuck, which tells a person.
+//! A newcomer keeps its pods for as long as they have nowhere to go back to: while the old node is not Ready, is
+//! cordoned by somebody else, or is gone and nothing has taken its place. The rollback then ends as stuck, which tells a person.
 
 use std::collections::BTreeSet;
 
@@ -212,8 +212,8 @@ impl Way<'_> {
         Ok(left.or_else(|| attached.first().map(waits)).map_or(Permission::Granted, Permission::NotYet))
     }
 
-    /// Says why the pods of a newcomer have no node to go back to: the old one must be Ready, or else a node that its
-    /// group has launched in its place.
+    /// Says why the pods of a newcomer have no node to go back to: the old one must be Ready and schedulable, or
+    /// else a node that its group has launched in its place.
     async fn nowhere_to_go(
         &self,
         journal: &Journal,
@@ -223,8 +223,16 @@ impl Way<'_> {
         let name = &swap.old;
         let old = node::get(self.client, name).await?;
         if let Some(old) = old.filter(|old| old.instance_id.as_ref() == Some(&journal.old)) {
-            let why = || format!("node {name} is not Ready: mend it, or terminate instance {}", journal.old);
-            return Ok((!old.is_ready).then(why));
+            let id = &journal.old;
+            return Ok(if !old.is_ready {
+                Some(format!("node {name} is not Ready: mend it, or terminate instance {id}"))
+            } else if old.is_unschedulable {
+                Some(format!(
+                    "somebody else has cordoned node {name}: uncordon it, or terminate instance {id}"
+                ))
+            } else {
+                None
+            });
         }
         if observed.old_alive {
             return Ok(Some(format!(

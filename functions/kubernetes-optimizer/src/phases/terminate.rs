@@ -4,10 +4,11 @@
 //! WaitForRetirement and Restore do.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::instances;
 use spot_cloud::targets::{self, Elsewhere};
+use spot_cloud::{Target, instances};
 use spot_cluster::drain;
 use spot_cluster::node::{self, Cordon};
+use spot_domain::InstanceId;
 use spot_domain::node_swap::BlockedPod;
 use spot_swap::error::StepError;
 use spot_swap::phases::{restore, retire_old, wait_for_retirement};
@@ -75,31 +76,46 @@ async fn let_go(
 
 /// Says if a target group that is none of the Auto Scaling group's is still to be waited for. A load-balancer
 /// controller has registered the node there; it deregisters it once it sees the label that the cordon has set.
-async fn is_balanced(context: &Context, run: &mut NodeRun, current: &Current) -> Result<bool, StepError> {
+async fn is_balanced(context: &Context, run: &mut NodeRun, current: &mut Current) -> Result<bool, StepError> {
     let target = context.target(&run.swap).await;
-    let old = &current.candidate.instance_id;
-    let described = instances::describe(&target.ec2, std::slice::from_ref(old)).await?;
-    let vpc = described.get(old).and_then(|instance| instance.belongings.vpc_id.as_deref());
-    let (Some(group), Some(vpc)) = (context.group(&target, &run.swap).await?, vpc) else {
-        return Ok(false); // The retirement finds that out by itself.
+    let old = current.candidate.instance_id.clone();
+    let found = match run.seen.balanced_since {
+        // Nobody registers a node anew that is out of its load balancers.
+        Some(_) => targets::in_those(&target.elbv2, &current.also_in, &old).await?,
+        None => balancers(context, &target, run, &old).await?,
     };
-    let Elsewhere { draining, serving } =
-        targets::elsewhere(&target.elbv2, vpc, old, &group.target_group_arns).await?;
-    let waited = Timestamp::now().duration_since(*run.seen.balanced_since.get_or_insert_with(Timestamp::now));
+    let since = *run.seen.balanced_since.get_or_insert_with(Timestamp::now);
+    let Elsewhere { draining, serving } = found;
+    current.also_in = [serving.as_slice(), &draining].concat();
+    let waited = Timestamp::now().duration_since(since);
     let drain_seconds = SignedDuration::from_secs(i64::from(run.swap.settings.retire_timeout_seconds));
     let has_time = |arns: &[String], at_most| !arns.is_empty() && waited < at_most;
     if has_time(&serving, DEREGISTRATION_BEGINS_WITHIN) || has_time(&draining, drain_seconds) {
         return Ok(true);
     }
-    let late = serving
-        .iter()
-        .map(|arn| (arn, "sends it requests"))
-        .chain(draining.iter().map(|arn| (arn, "drains it")));
-    run.seen.warnings = late
-        .take(WARNINGS)
-        .map(|(arn, what)| format!("target group {arn} still {what} {} s after the drain", waited.as_secs()))
-        .collect();
+    let late = |what: &'static str| {
+        move |arn: &String| format!("target group {arn} still {what} {} s after the drain", waited.as_secs())
+    };
+    let late = serving.iter().map(late("sends it requests")).chain(draining.iter().map(late("drains it")));
+    run.seen.warnings = late.take(WARNINGS).collect();
+    current.also_in.clear(); // They had their time.
     Ok(false)
+}
+
+async fn balancers(
+    context: &Context,
+    target: &Target,
+    run: &NodeRun,
+    old: &InstanceId,
+) -> Result<Elsewhere, StepError> {
+    let described = instances::describe(&target.ec2, std::slice::from_ref(old)).await?;
+    let vpc = described.get(old).and_then(|instance| instance.belongings.vpc_id.as_deref());
+    match (context.group(target, &run.swap).await?, vpc) {
+        (Some(group), Some(vpc)) => {
+            Ok(targets::elsewhere(&target.elbv2, vpc, old, &group.target_group_arns).await?)
+        }
+        _ => Ok(Elsewhere::default()), // The retirement finds that out by itself.
+    }
 }
 
 /// The instance has been let go, and may run for as long as its target groups drain it: it is terminated
