@@ -164,7 +164,7 @@ mod tests {
         NodePod {
             pod,
             controller: Some(controller),
-            labels: Default::default(),
+            labels: std::collections::BTreeMap::new(),
             claims: vec![format!("a-claim-of-some-length-{number}")],
             has_inline_ebs: false,
             is_ready: true,

@@ -33,8 +33,8 @@ pub(crate) fn of_certificate(data: &str) -> Option<Timestamp> {
         GENERALIZED_TIME => digits.to_owned(),
         _ => return None,
     };
-    let (date, time) = text.split_at_checked(8)?;
-    format!("{date}T{time}Z").parse().ok()
+    let (day, time) = text.split_at_checked(8)?;
+    format!("{day}T{time}Z").parse().ok()
 }
 
 /// Returns when a service account's token ends (`exp`, RFC 7519). `None` for a token of another kind.

@@ -32,10 +32,9 @@ pub(crate) async fn split<'a>(
     }
     let looks = state.owed.iter().filter_map(|owed| Some((owed, *here.get(&owed.controller)?)));
     let looks = looks.filter(|(owed, _)| has_others(owed)).map(|(owed, here)| async move {
-        let ready = match fresh.contains(&owed.controller) {
-            true => owed.ready_before,
-            false => migration::ready_of(client, &owed.controller).await?,
-        };
+        let is_fresh = fresh.contains(&owed.controller);
+        let ready =
+            if is_fresh { owed.ready_before } else { migration::ready_of(client, &owed.controller).await? };
         Ok((ready <= here).then_some(&owed.controller))
     });
     let lasting: Vec<Option<&Controller>> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;

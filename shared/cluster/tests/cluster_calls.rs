@@ -418,7 +418,9 @@ async fn only_the_volumes_of_pods_that_move_are_waited_for() {
     ]);
     let moved = ["shop/data", "shop/gone"].map(str::to_owned).into();
     assert_eq!(volumes::attached(&client, &name(), &moved).await.unwrap(), ["pv-a"]);
-    assert!(volumes::attached(&client, &name(), &Default::default()).await.unwrap().is_empty());
+    assert!(
+        volumes::attached(&client, &name(), &std::collections::BTreeSet::new()).await.unwrap().is_empty()
+    );
     drop(client);
     server.await.unwrap();
 }
