@@ -37,7 +37,7 @@ LIMITS = {
     ASKED: (1, "requests"),
     LISTS_OF_NODES: (0, "calls"),
     CALLS: (8.0, "calls"),  # Without evictions: two nodes, the pods in pages of 100, what a controller has.
-    KILOBYTES: (1_500.0, "kB"),
+    KILOBYTES: (1_000.0, "kB"),
 }
 WINDOW_SECONDS = 5
 MARKS = ("spot-optimizer/cordoned-by", "spot-optimizer/excluded-from-load-balancers-by")
