@@ -4,7 +4,9 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use spot_cloud::swaps::Lease;
-use spot_cluster::drain::State;
+use spot_cluster::ClusterError;
+use spot_cluster::drain::{LastReady, State};
+use spot_cluster::node::{self, Node, NodeName};
 use spot_domain::journal::NodeSwap;
 use spot_domain::node_swap::{BlockedPod, NodePlan};
 use spot_domain::swap::Left;
@@ -48,6 +50,26 @@ pub struct NodeRun {
     pub drain_deadline: Option<Timestamp>,
     /// The drain of the old node.
     pub drain: State,
+    /// What the steps have seen, for those after them.
+    #[serde(default)]
+    pub seen: Seen,
+}
+
+/// What a step has seen that those after it need.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Seen {
+    /// The newcomer's node, once it was found: it is asked for by its name, not searched among all nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newcomer_node: Option<NodeName>,
+    /// The last trouble with the API server, until a pass evicts something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// When target groups were first waited for that others have registered the old instance in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balanced_since: Option<Timestamp>,
+    /// For the report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Steps inside of AwaitReady.
@@ -108,5 +130,30 @@ impl NodeRun {
         let seconds = SignedDuration::from_secs(i64::from(self.drain_timeout_seconds));
         let deadline = || Timestamp::now().saturating_add(seconds).unwrap_or(Timestamp::MAX);
         *self.drain_deadline.get_or_insert_with(deadline)
+    }
+
+    /// Says what becomes of the last Ready pod of a controller: the last third of the drain's time is kubectl's.
+    pub fn last_ready(&mut self) -> LastReady {
+        let third = SignedDuration::from_secs(i64::from(self.drain_timeout_seconds)) / 3;
+        let is_late = self.drain_until().duration_since(Timestamp::now()) <= third;
+        if is_late { LastReady::Evict } else { LastReady::Keep }
+    }
+
+    /// Returns the newcomer's node, by its name once that is known. Another instance may have taken the name.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub async fn newcomer_node(
+        &self,
+        client: &kube::Client,
+        newcomer: &InstanceId,
+    ) -> Result<Option<Node>, ClusterError> {
+        if let Some(name) = &self.seen.newcomer_node {
+            let node = node::get(client, name).await?;
+            if let Some(node) = node.filter(|node| node.instance_id.as_ref() == Some(newcomer)) {
+                return Ok(Some(node));
+            }
+        }
+        node::find(client, newcomer).await
     }
 }

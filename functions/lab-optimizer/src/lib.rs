@@ -112,7 +112,7 @@ impl Optimizer {
             Phase::CaptureImage => capture_image::run(context, &mut work).await?,
             Phase::Launch => launch::run(context, &mut work).await?,
             Phase::Rollback(failure) => {
-                let permit = async |_: &_, _: &_, _: &_| Permission::Granted;
+                let permit = async |_: &mut _, _: &_, _: &_| Permission::Granted;
                 rollback::run(context, &mut work, failure.as_ref(), permit).await?
             }
             phase => self.run_on_current(&mut work, phase).await?,

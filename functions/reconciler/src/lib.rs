@@ -214,7 +214,7 @@ impl Reconciler {
         }
         let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
         let target = self.stack.target(&access, &lease.region, Some(lease.owner.execution())).await;
-        let permit = async |journal: &Journal, observed: &Observed, action: &Action| {
+        let permit = async |journal: &mut Journal, observed: &Observed, action: &Action| {
             nodes::permit(&self.stack, lease, &access, journal, observed, action).await
         };
         Ok(advance(&target, &self.swaps, lease, settings, &mut journal, permit).await?)

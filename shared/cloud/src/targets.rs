@@ -75,15 +75,7 @@ pub async fn by_others<'a>(
     own: &[String],
 ) -> Result<ByOthers, CallError> {
     let vpcs: BTreeSet<&str> = members.clone().filter_map(|i| i.belongings.vpc_id.as_deref()).collect();
-    let mut others = Vec::new();
-    let mut groups = client.describe_target_groups().into_paginator().items().send();
-    while let Some(group) = groups.next().await {
-        let group = group.map_err(failed("elasticloadbalancing:DescribeTargetGroups"))?;
-        let is_own = group.target_group_arn().is_none_or(|arn| own.iter().any(|own| own == arn));
-        if !is_own && group.vpc_id().is_some_and(|vpc| vpcs.contains(vpc)) {
-            others.push(group);
-        }
-    }
+    let others = not_own(client, vpcs, own).await?;
     let mut found = ByOthers::default();
     for (group, targets) in ask_all(client, &others).await? {
         let ids: BTreeSet<&str> = targets.iter().filter_map(|target| target.target()?.id()).collect();
@@ -98,6 +90,83 @@ pub async fn by_others<'a>(
         }
     }
     Ok(found)
+}
+
+/// Target groups, other than its group's own, that still have to do with an instance on its way out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// ARNs of those that drain it: requests that it has are brought to their end.
+    pub draining: Vec<String>,
+    /// ARNs of those that still send it requests.
+    pub serving: Vec<String>,
+}
+
+/// Looks through every target group of the VPC but the group's own. A load-balancer controller registers
+/// nodes by their ids in target groups that no Auto Scaling group knows.
+///
+/// # Errors
+/// A call fails: nothing is said then, never "nowhere".
+pub async fn elsewhere(
+    client: &aws_sdk_elasticloadbalancingv2::Client,
+    vpc_id: &str,
+    id: &InstanceId,
+    own: &[String],
+) -> Result<Elsewhere, CallError> {
+    let others = not_own(client, BTreeSet::from([vpc_id]), own).await?;
+    Ok(those(&ask_all(client, &others).await?, id))
+}
+
+/// Asks these target groups only. One that was deleted meanwhile has nothing to do with it any more.
+///
+/// # Errors
+/// A call fails.
+pub async fn in_those(
+    client: &aws_sdk_elasticloadbalancingv2::Client,
+    arns: &[String],
+    id: &InstanceId,
+) -> Result<Elsewhere, CallError> {
+    let groups: Vec<TargetGroup> =
+        arns.iter().map(|arn| TargetGroup::builder().target_group_arn(arn).build()).collect();
+    Ok(those(&ask_all(client, &groups).await?, id))
+}
+
+fn those(asked: &[(&TargetGroup, Vec<TargetHealthDescription>)], id: &InstanceId) -> Elsewhere {
+    let mut found = Elsewhere::default();
+    for (group, targets) in asked {
+        let of_it = targets.iter().filter(|t| t.target().and_then(|t| t.id()) == Some(id.as_str()));
+        let states: Vec<&TargetHealthStateEnum> =
+            of_it.filter_map(|target| target.target_health()?.state()).collect();
+        let arn = group.target_group_arn().unwrap_or_default().to_owned();
+        // One instance may be there by several ports.
+        if states.iter().any(|state| is_draining(state)) {
+            found.draining.push(arn);
+        } else if states.iter().any(|state| **state != TargetHealthStateEnum::Unused) {
+            found.serving.push(arn);
+        }
+    }
+    found
+}
+
+fn is_draining(state: &TargetHealthStateEnum) -> bool {
+    matches!(state, TargetHealthStateEnum::Draining | TargetHealthStateEnum::UnhealthyDraining)
+}
+
+/// The target groups of these VPCs without the group's own.
+async fn not_own(
+    client: &aws_sdk_elasticloadbalancingv2::Client,
+    vpcs: BTreeSet<&str>,
+    own: &[String],
+) -> Result<Vec<TargetGroup>, CallError> {
+    let mut others = Vec::new();
+    let mut groups = client.describe_target_groups().into_paginator().items().send();
+    while let Some(group) = groups.next().await {
+        let group = group.map_err(failed("elasticloadbalancing:DescribeTargetGroups"))?;
+        let is_own = group.target_group_arn().is_none_or(|arn| own.iter().any(|own| own == arn));
+        if !is_own && group.vpc_id().is_some_and(|vpc| vpcs.contains(vpc)) {
+            others.push(group);
+        }
+    }
+    Ok(others)
 }
 
 async fn ask_all<'a>(

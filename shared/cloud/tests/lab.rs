@@ -416,3 +416,40 @@ async fn every_state_of_a_target_has_its_meaning() {
         assert_eq!(seen, expected, "{state} {reason}");
     }
 }
+
+#[tokio::test]
+async fn target_groups_of_others_drain_an_instance_or_still_send_it_requests() {
+    let elb = Endpoint::answering(|action, body| match action {
+        "DescribeTargetGroups" => {
+            let names = ["own", "drains", "serves", "unused", "of-another"];
+            let group = |name| {
+                format!("<member><TargetGroupArn>{name}</TargetGroupArn><VpcId>vpc-1</VpcId></member>")
+            };
+            Answer::ok(format!(
+                "<DescribeTargetGroupsResponse><DescribeTargetGroupsResult><TargetGroups>{}</TargetGroups>\
+                 </DescribeTargetGroupsResult></DescribeTargetGroupsResponse>",
+                names.map(group).concat()
+            ))
+        }
+        // By one node port it is drained already, by the other it is being drained.
+        _ if body.contains("TargetGroupArn=drains") => healths(
+            &[
+                health("i-0123456789abcdef0", 30_080, "draining", "Target.DeregistrationInProgress"),
+                health("i-0123456789abcdef0", 30_443, "healthy", ""),
+            ]
+            .concat(),
+        ),
+        _ if body.contains("TargetGroupArn=serves") => {
+            healths(&health("i-0123456789abcdef0", 30_080, "unhealthy", ""))
+        }
+        _ if body.contains("TargetGroupArn=unused") => {
+            healths(&health("i-0123456789abcdef0", 80, "unused", "Target.NotInUse"))
+        }
+        _ => healths(&health("i-0123456789abcdef2", 80, "draining", "")),
+    })
+    .await;
+    let client = target(&elb).await.elbv2;
+    let found = targets::elsewhere(&client, "vpc-1", &id(), &["own".to_owned()]).await.unwrap();
+    assert_eq!((found.draining, found.serving), (vec!["drains".to_owned()], vec!["serves".to_owned()]));
+    assert!(elb.requests().iter().all(|request| !request.contains("TargetGroupArn=own")));
+}

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use kube::{Client, Config};
+use spot_cluster::drain::LastReady;
 use spot_cluster::node::{self, Cordon, NodeName};
 use spot_cluster::pods::Policy;
 use spot_cluster::{Kind, access, drain};
@@ -43,7 +44,11 @@ async fn drained(client: &Client, arguments: &Arguments) -> Result<bool, spot_cl
     let began = Instant::now();
     let mut state = drain::State::default();
     loop {
-        let pass = match drain::pass(client, &arguments.node, arguments.policy, state.clone()).await {
+        // As the node swap does it: kubectl's semantics hold once two thirds of the time have passed.
+        let is_late = began.elapsed() > arguments.timeout * 2 / 3;
+        let last_ready = if is_late { LastReady::Evict } else { LastReady::Keep };
+        let pass = drain::pass(client, &arguments.node, arguments.policy, last_ready, state.clone());
+        let pass = match pass.await {
             Ok(pass) => pass,
             Err(error) if error.kind == Kind::Retry && began.elapsed() < arguments.timeout => {
                 eprintln!("{error}");

@@ -1,6 +1,6 @@
 //! A client for a cluster's API server: of EKS, or by a kubeconfig kept in Secrets Manager.
 //!
-//! The client retries nothing by itself and gives up on a silent server after 10 s: its caller
+//! The client retries nothing by itself and gives up on a silent server after 32 s: its caller
 //! decides.
 
 use std::time::Duration;
@@ -8,22 +8,28 @@ use std::time::Duration;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_eks::config::http::HttpResponse;
 use aws_sdk_eks::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_sdk_eks::types::ClusterStatus;
+use aws_sdk_eks::types::{AuthenticationMode, ClusterStatus};
 use aws_types::SdkConfig;
 use jiff::Timestamp;
 use kube::config::{
     AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
 use kube::{Client, Config};
+use secrecy::ExposeSecret;
 use spot_domain::Region;
 use spot_domain::ids::ClusterName;
 
 use crate::eks_token::{self, TokenError};
+use crate::expiry;
+use crate::knock::{Road, knock};
 
 /// To the API server's first answer at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between two signs of life of an answer.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two signs of life of an answer. An admission webhook may take 30 s for one eviction, and with
+/// `failurePolicy: Ignore` the API server grants it after that
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts>); a client
+/// that has left by then is granted nothing.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(32);
 
 /// No client, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +86,22 @@ pub enum AccessError {
         /// What to change in it.
         problem: String,
     },
+    /// The API server can't be reached from here, and waiting would not help.
+    #[error("{of}: {problem}")]
+    Unreachable {
+        /// The cluster.
+        of: String,
+        /// What is wrong, and the way out.
+        problem: String,
+    },
+    /// The API server does not know the caller.
+    #[error("{of}: {problem}")]
+    NotLetIn {
+        /// The cluster or the secret.
+        of: String,
+        /// What is wrong, and the way out.
+        problem: String,
+    },
     /// The client could not be built from what AWS said.
     #[error("{of}: {problem}")]
     Client {
@@ -108,6 +130,20 @@ impl AccessError {
 /// See [`AccessError`]. The client is not tried: a missing access entry shows at the first call,
 /// as [`Kind::Unauthorized`](crate::Kind::Unauthorized).
 pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Client, AccessError> {
+    Ok(eks_by_road(config, cluster).await?.0)
+}
+
+/// The same, and the API server answers and knows the caller.
+///
+/// # Errors
+/// See [`AccessError`].
+pub async fn enter_eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Client, AccessError> {
+    let (client, road) = eks_by_road(config, cluster).await?;
+    knock(&client, &format!("cluster {cluster}"), &road).await?;
+    Ok(client)
+}
+
+async fn eks_by_road(config: &SdkConfig, cluster: &ClusterName) -> Result<(Client, Road), AccessError> {
     let of = format!("cluster {cluster}");
     let call = "eks:DescribeCluster";
     let answer = aws_sdk_eks::Client::new(config).describe_cluster().name(cluster.as_str()).send().await;
@@ -120,20 +156,47 @@ pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Client, Ac
             return Err(AccessError::NotActive { cluster: cluster.clone(), status });
         }
     }
+    let endpoint = found.endpoint.ok_or_else(|| lacks(&of, "no endpoint"))?;
+    let vpc = found.resources_vpc_config;
+    let mode = found.access_config.and_then(|access| access.authentication_mode);
+    let road = Road::Eks {
+        endpoint: endpoint.clone(),
+        is_public: vpc.as_ref().is_none_or(|vpc| vpc.endpoint_public_access),
+        public_cidrs: vpc.and_then(|vpc| vpc.public_access_cidrs).unwrap_or_default(),
+        takes_access_entries: mode != Some(AuthenticationMode::ConfigMap),
+    };
     let authority = found.certificate_authority.and_then(|authority| authority.data);
     let server = Cluster {
-        server: Some(found.endpoint.ok_or_else(|| lacks(&of, "no endpoint"))?),
+        server: Some(endpoint),
         certificate_authority_data: Some(authority.ok_or_else(|| lacks(&of, "no certificate authority"))?),
         ..Cluster::default()
     };
     let user = AuthInfo { token: Some(mint(config, &of, cluster).await?), ..AuthInfo::default() };
-    client(kubeconfig_of(server, user)).await.map_err(|problem| AccessError::Client { of, problem })
+    let client = client(kubeconfig_of(server, user)).await;
+    Ok((client.map_err(|problem| AccessError::Client { of, problem })?, road))
 }
 
 /// A client by the kubeconfig that the secret holds as text. It must be self-contained: data
 /// instead of paths, a token or a client certificate instead of an `exec` plugin, since a Lambda
 /// has neither files nor programs.
+///
+/// # Errors
+/// See [`AccessError`]. The client is not tried.
 pub async fn kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Client, AccessError> {
+    Ok(kubeconfig_by_road(config, secret_arn).await?.0)
+}
+
+/// The same, and the API server answers and knows the caller.
+///
+/// # Errors
+/// See [`AccessError`].
+pub async fn enter_by_kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Client, AccessError> {
+    let (client, road) = kubeconfig_by_road(config, secret_arn).await?;
+    knock(&client, &format!("secret {secret_arn}"), &road).await?;
+    Ok(client)
+}
+
+async fn kubeconfig_by_road(config: &SdkConfig, secret_arn: &str) -> Result<(Client, Road), AccessError> {
     let of = format!("secret {secret_arn}");
     let answer =
         aws_sdk_secretsmanager::Client::new(config).get_secret_value().secret_id(secret_arn).send().await;
@@ -141,8 +204,9 @@ pub async fn kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Client, 
     let refused = |problem: String| AccessError::Kubeconfig { secret: secret_arn.to_owned(), problem };
     let text =
         secret.ok_or_else(|| refused("it holds binary data; store the kubeconfig as text".to_owned()))?;
-    let parsed = self_contained(&text).map_err(refused)?;
-    client(parsed).await.map_err(refused)
+    let (parsed, server) = self_contained(&text, Timestamp::now()).map_err(refused)?;
+    let road = Road::Kubeconfig { secret: secret_arn.to_owned(), server };
+    Ok((client(parsed).await.map_err(refused)?, road))
 }
 
 async fn mint(
@@ -162,8 +226,9 @@ async fn mint(
     Ok(eks_token::token(&credentials, &region, cluster, Timestamp::now())?)
 }
 
-/// Parses a kubeconfig and refuses what needs files, programs or a proxy.
-fn self_contained(text: &str) -> Result<Kubeconfig, String> {
+/// Parses a kubeconfig and refuses what needs files, programs or a proxy, and credentials that have expired. Returns
+/// the API server's address with it.
+fn self_contained(text: &str, now: Timestamp) -> Result<(Kubeconfig, String), String> {
     // The parser's own message shows the lines around the error: secrets.
     let config = Kubeconfig::from_yaml(text).map_err(|_| "it is no YAML of a kubeconfig".to_owned())?;
     let name = config.current_context.as_deref().ok_or("it has no current-context")?;
@@ -195,12 +260,24 @@ fn self_contained(text: &str) -> Result<Kubeconfig, String> {
         ),
         (cluster.proxy_url.is_some(), "proxy-url", "make the API server reachable without one"),
     ];
-    match unusable.into_iter().find(|(is_used, ..)| *is_used) {
-        Some((_, what, instead)) => {
-            Err(format!("it uses {what}, but there are no files, programs or proxies here: {instead}"))
-        }
-        None => Ok(config),
+    if let Some((_, what, instead)) = unusable.into_iter().find(|(is_used, ..)| *is_used) {
+        return Err(format!("it uses {what}, but there are no files, programs or proxies here: {instead}"));
     }
+    if let Some(problem) = expired(user, now) {
+        return Err(problem);
+    }
+    let server =
+        cluster.server.clone().ok_or_else(|| format!("the cluster {} has no server", context.cluster))?;
+    Ok((config, server))
+}
+
+fn expired(user: &AuthInfo, now: Timestamp) -> Option<String> {
+    let certificate = user.client_certificate_data.as_deref().and_then(expiry::of_certificate);
+    let token = user.token.as_ref().and_then(|token| expiry::of_token(token.expose_secret()));
+    let ends = [("client certificate", certificate), ("token", token)];
+    let (what, end) =
+        ends.into_iter().find_map(|(what, end)| Some((what, end.filter(|end| *end <= now)?)))?;
+    Some(format!("its {what} expired at {end}: store a kubeconfig with a new one"))
 }
 
 fn kubeconfig_of(cluster: Cluster, user: AuthInfo) -> Kubeconfig {
@@ -271,4 +348,4 @@ where
 
 #[cfg(test)]
 #[path = "access_tests.rs"]
-mod tests;
+pub(crate) mod tests;

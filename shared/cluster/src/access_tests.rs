@@ -2,7 +2,7 @@ use super::*;
 use spot_scripted::{Answer, Endpoint};
 
 /// A self-signed certificate, in base64 over PEM as EKS tells it.
-const AUTHORITY: &str = concat!(
+pub(crate) const AUTHORITY: &str = concat!(
     "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJkVENDQVJ1Z0F3SUJBZ0lVRWw3QWg2Z0xzZmZodjdaV3h4Z1",
     "d2S01qVlpVd0NnWUlLb1pJemowRUF3SXcKRHpFTk1Bc0dBMVVFQXd3RWRHVnpkREFnRncweU5qRXhNalV3TWpRd01U",
     "VmFHQTh5TVRJMk1URXdNVEF5TkRBeApOVm93RHpFTk1Bc0dBMVVFQXd3RWRHVnpkREJaTUJNR0J5cUdTTTQ5QWdFR0",
@@ -28,9 +28,13 @@ fn with(cluster: &str, user: &str) -> String {
     )
 }
 
+fn refusal(text: &str) -> String {
+    self_contained(text, Timestamp::now()).unwrap_err()
+}
+
 #[tokio::test]
 async fn a_real_client_is_built_from_a_kubeconfig() {
-    let parsed = self_contained(&with("", "token: s3cret")).unwrap();
+    let parsed = self_contained(&with("", "token: s3cret"), Timestamp::now()).unwrap().0;
     // Panics if the TLS library found no or two crypto providers.
     client(parsed).await.unwrap();
 }
@@ -46,22 +50,36 @@ fn files_programs_and_proxies_are_refused_by_name() {
         ("", "auth-provider: {name: oidc}", "uses an auth-provider,"),
     ];
     for (cluster, user, expected) in cases {
-        let problem = self_contained(&with(cluster, user)).unwrap_err();
+        let problem = refusal(&with(cluster, user));
         assert!(problem.contains(expected), "{problem}");
     }
 }
 
 #[test]
+fn credentials_that_have_expired_are_refused_before_any_call() {
+    let certificate = with("", &format!("client-certificate-data: {AUTHORITY}, client-key-data: a2V5"));
+    let at = |text: &str| text.parse().unwrap();
+    assert!(self_contained(&certificate, at("2100-01-01T00:00:00Z")).is_ok());
+    let problem = self_contained(&certificate, at("2127-01-01T00:00:00Z")).unwrap_err();
+    assert_eq!(
+        problem,
+        "its client certificate expired at 2126-11-01T02:40:15Z: store a kubeconfig with a new one"
+    );
+    let token = with("", "token: e30.eyJleHAiOjF9.c2ln");
+    assert!(refusal(&token).starts_with("its token expired at 1970-01-01"), "{}", refusal(&token));
+}
+
+#[test]
 fn an_incomplete_kubeconfig_says_what_it_lacks() {
-    assert_eq!(self_contained("kind: Config").unwrap_err(), "it has no current-context");
+    assert_eq!(refusal("kind: Config"), "it has no current-context");
     let no_user = format!("{HEAD}clusters: [{{name: prod, cluster: {{server: \"https://10.0.0.1\"}}}}]\n");
-    assert_eq!(self_contained(&no_user).unwrap_err(), "it lacks the user optimizer");
-    assert_eq!(self_contained(HEAD).unwrap_err(), "it lacks the cluster prod");
+    assert_eq!(refusal(&no_user), "it lacks the user optimizer");
+    assert_eq!(refusal(HEAD), "it lacks the cluster prod");
 }
 
 #[test]
 fn a_malformed_kubeconfig_keeps_its_secrets() {
-    let problem = self_contained("users: [{name: a, user: {token: s3cret\nclusters: ]").unwrap_err();
+    let problem = refusal("users: [{name: a, user: {token: s3cret\nclusters: ]");
     assert!(!problem.contains("s3cret"), "{problem}");
 }
 
@@ -73,7 +91,7 @@ fn the_client_gives_up_in_time_and_repeats_nothing() {
     assert!(!config.default_retry);
     assert_eq!(config.proxy_url, None);
     assert_eq!(config.connect_timeout, Some(Duration::from_secs(2)));
-    assert_eq!(config.read_timeout, Some(Duration::from_secs(10)));
+    assert_eq!(config.read_timeout, Some(Duration::from_secs(32)));
 }
 
 /// Secrets Manager and EKS, both answering from the script.

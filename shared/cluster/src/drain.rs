@@ -6,25 +6,33 @@
 //! repeat from the old state.
 //!
 //! As `kubectl drain`: DaemonSet and mirror pods stay; 404 and another UID mean gone; a budget's
-//! 429 is asked again after 5 s. Apart from it: finished pods stay; nothing is ever deleted; an
-//! eviction names the pod's UID, so that it can't hit the one that came back under its name;
-//! and a pod's own annotations can allow or forbid its eviction ([`crate::pods`]).
+//! 429 is asked again after 5 s. It departs from kubectl in this:
+//! - Finished pods stay, nothing is ever deleted, and an eviction names the pod's UID, so that it can't hit the one
+//!   that came back under its name.
+//! - A pod's own annotations can allow or forbid its eviction ([`crate::pods`]).
+//! - A pod that comes back to the node is evicted once more; after that it is blocked, by its name. kubectl does not
+//!   look again.
+//! - Without a budget, too, the last Ready pod of a controller that wants several stays until another is Ready
+//!   ([`LastReady`]). kubectl evicts all of them at once.
+//! - Whatever is left is named with its cause: a budget, a finalizer, a webhook, an API server that does not answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::Client;
-use serde::{Deserialize, Serialize};
 
-use crate::error::ClusterError;
-use crate::eviction::{self, Answer, Refusal};
+use crate::error::{ClusterError, cut};
+use crate::eviction::{self, Answer};
+use crate::last_ready;
 use crate::migration;
 use crate::node::NodeName;
 use crate::pods::{self, Blocked, Controller, Disposition, NodePod, PodRef, Policy};
 
+use crate::drain_state::turn_of;
+pub use crate::drain_state::{Owed, Refused, State, Unanswered};
 pub use crate::migration::{Missing, migrated};
 
 /// How long a pod whose eviction was refused is left alone (kubectl's own pause).
@@ -34,42 +42,19 @@ pub const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(5);
 /// held so for 10 s.
 pub const CONCURRENCY: usize = 5;
 
-/// A pass sends no further eviction after this time: against a slow API server, too, it ends.
+/// A pass sends no further eviction after this time: against a slow API server, too, it ends. One that was sent may
+/// take [`crate::access::READ_TIMEOUT`].
 const SENDING_TIME: Duration = Duration::from_secs(10);
+/// A pass that took longer counts the Ready pods once more: a replacement may be Ready by now.
+const WORTH_A_LOOK: Duration = Duration::from_secs(1);
 
-/// What travels from pass to pass. About 40 bytes for each pod that was refused in the last
-/// 5 s, and 200 for each reason and each controller.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// Pods whose eviction was granted.
-    pub evicted: u32,
-    /// The refusals of the last 5 s, by their reason.
-    pub refused: Vec<Refused>,
-    /// The controllers of the pods that move, and what they must bring back.
-    pub owed: Vec<Owed>,
-}
-
-/// Pods that were refused for one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
-    /// Not to be asked for again before (Unix milliseconds).
-    pub until_ms: i64,
-    /// The budget, where it is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<String>,
-    /// The API server's words.
-    pub why: String,
-    /// The UIDs of the pods.
-    pub uids: Vec<String>,
-}
-
-/// What a controller had before the drain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owed {
-    /// The controller.
-    pub controller: Controller,
-    /// Its pods that were Ready, on any node.
-    pub ready_before: u32,
+/// What becomes of the last Ready pod of a controller that wants several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastReady {
+    /// It stays until another one is Ready.
+    Keep,
+    /// It is evicted, as by kubectl: the deadline is near.
+    Evict,
 }
 
 /// What one pass found and did.
@@ -80,8 +65,8 @@ pub struct Pass {
     /// Pods that are still there and must go, the blocked ones and those that are terminating
     /// among them.
     pub remaining: Vec<PodRef>,
-    /// Those that something holds: a budget, an annotation, local storage. Also those that were
-    /// refused less than 5 s ago and not asked for in this pass.
+    /// The same pods with the cause for each, the gravest first: what something holds (a budget, an annotation, local
+    /// storage), then what is terminating or was told to go a moment ago.
     pub blocked: Vec<Blocked>,
     /// No pod that must go is left.
     pub is_done: bool,
@@ -90,18 +75,25 @@ pub struct Pass {
     pub trouble: Option<ClusterError>,
 }
 
-impl State {
-    fn refusal_of(&self, pod: &PodRef) -> Option<&Refused> {
-        self.refused.iter().find(|refused| refused.uids.contains(&pod.uid))
-    }
+/// Pods that are named in a sentence; all of them are in [`Pass::blocked`].
+const NAMED: usize = 3;
 
-    fn note(&mut self, pod: &PodRef, refusal: Refusal, until_ms: i64) {
-        let Refusal { budget, why } = refusal;
-        let alike = |r: &&mut Refused| r.until_ms == until_ms && r.budget == budget && r.why == why;
-        match self.refused.iter_mut().find(alike) {
-            Some(refused) => refused.uids.push(pod.uid.clone()),
-            None => self.refused.push(Refused { until_ms, budget, why, uids: vec![pod.uid.clone()] }),
+impl Pass {
+    /// For a person: how many pods are left on the node, what holds the first of them, and what went wrong in this
+    /// pass. `None` once all are gone.
+    #[must_use]
+    pub fn left(&self, node: &NodeName) -> Option<String> {
+        if self.is_done {
+            return None;
         }
+        let named = self.blocked.iter().take(NAMED);
+        let mut named: Vec<String> = named.map(|b| format!("{}/{}: {}", b.namespace, b.pod, b.why)).collect();
+        named.extend(
+            self.trouble
+                .as_ref()
+                .map(|trouble| format!("the last trouble was: {}", cut(&trouble.to_string()))),
+        );
+        Some(format!("{} pods are left on node {node}; {}", self.remaining.len(), named.join("; ")))
     }
 }
 
@@ -111,11 +103,12 @@ impl State {
 pub async fn begin(client: &Client, node: &NodeName, policy: Policy) -> Result<State, ClusterError> {
     let pods = pods::on_node(client, node, policy).await?;
     let mut state = State::default();
+    state.see(&pods, 0);
     owe(client, &pods, &mut state).await?;
     Ok(state)
 }
 
-/// One pass over the node's pods. Ends within seconds, sleeps never.
+/// One pass over the node's pods. Ends within a minute, usually within seconds; sleeps never.
 ///
 /// # Errors
 /// The pods could not be listed, or an eviction failed in a way that no later pass mends
@@ -125,66 +118,167 @@ pub async fn pass(
     client: &Client,
     node: &NodeName,
     policy: Policy,
-    state: State,
+    last_ready: LastReady,
+    mut state: State,
 ) -> Result<Pass, ClusterError> {
-    pass_at(client, node, policy, state, Timestamp::now()).await
+    let (began, now) = (Instant::now(), Timestamp::now());
+    let pods = pods::on_node(client, node, policy).await?;
+    let troubled: BTreeSet<String> =
+        state.unanswered.iter().map(|unanswered| unanswered.uid.clone()).collect();
+    state.see(&pods, now.as_millisecond());
+    let fresh = owe(client, &pods, &mut state).await?;
+    let mut due = due(&pods, &state);
+    // One that the API server could not answer for must not keep the others waiting again.
+    due.sort_by_key(|pod| troubled.contains(&pod.pod.uid));
+    let mut split = last_ready::split(client, due, &state, &fresh).await?;
+    let mut walk = Walk { state, ..Walk::default() };
+    if last_ready == LastReady::Evict {
+        split.held.iter().for_each(|pod| walk.state.note_last_ready(pod));
+        split.now.append(&mut split.held);
+    }
+    walk.evict(client, began, &split.now).await?;
+    if walk.trouble.is_none() && !split.held.is_empty() && began.elapsed() > WORTH_A_LOOK {
+        split = last_ready::split(client, split.held, &walk.state, &[]).await?;
+        walk.evict(client, began, &split.now).await?;
+    }
+    for pod in split.held {
+        let of = pod.controller.as_ref().map(Controller::to_string).unwrap_or_default();
+        walk.say(pod, None, format!("the last Ready pod of {of}: it is evicted once another one is Ready"));
+    }
+    Ok(walk.end(&pods, now))
 }
 
-async fn pass_at(
-    client: &Client,
-    node: &NodeName,
-    policy: Policy,
-    mut state: State,
-    now: Timestamp,
-) -> Result<Pass, ClusterError> {
-    let pods = pods::on_node(client, node, policy).await?;
-    owe(client, &pods, &mut state).await?;
-    let now_ms = now.as_millisecond();
-    state.refused.retain(|refused| refused.until_ms > now_ms);
+/// Pods whose eviction is to be asked for now: not those that were refused a moment ago, nor those that come back
+/// again and again.
+fn due<'a>(pods: &'a [NodePod], state: &State) -> Vec<&'a NodePod> {
+    let mut turns = state.turns.clone();
     let to_evict = pods.iter().filter(|pod| pod.disposition == Disposition::Evict);
-    let (due, resting): (Vec<&NodePod>, Vec<&NodePod>) =
-        to_evict.partition(|pod| state.refusal_of(&pod.pod).is_none());
+    to_evict
+        .filter(|pod| state.refusal_of(&pod.pod).is_none())
+        .filter(|pod| {
+            let of = turn_of(pod);
+            let may = !turns.of(&of).is_over();
+            turns.count(&of);
+            may
+        })
+        .collect()
+}
 
-    let answers = evict_all(client, &due).await;
-    let until_ms = (Timestamp::now() + PAUSE_AFTER_REFUSAL).as_millisecond();
-    let mut pass = Pass { state, remaining: vec![], blocked: vec![], is_done: false, trouble: None };
-    let mut gone = BTreeSet::new();
-    for (pod, answer) in answers {
-        match answer {
-            Answer::Granted => pass.state.evicted += 1,
-            Answer::Gone => {
-                gone.insert(&pod.pod.uid);
+/// A pass in progress.
+#[derive(Default)]
+struct Walk {
+    state: State,
+    gone: BTreeSet<String>,
+    causes: BTreeMap<String, (Option<String>, String)>,
+    trouble: Option<ClusterError>,
+}
+
+impl Walk {
+    /// Asks for these evictions and takes in the answers.
+    async fn evict(&mut self, client: &Client, began: Instant, due: &[&NodePod]) -> Result<(), ClusterError> {
+        let answers = evict_all(client, began, due).await;
+        let until_ms = (Timestamp::now() + PAUSE_AFTER_REFUSAL).as_millisecond();
+        for (pod, answer) in answers {
+            match answer {
+                Answer::Granted => {
+                    self.state.count(&turn_of(pod));
+                    self.say(pod, None, "it was told to go a moment ago".to_owned());
+                }
+                Answer::Gone => {
+                    self.gone.insert(pod.pod.uid.clone());
+                }
+                Answer::Refused(refusal) => {
+                    self.say(pod, refusal.budget.clone(), refusal.why.clone());
+                    self.state.note(pod, refusal, until_ms);
+                }
+                Answer::Wait(why) => self.say(pod, None, why),
+                Answer::NotAsked => self.say(pod, None, "its turn has not come yet".to_owned()),
+                Answer::Later(error) => {
+                    self.state.unanswered.push(Unanswered { uid: pod.pod.uid.clone(), of: turn_of(pod) });
+                    self.say(pod, None, cut(&error.to_string()));
+                    self.trouble = Some(error);
+                }
+                Answer::Never(error) => return Err(error),
             }
-            Answer::Refused(refusal) => {
-                pass.blocked.push(pod.blocked(refusal.budget.clone(), refusal.why.clone()));
-                pass.state.note(&pod.pod, refusal, until_ms);
-            }
-            Answer::Wait | Answer::NotAsked => {}
-            Answer::Later(error) => pass.trouble = Some(error),
-            Answer::Never(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, pod: &NodePod, budget: Option<String>, why: String) {
+        self.causes.insert(pod.pod.uid.clone(), (budget, why));
+    }
+
+    fn end(mut self, pods: &[NodePod], now: Timestamp) -> Pass {
+        let left = pods.iter().filter(|pod| pod.must_go() && !self.gone.contains(&pod.pod.uid));
+        let left: Vec<&NodePod> = left.collect();
+        let mut causes = std::mem::take(&mut self.causes);
+        let mut blocked: Vec<(bool, Blocked)> = left
+            .iter()
+            .map(|pod| {
+                let (budget, why) = causes.remove(&pod.pod.uid).unwrap_or_else(|| self.cause(pod, now));
+                (self.is_moving(pod), pod.blocked(budget, why))
+            })
+            .collect();
+        blocked.sort();
+        Pass {
+            remaining: left.iter().map(|pod| pod.pod.clone()).collect(),
+            blocked: blocked.into_iter().map(|(_, blocked)| blocked).collect(),
+            is_done: left.is_empty(),
+            trouble: self.trouble,
+            state: self.state,
         }
     }
-    let stuck = pods.iter().filter_map(|pod| match &pod.disposition {
-        Disposition::Blocked(block) => Some(pod.blocked(None, block.why())),
-        _ => None,
-    });
-    pass.blocked.extend(stuck);
-    let still_refused = resting.iter().filter_map(|pod| {
-        let refused = pass.state.refusal_of(&pod.pod)?;
-        Some(pod.blocked(refused.budget.clone(), refused.why.clone()))
-    });
-    pass.blocked.extend(still_refused.collect::<Vec<_>>());
-    pass.blocked.sort();
-    let left = pods.iter().filter(|pod| pod.must_go() && !gone.contains(&pod.pod.uid));
-    pass.remaining = left.map(|pod| pod.pod.clone()).collect();
-    pass.is_done = pass.remaining.is_empty();
-    Ok(pass)
+
+    /// It is on its way out, and nothing is known to hold it.
+    fn is_moving(&self, pod: &NodePod) -> bool {
+        match &pod.disposition {
+            Disposition::Terminating => {
+                pod.leaving.as_ref().is_none_or(|leaving| leaving.finalizers.is_empty())
+            }
+            Disposition::Evict => self.state.refusal_of(&pod.pod).is_none() && !self.came_back(pod),
+            Disposition::Blocked(_) | Disposition::Stays(_) => false,
+        }
+    }
+
+    fn came_back(&self, pod: &NodePod) -> bool {
+        self.state.turns.of(&turn_of(pod)).is_over()
+    }
+
+    /// Why a pod is there that was not asked to go in this pass.
+    fn cause(&self, pod: &NodePod, now: Timestamp) -> (Option<String>, String) {
+        match &pod.disposition {
+            Disposition::Blocked(block) => return (None, block.why()),
+            Disposition::Terminating => {
+                let why = pod.leaving.as_ref().map_or("Terminating".to_owned(), |leaving| leaving.why(now));
+                return (None, why);
+            }
+            Disposition::Evict | Disposition::Stays(_) => {}
+        }
+        match self.state.refusal_of(&pod.pod) {
+            Some(refused) => (refused.budget.clone(), refused.why.clone()),
+            None if self.came_back(pod) => {
+                (None, comes_back(pod, self.state.turns.of(&turn_of(pod)).evicted))
+            }
+            None => (None, "its turn has not come yet".to_owned()),
+        }
+    }
+}
+
+fn comes_back(pod: &NodePod, times: u32) -> String {
+    let who = match &pod.controller {
+        Some(controller) => format!("the pods of {controller} were"),
+        None => "it was".to_owned(),
+    };
+    format!(
+        "{who} evicted {times} times and came back to this node, which is cordoned: its template must neither name \
+         the node nor tolerate node.kubernetes.io/unschedulable, and the pod needs another node to go to"
+    )
 }
 
 /// Asks for the eviction of each pod, a few at once. After an answer that concerns all of them (the
 /// API server is down, throttles or denies) the rest is left for a later pass.
-async fn evict_all<'a>(client: &Client, due: &[&'a NodePod]) -> Vec<(&'a NodePod, Answer)> {
-    let (began, is_over) = (Instant::now(), AtomicBool::new(false));
+async fn evict_all<'a>(client: &Client, began: Instant, due: &[&'a NodePod]) -> Vec<(&'a NodePod, Answer)> {
+    let is_over = AtomicBool::new(false);
     let evictions = due.iter().map(|pod| {
         let is_over = &is_over;
         async move {
@@ -201,12 +295,12 @@ async fn evict_all<'a>(client: &Client, due: &[&'a NodePod]) -> Vec<(&'a NodePod
     stream::iter(evictions).buffer_unordered(CONCURRENCY).collect().await
 }
 
-/// Notes what the controllers of the pods that move have now, once for each.
-async fn owe(client: &Client, pods: &[NodePod], state: &mut State) -> Result<(), ClusterError> {
+/// Notes what the controllers of the pods that move have now, once for each. Returns those that were new.
+async fn owe(client: &Client, pods: &[NodePod], state: &mut State) -> Result<Vec<Controller>, ClusterError> {
     let known: BTreeSet<&Controller> = state.owed.iter().map(|owed| &owed.controller).collect();
     let moving = pods.iter().filter(|pod| pod.must_go()).filter_map(|pod| pod.controller.as_ref());
     let new: BTreeSet<&Controller> = moving.filter(|controller| !known.contains(controller)).collect();
     let new: Vec<Controller> = new.into_iter().cloned().collect();
     state.owed.extend(migration::standing_of(client, &new).await?);
-    Ok(())
+    Ok(new)
 }

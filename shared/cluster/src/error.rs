@@ -99,6 +99,11 @@ pub(crate) fn failed(
     move |error| ClusterError::new(call, object, &error)
 }
 
+/// Others' words may be long; what travels between passes must stay small.
+pub(crate) fn cut(words: &str) -> String {
+    words.chars().take(250).collect()
+}
+
 /// The messages of an error and its sources, which is where hyper says what happened.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

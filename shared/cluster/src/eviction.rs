@@ -7,7 +7,7 @@ use kube::api::PostParams;
 use kube::core::Status;
 use kube::{Api, Client};
 
-use crate::error::ClusterError;
+use crate::error::{ClusterError, cut};
 use crate::pods::PodRef;
 
 const CALL: &str = "create pods/eviction";
@@ -22,8 +22,8 @@ pub(crate) enum Answer {
     /// This pod may not go now: asked again after a pause.
     Refused(Refusal),
     /// It is on its way out by other means: look again in the next pass.
-    Wait,
-    /// The API server could not say; concerns all pods.
+    Wait(String),
+    /// The API server could not say, which concerns all pods. The eviction may have been granted all the same.
     Later(ClusterError),
     /// The API server will never grant any.
     Never(ClusterError),
@@ -79,7 +79,7 @@ fn sort(object: &str, status: &Status) -> Answer {
     match status.code {
         404 => Answer::Gone,
         409 if status.message.contains("UID in the precondition") => Answer::Gone,
-        409 => Answer::Wait,
+        409 => Answer::Wait(cut(&status.message)),
         429 => match cause(status, "DisruptionBudget") {
             Some(message) => Answer::Refused(Refusal {
                 budget: budget_in(message),
@@ -87,17 +87,15 @@ fn sort(object: &str, status: &Status) -> Answer {
             }),
             None => Answer::Later(error()),
         },
-        403 if cause(status, "NamespaceTerminating").is_some() => Answer::Wait,
-        401 | 403 => Answer::Never(error()),
+        403 => match cause(status, "NamespaceTerminating") {
+            Some(message) => Answer::Wait(cut(message)),
+            None => Answer::Never(error()),
+        },
+        401 => Answer::Never(error()),
         501.. => Answer::Later(error()),
         // Also 500: an internal error is about this pod (its budgets); the rest of the server goes on.
         _ => refused(None),
     }
-}
-
-/// A webhook may say whatever it likes; what travels between passes must stay small.
-fn cut(words: &str) -> String {
-    words.chars().take(250).collect()
 }
 
 fn cause<'a>(status: &'a Status, reason: &str) -> Option<&'a str> {
@@ -154,7 +152,7 @@ mod tests {
         let said = "Operation cannot be fulfilled on pods \"db-0\": the UID in the precondition (a) does not \
                     match the UID in record (b). The object might have been deleted and then recreated";
         assert!(matches!(sorted(failure(409, "Conflict", said, &json!([]))), Answer::Gone));
-        assert!(matches!(sorted(failure(409, "Conflict", "modified", &json!([]))), Answer::Wait));
+        assert!(matches!(sorted(failure(409, "Conflict", "modified", &json!([]))), Answer::Wait(_)));
         assert!(matches!(sorted(failure(404, "NotFound", "not found", &json!([]))), Answer::Gone));
     }
 
@@ -162,7 +160,7 @@ mod tests {
     fn a_terminating_namespace_takes_its_pods_itself() {
         let causes =
             json!([{ "reason": "NamespaceTerminating", "message": "namespace shop is being terminated" }]);
-        assert!(matches!(sorted(failure(403, "Forbidden", "forbidden", &causes)), Answer::Wait));
+        assert!(matches!(sorted(failure(403, "Forbidden", "forbidden", &causes)), Answer::Wait(_)));
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn pod(name: &str, spec: &Value) -> NodePod {
         is_pending: false,
         disposition: Disposition::Evict,
         is_safe_to_evict: false,
-        gone_by: None,
+        leaving: None,
         facts: Facts::of(&serde_json::from_value(whole).unwrap()),
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! A drain from beginning to end:
 //!
-//! 1. [`access`] opens a client (EKS, or a kubeconfig in Secrets Manager).
+//! 1. [`access`] opens a client (EKS, or a kubeconfig in Secrets Manager); `access::enter_eks` and
+//!    `access::enter_by_kubeconfig` also make sure that the API server answers and knows the caller.
 //! 2. [`node::find`] finds the node of an instance; [`ownership`] tells who else manages it.
 //! 3. [`preflight::look`] and [`preflight::report`] say what would move and what would block.
 //! 4. [`node::cordon`] makes it unschedulable, marked as ours.
@@ -25,11 +26,16 @@ pub mod budgets;
 pub mod capacity;
 pub mod controllers;
 pub mod drain;
+mod drain_state;
 pub mod eks_token;
 pub mod error;
 mod eviction;
+mod expiry;
 pub mod hosts;
 mod jobs;
+mod knock;
+mod last_ready;
+pub mod leaving;
 mod migration;
 pub mod node;
 mod obstacles;

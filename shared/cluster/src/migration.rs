@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ListParams;
 use kube::core::Selector;
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::drain::{Owed, State};
-use crate::error::{ClusterError, failed};
+use crate::error::{ClusterError, cut, failed};
 use crate::pages;
 use crate::pods::{self, Controller, LOOKS_AT_ONCE, PAGE_SIZE};
 
@@ -29,15 +29,17 @@ pub struct Missing {
     pub wanted: u32,
     /// Ready pods that it has.
     pub ready: u32,
+    /// What one of its other pods lacks, where it has one.
+    pub problem: Option<String>,
 }
 
 /// How a controller stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Standing {
     /// It is gone, scaled to nothing, finished, or its pod runs: nothing is to come.
     Settled,
-    /// Its Ready pods, and how many it wants where that is known.
-    Counted { ready: u32, wanted: Option<u32> },
+    /// Its Ready pods, how many it wants where that is known, and what one lacks that is not Ready.
+    Counted { ready: u32, wanted: Option<u32>, problem: Option<String> },
 }
 
 /// The controllers whose pods have moved but do not run again as before: each must have as many
@@ -58,21 +60,30 @@ pub(crate) async fn standing_of(
     controllers: &[Controller],
 ) -> Result<Vec<Owed>, ClusterError> {
     let looks = controllers.iter().map(|controller| async move {
-        let ready_before = match standing(client, controller).await? {
+        let (ready_before, wanted) = match standing(client, controller).await? {
             // A Job's pod has to run again, once.
-            _ if controller.kind == "Job" => 1,
-            Standing::Settled => 0,
-            Standing::Counted { ready, .. } => ready,
+            _ if controller.kind == "Job" => (1, None),
+            Standing::Settled => (0, Some(0)),
+            Standing::Counted { ready, wanted, .. } => (ready, wanted),
         };
-        Ok(Owed { controller: controller.clone(), ready_before })
+        Ok(Owed { controller: controller.clone(), ready_before, wanted, is_guarded: false })
     });
     stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await
 }
 
+/// Returns how many Ready pods the controller has now, on any node.
+pub(crate) async fn ready_of(client: &Client, controller: &Controller) -> Result<u32, ClusterError> {
+    Ok(match standing(client, controller).await? {
+        Standing::Counted { ready, .. } => ready,
+        // Nothing is to come: nothing is waited for.
+        Standing::Settled => u32::MAX,
+    })
+}
+
 fn missing(owed: &Owed, standing: Standing) -> Option<Missing> {
-    let Standing::Counted { ready, wanted } = standing else { return None };
+    let Standing::Counted { ready, wanted, problem } = standing else { return None };
     let wanted = wanted.map_or(owed.ready_before, |wanted| wanted.min(owed.ready_before));
-    (ready < wanted).then(|| Missing { controller: owed.controller.clone(), wanted, ready })
+    (ready < wanted).then(|| Missing { controller: owed.controller.clone(), wanted, ready, problem })
 }
 
 async fn standing(client: &Client, controller: &Controller) -> Result<Standing, ClusterError> {
@@ -118,7 +129,7 @@ fn of_job(job: Option<&Job>) -> Standing {
     if is_suspended || is_active || is_over {
         return Standing::Settled;
     }
-    Standing::Counted { ready: 0, wanted: Some(1) }
+    Standing::Counted { ready: 0, wanted: Some(1), problem: None }
 }
 
 /// Counts the Ready pods that the controller owns, among those that its selector names, or all of
@@ -135,14 +146,31 @@ async fn counted(
     }
     let api: Api<Pod> = Api::namespaced(client.clone(), &controller.namespace);
     let owned = pages::all(&api, "list pods", &controller.namespace, params, PAGE_SIZE).await?;
-    let serves = |pod: &&Pod| {
+    let lives = |pod: &&Pod| {
         pods::controller(pod).is_some_and(|owner| owner.uid == controller.uid)
             && pod.metadata.deletion_timestamp.is_none()
-            && pods::is_ready(pod)
     };
-    let ready = u32::try_from(owned.iter().filter(serves).count()).unwrap_or(u32::MAX);
+    let (ready, others): (Vec<&Pod>, Vec<&Pod>) =
+        owned.iter().filter(lives).partition(|pod| pods::is_ready(pod));
     let wanted = replicas.map(|replicas| u32::try_from(replicas).unwrap_or(0));
-    Ok(Standing::Counted { ready, wanted })
+    let problem = others.iter().find_map(|pod| problem(pod));
+    Ok(Standing::Counted { ready: u32::try_from(ready.len()).unwrap_or(u32::MAX), wanted, problem })
+}
+
+/// What a pod lacks to be Ready, in the words of the scheduler or of the kubelet.
+fn problem(pod: &Pod) -> Option<String> {
+    let name = pod.name_any();
+    let status = pod.status.as_ref()?;
+    let is_unscheduled = |c: &&PodCondition| c.type_ == "PodScheduled" && c.status == "False";
+    if let Some(condition) = status.conditions.iter().flatten().find(is_unscheduled) {
+        let message = condition.message.as_deref().unwrap_or("no reason is given");
+        return Some(cut(&format!("pod {name} is not scheduled: {message}")));
+    }
+    let containers = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+    let waiting =
+        containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
+    let why = waiting.into_iter().next().unwrap_or_else(|| "not Ready".to_owned());
+    Some(format!("pod {name} is {why}"))
 }
 
 #[cfg(test)]
@@ -158,11 +186,12 @@ mod tests {
             name: text("web"),
             uid: text("rs1"),
         };
-        Owed { controller, ready_before }
+        Owed { controller, ready_before, wanted: None, is_guarded: false }
     }
 
     fn lacking(ready_before: u32, ready: u32, wanted: Option<u32>) -> Option<(u32, u32)> {
-        missing(&owed(ready_before), Standing::Counted { ready, wanted }).map(|m| (m.ready, m.wanted))
+        missing(&owed(ready_before), Standing::Counted { ready, wanted, problem: None })
+            .map(|m| (m.ready, m.wanted))
     }
 
     #[test]
@@ -186,7 +215,25 @@ mod tests {
         assert_eq!(job(&plain, &json!({ "active": 1 })), Standing::Settled);
         assert_eq!(job(&plain, &over), Standing::Settled);
         assert_eq!(job(&json!({ "template": {}, "suspend": true }), &json!({})), Standing::Settled);
-        assert_eq!(job(&plain, &json!({ "failed": 1 })), Standing::Counted { ready: 0, wanted: Some(1) });
+        assert_eq!(
+            job(&plain, &json!({ "failed": 1 })),
+            Standing::Counted { ready: 0, wanted: Some(1), problem: None }
+        );
         assert_eq!(of_job(None), Standing::Settled);
+    }
+
+    #[test]
+    fn a_replacement_that_is_not_ready_says_what_it_lacks() {
+        let pod = |status: Value| {
+            serde_json::from_value(json!({ "metadata": { "name": "web-1" }, "status": status }))
+        };
+        let said = |status: Value| problem(&pod(status).unwrap());
+        let unscheduled =
+            json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "message": "0/3 nodes" }] });
+        assert_eq!(said(unscheduled).as_deref(), Some("pod web-1 is not scheduled: 0/3 nodes"));
+        let waiting = json!({ "containerStatuses": [{ "name": "web", "image": "web", "imageID": "", "ready": false,
+            "restartCount": 0, "state": { "waiting": { "reason": "ImagePullBackOff" } } }] });
+        assert_eq!(said(waiting).as_deref(), Some("pod web-1 is ImagePullBackOff"));
+        assert_eq!(said(json!({ "phase": "Running" })).as_deref(), Some("pod web-1 is not Ready"));
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn against(pod: &NodePod, look: &Look) -> Vec<Blocked> {
 
 /// Says why a pod that has been told to go may still be there when the drain ends.
 pub(crate) fn lingers(pod: &NodePod, look: &Look) -> Option<String> {
-    let rest = pod.gone_by?.as_second().saturating_sub(look.at.as_second());
+    let rest = pod.leaving.as_ref()?.until().as_second().saturating_sub(look.at.as_second());
     let timeout = look.terms.drain_timeout_seconds;
     spec::outlasts(rest, timeout).then(|| {
         format!(

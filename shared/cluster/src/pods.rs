@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ListParams;
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::controllers::{Bringers, Losses};
 use crate::error::ClusterError;
+use crate::leaving::Leaving;
 use crate::node::NodeName;
 use crate::pages;
 use crate::spec::Facts;
@@ -134,12 +134,12 @@ pub struct NodePod {
     pub is_ready: bool,
     /// It has not started; no budget protects it.
     pub is_pending: bool,
+    /// How it ends, once it was told to.
+    pub leaving: Option<Leaving>,
     /// What the drain does with it.
     pub disposition: Disposition,
     /// Its owner permits its eviction at any time ([`SAFE_TO_EVICT`] is `"true"`).
     pub is_safe_to_evict: bool,
-    /// The end of its grace, if it has been told to go.
-    pub gone_by: Option<Timestamp>,
     /// The demands of its spec.
     pub facts: Facts,
 }
@@ -295,13 +295,9 @@ fn look_at(pod: &Pod, losses: &Losses, policy: Policy) -> NodePod {
         has_inline_ebs: volumes(pod).any(|volume| volume.aws_elastic_block_store.is_some()),
         is_ready: is_ready(pod),
         is_pending: phase(pod) == "Pending",
+        leaving: Leaving::of(pod),
         disposition: disposition(pod, losses, policy),
         is_safe_to_evict: annotation(pod, SAFE_TO_EVICT) == Some("true"),
-        gone_by: pod
-            .metadata
-            .deletion_timestamp
-            .as_ref()
-            .and_then(|at| Timestamp::from_second(at.0.as_second()).ok()),
         facts: facts(pod),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 
+use crate::leaving::Leaving;
 use crate::pods::Block;
 use crate::spec::Facts;
 use serde_json::json;
@@ -24,9 +25,9 @@ fn pod(name: &str, disposition: Disposition) -> NodePod {
         has_inline_ebs: false,
         is_ready: true,
         is_pending: false,
+        leaving: None,
         disposition,
         is_safe_to_evict: false,
-        gone_by: None,
         facts: Facts::default(),
     }
 }
@@ -304,8 +305,8 @@ fn a_node_that_calls_itself_on_demand_is_told() {
 #[test]
 fn a_pod_that_is_told_to_go_but_may_outlast_the_drain_is_named() {
     let leaving = |seconds| {
-        let gone_by = Timestamp::from_second(seconds).unwrap();
-        NodePod { gone_by: Some(gone_by), ..pod("web-1", Disposition::Terminating) }
+        let leaving = Leaving { since: Timestamp::UNIX_EPOCH, grace_seconds: seconds, finalizers: vec![] };
+        NodePod { leaving: Some(leaving), ..pod("web-1", Disposition::Terminating) }
     };
     let text = why(&look(vec![leaving(7000)], vec![]));
     assert!(text.contains("7000 s") && text.contains("drain_timeout_seconds"), "{text}");

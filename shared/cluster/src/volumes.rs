@@ -8,10 +8,11 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::ListParams;
 use kube::{Api, Client};
 
+use crate::drain_state::{INLINE_EBS, claim_key};
 use crate::error::{ClusterError, failed};
 use crate::node::NodeName;
 use crate::pages;
-use crate::pods::{self, Disposition, LOOKS_AT_ONCE, NodePod, Policy};
+use crate::pods::{LOOKS_AT_ONCE, NodePod};
 
 /// VolumeAttachments per page of a list.
 const PAGE_SIZE: u32 = 250;
@@ -50,47 +51,52 @@ pub async fn ties(client: &Client, pods: &[NodePod]) -> Result<Ties, ClusterErro
     Ok(pods.iter().filter_map(|pod| Some((pod.pod.uid.clone(), tie(pod)?))).collect())
 }
 
-/// Names of the PersistentVolumes that are still attached to the node, but for those of pods that stay
-/// (a DaemonSet's): they go with the node. Terminating an instance before the others have gone costs
-/// about 6 minutes of forced detach for each.
-pub async fn attached(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<String>, ClusterError> {
+/// Names of the PersistentVolumes that are still attached to the node and that a pod which moves has mounted, by
+/// `claims` ([`crate::drain::State::claims`]). Terminating an instance before they have gone costs about 6 minutes of
+/// forced detach for each. Others do not matter: those of a DaemonSet's pod go with the node, and an attachment that
+/// was left behind when its claim was removed is nobody's.
+pub async fn attached(
+    client: &Client,
+    node: &NodeName,
+    claims: &BTreeSet<String>,
+) -> Result<Vec<String>, ClusterError> {
+    if claims.is_empty() {
+        return Ok(Vec::new());
+    }
     let api: Api<VolumeAttachment> = Api::all(client.clone());
     let is_here = |attachment: &VolumeAttachment| attachment.spec.node_name == node.as_str();
     let here =
         pages::select(&api, "list volumeattachments", ListParams::default(), PAGE_SIZE, is_here).await?;
-    let mut names: Vec<String> = here
-        .into_iter()
-        .filter_map(|attachment| attachment.spec.source.persistent_volume_name.or(attachment.metadata.name))
-        .collect();
-    names.sort();
-    if !names.is_empty() {
-        let staying = volumes_that_stay(client, node, policy).await?;
-        names.retain(|name| !staying.contains(name));
+    let mut names = Vec::new();
+    for attachment in here {
+        match attachment.spec.source.persistent_volume_name {
+            Some(volume) => names.extend(is_of(client, &volume, claims).await?.then_some(volume)),
+            None if claims.contains(INLINE_EBS) => names.extend(attachment.metadata.name),
+            None => {}
+        }
     }
+    names.sort();
     Ok(names)
 }
 
-/// The volumes of the pods that a drain leaves on the node.
-async fn volumes_that_stay(
-    client: &Client,
-    node: &NodeName,
-    policy: Policy,
-) -> Result<BTreeSet<String>, ClusterError> {
-    let pods = pods::on_node(client, node, policy).await?;
-    let mut volumes = BTreeSet::new();
-    for pod in pods.iter().filter(|pod| matches!(pod.disposition, Disposition::Stays(_))) {
-        for claim in &pod.claims {
-            volumes.extend(volume_of(client, (&pod.pod.namespace, claim)).await?);
-        }
-    }
-    Ok(volumes)
+/// Says if the volume is bound to one of the claims, in the volume's eyes and in the claim's.
+async fn is_of(client: &Client, volume: &str, claims: &BTreeSet<String>) -> Result<bool, ClusterError> {
+    let claim = get_volume(client, volume).await?.and_then(|volume| volume.spec?.claim_ref);
+    let Some((namespace, name)) = claim.and_then(|claim| claim.namespace.zip(claim.name)) else {
+        return Ok(false);
+    };
+    Ok(claims.contains(&claim_key(&namespace, &name))
+        && volume_of(client, (&namespace, &name)).await?.as_deref() == Some(volume))
 }
 
 async fn tie_of(client: &Client, (namespace, claim): (&str, &str)) -> Result<Option<Tie>, ClusterError> {
     let Some(name) = volume_of(client, (namespace, claim)).await? else { return Ok(None) };
+    Ok(get_volume(client, &name).await?.and_then(|volume| tie(&volume)))
+}
+
+async fn get_volume(client: &Client, name: &str) -> Result<Option<PersistentVolume>, ClusterError> {
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
-    let volume = volumes.get_opt(&name).await.map_err(failed("get persistentvolumes", name.as_str()))?;
-    Ok(volume.and_then(|volume| tie(&volume)))
+    volumes.get_opt(name).await.map_err(failed("get persistentvolumes", name))
 }
 
 /// The volume that a claim is bound to.

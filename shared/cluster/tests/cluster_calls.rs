@@ -6,10 +6,11 @@ use http::{Request, Response};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use spot_cluster::drain::LastReady;
 use spot_cluster::node::{self, Cordon, NodeName};
 use spot_cluster::pods::Policy;
 use spot_cluster::preflight::Terms;
-use spot_cluster::{Kind, drain, preflight};
+use spot_cluster::{ClusterError, Kind, drain, preflight, volumes};
 use tower_test::mock::Handle;
 
 /// A request that must come (method and path with query, cut at `&` of page parameters), and its answer.
@@ -88,6 +89,14 @@ fn pod(name: &str, change: Value) -> Value {
 fn replica_set() -> Value {
     let selector = json!({ "matchLabels": { "app": "web" } });
     json!({ "metadata": { "name": "web", "uid": "rs1" }, "spec": { "replicas": 2, "selector": selector } })
+}
+
+async fn pass(client: &Client, state: drain::State) -> Result<drain::Pass, ClusterError> {
+    drain::pass(client, &name(), Policy::default(), LastReady::Keep, state).await
+}
+
+fn granted() -> Value {
+    json!({ "kind": "Status", "status": "Success", "code": 201 })
 }
 
 const PODS: &str = "GET /api/v1/pods?&fieldSelector=spec.nodeName%3Dn1&limit=100";
@@ -185,8 +194,8 @@ async fn a_pass_evicts_each_pod_once_by_its_uid_and_says_what_is_left() {
             list(vec![pod("b", json!({}))], ""),
         ),
         step(SET, replica_set()),
-        step(OWNED, list(vec![pod("a", json!({})), pod("b", json!({}))], "")),
-        step(EVICT_A, json!({ "kind": "Status", "status": "Success", "code": 201 })),
+        step(OWNED, list(vec![pod("a", json!({})), pod("b", json!({})), pod("c", json!({}))], "")),
+        step(EVICT_A, granted()),
         fails(EVICT_B, 429, "TooManyRequests", "Cannot evict pod", blocked),
         // The second pass at once: a is on its way out, b is left alone for 5 s.
         step(
@@ -197,14 +206,15 @@ async fn a_pass_evicts_each_pod_once_by_its_uid_and_says_what_is_left() {
             ),
         ),
     ]);
-    let first = drain::pass(&client, &name(), Policy::default(), drain::State::default()).await.unwrap();
+    let first = pass(&client, drain::State::default()).await.unwrap();
     assert_eq!((first.state.evicted, first.remaining.len(), first.is_done), (1, 2, false));
     assert_eq!(first.blocked[0].budget.as_deref(), Some("web"));
-    assert_eq!(first.state.owed[0].ready_before, 2);
-    let first_blocked = first.blocked.clone();
-    let second = drain::pass(&client, &name(), Policy::default(), first.state).await.unwrap();
+    assert_eq!(first.state.owed[0].ready_before, 3);
+    let blocked = first.blocked[0].clone();
+    let second = pass(&client, first.state).await.unwrap();
     assert_eq!((second.state.evicted, second.remaining.len(), second.is_done), (1, 2, false));
-    assert_eq!(second.blocked, first_blocked, "what blocks is still known");
+    assert_eq!(second.blocked[0], blocked, "what blocks is still known");
+    assert!(second.blocked[1].why.starts_with("Terminating for"), "{:?}", second.blocked[1]);
     drop(client);
     let eviction = &server.await.unwrap()[4];
     assert_eq!(eviction["deleteOptions"]["preconditions"]["uid"], "uid-a");
@@ -219,10 +229,10 @@ async fn a_failure_in_the_body_of_a_201_is_no_eviction() {
     let (client, server) = scripted(vec![
         step(PODS, list(vec![pod("a", json!({}))], "")),
         step(SET, replica_set()),
-        step(OWNED, list(vec![], "")),
+        step(OWNED, list(vec![pod("a", json!({})), pod("b", json!({})), pod("c", json!({}))], "")),
         answer,
     ]);
-    let pass = drain::pass(&client, &name(), Policy::default(), drain::State::default()).await.unwrap();
+    let pass = pass(&client, drain::State::default()).await.unwrap();
     assert_eq!((pass.state.evicted, pass.is_done), (0, false));
     assert_eq!(pass.blocked[0].why, said);
     drop(client);
@@ -234,11 +244,11 @@ async fn a_pod_that_is_gone_is_done_and_trouble_keeps_what_was_done() {
     let (client, server) = scripted(vec![
         step(PODS, list(vec![pod("a", json!({})), pod("b", json!({}))], "")),
         step(SET, replica_set()),
-        step(OWNED, list(vec![], "")),
+        step(OWNED, list(vec![pod("a", json!({})), pod("b", json!({})), pod("c", json!({}))], "")),
         fails(EVICT_A, 404, "NotFound", "pods \"a\" not found", json!({})),
         fails(EVICT_B, 503, "ServiceUnavailable", "etcd is away", json!({})),
     ]);
-    let pass = drain::pass(&client, &name(), Policy::default(), drain::State::default()).await.unwrap();
+    let pass = pass(&client, drain::State::default()).await.unwrap();
     assert_eq!(pass.remaining.iter().map(|p| p.pod.as_str()).collect::<Vec<_>>(), ["b"]);
     assert_eq!(pass.trouble.map(|t| t.kind), Some(Kind::Retry));
     drop(client);
@@ -250,10 +260,10 @@ async fn a_missing_verb_ends_the_drain() {
     let (client, server) = scripted(vec![
         step(PODS, list(vec![pod("a", json!({}))], "")),
         step(SET, replica_set()),
-        step(OWNED, list(vec![], "")),
+        step(OWNED, list(vec![pod("a", json!({})), pod("b", json!({})), pod("c", json!({}))], "")),
         fails(EVICT_A, 403, "Forbidden", "cannot create resource \"pods/eviction\"", json!({})),
     ]);
-    let error = drain::pass(&client, &name(), Policy::default(), drain::State::default()).await.unwrap_err();
+    let error = pass(&client, drain::State::default()).await.unwrap_err();
     assert_eq!((error.kind, error.object.as_str()), (Kind::Denied, "shop/a"));
     drop(client);
     server.await.unwrap();
@@ -262,7 +272,7 @@ async fn a_missing_verb_ends_the_drain() {
 #[tokio::test]
 async fn an_empty_node_is_drained_without_a_write() {
     let (client, server) = scripted(vec![step(PODS, list(vec![], ""))]);
-    let pass = drain::pass(&client, &name(), Policy::default(), drain::State::default()).await.unwrap();
+    let pass = pass(&client, drain::State::default()).await.unwrap();
     assert!(pass.is_done);
     drop(client);
     server.await.unwrap();
@@ -304,6 +314,116 @@ async fn migrated_names_the_controller_that_lacks_a_ready_pod() {
     assert_eq!((missing[0].controller.name.as_str(), missing[0].ready, missing[0].wanted), ("web", 1, 2));
     assert_eq!(drain::migrated(&client, &state).await.unwrap(), []);
     assert_eq!(drain::migrated(&client, &state).await.unwrap(), [], "a deleted controller owes nothing");
+    drop(client);
+    server.await.unwrap();
+}
+
+fn owned(names: &[&str]) -> Step {
+    step(OWNED, list(names.iter().map(|name| pod(name, json!({}))).collect(), ""))
+}
+
+fn on_node(names: &[&str]) -> Step {
+    step(PODS, list(names.iter().map(|name| pod(name, json!({}))).collect(), ""))
+}
+
+#[tokio::test]
+async fn the_last_ready_pod_stays_until_another_is_ready() {
+    let (client, server) = scripted(vec![
+        on_node(&["a", "b"]),
+        step(SET, replica_set()),
+        owned(&["a", "b"]),
+        step(EVICT_B, granted()),
+        // The second pass: the replacement is not Ready yet. The third one: it is.
+        on_node(&["a"]),
+        step(SET, replica_set()),
+        owned(&["a"]),
+        on_node(&["a"]),
+        step(SET, replica_set()),
+        owned(&["a", "c"]),
+        step(EVICT_A, granted()),
+    ]);
+    let first = pass(&client, drain::State::default()).await.unwrap();
+    let second = pass(&client, first.state).await.unwrap();
+    assert_eq!((second.state.evicted, second.blocked[0].pod.as_str()), (1, "a"));
+    assert!(
+        second.blocked[0].why.contains("the last Ready pod of ReplicaSet shop/web"),
+        "{:?}",
+        second.blocked
+    );
+    let third = pass(&client, second.state).await.unwrap();
+    assert_eq!((third.state.evicted, third.state.last_ready_evicted.len()), (2, 0));
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn near_the_deadline_the_last_ready_pod_goes_too_and_is_noted() {
+    let (client, server) =
+        scripted(vec![on_node(&["a"]), step(SET, replica_set()), owned(&["a"]), step(EVICT_A, granted())]);
+    let node = name();
+    let late = drain::pass(&client, &node, Policy::default(), LastReady::Evict, drain::State::default());
+    let state = late.await.unwrap().state;
+    assert_eq!((state.evicted, state.last_ready_evicted), (1, vec!["ReplicaSet shop/web".to_owned()]));
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_comes_back_twice_is_named_and_left_alone() {
+    let one = json!({ "metadata": { "name": "web", "uid": "rs1" },
+                      "spec": { "replicas": 1, "selector": { "matchLabels": { "app": "web" } } } });
+    let (client, server) = scripted(vec![
+        on_node(&["a"]),
+        step(SET, one),
+        owned(&["a"]),
+        step(EVICT_A, granted()),
+        on_node(&["b"]),
+        step(EVICT_B, granted()),
+        on_node(&["c"]),
+        on_node(&["c"]),
+    ]);
+    let mut state = drain::State::default();
+    for _ in 0..3 {
+        state = pass(&client, state).await.unwrap().state;
+    }
+    let last = pass(&client, state).await.unwrap();
+    assert_eq!((last.state.evicted, last.is_done), (2, false));
+    assert_eq!(last.blocked[0].pod, "c");
+    assert!(last.blocked[0].why.contains("evicted 2 times and came back"), "{:?}", last.blocked);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn only_the_volumes_of_pods_that_move_are_waited_for() {
+    let attachment = |volume: &str| {
+        json!({ "metadata": { "name": format!("at-{volume}") }, "spec": { "attacher": "ebs.csi.aws.com",
+                "nodeName": "n1", "source": { "persistentVolumeName": volume } } })
+    };
+    let volume = |claim: &str| json!({ "spec": { "claimRef": { "namespace": "shop", "name": claim } } });
+    let bound = |to: &str| json!({ "spec": { "volumeName": to } });
+    let claim = |name: &'static str| format!("GET /api/v1/namespaces/shop/persistentvolumeclaims/{name}");
+    let claims = [claim("data"), claim("gone")].map(|request| &*request.leak());
+    let missing = || json!({});
+    let (client, server) = scripted(vec![
+        step(
+            "GET /apis/storage.k8s.io/v1/volumeattachments?&limit=250",
+            list(["pv-a", "pv-b", "pv-c", "pv-d", "pv-e"].map(attachment).into(), ""),
+        ),
+        step("GET /api/v1/persistentvolumes/pv-a", volume("data")),
+        step(claims[0], bound("pv-a")),
+        step("GET /api/v1/persistentvolumes/pv-b", volume("of-another")),
+        step("GET /api/v1/persistentvolumes/pv-c", volume("gone")),
+        fails(claims[1], 404, "NotFound", "gone", missing()),
+        step("GET /api/v1/persistentvolumes/pv-d", volume("data")), // released by an earlier claim of that name
+        step(claims[0], bound("pv-a")),
+        fails("GET /api/v1/persistentvolumes/pv-e", 404, "NotFound", "gone", missing()),
+    ]);
+    let moved = ["shop/data", "shop/gone"].map(str::to_owned).into();
+    assert_eq!(volumes::attached(&client, &name(), &moved).await.unwrap(), ["pv-a"]);
+    assert!(
+        volumes::attached(&client, &name(), &std::collections::BTreeSet::new()).await.unwrap().is_empty()
+    );
     drop(client);
     server.await.unwrap();
 }

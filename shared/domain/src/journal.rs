@@ -1,11 +1,13 @@
 //! What the journal says of the swap in progress: enough for somebody who knows nothing else to
 //! finish it or undo it. Written *before* the call it speaks of.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::eviction::Turns;
 use crate::ids::{ClusterName, InstanceId, NodeName};
 use crate::lab::LabSwap;
 use crate::reason::Reason;
@@ -123,6 +125,19 @@ pub struct NodeSwap {
     pub evict_unmanaged: bool,
 }
 
+/// The drain of an instance that leaves on the way back: what one visit must know of those before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeavingNode {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// When its drain began.
+    pub since: Timestamp,
+    /// The evictions from its node.
+    pub turns: Turns,
+    /// The claims of the pods that move, as `namespace/name`: their volumes must be detached before it goes.
+    pub claims: BTreeSet<String>,
+}
+
 /// Why a swap is undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undo {
@@ -160,6 +175,9 @@ pub struct Journal {
     /// Set where the instances are nodes of a Kubernetes cluster: none of them goes undrained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeSwap>,
+    /// The node that is being drained on the way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving_node: Option<LeavingNode>,
     /// Set where the instance is in no group: what a lab swap moves, and how far it may have come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lab: Option<LabSwap>,
@@ -182,6 +200,7 @@ impl Journal {
             desired_settled: false,
             undo: None,
             node: None,
+            leaving_node: None,
             lab: None,
         }
     }

@@ -8,6 +8,7 @@ pub mod belongings;
 pub mod ebs_prices;
 pub mod enforcement;
 pub mod environment;
+pub mod eviction;
 pub mod fitness;
 pub mod group;
 pub mod group_tags;

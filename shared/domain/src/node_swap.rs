@@ -133,6 +133,10 @@ pub struct NodeSwapReport {
     pub evicted: u32,
     /// What stood against its drain.
     pub blocked: Vec<BlockedPod>,
+    /// What was done although it is not as gentle as the rest: the last Ready pod of a controller evicted near the
+    /// deadline, a target group that had not let go in time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Only of a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<NodePlan>,
@@ -182,6 +186,7 @@ mod tests {
             new_instance_id: None,
             evicted: 1,
             blocked: vec![],
+            warnings: vec![],
             plan: None,
             gate: None,
         };

@@ -142,7 +142,9 @@ impl From<ClusterError> for StepError {
             ClusterKind::NotFound | ClusterKind::Conflict => Self::Transient(text),
             // A token may have expired under way: the next step mints a new one.
             ClusterKind::Retry | ClusterKind::Unauthorized => Self::ClusterSilent(text),
-            ClusterKind::Denied => Self::NotAuthorized(text),
+            ClusterKind::Denied => Self::NotAuthorized(format!(
+                "{text}; functions/kubernetes-optimizer/access.yaml grants what is needed: kubectl apply -f it"
+            )),
             ClusterKind::Rejected => Self::Rejected(text),
         }
     }
@@ -152,8 +154,10 @@ impl From<AccessError> for StepError {
     fn from(error: AccessError) -> Self {
         let text = error.to_string();
         match error {
-            AccessError::NotFound { .. } => Self::InvalidInput(format!("cluster_name: {text}")),
-            AccessError::Denied { .. } => Self::NotAuthorized(text),
+            AccessError::NotFound { .. } | AccessError::Unreachable { .. } => {
+                Self::InvalidInput(format!("cluster_name: {text}"))
+            }
+            AccessError::Denied { .. } | AccessError::NotLetIn { .. } => Self::NotAuthorized(text),
             AccessError::Kubeconfig { .. } => Self::InvalidSettings(format!("kubeconfig_secrets: {text}")),
             error if error.is_retryable() => Self::ClusterSilent(text),
             _ => Self::Rejected(text),

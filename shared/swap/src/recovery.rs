@@ -14,7 +14,7 @@ use spot_cloud::error::CallError;
 use spot_cloud::groups::Desired;
 use spot_cloud::swaps::{Lease, Leased, Swaps, SwapsError};
 use spot_cloud::target_groups::TargetHealth;
-use spot_cloud::{groups, instances, target_groups};
+use spot_cloud::{groups, instances, target_groups, targets};
 
 use crate::lab_recovery;
 
@@ -45,8 +45,8 @@ pub enum Permission {
 }
 
 /// Does all that can be done now for the swap that `journal` tells of. Before each action `permit`
-/// is asked (it drains what is a Kubernetes node), then the journal is written, which proves that the
-/// lease is still held.
+/// is asked (it drains what is a Kubernetes node, and notes in the journal how far it came), then the journal is
+/// written, which proves that the lease is still held.
 ///
 /// # Errors
 /// A call fails. Whatever was done is done; the next visit goes on from there.
@@ -56,7 +56,7 @@ pub async fn advance(
     lease: &Lease,
     settings: &Settings,
     journal: &mut Journal,
-    permit: impl AsyncFn(&Journal, &Observed, &Action) -> Permission,
+    permit: impl AsyncFn(&mut Journal, &Observed, &Action) -> Permission,
 ) -> Result<Progress, SwapsError> {
     if journal.lab.is_some() {
         return lab_recovery::advance(target, swaps, lease, settings, journal).await;
@@ -65,7 +65,11 @@ pub async fn advance(
         let observed = observe(target, lease, settings, journal).await?;
         let action = next(journal, &observed);
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "recovering");
+        let known = journal.leaving_node.clone();
         if let Permission::NotYet(why) = permit(journal, &observed, &action).await {
+            if journal.leaving_node != known {
+                swaps.write(lease, journal).await?;
+            }
             return Ok(Progress::Waiting(why));
         }
         match action {
@@ -154,8 +158,7 @@ async fn observe(
     let mut draining = Vec::new();
     if let Some(group) = &group {
         for id in leavers.into_iter().flatten().filter(|id| !is_member(id)) {
-            let health = target_groups::health(&target.elbv2, &group.target_group_arns, id).await?;
-            if health == TargetHealth::Draining {
+            if is_drained_by_any(target, &group.target_group_arns, id, described.get(id)).await? {
                 draining.push(id.clone());
             }
         }
@@ -163,6 +166,22 @@ async fn observe(
     let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
     let launch_may_be_invisible = Timestamp::now().duration_since(journal.launching_since) < visible_after;
     Ok(Observed { group, old_alive, newcomer, launch_may_be_invisible, draining })
+}
+
+/// Says if a target group drains the instance, one of its group's or one in which others have registered it.
+async fn is_drained_by_any(
+    target: &Target,
+    own: &[String],
+    id: &InstanceId,
+    instance: Option<&Instance>,
+) -> Result<bool, CallError> {
+    if target_groups::health(&target.elbv2, own, id).await? == TargetHealth::Draining {
+        return Ok(true);
+    }
+    let Some(vpc) = instance.and_then(|instance| instance.belongings.vpc_id.as_deref()) else {
+        return Ok(false);
+    };
+    Ok(!targets::elsewhere(&target.elbv2, vpc, id, own).await?.draining.is_empty())
 }
 
 /// A newcomer that the journal names but EC2 has forgotten died in the group.

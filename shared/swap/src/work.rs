@@ -146,6 +146,9 @@ pub struct Current {
     /// When its owner was last asked whether the old instance may go.
     #[serde(default)]
     pub owner_asked_at: Option<Timestamp>,
+    /// Target groups in which others have registered the old instance: they, too, must have drained it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_in: Vec<String>,
 }
 
 impl Current {
@@ -167,6 +170,7 @@ impl Current {
             came_from: None,
             serving_since: None,
             owner_asked_at: None,
+            also_in: Vec::new(),
         }
     }
 

@@ -22,6 +22,7 @@ KINDS = {
     "VolumeAttachment": ("/apis/storage.k8s.io/v1", "volumeattachments", False),
     "ClusterRole": ("/apis/rbac.authorization.k8s.io/v1", "clusterroles", False),
     "ClusterRoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings", False),
+    "ValidatingWebhookConfiguration": ("/apis/admissionregistration.k8s.io/v1", "validatingwebhookconfigurations", False),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases", True),
 }
 

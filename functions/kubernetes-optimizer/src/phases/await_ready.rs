@@ -92,7 +92,7 @@ pub(crate) async fn not_ready(
     run: &NodeRun,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
-    let Some(newcomer) = node::find(client, &current.newcomer).await? else {
+    let Some(newcomer) = run.newcomer_node(client, &current.newcomer).await? else {
         return Ok(Some(format!("it has not joined cluster {}", run.node.cluster)));
     };
     let name = &newcomer.name;

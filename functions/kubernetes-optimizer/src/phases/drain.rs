@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 use spot_cloud::instances;
+use spot_cluster::drain::Pass;
 use spot_cluster::pods::Blocked;
 use spot_cluster::{drain, node, volumes};
 use spot_domain::Reason;
@@ -24,6 +25,8 @@ const PAUSE_SECONDS: u32 = 5;
 const PASSES: u32 = 1_000;
 /// Blocked pods that travel with the work, whose payload is 256 KiB at most.
 pub(crate) const BLOCKED_LISTED: usize = 100;
+/// An API server's words may be long.
+const TROUBLE_CHARS: usize = 250;
 
 /// One pass.
 ///
@@ -57,10 +60,18 @@ async fn pass(
         run.swap.pause_seconds = PAUSE_SECONDS.max(run.drain_timeout_seconds / PASSES);
         return Ok(Next::Wait);
     }
-    let first =
-        blocked.first().map(|b| format!("; {}/{}: {}", b.namespace, b.pod, b.why)).unwrap_or_default();
-    let detail = format!("{} s after the drain began: {why}{first}", run.drain_timeout_seconds);
-    Ok(run.swap.undo(Reason::DrainTimedOut, detail))
+    Ok(timed_out(run, blocked, &why))
+}
+
+/// Ends the drain. The detail names its cause: pods with what holds them, and the last trouble with the cluster.
+pub(crate) fn timed_out(run: &mut NodeRun, blocked: &[BlockedPod], why: &str) -> Next {
+    let mut causes = vec![format!("{} s after the drain began: {why}", run.drain_timeout_seconds)];
+    // An API server that is silent at the end does not hide what stood in the way before.
+    let first = blocked.first().filter(|first| !why.contains(&first.pod));
+    causes.extend(first.map(|b| format!("{}/{}: {}", b.namespace, b.pod, b.why)));
+    let trouble = run.seen.trouble.take().filter(|trouble| !why.contains(trouble.as_str()));
+    causes.extend(trouble.map(|trouble| format!("the last trouble was: {trouble}")));
+    run.swap.undo(Reason::DrainTimedOut, causes.join("; "))
 }
 
 /// What a pass leaves.
@@ -81,6 +92,10 @@ pub(crate) async fn look_and_evict(
     current: &Current,
 ) -> Result<Left, StepError> {
     let client = nodes::connect_for(context, &run.swap, &run.node).await?;
+    if run.seen.newcomer_node.is_none() {
+        let found = node::find(&client, &current.newcomer).await?;
+        run.seen.newcomer_node = found.map(|newcomer| newcomer.name);
+    }
     if let Some(why) = not_ready(&client, run, current).await? {
         return Ok(Left::Undo(Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer)));
     }
@@ -91,16 +106,30 @@ pub(crate) async fn look_and_evict(
         let detail = format!("somebody else uncordoned or cordoned node {} meanwhile", run.node.old);
         return Ok(Left::Undo(Reason::CordonedByOthers, detail));
     }
-    let pass = drain::pass(&client, &run.node.old, nodes::policy(&run.node), run.drain.clone()).await?;
-    run.drain = pass.state;
-    if let Some(trouble) = pass.trouble {
-        tracing::warn!(node = %run.node.old, "a pass was cut short: {trouble}");
-    }
-    *blocked = pass.blocked.into_iter().take(BLOCKED_LISTED).map(blocked_pod).collect();
-    if !pass.is_done {
-        return Ok(Left::Waiting(format!("{} pods are left on node {}", pass.remaining.len(), run.node.old)));
+    let (policy, last_ready) = (nodes::policy(&run.node), run.last_ready());
+    let pass = drain::pass(&client, &run.node.old, policy, last_ready, run.drain.clone()).await?;
+    let left = pass.left(&run.node.old);
+    take_in(run, blocked, pass);
+    if let Some(mut why) = left {
+        if !old.is_ready {
+            why = format!("node {} is not Ready, so that nobody ends its pods; {why}", run.node.old);
+        }
+        return Ok(Left::Waiting(why));
     }
     Ok(unsettled(&client, run).await?.map_or(Left::Nothing, Left::Waiting))
+}
+
+fn take_in(run: &mut NodeRun, blocked: &mut Vec<BlockedPod>, pass: Pass) {
+    match &pass.trouble {
+        Some(trouble) => {
+            tracing::warn!(node = %run.node.old, "a pass was cut short: {trouble}");
+            run.seen.trouble = Some(trouble.to_string().chars().take(TROUBLE_CHARS).collect());
+        }
+        None if pass.state.evicted > run.drain.evicted => run.seen.trouble = None,
+        None => {}
+    }
+    run.drain = pass.state;
+    *blocked = pass.blocked.into_iter().take(BLOCKED_LISTED).map(blocked_pod).collect();
 }
 
 /// As the output spells it.
@@ -128,8 +157,9 @@ async fn unsettled(client: &kube::Client, run: &NodeRun) -> Result<Option<String
     if let Some(missing) = drain::migrated(client, &run.drain).await?.first() {
         let (controller, ready, wanted) = (&missing.controller, missing.ready, missing.wanted);
         let (kind, namespace, name) = (&controller.kind, &controller.namespace, &controller.name);
-        return Ok(Some(format!("{ready} of {wanted} pods of {kind} {namespace}/{name} are Ready")));
+        let problem = missing.problem.as_ref().map(|problem| format!("; {problem}")).unwrap_or_default();
+        return Ok(Some(format!("{ready} of {wanted} pods of {kind} {namespace}/{name} are Ready{problem}")));
     }
-    let attached = volumes::attached(client, &run.node.old, nodes::policy(&run.node)).await?;
+    let attached = volumes::attached(client, &run.node.old, &run.drain.claims).await?;
     Ok(attached.first().map(|volume| format!("volume {volume} is still attached to node {}", run.node.old)))
 }

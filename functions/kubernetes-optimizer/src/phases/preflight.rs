@@ -29,7 +29,7 @@ use spot_swap::work::{Next, Work};
 use spot_swap::{Context, group, nodes};
 
 use crate::phases::drain::{BLOCKED_LISTED, blocked_pod};
-use crate::work::{Joining, Leaving, NodeRun, NodeWork};
+use crate::work::{Joining, Leaving, NodeRun, NodeWork, Seen};
 
 const SHAPE: &str = r#"{"instance_id": "i-...", "cluster_name"?, "account_id"?, "region"?, "drain_timeout_seconds"?, "dry_run"?}"#;
 
@@ -234,8 +234,7 @@ impl Place {
     ) -> Result<Result<(NodeSwap, Report), Why>, StepError> {
         let kubeconfig_secret = self.settings.kubeconfig_secrets.get(cluster).cloned();
         let door = nodes::Door { cluster, kubeconfig_secret: kubeconfig_secret.as_deref() };
-        let client =
-            nodes::connect(&context.stack, &self.access, &self.region, &self.execution, door).await?;
+        let client = nodes::enter(&context.stack, &self.access, &self.region, &self.execution, door).await?;
         let mut found = node::naming(&client, &instance.id).await?;
         if found.len() > 1 {
             let names: Vec<&str> = found.iter().map(|node| node.name.as_str()).collect();
@@ -320,6 +319,7 @@ impl Place {
             drain_timeout_seconds,
             drain_deadline: None,
             drain: State::default(),
+            seen: Seen::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use spot_domain::node_swap::{NodeOutcome, NodeSwapReport};
 use spot_swap::Context;
 use spot_swap::error::StepError;
 
-use crate::work::NodeWork;
+use crate::work::{NodeRun, NodeWork};
 
 /// Ends the run.
 ///
@@ -43,7 +43,17 @@ fn report(work: &NodeWork) -> NodeSwapReport {
         new_instance_id: swapped.map(|swapped| swapped.new_instance_id.clone()),
         evicted: work.run.as_ref().map_or(0, |run| run.drain.evicted),
         blocked: if outcome == NodeOutcome::Swapped { Vec::new() } else { work.blocked.clone() },
+        warnings: work.run.as_ref().map(warnings).unwrap_or_default(),
         plan: work.plan.clone(),
         gate: None,
     }
+}
+
+fn warnings(run: &NodeRun) -> Vec<String> {
+    let last_ready = run.drain.last_ready_evicted.iter().map(|controller| {
+        format!(
+            "the last Ready pod of {controller} was evicted near the deadline, before another one was Ready"
+        )
+    });
+    last_ready.chain(run.seen.warnings.iter().cloned()).collect()
 }

@@ -3,18 +3,25 @@
 //! terminated; the owner's settings are restored. Records and undoes as `spot_swap`'s RetireOld,
 //! WaitForRetirement and Restore do.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use spot_cloud::targets::{self, Elsewhere};
+use spot_cloud::{Target, instances};
 use spot_cluster::drain;
 use spot_cluster::node::{self, Cordon};
-use spot_domain::Reason;
+use spot_domain::InstanceId;
 use spot_domain::node_swap::BlockedPod;
 use spot_swap::error::StepError;
 use spot_swap::phases::{restore, retire_old, wait_for_retirement};
 use spot_swap::work::{Current, Next};
 use spot_swap::{Context, nodes};
 
-use crate::phases::drain::{Left, look_and_evict};
+use crate::phases::drain::{Left, look_and_evict, timed_out};
 use crate::work::{Leaving, NodeRun, NodeWork};
+
+/// A load-balancer controller that obeys the label has begun to deregister the node by then; EKS gives it as long.
+const DEREGISTRATION_BEGINS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+/// Target groups that a report names.
+const WARNINGS: usize = 10;
 
 /// Goes as far as it can now.
 ///
@@ -55,6 +62,7 @@ async fn let_go(
     current: &mut Current,
 ) -> Result<Next, StepError> {
     let why = match look_and_evict(context, run, blocked, current).await {
+        Ok(Left::Nothing) if is_balanced(context, run, current).await? => return Ok(Next::Wait),
         Ok(Left::Nothing) => return retire_old::run(context, &mut run.swap, current).await,
         Ok(Left::Undo(reason, detail)) => return Ok(run.swap.undo(reason, detail)),
         Ok(Left::Waiting(why)) | Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why,
@@ -63,7 +71,51 @@ async fn let_go(
     if Timestamp::now() < run.drain_until() {
         return Ok(Next::Wait);
     }
-    Ok(run.swap.undo(Reason::DrainTimedOut, why))
+    Ok(timed_out(run, blocked, &why))
+}
+
+/// Says if a target group that is none of the Auto Scaling group's is still to be waited for. A load-balancer
+/// controller has registered the node there; it deregisters it once it sees the label that the cordon has set.
+async fn is_balanced(context: &Context, run: &mut NodeRun, current: &mut Current) -> Result<bool, StepError> {
+    let target = context.target(&run.swap).await;
+    let old = current.candidate.instance_id.clone();
+    let found = match run.seen.balanced_since {
+        // Nobody registers a node anew that is out of its load balancers.
+        Some(_) => targets::in_those(&target.elbv2, &current.also_in, &old).await?,
+        None => balancers(context, &target, run, &old).await?,
+    };
+    let since = *run.seen.balanced_since.get_or_insert_with(Timestamp::now);
+    let Elsewhere { draining, serving } = found;
+    current.also_in = [serving.as_slice(), &draining].concat();
+    let waited = Timestamp::now().duration_since(since);
+    let drain_seconds = SignedDuration::from_secs(i64::from(run.swap.settings.retire_timeout_seconds));
+    let has_time = |arns: &[String], at_most| !arns.is_empty() && waited < at_most;
+    if has_time(&serving, DEREGISTRATION_BEGINS_WITHIN) || has_time(&draining, drain_seconds) {
+        return Ok(true);
+    }
+    let late = |what: &'static str| {
+        move |arn: &String| format!("target group {arn} still {what} {} s after the drain", waited.as_secs())
+    };
+    let late = serving.iter().map(late("sends it requests")).chain(draining.iter().map(late("drains it")));
+    run.seen.warnings = late.take(WARNINGS).collect();
+    current.also_in.clear(); // They had their time.
+    Ok(false)
+}
+
+async fn balancers(
+    context: &Context,
+    target: &Target,
+    run: &NodeRun,
+    old: &InstanceId,
+) -> Result<Elsewhere, StepError> {
+    let described = instances::describe(&target.ec2, std::slice::from_ref(old)).await?;
+    let vpc = described.get(old).and_then(|instance| instance.belongings.vpc_id.as_deref());
+    match (context.group(target, &run.swap).await?, vpc) {
+        (Some(group), Some(vpc)) => {
+            Ok(targets::elsewhere(&target.elbv2, vpc, old, &group.target_group_arns).await?)
+        }
+        _ => Ok(Elsewhere::default()), // The retirement finds that out by itself.
+    }
 }
 
 /// The instance has been let go, and may run for as long as its target groups drain it: it is terminated
@@ -92,7 +144,9 @@ async fn left_on_old(
     if node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await? == Cordon::ByOther {
         tracing::warn!(node = %run.node.old, "somebody else has cordoned it meanwhile");
     }
-    let pass = drain::pass(&client, &run.node.old, nodes::policy(&run.node), run.drain.clone()).await?;
+    let (policy, last_ready) = (nodes::policy(&run.node), run.last_ready());
+    let pass = drain::pass(&client, &run.node.old, policy, last_ready, run.drain.clone()).await?;
+    let left = pass.left(&run.node.old);
     run.drain = pass.state;
-    Ok((!pass.is_done).then(|| format!("{} pods came back to it", pass.remaining.len())))
+    Ok(left.map(|why| format!("pods came back to it: {why}")))
 }

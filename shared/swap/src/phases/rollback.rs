@@ -25,7 +25,7 @@ pub async fn run(
     context: &Context,
     work: &mut Work,
     failure: Option<&StepFailure>,
-    permit: impl AsyncFn(&Journal, &Observed, &Action) -> Permission,
+    permit: impl AsyncFn(&mut Journal, &Observed, &Action) -> Permission,
 ) -> Result<Next, StepError> {
     let undo = work
         .undo

@@ -172,7 +172,7 @@ async fn health_by_others(
     work: &Work,
     group: &Group,
     described: &BTreeMap<InstanceId, Instance>,
-    current: &Current,
+    current: &mut Current,
 ) -> Result<Option<String>, StepError> {
     // Load balancers of a cluster have every node registered, and find one healthy once it has the pods.
     if work.node.is_some() {
@@ -181,6 +181,8 @@ async fn health_by_others(
     let (newcomer, old) = (&current.newcomer, &current.candidate.instance_id);
     let both = [newcomer, old].into_iter().filter_map(|id| described.get(id));
     let found = targets::by_others(&target.elbv2, both, &group.target_group_arns).await?;
+    current.also_in.clone_from(&found.target_group_arns);
+    let (newcomer, old) = (&current.newcomer, &current.candidate.instance_id);
     for arn in &found.target_group_arns {
         let one = std::slice::from_ref(arn);
         let health = target_groups::health(&target.elbv2, one, newcomer).await?;

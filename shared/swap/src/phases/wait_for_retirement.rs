@@ -1,11 +1,11 @@
 //! WaitForRetirement: the old instance must have left the group and be drained by every target
-//! group; then, if it was detached, it is terminated. It is terminated only while as many instances
+//! group, also by those in which others have registered it; then, if it was detached, it is terminated. It is terminated only while as many instances
 //! serve as are desired and the newcomer's pool is clear: should the newcomer have failed meanwhile,
 //! the rollback takes the old one back in.
 
 use jiff::Timestamp;
 use spot_cloud::target_groups::{self, TargetHealth};
-use spot_cloud::{Target, groups, instances};
+use spot_cloud::{Target, groups, instances, targets};
 use spot_domain::Reason;
 use spot_domain::group::Group;
 use spot_domain::journal::Retirement;
@@ -87,16 +87,25 @@ async fn terminate_old(
     Ok(Next::Proceed)
 }
 
+/// Says if a target group drains the old instance: the group's own by its port, another's by whatever port.
+async fn is_drained(target: &Target, own: &[String], current: &Current) -> Result<bool, StepError> {
+    let old = &current.candidate.instance_id;
+    if target_groups::health(&target.elbv2, own, old).await? == TargetHealth::Draining {
+        return Ok(true);
+    }
+    Ok(!targets::in_those(&target.elbv2, &current.also_in, old).await?.draining.is_empty())
+}
+
 /// Less than the rollback looks at, and enough to decide whether the old instance may go.
 async fn observe(target: &Target, group: Group, current: &Current) -> Result<Observed, StepError> {
     let old = &current.candidate.instance_id;
     let mut draining = Vec::new();
     let detached = current.journal.retirement == Retirement::Detach;
-    if detached && group.member(old).is_none() && !group.target_group_arns.is_empty() {
-        let health = target_groups::health(&target.elbv2, &group.target_group_arns, old).await?;
-        if health == TargetHealth::Draining {
-            draining.push(old.clone());
-        }
+    if detached
+        && group.member(old).is_none()
+        && is_drained(target, &group.target_group_arns, current).await?
+    {
+        draining.push(old.clone());
     }
     // Its group may not have noticed yet that the newcomer is dying: EC2 is asked before the end.
     let is_member = group.member(&current.newcomer).is_some();

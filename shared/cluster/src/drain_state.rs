@@ -1,0 +1,217 @@
+//! What travels from pass to pass of a drain.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use spot_domain::eviction::Turns;
+
+use crate::eviction::Refusal;
+use crate::pods::{Controller, Disposition, NodePod, PodRef};
+
+/// Controllers that are named because their last Ready pod was evicted.
+const LISTED: usize = 20;
+/// Stands among the claims for a volume that a pod names itself, without a claim.
+pub(crate) const INLINE_EBS: &str = "inline EBS";
+
+/// What travels from pass to pass. About 40 bytes for each pod that was refused in the last 5 s and for each claim,
+/// 200 for each reason, 270 for each controller.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Pods whose eviction was granted.
+    pub evicted: u32,
+    /// The refusals of the last 5 s, by their reason.
+    pub refused: Vec<Refused>,
+    /// The controllers of the pods that move, and what they must bring back.
+    pub owed: Vec<Owed>,
+    /// How often the pods of each controller were evicted.
+    #[serde(default, skip_serializing_if = "Turns::is_empty")]
+    pub turns: Turns,
+    /// The claims of the pods that move, as `namespace/name`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub claims: BTreeSet<String>,
+    /// Evictions of the last pass that no answer came to: the next one sees what became of the pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<Unanswered>,
+    /// Controllers whose last Ready pod was evicted before another was Ready, the first 20 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_ready_evicted: Vec<String>,
+}
+
+/// Pods that were refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Not to be asked for again before (Unix milliseconds).
+    pub until_ms: i64,
+    /// The budget, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+    /// The API server's words.
+    pub why: String,
+    /// The UIDs of the pods.
+    pub uids: Vec<String>,
+}
+
+/// What a controller had before the drain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    /// The controller.
+    pub controller: Controller,
+    /// Its pods that were Ready, on any node.
+    pub ready_before: u32,
+    /// The pods that it asks for, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<u32>,
+    /// A budget has refused the eviction of one of its pods.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_guarded: bool,
+}
+
+/// An eviction that may have been granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// The pod's UID.
+    pub uid: String,
+    /// Its controller among the turns.
+    pub of: String,
+}
+
+impl State {
+    /// Takes in what is on the node now.
+    pub(crate) fn see(&mut self, pods: &[NodePod], now_ms: i64) {
+        self.refused.retain(|refused| refused.until_ms > now_ms);
+        for pod in pods.iter().filter(|pod| pod.must_go()) {
+            let claims = pod.claims.iter().map(|claim| claim_key(&pod.pod.namespace, claim));
+            self.claims.extend(claims.chain(pod.has_inline_ebs.then(|| INLINE_EBS.to_owned())));
+        }
+        let of: Vec<String> = pods.iter().filter(|pod| pod.must_go()).map(turn_of).collect();
+        self.turns.meet(of.iter().map(String::as_str));
+        let stays =
+            |uid: &str| pods.iter().any(|pod| pod.pod.uid == uid && pod.disposition == Disposition::Evict);
+        for unanswered in std::mem::take(&mut self.unanswered) {
+            if !stays(&unanswered.uid) {
+                self.count(&unanswered.of);
+            }
+        }
+    }
+
+    /// Counts an eviction that was granted.
+    pub(crate) fn count(&mut self, of: &str) {
+        self.evicted += 1;
+        self.turns.count(of);
+    }
+
+    pub(crate) fn refusal_of(&self, pod: &PodRef) -> Option<&Refused> {
+        self.refused.iter().find(|refused| refused.uids.contains(&pod.uid))
+    }
+
+    pub(crate) fn note(&mut self, pod: &NodePod, refusal: Refusal, until_ms: i64) {
+        let Refusal { budget, why } = refusal;
+        if budget.is_some()
+            && let Some(owed) =
+                self.owed.iter_mut().find(|owed| Some(&owed.controller) == pod.controller.as_ref())
+        {
+            owed.is_guarded = true;
+        }
+        let alike = |r: &&mut Refused| r.until_ms == until_ms && r.budget == budget && r.why == why;
+        let uid = pod.pod.uid.clone();
+        match self.refused.iter_mut().find(alike) {
+            Some(refused) => refused.uids.push(uid),
+            None => self.refused.push(Refused { until_ms, budget, why, uids: vec![uid] }),
+        }
+    }
+
+    /// Notes that a controller has lost its last Ready pod.
+    pub(crate) fn note_last_ready(&mut self, pod: &NodePod) {
+        let Some(controller) = &pod.controller else { return };
+        let name = controller.to_string();
+        if self.last_ready_evicted.len() < LISTED && !self.last_ready_evicted.contains(&name) {
+            self.last_ready_evicted.push(name);
+        }
+    }
+}
+
+/// The name under which a pod's evictions are counted: its controller's UID, which a pod that comes back shares; a
+/// pod without one comes back under its own name.
+pub(crate) fn turn_of(pod: &NodePod) -> String {
+    match &pod.controller {
+        Some(controller) => controller.uid.clone(),
+        None => format!("{}/{}", pod.pod.namespace, pod.pod.pod),
+    }
+}
+
+/// The name of a claim in [`State::claims`].
+pub(crate) fn claim_key(namespace: &str, claim: &str) -> String {
+    format!("{namespace}/{claim}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(number: usize) -> NodePod {
+        let uid = |kind: &str| format!("{kind}{number:06}-0000-4000-8000-000000000000");
+        let controller = Controller {
+            kind: "ReplicaSet".to_owned(),
+            namespace: "a-namespace-of-some-length".to_owned(),
+            name: format!("a-deployment-of-some-length-{number}-5d59d67564"),
+            uid: uid("rs"),
+        };
+        let pod = PodRef {
+            namespace: controller.namespace.clone(),
+            pod: format!("{}-x7k2p", controller.name),
+            uid: uid("po"),
+        };
+        NodePod {
+            pod,
+            controller: Some(controller),
+            labels: std::collections::BTreeMap::new(),
+            claims: vec![format!("a-claim-of-some-length-{number}")],
+            has_inline_ebs: false,
+            is_ready: true,
+            is_pending: false,
+            leaving: None,
+            is_safe_to_evict: false,
+            facts: crate::spec::Facts::default(),
+            disposition: Disposition::Evict,
+        }
+    }
+
+    fn owed(pod: &NodePod) -> Owed {
+        Owed {
+            controller: pod.controller.clone().unwrap(),
+            ready_before: 1,
+            wanted: Some(1),
+            is_guarded: true,
+        }
+    }
+
+    /// Step Functions carries 256 KiB, and the drain's state is not alone there.
+    #[test]
+    fn the_state_of_250_pods_of_250_controllers_under_250_budgets_leaves_half_of_the_payload_free() {
+        let pods: Vec<NodePod> = (0..250).map(pod).collect();
+        let mut state = State { owed: pods.iter().map(owed).collect(), ..State::default() };
+        state.see(&pods, 0);
+        for pod in &pods {
+            let why = "Cannot evict pod as it would violate the pod's disruption budget. The disruption budget \
+                       a-budget-of-some-length needs 1 healthy pods and has 1 currently";
+            let refusal = Refusal { budget: Some(pod.pod.pod.clone()), why: why.to_owned() };
+            state.note(pod, refusal, 1_800_000_000_000);
+        }
+        let bytes = serde_json::to_vec(&state).unwrap().len();
+        assert!(bytes < 190_000, "{bytes}");
+    }
+
+    #[test]
+    fn an_eviction_without_an_answer_is_counted_once_its_pod_is_seen_to_go() {
+        let pods: Vec<NodePod> = (0..3).map(pod).collect();
+        let mut state = State::default();
+        state.see(&pods, 0);
+        state.unanswered =
+            pods.iter().map(|pod| Unanswered { uid: pod.pod.uid.clone(), of: turn_of(pod) }).collect();
+        let terminating = NodePod { disposition: Disposition::Terminating, ..pods[1].clone() };
+        state.see(&[pods[0].clone(), terminating], 0); // the third one is gone
+        assert_eq!(state.evicted, 2);
+        let granted: Vec<u32> = pods.iter().map(|pod| state.turns.of(&turn_of(pod)).evicted).collect();
+        assert_eq!((granted, state.unanswered.len()), (vec![0, 1, 1], 0));
+    }
+}

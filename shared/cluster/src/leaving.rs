@@ -1,0 +1,88 @@
+//! A pod that has been told to end and has not ended yet: since when, and what holds it.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+
+/// The end of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaving {
+    /// When it was told to end.
+    pub since: Timestamp,
+    /// Seconds that it may take.
+    pub grace_seconds: i64,
+    /// Names of those whose work must be done before the API server forgets it.
+    pub finalizers: Vec<String>,
+}
+
+impl Leaving {
+    /// Returns how the pod ends; `None` if nothing has told it to.
+    pub(crate) fn of(pod: &Pod) -> Option<Self> {
+        // The deletion timestamp is the end of the grace period, not its beginning.
+        let until = pod.metadata.deletion_timestamp.as_ref()?.0.as_second();
+        let grace_seconds = pod.metadata.deletion_grace_period_seconds.unwrap_or(0).max(0);
+        let since = Timestamp::from_second(until.saturating_sub(grace_seconds)).unwrap_or(Timestamp::MIN);
+        Some(Self { since, grace_seconds, finalizers: pod.metadata.finalizers.clone().unwrap_or_default() })
+    }
+
+    /// Returns the end of the grace period.
+    #[must_use]
+    pub fn until(&self) -> Timestamp {
+        let seconds = self.since.as_second().saturating_add(self.grace_seconds);
+        Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
+    }
+
+    /// For a person: how long it has been ending, and what would help.
+    #[must_use]
+    pub fn why(&self, now: Timestamp) -> String {
+        let age = now.duration_since(self.since).as_secs().max(0);
+        let grace = self.grace_seconds;
+        if age <= grace {
+            return format!("Terminating for {age} s of its grace period of {grace} s");
+        }
+        if self.finalizers.is_empty() {
+            return format!(
+                "Terminating for {age} s, past its grace period of {grace} s: its kubelet has not ended it"
+            );
+        }
+        let names = self.finalizers.join(", ");
+        format!("Terminating for {age} s: the finalizer {names} holds it, which its owner must remove")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn leaving(metadata: &Value) -> Option<Leaving> {
+        Leaving::of(&serde_json::from_value(json!({ "metadata": metadata })).unwrap())
+    }
+
+    #[test]
+    fn the_age_counts_from_the_request_and_not_from_the_end_of_the_grace_period() {
+        let until =
+            json!({ "deletionTimestamp": "2026-11-25T02:00:00Z", "deletionGracePeriodSeconds": 7200 });
+        let long = leaving(&until).unwrap();
+        let at = |text: &str| text.parse().unwrap();
+        assert_eq!(
+            long.why(at("2026-11-25T00:00:30Z")),
+            "Terminating for 30 s of its grace period of 7200 s"
+        );
+        assert!(
+            long.why(at("2026-11-25T03:00:00Z")).contains("for 10800 s, past its grace period of 7200 s")
+        );
+        assert_eq!(leaving(&json!({})), None);
+    }
+
+    #[test]
+    fn a_finalizer_is_named() {
+        let held = leaving(
+            &json!({ "deletionTimestamp": "2026-11-25T02:00:00Z", "finalizers": ["example.org/hold"] }),
+        );
+        let why = held.unwrap().why("2026-11-25T02:00:05Z".parse().unwrap());
+        assert_eq!(
+            why,
+            "Terminating for 5 s: the finalizer example.org/hold holds it, which its owner must remove"
+        );
+    }
+}
