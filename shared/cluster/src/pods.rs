@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ClusterError, failed};
 use crate::node::NodeName;
 use crate::pages;
+use crate::room::{self, Demands};
 
 /// Pods per page of a list.
 pub const PAGE_SIZE: u32 = 100;
@@ -122,6 +123,8 @@ pub struct NodePod {
     pub is_ready: bool,
     /// It has not started; no budget protects it.
     pub is_pending: bool,
+    /// What it demands of its node.
+    pub demands: Demands,
     /// What the drain does with it.
     pub disposition: Disposition,
 }
@@ -241,6 +244,7 @@ fn look_at(pod: &Pod, daemon_sets: &BTreeSet<Controller>, policy: Policy) -> Nod
         has_inline_ebs: volumes(pod).any(|volume| volume.aws_elastic_block_store.is_some()),
         is_ready: is_ready(pod),
         is_pending: phase(pod) == "Pending",
+        demands: room::demands(pod),
         disposition: disposition(pod, daemon_sets, policy),
     }
 }

@@ -22,6 +22,7 @@ fn pod(name: &str, disposition: Disposition) -> NodePod {
         has_inline_ebs: false,
         is_ready: true,
         is_pending: false,
+        demands: crate::room::demands(&k8s_openapi::api::core::v1::Pod::default()),
         disposition,
     }
 }

@@ -94,7 +94,7 @@ async fn tie_of(client: &Client, (namespace, claim): (&str, &str)) -> Result<Opt
 }
 
 /// The volume that a claim is bound to.
-async fn volume_of(
+pub(crate) async fn volume_of(
     client: &Client,
     (namespace, claim): (&str, &str),
 ) -> Result<Option<String>, ClusterError> {
