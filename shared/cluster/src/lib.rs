@@ -23,6 +23,7 @@
 
 pub mod access;
 pub mod budgets;
+pub mod capacity;
 pub mod drain;
 pub mod eks_token;
 pub mod error;

@@ -13,7 +13,6 @@
 mod amount;
 mod demands;
 mod look;
-mod market;
 mod terms;
 
 use std::collections::BTreeMap;
@@ -22,11 +21,10 @@ use std::fmt::{Display, Formatter, Result};
 pub use amount::Amount;
 pub use demands::{Amounts, Demands, KeepsOff, Spread, Tolerated, demands};
 pub use look::lacks;
-pub use market::says_on_demand;
 pub use terms::Terms;
 
+use crate::capacity;
 use crate::node::Node;
-use crate::pods::NodePod;
 
 /// Resource names of attachable volumes begin so; the rest is the CSI driver's name.
 const ATTACHABLE: &str = "attachable-volumes-csi-";
@@ -39,7 +37,7 @@ const NAMED: usize = 3;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mover {
     /// The pod.
-    pub pod: NodePod,
+    pub pod: Resident,
     /// Its volumes.
     pub volumes: Vec<Volume>,
 }
@@ -64,7 +62,7 @@ pub struct Host {
     pub residents: Vec<Resident>,
 }
 
-/// A pod that runs on a host.
+/// A pod that runs on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resident {
     /// Its namespace.
@@ -177,7 +175,7 @@ impl Lacks {
             known.pods += 1;
             return;
         }
-        let pod = mover.map(|mover| format!("{}/{}", mover.pod.pod.namespace, mover.pod.pod.pod));
+        let pod = mover.map(|mover| mover.pod.to_string());
         self.0.push(Lack { need, pods: usize::from(pod.is_some()), pod });
     }
 }
@@ -185,7 +183,7 @@ impl Lacks {
 /// What the newcomer must have whoever comes.
 fn of_the_node(old: &Node, newcomer: &Node) -> Vec<Need> {
     let mut needs: Vec<Need> =
-        market::on_demand_label(&newcomer.labels).map(Need::SpotLabel).into_iter().collect();
+        capacity::on_demand_label(&newcomer.labels).map(Need::SpotLabel).into_iter().collect();
     needs.extend(
         old.taints_to_keep().filter(|t| !newcomer.startup_taints.contains(t)).cloned().map(Need::Taint),
     );
@@ -313,31 +311,22 @@ impl<'a> Place<'a> {
     }
 
     fn kept_apart(&self, mover: &Mover) -> Option<Need> {
-        let pod = &mover.pod;
-        let clash = |namespace: &str, labels: &BTreeMap<String, String>, demands: &Demands| {
-            pod.demands.keeps_off.iter().any(|term| term.forbids(namespace, labels))
-                || demands.keeps_off.iter().any(|term| term.forbids(&pod.pod.namespace, &pod.labels))
+        let forbids = |pod: &Resident, other: &Resident| {
+            pod.demands.keeps_off.iter().any(|term| term.forbids(&other.namespace, &other.labels))
         };
-        let resident = self.host.residents.iter().find(|r| clash(&r.namespace, &r.labels, &r.demands));
-        let moved_in = || {
-            let mut moved = self.moved_in.iter().map(|mover| &mover.pod);
-            moved.find(|other| clash(&other.pod.namespace, &other.labels, &other.demands))
-        };
-        let named = resident.map(|r| format!("{}/{}", r.namespace, r.name));
-        named
-            .or_else(|| moved_in().map(|other| format!("{}/{}", other.pod.namespace, other.pod.pod)))
-            .map(Need::Apart)
+        let mut here = self.host.residents.iter().chain(self.moved_in.iter().map(|mover| &mover.pod));
+        let clash = here.find(|other| forbids(&mover.pod, other) || forbids(other, &mover.pod));
+        clash.map(|other| Need::Apart(other.to_string()))
     }
 
     /// The old node still counts when it is cordoned and empty: a node may then have `maxSkew` such pods at most.
     /// <https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/>
     fn crowds(&self, spread: &Spread, mover: &Mover) -> bool {
-        let is_alike =
-            |namespace: &str, labels| namespace == mover.pod.pod.namespace && spread.counts(labels);
-        let residents = self.host.residents.iter().filter(|r| !r.is_terminating);
-        let residents = residents.filter(|r| is_alike(&r.namespace, &r.labels)).count();
-        let moved_in = self.moved_in.iter().filter(|m| is_alike(&m.pod.pod.namespace, &m.pod.labels)).count();
-        i64::try_from(residents + moved_in).unwrap_or(i64::MAX) >= spread.max_skew
+        let here = self.host.residents.iter().chain(self.moved_in.iter().map(|mover| &mover.pod));
+        let counts = |pod: &&Resident| {
+            !pod.is_terminating && pod.namespace == mover.pod.namespace && spread.counts(&pod.labels)
+        };
+        i64::try_from(here.filter(counts).count()).unwrap_or(i64::MAX) >= spread.max_skew
     }
 }
 
@@ -353,6 +342,12 @@ pub fn in_words(lacks: &[Lack]) -> String {
         words.push(format!("and {} more", lacks.len() - NAMED));
     }
     words.join("; ")
+}
+
+impl Display for Resident {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 impl Display for Lack {

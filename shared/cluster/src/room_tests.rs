@@ -2,8 +2,6 @@ use super::*;
 use k8s_openapi::api::core::v1::{NodeSelector, Pod};
 use serde_json::{Value, json};
 
-use crate::pods::{Disposition, PodRef};
-
 /// A node of four cores, changed by `change`.
 fn node(name: &str, change: &Value) -> Node {
     let mut node = json!({
@@ -41,18 +39,7 @@ fn pod(name: &str, spec: &Value) -> Pod {
 }
 
 fn mover(name: &str, spec: &Value) -> Mover {
-    let pod = NodePod {
-        pod: PodRef { namespace: "shop".to_owned(), pod: name.to_owned(), uid: name.to_owned() },
-        controller: None,
-        labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
-        claims: vec![],
-        has_inline_ebs: false,
-        is_ready: true,
-        is_pending: false,
-        demands: demands(&pod(name, spec)),
-        disposition: Disposition::Evict,
-    };
-    Mover { pod, volumes: vec![] }
+    Mover { pod: resident(name, spec), volumes: vec![] }
 }
 
 fn resident(name: &str, spec: &Value) -> Resident {

@@ -61,7 +61,17 @@ async fn movers(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<
             |claim: &String| bound.get(&(pod.pod.namespace.clone(), claim.clone())).cloned().flatten();
         pod.claims.iter().filter_map(of_claim).collect()
     };
-    Ok(pods.into_iter().map(|pod| Mover { volumes: volumes(&pod), pod }).collect())
+    let mover = |pod: &NodePod| Mover {
+        volumes: volumes(pod),
+        pod: Resident {
+            namespace: pod.pod.namespace.clone(),
+            name: pod.pod.pod.clone(),
+            labels: pod.labels.clone(),
+            demands: pod.demands.clone(),
+            is_terminating: false,
+        },
+    };
+    Ok(pods.iter().map(mover).collect())
 }
 
 /// The volume of a claim; none as long as it is not bound.

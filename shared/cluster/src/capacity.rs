@@ -1,4 +1,4 @@
-//! Node labels by which owners tell On-Demand from Spot.
+//! Labels that say how a node is paid for.
 
 use std::collections::BTreeMap;
 
@@ -33,8 +33,9 @@ pub fn says_on_demand(key: &str, value: &str) -> bool {
     }
 }
 
-/// The first label, as `key=value`, that says so.
-pub(crate) fn on_demand_label(labels: &BTreeMap<String, String>) -> Option<String> {
+/// The label by which a node calls itself On-Demand, as `key=value`.
+#[must_use]
+pub fn on_demand_label(labels: &BTreeMap<String, String>) -> Option<String> {
     let found = labels.iter().find(|(key, value)| says_on_demand(key, value));
     found.map(|(key, value)| format!("{key}={value}"))
 }
