@@ -73,24 +73,31 @@ def test_a_spot_node_that_says_on_demand_never_gets_the_pods(nodes, kubernetes):
     web.assert_node_kept(report, "NODE_NOT_READY")
 
 
-def test_requests_must_find_room_on_the_newcomer_or_on_another_node(aws, nodes, kubernetes, settings):
+def test_a_newcomer_that_is_too_small_for_all_pods_is_none(aws, nodes, kubernetes, settings):
     web = nodes()
     settings(node_ready_timeout_seconds=4)
-    half = {"containers": [{"name": "main", "image": "web", "resources": {"requests": {"cpu": "800m"}}}]}
     web.only_on_old()
-    web.deploy(replicas=2, pod=half)
+    web.deploy(replicas=2, pod=cpu("800m"))
     web.schedulable()
-    web.deploy("neighbour", replicas=2, pod=half)
-    # As of a smaller instance type: one of the two pods fits. EC2's checks last until the newcomer has been made small.
-    aws.control.newcomers(status="initializing")
-    small_newcomer(web.start(), kubernetes)
+    aws.control.newcomers(status="initializing")  # EC2's checks last until the newcomer has been made small.
+    web.start().reach("PauseForReady")
+    offer(kubernetes, web.node_name(joined(web, kubernetes)), {"cpu": "1"})
     report = web.finish()
-    assert "too little cpu is free" in report["detail"] and report["evicted"] == 0
+    assert "it offers 1 of cpu" in report["detail"] and report["evicted"] == 0
     web.assert_node_kept(report, "NODE_NOT_READY")
-    kubernetes.api.delete("Deployment", "neighbour", web.namespace)
-    kubernetes.wait_ready(web.namespace, "neighbour", 0)
-    settings()
-    aws.control.instance(small_newcomer(web.start(), kubernetes), status="ok")
+
+
+def test_room_that_others_took_on_the_newcomer_is_found_on_another_node(aws, nodes, kubernetes):
+    web = nodes()
+    web.only_on_old()
+    web.deploy(replicas=2, pod=cpu("800m"))
+    web.schedulable()
+    aws.control.newcomers(status="initializing")
+    web.start().reach("PauseForReady")
+    newcomer = joined(web, kubernetes)
+    there = {"nodeSelector": {"kubernetes.io/hostname": web.node_name(newcomer)}}
+    web.deploy("fast", replicas=1, pod={**cpu("1"), **there})
+    aws.control.instance(newcomer, status="ok")
     report = web.finish()
     kubernetes.wait_ready(web.namespace, "web", 2)
     web.assert_node_swapped(report)
@@ -206,18 +213,15 @@ def test_the_cluster_lets_us_shorten_no_grace_period(nodes, kubernetes):
     may.evict(pod, web.namespace)
 
 
+def cpu(requested):
+    return {"containers": [{"name": "main", "image": "web", "resources": {"requests": {"cpu": requested}}}]}
+
+
 def joined(web, kubernetes):
     """The instance id of the newcomer that runs, as soon as it is a Ready node."""
     running = wait_for(lambda: [i for i in web.newcomers if i["State"]["Name"] == "running"])
     newcomer, ready = running[0]["InstanceId"], {"type": "Ready", "status": "True"}.items()
     wait(lambda: any(ready <= c.items() for c in conditions(kubernetes, newcomer)), 30, f"{newcomer} is no Ready node")
-    return newcomer
-
-
-def small_newcomer(web, kubernetes):
-    web.reach("AwaitReady")
-    newcomer = joined(web, kubernetes)
-    offer(kubernetes, web.node_name(newcomer), {"cpu": "1"})
     return newcomer
 
 

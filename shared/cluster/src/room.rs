@@ -3,16 +3,18 @@
 //!
 //! Two kinds of demands, judged apart:
 //!
-//! - **What a node is** (labels, taints, architecture, the resources it offers, where volumes can be attached):
-//!   the newcomer itself must be such a node. Another node that is one today is no answer: the old node leaves for
-//!   good, and with it would go a part of what its owner has of that kind.
-//! - **What is free** (the sum of requests, pods per node, host ports, anti-affinity, spread by hostname): the
-//!   newcomer, or any other schedulable node. Pods that came to the newcomer meanwhile take their room there and
-//!   leave it elsewhere, so that the cluster is asked as a whole before a swap fails for that.
+//! - **What a node is** (labels, taints, architecture, the resources it offers and how much of them, where volumes
+//!   can be attached): the newcomer itself must be such a node, and as large as the pods that must move and its own
+//!   agents need together. Another node that is one today is no answer: the old node leaves for good, and with it
+//!   would go a part of what its owner has of that kind.
+//! - **What is free** (room that other pods have taken, host ports, anti-affinity, spread by hostname): the newcomer, or
+//!   any other schedulable node. Pods that came to the newcomer meanwhile take their room there and leave it
+//!   elsewhere, so that the cluster is asked as a whole before a swap fails for that.
 
 mod amount;
 mod demands;
 mod look;
+mod place;
 mod terms;
 
 use std::collections::BTreeMap;
@@ -75,6 +77,8 @@ pub struct Resident {
     pub demands: Demands,
     /// It is on its way out, and holds its room until it is gone.
     pub is_terminating: bool,
+    /// A DaemonSet's or a static pod: each node has one, the newcomer too.
+    pub is_agent: bool,
 }
 
 /// Something that keeps pods off the newcomer.
@@ -117,6 +121,15 @@ pub enum Need {
         /// What the newcomer offers.
         offered: Amount,
     },
+    /// The newcomer offers too little of a resource for all pods that must move, and for its own agents.
+    Size {
+        /// Its name.
+        resource: String,
+        /// What they request together.
+        wanted: Amount,
+        /// What the newcomer offers.
+        offered: Amount,
+    },
     /// Too little of a resource is left, there and elsewhere.
     Free(String),
     /// A port of the node is taken.
@@ -140,7 +153,12 @@ pub fn missing(old: &Node, newcomer: &Host, movers: &[Mover], others: &[Host]) -
             lacks.add(need, Some(mover));
         }
     }
-    if lacks.0.is_empty() { homeless(newcomer, movers, others) } else { lacks.0 }
+    if lacks.0.is_empty() {
+        for need in of_the_sum(newcomer, movers) {
+            lacks.add(need, None);
+        }
+    }
+    if lacks.0.is_empty() { place::homeless(newcomer, movers, others) } else { lacks.0 }
 }
 
 impl Need {
@@ -161,7 +179,8 @@ impl Need {
             | Self::Label(_)
             | Self::Toleration(_)
             | Self::Volume { .. }
-            | Self::Resource { .. } => false,
+            | Self::Resource { .. }
+            | Self::Size { .. } => false,
         }
     }
 }
@@ -220,118 +239,23 @@ fn of_the_pod(mover: &Mover, node: &Node) -> Vec<Need> {
     labels.chain(taints).chain(volumes).chain(resources).collect()
 }
 
-/// The pods for which nothing is free, once all are placed one after the other, the largest first.
-fn homeless(newcomer: &Host, movers: &[Mover], others: &[Host]) -> Vec<Lack> {
-    let mut places: Vec<Place<'_>> = [newcomer].into_iter().chain(others).map(Place::new).collect();
-    let mut order: Vec<&Mover> = movers.iter().collect();
-    order.sort_by_key(|mover| {
-        let of = |resource: &str| mover.pod.demands.requests.get(resource).copied().unwrap_or_default();
-        std::cmp::Reverse((of("cpu"), of("memory")))
-    });
-    let mut lacks = Lacks::default();
-    for mover in order {
-        let mut first = None;
-        let home = places.iter_mut().position(|place| match place.refuses(mover) {
-            None => true,
-            Some(need) => {
-                first.get_or_insert(need);
-                false
-            }
-        });
-        match (home, first) {
-            (Some(home), _) => places[home].moved_in.push(mover),
-            (None, Some(need)) => lacks.add(need, Some(mover)),
-            (None, None) => {}
+/// What the newcomer is too small for, even if nobody else were there.
+fn of_the_sum(newcomer: &Host, movers: &[Mover]) -> Vec<Need> {
+    let agents = newcomer.residents.iter().filter(|resident| resident.is_agent);
+    let mut sums = Amounts::new();
+    for pod in movers.iter().map(|mover| &mover.pod).chain(agents) {
+        for (resource, amount) in &pod.demands.requests {
+            let sum = sums.entry(resource.clone()).or_default();
+            *sum = sum.plus(*amount);
         }
     }
-    lacks.0
-}
-
-/// A host with the pods that were placed there.
-struct Place<'a> {
-    host: &'a Host,
-    moved_in: Vec<&'a Mover>,
-}
-
-impl<'a> Place<'a> {
-    fn new(host: &'a Host) -> Self {
-        Self { host, moved_in: Vec::new() }
-    }
-
-    /// Why the pod can't be placed here.
-    fn refuses(&self, mover: &Mover) -> Option<Need> {
-        if let Some(need) = of_the_pod(mover, &self.host.node).into_iter().next() {
-            return Some(need);
-        }
-        self.full(mover).or_else(|| self.port_taken(mover)).or_else(|| self.kept_apart(mover)).or_else(|| {
-            let mut spreads = mover.pod.demands.spreads.iter();
-            spreads.find(|spread| self.crowds(spread, mover)).map(|spread| Need::Spread(spread.max_skew))
-        })
-    }
-
-    fn full(&self, mover: &Mover) -> Option<Need> {
-        let wanted = &mover.pod.demands;
-        let stays = |resident: &&Resident| !(resident.demands.is_placeholder && gives_way(mover));
-        let here: Vec<&Demands> =
-            self.host.residents.iter().filter(stays).map(|resident| &resident.demands).collect();
-        let placed = || self.moved_in.iter().map(|mover| &mover.pod.demands);
-        let of = |demands: &&Demands, name: &str| demands.requests.get(name).copied().unwrap_or_default();
-        let is_short = |(name, amount): &(&String, &Amount)| {
-            let used: Amount = here.iter().copied().chain(placed()).map(|d| of(&d, name)).sum();
-            let offered = self.host.node.allocatable.get(*name).copied().unwrap_or_default();
-            offered < used.plus(**amount)
-        };
-        let volumes = || self.volumes_full(mover);
-        let short = wanted.requests.iter().find(is_short);
-        short.map(|(name, _)| Need::Free(name.clone())).or_else(volumes)
-    }
-
-    /// A driver attaches so many volumes to a node. A node whose driver tells no limit has none.
-    fn volumes_full(&self, mover: &Mover) -> Option<Need> {
-        let count = |driver: &str| {
-            let movers = self.moved_in.iter().copied().chain([mover]);
-            let volumes =
-                movers.flat_map(|mover| &mover.volumes).filter(|v| v.driver.as_deref() == Some(driver));
-            let mut names: Vec<&str> = volumes.map(|volume| volume.name.as_str()).collect();
-            names.sort_unstable();
-            names.dedup();
-            Amount::of(i64::try_from(names.len()).unwrap_or(i64::MAX))
-        };
-        mover.volumes.iter().filter_map(|volume| volume.driver.as_deref()).find_map(|driver| {
-            let resource = format!("{ATTACHABLE}{driver}");
-            let offered = *self.host.node.allocatable.get(&resource)?;
-            (offered < count(driver)).then_some(Need::Free(resource))
-        })
-    }
-
-    fn port_taken(&self, mover: &Mover) -> Option<Need> {
-        let residents = self.host.residents.iter().map(|resident| &resident.demands);
-        let mut here = residents.chain(self.moved_in.iter().map(|mover| &mover.pod.demands));
-        here.find_map(|other| mover.pod.demands.shared_port(other)).map(Need::HostPort)
-    }
-
-    fn kept_apart(&self, mover: &Mover) -> Option<Need> {
-        let forbids = |pod: &Resident, other: &Resident| {
-            pod.demands.keeps_off.iter().any(|term| term.forbids(&other.namespace, &other.labels))
-        };
-        let mut here = self.host.residents.iter().chain(self.moved_in.iter().map(|mover| &mover.pod));
-        let clash = here.find(|other| forbids(&mover.pod, other) || forbids(other, &mover.pod));
-        clash.map(|other| Need::Apart(other.to_string()))
-    }
-
-    /// The old node still counts when it is cordoned and empty: a node may then have `maxSkew` such pods at most.
-    /// <https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/>
-    fn crowds(&self, spread: &Spread, mover: &Mover) -> bool {
-        let here = self.host.residents.iter().chain(self.moved_in.iter().map(|mover| &mover.pod));
-        let counts = |pod: &&Resident| {
-            !pod.is_terminating && pod.namespace == mover.pod.namespace && spread.counts(&pod.labels)
-        };
-        i64::try_from(here.filter(counts).count()).unwrap_or(i64::MAX) >= spread.max_skew
-    }
-}
-
-fn gives_way(mover: &Mover) -> bool {
-    mover.pod.demands.preempts && !mover.pod.demands.is_placeholder
+    // What only agents request is none of the movers' business.
+    sums.retain(|resource, _| movers.iter().any(|mover| mover.pod.demands.requests.contains_key(resource)));
+    let too_little = |(resource, wanted): (String, Amount)| {
+        let offered = newcomer.node.allocatable.get(&resource).copied().unwrap_or_default();
+        (offered < wanted).then_some(Need::Size { resource, wanted, offered })
+    };
+    sums.into_iter().filter_map(too_little).collect()
 }
 
 /// The lacks for a person: the first ones, each with a pod that needs it.
@@ -378,6 +302,11 @@ impl Display for Need {
             Self::Resource { resource, wanted, offered } => {
                 write!(f, "it offers {offered} of {resource}, and {wanted} is requested")
             }
+            Self::Size { resource, wanted, offered } => write!(
+                f,
+                "it offers {offered} of {resource}, and the pods that must move and its own agents request {wanted} \
+                 together"
+            ),
             Self::Free(resource) => {
                 write!(f, "too little {resource} is free, on it and on the other schedulable nodes")
             }

@@ -49,6 +49,7 @@ fn resident(name: &str, spec: &Value) -> Resident {
         labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
         demands: demands(&pod(name, spec)),
         is_terminating: false,
+        is_agent: false,
     }
 }
 
@@ -177,14 +178,25 @@ fn what_another_node_offers_of_a_kind_does_not_help() {
 }
 
 #[test]
-fn the_sum_of_requests_must_be_free_beside_what_runs_there() {
-    let agent = resident("agent", &wants("cpu", "500m"));
+fn the_newcomer_must_be_large_enough_for_all_pods_beside_its_agents() {
+    let mut agent = resident("agent", &wants("cpu", "500m"));
+    agent.is_agent = true;
     let newcomer = Host { node: plain("n"), residents: vec![agent] };
     assert_eq!(told(&newcomer, &movers(3, &wants("cpu", "1"))), "");
-    let words = told(&newcomer, &movers(4, &wants("cpu", "1")));
-    assert!(words.starts_with("too little cpu is free"), "{words}");
+    let too_many = movers(4, &wants("cpu", "1"));
+    let lacks = missing(&plain("a"), &newcomer, &too_many, &[empty(plain("b"))]);
+    assert!(!lacks[0].need.is_elsewhere(), "room on another node does not make up for a smaller one");
+    assert!(in_words(&lacks).starts_with("it offers 4 of cpu, and"), "{lacks:?}");
+    assert!(in_words(&lacks).ends_with("request 4500m together"), "{lacks:?}");
     let words = told(&empty(plain("n")), &movers(11, &json!({})));
-    assert!(words.starts_with("too little pods is free") && words.contains("shop/web-10"), "{words}");
+    assert!(words.starts_with("it offers 10 of pods"), "{words}");
+}
+
+#[test]
+fn what_only_an_agent_requests_is_not_asked_for() {
+    let mut agent = resident("agent", &wants("example.com/odd", "1"));
+    agent.is_agent = true;
+    assert_eq!(told(&Host { node: plain("n"), residents: vec![agent] }, &movers(1, &json!({}))), "");
 }
 
 #[test]

@@ -69,6 +69,7 @@ async fn movers(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<
             labels: pod.labels.clone(),
             demands: pod.demands.clone(),
             is_terminating: false,
+            is_agent: false,
         },
     };
     Ok(pods.iter().map(mover).collect())
@@ -106,6 +107,8 @@ fn resident(pod: &Pod) -> Option<Resident> {
         labels: pod.labels().clone(),
         demands: demands(pod),
         is_terminating: pod.metadata.deletion_timestamp.is_some(),
+        is_agent: pods::controller(pod)
+            .is_some_and(|owner| owner.kind == "Node" || owner.kind.starts_with("DaemonSet")),
     })
 }
 
