@@ -23,7 +23,7 @@ use std::fmt::{Display, Formatter, Result};
 pub use amount::Amount;
 pub use demands::{Amounts, Demands, KeepsOff, Spread, Tolerated, demands};
 pub use look::lacks;
-pub use terms::Terms;
+pub use terms::NodeTerms;
 
 use crate::capacity;
 use crate::node::Node;
@@ -52,7 +52,7 @@ pub struct Volume {
     /// The CSI driver that attaches it.
     pub driver: Option<String>,
     /// Required node affinity: every one must be met.
-    pub selects: Vec<Terms>,
+    pub selects: Vec<NodeTerms>,
 }
 
 /// A node that pods may go to, and who is there.
@@ -220,7 +220,7 @@ fn of_the_node(old: &Node, newcomer: &Node) -> Vec<Need> {
 /// What a pod needs of the kind of node, whoever else is there.
 fn of_the_pod(mover: &Mover, node: &Node) -> Vec<Need> {
     let demands = &mover.pod.demands;
-    let unmet = |terms: &&Terms| !terms.are_met_by(node);
+    let unmet = |terms: &&NodeTerms| !terms.are_met_by(node);
     let labels = demands.selects.iter().filter(unmet).map(|terms| Need::Label(terms.to_string()));
     let taints = node.startup_taints.iter().filter(|taint| !demands.tolerates(taint));
     let taints = taints.cloned().map(Need::Toleration);

@@ -296,7 +296,7 @@ fn volume(name: &str, zone: &str) -> Volume {
         { "key": "topology.ebs.csi.aws.com/zone", "operator": "In", "values": [zone] } ] }] }))
         .unwrap();
     let driver = Some("ebs.csi.aws.com".to_owned());
-    Volume { name: name.to_owned(), driver, selects: Terms::of_selector(&selector) }
+    Volume { name: name.to_owned(), driver, selects: NodeTerms::of_selector(&selector) }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use kube::core::{Expression, Selector, SelectorExt};
 
 use super::amount::Amount;
-use super::terms::Terms;
+use super::terms::NodeTerms;
 
 /// Resources by name, and how much of each.
 pub type Amounts = BTreeMap<String, Amount>;
@@ -27,7 +27,7 @@ pub struct Demands {
     /// What it requests, with init containers, sidecars and overhead, as the scheduler adds them up.
     pub requests: Amounts,
     /// `nodeSelector` and required node affinity: every one must be met.
-    pub selects: Vec<Terms>,
+    pub selects: Vec<NodeTerms>,
     /// `spec.tolerations`.
     pub tolerations: Vec<Tolerated>,
     /// Ports of the node that it takes.
@@ -82,8 +82,8 @@ pub fn demands(pod: &Pod) -> Demands {
     let spec = pod.spec.clone().unwrap_or_default();
     let affinity = spec.affinity.clone().unwrap_or_default();
     let required = affinity.node_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution);
-    let mut selects = Terms::of_labels(spec.node_selector.as_ref().unwrap_or(&BTreeMap::new()));
-    selects.extend(required.iter().flat_map(Terms::of_selector));
+    let mut selects = NodeTerms::of_labels(spec.node_selector.as_ref().unwrap_or(&BTreeMap::new()));
+    selects.extend(required.iter().flat_map(NodeTerms::of_selector));
     let apart =
         affinity.pod_anti_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution);
     let spreads = spec.topology_spread_constraints.iter().flatten();

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::amount::Amount;
 use super::demands::demands;
-use super::terms::Terms;
+use super::terms::NodeTerms;
 use super::{ATTACHABLE, Host, Lack, Mover, Need, Resident, Volume, missing};
 use crate::error::{ClusterError, failed};
 use crate::node::{self, Node, NodeName};
@@ -85,7 +85,7 @@ async fn volume(client: &Client, claim: (&str, &str)) -> Result<Option<Volume>, 
         Volume {
             name,
             driver: spec.csi.map(|csi| csi.driver),
-            selects: required.iter().flat_map(Terms::of_selector).collect(),
+            selects: required.iter().flat_map(NodeTerms::of_selector).collect(),
         }
     }))
 }

@@ -10,7 +10,7 @@ use crate::node::Node;
 
 /// A node has to meet one of these terms, and every requirement of that one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms(Vec<Vec<Requirement>>);
+pub struct NodeTerms(Vec<Vec<Requirement>>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Requirement {
@@ -36,7 +36,7 @@ enum Test {
     Unknown(String),
 }
 
-impl Terms {
+impl NodeTerms {
     /// Each pair of a pod's `nodeSelector`.
     pub(crate) fn of_labels(labels: &BTreeMap<String, String>) -> Vec<Self> {
         let equals = |(key, value): (&String, &String)| Requirement {
@@ -110,7 +110,7 @@ impl Requirement {
     }
 }
 
-impl Display for Terms {
+impl Display for NodeTerms {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let term =
             |term: &Vec<Requirement>| term.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -148,8 +148,8 @@ mod tests {
         .unwrap()
     }
 
-    fn selector(terms: &Value) -> Vec<Terms> {
-        Terms::of_selector(&serde_json::from_value(json!({ "nodeSelectorTerms": terms })).unwrap())
+    fn selector(terms: &Value) -> Vec<NodeTerms> {
+        NodeTerms::of_selector(&serde_json::from_value(json!({ "nodeSelectorTerms": terms })).unwrap())
     }
 
     fn is_met(terms: &Value) -> bool {
@@ -219,6 +219,6 @@ mod tests {
         let told: Vec<String> = selector(&terms).iter().map(ToString::to_string).collect();
         assert_eq!(told, ["pool=ledger", "zone not in (a, b)", "cores > 4"]);
         let labels = BTreeMap::from([("pool".to_owned(), "ledger".to_owned())]);
-        assert_eq!(Terms::of_labels(&labels)[0].to_string(), "pool=ledger");
+        assert_eq!(NodeTerms::of_labels(&labels)[0].to_string(), "pool=ledger");
     }
 }
