@@ -131,10 +131,15 @@ class Nodes:
             self._api.delete("Node", node.name)
             node.due.append((time.time() + self.timing["pods_collected"], "collect"))
         elif what == "collect":
-            for pod in self._api.list("Pod", fieldSelector=f"spec.nodeName={node.name}"):
-                metadata = pod["metadata"]
-                self._api.delete("Pod", metadata["name"], metadata["namespace"], grace_seconds=0)
+            self._collect(node.name)
             nodes.pop(instance_id, None)
+
+    def _collect(self, name):
+        if self._api.find("Node", name):
+            return  # Another instance has the address by now, and so the name.
+        for pod in self._api.list("Pod", fieldSelector=f"spec.nodeName={name}"):
+            metadata = pod["metadata"]
+            self._api.delete("Pod", metadata["name"], metadata["namespace"], grace_seconds=0)
 
     def _join(self, node, instance):
         try:
