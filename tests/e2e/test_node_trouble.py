@@ -20,7 +20,7 @@ def test_a_budget_that_blocks_for_good_leads_back_and_is_named(nodes, kubernetes
     assert {b["budget"] for b in report["blocked"]} == {"strict"}
     assert {b["pod"] for b in report["blocked"]} == web.pods_on_old()
     assert "strict" in report["detail"]
-    web.assert_node_kept(report, "DRAIN_TIMED_OUT")
+    web.assert_node_kept(report, "PODS_NOT_EVICTABLE")
 
 
 def test_two_budgets_on_a_pod_are_no_success(nodes, kubernetes):
@@ -33,7 +33,7 @@ def test_two_budgets_on_a_pod_are_no_success(nodes, kubernetes):
         report = web.finish()
     assert seen.evicted == set() and seen.lowest_ready == 4
     assert report["evicted"] == 0 and report["blocked"]
-    web.assert_node_kept(report, "DRAIN_TIMED_OUT")
+    web.assert_node_kept(report, "PODS_NOT_EVICTABLE")
 
 
 def test_pods_that_moved_before_the_deadline_are_evicted_from_the_newcomer_under_their_budget(nodes, kubernetes):

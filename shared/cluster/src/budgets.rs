@@ -221,6 +221,7 @@ mod tests {
             disposition: Disposition::Evict,
             is_safe_to_evict: false,
             leaving: None,
+            demands: crate::room::demands(&k8s_openapi::api::core::v1::Pod::default()),
             facts: Facts::of(&serde_json::from_value(whole).unwrap()),
         }
     }

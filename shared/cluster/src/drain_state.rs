@@ -170,6 +170,7 @@ mod tests {
             is_ready: true,
             is_pending: false,
             leaving: None,
+            demands: crate::room::demands(&k8s_openapi::api::core::v1::Pod::default()),
             is_safe_to_evict: false,
             facts: crate::spec::Facts::default(),
             disposition: Disposition::Evict,

@@ -7,11 +7,12 @@
 //!    `access::enter_by_kubeconfig` also make sure that the API server answers and knows the caller.
 //! 2. [`node::find`] finds the node of an instance; [`ownership`] tells who else manages it.
 //! 3. [`preflight::look`] and [`preflight::report`] say what would move and what would block.
-//! 4. [`node::cordon`] makes it unschedulable, marked as ours.
-//! 5. [`drain::pass`] evicts, again and again until [`drain::Pass::is_done`].
-//! 6. [`drain::migrated`] says which replacements are not Ready yet, [`volumes::attached`] which
+//! 4. [`room::lacks`] says what a node that is to replace it lacks to hold its pods.
+//! 5. [`node::cordon`] makes it unschedulable, marked as ours.
+//! 6. [`drain::pass`] evicts, again and again until [`drain::Pass::is_done`].
+//! 7. [`drain::migrated`] says which replacements are not Ready yet, [`volumes::attached`] which
 //!    volumes the node still holds.
-//! 7. [`node::uncordon`] undoes step 4.
+//! 8. [`node::uncordon`] undoes step 5.
 //!
 //! What it never does: delete a pod, override a PodDisruptionBudget, touch a cordon of somebody
 //! else, sleep, or retry by itself. It knows no swap and no Auto Scaling group.
@@ -19,7 +20,7 @@
 //! What it may do in the cluster (a ClusterRole): nodes get, list, patch; pods list;
 //! pods/eviction create; daemonsets, replicasets, statefulsets, replicationcontrollers and jobs get;
 //! poddisruptionbudgets list; persistentvolumeclaims and persistentvolumes get;
-//! volumeattachments list.
+//! volumeattachments list; csinodes get.
 
 pub mod access;
 pub mod budgets;
@@ -43,6 +44,7 @@ pub mod ownership;
 mod pages;
 pub mod pods;
 pub mod preflight;
+pub mod room;
 pub mod spec;
 pub mod volumes;
 

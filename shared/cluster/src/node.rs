@@ -1,6 +1,7 @@
-//! Nodes: which one an instance is, whether it is fit for pods, cordon and uncordon.
+//! Nodes: which one an instance is, whether it is fit for pods, cordon and uncordon, and how Cluster
+//! Autoscaler is kept away from one.
 //!
-//! A cordon of ours bears a mark (an annotation), so that we never undo another's, and another's
+//! What we change bears a mark (an annotation), so that we never undo another's change, and another's
 //! never passes for ours.
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ pub use spot_domain::ids::NodeName;
 use crate::error::{ClusterError, Kind, failed};
 use crate::ownership::{self, NodeOwner};
 use crate::pages;
+use crate::room::{Amount, Amounts};
 
 /// Names who cordoned the node; its value is the caller's mark.
 pub const CORDONED_BY: &str = "spot-optimizer/cordoned-by";
@@ -24,6 +26,12 @@ pub const EXCLUDED_BY: &str = "spot-optimizer/excluded-from-load-balancers-by";
 /// Takes the node out of external load balancers while it is drained
 /// (<https://kubernetes.io/docs/reference/labels-annotations-taints/>).
 pub const EXCLUDE_FROM_LOAD_BALANCERS: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+/// Cluster Autoscaler removes no node with this annotation at `"true"`
+/// (<https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md>).
+pub const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
+/// Kept beside [`SCALE_DOWN_DISABLED`] when it was us who set it.
+pub const KEPT_BY: &str = "spot-optimizer/scale-down-disabled-by";
 
 /// A node, as much as a swap needs of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +56,12 @@ pub struct Node {
     pub startup_taints: Vec<String>,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
+    /// `status.allocatable`: what all pods of the node may request together.
+    #[serde(default)]
+    pub allocatable: Amounts,
+    /// Cluster Autoscaler is told to leave it alone, by whomever.
+    #[serde(default)]
+    pub is_kept: bool,
     /// Who else manages the node.
     pub owner: Option<NodeOwner>,
 }
@@ -58,6 +72,18 @@ const PAGE_SIZE: u32 = 100;
 const ATTEMPTS: u32 = 3;
 /// Taints of the node's own condition (not ready, unreachable, pressure).
 const CONDITIONS: &str = "node.kubernetes.io/";
+/// Beginnings of keys of taints that say what is happening to a node, not what it is for: its cloud controller, a
+/// scale-down of Cluster Autoscaler's, a drain of aws-node-termination-handler's or Karpenter's.
+const EVENTS: [&str; 6] = [
+    CONDITIONS,
+    "node.cloudprovider.kubernetes.io/",
+    "ToBeDeletedByClusterAutoscaler",
+    "DeletionCandidateOfClusterAutoscaler",
+    "aws-node-termination-handler/",
+    "karpenter.sh/disrupt",
+];
+/// Ends of keys by which agents keep pods off until they run (`node.cilium.io/agent-not-ready`).
+const NOT_READY: &str = "not-ready";
 
 /// How a [`cordon`] ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +104,15 @@ impl Node {
         let is_own = |taint: &String| old.startup_taints.contains(taint) && !taint.starts_with(CONDITIONS);
         self.startup_taints.iter().filter(|taint| !is_own(taint)).cloned().collect()
     }
+
+    /// Taints that say what the node is for, whoever set them: what replaces it must have them too, or strangers are
+    /// scheduled there.
+    pub(crate) fn taints_to_keep(&self) -> impl Iterator<Item = &String> {
+        self.startup_taints.iter().filter(|taint| {
+            let key = taint.split(['=', ':']).next().unwrap_or_default();
+            !(EVENTS.iter().any(|event| key.starts_with(event)) || key.ends_with(NOT_READY))
+        })
+    }
 }
 
 /// The node that is this instance, by `spec.providerID`, or none: it has not joined (yet), or is
@@ -91,17 +126,27 @@ pub async fn find(client: &Client, instance: &InstanceId) -> Result<Option<Node>
 /// # Errors
 /// The nodes can't be listed.
 pub async fn naming(client: &Client, instance: &InstanceId) -> Result<Vec<Node>, ClusterError> {
-    let is_it = |node: &k8s_openapi::api::core::v1::Node| instance_of(node).as_ref() == Some(instance);
+    let is_it = |node: &core::Node| instance_of(node).as_ref() == Some(instance);
     let found = pages::select(&api(client), "list nodes", ListParams::default(), PAGE_SIZE, is_it).await?;
     found.iter().map(look_at).collect()
 }
 
-/// Every node that bears `mark`: what [`cordon`] left, whatever has become of the caller since.
+/// Every node that is Ready and takes pods.
+///
+/// # Errors
+/// The nodes can't be listed.
+pub(crate) async fn schedulable(client: &Client) -> Result<Vec<Node>, ClusterError> {
+    let takes = |node: &core::Node| is_ready(node) && !is_unschedulable(node);
+    let found = pages::select(&api(client), "list nodes", ListParams::default(), PAGE_SIZE, takes).await?;
+    found.iter().map(look_at).collect()
+}
+
+/// Every node that bears `mark`: what [`cordon`] and [`keep`] left, whatever has become of the caller since.
 ///
 /// # Errors
 /// The nodes can't be listed.
 pub async fn marked(client: &Client, mark: &str) -> Result<Vec<Node>, ClusterError> {
-    let bears = |node: &k8s_openapi::api::core::v1::Node| annotation(node, CORDONED_BY) == Some(mark);
+    let bears = |node: &core::Node| is_marked(node, mark);
     let found = pages::select(&api(client), "list nodes", ListParams::default(), PAGE_SIZE, bears).await?;
     found.iter().map(look_at).collect()
 }
@@ -138,19 +183,39 @@ pub async fn cordon(client: &Client, name: &NodeName, mark: &str) -> Result<Cord
     }
 }
 
-/// Undoes our own cordon: only if the node bears `mark`, else nothing is changed. A node that is
-/// gone is fine. Safe to repeat.
+/// Keeps Cluster Autoscaler from removing the node: one that pods are to move to is empty for a while. An owner's own
+/// annotation stays, whatever it says. A node that is gone is fine. Safe to repeat.
+///
+/// # Errors
+/// As [`cordon`], without `NotFound`.
+pub async fn keep(client: &Client, name: &NodeName, mark: &str) -> Result<(), ClusterError> {
+    change(client, name, |node| {
+        let is_set = annotation(node, SCALE_DOWN_DISABLED).is_some();
+        (!is_set).then(|| kept(node, mark))
+    })
+    .await
+}
+
+/// Undoes what we changed, our own cordon and [`keep`]: only where the node bears `mark`, else nothing is changed. A
+/// node that is gone is fine. Safe to repeat.
 ///
 /// # Errors
 /// As [`cordon`], without `NotFound`.
 pub async fn uncordon(client: &Client, name: &NodeName, mark: &str) -> Result<(), ClusterError> {
+    change(client, name, |node| is_marked(node, mark).then(|| unmarked(node, mark))).await
+}
+
+/// Patches the node as `wanted` says from what it is now, again where somebody else was faster.
+async fn change(
+    client: &Client,
+    name: &NodeName,
+    wanted: impl Fn(&core::Node) -> Option<Value>,
+) -> Result<(), ClusterError> {
     let mut attempt = 1;
     loop {
         let Some(node) = raw(client, name).await? else { return Ok(()) };
-        if annotation(&node, CORDONED_BY) != Some(mark) {
-            return Ok(());
-        }
-        match patch(client, name, &uncordoned(&node, mark)).await {
+        let Some(wanted) = wanted(&node) else { return Ok(()) };
+        match patch(client, name, &wanted).await {
             Err(error) if error.kind == Kind::NotFound => return Ok(()),
             Err(error) if error.kind == Kind::Conflict && attempt < ATTEMPTS => attempt += 1,
             answer => return answer,
@@ -184,29 +249,50 @@ fn cordoned(node: &core::Node, mark: &str) -> Value {
     json!({ "metadata": metadata, "spec": { "unschedulable": true } })
 }
 
-fn uncordoned(node: &core::Node, mark: &str) -> Value {
-    let mut labels = json!({});
-    if annotation(node, EXCLUDED_BY) == Some(mark) {
+fn kept(node: &core::Node, mark: &str) -> Value {
+    let version = &node.metadata.resource_version;
+    let annotations = json!({ SCALE_DOWN_DISABLED: "true", KEPT_BY: mark });
+    json!({ "metadata": { "resourceVersion": version, "annotations": annotations } })
+}
+
+/// Takes back each change that bears `mark`, and no other.
+fn unmarked(node: &core::Node, mark: &str) -> Value {
+    let is_ours = |key: &str| annotation(node, key) == Some(mark);
+    let (mut annotations, mut labels, mut spec) = (json!({}), json!({}), json!({}));
+    if is_ours(CORDONED_BY) {
+        annotations[CORDONED_BY] = Value::Null;
+        annotations[EXCLUDED_BY] = Value::Null;
+        spec["unschedulable"] = Value::Null;
+    }
+    if is_ours(EXCLUDED_BY) {
         labels[EXCLUDE_FROM_LOAD_BALANCERS] = Value::Null;
     }
-    let annotations = json!({ CORDONED_BY: null, EXCLUDED_BY: null });
+    if is_ours(KEPT_BY) {
+        annotations[KEPT_BY] = Value::Null;
+        annotations[SCALE_DOWN_DISABLED] = Value::Null;
+    }
     let version = &node.metadata.resource_version;
     let metadata = json!({ "resourceVersion": version, "annotations": annotations, "labels": labels });
-    json!({ "metadata": metadata, "spec": { "unschedulable": null } })
+    json!({ "metadata": metadata, "spec": spec })
+}
+
+fn is_marked(node: &core::Node, mark: &str) -> bool {
+    [CORDONED_BY, KEPT_BY].iter().any(|key| annotation(node, key) == Some(mark))
 }
 
 fn look_at(node: &core::Node) -> Result<Node, ClusterError> {
     let name = node.metadata.name.clone().unwrap_or_default();
     let labels = node.metadata.labels.clone().unwrap_or_default();
-    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     Ok(Node {
         uid: node.metadata.uid.clone().unwrap_or_default(),
         instance_id: instance_of(node),
         zone: labels.get("topology.kubernetes.io/zone").cloned(),
-        is_ready: conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+        is_ready: is_ready(node),
         is_unschedulable: is_unschedulable(node),
         cordoned_by: annotation(node, CORDONED_BY).map(str::to_owned),
         startup_taints: taints(node),
+        allocatable: allocatable(node),
+        is_kept: annotation(node, SCALE_DOWN_DISABLED).is_some(),
         owner: ownership::owner(node),
         labels,
         name: NodeName::try_from(name)
@@ -220,12 +306,23 @@ fn instance_of(node: &core::Node) -> Option<InstanceId> {
     provider_id.rsplit('/').next()?.parse().ok()
 }
 
+fn is_ready(node: &core::Node) -> bool {
+    let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 fn is_unschedulable(node: &core::Node) -> bool {
     node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false)
 }
 
 fn annotation<'a>(node: &'a core::Node, key: &str) -> Option<&'a str> {
     node.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// An amount that can't be read offers nothing.
+fn allocatable(node: &core::Node) -> Amounts {
+    let offers = node.status.iter().flat_map(|status| status.allocatable.iter().flatten());
+    offers.map(|(name, quantity)| (name.clone(), Amount::parse(quantity).unwrap_or_default())).collect()
 }
 
 fn taints(node: &core::Node) -> Vec<String> {

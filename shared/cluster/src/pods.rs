@@ -19,6 +19,7 @@ use crate::error::ClusterError;
 use crate::leaving::Leaving;
 use crate::node::NodeName;
 use crate::pages;
+use crate::room::{self, Demands};
 use crate::spec::Facts;
 
 /// Pods per page of a list.
@@ -136,6 +137,8 @@ pub struct NodePod {
     pub is_pending: bool,
     /// How it ends, once it was told to.
     pub leaving: Option<Leaving>,
+    /// What it demands of its node.
+    pub demands: Demands,
     /// What the drain does with it.
     pub disposition: Disposition,
     /// Its owner permits its eviction at any time ([`SAFE_TO_EVICT`] is `"true"`).
@@ -296,6 +299,7 @@ fn look_at(pod: &Pod, losses: &Losses, policy: Policy) -> NodePod {
         is_ready: is_ready(pod),
         is_pending: phase(pod) == "Pending",
         leaving: Leaving::of(pod),
+        demands: room::demands(pod),
         disposition: disposition(pod, losses, policy),
         is_safe_to_evict: annotation(pod, SAFE_TO_EVICT) == Some("true"),
         facts: facts(pod),

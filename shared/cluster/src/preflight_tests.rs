@@ -26,6 +26,7 @@ fn pod(name: &str, disposition: Disposition) -> NodePod {
         is_ready: true,
         is_pending: false,
         leaving: None,
+        demands: crate::room::demands(&k8s_openapi::api::core::v1::Pod::default()),
         disposition,
         is_safe_to_evict: false,
         facts: Facts::default(),

@@ -100,7 +100,7 @@ async fn get_volume(client: &Client, name: &str) -> Result<Option<PersistentVolu
 }
 
 /// The volume that a claim is bound to.
-async fn volume_of(
+pub(crate) async fn volume_of(
     client: &Client,
     (namespace, claim): (&str, &str),
 ) -> Result<Option<String>, ClusterError> {

@@ -184,6 +184,47 @@ async fn uncordon_undoes_what_we_did_and_no_more() {
 }
 
 #[tokio::test]
+async fn the_autoscaler_is_kept_away_by_a_mark_of_ours_and_an_owners_own_word_stays() {
+    let owners = json!({ "annotations": { node::SCALE_DOWN_DISABLED: "false" } });
+    let (client, server) = scripted(vec![
+        step(NODE, node(json!({}), json!({}))),
+        step(PATCH, node(json!({}), json!({}))),
+        step(NODE, node(owners, json!({}))),
+        fails(NODE, 404, "NotFound", "nodes \"n1\" not found", json!({})),
+    ]);
+    for _ in 0..3 {
+        node::keep(&client, &name(), "swap-1").await.unwrap();
+    }
+    drop(client);
+    let patch = &server.await.unwrap()[1];
+    assert_eq!(
+        patch["metadata"]["annotations"],
+        json!({ node::SCALE_DOWN_DISABLED: "true", node::KEPT_BY: "swap-1" })
+    );
+    assert_eq!(patch["metadata"]["resourceVersion"], "7");
+}
+
+#[tokio::test]
+async fn what_keeps_the_autoscaler_away_is_taken_off_without_touching_anothers_cordon() {
+    let kept = |by: &str| json!({ "annotations": { node::SCALE_DOWN_DISABLED: "true", node::KEPT_BY: by } });
+    let (client, server) = scripted(vec![
+        step(NODE, node(kept("swap-0"), json!({}))),
+        step(NODE, node(kept("swap-1"), json!({ "unschedulable": true }))),
+        step(PATCH, node(json!({}), json!({}))),
+    ]);
+    for _ in 0..2 {
+        node::uncordon(&client, &name(), "swap-1").await.unwrap();
+    }
+    drop(client);
+    let patch = &server.await.unwrap()[2];
+    assert_eq!(
+        patch["metadata"]["annotations"],
+        json!({ node::SCALE_DOWN_DISABLED: null, node::KEPT_BY: null })
+    );
+    assert_eq!(patch["spec"], json!({}), "the cordon is somebody else's");
+}
+
+#[tokio::test]
 async fn a_pass_evicts_each_pod_once_by_its_uid_and_says_what_is_left() {
     let blocked = json!({ "causes": [{ "reason": "DisruptionBudget",
                           "message": "The disruption budget web needs 1 healthy pods and has 1 currently" }] });

@@ -32,6 +32,7 @@ DEFAULT_PLAN = {
     "startup_taint": None,  # {key, effect?, seconds?}: there from the start; goes after `seconds`, or never.
     "labels": {},
     "annotations": {},
+    "capacity": {},  # What it offers instead of what its type has: {"cpu": "1", "example.com/gpu": "2"}.
 }
 DEFAULT_TIMING = {
     "node_gone": 0.2,  # instance terminated → Node deleted
@@ -226,6 +227,7 @@ def _status(node, instance):
     kind = INSTANCE_TYPES.get(instance["type"], {})
     cores, mebibytes = kind.get("VCpuInfo", {}).get("DefaultVCpus", 2), kind.get("MemoryInfo", {}).get("SizeInMiB", 8192)
     capacity = {"cpu": str(cores), "memory": f"{mebibytes}Mi", "pods": PODS, "ephemeral-storage": "20Gi"}
+    capacity |= node.plan["capacity"]
     addresses = [("InternalIP", instance["private_ip"]), ("InternalDNS", node.name), ("Hostname", node.name)]
     return {
         "capacity": capacity,

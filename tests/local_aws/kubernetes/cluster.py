@@ -14,7 +14,8 @@ from .control_plane import TOKEN_CACHE_SECONDS, ControlPlane
 from .watcher import Watcher, is_ready
 
 NAME = "local"  # The cluster's name in EKS and in its instances' tag.
-ACCESS = ROOT / "functions" / "kubernetes-optimizer" / "access.yaml"
+# What a customer applies to a cluster.
+ACCESS = [ROOT / "functions" / "kubernetes-optimizer" / name for name in ("access.yaml", "admission.yaml")]
 SYSTEM_NAMESPACES = {"default", "kube-system", "kube-public", "kube-node-lease"}
 
 
@@ -35,7 +36,7 @@ class Kubernetes:
         binaries = assets.provide()
         with step(f"start Kubernetes {assets.release()}"):
             self.plane.start(binaries)
-            for document in yaml.safe_load_all(ACCESS.read_text()):
+            for document in (d for file in ACCESS for d in yaml.safe_load_all(file.read_text())):
                 self.plane.api().apply(document)
             self._connect()
 
@@ -52,7 +53,7 @@ class Kubernetes:
     # -- access --------------------------------------------------------------------------------------------------
 
     def as_user(self, user="spot-optimizer", token=None):
-        """The API with the rights of access.yaml: by client certificate, or by this bearer token."""
+        """The API with the rights of access.yaml and admission.yaml: by client certificate, or by this bearer token."""
         return Api(self.server, self.plane.authority, token=token) if token else self.plane.api(user)
 
     def kubeconfig(self, by="certificate"):

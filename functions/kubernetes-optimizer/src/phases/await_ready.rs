@@ -1,11 +1,17 @@
-//! AwaitReady: the newcomer must run and pass both status checks, join the cluster and be Ready there
-//! without taints that the old node lacks, within the setting `node_ready_timeout_seconds` of its launch;
-//! then it is attached to the group (N → N+1) and must be InService. The old node is not touched.
+//! AwaitReady: the newcomer must run and pass both status checks, join the cluster, be Ready there without
+//! taints that the old node lacks, and be able to hold the old node's pods, within the setting
+//! `node_ready_timeout_seconds` of its launch; then it is attached to the group (N → N+1) and must be
+//! InService. The old node is not touched.
 //!
-//! Records and undoes as `spot_swap`'s Attach does.
+//! From its first sight on, Cluster Autoscaler is kept from the newcomer, which is empty for a while. Undone by:
+//! taking that annotation off where it bears the swap's id as our mark. Else it records and undoes as
+//! `spot_swap`'s Attach does.
+
+use std::fmt::{self, Display, Formatter};
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cluster::node;
+use spot_cluster::node::{self, Node};
+use spot_cluster::room;
 use spot_domain::Reason;
 use spot_swap::error::StepError;
 use spot_swap::phases::{attach, wait_for_health, wait_for_in_service};
@@ -34,14 +40,20 @@ async fn starting(context: &Context, run: &mut NodeRun, current: &mut Current) -
     if healthy == Next::Undo {
         return Ok(Next::Undo);
     }
-    if let Some(why) = waiting_for(context, run, current).await? {
-        let seconds = run.swap.settings.node_ready_timeout_seconds;
-        let patience = SignedDuration::from_secs(i64::from(seconds));
-        if Timestamp::now().duration_since(current.journal.launching_since) < patience {
-            return Ok(Next::Wait);
+    match waiting_for(context, run, current).await? {
+        // Whoever labels nodes as they start has done so by the time that EC2 has checked the instance.
+        Some(obstacle) if obstacle.is_final && healthy == Next::Proceed => {
+            return Ok(run
+                .swap
+                .undo(Reason::NodeNotReady, format!("newcomer {}: {obstacle}", current.newcomer)));
         }
-        let detail = format!("newcomer {}, {seconds} s after launch: {why}", current.newcomer);
-        return Ok(run.swap.undo(Reason::NodeNotReady, detail));
+        Some(_) if Timestamp::now() < ready_until(run, current) => return Ok(Next::Wait),
+        Some(obstacle) => {
+            let seconds = run.swap.settings.node_ready_timeout_seconds;
+            let detail = format!("newcomer {}, {seconds} s after launch: {obstacle}", current.newcomer);
+            return Ok(run.swap.undo(Reason::NodeNotReady, detail));
+        }
+        None => {}
     }
     if healthy != Next::Proceed {
         return Ok(healthy);
@@ -61,26 +73,81 @@ async fn in_group(context: &Context, run: &mut NodeRun, current: &mut Current) -
     }
     match waiting_for(context, run, current).await? {
         None => Ok(Next::Proceed),
-        Some(_) if Timestamp::now() < current.deadline => Ok(Next::Wait),
-        Some(why) => Ok(run.swap.undo(Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer))),
+        Some(obstacle) if !obstacle.is_final && Timestamp::now() < current.deadline => Ok(Next::Wait),
+        Some(obstacle) => {
+            Ok(run.swap.undo(Reason::NodeNotReady, format!("newcomer {}: {obstacle}", current.newcomer)))
+        }
     }
 }
 
-/// The same as [`not_ready`], with patience for a cluster that does not answer. An API server that starts
+/// When the patience with the newcomer's node ends.
+pub(crate) fn ready_until(run: &NodeRun, current: &Current) -> Timestamp {
+    let patience = SignedDuration::from_secs(i64::from(run.swap.settings.node_ready_timeout_seconds));
+    current.journal.launching_since.saturating_add(patience).unwrap_or(Timestamp::MAX)
+}
+
+/// What keeps the old node's pods off the newcomer, in words.
+pub(crate) struct Obstacle {
+    why: String,
+    /// Waiting does not help.
+    is_final: bool,
+}
+
+impl From<String> for Obstacle {
+    fn from(why: String) -> Self {
+        Self { why, is_final: false }
+    }
+}
+
+impl Display for Obstacle {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+/// The same as [`obstacle`], with patience for a cluster that does not answer. An API server that starts
 /// forbids what it grants a moment later, when it has read the roles.
 async fn waiting_for(
     context: &Context,
     run: &NodeRun,
     current: &Current,
-) -> Result<Option<String>, StepError> {
+) -> Result<Option<Obstacle>, StepError> {
     let looked = match nodes::connect_for(context, &run.swap, &run.node).await {
-        Ok(client) => not_ready(&client, run, current).await,
+        Ok(client) => obstacle(&client, run, current).await,
         Err(error) => Err(error),
     };
     match looked {
-        Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => Ok(Some(why)),
+        Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => Ok(Some(why.into())),
         answer => answer,
     }
+}
+
+/// Asks, before the cordon, if the newcomer is Ready and could hold the pods that must move; `None` if so. Keeps
+/// Cluster Autoscaler from it.
+///
+/// # Errors
+/// The cluster does not answer.
+pub(crate) async fn obstacle(
+    client: &kube::Client,
+    run: &NodeRun,
+    current: &Current,
+) -> Result<Option<Obstacle>, StepError> {
+    let Some(newcomer) = run.newcomer_node(client, &current.newcomer).await? else {
+        return Ok(Some(not_joined(run).into()));
+    };
+    if !newcomer.is_kept {
+        node::keep(client, &newcomer.name, current.journal.swap_id.as_str()).await?;
+    }
+    let old = old(client, run).await?;
+    if let Some(why) = unfit(&newcomer, &old) {
+        return Ok(Some(why.into()));
+    }
+    let name = newcomer.name.clone();
+    let lacks = room::lacks(client, &old, newcomer, nodes::policy(&run.node)).await?;
+    Ok((!lacks.is_empty()).then(|| Obstacle {
+        why: format!("node {name}: {}", room::in_words(&lacks)),
+        is_final: lacks.iter().any(|lack| lack.need.is_final()),
+    }))
 }
 
 /// What the newcomer lacks to take pods; `None` if nothing.
@@ -92,19 +159,29 @@ pub(crate) async fn not_ready(
     run: &NodeRun,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
-    let Some(newcomer) = run.newcomer_node(client, &current.newcomer).await? else {
-        return Ok(Some(format!("it has not joined cluster {}", run.node.cluster)));
-    };
+    match run.newcomer_node(client, &current.newcomer).await? {
+        Some(newcomer) => Ok(unfit(&newcomer, &old(client, run).await?)),
+        None => Ok(Some(not_joined(run))),
+    }
+}
+
+fn not_joined(run: &NodeRun) -> String {
+    format!("it has not joined cluster {}", run.node.cluster)
+}
+
+async fn old(client: &kube::Client, run: &NodeRun) -> Result<Node, StepError> {
+    let old = node::get(client, &run.node.old).await?;
+    old.ok_or_else(|| StepError::Rejected(format!("node {} is gone", run.node.old)))
+}
+
+fn unfit(newcomer: &Node, old: &Node) -> Option<String> {
     let name = &newcomer.name;
     if !newcomer.is_ready {
-        return Ok(Some(format!("its node {name} is not Ready")));
+        return Some(format!("its node {name} is not Ready"));
     }
     if newcomer.is_unschedulable {
-        return Ok(Some(format!("its node {name} is cordoned")));
+        return Some(format!("its node {name} is cordoned"));
     }
-    let beyond = match node::get(client, &run.node.old).await? {
-        Some(old) => newcomer.taints_beyond(&old),
-        None => return Err(StepError::Rejected(format!("node {} is gone", run.node.old))),
-    };
-    Ok(beyond.first().map(|taint| format!("its node {name} still has the taint {taint}")))
+    let beyond = newcomer.taints_beyond(old);
+    beyond.first().map(|taint| format!("its node {name} still has the taint {taint}"))
 }

@@ -1,17 +1,25 @@
 //! Cordon: nothing new is scheduled on the old node, and load balancers leave it out. The node bears the
 //! swap's id as our mark. Undone by: uncordoning what bears that mark; the journal names the node since
 //! before the launch.
+//!
+//! Right before the cordon, the newcomer must still be able to hold the pods; right after it, and before the
+//! first eviction, the preflight looks once more: what came to the node since the launch and could never be
+//! evicted leads back.
 
 use jiff::Timestamp;
 use spot_cluster::drain;
 use spot_cluster::node::{self, Cordon};
+use spot_cluster::preflight;
 use spot_domain::Reason;
+use spot_domain::node_swap::BlockedPod;
 use spot_swap::error::StepError;
 use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::work::{Current, Next};
 use spot_swap::{Context, nodes};
 
-use crate::phases::await_ready::not_ready;
+use crate::phases::await_ready::{obstacle, ready_until};
+use crate::phases::drain::{BLOCKED_LISTED, blocked_pod};
+use crate::phases::preflight::reason_of;
 use crate::work::{NodeRun, NodeWork};
 
 /// Cordons the old node.
@@ -19,14 +27,19 @@ use crate::work::{NodeRun, NodeWork};
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepError> {
-    let (run, _) = work.run()?;
+    let (run, blocked) = work.run()?;
     let current = run.take_current()?;
-    let next = cordon(context, run, &current).await?;
+    let next = cordon(context, run, blocked, &current).await?;
     run.swap.current = Some(current);
     Ok(next)
 }
 
-async fn cordon(context: &Context, run: &mut NodeRun, current: &Current) -> Result<Next, StepError> {
+async fn cordon(
+    context: &Context,
+    run: &mut NodeRun,
+    blocked: &mut Vec<BlockedPod>,
+    current: &Current,
+) -> Result<Next, StepError> {
     let target = context.target(&run.swap).await;
     if let Some(undo) = undo_if_at_risk(context, &target, &mut run.swap, current).await? {
         return Ok(undo);
@@ -34,9 +47,11 @@ async fn cordon(context: &Context, run: &mut NodeRun, current: &Current) -> Resu
     // The lease must still be ours before a node is touched.
     context.swaps.write(&run.swap.lease, &current.journal).await?;
     let deadline = run.drain_until();
-    match mark_old(context, run, current).await {
-        Ok(None) => Ok(Next::Proceed),
-        Ok(Some((reason, detail))) => Ok(run.swap.undo(reason, detail)),
+    match mark_old(context, run, blocked, current).await {
+        Ok(Marked::Ready) => Ok(Next::Proceed),
+        Ok(Marked::NotYet(_)) if Timestamp::now() < ready_until(run, current) => Ok(Next::Wait),
+        Ok(Marked::NotYet(why)) => Ok(run.swap.undo(Reason::NodeNotReady, why)),
+        Ok(Marked::Undo(reason, detail)) => Ok(run.swap.undo(reason, detail)),
         Err(StepError::ClusterSilent(_) | StepError::NotAuthorized(_)) if Timestamp::now() < deadline => {
             Ok(Next::Wait)
         }
@@ -44,21 +59,65 @@ async fn cordon(context: &Context, run: &mut NodeRun, current: &Current) -> Resu
     }
 }
 
-/// Cordons the old node, and notes what its controllers owe; or says why not.
+/// How far the cordon came.
+enum Marked {
+    /// The drain may begin.
+    Ready,
+    /// The newcomer can't hold the pods now; nothing was changed.
+    NotYet(String),
+    /// The world has changed: back.
+    Undo(Reason, String),
+}
+
+/// Cordons the old node, looks at its pods once more, and notes what their controllers owe; or says why not.
 async fn mark_old(
     context: &Context,
     run: &mut NodeRun,
+    blocked: &mut Vec<BlockedPod>,
     current: &Current,
-) -> Result<Option<(Reason, String)>, StepError> {
+) -> Result<Marked, StepError> {
     let client = nodes::connect_for(context, &run.swap, &run.node).await?;
-    if let Some(why) = not_ready(&client, run, current).await? {
-        return Ok(Some((Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer))));
+    if let Some(obstacle) = obstacle(&client, run, current).await? {
+        return Ok(Marked::NotYet(format!("newcomer {}: {obstacle}", current.newcomer)));
     }
     let cordoned = node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await?;
     if cordoned == Cordon::ByOther {
         let detail = format!("somebody else cordoned node {} meanwhile", run.node.old);
-        return Ok(Some((Reason::CordonedByOthers, detail)));
+        return Ok(Marked::Undo(Reason::CordonedByOthers, detail));
+    }
+    if let Some((reason, detail)) = stands_against(&client, run, blocked).await? {
+        return Ok(Marked::Undo(reason, detail));
     }
     run.drain = drain::begin(&client, &run.node.old, nodes::policy(&run.node)).await?;
-    Ok(None)
+    Ok(Marked::Ready)
+}
+
+/// The preflight of the cordoned node.
+async fn stands_against(
+    client: &kube::Client,
+    run: &NodeRun,
+    blocked: &mut Vec<BlockedPod>,
+) -> Result<Option<(Reason, String)>, StepError> {
+    let Some(old) = node::get(client, &run.node.old).await? else {
+        return Ok(Some((Reason::InstanceGone, format!("node {} is gone", run.node.old))));
+    };
+    let terms = preflight::Terms {
+        policy: nodes::policy(&run.node),
+        drain_timeout_seconds: run.drain_timeout_seconds,
+    };
+    let report = preflight::report(&preflight::look(client, old, terms).await?);
+    if let Some(owner) = &report.owner {
+        return Ok(Some((reason_of(owner), owner.way_out())));
+    }
+    *blocked = report.blocked.into_iter().take(BLOCKED_LISTED).map(blocked_pod).collect();
+    let Some(first) = blocked.first() else { return Ok(None) };
+    let detail = format!(
+        "{} pods of node {} could never be evicted, as a look after the cordon found; {}/{}: {}",
+        blocked.len(),
+        run.node.old,
+        first.namespace,
+        first.pod,
+        first.why
+    );
+    Ok(Some((Reason::PodsNotEvictable, detail)))
 }

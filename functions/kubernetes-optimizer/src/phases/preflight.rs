@@ -145,7 +145,7 @@ fn stands_against(report: &Report) -> Option<Why> {
 }
 
 /// An owner's wish is one thing, another manager a second.
-fn reason_of(owner: &NodeOwner) -> Reason {
+pub(crate) fn reason_of(owner: &NodeOwner) -> Reason {
     match owner {
         NodeOwner::LeftAlone(_) => Reason::OptedOut,
         NodeOwner::ManagedNodeGroup(_)

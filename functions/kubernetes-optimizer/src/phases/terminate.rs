@@ -36,7 +36,10 @@ pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepErr
     let next = match run.leaving {
         Leaving::NotYet => let_go(context, run, blocked, &mut current).await?,
         Leaving::LetGo => retire(context, run, &current).await?,
-        Leaving::Gone => restore::run(context, &mut run.swap, &current).await?,
+        Leaving::Gone => match release(context, run, &current).await? {
+            Next::Proceed => restore::run(context, &mut run.swap, &current).await?,
+            wait => wait,
+        },
     };
     let is_done = matches!(next, Next::NextTarget | Next::Report);
     run.swap.current = (!is_done).then_some(current);
@@ -149,4 +152,26 @@ async fn left_on_old(
     let left = pass.left(&run.node.old);
     run.drain = pass.state;
     Ok(left.map(|why| format!("pods came back to it: {why}")))
+}
+
+/// The newcomer is a node like any other now: Cluster Autoscaler may have a say in it again.
+async fn release(context: &Context, run: &NodeRun, current: &Current) -> Result<Next, StepError> {
+    let released = async {
+        let client = nodes::connect_for(context, &run.swap, &run.node).await?;
+        if let Some(newcomer) = node::find(&client, &current.newcomer).await? {
+            node::uncordon(&client, &newcomer.name, current.journal.swap_id.as_str()).await?;
+        }
+        Ok(Next::Proceed)
+    };
+    match released.await {
+        Err(StepError::ClusterSilent(_) | StepError::NotAuthorized(_))
+            if Timestamp::now() < current.deadline =>
+        {
+            Ok(Next::Wait)
+        }
+        Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => {
+            Err(StepError::Stuck(format!("the node of newcomer {}: {why}", current.newcomer)))
+        }
+        answer => answer,
+    }
 }
