@@ -22,6 +22,13 @@ class Lab:
         self.aws.wait_state(self.arn, state)
         return self
 
+    def reach_again(self, state):
+        """Returns once a whole look of the execution, from one entry into the state to the next, lies behind it."""
+        count = lambda: [name for _, name in self.aws.states(self.arn)].count(state)  # noqa: E731
+        entered = count()
+        wait_for(lambda: count() >= entered + 2)
+        return self
+
     def stop(self):
         self.aws.stop_execution(self.arn)
 

@@ -49,11 +49,10 @@ def test_what_would_be_refused_or_makes_the_twin_another_is_undone(lab, said):
 
 def test_a_quarantine_while_it_drains_is_undone(lab):
     web = lab(address=True, target_groups=1)
-    web.aws.control.timing(target_drain=3)
-    web.start().reach("PauseForRetirement")
+    web.drains()
     group = quarantine_group(web)
     web.old.modify(Groups=[group])
-    report = web.end()
+    report = web.drained().end()
     assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "INSTANCE_CHANGED")
     web.assert_untouched()
     assert [g["GroupId"] for g in web.old.describe()["SecurityGroups"]] == [group]

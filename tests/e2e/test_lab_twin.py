@@ -119,9 +119,17 @@ def test_an_interrupted_newcomer_is_told_and_one_execution_brings_the_old_one_ba
 
 
 def test_a_newcomer_that_runs_serves_until_the_old_one_is_back(lab):
-    web = lab(address=True, target_groups=1)
-    web.assert_swapped(web.swap())
-    back = web.swap(bring_back=True)
+    web = lab(address=True)
+    report = web.swap()
+    web.assert_swapped(report)
+    newcomer, control = report["new_instance_id"], web.aws.control
+    control.instance(web.old.id, status="initializing")
+    web.start(bring_back=True)
+    wait_for(lambda: web.old.state() == "running")
+    web.reach_again("PauseForRollback")
+    assert (web.old.state(newcomer), web.old.address_at()) == ("running", newcomer), "it has not booted yet"
+    control.instance(web.old.id, status="ok")
+    back = web.end()
     assert back["outcome"] == "BROUGHT_BACK", back
     web.assert_untouched()
 

@@ -43,8 +43,14 @@ pub async fn of(
     let mut groups = client.describe_target_groups().into_paginator().items().send();
     while let Some(group) = groups.next().await {
         let group = group.map_err(failed("elasticloadbalancing:DescribeTargetGroups"))?;
-        let is_of_others = matches!(group.target_type(), Some(TargetTypeEnum::Alb | TargetTypeEnum::Lambda));
-        if !is_of_others {
+        let is_near = group.vpc_id().is_none_or(|vpc| instance.belongings.vpc_id.as_deref() == Some(vpc));
+        let may_have_it = match group.target_type() {
+            Some(TargetTypeEnum::Alb | TargetTypeEnum::Lambda) => false,
+            // Another VPC's can name it by its address only.
+            Some(TargetTypeEnum::Instance) => is_near,
+            _ => true,
+        };
+        if may_have_it {
             with_instances.push(group);
         }
     }

@@ -33,7 +33,8 @@ pub fn says_spot(key: &str, value: &str) -> bool {
 /// The label by which a node calls itself On-Demand, as `key=value`.
 #[must_use]
 pub fn on_demand_label(labels: &BTreeMap<String, String>) -> Option<String> {
-    labels.iter().find(|(key, value)| says_on_demand(key, value)).map(|(key, value)| format!("{key}={value}"))
+    let mut says = labels.iter().filter(|(key, value)| says_on_demand(key, value) && !is_name(key));
+    says.next().map(|(key, value)| format!("{key}={value}"))
 }
 
 /// A label of that kind that the node has from its template, as `key=value`: a newcomer from the same
@@ -42,7 +43,7 @@ pub fn on_demand_label(labels: &BTreeMap<String, String>) -> Option<String> {
 #[must_use]
 pub fn inherited_on_demand_label(labels: &BTreeMap<String, String>) -> Option<String> {
     let is_asked = |key: &str, value: &str| value == "on-demand" && plain(name_of(key)).contains("lifecycle");
-    let mut says = labels.iter().filter(|(key, value)| says_on_demand(key, value));
+    let mut says = labels.iter().filter(|(key, value)| says_on_demand(key, value) && !is_name(key));
     says.find(|(key, value)| !is_asked(key, value)).map(|(key, value)| format!("{key}={value}"))
 }
 
@@ -53,14 +54,21 @@ pub(crate) fn on_demand_demand(
     selector: &BTreeMap<String, String>,
     terms: &[NodeSelectorTerm],
 ) -> Option<String> {
-    if let Some(label) = on_demand_label(selector) {
-        return Some(format!("nodeSelector {label}"));
+    let by_selector = selector.iter().find(|(key, value)| says_on_demand(key, value));
+    if let Some((key, value)) = by_selector {
+        return Some(format!("nodeSelector {key}={value}"));
     }
     let mut demands = terms.iter().map(|term| {
         term.match_expressions.iter().flatten().find(|expression| is_demand(expression)).map(as_text)
     });
     let first = demands.next()??;
     demands.all(|demand| demand.is_some()).then_some(first)
+}
+
+/// The name of a group of nodes (`alpha.eksctl.io/nodegroup-name`, `kops.k8s.io/instancegroup`) says nothing of one node.
+fn is_name(key: &str) -> bool {
+    let name = plain(name_of(key));
+    ["nodegroup", "instancegroup", "nodepool", "name"].iter().any(|word| name.ends_with(word))
 }
 
 fn is_demand(expression: &NodeSelectorRequirement) -> bool {
@@ -106,6 +114,16 @@ fn is_yes(value: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    #[test]
+    fn a_group_of_nodes_may_be_called_so() {
+        for key in ["alpha.eksctl.io/nodegroup-name", "kops.k8s.io/instancegroup", "example.com/node-pool"] {
+            let labels = BTreeMap::from([(key.to_owned(), "on-demand".to_owned())]);
+            assert_eq!((on_demand_label(&labels), inherited_on_demand_label(&labels)), (None, None), "{key}");
+            let selected = on_demand_demand(&labels, &[]);
+            assert_eq!(selected, Some(format!("nodeSelector {key}=on-demand")));
+        }
+    }
 
     #[test]
     fn every_spelling_of_on_demand_is_read() {

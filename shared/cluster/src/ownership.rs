@@ -58,10 +58,10 @@ const CONTROL_PLANE: [&str; 11] = [
 const ROLES: [&str; 3] = ["kubernetes.io/role", "node.k0sproject.io/role", "kubernetes.io/node-role"];
 
 /// Taints by which Cluster Autoscaler, Karpenter and aws-node-termination-handler announce that a node
-/// goes; one that ends with a slash is the beginning of a key.
-const LEAVING: [&str; 7] = [
+/// goes; one that ends with a slash is the beginning of a key. `DeletionCandidateOfClusterAutoscaler` is a hint only, which
+/// our own empty newcomer may bring about.
+const LEAVING: [&str; 6] = [
     "ToBeDeletedByClusterAutoscaler",
-    "DeletionCandidateOfClusterAutoscaler",
     "karpenter.sh/disrupted",
     "karpenter.sh/disruption",
     "aws-node-termination-handler/",

@@ -220,7 +220,7 @@ impl Block {
             ),
             Self::LocalStorage(volume) => format!(
                 "the pod would lose its emptyDir volume {volume}: annotate it with {SAFE_TO_EVICT}: \"true\" if \
-                 that is fine"
+                 that is fine, or allow it for all by the setting evict_local_storage"
             ),
             Self::DoNotDisrupt(annotation) => format!("the pod's annotation {annotation} forbids to move it"),
         }

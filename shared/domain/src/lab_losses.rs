@@ -68,7 +68,9 @@ pub fn losses(original: &Original, capture: bool, old_instance: OldInstance) -> 
         "the new one is a one-time Spot instance: it can't be stopped and started, and a shutdown from within or \
          an interruption terminates it"
             .to_owned(),
-        "its private addresses and the host name that follows from them are new".to_owned(),
+        "its private addresses and the host name that follows from them are new, and so is a public address that is \
+         no Elastic IP"
+            .to_owned(),
     ];
     if let Some(stack) = original.instance.tags.get(STACK_TAG) {
         losses.push(format!(

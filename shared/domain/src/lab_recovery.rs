@@ -332,10 +332,10 @@ fn newcomer_leaves(observed: &Observed) -> Option<Action> {
     Some(Action::TerminateNewcomer(newcomer.id.clone()))
 }
 
-/// An image may say of a volume that it outlives its instance. Of a newcomer that never replaced anything,
-/// nothing stays.
+/// An image may say of a volume that it outlives its instance. Of a newcomer that never served in the old one's place,
+/// nothing stays; on another's there may be what only it was told.
 fn volumes_go(lab: &LabSwap, observed: &Observed) -> Option<Action> {
-    if lab.is_over {
+    if lab.is_over || lab.leaving || lab.stopping {
         return None;
     }
     if let Some(volume) = observed.volumes.iter().find(|volume| !volume.is_attached) {

@@ -43,10 +43,10 @@ pub async fn advance(
             swaps.write(lease, journal).await?;
         }
         let mut action = next(journal, &lab, &observed);
-        // Once for all target groups, and right before each stop: one whose answer was lost may not have come through.
+        // Once for all target groups, and right before the stop. After that it may be on its way down: no turning round.
         let asks_the_owner = match action {
             Action::DeregisterOld(_) => !std::mem::replace(&mut owner_asked, true),
-            Action::StopOld | Action::TerminateOld => true,
+            Action::StopOld | Action::TerminateOld => !lab.stopping,
             _ => false,
         };
         if asks_the_owner && let Some(why) = owner::change(target, settings, &journal.old, &lab).await? {
@@ -178,8 +178,17 @@ pub async fn observe(
         volumes = images::volumes_left_by(&target.ec2, &journal.swap_id, id).await?;
     }
     let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
+    let mut old = old_state(described.get(&journal.old));
+    // One that we started again serves only once it has booted: until then the newcomer stays in its place.
+    let is_back = journal.stage == Stage::Undoing && lab.stopping && old == OldState::Running;
+    if is_back
+        && newcomer.as_ref().is_some_and(|newcomer| newcomer.alive)
+        && !instances::passes_status_checks(&target.ec2, &journal.old).await?
+    {
+        old = OldState::Starting;
+    }
     Ok(Observed {
-        old: old_state(described.get(&journal.old)),
+        old,
         newcomer,
         launch_may_be_invisible: Timestamp::now().duration_since(journal.launching_since) < visible_after,
         address,

@@ -32,6 +32,9 @@ use crate::work::Work;
 /// no deadline of its own that the reconciler would share.
 const LAST_READY_KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
 
+/// A pod that came back to the newcomer twice may find another node later: the way back must come to an end.
+const TURNS_COUNT_FOR: SignedDuration = SignedDuration::from_mins(15);
+
 /// Which cluster, and how it is reached.
 #[derive(Debug, Clone, Copy)]
 pub struct Door<'a> {
@@ -169,8 +172,9 @@ impl Way<'_> {
             && let Some(why) = self.nowhere_to_go(journal, swap, observed).await?
             && pods::on_node(self.client, &node.name, policy(swap)).await?.iter().any(NodePod::must_go)
         {
-            // It is the place that the pods have: it takes those that the old node loses, too.
+            // It is the place that the pods have: it takes those that the old node loses, too. Its drain begins anew.
             node::uncordon(self.client, &node.name, self.mark).await?;
+            journal.leaving_node = None;
             return Ok(Permission::NotYet(format!(
                 "{why}; until then instance {id} keeps the pods of node {}",
                 node.name
@@ -189,12 +193,15 @@ impl Way<'_> {
         policy: Policy,
     ) -> Result<Permission, StepError> {
         let known = journal.leaving_node.take().filter(|known| &known.instance_id == id);
-        let known = known.unwrap_or_else(|| LeavingNode {
-            instance_id: id.clone(),
-            since: Timestamp::now(),
-            turns: Turns::default(),
-            claims: BTreeSet::new(),
-        });
+        let anew = |claims| {
+            let (instance_id, since) = (id.clone(), Timestamp::now());
+            LeavingNode { instance_id, since, turns: Turns::default(), claims }
+        };
+        let known = match known {
+            Some(known) if Timestamp::now().duration_since(known.since) < TURNS_COUNT_FOR => known,
+            Some(known) => anew(known.claims),
+            None => anew(BTreeSet::new()),
+        };
         journal.leaving_node = Some(known.clone());
         let is_late = Timestamp::now().duration_since(known.since) > LAST_READY_KEPT_FOR;
         let last_ready = if is_late { LastReady::Evict } else { LastReady::Keep };
