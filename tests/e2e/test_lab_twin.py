@@ -132,6 +132,25 @@ def test_a_newcomer_that_runs_serves_until_the_old_one_is_back(lab):
     back = web.end()
     assert back["outcome"] == "BROUGHT_BACK", back
     web.assert_untouched()
+    again = web.swap(bring_back=True)
+    assert (again["outcome"], again["reason"]) == ("REFUSED", "INSTANCE_CHANGED"), "once is enough"
+
+
+def test_a_newcomer_on_which_its_owner_has_settled_stays(lab):
+    web = lab(address=True)
+    newcomer = web.swap()["new_instance_id"]
+    ec2, protect = web.old.ec2, "DisableApiTermination"
+    ec2.modify_instance_attribute(InstanceId=newcomer, **{protect: {"Value": True}})
+    refused = web.swap(bring_back=True)
+    assert (refused["outcome"], refused["reason"]) == ("REFUSED", "INSTANCE_CHANGED") and protect in refused["detail"]
+    ec2.modify_instance_attribute(InstanceId=newcomer, **{protect: {"Value": False}})
+    arn = web.aws.network.target_group()
+    elb = web.aws.client("elbv2")
+    elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": newcomer, "Port": 80}])
+    refused = web.swap(bring_back=True)
+    assert refused["outcome"] == "REFUSED" and arn in refused["detail"], refused
+    assert (web.old.state(), web.old.state(newcomer)) == ("stopped", "running")
+    elb.deregister_targets(TargetGroupArn=arn, Targets=[{"Id": newcomer, "Port": 80}])
 
 
 def test_what_nothing_replaced_is_not_brought_back(lab):

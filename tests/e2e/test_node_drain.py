@@ -34,8 +34,8 @@ def test_without_a_budget_and_behind_others_load_balancers_the_node_goes_gently(
         api = kubernetes.api.another()
         wait_for(lambda: EXCLUDED in api.get("Node", web.node)["metadata"]["labels"], timeout=60)
         target = {"Id": web.instance_id, "Port": 80}
-        aws.client("elbv2").deregister_targets(TargetGroupArn=target_group, Targets=[target])
         deregistered.append(time.time())
+        aws.client("elbv2").deregister_targets(TargetGroupArn=target_group, Targets=[target])
 
     with alongside(controller), kubernetes.watch(web.namespace, "web") as seen:
         report = web.run()
@@ -51,10 +51,11 @@ def test_near_the_deadline_the_last_ready_pod_goes_as_by_kubectl_and_the_report_
     web = nodes()
     web.only_on_old()
     web.deploy(replicas=2, kind=replica_set)
-    web.start(drain_timeout_seconds=6).reach("AwaitReady")
+    web.start_held(drain_timeout_seconds=12).reach("PauseForReady")
     web.schedulable()
     never = {"spec": {"template": {"metadata": {"annotations": {"local.aws/ready-after": "never"}}}}}
     kubernetes.api.patch("ReplicaSet", "web", never, web.namespace)
+    web.let_go()
     report = web.finish()
     assert report["evicted"] == 2
     (warning,) = report["warnings"]
@@ -68,11 +69,13 @@ def test_a_pod_that_always_comes_back_is_evicted_twice_and_named_in_the_drain_an
     settings(rollback_timeout_seconds=6)
     web = nodes()
     web.deploy(replicas=2)
+    web.hold_pods()
     with contextlib.ExitStack() as agents:
-        web.start(drain_timeout_seconds=5).reach("Drain")
+        web.start(drain_timeout_seconds=15).reach("Drain")
         agents.enter_context(coming_back(kubernetes, web.namespace, "agent-a", web.node))
         newcomer = web.node_name(web.newcomer())
         agents.enter_context(coming_back(kubernetes, web.namespace, "agent-n", newcomer))
+        web.let_pods_go()
         execution = web.end()
         assert execution["status"] == "FAILED" and execution["error"] == "Stuck", execution
         assert "agent-n" in execution["cause"] and "came back" in execution["cause"], execution["cause"]
@@ -95,7 +98,7 @@ def test_while_the_old_node_is_lost_the_newcomer_keeps_its_pods_and_a_person_is_
     web = nodes()
     held = next(p["metadata"]["name"] for p in web.deploy(replicas=4) if p["spec"]["nodeName"] == web.node)
     kubernetes.api.patch("Pod", held, HOLD, web.namespace)
-    web.start(drain_timeout_seconds=4).reach("PauseForDrain")
+    web.start().reach("PauseForDrain")
     newcomer = web.newcomer()
     node = web.node_name(newcomer)
     wait_for(lambda: kubernetes.pods_on(node, web.namespace))
@@ -105,6 +108,7 @@ def test_while_the_old_node_is_lost_the_newcomer_keeps_its_pods_and_a_person_is_
         kubernetes.api.delete("Node", web.node)
     web.cordon(web.old[1])  # The newcomer is the only place that is left.
     kept = {p["metadata"]["name"] for p in kubernetes.pods_on(node, web.namespace)}
+    aws.put_drill(newcomer)
     execution = web.end()
     assert (execution["status"], execution["error"]) == ("FAILED", "Stuck"), execution
     assert f"{trouble}" in execution["cause"] and newcomer in execution["cause"], execution["cause"]
@@ -130,11 +134,9 @@ def test_a_drain_that_times_out_names_each_pod_with_its_cause(nodes, kubernetes)
     """A finalizer, and a pod whose replacement finds no node."""
     web = nodes()
     web.only_on_old()
-    web.deploy("held", replicas=1)
-    web.start(drain_timeout_seconds=4).reach("AwaitReady")
-    (held,) = kubernetes.pods(web.namespace, "held")
+    (held,) = web.deploy("held", replicas=1)
     kubernetes.api.patch("Pod", held["metadata"]["name"], HOLD, web.namespace)
-    report = web.finish()
+    report = web.run(drain_timeout_seconds=4)
     kubernetes.api.patch("Pod", held["metadata"]["name"], LET_GO, web.namespace)
     (blocked,) = report["blocked"]
     assert blocked["pod"] == held["metadata"]["name"]

@@ -60,6 +60,9 @@ pub async fn advance(
                 if *end == End::Finished && observed.newcomer.is_some() {
                     swaps.remember(lease, journal).await?;
                 }
+                if *end == End::Undone && lab.is_over {
+                    swaps.forget(lease, journal.newcomer.as_ref()).await?;
+                }
                 return Ok(ended(*end, &observed));
             }
             Action::Wait(why) => return Ok(Progress::Waiting((*why).to_owned())),

@@ -2,7 +2,7 @@
 //! The fitness at the start is asked again, whole, and a swap that would be refused now is undone.
 
 use spot_cloud::twin::examine;
-use spot_cloud::{CallError, Target, addresses, targets};
+use spot_cloud::{CallError, Target, addresses, instances, targets};
 use spot_domain::InstanceId;
 use spot_domain::group::InstanceState;
 use spot_domain::lab::{LabSwap, Original, Registration, changed};
@@ -53,6 +53,32 @@ pub async fn change(
         why = gained(&traffic, lab).or_else(|| changed(&original, lab, settings));
     }
     Ok(why.map(|why| format!("instance {old} is not what it was when its swap began: {why}")))
+}
+
+/// Says what the owner has made of a newcomer since its swap ended, which its end would break; `None` if nothing, or it
+/// no longer runs. It searches through the target groups.
+///
+/// # Errors
+/// A call fails.
+pub async fn settled_on(
+    target: &Target,
+    settings: &Settings,
+    newcomer: &InstanceId,
+    lab: &LabSwap,
+) -> Result<Option<String>, CallError> {
+    let Some(mut original) = examine(&target.ec2, newcomer).await? else { return Ok(None) };
+    if original.instance.state != InstanceState::Running {
+        return Ok(None);
+    }
+    if settings.opts_out(&original.instance.tags) {
+        return Ok(Some(format!("instance {newcomer} bears the tag {}", settings.opt_out_tag)));
+    }
+    if instances::is_termination_protected(&target.ec2, newcomer).await? {
+        return Ok(Some(format!("DisableApiTermination is on on instance {newcomer}")));
+    }
+    let gained = gained(&traffic(target, &mut original).await?, lab);
+    let by_address = || original.irreproducible.clone();
+    Ok(gained.or_else(by_address).map(|what| format!("instance {newcomer}: {what}")))
 }
 
 /// Names an address or a target group that its twin was not told of.

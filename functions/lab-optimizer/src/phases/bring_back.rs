@@ -10,10 +10,12 @@ use spot_cloud::{Target, instances};
 use spot_domain::group::InstanceState;
 use spot_domain::journal::{Journal, Stage, Undo};
 use spot_domain::lab::LabSwapRequest;
+use spot_domain::settings::Settings;
 use spot_domain::swap::Left;
 use spot_domain::{InstanceId, Reason};
 use spot_swap::Context;
 use spot_swap::error::StepError;
+use spot_swap::owner::settled_on;
 use spot_swap::work::Work;
 
 /// Refuses options of a swap beside `bring_back`.
@@ -38,6 +40,7 @@ pub async fn journal(
     context: &Context,
     target: &Target,
     lease: &Lease,
+    settings: &Settings,
     old: &InstanceId,
 ) -> Result<Result<Journal, Left>, StepError> {
     let left = |reason, detail: &str| Ok(Err(Left::new(old, reason, detail)));
@@ -48,6 +51,12 @@ pub async fn journal(
     let Some(journal) = context.swaps.replaced(lease).await? else {
         return left(Reason::InstanceChanged, "no swap of it came to its end: nothing replaced it");
     };
+    if let (Some(newcomer), Some(lab)) = (&journal.newcomer, &journal.lab)
+        && let Some(why) = settled_on(target, settings, newcomer, lab).await?
+    {
+        let detail = format!("{why}; take that away first, or keep the new one");
+        return left(Reason::InstanceChanged, &detail);
+    }
     Ok(Ok(to_undo(journal)))
 }
 

@@ -81,7 +81,9 @@ async fn bring_back(
     settings: Settings,
 ) -> Result<Plan, StepError> {
     let mut work = work(request, place, settings);
-    match bring_back::journal(context, target, &work.lease, &request.instance_id).await? {
+    let found =
+        bring_back::journal(context, target, &work.lease, &work.settings, &request.instance_id).await?;
+    match found {
         Err(left) => Ok(Plan::Refused(left)),
         Ok(journal) => {
             bring_back::begin(context, &mut work, &journal).await?;

@@ -35,7 +35,8 @@ fn outcome(work: &Work) -> Result<LabReport, StepError> {
     }
     if let Some(left) = work.rolled_back.first() {
         let (id, detail) = (left.instance_id.clone(), left.detail.clone());
-        if work.lab.as_ref().is_some_and(|lab| lab.is_over) {
+        let is_back = left.reason != Reason::InstanceGone;
+        if is_back && work.lab.as_ref().is_some_and(|lab| lab.is_over) {
             return Ok(report(id, Outcome::BroughtBack, None, None, Some(detail)));
         }
         return Ok(report(id, Outcome::RolledBack, None, Some(left.reason), Some(detail)));

@@ -37,6 +37,24 @@ impl Swaps {
             .map_err(SwapsError::from)
     }
 
+    /// Forgets that swap: it was undone. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`], or the table does not answer.
+    pub async fn forget(&self, lease: &Lease, newcomer: Option<&InstanceId>) -> Result<(), SwapsError> {
+        self.update(lease, "REMOVE replaced")
+            .condition_expression("lease_owner = :me")
+            .expression_attribute_values(":me", text(&lease.owner))
+            .send()
+            .await
+            .map_err(failed(UPDATE))
+            .map_err(|e| lost(e, lease))?;
+        let Some(newcomer) = newcomer else { return Ok(()) };
+        let of_newcomer = Lease { on: Leased::Instance(newcomer.clone()), ..lease.clone() };
+        let removed = self.update(&of_newcomer, "REMOVE replaces").send().await;
+        removed.map(drop).map_err(failed(UPDATE)).map_err(SwapsError::from)
+    }
+
     /// Returns the journal of the lab swap that replaced the instance of this lease; `None` if none did.
     ///
     /// # Errors

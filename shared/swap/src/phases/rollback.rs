@@ -114,6 +114,10 @@ fn record(
         (End::Finished, Some(new_instance_id), Some(current)) => {
             work.done(Swapped { new_instance_id, ..current.swapped() });
         }
+        (End::Finished, _, None) if journal.lab.as_ref().is_some_and(|lab| lab.is_over) => {
+            let detail = "it was terminated meanwhile: what replaced it stays".to_owned();
+            work.put_back(&journal.old, &Undo { reason: Reason::InstanceGone, detail });
+        }
         _ => work.put_back(&journal.old, undo),
     }
     finished(work);
