@@ -125,6 +125,8 @@ def _leave(self, group, state):
 
 def _terminate(self, instance_id, should_decrement):
     group, state = _group_of(self, instance_id)
+    if state.lifecycle_state.startswith("Terminating"):  # AWS may count it twice: docs/to-try-on-aws.md
+        raise ValidationError(f"Instance {instance_id} is already being terminated.")
     if should_decrement and group.desired_capacity - 1 < group.min_size:
         raise ValidationError(
             f"Currently, desiredSize equals minSize ({group.min_size}). Terminating instance without replacement will "
@@ -132,9 +134,6 @@ def _terminate(self, instance_id, should_decrement):
             "group's min size."
         )
     before = group.desired_capacity
-    if state.lifecycle_state.startswith("Terminating"):  # Counted a second time: kubernetes/autoscaler#5411.
-        group.set_desired_capacity(before - should_decrement)
-        return TerminateInstanceActivity(state.instance, before)
     if should_decrement:
         group.desired_capacity -= 1
     else:
