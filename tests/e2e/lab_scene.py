@@ -1,7 +1,7 @@
 """A lab swap in a scene: a stand-alone instance, the execution that swaps it, and what must hold afterwards."""
 
 from local_aws.lab import create_instance
-from scene import is_change, wait_for
+from scene import is_change, wait_for, wait_for_look
 
 MACHINE = "LabSwapStateMachineArn"
 
@@ -24,9 +24,7 @@ class Lab:
 
     def reach_again(self, state):
         """Returns once a whole look of the execution, from one entry into the state to the next, lies behind it."""
-        count = lambda: [name for _, name in self.aws.states(self.arn)].count(state)  # noqa: E731
-        entered = count()
-        wait_for(lambda: count() >= entered + 2)
+        wait_for_look(lambda: [name for _, name in self.aws.states(self.arn)], state)
         return self
 
     def stop(self):

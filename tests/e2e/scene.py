@@ -46,8 +46,7 @@ class Scene:
 
     def reach_again(self, state):
         """Returns once a whole look of the execution, from one entry into the state to the next, lies behind it."""
-        entered = self.states().count(state)
-        wait_for(lambda: self.states().count(state) >= entered + 2)
+        wait_for_look(self.states, state)
         return self
 
     def end(self, timeout=180):
@@ -224,6 +223,12 @@ class Scene:
 def is_change(call):
     looks = ("Describe", "Get", "BatchGet", "List", "Query", "Scan", "AssumeRole")
     return not call["action"].startswith(looks)
+
+
+def wait_for_look(states, state):
+    """Returns once a whole look, from one entry into the state to the next, lies behind it."""
+    entered = states().count(state)
+    wait_for(lambda: states().count(state) >= entered + 2)
 
 
 def wait_for(condition, timeout=60):

@@ -51,8 +51,7 @@ def test_a_newcomer_that_gets_it_late_is_waited_for(special, kubernetes):
         lambda: kubernetes.change_node(newcomer, labels={"pool": "ledger"}),
         lambda: offer(kubernetes, special.node_name(newcomer), GPU),
     ):
-        looks = special.states().count("AwaitReady")
-        wait_for(lambda looks=looks: special.states().count("AwaitReady") >= looks + 2)
+        special.reach_again("AwaitReady")
         assert "Cordon" not in special.states()
         give()
     report = special.finish()

@@ -123,27 +123,31 @@ impl AccessError {
     }
 }
 
+/// A client that has made no call yet.
+pub struct Untried {
+    /// A missing access entry shows at its first call, as [`Kind::Unauthorized`](crate::Kind::Unauthorized).
+    pub client: Client,
+    of: String,
+    road: Road,
+}
+
+impl Untried {
+    /// Makes the first call: the API server answers and knows the caller.
+    ///
+    /// # Errors
+    /// See [`AccessError`]: what is wrong, and the way out.
+    pub async fn tried(self) -> Result<Client, AccessError> {
+        knock(&self.client, &self.of, &self.road).await?;
+        Ok(self.client)
+    }
+}
+
 /// A client for an EKS cluster, with a token minted now (valid for 15 minutes): make a new client
 /// for each invocation.
 ///
 /// # Errors
-/// See [`AccessError`]. The client is not tried: a missing access entry shows at the first call,
-/// as [`Kind::Unauthorized`](crate::Kind::Unauthorized).
-pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Client, AccessError> {
-    Ok(eks_by_road(config, cluster).await?.0)
-}
-
-/// The same, and the API server answers and knows the caller.
-///
-/// # Errors
 /// See [`AccessError`].
-pub async fn enter_eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Client, AccessError> {
-    let (client, road) = eks_by_road(config, cluster).await?;
-    knock(&client, &format!("cluster {cluster}"), &road).await?;
-    Ok(client)
-}
-
-async fn eks_by_road(config: &SdkConfig, cluster: &ClusterName) -> Result<(Client, Road), AccessError> {
+pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Untried, AccessError> {
     let of = format!("cluster {cluster}");
     let call = "eks:DescribeCluster";
     let answer = aws_sdk_eks::Client::new(config).describe_cluster().name(cluster.as_str()).send().await;
@@ -172,8 +176,10 @@ async fn eks_by_road(config: &SdkConfig, cluster: &ClusterName) -> Result<(Clien
         ..Cluster::default()
     };
     let user = AuthInfo { token: Some(mint(config, &of, cluster).await?), ..AuthInfo::default() };
-    let client = client(kubeconfig_of(server, user)).await;
-    Ok((client.map_err(|problem| AccessError::Client { of, problem })?, road))
+    match client(kubeconfig_of(server, user)).await {
+        Ok(client) => Ok(Untried { client, of, road }),
+        Err(problem) => Err(AccessError::Client { of, problem }),
+    }
 }
 
 /// A client by the kubeconfig that the secret holds as text. It must be self-contained: data
@@ -181,22 +187,8 @@ async fn eks_by_road(config: &SdkConfig, cluster: &ClusterName) -> Result<(Clien
 /// has neither files nor programs.
 ///
 /// # Errors
-/// See [`AccessError`]. The client is not tried.
-pub async fn kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Client, AccessError> {
-    Ok(kubeconfig_by_road(config, secret_arn).await?.0)
-}
-
-/// The same, and the API server answers and knows the caller.
-///
-/// # Errors
 /// See [`AccessError`].
-pub async fn enter_by_kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Client, AccessError> {
-    let (client, road) = kubeconfig_by_road(config, secret_arn).await?;
-    knock(&client, &format!("secret {secret_arn}"), &road).await?;
-    Ok(client)
-}
-
-async fn kubeconfig_by_road(config: &SdkConfig, secret_arn: &str) -> Result<(Client, Road), AccessError> {
+pub async fn kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Untried, AccessError> {
     let of = format!("secret {secret_arn}");
     let answer =
         aws_sdk_secretsmanager::Client::new(config).get_secret_value().secret_id(secret_arn).send().await;
@@ -206,7 +198,7 @@ async fn kubeconfig_by_road(config: &SdkConfig, secret_arn: &str) -> Result<(Cli
         secret.ok_or_else(|| refused("it holds binary data; store the kubeconfig as text".to_owned()))?;
     let (parsed, server) = self_contained(&text, Timestamp::now()).map_err(refused)?;
     let road = Road::Kubeconfig { secret: secret_arn.to_owned(), server };
-    Ok((client(parsed).await.map_err(refused)?, road))
+    Ok(Untried { client: client(parsed).await.map_err(refused)?, of, road })
 }
 
 async fn mint(

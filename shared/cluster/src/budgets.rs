@@ -150,7 +150,7 @@ fn look_at(namespace: &str, budget: PodDisruptionBudget) -> Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pods::{Disposition, PodRef};
+    use crate::pods::node_pod;
     use crate::spec::Facts;
     use serde_json::json;
 
@@ -210,20 +210,8 @@ mod tests {
         for (key, value) in spec.as_object().unwrap() {
             whole[key] = value.clone();
         }
-        NodePod {
-            pod: PodRef { namespace: "shop".to_owned(), pod: "web-1".to_owned(), uid: "u1".to_owned() },
-            controller: None,
-            labels: BTreeMap::new(),
-            claims: vec![],
-            has_inline_ebs: false,
-            is_ready,
-            is_pending: false,
-            disposition: Disposition::Evict,
-            is_safe_to_evict: false,
-            leaving: None,
-            demands: crate::room::demands(&k8s_openapi::api::core::v1::Pod::default()),
-            facts: Facts::of(&serde_json::from_value(whole).unwrap()),
-        }
+        let facts = Facts::of(&serde_json::from_value(whole).unwrap());
+        NodePod { labels: BTreeMap::new(), is_ready, facts, ..node_pod("web-1") }
     }
 
     /// The status as the disruption controller writes it: `healthy` of 3 pods.

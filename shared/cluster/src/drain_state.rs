@@ -161,20 +161,9 @@ mod tests {
             pod: format!("{}-x7k2p", controller.name),
             uid: uid("po"),
         };
-        NodePod {
-            pod,
-            controller: Some(controller),
-            labels: std::collections::BTreeMap::new(),
-            claims: vec![format!("a-claim-of-some-length-{number}")],
-            has_inline_ebs: false,
-            is_ready: true,
-            is_pending: false,
-            leaving: None,
-            demands: crate::room::demands(&k8s_openapi::api::core::v1::Pod::default()),
-            is_safe_to_evict: false,
-            facts: crate::spec::Facts::default(),
-            disposition: Disposition::Evict,
-        }
+        let claims = vec![format!("a-claim-of-some-length-{number}")];
+        let labels = std::collections::BTreeMap::new();
+        NodePod { pod, controller: Some(controller), labels, claims, ..crate::pods::node_pod("web-1") }
     }
 
     fn owed(pod: &NodePod) -> Owed {

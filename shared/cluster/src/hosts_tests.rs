@@ -1,5 +1,5 @@
 use super::*;
-use crate::pods::{Controller, PodRef};
+use crate::pods::{Controller, node_pod};
 use serde_json::{Value, json};
 
 fn node() -> Node {
@@ -15,25 +15,14 @@ fn pod(name: &str, spec: &Value) -> NodePod {
     for (key, value) in spec.as_object().unwrap() {
         whole[key] = value.clone();
     }
-    NodePod {
-        pod: PodRef { namespace: "shop".to_owned(), pod: name.to_owned(), uid: format!("uid-{name}") },
-        controller: Some(Controller {
-            kind: "ReplicaSet".to_owned(),
-            namespace: "shop".to_owned(),
-            name: "web".to_owned(),
-            uid: "rs".to_owned(),
-        }),
-        labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
-        claims: vec![],
-        has_inline_ebs: false,
-        is_ready: true,
-        is_pending: false,
-        disposition: Disposition::Evict,
-        is_safe_to_evict: false,
-        leaving: None,
-        demands: crate::room::demands(&k8s_openapi::api::core::v1::Pod::default()),
-        facts: Facts::of(&serde_json::from_value(whole).unwrap()),
-    }
+    let controller = Controller {
+        kind: "ReplicaSet".to_owned(),
+        namespace: "shop".to_owned(),
+        name: "web".to_owned(),
+        uid: "rs".to_owned(),
+    };
+    let facts = Facts::of(&serde_json::from_value(whole).unwrap());
+    NodePod { controller: Some(controller), facts, ..node_pod(name) }
 }
 
 fn selector() -> Value {

@@ -3,8 +3,8 @@
 //!
 //! A drain from beginning to end:
 //!
-//! 1. [`access`] opens a client (EKS, or a kubeconfig in Secrets Manager); `access::enter_eks` and
-//!    `access::enter_by_kubeconfig` also make sure that the API server answers and knows the caller.
+//! 1. [`access`] opens a client (EKS, or a kubeconfig in Secrets Manager); `access::Untried::tried` makes
+//!    sure that the API server answers and knows the caller.
 //! 2. [`node::find`] finds the node of an instance; [`ownership`] tells who else manages it.
 //! 3. [`preflight::look`] and [`preflight::report`] say what would move and what would block.
 //! 4. [`room::lacks`] says what a node that is to replace it lacks to hold its pods.

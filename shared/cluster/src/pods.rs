@@ -405,5 +405,8 @@ fn phase(pod: &Pod) -> &str {
 }
 
 #[cfg(test)]
+pub(crate) use tests::node_pod;
+
+#[cfg(test)]
 #[path = "pods_tests.rs"]
 mod tests;

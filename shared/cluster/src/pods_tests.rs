@@ -178,3 +178,21 @@ fn what_blocks_reads_well() {
     let why = Block::LocalStorage("cache".to_owned()).why();
     assert!(why.contains("emptyDir volume cache") && why.contains(SAFE_TO_EVICT), "{why}");
 }
+
+/// A Ready pod of `shop` that may be evicted; its uid is `uid-` and its name.
+pub(crate) fn node_pod(name: &str) -> NodePod {
+    NodePod {
+        pod: PodRef { namespace: "shop".to_owned(), pod: name.to_owned(), uid: format!("uid-{name}") },
+        controller: None,
+        labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        claims: vec![],
+        has_inline_ebs: false,
+        is_ready: true,
+        is_pending: false,
+        leaving: None,
+        demands: room::demands(&Pod::default()),
+        disposition: Disposition::Evict,
+        is_safe_to_evict: false,
+        facts: Facts::default(),
+    }
+}

@@ -3,7 +3,7 @@
 use super::*;
 
 use crate::leaving::Leaving;
-use crate::pods::Block;
+use crate::pods::{Block, node_pod};
 use crate::spec::Facts;
 use serde_json::json;
 
@@ -17,20 +17,7 @@ fn node() -> Node {
 }
 
 fn pod(name: &str, disposition: Disposition) -> NodePod {
-    NodePod {
-        pod: PodRef { namespace: "shop".to_owned(), pod: name.to_owned(), uid: format!("uid-{name}") },
-        controller: None,
-        labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
-        claims: vec![],
-        has_inline_ebs: false,
-        is_ready: true,
-        is_pending: false,
-        leaving: None,
-        demands: crate::room::demands(&k8s_openapi::api::core::v1::Pod::default()),
-        disposition,
-        is_safe_to_evict: false,
-        facts: Facts::default(),
-    }
+    NodePod { disposition, ..node_pod(name) }
 }
 
 fn budget(name: &str, desired_healthy: i32) -> Budget {

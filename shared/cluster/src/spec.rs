@@ -214,7 +214,7 @@ fn on_hosts(terms: Option<Vec<PodAffinityTerm>>) -> Vec<PodAffinityTerm> {
 }
 
 /// A spread over nodes that counts a cordoned one: it honours no taints (the default) and waits.
-fn is_hard(spread: &TopologySpreadConstraint) -> bool {
+pub(crate) fn is_hard(spread: &TopologySpreadConstraint) -> bool {
     let TopologySpreadConstraint {
         topology_key,
         when_unsatisfiable,

@@ -12,7 +12,7 @@ use kube::Client;
 use spot_cloud::accounts::Access;
 use spot_cloud::swaps::Lease;
 use spot_cloud::{Stack, instances};
-use spot_cluster::access::{self, AccessError};
+use spot_cluster::access::{self, AccessError, Untried};
 use spot_cluster::drain::{self, LastReady, State};
 use spot_cluster::node::NodeName;
 use spot_cluster::pods::{self, NodePod, Policy};
@@ -60,29 +60,11 @@ pub async fn connect(
     region: &Region,
     execution: &ExecutionArn,
     door: Door<'_>,
-) -> Result<Client, AccessError> {
+) -> Result<Untried, AccessError> {
     let config = stack.config_for(account, region, Some(execution)).await;
     match door.kubeconfig_secret {
         Some(secret) => access::kubeconfig(&config, secret).await,
         None => access::eks(&config, door.cluster).await,
-    }
-}
-
-/// The same for the first call of a run: the API server answers and knows us, or the error says what to do about it.
-///
-/// # Errors
-/// The cluster can't be reached, or does not let us in.
-pub async fn enter(
-    stack: &Stack,
-    account: &Access,
-    region: &Region,
-    execution: &ExecutionArn,
-    door: Door<'_>,
-) -> Result<Client, AccessError> {
-    let config = stack.config_for(account, region, Some(execution)).await;
-    match door.kubeconfig_secret {
-        Some(secret) => access::enter_by_kubeconfig(&config, secret).await,
-        None => access::enter_eks(&config, door.cluster).await,
     }
 }
 
@@ -92,7 +74,8 @@ pub async fn enter(
 /// The cluster can't be reached.
 pub async fn connect_for(context: &Context, work: &Work, node: &NodeSwap) -> Result<Client, StepError> {
     let (lease, access) = (&work.lease, &work.access);
-    Ok(connect(&context.stack, access, &lease.region, lease.owner.execution(), node.into()).await?)
+    let opened = connect(&context.stack, access, &lease.region, lease.owner.execution(), node.into()).await?;
+    Ok(opened.client)
 }
 
 /// Whether `action` may be done now. A cluster that does not answer lets nothing go: a node whose pods
@@ -107,7 +90,7 @@ pub async fn permit(
 ) -> Permission {
     let Some(node) = &journal.node.clone() else { return Permission::Granted };
     let client = match connect(stack, access, &lease.region, lease.owner.execution(), node.into()).await {
-        Ok(client) => client,
+        Ok(opened) => opened.client,
         // With the cluster went its nodes and pods. A secret that is gone says nothing of the kind.
         Err(AccessError::NotFound { .. }) if node.kubeconfig_secret.is_none() => return Permission::Granted,
         Err(error) => return Permission::NotYet(format!("cluster {}: {error}", node.cluster)),

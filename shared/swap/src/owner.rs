@@ -43,10 +43,7 @@ pub async fn change(
     old: &InstanceId,
     lab: &LabSwap,
 ) -> Result<Option<String>, CallError> {
-    let Some(mut original) = examine(&target.ec2, old).await? else { return Ok(None) };
-    if original.instance.state != InstanceState::Running {
-        return Ok(None);
-    }
+    let Some(mut original) = running(target, old).await? else { return Ok(None) };
     let mut why = changed(&original, lab, settings);
     if why.is_none() {
         let traffic = traffic(target, &mut original).await?;
@@ -66,10 +63,7 @@ pub async fn settled_on(
     newcomer: &InstanceId,
     lab: &LabSwap,
 ) -> Result<Option<String>, CallError> {
-    let Some(mut original) = examine(&target.ec2, newcomer).await? else { return Ok(None) };
-    if original.instance.state != InstanceState::Running {
-        return Ok(None);
-    }
+    let Some(mut original) = running(target, newcomer).await? else { return Ok(None) };
     if settings.opts_out(&original.instance.tags) {
         return Ok(Some(format!("instance {newcomer} bears the tag {}", settings.opt_out_tag)));
     }
@@ -79,6 +73,11 @@ pub async fn settled_on(
     let gained = gained(&traffic(target, &mut original).await?, lab);
     let by_address = || original.irreproducible.clone();
     Ok(gained.or_else(by_address).map(|what| format!("instance {newcomer}: {what}")))
+}
+
+async fn running(target: &Target, id: &InstanceId) -> Result<Option<Original>, CallError> {
+    let original = examine(&target.ec2, id).await?;
+    Ok(original.filter(|original| original.instance.state == InstanceState::Running))
 }
 
 /// Names an address or a target group that its twin was not told of.

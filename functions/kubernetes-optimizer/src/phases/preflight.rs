@@ -234,7 +234,9 @@ impl Place {
     ) -> Result<Result<(NodeSwap, Report), Why>, StepError> {
         let kubeconfig_secret = self.settings.kubeconfig_secrets.get(cluster).cloned();
         let door = nodes::Door { cluster, kubeconfig_secret: kubeconfig_secret.as_deref() };
-        let client = nodes::enter(&context.stack, &self.access, &self.region, &self.execution, door).await?;
+        let opened =
+            nodes::connect(&context.stack, &self.access, &self.region, &self.execution, door).await?;
+        let client = opened.tried().await?;
         let mut found = node::naming(&client, &instance.id).await?;
         if found.len() > 1 {
             let names: Vec<&str> = found.iter().map(|node| node.name.as_str()).collect();

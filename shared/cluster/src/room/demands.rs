@@ -12,12 +12,11 @@ use kube::core::{Expression, Selector, SelectorExt};
 
 use super::amount::Amount;
 use super::terms::NodeTerms;
+use crate::spec::{HOSTNAME, is_hard};
 
 /// Resources by name, and how much of each.
 pub type Amounts = BTreeMap<String, Amount>;
 
-/// The topology of a constraint whose domains are nodes.
-const HOSTNAME: &str = "kubernetes.io/hostname";
 /// A pod counts against `allocatable.pods` of its node.
 pub(crate) const PODS: &str = "pods";
 
@@ -219,9 +218,7 @@ fn host_ports(container: &Container) -> impl Iterator<Item = HostPort> {
 
 /// With `nodeTaintsPolicy: Honor` a cordoned node does not count, and its pods find room on the newcomer.
 fn by_hostname(spread: &TopologySpreadConstraint, labels: &BTreeMap<String, String>) -> Option<Spread> {
-    let keeps_pending = spread.when_unsatisfiable == "DoNotSchedule" && spread.topology_key == HOSTNAME;
-    let counts_cordoned = spread.node_taints_policy.as_deref() != Some("Honor");
-    if !(keeps_pending && counts_cordoned) {
+    if !is_hard(spread) {
         return None;
     }
     let selector =
