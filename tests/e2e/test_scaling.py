@@ -43,7 +43,7 @@ def assert_launched_into_three_in_service(web, report):
 
 def test_a_launch_waits_for_a_scheduled_action_and_for_what_it_launches(aws, scene):
     web = scene(size=2, minimum=0, maximum=4)
-    aws.control.timing(group_launch=2)
+    aws.control.timing(group_reacts=2, group_launch=2)
     schedule(web, 600, DesiredCapacity=3)
     web.start(max_swaps=1).reach("PauseForLaunch")
     assert web.newcomers == []

@@ -20,14 +20,21 @@ pub struct ScheduledAction {
     pub at: Timestamp,
 }
 
-/// Says that the group is launching or about to choose a victim. One that has fewer than are desired may stay so: EC2
-/// has no capacity for it.
-#[must_use]
-pub fn scaling(group: &Group) -> Option<String> {
-    let in_service = group.members.iter().filter(|m| m.state == MemberState::InService).count();
-    let pending = group.members.iter().filter(|m| m.state == MemberState::Pending).count();
-    let desired = group.desired;
-    (in_service > desired as usize || pending > 0).then(|| {
+/// A group begins to launch what it lacks within this time. One that lacks members for longer may go on so: EC2 has no
+/// capacity for it.
+const SHORT_FOR: SignedDuration = SignedDuration::from_mins(1);
+
+/// Says that the group is launching, about to launch, or about to choose a victim. `short_since` is when it was first
+/// seen with fewer members than are desired; it is kept up to date.
+pub fn scaling(group: &Group, short_since: &mut Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let count = |state| group.members.iter().filter(|member| member.state == state).count();
+    let (in_service, pending) = (count(MemberState::InService), count(MemberState::Pending));
+    let desired = group.desired as usize;
+    let short = in_service + pending < desired;
+    let since = short.then(|| short_since.unwrap_or(now));
+    *short_since = since;
+    let is_about_to_launch = since.is_some_and(|since| now.duration_since(since) < SHORT_FOR);
+    (in_service > desired || pending > 0 || is_about_to_launch).then(|| {
         format!(
             "its group is scaling: {desired} instances desired, {in_service} in service, {pending} pending"
         )
@@ -57,6 +64,7 @@ mod tests {
 
     #[test]
     fn a_group_scales_while_it_launches_or_has_one_too_many() {
+        let scaling = |group: &Group| scaling(group, &mut None, Timestamp::UNIX_EPOCH);
         let mut group = group_of(2);
         assert_eq!(scaling(&group), None);
         group.members.push(member(7));
@@ -64,11 +72,22 @@ mod tests {
         group.members[2].state = MemberState::Leaving;
         assert_eq!(scaling(&group), None, "it is chosen, and nobody comes for it");
         group.members.truncate(1);
-        assert_eq!(scaling(&group), None, "EC2 may have no capacity for the second one");
         group.members.push(member(8));
         group.members[1].state = MemberState::Pending;
         let why = scaling(&group).unwrap();
         assert_eq!(why, "its group is scaling: 2 instances desired, 1 in service, 1 pending");
+    }
+
+    #[test]
+    fn a_group_that_lacks_a_member_is_about_to_launch_it_for_a_minute() {
+        let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        let (whole, mut short, mut since) = (group_of(2), group_of(2), None);
+        short.members.truncate(1);
+        for (now, is_scaling) in [(0, true), (59, true), (60, false), (600, false)] {
+            assert_eq!(scaling(&short, &mut since, at(now)).is_some(), is_scaling, "after {now} s");
+        }
+        assert_eq!(scaling(&whole, &mut since, at(601)), None);
+        assert!(scaling(&short, &mut since, at(602)).is_some(), "it lacks another one");
     }
 
     #[test]

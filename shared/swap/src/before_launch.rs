@@ -6,7 +6,7 @@ use spot_cloud::swaps::Leased;
 use spot_cloud::{CallError, Kind, Target, groups, instances};
 use spot_domain::Reason;
 use spot_domain::group::Group;
-use spot_domain::scaling::{due, scaling};
+use spot_domain::scaling::{ScheduledAction, due, scaling};
 use spot_domain::selection::{Candidate, MemberKind, select_one};
 
 use crate::Context;
@@ -33,32 +33,43 @@ pub enum Rest {
     Never(String),
 }
 
-/// Asks whether the group is at rest for as long as a swap may take. Writes nothing, so that a launch whose step is
-/// repeated may ask again.
+/// Looks at the group, and asks whether it is at rest for as long as a swap may take. Writes nothing, so that a launch
+/// whose step is repeated may ask again.
 ///
 /// # Errors
-/// The call fails.
-pub async fn rest(target: &Target, work: &mut Work, group: &Group) -> Result<Rest, CallError> {
-    if !work.launch_may_wait {
-        return Ok(Rest::AtRest);
-    }
+/// A call fails.
+pub async fn group_at_rest(
+    context: &Context,
+    target: &Target,
+    work: &mut Work,
+) -> Result<(Option<Group>, Rest), StepError> {
     let seconds = swap_seconds(work);
-    let Some(restless) = restless(target, work, group, seconds).await? else {
-        work.launch_deadline = None;
-        return Ok(Rest::AtRest);
+    // First: an action that comes between the two looks shows in the group.
+    let actions = if work.launch_may_wait { scheduled_actions(target, work, seconds).await? } else { None };
+    let Some(group) = context.group(target, work).await? else {
+        return Ok((None, Rest::AtRest));
     };
-    tracing::info!(group = %group.name, "waiting before the launch: {}", restless.why);
+    let restless = if work.launch_may_wait { restless(work, &group, actions, seconds) } else { None };
+    if let Some(restless) = restless {
+        return Ok((Some(group), wait_or_give_up(work, restless, seconds)));
+    }
+    work.launch_deadline = None;
+    Ok((Some(group), Rest::AtRest))
+}
+
+fn wait_or_give_up(work: &mut Work, restless: Restless, seconds: u32) -> Rest {
+    tracing::info!("waiting before the launch: {}", restless.why);
     let deadline = match work.launch_deadline {
         Some(deadline) => deadline,
         None => work.wait_at_most(seconds.saturating_mul(2)),
     };
     if Timestamp::now() >= deadline {
         work.launch_deadline = None;
-        return Ok(Rest::Never(restless.why));
+        return Rest::Never(restless.why);
     }
     work.launch_deadline = Some(deadline);
     work.look_at = restless.expected;
-    Ok(Rest::Later)
+    Rest::Later
 }
 
 /// Returns the seconds from the attach to the retirement, at most: a node is drained between the two.
@@ -73,29 +84,44 @@ struct Restless {
     expected: Option<Timestamp>,
 }
 
-async fn restless(
+/// Returns the actions of the group's schedule up to the horizon, with the horizon; `None` where it was asked for lately.
+async fn scheduled_actions(
     target: &Target,
-    work: &mut Work,
-    group: &Group,
+    work: &Work,
     seconds: u32,
-) -> Result<Option<Restless>, CallError> {
-    if let Some(why) = scaling(group) {
-        return Ok(Some(Restless { why, expected: None }));
-    }
-    let now = Timestamp::now();
-    let until = now.saturating_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX);
+) -> Result<Option<(Vec<ScheduledAction>, Timestamp)>, StepError> {
+    let until = from_now(i64::from(seconds));
     if work.unscheduled_until.is_some_and(|quiet| until < quiet) {
         return Ok(None);
     }
-    let horizon = until.saturating_add(SCHEDULE_REMEMBERED_FOR).unwrap_or(Timestamp::MAX);
-    let actions = groups::scheduled_actions(&target.autoscaling, &group.name, horizon).await?;
+    let horizon = from_now(i64::from(seconds) + SCHEDULE_REMEMBERED_FOR.as_secs());
+    let (_, name) = work.group()?;
+    let actions = groups::scheduled_actions(&target.autoscaling, name, horizon).await?;
+    Ok(Some((actions, horizon)))
+}
+
+fn from_now(seconds: i64) -> Timestamp {
+    Timestamp::now().saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+fn restless(
+    work: &mut Work,
+    group: &Group,
+    actions: Option<(Vec<ScheduledAction>, Timestamp)>,
+    seconds: u32,
+) -> Option<Restless> {
+    let now = Timestamp::now();
+    if let Some(why) = scaling(group, &mut work.short_since, now) {
+        return Some(Restless { why, expected: None });
+    }
+    let (actions, horizon) = actions?;
     let next = due(group, &actions, now, horizon);
-    if let Some(action) = next.filter(|action| action.at <= until) {
+    if let Some(action) = next.filter(|action| action.at <= from_now(i64::from(seconds))) {
         let why = format!("its scheduled action {} is due at {}", action.name, action.at);
-        return Ok(Some(Restless { why, expected: Some(action.at) }));
+        return Some(Restless { why, expected: Some(action.at) });
     }
     work.unscheduled_until = Some(next.map_or(horizon, |action| action.at));
-    Ok(None)
+    None
 }
 
 /// What speaks for a launch, or against it.

@@ -90,6 +90,9 @@ pub struct Work {
     /// No scheduled action of the group comes before.
     #[serde(default)]
     pub unscheduled_until: Option<Timestamp>,
+    /// Since when the group has been seen with fewer members than are desired.
+    #[serde(default)]
+    pub short_since: Option<Timestamp>,
     /// When a launch that waits for its group to come to rest gives up.
     #[serde(default)]
     pub launch_deadline: Option<Timestamp>,
@@ -243,6 +246,7 @@ impl Work {
             rollback_deadline: None,
             launch_may_wait: true,
             unscheduled_until: None,
+            short_since: None,
             launch_deadline: None,
             swapped: Vec::new(),
             skipped: Vec::new(),

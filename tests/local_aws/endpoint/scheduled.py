@@ -40,7 +40,8 @@ def _perform(backend, action):
     group.min_size = group.min_size if action.min_size is None else action.min_size
     group.max_size = group.max_size if action.max_size is None else action.max_size
     wanted = group.desired_capacity if action.desired_capacity is None else action.desired_capacity
-    group.set_desired_capacity(min(max(wanted, group.min_size), group.max_size))
+    group.desired_capacity = min(max(wanted, group.min_size), group.max_size)
+    WORLD.later("group_reacts", lambda: group.set_desired_capacity(group.desired_capacity))
 
 
 def _describe(self):

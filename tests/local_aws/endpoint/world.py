@@ -20,6 +20,7 @@ DEFAULT_TIMING = {
     "detach": 0.3,  # DetachInstances → out of the group
     "target_initial": 0.2,  # registered → healthy
     "target_drain": 0.2,  # deregistered → not known to the target group
+    "group_reacts": 0.0,  # a scheduled action set the desired capacity → the group launches
     "group_launch": 0.5,  # the group's own launches → InService
     "replace": 1.0,  # a member died → the group notices and replaces it
     "stop": 0.2,  # StopInstances → stopped

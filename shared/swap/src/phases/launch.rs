@@ -16,7 +16,7 @@ use spot_domain::{InstanceId, Pool, Reason};
 
 use crate::Context;
 use crate::attempts::{Attempts, InPool, closed};
-use crate::before_launch::{LaunchLook, Rest, look_before_launch, rest};
+use crate::before_launch::{LaunchLook, Rest, group_at_rest, look_before_launch};
 use crate::error::StepError;
 use crate::group::{GroupLook, malformed};
 use crate::order::Orders;
@@ -32,13 +32,9 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         return Ok(work.next_target());
     }
     let target = context.target(work).await;
-    let group = match &work.lease.on {
-        Leased::Group { .. } => context.group(&target, work).await?,
-        Leased::Instance(_) | Leased::ClusterSlot { .. } => None,
-    };
-    let rest = match &group {
-        Some(group) => rest(&target, work, group).await?,
-        None => Rest::AtRest,
+    let (group, rest) = match &work.lease.on {
+        Leased::Group { .. } => group_at_rest(context, &target, work).await?,
+        Leased::Instance(_) | Leased::ClusterSlot { .. } => (None, Rest::AtRest),
     };
     if rest == Rest::Later {
         return Ok(Next::Wait);

@@ -84,7 +84,7 @@ enum Ready {
 async fn group_is_ready(
     context: &Context,
     target: &Target,
-    work: &Work,
+    work: &mut Work,
     current: &Current,
 ) -> Result<Ready, StepError> {
     let Leased::Group { .. } = work.lease.on else { return Ok(Ready::Yes) };
@@ -94,7 +94,7 @@ async fn group_is_ready(
     if let Some(change) = launches_otherwise(target, &group, current).await? {
         return Ok(Ready::Changed(change));
     }
-    Ok(scaling(&group).map_or(Ready::Yes, Ready::NotYet))
+    Ok(scaling(&group, &mut work.short_since, Timestamp::now()).map_or(Ready::Yes, Ready::NotYet))
 }
 
 /// The last look before the old instance goes: `Some` leads to the rollback, and a gate that does not
