@@ -101,7 +101,7 @@ impl Optimizer {
         };
         work.steps += 1;
         let next = match phase {
-            Phase::Gate => gate::run(context, &mut work).await,
+            Phase::Gate => gate::run(context, &mut work).await?,
             Phase::Launch => launch::run(context, &mut work).await?,
             Phase::Rollback(failure) => {
                 rollback::run(context, &mut work, failure.as_ref(), async |_, _, _| Permission::Granted)

@@ -108,7 +108,7 @@ impl Optimizer {
         };
         work.steps += 1;
         let next = match phase {
-            Phase::Gate => gate::run(context, &mut work).await,
+            Phase::Gate => gate::run(context, &mut work).await?,
             Phase::CaptureImage => capture_image::run(context, &mut work).await?,
             Phase::Launch => launch::run(context, &mut work).await?,
             Phase::Rollback(failure) => {

@@ -22,6 +22,7 @@ use spot_cloud::{CallError, Stack, accounts, settings};
 use spot_domain::journal::{Journal, Stage, Undo};
 use spot_domain::recovery::{Action, End, Observed};
 use spot_domain::settings::Settings;
+use spot_domain::words::{LONGEST_CAUSE, cut};
 use spot_domain::{ExecutionArn, Reason};
 use spot_swap::nodes;
 use spot_swap::recovery::{Progress, advance};
@@ -75,7 +76,7 @@ impl From<ReconcileError> for Diagnostic {
             ReconcileError::Failed(_) => "ReconcileFailed",
             ReconcileError::Call(_) => "CallFailed",
         };
-        Self { error_type: name.to_owned(), error_message: error.to_string() }
+        Self { error_type: name.to_owned(), error_message: cut(&error.to_string(), LONGEST_CAUSE) }
     }
 }
 

@@ -6,6 +6,7 @@ use spot_cloud::accounts::AccountError;
 use spot_cloud::risk_table::MalformedRow;
 use spot_cloud::settings::SettingsError;
 use spot_domain::InstanceId;
+use spot_domain::words::{LONGEST_CAUSE, cut};
 
 /// An event that could not be carried out. Nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,6 @@ impl From<SettingsError> for RiskError {
 
 impl From<RiskError> for Diagnostic {
     fn from(error: RiskError) -> Self {
-        Self { error_type: error.name().to_owned(), error_message: error.to_string() }
+        Self { error_type: error.name().to_owned(), error_message: cut(&error.to_string(), LONGEST_CAUSE) }
     }
 }

@@ -5,6 +5,7 @@ use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
 use spot_cloud::clients::BadEnvironment;
 use spot_cloud::places::PlanError;
+use spot_domain::words::{LONGEST_CAUSE, cut};
 
 /// A run that did not begin. Nothing was written, nobody was told, nothing was terminated.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,6 @@ impl EnforcerError {
 
 impl From<EnforcerError> for Diagnostic {
     fn from(error: EnforcerError) -> Self {
-        Self { error_type: error.name().to_owned(), error_message: error.to_string() }
+        Self { error_type: error.name().to_owned(), error_message: cut(&error.to_string(), LONGEST_CAUSE) }
     }
 }

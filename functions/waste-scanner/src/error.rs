@@ -4,6 +4,7 @@ use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
 use spot_cloud::clients::BadEnvironment;
 use spot_cloud::places::PlanError;
+use spot_domain::words::{LONGEST_CAUSE, cut};
 
 /// A run that could not be carried out. Rows already written are true, and nothing was resolved that
 /// was not listed to its end: running again is safe.
@@ -42,6 +43,6 @@ impl WasteError {
 
 impl From<WasteError> for Diagnostic {
     fn from(error: WasteError) -> Self {
-        Self { error_type: error.name().to_owned(), error_message: error.to_string() }
+        Self { error_type: error.name().to_owned(), error_message: cut(&error.to_string(), LONGEST_CAUSE) }
     }
 }

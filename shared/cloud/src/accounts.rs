@@ -1,14 +1,13 @@
 //! The registry of accounts: what kind an account is, and how to reach it.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use serde::{Deserialize, Serialize};
 use spot_domain::{AccountId, EnvironmentType, Region};
 
 use crate::clients::{Stack, variable};
 use crate::error::{CallError, failed};
 
-/// A role to assume in another account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A role to assume in another account. Not to be serialized: what steps hand on stays in an execution's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role {
     /// Its ARN.
     pub arn: String,
@@ -17,7 +16,7 @@ pub struct Role {
 }
 
 /// What the registry says of an account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     /// LAB or PROD.
     pub environment_type: EnvironmentType,

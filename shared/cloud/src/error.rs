@@ -1,7 +1,8 @@
 //! One error for every AWS call, sorted by what the caller may do about it.
 
 use aws_sdk_ec2::config::http::HttpResponse;
-use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use spot_domain::words::{LONGEST, chain, cut};
 
 const MALFORMED: &str = "MalformedAnswer";
 
@@ -50,7 +51,7 @@ impl CallError {
         let code = error.code().unwrap_or_default().to_owned();
         let status = error.raw_response().map(|response| response.status().as_u16());
         if code.is_empty() {
-            let message = DisplayErrorContext(error).to_string();
+            let message = chain(error);
             // The call was never sent. What the credentials' provider said is in the words only.
             if status.is_none() && message.contains("AccessDenied") {
                 return Self { call, kind: Kind::Denied, code: "AccessDenied".to_owned(), message };
@@ -60,7 +61,7 @@ impl CallError {
             let kind = if unknown { Kind::Retry } else { Kind::Rejected };
             return Self { call, kind, code: "NoAnswer".to_owned(), message };
         }
-        let message = error.message().unwrap_or("no message").to_owned();
+        let message = cut(error.message().unwrap_or("no message"), LONGEST);
         Self { call, kind: kind_of(&code, status), code, message }
     }
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::config::interceptors::BeforeDeserializationInterceptorContextMut;
 use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_ec2::error::{BoxError, DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
+use spot_domain::words::chain;
 use spot_listing::{Item, Listing, Malformed, Shape};
 
 use crate::error::{CallError, Kind, failed};
@@ -55,7 +56,7 @@ where
     };
     let read = async {
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|e| broken_off(call, DisplayErrorContext(e).to_string()))?;
+            let piece = piece.map_err(|e| broken_off(call, chain(&e)))?;
             listing.feed(&piece, &mut each).map_err(|e| malformed(call, &e))?;
         }
         listing.end().map_err(|e| malformed(call, &e))

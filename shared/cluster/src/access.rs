@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_eks::config::http::HttpResponse;
-use aws_sdk_eks::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_eks::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_eks::types::{AuthenticationMode, ClusterStatus};
 use aws_types::SdkConfig;
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use kube::{Client, Config};
 use secrecy::ExposeSecret;
 use spot_domain::Region;
 use spot_domain::ids::ClusterName;
+use spot_domain::words::{LONGEST, chain, cut};
 
 use crate::eks_token::{self, TokenError};
 use crate::expiry;
@@ -213,7 +214,7 @@ async fn mint(
     let credentials = provider.provide_credentials().await.map_err(|e| AccessError::Retry {
         of: of.to_owned(),
         call: "sts:AssumeRole",
-        message: DisplayErrorContext(e).to_string(),
+        message: chain(&e),
     })?;
     Ok(eks_token::token(&credentials, &region, cluster, Timestamp::now())?)
 }
@@ -252,6 +253,11 @@ fn self_contained(text: &str, now: Timestamp) -> Result<(Kubeconfig, String), St
         ),
         (cluster.proxy_url.is_some(), "proxy-url", "make the API server reachable without one"),
     ];
+    if cluster.insecure_skip_tls_verify == Some(true) {
+        return Err("it has insecure-skip-tls-verify: whoever answers would be given its credentials; use \
+                    certificate-authority-data"
+            .to_owned());
+    }
     if let Some((_, what, instead)) = unusable.into_iter().find(|(is_used, ..)| *is_used) {
         return Err(format!("it uses {what}, but there are no files, programs or proxies here: {instead}"));
     }
@@ -260,6 +266,12 @@ fn self_contained(text: &str, now: Timestamp) -> Result<(Kubeconfig, String), St
     }
     let server =
         cluster.server.clone().ok_or_else(|| format!("the cluster {} has no server", context.cluster))?;
+    let is_https = server.parse::<http::Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"));
+    if !is_https {
+        return Err(format!(
+            "its server {server} is no https:// address: its credentials would travel in the open"
+        ));
+    }
     Ok((config, server))
 }
 
@@ -320,8 +332,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let of = of.to_owned();
-    let message =
-        error.message().map_or_else(|| DisplayErrorContext(error).to_string(), |message| message.to_owned());
+    let message = error.message().map_or_else(|| chain(error), |message| cut(message, LONGEST));
     let status = error.raw_response().map(|response| response.status().as_u16());
     match error.code().unwrap_or_default() {
         "ResourceNotFoundException" => AccessError::NotFound { of },

@@ -56,6 +56,21 @@ fn files_programs_and_proxies_are_refused_by_name() {
 }
 
 #[test]
+fn a_server_that_anybody_could_play_is_refused() {
+    let skipped = refusal(&with(", insecure-skip-tls-verify: true", "token: s3cret"));
+    assert!(skipped.contains("has insecure-skip-tls-verify"), "{skipped}");
+    let kubeconfig = |server: &str| with("", "token: s3cret").replace("https://10.0.0.1:6443", server);
+    for server in ["http://10.0.0.1:6443", "HTTP://10.0.0.1", "10.0.0.1:6443", "unix:///run/api.sock", ""] {
+        let problem = refusal(&kubeconfig(server));
+        assert!(problem.contains("is no https:// address") && !problem.contains("s3cret"), "{problem}");
+    }
+    let verified = with(", insecure-skip-tls-verify: false", "token: s3cret");
+    for fine in [verified, kubeconfig("HTTPS://10.0.0.1:6443")] {
+        self_contained(&fine, Timestamp::now()).unwrap();
+    }
+}
+
+#[test]
 fn credentials_that_have_expired_are_refused_before_any_call() {
     let certificate = with("", &format!("client-certificate-data: {AUTHORITY}, client-key-data: a2V5"));
     let at = |text: &str| text.parse().unwrap();
@@ -100,6 +115,14 @@ async fn refused_by(answer: Answer) -> (AccessError, AccessError) {
     let eks = eks(&config, &"prod".parse().unwrap()).await.err().unwrap();
     let secret = kubeconfig(&config, "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod").await;
     (eks, secret.err().unwrap())
+}
+
+#[tokio::test]
+async fn an_answer_that_cant_be_read_is_not_repeated_in_the_error() {
+    let (eks, secret) = refused_by(Answer::ok(r#"{"SecretString":"s3cret", "cluster": s3cret"#)).await;
+    for error in [eks, secret] {
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! One error for every Kubernetes call, sorted by what the caller may do about it.
 
 use kube::core::Status;
+use spot_domain::words::{self, chain};
 
 /// What the caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,21 +102,7 @@ pub(crate) fn failed(
 
 /// Others' words may be long; what travels between passes must stay small.
 pub(crate) fn cut(words: &str) -> String {
-    words.chars().take(250).collect()
-}
-
-/// The messages of an error and its sources, which is where hyper says what happened.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
+    words::cut(words, 250)
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub mod swap;
 pub mod tags;
 pub mod waste;
 pub mod waste_report;
+pub mod words;
 
 pub use environment::EnvironmentType;
 pub use group_tags::BadTag;

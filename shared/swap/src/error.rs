@@ -9,6 +9,7 @@ use spot_cloud::swaps::{Leased, SwapsError};
 use spot_cloud::{CallError, Kind};
 use spot_cluster::access::AccessError;
 use spot_cluster::error::{ClusterError, Kind as ClusterKind};
+use spot_domain::words::{LONGEST_CAUSE, cut};
 
 /// A step that failed.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +83,7 @@ impl StepError {
 
 impl From<StepError> for Diagnostic {
     fn from(error: StepError) -> Self {
-        Self { error_type: error.name().to_owned(), error_message: error.to_string() }
+        Self { error_type: error.name().to_owned(), error_message: cut(&error.to_string(), LONGEST_CAUSE) }
     }
 }
 

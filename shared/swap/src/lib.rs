@@ -20,6 +20,7 @@ pub mod recovery;
 pub mod work;
 
 use serde::Deserialize;
+use spot_cloud::accounts::{self, Access, AccountError};
 use spot_cloud::clients::BadEnvironment;
 use spot_cloud::gatekeeper::Gatekeeper;
 use spot_cloud::swaps::{Lease, Swaps};
@@ -71,9 +72,26 @@ impl Context {
         (!is_own).then_some(GateView::Blind)
     }
 
+    /// Returns how to get into the account that the run works in, as the registry says it now: what a step is handed
+    /// names no role. An account that was switched off meanwhile is entered, since what was begun is finished or undone.
+    ///
+    /// # Errors
+    /// Its row is gone or can't be read, which is a way in that was taken away; or the table does not answer.
+    pub async fn access(&self, work: &Work) -> Result<Access, StepError> {
+        let access = accounts::access_even_if_disabled(&self.stack, &work.lease.account_id).await;
+        access.map_err(|error| match error {
+            AccountError::Call(error) => error.into(),
+            error => StepError::NotAuthorized(error.to_string()),
+        })
+    }
+
     /// Clients where the run works.
-    pub async fn target(&self, work: &Work) -> Target {
-        self.stack.target(&work.access, &work.lease.region, Some(work.lease.owner.execution())).await
+    ///
+    /// # Errors
+    /// As for [`Context::access`].
+    pub async fn target(&self, work: &Work) -> Result<Target, StepError> {
+        let access = self.access(work).await?;
+        Ok(self.stack.target(&access, &work.lease.region, Some(work.lease.owner.execution())).await)
     }
 
     /// The group as it is now; `None` if it was deleted, also where another bears its name by now.

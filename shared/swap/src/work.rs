@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use spot_cloud::accounts::Access;
 use spot_cloud::swaps::{Lease, Leased};
 use spot_cloud::twin::Twin;
 use spot_domain::fitness::{Hook, Transition, terminating_seconds};
@@ -47,8 +46,6 @@ pub struct Work {
     pub dry_run: bool,
     /// The group, where it lies, and who holds its lease.
     pub lease: Lease,
-    /// How to get into its account.
-    pub access: Access,
     /// The settings in force when the run began.
     pub settings: Settings,
     /// Swaps at most.
@@ -224,11 +221,10 @@ const SWAPS_PER_RUN: usize = 65;
 impl Work {
     /// A run that has taken `lease`, or that is dry; nothing is queued yet.
     #[must_use]
-    pub fn new(lease: Lease, access: Access, settings: Settings) -> Self {
+    pub fn new(lease: Lease, settings: Settings) -> Self {
         Self {
             dry_run: false,
             lease,
-            access,
             max_swaps: settings.max_swaps,
             settings,
             twin: None,

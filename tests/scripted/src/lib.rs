@@ -49,6 +49,12 @@ impl Answer {
         Self { status, body, delay: Duration::ZERO }
     }
 
+    /// The same error with this message.
+    #[must_use]
+    pub fn saying(self, message: &str) -> Self {
+        Self { body: self.body.replace("scripted", message), ..self }
+    }
+
     /// The same answer, this much later.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {

@@ -51,7 +51,7 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
         context.swaps.take(&lease).await?;
     }
     let asked = request.max_swaps.map_or(settings.max_swaps, std::num::NonZeroU32::get);
-    let mut work = Work::new(lease, access, settings);
+    let mut work = Work::new(lease, settings);
     work.note_hooks(&hooks);
     work.spot_max_price = look.spot_max_price();
     work.dry_run = request.dry_run;

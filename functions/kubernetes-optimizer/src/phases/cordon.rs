@@ -40,7 +40,7 @@ async fn cordon(
     blocked: &mut Vec<BlockedPod>,
     current: &Current,
 ) -> Result<Next, StepError> {
-    let target = context.target(&run.swap).await;
+    let target = context.target(&run.swap).await?;
     if let Some(undo) = undo_if_at_risk(context, &target, &mut run.swap, current).await? {
         return Ok(undo);
     }

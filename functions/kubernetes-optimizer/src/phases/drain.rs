@@ -143,7 +143,7 @@ async fn newcomer_at_risk(
     run: &mut NodeRun,
     current: &Current,
 ) -> Result<Option<Next>, StepError> {
-    let target = context.target(&run.swap).await;
+    let target = context.target(&run.swap).await?;
     if !instances::is_running(&target.ec2, &current.newcomer).await? {
         let detail = format!("newcomer {} no longer runs", current.newcomer);
         return Ok(Some(run.swap.undo(Reason::NewcomerAtRisk, detail)));

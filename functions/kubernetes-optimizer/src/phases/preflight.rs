@@ -101,7 +101,7 @@ pub async fn run(
 async fn dry_run(context: &Context, mut work: NodeWork) -> Result<(Next, NodeWork), StepError> {
     let (run, _) = work.run()?;
     run.swap.dry_run = true;
-    spot_swap::phases::gate::run(context, &mut run.swap).await;
+    spot_swap::phases::gate::run(context, &mut run.swap).await?;
     work.refused = run.swap.skipped.first().cloned();
     work.run = None;
     Ok((Next::Report, work))
@@ -306,7 +306,7 @@ impl Place {
         };
         let slot = Leased::ClusterSlot { cluster: node.cluster.clone(), slot: 0 };
         let slot = Lease { on: slot, ..lease.clone() };
-        let mut swap = Work::new(lease, self.access, self.settings);
+        let mut swap = Work::new(lease, self.settings);
         swap.note_hooks(&found.hooks);
         swap.spot_max_price = found.look.spot_max_price();
         swap.max_swaps = 1;

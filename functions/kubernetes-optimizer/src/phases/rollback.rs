@@ -20,7 +20,7 @@ pub async fn run(
     failure: Option<&StepFailure>,
 ) -> Result<Next, StepError> {
     let (run, _) = work.run()?;
-    let (lease, access) = (run.swap.lease.clone(), run.swap.access.clone());
+    let (lease, access) = (run.swap.lease.clone(), context.access(&run.swap).await?);
     let next = rollback::run(context, &mut run.swap, failure, async |journal, observed, action| {
         nodes::permit(&context.stack, &lease, &access, journal, observed, action).await
     })

@@ -80,7 +80,7 @@ async fn let_go(
 /// Says if a target group that is none of the Auto Scaling group's is still to be waited for. A load-balancer
 /// controller has registered the node there; it deregisters it once it sees the label that the cordon has set.
 async fn is_balanced(context: &Context, run: &mut NodeRun, current: &mut Current) -> Result<bool, StepError> {
-    let target = context.target(&run.swap).await;
+    let target = context.target(&run.swap).await?;
     let old = current.candidate.instance_id.clone();
     let found = match run.seen.balanced_since {
         // Nobody registers a node anew that is out of its load balancers.

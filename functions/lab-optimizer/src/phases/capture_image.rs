@@ -28,7 +28,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &journal).await? {
         journal = earlier;
     }
-    let target = context.target(work).await;
+    let target = context.target(work).await?;
     let swap_id = journal.swap_id.as_str();
     let seconds = work.settings.image_timeout_seconds;
     work.waiting_since = Some(work.lease.since);

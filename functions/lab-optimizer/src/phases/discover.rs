@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use spot_cloud::accounts::Access;
 use spot_cloud::swaps::{Lease, Leased, Owner};
 use spot_cloud::twin::{Twin, examine};
 use spot_cloud::{Target, accounts, instances, settings};
@@ -55,7 +54,7 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     }
     let settings = settings::load(stack, &account_id, &region).await?;
     let target = stack.target(&access, &region, Some(&execution)).await;
-    let place = Place { account_id, region, access, execution };
+    let place = Place { account_id, region, execution };
     if request.bring_back {
         return bring_back(context, &target, &request, place, settings).await;
     }
@@ -178,7 +177,6 @@ fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result
 struct Place {
     account_id: AccountId,
     region: Region,
-    access: Access,
     execution: ExecutionArn,
 }
 
@@ -190,7 +188,7 @@ fn work(request: &LabSwapRequest, place: Place, settings: Settings) -> Work {
         owner: Owner::Execution(place.execution),
         since: Timestamp::now(),
     };
-    let mut work = Work::new(lease, place.access, settings);
+    let mut work = Work::new(lease, settings);
     work.twin = Some(Twin { of: request.instance_id.clone(), image_id: None });
     work.dry_run = request.dry_run;
     work.max_swaps = 1;

@@ -23,7 +23,7 @@ use spot_swap::work::{Current, Next, Work};
 /// # Errors
 /// A call fails, or the old instance has not left by the deadline ([`StepError::Stuck`]).
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = context.target(work).await;
+    let target = context.target(work).await?;
     if !current.journal.lab.as_ref().is_some_and(|lab| lab.stopping) {
         if let Some(undo) = undo_if_at_risk(context, &target, work, current).await? {
             return Ok(undo);

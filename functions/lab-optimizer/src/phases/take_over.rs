@@ -23,7 +23,7 @@ use spot_swap::work::{Current, Next, Work};
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = context.target(work).await;
+    let target = context.target(work).await?;
     let Some(lab) = work.lab.clone() else {
         return Err(StepError::Protocol("the run does not tell what is to be taken over".into()));
     };

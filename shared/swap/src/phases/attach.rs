@@ -20,7 +20,7 @@ use crate::work::{Current, Next, Work};
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = context.target(work).await;
+    let target = context.target(work).await?;
     let name = work.group()?.1.clone();
     let Some(group) = context.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));

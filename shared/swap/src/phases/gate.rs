@@ -10,16 +10,20 @@ use spot_domain::selection::Candidate;
 use spot_domain::{Pool, Reason};
 
 use crate::Context;
+use crate::error::StepError;
 use crate::pricing;
 use crate::work::{Next, Work};
 
 /// Sorts the queue by what the gate says.
-pub async fn run(context: &Context, work: &mut Work) -> Next {
+///
+/// # Errors
+/// The way into the account is unknown.
+pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> {
     let queue = std::mem::take(&mut work.queue);
     let pools: BTreeSet<&Pool> = queue.iter().flat_map(|c| &c.pools).collect();
     let pools: Vec<Pool> = pools.into_iter().cloned().collect();
     if pools.is_empty() {
-        return work.next_target();
+        return Ok(work.next_target());
     }
     let verdicts = match context.gatekeeper.ask(&pools).await {
         Ok(verdicts) => verdicts,
@@ -28,7 +32,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Next {
             for candidate in &queue {
                 work.skip(&candidate.instance_id, Reason::GateUnreachable, closed.to_string());
             }
-            return work.next_target();
+            return Ok(work.next_target());
         }
     };
     let refusals: Vec<(&Pool, Refusal)> =
@@ -42,7 +46,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Next {
         }
     }
     if !cleared.is_empty() {
-        let target = context.target(work).await;
+        let target = context.target(work).await?;
         let priced = pricing::keep_cheaper(context, &target, work, cleared).await;
         work.priced_at = Some(Timestamp::now());
         let (mut cheaper, mut dearer) = (Vec::new(), Vec::new());
@@ -55,7 +59,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Next {
         work.enqueue(cheaper);
         work.leave_alone(dearer);
     }
-    work.next_target()
+    Ok(work.next_target())
 }
 
 /// Why a pool, or all pools of a candidate, may not be launched into.

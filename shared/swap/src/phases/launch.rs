@@ -31,7 +31,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     if work.queue.is_empty() {
         return Ok(work.next_target());
     }
-    let target = context.target(work).await;
+    let target = context.target(work).await?;
     let (group, rest) = match &work.lease.on {
         Leased::Group { .. } => group_at_rest(context, &target, work).await?,
         Leased::Instance(_) | Leased::ClusterSlot { .. } => (None, Rest::AtRest),

@@ -15,7 +15,7 @@ use crate::work::{Current, Next, Work};
 /// # Errors
 /// A call fails, or the group does not fit below its MaxSize by the deadline ([`StepError::Stuck`]).
 pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
-    let target = context.target(work).await;
+    let target = context.target(work).await?;
     let name = work.group()?.1.clone();
     if current.journal.original.as_ref().is_some_and(|original| !original.az_rebalance_suspended) {
         groups::resume_az_rebalance(&target.autoscaling, &name).await?;

@@ -30,7 +30,7 @@ const ASKED_FOR: SignedDuration = SignedDuration::from_secs(30);
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = context.target(work).await;
+    let target = context.target(work).await?;
     // From here there is no way back; a detached instance is looked at once more before it goes.
     if current.journal.retirement == Retirement::TerminateInGroup
         && let Some(undo) = undo_if_at_risk(context, &target, work, current).await?

@@ -53,7 +53,7 @@ pub async fn run(
         None => work.wait_at_most(work.settings.rollback_timeout_seconds.max(work.hook_seconds)),
     };
     work.rollback_deadline = Some(give_up);
-    let target = context.target(work).await;
+    let target = context.target(work).await?;
     match advance(&target, &context.swaps, &work.lease, &work.settings, &mut journal, permit).await? {
         Progress::Waiting(why) if Timestamp::now() >= give_up => {
             Err(StepError::Stuck(format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old)))

@@ -21,7 +21,7 @@ use crate::work::{Current, Next, Work};
 /// # Errors
 /// A call fails.
 pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
-    let target = context.target(work).await;
+    let target = context.target(work).await?;
     let newcomer = &current.newcomer;
     let described = instances::describe(&target.ec2, std::slice::from_ref(newcomer)).await?;
     let unhealthy = |why: &str| Ok((Reason::NewcomerUnhealthy, why.to_owned()));

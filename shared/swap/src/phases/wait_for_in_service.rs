@@ -30,7 +30,7 @@ const AFTER_WARM_UP_SECONDS: u32 = 120;
 /// # Errors
 /// A call fails.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = context.target(work).await;
+    let target = context.target(work).await?;
     let newcomer = current.newcomer.clone();
     let Some(group) = context.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));

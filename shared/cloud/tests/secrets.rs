@@ -1,0 +1,30 @@
+//! What AWS answers may be a secret (user data, a kubeconfig, credentials): an error's text repeats none of it.
+
+#![allow(clippy::unwrap_used)]
+
+use spot_cloud::{CallError, Kind, instances};
+use spot_domain::words::LONGEST;
+use spot_scripted::{Answer, Endpoint};
+
+async fn refused_by(answer: Answer) -> CallError {
+    let endpoint = Endpoint::start(vec![answer]).await;
+    let ec2 = aws_sdk_ec2::Client::new(&endpoint.config().await);
+    instances::is_termination_protected(&ec2, &"i-0123456789abcdef0".parse().unwrap()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn an_answer_that_cant_be_read_is_not_repeated() {
+    let body = format!("<userData><value>s3cret</value>{}", "s3cret ".repeat(150_000));
+    let error = refused_by(Answer::ok(body)).await;
+    let told = format!("{error} {error:?}");
+    assert!(!told.contains("s3cret") && told.len() < 2_000, "{told}");
+    assert_eq!(error.kind, Kind::Retry);
+}
+
+#[tokio::test]
+async fn a_long_refusal_is_cut() {
+    let words = format!("You are not authorized. {}", "x".repeat(5_000));
+    let error = refused_by(Answer::ec2_error(403, "UnauthorizedOperation").saying(&words)).await;
+    assert!(error.message.starts_with("You are not authorized."), "{error}");
+    assert_eq!(error.message.chars().count(), LONGEST + 1, "and the mark of what is missing");
+}

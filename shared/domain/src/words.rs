@@ -1,0 +1,55 @@
+//! Others' words in our texts: what an error and its sources say, and no more of it than a reader needs.
+
+/// The most of one error's text, in characters. What follows in AWS's longer ones is an encoded copy.
+pub const LONGEST: usize = 1_000;
+/// The most of what a function fails with, in characters. Step Functions cuts a `Cause` after 32 KiB, and half a JSON
+/// text can't be parsed. <https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html>
+pub const LONGEST_CAUSE: usize = 4_000;
+
+/// Returns the messages of an error and its sources, cut. Only what each says of itself: an SDK's `Debug` forms hold the
+/// raw answer, and that may be a secret.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    cut(&text, LONGEST)
+}
+
+/// Returns the text, or its beginning and `…` where it has more than so many characters.
+#[must_use]
+pub fn cut(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Told(String, #[source] Option<Box<Told>>);
+
+    #[test]
+    fn a_chain_says_each_thing_once_and_is_cut() {
+        let told = |text: &str, source| Told(text.to_owned(), source);
+        let refused = told("refused", None);
+        let same = told("connect: refused", Some(Box::new(refused)));
+        assert_eq!(chain(&told("no answer", Some(Box::new(same)))), "no answer: connect: refused");
+        assert_eq!(chain(&told(&"é".repeat(1_001), None)).chars().count(), 1_001, "1,000 and the mark");
+    }
+
+    #[test]
+    fn a_short_text_stays_as_it_is() {
+        assert_eq!((cut("né", 2), cut("née", 2)), ("né".to_owned(), "né…".to_owned()));
+    }
+}
