@@ -130,13 +130,13 @@ def test_a_member_knows_its_own_interruption_before_the_hub_does(herd, group):
 # -- what the hub believes ---------------------------------------------------------------------------------------------
 
 
-def test_a_lab_and_a_stranger_change_nothing(herd, to_hub):
+def test_a_lab_and_a_stranger_change_nothing(herd, to_hub, alerts):
     assert to_hub(LAB) == ({"outcome": "IGNORED_LAB"}, None)
-    _, error = to_hub(STRANGER)
-    assert error["errorType"] == "AccountUnknown" and STRANGER in error["errorMessage"]
     herd.register(B, "PROD", enabled=False)
-    assert to_hub(B)[1]["errorType"] == "AccountUnknown"
-    assert herd.hub.pools() == {} and herd.hub.table("SightingsTableName").scan()["Items"] == []
+    assert [outcome(to_hub(account)) for account in (STRANGER, STRANGER, B)] == ["IGNORED_UNREGISTERED"] * 3
+    told = [message["Message"] for message in wait_for(lambda: len(alerts()) >= 2 and alerts())]
+    assert len(told) == 2 and STRANGER in told[0] and "disabled" in told[1], "once a day, and no failure of ours"
+    assert herd.hub.pools() == {}
 
 
 @pytest.mark.parametrize("account", [LAB, STRANGER])
@@ -172,6 +172,15 @@ def test_a_flood_is_muted_and_told_and_a_replay_does_not_count(herd, to_hub, ale
     assert set(herd.hub.pools()) == set(pools[:3])
     (message,) = [alert["Message"] for alert in wait_for(alerts)]
     assert A in message and "muted" in message
+
+
+def test_an_account_that_stays_below_every_hours_limit_is_muted_for_the_day(herd, to_hub, alerts):
+    herd.hub.settings(max_poisons_per_account_per_day=2)
+    pools = [f"us-east-1#use1-az6#m{n}.large" for n in range(4, 7)]
+    assert [outcome(to_hub(A, pool)) for pool in pools] == ["POISONED", "POISONED", "MUTED"]
+    assert set(herd.hub.pools()) == set(pools[:2])
+    (message,) = [alert["Message"] for alert in wait_for(alerts)]
+    assert "within this day" in message and "max_poisons_per_account_per_day" in message
 
 
 def test_a_storm_of_rebalance_recommendations_mutes_no_interruption(herd, to_hub, alerts):
@@ -293,4 +302,20 @@ def test_the_hubs_bus_takes_reports_of_its_members_and_nothing_else():
         conditions = statement["Condition"]["StringEquals"]
         assert statement["Action"] == "events:PutEvents"
         assert (conditions["events:source"], conditions["events:detail-type"]) == ("spot-optimizer", "Spot Pool Interrupted")
+        role = statement["Condition"]["ArnLike"]["aws:PrincipalArn"]
+        assert role == {"Fn::Sub": "arn:${AWS::Partition}:iam::*:role/*-ReportToHubRole-*"}
         assert statement["Principal"] != "*" or conditions["aws:PrincipalOrgID"] == {"Ref": "OrganizationId"}
+
+
+def test_a_members_bus_for_reports_takes_them_of_its_risk_manager_alone(herd):
+    """What anybody puts on the default bus is no report: the rule that forwards hangs on the other one."""
+    resources = yaml.safe_load((BUILD / "template.yaml").read_text())["Resources"]
+    (statement,) = resources["ReportsBus"]["Properties"]["Policy"]["Statement"]
+    assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "events:PutEvents")
+    role = {"Fn::GetAtt": ["RiskManagerFunctionRole", "Arn"]}
+    assert statement["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": role}}
+    assert resources["ReportToHubRule"]["Properties"]["EventBusName"] == {"Ref": "ReportsBus"}
+    forged = report(A, POOL, ago(minutes=1))
+    entry = {"Source": forged["source"], "DetailType": forged["detail-type"], "Detail": json.dumps(forged["detail"])}
+    assert herd.a.client("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
+    assert herd.deliver() == []

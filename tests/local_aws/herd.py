@@ -1,7 +1,7 @@
 """A hub and members, each a stack of its own account, and AWS's way between them.
 
 MiniStack keeps accounts apart, but carries no event from one account to another. So `Wire` plays that part: it takes what
-the member's risk manager put on the member's bus, holds it against the deployed rules of both sides as EventBridge does, and
+the member's risk manager put on the member's bus for reports, holds it against the deployed rules of both sides as EventBridge does, and
 hands it to what the hub's rule names. The account in it is the one that MiniStack stamped, as on AWS.
 """
 
@@ -87,8 +87,10 @@ class Wire:
         anyone = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [anyone]})
         self.sqs.set_queue_attributes(QueueUrl=self.queue, Attributes={"Policy": policy})
-        self.events.put_rule(Name="tap", EventPattern=json.dumps({"source": ["spot-optimizer"]}))
-        self.events.put_targets(Rule="tap", Targets=[{"Id": "tap", "Arn": arn}])
+        self.bus = member.outputs["ReportsBusName"]
+        pattern = json.dumps({"source": ["spot-optimizer"]})
+        self.events.put_rule(Name="tap", EventBusName=self.bus, EventPattern=pattern)
+        self.events.put_targets(Rule="tap", EventBusName=self.bus, Targets=[{"Id": "tap", "Arn": arn}])
 
     def drain(self):
         return list(self._received(0))
@@ -112,7 +114,7 @@ class Wire:
 
     def _over(self, event):
         """Once over: the member's rule forwards it, the hub's rule takes it."""
-        (forward,) = self._targets(self.member, "default", event)
+        (forward,) = self._targets(self.member, self.bus, event)
         assert forward["Arn"] == self.hub.outputs["HubEventBusArn"] and forward["RoleArn"], forward
         (target,) = self._targets(self.hub, forward["Arn"].split("event-bus/")[1], event)
         answer, error = self.hub.invoke(target["Arn"].split(":")[-1], event)

@@ -1,7 +1,8 @@
 """Makes the two virtual environments of the checkout; run by the system's Python, so standard library only.
 
-Two, because aws-sam-cli pins a boto3 of its own. Each is stamped with a hash of its requirements file and made again
-when that changes. Wheels come from pip's own cache where it has them.
+Two, because aws-sam-cli pins a boto3 of its own. Each is stamped with a hash of its lock file and made again when that
+changes. A lock file names every package with its hashes, the compiler's (zig) among them; the .txt file beside it says
+what it was made from, and how. Wheels come from pip's own cache where it has them.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
-ENVIRONMENTS = {"venv": "requirements.txt", "tools": "requirements-tools.txt"}
+ENVIRONMENTS = {"venv": "requirements.lock", "tools": "requirements-tools.lock"}
 OLDEST_PYTHON = (3, 10)
 
 
@@ -38,7 +39,9 @@ def _install(venv, requirements):
         shutil.rmtree(venv, ignore_errors=True)
         _run([sys.executable, "-m", "venv", str(venv)], "Is the venv module installed (python3-venv)?")
     pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "-r", str(requirements)], "Is a Python package index reachable?")
+    # The lock is complete. pip's resolver would ask for hashes of extras by another name.
+    locked = ["--no-deps", "--require-hashes", "-r", str(requirements)]
+    _run([*pip, *locked], "Is a Python package index reachable?")
     stamp.write_text(wanted)
     print(f"  installed {venv.relative_to(ROOT)} ({time.monotonic() - started:.0f} s)", flush=True)
 

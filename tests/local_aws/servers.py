@@ -96,6 +96,7 @@ def _ministack_environment(home, state):
         "BIND_HOST": "127.0.0.1",
         "SFN_WAIT_SCALE": state["wait_scale"],
         "LAMBDA_EXECUTOR": "local",
+        "SHORTEST_RECONCILE_AFTER_SECONDS": "0",  # Tests wait for the step in progress to end (`stop_execution`).
         "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",  # A minute on AWS.
         "IOT_MTLS_ENABLED": "0",  # It would listen on a fixed port of all interfaces.
         "LOG_LEVEL": os.environ.get("LOCAL_AWS_LOG_LEVEL", "INFO"),

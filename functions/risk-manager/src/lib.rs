@@ -18,7 +18,7 @@ pub mod sightings;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use spot_cloud::accounts::Access;
+use spot_cloud::accounts::{Access, AccountError};
 use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::hub::Part;
@@ -32,13 +32,15 @@ use error::RiskError;
 use event::{Incoming, Interruption, Notice};
 use poison::{Cause, RiskTable};
 use report::Report;
-use sightings::{Admission, Sightings};
+use sightings::{Admission, Sightings, Span};
 
 /// What every event needs.
 #[derive(Debug)]
 pub struct RiskManager {
     stack: Stack,
     part: Part,
+    /// Where a member's reports go.
+    reports_bus: Option<String>,
     table: RiskTable,
     sightings: Sightings,
     announcements: Announcements,
@@ -71,8 +73,10 @@ impl RiskManager {
     /// A variable is missing or malformed.
     pub async fn from_environment() -> Result<Self, BadEnvironment> {
         let stack = Stack::from_environment().await?;
+        let part = Part::from_environment()?;
         Ok(Self {
-            part: Part::from_environment()?,
+            part,
+            reports_bus: (part == Part::Member).then(|| variable("REPORTS_BUS")).transpose()?,
             table: RiskTable::new(stack.dynamodb.clone(), variable("SPOT_POOL_RISK_TABLE")?),
             sightings: Sightings::new(stack.dynamodb.clone(), variable("SIGHTINGS_TABLE")?),
             announcements: Announcements::new(&stack)?,
@@ -125,8 +129,8 @@ impl RiskManager {
             self.sightings.record(&event.account_id, &cause.pool, until).await?;
         }
         let outcome = self.learn(&cause, until, &settings).await?;
-        if self.part == Part::Member {
-            report::tell(&self.announcements, event, &cause.pool).await?;
+        if let Some(bus) = &self.reports_bus {
+            report::tell(&self.announcements, bus, event, &cause.pool).await?;
         }
         answer(outcome, Some(cause.pool))
     }
@@ -140,8 +144,16 @@ impl RiskManager {
             let problem = "only a hub takes reports: the stack's parameter Role is another".to_owned();
             return Err(event::invalid("detail-type", problem));
         }
-        if accounts::environment(&self.stack, &account_id).await? == EnvironmentType::Lab {
-            return answer(Outcome::IgnoredLab, None);
+        match accounts::environment(&self.stack, &account_id).await {
+            Ok(EnvironmentType::Lab) => return answer(Outcome::IgnoredLab, None),
+            Ok(EnvironmentType::Prod) => {}
+            Err(problem @ (AccountError::Unknown(_) | AccountError::Disabled(_))) => {
+                let first = self.sightings.is_first_today(&account_id).await?;
+                let about = (&pool, problem.to_string());
+                mute::announce_stranger(&self.announcements, &account_id, (about.0, &about.1), first).await?;
+                return answer(Outcome::IgnoredUnregistered, None);
+            }
+            Err(error) => return Err(error.into()),
         }
         if !is_spot {
             return answer(Outcome::IgnoredNotSpot, None);
@@ -151,10 +163,13 @@ impl RiskManager {
             Ok(until) => until,
             Err(ignored) => return answer(ignored, None),
         };
-        let limit = settings.max_poisons_per_account_per_hour;
-        let admission = self.sightings.admit(&account_id, (&pool, notice), until, limit).await?;
+        let limits = [
+            (Span::Hour, settings.max_poisons_per_account_per_hour),
+            (Span::Day, settings.max_poisons_per_account_per_day),
+        ];
+        let admission = self.sightings.admit(&account_id, (&pool, notice), until, limits).await?;
         if let Admission::Muted { quota, told } = admission {
-            mute::announce(&self.announcements, &account_id, (&pool, notice), limit, told).await?;
+            mute::announce(&self.announcements, &account_id, (&pool, notice), quota, told).await?;
             if !told {
                 self.sightings.told(&account_id, quota).await?;
             }

@@ -1,5 +1,6 @@
-//! What happens when an account poisons more than it may: a figure that an alarm watches, and once
-//! an hour a message that names the account.
+//! What happens when an account poisons more than it may, or reports without being registered: a figure that an alarm
+//! watches, and a message that names the account, once for the time that it is about. Not a failure: one account's reports
+//! must not hide what fails for others.
 
 use serde_json::json;
 use spot_cloud::CallError;
@@ -8,6 +9,7 @@ use spot_domain::{AccountId, Pool};
 
 use crate::event::Notice;
 use crate::metrics;
+use crate::sightings::Quota;
 
 /// Counts a report that was not believed, and tells a person unless one was `told` already.
 ///
@@ -17,10 +19,11 @@ pub async fn announce(
     announcements: &Announcements,
     account: &AccountId,
     (pool, notice): (&Pool, Notice),
-    limit: u32,
+    quota: Quota,
     told: bool,
 ) -> Result<(), CallError> {
-    tracing::warn!(account_id = %account, %pool, limit, "muted: it has poisoned enough this hour");
+    let (limit, span) = (quota.limit, quota.span.name());
+    tracing::warn!(account_id = %account, %pool, limit, "muted: it has poisoned enough this {span}");
     metrics::emit(&[("MutedReports", "Count", json!(1))], None);
     if told {
         return Ok(());
@@ -30,12 +33,37 @@ pub async fn announce(
         Notice::RebalanceRecommendation => "rebalance recommendations",
     };
     let message = format!(
-        "Account {account} has reported {what} in more than {limit} pools within this hour (setting \
-         max_poisons_per_account_per_hour). Its {what} are muted until the hour ends: the first {limit} \
+        "Account {account} has reported {what} in more than {limit} pools within this {span} (setting \
+         max_poisons_per_account_per_{span}). Its {what} are muted until the {span} ends: the first {limit} \
          pools stay poisoned, {pool} and what follows is not.\n\n\
          If that is a real shortage, raise the setting for account#{account}. If not, set enabled = \
          false in its row of the Accounts table, and delete what it poisoned from the risk table; the \
          Sightings table says which pools those are."
     );
     announcements.alert(&format!("Spot Optimizer: account {account} is muted"), &message).await
+}
+
+/// Counts a report of an account that is not registered, or is switched off, and tells a person where it is the `first`
+/// one of the day.
+///
+/// # Errors
+/// The message could not be sent.
+pub async fn announce_stranger(
+    announcements: &Announcements,
+    account: &AccountId,
+    (pool, problem): (&Pool, &str),
+    first: bool,
+) -> Result<(), CallError> {
+    tracing::warn!(account_id = %account, %pool, "not believed: {problem}");
+    metrics::emit(&[("UnregisteredReports", "Count", json!(1))], None);
+    if !first {
+        return Ok(());
+    }
+    let message = format!(
+        "Account {account} reports Spot interruptions ({pool} and perhaps more), but {problem}. Nothing that it reports \
+         is believed. The account itself is safe: its own stack has poisoned the pool.\n\n\
+         If it is yours, register it: its next reports count. If not, take it out of the stack's parameter \
+         MemberAccountIds, or look who may put events on the hub's bus."
+    );
+    announcements.alert(&format!("Spot Optimizer: account {account} is not registered"), &message).await
 }

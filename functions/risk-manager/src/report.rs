@@ -1,8 +1,8 @@
 //! What a member tells its hub: an interruption with the pool already looked up, since the hub can't
 //! describe instances of other accounts, and should not have to.
 //!
-//! The member puts it on its own default bus, and a rule there forwards it: so AWS itself stamps the
-//! sender's account and region on it. Nothing in the detail is believed about *who* it is.
+//! The member puts it on a bus that takes nothing but its own reports, and a rule there forwards it: so AWS itself
+//! stamps the sender's account and region on it. Nothing in the detail is believed about *who* it is.
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use jiff::Timestamp;
@@ -81,11 +81,16 @@ pub fn parse(
     })
 }
 
-/// A member's report: on its default bus, the template's rule forwards it to the hub.
+/// Puts a member's report on its bus for reports; the template's rule forwards it to the hub.
 ///
 /// # Errors
 /// EventBridge did not take it: the event that led here is to be handled again.
-pub async fn tell(announcements: &Announcements, event: &Interruption, pool: &Pool) -> Result<(), CallError> {
+pub async fn tell(
+    announcements: &Announcements,
+    bus: &str,
+    event: &Interruption,
+    pool: &Pool,
+) -> Result<(), CallError> {
     let detail = Detail {
         pool: pool.clone(),
         instance_lifecycle: "spot".to_owned(),
@@ -94,5 +99,7 @@ pub async fn tell(announcements: &Announcements, event: &Interruption, pool: &Po
         occurred: event.occurred,
         is_drill: event.is_drill,
     };
-    announcements.put(vec![event_at(DETAIL_TYPE, &detail, event.occurred)?]).await
+    let mut report = event_at(DETAIL_TYPE, &detail, event.occurred)?;
+    report.event_bus_name = Some(bus.to_owned());
+    announcements.put(vec![report]).await
 }

@@ -2,9 +2,10 @@
 //! poisoning everything. No member can read this table; the rows that members read name no account.
 //!
 //! Two kinds of rows share the key (`subject`, `account_id`): under a pool, until when the account's
-//! latest interruption there would poison it; under an hour of the clock and a kind of notice, which
+//! latest interruption there would poison it; under an hour or a day of the clock and a kind of notice, which
 //! pools the account has reported in it: rebalance recommendations, which come in storms, must not use up
-//! what real interruptions may. Both go by TTL.
+//! what real interruptions may. An account that the registry doesn't know has a row for each day on which it reported.
+//! All go by TTL.
 
 use std::collections::HashMap;
 
@@ -22,7 +23,7 @@ const SUBJECT: &str = "subject";
 const ACCOUNT_ID: &str = "account_id";
 /// Epoch seconds: the table's TTL attribute.
 const EXPIRES_AT: &str = "expires_at";
-/// The pools reported in an hour (SS).
+/// The pools reported in an hour or a day (SS).
 const POOLS: &str = "pools";
 /// Set once a person was told that the account is muted (BOOL).
 const TOLD: &str = "told";
@@ -34,26 +35,57 @@ const UPDATE: &str = "dynamodb:UpdateItem";
 pub enum Admission {
     /// It may.
     Admitted,
-    /// Not in this hour any more.
+    /// Not in this hour, or this day, any more.
     Muted {
-        /// The hour that is used up.
+        /// What is used up.
         quota: Quota,
         /// Whether a person knows.
         told: bool,
     },
 }
 
-/// What an account may report of one kind of notice in one hour of the clock, UTC. By the time of
-/// arrival: an event's own time is its sender's word.
+/// The times by the clock, UTC, that have a limit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// An hour.
+    Hour,
+    /// A day: an account that stays below the limit of every hour could still poison a region in two.
+    Day,
+}
+
+impl Span {
+    const fn seconds(self) -> i64 {
+        match self {
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+        }
+    }
+
+    /// Returns `hour` or `day`, as the settings' names end.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+}
+
+/// What an account may report of one kind of notice in one hour or day. By the time of arrival: an event's own time is
+/// its sender's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    hour: i64,
+    /// Of what.
+    pub span: Span,
+    /// Pools at most.
+    pub limit: u32,
+    number: i64,
     notice: Notice,
 }
 
 impl Quota {
-    fn at(now: Timestamp, notice: Notice) -> Self {
-        Self { hour: now.as_second().div_euclid(3_600), notice }
+    fn at(now: Timestamp, notice: Notice, (span, limit): (Span, u32)) -> Self {
+        Self { span, limit, number: now.as_second().div_euclid(span.seconds()), notice }
     }
 
     fn subject(self) -> String {
@@ -61,12 +93,13 @@ impl Quota {
             Notice::InterruptionWarning => "interruption",
             Notice::RebalanceRecommendation => "rebalance",
         };
-        format!("hour#{}#{kind}", self.hour)
+        format!("{}#{}#{kind}", self.span.name(), self.number)
     }
 
-    /// A day after the hour: long enough to be looked into.
+    /// A day after its end: long enough to be looked into.
     fn expires_at(self) -> AttributeValue {
-        AttributeValue::N((self.hour + 25).saturating_mul(3_600).to_string())
+        let end = (self.number + 1).saturating_mul(self.span.seconds());
+        AttributeValue::N(end.saturating_add(Span::Day.seconds()).to_string())
     }
 }
 
@@ -84,8 +117,8 @@ impl Sightings {
         Self { dynamodb, table }
     }
 
-    /// Counts `pool` among those that `account` has reported this hour by such a `notice`. A report that tells nothing
-    /// new (a replay, or one that arrives late) is admitted without being counted.
+    /// Counts `pool` among those that `account` has reported this hour and this day by such a `notice`. A report that tells
+    /// nothing new (a replay, or one that arrives late) is admitted without being counted.
     ///
     /// # Errors
     /// The table does not answer.
@@ -94,12 +127,22 @@ impl Sightings {
         account: &AccountId,
         (pool, notice): (&Pool, Notice),
         until: Timestamp,
-        limit: u32,
+        limits: [(Span, u32); 2],
     ) -> Result<Admission, CallError> {
         if self.known(account, pool).await?.is_some_and(|known| known >= until) {
             return Ok(Admission::Admitted);
         }
-        let quota = Quota::at(Timestamp::now(), notice);
+        let now = Timestamp::now();
+        for limit in limits {
+            let admission = self.count(account, pool, Quota::at(now, notice, limit)).await?;
+            if let Admission::Muted { .. } = admission {
+                return Ok(admission);
+            }
+        }
+        Ok(Admission::Admitted)
+    }
+
+    async fn count(&self, account: &AccountId, pool: &Pool, quota: Quota) -> Result<Admission, CallError> {
         let answer = self
             .update(&quota.subject(), account)
             .update_expression(format!("ADD {POOLS} :pools SET {EXPIRES_AT} = :expires"))
@@ -108,7 +151,7 @@ impl Sightings {
             ))
             .expression_attribute_values(":pools", AttributeValue::Ss(vec![pool.to_string()]))
             .expression_attribute_values(":pool", AttributeValue::S(pool.to_string()))
-            .expression_attribute_values(":limit", AttributeValue::N(limit.to_string()))
+            .expression_attribute_values(":limit", AttributeValue::N(quota.limit.to_string()))
             .expression_attribute_values(":expires", quota.expires_at())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
@@ -134,6 +177,27 @@ impl Sightings {
             .await
             .map(drop)
             .map_err(failed(UPDATE))
+    }
+
+    /// Notes that an account reports which the registry doesn't know, and returns whether that is the first time today.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn is_first_today(&self, account: &AccountId) -> Result<bool, CallError> {
+        let today = Timestamp::now().as_second().div_euclid(Span::Day.seconds());
+        let expires = (today + 2).saturating_mul(Span::Day.seconds());
+        let answer = self
+            .update(&format!("unregistered#{today}"), account)
+            .update_expression(format!("SET {EXPIRES_AT} = :expires"))
+            .condition_expression(format!("attribute_not_exists({EXPIRES_AT})"))
+            .expression_attribute_values(":expires", AttributeValue::N(expires.to_string()))
+            .send()
+            .await
+            .map_err(failed(UPDATE));
+        match answer {
+            Err(error) if error.kind == spot_cloud::Kind::ConditionFailed => Ok(false),
+            answer => answer.map(|_| true),
+        }
     }
 
     /// Remembers that an interruption of `account` poisons `pool` until `until`, unless it is known
@@ -220,14 +284,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_hour_and_a_kind_have_a_quota_of_their_own_which_goes_a_day_later() {
+    fn a_span_and_a_kind_have_a_quota_of_their_own_which_goes_a_day_after_its_end() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let quota = |second, notice| Quota::at(at(second), notice);
+        let quota = |second, notice, span| Quota::at(at(second), notice, (span, 50));
         let (interruption, rebalance) = (Notice::InterruptionWarning, Notice::RebalanceRecommendation);
-        assert_eq!(quota(7_200, interruption).subject(), "hour#2#interruption");
-        assert_eq!(quota(10_799, interruption), quota(7_200, interruption));
-        assert_ne!(quota(10_800, interruption).subject(), quota(10_799, interruption).subject());
-        assert_ne!(quota(7_200, rebalance).subject(), quota(7_200, interruption).subject());
-        assert_eq!(quota(7_200, rebalance).expires_at(), AttributeValue::N((10_800 + 86_400).to_string()));
+        assert_eq!(quota(7_200, interruption, Span::Hour).subject(), "hour#2#interruption");
+        assert_eq!(quota(10_799, interruption, Span::Hour), quota(7_200, interruption, Span::Hour));
+        assert_eq!(quota(10_800, interruption, Span::Hour).subject(), "hour#3#interruption");
+        assert_eq!(quota(7_200, rebalance, Span::Hour).subject(), "hour#2#rebalance");
+        assert_eq!(quota(86_399, rebalance, Span::Day).subject(), "day#0#rebalance");
+        assert_eq!(quota(86_400, rebalance, Span::Day).subject(), "day#1#rebalance");
+        let expires = |span| quota(7_200, rebalance, span).expires_at();
+        assert_eq!(expires(Span::Hour), AttributeValue::N((10_800 + 86_400).to_string()));
+        assert_eq!(expires(Span::Day), AttributeValue::N((2 * 86_400).to_string()));
     }
 }

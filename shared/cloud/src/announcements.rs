@@ -73,7 +73,8 @@ impl Announcements {
         }
     }
 
-    /// Puts up to [`EVENTS_PER_CALL`] events on the default bus; those that it refuses once more.
+    /// Puts up to [`EVENTS_PER_CALL`] events on the bus that each names, else on the default one; those that are refused
+    /// once more.
     ///
     /// # Errors
     /// The call fails, or EventBridge refuses an event twice.

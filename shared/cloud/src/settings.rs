@@ -59,9 +59,31 @@ pub async fn load(stack: &Stack, account: &AccountId, region: &Region) -> Result
         let is_scope = |row: &&Row| row.get("scope").and_then(|v| v.as_s().ok()) == Some(scope);
         if let Some(row) = rows.iter().find(is_scope) {
             settings = settings.with(scope, &overrides(row))?;
+            outlives_a_step(scope, &settings)?;
         }
     }
     Ok(settings)
+}
+
+/// What a step's Lambda may live, seconds: `Timeout` of the optimizers in `template.yaml`.
+const STEP_LIVES_FOR: u32 = 60;
+
+/// Refuses a `reconcile_after_seconds` with which the reconciler would act beside a step that still runs. Local AWS, which
+/// waits for that step to end, says by its environment that there is no such time.
+fn outlives_a_step(scope: &str, settings: &Settings) -> Result<(), BadOverride> {
+    let shortest = std::env::var("SHORTEST_RECONCILE_AFTER_SECONDS").ok().and_then(|text| text.parse().ok());
+    let shortest: u32 = shortest.unwrap_or(STEP_LIVES_FOR + 5);
+    if settings.reconcile_after_seconds >= shortest {
+        return Ok(());
+    }
+    Err(BadOverride {
+        scope: scope.to_owned(),
+        field: "reconcile_after_seconds".to_owned(),
+        problem: format!(
+            "{} is too short: a step may live for {STEP_LIVES_FOR} s; expected {shortest} to 3600",
+            settings.reconcile_after_seconds
+        ),
+    })
 }
 
 type Row = std::collections::HashMap<String, AttributeValue>;
@@ -79,5 +101,30 @@ fn parse(value: &AttributeValue) -> Value {
         AttributeValue::S(text) => Value::Text(text.clone()),
         AttributeValue::Bool(b) => Value::Bool(*b),
         _ => Value::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reconciler_waits_for_longer_than_a_step_lives() {
+        let with = |reconcile_after_seconds| Settings { reconcile_after_seconds, ..Settings::default() };
+        let refused = outlives_a_step("global", &with(64)).unwrap_err();
+        assert_eq!((refused.scope.as_str(), refused.field.as_str()), ("global", "reconcile_after_seconds"));
+        assert_eq!(refused.problem, "64 is too short: a step may live for 60 s; expected 65 to 3600");
+        assert_eq!(outlives_a_step("global", &with(65)), Ok(()));
+        assert_eq!(outlives_a_step("global", &Settings::default()), Ok(()));
+    }
+
+    #[test]
+    fn a_step_lives_as_long_as_the_template_says() {
+        let template = include_str!("../../../template.yaml");
+        for optimizer in ["ClusterOptimizerFunction:", "KubernetesOptimizerFunction:", "LabOptimizerFunction:"] {
+            let (_, function) = template.split_once(&format!("\n  {optimizer}")).unwrap();
+            let (_, timeout) = function.split_once("\n      Timeout: ").unwrap();
+            assert_eq!(timeout.lines().next(), Some(STEP_LIVES_FOR.to_string().as_str()), "{optimizer}");
+        }
     }
 }

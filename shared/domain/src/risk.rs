@@ -87,8 +87,10 @@ pub enum Outcome {
     AlreadyPoisoned,
     /// Remembered, but fewer accounts than `poison_threshold_accounts` have been interrupted there.
     BelowThreshold,
-    /// The account has poisoned as many pools this hour as one may: nothing was written.
+    /// The account has poisoned as many pools this hour, or this day, as one may: nothing was written.
     Muted,
+    /// A report of an account that is not registered, or switched off.
+    IgnoredUnregistered,
     /// The account is a lab.
     IgnoredLab,
     /// The instance is not Spot.

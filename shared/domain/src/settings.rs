@@ -28,6 +28,8 @@ pub struct Settings {
     /// Pools that another account's reports may poison within one hour of the clock; beyond, the
     /// account is muted for the rest of the hour and an alarm rings.
     pub max_poisons_per_account_per_hour: u32,
+    /// The same for a day of the clock.
+    pub max_poisons_per_account_per_day: u32,
     /// Percent of a region's pools that may be poisoned before an alarm rings. It stops nothing.
     pub max_poisoned_share_of_region: u32,
     /// Instances one execution swaps at most, unless its input asks for fewer.
@@ -102,6 +104,7 @@ impl Default for Settings {
             rebalance_poisons: true,
             poison_threshold_accounts: 1,
             max_poisons_per_account_per_hour: 50,
+            max_poisons_per_account_per_day: 200,
             max_poisoned_share_of_region: 20,
             max_swaps: 100,
             min_on_demand: 0,
@@ -192,6 +195,9 @@ impl Settings {
             "poison_threshold_accounts" => self.poison_threshold_accounts = number(value, 1, 100)?,
             "max_poisons_per_account_per_hour" => {
                 self.max_poisons_per_account_per_hour = number(value, 1, 10_000)?;
+            }
+            "max_poisons_per_account_per_day" => {
+                self.max_poisons_per_account_per_day = number(value, 1, 100_000)?;
             }
             "max_poisoned_share_of_region" => self.max_poisoned_share_of_region = number(value, 1, 100)?,
             "max_swaps" => self.max_swaps = number(value, 1, 500)?,

@@ -74,7 +74,8 @@ pub async fn connect(
 /// The cluster can't be reached.
 pub async fn connect_for(context: &Context, work: &Work, node: &NodeSwap) -> Result<Client, StepError> {
     let (lease, access) = (&work.lease, context.access(work).await?);
-    let opened = connect(&context.stack, &access, &lease.region, lease.owner.execution(), node.into()).await?;
+    let opened =
+        connect(&context.stack, &access, &lease.region, lease.owner.execution(), node.into()).await?;
     Ok(opened.client)
 }
 
