@@ -1,6 +1,8 @@
 """Executions that die half-way: the reconciler finishes or undoes what they left, from the journal alone."""
 
 import concurrent.futures
+import json
+import time
 
 import pytest
 from scene import wait_for
@@ -184,3 +186,61 @@ def test_a_lease_that_cannot_be_read_does_not_keep_the_others_waiting(aws, scene
         web.assert_untouched()
     finally:
         table.delete_item(Key={"target": "nonsense"})
+
+
+# -- rows that nobody of ours wrote ----------------------------------------------------------------------------------
+
+GONE = "i-0123456789abcdef0"  # EC2 knows no such instance
+
+
+def forged(aws, leased, execution, **journal):
+    """A row of the Swaps table, as whoever may write that table can make it."""
+    key = leased["Group"]["arn"] if "Group" in leased else f"123456789012#us-east-1#{leased['Instance']}"
+    now = int(time.time() * 1000)
+    whole = {
+        "swap_id": f"{journal['old']}-{now}", "stage": "Undoing", "launching_since": "2026-01-01T00:00:00Z",
+        "attempt": 0, "newcomer": None, "original": None, "max_raised_to": None, "retirement": "Detach",
+        "desired_settled": False, "undo": None, **journal,
+    }  # fmt: skip
+    aws.table("SwapsTableName").put_item(
+        Item={
+            "target": key, "leased": json.dumps(leased), "account_id": "123456789012", "region": "us-east-1",
+            "lease_owner": execution, "lease_since": now, "stage": whole["stage"], "journal": json.dumps(whole),
+        }
+    )  # fmt: skip
+    return key
+
+
+def test_a_row_that_no_execution_of_ours_wrote_harms_nobody(aws, scene, quiet):
+    web, table = scene(size=1, minimum=0, maximum=2), aws.table("SwapsTableName")
+    web.swap(dry_run=True)  # An execution that Step Functions knows, over this very group.
+    never = web.arn.rsplit(":", 1)[0] + ":never-started"
+    old, arn = web.old[0], web.before["AutoScalingGroupARN"]
+    victim, other = [
+        aws.client("ec2").run_instances(
+            ImageId=aws.network.image, InstanceType="m5.large", MinCount=1, MaxCount=1,
+            SubnetId=aws.network.subnets["us-east-1a"],
+        )["Instances"][0]["InstanceId"]
+        for _ in range(2)
+    ]  # fmt: skip
+    runs = lambda i: aws.instance(i)["State"]["Name"] == "running"  # noqa: E731
+    wait_for(lambda: runs(victim) and runs(other))
+    original = {"desired": 1, "max": 2, "az_rebalance_suspended": False, "serving": 1, "members": [old]}
+    lab = {"old_instance": "terminate", "address": None, "registrations": [], "capture": False, "leaving": True, "stopping": True}
+    group = lambda arn: {"Group": {"arn": arn, "name": web.name}}  # noqa: E731
+    rows = [
+        (group(arn.replace(":autoScalingGroup:", ":autoScalingGroup:0")), never, {"old": GONE, "newcomer": victim}),
+        ({"Instance": victim}, never, {"old": victim, "newcomer": other, "stage": "Retiring", "lab": lab}),
+        (group(arn), web.arn, {"old": old, "newcomer": victim, "original": original}),
+        (group(arn), web.arn, {"old": victim, "newcomer": GONE, "original": original, "stage": "Retiring"}),
+        (group(arn), never, {"old": victim, "newcomer": None}),
+    ]
+    for leased, execution, journal in rows:
+        key = forged(aws, leased, execution, **journal)
+        answer, error = aws.invoke("ReconcilerFunctionName", {"task": "sweep"})
+        assert runs(victim) and runs(other), (journal, answer, error)
+        named = key if "Instance" in leased else web.name
+        assert error and named.rsplit("#", 1)[-1] in error["errorMessage"], (journal, answer, error)
+        table.delete_item(Key={"target": key})
+    aws.client("ec2").terminate_instances(InstanceIds=[victim, other])
+    web.assert_untouched()

@@ -23,10 +23,11 @@ use spot_domain::journal::{Journal, Stage, Undo};
 use spot_domain::recovery::{Action, End, Observed};
 use spot_domain::settings::Settings;
 use spot_domain::{ExecutionArn, Reason};
+use spot_swap::newcomer::{look, unproven};
 use spot_swap::nodes;
 use spot_swap::recovery::{Progress, advance};
 
-use executions::{Life, life};
+use executions::{Execution, Life, describe};
 
 /// How long one group may take. The function's timeout has room for ten that hang.
 const PER_LEASE: Duration = Duration::from_secs(25);
@@ -52,6 +53,8 @@ pub struct Summary {
     pub waiting: Vec<String>,
     /// Dead too recently: a last Lambda may still be at work.
     pub too_early: Vec<String>,
+    /// What bears the tag of a swap and is not proven to be its, or outlives it, in words.
+    pub left_alone: Vec<String>,
 }
 
 /// Why a run failed. The others' leases were looked at all the same.
@@ -91,7 +94,7 @@ enum Outcome {
     Running,
     TooEarly,
     Waiting,
-    Ended(End),
+    Ended(End, Vec<String>),
 }
 
 impl Reconciler {
@@ -146,8 +149,13 @@ impl Reconciler {
                 Ok(Outcome::Waiting) | Err(ReconcileFailure::Swaps(SwapsError::LeaseLost { .. })) => {
                     summary.waiting.push(name);
                 }
-                Ok(Outcome::Ended(End::Finished)) => summary.finished.push(name),
-                Ok(Outcome::Ended(End::Undone)) => summary.undone.push(name),
+                Ok(Outcome::Ended(end, remarks)) => {
+                    summary.left_alone.extend(remarks);
+                    match end {
+                        End::Finished => summary.finished.push(name),
+                        End::Undone => summary.undone.push(name),
+                    }
+                }
                 Err(error) => failures.push(format!("{name}: {error}")),
             }
         }
@@ -159,7 +167,8 @@ impl Reconciler {
     }
 
     async fn reconcile(&self, held: &Held, unfinished: &Unfinished) -> Result<Outcome, ReconcileFailure> {
-        let life = life(&self.sfn, held.lease.owner.execution()).await?;
+        let execution = describe(&self.sfn, held.lease.owner.execution()).await?;
+        let life = execution.life;
         if life == Life::Running {
             return Ok(Outcome::Running);
         }
@@ -175,9 +184,12 @@ impl Reconciler {
         {
             return Ok(Outcome::Waiting);
         }
+        if let Some(journal) = &held.journal {
+            self.prove(&execution, &held.lease, journal).await?;
+        }
         let lease = self.swaps.take_over(&held.lease).await?;
-        let end = match &held.journal {
-            None => End::Undone,
+        let (end, remarks) = match &held.journal {
+            None => (End::Undone, Vec::new()),
             Some(journal) => match self.recover(&lease, &settings, journal).await? {
                 Progress::Waiting(why) if is_overdue(life, &settings, now) => {
                     return Err(ReconcileFailure::Overdue(why));
@@ -186,12 +198,38 @@ impl Reconciler {
                     tracing::warn!(on = %lease.on, "waiting: {why}");
                     return Ok(Outcome::Waiting);
                 }
-                Progress::Ended { end, .. } => end,
+                Progress::Ended { end, remarks, .. } => (end, remarks),
             },
         };
-        let summary = format!("{end:?} by the reconciler after the execution died");
+        let told = format!("{end:?} by the reconciler after the execution died");
+        let summary = [told].iter().chain(&remarks).cloned().collect::<Vec<_>>().join("; ");
         self.swaps.close(&lease, Release::LetGo { summary: &summary }).await?;
-        Ok(Outcome::Ended(end))
+        Ok(Outcome::Ended(end, remarks))
+    }
+
+    /// Asks for a proof that a swap of ours wrote the row: the execution in it was started for what the row is about, or a
+    /// launch of that swap exists. Whoever may write the table can have neither.
+    async fn prove(
+        &self,
+        execution: &Execution,
+        lease: &Lease,
+        journal: &Journal,
+    ) -> Result<(), ReconcileFailure> {
+        if execution.was_started_for(lease, journal, (&self.stack.account_id, &self.stack.region)) {
+            return Ok(());
+        }
+        let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
+        let target = self.stack.target(&access, &lease.region, Some(lease.owner.execution())).await;
+        if look(&target, lease, journal).await?.newcomer.instance().is_some() {
+            return Ok(());
+        }
+        let owner = lease.owner.execution();
+        let problem = format!(
+            "it tells of a swap, and neither was execution {owner} started for that, nor does EC2 show an instance that \
+             swap {} launched; find out who wrote the row, then delete its attributes `journal`, `stage` and `lease_owner`",
+            journal.swap_id
+        );
+        Err(unproven(lease, &problem).into())
     }
 
     /// Nobody drives this swap any more: unless the old instance has gone, it is undone.

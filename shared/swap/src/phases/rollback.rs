@@ -59,9 +59,10 @@ pub async fn run(
             Err(StepError::Stuck(format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old)))
         }
         Progress::Waiting(_) => Ok(Next::Wait),
-        Progress::Ended { end, newcomer } => {
+        Progress::Ended { end, newcomer, remarks } => {
             context.swaps.close(&work.lease, Release::Keep).await?;
-            record(work, &journal, end, newcomer, &undo);
+            let detail = [undo.detail].into_iter().chain(remarks).collect::<Vec<_>>().join("; ");
+            record(work, &journal, end, newcomer, &Undo { detail, ..undo });
             Ok(work.next_target())
         }
     }
