@@ -38,14 +38,19 @@ impl Execution {
             None | Some(Value::Null) => value == own,
             Some(given) => given.as_str() == Some(value),
         };
-        let names_it = match &lease.on {
-            Leased::Group { name, .. } => {
-                says("asg_name", name.as_str()) || says("instance_id", journal.old.as_str())
+        let names_it = match (&lease.on, &journal.node) {
+            (Leased::Group { name, .. }, None) => says("asg_name", name.as_str()),
+            (Leased::Group { .. }, Some(node)) => {
+                let cluster = self.input.get("cluster_name").and_then(Value::as_str);
+                says("instance_id", journal.old.as_str())
+                    && cluster.is_none_or(|named| named == node.cluster.as_str())
             }
-            Leased::Instance(id) => says("instance_id", id.as_str()),
-            Leased::ClusterSlot { cluster, .. } => says("cluster_name", cluster.as_str()),
+            (Leased::Instance(id), _) => says("instance_id", id.as_str()),
+            (Leased::ClusterSlot { .. }, _) => false, // no swap lies under it
         };
+        let is_dry = self.input.get("dry_run") == Some(&Value::Bool(true)); // it writes no row
         names_it
+            && !is_dry
             && place("account_id", lease.account_id.as_str(), own.0.as_str())
             && place("region", lease.region.as_str(), own.1.as_str())
     }
@@ -91,13 +96,17 @@ pub async fn describe(
 mod tests {
     use serde_json::json;
     use spot_cloud::swaps::Owner;
-    use spot_domain::journal::Retirement;
+    use spot_domain::journal::{NodeSwap, Retirement};
 
     use super::*;
 
     const OLD: &str = "i-0123456789abcdef0";
 
     fn vouches(input: &Value, on: Leased) -> bool {
+        vouches_for(input, on, None)
+    }
+
+    fn vouches_for(input: &Value, on: Leased, node: Option<NodeSwap>) -> bool {
         let (own, region): (AccountId, Region) =
             ("123456789012".parse().unwrap(), "us-east-1".parse().unwrap());
         let execution = "arn:aws:states:us-east-1:123456789012:execution:swap:run-1".parse().unwrap();
@@ -109,6 +118,7 @@ mod tests {
             since: Timestamp::UNIX_EPOCH,
         };
         let journal = Journal::new(&OLD.parse().unwrap(), Timestamp::UNIX_EPOCH, Retirement::Detach);
+        let journal = Journal { node, ..journal };
         let execution = Execution { life: Life::Running, input: input.clone() };
         execution.was_started_for(&lease, &journal, (&own, &region))
     }
@@ -123,8 +133,23 @@ mod tests {
         let instance = || Leased::Instance(OLD.parse().unwrap());
         assert!(vouches(&json!({"asg_name": "web"}), group()));
         assert!(vouches(&json!({"asg_name": "web", "account_id": "123456789012", "region": null}), group()));
-        assert!(vouches(&json!({"instance_id": OLD, "cluster_name": "c"}), group()), "a node's swap");
         assert!(vouches(&json!({"instance_id": OLD, "region": "us-east-1"}), instance()));
+    }
+
+    #[test]
+    fn that_of_a_node_swap_vouches_for_a_swap_in_that_cluster() {
+        let node = || NodeSwap {
+            cluster: "c".parse().unwrap(),
+            kubeconfig_secret: None,
+            old: "node-1".parse().unwrap(),
+            evict_local_storage: false,
+            evict_unmanaged: false,
+        };
+        let vouches = |input: &Value| vouches_for(input, group(), Some(node()));
+        assert!(vouches(&json!({"instance_id": OLD, "cluster_name": "c"})));
+        assert!(vouches(&json!({"instance_id": OLD})), "its cluster was found by its tags");
+        assert!(!vouches(&json!({"instance_id": OLD, "cluster_name": "d"})));
+        assert!(!vouches(&json!({"asg_name": "web"})));
     }
 
     #[test]
@@ -136,6 +161,8 @@ mod tests {
             (json!({"asg_name": "other"}), group()),
             (json!({"asg_name": "web", "account_id": "210987654321"}), group()),
             (json!({"asg_name": "web", "region": "eu-west-1"}), group()),
+            (json!({"asg_name": "web", "dry_run": true}), group()),
+            (json!({"instance_id": OLD}), group()),
             (json!({"asg_name": "web"}), instance()),
             (json!({"instance_id": "i-0123456789abcdef1"}), instance()),
         ] {

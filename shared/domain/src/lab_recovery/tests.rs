@@ -389,6 +389,28 @@ fn an_old_instance_is_brought_back_after_its_swap_and_what_the_newcomer_left_sta
 }
 
 #[test]
+fn what_stays_is_named() {
+    let mut world = World::new(OldInstance::Stop, true, 1, false);
+    world.run(Cut::after(20));
+    assert_eq!(
+        world.seen.remarks(&world.lab),
+        Vec::<String>::new(),
+        "a newcomer that serves keeps what it has"
+    );
+    world.newcomer_dies();
+    world.seen.left_alone = vec!["image ami-9 bears the tag".into()];
+    let remarks = world.seen.remarks(&world.lab);
+    assert!(
+        remarks.len() == 2 && remarks[0].contains("ami-9") && remarks[1].contains("vol-1"),
+        "{remarks:?}"
+    );
+    let mut never_served = World::new(OldInstance::Stop, true, 1, false);
+    never_served.run(Cut::after(1));
+    never_served.newcomer_dies();
+    assert_eq!(never_served.seen.remarks(&never_served.lab), Vec::<String>::new(), "its volume goes");
+}
+
+#[test]
 fn a_volume_is_deleted_only_once_the_newcomer_has_let_go_of_it() {
     let mut world = World::new(OldInstance::Stop, false, 0, false);
     world.run(Cut::after(1));
