@@ -173,10 +173,11 @@ pub async fn observe(
     let mut storage = if lab.capture { images_of(target, journal, lab).await? } else { Storage::default() };
     // Of a newcomer that stays, no volume is in question.
     if !found.is_alive() {
-        let noted = &lab.volumes;
-        let found = images::volumes_left_by(&target.ec2, &journal.swap_id, id, noted).await?;
-        storage.volumes = found.left;
-        storage.left_alone.extend(found.only_tagged.iter().map(|id| left_alone("volume", id)));
+        // Without a newcomer to prove the swap, its journal proves no volume.
+        let noted = if found.instance().is_some() { lab.volumes.clone() } else { BTreeSet::new() };
+        let volumes = images::volumes_left_by(&target.ec2, &journal.swap_id, id, &noted).await?;
+        storage.volumes = volumes.left;
+        storage.left_alone.extend(volumes.only_tagged.iter().map(|id| left_alone("volume", id)));
     }
     storage.left_alone.extend(look.left_alone);
     let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
