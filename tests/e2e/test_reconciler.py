@@ -211,37 +211,45 @@ def forged(aws, leased, execution, **journal):
     return key
 
 
-def test_a_row_that_no_execution_of_ours_wrote_harms_nobody(aws, scene, quiet):
-    web, table = scene(size=1, minimum=0, maximum=2), aws.table("SwapsTableName")
-    web.tag(web.old[0], "spot-optimizer:opt-out", "true")
-    web.swap()  # An execution that Step Functions knows, over this very group.
-    never = web.arn.rsplit(":", 1)[0] + ":never-started"
-    old, arn = web.old[0], web.before["AutoScalingGroupARN"]
-    victim, other = [
-        aws.client("ec2").run_instances(
-            ImageId=aws.network.image, InstanceType="m5.large", MinCount=1, MaxCount=1,
-            SubnetId=aws.network.subnets["us-east-1a"],
-        )["Instances"][0]["InstanceId"]
-        for _ in range(2)
-    ]  # fmt: skip
-    runs = lambda i: aws.instance(i)["State"]["Name"] == "running"  # noqa: E731
-    wait_for(lambda: runs(victim) and runs(other))
-    original = {"desired": 1, "max": 2, "az_rebalance_suspended": False, "serving": 1, "members": [old]}
+def test_a_row_that_no_execution_of_ours_left_harms_nobody(aws, quiet, scene):
+    web, table = waiting_in(scene, "PauseForHealth", with_target_group=False, minimum=0), aws.table("SwapsTableName")
+    web.reconcile_until_free()  # Its execution died over this very group.
+    aws.control.reset()
+    done = scene(size=1, minimum=0)
+    newcomer = done.swap()["swapped"][0]["new_instance_id"]
+    ec2 = aws.client("ec2")
+    launched = ec2.run_instances(
+        ImageId=aws.network.image, InstanceType="m5.large", MinCount=2, MaxCount=2,
+        SubnetId=aws.network.subnets["us-east-1a"],
+    )["Instances"]  # fmt: skip
+    victim, other = (instance["InstanceId"] for instance in launched)
+    run = lambda: {aws.instance(i)["State"]["Name"] for i in (victim, other, newcomer)} == {"running"}  # noqa: E731
+    wait_for(run)
+
+    never, old, arn = web.arn + "-never", web.old[0], web.before["AutoScalingGroupARN"]
+    none = arn.replace(":autoScalingGroup:", ":autoScalingGroup:0")
+    group = lambda scene, arn: {"Group": {"arn": arn, "name": scene.name}}  # noqa: E731
+    original = {"desired": 1, "max": 1, "az_rebalance_suspended": False, "serving": 1, "members": [old]}
+    empty = {**original, "desired": 0, "serving": 0}
+    over = {"old": done.old[0], "newcomer": newcomer, "original": empty, "swap_id": done.tags(newcomer)["spot-optimizer:swap"]}
     lab = {"old_instance": "terminate", "address": None, "registrations": [], "capture": False, "leaving": True, "stopping": True}
-    group = lambda arn: {"Group": {"arn": arn, "name": web.name}}  # noqa: E731
     rows = [
-        (group(arn.replace(":autoScalingGroup:", ":autoScalingGroup:0")), never, {"old": GONE, "newcomer": victim}),
+        (group(web, none), never, {"old": GONE, "newcomer": victim}),
         ({"Instance": victim}, never, {"old": victim, "newcomer": other, "stage": "Retiring", "lab": lab}),
-        (group(arn), web.arn, {"old": old, "newcomer": victim, "original": original}),
-        (group(arn), web.arn, {"old": victim, "newcomer": GONE, "original": original, "stage": "Retiring"}),
-        (group(arn), never, {"old": victim, "newcomer": None}),
+        (group(web, arn), web.arn, {"old": old, "newcomer": victim, "original": original}),
+        (group(web, arn), web.arn, {"old": victim, "newcomer": GONE, "original": original, "stage": "Retiring"}),
+        (group(web, arn), web.arn, {"old": victim, "newcomer": None, "stage": "Retiring"}),
+        (group(done, done.before["AutoScalingGroupARN"]), done.arn, over),
+        (group(done, done.before["AutoScalingGroupARN"]), never, over),
     ]
     for leased, execution, journal in rows:
         key = forged(aws, leased, execution, **journal)
         answer, error = aws.invoke("ReconcilerFunctionName", {"task": "sweep"})
-        assert runs(victim) and runs(other), (journal, answer, error)
-        named = key if "Instance" in leased else web.name
-        assert error and named.rsplit("#", 1)[-1] in error["errorMessage"], (journal, answer, error)
+        assert run(), (journal, answer, error)
+        named = leased.get("Instance") or leased["Group"]["arn"]
+        assert error and named in error["errorMessage"], (journal, answer, error)
         table.delete_item(Key={"target": key})
-    aws.client("ec2").terminate_instances(InstanceIds=[victim, other])
+    ec2.terminate_instances(InstanceIds=[victim, other])
     web.assert_untouched()
+    assert done.group.instance_ids == [newcomer]
+    done.assert_owners()

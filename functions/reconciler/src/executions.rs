@@ -1,7 +1,7 @@
 //! Executions: whether one is dead, and since when, and what it was started for.
 
 use aws_sdk_sfn::types::ExecutionStatus;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use spot_cloud::error::{CallError, Kind, failed};
 use spot_cloud::swaps::{Lease, Leased};
@@ -24,35 +24,75 @@ pub enum Life {
 pub struct Execution {
     /// Its life.
     pub life: Life,
-    /// The input that it was started with, which nobody can write later.
-    input: Value,
+    known: Option<Known>,
 }
 
+/// What Step Functions keeps of an execution, and nobody can write later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known {
+    input: Value,
+    started: Timestamp,
+    has_succeeded: bool,
+}
+
+/// The clocks of Lambda and Step Functions may differ by less than this.
+const SLACK: SignedDuration = SignedDuration::from_secs(60);
+
 impl Execution {
-    /// Returns true if it was started to swap what the row tells of. Whoever can write a row can't write that. Accounts and
-    /// regions that its input leaves out are the stack's own.
+    /// Returns true if it can have left the swap that the row tells of: it was started for that, was at work when the swap
+    /// began, and did not succeed (the last step of one that does clears the row). Whoever can write a row can't write that.
+    /// Accounts and regions that its input leaves out are the stack's own.
     #[must_use]
-    pub fn was_started_for(&self, lease: &Lease, journal: &Journal, own: (&AccountId, &Region)) -> bool {
-        let says = |field: &str, value: &str| self.input.get(field).and_then(Value::as_str) == Some(value);
-        let place = |field: &str, value: &str, own: &str| match self.input.get(field) {
+    pub fn vouches_for(&self, lease: &Lease, journal: &Journal, own: (&AccountId, &Region)) -> bool {
+        let Some(known) = &self.known else { return false };
+        let place = |field: &str, value: &str, own: &str| match known.input.get(field) {
             None | Some(Value::Null) => value == own,
             Some(given) => given.as_str() == Some(value),
         };
-        let names_it = match (&lease.on, &journal.node) {
-            (Leased::Group { name, .. }, None) => says("asg_name", name.as_str()),
-            (Leased::Group { .. }, Some(node)) => {
-                let cluster = self.input.get("cluster_name").and_then(Value::as_str);
-                says("instance_id", journal.old.as_str())
-                    && cluster.is_none_or(|named| named == node.cluster.as_str())
-            }
-            (Leased::Instance(id), _) => says("instance_id", id.as_str()),
-            (Leased::ClusterSlot { .. }, _) => false, // no swap lies under it
-        };
-        let is_dry = self.input.get("dry_run") == Some(&Value::Bool(true)); // it writes no row
-        names_it
-            && !is_dry
+        !known.has_succeeded
+            && !known.wants("dry_run") // it writes no row
+            && known.names(lease, journal)
+            && self.was_at_work_for(known, journal)
             && place("account_id", lease.account_id.as_str(), own.0.as_str())
             && place("region", lease.region.as_str(), own.1.as_str())
+    }
+
+    /// A swap begins when its run does. One that is brought back began in an earlier run.
+    fn was_at_work_for(&self, known: &Known, journal: &Journal) -> bool {
+        let is_over = journal.lab.as_ref().is_some_and(|lab| lab.is_over);
+        if is_over || known.wants("bring_back") {
+            return is_over && known.wants("bring_back");
+        }
+        let ended = match self.life {
+            Life::EndedAt(ended) => ended,
+            Life::Running | Life::Forgotten => Timestamp::MAX,
+        };
+        let is_within = |began: Timestamp| {
+            known.started.duration_since(began) <= SLACK && began.duration_since(ended) <= SLACK
+        };
+        journal.swap_id.run_started().is_some_and(is_within)
+    }
+}
+
+impl Known {
+    fn says(&self, field: &str) -> Option<&str> {
+        self.input.get(field).and_then(Value::as_str)
+    }
+
+    fn wants(&self, field: &str) -> bool {
+        self.input.get(field) == Some(&Value::Bool(true))
+    }
+
+    fn names(&self, lease: &Lease, journal: &Journal) -> bool {
+        let names_old = self.says("instance_id") == Some(journal.old.as_str());
+        match (&lease.on, &journal.node) {
+            (Leased::Group { name, .. }, None) => self.says("asg_name") == Some(name.as_str()),
+            (Leased::Group { .. }, Some(node)) => {
+                names_old && self.says("cluster_name").is_none_or(|named| named == node.cluster.as_str())
+            }
+            (Leased::Instance(_), _) => names_old,
+            (Leased::ClusterSlot { .. }, _) => false, // no swap lies under it
+        }
     }
 }
 
@@ -72,7 +112,7 @@ pub async fn describe(
         .map_err(failed("states:DescribeExecution"));
     let answer = match answer {
         Err(error) if error.kind == Kind::NotFound || error.code == "ExecutionDoesNotExist" => {
-            return Ok(Execution { life: Life::Forgotten, input: Value::Null });
+            return Ok(Execution { life: Life::Forgotten, known: None });
         }
         answer => answer?,
     };
@@ -82,14 +122,21 @@ pub async fn describe(
         ExecutionStatus::Aborted,
         ExecutionStatus::TimedOut,
     ];
-    let input = answer.input().and_then(|input| serde_json::from_str(input).ok()).unwrap_or_default();
-    if !over.contains(answer.status()) {
-        return Ok(Execution { life: Life::Running, input }); // also what AWS invents tomorrow
-    }
-    let ended = answer.stop_date().and_then(|t| Timestamp::from_second(t.secs()).ok());
-    ended.map(|at| Execution { life: Life::EndedAt(at), input }).ok_or_else(|| {
-        CallError::malformed("states:DescribeExecution", format!("{execution} is over but has no stop date"))
-    })
+    let malformed =
+        |what: &str| CallError::malformed("states:DescribeExecution", format!("{execution} {what}"));
+    let started = Timestamp::from_second(answer.start_date().secs());
+    let known = Known {
+        input: answer.input().and_then(|input| serde_json::from_str(input).ok()).unwrap_or_default(),
+        started: started.map_err(|_| malformed("has no start date"))?,
+        has_succeeded: answer.status() == &ExecutionStatus::Succeeded,
+    };
+    let life = if over.contains(answer.status()) {
+        let ended = answer.stop_date().and_then(|t| Timestamp::from_second(t.secs()).ok());
+        Life::EndedAt(ended.ok_or_else(|| malformed("is over but has no stop date"))?)
+    } else {
+        Life::Running // also what AWS invents tomorrow
+    };
+    Ok(Execution { life, known: Some(known) })
 }
 
 #[cfg(test)]
@@ -102,25 +149,37 @@ mod tests {
 
     const OLD: &str = "i-0123456789abcdef0";
 
-    fn vouches(input: &Value, on: Leased) -> bool {
-        vouches_for(input, on, None)
+    const STARTED: i64 = 1_700_000_000;
+
+    /// An execution of ten minutes that failed.
+    fn failed_with(input: &Value) -> Execution {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let known = Known { input: input.clone(), started: at(STARTED), has_succeeded: false };
+        Execution { life: Life::EndedAt(at(STARTED + 600)), known: Some(known) }
     }
 
-    fn vouches_for(input: &Value, on: Leased, node: Option<NodeSwap>) -> bool {
+    /// The journal of a swap in a run that began then.
+    fn journal(began: i64) -> Journal {
+        let began = Timestamp::from_second(began).unwrap();
+        Journal::new(&OLD.parse().unwrap(), began, Retirement::Detach)
+    }
+
+    fn believed(execution: &Execution, on: Leased, journal: &Journal) -> bool {
         let (own, region): (AccountId, Region) =
             ("123456789012".parse().unwrap(), "us-east-1".parse().unwrap());
-        let execution = "arn:aws:states:us-east-1:123456789012:execution:swap:run-1".parse().unwrap();
+        let owner = "arn:aws:states:us-east-1:123456789012:execution:swap:run-1".parse().unwrap();
         let lease = Lease {
             on,
             account_id: own.clone(),
             region: region.clone(),
-            owner: Owner::Execution(execution),
+            owner: Owner::Execution(owner),
             since: Timestamp::UNIX_EPOCH,
         };
-        let journal = Journal::new(&OLD.parse().unwrap(), Timestamp::UNIX_EPOCH, Retirement::Detach);
-        let journal = Journal { node, ..journal };
-        let execution = Execution { life: Life::Running, input: input.clone() };
-        execution.was_started_for(&lease, &journal, (&own, &region))
+        execution.vouches_for(&lease, journal, (&own, &region))
+    }
+
+    fn vouches(input: &Value, on: Leased) -> bool {
+        believed(&failed_with(input), on, &journal(STARTED))
     }
 
     fn group() -> Leased {
@@ -145,7 +204,9 @@ mod tests {
             evict_local_storage: false,
             evict_unmanaged: false,
         };
-        let vouches = |input: &Value| vouches_for(input, group(), Some(node()));
+        let vouches = |input: &Value| {
+            believed(&failed_with(input), group(), &Journal { node: Some(node()), ..journal(STARTED) })
+        };
         assert!(vouches(&json!({"instance_id": OLD, "cluster_name": "c"})));
         assert!(vouches(&json!({"instance_id": OLD})), "its cluster was found by its tags");
         assert!(!vouches(&json!({"instance_id": OLD, "cluster_name": "d"})));
@@ -168,5 +229,18 @@ mod tests {
         ] {
             assert!(!vouches(&input, on.clone()), "{input} vouches for {on}");
         }
+    }
+
+    #[test]
+    fn it_vouches_for_swaps_of_its_own_time_unless_it_succeeded() {
+        let failed = failed_with(&json!({"asg_name": "web"}));
+        let began_at = |second| believed(&failed, group(), &journal(STARTED + second));
+        assert!(began_at(-1) && began_at(0) && began_at(599));
+        assert!(!began_at(-3_600) && !began_at(3_600));
+        let known = failed.known.clone().map(|known| Known { has_succeeded: true, ..known });
+        let succeeded = Execution { known, ..failed };
+        assert!(!believed(&succeeded, group(), &journal(STARTED)));
+        let forgotten = Execution { life: Life::Forgotten, known: None };
+        assert!(!believed(&forgotten, group(), &journal(STARTED)));
     }
 }

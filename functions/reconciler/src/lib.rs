@@ -23,7 +23,7 @@ use spot_domain::journal::{Journal, Stage, Undo};
 use spot_domain::recovery::{Action, End, Observed};
 use spot_domain::settings::Settings;
 use spot_domain::{ExecutionArn, Reason};
-use spot_swap::newcomer::{look, unproven};
+use spot_swap::newcomer::unproven;
 use spot_swap::nodes;
 use spot_swap::recovery::{Progress, advance};
 
@@ -185,7 +185,7 @@ impl Reconciler {
             return Ok(Outcome::Waiting);
         }
         if let Some(journal) = &held.journal {
-            self.prove(&execution, &held.lease, journal).await?;
+            self.prove(&execution, held, journal).await?;
         }
         let lease = self.swaps.take_over(&held.lease).await?;
         let (end, remarks) = match &held.journal {
@@ -207,27 +207,26 @@ impl Reconciler {
         Ok(Outcome::Ended(end, remarks))
     }
 
-    /// Asks for a proof that a swap of ours wrote the row: the execution in it was started for what the row is about, or a
-    /// launch of that swap exists. Whoever may write the table can have neither.
+    /// Asks Step Functions whether a swap of ours can have written the row. Who may write the table can't write that.
     async fn prove(
         &self,
         execution: &Execution,
-        lease: &Lease,
+        held: &Held,
         journal: &Journal,
     ) -> Result<(), ReconcileFailure> {
-        if execution.was_started_for(lease, journal, (&self.stack.account_id, &self.stack.region)) {
+        let lease = &held.lease;
+        if execution.vouches_for(lease, journal, (&self.stack.account_id, &self.stack.region)) {
             return Ok(());
         }
-        let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
-        let target = self.stack.target(&access, &lease.region, Some(lease.owner.execution())).await;
-        if look(&target, lease, journal).await?.newcomer.instance().is_some() {
-            return Ok(());
+        // It may have come to its end while the rows were read.
+        if self.swaps.read(lease).await?.and_then(|held| held.journal).as_ref() != Some(journal) {
+            return Err(SwapsError::LeaseLost { on: lease.on.clone() }.into());
         }
-        let owner = lease.owner.execution();
         let problem = format!(
-            "it tells of a swap, and neither was execution {owner} started for that, nor does EC2 show an instance that \
-             swap {} launched; find out who wrote the row, then delete its attributes `journal`, `stage` and `lease_owner`",
-            journal.swap_id
+            "it tells of swap {}, and execution {} has left no such swap; find out who wrote the row, then delete its \
+             attributes `journal`, `stage` and `lease_owner`",
+            journal.swap_id,
+            lease.owner.execution()
         );
         Err(unproven(lease, &problem).into())
     }

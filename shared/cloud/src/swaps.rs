@@ -372,23 +372,10 @@ fn parse_held(row: &Row) -> Result<Held, String> {
             .ok_or("lease_since is missing or malformed")?,
     };
     let journal: Option<Journal> = json(row, "journal")?;
-    match journal.as_ref().and_then(|journal| contradiction(&lease, journal)) {
+    match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
         Some(problem) => Err(format!("journal: {problem}")),
         None => Ok(Held { lease, journal }),
     }
-}
-
-/// Says what no step of ours can have written under this lease.
-fn contradiction(lease: &Lease, journal: &Journal) -> Option<String> {
-    let fits = match &lease.on {
-        Leased::Group { .. } => journal.lab.is_none(),
-        Leased::Instance(id) => journal.lab.is_some() && &journal.old == id,
-        Leased::ClusterSlot { .. } => false,
-    };
-    if !fits {
-        return Some(format!("the swap of instance {} is none under a lease on {}", journal.old, lease.on));
-    }
-    journal.contradiction()
 }
 
 fn field<T>(row: &Row, name: &str) -> Result<T, String>

@@ -6,9 +6,7 @@ use jiff::Timestamp;
 use spot_domain::journal::Journal;
 use spot_domain::{AccountId, InstanceId, Region};
 
-use super::{
-    Lease, Leased, Swaps, SwapsError, UPDATE, contradiction, field, json, lost, malformed, number, text,
-};
+use super::{Lease, Leased, Swaps, SwapsError, UPDATE, field, json, lost, malformed, number, text};
 use crate::error::failed;
 use crate::leases::key_of_instance;
 
@@ -64,7 +62,7 @@ impl Swaps {
     pub async fn replaced(&self, lease: &Lease) -> Result<Option<Journal>, SwapsError> {
         let row = self.row(lease.key()).await?.unwrap_or_default();
         let journal = json(&row, "replaced").map_err(|problem| malformed(lease, problem))?;
-        match journal.as_ref().and_then(|journal| contradiction(lease, journal)) {
+        match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
             Some(problem) => Err(malformed(lease, format!("replaced: {problem}"))),
             None => Ok(journal),
         }
