@@ -53,7 +53,7 @@ pub struct Summary {
     pub waiting: Vec<String>,
     /// Dead too recently: a last Lambda may still be at work.
     pub too_early: Vec<String>,
-    /// What bears the tag of a swap and is not proven to be its, or outlives it, in words.
+    /// Resources that bear a swap's tag without proof that they are its, or that outlive it, in words.
     pub left_alone: Vec<String>,
 }
 

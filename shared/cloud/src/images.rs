@@ -7,7 +7,7 @@ use aws_sdk_ec2::types as ec2;
 use jiff::Timestamp;
 use spot_domain::ids::InstanceId;
 use spot_domain::journal::SwapId;
-use spot_domain::lab::Snapshot;
+use spot_domain::lab::TaggedSnapshot;
 use spot_domain::lab_recovery::LeftVolume;
 use spot_domain::tags::{MANAGED_BY, SWAP_TAG};
 
@@ -125,12 +125,12 @@ fn parse(image: &ec2::Image) -> Option<Image> {
 pub async fn tagged_snapshots(
     client: &aws_sdk_ec2::Client,
     swap: &SwapId,
-) -> Result<Vec<Snapshot>, CallError> {
+) -> Result<Vec<TaggedSnapshot>, CallError> {
     let pages =
         client.describe_snapshots().owner_ids("self").filters(by_tag(swap)).into_paginator().items().send();
     let found: Vec<_> = pages.collect::<Result<_, _>>().await.map_err(failed("ec2:DescribeSnapshots"))?;
     let snapshot = |snapshot: ec2::Snapshot| {
-        Some(Snapshot {
+        Some(TaggedSnapshot {
             id: snapshot.snapshot_id?,
             description: snapshot.description.unwrap_or_default(),
             started: snapshot.start_time.and_then(|at| Timestamp::from_second(at.secs()).ok()),

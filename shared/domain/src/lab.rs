@@ -167,7 +167,7 @@ impl Captured {
     /// Returns true if the snapshot was made with one of the images. The mappings of an image that is still pending may
     /// not name it yet; EC2 itself writes the image into the description of each, which can't be changed.
     #[must_use]
-    pub fn holds(&self, snapshot: &Snapshot, swap: &SwapId, old: &InstanceId) -> bool {
+    pub fn holds(&self, snapshot: &TaggedSnapshot, swap: &SwapId, old: &InstanceId) -> bool {
         let is_younger = swap
             .run_started()
             .zip(snapshot.started)
@@ -183,7 +183,7 @@ impl Captured {
 
 /// A snapshot that bears a swap's tag, as EC2 describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct TaggedSnapshot {
     /// Its id.
     pub id: String,
     /// Its description: set at its birth, by EC2 itself if an image was asked for.

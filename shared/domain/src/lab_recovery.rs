@@ -128,7 +128,7 @@ pub struct Observed {
     pub newcomers_volumes: BTreeSet<String>,
     /// Volumes that the journal holds of the newcomer's launch and that don't go with it.
     pub volumes: Vec<LeftVolume>,
-    /// What only bears the swap's tag, in words: it was left alone.
+    /// Everything that only bears the swap's tag, in words: it was left alone.
     pub left_alone: Vec<String>,
 }
 

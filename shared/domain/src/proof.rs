@@ -5,15 +5,15 @@ use crate::group::Instance;
 use crate::ids::InstanceId;
 use crate::journal::{Journal, SwapId};
 
-/// A swap's newcomer, as EC2 shows it.
+/// The evidence of a swap's newcomer, as EC2 shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Newcomer {
+pub enum Evidence {
     /// A launch of the swap made it.
     Proven(Box<Instance>),
     /// The journal names it, and EC2 shows no such instance: it died an hour ago or earlier, or never was.
     Forgotten(InstanceId),
     /// The journal names none, and EC2 shows nothing that the swap launched.
-    None,
+    Nothing,
 }
 
 /// The journal names an instance that no launch of its swap made.
@@ -29,7 +29,7 @@ pub struct Unproven {
     pub swap_id: SwapId,
 }
 
-impl Newcomer {
+impl Evidence {
     /// Finds the newcomer among what EC2 describes of the instances that the journal names or the swap launched.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Newcomer {
         let Some(named) = &journal.newcomer else {
             let launched = described.into_iter().filter(|instance| instance.was_launched_by(swap_id));
             let newest = launched.max_by_key(Instance::is_alive);
-            return Ok(newest.map_or(Self::None, |instance| Self::Proven(Box::new(instance))));
+            return Ok(newest.map_or(Self::Nothing, |instance| Self::Proven(Box::new(instance))));
         };
         match described.into_iter().find(|instance| &instance.id == named) {
             None => Ok(Self::Forgotten(named.clone())),
@@ -54,7 +54,7 @@ impl Newcomer {
         match self {
             Self::Proven(instance) => Some(&instance.id),
             Self::Forgotten(id) => Some(id),
-            Self::None => None,
+            Self::Nothing => None,
         }
     }
 
@@ -63,7 +63,7 @@ impl Newcomer {
     pub fn instance(&self) -> Option<&Instance> {
         match self {
             Self::Proven(instance) => Some(instance),
-            Self::Forgotten(_) | Self::None => None,
+            Self::Forgotten(_) | Self::Nothing => None,
         }
     }
 
@@ -112,7 +112,7 @@ mod tests {
         on_demand.is_spot = false;
         let tokenless = Instance { client_token: None, ..launched(5) };
         let tagged = vec![spot(2, "somebody's own"), spot(3, ""), on_demand, tokenless];
-        assert_eq!(Newcomer::find(&journal(None), tagged), Ok(Newcomer::None));
+        assert_eq!(Evidence::find(&journal(None), tagged), Ok(Evidence::Nothing));
     }
 
     #[test]
@@ -120,25 +120,25 @@ mod tests {
         let mut untagged = launched(3);
         untagged.tags.clear();
         let dead = Instance { state: InstanceState::Dead, ..launched(2) };
-        let found = Newcomer::find(&journal(None), vec![untagged, dead.clone()]).unwrap();
+        let found = Evidence::find(&journal(None), vec![untagged, dead.clone()]).unwrap();
         assert!(found.is_alive() && found.id() == Some(&id(3)));
-        let found = Newcomer::find(&journal(None), vec![dead]).unwrap();
+        let found = Evidence::find(&journal(None), vec![dead]).unwrap();
         assert!(!found.is_alive() && found.id() == Some(&id(2)));
     }
 
     #[test]
     fn an_instance_that_the_journal_names_needs_the_proof_too() {
         let named = journal(Some(id(2)));
-        assert!(Newcomer::find(&named, vec![on_demand(1), launched(2)]).unwrap().is_alive());
-        let victim = Newcomer::find(&named, vec![on_demand(1), spot(2, "somebody's own")]).unwrap_err();
+        assert!(Evidence::find(&named, vec![on_demand(1), launched(2)]).unwrap().is_alive());
+        let victim = Evidence::find(&named, vec![on_demand(1), spot(2, "somebody's own")]).unwrap_err();
         assert!(victim.to_string().contains(id(2).as_str()), "{victim}");
-        assert_eq!(Newcomer::find(&named, vec![on_demand(1)]), Ok(Newcomer::Forgotten(id(2))));
+        assert_eq!(Evidence::find(&named, vec![on_demand(1)]), Ok(Evidence::Forgotten(id(2))));
     }
 
     #[test]
     fn the_newcomer_of_another_swap_is_not_this_ones() {
         let other = Journal::new(&id(9), Timestamp::UNIX_EPOCH, Retirement::Detach);
         let others = spot(2, &other.swap_id.client_token(0));
-        assert!(Newcomer::find(&journal(Some(id(2))), vec![others]).is_err());
+        assert!(Evidence::find(&journal(Some(id(2))), vec![others]).is_err());
     }
 }

@@ -6,7 +6,7 @@ use spot_cloud::{Target, instances};
 use spot_domain::InstanceId;
 use spot_domain::group::Instance;
 use spot_domain::journal::Journal;
-use spot_domain::proof::{Newcomer, left_alone};
+use spot_domain::proof::{Evidence, left_alone};
 
 /// Both instances of a swap, as EC2 shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub struct Look {
     /// The old instance; `None` once EC2 has forgotten it.
     pub old: Option<Instance>,
     /// The newcomer.
-    pub newcomer: Newcomer,
-    /// What only bears the swap's tag, in words.
+    pub newcomer: Evidence,
+    /// Everything that only bears the swap's tag, in words.
     pub left_alone: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ pub async fn look(target: &Target, lease: &Lease, journal: &Journal) -> Result<L
         launched = instances::launched_by(&target.ec2, &journal.swap_id).await?;
     }
     let newcomer =
-        Newcomer::find(journal, launched.by_swap).map_err(|why| unproven(lease, &why.to_string()))?;
+        Evidence::find(journal, launched.by_swap).map_err(|why| unproven(lease, &why.to_string()))?;
     let left_alone = launched.only_tagged.iter().map(|id| left_alone("instance", id.as_str())).collect();
     Ok(Look { old, newcomer, left_alone })
 }

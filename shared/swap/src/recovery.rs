@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use spot_domain::group::{Instance, InstanceState};
 use spot_domain::ids::InstanceId;
 use spot_domain::journal::Journal;
-use spot_domain::proof::Newcomer as Found;
+use spot_domain::proof::Evidence;
 use spot_domain::recovery::{Action, End, Newcomer, Observed, next};
 use spot_domain::settings::Settings;
 use spot_domain::tags::GROUP_NAME_TAG;
@@ -32,7 +32,7 @@ pub enum Progress {
         end: End,
         /// The newcomer that serves, after [`End::Finished`].
         newcomer: Option<InstanceId>,
-        /// What a person should know: what was left alone, and why.
+        /// Remarks for a person: the resources that were left alone, and why.
         remarks: Vec<String>,
     },
     /// AWS is at work; come again.
@@ -191,7 +191,7 @@ async fn is_drained_by_any(target: &Target, own: &[String], instance: &Instance)
 }
 
 /// A newcomer that the journal names but EC2 has forgotten died in the group.
-fn newcomer(found: &Found, lease: &Lease) -> Option<Newcomer> {
+fn newcomer(found: &Evidence, lease: &Lease) -> Option<Newcomer> {
     let group_tag = |i: &Instance| match &lease.on {
         Leased::Group { name, .. } => i.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(name.as_str()),
         Leased::Instance(_) | Leased::ClusterSlot { .. } => false,

@@ -121,7 +121,7 @@ pub struct Work {
     /// When what it waits for is expected.
     #[serde(default)]
     pub look_at: Option<Timestamp>,
-    /// What a person should know of a swap that is done: what was left alone, and why.
+    /// Remarks for a person on a swap that is done: the resources that were left alone, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
     /// The last swap has let the lease go.
