@@ -208,6 +208,28 @@ def test_a_gate_that_does_not_answer_is_closed(lab):
 # -- what goes wrong -------------------------------------------------------------------------------------------------
 
 
+def test_an_image_that_only_bears_the_tag_of_a_swap_is_neither_booted_nor_deleted(lab):
+    """Backup policies copy tags. The image of a swap is known by its name and its source."""
+    web = lab()
+    ec2, control = web.old.ec2, web.aws.control
+    control.timing(image=600)
+    web.start(capture_image=True).reach("PauseForImage")
+    backup = ec2.create_image(InstanceId=web.old.id, Name=f"backup-of-{web.old.id}", NoReboot=True)["ImageId"]
+    described = ec2.describe_images(ImageIds=[backup])["Images"][0]
+    snapshot = described["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+    tags = [("ManagedBy", "SpotOptimizer"), ("spot-optimizer:swap", web.old.journal()["swap_id"])]
+    ec2.create_tags(Resources=[backup, snapshot], Tags=[{"Key": k, "Value": v} for k, v in tags])
+    control.timing(image=0.3)
+    report = web.end()
+    assert report["outcome"] == "SWAPPED" and web.old.describe(report["new_instance_id"])["ImageId"] != backup, report
+    assert [i["ImageId"] for i in web.old.images()] == [backup]
+    assert [s["SnapshotId"] for s in web.old.snapshots()] == [snapshot]
+    assert backup in report["detail"] and snapshot in report["detail"], report
+    ec2.deregister_image(ImageId=backup)
+    ec2.delete_snapshot(SnapshotId=snapshot)
+    web.assert_swapped(report)
+
+
 @pytest.mark.parametrize("capture, outcome", [(False, "REFUSED"), (True, "ROLLED_BACK")])
 def test_no_capacity(lab, capture, outcome):
     web = lab()

@@ -1,5 +1,7 @@
 """A twin is a twin: what the owner chose is repeated, refused, or named as lost before anything is launched."""
 
+import json
+
 import pytest
 from lab_scene import held_up
 from scene import wait_for
@@ -72,22 +74,29 @@ def test_a_plan_names_what_would_be_lost_and_what_is_not_looked_at(lab):
 
 @pytest.mark.parametrize("dies", [False, True], ids=["taken back", "dies"])
 def test_a_swap_that_is_undone_leaves_no_volume(lab, dies):
-    """An image may say that its volume outlives the instance."""
+    """An image may say that its volume outlives the instance. One that only bears the swap's tag is somebody else's."""
     web, newcomer, let_go = held_up(lab, "PauseForHealth", target_groups=0)
     mapping = web.old.describe(newcomer)["BlockDeviceMappings"][0]
     web.old.ec2.modify_instance_attribute(
         InstanceId=newcomer,
         BlockDeviceMappings=[{"DeviceName": mapping["DeviceName"], "Ebs": {"DeleteOnTermination": False}}],
     )
+    tags = [("ManagedBy", "SpotOptimizer"), ("spot-optimizer:swap", web.old.journal()["swap_id"])]
+    other = web.old.ec2.create_volume(
+        Size=1, AvailabilityZone="us-east-1a",
+        TagSpecifications=[{"ResourceType": "volume", "Tags": [{"Key": k, "Value": v} for k, v in tags]}],
+    )["VolumeId"]  # fmt: skip
     if dies:
+        web.reach_again("PauseForHealth")  # A look has seen the newcomer alive.
         web.aws.control.kill(newcomer)
     else:
         web.old.tag("spot-optimizer:opt-out", "true")
     report = let_go()
     assert report["outcome"] == "ROLLED_BACK", report
     ids = [mapping["Ebs"]["VolumeId"]]
-    found = web.old.ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": ids}])["Volumes"]
-    assert found == []
+    found = web.old.ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [*ids, other]}])["Volumes"]
+    assert [volume["VolumeId"] for volume in found] == [other] and other in report["detail"], report
+    web.old.ec2.delete_volume(VolumeId=other)
     web.assert_untouched()
 
 
@@ -159,3 +168,20 @@ def test_what_nothing_replaced_is_not_brought_back(lab):
     report = web.swap(bring_back=True)
     assert (report["outcome"], report["reason"]) == ("REFUSED", "INSTANCE_CHANGED")
     web.assert_nothing_changed()
+
+
+def test_a_row_that_names_anothers_instance_as_the_newcomer_brings_nothing_back(lab):
+    web, other = lab(), lab()
+    lab_swap = {"old_instance": "stop", "address": None, "registrations": [], "capture": False, "leaving": True, "stopping": True}
+    journal = {
+        "swap_id": f"{web.old.id}-1700000000000", "stage": "Retiring", "old": web.old.id, "newcomer": other.old.id,
+        "launching_since": "2026-01-01T00:00:00Z", "attempt": 0, "original": None, "max_raised_to": None,
+        "retirement": "Detach", "desired_settled": False, "undo": None, "lab": lab_swap,
+    }  # fmt: skip
+    target = f"123456789012#us-east-1#{web.old.id}"
+    web.aws.table("SwapsTableName").put_item(Item={"target": target, "replaced": json.dumps(journal)})
+    web.aws.control.clear_calls()
+    report = web.swap(bring_back=True)
+    assert (report["outcome"], report["reason"]) == ("REFUSED", "INSTANCE_CHANGED") and other.old.id in report["detail"]
+    web.assert_nothing_changed()
+    other.assert_untouched()

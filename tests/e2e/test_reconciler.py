@@ -1,6 +1,8 @@
 """Executions that die half-way: the reconciler finishes or undoes what they left, from the journal alone."""
 
 import concurrent.futures
+import json
+import time
 
 import pytest
 from scene import wait_for
@@ -184,3 +186,70 @@ def test_a_lease_that_cannot_be_read_does_not_keep_the_others_waiting(aws, scene
         web.assert_untouched()
     finally:
         table.delete_item(Key={"target": "nonsense"})
+
+
+# -- rows that nobody of ours wrote ----------------------------------------------------------------------------------
+
+GONE = "i-0123456789abcdef0"  # EC2 knows no such instance
+
+
+def forged(aws, leased, execution, **journal):
+    """A row of the Swaps table, as whoever may write that table can make it."""
+    key = leased["Group"]["arn"] if "Group" in leased else f"123456789012#us-east-1#{leased['Instance']}"
+    now = int(time.time() * 1000)
+    whole = {
+        "swap_id": f"{journal['old']}-{now}", "stage": "Undoing", "launching_since": "2026-01-01T00:00:00Z",
+        "attempt": 0, "newcomer": None, "original": None, "max_raised_to": None, "retirement": "Detach",
+        "desired_settled": False, "undo": None, **journal,
+    }  # fmt: skip
+    aws.table("SwapsTableName").put_item(
+        Item={
+            "target": key, "leased": json.dumps(leased), "account_id": "123456789012", "region": "us-east-1",
+            "lease_owner": execution, "lease_since": now, "stage": whole["stage"], "journal": json.dumps(whole),
+        }
+    )  # fmt: skip
+    return key
+
+
+def test_a_row_that_no_execution_of_ours_left_harms_nobody(aws, quiet, scene):
+    web, table = waiting_in(scene, "PauseForHealth", with_target_group=False, minimum=0), aws.table("SwapsTableName")
+    web.reconcile_until_free()  # Its execution died over this very group.
+    aws.control.reset()
+    done = scene(size=1, minimum=0)
+    newcomer = done.swap()["swapped"][0]["new_instance_id"]
+    ec2 = aws.client("ec2")
+    launched = ec2.run_instances(
+        ImageId=aws.network.image, InstanceType="m5.large", MinCount=2, MaxCount=2,
+        SubnetId=aws.network.subnets["us-east-1a"],
+    )["Instances"]  # fmt: skip
+    victim, other = (instance["InstanceId"] for instance in launched)
+    run = lambda: {aws.instance(i)["State"]["Name"] for i in (victim, other, newcomer)} == {"running"}  # noqa: E731
+    wait_for(run)
+
+    never, old, arn = web.arn + "-never", web.old[0], web.before["AutoScalingGroupARN"]
+    none = arn.replace(":autoScalingGroup:", ":autoScalingGroup:0")
+    group = lambda scene, arn: {"Group": {"arn": arn, "name": scene.name}}  # noqa: E731
+    original = {"desired": 1, "max": 1, "az_rebalance_suspended": False, "serving": 1, "members": [old]}
+    empty = {**original, "desired": 0, "serving": 0}
+    over = {"old": done.old[0], "newcomer": newcomer, "original": empty, "swap_id": done.tags(newcomer)["spot-optimizer:swap"]}
+    lab = {"old_instance": "terminate", "address": None, "registrations": [], "capture": False, "leaving": True, "stopping": True}
+    rows = [
+        (group(web, none), never, {"old": GONE, "newcomer": victim}),
+        ({"Instance": victim}, never, {"old": victim, "newcomer": other, "stage": "Retiring", "lab": lab}),
+        (group(web, arn), web.arn, {"old": old, "newcomer": victim, "original": original}),
+        (group(web, arn), web.arn, {"old": victim, "newcomer": GONE, "original": original, "stage": "Retiring"}),
+        (group(web, arn), web.arn, {"old": victim, "newcomer": None, "stage": "Retiring"}),
+        (group(done, done.before["AutoScalingGroupARN"]), done.arn, over),
+        (group(done, done.before["AutoScalingGroupARN"]), never, over),
+    ]
+    for leased, execution, journal in rows:
+        key = forged(aws, leased, execution, **journal)
+        answer, error = aws.invoke("ReconcilerFunctionName", {"task": "sweep"})
+        assert run(), (journal, answer, error)
+        named = leased.get("Instance") or leased["Group"]["arn"]
+        assert error and named in error["errorMessage"], (journal, answer, error)
+        table.delete_item(Key={"target": key})
+    ec2.terminate_instances(InstanceIds=[victim, other])
+    web.assert_untouched()
+    assert done.group.instance_ids == [newcomer]
+    done.assert_owners()

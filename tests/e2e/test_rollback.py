@@ -1,6 +1,7 @@
 """Swaps that fail: from every phase the way leads back to the owner's group, capacity held all the while."""
 
 import pytest
+from scene import wait_for
 
 INTERNAL = {"code": "Client.InternalError", "message": "Client.InternalError: Client error on launch"}
 
@@ -241,3 +242,26 @@ def test_a_newcomer_that_dies_while_the_old_one_leaves_costs_no_capacity(aws, sc
     assert min(s["in_service"] for s in web.capacity.samples[dip:]) >= 1  # the death itself is nobody's to prevent
     web.assert_no_stray()
     assert not web.leased() and web.group.describe()["SuspendedProcesses"] == []
+
+
+def test_what_only_bears_the_tag_of_a_swap_is_left_alone_and_named(aws, scene):
+    """Anybody can write a tag, or take one away. The newcomer is known by the ClientToken of its launch."""
+    web, ec2 = scene(size=1, minimum=0), aws.client("ec2")
+    aws.control.newcomers(status="initializing")
+    newcomer = web.start().reach("PauseForHealth").newcomer()
+    swap = web.tags(newcomer)["spot-optimizer:swap"]
+    on_demand = ec2.run_instances(
+        ImageId=aws.network.image, InstanceType="m5.large", MinCount=1, MaxCount=1,
+        SubnetId=aws.network.subnets["us-east-1a"],
+    )["Instances"][0]["InstanceId"]  # fmt: skip
+    bystanders = [on_demand, aws.launch_spot()]
+    ec2.create_tags(Resources=bystanders, Tags=[{"Key": "spot-optimizer:swap", "Value": swap}])
+    ec2.delete_tags(Resources=[newcomer], Tags=[{"Key": "spot-optimizer:swap"}])
+    web.stop()
+    aws.settings(reconcile_after_seconds=0)
+    web.reconcile_until_free()
+    assert [aws.instance(i)["State"]["Name"] for i in bystanders] == ["running", "running"]
+    wait_for(lambda: aws.instance(newcomer)["State"]["Name"] == "terminated")
+    assert all(bystander in web.row()["last_summary"] for bystander in bystanders), web.row()
+    ec2.terminate_instances(InstanceIds=bystanders)
+    web.assert_untouched()

@@ -121,7 +121,7 @@ impl Optimizer {
         let mut current =
             work.current.take().ok_or_else(|| StepError::Protocol("no swap in progress".into()))?;
         let next = match phase {
-            Phase::WaitForHealth => wait_for_health::run(context, work, &current).await?,
+            Phase::WaitForHealth => wait_for_health::run(context, work, &mut current).await?,
             Phase::Attach => attach::run(context, work, &mut current).await?,
             Phase::WaitForInService => wait_for_in_service::run(context, work, &mut current).await?,
             Phase::RetireOld => retire_old::run(context, work, &mut current).await?,

@@ -1,9 +1,12 @@
-//! Whether an execution is dead, and since when.
+//! Executions: whether one is dead, and since when, and what it was started for.
 
 use aws_sdk_sfn::types::ExecutionStatus;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use spot_cloud::error::{CallError, Kind, failed};
-use spot_domain::ExecutionArn;
+use spot_cloud::swaps::{Lease, Leased};
+use spot_domain::journal::Journal;
+use spot_domain::{AccountId, ExecutionArn, Region};
 
 /// What Step Functions says of an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,11 +19,91 @@ pub enum Life {
     Forgotten,
 }
 
+/// An execution, as Step Functions has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Execution {
+    /// Its life.
+    pub life: Life,
+    known: Option<Known>,
+}
+
+/// What Step Functions keeps of an execution, and nobody can write later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known {
+    input: Value,
+    started: Timestamp,
+    has_succeeded: bool,
+}
+
+/// The clocks of Lambda and Step Functions may differ by less than this.
+const SLACK: SignedDuration = SignedDuration::from_secs(60);
+
+impl Execution {
+    /// Returns true if it can have left the swap that the row tells of: it was started for that, was at work when the swap
+    /// began, and did not succeed (the last step of one that does clears the row). Whoever can write a row can't write that.
+    /// Accounts and regions that its input leaves out are the stack's own.
+    #[must_use]
+    pub fn vouches_for(&self, lease: &Lease, journal: &Journal, own: (&AccountId, &Region)) -> bool {
+        let Some(known) = &self.known else { return false };
+        let place = |field: &str, value: &str, own: &str| match known.input.get(field) {
+            None | Some(Value::Null) => value == own,
+            Some(given) => given.as_str() == Some(value),
+        };
+        !known.has_succeeded
+            && !known.wants("dry_run") // it writes no row
+            && known.names(lease, journal)
+            && self.was_at_work_for(known, journal)
+            && place("account_id", lease.account_id.as_str(), own.0.as_str())
+            && place("region", lease.region.as_str(), own.1.as_str())
+    }
+
+    /// A swap begins when its run does. One that is brought back began in an earlier run.
+    fn was_at_work_for(&self, known: &Known, journal: &Journal) -> bool {
+        let is_over = journal.lab.as_ref().is_some_and(|lab| lab.is_over);
+        if is_over || known.wants("bring_back") {
+            return is_over && known.wants("bring_back");
+        }
+        let ended = match self.life {
+            Life::EndedAt(ended) => ended,
+            Life::Running | Life::Forgotten => Timestamp::MAX,
+        };
+        let is_within = |began: Timestamp| {
+            known.started.duration_since(began) <= SLACK && began.duration_since(ended) <= SLACK
+        };
+        journal.swap_id.run_started().is_some_and(is_within)
+    }
+}
+
+impl Known {
+    fn says(&self, field: &str) -> Option<&str> {
+        self.input.get(field).and_then(Value::as_str)
+    }
+
+    fn wants(&self, field: &str) -> bool {
+        self.input.get(field) == Some(&Value::Bool(true))
+    }
+
+    fn names(&self, lease: &Lease, journal: &Journal) -> bool {
+        let names_old = self.says("instance_id") == Some(journal.old.as_str());
+        match (&lease.on, &journal.node) {
+            (Leased::Group { name, .. }, None) => self.says("asg_name") == Some(name.as_str()),
+            (Leased::Group { .. }, Some(node)) => {
+                names_old && self.says("cluster_name").is_none_or(|named| named == node.cluster.as_str())
+            }
+            (Leased::Instance(_), _) => names_old,
+            (Leased::ClusterSlot { .. }, _) => false, // no swap lies under it
+        }
+    }
+}
+
 /// Asks Step Functions.
 ///
 /// # Errors
 /// The call fails.
-pub async fn life(client: &aws_sdk_sfn::Client, execution: &ExecutionArn) -> Result<Life, CallError> {
+pub async fn describe(
+    client: &aws_sdk_sfn::Client,
+    execution: &ExecutionArn,
+) -> Result<Execution, CallError> {
     let answer = client
         .describe_execution()
         .execution_arn(execution.as_str())
@@ -29,7 +112,7 @@ pub async fn life(client: &aws_sdk_sfn::Client, execution: &ExecutionArn) -> Res
         .map_err(failed("states:DescribeExecution"));
     let answer = match answer {
         Err(error) if error.kind == Kind::NotFound || error.code == "ExecutionDoesNotExist" => {
-            return Ok(Life::Forgotten);
+            return Ok(Execution { life: Life::Forgotten, known: None });
         }
         answer => answer?,
     };
@@ -39,11 +122,125 @@ pub async fn life(client: &aws_sdk_sfn::Client, execution: &ExecutionArn) -> Res
         ExecutionStatus::Aborted,
         ExecutionStatus::TimedOut,
     ];
-    if !over.contains(answer.status()) {
-        return Ok(Life::Running); // also what AWS invents tomorrow
+    let malformed =
+        |what: &str| CallError::malformed("states:DescribeExecution", format!("{execution} {what}"));
+    let started = Timestamp::from_second(answer.start_date().secs());
+    let known = Known {
+        input: answer.input().and_then(|input| serde_json::from_str(input).ok()).unwrap_or_default(),
+        started: started.map_err(|_| malformed("has no start date"))?,
+        has_succeeded: answer.status() == &ExecutionStatus::Succeeded,
+    };
+    let life = if over.contains(answer.status()) {
+        let ended = answer.stop_date().and_then(|t| Timestamp::from_second(t.secs()).ok());
+        Life::EndedAt(ended.ok_or_else(|| malformed("is over but has no stop date"))?)
+    } else {
+        Life::Running // also what AWS invents tomorrow
+    };
+    Ok(Execution { life, known: Some(known) })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use spot_cloud::swaps::Owner;
+    use spot_domain::journal::{NodeSwap, Retirement};
+
+    use super::*;
+
+    const OLD: &str = "i-0123456789abcdef0";
+
+    const STARTED: i64 = 1_700_000_000;
+
+    /// An execution of ten minutes that failed.
+    fn failed_with(input: &Value) -> Execution {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let known = Known { input: input.clone(), started: at(STARTED), has_succeeded: false };
+        Execution { life: Life::EndedAt(at(STARTED + 600)), known: Some(known) }
     }
-    let ended = answer.stop_date().and_then(|t| Timestamp::from_second(t.secs()).ok());
-    ended.map(Life::EndedAt).ok_or_else(|| {
-        CallError::malformed("states:DescribeExecution", format!("{execution} is over but has no stop date"))
-    })
+
+    /// The journal of a swap in a run that began then.
+    fn journal(began: i64) -> Journal {
+        let began = Timestamp::from_second(began).unwrap();
+        Journal::new(&OLD.parse().unwrap(), began, Retirement::Detach)
+    }
+
+    fn believed(execution: &Execution, on: Leased, journal: &Journal) -> bool {
+        let (own, region): (AccountId, Region) =
+            ("123456789012".parse().unwrap(), "us-east-1".parse().unwrap());
+        let owner = "arn:aws:states:us-east-1:123456789012:execution:swap:run-1".parse().unwrap();
+        let lease = Lease {
+            on,
+            account_id: own.clone(),
+            region: region.clone(),
+            owner: Owner::Execution(owner),
+            since: Timestamp::UNIX_EPOCH,
+        };
+        execution.vouches_for(&lease, journal, (&own, &region))
+    }
+
+    fn vouches(input: &Value, on: Leased) -> bool {
+        believed(&failed_with(input), on, &journal(STARTED))
+    }
+
+    fn group() -> Leased {
+        let arn = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";
+        Leased::Group { arn: arn.parse().unwrap(), name: "web".parse().unwrap() }
+    }
+
+    #[test]
+    fn an_execution_vouches_for_what_its_input_names() {
+        let instance = || Leased::Instance(OLD.parse().unwrap());
+        assert!(vouches(&json!({"asg_name": "web"}), group()));
+        assert!(vouches(&json!({"asg_name": "web", "account_id": "123456789012", "region": null}), group()));
+        assert!(vouches(&json!({"instance_id": OLD, "region": "us-east-1"}), instance()));
+    }
+
+    #[test]
+    fn that_of_a_node_swap_vouches_for_a_swap_in_that_cluster() {
+        let node = || NodeSwap {
+            cluster: "c".parse().unwrap(),
+            kubeconfig_secret: None,
+            old: "node-1".parse().unwrap(),
+            evict_local_storage: false,
+            evict_unmanaged: false,
+        };
+        let vouches = |input: &Value| {
+            believed(&failed_with(input), group(), &Journal { node: Some(node()), ..journal(STARTED) })
+        };
+        assert!(vouches(&json!({"instance_id": OLD, "cluster_name": "c"})));
+        assert!(vouches(&json!({"instance_id": OLD})), "its cluster was found by its tags");
+        assert!(!vouches(&json!({"instance_id": OLD, "cluster_name": "d"})));
+        assert!(!vouches(&json!({"asg_name": "web"})));
+    }
+
+    #[test]
+    fn it_vouches_for_nothing_else() {
+        let instance = || Leased::Instance(OLD.parse().unwrap());
+        for (input, on) in [
+            (Value::Null, group()),
+            (json!({}), group()),
+            (json!({"asg_name": "other"}), group()),
+            (json!({"asg_name": "web", "account_id": "210987654321"}), group()),
+            (json!({"asg_name": "web", "region": "eu-west-1"}), group()),
+            (json!({"asg_name": "web", "dry_run": true}), group()),
+            (json!({"instance_id": OLD}), group()),
+            (json!({"asg_name": "web"}), instance()),
+            (json!({"instance_id": "i-0123456789abcdef1"}), instance()),
+        ] {
+            assert!(!vouches(&input, on.clone()), "{input} vouches for {on}");
+        }
+    }
+
+    #[test]
+    fn it_vouches_for_swaps_of_its_own_time_unless_it_succeeded() {
+        let failed = failed_with(&json!({"asg_name": "web"}));
+        let began_at = |second| believed(&failed, group(), &journal(STARTED + second));
+        assert!(began_at(-1) && began_at(0) && began_at(599));
+        assert!(!began_at(-3_600) && !began_at(3_600));
+        let known = failed.known.clone().map(|known| Known { has_succeeded: true, ..known });
+        let succeeded = Execution { known, ..failed };
+        assert!(!believed(&succeeded, group(), &journal(STARTED)));
+        let forgotten = Execution { life: Life::Forgotten, known: None };
+        assert!(!believed(&forgotten, group(), &journal(STARTED)));
+    }
 }

@@ -24,10 +24,11 @@ use spot_domain::recovery::{Action, End, Observed};
 use spot_domain::settings::Settings;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 use spot_domain::{ExecutionArn, Reason};
+use spot_swap::newcomer::unproven;
 use spot_swap::nodes;
 use spot_swap::recovery::{Progress, advance};
 
-use executions::{Life, life};
+use executions::{Execution, Life, describe};
 
 /// How long one group may take. The function's timeout has room for ten that hang.
 const PER_LEASE: Duration = Duration::from_secs(25);
@@ -53,6 +54,8 @@ pub struct Summary {
     pub waiting: Vec<String>,
     /// Dead too recently: a last Lambda may still be at work.
     pub too_early: Vec<String>,
+    /// Resources that bear a swap's tag without proof that they are its, or that outlive it, in words.
+    pub left_alone: Vec<String>,
 }
 
 /// Why a run failed. The others' leases were looked at all the same.
@@ -92,7 +95,7 @@ enum Outcome {
     Running,
     TooEarly,
     Waiting,
-    Ended(End),
+    Ended(End, Vec<String>),
 }
 
 impl Reconciler {
@@ -147,8 +150,13 @@ impl Reconciler {
                 Ok(Outcome::Waiting) | Err(ReconcileFailure::Swaps(SwapsError::LeaseLost { .. })) => {
                     summary.waiting.push(name);
                 }
-                Ok(Outcome::Ended(End::Finished)) => summary.finished.push(name),
-                Ok(Outcome::Ended(End::Undone)) => summary.undone.push(name),
+                Ok(Outcome::Ended(end, remarks)) => {
+                    summary.left_alone.extend(remarks);
+                    match end {
+                        End::Finished => summary.finished.push(name),
+                        End::Undone => summary.undone.push(name),
+                    }
+                }
                 Err(error) => failures.push(format!("{name}: {error}")),
             }
         }
@@ -160,7 +168,8 @@ impl Reconciler {
     }
 
     async fn reconcile(&self, held: &Held, unfinished: &Unfinished) -> Result<Outcome, ReconcileFailure> {
-        let life = life(&self.sfn, held.lease.owner.execution()).await?;
+        let execution = describe(&self.sfn, held.lease.owner.execution()).await?;
+        let life = execution.life;
         if life == Life::Running {
             return Ok(Outcome::Running);
         }
@@ -176,9 +185,12 @@ impl Reconciler {
         {
             return Ok(Outcome::Waiting);
         }
+        if let Some(journal) = &held.journal {
+            self.prove(&execution, held, journal).await?;
+        }
         let lease = self.swaps.take_over(&held.lease).await?;
-        let end = match &held.journal {
-            None => End::Undone,
+        let (end, remarks) = match &held.journal {
+            None => (End::Undone, Vec::new()),
             Some(journal) => match self.recover(&lease, &settings, journal).await? {
                 Progress::Waiting(why) if is_overdue(life, &settings, now) => {
                     return Err(ReconcileFailure::Overdue(why));
@@ -187,12 +199,37 @@ impl Reconciler {
                     tracing::warn!(on = %lease.on, "waiting: {why}");
                     return Ok(Outcome::Waiting);
                 }
-                Progress::Ended { end, .. } => end,
+                Progress::Ended { end, remarks, .. } => (end, remarks),
             },
         };
-        let summary = format!("{end:?} by the reconciler after the execution died");
+        let told = format!("{end:?} by the reconciler after the execution died");
+        let summary = [told].iter().chain(&remarks).cloned().collect::<Vec<_>>().join("; ");
         self.swaps.close(&lease, Release::LetGo { summary: &summary }).await?;
-        Ok(Outcome::Ended(end))
+        Ok(Outcome::Ended(end, remarks))
+    }
+
+    /// Asks Step Functions whether a swap of ours can have written the row. Who may write the table can't write that.
+    async fn prove(
+        &self,
+        execution: &Execution,
+        held: &Held,
+        journal: &Journal,
+    ) -> Result<(), ReconcileFailure> {
+        let lease = &held.lease;
+        if execution.vouches_for(lease, journal, (&self.stack.account_id, &self.stack.region)) {
+            return Ok(());
+        }
+        // It may have come to its end while the rows were read.
+        if self.swaps.read(lease).await?.and_then(|held| held.journal).as_ref() != Some(journal) {
+            return Err(SwapsError::LeaseLost { on: lease.on.clone() }.into());
+        }
+        let problem = format!(
+            "it tells of swap {}, and execution {} has left no such swap; find out who wrote the row, then delete its \
+             attributes `journal`, `stage` and `lease_owner`",
+            journal.swap_id,
+            lease.owner.execution()
+        );
+        Err(unproven(lease, &problem).into())
     }
 
     /// Nobody drives this swap any more: unless the old instance has gone, it is undone.

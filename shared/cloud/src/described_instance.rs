@@ -31,6 +31,7 @@ pub(crate) fn parse(instance: &ec2::Instance) -> Result<Instance, CallError> {
             .state_reason()
             .map(|r| format!("{}: {}", r.code().unwrap_or("?"), r.message().unwrap_or("?"))),
         is_spot: instance.instance_lifecycle() == Some(&ec2::InstanceLifecycleType::Spot),
+        client_token: filled(instance.client_token()),
         instance_type: instance
             .instance_type()
             .and_then(|t| t.as_str().parse().ok())

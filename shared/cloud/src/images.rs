@@ -1,11 +1,13 @@
-//! Images of a swap: made of the old instance's EBS volumes, found again by the swap's tag (as are
-//! their snapshots), and taken away; and what volumes its newcomer leaves.
+//! The image of a swap, made of the old instance's EBS volumes; its snapshots; and the volumes that a newcomer leaves. What
+//! bears the swap's tag is told from what the swap made: anybody can write a tag, and backup policies copy it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types as ec2;
+use jiff::Timestamp;
 use spot_domain::ids::InstanceId;
 use spot_domain::journal::SwapId;
+use spot_domain::lab::TaggedSnapshot;
 use spot_domain::lab_recovery::LeftVolume;
 use spot_domain::tags::{MANAGED_BY, SWAP_TAG};
 
@@ -29,6 +31,8 @@ pub struct Image {
     pub id: String,
     /// How far it is.
     pub progress: Progress,
+    /// The snapshots in its block device mappings.
+    pub snapshots: BTreeSet<String>,
 }
 
 /// Asks for an image of the instance's EBS volumes, without a reboot: it holds what a power cut would
@@ -40,18 +44,18 @@ pub struct Image {
 pub async fn capture(
     client: &aws_sdk_ec2::Client,
     id: &InstanceId,
-    swap_id: &str,
+    swap: &SwapId,
 ) -> Result<String, CallError> {
     let call = "ec2:CreateImage";
     let tags = |kind| {
         let tag = |(key, value): (&str, &str)| ec2::Tag::builder().key(key).value(value).build();
-        let tags = vec![tag(MANAGED_BY), tag((SWAP_TAG, swap_id))];
+        let tags = vec![tag(MANAGED_BY), tag((SWAP_TAG, swap.as_str()))];
         ec2::TagSpecification::builder().resource_type(kind).set_tags(Some(tags)).build()
     };
     let answer = client
         .create_image()
         .instance_id(id.as_str())
-        .name(format!("spot-optimizer-{swap_id}"))
+        .name(swap.image_name())
         .description(format!("Disks of {id} for its swap; deleted at the end of it"))
         .no_reboot(true)
         .tag_specifications(tags(ec2::ResourceType::Image))
@@ -65,69 +69,112 @@ pub async fn capture(
         .ok_or_else(|| CallError::malformed(call, "the answer names no image"))
 }
 
-fn by_swap(swap_id: &str) -> ec2::Filter {
-    ec2::Filter::builder().name(format!("tag:{SWAP_TAG}")).values(swap_id).build()
+fn by_tag(swap: &SwapId) -> ec2::Filter {
+    ec2::Filter::builder().name(format!("tag:{SWAP_TAG}")).values(swap.as_str()).build()
 }
 
-/// The images of a swap, in whatever state.
+/// Finds the image that the swap made of the old instance, in whatever state: by its name, which EC2 takes once and
+/// never changes, and by its source instance, which only CreateImage sets.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html>
 ///
 /// # Errors
 /// The call fails.
-pub async fn captured_by(client: &aws_sdk_ec2::Client, swap_id: &str) -> Result<Vec<Image>, CallError> {
-    let mut pages =
-        client.describe_images().owners("self").filters(by_swap(swap_id)).into_paginator().items().send();
-    let mut images = Vec::new();
-    while let Some(image) = pages.next().await {
-        let image = image.map_err(failed("ec2:DescribeImages"))?;
-        let Some(id) = image.image_id() else { continue };
-        let progress = match image.state() {
-            Some(ec2::ImageState::Available) => Progress::Available,
-            Some(ec2::ImageState::Pending) | None => Progress::Pending,
-            Some(state) => {
-                let why = image.state_reason().and_then(|r| r.message()).unwrap_or("no reason given");
-                Progress::Failed(format!("{}: {why}", state.as_str()))
-            }
-        };
-        images.push(Image { id: id.to_owned(), progress });
-    }
-    Ok(images)
+pub async fn captured_by(
+    client: &aws_sdk_ec2::Client,
+    swap: &SwapId,
+    old: &InstanceId,
+) -> Result<Option<Image>, CallError> {
+    let by_name = ec2::Filter::builder().name("name").values(swap.image_name()).build();
+    let found = images(client, by_name).await?;
+    let is_ours = |image: &ec2::Image| {
+        image.name() == Some(swap.image_name().as_str()) && image.source_instance_id() == Some(old.as_str())
+    };
+    Ok(found.iter().filter(|image| is_ours(image)).find_map(parse))
 }
 
-/// The snapshots of a swap's image.
+/// Returns the images that bear the swap's tag, whoever made them.
 ///
 /// # Errors
 /// The call fails.
-pub async fn snapshots_of(client: &aws_sdk_ec2::Client, swap_id: &str) -> Result<Vec<String>, CallError> {
-    let mut pages = client
-        .describe_snapshots()
-        .owner_ids("self")
-        .filters(by_swap(swap_id))
-        .into_paginator()
-        .items()
-        .send();
-    let mut ids = Vec::new();
-    while let Some(snapshot) = pages.next().await {
-        let snapshot = snapshot.map_err(failed("ec2:DescribeSnapshots"))?;
-        ids.extend(snapshot.snapshot_id().map(str::to_owned));
-    }
-    Ok(ids)
+pub async fn tagged_images(client: &aws_sdk_ec2::Client, swap: &SwapId) -> Result<Vec<String>, CallError> {
+    Ok(images(client, by_tag(swap)).await?.into_iter().filter_map(|image| image.image_id).collect())
 }
 
-/// Returns the volumes that came into being with a swap's newcomer and outlive it: free, or still attached to it.
-/// They bear the swap's tag, and none is older than its run. An older one with that tag is somebody else's.
+async fn images(client: &aws_sdk_ec2::Client, filter: ec2::Filter) -> Result<Vec<ec2::Image>, CallError> {
+    let pages = client.describe_images().owners("self").filters(filter).into_paginator().items().send();
+    pages.collect::<Result<_, _>>().await.map_err(failed("ec2:DescribeImages"))
+}
+
+fn parse(image: &ec2::Image) -> Option<Image> {
+    let progress = match image.state() {
+        Some(ec2::ImageState::Available) => Progress::Available,
+        Some(ec2::ImageState::Pending) | None => Progress::Pending,
+        Some(state) => {
+            let why = image.state_reason().and_then(|r| r.message()).unwrap_or("no reason given");
+            Progress::Failed(format!("{}: {why}", state.as_str()))
+        }
+    };
+    let mapped = image.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.snapshot_id());
+    Some(Image { id: image.image_id()?.to_owned(), progress, snapshots: mapped.map(str::to_owned).collect() })
+}
+
+/// Returns the snapshots that bear the swap's tag, whoever made them.
+///
+/// # Errors
+/// The call fails.
+pub async fn tagged_snapshots(
+    client: &aws_sdk_ec2::Client,
+    swap: &SwapId,
+) -> Result<Vec<TaggedSnapshot>, CallError> {
+    let pages =
+        client.describe_snapshots().owner_ids("self").filters(by_tag(swap)).into_paginator().items().send();
+    let found: Vec<_> = pages.collect::<Result<_, _>>().await.map_err(failed("ec2:DescribeSnapshots"))?;
+    let snapshot = |snapshot: ec2::Snapshot| {
+        Some(TaggedSnapshot {
+            id: snapshot.snapshot_id?,
+            description: snapshot.description.unwrap_or_default(),
+            started: snapshot.start_time.and_then(|at| Timestamp::from_second(at.secs()).ok()),
+        })
+    };
+    Ok(found.into_iter().filter_map(snapshot).collect())
+}
+
+/// The volumes that bear the tag of a swap whose newcomer no longer runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Volumes {
+    /// The newcomer was launched with them, and they outlive it: free, or still attached to it.
+    pub left: Vec<LeftVolume>,
+    /// Nothing proves that the newcomer was launched with them.
+    pub only_tagged: Vec<String>,
+}
+
+/// Looks for the volumes that a newcomer leaves. `launched_with` are those that the journal holds. One that is older
+/// than the swap's run is somebody else's all the same.
 ///
 /// # Errors
 /// The call fails.
 pub async fn volumes_left_by(
     client: &aws_sdk_ec2::Client,
-    swap_id: &SwapId,
+    swap: &SwapId,
     newcomer: Option<&InstanceId>,
-) -> Result<Vec<LeftVolume>, CallError> {
-    let Some(began) = swap_id.run_started() else { return Ok(Vec::new()) };
-    let pages = client.describe_volumes().filters(by_swap(swap_id.as_str())).into_paginator().items().send();
+    launched_with: &BTreeSet<String>,
+) -> Result<Volumes, CallError> {
+    let pages = client.describe_volumes().filters(by_tag(swap)).into_paginator().items().send();
     let found: Vec<_> = pages.collect::<Result<_, _>>().await.map_err(failed("ec2:DescribeVolumes"))?;
-    let left = found.iter().filter(|v| v.create_time().is_some_and(|at| at.secs() >= began.as_second()));
-    Ok(left.filter_map(|volume| left_volume(volume, newcomer)).collect())
+    let began = swap.run_started().map_or(i64::MAX, |began| began.as_second());
+    let mut volumes = Volumes::default();
+    for volume in &found {
+        let Some(id) = volume.volume_id() else { continue };
+        let is_younger = volume.create_time().is_some_and(|at| at.secs() >= began);
+        let is_its =
+            volume.attachments().iter().any(|one| one.instance_id() == newcomer.map(InstanceId::as_str));
+        if is_younger && launched_with.contains(id) {
+            volumes.left.extend(left_volume(volume, newcomer));
+        } else if !is_its {
+            volumes.only_tagged.push(id.to_owned());
+        }
+    }
+    Ok(volumes)
 }
 
 fn left_volume(volume: &ec2::Volume, newcomer: Option<&InstanceId>) -> Option<LeftVolume> {

@@ -6,6 +6,7 @@ use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttribu
 use aws_sdk_ec2::types as ec2;
 use spot_domain::group::{Instance, InstanceState};
 use spot_domain::ids::{AzId, InstanceId};
+use spot_domain::journal::SwapId;
 use spot_domain::tags::{MANAGED_BY, SWAP_TAG};
 
 use crate::described_instance::{DESCRIBE, parse};
@@ -31,12 +32,37 @@ pub async fn describe(
     Ok(instances)
 }
 
-/// Finds what the swap with this id launched, dead or alive.
+/// The instances that have to do with a swap.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Launched {
+    /// The launches of the swap, dead or alive: Spot, by the swap's ClientToken.
+    pub by_swap: Vec<Instance>,
+    /// Instances that bear the swap's tag and that something else launched. They are nobody's but their owners'.
+    pub only_tagged: Vec<InstanceId>,
+}
+
+/// Finds what the swap launched. It asks by ClientToken, which stays when the tag is taken away, and by tag, which tells
+/// what only claims to be the swap's.
 ///
 /// # Errors
-/// The call fails.
-pub async fn launched_by(client: &aws_sdk_ec2::Client, swap_id: &str) -> Result<Vec<Instance>, CallError> {
-    described(client, filter(&format!("tag:{SWAP_TAG}"), [swap_id.to_owned()])).await
+/// A call fails.
+pub async fn launched_by(client: &aws_sdk_ec2::Client, swap: &SwapId) -> Result<Launched, CallError> {
+    // Values of filters take wildcards: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>
+    let by_token = described(client, filter("client-token", [format!("{swap}-*")])).await?;
+    let by_tag = described(client, filter(&format!("tag:{SWAP_TAG}"), [swap.to_string()])).await?;
+    let found: BTreeMap<InstanceId, Instance> =
+        by_token.into_iter().chain(by_tag).map(|instance| (instance.id.clone(), instance)).collect();
+    let (by_swap, others): (Vec<_>, Vec<_>) =
+        found.into_values().partition(|instance| instance.was_launched_by(swap));
+    let only_tagged: Vec<_> = others
+        .into_iter()
+        .filter(|instance| instance.tags.get(SWAP_TAG).is_some_and(|id| id == swap.as_str()))
+        .map(|instance| instance.id)
+        .collect();
+    if !only_tagged.is_empty() {
+        tracing::warn!(swap_id = %swap, ?only_tagged, "bear the tag of the swap, and were not launched by it");
+    }
+    Ok(Launched { by_swap, only_tagged })
 }
 
 fn filter(name: &str, values: impl IntoIterator<Item = String>) -> ec2::Filter {

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use spot_domain::journal::Journal;
 use spot_domain::{AccountId, ClusterName, ExecutionArn, GroupArn, GroupName, InstanceId, Region};
 
 /// Who holds a lease: an execution, or the reconciler in the place of a dead one. Nobody writes
@@ -121,9 +122,83 @@ impl Lease {
             Leased::ClusterSlot { cluster, slot } => format!("{place}#{cluster}#{slot}"),
         }
     }
+
+    /// Says what no step of ours can have written under this lease; such a journal is not carried out.
+    #[must_use]
+    pub fn contradicts(&self, journal: &Journal) -> Option<String> {
+        let fits = match &self.on {
+            Leased::Group { .. } => journal.lab.is_none(),
+            Leased::Instance(id) => journal.lab.is_some() && &journal.old == id,
+            Leased::ClusterSlot { .. } => false,
+        };
+        if !fits {
+            return Some(format!(
+                "a swap of instance {} does not lie under a lease on {}",
+                journal.old, self.on
+            ));
+        }
+        journal.contradiction()
+    }
 }
 
 /// Returns the key of an instance's row.
 pub(crate) fn key_of_instance(account_id: &AccountId, region: &Region, id: &InstanceId) -> String {
     format!("{account_id}#{region}#{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use spot_domain::journal::Retirement;
+    use spot_domain::lab::{Captured, LabSwap, OldInstance, Traits};
+
+    use super::*;
+
+    fn journal(is_lab: bool) -> Journal {
+        let lab = LabSwap {
+            instance_type: None,
+            old_instance: OldInstance::Stop,
+            address: None,
+            registrations: vec![],
+            capture: false,
+            leaving: false,
+            stopping: false,
+            traits: Traits::new(),
+            losses: vec![],
+            captured_at: None,
+            is_over: false,
+            captured: Captured::default(),
+            volumes: std::collections::BTreeSet::new(),
+        };
+        let old = "i-0123456789abcdef0".parse().unwrap();
+        let journal = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach);
+        Journal { lab: is_lab.then_some(lab), ..journal }
+    }
+
+    fn lease(on: Leased) -> Lease {
+        Lease {
+            on,
+            account_id: "123456789012".parse().unwrap(),
+            region: "us-east-1".parse().unwrap(),
+            owner: "arn:aws:states:us-east-1:123456789012:execution:swap:run-1".parse().unwrap(),
+            since: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_journal_lies_under_the_lease_of_its_own_kind() {
+        let arn = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";
+        let group = || lease(Leased::Group { arn: arn.parse().unwrap(), name: "web".parse().unwrap() });
+        let instance = |id: &str| lease(Leased::Instance(id.parse().unwrap()));
+        let slot = lease(Leased::ClusterSlot { cluster: "c".parse().unwrap(), slot: 0 });
+        assert_eq!(group().contradicts(&journal(false)), None);
+        assert_eq!(instance("i-0123456789abcdef0").contradicts(&journal(true)), None);
+        for (lease, is_lab) in [
+            (group(), true),
+            (instance("i-0123456789abcdef0"), false),
+            (instance("i-0123456789abcdef1"), true),
+            (slot, false),
+        ] {
+            assert!(lease.contradicts(&journal(is_lab)).is_some(), "{}, lab: {is_lab}", lease.on);
+        }
+    }
 }

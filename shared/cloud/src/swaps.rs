@@ -51,6 +51,14 @@ pub enum SwapsError {
         /// What is wrong.
         problem: String,
     },
+    /// A row that orders what nothing proves to be ours: nothing is done, a person has to look.
+    #[error("row {target:?} of the Swaps table: {problem}")]
+    Unproven {
+        /// The row's key.
+        target: String,
+        /// What is not proven.
+        problem: String,
+    },
     /// The table did not answer.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -157,6 +165,21 @@ impl Swaps {
     pub async fn write(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
         self.put_journal(lease, journal)?
             .condition_expression("lease_owner = :me")
+            .send()
+            .await
+            .map_err(failed(UPDATE))
+            .map_err(|e| lost(e, lease))
+            .map(drop)
+    }
+
+    /// Writes what a look has shown into the journal of a swap that is still in the same stage. It changes no decision:
+    /// where a rollback has begun meanwhile, nothing is written.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap has gone on without this step.
+    pub async fn note(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
+        self.put_journal(lease, journal)?
+            .condition_expression("lease_owner = :me AND stage = :stage")
             .send()
             .await
             .map_err(failed(UPDATE))
@@ -348,7 +371,11 @@ fn parse_held(row: &Row) -> Result<Held, String> {
             .and_then(|ms| Timestamp::from_millisecond(ms).ok())
             .ok_or("lease_since is missing or malformed")?,
     };
-    Ok(Held { lease, journal: json(row, "journal")? })
+    let journal: Option<Journal> = json(row, "journal")?;
+    match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
+        Some(problem) => Err(format!("journal: {problem}")),
+        None => Ok(Held { lease, journal }),
+    }
 }
 
 fn field<T>(row: &Row, name: &str) -> Result<T, String>

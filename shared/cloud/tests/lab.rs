@@ -7,6 +7,7 @@ use spot_cloud::launcher::{Blueprint, Launcher, Order};
 use spot_cloud::twin::{Twin, examine};
 use spot_cloud::{Kind, Target, addresses, images, instances, targets};
 use spot_domain::InstanceId;
+use spot_domain::journal::SwapId;
 use spot_domain::lab::Registration;
 use spot_domain::lab_recovery::{AddressAt, TargetState};
 use spot_domain::tags::Tags;
@@ -43,6 +44,10 @@ fn attribute(inner: &str) -> String {
 
 fn id() -> InstanceId {
     "i-0123456789abcdef0".parse().unwrap()
+}
+
+fn swap() -> SwapId {
+    "i-0123456789abcdef0-1700000000000".parse().unwrap()
 }
 
 async fn target(endpoint: &Endpoint) -> Target {
@@ -260,12 +265,12 @@ async fn an_image_bears_the_swaps_tag_with_its_snapshots_and_reboots_nothing() {
         "<CreateImageResponse><imageId>ami-2</imageId></CreateImageResponse>",
     )])
     .await;
-    let image = images::capture(&target(&ec2).await.ec2, &id(), "i-0-1").await.unwrap();
+    let image = images::capture(&target(&ec2).await.ec2, &id(), &swap()).await.unwrap();
     assert_eq!(image, "ami-2");
     let request = &ec2.requests()[0];
     for expected in [
         "NoReboot=true",
-        "Name=spot-optimizer-i-0-1",
+        "Name=spot-optimizer-i-0123456789abcdef0-1700000000000",
         "TagSpecification.1.ResourceType=image",
         "TagSpecification.2.ResourceType=snapshot",
         "TagSpecification.2.Tag.2.Key=spot-optimizer%3Aswap",

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::ids::InstanceId;
+use crate::journal::SwapId;
 use crate::owners::MARKS;
 use crate::tags::{GROUP_NAME_TAG, MANAGED_BY, SWAP_TAG, Tags};
 
@@ -114,28 +115,19 @@ enum Launched {
 }
 
 fn launched_by_us(subject: &Subject, swaps: &SwapsInProgress) -> Launched {
-    let Some(swap_id) = subject.tags.get(SWAP_TAG).filter(|id| is_swap_id(id)) else {
+    let Some(swap_id) = subject.tags.get(SWAP_TAG).and_then(|id| id.parse::<SwapId>().ok()) else {
         return Launched::Unproven("no spot-optimizer:swap tag with the id of a swap");
     };
     if !subject.is_spot {
         return Launched::Unproven("it is not Spot, and no swap launches anything else");
     }
-    let by_token = subject.client_token.as_deref().and_then(|token| token.strip_prefix(swap_id.as_str()));
-    let attempt = by_token.and_then(|rest| rest.strip_prefix('-'));
-    let token_is_ours = attempt.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-    if token_is_ours || swaps.ids.contains(swap_id) {
+    let token_is_ours = subject.client_token.as_deref().is_some_and(|token| swap_id.has_token(token));
+    if token_is_ours || swaps.ids.contains(swap_id.as_str()) {
         return Launched::Proven;
     }
     Launched::Unproven(
         "its launch bears no ClientToken of the swap in its tag, and no such swap is in progress",
     )
-}
-
-/// `<old instance>-<milliseconds>`, as [`crate::journal::SwapId`] writes it.
-fn is_swap_id(text: &str) -> bool {
-    text.rsplit_once('-').is_some_and(|(old, since)| {
-        old.parse::<InstanceId>().is_ok() && !since.is_empty() && since.bytes().all(|b| b.is_ascii_digit())
-    })
 }
 
 /// Where an instance stands.

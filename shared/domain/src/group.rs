@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::belongings::Belongings;
 use crate::ids::{AzId, GroupArn, GroupName, InstanceId, InstanceType};
+use crate::journal::SwapId;
 use crate::money::Usd;
 use crate::pricing::UsageOperation;
 use crate::tags::Tags;
@@ -293,6 +294,8 @@ pub struct Instance {
     pub state_reason: Option<String>,
     /// Lifecycle is `spot`.
     pub is_spot: bool,
+    /// The ClientToken of its launch: EC2 sets it once, and nobody can change it.
+    pub client_token: Option<String>,
     /// Its type.
     pub instance_type: InstanceType,
     /// Its zone's name in this account.
@@ -328,6 +331,12 @@ impl Instance {
     pub fn billed_as(&self) -> Option<UsageOperation> {
         let is_known = !self.is_dedicated && !self.belongings.has_marketplace_software;
         is_known.then(|| self.usage_operation.clone())
+    }
+
+    /// Returns true if a launch of this swap made it: it is Spot (nothing else is launched), and has the swap's ClientToken.
+    #[must_use]
+    pub fn was_launched_by(&self, swap: &SwapId) -> bool {
+        self.is_spot && self.client_token.as_deref().is_some_and(|token| swap.has_token(token))
     }
 
     /// Starting or running: it costs, and may come to serve.

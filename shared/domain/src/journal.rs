@@ -3,19 +3,21 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::eviction::Turns;
-use crate::ids::{ClusterName, InstanceId, NodeName};
+use crate::ids::{ClusterName, InstanceId, Malformed, NodeName};
 use crate::lab::LabSwap;
 use crate::reason::Reason;
 
-/// Names one swap of one instance: the value of the newcomer's swap tag and the stem of its
-/// ClientTokens (at most 64 ASCII characters in all).
+/// Names one swap of one instance, as `<old instance>-<milliseconds>`. It is the stem of its ClientTokens (at most 64
+/// ASCII characters in all) and of its image's name, which nobody can write later: they prove what the swap made.
+/// It is the value of the swap's tag, too, which proves nothing: anybody can write a tag, and backups copy it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct SwapId(String);
 
 impl Stage {
@@ -52,11 +54,63 @@ impl SwapId {
         &self.0
     }
 
+    /// Returns true if it is the id of a swap of this instance.
+    #[must_use]
+    pub fn is_of(&self, old: &InstanceId) -> bool {
+        self.0.strip_prefix(old.as_str()).is_some_and(|rest| rest.rfind('-') == Some(0))
+    }
+
     /// The ClientToken of one launch attempt. Every attempt has its own: the same token with other
     /// parameters is refused (`IdempotentParameterMismatch`).
     #[must_use]
     pub fn client_token(&self, attempt: usize) -> String {
         format!("{}-{attempt}", self.0)
+    }
+
+    /// Returns true if this is the ClientToken of one of its launches. EC2 sets the token once, at the launch.
+    #[must_use]
+    pub fn has_token(&self, client_token: &str) -> bool {
+        let attempt = client_token.strip_prefix(self.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        attempt.is_some_and(is_number)
+    }
+
+    /// Returns the name of its image: EC2 takes a name once in an account and region, and changes it never.
+    #[must_use]
+    pub fn image_name(&self) -> String {
+        format!("spot-optimizer-{}", self.0)
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl TryFrom<String> for SwapId {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        let is_valid = text
+            .rsplit_once('-')
+            .is_some_and(|(old, began)| old.parse::<InstanceId>().is_ok() && is_number(began));
+        if is_valid {
+            return Ok(Self(text));
+        }
+        let given = text.chars().take(80).collect();
+        Err(Malformed { kind: "swap id", given, expected: "<instance id>-<milliseconds>" })
+    }
+}
+
+impl FromStr for SwapId {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<SwapId> for String {
+    fn from(id: SwapId) -> Self {
+        id.0
     }
 }
 
@@ -150,7 +204,7 @@ pub struct Undo {
 /// The swap in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
-    /// Finds the newcomer, by its tag.
+    /// Finds the newcomer, by the ClientToken of its launch.
     pub swap_id: SwapId,
     /// How far it may have come.
     pub stage: Stage,
@@ -205,6 +259,23 @@ impl Journal {
         }
     }
 
+    /// Says what no step of ours can have written. A journal that contradicts itself is not carried out.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<String> {
+        let (id, old) = (&self.swap_id, &self.old);
+        if !id.is_of(old) {
+            return Some(format!("swap_id {id} names no swap of old instance {old}"));
+        }
+        if self.newcomer.as_ref() == Some(old) {
+            return Some(format!("{old} is both the old instance and the newcomer"));
+        }
+        let has_moved = self.lab.as_ref().is_some_and(|lab| lab.leaving || lab.stopping || lab.is_over);
+        let names_one = matches!(self.stage, Stage::Attaching | Stage::Retiring);
+        let needs_newcomer = names_one || has_moved || self.original.is_some();
+        (needs_newcomer && self.newcomer.is_none())
+            .then(|| format!("it names no newcomer, and is past the launch (stage {})", self.stage.name()))
+    }
+
     /// The reason for which it is undone, if it is.
     #[must_use]
     pub fn undo_reason(&self) -> Option<Reason> {
@@ -222,6 +293,67 @@ mod tests {
         assert!(id.client_token(9_999).len() <= 64, "{}", id.client_token(9_999));
         assert!(id.client_token(1).is_ascii());
         assert_ne!(id.client_token(1), id.client_token(2));
+    }
+
+    fn swap() -> SwapId {
+        "i-0123456789abcdef0-1700000000000".parse().unwrap()
+    }
+
+    #[test]
+    fn a_launch_is_proven_by_its_client_token_alone() {
+        assert!(swap().has_token(&swap().client_token(0)) && swap().has_token(&swap().client_token(37)));
+        for token in [
+            "",
+            "i-0123456789abcdef0-1700000000000",
+            "i-0123456789abcdef0-1700000000000-",
+            "i-0123456789abcdef0-1700000000000-x",
+            "i-0123456789abcdef0-17000000000001-0",
+            "i-0123456789abcdef0-1700000000001-0",
+            "i-0123456789abcdef1-1700000000000-0",
+            "i-0123456789abcdef0-1700000000000-0-0",
+        ] {
+            assert!(!swap().has_token(token), "{token:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_of_one_instance() {
+        for text in
+            ["", "mine", "i-0123456789abcdef0", "i-0123456789abcdef0-", "i-0123456789abcdef0-1-x", "web-1"]
+        {
+            assert!(text.parse::<SwapId>().is_err(), "{text:?}");
+        }
+        assert!(swap().is_of(&"i-0123456789abcdef0".parse().unwrap()));
+        assert!(!swap().is_of(&"i-0123456789abcdef1".parse().unwrap()));
+        assert!(!swap().is_of(&"i-01234567".parse().unwrap()), "the beginning of an id is another id");
+    }
+
+    #[test]
+    fn a_journal_that_no_step_of_ours_can_have_written_contradicts_itself() {
+        let (old, newcomer): (InstanceId, InstanceId) =
+            ("i-0123456789abcdef0".parse().unwrap(), "i-0123456789abcdef1".parse().unwrap());
+        let honest = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach);
+        assert_eq!(honest.contradiction(), None);
+        let served = Journal { stage: Stage::Retiring, newcomer: Some(newcomer.clone()), ..honest.clone() };
+        assert_eq!(served.contradiction(), None);
+        for forged in [
+            Journal { old: newcomer, ..honest.clone() },
+            Journal { newcomer: Some(old), ..honest.clone() },
+            Journal { newcomer: None, ..served },
+            Journal { stage: Stage::Attaching, ..honest.clone() },
+            Journal {
+                original: Some(Original {
+                    desired: 1,
+                    max: 1,
+                    az_rebalance_suspended: false,
+                    serving: 1,
+                    members: vec![],
+                }),
+                ..honest
+            },
+        ] {
+            assert!(forged.contradiction().is_some(), "{forged:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The lab swap: one stand-alone instance of a LAB account. What is asked for, which instances are
 //! refused, what the journal holds of such a swap, and what comes out of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::environment::EnvironmentType;
 use crate::group::{Instance, InstanceState};
 use crate::ids::{AccountId, InstanceId, InstanceType, Region};
+use crate::journal::SwapId;
 use crate::lab_losses::{TwinVolume, tags_of_twin_volumes_fit};
+use crate::lab_recovery::CapturedImage;
 use crate::owners::{Owner, group_of, marked};
 use crate::reason::Reason;
 use crate::settings::Settings;
@@ -116,7 +118,7 @@ pub struct LabSwap {
     pub address: Option<String>,
     /// Where it was registered when the swap began.
     pub registrations: Vec<Registration>,
-    /// An image was asked for: it and its snapshots bear the swap's tag, and go with the swap.
+    /// An image was asked for: it and its snapshots go with the swap.
     pub capture: bool,
     /// The old instance may have been deregistered.
     pub leaving: bool,
@@ -134,6 +136,60 @@ pub struct LabSwap {
     /// The swap was over, and is undone by its owner's wish. The newcomer's volumes are the owner's by then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_over: bool,
+    /// The images that were made, with their snapshots, as EC2 showed them.
+    #[serde(default, skip_serializing_if = "Captured::is_empty")]
+    pub captured: Captured,
+    /// The volumes that the newcomer was launched with, as EC2 showed them on it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub volumes: BTreeSet<String>,
+}
+
+/// The images of a swap and their snapshots. Each was noted while EC2 showed the image with the name of the swap.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Captured {
+    /// Image ids.
+    pub images: BTreeSet<String>,
+    /// Snapshot ids.
+    pub snapshots: BTreeSet<String>,
+}
+
+impl Captured {
+    fn is_empty(&self) -> bool {
+        self.images.is_empty() && self.snapshots.is_empty()
+    }
+
+    /// Notes images, and the snapshots in their block device mappings.
+    pub fn note(&mut self, images: &[CapturedImage]) {
+        self.images.extend(images.iter().map(|image| image.id.clone()));
+        self.snapshots.extend(images.iter().flat_map(|image| image.snapshots.iter().cloned()));
+    }
+
+    /// Returns true if the snapshot was made with one of the images. The mappings of an image that is still pending may
+    /// not name it yet; EC2 itself writes the image into the description of each, which can't be changed.
+    #[must_use]
+    pub fn holds(&self, snapshot: &TaggedSnapshot, swap: &SwapId, old: &InstanceId) -> bool {
+        let is_younger = swap
+            .run_started()
+            .zip(snapshot.started)
+            .is_some_and(|(began, at)| at.as_second() >= began.as_second());
+        let made_for = |image: &String| {
+            let begins = format!("Created by CreateImage({old}) for {image}");
+            let rest = snapshot.description.strip_prefix(&begins);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
+        is_younger && (self.snapshots.contains(&snapshot.id) || self.images.iter().any(made_for))
+    }
+}
+
+/// A snapshot that bears a swap's tag, as EC2 describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaggedSnapshot {
+    /// Its id.
+    pub id: String,
+    /// Its description: set at its birth, by EC2 itself if an image was asked for.
+    pub description: String,
+    /// When it was begun, in whole seconds.
+    pub started: Option<Timestamp>,
 }
 
 /// Everything that a twin repeats of an instance, as names and values for a person.

@@ -6,6 +6,8 @@
 //! that back. And what is asked for is what the journal *recorded*: an address or a registration that
 //! its owner has moved elsewhere meanwhile stays there.
 
+use std::collections::BTreeSet;
+
 use crate::ids::InstanceId;
 use crate::journal::{Journal, Stage};
 use crate::lab::{LabSwap, OldInstance};
@@ -81,10 +83,19 @@ pub struct Targets {
 /// The newcomer as EC2 shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newcomer {
-    /// The instance that carries the swap's tag, or that the journal names.
+    /// Its id. An instance that lives is here only if [`crate::proof`] holds.
     pub id: InstanceId,
     /// Pending or running.
     pub alive: bool,
+}
+
+/// An image that the swap made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapturedImage {
+    /// Its id.
+    pub id: String,
+    /// The snapshots in its block device mappings.
+    pub snapshots: BTreeSet<String>,
 }
 
 /// A volume of the newcomer that would outlive it.
@@ -109,17 +120,35 @@ pub struct Observed {
     pub address: AddressAt,
     /// The target groups, in the order of the journal's registrations.
     pub targets: Vec<Targets>,
-    /// Images that bear the swap's tag.
-    pub images: Vec<String>,
-    /// Snapshots that bear the swap's tag.
+    /// The images that the swap made: they have its image's name, and the old instance as their source.
+    pub images: Vec<CapturedImage>,
+    /// The snapshots that the journal holds of those images.
     pub snapshots: Vec<String>,
-    /// Volumes that came into being with the newcomer and don't go with it.
+    /// The volumes that the newcomer was launched with, while EC2 shows them on it.
+    pub newcomers_volumes: BTreeSet<String>,
+    /// Volumes that the journal holds of the newcomer's launch and that don't go with it.
     pub volumes: Vec<LeftVolume>,
+    /// Everything that only bears the swap's tag, in words: it was left alone.
+    pub left_alone: Vec<String>,
 }
 
 impl Observed {
     fn newcomer_lives(&self) -> bool {
         self.newcomer.as_ref().is_some_and(|newcomer| newcomer.alive)
+    }
+
+    /// Names all that a person should know at the end: what was left alone, and what the newcomer leaves to its owner.
+    #[must_use]
+    pub fn remarks(&self, lab: &LabSwap) -> Vec<String> {
+        let has_begun = lab.is_over || lab.leaving || lab.stopping;
+        let stays = |volume: &LeftVolume| {
+            format!(
+                "volume {} of the new instance stays, and costs: that instance had begun to serve",
+                volume.id
+            )
+        };
+        let volumes = self.volumes.iter().filter(|volume| has_begun && !volume.is_attached).map(stays);
+        self.left_alone.iter().cloned().chain(volumes).collect()
     }
 
     fn target(&self, wanted: impl Fn(&Targets) -> bool) -> Option<usize> {
@@ -208,8 +237,10 @@ pub enum Action {
 }
 
 impl Action {
-    /// What the journal has to hold before the call is made.
-    pub fn record(&self, lab: &mut LabSwap) {
+    /// Notes what the journal has to hold before the call is made.
+    pub fn record(&self, lab: &mut LabSwap, observed: &Observed) {
+        lab.captured.note(&observed.images);
+        lab.volumes.extend(observed.newcomers_volumes.iter().cloned());
         match self {
             Self::DeregisterOld(_) => lab.leaving = true,
             Self::StopOld | Self::TerminateOld => lab.stopping = true,
@@ -347,7 +378,7 @@ fn volumes_go(lab: &LabSwap, observed: &Observed) -> Option<Action> {
 /// The image was only a means of launching: nothing that runs needs it or its snapshots.
 fn clean_up(observed: &Observed, end: End) -> Action {
     if let Some(image) = observed.images.first() {
-        return Action::DeregisterImage(image.clone());
+        return Action::DeregisterImage(image.id.clone());
     }
     if let Some(snapshot) = observed.snapshots.first() {
         return Action::DeleteSnapshot(snapshot.clone());

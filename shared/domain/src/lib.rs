@@ -22,6 +22,7 @@ pub mod node_swap;
 pub mod owners;
 pub mod pool;
 pub mod pricing;
+pub mod proof;
 pub mod reason;
 pub mod recovery;
 pub mod risk;

@@ -15,7 +15,7 @@ use crate::reason::Reason;
 /// The newcomer as EC2 shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newcomer {
-    /// The instance that carries the swap's tag, or that the journal names.
+    /// Its id. An instance that lives is here only if [`crate::proof`] holds.
     pub id: InstanceId,
     /// Pending or running: it still costs.
     pub alive: bool,
@@ -98,6 +98,13 @@ impl Action {
             | Self::RaiseMaxSize(_)
             | Self::RestoreMaxSize(_) => None,
         }
+    }
+
+    /// Returns true if it ends, moves or admits an instance. It is done only while EC2 shows a newcomer that the swap
+    /// launched: that launch names the old instance, and a journal alone is no order.
+    #[must_use]
+    pub const fn needs_proof(&self) -> bool {
+        !matches!(self, Self::Done(_) | Self::Wait(_) | Self::ResumeAzRebalance | Self::RestoreMaxSize(_))
     }
 
     /// After it, nothing of our one is left in desired.

@@ -105,7 +105,7 @@ impl From<SwapsError> for StepError {
             SwapsError::Busy { on: Leased::Instance(_), .. } => Self::InstanceBusy(error.to_string()),
             SwapsError::Busy { .. } => Self::GroupBusy(error.to_string()),
             SwapsError::LeaseLost { .. } => Self::LeaseLost(error.to_string()),
-            SwapsError::Malformed { .. } => Self::Stuck(error.to_string()),
+            SwapsError::Malformed { .. } | SwapsError::Unproven { .. } => Self::Stuck(error.to_string()),
             SwapsError::Call(error) => error.into(),
         }
     }

@@ -1,6 +1,8 @@
 //! Carries a lab swap on: looks at AWS, asks `spot_domain::lab_recovery` for the one thing to do, does
 //! it, looks again. The rollback and the reconciler come here through [`crate::recovery::advance`].
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::error::CallError;
 use spot_cloud::swaps::{Lease, Swaps, SwapsError};
@@ -9,12 +11,15 @@ use spot_domain::group::{Instance, InstanceState};
 use spot_domain::journal::{Journal, Stage, Undo};
 use spot_domain::lab::LabSwap;
 use spot_domain::lab_recovery::{
-    Action, AddressAt, Newcomer, Observed, OldState, Targets, goes_forward, next, why_not_forward,
+    Action, AddressAt, CapturedImage, LeftVolume, Newcomer, Observed, OldState, Targets, goes_forward, next,
+    why_not_forward,
 };
+use spot_domain::proof::left_alone;
 use spot_domain::recovery::End;
 use spot_domain::settings::Settings;
 use spot_domain::{InstanceId, Reason};
 
+use crate::newcomer::look;
 use crate::owner;
 use crate::recovery::Progress;
 
@@ -36,7 +41,7 @@ pub async fn advance(
     let (mut last, mut owner_asked) = (None, false);
     for _ in 0..ACTIONS_PER_VISIT {
         let Some(mut lab) = journal.lab.clone() else { break };
-        let observed = observe(target, settings, journal, &lab).await?;
+        let observed = observe(target, lease, settings, journal, &lab).await?;
         if journal.stage == Stage::Retiring && !goes_forward(journal, &lab, &observed) {
             let (reason, why) = why_not_forward(&observed);
             turn_round(journal, reason, format!("while {} was to leave: {why}", journal.old));
@@ -63,13 +68,13 @@ pub async fn advance(
                 if *end == End::Undone && lab.is_over {
                     swaps.forget(lease, journal.newcomer.as_ref()).await?;
                 }
-                return Ok(ended(*end, &observed));
+                return Ok(ended(*end, &observed, &lab));
             }
             Action::Wait(why) => return Ok(Progress::Waiting((*why).to_owned())),
             again if last.as_ref() == Some(again) => {
                 return Ok(Progress::Waiting(format!("AWS does not show yet what was done: {again:?}")));
             }
-            action => action.record(&mut lab),
+            action => action.record(&mut lab, &observed),
         }
         journal.lab = Some(lab.clone());
         swaps.write(lease, journal).await?;
@@ -86,9 +91,9 @@ fn turn_round(journal: &mut Journal, reason: Reason, detail: String) {
     journal.undo.get_or_insert(Undo { reason, detail });
 }
 
-fn ended(end: End, observed: &Observed) -> Progress {
+fn ended(end: End, observed: &Observed, lab: &LabSwap) -> Progress {
     let newcomer = observed.newcomer.as_ref().filter(|n| n.alive).map(|n| n.id.clone());
-    Progress::Ended { end, newcomer }
+    Progress::Ended { end, newcomer, remarks: observed.remarks(lab) }
 }
 
 async fn perform(
@@ -140,21 +145,17 @@ async fn with<'a, T, F: Future<Output = Result<(), CallError>>>(
 /// Looks at everything that the journal names.
 ///
 /// # Errors
-/// A call fails.
+/// A call fails, or the journal names a newcomer that something else launched ([`SwapsError::Unproven`]).
 pub async fn observe(
     target: &Target,
+    lease: &Lease,
     settings: &Settings,
     journal: &Journal,
     lab: &LabSwap,
-) -> Result<Observed, CallError> {
-    let known: Vec<InstanceId> = journal.newcomer.iter().chain([&journal.old]).cloned().collect();
-    let described = instances::describe(&target.ec2, &known).await?;
-    let newcomer = match &journal.newcomer {
-        Some(id) => {
-            Some(Newcomer { id: id.clone(), alive: described.get(id).is_some_and(Instance::is_alive) })
-        }
-        None => launched(target, journal).await?,
-    };
+) -> Result<Observed, SwapsError> {
+    let look = look(target, lease, journal).await?;
+    let found = &look.newcomer;
+    let newcomer = found.id().map(|id| Newcomer { id: id.clone(), alive: found.is_alive() });
     let id = newcomer.as_ref().map(|newcomer| &newcomer.id);
     let address = match &lab.address {
         Some(address) => whereabouts(target, address, &journal.old, id).await?,
@@ -169,19 +170,18 @@ pub async fn observe(
         };
         both.push(Targets { old, newcomer });
     }
-    let (mut captured, mut snapshots) = (Vec::new(), Vec::new());
-    if lab.capture {
-        let swap_id = journal.swap_id.as_str();
-        captured = images::captured_by(&target.ec2, swap_id).await?.into_iter().map(|i| i.id).collect();
-        snapshots = images::snapshots_of(&target.ec2, swap_id).await?;
-    }
+    let mut storage = if lab.capture { images_of(target, journal, lab).await? } else { Storage::default() };
     // Of a newcomer that stays, no volume is in question.
-    let mut volumes = Vec::new();
-    if !newcomer.as_ref().is_some_and(|newcomer| newcomer.alive) {
-        volumes = images::volumes_left_by(&target.ec2, &journal.swap_id, id).await?;
+    if !found.is_alive() {
+        // Without a newcomer to prove the swap, its journal proves no volume.
+        let noted = if found.instance().is_some() { lab.volumes.clone() } else { BTreeSet::new() };
+        let volumes = images::volumes_left_by(&target.ec2, &journal.swap_id, id, &noted).await?;
+        storage.volumes = volumes.left;
+        storage.left_alone.extend(volumes.only_tagged.iter().map(|id| left_alone("volume", id)));
     }
+    storage.left_alone.extend(look.left_alone);
     let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
-    let mut old = old_state(described.get(&journal.old));
+    let mut old = old_state(look.old.as_ref());
     // One that we started again serves only once it has booted: until then the newcomer stays in its place.
     let is_back = journal.stage == Stage::Undoing && lab.stopping && old == OldState::Running;
     if is_back
@@ -196,10 +196,50 @@ pub async fn observe(
         launch_may_be_invisible: Timestamp::now().duration_since(journal.launching_since) < visible_after,
         address,
         targets: both,
-        images: captured,
-        snapshots,
-        volumes,
+        images: storage.images,
+        snapshots: storage.snapshots,
+        newcomers_volumes: look.newcomer.instance().map(launched_with).unwrap_or_default(),
+        volumes: storage.volumes,
+        left_alone: storage.left_alone,
     })
+}
+
+/// The storage of a swap, told from what only bears its tag.
+#[derive(Default)]
+struct Storage {
+    images: Vec<CapturedImage>,
+    snapshots: Vec<String>,
+    volumes: Vec<LeftVolume>,
+    left_alone: Vec<String>,
+}
+
+async fn images_of(target: &Target, journal: &Journal, lab: &LabSwap) -> Result<Storage, CallError> {
+    let (ec2, swap, old) = (&target.ec2, &journal.swap_id, &journal.old);
+    let mut storage = Storage::default();
+    let captured = images::captured_by(ec2, swap, old).await?;
+    storage.images.extend(captured.map(|image| CapturedImage { id: image.id, snapshots: image.snapshots }));
+    let mut made = lab.captured.clone();
+    made.note(&storage.images);
+    for image in images::tagged_images(ec2, swap).await? {
+        if !made.images.contains(&image) {
+            storage.left_alone.push(left_alone("image", &image));
+        }
+    }
+    for snapshot in images::tagged_snapshots(ec2, swap).await? {
+        if made.holds(&snapshot, swap, old) {
+            storage.snapshots.push(snapshot.id);
+        } else {
+            storage.left_alone.push(left_alone("snapshot", &snapshot.id));
+        }
+    }
+    Ok(storage)
+}
+
+/// Returns the volumes that came with the launch of an instance. What its owner has attached later is the owner's.
+#[must_use]
+pub fn launched_with(newcomer: &Instance) -> BTreeSet<String> {
+    let volumes = newcomer.belongings.volumes.iter();
+    volumes.filter(|volume| volume.is_from_launch).map(|volume| volume.id.clone()).collect()
 }
 
 /// An old instance that its owner has given another address keeps that: ours would take its place.
@@ -213,12 +253,6 @@ async fn whereabouts(
     let has_another =
         at != AddressAt::Old && addresses::of(&target.ec2, old).await?.iter().any(|held| held != address);
     Ok(if has_another { AddressAt::Elsewhere } else { at })
-}
-
-async fn launched(target: &Target, journal: &Journal) -> Result<Option<Newcomer>, CallError> {
-    let found = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
-    let newest = found.into_iter().max_by_key(|instance| instance.is_alive());
-    Ok(newest.map(|instance| Newcomer { alive: instance.is_alive(), id: instance.id }))
 }
 
 fn old_state(old: Option<&Instance>) -> OldState {

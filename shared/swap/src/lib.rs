@@ -11,6 +11,7 @@ pub mod error;
 pub mod group;
 pub mod input;
 pub mod lab_recovery;
+pub mod newcomer;
 pub mod nodes;
 pub mod order;
 pub mod owner;

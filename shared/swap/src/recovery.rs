@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use spot_domain::group::{Instance, InstanceState};
 use spot_domain::ids::InstanceId;
 use spot_domain::journal::Journal;
+use spot_domain::proof::Evidence;
 use spot_domain::recovery::{Action, End, Newcomer, Observed, next};
 use spot_domain::settings::Settings;
 use spot_domain::tags::GROUP_NAME_TAG;
@@ -17,6 +18,7 @@ use spot_cloud::target_groups::TargetHealth;
 use spot_cloud::{groups, instances, target_groups, targets};
 
 use crate::lab_recovery;
+use crate::newcomer::{Look, look, unproven};
 
 /// A swap needs at most seven actions to end; more means that something fights us.
 const ACTIONS_PER_VISIT: usize = 10;
@@ -30,6 +32,8 @@ pub enum Progress {
         end: End,
         /// The newcomer that serves, after [`End::Finished`].
         newcomer: Option<InstanceId>,
+        /// Remarks for a person: the resources that were left alone, and why.
+        remarks: Vec<String>,
     },
     /// AWS is at work; come again.
     Waiting(String),
@@ -49,7 +53,8 @@ pub enum Permission {
 /// written, which proves that the lease is still held.
 ///
 /// # Errors
-/// A call fails. Whatever was done is done; the next visit goes on from there.
+/// A call fails, or the journal orders what nothing proves to be its swap's ([`SwapsError::Unproven`]). Whatever was
+/// done is done; the next visit goes on from there.
 pub async fn advance(
     target: &Target,
     swaps: &Swaps,
@@ -62,8 +67,12 @@ pub async fn advance(
         return lab_recovery::advance(target, swaps, lease, settings, journal).await;
     }
     for _ in 0..ACTIONS_PER_VISIT {
-        let observed = observe(target, lease, settings, journal).await?;
+        let look = look(target, lease, journal).await?;
+        let observed = observe(target, lease, settings, journal, &look).await?;
         let action = next(journal, &observed);
+        if action.needs_proof() && look.newcomer.instance().is_none() {
+            return Err(unproven(lease, &without_proof(journal, &action)));
+        }
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "recovering");
         let known = journal.leaving_node.clone();
         if let Permission::NotYet(why) = permit(journal, &observed, &action).await {
@@ -75,7 +84,7 @@ pub async fn advance(
         match action {
             Action::Done(end) => {
                 let newcomer = observed.newcomer.filter(|n| n.alive).map(|n| n.id);
-                return Ok(Progress::Ended { end, newcomer });
+                return Ok(Progress::Ended { end, newcomer, remarks: look.left_alone });
             }
             Action::Wait(why) => return Ok(Progress::Waiting(why.to_owned())),
             _ => swaps.write(lease, journal).await?,
@@ -95,6 +104,15 @@ pub async fn advance(
         }
     }
     Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
+}
+
+/// EC2 forgets a terminated instance after about an hour, and with it the proof.
+fn without_proof(journal: &Journal, action: &Action) -> String {
+    let newcomer = journal.newcomer.as_ref().map_or_else(|| "no newcomer".to_owned(), ToString::to_string);
+    format!(
+        "{action:?} is the next step of swap {}, and EC2 shows no instance that the swap launched ({newcomer}); do it by          hand, or delete the row's attribute `journal`",
+        journal.swap_id
+    )
 }
 
 async fn perform(
@@ -136,6 +154,7 @@ async fn observe(
     lease: &Lease,
     settings: &Settings,
     journal: &Journal,
+    look: &Look,
 ) -> Result<Observed, CallError> {
     let group = match &lease.on {
         // A group deleted and created again under the same name is not the one we worked on.
@@ -145,54 +164,41 @@ async fn observe(
         Leased::Instance(_) | Leased::ClusterSlot { .. } => None,
     };
     let is_member = |id: &InstanceId| group.as_ref().is_some_and(|g| g.member(id).is_some());
-    let known: Vec<InstanceId> = journal.newcomer.iter().chain([&journal.old]).cloned().collect();
-    let described = instances::describe(&target.ec2, &known).await?;
-    let old_alive = described.get(&journal.old).is_some_and(|i| i.state != InstanceState::Dead);
-    let newcomer = if let Some(id) = &journal.newcomer {
-        Some(newcomer(id, described.get(id), lease))
-    } else {
-        let launched = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
-        launched.iter().max_by_key(|i| i.is_alive()).map(|i| newcomer(&i.id, Some(i), lease))
-    };
-    let leavers = [newcomer.as_ref().filter(|n| n.alive).map(|n| &n.id), old_alive.then_some(&journal.old)];
+    let old = look.old.as_ref().filter(|old| old.state != InstanceState::Dead);
+    let living = look.newcomer.instance().filter(|newcomer| newcomer.is_alive());
     let mut draining = Vec::new();
     if let Some(group) = &group {
-        for id in leavers.into_iter().flatten().filter(|id| !is_member(id)) {
-            if is_drained_by_any(target, &group.target_group_arns, id, described.get(id)).await? {
-                draining.push(id.clone());
+        for leaver in living.into_iter().chain(old).filter(|leaver| !is_member(&leaver.id)) {
+            if is_drained_by_any(target, &group.target_group_arns, leaver).await? {
+                draining.push(leaver.id.clone());
             }
         }
     }
+    let (old_alive, newcomer) = (old.is_some(), newcomer(&look.newcomer, lease));
     let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
     let launch_may_be_invisible = Timestamp::now().duration_since(journal.launching_since) < visible_after;
     Ok(Observed { group, old_alive, newcomer, launch_may_be_invisible, draining })
 }
 
 /// Says if a target group drains the instance, one of its group's or one in which others have registered it.
-async fn is_drained_by_any(
-    target: &Target,
-    own: &[String],
-    id: &InstanceId,
-    instance: Option<&Instance>,
-) -> Result<bool, CallError> {
+async fn is_drained_by_any(target: &Target, own: &[String], instance: &Instance) -> Result<bool, CallError> {
+    let id = &instance.id;
     if target_groups::health(&target.elbv2, own, id).await? == TargetHealth::Draining {
         return Ok(true);
     }
-    let Some(vpc) = instance.and_then(|instance| instance.belongings.vpc_id.as_deref()) else {
-        return Ok(false);
-    };
+    let Some(vpc) = instance.belongings.vpc_id.as_deref() else { return Ok(false) };
     Ok(!targets::elsewhere(&target.elbv2, vpc, id, own).await?.draining.is_empty())
 }
 
 /// A newcomer that the journal names but EC2 has forgotten died in the group.
-fn newcomer(id: &InstanceId, instance: Option<&Instance>, lease: &Lease) -> Newcomer {
+fn newcomer(found: &Evidence, lease: &Lease) -> Option<Newcomer> {
     let group_tag = |i: &Instance| match &lease.on {
         Leased::Group { name, .. } => i.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(name.as_str()),
         Leased::Instance(_) | Leased::ClusterSlot { .. } => false,
     };
-    Newcomer {
+    found.id().map(|id| Newcomer {
         id: id.clone(),
-        alive: instance.is_some_and(Instance::is_alive),
-        has_group_tag: instance.is_none_or(group_tag),
-    }
+        alive: found.is_alive(),
+        has_group_tag: found.instance().is_none_or(group_tag),
+    })
 }

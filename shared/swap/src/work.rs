@@ -118,6 +118,9 @@ pub struct Work {
     /// When what it waits for is expected.
     #[serde(default)]
     pub look_at: Option<Timestamp>,
+    /// Remarks for a person on a swap that is done: the resources that were left alone, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// The last swap has let the lease go.
     pub lease_released: bool,
     /// Steps so far.
@@ -254,6 +257,7 @@ impl Work {
             pause_seconds: 0,
             waiting_since: None,
             look_at: None,
+            remarks: Vec::new(),
             lease_released: false,
             steps: 0,
         }

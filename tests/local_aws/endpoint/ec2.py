@@ -5,9 +5,11 @@ moto reads each response field from a Python attribute, so a field is added by g
 
 import contextlib
 import copy
+import fnmatch
 import time
 
 from moto.autoscaling.models import autoscaling_backends
+from moto.ec2 import utils
 from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance, InstancePlacement, InstanceState, StateReason
@@ -23,6 +25,7 @@ RUNNING, PENDING, TERMINATED = ("running", 16), ("pending", 0), ("terminated", 4
 
 def install():
     _describe()
+    _filter_by_client_token()
     _terminate()
     InstancePlacement.availability_zone_id = property(lambda placement: zone_ids().get(placement.zone))
     _shift_zones()
@@ -117,6 +120,18 @@ def _describe():
     InstanceResponse.describe_instances = describe_visible
     EC2Backend.describe_instance_status = status_of_present
     Instance.instance_status = Instance.system_status = property(checks)
+
+
+def _filter_by_client_token():
+    """EC2 API, DescribeInstances: filter `client-token`. "Filter resources using the CLI": values take * and ?."""
+    matches = utils.instance_value_in_filter_values
+
+    def matches_pattern(value, wanted):
+        found = isinstance(value, str) and any(fnmatch.fnmatchcase(value, pattern) for pattern in wanted)
+        return found or matches(value, wanted)
+
+    utils.filter_dict_attribute_mapping["client-token"] = "client_token"
+    utils.instance_value_in_filter_values = matches_pattern
 
 
 def _terminate():

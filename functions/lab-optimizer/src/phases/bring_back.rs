@@ -5,7 +5,7 @@
 //! registers it again, gives it its address and terminates the newcomer. Volumes that outlive the newcomer are
 //! its owner's by now, and stay.
 
-use spot_cloud::swaps::Lease;
+use spot_cloud::swaps::{Lease, SwapsError};
 use spot_cloud::{Target, instances};
 use spot_domain::group::InstanceState;
 use spot_domain::journal::{Journal, Stage, Undo};
@@ -15,6 +15,7 @@ use spot_domain::swap::Left;
 use spot_domain::{InstanceId, Reason};
 use spot_swap::Context;
 use spot_swap::error::StepError;
+use spot_swap::newcomer::look;
 use spot_swap::owner::settled_on;
 use spot_swap::work::Work;
 
@@ -50,6 +51,10 @@ pub async fn journal(
     }
     let Some(journal) = context.swaps.replaced(lease).await? else {
         return left(Reason::InstanceChanged, "no swap of it came to its end: nothing replaced it");
+    };
+    match look(target, lease, &journal).await {
+        Err(error @ SwapsError::Unproven { .. }) => return left(Reason::InstanceChanged, &error.to_string()),
+        looked => looked?,
     };
     if let (Some(newcomer), Some(lab)) = (&journal.newcomer, &journal.lab)
         && let Some(why) = settled_on(target, settings, newcomer, lab).await?

@@ -1,14 +1,15 @@
 //! CaptureImage: an image of the old instance's EBS volumes, for the twin to start from. Taken without
 //! a reboot, so it holds what a power cut would leave. Instance-store volumes are in no image.
 //!
-//! Records, before the call: that an image may exist; it and its snapshots bear the swap's tag. Undone
+//! Records, before the call: that an image may exist, which has the swap's name; afterwards, its snapshots. Undone
 //! by: deregistering the image and deleting its snapshots, which also happens once the twin serves.
 
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::images::{self, Progress};
 use spot_cloud::swaps::Entered;
 use spot_cloud::{Kind, Target};
-use spot_domain::journal::{Journal, Stage};
+use spot_domain::journal::{Journal, Stage, SwapId};
+use spot_domain::lab_recovery::CapturedImage;
 use spot_domain::{InstanceId, Reason};
 
 use spot_swap::Context;
@@ -29,11 +30,10 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         journal = earlier;
     }
     let target = context.target(work).await?;
-    let swap_id = journal.swap_id.as_str();
     let seconds = work.settings.image_timeout_seconds;
     work.waiting_since = Some(work.lease.since);
     let is_over = is_over(work, seconds);
-    let Some(image) = images::captured_by(&target.ec2, swap_id).await?.pop() else {
+    let Some(image) = images::captured_by(&target.ec2, &journal.swap_id, &id).await? else {
         if is_over {
             let why = format!("no image has come about in {seconds} s");
             return Ok(work.undo(Reason::ImageFailed, why));
@@ -44,10 +44,13 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         if let Some(lab) = &mut work.lab {
             lab.captured_at = Some(journal.launching_since);
         }
-        return ask(&target, work, &id, journal.swap_id.as_str()).await;
+        return ask(&target, work, &id, &journal.swap_id).await;
     };
     match image.progress {
         Progress::Available => {
+            if let Some(lab) = &mut work.lab {
+                lab.captured.note(&[CapturedImage { id: image.id.clone(), snapshots: image.snapshots }]);
+            }
             if let Some(twin) = &mut work.twin {
                 twin.image_id = Some(image.id);
             }
@@ -67,8 +70,8 @@ fn is_over(work: &Work, seconds: u32) -> bool {
     age >= SignedDuration::from_secs(i64::from(seconds))
 }
 
-async fn ask(target: &Target, work: &mut Work, id: &InstanceId, swap_id: &str) -> Result<Next, StepError> {
-    match images::capture(&target.ec2, id, swap_id).await {
+async fn ask(target: &Target, work: &mut Work, id: &InstanceId, swap: &SwapId) -> Result<Next, StepError> {
+    match images::capture(&target.ec2, id, swap).await {
         Ok(image) => {
             tracing::info!(%image, of = %id, "asked for an image");
             Ok(Next::Wait)

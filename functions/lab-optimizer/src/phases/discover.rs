@@ -9,7 +9,7 @@ use spot_cloud::swaps::{Lease, Leased, Owner};
 use spot_cloud::twin::{Twin, examine};
 use spot_cloud::{Target, accounts, instances, settings};
 use spot_domain::group::Instance;
-use spot_domain::lab::{LabSwap, LabSwapRequest, OldInstance, Original, refused, refused_account};
+use spot_domain::lab::{Captured, LabSwap, LabSwapRequest, OldInstance, Original, refused, refused_account};
 use spot_domain::lab_losses::losses;
 use spot_domain::pricing::Prices;
 use spot_domain::selection::Candidate;
@@ -146,6 +146,8 @@ fn to_take_over(
         losses: losses(original, request.capture_image, old_instance),
         captured_at: None,
         is_over: false,
+        captured: Captured::default(),
+        volumes: BTreeSet::new(),
     }
 }
 

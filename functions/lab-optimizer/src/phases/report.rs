@@ -62,7 +62,8 @@ fn what_became(work: &Work) -> String {
     } else {
         "the new one started from its AMI".to_owned()
     };
-    let told = [became_of_the_old(lab), start].into_iter().chain(lab.losses.iter().cloned());
+    let told = [became_of_the_old(lab), start].into_iter();
+    let told = told.chain(lab.losses.iter().cloned()).chain(work.remarks.iter().cloned());
     told.collect::<Vec<_>>().join("; ")
 }
 

@@ -45,7 +45,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     match progress {
         _ if current.journal.stage == Stage::Undoing => Ok(turned_round(work, current)),
         Err(error) => Err(error.into()),
-        Ok(Progress::Ended { end: End::Finished, .. }) => {
+        Ok(Progress::Ended { end: End::Finished, remarks, .. }) => {
+            work.remarks = remarks;
             work.swapped.push(Swapped {
                 old_instance_id: current.candidate.instance_id.clone(),
                 new_instance_id: current.newcomer.clone(),

@@ -40,7 +40,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     }
     // One registration after another, then the address: more rounds mean that calls have no effect.
     for _ in 0..lab.registrations.len() + 2 {
-        let observed = observe(&target, &work.settings, &current.journal, &lab).await?;
+        let observed = observe(&target, &work.lease, &work.settings, &current.journal, &lab).await?;
         let step = take_over(&lab, &observed);
         tracing::info!(newcomer = %current.newcomer, ?step, "taking over");
         match &step {

@@ -61,7 +61,11 @@ impl Swaps {
     /// The table does not answer, or the row can't be read.
     pub async fn replaced(&self, lease: &Lease) -> Result<Option<Journal>, SwapsError> {
         let row = self.row(lease.key()).await?.unwrap_or_default();
-        json(&row, "replaced").map_err(|problem| malformed(lease, problem))
+        let journal = json(&row, "replaced").map_err(|problem| malformed(lease, problem))?;
+        match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
+            Some(problem) => Err(malformed(lease, format!("replaced: {problem}"))),
+            None => Ok(journal),
+        }
     }
 
     /// Returns the instance that a newcomer of a lab swap replaced.

@@ -54,6 +54,7 @@ pub(crate) fn on_demand(n: u32) -> Instance {
         state: InstanceState::Running,
         state_reason: None,
         is_spot: false,
+        client_token: None,
         instance_type: "m5.large".parse().unwrap(),
         availability_zone: "us-east-1a".into(),
         az_id: Some("use1-az6".parse().unwrap()),

@@ -33,6 +33,8 @@ fn began(original: &Original) -> LabSwap {
         losses: vec![],
         captured_at: None,
         is_over: false,
+        captured: Captured::default(),
+        volumes: BTreeSet::new(),
     }
 }
 
@@ -201,4 +203,37 @@ fn the_sample_input_is_one_and_nonsense_is_refused_by_name() {
         let error = serde_json::from_str::<LabSwapRequest>(input).unwrap_err().to_string();
         assert!(error.contains(expected), "{input}: {error}");
     }
+}
+
+#[test]
+fn a_snapshot_is_the_swaps_by_its_image_and_its_age_and_not_by_its_tag() {
+    let swap: SwapId = "i-00000001-1700000000000".parse().unwrap();
+    let old: InstanceId = "i-00000001".parse().unwrap();
+    let snapshot = |id: &str, description: &str, second: i64| TaggedSnapshot {
+        id: id.to_owned(),
+        description: description.to_owned(),
+        started: Timestamp::from_second(second).ok(),
+    };
+    let mut captured = Captured::default();
+    captured.note(&[CapturedImage { id: "ami-1".to_owned(), snapshots: ["snap-1".to_owned()].into() }]);
+    let now = 1_700_000_060;
+    let is_ours = |snapshot: &TaggedSnapshot| captured.holds(snapshot, &swap, &old);
+    assert!(is_ours(&snapshot("snap-1", "", now)), "the image's mappings named it");
+    for ours in [
+        "Created by CreateImage(i-00000001) for ami-1",
+        "Created by CreateImage(i-00000001) for ami-1 from vol-1",
+    ] {
+        assert!(is_ours(&snapshot("snap-2", ours, now)), "{ours}");
+    }
+    for anothers in [
+        "",
+        "backup",
+        "Created by CreateImage(i-00000001) for ami-12",
+        "Created by CreateImage(i-00000002) for ami-1",
+        "Copied for DestinationAmi ami-1 from SourceAmi ami-2",
+    ] {
+        assert!(!is_ours(&snapshot("snap-2", anothers, now)), "{anothers}");
+    }
+    assert!(!is_ours(&snapshot("snap-1", "", 1_699_999_999)), "it is older than the swap");
+    assert!(!is_ours(&TaggedSnapshot { started: None, ..snapshot("snap-1", "", now) }));
 }

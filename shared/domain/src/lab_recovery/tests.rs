@@ -66,6 +66,8 @@ impl World {
             losses: vec![],
             captured_at: None,
             is_over: false,
+            captured: crate::lab::Captured::default(),
+            volumes: BTreeSet::new(),
         };
         let seen = Observed {
             old: OldState::Running,
@@ -75,7 +77,9 @@ impl World {
             targets: vec![Targets { old: TargetState::Healthy, newcomer: TargetState::Absent }; groups],
             images: vec![],
             snapshots: vec![],
+            newcomers_volumes: BTreeSet::new(),
             volumes: vec![],
+            left_alone: vec![],
         };
         let journal = Journal::new(&old(), Timestamp::UNIX_EPOCH, Retirement::Detach);
         Self { journal, lab, seen, old_taken: false, old_needs_address: false, old_answered: 0 }
@@ -87,7 +91,8 @@ impl World {
             self.journal.stage = Stage::Capturing;
             let call = cut.at_next_call();
             if call.made {
-                self.seen.images = vec!["ami-1".into()];
+                let snapshots = ["snap-1", "snap-2"].map(str::to_owned).into();
+                self.seen.images = vec![CapturedImage { id: "ami-1".into(), snapshots }];
                 self.seen.snapshots = vec!["snap-1".into(), "snap-2".into()];
             }
             if call.last {
@@ -99,6 +104,7 @@ impl World {
         if call.made {
             self.seen.newcomer = Some(Newcomer { id: newcomer(), alive: true });
             self.seen.volumes = vec![LeftVolume { id: "vol-1".into(), is_attached: true }];
+            self.seen.newcomers_volumes = ["vol-1".to_owned()].into();
         }
         if !call.last && self.takes_over(&mut cut) {
             self.retires(&mut cut);
@@ -131,7 +137,7 @@ impl World {
         self.journal.stage = Stage::Retiring;
         loop {
             let action = next(&self.journal, &self.lab, &self.seen);
-            action.record(&mut self.lab);
+            action.record(&mut self.lab, &self.seen);
             let call = match action {
                 Action::Done(_) => return,
                 Action::Wait(_) => Call { made: true, last: false },
@@ -183,13 +189,17 @@ impl World {
             }
             Action::StartOld => self.seen.old = OldState::Starting,
             Action::TerminateNewcomer(_) => {
+                assert!(self.lab.volumes.contains("vol-1"), "its volumes are noted first");
                 let old_is_back = self.old_taken
                     || self.seen.old == OldState::Gone
                     || self.serves(AddressAt::Old, |t| t.old);
                 assert!(old_is_back, "the newcomer goes last: {self:?}");
                 self.newcomer_dies();
             }
-            Action::DeregisterImage(id) => self.seen.images.retain(|image| image != id),
+            Action::DeregisterImage(id) => {
+                assert!(self.lab.captured.snapshots.len() == 2, "its snapshots are noted first");
+                self.seen.images.retain(|image| &image.id != id);
+            }
             Action::DeleteSnapshot(id) => {
                 assert!(self.seen.images.is_empty(), "EC2 refuses: an image uses it");
                 self.seen.snapshots.retain(|snapshot| snapshot != id);
@@ -202,6 +212,7 @@ impl World {
     }
 
     fn newcomer_dies(&mut self) {
+        self.seen.newcomers_volumes.clear();
         if let Some(newcomer) = self.seen.newcomer.as_mut() {
             newcomer.alive = false;
             for volume in &mut self.seen.volumes {
@@ -263,7 +274,7 @@ impl World {
             if let Action::Done(end) = action {
                 return end;
             }
-            action.record(&mut self.lab);
+            action.record(&mut self.lab, &self.seen);
             self.perform(&action);
             self.perform(&Action::Wait("time passes"));
         }
@@ -342,7 +353,7 @@ proptest! {
             if matches!(action, Action::Done(_)) {
                 break;
             }
-            action.record(&mut world.lab);
+            action.record(&mut world.lab, &world.seen);
             world.perform(&action);
             world.tick();
         }
@@ -375,6 +386,28 @@ fn an_old_instance_is_brought_back_after_its_swap_and_what_the_newcomer_left_sta
         assert!(world.serves(AddressAt::Old, |t| t.old) && world.seen.old == OldState::Running);
         assert!(world.seen.newcomer.as_ref().is_some_and(|n| !n.alive) && !world.seen.volumes.is_empty());
     }
+}
+
+#[test]
+fn what_stays_is_named() {
+    let mut world = World::new(OldInstance::Stop, true, 1, false);
+    world.run(Cut::after(20));
+    assert_eq!(
+        world.seen.remarks(&world.lab),
+        Vec::<String>::new(),
+        "a newcomer that serves keeps what it has"
+    );
+    world.newcomer_dies();
+    world.seen.left_alone = vec!["image ami-9 bears the tag".into()];
+    let remarks = world.seen.remarks(&world.lab);
+    assert!(
+        remarks.len() == 2 && remarks[0].contains("ami-9") && remarks[1].contains("vol-1"),
+        "{remarks:?}"
+    );
+    let mut never_served = World::new(OldInstance::Stop, true, 1, false);
+    never_served.run(Cut::after(1));
+    never_served.newcomer_dies();
+    assert_eq!(never_served.seen.remarks(&never_served.lab), Vec::<String>::new(), "its volume goes");
 }
 
 #[test]

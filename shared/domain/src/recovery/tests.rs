@@ -406,3 +406,17 @@ fn an_unhealthy_member_from_before_holds_up_nothing() {
     world.journal.original.as_mut().unwrap().serving = 2;
     assert_eq!(next(&world.journal, &world.seen), Action::DetachNewcomer(id(NEW)));
 }
+
+#[test]
+fn what_needs_no_proof_touches_no_instance() {
+    for action in
+        [Action::Done(End::Undone), Action::Wait(""), Action::ResumeAzRebalance, Action::RestoreMaxSize(1)]
+    {
+        assert!(!action.needs_proof() && action.removes(&id(OLD)).is_none(), "{action:?}");
+    }
+    for action in
+        [Action::TerminateOld, Action::ReattachOld, Action::RaiseMaxSize(2), Action::TerminateExtra(id(3))]
+    {
+        assert!(action.needs_proof(), "{action:?}");
+    }
+}

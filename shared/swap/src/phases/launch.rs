@@ -3,7 +3,7 @@
 //! waited for.
 //!
 //! Records, before the first call: the swap's id, which is the newcomer's tag and the stem of its
-//! ClientTokens; before each further attempt: its number. Undone by: terminating what bears the tag.
+//! ClientTokens; before each further attempt: its number. Undone by: terminating what has one of those ClientTokens.
 
 use spot_cloud::swaps::{Entered, Leased, Release};
 use spot_cloud::{CallError, Target, instances};
@@ -117,8 +117,8 @@ async fn earlier(
     if !repeated {
         return Ok(None);
     }
-    let found = instances::launched_by(&target.ec2, journal.swap_id.as_str()).await?;
-    let alive = found.into_iter().find(Instance::is_alive);
+    let found = instances::launched_by(&target.ec2, &journal.swap_id).await?;
+    let alive = found.by_swap.into_iter().find(Instance::is_alive);
     Ok(alive.and_then(|instance| {
         let pool = candidate.pools.iter().find(|pool| pool.instance_type == instance.instance_type)?;
         Some((instance.id, pool.clone()))

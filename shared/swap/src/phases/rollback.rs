@@ -4,11 +4,12 @@
 //! It reads what was recorded in the Swaps table, not what this execution remembers: the step that
 //! failed may have done more than its answer tells.
 
+use crate::newcomer::unproven;
 use crate::recovery::{Permission, Progress, advance};
 use jiff::Timestamp;
 use spot_cloud::swaps::Release;
 use spot_domain::Reason;
-use spot_domain::journal::{Journal, Stage, Undo};
+use spot_domain::journal::{Journal, Stage, SwapId, Undo};
 use spot_domain::recovery::{Action, End, Observed};
 use spot_domain::swap::Swapped;
 
@@ -46,6 +47,10 @@ pub async fn run(
         nothing_in_progress(work, &undo);
         return Ok(work.next_target());
     };
+    if !is_of_this_run(work, &journal) {
+        let problem = format!("it tells of swap {}, which is none of this execution", journal.swap_id);
+        return Err(unproven(&work.lease, &problem).into());
+    }
     decide(context, work, &mut journal, &undo).await?;
     let give_up = match work.rollback_deadline {
         Some(deadline) => deadline,
@@ -59,12 +64,19 @@ pub async fn run(
             Err(StepError::Stuck(format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old)))
         }
         Progress::Waiting(_) => Ok(Next::Wait),
-        Progress::Ended { end, newcomer } => {
+        Progress::Ended { end, newcomer, remarks } => {
             context.swaps.close(&work.lease, Release::Keep).await?;
-            record(work, &journal, end, newcomer, &undo);
+            let detail = [undo.detail].into_iter().chain(remarks).collect::<Vec<_>>().join("; ");
+            record(work, &journal, end, newcomer, &Undo { detail, ..undo });
             Ok(work.next_target())
         }
     }
+}
+
+/// A row is no order: the execution knows when its own swaps began. One that it brings back began in another run.
+fn is_of_this_run(work: &Work, journal: &Journal) -> bool {
+    let is_over = journal.lab.as_ref().is_some_and(|lab| lab.is_over);
+    is_over || journal.swap_id == SwapId::new(&journal.old, work.lease.since)
 }
 
 /// Writes the decision to go back, so that whoever comes next goes the same way. A retirement may

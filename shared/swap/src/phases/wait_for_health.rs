@@ -1,12 +1,14 @@
 //! WaitForHealth: the newcomer must run and pass both status checks, its pool must still be clear, and its group
 //! must still launch the same and not be scaling: an attach in the middle of that would be taken for the group's
-//! own. Changes nothing.
+//! own. Changes nothing in AWS.
+//!
+//! Records, in a lab swap: the volumes of the newcomer, once EC2 shows them.
 
 use jiff::Timestamp;
 use spot_cloud::gatekeeper::Verdict;
 use spot_cloud::swaps::Leased;
 use spot_cloud::{CallError, Target, instances};
-use spot_domain::group::InstanceState;
+use spot_domain::group::{Instance, InstanceState};
 use spot_domain::scaling::scaling;
 use spot_domain::selection::Change;
 use spot_domain::{InstanceId, Reason};
@@ -14,16 +16,19 @@ use spot_domain::{InstanceId, Reason};
 use crate::Context;
 use crate::error::StepError;
 use crate::group::launches_otherwise;
+use crate::lab_recovery::launched_with;
 use crate::work::{Current, Next, Work};
 
 /// Looks once.
 ///
 /// # Errors
 /// A call fails.
-pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
+pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = context.target(work).await?;
+    let described = instances::describe(&target.ec2, std::slice::from_ref(&current.newcomer)).await?;
+    note_volumes(context, work, current, described.get(&current.newcomer)).await?;
+    let current = &*current;
     let newcomer = &current.newcomer;
-    let described = instances::describe(&target.ec2, std::slice::from_ref(newcomer)).await?;
     let unhealthy = |why: &str| Ok((Reason::NewcomerUnhealthy, why.to_owned()));
     let waiting_for: Result<(Reason, String), Next> = match described.get(newcomer) {
         // EC2 is eventually consistent: unknown right after the launch is not gone.
@@ -51,6 +56,22 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
     }
     let seconds = work.settings.health_timeout_seconds;
     Ok(work.undo(reason, format!("newcomer {newcomer}, {seconds} s after launch: {why}")))
+}
+
+/// Notes the volumes that a lab swap's newcomer was launched with: EC2 no longer tells once it has died.
+async fn note_volumes(
+    context: &Context,
+    work: &Work,
+    current: &mut Current,
+    newcomer: Option<&Instance>,
+) -> Result<(), StepError> {
+    let (Some(lab), Some(newcomer)) = (&mut current.journal.lab, newcomer) else { return Ok(()) };
+    let volumes = launched_with(newcomer);
+    if volumes.is_subset(&lab.volumes) {
+        return Ok(());
+    }
+    lab.volumes.extend(volumes);
+    Ok(context.swaps.note(&work.lease, &current.journal).await?)
 }
 
 /// The newcomer is well: where to go, or what it waits for all the same.

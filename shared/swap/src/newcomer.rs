@@ -1,0 +1,44 @@
+//! The look at both instances of a swap. Whatever ends, moves or boots something asks here whose it is.
+
+use spot_cloud::instances::Launched;
+use spot_cloud::swaps::{Lease, SwapsError};
+use spot_cloud::{Target, instances};
+use spot_domain::InstanceId;
+use spot_domain::group::Instance;
+use spot_domain::journal::Journal;
+use spot_domain::proof::{Evidence, left_alone};
+
+/// Both instances of a swap, as EC2 shows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The old instance; `None` once EC2 has forgotten it.
+    pub old: Option<Instance>,
+    /// The newcomer.
+    pub newcomer: Evidence,
+    /// Everything that only bears the swap's tag, in words.
+    pub left_alone: Vec<String>,
+}
+
+/// Looks at the instances that the journal names; where it names no newcomer yet, at what the swap launched.
+///
+/// # Errors
+/// A call fails, or the journal names an instance that something else launched ([`SwapsError::Unproven`]).
+pub async fn look(target: &Target, lease: &Lease, journal: &Journal) -> Result<Look, SwapsError> {
+    let known: Vec<InstanceId> = journal.newcomer.iter().chain([&journal.old]).cloned().collect();
+    let mut described = instances::describe(&target.ec2, &known).await?;
+    let old = described.remove(&journal.old);
+    let mut launched = Launched { by_swap: described.into_values().collect(), only_tagged: Vec::new() };
+    if journal.newcomer.is_none() {
+        launched = instances::launched_by(&target.ec2, &journal.swap_id).await?;
+    }
+    let newcomer =
+        Evidence::find(journal, launched.by_swap).map_err(|why| unproven(lease, &why.to_string()))?;
+    let left_alone = launched.only_tagged.iter().map(|id| left_alone("instance", id.as_str())).collect();
+    Ok(Look { old, newcomer, left_alone })
+}
+
+/// Says that a row orders what is not proven to be its swap's.
+#[must_use]
+pub fn unproven(lease: &Lease, problem: &str) -> SwapsError {
+    SwapsError::Unproven { target: lease.key(), problem: format!("{}: {problem}", lease.on) }
+}
