@@ -1,4 +1,4 @@
-"""One stack works in another account through the role of `shared/cloud/account-role.yaml`, deployed there as it is."""
+"""One stack works in another account through the role of `shared/cloud/account.yaml`, deployed there as it is."""
 
 import json
 

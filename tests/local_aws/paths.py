@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 TEMPLATE = ROOT / "template.yaml"
 # Of the accounts that a stack works in through a role.
-ACCOUNT_ROLE = ROOT / "shared" / "cloud" / "account-role.yaml"
+ACCOUNT_ROLE = ROOT / "shared" / "cloud" / "account.yaml"
 # The tables alone, to import those of an earlier stack.
 IMPORT_TABLES = ROOT / "docs" / "import-tables.yaml"
 PYTHON = LOCAL / "venv" / "bin" / "python"
