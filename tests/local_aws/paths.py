@@ -15,6 +15,8 @@ ACCOUNT_ROLE = ROOT / "shared" / "cloud" / "account.yaml"
 IMPORT_TABLES = ROOT / "docs" / "import-tables.yaml"
 PYTHON = LOCAL / "venv" / "bin" / "python"
 SAM = LOCAL / "tools" / "bin" / "sam"
+CHECKOV = LOCAL / "scanner" / "bin" / "checkov"
+SCANNER_EXCEPTIONS = ROOT / "tests" / "scanner-exceptions.yaml"
 BUILD = LOCAL / "build"
 
 ACCOUNT = "123456789012"
