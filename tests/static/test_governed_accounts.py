@@ -1,4 +1,4 @@
-"""The parameters that a governed account asks for: key, network, bounds, logs, transport."""
+"""The parameters that a governed account asks for: who writes tables, key, network, bounds, logs, transport."""
 
 import json
 
@@ -13,6 +13,43 @@ KEY = {"Ref": "KmsKeyArn"}
 LOGS = "AWS::Logs::LogGroup"
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+# ---------------------------------------------------------------- who writes the tables of authority
+
+ADMINS = f"arn:aws:iam::{ACCOUNT}:role/registry-*,arn:aws:iam::{ACCOUNT}:user/ann"
+WRITES = [f"dynamodb:{a}" for a in ("BatchWriteItem", "DeleteItem", "PartiQLInsert", "PutItem", "UpdateItem")]
+
+
+def test_only_table_admins_write_accounts_and_settings():
+    made = stack(TableAdmins=ADMINS)
+    with_policy = {n: t for n, t in made.of_type("AWS::DynamoDB::Table").items() if "ResourcePolicy" in t}
+    assert set(with_policy) == {"AccountsTable", "SettingsTable"}
+    for table in with_policy.values():
+        policy = Filled(made, ACCOUNT)(table["ResourcePolicy"]["PolicyDocument"])
+        (condition,) = [s["Condition"]["ArnNotLike"] for s in policy["Statement"]]
+        condition["aws:PrincipalArn"] = condition["aws:PrincipalArn"].split(",")  # As CloudFormation gives a list.
+        for action in WRITES:
+            for principal, denied in (("role/registry-1", False), ("user/ann", False), ("role/developer", True)):
+                assert writes(policy, action, principal) is not denied, (action, principal)
+        # Reads, and the policy itself, stay what IAM makes of them: nobody locks himself out.
+        for action in ("dynamodb:GetItem", "dynamodb:DeleteResourcePolicy", "dynamodb:PutResourcePolicy", "dynamodb:UpdateTable"):
+            assert writes(policy, action, "role/developer"), action
+
+
+def writes(policy, action, principal):
+    """Says if the table's policy lets the principal do this; its own policies allow it."""
+    arn = f"arn:aws:iam::{ACCOUNT}:{principal}"
+    context = EvalContext(
+        principal_arn=arn, principal_type="AssumedRole", principal_account=ACCOUNT, action=action,
+        resource_arn=f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/AccountsTable", region=REGION,
+    )  # fmt: skip
+    return evaluate_resource_policy(json.dumps(policy), context, service="").decision != "Deny"
+
+
+@each_kind
+def test_without_table_admins_no_table_has_a_policy(kind):
+    assert not [n for n, t in stack(kind).of_type("AWS::DynamoDB::Table").items() if "ResourcePolicy" in t]
 
 
 # ---------------------------------------------------------------- the customer's key

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 
 import pytest
 from local_aws.build import load
@@ -28,6 +29,9 @@ VPC = {"VpcSubnetIds": "subnet-0a,subnet-0b", "VpcSecurityGroupIds": "sg-0a"}
 EXAMPLES = sorted((ROOT / "docs" / "samconfig").glob("*.toml"))
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: all inline policies of a role, one managed policy.
 INLINE, MANAGED = 10240, 6144
+
+
+load = cache(load)
 
 
 def stack(kind="standalone", **more):
