@@ -13,10 +13,17 @@ from .progress import RED, paint, say
 INSTALL = ROOT / "tests" / "local_aws" / "install.py"
 
 
+class ScannerMissing(Exception):
+    pass
+
+
 def scan(*templates):
-    """Returns 0 if the scanner says of the templates what the exceptions allow, no less and no more."""
-    if code := subprocess.run([sys.executable, str(INSTALL), "scanner"]).returncode:
-        return code
+    """Returns 0 if the scanner says of the templates what the exceptions allow, no less and no more; else 1.
+
+    Raises ScannerMissing where checkov is not installed and can't be.
+    """
+    if subprocess.run([sys.executable, str(INSTALL), "scanner"]).returncode:
+        raise ScannerMissing("checkov could not be installed.")
     complaints = judge(findings(templates), yaml.safe_load(SCANNER_EXCEPTIONS.read_text()))
     for complaint in complaints:
         say(paint(f"  {complaint}", RED))

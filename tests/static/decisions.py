@@ -86,6 +86,8 @@ EVERYWHERE = [
             "VPCZoneIdentifiers": ["subnet-0a"], "InstanceTypes": ["m5.large"],
         }.items()
     ],
+    # AWS may tell "false" of an update that names no template, too. The launches of another template are Spot or none.
+    ("MaxSize, no template version", "autoscaling:UpdateAutoScalingGroup", GROUP, {"autoscaling:MaxSize": "5", "autoscaling:LaunchTemplateVersionSpecified": "false"}, GROUPS),
     ("anything but MaxSize", "autoscaling:UpdateAutoScalingGroup", GROUP, {}, NOBODY),
     *[
         ("members of a group", f"autoscaling:{action}", GROUP, {}, GROUPS)
