@@ -191,6 +191,8 @@ EVERYWHERE = [
 ADMIN = "arn:aws:iam::666666666666:role/OrganizationAdmin"
 THERE = "arn:aws:iam::666666666666:role/SpotOptimizer"
 
+QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:FailedEventsQueue"
+
 # What only the stack's own account holds.
 AT_HOME = [
     *[
@@ -218,6 +220,9 @@ AT_HOME = [
     ("an execution", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:ClusterSwapStateMachine", {}, NOBODY),
     ("an execution", "states:DescribeExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:ClusterSwapStateMachine:1a2b", {}, [RECONCILER]),
     ("an execution of others", "states:DescribeExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:payments:1a2b", {}, NOBODY),
+    # Lambda delivers what failed in the name of a function that events or schedules invoke.
+    ("what failed", "sqs:SendMessage", QUEUE, {}, [RECONCILER, RISK, ENFORCER, SCANNER]),
+    ("what failed", "sqs:ReceiveMessage", QUEUE, {}, NOBODY),
     ("the alerts", "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:AlertsTopic", {}, [RISK, ENFORCER, SCANNER]),
     ("another topic", "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:payments", {}, NOBODY),
     ("our events", "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default", {"events:source": "spot-optimizer"}, [ENFORCER, SCANNER]),

@@ -14,7 +14,7 @@ from functools import cache
 import pytest
 from local_aws.paths import ACCOUNT, REGION, ROOT
 from decisions import (
-    AT_HOME, CLUSTER, EVERYWHERE, FUNCTIONS, RISK, ROLE, SESSIONS, SHARED, TO_EC2, table,
+    AT_HOME, CLUSTER, EVERYWHERE, FUNCTIONS, QUEUE, RISK, ROLE, SESSIONS, SHARED, TO_EC2, table,
 )  # fmt: skip
 from principals import Filled, as_list, roles_of, trusts
 from test_template import KINDS, account_role, stack
@@ -65,13 +65,17 @@ def test_at_home_these_functions_may_and_no_other_role(row):
 
 # A member's risk manager reports.
 MORE_IN = {("member", "events:PutEvents: our events"): [RISK]}
-# State machines invoke their own function.
+# State machines invoke their own function, members ask the hub, schedules deliver what failed.
 EXPECTED_OF_OTHERS = {
     (
         "lambda:InvokeFunction",
         f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-ClusterOptimizerFunction-1ABC2DEF3GHI",
     ): {"ClusterSwapStateMachineRole"},
     ("dynamodb:BatchGetItem", table("SpotPoolRisk")): {"HubReaderRole"},
+    ("sqs:SendMessage", QUEUE): {
+        "RiskManagerFunctionCleanUpRole", "RiskManagerFunctionMeasureRole", "ReconcilerFunctionSweepRole",
+        "SecurityEnforcerFunctionAuditRole", "WasteScannerFunctionDailyRole",
+    },
 }
 
 
@@ -105,7 +109,7 @@ def test_every_action_of_the_role_abroad_is_the_functions_own_or_denied_to_its_s
     rows = {row[1] for row in EVERYWHERE}
     assert role_abroad().allowed_actions() - rows <= {"kms:DescribeKey", "kms:ReEncryptFrom"}, "a row is missing"
     assert functions_at_home()[name].allowed_actions() - rows - {row[1] for row in AT_HOME} <= {
-        "kms:DescribeKey", "kms:ReEncryptFrom", "sqs:SendMessage", "sns:GetTopicAttributes", "dynamodb:Query",
+        "kms:DescribeKey", "kms:ReEncryptFrom", "sns:GetTopicAttributes", "dynamodb:Query",
         "dynamodb:BatchWriteItem",
     }, "a row is missing"  # fmt: skip
 
