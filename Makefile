@@ -29,7 +29,7 @@ bench: setup ## measure cold start, memory, sizes, AWS calls, drains
 simulate: ## what poison costs and saves: make simulate ARGS="--instances 400 --accounts 3"
 	@cargo run --quiet --locked --bin simulate -- --out target/simulation.svg $(ARGS)
 
-lint: setup ## lint the templates
+lint: setup ## lint the templates and scan them (checkov)
 	@$(LOCAL_AWS) -m local_aws lint
 
 k8s-assets: setup ## provide Kubernetes' control plane for the tests: built once with Go, or KUBEBUILDER_ASSETS

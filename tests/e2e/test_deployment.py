@@ -211,6 +211,18 @@ def test_an_optimizer_of_groups_may_put_back_our_tag_and_no_other_on_ours_and_no
     aws.client("ec2").terminate_instances(InstanceIds=[ours, theirs])
 
 
+def test_an_optimizer_of_groups_may_set_max_size_and_nothing_else(aws, scene):
+    web = scene(size=1, minimum=1)
+    autoscaling = aws.client_of("ClusterOptimizerFunctionName", "autoscaling")
+    most = web.before["MaxSize"] + 1
+    for more in ({"MinSize": 0}, {"VPCZoneIdentifier": web.before["VPCZoneIdentifier"].split(",")[0]}, {"LaunchConfigurationName": "mine"}):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            autoscaling.update_auto_scaling_group(AutoScalingGroupName=web.name, MaxSize=most, **more)
+    autoscaling.update_auto_scaling_group(AutoScalingGroupName=web.name, MaxSize=most)
+    (group,) = aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[web.name])["AutoScalingGroups"]
+    assert (group["MinSize"], group["MaxSize"]) == (1, most)
+
+
 def test_a_stack_that_allows_no_drills_listens_to_none(aws):
     """The rule of this stack, which allows them, beside the one that the template makes otherwise."""
     patterns = [json.loads(r["EventPattern"]) for r in aws.client("events").list_rules()["Rules"] if r.get("EventPattern")]

@@ -15,7 +15,7 @@ SCANNER, ENFORCER = "WasteScannerFunctionName", "SecurityEnforcerFunctionName"
 
 
 class Customer:
-    """A second account with the role of `shared/cloud/account-role.yaml`."""
+    """A second account with the role of `shared/cloud/account.yaml`."""
 
     def __init__(self, aws):
         self.aws, self.role = aws, f"SpotOptimizer-{uuid.uuid4().hex[:8]}"

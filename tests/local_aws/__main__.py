@@ -17,7 +17,7 @@ def main():
         "up": "start local AWS, deploy the stack, leave it running",
         "down": "stop what `up` started",
         "test": "unit and property tests, template lint, end-to-end tests",
-        "lint": "the template lint alone",
+        "lint": "the template lint and the scanner alone",
         "bench": "measure what the README promises",
         "k8s-assets": "provide the binaries of Kubernetes' control plane",
     }.items():

@@ -8,6 +8,7 @@ from .build import cargo_lock
 from .kubernetes import assets
 from .paths import ACCOUNT_ROLE, IMPORT_TABLES, PYTHON, ROOT, SAM, TEMPLATE, without_aws, REGION
 from .progress import BOLD, GREEN, RED, YELLOW, paint, say
+from .scan import ScannerMissing, scan
 
 VENV_BIN = PYTHON.parent
 
@@ -21,7 +22,7 @@ def run_all(ci, pytest_arguments):
             ci,
         ),
         ("cargo test", lambda: _cargo("test", "--workspace", "--locked"), True),
-        ("template lint (cfn-lint, sam validate --lint)", lint, True),
+        ("template lint (cfn-lint, sam validate --lint, checkov)", lambda: lint(scanner_required=ci), True),
         ("static checks: the template, the fields of AWS's shapes", lambda: _pytest(["tests/static"]), True),
         ("Kubernetes' control plane", lambda: _kubernetes(ci), True),
         ("end-to-end on local AWS", lambda: _pytest(pytest_arguments), True),
@@ -37,11 +38,21 @@ def run_all(ci, pytest_arguments):
     return 0
 
 
-def lint():
+def lint(scanner_required=True):
     environment = {**without_aws(os.environ), "AWS_DEFAULT_REGION": REGION, "SAM_CLI_TELEMETRY": "0"}
     lint = [str(VENV_BIN / "cfn-lint"), "--non-zero-exit-code", "warning", "--regions", REGION, "--"]
     validate = [str(SAM), "validate", "--lint", "--region", REGION, "--template-file", str(TEMPLATE)]
-    return _run([*lint, str(TEMPLATE), str(ACCOUNT_ROLE), str(IMPORT_TABLES)], environment) or _run(validate, environment)
+    cfn_lint = [*lint, str(TEMPLATE), str(ACCOUNT_ROLE), str(IMPORT_TABLES)]
+    return _run(cfn_lint, environment) or _run(validate, environment) or _scan(scanner_required)
+
+
+def _scan(required):
+    """Where the scanner can't be installed it is passed over, and that is said; `make lint` and CI do not let it."""
+    try:
+        return scan(TEMPLATE, ACCOUNT_ROLE)
+    except ScannerMissing as missing:
+        say(paint(f"  {missing} The templates are not scanned.", RED if required else YELLOW))
+        return int(required)
 
 
 def _cargo(*arguments):

@@ -1,6 +1,7 @@
-"""Makes the two virtual environments of the checkout; run by the system's Python, so standard library only.
+"""Makes the virtual environments of the checkout; run by the system's Python, so standard library only.
 
-Two, because aws-sam-cli pins a boto3 of its own. Each is stamped with a hash of its lock file and made again when that
+Two by default, because aws-sam-cli pins a boto3 of its own. The scanner, which pins much more, has a third that only
+`make lint` needs: `install.py scanner` makes it. Each is stamped with a hash of its lock file and made again when that
 changes. A lock file names every package with its hashes, the compiler's (zig) among them; the .txt file beside it says
 what it was made from, and how. Wheels come from pip's own cache where it has them.
 """
@@ -15,16 +16,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
-ENVIRONMENTS = {"venv": "requirements.lock", "tools": "requirements-tools.lock"}
+ENVIRONMENTS = {"venv": "requirements.lock", "tools": "requirements-tools.lock", "scanner": "requirements-scanner.lock"}
+ALWAYS = ("venv", "tools")
 OLDEST_PYTHON = (3, 10)
 
 
-def main():
+def main(names=ALWAYS):
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(f"Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer is needed, this is {sys.version.split()[0]}.")
     LOCAL.mkdir(exist_ok=True)
-    for name, requirements in ENVIRONMENTS.items():
-        _install(LOCAL / name, ROOT / "tests" / requirements)
+    for name in names:
+        _install(LOCAL / name, ROOT / "tests" / ENVIRONMENTS[name])
 
 
 def _install(venv, requirements):
@@ -63,4 +65,4 @@ def _run(command, hint):
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or ALWAYS)

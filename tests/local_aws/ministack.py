@@ -1,15 +1,19 @@
 """`python -m local_aws.ministack`: MiniStack, with what AWS refuses and MiniStack lets pass."""
 
 import logging
+import re
 
 from ministack.app import main
+from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from ministack.services import eventbridge, sns
 
 LOG = logging.getLogger("events")
+ASSUMED_ROLE = re.compile(r"arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/.*")
 
 
 def install():
+    _judge_conditions_as_aws_does()
     deliver = eventbridge._dispatch_to_sns
 
     def deliver_if_allowed(arn, payload):
@@ -19,6 +23,36 @@ def install():
             LOG.warning("EventBridge → SNS %s refused by the topic's policy", arn)
 
     eventbridge._dispatch_to_sns = deliver_if_allowed
+
+
+def _judge_conditions_as_aws_does():
+    resolve, request_keys = iam_evaluator._resolve_condition_key, iam_actions.request_tag_context
+
+    def resolve_as_aws_does(key, context):
+        value = resolve(key, context)
+        if key.lower() == "aws:principalarn" and (assumed := ASSUMED_ROLE.fullmatch(value or "")):
+            # IAM User Guide, "AWS global condition context keys": a session's aws:PrincipalArn is the ARN of its role.
+            return "arn:{}:iam::{}:role/{}".format(*assumed.groups())
+        if key.lower() == "aws:securetransport":
+            # Local AWS speaks HTTP where AWS speaks HTTPS. A service that delivers sends no such key.
+            return None if context.principal_type == "Service" else "true"
+        return value
+
+    def request_keys_with_those_of_sts(service, iam_action, body, params):
+        keys = request_keys(service, iam_action, body, params)
+        return {**keys, **sts_keys(params)} if iam_action == "sts:AssumeRole" else keys
+
+    iam_evaluator._resolve_condition_key = resolve_as_aws_does
+    iam_actions.request_tag_context = request_keys_with_those_of_sts
+
+
+def sts_keys(params):
+    """What identity policies may ask of AssumeRole; MiniStack tells trust policies alone.
+
+    Service authorization reference, "Actions, resources, and condition keys for AWS Security Token Service".
+    """
+    values = {f"sts:{name}".lower(): params.get(name) for name in ("RoleSessionName", "ExternalId")}
+    return {key: v[0] if isinstance(v, list) else v for key, v in values.items() if v}
 
 
 def _events_may_publish(topic_arn):

@@ -10,11 +10,13 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 TEMPLATE = ROOT / "template.yaml"
 # Of the accounts that a stack works in through a role.
-ACCOUNT_ROLE = ROOT / "shared" / "cloud" / "account-role.yaml"
+ACCOUNT_ROLE = ROOT / "shared" / "cloud" / "account.yaml"
 # The tables alone, to import those of an earlier stack.
 IMPORT_TABLES = ROOT / "docs" / "import-tables.yaml"
 PYTHON = LOCAL / "venv" / "bin" / "python"
 SAM = LOCAL / "tools" / "bin" / "sam"
+CHECKOV = LOCAL / "scanner" / "bin" / "checkov"
+SCANNER_EXCEPTIONS = ROOT / "tests" / "scanner-exceptions.yaml"
 BUILD = LOCAL / "build"
 
 ACCOUNT = "123456789012"

@@ -80,8 +80,10 @@ class LocalAws:
         """A client with the credentials of a function's role, to show what that role may not do."""
         described = self.client("lambda").get_function_configuration(FunctionName=self.outputs[function])
         digest = hashlib.sha256(f"{described['FunctionArn']}:{described['Role']}".encode()).hexdigest()
-        session = boto3.Session(f"ASIA{digest[:16].upper()}", "test", region_name=REGION)
-        port = self.ports["ec2" if service in EC2_SIDE else "ministack"]
+        secret, token = (hashlib.sha256(f"{part}:{digest}".encode()).hexdigest() for part in ("secret", "token"))
+        session = boto3.Session(f"ASIA{digest[:16].upper()}", secret, token, region_name=REGION)
+        # A session that STS opens is noted as it passes the forwarder.
+        port = self.ports["ec2" if service in EC2_SIDE else "forward" if service == "sts" else "ministack"]
         return session.client(service, endpoint_url=f"http://127.0.0.1:{port}")
 
     @functools.cached_property

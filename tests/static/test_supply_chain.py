@@ -17,13 +17,13 @@ def locked(name):
     return names
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-tools"])
+@pytest.mark.parametrize("name", ["requirements", "requirements-tools", "requirements-scanner"])
 def test_every_python_package_is_locked_by_its_hashes(name):
     wanted = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[a-z]+\])?==", (TESTS / f"{name}.txt").read_text(), re.MULTILINE)
     assert wanted and {w.lower() for w in wanted} <= set(locked(name))
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-tools"])
+@pytest.mark.parametrize("name", ["requirements", "requirements-tools", "requirements-scanner"])
 def test_a_lock_holds_what_its_requirements_ask_for(name):
     lock = (TESTS / f"{name}.lock").read_text()
     for wanted in re.findall(r"^([A-Za-z0-9._-]+)(?:\[[a-z]+\])?==(\S+)", (TESTS / f"{name}.txt").read_text(), re.MULTILINE):

@@ -31,6 +31,7 @@ pub struct Stack {
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// The hub, where the stack is a member of one.
     pub(crate) hub: Option<Hub>,
+    session_name: SessionName,
     config: SdkConfig,
 }
 
@@ -69,6 +70,7 @@ impl Stack {
             environment_type: variable("ENVIRONMENT_TYPE")?,
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             hub: Hub::from_environment(&config).await?,
+            session_name: variable("ROLE_SESSION_NAME")?,
             config,
         })
     }
@@ -97,7 +99,7 @@ impl Stack {
         if let Some(role) = &access.role {
             let mut provider = aws_config::sts::AssumeRoleProvider::builder(&role.arn)
                 .configure(&self.config)
-                .session_name(session_name(execution));
+                .session_name(self.session_name.of(execution));
             if let Some(external_id) = &role.external_id {
                 provider = provider.external_id(external_id);
             }
@@ -109,13 +111,35 @@ impl Stack {
     }
 }
 
-/// `RoleSessionName`: 2 to 64 of `[\w+=,.@-]`. No execution can take the name of the scheduled functions, whose
-/// sessions may do less.
-fn session_name(execution: Option<&ExecutionArn>) -> String {
-    let Some(execution) = execution else { return "spot-optimizer-scheduled".to_owned() };
-    let run = execution.as_str().rsplit(':').next().unwrap_or_default();
-    let allowed = |c: char| if c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) { c } else { '-' };
-    format!("spot-optimizer-run-{run}").chars().map(allowed).take(64).collect()
+/// How a function names its sessions in other accounts. Its role may assume others' roles under this name alone, and
+/// `account.yaml` limits the session by it.
+#[derive(Debug, Clone)]
+struct SessionName(String);
+
+impl SessionName {
+    /// The `RoleSessionName` of a session: with the execution's name behind the function's own, cut at 64 characters.
+    /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
+    fn of(&self, execution: Option<&ExecutionArn>) -> String {
+        let Some(execution) = execution else { return self.0.clone() };
+        let run = execution.as_str().rsplit(':').next().unwrap_or_default();
+        let allowed = |c: char| if may_stand_in_a_session_name(c) { c } else { '-' };
+        format!("{}-{run}", self.0).chars().map(allowed).take(64).collect()
+    }
+}
+
+impl std::str::FromStr for SessionName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if !(2..=32).contains(&text.len()) || !text.chars().all(may_stand_in_a_session_name) {
+            return Err("must be 2 to 32 of a-z, A-Z, 0-9 and _+=,.@-");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+fn may_stand_in_a_session_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_+=,.@-".contains(c)
 }
 
 /// Clients of one account and region.
@@ -137,6 +161,40 @@ impl Target {
             ec2: aws_sdk_ec2::Client::new(config),
             autoscaling: aws_sdk_autoscaling::Client::new(config),
             elbv2: aws_sdk_elasticloadbalancingv2::Client::new(config),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn execution(name: &str) -> ExecutionArn {
+        format!("arn:aws:states:eu-west-1:123456789012:execution:Swap:{name}").parse().unwrap()
+    }
+
+    #[test]
+    fn a_session_bears_the_functions_name_and_behind_it_the_executions() {
+        let name: SessionName = "spot-optimizer-lab".parse().unwrap();
+        assert_eq!(name.of(None), "spot-optimizer-lab");
+        assert_eq!(name.of(Some(&execution("nightly-1"))), "spot-optimizer-lab-nightly-1");
+        let long = name.of(Some(&execution(&"x".repeat(80))));
+        assert!(long.len() == 64 && long.starts_with("spot-optimizer-lab-xxx"), "{long}");
+    }
+
+    #[test]
+    fn an_execution_cannot_give_its_session_the_name_of_another_function() {
+        let name: SessionName = "spot-optimizer-run".parse().unwrap();
+        let given = name.of(Some(&execution("spot-optimizer-lab-1")));
+        assert!(given.starts_with("spot-optimizer-run-"), "{given}");
+    }
+
+    #[test]
+    fn a_name_that_sts_would_refuse_is_refused_at_the_start() {
+        for bad in ["", "a", "with space", "slash/ed", &"x".repeat(33)] {
+            assert!(bad.parse::<SessionName>().is_err(), "{bad}");
         }
     }
 }

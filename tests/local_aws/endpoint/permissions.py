@@ -42,11 +42,7 @@ class Permissions:
             return None
         for action, resource, keys in needed:
             keys = {**keys, "aws:userid": f"AROALOCAL:{role.get('session', '')}"}
-            context = EvalContext(
-                principal_arn=role["arn"], principal_type="AssumedRole", principal_account=call["account"], action=action,
-                resource_arn=resource, region=call["region"], service_context={k.lower(): v for k, v in keys.items()},
-            )  # fmt: skip
-            if evaluate(context, role["policies"]).decision != "Allow":
+            if not allows(role["policies"], role["arn"], action, resource, keys, call["region"]):
                 message = f"{role['arn']} is not authorized to perform: {action} on resource: {resource}"
                 return {"status": 403, "code": CODES.get(call["service"], "AccessDenied"), "message": message}
         return None
@@ -88,6 +84,15 @@ class Permissions:
             yield _parse(version["PolicyVersion"]["Document"])
 
 
+def allows(policies, role_arn, action, resource, keys, region="us-east-1"):
+    """Says if a session of the role may do this; `policies` are parsed, `keys` the condition keys of the request."""
+    context = EvalContext(
+        principal_arn=role_arn, principal_type="AssumedRole", principal_account=role_arn.split(":")[4], action=action,
+        resource_arn=resource, region=region, service_context={k.lower(): v for k, v in keys.items()},
+    )  # fmt: skip
+    return evaluate(context, policies).decision == "Allow"
+
+
 def _parse(document):
     return parse_policy_document(document if isinstance(document, (str, dict)) else json.dumps(document))
 
@@ -99,6 +104,8 @@ def _needed(call):
         yield from _run_instances(params)
     elif call["service"] == "eks":
         yield action, f"arn:aws:eks:{call['region']}:{call['account']}:cluster/{params.get('name', '*')}", {}
+    elif call["action"] == "DescribeInstanceAttribute":  # The one Describe of ours that EC2 judges by resource.
+        yield action, _arn(params["InstanceId"]), _tags(params["InstanceId"])
     elif call["action"].startswith(("Describe", "Get", "List")):
         yield action, "*", {}
     elif call["action"] == "CreateImage":
@@ -112,9 +119,23 @@ def _needed(call):
             yield action, _arn(resource_id), {**_tags(resource_id), **requested}
     elif call["service"] == "autoscaling":
         arn, keys = _group(params)
-        yield action, arn, keys
+        yield action, arn, {**keys, **_group_update(params)}
     else:
         yield action, "*", {}
+
+
+def _group_update(params):
+    """Service authorization reference, "Actions, resources, and condition keys for Amazon EC2 Auto Scaling"."""
+    names = ("LaunchConfigurationName", "MaxSize", "MinSize")
+    keys = {f"autoscaling:{name}": params[name] for name in names if name in params}
+    if subnets := params.get("VPCZoneIdentifier"):
+        keys["autoscaling:VPCZoneIdentifiers"] = subnets.split(",")
+    template = [k for k in params if k.startswith(("LaunchTemplate.", "MixedInstancesPolicy."))]
+    if template:
+        keys["autoscaling:LaunchTemplateVersionSpecified"] = str(any(k.endswith(".Version") for k in template)).lower()
+    if types := [v for k, v in params.items() if k.startswith("MixedInstancesPolicy.") and k.endswith(".InstanceType")]:
+        keys["autoscaling:InstanceTypes"] = types
+    return keys
 
 
 def _run_instances(params):

@@ -1,0 +1,172 @@
+"""The parameters that a governed account asks for: who writes tables, key, network, bounds, logs, transport."""
+
+import json
+
+import pytest
+from local_aws.paths import ACCOUNT, REGION
+from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
+from principals import Filled, roles_of
+from test_template import KINDS, VPC, stack
+
+KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1a2b-3c4d"
+KEY = {"Ref": "KmsKeyArn"}
+LOGS = "AWS::Logs::LogGroup"
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+# ---------------------------------------------------------------- who writes the tables of authority
+
+ADMINS = f"arn:aws:iam::{ACCOUNT}:role/registry-*,arn:aws:iam::{ACCOUNT}:user/ann"
+WRITES = [f"dynamodb:{a}" for a in ("BatchWriteItem", "DeleteItem", "PartiQLInsert", "PutItem", "UpdateItem")]
+
+
+def test_only_table_admins_write_accounts_and_settings():
+    made = stack(TableAdmins=ADMINS)
+    with_policy = {n: t for n, t in made.of_type("AWS::DynamoDB::Table").items() if "ResourcePolicy" in t}
+    assert set(with_policy) == {"AccountsTable", "SettingsTable"}
+    for table in with_policy.values():
+        policy = Filled(made, ACCOUNT)(table["ResourcePolicy"]["PolicyDocument"])
+        (condition,) = [s["Condition"]["ArnNotLike"] for s in policy["Statement"]]
+        condition["aws:PrincipalArn"] = condition["aws:PrincipalArn"].split(",")  # As CloudFormation gives a list.
+        for action in WRITES:
+            for principal, denied in (("role/registry-1", False), ("user/ann", False), ("role/developer", True)):
+                assert writes(policy, action, principal) is not denied, (action, principal)
+        # Reads, and the policy itself, stay what IAM makes of them: nobody locks himself out.
+        for action in ("dynamodb:GetItem", "dynamodb:DeleteResourcePolicy", "dynamodb:PutResourcePolicy", "dynamodb:UpdateTable"):
+            assert writes(policy, action, "role/developer"), action
+
+
+def writes(policy, action, principal):
+    """Says if the table's policy lets the principal do this; its own policies allow it."""
+    arn = f"arn:aws:iam::{ACCOUNT}:{principal}"
+    context = EvalContext(
+        principal_arn=arn, principal_type="AssumedRole", principal_account=ACCOUNT, action=action,
+        resource_arn=f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/AccountsTable", region=REGION,
+    )  # fmt: skip
+    return evaluate_resource_policy(json.dumps(policy), context, service="").decision != "Deny"
+
+
+@each_kind
+def test_without_table_admins_no_table_has_a_policy(kind):
+    assert not [n for n, t in stack(kind).of_type("AWS::DynamoDB::Table").items() if "ResourcePolicy" in t]
+
+
+# ---------------------------------------------------------------- the customer's key
+
+
+@each_kind
+def test_everything_that_is_kept_is_under_the_customers_key(kind):
+    keyed = stack(kind, KmsKeyArn=KEY_ARN)
+    for name, table in keyed.of_type("AWS::DynamoDB::Table").items():
+        assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": KEY}, name
+    found = {
+        "KmsMasterKeyId": [*keyed.of_type("AWS::SNS::Topic").values(), *keyed.of_type("AWS::SQS::Queue").values()],
+        "KmsKeyId": keyed.of_type(LOGS).values(),
+        "KmsKeyArn": keyed.of_type("AWS::Lambda::Function").values(),
+    }
+    for key, resources in found.items():
+        assert resources and all(resource[key] == KEY for resource in resources), key
+    assert all(queue["SqsManagedSseEnabled"] is False for queue in keyed.of_type("AWS::SQS::Queue").values())
+
+
+@each_kind
+def test_without_a_key_nothing_names_one_and_everything_is_encrypted_all_the_same(kind):
+    plain = stack(kind)
+    assert json.dumps(KEY) not in json.dumps(plain.resources)
+    assert all(t["SSESpecification"] == {"SSEEnabled": True} for t in plain.of_type("AWS::DynamoDB::Table").values())
+    assert all(queue["SqsManagedSseEnabled"] is True for queue in plain.of_type("AWS::SQS::Queue").values())
+
+
+@each_kind
+def test_who_reads_and_writes_may_use_the_key_and_no_other(kind):
+    functions = {f"{n}Role" for n in stack(kind).of_type("AWS::Lambda::Function")}
+    for name, role in roles_of(stack(kind, KmsKeyArn=KEY_ARN)).items():
+        for action in ("kms:Decrypt", "kms:GenerateDataKey"):
+            assert role.may(action, KEY_ARN) is (name in functions or name == "HubReaderRole"), (name, action)
+            assert not role.may(action, KEY_ARN.replace("1a2b", "9f9f")), name
+    assert not [name for name, role in roles_of(stack(kind)).items() if role.may("kms:Decrypt", KEY_ARN)]
+
+
+# ---------------------------------------------------------------- network
+
+
+def test_all_functions_are_in_the_vpc_if_asked_for():
+    everything = stack(**VPC, VpcFunctions="all")
+    for name, function in everything.of_type("AWS::Lambda::Function").items():
+        assert function["VpcConfig"]["SubnetIds"] == {"Fn::Split": [",", {"Ref": "VpcSubnetIds"}]}, name
+        role = everything.of_type("AWS::IAM::Role")[function["Role"]["Fn::GetAtt"][0]]
+        assert "AWSLambdaVPCAccessExecutionRole" in json.dumps(role["ManagedPolicyArns"]), name
+
+
+@each_kind
+def test_no_function_may_have_network_interfaces_outside_a_vpc(kind):
+    for parameters in ({}, {"VpcFunctions": "all"}):
+        made = stack(kind, **parameters)
+        assert "VpcConfig" not in json.dumps(made.of_type("AWS::Lambda::Function"))
+        assert "AWSLambdaVPCAccessExecutionRole" not in json.dumps(made.of_type("AWS::IAM::Role"))
+
+
+# ---------------------------------------------------------------- bounds
+
+BOUNDS = {"RiskManagerFunction": 5, "SecurityEnforcerFunction": 2, "WasteScannerFunction": 2}
+
+
+@pytest.mark.parametrize(
+    "kind, chosen, bounded",
+    [("hub", "auto", True), ("standalone", "auto", False), ("member", "auto", False), ("member", "true", True), ("hub", "false", False)],
+)  # fmt: skip
+def test_what_events_can_flood_is_bounded(kind, chosen, bounded):
+    """Not everywhere by itself: a new account's quota of ten leaves nothing to reserve, and the deployment would fail."""
+    functions = stack(kind, ReserveConcurrency=chosen).of_type("AWS::Lambda::Function")
+    found = {n: f["ReservedConcurrentExecutions"] for n, f in functions.items() if "ReservedConcurrentExecutions" in f}
+    assert found == (BOUNDS if bounded else {})
+
+
+# ---------------------------------------------------------------- logs
+
+
+@each_kind
+def test_state_machines_log_their_failures_without_what_they_were_given(kind):
+    made = stack(kind)
+    machines = made.of_type("AWS::StepFunctions::StateMachine")
+    assert len(machines) == 3
+    for name, machine in machines.items():
+        logging = machine["LoggingConfiguration"]
+        assert (logging["Level"], logging["IncludeExecutionData"]) == ("ERROR", False), name
+        (destination,) = logging["Destinations"]
+        group = destination["CloudWatchLogsLogGroup"]["LogGroupArn"]["Fn::GetAtt"][0]
+        assert group in made.of_type(LOGS), name
+        assert roles_of(made)[f"{name}Role"].may("logs:CreateLogDelivery", "*"), name
+
+
+@each_kind
+def test_logs_are_kept_as_long_as_the_parameter_says_and_outlive_the_stack(kind):
+    groups = {n: r for n, r in stack(kind, LogRetentionDays=365).resources.items() if r["Type"] == LOGS}
+    assert len(groups) == 2
+    for name, group in groups.items():
+        assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, name
+        assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain"), name
+
+
+# ---------------------------------------------------------------- transport
+
+
+def decision(policy, action, resource, service, **keys):
+    context = EvalContext(
+        principal_arn="*", principal_type="Service", principal_account="", action=action, resource_arn=resource,
+        region=REGION, secure_transport=keys.pop("secure", True),
+        service_context={"aws:sourceaccount": ACCOUNT, **keys},
+    )  # fmt: skip
+    return evaluate_resource_policy(json.dumps(policy), context, service=service).decision
+
+
+@each_kind
+@pytest.mark.parametrize("kind_of_policy, action", [("AWS::SNS::TopicPolicy", "sns:Publish"), ("AWS::SQS::QueuePolicy", "sqs:SendMessage")])
+def test_nothing_is_sent_in_the_clear(kind, kind_of_policy, action):
+    made = stack(kind)
+    for properties in made.of_type(kind_of_policy).values():
+        policy = Filled(made, ACCOUNT)(properties["PolicyDocument"])
+        for resource in {statement["Resource"] for statement in policy["Statement"]}:
+            assert decision(policy, action, resource, "events.amazonaws.com", secure=True) == "Allow"
+            assert decision(policy, action, resource, "events.amazonaws.com", secure=False) == "Deny"
