@@ -25,6 +25,7 @@ pub mod leases;
 pub mod listing;
 pub mod places;
 pub mod prices;
+pub mod regions;
 pub mod risk_table;
 pub mod settings;
 pub mod subnets;

@@ -60,11 +60,16 @@ pub const MARKS: &[Mark] = &[
     mark("cluster.x-k8s.io/*", Owner::Kubernetes),
     // OpenShift and ROSA.
     mark("api.openshift.com/*", Owner::Kubernetes),
+    mark("red-hat-managed", Owner::Kubernetes),
     // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/asg-capacity-providers.html
     mark("AmazonECSManaged", ECS),
     mark("elasticbeanstalk:*", BEANSTALK),
     mark("AWSBatchServiceTag=batch", Owner::Service("AWS Batch")),
     mark("aws:batch:*", Owner::Service("AWS Batch")),
+    mark("aws:pcs:*", Owner::Service("AWS Parallel Computing Service")),
+    mark("parallelcluster:*", Owner::Service("AWS ParallelCluster")),
+    mark("AmazonEVSManaged", Owner::Service("Amazon Elastic VMware Service")),
+    mark("spotinst:*", Owner::Service("Spot Elastigroup or Ocean, which launch and replace instances")),
     mark("aws:ec2:fleet-id", Owner::Fleet),
     mark("aws:ec2spot:fleet-request-id", Owner::Service("a Spot Fleet")),
     mark("aws:elasticmapreduce:job-flow-id", Owner::Service("Amazon EMR")),
@@ -81,13 +86,20 @@ impl Mark {
     /// Returns the tag in `tags` that this mark names.
     #[must_use]
     pub fn find<'a>(&self, tags: &'a Tags) -> Option<(&'a String, &'a String)> {
-        if let Some(prefix) = self.tag.strip_suffix('*') {
-            return tags.range(prefix.to_owned()..).next().filter(|(key, _)| key.starts_with(prefix));
-        }
-        match self.tag.split_once('=') {
-            Some((key, value)) => tags.get_key_value(key).filter(|(_, found)| *found == value),
-            None => tags.get_key_value(self.tag),
-        }
+        find(self.tag, tags)
+    }
+}
+
+/// Returns the first of `tags` that a mark (`key`, `key=value` or `prefix*`) names, whatever its value unless the
+/// mark names one.
+#[must_use]
+pub fn find<'a>(mark: &str, tags: &'a Tags) -> Option<(&'a String, &'a String)> {
+    if let Some(prefix) = mark.strip_suffix('*') {
+        return tags.range(prefix.to_owned()..).next().filter(|(key, _)| key.starts_with(prefix));
+    }
+    match mark.split_once('=') {
+        Some((key, value)) => tags.get_key_value(key).filter(|(_, found)| *found == value),
+        None => tags.get_key_value(mark),
     }
 }
 
@@ -179,6 +191,9 @@ mod tests {
             "eks:nodegroup-name",
             "alpha.eksctl.io/cluster-name",
             "sigs.k8s.io/cluster-api-provider-aws/cluster/prod",
+            "sigs.k8s.io/cluster-api-provider-aws/role",
+            "api.openshift.com/id",
+            "red-hat-managed",
         ] {
             for value in ["owned", "shared", "true", "1", ""] {
                 assert_eq!(kubernetes(&tagged(key, value)).unwrap().key, key);

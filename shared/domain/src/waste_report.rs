@@ -14,6 +14,8 @@ use crate::waste::{LeftAlone, ResourceType};
 
 /// An error may quote a whole answer of AWS; so much of it is told.
 const ERROR_CHARACTERS: usize = 400;
+/// How a [`Failed`] names the Recycle Bin.
+const RECYCLE_BIN: &str = "recycle-bin";
 
 /// The findings of one type.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,8 +33,8 @@ pub struct Listing {
     /// Volumes (and copies, and archived snapshots) that the snapshots were taken of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineages: Option<u64>,
-    /// Looked like waste and were left alone, by reason.
-    pub left_alone: BTreeMap<LeftAlone, u64>,
+    /// What looked like waste and was left alone, by reason.
+    pub left_alone: BTreeMap<LeftAlone, Spared>,
     /// Listed to the end.
     pub complete: bool,
 }
@@ -50,9 +52,14 @@ impl Listing {
         }
     }
 
-    /// One more that is left alone.
-    pub fn left_alone(&mut self, why: LeftAlone) {
-        *self.left_alone.entry(why).or_default() += 1;
+    /// Adds one that is left alone, and what it costs at most by itself.
+    pub fn left_alone(&mut self, why: LeftAlone, upper_bound: Option<Usd>) {
+        let spared = self.left_alone.entry(why).or_default();
+        spared.count += 1;
+        match upper_bound {
+            Some(bound) => spared.upper_bound_usd = spared.upper_bound_usd + bound,
+            None => spared.unknown_price += 1,
+        }
     }
 
     fn add(&mut self, other: &Self) {
@@ -64,27 +71,73 @@ impl Listing {
         if let Some(lineages) = other.lineages {
             *self.lineages.get_or_insert_default() += lineages;
         }
-        for (why, count) in &other.left_alone {
-            *self.left_alone.entry(*why).or_default() += count;
+        for (why, other) in &other.left_alone {
+            let spared = self.left_alone.entry(*why).or_default();
+            spared.count += other.count;
+            spared.upper_bound_usd = spared.upper_bound_usd + other.upper_bound_usd;
+            spared.unknown_price += other.unknown_price;
         }
     }
+}
+
+/// What was left alone for one reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spared {
+    /// The resources.
+    pub count: u64,
+    /// Their price a month at most: snapshots may share blocks. Beside snapshots, it is their price.
+    pub upper_bound_usd: Usd,
+    /// The resources whose price no source knows; they are in `count` only.
+    pub unknown_price: u64,
 }
 
 /// Findings that are gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolved {
-    /// How many.
+    /// The findings that ended.
     pub count: u64,
     /// What the deleted ones save a month. One that still exists (attached again, opted out) ends
     /// as a finding and saves nothing.
     pub saved_monthly_usd: Usd,
+    /// Findings that were deleted into the Recycle Bin. They are billed until they leave it, and none is in `count`.
+    #[serde(default, skip_serializing_if = "Binned::is_none")]
+    pub recycle_bin: Binned,
+}
+
+/// Findings that lie in the Recycle Bin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binned {
+    /// The findings.
+    pub count: u64,
+    /// What they cost a month, as the total counted them while they were open.
+    pub monthly_cost_usd: Usd,
+}
+
+impl Binned {
+    fn is_none(&self) -> bool {
+        self.count == 0
+    }
 }
 
 impl Resolved {
-    /// One more.
-    pub fn add(&mut self, saved: Usd) {
+    /// Adds a finding that ended, and what its end saves a month.
+    pub fn ended(&mut self, saved: Usd) {
         self.count += 1;
         self.saved_monthly_usd = self.saved_monthly_usd + saved;
+    }
+
+    /// Adds a finding that lies in the Recycle Bin, and what it costs there.
+    pub fn binned(&mut self, monthly: Usd) {
+        self.recycle_bin.count += 1;
+        self.recycle_bin.monthly_cost_usd = self.recycle_bin.monthly_cost_usd + monthly;
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.saved_monthly_usd = self.saved_monthly_usd + other.saved_monthly_usd;
+        self.recycle_bin.count += other.recycle_bin.count;
+        let monthly = self.recycle_bin.monthly_cost_usd + other.recycle_bin.monthly_cost_usd;
+        self.recycle_bin.monthly_cost_usd = monthly;
     }
 }
 
@@ -96,7 +149,7 @@ pub struct Failed {
     /// The region, where it got so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
-    /// What could not be listed: a resource type, or `account`.
+    /// What could not be listed: a resource type, `recycle-bin`, or `account`.
     pub listing: String,
     /// Why.
     pub error: String,
@@ -137,10 +190,21 @@ impl ScopeReport {
     /// Notes that a type could not be listed.
     pub fn fail(&mut self, listing: ResourceType, error: &impl ToString) {
         self.types.entry(listing).or_default().complete = false;
+        self.note(listing.name(), error);
+    }
+
+    /// Notes that the Recycle Bin could not be read, once for each scope: the listings are complete without it.
+    pub fn fail_recycle_bin(&mut self, error: &impl ToString) {
+        if self.failed.iter().all(|failed| failed.listing != RECYCLE_BIN) {
+            self.note(RECYCLE_BIN, error);
+        }
+    }
+
+    fn note(&mut self, listing: &str, error: &impl ToString) {
         self.failed.push(Failed {
             account_id: self.account_id.clone(),
             region: Some(self.region.clone()),
-            listing: listing.to_string(),
+            listing: listing.to_owned(),
             error: error.to_string().chars().take(ERROR_CHARACTERS).collect(),
         });
     }
@@ -191,8 +255,7 @@ impl Summary {
         }
         for scope in &scopes {
             failed.extend(scope.failed.iter().cloned());
-            resolved.count += scope.resolved.count;
-            resolved.saved_monthly_usd = resolved.saved_monthly_usd + scope.resolved.saved_monthly_usd;
+            resolved.add(&scope.resolved);
         }
         Self {
             run_started,
@@ -316,6 +379,44 @@ mod tests {
         overtaken.overtaken = true;
         let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![scope(&[1]), overtaken], Vec::new(), false);
         assert!(summary.partial && !summary.continues);
+    }
+
+    #[test]
+    fn what_is_left_alone_keeps_its_dollars_apart_from_the_total() {
+        let mut left = scope(&[5]);
+        let volumes = left.types.entry(ResourceType::Volume).or_default();
+        volumes.left_alone(LeftAlone::Kubernetes, Some(usd(80_000)));
+        volumes.left_alone(LeftAlone::Kubernetes, None);
+        volumes.left_alone(LeftAlone::OptedOut, Some(usd(10)));
+        let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![left.clone(), left], Vec::new(), false);
+        let volumes = &summary.types[&ResourceType::Volume];
+        assert_eq!((volumes.count, volumes.monthly_cost_usd), (2, usd(10)));
+        let spared = Spared { count: 4, upper_bound_usd: usd(160_000), unknown_price: 2 };
+        assert_eq!(volumes.left_alone[&LeftAlone::Kubernetes], spared);
+        assert_eq!(volumes.left_alone[&LeftAlone::OptedOut].upper_bound_usd, usd(20));
+    }
+
+    #[test]
+    fn what_lies_in_the_recycle_bin_has_saved_nothing() {
+        let mut binned = scope(&[]);
+        binned.resolved.ended(usd(7));
+        binned.resolved.binned(usd(50));
+        let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![binned.clone(), binned], Vec::new(), false);
+        assert_eq!((summary.resolved.count, summary.resolved.saved_monthly_usd), (2, usd(14)));
+        assert_eq!(summary.resolved.recycle_bin, Binned { count: 2, monthly_cost_usd: usd(100) });
+        let nothing = serde_json::to_value(Resolved::default()).unwrap();
+        assert_eq!(nothing.get("recycle_bin"), None);
+    }
+
+    #[test]
+    fn a_recycle_bin_that_cannot_be_read_is_said_once_and_spoils_no_listing() {
+        let mut report = scope(&[1]);
+        report.fail_recycle_bin(&"ec2:ListImagesInRecycleBin: denied");
+        report.fail_recycle_bin(&"ec2:ListImagesInRecycleBin: denied");
+        let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![report], Vec::new(), false);
+        assert!(summary.partial && summary.types[&ResourceType::Snapshot].complete);
+        let listings: Vec<&str> = summary.failed.iter().map(|failed| failed.listing.as_str()).collect();
+        assert_eq!(listings, ["recycle-bin"]);
     }
 
     #[test]

@@ -9,11 +9,13 @@ use jiff::Timestamp;
 use security_enforcer::announce::Announcer;
 use security_enforcer::audit::{Audit, Auditor};
 use security_enforcer::auth_table::AuthTable;
+use security_enforcer::facts::Prices;
 use security_enforcer::summary::Summary;
 use security_enforcer::terminate::enforce;
 use spot_cloud::accounts::Access;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::places::{Place, Visit};
+use spot_cloud::prices::PriceList;
 use spot_domain::EnvironmentType;
 use spot_domain::authorization::SwapsInProgress;
 use spot_domain::enforcement::Look;
@@ -126,6 +128,7 @@ impl Account {
                 "arn:aws:sns:us-east-1:123456789012:alerts".into(),
             )),
             swaps: Arc::new(SwapsInProgress::default()),
+            prices: Prices::of(PriceList::over(&config)),
             look: Look { at: Timestamp::now(), run: "now".into() },
             heard: true,
         };
@@ -147,6 +150,7 @@ impl Account {
                 "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>",
             ),
             "DescribeInstances" => Answer::ok(self.describe(asked.body)),
+            "GetProducts" => Answer::ok(price_list("0.0960000000")),
             "DescribeInstanceAttribute" => Answer::ok(protection(false)),
             "TerminateInstances" => Answer::ok("<TerminateInstancesResponse/>"),
             other => Answer::json_error(500, other),
@@ -163,6 +167,13 @@ impl Account {
         let page: usize = token.map_or(0, |token| token.parse().unwrap());
         reservations(self.pages[page].iter(), (page + 1 < self.pages.len()).then_some(page + 1))
     }
+}
+
+/// One product of the Price List API, at so many USD an hour.
+pub fn price_list(usd: &str) -> String {
+    let dimension = serde_json::json!({"unit": "Hrs", "pricePerUnit": {"USD": usd}});
+    let product = serde_json::json!({"terms": {"OnDemand": {"A": {"priceDimensions": {"B": dimension}}}}});
+    serde_json::json!({"PriceList": [product.to_string()]}).to_string()
 }
 
 pub fn protection(on: bool) -> String {
