@@ -8,8 +8,7 @@ from local_aws.stack import INTERRUPTION, REBALANCE
 from scene import is_change, wait_for
 
 DAYS_15 = 15 * 86400
-# An interruption poisons its pool for 15 days. A rebalance recommendation, early and frequent, does for one.
-POISON = {INTERRUPTION: 15 * 86400, REBALANCE: 86400}
+POISON = {INTERRUPTION: DAYS_15, REBALANCE: DAYS_15}
 LAB_ACCOUNT = "111111111111"
 
 

@@ -123,6 +123,7 @@ impl Prices {
                 self.is_silent.store(true, Ordering::Relaxed);
             })
             .ok()?
+            .map(|usd| Usd::new(usd.amount().normalize()))
     }
 }
 

@@ -24,6 +24,7 @@ pub mod launcher;
 pub mod leases;
 pub mod listing;
 pub mod places;
+pub mod pools;
 pub mod prices;
 pub mod regions;
 pub mod risk_table;

@@ -19,6 +19,7 @@ pub async fn enabled(client: &aws_sdk_ec2::Client) -> Result<Vec<Region>, CallEr
     let mut regions = answer
         .regions()
         .iter()
+        .filter(|region| region.opt_in_status() != Some("not-opted-in"))
         .map(|region| region.region_name().unwrap_or_default().parse::<Region>())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| CallError::malformed(DESCRIBE, error.to_string()))?;

@@ -68,6 +68,7 @@ class World:
             self.unpriced = set()  # types that neither the price list nor the Spot price history knows
             self.image_parameters = dict(IMAGE_PARAMETERS)
             self.snapshots_linger = False  # an image's snapshots are in use for a moment after its deregistration
+            self.recycle_bin = {}  # id of a deleted image, snapshot or volume → when it leaves the bin
             self.account = ACCOUNT  # whose request is being answered
             self.zone_shift = {}  # account → by how many places its zone names lie off the usual ones
             self.history = {}  # group name → [{t, in_service, desired, ...}]

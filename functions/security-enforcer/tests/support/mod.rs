@@ -61,9 +61,15 @@ pub fn instance(n: usize) -> String {
     format!("i-{n:017x}")
 }
 
-/// A row flagged 25 hours ago, with its notice, seen an hour ago by another run.
+/// A row flagged 25 hours ago, with its notice and its reminder, seen an hour ago by another run.
 pub fn due_row(n: usize) -> String {
-    row(n, "FLAGGED", 25 * HOUR, r#","notice_delay_seconds":{"N":"0"}"#)
+    row(n, "FLAGGED", 25 * HOUR, &noticed_and_told(2 * HOUR))
+}
+
+/// The notice went out with the flag, and a person was last told so many seconds ago.
+pub fn noticed_and_told(ago: i64) -> String {
+    let told_at = Timestamp::now().as_second() - ago;
+    format!(r#","notice_delay_seconds":{{"N":"0"}},"told_at":{{"N":"{told_at}"}}"#)
 }
 
 pub fn row(n: usize, status: &str, age: i64, more: &str) -> String {
@@ -232,6 +238,12 @@ impl Outcome {
         self.calls.iter().flat_map(updates).collect()
     }
 
+    /// The messages that went out, as a person reads them.
+    pub fn messages(&self) -> Vec<String> {
+        let message = |body: &str| body.split('&').find_map(|field| field.strip_prefix("Message=")).map(decoded);
+        self.asked("Publish").into_iter().filter_map(message).collect()
+    }
+
     /// Terminate calls.
     pub fn terminations(&self) -> Vec<&str> {
         self.asked("TerminateInstances")
@@ -240,4 +252,21 @@ impl Outcome {
 
 pub fn refused() -> Answer {
     Answer::json_error(400, "ConditionalCheckFailedException")
+}
+
+/// A value of a form, as the query protocol sends it.
+fn decoded(text: &str) -> String {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => {
+                let digits: String = bytes.by_ref().take(2).map(char::from).collect();
+                u8::from_str_radix(&digits, 16).unwrap()
+            }
+            b'+' => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).unwrap()
 }
