@@ -129,10 +129,10 @@ def test_what_nobody_answers_for_is_flagged_and_nothing_else(scene):
     assert scene.status(forged) == "SUSPICIOUS"
     assert [scene.row(i) for i in (newcomer, *owned, *members)] == [None] * 6
     # Where only marked groups are trusted, the member of one that is not marked is nobody's.
-    scene.aws.settings(group_marks="team", max_terminations_per_run=1000, max_terminations_percent=100)
+    scene.aws.settings(group_marks="trusted", max_terminations_per_run=1000, max_terminations_percent=100)
     scene.run()
     assert scene.status(members[0]) == "FLAGGED"
-    scene.tag(members[0], "team", "web")
+    scene.tag(members[0], "trusted", "yes")
     scene.run()
     assert scene.status(members[0]) == "CLEARED"
 
