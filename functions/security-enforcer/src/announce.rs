@@ -193,7 +193,7 @@ fn end(visit: &Visit, record: &Record) -> String {
 const fn words(news: News) -> &'static str {
     match news {
         News::Flagged | News::NoticeOwed => "unauthorised instance(s)",
-        News::StillRuns => "instance(s) that nobody answers for still run(s)",
+        News::StillRuns => "flagged instance(s) still running",
         News::Cleared => "cleared instance(s)",
         News::Suspicious => "suspicious instance(s)",
         News::Terminated => "terminated instance(s)",

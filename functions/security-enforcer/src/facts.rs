@@ -1,5 +1,5 @@
-//! What a person wants to know of an instance before anything else: what it is, since when, where, at which addresses,
-//! with whose rights, and what it costs an hour. None of it bears on a verdict.
+//! The facts that a notice names: what an instance is, since when, where, at which addresses, with whose rights, and its
+//! price an hour. None of them bears on a verdict.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +11,12 @@ use spot_domain::pricing::UsageOperation;
 use spot_domain::{InstanceType, Region, Usd};
 use spot_listing::Item;
 
-/// An instance as EC2 describes it. What EC2 does not say, or says in a way that can't be read, is `None`.
+/// The facts of an instance. A field is `None` where EC2 does not say it, or not in a form that can be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// `g5.48xlarge`.
     pub instance_type: Option<InstanceType>,
-    /// When it was launched, or started last.
+    /// The time of its launch or last start.
     pub launched: Option<Timestamp>,
     /// Its tag `Name`.
     pub name: Option<String>,
@@ -30,9 +30,9 @@ pub struct Facts {
     pub profile: Option<String>,
     /// Operating system and licence that it is billed for.
     pub billed_as: Option<UsageOperation>,
-    /// Spot costs at most what On-Demand does.
+    /// Set for a Spot instance, which costs at most what On-Demand does.
     pub is_spot: bool,
-    /// On hardware of its own, which has prices of its own.
+    /// Set for dedicated tenancy, which has prices of its own.
     pub is_dedicated: bool,
 }
 
@@ -95,7 +95,7 @@ impl Facts {
     }
 }
 
-/// Asks the Price List API. Prices only make a notice better: they delay none by more than one call that fails.
+/// Prices for the notices of one run. A price that can't be had delays the notices by one failed call at most.
 #[derive(Debug, Clone)]
 pub struct Prices {
     list: PriceList,

@@ -31,14 +31,14 @@ pub enum Life {
     Gone,
 }
 
-/// An instance, seen.
+/// An instance as one call described it.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// What bears on who answers for it.
+    /// The part that bears on who answers for it.
     pub subject: Subject,
-    /// What a person wants to know of it.
+    /// The part that a notice names.
     pub facts: Facts,
-    /// Whether it lives.
+    /// Its state.
     pub life: Life,
 }
 

@@ -170,7 +170,11 @@ async fn a_self_built_cluster_survives_an_enforced_audit() {
     account.settings.max_terminations_percent = 10;
     let members = (1..=54).map(|n| (instance(n), vec![("aws:autoscaling:groupName", "web")]));
     let nodes = (55..=60).map(|n| {
-        let mark = if n % 2 == 0 { "kubernetes.io/cluster/shop-x7k2p" } else { "sigs.k8s.io/cluster-api-provider-aws/role" };
+        let mark = if n % 2 == 0 {
+            "kubernetes.io/cluster/shop-x7k2p"
+        } else {
+            "sigs.k8s.io/cluster-api-provider-aws/role"
+        };
         (instance(n), vec![("Name", "shop-x7k2p-master-0"), (mark, "owned")])
     });
     account.pages = vec![members.chain(nodes).collect()];

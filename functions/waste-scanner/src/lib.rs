@@ -148,7 +148,7 @@ impl WasteScanner {
         let account_id = match error {
             Unreadable::Row(AccountError::Malformed { account_id, .. })
             | Unreadable::Regions { account_id, .. } => account_id,
-            _ => &self.stack.account_id, // a key that is no account id lies in the stack's own table
+            Unreadable::Row(_) => &self.stack.account_id, // a key that is no account id lies in the stack's own table
         };
         Failed {
             account_id: account_id.clone(),

@@ -222,7 +222,8 @@ async fn what_another_system_needs_is_left_alone_with_its_dollars() {
         &[("velero.io/backup", "nightly-20240101")],
         &[("CreatedBy", "EC2 Fast Launch")],
     ];
-    let items: Vec<String> = marks.iter().zip(1..).map(|(tags, n)| snapshot_with(n, "vol-1", tags, "")).collect();
+    let items: Vec<String> =
+        marks.iter().zip(1..).map(|(tags, n)| snapshot_with(n, "vol-1", tags, "")).collect();
     let endpoint = Endpoint::answering(move |action, _| match action {
         "DescribeSnapshots" => page("snapshotSet", &items, None),
         action => nothing(action),
@@ -231,7 +232,8 @@ async fn what_another_system_needs_is_left_alone_with_its_dollars() {
     let progress = scan_all(&endpoint).await;
     let snapshots = &progress.report.types[&ResourceType::Snapshot];
     assert_eq!((snapshots.count, snapshots.monthly_cost_usd.to_string().as_str()), (0, "0"));
-    let left: Vec<_> = snapshots.left_alone.iter().map(|(why, left)| (*why, left.count, left.upper_bound_usd)).collect();
+    let left: Vec<_> =
+        snapshots.left_alone.iter().map(|(why, left)| (*why, left.count, left.upper_bound_usd)).collect();
     let five = "5".parse().map(Usd::new).unwrap();
     let expected = [
         LeftAlone::DisasterRecovery,
@@ -305,8 +307,9 @@ fn unseen_snapshots() -> Answer {
 
 fn update_of(endpoint: &Endpoint, n: u32) -> String {
     let id = format!("snap-{n:017x}");
-    let updates = endpoint.requests().into_iter().filter(|r| r.contains("UpdateExpression") && r.contains(&id));
-    updates.last().unwrap()
+    let mut updates =
+        endpoint.requests().into_iter().filter(|r| r.contains("UpdateExpression") && r.contains(&id));
+    updates.next_back().unwrap()
 }
 
 #[tokio::test]
@@ -314,7 +317,9 @@ async fn what_was_deleted_into_the_recycle_bin_saves_from_its_exit_on() {
     let in_bin = |ids: Vec<u32>| {
         let item = |n: &u32| {
             let time = "2027-06-01T00:00:00.000Z";
-            format!("<item><snapshotId>snap-{n:017x}</snapshotId><recycleBinExitTime>{time}</recycleBinExitTime></item>")
+            format!(
+                "<item><snapshotId>snap-{n:017x}</snapshotId><recycleBinExitTime>{time}</recycleBinExitTime></item>"
+            )
         };
         let items: Vec<String> = ids.iter().map(item).collect();
         Endpoint::answering(move |action, body| match action {
@@ -326,10 +331,16 @@ async fn what_was_deleted_into_the_recycle_bin_saves_from_its_exit_on() {
     let endpoint = in_bin(vec![7, 8]).await;
     let resolved = scan_all(&endpoint).await.report.resolved;
     assert_eq!((resolved.count, resolved.saved_monthly_usd), (0, Usd::default()));
-    assert_eq!((resolved.recycle_bin.count, resolved.recycle_bin.monthly_cost_usd.to_string().as_str()), (2, "10"));
+    assert_eq!(
+        (resolved.recycle_bin.count, resolved.recycle_bin.monthly_cost_usd.to_string().as_str()),
+        (2, "10")
+    );
     for n in [7, 8] {
         let update = update_of(&endpoint, n);
-        assert!(update.contains(r#"{"S":"RECYCLE_BIN"}"#) && update.contains(r#":saved":{"N":"0"}"#), "{update}");
+        assert!(
+            update.contains(r#"{"S":"RECYCLE_BIN"}"#) && update.contains(r#":saved":{"N":"0"}"#),
+            "{update}"
+        );
         assert!(update.contains("recycle_bin_exit_at") && update.contains(r#":exit":{"N":"18"#), "{update}");
     }
     let query = endpoint.requests().into_iter().find(|r| r.contains(r#""snapshot#""#)).unwrap();
@@ -339,7 +350,10 @@ async fn what_was_deleted_into_the_recycle_bin_saves_from_its_exit_on() {
     let resolved = scan_all(&endpoint).await.report.resolved;
     assert_eq!((resolved.count, resolved.saved_monthly_usd.to_string().as_str()), (1, "5"));
     let update = update_of(&endpoint, 8);
-    assert!(update.contains(r#"{"S":"DELETED"}"#) && update.contains("REMOVE #recycle_bin_exit_at"), "{update}");
+    assert!(
+        update.contains(r#"{"S":"DELETED"}"#) && update.contains("REMOVE #recycle_bin_exit_at"),
+        "{update}"
+    );
 }
 
 #[tokio::test]

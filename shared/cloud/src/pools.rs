@@ -61,14 +61,13 @@ struct Launched {
 }
 
 /// What the Spot request says that launched the instance; `None` if there is no such request.
-async fn spot_request(
-    client: &aws_sdk_ec2::Client,
-    id: &InstanceId,
-) -> Result<Option<Launched>, CallError> {
+async fn spot_request(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Option<Launched>, CallError> {
     let filter = aws_sdk_ec2::types::Filter::builder().name("instance-id").values(id.as_str()).build();
-    let answer = client.describe_spot_instance_requests().filters(filter).send().await.map_err(failed(REQUESTS))?;
+    let answer =
+        client.describe_spot_instance_requests().filters(filter).send().await.map_err(failed(REQUESTS))?;
     let Some(request) = answer.spot_instance_requests().first() else { return Ok(None) };
-    let malformed = |what: &str| CallError::malformed(REQUESTS, format!("the request of {id} names no {what}"));
+    let malformed =
+        |what: &str| CallError::malformed(REQUESTS, format!("the request of {id} names no {what}"));
     let instance_type = request
         .launch_specification()
         .and_then(|launched| launched.instance_type()?.as_str().parse().ok())

@@ -45,12 +45,17 @@ pub const MARKS: &[Mark] = &[
     mark("eks:cluster-name", Owner::Kubernetes),
     mark("eks:eks-cluster-name", Owner::Kubernetes),
     mark("eks:nodegroup-name", Owner::Kubernetes),
+    mark("eks:kubernetes-node*", Owner::Kubernetes),
     mark("alpha.eksctl.io/*", Owner::Kubernetes),
+    mark("eksctl.io/*", Owner::Kubernetes),
+    mark("eksctl.cluster.k8s.io/*", Owner::Kubernetes),
     mark("karpenter.sh/*", Owner::Kubernetes),
     mark("karpenter.k8s.aws/*", Owner::Kubernetes),
     // The cloud provider's own tags (kops, kubeadm, OpenShift, RKE2, k3s): the older key names no cluster.
     // https://cloud-provider-aws.sigs.k8s.io/prerequisites/
     mark("kubernetes.io/*", Owner::Kubernetes),
+    mark("node.kubernetes.io/*", Owner::Kubernetes),
+    mark("node-role.kubernetes.io/*", Owner::Kubernetes),
     mark("KubernetesCluster", Owner::Kubernetes),
     // Cluster Autoscaler, kops and its instance groups.
     mark("k8s.io/*", Owner::Kubernetes),
@@ -67,6 +72,7 @@ pub const MARKS: &[Mark] = &[
     mark("AWSBatchServiceTag=batch", Owner::Service("AWS Batch")),
     mark("aws:batch:*", Owner::Service("AWS Batch")),
     mark("aws:pcs:*", Owner::Service("AWS Parallel Computing Service")),
+    mark("aws-parallelcluster-*", Owner::Service("AWS ParallelCluster")),
     mark("parallelcluster:*", Owner::Service("AWS ParallelCluster")),
     mark("AmazonEVSManaged", Owner::Service("Amazon Elastic VMware Service")),
     mark("spotinst:*", Owner::Service("Spot Elastigroup or Ocean, which launch and replace instances")),
@@ -194,6 +200,9 @@ mod tests {
             "sigs.k8s.io/cluster-api-provider-aws/role",
             "api.openshift.com/id",
             "red-hat-managed",
+            "eksctl.cluster.k8s.io/v1alpha1/cluster-name",
+            "eks:kubernetes-node-pool-name",
+            "node-role.kubernetes.io/control-plane",
         ] {
             for value in ["owned", "shared", "true", "1", ""] {
                 assert_eq!(kubernetes(&tagged(key, value)).unwrap().key, key);

@@ -59,6 +59,7 @@ class World:
             self.newcomer_ids = {}  # instance id → the newcomers' settings at its launch
             self.status = {}  # instance id → "initializing" | "ok" | "impaired" | "absent"
             self.spot_requests = {}  # instance id → status code of its Spot request, where it is not `fulfilled`
+            self.past_spot_requests = {}  # instance id → the request of one that EC2 has forgotten
             self.invisible_until = {}  # instance id → time
             self.target_health = {}  # (target group ARN, instance id or "*newcomers") → (state, reason)
             self.refreshes = {}  # group name → [InstanceRefresh]

@@ -108,7 +108,10 @@ mod tests {
         let fleet = Fleet { days: 60, runs: 1, rebalance_rate: 0.3, ..Fleet::default() };
         let policies = [Policy::NoGate, Policy::Threshold(1), Policy::WithRebalance(1)];
         let told = table(&fleet, &simulate(&fleet, &policies));
-        assert!(told.contains("What rebalance recommendations add (30.0 % a month, each poisons for 15 days)"), "{told}");
+        assert!(
+            told.contains("What rebalance recommendations add (30.0 % a month, each poisons for 15 days)"),
+            "{told}"
+        );
         assert!(told.contains("1 to poison: +") && told.contains("instances lost to the gate"), "{told}");
         let without = table(&fleet, &simulate(&fleet, &policies[..2]));
         assert!(!without.contains("recommendations"), "{without}");

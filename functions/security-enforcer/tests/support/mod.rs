@@ -240,7 +240,8 @@ impl Outcome {
 
     /// The messages that went out, as a person reads them.
     pub fn messages(&self) -> Vec<String> {
-        let message = |body: &str| body.split('&').find_map(|field| field.strip_prefix("Message=")).map(decoded);
+        let message =
+            |body: &str| body.split('&').find_map(|field| field.strip_prefix("Message=")).map(decoded);
         self.asked("Publish").into_iter().filter_map(message).collect()
     }
 
