@@ -39,8 +39,9 @@ def waste(aws, leftovers):
         f"{snapshots['count']} ({_usd(snapshots['upper_bound_usd'])} at most)"
     )
     for kind, listing in summary["types"].items():
-        for why, count in listing["left_alone"].items():
-            say(f"  left alone: {count} {kind} ({why.replace('_', ' ').lower()})")
+        for why, left in listing["left_alone"].items():
+            dollars = f"at most {_usd(left['upper_bound_usd'])} a month"
+            say(f"  left alone: {left['count']} {kind} ({why.replace('_', ' ').lower()}), {dollars}")
     say(f"  total {paint(_usd(summary['total_monthly_waste_usd']) + ' a month', GREEN, BOLD)}; the scanner deletes nothing")
     missing = expected - rows.keys()
     if missing or summary["partial"]:

@@ -8,8 +8,7 @@ from local_aws.stack import INTERRUPTION, REBALANCE
 from scene import is_change, wait_for
 
 DAYS_15 = 15 * 86400
-# An interruption poisons its pool for 15 days. A rebalance recommendation, early and frequent, does for one.
-POISON = {INTERRUPTION: 15 * 86400, REBALANCE: 86400}
+POISON = {INTERRUPTION: DAYS_15, REBALANCE: DAYS_15}
 LAB_ACCOUNT = "111111111111"
 
 
@@ -230,6 +229,16 @@ def test_an_event_is_an_error_and_nothing_is_written_with(aws, spot, manage, cas
     _, error = manage({**aws.drill_event(spot), **change})
     assert error["errorType"] == name and expected in error["errorMessage"]
     assert [c for c in aws.control.calls() if is_change(c)] == [] and aws.pools() == {}
+
+
+def test_an_event_whose_instance_is_forgotten_is_learned_from_its_spot_request(aws, manage):
+    gone = aws.launch_spot("m5.2xlarge")
+    event, pool = aws.drill_event(gone), aws.pool_of(gone)
+    aws.client("ec2").terminate_instances(InstanceIds=[gone])
+    wait_for(lambda: aws.instance(gone)["State"]["Name"] == "terminated")
+    aws.control.reset()  # Forgets the dead, as EC2 does after an hour.
+    assert aws.client("ec2").describe_instances(Filters=[{"Name": "instance-id", "Values": [gone]}])["Reservations"] == []
+    assert manage(event) == ({"outcome": "POISONED", "pool": pool}, None)
 
 
 def test_an_event_that_cannot_be_handled_ends_in_the_dead_letter_queue(aws, spot, dead_letters):

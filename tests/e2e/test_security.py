@@ -114,7 +114,8 @@ def test_what_nobody_answers_for_is_flagged_and_nothing_else(scene):
     swap = f"i-0123456789abcdef0-{int(time.time() * 1000)}"
     swap_tags = {"ManagedBy": "SpotOptimizer", "spot-optimizer:swap": swap}
     newcomer = scene.launch(spot=True, token=f"{swap}-0", **swap_tags)
-    owned = [scene.launch(**{key: "x"}) for key in ("eks:cluster-name", "karpenter.sh/nodepool")]
+    owners = ("eks:cluster-name", "karpenter.sh/nodepool", "kubernetes.io/cluster/shop", "AWSRDSCustom")
+    owned = [scene.launch(**{key: "x"}) for key in owners]
     empty, wrong_case = scene.launch(**{"eks:cluster-name": ""}), scene.launch(**{"EKS:Cluster-Name": "x"})
     forged = scene.launch(**swap_tags)
     members = scene.aws.create_group(size=1).instance_ids
@@ -126,7 +127,14 @@ def test_what_nobody_answers_for_is_flagged_and_nothing_else(scene):
     assert before <= row["flagged_at"] == row["last_seen"] <= int(time.time())
     assert [scene.status(i) for i in (empty, wrong_case)] == ["FLAGGED", "FLAGGED"]
     assert scene.status(forged) == "SUSPICIOUS"
-    assert [scene.row(i) for i in (newcomer, *owned, *members)] == [None] * 4
+    assert [scene.row(i) for i in (newcomer, *owned, *members)] == [None] * 6
+    # Where only marked groups are trusted, the member of one that is not marked is nobody's.
+    scene.aws.settings(group_marks="trusted", max_terminations_per_run=1000, max_terminations_percent=100)
+    scene.run()
+    assert scene.status(members[0]) == "FLAGGED"
+    scene.tag(members[0], "trusted", "yes")
+    scene.run()
+    assert scene.status(members[0]) == "CLEARED"
 
 
 def test_audit_only_is_the_default_and_changes_nothing(scene):
@@ -323,6 +331,22 @@ def test_a_denied_region_is_said_and_the_others_are_audited(scene):
     assert scene.status(stray) == "FLAGGED"
 
 
+def test_a_report_names_the_regions_that_nobody_looks_at(scene):
+    stray = scene.launch()
+    (left_out,) = scene.run()["not_audited"]  # No row: the stack's own region is audited.
+    assert left_out["account_id"] == ACCOUNT and "unknown" not in left_out
+    assert REGION not in left_out["regions"] and {"us-west-2", "eu-south-1"} <= set(left_out["regions"])
+    assert "af-south-1" not in left_out["regions"]  # The account has not opted in.
+    scene.enforce(on=False, regions=["*"])
+    answer = scene.run()
+    assert (answer["partial"], answer.get("not_audited")) == (False, None), answer["failed"]
+    assert {p["region"] for p in answer["places"]} == {REGION, *left_out["regions"]}
+    scene.aws.control.fault("DescribeRegions", status=403, code="UnauthorizedOperation")
+    answer = scene.run()
+    assert answer["partial"] is True and "DescribeRegions" in answer["failed"][0]
+    assert [p["region"] for p in answer["places"]] == [REGION] and scene.status(stray) == "FLAGGED"
+
+
 def test_a_flag_is_an_event_and_a_message(scene, inbox):
     stray = scene.launch()
     scene.run(), scene.run()
@@ -330,3 +354,14 @@ def test_a_flag_is_an_event_and_a_message(scene, inbox):
     assert (event["detail-type"], event["detail"]["auth_status"]) == ("Instance Flagged", "FLAGGED")
     (message,) = [m["Message"] for m in inbox() if stray in m.get("Message", "")]
     assert "Nobody answers for" in message
+    for told in ("m5.large", "launched 20", "us-east-1a", "private ", "instance profile: none", "price: $0.096 an hour"):
+        assert told in message, message
+    # A day later it still runs, and a person hears of it again.
+    yesterday = int(time.time()) - DAY
+    scene.auth.update_item(
+        Key={"account_region": PLACE, "instance_id": stray}, UpdateExpression="SET told_at = :at, flagged_at = :at",
+        ExpressionAttributeValues={":at": yesterday},
+    )  # fmt: skip
+    scene.run(), scene.run()
+    (reminder,) = [m["Message"] for m in inbox() if stray in m.get("Message", "") and "still run" in m["Message"]]
+    assert "FLAGGED" in reminder and scene.row(stray)["flagged_at"] == yesterday

@@ -130,7 +130,7 @@ def test_what_is_gone_is_resolved_with_what_it_saved(estate):
     estate.ec2.create_tags(Resources=[kept], Tags=[{"Key": "spot-optimizer:opt-out", "Value": "true"}])
     summary = estate.scan()
     assert summary["resolved"] == {"count": 2, "saved_monthly_usd": 8}
-    assert summary["types"]["volume"]["left_alone"] == {"OPTED_OUT": 1}
+    assert summary["types"]["volume"]["left_alone"] == {"OPTED_OUT": left_alone(1, 0.8)}
     rows = estate.rows("RESOLVED")
     assert (rows[f"volume#{deleted}"]["resolution"], rows[f"volume#{deleted}"]["saved_monthly_usd"]) == ("DELETED", 8)
     assert (rows[f"volume#{kept}"]["resolution"], rows[f"volume#{kept}"]["saved_monthly_usd"]) == ("KEPT", 0)
@@ -141,18 +141,45 @@ def test_what_is_gone_is_resolved_with_what_it_saved(estate):
     assert "saved_monthly_usd" not in reopened
 
 
-def test_what_others_manage_is_left_alone_and_counted(estate):
+def test_what_lies_in_the_recycle_bin_saves_from_its_exit_on(estate):
+    binned = estate.volume()
+    key = f"volume#{binned}"
+    estate.scan()
+    time.sleep(1.1)  # A scan resolves what was last seen before its own second.
+    estate.ec2.delete_volume(VolumeId=binned)
+    estate.control.recycle_bin(binned, leaves="2030-01-01T00:00:00Z")
+    for _ in range(2):  # It is looked at again at every scan.
+        resolved = estate.scan()["resolved"]
+        assert resolved == {"count": 0, "saved_monthly_usd": 0, "recycle_bin": {"count": 1, "monthly_cost_usd": 8}}
+        row = estate.rows("RESOLVED")[key]
+        assert (row["resolution"], row["saved_monthly_usd"], row["recycle_bin_exit_at"]) == ("RECYCLE_BIN", 0, 1893456000)
+    estate.control.recycle_bin(binned, leaves=None)
+    assert estate.scan()["resolved"] == {"count": 1, "saved_monthly_usd": 8}
+    row = estate.rows("RESOLVED")[key]
+    assert (row["resolution"], row["saved_monthly_usd"]) == ("DELETED", 8) and "recycle_bin_exit_at" not in row
+    assert estate.scan()["resolved"]["count"] == 0
+
+
+def left_alone(count, upper_bound_usd, unknown_price=0):
+    return {"count": count, "upper_bound_usd": upper_bound_usd, "unknown_price": unknown_price}
+
+
+def test_what_others_manage_is_left_alone_and_counted_with_its_dollars(estate):
     managed = estate.volume()
     estate.control.storage(managed, Operator={"Managed": True, "Principal": "workspaces.amazonaws.com"})
     source = estate.volume(days_old=1)
     estate.snapshot(source, tags=[{"Key": "aws:backup:source-resource", "Value": "x"}])
     estate.snapshot(source, tags=[{"Key": "aws:dlm:lifecycle-policy-id", "Value": "x"}])
+    estate.snapshot(source, days_old=90, tags=[{"Key": "AWSElasticDisasterRecoveryManaged", "Value": "drs.amazonaws.com"}])
+    estate.snapshot(source, days_old=90, tags=[{"Key": "velero.io/backup", "Value": "nightly"}])
+    estate.volume(tags=[{"Key": "kubernetes.io/created-for/pvc/name", "Value": "data-db-0"}])
     address = estate.address()
     estate.control.storage(address, ServiceManaged="nlb")
     summary = estate.scan()
-    assert summary["types"]["elastic-ip"]["left_alone"] == {"SERVICE_MANAGED": 1}
-    assert summary["types"]["volume"]["left_alone"] == {"SERVICE_MANAGED": 1}
-    assert summary["types"]["snapshot"]["left_alone"] == {"AWS_BACKUP": 1, "LIFECYCLE_MANAGER": 1}
+    assert summary["types"]["elastic-ip"]["left_alone"] == {"SERVICE_MANAGED": left_alone(1, 3.6)}
+    assert summary["types"]["volume"]["left_alone"] == {"SERVICE_MANAGED": left_alone(1, 8), "KUBERNETES": left_alone(1, 8)}
+    kept = ("AWS_BACKUP", "LIFECYCLE_MANAGER", "DISASTER_RECOVERY", "VELERO")
+    assert summary["types"]["snapshot"]["left_alone"] == dict.fromkeys(kept, left_alone(1, 5))
     assert estate.rows("OPEN") == {} and summary["total_monthly_waste_usd"] == 0
 
 

@@ -65,7 +65,10 @@ IMAGE = (
     "<deleteOnTermination>true</deleteOnTermination><volumeType>gp3</volumeType></ebs></item></blockDeviceMapping>"
     "<virtualizationType>hvm</virtualizationType><hypervisor>xen</hypervisor></item>"
 )
-SNS = {
+QUERY = {
+    "DescribeRegions": "<DescribeRegionsResponse><regionInfo><item><regionName>us-east-1</regionName></item></regionInfo>"
+    "</DescribeRegionsResponse>",
+    "ListImagesInRecycleBin": "<ListImagesInRecycleBinResponse><imageSet/></ListImagesInRecycleBinResponse>",
     "Publish": "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>",
     "GetTopicAttributes": "<GetTopicAttributesResponse><GetTopicAttributesResult><Attributes><entry><key>SubscriptionsConfirmed</key>"
     "<value>1</value></entry></Attributes></GetTopicAttributesResult></GetTopicAttributesResponse>",
@@ -126,8 +129,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._send(json.dumps(JSON.get(target.rsplit(".")[-1], {"FailedEntryCount": 0, "Entries": []})))
             return
         action = re.search(r"Action=(\w+)", body)[1]
-        if action in SNS:
-            self._send(SNS[action])
+        if action in QUERY:
+            self._send(QUERY[action])
         else:
             token = re.search(r"NextToken=(\d+)", body)
             self._send(self.server.pages[action][int(token[1]) if token else 0])

@@ -67,6 +67,10 @@ class Control:
         told = {"id": resource_id, "set": fields}
         self._call("POST", "storage", told if days_old is None else {**told, "days_old": days_old})
 
+    def recycle_bin(self, resource_id, leaves="2030-01-01T00:00:00Z"):
+        """A deleted image, snapshot or volume lies in the Recycle Bin until then; None: it has left it."""
+        self._call("POST", "recycle_bin", {"id": resource_id, "leaves": leaves})
+
     def shift_zones(self, account, places=1):
         """The account's zone names stand for other zones than everybody else's, as in AWS's older regions."""
         self._call("POST", "zones", {"account": account, "shift": places})

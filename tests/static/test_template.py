@@ -71,7 +71,7 @@ def test_figures_are_read_by_stack(made):
     assert all({"Name": "Stack", "Value": {"Ref": "AWS::StackName"}} in a["Dimensions"] for a in alarms)
     dashboard = translated()["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     ours = re.findall(r'\["SpotOptimizer",.*?\]', dashboard)
-    assert len(ours) == 2 and all('"Stack", "${AWS::StackName}"' in metric for metric in ours)
+    assert len(ours) == 4 and all('"Stack", "${AWS::StackName}"' in metric for metric in ours)
     for function in made.of_type("AWS::Lambda::Function").values():
         assert function["Environment"]["Variables"]["STACK_NAME"] == {"Ref": "AWS::StackName"}
 
@@ -136,6 +136,13 @@ def test_silence_rings_where_schedules_run():
 def test_one_parameter_stops_all_schedules(enabled, state):
     schedules = stack(SchedulesEnabled=enabled).of_type("AWS::Scheduler::Schedule").values()
     assert {s["State"] for s in schedules} == {state}
+
+
+def test_unauthorised_instances_ring_in_the_hour_in_which_they_are_found(made):
+    (alarm,) = [a for a in made.of_type("AWS::CloudWatch::Alarm").values() if a["MetricName"] == "UnauthorisedInstances"]
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == ("Maximum", 0, "GreaterThanThreshold")
+    assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (3600, 1, "notBreaching")
+    assert alarm["AlarmActions"] == [{"Ref": "AlertsTopic"}]
 
 
 # ---------------------------------------------------------------- tables
@@ -272,7 +279,11 @@ def test_optimizers_of_groups_may_plan_and_tag_and_recovery_may_not_tag():
 
 @pytest.mark.parametrize(
     "key",
-    ["KubernetesCluster", "eks:nodegroup-name", "alpha.eksctl.io/cluster-name", "AWSRDSCustom", "awsbackup-restore-test"],
+    [
+        "KubernetesCluster", "eks:nodegroup-name", "alpha.eksctl.io/cluster-name", "AWSRDSCustom", "awsbackup-restore-test",
+        "red-hat-managed", "api.openshift.com/id", "sigs.k8s.io/cluster-api-provider-aws/role", "kops.k8s.io/instancegroup",
+        "aws:pcs:compute-node-group-id", "parallelcluster:cluster-name", "AmazonEVSManaged",
+    ],  # fmt: skip
 )
 @BOTH
 def test_the_audit_is_denied_what_these_tags_mark(rendered, key):
@@ -283,6 +294,23 @@ def test_the_audit_is_denied_what_these_tags_mark(rendered, key):
 def test_the_audit_is_denied_what_image_builder_and_fast_launch_run(rendered):
     makers = ["EC2 Image Builder", "EC2 Fast Launch"]
     assert [c for c in _denies(rendered) if c.get("StringEquals", {}).get("aws:ResourceTag/CreatedBy") == makers]
+
+
+LOOKS = {
+    "SecurityEnforcerFunction": {"ec2:DescribeRegions"},
+    "WasteScannerFunction": {
+        "ec2:DescribeRegions", "ec2:ListImagesInRecycleBin", "ec2:ListSnapshotsInRecycleBin", "ec2:ListVolumesInRecycleBin",
+    },
+    "RiskManagerFunction": {"ec2:DescribeSpotInstanceRequests"},
+}  # fmt: skip
+
+
+def test_what_a_function_looks_at_here_it_may_look_at_in_another_account():
+    roles = stack().of_type("AWS::IAM::Role")
+    (elsewhere,) = account_role().of_type("AWS::IAM::Role").values()
+    for function, looks in LOOKS.items():
+        assert looks <= {action for action, _ in _rights(roles[f"{function}Role"])}, function
+        assert looks <= {action for action, _ in _rights(elsewhere)}, function
 
 
 def _denies(rendered):

@@ -25,8 +25,8 @@ pub enum RiskError {
     /// A setting can't be applied.
     #[error(transparent)]
     Settings(SettingsError),
-    /// EC2 does not know the instance: it is gone for more than an hour, or was never there.
-    #[error("instance {0}: EC2 does not describe it")]
+    /// EC2 knows neither the instance nor its Spot request: it is gone for more than four hours, or was never there.
+    #[error("instance {0}: EC2 describes neither it nor its Spot request, which it keeps for four hours")]
     InstanceUnknown(InstanceId),
     /// The zone's id could not be found out.
     #[error("instance {0}: no zone id is known for {1:?}")]

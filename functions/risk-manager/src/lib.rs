@@ -22,8 +22,9 @@ use spot_cloud::accounts::{Access, AccountError};
 use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::hub::Part;
+use spot_cloud::pools::Lookup;
 use spot_cloud::swaps::Swaps;
-use spot_cloud::{Stack, accounts, instances, settings};
+use spot_cloud::{Stack, accounts, pools, settings};
 use spot_domain::risk::{Effect, Outcome, effect, poisoned_until};
 use spot_domain::settings::Settings;
 use spot_domain::{EnvironmentType, Pool};
@@ -201,23 +202,17 @@ impl RiskManager {
         }
     }
 
-    /// The pool of the event's instance; `None` if it is not Spot. The event names neither.
+    /// The pool of the event's instance; `None` if it is not Spot. The event names neither, and may come when EC2 has
+    /// forgotten the instance: out of a backlog, or again out of the dead-letter queue.
     async fn pool_of(&self, event: &Interruption, access: &Access) -> Result<Option<Pool>, RiskError> {
         let target = self.stack.target(access, &event.region, None).await;
         let id = &event.instance_id;
-        let described = instances::describe(&target.ec2, std::slice::from_ref(id)).await?;
-        let instance = described.get(id).ok_or_else(|| RiskError::InstanceUnknown(id.clone()))?;
-        if !instance.is_spot {
-            return Ok(None);
+        match pools::of_instance(&target.ec2, &event.region, id).await? {
+            Lookup::Pool(pool) => Ok(Some(pool)),
+            Lookup::NotSpot => Ok(None),
+            Lookup::ZoneUnknown(zone) => Err(RiskError::ZoneUnknown(id.clone(), zone)),
+            Lookup::Gone => Err(RiskError::InstanceUnknown(id.clone())),
         }
-        let az_id = match &instance.az_id {
-            Some(az_id) => az_id.clone(),
-            None => instances::zones(&target.ec2)
-                .await?
-                .remove(&instance.availability_zone)
-                .ok_or_else(|| RiskError::ZoneUnknown(id.clone(), instance.availability_zone.clone()))?,
-        };
-        Ok(Some(Pool { region: event.region.clone(), az_id, instance_type: instance.instance_type.clone() }))
     }
 }
 

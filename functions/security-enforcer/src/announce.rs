@@ -4,15 +4,27 @@
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Map, json};
 use spot_cloud::announcements::{Announcements, EVENTS_PER_CALL, Event, event};
 use spot_cloud::error::CallError;
 use spot_cloud::places::Visit;
-use spot_domain::InstanceId;
-use spot_domain::enforcement::{News, Record};
+use spot_domain::enforcement::{AuthStatus, News, Record, grace_ends};
+use spot_domain::{InstanceId, Usd};
 
-/// Instances in one message: readable, and far below SNS's 256 KB.
+use crate::facts::Facts;
+
+/// Instances in one message: readable, and below SNS's 256 KB, also with the longest tags.
 const INSTANCES_PER_MESSAGE: usize = 50;
+
+/// What a person is told of, in this order.
+const TOLD_TO_PEOPLE: [News; 6] = [
+    News::Flagged,
+    News::NoticeOwed,
+    News::Suspicious,
+    News::StillRuns,
+    News::Terminated,
+    News::TerminationBlocked,
+];
 
 /// One piece of news.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +35,8 @@ pub struct Item<'a> {
     pub news: News,
     /// Its row.
     pub record: &'a Record,
+    /// The instance, if EC2 still describes it, and its price in USD an hour, if that can be had.
+    pub facts: Option<(&'a Facts, Option<Usd>)>,
 }
 
 /// What came of telling.
@@ -46,6 +60,7 @@ pub const fn detail_type(news: News) -> Option<&'static str> {
     match news {
         News::Flagged => Some("Instance Flagged"),
         News::NoticeOwed => None,
+        News::StillRuns => Some("Instance Still Running"),
         News::Cleared => Some("Instance Cleared"),
         News::Suspicious => Some("Instance Suspicious"),
         News::Terminated => Some("Instance Terminated"),
@@ -66,9 +81,7 @@ impl Announcer {
         if let Err(error) = self.put_all(visit, items).await {
             told.failures.push(format!("{}: events: {error}", visit.place));
         }
-        for news in
-            [News::Flagged, News::NoticeOwed, News::Suspicious, News::Terminated, News::TerminationBlocked]
-        {
+        for news in TOLD_TO_PEOPLE {
             let about: Vec<&Item<'_>> = items.iter().filter(|item| item.news == news).collect();
             for chunk in about.chunks(INSTANCES_PER_MESSAGE) {
                 let (subject, body) = message(visit, news, chunk);
@@ -120,15 +133,18 @@ impl Announcer {
 
 fn news_event(visit: &Visit, item: &Item<'_>) -> Option<Result<Event, CallError>> {
     let detail_type = detail_type(item.news)?;
-    let detail = json!({
-        "account_id": visit.place.account_id,
-        "region": visit.place.region,
-        "instance_id": item.id,
-        "auth_status": item.record.status.map(|status| status.as_str()),
-        "reason": item.record.reason,
-        "flagged_at": item.record.flagged_at.map(|t| t.as_second()),
-        "enforced": visit.auto_terminate,
-    });
+    let mut detail = Map::from_iter([
+        ("account_id".to_owned(), json!(visit.place.account_id)),
+        ("region".to_owned(), json!(visit.place.region)),
+        ("instance_id".to_owned(), json!(item.id)),
+        ("auth_status".to_owned(), json!(item.record.status.map(|status| status.as_str()))),
+        ("reason".to_owned(), json!(item.record.reason)),
+        ("flagged_at".to_owned(), json!(item.record.flagged_at.map(|t| t.as_second()))),
+        ("enforced".to_owned(), json!(visit.auto_terminate)),
+    ]);
+    if let Some((facts, usd_an_hour)) = item.facts {
+        facts.add_to(&mut detail, usd_an_hour);
+    }
     Some(event(detail_type, &detail))
 }
 
@@ -143,18 +159,41 @@ fn message(visit: &Visit, news: News, items: &[&Item<'_>]) -> (String, String) {
              find out who tagged them."
                 .to_owned()
         }
+        News::StillRuns => {
+            "These instances still run, and you have been told of them before. A message comes every day until they \
+             end, or until somebody answers for them."
+                .to_owned()
+        }
         News::Terminated => "Nobody answered for these instances; they have been terminated.".to_owned(),
         _ => "These instances were to be terminated, and something forbids it. They are tried again at every run."
             .to_owned(),
     };
-    let lines: Vec<String> =
-        items.iter().map(|item| format!("{}  {}", item.id, item.record.reason)).collect();
-    (subject, format!("{body}\n\n{}\n", lines.join("\n")))
+    let paragraphs: Vec<String> = items.iter().map(|item| paragraph(visit, item)).collect();
+    (subject, format!("{body}\n\n{}", paragraphs.join("\n")))
+}
+
+/// All that is known of one instance.
+fn paragraph(visit: &Visit, item: &Item<'_>) -> String {
+    let Item { id, news, record, facts } = item;
+    let status = record.status.map_or("", |status| status.as_str());
+    let facts = facts.map(|(facts, usd_an_hour)| facts.lines(usd_an_hour)).unwrap_or_default();
+    let since = record.flagged_at.filter(|_| *news == News::StillRuns);
+    let since =
+        since.map(|flagged| format!("    flagged {flagged}{}\n", end(visit, record))).unwrap_or_default();
+    format!("{id}  {status}  {}\n{facts}{since}", record.reason)
+}
+
+/// Says when a flagged instance will be terminated, if it will.
+fn end(visit: &Visit, record: &Record) -> String {
+    let is_flagged = record.status == Some(AuthStatus::Flagged) && visit.auto_terminate;
+    let ends = grace_ends(record, visit.settings.grace()).filter(|_| is_flagged);
+    ends.map(|ends| format!(", to be terminated after {ends}")).unwrap_or_default()
 }
 
 const fn words(news: News) -> &'static str {
     match news {
         News::Flagged | News::NoticeOwed => "unauthorised instance(s)",
+        News::StillRuns => "flagged instance(s) still running",
         News::Cleared => "cleared instance(s)",
         News::Suspicious => "suspicious instance(s)",
         News::Terminated => "terminated instance(s)",

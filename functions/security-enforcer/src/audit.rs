@@ -7,15 +7,16 @@ use std::sync::Arc;
 use serde::Serialize;
 use spot_cloud::error::CallError;
 use spot_cloud::places::{Place, Visit};
-use spot_domain::InstanceId;
-use spot_domain::authorization::{Standing, Subject, SwapsInProgress, standing};
+use spot_domain::authorization::{Standing, SwapsInProgress, standing};
 use spot_domain::enforcement::{
-    Change, Look, News, Rules, due, gone, is_open, not_running, noticed, observe,
+    Change, Look, News, Rules, due, gone, is_open, not_running, noticed, observe, told,
 };
+use spot_domain::{InstanceId, Usd};
 
 use crate::announce::{Announcer, Item};
 use crate::auth_table::{AuthTable, Stored, WRITES_AT_ONCE};
-use crate::fleet::{Life, Running, look_at};
+use crate::facts::{Facts, Prices};
+use crate::fleet::{Life, Running, Seen, look_at};
 
 /// What one audit found; the counts are of instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,6 +68,8 @@ pub struct Auditor {
     pub announcer: Announcer,
     /// The swaps in progress when the run began.
     pub swaps: Arc<SwapsInProgress>,
+    /// What instances cost, for whoever is told of them.
+    pub prices: Prices,
     /// This run.
     pub look: Look,
     /// Somebody hears what is told: else no notice of a flag counts as gone out, and nothing is terminated.
@@ -79,6 +82,8 @@ struct Decision {
     old: Option<Stored>,
     change: Change,
     due: bool,
+    /// Kept where somebody is told.
+    facts: Option<Facts>,
 }
 
 impl Auditor {
@@ -100,8 +105,7 @@ impl Auditor {
         let ec2 = audit.ec2.clone();
         let mut pages = Running::of(&ec2);
         while let Some(page) = pages.next().await {
-            let decisions =
-                page?.into_iter().filter_map(|subject| self.judge(audit, &subject, &mut rows)).collect();
+            let decisions = page?.into_iter().filter_map(|seen| self.judge(audit, seen, &mut rows)).collect();
             self.carry_out(audit, decisions).await?;
         }
         let decisions = self.missing(&ec2, rows).await?;
@@ -111,18 +115,20 @@ impl Auditor {
     fn judge(
         &self,
         audit: &mut Audit,
-        subject: &Subject,
+        seen: Seen,
         rows: &mut HashMap<InstanceId, Stored>,
     ) -> Option<Decision> {
+        let Seen { subject, facts, .. } = seen;
         let settings = &audit.visit.settings;
-        let standing = standing(subject, &settings.owner_marks, &self.swaps);
+        let standing = standing(&subject, settings.trust(), &self.swaps);
         audit.findings.count(&standing);
         let old = rows.remove(&subject.id);
         let rules = Rules { grace: settings.grace(), run_before_within: settings.audit_gap() };
         let due = standing == Standing::Unauthorised
             && old.as_ref().is_some_and(|old| due(&old.record, &self.look, rules).is_ok());
         let change = observe(old.as_ref().map(|old| &old.record), &standing, &self.look)?;
-        Some(Decision { id: subject.id.clone(), old, change, due })
+        let facts = change.news.map(|_| facts);
+        Some(Decision { id: subject.id, old, change, due, facts })
     }
 
     /// Rows whose instances are not among the running ones: only a complete listing may say so.
@@ -134,36 +140,52 @@ impl Auditor {
         let open: Vec<(InstanceId, Stored)> =
             rows.into_iter().filter(|(_, stored)| is_open(&stored.record)).collect();
         let ids: Vec<InstanceId> = open.iter().map(|(id, _)| id.clone()).collect();
-        let found = look_at(ec2, &ids).await?;
+        let mut found = look_at(ec2, &ids).await?;
         let decide = |(id, old): (InstanceId, Stored)| {
-            let change = match found.get(&id).map(|(_, life)| life) {
+            let seen = found.remove(&id);
+            let change = match seen.as_ref().map(|seen| seen.life) {
                 None | Some(Life::Gone) => gone(&old.record, &self.look),
                 Some(Life::Idle) => not_running(&old.record),
                 Some(Life::Running) => None, // started during this run: the next one's
             };
-            change.map(|change| Decision { id, old: Some(old), change, due: false })
+            let facts = seen.map(|seen| seen.facts);
+            change.map(|change| Decision { id, old: Some(old), change, due: false, facts })
         };
         Ok(open.into_iter().filter_map(decide).collect())
     }
 
     /// Tells the news, then writes the rows: a notice that failed is not noted as gone out.
     async fn carry_out(&self, audit: &mut Audit, mut decisions: Vec<Decision>) -> Result<(), CallError> {
-        let item = |d: &'_ Decision| d.change.news.map(|news| (d.id.clone(), news, d.change.record.clone()));
-        let news: Vec<_> = decisions.iter().filter_map(item).collect();
-        let items: Vec<Item<'_>> =
-            news.iter().map(|(id, news, record)| Item { id, news: *news, record }).collect();
-        let told = self.announcer.tell(&audit.visit, &items).await;
-        audit.failures.extend(told.failures);
-        for decision in decisions.iter_mut().filter(|d| told.people.contains(&d.id)) {
-            let is_notice = match decision.change.news {
-                Some(News::Flagged | News::NoticeOwed) => self.heard,
-                news => news == Some(News::Suspicious),
-            };
-            if is_notice {
-                decision.change.record = noticed(decision.change.record.clone(), jiff::Timestamp::now());
+        let mut items = Vec::new();
+        for decision in &decisions {
+            if let Some(news) = decision.change.news {
+                let facts = self.priced(audit, decision.facts.as_ref()).await;
+                items.push(Item { id: &decision.id, news, record: &decision.change.record, facts });
             }
         }
+        let outcome = self.announcer.tell(&audit.visit, &items).await;
+        audit.failures.extend(outcome.failures);
+        let now = jiff::Timestamp::now();
+        for decision in decisions.iter_mut().filter(|d| outcome.people.contains(&d.id)) {
+            let record = decision.change.record.clone();
+            decision.change.record = match decision.change.news {
+                Some(News::Flagged | News::NoticeOwed) if !self.heard => continue,
+                Some(News::Flagged | News::NoticeOwed | News::Suspicious) => noticed(record, now),
+                Some(News::StillRuns) => told(record, now),
+                _ => continue,
+            };
+        }
         self.write(audit, decisions).await
+    }
+
+    /// Adds the price of an instance to what is known of it.
+    pub(crate) async fn priced<'a>(
+        &self,
+        audit: &Audit,
+        facts: Option<&'a Facts>,
+    ) -> Option<(&'a Facts, Option<Usd>)> {
+        let facts = facts?;
+        Some((facts, self.prices.usd_an_hour(&audit.visit.place.region, facts).await))
     }
 
     /// Writes in transactions. Where one does not go through, a row in it was changed meanwhile: then

@@ -20,6 +20,7 @@ const FLAGGED_AT: &str = "flagged_at";
 const LAST_SEEN: &str = "last_seen";
 const REASON: &str = "reason";
 const NOTICE_DELAY: &str = "notice_delay_seconds";
+const TOLD_AT: &str = "told_at";
 const SEEN_BY: &str = "seen_by";
 const TERMINATING_AT: &str = "terminating_at";
 
@@ -198,6 +199,7 @@ impl Write {
             (LAST_SEEN, record.last_seen.map(seconds)),
             (REASON, Some(AttributeValue::S(record.reason.clone()))),
             (NOTICE_DELAY, record.notice_delay.map(|d| AttributeValue::N(d.as_secs().to_string()))),
+            (TOLD_AT, record.told_at.map(seconds)),
             (SEEN_BY, record.seen_by.clone().map(AttributeValue::S)),
             (TERMINATING_AT, record.terminating_at.map(seconds)),
         ];
@@ -258,6 +260,7 @@ fn parse(row: &Row) -> Stored {
         status: text(AUTH_STATUS).and_then(|status| status.parse().ok()),
         flagged_at: time(FLAGGED_AT),
         notice_delay: whole(NOTICE_DELAY).map(SignedDuration::from_secs),
+        told_at: time(TOLD_AT),
         last_seen: time(LAST_SEEN),
         seen_by: text(SEEN_BY).cloned(),
         terminating_at: time(TERMINATING_AT),

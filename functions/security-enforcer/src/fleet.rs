@@ -10,6 +10,8 @@ use spot_domain::InstanceId;
 use spot_domain::authorization::Subject;
 use spot_listing::{Item, Malformed, Shape};
 
+use crate::facts::Facts;
+
 const DESCRIBE: &str = "ec2:DescribeInstances";
 const INSTANCES: Shape =
     Shape { root: "DescribeInstancesResponse", items: "reservationSet/item/instancesSet/item" };
@@ -29,6 +31,17 @@ pub enum Life {
     Gone,
 }
 
+/// An instance as one call described it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The part that bears on who answers for it.
+    pub subject: Subject,
+    /// The part that a notice names.
+    pub facts: Facts,
+    /// Its state.
+    pub life: Life,
+}
+
 /// The running instances of one account and region, page by page.
 #[derive(Debug)]
 pub struct Running<'a> {
@@ -46,7 +59,7 @@ impl<'a> Running<'a> {
 
     /// The next page, which may be empty; `None` after the last. After an error the listing is
     /// incomplete, and must not be read as if the rest did not exist.
-    pub async fn next(&mut self) -> Option<Result<Vec<Subject>, CallError>> {
+    pub async fn next(&mut self) -> Option<Result<Vec<Seen>, CallError>> {
         if self.ended {
             return None;
         }
@@ -55,12 +68,12 @@ impl<'a> Running<'a> {
         Some(page)
     }
 
-    async fn page(&mut self) -> Result<Vec<Subject>, CallError> {
+    async fn page(&mut self) -> Result<Vec<Seen>, CallError> {
         let running = filter("instance-state-name", ["running".to_owned()]);
         let request = self.client.describe_instances().filters(running).max_results(PAGE);
         let page = page(request.set_next_token(self.token.take())).await?;
         self.token = page.next;
-        Ok(page.items.into_iter().map(|(subject, _)| subject).collect())
+        Ok(page.items)
     }
 }
 
@@ -71,14 +84,14 @@ impl<'a> Running<'a> {
 pub async fn look_at(
     client: &aws_sdk_ec2::Client,
     ids: &[InstanceId],
-) -> Result<BTreeMap<InstanceId, (Subject, Life)>, CallError> {
+) -> Result<BTreeMap<InstanceId, Seen>, CallError> {
     let mut found = BTreeMap::new();
     for ids in ids.chunks(IDS_PER_CALL) {
         let mut token = None;
         loop {
             let those = filter("instance-id", ids.iter().map(ToString::to_string));
             let page = page(client.describe_instances().filters(those).set_next_token(token)).await?;
-            found.extend(page.items.into_iter().map(|(subject, life)| (subject.id.clone(), (subject, life))));
+            found.extend(page.items.into_iter().map(|seen| (seen.subject.id.clone(), seen)));
             token = page.next;
             if token.is_none() {
                 break;
@@ -93,7 +106,7 @@ fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
 }
 
 /// An answer that breaks off while it is read, which the SDK does not see, is asked for once more.
-async fn page(request: DescribeInstancesFluentBuilder) -> Result<Page<(Subject, Life)>, CallError> {
+async fn page(request: DescribeInstancesFluentBuilder) -> Result<Page<Seen>, CallError> {
     match page_once(request.clone()).await {
         Err(error) if error.kind == Kind::Retry => {
             tracing::warn!("{error}; asking again");
@@ -103,13 +116,13 @@ async fn page(request: DescribeInstancesFluentBuilder) -> Result<Page<(Subject, 
     }
 }
 
-async fn page_once(request: DescribeInstancesFluentBuilder) -> Result<Page<(Subject, Life)>, CallError> {
+async fn page_once(request: DescribeInstancesFluentBuilder) -> Result<Page<Seen>, CallError> {
     let asked = request.get_next_token().clone();
     let send = |unread| request.customize().interceptor(unread).send();
-    listing::page(INSTANCES, DESCRIBE, asked.as_deref(), send, |item| subject(item).map(Some)).await
+    listing::page(INSTANCES, DESCRIBE, asked.as_deref(), send, |item| seen(item).map(Some)).await
 }
 
-fn subject(item: &Item) -> Result<(Subject, Life), Malformed> {
+fn seen(item: &Item) -> Result<Seen, Malformed> {
     let id = item.parse_required("instanceId")?;
     let life = match item.text("instanceState/name") {
         Some("running") => Life::Running,
@@ -126,5 +139,5 @@ fn subject(item: &Item) -> Result<(Subject, Life), Malformed> {
         operator,
         client_token: item.text("clientToken").map(str::to_owned),
     };
-    Ok((subject, life))
+    Ok(Seen { subject, facts: Facts::of(item), life })
 }

@@ -9,6 +9,7 @@ pub mod announce;
 pub mod audit;
 pub mod auth_table;
 pub mod error;
+pub mod facts;
 pub mod fleet;
 pub mod input;
 pub mod summary;
@@ -22,6 +23,7 @@ use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::lambda::stack_name;
 use spot_cloud::places::{Visit, plan};
+use spot_cloud::prices::PriceList;
 use spot_cloud::swaps::Swaps;
 use spot_cloud::{CallError, Stack};
 use spot_domain::authorization::SwapsInProgress;
@@ -32,6 +34,7 @@ use announce::Announcer;
 use audit::{Audit, Auditor};
 use auth_table::AuthTable;
 use error::EnforcerError;
+use facts::Prices;
 use input::AuditRequest;
 use summary::Summary;
 
@@ -86,10 +89,14 @@ impl SecurityEnforcer {
             table: self.table.clone(),
             announcer: self.announcer.clone(),
             swaps: Arc::new(swaps),
+            prices: Prices::of(PriceList::over(self.stack.config())),
             look: Look { at: Timestamp::now(), run: request.run_name(run) },
         };
-        let (audits, lost) = self.audit_all(&auditor, plan.visits).await;
+        let (audits, lost) = self.audit_all(&auditor, std::mem::take(&mut plan.visits)).await;
         let mut summary = Summary::of(&audits, plan.unreadable.iter().map(ToString::to_string).collect());
+        if request.region.is_none() {
+            summary.not_audited = plan.not_visited(&self.stack).await;
+        }
         summary.fail_all(lost);
         // A swap that can't be read might be replacing any of them, and what nobody hears of nobody
         // could stop: nothing is terminated.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
+use spot_cloud::places::NotVisited;
 use spot_domain::InstanceId;
 
 use crate::audit::{Audit, Findings};
@@ -31,6 +32,8 @@ pub struct Summary {
     pub running: usize,
     /// Those that nobody answers for.
     pub unauthorised: usize,
+    /// Those that say they are ours, without proof.
+    pub suspicious: usize,
     /// Those whose grace has passed, with every condition met.
     pub due: usize,
     /// Terminated by this run.
@@ -47,6 +50,9 @@ pub struct Summary {
     pub failed: Vec<String>,
     /// Each account and region.
     pub places: Vec<Findings>,
+    /// Enabled regions that nobody looks at: no row of Accounts asks for them. Absent if the input names a region.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_audited: Vec<NotVisited>,
 }
 
 impl Summary {
@@ -57,6 +63,7 @@ impl Summary {
         let mut summary = Self {
             running: sum(|f| f.running),
             unauthorised: sum(|f| f.unauthorised),
+            suspicious: sum(|f| f.suspicious),
             due: sum(|f| f.due),
             places: audits.iter().map(|a| a.findings.clone()).collect(),
             ..Self::default()
@@ -82,7 +89,8 @@ impl Summary {
     /// Returns the figures of the `stack` in CloudWatch's embedded metric format, which takes no call.
     #[must_use]
     pub fn metrics(&self, stack: &str, at: Timestamp) -> Value {
-        let names = ["UnauthorisedInstances", "BlastRadiusExceeded", "SecurityAuditFailures"];
+        let names =
+            ["UnauthorisedInstances", "RegionsNotAudited", "BlastRadiusExceeded", "SecurityAuditFailures"];
         let metrics: Vec<Value> = names.iter().map(|name| json!({"Name": name, "Unit": "Count"})).collect();
         json!({
             "_aws": {
@@ -90,7 +98,8 @@ impl Summary {
                 "CloudWatchMetrics": [{"Namespace": "SpotOptimizer", "Dimensions": [["Stack"]], "Metrics": metrics}]
             },
             "Stack": stack,
-            "UnauthorisedInstances": self.unauthorised,
+            "UnauthorisedInstances": self.unauthorised + self.suspicious,
+            "RegionsNotAudited": self.not_audited.iter().map(|account| account.regions.len()).sum::<usize>(),
             "BlastRadiusExceeded": u8::from(self.blast_radius_exceeded.is_some()),
             "SecurityAuditFailures": self.failed.len(),
         })
@@ -106,5 +115,17 @@ mod tests {
         let line = Summary::default().metrics("blue", Timestamp::UNIX_EPOCH);
         assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["Stack"]]));
         assert_eq!((&line["Stack"], &line["BlastRadiusExceeded"]), (&json!("blue"), &json!(0)));
+    }
+
+    #[test]
+    fn whatever_nobody_answers_for_rings_the_alarm() {
+        let regions = vec!["us-west-2".parse().unwrap(), "eu-west-1".parse().unwrap()];
+        let account_id = "123456789012".parse().unwrap();
+        let not_audited = vec![NotVisited { account_id, regions, unknown: None }];
+        let summary = Summary { unauthorised: 2, suspicious: 1, not_audited, ..Summary::default() };
+        let line = summary.metrics("blue", Timestamp::UNIX_EPOCH);
+        assert_eq!((&line["UnauthorisedInstances"], &line["RegionsNotAudited"]), (&json!(3), &json!(2)));
+        let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
+        assert!(metrics.contains(&json!({"Name": "UnauthorisedInstances", "Unit": "Count"})));
     }
 }

@@ -7,13 +7,17 @@ use spot_cloud::error::{CallError, Kind};
 use spot_cloud::instances;
 use spot_domain::InstanceId;
 use spot_domain::authorization::{Standing, Subject, standing};
-use spot_domain::enforcement::{AuthStatus, BlastRadius, Change, News, Reach, Record, blast_radius, observe};
+use spot_domain::enforcement::{
+    AuthStatus, BlastRadius, Change, News, Reach, Record, blast_radius, observe, told,
+};
+use spot_domain::owners::group_of;
 use spot_domain::settings::Settings;
 
 use crate::announce::Item;
 use crate::audit::{Audit, Auditor};
 use crate::auth_table::Stored;
-use crate::fleet::{Life, look_at};
+use crate::facts::Facts;
+use crate::fleet::{Life, Seen, look_at};
 use crate::summary::{Kept, Summary};
 
 /// What became of one that was due.
@@ -90,14 +94,16 @@ struct Case<'a> {
 impl Case<'_> {
     /// Terminates the instance, if a fresh look still says so. On an error the next run tries again.
     async fn close(&self) -> Result<Outcome, CallError> {
-        match self.fresh_verdict().await? {
+        let (verdict, facts) = self.fresh_verdict().await?;
+        let facts = facts.as_ref();
+        match verdict {
             Verdict::Wait(why) => return Ok(Outcome::Spared(why.to_owned())),
             Verdict::Changed(change) => {
                 let why = change.record.reason.clone();
-                self.conclude(self.row, change).await?;
+                self.conclude(self.row, change, facts).await?;
                 return Ok(Outcome::Spared(why));
             }
-            Verdict::Forbidden(why) => return self.blocked(self.row, why).await,
+            Verdict::Forbidden(why) => return self.blocked(self.row, why, facts).await,
             Verdict::StillUnauthorised => {}
         }
         let intent = Record { terminating_at: Some(Timestamp::now()), ..self.row.record.clone() };
@@ -105,55 +111,69 @@ impl Case<'_> {
             return Ok(Outcome::Spared("its row was changed during this run".to_owned()));
         }
         match instances::terminate(&self.audit.ec2, self.id).await {
-            Ok(()) => self.terminated(intent).await,
+            Ok(()) => self.terminated(intent, facts).await,
             Err(error) if matches!(error.kind, Kind::Denied | Kind::Rejected) => {
-                self.blocked(&intent.into(), format!("{}: {}", error.code, error.message)).await
+                self.blocked(&intent.into(), format!("{}: {}", error.code, error.message), facts).await
             }
             // The intent stays in the row: if EC2 did hear us, the next run sees the instance gone.
             Err(error) => Err(error),
         }
     }
 
-    async fn fresh_verdict(&self) -> Result<Verdict, CallError> {
-        let (ec2, settings, look) = (&self.audit.ec2, &self.audit.visit.settings, &self.auditor.look);
+    async fn fresh_verdict(&self) -> Result<(Verdict, Option<Facts>), CallError> {
+        let ec2 = &self.audit.ec2;
         // The slower question first, so that the tags are read right before the call.
         let protected = match instances::is_termination_protected(ec2, self.id).await {
             Err(error) if error.kind == Kind::NotFound => false,
             answer => answer?,
         };
-        let found = look_at(ec2, std::slice::from_ref(self.id)).await?;
-        let Some((subject, life)) = found.get(self.id) else {
-            return Ok(Verdict::Wait("EC2 does not describe it"));
-        };
-        if *life != Life::Running {
-            return Ok(Verdict::Wait("it no longer runs"));
-        }
-        let standing = standing(subject, &settings.owner_marks, &self.auditor.swaps);
-        if standing != Standing::Unauthorised {
-            let change = observe(Some(&self.row.record), &standing, look);
-            return Ok(change.map_or(Verdict::Wait("a swap is replacing it"), Verdict::Changed));
-        }
-        if protected {
-            return Ok(Verdict::Forbidden(
-                "its termination protection is on (DisableApiTermination)".to_owned(),
-            ));
-        }
-        Ok(opted_out(subject, settings).map_or(Verdict::StillUnauthorised, Verdict::Forbidden))
+        let mut found = look_at(ec2, std::slice::from_ref(self.id)).await?;
+        Ok(match found.remove(self.id) {
+            None => (Verdict::Wait("EC2 does not describe it"), None),
+            Some(Seen { subject, facts, life }) => (self.verdict(&subject, life, protected), Some(facts)),
+        })
     }
 
-    async fn terminated(&self, intent: Record) -> Result<Outcome, CallError> {
+    fn verdict(&self, subject: &Subject, life: Life, protected: bool) -> Verdict {
+        let (settings, look) = (&self.audit.visit.settings, &self.auditor.look);
+        if life != Life::Running {
+            return Verdict::Wait("it no longer runs");
+        }
+        let standing = standing(subject, settings.trust(), &self.auditor.swaps);
+        if standing != Standing::Unauthorised {
+            let change = observe(Some(&self.row.record), &standing, look);
+            return change.map_or(Verdict::Wait("a swap is replacing it"), Verdict::Changed);
+        }
+        if protected {
+            return Verdict::Forbidden("its termination protection is on (DisableApiTermination)".to_owned());
+        }
+        if let Some(group) = group_of(&subject.tags) {
+            // The group would launch another in its place. The role is denied it, too.
+            return Verdict::Forbidden(format!(
+                "it is a member of the Auto Scaling group {group}, which bears none of group_marks: end the group"
+            ));
+        }
+        opted_out(subject, settings).map_or(Verdict::StillUnauthorised, Verdict::Forbidden)
+    }
+
+    async fn terminated(&self, intent: Record, facts: Option<&Facts>) -> Result<Outcome, CallError> {
         let record = Record {
             status: Some(AuthStatus::Terminated),
             last_seen: Some(Timestamp::now()),
             reason: "terminated: nobody answered for it since its flag".to_owned(),
             ..intent.clone()
         };
-        self.conclude(&intent.into(), Change { record, news: Some(News::Terminated) }).await?;
+        self.conclude(&intent.into(), Change { record, news: Some(News::Terminated) }, facts).await?;
         Ok(Outcome::Terminated)
     }
 
-    async fn blocked(&self, stored: &Stored, why: String) -> Result<Outcome, CallError> {
-        // The same obstacle as in the run before is no news.
+    async fn blocked(
+        &self,
+        stored: &Stored,
+        why: String,
+        facts: Option<&Facts>,
+    ) -> Result<Outcome, CallError> {
+        // The same obstacle as in the run before is no news: the audit reminds of it once a day.
         let known =
             self.row.record.status == Some(AuthStatus::TerminationBlocked) && self.row.record.reason == why;
         let record = Record {
@@ -162,20 +182,31 @@ impl Case<'_> {
             reason: why.clone(),
             ..stored.record.clone()
         };
-        self.conclude(stored, Change { record, news: (!known).then_some(News::TerminationBlocked) }).await?;
+        let news = (!known).then_some(News::TerminationBlocked);
+        self.conclude(stored, Change { record, news }, facts).await?;
         Ok(Outcome::Blocked(why))
     }
 
     /// Writes, then tells: what has happened is in the table even if nobody can be told.
-    async fn conclude(&self, stored: &Stored, change: Change) -> Result<(), CallError> {
+    async fn conclude(
+        &self,
+        stored: &Stored,
+        change: Change,
+        facts: Option<&Facts>,
+    ) -> Result<(), CallError> {
         let Change { record, news } = change;
         let written = self.write(stored, &record).await?;
-        if let Some(news) = news.filter(|_| written) {
-            let item = Item { id: self.id, news, record: &record };
-            let told = self.auditor.announcer.tell(&self.audit.visit, &[item]).await;
-            for failure in told.failures {
-                tracing::error!(instance_id = %self.id, "{failure}");
-            }
+        let Some(news) = news.filter(|_| written) else { return Ok(()) };
+        let facts = self.auditor.priced(self.audit, facts).await;
+        let item = Item { id: self.id, news, record: &record, facts };
+        let outcome = self.auditor.announcer.tell(&self.audit.visit, &[item]).await;
+        for failure in &outcome.failures {
+            tracing::error!(instance_id = %self.id, "{failure}");
+        }
+        if news == News::TerminationBlocked && outcome.people.contains(self.id) {
+            // Else the reminder of the flag might come an hour later.
+            let since = told(record.clone(), Timestamp::now());
+            self.write(&record.into(), &since).await?;
         }
         Ok(())
     }

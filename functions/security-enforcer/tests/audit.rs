@@ -6,7 +6,7 @@ mod support;
 
 use security_enforcer::audit::Findings;
 use spot_scripted::Answer;
-use support::{Account, HOUR, due_row, instance, reservations, row};
+use support::{Account, HOUR, due_row, instance, noticed_and_told, reservations, row};
 
 fn counts(findings: &Findings) -> (usize, usize, usize) {
     (findings.running, findings.authorised, findings.flagged)
@@ -51,6 +51,90 @@ async fn a_throttled_page_is_asked_again() {
     let run = account.run().await;
     assert_eq!(counts(&run.audit.findings), (2, 0, 2));
     assert!(!run.summary.partial);
+}
+
+/// A page of instances that look as they do on AWS.
+fn described(count: usize, instance_type: &str) -> String {
+    let facts = format!(
+        "<instanceType>{instance_type}</instanceType><launchTime>2026-11-20T10:00:00.000Z</launchTime>\
+         <placement><availabilityZone>us-east-1a</availabilityZone><tenancy>default</tenancy></placement>\
+         <ipAddress>203.0.113.5</ipAddress><privateIpAddress>10.0.0.5</privateIpAddress>\
+         <iamInstanceProfile><arn>arn:aws:iam::123456789012:instance-profile/admin</arn></iamInstanceProfile>\
+         <usageOperation>RunInstances</usageOperation><tagSet>"
+    );
+    let listed: Vec<_> = (1..=count).map(|n| (instance(n), vec![("Name", "xmrig")])).collect();
+    reservations(listed.iter(), None)
+        .replace("<instanceType>m5.large</instanceType>", "")
+        .replace("<tagSet>", &facts)
+}
+
+#[tokio::test]
+async fn a_notice_says_what_an_incident_begins_with() {
+    let page = described(1, "g5.48xlarge");
+    let listing = move |asked: &support::Asked<'_>, _| {
+        (asked.action == "DescribeInstances").then(|| Answer::ok(page.clone()))
+    };
+    let run = Account::with(1).answering(listing).run().await;
+    let [message] = run.messages().try_into().unwrap();
+    for told in [
+        &instance(1),
+        "g5.48xlarge",
+        "named \"xmrig\"",
+        "launched 2026-11-20T10:00:00Z in us-east-1a",
+        "public 203.0.113.5, private 10.0.0.5",
+        "instance-profile/admin",
+        "$0.096 an hour",
+    ] {
+        assert!(message.contains(told), "{told}: {message}");
+    }
+    let event = run.asked("PutEvents")[0].replace('\\', "");
+    for told in [r#""instance_type":"g5.48xlarge""#, r#""usd_an_hour":0.096"#, r#""name":"xmrig""#] {
+        assert!(event.contains(told), "{told}: {event}");
+    }
+}
+
+#[tokio::test]
+async fn a_price_that_cannot_be_had_keeps_no_notice_back_and_is_asked_for_once() {
+    let page = described(3, "g6.48xlarge");
+    let listing = move |asked: &support::Asked<'_>, _| match asked.action {
+        "DescribeInstances" => Some(Answer::ok(page.clone())),
+        "GetProducts" => Some(Answer::json_error(400, "AccessDeniedException")),
+        _ => None,
+    };
+    let run = Account::with(3).answering(listing).run().await;
+    assert_eq!((run.audit.findings.flagged, run.summary.partial), (3, false), "{:?}", run.summary.failed);
+    let [message] = run.messages().try_into().unwrap();
+    assert_eq!(message.matches("price: unknown").count(), 3);
+    assert_eq!(run.asked("GetProducts").len(), 1);
+}
+
+#[tokio::test]
+async fn a_flagged_one_is_told_of_again_after_a_day_and_its_clock_stays() {
+    let mut account = Account::with(1);
+    account.enforce = false;
+    account.rows = vec![row(1, "FLAGGED", 100 * HOUR, &noticed_and_told(24 * HOUR))];
+    let run = account.run().await;
+    let [message] = run.messages().try_into().unwrap();
+    assert!(message.contains("still run") && message.contains("FLAGGED"), "{message}");
+    assert!(run.asked("PutEvents")[0].contains("Instance Still Running"));
+    let write: serde_json::Value = serde_json::from_str(&run.writes()[0]).unwrap();
+    let seconds = |name: &str| -> i64 {
+        write["ExpressionAttributeValues"][name]["N"].as_str().unwrap().parse().unwrap()
+    };
+    assert!(seconds(":told_at") - seconds(":flagged_at") >= 100 * HOUR);
+    assert_eq!(seconds(":notice_delay_seconds"), 0);
+}
+
+#[tokio::test]
+async fn a_reminder_that_fails_is_not_noted() {
+    let failing = |asked: &support::Asked<'_>, _: usize| {
+        (asked.action == "Publish").then(|| Answer::ec2_error(400, "AuthorizationError"))
+    };
+    let mut account = Account::with(1);
+    account.enforce = false;
+    account.rows = vec![row(1, "FLAGGED", 100 * HOUR, r#","notice_delay_seconds":{"N":"0"}"#)];
+    let run = account.answering(failing).run().await;
+    assert!(run.summary.partial && run.writes()[0].contains("REMOVE #told_at"), "{}", run.writes()[0]);
 }
 
 /// What arrives of a page when the connection goes.

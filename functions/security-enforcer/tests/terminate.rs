@@ -4,8 +4,9 @@
 
 mod support;
 
+use spot_domain::authorization::OwnerMark;
 use spot_scripted::Answer;
-use support::{Account, Asked, HOUR, due_row, instance, protection, reservations, row};
+use support::{Account, Asked, HOUR, due_row, instance, noticed_and_told, protection, reservations, row};
 
 /// Answers only the look right before a termination: the one by id.
 fn fresh_look(tags: &'static [(&'static str, &'static str)]) -> impl Fn(&Asked<'_>, usize) -> Option<Answer> {
@@ -88,7 +89,7 @@ async fn a_refusal_or_a_denial_blocks_with_its_words() {
 async fn the_same_obstacle_as_before_is_no_news() {
     let words = "its termination protection is on (DisableApiTermination)";
     let mut account = Account::with(1);
-    let blocked = row(1, "TERMINATION_BLOCKED", 30 * HOUR, r#","notice_delay_seconds":{"N":"0"}"#);
+    let blocked = row(1, "TERMINATION_BLOCKED", 30 * HOUR, &noticed_and_told(HOUR));
     account.rows = vec![blocked.replace(r#"{"S":"r"}"#, &format!(r#"{{"S":"{words}"}}"#))];
     let protected = |asked: &Asked<'_>, _: usize| {
         (asked.action == "DescribeInstanceAttribute").then(|| Answer::ok(protection(true)))
@@ -96,6 +97,92 @@ async fn the_same_obstacle_as_before_is_no_news() {
     let run = account.answering(protected).run().await;
     assert_eq!(run.summary.blocked.len(), 1);
     assert!(run.asked("Publish").is_empty() && run.asked("PutEvents").is_empty());
+}
+
+/// Were it not so, a miner that switches its protection on would be silent for ever after one message.
+#[tokio::test]
+async fn whoever_blocks_its_termination_is_told_of_every_day() {
+    let words = "its termination protection is on (DisableApiTermination)";
+    let protected = |asked: &Asked<'_>, _: usize| {
+        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ok(protection(true)))
+    };
+    for (more, told) in [(noticed_and_told(24 * HOUR), 1), (noticed_and_told(22 * HOUR), 0)] {
+        let mut account = Account::with(1);
+        let blocked = row(1, "TERMINATION_BLOCKED", 90 * HOUR, &more);
+        account.rows = vec![blocked.replace(r#"{"S":"r"}"#, &format!(r#"{{"S":"{words}"}}"#))];
+        let run = account.answering(protected).run().await;
+        assert_eq!(run.summary.blocked.len(), 1);
+        assert_eq!((run.messages().len(), run.asked("PutEvents").len()), (told, told));
+        for message in run.messages() {
+            assert!(message.contains("TERMINATION_BLOCKED") && message.contains(words), "{message}");
+        }
+        let moved = run.writes().last().unwrap().contains(r#"":told_at":{"N":"#);
+        assert!(moved, "{:?}", run.writes());
+    }
+}
+
+#[tokio::test]
+async fn a_first_block_counts_as_told() {
+    let protected = |asked: &Asked<'_>, _: usize| {
+        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ok(protection(true)))
+    };
+    let told_at = |run: &support::Outcome| -> i64 {
+        let written: serde_json::Value = serde_json::from_str(run.writes().last().unwrap()).unwrap();
+        let told_at = &written["ExpressionAttributeValues"][":told_at"]["N"];
+        told_at.as_str().unwrap().parse().unwrap()
+    };
+    let now = jiff::Timestamp::now().as_second();
+    let run = Account::with_due(1).answering(protected).run().await;
+    assert_eq!(run.messages().len(), 1);
+    assert!((now..now + HOUR).contains(&told_at(&run)), "the next reminder comes in a day");
+    let unheard = |asked: &Asked<'_>, _: usize| match asked.action {
+        "DescribeInstanceAttribute" => Some(Answer::ok(protection(true))),
+        "Publish" => Some(Answer::ec2_error(400, "AuthorizationError")),
+        _ => None,
+    };
+    let run = Account::with_due(1).answering(unheard).run().await;
+    assert!(told_at(&run) < now - HOUR, "nobody was told");
+}
+
+/// A group would launch another in its place, and the role is denied it.
+#[tokio::test]
+async fn a_member_of_a_group_that_is_not_trusted_is_flagged_and_never_terminated() {
+    let mut account = Account::with_due(1);
+    account.settings.group_marks = vec![OwnerMark::parse("team").unwrap()];
+    account.pages = vec![vec![(instance(1), vec![("aws:autoscaling:groupName", "gpu-9f2c")])]];
+    let run = account.run().await;
+    assert_eq!((run.summary.unauthorised, run.summary.blocked.len()), (1, 1));
+    let reason = &run.summary.blocked[0].reason;
+    assert!(reason.contains("gpu-9f2c") && reason.contains("group_marks"), "{reason}");
+    assert!(run.terminations().is_empty());
+    let mut trusted = Account::with_due(1);
+    trusted.settings.group_marks = vec![OwnerMark::parse("team").unwrap()];
+    trusted.pages = vec![vec![(instance(1), vec![("aws:autoscaling:groupName", "web"), ("team", "shop")])]];
+    let run = trusted.run().await;
+    assert_eq!((run.summary.unauthorised, run.audit.findings.cleared), (0, 1));
+}
+
+/// An account of 60 in which a cluster made by hand is a tenth: the nodes' marks alone keep it alive.
+#[tokio::test]
+async fn a_self_built_cluster_survives_an_enforced_audit() {
+    let mut account = Account::with(0);
+    account.settings.max_terminations_per_run = 10;
+    account.settings.max_terminations_percent = 10;
+    let members = (1..=54).map(|n| (instance(n), vec![("aws:autoscaling:groupName", "web")]));
+    let nodes = (55..=60).map(|n| {
+        let mark = if n % 2 == 0 {
+            "kubernetes.io/cluster/shop-x7k2p"
+        } else {
+            "sigs.k8s.io/cluster-api-provider-aws/role"
+        };
+        (instance(n), vec![("Name", "shop-x7k2p-master-0"), (mark, "owned")])
+    });
+    account.pages = vec![members.chain(nodes).collect()];
+    account.rows = (55..=60).map(due_row).collect();
+    let run = account.run().await;
+    assert_eq!((run.summary.running, run.summary.unauthorised), (60, 0));
+    assert!(run.terminations().is_empty() && run.summary.terminated.is_empty());
+    assert_eq!(run.audit.findings.cleared, 6);
 }
 
 #[tokio::test]

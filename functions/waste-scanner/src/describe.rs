@@ -6,7 +6,7 @@ use spot_domain::AccountId;
 use spot_domain::storage::{Address, Snapshot, Tier, Volume};
 use spot_listing::{Item, Malformed};
 
-use crate::listings::UsedSnapshots;
+use crate::images::Images;
 
 /// The pool of the addresses that AWS lends; every other one is the customer's own.
 const AMAZON_POOL: &str = "amazon";
@@ -53,12 +53,12 @@ pub fn volume(item: &Item) -> Result<Volume, Malformed> {
 ///
 /// # Errors
 /// It lacks its id or size, or a figure can't be read.
-pub fn snapshot(item: &Item, owner: &AccountId, used: &UsedSnapshots) -> Result<Snapshot, Malformed> {
+pub fn snapshot(item: &Item, owner: &AccountId, images: &Images) -> Result<Snapshot, Malformed> {
     let id = item.required("snapshotId")?;
     Ok(Snapshot {
         is_own_and_completed: item.text("status") == Some("completed")
             && item.text("ownerId") == Some(owner.as_str()),
-        is_used_by_image: used.contains(id),
+        is_used_by_image: images.use_snapshot(id),
         volume_id: owned(item, "volumeId"),
         volume_gib: item.parse_required("volumeSize")?,
         full_bytes: item.parse("fullSnapshotSizeInBytes")?,
@@ -67,7 +67,9 @@ pub fn snapshot(item: &Item, owner: &AccountId, used: &UsedSnapshots) -> Result<
             Some("archive") => Tier::Archive,
             Some(_) => Tier::Unknown,
         },
-        is_local: item.text("outpostArn").is_some() || item.text("availabilityZone").is_some(),
+        availability_zone: owned(item, "availabilityZone"),
+        is_on_outpost: item.text("outpostArn").is_some(),
+        binned_image: images.in_recycle_bin(item.text("description").unwrap_or_default()),
         started: item.parse::<Timestamp>("startTime")?,
         tags: item.tags().collect(),
         id: id.to_owned(),

@@ -9,6 +9,7 @@ pub mod announce;
 pub mod describe;
 pub mod error;
 pub mod finding;
+pub mod images;
 pub mod input;
 pub mod listings;
 pub mod price_list;
@@ -25,7 +26,7 @@ use serde_json::Value;
 use spot_cloud::accounts::AccountError;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
-use spot_cloud::places::{PlanError, Visit, plan};
+use spot_cloud::places::{PlanError, Unreadable, Visit, plan};
 use spot_cloud::{CallError, Stack, settings};
 use spot_domain::waste::Rules;
 use spot_domain::waste_report::{Failed, Summary};
@@ -143,10 +144,11 @@ impl WasteScanner {
         Ok(progress)
     }
 
-    fn unreadable(&self, error: &AccountError) -> Failed {
+    fn unreadable(&self, error: &Unreadable) -> Failed {
         let account_id = match error {
-            AccountError::Malformed { account_id, .. } => account_id,
-            _ => &self.stack.account_id, // a key that is no account id lies in the stack's own table
+            Unreadable::Row(AccountError::Malformed { account_id, .. })
+            | Unreadable::Regions { account_id, .. } => account_id,
+            Unreadable::Row(_) => &self.stack.account_id, // a key that is no account id lies in the stack's own table
         };
         Failed {
             account_id: account_id.clone(),

@@ -2,20 +2,22 @@
 //! is asked again, patiently; an answer that lacks an id fails the listing. Of a page only what is or
 //! looks like waste is kept.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::time::Duration;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
+use jiff::Timestamp;
 use spot_cloud::listing::{self, Page};
 use spot_cloud::{CallError, Kind};
 use spot_domain::AccountId;
 use spot_domain::storage::{Address, Snapshot, Volume};
 use spot_domain::waste::{LeftAlone, ResourceType, Verdict};
-use spot_listing::{Item, Shape};
+use spot_listing::{Item, Malformed, Shape};
 
 use crate::describe::{address, snapshot, volume};
+use crate::images::{Images, RecycleBin};
 
 /// The most that EC2 gives in one page of volumes.
 const VOLUMES_PER_PAGE: i32 = 500;
@@ -32,23 +34,30 @@ const DESCRIBE_VOLUMES: &str = "ec2:DescribeVolumes";
 const DESCRIBE_SNAPSHOTS: &str = "ec2:DescribeSnapshots";
 const DESCRIBE_ADDRESSES: &str = "ec2:DescribeAddresses";
 const DESCRIBE_IMAGES: &str = "ec2:DescribeImages";
+const LIST_BINNED_IMAGES: &str = "ec2:ListImagesInRecycleBin";
+const LIST_BINNED_SNAPSHOTS: &str = "ec2:ListSnapshotsInRecycleBin";
+const LIST_BINNED_VOLUMES: &str = "ec2:ListVolumesInRecycleBin";
 
 const ADDRESSES: Shape = Shape { root: "DescribeAddressesResponse", items: "addressesSet/item" };
 const VOLUMES: Shape = Shape { root: "DescribeVolumesResponse", items: "volumeSet/item" };
 const SNAPSHOTS: Shape = Shape { root: "DescribeSnapshotsResponse", items: "snapshotSet/item" };
 const IMAGES: Shape = Shape { root: "DescribeImagesResponse", items: "imagesSet/item" };
+const BINNED_IMAGES: Shape = Shape { root: "ListImagesInRecycleBinResponse", items: "imageSet/item" };
+const BINNED_SNAPSHOTS: Shape =
+    Shape { root: "ListSnapshotsInRecycleBinResponse", items: "snapshotSet/item" };
+const BINNED_VOLUMES: Shape = Shape { root: "ListVolumesInRecycleBinResponse", items: "volumeSet/item" };
 
 /// A resource that the rules have something to say of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judged<T> {
     /// It costs and serves nobody.
     Waste(T),
-    /// It looks like waste.
-    LeftAlone(LeftAlone),
+    /// It looks like waste, and somebody needs it.
+    LeftAlone(LeftAlone, T),
 }
 
-/// The snapshots that images use, by id.
-pub type UsedSnapshots = HashSet<Box<str>>;
+/// What lies in the Recycle Bin, by id, and when it leaves it, as far as EC2 says.
+pub type Binned = HashMap<String, Option<Timestamp>>;
 
 /// All addresses: EC2 does not page them.
 ///
@@ -92,7 +101,7 @@ pub async fn volumes(
 pub async fn snapshots(
     client: &Client,
     owner: &AccountId,
-    used: &UsedSnapshots,
+    images: &Images,
     token: Option<&str>,
     judge: impl Fn(&Snapshot) -> Verdict,
 ) -> Result<Page<Judged<Snapshot>>, CallError> {
@@ -100,36 +109,111 @@ pub async fn snapshots(
         let request = client.describe_snapshots().owner_ids("self").max_results(PER_PAGE);
         let request = request.set_next_token(token.map(str::to_owned));
         let send = |unread| request.customize().interceptor(unread).send();
-        let keep = |item: &Item| Ok(judged(snapshot(item, owner, used)?, &judge));
+        let keep = |item: &Item| Ok(judged(snapshot(item, owner, images)?, &judge));
         listing::page(SNAPSHOTS, DESCRIBE_SNAPSHOTS, token, send, keep).await
     })
     .await
 }
 
-/// The snapshots that any image of the account refers to, disabled and deprecated images included:
-/// both can be launched again.
+/// The images of the account, disabled and deprecated ones and those in the Recycle Bin included: all can be
+/// launched again.
 ///
 /// # Errors
-/// The call fails. Without this list nothing can be said of any snapshot.
-pub async fn used_by_images(client: &Client) -> Result<UsedSnapshots, CallError> {
-    let mut used = UsedSnapshots::new();
+/// DescribeImages fails: nothing can be said of any snapshot. A Recycle Bin that can't be read is part of the answer.
+pub async fn images(client: &Client) -> Result<Images, CallError> {
+    let mut images = Images::default();
     let mut token: Option<String> = None;
     loop {
-        let page = patiently(|| images(client, token.as_deref())).await?;
-        used.extend(page.items.into_iter().flatten());
+        let page = patiently(|| image_page(client, token.as_deref())).await?;
+        for (id, snapshots) in page.items {
+            images.registered.insert(id);
+            images.snapshots.extend(snapshots);
+        }
         token = page.next;
         if token.is_none() {
-            return Ok(used);
+            break;
+        }
+    }
+    images.recycle_bin = match binned_images(client).await {
+        Ok(binned) => RecycleBin::Read(binned),
+        Err(error) => RecycleBin::Unread(error),
+    };
+    Ok(images)
+}
+
+/// An image's id, and the snapshots that it refers to.
+type ImageSnapshots = (Box<str>, Vec<Box<str>>);
+
+async fn image_page(client: &Client, token: Option<&str>) -> Result<Page<ImageSnapshots>, CallError> {
+    let request = client.describe_images().owners("self").include_disabled(true).include_deprecated(true);
+    let request = request.max_results(PER_PAGE).set_next_token(token.map(str::to_owned));
+    let send = |unread| request.customize().interceptor(unread).send();
+    let image = |item: &Item| {
+        let snapshots = item.all("blockDeviceMapping/item/ebs/snapshotId").map(Box::from).collect();
+        Ok(Some((item.required("imageId")?.into(), snapshots)))
+    };
+    listing::page(IMAGES, DESCRIBE_IMAGES, token, send, image).await
+}
+
+async fn binned_images(client: &Client) -> Result<HashSet<Box<str>>, CallError> {
+    let mut binned = HashSet::new();
+    let mut token: Option<String> = None;
+    loop {
+        let page = patiently(|| async {
+            let request = client.list_images_in_recycle_bin().max_results(PER_PAGE);
+            let request = request.set_next_token(token.clone());
+            let send = |unread| request.customize().interceptor(unread).send();
+            let id = |item: &Item| Ok(Some(Box::from(item.required("imageId")?)));
+            listing::page(BINNED_IMAGES, LIST_BINNED_IMAGES, token.as_deref(), send, id).await
+        });
+        let page = page.await?;
+        binned.extend(page.items);
+        token = page.next;
+        if token.is_none() {
+            return Ok(binned);
         }
     }
 }
 
-async fn images(client: &Client, token: Option<&str>) -> Result<Page<Vec<Box<str>>>, CallError> {
-    let request = client.describe_images().owners("self").include_disabled(true).include_deprecated(true);
-    let request = request.max_results(PER_PAGE).set_next_token(token.map(str::to_owned));
+/// What of a type lies in the Recycle Bin: deleted, and billed until it leaves it. Addresses know none.
+///
+/// # Errors
+/// The call fails: nothing can be said of what a deletion saves.
+pub async fn recycle_bin(client: &Client, kind: ResourceType) -> Result<Binned, CallError> {
+    let mut binned = Binned::new();
+    let mut token: Option<String> = None;
+    loop {
+        let page = match kind {
+            ResourceType::ElasticIp => return Ok(binned),
+            ResourceType::Volume => patiently(|| binned_volumes(client, token.clone())).await?,
+            ResourceType::Snapshot => patiently(|| binned_snapshots(client, token.clone())).await?,
+        };
+        binned.extend(page.items);
+        token = page.next;
+        if token.is_none() {
+            return Ok(binned);
+        }
+    }
+}
+
+type BinnedItem = (String, Option<Timestamp>);
+
+async fn binned_volumes(client: &Client, token: Option<String>) -> Result<Page<BinnedItem>, CallError> {
+    let request = client.list_volumes_in_recycle_bin().max_results(VOLUMES_PER_PAGE);
+    let request = request.set_next_token(token.clone());
     let send = |unread| request.customize().interceptor(unread).send();
-    let snapshots = |item: &Item| item.all("blockDeviceMapping/item/ebs/snapshotId").map(Box::from).collect();
-    listing::page(IMAGES, DESCRIBE_IMAGES, token, send, |item| Ok(Some(snapshots(item)))).await
+    listing::page(BINNED_VOLUMES, LIST_BINNED_VOLUMES, token.as_deref(), send, binned("volumeId")).await
+}
+
+async fn binned_snapshots(client: &Client, token: Option<String>) -> Result<Page<BinnedItem>, CallError> {
+    let request = client.list_snapshots_in_recycle_bin().max_results(PER_PAGE);
+    let request = request.set_next_token(token.clone());
+    let send = |unread| request.customize().interceptor(unread).send();
+    listing::page(BINNED_SNAPSHOTS, LIST_BINNED_SNAPSHOTS, token.as_deref(), send, binned("snapshotId")).await
+}
+
+fn binned(id: &'static str) -> impl Fn(&Item) -> Result<Option<BinnedItem>, Malformed> {
+    move |item| Ok(Some((item.required(id)?.to_owned(), item.parse("recycleBinExitTime")?)))
 }
 
 /// Which of these resources still exist. Asked by filter, so that one that is gone does not fail the
@@ -193,7 +277,7 @@ fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
 fn judged<T>(resource: T, judge: impl Fn(&T) -> Verdict) -> Option<Judged<T>> {
     match judge(&resource) {
         Verdict::Waste => Some(Judged::Waste(resource)),
-        Verdict::LeftAlone(why) => Some(Judged::LeftAlone(why)),
+        Verdict::LeftAlone(why) => Some(Judged::LeftAlone(why, resource)),
         Verdict::Fine => None,
     }
 }

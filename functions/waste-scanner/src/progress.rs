@@ -42,6 +42,7 @@ impl Position {
 }
 
 /// What is kept of a scope.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
     /// Nothing of this run.

@@ -4,6 +4,7 @@
 //! account's size. A listing that ends well may resolve what it did not see; one that fails resolves
 //! nothing, finds nothing wrong, and stands in the report.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -11,12 +12,14 @@ use spot_cloud::listing::Page;
 use spot_cloud::places::Place;
 use spot_cloud::{CallError, Kind};
 use spot_domain::Usd;
-use spot_domain::storage::Snapshot;
+use spot_domain::ebs_prices::Price;
+use spot_domain::storage::{Address, Snapshot, Volume};
 use spot_domain::waste::{ResourceType, Rules};
 use spot_domain::waste_report::{Lineages, Listing};
 
 use crate::finding::Finding;
-use crate::listings::{self, Judged, UsedSnapshots};
+use crate::images::Images;
+use crate::listings::{self, Binned, Judged};
 use crate::progress::{Position, Progress};
 use crate::table::{End, Stale, WasteTable};
 
@@ -45,7 +48,7 @@ pub struct Scan<'a> {
 /// What the snapshots' listing carries along, page by page.
 #[derive(Debug, Default)]
 struct SnapshotContext {
-    used: UsedSnapshots,
+    images: Images,
     lineages: Lineages,
     /// The present part, as [`Progress::snapshot_parts`] names it.
     part: i64,
@@ -84,6 +87,9 @@ impl Scan<'_> {
         if !position.listed {
             let (next, listing) = self.listed(&position, progress, &mut context).await;
             progress.report.types.insert(position.listing, listing);
+            if let Some(error) = context.images.unread() {
+                progress.report.fail_recycle_bin(error);
+            }
             if let Some(next) = next? {
                 return Ok(Some(next));
             }
@@ -143,7 +149,7 @@ impl Scan<'_> {
         context: &mut SnapshotContext,
     ) -> Result<Option<Position>, CallError> {
         if from.listing == ResourceType::Snapshot {
-            context.used = listings::used_by_images(&self.ec2).await?;
+            context.images = listings::images(&self.ec2).await?;
         }
         let mut token = from.token.clone();
         loop {
@@ -170,23 +176,18 @@ impl Scan<'_> {
         let (findings, next) = match kind {
             ResourceType::ElasticIp => {
                 let page = listings::addresses(&self.ec2, |address| rules.address(address)).await?;
-                found(page, listing, |address| {
-                    let price = rules.address_price(&address);
-                    Finding::address(address, price)
-                })
+                let price = |address: &Address| rules.address_price(address);
+                found(page, listing, price, Finding::address)
             }
             ResourceType::Volume => {
                 let page = listings::volumes(&self.ec2, token, |volume| rules.volume(volume)).await?;
-                found(page, listing, |volume| {
-                    let price = rules.volume_price(&volume);
-                    Finding::volume(volume, price)
-                })
+                found(page, listing, |volume: &Volume| rules.volume_price(volume), Finding::volume)
             }
             ResourceType::Snapshot => {
                 let (owner, judge) = (&self.place.account_id, |snapshot: &Snapshot| rules.snapshot(snapshot));
-                let page = listings::snapshots(&self.ec2, owner, &context.used, token, judge).await?;
-                found(page, listing, |snapshot| {
-                    let price = rules.snapshot_price(&snapshot);
+                let page = listings::snapshots(&self.ec2, owner, &context.images, token, judge).await?;
+                let price = |snapshot: &Snapshot| rules.snapshot_price(snapshot);
+                found(page, listing, price, |snapshot, price| {
                     let adds = price.map(|price| context.lineages.add(snapshot.lineage(), price.monthly));
                     Finding::snapshot(snapshot, price, adds, context.part)
                 })
@@ -205,21 +206,32 @@ impl Scan<'_> {
         progress: &mut Progress,
     ) -> Result<bool, CallError> {
         let scope = self.place.key();
-        let mut after = None;
+        let (mut after, mut binned) = (None, None);
         loop {
             let (stale, next) = self.table.stale(&scope, kind, self.rules.now, after).await?;
             let ids: Vec<String> = stale.iter().map(|stale| stale.id().to_owned()).collect();
             let existing = listings::existing(&self.ec2, kind, &ids).await?;
+            if binned.is_none() && ids.iter().any(|id| !existing.contains(id)) {
+                binned = Some(listings::recycle_bin(&self.ec2, kind).await?);
+            }
+            let nothing = Binned::new();
             let ends = stale.iter().map(|stale| {
-                let deleted = || End::Deleted { saved: saved(stale, lineages) };
-                (stale, if existing.contains(stale.id()) { End::Kept } else { deleted() })
+                let end = end(stale, &existing, binned.as_ref().unwrap_or(&nothing), lineages);
+                (stale, end)
             });
             let mut ends = stream::iter(ends)
                 .map(|(stale, end)| self.resolved(&scope, stale, end))
                 .buffer_unordered(RESOLVED_SIDE_BY_SIDE);
-            while let Some(saved) = ends.try_next().await? {
-                if let Some(saved) = saved {
-                    progress.report.resolved.add(saved);
+            while let Some(marked) = ends.try_next().await? {
+                match marked {
+                    Some((_, End::Deleted { saved })) => {
+                        progress.report.resolved.ended(saved.unwrap_or_default());
+                    }
+                    Some((_, End::Kept)) => progress.report.resolved.ended(Usd::default()),
+                    Some((stale, End::InRecycleBin { .. })) => {
+                        progress.report.resolved.binned(stale.monthly.unwrap_or_default());
+                    }
+                    None => {}
                 }
             }
             if next.is_none() || !self.has_time() {
@@ -229,10 +241,15 @@ impl Scan<'_> {
         }
     }
 
-    /// What the end of a finding saves; `None` if another run has seen it meanwhile.
-    async fn resolved(&self, scope: &str, stale: &Stale, end: End) -> Result<Option<Usd>, CallError> {
+    /// Marks the end of a finding; `None` if another run has seen it meanwhile.
+    async fn resolved<'s>(
+        &self,
+        scope: &str,
+        stale: &'s Stale,
+        end: End,
+    ) -> Result<Option<(&'s Stale, End)>, CallError> {
         let marked = self.table.resolve(scope, stale, self.rules.now, end).await?;
-        Ok(marked.then(|| end.saved()))
+        Ok(marked.then_some((stale, end)))
     }
 
     fn has_time(&self) -> bool {
@@ -245,6 +262,18 @@ fn is_refused_token(error: &CallError) -> bool {
     matches!(error.kind, Kind::Rejected | Kind::NotFound) && !error.is_malformed()
 }
 
+/// How a finding ended that a complete listing did not see.
+fn end(stale: &Stale, existing: &HashSet<String>, binned: &Binned, lineages: &Lineages) -> End {
+    let id = stale.id();
+    if existing.contains(id) {
+        return End::Kept;
+    }
+    match binned.get(id) {
+        Some(until) => End::InRecycleBin { until: *until },
+        None => End::Deleted { saved: saved(stale, lineages) },
+    }
+}
+
 /// What the deletion of a finding saves.
 fn saved(stale: &Stale, lineages: &Lineages) -> Option<Usd> {
     let monthly = stale.monthly?;
@@ -255,17 +284,21 @@ fn saved(stale: &Stale, lineages: &Lineages) -> Option<Usd> {
 fn found<T>(
     page: Page<Judged<T>>,
     listing: &mut Listing,
-    mut finding: impl FnMut(T) -> Finding,
+    price: impl Fn(&T) -> Option<Price>,
+    mut finding: impl FnMut(T, Option<Price>) -> Finding,
 ) -> (Vec<Finding>, Option<String>) {
     let mut findings = Vec::new();
     for judged in page.items {
         match judged {
             Judged::Waste(resource) => {
-                let finding = finding(resource);
+                let price = price(&resource);
+                let finding = finding(resource, price);
                 listing.found(finding.monthly, finding.price.map(|price| price.monthly));
                 findings.push(finding);
             }
-            Judged::LeftAlone(why) => listing.left_alone(why),
+            Judged::LeftAlone(why, resource) => {
+                listing.left_alone(why, price(&resource).map(|price| price.monthly));
+            }
         }
     }
     (findings, page.next)

@@ -37,8 +37,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// When a finding that is gone was found to be so (N, epoch seconds).
 const RESOLVED_AT: &str = "resolved_at";
-/// Why it is no finding any more (S): DELETED, or KEPT. Beside it stands `saved_monthly_usd` (N).
+/// Why it is no finding any more (S): DELETED, KEPT, or RECYCLE_BIN, which each scan looks at again until the
+/// resource leaves the bin. Beside it stands `saved_monthly_usd` (N).
 const RESOLUTION: &str = "resolution";
+/// The value of [`RESOLUTION`] for what was deleted and is still billed.
+const IN_RECYCLE_BIN: &str = "RECYCLE_BIN";
+/// When the Recycle Bin deletes it for good (N, epoch seconds), as far as EC2 says.
+const RECYCLE_BIN_EXIT_AT: &str = "recycle_bin_exit_at";
+
+/// Open, or last found in the Recycle Bin, and not seen by the present run.
+const UNSEEN: &str = "(#status = :open OR #resolution = :bin) AND #last_seen < :before";
 
 /// The table.
 #[derive(Debug, Clone)]
@@ -47,7 +55,7 @@ pub struct WasteTable {
     pub(crate) name: String,
 }
 
-/// An open finding that the present run has not seen.
+/// A finding that the present run has not seen: an open one, or one that lay in the Recycle Bin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stale {
     /// `type#id`.
@@ -61,6 +69,11 @@ pub struct Stale {
 /// How a finding ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
+    /// It was deleted and lies in the Recycle Bin: it is billed, and can be restored.
+    InRecycleBin {
+        /// When the bin deletes it for good; `None` where EC2 does not say.
+        until: Option<Timestamp>,
+    },
     /// EC2 does not know it any more.
     Deleted {
         /// What that saves a month; `None` where its price was unknown.
@@ -68,17 +81,6 @@ pub enum End {
     },
     /// It exists and costs what it did: in use again, opted out, or the rules changed.
     Kept,
-}
-
-impl End {
-    /// What it saves a month, as far as is known.
-    #[must_use]
-    pub fn saved(self) -> Usd {
-        match self {
-            Self::Deleted { saved } => saved.unwrap_or_default(),
-            Self::Kept => Usd::default(),
-        }
-    }
 }
 
 impl Stale {
@@ -224,8 +226,8 @@ impl WasteTable {
         Err(self.throttled(call))
     }
 
-    /// A page of the findings of a type that are OPEN and were last seen before `before`, and the key
-    /// that the next page begins after.
+    /// A page of the findings of a type that are OPEN, or were found in the Recycle Bin, and were last seen before
+    /// `before`; and the key that the next page begins after.
     ///
     /// # Errors
     /// The table does not answer.
@@ -236,13 +238,15 @@ impl WasteTable {
         before: Timestamp,
         after: Option<Row>,
     ) -> Result<(Vec<Stale>, Option<Row>), CallError> {
-        let names = names([ACCOUNT_REGION, RESOURCE, STATUS, LAST_SEEN, MONTHLY_COST_USD, LINEAGE]);
+        let names =
+            names([ACCOUNT_REGION, RESOURCE, STATUS, RESOLUTION, LAST_SEEN, MONTHLY_COST_USD, LINEAGE]);
         let answer = self
             .of_type(scope, kind)
-            .filter_expression("#status = :open AND #last_seen < :before")
+            .filter_expression(UNSEEN)
             .projection_expression("#resource, #monthly_cost_usd, #lineage")
             .set_expression_attribute_names(Some(names))
             .expression_attribute_values(":open", AttributeValue::S("OPEN".to_owned()))
+            .expression_attribute_values(":bin", AttributeValue::S(IN_RECYCLE_BIN.to_owned()))
             .expression_attribute_values(":before", number(&before.as_second()))
             .set_exclusive_start_key(after)
             .send()
@@ -304,24 +308,34 @@ impl WasteTable {
         before: Timestamp,
         end: End,
     ) -> Result<bool, CallError> {
-        let (resolution, saved) = match end {
-            End::Deleted { saved } => ("DELETED", saved),
-            End::Kept => ("KEPT", Some(Usd::default())),
+        let (resolution, saved, exit) = match end {
+            End::Deleted { saved } => ("DELETED", saved, None),
+            End::Kept => ("KEPT", Some(Usd::default()), None),
+            End::InRecycleBin { until } => (IN_RECYCLE_BIN, Some(Usd::default()), until),
         };
-        let names = names([STATUS, LAST_SEEN, RESOLVED_AT, RESOLUTION]);
-        let mut update = "SET #status = :resolved, #resolved_at = :now, #resolution = :resolution".to_owned();
+        let names = names([STATUS, LAST_SEEN, RESOLVED_AT, RESOLUTION, RECYCLE_BIN_EXIT_AT]);
+        let mut set = "SET #status = :resolved, #resolved_at = :now, #resolution = :resolution".to_owned();
         let mut request = self.dynamodb.update_item().table_name(&self.name);
         if let Some(saved) = saved {
-            update.push_str(", saved_monthly_usd = :saved");
+            set.push_str(", saved_monthly_usd = :saved");
             request = request.expression_attribute_values(":saved", number(&saved));
         }
+        let update = match exit {
+            Some(exit) => {
+                request = request.expression_attribute_values(":exit", number(&exit.as_second()));
+                format!("{set}, #{RECYCLE_BIN_EXIT_AT} = :exit")
+            }
+            None if saved.is_none() => format!("{set} REMOVE #{RECYCLE_BIN_EXIT_AT}, saved_monthly_usd"),
+            None => format!("{set} REMOVE #{RECYCLE_BIN_EXIT_AT}"),
+        };
         let answer = request
             .set_key(Some(key(scope, &stale.resource)))
             .update_expression(update)
-            .condition_expression("#status = :open AND #last_seen < :before")
+            .condition_expression(UNSEEN)
             .set_expression_attribute_names(Some(names))
             .expression_attribute_values(":resolved", AttributeValue::S("RESOLVED".to_owned()))
             .expression_attribute_values(":open", AttributeValue::S("OPEN".to_owned()))
+            .expression_attribute_values(":bin", AttributeValue::S(IN_RECYCLE_BIN.to_owned()))
             .expression_attribute_values(":now", number(&Timestamp::now().as_second()))
             .expression_attribute_values(":before", number(&before.as_second()))
             .expression_attribute_values(":resolution", AttributeValue::S(resolution.to_owned()))

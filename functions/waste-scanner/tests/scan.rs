@@ -7,9 +7,10 @@ mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use spot_domain::waste::ResourceType;
+use spot_domain::Usd;
+use spot_domain::waste::{LeftAlone, ResourceType};
 use spot_scripted::{Answer, Endpoint};
-use support::{address, asked, nothing, page, scan_all, snapshot, volume};
+use support::{address, asked, binned, nothing, page, scan_all, snapshot, volume};
 
 #[tokio::test]
 async fn every_page_is_read_even_after_an_empty_one() {
@@ -202,4 +203,187 @@ async fn an_answer_without_its_list_is_not_nothing() {
         let snapshots = &progress.report.types[&ResourceType::Snapshot];
         assert_eq!(snapshots.count, u64::from(failing != "DescribeImages"));
     }
+}
+
+/// A snapshot with these tags and this description.
+fn snapshot_with(n: u32, volume: &str, tags: &[(&str, &str)], description: &str) -> String {
+    let tags: Vec<String> =
+        tags.iter().map(|(k, v)| format!("<item><key>{k}</key><value>{v}</value></item>")).collect();
+    let more = format!("<description>{description}</description><tagSet>{}</tagSet></item>", tags.concat());
+    snapshot(n, volume).replace("</item>", &more)
+}
+
+#[tokio::test]
+async fn what_another_system_needs_is_left_alone_with_its_dollars() {
+    let marks: [&[(&str, &str)]; 5] = [
+        &[("AWSElasticDisasterRecoveryManaged", "drs.amazonaws.com")],
+        &[("AWSApplicationMigrationServiceManaged", "mgn.amazonaws.com")],
+        &[("CSIVolumeSnapshotName", "snapshot-7d1c"), ("ebs.csi.aws.com/cluster", "true")],
+        &[("velero.io/backup", "nightly-20240101")],
+        &[("CreatedBy", "EC2 Fast Launch")],
+    ];
+    let items: Vec<String> =
+        marks.iter().zip(1..).map(|(tags, n)| snapshot_with(n, "vol-1", tags, "")).collect();
+    let endpoint = Endpoint::answering(move |action, _| match action {
+        "DescribeSnapshots" => page("snapshotSet", &items, None),
+        action => nothing(action),
+    })
+    .await;
+    let progress = scan_all(&endpoint).await;
+    let snapshots = &progress.report.types[&ResourceType::Snapshot];
+    assert_eq!((snapshots.count, snapshots.monthly_cost_usd.to_string().as_str()), (0, "0"));
+    let left: Vec<_> =
+        snapshots.left_alone.iter().map(|(why, left)| (*why, left.count, left.upper_bound_usd)).collect();
+    let five = "5".parse().map(Usd::new).unwrap();
+    let expected = [
+        LeftAlone::DisasterRecovery,
+        LeftAlone::ApplicationMigration,
+        LeftAlone::Kubernetes,
+        LeftAlone::Velero,
+        LeftAlone::FastLaunch,
+    ];
+    assert_eq!(left, expected.map(|why| (why, 1, five)));
+    assert_eq!(asked(&endpoint, "TransactItems"), 0, "no row says that it is waste");
+}
+
+fn binned_image(n: u32) -> String {
+    format!("<item><imageId>ami-{n:017x}</imageId><name>old</name></item>")
+}
+
+#[tokio::test]
+async fn a_snapshot_of_an_image_in_the_recycle_bin_is_left_alone() {
+    let made = |n: u32| format!("Created by CreateImage(i-0123456789abcdef0) for ami-{n:017x}");
+    let items = [
+        snapshot_with(1, "vol-1", &[], &made(1)),
+        snapshot_with(2, "vol-1", &[], &made(2)),
+        snapshot_with(3, "vol-1", &[], "nightly"),
+    ];
+    let endpoint = Endpoint::answering(move |action, body| match action {
+        "DescribeSnapshots" => page("snapshotSet", &items, None),
+        "ListImagesInRecycleBin" if body.contains("NextToken") => {
+            binned("Images", "imageSet", &[binned_image(1)], None)
+        }
+        "ListImagesInRecycleBin" => binned("Images", "imageSet", &[binned_image(7)], Some("a")),
+        action => nothing(action),
+    })
+    .await;
+    let progress = scan_all(&endpoint).await;
+    let snapshots = &progress.report.types[&ResourceType::Snapshot];
+    assert_eq!(snapshots.count, 2);
+    assert_eq!(snapshots.left_alone[&LeftAlone::ImageInRecycleBin].count, 1);
+    assert!(progress.report.failed.is_empty(), "{:?}", progress.report.failed);
+}
+
+#[tokio::test]
+async fn without_the_recycle_bin_only_snapshots_of_vanished_images_are_in_doubt() {
+    let made = "Created by CreateImage(i-0123456789abcdef0) for ami-00000000000000001";
+    let items = [snapshot_with(1, "vol-1", &[], made), snapshot_with(2, "vol-1", &[], "nightly")];
+    let endpoint = Endpoint::answering(move |action, _| match action {
+        "DescribeSnapshots" => page("snapshotSet", &items, None),
+        "ListImagesInRecycleBin" => Answer::ec2_error(403, "UnauthorizedOperation"),
+        action => nothing(action),
+    })
+    .await;
+    let progress = scan_all(&endpoint).await;
+    let snapshots = &progress.report.types[&ResourceType::Snapshot];
+    assert_eq!((snapshots.count, snapshots.complete), (1, true));
+    assert_eq!(snapshots.left_alone[&LeftAlone::RecycleBinUnknown].count, 1);
+    let [failed] = &progress.report.failed[..] else { panic!("{:?}", progress.report.failed) };
+    assert_eq!(failed.listing, "recycle-bin");
+    assert!(failed.error.contains("ec2:ListImagesInRecycleBin: UnauthorizedOperation"), "{}", failed.error);
+}
+
+/// Rows of snapshots that no listing has: one open, one that lay in the Recycle Bin at the last scan.
+fn unseen_snapshots() -> Answer {
+    let row = |n: u32, more: &str| {
+        format!(
+            r#"{{"resource":{{"S":"snapshot#snap-{n:017x}"}},"monthly_cost_usd":{{"N":"5"}},
+            "lineage":{{"S":"vol-0cccccccccccccc0{n}"}}{more}}}"#
+        )
+    };
+    let binned = r#","resolution":{"S":"RECYCLE_BIN"}"#;
+    Answer::ok(format!(r#"{{"Items":[{},{}],"Count":2}}"#, row(7, ""), row(8, binned)))
+}
+
+fn update_of(endpoint: &Endpoint, n: u32) -> String {
+    let id = format!("snap-{n:017x}");
+    let mut updates =
+        endpoint.requests().into_iter().filter(|r| r.contains("UpdateExpression") && r.contains(&id));
+    updates.next_back().unwrap()
+}
+
+#[tokio::test]
+async fn what_was_deleted_into_the_recycle_bin_saves_from_its_exit_on() {
+    let in_bin = |ids: Vec<u32>| {
+        let item = |n: &u32| {
+            let time = "2027-06-01T00:00:00.000Z";
+            format!(
+                "<item><snapshotId>snap-{n:017x}</snapshotId><recycleBinExitTime>{time}</recycleBinExitTime></item>"
+            )
+        };
+        let items: Vec<String> = ids.iter().map(item).collect();
+        Endpoint::answering(move |action, body| match action {
+            "Query" if body.contains(r#""snapshot#""#) => unseen_snapshots(),
+            "ListSnapshotsInRecycleBin" => binned("Snapshots", "snapshotSet", &items, None),
+            action => nothing(action),
+        })
+    };
+    let endpoint = in_bin(vec![7, 8]).await;
+    let resolved = scan_all(&endpoint).await.report.resolved;
+    assert_eq!((resolved.count, resolved.saved_monthly_usd), (0, Usd::default()));
+    assert_eq!(
+        (resolved.recycle_bin.count, resolved.recycle_bin.monthly_cost_usd.to_string().as_str()),
+        (2, "10")
+    );
+    for n in [7, 8] {
+        let update = update_of(&endpoint, n);
+        assert!(
+            update.contains(r#"{"S":"RECYCLE_BIN"}"#) && update.contains(r#":saved":{"N":"0"}"#),
+            "{update}"
+        );
+        assert!(update.contains("recycle_bin_exit_at") && update.contains(r#":exit":{"N":"18"#), "{update}");
+    }
+    let query = endpoint.requests().into_iter().find(|r| r.contains(r#""snapshot#""#)).unwrap();
+    assert!(query.contains("#resolution = :bin"), "each scan looks at them again: {query}");
+
+    let endpoint = in_bin(vec![7]).await; // the other one has left it
+    let resolved = scan_all(&endpoint).await.report.resolved;
+    assert_eq!((resolved.count, resolved.saved_monthly_usd.to_string().as_str()), (1, "5"));
+    let update = update_of(&endpoint, 8);
+    assert!(
+        update.contains(r#"{"S":"DELETED"}"#) && update.contains("REMOVE #recycle_bin_exit_at"),
+        "{update}"
+    );
+}
+
+#[tokio::test]
+async fn a_recycle_bin_that_cannot_be_read_resolves_nothing() {
+    let endpoint = Endpoint::answering(|action, body| match action {
+        "Query" if body.contains(r#""snapshot#""#) => unseen_snapshots(),
+        "ListSnapshotsInRecycleBin" => Answer::ec2_error(403, "UnauthorizedOperation"),
+        action => nothing(action),
+    })
+    .await;
+    let progress = scan_all(&endpoint).await;
+    assert_eq!(progress.report.resolved.count, 0);
+    assert_eq!(progress.report.failed[0].listing, "snapshot");
+    assert_eq!(asked(&endpoint, "UpdateExpression"), 0, "its money is unknown, and not saved");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_names_a_zone_of_the_region_has_its_price() {
+    let in_zone = |n, zone: &str| {
+        let zone = format!("<availabilityZone>{zone}</availabilityZone></item>");
+        snapshot(n, &format!("vol-{n}")).replace("</item>", &zone)
+    };
+    let items = [in_zone(1, "us-east-1a"), in_zone(2, "us-east-1-bos-1a")];
+    let endpoint = Endpoint::answering(move |action, _| match action {
+        "DescribeSnapshots" => page("snapshotSet", &items, None),
+        action => nothing(action),
+    })
+    .await;
+    let progress = scan_all(&endpoint).await;
+    let snapshots = &progress.report.types[&ResourceType::Snapshot];
+    assert_eq!((snapshots.count, snapshots.unknown_price), (2, 1));
+    assert_eq!(snapshots.monthly_cost_usd.to_string(), "5");
 }

@@ -6,6 +6,9 @@ use spot_domain::{AccountId, EnvironmentType, Region};
 use crate::clients::{Stack, variable};
 use crate::error::{CallError, failed};
 
+/// In `regions`, all that the account has enabled.
+const ALL_REGIONS: &str = "*";
+
 /// A role to assume in another account. Not to be serialized: what steps hand on stays in an execution's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role {
@@ -107,9 +110,29 @@ pub struct Account {
     /// How to get in.
     pub access: Access,
     /// The regions to visit; by default the stack's own.
-    pub regions: Vec<Region>,
+    pub regions: Regions,
     /// Whether the security enforcer may terminate here. Off unless the row says otherwise.
     pub auto_terminate: bool,
+}
+
+/// The regions of an account that are visited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Regions {
+    /// Those that its row lists.
+    Listed(Vec<Region>),
+    /// All that the account has enabled: the row says `*`.
+    AllEnabled,
+}
+
+impl Regions {
+    /// Returns true if the row asks for the region, by name or by `*`.
+    #[must_use]
+    pub fn ask_for(&self, region: &Region) -> bool {
+        match self {
+            Self::Listed(regions) => regions.contains(region),
+            Self::AllEnabled => true,
+        }
+    }
 }
 
 /// Every enabled account: the rows of the registry and, with or without a row, the stack's own. A
@@ -163,17 +186,17 @@ fn visited(stack: &Stack, id: &AccountId, row: Option<&Row>) -> Result<Account, 
         if id != &stack.account_id {
             return Err(AccountError::Unknown(id.clone()));
         }
-        let regions = vec![stack.region.clone()];
+        let regions = Regions::Listed(vec![stack.region.clone()]);
         return Ok(Account { id: id.clone(), access: own, regions, auto_terminate: false });
     };
     check_enabled(id, row)?;
     let access = if id == &stack.account_id { own } else { parse(id, row)? };
-    let regions = regions(id, row)?.unwrap_or_else(|| vec![stack.region.clone()]);
+    let regions = regions(id, row)?.unwrap_or_else(|| Regions::Listed(vec![stack.region.clone()]));
     Ok(Account { id: id.clone(), access, regions, auto_terminate: auto_terminate(id, row)? })
 }
 
-/// `regions`: a set or a list of texts; absent, `None`.
-fn regions(id: &AccountId, row: &Row) -> Result<Option<Vec<Region>>, AccountError> {
+/// `regions`: a set or a list of texts, or `*` alone for all that are enabled; absent, `None`.
+fn regions(id: &AccountId, row: &Row) -> Result<Option<Regions>, AccountError> {
     let malformed =
         |problem: String| AccountError::Malformed { account_id: id.clone(), field: "regions", problem };
     let texts: Vec<&String> = match row.get("regions") {
@@ -185,6 +208,10 @@ fn regions(id: &AccountId, row: &Row) -> Result<Option<Vec<Region>>, AccountErro
             .collect::<Result<_, _>>()?,
         Some(_) => return Err(malformed("expected a set or list of regions (SS or L)".to_owned())),
     };
+    if texts.iter().any(|text| *text == ALL_REGIONS) {
+        let problem = || malformed(format!("{ALL_REGIONS:?} means all enabled regions, and stands alone"));
+        return if texts.len() == 1 { Ok(Some(Regions::AllEnabled)) } else { Err(problem()) };
+    }
     let mut regions: Vec<Region> = texts
         .into_iter()
         .map(|text| text.parse().map_err(|e: spot_domain::ids::Malformed| malformed(e.to_string())))
@@ -194,7 +221,7 @@ fn regions(id: &AccountId, row: &Row) -> Result<Option<Vec<Region>>, AccountErro
     if regions.is_empty() {
         return Err(malformed("empty: name at least one, or disable the account".to_owned()));
     }
-    Ok(Some(regions))
+    Ok(Some(Regions::Listed(regions)))
 }
 
 /// `auto_terminate`: only a plain `true` switches it on, and anything but a BOOL is an error.
@@ -322,14 +349,21 @@ mod tests {
         let s = |text: &str| AttributeValue::S(text.to_owned());
         let set = AttributeValue::Ss(vec!["us-west-2".into(), "us-east-1".into(), "us-west-2".into()]);
         let good = row(&[("regions", set), ("auto_terminate", AttributeValue::Bool(true))]);
-        let names: Vec<String> =
-            regions(&account, &good).unwrap().unwrap().iter().map(|r| r.to_string()).collect();
-        assert_eq!(names, ["us-east-1", "us-west-2"]);
+        let listed = ["us-east-1", "us-west-2"].map(|region| region.parse().unwrap());
+        assert_eq!(regions(&account, &good).unwrap(), Some(Regions::Listed(listed.to_vec())));
         assert!(auto_terminate(&account, &good).unwrap());
         assert!(!auto_terminate(&account, &row(&[])).unwrap());
         assert_eq!(regions(&account, &row(&[])).unwrap(), None);
-        for odd in [s("us-east-1"), AttributeValue::L(vec![]), AttributeValue::L(vec![s("Narnia")])] {
+        for all in [AttributeValue::Ss(vec!["*".into()]), AttributeValue::L(vec![s("*")])] {
+            assert_eq!(regions(&account, &row(&[("regions", all)])).unwrap(), Some(Regions::AllEnabled));
+        }
+        for odd in [s("us-east-1"), s("*"), AttributeValue::L(vec![]), AttributeValue::L(vec![s("Narnia")])] {
             assert!(regions(&account, &row(&[("regions", odd)])).is_err());
+        }
+        for mixed in [vec!["*", "us-east-1"], vec!["us-*"]] {
+            let set = AttributeValue::Ss(mixed.into_iter().map(str::to_owned).collect());
+            let error = regions(&account, &row(&[("regions", set)])).unwrap_err().to_string();
+            assert!(error.contains("\"regions\"") && error.contains('*'), "{error}");
         }
         for odd in [s("true"), AttributeValue::N("1".into())] {
             assert!(auto_terminate(&account, &row(&[("auto_terminate", odd)])).is_err());

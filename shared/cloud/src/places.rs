@@ -1,6 +1,7 @@
 //! Where a scheduled function works: every enabled account and region, or what its input names.
 //!
-//! All settings are read before anything is looked at: one that can't be applied stops the run.
+//! All settings are read before anything is looked at: one that can't be applied stops the run. An account whose
+//! `regions` are `*` is asked which it has enabled, at every run: one that is enabled tomorrow is looked at tomorrow.
 
 use std::fmt;
 
@@ -9,9 +10,10 @@ use serde::Serialize;
 use spot_domain::settings::Settings;
 use spot_domain::{AccountId, Region};
 
-use crate::accounts::{self, Access, Account, AccountError};
+use crate::accounts::{self, Access, Account, AccountError, Regions};
 use crate::clients::Stack;
 use crate::error::CallError;
+use crate::regions;
 use crate::settings::{self, SettingsError};
 
 /// Settings read at a time.
@@ -58,8 +60,40 @@ pub struct Visit {
 pub struct Plan {
     /// Every account and region.
     pub visits: Vec<Visit>,
-    /// Accounts whose row can't be read: the others are visited all the same.
-    pub unreadable: Vec<AccountError>,
+    /// Accounts that are not visited as their rows ask for: the others are visited all the same.
+    pub unreadable: Vec<Unreadable>,
+    /// The accounts of the visits, with what their rows ask for.
+    pub accounts: Vec<Account>,
+}
+
+/// Enabled regions of an account that nobody looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotVisited {
+    /// The account.
+    pub account_id: AccountId,
+    /// The regions that it has enabled and its row does not list.
+    pub regions: Vec<Region>,
+    /// Set if EC2 does not tell which are enabled: then `regions` is empty, and says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+}
+
+/// Why an account is not visited as its row asks for.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// Its row can't be read.
+    #[error(transparent)]
+    Row(AccountError),
+    /// Its row asks for all enabled regions, and EC2 does not tell which they are.
+    #[error("account {account_id}: its regions are \"*\", and only {visited} is looked at: {error}")]
+    Regions {
+        /// The account.
+        account_id: AccountId,
+        /// The stack's own region.
+        visited: Region,
+        /// What EC2 says.
+        error: CallError,
+    },
 }
 
 /// Why a run can't begin.
@@ -126,13 +160,22 @@ pub async fn plan(
         Some(id) => vec![Ok(accounts::find(stack, id).await?)],
         None => accounts::enabled(stack).await?,
     };
-    let (mut visited, mut unreadable) = (Vec::new(), Vec::new());
+    let (mut visited, mut unreadable, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
     for account in found {
         match account {
-            Ok(account) => visited.extend(places(&account, region, account_id.is_some())),
+            Ok(account) => accounts.push(account),
             Err(AccountError::Call(error)) => return Err(error.into()),
-            Err(error) => unreadable.push(error),
+            Err(error) => unreadable.push(Unreadable::Row(error)),
         }
+    }
+    for account in &accounts {
+        let regions = match region {
+            Some(only) => named(&account.regions, only, account_id.is_some()),
+            None => resolved(stack, account, &mut unreadable).await,
+        };
+        let place = |region| Place { account_id: account.id.clone(), region };
+        visited
+            .extend(regions.into_iter().map(|r| (place(r), account.access.clone(), account.auto_terminate)));
     }
     if let (true, Some(region)) = (visited.is_empty() && unreadable.is_empty(), region) {
         return Err(PlanError::Nowhere(region.clone()));
@@ -145,38 +188,93 @@ pub async fn plan(
         .buffered(SIDE_BY_SIDE)
         .try_collect()
         .await?;
-    Ok(Plan { visits, unreadable })
+    Ok(Plan { visits, unreadable, accounts })
 }
 
-fn places(account: &Account, only: Option<&Region>, is_named: bool) -> Vec<(Place, Access, bool)> {
-    let regions = match only {
-        None => account.regions.clone(),
-        Some(only) if is_named || account.regions.contains(only) => vec![only.clone()],
-        Some(_) => Vec::new(),
+/// The one region that the input names, where the account is named, too, or asks for it.
+fn named(asked: &Regions, only: &Region, account_is_named: bool) -> Vec<Region> {
+    if account_is_named || asked.ask_for(only) { vec![only.clone()] } else { Vec::new() }
+}
+
+/// The regions of an account. If EC2 does not tell which are enabled, the stack's own is looked at, and the rest is
+/// in `unreadable`.
+async fn resolved(stack: &Stack, account: &Account, unreadable: &mut Vec<Unreadable>) -> Vec<Region> {
+    match &account.regions {
+        Regions::Listed(regions) => regions.clone(),
+        Regions::AllEnabled => match enabled_in(stack, account).await {
+            Ok(regions) => regions,
+            Err(error) => {
+                let visited = stack.region.clone();
+                let account_id = account.id.clone();
+                unreadable.push(Unreadable::Regions { account_id, visited, error });
+                vec![stack.region.clone()]
+            }
+        },
+    }
+}
+
+async fn enabled_in(stack: &Stack, account: &Account) -> Result<Vec<Region>, CallError> {
+    regions::enabled(&stack.target(&account.access, &stack.region, None).await.ec2).await
+}
+
+impl Plan {
+    /// Returns the enabled regions that no row asks for, by account. Accounts that leave out none are absent.
+    pub async fn not_visited(&self, stack: &Stack) -> Vec<NotVisited> {
+        let listing = self.accounts.iter().filter_map(|account| match &account.regions {
+            Regions::Listed(listed) => Some((account, listed)),
+            Regions::AllEnabled => None,
+        });
+        let asked = stream::iter(listing)
+            .map(|(account, listed)| async move {
+                left_out(&account.id, listed, enabled_in(stack, account).await)
+            })
+            .buffered(SIDE_BY_SIDE);
+        asked.filter_map(|left_out| async { left_out }).collect().await
+    }
+}
+
+fn left_out(
+    account_id: &AccountId,
+    listed: &[Region],
+    enabled: Result<Vec<Region>, CallError>,
+) -> Option<NotVisited> {
+    let (regions, unknown) = match enabled {
+        Ok(enabled) => (enabled.into_iter().filter(|region| !listed.contains(region)).collect(), None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    let place = |region| Place { account_id: account.id.clone(), region };
-    regions.into_iter().map(|r| (place(r), account.access.clone(), account.auto_terminate)).collect()
+    let is_some = !regions.is_empty() || unknown.is_some();
+    is_some.then(|| NotVisited { account_id: account_id.clone(), regions, unknown })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn region(name: &str) -> Region {
+        name.parse().unwrap()
+    }
+
     #[test]
-    fn a_region_alone_is_looked_at_where_an_account_lists_it() {
-        let account = |regions: &[&str]| Account {
-            id: "123456789012".parse().unwrap(),
-            access: Access { environment_type: spot_domain::EnvironmentType::Prod, role: None },
-            regions: regions.iter().map(|r| r.parse().unwrap()).collect(),
-            auto_terminate: false,
-        };
-        let west: Region = "us-west-2".parse().unwrap();
-        let count = |account: &Account, only, is_named| places(account, only, is_named).len();
-        let both = account(&["us-east-1", "us-west-2"]);
-        assert_eq!(count(&both, None, false), 2);
-        assert_eq!(count(&both, Some(&west), false), 1);
-        let east = account(&["us-east-1"]);
-        assert_eq!(count(&east, Some(&west), false), 0, "not listed");
-        assert_eq!(count(&east, Some(&west), true), 1, "named together with its account");
+    fn a_region_alone_is_looked_at_where_an_account_asks_for_it() {
+        let west = region("us-west-2");
+        let both = Regions::Listed(vec![region("us-east-1"), west.clone()]);
+        assert_eq!(named(&both, &west, false), std::slice::from_ref(&west));
+        let east = Regions::Listed(vec![region("us-east-1")]);
+        assert!(named(&east, &west, false).is_empty(), "not listed");
+        assert_eq!(named(&east, &west, true), std::slice::from_ref(&west), "named together with its account");
+        assert_eq!(named(&Regions::AllEnabled, &west, false), [west]);
+    }
+
+    #[test]
+    fn enabled_regions_that_no_row_lists_are_named() {
+        let account = "123456789012".parse().unwrap();
+        let enabled = || Ok(["eu-west-1", "us-east-1", "us-west-2"].map(region).to_vec());
+        let listed = [region("us-east-1"), region("ap-south-2")];
+        let left = left_out(&account, &listed, enabled()).unwrap();
+        assert_eq!((left.regions, left.unknown), (["eu-west-1", "us-west-2"].map(region).to_vec(), None));
+        assert_eq!(left_out(&account, &enabled().unwrap(), enabled()), None);
+        let denied = CallError::malformed("ec2:DescribeRegions", "denied");
+        let left = left_out(&account, &listed, Err(denied)).unwrap();
+        assert!(left.regions.is_empty() && left.unknown.unwrap().contains("ec2:DescribeRegions"));
     }
 }

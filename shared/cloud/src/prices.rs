@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
+use aws_config::SdkConfig;
 use aws_sdk_ec2::types as ec2;
 use aws_sdk_pricing::types::{Filter, FilterType};
 use rust_decimal::Decimal;
@@ -68,17 +69,44 @@ pub async fn on_demand(
     instance_type: &InstanceType,
     billed_as: &UsageOperation,
 ) -> Result<Option<Usd>, CallError> {
-    let key = (region.clone(), instance_type.clone(), billed_as.clone());
-    let known = || ON_DEMAND.lock().ok()?.as_ref()?.get(&key).copied();
-    if let Some(price) = known() {
-        return Ok(Some(price));
+    PriceList::over(stack.config()).on_demand(region, instance_type, billed_as).await
+}
+
+/// The Price List API.
+#[derive(Debug, Clone)]
+pub struct PriceList {
+    client: aws_sdk_pricing::Client,
+}
+
+impl PriceList {
+    /// Returns the API as this configuration reaches it.
+    #[must_use]
+    pub fn over(config: &SdkConfig) -> Self {
+        let config = config.to_builder().region(aws_config::Region::new(PRICE_LIST_REGION)).build();
+        Self { client: aws_sdk_pricing::Client::new(&config) }
     }
-    let config = stack.config().to_builder().region(aws_config::Region::new(PRICE_LIST_REGION)).build();
-    let price = list_price(&aws_sdk_pricing::Client::new(&config), region, instance_type, billed_as).await?;
-    if let (Some(price), Ok(mut prices)) = (price, ON_DEMAND.lock()) {
-        prices.get_or_insert_default().insert(key, price);
+
+    /// As [`on_demand`].
+    ///
+    /// # Errors
+    /// The call fails.
+    pub async fn on_demand(
+        &self,
+        region: &Region,
+        instance_type: &InstanceType,
+        billed_as: &UsageOperation,
+    ) -> Result<Option<Usd>, CallError> {
+        let key = (region.clone(), instance_type.clone(), billed_as.clone());
+        let known = || ON_DEMAND.lock().ok()?.as_ref()?.get(&key).copied();
+        if let Some(price) = known() {
+            return Ok(Some(price));
+        }
+        let price = list_price(&self.client, region, instance_type, billed_as).await?;
+        if let (Some(price), Ok(mut prices)) = (price, ON_DEMAND.lock()) {
+            prices.get_or_insert_default().insert(key, price);
+        }
+        Ok(price)
     }
-    Ok(price)
 }
 
 /// `operation` alone tells the operating system, the software on it and whose licence that is.

@@ -27,7 +27,8 @@ impl OwnerMark {
     /// Reads `key`, `key=value` or `prefix*`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with it. A mark that no tag of an instance can match is an error, too: whoever wrote it believes
+    /// that it protects something.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (key, value) = match text.split_once('=') {
             Some((key, value)) => (key, Some(value)),
@@ -44,7 +45,10 @@ impl OwnerMark {
                 "{text:?}: the value is empty or too long: an empty value authorises nothing"
             ));
         }
-        Ok(Self { key: key.to_owned(), value: value.map(str::to_owned) })
+        match unmatchable(key, value) {
+            Some(why) => Err(format!("{text:?} can match nothing: {why}")),
+            None => Ok(Self { key: key.to_owned(), value: value.map(str::to_owned) }),
+        }
     }
 
     /// The marks that hold unless the settings list others: those of `owners`.
@@ -53,14 +57,57 @@ impl OwnerMark {
         MARKS.iter().filter_map(|mark| Self::parse(mark.tag).ok()).collect()
     }
 
-    fn is_on(&self, tags: &Tags) -> bool {
+    /// Returns true if one of the tags bears the mark, with a value that is not empty. Our own mark is no owner's:
+    /// whether we launched an instance has to be proven.
+    #[must_use]
+    pub fn is_on(&self, tags: &Tags) -> bool {
+        let counts = |key: &str, value: &str| !value.is_empty() && (key, value) != MANAGED_BY;
         if let Some(prefix) = self.key.strip_suffix('*') {
-            return tags.iter().any(|(key, value)| key.starts_with(prefix) && !value.is_empty());
+            return tags.iter().any(|(key, value)| key.starts_with(prefix) && counts(key, value));
         }
         tags.get(&self.key).is_some_and(|found| match &self.value {
-            Some(value) => found == value,
-            None => !found.is_empty(),
+            Some(value) => found == value && counts(&self.key, found),
+            None => counts(&self.key, found),
         })
+    }
+
+    /// Returns true if every instance with a tag of this key bears the mark.
+    pub(crate) fn is_on_every(&self, key: &str) -> bool {
+        self.value.is_none() && self.key.strip_suffix('*').map_or(self.key == key, |p| key.starts_with(p))
+    }
+}
+
+/// Returns why no tag matches, in words.
+fn unmatchable(key: &str, value: Option<&str>) -> Option<&'static str> {
+    let (stem, is_prefix) = key.strip_suffix('*').map_or((key, false), |stem| (stem, true));
+    if stem.contains('*') || value.is_some_and(|value| value.contains('*')) {
+        return Some("an asterisk stands for the rest of a key, at its end only");
+    }
+    if is_prefix && value.is_some() {
+        return Some("a prefix takes no value: name the whole key");
+    }
+    if key.to_ascii_lowercase().starts_with("aws:") && !key.starts_with("aws:") {
+        return Some("AWS writes aws: in small letters, and lets nobody else write it");
+    }
+    if value.is_some_and(|value| (key, value) == MANAGED_BY) {
+        return Some("it is our own mark, which counts where a launch of ours is proven");
+    }
+    None
+}
+
+/// The tags that the settings of an account and region trust.
+#[derive(Debug, Clone, Copy)]
+pub struct Trust<'a> {
+    /// Tags that authorise an instance: the setting `owner_marks`.
+    pub owner_marks: &'a [OwnerMark],
+    /// Tags of which a member of an Auto Scaling group must bear one: the setting `group_marks`. If there are none,
+    /// every group authorises its members.
+    pub group_marks: &'a [OwnerMark],
+}
+
+impl Trust<'_> {
+    fn trusts_group_of(&self, tags: &Tags) -> bool {
+        self.group_marks.is_empty() || self.group_marks.iter().any(|mark| mark.is_on(tags))
     }
 }
 
@@ -145,16 +192,18 @@ pub enum Standing {
 
 /// Judges one instance.
 #[must_use]
-pub fn standing(subject: &Subject, marks: &[OwnerMark], swaps: &SwapsInProgress) -> Standing {
+pub fn standing(subject: &Subject, trust: Trust<'_>, swaps: &SwapsInProgress) -> Standing {
     if let Some(operator) = &subject.operator {
         return Standing::Authorised(format!("operated by {operator}"));
     }
-    for key in [GROUP_NAME_TAG, NODE_GROUP_TAG] {
-        if subject.tags.get(key).is_some_and(|value| !value.is_empty()) {
-            return Standing::Authorised(key.to_owned());
-        }
+    let has = |key| subject.tags.get(key).is_some_and(|value| !value.is_empty());
+    if has(GROUP_NAME_TAG) && trust.trusts_group_of(&subject.tags) {
+        return Standing::Authorised(GROUP_NAME_TAG.to_owned());
     }
-    if let Some(mark) = marks.iter().find(|mark| mark.is_on(&subject.tags)) {
+    if has(NODE_GROUP_TAG) {
+        return Standing::Authorised(NODE_GROUP_TAG.to_owned());
+    }
+    if let Some(mark) = trust.owner_marks.iter().find(|mark| mark.is_on(&subject.tags)) {
         return Standing::Authorised(mark.to_string());
     }
     let claims_to_be_ours = subject.tags.get(MANAGED_BY.0).is_some_and(|value| value == MANAGED_BY.1);
@@ -186,8 +235,16 @@ mod tests {
         }
     }
 
+    const NO_MARKS: Trust<'_> = Trust { owner_marks: &[], group_marks: &[] };
+
+    fn marks(list: &[&str]) -> Vec<OwnerMark> {
+        list.iter().map(|mark| OwnerMark::parse(mark).unwrap()).collect()
+    }
+
     fn judged(subject: &Subject) -> Standing {
-        standing(subject, &OwnerMark::defaults(), &SwapsInProgress::default())
+        let owner_marks = OwnerMark::defaults();
+        let trust = Trust { owner_marks: &owner_marks, group_marks: &[] };
+        standing(subject, trust, &SwapsInProgress::default())
     }
 
     fn newcomer(token: Option<&str>) -> Subject {
@@ -237,9 +294,9 @@ mod tests {
     }
 
     #[test]
-    fn no_setting_takes_the_group_or_the_node_group_away() {
+    fn a_group_and_a_node_group_authorise_without_any_mark() {
         for key in [GROUP_NAME_TAG, NODE_GROUP_TAG] {
-            let standing = standing(&tagged(&[(key, "x")]), &[], &SwapsInProgress::default());
+            let standing = standing(&tagged(&[(key, "x")]), NO_MARKS, &SwapsInProgress::default());
             assert!(matches!(standing, Standing::Authorised(_)), "{key}");
         }
     }
@@ -257,7 +314,7 @@ mod tests {
     fn a_newcomer_is_proven_by_the_journal_of_a_swap_in_progress() {
         let mut swaps = SwapsInProgress::default();
         swaps.add(SWAP, &"i-0123456789abcdef0".parse().unwrap());
-        let judged = standing(&newcomer(None), &[], &swaps);
+        let judged = standing(&newcomer(None), NO_MARKS, &swaps);
         assert!(matches!(judged, Standing::Authorised(_)));
     }
 
@@ -284,7 +341,7 @@ mod tests {
     fn what_a_swap_is_replacing_is_left_to_the_swap() {
         let mut swaps = SwapsInProgress::default();
         swaps.add(SWAP, &"i-00000000000000001".parse().unwrap());
-        assert_eq!(standing(&tagged(&[]), &[], &swaps), Standing::BeingReplaced);
+        assert_eq!(standing(&tagged(&[]), NO_MARKS, &swaps), Standing::BeingReplaced);
     }
 
     #[test]
@@ -293,5 +350,95 @@ mod tests {
             assert!(OwnerMark::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(OwnerMark::parse("team=a=b").unwrap().value.as_deref(), Some("a=b"));
+    }
+
+    #[test]
+    fn a_mark_that_no_tag_can_match_is_refused_by_name() {
+        for (text, why) in [
+            ("team/*=payments", "a prefix takes no value"),
+            ("te*m", "at its end only"),
+            ("*/cluster", "at its end only"),
+            ("team**", "at its end only"),
+            ("team=pay*", "at its end only"),
+            ("AWS:autoscaling:groupName", "AWS writes aws: in small letters"),
+            ("Aws:*", "AWS writes aws: in small letters"),
+            ("ManagedBy=SpotOptimizer", "our own mark"),
+        ] {
+            let error = OwnerMark::parse(text).unwrap_err();
+            assert!(
+                error.contains(text) && error.contains("can match nothing") && error.contains(why),
+                "{error}"
+            );
+        }
+        for text in ["kubernetes.io/cluster/*", "team", "team=payments", "aws:pcs:*", "ManagedBy=terraform"] {
+            assert!(OwnerMark::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_mark_of_an_owner_stands_in_for_the_proof_of_a_launch() {
+        for mark in ["ManagedBy", "Man*", "ManagedBy*"] {
+            let owner_marks = marks(&[mark]);
+            let trust = Trust { owner_marks: &owner_marks, ..NO_MARKS };
+            let forged = tagged(&[("ManagedBy", "SpotOptimizer")]);
+            let judged = standing(&forged, trust, &SwapsInProgress::default());
+            assert!(matches!(judged, Standing::Suspicious(_)), "{mark}: {judged:?}");
+            let theirs = standing(&tagged(&[("ManagedBy", "terraform")]), trust, &SwapsInProgress::default());
+            assert!(matches!(theirs, Standing::Authorised(_)), "{mark}");
+        }
+    }
+
+    /// What services and clusters write, and what only looks like it (governance rows 1 and 2).
+    #[test]
+    fn instances_of_clusters_and_services_are_theirs_and_near_misses_nobodys() {
+        for tag in [
+            ("kubernetes.io/cluster/shop-x7k2p", "owned"),
+            ("kubernetes.io/cluster/shop-x7k2p", "shared"),
+            ("KubernetesCluster", "kops.example.org"),
+            ("k8s.io/role/control-plane", "1"),
+            ("sigs.k8s.io/cluster-api-provider-aws/role", "control-plane"),
+            ("api.openshift.com/id", "24vg6o424djht8h6lpoli2urg69t7vnt"),
+            ("AWSRDSCustom", "custom-oracle"),
+            ("awsbackup-restore-test", "plan-1"),
+            ("CreatedBy", "EC2 Fast Launch"),
+            ("aws:pcs:compute-node-group-id", "pcs_1"),
+            ("parallelcluster:cluster-name", "hpc"),
+            ("AmazonEVSManaged", "true"),
+        ] {
+            assert!(matches!(judged(&tagged(&[tag])), Standing::Authorised(_)), "{tag:?}");
+        }
+        for tag in [
+            ("kubernetes.io/cluster/shop", ""),
+            ("kubernetes.io", "owned"),
+            ("Kubernetes.io/cluster/shop", "owned"),
+            ("x-kubernetes.io/cluster/shop", "owned"),
+            ("kubernetescluster", "shop"),
+            ("AWSRDSCustom", ""),
+            ("awsrdscustom", "custom-oracle"),
+            ("awsbackup-restore-tests", "plan-1"),
+            ("CreatedBy", "ec2 fast launch"),
+            ("CreatedBy", "EC2 Fast Launch 2"),
+            ("pcs:compute-node-group-id", "pcs_1"),
+        ] {
+            assert_eq!(judged(&tagged(&[tag])), Standing::Unauthorised, "{tag:?}");
+        }
+    }
+
+    #[test]
+    fn where_only_marked_groups_are_trusted_a_group_alone_authorises_nothing() {
+        let group_marks = marks(&["team", "aws:autoscaling:groupName=legacy"]);
+        let judge = |tags: &[(&str, &str)]| {
+            let owner_marks = OwnerMark::defaults();
+            let trust = Trust { owner_marks: &owner_marks, group_marks: &group_marks };
+            standing(&tagged(tags), trust, &SwapsInProgress::default())
+        };
+        let member = (GROUP_NAME_TAG, "gpu-9f2c");
+        assert_eq!(judge(&[member]), Standing::Unauthorised);
+        assert_eq!(judge(&[member, ("team", "")]), Standing::Unauthorised);
+        for more in [("team", "ml"), ("eks:cluster-name", "prod"), ("kubernetes.io/cluster/shop", "owned")] {
+            assert!(matches!(judge(&[member, more]), Standing::Authorised(_)), "{more:?}");
+        }
+        assert!(matches!(judge(&[(GROUP_NAME_TAG, "legacy")]), Standing::Authorised(_)));
+        assert_eq!(judge(&[("team", "ml")]), Standing::Unauthorised, "it is in no group");
     }
 }

@@ -14,6 +14,8 @@ use crate::authorization::Standing;
 
 /// How far the clock of another run may be ahead of ours.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+/// A person is told again of what still runs after so long. The audit is hourly: no message is older than a day.
+const TELL_AGAIN: SignedDuration = SignedDuration::from_hours(23);
 /// EC2 may still list as running what was terminated a moment ago.
 const STILL_LISTED: SignedDuration = SignedDuration::from_hours(1);
 
@@ -79,6 +81,8 @@ pub struct Record {
     /// How long after the flag its notice went out: zero when all is well, `None` until one has.
     /// The owner has the whole grace from the notice on.
     pub notice_delay: Option<SignedDuration>,
+    /// When a person was last told that it runs so; `None` in rows that no reminder has been sent for.
+    pub told_at: Option<Timestamp>,
     /// When a run last saw it so.
     pub last_seen: Option<Timestamp>,
     /// Which run that was: one repeated by Lambda does not count as the run before. `None` once a
@@ -106,6 +110,8 @@ pub enum News {
     Flagged,
     /// The clock started earlier, and the notice of it is still owed.
     NoticeOwed,
+    /// It still runs, flagged, blocked or suspicious, a day after a person was last told.
+    StillRuns,
     /// The flag is gone.
     Cleared,
     /// Our mark on what no swap launched.
@@ -135,7 +141,7 @@ pub fn observe(old: Option<&Record>, standing: &Standing, look: &Look) -> Option
         }
         Standing::Suspicious(why) => Some(match old {
             Some(r) if r.status == Some(AuthStatus::Suspicious) => {
-                Change { news: owed(r, News::Suspicious), ..seen_again(r, look) }
+                Change { news: owed(r, News::Suspicious, look), ..seen_again(r, look) }
             }
             _ => begin(
                 AuthStatus::Suspicious,
@@ -153,7 +159,9 @@ fn unauthorised(old: Option<&Record>, look: &Look) -> Option<Change> {
     let Some(record) = old else { return begin("no tag of an owner, no operator") };
     match record.status {
         Some(AuthStatus::Flagged | AuthStatus::TerminationBlocked) => match age(record, look.at) {
-            Some(_) => Some(Change { news: owed(record, News::NoticeOwed), ..seen_again(record, look) }),
+            Some(_) => {
+                Some(Change { news: owed(record, News::NoticeOwed, look), ..seen_again(record, look) })
+            }
             None => begin(
                 "no tag of an owner, no operator (its flag was unreadable or in the future: it starts anew)",
             ),
@@ -167,9 +175,14 @@ fn unauthorised(old: Option<&Record>, look: &Look) -> Option<Change> {
     }
 }
 
-/// A notice that did not go out at once is owed until it does.
-fn owed(record: &Record, news: News) -> Option<News> {
-    record.notice_delay.is_none().then_some(news)
+/// Returns the notice that has not gone out yet, or the reminder that is due.
+fn owed(record: &Record, notice: News, look: &Look) -> Option<News> {
+    let Some(delay) = record.notice_delay else { return Some(notice) };
+    let told = record.told_at.or_else(|| record.flagged_at?.checked_add(delay).ok());
+    let since = told.map(|told| look.at.duration_since(told));
+    // A time that is missing or lies in the future must not silence anybody.
+    let is_recent = since.is_some_and(|since| (-CLOCK_SKEW..TELL_AGAIN).contains(&since));
+    (!is_recent).then_some(News::StillRuns)
 }
 
 /// An open row whose instance no longer exists: terminated by us in a run that died before it could
@@ -221,6 +234,7 @@ fn begin(status: AuthStatus, news: News, why: &str, look: &Look) -> Change {
         status: Some(status),
         flagged_at: Some(look.at),
         notice_delay: None,
+        told_at: None,
         last_seen: Some(look.at),
         seen_by: Some(look.run.clone()),
         terminating_at: None,
@@ -234,11 +248,23 @@ fn seen_again(old: &Record, look: &Look) -> Change {
     Change { record, news: None }
 }
 
-/// The row once its notice has gone out at `at`.
+/// Returns the row once its notice has gone out at `at`.
 #[must_use]
 pub fn noticed(record: Record, at: Timestamp) -> Record {
     let delay = record.flagged_at.map(|flagged| at.duration_since(flagged).max(SignedDuration::ZERO));
-    Record { notice_delay: delay, ..record }
+    Record { notice_delay: delay, ..told(record, at) }
+}
+
+/// Returns the row once a person has been told at `at` that the instance runs.
+#[must_use]
+pub fn told(record: Record, at: Timestamp) -> Record {
+    Record { told_at: Some(at), ..record }
+}
+
+/// Returns when the grace of a flagged instance is over, if its notice has gone out.
+#[must_use]
+pub fn grace_ends(record: &Record, grace: SignedDuration) -> Option<Timestamp> {
+    record.flagged_at?.checked_add(grace.checked_add(record.notice_delay?)?).ok()
 }
 
 /// Time since the flag; `None` if the flag is missing, malformed or in the future.

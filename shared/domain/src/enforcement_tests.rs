@@ -23,6 +23,7 @@ fn flagged(now: i64) -> Record {
         status: Some(AuthStatus::Flagged),
         flagged_at: Some(at(0)),
         notice_delay: Some(SignedDuration::ZERO),
+        told_at: None,
         last_seen: Some(at(now - HOUR)),
         seen_by: Some("the run before".into()),
         terminating_at: None,
@@ -130,8 +131,64 @@ fn a_suspicious_one_is_news_once_and_never_due() {
     assert_eq!(owed.news, Some(News::Suspicious));
     let again = observe(Some(&noticed(owed.record, at(1))), &doubt, &look(HOUR)).unwrap();
     assert_eq!(again.news, None);
+    let much_later = observe(Some(&again.record), &doubt, &look(2 * DAY)).unwrap();
+    assert_eq!(much_later.news, Some(News::StillRuns));
     let forever = Record { last_seen: Some(at(100 * DAY - HOUR)), ..noticed(again.record, at(0)) };
     assert_eq!(due(&forever, &look(100 * DAY), RULES), Err(NotDue::OtherStatus));
+}
+
+#[test]
+fn whatever_still_runs_is_told_of_once_a_day() {
+    let doubt = Standing::Suspicious("it is not Spot");
+    for (status, standing) in [
+        (AuthStatus::Flagged, &Standing::Unauthorised),
+        (AuthStatus::TerminationBlocked, &Standing::Unauthorised),
+        (AuthStatus::Suspicious, &doubt),
+    ] {
+        let mut row = Record { status: Some(status), ..flagged(HOUR) };
+        let mut told_in = vec![];
+        for hour in 1..=72 {
+            let change = observe(Some(&row), standing, &look(hour * HOUR + hour)).unwrap();
+            row = change.record;
+            if let Some(news) = change.news {
+                assert_eq!(news, News::StillRuns, "{status}");
+                told_in.push(hour);
+                row = told(row, at(hour * HOUR + hour));
+            }
+        }
+        assert_eq!(told_in, [23, 46, 69], "{status}");
+        assert_eq!(row.flagged_at, Some(at(0)), "a reminder moves no clock");
+        assert_eq!(row.notice_delay, Some(SignedDuration::ZERO));
+    }
+}
+
+#[test]
+fn a_reminder_that_did_not_go_out_stays_due() {
+    let row = flagged(30 * HOUR);
+    let change = observe(Some(&row), &Standing::Unauthorised, &look(30 * HOUR)).unwrap();
+    assert_eq!(change.news, Some(News::StillRuns));
+    let again = observe(Some(&change.record), &Standing::Unauthorised, &look(31 * HOUR)).unwrap();
+    assert_eq!(again.news, Some(News::StillRuns));
+}
+
+#[test]
+fn a_time_of_telling_that_lies_in_the_future_silences_nobody() {
+    for told_at in [at(10 * DAY), Timestamp::MAX, Timestamp::MIN] {
+        let odd = Record { told_at: Some(told_at), ..flagged(2 * HOUR) };
+        let change = observe(Some(&odd), &Standing::Unauthorised, &look(2 * HOUR)).unwrap();
+        assert_eq!(change.news, Some(News::StillRuns), "{told_at}");
+    }
+}
+
+#[test]
+fn the_end_of_the_grace_counts_from_the_later_of_flag_and_notice() {
+    let grace = RULES.grace;
+    assert_eq!(grace_ends(&flagged(0), grace), Some(at(DAY)));
+    let late = Record { notice_delay: Some(SignedDuration::from_hours(5)), ..flagged(0) };
+    assert_eq!(grace_ends(&late, grace), Some(at(DAY + 5 * HOUR)));
+    assert_eq!(grace_ends(&Record { notice_delay: None, ..flagged(0) }, grace), None);
+    let odd = Record { notice_delay: Some(SignedDuration::MAX), ..flagged(0) };
+    assert_eq!(grace_ends(&odd, grace), None);
 }
 
 #[test]

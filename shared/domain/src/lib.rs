@@ -14,6 +14,7 @@ pub mod group;
 pub mod group_tags;
 pub mod ids;
 pub mod journal;
+pub mod keepers;
 pub mod lab;
 pub mod lab_losses;
 pub mod lab_recovery;

@@ -45,12 +45,17 @@ pub const MARKS: &[Mark] = &[
     mark("eks:cluster-name", Owner::Kubernetes),
     mark("eks:eks-cluster-name", Owner::Kubernetes),
     mark("eks:nodegroup-name", Owner::Kubernetes),
+    mark("eks:kubernetes-node*", Owner::Kubernetes),
     mark("alpha.eksctl.io/*", Owner::Kubernetes),
+    mark("eksctl.io/*", Owner::Kubernetes),
+    mark("eksctl.cluster.k8s.io/*", Owner::Kubernetes),
     mark("karpenter.sh/*", Owner::Kubernetes),
     mark("karpenter.k8s.aws/*", Owner::Kubernetes),
     // The cloud provider's own tags (kops, kubeadm, OpenShift, RKE2, k3s): the older key names no cluster.
     // https://cloud-provider-aws.sigs.k8s.io/prerequisites/
     mark("kubernetes.io/*", Owner::Kubernetes),
+    mark("node.kubernetes.io/*", Owner::Kubernetes),
+    mark("node-role.kubernetes.io/*", Owner::Kubernetes),
     mark("KubernetesCluster", Owner::Kubernetes),
     // Cluster Autoscaler, kops and its instance groups.
     mark("k8s.io/*", Owner::Kubernetes),
@@ -60,11 +65,17 @@ pub const MARKS: &[Mark] = &[
     mark("cluster.x-k8s.io/*", Owner::Kubernetes),
     // OpenShift and ROSA.
     mark("api.openshift.com/*", Owner::Kubernetes),
+    mark("red-hat-managed", Owner::Kubernetes),
     // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/asg-capacity-providers.html
     mark("AmazonECSManaged", ECS),
     mark("elasticbeanstalk:*", BEANSTALK),
     mark("AWSBatchServiceTag=batch", Owner::Service("AWS Batch")),
     mark("aws:batch:*", Owner::Service("AWS Batch")),
+    mark("aws:pcs:*", Owner::Service("AWS Parallel Computing Service")),
+    mark("aws-parallelcluster-*", Owner::Service("AWS ParallelCluster")),
+    mark("parallelcluster:*", Owner::Service("AWS ParallelCluster")),
+    mark("AmazonEVSManaged", Owner::Service("Amazon Elastic VMware Service")),
+    mark("spotinst:*", Owner::Service("Spot Elastigroup or Ocean, which launch and replace instances")),
     mark("aws:ec2:fleet-id", Owner::Fleet),
     mark("aws:ec2spot:fleet-request-id", Owner::Service("a Spot Fleet")),
     mark("aws:elasticmapreduce:job-flow-id", Owner::Service("Amazon EMR")),
@@ -81,13 +92,20 @@ impl Mark {
     /// Returns the tag in `tags` that this mark names.
     #[must_use]
     pub fn find<'a>(&self, tags: &'a Tags) -> Option<(&'a String, &'a String)> {
-        if let Some(prefix) = self.tag.strip_suffix('*') {
-            return tags.range(prefix.to_owned()..).next().filter(|(key, _)| key.starts_with(prefix));
-        }
-        match self.tag.split_once('=') {
-            Some((key, value)) => tags.get_key_value(key).filter(|(_, found)| *found == value),
-            None => tags.get_key_value(self.tag),
-        }
+        find(self.tag, tags)
+    }
+}
+
+/// Returns the first of `tags` that a mark (`key`, `key=value` or `prefix*`) names, whatever its value unless the
+/// mark names one.
+#[must_use]
+pub fn find<'a>(mark: &str, tags: &'a Tags) -> Option<(&'a String, &'a String)> {
+    if let Some(prefix) = mark.strip_suffix('*') {
+        return tags.range(prefix.to_owned()..).next().filter(|(key, _)| key.starts_with(prefix));
+    }
+    match mark.split_once('=') {
+        Some((key, value)) => tags.get_key_value(key).filter(|(_, found)| *found == value),
+        None => tags.get_key_value(mark),
     }
 }
 
@@ -179,6 +197,12 @@ mod tests {
             "eks:nodegroup-name",
             "alpha.eksctl.io/cluster-name",
             "sigs.k8s.io/cluster-api-provider-aws/cluster/prod",
+            "sigs.k8s.io/cluster-api-provider-aws/role",
+            "api.openshift.com/id",
+            "red-hat-managed",
+            "eksctl.cluster.k8s.io/v1alpha1/cluster-name",
+            "eks:kubernetes-node-pool-name",
+            "node-role.kubernetes.io/control-plane",
         ] {
             for value in ["owned", "shared", "true", "1", ""] {
                 assert_eq!(kubernetes(&tagged(key, value)).unwrap().key, key);

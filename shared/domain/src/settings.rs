@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::authorization::OwnerMark;
+use crate::authorization::{OwnerMark, Trust};
 use crate::ids::{AccountId, ClusterName, InstanceType, Region};
 use crate::lab::OldInstance;
-use crate::tags::Tags;
+use crate::tags::{GROUP_NAME_TAG, Tags};
 
 /// The settings in force for one account and region.
 ///
@@ -77,6 +77,9 @@ pub struct Settings {
     pub grace_hours: u32,
     /// Tags that authorise an instance, beside those that always do. Overrides add to the defaults.
     pub owner_marks: Vec<OwnerMark>,
+    /// Tags of which a member of an Auto Scaling group must bear one, for its group to authorise it. If there are
+    /// none, every group does.
+    pub group_marks: Vec<OwnerMark>,
     /// Minutes that the audit before may lie back, to count as the run before. The audit is hourly.
     pub audit_gap_minutes: u32,
     /// Instances that one run of the enforcer terminates at most; beyond, it terminates none.
@@ -87,6 +90,8 @@ pub struct Settings {
     pub volume_min_age_days: u32,
     /// A snapshot that no image uses is waste once it is older than so many days.
     pub snapshot_min_age_days: u32,
+    /// Tags by which an owner keeps addresses, volumes and snapshots, beside those of the systems that are known.
+    pub storage_marks: Vec<OwnerMark>,
     /// Pairs of account and region that the waste scanner looks at side by side. Each holds one page
     /// of EC2's answers in memory.
     pub scan_parallelism: u32,
@@ -100,7 +105,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             poison_days: 15,
-            rebalance_poison_days: 1, // early and frequent signals: fifteen days would close most pools
+            rebalance_poison_days: 15,
             rebalance_poisons: true,
             poison_threshold_accounts: 1,
             max_poisons_per_account_per_hour: 50,
@@ -127,11 +132,13 @@ impl Default for Settings {
             evict_unmanaged: false,
             grace_hours: 24,
             owner_marks: OwnerMark::defaults(),
+            group_marks: Vec::new(),
             audit_gap_minutes: 90,
             max_terminations_per_run: 10,
             max_terminations_percent: 10,
             volume_min_age_days: 7,
             snapshot_min_age_days: 30,
+            storage_marks: Vec::new(),
             scan_parallelism: 4,
             lab_old_instance: OldInstance::Stop,
             image_timeout_seconds: 7_200,
@@ -221,11 +228,13 @@ impl Settings {
             "kubeconfig_secrets" => self.kubeconfig_secrets = kubeconfig_secrets(text(value)?)?,
             "grace_hours" => self.grace_hours = number(value, 1, 8_760)?,
             "owner_marks" => self.owner_marks = owner_marks(text(value)?)?,
+            "group_marks" => self.group_marks = group_marks(text(value)?)?,
             "audit_gap_minutes" => self.audit_gap_minutes = number(value, 5, 1_440)?,
             "max_terminations_per_run" => self.max_terminations_per_run = number(value, 0, 1_000)?,
             "max_terminations_percent" => self.max_terminations_percent = number(value, 0, 100)?,
             "volume_min_age_days" => self.volume_min_age_days = number(value, 0, 3_650)?,
             "snapshot_min_age_days" => self.snapshot_min_age_days = number(value, 0, 3_650)?,
+            "storage_marks" => self.storage_marks = marks(text(value)?)?,
             "scan_parallelism" => self.scan_parallelism = number(value, 1, 32)?,
             "lab_old_instance" => self.lab_old_instance = old_instance(text(value)?)?,
             "image_timeout_seconds" => self.image_timeout_seconds = number(value, 1, 43_200)?,
@@ -244,6 +253,12 @@ impl Settings {
     #[must_use]
     pub fn poison_for(&self) -> SignedDuration {
         SignedDuration::from_hours(24 * i64::from(self.poison_days))
+    }
+
+    /// Returns the tags that the audit trusts.
+    #[must_use]
+    pub fn trust(&self) -> Trust<'_> {
+        Trust { owner_marks: &self.owner_marks, group_marks: &self.group_marks }
     }
 
     /// From an instance's flag to its end.
@@ -299,11 +314,26 @@ fn tag_key(value: &Value) -> Result<String, String> {
     Ok(key.to_owned())
 }
 
-/// A comma-separated list of `key` or `key=value`. It adds to the defaults: whoever exempts a team
-/// must not condemn every node of a cluster by it.
+/// A comma-separated list of marks. It adds to the defaults: whoever exempts a team must not condemn every node of
+/// a cluster by it.
 fn owner_marks(list: &str) -> Result<Vec<OwnerMark>, String> {
-    let added = list.split(',').map(|entry| OwnerMark::parse(entry.trim()));
-    OwnerMark::defaults().into_iter().map(Ok).chain(added).collect()
+    Ok(OwnerMark::defaults().into_iter().chain(marks(list)?).collect())
+}
+
+/// A comma-separated list of marks. One that every member bears would restrict nothing.
+fn group_marks(list: &str) -> Result<Vec<OwnerMark>, String> {
+    let marks = marks(list)?;
+    match marks.iter().find(|mark| mark.is_on_every(GROUP_NAME_TAG)) {
+        Some(mark) => {
+            Err(format!("\"{mark}\" is on every member of a group, so that it would trust them all"))
+        }
+        None => Ok(marks),
+    }
+}
+
+/// A comma-separated list of `key`, `key=value` or `prefix*`.
+fn marks(list: &str) -> Result<Vec<OwnerMark>, String> {
+    list.split(',').map(|entry| OwnerMark::parse(entry.trim())).collect()
 }
 
 /// A comma-separated list of `cluster=secret`.
@@ -387,6 +417,11 @@ mod tests {
             ("owner_marks", Value::Text(String::new())),
             ("owner_marks", Value::Text("team,,x".into())),
             ("owner_marks", Value::Text("team=".into())),
+            ("owner_marks", Value::Text("team, kube*/cluster".into())),
+            ("group_marks", Value::Text(String::new())),
+            ("group_marks", Value::Text("aws:autoscaling:groupName".into())),
+            ("group_marks", Value::Text("team, aws:*".into())),
+            ("storage_marks", Value::Text("keep*=yes".into())),
         ];
         for (field, value) in bad {
             let error = Settings::default().with("account#1", &overrides(field, value)).unwrap_err();
@@ -397,6 +432,29 @@ mod tests {
         let marks: Vec<_> = settings.owner_marks.iter().map(ToString::to_string).collect();
         assert!(marks.ends_with(&["team".into(), "CreatedBy=EC2 Image Builder".into()]));
         assert_eq!(marks.len(), OwnerMark::defaults().len() + 2);
+    }
+
+    #[test]
+    fn marks_of_groups_and_storage_are_lists_that_replace_nothing() {
+        let with = |field, list: &str| {
+            let value = Value::Text(list.into());
+            Settings::default().with("global", &overrides(field, value)).unwrap()
+        };
+        let texts = |marks: &[OwnerMark]| marks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let groups = with("group_marks", "team, aws:autoscaling:groupName=web");
+        assert_eq!(texts(&groups.group_marks), "team aws:autoscaling:groupName=web");
+        assert_eq!(groups.owner_marks, OwnerMark::defaults());
+        assert_eq!(
+            texts(&with("storage_marks", "legal-hold, backup/*").storage_marks),
+            "legal-hold backup/*"
+        );
+    }
+
+    /// A rule of the seed, which the owner shortens knowingly.
+    #[test]
+    fn both_notices_poison_for_fifteen_days_by_default() {
+        let settings = Settings::default();
+        assert_eq!((settings.poison_days, settings.rebalance_poison_days), (15, 15));
     }
 
     #[test]

@@ -65,6 +65,28 @@ pub enum Tier {
     Unknown,
 }
 
+/// What an image in the Recycle Bin has to do with a snapshot. EC2 does not name the snapshots of such an image; the
+/// description that CreateImage and CopyImage give a snapshot names its image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BinnedImage {
+    /// The description names none.
+    None,
+    /// The description names one.
+    Named,
+    /// The description names an image that is no longer registered, and the Recycle Bin could not be read.
+    Unknown,
+}
+
+/// Returns the ids of images that a text names, such as
+/// `Created by CreateImage(i-0abc…) for ami-0123456789abcdef0`.
+pub fn images_named(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("ami-").filter_map(|(at, stem)| {
+        let rest = text.get(at..)?;
+        let digits = rest.get(stem.len()..)?.bytes().take_while(u8::is_ascii_hexdigit).count();
+        (digits >= 8).then(|| rest.get(..stem.len() + digits)).flatten()
+    })
+}
+
 /// A snapshot as EC2 describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -82,8 +104,12 @@ pub struct Snapshot {
     pub full_bytes: Option<u64>,
     /// Where it is stored.
     pub tier: Tier,
-    /// In a Local Zone or on an Outpost, which have prices of their own.
-    pub is_local: bool,
+    /// The zone that keeps it; `None` for the region, which is the usual case.
+    pub availability_zone: Option<String>,
+    /// On the customer's own Outpost, which has prices of its own.
+    pub is_on_outpost: bool,
+    /// The image of the Recycle Bin that can't be restored without it, as far as its description tells.
+    pub binned_image: BinnedImage,
     /// When it was taken.
     pub started: Option<Timestamp>,
     /// Its tags.
@@ -143,7 +169,9 @@ pub(crate) mod tests {
             volume_gib: 100,
             full_bytes: None,
             tier: Tier::Standard,
-            is_local: false,
+            availability_zone: None,
+            is_on_outpost: false,
+            binned_image: BinnedImage::None,
             started: Some(Timestamp::from_second(NOW - 100 * 86_400).unwrap()),
             tags: Tags::new(),
         }
@@ -167,5 +195,18 @@ pub(crate) mod tests {
         assert_eq!(Snapshot { volume_id: Some(COPIED.to_owned()), ..snapshot() }.lineage(), "snap-1");
         assert_eq!(Snapshot { tier: Tier::Archive, ..snapshot() }.lineage(), "snap-1");
         assert_eq!(Snapshot { volume_id: None, ..snapshot() }.lineage(), "snap-1");
+    }
+
+    #[test]
+    fn the_images_of_a_description_are_found() {
+        let found = |text| images_named(text).collect::<Vec<_>>();
+        let made = "Created by CreateImage(i-0123456789abcdef0) for ami-0123456789abcdef0";
+        assert_eq!(found(made), ["ami-0123456789abcdef0"]);
+        let copied =
+            "Copied for DestinationAmi ami-0a0b0c0d from SourceAmi ami-00000001 for SourceSnapshot snap-1.";
+        assert_eq!(found(copied), ["ami-0a0b0c0d", "ami-00000001"]);
+        for none in ["", "nightly", "ami-", "ami-xyz", "for ami-12", "größe ami-é"] {
+            assert!(found(none).is_empty(), "{none}");
+        }
     }
 }

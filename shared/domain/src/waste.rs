@@ -11,14 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::ebs_prices::{Price, PriceBook};
 use crate::ids::Region;
+use crate::keepers::keeper;
+use crate::money::Usd;
 use crate::settings::Settings;
-use crate::storage::{Address, Snapshot, Volume};
+use crate::storage::{Address, BinnedImage, Snapshot, Volume};
 use crate::tags::Tags;
-
-/// AWS Backup writes this tag on what it keeps.
-const BACKUP_TAG: &str = "aws:backup:source-resource";
-/// Data Lifecycle Manager writes this tag on what it keeps.
-const DLM_TAG: &str = "aws:dlm:lifecycle-policy-id";
 
 /// The kinds of resource that are looked at, in EC2's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,14 +54,32 @@ impl fmt::Display for ResourceType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LeftAlone {
-    /// Its owner tagged it so.
+    /// Its owner tagged it so: the opt-out tag.
     OptedOut,
+    /// Its owner tagged it so: the setting `storage_marks`.
+    OwnerMarked,
     /// An AWS service manages it.
     ServiceManaged,
     /// AWS Backup keeps it.
     AwsBackup,
     /// Data Lifecycle Manager keeps it.
     LifecycleManager,
+    /// AWS Elastic Disaster Recovery recovers from it.
+    DisasterRecovery,
+    /// AWS Application Migration Service migrates by it.
+    ApplicationMigration,
+    /// A Kubernetes cluster claims it, also while no pod uses the claim.
+    Kubernetes,
+    /// Velero restores a Kubernetes cluster from it.
+    Velero,
+    /// EC2 Fast Launch starts Windows instances from it.
+    FastLaunch,
+    /// Amazon RDS Custom runs a database on it.
+    RdsCustom,
+    /// An image in the Recycle Bin can't be restored without it.
+    ImageInRecycleBin,
+    /// An image that is no longer registered was made of it, and the Recycle Bin could not be read.
+    RecycleBinUnknown,
     /// An address of the owner's own range: it costs nothing.
     OwnAddressRange,
     /// AWS did not say how old it is.
@@ -102,12 +117,8 @@ impl Rules<'_> {
         if address.is_associated {
             return Verdict::Fine;
         }
-        let claims = [
-            (address.is_service_managed, LeftAlone::ServiceManaged),
-            (self.is_opted_out(&address.tags), LeftAlone::OptedOut),
-            (address.is_own_range, LeftAlone::OwnAddressRange),
-        ];
-        unless_claimed(&claims)
+        let own_range = address.is_own_range.then_some(LeftAlone::OwnAddressRange);
+        unless(self.claim(address.is_service_managed, &address.tags).or(own_range))
     }
 
     /// A volume is waste when it is `available` and was created more than the minimum age ago.
@@ -116,13 +127,8 @@ impl Rules<'_> {
         if !volume.is_available || self.is_young(volume.created, self.settings.volume_min_age_days) {
             return Verdict::Fine;
         }
-        let claims = [
-            (volume.is_service_managed, LeftAlone::ServiceManaged),
-            (self.is_opted_out(&volume.tags), LeftAlone::OptedOut),
-            (volume.tags.contains_key(BACKUP_TAG), LeftAlone::AwsBackup),
-            (volume.created.is_none(), LeftAlone::AgeUnknown),
-        ];
-        unless_claimed(&claims)
+        let undated = volume.created.is_none().then_some(LeftAlone::AgeUnknown);
+        unless(self.claim(volume.is_service_managed, &volume.tags).or(undated))
     }
 
     /// A snapshot is waste when it is our own, older than the minimum age, and used by no image.
@@ -134,34 +140,51 @@ impl Rules<'_> {
         {
             return Verdict::Fine;
         }
-        let claims = [
-            (snapshot.tags.contains_key(BACKUP_TAG), LeftAlone::AwsBackup),
-            (snapshot.tags.contains_key(DLM_TAG), LeftAlone::LifecycleManager),
-            (self.is_opted_out(&snapshot.tags), LeftAlone::OptedOut),
-            (snapshot.started.is_none(), LeftAlone::AgeUnknown),
-        ];
-        unless_claimed(&claims)
+        let binned = match snapshot.binned_image {
+            BinnedImage::None => None,
+            BinnedImage::Named => Some(LeftAlone::ImageInRecycleBin),
+            BinnedImage::Unknown => Some(LeftAlone::RecycleBinUnknown),
+        };
+        let undated = snapshot.started.is_none().then_some(LeftAlone::AgeUnknown);
+        unless(self.claim(false, &snapshot.tags).or(binned).or(undated))
     }
 
-    /// What the address costs a month.
+    /// Returns who claims a resource by its tags, or by AWS's word that a service manages it.
+    fn claim(&self, is_service_managed: bool, tags: &Tags) -> Option<LeftAlone> {
+        let claims = [
+            (is_service_managed, LeftAlone::ServiceManaged),
+            (self.settings.opts_out(tags), LeftAlone::OptedOut),
+            (self.settings.storage_marks.iter().any(|mark| mark.is_on(tags)), LeftAlone::OwnerMarked),
+        ];
+        claims.into_iter().find(|(claimed, _)| *claimed).map(|(_, why)| why).or_else(|| keeper(tags))
+    }
+
+    /// Returns what the address costs a month: nothing, if it is of the owner's own range.
     #[must_use]
     pub fn address_price(&self, address: &Address) -> Option<Price> {
         let is_regional = address.border_group.as_deref().is_none_or(|group| group == self.region.as_str());
-        self.prices.idle_address().filter(|_| is_regional)
+        let price = self.prices.idle_address().filter(|_| is_regional)?;
+        Some(if address.is_own_range { Price { monthly: Usd::default(), ..price } } else { price })
     }
 
-    /// What the volume costs a month. Local Zones and Outposts have prices that no source knows.
+    /// Returns what the volume costs a month. Local Zones and Outposts have prices that no source knows.
     #[must_use]
     pub fn volume_price(&self, volume: &Volume) -> Option<Price> {
-        let zone = volume.availability_zone.strip_prefix(self.region.as_str());
-        let is_regional = zone.is_some_and(|letter| letter.len() == 1) && !volume.is_on_outpost;
+        let is_regional = self.is_regional(&volume.availability_zone) && !volume.is_on_outpost;
         self.prices.volume(volume).filter(|_| is_regional)
     }
 
-    /// What the snapshot costs a month at most.
+    /// Returns what the snapshot costs a month at most. The price of a Local Zone or an Outpost no source knows.
     #[must_use]
     pub fn snapshot_price(&self, snapshot: &Snapshot) -> Option<Price> {
-        self.prices.snapshot(snapshot).filter(|_| !snapshot.is_local)
+        let is_in_region = snapshot.availability_zone.as_deref().is_none_or(|zone| self.is_regional(zone));
+        self.prices.snapshot(snapshot).filter(|_| is_in_region && !snapshot.is_on_outpost)
+    }
+
+    /// Returns true for a zone of the region itself: its name is the region's and one letter.
+    fn is_regional(&self, zone: &str) -> bool {
+        let letter = zone.strip_prefix(self.region.as_str());
+        letter.is_some_and(|letter| letter.len() == 1 && letter.bytes().all(|b| b.is_ascii_lowercase()))
     }
 
     /// Not more than `days` old. A date in the future is young.
@@ -169,15 +192,10 @@ impl Rules<'_> {
         let least = SignedDuration::from_hours(24 * i64::from(days));
         born.is_some_and(|born| self.now.duration_since(born) <= least)
     }
-
-    /// Any value but `false` opts out, as for swaps.
-    fn is_opted_out(&self, tags: &Tags) -> bool {
-        self.settings.opts_out(tags)
-    }
 }
 
-fn unless_claimed(claims: &[(bool, LeftAlone)]) -> Verdict {
-    claims.iter().find(|(claimed, _)| *claimed).map_or(Verdict::Waste, |(_, why)| Verdict::LeftAlone(*why))
+fn unless(claim: Option<LeftAlone>) -> Verdict {
+    claim.map_or(Verdict::Waste, Verdict::LeftAlone)
 }
 
 #[cfg(test)]
@@ -185,6 +203,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::authorization::OwnerMark;
     use crate::storage::tests::{NOW, address, snapshot, volume};
 
     const DAY: i64 = 86_400;
@@ -213,6 +232,7 @@ mod tests {
             assert_eq!(rules.address(&managed), Verdict::LeftAlone(LeftAlone::ServiceManaged));
             let own = Address { is_own_range: true, ..address() };
             assert_eq!(rules.address(&own), Verdict::LeftAlone(LeftAlone::OwnAddressRange));
+            assert_eq!(rules.address_price(&own).unwrap().monthly, Usd::default());
             let kept = Address { tags: tagged("spot-optimizer:opt-out", "true"), ..address() };
             assert_eq!(rules.address(&kept), Verdict::LeftAlone(LeftAlone::OptedOut));
             let not_kept = Address { tags: tagged("spot-optimizer:opt-out", "false"), ..address() };
@@ -235,14 +255,53 @@ mod tests {
     #[test]
     fn what_aws_or_its_owner_claims_is_left_alone() {
         with_rules(|rules| {
-            let tagged_snapshot = |key| rules.snapshot(&Snapshot { tags: tagged(key, "x"), ..snapshot() });
-            assert_eq!(tagged_snapshot(BACKUP_TAG), Verdict::LeftAlone(LeftAlone::AwsBackup));
-            assert_eq!(tagged_snapshot(DLM_TAG), Verdict::LeftAlone(LeftAlone::LifecycleManager));
-            assert_eq!(tagged_snapshot("spot-optimizer:opt-out"), Verdict::LeftAlone(LeftAlone::OptedOut));
+            for (key, why) in [
+                ("aws:backup:source-resource", LeftAlone::AwsBackup),
+                ("AWSElasticDisasterRecoveryManaged", LeftAlone::DisasterRecovery),
+                ("CSIVolumeSnapshotName", LeftAlone::Kubernetes),
+                ("velero.io/backup", LeftAlone::Velero),
+                ("spot-optimizer:opt-out", LeftAlone::OptedOut),
+            ] {
+                let tags = tagged(key, "x");
+                let verdicts = [
+                    rules.snapshot(&Snapshot { tags: tags.clone(), ..snapshot() }),
+                    rules.volume(&Volume { tags: tags.clone(), ..volume() }),
+                    rules.address(&Address { tags, ..address() }),
+                ];
+                assert_eq!(verdicts, [Verdict::LeftAlone(why); 3], "{key}");
+            }
             let managed = Volume { is_service_managed: true, ..volume() };
             assert_eq!(rules.volume(&managed), Verdict::LeftAlone(LeftAlone::ServiceManaged));
             let undated = Volume { created: None, ..volume() };
             assert_eq!(rules.volume(&undated), Verdict::LeftAlone(LeftAlone::AgeUnknown));
+        });
+    }
+
+    #[test]
+    fn an_owners_own_mark_keeps_storage_and_a_near_miss_does_not() {
+        let region = "us-east-1".parse().unwrap();
+        let storage_marks =
+            ["legal-hold", "backup/*", "tier=gold"].map(|mark| OwnerMark::parse(mark).unwrap());
+        let settings = Settings { storage_marks: storage_marks.to_vec(), ..Settings::default() };
+        let prices = PriceBook::default();
+        let rules = Rules { settings: &settings, region: &region, prices: &prices, now: at(NOW) };
+        let judge = |key, value| rules.volume(&Volume { tags: tagged(key, value), ..volume() });
+        for (key, value) in [("legal-hold", "2031"), ("backup/plan", "a"), ("tier", "gold")] {
+            assert_eq!(judge(key, value), Verdict::LeftAlone(LeftAlone::OwnerMarked), "{key}");
+        }
+        for (key, value) in [("legal-hold", ""), ("Legal-Hold", "2031"), ("backup", "a"), ("tier", "silver")]
+        {
+            assert_eq!(judge(key, value), Verdict::Waste, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_an_image_in_the_recycle_bin_needs_is_left_alone() {
+        with_rules(|rules| {
+            let judge = |binned_image| rules.snapshot(&Snapshot { binned_image, ..snapshot() });
+            assert_eq!(judge(BinnedImage::None), Verdict::Waste);
+            assert_eq!(judge(BinnedImage::Named), Verdict::LeftAlone(LeftAlone::ImageInRecycleBin));
+            assert_eq!(judge(BinnedImage::Unknown), Verdict::LeftAlone(LeftAlone::RecycleBinUnknown));
         });
     }
 
@@ -263,7 +322,15 @@ mod tests {
             assert!(rules.volume_price(&in_zone("us-east-1f")).is_some());
             assert_eq!(rules.volume_price(&in_zone("us-east-1-bos-1a")), None);
             assert_eq!(rules.volume_price(&Volume { is_on_outpost: true, ..volume() }), None);
-            assert_eq!(rules.snapshot_price(&Snapshot { is_local: true, ..snapshot() }), None);
+            let kept_in = |zone: &str| {
+                rules.snapshot_price(&Snapshot { availability_zone: Some(zone.to_owned()), ..snapshot() })
+            };
+            assert!(kept_in("us-east-1a").is_some(), "a zone of the region");
+            for elsewhere in ["us-east-1-bos-1a", "us-east-1", "us-west-2a", "us-east-11", "us-east-1-wl1"] {
+                assert_eq!(kept_in(elsewhere), None, "{elsewhere}");
+                assert_eq!(rules.volume_price(&in_zone(elsewhere)), None, "{elsewhere}");
+            }
+            assert_eq!(rules.snapshot_price(&Snapshot { is_on_outpost: true, ..snapshot() }), None);
             let wavelength = Address { border_group: Some("us-east-1-wl1".to_owned()), ..address() };
             assert_eq!(rules.address_price(&wavelength), None);
         });

@@ -14,6 +14,8 @@ use crate::waste::{LeftAlone, ResourceType};
 
 /// An error may quote a whole answer of AWS; so much of it is told.
 const ERROR_CHARACTERS: usize = 400;
+/// How a [`Failed`] names the Recycle Bin.
+const RECYCLE_BIN: &str = "recycle-bin";
 
 /// The findings of one type.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,8 +33,8 @@ pub struct Listing {
     /// Volumes (and copies, and archived snapshots) that the snapshots were taken of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineages: Option<u64>,
-    /// Looked like waste and were left alone, by reason.
-    pub left_alone: BTreeMap<LeftAlone, u64>,
+    /// What looked like waste and was left alone, by reason.
+    pub left_alone: BTreeMap<LeftAlone, Spared>,
     /// Listed to the end.
     pub complete: bool,
 }
@@ -50,9 +52,14 @@ impl Listing {
         }
     }
 
-    /// One more that is left alone.
-    pub fn left_alone(&mut self, why: LeftAlone) {
-        *self.left_alone.entry(why).or_default() += 1;
+    /// Adds one that is left alone, and what it costs at most by itself.
+    pub fn left_alone(&mut self, why: LeftAlone, upper_bound: Option<Usd>) {
+        let spared = self.left_alone.entry(why).or_default();
+        spared.count += 1;
+        match upper_bound {
+            Some(bound) => spared.upper_bound_usd = spared.upper_bound_usd + bound,
+            None => spared.unknown_price += 1,
+        }
     }
 
     fn add(&mut self, other: &Self) {
@@ -64,27 +71,73 @@ impl Listing {
         if let Some(lineages) = other.lineages {
             *self.lineages.get_or_insert_default() += lineages;
         }
-        for (why, count) in &other.left_alone {
-            *self.left_alone.entry(*why).or_default() += count;
+        for (why, other) in &other.left_alone {
+            let spared = self.left_alone.entry(*why).or_default();
+            spared.count += other.count;
+            spared.upper_bound_usd = spared.upper_bound_usd + other.upper_bound_usd;
+            spared.unknown_price += other.unknown_price;
         }
     }
+}
+
+/// What was left alone for one reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spared {
+    /// The resources.
+    pub count: u64,
+    /// Their price a month at most: snapshots may share blocks. Beside snapshots, it is their price.
+    pub upper_bound_usd: Usd,
+    /// The resources whose price no source knows; they are in `count` only.
+    pub unknown_price: u64,
 }
 
 /// Findings that are gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolved {
-    /// How many.
+    /// The findings that ended.
     pub count: u64,
     /// What the deleted ones save a month. One that still exists (attached again, opted out) ends
     /// as a finding and saves nothing.
     pub saved_monthly_usd: Usd,
+    /// Findings that were deleted into the Recycle Bin. They are billed until they leave it, and none is in `count`.
+    #[serde(default, skip_serializing_if = "Binned::is_none")]
+    pub recycle_bin: Binned,
+}
+
+/// Findings that lie in the Recycle Bin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binned {
+    /// The findings.
+    pub count: u64,
+    /// What they cost a month, as the total counted them while they were open.
+    pub monthly_cost_usd: Usd,
+}
+
+impl Binned {
+    fn is_none(&self) -> bool {
+        self.count == 0
+    }
 }
 
 impl Resolved {
-    /// One more.
-    pub fn add(&mut self, saved: Usd) {
+    /// Adds a finding that ended, and what its end saves a month.
+    pub fn ended(&mut self, saved: Usd) {
         self.count += 1;
         self.saved_monthly_usd = self.saved_monthly_usd + saved;
+    }
+
+    /// Adds a finding that lies in the Recycle Bin, and what it costs there.
+    pub fn binned(&mut self, monthly: Usd) {
+        self.recycle_bin.count += 1;
+        self.recycle_bin.monthly_cost_usd = self.recycle_bin.monthly_cost_usd + monthly;
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.saved_monthly_usd = self.saved_monthly_usd + other.saved_monthly_usd;
+        self.recycle_bin.count += other.recycle_bin.count;
+        let monthly = self.recycle_bin.monthly_cost_usd + other.recycle_bin.monthly_cost_usd;
+        self.recycle_bin.monthly_cost_usd = monthly;
     }
 }
 
@@ -96,7 +149,7 @@ pub struct Failed {
     /// The region, where it got so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
-    /// What could not be listed: a resource type, or `account`.
+    /// What could not be listed: a resource type, `recycle-bin`, or `account`.
     pub listing: String,
     /// Why.
     pub error: String,
@@ -137,10 +190,21 @@ impl ScopeReport {
     /// Notes that a type could not be listed.
     pub fn fail(&mut self, listing: ResourceType, error: &impl ToString) {
         self.types.entry(listing).or_default().complete = false;
+        self.note(listing.name(), error);
+    }
+
+    /// Notes that the Recycle Bin could not be read, once for each scope: the listings are complete without it.
+    pub fn fail_recycle_bin(&mut self, error: &impl ToString) {
+        if self.failed.iter().all(|failed| failed.listing != RECYCLE_BIN) {
+            self.note(RECYCLE_BIN, error);
+        }
+    }
+
+    fn note(&mut self, listing: &str, error: &impl ToString) {
         self.failed.push(Failed {
             account_id: self.account_id.clone(),
             region: Some(self.region.clone()),
-            listing: listing.to_string(),
+            listing: listing.to_owned(),
             error: error.to_string().chars().take(ERROR_CHARACTERS).collect(),
         });
     }
@@ -191,8 +255,7 @@ impl Summary {
         }
         for scope in &scopes {
             failed.extend(scope.failed.iter().cloned());
-            resolved.count += scope.resolved.count;
-            resolved.saved_monthly_usd = resolved.saved_monthly_usd + scope.resolved.saved_monthly_usd;
+            resolved.add(&scope.resolved);
         }
         Self {
             run_started,
@@ -252,104 +315,5 @@ fn key(lineage: &str) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn usd(ten_thousandths: u32) -> Usd {
-        Usd::new(rust_decimal::Decimal::new(i64::from(ten_thousandths), 4))
-    }
-
-    fn scope(costs: &[u32]) -> ScopeReport {
-        let mut scope = ScopeReport::new("123456789012".parse().unwrap(), "us-east-1".parse().unwrap());
-        for kind in ResourceType::ALL {
-            let listing = scope.types.entry(kind).or_default();
-            for cost in costs {
-                listing.found(Some(usd(*cost)), Some(usd(*cost)));
-            }
-            listing.complete = true;
-        }
-        scope
-    }
-
-    #[test]
-    fn thirty_snapshots_of_one_volume_read_as_one() {
-        let mut lineages = Lineages::default();
-        let rows: Vec<Usd> =
-            (0..30).map(|n| lineages.add("vol-0123456789abcdef0", usd(50_000 + n))).collect();
-        assert_eq!(rows.into_iter().sum::<Usd>(), usd(50_029));
-        assert_eq!(lineages.count(), 1);
-    }
-
-    #[test]
-    fn a_snapshot_saves_nothing_while_its_lineage_stays() {
-        let mut lineages = Lineages::default();
-        lineages.add("vol-0123456789abcdef0", usd(40_000));
-        assert_eq!(lineages.saved("vol-0123456789abcdef0", usd(50_000)), usd(10_000));
-        assert_eq!(lineages.saved("vol-0123456789abcdef0", usd(1)), usd(0));
-        assert_eq!(lineages.saved("vol-0fedcba9876543210", usd(50_000)), usd(50_000));
-    }
-
-    #[test]
-    fn a_failed_listing_is_not_none() {
-        let mut broken = scope(&[]);
-        broken.fail(ResourceType::Volume, &"ec2:DescribeVolumes: denied");
-        let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![scope(&[1]), broken], Vec::new(), false);
-        assert!(summary.partial);
-        assert!(!summary.types[&ResourceType::Volume].complete);
-        assert!(summary.types[&ResourceType::Snapshot].complete);
-        assert_eq!(summary.failed[0].listing, "volume");
-    }
-
-    #[test]
-    fn a_scope_that_was_not_reached_is_not_none() {
-        let unreached = ScopeReport::new("123456789012".parse().unwrap(), "eu-west-1".parse().unwrap());
-        let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![unreached], Vec::new(), true);
-        assert!(summary.partial && summary.continues);
-        assert!(summary.types.values().all(|listing| !listing.complete));
-    }
-
-    #[test]
-    fn what_a_newer_run_took_over_is_not_none() {
-        let mut overtaken = ScopeReport::new("123456789012".parse().unwrap(), "eu-west-1".parse().unwrap());
-        overtaken.overtaken = true;
-        let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![scope(&[1]), overtaken], Vec::new(), false);
-        assert!(summary.partial && !summary.continues);
-    }
-
-    #[test]
-    fn an_unknown_price_is_counted_not_summed() {
-        let mut listing = Listing::default();
-        listing.found(None, None);
-        listing.found(Some(usd(1)), Some(usd(1)));
-        assert_eq!((listing.count, listing.unknown_price, listing.monthly_cost_usd), (2, 1, usd(1)));
-    }
-
-    proptest! {
-        #[test]
-        fn the_rows_add_up_to_the_total(costs in proptest::collection::vec(
-            proptest::collection::vec(0_u32..100_000_000, 0..20), 0..6))
-        {
-            let summary = Summary::new(
-                Timestamp::UNIX_EPOCH, costs.iter().map(|c| scope(c)).collect(), Vec::new(), false);
-            let rows: Usd = costs.iter().flatten().map(|cost| usd(*cost)).sum();
-            prop_assert_eq!(summary.total_monthly_waste_usd, rows + rows + rows);
-            prop_assert_eq!(summary.scopes.iter().map(ScopeReport::total).sum::<Usd>(), rows + rows + rows);
-        }
-
-        #[test]
-        fn lineages_add_up_to_their_largest_in_any_order(
-            snapshots in proptest::collection::vec((0_u8..5, 0_u32..1_000_000), 0..60).prop_shuffle())
-        {
-            let mut lineages = Lineages::default();
-            let mut largest: BTreeMap<u8, u32> = BTreeMap::new();
-            let rows: Usd = snapshots.iter().map(|(volume, price)| {
-                let largest = largest.entry(*volume).or_default();
-                *largest = (*largest).max(*price);
-                lineages.add(&format!("vol-0{volume:016x}"), usd(*price))
-            }).sum();
-            prop_assert_eq!(rows, largest.values().map(|price| usd(*price)).sum());
-        }
-    }
-}
+#[path = "waste_report_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
-from . import autoscaling, ec2, elb, interfaces, kubernetes, launches, lifecycle, scaling, scheduled, standalone
+from . import account, autoscaling, ec2, elb, interfaces, kubernetes, launches, lifecycle, scaling, scheduled, standalone
 from .control import Control
 from .eks import AUTHENTICATOR
 from .forwarder import Forwarder
@@ -85,7 +85,7 @@ class ForwardHandler(QuietHandler):
 
 
 def serve(ec2_port, forward_port, ministack_port):
-    for part in (ec2, launches, elb, lifecycle, scaling, scheduled, autoscaling, standalone, interfaces, AUTHENTICATOR):
+    for part in (ec2, launches, elb, lifecycle, scaling, scheduled, autoscaling, standalone, interfaces, account, AUTHENTICATOR):
         part.install()
     calls, faults, identities = Calls(), Faults(), Identities(ministack_port)
     permissions = Permissions(identities)

@@ -23,6 +23,7 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
                                          set?: {"Placement.Tenancy": "host", "UsageOperation": "RunInstances:0002", …}}
     POST   /_local/group                {name, set: {"Operator": {…}, "WarmPoolConfiguration": {…}}, refreshes?: [{…}]}
     POST   /_local/storage              {id: vol-…|snap-…|eipalloc-…, days_old?, set?: {"Operator": {…}, …}}
+    POST   /_local/recycle_bin          {id: ami-…|snap-…|vol-…, leaves: its exit time | null: it has left the bin}
     POST   /_local/zones                {account, shift}: its zone names stand for other zones, as AWS has it
     POST   /_local/images               {state?: available|failed: what images made from now on come to,
                                          snapshots_linger?: the first DeleteSnapshot after DeregisterImage finds them in use}
@@ -157,6 +158,11 @@ class Control:
             born = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=told["days_old"])
             setattr(resource, "start_time" if resource_id.startswith("snap-") else "create_time", born)
         _set(resource, told.get("set", {}))
+
+    def post_recycle_bin(self, told):
+        WORLD.recycle_bin.pop(told["id"], None)
+        if told.get("leaves"):
+            WORLD.recycle_bin[told["id"]] = told["leaves"]
 
     def post_images(self, told):
         WORLD.image_state = told.get("state", WORLD.image_state)

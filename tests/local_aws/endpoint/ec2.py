@@ -80,6 +80,8 @@ def _forget_the_dead_of(known):
         if all(i.state == "terminated" for i in reservation.instances):
             del known.reservations[reservation_id]
             for instance in reservation.instances:
+                if instance.lifecycle == "spot":  # EC2 keeps its request for some hours more.
+                    WORLD.past_spot_requests[instance.id] = _spot_instance_request(instance)
                 known.tags.pop(instance.id, None)
 
 
@@ -175,14 +177,21 @@ def _spot_instance_requests(self):
     """EC2 makes one for each Spot instance that RunInstances launches; moto for those of RequestSpotInstances only."""
     wanted = (self._filters_from_querystring() or {}).get("instance-id", [])
     requests = [
-        {
-            "SpotInstanceRequestId": instance.spot_instance_request_id,
-            "InstanceId": instance.id,
-            "State": "active" if instance.state in ("pending", "running") else "closed",
-            "Status": {"Code": WORLD.spot_requests.get(instance.id, "fulfilled"), "Message": ""},
-        }
+        _spot_instance_request(instance)
         for reservation in backend(self.region).reservations.values()
         for instance in reservation.instances
         if instance.lifecycle == "spot" and instance.id in wanted
     ]
+    requests += [WORLD.past_spot_requests[i] for i in wanted if i in WORLD.past_spot_requests]
     return ActionResult({"SpotInstanceRequests": requests})
+
+
+def _spot_instance_request(instance):
+    return {
+        "SpotInstanceRequestId": instance.spot_instance_request_id,
+        "InstanceId": instance.id,
+        "State": "active" if instance.state in ("pending", "running") else "closed",
+        "Status": {"Code": WORLD.spot_requests.get(instance.id, "fulfilled"), "Message": ""},
+        "LaunchSpecification": {"InstanceType": instance.instance_type},
+        "LaunchedAvailabilityZone": instance.placement.zone,
+    }

@@ -59,6 +59,7 @@ class World:
             self.newcomer_ids = {}  # instance id → the newcomers' settings at its launch
             self.status = {}  # instance id → "initializing" | "ok" | "impaired" | "absent"
             self.spot_requests = {}  # instance id → status code of its Spot request, where it is not `fulfilled`
+            self.past_spot_requests = {}  # instance id → the request of one that EC2 has forgotten
             self.invisible_until = {}  # instance id → time
             self.target_health = {}  # (target group ARN, instance id or "*newcomers") → (state, reason)
             self.refreshes = {}  # group name → [InstanceRefresh]
@@ -68,6 +69,7 @@ class World:
             self.unpriced = set()  # types that neither the price list nor the Spot price history knows
             self.image_parameters = dict(IMAGE_PARAMETERS)
             self.snapshots_linger = False  # an image's snapshots are in use for a moment after its deregistration
+            self.recycle_bin = {}  # id of a deleted image, snapshot or volume → when it leaves the bin
             self.account = ACCOUNT  # whose request is being answered
             self.zone_shift = {}  # account → by how many places its zone names lie off the usual ones
             self.history = {}  # group name → [{t, in_service, desired, ...}]

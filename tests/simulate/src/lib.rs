@@ -11,6 +11,9 @@
 //! crunches*: AWS needs a pool's capacity for [`CRUNCH_HOURS`], and most of who is in it has to go.
 //! How many come in crunches is an assumption (`crunch_share`); without any, a pool's past says
 //! nothing about its future, and a gate can only cost.
+//!
+//! Rebalance recommendations come as interruptions do, at a rate of their own, and take no instance. A policy that
+//! heeds them runs beside the one that does not, so that their price is seen apart.
 
 pub mod picture;
 pub mod report;
@@ -45,6 +48,10 @@ pub struct Fleet {
     pub days: u32,
     /// Days that an interruption poisons.
     pub poison_days: u32,
+    /// Rebalance recommendations for an instance on Spot in 30 days, on average. Zero leaves them out.
+    pub rebalance_rate: f64,
+    /// Days that a rebalance recommendation poisons.
+    pub rebalance_days: u32,
     /// Runs that are averaged, each with luck of its own.
     pub runs: u32,
     /// The same seed gives the same luck.
@@ -62,6 +69,8 @@ impl Default for Fleet {
             crunch_share: 0.5,
             days: 180,
             poison_days: spot_domain::settings::Settings::default().poison_days,
+            rebalance_rate: 0.0,
+            rebalance_days: spot_domain::settings::Settings::default().rebalance_poison_days,
             runs: 20,
             seed: 1,
         }

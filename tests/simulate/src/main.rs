@@ -18,6 +18,9 @@ Replays Spot interruptions over a fleet through the rules of the risk manager.
   --crunch-share P    % of them that come in crunches of a pool    [50]
   --days N            days simulated                               [180]
   --poison-days N     days that an interruption poisons            [15]
+  --rebalance-rate P  rebalance recommendations of an instance, % a
+                      month; 0 leaves them out                     [0]
+  --rebalance-days N  days that a recommendation poisons           [15]
   --thresholds A,B,…  accounts that it takes to poison a pool      [1,2,3]
   --runs N            runs that are averaged                       [20]
   --seed N            the same seed, the same picture              [1]
@@ -43,8 +46,7 @@ fn main() -> ExitCode {
         }
     };
     let fleet = &arguments.fleet;
-    let thresholds = arguments.thresholds.iter().map(|n| Policy::Threshold(*n));
-    let policies: Vec<Policy> = [Policy::NoGate].into_iter().chain(thresholds).collect();
+    let policies = policies(fleet, &arguments.thresholds);
     let runs = simulate(fleet, &policies);
     print!("{}", report::table(fleet, &runs));
     let folder = arguments.out.parent().unwrap_or(Path::new(""));
@@ -62,6 +64,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Each threshold by itself, then with recommendations, if there are any.
+fn policies(fleet: &Fleet, thresholds: &[u32]) -> Vec<Policy> {
+    let alone = thresholds.iter().map(|accounts| Policy::Threshold(*accounts));
+    let heeding = thresholds.iter().map(|accounts| Policy::WithRebalance(*accounts));
+    let heeding = heeding.filter(|_| fleet.rebalance_rate > 0.0);
+    [Policy::NoGate].into_iter().chain(alone).chain(heeding).collect()
 }
 
 fn parse() -> Result<Option<Arguments>, lexopt::Error> {
@@ -82,6 +92,8 @@ fn parse() -> Result<Option<Arguments>, lexopt::Error> {
             Long("crunch-share") => fleet.crunch_share = percent(&mut parser, "--crunch-share")?,
             Long("days") => fleet.days = at_least_one(&mut parser, "--days")?,
             Long("poison-days") => fleet.poison_days = at_least_one(&mut parser, "--poison-days")?,
+            Long("rebalance-rate") => fleet.rebalance_rate = rebalance_rate(&mut parser)?,
+            Long("rebalance-days") => fleet.rebalance_days = at_least_one(&mut parser, "--rebalance-days")?,
             Long("thresholds") => arguments.thresholds = thresholds(&mut parser)?,
             Long("runs") => fleet.runs = at_least_one(&mut parser, "--runs")?,
             Long("seed") => fleet.seed = number(&mut parser, "--seed", "a whole number", |_| true)?,
@@ -107,6 +119,12 @@ fn thresholds(parser: &mut lexopt::Parser) -> Result<Vec<u32>, lexopt::Error> {
 
 fn at_least_one(parser: &mut lexopt::Parser, name: &str) -> Result<u32, lexopt::Error> {
     number(parser, name, "a whole number from 1 to 100000", |n: &u32| (1..=100_000).contains(n))
+}
+
+/// Recommendations outnumber interruptions: an instance may get several a month. Returned as a fraction.
+fn rebalance_rate(parser: &mut lexopt::Parser) -> Result<f64, lexopt::Error> {
+    let name = "--rebalance-rate";
+    number(parser, name, "0 to 10000 (%)", |n: &f64| (0.0..=10_000.0).contains(n)).map(|rate| rate / 100.0)
 }
 
 /// Of 0 to 100; returned as a fraction.

@@ -19,6 +19,18 @@ pub enum Policy {
     NoGate,
     /// A pool is poisoned by interruptions of so many accounts.
     Threshold(u32),
+    /// The same, and rebalance recommendations count like interruptions, for their own days.
+    WithRebalance(u32),
+}
+
+impl Policy {
+    /// Returns how many accounts it takes to poison a pool.
+    fn threshold(self) -> u32 {
+        match self {
+            Self::NoGate => 1,
+            Self::Threshold(accounts) | Self::WithRebalance(accounts) => accounts,
+        }
+    }
 }
 
 /// What a policy came to.
@@ -106,6 +118,9 @@ struct Luck {
 struct Draws {
     hazard: Vec<f64>,
     instances: Vec<f64>,
+    /// The same of recommendations; empty if there are none.
+    recommendations: Vec<f64>,
+    recommended: Vec<f64>,
 }
 
 impl Luck {
@@ -127,8 +142,20 @@ impl Luck {
             *left = if self.rng.f64() < begins { CRUNCH_HOURS } else { left.saturating_sub(1) };
             hazard.push(if *left > 0 { alone + hit } else { alone });
         }
-        Draws { hazard, instances: (0..fleet.instances).map(|_| self.rng.f64()).collect() }
+        let instances = (0..fleet.instances).map(|_| self.rng.f64()).collect();
+        // Without recommendations the luck is what it was before there were any.
+        let heeded = if fleet.rebalance_rate > 0.0 { fleet.instances } else { 0 };
+        let recommended = (0..heeded).map(|_| self.rng.f64()).collect();
+        Draws { recommendations: recommendations(fleet, &hazard), hazard, instances, recommended }
     }
+}
+
+/// The hazard of a recommendation in each pool: it comes as interruptions do, alone and in crunches, at its own rate.
+fn recommendations(fleet: &Fleet, hazard: &[f64]) -> Vec<f64> {
+    if fleet.monthly_rate > 0.0 {
+        return hazard.iter().map(|hazard| hazard * fleet.rebalance_rate / fleet.monthly_rate).collect();
+    }
+    vec![fleet.rebalance_rate / (DAYS_PER_MONTH * f64::from(HOURS_PER_DAY)); hazard.len()]
 }
 
 /// An instance: whose it is, which pools it may use, in which it runs on Spot now, if in any.
@@ -172,7 +199,11 @@ impl World {
 
     /// An hour: who is on Spot may be interrupted; who is not, asks the gate.
     fn hour(&mut self, now: Timestamp, draws: &Draws, fleet: &Fleet) {
-        let poison_for = HOUR * i32::try_from(fleet.poison_days * HOURS_PER_DAY).unwrap_or(i32::MAX);
+        let days = |days: u32| HOUR * i32::try_from(days * HOURS_PER_DAY).unwrap_or(i32::MAX);
+        let poison_for = days(fleet.poison_days);
+        if matches!(self.policy, Policy::WithRebalance(_)) {
+            self.heed(now, draws, days(fleet.rebalance_days));
+        }
         for (instance, draw) in self.instances.iter_mut().zip(&draws.instances) {
             if let Some(pool) = instance.spot_in.filter(|pool| *draw < draws.hazard[*pool]) {
                 instance.spot_in = None;
@@ -185,6 +216,15 @@ impl World {
                 instance.spot_in = instance.choices.iter().find(clear).copied();
             }
             self.spot_hours += f64::from(u8::from(instance.spot_in.is_some()));
+        }
+    }
+
+    /// Recommendations poison, and take no instance.
+    fn heed(&mut self, now: Timestamp, draws: &Draws, poison_for: SignedDuration) {
+        for (instance, draw) in self.instances.iter().zip(&draws.recommended) {
+            if let Some(pool) = instance.spot_in.filter(|pool| *draw < draws.recommendations[*pool]) {
+                self.pools[pool].remember(instance.account, now, poison_for, self.policy);
+            }
         }
     }
 
@@ -208,14 +248,12 @@ impl World {
 impl Memory {
     /// What the risk manager does with an interruption.
     fn remember(&mut self, account: u32, at: Timestamp, poison_for: SignedDuration, policy: Policy) {
-        let threshold = match policy {
-            Policy::NoGate => 1,
-            Policy::Threshold(accounts) => accounts,
-        };
         let Effect::PoisonUntil(until) = effect(at, poison_for, at) else { return };
-        self.sightings.insert(account, until);
+        let sighting = self.sightings.entry(account).or_insert(until);
+        *sighting = until.max(*sighting); // an expiry only ever moves forward
         let sightings = self.sightings.iter().map(|(account, until)| (*account, *until));
-        if let Some(expires_at) = poisoned_until(sightings, threshold) {
+        if let Some(expires_at) = poisoned_until(sightings, policy.threshold()) {
+            let expires_at = self.poison.map_or(expires_at, |poison| poison.expires_at.max(expires_at));
             self.poison = Some(Poison { is_poisoned: true, expires_at });
         }
     }
@@ -301,5 +339,31 @@ mod tests {
         let fleet = Fleet { accounts: 1, runs: 1, ..Fleet::default() };
         let run = &simulate(&fleet, &[Policy::Threshold(2)])[0];
         assert!(run.interruptions > 0.0 && run.poisoned.iter().all(|share| *share == 0.0));
+    }
+
+    #[test]
+    fn recommendations_cost_spot_and_the_shorter_they_poison_the_less() {
+        let spot = |rebalance_rate, rebalance_days| {
+            let fleet = Fleet { rebalance_rate, rebalance_days, days: 120, runs: 3, ..Fleet::default() };
+            simulate(&fleet, &[Policy::WithRebalance(1)])[0].spot_share
+        };
+        let (none, fifteen, one) = (spot(0.0, 15), spot(0.5, 15), spot(0.5, 1));
+        assert!(fifteen + 0.02 < none, "{fifteen} with recommendations, {none} without");
+        assert!(fifteen + 0.01 < one && one <= none + 0.01, "{one} with a day of poison");
+    }
+
+    #[test]
+    fn recommendations_come_at_their_own_rate_and_interrupt_nobody() {
+        let fleet = Fleet { monthly_rate: 0.0, rebalance_rate: 1.0, days: 60, runs: 1, ..Fleet::default() };
+        let run = &simulate(&fleet, &[Policy::WithRebalance(1)])[0];
+        assert_eq!((run.interruptions, run.spot_share), (0.0, 1.0), "poison alone moves nothing off Spot");
+        assert!(run.mean_poisoned(&fleet) > 0.9, "{}", run.mean_poisoned(&fleet));
+    }
+
+    #[test]
+    fn without_recommendations_a_policy_that_heeds_them_is_the_same() {
+        let fleet = Fleet { days: 60, runs: 2, ..Fleet::default() };
+        let runs = simulate(&fleet, &[Policy::Threshold(1), Policy::WithRebalance(1)]);
+        assert_eq!((runs[0].interruptions, runs[0].spot_share), (runs[1].interruptions, runs[1].spot_share));
     }
 }

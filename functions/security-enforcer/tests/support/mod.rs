@@ -9,11 +9,13 @@ use jiff::Timestamp;
 use security_enforcer::announce::Announcer;
 use security_enforcer::audit::{Audit, Auditor};
 use security_enforcer::auth_table::AuthTable;
+use security_enforcer::facts::Prices;
 use security_enforcer::summary::Summary;
 use security_enforcer::terminate::enforce;
 use spot_cloud::accounts::Access;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::places::{Place, Visit};
+use spot_cloud::prices::PriceList;
 use spot_domain::EnvironmentType;
 use spot_domain::authorization::SwapsInProgress;
 use spot_domain::enforcement::Look;
@@ -59,9 +61,15 @@ pub fn instance(n: usize) -> String {
     format!("i-{n:017x}")
 }
 
-/// A row flagged 25 hours ago, with its notice, seen an hour ago by another run.
+/// A row flagged 25 hours ago, with its notice and its reminder, seen an hour ago by another run.
 pub fn due_row(n: usize) -> String {
-    row(n, "FLAGGED", 25 * HOUR, r#","notice_delay_seconds":{"N":"0"}"#)
+    row(n, "FLAGGED", 25 * HOUR, &noticed_and_told(2 * HOUR))
+}
+
+/// The notice went out with the flag, and a person was last told so many seconds ago.
+pub fn noticed_and_told(ago: i64) -> String {
+    let told_at = Timestamp::now().as_second() - ago;
+    format!(r#","notice_delay_seconds":{{"N":"0"}},"told_at":{{"N":"{told_at}"}}"#)
 }
 
 pub fn row(n: usize, status: &str, age: i64, more: &str) -> String {
@@ -126,6 +134,7 @@ impl Account {
                 "arn:aws:sns:us-east-1:123456789012:alerts".into(),
             )),
             swaps: Arc::new(SwapsInProgress::default()),
+            prices: Prices::of(PriceList::over(&config)),
             look: Look { at: Timestamp::now(), run: "now".into() },
             heard: true,
         };
@@ -147,6 +156,7 @@ impl Account {
                 "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>",
             ),
             "DescribeInstances" => Answer::ok(self.describe(asked.body)),
+            "GetProducts" => Answer::ok(price_list("0.0960000000")),
             "DescribeInstanceAttribute" => Answer::ok(protection(false)),
             "TerminateInstances" => Answer::ok("<TerminateInstancesResponse/>"),
             other => Answer::json_error(500, other),
@@ -163,6 +173,13 @@ impl Account {
         let page: usize = token.map_or(0, |token| token.parse().unwrap());
         reservations(self.pages[page].iter(), (page + 1 < self.pages.len()).then_some(page + 1))
     }
+}
+
+/// One product of the Price List API, at so many USD an hour.
+pub fn price_list(usd: &str) -> String {
+    let dimension = serde_json::json!({"unit": "Hrs", "pricePerUnit": {"USD": usd}});
+    let product = serde_json::json!({"terms": {"OnDemand": {"A": {"priceDimensions": {"B": dimension}}}}});
+    serde_json::json!({"PriceList": [product.to_string()]}).to_string()
 }
 
 pub fn protection(on: bool) -> String {
@@ -221,6 +238,13 @@ impl Outcome {
         self.calls.iter().flat_map(updates).collect()
     }
 
+    /// The messages that went out, as a person reads them.
+    pub fn messages(&self) -> Vec<String> {
+        let message =
+            |body: &str| body.split('&').find_map(|field| field.strip_prefix("Message=")).map(decoded);
+        self.asked("Publish").into_iter().filter_map(message).collect()
+    }
+
     /// Terminate calls.
     pub fn terminations(&self) -> Vec<&str> {
         self.asked("TerminateInstances")
@@ -229,4 +253,21 @@ impl Outcome {
 
 pub fn refused() -> Answer {
     Answer::json_error(400, "ConditionalCheckFailedException")
+}
+
+/// A value of a form, as the query protocol sends it.
+fn decoded(text: &str) -> String {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => {
+                let digits: String = bytes.by_ref().take(2).map(char::from).collect();
+                u8::from_str_radix(&digits, 16).unwrap()
+            }
+            b'+' => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).unwrap()
 }

@@ -53,6 +53,13 @@ pub fn page(set: &str, items: &[String], token: Option<&str>) -> Answer {
     ))
 }
 
+/// A page of what lies in the Recycle Bin.
+pub fn binned(resources: &str, set: &str, items: &[String], token: Option<&str>) -> Answer {
+    let token = token.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
+    let (response, items) = (format!("List{resources}InRecycleBinResponse"), items.concat());
+    Answer::ok(format!("<{response}><{set}>{items}</{set}>{token}</{response}>"))
+}
+
 pub fn volume(n: u32) -> String {
     format!(
         "<item><volumeId>vol-{n:017x}</volumeId><size>100</size><volumeType>gp3</volumeType><iops>3000</iops>\
@@ -83,6 +90,9 @@ pub fn nothing(action: &str) -> Answer {
         "DescribeVolumes" => page("volumeSet", &[], None),
         "DescribeSnapshots" => page("snapshotSet", &[], None),
         "DescribeImages" => page("imagesSet", &[], None),
+        "ListImagesInRecycleBin" => binned("Images", "imageSet", &[], None),
+        "ListSnapshotsInRecycleBin" => binned("Snapshots", "snapshotSet", &[], None),
+        "ListVolumesInRecycleBin" => binned("Volumes", "volumeSet", &[], None),
         "BatchGetItem" => Answer::ok(r#"{"Responses":{"waste":[]},"UnprocessedKeys":{}}"#),
         "BatchWriteItem" => Answer::ok(r#"{"UnprocessedItems":{}}"#),
         "Query" => Answer::ok(r#"{"Items":[],"Count":0}"#),
