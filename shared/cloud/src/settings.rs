@@ -121,7 +121,9 @@ mod tests {
     #[test]
     fn a_step_lives_as_long_as_the_template_says() {
         let template = include_str!("../../../template.yaml");
-        for optimizer in ["ClusterOptimizerFunction:", "KubernetesOptimizerFunction:", "LabOptimizerFunction:"] {
+        for optimizer in
+            ["ClusterOptimizerFunction:", "KubernetesOptimizerFunction:", "LabOptimizerFunction:"]
+        {
             let (_, function) = template.split_once(&format!("\n  {optimizer}")).unwrap();
             let (_, timeout) = function.split_once("\n      Timeout: ").unwrap();
             assert_eq!(timeout.lines().next(), Some(STEP_LIVES_FOR.to_string().as_str()), "{optimizer}");

@@ -6,7 +6,6 @@
 
 use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput as Attribute;
 use aws_sdk_ec2::types as ec2;
-use serde::{Deserialize, Serialize};
 use spot_domain::ids::InstanceId;
 use spot_domain::lab::Original;
 
@@ -23,7 +22,7 @@ const ATTRIBUTE: &str = "ec2:DescribeInstanceAttribute";
 const TYPES: &str = "ec2:DescribeInstanceTypes";
 
 /// Whose twin is launched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Twin {
     /// The instance.
     pub of: InstanceId,

@@ -5,10 +5,13 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use spot_cloud::launcher::{Blueprint, Order};
-use spot_cloud::{CallError, Target, subnets};
+use spot_cloud::swaps::Leased;
+use spot_cloud::twin::Twin;
+use spot_cloud::{CallError, Target, images, subnets};
 use spot_domain::Pool;
 use spot_domain::group::Launch;
 use spot_domain::ids::InstanceType;
+use spot_domain::journal::SwapId;
 use spot_domain::selection::{Candidate, replacement_launch};
 use spot_domain::tags::Tags;
 
@@ -147,12 +150,7 @@ impl<'a> Orders<'a> {
 
     /// The launch of a type, and the image that the group names for it.
     async fn blueprint(&mut self, instance_type: &InstanceType) -> Result<Result<OfType, String>, StepError> {
-        let Some(look) = &self.look else {
-            let twin = self.work.twin.clone();
-            return twin
-                .map(|twin| Ok((Blueprint::Twin(twin), None)))
-                .ok_or_else(|| StepError::Protocol("neither a group nor an instance to launch from".into()));
-        };
+        let Some(look) = &self.look else { return self.twin().await };
         let Some(launch) = self.launch(look, instance_type) else {
             return Ok(Err("its group has nothing to launch it from".to_owned()));
         };
@@ -165,6 +163,23 @@ impl<'a> Orders<'a> {
             }
         };
         Ok(resolved.clone().map(|resolved| (resolved.blueprint, image_id)))
+    }
+
+    /// The leased instance's twin. What a step is handed names neither instance nor image: whoever may invoke the function
+    /// could make it launch anything.
+    async fn twin(&self) -> Result<Result<OfType, String>, StepError> {
+        let Leased::Instance(of) = &self.work.lease.on else {
+            return Err(StepError::Protocol("neither a group nor an instance to launch from".into()));
+        };
+        let mut twin = Twin { of: of.clone(), image_id: None };
+        if self.work.has_captured() {
+            let swap = SwapId::new(of, self.work.lease.since);
+            let Some(image) = images::captured_by(&self.target.ec2, &swap, of).await? else {
+                return Ok(Err(format!("the image {} is gone", swap.image_name())));
+            };
+            twin.image_id = Some(image.id);
+        }
+        Ok(Ok((Blueprint::Twin(twin), None)))
     }
 
     fn launch(&self, look: &GroupLook, instance_type: &InstanceType) -> Option<Launch> {

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use spot_cloud::swaps::{Lease, Leased};
-use spot_cloud::twin::Twin;
 use spot_domain::fitness::{Hook, Transition, terminating_seconds};
 use spot_domain::group::Launch;
 use spot_domain::journal::{Journal, NodeSwap, Retirement, Undo};
@@ -50,9 +49,6 @@ pub struct Work {
     pub settings: Settings,
     /// Swaps at most.
     pub max_swaps: u32,
-    /// The instance whose twin is launched, if it is in no group. A group is asked at each launch.
-    #[serde(rename = "blueprint", default, with = "twin_only")]
-    pub twin: Option<Twin>,
     /// How the old instances leave.
     pub retirement: Retirement,
     /// Seconds that the group's terminating hooks may take.
@@ -189,28 +185,6 @@ impl Current {
     }
 }
 
-/// A run over a group carries no blueprint; an older release's payload does.
-mod twin_only {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use spot_cloud::twin::Twin;
-
-    #[derive(Serialize)]
-    enum Sent<'a> {
-        Twin(&'a Twin),
-    }
-
-    #[expect(clippy::ref_option, reason = "serde's signature")]
-    pub(super) fn serialize<S: Serializer>(twin: &Option<Twin>, to: S) -> Result<S::Ok, S::Error> {
-        twin.as_ref().map(Sent::Twin).serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Twin>, D::Error> {
-        let blueprint = serde_json::Value::deserialize(from)?;
-        let twin = blueprint.get("Twin").cloned();
-        twin.map(|twin| serde_json::from_value(twin).map_err(serde::de::Error::custom)).transpose()
-    }
-}
-
 /// Step Functions ends an execution at 25,000 events of history, without a Catch. A step with its wait makes up to
 /// 10. The last swap of a run may need some 20 looks in each phase, and 240 for a hook of 48 hours.
 const STEPS_PER_RUN: u32 = 2_000;
@@ -230,7 +204,6 @@ impl Work {
             lease,
             max_swaps: settings.max_swaps,
             settings,
-            twin: None,
             retirement: Retirement::Detach,
             hook_seconds: 0,
             spot_max_price: None,

@@ -51,9 +51,6 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
             if let Some(lab) = &mut work.lab {
                 lab.captured.note(&[CapturedImage { id: image.id.clone(), snapshots: image.snapshots }]);
             }
-            if let Some(twin) = &mut work.twin {
-                twin.image_id = Some(image.id);
-            }
             Ok(Next::Proceed)
         }
         Progress::Failed(why) => Ok(work.undo(Reason::ImageFailed, format!("image {}: {why}", image.id))),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::swaps::{Lease, Leased, Owner};
-use spot_cloud::twin::{Twin, examine};
+use spot_cloud::twin::examine;
 use spot_cloud::{Target, accounts, instances, settings};
 use spot_domain::group::Instance;
 use spot_domain::lab::{Captured, LabSwap, LabSwapRequest, OldInstance, Original, refused, refused_account};
@@ -191,7 +191,6 @@ fn work(request: &LabSwapRequest, place: Place, settings: Settings) -> Work {
         since: Timestamp::now(),
     };
     let mut work = Work::new(lease, settings);
-    work.twin = Some(Twin { of: request.instance_id.clone(), image_id: None });
     work.dry_run = request.dry_run;
     work.max_swaps = 1;
     work
