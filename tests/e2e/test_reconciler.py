@@ -196,16 +196,15 @@ GONE = "i-0123456789abcdef0"  # EC2 knows no such instance
 def forged(aws, leased, execution, **journal):
     """A row of the Swaps table, as whoever may write that table can make it."""
     key = leased["Group"]["arn"] if "Group" in leased else f"123456789012#us-east-1#{leased['Instance']}"
-    now = int(time.time() * 1000)
     whole = {
-        "swap_id": f"{journal['old']}-{now}", "stage": "Undoing", "launching_since": "2026-01-01T00:00:00Z",
+        "stage": "Undoing", "launching_since": "2026-01-01T00:00:00Z",
         "attempt": 0, "newcomer": None, "original": None, "max_raised_to": None, "retirement": "Detach",
         "desired_settled": False, "undo": None, **journal,
     }  # fmt: skip
     aws.table("SwapsTableName").put_item(
         Item={
             "target": key, "leased": json.dumps(leased), "account_id": "123456789012", "region": "us-east-1",
-            "lease_owner": execution, "lease_since": now, "stage": whole["stage"], "journal": json.dumps(whole),
+            "lease_owner": execution, "lease_since": int(time.time() * 1000), "stage": whole["stage"], "journal": json.dumps(whole),
         }
     )  # fmt: skip
     return key
@@ -229,25 +228,31 @@ def test_a_row_that_no_execution_of_ours_left_harms_nobody(aws, quiet, scene):
     never, old, arn = web.arn + "-never", web.old[0], web.before["AutoScalingGroupARN"]
     none = arn.replace(":autoScalingGroup:", ":autoScalingGroup:0")
     group = lambda scene, arn: {"Group": {"arn": arn, "name": scene.name}}  # noqa: E731
+    started = aws.client("stepfunctions").describe_execution(executionArn=web.arn)["startDate"]
+    swap_of = lambda instance_id: f"{instance_id}-{int(started.timestamp() * 1000)}"  # noqa: E731
+    left_none = "has left no such swap"
     original = {"desired": 1, "max": 1, "az_rebalance_suspended": False, "serving": 1, "members": [old]}
     empty = {**original, "desired": 0, "serving": 0}
     over = {"old": done.old[0], "newcomer": newcomer, "original": empty, "swap_id": done.tags(newcomer)["spot-optimizer:swap"]}
     lab = {"old_instance": "terminate", "address": None, "registrations": [], "capture": False, "leaving": True, "stopping": True}
     rows = [
-        (group(web, none), never, {"old": GONE, "newcomer": victim}),
-        ({"Instance": victim}, never, {"old": victim, "newcomer": other, "stage": "Retiring", "lab": lab}),
-        (group(web, arn), web.arn, {"old": old, "newcomer": victim, "original": original}),
-        (group(web, arn), web.arn, {"old": victim, "newcomer": GONE, "original": original, "stage": "Retiring"}),
-        (group(web, arn), web.arn, {"old": victim, "newcomer": None, "stage": "Retiring"}),
-        (group(done, done.before["AutoScalingGroupARN"]), done.arn, over),
-        (group(done, done.before["AutoScalingGroupARN"]), never, over),
-    ]
-    for leased, execution, journal in rows:
-        key = forged(aws, leased, execution, **journal)
+        (left_none, group(web, none), never, {"old": GONE, "newcomer": victim}),
+        (left_none, {"Instance": victim}, never, {"old": victim, "newcomer": other, "stage": "Retiring", "lab": lab}),
+        ("ClientToken", group(web, arn), web.arn, {"old": old, "newcomer": victim, "original": original}),
+        (
+            "TerminateOld", group(web, arn), web.arn,
+            {"old": victim, "newcomer": GONE, "original": original, "stage": "Retiring"},
+        ),
+        ("names no newcomer", group(web, arn), web.arn, {"old": victim, "newcomer": None, "stage": "Retiring"}),
+        (left_none, group(done, done.before["AutoScalingGroupARN"]), done.arn, over),
+        (left_none, group(done, done.before["AutoScalingGroupARN"]), never, over),
+    ]  # fmt: skip
+    for why, leased, execution, journal in rows:
+        key = forged(aws, leased, execution, **{"swap_id": swap_of(journal["old"]), **journal})
         answer, error = aws.invoke("ReconcilerFunctionName", {"task": "sweep"})
         assert run(), (journal, answer, error)
         named = leased.get("Instance") or leased["Group"]["arn"]
-        assert error and named in error["errorMessage"], (journal, answer, error)
+        assert error and named in error["errorMessage"] and why in error["errorMessage"], (journal, answer, error)
         table.delete_item(Key={"target": key})
     ec2.terminate_instances(InstanceIds=[victim, other])
     web.assert_untouched()

@@ -158,6 +158,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_journal_of_another_run_is_no_order() {
+        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
+        let work: Work = serde_json::from_str(payload).unwrap();
+        let own = work.current.as_ref().unwrap().journal.clone();
+        assert!(is_of_this_run(&work, &own), "also if an older release began the swap");
+        let earlier = work.lease.since - jiff::SignedDuration::from_secs(1);
+        assert!(!is_of_this_run(&work, &Journal::new(&own.old, earlier, own.retirement)));
+    }
+
+    #[test]
     fn a_lambda_error_is_told_in_its_own_words() {
         let failure = |error: &str, cause: &str| StepFailure { error: error.into(), cause: cause.into() };
         let denied = undo_for(&failure(
