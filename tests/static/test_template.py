@@ -141,7 +141,7 @@ def test_one_parameter_stops_all_schedules(enabled, state):
 def test_unauthorised_instances_ring_in_the_hour_in_which_they_are_found(made):
     (alarm,) = [a for a in made.of_type("AWS::CloudWatch::Alarm").values() if a["MetricName"] == "UnauthorisedInstances"]
     assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == ("Maximum", 0, "GreaterThanThreshold")
-    assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (3600, 1, "notBreaching")
+    assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (3600, 1, "ignore")
     assert alarm["AlarmActions"] == [{"Ref": "AlertsTopic"}]
 
 
