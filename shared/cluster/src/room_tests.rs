@@ -16,7 +16,8 @@ fn node(name: &str, change: &Value) -> Node {
         }
     }
     let mut node: Node = serde_json::from_value(node).unwrap();
-    let offers = [("cpu", Amount::of(4)), ("memory", Amount::of(16 << 30)), (demands::PODS, Amount::of(10))];
+    let offers =
+        [("cpu", Amount::of(4)), ("memory", Amount::of(16 << 30)), (crate::spec::PODS, Amount::of(10))];
     node.allocatable = offers.into_iter().map(|(name, amount)| (name.to_owned(), amount)).collect();
     node
 }

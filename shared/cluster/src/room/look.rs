@@ -9,7 +9,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::amount::Amount;
-use super::demands::demands;
+use super::demands::{Demands, demands};
 use super::terms::NodeTerms;
 use super::{ATTACHABLE, Host, Lack, Mover, Need, Resident, Volume, missing};
 use crate::error::{ClusterError, failed};
@@ -67,7 +67,7 @@ async fn movers(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<
             namespace: pod.pod.namespace.clone(),
             name: pod.pod.pod.clone(),
             labels: pod.labels.clone(),
-            demands: pod.demands.clone(),
+            demands: Demands::of(pod.facts.clone(), &pod.pod.namespace, &pod.labels),
             is_terminating: false,
             is_agent: false,
         },
