@@ -231,6 +231,12 @@ impl NodePod {
         Blocked { pod: self.pod.pod.clone(), namespace: self.pod.namespace.clone(), budget, why }
     }
 
+    /// It runs to its own end (a Job's pod, say): whatever forbids its eviction is over then.
+    #[must_use]
+    pub fn ends_by_itself(&self) -> bool {
+        self.facts.runs_once
+    }
+
     /// It has to leave the node before that may go.
     #[must_use]
     pub fn must_go(&self) -> bool {
