@@ -14,6 +14,11 @@ use spot_domain::{ClusterName, InstanceId, Reason};
 use spot_swap::error::StepError;
 use spot_swap::work::{Current, Work};
 
+/// Seconds between two passes.
+const PAUSE_SECONDS: u32 = 5;
+/// Passes at most. Step Functions ends an execution at 25,000 events of history; a pass makes about ten.
+const PASSES: u32 = 1_000;
+
 /// A run over one node, or why there is none.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NodeWork {
@@ -67,6 +72,9 @@ pub struct Seen {
     /// When target groups were first waited for that others have registered the old instance in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balanced_since: Option<Timestamp>,
+    /// The newcomer that the way back has left in service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<InstanceId>,
     /// For the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -123,6 +131,11 @@ impl NodeRun {
     pub fn take_current(&mut self) -> Result<Current, StepError> {
         self.swap.steps += 1;
         self.swap.current.take().ok_or_else(|| StepError::Protocol("no newcomer in this swap".into()))
+    }
+
+    /// Sets the pause of the drain's pace: no pod is asked more often while its budget blocks it.
+    pub fn pace_drain(&mut self) {
+        self.swap.pause_seconds = PAUSE_SECONDS.max(self.drain_timeout_seconds / PASSES);
     }
 
     /// Starts the drain's clock, once.

@@ -176,9 +176,16 @@ impl Reconciler {
             return Ok(Outcome::Waiting);
         }
         let lease = self.swaps.take_over(&held.lease).await?;
-        let end = match &held.journal {
+        let mut journal = held.journal.clone();
+        let end = match &mut journal {
             None => End::Undone,
             Some(journal) => match self.recover(&lease, &settings, journal).await? {
+                // The next run ends the swap; a person is told by this one.
+                Progress::Waiting(why)
+                    if held.journal.as_ref().is_some_and(|was| was.kept != journal.kept) =>
+                {
+                    return Err(ReconcileFailure::Kept(why));
+                }
                 Progress::Waiting(why) if is_overdue(life, &settings, now) => {
                     return Err(ReconcileFailure::Overdue(why));
                 }
@@ -189,7 +196,9 @@ impl Reconciler {
                 Progress::Ended { end, .. } => end,
             },
         };
-        let summary = format!("{end:?} by the reconciler after the execution died");
+        let kept = journal.and_then(|journal| journal.kept).map(|kept| format!("; {}", kept.why));
+        let kept = kept.unwrap_or_default();
+        let summary = format!("{end:?} by the reconciler after the execution died{kept}");
         self.swaps.close(&lease, Release::LetGo { summary: &summary }).await?;
         Ok(Outcome::Ended(end))
     }
@@ -199,9 +208,8 @@ impl Reconciler {
         &self,
         lease: &Lease,
         settings: &Settings,
-        journal: &Journal,
+        journal: &mut Journal,
     ) -> Result<Progress, ReconcileFailure> {
-        let mut journal = journal.clone();
         if journal.undo.is_none() {
             if journal.stage != Stage::Retiring {
                 journal.stage = Stage::Undoing;
@@ -210,14 +218,14 @@ impl Reconciler {
                 reason: Reason::ExecutionDied,
                 detail: format!("execution {} ended in the middle of a swap", lease.owner.execution()),
             });
-            self.swaps.write(lease, &journal).await?;
+            self.swaps.write(lease, journal).await?;
         }
         let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
         let target = self.stack.target(&access, &lease.region, Some(lease.owner.execution())).await;
         let permit = async |journal: &mut Journal, observed: &Observed, action: &Action| {
             nodes::permit(&self.stack, lease, &access, journal, observed, action).await
         };
-        Ok(advance(&target, &self.swaps, lease, settings, &mut journal, permit).await?)
+        Ok(advance(&target, &self.swaps, lease, settings, journal, permit).await?)
     }
 
     /// A typing error in the Settings table must not keep a group in the middle of a swap.
@@ -239,6 +247,8 @@ enum ReconcileFailure {
     TookTooLong,
     #[error("its recovery has taken too long: {0}")]
     Overdue(String),
+    #[error("{0}")]
+    Kept(String),
     #[error(transparent)]
     Swaps(#[from] SwapsError),
     #[error(transparent)]

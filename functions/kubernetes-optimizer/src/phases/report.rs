@@ -41,6 +41,7 @@ fn report(work: &NodeWork) -> NodeSwapReport {
         reason: left.map(|left| left.reason),
         detail: left.map(|left| left.detail.clone()),
         new_instance_id: swapped.map(|swapped| swapped.new_instance_id.clone()),
+        kept_instance_id: work.run.as_ref().and_then(|run| run.seen.kept.clone()),
         evicted: work.run.as_ref().map_or(0, |run| run.drain.evicted),
         blocked: if outcome == NodeOutcome::Swapped { Vec::new() } else { work.blocked.clone() },
         warnings: work.run.as_ref().map(warnings).unwrap_or_default(),
