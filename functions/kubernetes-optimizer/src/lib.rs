@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn every_decision_that_the_state_machine_looks_for_is_made_here() {
-        let known = [Next::Proceed, Next::Wait, Next::Undo, Next::Report]
+        let known = [Next::Proceed, Next::Wait, Next::Undo, Next::NextTarget, Next::Report]
             .map(|next| serde_json::to_string(&next).unwrap());
         for decision in MACHINE.decisions() {
             assert!(known.contains(&decision.to_owned()), "{decision}");

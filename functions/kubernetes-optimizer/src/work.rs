@@ -9,11 +9,14 @@ use spot_cluster::drain::{LastReady, State};
 use spot_cluster::node::{self, Node, NodeName};
 use spot_domain::journal::NodeSwap;
 use spot_domain::node_swap::{BlockedPod, NodePlan};
+use spot_domain::selection::Candidate;
 use spot_domain::swap::Left;
 use spot_domain::{ClusterName, InstanceId, Reason};
 use spot_swap::error::StepError;
 use spot_swap::work::{Current, Work};
 
+/// Types that a run launches, one after the other, while each proves too small.
+const TYPES_TRIED: usize = 3;
 /// Seconds between two passes.
 const PAUSE_SECONDS: u32 = 5;
 /// Passes at most. Step Functions ends an execution at 25,000 events of history; a pass makes about ten.
@@ -131,6 +134,29 @@ impl NodeRun {
     pub fn take_current(&mut self) -> Result<Current, StepError> {
         self.swap.steps += 1;
         self.swap.current.take().ok_or_else(|| StepError::Protocol("no newcomer in this swap".into()))
+    }
+
+    /// Says if the swap was undone for its newcomer's type alone, each type once, and left nothing behind.
+    #[must_use]
+    pub fn may_try_another_type(&self) -> bool {
+        let swap = &self.swap;
+        let undone = swap.rolled_back.len();
+        swap.rolled_back.last().is_some_and(|left| left.reason == Reason::NodeNotReady)
+            && undone == swap.too_small.len()
+            && undone < TYPES_TRIED
+            && self.seen.kept.is_none()
+            && swap.swapped.is_empty()
+            && swap.ended_by.is_none()
+    }
+
+    /// Puts the node back into the queue, with nothing known of a newcomer.
+    pub fn begin_again(&mut self, candidate: Candidate) {
+        self.swap.queue = vec![candidate];
+        self.swap.max_swaps += 1;
+        self.joining = Joining::Starting;
+        self.drain = State::default();
+        self.drain_deadline = None;
+        self.seen = Seen::default();
     }
 
     /// Sets the pause of the drain's pace: no pod is asked more often while its budget blocks it.

@@ -12,7 +12,8 @@
 //! - A pod's own annotations can allow or forbid its eviction ([`crate::pods`]).
 //! - A pod that comes back to the node is evicted once more; after that it is blocked, by its name. kubectl does not
 //!   look again. Pods that the cordon does not keep off go first: a node that is still full attracts nobody.
-//! - While a pod is there that no pass can move, no other is evicted for a drain that can't end ([`Pass::stuck`]).
+//! - While a pod is there that no pass can move, no other is evicted for a drain that can't end ([`Pass::stuck`]), unless
+//!   the node is about to be lost ([`Others`]).
 //! - Without a budget, too, the last Ready pod of a controller that wants several stays until another is Ready
 //!   ([`LastReady`]). kubectl evicts all of them at once.
 //! - Whatever is left is named with its cause: a budget, a finalizer, a webhook, an API server that does not answer.
@@ -60,6 +61,30 @@ pub enum LastReady {
     Keep,
     /// It is evicted, as by kubectl: the deadline is near.
     Evict,
+}
+
+/// What becomes of the other pods while one is there that no pass can move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// They stay: nobody is evicted for a drain that can't end.
+    Stay,
+    /// They go: the node is about to be lost whatever becomes of it.
+    Go,
+}
+
+/// The manner of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// What becomes of the last Ready pod of a controller.
+    pub last_ready: LastReady,
+    /// What becomes of the others while a pod can't leave.
+    pub others: Others,
+}
+
+impl From<LastReady> for Manner {
+    fn from(last_ready: LastReady) -> Self {
+        Self { last_ready, others: Others::Stay }
+    }
 }
 
 /// What one pass found and did.
@@ -134,9 +159,10 @@ pub async fn pass(
     client: &Client,
     node: &NodeName,
     policy: Policy,
-    last_ready: LastReady,
+    manner: impl Into<Manner>,
     mut state: State,
 ) -> Result<Pass, ClusterError> {
+    let Manner { last_ready, others } = manner.into();
     let (began, now) = (Instant::now(), Timestamp::now());
     let pods = pods::on_node(client, node, policy).await?;
     let troubled: BTreeSet<String> =
@@ -145,7 +171,8 @@ pub async fn pass(
     let fresh = owe(client, &pods, &mut state).await?;
     let immovable = immovable(&pods, &state);
     state.stuck_passes = if immovable.is_empty() { 0 } else { state.stuck_passes.saturating_add(1) };
-    let mut due = if immovable.is_empty() { due(&pods, &state) } else { Vec::new() };
+    let is_worth_it = immovable.is_empty() || others == Others::Go;
+    let mut due = if is_worth_it { due(&pods, &state) } else { Vec::new() };
     // One that the API server could not answer for must not keep the others waiting again. One that the cordon does not
     // keep off finds its way elsewhere as long as this node is the fuller one.
     due.sort_by_key(|pod| (troubled.contains(&pod.pod.uid), !pod.facts.tolerates_cordon()));

@@ -32,6 +32,8 @@ use crate::node::Node;
 const ATTACHABLE: &str = "attachable-volumes-csi-";
 /// Labels by which images and binaries fit a node, asked for or not.
 const PLATFORM: [&str; 2] = ["kubernetes.io/arch", "kubernetes.io/os"];
+/// Resources that no device plugin or CNI adds to a node that is Ready.
+const OF_THE_TYPE: [&str; 2] = ["cpu", "memory"];
 /// Lacks that a sentence names.
 const NAMED: usize = 3;
 
@@ -162,10 +164,22 @@ pub fn missing(old: &Node, newcomer: &Host, movers: &[Mover], others: &[Host]) -
 }
 
 impl Need {
-    /// Says if waiting can't help: nothing that starts on a node takes such a label off again.
+    /// Says if waiting can't help: nothing that starts on a node takes such a label off again, or makes its machine
+    /// larger.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::SpotLabel(_))
+        matches!(self, Self::SpotLabel(_)) || self.is_of_the_type()
+    }
+
+    /// Says if every node of this instance type lacks it: a machine has so much cpu and memory.
+    #[must_use]
+    pub fn is_of_the_type(&self) -> bool {
+        match self {
+            Self::Resource { resource, .. } | Self::Size { resource, .. } => {
+                OF_THE_TYPE.contains(&resource.as_str())
+            }
+            _ => false,
+        }
     }
 
     /// Says if another node may give it.

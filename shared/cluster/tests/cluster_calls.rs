@@ -6,7 +6,7 @@ use http::{Request, Response};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
-use spot_cluster::drain::LastReady;
+use spot_cluster::drain::{LastReady, Manner, Others};
 use spot_cluster::node::{self, Cordon, NodeName};
 use spot_cluster::pods::Policy;
 use spot_cluster::preflight::Terms;
@@ -474,6 +474,23 @@ async fn while_a_pod_cant_leave_nobody_is_evicted_and_after_three_passes_it_is_s
     }
     let last = pass(&client, state).await.unwrap();
     assert_eq!((last.state.evicted, last.state.stuck_passes, last.stuck.len()), (1, 0, 0));
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn from_a_node_that_is_about_to_be_lost_whoever_can_leave_does() {
+    let scratch = with_spec("s", json!({ "volumes": [{ "name": "scratch", "emptyDir": {} }] }));
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({})), scratch], "")),
+        step(SET, replica_set()),
+        owned(&["a", "b", "s"]),
+        step(EVICT_A, granted()),
+    ]);
+    let manner = Manner { last_ready: LastReady::Keep, others: Others::Go };
+    let node = name();
+    let pass = drain::pass(&client, &node, Policy::default(), manner, drain::State::default());
+    assert_eq!(pass.await.unwrap().state.evicted, 1);
     drop(client);
     server.await.unwrap();
 }

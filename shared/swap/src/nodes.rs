@@ -16,7 +16,7 @@ use spot_cloud::accounts::Access;
 use spot_cloud::swaps::Lease;
 use spot_cloud::{Stack, instances};
 use spot_cluster::access::{self, AccessError, Untried};
-use spot_cluster::drain::{self, LastReady, Pass, State};
+use spot_cluster::drain::{self, LastReady, Manner, Others, Pass, State};
 use spot_cluster::node::NodeName;
 use spot_cluster::pods::{self, Blocked, NodePod, Policy};
 use spot_cluster::{node, volumes};
@@ -35,8 +35,8 @@ use crate::work::Work;
 /// no deadline of its own that the reconciler would share.
 const LAST_READY_KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
 
-/// How long a pod may take that ends by itself, and AWS to take back an instance at risk, before the newcomer stays for its
-/// pods' sake.
+/// How long a pod may take that ends by itself, and a newcomer to be lost that is at risk or not Ready, before it stays for
+/// its pods' sake.
 const MAY_END_WITHIN: SignedDuration = SignedDuration::from_mins(30);
 
 /// Which cluster, and how it is reached.
@@ -168,9 +168,13 @@ impl Way<'_> {
             )));
         }
         node::cordon(self.client, &node.name, self.mark).await?;
-        let pass = self.evict(id, &node.name, journal, policy(swap)).await?;
-        let held = held_for_good(&pass.drained, journal.undo_reason(), pass.since_its_begin);
-        if id != &journal.old && !held.is_empty() {
+        let is_old = id == &journal.old;
+        // AWS may take an instance at risk in a moment, and a dead kubelet ends nothing.
+        let may_be_lost = journal.undo_reason() == Some(Reason::NewcomerAtRisk) || !node.is_ready;
+        let others = if is_old || may_be_lost { Others::Go } else { Others::Stay };
+        let pass = self.evict(id, &node.name, journal, policy(swap), others).await?;
+        let held = held_for_good(&pass.drained, may_be_lost, pass.since_its_begin);
+        if !is_old && !held.is_empty() {
             let group = Grown::by(id, journal, observed.group.as_ref());
             let why = stays(id, &node.name, held, group.as_ref());
             return self.keep(id, &node.name, journal, why).await;
@@ -185,6 +189,7 @@ impl Way<'_> {
         node: &NodeName,
         journal: &mut Journal,
         policy: Policy,
+        others: Others,
     ) -> Result<Visit, StepError> {
         let now = Timestamp::now();
         let known = journal.leaving_node.take().filter(|known| &known.instance_id == id);
@@ -201,7 +206,8 @@ impl Way<'_> {
         let is_late = since_its_begin > LAST_READY_KEPT_FOR;
         let last_ready = if is_late { LastReady::Evict } else { LastReady::Keep };
         let state = State { turns, claims, stuck_passes: stuck_visits, ..State::default() };
-        let drained = drain::pass(self.client, node, policy, last_ready, state).await?;
+        let manner = Manner { last_ready, others };
+        let drained = drain::pass(self.client, node, policy, manner, state).await?;
         let State { turns, claims, stuck_passes: stuck_visits, .. } = drained.state.clone();
         journal.leaving_node = Some(LeavingNode { instance_id, since, turns, claims, stuck_visits });
         Ok(Visit { drained, since_its_begin })
@@ -285,10 +291,9 @@ struct Visit {
 }
 
 /// Returns the pods that hold the node for good; empty while waiting may help.
-fn held_for_good(pass: &Pass, reason: Option<Reason>, waited: SignedDuration) -> &[Blocked] {
+fn held_for_good(pass: &Pass, may_be_lost: bool, waited: SignedDuration) -> &[Blocked] {
     let is_patient = waited < MAY_END_WITHIN;
-    let is_at_risk = reason == Some(Reason::NewcomerAtRisk);
-    if is_patient && (is_at_risk || pass.stuck.is_empty()) {
+    if is_patient && (may_be_lost || pass.stuck.is_empty()) {
         return &[];
     }
     if pass.stuck.is_empty() { &pass.ending } else { &pass.stuck }

@@ -20,10 +20,10 @@ fn pass(stuck: &[&str], ending: &[&str]) -> Pass {
 #[test]
 fn a_pod_that_cant_leave_holds_for_good_and_one_that_ends_holds_for_a_while() {
     let (soon, late) = (SignedDuration::from_mins(1), MAY_END_WITHIN);
-    let held = |pass: &Pass, reason, waited| {
-        held_for_good(pass, Some(reason), waited).iter().map(|b| b.pod.clone()).collect::<Vec<_>>()
+    let held = |pass: &Pass, may_be_lost, waited| {
+        held_for_good(pass, may_be_lost, waited).iter().map(|b| b.pod.clone()).collect::<Vec<_>>()
     };
-    let (timed_out, at_risk) = (Reason::DrainTimedOut, Reason::NewcomerAtRisk);
+    let (timed_out, at_risk) = (false, true);
     assert_eq!(held(&pass(&["web"], &[]), timed_out, soon), ["web"]);
     assert_eq!(held(&pass(&[], &["job"]), timed_out, soon), [""; 0], "it ends");
     assert_eq!(held(&pass(&[], &["job"]), timed_out, late), ["job"]);

@@ -18,7 +18,7 @@ use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::work::{Current, Next};
 use spot_swap::{Context, nodes};
 
-use crate::phases::await_ready::{obstacle, ready_until};
+use crate::phases::await_ready::{note_type, obstacle, ready_until};
 use crate::phases::drain::{BLOCKED_LISTED, blocked_pod};
 use crate::phases::preflight::reason_of;
 use crate::work::{NodeRun, NodeWork};
@@ -93,6 +93,7 @@ async fn mark_old(
 ) -> Result<Marked, StepError> {
     let client = nodes::connect_for(context, &run.swap, &run.node).await?;
     if let Some(obstacle) = obstacle(&client, run, current).await? {
+        note_type(run, current, &obstacle);
         return Ok(Marked::NotYet(format!("newcomer {}: {obstacle}", current.newcomer)));
     }
     let cordoned = node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await?;

@@ -26,7 +26,7 @@ pub async fn run(context: &Context, work: NodeWork) -> Result<NodeSwapReport, St
 fn report(work: &NodeWork) -> NodeSwapReport {
     let swap = work.run.as_ref().map(|run| &run.swap);
     let swapped = swap.and_then(|swap| swap.swapped.first());
-    let rolled_back = swap.and_then(|swap| swap.rolled_back.first());
+    let rolled_back = swap.and_then(|swap| swap.rolled_back.last());
     let skipped = work.refused.as_ref().or_else(|| swap.and_then(|swap| swap.skipped.first()));
     let (outcome, left) = match (swapped, rolled_back, skipped) {
         (Some(_), _, _) => (NodeOutcome::Swapped, None),
@@ -56,5 +56,8 @@ fn warnings(run: &NodeRun) -> Vec<String> {
             "the last Ready pod of {controller} was evicted near the deadline, before another one was Ready"
         )
     });
-    last_ready.chain(run.seen.warnings.iter().cloned()).collect()
+    let too_small = run.swap.too_small.iter().map(|known| {
+        format!("a newcomer of type {} was launched and undone: {}", known.instance_type, known.why)
+    });
+    too_small.chain(last_ready).chain(run.seen.warnings.iter().cloned()).collect()
 }

@@ -5,12 +5,13 @@
 
 use std::sync::Mutex;
 
+use spot_domain::selection::Candidate;
 use spot_swap::error::StepError;
 use spot_swap::phases::rollback;
 use spot_swap::work::Next;
 use spot_swap::{Context, StepFailure, nodes};
 
-use crate::work::NodeWork;
+use crate::work::{NodeRun, NodeWork};
 
 /// One visit.
 ///
@@ -24,6 +25,7 @@ pub async fn run(
 ) -> Result<Next, StepError> {
     let (run, _) = work.run()?;
     let (lease, access) = (run.swap.lease.clone(), run.swap.access.clone());
+    let tried = run.swap.current.as_ref().map(|current| current.candidate.clone());
     let kept = Mutex::new(None);
     let next = rollback::run(context, &mut run.swap, failure, async |journal, observed, action| {
         let permission = nodes::permit(&context.stack, &lease, &access, journal, observed, action).await;
@@ -34,5 +36,18 @@ pub async fn run(
     })
     .await?;
     run.seen.kept = kept.into_inner().unwrap_or_default();
-    Ok(if next == Next::NextTarget { Next::Report } else { next })
+    Ok(match next {
+        Next::NextTarget | Next::Report => again(run, tried),
+        next => next,
+    })
+}
+
+/// Goes on with the next type where the one that was tried is too small, else ends.
+fn again(run: &mut NodeRun, tried: Option<Candidate>) -> Next {
+    let Some(candidate) = tried.filter(|_| run.may_try_another_type()) else { return Next::Report };
+    if candidate.pools.iter().all(|pool| run.swap.is_too_small(&pool.instance_type)) {
+        return Next::Report;
+    }
+    run.begin_again(candidate);
+    Next::NextTarget
 }
