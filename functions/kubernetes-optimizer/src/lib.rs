@@ -32,7 +32,7 @@ enum Step {
     Preflight {
         execution: ExecutionArn,
         input: Value,
-        /// How often the state machine has asked before.
+        /// Repetitions of this step by the state machine so far.
         #[serde(default)]
         tries: u32,
     },

@@ -196,3 +196,53 @@ impl NodeRun {
         node::find(client, newcomer).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spot_domain::journal::Undo;
+    use spot_swap::work::TooSmall;
+
+    /// A run whose newcomers of these types were undone, each for `reason`.
+    fn undone(types: &[&str], reason: Reason) -> NodeRun {
+        let payload = include_str!("../../../shared/swap/tests/payloads/3fb1158-node-after-launch.json");
+        let mut swap: Work = serde_json::from_str(payload).unwrap();
+        let instance_id: InstanceId = "i-0123456789abcdef0".parse().unwrap();
+        for instance_type in types {
+            let (instance_type, why) = (instance_type.parse().unwrap(), "1 of cpu".to_owned());
+            swap.too_small.push(TooSmall { instance_type, why });
+            swap.put_back(&instance_id, &Undo { reason, detail: String::new() });
+        }
+        NodeRun {
+            slot: swap.lease.clone(),
+            node: swap.node.clone().unwrap(),
+            swap,
+            joining: Joining::InGroup,
+            leaving: Leaving::NotYet,
+            drain_timeout_seconds: 1800,
+            drain_deadline: Some(Timestamp::now()),
+            drain: State { evicted: 1, ..State::default() },
+            seen: Seen::default(),
+        }
+    }
+
+    #[test]
+    fn another_type_is_tried_only_after_one_that_was_too_small_and_not_for_ever() {
+        let not_ready = Reason::NodeNotReady;
+        assert!(undone(&["m5.large"], not_ready).may_try_another_type());
+        assert!(undone(&["m5.large", "m5a.large"], not_ready).may_try_another_type());
+        assert!(!undone(&["m5.large", "m5a.large", "m6i.large"], not_ready).may_try_another_type());
+        assert!(!undone(&[], not_ready).may_try_another_type(), "nothing was undone");
+        assert!(
+            !undone(&["m5.large"], Reason::NewcomerAtRisk).may_try_another_type(),
+            "undone for another reason"
+        );
+        let mut never_joined = undone(&["m5.large"], not_ready);
+        let undo = Undo { reason: not_ready, detail: "it has not joined".to_owned() };
+        never_joined.swap.put_back(&"i-0123456789abcdef0".parse().unwrap(), &undo);
+        assert!(!never_joined.may_try_another_type(), "the last one was large enough");
+        let mut kept = undone(&["m5.large"], not_ready);
+        kept.seen.kept = Some("i-0123456789abcdef1".parse().unwrap());
+        assert!(!kept.may_try_another_type(), "its newcomer is still there");
+    }
+}

@@ -102,7 +102,7 @@ pub enum AccessError {
         of: String,
         /// The secret that names the address; `None` for EKS.
         secret: Option<String>,
-        /// What is wrong if it stays silent, and the way out.
+        /// The cause if it stays silent, and the way out.
         problem: String,
     },
     /// The API server does not know the caller.

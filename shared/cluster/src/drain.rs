@@ -63,7 +63,7 @@ pub enum LastReady {
     Evict,
 }
 
-/// What becomes of the other pods while one is there that no pass can move.
+/// The fate of the other pods while one is there that no pass can move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Others {
     /// They stay: nobody is evicted for a drain that can't end.
@@ -75,9 +75,9 @@ pub enum Others {
 /// The manner of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Manner {
-    /// What becomes of the last Ready pod of a controller.
+    /// The fate of the last Ready pod of a controller.
     pub last_ready: LastReady,
-    /// What becomes of the others while a pod can't leave.
+    /// The fate of the others while a pod can't leave.
     pub others: Others,
 }
 
@@ -98,10 +98,10 @@ pub struct Pass {
     /// The same pods with the cause for each, the gravest first: what something holds (a budget, an annotation, local
     /// storage), then what is terminating or was told to go a moment ago.
     pub blocked: Vec<Blocked>,
-    /// Those of them that no further pass will move, seen in several passes in a row: a policy forbids the eviction,
-    /// or they have come back to the node twice. Empty as long as that may pass.
+    /// The pods among them that no further pass will move: a policy forbids the eviction, or they have come back to the
+    /// node twice. Empty until several passes in a row have seen such a pod.
     pub stuck: Vec<Blocked>,
-    /// Those of them that may not be evicted, and end by themselves: their end is to be waited for.
+    /// The pods among them that may not be evicted and end by themselves. Wait for their end.
     pub ending: Vec<Blocked>,
     /// No pod that must go is left.
     pub is_done: bool,

@@ -1,9 +1,9 @@
 //! Pods that keep apart from each other by node, or stay together on one: whether other nodes can have them once this
 //! one leaves. Only the cluster's other nodes, and where the pods' peers run, can tell; asked where it matters.
 //!
-//! A cordon does not keep off a pod that tolerates it. Such a pod may return to the node: nobody can tell where the
-//! scheduler puts it while several nodes would do. What forces it back is named here; what comes back by the scheduler's
-//! choice, the drain counts ([`crate::drain`]).
+//! A cordon does not keep off a pod that tolerates it. Nobody can tell where the scheduler puts such a pod while several
+//! nodes would do. This module names the pods that must return to the node. The drain counts those that return by the
+//! scheduler's choice ([`crate::drain`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 

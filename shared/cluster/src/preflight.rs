@@ -119,7 +119,7 @@ pub struct Report {
     pub stays: Vec<Staying>,
     /// Pods that could never be evicted; one entry for each reason.
     pub blocked: Vec<Blocked>,
-    /// Those of them that end by themselves: nothing stands against the drain once they have.
+    /// The pods among them that end by themselves. Once they have, they stand against nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ending: Vec<Blocked>,
     /// A pod that would move holds a zonal volume: the new node must be in the same zone.

@@ -170,6 +170,21 @@ fn every_resource_that_a_pod_requests_must_be_offered() {
 }
 
 #[test]
+fn a_machine_never_grows_and_a_device_plugin_may_be_late() {
+    let lacks = |pods: &[Mover]| missing(&plain("a"), &empty(plain("n")), pods, &[]);
+    for pods in
+        [movers(1, &wants("cpu", "8")), movers(5, &wants("cpu", "1")), movers(1, &wants("memory", "64Gi"))]
+    {
+        let need = &lacks(&pods)[0].need;
+        assert!(need.is_of_the_type() && need.is_final(), "{need:?}");
+    }
+    for pods in [movers(1, &wants("nvidia.com/gpu", "1")), movers(11, &json!({}))] {
+        let need = &lacks(&pods)[0].need;
+        assert!(!need.is_of_the_type() && !need.is_final(), "{need:?}");
+    }
+}
+
+#[test]
 fn what_another_node_offers_of_a_kind_does_not_help() {
     let mut other = plain("b");
     other.allocatable.insert("nvidia.com/gpu".to_owned(), Amount::of(8));

@@ -1,6 +1,6 @@
-//! What a pod's spec says about leaving its node and about the node that it goes to. It is read here and nowhere
-//! else: every field of `PodSpec`, of its containers and of its volumes has its verdict. The pod itself and its
-//! controller's template are read by the same rules: the template is what comes back.
+//! The one reading of a pod's spec, about leaving its node and about the node that it goes to. Every field of `PodSpec`,
+//! of its containers and of its volumes has its verdict. The pod itself and its controller's template are read by the same
+//! rules: the template is what comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,7 +68,7 @@ pub struct Facts {
     pub(crate) runs_once: bool,
 }
 
-/// One toleration.
+/// A toleration of a taint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tolerated {
     key: Option<String>,
@@ -264,8 +264,8 @@ fn names(terms: &[PodAffinityTerm], labels: &BTreeMap<String, String>) -> bool {
     terms.iter().any(|term| selects(term.label_selector.as_ref(), labels))
 }
 
-/// What is required of the node, of the pods that it has, and of those that it has not. What is preferred decides where a
-/// pod goes, never if it finds a place.
+/// Returns the requirements on the node, on the pods that it must have, and on those that it must not have. A preference
+/// decides where a pod goes, never if it finds a place.
 fn affinities(affinity: Affinity) -> (Option<NodeSelector>, Vec<PodAffinityTerm>, Vec<PodAffinityTerm>) {
     let Affinity { node_affinity, pod_affinity, pod_anti_affinity } = affinity;
     let NodeAffinity {

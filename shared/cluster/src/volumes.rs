@@ -79,7 +79,7 @@ pub async fn attached(
     Ok(names)
 }
 
-/// What the CSI drivers of a node say: how many volumes each of them attaches to it.
+/// Returns the CSI drivers of a node, each with the number of volumes that it attaches there.
 pub(crate) async fn drivers_of(client: &Client, node: &NodeName) -> Result<Option<CSINode>, ClusterError> {
     let api: Api<CSINode> = Api::all(client.clone());
     api.get_opt(node.as_str()).await.map_err(failed("get csinodes", node.as_str()))

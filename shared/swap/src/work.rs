@@ -136,7 +136,7 @@ pub struct Work {
 pub struct TooSmall {
     /// The type.
     pub instance_type: InstanceType,
-    /// What its newcomer lacked, for a person.
+    /// The lack of its newcomer, for a person.
     pub why: String,
 }
 

@@ -18,7 +18,7 @@ use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::work::{Current, Next};
 use spot_swap::{Context, nodes};
 
-use crate::phases::await_ready::{note_type, obstacle, ready_until};
+use crate::phases::await_ready::{Obstacle, note_type, obstacle, ready_until};
 use crate::phases::drain::{BLOCKED_LISTED, blocked_pod};
 use crate::phases::preflight::reason_of;
 use crate::work::{NodeRun, NodeWork};
@@ -63,7 +63,10 @@ async fn cordon(
             Ok(run.swap.undo(Reason::PodsNotEvictable, detail))
         }
         Ok(Marked::NotYet(_)) if Timestamp::now() < ready_until(run, current) => Ok(Next::Wait),
-        Ok(Marked::NotYet(why)) => Ok(run.swap.undo(Reason::NodeNotReady, why)),
+        Ok(Marked::NotYet(obstacle)) => {
+            note_type(run, current, &obstacle);
+            Ok(run.swap.undo(Reason::NodeNotReady, format!("newcomer {}: {obstacle}", current.newcomer)))
+        }
         Ok(Marked::Undo(reason, detail)) => Ok(run.swap.undo(reason, detail)),
         Err(StepError::ClusterSilent(_) | StepError::NotAuthorized(_)) if Timestamp::now() < deadline => {
             Ok(Next::Wait)
@@ -77,7 +80,7 @@ enum Marked {
     /// The drain may begin.
     Ready,
     /// The newcomer can't hold the pods now; nothing was changed.
-    NotYet(String),
+    NotYet(Obstacle),
     /// Pods that came since the launch can't be evicted, and end by themselves.
     Ending(String),
     /// The world has changed: back.
@@ -93,8 +96,7 @@ async fn mark_old(
 ) -> Result<Marked, StepError> {
     let client = nodes::connect_for(context, &run.swap, &run.node).await?;
     if let Some(obstacle) = obstacle(&client, run, current).await? {
-        note_type(run, current, &obstacle);
-        return Ok(Marked::NotYet(format!("newcomer {}: {obstacle}", current.newcomer)));
+        return Ok(Marked::NotYet(obstacle));
     }
     let cordoned = node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await?;
     if cordoned == Cordon::ByOther {

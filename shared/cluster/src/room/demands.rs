@@ -1,5 +1,5 @@
-//! What a pod demands of the node that it runs on: its spec, as [`Facts`] reads it, narrowed by its own labels and
-//! namespace, which a template has not got yet.
+//! The demands of a pod on its node: its spec, as [`Facts`] reads it, narrowed by its own labels and namespace, which a
+//! template has not got yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub type Amounts = BTreeMap<String, Amount>;
 /// What a pod demands of its node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Demands {
-    /// What its spec says.
+    /// Its spec.
     pub facts: Facts,
     /// `nodeSelector` and required node affinity: every one must be met.
     pub selects: Vec<NodeTerms>,
@@ -59,7 +59,7 @@ impl Demands {
         Self { selects: facts.selects(), spreads, keeps_off, facts }
     }
 
-    /// What it requests, with init containers, sidecars and overhead, as the scheduler adds them up.
+    /// Returns its requests, with init containers, sidecars and overhead, as the scheduler adds them up.
     #[must_use]
     pub fn requests(&self) -> &Amounts {
         &self.facts.requests

@@ -1,4 +1,4 @@
-//! What the containers of a pod ask of its node: resources, and ports of the node.
+//! The demands of a pod's containers on its node: resources, and ports of the node.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ pub struct HostPort {
     address: Option<String>,
 }
 
-/// What one container asks for.
+/// The demands of one container.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Asked {
     requests: Amounts,

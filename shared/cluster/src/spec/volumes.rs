@@ -1,4 +1,4 @@
-//! What becomes of a pod's volumes once it leaves its node.
+//! The fate of a pod's volumes once it leaves its node.
 
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Volume};
 
@@ -70,7 +70,7 @@ impl Mounted {
     }
 }
 
-/// One in memory is a scratch area by its nature (Cluster Autoscaler takes it so).
+/// An `emptyDir` in memory is a scratch area by its nature (Cluster Autoscaler takes it so).
 fn is_on_disk(dir: &EmptyDirVolumeSource) -> bool {
     let EmptyDirVolumeSource { medium, size_limit: _ } = dir;
     medium.as_deref() != Some("Memory")
