@@ -116,7 +116,9 @@ class NodeScene(Scene):
     def assert_newcomer_stays(self, report, reason):
         """The old node is as it was, and the newcomer a member like any other, beyond the owner's capacity."""
         assert (report["outcome"], report.get("reason")) == ("ROLLED_BACK", reason), report
-        newcomer = report["kept_instance_id"]
+        self.assert_stays(report["kept_instance_id"])
+
+    def assert_stays(self, newcomer):
         assert sorted(self.group.instance_ids) == sorted([*self.old, newcomer])
         after = self.group.describe()
         assert after["DesiredCapacity"] == self.before["DesiredCapacity"] + 1

@@ -122,8 +122,11 @@ def test_what_comes_back_elsewhere_is_swapped(nodes, kubernetes):
     """The neighbours of what is refused: each of them has a place to go to and somebody who starts it again."""
     web = alone(nodes)
     web.deploy("spread", replicas=2, pod=spread("spread"))
-    web.deploy("honest", replicas=6, pod=spread("honest", nodeTaintsPolicy="Honor"))
-    web.deploy("loose", replicas=6, pod=spread("loose", whenUnsatisfiable="ScheduleAnyway"))
+    slow = {"local.aws/gone-after": "1s"}
+    web.deploy("honest", replicas=6, pod=spread("honest", nodeTaintsPolicy="Honor"), annotations=slow)
+    web.deploy("loose", replicas=6, pod=spread("loose", whenUnsatisfiable="ScheduleAnyway"), annotations=slow)
+    # The cordon keeps it off no node; it finds the newcomer while the old node is still the fuller one.
+    web.deploy("open", replicas=2, pod={"tolerations": [{"operator": "Exists"}]})
     web.only_on_old()
     kubernetes.create(job(web.namespace, "patient", backoffLimit=6))
     # Guarded until it ends: waited for.

@@ -174,6 +174,26 @@ def test_an_execution_that_is_stopped_before_the_old_node_leaves_is_undone(aws, 
     web.assert_kept()
 
 
+def test_an_execution_that_is_stopped_while_a_pod_cant_leave_the_newcomer_is_undone_but_for_that(nodes, kubernetes, settings):
+    web = nodes()
+    web.deploy(replicas=2)
+    web.hold_pods()
+    web.start().reach("PauseForDrain")
+    newcomer = web.newcomer()
+    pod = {
+        "volumes": [{"name": "scratch", "emptyDir": {}}],
+        "nodeSelector": {"kubernetes.io/hostname": web.node_name(newcomer)},
+    }
+    (cache,) = web.deploy("cache", replicas=1, pod=pod)
+    web.stop()
+    web.let_pods_go()
+    settings(reconcile_after_seconds=0)
+    web.reconcile_until_free()
+    assert "cache" in str(web.row()) and newcomer in str(web.row()), web.row()
+    assert [p["metadata"]["uid"] for p in kubernetes.pods(web.namespace, "cache")] == [cache["metadata"]["uid"]]
+    web.assert_stays(newcomer)
+
+
 def test_an_execution_that_is_stopped_after_the_old_node_left_is_finished(aws, nodes, settings):
     web = nodes(with_target_group=True)
     web.deploy()
