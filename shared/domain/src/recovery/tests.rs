@@ -257,6 +257,37 @@ proptest! {
             prop_assert!(group.member(&id(OLD)).is_some() && !newcomer_alive, "{:?}", world);
         }
     }
+
+    /// Cut anywhere before the old instance leaves, and whatever the owner wants by then: a newcomer whose pods can't leave
+    /// holds nothing up, and goes only by dying.
+    #[test]
+    fn a_newcomer_that_stays_holds_nothing_up(
+        calls in 1_usize..=6,
+        n in 1_u32..6,
+        at_max in any::<bool>(),
+        death in prop::option::of(any::<bool>()),
+        owner in prop::option::of((0_u32..4, any::<usize>())),
+    ) {
+        let mut world = World::cut_after(calls, n, at_max, Retirement::Detach);
+        kept(&mut world, id(NEW));
+        if let Some(noticed) = death {
+            world.newcomer_dies(noticed);
+        }
+        let owner = owner.filter(|(extra, _)| (n + extra).min(world.group().max) != n + 1);
+        if let Some((extra, victim)) = owner {
+            world.owner_wants(n + extra, victim);
+        }
+        let was_alive = world.seen.newcomer.clone().is_some_and(|n| n.alive);
+        prop_assert_eq!(world.recover(), End::Undone);
+        prop_assert_eq!(world.seen.newcomer.clone().is_some_and(|n| n.alive), was_alive);
+        prop_assert!(!world.group().suspended.contains(AZ_REBALANCE));
+        let original = world.journal.original.clone();
+        let (max, desired) = (world.group().max, world.group().desired);
+        prop_assert!(original.is_none_or(|original| max == original.max || desired > original.max));
+        if owner.is_none() {
+            prop_assert!(world.group().member(&id(OLD)).is_some());
+        }
+    }
 }
 
 #[test]
