@@ -113,6 +113,21 @@ class NodeScene(Scene):
         assert "new_instance_id" not in report
         self.assert_kept()
 
+    def assert_newcomer_stays(self, report, reason):
+        """The old node is as it was, and the newcomer a member like any other, beyond the owner's capacity."""
+        assert (report["outcome"], report.get("reason")) == ("ROLLED_BACK", reason), report
+        self.assert_stays(report["kept_instance_id"])
+
+    def assert_stays(self, newcomer):
+        assert sorted(self.group.instance_ids) == sorted([*self.old, newcomer])
+        after = self.group.describe()
+        assert after["DesiredCapacity"] == self.before["DesiredCapacity"] + 1
+        assert after["SuspendedProcesses"] == self.before["SuspendedProcesses"]
+        for instance_id in (self.instance_id, newcomer):
+            assert self.aws.instance(instance_id)["State"]["Name"] == "running"
+            self.kubernetes.wait_node(instance_id)
+        self.assert_cluster_as_found()
+
     def assert_kept(self):
         self.assert_untouched()
         self.kubernetes.wait_node(self.instance_id)

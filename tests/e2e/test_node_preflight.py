@@ -42,6 +42,19 @@ def replication_controller(kubernetes, namespace, name):
     return {"apiVersion": "v1", "kind": made["kind"], "name": name, "uid": made["metadata"]["uid"], "controller": True}
 
 
+def late(kubernetes, web):
+    """A Job on the old node that allows no failure and runs until `finish_job`."""
+    made = job(web.namespace, "late", backoffLimit=0)
+    made["spec"]["template"]["spec"]["nodeName"] = web.node
+    kubernetes.create(made)
+    running(kubernetes, web.namespace, "late", web.node)
+
+
+def finish_job(kubernetes, web, name):
+    (pod,) = (p["metadata"]["name"] for p in kubernetes.pods(web.namespace, name))
+    kubernetes.api.patch("Pod", pod, {"metadata": {"annotations": {"local.aws/ready-after": "0s"}}}, web.namespace)
+
+
 def alone(nodes, **options):
     """A group of nodes once those of earlier tests are gone with their pods: they may have had the same names."""
     web = nodes(**options)
@@ -109,8 +122,11 @@ def test_what_comes_back_elsewhere_is_swapped(nodes, kubernetes):
     """The neighbours of what is refused: each of them has a place to go to and somebody who starts it again."""
     web = alone(nodes)
     web.deploy("spread", replicas=2, pod=spread("spread"))
-    web.deploy("honest", replicas=6, pod=spread("honest", nodeTaintsPolicy="Honor"))
-    web.deploy("loose", replicas=6, pod=spread("loose", whenUnsatisfiable="ScheduleAnyway"))
+    slow = {"local.aws/gone-after": "1s"}
+    web.deploy("honest", replicas=6, pod=spread("honest", nodeTaintsPolicy="Honor"), annotations=slow)
+    web.deploy("loose", replicas=6, pod=spread("loose", whenUnsatisfiable="ScheduleAnyway"), annotations=slow)
+    # The cordon keeps it off no node; it finds the newcomer while the old node is still the fuller one.
+    web.deploy("open", replicas=2, pod={"tolerations": [{"operator": "Exists"}]})
     web.only_on_old()
     kubernetes.create(job(web.namespace, "patient", backoffLimit=6))
     # Guarded until it ends: waited for.
@@ -119,11 +135,33 @@ def test_what_comes_back_elsewhere_is_swapped(nodes, kubernetes):
     for app in ("patient", "quick"):
         running(kubernetes, web.namespace, app, web.node)
     web.schedulable()
-    report = web.run(drain_timeout_seconds=60)
+    # Comes after the preflight, and would be lost by an eviction: waited for before anybody is evicted.
+    web.start_held(drain_timeout_seconds=60).reach("PauseForReady")
+    late(kubernetes, web)
+    there = web.pods_on_old()
+    web.let_go().reach("PauseForCordon")
+    web.reach_again("PauseForCordon")
+    assert there - web.pods_on_old() == set()
+    finish_job(kubernetes, web, "late")
+    report = web.finish()
     web.assert_node_swapped(report)
-    assert kubernetes.api.get("Job", "quick", web.namespace)["status"]["succeeded"] == 1
+    for name in ("quick", "late"):
+        assert kubernetes.api.get("Job", name, web.namespace)["status"]["succeeded"] == 1, name
     failed = [c for c in kubernetes.api.get("Job", "patient", web.namespace)["status"].get("conditions", []) if c["type"] == "Failed"]
     assert failed == []
+
+
+def test_a_job_that_came_late_and_does_not_end_in_time_leads_back(nodes, kubernetes):
+    web = alone(nodes)
+    web.deploy(replicas=2)
+    web.start_held(drain_timeout_seconds=3).reach("PauseForReady")
+    late(kubernetes, web)
+    with kubernetes.watch(web.namespace, "web") as seen:
+        report = web.let_go().finish()
+    assert seen.evicted == set() and "Drain" not in web.states()
+    assert "late" in report["detail"] and "3 s to end by itself" in report["detail"], report
+    assert [b["pod"].split("-")[0] for b in report["blocked"]] == ["late"]
+    web.assert_node_kept(report, "PODS_NOT_EVICTABLE")
 
 
 def test_a_plan_tells_who_has_all_replicas_here_and_lets_the_harmless_through(nodes, kubernetes):

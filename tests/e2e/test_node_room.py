@@ -86,6 +86,25 @@ def test_a_newcomer_that_is_too_small_for_all_pods_is_none(nodes, kubernetes, se
     web.assert_node_kept(report, "NODE_NOT_READY")
 
 
+def test_a_type_that_is_too_small_gives_way_to_the_next_one_in_the_same_run(aws, nodes, kubernetes):
+    web = nodes(overrides=["m5.large", "m5a.large"])
+    web.only_on_old()
+    web.deploy(replicas=2, pod=cpu("800m"))
+    web.schedulable()
+    kubernetes.newcomers(capacity={"cpu": "1"})
+    web.start_held().reach("PauseForReady")
+    small = joined(web, kubernetes)
+    kubernetes.newcomers(capacity={})
+    web.let_go()
+    report = web.finish()
+    assert aws.instance(small)["State"]["Name"] == "terminated"
+    launched = {aws.instance(i)["InstanceType"] for i in (small, report["new_instance_id"])}
+    assert launched == {"m5.large", "m5a.large"}
+    (warning,) = report["warnings"]
+    assert aws.instance(small)["InstanceType"] in warning and "it offers 1 of cpu" in warning, report
+    web.assert_node_swapped(report)
+
+
 def test_room_that_others_took_on_the_newcomer_is_found_on_another_node(aws, nodes, kubernetes):
     web = nodes()
     web.only_on_old()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 
 import pytest
+from local_aws.kubernetes import objects
 from scene import wait_for
 
 
@@ -105,14 +106,21 @@ def test_a_newcomer_that_dies_during_the_drain_leads_back(aws, nodes):
     web.assert_kept()
 
 
-def test_somebody_who_uncordons_the_old_node_is_obeyed(nodes):
+def test_somebody_who_uncordons_the_old_node_is_obeyed_and_a_pod_that_cant_leave_the_newcomer_keeps_it(nodes, kubernetes):
     web = nodes()
     web.deploy(annotations={"local.aws/ready-after": "3s"})
     web.hold_pods()
     web.start().reach("PauseForDrain")
+    newcomer = web.node_name(web.newcomer())
+    kubernetes.create(objects.bare_pod(web.namespace, "lonely", newcomer))
+    kubernetes.wait_ready(web.namespace, "lonely", 1)
+    there = {p["metadata"]["uid"] for p in kubernetes.pods_on(newcomer, web.namespace)}
     web.cordon(web.instance_id, False)
     report = web.finish()
-    assert (report["outcome"], report["reason"]) == ("ROLLED_BACK", "CORDONED_BY_OTHERS")
+    assert "lonely" in report["detail"] and "safe-to-evict" in report["detail"], report
+    assert there <= {p["metadata"]["uid"] for p in kubernetes.pods_on(newcomer, web.namespace)}, "nobody is evicted for nothing"
+    web.let_pods_go()
+    web.assert_newcomer_stays(report, "CORDONED_BY_OTHERS")
 
 
 @pytest.mark.parametrize("state", ["AwaitReady", "PauseForDrain"])
@@ -164,6 +172,26 @@ def test_an_execution_that_is_stopped_before_the_old_node_leaves_is_undone(aws, 
         web.reconcile_until_free()
     assert seen.lowest_ready >= 3 and seen.violated == []
     web.assert_kept()
+
+
+def test_an_execution_that_is_stopped_while_a_pod_cant_leave_the_newcomer_is_undone_but_for_that(nodes, kubernetes, settings):
+    web = nodes()
+    web.deploy(replicas=2)
+    web.hold_pods()
+    web.start().reach("PauseForDrain")
+    newcomer = web.newcomer()
+    pod = {
+        "volumes": [{"name": "scratch", "emptyDir": {}}],
+        "nodeSelector": {"kubernetes.io/hostname": web.node_name(newcomer)},
+    }
+    (cache,) = web.deploy("cache", replicas=1, pod=pod)
+    web.stop()
+    web.let_pods_go()
+    settings(reconcile_after_seconds=0)
+    web.reconcile_until_free()
+    assert "cache" in str(web.row()) and newcomer in str(web.row()), web.row()
+    assert [p["metadata"]["uid"] for p in kubernetes.pods(web.namespace, "cache")] == [cache["metadata"]["uid"]]
+    web.assert_stays(newcomer)
 
 
 def test_an_execution_that_is_stopped_after_the_old_node_left_is_finished(aws, nodes, settings):

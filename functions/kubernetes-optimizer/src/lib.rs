@@ -29,14 +29,35 @@ pub struct Optimizer {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "phase")]
 enum Step {
-    Preflight { execution: ExecutionArn, input: Value },
-    ScaleOut { work: NodeWork },
-    AwaitReady { work: NodeWork },
-    Cordon { work: NodeWork },
-    Drain { work: NodeWork },
-    Terminate { work: NodeWork },
-    Rollback { work: NodeWork, error: Option<StepFailure> },
-    Report { work: NodeWork },
+    Preflight {
+        execution: ExecutionArn,
+        input: Value,
+        /// Repetitions of this step by the state machine so far.
+        #[serde(default)]
+        tries: u32,
+    },
+    ScaleOut {
+        work: NodeWork,
+    },
+    AwaitReady {
+        work: NodeWork,
+    },
+    Cordon {
+        work: NodeWork,
+    },
+    Drain {
+        work: NodeWork,
+    },
+    Terminate {
+        work: NodeWork,
+    },
+    Rollback {
+        work: NodeWork,
+        error: Option<StepFailure>,
+    },
+    Report {
+        work: NodeWork,
+    },
 }
 
 /// What the state machine gets back.
@@ -79,7 +100,9 @@ impl Optimizer {
     async fn run(&self, step: Step) -> Result<Answer, StepError> {
         let context = &self.context;
         let (next, work) = match step {
-            Step::Preflight { execution, input } => preflight::run(context, execution, input).await?,
+            Step::Preflight { execution, input, tries } => {
+                preflight::run(context, execution, input, tries).await?
+            }
             Step::Report { work } => {
                 return report::run(context, work).await.map(|report| Answer::Report(Box::new(report)));
             }
@@ -130,11 +153,20 @@ mod tests {
 
     #[test]
     fn every_decision_that_the_state_machine_looks_for_is_made_here() {
-        let known = [Next::Proceed, Next::Wait, Next::Undo, Next::Report]
+        let known = [Next::Proceed, Next::Wait, Next::Undo, Next::NextTarget, Next::Report]
             .map(|next| serde_json::to_string(&next).unwrap());
         for decision in MACHINE.decisions() {
             assert!(known.contains(&decision.to_owned()), "{decision}");
         }
+    }
+
+    #[test]
+    fn a_silent_cluster_is_asked_more_often_than_once_and_the_machine_goes_along() {
+        let tries = "tries: '{% $states.context.State.RetryCount %}'";
+        let (_, after) = MACHINE.0.split_once(tries).expect("Preflight hears how often it was asked");
+        let (_, most) = after.split_once("MaxAttempts: ").unwrap();
+        let most: u32 = most.split('\n').next().unwrap().parse().unwrap();
+        assert!((1..=most).contains(&preflight::TRIES_OF_SILENCE));
     }
 
     #[test]

@@ -9,10 +9,18 @@ use spot_cluster::drain::{LastReady, State};
 use spot_cluster::node::{self, Node, NodeName};
 use spot_domain::journal::NodeSwap;
 use spot_domain::node_swap::{BlockedPod, NodePlan};
+use spot_domain::selection::Candidate;
 use spot_domain::swap::Left;
 use spot_domain::{ClusterName, InstanceId, Reason};
 use spot_swap::error::StepError;
 use spot_swap::work::{Current, Work};
+
+/// Types that a run launches, one after the other, while each proves too small.
+const TYPES_TRIED: usize = 3;
+/// Seconds between two passes.
+const PAUSE_SECONDS: u32 = 5;
+/// Passes at most. Step Functions ends an execution at 25,000 events of history; a pass makes about ten.
+const PASSES: u32 = 1_000;
 
 /// A run over one node, or why there is none.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -67,6 +75,9 @@ pub struct Seen {
     /// When target groups were first waited for that others have registered the old instance in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balanced_since: Option<Timestamp>,
+    /// The newcomer that the way back has left in service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<InstanceId>,
     /// For the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -125,6 +136,34 @@ impl NodeRun {
         self.swap.current.take().ok_or_else(|| StepError::Protocol("no newcomer in this swap".into()))
     }
 
+    /// Says if the swap was undone for its newcomer's type alone, each type once, and left nothing behind.
+    #[must_use]
+    pub fn may_try_another_type(&self) -> bool {
+        let swap = &self.swap;
+        let undone = swap.rolled_back.len();
+        swap.rolled_back.last().is_some_and(|left| left.reason == Reason::NodeNotReady)
+            && undone == swap.too_small.len()
+            && undone < TYPES_TRIED
+            && self.seen.kept.is_none()
+            && swap.swapped.is_empty()
+            && swap.ended_by.is_none()
+    }
+
+    /// Puts the node back into the queue, with nothing known of a newcomer.
+    pub fn begin_again(&mut self, candidate: Candidate) {
+        self.swap.queue = vec![candidate];
+        self.swap.max_swaps += 1;
+        self.joining = Joining::Starting;
+        self.drain = State::default();
+        self.drain_deadline = None;
+        self.seen = Seen::default();
+    }
+
+    /// Sets the pause of the drain's pace: no pod is asked more often while its budget blocks it.
+    pub fn pace_drain(&mut self) {
+        self.swap.pause_seconds = PAUSE_SECONDS.max(self.drain_timeout_seconds / PASSES);
+    }
+
     /// Starts the drain's clock, once.
     pub fn drain_until(&mut self) -> Timestamp {
         let seconds = SignedDuration::from_secs(i64::from(self.drain_timeout_seconds));
@@ -155,5 +194,55 @@ impl NodeRun {
             }
         }
         node::find(client, newcomer).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spot_domain::journal::Undo;
+    use spot_swap::work::TooSmall;
+
+    /// A run whose newcomers of these types were undone, each for `reason`.
+    fn undone(types: &[&str], reason: Reason) -> NodeRun {
+        let payload = include_str!("../../../shared/swap/tests/payloads/3fb1158-node-after-launch.json");
+        let mut swap: Work = serde_json::from_str(payload).unwrap();
+        let instance_id: InstanceId = "i-0123456789abcdef0".parse().unwrap();
+        for instance_type in types {
+            let (instance_type, why) = (instance_type.parse().unwrap(), "1 of cpu".to_owned());
+            swap.too_small.push(TooSmall { instance_type, why });
+            swap.put_back(&instance_id, &Undo { reason, detail: String::new() });
+        }
+        NodeRun {
+            slot: swap.lease.clone(),
+            node: swap.node.clone().unwrap(),
+            swap,
+            joining: Joining::InGroup,
+            leaving: Leaving::NotYet,
+            drain_timeout_seconds: 1800,
+            drain_deadline: Some(Timestamp::now()),
+            drain: State { evicted: 1, ..State::default() },
+            seen: Seen::default(),
+        }
+    }
+
+    #[test]
+    fn another_type_is_tried_only_after_one_that_was_too_small_and_not_for_ever() {
+        let not_ready = Reason::NodeNotReady;
+        assert!(undone(&["m5.large"], not_ready).may_try_another_type());
+        assert!(undone(&["m5.large", "m5a.large"], not_ready).may_try_another_type());
+        assert!(!undone(&["m5.large", "m5a.large", "m6i.large"], not_ready).may_try_another_type());
+        assert!(!undone(&[], not_ready).may_try_another_type(), "nothing was undone");
+        assert!(
+            !undone(&["m5.large"], Reason::NewcomerAtRisk).may_try_another_type(),
+            "undone for another reason"
+        );
+        let mut never_joined = undone(&["m5.large"], not_ready);
+        let undo = Undo { reason: not_ready, detail: "it has not joined".to_owned() };
+        never_joined.swap.put_back(&"i-0123456789abcdef0".parse().unwrap(), &undo);
+        assert!(!never_joined.may_try_another_type(), "the last one was large enough");
+        let mut kept = undone(&["m5.large"], not_ready);
+        kept.seen.kept = Some("i-0123456789abcdef1".parse().unwrap());
+        assert!(!kept.may_try_another_type(), "its newcomer is still there");
     }
 }

@@ -189,9 +189,16 @@ impl Reconciler {
             self.prove(&execution, held, journal).await?;
         }
         let lease = self.swaps.take_over(&held.lease).await?;
-        let (end, remarks) = match &held.journal {
+        let mut journal = held.journal.clone();
+        let (end, remarks) = match &mut journal {
             None => (End::Undone, Vec::new()),
             Some(journal) => match self.recover(&lease, &settings, journal).await? {
+                // The next run ends the swap; a person is told by this one.
+                Progress::Waiting(why)
+                    if held.journal.as_ref().is_some_and(|was| was.kept != journal.kept) =>
+                {
+                    return Err(ReconcileFailure::Kept(why));
+                }
                 Progress::Waiting(why) if is_overdue(life, &settings, now) => {
                     return Err(ReconcileFailure::Overdue(why));
                 }
@@ -203,7 +210,8 @@ impl Reconciler {
             },
         };
         let told = format!("{end:?} by the reconciler after the execution died");
-        let summary = [told].iter().chain(&remarks).cloned().collect::<Vec<_>>().join("; ");
+        let kept = journal.and_then(|journal| journal.kept).map(|kept| kept.why);
+        let summary = [told].into_iter().chain(kept).chain(remarks.clone()).collect::<Vec<_>>().join("; ");
         self.swaps.close(&lease, Release::LetGo { summary: &summary }).await?;
         Ok(Outcome::Ended(end, remarks))
     }
@@ -237,9 +245,8 @@ impl Reconciler {
         &self,
         lease: &Lease,
         settings: &Settings,
-        journal: &Journal,
+        journal: &mut Journal,
     ) -> Result<Progress, ReconcileFailure> {
-        let mut journal = journal.clone();
         if journal.undo.is_none() {
             if journal.stage != Stage::Retiring {
                 journal.stage = Stage::Undoing;
@@ -248,14 +255,14 @@ impl Reconciler {
                 reason: Reason::ExecutionDied,
                 detail: format!("execution {} ended in the middle of a swap", lease.owner.execution()),
             });
-            self.swaps.write(lease, &journal).await?;
+            self.swaps.write(lease, journal).await?;
         }
         let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
         let target = self.stack.target(&access, &lease.region, Some(lease.owner.execution())).await;
         let permit = async |journal: &mut Journal, observed: &Observed, action: &Action| {
             nodes::permit(&self.stack, lease, &access, journal, observed, action).await
         };
-        Ok(advance(&target, &self.swaps, lease, settings, &mut journal, permit).await?)
+        Ok(advance(&target, &self.swaps, lease, settings, journal, permit).await?)
     }
 
     /// A typing error in the Settings table must not keep a group in the middle of a swap.
@@ -277,6 +284,8 @@ enum ReconcileFailure {
     TookTooLong,
     #[error("its recovery has taken too long: {0}")]
     Overdue(String),
+    #[error("{0}")]
+    Kept(String),
     #[error(transparent)]
     Swaps(#[from] SwapsError),
     #[error(transparent)]

@@ -95,6 +95,17 @@ pub enum AccessError {
         /// What is wrong, and the way out.
         problem: String,
     },
+    /// Nothing answers where the API server is said to be. Should it be a moment's silence, the same call goes through
+    /// later; else a person must see to it.
+    #[error("{of}: {problem}")]
+    Silent {
+        /// The cluster or the secret.
+        of: String,
+        /// The secret that names the address; `None` for EKS.
+        secret: Option<String>,
+        /// The cause if it stays silent, and the way out.
+        problem: String,
+    },
     /// The API server does not know the caller.
     #[error("{of}: {problem}")]
     NotLetIn {

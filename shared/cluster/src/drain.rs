@@ -11,7 +11,9 @@
 //!   that came back under its name.
 //! - A pod's own annotations can allow or forbid its eviction ([`crate::pods`]).
 //! - A pod that comes back to the node is evicted once more; after that it is blocked, by its name. kubectl does not
-//!   look again.
+//!   look again. Pods that the cordon does not keep off go first: a node that is still full attracts nobody.
+//! - While a pod is there that no pass can move, no other is evicted for a drain that can't end ([`Pass::stuck`]), unless
+//!   the node is about to be lost ([`Others`]).
 //! - Without a budget, too, the last Ready pod of a controller that wants several stays until another is Ready
 //!   ([`LastReady`]). kubectl evicts all of them at once.
 //! - Whatever is left is named with its cause: a budget, a finalizer, a webhook, an API server that does not answer.
@@ -48,6 +50,10 @@ const SENDING_TIME: Duration = Duration::from_secs(10);
 /// A pass that took longer counts the Ready pods once more: a replacement may be Ready by now.
 const WORTH_A_LOOK: Duration = Duration::from_secs(1);
 
+/// Passes in a row that must see a pod which can't be moved: one whose DaemonSet or Job was deleted a moment ago is about
+/// to be deleted, too.
+const PASSES_TO_BE_STUCK: u32 = 3;
+
 /// What becomes of the last Ready pod of a controller that wants several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastReady {
@@ -55,6 +61,30 @@ pub enum LastReady {
     Keep,
     /// It is evicted, as by kubectl: the deadline is near.
     Evict,
+}
+
+/// The fate of the other pods while one is there that no pass can move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// They stay: nobody is evicted for a drain that can't end.
+    Stay,
+    /// They go: the node is about to be lost whatever becomes of it.
+    Go,
+}
+
+/// The manner of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// The fate of the last Ready pod of a controller.
+    pub last_ready: LastReady,
+    /// The fate of the others while a pod can't leave.
+    pub others: Others,
+}
+
+impl From<LastReady> for Manner {
+    fn from(last_ready: LastReady) -> Self {
+        Self { last_ready, others: Others::Stay }
+    }
 }
 
 /// What one pass found and did.
@@ -68,6 +98,11 @@ pub struct Pass {
     /// The same pods with the cause for each, the gravest first: what something holds (a budget, an annotation, local
     /// storage), then what is terminating or was told to go a moment ago.
     pub blocked: Vec<Blocked>,
+    /// The pods among them that no further pass will move: a policy forbids the eviction, or they have come back to the
+    /// node twice. Empty until several passes in a row have seen such a pod.
+    pub stuck: Vec<Blocked>,
+    /// The pods among them that may not be evicted and end by themselves. Wait for their end.
+    pub ending: Vec<Blocked>,
     /// No pod that must go is left.
     pub is_done: bool,
     /// A call failed in mid-pass in a way that may pass: what was done is in the other fields; go
@@ -86,8 +121,7 @@ impl Pass {
         if self.is_done {
             return None;
         }
-        let named = self.blocked.iter().take(NAMED);
-        let mut named: Vec<String> = named.map(|b| format!("{}/{}: {}", b.namespace, b.pod, b.why)).collect();
+        let mut named = vec![in_words(&self.blocked)];
         named.extend(
             self.trouble
                 .as_ref()
@@ -95,6 +129,13 @@ impl Pass {
         );
         Some(format!("{} pods are left on node {node}; {}", self.remaining.len(), named.join("; ")))
     }
+}
+
+/// The first of these pods for a person, each with its cause.
+#[must_use]
+pub fn in_words(blocked: &[Blocked]) -> String {
+    let named = blocked.iter().take(NAMED).map(|b| format!("{}/{}: {}", b.namespace, b.pod, b.why));
+    named.collect::<Vec<_>>().join("; ")
 }
 
 /// The state before the first pass: which controllers have pods to move, and how many of theirs
@@ -118,20 +159,25 @@ pub async fn pass(
     client: &Client,
     node: &NodeName,
     policy: Policy,
-    last_ready: LastReady,
+    manner: impl Into<Manner>,
     mut state: State,
 ) -> Result<Pass, ClusterError> {
+    let Manner { last_ready, others } = manner.into();
     let (began, now) = (Instant::now(), Timestamp::now());
     let pods = pods::on_node(client, node, policy).await?;
     let troubled: BTreeSet<String> =
         state.unanswered.iter().map(|unanswered| unanswered.uid.clone()).collect();
     state.see(&pods, now.as_millisecond());
     let fresh = owe(client, &pods, &mut state).await?;
-    let mut due = due(&pods, &state);
-    // One that the API server could not answer for must not keep the others waiting again.
-    due.sort_by_key(|pod| troubled.contains(&pod.pod.uid));
+    let immovable = immovable(&pods, &state);
+    state.stuck_passes = if immovable.is_empty() { 0 } else { state.stuck_passes.saturating_add(1) };
+    let is_worth_it = immovable.is_empty() || others == Others::Go;
+    let mut due = if is_worth_it { due(&pods, &state) } else { Vec::new() };
+    // One that the API server could not answer for must not keep the others waiting again. One that the cordon does not
+    // keep off finds its way elsewhere as long as this node is the fuller one.
+    due.sort_by_key(|pod| (troubled.contains(&pod.pod.uid), !pod.facts.tolerates_cordon()));
     let mut split = last_ready::split(client, due, &state, &fresh).await?;
-    let mut walk = Walk { state, ..Walk::default() };
+    let mut walk = Walk { state, immovable, ..Walk::default() };
     if last_ready == LastReady::Evict {
         split.held.iter().for_each(|pod| walk.state.note_last_ready(pod));
         split.now.append(&mut split.held);
@@ -164,10 +210,21 @@ fn due<'a>(pods: &'a [NodePod], state: &State) -> Vec<&'a NodePod> {
         .collect()
 }
 
+/// The UIDs of pods that neither an eviction nor their own end takes off the node.
+fn immovable(pods: &[NodePod], state: &State) -> BTreeSet<String> {
+    let is_immovable = |pod: &&NodePod| match &pod.disposition {
+        Disposition::Blocked(_) => !pod.ends_by_itself(),
+        Disposition::Evict => state.turns.of(&turn_of(pod)).is_over(),
+        Disposition::Terminating | Disposition::Stays(_) => false,
+    };
+    pods.iter().filter(is_immovable).map(|pod| pod.pod.uid.clone()).collect()
+}
+
 /// A pass in progress.
 #[derive(Default)]
 struct Walk {
     state: State,
+    immovable: BTreeSet<String>,
     gone: BTreeSet<String>,
     causes: BTreeMap<String, (Option<String>, String)>,
     trouble: Option<ClusterError>,
@@ -212,17 +269,25 @@ impl Walk {
         let left = pods.iter().filter(|pod| pod.must_go() && !self.gone.contains(&pod.pod.uid));
         let left: Vec<&NodePod> = left.collect();
         let mut causes = std::mem::take(&mut self.causes);
-        let mut blocked: Vec<(bool, Blocked)> = left
+        let mut named: Vec<(bool, Blocked, &NodePod)> = left
             .iter()
             .map(|pod| {
                 let (budget, why) = causes.remove(&pod.pod.uid).unwrap_or_else(|| self.cause(pod, now));
-                (self.is_moving(pod), pod.blocked(budget, why))
+                (self.is_moving(pod), pod.blocked(budget, why), *pod)
             })
             .collect();
-        blocked.sort();
+        named.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let those = |is_one: &dyn Fn(&NodePod) -> bool| {
+            let found = named.iter().filter(|(_, _, pod)| is_one(pod));
+            found.map(|(_, blocked, _)| blocked.clone()).collect::<Vec<_>>()
+        };
+        let is_stuck = self.state.stuck_passes >= PASSES_TO_BE_STUCK;
+        let ends = |pod: &NodePod| matches!(pod.disposition, Disposition::Blocked(_)) && pod.ends_by_itself();
         Pass {
+            stuck: those(&|pod| is_stuck && self.immovable.contains(&pod.pod.uid)),
+            ending: those(&ends),
             remaining: left.iter().map(|pod| pod.pod.clone()).collect(),
-            blocked: blocked.into_iter().map(|(_, blocked)| blocked).collect(),
+            blocked: those(&|_| true),
             is_done: left.is_empty(),
             trouble: self.trouble,
             state: self.state,
@@ -258,6 +323,9 @@ impl Walk {
             Some(refused) => (refused.budget.clone(), refused.why.clone()),
             None if self.came_back(pod) => {
                 (None, comes_back(pod, self.state.turns.of(&turn_of(pod)).evicted))
+            }
+            None if !self.immovable.is_empty() => {
+                (None, "it is not evicted while another pod can't leave the node".to_owned())
             }
             None => (None, "its turn has not come yet".to_owned()),
         }

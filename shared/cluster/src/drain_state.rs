@@ -32,6 +32,9 @@ pub struct State {
     /// Evictions of the last pass that no answer came to: the next one sees what became of the pods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unanswered: Vec<Unanswered>,
+    /// Passes in a row that have found a pod which no pass can move.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stuck_passes: u32,
     /// Controllers whose last Ready pod was evicted before another was Ready, the first 20 of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_ready_evicted: Vec<String>,
@@ -73,6 +76,11 @@ pub struct Unanswered {
     pub uid: String,
     /// Its controller among the turns.
     pub of: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl State {

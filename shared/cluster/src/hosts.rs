@@ -1,28 +1,27 @@
-//! Pods that keep apart from each other by node: whether there are nodes enough for them once this one
-//! leaves. Only the cluster's other nodes, and where the pods' peers run, can tell; asked where it matters.
+//! Pods that keep apart from each other by node, or stay together on one: whether other nodes can have them once this
+//! one leaves. Only the cluster's other nodes, and where the pods' peers run, can tell; asked where it matters.
+//!
+//! A cordon does not keep off a pod that tolerates it. Nobody can tell where the scheduler puts such a pod while several
+//! nodes would do. This module names the pods that must return to the node. The drain counts those that return by the
+//! scheduler's choice ([`crate::drain`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Node as CoreNode, Pod, TopologySpreadConstraint};
+use k8s_openapi::api::core::v1::{Pod, TopologySpreadConstraint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
-use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::Client;
 
 use crate::controllers::{self, Workload};
 use crate::error::ClusterError;
-use crate::node::Node;
-use crate::pages;
+use crate::node::{self, Node};
 use crate::pods::{self, Disposition, NodePod};
 use crate::spec::Facts;
-
-/// Nodes per page: a node lists its images, which makes it large.
-const PAGE_SIZE: u32 = 100;
 
 /// The nodes that take pods, this one and its newcomer left out, and the peers of pods that spread.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Hosts {
-    /// Labels of each node that is schedulable.
-    pub(crate) others: BTreeMap<String, BTreeMap<String, String>>,
+    /// Each other node that is Ready and schedulable.
+    pub(crate) others: Vec<Node>,
     /// Peers on each node, by the UID of the pod that spreads: one entry for each of its spreads.
     pub(crate) peers: BTreeMap<String, Vec<BTreeMap<String, usize>>>,
     /// The newcomer is among `others` by now.
@@ -39,15 +38,9 @@ pub(crate) async fn look(
     if spreading.is_empty() && !moving.iter().any(|pod| keeps_apart_in_spite_of_cordon(pod)) {
         return Ok(None);
     }
-    let is_open = |other: &CoreNode| {
-        let is_cordoned = other.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
-        !is_cordoned && other.metadata.name.as_deref() != Some(node.name.as_str())
-    };
-    let api: Api<CoreNode> = Api::all(client.clone());
-    let open = pages::select(&api, "list nodes", ListParams::default(), PAGE_SIZE, is_open).await?;
-    let labelled = |node: CoreNode| Some((node.metadata.name?, node.metadata.labels.unwrap_or_default()));
+    let open = node::schedulable(client).await?;
     let mut hosts = Hosts {
-        others: open.into_iter().filter_map(labelled).collect(),
+        others: open.into_iter().filter(|other| other.name != node.name).collect(),
         peers: BTreeMap::new(),
         // A cordon of ours stands only while there is a newcomer.
         has_newcomer: node.cordoned_by.is_some(),
@@ -94,7 +87,7 @@ fn selector(pod: &NodePod, spread: &TopologySpreadConstraint) -> Option<LabelSel
 
 /// The cordon does not keep its replacement off the node, and one node holds one such pod.
 fn keeps_apart_in_spite_of_cordon(pod: &NodePod) -> bool {
-    pod.facts.tolerates_cordon && pod.facts.is_one_per_node(&pod.labels)
+    pod.facts.tolerates_cordon() && pod.facts.is_one_per_node(&pod.labels)
 }
 
 /// Says why `pod` would return to this node, or find none.
@@ -105,7 +98,18 @@ pub(crate) fn obstacle(
     hosts: &Hosts,
     this: &Node,
 ) -> Option<String> {
-    returns(pod, workload, hosts).or_else(|| stays_pending(pod, all, hosts, this))
+    returns(pod, workload, hosts).or_else(|| short_of_domains(pod, all, hosts, this))
+}
+
+/// Says why a pod that tolerates the cordon would follow those of its peers that are still on the node.
+pub(crate) fn follows_its_peers(pod: &NodePod, all: &[NodePod]) -> Option<String> {
+    let here = moving_with(pod, all);
+    let is_drawn = pod.facts.tolerates_cordon() && pod.facts.is_together(&pod.labels) && here > 1;
+    is_drawn.then(|| {
+        format!(
+            "the pod tolerates the cordon, and its required podAffinity keeps it with its peers, {here} of which are here: the              first that is evicted would return to them; prefer the affinity, or narrow its tolerations"
+        )
+    })
 }
 
 /// A pod that runs in spite of the cordon, one on each node, comes back to this one unless another is free.
@@ -114,7 +118,7 @@ fn returns(pod: &NodePod, workload: Option<&Workload>, hosts: &Hosts) -> Option<
         return None;
     }
     let replicas = workload?.replicas?;
-    let room = hosts.others.values().filter(|labels| fits(&pod.facts, labels)).count() + hosts.to_come();
+    let room = hosts.open_to(&pod.facts).count() + hosts.to_come();
     (replicas > room).then(|| {
         format!(
             "the pod tolerates the cordon and shares no node with its peers: {replicas} replicas need as many nodes, and \
@@ -125,28 +129,38 @@ fn returns(pod: &NodePod, workload: Option<&Workload>, hosts: &Hosts) -> Option<
 }
 
 /// While this node, cordoned and empty, counts as a domain with no pod, no other node may hold more than
-/// `maxSkew`: what doesn't fit stays Pending until the node is gone, which waits for it.
-fn stays_pending(pod: &NodePod, all: &[NodePod], hosts: &Hosts, this: &Node) -> Option<String> {
+/// `maxSkew`: what doesn't fit stays Pending until the node is gone, which waits for it; or it returns, if the cordon
+/// doesn't keep it off.
+fn short_of_domains(pod: &NodePod, all: &[NodePod], hosts: &Hosts, this: &Node) -> Option<String> {
     let counts = hosts.peers.get(&pod.pod.uid)?;
     pod.facts.spreads.iter().zip(counts).find_map(|(spread, peers)| {
         let skew = usize::try_from(spread.max_skew).unwrap_or(1);
-        let free = |name: &String| skew.saturating_sub(peers.get(name).copied().unwrap_or(0));
-        let open = hosts.others.iter().filter(|(_, labels)| fits(&pod.facts, labels));
-        let room: usize = open.map(|(name, _)| free(name)).sum::<usize>() + skew * hosts.to_come();
+        let free = |node: &Node| skew.saturating_sub(peers.get(node.name.as_str()).copied().unwrap_or(0));
+        let room: usize = hosts.open_to(&pod.facts).map(free).sum::<usize>() + skew * hosts.to_come();
         // A spread counts pods that may be another controller's; those that move must fit.
-        let moving = all.iter().filter(|other| {
-            other.disposition == Disposition::Evict && other.controller == pod.controller
-        });
-        let moving = moving.count().min(peers.get(this.name.as_str()).copied().unwrap_or(0));
+        let moving = moving_with(pod, all).min(peers.get(this.name.as_str()).copied().unwrap_or(0));
         (moving > room).then(|| {
+            let way_out = if pod.facts.tolerates_cordon() {
+                "the others would return here, since they tolerate the cordon; narrow their tolerations and set \
+                 nodeTaintsPolicy: Honor, or set whenUnsatisfiable: ScheduleAnyway"
+            } else {
+                "set nodeTaintsPolicy: Honor or whenUnsatisfiable: ScheduleAnyway"
+            };
             format!(
                 "its topologySpreadConstraint (maxSkew {}, {}, DoNotSchedule) counts the cordoned node as an empty one: of \
-                 {moving} pods here, {room} would find a place; set nodeTaintsPolicy: Honor or whenUnsatisfiable: \
-                 ScheduleAnyway",
+                 {moving} pods here, {room} would find a place; {way_out}",
                 spread.max_skew, spread.topology_key
             )
         })
     })
+}
+
+/// Pods of the same controller that are to be evicted from this node.
+fn moving_with(pod: &NodePod, all: &[NodePod]) -> usize {
+    let peers = all
+        .iter()
+        .filter(|other| other.disposition == Disposition::Evict && other.controller == pod.controller);
+    peers.count()
 }
 
 impl Hosts {
@@ -154,12 +168,11 @@ impl Hosts {
     fn to_come(&self) -> usize {
         usize::from(!self.has_newcomer)
     }
-}
 
-/// The node's labels fit the pod's node selector. Affinity is not asked: too many nodes are better here
-/// than a refusal that is wrong.
-fn fits(facts: &Facts, labels: &BTreeMap<String, String>) -> bool {
-    facts.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    /// Nodes among `others` whose labels and taints let the pod in.
+    fn open_to(&self, facts: &Facts) -> impl Iterator<Item = &Node> {
+        self.others.iter().filter(|node| facts.fits(node))
+    }
 }
 
 /// The pods that are asked about.

@@ -1,6 +1,7 @@
 //! The first call to a cluster: why an API server is not reached, or does not let its caller in, with the way out in
-//! words. Later calls are patient with a server that is silent for a while; what is wrong from the beginning does not
-//! mend itself.
+//! words. Later calls are patient with a server that is silent for a while. At the first one nobody can tell a moment's
+//! silence from an address that never answers: the caller asks some times before it believes in the latter. A certificate
+//! that is wrong says so at once.
 
 use std::net::IpAddr;
 
@@ -46,10 +47,16 @@ fn sorted(of: &str, road: &Road, error: &ClusterError) -> Result<(), AccessError
     let message = cut(&error.message);
     match error.kind {
         Kind::Unauthorized => Err(AccessError::NotLetIn { of, problem: unknown_caller(road) }),
-        Kind::Retry | Kind::Rejected if error.reason == "NoAnswer" => match unreachable(road, &message) {
-            Some(problem) => Err(road.refuses(of, problem)),
-            None => Err(AccessError::Retry { of, call: CALL, message }),
-        },
+        Kind::Retry | Kind::Rejected if error.reason == "NoAnswer" => {
+            if message.contains("certificate") {
+                let problem = format!("{} ({message})", certificate(&message, road.server()));
+                return Err(road.refuses(of, problem));
+            }
+            Err(match unreachable(road, &message) {
+                Some(problem) => AccessError::Silent { of, secret: road.secret(), problem },
+                None => AccessError::Retry { of, call: CALL, message },
+            })
+        }
         Kind::Retry => Err(AccessError::Retry { of, call: CALL, message }),
         // The caller is known; what it may do, its next call shows.
         Kind::Denied | Kind::NotFound | Kind::Conflict | Kind::Rejected => Ok(()),
@@ -61,6 +68,13 @@ impl Road {
         match self {
             Self::Eks { .. } => AccessError::Unreachable { of, problem },
             Self::Kubeconfig { secret, .. } => AccessError::Kubeconfig { secret: secret.clone(), problem },
+        }
+    }
+
+    fn secret(&self) -> Option<String> {
+        match self {
+            Self::Eks { .. } => None,
+            Self::Kubeconfig { secret, .. } => Some(secret.clone()),
         }
     }
 
@@ -92,16 +106,13 @@ fn unknown_caller(road: &Road) -> String {
     .to_owned()
 }
 
-/// Says what keeps the server from being reached, where waiting would not help.
+/// Says what keeps the server from being reached, if its address alone explains the silence.
 fn unreachable(road: &Road, message: &str) -> Option<String> {
     let server = road.server();
     if message.contains("dns error") || message.contains("failed to lookup address") {
         return Some(format!(
             "the name of its API server {server} can't be resolved ({message}): correct it, or {INTO_THE_VPC}"
         ));
-    }
-    if message.contains("certificate") {
-        return Some(format!("{} ({message})", certificate(message, server)));
     }
     match road {
         Road::Eks { is_public: false, .. } => Some(format!(
@@ -176,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_mend_itself_is_named_with_its_way_out() {
+    fn what_may_not_mend_itself_is_named_with_its_way_out() {
         let late = "client error (Connect): deadline has elapsed";
         let cases = [
             (eks(false, &[], true), late, "is private and does not answer"),
@@ -204,6 +215,13 @@ mod tests {
         for (road, message, expected) in cases {
             let (text, is_retryable) = said(&road, &silent(message));
             assert!(text.contains(expected) && !is_retryable, "{message}: {text}");
+            let error = sorted("cluster shop", &road, &silent(message)).unwrap_err();
+            // Only a certificate is wrong at every try.
+            assert_eq!(
+                matches!(error, AccessError::Silent { .. }),
+                !message.contains("certificate"),
+                "{error}"
+            );
         }
         for road in [eks(false, &[], true), by_kubeconfig("https://10.0.0.1")] {
             assert!(said(&road, &silent(late)).0.contains("VpcSubnetIds"));

@@ -14,6 +14,7 @@ pub(crate) fn against(pod: &NodePod, look: &Look) -> Vec<Blocked> {
     let mut whys = by_volume(look.ties.get(&pod.pod.uid).copied());
     whys.extend(workload.and_then(|workload| by_controller(pod, workload, look)));
     whys.extend(by_specs(pod, workload, look));
+    whys.extend(hosts::follows_its_peers(pod, &look.pods));
     if let Some(hosts) = &look.hosts {
         whys.extend(hosts::obstacle(pod, workload, &look.pods, hosts, &look.node));
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
@@ -19,8 +19,7 @@ use crate::error::ClusterError;
 use crate::leaving::Leaving;
 use crate::node::NodeName;
 use crate::pages;
-use crate::room::{self, Demands};
-use crate::spec::Facts;
+use crate::spec::{Facts, Mounted};
 
 /// Pods per page of a list.
 pub const PAGE_SIZE: u32 = 100;
@@ -137,8 +136,6 @@ pub struct NodePod {
     pub is_pending: bool,
     /// How it ends, once it was told to.
     pub leaving: Option<Leaving>,
-    /// What it demands of its node.
-    pub demands: Demands,
     /// What the drain does with it.
     pub disposition: Disposition,
     /// Its owner permits its eviction at any time ([`SAFE_TO_EVICT`] is `"true"`).
@@ -234,6 +231,12 @@ impl NodePod {
         Blocked { pod: self.pod.pod.clone(), namespace: self.pod.namespace.clone(), budget, why }
     }
 
+    /// It runs to its own end (a Job's pod, say): whatever forbids its eviction is over then.
+    #[must_use]
+    pub fn ends_by_itself(&self) -> bool {
+        self.facts.runs_once
+    }
+
     /// It has to leave the node before that may go.
     #[must_use]
     pub fn must_go(&self) -> bool {
@@ -286,6 +289,7 @@ pub(crate) fn is_alive(pod: &Pod) -> bool {
 }
 
 fn look_at(pod: &Pod, losses: &Losses, policy: Policy) -> NodePod {
+    let facts = facts(pod);
     NodePod {
         pod: PodRef {
             namespace: pod.namespace().unwrap_or_default(),
@@ -294,20 +298,19 @@ fn look_at(pod: &Pod, losses: &Losses, policy: Policy) -> NodePod {
         },
         controller: controller(pod),
         labels: pod.labels().clone(),
-        claims: claims(pod),
-        has_inline_ebs: volumes(pod).any(|volume| volume.aws_elastic_block_store.is_some()),
+        claims: claims(pod, &facts),
+        has_inline_ebs: facts.volumes.contains(&Mounted::InlineEbs),
         is_ready: is_ready(pod),
         is_pending: phase(pod) == "Pending",
         leaving: Leaving::of(pod),
-        demands: room::demands(pod),
-        disposition: disposition(pod, losses, policy),
+        disposition: disposition(pod, &facts, losses, policy),
         is_safe_to_evict: annotation(pod, SAFE_TO_EVICT) == Some("true"),
-        facts: facts(pod),
+        facts,
     }
 }
 
 /// What a drain does with `pod`, given what its controllers say.
-fn disposition(pod: &Pod, losses: &Losses, policy: Policy) -> Disposition {
+fn disposition(pod: &Pod, facts: &Facts, losses: &Losses, policy: Policy) -> Disposition {
     let owner = controller(pod);
     if pod.annotations().contains_key(MIRROR) {
         return Disposition::Stays(Stay::Mirror);
@@ -323,14 +326,20 @@ fn disposition(pod: &Pod, losses: &Losses, policy: Policy) -> Disposition {
     if !is_alive(pod) {
         return Disposition::Stays(Stay::Finished);
     }
-    if let Some(block) = block(pod, owner.as_ref(), losses, policy) {
+    if let Some(block) = block(pod, owner.as_ref(), facts, losses, policy) {
         return Disposition::Blocked(block);
     }
-    let is_agent = owner.is_some_and(|owner| keeps_here(&owner, &facts(pod)));
+    let is_agent = owner.is_some_and(|owner| keeps_here(&owner, facts));
     if is_agent { Disposition::Stays(Stay::NodeAgent) } else { Disposition::Evict }
 }
 
-fn block(pod: &Pod, owner: Option<&Controller>, losses: &Losses, policy: Policy) -> Option<Block> {
+fn block(
+    pod: &Pod,
+    owner: Option<&Controller>,
+    facts: &Facts,
+    losses: &Losses,
+    policy: Policy,
+) -> Option<Block> {
     let forbids = |key: &&&str| annotation(pod, key).is_some_and(|value| value != "false");
     if let Some(key) = DO_NOT_DISRUPT.iter().find(forbids) {
         return Some(Block::DoNotDisrupt((*key).to_owned()));
@@ -343,18 +352,21 @@ fn block(pod: &Pod, owner: Option<&Controller>, losses: &Losses, policy: Policy)
     let local = || {
         let safe: Vec<&str> =
             annotation(pod, SAFE_TO_EVICT_VOLUMES).unwrap_or_default().split(',').map(str::trim).collect();
-        let mut local = local_volumes(pod).filter(|name| !safe.contains(&name.as_str()));
+        let mut local = facts.volumes.iter().filter_map(|volume| match volume {
+            Mounted::Scratch(name) if !safe.contains(&name.as_str()) => Some(name.clone()),
+            _ => None,
+        });
         local.next().filter(|_| !policy.evict_local_storage).map(Block::LocalStorage)
     };
     match owner {
         Some(owner) if owner.is_foreign_daemon_set() => None,
-        Some(owner) if keeps_here(owner, &facts(pod)) => Some(Block::KeptHere(owner.to_string())),
-        _ => unrestored(pod, owner, losses).filter(|_| !policy.evict_unmanaged).or_else(local),
+        Some(owner) if keeps_here(owner, facts) => Some(Block::KeptHere(owner.to_string())),
+        _ => unrestored(pod, owner, facts, losses).filter(|_| !policy.evict_unmanaged).or_else(local),
     }
 }
 
 /// Says why nothing would bring the pod back.
-fn unrestored(pod: &Pod, owner: Option<&Controller>, losses: &Losses) -> Option<Block> {
+fn unrestored(pod: &Pod, owner: Option<&Controller>, facts: &Facts, losses: &Losses) -> Option<Block> {
     // An existing DaemonSet was sorted out before: this one's is gone. A Node is the owner of static pods.
     let Some(owner) = owner.filter(|owner| !matches!(owner.kind.as_str(), "DaemonSet" | "Node")) else {
         return Some(Block::Unmanaged);
@@ -362,7 +374,7 @@ fn unrestored(pod: &Pod, owner: Option<&Controller>, losses: &Losses) -> Option<
     if let Some(why) = losses.of(pod) {
         return Some(Block::NotRestarted(why.to_owned()));
     }
-    let runs_once = !owner.is_built_in() && facts(pod).runs_once;
+    let runs_once = !owner.is_built_in() && facts.runs_once;
     runs_once.then(|| Block::RunsOnce(owner.to_string()))
 }
 
@@ -379,25 +391,14 @@ fn facts(pod: &Pod) -> Facts {
     pod.spec.as_ref().map(Facts::of).unwrap_or_default()
 }
 
-/// `emptyDir` volumes on disk. One in memory is a scratch area by its nature (Cluster Autoscaler
-/// takes it so); a `hostPath` belongs to the node and is no reason to stay (as in kubectl).
-fn local_volumes(pod: &Pod) -> impl Iterator<Item = String> {
-    volumes(pod)
-        .filter(|volume| volume.empty_dir.as_ref().is_some_and(|dir| dir.medium.as_deref() != Some("Memory")))
-        .map(|volume| volume.name.clone())
-}
-
-fn claims(pod: &Pod) -> Vec<String> {
-    let claim = |volume: &k8s_openapi::api::core::v1::Volume| {
-        let named = volume.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.clone());
-        // A generic ephemeral volume's claim is named after its pod and volume.
-        named.or_else(|| volume.ephemeral.as_ref().map(|_| format!("{}-{}", pod.name_any(), volume.name)))
+/// A claim that is made for the pod is named after it and the volume.
+fn claims(pod: &Pod, facts: &Facts) -> Vec<String> {
+    let claim = |volume: &Mounted| match volume {
+        Mounted::Claim(name) => Some(name.clone()),
+        Mounted::OwnClaim(volume) => Some(format!("{}-{volume}", pod.name_any())),
+        Mounted::Scratch(_) | Mounted::InlineEbs => None,
     };
-    volumes(pod).filter_map(claim).collect()
-}
-
-fn volumes(pod: &Pod) -> impl Iterator<Item = &k8s_openapi::api::core::v1::Volume> {
-    pod.spec.iter().flat_map(|spec: &PodSpec| spec.volumes.iter().flatten())
+    facts.volumes.iter().filter_map(claim).collect()
 }
 
 fn phase(pod: &Pod) -> &str {

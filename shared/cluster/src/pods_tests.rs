@@ -27,7 +27,11 @@ fn owned_by(kind: &str) -> Value {
 }
 
 fn sorted(metadata: &Value, spec: &Value, status: &Value) -> Disposition {
-    disposition(&pod(metadata, spec, status), &Losses::default(), Policy::default())
+    disposed(&pod(metadata, spec, status), &Losses::default(), Policy::default())
+}
+
+fn disposed(pod: &Pod, losses: &Losses, policy: Policy) -> Disposition {
+    disposition(pod, &facts(pod), losses, policy)
 }
 
 fn annotated(key: &str, value: &str, spec: &Value) -> Disposition {
@@ -47,8 +51,8 @@ fn a_pod_of_a_controller_is_evicted() {
 fn a_daemon_sets_pod_stays_while_its_daemon_set_exists() {
     let agent = pod(&json!({ "ownerReferences": owned_by("DaemonSet") }), &NOTHING, &NOTHING);
     let existing = Losses::with(BTreeSet::from([controller(&agent).unwrap()]), &[]);
-    assert_eq!(disposition(&agent, &existing, Policy::default()), Disposition::Stays(Stay::DaemonSet));
-    let orphan = disposition(&agent, &Losses::default(), Policy::default());
+    assert_eq!(disposed(&agent, &existing, Policy::default()), Disposition::Stays(Stay::DaemonSet));
+    let orphan = disposed(&agent, &Losses::default(), Policy::default());
     assert_eq!(orphan, Disposition::Blocked(Block::Unmanaged));
 }
 
@@ -76,7 +80,7 @@ fn a_bare_pod_blocks_unless_its_owner_or_the_policy_lets_it_go() {
     let let_go = json!({ "ownerReferences": [], "annotations": { SAFE_TO_EVICT: "true" } });
     assert_eq!(sorted(&let_go, &NOTHING, &NOTHING), Disposition::Evict);
     let policy = Policy { evict_unmanaged: true, ..Policy::default() };
-    let allowed = disposition(&pod(&bare, &NOTHING, &NOTHING), &Losses::default(), policy);
+    let allowed = disposed(&pod(&bare, &NOTHING, &NOTHING), &Losses::default(), policy);
     assert_eq!(allowed, Disposition::Evict);
 }
 
@@ -88,7 +92,7 @@ fn owned_by_group(api_version: &str, kind: &str) -> Value {
 fn a_pod_that_its_job_would_not_start_again_blocks_like_a_bare_one() {
     let job = json!({ "ownerReferences": owned_by_group("batch/v1", "Job") });
     let losses = Losses::with(BTreeSet::new(), &[("u1", "backoffLimit 0")]);
-    let sort = |metadata: &Value, policy| disposition(&pod(metadata, &NOTHING, &NOTHING), &losses, policy);
+    let sort = |metadata: &Value, policy| disposed(&pod(metadata, &NOTHING, &NOTHING), &losses, policy);
     let blocked = Disposition::Blocked(Block::NotRestarted("backoffLimit 0".to_owned()));
     assert_eq!(sort(&job, Policy::default()), blocked);
     assert_eq!(sort(&job, Policy { evict_unmanaged: true, ..Policy::default() }), Disposition::Evict);
@@ -139,7 +143,7 @@ fn an_empty_dir_on_disk_blocks_unless_it_is_worth_nothing() {
     assert_eq!(annotated(SAFE_TO_EVICT_VOLUMES, "tmp, cache", &cache), Disposition::Evict);
     assert_eq!(annotated(SAFE_TO_EVICT_VOLUMES, "tmp", &cache), blocked);
     let policy = Policy { evict_local_storage: true, ..Policy::default() };
-    let allowed = disposition(&pod(&NOTHING, &cache, &NOTHING), &Losses::default(), policy);
+    let allowed = disposed(&pod(&NOTHING, &cache, &NOTHING), &Losses::default(), policy);
     assert_eq!(allowed, Disposition::Evict);
     let memory = json!({ "volumes": [{ "name": "shm", "emptyDir": { "medium": "Memory" } }] });
     assert_eq!(sorted(&NOTHING, &memory, &NOTHING), Disposition::Evict);
@@ -158,7 +162,7 @@ fn a_pod_that_asks_for_peace_gets_it_whatever_the_policy() {
     for (key, value) in forbidding {
         let quiet = pod(&json!({ "annotations": { key: value } }), &NOTHING, &NOTHING);
         let blocked = Disposition::Blocked(Block::DoNotDisrupt(key.to_owned()));
-        assert_eq!(disposition(&quiet, &Losses::default(), policy), blocked);
+        assert_eq!(disposed(&quiet, &Losses::default(), policy), blocked);
     }
     assert_eq!(annotated(DO_NOT_DISRUPT[0], "false", &NOTHING), Disposition::Evict);
 }
@@ -170,7 +174,8 @@ fn claims_are_named_ones_and_those_of_ephemeral_volumes() {
         { "name": "scratch", "ephemeral": {} },
         { "name": "config", "configMap": {} },
     ] });
-    assert_eq!(claims(&pod(&NOTHING, &spec, &NOTHING)), ["data-web-1", "web-1-scratch"]);
+    let pod = pod(&NOTHING, &spec, &NOTHING);
+    assert_eq!(claims(&pod, &facts(&pod)), ["data-web-1", "web-1-scratch"]);
 }
 
 #[test]
@@ -190,7 +195,6 @@ pub(crate) fn node_pod(name: &str) -> NodePod {
         is_ready: true,
         is_pending: false,
         leaving: None,
-        demands: room::demands(&Pod::default()),
         disposition: Disposition::Evict,
         is_safe_to_evict: false,
         facts: Facts::default(),

@@ -24,6 +24,10 @@ use crate::volumes::{self, Tie, Ties};
 
 pub use crate::pods::Blocked;
 
+/// Nobody can tell where the scheduler puts such a pod.
+const MAY_RETURN: &str =
+    "it tolerates the cordon, and may return here: one that does so twice ends the drain";
+
 /// The bounds of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
@@ -115,6 +119,9 @@ pub struct Report {
     pub stays: Vec<Staying>,
     /// Pods that could never be evicted; one entry for each reason.
     pub blocked: Vec<Blocked>,
+    /// The pods among them that end by themselves. Once they have, they stand against nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ending: Vec<Blocked>,
     /// A pod that would move holds a zonal volume: the new node must be in the same zone.
     pub is_zone_bound: bool,
     /// Workloads that have all their replicas here.
@@ -138,6 +145,7 @@ pub async fn look(client: &Client, node: Node, terms: Terms) -> Result<Look, Clu
     let namespaces: BTreeSet<String> = moving.iter().map(|pod| pod.pod.namespace.clone()).collect();
     let budgets = budgets::list(client, &namespaces).await?;
     let ties = volumes::ties(client, &moving).await?;
+    volumes::may_follow(client, &node.name, &moving).await?;
     let owners = moving.iter().filter_map(|pod| pod.controller.clone()).collect();
     let workloads = controllers::workloads(client, owners).await?;
     let hosts = hosts::look(client, &node, &hosts::moving(&pods)).await?;
@@ -152,6 +160,7 @@ pub fn report(look: &Look) -> Report {
         would_move: Vec::new(),
         stays: Vec::new(),
         blocked: Vec::new(),
+        ending: Vec::new(),
         is_zone_bound: false,
         gathered: gathered(look),
         lines: Vec::new(),
@@ -190,6 +199,9 @@ fn sort_in(pod: &NodePod, look: &Look, report: &mut Report) -> (Verdict, Vec<Str
         }
         Disposition::Blocked(block) => {
             report.blocked.push(pod.blocked(None, block.why()));
+            if pod.ends_by_itself() {
+                report.ending.push(pod.blocked(None, block.why()));
+            }
             (Verdict::Blocked, vec![block.why()])
         }
         Disposition::Evict => {
@@ -197,7 +209,8 @@ fn sort_in(pod: &NodePod, look: &Look, report: &mut Report) -> (Verdict, Vec<Str
             let reasons = obstacles::against(pod, look);
             if reasons.is_empty() {
                 report.would_move.push(pod.pod.clone());
-                return (Verdict::Moves, vec![]);
+                let caution = pod.facts.tolerates_cordon().then(|| MAY_RETURN.to_owned());
+                return (Verdict::Moves, caution.into_iter().collect());
             }
             let whys = reasons.iter().map(|reason| reason.why.clone()).collect();
             report.blocked.extend(reasons);

@@ -305,3 +305,34 @@ fn a_pod_that_is_told_to_go_but_may_outlast_the_drain_is_named() {
         "a finalizer holds it: it is waited for"
     );
 }
+
+#[test]
+fn a_pod_that_ends_by_itself_is_told_from_one_that_blocks_for_good() {
+    let blocked = |facts| NodePod {
+        facts,
+        ..pod("job", Disposition::Blocked(Block::NotRestarted("it failed".into())))
+    };
+    let once = report(&look(vec![blocked(with(json!({ "restartPolicy": "Never" })))], vec![]));
+    assert_eq!((once.blocked.len(), &once.ending), (1, &once.blocked));
+    let always = report(&look(vec![blocked(with(json!({})))], vec![]));
+    assert_eq!((always.blocked.len(), always.ending.len()), (1, 0));
+}
+
+#[test]
+fn a_pod_that_may_return_moves_and_is_marked() {
+    let open = report(&look(vec![evicted(json!({ "tolerations": [{ "operator": "Exists" }] }))], vec![]));
+    assert_eq!((open.blocked.len(), open.would_move.len()), (0, 1));
+    assert!(open.lines[0].verdict == Verdict::Moves && open.lines[0].why.contains("tolerates the cordon"));
+    assert_eq!(report(&look(vec![evicted(json!({}))], vec![])).lines[0].why, "");
+}
+
+#[test]
+fn a_pod_that_would_follow_its_peers_back_is_named() {
+    let term = json!({ "topologyKey": "kubernetes.io/hostname", "labelSelector": { "matchLabels": { "app": "web" } } });
+    let spec = json!({ "tolerations": [{ "operator": "Exists" }], "affinity": { "podAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": [term] } } });
+    let pods = vec![evicted(spec.clone()), NodePod { facts: with(spec), ..pod("web-2", Disposition::Evict) }];
+    let report = report(&look(pods, vec![]));
+    assert_eq!(report.blocked.len(), 2);
+    assert!(report.blocked[0].why.contains("would return to them"), "{:?}", report.blocked);
+}

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter, Result};
 
 pub use amount::Amount;
-pub use demands::{Amounts, Demands, KeepsOff, Spread, Tolerated, demands};
+pub use demands::{Amounts, Demands, KeepsOff, Spread, demands};
 pub use look::lacks;
 pub use terms::NodeTerms;
 
@@ -32,6 +32,8 @@ use crate::node::Node;
 const ATTACHABLE: &str = "attachable-volumes-csi-";
 /// Labels by which images and binaries fit a node, asked for or not.
 const PLATFORM: [&str; 2] = ["kubernetes.io/arch", "kubernetes.io/os"];
+/// Resources that no device plugin or CNI adds to a node that is Ready.
+const OF_THE_TYPE: [&str; 2] = ["cpu", "memory"];
 /// Lacks that a sentence names.
 const NAMED: usize = 3;
 
@@ -65,7 +67,7 @@ pub struct Host {
 }
 
 /// A pod that runs on a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Resident {
     /// Its namespace.
     pub namespace: String,
@@ -162,10 +164,22 @@ pub fn missing(old: &Node, newcomer: &Host, movers: &[Mover], others: &[Host]) -
 }
 
 impl Need {
-    /// Says if waiting can't help: nothing that starts on a node takes such a label off again.
+    /// Says if waiting can't help: nothing that starts on a node takes such a label off again, or makes its machine
+    /// larger.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::SpotLabel(_))
+        matches!(self, Self::SpotLabel(_)) || self.is_of_the_type()
+    }
+
+    /// Says if every node of this instance type lacks it: a machine has so much cpu and memory.
+    #[must_use]
+    pub fn is_of_the_type(&self) -> bool {
+        match self {
+            Self::Resource { resource, .. } | Self::Size { resource, .. } => {
+                OF_THE_TYPE.contains(&resource.as_str())
+            }
+            _ => false,
+        }
     }
 
     /// Says if another node may give it.
@@ -222,7 +236,7 @@ fn of_the_pod(mover: &Mover, node: &Node) -> Vec<Need> {
     let demands = &mover.pod.demands;
     let unmet = |terms: &&NodeTerms| !terms.are_met_by(node);
     let labels = demands.selects.iter().filter(unmet).map(|terms| Need::Label(terms.to_string()));
-    let taints = node.startup_taints.iter().filter(|taint| !demands.tolerates(taint));
+    let taints = node.startup_taints.iter().filter(|taint| !demands.facts.tolerates(taint));
     let taints = taints.cloned().map(Need::Toleration);
     let volumes = mover.volumes.iter().flat_map(|volume| {
         volume
@@ -231,7 +245,7 @@ fn of_the_pod(mover: &Mover, node: &Node) -> Vec<Need> {
             .filter(unmet)
             .map(|terms| Need::Volume { volume: volume.name.clone(), requires: terms.to_string() })
     });
-    let resources = demands.requests.iter().filter_map(|(name, wanted)| {
+    let resources = demands.requests().iter().filter_map(|(name, wanted)| {
         let offered = node.allocatable.get(name).copied().unwrap_or_default();
         let too_little = || Need::Resource { resource: name.clone(), wanted: *wanted, offered };
         (offered < *wanted).then(too_little)
@@ -244,13 +258,13 @@ fn of_the_sum(newcomer: &Host, movers: &[Mover]) -> Vec<Need> {
     let agents = newcomer.residents.iter().filter(|resident| resident.is_agent);
     let mut sums = Amounts::new();
     for pod in movers.iter().map(|mover| &mover.pod).chain(agents) {
-        for (resource, amount) in &pod.demands.requests {
+        for (resource, amount) in pod.demands.requests() {
             let sum = sums.entry(resource.clone()).or_default();
             *sum = sum.plus(*amount);
         }
     }
     // What only agents request is none of the movers' business.
-    sums.retain(|resource, _| movers.iter().any(|mover| mover.pod.demands.requests.contains_key(resource)));
+    sums.retain(|resource, _| movers.iter().any(|mover| mover.pod.demands.requests().contains_key(resource)));
     let too_little = |(resource, wanted): (String, Amount)| {
         let offered = newcomer.node.allocatable.get(&resource).copied().unwrap_or_default();
         (offered < wanted).then_some(Need::Size { resource, wanted, offered })

@@ -16,7 +16,8 @@ fn node(name: &str, change: &Value) -> Node {
         }
     }
     let mut node: Node = serde_json::from_value(node).unwrap();
-    let offers = [("cpu", Amount::of(4)), ("memory", Amount::of(16 << 30)), (demands::PODS, Amount::of(10))];
+    let offers =
+        [("cpu", Amount::of(4)), ("memory", Amount::of(16 << 30)), (crate::spec::PODS, Amount::of(10))];
     node.allocatable = offers.into_iter().map(|(name, amount)| (name.to_owned(), amount)).collect();
     node
 }
@@ -165,6 +166,21 @@ fn every_resource_that_a_pod_requests_must_be_offered() {
         ("cpu", "4", ""),
     ] {
         assert_eq!(told(&newcomer, &movers(1, &wants(resource, amount))), expected);
+    }
+}
+
+#[test]
+fn a_machine_never_grows_and_a_device_plugin_may_be_late() {
+    let lacks = |pods: &[Mover]| missing(&plain("a"), &empty(plain("n")), pods, &[]);
+    for pods in
+        [movers(1, &wants("cpu", "8")), movers(5, &wants("cpu", "1")), movers(1, &wants("memory", "64Gi"))]
+    {
+        let need = &lacks(&pods)[0].need;
+        assert!(need.is_of_the_type() && need.is_final(), "{need:?}");
+    }
+    for pods in [movers(1, &wants("nvidia.com/gpu", "1")), movers(11, &json!({}))] {
+        let need = &lacks(&pods)[0].need;
+        assert!(!need.is_of_the_type() && !need.is_final(), "{need:?}");
     }
 }
 

@@ -1,22 +1,33 @@
-//! What a pod's spec says about leaving its node: every field of `PodSpec` has its verdict in
-//! [`Facts::of`]. The pod itself and its controller's template are read by the same rules: the template is
-//! what comes back.
+//! The one reading of a pod's spec, about leaving its node and about the node that it goes to. Every field of `PodSpec`,
+//! of its containers and of its volumes has its verdict. The pod itself and its controller's template are read by the same
+//! rules: the template is what comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration, TopologySpreadConstraint,
+    Affinity, NodeAffinity, NodeSelector, NodeSelectorTerm, PodAffinity, PodAffinityTerm, PodAntiAffinity,
+    PodSpec, Toleration, TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
 use crate::capacity;
 use crate::node::Node;
+use crate::room::{Amounts, NodeTerms};
+
+mod containers;
+mod volumes;
+
+use containers::Asked;
+pub use containers::HostPort;
+#[cfg(test)]
+pub(crate) use containers::PODS;
+pub use volumes::Mounted;
 
 /// The label that tells one node from all others.
 pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 /// The taint that a cordon sets.
-const CORDON: &str = "node.kubernetes.io/unschedulable";
+const CORDON: &str = "node.kubernetes.io/unschedulable:NoSchedule";
 /// `terminationGracePeriodSeconds` where nobody asks for another: it says nothing about the pod.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
@@ -27,12 +38,12 @@ pub struct Facts {
     pub(crate) node_name: Option<String>,
     /// `nodeSelector`.
     pub(crate) selector: BTreeMap<String, String>,
-    /// The terms of the required node affinity: alternatives.
-    pub(crate) terms: Vec<NodeSelectorTerm>,
+    /// The required node affinity.
+    pub(crate) required: Option<NodeSelector>,
     /// Seconds that the pod may take to end.
     pub(crate) grace_seconds: i64,
-    /// A cordon doesn't keep the pod off.
-    pub(crate) tolerates_cordon: bool,
+    /// `tolerations`.
+    pub(crate) tolerations: Vec<Tolerated>,
     /// Spreads over nodes that keep a pod Pending rather than break them.
     pub(crate) spreads: Vec<TopologySpreadConstraint>,
     /// Pods that must not run on the same node.
@@ -40,13 +51,30 @@ pub struct Facts {
     /// Pods that must run on the same node.
     pub(crate) together: Vec<PodAffinityTerm>,
     /// Ports of the node that it takes: two such pods don't fit on one node.
-    pub(crate) host_ports: BTreeSet<i32>,
+    pub(crate) host_ports: BTreeSet<HostPort>,
+    /// Its requests, with init containers, sidecars and overhead, as the scheduler adds them up.
+    pub(crate) requests: Amounts,
+    /// Its volumes that a move concerns.
+    pub(crate) volumes: Vec<Mounted>,
+    /// Its priority is negative, by which autoscalers mark placeholders that give way to any other pod.
+    pub(crate) is_placeholder: bool,
+    /// It evicts nobody for its own place (`preemptionPolicy` is `Never`).
+    pub(crate) is_patient: bool,
     /// Names of `schedulingGates`, which somebody has to lift.
     pub(crate) gates: Vec<String>,
     /// Names of `resourceClaims`: devices that were allocated on this node.
     pub(crate) device_claims: Vec<String>,
     /// Its containers end some day (`restartPolicy` is not `Always`).
     pub(crate) runs_once: bool,
+}
+
+/// A toleration of a taint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tolerated {
+    key: Option<String>,
+    /// None with operator `Exists`.
+    value: Option<String>,
+    effect: Option<String>,
 }
 
 impl Facts {
@@ -66,11 +94,12 @@ impl Facts {
             termination_grace_period_seconds,
             tolerations,
             topology_spread_constraints,
-            // `pods` reads emptyDir and claims, `volumes` follows the claims.
-            volumes: _,
-            // Requests and the platform: the newcomer is asked for them once it has joined.
-            overhead: _,
-            resources: _,
+            volumes,
+            overhead,
+            resources,
+            preemption_policy,
+            priority,
+            // The platform: the newcomer is asked for its labels once it has joined.
             os: _,
             runtime_class_name: _,
             host_users: _,
@@ -80,9 +109,7 @@ impl Facts {
             ephemeral_containers: _,
             // The condition Ready includes the gates: the drain waits for it.
             readiness_gates: _,
-            // The order in the scheduler's queue. The newcomer is there before the first eviction.
-            preemption_policy: _,
-            priority: _,
+            // Admission has written it into `priority`.
             priority_class_name: _,
             // Other schedulers honour a cordon as well; the drain waits for Ready replacements.
             scheduler_name: _,
@@ -105,34 +132,62 @@ impl Facts {
             share_process_namespace: _,
             subdomain: _,
         } = spec;
-        let affinity = affinity.clone().unwrap_or_default();
-        let Affinity { node_affinity, pod_affinity, pod_anti_affinity } = affinity;
-        let required = node_affinity
-            .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution)
-            .unwrap_or_default();
-        let apart = pod_anti_affinity
-            .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution);
-        let together =
-            pod_affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution);
+        let asked = |containers: &[_]| containers.iter().map(Asked::of).collect::<Vec<_>>();
+        let (init, main) = (asked(init_containers.as_deref().unwrap_or_default()), asked(containers));
+        let (required, together, apart) = affinities(affinity.clone().unwrap_or_default());
+        let tolerations: Vec<Tolerated> = tolerations.iter().flatten().filter_map(Tolerated::of).collect();
+        let stays_open = is_tolerated(&tolerations, CORDON);
+        let spreads = topology_spread_constraints.iter().flatten();
         Self {
             node_name: node_name.clone(),
             selector: node_selector.clone().unwrap_or_default(),
-            terms: required.node_selector_terms,
+            required,
             grace_seconds: termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS),
-            tolerates_cordon: tolerations.iter().flatten().any(tolerates_cordon),
-            spreads: topology_spread_constraints
-                .iter()
-                .flatten()
-                .filter(|spread| is_hard(spread))
-                .cloned()
-                .collect(),
-            apart: on_hosts(apart),
-            together: on_hosts(together),
-            host_ports: host_ports(containers.iter().chain(init_containers.iter().flatten())),
+            spreads: spreads.filter(|spread| is_hard(spread, stays_open)).cloned().collect(),
+            tolerations,
+            apart,
+            together,
+            host_ports: containers::host_ports(&init, &main),
+            requests: containers::requests(&init, &main, resources.as_ref(), overhead.as_ref()),
+            volumes: volumes.iter().flatten().filter_map(Mounted::of).collect(),
+            is_placeholder: priority.is_some_and(|priority| priority < 0),
+            is_patient: preemption_policy.as_deref() == Some("Never"),
             gates: scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).collect(),
             device_claims: resource_claims.iter().flatten().map(|claim| claim.name.clone()).collect(),
             runs_once: restart_policy.as_deref().is_some_and(|policy| policy != "Always"),
         }
+    }
+
+    /// The terms of the required node affinity: alternatives.
+    fn terms(&self) -> &[NodeSelectorTerm] {
+        self.required.as_ref().map(|required| required.node_selector_terms.as_slice()).unwrap_or_default()
+    }
+
+    /// Returns what `nodeSelector` and required node affinity ask of a node: every one must be met.
+    #[must_use]
+    pub(crate) fn selects(&self) -> Vec<NodeTerms> {
+        let mut selects = NodeTerms::of_labels(&self.selector);
+        selects.extend(self.required.iter().flat_map(NodeTerms::of_selector));
+        selects
+    }
+
+    /// Says if a toleration covers the taint, which is written `key=value:effect`.
+    #[must_use]
+    pub(crate) fn tolerates(&self, taint: &str) -> bool {
+        is_tolerated(&self.tolerations, taint)
+    }
+
+    /// Says that a cordon doesn't keep the pod off.
+    #[must_use]
+    pub(crate) fn tolerates_cordon(&self) -> bool {
+        self.tolerates(CORDON)
+    }
+
+    /// Says that a node takes the pod by its labels and taints.
+    #[must_use]
+    pub(crate) fn fits(&self, node: &Node) -> bool {
+        self.selects().iter().all(|terms| terms.are_met_by(node))
+            && node.startup_taints.iter().all(|taint| self.tolerates(taint))
     }
 
     /// Returns what ties the pod to `node` alone: no other node can ever take it.
@@ -151,7 +206,7 @@ impl Facts {
             by_label.filter(|e| e.key == HOSTNAME && e.operator == "In").any(|e| is_only(&e.values, hostname))
                 || by_field.filter(|e| e.operator == "In").any(|e| is_only(&e.values, node.name.as_str()))
         };
-        let is_tied = !self.terms.is_empty() && self.terms.iter().all(is_tied);
+        let is_tied = !self.terms().is_empty() && self.terms().iter().all(is_tied);
         is_tied.then(|| format!("nodeAffinity that names node {} alone", node.name))
     }
 
@@ -166,13 +221,13 @@ impl Facts {
                 .flatten()
                 .any(|e| e.values.as_deref() == Some(std::slice::from_ref(node)))
         };
-        !self.terms.is_empty() && self.terms.iter().all(names_it)
+        !self.terms().is_empty() && self.terms().iter().all(names_it)
     }
 
     /// Returns the part of the spec that demands On-Demand.
     #[must_use]
     pub(crate) fn on_demand_demand(&self) -> Option<String> {
-        capacity::on_demand_demand(&self.selector, &self.terms)
+        capacity::on_demand_demand(&self.selector, self.terms())
     }
 
     /// Returns the pod's grace, if a drain of `seconds` would be over before the pod must be.
@@ -209,12 +264,32 @@ fn names(terms: &[PodAffinityTerm], labels: &BTreeMap<String, String>) -> bool {
     terms.iter().any(|term| selects(term.label_selector.as_ref(), labels))
 }
 
+/// Returns the requirements on the node, on the pods that it must have, and on those that it must not have. A preference
+/// decides where a pod goes, never if it finds a place.
+fn affinities(affinity: Affinity) -> (Option<NodeSelector>, Vec<PodAffinityTerm>, Vec<PodAffinityTerm>) {
+    let Affinity { node_affinity, pod_affinity, pod_anti_affinity } = affinity;
+    let NodeAffinity {
+        required_during_scheduling_ignored_during_execution: node,
+        preferred_during_scheduling_ignored_during_execution: _,
+    } = node_affinity.unwrap_or_default();
+    let PodAffinity {
+        required_during_scheduling_ignored_during_execution: together,
+        preferred_during_scheduling_ignored_during_execution: _,
+    } = pod_affinity.unwrap_or_default();
+    let PodAntiAffinity {
+        required_during_scheduling_ignored_during_execution: apart,
+        preferred_during_scheduling_ignored_during_execution: _,
+    } = pod_anti_affinity.unwrap_or_default();
+    (node, on_hosts(together), on_hosts(apart))
+}
+
 fn on_hosts(terms: Option<Vec<PodAffinityTerm>>) -> Vec<PodAffinityTerm> {
     terms.into_iter().flatten().filter(|term| term.topology_key == HOSTNAME).collect()
 }
 
-/// A spread over nodes that counts a cordoned one: it honours no taints (the default) and waits.
-pub(crate) fn is_hard(spread: &TopologySpreadConstraint) -> bool {
+/// A spread over nodes that counts a cordoned one, and waits. A spread honours no taints by default; one that does
+/// leaves out the nodes whose taints the pod does not tolerate.
+fn is_hard(spread: &TopologySpreadConstraint, stays_open: bool) -> bool {
     let TopologySpreadConstraint {
         topology_key,
         when_unsatisfiable,
@@ -230,24 +305,37 @@ pub(crate) fn is_hard(spread: &TopologySpreadConstraint) -> bool {
     } = spread;
     topology_key == HOSTNAME
         && when_unsatisfiable == "DoNotSchedule"
-        && node_taints_policy.as_deref() != Some("Honor")
+        && (stays_open || node_taints_policy.as_deref() != Some("Honor"))
 }
 
-fn tolerates_cordon(toleration: &Toleration) -> bool {
-    let Toleration { key, operator, effect, value, toleration_seconds: _ } = toleration;
-    let exists = operator.as_deref() == Some("Exists");
-    let is_of_effect = matches!(effect.as_deref(), None | Some("" | "NoSchedule"));
-    let is_of_key = match key.as_deref() {
-        None | Some("") => exists,
-        Some(CORDON) => exists || value.as_deref().unwrap_or_default().is_empty(),
-        Some(_) => false,
-    };
-    is_of_effect && is_of_key
+impl Tolerated {
+    /// None with an operator that no taint of a node's meets (`Gt` and `Lt` compare numbers).
+    fn of(toleration: &Toleration) -> Option<Self> {
+        let Toleration {
+            key,
+            operator,
+            value,
+            effect,
+            // How long it stays once the taint is there. A cordon evicts nobody.
+            toleration_seconds: _,
+        } = toleration;
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let value = match operator.as_deref().unwrap_or_default() {
+            "Exists" => None,
+            "" | "Equal" => Some(value.clone().unwrap_or_default()),
+            _ => return None,
+        };
+        Some(Self { key: given(key), value, effect: given(effect) })
+    }
 }
 
-fn host_ports<'a>(containers: impl Iterator<Item = &'a Container>) -> BTreeSet<i32> {
-    let ports = containers.flat_map(|container| container.ports.iter().flatten());
-    ports.filter_map(|port| port.host_port).filter(|port| *port > 0).collect()
+fn is_tolerated(tolerations: &[Tolerated], taint: &str) -> bool {
+    let (name, effect) = taint.rsplit_once(':').unwrap_or((taint, ""));
+    let (key, value) = name.split_once('=').unwrap_or((name, ""));
+    let is_any_or = |told: &Option<String>, is: &str| told.as_deref().is_none_or(|told| told == is);
+    tolerations
+        .iter()
+        .any(|t| is_any_or(&t.effect, effect) && is_any_or(&t.key, key) && is_any_or(&t.value, value))
 }
 
 #[cfg(test)]

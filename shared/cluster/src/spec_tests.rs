@@ -63,11 +63,11 @@ fn a_controller_that_names_the_node_by_field_keeps_the_pod_there() {
 
 #[test]
 fn a_toleration_of_the_cordon_is_told_from_others() {
-    let tolerates = |toleration: Value| facts(json!({ "tolerations": [toleration] })).tolerates_cordon;
+    let tolerates = |toleration: Value| facts(json!({ "tolerations": [toleration] })).tolerates_cordon();
     assert!(tolerates(json!({ "operator": "Exists" })));
     assert!(tolerates(json!({ "operator": "Exists", "effect": "NoSchedule" })));
-    assert!(tolerates(json!({ "key": CORDON, "operator": "Exists" })));
-    assert!(tolerates(json!({ "key": CORDON, "effect": "NoSchedule" })));
+    assert!(tolerates(json!({ "key": "node.kubernetes.io/unschedulable", "operator": "Exists" })));
+    assert!(tolerates(json!({ "key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule" })));
     assert!(!tolerates(json!({ "operator": "Exists", "effect": "NoExecute" })));
     assert!(!tolerates(json!({ "key": "dedicated", "operator": "Exists" })));
 }

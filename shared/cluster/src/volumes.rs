@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::VolumeAttachment;
+use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
 use kube::api::ListParams;
 use kube::{Api, Client};
 
@@ -77,6 +77,28 @@ pub async fn attached(
     }
     names.sort();
     Ok(names)
+}
+
+/// Returns the CSI drivers of a node, each with the number of volumes that it attaches there.
+pub(crate) async fn drivers_of(client: &Client, node: &NodeName) -> Result<Option<CSINode>, ClusterError> {
+    let api: Api<CSINode> = Api::all(client.clone());
+    api.get_opt(node.as_str()).await.map_err(failed("get csinodes", node.as_str()))
+}
+
+/// Asks for what is needed of volumes later on, if a pod that moves holds a claim: the newcomer's drivers before the
+/// cordon, the attachments after the drain. A right that is missing shows now.
+pub(crate) async fn may_follow(
+    client: &Client,
+    node: &NodeName,
+    moving: &[NodePod],
+) -> Result<(), ClusterError> {
+    if !moving.iter().any(|pod| pod.has_inline_ebs || !pod.claims.is_empty()) {
+        return Ok(());
+    }
+    drivers_of(client, node).await?;
+    let attachments: Api<VolumeAttachment> = Api::all(client.clone());
+    let first = attachments.list(&ListParams::default().limit(1)).await;
+    first.map(drop).map_err(failed("list volumeattachments", node.as_str()))
 }
 
 /// Says if the volume is bound to one of the claims, in the volume's eyes and in the claim's.

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
-use spot_cluster::drain::LastReady;
+use spot_cluster::drain::{LastReady, Manner, Others};
 use spot_cluster::node::{self, Cordon, NodeName};
 use spot_cluster::pods::Policy;
 use spot_cluster::preflight::Terms;
@@ -433,6 +433,138 @@ async fn a_pod_that_comes_back_twice_is_named_and_left_alone() {
     assert!(last.blocked[0].why.contains("evicted 2 times and came back"), "{:?}", last.blocked);
     drop(client);
     server.await.unwrap();
+}
+
+/// A pod of the ReplicaSet, with this spec.
+fn with_spec(name: &str, spec: Value) -> Value {
+    let mut pod = pod(name, json!({}));
+    for (key, value) in spec.as_object().into_iter().flatten() {
+        pod["spec"][key] = value.clone();
+    }
+    pod
+}
+
+#[tokio::test]
+async fn while_a_pod_cant_leave_nobody_is_evicted_and_after_three_passes_it_is_stuck() {
+    let scratch = with_spec("s", json!({ "volumes": [{ "name": "scratch", "emptyDir": {} }] }));
+    let both = || step(PODS, list(vec![pod("a", json!({})), scratch.clone()], ""));
+    let (client, server) = scripted(vec![
+        both(),
+        step(SET, replica_set()),
+        owned(&["a", "b", "s"]),
+        both(),
+        both(),
+        // Its owner has seen to it.
+        on_node(&["a"]),
+        step(SET, replica_set()),
+        owned(&["a", "b"]),
+        step(EVICT_A, granted()),
+    ]);
+    let mut state = drain::State::default();
+    for stuck in [vec![], vec![], vec!["s"]] {
+        let pass = pass(&client, state).await.unwrap();
+        assert_eq!(pass.stuck.iter().map(|b| b.pod.as_str()).collect::<Vec<_>>(), stuck);
+        assert_eq!((pass.state.evicted, pass.blocked.len()), (0, 2));
+        assert!(
+            pass.blocked.iter().any(|b| b.pod == "s" && b.why.contains("emptyDir")),
+            "{:?}",
+            pass.blocked
+        );
+        state = pass.state;
+    }
+    let last = pass(&client, state).await.unwrap();
+    assert_eq!((last.state.evicted, last.state.stuck_passes, last.stuck.len()), (1, 0, 0));
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn from_a_node_that_is_about_to_be_lost_whoever_can_leave_does() {
+    let scratch = with_spec("s", json!({ "volumes": [{ "name": "scratch", "emptyDir": {} }] }));
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({})), scratch], "")),
+        step(SET, replica_set()),
+        owned(&["a", "b", "s"]),
+        step(EVICT_A, granted()),
+    ]);
+    let manner = Manner { last_ready: LastReady::Keep, others: Others::Go };
+    let node = name();
+    let pass = drain::pass(&client, &node, Policy::default(), manner, drain::State::default());
+    assert_eq!(pass.await.unwrap().state.evicted, 1);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_ends_by_itself_is_waited_for_and_the_others_go() {
+    let volumes = json!([{ "name": "scratch", "emptyDir": {} }]);
+    let once = with_spec("s", json!({ "volumes": volumes, "restartPolicy": "Never" }));
+    let both = || step(PODS, list(vec![pod("a", json!({})), once.clone()], ""));
+    let gone = pod("a", json!({ "deletionTimestamp": "2026-11-25T00:00:00Z" }));
+    let (client, server) = scripted(vec![
+        both(),
+        step(SET, replica_set()),
+        owned(&["a", "b", "s"]),
+        step(EVICT_A, granted()),
+        step(PODS, list(vec![gone, once.clone()], "")),
+    ]);
+    let first = pass(&client, drain::State::default()).await.unwrap();
+    let second = pass(&client, first.state).await.unwrap();
+    for pass in [first.stuck.len(), second.stuck.len(), second.state.stuck_passes as usize] {
+        assert_eq!(pass, 0);
+    }
+    assert_eq!(second.ending.iter().map(|b| b.pod.as_str()).collect::<Vec<_>>(), ["s"]);
+    assert!(!second.is_done);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_the_cordon_does_not_keep_off_goes_first() {
+    let open = with_spec("b", json!({ "tolerations": [{ "operator": "Exists" }] }));
+    let three = json!({ "metadata": { "name": "web", "uid": "rs1" },
+                        "spec": { "replicas": 3, "selector": { "matchLabels": { "app": "web" } } } });
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({})), open], "")),
+        step(SET, three),
+        owned(&["a", "b", "c"]),
+        step(EVICT_B, granted()),
+        step(EVICT_A, granted()),
+    ]);
+    let pass = pass(&client, drain::State::default()).await.unwrap();
+    assert_eq!(pass.state.evicted, 2);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_right_that_volumes_need_later_is_missed_before_anything_is_changed() {
+    let volume = json!({ "name": "data", "persistentVolumeClaim": { "claimName": "data" } });
+    let holds = with_spec("a", json!({ "volumes": [volume] }));
+    let drivers = "GET /apis/storage.k8s.io/v1/csinodes/n1";
+    let attachments = "GET /apis/storage.k8s.io/v1/volumeattachments?&limit=1";
+    let forbidden = |request| fails(request, 403, "Forbidden", "cannot get it", json!({}));
+    let begins = || {
+        vec![
+            step(NODE, node(json!({}), json!({}))),
+            step(PODS, list(vec![holds.clone()], "")),
+            step("GET /apis/policy/v1/namespaces/shop/poddisruptionbudgets?&limit=100", list(vec![], "")),
+            step("GET /api/v1/namespaces/shop/persistentvolumeclaims/data", json!({ "spec": {} })),
+        ]
+    };
+    let no_node = fails(drivers, 404, "NotFound", "no", json!({}));
+    for (asked, call) in [
+        (vec![forbidden(drivers)], "get csinodes"),
+        (vec![no_node, forbidden(attachments)], "list volumeattachments"),
+    ] {
+        let (client, server) = scripted(begins().into_iter().chain(asked).collect());
+        let node = node::get(&client, &name()).await.unwrap().unwrap();
+        let terms = Terms { policy: Policy::default(), drain_timeout_seconds: 1800 };
+        let error = preflight::look(&client, node, terms).await.unwrap_err();
+        assert_eq!((error.kind, error.call), (Kind::Denied, call));
+        drop(client);
+        server.await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -190,6 +190,18 @@ pub struct LeavingNode {
     pub turns: Turns,
     /// The claims of the pods that move, as `namespace/name`: their volumes must be detached before it goes.
     pub claims: BTreeSet<String>,
+    /// Visits in a row that have found a pod which can't be moved.
+    #[serde(default)]
+    pub stuck_visits: u32,
+}
+
+/// An instance that would leave on the way back, and stays in service: a pod on its node can't be moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// For a person: which pod, why, and what is left to do.
+    pub why: String,
 }
 
 /// Why a swap is undone.
@@ -232,6 +244,9 @@ pub struct Journal {
     /// The node that is being drained on the way back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving_node: Option<LeavingNode>,
+    /// Decided once: the way back ends without this instance's leaving.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// Set where the instance is in no group: what a lab swap moves, and how far it may have come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lab: Option<LabSwap>,
@@ -255,6 +270,7 @@ impl Journal {
             undo: None,
             node: None,
             leaving_node: None,
+            kept: None,
             lab: None,
         }
     }
@@ -274,6 +290,12 @@ impl Journal {
         let needs_newcomer = names_one || has_moved || self.original.is_some();
         (needs_newcomer && self.newcomer.is_none())
             .then(|| format!("it names no newcomer, and is past the launch (stage {})", self.stage.name()))
+    }
+
+    /// Says if the way back leaves this instance in service.
+    #[must_use]
+    pub fn keeps(&self, id: &InstanceId) -> bool {
+        self.kept.as_ref().is_some_and(|kept| &kept.instance_id == id)
     }
 
     /// The reason for which it is undone, if it is.

@@ -40,7 +40,7 @@ pub enum NodeOutcome {
     Swapped,
     /// Nothing was changed.
     Refused,
-    /// The old node is schedulable again, the newcomer gone.
+    /// The old node is schedulable again, the newcomer gone, or kept as a node like any other.
     RolledBack,
     /// A dry run: this node could be swapped.
     Planned,
@@ -129,6 +129,10 @@ pub struct NodeSwapReport {
     /// The Spot instance that serves instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_instance_id: Option<InstanceId>,
+    /// The Spot instance that was rolled back and stays in service all the same, since a pod can't leave its node. The
+    /// detail says which pod, and what is left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_instance_id: Option<InstanceId>,
     /// Pods evicted from the old node.
     pub evicted: u32,
     /// What stood against its drain.
@@ -184,6 +188,7 @@ mod tests {
             reason: Some(Reason::DrainTimedOut),
             detail: None,
             new_instance_id: None,
+            kept_instance_id: None,
             evicted: 1,
             blocked: vec![],
             warnings: vec![],

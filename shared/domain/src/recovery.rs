@@ -123,7 +123,7 @@ impl Action {
 /// What to do next.
 #[must_use]
 pub fn next(journal: &Journal, observed: &Observed) -> Action {
-    let Some(original) = &journal.original else { return before_attach(observed) };
+    let Some(original) = &journal.original else { return before_attach(journal, observed) };
     let Some(group) = &observed.group else { return without_group(journal, observed) };
     let swap = Swap { journal, original, observed, group };
     if goes_forward(journal, observed) { swap.finish() } else { swap.undo() }
@@ -138,9 +138,11 @@ pub fn goes_forward(journal: &Journal, observed: &Observed) -> bool {
 }
 
 /// The group is untouched: only an instance may have been launched.
-fn before_attach(observed: &Observed) -> Action {
+fn before_attach(journal: &Journal, observed: &Observed) -> Action {
     match &observed.newcomer {
-        Some(newcomer) if newcomer.alive => Action::TerminateNewcomer(newcomer.id.clone()),
+        Some(newcomer) if newcomer.alive && !journal.keeps(&newcomer.id) => {
+            Action::TerminateNewcomer(newcomer.id.clone())
+        }
         None if observed.launch_may_be_invisible => Action::Wait("a launch may not be visible yet"),
         _ => Action::Done(End::Undone),
     }
@@ -149,7 +151,9 @@ fn before_attach(observed: &Observed) -> Action {
 /// The owner deleted the group, and with it its members; what was no member any more is left over.
 fn without_group(journal: &Journal, observed: &Observed) -> Action {
     match &observed.newcomer {
-        Some(newcomer) if newcomer.alive => Action::TerminateNewcomer(newcomer.id.clone()),
+        Some(newcomer) if newcomer.alive && !journal.keeps(&newcomer.id) => {
+            Action::TerminateNewcomer(newcomer.id.clone())
+        }
         _ if journal.stage == Stage::Retiring && observed.old_alive => Action::TerminateOld,
         _ => Action::Done(End::Undone),
     }
@@ -173,7 +177,8 @@ impl Swap<'_> {
         }
         // Its group replaced it before we could take it out.
         let was_faster = [Some(Reason::RetireRejected), Some(Reason::InstanceGone)];
-        if was_faster.contains(&self.journal.undo_reason()) && self.desired_holds_ours() {
+        let is_shed = !self.is_kept() && was_faster.contains(&self.journal.undo_reason());
+        if is_shed && self.desired_holds_ours() {
             return self.shed_extra();
         }
         self.settings().unwrap_or(Action::Done(End::Finished))
@@ -215,7 +220,8 @@ impl Swap<'_> {
         if let Some(restore) = self.max_size().filter(|_| self.journal.desired_settled) {
             return restore;
         }
-        let away = self.observed.newcomer.as_ref().and_then(|newcomer| self.send_away(newcomer));
+        let newcomer = self.observed.newcomer.as_ref().filter(|_| !self.is_kept());
+        let away = newcomer.and_then(|newcomer| self.send_away(newcomer));
         away.or_else(|| self.settings()).unwrap_or(Action::Done(End::Undone))
     }
 
@@ -241,6 +247,13 @@ impl Swap<'_> {
             MemberState::Pending => None,
             MemberState::Other => Some(Action::Wait("the newcomer is in a state that we don't touch")),
         }
+    }
+
+    /// A member stays beyond the capacity that the owner had, since a pod can't leave its node. Once it has died, nothing
+    /// is kept.
+    fn is_kept(&self) -> bool {
+        let is_dead = |id| self.observed.newcomer.as_ref().is_some_and(|n| &n.id == id && !n.alive);
+        self.journal.kept.as_ref().is_some_and(|kept| !is_dead(&kept.instance_id))
     }
 
     /// How many serve beside the newcomer.
@@ -289,10 +302,14 @@ impl Swap<'_> {
         if !self.original.az_rebalance_suspended && self.group.suspended.contains(AZ_REBALANCE) {
             return Some(Action::ResumeAzRebalance);
         }
-        let is_raised = self.raised().is_some();
-        is_raised.then(|| {
-            self.max_size().unwrap_or(Action::Wait("MaxSize stays raised until the group fits below it"))
-        })
+        self.raised()?;
+        match self.max_size() {
+            // Below desired it would make the group pick a victim; the report tells its owner.
+            None if self.is_kept() => None,
+            restore => {
+                Some(restore.unwrap_or(Action::Wait("MaxSize stays raised until the group fits below it")))
+            }
+        }
     }
 
     /// MaxSize as we raised it, where it still is so.

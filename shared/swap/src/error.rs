@@ -155,11 +155,13 @@ impl From<AccessError> for StepError {
     fn from(error: AccessError) -> Self {
         let text = error.to_string();
         match error {
-            AccessError::NotFound { .. } | AccessError::Unreachable { .. } => {
-                Self::InvalidInput(format!("cluster_name: {text}"))
-            }
+            AccessError::NotFound { .. }
+            | AccessError::Unreachable { .. }
+            | AccessError::Silent { secret: None, .. } => Self::InvalidInput(format!("cluster_name: {text}")),
             AccessError::Denied { .. } | AccessError::NotLetIn { .. } => Self::NotAuthorized(text),
-            AccessError::Kubeconfig { .. } => Self::InvalidSettings(format!("kubeconfig_secrets: {text}")),
+            AccessError::Kubeconfig { .. } | AccessError::Silent { secret: Some(_), .. } => {
+                Self::InvalidSettings(format!("kubeconfig_secrets: {text}"))
+            }
             error if error.is_retryable() => Self::ClusterSilent(text),
             _ => Self::Rejected(text),
         }

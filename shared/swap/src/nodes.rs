@@ -4,6 +4,9 @@
 //!
 //! A newcomer keeps its pods for as long as they have nowhere to go back to: while the old node is not Ready, is
 //! cordoned by somebody else, or is gone and nothing has taken its place. The rollback then ends as stuck, which tells a person.
+//!
+//! A newcomer whose pods can't leave it (a policy forbids the eviction, or they come back in spite of the cordon) stays a
+//! node in service. The way back ends without it, and its report says which pod, and what is left to do.
 
 use std::collections::BTreeSet;
 
@@ -13,15 +16,15 @@ use spot_cloud::accounts::Access;
 use spot_cloud::swaps::Lease;
 use spot_cloud::{Stack, instances};
 use spot_cluster::access::{self, AccessError, Untried};
-use spot_cluster::drain::{self, LastReady, State};
+use spot_cluster::drain::{self, LastReady, Manner, Others, Pass, State};
 use spot_cluster::node::NodeName;
-use spot_cluster::pods::{self, NodePod, Policy};
+use spot_cluster::pods::{self, Blocked, NodePod, Policy};
 use spot_cluster::{node, volumes};
 use spot_domain::eviction::Turns;
-use spot_domain::group::Member;
-use spot_domain::journal::{Journal, LeavingNode, NodeSwap};
+use spot_domain::group::{Group, Member};
+use spot_domain::journal::{Journal, Kept, LeavingNode, NodeSwap};
 use spot_domain::recovery::{Action, Observed, goes_forward};
-use spot_domain::{ClusterName, ExecutionArn, InstanceId, Region};
+use spot_domain::{ClusterName, ExecutionArn, InstanceId, Reason, Region};
 
 use crate::Context;
 use crate::error::StepError;
@@ -32,8 +35,9 @@ use crate::work::Work;
 /// no deadline of its own that the reconciler would share.
 const LAST_READY_KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
 
-/// A pod that came back to the newcomer twice may find another node later: the way back must come to an end.
-const TURNS_COUNT_FOR: SignedDuration = SignedDuration::from_mins(15);
+/// Patience with a pod that ends by itself, and with a newcomer that is at risk or not Ready. After it, the newcomer stays
+/// for its pods' sake.
+const MAY_END_WITHIN: SignedDuration = SignedDuration::from_mins(30);
 
 /// Which cluster, and how it is reached.
 #[derive(Debug, Clone, Copy)]
@@ -165,7 +169,18 @@ impl Way<'_> {
             )));
         }
         node::cordon(self.client, &node.name, self.mark).await?;
-        self.evict(id, &node.name, journal, policy(swap)).await
+        let is_old = id == &journal.old;
+        // AWS may take an instance at risk in a moment, and a dead kubelet ends nothing.
+        let may_be_lost = journal.undo_reason() == Some(Reason::NewcomerAtRisk) || !node.is_ready;
+        let others = if is_old || may_be_lost { Others::Go } else { Others::Stay };
+        let pass = self.evict(id, &node.name, journal, policy(swap), others).await?;
+        let held = held_for_good(&pass.drained, may_be_lost, pass.since_its_begin);
+        if !is_old && !held.is_empty() {
+            let group = Grown::by(id, journal, observed.group.as_ref());
+            let why = stays(id, &node.name, held, group.as_ref());
+            return self.keep(id, &node.name, journal, why).await;
+        }
+        self.what_is_left(&node.name, &pass.drained).await
     }
 
     /// One pass. What it has done is noted in the journal: the next visit may be another process.
@@ -175,32 +190,55 @@ impl Way<'_> {
         node: &NodeName,
         journal: &mut Journal,
         policy: Policy,
-    ) -> Result<Permission, StepError> {
+        others: Others,
+    ) -> Result<Visit, StepError> {
+        let now = Timestamp::now();
         let known = journal.leaving_node.take().filter(|known| &known.instance_id == id);
-        let anew = |claims| {
-            let (instance_id, since) = (id.clone(), Timestamp::now());
-            LeavingNode { instance_id, since, turns: Turns::default(), claims }
-        };
-        let known = match known {
-            Some(known) if Timestamp::now().duration_since(known.since) < TURNS_COUNT_FOR => known,
-            Some(known) => anew(known.claims),
-            None => anew(BTreeSet::new()),
-        };
+        let known = known.unwrap_or_else(|| LeavingNode {
+            instance_id: id.clone(),
+            since: now,
+            turns: Turns::default(),
+            claims: BTreeSet::new(),
+            stuck_visits: 0,
+        });
         journal.leaving_node = Some(known.clone());
-        let is_late = Timestamp::now().duration_since(known.since) > LAST_READY_KEPT_FOR;
+        let LeavingNode { instance_id, since, turns, claims, stuck_visits } = known;
+        let since_its_begin = now.duration_since(since);
+        let is_late = since_its_begin > LAST_READY_KEPT_FOR;
         let last_ready = if is_late { LastReady::Evict } else { LastReady::Keep };
-        let state = State { turns: known.turns, claims: known.claims, ..State::default() };
-        let pass = drain::pass(self.client, node, policy, last_ready, state).await?;
-        let left = pass.left(node);
-        let State { turns, claims, .. } = pass.state;
-        let attached = match left {
-            None => volumes::attached(self.client, node, &claims).await?,
-            Some(_) => Vec::new(),
-        };
-        let (instance_id, since) = (id.clone(), known.since);
-        journal.leaving_node = Some(LeavingNode { instance_id, since, turns, claims });
+        let state = State { turns, claims, stuck_passes: stuck_visits, ..State::default() };
+        let manner = Manner { last_ready, others };
+        let drained = drain::pass(self.client, node, policy, manner, state).await?;
+        let State { turns, claims, stuck_passes: stuck_visits, .. } = drained.state.clone();
+        journal.leaving_node = Some(LeavingNode { instance_id, since, turns, claims, stuck_visits });
+        Ok(Visit { drained, since_its_begin })
+    }
+
+    async fn what_is_left(&self, node: &NodeName, pass: &Pass) -> Result<Permission, StepError> {
+        if let Some(left) = pass.left(node) {
+            return Ok(Permission::NotYet(left));
+        }
+        let attached = volumes::attached(self.client, node, &pass.state.claims).await?;
         let waits = |volume: &String| format!("volume {volume} is still attached to node {node}");
-        Ok(left.or_else(|| attached.first().map(waits)).map_or(Permission::Granted, Permission::NotYet))
+        Ok(attached.first().map(waits).map_or(Permission::Granted, Permission::NotYet))
+    }
+
+    /// Leaves the instance in service, once and for all: the journal says so, and the next visit goes on without it.
+    async fn keep(
+        &self,
+        id: &InstanceId,
+        node: &NodeName,
+        journal: &mut Journal,
+        why: String,
+    ) -> Result<Permission, StepError> {
+        node::uncordon(self.client, node, self.mark).await?;
+        tracing::warn!(instance_id = %id, %node, "kept on the way back: {why}");
+        if let Some(undo) = &mut journal.undo {
+            undo.detail = format!("{}; {why}", undo.detail);
+        }
+        journal.leaving_node = None;
+        journal.kept = Some(Kept { instance_id: id.clone(), why: why.clone() });
+        Ok(Permission::NotYet(why))
     }
 
     /// Says why the pods of a newcomer have no node to go back to: the old one must be Ready and schedulable, or
@@ -247,8 +285,62 @@ impl Way<'_> {
     }
 }
 
+/// A pass over a node that leaves, and for how long that has been going on.
+struct Visit {
+    drained: Pass,
+    since_its_begin: SignedDuration,
+}
+
+/// Returns the pods that hold the node for good; empty while waiting may help.
+fn held_for_good(pass: &Pass, may_be_lost: bool, waited: SignedDuration) -> &[Blocked] {
+    let is_patient = waited < MAY_END_WITHIN;
+    if is_patient && (may_be_lost || pass.stuck.is_empty()) {
+        return &[];
+    }
+    if pass.stuck.is_empty() { &pass.ending } else { &pass.stuck }
+}
+
+/// The group that an instance stays in, beyond the capacity that its owner had.
+struct Grown<'a> {
+    name: &'a str,
+    desired: u32,
+    /// The owner's MaxSize, where it is lower than the group's.
+    owners_max: Option<u32>,
+}
+
+impl<'a> Grown<'a> {
+    /// None for an instance that is no member.
+    fn by(id: &InstanceId, journal: &Journal, group: Option<&'a Group>) -> Option<Self> {
+        let group = group.filter(|group| group.member(id).is_some())?;
+        let owners_max = journal.original.as_ref().map(|original| original.max);
+        let owners_max = owners_max.filter(|max| *max < group.max && journal.max_raised_to.is_some());
+        Some(Self { name: group.name.as_str(), desired: group.desired, owners_max })
+    }
+}
+
+/// Says that the instance stays, for which pods, and what is left to do.
+fn stays(id: &InstanceId, node: &NodeName, pods: &[Blocked], group: Option<&Grown<'_>>) -> String {
+    let pods = drain::in_words(pods);
+    let Some(Grown { name, desired, owners_max }) = group else {
+        return format!(
+            "instance {id} stays in service, in no Auto Scaling group, since pods can't leave its node {node}: {pods}. Once \
+             they are gone, terminate it"
+        );
+    };
+    let max = owners_max.map(|max| format!(", then set MaxSize back to {max}")).unwrap_or_default();
+    format!(
+        "instance {id} stays in service as a member of group {name}, whose DesiredCapacity is {desired} by it, since pods \
+         can't leave its node {node}: {pods}. Once they are gone, drain the node and call \
+         terminate-instance-in-auto-scaling-group --instance-id {id} --should-decrement-desired-capacity{max}"
+    )
+}
+
 /// Which pods may be evicted, as the settings had it when the run began.
 #[must_use]
 pub fn policy(node: &NodeSwap) -> Policy {
     Policy { evict_local_storage: node.evict_local_storage, evict_unmanaged: node.evict_unmanaged }
 }
+
+#[cfg(test)]
+#[path = "nodes_tests.rs"]
+mod tests;

@@ -74,9 +74,9 @@ pub async fn advance(
             return Err(unproven(lease, &without_proof(journal, &action)));
         }
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "recovering");
-        let known = journal.leaving_node.clone();
+        let known = journal.clone();
         if let Permission::NotYet(why) = permit(journal, &observed, &action).await {
-            if journal.leaving_node != known {
+            if *journal != known {
                 swaps.write(lease, journal).await?;
             }
             return Ok(Progress::Waiting(why));

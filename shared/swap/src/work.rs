@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use spot_cloud::swaps::{Lease, Leased};
 use spot_domain::fitness::{Hook, Transition, terminating_seconds};
 use spot_domain::group::Launch;
+use spot_domain::ids::InstanceType;
 use spot_domain::journal::{Journal, NodeSwap, Retirement, Undo};
 use spot_domain::lab::LabSwap;
 use spot_domain::selection::{Candidate, Change};
@@ -67,6 +68,9 @@ pub struct Work {
     pub lab: Option<LabSwap>,
     /// When the group was last asked for instance refreshes and lifecycle hooks.
     pub checked_at: Timestamp,
+    /// Types whose newcomers could not hold what they were launched for: no pool of theirs is tried again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub too_small: Vec<TooSmall>,
     /// Candidates still to come.
     pub queue: Vec<Candidate>,
     /// Candidates that found no room in the queue.
@@ -121,6 +125,15 @@ pub struct Work {
     pub lease_released: bool,
     /// Steps so far.
     pub steps: u32,
+}
+
+/// A type that proved too small.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TooSmall {
+    /// The type.
+    pub instance_type: InstanceType,
+    /// The lack of its newcomer, for a person.
+    pub why: String,
 }
 
 /// The swap in progress.
@@ -211,6 +224,7 @@ impl Work {
             node: None,
             lab: None,
             checked_at: Timestamp::now(),
+            too_small: Vec::new(),
             queue: Vec::new(),
             deferred: 0,
             current: None,
@@ -234,6 +248,12 @@ impl Work {
             lease_released: false,
             steps: 0,
         }
+    }
+
+    /// Says if a newcomer of this type has proved too small.
+    #[must_use]
+    pub fn is_too_small(&self, instance_type: &InstanceType) -> bool {
+        self.too_small.iter().any(|known| &known.instance_type == instance_type)
     }
 
     /// Notes what the group's lifecycle hooks ask of a retirement.

@@ -15,7 +15,7 @@ use spot_cluster::room;
 use spot_domain::Reason;
 use spot_swap::error::StepError;
 use spot_swap::phases::{attach, wait_for_health, wait_for_in_service};
-use spot_swap::work::{Current, Next};
+use spot_swap::work::{Current, Next, TooSmall};
 use spot_swap::{Context, nodes};
 
 use crate::work::{Joining, NodeRun, NodeWork};
@@ -43,6 +43,7 @@ async fn starting(context: &Context, run: &mut NodeRun, current: &mut Current) -
     match waiting_for(context, run, current).await? {
         // Whoever labels nodes as they start has done so by the time that EC2 has checked the instance.
         Some(obstacle) if obstacle.is_final && healthy == Next::Proceed => {
+            note_type(run, current, &obstacle);
             return Ok(run
                 .swap
                 .undo(Reason::NodeNotReady, format!("newcomer {}: {obstacle}", current.newcomer)));
@@ -51,6 +52,7 @@ async fn starting(context: &Context, run: &mut NodeRun, current: &mut Current) -
         Some(obstacle) => {
             let seconds = run.swap.settings.node_ready_timeout_seconds;
             let detail = format!("newcomer {}, {seconds} s after launch: {obstacle}", current.newcomer);
+            note_type(run, current, &obstacle);
             return Ok(run.swap.undo(Reason::NodeNotReady, detail));
         }
         None => {}
@@ -75,8 +77,18 @@ async fn in_group(context: &Context, run: &mut NodeRun, current: &mut Current) -
         None => Ok(Next::Proceed),
         Some(obstacle) if !obstacle.is_final && Timestamp::now() < current.deadline => Ok(Next::Wait),
         Some(obstacle) => {
+            note_type(run, current, &obstacle);
             Ok(run.swap.undo(Reason::NodeNotReady, format!("newcomer {}: {obstacle}", current.newcomer)))
         }
+    }
+}
+
+/// Remembers a type that is too small, for the launch after this one.
+pub(crate) fn note_type(run: &mut NodeRun, current: &Current, obstacle: &Obstacle) {
+    let instance_type = &current.pool.instance_type;
+    if obstacle.is_of_the_type && !run.swap.is_too_small(instance_type) {
+        let (instance_type, why) = (instance_type.clone(), obstacle.to_string());
+        run.swap.too_small.push(TooSmall { instance_type, why });
     }
 }
 
@@ -91,11 +103,13 @@ pub(crate) struct Obstacle {
     why: String,
     /// Waiting does not help.
     is_final: bool,
+    /// Another node of the same instance type would be no better.
+    is_of_the_type: bool,
 }
 
 impl From<String> for Obstacle {
     fn from(why: String) -> Self {
-        Self { why, is_final: false }
+        Self { why, is_final: false, is_of_the_type: false }
     }
 }
 
@@ -147,6 +161,7 @@ pub(crate) async fn obstacle(
     Ok((!lacks.is_empty()).then(|| Obstacle {
         why: format!("node {name}: {}", room::in_words(&lacks)),
         is_final: lacks.iter().any(|lack| lack.need.is_final()),
+        is_of_the_type: lacks.iter().any(|lack| lack.need.is_of_the_type()),
     }))
 }
 

@@ -4,7 +4,8 @@
 //!
 //! Right before the cordon, the newcomer must still be able to hold the pods; right after it, and before the
 //! first eviction, the preflight looks once more: what came to the node since the launch and could never be
-//! evicted leads back.
+//! evicted leads back. A pod that ends by itself is waited for, for as long as a drain may take: nothing new comes to the
+//! node by now, and nobody has been evicted yet.
 
 use jiff::Timestamp;
 use spot_cluster::drain;
@@ -17,7 +18,7 @@ use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::work::{Current, Next};
 use spot_swap::{Context, nodes};
 
-use crate::phases::await_ready::{obstacle, ready_until};
+use crate::phases::await_ready::{Obstacle, note_type, obstacle, ready_until};
 use crate::phases::drain::{BLOCKED_LISTED, blocked_pod};
 use crate::phases::preflight::reason_of;
 use crate::work::{NodeRun, NodeWork};
@@ -48,9 +49,24 @@ async fn cordon(
     context.swaps.write(&run.swap.lease, &current.journal).await?;
     let deadline = run.drain_until();
     match mark_old(context, run, blocked, current).await {
-        Ok(Marked::Ready) => Ok(Next::Proceed),
+        Ok(Marked::Ready) => {
+            run.drain_deadline = None; // The drain has its time to itself.
+            Ok(Next::Proceed)
+        }
+        Ok(Marked::Ending(_)) if Timestamp::now() < deadline => {
+            run.pace_drain();
+            Ok(Next::Wait)
+        }
+        Ok(Marked::Ending(why)) => {
+            let seconds = run.drain_timeout_seconds;
+            let detail = format!("{why}; it was given {seconds} s to end by itself");
+            Ok(run.swap.undo(Reason::PodsNotEvictable, detail))
+        }
         Ok(Marked::NotYet(_)) if Timestamp::now() < ready_until(run, current) => Ok(Next::Wait),
-        Ok(Marked::NotYet(why)) => Ok(run.swap.undo(Reason::NodeNotReady, why)),
+        Ok(Marked::NotYet(obstacle)) => {
+            note_type(run, current, &obstacle);
+            Ok(run.swap.undo(Reason::NodeNotReady, format!("newcomer {}: {obstacle}", current.newcomer)))
+        }
         Ok(Marked::Undo(reason, detail)) => Ok(run.swap.undo(reason, detail)),
         Err(StepError::ClusterSilent(_) | StepError::NotAuthorized(_)) if Timestamp::now() < deadline => {
             Ok(Next::Wait)
@@ -64,7 +80,9 @@ enum Marked {
     /// The drain may begin.
     Ready,
     /// The newcomer can't hold the pods now; nothing was changed.
-    NotYet(String),
+    NotYet(Obstacle),
+    /// Pods that came since the launch can't be evicted, and end by themselves.
+    Ending(String),
     /// The world has changed: back.
     Undo(Reason, String),
 }
@@ -78,15 +96,15 @@ async fn mark_old(
 ) -> Result<Marked, StepError> {
     let client = nodes::connect_for(context, &run.swap, &run.node).await?;
     if let Some(obstacle) = obstacle(&client, run, current).await? {
-        return Ok(Marked::NotYet(format!("newcomer {}: {obstacle}", current.newcomer)));
+        return Ok(Marked::NotYet(obstacle));
     }
     let cordoned = node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await?;
     if cordoned == Cordon::ByOther {
         let detail = format!("somebody else cordoned node {} meanwhile", run.node.old);
         return Ok(Marked::Undo(Reason::CordonedByOthers, detail));
     }
-    if let Some((reason, detail)) = stands_against(&client, run, blocked).await? {
-        return Ok(Marked::Undo(reason, detail));
+    if let Some(against) = stands_against(&client, run, blocked).await? {
+        return Ok(against);
     }
     run.drain = drain::begin(&client, &run.node.old, nodes::policy(&run.node)).await?;
     Ok(Marked::Ready)
@@ -97,9 +115,10 @@ async fn stands_against(
     client: &kube::Client,
     run: &NodeRun,
     blocked: &mut Vec<BlockedPod>,
-) -> Result<Option<(Reason, String)>, StepError> {
+) -> Result<Option<Marked>, StepError> {
     let Some(old) = node::get(client, &run.node.old).await? else {
-        return Ok(Some((Reason::InstanceGone, format!("node {} is gone", run.node.old))));
+        let detail = format!("node {} is gone", run.node.old);
+        return Ok(Some(Marked::Undo(Reason::InstanceGone, detail)));
     };
     let terms = preflight::Terms {
         policy: nodes::policy(&run.node),
@@ -107,8 +126,9 @@ async fn stands_against(
     };
     let report = preflight::report(&preflight::look(client, old, terms).await?);
     if let Some(owner) = &report.owner {
-        return Ok(Some((reason_of(owner), owner.way_out())));
+        return Ok(Some(Marked::Undo(reason_of(owner), owner.way_out())));
     }
+    let is_ending = report.blocked == report.ending;
     *blocked = report.blocked.into_iter().take(BLOCKED_LISTED).map(blocked_pod).collect();
     let Some(first) = blocked.first() else { return Ok(None) };
     let detail = format!(
@@ -119,5 +139,5 @@ async fn stands_against(
         first.pod,
         first.why
     );
-    Ok(Some((Reason::PodsNotEvictable, detail)))
+    Ok(Some(if is_ending { Marked::Ending(detail) } else { Marked::Undo(Reason::PodsNotEvictable, detail) }))
 }

@@ -1,6 +1,7 @@
 //! Drain: one short pass of evictions; the state machine comes again until no pod is left that must move,
 //! the replacements of those that moved are Ready, and their volumes are detached. Past the deadline the
-//! way is back, and the output tells which pod and which budget stood against it.
+//! way is back, and the output tells which pod and which budget stood against it. A pod that no pass can move leads back
+//! before that: waiting does not help.
 //!
 //! Records nothing: what was evicted can't be un-evicted, and what is left to do stands in the cluster.
 
@@ -19,10 +20,6 @@ use spot_swap::{Context, nodes};
 use crate::phases::await_ready::not_ready;
 use crate::work::{NodeRun, NodeWork};
 
-/// Seconds between two passes: no pod is asked more often while its budget blocks it.
-const PAUSE_SECONDS: u32 = 5;
-/// Passes at most. Step Functions ends an execution at 25,000 events of history; a pass makes about ten.
-const PASSES: u32 = 1_000;
 /// Blocked pods that travel with the work, whose payload is 256 KiB at most.
 pub(crate) const BLOCKED_LISTED: usize = 100;
 /// An API server's words may be long.
@@ -57,7 +54,7 @@ async fn pass(
         Err(error) => return Err(error),
     };
     if Timestamp::now() < run.drain_until() {
-        run.swap.pause_seconds = PAUSE_SECONDS.max(run.drain_timeout_seconds / PASSES);
+        run.pace_drain();
         return Ok(Next::Wait);
     }
     Ok(timed_out(run, blocked, &why))
@@ -109,7 +106,12 @@ pub(crate) async fn look_and_evict(
     let (policy, last_ready) = (nodes::policy(&run.node), run.last_ready());
     let pass = drain::pass(&client, &run.node.old, policy, last_ready, run.drain.clone()).await?;
     let left = pass.left(&run.node.old);
+    let stuck = (!pass.stuck.is_empty()).then(|| drain::in_words(&pass.stuck));
     take_in(run, blocked, pass);
+    if let Some(stuck) = stuck {
+        let detail = format!("pods can't leave node {}: {stuck}", run.node.old);
+        return Ok(Left::Undo(Reason::PodsNotEvictable, detail));
+    }
     if let Some(mut why) = left {
         if !old.is_ready {
             why = format!("node {} is not Ready, so that nobody ends its pods; {why}", run.node.old);

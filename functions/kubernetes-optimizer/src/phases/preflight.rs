@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use jiff::Timestamp;
+use kube::Client;
 use serde_json::Value;
 use spot_cloud::accounts::Access;
 use spot_cloud::swaps::{Lease, Leased, Owner, Release};
 use spot_cloud::{Target, accounts, groups, instances, settings};
+use spot_cluster::access::AccessError;
 use spot_cluster::drain::State;
 use spot_cluster::ownership::NodeOwner;
 use spot_cluster::preflight::{Gathered, Line, Report, Terms, Verdict};
@@ -33,6 +35,9 @@ use crate::work::{Joining, Leaving, NodeRun, NodeWork, Seen};
 
 const SHAPE: &str = r#"{"instance_id": "i-...", "cluster_name"?, "account_id"?, "region"?, "drain_timeout_seconds"?, "dry_run"?}"#;
 
+/// Repetitions of the first call to a cluster that does not answer, some seconds apart, before its silence is believed.
+pub(crate) const TRIES_OF_SILENCE: u32 = 3;
+
 /// As for the setting: an execution lasts for 24 hours at most, and has more to do.
 const MAX_DRAIN_SECONDS: u32 = 43_200;
 
@@ -45,6 +50,7 @@ pub async fn run(
     context: &Context,
     execution: ExecutionArn,
     input: Value,
+    tries: u32,
 ) -> Result<(Next, NodeWork), StepError> {
     let request: NodeSwapRequest = parse(input, SHAPE)?;
     if request.drain_timeout_seconds.is_some_and(|seconds| seconds.get() > MAX_DRAIN_SECONDS) {
@@ -63,7 +69,8 @@ pub async fn run(
     };
     let cluster = cluster(&request, instance)?;
     let timeout = request.drain_timeout_seconds.map_or(place.settings.drain_timeout_seconds, NonZeroU32::get);
-    let (node, report) = match place.look_at_node(context, &cluster, instance, timeout).await? {
+    let opened = place.open(context, &cluster, tries).await?;
+    let (node, report) = match place.look_at_node(opened, &cluster, instance, timeout).await? {
         Ok(found) => found,
         Err(why) => return refused(Some(cluster), why),
     };
@@ -116,6 +123,14 @@ fn cluster(request: &NodeSwapRequest, instance: &Instance) -> Result<ClusterName
              kubernetes.io/cluster/<name>)"
         ))
     })
+}
+
+/// A moment's silence passes; what is silent at every try is refused.
+fn believed(error: AccessError, tries: u32) -> StepError {
+    match error {
+        AccessError::Silent { .. } if tries < TRIES_OF_SILENCE => StepError::Transient(error.to_string()),
+        error => error.into(),
+    }
 }
 
 /// What the look found against a swap of the node.
@@ -224,19 +239,27 @@ impl Place {
         Ok(Self { account_id, region, access, settings, execution, target })
     }
 
+    /// A client whose first call the API server has answered.
+    async fn open(&self, context: &Context, cluster: &ClusterName, tries: u32) -> Result<Client, StepError> {
+        let kubeconfig_secret = self.kubeconfig_secret(cluster);
+        let door = nodes::Door { cluster, kubeconfig_secret };
+        let opened =
+            nodes::connect(&context.stack, &self.access, &self.region, &self.execution, door).await?;
+        opened.tried().await.map_err(|error| believed(error, tries))
+    }
+
+    fn kubeconfig_secret(&self, cluster: &ClusterName) -> Option<&str> {
+        self.settings.kubeconfig_secrets.get(cluster).map(String::as_str)
+    }
+
     /// The node and what would become of its pods.
     async fn look_at_node(
         &self,
-        context: &Context,
+        client: Client,
         cluster: &ClusterName,
         instance: &Instance,
         drain_timeout_seconds: u32,
     ) -> Result<Result<(NodeSwap, Report), Why>, StepError> {
-        let kubeconfig_secret = self.settings.kubeconfig_secrets.get(cluster).cloned();
-        let door = nodes::Door { cluster, kubeconfig_secret: kubeconfig_secret.as_deref() };
-        let opened =
-            nodes::connect(&context.stack, &self.access, &self.region, &self.execution, door).await?;
-        let client = opened.tried().await?;
         let mut found = node::naming(&client, &instance.id).await?;
         if found.len() > 1 {
             let names: Vec<&str> = found.iter().map(|node| node.name.as_str()).collect();
@@ -263,7 +286,7 @@ impl Place {
         }
         let swap = NodeSwap {
             cluster: cluster.clone(),
-            kubeconfig_secret,
+            kubeconfig_secret: self.kubeconfig_secret(cluster).map(str::to_owned),
             old: node.name.clone(),
             evict_local_storage: self.settings.evict_local_storage,
             evict_unmanaged: self.settings.evict_unmanaged,
@@ -364,6 +387,21 @@ async fn take_leases(context: &Context, run: &mut NodeRun) -> Result<(), StepErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moments_silence_is_not_believed_and_one_that_lasts_is() {
+        let silent = |secret: Option<&str>| AccessError::Silent {
+            of: "cluster shop".to_owned(),
+            secret: secret.map(str::to_owned),
+            problem: "its endpoint is private and does not answer".to_owned(),
+        };
+        let names = |secret| (0..5).map(|tries| believed(silent(secret), tries).name()).collect::<Vec<_>>();
+        let [again, input, settings] = ["Transient", "InvalidInput", "InvalidSettings"];
+        assert_eq!(names(None), [again, again, again, input, input]);
+        assert_eq!(names(Some("shop")), [again, again, again, settings, settings]);
+        let wrong = AccessError::Unreachable { of: "cluster shop".to_owned(), problem: String::new() };
+        assert_eq!(believed(wrong, 0).name(), input, "it was answered, and wrong");
+    }
 
     #[test]
     fn the_sample_input_is_a_request() {

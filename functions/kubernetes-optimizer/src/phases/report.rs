@@ -26,7 +26,7 @@ pub async fn run(context: &Context, work: NodeWork) -> Result<NodeSwapReport, St
 fn report(work: &NodeWork) -> NodeSwapReport {
     let swap = work.run.as_ref().map(|run| &run.swap);
     let swapped = swap.and_then(|swap| swap.swapped.first());
-    let rolled_back = swap.and_then(|swap| swap.rolled_back.first());
+    let rolled_back = swap.and_then(|swap| swap.rolled_back.last());
     let skipped = work.refused.as_ref().or_else(|| swap.and_then(|swap| swap.skipped.first()));
     let (outcome, left) = match (swapped, rolled_back, skipped) {
         (Some(_), _, _) => (NodeOutcome::Swapped, None),
@@ -41,6 +41,7 @@ fn report(work: &NodeWork) -> NodeSwapReport {
         reason: left.map(|left| left.reason),
         detail: left.map(|left| left.detail.clone()),
         new_instance_id: swapped.map(|swapped| swapped.new_instance_id.clone()),
+        kept_instance_id: work.run.as_ref().and_then(|run| run.seen.kept.clone()),
         evicted: work.run.as_ref().map_or(0, |run| run.drain.evicted),
         blocked: if outcome == NodeOutcome::Swapped { Vec::new() } else { work.blocked.clone() },
         warnings: work.run.as_ref().map(warnings).unwrap_or_default(),
@@ -55,5 +56,8 @@ fn warnings(run: &NodeRun) -> Vec<String> {
             "the last Ready pod of {controller} was evicted near the deadline, before another one was Ready"
         )
     });
-    last_ready.chain(run.seen.warnings.iter().cloned()).collect()
+    let too_small = run.swap.too_small.iter().map(|known| {
+        format!("a newcomer of type {} was launched and undone: {}", known.instance_type, known.why)
+    });
+    too_small.chain(last_ready).chain(run.seen.warnings.iter().cloned()).collect()
 }

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::targets::{self, Elsewhere};
 use spot_cloud::{Target, instances};
-use spot_cluster::drain;
+use spot_cluster::drain::{self, Manner, Others};
 use spot_cluster::node::{self, Cordon};
 use spot_domain::InstanceId;
 use spot_domain::node_swap::BlockedPod;
@@ -147,8 +147,10 @@ async fn left_on_old(
     if node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await? == Cordon::ByOther {
         tracing::warn!(node = %run.node.old, "somebody else has cordoned it meanwhile");
     }
-    let (policy, last_ready) = (nodes::policy(&run.node), run.last_ready());
-    let pass = drain::pass(&client, &run.node.old, policy, last_ready, run.drain.clone()).await?;
+    // It has left its group, and goes: whoever can leave it does.
+    let manner = Manner { last_ready: run.last_ready(), others: Others::Go };
+    let pass =
+        drain::pass(&client, &run.node.old, nodes::policy(&run.node), manner, run.drain.clone()).await?;
     let left = pass.left(&run.node.old);
     run.drain = pass.state;
     Ok(left.map(|why| format!("pods came back to it: {why}")))

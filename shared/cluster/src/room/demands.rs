@@ -1,62 +1,31 @@
-//! What a pod demands of the node that it runs on, as the scheduler reads it from the pod's spec.
+//! The demands of a pod on its node: its spec, as [`Facts`] reads it, narrowed by its own labels and namespace, which a
+//! template has not got yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{
-    Container, Pod, PodAffinityTerm, PodSpec, ResourceRequirements, Toleration, TopologySpreadConstraint,
-};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, TopologySpreadConstraint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::core::{Expression, Selector, SelectorExt};
 
 use super::amount::Amount;
 use super::terms::NodeTerms;
-use crate::spec::{HOSTNAME, is_hard};
+use crate::spec::{Facts, HostPort};
 
 /// Resources by name, and how much of each.
 pub type Amounts = BTreeMap<String, Amount>;
 
-/// A pod counts against `allocatable.pods` of its node.
-pub(crate) const PODS: &str = "pods";
-
 /// What a pod demands of its node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Demands {
-    /// What it requests, with init containers, sidecars and overhead, as the scheduler adds them up.
-    pub requests: Amounts,
+    /// Its spec.
+    pub facts: Facts,
     /// `nodeSelector` and required node affinity: every one must be met.
     pub selects: Vec<NodeTerms>,
-    /// `spec.tolerations`.
-    pub tolerations: Vec<Tolerated>,
-    /// Ports of the node that it takes.
-    pub host_ports: BTreeSet<HostPort>,
     /// Topology spread constraints by hostname that keep a pod Pending, where a cordoned node counts.
     pub spreads: Vec<Spread>,
     /// Required anti-affinity by hostname.
     pub keeps_off: Vec<KeepsOff>,
-    /// The pod's priority is negative, by which autoscalers mark placeholders that give way to any other.
-    pub is_placeholder: bool,
-    /// The pod evicts placeholders where it needs their place (`preemptionPolicy` is not `Never`).
-    pub preempts: bool,
-}
-
-/// One toleration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tolerated {
-    key: Option<String>,
-    /// None with operator `Exists`.
-    value: Option<String>,
-    effect: Option<String>,
-}
-
-/// A port of the node.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HostPort {
-    port: i32,
-    protocol: String,
-    /// None: all addresses of the node.
-    address: Option<String>,
 }
 
 /// A topology spread constraint by hostname.
@@ -78,45 +47,28 @@ pub struct KeepsOff {
 /// Reads the demands of a pod.
 #[must_use]
 pub fn demands(pod: &Pod) -> Demands {
-    let spec = pod.spec.clone().unwrap_or_default();
-    let affinity = spec.affinity.clone().unwrap_or_default();
-    let required = affinity.node_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution);
-    let mut selects = NodeTerms::of_labels(spec.node_selector.as_ref().unwrap_or(&BTreeMap::new()));
-    selects.extend(required.iter().flat_map(NodeTerms::of_selector));
-    let apart =
-        affinity.pod_anti_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution);
-    let spreads = spec.topology_spread_constraints.iter().flatten();
-    Demands {
-        selects,
-        tolerations: spec.tolerations.iter().flatten().filter_map(tolerated).collect(),
-        host_ports: containers(&spec).flat_map(host_ports).collect(),
-        spreads: spreads.filter_map(|spread| by_hostname(spread, pod.labels())).collect(),
-        keeps_off: apart.iter().flatten().filter_map(|term| keeps_off(term, pod)).collect(),
-        is_placeholder: spec.priority.is_some_and(|priority| priority < 0),
-        preempts: spec.preemption_policy.as_deref() != Some("Never"),
-        requests: requests(&spec),
-    }
+    let facts = pod.spec.as_ref().map(Facts::of).unwrap_or_default();
+    Demands::of(facts, pod.metadata.namespace.as_deref().unwrap_or_default(), pod.labels())
 }
 
 impl Demands {
-    /// Says if a toleration covers the taint, which is written `key=value:effect`.
+    /// Narrows the facts of a pod's spec by its namespace and labels.
+    pub(crate) fn of(facts: Facts, namespace: &str, labels: &BTreeMap<String, String>) -> Self {
+        let spreads = facts.spreads.iter().filter_map(|spread| by_hostname(spread, labels)).collect();
+        let keeps_off = facts.apart.iter().filter_map(|term| keeps_off(term, namespace, labels)).collect();
+        Self { selects: facts.selects(), spreads, keeps_off, facts }
+    }
+
+    /// Returns its requests, with init containers, sidecars and overhead, as the scheduler adds them up.
     #[must_use]
-    pub fn tolerates(&self, taint: &str) -> bool {
-        let (name, effect) = taint.rsplit_once(':').unwrap_or((taint, ""));
-        let (key, value) = name.split_once('=').unwrap_or((name, ""));
-        let is_any_or = |told: &Option<String>, is: &str| told.as_deref().is_none_or(|told| told == is);
-        self.tolerations
-            .iter()
-            .any(|t| is_any_or(&t.effect, effect) && is_any_or(&t.key, key) && is_any_or(&t.value, value))
+    pub fn requests(&self) -> &Amounts {
+        &self.facts.requests
     }
 
     /// A port that both want, if any.
     pub(crate) fn shared_port(&self, other: &Self) -> Option<i32> {
-        let clash = |a: &HostPort, b: &HostPort| {
-            let is_same_address = a.address.is_none() || b.address.is_none() || a.address == b.address;
-            a.port == b.port && a.protocol == b.protocol && is_same_address
-        };
-        self.host_ports.iter().find(|a| other.host_ports.iter().any(|b| clash(a, b))).map(|a| a.port)
+        let is_wanted = |port: &&HostPort| other.facts.host_ports.iter().any(|taken| port.clashes(taken));
+        self.facts.host_ports.iter().find(is_wanted).map(|port| port.port)
     }
 }
 
@@ -133,113 +85,32 @@ impl KeepsOff {
     }
 }
 
-/// The most that the pod holds at a time: its containers and sidecars, or one of its init containers beside the
-/// sidecars that started before. Requests of the pod as a whole stand above those of its containers.
-/// <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#resource-sharing-within-containers>
-fn requests(spec: &PodSpec) -> Amounts {
-    let (mut sidecars, mut starting) = (Amounts::new(), Amounts::new());
-    for container in spec.init_containers.iter().flatten() {
-        let mut holds = requested(container.resources.as_ref());
-        if container.restart_policy.as_deref() == Some("Always") {
-            add(&mut sidecars, holds);
-            holds = Amounts::new();
-        }
-        add(&mut holds, sidecars.clone());
-        for (name, amount) in holds {
-            let most: &mut Amount = starting.entry(name).or_default();
-            *most = amount.max(*most);
-        }
-    }
-    let mut total = sidecars;
-    for container in &spec.containers {
-        add(&mut total, requested(container.resources.as_ref()));
-    }
-    for (name, amount) in starting {
-        let most = total.entry(name).or_default();
-        *most = amount.max(*most);
-    }
-    total.extend(requested(spec.resources.as_ref()));
-    add(&mut total, amounts(spec.overhead.as_ref()));
-    total.insert(PODS.to_owned(), Amount::ONE);
-    total.retain(|_, amount| !amount.is_zero());
-    total
-}
-
-/// A limit without a request requests as much.
-fn requested(resources: Option<&ResourceRequirements>) -> Amounts {
-    let mut requested = amounts(resources.and_then(|resources| resources.limits.as_ref()));
-    requested.extend(amounts(resources.and_then(|resources| resources.requests.as_ref())));
-    requested
-}
-
-/// The API server lets no malformed quantity in; one that this version can't read is more than any node has.
-fn amounts(quantities: Option<&BTreeMap<String, Quantity>>) -> Amounts {
-    let read = |(name, quantity): (&String, &Quantity)| {
-        (name.clone(), Amount::parse(quantity).unwrap_or(Amount::MAX))
-    };
-    quantities.into_iter().flatten().map(read).collect()
-}
-
-fn add(to: &mut Amounts, more: Amounts) {
-    for (name, amount) in more {
-        let sum = to.entry(name).or_default();
-        *sum = sum.plus(amount);
-    }
-}
-
-fn tolerated(toleration: &Toleration) -> Option<Tolerated> {
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let value = match toleration.operator.as_deref().unwrap_or_default() {
-        "Exists" => None,
-        "" | "Equal" => Some(toleration.value.clone().unwrap_or_default()),
-        _ => return None,
-    };
-    Some(Tolerated { key: given(&toleration.key), value, effect: given(&toleration.effect) })
-}
-
-fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
-    // An init container's port is free again once it has ended; a sidecar's is not.
-    let sidecars = spec.init_containers.iter().flatten();
-    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
-    spec.containers.iter().chain(sidecars)
-}
-
-fn host_ports(container: &Container) -> impl Iterator<Item = HostPort> {
-    let ports = container.ports.iter().flatten();
-    ports.filter_map(|port| {
-        let every = |address: &&String| !matches!(address.as_str(), "" | "0.0.0.0" | "::");
-        Some(HostPort {
-            port: port.host_port.filter(|port| *port != 0)?,
-            protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-            address: port.host_ip.as_ref().filter(every).cloned(),
-        })
-    })
-}
-
-/// With `nodeTaintsPolicy: Honor` a cordoned node does not count, and its pods find room on the newcomer.
 fn by_hostname(spread: &TopologySpreadConstraint, labels: &BTreeMap<String, String>) -> Option<Spread> {
-    if !is_hard(spread) {
-        return None;
-    }
     let selector =
         selector(spread.label_selector.as_ref()?, spread.match_label_keys.as_deref(), None, labels);
     // A constraint that does not count the pod itself never keeps it Pending by its own number.
     selector.matches(labels).then(|| Spread { max_skew: i64::from(spread.max_skew), selector })
 }
 
-fn keeps_off(term: &PodAffinityTerm, pod: &Pod) -> Option<KeepsOff> {
-    if term.topology_key != HOSTNAME {
-        return None;
-    }
-    let named: BTreeSet<String> = term.namespaces.iter().flatten().cloned().collect();
-    let namespaces = match &term.namespace_selector {
+fn keeps_off(term: &PodAffinityTerm, namespace: &str, labels: &BTreeMap<String, String>) -> Option<KeepsOff> {
+    let PodAffinityTerm {
+        label_selector,
+        match_label_keys,
+        mismatch_label_keys,
+        namespace_selector,
+        namespaces,
+        // Those by hostname only are among the facts.
+        topology_key: _,
+    } = term;
+    let named: BTreeSet<String> = namespaces.iter().flatten().cloned().collect();
+    let namespaces = match namespace_selector {
         // Labels of namespaces are not asked for: one that is selected by them may be any.
         Some(_) => None,
-        None if named.is_empty() => Some(pod.namespace().into_iter().collect()),
+        None if named.is_empty() => Some(BTreeSet::from([namespace.to_owned()])),
         None => Some(named),
     };
-    let keys = (term.match_label_keys.as_deref(), term.mismatch_label_keys.as_deref());
-    let selector = selector(term.label_selector.as_ref()?, keys.0, keys.1, pod.labels());
+    let keys = (match_label_keys.as_deref(), mismatch_label_keys.as_deref());
+    let selector = selector(label_selector.as_ref()?, keys.0, keys.1, labels);
     Some(KeepsOff { namespaces, selector })
 }
 
@@ -263,6 +134,7 @@ fn selector(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::HOSTNAME;
     use serde_json::{Value, json};
 
     fn demanded(spec: &Value) -> Demands {
@@ -276,7 +148,7 @@ mod tests {
     }
 
     fn requests_of(spec: &Value) -> BTreeMap<String, String> {
-        demanded(spec).requests.into_iter().map(|(name, amount)| (name, amount.to_string())).collect()
+        demanded(spec).facts.requests.into_iter().map(|(name, amount)| (name, amount.to_string())).collect()
     }
 
     #[test]
@@ -314,7 +186,7 @@ mod tests {
     #[test]
     fn a_toleration_covers_what_it_names() {
         let tolerates = |toleration: Value, taint: &str| {
-            demanded(&json!({ "containers": [], "tolerations": [toleration] })).tolerates(taint)
+            demanded(&json!({ "containers": [], "tolerations": [toleration] })).facts.tolerates(taint)
         };
         let pay = "dedicated=pay:NoSchedule";
         assert!(tolerates(json!({ "operator": "Exists" }), pay));

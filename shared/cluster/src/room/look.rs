@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
-use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::amount::Amount;
-use super::demands::demands;
+use super::demands::{Demands, demands};
 use super::terms::NodeTerms;
 use super::{ATTACHABLE, Host, Lack, Mover, Need, Resident, Volume, missing};
 use crate::error::{ClusterError, failed};
@@ -67,7 +67,7 @@ async fn movers(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<
             namespace: pod.pod.namespace.clone(),
             name: pod.pod.pod.clone(),
             labels: pod.labels.clone(),
-            demands: pod.demands.clone(),
+            demands: Demands::of(pod.facts.clone(), &pod.pod.namespace, &pod.labels),
             is_terminating: false,
             is_agent: false,
         },
@@ -119,8 +119,7 @@ async fn limit_volumes(client: &Client, node: &mut Node, movers: &[Mover]) -> Re
     if drivers.is_empty() {
         return Ok(());
     }
-    let api: Api<CSINode> = Api::all(client.clone());
-    let found = api.get_opt(node.name.as_str()).await.map_err(failed("get csinodes", node.name.as_str()))?;
+    let found = volumes::drivers_of(client, &node.name).await?;
     let limits: Vec<(String, i64)> = found
         .into_iter()
         .flat_map(|found| found.spec.drivers)

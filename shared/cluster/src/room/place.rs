@@ -11,7 +11,7 @@ pub(super) fn homeless(newcomer: &Host, movers: &[Mover], others: &[Host]) -> Ve
     let mut places: Vec<Place<'_>> = [newcomer].into_iter().chain(others).map(Place::new).collect();
     let mut order: Vec<&Mover> = movers.iter().collect();
     order.sort_by_key(|mover| {
-        let of = |resource: &str| mover.pod.demands.requests.get(resource).copied().unwrap_or_default();
+        let of = |resource: &str| mover.pod.demands.requests().get(resource).copied().unwrap_or_default();
         Reverse((of("cpu"), of("memory")))
     });
     let mut lacks = Lacks::default();
@@ -57,18 +57,18 @@ impl<'a> Place<'a> {
 
     fn full(&self, mover: &Mover) -> Option<Need> {
         let wanted = &mover.pod.demands;
-        let stays = |resident: &&Resident| !(resident.demands.is_placeholder && gives_way(mover));
+        let stays = |resident: &&Resident| !(resident.demands.facts.is_placeholder && gives_way(mover));
         let here: Vec<&Demands> =
             self.host.residents.iter().filter(stays).map(|resident| &resident.demands).collect();
         let placed = || self.moved_in.iter().map(|mover| &mover.pod.demands);
-        let of = |demands: &&Demands, name: &str| demands.requests.get(name).copied().unwrap_or_default();
+        let of = |demands: &&Demands, name: &str| demands.requests().get(name).copied().unwrap_or_default();
         let is_short = |(name, amount): &(&String, &Amount)| {
             let used: Amount = here.iter().copied().chain(placed()).map(|d| of(&d, name)).sum();
             let offered = self.host.node.allocatable.get(*name).copied().unwrap_or_default();
             offered < used.plus(**amount)
         };
         let volumes = || self.volumes_full(mover);
-        let short = wanted.requests.iter().find(is_short);
+        let short = wanted.requests().iter().find(is_short);
         short.map(|(name, _)| Need::Free(name.clone())).or_else(volumes)
     }
 
@@ -117,5 +117,5 @@ impl<'a> Place<'a> {
 }
 
 fn gives_way(mover: &Mover) -> bool {
-    mover.pod.demands.preempts && !mover.pod.demands.is_placeholder
+    !mover.pod.demands.facts.is_patient && !mover.pod.demands.facts.is_placeholder
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::group::tests::{group_of, id, member};
-use crate::journal::Undo;
+use crate::journal::{Kept, Undo};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -257,6 +257,37 @@ proptest! {
             prop_assert!(group.member(&id(OLD)).is_some() && !newcomer_alive, "{:?}", world);
         }
     }
+
+    /// Cut anywhere before the old instance leaves, and whatever the owner wants by then: a newcomer whose pods can't leave
+    /// holds nothing up, and goes only by dying.
+    #[test]
+    fn a_newcomer_that_stays_holds_nothing_up(
+        calls in 1_usize..=6,
+        n in 1_u32..6,
+        at_max in any::<bool>(),
+        death in prop::option::of(any::<bool>()),
+        owner in prop::option::of((0_u32..4, any::<usize>())),
+    ) {
+        let mut world = World::cut_after(calls, n, at_max, Retirement::Detach);
+        kept(&mut world, id(NEW));
+        if let Some(noticed) = death {
+            world.newcomer_dies(noticed);
+        }
+        let owner = owner.filter(|(extra, _)| (n + extra).min(world.group().max) != n + 1);
+        if let Some((extra, victim)) = owner {
+            world.owner_wants(n + extra, victim);
+        }
+        let was_alive = world.seen.newcomer.clone().is_some_and(|n| n.alive);
+        prop_assert_eq!(world.recover(), End::Undone);
+        prop_assert_eq!(world.seen.newcomer.clone().is_some_and(|n| n.alive), was_alive);
+        prop_assert!(!world.group().suspended.contains(AZ_REBALANCE));
+        let original = world.journal.original.clone();
+        let (max, desired) = (world.group().max, world.group().desired);
+        prop_assert!(original.is_none_or(|original| max == original.max || desired > original.max));
+        if owner.is_none() {
+            prop_assert!(world.group().member(&id(OLD)).is_some());
+        }
+    }
 }
 
 #[test]
@@ -419,4 +450,52 @@ fn what_needs_no_proof_touches_no_instance() {
     {
         assert!(action.needs_proof(), "{action:?}");
     }
+}
+
+fn kept(world: &mut World, id: InstanceId) {
+    world.journal.stage = Stage::Undoing;
+    world.journal.kept = Some(Kept { instance_id: id, why: String::new() });
+}
+
+#[test]
+fn a_newcomer_whose_pods_cant_leave_stays_and_the_way_back_ends() {
+    for (calls, at_max) in [(1, false), (5, false), (5, true)] {
+        let mut world = World::cut_after(calls, 2, at_max, Retirement::Detach);
+        kept(&mut world, id(NEW));
+        assert_eq!(world.recover(), End::Undone, "cut after {calls}");
+        assert!(world.seen.newcomer.clone().unwrap().alive && world.seen.old_alive);
+        assert!(!world.group().suspended.contains(AZ_REBALANCE));
+        let members = if calls == 5 { 3 } else { 2 };
+        assert_eq!((world.group().in_service(), world.group().desired), (members, members));
+        assert_eq!(world.group().max, if at_max { 3 } else { 6 }, "a lower MaxSize would pick a victim");
+    }
+}
+
+#[test]
+fn a_newcomer_that_was_kept_and_dies_is_taken_out_of_desired() {
+    let mut world = World::cut_after(5, 2, true, Retirement::Detach);
+    kept(&mut world, id(NEW));
+    world.newcomer_dies(false);
+    assert_eq!(world.recover(), End::Undone);
+    assert_eq!((world.group().desired, world.group().max), (2, 2));
+}
+
+#[test]
+fn the_groups_own_replacement_stays_too_if_its_pods_cant_leave() {
+    let mut world = World::cut_after(5, 2, false, Retirement::Detach);
+    world.newcomer_dies(true);
+    world.tick();
+    world.tick();
+    kept(&mut world, id(51));
+    assert_eq!(world.recover(), End::Undone);
+    assert_eq!(world.group().desired, 3);
+    assert!(world.group().member(&id(51)).is_some());
+}
+
+#[test]
+fn a_group_that_is_gone_takes_nothing_with_it_that_is_kept() {
+    let mut world = World::cut_after(1, 2, false, Retirement::Detach);
+    kept(&mut world, id(NEW));
+    world.seen.group = None;
+    assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
 }

@@ -143,7 +143,8 @@ async fn launch(
     let tags = newcomers_tags(&candidate, look.as_ref(), journal)?;
     let orders = Orders::new(target, work, &candidate, look, numbered, tags);
     let mut attempts = Attempts::new(context, target, work, journal, orders);
-    for (pool, verdict) in candidate.pools.iter().zip(verdicts) {
+    let cleared = candidate.pools.iter().zip(verdicts);
+    for (pool, verdict) in cleared.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {
         match attempts.in_pool(pool, verdict).await? {
             InPool::Launched { newcomer, came_from } => {
                 return Ok(Ok(Launched { newcomer, pool: pool.clone(), candidate, came_from }));

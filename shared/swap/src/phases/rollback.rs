@@ -130,7 +130,8 @@ fn record(
             let detail = "it was terminated meanwhile: what replaced it stays".to_owned();
             work.put_back(&journal.old, &Undo { reason: Reason::InstanceGone, detail });
         }
-        _ => work.put_back(&journal.old, undo),
+        // The way back may have added what it has left behind.
+        _ => work.put_back(&journal.old, journal.undo.as_ref().unwrap_or(undo)),
     }
     finished(work);
 }

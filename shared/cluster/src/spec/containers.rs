@@ -1,0 +1,172 @@
+//! The demands of a pod's containers on its node: resources, and ports of the node.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{Container, ContainerPort, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::room::{Amount, Amounts};
+
+/// A pod counts against `allocatable.pods` of its node.
+pub(crate) const PODS: &str = "pods";
+
+/// A port of the node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort {
+    pub(crate) port: i32,
+    protocol: String,
+    /// None: all addresses of the node.
+    address: Option<String>,
+}
+
+/// The demands of one container.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    requests: Amounts,
+    ports: Vec<HostPort>,
+    /// Of an init container: it starts before the others and goes on beside them.
+    is_sidecar: bool,
+}
+
+impl HostPort {
+    /// Says that both can't be taken on one node.
+    pub(crate) fn clashes(&self, other: &Self) -> bool {
+        let is_same_address =
+            self.address.is_none() || other.address.is_none() || self.address == other.address;
+        self.port == other.port && self.protocol == other.protocol && is_same_address
+    }
+}
+
+impl Asked {
+    /// Reads a container. The pattern names every field, so that a new one of Kubernetes' doesn't compile before
+    /// somebody has judged it.
+    pub(crate) fn of(container: &Container) -> Self {
+        let Container {
+            ports,
+            resources,
+            restart_policy,
+            // A claim's device: the pod's volumes name the claim.
+            volume_devices: _,
+            volume_mounts: _,
+            // How long it takes to end stands in the pod's grace period.
+            lifecycle: _,
+            // The condition Ready includes the probes: the drain waits for it.
+            liveness_probe: _,
+            readiness_probe: _,
+            startup_probe: _,
+            // The newcomer pulls it as any node does; if it can't, the replacement is not Ready, and named.
+            image: _,
+            image_pull_policy: _,
+            // A resize in place changes `resources`, which are read anew at each look.
+            resize_policy: _,
+            // The same on every node.
+            args: _,
+            command: _,
+            env: _,
+            env_from: _,
+            name: _,
+            security_context: _,
+            termination_message_path: _,
+            termination_message_policy: _,
+            working_dir: _,
+            // A session that somebody has attached ends with its pod, as with kubectl.
+            stdin: _,
+            stdin_once: _,
+            tty: _,
+        } = container;
+        Self {
+            requests: requested(resources.as_ref()),
+            ports: ports.iter().flatten().filter_map(host_port).collect(),
+            is_sidecar: restart_policy.as_deref() == Some("Always"),
+        }
+    }
+}
+
+/// Ports of the node that the pod holds for as long as it runs: an init container's is free again once it has ended.
+pub(crate) fn host_ports(init: &[Asked], main: &[Asked]) -> BTreeSet<HostPort> {
+    let sidecars = init.iter().filter(|container| container.is_sidecar);
+    main.iter().chain(sidecars).flat_map(|container| container.ports.clone()).collect()
+}
+
+/// The most that the pod holds at a time: its containers and sidecars, or one of its init containers beside the
+/// sidecars that started before. Requests of the pod as a whole (`of_pod`) stand above those of its containers.
+/// <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#resource-sharing-within-containers>
+pub(crate) fn requests(
+    init: &[Asked],
+    main: &[Asked],
+    of_pod: Option<&ResourceRequirements>,
+    overhead: Option<&BTreeMap<String, Quantity>>,
+) -> Amounts {
+    let (mut sidecars, mut starting) = (Amounts::new(), Amounts::new());
+    for container in init {
+        let mut holds = container.requests.clone();
+        if container.is_sidecar {
+            add(&mut sidecars, holds);
+            holds = Amounts::new();
+        }
+        add(&mut holds, sidecars.clone());
+        for (name, amount) in holds {
+            let most: &mut Amount = starting.entry(name).or_default();
+            *most = amount.max(*most);
+        }
+    }
+    let mut total = sidecars;
+    for container in main {
+        add(&mut total, container.requests.clone());
+    }
+    for (name, amount) in starting {
+        let most = total.entry(name).or_default();
+        *most = amount.max(*most);
+    }
+    total.extend(requested(of_pod));
+    add(&mut total, amounts(overhead));
+    total.insert(PODS.to_owned(), Amount::ONE);
+    total.retain(|_, amount| !amount.is_zero());
+    total
+}
+
+/// A limit without a request requests as much.
+fn requested(resources: Option<&ResourceRequirements>) -> Amounts {
+    let Some(resources) = resources else { return Amounts::new() };
+    let ResourceRequirements {
+        limits,
+        requests,
+        // Names of the pod's `resourceClaims`, which are read there.
+        claims: _,
+    } = resources;
+    let mut requested = amounts(limits.as_ref());
+    requested.extend(amounts(requests.as_ref()));
+    requested
+}
+
+/// The API server lets no malformed quantity in; one that this version can't read is more than any node has.
+fn amounts(quantities: Option<&BTreeMap<String, Quantity>>) -> Amounts {
+    let read = |(name, quantity): (&String, &Quantity)| {
+        (name.clone(), Amount::parse(quantity).unwrap_or(Amount::MAX))
+    };
+    quantities.into_iter().flatten().map(read).collect()
+}
+
+fn add(to: &mut Amounts, more: Amounts) {
+    for (name, amount) in more {
+        let sum = to.entry(name).or_default();
+        *sum = sum.plus(amount);
+    }
+}
+
+fn host_port(port: &ContainerPort) -> Option<HostPort> {
+    let ContainerPort {
+        host_port,
+        host_ip,
+        protocol,
+        // Its own business, in its own network; with `hostNetwork` the API server writes it into `hostPort`.
+        container_port: _,
+        name: _,
+    } = port;
+    let every = |address: &&String| !matches!(address.as_str(), "" | "0.0.0.0" | "::");
+    Some(HostPort {
+        port: host_port.filter(|port| *port > 0)?,
+        protocol: protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
+        address: host_ip.as_ref().filter(every).cloned(),
+    })
+}

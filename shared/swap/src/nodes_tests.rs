@@ -1,0 +1,48 @@
+use super::*;
+
+fn blocked(pod: &str) -> Blocked {
+    Blocked { pod: pod.to_owned(), namespace: "shop".to_owned(), budget: None, why: "emptyDir".to_owned() }
+}
+
+fn pass(stuck: &[&str], ending: &[&str]) -> Pass {
+    let named = |pods: &[&str]| pods.iter().map(|pod| blocked(pod)).collect::<Vec<_>>();
+    Pass {
+        state: State::default(),
+        remaining: vec![],
+        blocked: [named(stuck), named(ending)].concat(),
+        stuck: named(stuck),
+        ending: named(ending),
+        is_done: false,
+        trouble: None,
+    }
+}
+
+#[test]
+fn a_pod_that_cant_leave_holds_for_good_and_one_that_ends_holds_for_a_while() {
+    let (soon, late) = (SignedDuration::from_mins(1), MAY_END_WITHIN);
+    let held = |pass: &Pass, may_be_lost, waited| {
+        held_for_good(pass, may_be_lost, waited).iter().map(|b| b.pod.clone()).collect::<Vec<_>>()
+    };
+    let (timed_out, at_risk) = (false, true);
+    assert_eq!(held(&pass(&["web"], &[]), timed_out, soon), ["web"]);
+    assert_eq!(held(&pass(&[], &["job"]), timed_out, soon), [""; 0], "it ends");
+    assert_eq!(held(&pass(&[], &["job"]), timed_out, late), ["job"]);
+    assert_eq!(held(&pass(&["web"], &[]), at_risk, soon), [""; 0], "AWS may take it in a moment");
+    assert_eq!(held(&pass(&["web"], &["job"]), at_risk, late), ["web"]);
+    assert_eq!(held(&pass(&[], &[]), timed_out, late), [""; 0], "a budget is waited for");
+}
+
+#[test]
+fn a_person_is_told_which_pod_and_what_is_left_to_do() {
+    let new: InstanceId = "i-0000000000000000b".parse().unwrap();
+    let node: NodeName = "n1".parse().unwrap();
+    let said = |group: Option<&Grown<'_>>| stays(&new, &node, &[blocked("web")], group);
+    let alone = said(None);
+    assert!(alone.contains("in no Auto Scaling group") && alone.contains("shop/web: emptyDir"), "{alone}");
+    let member = said(Some(&Grown { name: "web", desired: 3, owners_max: Some(2) }));
+    for words in ["DesiredCapacity is 3", "shop/web: emptyDir", "decrement", "MaxSize back to 2", "n1"] {
+        assert!(member.contains(words), "{words}: {member}");
+    }
+    let with_room = said(Some(&Grown { name: "web", desired: 3, owners_max: None }));
+    assert!(!with_room.contains("MaxSize"), "{with_room}");
+}
