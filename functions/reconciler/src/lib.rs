@@ -188,7 +188,10 @@ impl Reconciler {
             self.prove(&execution, held, journal).await?;
         }
         let lease = self.swaps.take_over(&held.lease).await?;
-        let (end, remarks) = match &held.journal {
+        // Another run may have gone on since all rows were read.
+        let gone_on = || SwapsError::LeaseLost { on: lease.on.clone() };
+        let journal = self.swaps.read(&lease).await?.ok_or_else(gone_on)?.journal;
+        let (end, remarks) = match &journal {
             None => (End::Undone, Vec::new()),
             Some(journal) => match self.recover(&lease, &settings, journal).await? {
                 Progress::Waiting(why) if is_overdue(life, &settings, now) => {
