@@ -189,7 +189,9 @@ impl Reconciler {
             self.prove(&execution, held, journal).await?;
         }
         let lease = self.swaps.take_over(&held.lease).await?;
-        let mut journal = held.journal.clone();
+        // Another run may have gone on since all rows were read.
+        let gone_on = || SwapsError::LeaseLost { on: lease.on.clone() };
+        let mut journal = self.swaps.read(&lease).await?.ok_or_else(gone_on)?.journal;
         let (end, remarks) = match &mut journal {
             None => (End::Undone, Vec::new()),
             Some(journal) => match self.recover(&lease, &settings, journal).await? {

@@ -61,6 +61,9 @@ pub async fn advance(
         }
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "carrying on");
         match &action {
+            Action::Done(_) if !observed.left_alone.is_empty() && learns(swaps, lease, journal).await? => {
+                continue;
+            }
             Action::Done(end) => {
                 if *end == End::Finished && observed.newcomer.is_some() {
                     swaps.remember(lease, journal).await?;
@@ -82,6 +85,17 @@ pub async fn advance(
         last = Some(action);
     }
     Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
+}
+
+/// Takes over what another visit has noted meanwhile of the swap's own; returns true if that is anything new.
+async fn learns(swaps: &Swaps, lease: &Lease, journal: &mut Journal) -> Result<bool, SwapsError> {
+    let stored = swaps.read(lease).await?.and_then(|held| held.journal).and_then(|stored| stored.lab);
+    let (Some(lab), Some(stored)) = (&mut journal.lab, stored) else { return Ok(false) };
+    let known = lab.clone();
+    lab.captured.images.extend(stored.captured.images);
+    lab.captured.snapshots.extend(stored.captured.snapshots);
+    lab.volumes.extend(stored.volumes);
+    Ok(*lab != known)
 }
 
 /// From here it is undone, whatever comes.

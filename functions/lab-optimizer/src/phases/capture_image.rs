@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cloud::images::{self, Progress};
 use spot_cloud::swaps::Entered;
 use spot_cloud::{Kind, Target};
-use spot_domain::journal::{Journal, Stage, SwapId};
+use spot_domain::Reason;
+use spot_domain::journal::{Journal, Stage};
 use spot_domain::lab_recovery::CapturedImage;
-use spot_domain::{InstanceId, Reason};
 
 use spot_swap::Context;
 use spot_swap::error::StepError;
@@ -44,7 +44,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         if let Some(lab) = &mut work.lab {
             lab.captured_at = Some(journal.launching_since);
         }
-        return ask(&target, work, &id, &journal.swap_id).await;
+        return ask(context, &target, work, &mut journal).await;
     };
     match image.progress {
         Progress::Available => {
@@ -67,10 +67,21 @@ fn is_over(work: &Work, seconds: u32) -> bool {
     age >= SignedDuration::from_secs(i64::from(seconds))
 }
 
-async fn ask(target: &Target, work: &mut Work, id: &InstanceId, swap: &SwapId) -> Result<Next, StepError> {
-    match images::capture(&target.ec2, id, swap).await {
+async fn ask(
+    context: &Context,
+    target: &Target,
+    work: &mut Work,
+    journal: &mut Journal,
+) -> Result<Next, StepError> {
+    match images::capture(&target.ec2, &journal.old, &journal.swap_id).await {
         Ok(image) => {
-            tracing::info!(%image, of = %id, "asked for an image");
+            tracing::info!(%image, of = %journal.old, "asked for an image");
+            if let Some(lab) = &mut work.lab {
+                lab.captured.images.insert(image);
+            }
+            // Whoever ends the swap knows the snapshots by their image, also once another has deregistered that.
+            journal.lab.clone_from(&work.lab);
+            context.swaps.note(&work.lease, journal).await?;
             Ok(Next::Wait)
         }
         // Asked for already, and not visible yet.
