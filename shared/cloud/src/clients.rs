@@ -111,7 +111,7 @@ impl Stack {
     }
 }
 
-/// How a function names its sessions in other accounts. Its role may assume others' roles under this name alone, and
+/// The name of a function's sessions in other accounts. The function's role may assume others under this name alone, and
 /// `account.yaml` limits the session by it.
 #[derive(Debug, Clone)]
 struct SessionName(String);
