@@ -145,6 +145,19 @@ def test_a_newcomer_that_runs_serves_until_the_old_one_is_back(lab):
     assert (again["outcome"], again["reason"]) == ("REFUSED", "INSTANCE_CHANGED"), "once is enough"
 
 
+def test_a_way_back_whose_execution_dies_while_both_run_is_ended_by_the_reconciler(lab, settings):
+    web = lab(address=True)
+    web.swap()
+    settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
+    web.aws.control.instance(web.old.id, status="initializing")
+    web.start(bring_back=True)
+    wait_for(lambda: web.old.state() == "running")
+    web.stop()
+    web.aws.control.instance(web.old.id, status="ok")
+    web.reconcile()
+    web.assert_untouched()
+
+
 def test_a_newcomer_on_which_its_owner_has_settled_stays(lab):
     web = lab(address=True)
     newcomer = web.swap()["new_instance_id"]

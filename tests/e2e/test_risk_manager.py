@@ -92,6 +92,14 @@ def test_the_days_are_a_setting_and_the_nearest_scope_wins(aws, spot, manage):
     assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(at.timestamp()) + 3 * 86400
 
 
+def test_a_setting_that_cannot_be_applied_opens_no_gate(aws, spot, manage):
+    aws.settings("global", poison_days=1, reconcile_after_seconds="soon")
+    at = ago(minutes=5)
+    answer, error = manage(aws.drill_event(spot, time=at))
+    assert (answer["outcome"], error) == ("POISONED", None)
+    assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(at.timestamp()) + 15 * 86400
+
+
 def test_rebalance_recommendations_have_days_of_their_own(aws, spot, manage):
     aws.settings(rebalance_poison_days=2, poison_days=10)
     at = ago(days=1)

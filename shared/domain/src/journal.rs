@@ -285,6 +285,11 @@ impl Journal {
         if self.newcomer.as_ref() == Some(old) {
             return Some(format!("{old} is both the old instance and the newcomer"));
         }
+        if let (Some(raised), Some(original)) = (self.max_raised_to, &self.original)
+            && raised != original.max.saturating_add(1)
+        {
+            return Some(format!("MaxSize {raised} is not one more than the owner's {}", original.max));
+        }
         let has_moved = self.lab.as_ref().is_some_and(|lab| lab.leaving || lab.stopping || lab.is_over);
         let names_one = matches!(self.stage, Stage::Attaching | Stage::Retiring);
         let needs_newcomer = names_one || has_moved || self.original.is_some();
@@ -358,21 +363,18 @@ mod tests {
         assert_eq!(honest.contradiction(), None);
         let served = Journal { stage: Stage::Retiring, newcomer: Some(newcomer.clone()), ..honest.clone() };
         assert_eq!(served.contradiction(), None);
+        let group =
+            Original { desired: 1, max: 1, az_rebalance_suspended: false, serving: 1, members: vec![] };
+        let raised_to =
+            |max| Journal { max_raised_to: Some(max), original: Some(group.clone()), ..served.clone() };
+        assert_eq!(raised_to(2).contradiction(), None);
         for forged in [
             Journal { old: newcomer, ..honest.clone() },
             Journal { newcomer: Some(old), ..honest.clone() },
-            Journal { newcomer: None, ..served },
+            Journal { newcomer: None, ..served.clone() },
+            raised_to(7),
             Journal { stage: Stage::Attaching, ..honest.clone() },
-            Journal {
-                original: Some(Original {
-                    desired: 1,
-                    max: 1,
-                    az_rebalance_suspended: false,
-                    serving: 1,
-                    members: vec![],
-                }),
-                ..honest
-            },
+            Journal { original: Some(group.clone()), ..honest },
         ] {
             assert!(forged.contradiction().is_some(), "{forged:?}");
         }

@@ -439,6 +439,21 @@ fn an_unhealthy_member_from_before_holds_up_nothing() {
 }
 
 #[test]
+fn without_a_newcomer_to_prove_it_the_owner_still_gets_back_his_settings() {
+    let mut world = World::cut_after(5, 2, true, Retirement::Detach);
+    world.journal.stage = Stage::Undoing;
+    world.group().desired = 2;
+    let settings = |world: &World| settings_only(&world.journal, &world.seen);
+    assert_eq!(settings(&world), Some(Action::ResumeAzRebalance));
+    world.group().suspended.clear();
+    assert_eq!(settings(&world), Some(Action::RestoreMaxSize(2)));
+    world.group().desired = 3;
+    assert_eq!(settings(&world), None, "desired does not fit below it");
+    world.group().max = 2;
+    assert_eq!(settings(&world), None, "nothing is left to give back");
+}
+
+#[test]
 fn what_needs_no_proof_touches_no_instance() {
     for action in
         [Action::Done(End::Undone), Action::Wait(""), Action::ResumeAzRebalance, Action::RestoreMaxSize(1)]
