@@ -172,7 +172,7 @@ EVERYWHERE = [
             "ec2:DescribeImages": [*SWAPS, SCANNER],
             "ec2:DescribeInstances": [*SWAPS, RISK, ENFORCER],
             "ec2:DescribeInstanceCreditSpecifications": [LAB, RECONCILER],
-            "ec2:DescribeInstanceStatus": LAUNCHERS,
+            "ec2:DescribeInstanceStatus": SWAPS,
             "ec2:DescribeInstanceTypes": [LAB, RECONCILER],
             "ec2:DescribeLaunchTemplateVersions": LAUNCHERS,
             "ec2:DescribeSnapshots": [LAB, RECONCILER, SCANNER],

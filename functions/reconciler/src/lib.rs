@@ -192,6 +192,11 @@ impl Reconciler {
         // Another run may have gone on since all rows were read.
         let gone_on = || SwapsError::LeaseLost { on: lease.on.clone() };
         let mut journal = self.swaps.read(&lease).await?.ok_or_else(gone_on)?.journal;
+        // What is carried out is what was just read.
+        let own = (&self.stack.account_id, &self.stack.region);
+        if journal.as_ref().is_some_and(|journal| !execution.vouches_for(&lease, journal, own)) {
+            return Err(gone_on().into());
+        }
         let (end, remarks) = match &mut journal {
             None => (End::Undone, Vec::new()),
             Some(journal) => match self.recover(&lease, &settings, journal).await? {

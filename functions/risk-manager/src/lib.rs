@@ -23,11 +23,12 @@ use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::hub::Part;
 use spot_cloud::pools::Lookup;
+use spot_cloud::settings::SettingsError;
 use spot_cloud::swaps::Swaps;
 use spot_cloud::{Stack, accounts, pools, settings};
 use spot_domain::risk::{Effect, Outcome, effect, poisoned_until};
 use spot_domain::settings::Settings;
-use spot_domain::{EnvironmentType, Pool};
+use spot_domain::{AccountId, EnvironmentType, Pool, Region};
 
 use error::RiskError;
 use event::{Incoming, Interruption, Notice};
@@ -116,7 +117,7 @@ impl RiskManager {
             }
             return answer(Outcome::IgnoredLab, None);
         }
-        let settings = settings::load(&self.stack, &event.account_id, &event.region).await?;
+        let settings = self.settings(&event.account_id, &event.region).await?;
         let until = match poison_until(event.notice, event.occurred, &settings) {
             Ok(until) => until,
             Err(ignored) => return answer(ignored, None),
@@ -149,9 +150,12 @@ impl RiskManager {
             Ok(EnvironmentType::Lab) => return answer(Outcome::IgnoredLab, None),
             Ok(EnvironmentType::Prod) => {}
             Err(problem @ (AccountError::Unknown(_) | AccountError::Disabled(_))) => {
-                let first = self.sightings.is_first_today(&account_id).await?;
+                let first = !self.sightings.is_told_today(&account_id).await?;
                 let about = (&pool, problem.to_string());
                 mute::announce_stranger(&self.announcements, &account_id, (about.0, &about.1), first).await?;
+                if first {
+                    self.sightings.told_today(&account_id).await?;
+                }
                 return answer(Outcome::IgnoredUnregistered, None);
             }
             Err(error) => return Err(error.into()),
@@ -159,7 +163,7 @@ impl RiskManager {
         if !is_spot {
             return answer(Outcome::IgnoredNotSpot, None);
         }
-        let settings = settings::load(&self.stack, &account_id, &region).await?;
+        let settings = self.settings(&account_id, &region).await?;
         let until = match poison_until(notice, occurred, &settings) {
             Ok(until) => until,
             Err(ignored) => return answer(ignored, None),
@@ -180,6 +184,18 @@ impl RiskManager {
         let cause = Cause { pool, notice, occurred, is_drill };
         let outcome = self.learn(&cause, until, &settings).await?;
         answer(outcome, Some(cause.pool))
+    }
+
+    /// Reads the settings. Where an override can't be applied, the defaults poison: a mistake in a row must not open the
+    /// gate for all others. Swaps, audit and scan stop by it, and name it.
+    async fn settings(&self, account: &AccountId, region: &Region) -> Result<Settings, RiskError> {
+        match settings::load(&self.stack, account, region).await {
+            Err(SettingsError::Override(error)) => {
+                tracing::error!(account_id = %account, "the defaults are used: {error}");
+                Ok(Settings::default())
+            }
+            settings => Ok(settings?),
+        }
     }
 
     /// Poisons the pool, if enough accounts have been interrupted in it, this one included.

@@ -28,6 +28,9 @@ const POOLS: &str = "pools";
 /// Set once a person was told that the account is muted (BOOL).
 const TOLD: &str = "told";
 const UPDATE: &str = "dynamodb:UpdateItem";
+const GET: &str = "dynamodb:GetItem";
+
+type Row = HashMap<String, AttributeValue>;
 
 /// Whether an account may poison one more pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,25 +182,28 @@ impl Sightings {
             .map_err(failed(UPDATE))
     }
 
-    /// Notes that an account reports which the registry doesn't know, and returns whether that is the first time today.
+    /// Says if a person was told today that this account reports and is not registered.
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn is_first_today(&self, account: &AccountId) -> Result<bool, CallError> {
-        let today = Timestamp::now().as_second().div_euclid(Span::Day.seconds());
-        let expires = (today + 2).saturating_mul(Span::Day.seconds());
-        let answer = self
-            .update(&format!("unregistered#{today}"), account)
+    pub async fn is_told_today(&self, account: &AccountId) -> Result<bool, CallError> {
+        let answer = self.row(&unregistered(today()), account).await?;
+        Ok(answer.is_some())
+    }
+
+    /// Notes that a person was told so.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn told_today(&self, account: &AccountId) -> Result<(), CallError> {
+        let expires = (today() + 2).saturating_mul(Span::Day.seconds());
+        self.update(&unregistered(today()), account)
             .update_expression(format!("SET {EXPIRES_AT} = :expires"))
-            .condition_expression(format!("attribute_not_exists({EXPIRES_AT})"))
             .expression_attribute_values(":expires", AttributeValue::N(expires.to_string()))
             .send()
             .await
-            .map_err(failed(UPDATE));
-        match answer {
-            Err(error) if error.kind == spot_cloud::Kind::ConditionFailed => Ok(false),
-            answer => answer.map(|_| true),
-        }
+            .map(drop)
+            .map_err(failed(UPDATE))
     }
 
     /// Remembers that an interruption of `account` poisons `pool` until `until`, unless it is known
@@ -247,18 +253,22 @@ impl Sightings {
     }
 
     async fn known(&self, account: &AccountId, pool: &Pool) -> Result<Option<Timestamp>, CallError> {
-        let call = "dynamodb:GetItem";
+        let row = self.row(&pool.to_string(), account).await?;
+        row.map(|row| expiry(&row).ok_or_else(|| malformed(GET, pool))).transpose()
+    }
+
+    async fn row(&self, subject: &str, account: &AccountId) -> Result<Option<Row>, CallError> {
         let answer = self
             .dynamodb
             .get_item()
             .table_name(&self.table)
-            .key(SUBJECT, AttributeValue::S(pool.to_string()))
+            .key(SUBJECT, AttributeValue::S(subject.to_owned()))
             .key(ACCOUNT_ID, AttributeValue::S(account.to_string()))
             .consistent_read(true)
             .send()
             .await
-            .map_err(failed(call))?;
-        answer.item.map(|row| expiry(&row).ok_or_else(|| malformed(call, pool))).transpose()
+            .map_err(failed(GET))?;
+        Ok(answer.item)
     }
 
     fn update(&self, subject: &str, account: &AccountId) -> UpdateItemFluentBuilder {
@@ -270,7 +280,15 @@ impl Sightings {
     }
 }
 
-fn expiry(row: &HashMap<String, AttributeValue>) -> Option<Timestamp> {
+fn today() -> i64 {
+    Timestamp::now().as_second().div_euclid(Span::Day.seconds())
+}
+
+fn unregistered(day: i64) -> String {
+    format!("unregistered#{day}")
+}
+
+fn expiry(row: &Row) -> Option<Timestamp> {
     let seconds = row.get(EXPIRES_AT)?.as_n().ok()?.parse().ok()?;
     Timestamp::from_second(seconds).ok()
 }

@@ -285,6 +285,11 @@ impl Journal {
         if self.newcomer.as_ref() == Some(old) {
             return Some(format!("{old} is both the old instance and the newcomer"));
         }
+        if let (Some(raised), Some(original)) = (self.max_raised_to, &self.original)
+            && raised != original.max.saturating_add(1)
+        {
+            return Some(format!("MaxSize {raised} is not one more than the owner's {}", original.max));
+        }
         let has_moved = self.lab.as_ref().is_some_and(|lab| lab.leaving || lab.stopping || lab.is_over);
         let names_one = matches!(self.stage, Stage::Attaching | Stage::Retiring);
         let needs_newcomer = names_one || has_moved || self.original.is_some();

@@ -129,6 +129,14 @@ pub fn next(journal: &Journal, observed: &Observed) -> Action {
     if goes_forward(journal, observed) { swap.finish() } else { swap.undo() }
 }
 
+/// Returns what gives its owner's settings back to the group, where that is all that can still be done: it needs no proof.
+#[must_use]
+pub fn settings_only(journal: &Journal, observed: &Observed) -> Option<Action> {
+    let (original, group) = (journal.original.as_ref()?, observed.group.as_ref()?);
+    let settings = Swap { journal, original, observed, group }.settings();
+    settings.filter(|action| !action.needs_proof() && !matches!(action, Action::Wait(_) | Action::Done(_)))
+}
+
 /// Whether the swap is to be finished rather than undone: the old instance was told to go, and has left its
 /// group or is leaving it.
 #[must_use]

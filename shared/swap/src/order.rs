@@ -175,7 +175,8 @@ impl<'a> Orders<'a> {
         if self.work.has_captured() {
             let swap = SwapId::new(of, self.work.lease.since);
             let Some(image) = images::captured_by(&self.target.ec2, &swap, of).await? else {
-                return Ok(Err(format!("the image {} is gone", swap.image_name())));
+                let why = format!("EC2 does not show the image {} now", swap.image_name());
+                return Err(StepError::Transient(why));
             };
             twin.image_id = Some(image.id);
         }

@@ -6,7 +6,7 @@ use spot_domain::group::{Instance, InstanceState};
 use spot_domain::ids::InstanceId;
 use spot_domain::journal::Journal;
 use spot_domain::proof::Evidence;
-use spot_domain::recovery::{Action, End, Newcomer, Observed, next};
+use spot_domain::recovery::{Action, End, Newcomer, Observed, next, settings_only};
 use spot_domain::settings::Settings;
 use spot_domain::tags::GROUP_NAME_TAG;
 
@@ -69,9 +69,10 @@ pub async fn advance(
     for _ in 0..ACTIONS_PER_VISIT {
         let look = look(target, lease, journal).await?;
         let observed = observe(target, lease, settings, journal, &look).await?;
-        let action = next(journal, &observed);
+        let mut action = next(journal, &observed);
         if action.needs_proof() && look.newcomer.instance().is_none() {
-            return Err(unproven(lease, &without_proof(journal, &action)));
+            let why = without_proof(journal, &action);
+            action = settings_only(journal, &observed).ok_or_else(|| unproven(lease, &why))?;
         }
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "recovering");
         let known = journal.clone();
@@ -110,7 +111,7 @@ pub async fn advance(
 fn without_proof(journal: &Journal, action: &Action) -> String {
     let newcomer = journal.newcomer.as_ref().map_or_else(|| "no newcomer".to_owned(), ToString::to_string);
     format!(
-        "{action:?} is the next step of swap {}, and EC2 shows no instance that the swap launched ({newcomer}); do it by          hand, or delete the row's attribute `journal`",
+        "{action:?} is the next step of swap {}, and EC2 shows no instance that the swap launched ({newcomer}); do it by hand, then delete the row's attributes `journal` and `stage`",
         journal.swap_id
     )
 }
