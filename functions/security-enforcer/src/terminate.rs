@@ -20,6 +20,9 @@ use crate::facts::Facts;
 use crate::fleet::{Life, Seen, look_at};
 use crate::summary::{Kept, Summary};
 
+/// Why a protected instance stays.
+const PROTECTED: &str = "its termination protection is on (DisableApiTermination)";
+
 /// What became of one that was due.
 enum Outcome {
     /// Terminated by us.
@@ -120,21 +123,33 @@ impl Case<'_> {
         }
     }
 
+    /// Judges by the tags first: the role may not even ask for the protection of a group's member. The tags are read
+    /// once more after the slower question, right before the call.
     async fn fresh_verdict(&self) -> Result<(Verdict, Option<Facts>), CallError> {
-        let ec2 = &self.audit.ec2;
-        // The slower question first, so that the tags are read right before the call.
-        let protected = match instances::is_termination_protected(ec2, self.id).await {
-            Err(error) if error.kind == Kind::NotFound => false,
-            answer => answer?,
-        };
-        let mut found = look_at(ec2, std::slice::from_ref(self.id)).await?;
+        let (verdict, facts) = self.fresh_look().await?;
+        if !matches!(verdict, Verdict::StillUnauthorised) {
+            return Ok((verdict, facts));
+        }
+        match instances::is_termination_protected(&self.audit.ec2, self.id).await {
+            Ok(true) => Ok((Verdict::Forbidden(PROTECTED.to_owned()), facts)),
+            Err(error) if error.kind == Kind::Denied => {
+                let why = format!("its termination protection can't be read: {error}");
+                Ok((Verdict::Forbidden(why), facts))
+            }
+            Err(error) if error.kind != Kind::NotFound => Err(error),
+            Ok(false) | Err(_) => self.fresh_look().await,
+        }
+    }
+
+    async fn fresh_look(&self) -> Result<(Verdict, Option<Facts>), CallError> {
+        let mut found = look_at(&self.audit.ec2, std::slice::from_ref(self.id)).await?;
         Ok(match found.remove(self.id) {
             None => (Verdict::Wait("EC2 does not describe it"), None),
-            Some(Seen { subject, facts, life }) => (self.verdict(&subject, life, protected), Some(facts)),
+            Some(Seen { subject, facts, life }) => (self.verdict(&subject, life), Some(facts)),
         })
     }
 
-    fn verdict(&self, subject: &Subject, life: Life, protected: bool) -> Verdict {
+    fn verdict(&self, subject: &Subject, life: Life) -> Verdict {
         let (settings, look) = (&self.audit.visit.settings, &self.auditor.look);
         if life != Life::Running {
             return Verdict::Wait("it no longer runs");
@@ -143,9 +158,6 @@ impl Case<'_> {
         if standing != Standing::Unauthorised {
             let change = observe(Some(&self.row.record), &standing, look);
             return change.map_or(Verdict::Wait("a swap is replacing it"), Verdict::Changed);
-        }
-        if protected {
-            return Verdict::Forbidden("its termination protection is on (DisableApiTermination)".to_owned());
         }
         if let Some(group) = group_of(&subject.tags) {
             // The group would launch another in its place. The role is denied it, too.

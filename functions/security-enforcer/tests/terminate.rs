@@ -162,6 +162,63 @@ async fn a_member_of_a_group_that_is_not_trusted_is_flagged_and_never_terminated
     assert_eq!((run.summary.unauthorised, run.audit.findings.cleared), (0, 1));
 }
 
+const MEMBER: (&str, &str) = ("aws:autoscaling:groupName", "gpu-9f2c");
+
+/// An account whose settings trust the groups with the tag `team` only.
+fn trusting_teams(mut account: Account) -> Account {
+    account.settings.group_marks = vec![OwnerMark::parse("team").unwrap()];
+    account
+}
+
+/// The role may ask for no attribute of a member, as user data is one of them.
+fn attributes_of_members_denied(asked: &Asked<'_>, _: usize) -> Option<Answer> {
+    (asked.action == "DescribeInstanceAttribute").then(|| Answer::ec2_error(403, "UnauthorizedOperation"))
+}
+
+#[tokio::test]
+async fn a_member_is_blocked_although_its_attributes_are_denied() {
+    let mut account = trusting_teams(Account::with_due(1));
+    account.pages = vec![vec![(instance(1), vec![MEMBER])]];
+    let run = account.answering(attributes_of_members_denied).run().await;
+    assert!(!run.summary.partial, "{:?}", run.summary.failed);
+    assert!(run.summary.blocked[0].reason.contains("gpu-9f2c"), "{:?}", run.summary.blocked);
+    assert!(run.writes().iter().any(|write| write.contains(r#"{"S":"TERMINATION_BLOCKED"}"#)));
+    assert!(run.messages()[0].contains("gpu-9f2c") && run.terminations().is_empty());
+}
+
+/// The listing saw no group; the fresh look does.
+#[tokio::test]
+async fn one_that_has_joined_a_group_since_the_audit_is_blocked_although_its_attributes_are_denied() {
+    let joined = |asked: &Asked<'_>, before: usize| {
+        fresh_look(&[MEMBER])(asked, before).or_else(|| attributes_of_members_denied(asked, before))
+    };
+    let run = trusting_teams(Account::with_due(1)).answering(joined).run().await;
+    assert!(!run.summary.partial, "{:?}", run.summary.failed);
+    assert!(run.summary.blocked[0].reason.contains("gpu-9f2c"), "{:?}", run.summary.blocked);
+    assert!(run.writes().last().unwrap().contains(r#"{"S":"TERMINATION_BLOCKED"}"#));
+    assert!(run.terminations().is_empty() && run.asked("DescribeInstanceAttribute").is_empty());
+}
+
+#[tokio::test]
+async fn protection_that_cannot_be_read_blocks_with_the_words_of_the_denial() {
+    let run = Account::with_due(1).answering(attributes_of_members_denied).run().await;
+    assert!(!run.summary.partial, "{:?}", run.summary.failed);
+    let reason = &run.summary.blocked[0].reason;
+    assert!(reason.contains("protection") && reason.contains("ec2:DescribeInstanceAttribute"), "{reason}");
+    assert!(run.terminations().is_empty());
+}
+
+#[tokio::test]
+async fn a_mark_that_comes_while_its_protection_is_asked_for_saves_the_instance() {
+    let late = |asked: &Asked<'_>, before: usize| {
+        (before >= 2).then(|| fresh_look(&[("karpenter.sh/nodepool", "x")])(asked, before)).flatten()
+    };
+    let run = Account::with_due(1).answering(late).run().await;
+    assert_eq!((run.summary.due, run.summary.spared.len()), (1, 1));
+    assert_eq!(run.asked("DescribeInstanceAttribute").len(), 1);
+    assert!(run.terminations().is_empty());
+}
+
 /// An account of 60 in which a cluster made by hand is a tenth: the nodes' marks alone keep it alive.
 #[tokio::test]
 async fn a_self_built_cluster_survives_an_enforced_audit() {
