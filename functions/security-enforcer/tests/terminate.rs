@@ -162,6 +162,63 @@ async fn a_member_of_a_group_that_is_not_trusted_is_flagged_and_never_terminated
     assert_eq!((run.summary.unauthorised, run.audit.findings.cleared), (0, 1));
 }
 
+const MEMBER: (&str, &str) = ("aws:autoscaling:groupName", "gpu-9f2c");
+
+/// An account whose settings trust the groups with the tag `team` only.
+fn trusting_teams(mut account: Account) -> Account {
+    account.settings.group_marks = vec![OwnerMark::parse("team").unwrap()];
+    account
+}
+
+/// The role may ask for no attribute of a member, as user data is one of them.
+fn attributes_of_members_denied(asked: &Asked<'_>, _: usize) -> Option<Answer> {
+    (asked.action == "DescribeInstanceAttribute").then(|| Answer::ec2_error(403, "UnauthorizedOperation"))
+}
+
+#[tokio::test]
+async fn a_member_is_blocked_although_its_attributes_are_denied() {
+    let mut account = trusting_teams(Account::with_due(1));
+    account.pages = vec![vec![(instance(1), vec![MEMBER])]];
+    let run = account.answering(attributes_of_members_denied).run().await;
+    assert!(!run.summary.partial, "{:?}", run.summary.failed);
+    assert!(run.summary.blocked[0].reason.contains("gpu-9f2c"), "{:?}", run.summary.blocked);
+    assert!(run.writes().iter().any(|write| write.contains(r#"{"S":"TERMINATION_BLOCKED"}"#)));
+    assert!(run.messages()[0].contains("gpu-9f2c") && run.terminations().is_empty());
+}
+
+/// The listing saw no group; the fresh look does.
+#[tokio::test]
+async fn one_that_has_joined_a_group_since_the_audit_is_blocked_although_its_attributes_are_denied() {
+    let joined = |asked: &Asked<'_>, before: usize| {
+        fresh_look(&[MEMBER])(asked, before).or_else(|| attributes_of_members_denied(asked, before))
+    };
+    let run = trusting_teams(Account::with_due(1)).answering(joined).run().await;
+    assert!(!run.summary.partial, "{:?}", run.summary.failed);
+    assert!(run.summary.blocked[0].reason.contains("gpu-9f2c"), "{:?}", run.summary.blocked);
+    assert!(run.writes().last().unwrap().contains(r#"{"S":"TERMINATION_BLOCKED"}"#));
+    assert!(run.terminations().is_empty() && run.asked("DescribeInstanceAttribute").is_empty());
+}
+
+#[tokio::test]
+async fn protection_that_cannot_be_read_blocks_with_the_words_of_the_denial() {
+    let run = Account::with_due(1).answering(attributes_of_members_denied).run().await;
+    assert!(!run.summary.partial, "{:?}", run.summary.failed);
+    let reason = &run.summary.blocked[0].reason;
+    assert!(reason.contains("protection") && reason.contains("ec2:DescribeInstanceAttribute"), "{reason}");
+    assert!(run.terminations().is_empty());
+}
+
+#[tokio::test]
+async fn a_mark_that_comes_while_its_protection_is_asked_for_saves_the_instance() {
+    let late = |asked: &Asked<'_>, before: usize| {
+        (before >= 2).then(|| fresh_look(&[("karpenter.sh/nodepool", "x")])(asked, before)).flatten()
+    };
+    let run = Account::with_due(1).answering(late).run().await;
+    assert_eq!((run.summary.due, run.summary.spared.len()), (1, 1));
+    assert_eq!(run.asked("DescribeInstanceAttribute").len(), 1);
+    assert!(run.terminations().is_empty());
+}
+
 /// An account of 60 in which a cluster made by hand is a tenth: the nodes' marks alone keep it alive.
 #[tokio::test]
 async fn a_self_built_cluster_survives_an_enforced_audit() {
@@ -212,6 +269,93 @@ async fn a_tenth_of_the_running_may_go_and_not_one_more() {
     let run = percent(20, 3).await;
     assert!(run.summary.blast_radius_exceeded.unwrap().contains("max_terminations_percent = 10"));
     assert!(percent(9, 1).await.terminations().is_empty());
+}
+
+/// One group that nobody answers for must not switch the enforcement off for everything else.
+#[tokio::test]
+async fn what_cannot_be_terminated_is_blocked_where_it_is_judged_and_counts_in_no_blast_radius() {
+    for tag in [MEMBER, ("spot-optimizer:opt-out", "true")] {
+        let mut account = trusting_teams(Account::with_due(12));
+        account.settings.max_terminations_per_run = 1;
+        account.settings.max_terminations_percent = 10;
+        account.pages =
+            vec![(1..=11).map(|n| (instance(n), vec![tag])).collect(), vec![(instance(12), vec![])]];
+        let run = account.run().await;
+        assert_eq!(run.summary.blast_radius_exceeded, None, "{tag:?}");
+        assert_eq!((run.summary.due, run.summary.blocked.len()), (1, 11), "{tag:?}");
+        assert_eq!(run.summary.terminated, [instance(12).parse().unwrap()], "{tag:?}");
+        assert_eq!(run.asked("DescribeInstanceAttribute").len(), 1, "of the one that may go");
+        let blocked =
+            run.writes().into_iter().filter(|w| w.contains(r#"{"S":"TERMINATION_BLOCKED"}"#)).count();
+        assert_eq!(blocked, 11, "{tag:?}");
+        assert_eq!(
+            run.messages()[0].matches("TERMINATION_BLOCKED").count(),
+            11,
+            "{tag:?}: told once, in one message"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_blocked_member_is_told_of_once_and_then_every_day() {
+    let first = || {
+        let mut account = trusting_teams(Account::with_due(1));
+        account.pages = vec![vec![(instance(1), vec![MEMBER])]];
+        account
+    };
+    let run = first().run().await;
+    assert_eq!((run.messages().len(), run.asked("PutEvents").len()), (1, 1));
+    let reason = run.summary.blocked[0].reason.clone();
+    let told_at = |run: &support::Outcome| run.writes().last().unwrap().contains(r#"":told_at":{"N":"#);
+    assert!(told_at(&run));
+    for (ago, told) in [(HOUR, 0), (24 * HOUR, 1)] {
+        let mut account = first();
+        let blocked = row(1, "TERMINATION_BLOCKED", 90 * HOUR, &noticed_and_told(ago));
+        account.rows = vec![blocked.replace(r#"{"S":"r"}"#, &format!(r#"{{"S":"{reason}"}}"#))];
+        let run = account.run().await;
+        assert_eq!((run.messages().len(), run.summary.blocked.len()), (told, 1));
+        assert!(run.messages().iter().all(|message| message.contains("still run")));
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_is_enforced_a_member_stays_flagged() {
+    let mut account = trusting_teams(Account::with_due(1));
+    account.pages = vec![vec![(instance(1), vec![MEMBER])]];
+    account.enforce = false;
+    let run = account.run().await;
+    assert_eq!((run.summary.due, run.summary.blocked.len(), run.messages().len()), (0, 0, 0));
+    assert!(run.writes()[0].contains(r#"{"S":"FLAGGED"}"#));
+}
+
+/// Protection may be lifted any time: only what is protected right now is left out of the count, and of the run.
+#[tokio::test]
+async fn what_protection_blocked_counts_again_once_the_protection_is_lifted() {
+    let words = "its termination protection is on (DisableApiTermination)";
+    let account = || {
+        let mut account = Account::with_due(12);
+        account.settings.max_terminations_per_run = 10;
+        let blocked = |n| row(n, "TERMINATION_BLOCKED", 90 * HOUR, &noticed_and_told(HOUR));
+        let blocked = |n| blocked(n).replace(r#"{"S":"r"}"#, &format!(r#"{{"S":"{words}"}}"#));
+        account.rows = (1..=11).map(blocked).chain([due_row(12)]).collect();
+        account
+    };
+    let protected = |asked: &Asked<'_>, _: usize| {
+        let is_last = asked.body.contains(&instance(12));
+        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ok(protection(!is_last)))
+    };
+    let run = account().answering(protected).run().await;
+    assert_eq!((run.summary.blocked.len(), run.terminations().len()), (11, 1));
+    assert_eq!(run.summary.blast_radius_exceeded, None);
+    assert!(run.messages().iter().all(|message| !message.contains("TERMINATION_BLOCKED")), "no news");
+
+    let lifted = account().run().await;
+    assert!(lifted.summary.blast_radius_exceeded.unwrap().contains("12 instances are due"));
+    let unread = account().answering(|asked, _| {
+        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ec2_error(403, "UnauthorizedOperation"))
+    });
+    let unread = unread.run().await;
+    assert!(unread.summary.blast_radius_exceeded.is_some() && unread.terminations().is_empty());
 }
 
 #[tokio::test]
