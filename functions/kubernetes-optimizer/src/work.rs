@@ -58,6 +58,10 @@ pub struct NodeRun {
     pub drain_deadline: Option<Timestamp>,
     /// The drain of the old node.
     pub drain: State,
+    /// The node as it was queued for the first launch. Launches number their attempts by its pools, so that a later
+    /// launch must have them all. Otherwise EC2 answers an earlier ClientToken with IdempotentParameterMismatch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<Candidate>,
     /// What the steps have seen, for those after them.
     #[serde(default)]
     pub seen: Seen,
@@ -149,9 +153,17 @@ impl NodeRun {
             && swap.ended_by.is_none()
     }
 
-    /// Puts the node back into the queue, with nothing known of a newcomer.
-    pub fn begin_again(&mut self, candidate: Candidate) {
-        self.swap.queue = vec![candidate];
+    /// Notes what the first launch finds in the queue.
+    pub fn note_queued(&mut self) {
+        if self.queued.is_none() {
+            self.queued = self.swap.queue.first().cloned();
+        }
+    }
+
+    /// Puts the node back into the queue, with nothing known of a newcomer. Each pool keeps the number that the first launch
+    /// gave it, also where `tried`, the candidate of the last launch, has lost some.
+    pub fn begin_again(&mut self, tried: Candidate) {
+        self.swap.queue = vec![self.queued.clone().unwrap_or(tried)];
         self.swap.max_swaps += 1;
         self.joining = Joining::Starting;
         self.drain = State::default();
@@ -222,8 +234,26 @@ mod tests {
             drain_timeout_seconds: 1800,
             drain_deadline: Some(Timestamp::now()),
             drain: State { evicted: 1, ..State::default() },
+            queued: None,
             seen: Seen::default(),
         }
+    }
+
+    /// The number of an attempt names its ClientToken, and EC2 refuses a token that comes with another type.
+    #[test]
+    fn a_number_means_the_same_pool_in_every_launch_of_the_run() {
+        let mut run = undone(&["m5a.large"], Reason::NodeNotReady);
+        let mut queued = run.swap.current.take().unwrap().candidate;
+        queued.pools.push("us-east-1#use1-az6#m6i.large".parse().unwrap());
+        run.swap.queue = vec![queued.clone()];
+        run.note_queued();
+        let mut tried = run.swap.queue.remove(0);
+        tried.pools.remove(0); // by its price, right before the launch
+        run.begin_again(tried.clone());
+        assert_eq!(run.swap.queue[0].pools, queued.pools);
+        run.note_queued();
+        run.begin_again(tried);
+        assert_eq!(run.swap.queue[0].pools, queued.pools, "the third launch, too");
     }
 
     #[test]

@@ -344,6 +344,7 @@ impl Place {
             drain_timeout_seconds,
             drain_deadline: None,
             drain: State::default(),
+            queued: None,
             seen: Seen::default(),
         }
     }
