@@ -52,8 +52,6 @@ pub struct NodeRun {
     pub joining: Joining,
     /// How far the old instance has gone.
     pub leaving: Leaving,
-    /// Seconds that the drain may take.
-    pub drain_timeout_seconds: u32,
     /// When the drain gives up, once it has begun.
     pub drain_deadline: Option<Timestamp>,
     /// The drain of the old node.
@@ -173,19 +171,19 @@ impl NodeRun {
 
     /// Sets the pause of the drain's pace: no pod is asked more often while its budget blocks it.
     pub fn pace_drain(&mut self) {
-        self.swap.pause_seconds = PAUSE_SECONDS.max(self.drain_timeout_seconds / PASSES);
+        self.swap.pause_seconds = PAUSE_SECONDS.max(self.swap.drain_seconds() / PASSES);
     }
 
     /// Starts the drain's clock, once.
     pub fn drain_until(&mut self) -> Timestamp {
-        let seconds = SignedDuration::from_secs(i64::from(self.drain_timeout_seconds));
+        let seconds = SignedDuration::from_secs(i64::from(self.swap.drain_seconds()));
         let deadline = || Timestamp::now().saturating_add(seconds).unwrap_or(Timestamp::MAX);
         *self.drain_deadline.get_or_insert_with(deadline)
     }
 
     /// Says what becomes of the last Ready pod of a controller: the last third of the drain's time is kubectl's.
     pub fn last_ready(&mut self) -> LastReady {
-        let third = SignedDuration::from_secs(i64::from(self.drain_timeout_seconds)) / 3;
+        let third = SignedDuration::from_secs(i64::from(self.swap.drain_seconds())) / 3;
         let is_late = self.drain_until().duration_since(Timestamp::now()) <= third;
         if is_late { LastReady::Evict } else { LastReady::Keep }
     }
@@ -231,7 +229,6 @@ mod tests {
             swap,
             joining: Joining::InGroup,
             leaving: Leaving::NotYet,
-            drain_timeout_seconds: 1800,
             drain_deadline: Some(Timestamp::now()),
             drain: State { evicted: 1, ..State::default() },
             queued: None,
