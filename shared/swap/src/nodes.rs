@@ -177,7 +177,7 @@ impl Way<'_> {
         let held = held_for_good(&pass.drained, may_be_lost, pass.since_its_begin);
         if !is_old && !held.is_empty() {
             let group = Grown::by(id, journal, observed.group.as_ref());
-            let why = stays(id, &node.name, held, group.as_ref());
+            let why = stays(id, &node.name, &held, group.as_ref());
             return self.keep(id, &node.name, journal, why).await;
         }
         self.what_is_left(&node.name, &pass.drained).await
@@ -291,13 +291,16 @@ struct Visit {
     since_its_begin: SignedDuration,
 }
 
-/// Returns the pods that hold the node for good; empty while waiting may help.
-fn held_for_good(pass: &Pass, may_be_lost: bool, waited: SignedDuration) -> &[Blocked] {
+/// Returns the pods that hold the node for good; none while waiting may help. A budget is waited for without an end. On a
+/// node whose kubelet is dead it need not be: Kubernetes deletes the pods there after some minutes, and they are overdue.
+fn held_for_good(pass: &Pass, may_be_lost: bool, waited: SignedDuration) -> Vec<Blocked> {
     let is_patient = waited < MAY_END_WITHIN;
-    if is_patient && (may_be_lost || pass.stuck.is_empty()) {
-        return &[];
+    match (is_patient, pass.stuck.is_empty()) {
+        (true, false) if !may_be_lost => pass.stuck.clone(),
+        (true, _) => Vec::new(),
+        (false, false) => pass.stuck.clone(),
+        (false, true) => [pass.ending.as_slice(), &pass.overdue].concat(),
     }
-    if pass.stuck.is_empty() { &pass.ending } else { &pass.stuck }
 }
 
 /// The group that an instance stays in, beyond the capacity that its owner had.

@@ -12,6 +12,7 @@ fn pass(stuck: &[&str], ending: &[&str]) -> Pass {
         blocked: [named(stuck), named(ending)].concat(),
         stuck: named(stuck),
         ending: named(ending),
+        overdue: vec![],
         is_done: false,
         trouble: None,
     }
@@ -30,6 +31,20 @@ fn a_pod_that_cant_leave_holds_for_good_and_one_that_ends_holds_for_a_while() {
     assert_eq!(held(&pass(&["web"], &[]), at_risk, soon), [""; 0], "AWS may take it in a moment");
     assert_eq!(held(&pass(&["web"], &["job"]), at_risk, late), ["web"]);
     assert_eq!(held(&pass(&[], &[]), timed_out, late), [""; 0], "a budget is waited for");
+}
+
+/// Evicted pods that a dead kubelet, or a finalizer, keeps are neither stuck nor do they end.
+#[test]
+fn a_pod_that_was_told_to_end_and_does_not_holds_for_good_after_a_while() {
+    let overdue =
+        Pass { overdue: vec![blocked("held")], blocked: vec![blocked("held")], ..pass(&[], &["job"]) };
+    for may_be_lost in [false, true] {
+        let held = |waited| held_for_good(&overdue, may_be_lost, waited).into_iter().map(|b| b.pod);
+        assert_eq!(held(SignedDuration::from_mins(1)).count(), 0, "it may end yet");
+        assert_eq!(held(MAY_END_WITHIN).collect::<Vec<_>>(), ["job", "held"]);
+    }
+    let only = Pass { ending: vec![], ..overdue };
+    assert_eq!(held_for_good(&only, true, MAY_END_WITHIN), [blocked("held")]);
 }
 
 #[test]
