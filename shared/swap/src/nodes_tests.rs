@@ -54,10 +54,19 @@ fn a_person_is_told_which_pod_and_what_is_left_to_do() {
     let said = |group: Option<&Grown<'_>>| stays(&new, &node, &[blocked("web")], group);
     let alone = said(None);
     assert!(alone.contains("in no Auto Scaling group") && alone.contains("shop/web: emptyDir"), "{alone}");
-    let member = said(Some(&Grown { name: "web", desired: 3, owners_max: Some(2) }));
-    for words in ["DesiredCapacity is 3", "shop/web: emptyDir", "decrement", "MaxSize back to 2", "n1"] {
+    let member =
+        said(Some(&Grown { name: "web", desired: 3, owners_max: Some(2), is_rebalance_suspended: true }));
+    for words in [
+        "DesiredCapacity is 3",
+        "shop/web: emptyDir",
+        "decrement",
+        "MaxSize back to 2",
+        "resume AZRebalance",
+        "n1",
+    ] {
         assert!(member.contains(words), "{words}: {member}");
     }
-    let with_room = said(Some(&Grown { name: "web", desired: 3, owners_max: None }));
-    assert!(!with_room.contains("MaxSize"), "{with_room}");
+    let with_room =
+        said(Some(&Grown { name: "web", desired: 3, owners_max: None, is_rebalance_suspended: false }));
+    assert!(!with_room.contains("MaxSize") && !with_room.contains("AZRebalance"), "{with_room}");
 }
