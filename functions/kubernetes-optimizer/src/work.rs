@@ -151,6 +151,14 @@ impl NodeRun {
             && swap.ended_by.is_none()
     }
 
+    /// Notes the newcomer that a visit of the way back has left in service. A repetition of the last visit finds no journal
+    /// and knows of none, which unsays nothing.
+    pub fn note_kept(&mut self, kept: Option<InstanceId>) {
+        if kept.is_some() {
+            self.seen.kept = kept;
+        }
+    }
+
     /// Notes what the first launch finds in the queue.
     pub fn note_queued(&mut self) {
         if self.queued.is_none() {
@@ -269,7 +277,11 @@ mod tests {
         never_joined.swap.put_back(&"i-0123456789abcdef0".parse().unwrap(), &undo);
         assert!(!never_joined.may_try_another_type(), "the last one was large enough");
         let mut kept = undone(&["m5.large"], not_ready);
-        kept.seen.kept = Some("i-0123456789abcdef1".parse().unwrap());
+        let newcomer: InstanceId = "i-0123456789abcdef1".parse().unwrap();
+        kept.note_kept(Some(newcomer.clone()));
+        assert!(!kept.may_try_another_type(), "its newcomer is still there");
+        kept.note_kept(None);
+        assert_eq!(kept.seen.kept, Some(newcomer), "the visit was repeated, after its journal was closed");
         assert!(!kept.may_try_another_type(), "its newcomer is still there");
     }
 }
