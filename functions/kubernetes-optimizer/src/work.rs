@@ -52,12 +52,14 @@ pub struct NodeRun {
     pub joining: Joining,
     /// How far the old instance has gone.
     pub leaving: Leaving,
-    /// Seconds that the drain may take.
-    pub drain_timeout_seconds: u32,
     /// When the drain gives up, once it has begun.
     pub drain_deadline: Option<Timestamp>,
     /// The drain of the old node.
     pub drain: State,
+    /// The node as it was queued for the first launch. Launches number their attempts by its pools, so that a later
+    /// launch must have them all. Otherwise EC2 answers an earlier ClientToken with IdempotentParameterMismatch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<Candidate>,
     /// What the steps have seen, for those after them.
     #[serde(default)]
     pub seen: Seen,
@@ -149,9 +151,25 @@ impl NodeRun {
             && swap.ended_by.is_none()
     }
 
-    /// Puts the node back into the queue, with nothing known of a newcomer.
-    pub fn begin_again(&mut self, candidate: Candidate) {
-        self.swap.queue = vec![candidate];
+    /// Notes the newcomer that a visit of the way back has left in service. A repetition of the last visit finds no journal
+    /// and knows of none, which unsays nothing.
+    pub fn note_kept(&mut self, kept: Option<InstanceId>) {
+        if kept.is_some() {
+            self.seen.kept = kept;
+        }
+    }
+
+    /// Notes what the first launch finds in the queue.
+    pub fn note_queued(&mut self) {
+        if self.queued.is_none() {
+            self.queued = self.swap.queue.first().cloned();
+        }
+    }
+
+    /// Puts the node back into the queue, with nothing known of a newcomer. Each pool keeps the number that the first launch
+    /// gave it, also where `tried`, the candidate of the last launch, has lost some.
+    pub fn begin_again(&mut self, tried: Candidate) {
+        self.swap.queue = vec![self.queued.clone().unwrap_or(tried)];
         self.swap.max_swaps += 1;
         self.joining = Joining::Starting;
         self.drain = State::default();
@@ -161,19 +179,19 @@ impl NodeRun {
 
     /// Sets the pause of the drain's pace: no pod is asked more often while its budget blocks it.
     pub fn pace_drain(&mut self) {
-        self.swap.pause_seconds = PAUSE_SECONDS.max(self.drain_timeout_seconds / PASSES);
+        self.swap.pause_seconds = PAUSE_SECONDS.max(self.swap.drain_seconds() / PASSES);
     }
 
     /// Starts the drain's clock, once.
     pub fn drain_until(&mut self) -> Timestamp {
-        let seconds = SignedDuration::from_secs(i64::from(self.drain_timeout_seconds));
+        let seconds = SignedDuration::from_secs(i64::from(self.swap.drain_seconds()));
         let deadline = || Timestamp::now().saturating_add(seconds).unwrap_or(Timestamp::MAX);
         *self.drain_deadline.get_or_insert_with(deadline)
     }
 
     /// Says what becomes of the last Ready pod of a controller: the last third of the drain's time is kubectl's.
     pub fn last_ready(&mut self) -> LastReady {
-        let third = SignedDuration::from_secs(i64::from(self.drain_timeout_seconds)) / 3;
+        let third = SignedDuration::from_secs(i64::from(self.swap.drain_seconds())) / 3;
         let is_late = self.drain_until().duration_since(Timestamp::now()) <= third;
         if is_late { LastReady::Evict } else { LastReady::Keep }
     }
@@ -219,11 +237,28 @@ mod tests {
             swap,
             joining: Joining::InGroup,
             leaving: Leaving::NotYet,
-            drain_timeout_seconds: 1800,
             drain_deadline: Some(Timestamp::now()),
             drain: State { evicted: 1, ..State::default() },
+            queued: None,
             seen: Seen::default(),
         }
+    }
+
+    /// The number of an attempt names its ClientToken, and EC2 refuses a token that comes with another type.
+    #[test]
+    fn a_number_means_the_same_pool_in_every_launch_of_the_run() {
+        let mut run = undone(&["m5a.large"], Reason::NodeNotReady);
+        let mut queued = run.swap.current.take().unwrap().candidate;
+        queued.pools.push("us-east-1#use1-az6#m6i.large".parse().unwrap());
+        run.swap.queue = vec![queued.clone()];
+        run.note_queued();
+        let mut tried = run.swap.queue.remove(0);
+        tried.pools.remove(0); // by its price, right before the launch
+        run.begin_again(tried.clone());
+        assert_eq!(run.swap.queue[0].pools, queued.pools);
+        run.note_queued();
+        run.begin_again(tried);
+        assert_eq!(run.swap.queue[0].pools, queued.pools, "the third launch, too");
     }
 
     #[test]
@@ -242,7 +277,11 @@ mod tests {
         never_joined.swap.put_back(&"i-0123456789abcdef0".parse().unwrap(), &undo);
         assert!(!never_joined.may_try_another_type(), "the last one was large enough");
         let mut kept = undone(&["m5.large"], not_ready);
-        kept.seen.kept = Some("i-0123456789abcdef1".parse().unwrap());
+        let newcomer: InstanceId = "i-0123456789abcdef1".parse().unwrap();
+        kept.note_kept(Some(newcomer.clone()));
+        assert!(!kept.may_try_another_type(), "its newcomer is still there");
+        kept.note_kept(None);
+        assert_eq!(kept.seen.kept, Some(newcomer), "the visit was repeated, after its journal was closed");
         assert!(!kept.may_try_another_type(), "its newcomer is still there");
     }
 }

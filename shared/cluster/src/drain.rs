@@ -103,6 +103,8 @@ pub struct Pass {
     pub stuck: Vec<Blocked>,
     /// The pods among them that may not be evicted and end by themselves. Wait for their end.
     pub ending: Vec<Blocked>,
+    /// The pods among them that were told to end and won't: minutes past their grace period, they are still there.
+    pub overdue: Vec<Blocked>,
     /// No pod that must go is left.
     pub is_done: bool,
     /// A call failed in mid-pass in a way that may pass: what was done is in the other fields; go
@@ -286,6 +288,7 @@ impl Walk {
         Pass {
             stuck: those(&|pod| is_stuck && self.immovable.contains(&pod.pod.uid)),
             ending: those(&ends),
+            overdue: those(&|pod| pod.leaving.as_ref().is_some_and(|leaving| leaving.is_overdue(now))),
             remaining: left.iter().map(|pod| pod.pod.clone()).collect(),
             blocked: those(&|_| true),
             is_done: left.is_empty(),

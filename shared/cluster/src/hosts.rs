@@ -107,7 +107,8 @@ pub(crate) fn follows_its_peers(pod: &NodePod, all: &[NodePod]) -> Option<String
     let is_drawn = pod.facts.tolerates_cordon() && pod.facts.is_together(&pod.labels) && here > 1;
     is_drawn.then(|| {
         format!(
-            "the pod tolerates the cordon, and its required podAffinity keeps it with its peers, {here} of which are here: the              first that is evicted would return to them; prefer the affinity, or narrow its tolerations"
+            "the pod tolerates the cordon, and its required podAffinity keeps it with its peers, {here} of which are here: the \
+             first that is evicted would return to them; prefer the affinity, or narrow its tolerations"
         )
     })
 }

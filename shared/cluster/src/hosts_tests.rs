@@ -90,7 +90,8 @@ fn a_pod_that_tolerates_the_cordon_follows_the_peers_that_its_affinity_demands()
         follows_its_peers(&pods[0], &pods)
     };
     let everything = json!([{ "operator": "Exists" }]);
-    assert!(follows(2, everything.clone()).unwrap().contains("2 of which are here"));
+    let why = follows(2, everything.clone()).unwrap();
+    assert!(why.contains("2 of which are here: the first that is evicted"), "{why}");
     assert_eq!(follows(1, everything), None, "it has nobody to follow");
     assert_eq!(follows(2, json!([])), None, "the cordon keeps it off");
 }

@@ -1,7 +1,10 @@
 //! A pod that has been told to end and has not ended yet: since when, and what holds it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
+
+/// A kubelet that lives ends a pod, and a controller removes its finalizer, within this time after the grace period.
+const OVERDUE_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
 /// The end of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,13 @@ impl Leaving {
     pub fn until(&self) -> Timestamp {
         let seconds = self.since.as_second().saturating_add(self.grace_seconds);
         Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Says if the pod is so far past its grace period that it won't end by itself: its kubelet is dead, or nobody removes
+    /// its finalizer.
+    #[must_use]
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        now.duration_since(self.until()) > OVERDUE_AFTER
     }
 
     /// For a person: how long it has been ending, and what would help.
@@ -72,6 +82,16 @@ mod tests {
             long.why(at("2026-11-25T03:00:00Z")).contains("for 10800 s, past its grace period of 7200 s")
         );
         assert_eq!(leaving(&json!({})), None);
+    }
+
+    #[test]
+    fn a_pod_is_overdue_some_minutes_after_its_grace_period_and_no_sooner() {
+        let until =
+            json!({ "deletionTimestamp": "2026-11-25T02:00:00Z", "deletionGracePeriodSeconds": 7200 });
+        let long = leaving(&until).unwrap();
+        let is_overdue = |at: &str| long.is_overdue(at.parse().unwrap());
+        assert!(!is_overdue("2026-11-25T01:59:00Z") && !is_overdue("2026-11-25T02:04:00Z"));
+        assert!(is_overdue("2026-11-25T02:06:00Z"));
     }
 
     #[test]

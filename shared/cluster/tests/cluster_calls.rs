@@ -479,6 +479,26 @@ async fn while_a_pod_cant_leave_nobody_is_evicted_and_after_three_passes_it_is_s
 }
 
 #[tokio::test]
+async fn a_pod_that_a_dead_kubelet_or_a_finalizer_keeps_is_overdue() {
+    let told = |name: &str, at: &str| {
+        pod(name, json!({ "deletionTimestamp": at, "deletionGracePeriodSeconds": 30 }))
+    };
+    let now = jiff::Timestamp::now().to_string();
+    let mut held = told("h", "2020-11-25T00:00:30Z");
+    held["metadata"]["finalizers"] = json!(["example.org/hold"]);
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![told("a", "2020-11-25T00:00:30Z"), held, told("b", &now)], "")),
+        step(SET, replica_set()),
+        owned(&["a", "b", "h"]),
+    ]);
+    let pass = pass(&client, drain::State::default()).await.unwrap();
+    assert_eq!(pass.overdue.iter().map(|b| b.pod.as_str()).collect::<Vec<_>>(), ["h", "a"]);
+    assert!(pass.stuck.is_empty() && pass.ending.is_empty() && !pass.is_done);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
 async fn from_a_node_that_is_about_to_be_lost_whoever_can_leave_does() {
     let scratch = with_spec("s", json!({ "volumes": [{ "name": "scratch", "emptyDir": {} }] }));
     let (client, server) = scripted(vec![

@@ -264,6 +264,12 @@ impl Swap<'_> {
         self.journal.kept.as_ref().is_some_and(|kept| !is_dead(&kept.instance_id))
     }
 
+    /// What is kept is a member of the group, and nobody has told it to leave.
+    fn keeps_member(&self) -> bool {
+        let member = self.journal.kept.as_ref().and_then(|kept| self.group.member(&kept.instance_id));
+        self.is_kept() && member.is_some_and(|member| member.state != MemberState::Leaving)
+    }
+
     /// How many serve beside the newcomer.
     fn rest(&self) -> u32 {
         let newcomer = self.observed.newcomer.as_ref().and_then(|n| self.group.member(&n.id));
@@ -307,7 +313,9 @@ impl Swap<'_> {
 
     /// The owner's settings that are still not restored.
     fn settings(&self) -> Option<Action> {
-        if !self.original.az_rebalance_suspended && self.group.suspended.contains(AZ_REBALANCE) {
+        let is_ours = !self.original.az_rebalance_suspended && self.group.suspended.contains(AZ_REBALANCE);
+        // The zone has one more than the others by it: Auto Scaling may choose the kept member, and nobody drains it.
+        if is_ours && !self.keeps_member() {
             return Some(Action::ResumeAzRebalance);
         }
         self.raised()?;

@@ -43,7 +43,7 @@ pub async fn group_at_rest(
     target: &Target,
     work: &mut Work,
 ) -> Result<(Option<Group>, Rest), StepError> {
-    let seconds = swap_seconds(work);
+    let seconds = horizon_seconds(work);
     // First: an action that comes between the two looks shows in the group.
     let actions = if work.launch_may_wait { scheduled_actions(target, work, seconds).await? } else { None };
     let Some(group) = context.group(target, work).await? else {
@@ -51,17 +51,17 @@ pub async fn group_at_rest(
     };
     let restless = if work.launch_may_wait { restless(work, &group, actions, seconds) } else { None };
     if let Some(restless) = restless {
-        return Ok((Some(group), wait_or_give_up(work, restless, seconds)));
+        return Ok((Some(group), wait_or_give_up(work, restless)));
     }
     work.launch_deadline = None;
     Ok((Some(group), Rest::AtRest))
 }
 
-fn wait_or_give_up(work: &mut Work, restless: Restless, seconds: u32) -> Rest {
+fn wait_or_give_up(work: &mut Work, restless: Restless) -> Rest {
     tracing::info!("waiting before the launch: {}", restless.why);
     let deadline = match work.launch_deadline {
         Some(deadline) => deadline,
-        None => work.wait_at_most(seconds.saturating_mul(2)),
+        None => work.wait_at_most(patience_seconds(work)),
     };
     if Timestamp::now() >= deadline {
         work.launch_deadline = None;
@@ -72,10 +72,20 @@ fn wait_or_give_up(work: &mut Work, restless: Restless, seconds: u32) -> Rest {
     Rest::Later
 }
 
-/// Returns the seconds from the attach to the retirement, at most: a node is drained between the two.
-fn swap_seconds(work: &Work) -> u32 {
-    let drain = work.node.as_ref().map_or(0, |_| work.settings.drain_timeout_seconds);
-    work.settings.in_service_timeout_seconds.saturating_add(drain)
+/// Returns the seconds from the attach to the retirement, at most. Between the two, a node may wait a whole drain timeout
+/// at its cordon for pods that end by themselves, and then be drained for as long.
+fn horizon_seconds(work: &Work) -> u32 {
+    let drains = drain_seconds(work).saturating_mul(2);
+    work.settings.in_service_timeout_seconds.saturating_add(drains)
+}
+
+/// Returns the seconds that a group gets to come to rest: no less than the horizon, so that an action due within it passes.
+fn patience_seconds(work: &Work) -> u32 {
+    work.settings.in_service_timeout_seconds.saturating_add(drain_seconds(work)).saturating_mul(2)
+}
+
+fn drain_seconds(work: &Work) -> u32 {
+    work.node.as_ref().map_or(0, |_| work.drain_seconds())
 }
 
 struct Restless {
@@ -232,5 +242,25 @@ async fn unterminable(target: &Target, candidate: &Candidate) -> Result<Option<R
             Ok(Some(Refusal { reason: Reason::InstanceGone, detail: error.to_string() }))
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_is_asked_for_the_wait_at_the_cordon_and_the_drain_after_it() {
+        let parsed = |payload: &str| serde_json::from_str::<Work>(payload).unwrap();
+        let mut node = parsed(include_str!("../tests/payloads/3fb1158-node-after-launch.json"));
+        node.settings.in_service_timeout_seconds = 900;
+        node.settings.drain_timeout_seconds = 1800;
+        assert_eq!(horizon_seconds(&node), 900 + 2 * 1800);
+        node.drain_timeout_seconds = Some(7200);
+        assert_eq!(horizon_seconds(&node), 900 + 2 * 7200, "the request's own");
+        assert!(patience_seconds(&node) >= horizon_seconds(&node));
+        let mut group = parsed(include_str!("../tests/payloads/3fb1158-group-after-launch.json"));
+        group.settings.in_service_timeout_seconds = 900;
+        assert_eq!(horizon_seconds(&group), 900, "nothing is drained");
     }
 }

@@ -21,7 +21,7 @@ use spot_cluster::node::NodeName;
 use spot_cluster::pods::{self, Blocked, NodePod, Policy};
 use spot_cluster::{node, volumes};
 use spot_domain::eviction::Turns;
-use spot_domain::group::{Group, Member};
+use spot_domain::group::{AZ_REBALANCE, Group, Member};
 use spot_domain::journal::{Journal, Kept, LeavingNode, NodeSwap};
 use spot_domain::recovery::{Action, Observed, goes_forward};
 use spot_domain::{ClusterName, ExecutionArn, InstanceId, Reason, Region};
@@ -177,7 +177,7 @@ impl Way<'_> {
         let held = held_for_good(&pass.drained, may_be_lost, pass.since_its_begin);
         if !is_old && !held.is_empty() {
             let group = Grown::by(id, journal, observed.group.as_ref());
-            let why = stays(id, &node.name, held, group.as_ref());
+            let why = stays(id, &node.name, &held, group.as_ref());
             return self.keep(id, &node.name, journal, why).await;
         }
         self.what_is_left(&node.name, &pass.drained).await
@@ -291,13 +291,16 @@ struct Visit {
     since_its_begin: SignedDuration,
 }
 
-/// Returns the pods that hold the node for good; empty while waiting may help.
-fn held_for_good(pass: &Pass, may_be_lost: bool, waited: SignedDuration) -> &[Blocked] {
+/// Returns the pods that hold the node for good; none while waiting may help. A budget is waited for without an end. On a
+/// node whose kubelet is dead it need not be: Kubernetes deletes the pods there after some minutes, and they are overdue.
+fn held_for_good(pass: &Pass, may_be_lost: bool, waited: SignedDuration) -> Vec<Blocked> {
     let is_patient = waited < MAY_END_WITHIN;
-    if is_patient && (may_be_lost || pass.stuck.is_empty()) {
-        return &[];
+    match (is_patient, pass.stuck.is_empty()) {
+        (true, false) if !may_be_lost => pass.stuck.clone(),
+        (true, _) => Vec::new(),
+        (false, false) => pass.stuck.clone(),
+        (false, true) => [pass.ending.as_slice(), &pass.overdue].concat(),
     }
-    if pass.stuck.is_empty() { &pass.ending } else { &pass.stuck }
 }
 
 /// The group that an instance stays in, beyond the capacity that its owner had.
@@ -306,6 +309,8 @@ struct Grown<'a> {
     desired: u32,
     /// The owner's MaxSize, where it is lower than the group's.
     owners_max: Option<u32>,
+    /// AZRebalance was suspended for the swap, and stays so: it could choose the instance.
+    is_rebalance_suspended: bool,
 }
 
 impl<'a> Grown<'a> {
@@ -314,24 +319,33 @@ impl<'a> Grown<'a> {
         let group = group.filter(|group| group.member(id).is_some())?;
         let owners_max = journal.original.as_ref().map(|original| original.max);
         let owners_max = owners_max.filter(|max| *max < group.max && journal.max_raised_to.is_some());
-        Some(Self { name: group.name.as_str(), desired: group.desired, owners_max })
+        let was_running = journal.original.as_ref().is_some_and(|original| !original.az_rebalance_suspended);
+        let is_rebalance_suspended = was_running && group.suspended.contains(AZ_REBALANCE);
+        Some(Self { name: group.name.as_str(), desired: group.desired, owners_max, is_rebalance_suspended })
     }
 }
 
 /// Says that the instance stays, for which pods, and what is left to do.
 fn stays(id: &InstanceId, node: &NodeName, pods: &[Blocked], group: Option<&Grown<'_>>) -> String {
     let pods = drain::in_words(pods);
-    let Some(Grown { name, desired, owners_max }) = group else {
+    let Some(Grown { name, desired, owners_max, is_rebalance_suspended }) = group else {
         return format!(
             "instance {id} stays in service, in no Auto Scaling group, since pods can't leave its node {node}: {pods}. Once \
              they are gone, terminate it"
         );
     };
-    let max = owners_max.map(|max| format!(", then set MaxSize back to {max}")).unwrap_or_default();
+    let max = owners_max.map(|max| format!(", set MaxSize back to {max}")).unwrap_or_default();
+    let rebalance = if *is_rebalance_suspended {
+        format!(
+            ", then resume {AZ_REBALANCE}, which stays suspended since it could terminate the instance undrained"
+        )
+    } else {
+        String::new()
+    };
     format!(
         "instance {id} stays in service as a member of group {name}, whose DesiredCapacity is {desired} by it, since pods \
          can't leave its node {node}: {pods}. Once they are gone, drain the node and call \
-         terminate-instance-in-auto-scaling-group --instance-id {id} --should-decrement-desired-capacity{max}"
+         terminate-instance-in-auto-scaling-group --instance-id {id} --should-decrement-desired-capacity{max}{rebalance}"
     )
 }
 

@@ -12,6 +12,7 @@ fn pass(stuck: &[&str], ending: &[&str]) -> Pass {
         blocked: [named(stuck), named(ending)].concat(),
         stuck: named(stuck),
         ending: named(ending),
+        overdue: vec![],
         is_done: false,
         trouble: None,
     }
@@ -32,6 +33,20 @@ fn a_pod_that_cant_leave_holds_for_good_and_one_that_ends_holds_for_a_while() {
     assert_eq!(held(&pass(&[], &[]), timed_out, late), [""; 0], "a budget is waited for");
 }
 
+/// Evicted pods that a dead kubelet, or a finalizer, keeps are neither stuck nor do they end.
+#[test]
+fn a_pod_that_was_told_to_end_and_does_not_holds_for_good_after_a_while() {
+    let overdue =
+        Pass { overdue: vec![blocked("held")], blocked: vec![blocked("held")], ..pass(&[], &["job"]) };
+    for may_be_lost in [false, true] {
+        let held = |waited| held_for_good(&overdue, may_be_lost, waited).into_iter().map(|b| b.pod);
+        assert_eq!(held(SignedDuration::from_mins(1)).count(), 0, "it may end yet");
+        assert_eq!(held(MAY_END_WITHIN).collect::<Vec<_>>(), ["job", "held"]);
+    }
+    let only = Pass { ending: vec![], ..overdue };
+    assert_eq!(held_for_good(&only, true, MAY_END_WITHIN), [blocked("held")]);
+}
+
 #[test]
 fn a_person_is_told_which_pod_and_what_is_left_to_do() {
     let new: InstanceId = "i-0000000000000000b".parse().unwrap();
@@ -39,10 +54,19 @@ fn a_person_is_told_which_pod_and_what_is_left_to_do() {
     let said = |group: Option<&Grown<'_>>| stays(&new, &node, &[blocked("web")], group);
     let alone = said(None);
     assert!(alone.contains("in no Auto Scaling group") && alone.contains("shop/web: emptyDir"), "{alone}");
-    let member = said(Some(&Grown { name: "web", desired: 3, owners_max: Some(2) }));
-    for words in ["DesiredCapacity is 3", "shop/web: emptyDir", "decrement", "MaxSize back to 2", "n1"] {
+    let member =
+        said(Some(&Grown { name: "web", desired: 3, owners_max: Some(2), is_rebalance_suspended: true }));
+    for words in [
+        "DesiredCapacity is 3",
+        "shop/web: emptyDir",
+        "decrement",
+        "MaxSize back to 2",
+        "resume AZRebalance",
+        "n1",
+    ] {
         assert!(member.contains(words), "{words}: {member}");
     }
-    let with_room = said(Some(&Grown { name: "web", desired: 3, owners_max: None }));
-    assert!(!with_room.contains("MaxSize"), "{with_room}");
+    let with_room =
+        said(Some(&Grown { name: "web", desired: 3, owners_max: None, is_rebalance_suspended: false }));
+    assert!(!with_room.contains("MaxSize") && !with_room.contains("AZRebalance"), "{with_room}");
 }

@@ -63,6 +63,9 @@ pub struct Work {
     pub priced_at: Option<Timestamp>,
     /// Where the instances are Kubernetes nodes, which cluster is theirs.
     pub node: Option<NodeSwap>,
+    /// Seconds that the drain of a node may take, if the request says so. Else the settings do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_timeout_seconds: Option<u32>,
     /// Where the instance is in no group, what its swap moves.
     #[serde(default)]
     pub lab: Option<LabSwap>,
@@ -222,6 +225,7 @@ impl Work {
             spot_max_price: None,
             priced_at: None,
             node: None,
+            drain_timeout_seconds: None,
             lab: None,
             checked_at: Timestamp::now(),
             too_small: Vec::new(),
@@ -270,6 +274,12 @@ impl Work {
     #[must_use]
     pub fn retire_seconds(&self) -> u32 {
         self.settings.retire_timeout_seconds.saturating_add(self.hook_seconds)
+    }
+
+    /// Returns the seconds that the drain of the node may take: the request's own, else the setting.
+    #[must_use]
+    pub fn drain_seconds(&self) -> u32 {
+        self.drain_timeout_seconds.unwrap_or(self.settings.drain_timeout_seconds)
     }
 
     /// The group that the run is over.

@@ -58,7 +58,7 @@ async fn cordon(
             Ok(Next::Wait)
         }
         Ok(Marked::Ending(why)) => {
-            let seconds = run.drain_timeout_seconds;
+            let seconds = run.swap.drain_seconds();
             let detail = format!("{why}; it was given {seconds} s to end by itself");
             Ok(run.swap.undo(Reason::PodsNotEvictable, detail))
         }
@@ -122,7 +122,7 @@ async fn stands_against(
     };
     let terms = preflight::Terms {
         policy: nodes::policy(&run.node),
-        drain_timeout_seconds: run.drain_timeout_seconds,
+        drain_timeout_seconds: run.swap.drain_seconds(),
     };
     let report = preflight::report(&preflight::look(client, old, terms).await?);
     if let Some(owner) = &report.owner {

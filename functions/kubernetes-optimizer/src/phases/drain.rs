@@ -62,7 +62,7 @@ async fn pass(
 
 /// Ends the drain. The detail names its cause: pods with what holds them, and the last trouble with the cluster.
 pub(crate) fn timed_out(run: &mut NodeRun, blocked: &[BlockedPod], why: &str) -> Next {
-    let mut causes = vec![format!("{} s after the drain began: {why}", run.drain_timeout_seconds)];
+    let mut causes = vec![format!("{} s after the drain began: {why}", run.swap.drain_seconds())];
     // An API server that is silent at the end does not hide what stood in the way before.
     let first = blocked.first().filter(|first| !why.contains(&first.pod));
     causes.extend(first.map(|b| format!("{}/{}: {}", b.namespace, b.pod, b.why)));

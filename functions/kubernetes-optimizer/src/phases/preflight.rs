@@ -334,6 +334,7 @@ impl Place {
         swap.spot_max_price = found.look.spot_max_price();
         swap.max_swaps = 1;
         swap.node = Some(node.clone());
+        swap.drain_timeout_seconds = Some(drain_timeout_seconds);
         swap.queue = vec![found.candidate];
         NodeRun {
             swap,
@@ -341,9 +342,9 @@ impl Place {
             node,
             joining: Joining::Starting,
             leaving: Leaving::NotYet,
-            drain_timeout_seconds,
             drain_deadline: None,
             drain: State::default(),
+            queued: None,
             seen: Seen::default(),
         }
     }

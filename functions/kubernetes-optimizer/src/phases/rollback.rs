@@ -35,7 +35,7 @@ pub async fn run(
         permission
     })
     .await?;
-    run.seen.kept = kept.into_inner().unwrap_or_default();
+    run.note_kept(kept.into_inner().unwrap_or_default());
     Ok(match next {
         Next::NextTarget | Next::Report => again(run, tried),
         next => next,

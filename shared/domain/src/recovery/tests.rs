@@ -278,9 +278,12 @@ proptest! {
             world.owner_wants(n + extra, victim);
         }
         let was_alive = world.seen.newcomer.clone().is_some_and(|n| n.alive);
+        let was_suspended = world.group().suspended.contains(AZ_REBALANCE);
         prop_assert_eq!(world.recover(), End::Undone);
         prop_assert_eq!(world.seen.newcomer.clone().is_some_and(|n| n.alive), was_alive);
-        prop_assert!(!world.group().suspended.contains(AZ_REBALANCE));
+        let is_member = |m: &Member| m.state != MemberState::Leaving;
+        let stays = was_alive && world.group().member(&id(NEW)).is_some_and(is_member);
+        prop_assert_eq!(world.group().suspended.contains(AZ_REBALANCE), was_suspended && stays);
         let original = world.journal.original.clone();
         let (max, desired) = (world.group().max, world.group().desired);
         prop_assert!(original.is_none_or(|original| max == original.max || desired > original.max));
@@ -479,8 +482,9 @@ fn a_newcomer_whose_pods_cant_leave_stays_and_the_way_back_ends() {
         kept(&mut world, id(NEW));
         assert_eq!(world.recover(), End::Undone, "cut after {calls}");
         assert!(world.seen.newcomer.clone().unwrap().alive && world.seen.old_alive);
-        assert!(!world.group().suspended.contains(AZ_REBALANCE));
-        let members = if calls == 5 { 3 } else { 2 };
+        let is_member = calls == 5;
+        assert_eq!(world.group().suspended.contains(AZ_REBALANCE), is_member, "a rebalance would take it");
+        let members = if is_member { 3 } else { 2 };
         assert_eq!((world.group().in_service(), world.group().desired), (members, members));
         assert_eq!(world.group().max, if at_max { 3 } else { 6 }, "a lower MaxSize would pick a victim");
     }
@@ -493,6 +497,7 @@ fn a_newcomer_that_was_kept_and_dies_is_taken_out_of_desired() {
     world.newcomer_dies(false);
     assert_eq!(world.recover(), End::Undone);
     assert_eq!((world.group().desired, world.group().max), (2, 2));
+    assert!(!world.group().suspended.contains(AZ_REBALANCE));
 }
 
 #[test]
@@ -505,6 +510,17 @@ fn the_groups_own_replacement_stays_too_if_its_pods_cant_leave() {
     assert_eq!(world.recover(), End::Undone);
     assert_eq!(world.group().desired, 3);
     assert!(world.group().member(&id(51)).is_some());
+    assert!(world.group().suspended.contains(AZ_REBALANCE));
+}
+
+#[test]
+fn a_newcomer_that_its_owner_has_told_to_leave_keeps_no_process_suspended() {
+    let mut world = World::cut_after(5, 2, false, Retirement::Detach);
+    kept(&mut world, id(NEW));
+    assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
+    let leaving = world.group().members.iter_mut().find(|m| m.id == id(NEW)).unwrap();
+    leaving.state = MemberState::Leaving;
+    assert_eq!(next(&world.journal, &world.seen), Action::ResumeAzRebalance);
 }
 
 #[test]
