@@ -146,6 +146,7 @@ impl NodeRun {
         swap.rolled_back.last().is_some_and(|left| left.reason == Reason::NodeNotReady)
             && undone == swap.too_small.len()
             && undone < TYPES_TRIED
+            && self.queued.is_some()
             && self.seen.kept.is_none()
             && swap.swapped.is_empty()
             && swap.ended_by.is_none()
@@ -167,9 +168,9 @@ impl NodeRun {
     }
 
     /// Puts the node back into the queue, with nothing known of a newcomer. Each pool keeps the number that the first launch
-    /// gave it, also where `tried`, the candidate of the last launch, has lost some.
-    pub fn begin_again(&mut self, tried: Candidate) {
-        self.swap.queue = vec![self.queued.clone().unwrap_or(tried)];
+    /// gave it, also where the last launch had lost some by their price.
+    pub fn begin_again(&mut self) {
+        self.swap.queue = self.queued.iter().cloned().collect();
         self.swap.max_swaps += 1;
         self.joining = Joining::Starting;
         self.drain = State::default();
@@ -231,6 +232,7 @@ mod tests {
             swap.too_small.push(TooSmall { instance_type, why });
             swap.put_back(&instance_id, &Undo { reason, detail: String::new() });
         }
+        let queued = swap.current.as_ref().map(|current| current.candidate.clone());
         NodeRun {
             slot: swap.lease.clone(),
             node: swap.node.clone().unwrap(),
@@ -239,7 +241,7 @@ mod tests {
             leaving: Leaving::NotYet,
             drain_deadline: Some(Timestamp::now()),
             drain: State { evicted: 1, ..State::default() },
-            queued: None,
+            queued,
             seen: Seen::default(),
         }
     }
@@ -248,17 +250,18 @@ mod tests {
     #[test]
     fn a_number_means_the_same_pool_in_every_launch_of_the_run() {
         let mut run = undone(&["m5a.large"], Reason::NodeNotReady);
+        run.queued = None;
         let mut queued = run.swap.current.take().unwrap().candidate;
         queued.pools.push("us-east-1#use1-az6#m6i.large".parse().unwrap());
         run.swap.queue = vec![queued.clone()];
         run.note_queued();
-        let mut tried = run.swap.queue.remove(0);
-        tried.pools.remove(0); // by its price, right before the launch
-        run.begin_again(tried.clone());
-        assert_eq!(run.swap.queue[0].pools, queued.pools);
-        run.note_queued();
-        run.begin_again(tried);
-        assert_eq!(run.swap.queue[0].pools, queued.pools, "the third launch, too");
+        for launch in ["second", "third"] {
+            run.swap.queue[0].pools.remove(0); // by its price, right before the launch before this one
+            run.note_queued();
+            run.swap.queue.clear();
+            run.begin_again();
+            assert_eq!(run.swap.queue[0].pools, queued.pools, "the {launch} launch");
+        }
     }
 
     #[test]

@@ -35,8 +35,8 @@ use crate::work::Work;
 /// no deadline of its own that the reconciler would share.
 const LAST_READY_KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
 
-/// Patience with a pod that ends by itself, and with a newcomer that is at risk or not Ready. After it, the newcomer stays
-/// for its pods' sake.
+/// Patience with a pod that ends by itself, or was told to and does not, and with a newcomer that is at risk or not Ready.
+/// After it, the newcomer stays for its pods' sake.
 const MAY_END_WITHIN: SignedDuration = SignedDuration::from_mins(30);
 
 /// Which cluster, and how it is reached.

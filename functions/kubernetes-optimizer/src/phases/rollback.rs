@@ -44,10 +44,10 @@ pub async fn run(
 
 /// Goes on with the next type where the one that was tried is too small, else ends.
 fn again(run: &mut NodeRun, tried: Option<Candidate>) -> Next {
-    let Some(candidate) = tried.filter(|_| run.may_try_another_type()) else { return Next::Report };
-    if candidate.pools.iter().all(|pool| run.swap.is_too_small(&pool.instance_type)) {
+    let Some(tried) = tried.filter(|_| run.may_try_another_type()) else { return Next::Report };
+    if tried.pools.iter().all(|pool| run.swap.is_too_small(&pool.instance_type)) {
         return Next::Report;
     }
-    run.begin_again(candidate);
+    run.begin_again();
     Next::NextTarget
 }
