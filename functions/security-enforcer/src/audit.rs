@@ -17,6 +17,8 @@ use crate::announce::{Announcer, Item};
 use crate::auth_table::{AuthTable, Stored, WRITES_AT_ONCE};
 use crate::facts::{Facts, Prices};
 use crate::fleet::{Life, Running, Seen, look_at};
+use crate::obstacle;
+use crate::summary::Kept;
 
 /// What one audit found; the counts are of instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,6 +57,8 @@ pub struct Audit {
     pub findings: Findings,
     /// What is due, with the row as it stands. Empty unless the listing is complete.
     pub due: Vec<(InstanceId, Stored)>,
+    /// What would be due, if a tag did not forbid its termination.
+    pub blocked: Vec<Kept>,
     /// What failed. With any of it, the audit is partial.
     pub failures: Vec<String>,
 }
@@ -76,12 +80,22 @@ pub struct Auditor {
     pub heard: bool,
 }
 
+/// How near an instance is to its termination.
+enum End {
+    /// Its grace runs, or it needs none.
+    NotDue,
+    /// It may be terminated, as far as its row and its tags go.
+    Due,
+    /// Its grace is over, and a tag forbids its termination, in words.
+    Blocked(String),
+}
+
 /// What the look at an instance leads to.
 struct Decision {
     id: InstanceId,
     old: Option<Stored>,
     change: Change,
-    due: bool,
+    end: End,
     /// Kept where somebody is told.
     facts: Option<Facts>,
 }
@@ -90,7 +104,8 @@ impl Auditor {
     /// Audits one place. Failures are part of the answer: what was seen before one still counts.
     pub async fn audit(&self, visit: Visit, ec2: aws_sdk_ec2::Client) -> Audit {
         let findings = Findings::of(&visit);
-        let mut audit = Audit { findings, visit, ec2, due: Vec::new(), failures: Vec::new() };
+        let mut audit =
+            Audit { findings, visit, ec2, due: Vec::new(), blocked: Vec::new(), failures: Vec::new() };
         if let Err(error) = self.listed(&mut audit).await {
             // An incomplete view: it flags, but nothing is terminated on its word.
             audit.failures.push(format!("{}: {error}", audit.visit.place));
@@ -124,11 +139,23 @@ impl Auditor {
         audit.findings.count(&standing);
         let old = rows.remove(&subject.id);
         let rules = Rules { grace: settings.grace(), run_before_within: settings.audit_gap() };
-        let due = standing == Standing::Unauthorised
-            && old.as_ref().is_some_and(|old| due(&old.record, &self.look, rules).is_ok());
-        let change = observe(old.as_ref().map(|old| &old.record), &standing, &self.look)?;
+        let mut change = observe(old.as_ref().map(|old| &old.record), &standing, &self.look)?;
+        let due = old
+            .as_ref()
+            .filter(|old| standing == Standing::Unauthorised && due(&old.record, &self.look, rules).is_ok());
+        let obstacle = due.and_then(|_| obstacle::in_tags(&subject.tags, &settings.opt_out_tag));
+        let end = match (due, obstacle) {
+            (None, _) => End::NotDue,
+            (Some(_), None) => End::Due,
+            (Some(_), Some(_)) if !audit.visit.auto_terminate => End::NotDue,
+            (Some(old), Some(why)) => {
+                let blocked = obstacle::block(&old.record, change.record, &why);
+                change = Change { news: blocked.news.or(change.news), ..blocked };
+                End::Blocked(why)
+            }
+        };
         let facts = change.news.map(|_| facts);
-        Some(Decision { id: subject.id, old, change, due, facts })
+        Some(Decision { id: subject.id, old, change, end, facts })
     }
 
     /// Rows whose instances are not among the running ones: only a complete listing may say so.
@@ -149,7 +176,7 @@ impl Auditor {
                 Some(Life::Running) => None, // started during this run: the next one's
             };
             let facts = seen.map(|seen| seen.facts);
-            change.map(|change| Decision { id, old: Some(old), change, due: false, facts })
+            change.map(|change| Decision { id, old: Some(old), change, end: End::NotDue, facts })
         };
         Ok(open.into_iter().filter_map(decide).collect())
     }
@@ -169,9 +196,9 @@ impl Auditor {
         for decision in decisions.iter_mut().filter(|d| outcome.people.contains(&d.id)) {
             let record = decision.change.record.clone();
             decision.change.record = match decision.change.news {
-                Some(News::Flagged | News::NoticeOwed) if !self.heard => continue,
+                Some(News::Flagged | News::NoticeOwed | News::TerminationBlocked) if !self.heard => continue,
                 Some(News::Flagged | News::NoticeOwed | News::Suspicious) => noticed(record, now),
-                Some(News::StillRuns) => told(record, now),
+                Some(News::StillRuns | News::TerminationBlocked) => told(record, now),
                 _ => continue,
             };
         }
@@ -215,8 +242,10 @@ impl Audit {
             Some(News::Cleared) => self.findings.cleared += 1,
             _ => {}
         }
-        if decision.due {
-            self.due.push((decision.id, decision.change.record.into()));
+        match decision.end {
+            End::NotDue => {}
+            End::Due => self.due.push((decision.id, decision.change.record.into())),
+            End::Blocked(why) => self.blocked.push(Kept::new(&decision.id, why)),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod error;
 pub mod facts;
 pub mod fleet;
 pub mod input;
+pub mod obstacle;
 pub mod summary;
 pub mod terminate;
 

@@ -34,11 +34,11 @@ pub struct Summary {
     pub unauthorised: usize,
     /// Those that say they are ours, without proof.
     pub suspicious: usize,
-    /// Those whose grace has passed, with every condition met.
+    /// Those whose grace has passed, with every condition met and no tag that forbids their termination.
     pub due: usize,
     /// Terminated by this run.
     pub terminated: Vec<InstanceId>,
-    /// Due, and something forbids it.
+    /// Their grace has passed, and something forbids their termination.
     pub blocked: Vec<Kept>,
     /// Due, and the last look said otherwise.
     pub spared: Vec<Kept>,
@@ -65,6 +65,7 @@ impl Summary {
             unauthorised: sum(|f| f.unauthorised),
             suspicious: sum(|f| f.suspicious),
             due: sum(|f| f.due),
+            blocked: audits.iter().flat_map(|a| a.blocked.clone()).collect(),
             places: audits.iter().map(|a| a.findings.clone()).collect(),
             ..Self::default()
         };

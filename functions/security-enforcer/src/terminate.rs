@@ -10,18 +10,14 @@ use spot_domain::authorization::{Standing, Subject, standing};
 use spot_domain::enforcement::{
     AuthStatus, BlastRadius, Change, News, Reach, Record, blast_radius, observe, told,
 };
-use spot_domain::owners::group_of;
-use spot_domain::settings::Settings;
 
 use crate::announce::Item;
 use crate::audit::{Audit, Auditor};
 use crate::auth_table::Stored;
 use crate::facts::Facts;
 use crate::fleet::{Life, Seen, look_at};
+use crate::obstacle::{self, PROTECTED};
 use crate::summary::{Kept, Summary};
-
-/// Why a protected instance stays.
-const PROTECTED: &str = "its termination protection is on (DisableApiTermination)";
 
 /// What became of one that was due.
 enum Outcome {
@@ -47,14 +43,17 @@ enum Verdict {
 /// Terminates what is due in these audits, if the run `may_act`, all of it is within the blast radius and
 /// the places enforce at all; one after another. Too large a radius is told in any case.
 pub async fn enforce(auditor: &Auditor, audits: &[Audit], may_act: bool, summary: &mut Summary) {
-    let enforced = || audits.iter().filter(|audit| audit.visit.auto_terminate);
-    let reaches: Vec<Reach> = enforced().map(reach).collect();
+    let mut candidates = Vec::new();
+    for audit in audits.iter().filter(|audit| audit.visit.auto_terminate) {
+        candidates.push((audit, unprotected(audit, summary).await));
+    }
+    let reaches: Vec<Reach> = candidates.iter().map(|(audit, due)| reach(audit, due.len())).collect();
     if let Err(exceeded) = blast_radius(&reaches) {
         tell_of_blast_radius(auditor, &exceeded, summary).await;
         return;
     }
-    for audit in enforced().filter(|_| may_act) {
-        for (id, row) in &audit.due {
+    for (audit, due) in candidates.into_iter().filter(|_| may_act) {
+        for (id, row) in due {
             match (Case { auditor, audit, id, row }).close().await {
                 Ok(Outcome::Terminated) => summary.terminated.push(id.clone()),
                 Ok(Outcome::Blocked(why)) => summary.blocked.push(Kept::new(id, why)),
@@ -65,11 +64,29 @@ pub async fn enforce(auditor: &Auditor, audits: &[Audit], may_act: bool, summary
     }
 }
 
-fn reach(audit: &Audit) -> Reach {
+/// Returns what is due, without those that protection blocked before and still blocks. This run leaves them alone, also
+/// if their protection is lifted meanwhile: only what the blast radius counts may be terminated.
+async fn unprotected<'a>(audit: &'a Audit, summary: &mut Summary) -> Vec<&'a (InstanceId, Stored)> {
+    let mut unprotected = Vec::new();
+    for due in &audit.due {
+        let (id, Stored { record, .. }) = due;
+        let was_protected =
+            record.status == Some(AuthStatus::TerminationBlocked) && record.reason == PROTECTED;
+        // Where the answer is no clear yes, it counts.
+        if was_protected && matches!(instances::is_termination_protected(&audit.ec2, id).await, Ok(true)) {
+            summary.blocked.push(Kept::new(id, PROTECTED.to_owned()));
+        } else {
+            unprotected.push(due);
+        }
+    }
+    unprotected
+}
+
+fn reach(audit: &Audit, due: usize) -> Reach {
     Reach {
         name: audit.visit.place.to_string(),
         running: audit.findings.running,
-        due: audit.due.len(),
+        due,
         max_per_run: audit.visit.settings.max_terminations_per_run,
         max_percent: audit.visit.settings.max_terminations_percent,
     }
@@ -159,13 +176,8 @@ impl Case<'_> {
             let change = observe(Some(&self.row.record), &standing, look);
             return change.map_or(Verdict::Wait("a swap is replacing it"), Verdict::Changed);
         }
-        if let Some(group) = group_of(&subject.tags) {
-            // The group would launch another in its place. The role is denied it, too.
-            return Verdict::Forbidden(format!(
-                "it is a member of the Auto Scaling group {group}, which bears none of group_marks: end the group"
-            ));
-        }
-        opted_out(subject, settings).map_or(Verdict::StillUnauthorised, Verdict::Forbidden)
+        obstacle::in_tags(&subject.tags, &settings.opt_out_tag)
+            .map_or(Verdict::StillUnauthorised, Verdict::Forbidden)
     }
 
     async fn terminated(&self, intent: Record, facts: Option<&Facts>) -> Result<Outcome, CallError> {
@@ -185,17 +197,8 @@ impl Case<'_> {
         why: String,
         facts: Option<&Facts>,
     ) -> Result<Outcome, CallError> {
-        // The same obstacle as in the run before is no news: the audit reminds of it once a day.
-        let known =
-            self.row.record.status == Some(AuthStatus::TerminationBlocked) && self.row.record.reason == why;
-        let record = Record {
-            status: Some(AuthStatus::TerminationBlocked),
-            terminating_at: None,
-            reason: why.clone(),
-            ..stored.record.clone()
-        };
-        let news = (!known).then_some(News::TerminationBlocked);
-        self.conclude(stored, Change { record, news }, facts).await?;
+        let change = obstacle::block(&self.row.record, stored.record.clone(), &why);
+        self.conclude(stored, change, facts).await?;
         Ok(Outcome::Blocked(why))
     }
 
@@ -226,10 +229,4 @@ impl Case<'_> {
     async fn write(&self, old: &Stored, new: &Record) -> Result<bool, CallError> {
         self.auditor.table.write(&self.audit.visit.place, self.id, Some(old), new).await
     }
-}
-
-/// The opt-out tag authorises nothing, but whoever set it asked to be left alone.
-fn opted_out(subject: &Subject, settings: &Settings) -> Option<String> {
-    let value = subject.tags.get(&settings.opt_out_tag)?;
-    (value != "false").then(|| format!("it is opted out by its tag {}", settings.opt_out_tag))
 }

@@ -271,6 +271,93 @@ async fn a_tenth_of_the_running_may_go_and_not_one_more() {
     assert!(percent(9, 1).await.terminations().is_empty());
 }
 
+/// One group that nobody answers for must not switch the enforcement off for everything else.
+#[tokio::test]
+async fn what_cannot_be_terminated_is_blocked_where_it_is_judged_and_counts_in_no_blast_radius() {
+    for tag in [MEMBER, ("spot-optimizer:opt-out", "true")] {
+        let mut account = trusting_teams(Account::with_due(12));
+        account.settings.max_terminations_per_run = 1;
+        account.settings.max_terminations_percent = 10;
+        account.pages =
+            vec![(1..=11).map(|n| (instance(n), vec![tag])).collect(), vec![(instance(12), vec![])]];
+        let run = account.run().await;
+        assert_eq!(run.summary.blast_radius_exceeded, None, "{tag:?}");
+        assert_eq!((run.summary.due, run.summary.blocked.len()), (1, 11), "{tag:?}");
+        assert_eq!(run.summary.terminated, [instance(12).parse().unwrap()], "{tag:?}");
+        assert_eq!(run.asked("DescribeInstanceAttribute").len(), 1, "of the one that may go");
+        let blocked =
+            run.writes().into_iter().filter(|w| w.contains(r#"{"S":"TERMINATION_BLOCKED"}"#)).count();
+        assert_eq!(blocked, 11, "{tag:?}");
+        assert_eq!(
+            run.messages()[0].matches("TERMINATION_BLOCKED").count(),
+            11,
+            "{tag:?}: told once, in one message"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_blocked_member_is_told_of_once_and_then_every_day() {
+    let first = || {
+        let mut account = trusting_teams(Account::with_due(1));
+        account.pages = vec![vec![(instance(1), vec![MEMBER])]];
+        account
+    };
+    let run = first().run().await;
+    assert_eq!((run.messages().len(), run.asked("PutEvents").len()), (1, 1));
+    let reason = run.summary.blocked[0].reason.clone();
+    let told_at = |run: &support::Outcome| run.writes().last().unwrap().contains(r#"":told_at":{"N":"#);
+    assert!(told_at(&run));
+    for (ago, told) in [(HOUR, 0), (24 * HOUR, 1)] {
+        let mut account = first();
+        let blocked = row(1, "TERMINATION_BLOCKED", 90 * HOUR, &noticed_and_told(ago));
+        account.rows = vec![blocked.replace(r#"{"S":"r"}"#, &format!(r#"{{"S":"{reason}"}}"#))];
+        let run = account.run().await;
+        assert_eq!((run.messages().len(), run.summary.blocked.len()), (told, 1));
+        assert!(run.messages().iter().all(|message| message.contains("still run")));
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_is_enforced_a_member_stays_flagged() {
+    let mut account = trusting_teams(Account::with_due(1));
+    account.pages = vec![vec![(instance(1), vec![MEMBER])]];
+    account.enforce = false;
+    let run = account.run().await;
+    assert_eq!((run.summary.due, run.summary.blocked.len(), run.messages().len()), (0, 0, 0));
+    assert!(run.writes()[0].contains(r#"{"S":"FLAGGED"}"#));
+}
+
+/// Protection may be lifted any time: only what is protected right now is left out of the count, and of the run.
+#[tokio::test]
+async fn what_protection_blocked_counts_again_once_the_protection_is_lifted() {
+    let words = "its termination protection is on (DisableApiTermination)";
+    let account = || {
+        let mut account = Account::with_due(12);
+        account.settings.max_terminations_per_run = 10;
+        let blocked = |n| row(n, "TERMINATION_BLOCKED", 90 * HOUR, &noticed_and_told(HOUR));
+        let blocked = |n| blocked(n).replace(r#"{"S":"r"}"#, &format!(r#"{{"S":"{words}"}}"#));
+        account.rows = (1..=11).map(blocked).chain([due_row(12)]).collect();
+        account
+    };
+    let protected = |asked: &Asked<'_>, _: usize| {
+        let is_last = asked.body.contains(&instance(12));
+        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ok(protection(!is_last)))
+    };
+    let run = account().answering(protected).run().await;
+    assert_eq!((run.summary.blocked.len(), run.terminations().len()), (11, 1));
+    assert_eq!(run.summary.blast_radius_exceeded, None);
+    assert!(run.messages().iter().all(|message| !message.contains("TERMINATION_BLOCKED")), "no news");
+
+    let lifted = account().run().await;
+    assert!(lifted.summary.blast_radius_exceeded.unwrap().contains("12 instances are due"));
+    let unread = account().answering(|asked, _| {
+        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ec2_error(403, "UnauthorizedOperation"))
+    });
+    let unread = unread.run().await;
+    assert!(unread.summary.blast_radius_exceeded.is_some() && unread.terminations().is_empty());
+}
+
 #[tokio::test]
 async fn a_row_changed_during_the_run_is_somebody_elses_word() {
     // The audit's own write goes through, the intent does not.

@@ -1,0 +1,36 @@
+//! What forbids the termination of an instance that nobody answers for, and how its row says so.
+
+use spot_domain::enforcement::{AuthStatus, Change, News, Record};
+use spot_domain::owners::group_of;
+use spot_domain::tags::Tags;
+
+/// Why a protected instance stays.
+pub const PROTECTED: &str = "its termination protection is on (DisableApiTermination)";
+
+/// Returns what forbids the termination of an unauthorised instance with these tags, in words.
+#[must_use]
+pub fn in_tags(tags: &Tags, opt_out_tag: &str) -> Option<String> {
+    if let Some(group) = group_of(tags) {
+        // The group would launch another in its place. The role is denied it, too.
+        return Some(format!(
+            "it is a member of the Auto Scaling group {group}, which bears none of group_marks: end the group"
+        ));
+    }
+    // The tag authorises nothing, but whoever set it asked to be left alone.
+    let value = tags.get(opt_out_tag)?;
+    (value != "false").then(|| format!("it is opted out by its tag {opt_out_tag}"))
+}
+
+/// Blocks the termination of an instance whose row was `before` and is to be `record`.
+#[must_use]
+pub fn block(before: &Record, record: Record, why: &str) -> Change {
+    // The same obstacle as in the run before is no news: the audit reminds of it once a day.
+    let is_known = before.status == Some(AuthStatus::TerminationBlocked) && before.reason == why;
+    let record = Record {
+        status: Some(AuthStatus::TerminationBlocked),
+        terminating_at: None,
+        reason: why.to_owned(),
+        ..record
+    };
+    Change { record, news: (!is_known).then_some(News::TerminationBlocked) }
+}
