@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::ids::InstanceId;
 use crate::journal::SwapId;
-use crate::owners::MARKS;
+use crate::owners::{FLEET_TAG, MARKS, group_of};
 use crate::tags::{GROUP_NAME_TAG, MANAGED_BY, SWAP_TAG, Tags};
 
 /// Authorises whatever the settings say: members of a managed node group carry it.
@@ -109,6 +109,17 @@ impl Trust<'_> {
     fn trusts_group_of(&self, tags: &Tags) -> bool {
         self.group_marks.is_empty() || self.group_marks.iter().any(|mark| mark.is_on(tags))
     }
+
+    /// Returns the owner's mark on `tags`. Auto Scaling launches the members of a mixed-instances group through EC2 Fleet:
+    /// where not every group is trusted, the fleet answers for no member, unless a mark names that very fleet.
+    fn mark_of_owner(&self, tags: &Tags) -> Option<&OwnerMark> {
+        let mut owners = tags.clone();
+        if !self.group_marks.is_empty() && group_of(tags).is_some() {
+            owners.remove(FLEET_TAG);
+        }
+        let is_on = |mark: &&OwnerMark| mark.is_on(&owners) || (mark.value.is_some() && mark.is_on(tags));
+        self.owner_marks.iter().find(is_on)
+    }
 }
 
 impl fmt::Display for OwnerMark {
@@ -203,7 +214,7 @@ pub fn standing(subject: &Subject, trust: Trust<'_>, swaps: &SwapsInProgress) ->
     if has(NODE_GROUP_TAG) {
         return Standing::Authorised(NODE_GROUP_TAG.to_owned());
     }
-    if let Some(mark) = trust.owner_marks.iter().find(|mark| mark.is_on(&subject.tags)) {
+    if let Some(mark) = trust.mark_of_owner(&subject.tags) {
         return Standing::Authorised(mark.to_string());
     }
     let claims_to_be_ours = subject.tags.get(MANAGED_BY.0).is_some_and(|value| value == MANAGED_BY.1);
@@ -440,5 +451,30 @@ mod tests {
         }
         assert!(matches!(judge(&[(GROUP_NAME_TAG, "legacy")]), Standing::Authorised(_)));
         assert_eq!(judge(&[("team", "ml")]), Standing::Unauthorised, "it is in no group");
+    }
+
+    /// Auto Scaling launches the members of a mixed-instances group through EC2 Fleet.
+    #[test]
+    fn the_fleet_that_a_group_launches_through_does_not_answer_for_its_members() {
+        let judge = |groups: &[&str], owners: &[&str], tags: &[(&str, &str)]| {
+            let group_marks = marks(groups);
+            let owner_marks = [OwnerMark::defaults(), marks(owners)].concat();
+            let trust = Trust { owner_marks: &owner_marks, group_marks: &group_marks };
+            standing(&tagged(tags), trust, &SwapsInProgress::default())
+        };
+        let (member, fleet) = ((GROUP_NAME_TAG, "gpu-9f2c"), ("aws:ec2:fleet-id", "fleet-1"));
+        assert_eq!(judge(&["team"], &[], &[member, fleet]), Standing::Unauthorised);
+        assert_eq!(judge(&["team"], &["aws:ec2:*"], &[member, fleet]), Standing::Unauthorised);
+        for (groups, owners, tags) in [
+            (&["team"][..], &[][..], &[fleet][..]), // in no group: the fleet's own
+            (&[], &[], &[member, fleet]),
+            (&["team"], &[], &[member, fleet, ("team", "ml")]),
+            (&["team"], &[], &[member, fleet, ("karpenter.sh/nodepool", "x")]),
+            (&["team"], &["aws:ec2:fleet-id=fleet-1"], &[member, fleet]), // somebody named this very fleet
+            (&["aws:ec2:fleet-id=fleet-1"], &[], &[member, fleet]),
+        ] {
+            let judged = judge(groups, owners, tags);
+            assert!(matches!(judged, Standing::Authorised(_)), "{groups:?} {owners:?} {tags:?}: {judged:?}");
+        }
     }
 }

@@ -6,6 +6,9 @@
 
 use crate::tags::{GROUP_NAME_TAG, Tags};
 
+/// EC2 Fleet writes it on what it launches, the members of a mixed-instances group included.
+pub const FLEET_TAG: &str = "aws:ec2:fleet-id";
+
 /// The owner who launches or replaces what bears a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -76,7 +79,7 @@ pub const MARKS: &[Mark] = &[
     mark("parallelcluster:*", Owner::Service("AWS ParallelCluster")),
     mark("AmazonEVSManaged", Owner::Service("Amazon Elastic VMware Service")),
     mark("spotinst:*", Owner::Service("Spot Elastigroup or Ocean, which launch and replace instances")),
-    mark("aws:ec2:fleet-id", Owner::Fleet),
+    mark(FLEET_TAG, Owner::Fleet),
     mark("aws:ec2spot:fleet-request-id", Owner::Service("a Spot Fleet")),
     mark("aws:elasticmapreduce:job-flow-id", Owner::Service("Amazon EMR")),
     mark("aws:cloud9:environment", Owner::Service("AWS Cloud9")),
