@@ -156,7 +156,7 @@ impl SecurityEnforcer {
     async fn report(&self, summary: &Summary) {
         println!("{}", summary.metrics(&stack_name(), Timestamp::now()));
         if summary.partial {
-            let body = format!("The audit is partial.\n\n{}", summary.failed.join("\n"));
+            let body = format!("The audit is partial.\n\n{}", summary.failures());
             if let Err(error) =
                 self.announcer.publish("Spot Optimizer: security audit is partial", &body).await
             {

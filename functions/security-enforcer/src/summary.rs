@@ -5,8 +5,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use spot_cloud::places::NotVisited;
 use spot_domain::InstanceId;
+use spot_domain::words::{LONGEST, cut};
 
 use crate::audit::{Audit, Findings};
+
+/// A message of SNS holds 256 KB: the failures beyond so many are counted only. The answer of the run has them all.
+const FAILURES_TOLD: usize = 50;
 
 /// One that was due and lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -87,6 +91,15 @@ impl Summary {
         }
     }
 
+    /// Returns what failed, for a message to a person: the first failures line by line, and the number of the others.
+    #[must_use]
+    pub fn failures(&self) -> String {
+        let told = self.failed.iter().take(FAILURES_TOLD).map(|failed| cut(failed, LONGEST));
+        let more = self.failed.len().saturating_sub(FAILURES_TOLD);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        told.chain(more).collect::<Vec<_>>().join("\n")
+    }
+
     /// Returns the figures of the `stack` in CloudWatch's embedded metric format, which takes no call.
     #[must_use]
     pub fn metrics(&self, stack: &str, at: Timestamp) -> Value {
@@ -116,6 +129,19 @@ mod tests {
         let line = Summary::default().metrics("blue", Timestamp::UNIX_EPOCH);
         assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["Stack"]]));
         assert_eq!((&line["Stack"], &line["BlastRadiusExceeded"]), (&json!("blue"), &json!(0)));
+    }
+
+    /// `regions: ["*"]` under a policy that denies most of them, in hundreds of accounts.
+    #[test]
+    fn the_failures_of_a_thousand_regions_fit_into_one_message() {
+        let mut summary = Summary::default();
+        summary.fail_all((0..1_000).map(|n| format!("region {n}: {}", "\u{1f525}".repeat(2_000))).collect());
+        let told = summary.failures();
+        assert!(told.starts_with("region 0: ") && told.ends_with("\nand 950 more"), "{}", told.len());
+        assert_eq!((told.lines().count(), summary.failed.len()), (51, 1_000));
+        assert!(told.len() < 256 * 1_024, "{}", told.len());
+        summary.failed.truncate(50);
+        assert!(!summary.failures().contains("more") && summary.failures().contains("region 49: "));
     }
 
     #[test]
