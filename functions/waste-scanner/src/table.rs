@@ -45,8 +45,10 @@ const IN_RECYCLE_BIN: &str = "RECYCLE_BIN";
 /// When the Recycle Bin deletes it for good (N, epoch seconds), as far as EC2 says.
 const RECYCLE_BIN_EXIT_AT: &str = "recycle_bin_exit_at";
 
-/// Open, or last found in the Recycle Bin, and not seen by the present run.
-const UNSEEN: &str = "(#status = :open OR #resolution = :bin) AND #last_seen < :before";
+/// Open, or found in the Recycle Bin by a run before, and not seen by the present run. What the present run has found in
+/// the bin is counted already.
+const UNSEEN: &str =
+    "(#status = :open OR (#resolution = :bin AND #resolved_at <= :before)) AND #last_seen < :before";
 
 /// The table.
 #[derive(Debug, Clone)]
@@ -226,7 +228,7 @@ impl WasteTable {
         Err(self.throttled(call))
     }
 
-    /// A page of the findings of a type that are OPEN, or were found in the Recycle Bin, and were last seen before
+    /// A page of the findings of a type that are OPEN, or were found in the Recycle Bin by then, and were last seen before
     /// `before`; and the key that the next page begins after.
     ///
     /// # Errors
@@ -238,8 +240,16 @@ impl WasteTable {
         before: Timestamp,
         after: Option<Row>,
     ) -> Result<(Vec<Stale>, Option<Row>), CallError> {
-        let names =
-            names([ACCOUNT_REGION, RESOURCE, STATUS, RESOLUTION, LAST_SEEN, MONTHLY_COST_USD, LINEAGE]);
+        let names = names([
+            ACCOUNT_REGION,
+            RESOURCE,
+            STATUS,
+            RESOLUTION,
+            RESOLVED_AT,
+            LAST_SEEN,
+            MONTHLY_COST_USD,
+            LINEAGE,
+        ]);
         let answer = self
             .of_type(scope, kind)
             .filter_expression(UNSEEN)

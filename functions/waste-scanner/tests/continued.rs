@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 use spot_domain::waste::ResourceType;
 use spot_scripted::{Answer, Endpoint};
-use support::{NONE, NOW, PLENTY, asked, nothing, page, place, scan, snapshot, volume};
+use support::{NONE, NOW, PLENTY, asked, binned, nothing, page, place, scan, snapshot, volume};
 use waste_scanner::progress::{Position, Progress};
 
 /// A table that answers the question for lineages with the snapshots that were written to it.
@@ -135,6 +135,40 @@ async fn when_time_is_up_in_the_resolving_it_goes_on_without_listing_again() {
     assert_eq!((ended.report.resolved.count, ended.next), (3, None));
     assert!(ended.report.types[&ResourceType::Volume].complete);
     assert_eq!(asked(&endpoint, "Filter.1.Name=status"), 1, "the volumes are listed once");
+}
+
+/// The table of this test answers as DynamoDB does: by what its one row holds, and by the conditions asked.
+#[tokio::test]
+async fn what_lies_in_the_recycle_bin_is_counted_once_in_a_run_of_several_invocations() {
+    let id = format!("vol-{:017x}", 1);
+    let marked = AtomicUsize::new(0);
+    let in_bin = format!("<item><volumeId>{id}</volumeId></item>");
+    let endpoint = Endpoint::answering(move |action, body| match action {
+        "UpdateItem" => {
+            marked.fetch_add(1, Ordering::SeqCst);
+            Answer::ok("{}")
+        }
+        "Query" if body.contains(r#""volume#""#) => {
+            let leaves_out_the_marked = body.contains("#resolution = :bin AND #resolved_at <= :before");
+            let more = r#","LastEvaluatedKey":{"resource":{"S":"volume#vol-2"}}"#;
+            if marked.load(Ordering::SeqCst) > 0 && leaves_out_the_marked {
+                return Answer::ok(r#"{"Items":[],"Count":0}"#);
+            }
+            Answer::ok(format!(
+                r#"{{"Items":[{{"resource":{{"S":"volume#{id}"}},"monthly_cost_usd":{{"N":"8"}}}}],"Count":1{more}}}"#
+            ))
+        }
+        "ListVolumesInRecycleBin" => binned("Volumes", "volumeSet", std::slice::from_ref(&in_bin), None),
+        action => nothing(action),
+    })
+    .await;
+    let volumes =
+        Progress { next: Some(Position::first(ResourceType::Volume)), ..Progress::new(NOW, &place()) };
+    let stopped = scan(&endpoint, NONE, volumes).await;
+    assert!(stopped.next.is_some(), "the table has another page");
+    let went_on = scan(&endpoint, NONE, stopped).await;
+    let bin = went_on.report.resolved.recycle_bin;
+    assert_eq!((bin.count, bin.monthly_cost_usd.to_string().as_str()), (1, "8"));
 }
 
 #[tokio::test]
