@@ -5,6 +5,8 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use spot_domain::words::{LONGEST, chain, cut};
 
 const MALFORMED: &str = "MalformedAnswer";
+/// What an encoded copy of the refusal begins with.
+const ENCODED: &str = "Encoded authorization failure message";
 
 /// What the caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +63,7 @@ impl CallError {
             let kind = if unknown { Kind::Retry } else { Kind::Rejected };
             return Self { call, kind, code: "NoAnswer".to_owned(), message };
         }
-        let message = cut(error.message().unwrap_or("no message"), LONGEST);
-        Self { call, kind: kind_of(&code, status), code, message }
+        Self { call, kind: kind_of(&code, status), code, message: message(error.message()) }
     }
 
     /// An answer of AWS that lacks what it always has.
@@ -96,6 +97,14 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     move |error| CallError::new(call, &error)
+}
+
+/// Returns what AWS says, cut, without the encoded copy that EC2 adds: it differs at each call, so that nobody could
+/// tell that a refusal is the same as before. <https://docs.aws.amazon.com/cli/latest/reference/sts/decode-authorization-message.html>
+fn message(text: Option<&str>) -> String {
+    let text = text.unwrap_or_default();
+    let words = text.split(ENCODED).next().unwrap_or(text).trim_end();
+    if words.is_empty() { "no message".to_owned() } else { cut(words, LONGEST) }
 }
 
 /// Codes from the EC2, Auto Scaling and DynamoDB API references. `InsufficientInstanceCapacity`
@@ -231,5 +240,18 @@ mod tests {
         for (code, status, kind) in CODES {
             assert_eq!(kind_of(code, Some(*status)), *kind, "{code}");
         }
+    }
+
+    /// EC2 encodes the same refusal anew at each call: with that part, no two refusals would ever be the same.
+    #[test]
+    fn the_same_refusal_has_the_same_words_at_each_call() {
+        let words = "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/a/b is \
+                     not authorized to perform: ec2:TerminateInstances";
+        for encoded in ["aGVsbG8", "d29ybGQ"] {
+            let whole = format!("{words}. Encoded authorization failure message: {encoded}");
+            assert_eq!(message(Some(&whole)), format!("{words}."));
+        }
+        assert_eq!(message(Some("Encoded authorization failure message: x")), "no message");
+        assert_eq!((message(Some(words)).as_str(), message(None).as_str()), (words, "no message"));
     }
 }

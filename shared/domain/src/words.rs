@@ -1,6 +1,6 @@
 //! Others' words in our texts: what an error and its sources say, and no more of it than a reader needs.
 
-/// The most of one error's text, in characters. What follows in AWS's longer ones is an encoded copy.
+/// The most of one error's text, in characters.
 pub const LONGEST: usize = 1_000;
 /// The most of what a function fails with, in characters. Step Functions cuts a `Cause` after 32 KiB, and half a JSON
 /// text can't be parsed. <https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html>
