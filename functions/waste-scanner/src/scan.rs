@@ -198,7 +198,7 @@ impl Scan<'_> {
     }
 
     /// Resolves what a complete listing did not see; false if the time is up before the end. Only what
-    /// EC2 does not know any more saves money.
+    /// EC2 does not know any more saves money. Where the Recycle Bin can't be read, what is gone stays as it is.
     async fn resolve(
         &self,
         kind: ResourceType,
@@ -206,19 +206,21 @@ impl Scan<'_> {
         progress: &mut Progress,
     ) -> Result<bool, CallError> {
         let scope = self.place.key();
-        let (mut after, mut binned) = (None, None);
+        let (mut after, mut bin) = (None, Bin::NotAsked);
         loop {
             let (stale, next) = self.table.stale(&scope, kind, self.rules.now, after).await?;
             let ids: Vec<String> = stale.iter().map(|stale| stale.id().to_owned()).collect();
             let existing = listings::existing(&self.ec2, kind, &ids).await?;
-            if binned.is_none() && ids.iter().any(|id| !existing.contains(id)) {
-                binned = Some(listings::recycle_bin(&self.ec2, kind).await?);
+            if matches!(bin, Bin::NotAsked) && ids.iter().any(|id| !existing.contains(id)) {
+                bin = match listings::recycle_bin(&self.ec2, kind).await {
+                    Ok(binned) => Bin::Read(binned),
+                    Err(error) => {
+                        progress.report.fail_recycle_bin(&error);
+                        Bin::Unread
+                    }
+                };
             }
-            let nothing = Binned::new();
-            let ends = stale.iter().map(|stale| {
-                let end = end(stale, &existing, binned.as_ref().unwrap_or(&nothing), lineages);
-                (stale, end)
-            });
+            let ends = stale.iter().filter_map(|stale| Some((stale, end(stale, &existing, &bin, lineages)?)));
             let mut ends = stream::iter(ends)
                 .map(|(stale, end)| self.resolved(&scope, stale, end))
                 .buffer_unordered(RESOLVED_SIDE_BY_SIDE);
@@ -262,16 +264,27 @@ fn is_refused_token(error: &CallError) -> bool {
     matches!(error.kind, Kind::Rejected | Kind::NotFound) && !error.is_malformed()
 }
 
-/// How a finding ended that a complete listing did not see.
-fn end(stale: &Stale, existing: &HashSet<String>, binned: &Binned, lineages: &Lineages) -> End {
+/// The Recycle Bin, as far as the resolving of a type has come.
+enum Bin {
+    /// Nothing that is gone has been met yet.
+    NotAsked,
+    /// What of the type lies in it.
+    Read(Binned),
+    /// It can't be read.
+    Unread,
+}
+
+/// Returns how a finding ended that a complete listing did not see; `None` if that is unknown.
+fn end(stale: &Stale, existing: &HashSet<String>, bin: &Bin, lineages: &Lineages) -> Option<End> {
     let id = stale.id();
     if existing.contains(id) {
-        return End::Kept;
+        return Some(End::Kept);
     }
-    match binned.get(id) {
+    let Bin::Read(binned) = bin else { return None };
+    Some(match binned.get(id) {
         Some(until) => End::InRecycleBin { until: *until },
         None => End::Deleted { saved: saved(stale, lineages) },
-    }
+    })
 }
 
 /// What the deletion of a finding saves.

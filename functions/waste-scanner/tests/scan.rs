@@ -344,7 +344,10 @@ async fn what_was_deleted_into_the_recycle_bin_saves_from_its_exit_on() {
         assert!(update.contains("recycle_bin_exit_at") && update.contains(r#":exit":{"N":"18"#), "{update}");
     }
     let query = endpoint.requests().into_iter().find(|r| r.contains(r#""snapshot#""#)).unwrap();
-    assert!(query.contains("#resolution = :bin"), "each scan looks at them again: {query}");
+    assert!(
+        query.contains("#resolution = :bin AND #resolved_at <= :before"),
+        "each scan looks at them again: {query}"
+    );
 
     let endpoint = in_bin(vec![7]).await; // the other one has left it
     let resolved = scan_all(&endpoint).await.report.resolved;
@@ -357,17 +360,30 @@ async fn what_was_deleted_into_the_recycle_bin_saves_from_its_exit_on() {
 }
 
 #[tokio::test]
-async fn a_recycle_bin_that_cannot_be_read_resolves_nothing() {
-    let endpoint = Endpoint::answering(|action, body| match action {
-        "Query" if body.contains(r#""snapshot#""#) => unseen_snapshots(),
-        "ListSnapshotsInRecycleBin" => Answer::ec2_error(403, "UnauthorizedOperation"),
-        action => nothing(action),
-    })
-    .await;
-    let progress = scan_all(&endpoint).await;
-    assert_eq!(progress.report.resolved.count, 0);
-    assert_eq!(progress.report.failed[0].listing, "snapshot");
-    assert_eq!(asked(&endpoint, "UpdateExpression"), 0, "its money is unknown, and not saved");
+async fn where_the_recycle_bin_cannot_be_read_only_what_still_exists_is_resolved() {
+    for refusal in ["UnauthorizedOperation", "InvalidAction"] {
+        let endpoint = Endpoint::answering(move |action, body| match action {
+            "Query" if body.contains(r#""snapshot#""#) => unseen_snapshots(),
+            "ListSnapshotsInRecycleBin" => Answer::ec2_error(403, refusal),
+            // In use again: it is there, and no finding any more.
+            "DescribeSnapshots" if body.contains("snapshot-id") => {
+                page("snapshotSet", &[snapshot(7, "vol-7")], None)
+            }
+            action => nothing(action),
+        })
+        .await;
+        let report = scan_all(&endpoint).await.report;
+        assert_eq!((report.resolved.count, report.resolved.saved_monthly_usd), (1, Usd::default()));
+        let failed: Vec<&str> = report.failed.iter().map(|failed| failed.listing.as_str()).collect();
+        assert_eq!(failed, ["recycle-bin"], "{:?}", report.failed);
+        assert!(report.failed[0].error.contains(refusal) && report.types[&ResourceType::Snapshot].complete);
+        assert!(update_of(&endpoint, 7).contains(r#"{"S":"KEPT"}"#));
+        assert_eq!(
+            asked(&endpoint, "UpdateExpression"),
+            1,
+            "the money of what is gone is unknown, and not saved"
+        );
+    }
 }
 
 #[tokio::test]
