@@ -143,7 +143,8 @@ impl Auditor {
         let due = old
             .as_ref()
             .filter(|old| standing == Standing::Unauthorised && due(&old.record, &self.look, rules).is_ok());
-        let end = match (due, obstacle::in_tags(&subject.tags, &settings.opt_out_tag)) {
+        let obstacle = due.and_then(|_| obstacle::in_tags(&subject.tags, &settings.opt_out_tag));
+        let end = match (due, obstacle) {
             (None, _) => End::NotDue,
             (Some(_), None) => End::Due,
             (Some(_), Some(_)) if !audit.visit.auto_terminate => End::NotDue,

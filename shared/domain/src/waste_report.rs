@@ -193,20 +193,26 @@ impl ScopeReport {
         self.note(listing.name(), error);
     }
 
-    /// Notes that the Recycle Bin could not be read, once for each scope: the listings are complete without it.
+    /// Notes that a call of the Recycle Bin failed, the same failure once for each scope: the listings are complete
+    /// without it.
     pub fn fail_recycle_bin(&mut self, error: &impl ToString) {
-        if self.failed.iter().all(|failed| failed.listing != RECYCLE_BIN) {
-            self.note(RECYCLE_BIN, error);
+        let failure = self.failure(RECYCLE_BIN, error);
+        if !self.failed.contains(&failure) {
+            self.failed.push(failure);
         }
     }
 
     fn note(&mut self, listing: &str, error: &impl ToString) {
-        self.failed.push(Failed {
+        self.failed.push(self.failure(listing, error));
+    }
+
+    fn failure(&self, listing: &str, error: &impl ToString) -> Failed {
+        Failed {
             account_id: self.account_id.clone(),
             region: Some(self.region.clone()),
             listing: listing.to_owned(),
             error: error.to_string().chars().take(ERROR_CHARACTERS).collect(),
-        });
+        }
     }
 }
 

@@ -92,14 +92,16 @@ fn what_lies_in_the_recycle_bin_has_saved_nothing() {
 }
 
 #[test]
-fn a_recycle_bin_that_cannot_be_read_is_said_once_and_spoils_no_listing() {
+fn each_right_that_the_recycle_bin_lacks_is_said_once_and_spoils_no_listing() {
     let mut report = scope(&[1]);
-    report.fail_recycle_bin(&"ec2:ListImagesInRecycleBin: denied");
-    report.fail_recycle_bin(&"ec2:ListImagesInRecycleBin: denied");
+    for call in ["ListVolumesInRecycleBin", "ListImagesInRecycleBin", "ListImagesInRecycleBin"] {
+        report.fail_recycle_bin(&format!("ec2:{call}: denied"));
+    }
     let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![report], Vec::new(), false);
     assert!(summary.partial && summary.types[&ResourceType::Snapshot].complete);
     let listings: Vec<&str> = summary.failed.iter().map(|failed| failed.listing.as_str()).collect();
-    assert_eq!(listings, ["recycle-bin"]);
+    assert_eq!(listings, ["recycle-bin"; 2]);
+    assert!(summary.failed[1].error.contains("ListImagesInRecycleBin"), "{:?}", summary.failed);
 }
 
 #[test]
