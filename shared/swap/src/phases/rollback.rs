@@ -66,6 +66,8 @@ pub async fn run(
         Progress::Waiting(_) => Ok(Next::Wait),
         Progress::Ended { end, newcomer, remarks } => {
             context.swaps.close(&work.lease, Release::Keep).await?;
+            // The way back may have added what it has left behind.
+            let undo = journal.undo.clone().unwrap_or(undo);
             let detail = [undo.detail].into_iter().chain(remarks).collect::<Vec<_>>().join("; ");
             record(work, &journal, end, newcomer, &Undo { detail, ..undo });
             Ok(work.next_target())
@@ -130,8 +132,7 @@ fn record(
             let detail = "it was terminated meanwhile: what replaced it stays".to_owned();
             work.put_back(&journal.old, &Undo { reason: Reason::InstanceGone, detail });
         }
-        // The way back may have added what it has left behind.
-        _ => work.put_back(&journal.old, journal.undo.as_ref().unwrap_or(undo)),
+        _ => work.put_back(&journal.old, undo),
     }
     finished(work);
 }
