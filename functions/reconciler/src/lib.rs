@@ -173,7 +173,9 @@ impl Reconciler {
         if life == Life::Running {
             return Ok(Outcome::Running);
         }
-        let settings = self.settings(held).await?;
+        // A typing error in the Settings table must not keep a group in the middle of a swap.
+        let settings =
+            settings::load_or_defaults(&self.stack, &held.lease.account_id, &held.lease.region).await?;
         let now = Timestamp::now();
         if is_too_early(life, &settings, now) {
             return Ok(Outcome::TooEarly);
@@ -270,17 +272,6 @@ impl Reconciler {
             nodes::permit(&self.stack, lease, &access, journal, observed, action).await
         };
         Ok(advance(&target, &self.swaps, lease, settings, journal, permit).await?)
-    }
-
-    /// A typing error in the Settings table must not keep a group in the middle of a swap.
-    async fn settings(&self, held: &Held) -> Result<Settings, ReconcileFailure> {
-        match settings::load(&self.stack, &held.lease.account_id, &held.lease.region).await {
-            Err(SettingsError::Override(error)) => {
-                tracing::error!("the defaults are used: {error}");
-                Ok(Settings::default())
-            }
-            settings => Ok(settings?),
-        }
     }
 }
 

@@ -23,12 +23,11 @@ use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::hub::Part;
 use spot_cloud::pools::Lookup;
-use spot_cloud::settings::SettingsError;
 use spot_cloud::swaps::Swaps;
 use spot_cloud::{Stack, accounts, pools, settings};
 use spot_domain::risk::{Effect, Outcome, effect, poisoned_until};
 use spot_domain::settings::Settings;
-use spot_domain::{AccountId, EnvironmentType, Pool, Region};
+use spot_domain::{EnvironmentType, Pool};
 
 use error::RiskError;
 use event::{Incoming, Interruption, Notice};
@@ -117,7 +116,7 @@ impl RiskManager {
             }
             return answer(Outcome::IgnoredLab, None);
         }
-        let settings = self.settings(&event.account_id, &event.region).await?;
+        let settings = settings::load_or_defaults(&self.stack, &event.account_id, &event.region).await?;
         let until = match poison_until(event.notice, event.occurred, &settings) {
             Ok(until) => until,
             Err(ignored) => return answer(ignored, None),
@@ -163,7 +162,7 @@ impl RiskManager {
         if !is_spot {
             return answer(Outcome::IgnoredNotSpot, None);
         }
-        let settings = self.settings(&account_id, &region).await?;
+        let settings = settings::load_or_defaults(&self.stack, &account_id, &region).await?;
         let until = match poison_until(notice, occurred, &settings) {
             Ok(until) => until,
             Err(ignored) => return answer(ignored, None),
@@ -184,18 +183,6 @@ impl RiskManager {
         let cause = Cause { pool, notice, occurred, is_drill };
         let outcome = self.learn(&cause, until, &settings).await?;
         answer(outcome, Some(cause.pool))
-    }
-
-    /// Reads the settings. Where an override can't be applied, the defaults poison: a mistake in a row must not open the
-    /// gate for all others. Swaps, audit and scan stop by it, and name it.
-    async fn settings(&self, account: &AccountId, region: &Region) -> Result<Settings, RiskError> {
-        match settings::load(&self.stack, account, region).await {
-            Err(SettingsError::Override(error)) => {
-                tracing::error!(account_id = %account, "the defaults are used: {error}");
-                Ok(Settings::default())
-            }
-            settings => Ok(settings?),
-        }
     }
 
     /// Poisons the pool, if enough accounts have been interrupted in it, this one included.

@@ -65,6 +65,25 @@ pub async fn load(stack: &Stack, account: &AccountId, region: &Region) -> Result
     Ok(settings)
 }
 
+/// Returns the settings, or all defaults where an override can't be applied: a mistake in a row must neither open the gate
+/// for all others nor keep a group in the middle of a swap. Swaps, audit and scan stop by it, and name it.
+///
+/// # Errors
+/// The table does not answer.
+pub async fn load_or_defaults(
+    stack: &Stack,
+    account: &AccountId,
+    region: &Region,
+) -> Result<Settings, SettingsError> {
+    match load(stack, account, region).await {
+        Err(SettingsError::Override(error)) => {
+            tracing::error!(account_id = %account, "the defaults are used: {error}");
+            Ok(Settings::default())
+        }
+        settings => settings,
+    }
+}
+
 /// What a step's Lambda may live, seconds: `Timeout` of the optimizers in `template.yaml`.
 const STEP_LIVES_FOR: u32 = 60;
 

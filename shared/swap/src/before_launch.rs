@@ -45,11 +45,11 @@ pub async fn group_at_rest(
 ) -> Result<(Option<Group>, Rest), StepError> {
     let seconds = horizon_seconds(work);
     // First: an action that comes between the two looks shows in the group.
-    let actions = if work.launch_may_wait { scheduled_actions(target, work, seconds).await? } else { None };
+    let schedule = if work.launch_may_wait { scheduled_actions(target, work, seconds).await? } else { None };
     let Some(group) = context.group(target, work).await? else {
         return Ok((None, Rest::AtRest));
     };
-    let restless = if work.launch_may_wait { restless(work, &group, actions, seconds) } else { None };
+    let restless = if work.launch_may_wait { restless(work, &group, schedule) } else { None };
     if let Some(restless) = restless {
         return Ok((Some(group), wait_or_give_up(work, restless)));
     }
@@ -94,12 +94,21 @@ struct Restless {
     expected: Option<Timestamp>,
 }
 
-/// Returns the actions of the group's schedule up to the horizon, with the horizon; `None` where it was asked for lately.
+/// A group's schedule, as it was asked for.
+struct Schedule {
+    actions: Vec<ScheduledAction>,
+    /// An action before this is waited for.
+    until: Timestamp,
+    /// As far as the actions are known.
+    horizon: Timestamp,
+}
+
+/// Returns the group's schedule; `None` where it was asked for lately.
 async fn scheduled_actions(
     target: &Target,
     work: &Work,
     seconds: u32,
-) -> Result<Option<(Vec<ScheduledAction>, Timestamp)>, StepError> {
+) -> Result<Option<Schedule>, StepError> {
     let until = from_now(i64::from(seconds));
     if work.unscheduled_until.is_some_and(|quiet| until < quiet) {
         return Ok(None);
@@ -107,26 +116,21 @@ async fn scheduled_actions(
     let horizon = from_now(i64::from(seconds) + SCHEDULE_REMEMBERED_FOR.as_secs());
     let (_, name) = work.group()?;
     let actions = groups::scheduled_actions(&target.autoscaling, name, horizon).await?;
-    Ok(Some((actions, horizon)))
+    Ok(Some(Schedule { actions, until, horizon }))
 }
 
 fn from_now(seconds: i64) -> Timestamp {
     Timestamp::now().saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
-fn restless(
-    work: &mut Work,
-    group: &Group,
-    actions: Option<(Vec<ScheduledAction>, Timestamp)>,
-    seconds: u32,
-) -> Option<Restless> {
+fn restless(work: &mut Work, group: &Group, schedule: Option<Schedule>) -> Option<Restless> {
     let now = Timestamp::now();
     if let Some(why) = scaling(group, &mut work.short_since, now) {
         return Some(Restless { why, expected: None });
     }
-    let (actions, horizon) = actions?;
+    let Schedule { actions, until, horizon } = schedule?;
     let next = due(group, &actions, now, horizon);
-    if let Some(action) = next.filter(|action| action.at <= from_now(i64::from(seconds))) {
+    if let Some(action) = next.filter(|action| action.at <= until) {
         let why = format!("its scheduled action {} is due at {}", action.name, action.at);
         return Some(Restless { why, expected: Some(action.at) });
     }
