@@ -2,7 +2,7 @@
 
 import time
 
-from moto.elbv2.models import FakeTargetGroup, elbv2_backends
+from moto.elbv2.models import ELBv2Backend, FakeTargetGroup, elbv2_backends
 
 from .world import WORLD
 
@@ -27,6 +27,7 @@ def install():
 
     FakeTargetGroup.health_for = with_time
     _by_api()
+    _all_of_them()
 
 
 def _by_api():
@@ -44,6 +45,24 @@ def _by_api():
 
     FakeTargetGroup.register = timed(register, True)
     FakeTargetGroup.deregister = timed(deregister, False)
+
+
+def _all_of_them():
+    """Without `Targets`, AWS tells of a target that it drains, too; moto tells of the registered ones only.
+
+    https://github.com/kubernetes-sigs/aws-load-balancer-controller/pull/288
+    """
+    describe = ELBv2Backend.describe_target_health
+
+    def described(self, target_group_arn, targets):
+        found = describe(self, target_group_arn, targets)
+        if not targets:
+            group = self.target_groups[target_group_arn]
+            left = [group.health_for(target, self.ec2_backend) for target in list(group.deregistered_targets.values())]
+            found += [health for health in left if health.status == "draining"]
+        return found
+
+    ELBv2Backend.describe_target_health = described
 
 
 def _told(arn, instance_id):
