@@ -1,4 +1,4 @@
-"""One local AWS for the whole test session, apart from the one that `make local` runs.
+"""One local AWS for each worker of pytest-xdist, or for the whole session without it, apart from the one that `make local` runs.
 
 LOCAL_AWS_REUSE=1 leaves it running, and takes the one that runs as it is (no build, no deploy): for writing tests.
 """
@@ -21,7 +21,8 @@ QUICK = {"poll_seconds": 1, "launch_visible_after_seconds": 1}
 
 @pytest.fixture(scope="session")
 def session_aws():
-    aws = LocalAws(Home(LOCAL / "e2e"))
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    aws = LocalAws(Home(LOCAL / (f"e2e-{worker}" if worker else "e2e")))
     keep = bool(os.environ.get("LOCAL_AWS_REUSE"))
     if not (keep and servers.running(aws.home.read_state())):
         aws.stop()  # What an earlier session that was killed left running.

@@ -27,13 +27,13 @@ def build():
     """Returns the rendered template."""
     template = load(TEMPLATE)
     functions = rust_functions(template)
-    with step("build the Lambdas") as progress:
+    with step("build the Lambdas") as progress, _only_one("build.lock"):
         _cargo_build(progress)
         for resource, name in functions.items():
             folder = _package(name)
             template["Resources"][resource]["Properties"]["CodeUri"] = str(folder)
         progress.detail = ", ".join(functions.values())
-    return _render(template)
+        return _render(template)
 
 
 def rust_functions(template):
@@ -50,8 +50,12 @@ def rust_functions(template):
 
 def cargo_lock():
     """Held during every cargo run of ours: two at once would build everything twice or wait without a word."""
+    return _only_one("cargo.lock")
+
+
+def _only_one(name):
     LOCAL.mkdir(exist_ok=True)
-    handle = open(LOCAL / "cargo.lock", "w")
+    handle = open(LOCAL / name, "w")
     fcntl.flock(handle, fcntl.LOCK_EX)
     return handle
 
@@ -92,7 +96,7 @@ def _render(template):
         if resource["Type"] == "AWS::Serverless::StateMachine" and isinstance(properties.get("DefinitionUri"), str):
             properties["DefinitionUri"] = str(_definition_as_json(resource_id, properties["DefinitionUri"]))
     rendered = BUILD / "template.yaml"
-    rendered.write_text(yaml.safe_dump(template, sort_keys=False, width=110))
+    _replace(rendered, yaml.safe_dump(template, sort_keys=False, width=110))
     return rendered
 
 
@@ -100,8 +104,15 @@ def _definition_as_json(resource_id, uri):
     """MiniStack's Step Functions read JSON only; CloudFormation takes the YAML that people read."""
     definition = load(ROOT / uri)
     path = BUILD / f"{resource_id}.asl.json"
-    path.write_text(json.dumps(definition, indent=2))
+    _replace(path, json.dumps(definition, indent=2))
     return path
+
+
+def _replace(path, text):
+    """Whoever deploys meanwhile reads the old file or the new one, whole."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)
 
 
 def load(path):

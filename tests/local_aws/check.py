@@ -11,6 +11,8 @@ from .progress import BOLD, GREEN, RED, YELLOW, paint, say
 from .scan import ScannerMissing, scan
 
 VENV_BIN = PYTHON.parent
+# Each has a local AWS of its own, of some 2 GB. A test mostly waits.
+WORKERS = min(os.cpu_count() or 1, 4)
 
 
 def run_all(ci, pytest_arguments):
@@ -25,7 +27,7 @@ def run_all(ci, pytest_arguments):
         ("template lint (cfn-lint, sam validate --lint, checkov)", lambda: lint(scanner_required=ci), True),
         ("static checks: the template, the fields of AWS's shapes", lambda: _pytest(["tests/static"]), True),
         ("Kubernetes' control plane", lambda: _kubernetes(ci), True),
-        ("end-to-end on local AWS", lambda: _pytest(pytest_arguments), True),
+        ("end-to-end on local AWS", lambda: _pytest(["-n", str(WORKERS), "--dist", "loadfile", *pytest_arguments]), True),
     ]
     for title, check, wanted in checks:
         if not wanted:
@@ -74,7 +76,7 @@ def _kubernetes(ci):
 
 def _pytest(arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
-    tests = [] if any(not a.startswith("-") for a in arguments) else ["tests/e2e"]
+    tests = [] if any(a.startswith("tests") for a in arguments) else ["tests/e2e"]
     return _run([str(PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, *tests], environment)
 
 
