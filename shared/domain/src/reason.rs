@@ -1,5 +1,5 @@
-//! Why an instance was not swapped, or was swapped back: one code for each, stable, listed in the
-//! README. The codes are an interface: people alarm on them.
+//! Why an instance was not swapped, or was swapped back: one code for each, stable, listed in
+//! docs/reference/reasons.md. The codes are an interface: people alarm on them.
 
 use std::fmt;
 
@@ -156,10 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_lists_every_code() {
-        let readme = include_str!("../../../README.md");
+    fn the_docs_list_every_code() {
+        let page = include_str!("../../../docs/reference/reasons.md");
         for reason in Reason::ALL {
-            assert!(readme.contains(&format!("`{reason}`")), "README.md does not explain {reason}");
+            assert!(page.contains(&format!("`{reason}`")), "docs/reference/reasons.md does not explain {reason}");
         }
     }
 }

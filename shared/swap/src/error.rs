@@ -179,8 +179,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_explains_every_error_that_an_execution_ends_with() {
-        let readme = include_str!("../../../README.md");
+    fn the_docs_explain_every_error_that_an_execution_ends_with() {
+        let page = include_str!("../../../docs/reference/reasons.md");
         for error in [
             "InvalidInput",
             "GroupNotFound",
@@ -191,7 +191,7 @@ mod tests {
             "InvalidSettings",
             "Stuck",
         ] {
-            assert!(readme.contains(&format!("`{error}`")), "README.md does not explain {error}");
+            assert!(page.contains(&format!("`{error}`")), "docs/reference/reasons.md does not explain {error}");
         }
     }
 
