@@ -1,0 +1,50 @@
+"""The three state machines say the same about repetition and failure, and every task is a phase."""
+
+import json
+
+import pytest
+from local_aws.build import load
+from local_aws.paths import ROOT
+
+MACHINES = {path.parent.name: load(path)["States"] for path in sorted(ROOT.glob("functions/*/swap.asl.yaml"))}
+FIRST = {"cluster-optimizer": "Discover", "kubernetes-optimizer": "Preflight", "lab-optimizer": "Discover"}
+
+
+def tasks(name):
+    return {state: task for state, task in MACHINES[name].items() if task["Type"] == "Task"}
+
+
+def caught(error, to):
+    return {"ErrorEquals": [error], "Assign": {"error": "{% $states.errorOutput %}"}, "Next": to}
+
+
+def test_each_optimizer_has_a_machine():
+    assert set(MACHINES) == set(FIRST)
+
+
+def test_every_task_of_every_machine_is_repeated_for_the_same_errors():
+    retries = {json.dumps(task["Retry"]) for name in MACHINES for task in tasks(name).values()}
+    assert len(retries) == 1
+    [retry] = json.loads(retries.pop())
+    # A crash of the function is repeated like any other step: every step may run twice.
+    assert {"Transient", "Lambda.TooManyRequestsException", "Runtime.ExitError", "Sandbox.Timedout"} <= set(retry["ErrorEquals"])
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_task_that_fails_for_good_leads_back_or_tells_a_person(name):
+    for state, task in tasks(name).items():
+        if state == FIRST[name]:
+            way = [caught("States.ALL", "Refused")]  # Nothing has been changed yet.
+        elif state in ("Rollback", "Report"):
+            way = [caught("States.ALL", "Stuck")]
+        else:
+            way = [caught("Stuck", "Stuck"), caught("States.ALL", "Rollback")]
+        assert task["Catch"] == way, state
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_task_is_a_phase_with_a_file(name):
+    files = [*ROOT.glob(f"functions/{name}/src/phases/*.rs"), *ROOT.glob("shared/swap/src/phases/*.rs")]
+    phases = {file.stem.replace("_", "") for file in files}
+    assert {state.lower() for state in tasks(name)} <= phases
+    assert all(task["Arguments"]["phase"] == state for state, task in tasks(name).items())
