@@ -32,10 +32,10 @@ simulate: ## what poison costs and saves: make simulate ARGS="--instances 400 --
 lint: setup ## lint the templates and scan them (checkov)
 	@$(LOCAL_AWS) -m local_aws lint
 
-deny: setup ## check the crates: sources, licences, bans, advisories (compiles cargo-deny once, minutes)
+deny: setup ## check the crates: licences, sources, bans, advisories (compiles cargo-deny once)
 	@$(LOCAL_AWS) -m local_aws deny
 
-sbom: setup ## bill of materials of each Lambda (CycloneDX): make sbom ARGS="--architecture x86_64"
+sbom: setup ## list what is in each Lambda (CycloneDX): make sbom ARGS="--architecture x86_64"
 	@$(LOCAL_AWS) -m local_aws sbom $(ARGS)
 
 k8s-assets: setup ## provide Kubernetes' control plane for the tests: built once with Go, or KUBEBUILDER_ASSETS

@@ -28,7 +28,7 @@ class ToolMissing(Exception):
 
 
 def installed(name):
-    """The tool's binary in the cache, whether it is there or not."""
+    """Names the tool's binary in the cache, where it lies once it is compiled."""
     return cache() / f"{name}-{PINNED[name]}" / "bin" / name
 
 
@@ -59,7 +59,8 @@ def _compile(name, target):
 
 
 def _cargo_install(name, scratch, progress):
-    command = ["cargo", "install", name, "--version", f"={PINNED[name]}", "--locked", "--root", str(scratch / "root"), "--color", "never"]
+    exact = ["--version", f"={PINNED[name]}", "--locked", "--root", str(scratch / "root")]
+    command = ["cargo", "install", name, *exact, "--color", "never"]
     environment = {k: v for k, v in os.environ.items() if k not in NOT_THEIRS}
     environment["CARGO_TARGET_DIR"] = str(scratch / "target")
     environment.update({f"CARGO_PROFILE_RELEASE_{option}": value for option, value in PROFILE.items()})

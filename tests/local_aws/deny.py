@@ -1,7 +1,7 @@
-"""What deny.toml says of the crates, by cargo-deny: sources, licences and bans always; advisories where they can be had.
+"""Checks the crates against deny.toml with cargo-deny: sources, licences and bans always, advisories where they can be had.
 
-The advisories lie in a git repository of RustSec. Where it can't be fetched nobody knows of holes: that is said aloud and
-is no failure, unless SPOT_OPTIMIZER_ADVISORIES=required asks for one.
+The advisories lie in a git repository of RustSec; what is yanked stands in crates.io's index. Where one can't be fetched,
+that is said aloud and is no failure, unless SPOT_OPTIMIZER_ADVISORIES=required asks for one.
 """
 
 import enum
@@ -13,6 +13,7 @@ from .cargo_tool import ToolMissing, provide
 from .paths import ROOT
 from .progress import BOLD, RED, YELLOW, paint, say
 
+RULES = ROOT / "deny.toml"
 # An entry of deny.toml that nothing needs any more fails, and so does an index that can't tell what is yanked.
 STRICT = (
     "license-exception-not-encountered",
@@ -23,16 +24,18 @@ STRICT = (
     "index-cache-load-failure",
 )
 VARIABLE = "SPOT_OPTIMIZER_ADVISORIES"
-NOT_CHECKED = "THE ADVISORIES ON CRATES WERE NOT CHECKED, nor what crates.io has withdrawn"
+NOT_CHECKED = (
+    "ADVISORIES AND YANKED CRATES WERE NOT CHECKED, or not all: RustSec's database or the index of crates.io could not be fetched."
+)
 
 
 class Advisories(enum.Enum):
-    """What a run of `cargo deny check advisories` came to."""
+    """What the look for advisories and yanked crates came to."""
 
     CLEAR = "checked, nothing found"
     FOUND = "checked, and something found"
-    NOT_FETCHED = "the database could not be fetched: nothing was checked"
-    BROKEN = "something else failed: nothing was checked"
+    NOT_FETCHED = "not checked, or not all: what is needed for it could not be fetched"
+    BROKEN = "not checked, or not all: something failed that is not the network"
 
 
 def deny():
@@ -43,45 +46,66 @@ def deny():
         say(paint(f"  {missing}", RED))
         return 1, None
     with cargo_lock():
-        code = subprocess.run(_command(tool, "bans", "licenses", "sources"), cwd=ROOT).returncode
-        checked = _advisories(tool)
-    if checked is not Advisories.NOT_FETCHED:
-        return code or int(checked is not Advisories.CLEAR), None
-    required = os.environ.get(VARIABLE) == "required"
-    say(paint(f"  {NOT_CHECKED}: the database or the index could not be fetched.", RED if required else YELLOW, BOLD))
-    return code or int(required), NOT_CHECKED
+        code = subprocess.run(command(tool, "bans", "licenses", "sources"), cwd=ROOT).returncode
+        found = advisories(tool)
+    say(f"  advisories: {found.value}")
+    code, unchecked = conclude(code, found, required=os.environ.get(VARIABLE) == "required")
+    if unchecked:
+        say(paint(f"  {unchecked}", RED if code else YELLOW, BOLD))
+    return code, unchecked
 
 
-def _advisories(tool):
-    """What is yanked stands in the index, which cargo asks again only if it has to: `cargo update` has to."""
-    refreshed = _heard(["cargo", "update", "--dry-run", "--quiet"])
-    if refreshed.returncode:
-        return Advisories.NOT_FETCHED
-    run = _heard(_command(tool, "advisories"))
-    return judge(run.returncode, run.stdout, run.stderr)
+def conclude(code, found, required):
+    """Returns the exit code of all checks together, and what was not checked, or None."""
+    if found is Advisories.NOT_FETCHED:
+        return code or int(required), NOT_CHECKED
+    return code or int(found is not Advisories.CLEAR), None
 
 
-def judge(code, stdout, stderr):
-    """What cargo-deny's answer means. Only its own verdict counts as checked; it writes one only after it has checked.
+def advisories(tool, rules=RULES):
+    index = _fetch_index()
+    run = _heard(command(tool, "advisories", rules=rules))
+    return judge(index, (run.returncode, run.stdout, run.stderr))
 
-    It exits with 1 for findings, for a database that it can't fetch and for one that it can't read.
+
+def _fetch_index():
+    """cargo-deny reads the index as cargo last fetched it, maybe long ago. `cargo update` fetches it; a dry run changes nothing."""
+    run = _heard(["cargo", "update", "--dry-run", "--quiet"])
+    return run.returncode, run.stderr
+
+
+def judge(index, database):
+    """Reads both answers. Only cargo-deny's own verdict counts as checked; it gives one only after it has checked.
+
+    It exits with 1 for findings, for a database that it can't fetch and for one that it can't read. A pinned version that
+    is yanked makes `cargo update` fail, too: that is no network that is down.
     """
-    verdict = stdout.strip()
-    if verdict == "advisories ok" and code == 0:
+    found = _verdict(*database)
+    code, stderr = index
+    if found is Advisories.CLEAR and code != 0:
+        return Advisories.NOT_FETCHED if "failed to download" in stderr else Advisories.BROKEN
+    return found
+
+
+def _verdict(code, stdout, stderr):
+    said = stdout.strip()
+    if said == "advisories ok" and code == 0:
         return Advisories.CLEAR
-    if verdict == "advisories FAILED" and code != 0:
+    if said == "advisories FAILED" and code != 0:
         return Advisories.FOUND
-    if not verdict and code != 0 and "failed to fetch advisory database" in stderr:
+    if not said and code != 0 and "failed to fetch advisory database" in stderr:
         return Advisories.NOT_FETCHED
     return Advisories.BROKEN
 
 
-def _command(tool, *checks):
-    return [str(tool), "--locked", "check", *(word for lint in STRICT for word in ("--deny", lint)), *checks]
+def command(tool, *checks, rules=RULES):
+    lints = [word for lint in STRICT for word in ("--deny", lint)]
+    return [str(tool), "--locked", "--config", str(rules), "check", *lints, *checks]
 
 
-def _heard(command):
+def _heard(words):
     """Runs the command, passes on what it says, and returns that, too."""
-    run = subprocess.run(command, cwd=ROOT, env={**os.environ, "CARGO_TERM_COLOR": "never"}, capture_output=True, text=True)
-    say((run.stderr + run.stdout).rstrip())
+    run = subprocess.run(words, cwd=ROOT, env={**os.environ, "CARGO_TERM_COLOR": "never"}, capture_output=True, text=True)
+    if said := (run.stderr + run.stdout).strip():
+        say(said)
     return run

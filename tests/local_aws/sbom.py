@@ -1,4 +1,4 @@
-"""A bill of materials for each Lambda: which crates are in it, with version, checksum and licence, as CycloneDX in JSON.
+"""Writes a bill of materials for each Lambda: its crates with version, checksum and licence, as CycloneDX in JSON.
 
 cargo-cyclonedx writes it from `cargo metadata`, which names more than is built: features that only tests or other members
 switch on, optional crates behind a weak feature. `cargo tree` resolves features as the build does, so it has the last word.
@@ -51,9 +51,9 @@ def write(architecture=None, directory=SBOMS):
 
 
 def trim(bom, built, linked):
-    """The draft without what is not built; what only runs at build time (macros, and their own crates) is marked as excluded.
+    """Returns the draft without what is not built. What runs at build time only (macros and their crates) is marked as excluded.
 
-    `built` and `linked` are (name, version). Raises SbomIncomplete where a crate is missing, or its checksum or licence.
+    `built` and `linked` hold (name, version). Raises SbomIncomplete where a crate is missing, or its checksum or licence.
     """
     top = bom["metadata"]["component"]
     components = [c for c in bom["components"] if identity(c) in built]
@@ -61,11 +61,9 @@ def trim(bom, built, linked):
         component["scope"] = "required" if identity(component) in linked else "excluded"
     _check(top, components, built)
     kept = {top["bom-ref"], *(c["bom-ref"] for c in components)}
-    dependencies = [
-        {**d, "dependsOn": sorted(ref for ref in d.get("dependsOn", []) if ref in kept)} for d in bom["dependencies"] if d["ref"] in kept
-    ]
-    by_name = sorted(components, key=lambda c: (c["name"], c["version"]))
-    return {**bom, "components": by_name, "dependencies": sorted(dependencies, key=lambda d: d["ref"])}
+    edges = {d["ref"]: sorted(kept & set(d.get("dependsOn", []))) for d in bom["dependencies"] if d["ref"] in kept}
+    dependencies = [{"ref": ref, "dependsOn": edges[ref]} for ref in sorted(edges)]
+    return {**bom, "components": sorted(components, key=identity), "dependencies": dependencies}
 
 
 def identity(component):
@@ -82,26 +80,37 @@ def _check(top, components, built):
 
 
 def built(package, target, edges):
-    """{(name, version)} of the crates that `cargo build` of the package compiles for the target, the package included."""
-    command = ["cargo", "tree", "--locked", "--package", package, "--target", target, "--edges", edges, "--prefix", "none", "--format", "{p}"]
-    lines = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+    """Asks cargo for the crates {(name, version)} that a build of the package compiles for the target, the package included."""
+    selected = ["--locked", "--package", package, "--target", target, "--edges", edges]
+    command = ["cargo", "tree", *selected, "--prefix", "none", "--format", "{p}"]
+    lines = _told(command, cwd=ROOT).splitlines()
     return {(line.split()[0], line.split()[1].removeprefix("v")) for line in lines if line.strip()}
 
 
 def _drafts(tool, target):
-    """{binary: bill} of the whole workspace. The tool writes beside each Cargo.toml: into a copy, which has no place of this machine's."""
+    """Returns {binary: bill} of the whole workspace.
+
+    The tool writes beside each Cargo.toml, so it works on a copy; the copy's place is taken out of what it writes.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch).resolve() / "workspace"
         _copy_workspace(copy)
-        options = ["--format", "json", "--spec-version", CYCLONEDX, "--describe", "binaries", "--target", target, "--no-build-deps", "--quiet"]
-        subprocess.run([str(tool), "cyclonedx", *options], cwd=copy, env=_environment(), check=True)
+        form = ["--format", "json", "--spec-version", CYCLONEDX, "--describe", "binaries", "--quiet"]
+        _told([str(tool), "cyclonedx", *form, "--target", target, "--no-build-deps"], cwd=copy, env=_environment())
         texts = {p.name.removesuffix("_bin.cdx.json"): p.read_text() for p in copy.rglob("*_bin.cdx.json")}
         return {name: json.loads(text.replace(f"path+file://{copy}", "path+file://")) for name, text in texts.items()}
 
 
+def _told(command, **options):
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, **options)
+    if run.returncode:
+        raise SbomIncomplete(f"failed: {' '.join(command)}")
+    return run.stdout
+
+
 def _copy_workspace(copy):
+    copy.mkdir()
     for name in ("Cargo.toml", "Cargo.lock", "rust-toolchain.toml"):
-        copy.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
     for manifest in ROOT.glob("*/*/Cargo.toml"):
         member = manifest.parent.relative_to(ROOT)
@@ -109,7 +118,6 @@ def _copy_workspace(copy):
 
 
 def _environment():
-    """With the commit's time the tool writes neither the hour nor a random serial number."""
-    commit = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    environment = {k: v for k, v in os.environ.items() if k != "CARGO_BUILD_TARGET"}
-    return {"SOURCE_DATE_EPOCH": commit.stdout.strip(), **environment} if commit.stdout.strip() else environment
+    """Names the commit's time, if there is a commit: with it the tool writes neither the hour nor a random serial number."""
+    commit = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    return {**({"SOURCE_DATE_EPOCH": commit} if commit else {}), **os.environ}
