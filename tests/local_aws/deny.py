@@ -6,6 +6,7 @@ that is said aloud and is no failure, unless SPOT_OPTIMIZER_ADVISORIES=required 
 
 import enum
 import os
+import re
 import subprocess
 
 from .build import cargo_lock
@@ -63,14 +64,17 @@ def conclude(code, found, required):
 
 
 def advisories(tool, rules=RULES):
-    index = _fetch_index()
+    index = fetch_index()
     run = _heard(command(tool, "advisories", rules=rules))
     return judge(index, (run.returncode, run.stdout, run.stderr))
 
 
-def _fetch_index():
-    """cargo-deny reads the index as cargo last fetched it, maybe long ago. `cargo update` fetches it; a dry run changes nothing."""
-    run = _heard(["cargo", "update", "--dry-run", "--quiet"])
+def fetch_index():
+    """cargo-deny reads the index as cargo last fetched it, maybe long ago. `cargo update` fetches it; a dry run changes nothing.
+
+    Offline it would take the old one and say nothing.
+    """
+    run = _heard(["cargo", "--config", "net.offline=false", "update", "--dry-run", "--quiet"])
     return run.returncode, run.stderr
 
 
@@ -83,7 +87,7 @@ def judge(index, database):
     found = _verdict(*database)
     code, stderr = index
     if found is Advisories.CLEAR and code != 0:
-        return Advisories.NOT_FETCHED if "failed to download" in stderr else Advisories.BROKEN
+        return Advisories.NOT_FETCHED if re.search(r"download of \S+ failed", stderr) else Advisories.BROKEN
     return found
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import pytest
 from local_aws import cargo_tool, sbom
 from local_aws.build import load, rust_functions
-from local_aws.deny import NOT_CHECKED, RULES, Advisories, advisories, command, conclude, judge
+from local_aws.deny import NOT_CHECKED, RULES, Advisories, advisories, command, conclude, fetch_index, judge
 from local_aws.paths import ROOT, TEMPLATE
 
 
@@ -78,7 +78,8 @@ def test_what_is_let_through_has_a_reason():
 # Advisories
 
 FINE = (0, "")
-DOWN = (101, "failed to download from `https://index.crates.io/config.json`")
+DOWN = (101, "download of config.json failed … failed to download from `https://index.crates.io/config.json`")
+REFUSED = (101, "download of config.json failed … failed to get successful HTTP response from …, got 403")
 YANKED = (101, "failed to select a version for the requirement …: version 0.3.30 is yanked")
 UNREACHABLE = "[ERROR] failed to fetch advisory database https://github.com/RustSec/advisory-db with cli: failed to clone: …"
 
@@ -95,6 +96,7 @@ UNREACHABLE = "[ERROR] failed to fetch advisory database https://github.com/Rust
         (FINE, (1, "", UNREACHABLE), Advisories.NOT_FETCHED),
         (DOWN, (1, "", UNREACHABLE), Advisories.NOT_FETCHED),
         (DOWN, (0, "advisories ok\n", ""), Advisories.NOT_FETCHED),
+        (REFUSED, (0, "advisories ok\n", ""), Advisories.NOT_FETCHED),
         # A pinned version that was yanked: cargo finds no other, and a look at the old index finds nothing.
         (YANKED, (0, "advisories ok\n", ""), Advisories.BROKEN),
         (FINE, (1, "", "[ERROR] failed to load advisory database: unsupported CVSS version: 4.0"), Advisories.BROKEN),
@@ -109,6 +111,14 @@ UNREACHABLE = "[ERROR] failed to fetch advisory database https://github.com/Rust
 )
 def test_only_a_verdict_counts_as_checked(index, database, meaning):
     assert judge(index, database) is meaning
+
+
+def test_an_index_that_is_not_fetched_is_no_index_to_go_by(monkeypatch):
+    """Offline, cargo updates from the index that it has, and says nothing of it."""
+    monkeypatch.setenv("CARGO_NET_OFFLINE", "true")
+    monkeypatch.setenv("CARGO_NET_RETRY", "0")
+    monkeypatch.setenv("CARGO_HTTP_PROXY", "http://127.0.0.1:1")
+    assert judge(fetch_index(), (0, "advisories ok\n", "")) is Advisories.NOT_FETCHED
 
 
 @pytest.mark.parametrize("required", [False, True])
@@ -151,12 +161,12 @@ def test_a_database_of_advisories_is_believed_once_it_is_here(advisory, meaning,
         package = re.search(r'package = "(.+)"', advisory)[1]
         (origin / "crates" / package).mkdir(parents=True)
         (origin / "crates" / package / "RUSTSEC-2026-9999.md").write_text(advisory)
-        for words in ("init -q -b main", "add .", "-c user.name=t -c user.email=t@localhost commit -q -m advisory"):
+        for words in ("init -q -b main", "add .", "-c user.name=t -c user.email=t@localhost -c commit.gpgsign=false commit -q -m advisory"):
             subprocess.run(["git", *words.split()], cwd=origin, check=True)
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
     monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.file://{origin}.insteadOf")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://github.com/RustSec/advisory-db")
-    monkeypatch.setattr("local_aws.deny._fetch_index", lambda: FINE)
+    monkeypatch.setattr("local_aws.deny.fetch_index", lambda: FINE)
     rules = tmp_path / "deny.toml"
     # What is yanked is told by the index, which is not fetched here.
     text = RULES_TEXT.replace('yanked = "deny"', 'yanked = "allow"')
