@@ -34,20 +34,26 @@ def write(architecture=None, directory=SBOMS):
     template = load(TEMPLATE)
     target = TARGETS[architecture or template["Parameters"]["Architecture"]["Default"]]
     tool = provide("cargo-cyclonedx")
-    directory.mkdir(parents=True, exist_ok=True)
-    written = []
     with step("bills of materials") as progress, cargo_lock():
-        drafts = _drafts(tool, target)
-        for name in sorted(rust_functions(template).values()):
-            bom = trim(drafts[name], built(name, target, "normal"), built(name, target, "normal,no-proc-macro"))
-            path = directory / f"{name}.cdx.json"
-            path.write_text(json.dumps(bom, indent=2, sort_keys=True) + "\n")
-            written.append(path)
-            progress.update(name)
-        progress.detail = f"{len(written)} Lambdas for {target}"
-    for path in written:
+        bills = _bills(sorted(rust_functions(template).values()), _drafts(tool, target), target)
+        progress.detail = f"{len(bills)} Lambdas for {target}"
+    directory.mkdir(parents=True, exist_ok=True)
+    for earlier in directory.glob("*.cdx.json"):
+        earlier.unlink()
+    written = {directory / f"{name}.cdx.json": bom for name, bom in bills.items()}
+    for path, bom in written.items():
+        path.write_text(json.dumps(bom, indent=2, sort_keys=True) + "\n")
         say(f"  {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
-    return written
+    return list(written)
+
+
+def _bills(lambdas, drafts, target):
+    """A Lambda, its binary and its crate have one name."""
+    if strangers := set(lambdas) - set(drafts):
+        raise SbomIncomplete(f"no crate has a binary for the Lambda {', '.join(sorted(strangers))}")
+    return {
+        name: trim(drafts[name], built(name, target, "normal"), built(name, target, "normal,no-proc-macro")) for name in lambdas
+    }
 
 
 def trim(bom, built, linked):

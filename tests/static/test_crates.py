@@ -272,6 +272,24 @@ def bills(tmp_path_factory):
     return {path: json.loads(path.read_text()) for path in sbom.write(directory=tmp_path_factory.mktemp("sbom"))}
 
 
+def test_a_bill_of_a_lambda_that_is_gone_does_not_stay(tmp_path, monkeypatch):
+    (tmp_path / "gone.cdx.json").write_text("{}")
+    monkeypatch.setattr(sbom, "provide", lambda name: None)
+    monkeypatch.setattr(sbom, "_drafts", lambda *_: {"scanner": draft()})
+    monkeypatch.setattr(sbom, "built", lambda *_: named("scanner"))
+    monkeypatch.setattr(sbom, "rust_functions", lambda template: {"Scanner": "scanner"})
+    assert sbom.write(directory=tmp_path) == [tmp_path / "scanner.cdx.json"] == list(tmp_path.iterdir())
+
+
+def test_a_lambda_that_no_crate_is_named_after_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sbom, "provide", lambda name: None)
+    monkeypatch.setattr(sbom, "_drafts", lambda *_: {})
+    monkeypatch.setattr(sbom, "rust_functions", lambda template: {"Scanner": "scanner"})
+    with pytest.raises(sbom.SbomIncomplete, match="scanner"):
+        sbom.write(directory=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_each_lambda_has_a_bill(bills):
     assert {path.name for path in bills} == {f"{name}.cdx.json" for name in rust_functions(load(TEMPLATE)).values()}
     for path, bom in bills.items():
