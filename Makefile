@@ -1,6 +1,6 @@
 # Everything that a developer runs. Each target sets up what it needs, below .local/ and target/ only.
 .DEFAULT_GOAL := help
-.PHONY: help demo test local down build bench simulate lint k8s-assets setup clean
+.PHONY: help demo test local down build bench simulate lint deny sbom k8s-assets setup clean
 
 PYTHON ?= python3
 LOCAL_AWS = PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 .local/venv/bin/python
@@ -31,6 +31,12 @@ simulate: ## what poison costs and saves: make simulate ARGS="--instances 400 --
 
 lint: setup ## lint the templates and scan them (checkov)
 	@$(LOCAL_AWS) -m local_aws lint
+
+deny: setup ## check the crates: licences, sources, bans, advisories (compiles cargo-deny once)
+	@$(LOCAL_AWS) -m local_aws deny
+
+sbom: setup ## list what is in each Lambda (CycloneDX): make sbom ARGS="--architecture x86_64"
+	@$(LOCAL_AWS) -m local_aws sbom $(ARGS)
 
 k8s-assets: setup ## provide Kubernetes' control plane for the tests: built once with Go, or KUBEBUILDER_ASSETS
 	@$(LOCAL_AWS) -m local_aws k8s-assets

@@ -3,10 +3,20 @@
 import argparse
 import sys
 
-from . import build, check, deploy, servers
+from . import build, cargo_tool, check, deploy, sbom, servers
+from .deny import deny
 from .kubernetes import assets
 from .paths import Home
 from .progress import BOLD, RED, paint, say, table
+
+FAILURES = (
+    build.BuildFailed,
+    servers.ServerFailed,
+    deploy.DeployFailed,
+    assets.AssetsMissing,
+    cargo_tool.ToolMissing,
+    sbom.SbomIncomplete,
+)
 
 
 def main():
@@ -18,17 +28,21 @@ def main():
         "down": "stop what `up` started",
         "test": "unit and property tests, template lint, end-to-end tests",
         "lint": "the template lint and the scanner alone",
+        "deny": "sources, licences, bans and advisories of the crates",
+        "sbom": "write a bill of materials for each Lambda",
         "bench": "measure what the README promises",
         "k8s-assets": "provide the binaries of Kubernetes' control plane",
     }.items():
         command = commands.add_parser(name, help=help_text)
+        if name == "sbom":
+            command.add_argument("--architecture", choices=sbom.TARGETS, help="the template's default unless given")
         if name == "test":
-            command.add_argument("--ci", action="store_true", help="formatting and clippy, too, warnings denied")
+            command.add_argument("--ci", action="store_true", help="formatting, clippy and the supply chain, too, warnings denied")
             command.add_argument("pytest", nargs="*", help="arguments for pytest")
     arguments = parser.parse_args()
     try:
         sys.exit(run(arguments))
-    except (build.BuildFailed, servers.ServerFailed, deploy.DeployFailed, assets.AssetsMissing) as error:
+    except FAILURES as error:
         sys.exit(paint(f"\n{error}", RED))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -44,6 +58,10 @@ def run(arguments):
         say(f"  stopped: {', '.join(stopped)}" if stopped else "  nothing of ours is running")
     elif arguments.command == "lint":
         return check.lint()
+    elif arguments.command == "deny":
+        return deny()[0]
+    elif arguments.command == "sbom":
+        sbom.write(arguments.architecture)
     elif arguments.command == "test":
         return check.run_all(arguments.ci, arguments.pytest)
     elif arguments.command == "k8s-assets":

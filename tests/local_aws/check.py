@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+from . import sbom
 from .build import cargo_lock
+from .cargo_tool import ToolMissing
+from .deny import deny
 from .kubernetes import assets
 from .paths import ACCOUNT_ROLE, IMPORT_TABLES, PYTHON, ROOT, SAM, TEMPLATE, without_aws, REGION
 from .progress import BOLD, GREEN, RED, YELLOW, paint, say
@@ -16,6 +19,7 @@ WORKERS = min(os.cpu_count() or 1, 4)
 
 
 def run_all(ci, pytest_arguments):
+    unchecked = []
     checks = [
         ("cargo fmt --check", lambda: _cargo("fmt", "--all", "--check"), ci),
         (
@@ -23,6 +27,8 @@ def run_all(ci, pytest_arguments):
             lambda: _cargo("clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"),
             ci,
         ),
+        ("crates: sources, licences, bans, advisories (cargo deny)", lambda: _deny(unchecked), ci),
+        ("bills of materials of the Lambdas", _sbom, ci),
         ("cargo test", lambda: _cargo("test", "--workspace", "--locked"), True),
         ("template lint (cfn-lint, sam validate --lint, checkov)", lambda: lint(scanner_required=ci), True),
         ("static checks: the template, the fields of AWS's shapes", lambda: _pytest(["tests/static"]), True),
@@ -37,7 +43,24 @@ def run_all(ci, pytest_arguments):
             say(paint(f"✗ {title}", RED))
             return code
     say(paint("\n✓ everything passed", GREEN, BOLD))
+    for what in unchecked:
+        say(paint(f"! {what}", YELLOW, BOLD))
     return 0
+
+
+def _deny(unchecked):
+    code, what = deny()
+    unchecked += [what] if what else []
+    return code
+
+
+def _sbom():
+    try:
+        sbom.write()
+        return 0
+    except (ToolMissing, sbom.SbomIncomplete) as error:
+        say(paint(f"  {error}", RED))
+        return 1
 
 
 def lint(scanner_required=True):

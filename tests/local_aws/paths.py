@@ -65,6 +65,13 @@ def target_dir():
     return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 
 
+def cache():
+    """What takes minutes to build and depends on no checkout: outside of all, so that a fresh clone finds it."""
+    if chosen := os.environ.get("SPOT_OPTIMIZER_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spot-optimizer"
+
+
 def choose_port(variable):
     """The port that the user set, else any free one: two checkouts never collide."""
     if chosen := os.environ.get(variable):

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from ..paths import ROOT
+from ..paths import ROOT, cache
 from ..progress import say, step
 
 MODULE = ROOT / "tests" / "kubernetes"
@@ -60,7 +60,7 @@ def provide():
 
 def cached():
     pins = b"".join((MODULE / name).read_bytes() for name in ("go.mod", "etcd/main.go"))
-    return _cache() / "kubernetes" / f"{release()}-{hashlib.sha256(pins).hexdigest()[:8]}"
+    return cache() / "kubernetes" / f"{release()}-{hashlib.sha256(pins).hexdigest()[:8]}"
 
 
 def release():
@@ -74,12 +74,6 @@ def _go_version():
 
 def _pinned(pattern):
     return re.search(pattern, (MODULE / "go.mod").read_text(), re.MULTILINE)[1]
-
-
-def _cache():
-    if chosen := os.environ.get("SPOT_OPTIMIZER_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spot-optimizer"
 
 
 def _complete(directory):
