@@ -78,7 +78,7 @@ def test_what_is_let_through_has_a_reason():
 # Advisories
 
 FINE = (0, "")
-DOWN = (101, "download of config.json failed … failed to download from `https://index.crates.io/config.json`")
+DOWN = (101, "download of config.json failed … failed to download from `https://index.example.org/config.json`")
 REFUSED = (101, "download of config.json failed … failed to get successful HTTP response from …, got 403")
 YANKED = (101, "failed to select a version for the requirement …: version 0.3.30 is yanked")
 UNREACHABLE = "[ERROR] failed to fetch advisory database https://github.com/RustSec/advisory-db with cli: failed to clone: …"
