@@ -148,7 +148,7 @@ impl Gatekeeper {
 
     /// Asks about all `pools` at once. The answers are in the order of the question.
     ///
-    /// Each table gets one strongly consistent read for every 100 pools, and a further one for keys that it
+    /// Each table gets one strongly consistent read for every 100 pools, and further ones for keys that it
     /// left unprocessed. All reads must end within one second (three for the hub's table). After a timeout,
     /// the gate asks once more.
     ///

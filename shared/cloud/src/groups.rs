@@ -228,7 +228,7 @@ pub enum Desired {
 /// desired a second time (kubernetes/autoscaler#5411).
 ///
 /// # Errors
-/// The call fails. If the member has left the group, the error [`CallError::is_no_member`].
+/// The call fails. If the member has left the group, [`CallError::is_no_member`] is true of the error.
 pub async fn terminate(
     client: &aws_sdk_autoscaling::Client,
     id: &InstanceId,

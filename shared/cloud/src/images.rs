@@ -36,7 +36,8 @@ pub struct Image {
     pub snapshots: BTreeSet<String>,
 }
 
-/// Creates an image of the instance's EBS volumes, without a reboot: it holds what a power cut would leave.
+/// Creates an image of the instance's EBS volumes, without a reboot: the image holds what a power cut would
+/// leave.
 ///
 /// The image and its snapshots bear the swap's tag from their first moment. The name is the swap's, so that
 /// EC2 refuses a second call instead of making a second image.
@@ -77,8 +78,8 @@ fn by_tag(swap: &SwapId) -> ec2::Filter {
 
 /// Returns the image that the swap made of the old instance, in any state.
 ///
-/// Two things find it: its name, which EC2 takes once and never changes, and its source instance, which only
-/// CreateImage sets. <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html>
+/// Two things identify the image: its name, which EC2 takes once and never changes, and its source instance,
+/// which only CreateImage sets. <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html>
 ///
 /// # Errors
 /// The call fails.

@@ -280,7 +280,7 @@ const US_EAST_1: [(Item, Decimal); 15] = [
     (Item::SnapshotArchive, Decimal::from_parts(125, 0, 0, false, 4)),
 ];
 
-/// The same page, Asia Pacific (Tokyo).
+/// <https://aws.amazon.com/ebs/pricing/>, Asia Pacific (Tokyo).
 const AP_NORTHEAST_1: [(Item, Decimal); 1] = [(Item::Gp3, usd_thousandths(96))];
 
 const fn usd_thousandths(amount: u32) -> Decimal {

@@ -178,7 +178,7 @@ pub struct Group {
     pub suspended: BTreeSet<String>,
     /// Target groups with which the group registers its instances.
     pub target_group_arns: Vec<String>,
-    /// The template or configuration that the group launches from; `None` if it can't be told.
+    /// The template or configuration that the group launches from; `None` if AWS names neither.
     pub launch_source: Option<LaunchSource>,
     /// The overrides that name a type, in their order.
     pub overrides: Vec<Override>,

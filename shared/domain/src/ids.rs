@@ -81,7 +81,7 @@ identifier!(
 identifier!(
     /// An Availability Zone *id* such as `use1-az6`.
     ///
-    /// Unlike a zone's name, it names the same place in every account
+    /// Unlike a zone's name, the id names the same place in every account
     /// (<https://docs.aws.amazon.com/ram/latest/userguide/working-with-az-ids.html>).
     AzId, "Availability Zone id", "an id such as use1-az6 (not a name such as us-east-1a)", is_az_id
 );

@@ -1,6 +1,6 @@
 //! The one list of tags by which another system keeps storage that looks unused. Examples are a backup, a
-//! recovery point, a claim whose pod is scaled to zero. Deleting such storage would harm that system, so that
-//! no report may advise it.
+//! recovery point, and a claim whose pod is scaled to zero. Deleting such storage would harm that system, so
+//! that no report may advise it.
 
 use crate::owners::find;
 use crate::tags::Tags;

@@ -30,14 +30,14 @@ pub struct LabSwapRequest {
     /// The region of the instance; absent, the stack's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
-    /// Launch from an image of the old instance's EBS volumes instead of from its AMI.
+    /// The launch uses an image of the old instance's EBS volumes instead of its AMI.
     #[serde(default)]
     pub capture_image: bool,
-    /// Observe and report; change nothing.
+    /// The execution observes and reports, and changes nothing.
     #[serde(default)]
     pub dry_run: bool,
-    /// Undo a swap that is over. The old instance starts and gets back its address and its registrations. The
-    /// instance that replaced it is terminated.
+    /// The execution undoes a swap that is over. The old instance starts and gets back its address and its
+    /// registrations. The instance that replaced it is terminated.
     #[serde(default)]
     pub bring_back: bool,
 }
@@ -71,7 +71,7 @@ pub struct LabReport {
     /// The reason for which the swap was refused or rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// The reason in words. After a swap, it tells the fate of the old instance.
+    /// The reason in words. After a swap, the detail holds the fate of the old instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// In a dry run: everything that the new instance would not have, or would do otherwise.
@@ -118,7 +118,7 @@ pub struct LabSwap {
     pub address: Option<String>,
     /// The old instance's registrations when the swap began.
     pub registrations: Vec<Registration>,
-    /// The request asked for an image. The image and its snapshots are deleted with the swap.
+    /// The request asked for an image. The image and its snapshots are deleted at the swap's end.
     pub capture: bool,
     /// The old instance may have been deregistered.
     pub leaving: bool,

@@ -12,8 +12,8 @@ pub const HOURS_PER_MONTH: u32 = 730;
 
 /// An amount of US dollars. All arithmetic is decimal.
 ///
-/// On the wire it is a JSON number, as the executions' output promises. Amounts to the cent survive that
-/// exactly.
+/// On the wire, an amount is a JSON number, as the executions' output promises. Amounts to the cent survive
+/// that exactly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Usd(#[serde(with = "rust_decimal::serde::float")] Decimal);

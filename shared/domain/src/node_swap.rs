@@ -27,7 +27,7 @@ pub struct NodeSwapRequest {
     /// Seconds that the drain may take; absent, the setting of that name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_timeout_seconds: Option<NonZeroU32>,
-    /// Observe and report; change nothing.
+    /// The execution observes and reports, and changes nothing.
     #[serde(default)]
     pub dry_run: bool,
 }

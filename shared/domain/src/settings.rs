@@ -25,8 +25,8 @@ pub struct Settings {
     pub rebalance_poisons: bool,
     /// Accounts that must have been interrupted in a pool, each within its poison days, to poison it.
     pub poison_threshold_accounts: u32,
-    /// Pools that another account's reports may poison within one hour of the clock. Beyond, the account is
-    /// muted for the rest of the hour and an alarm rings.
+    /// Pools that another account's reports may poison within one hour of the clock. Beyond that number, the
+    /// account is muted for the rest of the hour and an alarm rings.
     pub max_poisons_per_account_per_hour: u32,
     /// Pools that another account's reports may poison within one day of the clock.
     pub max_poisons_per_account_per_day: u32,

@@ -110,8 +110,8 @@ pub struct Snapshot {
     pub availability_zone: Option<String>,
     /// The snapshot is on the customer's own Outpost, which has prices of its own.
     pub is_on_outpost: bool,
-    /// The image of the Recycle Bin that can't be restored without the snapshot, as far as the description
-    /// tells.
+    /// The image in the Recycle Bin that can't be restored without the snapshot, as far as the description
+    /// names one.
     pub binned_image: BinnedImage,
     /// The time when the snapshot was taken.
     pub started: Option<Timestamp>,

@@ -24,7 +24,7 @@ pub struct SwapRequest {
     /// The most swaps (1 or more); absent, the setting `max_swaps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_swaps: Option<std::num::NonZeroU32>,
-    /// Observe and report; change nothing.
+    /// The execution observes and reports, and changes nothing.
     #[serde(default)]
     pub dry_run: bool,
 }

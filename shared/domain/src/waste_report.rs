@@ -27,8 +27,8 @@ pub struct Listing {
     pub monthly_cost_usd: Usd,
     /// Findings whose price no source knows; only `count` includes them.
     pub unknown_price: u64,
-    /// The findings' monthly cost at most, as if no two snapshots shared a block. For other types, it is the
-    /// same as `monthly_cost_usd`.
+    /// The findings' monthly cost at most, as if no two snapshots shared a block. For other types, the bound
+    /// is the same as `monthly_cost_usd`.
     pub upper_bound_usd: Usd,
     /// Volumes (and copies, and archived snapshots) that the snapshots were taken of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,8 +85,8 @@ impl Listing {
 pub struct Spared {
     /// The number of resources.
     pub count: u64,
-    /// The resources' monthly price at most, as if snapshots shared no blocks. For other types, it is their
-    /// price.
+    /// The resources' monthly price at most, as if snapshots shared no blocks. For other types, the bound is
+    /// their price.
     pub upper_bound_usd: Usd,
     /// Resources whose price no source knows; only `count` includes them.
     pub unknown_price: u64,
