@@ -14,7 +14,7 @@ use crate::authorization::Standing;
 
 /// The most that the clock of another run may be ahead of ours.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// The time after which the owner is reminded of an instance that still runs. The audit is hourly, so that no
+/// The time after which a reminder goes out for an instance that still runs. The audit is hourly, so that no
 /// message is older than a day.
 const TELL_AGAIN: SignedDuration = SignedDuration::from_hours(23);
 /// The time for which EC2 may still list a terminated instance as running.
@@ -82,7 +82,7 @@ pub struct Record {
     /// The time from the flag until its notice went out: zero if nothing delayed the notice, `None` until it
     /// has gone out. The owner has the whole grace from the notice on.
     pub notice_delay: Option<SignedDuration>,
-    /// The time of the last reminder that the instance runs; `None` in rows without a reminder.
+    /// The time of the last notice or reminder that the instance runs; `None` in rows without one.
     pub told_at: Option<Timestamp>,
     /// The time at which a run last saw the instance in this status.
     pub last_seen: Option<Timestamp>,
@@ -257,7 +257,7 @@ pub fn noticed(record: Record, at: Timestamp) -> Record {
     Record { notice_delay: delay, ..told(record, at) }
 }
 
-/// Returns the row once a reminder has gone out at `at` that the instance runs.
+/// Returns the row once a notice or reminder has gone out at `at` that the instance runs.
 #[must_use]
 pub fn told(record: Record, at: Timestamp) -> Record {
     Record { told_at: Some(at), ..record }

@@ -106,7 +106,7 @@ pub struct Resolved {
     pub recycle_bin: Binned,
 }
 
-/// Findings that lie in the Recycle Bin.
+/// Findings that are in the Recycle Bin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binned {
     /// The number of findings.
