@@ -1,9 +1,9 @@
 //! Replaces the On-Demand instances of an Auto Scaling group with Spot, N → N+1 → N.
 //!
-//! The state machine `swap.asl.yaml` beside this crate drives; each invocation is one short step of
-//! one phase, safe to repeat. [`phases`] holds a file for each phase, named as in the state machine.
-//! What one step hands to the next is a [`work::Work`]; what must survive any death is the journal
-//! in the Swaps table.
+//! The state machine `swap.asl.yaml` beside this crate drives. Each invocation is one short step of one
+//! phase, safe to repeat. [`phases`] holds a file for each phase, named as in the state machine. A step hands
+//! a [`work::Work`] to the next one. The journal in the Swaps table holds everything that must survive a
+//! crash.
 
 pub mod phases;
 
@@ -20,13 +20,13 @@ use spot_swap::{Context, StepFailure};
 
 use phases::{discover, report};
 
-/// The function.
+/// The cluster optimizer.
 #[derive(Debug)]
 pub struct Optimizer {
     context: Context,
 }
 
-/// What the state machine sends.
+/// The state machine's request for one step.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "phase")]
 enum Step {
@@ -43,15 +43,15 @@ enum Step {
     Report { work: Work },
 }
 
-/// What the state machine gets back.
+/// The answer to the state machine.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
-    /// Where to go, and with what.
+    /// The next state, and its input.
     Step {
-        /// Where to go.
+        /// The next state.
         next: Next,
-        /// With what.
+        /// The state's input.
         work: Box<Work>,
     },
     /// The execution's output.
@@ -67,10 +67,10 @@ impl Optimizer {
         Ok(Self { context: Context::from_environment().await? })
     }
 
-    /// One step.
+    /// Runs one step.
     ///
     /// # Errors
-    /// The step failed: its name is what the state machine's Retry and Catch match on.
+    /// The step failed. The error's name is the one that the state machine's Retry and Catch match on.
     pub async fn handle(&self, event: Value) -> Result<Answer, StepError> {
         let step: Step = serde_json::from_value(event).map_err(|e| StepError::Protocol(e.to_string()))?;
         let answer = self.run(step).await;
@@ -115,7 +115,7 @@ impl Optimizer {
         Ok(go(next, work))
     }
 
-    /// The phases that work on the swap in progress, which must be there.
+    /// Runs a phase of the swap in progress, which must exist.
     async fn run_on_current(&self, work: &mut Work, phase: Phase) -> Result<Next, StepError> {
         let context = &self.context;
         let mut current =

@@ -1,4 +1,4 @@
-//! Executions: whether one is dead, and since when, and what it was started for.
+//! Executions as Step Functions knows them: their state, their end, and the swap that each was started for.
 
 use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::{SignedDuration, Timestamp};
@@ -8,26 +8,26 @@ use spot_cloud::swaps::{Lease, Leased};
 use spot_domain::journal::Journal;
 use spot_domain::{AccountId, ExecutionArn, Region};
 
-/// What Step Functions says of an execution.
+/// The state of an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// It works, or waits to.
+    /// The execution works, or waits to.
     Running,
-    /// It ended at this moment, one way or another.
+    /// The execution ended at this moment, in whatever status.
     EndedAt(Timestamp),
-    /// Step Functions has forgotten it (it keeps them for 90 days).
+    /// Step Functions has forgotten the execution (it keeps executions for 90 days).
     Forgotten,
 }
 
-/// An execution, as Step Functions has it.
+/// An execution, as Step Functions describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Execution {
-    /// Its life.
+    /// The state of the execution.
     pub life: Life,
     known: Option<Known>,
 }
 
-/// What Step Functions keeps of an execution, and nobody can write later.
+/// The facts that Step Functions keeps of an execution, which no caller can write later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Known {
     input: Value,
@@ -35,13 +35,16 @@ struct Known {
     has_succeeded: bool,
 }
 
-/// The clocks of Lambda and Step Functions may differ by less than this.
+/// The most by which the clocks of Lambda and Step Functions may differ.
 const SLACK: SignedDuration = SignedDuration::from_secs(60);
 
 impl Execution {
-    /// Returns true if it can have left the swap that the row tells of: it was started for that, was at work when the swap
-    /// began, and did not succeed (the last step of one that does clears the row). Whoever can write a row can't write that.
-    /// Accounts and regions that its input leaves out are the stack's own.
+    /// Returns true if the execution can have left the swap in this row.
+    ///
+    /// Three things must hold. The execution was started for that swap. The execution was at work when the
+    /// swap began. The execution did not succeed: the last step of a successful execution clears the row. A
+    /// caller who can write a row can't write those facts. If the execution's input names no account or
+    /// region, the stack's own count.
     #[must_use]
     pub fn vouches_for(&self, lease: &Lease, journal: &Journal, own: (&AccountId, &Region)) -> bool {
         let Some(known) = &self.known else { return false };
@@ -57,7 +60,8 @@ impl Execution {
             && place("region", lease.region.as_str(), own.1.as_str())
     }
 
-    /// A swap begins when its run does. One that is brought back began in an earlier run.
+    /// Returns true if the execution ran when the swap began: a swap begins when its run does. A swap that is
+    /// brought back began in an earlier run.
     fn was_at_work_for(&self, known: &Known, journal: &Journal) -> bool {
         let is_over = journal.lab.as_ref().is_some_and(|lab| lab.is_over);
         if is_over || known.wants("bring_back") {
@@ -96,7 +100,7 @@ impl Known {
     }
 }
 
-/// Asks Step Functions.
+/// Describes an execution.
 ///
 /// # Errors
 /// The call fails.

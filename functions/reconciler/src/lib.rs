@@ -1,10 +1,11 @@
-//! Finishes or undoes what a dead execution left, from the journal.
+//! Finishes or undoes the swap of a dead execution, from the journal.
 //!
-//! `Catch` does not run when an execution is stopped, times out as a whole, or its Lambda is
-//! killed. Triggered by the execution's status change and every five minutes, the reconciler looks
-//! at every lease: is its holder dead, and dead so long that no Lambda of it can still be at work,
-//! it goes through the same recovery as the rollback, and lets the lease go at its end. Running it
-//! twice, or two of them at once, does what one does once.
+//! `Catch` does not run when an execution is stopped, times out as a whole, or its Lambda is killed. The
+//! reconciler therefore runs every five minutes, and when the status of an execution changes.
+//!
+//! The reconciler reads every lease. If the lease's execution has ended, and its last Lambda can't be running
+//! any more, the reconciler runs the rollback's recovery. The end of the recovery releases the lease. Two
+//! runs, one after another or at once, have the effect of one.
 
 pub mod executions;
 
@@ -30,10 +31,10 @@ use spot_swap::recovery::{Progress, advance};
 
 use executions::{Execution, Life, describe};
 
-/// How long one group may take. The function's timeout has room for ten that hang.
+/// The longest time for one lease. The function's timeout has room for ten leases that hang.
 const PER_LEASE: Duration = Duration::from_secs(25);
 
-/// Reconciles leases.
+/// The reconciler.
 #[derive(Debug)]
 pub struct Reconciler {
     stack: Stack,
@@ -41,27 +42,28 @@ pub struct Reconciler {
     sfn: aws_sdk_sfn::Client,
 }
 
-/// What one run did, by group.
+/// The result of one run: names of the leased groups, instances and slots.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Their executions run.
+    /// Leases whose executions run.
     pub running: Vec<String>,
-    /// Swaps brought to their end.
+    /// Swaps that were finished.
     pub finished: Vec<String>,
-    /// Swaps undone, or leases without a swap let go.
+    /// Swaps that were undone, and leases without a swap that were released.
     pub undone: Vec<String>,
-    /// AWS is at work; the next run goes on.
+    /// Swaps that wait for AWS; the next run continues them.
     pub waiting: Vec<String>,
-    /// Dead too recently: a last Lambda may still be at work.
+    /// Leases whose executions died too recently: a last Lambda may still be at work.
     pub too_early: Vec<String>,
-    /// Resources that bear a swap's tag without proof that they are its, or that outlive it, in words.
+    /// Resources that bear a swap's tag without proof that they are the swap's, or that outlive the swap, in
+    /// words.
     pub left_alone: Vec<String>,
 }
 
-/// Why a run failed. The others' leases were looked at all the same.
+/// The reason for which a run failed. The run has processed all other leases.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The execution named in the event died too recently. Lambda's retry comes in a minute.
+    /// The execution in the event died too recently. Lambda's retry comes in a minute.
     #[error("too early to reconcile {0}: a last Lambda of its execution may still be at work")]
     TooEarly(String),
     /// Some leases could not be reconciled.
@@ -83,11 +85,11 @@ impl From<ReconcileError> for Diagnostic {
     }
 }
 
-/// Swaps that are not at their end.
+/// Swaps that have not ended.
 struct Unfinished {
-    /// A row could not be read: there may be more.
+    /// A row could not be read: there may be more swaps.
     unreadable: bool,
-    /// Whose they are.
+    /// The executions of those swaps.
     executions: Vec<ExecutionArn>,
 }
 
@@ -108,10 +110,10 @@ impl Reconciler {
         Ok(Self { swaps: Swaps::new(&stack)?, sfn: aws_sdk_sfn::Client::new(stack.config()), stack })
     }
 
-    /// One run over all leases. The event only says *when*: a status change, or the schedule.
+    /// Runs once over all leases. The event only says *when*: a status change, or the schedule.
     ///
     /// # Errors
-    /// Some lease could not be reconciled, or it is too early for the one that the event is about.
+    /// Some lease could not be reconciled, or the execution in the event died too recently.
     pub async fn handle(&self, event: &Value) -> Result<Summary, ReconcileError> {
         let about = event.get("detail").and_then(|d| d.get("executionArn")).and_then(Value::as_str);
         let mut summary = Summary::default();
@@ -146,7 +148,7 @@ impl Reconciler {
                     }
                     summary.too_early.push(name);
                 }
-                // A lost lease: another run is at it.
+                // The lease is lost: another run works on it.
                 Ok(Outcome::Waiting) | Err(ReconcileFailure::Swaps(SwapsError::LeaseLost { .. })) => {
                     summary.waiting.push(name);
                 }
@@ -180,8 +182,8 @@ impl Reconciler {
         if is_too_early(life, &settings, now) {
             return Ok(Outcome::TooEarly);
         }
-        // A cluster's slot is free once the swap that took it has come to its end; whose it is can't be told
-        // while a row can't be read.
+        // A cluster's slot is free once its execution's swap has ended. While a row can't be read, that is
+        // unknown.
         let is_slot = matches!(held.lease.on, Leased::ClusterSlot { .. });
         if is_slot && (unfinished.unreadable || unfinished.executions.contains(held.lease.owner.execution()))
         {
@@ -191,10 +193,10 @@ impl Reconciler {
             self.prove(&execution, held, journal).await?;
         }
         let lease = self.swaps.take_over(&held.lease).await?;
-        // Another run may have gone on since all rows were read.
+        // Another run may have continued since all rows were read.
         let gone_on = || SwapsError::LeaseLost { on: lease.on.clone() };
         let mut journal = self.swaps.read(&lease).await?.ok_or_else(gone_on)?.journal;
-        // What is carried out is what was just read.
+        // The recovery carries out the journal that was just read.
         let own = (&self.stack.account_id, &self.stack.region);
         if journal.as_ref().is_some_and(|journal| !execution.vouches_for(&lease, journal, own)) {
             return Err(gone_on().into());
@@ -202,7 +204,7 @@ impl Reconciler {
         let (end, remarks) = match &mut journal {
             None => (End::Undone, Vec::new()),
             Some(journal) => match self.recover(&lease, &settings, journal).await? {
-                // The next run ends the swap; a person is told by this one.
+                // The next run ends the swap. This run's error alerts an operator.
                 Progress::Waiting(why)
                     if held.journal.as_ref().is_some_and(|was| was.kept != journal.kept) =>
                 {
@@ -225,7 +227,8 @@ impl Reconciler {
         Ok(Outcome::Ended(end, remarks))
     }
 
-    /// Asks Step Functions whether a swap of ours can have written the row. Who may write the table can't write that.
+    /// Proves by Step Functions' record that a swap of ours can have written the row. A caller who can write
+    /// the table can't write that record.
     async fn prove(
         &self,
         execution: &Execution,
@@ -236,7 +239,7 @@ impl Reconciler {
         if execution.vouches_for(lease, journal, (&self.stack.account_id, &self.stack.region)) {
             return Ok(());
         }
-        // It may have come to its end while the rows were read.
+        // The swap may have ended while the rows were read.
         if self.swaps.read(lease).await?.and_then(|held| held.journal).as_ref() != Some(journal) {
             return Err(SwapsError::LeaseLost { on: lease.on.clone() }.into());
         }
@@ -249,7 +252,8 @@ impl Reconciler {
         Err(unproven(lease, &problem).into())
     }
 
-    /// Nobody drives this swap any more: unless the old instance has gone, it is undone.
+    /// Recovers a swap that no execution drives any more: unless the old instance has gone, the swap is
+    /// undone.
     async fn recover(
         &self,
         lease: &Lease,
@@ -275,7 +279,7 @@ impl Reconciler {
     }
 }
 
-/// Why a lease could not be reconciled now.
+/// The reason for which a lease could not be reconciled now.
 #[derive(Debug, thiserror::Error)]
 enum ReconcileFailure {
     #[error("it took longer than {} s", PER_LEASE.as_secs())]

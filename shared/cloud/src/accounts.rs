@@ -1,4 +1,4 @@
-//! The registry of accounts: what kind an account is, and how to reach it.
+//! The registry of accounts: the kind of each account, and the role that opens it.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use spot_domain::{AccountId, EnvironmentType, Region};
@@ -6,34 +6,35 @@ use spot_domain::{AccountId, EnvironmentType, Region};
 use crate::clients::{Stack, variable};
 use crate::error::{CallError, failed};
 
-/// In `regions`, all that the account has enabled.
+/// The value of `regions` that stands for all regions that the account has enabled.
 const ALL_REGIONS: &str = "*";
 
-/// A role to assume in another account. Not to be serialized: what steps hand on stays in an execution's history.
+/// A role to assume in another account. A role is never serialized: an execution's history keeps everything
+/// that steps hand on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role {
-    /// Its ARN.
+    /// The role's ARN.
     pub arn: String,
-    /// The external id that its trust policy asks for.
+    /// The external id that the role's trust policy asks for.
     pub external_id: Option<String>,
 }
 
-/// What the registry says of an account.
+/// The registry's entry of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     /// LAB or PROD.
     pub environment_type: EnvironmentType,
-    /// How to get in; `None` for the stack's own account.
+    /// The role that opens the account; `None` for the stack's own.
     pub role: Option<Role>,
 }
 
-/// Why an account can't be worked in.
+/// The reason for which an account can't be worked in.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    /// No row, and not the stack's own.
+    /// The account has no row and is not the stack's own.
     #[error("account {0} is not registered: add a row for it to the Accounts table")]
     Unknown(AccountId),
-    /// Switched off.
+    /// The account is switched off.
     #[error("account {0} is disabled in the Accounts table (enabled = false)")]
     Disabled(AccountId),
     /// A row that can't be read.
@@ -43,7 +44,7 @@ pub enum AccountError {
         account_id: AccountId,
         /// The attribute.
         field: &'static str,
-        /// What would be right.
+        /// The fault of the value, and what is expected.
         problem: String,
     },
     /// A row whose key is no account id.
@@ -51,21 +52,22 @@ pub enum AccountError {
     Key {
         /// The key.
         key: String,
-        /// What is wrong with it.
+        /// The fault of the key.
         error: spot_domain::ids::Malformed,
     },
     /// The table did not answer.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The stack is set up wrong.
+    /// The stack's environment is incomplete or malformed.
     #[error(transparent)]
     Environment(#[from] crate::clients::BadEnvironment),
 }
 
-/// Looks an account up. The stack's own needs no row: its parameter `EnvironmentType` stands for it.
+/// Returns the registry's entry of an account. The stack's own account needs no row: the stack's parameter
+/// `EnvironmentType` stands for it.
 ///
 /// # Errors
-/// Unknown, disabled, malformed, or the table does not answer.
+/// The account is unknown or disabled, its row is malformed, or the table does not answer.
 pub async fn access(stack: &Stack, account_id: &AccountId) -> Result<Access, AccountError> {
     if account_id == &stack.account_id {
         return Ok(Access { environment_type: stack.environment_type, role: None });
@@ -76,10 +78,11 @@ pub async fn access(stack: &Stack, account_id: &AccountId) -> Result<Access, Acc
     parse(account_id, &row)
 }
 
-/// An account's row, also where it is switched off: what was begun there must still be undone.
+/// Returns an account's entry, also if the account is switched off: a swap that began there must still be
+/// undone.
 ///
 /// # Errors
-/// Unknown, malformed, or the table does not answer.
+/// The account is unknown, its row is malformed, or the table does not answer.
 pub async fn access_even_if_disabled(stack: &Stack, account_id: &AccountId) -> Result<Access, AccountError> {
     if account_id == &stack.account_id {
         return Ok(Access { environment_type: stack.environment_type, role: None });
@@ -88,11 +91,11 @@ pub async fn access_even_if_disabled(stack: &Stack, account_id: &AccountId) -> R
     parse(account_id, &row)
 }
 
-/// What kind an account is, without a way in: a hub's members need no role for it to believe them.
-/// The word of the registry, whatever an event claims.
+/// Returns the kind of an account, without a role to open it: a hub believes its members without one. The
+/// registry decides, whatever an event claims.
 ///
 /// # Errors
-/// Unknown, disabled, malformed, or the table does not answer.
+/// The account is unknown or disabled, its row is malformed, or the table does not answer.
 pub async fn environment(stack: &Stack, account_id: &AccountId) -> Result<EnvironmentType, AccountError> {
     if account_id == &stack.account_id {
         return Ok(stack.environment_type);
@@ -105,22 +108,22 @@ pub async fn environment(stack: &Stack, account_id: &AccountId) -> Result<Enviro
 /// An account that the scheduled functions visit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Which.
+    /// The account's id.
     pub id: AccountId,
-    /// How to get in.
+    /// The role that opens the account.
     pub access: Access,
     /// The regions to visit; by default the stack's own.
     pub regions: Regions,
-    /// Whether the security enforcer may terminate here. Off unless the row says otherwise.
+    /// The security enforcer may terminate here. Off unless the row says otherwise.
     pub auto_terminate: bool,
 }
 
 /// The regions of an account that are visited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Regions {
-    /// Those that its row lists.
+    /// The regions that the row lists.
     Listed(Vec<Region>),
-    /// All that the account has enabled: the row says `*`.
+    /// All regions that the account has enabled: the row says `*`.
     AllEnabled,
 }
 
@@ -135,9 +138,10 @@ impl Regions {
     }
 }
 
-/// Every enabled account: the rows of the registry and, with or without a row, the stack's own. A
-/// row that can't be read is returned as its error, beside the others. A hub's members
-/// (`member` = true) run a stack of their own, and are not visited.
+/// Returns every enabled account: the rows of the registry and, with or without a row, the stack's own.
+///
+/// A row that can't be read is returned as its error, beside the others. A hub's members (`member` = true)
+/// run a stack of their own, and are not visited.
 ///
 /// # Errors
 /// The table does not answer.
@@ -168,10 +172,10 @@ pub async fn enabled(stack: &Stack) -> Result<Vec<Result<Account, AccountError>>
     Ok(accounts)
 }
 
-/// One account, as [`enabled`] lists it.
+/// Returns one account, as [`enabled`] lists it.
 ///
 /// # Errors
-/// Unknown, disabled, malformed, or the table does not answer.
+/// The account is unknown or disabled, its row is malformed, or the table does not answer.
 pub async fn find(stack: &Stack, id: &AccountId) -> Result<Account, AccountError> {
     visited(stack, id, row_of(stack, id).await?.as_ref())
 }
@@ -195,7 +199,7 @@ fn visited(stack: &Stack, id: &AccountId, row: Option<&Row>) -> Result<Account, 
     Ok(Account { id: id.clone(), access, regions, auto_terminate: auto_terminate(id, row)? })
 }
 
-/// `regions`: a set or a list of texts, or `*` alone for all that are enabled; absent, `None`.
+/// Parses `regions`: a set or a list of texts, or `*` alone for all that are enabled; `None` if absent.
 fn regions(id: &AccountId, row: &Row) -> Result<Option<Regions>, AccountError> {
     let malformed =
         |problem: String| AccountError::Malformed { account_id: id.clone(), field: "regions", problem };
@@ -224,12 +228,12 @@ fn regions(id: &AccountId, row: &Row) -> Result<Option<Regions>, AccountError> {
     Ok(Some(Regions::Listed(regions)))
 }
 
-/// `auto_terminate`: only a plain `true` switches it on, and anything but a BOOL is an error.
+/// Parses `auto_terminate`: only a plain `true` switches it on, and any type but BOOL is an error.
 fn auto_terminate(id: &AccountId, row: &Row) -> Result<bool, AccountError> {
     flag(id, row, "auto_terminate").map(Option::unwrap_or_default)
 }
 
-/// `member`: a hub's member, which runs a stack of its own and needs no role here.
+/// Parses `member`: true for a hub's member, which runs a stack of its own and needs no role here.
 fn is_member(id: &AccountId, row: &Row) -> Result<bool, AccountError> {
     flag(id, row, "member").map(Option::unwrap_or_default)
 }

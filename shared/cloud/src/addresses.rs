@@ -1,4 +1,4 @@
-//! Elastic IPs: who has one, and moving it.
+//! Elastic IPs: the instance that has one, and the move to another.
 
 use aws_sdk_ec2::types as ec2;
 use spot_domain::ids::InstanceId;
@@ -8,7 +8,7 @@ use crate::error::{CallError, Kind, failed};
 
 const DESCRIBE: &str = "ec2:DescribeAddresses";
 
-/// The allocation ids of the Elastic IPs that an instance has.
+/// Returns the allocation ids of the Elastic IPs that an instance has.
 ///
 /// # Errors
 /// The call fails.
@@ -18,7 +18,7 @@ pub async fn of(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Vec<Str
     Ok(answer.addresses().iter().filter_map(|a| a.allocation_id().map(str::to_owned)).collect())
 }
 
-/// Which of the two instances of a swap has the address.
+/// Returns which of a swap's two instances has the address.
 ///
 /// # Errors
 /// The call fails.
@@ -42,8 +42,9 @@ pub async fn whereabouts(
     })
 }
 
-/// Gives the address to an instance, whoever has it: one call, between whose two sides the address
-/// is never without an instance. Repeating it changes nothing.
+/// Associates the address with an instance, whichever instance has it now.
+///
+/// One call does so: at no time is the address without an instance. A repeated call changes nothing.
 ///
 /// # Errors
 /// The call fails.

@@ -1,5 +1,5 @@
-//! Tells others: every noteworthy thing as an event on the default bus, and what needs a person as a
-//! message on the alerts topic.
+//! Announcements: every noteworthy thing as an event on the default bus, and every alert as a message on the
+//! alerts topic.
 
 use aws_config::SdkConfig;
 use aws_sdk_eventbridge::primitives::DateTime;
@@ -15,9 +15,9 @@ use crate::error::{CallError, Kind, failed};
 pub const SOURCE: &str = "spot-optimizer";
 /// EventBridge's limit for one `PutEvents`.
 pub const EVENTS_PER_CALL: usize = 10;
-/// SNS takes no longer subject, and only ASCII.
+/// The most characters of a subject. SNS takes no longer one, and only ASCII.
 const SUBJECT_CHARACTERS: usize = 99;
-/// SNS's attribute of a topic: how many subscriptions somebody has confirmed.
+/// The topic's attribute for the number of confirmed subscriptions.
 const CONFIRMED: &str = "SubscriptionsConfirmed";
 const PUT_EVENTS: &str = "events:PutEvents";
 
@@ -32,7 +32,7 @@ pub struct Announcements {
     topic_arn: String,
 }
 
-/// An event of ours.
+/// Returns an event of ours.
 ///
 /// # Errors
 /// The detail can't be written as JSON.
@@ -40,7 +40,7 @@ pub fn event(detail_type: &str, detail: &impl Serialize) -> Result<Event, CallEr
     Ok(builder(detail_type, detail)?.build())
 }
 
-/// An event of ours about something that happened at `time`, to the second.
+/// Returns an event of ours about something that happened at `time`, to the second.
 ///
 /// # Errors
 /// The detail can't be written as JSON.
@@ -55,7 +55,7 @@ fn builder(detail_type: &str, detail: &impl Serialize) -> Result<PutEventsReques
 }
 
 impl Announcements {
-    /// Those of this stack.
+    /// Returns the announcements of this stack.
     ///
     /// # Errors
     /// `ALERTS_TOPIC_ARN` is missing from the environment.
@@ -63,7 +63,7 @@ impl Announcements {
         Ok(Self::over(stack.config(), variable("ALERTS_TOPIC_ARN")?))
     }
 
-    /// Over one configuration and topic.
+    /// Returns announcements over one configuration and topic.
     #[must_use]
     pub fn over(config: &SdkConfig, topic_arn: String) -> Self {
         Self {
@@ -73,8 +73,8 @@ impl Announcements {
         }
     }
 
-    /// Puts up to [`EVENTS_PER_CALL`] events on the bus that each names, else on the default one; those that are refused
-    /// once more.
+    /// Puts up to [`EVENTS_PER_CALL`] events on the bus that each names, or on the default one. Refused
+    /// events are put once more.
     ///
     /// # Errors
     /// The call fails, or EventBridge refuses an event twice.
@@ -85,7 +85,7 @@ impl Announcements {
         self.put_once(refused).await?.map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    /// The events that were refused, with the reason of the first; `None` if none was.
+    /// Puts the events. Returns the refused ones, with the reason of the first; `None` if none was refused.
     async fn put_once(&self, events: Vec<Event>) -> Result<Option<(Vec<Event>, CallError)>, CallError> {
         let put = self.events.put_events().set_entries(Some(events.clone()));
         let answer = put.send().await.map_err(failed(PUT_EVENTS))?;
@@ -106,8 +106,8 @@ impl Announcements {
         Ok(Some((refused, error)))
     }
 
-    /// Whether anybody hears an alert: SNS takes a message, and drops it, while no subscription of the
-    /// topic has been confirmed.
+    /// Returns true if a subscriber hears an alert. While no subscription of the topic is confirmed, SNS
+    /// takes a message and drops it.
     ///
     /// # Errors
     /// The topic does not answer.
@@ -119,10 +119,10 @@ impl Announcements {
         confirmed.map(|count| count > 0).ok_or_else(|| CallError::malformed(call, format!("no {CONFIRMED}")))
     }
 
-    /// Tells a person.
+    /// Publishes an alert.
     ///
     /// # Errors
-    /// The topic does not take it.
+    /// The topic does not take the message.
     pub async fn alert(&self, subject: &str, message: &str) -> Result<(), CallError> {
         let subject: String = subject.chars().filter(char::is_ascii).take(SUBJECT_CHARACTERS).collect();
         let publish = self.sns.publish().topic_arn(&self.topic_arn).subject(subject).message(message);

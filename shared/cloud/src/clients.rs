@@ -1,4 +1,4 @@
-//! The SDK clients, and what the stack tells a function through its environment.
+//! The SDK clients, and the stack's settings in a function's environment.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct BadEnvironment {
     problem: String,
 }
 
-/// The stack that this function belongs to: where its tables are, and which account it lies in.
+/// The stack that this function belongs to, with its account, region and tables.
 #[derive(Debug, Clone)]
 pub struct Stack {
     /// The stack's own account.
@@ -29,7 +29,7 @@ pub struct Stack {
     pub environment_type: EnvironmentType,
     /// DynamoDB, in the stack's own account and region.
     pub dynamodb: aws_sdk_dynamodb::Client,
-    /// The hub, where the stack is a member of one.
+    /// The hub, if the stack is a member of one.
     pub(crate) hub: Option<Hub>,
     session_name: SessionName,
     config: SdkConfig,
@@ -38,7 +38,7 @@ pub struct Stack {
 /// Reads one variable that the template sets.
 ///
 /// # Errors
-/// Missing, or malformed as a `T`.
+/// The variable is missing, or malformed as a `T`.
 pub fn variable<T>(name: &'static str) -> Result<T, BadEnvironment>
 where
     T: std::str::FromStr,
@@ -75,19 +75,19 @@ impl Stack {
         })
     }
 
-    /// The SDK configuration of the stack's own account and region.
+    /// Returns the SDK configuration of the stack's own account and region.
     #[must_use]
     pub fn config(&self) -> &SdkConfig {
         &self.config
     }
 
-    /// Clients for the account and region that `access` opens.
+    /// Returns clients for the account and region that `access` opens.
     pub async fn target(&self, access: &Access, region: &Region, execution: Option<&ExecutionArn>) -> Target {
         Target::new(&self.config_for(access, region, execution).await)
     }
 
-    /// The SDK configuration for the account and region that `access` opens, with a session named
-    /// after the execution where a role is assumed.
+    /// Returns the SDK configuration for the account and region that `access` opens. If a role is assumed,
+    /// its session is named after the execution.
     pub async fn config_for(
         &self,
         access: &Access,
@@ -111,14 +111,14 @@ impl Stack {
     }
 }
 
-/// The name of a function's sessions in other accounts. The function's role may assume others under this name alone, and
-/// `account.yaml` limits the session by it.
+/// The name of a function's sessions in other accounts. The function's role may assume other roles under this
+/// name alone, and `account.yaml` limits the session by it.
 #[derive(Debug, Clone)]
 struct SessionName(String);
 
 impl SessionName {
-    /// The `RoleSessionName` of a session: with the execution's name behind the function's own, cut at 64 characters.
-    /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
+    /// Returns the `RoleSessionName` of a session: the function's own name, then the execution's, cut at 64
+    /// characters. <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
     fn of(&self, execution: Option<&ExecutionArn>) -> String {
         let Some(execution) = execution else { return self.0.clone() };
         let run = execution.as_str().rsplit(':').next().unwrap_or_default();
@@ -154,7 +154,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Clients over one configuration.
+    /// Builds the clients over one configuration.
     #[must_use]
     pub fn new(config: &SdkConfig) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! An Auto Scaling group as AWS describes it, read into what the rules know. The meaning of each field for a swap
-//! stands in `docs/reference/fields`.
+//! The parser of an Auto Scaling group as AWS describes it. `docs/reference/fields` says what each field
+//! means for a swap.
 
 use std::collections::BTreeSet;
 
@@ -98,7 +98,7 @@ fn tags(group: &asg::AutoScalingGroup, wanted: impl Fn(&asg::TagDescription) -> 
     group.tags().iter().filter(|tag| wanted(tag)).filter_map(pair).collect()
 }
 
-/// Target groups are named in either list, by the age of the call that attached them.
+/// Returns the target groups of both lists: the call that attached a group decides which list names it.
 fn target_groups(group: &asg::AutoScalingGroup) -> Vec<String> {
     let sources = group.traffic_sources().iter().filter(|source| is_target_group(source));
     let sources = sources.filter_map(|source| source.identifier().map(str::to_owned));
@@ -150,7 +150,8 @@ fn requirements(group: &asg::AutoScalingGroup) -> Option<Requirements> {
     }))
 }
 
-/// Empty where every override by attributes launches from the policy's own template.
+/// Returns the launches of the overrides by attributes; empty if all of them launch from the policy's own
+/// template.
 fn requirement_launches(group: &asg::AutoScalingGroup) -> Vec<Launch> {
     let by_attributes = || overrides(group).iter().filter(|o| o.instance_requirements().is_some());
     let own = |o: &asg::LaunchTemplateOverrides| o.launch_template_specification().and_then(template);
@@ -163,13 +164,13 @@ fn requirement_launches(group: &asg::AutoScalingGroup) -> Vec<Launch> {
     by_attributes().filter_map(launch).collect()
 }
 
-/// An empty text takes an earlier price away: the API has no other way to say so.
+/// Parses `SpotMaxPrice`. An empty text removes an earlier price: the API has no other way to say so.
 fn spot_max_price(distribution: Option<&asg::InstancesDistribution>) -> Result<Option<Usd>, String> {
     let field = "MixedInstancesPolicy.InstancesDistribution.SpotMaxPrice";
     price(field, distribution.and_then(|d| d.spot_max_price()))
 }
 
-/// Reads a price as its owner wrote it, USD an hour.
+/// Parses a price as its owner wrote it, in US dollars an hour.
 pub(crate) fn price(field: &str, text: Option<&str>) -> Result<Option<Usd>, String> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
     match text.parse::<Decimal>() {

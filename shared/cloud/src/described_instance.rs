@@ -1,5 +1,5 @@
-//! An EC2 instance as AWS describes it, read into what the rules know. The meaning of each field for a swap stands in
-//! `docs/reference/fields`.
+//! The parser of an EC2 instance as AWS describes it. `docs/reference/fields` says what each field means for
+//! a swap.
 
 use std::collections::BTreeSet;
 
@@ -14,9 +14,9 @@ use crate::error::CallError;
 use crate::fields::filled;
 
 pub(crate) const DESCRIBE: &str = "ec2:DescribeInstances";
-/// A volume that was attached later than this after the launch did not come with it.
+/// Seconds after the launch until which a volume counts as one of the launch.
 const LAUNCH_SECONDS: i64 = 60;
-/// The owner of an address that AWS lends; any other one keeps it.
+/// The owner of an address that AWS lends; an address of any other owner is kept.
 const LENT_BY: &str = "amazon";
 
 pub(crate) fn parse(instance: &ec2::Instance) -> Result<Instance, CallError> {
@@ -61,7 +61,8 @@ fn state(name: Option<&ec2::InstanceStateName>) -> InstanceState {
     }
 }
 
-/// EC2 gives both fields; where only the platform is told, plain Linux is the one that has no licence.
+/// Returns the operation that the instance is billed for. EC2 gives both fields; if it gives the platform
+/// alone, plain Linux is the one without a licence.
 fn usage_operation(instance: &ec2::Instance) -> UsageOperation {
     match (instance.usage_operation(), instance.platform_details()) {
         (Some(operation), _) if !operation.is_empty() => UsageOperation::new(operation),
@@ -137,7 +138,7 @@ fn interface(nic: &ec2::InstanceNetworkInterface) -> Interface {
     }
 }
 
-/// An address that stays its owner's when the instance goes.
+/// Returns the address if its owner keeps it when the instance goes.
 fn kept_address(association: &ec2::InstanceNetworkInterfaceAssociation) -> Option<String> {
     let is_lent = association.ip_owner_id().is_none_or(|owner| owner.is_empty() || owner == LENT_BY);
     let own = || filled(association.public_ip()).or_else(|| filled(association.carrier_ip()));

@@ -1,32 +1,34 @@
-//! One error for every AWS call, sorted by what the caller may do about it.
+//! One error for every AWS call, sorted by the action that is left to the caller.
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use spot_domain::words::{LONGEST, chain, cut};
 
 const MALFORMED: &str = "MalformedAnswer";
-/// What an encoded copy of the refusal begins with.
+/// The words before an encoded copy of the refusal.
 const ENCODED: &str = "Encoded authorization failure message";
 
-/// What the caller may do.
+/// The action that is left to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The same call may go through later: throttled, timed out, AWS's own fault.
+    /// The caller may repeat the call later: it was throttled, timed out, or failed by AWS's own fault.
     Retry,
-    /// This pool has no capacity: try the next one. Says nothing of the pool's risk.
+    /// The caller may try the next pool: this one has no capacity. The error says nothing about the pool's
+    /// risk.
     NextPool,
-    /// This subnet has no free address, or is gone: try another one of the same zone.
+    /// The caller may try another subnet of the same zone: this one has no free address, or is gone.
     NextSubnet,
-    /// A quota of the account, of a class of types or of all: a person has it raised.
+    /// A quota of the account stands against the call, for a class of types or for all: an operator has to
+    /// have it raised.
     Quota,
-    /// A permission is missing: tell a person.
+    /// A permission is missing: an operator has to grant it.
     Denied,
-    /// What the call names does not exist (or not yet: EC2 is eventually consistent).
+    /// The resource that the call names does not exist (or not yet: EC2 is eventually consistent).
     NotFound,
-    /// A condition on a table row did not hold: somebody else was faster. A transaction that DynamoDB
-    /// cancels is one of these, too; its message lists the reasons.
+    /// Another writer was faster: a condition on a table row did not hold. A transaction that DynamoDB
+    /// cancels is of this kind, too; its message lists the reasons.
     ConditionFailed,
-    /// AWS refuses these parameters: the same call will never go through.
+    /// AWS refuses these parameters: the same call will never succeed.
     Rejected,
 }
 
@@ -36,7 +38,7 @@ pub enum Kind {
 pub struct CallError {
     /// The API action, as IAM spells it (`ec2:RunInstances`).
     pub call: &'static str,
-    /// What the caller may do.
+    /// The action that is left to the caller.
     pub kind: Kind,
     /// AWS's error code, or the SDK's class of failure.
     pub code: String,
@@ -45,7 +47,7 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// Sorts what the SDK returned for `call`.
+    /// Classifies the SDK's error for `call`.
     pub fn new<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -54,11 +56,11 @@ impl CallError {
         let status = error.raw_response().map(|response| response.status().as_u16());
         if code.is_empty() {
             let message = chain(error);
-            // The call was never sent. What the credentials' provider said is in the words only.
+            // The call was never sent. Only the text holds the answer of the credentials' provider.
             if status.is_none() && message.contains("AccessDenied") {
                 return Self { call, kind: Kind::Denied, code: "AccessDenied".to_owned(), message };
             }
-            // An answer that was cut short is no refusal either: what it would have told may have been done.
+            // An answer that was cut short is no refusal either: AWS may have done what the call asked for.
             let unknown = status.is_none_or(|s| !(400..500).contains(&s) || s == 429);
             let kind = if unknown { Kind::Retry } else { Kind::Rejected };
             return Self { call, kind, code: "NoAnswer".to_owned(), message };
@@ -66,20 +68,20 @@ impl CallError {
         Self { call, kind: kind_of(&code, status), code, message: message(error.message()) }
     }
 
-    /// An answer of AWS that lacks what it always has.
+    /// Returns the error of an answer that lacks a field which AWS always gives.
     #[must_use]
     pub fn malformed(call: &'static str, message: impl Into<String>) -> Self {
         Self { call, kind: Kind::Rejected, code: MALFORMED.to_owned(), message: message.into() }
     }
 
-    /// Auto Scaling says that the instance is no member of the group any more, or is leaving it. A `ValidationError`,
-    /// told apart by its text only.
+    /// Returns true if Auto Scaling says that the instance is no member of the group any more, or is leaving
+    /// it. The code is `ValidationError`, so that only the text tells.
     #[must_use]
     pub fn is_no_member(&self) -> bool {
         self.kind == Kind::Rejected && NO_MEMBER.iter().any(|text| self.message.contains(text))
     }
 
-    /// AWS did answer, and what it said can't be read.
+    /// Returns true if AWS did answer, and the answer can't be read.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         self.code == MALFORMED
@@ -91,7 +93,7 @@ impl CallError {
 const NO_MEMBER: [&str; 3] =
     ["No managed instance found", "is not part of Auto Scaling group", "is not in InService or Standby"];
 
-/// For `map_err` at every call site.
+/// Returns the mapping of an SDK error for `map_err` at a call site.
 pub fn failed<E>(call: &'static str) -> impl Fn(SdkError<E, HttpResponse>) -> CallError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -99,16 +101,18 @@ where
     move |error| CallError::new(call, &error)
 }
 
-/// Returns what AWS says, cut, without the encoded copy that EC2 adds: it differs at each call, so that nobody could
-/// tell that a refusal is the same as before. <https://docs.aws.amazon.com/cli/latest/reference/sts/decode-authorization-message.html>
+/// Returns AWS's message, cut, without the encoded copy of the refusal that EC2 adds.
+///
+/// The copy differs at each call, so that the same refusal would never read the same.
+/// <https://docs.aws.amazon.com/cli/latest/reference/sts/decode-authorization-message.html>
 fn message(text: Option<&str>) -> String {
     let text = text.unwrap_or_default();
     let words = text.split(ENCODED).next().unwrap_or(text).trim_end();
     if words.is_empty() { "no message".to_owned() } else { cut(words, LONGEST) }
 }
 
-/// Codes from the EC2, Auto Scaling and DynamoDB API references. `InsufficientInstanceCapacity`
-/// comes as HTTP 500: codes are looked at before the status.
+/// Returns the kind of an error code, from the EC2, Auto Scaling and DynamoDB API references.
+/// `InsufficientInstanceCapacity` comes as HTTP 500, so that the code counts before the status.
 fn kind_of(code: &str, status: Option<u16>) -> Kind {
     match code {
         "InsufficientInstanceCapacity"
@@ -148,14 +152,14 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
         | "InternalError"
         | "InternalFailure"
         | "InternalServerError"
-        // An attempt of ours with other parameters is on its way: it is looked for by its tag.
+        // An attempt of ours with other parameters is under way: its instance is found by its tag.
         | "IdempotentParameterMismatch"
         | "InvalidSnapshot.InUse" // for a moment after the image that used it is deregistered
         | "ExpiredToken"
         | "ExpiredTokenException"
         | "RequestExpired"
         | "RequestTimeout" => Kind::Retry,
-        // The tags of one instance, not the account's.
+        // The limit is on the tags of one instance, not on the account's.
         "TagLimitExceeded" => Kind::Rejected,
         code if code.ends_with("LimitExceeded") => Kind::Quota,
         code if code.ends_with("NotFound")
@@ -191,7 +195,7 @@ mod tests {
         assert!(!refused(Kind::Rejected, smallest).is_no_member());
     }
 
-    /// What each code is about decides what it stops: a pool, a subnet, one instance, or the account.
+    /// Each code with the kind that it must have: it stops a pool, a subnet, one instance, or the account.
     const CODES: &[(&str, u16, Kind)] = &[
         ("InsufficientInstanceCapacity", 500, Kind::NextPool),
         ("UnfulfillableCapacity", 500, Kind::NextPool),
@@ -242,7 +246,8 @@ mod tests {
         }
     }
 
-    /// EC2 encodes the same refusal anew at each call: with that part, no two refusals would ever be the same.
+    /// EC2 encodes the same refusal anew at each call: with the encoded part, no two refusals would ever be
+    /// the same.
     #[test]
     fn the_same_refusal_has_the_same_words_at_each_call() {
         let words = "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/a/b is \

@@ -1,6 +1,6 @@
-//! The gate that every Spot launch passes: asks the SpotPoolRisk table, in a member the hub's, too,
-//! and makes the proofs that the [`crate::launcher`] needs. It fails closed: whatever it can't read
-//! is no launch.
+//! The gate that every Spot launch passes. The gate asks the SpotPoolRisk table (in a member, the hub's, too)
+//! and makes the proofs that the [`crate::launcher`] needs. The gate fails closed: if it can't read an
+//! answer, nothing is launched.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use crate::error::{CallError, failed};
 use crate::hub::Hub;
 use crate::risk_table::{self, MalformedRow};
 
-/// How long the stack's own table may take for all the answers together, in each of two tries. A slow gate is
-/// a closed gate.
+/// The time in which the stack's own table must give all answers, in each of two tries. A slow gate is a
+/// closed gate.
 const DEADLINE: Duration = Duration::from_secs(1);
 /// DynamoDB's limit for one `BatchGetItem`.
 const BATCH: usize = 100;
-/// A proof older than this is no proof: the pool may have been poisoned since.
+/// The age at which a proof expires: the pool may have been poisoned since.
 const PROOF_LASTS: Duration = Duration::from_secs(15);
 
 /// Proof that the risk table was asked about a pool a moment ago, and knew no active poison.
@@ -62,13 +62,13 @@ pub struct ClearedPool {
 }
 
 impl ClearedPool {
-    /// The pool.
+    /// Returns the pool.
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// Whether the proof still proves something.
+    /// Returns true while the proof has not expired.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.cleared_at.elapsed() < PROOF_LASTS
@@ -78,43 +78,43 @@ impl ClearedPool {
 /// The gate's answer for one pool.
 #[derive(Debug)]
 pub enum Verdict {
-    /// Go.
+    /// The pool is clear.
     Cleared(ClearedPool),
-    /// Not before this moment.
+    /// The pool is poisoned until this moment.
     PoisonedUntil(Timestamp),
-    /// The pool's row can't be read: no launch until a person has mended it.
+    /// The pool's row can't be read: nothing is launched into the pool until the row is corrected.
     Unreadable(MalformedRow),
 }
 
-/// The gate did not answer: no launch at all.
+/// The gate did not answer: nothing is launched at all.
 #[derive(Debug, thiserror::Error)]
 pub enum GateClosed {
-    /// A table was too slow.
+    /// A table did not answer in time.
     #[error("{table} did not answer within {} s, asked twice", after.as_secs())]
     TooSlow {
-        /// The stack's or the hub's.
+        /// The stack's table or the hub's.
         table: &'static str,
-        /// How long it had.
+        /// The time that the table had.
         after: Duration,
     },
     /// A table could not be read.
     #[error("{table} can't be read: {error}")]
     Call {
-        /// The stack's or the hub's.
+        /// The stack's table or the hub's.
         table: &'static str,
-        /// What it said.
+        /// The error of the call.
         #[source]
         error: crate::CallError,
     },
-    /// The answer says nothing of the pool.
+    /// The answer says nothing about the pool.
     #[error("the gate gave no answer")]
     NoAnswer,
-    /// The stack is set up wrong.
+    /// The stack's environment is incomplete or malformed.
     #[error(transparent)]
     Environment(#[from] BadEnvironment),
 }
 
-/// Asks the risk table.
+/// The gate, over the risk tables that it asks.
 #[derive(Debug, Clone)]
 pub struct Gatekeeper {
     own: Source,
@@ -122,7 +122,7 @@ pub struct Gatekeeper {
 }
 
 impl Gatekeeper {
-    /// The gate of this stack.
+    /// Returns the gate of this stack.
     ///
     /// # Errors
     /// The table's name is missing from the environment.
@@ -131,14 +131,14 @@ impl Gatekeeper {
         Ok(stack.hub.iter().fold(own, |own, hub| own.and_hub(hub.dynamodb.clone(), &hub.table)))
     }
 
-    /// The gate over one table.
+    /// Returns a gate over one table.
     #[must_use]
     pub fn over(dynamodb: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
         let own = Source { dynamodb, table: table.into(), name: "the risk table", deadline: DEADLINE };
         Self { own, hub: None }
     }
 
-    /// The same gate, which lets pass only what a hub's table clears, too.
+    /// Returns the same gate, which clears only pools that a hub's table clears, too.
     #[must_use]
     pub fn and_hub(self, dynamodb: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
         let name = "the hub's risk table";
@@ -146,9 +146,11 @@ impl Gatekeeper {
         Self { hub: Some(hub), ..self }
     }
 
-    /// Asks about all `pools` at once: one strongly consistent read for every 100 of them, what the
-    /// table left unprocessed asked again, all within one second (the hub's three), and once more if that
-    /// passes. The answers are in the order of the question.
+    /// Asks about all `pools` at once. The answers are in the order of the question.
+    ///
+    /// Each table gets one strongly consistent read for every 100 pools, and further ones for keys that it
+    /// left unprocessed. All reads must end within one second (three for the hub's table). After a timeout,
+    /// the gate asks once more.
     ///
     /// # Errors
     /// A table did not answer in full: nothing is cleared.
@@ -170,14 +172,14 @@ impl Gatekeeper {
     /// Asks about one pool.
     ///
     /// # Errors
-    /// As [`Gatekeeper::ask`].
+    /// The gate is closed, as in [`Gatekeeper::ask`].
     pub async fn ask_one(&self, pool: &Pool) -> Result<Verdict, GateClosed> {
         let mut verdicts = self.ask(std::slice::from_ref(pool)).await?;
         verdicts.pop().ok_or(GateClosed::NoAnswer)
     }
 }
 
-/// A table of poisoned pools, and how long it may take for all the answers together.
+/// A table of poisoned pools, and the time in which it must give all answers.
 #[derive(Debug, Clone)]
 struct Source {
     dynamodb: aws_sdk_dynamodb::Client,
@@ -189,7 +191,8 @@ struct Source {
 impl Source {
     async fn rows(&self, keys: &[String]) -> Result<Rows, GateClosed> {
         let (table, after) = (self.name, self.deadline);
-        // A small function's first handshake with a table may take most of the time: the second try has it.
+        // A small function's first handshake with a table may take most of the time. The second try has all
+        // of it.
         let answer = match tokio::time::timeout(after, self.read(keys)).await {
             Ok(answer) => Ok(answer),
             Err(_) => tokio::time::timeout(after, self.read(keys)).await,
@@ -236,7 +239,7 @@ impl Source {
             .send()
             .await
             .map_err(failed(call))?;
-        // An answer that lacks our table is not "no poison".
+        // An answer that lacks our table does not mean "no poison".
         let found = answer
             .responses
             .and_then(|mut tables| tables.remove(&self.table))
@@ -259,7 +262,7 @@ struct BatchAnswer {
     unprocessed: Vec<Row>,
 }
 
-/// The worst that any table says of the pool.
+/// Returns the worst verdict of any table on the pool.
 fn verdict(pool: &Pool, tables: &[Rows], now: Timestamp) -> Verdict {
     let key = pool.to_string();
     let mut poisoned_until = None;

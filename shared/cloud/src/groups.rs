@@ -1,4 +1,4 @@
-//! Auto Scaling groups: described, and changed one call at a time.
+//! Auto Scaling groups: the calls that describe them, and one function for each call that changes them.
 
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use aws_smithy_types::DateTime;
@@ -14,7 +14,7 @@ use crate::error::{CallError, failed};
 /// Describes one group; `None` if there is none of this name.
 ///
 /// # Errors
-/// The call fails, or answers what can't be read.
+/// The call fails, or its answer can't be read.
 pub async fn describe(
     client: &aws_sdk_autoscaling::Client,
     name: &GroupName,
@@ -28,7 +28,7 @@ pub async fn describe(
     answer.auto_scaling_groups().first().map(|group| parse(name, group)).transpose()
 }
 
-/// Whether an instance refresh is under way: in words, with its status.
+/// Returns the instance refresh that is under way, in words, with its status.
 ///
 /// # Errors
 /// The call fails.
@@ -54,7 +54,7 @@ pub async fn active_refresh(
 
 const SCHEDULED: &str = "autoscaling:DescribeScheduledActions";
 
-/// Reads the scheduled actions of a group that come until then; of those that recur, the next time.
+/// Returns the scheduled actions of a group until the given time. A recurring action has its next time.
 ///
 /// # Errors
 /// The call fails.
@@ -94,7 +94,7 @@ const HEARTBEATS: u32 = 100;
 const MOST_HOOK_SECONDS: u32 = 172_800;
 const DEFAULT_HEARTBEAT_SECONDS: u32 = 3_600;
 
-/// Reads the lifecycle hooks of a group.
+/// Returns the lifecycle hooks of a group.
 ///
 /// # Errors
 /// The call fails.
@@ -118,7 +118,7 @@ pub async fn hooks(client: &aws_sdk_autoscaling::Client, name: &GroupName) -> Re
     Ok(answer.lifecycle_hooks().iter().map(hook).collect())
 }
 
-/// Sets MaxSize. Never below desired: the group would pick victims.
+/// Sets MaxSize. MaxSize must never be below desired: the group would choose victims.
 ///
 /// # Errors
 /// The call fails.
@@ -155,7 +155,7 @@ pub async fn suspend_az_rebalance(
         .map(drop)
 }
 
-/// Resumes AZRebalance, and nothing else.
+/// Resumes AZRebalance alone.
 ///
 /// # Errors
 /// The call fails.
@@ -173,10 +173,10 @@ pub async fn resume_az_rebalance(
         .map(drop)
 }
 
-/// Takes an instance in: desired rises by one, by itself. Asynchronous.
+/// Attaches an instance. AWS raises desired by one. The call is asynchronous.
 ///
 /// # Errors
-/// The call fails; most refusals are `ValidationError`, told apart by their text only.
+/// The call fails. Most refusals are `ValidationError`, so that only the text tells them apart.
 pub async fn attach(
     client: &aws_sdk_autoscaling::Client,
     name: &GroupName,
@@ -192,7 +192,8 @@ pub async fn attach(
         .map(drop)
 }
 
-/// Lets an instance go alive, desired minus one. Asynchronous: the group waits for the drain.
+/// Detaches an instance, which stays alive, and lowers desired by one. The call is asynchronous: the group
+/// waits for the drain.
 ///
 /// # Errors
 /// The call fails.
@@ -212,20 +213,22 @@ pub async fn detach(
         .map(drop)
 }
 
-/// What becomes of desired when a member is terminated through its group.
+/// The change of desired when a member is terminated through its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Desired {
-    /// One less.
+    /// Desired falls by one.
     Decrement,
-    /// As it is: the group launches another instance.
+    /// Desired stays: the group launches another instance.
     Keep,
 }
 
-/// Terminates a member through its group: the owner's terminating hooks run. Asked once only: a member that is
-/// Terminating already may be taken out of desired a second time (kubernetes/autoscaler#5411).
+/// Terminates a member through its group, so that the owner's terminating hooks run.
+///
+/// The SDK never repeats this call: Auto Scaling may count a member that is Terminating already out of
+/// desired a second time (kubernetes/autoscaler#5411).
 ///
 /// # Errors
-/// The call fails; of one that has left the group, with an error that [`CallError::is_no_member`].
+/// The call fails. If the member has left the group, [`CallError::is_no_member`] is true of the error.
 pub async fn terminate(
     client: &aws_sdk_autoscaling::Client,
     id: &InstanceId,

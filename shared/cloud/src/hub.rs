@@ -1,7 +1,7 @@
-//! Herd immunity: which part this stack plays, and how a member reads what all the others learned.
+//! Herd immunity: the role of this stack among others, and a member's access to what the others learned.
 //!
-//! A member launches only into pools that are clear in its own table and in the hub's. It reads the
-//! hub's through a role of the hub that may read that one table and nothing else.
+//! A member launches only into pools that are clear in its own table and in the hub's. A member reads the
+//! hub's table through a role of the hub that may read that one table and nothing else.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use spot_domain::Region;
 
 use crate::clients::{BadEnvironment, variable};
 
-/// The part that a stack plays, its parameter `Role`.
+/// The role of a stack among others, from its parameter `Role`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Learns alone.
+    /// The stack learns alone.
     Standalone,
-    /// Takes in what the members report, and lets them read it.
+    /// The stack accepts the reports of its members, and lets them read its table.
     Hub,
-    /// Reports to a hub, and asks it.
+    /// The stack reports to a hub, and asks the hub's table.
     Member,
 }
 
@@ -42,8 +42,8 @@ impl FromStr for Part {
 }
 
 impl Part {
-    /// Reads the stack's parameter. There is no default: a member that took itself for standalone
-    /// would launch without asking the hub.
+    /// Reads the stack's parameter. There is no default: a member that took itself for standalone would
+    /// launch without asking the hub.
     ///
     /// # Errors
     /// The variable is missing or malformed.
@@ -60,12 +60,14 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// How long it may take to answer: it may lie in another region, and the first question after a
-    /// cold start needs the role's credentials first.
+    /// The time in which the hub's table must answer. The table may be in another region, and the first
+    /// question after a cold start first needs the role's credentials.
     pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 
-    /// The hub that this stack is a member of, if it is one. Makes no call: the role is assumed at
-    /// the first question, and its credentials are kept until they expire.
+    /// Returns the hub that this stack is a member of, if it is one.
+    ///
+    /// The function makes no call: the role is assumed at the first question, and its credentials are kept
+    /// until they expire.
     ///
     /// # Errors
     /// A variable that the template sets is missing or malformed.

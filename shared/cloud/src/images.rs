@@ -1,5 +1,6 @@
-//! The image of a swap, made of the old instance's EBS volumes; its snapshots; and the volumes that a newcomer leaves. What
-//! bears the swap's tag is told from what the swap made: anybody can write a tag, and backup policies copy it.
+//! The image of a swap (made of the old instance's EBS volumes), its snapshots, and the volumes that a
+//! newcomer leaves. A resource that bears the swap's tag need not be the swap's: any caller can write a tag,
+//! and backup policies copy it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,31 +14,33 @@ use spot_domain::tags::{MANAGED_BY, SWAP_TAG};
 
 use crate::error::{CallError, Kind, failed};
 
-/// How far an image is.
+/// The progress of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// Its snapshots are being taken.
+    /// EC2 is taking the image's snapshots.
     Pending,
-    /// Instances can be launched from it.
+    /// Instances can be launched from the image.
     Available,
-    /// It will never be; in EC2's words.
+    /// The image will never be available; the reason in EC2's words.
     Failed(String),
 }
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Its id.
+    /// The image's id.
     pub id: String,
-    /// How far it is.
+    /// The image's progress.
     pub progress: Progress,
     /// The snapshots in its block device mappings.
     pub snapshots: BTreeSet<String>,
 }
 
-/// Asks for an image of the instance's EBS volumes, without a reboot: it holds what a power cut would
-/// leave. The image and its snapshots bear the swap's tag from their first moment. The name is the
-/// swap's, so that a second call is refused instead of making a second image.
+/// Creates an image of the instance's EBS volumes, without a reboot: the image holds what a power cut would
+/// leave.
+///
+/// The image and its snapshots bear the swap's tag from their first moment. The name is the swap's, so that
+/// EC2 refuses a second call instead of making a second image.
 ///
 /// # Errors
 /// The call fails.
@@ -73,9 +76,10 @@ fn by_tag(swap: &SwapId) -> ec2::Filter {
     ec2::Filter::builder().name(format!("tag:{SWAP_TAG}")).values(swap.as_str()).build()
 }
 
-/// Finds the image that the swap made of the old instance, in whatever state: by its name, which EC2 takes once and
-/// never changes, and by its source instance, which only CreateImage sets.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html>
+/// Returns the image that the swap made of the old instance, in any state.
+///
+/// Two things identify the image: its name, which EC2 takes once and never changes, and its source instance,
+/// which only CreateImage sets. <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html>
 ///
 /// # Errors
 /// The call fails.
@@ -92,7 +96,7 @@ pub async fn captured_by(
     Ok(found.iter().filter(|image| is_ours(image)).find_map(parse))
 }
 
-/// Returns the images that bear the swap's tag, whoever made them.
+/// Returns the images that bear the swap's tag, whichever party made them.
 ///
 /// # Errors
 /// The call fails.
@@ -118,7 +122,7 @@ fn parse(image: &ec2::Image) -> Option<Image> {
     Some(Image { id: image.image_id()?.to_owned(), progress, snapshots: mapped.map(str::to_owned).collect() })
 }
 
-/// Returns the snapshots that bear the swap's tag, whoever made them.
+/// Returns the snapshots that bear the swap's tag, whichever party made them.
 ///
 /// # Errors
 /// The call fails.
@@ -142,14 +146,16 @@ pub async fn tagged_snapshots(
 /// The volumes that bear the tag of a swap whose newcomer no longer runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Volumes {
-    /// The newcomer was launched with them, and they outlive it: free, or still attached to it.
+    /// Volumes of the newcomer's launch that outlive the newcomer: free, or still attached to it.
     pub left: Vec<LeftVolume>,
-    /// Nothing proves that the newcomer was launched with them.
+    /// Volumes without a proof that the newcomer was launched with them.
     pub only_tagged: Vec<String>,
 }
 
-/// Looks for the volumes that a newcomer leaves. `launched_with` are those that the journal holds. One that is older
-/// than the swap's run is somebody else's all the same.
+/// Returns the volumes that a newcomer leaves.
+///
+/// `launched_with` are the volumes that the journal holds. A volume that is older than the swap's run counts
+/// as another party's all the same.
 ///
 /// # Errors
 /// The call fails.
@@ -191,7 +197,7 @@ fn left_volume(volume: &ec2::Volume, newcomer: Option<&InstanceId>) -> Option<Le
     }
 }
 
-/// Deletes a volume. One that is gone already is as good as deleted.
+/// Deletes a volume. A volume that is gone already counts as deleted.
 ///
 /// # Errors
 /// The call fails.
@@ -203,7 +209,7 @@ pub async fn delete_volume(client: &aws_sdk_ec2::Client, id: &str) -> Result<(),
     }
 }
 
-/// Deregisters an image. One that is gone already is as good as deregistered.
+/// Deregisters an image. An image that is gone already counts as deregistered.
 ///
 /// # Errors
 /// The call fails.
@@ -215,7 +221,7 @@ pub async fn deregister(client: &aws_sdk_ec2::Client, id: &str) -> Result<(), Ca
     }
 }
 
-/// Deletes a snapshot. One that is gone already is as good as deleted.
+/// Deletes a snapshot. A snapshot that is gone already counts as deleted.
 ///
 /// # Errors
 /// The call fails.
@@ -227,8 +233,8 @@ pub async fn delete_snapshot(client: &aws_sdk_ec2::Client, id: &str) -> Result<(
     }
 }
 
-/// The device names in the block device mappings of images, by image id. An image that is gone or hidden by now
-/// is absent.
+/// Returns the device names in the block device mappings of images, by image id. An image that is gone or
+/// hidden by now is absent.
 ///
 /// # Errors
 /// The call fails.

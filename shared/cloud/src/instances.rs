@@ -1,4 +1,4 @@
-//! EC2 instances: described, checked, terminated.
+//! EC2 instances: the calls that describe, check, start, stop and terminate them.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,12 @@ use spot_domain::tags::{MANAGED_BY, SWAP_TAG};
 use crate::described_instance::{DESCRIBE, parse};
 use crate::error::{CallError, Kind, failed};
 
-/// Ids in one call: EC2 takes at most 200 values of filters (`FilterLimitExceeded`).
+/// The most ids in one call: EC2 takes at most 200 values of filters (`FilterLimitExceeded`).
 const IDS_PER_CALL: usize = 200;
 
-/// Describes instances by id; those that EC2 does not know are absent from the answer. Asked by
-/// filter, so that one unknown id does not fail the others.
+/// Describes instances by id. Instances that EC2 does not know are absent from the answer.
+///
+/// The request uses a filter, so that one unknown id does not fail the others.
 ///
 /// # Errors
 /// The call fails.
@@ -32,17 +33,20 @@ pub async fn describe(
     Ok(instances)
 }
 
-/// The instances that have to do with a swap.
+/// The instances that are related to a swap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Launched {
     /// The launches of the swap, dead or alive: Spot, by the swap's ClientToken.
     pub by_swap: Vec<Instance>,
-    /// Instances that bear the swap's tag and that something else launched. They are nobody's but their owners'.
+    /// Instances that bear the swap's tag, and that the swap did not launch. Such instances belong to their
+    /// owners alone.
     pub only_tagged: Vec<InstanceId>,
 }
 
-/// Finds what the swap launched. It asks by ClientToken, which stays when the tag is taken away, and by tag, which tells
-/// what only claims to be the swap's.
+/// Returns the instances that the swap launched.
+///
+/// The search by ClientToken finds them even if the tag was removed. The search by tag finds instances that
+/// only claim to be the swap's.
 ///
 /// # Errors
 /// A call fails.
@@ -82,7 +86,7 @@ async fn described(client: &aws_sdk_ec2::Client, filter: ec2::Filter) -> Result<
     Ok(instances)
 }
 
-/// Whether EC2 says that the instance runs.
+/// Returns true if EC2 says that the instance runs.
 ///
 /// # Errors
 /// The call fails.
@@ -91,7 +95,7 @@ pub async fn is_running(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result
     Ok(described.get(id).is_some_and(|instance| instance.state == InstanceState::Running))
 }
 
-/// Whether both status checks (system and instance) say `ok`. EC2 lists an instance only once it
+/// Returns true if both status checks (system and instance) are `ok`. EC2 lists an instance only once it
 /// runs: an empty answer means *not yet*.
 ///
 /// # Errors
@@ -113,9 +117,11 @@ pub async fn passes_status_checks(client: &aws_sdk_ec2::Client, id: &InstanceId)
     Ok(answer.instance_statuses().first().is_some_and(|s| ok(s.system_status()) && ok(s.instance_status())))
 }
 
-/// What EC2 says of the instance's Spot request, if that is that it takes the instance back: the word of
-/// EC2 itself, where the notice may be late, or its account be one whose notices poison nothing.
-/// Status codes: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-request-status.html>
+/// Returns the status code of the instance's Spot request if EC2 is reclaiming the instance.
+///
+/// The function asks EC2, since the interruption notice may arrive late, or come from an account whose
+/// notices poison nothing. Status codes:
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-request-status.html>
 ///
 /// # Errors
 /// The call fails.
@@ -134,7 +140,7 @@ pub async fn is_taken_back(
     Ok(codes.into_iter().find(|code| taken.iter().any(|begins| code.starts_with(begins))))
 }
 
-/// Whether `DisableApiTermination` is on: such an instance could be detached but never terminated.
+/// Returns true if `DisableApiTermination` is on: such an instance could be detached but never terminated.
 ///
 /// # Errors
 /// The call fails.
@@ -146,8 +152,8 @@ pub async fn is_termination_protected(
     Ok(answer.disable_api_termination().and_then(|v| v.value()).unwrap_or(false))
 }
 
-/// Whether `DisableApiStop` is on, which keeps an instance from being terminated by the API, too.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-stop-protection.html>
+/// Returns true if `DisableApiStop` is on. Stop protection keeps an instance from being terminated by the
+/// API, too. <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-stop-protection.html>
 ///
 /// # Errors
 /// The call fails.
@@ -165,7 +171,8 @@ async fn attribute(
     request.send().await.map_err(failed("ec2:DescribeInstanceAttribute"))
 }
 
-/// Puts our mark back on an instance that a swap launched: the attach puts the group's own tag of that key over it.
+/// Restores our mark on an instance that a swap launched: the attach writes the group's own tag of that key
+/// over it.
 ///
 /// # Errors
 /// The call fails.
@@ -175,7 +182,7 @@ pub async fn mark_as_ours(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Resu
     answer.map(drop).map_err(failed("ec2:CreateTags"))
 }
 
-/// Terminates one instance. One that is gone already is as good as terminated.
+/// Terminates one instance. An instance that is gone already counts as terminated.
 ///
 /// # Errors
 /// The call fails, or the instance is protected.
@@ -192,7 +199,7 @@ pub async fn terminate(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<
     }
 }
 
-/// Stops one instance. One that is stopped already is as good as stopped.
+/// Stops one instance. An instance that is stopped already counts as stopped.
 ///
 /// # Errors
 /// The call fails, or the instance is protected.
@@ -201,11 +208,11 @@ pub async fn stop(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<(), C
     answer.map(drop).map_err(failed("ec2:StopInstances"))
 }
 
-/// Starts one instance. While it is still stopping EC2 refuses: that is not an error here, the next
-/// look tells.
+/// Starts one instance. While the instance is still stopping, EC2 refuses. The refusal is no error here: the
+/// next observation shows the instance's state.
 ///
 /// # Errors
-/// The call fails; there may be no capacity for it.
+/// The call fails; there may be no capacity for the instance.
 pub async fn start(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<(), CallError> {
     let answer = client.start_instances().instance_ids(id.as_str()).send().await;
     match answer.map_err(failed("ec2:StartInstances")) {
@@ -214,7 +221,7 @@ pub async fn start(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<(), 
     }
 }
 
-/// Zone name → zone id in this account, for EC2 answers that lack the id.
+/// Returns zone ids by zone name in this account, for EC2 answers that lack the id.
 ///
 /// # Errors
 /// The call fails.

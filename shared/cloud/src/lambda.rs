@@ -1,10 +1,12 @@
-//! What every function does before its first event, and by which name its figures go.
+//! The start of every function before its first event, and the stack's name in its metrics.
 
 use tracing_subscriber::filter::LevelFilter;
 
-/// Logs as JSON lines, which CloudWatch Logs Insights reads field by field; `RUST_LOG` sets the
-/// level (`error` to `debug`, default `info`). `trace` counts as `debug`: the SDKs would log answers, and with them user
-/// data and credentials. No filter by target: it would bring a megabyte of regular expressions into every bootstrap.
+/// Starts the log as JSON lines, which CloudWatch Logs Insights reads field by field.
+///
+/// `RUST_LOG` sets the level (`error` to `debug`, default `info`). `trace` counts as `debug`: the SDKs would
+/// log answers, and with them user data and credentials. There is no filter by target: such a filter would
+/// add a megabyte of regular expressions to every bootstrap.
 pub fn init_tracing() {
     let level = level_of(std::env::var("RUST_LOG").ok().as_deref());
     let _already_set = tracing_subscriber::fmt().json().with_max_level(level).with_target(false).try_init();
@@ -14,7 +16,7 @@ fn level_of(told: Option<&str>) -> LevelFilter {
     told.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO).min(LevelFilter::DEBUG)
 }
 
-/// Returns the name of the stack, which the template sets. Figures carry it, so that alarms and
+/// Returns the name of the stack, which the template sets. Metrics carry the name, so that alarms and
 /// dashboards of two stacks in one region stay apart.
 #[must_use]
 pub fn stack_name() -> String {

@@ -1,5 +1,5 @@
-//! Launch configurations: AWS's older way to say what a group launches. EC2 can't launch from one,
-//! so each of its fields is said again.
+//! Launch configurations: AWS's older way to say what a group launches. EC2 can't launch from one, so that a
+//! launch request repeats each of its fields.
 
 use aws_sdk_autoscaling::types as asg;
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
@@ -13,7 +13,7 @@ use crate::fields::filled;
 
 const DESCRIBE: &str = "autoscaling:DescribeLaunchConfigurations";
 
-/// Reads one launch configuration.
+/// Describes one launch configuration.
 ///
 /// # Errors
 /// The call fails, or there is none of this name.
@@ -32,10 +32,11 @@ pub async fn describe(
     })
 }
 
-/// What a launch configuration gives to each instance, and the most that it pays for Spot an hour.
+/// Returns what a launch configuration gives to each instance, and the most that it pays for Spot, in US
+/// dollars an hour.
 ///
 /// # Errors
-/// Why it can't be launched as Spot, in words.
+/// The reason for which the configuration can't be launched as Spot, in words.
 pub fn given(source: &asg::LaunchConfiguration) -> Result<(Given, Option<Usd>), String> {
     let name = source.launch_configuration_name().unwrap_or_default();
     let refused = |why: String| format!("launch configuration {name:?}: {why}");
@@ -52,7 +53,7 @@ pub fn given(source: &asg::LaunchConfiguration) -> Result<(Given, Option<Usd>), 
     Ok((given, price("SpotPrice", source.spot_price()).map_err(refused)?))
 }
 
-/// Says the launch configuration again in a launch request, in `subnet_id` and in the group's placement group.
+/// Repeats the launch configuration in a launch request, in `subnet_id` and in the group's placement group.
 #[must_use]
 pub fn apply(
     request: RunInstancesFluentBuilder,
@@ -88,7 +89,7 @@ pub fn apply(
         request = request.placement(placement.build());
     }
     let groups = source.security_groups().to_vec();
-    // A public address can only be asked for inside a network interface.
+    // EC2 takes the wish for a public address only inside a network interface.
     if let Some(public) = source.associate_public_ip_address() {
         let nic = ec2::InstanceNetworkInterfaceSpecification::builder()
             .device_index(0)

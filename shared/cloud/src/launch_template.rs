@@ -1,4 +1,4 @@
-//! Launch templates: which version a group means, and what of it a launch has to say again.
+//! Launch templates: the version that a group means, and the fields that a launch has to repeat.
 
 use aws_sdk_ec2::types as ec2;
 use spot_domain::belongings::Given;
@@ -15,38 +15,38 @@ pub struct ResolvedTemplate {
     pub id: String,
     /// The number that `$Latest` or `$Default` stands for now.
     pub version: String,
-    /// Its network interfaces. Where it has some, the subnet must be given inside them: EC2 refuses
-    /// a subnet beside them.
+    /// The template's network interfaces. If it has some, the subnet must be given inside them: EC2 refuses a
+    /// subnet beside them.
     pub network_interfaces: Vec<NetworkInterface>,
-    /// Placement of its instances.
+    /// The placement of the template's instances.
     pub placement: TemplatePlacement,
-    /// Parameters that one-time Spot does not have.
+    /// Parameters that one-time Spot instances do not have.
     pub not_for_spot: NotForSpot,
-    /// Its share in each instance: devices, interfaces, tags.
+    /// The part of each instance that comes from the template: devices, interfaces, tags.
     pub given: Given,
 }
 
-/// The placement of a template, as far as a launch has to say it again.
+/// The placement of a template, as far as a launch has to repeat it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TemplatePlacement {
     /// `default` or `dedicated`.
     pub tenancy: Option<ec2::Tenancy>,
     /// The partition of a partition placement group.
     pub partition_number: Option<i32>,
-    /// It names a zone by its name.
+    /// The placement names a zone by its name.
     pub names_zone: bool,
-    /// It names a zone by its id.
+    /// The placement names a zone by its id.
     pub names_zone_id: bool,
-    /// The placement group by its name.
+    /// The placement group, by name.
     pub group_name: Option<String>,
-    /// The placement group by its id, beside which no name is allowed.
+    /// The placement group, by id. EC2 allows no name beside it.
     pub group_id: Option<String>,
     /// The spread domain.
     pub spread_domain: Option<String>,
 }
 
-/// Parameters that a launch has to overrule: EC2 has neither protection nor a stop for one-time Spot instances.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_ChangingDisableAPITermination.html>
+/// Parameters that a launch has to overrule: EC2 has neither protection nor a stop for one-time Spot
+/// instances. <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_ChangingDisableAPITermination.html>
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NotForSpot {
     /// `DisableApiTermination` is on.
@@ -73,15 +73,15 @@ pub struct NetworkInterface {
     ena_queue_count: Option<i32>,
 }
 
-/// Why a template can't be launched as Spot, in words, or the template.
+/// A template, or the reason for which it can't be launched as Spot, in words.
 pub type Resolution = Result<ResolvedTemplate, String>;
 
-/// Which template: by what its group calls it.
+/// A reference to a template, as the group names it.
 #[derive(Debug, Clone, Copy)]
 pub enum TemplateRef<'a> {
     /// `lt-…`
     Id(&'a str),
-    /// Its name in the account and region.
+    /// The template's name in the account and region.
     Name(&'a str),
 }
 
@@ -199,7 +199,8 @@ fn obstacle(data: &ec2::ResponseLaunchTemplateData) -> Option<&'static str> {
     data.network_interfaces().iter().find_map(interface_obstacle)
 }
 
-/// A host, a group of hosts or an affinity to one means the tenancy `host`, also where that is not said.
+/// Returns true if the tenancy is `host`. A host, a group of hosts or an affinity to one means that tenancy,
+/// also without saying so.
 fn is_on_host(placement: &ec2::LaunchTemplatePlacement) -> bool {
     placement.tenancy() == Some(&ec2::Tenancy::Host)
         || filled(placement.host_id()).is_some()
@@ -207,7 +208,7 @@ fn is_on_host(placement: &ec2::LaunchTemplatePlacement) -> bool {
         || placement.affinity() == Some("host")
 }
 
-/// What of an interface can't be said again for another instance, or is not carried over here.
+/// Returns the part of an interface that can't be repeated for another instance, or is not carried over here.
 fn interface_obstacle(nic: &TemplateInterface) -> Option<&'static str> {
     if nic.network_interface_id().is_some() {
         return Some("it names an existing network interface, which only one instance can have");
@@ -255,7 +256,7 @@ impl From<&TemplateInterface> for NetworkInterface {
 }
 
 impl NetworkInterface {
-    /// The same interface in `subnet_id`, for a launch.
+    /// Returns the same interface in `subnet_id`, for a launch.
     #[must_use]
     pub fn in_subnet(&self, subnet_id: &str) -> ec2::InstanceNetworkInterfaceSpecification {
         ec2::InstanceNetworkInterfaceSpecification::builder()

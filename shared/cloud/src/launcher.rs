@@ -1,4 +1,4 @@
-//! The only place that launches an instance. It takes a [`ClearedPool`], and uses it up.
+//! The only place that launches an instance. A launch uses up a [`ClearedPool`].
 
 use aws_sdk_autoscaling::types::LaunchConfiguration;
 use aws_sdk_ec2::config::retry::RetryConfig;
@@ -16,7 +16,7 @@ use crate::twin::{self, Twin};
 
 const RUN: &str = "ec2:RunInstances";
 
-/// What to launch from: the owner's own words, never ours.
+/// The source of a launch: its owner's configuration, never ours.
 #[derive(Debug, Clone)]
 pub enum Blueprint {
     /// A launch template, its version resolved.
@@ -30,21 +30,21 @@ pub enum Blueprint {
 /// One launch from one pool.
 #[derive(Debug, Clone)]
 pub struct Order {
-    /// The owner's own words.
+    /// The source of the launch.
     pub blueprint: Blueprint,
-    /// The image, where the group names one for this type.
+    /// The image, if the group names one for this type.
     pub image_id: Option<String>,
-    /// The placement group of the group.
+    /// The group's placement group.
     pub placement_group: Option<String>,
-    /// The most that the group's owner pays, USD an hour.
+    /// The most that the group's owner pays, in US dollars an hour.
     pub spot_max_price: Option<Usd>,
     /// The zone's name.
     pub availability_zone: String,
     /// The zone's id.
     pub az_id: AzId,
-    /// The subnet, which lies in that zone.
+    /// The subnet, which is in that zone.
     pub subnet_id: String,
-    /// With which tags; they come into being with the instance.
+    /// The tags, which the instance has from its launch.
     pub tags: Tags,
 }
 
@@ -55,18 +55,19 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// A launcher over these clients.
+    /// Returns a launcher over these clients.
     #[must_use]
     pub fn new(target: &Target) -> Self {
         Self { target: target.clone() }
     }
 
-    /// Launches one one-time Spot instance from the cleared pool. Repeating the call with the same
-    /// token launches nothing more. The SDK does not repeat it: `InsufficientInstanceCapacity`
-    /// comes as HTTP 500, and would be hammered.
+    /// Launches one one-time Spot instance from the cleared pool.
+    ///
+    /// A repeated call with the same token launches nothing more. The SDK does not repeat the call:
+    /// `InsufficientInstanceCapacity` comes as HTTP 500, and EC2 would be hammered.
     ///
     /// # Errors
-    /// EC2 refuses ([`Kind`] says what to do), or the proof is too old.
+    /// EC2 refuses ([`Kind`] says what to do), or the proof has expired.
     pub async fn launch(
         &self,
         cleared: ClearedPool,
@@ -95,7 +96,7 @@ impl Launcher {
                 twin::apply(request, &source, twin, &order.subnet_id, &order.tags)
             }
         };
-        // What the template or the old instance says may have taken a while to read.
+        // The time to read the template or the old instance may have outlasted the proof.
         if !cleared.is_fresh() {
             let message = format!("the proof for pool {} is too old: ask the gate again", cleared.pool());
             return Err(CallError { call: RUN, kind: Kind::Retry, code: "StaleProof".to_owned(), message });
@@ -131,8 +132,10 @@ fn from_template(request: Request, template: &ResolvedTemplate, order: &Order) -
     request.set_network_interfaces(Some(interfaces.collect()))
 }
 
-/// The group's placement group comes before the template's, and the zone is the subnet's. AWS does not
-/// document a merge of both, so that the template's other parts are said again.
+/// Returns the placement of a launch: the group's placement group before the template's, and the zone of the
+/// subnet.
+///
+/// AWS does not document a merge of both, so that the launch repeats the template's other parts.
 /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/create-launch-template.html>
 fn placement(of_template: &TemplatePlacement, order: &Order) -> Option<ec2::Placement> {
     let names_a_zone = of_template.names_zone || of_template.names_zone_id;
@@ -150,8 +153,10 @@ fn placement(of_template: &TemplatePlacement, order: &Order) -> Option<ec2::Plac
     Some(placement.build())
 }
 
-/// MaxPrice only where the owner's own policy names one: a lower one means more interruptions, and Spot never
-/// costs more than On-Demand.
+/// Returns the market options of a one-time Spot instance.
+///
+/// MaxPrice is set only if the owner's own policy names one. A lower price means more interruptions, and Spot
+/// never costs more than On-Demand.
 fn one_time_spot(max_price: Option<Usd>) -> ec2::InstanceMarketOptionsRequest {
     let spot = ec2::SpotMarketOptions::builder()
         .spot_instance_type(ec2::SpotInstanceType::OneTime)

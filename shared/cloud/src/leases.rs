@@ -1,13 +1,13 @@
-//! Leases: the right of one execution to work on a group, an instance or a node of a cluster. Where they are
-//! kept, and what lies under them, is [`crate::swaps`].
+//! Leases: the right of one execution to work on a group, an instance or a node of a cluster.
+//! [`crate::swaps`] stores them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spot_domain::journal::Journal;
 use spot_domain::{AccountId, ClusterName, ExecutionArn, GroupArn, GroupName, InstanceId, Region};
 
-/// Who holds a lease: an execution, or the reconciler in the place of a dead one. Nobody writes
-/// under another's name, so a redriven execution can't undo what the reconciler does.
+/// The holder of a lease: an execution, or the reconciler in the place of a dead one. No holder writes under
+/// another's name, so that a redriven execution can't undo the reconciler's work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Owner {
@@ -20,7 +20,7 @@ pub enum Owner {
 const RECONCILER: &str = "reconciler for ";
 
 impl Owner {
-    /// The execution that took the lease.
+    /// Returns the execution that acquired the lease.
     #[must_use]
     pub fn execution(&self) -> &ExecutionArn {
         match self {
@@ -63,24 +63,24 @@ impl From<Owner> for String {
     }
 }
 
-/// What a lease is on.
+/// The subject of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Leased {
     /// An Auto Scaling group: one swap at a time.
     Group {
-        /// Its ARN, the row's key.
+        /// The group's ARN, the row's key.
         arn: GroupArn,
-        /// Its name.
+        /// The group's name.
         name: GroupName,
     },
     /// An instance that is in no group.
     Instance(InstanceId),
-    /// One of the nodes of a Kubernetes cluster that may be unavailable at a time. The swap itself lies
-    /// under the lease on its group.
+    /// One slot of a Kubernetes cluster for a node that may be unavailable. The swap itself is under the
+    /// lease on the node's group.
     ClusterSlot {
         /// The cluster.
         cluster: ClusterName,
-        /// From 0 to the setting `max_unavailable_nodes` less one.
+        /// The slot's number, from 0 to the setting `max_unavailable_nodes` less one.
         slot: u32,
     },
 }
@@ -95,24 +95,24 @@ impl std::fmt::Display for Leased {
     }
 }
 
-/// What is under lease, and who holds it. It says where that lies, so that the reconciler finds it
-/// again knowing nothing else.
+/// A lease: its subject and its holder. A lease names account and region, so that the reconciler finds the
+/// subject with no other knowledge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// What is under lease.
+    /// The subject of the lease.
     pub on: Leased,
-    /// Its account.
+    /// The subject's account.
     pub account_id: AccountId,
-    /// Its region.
+    /// The subject's region.
     pub region: Region,
-    /// Who holds the lease.
+    /// The holder of the lease.
     pub owner: Owner,
-    /// When the run began.
+    /// The time when the run began.
     pub since: Timestamp,
 }
 
 impl Lease {
-    /// The row's key.
+    /// Returns the row's key.
     #[must_use]
     pub fn key(&self) -> String {
         let place = format!("{}#{}", self.account_id, self.region);
@@ -123,7 +123,8 @@ impl Lease {
         }
     }
 
-    /// Says what no step of ours can have written under this lease; such a journal is not carried out.
+    /// Returns the contradiction between this lease and a journal: a state that no step of ours can have
+    /// written. Such a journal is not carried out.
     #[must_use]
     pub fn contradicts(&self, journal: &Journal) -> Option<String> {
         let fits = match &self.on {

@@ -1,8 +1,8 @@
-//! Thin AWS calls, one file for each thing that AWS holds: paging, timeouts and the classification
-//! of errors happen here, decisions in `spot-domain`.
+//! Thin AWS calls, one file for each thing that AWS holds. Paging, timeouts and the classification of errors
+//! happen here; decisions are in `spot-domain`.
 //!
-//! Nothing here knows a Lambda function or a state machine. Every launch of an instance in the
-//! whole code base goes through [`launcher`], which takes a proof that only [`gatekeeper`] makes.
+//! Nothing here knows a Lambda function or a state machine. Every launch of an instance in the whole code
+//! base goes through [`launcher`], which takes a proof that only [`gatekeeper`] makes.
 
 pub mod accounts;
 pub mod addresses;

@@ -1,5 +1,5 @@
-//! Long listings of EC2, page by page. The SDK signs, sends and retries as ever; the body of a good
-//! answer is read here, item by item while it arrives, instead of being held and parsed as a whole.
+//! Long listings of EC2, page by page. The SDK signs, sends and retries as usual. This module reads the body
+//! of a good answer item by item while it arrives, instead of holding and parsing it as a whole.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,22 +16,23 @@ use spot_listing::{Item, Listing, Malformed, Shape};
 
 use crate::error::{CallError, Kind, failed};
 
-/// The longest that an answer may take from its first byte to its last: a thousand items are a megabyte.
+/// The longest time from an answer's first byte to its last: a thousand items are a megabyte.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// One page, and where the next one begins.
+/// One page, and the start of the next one.
 #[derive(Debug)]
 pub struct Page<T> {
-    /// What was kept of it. May be empty, although there is a next page.
+    /// The items that the caller kept. The list may be empty although there is a next page.
     pub items: Vec<T>,
     /// The token of the next page; `None` at the end.
     pub next: Option<String>,
 }
 
-/// Sends an operation whose answer has this shape, and reads the page; `asked` is the token that it is
-/// asked by, and `keep` turns an item into what the caller wants of it, if anything. `send` adds the
-/// interceptor to the operation (`.customize().interceptor(…).send()`); the operation's own output is
-/// then empty.
+/// Sends an operation whose answer has this shape, and reads the page.
+///
+/// `asked` is the token of the request. `keep` turns an item into what the caller keeps of it, if anything.
+/// `send` adds the interceptor to the operation (`.customize().interceptor(…).send()`); the operation's own
+/// output is then empty.
 ///
 /// # Errors
 /// The call fails, its answer breaks off, or it can't be read. Nothing of the page may then be used.
@@ -66,7 +67,8 @@ where
     Ok(Page { items, next: next_token(call, asked, next)? })
 }
 
-/// The token of the next page. One that leads back to its own page would list for ever.
+/// Returns the token of the next page. A token that leads back to its own page is refused: it would list for
+/// ever.
 fn next_token(
     call: &'static str,
     asked: Option<&str>,
@@ -78,7 +80,8 @@ fn next_token(
     Ok(next)
 }
 
-/// Keeps the body of a good answer from the SDK; one that is an error is the SDK's, as ever.
+/// The interceptor that keeps the body of a good answer from the SDK. An error's body goes to the SDK as
+/// usual.
 #[derive(Debug, Clone)]
 pub struct Unread {
     shape: Shape,
@@ -118,7 +121,7 @@ fn malformed(call: &'static str, error: &Malformed) -> CallError {
     }
 }
 
-/// As for any answer that did not come whole: the call may be made again.
+/// Returns the error of an answer that broke off: as after any incomplete answer, the call may be repeated.
 fn broken_off(call: &'static str, message: String) -> CallError {
     CallError { call, kind: Kind::Retry, code: "NoAnswer".to_owned(), message }
 }

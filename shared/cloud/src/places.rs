@@ -1,7 +1,8 @@
-//! Where a scheduled function works: every enabled account and region, or what its input names.
+//! The places of a scheduled function: every enabled account and region, or those that its input names.
 //!
-//! All settings are read before anything is looked at: one that can't be applied stops the run. An account whose
-//! `regions` are `*` is asked which it has enabled, at every run: one that is enabled tomorrow is looked at tomorrow.
+//! All settings are read before the first place: a setting that can't be applied stops the run. An account
+//! whose `regions` are `*` is asked at every run which regions it has enabled. A region that is enabled
+//! tomorrow is visited tomorrow.
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ use crate::error::CallError;
 use crate::regions;
 use crate::settings::{self, SettingsError};
 
-/// Settings read at a time.
+/// Settings that are read at the same time.
 const SIDE_BY_SIDE: usize = 8;
 
 /// One account and region.
@@ -29,7 +30,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The partition that its rows have in the tables: `account#region`.
+    /// Returns the partition key of the place's rows in the tables: `account#region`.
     #[must_use]
     pub fn key(&self) -> String {
         format!("{}#{}", self.account_id, self.region)
@@ -42,64 +43,64 @@ impl fmt::Display for Place {
     }
 }
 
-/// A place to be looked at, and what holds there.
+/// A place to be visited, and the settings that hold there.
 #[derive(Debug, Clone)]
 pub struct Visit {
-    /// Where.
+    /// The place.
     pub place: Place,
-    /// How to get in.
+    /// The role that opens the account.
     pub access: Access,
     /// The settings there.
     pub settings: Settings,
-    /// Whether the security enforcer may terminate there.
+    /// The security enforcer may terminate there.
     pub auto_terminate: bool,
 }
 
-/// What a run looks at.
+/// The places of a run.
 #[derive(Debug)]
 pub struct Plan {
     /// Every account and region.
     pub visits: Vec<Visit>,
-    /// Accounts that are not visited as their rows ask for: the others are visited all the same.
+    /// Accounts that can't be visited as their rows ask for. The run visits the others all the same.
     pub unreadable: Vec<Unreadable>,
-    /// The accounts of the visits, with what their rows ask for.
+    /// The accounts of the visits, with the regions that their rows ask for.
     pub accounts: Vec<Account>,
 }
 
-/// Enabled regions of an account that nobody looks at.
+/// Enabled regions of an account that no run visits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NotVisited {
     /// The account.
     pub account_id: AccountId,
     /// The regions that it has enabled and its row does not list.
     pub regions: Vec<Region>,
-    /// Set if EC2 does not tell which are enabled: then `regions` is empty, and says nothing.
+    /// Set if EC2 does not return the enabled regions: then `regions` is empty, and says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
 }
 
-/// Why an account is not visited as its row asks for.
+/// The reason for which an account is not visited as its row asks for.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// Its row can't be read.
+    /// The account's row can't be read.
     #[error(transparent)]
     Row(AccountError),
-    /// Its row asks for all enabled regions, and EC2 does not tell which they are.
+    /// The account's row asks for all enabled regions, and EC2 does not return them.
     #[error("account {account_id}: its regions are \"*\", and only {visited} is looked at: {error}")]
     Regions {
         /// The account.
         account_id: AccountId,
         /// The stack's own region.
         visited: Region,
-        /// What EC2 says.
+        /// EC2's error.
         error: CallError,
     },
 }
 
-/// Why a run can't begin.
+/// The reason for which a run can't begin.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The input names a region that nobody asked to have looked at.
+    /// The input names a region that no row asks for.
     #[error("region {0}: no enabled account lists it; name an account_id, or add it to a row's regions")]
     Nowhere(Region),
     /// The account that the input names is unknown, disabled, or its row can't be read.
@@ -114,7 +115,7 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    /// The name that logs and metrics know it by.
+    /// Returns the error's name, as logs and metrics spell it.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -144,13 +145,16 @@ impl From<SettingsError> for PlanError {
     }
 }
 
-/// The places that an input means; each of its fields narrows what is looked at. With neither: every
-/// enabled account, in its regions. An account: that one, in its regions. A region: that one, in
-/// every enabled account that lists it. Both: exactly that place, listed or not.
+/// Returns the places that an input means. Each field of the input narrows them:
+///
+/// - With neither field: every enabled account, in its regions.
+/// - With an account: that one, in its regions.
+/// - With a region: that one, in every enabled account that lists it.
+/// - With both: exactly that place, listed or not.
 ///
 /// # Errors
-/// Nothing has been looked at: the account can't be worked in, nobody lists the region, a setting
-/// can't be applied, or a table does not answer.
+/// The run can't begin: a setting can't be applied, a table does not answer, the account can't be worked in,
+/// or no account lists the region.
 pub async fn plan(
     stack: &Stack,
     account_id: Option<&AccountId>,
@@ -191,13 +195,14 @@ pub async fn plan(
     Ok(Plan { visits, unreadable, accounts })
 }
 
-/// The one region that the input names, where the account is named, too, or asks for it.
+/// Returns the one region that the input names, if the input names the account, too, or the account asks for
+/// the region.
 fn named(asked: &Regions, only: &Region, account_is_named: bool) -> Vec<Region> {
     if account_is_named || asked.ask_for(only) { vec![only.clone()] } else { Vec::new() }
 }
 
-/// The regions of an account. If EC2 does not tell which are enabled, the stack's own is looked at, and the rest is
-/// in `unreadable`.
+/// Returns the regions of an account. If EC2 does not return the enabled regions, the result is the stack's
+/// own region, and `unreadable` holds the error.
 async fn resolved(stack: &Stack, account: &Account, unreadable: &mut Vec<Unreadable>) -> Vec<Region> {
     match &account.regions {
         Regions::Listed(regions) => regions.clone(),

@@ -1,5 +1,6 @@
-//! The pool that an instance was launched into. EC2 describes an instance for about an hour after its end, and its Spot
-//! request for four: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSpotInstanceRequests.html>
+//! The pool that an instance was launched into. EC2 describes an instance for about an hour after its end,
+//! and its Spot request for four:
+//! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSpotInstanceRequests.html>
 
 use spot_domain::ids::{AzId, InstanceId, InstanceType};
 use spot_domain::{Pool, Region};
@@ -9,20 +10,21 @@ use crate::instances;
 
 const REQUESTS: &str = "ec2:DescribeSpotInstanceRequests";
 
-/// What EC2 tells of an instance's pool.
+/// EC2's answer about an instance's pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
-    /// It is Spot, and this is its pool.
+    /// The instance is Spot, in this pool.
     Pool(Pool),
-    /// It is not Spot.
+    /// The instance is not Spot.
     NotSpot,
-    /// It is Spot, in a zone whose id is not known.
+    /// The instance is Spot, in a zone whose id is not known.
     ZoneUnknown(String),
-    /// EC2 describes neither the instance nor a Spot request of it.
+    /// EC2 describes neither the instance nor its Spot request.
     Gone,
 }
 
-/// Looks the instance up: the instance itself first, its Spot request if EC2 has forgotten it.
+/// Looks up the pool of an instance. The function asks for the instance first, and for its Spot request if
+/// EC2 has forgotten the instance.
 ///
 /// # Errors
 /// A call fails, or an answer can't be read.
@@ -60,7 +62,7 @@ struct Launched {
     az_id: Option<AzId>,
 }
 
-/// What the Spot request says that launched the instance; `None` if there is no such request.
+/// Returns the Spot request's view of the instance that it launched; `None` if there is no such request.
 async fn spot_request(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Option<Launched>, CallError> {
     let filter = aws_sdk_ec2::types::Filter::builder().name("instance-id").values(id.as_str()).build();
     let answer =

@@ -1,5 +1,5 @@
-//! What an instance costs an hour: Spot from EC2's price history, On-Demand from the Price List
-//! API. A price that can't be had is `None`, never a guess.
+//! The hourly price of an instance: Spot from EC2's price history, On-Demand from the Price List API. A price
+//! that can't be had is `None`, never a guess.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -15,16 +15,16 @@ use spot_domain::{InstanceType, Region, Usd};
 use crate::clients::Stack;
 use crate::error::{CallError, failed};
 
-/// The Price List API answers in few regions; its answers cover all of them.
+/// The region of the Price List API. The API answers in few regions; its answers cover all of them.
 const PRICE_LIST_REGION: &str = "us-east-1";
-/// Spot prices, USD an hour, by type, zone name and `ProductDescription`.
+/// Spot prices in US dollars an hour, by type, zone name and `ProductDescription`.
 pub type SpotPrices = HashMap<(InstanceType, String, String), Usd>;
 
 type OnDemandPrices = HashMap<(Region, InstanceType, UsageOperation), Usd>;
-/// A Lambda instance lives for hours; On-Demand prices change in years.
+/// The cache of On-Demand prices. A Lambda instance lives for hours; On-Demand prices change in years.
 static ON_DEMAND: Mutex<Option<OnDemandPrices>> = Mutex::new(None);
 
-/// The Spot prices of these types and products, USD an hour, now.
+/// Returns the present Spot prices of these types and products, in US dollars an hour.
 ///
 /// # Errors
 /// The call fails.
@@ -51,15 +51,15 @@ pub async fn spot(
         if let (Some(instance_type), Some(zone), Some(product), Some(usd)) =
             (instance_type, price.availability_zone(), product, usd)
         {
-            // Newest first: the price in force comes before those it replaced.
+            // The answer is sorted newest first: the price in force comes before the prices that it replaced.
             found.entry((instance_type, zone.to_owned(), product)).or_insert(Usd::new(usd));
         }
     }
     Ok(found)
 }
 
-/// The On-Demand price of a type in a region, USD an hour, in shared tenancy: for the operating system and the
-/// licence that `billed_as` stands for.
+/// Returns the On-Demand price of a type in a region, in US dollars an hour, in shared tenancy. The price
+/// includes the operating system and the licence that `billed_as` stands for.
 ///
 /// # Errors
 /// The call fails.
@@ -86,7 +86,7 @@ impl PriceList {
         Self { client: aws_sdk_pricing::Client::new(&config) }
     }
 
-    /// As [`on_demand`].
+    /// Returns the On-Demand price, as [`on_demand`] does.
     ///
     /// # Errors
     /// The call fails.
@@ -109,7 +109,8 @@ impl PriceList {
     }
 }
 
-/// `operation` alone tells the operating system, the software on it and whose licence that is.
+/// Asks for one product. `operation` alone identifies the operating system, the software on it and the owner
+/// of the licence.
 async fn list_price(
     client: &aws_sdk_pricing::Client,
     region: &Region,
@@ -133,7 +134,7 @@ async fn list_price(
     Ok(answer.price_list().iter().find_map(|product| hourly(product)))
 }
 
-/// The hourly On-Demand price in one product of the price list.
+/// Returns the hourly On-Demand price in one product of the price list.
 fn hourly(product: &str) -> Option<Usd> {
     let product: Value = serde_json::from_str(product).ok()?;
     let terms = product.get("terms")?.get("OnDemand")?.as_object()?;

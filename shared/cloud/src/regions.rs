@@ -7,11 +7,11 @@ use crate::error::{CallError, failed};
 
 const DESCRIBE: &str = "ec2:DescribeRegions";
 
-/// Returns the regions that the client's account has enabled, sorted: those that need no opt-in, and those that it
+/// Returns the regions that the client's account has enabled, sorted: those without opt-in, and those that it
 /// has opted into. <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRegions.html>
 ///
 /// # Errors
-/// The call fails, or its answer names a region that is none. Nothing is said then, never "no region".
+/// The call fails, or its answer names a region that is none. The result is never "no region" then.
 pub async fn enabled(client: &aws_sdk_ec2::Client) -> Result<Vec<Region>, CallError> {
     let enabled =
         Filter::builder().name("opt-in-status").values("opt-in-not-required").values("opted-in").build();

@@ -1,4 +1,4 @@
-//! The SpotPoolRisk table: its attributes, and how a row is read.
+//! The SpotPoolRisk table: its attributes, and the parser of a row.
 
 use std::collections::HashMap;
 
@@ -8,18 +8,18 @@ use spot_domain::risk::Poison;
 
 /// The key: the pool as `region#az-id#instance-type` (S).
 pub const POOL: &str = "pool";
-/// Whether it is poisoned (BOOL).
+/// The attribute that says if the pool is poisoned (BOOL).
 pub const IS_POISONED: &str = "is_poisoned";
-/// When the interruption happened that its expiry counts from (N, epoch seconds).
+/// The time of the interruption from which the expiry counts (N, epoch seconds).
 pub const POISONED_AT: &str = "poisoned_at";
-/// When the poison ends (N, epoch seconds): the table's TTL attribute.
+/// The time when the poison ends (N, epoch seconds): the table's TTL attribute.
 pub const POISON_EXPIRES_AT: &str = "poison_expires_at";
-/// What poisoned it (S).
+/// The cause of the poison (S).
 pub const CAUSE: &str = "cause";
-/// How often its poison was set or made longer (N).
+/// The number of times that the poison was set or extended (N).
 pub const INTERRUPTIONS: &str = "interruptions";
 
-/// A row that can't be read. Whoever meets one must act as if the pool were poisoned.
+/// A row that can't be read. A caller that meets one must act as if the pool were poisoned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("row of pool {pool}: attribute {attribute:?} is missing or malformed")]
 pub struct MalformedRow {

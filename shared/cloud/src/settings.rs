@@ -1,4 +1,4 @@
-//! Reads the Settings table.
+//! The reader of the Settings table.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use spot_domain::{AccountId, Region};
 use crate::clients::{BadEnvironment, Stack, variable};
 use crate::error::{CallError, failed};
 
-/// Why no settings could be had. Nothing is done without them.
+/// The reason for which no settings could be loaded. Nothing is done without them.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// An override that can't be applied.
@@ -18,15 +18,15 @@ pub enum SettingsError {
     /// The table did not answer.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The stack is set up wrong.
+    /// The stack's environment is incomplete or malformed.
     #[error(transparent)]
     Environment(#[from] BadEnvironment),
 }
 
-/// The settings for an account and region: the defaults, then each scope's overrides, nearest last.
+/// Returns the settings for an account and region: the defaults, then each scope's overrides, nearest last.
 ///
 /// # Errors
-/// A bad override, or the table does not answer.
+/// An override can't be applied, or the table does not answer.
 pub async fn load(stack: &Stack, account: &AccountId, region: &Region) -> Result<Settings, SettingsError> {
     let table: String = variable("SETTINGS_TABLE")?;
     let scopes = scopes(account, region);
@@ -65,8 +65,10 @@ pub async fn load(stack: &Stack, account: &AccountId, region: &Region) -> Result
     Ok(settings)
 }
 
-/// Returns the settings, or all defaults where an override can't be applied: a mistake in a row must neither open the gate
-/// for all others nor keep a group in the middle of a swap. Swaps, audit and scan stop by it, and name it.
+/// Returns the settings, or all defaults if an override can't be applied.
+///
+/// A mistake in a row must neither open the gate for all others nor keep a group in the middle of a swap.
+/// Swaps, audit and scan stop at such an override, and name it.
 ///
 /// # Errors
 /// The table does not answer.
@@ -84,11 +86,12 @@ pub async fn load_or_defaults(
     }
 }
 
-/// What a step's Lambda may live, seconds: `Timeout` of the optimizers in `template.yaml`.
+/// The longest life of a step's Lambda, in seconds: `Timeout` of the optimizers in `template.yaml`.
 const STEP_LIVES_FOR: u32 = 60;
 
-/// Refuses a `reconcile_after_seconds` with which the reconciler would act beside a step that still runs. Local AWS, which
-/// waits for that step to end, says by its environment that there is no such time.
+/// Refuses a `reconcile_after_seconds` with which the reconciler would act beside a step that still runs.
+///
+/// Local AWS waits for that step to end, and says by its environment that there is no such time.
 fn outlives_a_step(scope: &str, settings: &Settings) -> Result<(), BadOverride> {
     let shortest = std::env::var("SHORTEST_RECONCILE_AFTER_SECONDS").ok().and_then(|text| text.parse().ok());
     let shortest: u32 = shortest.unwrap_or(STEP_LIVES_FOR + 5);

@@ -1,4 +1,4 @@
-//! Subnets: in which zone they are.
+//! Subnets: the zones that they are in.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,9 @@ use aws_sdk_ec2::types as ec2;
 
 use crate::error::{CallError, failed};
 
-/// Returns the zone of each subnet, by its name in this account; subnets that EC2 does not know are absent. Asked by
-/// filter, so that one that is gone does not fail the others.
+/// Returns the zone of each subnet, by its name in this account. Subnets that EC2 does not know are absent.
+///
+/// The request uses a filter, so that a subnet that is gone does not fail the others.
 ///
 /// # Errors
 /// The call fails.

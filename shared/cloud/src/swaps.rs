@@ -1,5 +1,5 @@
-//! The Swaps table: one row for each target, with the lease of the execution that works on it and
-//! the journal of the swap in progress. Every write is conditional on holding the lease.
+//! The Swaps table: one row for each target. A row holds the lease of the execution that works on the target
+//! and the journal of the swap in progress. Every write is conditional on holding the lease.
 
 use std::collections::HashMap;
 
@@ -17,46 +17,47 @@ mod replacements;
 
 const UPDATE: &str = "dynamodb:UpdateItem";
 
-/// A lease and what lies under it.
+/// A lease and the journal under it.
 #[derive(Debug, Clone)]
 pub struct Held {
     /// The lease.
     pub lease: Lease,
-    /// The swap in progress, if one is.
+    /// The journal of the swap in progress, if there is one.
     pub journal: Option<Journal>,
 }
 
-/// Why the table was not written or read.
+/// The reason for which the table was not written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SwapsError {
-    /// Another execution works on it.
+    /// Another execution works on the target.
     #[error("{on}: execution {owner} is working on it; wait for it to end")]
     Busy {
-        /// What it works on.
+        /// The subject of its lease.
         on: Leased,
         /// The holder.
         owner: String,
     },
-    /// We no longer hold the lease: somebody has put the group right without us.
+    /// We no longer hold the lease: another holder has put the target right without us.
     #[error("the lease on {on} is no longer held by this execution")]
     LeaseLost {
-        /// What it was on.
+        /// The subject of the lease.
         on: Leased,
     },
-    /// A row that can't be read: a person has to look.
+    /// A row that can't be read: an operator has to correct it.
     #[error("row {target:?} of the Swaps table: {problem}")]
     Malformed {
         /// The row's key.
         target: String,
-        /// What is wrong.
+        /// The fault of the row.
         problem: String,
     },
-    /// A row that orders what nothing proves to be ours: nothing is done, a person has to look.
+    /// A row that orders changes to something that nothing proves to be ours. Nothing is done; an operator
+    /// has to inspect it.
     #[error("row {target:?} of the Swaps table: {problem}")]
     Unproven {
         /// The row's key.
         target: String,
-        /// What is not proven.
+        /// The claim that is not proven.
         problem: String,
     },
     /// The table did not answer.
@@ -72,19 +73,18 @@ pub struct Swaps {
 }
 
 impl Swaps {
-    /// The table of this stack.
+    /// Returns the table of this stack.
     ///
     /// # Errors
-    /// Its name is missing from the environment.
+    /// The table's name is missing from the environment.
     pub fn new(stack: &Stack) -> Result<Self, BadEnvironment> {
         Ok(Self { dynamodb: stack.dynamodb.clone(), table: variable("SWAPS_TABLE")? })
     }
 
-    /// Takes the lease. Taking it again for the same execution is fine.
+    /// Acquires the lease. The same execution may acquire it again.
     ///
     /// # Errors
-    /// [`SwapsError::Busy`] if another execution holds it, dead or alive: the dead are the
-    /// reconciler's.
+    /// [`SwapsError::Busy`] if another execution holds it, dead or alive: the reconciler handles the dead.
     pub async fn take(&self, lease: &Lease) -> Result<(), SwapsError> {
         let set = "SET lease_owner = :me, lease_since = if_not_exists(lease_since, :since), \
                    leased = :leased, account_id = :account, #region = :region, updated_at = :now";
@@ -117,12 +117,12 @@ impl Swaps {
         Err(error.into())
     }
 
-    /// Enters the next stage of a swap, ahead of the calls it speaks of: the stored stage must be
-    /// the one `before`. A repeated step finds the stage entered, and gets what it wrote then.
+    /// Enters the next stage of a swap, ahead of the calls that the journal announces: the stored stage must
+    /// be the one `before`. A repeated step finds the stage entered, and gets the journal of its first try.
     ///
     /// # Errors
-    /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap is being undone: then the
-    /// calls must not be made.
+    /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap is being undone. The calls must not
+    /// be made then.
     pub async fn enter(&self, lease: &Lease, journal: &Journal) -> Result<Entered, SwapsError> {
         let before = match journal.stage {
             Stage::Launching => Some(Stage::Capturing),
@@ -158,10 +158,10 @@ impl Swaps {
         }
     }
 
-    /// Writes the journal as it is, whatever stage it was in. It also proves that the lease is held.
+    /// Writes the journal, whatever stage is stored. A successful write also proves that the lease is held.
     ///
     /// # Errors
-    /// [`SwapsError::LeaseLost`]: then the call that it speaks of must not be made.
+    /// [`SwapsError::LeaseLost`]: the call that the journal announces must not be made then.
     pub async fn write(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
         self.put_journal(lease, journal)?
             .condition_expression("lease_owner = :me")
@@ -172,8 +172,8 @@ impl Swaps {
             .map(drop)
     }
 
-    /// Writes what a look has shown into the journal of a swap that is still in the same stage. It changes no decision:
-    /// where a rollback has begun meanwhile, nothing is written.
+    /// Writes an observation into the journal of a swap that is still in the same stage. The write changes no
+    /// decision: if a rollback has begun meanwhile, nothing is written.
     ///
     /// # Errors
     /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap has gone on without this step.
@@ -187,11 +187,11 @@ impl Swaps {
             .map(drop)
     }
 
-    /// Takes the lease of a dead execution over, for the reconciler. Taking over what the
-    /// reconciler holds already is fine.
+    /// Takes the lease of a dead execution over, for the reconciler. The reconciler may take over a lease
+    /// that it holds already.
     ///
     /// # Errors
-    /// [`SwapsError::LeaseLost`] if it has changed hands since it was read.
+    /// [`SwapsError::LeaseLost`] if the lease has changed hands since it was read.
     pub async fn take_over(&self, lease: &Lease) -> Result<Lease, SwapsError> {
         let taken = Lease { owner: Owner::ReconcilerFor(lease.owner.execution().clone()), ..lease.clone() };
         self.update(lease, "SET lease_owner = :me, updated_at = :now")
@@ -206,11 +206,11 @@ impl Swaps {
             .map(|_| taken)
     }
 
-    /// Closes the swap in progress: its journal goes. With `release`, so does the lease; `summary`
-    /// stays in the row as its history.
+    /// Closes the swap in progress: the journal is removed. With [`Release::LetGo`], the lease is released,
+    /// too; its `summary` stays in the row as history.
     ///
     /// # Errors
-    /// [`SwapsError::LeaseLost`].
+    /// [`SwapsError::LeaseLost`] if the lease is another's.
     pub async fn close(&self, lease: &Lease, release: Release<'_>) -> Result<(), SwapsError> {
         let now = number(Timestamp::now().as_second());
         let request = match release {
@@ -234,11 +234,11 @@ impl Swaps {
             .map(drop)
     }
 
-    /// Lets the lease go at the end of a run, with what came of it. Let go already, by an earlier run of the
-    /// same step, is as good.
+    /// Releases the lease at the end of a run, with a summary of the run. A lease that an earlier try of the
+    /// same step released counts as released.
     ///
     /// # Errors
-    /// The table does not answer; the reconciler will let it go.
+    /// The table does not answer; the reconciler will release the lease.
     pub async fn let_go(&self, lease: &Lease, summary: &str) -> Result<(), SwapsError> {
         match self.close(lease, Release::LetGo { summary }).await {
             Err(SwapsError::LeaseLost { .. }) => Ok(()),
@@ -246,7 +246,7 @@ impl Swaps {
         }
     }
 
-    /// What the table holds of this lease; `None` once it is released or another's.
+    /// Returns the row of this lease; `None` once the lease is released or another's.
     ///
     /// # Errors
     /// The table does not answer, or the row can't be read.
@@ -256,7 +256,8 @@ impl Swaps {
         Ok(held.filter(|held| held.lease.owner == lease.owner))
     }
 
-    /// Every lease there is. A row that can't be read is returned as its error, beside the others.
+    /// Returns every lease in the table. A row that can't be read is returned as its error, beside the
+    /// others.
     ///
     /// # Errors
     /// The table does not answer.
@@ -303,24 +304,24 @@ impl Swaps {
     }
 }
 
-/// How a stage was entered.
+/// The way in which a stage was entered.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entered {
-    /// For the first time.
+    /// The stage was entered for the first time.
     First,
-    /// By an earlier run of this very step, which wrote this.
+    /// An earlier try of this very step entered the stage, and wrote this journal.
     Again(Journal),
 }
 
-/// What closing a swap does to the lease.
+/// The effect of closing a swap on the lease.
 #[derive(Debug, Clone, Copy)]
 pub enum Release<'a> {
-    /// More swaps follow.
+    /// The lease is kept: more swaps follow.
     Keep,
-    /// The run is over.
+    /// The lease is released: the run is over.
     LetGo {
-        /// What came of it, for whoever looks at the row.
+        /// The result of the run, for readers of the row.
         summary: &'a str,
     },
 }
@@ -350,7 +351,7 @@ fn malformed(lease: &Lease, problem: String) -> SwapsError {
     SwapsError::Malformed { target: lease.key(), problem }
 }
 
-/// Reads a row; `None` if nobody holds it.
+/// Parses a row; `None` if no execution holds it.
 fn parse(row: &Row) -> Result<Option<Held>, SwapsError> {
     if !row.contains_key("lease_owner") {
         return Ok(None);

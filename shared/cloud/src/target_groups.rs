@@ -6,20 +6,20 @@ use spot_domain::lab_recovery::TargetState;
 use crate::error::CallError;
 use crate::targets;
 
-/// What the target groups say of one instance, taken together.
+/// The health of one instance in all its target groups, taken together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetHealth {
-    /// Healthy in every target group that a load balancer uses.
+    /// The instance is healthy in every target group that a load balancer uses.
     Healthy,
-    /// Some target group still drains it.
+    /// Some target group still drains the instance.
     Draining,
-    /// Not (yet) healthy everywhere.
+    /// The instance is not (yet) healthy everywhere.
     NotHealthy,
-    /// No target group knows it.
+    /// No target group knows the instance.
     Absent,
 }
 
-/// Asks every target group about one instance. Without target groups it is [`TargetHealth::Absent`].
+/// Asks every target group about one instance. Without target groups, the result is [`TargetHealth::Absent`].
 ///
 /// # Errors
 /// A call fails.
@@ -47,7 +47,7 @@ impl From<TargetState> for TargetHealth {
     }
 }
 
-/// The worst news of several target groups.
+/// Returns the worst health among several target groups.
 fn combined(states: &[TargetHealth]) -> TargetHealth {
     let any = |wanted| states.contains(&wanted);
     if any(TargetHealth::Draining) {

@@ -1,5 +1,5 @@
-//! Registrations of one instance in target groups: found, made, ended. (What the groups' own swaps ask
-//! of target groups is in [`crate::target_groups`].)
+//! Registrations of one instance in target groups: found, made, ended. [`crate::target_groups`] answers the
+//! questions of the groups' own swaps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,26 +15,26 @@ use spot_domain::lab_recovery::TargetState;
 
 use crate::error::{CallError, Kind, failed};
 
-/// Target groups that are asked at a time: a VPC may have hundreds.
+/// Target groups that are asked at the same time: a VPC may have hundreds.
 const SIDE_BY_SIDE: usize = 8;
 const HEALTH: &str = "elasticloadbalancing:DescribeTargetHealth";
 
-/// Where an instance is registered.
+/// The registrations of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// By its id.
+    /// Registrations by the instance's id.
     pub registrations: Vec<Registration>,
-    /// A target group in which it is not healthy.
+    /// A target group in which the instance is not healthy.
     pub unhealthy_in: Option<String>,
-    /// A target group that has it by its private address, which no other instance can have.
+    /// A target group that has the instance by its private address, which no other instance can have.
     pub by_address_in: Option<String>,
 }
 
-/// Looks through every target group but those of functions and load balancers. A group of another VPC may have the
+/// Searches every target group but those of functions and load balancers. A group of another VPC may have the
 /// instance by its address. AWS has no call that goes from an instance to its target groups.
 ///
 /// # Errors
-/// A call fails: nothing is said then, never "nowhere".
+/// A call fails. The result is never "nowhere" then.
 pub async fn of(
     client: &aws_sdk_elasticloadbalancingv2::Client,
     instance: &Instance,
@@ -46,7 +46,7 @@ pub async fn of(
         let is_near = group.vpc_id().is_none_or(|vpc| instance.belongings.vpc_id.as_deref() == Some(vpc));
         let may_have_it = match group.target_type() {
             Some(TargetTypeEnum::Alb | TargetTypeEnum::Lambda) => false,
-            // Another VPC's can name it by its address only.
+            // A group of another VPC can name the instance by its address only.
             Some(TargetTypeEnum::Instance) => is_near,
             _ => true,
         };
@@ -61,20 +61,20 @@ pub async fn of(
     Ok(found)
 }
 
-/// Registrations of a group's members that others have made, not the group itself.
+/// Registrations of a group's members that another party made, not the group itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ByOthers {
     /// Target groups that have a member by its id.
     pub target_group_arns: Vec<String>,
-    /// Members that a target group has by a private address, with its name.
+    /// Members that a target group has by a private address, with the target group's name.
     pub by_address: BTreeMap<InstanceId, String>,
 }
 
-/// Looks through every target group of the members' VPCs but the group's own. AWS has no call that goes from an
+/// Searches every target group of the members' VPCs but the group's own. AWS has no call that goes from an
 /// instance to its target groups.
 ///
 /// # Errors
-/// A call fails: nothing is said then, never "nowhere".
+/// A call fails. The result is never "nowhere" then.
 pub async fn by_others<'a>(
     client: &aws_sdk_elasticloadbalancingv2::Client,
     members: impl Iterator<Item = &'a Instance> + Clone,
@@ -98,20 +98,20 @@ pub async fn by_others<'a>(
     Ok(found)
 }
 
-/// Target groups, other than its group's own, that still have to do with an instance on its way out.
+/// Target groups, other than its group's own, in which an instance on its way out is still registered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// ARNs of those that drain it: requests that it has are brought to their end.
+    /// ARNs of the target groups that drain the instance: its open requests may end.
     pub draining: Vec<String>,
-    /// ARNs of those that still send it requests.
+    /// ARNs of the target groups that still send requests to the instance.
     pub serving: Vec<String>,
 }
 
-/// Looks through every target group of the VPC but the group's own. A load-balancer controller registers
-/// nodes by their ids in target groups that no Auto Scaling group knows.
+/// Searches every target group of the VPC but the group's own. A load-balancer controller registers nodes by
+/// their ids in target groups that no Auto Scaling group knows.
 ///
 /// # Errors
-/// A call fails: nothing is said then, never "nowhere".
+/// A call fails. The result is never "nowhere" then.
 pub async fn elsewhere(
     client: &aws_sdk_elasticloadbalancingv2::Client,
     vpc_id: &str,
@@ -122,7 +122,7 @@ pub async fn elsewhere(
     Ok(those(&ask_all(client, &others).await?, id))
 }
 
-/// Asks these target groups only. One that was deleted meanwhile has nothing to do with it any more.
+/// Asks these target groups only. A target group that was deleted meanwhile no longer has the instance.
 ///
 /// # Errors
 /// A call fails.
@@ -143,7 +143,7 @@ fn those(asked: &[(&TargetGroup, Vec<TargetHealthDescription>)], id: &InstanceId
         let states: Vec<&TargetHealthStateEnum> =
             of_it.filter_map(|target| target.target_health()?.state()).collect();
         let arn = group.target_group_arn().unwrap_or_default().to_owned();
-        // One instance may be there by several ports.
+        // One instance may be registered by several ports.
         if states.iter().any(|state| is_draining(state)) {
             found.draining.push(arn);
         } else if states.iter().any(|state| **state != TargetHealthStateEnum::Unused) {
@@ -157,7 +157,7 @@ fn is_draining(state: &TargetHealthStateEnum) -> bool {
     matches!(state, TargetHealthStateEnum::Draining | TargetHealthStateEnum::UnhealthyDraining)
 }
 
-/// The target groups of these VPCs without the group's own.
+/// Returns the target groups of these VPCs without the group's own.
 async fn not_own(
     client: &aws_sdk_elasticloadbalancingv2::Client,
     vpcs: BTreeSet<&str>,
@@ -229,8 +229,10 @@ fn look_into(
     }
 }
 
-/// Says that the target is an address of the instance. In a group of another VPC it may be a stranger's, which lies
-/// in that VPC and has a zone of it. A target from outside has the zone `all`.
+/// Returns true if the target is an address of the instance.
+///
+/// In a group of another VPC, the same address may be a stranger's, which is in that VPC and has one of its
+/// zones. A target from outside has the zone `all`.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html>
 fn has_address(group: &TargetGroup, target: &TargetDescription, instance: &Instance) -> bool {
     let belongings = &instance.belongings;
@@ -250,7 +252,7 @@ fn target(registration: &Registration, id: &InstanceId) -> TargetDescription {
     TargetDescription::builder().id(id.as_str()).set_port(registration.port).build()
 }
 
-/// What a target group says of one instance, at the group's own port.
+/// Returns the state of one instance in a target group, at the group's own port.
 ///
 /// # Errors
 /// The call fails.
@@ -262,7 +264,7 @@ pub async fn state_in(
     ask(client, target_group_arn, TargetDescription::builder().id(id.as_str()).build()).await
 }
 
-/// What the target group says of one instance.
+/// Returns the state of one instance in the target group.
 ///
 /// # Errors
 /// The call fails.
@@ -293,9 +295,9 @@ fn parse(target: Option<&TargetHealthDescription>) -> TargetState {
     let reason = health.and_then(|h| h.reason()).map(|r| r.as_str());
     match health.and_then(|h| h.state()) {
         Some(TargetHealthStateEnum::Healthy) => TargetState::Healthy,
-        // No load balancer uses its target group: nothing will ever check it.
+        // No load balancer uses this target group: nothing will ever check the target.
         Some(TargetHealthStateEnum::Unused) if reason == Some("Target.NotInUse") => TargetState::Healthy,
-        // It is registered, and stopped or terminated.
+        // The instance is registered, and stopped or terminated.
         Some(TargetHealthStateEnum::Unused) if reason == Some("Target.InvalidState") => {
             TargetState::Unhealthy
         }
@@ -308,7 +310,7 @@ fn parse(target: Option<&TargetHealthDescription>) -> TargetState {
     }
 }
 
-/// Registers an instance as another was. Registering it again changes nothing.
+/// Registers an instance with the port of another's registration. A repeated call changes nothing.
 ///
 /// # Errors
 /// The call fails.
@@ -327,8 +329,8 @@ pub async fn register(
         .map_err(failed("elasticloadbalancing:RegisterTargets"))
 }
 
-/// Deregisters an instance: it gets no new requests, and drains. One that is not registered is as good
-/// as deregistered.
+/// Deregisters an instance: it gets no new requests, and drains. An instance that is not registered counts as
+/// deregistered.
 ///
 /// # Errors
 /// The call fails.

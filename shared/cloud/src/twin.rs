@@ -1,8 +1,8 @@
-//! A twin: what another instance is, said again in a launch request. Also what a twin could not have,
-//! so that such an instance is left alone.
+//! Twins: launch requests that repeat another instance. An instance that a twin could not repeat is left
+//! alone.
 //!
-//! The instance is read at the time of the launch, and nothing of it but its id travels through the
-//! state machine: user data may hold secrets, and an execution's history is no place for those.
+//! The instance is read at the time of the launch, and only its id travels through the state machine. User
+//! data may hold secrets, and an execution's history is no place for those.
 
 use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput as Attribute;
 use aws_sdk_ec2::types as ec2;
@@ -21,33 +21,33 @@ const DESCRIBE: &str = "ec2:DescribeInstances";
 const ATTRIBUTE: &str = "ec2:DescribeInstanceAttribute";
 const TYPES: &str = "ec2:DescribeInstanceTypes";
 
-/// Whose twin is launched.
+/// The instance whose twin is launched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Twin {
-    /// The instance.
+    /// The instance's id.
     pub of: InstanceId,
-    /// The image that was captured of it; `None`, its own AMI.
+    /// The image that was captured of the instance; `None` for the instance's own AMI.
     pub image_id: Option<String>,
 }
 
-/// What a twin is made from.
+/// The instance that a twin is made from, with everything that the launch repeats.
 #[derive(Debug, Clone)]
 pub struct Source {
     instance: ec2::Instance,
-    /// Base64, as RunInstances takes it.
+    /// The user data in Base64, as RunInstances takes it.
     user_data: Option<String>,
-    /// `standard` or `unlimited`, for a burstable type: the account's default may cost more than Spot saves.
+    /// The CPU credits of a burstable type, `standard` or `unlimited`: the account's default may cost more
+    /// than Spot saves.
     credits: Option<String>,
     /// The effect of a shutdown from within: `stop` or `terminate`.
     at_shutdown: Option<String>,
-    /// Its EBS volumes.
+    /// The instance's EBS volumes.
     volumes: Vec<ec2::Volume>,
-    /// Its type.
+    /// The instance's type.
     kind: Option<ec2::InstanceTypeInfo>,
 }
 
-/// Looks at an instance before its swap; `None` if EC2 does not know it. Which target groups it is in
-/// is not looked at here.
+/// Observes an instance before its swap; `None` if EC2 does not know it. Target groups are not read here.
 ///
 /// # Errors
 /// A call fails.
@@ -72,7 +72,7 @@ pub async fn examine(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Op
     }))
 }
 
-/// Reads what the twin is made from.
+/// Reads the instance that the twin is made from.
 ///
 /// # Errors
 /// A call fails, or the instance is gone.
@@ -104,13 +104,13 @@ async fn volumes(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    // A filter, not ids: a volume that its owner has just taken away must not fail the call.
+    // The request uses a filter, not ids: a volume that its owner has just deleted must not fail the call.
     let filter = ec2::Filter::builder().name("volume-id").set_values(Some(ids)).build();
     let pages = client.describe_volumes().filters(filter).into_paginator().items().send();
     pages.collect::<Result<Vec<_>, _>>().await.map_err(failed("ec2:DescribeVolumes"))
 }
 
-/// The types whose CPU credits are a matter of choice: t2, t3, t4g and their like.
+/// Returns true for types whose CPU credits are a matter of choice: t2, t3, t4g and their like.
 fn is_burstable(kind: &ec2::InstanceType) -> bool {
     matches!(kind.as_str().as_bytes(), [b't', b'0'..=b'9', ..])
 }
@@ -153,7 +153,7 @@ async fn attribute_of(
     }
 }
 
-/// Returns the instance's type. Only that says how many cores it has by default, and whether it has instance-store
+/// Returns the instance's type. Only the type holds the default number of cores and the instance-store
 /// volumes.
 async fn kind(
     client: &aws_sdk_ec2::Client,

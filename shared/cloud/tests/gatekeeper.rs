@@ -1,4 +1,4 @@
-//! The gate against a scripted DynamoDB: what it clears, and that it fails closed.
+//! The gate against a scripted DynamoDB: the pools that it clears, and its failures, which close it.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

@@ -1,5 +1,5 @@
-//! What a lab swap asks of EC2 and load balancing, against a scripted endpoint: the twin's launch, the
-//! image, the whereabouts of an address, an instance's target groups.
+//! The calls of a lab swap to EC2 and load balancing, against a scripted endpoint. They cover the twin's
+//! launch, the image, the holder of an address, and an instance's target groups.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -135,7 +135,8 @@ const UNUSUAL: &str = "<cpuOptions><coreCount>1</coreCount><threadsPerCore>1</th
       <connectionTrackingConfiguration><tcpEstablishedTimeout>350</tcpEstablishedTimeout>
       </connectionTrackingConfiguration></item></networkInterfaceSet>";
 
-/// The launch request for the twin of an instance described with `more`, whose type has a core of two threads.
+/// Returns the launch request for the twin of an instance described with `more`, whose type has a core of two
+/// threads.
 async fn launched_as(more: &'static str) -> String {
     let ec2 = Endpoint::answering(move |action, body| match action {
         "DescribeInstances" => Answer::ok(described(more)),
@@ -194,7 +195,8 @@ async fn a_twin_does_not_ask_for_what_its_type_gives_anyway() {
     }
 }
 
-/// What `examine` says of an instance described with `more`, whose type has an instance store or not.
+/// Returns the result of `examine` for an instance described with `more`, whose type has an instance store or
+/// not.
 async fn examined(more: &'static str, store: bool) -> spot_domain::lab::Original {
     let ec2 = Endpoint::answering(move |action, body| match action {
         "DescribeInstances" => Answer::ok(described(more)),
@@ -326,7 +328,7 @@ fn healths(members: &str) -> Answer {
     ))
 }
 
-/// Target groups by name, type and VPC, each of which answers `targets` of its name.
+/// Returns target groups by name, type and VPC, each of which answers `targets` of its name.
 async fn load_balancing(
     groups: &'static [(&'static str, &'static str, &'static str)],
     targets: fn(&str) -> String,
@@ -385,7 +387,7 @@ async fn a_target_group_of_another_vpc_has_it_by_its_address() {
     })
     .await;
     assert_eq!(found_in(&elb, NIC).await.by_address_in.as_deref(), Some("peered"));
-    // Its VPC has the same addresses, and this one is of a zone of that VPC.
+    // The other VPC has the same addresses, and this target is of a zone of that VPC.
     let elb = load_balancing(&[("stranger", "ip", "vpc-2")], |_| {
         health("10.0.0.7", 80, "healthy", "")
             .replace("<Port>", "<AvailabilityZone>us-east-1b</AvailabilityZone><Port>")
@@ -436,7 +438,7 @@ async fn target_groups_of_others_drain_an_instance_or_still_send_it_requests() {
                 names.map(group).concat()
             ))
         }
-        // By one node port it is drained already, by the other it is being drained.
+        // By one node port, the instance is drained already; by the other, it is being drained.
         _ if body.contains("TargetGroupArn=drains") => healths(
             &[
                 health("i-0123456789abcdef0", 30_080, "draining", "Target.DeregistrationInProgress"),

@@ -1,5 +1,5 @@
-//! The launcher against a scripted DynamoDB and EC2: what it asks EC2 for, and how EC2's refusals
-//! are sorted. The proofs come from the real gate.
+//! The launcher against a scripted DynamoDB and EC2: its requests to EC2, and the kinds of EC2's refusals.
+//! The proofs come from the real gate.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

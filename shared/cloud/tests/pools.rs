@@ -1,4 +1,4 @@
-//! The pool of an instance, against a scripted EC2: while it is described, and after it is gone.
+//! The pool of an instance, against a scripted EC2: while EC2 describes the instance, and after it is gone.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! What a swap takes for its own, against a scripted EC2 in which others bear its tag.
+//! The instances that a swap takes for its own, against a scripted EC2 in which others bear its tag.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -21,7 +21,7 @@ fn id(n: u32) -> InstanceId {
     format!("i-0000000{n}").parse().unwrap()
 }
 
-/// An instance with this lifecycle and ClientToken; the tag of the swap, or none.
+/// An instance with this lifecycle and ClientToken, and with the swap's tag or none.
 fn instance(n: u32, lifecycle: &str, token: &str, tag: Option<&str>) -> String {
     let tag = tag.map_or_else(String::new, |value| {
         format!("<tagSet><item><key>spot-optimizer:swap</key><value>{value}</value></item></tagSet>")

@@ -1,4 +1,4 @@
-//! What AWS answers may be a secret (user data, a kubeconfig, credentials): an error's text repeats none of it.
+//! Secrets in AWS's answers (user data, a kubeconfig, credentials): an error's text repeats none of them.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! What a member of a group has that its replacement would not have: an Elastic IP, a data volume, a further
-//! network interface. Such a member is left alone.
+//! The belongings of a member that its replacement would not have: an Elastic IP, a data volume, a further
+//! network interface. A member with such belongings is left alone.
 
 use std::collections::BTreeSet;
 
@@ -12,9 +12,9 @@ pub struct Volume {
     pub id: String,
     /// The device name that it is attached as.
     pub device: String,
-    /// EC2 deletes it with the instance.
+    /// EC2 deletes the volume with the instance.
     pub is_deleted_on_termination: bool,
-    /// It was attached within a minute of the launch.
+    /// The volume was attached within a minute of the launch.
     pub is_from_launch: bool,
 }
 
@@ -23,28 +23,28 @@ pub struct Volume {
 pub struct Interface {
     /// The interface's id.
     pub id: String,
-    /// Its place on the instance.
+    /// The index at which the interface is attached (`DeviceIndex`).
     pub device_index: i32,
-    /// Private IPv4 addresses, the first one included.
+    /// The number of private IPv4 addresses, the primary one included.
     pub private_addresses: usize,
-    /// IPv6 addresses.
+    /// The number of IPv6 addresses.
     pub ipv6_addresses: usize,
-    /// It has address prefixes.
+    /// The interface has address prefixes.
     pub has_prefixes: bool,
-    /// An address that stays its owner's when the instance goes (Elastic IP, carrier or customer-owned).
+    /// An address that its owner keeps when the instance goes (Elastic IP, carrier or customer-owned).
     pub kept_address: Option<String>,
 }
 
 /// The belongings of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Belongings {
-    /// The image that it was launched from.
+    /// The image that the instance was launched from.
     pub image_id: Option<String>,
-    /// The device name of its root volume.
+    /// The device name of the root volume.
     pub root_device: Option<String>,
-    /// Its volumes.
+    /// The instance's volumes.
     pub volumes: Vec<Volume>,
-    /// Its network interfaces.
+    /// The instance's network interfaces.
     pub interfaces: Vec<Interface>,
     /// The source/destination check is off: routes point at the instance.
     pub forwards_traffic: bool,
@@ -54,28 +54,30 @@ pub struct Belongings {
     pub vpc_id: Option<String>,
     /// Every private address, IPv4 and IPv6.
     pub addresses: BTreeSet<String>,
-    /// It runs software of the AWS Marketplace, whose price is in no list of ours.
+    /// The instance runs AWS Marketplace software, whose price is in no list of ours.
     pub has_marketplace_software: bool,
-    /// A target group that has the instance by its private address.
+    /// A target group in which the instance is registered by its private address.
     pub by_address_in: Option<String>,
 }
 
-/// The share of a launch template or configuration in every instance.
+/// The part of every instance that comes from a launch template or configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Given {
-    /// Device names of its block device mappings.
+    /// Device names of the block device mappings.
     pub devices: BTreeSet<String>,
-    /// Device indexes of its network interfaces; empty, one interface.
+    /// Device indexes of the network interfaces; empty if the launch asks for one interface alone.
     pub interfaces: BTreeSet<i32>,
-    /// IPv6 addresses that it asks for, per interface.
+    /// IPv6 addresses that the launch asks for, per interface.
     pub ipv6_addresses: usize,
-    /// Keys of the tags that it puts on instances.
+    /// Keys of the tags that the launch puts on instances.
     pub tag_keys: BTreeSet<String>,
 }
 
 impl Belongings {
-    /// Returns the volumes that `given` does not explain: the image may. One that came with the launch and
-    /// goes with the instance is explained by an older version of the template.
+    /// Returns the volumes that `given` does not explain; the image may explain them.
+    ///
+    /// A volume that came with the launch and is deleted with the instance is explained by an older version
+    /// of the template.
     pub fn unexplained<'a>(&'a self, given: &'a Given) -> impl Iterator<Item = &'a Volume> {
         self.volumes.iter().filter(|volume| {
             let is_root = self.root_device.as_deref() == Some(volume.device.as_str());
@@ -84,22 +86,23 @@ impl Belongings {
         })
     }
 
-    /// Returns the ids of its volumes and network interfaces.
+    /// Returns the ids of the instance's volumes and network interfaces.
     #[must_use]
     pub fn ids(&self) -> BTreeSet<String> {
         let volumes = self.volumes.iter().map(|volume| volume.id.clone());
         volumes.chain(self.interfaces.iter().map(|interface| interface.id.clone())).collect()
     }
 
-    /// Returns the address that stays its owner's, in words.
+    /// Returns the address that its owner keeps, in words.
     #[must_use]
     pub fn kept_address(&self) -> Option<String> {
         let address = self.interfaces.iter().find_map(|interface| interface.kept_address.as_ref())?;
         Some(format!("it has the Elastic IP {address}, which a replacement would not get"))
     }
 
-    /// Returns what the replacement of a Kubernetes node would not have, in words: pods move with their volumes,
-    /// and the cluster's network gives addresses and interfaces.
+    /// Returns what the replacement of a Kubernetes node would not have, in words.
+    ///
+    /// Volumes move with the pods. Addresses and interfaces come from the cluster's network.
     #[must_use]
     pub fn irreproducible_in_a_node(&self) -> Option<String> {
         self.kept_address().or_else(|| self.other.clone())
@@ -140,8 +143,10 @@ fn foreign(interface: &Interface, given: &Given) -> Option<String> {
         .then(|| format!("network interface {id} has more private addresses than its template asks for"))
 }
 
-/// Returns why the tags of a replacement would not fit, in words. EC2 merges the template's tags with ours at
-/// launch, the group adds its own at the attach; tags that AWS reserves don't count.
+/// Returns why the tags of a replacement would not fit, in words.
+///
+/// EC2 merges the template's tags with ours at launch, and the group adds its own at the attach. Tags that
+/// AWS reserves don't count.
 #[must_use]
 pub fn too_many_tags(old: &Tags, given: &Given, propagated: &Tags) -> Option<String> {
     let ours = inherited(old, "");

@@ -1,8 +1,8 @@
-//! What storage and addresses cost a month: exact decimals, per region, each with its source and
-//! date. What no source knows is `None`: never zero, never a guess.
+//! The monthly price of storage and addresses: exact decimals, per region, each with its source and date. A
+//! price that no source knows is `None`: never zero, never a guess.
 //!
-//! Sources are laid over each other: the Price List API where it answers, the shipped table below
-//! it. A price made of several rates bears the weakest source and the oldest date among them.
+//! Sources are laid over each other: the Price List API where it answers, the shipped table below it. A price
+//! made of several rates bears the weakest source and the oldest date among them.
 
 use std::collections::BTreeMap;
 
@@ -14,30 +14,32 @@ use crate::ids::Region;
 use crate::money::Usd;
 use crate::storage::{Snapshot, Tier, Volume};
 
-/// The date that the shipped rates bear. They were checked in November 2026, on a day that was not noted:
-/// the month's first stands for it, so that no rate claims to be newer than it is.
+/// The date that the shipped rates bear.
+///
+/// The rates were checked in November 2026, on a day that was not noted. The first of the month stands for
+/// that day, so that no rate claims to be newer than it is.
 pub const SHIPPED_AS_OF: Date = Date::constant(2026, 11, 1);
-/// Hours of a month of idle address, 30 days: what the rule's $3.60 counts with.
+/// Hours of a month of idle address: 30 days, as the rule's $3.60 counts.
 const ADDRESS_HOURS: u32 = 720;
-/// What gp3's price includes.
+/// IOPS that gp3's price includes.
 const GP3_IOPS: u32 = 3_000;
-/// What gp3's price includes, in MiB/s.
+/// Throughput that gp3's price includes, in MiB/s.
 const GP3_THROUGHPUT: u32 = 125;
-/// Above so many IOPS the second, then the third tier of io2's price holds.
+/// IOPS above which the second and the third tier of io2's price hold.
 const IO2_TIERS: [u32; 2] = [32_000, 64_000];
-/// Digits behind the point in a row's price: hundredths of a cent. Sums of rows stay exact.
+/// Decimal places of a row's price: hundredths of a cent. Sums of rows stay exact.
 const ROW_DIGITS: u32 = 4;
 
 /// One thing that has a price of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Item {
-    /// A GiB of gp2, for a month. So are the other storage items.
+    /// A GiB of gp2, for a month. The other storage items are per month, too.
     Gp2,
     /// A GiB of gp3.
     Gp3,
-    /// One IOPS of gp3 above the included, for a month.
+    /// One IOPS of gp3 above the included ones, for a month.
     Gp3Iops,
-    /// One MiB/s of gp3 above the included, for a month.
+    /// One MiB/s of gp3 above the included throughput, for a month.
     Gp3Throughput,
     /// A GiB of io1.
     Io1,
@@ -65,7 +67,7 @@ pub enum Item {
     IdleAddress,
 }
 
-/// How the Price List spells a usage type, behind its region's prefix.
+/// Usage types of the Price List, without the prefix of their region.
 const USAGE_TYPES: [(&str, Item); 16] = [
     ("EBS:VolumeUsage.gp2", Item::Gp2),
     ("EBS:VolumeUsage.gp3", Item::Gp3),
@@ -86,7 +88,7 @@ const USAGE_TYPES: [(&str, Item); 16] = [
 ];
 
 impl Item {
-    /// The item that a usage type of the Price List stands for, such as `APN1-EBS:VolumeUsage.gp3`.
+    /// Returns the item that a usage type of the Price List stands for, such as `APN1-EBS:VolumeUsage.gp3`.
     #[must_use]
     pub fn of_usage_type(usage_type: &str) -> Option<Self> {
         USAGE_TYPES.iter().find_map(|(name, item)| {
@@ -96,7 +98,7 @@ impl Item {
     }
 }
 
-/// Where a price comes from, best first.
+/// The source of a price, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -107,7 +109,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// The name, as rows and reports spell it.
+    /// Returns the name, as rows and reports spell it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -122,20 +124,20 @@ impl Source {
 pub struct Rate {
     /// US dollars.
     pub usd: Decimal,
-    /// Where it comes from.
+    /// The source of the price.
     pub source: Source,
-    /// When it was valid.
+    /// The day on which the price was valid.
     pub as_of: Date,
 }
 
-/// What a resource costs a month.
+/// The monthly price of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Price {
     /// The amount, to the hundredth of a cent.
     pub monthly: Usd,
-    /// The weakest source that it is made of.
+    /// The weakest source of its rates.
     pub source: Source,
-    /// The oldest date that it is made of.
+    /// The oldest date of its rates.
     pub as_of: Date,
 }
 
@@ -146,7 +148,7 @@ pub struct PriceBook {
 }
 
 impl PriceBook {
-    /// The rates that are shipped for this region; empty where none are.
+    /// Returns the rates that are shipped for this region; empty if none are.
     #[must_use]
     pub fn shipped(region: &Region) -> Self {
         let mut book = Self::default();
@@ -165,18 +167,19 @@ impl PriceBook {
         book
     }
 
-    /// Lays a rate over what is known of the item.
+    /// Sets the rate of an item, over any rate that is known already.
     pub fn set(&mut self, item: Item, rate: Rate) {
         self.rates.insert(item, rate);
     }
 
-    /// An address that nothing uses.
+    /// Returns the price of an address that nothing uses.
     #[must_use]
     pub fn idle_address(&self) -> Option<Price> {
         self.total(&[(Item::IdleAddress, Decimal::from(ADDRESS_HOURS))])
     }
 
-    /// A volume. I/O requests of `standard` volumes are no part of it: an unattached one has none.
+    /// Returns the price of a volume. I/O requests of `standard` volumes are not included: an unattached
+    /// volume has none.
     #[must_use]
     pub fn volume(&self, volume: &Volume) -> Option<Price> {
         let size = Decimal::from(volume.size_gib);
@@ -200,8 +203,9 @@ impl PriceBook {
         self.total(&parts)
     }
 
-    /// A snapshot as if it shared no block with another: an upper bound, since snapshots of one
-    /// volume are incremental.
+    /// Returns the price of a snapshot as if it shared no block with another.
+    ///
+    /// The price is an upper bound, since snapshots of one volume are incremental.
     #[must_use]
     pub fn snapshot(&self, snapshot: &Snapshot) -> Option<Price> {
         let item = match snapshot.tier {
@@ -245,7 +249,8 @@ fn to_row_digits(amount: Usd) -> Usd {
     Usd::new(rounded.normalize())
 }
 
-/// Other partitions have price lists, and some have currencies, of their own.
+/// Returns true for a region of the commercial partition. Other partitions have price lists, and some have
+/// currencies, of their own.
 fn is_commercial(region: &Region) -> bool {
     !["cn-", "us-gov-", "us-iso", "eu-iso", "eusc-"].iter().any(|prefix| region.as_str().starts_with(prefix))
 }
@@ -253,8 +258,10 @@ fn is_commercial(region: &Region) -> bool {
 /// $0.005 an hour in every commercial region (<https://aws.amazon.com/vpc/pricing/>).
 const IDLE_ADDRESS: Decimal = Decimal::from_parts(5, 0, 0, false, 3);
 
-/// <https://aws.amazon.com/ebs/pricing/>, US East (N. Virginia). That page rounds the upper tiers of io2 to
-/// $0.046 and $0.032; these are the Price List's own rates (`EBS:VolumeP-IOPS.io2.tier2` and `.tier3`).
+/// <https://aws.amazon.com/ebs/pricing/>, US East (N. Virginia).
+///
+/// That page rounds the upper tiers of io2 to $0.046 and $0.032. The rates here are the Price List's own
+/// (`EBS:VolumeP-IOPS.io2.tier2` and `.tier3`).
 const US_EAST_1: [(Item, Decimal); 15] = [
     (Item::Gp2, usd_thousandths(100)),
     (Item::Gp3, usd_thousandths(80)),
@@ -273,7 +280,7 @@ const US_EAST_1: [(Item, Decimal); 15] = [
     (Item::SnapshotArchive, Decimal::from_parts(125, 0, 0, false, 4)),
 ];
 
-/// The same page, Asia Pacific (Tokyo).
+/// <https://aws.amazon.com/ebs/pricing/>, Asia Pacific (Tokyo).
 const AP_NORTHEAST_1: [(Item, Decimal); 1] = [(Item::Gp3, usd_thousandths(96))];
 
 const fn usd_thousandths(amount: u32) -> Decimal {

@@ -1,8 +1,8 @@
-//! The rules between a flag and a termination: when the clock starts, what stops it, when an
-//! instance is due, and how many may be.
+//! The rules between a flag and a termination: start and stop of the clock, the due time, and the limits of a
+//! run.
 //!
-//! The clock starts at the first flag and no later run moves it. Nothing that is missing, malformed
-//! or in the future ever counts as expired: such a flag starts anew.
+//! The clock starts at the first flag, and no later run moves it. A flag that is missing, malformed or in the
+//! future never counts as expired: it starts anew.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,26 +12,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::authorization::Standing;
 
-/// How far the clock of another run may be ahead of ours.
+/// The most that the clock of another run may be ahead of ours.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// A person is told again of what still runs after so long. The audit is hourly: no message is older than a day.
+/// The time after which a reminder goes out for an instance that still runs. The audit is hourly, so that no
+/// message is older than a day.
 const TELL_AGAIN: SignedDuration = SignedDuration::from_hours(23);
-/// EC2 may still list as running what was terminated a moment ago.
+/// The time for which EC2 may still list a terminated instance as running.
 const STILL_LISTED: SignedDuration = SignedDuration::from_hours(1);
 
-/// What the InstanceAuth table says of an instance.
+/// The status of an instance in the InstanceAuth table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AuthStatus {
-    /// Nobody answers for it; the clock runs.
+    /// Nothing authorises the instance; the clock runs.
     Flagged,
-    /// It was flagged, and no longer is: authorised, or gone without us.
+    /// The instance was flagged, and no longer is: it is authorised, or gone without us.
     Cleared,
-    /// We terminated it.
+    /// We terminated the instance.
     Terminated,
-    /// It was to be terminated, and something forbids it. The clock has run.
+    /// The instance was due, and something forbids its termination. The clock has run.
     TerminationBlocked,
-    /// It says that it is ours, and nothing proves it. Never terminated.
+    /// The instance bears our mark, and nothing proves that it is ours. Such an instance is never terminated.
     Suspicious,
 }
 
@@ -40,7 +41,7 @@ impl AuthStatus {
     pub const ALL: [Self; 5] =
         [Self::Flagged, Self::Cleared, Self::Terminated, Self::TerminationBlocked, Self::Suspicious];
 
-    /// As the table spells it.
+    /// Returns the status as the table spells it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -74,64 +75,64 @@ impl FromStr for AuthStatus {
 /// A row of InstanceAuth. A field is `None` where the table has none, or none that can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Where it stands.
+    /// The status of the instance.
     pub status: Option<AuthStatus>,
-    /// The first flag. It never moves while the status stays.
+    /// The time of the first flag. This time never moves while the status stays.
     pub flagged_at: Option<Timestamp>,
-    /// How long after the flag its notice went out: zero when all is well, `None` until one has.
-    /// The owner has the whole grace from the notice on.
+    /// The time from the flag until its notice went out: zero if nothing delayed the notice, `None` until it
+    /// has gone out. The owner has the whole grace from the notice on.
     pub notice_delay: Option<SignedDuration>,
-    /// When a person was last told that it runs so; `None` in rows that no reminder has been sent for.
+    /// The time of the last notice or reminder that the instance runs; `None` in rows without one.
     pub told_at: Option<Timestamp>,
-    /// When a run last saw it so.
+    /// The time at which a run last saw the instance in this status.
     pub last_seen: Option<Timestamp>,
-    /// Which run that was: one repeated by Lambda does not count as the run before. `None` once a
-    /// run has found it not running.
+    /// The run that last saw the instance. A run repeated by Lambda does not count as the run before. `None`
+    /// once a run has found the instance not running.
     pub seen_by: Option<String>,
-    /// Set before the call that terminates it, so that a run which died there is understood.
+    /// The time right before the call that terminates the instance: it shows that a run may have died there.
     pub terminating_at: Option<Timestamp>,
-    /// Why, for a person.
+    /// The reason in words.
     pub reason: String,
 }
 
-/// One look of one run.
+/// One observation by one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
-    /// When.
+    /// The time of the observation.
     pub at: Timestamp,
-    /// Names the run.
+    /// The id of the run.
     pub run: String,
 }
 
-/// What somebody is told of.
+/// An event that is worth a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum News {
     /// The clock started.
     Flagged,
     /// The clock started earlier, and the notice of it is still owed.
     NoticeOwed,
-    /// It still runs, flagged, blocked or suspicious, a day after a person was last told.
+    /// The instance still runs, flagged, blocked or suspicious, a day after the last notice.
     StillRuns,
     /// The flag is gone.
     Cleared,
-    /// Our mark on what no swap launched.
+    /// The instance bears our mark, and no swap launched it.
     Suspicious,
-    /// Terminated by us.
+    /// We terminated the instance.
     Terminated,
-    /// Due, and something forbids it.
+    /// The instance is due, and something forbids its termination.
     TerminationBlocked,
 }
 
-/// What a look changes: the row to write, and whom to tell.
+/// The outcome of an observation: the row to write, and the notice to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The new row.
     pub record: Record,
-    /// What is news; `None` where only `last_seen` moved.
+    /// The notice; `None` if only `last_seen` moved.
     pub news: Option<News>,
 }
 
-/// What a running instance's look changes in its row.
+/// Returns how an observation of a running instance changes its row.
 #[must_use]
 pub fn observe(old: Option<&Record>, standing: &Standing, look: &Look) -> Option<Change> {
     match standing {
@@ -180,13 +181,14 @@ fn owed(record: &Record, notice: News, look: &Look) -> Option<News> {
     let Some(delay) = record.notice_delay else { return Some(notice) };
     let told = record.told_at.or_else(|| record.flagged_at?.checked_add(delay).ok());
     let since = told.map(|told| look.at.duration_since(told));
-    // A time that is missing or lies in the future must not silence anybody.
+    // A time that is missing or lies in the future must not suppress a notice.
     let is_recent = since.is_some_and(|since| (-CLOCK_SKEW..TELL_AGAIN).contains(&since));
     (!is_recent).then_some(News::StillRuns)
 }
 
-/// An open row whose instance no longer exists: terminated by us in a run that died before it could
-/// say so, or by somebody else.
+/// Returns the change that closes an open row whose instance no longer exists.
+///
+/// Either a run of ours terminated the instance and died before it wrote so, or another party terminated it.
 #[must_use]
 pub fn gone(old: &Record, look: &Look) -> Option<Change> {
     if !is_open(old) {
@@ -201,21 +203,21 @@ pub fn gone(old: &Record, look: &Look) -> Option<Change> {
     Some(Change { record, news: Some(News::Terminated) })
 }
 
-/// An open row whose instance exists and does not run: the next run can't say that the run before
-/// saw it unauthorised.
+/// Returns the change of an open row whose instance exists and does not run. The next run can't claim that
+/// the run before saw the instance unauthorised.
 #[must_use]
 pub fn not_running(old: &Record) -> Option<Change> {
     let was_seen = is_open(old) && old.seen_by.is_some();
     was_seen.then(|| Change { record: Record { seen_by: None, ..old.clone() }, news: None })
 }
 
-/// Whether the row still wants something: a status that can't be read does.
+/// Returns true if the row still needs a run's attention. A row whose status can't be read does.
 #[must_use]
 pub fn is_open(record: &Record) -> bool {
     !matches!(record.status, Some(AuthStatus::Cleared | AuthStatus::Terminated))
 }
 
-/// The flag goes.
+/// Returns the change that removes the flag.
 #[must_use]
 pub fn clear(old: &Record, why: &str, look: &Look) -> Change {
     let record = Record {
@@ -255,7 +257,7 @@ pub fn noticed(record: Record, at: Timestamp) -> Record {
     Record { notice_delay: delay, ..told(record, at) }
 }
 
-/// Returns the row once a person has been told at `at` that the instance runs.
+/// Returns the row once a notice or reminder has gone out at `at` that the instance runs.
 #[must_use]
 pub fn told(record: Record, at: Timestamp) -> Record {
     Record { told_at: Some(at), ..record }
@@ -267,46 +269,46 @@ pub fn grace_ends(record: &Record, grace: SignedDuration) -> Option<Timestamp> {
     record.flagged_at?.checked_add(grace.checked_add(record.notice_delay?)?).ok()
 }
 
-/// Time since the flag; `None` if the flag is missing, malformed or in the future.
+/// Returns the time since the flag; `None` if the flag is missing, malformed or in the future.
 fn age(record: &Record, now: Timestamp) -> Option<SignedDuration> {
     let age = now.duration_since(record.flagged_at?);
     (age >= -CLOCK_SKEW).then(|| age.max(SignedDuration::ZERO))
 }
 
-/// What the settings say of termination.
+/// The settings for terminations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// From the flag's notice to the end.
+    /// The time from the flag's notice to the termination.
     pub grace: SignedDuration,
-    /// How long ago the run before may have been. Longer ago means that a run is missing.
+    /// The longest time since the run before. A longer gap means that a run is missing.
     pub run_before_within: SignedDuration,
 }
 
-/// Why a flagged instance stays for now.
+/// The reason for which a flagged instance stays for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotDue {
-    /// Not FLAGGED or TERMINATION_BLOCKED.
+    /// The status is neither FLAGGED nor TERMINATION_BLOCKED.
     #[error("its status is not one that leads to a termination")]
     OtherStatus,
     /// The flag is missing, malformed or in the future.
     #[error("its flag can't be read or lies in the future")]
     NoClock,
-    /// Nobody has been told.
+    /// No notice has gone out.
     #[error("no notice of the flag has gone out")]
     NoNotice,
     /// The grace runs.
     #[error("its grace has not passed")]
     Grace,
-    /// The run before did not see it unauthorised.
+    /// The run before did not see the instance unauthorised.
     #[error("the run before did not see it unauthorised")]
     NotSeenBefore,
 }
 
-/// Whether an instance that this run sees unauthorised may be terminated, as far as its row goes.
-/// `before` is the row as the run found it.
+/// Decides from the row if an instance that this run sees unauthorised may be terminated. `before` is the row
+/// as the run found it.
 ///
 /// # Errors
-/// What is missing.
+/// The first condition that is not met.
 pub fn due(before: &Record, look: &Look, rules: Rules) -> Result<(), NotDue> {
     if !matches!(before.status, Some(AuthStatus::Flagged | AuthStatus::TerminationBlocked)) {
         return Err(NotDue::OtherStatus);
@@ -329,50 +331,52 @@ pub fn due(before: &Record, look: &Look, rules: Rules) -> Result<(), NotDue> {
 /// One account and region of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reach {
-    /// What to call it.
+    /// The name of the scope in messages.
     pub name: String,
-    /// Its running instances.
+    /// The number of running instances.
     pub running: usize,
-    /// Those due.
+    /// The number of instances that are due.
     pub due: usize,
-    /// Most that a whole run may terminate, as this account and region have it.
+    /// The most that a whole run may terminate, as set for this account and region.
     pub max_per_run: u32,
-    /// Most of its running instances that a run may terminate, in percent.
+    /// The most of the running instances that a run may terminate, in percent.
     pub max_percent: u32,
 }
 
-/// More is due than a run may terminate: it terminates none.
+/// The limit that a run exceeds: more is due than it may terminate, so that it terminates none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlastRadius {
-    /// Too many in all.
+    /// Too many instances in all.
     #[error("{due} instances are due, more than max_terminations_per_run = {limit}: none is terminated")]
     PerRun {
-        /// In the whole run.
+        /// The number due in the whole run.
         due: usize,
-        /// The strictest limit of those with something due.
+        /// The strictest limit among the scopes with an instance due.
         limit: u32,
     },
-    /// Too many of one account and region.
+    /// Too many instances of one account and region.
     #[error(
         "{name}: {due} of {running} running instances are due, more than max_terminations_percent = {limit}: none is terminated"
     )]
     Percent {
-        /// Which.
+        /// The account and region.
         name: String,
-        /// How many there.
+        /// The number due there.
         due: usize,
-        /// Of how many.
+        /// The number running there.
         running: usize,
         /// The limit there.
         limit: u32,
     },
 }
 
-/// Whether a run stays within its limits: the count over the whole run, the percentage in each
-/// account and region. Beyond one of them it acts on none, anywhere.
+/// Checks that a run stays within its limits: the count over the whole run, the percentage in each account
+/// and region.
+///
+/// A run that exceeds one of them terminates nothing, anywhere.
 ///
 /// # Errors
-/// Which limit is exceeded.
+/// The limit that is exceeded.
 pub fn blast_radius(reaches: &[Reach]) -> Result<(), BlastRadius> {
     let acting = || reaches.iter().filter(|reach| reach.due > 0);
     let due = acting().map(|reach| reach.due).sum();

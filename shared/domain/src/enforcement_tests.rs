@@ -17,7 +17,7 @@ fn look(seconds: i64) -> Look {
     Look { at: at(seconds), run: format!("run-{seconds}") }
 }
 
-/// Flagged and noticed at zero, last seen an hour before `now`.
+/// A row that was flagged and noticed at zero, and last seen an hour before `now`.
 fn flagged(now: i64) -> Record {
     Record {
         status: Some(AuthStatus::Flagged),
@@ -244,7 +244,7 @@ fn the_blast_radius_is_a_count_over_the_run_and_a_percentage_in_each_place() {
     assert_eq!(blast_radius(&[Reach { due: 0, ..none }, reach(1, 100)]), Ok(()));
 }
 
-/// What happens to one instance.
+/// An event in the life of one instance.
 #[derive(Debug, Clone)]
 enum Happening {
     Pass(i64),
@@ -266,7 +266,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// An independent account of the promises, kept without looking at the row.
+/// An independent account of the promises, which never reads the row.
 #[derive(Debug, Default)]
 struct Promises {
     first_flag: Option<i64>,
@@ -277,9 +277,12 @@ struct Promises {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Whatever the runs, the tags and the spoilt rows: a termination happens only after the whole
-    /// grace from the first flag and from its notice, never on an authorised or stopped one, and
-    /// only if the run before saw it unauthorised; and the first flag never moves.
+    /// No sequence of runs, tags and spoilt rows breaks a promise.
+    ///
+    /// - A termination happens only after the whole grace from the first flag and from its notice.
+    /// - A termination never hits an authorised or stopped instance.
+    /// - The run before must have seen the instance unauthorised.
+    /// - The first flag never moves.
     #[test]
     fn no_sequence_of_runs_terminates_early(happenings in prop::collection::vec(happening(), 0..60)) {
         let (mut now, mut authorised, mut stopped) = (0_i64, false, false);
@@ -343,7 +346,7 @@ proptest! {
         }
     }
 
-    /// What passes the blast radius is never more than either limit allows.
+    /// A run that passes the blast radius never exceeds either limit.
     #[test]
     fn what_passes_is_within_both_limits(
         places in prop::collection::vec((0_usize..30, 0_usize..300, 0_u32..20, 0_u32..=100), 0..6),
@@ -363,7 +366,7 @@ proptest! {
         }
     }
 
-    /// An authorised instance is due under no row at all: looking at it leaves none that is.
+    /// An authorised instance is due under no row: observing it leaves no row that is due.
     #[test]
     fn an_authorised_one_is_never_left_with_a_flag(
         status in prop::sample::select(AuthStatus::ALL.to_vec()),

@@ -1,5 +1,5 @@
-//! Whether an account is a lab or production. It comes from the registry of accounts (for the
-//! stack's own account, from the stack's parameter), never from what an event claims.
+//! The kind of an account: lab or production. The kind comes from the registry of accounts, or from the
+//! stack's parameter for the stack's own account. An event's claim never counts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +12,9 @@ use crate::ids::Malformed;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum EnvironmentType {
-    /// Interruptions here say nothing to others: they never poison a pool.
+    /// Interruptions in this account say nothing about others: they never poison a pool.
     Lab,
-    /// Interruptions here poison the pool for every account.
+    /// Interruptions in this account poison the pool for every account.
     Prod,
 }
 

@@ -1,24 +1,25 @@
-//! How often the pods of one controller may be evicted from one node. A pod that tolerates the cordon, or whose
-//! template names the node, comes back to it, and would be evicted for ever.
+//! The limit on evictions of one controller's pods from one node. A pod that tolerates the cordon, or whose
+//! template names the node, comes back to it. Without a limit, it would be evicted for ever.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Evictions for each pod that a controller had on the node: the pod itself, and once more what came back.
+/// Evictions for each pod that a controller had on the node: the pod itself, and its first replacement there.
 const PER_POD: u32 = 2;
 
 /// The evictions of one controller's pods from one node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
-    /// Pods of it that were on the node at first sight.
+    /// Pods of the controller that were on the node at first sight.
     pub here: u32,
     /// Evictions that were granted.
     pub evicted: u32,
 }
 
 impl Turn {
-    /// Returns true once nothing of this controller is to be evicted again: what is on the node has come back twice.
+    /// Returns true once no pod of this controller is to be evicted again: the pods on the node have come
+    /// back twice.
     #[must_use]
     pub const fn is_over(self) -> bool {
         self.evicted >= self.here.saturating_mul(PER_POD)

@@ -1,24 +1,24 @@
-//! Fitness: whether a swap of a group can be honest at all, decided before its lease is taken, from the
-//! group, its lifecycle hooks and its tags. Which of its members can be swapped, `selection` says.
+//! Fitness of a group: the check that a swap can be honest at all. The check reads the group, its lifecycle hooks
+//! and its tags before the lease is acquired. `selection` says which members can be swapped.
 
 use crate::group::Group;
 use crate::group_tags::{BadTag, GroupTags, IGNORE_LAUNCH_HOOKS_TAG};
 use crate::owners::{Marked, Owner, service};
 use crate::tags::{SWAP_TAG, Tags};
 
-/// When a lifecycle hook runs.
+/// The transition for which a lifecycle hook runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transition {
-    /// For an instance that the group launches; never for one that is attached to it.
+    /// The group launches an instance. The hook never runs for an instance that is attached.
     Launching,
-    /// For an instance that the group terminates; never for one that is detached from it.
+    /// The group terminates an instance. The hook never runs for an instance that is detached.
     Terminating,
     /// A transition that is not known here.
     Other(String),
 }
 
 impl Transition {
-    /// Reads AWS's spelling.
+    /// Parses AWS's spelling.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text {
@@ -34,13 +34,14 @@ impl Transition {
 pub struct Hook {
     /// The hook's name.
     pub name: String,
-    /// When it runs.
+    /// The transition for which the hook runs.
     pub transition: Transition,
-    /// Seconds that an instance may wait for it at most, all heartbeats included (`GlobalTimeout`).
+    /// The longest time that an instance may wait for the hook, in seconds, all heartbeats included
+    /// (`GlobalTimeout`).
     pub global_timeout_seconds: u32,
 }
 
-/// CodeDeploy's own hook: it deploys to what the group launches.
+/// CodeDeploy's own hook, by which it deploys to the instances that the group launches.
 /// <https://docs.aws.amazon.com/codedeploy/latest/userguide/integrations-aws-auto-scaling.html>
 const CODEDEPLOY_HOOK: &str = "CodeDeploy-managed-automatic-launch-deployment-hook";
 
@@ -58,7 +59,8 @@ pub fn unfit(group: &Group, hooks: &[Hook]) -> Result<Option<String>, BadTag> {
         .or_else(|| retained(group, hooks)))
 }
 
-/// A service fills the whole group, and has no use for an instance that it did not launch.
+/// Returns why an AWS service that fills the whole group stands against a swap. Such a service does not use
+/// an instance that it did not launch.
 fn filled_by(tags: &Tags) -> Option<String> {
     match service(tags)? {
         Marked { owner: Owner::GroupService(name), key } => {
@@ -68,7 +70,7 @@ fn filled_by(tags: &Tags) -> Option<String> {
     }
 }
 
-/// A hook that an attached instance would miss.
+/// Returns why a launching hook stands against a swap: an attached instance would miss it.
 fn missed(hook: &Hook, tags: &GroupTags) -> Option<String> {
     let name = &hook.name;
     let what = match &hook.transition {
@@ -87,7 +89,8 @@ fn missed(hook: &Hook, tags: &GroupTags) -> Option<String> {
     Some(format!("{what}; tag {IGNORE_LAUNCH_HOOKS_TAG}=true on the group consents to that"))
 }
 
-/// The attach puts the group's tags on the newcomer, over ours.
+/// Returns why a tag that the group propagates stands against a swap. The attach puts such tags on the
+/// newcomer, over ours.
 fn overwritten(propagated: &Tags, tags: &GroupTags) -> Option<String> {
     if propagated.contains_key(SWAP_TAG) {
         let why = "by which a replacement is known; remove that from the group";
@@ -97,7 +100,8 @@ fn overwritten(propagated: &Tags, tags: &GroupTags) -> Option<String> {
     Some(format!("it propagates the tag {}, which is to say that an instance is ready", ready.key()))
 }
 
-/// An old instance whose hook fails would stay for ever, where nothing counts it.
+/// Returns why the group stands against a swap if it retains instances. An old instance whose hook fails
+/// would stay for ever, where nothing counts it.
 fn retained(group: &Group, hooks: &[Hook]) -> Option<String> {
     let hook = hooks.iter().find(|hook| hook.transition == Transition::Terminating)?;
     group.retains_abandoned.then(|| {
@@ -108,7 +112,7 @@ fn retained(group: &Group, hooks: &[Hook]) -> Option<String> {
     })
 }
 
-/// Returns the seconds that the terminating hooks of a group may take at most; 0 without one.
+/// Returns the longest time that the terminating hooks of a group may take, in seconds; 0 without a hook.
 #[must_use]
 pub fn terminating_seconds(hooks: &[Hook]) -> u32 {
     let terminating = hooks.iter().filter(|hook| hook.transition == Transition::Terminating);

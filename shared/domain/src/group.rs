@@ -1,4 +1,4 @@
-//! An Auto Scaling group and its instances as we observed them, and which groups we don't touch.
+//! An Auto Scaling group and its instances as we observed them, and the rules that exclude a group.
 
 use std::collections::BTreeSet;
 
@@ -11,25 +11,28 @@ use crate::money::Usd;
 use crate::pricing::UsageOperation;
 use crate::tags::Tags;
 
-/// The process that we suspend while a group is N+1: it reacts to the imbalance of an attach, and
-/// has terminated both the old and the new instance of a group of one (spoptimize #2).
+/// The process that we suspend while a group is N+1.
+///
+/// AZRebalance reacts to the imbalance of an attach. In a group of one, it has terminated both the old and
+/// the new instance (spoptimize #2).
 pub const AZ_REBALANCE: &str = "AZRebalance";
 
-/// Where an instance stands in its group (`LifecycleState`).
+/// The state of an instance in its group (`LifecycleState`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberState {
     /// `Pending`, `Pending:Wait`, `Pending:Proceed`.
     Pending,
-    /// Serving, and counted.
+    /// The instance serves, and counts.
     InService,
-    /// `Detaching`, `Detached`, `Terminated`, `Terminating` and its sub-states: on its way out.
+    /// The instance is on its way out: `Detaching`, `Detached`, `Terminated`, `Terminating` and its
+    /// sub-states.
     Leaving,
-    /// Anything else, also what AWS invents tomorrow: unsafe to touch.
+    /// Any other state, also one that AWS adds later: unsafe to touch.
     Other,
 }
 
 impl MemberState {
-    /// Reads AWS's spelling; what it doesn't know is [`MemberState::Other`].
+    /// Parses AWS's spelling. An unknown state is [`MemberState::Other`].
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text {
@@ -42,46 +45,46 @@ impl MemberState {
     }
 }
 
-/// An instance as its group sees it.
+/// An instance as its group describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The instance.
     pub id: InstanceId,
-    /// Where it stands.
+    /// The state of the instance in the group.
     pub state: MemberState,
     /// `HealthStatus` is `Healthy`.
     pub healthy: bool,
-    /// Protected from scale-in.
+    /// The instance is protected from scale-in.
     pub protected: bool,
-    /// The launch template that it came from.
+    /// The launch template that the instance came from.
     pub template_id: Option<String>,
-    /// The image, where an override named it.
+    /// The image, if an override named one.
     pub image_id: Option<String>,
 }
 
 impl Member {
-    /// Serves, as far as the group knows.
+    /// Returns true if the instance serves, as far as the group knows.
     #[must_use]
     pub fn serves(&self) -> bool {
         self.state == MemberState::InService && self.healthy
     }
 }
 
-/// What the group launches from.
+/// The template or configuration that the group launches from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum LaunchSource {
-    /// A launch template; the version is `$Latest`, `$Default` or a number.
+    /// A launch template, by id.
     Template {
         /// `lt-…`
         id: String,
-        /// As the group names it.
+        /// The version as the group names it: `$Latest`, `$Default` or a number.
         version: String,
     },
     /// A launch template that the group knows by its name.
     NamedTemplate {
         /// The template's name.
         name: String,
-        /// As the group names it.
+        /// The version as the group names it.
         version: String,
     },
     /// A launch configuration, by name.
@@ -98,28 +101,29 @@ impl std::fmt::Display for LaunchSource {
     }
 }
 
-/// An override of a mixed-instances policy: an instance type, and what its launches differ by.
+/// An override of a mixed-instances policy: an instance type, and the settings that apply to its launches
+/// alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
     /// The instance type.
     pub instance_type: InstanceType,
-    /// The template of this type alone; `None`, the policy's.
+    /// The template of this type alone; `None` for the policy's.
     pub template: Option<LaunchSource>,
-    /// The image of this type alone; `None`, the template's.
+    /// The image of this type alone; `None` for the template's.
     pub image_id: Option<String>,
 }
 
-/// Instance types by attributes (`InstanceRequirements`): as far as they name types.
+/// Instance types selected by attributes (`InstanceRequirements`), as far as the requirements name types.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Requirements {
-    /// Patterns such as `m5.*`, of which one must match; empty, every type is allowed.
+    /// Patterns such as `m5.*`, of which one must match; empty if every type is allowed.
     pub allowed: Vec<String>,
     /// Patterns of which none may match.
     pub excluded: Vec<String>,
 }
 
 impl Requirements {
-    /// Returns true if the lists let the type through. Only AWS knows what the attributes say of it.
+    /// Returns true if the lists let the type through. Only AWS knows if its attributes match.
     #[must_use]
     pub fn lets_through(&self, instance_type: &InstanceType) -> bool {
         let is_listed = |list: &[String]| list.iter().any(|pattern| matches(pattern, instance_type.as_str()));
@@ -127,7 +131,7 @@ impl Requirements {
     }
 }
 
-/// A pattern of `InstanceRequirements`: `*` stands for any run of characters.
+/// Matches a pattern of `InstanceRequirements`: `*` stands for any run of characters.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
@@ -142,7 +146,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 pub struct Launch {
     /// The template or configuration.
     pub source: LaunchSource,
-    /// The image, where the type's override names one.
+    /// The image, if the type's override names one.
     pub image_id: Option<String>,
 }
 
@@ -155,12 +159,12 @@ impl std::fmt::Display for Launch {
     }
 }
 
-/// A group, whole enough to decide about it.
+/// A group, with everything that a decision needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Its name.
+    /// The group's name.
     pub name: GroupName,
-    /// Its ARN.
+    /// The group's ARN.
     pub arn: GroupArn,
     /// MinSize.
     pub min: u32,
@@ -168,21 +172,21 @@ pub struct Group {
     pub max: u32,
     /// DesiredCapacity.
     pub desired: u32,
-    /// Its instances.
+    /// The group's instances.
     pub members: Vec<Member>,
-    /// Suspended processes, whoever suspended them.
+    /// Suspended processes, whichever party suspended them.
     pub suspended: BTreeSet<String>,
-    /// Target groups it registers its instances with.
+    /// Target groups with which the group registers its instances.
     pub target_group_arns: Vec<String>,
-    /// What it launches from; `None` where we can't tell.
+    /// The template or configuration that the group launches from; `None` if AWS names neither.
     pub launch_source: Option<LaunchSource>,
-    /// The overrides of its policy that name a type, in their order.
+    /// The overrides that name a type, in their order.
     pub overrides: Vec<Override>,
-    /// The lists of types of its overrides by attributes, taken together; `None` without such an override.
+    /// The lists of types of the overrides by attributes, taken together; `None` without such an override.
     pub requirements: Option<Requirements>,
-    /// The launches of its overrides by attributes, if one of them has a template or image of its own.
+    /// The launches of the overrides by attributes, if one of them has a template or image of its own.
     pub requirement_launches: Vec<Launch>,
-    /// The subnets that it launches into; empty, the default ones of its zones.
+    /// The subnets that the group launches into; empty for the default subnets of its zones.
     pub subnet_ids: Vec<String>,
     /// The names of its zones.
     pub availability_zones: Vec<String>,
@@ -191,33 +195,33 @@ pub struct Group {
     /// Seconds from InService until an instance counts as ready: `DefaultInstanceWarmup`, else
     /// `HealthCheckGracePeriod`.
     pub warm_up_seconds: u32,
-    /// An instance whose terminating hook is abandoned stays, out of the group's capacity and on the bill
-    /// (`TerminateHookAbandon`).
+    /// The group retains an instance whose terminating hook is abandoned (`TerminateHookAbandon`). Such an
+    /// instance is out of the group's capacity and still on the bill.
     pub retains_abandoned: bool,
-    /// The most that its owner pays for a Spot instance an hour (`SpotMaxPrice`).
+    /// The most that the owner pays for a Spot instance, in US dollars an hour (`SpotMaxPrice`).
     pub spot_max_price: Option<Usd>,
     /// `OnDemandBaseCapacity`.
     pub on_demand_base: u32,
     /// `OnDemandPercentageAboveBaseCapacity`, if a mixed-instances policy sets one.
     pub on_demand_percentage: Option<u32>,
-    /// Its tags.
+    /// The group's tags.
     pub tags: Tags,
-    /// The tags among them that it puts on every instance, attached ones too.
+    /// The tags that the group puts on every instance, attached ones too.
     pub propagated_tags: Tags,
-    /// What makes it a group that we don't touch, in words (weights, an operator, …).
+    /// Properties that make us refuse the group, in words (weights, an operator, …).
     pub obstacles: Vec<String>,
-    /// What makes it a group that we don't touch *now* (being deleted, …).
+    /// The activity that makes us refuse the group for now, in words (being deleted, …).
     pub busy_with: Option<String>,
 }
 
 impl Group {
-    /// The member with this id.
+    /// Returns the member with this id.
     #[must_use]
     pub fn member(&self, id: &InstanceId) -> Option<&Member> {
         self.members.iter().find(|member| &member.id == id)
     }
 
-    /// How many members serve.
+    /// Returns the number of members that serve.
     #[must_use]
     pub fn in_service(&self) -> u32 {
         u32::try_from(self.members.iter().filter(|m| m.serves()).count()).unwrap_or(u32::MAX)
@@ -232,20 +236,20 @@ impl Group {
         Some(Launch { source, image_id: by_type.and_then(|o| o.image_id.clone()) })
     }
 
-    /// Why no instance of this group can be swapped: as it is configured, or while it is busy.
+    /// Returns why no instance of this group can be swapped: its configuration, or its present activity.
     #[must_use]
     pub fn unsupported_or_busy(&self) -> Option<String> {
         self.unsupported().or_else(|| self.busy_with.clone())
     }
 
-    /// Why no instance of this group can be swapped, ever as it is configured.
+    /// Returns why no instance of this group can ever be swapped, as the group is configured.
     #[must_use]
     pub fn unsupported(&self) -> Option<String> {
         if let Some(obstacle) = self.obstacles.first() {
             return Some(obstacle.clone());
         }
-        // Attach fails while Launch is suspended; without Terminate the owner wants nothing to
-        // leave; without AddToLoadBalancer the newcomer is InService yet never registered.
+        // Attach fails while Launch is suspended. Suspending Terminate says that the owner wants no instance
+        // to leave. Without AddToLoadBalancer, the newcomer is InService and never registered.
         let blocking = ["Launch", "Terminate", "AddToLoadBalancer"];
         if let Some(process) = blocking.iter().find(|p| self.suspended.contains(**p)) {
             return Some(format!("its process {process} is suspended; resume it and start again"));
@@ -256,8 +260,9 @@ impl Group {
         None
     }
 
-    /// How many On-Demand instances the owner wants to keep of `desired`. A percentage of 100 is the API's
-    /// default, which nobody chose: it counts as no wish.
+    /// Returns how many On-Demand instances of `desired` the owner keeps.
+    ///
+    /// A percentage of 100 is the API's default, which no owner chose: it sets no floor.
     #[must_use]
     pub fn on_demand_floor(&self, desired: u32, min_on_demand: u32) -> u32 {
         let above_base = desired.saturating_sub(self.on_demand_base);
@@ -270,16 +275,16 @@ impl Group {
     }
 }
 
-/// What EC2 says an instance is doing.
+/// The state of an instance in EC2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstanceState {
-    /// Starting.
+    /// The instance starts.
     Pending,
-    /// Running; a Spot instance stays so for two minutes after its interruption notice.
+    /// The instance runs. A Spot instance stays in this state for two minutes after its interruption notice.
     Running,
-    /// Stopping or stopped.
+    /// The instance stops or is stopped.
     Stopped,
-    /// Shutting down or terminated: it will not come back.
+    /// The instance shuts down or is terminated: it will not come back.
     Dead,
 }
 
@@ -288,58 +293,59 @@ pub enum InstanceState {
 pub struct Instance {
     /// The instance.
     pub id: InstanceId,
-    /// What it is doing.
+    /// The instance's state.
     pub state: InstanceState,
-    /// Why it came to that state, in EC2's words, where EC2 gives a reason.
+    /// The reason for the state, in EC2's words, if EC2 gives one.
     pub state_reason: Option<String>,
-    /// Lifecycle is `spot`.
+    /// The lifecycle is `spot`.
     pub is_spot: bool,
-    /// The ClientToken of its launch: EC2 sets it once, and nobody can change it.
+    /// The ClientToken of the launch. EC2 sets it once, and no caller can change it.
     pub client_token: Option<String>,
-    /// Its type.
+    /// The instance's type.
     pub instance_type: InstanceType,
-    /// Its zone's name in this account.
+    /// The zone's name in this account.
     pub availability_zone: String,
-    /// Its zone's id, where EC2 gives one.
+    /// The zone's id, if EC2 gives one.
     pub az_id: Option<AzId>,
-    /// The operating system and licence that it is billed for.
+    /// The operating system and licence that the instance is billed for.
     pub usage_operation: UsageOperation,
-    /// Its tenancy is `dedicated`.
+    /// The tenancy is `dedicated`.
     pub is_dedicated: bool,
-    /// Its subnet.
+    /// The instance's subnet.
     pub subnet_id: Option<String>,
-    /// Dedicated host, or bound to a capacity reservation: in words.
+    /// The dedicated host or capacity reservation that the instance is bound to, in words.
     pub bound_to: Option<String>,
-    /// The AWS service that operates it.
+    /// The AWS service that operates the instance.
     pub operator: Option<String>,
-    /// Its tags.
+    /// The instance's tags.
     pub tags: Tags,
-    /// Its belongings.
+    /// The instance's belongings.
     pub belongings: Belongings,
 }
 
 impl Instance {
-    /// Says why it came to its state, in EC2's words.
+    /// Returns the reason for the state, in EC2's words.
     #[must_use]
     pub fn why_it_stopped(&self) -> &str {
         self.state_reason.as_deref().unwrap_or("no reason given")
     }
 
-    /// Returns what it is billed for, if prices of its kind are known: shared tenancy, no software of the
-    /// Marketplace.
+    /// Returns the operation that the instance is billed for, if prices of its kind are known: shared
+    /// tenancy, no Marketplace software.
     #[must_use]
     pub fn billed_as(&self) -> Option<UsageOperation> {
         let is_known = !self.is_dedicated && !self.belongings.has_marketplace_software;
         is_known.then(|| self.usage_operation.clone())
     }
 
-    /// Returns true if a launch of this swap made it: it is Spot (nothing else is launched), and has the swap's ClientToken.
+    /// Returns true if a launch of this swap made the instance: it is Spot (no swap launches anything else),
+    /// and has the swap's ClientToken.
     #[must_use]
     pub fn was_launched_by(&self, swap: &SwapId) -> bool {
         self.is_spot && self.client_token.as_deref().is_some_and(|token| swap.has_token(token))
     }
 
-    /// Starting or running: it costs, and may come to serve.
+    /// Returns true if the instance starts or runs: it costs, and may come to serve.
     #[must_use]
     pub const fn is_alive(&self) -> bool {
         matches!(self.state, InstanceState::Pending | InstanceState::Running)

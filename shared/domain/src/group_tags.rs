@@ -1,5 +1,5 @@
-//! The wishes of a group's owner, said by tags on it. All of them are read before anything is changed: better no
-//! swap than one against its owner's wish.
+//! The wishes of a group's owner, as tags on the group. All of them are read before anything is changed: no
+//! swap is better than one against its owner's wish.
 
 use crate::ids::InstanceType;
 use crate::settings::parse_instance_types;
@@ -7,7 +7,7 @@ use crate::tags::Tags;
 
 /// Comma-separated instance types that a replacement may have beside the group's own.
 pub const INSTANCE_TYPES_TAG: &str = "spot-optimizer:instance-types";
-/// How many On-Demand instances the owner wants to keep.
+/// The number of On-Demand instances that the owner keeps.
 pub const MIN_ON_DEMAND_TAG: &str = "spot-optimizer:min-on-demand";
 /// Consent: the group's launching lifecycle hooks need not run for a replacement.
 pub const IGNORE_LAUNCH_HOOKS_TAG: &str = "spot-optimizer:ignore-launch-hooks";
@@ -18,7 +18,7 @@ pub const READY_TAG: &str = "spot-optimizer:ready-tag";
 
 const MAX_WARM_UP_SECONDS: u32 = 7_200;
 
-/// A tag on the group that can't be obeyed, because it can't be read.
+/// A tag on the group that can't be read, so that it can't be obeyed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("tag {tag:?} of the group: {problem}")]
 pub struct BadTag {

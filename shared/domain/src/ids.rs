@@ -1,20 +1,20 @@
-//! Identifiers as AWS spells them, parsed once at the edge. A value of one of these types is
-//! well-formed; whether it exists is for AWS to say.
+//! Identifiers as AWS spells them, parsed once at the edge. A value of one of these types is well-formed;
+//! only AWS knows if it exists.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A text that is not what its field wants.
+/// A text that does not match the syntax of its field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {given:?} is malformed: expected {expected}")]
 pub struct Malformed {
-    /// What was parsed, in the words of AWS ("instance id").
+    /// The kind of identifier, in AWS's words ("instance id").
     pub kind: &'static str,
-    /// What was given, cut to 80 characters.
+    /// The text that was given, cut to 80 characters.
     pub given: String,
-    /// How to write it.
+    /// The syntax that the field expects.
     pub expected: &'static str,
 }
 
@@ -26,7 +26,7 @@ macro_rules! identifier {
         pub struct $name(String);
 
         impl $name {
-            /// The text, exactly as AWS spells it.
+            /// Returns the text, exactly as AWS spells it.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -79,8 +79,10 @@ identifier!(
 );
 
 identifier!(
-    /// An Availability Zone *id* such as `use1-az6`: the same place in every account, unlike a
-    /// zone's name (<https://docs.aws.amazon.com/ram/latest/userguide/working-with-az-ids.html>).
+    /// An Availability Zone *id* such as `use1-az6`.
+    ///
+    /// Unlike a zone's name, the id names the same place in every account
+    /// (<https://docs.aws.amazon.com/ram/latest/userguide/working-with-az-ids.html>).
     AzId, "Availability Zone id", "an id such as use1-az6 (not a name such as us-east-1a)", is_az_id
 );
 
@@ -98,22 +100,24 @@ identifier!(
 );
 
 identifier!(
-    /// The name of an Auto Scaling group: 1 to 255 characters, spaces allowed, no colon, no
-    /// control characters (`CreateAutoScalingGroup`).
+    /// The name of an Auto Scaling group: 1 to 255 characters, spaces allowed, no colon, no control
+    /// characters (`CreateAutoScalingGroup`).
     GroupName, "Auto Scaling group name", "1 to 255 characters without colon or control characters",
     |s| (1..=255).contains(&s.chars().count()) && !s.chars().any(|c| c.is_control() || c == ':')
 );
 
 identifier!(
-    /// The ARN of an Auto Scaling group. It holds a UUID: a group deleted and created again under
-    /// its old name has another ARN.
+    /// The ARN of an Auto Scaling group. The ARN holds a UUID: a group that is deleted and created again
+    /// under its old name has another ARN.
     GroupArn, "Auto Scaling group ARN", "arn:aws:autoscaling:<region>:<account>:autoScalingGroup:…",
     |s| is_arn_of(s, "autoscaling") && s.contains(":autoScalingGroup:")
 );
 
 identifier!(
-    /// The name of a Kubernetes cluster, as EKS takes it (1 to 100 letters, digits, hyphens and
-    /// underscores; `CreateCluster`), or a self-managed one's, where dots are usual, too.
+    /// The name of a Kubernetes cluster.
+    ///
+    /// EKS takes 1 to 100 letters, digits, hyphens and underscores (`CreateCluster`). Names of self-managed
+    /// clusters often hold dots, too.
     ClusterName, "cluster name", "1 to 100 letters, digits, hyphens, underscores or dots",
     |s| (1..=100).contains(&s.len())
         && s.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -143,7 +147,7 @@ fn is_region(s: &str) -> bool {
 }
 
 fn is_az_id(s: &str) -> bool {
-    // Local Zones read `usw2-lax1-az1`; every form ends in `-az<n>`.
+    // The id of a Local Zone reads `usw2-lax1-az1`. Every form ends in `-az<n>`.
     let Some((place, number)) = s.rsplit_once("-az") else { return false };
     !place.is_empty()
         && place.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

@@ -1,5 +1,5 @@
-//! What the journal says of the swap in progress: enough for somebody who knows nothing else to
-//! finish it or undo it. Written *before* the call it speaks of.
+//! The journal of the swap in progress. The journal alone tells a reader how to finish or undo the swap. Each
+//! entry is written *before* the call that it announces.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,9 +13,11 @@ use crate::ids::{ClusterName, InstanceId, Malformed, NodeName};
 use crate::lab::LabSwap;
 use crate::reason::Reason;
 
-/// Names one swap of one instance, as `<old instance>-<milliseconds>`. It is the stem of its ClientTokens (at most 64
-/// ASCII characters in all) and of its image's name, which nobody can write later: they prove what the swap made.
-/// It is the value of the swap's tag, too, which proves nothing: anybody can write a tag, and backups copy it.
+/// The id of one swap of one instance: `<old instance>-<milliseconds>`.
+///
+/// The id is the stem of the swap's ClientTokens (at most 64 ASCII characters in all) and of its image's
+/// name. No caller can write those later: tokens and image name prove what the swap made. The id is the value
+/// of the swap's tag, too. The tag proves nothing: any caller can write a tag, and backups copy it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SwapId(String);
@@ -35,20 +37,20 @@ impl Stage {
 }
 
 impl SwapId {
-    /// The swap of `old` in the run that began at `run_started`. The same for every repetition of
-    /// a step, another for every run.
+    /// Returns the id of the swap of `old` in the run that began at `run_started`. Every repetition of a step
+    /// has the same id; every run has another.
     #[must_use]
     pub fn new(old: &InstanceId, run_started: Timestamp) -> Self {
         Self(format!("{old}-{}", run_started.as_millisecond()))
     }
 
-    /// Returns when its run began: nothing of the swap is older.
+    /// Returns the time when the run began: nothing of the swap is older.
     #[must_use]
     pub fn run_started(&self) -> Option<Timestamp> {
         Timestamp::from_millisecond(self.0.rsplit_once('-')?.1.parse().ok()?).ok()
     }
 
-    /// The text of the tag.
+    /// Returns the text of the tag.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -60,21 +62,25 @@ impl SwapId {
         self.0.strip_prefix(old.as_str()).is_some_and(|rest| rest.rfind('-') == Some(0))
     }
 
-    /// The ClientToken of one launch attempt. Every attempt has its own: the same token with other
-    /// parameters is refused (`IdempotentParameterMismatch`).
+    /// Returns the ClientToken of one launch attempt.
+    ///
+    /// Every attempt has its own token: EC2 refuses the same token with other parameters
+    /// (`IdempotentParameterMismatch`).
     #[must_use]
     pub fn client_token(&self, attempt: usize) -> String {
         format!("{}-{attempt}", self.0)
     }
 
-    /// Returns true if this is the ClientToken of one of its launches. EC2 sets the token once, at the launch.
+    /// Returns true if this is the ClientToken of one of the swap's launches. EC2 sets the token once, at the
+    /// launch.
     #[must_use]
     pub fn has_token(&self, client_token: &str) -> bool {
         let attempt = client_token.strip_prefix(self.as_str()).and_then(|rest| rest.strip_prefix('-'));
         attempt.is_some_and(is_number)
     }
 
-    /// Returns the name of its image: EC2 takes a name once in an account and region, and changes it never.
+    /// Returns the name of the swap's image. EC2 takes a name once in an account and region, and never
+    /// changes it.
     #[must_use]
     pub fn image_name(&self) -> String {
         format!("spot-optimizer-{}", self.0)
@@ -120,20 +126,20 @@ impl fmt::Display for SwapId {
     }
 }
 
-/// How far the swap may have come.
+/// The furthest stage that the swap may have reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
-    /// An image of the old instance may exist (only in a lab swap).
+    /// An image of the old instance may exist (lab swap only).
     Capturing,
     /// A newcomer may exist. The group is untouched.
     Launching,
-    /// The newcomer may be in the group, and the group's settings may be ours; in a lab swap, it may
-    /// have taken over.
+    /// The newcomer may be in the group, and the group's settings may be ours. In a lab swap, the newcomer
+    /// may have taken over.
     Attaching,
-    /// The old instance may be leaving the group; in a lab swap, it may be stopping.
+    /// The old instance may be leaving the group. In a lab swap, it may be stopping.
     Retiring,
-    /// Somebody decided to go back, whatever the state: nothing goes forward from here unless the
-    /// old instance is gone already.
+    /// The swap goes back, whatever the state. Nothing goes forward from here unless the old instance is gone
+    /// already.
     Undoing,
 }
 
@@ -144,116 +150,117 @@ pub struct Original {
     pub desired: u32,
     /// MaxSize.
     pub max: u32,
-    /// Whether the owner had AZRebalance suspended: then it stays so.
+    /// The owner had AZRebalance suspended: it then stays suspended.
     pub az_rebalance_suspended: bool,
-    /// How many of its members served. Where that was fewer than desired (its owner keeps an unhealthy
-    /// one, say), it is all that can be asked for.
+    /// The number of members that served. If it was fewer than desired (the owner keeps an unhealthy member,
+    /// say), the swap can't ask for more.
     pub serving: u32,
-    /// Its members: what is not among them came later.
+    /// The members of the group. An instance that is not among them came later.
     pub members: Vec<InstanceId>,
 }
 
-/// How the old instance leaves.
+/// The way in which the old instance leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Retirement {
-    /// Detach with decrement, wait for the drain, then terminate.
+    /// Detaches the instance with decrement, waits for the drain, then terminates it.
     Detach,
-    /// `TerminateInstanceInAutoScalingGroup` with decrement: the group has a terminating lifecycle
+    /// Calls `TerminateInstanceInAutoScalingGroup` with decrement: the group has a terminating lifecycle
     /// hook, which detach would not run.
     TerminateInGroup,
 }
 
-/// The Kubernetes side of a swap whose instances are nodes: whom to ask before one of them goes, and
-/// what to make schedulable again. What we cordon bears the swap's id.
+/// The Kubernetes side of a swap of nodes: the cluster to ask before a node goes, and the node to make
+/// schedulable again. A node that we cordon bears the swap's id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSwap {
     /// The cluster.
     pub cluster: ClusterName,
-    /// The secret (ARN or name) that holds its kubeconfig; `None` for an EKS cluster.
+    /// The secret (ARN or name) that holds the cluster's kubeconfig; `None` for an EKS cluster.
     pub kubeconfig_secret: Option<String>,
     /// The node of the instance to be replaced.
     pub old: NodeName,
-    /// The settings of that name, when the run began.
+    /// The setting of that name, when the run began.
     pub evict_local_storage: bool,
-    /// The settings of that name, when the run began.
+    /// The setting of that name, when the run began.
     pub evict_unmanaged: bool,
 }
 
-/// The drain of an instance that leaves on the way back: what one visit must know of those before it.
+/// The drain of an instance that leaves on the way back: the state that one visit hands to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeavingNode {
     /// The instance.
     pub instance_id: InstanceId,
-    /// When its drain began.
+    /// The time when the drain began.
     pub since: Timestamp,
     /// The evictions from its node.
     pub turns: Turns,
-    /// The claims of the pods that move, as `namespace/name`: their volumes must be detached before it goes.
+    /// The claims of the pods that move, as `namespace/name`. The volumes of those claims must be detached
+    /// before the instance goes.
     pub claims: BTreeSet<String>,
-    /// Visits in a row that have found a pod which can't be moved.
+    /// Visits in a row that have found a pod that can't be moved.
     #[serde(default)]
     pub stuck_visits: u32,
 }
 
-/// An instance that would leave on the way back, and stays in service: a pod on its node can't be moved.
+/// An instance that should leave on the way back, and stays in service: a pod on its node can't be moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// The instance.
     pub instance_id: InstanceId,
-    /// For a person: which pod, why, and what is left to do.
+    /// The pod, the reason, and the work that is left, in words.
     pub why: String,
 }
 
-/// Why a swap is undone.
+/// The reason for which a swap is undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undo {
     /// The code.
     pub reason: Reason,
-    /// The same for a person.
+    /// The reason in words.
     pub detail: String,
 }
 
 /// The swap in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
-    /// Finds the newcomer, by the ClientToken of its launch.
+    /// The id of the swap. The newcomer's ClientToken begins with this id.
     pub swap_id: SwapId,
-    /// How far it may have come.
+    /// The furthest stage that the swap may have reached.
     pub stage: Stage,
     /// The instance to be replaced.
     pub old: InstanceId,
-    /// When the launch began: what is launched may take a while to be visible.
+    /// The time when the launch began: an instance may become visible only some time after its launch.
     pub launching_since: Timestamp,
-    /// The launch attempt that may have got through, as the launch numbers them: pool, then subnet.
+    /// The launch attempt that may have succeeded, as the launch numbers its attempts: pool, then subnet.
     pub attempt: usize,
-    /// What replaces it, known from the attach on.
+    /// The instance that replaces the old one, known from the attach on.
     pub newcomer: Option<InstanceId>,
-    /// What to restore; `None` before the attach, when the group is untouched.
+    /// The state to restore; `None` before the attach, when the group is untouched.
     pub original: Option<Original>,
-    /// MaxSize that we set, if we had to raise it.
+    /// The MaxSize that we set; `None` if we did not raise it.
     pub max_raised_to: Option<u32>,
-    /// How the old instance leaves.
+    /// The way in which the old instance leaves.
     pub retirement: Retirement,
-    /// An undo has lowered desired by our one, or left it to the owner: it does so once.
+    /// An undo has lowered desired by our one, or left desired to the owner. An undo does so once.
     pub desired_settled: bool,
-    /// Why it is undone, once it is.
+    /// The reason for the undo, once the swap is undone.
     pub undo: Option<Undo>,
-    /// Set where the instances are nodes of a Kubernetes cluster: none of them goes undrained.
+    /// Set if the instances are nodes of a Kubernetes cluster: no node goes undrained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeSwap>,
     /// The node that is being drained on the way back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving_node: Option<LeavingNode>,
-    /// Decided once: the way back ends without this instance's leaving.
+    /// The instance that the way back leaves in service. The decision is made once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Kept>,
-    /// Set where the instance is in no group: what a lab swap moves, and how far it may have come.
+    /// Set if the instance is in no group: the things that a lab swap moves, and how far it may have come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lab: Option<LabSwap>,
 }
 
 impl Journal {
-    /// A swap about to launch.
+    /// Returns the journal of a swap that is about to launch.
     #[must_use]
     pub fn new(old: &InstanceId, run_started: Timestamp, retirement: Retirement) -> Self {
         Self {
@@ -275,7 +282,8 @@ impl Journal {
         }
     }
 
-    /// Says what no step of ours can have written. A journal that contradicts itself is not carried out.
+    /// Returns the contradiction in the journal: a state that no step of ours can have written. A journal
+    /// that contradicts itself is not carried out.
     #[must_use]
     pub fn contradiction(&self) -> Option<String> {
         let (id, old) = (&self.swap_id, &self.old);
@@ -297,13 +305,13 @@ impl Journal {
             .then(|| format!("it names no newcomer, and is past the launch (stage {})", self.stage.name()))
     }
 
-    /// Says if the way back leaves this instance in service.
+    /// Returns true if the way back leaves this instance in service.
     #[must_use]
     pub fn keeps(&self, id: &InstanceId) -> bool {
         self.kept.as_ref().is_some_and(|kept| &kept.instance_id == id)
     }
 
-    /// The reason for which it is undone, if it is.
+    /// Returns the reason for the undo, if the swap is undone.
     #[must_use]
     pub fn undo_reason(&self) -> Option<Reason> {
         self.undo.as_ref().map(|undo| undo.reason)

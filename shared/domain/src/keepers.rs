@@ -1,12 +1,14 @@
-//! The one list of tags by which another system keeps storage that nothing seems to use: a backup, a point in time
-//! to recover to, a claim whose pod is scaled to zero. Deleting it would harm that system, so that no advice may.
+//! The one list of tags by which another system keeps storage that looks unused. Examples are a backup, a
+//! recovery point, and a claim whose pod is scaled to zero. Deleting such storage would harm that system, so
+//! that no report may advise it.
 
 use crate::owners::find;
 use crate::tags::Tags;
 use crate::waste::LeftAlone;
 
-/// Every such tag (`key`, `key=value` or `prefix*`), and the reason that it stands for. Of several the first counts:
-/// backups copy the tags of what they back up.
+/// Every such tag (`key`, `key=value` or `prefix*`), and the reason that it stands for.
+///
+/// If several tags match, the first one counts: backups copy the tags of the resources that they back up.
 const KEEPERS: &[(&str, LeftAlone)] = &[
     ("aws:backup:source-resource", LeftAlone::AwsBackup),
     // https://docs.aws.amazon.com/aws-backup/latest/devguide/restore-testing.html
@@ -27,7 +29,7 @@ const KEEPERS: &[(&str, LeftAlone)] = &[
     ("AWSRDSCustom", LeftAlone::RdsCustom),
 ];
 
-/// Returns the system that keeps what has these tags, whatever their values unless the list names one.
+/// Returns the system that keeps a resource with these tags. Values don't matter unless the list names one.
 #[must_use]
 pub fn keeper(tags: &Tags) -> Option<LeftAlone> {
     KEEPERS.iter().find(|(mark, _)| find(mark, tags).is_some()).map(|(_, why)| *why)

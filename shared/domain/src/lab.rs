@@ -1,5 +1,5 @@
-//! The lab swap: one stand-alone instance of a LAB account. What is asked for, which instances are
-//! refused, what the journal holds of such a swap, and what comes out of it.
+//! The lab swap of one stand-alone instance in a LAB account: input, refused instances, part of the journal,
+//! output.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,35 +24,35 @@ use crate::tags::{MAX_TAGS, inherited};
 pub struct LabSwapRequest {
     /// The instance to replace.
     pub instance_id: InstanceId,
-    /// The account it lies in; absent, the stack's own.
+    /// The account of the instance; absent, the stack's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<AccountId>,
-    /// The region it lies in; absent, the stack's own.
+    /// The region of the instance; absent, the stack's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
-    /// Launch from an image of the old instance's EBS volumes instead of from its AMI.
+    /// The launch uses an image of the old instance's EBS volumes instead of its AMI.
     #[serde(default)]
     pub capture_image: bool,
-    /// Look and report, change nothing.
+    /// The execution observes and reports, and changes nothing.
     #[serde(default)]
     pub dry_run: bool,
-    /// Undo a swap that is over: start the old instance, give it back its address and its places in target groups,
-    /// terminate what replaced it.
+    /// The execution undoes a swap that is over. The old instance starts and gets back its address and its
+    /// registrations. The instance that replaced it is terminated.
     #[serde(default)]
     pub bring_back: bool,
 }
 
-/// How an execution ended.
+/// The outcome of an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Outcome {
     /// The newcomer serves; the old instance is stopped or terminated.
     Swapped,
-    /// Nothing was changed.
+    /// The swap was refused, and nothing was changed.
     Refused,
-    /// Something was begun, and put back.
+    /// The swap began, and was undone.
     RolledBack,
-    /// A dry run: it would be tried.
+    /// A dry run: the swap would be tried.
     Planned,
     /// The old instance serves again, long after its swap.
     BroughtBack,
@@ -63,36 +63,36 @@ pub enum Outcome {
 pub struct LabReport {
     /// The instance that was to be replaced.
     pub instance_id: InstanceId,
-    /// What replaced it.
+    /// The instance that replaced it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_instance_id: Option<InstanceId>,
-    /// How it ended.
+    /// The outcome of the execution.
     pub outcome: Outcome,
-    /// Why it was refused or rolled back.
+    /// The reason for which the swap was refused or rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// The same for a person; after a swap, what became of the old instance.
+    /// The reason in words. After a swap, the detail holds the fate of the old instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// In a dry run: everything that the new instance would not have, or would do otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<String>,
-    /// In a dry run: everything that may depend on the old instance and is not looked at.
+    /// In a dry run: everything that may depend on the old instance and that no swap inspects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_looked_at: Vec<String>,
-    /// Absent where the gate hears of interruptions.
+    /// Absent if the gate hears of interruptions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateView>,
 }
 
-/// What becomes of the old instance once the newcomer serves.
+/// The fate of the old instance once the newcomer serves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OldInstance {
-    /// It is stopped: its disks stay (and cost), and it can be started again.
+    /// The instance is stopped: its disks stay (and cost), and it can be started again.
     #[default]
     Stop,
-    /// It is terminated, with every volume that is deleted on termination.
+    /// The instance is terminated, with every volume that is deleted on termination.
     Terminate,
 }
 
@@ -101,50 +101,51 @@ pub enum OldInstance {
 pub struct Registration {
     /// The target group.
     pub target_group_arn: String,
-    /// The port that it is registered with.
+    /// The port of the registration.
     pub port: Option<i32>,
 }
 
-/// What the journal holds of a lab swap beside what every swap has: all that is needed to move things
-/// forward or back, each written before the call that it speaks of.
+/// The journal's part for a lab swap: everything that is needed to go forward or back. Each field is written
+/// before the call that it announces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabSwap {
-    /// The old instance's type when the swap began; `None` in a journal that does not tell.
+    /// The old instance's type when the swap began; `None` in a journal without this field.
     #[serde(default)]
     pub instance_type: Option<InstanceType>,
-    /// How the old instance ends.
+    /// The fate of the old instance.
     pub old_instance: OldInstance,
-    /// Its Elastic IP (the allocation id), if it had one when the swap began.
+    /// The old instance's Elastic IP (allocation id), if it had one when the swap began.
     pub address: Option<String>,
-    /// Where it was registered when the swap began.
+    /// The old instance's registrations when the swap began.
     pub registrations: Vec<Registration>,
-    /// An image was asked for: it and its snapshots go with the swap.
+    /// The request asked for an image. The image and its snapshots are deleted at the swap's end.
     pub capture: bool,
     /// The old instance may have been deregistered.
     pub leaving: bool,
-    /// The old instance may have been stopped by us: an undo starts it again.
+    /// We may have stopped the old instance: an undo starts it again.
     pub stopping: bool,
-    /// The traits of the old instance when the swap began; empty in a journal that does not tell.
+    /// The traits of the old instance when the swap began; empty in a journal without this field.
     #[serde(default, skip_serializing_if = "Traits::is_empty")]
     pub traits: Traits,
     /// The losses that the plan names, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<String>,
-    /// The time at which the image was asked for. Later writes are not in it.
+    /// The time at which the image was requested. Later writes are not in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captured_at: Option<Timestamp>,
-    /// The swap was over, and is undone by its owner's wish. The newcomer's volumes are the owner's by then.
+    /// The swap was over, and its owner wants it undone. By then the newcomer's volumes are the owner's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_over: bool,
-    /// The images that were made, with their snapshots, as EC2 showed them.
+    /// The images that were made, with their snapshots, as EC2 described them.
     #[serde(default, skip_serializing_if = "Captured::is_empty")]
     pub captured: Captured,
-    /// The volumes that the newcomer was launched with, as EC2 showed them on it.
+    /// The volumes of the newcomer's launch, as EC2 described them on the newcomer.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub volumes: BTreeSet<String>,
 }
 
-/// The images of a swap and their snapshots. Each was noted while EC2 showed the image with the name of the swap.
+/// The images of a swap and their snapshots. Each was noted while EC2 described the image with the name of
+/// the swap.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Captured {
     /// Image ids.
@@ -164,8 +165,10 @@ impl Captured {
         self.snapshots.extend(images.iter().flat_map(|image| image.snapshots.iter().cloned()));
     }
 
-    /// Returns true if the snapshot was made with one of the images. The mappings of an image that is still pending may
-    /// not name it yet; EC2 itself writes the image into the description of each, which can't be changed.
+    /// Returns true if the snapshot was made with one of the images.
+    ///
+    /// The mappings of an image that is still pending may not name the snapshot yet. EC2 itself writes the
+    /// image's id into the description of each snapshot, and a description can't be changed.
     #[must_use]
     pub fn holds(&self, snapshot: &TaggedSnapshot, swap: &SwapId, old: &InstanceId) -> bool {
         let is_younger = swap
@@ -184,50 +187,50 @@ impl Captured {
 /// A snapshot that bears a swap's tag, as EC2 describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaggedSnapshot {
-    /// Its id.
+    /// The snapshot's id.
     pub id: String,
-    /// Its description: set at its birth, by EC2 itself if an image was asked for.
+    /// The snapshot's description, set at its creation: by EC2 itself if the snapshot belongs to an image.
     pub description: String,
-    /// When it was begun, in whole seconds.
+    /// The time when the snapshot began, in whole seconds.
     pub started: Option<Timestamp>,
 }
 
-/// Everything that a twin repeats of an instance, as names and values for a person.
-/// Two readings of the same instance are equal unless its owner has changed it.
+/// Everything that a twin repeats of an instance, as names and values in words. Two readings of the same
+/// instance are equal unless its owner has changed it.
 pub type Traits = BTreeMap<String, String>;
 
-/// An instance as a lab swap looks at it: what decides whether a twin can take its place.
+/// An instance as a lab swap observes it: the properties that decide if a twin can take its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Original {
-    /// As every swap sees it.
+    /// The instance as every swap observes it.
     pub instance: Instance,
     /// `DisableApiTermination`.
     pub termination_protected: bool,
     /// `DisableApiStop`.
     pub stop_protected: bool,
-    /// Its root device is an instance store: it can't be stopped, and no image can be made of it.
+    /// The root device is an instance store: the instance can't be stopped, and no image can be made of it.
     pub root_is_instance_store: bool,
-    /// Its type comes with instance-store volumes.
+    /// The type comes with instance-store volumes.
     pub has_instance_store: bool,
-    /// What a twin could not have, in words: further network interfaces and the like.
+    /// A property that a twin could not have, in words: further network interfaces and the like.
     pub irreproducible: Option<String>,
-    /// A target group checks it, and does not find it healthy.
+    /// A target group that checks the instance and does not find it healthy.
     pub unhealthy_in: Option<String>,
-    /// Its traits.
+    /// The instance's traits.
     pub traits: Traits,
-    /// Its EBS volumes.
+    /// The instance's EBS volumes.
     pub volumes: Vec<TwinVolume>,
-    /// It has user data.
+    /// The instance has user data.
     pub has_user_data: bool,
-    /// Everything that no launch repeats and no refusal is due to, in words.
+    /// Everything that no launch repeats and that causes no refusal, in words.
     pub left_behind: Vec<String>,
 }
 
-/// What every lab swap says of instance-store volumes: nothing captures them.
+/// The loss that every lab swap names of instance-store volumes: nothing captures them.
 pub const INSTANCE_STORE_IS_LOST: &str =
     "data on instance-store volumes is lost: an image holds EBS volumes only";
 
-/// Why a swap is not even tried in this account.
+/// Returns why no swap is tried in this account.
 #[must_use]
 pub fn refused_account(request: &LabSwapRequest, environment: EnvironmentType) -> Option<Left> {
     (environment != EnvironmentType::Lab).then(|| {
@@ -236,7 +239,7 @@ pub fn refused_account(request: &LabSwapRequest, environment: EnvironmentType) -
     })
 }
 
-/// Why a swap of this instance is not even tried.
+/// Returns why no swap of this instance is tried.
 #[must_use]
 pub fn refused(original: &Original, request: &LabSwapRequest, settings: &Settings) -> Option<Left> {
     refusal(original, request, settings)
@@ -260,7 +263,7 @@ fn refusal(original: &Original, request: &LabSwapRequest, settings: &Settings) -
     unfit(original, request.capture_image)
 }
 
-/// Says whose it is, if not ours to swap, or why it can't be Spot.
+/// Returns the owner who stands against the swap, or the reason for which the instance can't be Spot.
 fn not_ours(original: &Original, settings: &Settings) -> Option<(Reason, String)> {
     let instance = &original.instance;
     if let Some(whose) = owned(instance) {
@@ -273,7 +276,7 @@ fn not_ours(original: &Original, settings: &Settings) -> Option<(Reason, String)
         .or_else(|| instance.bound_to.clone().map(|bound| (Reason::NotSpotCapable, bound)))
 }
 
-/// Says why no twin can be made of it, or why it may not stop.
+/// Returns why no twin can be made of the instance, or why the instance may not stop.
 fn unfit(original: &Original, capture: bool) -> Option<(Reason, String)> {
     protected(original)
         .or_else(|| storage(original, capture))
@@ -281,9 +284,11 @@ fn unfit(original: &Original, capture: bool) -> Option<(Reason, String)> {
         .or_else(|| too_many_tags(original, capture).map(|why| (Reason::NotReproducible, why)))
 }
 
-/// Says what the owner of a running instance has done since its swap began, so that the swap must be undone. By now
-/// it would be refused, or it is no longer what its twin was made from. `lab_recovery` asks whether it still runs
-/// and holds what it held. An old instance that is unhealthy by now is no reason to keep it.
+/// Returns the change by the owner of a running instance for which the swap must be undone.
+///
+/// By now the instance would be refused, or it is no longer what its twin was made from. `lab_recovery`
+/// checks that the instance still runs and holds its resources. An old instance that is unhealthy by now is
+/// no reason to keep it.
 #[must_use]
 pub fn changed(original: &Original, began_as: &LabSwap, settings: &Settings) -> Option<String> {
     let instance = &original.instance;
@@ -299,7 +304,8 @@ pub fn changed(original: &Original, began_as: &LabSwap, settings: &Settings) -> 
         .or_else(|| differing(&began_as.traits, &original.traits))
 }
 
-/// Names the first trait that is no longer what it was. A trait that the journal does not tell is believed.
+/// Returns the first trait that differs from what it was. A trait that the journal does not hold counts as
+/// equal.
 fn differing(then: &Traits, now: &Traits) -> Option<String> {
     let none = String::new();
     let (name, was) = then.iter().find(|(name, was)| now.get(*name).unwrap_or(&none) != *was)?;
@@ -307,7 +313,8 @@ fn differing(then: &Traits, now: &Traits) -> Option<String> {
     Some(format!("{name} were {}, and are {}", said(was), said(now.get(name).unwrap_or(&none))))
 }
 
-/// Says which resource would have too many tags: EC2 counts ours with the inherited ones, and refuses the launch.
+/// Returns why a resource of the twin would have too many tags. EC2 counts our tags with the inherited ones,
+/// and refuses the launch.
 fn too_many_tags(original: &Original, capture: bool) -> Option<String> {
     let count = inherited(&original.instance.tags, "").len();
     if count > MAX_TAGS {
@@ -323,7 +330,7 @@ fn opted_out(instance: &Instance, settings: &Settings) -> Option<(Reason, String
     says_so.then(|| (Reason::OptedOut, format!("tag {}", settings.opt_out_tag)))
 }
 
-/// Somebody else would put another in its place, or fight for it.
+/// Returns the owner that would replace the instance, or would conflict with the swap.
 fn owned(instance: &Instance) -> Option<(Reason, String)> {
     if let Some(operator) = &instance.operator {
         return Some((Reason::ManagedElsewhere, format!("operated by {operator}")));

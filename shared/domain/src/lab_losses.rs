@@ -1,28 +1,28 @@
-//! Losses: everything that the twin of a stand-alone instance would not have, or would do otherwise. They are named
-//! before anything is launched.
+//! Losses: everything that the twin of a stand-alone instance would not have, or would do otherwise. The
+//! losses are named before anything is launched.
 
 use crate::lab::{OldInstance, Original};
 use crate::tags::{MAX_TAGS, Tags, inherited};
 
-/// CloudFormation sets it on every resource of a stack.
+/// The tag that CloudFormation sets on every resource of a stack.
 const STACK_TAG: &str = "aws:cloudformation:stack-name";
 
 /// An EBS volume of the old instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TwinVolume {
-    /// Its id.
+    /// The volume's id.
     pub id: String,
     /// The device name that it is attached as.
     pub device: String,
-    /// It came with the launch: the AMI or its owner's request asked for it.
+    /// The volume came with the launch: the AMI or the launch request asked for it.
     pub is_from_launch: bool,
-    /// EC2 deletes it with the instance.
+    /// EC2 deletes the volume with the instance.
     pub is_deleted_on_termination: bool,
-    /// Its tags.
+    /// The volume's tags.
     pub tags: Tags,
 }
 
-/// Everything that may depend on the old instance and no swap looks at. A dry run names it.
+/// Everything that may depend on the old instance and that no swap inspects. A dry run names it.
 pub const NOT_LOOKED_AT: [&str; 6] = [
     "DNS records and whatever else names it by its private address or host name",
     "CloudWatch alarms, backup plans and other resources that name it by its id",
@@ -32,8 +32,10 @@ pub const NOT_LOOKED_AT: [&str; 6] = [
     "tags of its network interface",
 ];
 
-/// Returns the tags of the twin's volumes, ours not included. EC2 takes one set for all volumes of a launch, so
-/// these are the tags that all of them have.
+/// Returns the tags of the twin's volumes, ours not included.
+///
+/// EC2 takes one set of tags for all volumes of a launch. The result therefore holds the tags that all of the
+/// volumes have.
 #[must_use]
 pub fn volume_tags(volumes: &[TwinVolume], capture: bool) -> Tags {
     let mut all = repeated(volumes, capture).map(|volume| &volume.tags);
@@ -46,7 +48,7 @@ pub fn volume_tags(volumes: &[TwinVolume], capture: bool) -> Tags {
     common
 }
 
-/// Returns the volumes that the twin has, too: an image holds all of them, an AMI those of the launch.
+/// Returns the volumes that the twin has, too. An image holds all volumes; an AMI holds those of the launch.
 fn repeated(volumes: &[TwinVolume], capture: bool) -> impl Iterator<Item = &TwinVolume> {
     volumes.iter().filter(move |volume| capture || volume.is_from_launch)
 }
@@ -61,7 +63,7 @@ pub(crate) fn tags_of_twin_volumes_fit(volumes: &[TwinVolume], capture: bool) ->
     Ok(())
 }
 
-/// Returns what the twin of `original` would not have, or would do otherwise, in words.
+/// Returns everything that the twin of `original` would not have, or would do otherwise, in words.
 #[must_use]
 pub fn losses(original: &Original, capture: bool, old_instance: OldInstance) -> Vec<String> {
     let mut losses = vec![

@@ -1,7 +1,7 @@
-//! The rules of Spot Optimizer: what a pool is, when it is poisoned, which instances may be
-//! swapped, what undoes a swap that died. Values in, decisions out.
+//! The rules of Spot Optimizer: pools and their poison, the choice of instances to swap, the recovery of a
+//! swap that died. Values in, decisions out.
 //!
-//! This crate never does I/O and depends on no SDK: every rule here is tested in milliseconds.
+//! The crate never does I/O and depends on no SDK, so that its tests run in milliseconds.
 
 pub mod authorization;
 pub mod belongings;

@@ -7,11 +7,13 @@ use std::ops::{Add, Sub};
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
 
-/// Hours that AWS's own pricing pages count to a month.
+/// Hours in a month, as AWS's own pricing pages count them.
 pub const HOURS_PER_MONTH: u32 = 730;
 
-/// An amount of US dollars. On the wire it is a JSON number, as the executions' output promises;
-/// amounts to the cent survive that exactly. All arithmetic is decimal.
+/// An amount of US dollars. All arithmetic is decimal.
+///
+/// On the wire, an amount is a JSON number, as the executions' output promises. Amounts to the cent survive
+/// that exactly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Usd(#[serde(with = "rust_decimal::serde::float")] Decimal);
@@ -23,13 +25,13 @@ impl Usd {
         Self(amount)
     }
 
-    /// The exact amount.
+    /// Returns the exact amount.
     #[must_use]
     pub const fn amount(self) -> Decimal {
         self.0
     }
 
-    /// What this hourly price comes to in a month of [`HOURS_PER_MONTH`] hours, to the cent.
+    /// Returns this hourly price for a month of [`HOURS_PER_MONTH`] hours, to the cent.
     #[must_use]
     pub fn per_month(self) -> Self {
         let month = self.0.checked_mul(Decimal::from(HOURS_PER_MONTH)).unwrap_or(Decimal::MAX);

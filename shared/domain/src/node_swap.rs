@@ -1,4 +1,4 @@
-//! What goes into an execution of a node swap, and what comes out of it.
+//! The input and the output of a node swap's execution.
 
 use std::num::NonZeroU32;
 
@@ -15,32 +15,32 @@ use crate::swap::GateView;
 pub struct NodeSwapRequest {
     /// The On-Demand instance whose node is to be replaced.
     pub instance_id: InstanceId,
-    /// The cluster it is a node of; absent, the one that its tags name.
+    /// The cluster of the node; absent, the one that the instance's tags name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_name: Option<ClusterName>,
-    /// The account it lies in; absent, the stack's own.
+    /// The account of the instance; absent, the stack's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<AccountId>,
-    /// The region it lies in; absent, the stack's own.
+    /// The region of the instance; absent, the stack's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
     /// Seconds that the drain may take; absent, the setting of that name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_timeout_seconds: Option<NonZeroU32>,
-    /// Look and report, change nothing.
+    /// The execution observes and reports, and changes nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// How a node swap ended.
+/// The outcome of a node swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum NodeOutcome {
     /// The pods run elsewhere, the newcomer serves, the old instance is gone.
     Swapped,
-    /// Nothing was changed.
+    /// The swap was refused, and nothing was changed.
     Refused,
-    /// The old node is schedulable again, the newcomer gone, or kept as a node like any other.
+    /// The old node is schedulable again. The newcomer is gone, or stays as a node like any other.
     RolledBack,
     /// A dry run: this node could be swapped.
     Planned,
@@ -49,34 +49,34 @@ pub enum NodeOutcome {
 /// A pod that can't be evicted, or could not be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BlockedPod {
-    /// Its name.
+    /// The pod's name.
     pub pod: String,
-    /// Its namespace.
+    /// The pod's namespace.
     pub namespace: String,
-    /// The PodDisruptionBudget that stands against it, if one does.
+    /// The PodDisruptionBudget that blocks the eviction, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<String>,
-    /// The same for a person.
+    /// The reason in words.
     pub why: String,
 }
 
-/// What a dry run found.
+/// The result of a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodePlan {
     /// The node.
     pub node: String,
     /// Pods that would be evicted, as `namespace/name`; the first [`NodePlan::LISTED`] of them.
     pub would_move: Vec<String>,
-    /// How many would be evicted.
+    /// The number of pods that would be evicted.
     pub would_move_count: usize,
-    /// How many would stay: of DaemonSets, static, finished.
+    /// The number of pods that would stay: of DaemonSets, static, finished.
     pub stays_count: usize,
-    /// Whether a pod holds a volume that binds it to the zone. The newcomer comes up in the same zone.
+    /// A pod holds a volume that binds it to the zone. The newcomer starts in the same zone.
     pub zone_bound: bool,
-    /// Workloads whose replicas are all on this node, a sentence each: while they move there may be none.
+    /// Workloads whose replicas are all on this node, a sentence each. While they move, none may run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub all_replicas_here: Vec<String>,
-    /// The pods as lines of a table, those that block first; [`NodePlan::LISTED`] of them.
+    /// The pods as lines of a table, blocking pods first; [`NodePlan::LISTED`] of them.
     #[serde(default)]
     pub table: Vec<String>,
     /// The pools that would be tried, best first.
@@ -84,10 +84,10 @@ pub struct NodePlan {
 }
 
 impl NodePlan {
-    /// Pods that a plan names: a node may have 250 of them.
+    /// The most pods that a plan names: a node may have 250 of them.
     pub const LISTED: usize = 50;
 
-    /// Rows as lines whose columns begin below each other, with a line that tells how many were left out.
+    /// Formats rows as lines with aligned columns. A last line tells how many rows were left out.
     #[must_use]
     pub fn lines<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> Vec<String> {
         let shown = &rows[..rows.len().min(Self::LISTED)];
@@ -116,35 +116,35 @@ impl NodePlan {
 pub struct NodeSwapReport {
     /// The instance that was to be replaced.
     pub instance_id: InstanceId,
-    /// Its cluster.
+    /// The cluster of the node.
     pub cluster_name: Option<ClusterName>,
-    /// How it ended.
+    /// The outcome of the swap.
     pub outcome: NodeOutcome,
-    /// Why it was not swapped: the code.
+    /// The code of the reason, if the node was not swapped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// The same for a person.
+    /// The reason in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The Spot instance that serves instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_instance_id: Option<InstanceId>,
-    /// The Spot instance that was rolled back and stays in service all the same, since a pod can't leave its node. The
-    /// detail says which pod, and what is left to do.
+    /// The Spot instance that was rolled back and stays in service, since a pod can't leave its node. The
+    /// detail names the pod and the work that is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_instance_id: Option<InstanceId>,
     /// Pods evicted from the old node.
     pub evicted: u32,
-    /// What stood against its drain.
+    /// Pods that blocked the drain.
     pub blocked: Vec<BlockedPod>,
-    /// What was done although it is not as gentle as the rest: the last Ready pod of a controller evicted near the
-    /// deadline, a target group that had not let go in time.
+    /// Actions that were less gentle than the rest. Examples: the last Ready pod of a controller was evicted
+    /// near the deadline, or a target group had not deregistered an instance in time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Only of a dry run.
+    /// The plan; of a dry run only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<NodePlan>,
-    /// Absent where the gate hears of interruptions.
+    /// Absent if the gate hears of interruptions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateView>,
 }

@@ -1,15 +1,17 @@
-//! The one list of tags by which an owner marks an instance or a group: Kubernetes in all its spellings,
-//! and the AWS services that launch or replace instances by themselves.
+//! The one list of tags by which an owner marks an instance or a group: Kubernetes in all its spellings, and
+//! the AWS services that launch or replace instances.
 //!
-//! Group swap, lab swap and security audit read the same list. A swap leaves alone what bears a mark, whatever
-//! its value unless the mark names one. The audit authorises by a mark only if its value is not empty.
+//! Group swap, lab swap and security audit read the same list. A swap leaves a marked resource alone,
+//! whatever the value of the mark unless the list names one. The audit authorises by a mark only if its value
+//! is not empty.
 
 use crate::tags::{GROUP_NAME_TAG, Tags};
 
-/// EC2 Fleet writes it on what it launches, the members of a mixed-instances group included.
+/// The tag that EC2 Fleet writes on the instances that it launches, the members of a mixed-instances group
+/// included.
 pub const FLEET_TAG: &str = "aws:ec2:fleet-id";
 
-/// The owner who launches or replaces what bears a mark.
+/// The owner that launches or replaces a marked instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// A Kubernetes cluster: pods must move before their node leaves.
@@ -18,15 +20,15 @@ pub enum Owner {
     GroupService(&'static str),
     /// An AWS service, in words.
     Service(&'static str),
-    /// EC2 Fleet. Auto Scaling launches the members of a mixed-instances group through it, so that the
-    /// mark says nothing of a member.
+    /// EC2 Fleet. Auto Scaling launches the members of a mixed-instances group through EC2 Fleet, so that
+    /// this mark says nothing about a member.
     Fleet,
 }
 
 /// A tag that names an owner.
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
-    /// `key`, `key=value`, or `prefix*` for every key that begins so.
+    /// `key`, `key=value`, or `prefix*` for every key with that prefix.
     pub tag: &'static str,
     /// The owner.
     pub owner: Owner,
@@ -41,7 +43,7 @@ const ECS: Owner =
 const BEANSTALK: Owner =
     Owner::GroupService("Elastic Beanstalk, which has a Spot option of its own (EnableSpot)");
 
-/// Every mark there is. The `aws:` ones are reserved: only AWS can set them.
+/// Every mark that is known. The `aws:` ones are reserved: only AWS can set them.
 pub const MARKS: &[Mark] = &[
     // EKS, eksctl and Karpenter.
     mark("aws:eks:cluster-name", Owner::Kubernetes),
@@ -54,8 +56,8 @@ pub const MARKS: &[Mark] = &[
     mark("eksctl.cluster.k8s.io/*", Owner::Kubernetes),
     mark("karpenter.sh/*", Owner::Kubernetes),
     mark("karpenter.k8s.aws/*", Owner::Kubernetes),
-    // The cloud provider's own tags (kops, kubeadm, OpenShift, RKE2, k3s): the older key names no cluster.
-    // https://cloud-provider-aws.sigs.k8s.io/prerequisites/
+    // The tags of the cloud provider itself (kops, kubeadm, OpenShift, RKE2, k3s): the older key names no
+    // cluster. https://cloud-provider-aws.sigs.k8s.io/prerequisites/
     mark("kubernetes.io/*", Owner::Kubernetes),
     mark("node.kubernetes.io/*", Owner::Kubernetes),
     mark("node-role.kubernetes.io/*", Owner::Kubernetes),
@@ -99,8 +101,8 @@ impl Mark {
     }
 }
 
-/// Returns the first of `tags` that a mark (`key`, `key=value` or `prefix*`) names, whatever its value unless the
-/// mark names one.
+/// Returns the first of `tags` that a mark (`key`, `key=value` or `prefix*`) names. The value does not matter
+/// unless the mark names one.
 #[must_use]
 pub fn find<'a>(mark: &str, tags: &'a Tags) -> Option<(&'a String, &'a String)> {
     if let Some(prefix) = mark.strip_suffix('*') {
@@ -112,7 +114,7 @@ pub fn find<'a>(mark: &str, tags: &'a Tags) -> Option<(&'a String, &'a String)> 
     }
 }
 
-/// The mark on a resource, and the key that bears it.
+/// The mark on a resource, and the key of its tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marked {
     /// The owner.
@@ -133,8 +135,8 @@ pub fn kubernetes(tags: &Tags) -> Option<Marked> {
     marked_as(tags, |owner| owner == Owner::Kubernetes)
 }
 
-/// Returns the mark of an AWS service on a group or a member of one, beside what may mark it as a node. That of a
-/// fleet says nothing of a member.
+/// Returns the mark of an AWS service on a group or on a member of one. Marks of a node don't count here. The
+/// mark of a fleet says nothing about a member.
 #[must_use]
 pub fn service(tags: &Tags) -> Option<Marked> {
     marked_as(tags, |owner| matches!(owner, Owner::GroupService(_) | Owner::Service(_)))
@@ -148,7 +150,7 @@ fn marked_as(tags: &Tags, wanted: impl Fn(Owner) -> bool) -> Option<Marked> {
 }
 
 impl Marked {
-    /// Says who owns it, for a person.
+    /// Returns a sentence that names the owner.
     #[must_use]
     pub fn detail(&self) -> String {
         let Self { owner, key } = self;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AzId, InstanceType, Malformed, Region};
 
-/// One instance type in one Availability Zone, by zone *id*. Written `region#az-id#instance-type`,
+/// One instance type in one Availability Zone, by zone *id*. A pool is written `region#az-id#instance-type`,
 /// the key of the SpotPoolRisk table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

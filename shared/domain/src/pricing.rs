@@ -21,7 +21,7 @@ impl UsageOperation {
         Self(text.to_owned())
     }
 
-    /// Returns that of Linux without a licence to pay for.
+    /// Returns the operation of Linux without a licence to pay for.
     #[must_use]
     pub fn linux() -> Self {
         Self::new("RunInstances")
@@ -33,8 +33,9 @@ impl UsageOperation {
         &self.0
     }
 
-    /// Returns the `ProductDescription` under which EC2 publishes Spot prices; `None` if it publishes none,
-    /// as for SQL Server or a licence of the customer's own.
+    /// Returns the `ProductDescription` under which EC2 publishes Spot prices.
+    ///
+    /// The result is `None` if EC2 publishes none, as for SQL Server or a licence of the customer's own.
     #[must_use]
     pub fn spot_product(&self) -> Option<&'static str> {
         match self.0.as_str() {
@@ -69,7 +70,7 @@ impl Prices {
         self.spot.iter().find(|(known, _)| known == instance_type).map(|(_, price)| *price)
     }
 
-    /// Returns what replacing the old instance by this type saves a month.
+    /// Returns the monthly saving of a swap from the old instance to this type.
     #[must_use]
     pub fn monthly_saving(&self, instance_type: &InstanceType) -> Option<Usd> {
         let (before, after) = self.on_demand.zip(self.spot_of(instance_type))?;
@@ -78,8 +79,8 @@ impl Prices {
 
     /// Returns why a type is not worth a swap, in words.
     ///
-    /// Spot of the old instance's own type never costs more than On-Demand, so that an unknown price lets it
-    /// through, and nothing else.
+    /// Spot of the old instance's own type never costs more than On-Demand. An unknown price therefore lets
+    /// the old instance's own type through, and no other.
     #[must_use]
     pub fn refusal(
         &self,
@@ -110,7 +111,7 @@ impl Prices {
 /// The limits that an owner sets to prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The setting of that name.
+    /// The setting `min_saving_percent`.
     pub min_saving_percent: u32,
     /// The policy's `SpotMaxPrice`, USD an hour.
     pub spot_max_price: Option<Usd>,

@@ -1,5 +1,5 @@
-//! Why an instance was not swapped, or was swapped back: one code for each, stable, listed in
-//! docs/reference/reasons.md. The codes are an interface: people alarm on them.
+//! The reason for which an instance was not swapped, or was swapped back. Each reason has one stable code,
+//! listed in docs/reference/reasons.md. The codes are an interface: users alarm on them.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ macro_rules! reasons {
         pub enum Reason { $($(#[$doc])* #[serde(rename = $code)] $name,)* }
 
         impl Reason {
-            /// Every reason there is.
+            /// Every reason that exists.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The code as outputs and logs spell it.
+            /// Returns the code as outputs and logs spell it.
             #[must_use]
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
@@ -27,41 +27,41 @@ macro_rules! reasons {
 reasons! {
     /// The instance is Spot already.
     AlreadySpot = "ALREADY_SPOT",
-    /// Not InService, or not healthy: only a serving instance is worth replacing.
+    /// The instance is not InService or not healthy: only a serving instance is worth replacing.
     NotInService = "NOT_IN_SERVICE",
-    /// Protected from scale-in by its owner.
+    /// The owner protects the instance from scale-in.
     ScaleInProtected = "SCALE_IN_PROTECTED",
-    /// Protected from termination (`DisableApiTermination`).
+    /// The instance is protected from termination (`DisableApiTermination`).
     TerminationProtected = "TERMINATION_PROTECTED",
-    /// Carries the opt-out tag.
+    /// The instance or its group carries the opt-out tag.
     OptedOut = "OPTED_OUT",
     /// The owner keeps this many On-Demand instances.
     OnDemandFloor = "ON_DEMAND_FLOOR",
-    /// Dedicated host or capacity reservation: Spot can't give that.
+    /// The instance is bound to a dedicated host or a capacity reservation, which Spot can't give.
     NotSpotCapable = "NOT_SPOT_CAPABLE",
     /// Another AWS service operates the instance.
     ManagedElsewhere = "MANAGED_ELSEWHERE",
-    /// A Kubernetes node, which only the node swap may replace: its pods must move first.
+    /// The instance is a Kubernetes node, which only the node swap may replace: its pods must move first.
     KubernetesNode = "KUBERNETES_NODE",
     /// The instance is no node of that cluster.
     NotANode = "NOT_A_NODE",
     /// The node is in no Auto Scaling group that would keep its place.
     NotInGroup = "NOT_IN_GROUP",
-    /// Somebody else has cordoned the node.
+    /// Another party has cordoned the node.
     CordonedByOthers = "CORDONED_BY_OTHERS",
-    /// A pod of the node could never be evicted, or a budget never be met; the output lists them.
+    /// A pod of the node could never be evicted, or a budget never be met; the output lists such pods.
     PodsNotEvictable = "PODS_NOT_EVICTABLE",
-    /// Protected from being stopped (`DisableApiStop`).
+    /// The instance is protected from being stopped (`DisableApiStop`).
     StopProtected = "STOP_PROTECTED",
-    /// A lab swap was asked for in a PROD account.
+    /// The request asked for a lab swap in a PROD account.
     ProdAccount = "PROD_ACCOUNT",
-    /// A lab swap was asked for a member of an Auto Scaling group.
+    /// The request asked for a lab swap of a member of an Auto Scaling group.
     GroupMember = "GROUP_MEMBER",
     /// Data on an instance store would be lost.
     InstanceStore = "INSTANCE_STORE",
     /// The instance has something that a twin could not have; the detail names it.
     NotReproducible = "NOT_REPRODUCIBLE",
-    /// No image of the instance's disks came about.
+    /// No image of the instance's disks could be made.
     ImageFailed = "IMAGE_FAILED",
     /// The instance is not what it was when its swap began.
     InstanceChanged = "INSTANCE_CHANGED",
@@ -69,12 +69,12 @@ reasons! {
     InstanceGone = "INSTANCE_GONE",
     /// Every allowed pool in its zone is poisoned.
     PoolPoisoned = "POOL_POISONED",
-    /// No pool of its zone can be told to be clear: a row of the risk table can't be read, or the
-    /// zone's id is not known.
+    /// No pool of the instance's zone is known to be clear. Either a row of the risk table can't be read, or
+    /// the zone's id is not known.
     PoolUnreadable = "POOL_UNREADABLE",
-    /// The risk table did not answer in time: no launch.
+    /// The risk table did not answer in time, so that nothing was launched.
     GateUnreachable = "GATE_UNREACHABLE",
-    /// No pool costs so much less than the old instance that a swap would be worth it.
+    /// No pool is so much cheaper than the old instance that a swap would be worth it.
     NotCheaper = "NOT_CHEAPER",
     /// No subnet of the group in the instance's zone has a free address; the detail names them.
     SubnetFull = "SUBNET_FULL",
@@ -84,35 +84,35 @@ reasons! {
     QuotaExceeded = "QUOTA_EXCEEDED",
     /// A permission is missing; the detail names the call.
     NotAuthorized = "NOT_AUTHORIZED",
-    /// EC2 refuses what this instance would be replaced by; the detail holds its words.
+    /// EC2 refuses the launch of the replacement; the detail holds EC2's words.
     LaunchRejected = "LAUNCH_REJECTED",
     /// The newcomer died while it started, or failed its status checks until the deadline.
     NewcomerUnhealthy = "NEWCOMER_UNHEALTHY",
     /// The newcomer's pool was poisoned, or the newcomer was interrupted, before it took over.
     NewcomerAtRisk = "NEWCOMER_AT_RISK",
-    /// Auto Scaling refused to take the newcomer in; in a lab swap, EC2 or a target group did.
+    /// Auto Scaling refused to attach the newcomer. In a lab swap, EC2 or a target group refused it.
     AttachRejected = "ATTACH_REJECTED",
-    /// The newcomer never served (InService, healthy in every target group) until the deadline.
+    /// The newcomer did not serve (InService, healthy in every target group) by the deadline.
     NewcomerNotServing = "NEWCOMER_NOT_SERVING",
-    /// The newcomer did not join its cluster, or was not Ready, until the deadline.
+    /// The newcomer did not join its cluster, or was not Ready, by the deadline.
     NodeNotReady = "NODE_NOT_READY",
-    /// The drain did not come to its end until the deadline; the output lists what blocked it.
+    /// The drain did not end by the deadline; the output lists the pods that blocked it.
     DrainTimedOut = "DRAIN_TIMED_OUT",
     /// The group is not what it was when the swap began.
     GroupChanged = "GROUP_CHANGED",
-    /// The group was scaling, or about to by its schedule, until the deadline: nothing was launched.
+    /// The group was scaling until the deadline, or was about to scale by its schedule. Nothing was launched.
     GroupScaling = "GROUP_SCALING",
-    /// Auto Scaling refused to let the old instance go; in a lab swap, EC2 or a target group did.
+    /// Auto Scaling refused to release the old instance. In a lab swap, EC2 or a target group refused it.
     RetireRejected = "RETIRE_REJECTED",
-    /// The execution was stopped, timed out or lost; the reconciler put things back.
+    /// The execution was stopped, timed out or lost; the reconciler restored the state before it.
     ExecutionDied = "EXECUTION_DIED",
     /// A step failed in a way that has no better name; the detail holds the error.
     StepFailed = "STEP_FAILED",
 }
 
 impl Reason {
-    /// Returns true if the rest of the run would meet the same fate: the account, its permissions, a quota or
-    /// the gate stands against it. The run then stops.
+    /// Returns true if the rest of the run would fail alike: the account, its permissions, a quota or the
+    /// gate stands against it. The run then stops.
     #[must_use]
     pub const fn ends_run(self) -> bool {
         matches!(

@@ -1,38 +1,38 @@
-//! When a pool is poisoned, and until when.
+//! The poison of a pool: its cause and its end.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-/// What the SpotPoolRisk table says of a pool.
+/// The state of a pool in the SpotPoolRisk table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Poison {
-    /// False once the daily clean-up has seen it expired.
+    /// False once the daily clean-up has found the poison expired.
     pub is_poisoned: bool,
-    /// When the poison ends. DynamoDB's TTL deletes late, by days: always compare yourself.
+    /// The time when the poison ends. DynamoDB's TTL deletes late, by days: compare this time with the clock.
     pub expires_at: Timestamp,
 }
 
 impl Poison {
-    /// Whether the pool must not be launched into at `now`.
+    /// Returns true if the pool must not be launched into at `now`.
     #[must_use]
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.is_poisoned && now < self.expires_at
     }
 }
 
-/// What an interruption does to a pool.
+/// The effect of an interruption on a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Poison until this moment.
+    /// The pool is poisoned until this moment.
     PoisonUntil(Timestamp),
-    /// It is so long ago that its poison would be over.
+    /// The interruption is so long ago that its poison would be over.
     Stale,
 }
 
-/// The effect of an interruption at `occurred`, judged at `now`. The clock runs from the event's
-/// own time, so a late or repeated delivery extends nothing.
+/// Returns the effect of an interruption at `occurred`, judged at `now`. The clock starts at the event's own
+/// time, so that a late or repeated delivery extends nothing.
 #[must_use]
 pub fn effect(occurred: Timestamp, poison_for: SignedDuration, now: Timestamp) -> Effect {
     match occurred.checked_add(poison_for) {
@@ -41,19 +41,22 @@ pub fn effect(occurred: Timestamp, poison_for: SignedDuration, now: Timestamp) -
     }
 }
 
-/// The expiry after an event: it only ever moves forward, whatever the order of arrival. The
-/// table's conditional update is this rule, written in DynamoDB's words.
+/// Returns the expiry after an event. The expiry only ever moves forward, whatever the order of arrival. The
+/// table's conditional update is this rule in DynamoDB's words.
 #[must_use]
 pub fn merged(existing: Option<Timestamp>, event: Timestamp) -> Timestamp {
     existing.map_or(event, |existing| existing.max(event))
 }
 
-/// Until when a pool is poisoned if it takes the interruptions of `threshold` accounts to poison
-/// it: as long as so many accounts have one there whose own poison is not over. `None` if they are
-/// fewer. With a threshold of 1 (0 counts as 1) this is [`merged`] over all of them.
+/// Returns the time until which a pool is poisoned, if it takes the interruptions of `threshold` accounts to
+/// poison it.
 ///
-/// A sighting is an account and the end of the poison that its interruption would cause. Their
-/// order does not matter, nor how often one is repeated; no account counts twice.
+/// The pool is poisoned as long as so many accounts have an interruption there whose own poison is not over.
+/// The result is `None` if there are fewer. With a threshold of 1 (0 counts as 1), this is [`merged`] over
+/// all of them.
+///
+/// A sighting is an account and the end of the poison that its interruption would cause. Order and repetition
+/// of sightings don't matter; no account counts twice.
 #[must_use]
 pub fn poisoned_until<A: Ord>(
     sightings: impl IntoIterator<Item = (A, Timestamp)>,
@@ -70,26 +73,27 @@ pub fn poisoned_until<A: Ord>(
     ends.get(nth).copied()
 }
 
-/// How much of a region is poisoned, in percent; `None` for a region without a pool.
+/// Returns the share of a region's pools that are poisoned, in percent; `None` for a region without a pool.
 #[must_use]
 pub fn poisoned_share_percent(poisoned: usize, pools: usize) -> Option<f64> {
     let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
     (pools > 0).then(|| 100.0 * count(poisoned) / count(pools))
 }
 
-/// What the risk manager answers.
+/// The answer of the risk manager to an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Outcome {
     /// The pool is poisoned, or its poison now lasts longer.
     Poisoned,
-    /// The pool was poisoned for at least as long: nothing changed.
+    /// The pool was poisoned for at least as long already: nothing changed.
     AlreadyPoisoned,
-    /// Remembered, but fewer accounts than `poison_threshold_accounts` have been interrupted there.
+    /// The event is recorded, but fewer accounts than `poison_threshold_accounts` have been interrupted in
+    /// the pool.
     BelowThreshold,
-    /// The account has poisoned as many pools this hour, or this day, as one may: nothing was written.
+    /// The account has reached its limit of poisoned pools for the hour or the day: nothing was written.
     Muted,
-    /// A report of an account that is not registered, or switched off.
+    /// The report comes from an account that is not registered, or switched off.
     IgnoredUnregistered,
     /// The account is a lab.
     IgnoredLab,
@@ -97,7 +101,7 @@ pub enum Outcome {
     IgnoredNotSpot,
     /// The event's poison would be over already.
     IgnoredStale,
-    /// A rebalance recommendation, where the settings say that they don't poison.
+    /// The event is a rebalance recommendation, and the settings say that those don't poison.
     IgnoredRebalance,
 }
 
@@ -130,8 +134,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order and repetition of delivery, the pool is poisoned until the last
-        /// interruption's own time plus 15 days.
+        /// A pool is poisoned until the last interruption's own time plus 15 days, whatever the order and
+        /// repetition of delivery.
         #[test]
         fn expiry_depends_on_the_events_not_on_their_delivery(
             times in prop::collection::vec(0_i64..40 * 86_400, 1..12),
@@ -182,7 +186,7 @@ mod tests {
             prop_assert_eq!(poisoned_until(sightings, 0), plain);
         }
 
-        /// The definition, counted at every moment that matters: poisoned exactly while so many
+        /// The definition, counted at every moment that matters: a pool is poisoned exactly while so many
         /// accounts have a poison of their own.
         #[test]
         fn a_pool_is_poisoned_while_enough_accounts_say_so(sightings in sightings(), threshold in 1_u32..8) {

@@ -1,5 +1,6 @@
-//! Whether a group is scaling, or is about to by its schedule. A newcomer that comes at such a time is counted with
-//! the group's own, and its swap is undone after it was paid for: the launch waits.
+//! The check that a group is scaling, or is about to scale by its schedule. A newcomer that arrives at such a
+//! time counts with the group's own, so that its swap is undone after it was paid for. The launch therefore
+//! waits.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,25 +8,27 @@ use crate::group::{Group, MemberState};
 
 /// The process that performs scheduled actions.
 const SCHEDULED_ACTIONS: &str = "ScheduledActions";
-/// An action may come so much later than its time.
+/// The most by which an action may come later than its time.
 /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-scheduled-scaling.html>
 const ACTION_DELAY: SignedDuration = SignedDuration::from_mins(2);
 
 /// A scheduled action of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduledAction {
-    /// Its name.
+    /// The action's name.
     pub name: String,
-    /// When it comes next.
+    /// The next time at which the action runs.
     pub at: Timestamp,
 }
 
-/// A group begins to launch what it lacks within this time. One that lacks members for longer may go on so: EC2 has no
-/// capacity for it.
+/// The time within which a group begins to launch the members that it lacks. A group that lacks members for
+/// longer may stay so: EC2 has no capacity for it.
 const SHORT_FOR: SignedDuration = SignedDuration::from_mins(1);
 
-/// Says that the group is launching, about to launch, or about to choose a victim. `short_since` is when it was first
-/// seen with fewer members than are desired; it is kept up to date.
+/// Returns a sentence if the group is launching, about to launch, or about to choose a victim.
+///
+/// `short_since` is the time at which the group was first seen with fewer members than desired. This function
+/// keeps `short_since` up to date.
 pub fn scaling(group: &Group, short_since: &mut Option<Timestamp>, now: Timestamp) -> Option<String> {
     let count = |state| group.members.iter().filter(|member| member.state == state).count();
     let (in_service, pending) = (count(MemberState::InService), count(MemberState::Pending));
@@ -41,7 +44,8 @@ pub fn scaling(group: &Group, short_since: &mut Option<Timestamp>, now: Timestam
     })
 }
 
-/// Returns the next of the actions that comes between now and `until`; none where the owner has suspended them.
+/// Returns the first action that is due between now and `until`; none if the owner has suspended scheduled
+/// actions.
 #[must_use]
 pub fn due<'a>(
     group: &Group,

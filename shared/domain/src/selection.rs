@@ -1,5 +1,5 @@
-//! Which instances of a group are worth a swap, and why the others are not. `change` holds what
-//! makes a swap in progress turn back.
+//! The choice of the instances of a group that are worth a swap, with a reason for each of the others.
+//! `change` holds the changes that make a swap in progress turn back.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -17,62 +17,64 @@ use crate::settings::Settings;
 use crate::swap::Left;
 use crate::tags::Tags;
 
-/// An On-Demand instance to be replaced, with all that the launch needs to know of it.
+/// An On-Demand instance to be replaced, with everything that its launch needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// The instance.
     pub instance_id: InstanceId,
-    /// Its type.
+    /// The instance's type.
     pub instance_type: InstanceType,
-    /// The pools it may be replaced from, best first: its own type, then the group's others.
+    /// The pools that may replace the instance, best first: its own type, then the group's others.
     pub pools: Vec<Pool>,
-    /// Its zone's name in this account.
+    /// The zone's name in this account.
     pub availability_zone: String,
-    /// The system that it is billed for, if prices of its kind are known: shared tenancy, no software of the Marketplace.
+    /// The operation that the instance is billed for, if prices of its kind are known: shared tenancy, no
+    /// Marketplace software.
     #[serde(default)]
     pub billed_as: Option<UsageOperation>,
-    /// The prices of it and of its pools; empty before the gate has asked.
+    /// The prices of the instance and of its pools; empty before the gate has asked.
     #[serde(default)]
     pub prices: Prices,
-    /// Which of its pools are not worth a swap, for a person.
+    /// The pools that are not worth a swap, in words.
     #[serde(default)]
     pub not_cheaper: String,
-    /// Ids of its volumes and network interfaces; empty for a node, whose pods bring their own.
+    /// Ids of the instance's volumes and network interfaces; empty for a node, whose pods bring their own.
     #[serde(default)]
     pub holds: BTreeSet<String>,
-    /// The subnet for its replacement: its own while the group still launches into that.
+    /// The subnet for the replacement: the instance's own while the group still launches into it.
     pub subnet_id: String,
-    /// Its tags; the newcomer inherits them.
+    /// The instance's tags; the newcomer inherits them.
     pub tags: Tags,
 }
 
-/// A group's members, sorted into those to swap and those to leave.
+/// A group's members, sorted into candidates and skipped ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// To be swapped, one after another.
+    /// Members to be swapped, one after another.
     pub candidates: Vec<Candidate>,
-    /// Left alone, each with its reason.
+    /// Members left alone, each with its reason.
     pub skipped: Vec<Left>,
 }
 
-/// Zone name → zone id, in the account at hand.
+/// Zone ids by zone name, in the account at hand.
 pub type Zones = BTreeMap<String, AzId>;
 
-/// The share of a group's templates and configurations in each instance, or why they can't be launched as Spot.
+/// The contribution of each launch of a group to its instances, or the reason for which the launch can't be
+/// Spot.
 pub type Launches = BTreeMap<Launch, Result<Given, String>>;
 
-/// A group as AWS shows it, with all that its members are judged by.
+/// A group as AWS describes it, with everything that its members are judged by.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     /// The group.
     pub group: &'a Group,
-    /// Its members as EC2 describes them.
+    /// The members as EC2 describes them.
     pub instances: &'a BTreeMap<InstanceId, Instance>,
-    /// Zone ids, where EC2 does not give them with the instance.
+    /// Zone ids, if EC2 does not give them with the instance.
     pub zones: &'a Zones,
-    /// Zone names of the group's subnets, where a member lies in none of them.
+    /// Zone names of the group's subnets, if a member is in none of them.
     pub subnet_zones: &'a BTreeMap<String, String>,
-    /// Its launches.
+    /// The group's launches.
     pub launches: &'a Launches,
     /// Device names in the block device mappings of images, by image id.
     pub image_devices: &'a BTreeMap<String, BTreeSet<String>>,
@@ -89,8 +91,7 @@ type Why = (Reason, String);
 /// Sorts the members of a group.
 ///
 /// # Errors
-/// A tag of the group that limits us but is malformed: better no swap than one against its owner's
-/// wish.
+/// A tag of the group that limits us but is malformed: no swap is better than one against its owner's wish.
 pub fn select(view: View<'_>, settings: &Settings) -> Result<Selection, BadTag> {
     let tags = GroupTags::parse(&view.group.tags)?;
     let floor = floor(view.group, view.group.desired, &tags, settings);
@@ -112,7 +113,7 @@ pub fn select(view: View<'_>, settings: &Settings) -> Result<Selection, BadTag> 
 /// Judges one member that is asked for by its id: a Kubernetes node, or a candidate whose turn has come.
 ///
 /// # Errors
-/// As [`select`]; the inner error says why it stays.
+/// A malformed tag, as in [`select`]. The inner error is the reason for which the member stays.
 pub fn select_one(
     view: View<'_>,
     id: &InstanceId,
@@ -137,12 +138,12 @@ pub fn select_one(
     Ok(verdict.map_err(|(reason, detail)| Left::new(id, reason, detail)))
 }
 
-/// The kind of a group's members.
+/// The kind of a group's members: Kubernetes nodes or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberKind {
-    /// They are not: a node among them is left alone.
+    /// The members are no nodes: a node among them is left alone.
     Plain,
-    /// They are, and the swap drains them.
+    /// The members are nodes, and the swap drains them.
     Node,
 }
 
@@ -157,24 +158,24 @@ fn kept_by(floor: u32) -> Why {
     (Reason::OnDemandFloor, format!("the group keeps {floor} On-Demand"))
 }
 
-/// The On-Demand instances that the owner keeps in a group of so many: of N, also while it is N+1.
+/// Returns the number of On-Demand instances that the owner keeps in a group of N, also while it is N+1.
 fn floor(group: &Group, desired: u32, tags: &GroupTags, settings: &Settings) -> u32 {
     group.on_demand_floor(desired, tags.min_on_demand.unwrap_or(settings.min_on_demand))
 }
 
-/// A node of a cluster is no plain member, whether its own tags say so or its group's.
+/// Refuses a node of a cluster as a plain member, by its own tags or by its group's.
 fn not_a_node(group: &Group, instance: &Instance) -> Result<(), Why> {
     let marked = kubernetes(&instance.tags).or_else(|| kubernetes(&group.tags));
     marked.map_or(Ok(()), |marked| Err((Reason::KubernetesNode, marked.detail())))
 }
 
-/// How many of the serving members are On-Demand.
+/// Returns the number of serving members that are On-Demand.
 fn on_demand(group: &Group, instances: &BTreeMap<InstanceId, Instance>) -> u32 {
     let is_on_demand = |m: &&Member| m.serves() && instances.get(&m.id).is_some_and(|i| !i.is_spot);
     u32::try_from(group.members.iter().filter(is_on_demand).count()).unwrap_or(u32::MAX)
 }
 
-/// The instance of a member whose group has nothing against its leaving.
+/// Returns the instance of a member whose group has nothing against its leaving.
 fn judged<'a>(member: &Member, instance: Option<&'a Instance>) -> Result<&'a Instance, Why> {
     match instance {
         None => Err((Reason::InstanceGone, "EC2 does not describe it".to_owned())),
@@ -213,7 +214,7 @@ fn candidate(
     })
 }
 
-/// Its owner, another service or its kind stands against a swap.
+/// Refuses a member if its owner, another service or its kind stands against a swap.
 fn unwilling(group: &Group, instance: &Instance, settings: &Settings) -> Result<(), Why> {
     if settings.opts_out(&instance.tags) || settings.opts_out(&group.tags) {
         return Err((Reason::OptedOut, format!("tag {}", settings.opt_out_tag)));
@@ -230,14 +231,14 @@ fn unwilling(group: &Group, instance: &Instance, settings: &Settings) -> Result<
     instance.bound_to.clone().map_or(Ok(()), |bound| Err((Reason::NotSpotCapable, bound)))
 }
 
-/// The instance's own subnet while the group launches into it, else another of the same zone.
+/// Returns the instance's own subnet while the group launches into it, else another one of the same zone.
 fn subnet(view: View<'_>, instance: &Instance) -> Result<String, Why> {
     let own = instance
         .subnet_id
         .as_ref()
         .ok_or_else(|| (Reason::NotSpotCapable, "it is in no subnet (EC2-Classic)".to_owned()))?;
     let (current, zone) = (&view.group.subnet_ids, &instance.availability_zone);
-    // A group that names zones only launches into their default subnets.
+    // A group that only names zones launches into their default subnets.
     let zones = &view.group.availability_zones;
     let is_current = if current.is_empty() { zones.contains(zone) } else { current.contains(own) };
     if is_current {
@@ -249,8 +250,8 @@ fn subnet(view: View<'_>, instance: &Instance) -> Result<String, Why> {
     })
 }
 
-/// Keeps a member where it is that has what a launch of today would not give back. A node's pods bring volumes, interfaces
-/// and addresses with them, and take them along when they move.
+/// Refuses a member that has belongings which a launch of today would not give back. A node's pods bring
+/// volumes, interfaces and addresses, and take them along when they move.
 fn reproducible(
     view: View<'_>,
     member: &Member,
@@ -277,7 +278,7 @@ fn reproducible(
     why.map_or(Ok(()), |why| Err((Reason::NotReproducible, why)))
 }
 
-/// A ready tag that every instance has from its launch says nothing.
+/// Returns why the ready tag says nothing, if every instance has that tag from its launch.
 fn born_ready(tags: &GroupTags, given: &Given) -> Option<String> {
     let ready = tags.ready_tag.as_ref().filter(|ready| given.tag_keys.contains(ready.key()))?;
     Some(format!("its template puts the tag {ready}, which is to say that it is ready, on every instance"))
@@ -317,7 +318,7 @@ pub fn launches_of(
         member_launch(group, member, &instance.instance_type).ok()
     });
     let mut launches: BTreeSet<Launch> = own.collect();
-    // A group without On-Demand members is judged by what it launches all the same.
+    // A group without On-Demand members is judged by its launches all the same.
     if launches.is_empty() {
         launches.extend(group.launch_source.clone().map(|source| Launch { source, image_id: None }));
     }
@@ -361,9 +362,10 @@ pub fn replacement_launch(
     }
 }
 
-/// The types a replacement may have beside the old one's: the group's own overrides, else its tag,
-/// else the setting. The setting does not count if the policy selects by attributes:
-/// only AWS knows which types have them.
+/// Returns the types that a replacement may have beside the old one's: the group's own overrides, else its
+/// tag, else the setting.
+///
+/// The setting does not count if the policy selects by attributes: only AWS knows which types have them.
 fn other_types(group: &Group, tags: &GroupTags, settings: &Settings) -> Vec<InstanceType> {
     let mut types: Vec<InstanceType> = if !group.overrides.is_empty() {
         group.overrides.iter().map(|o| o.instance_type.clone()).collect()
@@ -382,7 +384,7 @@ fn other_types(group: &Group, tags: &GroupTags, settings: &Settings) -> Vec<Inst
     types
 }
 
-/// Of the `on_demand` serving instances, the last candidates stay until `floor` are kept.
+/// Keeps `floor` of the `on_demand` serving instances: the last candidates stay.
 fn keep_floor(selection: &mut Selection, on_demand: u32, floor: u32) {
     let may_go = usize::try_from(on_demand.saturating_sub(floor)).unwrap_or(usize::MAX);
     let kept = selection.candidates.split_off(may_go.min(selection.candidates.len()));

@@ -1,5 +1,5 @@
-//! Everything a customer may tune, with its default. Overrides lie in the Settings table: `global`,
-//! then `account#<id>`, then `account#<id>#<region>`; the nearest wins, field by field.
+//! Everything that a customer may tune, with its default. Overrides are rows of the Settings table: `global`,
+//! then `account#<id>`, then `account#<id>#<region>`. The nearest one wins, field by field.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::tags::{GROUP_NAME_TAG, Tags};
 
 /// The settings in force for one account and region.
 ///
-/// They travel through the payload of a run: a field that an older release did not write has its default.
+/// The payload of a run carries the settings. A field that an older release did not write has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
@@ -21,26 +21,26 @@ pub struct Settings {
     pub poison_days: u32,
     /// Days that a rebalance recommendation poisons its pool.
     pub rebalance_poison_days: u32,
-    /// Whether a rebalance recommendation poisons at all.
+    /// A rebalance recommendation poisons its pool.
     pub rebalance_poisons: bool,
     /// Accounts that must have been interrupted in a pool, each within its poison days, to poison it.
     pub poison_threshold_accounts: u32,
-    /// Pools that another account's reports may poison within one hour of the clock; beyond, the
+    /// Pools that another account's reports may poison within one hour of the clock. Beyond that number, the
     /// account is muted for the rest of the hour and an alarm rings.
     pub max_poisons_per_account_per_hour: u32,
-    /// The same for a day of the clock.
+    /// Pools that another account's reports may poison within one day of the clock.
     pub max_poisons_per_account_per_day: u32,
-    /// Percent of a region's pools that may be poisoned before an alarm rings. It stops nothing.
+    /// Percent of a region's pools that may be poisoned before an alarm rings. The alarm stops nothing.
     pub max_poisoned_share_of_region: u32,
-    /// Instances one execution swaps at most, unless its input asks for fewer.
+    /// The most instances that one execution swaps, unless its input asks for fewer.
     pub max_swaps: u32,
     /// On-Demand instances that every group keeps, unless its tag or policy asks for more.
     pub min_on_demand: u32,
     /// Percent by which a pool's Spot price must lie below the On-Demand price of the old instance.
     pub min_saving_percent: u32,
-    /// Swaps in a row that fail before a run ends.
+    /// Failed swaps in a row after which a run ends.
     pub max_failures_in_a_row: u32,
-    /// Tag key that opts an instance, or a whole group, out; any value but `false`.
+    /// Key of the tag that opts an instance, or a whole group, out. Any value but `false` does so.
     pub opt_out_tag: String,
     /// Instance types that every group may use beside its own, in order of preference.
     pub instance_types: Vec<InstanceType>,
@@ -48,56 +48,57 @@ pub struct Settings {
     pub health_timeout_seconds: u32,
     /// Seconds from attach until the newcomer must be InService and healthy in every target group.
     pub in_service_timeout_seconds: u32,
-    /// Seconds that the old instance may take to leave the group, after which a person is told.
+    /// Seconds that the old instance may take to leave the group. After that, an alert goes out.
     pub retire_timeout_seconds: u32,
-    /// Seconds that a rollback may take inside the execution before the reconciler goes on alone.
+    /// Seconds that a rollback may take inside the execution. After that, the reconciler continues alone.
     pub rollback_timeout_seconds: u32,
-    /// Seconds between two looks while a swap waits.
+    /// Seconds between two observations while a swap waits.
     pub poll_seconds: u32,
-    /// Seconds after an execution's end before the reconciler acts: its last Lambda must be dead.
-    /// More than the function's timeout of 60 seconds, but on local AWS.
+    /// Seconds after an execution's end before the reconciler acts: its last Lambda must be dead. The value
+    /// is above the function's timeout of 60 seconds, except on local AWS.
     pub reconcile_after_seconds: u32,
-    /// Seconds after a launch began for which an undo does not believe that nothing was launched:
+    /// Seconds after the start of a launch during which an undo does not conclude that nothing was launched.
     /// EC2 is eventually consistent.
     pub launch_visible_after_seconds: u32,
     /// Seconds from launch until a Kubernetes node must have joined its cluster and be Ready.
     pub node_ready_timeout_seconds: u32,
-    /// Seconds that the drain of a node may take, until the pods that it moved are Ready elsewhere,
-    /// unless the input says otherwise.
+    /// Seconds that the drain of a node may take, unless the input says otherwise. The drain lasts until the
+    /// pods that it moved are Ready elsewhere.
     pub drain_timeout_seconds: u32,
     /// Nodes of one Kubernetes cluster that may be swapped at the same time.
     pub max_unavailable_nodes: u32,
-    /// For clusters that are not EKS: the secret (ARN or name) that holds the kubeconfig of each.
+    /// The secret (ARN or name) that holds the kubeconfig of each cluster that is not EKS.
     pub kubeconfig_secrets: BTreeMap<ClusterName, String>,
-    /// Whether pods with `emptyDir` volumes are evicted, too: what is in them is lost.
+    /// Pods with `emptyDir` volumes are evicted, too: the data in those volumes is lost.
     pub evict_local_storage: bool,
-    /// Whether pods that no controller brings back are evicted, too.
+    /// Pods that no controller brings back are evicted, too.
     pub evict_unmanaged: bool,
     /// Hours from an instance's first flag until it may be terminated.
     pub grace_hours: u32,
-    /// Tags that authorise an instance, beside those that always do. Overrides add to the defaults.
+    /// Tags that authorise an instance, beside the built-in ones. Overrides add to the defaults.
     pub owner_marks: Vec<OwnerMark>,
-    /// Tags of which a member of an Auto Scaling group must bear one, for its group to authorise it. If there are
-    /// none, every group does.
+    /// Tags of which a member of an Auto Scaling group must bear one, for its group to authorise it. If the
+    /// list is empty, every group authorises its members.
     pub group_marks: Vec<OwnerMark>,
-    /// Minutes that the audit before may lie back, to count as the run before. The audit is hourly.
+    /// Minutes since the audit before, at most, for it to count as the run before. The audit is hourly.
     pub audit_gap_minutes: u32,
-    /// Instances that one run of the enforcer terminates at most; beyond, it terminates none.
+    /// The most instances that one run of the enforcer terminates. If more are due, it terminates none.
     pub max_terminations_per_run: u32,
-    /// The same in percent of the running instances of an account and region.
+    /// The most instances that one run of the enforcer terminates, in percent of the running ones of an
+    /// account and region.
     pub max_terminations_percent: u32,
-    /// A volume that nothing has attached is waste once it was created more than so many days ago.
+    /// Days since its creation after which an unattached volume is waste.
     pub volume_min_age_days: u32,
-    /// A snapshot that no image uses is waste once it is older than so many days.
+    /// Days since its creation after which a snapshot that no image uses is waste.
     pub snapshot_min_age_days: u32,
-    /// Tags by which an owner keeps addresses, volumes and snapshots, beside those of the systems that are known.
+    /// Tags by which an owner keeps addresses, volumes and snapshots, beside the tags of known systems.
     pub storage_marks: Vec<OwnerMark>,
-    /// Pairs of account and region that the waste scanner looks at side by side. Each holds one page
-    /// of EC2's answers in memory.
+    /// Pairs of account and region that the waste scanner reads side by side. Each holds one page of EC2's
+    /// answers in memory.
     pub scan_parallelism: u32,
-    /// What becomes of the old instance after a lab swap.
+    /// The fate of the old instance after a lab swap.
     pub lab_old_instance: OldInstance,
-    /// How long an image of the old instance may take.
+    /// Seconds that an image of the old instance may take.
     pub image_timeout_seconds: u32,
 }
 
@@ -155,11 +156,11 @@ pub enum Value {
     Text(String),
     /// A boolean.
     Bool(bool),
-    /// Anything else the table can hold; no setting takes it.
+    /// Any other value that the table can hold; no setting takes it.
     Other,
 }
 
-/// An override that can't be applied. Nothing is acted on until somebody mends it.
+/// An override that can't be applied. Nothing is changed until it is corrected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("settings {scope:?}, field {field:?}: {problem}")]
 pub struct BadOverride {
@@ -167,11 +168,11 @@ pub struct BadOverride {
     pub scope: String,
     /// The attribute.
     pub field: String,
-    /// What is wrong and what would be right.
+    /// The fault of the value, and what is expected.
     pub problem: String,
 }
 
-/// The scopes that hold for an account and region, furthest first.
+/// Returns the scopes that hold for an account and region, furthest first.
 #[must_use]
 pub fn scopes(account: &AccountId, region: &Region) -> [String; 3] {
     ["global".to_owned(), format!("account#{account}"), format!("account#{account}#{region}")]
@@ -181,7 +182,7 @@ impl Settings {
     /// Applies the overrides of one scope.
     ///
     /// # Errors
-    /// An unknown field or a value out of range: named, and none of the scope is applied.
+    /// The first unknown field or value out of range. None of the scope is then applied.
     pub fn with(&self, scope: &str, overrides: &BTreeMap<String, Value>) -> Result<Self, BadOverride> {
         let mut settings = self.clone();
         for (field, value) in overrides {
@@ -249,7 +250,7 @@ impl Settings {
         tags.get(&self.opt_out_tag).is_some_and(|value| value != "false")
     }
 
-    /// How long an interruption poisons its pool.
+    /// Returns the time for which an interruption poisons its pool.
     #[must_use]
     pub fn poison_for(&self) -> SignedDuration {
         SignedDuration::from_hours(24 * i64::from(self.poison_days))
@@ -261,19 +262,19 @@ impl Settings {
         Trust { owner_marks: &self.owner_marks, group_marks: &self.group_marks }
     }
 
-    /// From an instance's flag to its end.
+    /// Returns the time from an instance's flag to its termination.
     #[must_use]
     pub fn grace(&self) -> SignedDuration {
         SignedDuration::from_hours(i64::from(self.grace_hours))
     }
 
-    /// How long ago the audit before may have been.
+    /// Returns the longest time since the audit before.
     #[must_use]
     pub fn audit_gap(&self) -> SignedDuration {
         SignedDuration::from_mins(i64::from(self.audit_gap_minutes))
     }
 
-    /// How long a rebalance recommendation poisons its pool.
+    /// Returns the time for which a rebalance recommendation poisons its pool.
     #[must_use]
     pub fn rebalance_poison_for(&self) -> SignedDuration {
         SignedDuration::from_hours(24 * i64::from(self.rebalance_poison_days))
@@ -314,13 +315,14 @@ fn tag_key(value: &Value) -> Result<String, String> {
     Ok(key.to_owned())
 }
 
-/// A comma-separated list of marks. It adds to the defaults: whoever exempts a team must not condemn every node of
-/// a cluster by it.
+/// Parses a comma-separated list of marks. The list adds to the defaults: an operator who exempts a team must
+/// not condemn every node of a cluster.
 fn owner_marks(list: &str) -> Result<Vec<OwnerMark>, String> {
     Ok(OwnerMark::defaults().into_iter().chain(marks(list)?).collect())
 }
 
-/// A comma-separated list of marks. One that every member bears would restrict nothing.
+/// Parses a comma-separated list of marks. A mark that every member bears would restrict nothing, and is
+/// refused.
 fn group_marks(list: &str) -> Result<Vec<OwnerMark>, String> {
     let marks = marks(list)?;
     match marks.iter().find(|mark| mark.is_on_every(GROUP_NAME_TAG)) {
@@ -331,12 +333,12 @@ fn group_marks(list: &str) -> Result<Vec<OwnerMark>, String> {
     }
 }
 
-/// A comma-separated list of `key`, `key=value` or `prefix*`.
+/// Parses a comma-separated list of `key`, `key=value` or `prefix*`.
 fn marks(list: &str) -> Result<Vec<OwnerMark>, String> {
     list.split(',').map(|entry| OwnerMark::parse(entry.trim())).collect()
 }
 
-/// A comma-separated list of `cluster=secret`.
+/// Parses a comma-separated list of `cluster=secret`.
 fn kubeconfig_secrets(list: &str) -> Result<BTreeMap<ClusterName, String>, String> {
     let mut secrets = BTreeMap::new();
     for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -351,10 +353,10 @@ fn kubeconfig_secrets(list: &str) -> Result<BTreeMap<ClusterName, String>, Strin
     Ok(secrets)
 }
 
-/// A comma-separated list of instance types, as the setting and the group's tag spell it.
+/// Parses a comma-separated list of instance types, as the setting and the group's tag spell it.
 ///
 /// # Errors
-/// A text naming the first entry that is no instance type.
+/// A text that names the first entry that is no instance type.
 pub fn parse_instance_types(list: &str) -> Result<Vec<InstanceType>, String> {
     list.split(',')
         .map(str::trim)
@@ -450,7 +452,7 @@ mod tests {
         );
     }
 
-    /// A rule of the seed, which the owner shortens knowingly.
+    /// A rule of the seed; an owner may shorten it on purpose.
     #[test]
     fn both_notices_poison_for_fifteen_days_by_default() {
         let settings = Settings::default();

@@ -1,4 +1,4 @@
-//! Addresses, volumes and snapshots as EC2 describes them, reduced to what the rules look at.
+//! Addresses, volumes and snapshots as EC2 describes them, reduced to the fields that the rules read.
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -15,15 +15,15 @@ pub struct Address {
     pub id: String,
     /// The address itself.
     pub public_ip: String,
-    /// Associated with an instance or a network interface.
+    /// The address is associated with an instance or a network interface.
     pub is_associated: bool,
-    /// Managed by an AWS service.
+    /// An AWS service manages the address.
     pub is_service_managed: bool,
-    /// From a range that the owner brought along.
+    /// The address is from a range that the owner brought along.
     pub is_own_range: bool,
-    /// Where it is announced: the region, or one of its Local or Wavelength Zones.
+    /// The place where the address is announced: the region, or one of its Local or Wavelength Zones.
     pub border_group: Option<String>,
-    /// Its tags.
+    /// The resource's tags.
     pub tags: Tags,
 }
 
@@ -32,29 +32,29 @@ pub struct Address {
 pub struct Volume {
     /// `vol-…`.
     pub id: String,
-    /// State `available`: attached to nothing.
+    /// The state is `available`: the volume is attached to nothing.
     pub is_available: bool,
     /// `gp3`, `io2`, …
     pub volume_type: String,
     /// Provisioned size.
     pub size_gib: u32,
-    /// Provisioned IOPS, where the type has them.
+    /// Provisioned IOPS, if the type has them.
     pub iops: Option<u32>,
-    /// Provisioned throughput, where the type has it.
+    /// Provisioned throughput, if the type has it.
     pub throughput_mibps: Option<u32>,
-    /// When it was created. It may have been detached much later.
+    /// The time of creation. The volume may have been detached much later.
     pub created: Option<Timestamp>,
-    /// Its zone.
+    /// The volume's zone.
     pub availability_zone: String,
-    /// Managed by an AWS service.
+    /// An AWS service manages the volume.
     pub is_service_managed: bool,
-    /// On the customer's own Outpost, which has prices of its own.
+    /// The volume is on the customer's own Outpost, which has prices of its own.
     pub is_on_outpost: bool,
-    /// Its tags.
+    /// The resource's tags.
     pub tags: Tags,
 }
 
-/// Where a snapshot is stored.
+/// The storage tier of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
     /// Incremental to the snapshots before it.
@@ -65,20 +65,22 @@ pub enum Tier {
     Unknown,
 }
 
-/// What an image in the Recycle Bin has to do with a snapshot. EC2 does not name the snapshots of such an image; the
-/// description that CreateImage and CopyImage give a snapshot names its image.
+/// The relation of a snapshot to an image in the Recycle Bin.
+///
+/// EC2 does not name the snapshots of such an image. CreateImage and CopyImage name the image in the
+/// description of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BinnedImage {
-    /// The description names none.
+    /// The description names no such image.
     None,
-    /// The description names one.
+    /// The description names such an image.
     Named,
     /// The description names an image that is no longer registered, and the Recycle Bin could not be read.
     Unknown,
 }
 
-/// Returns the ids of images that a text names, such as
-/// `Created by CreateImage(i-0abc…) for ami-0123456789abcdef0`.
+/// Returns the ids of the images that a text names, such as `Created by CreateImage(i-0abc…) for
+/// ami-0123456789abcdef0`.
 pub fn images_named(text: &str) -> impl Iterator<Item = &str> {
     text.match_indices("ami-").filter_map(|(at, stem)| {
         let rest = text.get(at..)?;
@@ -92,32 +94,33 @@ pub fn images_named(text: &str) -> impl Iterator<Item = &str> {
 pub struct Snapshot {
     /// `snap-…`.
     pub id: String,
-    /// State `completed`, and this account's own.
+    /// The state is `completed`, and the snapshot is this account's own.
     pub is_own_and_completed: bool,
-    /// An image, disabled and deprecated ones included, refers to it.
+    /// An image refers to the snapshot; disabled and deprecated images count.
     pub is_used_by_image: bool,
-    /// The volume it was taken of.
+    /// The volume that the snapshot was taken of.
     pub volume_id: Option<String>,
     /// The size of that volume.
     pub volume_gib: u32,
-    /// All its blocks together, where AWS says: tighter than the volume's size.
+    /// The size of all blocks together, if AWS reports it: tighter than the volume's size.
     pub full_bytes: Option<u64>,
-    /// Where it is stored.
+    /// The storage tier of the snapshot.
     pub tier: Tier,
-    /// The zone that keeps it; `None` for the region, which is the usual case.
+    /// The zone that keeps the snapshot; `None` for the region, which is the usual case.
     pub availability_zone: Option<String>,
-    /// On the customer's own Outpost, which has prices of its own.
+    /// The snapshot is on the customer's own Outpost, which has prices of its own.
     pub is_on_outpost: bool,
-    /// The image of the Recycle Bin that can't be restored without it, as far as its description tells.
+    /// The image in the Recycle Bin that can't be restored without the snapshot, as far as the description
+    /// names one.
     pub binned_image: BinnedImage,
-    /// When it was taken.
+    /// The time when the snapshot was taken.
     pub started: Option<Timestamp>,
-    /// Its tags.
+    /// The resource's tags.
     pub tags: Tags,
 }
 
 impl Snapshot {
-    /// The most GiB that it can be billed for; `None` where AWS names no size.
+    /// Returns the most GiB that the snapshot can be billed for; `None` if AWS names no size.
     #[must_use]
     pub fn size_gib(&self) -> Option<Decimal> {
         match self.full_bytes {
@@ -127,8 +130,10 @@ impl Snapshot {
         }
     }
 
-    /// The volume whose snapshots share blocks with this one. A copy's volume means nothing, and an
-    /// archived snapshot shares nothing: each is a lineage of its own.
+    /// Returns the volume whose snapshots share blocks with this one.
+    ///
+    /// A copy's volume means nothing, and an archived snapshot shares nothing. Each of those is a lineage of
+    /// its own.
     #[must_use]
     pub fn lineage(&self) -> &str {
         match &self.volume_id {

@@ -1,4 +1,4 @@
-//! What goes into an execution of a swap, and what comes out of it.
+//! The input and the output of a swap's execution.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,16 @@ use crate::reason::Reason;
 pub struct SwapRequest {
     /// The group to move to Spot.
     pub asg_name: GroupName,
-    /// The account it lies in; absent, the stack's own.
+    /// The account of the group; absent, the stack's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<AccountId>,
-    /// The region it lies in; absent, the stack's own.
+    /// The region of the group; absent, the stack's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
-    /// Swaps at most (1 or more); absent, the setting `max_swaps`.
+    /// The most swaps (1 or more); absent, the setting `max_swaps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_swaps: Option<std::num::NonZeroU32>,
-    /// Look and report, change nothing.
+    /// The execution observes and reports, and changes nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -36,59 +36,57 @@ pub struct Swapped {
     pub old_instance_id: InstanceId,
     /// The Spot instance that serves instead.
     pub new_instance_id: InstanceId,
-    /// The pool it came from.
+    /// The pool of the Spot instance.
     pub pool: Pool,
-    /// On-Demand price of the old minus Spot price of the new, a month; `null` where a price could
-    /// not be had.
+    /// On-Demand price of the old minus Spot price of the new, a month; `null` if a price could not be had.
     pub monthly_saving_usd: Option<Usd>,
 }
 
-/// An instance that stays, and why: skipped before anything was done, or swapped back.
+/// An instance that stays, and the reason: it was skipped before anything was done, or swapped back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
     /// The instance.
     pub instance_id: InstanceId,
     /// The code.
     pub reason: Reason,
-    /// The same for a person.
+    /// The reason in words.
     pub detail: String,
 }
 
 impl Left {
-    /// An instance that stays.
+    /// Returns the entry of an instance that stays.
     #[must_use]
     pub fn new(instance_id: &InstanceId, reason: Reason, detail: impl Into<String>) -> Self {
         Self { instance_id: instance_id.clone(), reason, detail: detail.into() }
     }
 }
 
-/// What a dry run would do.
+/// A swap that a dry run would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
     /// The instance that would be replaced.
     pub instance_id: InstanceId,
     /// The pool that would be tried first.
     pub pool: Pool,
-    /// On-Demand price of the old minus Spot price of that pool, a month; `null` where a price could not
-    /// be had.
+    /// On-Demand price of the old minus Spot price of that pool, a month; `null` if a price could not be had.
     #[serde(default)]
     pub monthly_saving_usd: Option<Usd>,
 }
 
-/// What the gate can know of the place where a swap works.
+/// The gate's view of the account and region of a swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateView {
-    /// Nobody forwards the interruptions of that account and region to the stack: its pools look clear.
+    /// No rule forwards the interruptions of that account and region to the stack: its pools look clear.
     Blind,
 }
 
-/// What ended a run before it had tried all that it might.
+/// The reason that ended a run before it had tried all that it might.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedBy {
     /// The code.
     pub reason: Reason,
-    /// The same for a person.
+    /// The reason in words.
     pub detail: String,
 }
 
@@ -97,31 +95,31 @@ pub struct EndedBy {
 pub struct SwapReport {
     /// The group.
     pub asg_name: GroupName,
-    /// Its account.
+    /// The group's account.
     pub account_id: AccountId,
-    /// Its region.
+    /// The group's region.
     pub region: Region,
-    /// Done.
+    /// Swaps that were done.
     pub swapped: Vec<Swapped>,
-    /// Left alone.
+    /// Members left alone.
     pub skipped: Vec<Left>,
-    /// Tried and put back.
+    /// Swaps that were tried and undone.
     pub rolled_back: Vec<Left>,
-    /// Candidates that were not reached: the limit, or the run ended early.
+    /// Candidates that the run did not reach: it met its limit, or ended early.
     pub remaining: usize,
-    /// Executions that it takes to try the remaining ones; absent if none remain.
+    /// Executions that are needed to try the remaining candidates; absent if none remain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executions_needed: Option<usize>,
     /// Members left alone beyond those that `skipped` lists, counted by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped_more: BTreeMap<Reason, usize>,
-    /// Absent where the gate hears of interruptions.
+    /// Absent if the gate hears of interruptions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateView>,
-    /// What ended the run before its time.
+    /// The reason that ended the run early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<EndedBy>,
-    /// Only of a dry run: what it would have swapped.
+    /// The swaps that a dry run would have done; absent in any other run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<Vec<Planned>>,
 }

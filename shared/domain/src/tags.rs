@@ -1,35 +1,39 @@
-//! Tags: the names we give meaning to, and what a replacement inherits.
+//! Tags: the keys that have a meaning here, and the tags that a replacement inherits.
 
 use std::collections::BTreeMap;
 
 use crate::ids::ClusterName;
 
-/// Key and value that mark everything we launch.
+/// Key and value that mark everything that we launch.
 pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "SpotOptimizer");
-/// Holds the swap's id on a newcomer, so that it is found again whatever died in between.
+/// The key of the tag that holds the swap's id on a newcomer, so that it is found again after any failure.
 pub const SWAP_TAG: &str = "spot-optimizer:swap";
-/// AWS sets this on every member of a group, and takes it away on detach.
+/// The tag that AWS sets on every member of a group, and removes on detach.
 pub const GROUP_NAME_TAG: &str = "aws:autoscaling:groupName";
-/// The most tags one resource may carry
+/// The most tags that one resource may carry
 /// (<https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>).
 pub const MAX_TAGS: usize = 50;
 
 /// Tags of a resource, by key.
 pub type Tags = BTreeMap<String, String>;
 
-/// Returns the name of the Kubernetes cluster that an instance with these tags is a node of, by the tags that
-/// EKS, the cloud controller manager and cluster-api set
-/// (<https://docs.aws.amazon.com/eks/latest/userguide/eks-using-tags.html>). That it is a node, `owners` says.
+/// Returns the name of the Kubernetes cluster that an instance with these tags belongs to.
+///
+/// EKS, the cloud controller manager and cluster-api set such tags
+/// (<https://docs.aws.amazon.com/eks/latest/userguide/eks-using-tags.html>). `owners` says if the instance is
+/// a node.
 #[must_use]
 pub fn cluster_of(tags: &Tags) -> Option<ClusterName> {
     let by_value = ["aws:eks:cluster-name", "eks:cluster-name", "eks:eks-cluster-name", "KubernetesCluster"];
-    // Anyone may write some of these tags: a name that is none must not hide another's.
+    // Any caller may write some of these tags: a malformed name must not hide another tag's.
     let named = by_value.iter().filter_map(|key| tags.get(*key)).find_map(|name| name.parse().ok());
     named.or_else(|| tags.keys().find_map(|key| key.strip_prefix("kubernetes.io/cluster/")?.parse().ok()))
 }
 
-/// Returns the tags of what replaces an instance with the tags `old`: all that can be copied (AWS reserves
-/// `aws:`), our mark and the swap's id. `belongings` says whether EC2 takes so many.
+/// Returns the tags of the replacement of an instance with the tags `old`.
+///
+/// The result holds all tags that can be copied (AWS reserves `aws:`), our mark and the swap's id.
+/// `belongings` says if EC2 takes so many.
 #[must_use]
 pub fn inherited(old: &Tags, swap_id: &str) -> Tags {
     let ours = [(MANAGED_BY.0, MANAGED_BY.1), (SWAP_TAG, swap_id)];

@@ -1,8 +1,8 @@
-//! What is waste: an address that nothing uses, a volume that nothing has attached for long, an old
-//! snapshot that no image needs. Values in, verdicts out.
+//! The rules of waste: an address that nothing uses, a volume long unattached, an old snapshot that no image
+//! needs. Values in, verdicts out.
 //!
-//! What an AWS service or the owner's opt-out tag claims is left alone, and counted. What can't be
-//! judged (no date) is never waste.
+//! A resource that an AWS service or the owner's opt-out tag claims is left alone, and counted. A resource
+//! that can't be judged (no date) is never waste.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use crate::settings::Settings;
 use crate::storage::{Address, BinnedImage, Snapshot, Volume};
 use crate::tags::Tags;
 
-/// The kinds of resource that are looked at, in EC2's words.
+/// The kinds of resource that are scanned, in EC2's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResourceType {
@@ -30,10 +30,10 @@ pub enum ResourceType {
 }
 
 impl ResourceType {
-    /// All of them, in the order of a scan.
+    /// All types, in the order of a scan.
     pub const ALL: [Self; 3] = [Self::ElasticIp, Self::Volume, Self::Snapshot];
 
-    /// The name, as keys and reports spell it.
+    /// Returns the name, as keys and reports spell it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -50,50 +50,50 @@ impl fmt::Display for ResourceType {
     }
 }
 
-/// Why something that looks like waste is not ours to report.
+/// The reason for which something that looks like waste is not ours to report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LeftAlone {
-    /// Its owner tagged it so: the opt-out tag.
+    /// The owner keeps the resource by the opt-out tag.
     OptedOut,
-    /// Its owner tagged it so: the setting `storage_marks`.
+    /// The owner keeps the resource by a tag of the setting `storage_marks`.
     OwnerMarked,
-    /// An AWS service manages it.
+    /// An AWS service manages the resource.
     ServiceManaged,
-    /// AWS Backup keeps it.
+    /// AWS Backup keeps the resource.
     AwsBackup,
-    /// Data Lifecycle Manager keeps it.
+    /// Data Lifecycle Manager keeps the resource.
     LifecycleManager,
-    /// AWS Elastic Disaster Recovery recovers from it.
+    /// AWS Elastic Disaster Recovery recovers from the resource.
     DisasterRecovery,
-    /// AWS Application Migration Service migrates by it.
+    /// AWS Application Migration Service migrates by the resource.
     ApplicationMigration,
-    /// A Kubernetes cluster claims it, also while no pod uses the claim.
+    /// A Kubernetes cluster claims the volume, also while no pod uses the claim.
     Kubernetes,
-    /// Velero restores a Kubernetes cluster from it.
+    /// Velero restores a Kubernetes cluster from the resource.
     Velero,
-    /// EC2 Fast Launch starts Windows instances from it.
+    /// EC2 Fast Launch starts Windows instances from the resource.
     FastLaunch,
-    /// Amazon RDS Custom runs a database on it.
+    /// Amazon RDS Custom runs a database on the resource.
     RdsCustom,
-    /// An image in the Recycle Bin can't be restored without it.
+    /// An image in the Recycle Bin can't be restored without the snapshot.
     ImageInRecycleBin,
-    /// An image that is no longer registered was made of it, and the Recycle Bin could not be read.
+    /// An image that is no longer registered was made of the snapshot, and the Recycle Bin could not be read.
     RecycleBinUnknown,
-    /// An address of the owner's own range: it costs nothing.
+    /// The address is of the owner's own range, and costs nothing.
     OwnAddressRange,
-    /// AWS did not say how old it is.
+    /// AWS did not report the resource's age.
     AgeUnknown,
 }
 
-/// What the rules say of a resource.
+/// The verdict of the rules on a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It costs, and serves nobody.
+    /// The resource costs, and serves nobody.
     Waste,
-    /// It would be waste, but for this.
+    /// The resource would be waste, but for this reason.
     LeftAlone(LeftAlone),
-    /// In use, or too young to tell.
+    /// The resource is in use, or too young to judge.
     Fine,
 }
 
@@ -102,16 +102,16 @@ pub enum Verdict {
 pub struct Rules<'a> {
     /// Ages and the opt-out tag.
     pub settings: &'a Settings,
-    /// The region.
+    /// The region of the scan.
     pub region: &'a Region,
-    /// Its prices.
+    /// The region's prices.
     pub prices: &'a PriceBook,
-    /// When the run began: ages count up to here, so that every page is judged alike.
+    /// The time when the run began. Ages count up to this time, so that every page is judged alike.
     pub now: Timestamp,
 }
 
 impl Rules<'_> {
-    /// An address is waste as soon as nothing uses it: EC2 does not tell since when.
+    /// Judges an address. An address is waste as soon as nothing uses it: EC2 does not report since when.
     #[must_use]
     pub fn address(&self, address: &Address) -> Verdict {
         if address.is_associated {
@@ -121,7 +121,7 @@ impl Rules<'_> {
         unless(self.claim(address.is_service_managed, &address.tags).or(own_range))
     }
 
-    /// A volume is waste when it is `available` and was created more than the minimum age ago.
+    /// Judges a volume. A volume is waste if it is `available` and was created more than the minimum age ago.
     #[must_use]
     pub fn volume(&self, volume: &Volume) -> Verdict {
         if !volume.is_available || self.is_young(volume.created, self.settings.volume_min_age_days) {
@@ -131,7 +131,8 @@ impl Rules<'_> {
         unless(self.claim(volume.is_service_managed, &volume.tags).or(undated))
     }
 
-    /// A snapshot is waste when it is our own, older than the minimum age, and used by no image.
+    /// Judges a snapshot. A snapshot is waste if it is our own, older than the minimum age, and used by no
+    /// image.
     #[must_use]
     pub fn snapshot(&self, snapshot: &Snapshot) -> Verdict {
         if !snapshot.is_own_and_completed
@@ -149,7 +150,8 @@ impl Rules<'_> {
         unless(self.claim(false, &snapshot.tags).or(binned).or(undated))
     }
 
-    /// Returns who claims a resource by its tags, or by AWS's word that a service manages it.
+    /// Returns the system or owner that claims a resource by its tags, or by AWS's flag that a service
+    /// manages it.
     fn claim(&self, is_service_managed: bool, tags: &Tags) -> Option<LeftAlone> {
         let claims = [
             (is_service_managed, LeftAlone::ServiceManaged),
@@ -167,14 +169,15 @@ impl Rules<'_> {
         Some(if address.is_own_range { Price { monthly: Usd::default(), ..price } } else { price })
     }
 
-    /// Returns what the volume costs a month. Local Zones and Outposts have prices that no source knows.
+    /// Returns what the volume costs a month. No source knows the prices of Local Zones and Outposts.
     #[must_use]
     pub fn volume_price(&self, volume: &Volume) -> Option<Price> {
         let is_regional = self.is_regional(&volume.availability_zone) && !volume.is_on_outpost;
         self.prices.volume(volume).filter(|_| is_regional)
     }
 
-    /// Returns what the snapshot costs a month at most. The price of a Local Zone or an Outpost no source knows.
+    /// Returns what the snapshot costs a month at most. No source knows the prices of Local Zones and
+    /// Outposts.
     #[must_use]
     pub fn snapshot_price(&self, snapshot: &Snapshot) -> Option<Price> {
         let is_in_region = snapshot.availability_zone.as_deref().is_none_or(|zone| self.is_regional(zone));
@@ -187,7 +190,7 @@ impl Rules<'_> {
         letter.is_some_and(|letter| letter.len() == 1 && letter.bytes().all(|b| b.is_ascii_lowercase()))
     }
 
-    /// Not more than `days` old. A date in the future is young.
+    /// Returns true if the resource is at most `days` old. A date in the future counts as young.
     fn is_young(&self, born: Option<Timestamp>, days: u32) -> bool {
         let least = SignedDuration::from_hours(24 * i64::from(days));
         born.is_some_and(|born| self.now.duration_since(born) <= least)

@@ -1,7 +1,7 @@
-//! What a scan adds up to: per type, per account and region, and for the whole run.
+//! The sums of a scan: per type, per account and region, and for the whole run.
 //!
-//! A total is the exact sum of its rows. A listing that failed or has not ended is never complete,
-//! so that its figures never read as "none".
+//! A total is the exact sum of its rows. A listing that failed or has not ended is never complete, so that
+//! its figures never read as "none".
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,35 +12,35 @@ use crate::ids::{AccountId, Region};
 use crate::money::Usd;
 use crate::waste::{LeftAlone, ResourceType};
 
-/// An error may quote a whole answer of AWS; so much of it is told.
+/// The most characters of an error that a report quotes: an error may hold a whole answer of AWS.
 const ERROR_CHARACTERS: usize = 400;
-/// How a [`Failed`] names the Recycle Bin.
+/// The name of the Recycle Bin in a [`Failed`].
 const RECYCLE_BIN: &str = "recycle-bin";
 
 /// The findings of one type.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
-    /// Findings.
+    /// The number of findings.
     pub count: u64,
-    /// What they cost a month: the sum of the rows. Snapshots of one volume count once, at the
-    /// largest of them.
+    /// The findings' monthly cost: the sum of the rows. Snapshots of one volume count once, at the largest of
+    /// them.
     pub monthly_cost_usd: Usd,
-    /// Findings whose price no source knows; they are in `count` only.
+    /// Findings whose price no source knows; only `count` includes them.
     pub unknown_price: u64,
-    /// What they cost at most: if no two snapshots shared a block. Beside snapshots, the same as
-    /// `monthly_cost_usd`.
+    /// The findings' monthly cost at most, as if no two snapshots shared a block. For other types, the bound
+    /// is the same as `monthly_cost_usd`.
     pub upper_bound_usd: Usd,
     /// Volumes (and copies, and archived snapshots) that the snapshots were taken of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineages: Option<u64>,
-    /// What looked like waste and was left alone, by reason.
+    /// Resources that looked like waste and were left alone, by reason.
     pub left_alone: BTreeMap<LeftAlone, Spared>,
-    /// Listed to the end.
+    /// The listing ran to its end.
     pub complete: bool,
 }
 
 impl Listing {
-    /// One more finding: what it adds to the total, and what it costs at most by itself.
+    /// Adds one finding: its share of the total, and its own cost at most.
     pub fn found(&mut self, monthly: Option<Usd>, upper_bound: Option<Usd>) {
         self.count += 1;
         match (monthly, upper_bound) {
@@ -52,7 +52,7 @@ impl Listing {
         }
     }
 
-    /// Adds one that is left alone, and what it costs at most by itself.
+    /// Adds one resource that is left alone, and its own cost at most.
     pub fn left_alone(&mut self, why: LeftAlone, upper_bound: Option<Usd>) {
         let spared = self.left_alone.entry(why).or_default();
         spared.count += 1;
@@ -80,36 +80,38 @@ impl Listing {
     }
 }
 
-/// What was left alone for one reason.
+/// Resources that were left alone for one reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spared {
-    /// The resources.
+    /// The number of resources.
     pub count: u64,
-    /// Their price a month at most: snapshots may share blocks. Beside snapshots, it is their price.
+    /// The resources' monthly price at most, as if snapshots shared no blocks. For other types, the bound is
+    /// their price.
     pub upper_bound_usd: Usd,
-    /// The resources whose price no source knows; they are in `count` only.
+    /// Resources whose price no source knows; only `count` includes them.
     pub unknown_price: u64,
 }
 
 /// Findings that are gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolved {
-    /// The findings that ended.
+    /// The number of findings that ended.
     pub count: u64,
-    /// What the deleted ones save a month. One that still exists (attached again, opted out) ends
-    /// as a finding and saves nothing.
+    /// The monthly saving of the deleted resources. A resource that still exists (attached again, opted out)
+    /// ends as a finding and saves nothing.
     pub saved_monthly_usd: Usd,
-    /// Findings that were deleted into the Recycle Bin. They are billed until they leave it, and none is in `count`.
+    /// Findings that were deleted into the Recycle Bin. Such findings are billed until they leave the bin;
+    /// `count` includes none of them.
     #[serde(default, skip_serializing_if = "Binned::is_none")]
     pub recycle_bin: Binned,
 }
 
-/// Findings that lie in the Recycle Bin.
+/// Findings that are in the Recycle Bin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binned {
-    /// The findings.
+    /// The number of findings.
     pub count: u64,
-    /// What they cost a month, as the total counted them while they were open.
+    /// The findings' monthly cost, as the total counted them while they were open.
     pub monthly_cost_usd: Usd,
 }
 
@@ -120,13 +122,13 @@ impl Binned {
 }
 
 impl Resolved {
-    /// Adds a finding that ended, and what its end saves a month.
+    /// Adds a finding that ended, and the monthly saving of its end.
     pub fn ended(&mut self, saved: Usd) {
         self.count += 1;
         self.saved_monthly_usd = self.saved_monthly_usd + saved;
     }
 
-    /// Adds a finding that lies in the Recycle Bin, and what it costs there.
+    /// Adds a finding that is in the Recycle Bin, and its monthly cost there.
     pub fn binned(&mut self, monthly: Usd) {
         self.recycle_bin.count += 1;
         self.recycle_bin.monthly_cost_usd = self.recycle_bin.monthly_cost_usd + monthly;
@@ -141,17 +143,17 @@ impl Resolved {
     }
 }
 
-/// A listing that failed. What it would have found is unknown.
+/// A listing that failed. The findings of such a listing are unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     /// The account.
     pub account_id: AccountId,
-    /// The region, where it got so far.
+    /// The region; absent if the scan failed before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
-    /// What could not be listed: a resource type, `recycle-bin`, or `account`.
+    /// The listing that failed: a resource type, `recycle-bin`, or `account`.
     pub listing: String,
-    /// Why.
+    /// The error, cut.
     pub error: String,
 }
 
@@ -164,9 +166,9 @@ pub struct ScopeReport {
     pub region: Region,
     /// The findings by type. A type that was not reached yet is absent.
     pub types: BTreeMap<ResourceType, Listing>,
-    /// What this run resolved.
+    /// Findings that this run resolved.
     pub resolved: Resolved,
-    /// What could not be listed.
+    /// Listings that failed.
     pub failed: Vec<Failed>,
     /// A newer run began here before this one had seen all of it, and reports the rest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -174,14 +176,14 @@ pub struct ScopeReport {
 }
 
 impl ScopeReport {
-    /// Nothing looked at yet.
+    /// Returns the report of a scope before its scan.
     #[must_use]
     pub fn new(account_id: AccountId, region: Region) -> Self {
         let (types, resolved) = (BTreeMap::new(), Resolved::default());
         Self { account_id, region, types, resolved, failed: Vec::new(), overtaken: false }
     }
 
-    /// What the findings cost a month.
+    /// Returns the monthly cost of the findings.
     #[must_use]
     pub fn total(&self) -> Usd {
         self.types.values().map(|listing| listing.monthly_cost_usd).sum()
@@ -193,8 +195,8 @@ impl ScopeReport {
         self.note(listing.name(), error);
     }
 
-    /// Notes that a call of the Recycle Bin failed, the same failure once for each scope: the listings are complete
-    /// without it.
+    /// Notes that a call of the Recycle Bin failed, the same failure once for each scope. The listings are
+    /// complete without that call.
     pub fn fail_recycle_bin(&mut self, error: &impl ToString) {
         let failure = self.failure(RECYCLE_BIN, error);
         if !self.failed.contains(&failure) {
@@ -219,27 +221,27 @@ impl ScopeReport {
 /// The whole run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// When it began.
+    /// The time when the run began.
     pub run_started: Timestamp,
-    /// What all findings cost a month: the sum of the types, which are the sums of their rows.
+    /// The monthly cost of all findings: the sum of the types, which are the sums of their rows.
     pub total_monthly_waste_usd: Usd,
-    /// Not everything was looked at: a listing failed, the run goes on, or a newer one overtook it.
+    /// The scan is not complete: a listing failed, the run continues, or a newer run overtook it.
     pub partial: bool,
-    /// The run's time was up: it goes on in another invocation, which reports the whole.
+    /// The invocation's time was up. The run continues in another invocation, which reports the whole.
     pub continues: bool,
-    /// All types, over all accounts and regions.
+    /// The findings by type, over all accounts and regions.
     pub types: BTreeMap<ResourceType, Listing>,
     /// Findings that are gone.
     pub resolved: Resolved,
     /// The listings that failed.
     pub failed: Vec<Failed>,
-    /// Each account and region.
+    /// The report of each account and region.
     pub scopes: Vec<ScopeReport>,
 }
 
 impl Summary {
-    /// Adds up. `failed` are accounts that could not even be entered; `continues`, that some scopes
-    /// are not at their end.
+    /// Adds up the scopes. `failed` are accounts that could not even be entered. `continues` says that some
+    /// scopes have not ended.
     #[must_use]
     pub fn new(
         run_started: Timestamp,
@@ -278,19 +280,19 @@ impl Summary {
 
 /// The price of each lineage so far: its largest snapshot.
 ///
-/// Snapshots of one volume are incremental, so that thirty of them cost about what one costs, and
-/// at most thirty times as much. The first snapshot that is seen carries its full price; each
-/// further one only what it exceeds the largest before it by. The rows so always add up to one price
-/// for each lineage, whatever their order, and without a second look.
+/// Snapshots of one volume are incremental: thirty of them cost about as much as one, and at most thirty
+/// times as much. The first snapshot that is seen carries its full price. A further one carries only the
+/// excess over the largest before it. The rows therefore add up to one price for each lineage, whatever their
+/// order, in one pass.
 #[derive(Debug, Default)]
 pub struct Lineages {
-    // By the low 64 bits of the id: ids are 8 digits, or 17 of which AWS leaves the first zero. Text
+    // The key is the low 64 bits of the id: ids are 8 digits, or 17 of which AWS leaves the first zero. Text
     // keys would be most of the scanner's memory in a large account.
     largest: HashMap<u64, Usd>,
 }
 
 impl Lineages {
-    /// A snapshot of the lineage: what it adds to the price.
+    /// Adds a snapshot of the lineage. Returns the amount that it adds to the price.
     pub fn add(&mut self, lineage: &str, price: Usd) -> Usd {
         let largest = self.largest.entry(key(lineage)).or_default();
         let before = *largest;
@@ -298,14 +300,14 @@ impl Lineages {
         *largest - before
     }
 
-    /// What the removal of a row saves: its price, less what the rest of its lineage still costs.
+    /// Returns the saving of a row's removal: its price, less the remaining cost of its lineage.
     #[must_use]
     pub fn saved(&self, lineage: &str, row: Usd) -> Usd {
         let left = self.largest.get(&key(lineage)).copied().unwrap_or_default();
         (row - left).max(Usd::default())
     }
 
-    /// How many there are.
+    /// Returns the number of lineages.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.largest.len() as u64

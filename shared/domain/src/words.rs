@@ -1,13 +1,17 @@
-//! Others' words in our texts: what an error and its sources say, and no more of it than a reader needs.
+//! Quotes of errors in our texts: the messages of an error and its sources, cut to the length that a reader
+//! needs.
 
-/// The most of one error's text, in characters.
+/// The most characters of one error's text.
 pub const LONGEST: usize = 1_000;
-/// The most of what a function fails with, in characters. Step Functions cuts a `Cause` after 32 KiB, and half a JSON
-/// text can't be parsed. <https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html>
+/// The most characters of a function's error. Step Functions cuts a `Cause` after 32 KiB, and half a JSON
+/// text can't be parsed.
+/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html>
 pub const LONGEST_CAUSE: usize = 4_000;
 
-/// Returns the messages of an error and its sources, cut. Only what each says of itself: an SDK's `Debug` forms hold the
-/// raw answer, and that may be a secret.
+/// Returns the messages of an error and its sources, cut.
+///
+/// Each error contributes its own message only. An SDK's `Debug` forms hold the raw answer, which may be a
+/// secret.
 #[must_use]
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -22,7 +26,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     cut(&text, LONGEST)
 }
 
-/// Returns the text, or its beginning and `…` where it has more than so many characters.
+/// Returns the text. If it has more than so many characters, returns its beginning and `…`.
 #[must_use]
 pub fn cut(text: &str, characters: usize) -> String {
     match text.char_indices().nth(characters) {

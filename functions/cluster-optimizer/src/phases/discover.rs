@@ -1,5 +1,5 @@
-//! Discover: reads the group and its instances, refuses what we don't touch, sorts the members,
-//! and takes the lease. Changes nothing but the lease, and takes that last.
+//! Discover: reads the group and its instances, refuses unsupported groups, sorts the members, and acquires
+//! the lease. The phase changes nothing but the lease, and acquires the lease last.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -62,7 +62,7 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     Ok(work)
 }
 
-/// Notes which members a target group knows by their address, which no replacement can have.
+/// Notes the members that a target group has by their address, which no replacement can have.
 async fn note_addresses(target: &Target, look: &mut GroupLook) -> Result<(), StepError> {
     let on_demand = look.instances.values().filter(|instance| !instance.is_spot);
     if on_demand.clone().next().is_none() {

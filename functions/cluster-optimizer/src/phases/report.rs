@@ -1,4 +1,4 @@
-//! Report: releases the lease and says what came of the run.
+//! Report: releases the lease and reports the result of the run.
 
 use spot_domain::selection::Candidate;
 use spot_domain::swap::{Planned, SwapReport};
@@ -10,10 +10,10 @@ use spot_swap::work::Work;
 /// Ends the run.
 ///
 /// # Errors
-/// The lease can't be released; the reconciler will.
+/// The lease can't be released; the reconciler will release it.
 pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError> {
     if !work.dry_run {
-        // The last swap's Restore may have done so.
+        // The last swap's Restore may have released the lease.
         if !work.lease_released {
             context.swaps.let_go(&work.lease, &work.summary()).await?;
         }

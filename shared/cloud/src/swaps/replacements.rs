@@ -1,5 +1,5 @@
-//! Replacements: each finished lab swap, kept beyond its end. The owner may want the old instance back, and the
-//! risk manager hears that a newcomer is interrupted.
+//! Replacements: each finished lab swap, kept beyond its end. The owner may want the old instance back. The
+//! risk manager must know which instance an interrupted newcomer replaced.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
@@ -11,10 +11,11 @@ use crate::error::failed;
 use crate::leases::key_of_instance;
 
 impl Swaps {
-    /// Keeps the journal of a finished lab swap under its old instance, and the old one's id under the newcomer.
+    /// Stores the journal of a finished lab swap under its old instance, and the old instance's id under the
+    /// newcomer.
     ///
     /// # Errors
-    /// [`SwapsError::LeaseLost`], or the table does not answer.
+    /// [`SwapsError::LeaseLost`] if the lease is another's, or the table does not answer.
     pub async fn remember(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
         let row = serde_json::to_string(journal).map_err(|e| malformed(lease, e.to_string()))?;
         self.update(lease, "SET replaced = :journal")
@@ -37,10 +38,10 @@ impl Swaps {
             .map_err(SwapsError::from)
     }
 
-    /// Forgets that swap: it was undone. Safe to repeat.
+    /// Removes the entries of a swap that was undone. Safe to repeat.
     ///
     /// # Errors
-    /// [`SwapsError::LeaseLost`], or the table does not answer.
+    /// [`SwapsError::LeaseLost`] if the lease is another's, or the table does not answer.
     pub async fn forget(&self, lease: &Lease, newcomer: Option<&InstanceId>) -> Result<(), SwapsError> {
         self.update(lease, "REMOVE replaced")
             .condition_expression("lease_owner = :me")

@@ -1,5 +1,5 @@
-//! The launch request for a twin. `docs/reference/fields/twin.yaml` says what becomes of each member of the
-//! instance.
+//! The launch request for a twin. `docs/reference/fields/twin.yaml` says how each member of the instance is
+//! treated.
 
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types as ec2;
@@ -10,8 +10,8 @@ use super::{Source, Twin};
 use crate::described_instance;
 use crate::fields::filled;
 
-/// Says the instance again in a launch request, in `subnet_id`; `tags` are those of the twin. Its block devices
-/// are those of the image.
+/// Repeats the instance in a launch request, in `subnet_id`. `tags` are the twin's. The block devices are the
+/// image's.
 #[must_use]
 pub fn apply(
     request: RunInstancesFluentBuilder,
@@ -52,8 +52,8 @@ pub(super) fn is_detailed(state: &ec2::MonitoringState) -> bool {
     matches!(state, ec2::MonitoringState::Enabled | ec2::MonitoringState::Pending)
 }
 
-/// Returns the one set of tags that EC2 takes for all volumes of a launch. Ours are among them, so that a volume
-/// which outlives a newcomer is found.
+/// Returns the one set of tags that EC2 takes for all volumes of a launch. Our tags are among them, so that a
+/// volume which outlives a newcomer is found.
 fn tags_of_volumes(source: &Source, twin: &Twin, of_instance: &Tags) -> ec2::TagSpecification {
     let swap_id = of_instance.get(SWAP_TAG).map(String::as_str).unwrap_or_default();
     let volumes =
@@ -64,8 +64,8 @@ fn tags_of_volumes(source: &Source, twin: &Twin, of_instance: &Tags) -> ec2::Tag
     ec2::TagSpecification::builder().resource_type(ec2::ResourceType::Volume).set_tags(Some(tags)).build()
 }
 
-/// Returns the CPU options that differ from those of the type. Many types take none, not even their own.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/cpu-options-supported-instances-values.html>
+/// Returns the CPU options that differ from those of the type. Many types take no options, not even their
+/// own. <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/cpu-options-supported-instances-values.html>
 pub(super) fn cpu_options(source: &Source) -> Option<ec2::CpuOptionsRequest> {
     let options = source.instance.cpu_options()?;
     let usual = source.kind.as_ref().and_then(|kind| kind.v_cpu_info());
@@ -90,7 +90,7 @@ pub(super) fn cpu_options(source: &Source) -> Option<ec2::CpuOptionsRequest> {
     })
 }
 
-/// Repeats the host name options. The subnet may give others by now.
+/// Repeats the host name options. The subnet's defaults may differ by now.
 fn dns_name_options(options: &ec2::PrivateDnsNameOptionsResponse) -> ec2::PrivateDnsNameOptionsRequest {
     ec2::PrivateDnsNameOptionsRequest::builder()
         .set_hostname_type(options.hostname_type().cloned())
@@ -114,14 +114,16 @@ fn network_performance(old: &ec2::Instance) -> Option<ec2::InstanceNetworkPerfor
     })
 }
 
-/// A one-time Spot instance can't stop; `losses` names that.
+/// Returns the behaviour at a shutdown. A one-time Spot instance can't stop; `losses` names that.
 fn at_shutdown(source: &Source) -> Option<ec2::ShutdownBehavior> {
     let said = source.at_shutdown.as_deref().map(ec2::ShutdownBehavior::from);
     said.filter(|said| *said == ec2::ShutdownBehavior::Terminate)
 }
 
-/// One interface, said in full: whether it gets a public address must not depend on what the subnet's
-/// default is by now. An instance with an Elastic IP gets a public address until that moves, or it
+/// Returns the one interface, with each field set: a public address must not depend on the subnet's present
+/// default.
+///
+/// An instance with an Elastic IP gets a public address until the Elastic IP moves. Without one, the twin
 /// could not reach what it needs to start.
 fn interface(old: &ec2::Instance, subnet_id: &str) -> ec2::InstanceNetworkInterfaceSpecification {
     let groups: Vec<String> =

@@ -1,5 +1,5 @@
-//! Traits of an instance: all that a twin repeats, in words, so that two readings can be compared. Beside them, all
-//! that it could not repeat.
+//! Traits of an instance: everything that a twin repeats, in words, so that two readings can be compared. The
+//! file also names everything that a twin could not repeat.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -11,7 +11,7 @@ use spot_domain::tags::Tags;
 
 use super::{Source, launch};
 
-/// Returns what the instance has and a twin could not have, in words.
+/// Returns the property of the instance that a twin could not have, in words.
 pub(super) fn irreproducible(source: &Source) -> Option<String> {
     let instance = &source.instance;
     of_interfaces(instance).or_else(|| of_options(instance)).or_else(|| of_volumes(&source.volumes))
@@ -60,7 +60,7 @@ fn of_options(instance: &ec2::Instance) -> Option<String> {
     if instance.outpost_arn().is_some_and(|arn| !arn.is_empty()) {
         return why("it runs on an Outpost");
     }
-    // To start it again would take rights on the license configuration, too.
+    // Starting the instance again would need rights on the license configuration, too.
     // https://docs.aws.amazon.com/license-manager/latest/userguide/license-rules.html
     if let Some(license) = instance.licenses().first() {
         let arn = license.license_configuration_arn().unwrap_or_default();
@@ -81,7 +81,7 @@ fn of_volumes(volumes: &[ec2::Volume]) -> Option<String> {
     })
 }
 
-/// Returns what no launch repeats and no refusal is due to, in words.
+/// Returns everything that no launch repeats and that causes no refusal, in words.
 pub(super) fn left_behind(instance: &ec2::Instance) -> Vec<String> {
     let mut left = Vec::new();
     let kept = instance.network_interfaces().iter().find(|nic| {
@@ -97,7 +97,7 @@ pub(super) fn left_behind(instance: &ec2::Instance) -> Vec<String> {
     left
 }
 
-/// Returns its EBS volumes as the rules know them.
+/// Returns the instance's EBS volumes as the rules use them.
 pub(super) fn volumes(source: &Source, known: &Instance) -> Vec<TwinVolume> {
     let tags = |id: &str| -> Tags {
         let described = source.volumes.iter().find(|volume| volume.volume_id() == Some(id));
@@ -117,8 +117,8 @@ pub(super) fn volumes(source: &Source, known: &Instance) -> Vec<TwinVolume> {
         .collect()
 }
 
-/// Returns the traits. Each is the same text as long as nobody changes it. Some can't change while the instance
-/// runs, but it may be stopped and started in between.
+/// Returns the traits. A trait is the same text until its owner changes it. Some traits can't change while
+/// the instance runs, but it may be stopped and started in between.
 pub(super) fn of(source: &Source) -> Traits {
     let instance = &source.instance;
     let nics = instance.network_interfaces();
@@ -146,7 +146,7 @@ pub(super) fn of(source: &Source) -> Traits {
     note("options of its network interface", nics.first().map(interface_options).unwrap_or_default());
     note("shutdown behavior", source.at_shutdown.clone().unwrap_or_default());
     note("CPU credits", source.credits.clone().unwrap_or_default());
-    // A digest: user data may hold secrets, and a journal is no place for those.
+    // The trait holds a digest: user data may hold secrets, and a journal is no place for those.
     let mut digest = DefaultHasher::new();
     source.user_data.hash(&mut digest);
     note("user data", format!("{:016x}", digest.finish()));
@@ -186,7 +186,7 @@ fn volumes_in_words(source: &Source) -> String {
 
 fn metadata_options(instance: &ec2::Instance) -> String {
     let Some(options) = instance.metadata_options() else { return String::new() };
-    // Not their state: it is `pending` for a moment after a launch.
+    // The state of the options is left out: it is `pending` for a moment after a launch.
     format!("{:?}", launch::metadata_options(options))
 }
 

@@ -1,4 +1,4 @@
-//! Groups and members as tests have them, and what a group says of itself.
+//! Groups and members as tests use them, and the rules of a group.
 
 use super::*;
 

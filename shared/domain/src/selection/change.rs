@@ -1,4 +1,5 @@
-//! Changes under a swap in progress that make it turn back: the group, its owner's wishes, its members.
+//! Changes during a swap in progress that make it turn back: of the group, its owner's wishes, or its
+//! members.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +11,25 @@ use crate::journal::Original;
 use crate::reason::Reason;
 use crate::settings::Settings;
 
-/// Something changed since the swap began, and it can't go on.
+/// A change since the swap began that stops the swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The code.
     pub reason: Reason,
-    /// The same for a person.
+    /// The reason in words.
     pub detail: String,
-    /// It concerns the whole group: no other swap would fare better.
+    /// The change concerns the whole group: every other swap would fail alike.
     pub whole_group: bool,
 }
 
 impl Change {
-    /// The group, as a whole, is not what it was.
+    /// Returns a change of the group as a whole.
     #[must_use]
     pub fn of_group(detail: String) -> Self {
         Self { reason: Reason::GroupChanged, detail, whole_group: true }
     }
 
-    /// The group was deleted.
+    /// Returns the change of a deleted group.
     #[must_use]
     pub fn deleted() -> Self {
         Self::of_group("the group was deleted".to_owned())
@@ -39,14 +40,15 @@ impl Change {
         Self { reason: Reason::OptedOut, detail, whole_group: true }
     }
 
-    /// The swap in progress can't go on; others may.
+    /// Returns a change that stops the swap in progress alone.
     #[must_use]
     pub fn of_swap(reason: Reason, detail: String) -> Self {
         Self { reason, detail, whole_group: false }
     }
 }
 
-/// Why `old` can't be replaced any more, seen before the newcomer is attached. `None`: go on.
+/// Returns why `old` can't be replaced any more, as seen before the attach of the newcomer. `None` lets the
+/// swap proceed.
 #[must_use]
 pub fn changed_before_attach(group: &Group, old: &InstanceId, settings: &Settings) -> Option<Change> {
     if let Some(why) = group.unsupported_or_busy() {
@@ -68,7 +70,7 @@ pub fn changed_before_attach(group: &Group, old: &InstanceId, settings: &Setting
     }
 }
 
-/// Why `old` may not leave, seen between attach and retirement. `None`: go on.
+/// Returns why `old` may not leave, as seen between attach and retirement. `None` lets the swap proceed.
 #[must_use]
 pub fn changed_before_retirement(
     group: &Group,
@@ -97,7 +99,7 @@ pub fn changed_before_retirement(
     None
 }
 
-/// Says why the owner of a group no longer wants `old` to be replaced, as it is right before it leaves.
+/// Returns why the owner of a group no longer wants `old` to be replaced, as seen right before it leaves.
 /// `instances` are the members as EC2 describes them now.
 #[must_use]
 pub fn no_longer_wanted(

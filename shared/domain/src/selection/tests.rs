@@ -13,7 +13,7 @@ fn by_id(instances: &[Instance]) -> Instances {
     instances.iter().map(|i| (i.id.clone(), i.clone())).collect()
 }
 
-/// Every launch of the group, giving nothing special.
+/// Every launch of the group, as one that gives nothing special.
 fn plain_launches(group: &Group, instances: &Instances, settings: &Settings) -> Launches {
     let launches = launches_of(group, instances, settings).unwrap_or_default();
     launches.into_iter().map(|launch| (launch, Ok(Given::default()))).collect()
@@ -298,7 +298,7 @@ fn a_share_is_of_what_the_owner_has_asked_for_also_while_it_is_one_more() {
         group.on_demand_percentage = Some(percent);
         let floor = group.on_demand_floor(n, 0);
         let mut instances: Vec<Instance> = (0..n).map(on_demand).collect();
-        // So many are On-Demand that one more may go.
+        // One On-Demand instance above the floor, so that one may go.
         instances.iter_mut().skip(floor as usize + 1).for_each(|i| i.is_spot = true);
         let settings = Settings::default();
         let candidate = selected(&group, &instances, &settings).candidates.remove(0);
