@@ -159,7 +159,10 @@ mod tests {
     fn the_docs_list_every_code() {
         let page = include_str!("../../../docs/reference/reasons.md");
         for reason in Reason::ALL {
-            assert!(page.contains(&format!("`{reason}`")), "docs/reference/reasons.md does not explain {reason}");
+            assert!(
+                page.contains(&format!("`{reason}`")),
+                "docs/reference/reasons.md does not explain {reason}"
+            );
         }
     }
 }

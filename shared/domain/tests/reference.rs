@@ -25,10 +25,12 @@ fn the_reference_lists_every_setting_with_its_default_and_no_other() {
     let settings = serde_json::to_value(Settings::default()).unwrap();
     let mut documented = documented();
     for (field, default) in settings.as_object().unwrap() {
-        let said = documented.remove(field).unwrap_or_else(|| panic!("docs/reference/settings.md lacks {field}"));
+        let said =
+            documented.remove(field).unwrap_or_else(|| panic!("docs/reference/settings.md lacks {field}"));
         let is_said = match default {
             Value::String(text) => *text == said,
-            Value::Number(_) | Value::Bool(_) => default.to_string() == said,
+            Value::Number(number) => number.to_string() == said,
+            Value::Bool(flag) => flag.to_string() == said,
             // What adds to defaults of its own.
             _ => said.is_empty() || said.starts_with("see "),
         };

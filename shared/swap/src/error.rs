@@ -191,7 +191,10 @@ mod tests {
             "InvalidSettings",
             "Stuck",
         ] {
-            assert!(page.contains(&format!("`{error}`")), "docs/reference/reasons.md does not explain {error}");
+            assert!(
+                page.contains(&format!("`{error}`")),
+                "docs/reference/reasons.md does not explain {error}"
+            );
         }
     }
 
