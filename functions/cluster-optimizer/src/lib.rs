@@ -2,7 +2,7 @@
 //!
 //! The state machine `swap.asl.yaml` beside this crate drives; each invocation is one short step of
 //! one phase, safe to repeat. [`phases`] holds a file for each phase, named as in the state machine.
-//! What one step hands to the next is a [`work::Work`]; what must survive any death is the journal
+//! What one step hands to the next is a [`Work`]; what must survive any death is the journal
 //! in the Swaps table.
 
 pub mod phases;
