@@ -1,9 +1,9 @@
-//! Replaces one stand-alone On-Demand instance of a LAB account with Spot: a twin is launched, takes
-//! over the Elastic IP and the places in target groups, and the old instance stops.
+//! Replaces one stand-alone On-Demand instance of a LAB account with Spot. A twin is launched and takes over
+//! the Elastic IP and the registrations in target groups; then the old instance stops.
 //!
-//! The state machine `swap.asl.yaml` beside this crate drives; each invocation is one short step of
-//! one phase, safe to repeat. [`phases`] holds what only a lab swap has; gate, launch, health and
-//! rollback are those of every swap.
+//! The state machine `swap.asl.yaml` beside this crate drives the swap. Each invocation is one short step of
+//! one phase, safe to repeat. [`phases`] holds the phases that only a lab swap has; every swap shares gate,
+//! launch, health and rollback.
 
 pub mod phases;
 
@@ -21,13 +21,13 @@ use spot_swap::{Context, StepFailure};
 use phases::discover::{self, Plan};
 use phases::{capture_image, report, retire_old, take_over};
 
-/// The function.
+/// The Lambda function.
 #[derive(Debug)]
 pub struct Optimizer {
     context: Context,
 }
 
-/// What the state machine sends.
+/// The event of the state machine.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "phase")]
 enum Step {
@@ -42,17 +42,17 @@ enum Step {
     Report { work: Option<Work>, refused: Option<Left> },
 }
 
-/// What the state machine gets back.
+/// The function's answer to the state machine.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
-    /// Where to go, and with what.
+    /// The result of a step.
     Step {
-        /// Where to go.
+        /// The decision that the state machine's Choice reads.
         next: Next,
-        /// With what; `null` after a refusal.
+        /// The input of the next step; `null` after a refusal.
         work: Option<Box<Work>>,
-        /// Why the instance is left alone, if Discover says so.
+        /// The refusal of Discover, if it leaves the instance alone.
         refused: Option<Left>,
     },
     /// The execution's output.
@@ -68,10 +68,10 @@ impl Optimizer {
         Ok(Self { context: Context::from_environment().await? })
     }
 
-    /// One step.
+    /// Runs one step.
     ///
     /// # Errors
-    /// The step failed: its name is what the state machine's Retry and Catch match on.
+    /// The step failed. Retry and Catch of the state machine match on the error's name.
     pub async fn handle(&self, event: Value) -> Result<Answer, StepError> {
         let step: Step = serde_json::from_value(event).map_err(|e| StepError::Protocol(e.to_string()))?;
         let answer = self.run(step).await;
@@ -123,7 +123,7 @@ impl Optimizer {
         Ok(go(next, work))
     }
 
-    /// The phases that work on the swap in progress, which must be there.
+    /// Runs a phase that works on the swap in progress, which must be there.
     async fn run_on_current(&self, work: &mut Work, phase: Phase) -> Result<Next, StepError> {
         let context = &self.context;
         let mut current =

@@ -1,9 +1,9 @@
-//! BringBack, in the place of Discover: undoes a swap that is over, by its owner's wish. The newcomer was
-//! interrupted, for instance.
+//! BringBack, in the place of Discover: undoes a finished swap at its owner's wish, for instance after the
+//! newcomer was interrupted.
 //!
-//! Records the journal of that swap again, to be undone. The rollback does the rest: it starts the old instance,
-//! registers it again, gives it its address and terminates the newcomer. Volumes that outlive the newcomer are
-//! its owner's by now, and stay.
+//! Records the journal of that swap again, to be undone. The rollback starts the old instance, registers it
+//! again, gives it back its address and terminates the newcomer. Volumes that outlive the newcomer belong to
+//! its owner by now, and stay.
 
 use spot_cloud::swaps::{Lease, SwapsError};
 use spot_cloud::{Target, instances};
@@ -22,7 +22,7 @@ use spot_swap::work::Work;
 /// Refuses options of a swap beside `bring_back`.
 ///
 /// # Errors
-/// A field says otherwise.
+/// The request has such an option.
 pub fn check(request: &LabSwapRequest) -> Result<(), StepError> {
     let other = [("capture_image", request.capture_image), ("dry_run", request.dry_run)];
     match other.iter().find(|(_, is_set)| request.bring_back && *is_set) {
@@ -33,7 +33,7 @@ pub fn check(request: &LabSwapRequest) -> Result<(), StepError> {
     }
 }
 
-/// Returns the journal to undo, or why there is none.
+/// Returns the journal to undo, or the reason why there is none.
 ///
 /// # Errors
 /// A call fails, or the row can't be read.
@@ -80,7 +80,7 @@ fn to_undo(mut journal: Journal) -> Journal {
     journal
 }
 
-/// Takes the lease and writes the journal: from here on the rollback and the reconciler know what to do.
+/// Acquires the lease and writes the journal, from which the rollback and the reconciler resume.
 ///
 /// # Errors
 /// Another execution works on the instance, or the table does not answer.

@@ -1,5 +1,5 @@
-//! Discover: looks at the instance, refuses what we don't touch, notes what its twin has to take over,
-//! and takes the lease. Changes nothing but the lease, and takes that last.
+//! Discover: inspects the instance, refuses an instance that must be left alone, notes what its twin has to
+//! take over, and acquires the lease. Changes nothing but the lease, and acquires that last.
 
 use std::collections::BTreeSet;
 
@@ -25,14 +25,14 @@ use spot_swap::work::Work;
 
 use super::bring_back;
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub enum Plan {
     /// The instance is left alone.
     Refused(Left),
-    /// It is the one candidate of a run.
+    /// The instance is the one candidate of a run.
     Swap(Box<Work>),
-    /// A swap that is over is undone.
+    /// A finished swap is undone.
     BringBack(Box<Work>),
 }
 
@@ -96,7 +96,7 @@ const SHAPE: &str =
 
 type Found = Result<(Candidate, LabSwap), Left>;
 
-/// Everything that a swap has to know of the instance, or why there is none.
+/// Reads everything that a swap has to know of the instance, or returns the reason to leave it alone.
 async fn look(
     target: &Target,
     request: &LabSwapRequest,
@@ -108,7 +108,7 @@ async fn look(
         let detail = format!("EC2 does not describe it in {region}");
         return Ok(Err(Left::new(id, Reason::InstanceGone, detail)));
     };
-    // What is refused by its own marks costs no search through the target groups.
+    // An instance that its own marks refuse costs no search through the target groups.
     if let Some(left) = refused(&original, request, settings) {
         return Ok(Err(left));
     }
@@ -125,14 +125,15 @@ async fn look(
     Ok(candidate(instance, az_id, region).map(|candidate| (candidate, lab)))
 }
 
-/// Returns the journal's part of a lab swap: all that the twin has to take over, and what the old instance is.
+/// Returns the journal's part of a lab swap: all that the twin has to take over, and the settings for the old
+/// instance.
 fn to_take_over(
     request: &LabSwapRequest,
     settings: &Settings,
     original: &Original,
     mut traffic: Traffic,
 ) -> LabSwap {
-    // Without an image, the old disks are nowhere but on the old instance.
+    // Without an image, only the old instance has the old disks.
     let old_instance = if request.capture_image { settings.lab_old_instance } else { OldInstance::Stop };
     LabSwap {
         instance_type: Some(original.instance.instance_type.clone()),
