@@ -1,5 +1,4 @@
-//! Tells of a run: its summary as an event, and a message to a person when something could not be
-//! looked at.
+//! Announces a run: its summary as an event, and an SNS message if a listing failed.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +15,11 @@ use crate::input::{Run, TO_BE_CONTINUED};
 
 /// The `detail-type` of the event that a run ends with.
 pub const COMPLETED: &str = "Waste Scan Completed";
-/// An event holds 256 KB: the failures beyond so many are counted only. The table has them all.
+/// EventBridge takes an event of 256 KB, so the event lists this many failures and counts the rest. The table
+/// has all of them.
 const FAILURES_TOLD: usize = 50;
 
-/// The summary without its scopes, whose number knows no bound; they are in the table.
+/// The summary without its scopes, whose number is unlimited. The table holds the scopes.
 #[derive(Serialize)]
 struct Told<'a> {
     run_started: Timestamp,
@@ -28,22 +28,22 @@ struct Told<'a> {
     types: &'a BTreeMap<ResourceType, Listing>,
     resolved: Resolved,
     accounts_and_regions: usize,
-    /// Of these, those whose rest a newer run has taken over.
+    /// Scopes among the scanned ones whose rest a newer run has taken over.
     overtaken: usize,
     failures: usize,
     failed: &'a [Failed],
 }
 
-/// Asks to be continued: a rule of the stack hands the event back to the scanner.
+/// Asks to be continued: a rule of the stack passes the event back to the scanner.
 ///
 /// # Errors
-/// The event could not be put: nothing would go on.
+/// The event could not be put, so that nothing would continue the scan.
 pub async fn to_be_continued(announcements: &Announcements, run: &Run) -> Result<(), CallError> {
     let next = Run { stack: Some(stack_name()), ..run.next() };
     announcements.put(vec![event(TO_BE_CONTINUED, &next)?]).await
 }
 
-/// Tells how the run ended.
+/// Announces the end of the run.
 ///
 /// # Errors
 /// The event or the message could not be sent.

@@ -1,9 +1,9 @@
-//! Finds what costs and serves nobody: addresses that nothing uses, volumes that nothing has
-//! attached, old snapshots that no image needs. It prices them, and deletes nothing.
+//! Finds resources that cost money and serve nobody: addresses that nothing uses, volumes that nothing has
+//! attached, old snapshots that no image needs. Prices them, and deletes nothing.
 //!
-//! A run looks at every enabled account and region, or at what its input names. What fails to be
-//! listed is part of the report, never "nothing found" and never "all unused". When Lambda's time is
-//! up, the run keeps its place and asks to be continued.
+//! A run scans every enabled account and region, or those that its input names. A listing that fails is part
+//! of the report: the report never takes it for "nothing found" or "all unused". When Lambda's time is up,
+//! the run records its progress and asks to be continued.
 
 pub mod announce;
 pub mod describe;
@@ -38,10 +38,9 @@ use progress::{Kept, Progress};
 use scan::{RESERVE, Scan};
 use table::WasteTable;
 
-/// A run of more invocations than this does not get anywhere.
+/// A run of more invocations than this makes no progress.
 const CONTINUATIONS: u32 = 200;
 
-/// Scans for waste.
 #[derive(Debug)]
 pub struct WasteScanner {
     stack: Stack,
@@ -65,11 +64,11 @@ impl WasteScanner {
         })
     }
 
-    /// One invocation, which Lambda ends at `deadline`.
+    /// Runs one invocation, which Lambda ends at `deadline`.
     ///
     /// # Errors
-    /// The input or a setting is wrong, and nothing was scanned; or a table or EventBridge does not
-    /// answer, and the run may be repeated.
+    /// The input or a setting is wrong, and nothing was scanned. Or a table or EventBridge does not answer,
+    /// and the run may be repeated.
     pub async fn handle(&self, event: Value, deadline: SystemTime) -> Result<Summary, WasteError> {
         let outcome = self.run(event, deadline).await;
         match &outcome {
@@ -111,8 +110,8 @@ impl WasteScanner {
         Ok(summary)
     }
 
-    /// Scans one account and region, from where an earlier invocation of this run left off. The
-    /// first scope that is not done goes on even if there is little time, so that a run always moves.
+    /// Scans one account and region, from the position at which an earlier invocation of this run stopped.
+    /// The first unfinished scope resumes even if little time is left, so that a run always makes progress.
     async fn visit(
         &self,
         visit: &Visit,

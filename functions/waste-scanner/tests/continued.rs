@@ -1,5 +1,5 @@
-//! Scans that need several invocations, and invocations that are killed: each goes on where the last one
-//! that was kept stopped, and counts nothing twice and nothing never.
+//! Scans that need several invocations, and invocations that are killed. Each invocation resumes at the last
+//! stored position, and counts every finding exactly once.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -15,7 +15,7 @@ use spot_scripted::{Answer, Endpoint};
 use support::{NONE, NOW, PLENTY, asked, binned, nothing, page, place, scan, snapshot, volume};
 use waste_scanner::progress::{Position, Progress};
 
-/// A table that answers the question for lineages with the snapshots that were written to it.
+/// A table that answers the query for lineages with the snapshots that were written to it.
 fn counting(
     respond: impl Fn(&str, &str) -> Answer + Send + Sync + 'static,
 ) -> impl Fn(&str, &str) -> Answer + Send + Sync + 'static {
@@ -113,7 +113,7 @@ async fn when_time_is_up_in_the_resolving_it_goes_on_without_listing_again() {
             updated.fetch_add(1, Ordering::SeqCst);
             Answer::ok("{}")
         }
-        // What is resolved is not found again.
+        // A resolved finding is not found again.
         "Query" if body.contains(r#""volume#""#) => match updated.load(Ordering::SeqCst) {
             0 => Answer::ok(format!(
                 r#"{{"Items":[{},{}],"Count":2,"LastEvaluatedKey":{{"resource":{{"S":"volume#vol-2"}}}}}}"#,
@@ -137,7 +137,8 @@ async fn when_time_is_up_in_the_resolving_it_goes_on_without_listing_again() {
     assert_eq!(asked(&endpoint, "Filter.1.Name=status"), 1, "the volumes are listed once");
 }
 
-/// The table of this test answers as DynamoDB does: by what its one row holds, and by the conditions asked.
+/// The table of this test answers as DynamoDB does, by the content of its one row and by the conditions of
+/// the request.
 #[tokio::test]
 async fn what_lies_in_the_recycle_bin_is_counted_once_in_a_run_of_several_invocations() {
     let id = format!("vol-{:017x}", 1);
@@ -212,7 +213,7 @@ async fn a_resumed_listing_that_cannot_be_read_fails_and_is_not_begun_anew() {
     assert_eq!(asked(&endpoint, "Action=DescribeVolumes"), 2, "each page once");
 }
 
-/// The token is refused after pages were written on: what they counted is listed, and counted, anew.
+/// EC2 refuses the token after pages were written. The new listing lists and counts those pages again.
 #[tokio::test]
 async fn a_token_that_ec2_forgets_in_mid_listing_loses_no_lineage() {
     let forgot = AtomicUsize::new(0);

@@ -1,6 +1,6 @@
 //! A scan of one account and region against a scripted EC2 and DynamoDB, and their answers.
 
-#![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses its part
+#![allow(dead_code, unreachable_pub)] // each test binary uses its part
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::time::{Duration, SystemTime};
@@ -53,7 +53,7 @@ pub fn page(set: &str, items: &[String], token: Option<&str>) -> Answer {
     ))
 }
 
-/// A page of what lies in the Recycle Bin.
+/// Answers a page of the Recycle Bin.
 pub fn binned(resources: &str, set: &str, items: &[String], token: Option<&str>) -> Answer {
     let token = token.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
     let (response, items) = (format!("List{resources}InRecycleBinResponse"), items.concat());
@@ -83,7 +83,7 @@ pub fn address(n: u32) -> String {
     )
 }
 
-/// An EC2 account that has nothing, and a table that is empty and takes everything.
+/// Answers for an EC2 account that has nothing, and a table that is empty and takes every write.
 pub fn nothing(action: &str) -> Answer {
     match action {
         "DescribeAddresses" => page("addressesSet", &[], None),
