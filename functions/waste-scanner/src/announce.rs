@@ -17,11 +17,11 @@ use crate::input::{Run, TO_BE_CONTINUED};
 pub const COMPLETED: &str = "Waste Scan Completed";
 /// EventBridge takes an event of 256 KB, so the event lists this many failures and counts the rest. The table
 /// has all of them.
-const FAILURES_TOLD: usize = 50;
+const FAILURES_LISTED: usize = 50;
 
 /// The summary without its scopes, whose number is unlimited. The table holds the scopes.
 #[derive(Serialize)]
-struct Told<'a> {
+struct CompletedEvent<'a> {
     run_started: Timestamp,
     total_monthly_waste_usd: Usd,
     partial: bool,
@@ -48,7 +48,7 @@ pub async fn to_be_continued(announcements: &Announcements, run: &Run) -> Result
 /// # Errors
 /// The event or the message could not be sent.
 pub async fn completed(announcements: &Announcements, summary: &Summary) -> Result<(), CallError> {
-    let told = Told {
+    let event_detail = CompletedEvent {
         run_started: summary.run_started,
         total_monthly_waste_usd: summary.total_monthly_waste_usd,
         partial: summary.partial,
@@ -59,7 +59,7 @@ pub async fn completed(announcements: &Announcements, summary: &Summary) -> Resu
         failures: summary.failed.len(),
         failed: first(&summary.failed),
     };
-    announcements.put(vec![event(COMPLETED, &told)?]).await?;
+    announcements.put(vec![event(COMPLETED, &event_detail)?]).await?;
     if summary.failed.is_empty() {
         return Ok(());
     }
@@ -68,7 +68,7 @@ pub async fn completed(announcements: &Announcements, summary: &Summary) -> Resu
 }
 
 fn first(failed: &[Failed]) -> &[Failed] {
-    failed.get(..FAILURES_TOLD).unwrap_or(failed)
+    failed.get(..FAILURES_LISTED).unwrap_or(failed)
 }
 
 fn message(summary: &Summary) -> String {
@@ -76,7 +76,7 @@ fn message(summary: &Summary) -> String {
         let place = failed.region.as_ref().map_or_else(String::new, |region| format!(" in {region}"));
         format!("- {} of account {}{place}: {}", failed.listing, failed.account_id, failed.error)
     });
-    let more = summary.failed.len().saturating_sub(FAILURES_TOLD);
+    let more = summary.failed.len().saturating_sub(FAILURES_LISTED);
     let more = (more > 0).then(|| format!("- and {more} more"));
     format!(
         "These listings failed. What they would have found is unknown, and none of their findings was \

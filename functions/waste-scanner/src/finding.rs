@@ -34,7 +34,7 @@ pub const UPPER_BOUND: &str = "upper_bound";
 pub const UPPER_BOUND_USD: &str = "upper_bound_usd";
 /// On snapshots (S): the volume or the copy chain that the snapshot belongs to.
 pub const LINEAGE: &str = "lineage";
-/// On snapshots (N): the part of a run that counted it, as `Progress::snapshot_parts` names it.
+/// On snapshots (N): the part of a run that counted it, as `ScanProgress::snapshot_parts` names it.
 pub const COUNTED_IN: &str = "counted_in";
 /// Details of the resource for people (M).
 pub const DETAILS: &str = "details";

@@ -33,8 +33,8 @@ use spot_domain::waste_report::{Failed, Summary};
 
 use error::WasteError;
 use input::Run;
-use price_list::PriceList;
-use progress::{Kept, Progress};
+use price_list::StoragePrices;
+use progress::{ScanProgress, StoredProgress};
 use scan::{RESERVE, Scan};
 use table::WasteTable;
 
@@ -45,7 +45,7 @@ const CONTINUATIONS: u32 = 200;
 pub struct WasteScanner {
     stack: Stack,
     table: WasteTable,
-    prices: PriceList,
+    prices: StoragePrices,
     announcements: Announcements,
 }
 
@@ -58,7 +58,7 @@ impl WasteScanner {
         let stack = Stack::from_environment().await?;
         Ok(Self {
             table: WasteTable::new(stack.dynamodb.clone(), variable::<String>("WASTE_RESOURCE_TABLE")?),
-            prices: PriceList::new(&stack),
+            prices: StoragePrices::new(&stack),
             announcements: Announcements::new(&stack)?,
             stack,
         })
@@ -93,7 +93,7 @@ impl WasteScanner {
         let own = settings::load(&self.stack, &self.stack.account_id, &self.stack.region).await;
         let parallelism = own.map_err(PlanError::from)?.scan_parallelism as usize;
         let moved = AtomicBool::new(false);
-        let progress: Vec<Progress> = stream::iter(&plan.visits)
+        let progress: Vec<ScanProgress> = stream::iter(&plan.visits)
             .map(|visit| self.visit(visit, &run, deadline, &moved))
             .buffered(parallelism)
             .try_collect()
@@ -118,13 +118,13 @@ impl WasteScanner {
         run: &Run,
         deadline: SystemTime,
         moved: &AtomicBool,
-    ) -> Result<Progress, CallError> {
-        let mut progress = Progress::new(run.run_started, &visit.place);
+    ) -> Result<ScanProgress, CallError> {
+        let mut progress = ScanProgress::new(run.run_started, &visit.place);
         if run.continuation > 0 {
-            match self.table.kept(&visit.place, run.run_started).await? {
-                Kept::Nothing => {}
-                Kept::Ours(kept) => progress = kept,
-                Kept::Newers => progress.overtaken(),
+            match self.table.stored(&visit.place, run.run_started).await? {
+                StoredProgress::Nothing => {}
+                StoredProgress::Ours(kept) => progress = kept,
+                StoredProgress::Newer => progress.overtaken(),
             }
         }
         let has_time = SystemTime::now() + RESERVE < deadline;
@@ -136,8 +136,8 @@ impl WasteScanner {
         let target = self.stack.target(&visit.access, region, None).await;
         let rules = Rules { settings, region, prices: &prices, now: run.started() };
         let scan = Scan { place: &visit.place, ec2: target.ec2, table: &self.table, rules, deadline };
-        scan.go_on(&mut progress).await;
-        if !self.table.keep(&visit.place, &progress).await? {
+        scan.resume(&mut progress).await;
+        if !self.table.store(&visit.place, &progress).await? {
             progress.overtaken();
         }
         Ok(progress)

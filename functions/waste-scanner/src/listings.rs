@@ -26,7 +26,7 @@ const PER_PAGE: i32 = 1_000;
 /// EC2's limit for the values of one filter.
 const FILTER_VALUES: usize = 200;
 /// Rounds that a throttled call gets, each with the SDK's own retries.
-const ROUNDS: u32 = 5;
+const ATTEMPTS: u32 = 5;
 /// The pause after the first round; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
@@ -290,7 +290,7 @@ where
     F: Future<Output = Result<T, CallError>>,
 {
     let mut pause = FIRST_PAUSE;
-    for _ in 1..ROUNDS {
+    for _ in 1..ATTEMPTS {
         match call().await {
             Err(error) if error.kind == Kind::Retry => {
                 tracing::warn!("{error}; asking again in {} ms", pause.as_millis());

@@ -19,9 +19,9 @@ const CALL: &str = "pricing:GetProducts";
 /// The Price List API answers in few regions. Its answers cover all regions.
 const PRICE_LIST_REGION: &str = "us-east-1";
 /// How long the API's prices are kept. A Lambda instance lives for hours; prices change in months.
-const KEEP: Duration = Duration::from_hours(12);
+const KEEP_FOR: Duration = Duration::from_hours(12);
 /// How long the shipped prices are used after the API has failed.
-const KEEP_SHIPPED: Duration = Duration::from_mins(15);
+const RETRY_AFTER: Duration = Duration::from_mins(15);
 /// The queries for the products: service, and the attribute and value that narrow them down.
 const QUERIES: [(&str, &str, &str); 5] = [
     ("AmazonEC2", "productFamily", "Storage"),
@@ -33,12 +33,12 @@ const QUERIES: [(&str, &str, &str); 5] = [
 
 /// The price books of the requested regions.
 #[derive(Debug)]
-pub struct PriceList {
+pub struct StoragePrices {
     client: aws_sdk_pricing::Client,
     books: Mutex<HashMap<Region, (PriceBook, Instant)>>,
 }
 
-impl PriceList {
+impl StoragePrices {
     /// Creates the price list with the stack's configuration.
     #[must_use]
     pub fn new(stack: &Stack) -> Self {
@@ -64,11 +64,11 @@ impl PriceList {
                 for (item, rate) in rates {
                     book.set(item, rate);
                 }
-                KEEP
+                KEEP_FOR
             }
             Err(error) => {
                 tracing::warn!(%region, "{error}; the shipped prices hold");
-                KEEP_SHIPPED
+                RETRY_AFTER
             }
         };
         if let (Ok(mut books), Some(until)) = (self.books.lock(), Instant::now().checked_add(keep)) {

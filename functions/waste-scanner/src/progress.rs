@@ -45,18 +45,18 @@ impl Position {
 /// The stored progress of a scope, as a run sees it.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept {
+pub enum StoredProgress {
     /// Nothing of this run is stored.
     Nothing,
     /// The progress of this run.
-    Ours(Progress),
+    Ours(ScanProgress),
     /// A newer run has begun to list the whole scope, so that this run need not continue.
-    Newers,
+    Newer,
 }
 
 /// The scan of a scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct ScanProgress {
     /// The run of the scan, by its start in epoch seconds.
     pub run_started: i64,
     /// The parts of the snapshots' listing so far, each named by the microsecond in which it began. The
@@ -70,7 +70,7 @@ pub struct Progress {
     pub report: ScopeReport,
 }
 
-impl Progress {
+impl ScanProgress {
     /// Creates the progress of a scope that is not begun.
     #[must_use]
     pub fn new(run_started: i64, place: &Place) -> Self {
@@ -109,7 +109,7 @@ impl WasteTable {
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn keep(&self, place: &Place, progress: &Progress) -> Result<bool, CallError> {
+    pub async fn store(&self, place: &Place, progress: &ScanProgress) -> Result<bool, CallError> {
         let call = "dynamodb:PutItem";
         let report =
             serde_json::to_string(progress).map_err(|e| CallError::malformed(call, e.to_string()))?;
@@ -138,7 +138,7 @@ impl WasteTable {
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn kept(&self, place: &Place, run_started: i64) -> Result<Kept, CallError> {
+    pub async fn stored(&self, place: &Place, run_started: i64) -> Result<StoredProgress, CallError> {
         let answer = self
             .dynamodb
             .get_item()
@@ -149,11 +149,11 @@ impl WasteTable {
             .await
             .map_err(failed("dynamodb:GetItem"))?;
         let report = answer.item.as_ref().and_then(|row| row.get(REPORT)?.as_s().ok());
-        let progress = report.and_then(|report| serde_json::from_str::<Progress>(report).ok());
+        let progress = report.and_then(|report| serde_json::from_str::<ScanProgress>(report).ok());
         Ok(match progress {
-            Some(progress) if progress.run_started > run_started => Kept::Newers,
-            Some(progress) if progress.run_started == run_started => Kept::Ours(progress),
-            _ => Kept::Nothing,
+            Some(progress) if progress.run_started > run_started => StoredProgress::Newer,
+            Some(progress) if progress.run_started == run_started => StoredProgress::Ours(progress),
+            _ => StoredProgress::Nothing,
         })
     }
 }

@@ -20,15 +20,15 @@ use spot_domain::waste_report::{Lineages, Listing};
 use crate::finding::Finding;
 use crate::images::Images;
 use crate::listings::{self, Binned, Judged};
-use crate::progress::{Position, Progress};
-use crate::table::{End, Stale, WasteTable};
+use crate::progress::{Position, ScanProgress};
+use crate::table::{Resolution, Stale, WasteTable};
 
 /// No new page is begun with less time than this. One page, throttled and written in full, its resolving, and
 /// the run's summary take less.
 pub const RESERVE: Duration = Duration::from_mins(1);
 
 /// Findings that are resolved at a time, each by a conditional write of its own.
-const RESOLVED_SIDE_BY_SIDE: usize = 16;
+const CONCURRENT_RESOLUTIONS: usize = 16;
 
 /// The tools of a scan.
 #[derive(Debug)]
@@ -50,16 +50,16 @@ pub struct Scan<'a> {
 struct SnapshotContext {
     images: Images,
     lineages: Lineages,
-    /// The current part, as [`Progress::snapshot_parts`] names it.
+    /// The current part, as [`ScanProgress::snapshot_parts`] names it.
     part: i64,
 }
 
 impl Scan<'_> {
     /// Resumes from `progress` and runs to the end, or until the time is up.
-    pub async fn go_on(&self, progress: &mut Progress) {
+    pub async fn resume(&self, progress: &mut ScanProgress) {
         while let Some(position) = progress.next.take() {
             let kind = position.listing;
-            match self.go_on_with(position, progress).await {
+            match self.resume_type(position, progress).await {
                 Ok(None) => {}
                 Ok(unfinished) => {
                     progress.next = unfinished;
@@ -79,10 +79,10 @@ impl Scan<'_> {
 
     /// Lists one type, then resolves the findings that the listing did not see. Returns `None` at the end,
     /// and the position if the time is up.
-    async fn go_on_with(
+    async fn resume_type(
         &self,
         position: Position,
-        progress: &mut Progress,
+        progress: &mut ScanProgress,
     ) -> Result<Option<Position>, CallError> {
         let mut context = self.context(&position, progress).await?;
         if !position.listed {
@@ -103,7 +103,7 @@ impl Scan<'_> {
     async fn context(
         &self,
         position: &Position,
-        progress: &mut Progress,
+        progress: &mut ScanProgress,
     ) -> Result<SnapshotContext, CallError> {
         let mut context = SnapshotContext::default();
         if position.listing != ResourceType::Snapshot {
@@ -125,7 +125,7 @@ impl Scan<'_> {
     async fn listed(
         &self,
         position: &Position,
-        progress: &mut Progress,
+        progress: &mut ScanProgress,
         context: &mut SnapshotContext,
     ) -> (Result<Option<Position>, CallError>, Listing) {
         let resumed = position.token.is_some();
@@ -206,7 +206,7 @@ impl Scan<'_> {
         &self,
         kind: ResourceType,
         lineages: &Lineages,
-        progress: &mut Progress,
+        progress: &mut ScanProgress,
     ) -> Result<bool, CallError> {
         let scope = self.place.key();
         let (mut after, mut bin) = (None, Bin::NotAsked);
@@ -226,14 +226,14 @@ impl Scan<'_> {
             let ends = stale.iter().filter_map(|stale| Some((stale, end(stale, &existing, &bin, lineages)?)));
             let mut ends = stream::iter(ends)
                 .map(|(stale, end)| self.resolved(&scope, stale, end))
-                .buffer_unordered(RESOLVED_SIDE_BY_SIDE);
+                .buffer_unordered(CONCURRENT_RESOLUTIONS);
             while let Some(marked) = ends.try_next().await? {
                 match marked {
-                    Some((_, End::Deleted { saved })) => {
+                    Some((_, Resolution::Deleted { saved })) => {
                         progress.report.resolved.ended(saved.unwrap_or_default());
                     }
-                    Some((_, End::Kept)) => progress.report.resolved.ended(Usd::default()),
-                    Some((stale, End::InRecycleBin { .. })) => {
+                    Some((_, Resolution::Kept)) => progress.report.resolved.ended(Usd::default()),
+                    Some((stale, Resolution::InRecycleBin { .. })) => {
                         progress.report.resolved.binned(stale.monthly.unwrap_or_default());
                     }
                     None => {}
@@ -251,8 +251,8 @@ impl Scan<'_> {
         &self,
         scope: &str,
         stale: &'s Stale,
-        end: End,
-    ) -> Result<Option<(&'s Stale, End)>, CallError> {
+        end: Resolution,
+    ) -> Result<Option<(&'s Stale, Resolution)>, CallError> {
         let marked = self.table.resolve(scope, stale, self.rules.now, end).await?;
         Ok(marked.then_some((stale, end)))
     }
@@ -279,15 +279,15 @@ enum Bin {
 }
 
 /// Returns the end of a finding that a complete listing did not see; `None` if that is unknown.
-fn end(stale: &Stale, existing: &HashSet<String>, bin: &Bin, lineages: &Lineages) -> Option<End> {
+fn end(stale: &Stale, existing: &HashSet<String>, bin: &Bin, lineages: &Lineages) -> Option<Resolution> {
     let id = stale.id();
     if existing.contains(id) {
-        return Some(End::Kept);
+        return Some(Resolution::Kept);
     }
     let Bin::Read(binned) = bin else { return None };
     Some(match binned.get(id) {
-        Some(until) => End::InRecycleBin { until: *until },
-        None => End::Deleted { saved: saved(stale, lineages) },
+        Some(until) => Resolution::InRecycleBin { until: *until },
+        None => Resolution::Deleted { saved: saved(stale, lineages) },
     })
 }
 

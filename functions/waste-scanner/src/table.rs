@@ -21,7 +21,7 @@ use crate::finding::{
     ACCOUNT_REGION, COUNTED_IN, FIRST_SEEN, Finding, LAST_SEEN, LINEAGE, MONTHLY_COST_USD, RESOURCE, Row,
     STATUS, UPPER_BOUND_USD, number,
 };
-use crate::progress::Progress;
+use crate::progress::ScanProgress;
 
 const OPEN_ALL: &str = "dynamodb:TransactWriteItems";
 /// DynamoDB's limit for one `BatchGetItem`, and for one transaction.
@@ -29,9 +29,9 @@ const READ_BATCH: usize = 100;
 /// DynamoDB's limit for one `BatchWriteItem`.
 const WRITE_BATCH: usize = 25;
 /// Batches on their way at a time.
-const SIDE_BY_SIDE: usize = 4;
+const CONCURRENT_BATCHES: usize = 4;
 /// Attempts for the items that DynamoDB left unprocessed.
-const ROUNDS: u32 = 8;
+const ATTEMPTS: u32 = 8;
 /// The pause after the first round; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -69,7 +69,7 @@ pub struct Stale {
 
 /// The end of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum Resolution {
     /// The resource was deleted and lies in the Recycle Bin: it is billed, and can be restored.
     InRecycleBin {
         /// The time at which the bin deletes the resource for good; `None` if EC2 does not say.
@@ -111,7 +111,7 @@ impl WasteTable {
         });
         stream::iter(batches)
             .map(|batch| self.write_batch(scope, batch))
-            .buffer_unordered(SIDE_BY_SIDE)
+            .buffer_unordered(CONCURRENT_BATCHES)
             .try_collect()
             .await
     }
@@ -121,7 +121,7 @@ impl WasteTable {
     /// first run's `first_seen` stands.
     async fn write_batch(&self, scope: &str, mut batch: Vec<Finding>) -> Result<(), CallError> {
         let mut pause = FIRST_PAUSE;
-        for _ in 0..ROUNDS {
+        for _ in 0..ATTEMPTS {
             let open_since = self.open_since(scope, &batch).await?;
             let now = Timestamp::now().as_second();
             let (open, new): (Vec<_>, Vec<_>) = batch
@@ -175,7 +175,7 @@ impl WasteTable {
         let mut keys: Vec<Row> = batch.iter().map(|finding| key(scope, &finding.resource())).collect();
         let mut open = HashMap::with_capacity(keys.len());
         let mut pause = FIRST_PAUSE;
-        for _ in 0..ROUNDS {
+        for _ in 0..ATTEMPTS {
             let request = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
                 .consistent_read(true)
@@ -213,7 +213,7 @@ impl WasteTable {
         let requests = rows.into_iter().map(put).collect::<Result<Vec<_>, _>>();
         let mut requests = requests.map_err(|e| CallError::malformed(call, e.to_string()))?;
         let mut pause = FIRST_PAUSE;
-        for _ in 0..ROUNDS {
+        for _ in 0..ATTEMPTS {
             let request = self.dynamodb.batch_write_item().request_items(&self.name, requests);
             let answer = request.send().await.map_err(failed(call))?;
             requests =
@@ -275,7 +275,7 @@ impl WasteTable {
     pub async fn lineages_of(
         &self,
         scope: &str,
-        progress: &Progress,
+        progress: &ScanProgress,
     ) -> Result<Vec<(String, Usd)>, CallError> {
         let mut pages = self
             .of_type(scope, ResourceType::Snapshot)
@@ -315,12 +315,12 @@ impl WasteTable {
         scope: &str,
         stale: &Stale,
         before: Timestamp,
-        end: End,
+        end: Resolution,
     ) -> Result<bool, CallError> {
         let (resolution, saved, exit) = match end {
-            End::Deleted { saved } => ("DELETED", saved, None),
-            End::Kept => ("KEPT", Some(Usd::default()), None),
-            End::InRecycleBin { until } => (IN_RECYCLE_BIN, Some(Usd::default()), until),
+            Resolution::Deleted { saved } => ("DELETED", saved, None),
+            Resolution::Kept => ("KEPT", Some(Usd::default()), None),
+            Resolution::InRecycleBin { until } => (IN_RECYCLE_BIN, Some(Usd::default()), until),
         };
         let names = names([STATUS, LAST_SEEN, RESOLVED_AT, RESOLUTION, RECYCLE_BIN_EXIT_AT]);
         let mut set = "SET #status = :resolved, #resolved_at = :now, #resolution = :resolution".to_owned();
@@ -372,7 +372,7 @@ impl WasteTable {
     }
 
     fn throttled(&self, call: &'static str) -> CallError {
-        let message = format!("table {} still leaves items unprocessed after {ROUNDS} rounds", self.name);
+        let message = format!("table {} still leaves items unprocessed after {ATTEMPTS} rounds", self.name);
         CallError { kind: Kind::Retry, code: "Throttled".to_owned(), ..CallError::malformed(call, message) }
     }
 }
