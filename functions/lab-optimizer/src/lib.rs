@@ -18,7 +18,7 @@ use spot_swap::recovery::Permission;
 use spot_swap::work::{Next, Work};
 use spot_swap::{Context, StepFailure};
 
-use phases::discover::{self, Plan};
+use phases::discover::{self, Discovery};
 use phases::{capture_image, report, retire_old, take_over};
 
 /// The Lambda function.
@@ -45,7 +45,7 @@ enum Step {
 /// The function's answer to the state machine.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub enum StepAnswer {
     /// The result of a step.
     Step {
         /// The decision that the state machine's Choice reads.
@@ -72,7 +72,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// The step failed. Retry and Catch of the state machine match on the error's name.
-    pub async fn handle(&self, event: Value) -> Result<Answer, StepError> {
+    pub async fn handle(&self, event: Value) -> Result<StepAnswer, StepError> {
         let step: Step = serde_json::from_value(event).map_err(|e| StepError::Protocol(e.to_string()))?;
         let answer = self.run(step).await;
         if let Err(error) = &answer {
@@ -81,21 +81,21 @@ impl Optimizer {
         answer
     }
 
-    async fn run(&self, step: Step) -> Result<Answer, StepError> {
+    async fn run(&self, step: Step) -> Result<StepAnswer, StepError> {
         let context = &self.context;
         let (mut work, phase) = match step {
             Step::Discover { execution, input } => {
                 return Ok(match discover::run(context, execution, input).await? {
-                    Plan::Refused(left) => {
-                        Answer::Step { next: Next::Report, work: None, refused: Some(left) }
+                    Discovery::Refused(left) => {
+                        StepAnswer::Step { next: Next::Report, work: None, refused: Some(left) }
                     }
-                    Plan::Swap(work) => go(Next::Proceed, *work),
-                    Plan::BringBack(work) => go(Next::Undo, *work),
+                    Discovery::Swap(work) => go(Next::Proceed, *work),
+                    Discovery::BringBack(work) => go(Next::Undo, *work),
                 });
             }
-            Step::Report { refused: Some(left), .. } => return Ok(Answer::Report(report::refused(left))),
+            Step::Report { refused: Some(left), .. } => return Ok(StepAnswer::Report(report::refused(left))),
             Step::Report { work: Some(work), .. } => {
-                return report::run(context, work).await.map(Answer::Report);
+                return report::run(context, work).await.map(StepAnswer::Report);
             }
             Step::Report { .. } => return Err(StepError::Protocol("nothing to report".into())),
             Step::Gate { work } => (work, Phase::Gate),
@@ -151,8 +151,8 @@ enum Phase {
     Rollback(Option<StepFailure>),
 }
 
-fn go(next: Next, work: Work) -> Answer {
-    Answer::Step { next, work: Some(Box::new(work)), refused: None }
+fn go(next: Next, work: Work) -> StepAnswer {
+    StepAnswer::Step { next, work: Some(Box::new(work)), refused: None }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use super::bring_back;
 
 /// The outcome of a request.
 #[derive(Debug)]
-pub enum Plan {
+pub enum Discovery {
     /// The instance is left alone.
     Refused(Left),
     /// The instance is the one candidate of a run.
@@ -40,7 +40,7 @@ pub enum Plan {
 ///
 /// # Errors
 /// The request or the settings can't be applied (nothing was changed), or a call fails.
-pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Result<Plan, StepError> {
+pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Result<Discovery, StepError> {
     let request: LabSwapRequest = parse(input, SHAPE)?;
     let stack = &context.stack;
     let account_id = request.account_id.clone().unwrap_or_else(|| stack.account_id.clone());
@@ -50,43 +50,43 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     if !request.bring_back
         && let Some(left) = refused_account(&request, access.environment_type)
     {
-        return Ok(Plan::Refused(left));
+        return Ok(Discovery::Refused(left));
     }
     let settings = settings::load(stack, &account_id, &region).await?;
     let target = stack.target(&access, &region, Some(&execution)).await;
-    let place = Place { account_id, region, execution };
+    let scope = RunScope { account_id, region, execution };
     if request.bring_back {
-        return bring_back(context, &target, &request, place, settings).await;
+        return bring_back(context, &target, &request, scope, settings).await;
     }
-    let (candidate, lab) = match look(&target, &request, &place.region, &settings).await? {
+    let (candidate, lab) = match look(&target, &request, &scope.region, &settings).await? {
         Ok(found) => found,
-        Err(left) => return Ok(Plan::Refused(left)),
+        Err(left) => return Ok(Discovery::Refused(left)),
     };
-    let mut work = work(&request, place, settings);
+    let mut work = work(&request, scope, settings);
     work.lab = Some(lab);
     work.enqueue(vec![candidate]);
     if !request.dry_run {
         context.swaps.take(&work.lease).await?;
     }
     tracing::info!(instance_id = %request.instance_id, lab = ?work.lab, "discovered");
-    Ok(Plan::Swap(Box::new(work)))
+    Ok(Discovery::Swap(Box::new(work)))
 }
 
 async fn bring_back(
     context: &Context,
     target: &Target,
     request: &LabSwapRequest,
-    place: Place,
+    scope: RunScope,
     settings: Settings,
-) -> Result<Plan, StepError> {
-    let mut work = work(request, place, settings);
+) -> Result<Discovery, StepError> {
+    let mut work = work(request, scope, settings);
     let found =
         bring_back::journal(context, target, &work.lease, &work.settings, &request.instance_id).await?;
     match found {
-        Err(left) => Ok(Plan::Refused(left)),
+        Err(left) => Ok(Discovery::Refused(left)),
         Ok(journal) => {
             bring_back::begin(context, &mut work, &journal).await?;
-            Ok(Plan::BringBack(Box::new(work)))
+            Ok(Discovery::BringBack(Box::new(work)))
         }
     }
 }
@@ -177,18 +177,18 @@ fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result
     })
 }
 
-struct Place {
+struct RunScope {
     account_id: AccountId,
     region: Region,
     execution: ExecutionArn,
 }
 
-fn work(request: &LabSwapRequest, place: Place, settings: Settings) -> Work {
+fn work(request: &LabSwapRequest, scope: RunScope, settings: Settings) -> Work {
     let lease = Lease {
         on: Leased::Instance(request.instance_id.clone()),
-        account_id: place.account_id,
-        region: place.region,
-        owner: Owner::Execution(place.execution),
+        account_id: scope.account_id,
+        region: scope.region,
+        owner: Owner::Execution(scope.execution),
         since: Timestamp::now(),
     };
     let mut work = Work::new(lease, settings);
