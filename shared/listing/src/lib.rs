@@ -60,7 +60,7 @@ pub enum Malformed {
 
 /// An answer that is being read.
 #[derive(Debug)]
-pub struct Listing {
+pub struct ListingReader {
     shape: Shape,
     /// Bytes that have arrived since the last complete tag.
     pending: Vec<u8>,
@@ -74,7 +74,7 @@ pub struct Listing {
     ended: bool,
 }
 
-impl Listing {
+impl ListingReader {
     /// Begins to read an answer of this layout.
     #[must_use]
     pub fn new(shape: Shape) -> Self {

@@ -38,7 +38,7 @@ fn told(item: &Item) -> String {
 }
 
 fn read(pieces: &[&[u8]]) -> Result<(Vec<String>, Option<String>), Malformed> {
-    let (mut listing, mut items) = (Listing::new(VOLUMES), Vec::new());
+    let (mut listing, mut items) = (ListingReader::new(VOLUMES), Vec::new());
     for piece in pieces {
         listing.feed(piece, &mut |item| {
             items.push(told(item));
@@ -68,7 +68,7 @@ fn what_is_there_is_told_from_what_is_not() {
         assert_eq!(item.required("iops"), Err(Malformed::Field { path: "iops", found: None }));
         Ok(())
     };
-    Listing::new(VOLUMES).feed(ANSWER.as_bytes(), &mut look).unwrap();
+    ListingReader::new(VOLUMES).feed(ANSWER.as_bytes(), &mut look).unwrap();
     assert_eq!(seen, [[true, true, false, false], [false; 4]]);
 }
 
@@ -98,7 +98,7 @@ fn another_answer_is_refused() {
 #[test]
 fn an_item_that_cannot_be_read_stops_the_listing() {
     let refuse = Malformed::Field { path: "volumeId", found: None };
-    let outcome = Listing::new(VOLUMES).feed(ANSWER.as_bytes(), &mut |_| Err(refuse.clone()));
+    let outcome = ListingReader::new(VOLUMES).feed(ANSWER.as_bytes(), &mut |_| Err(refuse.clone()));
     assert_eq!(outcome, Err(refuse));
 }
 
