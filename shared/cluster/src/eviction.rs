@@ -1,4 +1,4 @@
-//! One eviction, and what its answer means.
+//! One eviction, and the meaning of its answer.
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::Eviction;
@@ -12,37 +12,39 @@ use crate::pods::PodRef;
 
 const CALL: &str = "create pods/eviction";
 
-/// What an eviction came to.
+/// The outcome of an eviction.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The pod has been told to go.
+    /// The eviction was granted.
     Granted,
     /// This pod does not exist any more.
     Gone,
-    /// This pod may not go now: asked again after a pause.
+    /// This pod may not go now: ask again after a pause.
     Refused(Refusal),
-    /// It is on its way out by other means: look again in the next pass.
+    /// The pod is on its way out by other means: look again in the next pass.
     Wait(String),
-    /// The API server could not say, which concerns all pods. The eviction may have been granted all the same.
+    /// The API server could not answer, which concerns all pods. The eviction may have been granted all the
+    /// same.
     Later(ClusterError),
-    /// The API server will never grant any.
+    /// The API server will never grant any eviction.
     Never(ClusterError),
-    /// Not asked for in this pass.
+    /// No eviction was asked for in this pass.
     NotAsked,
 }
 
-/// Why a pod may not go now.
+/// The reason why a pod may not go now.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// The budget, where it is one.
+    /// The budget, if a budget refuses.
     pub(crate) budget: Option<String>,
-    /// The API server's words.
+    /// The API server's message.
     pub(crate) why: String,
 }
 
-/// Asks for the eviction of this very pod.
+/// Asks for the eviction of this very pod, by its UID.
 ///
-/// Not by kube's own `Api::evict`: it sends its preconditions where the API server does not look.
+/// Does not use kube's own `Api::evict`, which sends its preconditions in a field that the API server
+/// ignores.
 pub(crate) async fn evict(client: &Client, pod: &PodRef) -> Answer {
     let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
     let preconditions = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
@@ -59,7 +61,7 @@ pub(crate) async fn evict(client: &Client, pod: &PodRef) -> Answer {
     };
     let object = format!("{}/{}", pod.namespace, pod.pod);
     match api.create_subresource("eviction", &pod.pod, &PostParams::default(), &eviction).await {
-        // A pod in two budgets: HTTP 201, and the failure in its body.
+        // A pod in two budgets gets HTTP 201, with the failure in the body.
         Ok(status) if Status::is_failure(&status) => sort(&object, &status),
         Ok(_) => Answer::Granted,
         Err(kube::Error::Api(status)) => sort(&object, &status),
@@ -67,12 +69,12 @@ pub(crate) async fn evict(client: &Client, pod: &PodRef) -> Answer {
     }
 }
 
-/// Sorts a failure as the eviction handler of the API server means it
+/// Sorts a failure by the meaning that the API server's eviction handler gives it
 /// (kubernetes/pkg/registry/core/pod/storage/eviction.go).
 fn sort(object: &str, status: &Status) -> Answer {
     let error = || ClusterError::from_status(CALL, object, status);
     let refused = |budget| Answer::Refused(Refusal { budget, why: cut(&status.message) });
-    // A webhook speaks for one pod, with whatever code it likes.
+    // A webhook judges one pod, and may answer with any code.
     if status.message.contains("admission webhook") {
         return refused(None);
     }
@@ -93,7 +95,7 @@ fn sort(object: &str, status: &Status) -> Answer {
         },
         401 => Answer::Never(error()),
         501.. => Answer::Later(error()),
-        // Also 500: an internal error is about this pod (its budgets); the rest of the server goes on.
+        // 500 also means this pod: the error is internal to its budgets, and the rest of the server works.
         _ => refused(None),
     }
 }
@@ -103,7 +105,7 @@ fn cause<'a>(status: &'a Status, reason: &str) -> Option<&'a str> {
     causes.into_iter().find(|cause| cause.reason == reason).map(|cause| cause.message.as_str())
 }
 
-/// "The disruption budget web needs 3 healthy pods and has 3 currently".
+/// Returns the budget's name in "The disruption budget web needs 3 healthy pods and has 3 currently".
 fn budget_in(message: &str) -> Option<String> {
     let rest = message.strip_prefix("The disruption budget ")?;
     rest.split_whitespace().next().map(str::to_owned)

@@ -1,7 +1,7 @@
-//! The first call to a cluster: why an API server is not reached, or does not let its caller in, with the way out in
-//! words. Later calls are patient with a server that is silent for a while. At the first one nobody can tell a moment's
-//! silence from an address that never answers: the caller asks some times before it believes in the latter. A certificate
-//! that is wrong says so at once.
+//! The first call to a cluster: says why an API server is not reached, or does not accept its caller, with
+//! the way out in words. Later calls are patient with a server that is silent for a while. At the first call,
+//! a moment's silence looks like an address that never answers: the caller repeats the call some times before
+//! it believes in the latter. A certificate that is wrong says so at once.
 
 use std::net::IpAddr;
 
@@ -14,27 +14,27 @@ const CALL: &str = "get /version";
 const INTO_THE_VPC: &str = "deploy the stack with the parameters VpcSubnetIds and VpcSecurityGroupIds, so that its \
                             functions run in that VPC, and let them in on the API server's port";
 
-/// How the API server is reached, as far as it explains why it is not.
+/// The way to the API server, as far as it explains a failure to reach it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Road {
-    /// As DescribeCluster tells it.
+    /// The cluster of EKS, by DescribeCluster.
     Eks {
         endpoint: String,
-        /// The endpoint answers outside of the cluster's VPC.
+        /// True if the endpoint answers outside of the cluster's VPC.
         is_public: bool,
-        /// It answers these addresses only.
+        /// The only addresses to which the public endpoint answers.
         public_cidrs: Vec<String>,
-        /// Access entries count (authentication mode `API` or `API_AND_CONFIG_MAP`).
+        /// True if access entries count (authentication mode `API` or `API_AND_CONFIG_MAP`).
         takes_access_entries: bool,
     },
-    /// As the kubeconfig in this secret tells it.
+    /// The server of the kubeconfig in this secret.
     Kubeconfig { secret: String, server: String },
 }
 
 /// Makes one call that every known caller may make.
 ///
 /// # Errors
-/// The server is not reached or does not know the caller; [`AccessError::Retry`] where that may pass by itself.
+/// The server is not reached or does not know the caller; [`AccessError::Retry`] if that may pass by itself.
 pub(crate) async fn knock(client: &Client, of: &str, road: &Road) -> Result<(), AccessError> {
     match client.apiserver_version().await.map_err(failed(CALL, of)) {
         Ok(_) => Ok(()),
@@ -58,7 +58,7 @@ fn sorted(of: &str, road: &Road, error: &ClusterError) -> Result<(), AccessError
             })
         }
         Kind::Retry => Err(AccessError::Retry { of, call: CALL, message }),
-        // The caller is known; what it may do, its next call shows.
+        // The server knows the caller. The next call shows the caller's rights.
         Kind::Denied | Kind::NotFound | Kind::Conflict | Kind::Rejected => Ok(()),
     }
 }
@@ -106,7 +106,7 @@ fn unknown_caller(road: &Road) -> String {
     .to_owned()
 }
 
-/// Says what keeps the server from being reached, if its address alone explains the silence.
+/// Returns what keeps the server from being reached, if its address alone explains the silence.
 fn unreachable(road: &Road, message: &str) -> Option<String> {
     let server = road.server();
     if message.contains("dns error") || message.contains("failed to lookup address") {

@@ -1,5 +1,5 @@
-//! Whether the pods that were evicted run again: counted by controller, since a replacement has
-//! another name and UID than what it replaces.
+//! Says if the evicted pods run again. Counts by controller, since a replacement has another name and UID
+//! than the pod that it replaces.
 
 use std::fmt::Debug;
 
@@ -25,26 +25,27 @@ use crate::pods::{self, Controller, LOOKS_AT_ONCE, PAGE_SIZE};
 pub struct Missing {
     /// The controller.
     pub controller: Controller,
-    /// Ready pods that it must have.
+    /// Ready pods that the controller must have.
     pub wanted: u32,
-    /// Ready pods that it has.
+    /// Ready pods that the controller has.
     pub ready: u32,
-    /// What one of its other pods lacks, where it has one.
+    /// The problem of one of its other pods, if it has one.
     pub problem: Option<String>,
 }
 
-/// How a controller stands.
+/// The state of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Standing {
-    /// It is gone, scaled to nothing, finished, or its pod runs: nothing is to come.
+    /// No replacement is to come: the controller is gone, scaled to nothing, finished, or its pod runs.
     Settled,
-    /// Its Ready pods, how many it wants where that is known, and what one lacks that is not Ready.
+    /// The controller's Ready pods, the number that it wants if that is known, and the problem of a pod that
+    /// is not Ready.
     Counted { ready: u32, wanted: Option<u32>, problem: Option<String> },
 }
 
-/// The controllers whose pods have moved but do not run again as before: each must have as many
-/// Ready pods as it had, or as it wants by now if that is less. A controller that is gone, and a
-/// Job that runs or is finished, owes nothing. Empty = migrated.
+/// Returns the controllers whose pods have moved but do not run again as before. Each must have as many Ready
+/// pods as before the drain, or as it wants by now if that is less. A controller that is gone, and a Job that
+/// runs or is finished, needs no more pods. Empty = migrated.
 pub async fn migrated(client: &Client, state: &State) -> Result<Vec<Missing>, ClusterError> {
     let looks = state.owed.iter().map(|owed| async move {
         let standing = standing(client, &owed.controller).await?;
@@ -54,7 +55,7 @@ pub async fn migrated(client: &Client, state: &State) -> Result<Vec<Missing>, Cl
     Ok(found.into_iter().flatten().collect())
 }
 
-/// What each of these controllers has now.
+/// Returns the present state of each of these controllers.
 pub(crate) async fn standing_of(
     client: &Client,
     controllers: &[Controller],
@@ -75,7 +76,7 @@ pub(crate) async fn standing_of(
 pub(crate) async fn ready_of(client: &Client, controller: &Controller) -> Result<u32, ClusterError> {
     Ok(match standing(client, controller).await? {
         Standing::Counted { ready, .. } => ready,
-        // Nothing is to come: nothing is waited for.
+        // No replacement is to come, so none is waited for.
         Standing::Settled => u32::MAX,
     })
 }
@@ -103,7 +104,7 @@ async fn standing(client: &Client, controller: &Controller) -> Result<Standing, 
     }
 }
 
-/// The controller itself, not one that was created again under its name.
+/// Returns the controller itself, not one that was created again under its name.
 pub(crate) async fn get<K>(
     client: &Client,
     controller: &Controller,
@@ -132,8 +133,7 @@ fn of_job(job: Option<&Job>) -> Standing {
     Standing::Counted { ready: 0, wanted: Some(1), problem: None }
 }
 
-/// Counts the Ready pods that the controller owns, among those that its selector names, or all of
-/// its namespace.
+/// Counts the controller's Ready pods among those that its selector names, or among all of its namespace.
 async fn counted(
     client: &Client,
     controller: &Controller,
@@ -157,7 +157,7 @@ async fn counted(
     Ok(Standing::Counted { ready: u32::try_from(ready.len()).unwrap_or(u32::MAX), wanted, problem })
 }
 
-/// What a pod lacks to be Ready, in the words of the scheduler or of the kubelet.
+/// Returns what a pod lacks to be Ready, in the words of the scheduler or of the kubelet.
 fn problem(pod: &Pod) -> Option<String> {
     let name = pod.name_any();
     let status = pod.status.as_ref()?;

@@ -1,4 +1,4 @@
-//! Why the eviction of a pod could never end well, as far as one look can tell: each reason with its way out.
+//! The reasons why a pod's eviction could never end well, as far as one look shows: each with its way out.
 
 use crate::budgets::Budget;
 use crate::controllers::Workload;
@@ -8,7 +8,7 @@ use crate::preflight::Look;
 use crate::spec::{self, Facts};
 use crate::volumes::Tie;
 
-/// Every reason against the eviction of `pod`, one entry for each; none if it may go.
+/// Returns every reason against the eviction of `pod`, one entry for each; none if the pod may go.
 pub(crate) fn against(pod: &NodePod, look: &Look) -> Vec<Blocked> {
     let workload = pod.controller.as_ref().and_then(|owner| look.workloads.get(owner));
     let mut whys = by_volume(look.ties.get(&pod.pod.uid).copied());
@@ -23,7 +23,7 @@ pub(crate) fn against(pod: &NodePod, look: &Look) -> Vec<Blocked> {
     reasons
 }
 
-/// Says why a pod that has been told to go may still be there when the drain ends.
+/// Returns the reason why a pod that was asked to go may still be there when the drain ends.
 pub(crate) fn lingers(pod: &NodePod, look: &Look) -> Option<String> {
     let rest = pod.leaving.as_ref()?.until().as_second().saturating_sub(look.at.as_second());
     let timeout = look.terms.drain_timeout_seconds;
@@ -43,7 +43,7 @@ fn by_volume(tie: Option<Tie>) -> Vec<String> {
         .collect()
 }
 
-/// Says what the controller would not bring back, or not before something else has happened.
+/// Returns the reason why the controller would not bring the pod back, or only after another event.
 fn by_controller(pod: &NodePod, workload: &Workload, look: &Look) -> Option<String> {
     let is_allowed = pod.is_safe_to_evict || look.terms.policy.evict_unmanaged;
     if let Some(loss) = workload.loss.as_ref().filter(|_| !is_allowed) {
@@ -62,7 +62,7 @@ fn by_controller(pod: &NodePod, workload: &Workload, look: &Look) -> Option<Stri
     })
 }
 
-/// Reads the pod's own spec, and its controller's template: the latter is what comes back.
+/// Judges the pod's own spec and its controller's template: the controller brings back the template.
 fn by_specs(pod: &NodePod, workload: Option<&Workload>, look: &Look) -> Vec<String> {
     let mut whys = by_spec(&pod.facts, pod, look);
     if let Some(template) = workload.and_then(|workload| workload.template.as_ref()) {
@@ -116,14 +116,14 @@ fn by_spec(facts: &Facts, pod: &NodePod, look: &Look) -> Vec<String> {
     whys
 }
 
-/// The forecast of what the API server will say. The owner's word waives it, where an operator lifts the
-/// budget after the cordon (it moves the role of a primary): the API server still guards.
+/// Forecasts the API server's answer. The owner's annotation waives the forecast if an operator lifts the
+/// budget after the cordon (it moves the role of a primary). The API server still guards the pod.
 fn by_budgets(pod: &NodePod, workload: Option<&Workload>, look: &Look) -> Option<Blocked> {
     let covers = |budget: &&Budget| budget.selects(&pod.pod.namespace, &pod.labels);
     let covering: Vec<&Budget> = look.budgets.iter().filter(covers).collect();
     match covering.as_slice() {
         [] => None,
-        // A pod that has not started is evicted whatever its budgets.
+        // The API server evicts a pod that has not started, whatever its budgets.
         _ if pod.is_pending => None,
         [_] if pod.is_safe_to_evict => None,
         [budget] => {
@@ -139,8 +139,8 @@ fn by_budgets(pod: &NodePod, workload: Option<&Workload>, look: &Look) -> Option
     }
 }
 
-/// Pods that must share a node, all of them on this one, and a budget that lets them go one after another:
-/// the first finds no place before the last has left.
+/// Returns the reason if pods must share a node, all of them are on this one, and a budget lets them go only
+/// one by one. The first pod finds no place before the last one has left.
 fn deadlock(pod: &NodePod, workload: Option<&Workload>, budget: &Budget, look: &Look) -> Option<String> {
     let replicas = workload?.replicas?;
     let peers = look

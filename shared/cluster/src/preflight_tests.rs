@@ -136,7 +136,7 @@ fn evicted(spec: serde_json::Value) -> NodePod {
     NodePod { facts: with(spec), ..pod("web-1", Disposition::Evict) }
 }
 
-/// The one reason against the pod.
+/// Returns the one reason against the pod.
 fn why(look: &Look) -> String {
     let report = report(look);
     assert_eq!(report.blocked.len(), 1, "{:?}", report.blocked);

@@ -62,7 +62,7 @@ fn movers(count: usize, spec: &Value) -> Vec<Mover> {
     (0..count).map(|i| mover(&format!("web-{i}"), spec)).collect()
 }
 
-/// What is missing on `newcomer` for the pods of a plain node, in words.
+/// Describes what `newcomer` lacks for the pods of a plain node.
 fn told(newcomer: &Host, movers: &[Mover]) -> String {
     in_words(&missing(&plain("a"), newcomer, movers, &[]))
 }
