@@ -18,7 +18,7 @@ pub const ACCOUNT_REGION: &str = "account_region";
 pub const RESOURCE_TYPE: &str = "resource_type";
 /// OPEN or RESOLVED (S).
 pub const STATUS: &str = "status";
-/// Its monthly cost (N); absent if no source knows a price.
+/// The monthly cost (N); absent if no source knows a price.
 pub const MONTHLY_COST_USD: &str = "monthly_cost_usd";
 /// `price-list-api`, `shipped-table` or `unknown` (S).
 pub const PRICE_SOURCE: &str = "price_source";
@@ -48,7 +48,7 @@ struct Lineage {
     counted_in: i64,
 }
 
-/// Something that costs and serves nobody.
+/// A resource that costs money and serves no purpose.
 #[derive(Debug, Clone)]
 pub struct Finding {
     pub kind: ResourceType,

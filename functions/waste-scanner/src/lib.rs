@@ -1,5 +1,5 @@
-//! Finds resources that cost money and serve nobody: addresses that nothing uses, volumes that nothing has
-//! attached, old snapshots that no image needs. Prices them, and deletes nothing.
+//! Finds resources that cost money and serve no purpose: addresses that nothing uses, volumes that nothing
+//! has attached, old snapshots that no image needs. Prices them, and deletes nothing.
 //!
 //! A run scans every enabled account and region, or those that its input names. A listing that fails is part
 //! of the report: the report never takes it for "nothing found" or "all unused". When Lambda's time is up,

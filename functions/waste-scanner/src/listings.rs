@@ -50,7 +50,7 @@ const BINNED_VOLUMES: Shape = Shape { root: "ListVolumesInRecycleBinResponse", i
 /// A resource on which the rules decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judged<T> {
-    /// The resource costs money and serves nobody.
+    /// The resource costs money and serves no purpose.
     Waste(T),
     /// The resource looks like waste, and is needed for this reason.
     LeftAlone(LeftAlone, T),
@@ -181,7 +181,7 @@ async fn binned_images(client: &Client) -> Result<HashSet<Box<str>>, CallError> 
 /// no Recycle Bin.
 ///
 /// # Errors
-/// The call fails: nobody can say what a deletion saves.
+/// The call fails: the savings of a deletion are unknown.
 pub async fn recycle_bin(client: &Client, kind: ResourceType) -> Result<Binned, CallError> {
     let mut binned = Binned::new();
     let mut token: Option<String> = None;

@@ -23,8 +23,8 @@ use crate::listings::{self, Binned, Judged};
 use crate::progress::{Position, ScanProgress};
 use crate::table::{Resolution, Stale, WasteTable};
 
-/// No new page is begun with less time than this. One page, throttled and written in full, its resolving, and
-/// the run's summary take less.
+/// No new page is begun with less time than this. A throttled page, written and resolved in full, and the
+/// run's summary take less.
 pub const RESERVE: Duration = Duration::from_mins(1);
 
 /// Findings that are resolved at a time, each by a conditional write of its own.

@@ -1,8 +1,8 @@
 //! The WasteResource table: writes and resolves findings, and keeps each scope's report.
 //!
 //! Findings go out in batches, which takes a hundredth of the calls of single writes. Two runs that overlap
-//! write the same rows. `first_seen` is the word of the run that opened the row, and `last_seen` is the
-//! moment of the write, so that neither run resolves a finding that the other has just seen.
+//! write the same rows. `first_seen` comes from the run that opened the row. `last_seen` is the moment of the
+//! write, so that neither run resolves a finding that the other has just seen.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub struct Stale {
 /// The end of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
-    /// The resource was deleted and lies in the Recycle Bin: it is billed, and can be restored.
+    /// The resource was deleted and is in the Recycle Bin: it is billed, and can be restored.
     InRecycleBin {
         /// The time at which the bin deletes the resource for good; `None` if EC2 does not say.
         until: Option<Timestamp>,
@@ -227,8 +227,8 @@ impl WasteTable {
         Err(self.throttled(call))
     }
 
-    /// Returns a page of the findings of a type that are OPEN, or were found in the Recycle Bin by then, and
-    /// were last seen before `before`. Returns also the key after which the next page begins.
+    /// Returns a page of a type's findings that were last seen before `before`: the OPEN ones, and those that
+    /// an earlier run found in the Recycle Bin. Returns also the key after which the next page begins.
     ///
     /// # Errors
     /// The table does not answer.
@@ -266,9 +266,8 @@ impl WasteTable {
     }
 
     /// Returns the lineages that the stored parts of this listing have counted, with the price of each
-    /// snapshot. A continued listing needs this from the invocations before it. If another run, or this one
-    /// delivered twice, has written a row since, the row is no longer among them, and its lineage may be
-    /// counted once more.
+    /// snapshot. A continued listing needs this from the invocations before it. A row that another run, or a
+    /// repeat of this one, has written since is left out. Its lineage may then be counted once more.
     ///
     /// # Errors
     /// The table does not answer.

@@ -1,8 +1,8 @@
 //! An HTTP endpoint that answers AWS calls from a script. The tests of the adapters run the real SDK clients
 //! against it, over a real socket.
 //!
-//! It doubles none of AWS's behaviour. It answers a call that the script does not expect with a 500 that
-//! holds the request, and [`Endpoint::requests`] shows the call. [`state_machine`] reads the text of a state
+//! The endpoint doubles none of AWS's behaviour. A call that the script does not expect gets a 500 that holds
+//! the request, and [`Endpoint::requests`] shows the call. [`state_machine`] reads the text of a state
 //! machine.
 
 pub mod state_machine;

@@ -3,9 +3,9 @@
 //! (`spot_domain::risk`).
 //!
 //! The fleet: instances that all want Spot. Each belongs to one account, and may use one pool or more. An
-//! interrupted instance runs On-Demand until the gate clears one of its pools. It asks the gate at once and
-//! then every hour. All policies see the same luck: the same hour reclaims the same pool's instances, if they
-//! are there.
+//! interrupted instance runs On-Demand until the gate clears one of its pools. The instance asks the gate at
+//! once and then every hour. All policies see the same luck: the same hour reclaims the same pool's
+//! instances, if they are there.
 //!
 //! Interruptions come in two ways. *Alone*: each instance for itself, at a steady rate. *In crunches*: AWS
 //! needs a pool's capacity for [`CRUNCH_HOURS`], and most of its instances have to go. The share of the

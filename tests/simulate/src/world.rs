@@ -14,8 +14,8 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// A rule for closing a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// The gate is never asked: an interrupted instance goes straight back to Spot. Its poisoned share is the
-    /// one of a threshold of 1.
+    /// The gate is never asked: an interrupted instance goes straight back to Spot. The policy's poisoned
+    /// share is the one of a threshold of 1.
     NoGate,
     /// Interruptions of this many accounts poison a pool.
     Threshold(u32),
@@ -148,8 +148,8 @@ impl Luck {
     }
 }
 
-/// Returns the hazard of a recommendation in each pool. It comes as interruptions do, alone and in crunches,
-/// at its own rate.
+/// Returns the hazard of a recommendation in each pool. A recommendation comes as interruptions do, alone and
+/// in crunches, at its own rate.
 fn recommendations(fleet: &Fleet, hazard: &[f64]) -> Vec<f64> {
     if fleet.monthly_rate > 0.0 {
         return hazard.iter().map(|hazard| hazard * fleet.rebalance_rate / fleet.monthly_rate).collect();
