@@ -79,7 +79,7 @@ fn message(summary: &Summary) -> String {
     let more = summary.failed.len().saturating_sub(FAILURES_LISTED);
     let more = (more > 0).then(|| format!("- and {more} more"));
     format!(
-        "These listings failed. What they would have found is unknown, and none of their findings was \
+        "These listings failed. They may have missed resources, and none of their findings was \
          resolved:\n{}\nThe next daily scan tries again.",
         lines.chain(more).collect::<Vec<_>>().join("\n")
     )

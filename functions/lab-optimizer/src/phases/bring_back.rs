@@ -27,7 +27,7 @@ pub fn check(request: &LabSwapRequest) -> Result<(), StepError> {
     let other = [("capture_image", request.capture_image), ("dry_run", request.dry_run)];
     match other.iter().find(|(_, is_set)| request.bring_back && *is_set) {
         Some((field, _)) => Err(StepError::InvalidInput(format!(
-            "{field}: it goes with a swap; leave it out, or leave out `bring_back`"
+            "{field}: only a swap takes it; leave it out, or leave out `bring_back`"
         ))),
         None => Ok(()),
     }
@@ -50,7 +50,7 @@ pub async fn journal(
         return left(Reason::InstanceGone, "it is terminated: nothing is left to bring back");
     }
     let Some(journal) = context.swaps.replaced(lease).await? else {
-        return left(Reason::InstanceChanged, "no swap of it came to its end: nothing replaced it");
+        return left(Reason::InstanceChanged, "no swap of it has finished: nothing replaced it");
     };
     match look(target, lease, &journal).await {
         Err(error @ SwapsError::Unproven { .. }) => return left(Reason::InstanceChanged, &error.to_string()),
@@ -59,7 +59,7 @@ pub async fn journal(
     if let (Some(newcomer), Some(lab)) = (&journal.newcomer, &journal.lab)
         && let Some(why) = settled_on(target, settings, newcomer, lab).await?
     {
-        let detail = format!("{why}; take that away first, or keep the new one");
+        let detail = format!("{why}; remove that first, or keep the new one");
         return left(Reason::InstanceChanged, &detail);
     }
     Ok(Ok(to_undo(journal)))

@@ -36,7 +36,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     let is_over = is_over(work, seconds);
     let Some(image) = images::captured_by(&target.ec2, &journal.swap_id, &id).await? else {
         if is_over {
-            let why = format!("no image has come about in {seconds} s");
+            let why = format!("no image exists after {seconds} s");
             return Ok(work.undo(Reason::ImageFailed, why));
         }
         // The rollback waits from this time until an image that the call may have made must be visible.

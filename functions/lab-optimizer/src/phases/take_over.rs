@@ -25,7 +25,7 @@ use spot_swap::work::{Current, Next, Work};
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = context.target(work).await?;
     let Some(lab) = work.lab.clone() else {
-        return Err(StepError::Protocol("the run does not tell what is to be taken over".into()));
+        return Err(StepError::Protocol("the run does not name what the newcomer takes over".into()));
     };
     if current.journal.stage == Stage::Launching {
         if let Some(undo) = undo_if_changed(&target, work, current, &lab).await? {
