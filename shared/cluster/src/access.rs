@@ -22,7 +22,7 @@ use spot_domain::words::{LONGEST, chain, cut};
 
 use crate::eks_token::{self, TokenError};
 use crate::expiry;
-use crate::knock::{Road, knock};
+use crate::knock::{Route, knock};
 
 /// The longest wait for the API server to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -137,7 +137,7 @@ pub struct Untried {
     /// The first call shows a missing access entry, as [`Kind::Unauthorized`](crate::Kind::Unauthorized).
     pub client: Client,
     of: String,
-    road: Road,
+    route: Route,
 }
 
 impl Untried {
@@ -146,7 +146,7 @@ impl Untried {
     /// # Errors
     /// [`AccessError`] names the problem and the way out.
     pub async fn tried(self) -> Result<Client, AccessError> {
-        knock(&self.client, &self.of, &self.road).await?;
+        knock(&self.client, &self.of, &self.route).await?;
         Ok(self.client)
     }
 }
@@ -172,7 +172,7 @@ pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Untried, A
     let endpoint = found.endpoint.ok_or_else(|| lacks(&of, "no endpoint"))?;
     let vpc = found.resources_vpc_config;
     let mode = found.access_config.and_then(|access| access.authentication_mode);
-    let road = Road::Eks {
+    let route = Route::Eks {
         endpoint: endpoint.clone(),
         is_public: vpc.as_ref().is_none_or(|vpc| vpc.endpoint_public_access),
         public_cidrs: vpc.and_then(|vpc| vpc.public_access_cidrs).unwrap_or_default(),
@@ -186,7 +186,7 @@ pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Untried, A
     };
     let user = AuthInfo { token: Some(mint(config, &of, cluster).await?), ..AuthInfo::default() };
     match client(kubeconfig_of(server, user)).await {
-        Ok(client) => Ok(Untried { client, of, road }),
+        Ok(client) => Ok(Untried { client, of, route }),
         Err(problem) => Err(AccessError::Client { of, problem }),
     }
 }
@@ -206,8 +206,8 @@ pub async fn kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Untried,
     let text =
         secret.ok_or_else(|| refused("it holds binary data; store the kubeconfig as text".to_owned()))?;
     let (parsed, server) = self_contained(&text, Timestamp::now()).map_err(refused)?;
-    let road = Road::Kubeconfig { secret: secret_arn.to_owned(), server };
-    Ok(Untried { client: client(parsed).await.map_err(refused)?, of, road })
+    let route = Route::Kubeconfig { secret: secret_arn.to_owned(), server };
+    Ok(Untried { client: client(parsed).await.map_err(refused)?, of, route })
 }
 
 async fn mint(

@@ -1,5 +1,5 @@
 //! The controllers of pods: whether they bring back an evicted pod, from which template, and after which
-//! other pod. Every pass of a drain asks DaemonSets and Jobs (`Bringers`), since they decide what an eviction
+//! other pod. Every pass of a drain asks DaemonSets and Jobs (`DaemonSetsAndJobs`), since they decide what an eviction
 //! costs. All others are asked once, before anything is changed (`workloads`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ const ORPHANS: &str = "orphan";
 
 /// The DaemonSets and Jobs of a node's pods.
 #[derive(Debug, Default)]
-pub(crate) struct Bringers {
+pub(crate) struct DaemonSetsAndJobs {
     daemon_sets: BTreeSet<Controller>,
     /// `None`: the Job does not exist any more.
     jobs: BTreeMap<Controller, Option<Job>>,
@@ -57,7 +57,7 @@ pub struct Workload {
     pub(crate) waits_for: Option<(u64, String)>,
 }
 
-impl Bringers {
+impl DaemonSetsAndJobs {
     /// Asks once for each DaemonSet, and for each Job of a pod that is alive.
     pub(crate) async fn of(client: &Client, pods: &[Pod]) -> Result<Self, ClusterError> {
         let named = |kind: &str, pods: &mut dyn Iterator<Item = &Pod>| -> BTreeSet<Controller> {

@@ -28,14 +28,14 @@ use jiff::Timestamp;
 use kube::Client;
 
 use crate::error::{ClusterError, cut};
-use crate::eviction::{self, Answer};
+use crate::eviction::{self, EvictionAnswer};
 use crate::last_ready;
 use crate::migration;
 use crate::node::NodeName;
 use crate::pods::{self, Blocked, Controller, Disposition, NodePod, PodRef, Policy};
 
 use crate::drain_state::turn_of;
-pub use crate::drain_state::{Owed, Refused, State, Unanswered};
+pub use crate::drain_state::{ExpectedReplicas, Refused, State, Unanswered};
 pub use crate::migration::{Missing, migrated};
 
 /// The pause before a refused eviction is asked for again (kubectl's own pause).
@@ -144,7 +144,7 @@ pub async fn begin(client: &Client, node: &NodeName, policy: Policy) -> Result<S
     let pods = pods::on_node(client, node, policy).await?;
     let mut state = State::default();
     state.see(&pods, 0);
-    owe(client, &pods, &mut state).await?;
+    record_expected(client, &pods, &mut state).await?;
     Ok(state)
 }
 
@@ -166,7 +166,7 @@ pub async fn pass(
     let troubled: BTreeSet<String> =
         state.unanswered.iter().map(|unanswered| unanswered.uid.clone()).collect();
     state.see(&pods, now.as_millisecond());
-    let fresh = owe(client, &pods, &mut state).await?;
+    let fresh = record_expected(client, &pods, &mut state).await?;
     let immovable = immovable(&pods, &state);
     state.stuck_passes = if immovable.is_empty() { 0 } else { state.stuck_passes.saturating_add(1) };
     let is_worth_it = immovable.is_empty() || others == Others::Go;
@@ -175,21 +175,25 @@ pub async fn pass(
     // the cordon finds its way elsewhere as long as this node is the fuller one.
     due.sort_by_key(|pod| (troubled.contains(&pod.pod.uid), !pod.facts.tolerates_cordon()));
     let mut split = last_ready::split(client, due, &state, &fresh).await?;
-    let mut walk = Walk { state, immovable, ..Walk::default() };
+    let mut running = RunningPass { state, immovable, ..RunningPass::default() };
     if last_ready == LastReady::Evict {
-        split.held.iter().for_each(|pod| walk.state.note_last_ready(pod));
+        split.held.iter().for_each(|pod| running.state.note_last_ready(pod));
         split.now.append(&mut split.held);
     }
-    walk.evict(client, began, &split.now).await?;
-    if walk.trouble.is_none() && !split.held.is_empty() && began.elapsed() > WORTH_A_LOOK {
-        split = last_ready::split(client, split.held, &walk.state, &[]).await?;
-        walk.evict(client, began, &split.now).await?;
+    running.evict(client, began, &split.now).await?;
+    if running.trouble.is_none() && !split.held.is_empty() && began.elapsed() > WORTH_A_LOOK {
+        split = last_ready::split(client, split.held, &running.state, &[]).await?;
+        running.evict(client, began, &split.now).await?;
     }
     for pod in split.held {
         let of = pod.controller.as_ref().map(Controller::to_string).unwrap_or_default();
-        walk.say(pod, None, format!("the last Ready pod of {of}: it is evicted once another one is Ready"));
+        running.say(
+            pod,
+            None,
+            format!("the last Ready pod of {of}: it is evicted once another one is Ready"),
+        );
     }
-    Ok(walk.end(&pods, now))
+    Ok(running.end(&pods, now))
 }
 
 /// Returns the pods whose eviction is to be asked for now. Leaves out pods that were refused a moment ago,
@@ -220,7 +224,7 @@ fn immovable(pods: &[NodePod], state: &State) -> BTreeSet<String> {
 
 /// A pass in progress.
 #[derive(Default)]
-struct Walk {
+struct RunningPass {
     state: State,
     immovable: BTreeSet<String>,
     gone: BTreeSet<String>,
@@ -228,32 +232,32 @@ struct Walk {
     trouble: Option<ClusterError>,
 }
 
-impl Walk {
+impl RunningPass {
     /// Asks for these evictions and records the answers.
     async fn evict(&mut self, client: &Client, began: Instant, due: &[&NodePod]) -> Result<(), ClusterError> {
         let answers = evict_all(client, began, due).await;
         let until_ms = (Timestamp::now() + PAUSE_AFTER_REFUSAL).as_millisecond();
         for (pod, answer) in answers {
             match answer {
-                Answer::Granted => {
+                EvictionAnswer::Granted => {
                     self.state.count(&turn_of(pod));
-                    self.say(pod, None, "it was told to go a moment ago".to_owned());
+                    self.say(pod, None, "its eviction was granted a moment ago".to_owned());
                 }
-                Answer::Gone => {
+                EvictionAnswer::Gone => {
                     self.gone.insert(pod.pod.uid.clone());
                 }
-                Answer::Refused(refusal) => {
+                EvictionAnswer::Refused(refusal) => {
                     self.say(pod, refusal.budget.clone(), refusal.why.clone());
                     self.state.note(pod, refusal, until_ms);
                 }
-                Answer::Wait(why) => self.say(pod, None, why),
-                Answer::NotAsked => self.say(pod, None, "its turn has not come yet".to_owned()),
-                Answer::Later(error) => {
+                EvictionAnswer::Wait(why) => self.say(pod, None, why),
+                EvictionAnswer::NotAsked => self.say(pod, None, "its turn has not come yet".to_owned()),
+                EvictionAnswer::Later(error) => {
                     self.state.unanswered.push(Unanswered { uid: pod.pod.uid.clone(), of: turn_of(pod) });
                     self.say(pod, None, cut(&error.to_string()));
                     self.trouble = Some(error);
                 }
-                Answer::Never(error) => return Err(error),
+                EvictionAnswer::Never(error) => return Err(error),
             }
         }
         Ok(())
@@ -284,7 +288,9 @@ impl Walk {
         Pass {
             stuck: those(&|pod| is_stuck && self.immovable.contains(&pod.pod.uid)),
             ending: those(&ends),
-            overdue: those(&|pod| pod.leaving.as_ref().is_some_and(|leaving| leaving.is_overdue(now))),
+            overdue: those(&|pod| {
+                pod.termination.as_ref().is_some_and(|termination| termination.is_overdue(now))
+            }),
             remaining: left.iter().map(|pod| pod.pod.clone()).collect(),
             blocked: those(&|_| true),
             is_done: left.is_empty(),
@@ -297,7 +303,7 @@ impl Walk {
     fn is_moving(&self, pod: &NodePod) -> bool {
         match &pod.disposition {
             Disposition::Terminating => {
-                pod.leaving.as_ref().is_none_or(|leaving| leaving.finalizers.is_empty())
+                pod.termination.as_ref().is_none_or(|termination| termination.finalizers.is_empty())
             }
             Disposition::Evict => self.state.refusal_of(&pod.pod).is_none() && !self.came_back(pod),
             Disposition::Blocked(_) | Disposition::Stays(_) => false,
@@ -313,7 +319,10 @@ impl Walk {
         match &pod.disposition {
             Disposition::Blocked(block) => return (None, block.why()),
             Disposition::Terminating => {
-                let why = pod.leaving.as_ref().map_or("Terminating".to_owned(), |leaving| leaving.why(now));
+                let why = pod
+                    .termination
+                    .as_ref()
+                    .map_or("Terminating".to_owned(), |termination| termination.why(now));
                 return (None, why);
             }
             Disposition::Evict | Disposition::Stays(_) => {}
@@ -344,16 +353,20 @@ fn comes_back(pod: &NodePod, times: u32) -> String {
 
 /// Asks for the eviction of each pod, a few at once. After an answer that concerns all of them (the API
 /// server is down, throttles or denies) the rest is left for a later pass.
-async fn evict_all<'a>(client: &Client, began: Instant, due: &[&'a NodePod]) -> Vec<(&'a NodePod, Answer)> {
+async fn evict_all<'a>(
+    client: &Client,
+    began: Instant,
+    due: &[&'a NodePod],
+) -> Vec<(&'a NodePod, EvictionAnswer)> {
     let is_over = AtomicBool::new(false);
     let evictions = due.iter().map(|pod| {
         let is_over = &is_over;
         async move {
             if is_over.load(Ordering::Relaxed) || began.elapsed() > SENDING_TIME {
-                return (*pod, Answer::NotAsked);
+                return (*pod, EvictionAnswer::NotAsked);
             }
             let answer = eviction::evict(client, &pod.pod).await;
-            if matches!(answer, Answer::Later(_) | Answer::Never(_)) {
+            if matches!(answer, EvictionAnswer::Later(_) | EvictionAnswer::Never(_)) {
                 is_over.store(true, Ordering::Relaxed);
             }
             (*pod, answer)
@@ -364,11 +377,15 @@ async fn evict_all<'a>(client: &Client, began: Instant, due: &[&'a NodePod]) -> 
 
 /// Records the present replicas of the controllers whose pods move, once for each. Returns the controllers
 /// that were new.
-async fn owe(client: &Client, pods: &[NodePod], state: &mut State) -> Result<Vec<Controller>, ClusterError> {
+async fn record_expected(
+    client: &Client,
+    pods: &[NodePod],
+    state: &mut State,
+) -> Result<Vec<Controller>, ClusterError> {
     let known: BTreeSet<&Controller> = state.owed.iter().map(|owed| &owed.controller).collect();
     let moving = pods.iter().filter(|pod| pod.must_go()).filter_map(|pod| pod.controller.as_ref());
     let new: BTreeSet<&Controller> = moving.filter(|controller| !known.contains(controller)).collect();
     let new: Vec<Controller> = new.into_iter().cloned().collect();
-    state.owed.extend(migration::standing_of(client, &new).await?);
+    state.owed.extend(migration::states_of(client, &new).await?);
     Ok(new)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use spot_domain::eviction::Turns;
 
-use crate::eviction::Refusal;
+use crate::eviction::EvictionRefusal;
 use crate::pods::{Controller, Disposition, NodePod, PodRef};
 
 /// The most controllers to name for an evicted last Ready pod.
@@ -22,7 +22,7 @@ pub struct State {
     /// The refusals of the last 5 s, by their reason.
     pub refused: Vec<Refused>,
     /// The controllers of the pods that move, and what they must bring back.
-    pub owed: Vec<Owed>,
+    pub owed: Vec<ExpectedReplicas>,
     /// The number of evictions of each controller's pods.
     #[serde(default, skip_serializing_if = "Turns::is_empty")]
     pub turns: Turns,
@@ -56,7 +56,7 @@ pub struct Refused {
 
 /// The replicas of a controller before the drain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owed {
+pub struct ExpectedReplicas {
     pub controller: Controller,
     /// Pods of the controller that were Ready, on any node.
     pub ready_before: u32,
@@ -111,8 +111,8 @@ impl State {
         self.refused.iter().find(|refused| refused.uids.contains(&pod.uid))
     }
 
-    pub(crate) fn note(&mut self, pod: &NodePod, refusal: Refusal, until_ms: i64) {
-        let Refusal { budget, why } = refusal;
+    pub(crate) fn note(&mut self, pod: &NodePod, refusal: EvictionRefusal, until_ms: i64) {
+        let EvictionRefusal { budget, why } = refusal;
         if budget.is_some()
             && let Some(owed) =
                 self.owed.iter_mut().find(|owed| Some(&owed.controller) == pod.controller.as_ref())
@@ -173,8 +173,8 @@ mod tests {
         NodePod { pod, controller: Some(controller), labels, claims, ..crate::pods::node_pod("web-1") }
     }
 
-    fn owed(pod: &NodePod) -> Owed {
-        Owed {
+    fn owed(pod: &NodePod) -> ExpectedReplicas {
+        ExpectedReplicas {
             controller: pod.controller.clone().unwrap(),
             ready_before: 1,
             wanted: Some(1),
@@ -191,7 +191,7 @@ mod tests {
         for pod in &pods {
             let why = "Cannot evict pod as it would violate the pod's disruption budget. The disruption budget \
                        a-budget-of-some-length needs 1 healthy pods and has 1 currently";
-            let refusal = Refusal { budget: Some(pod.pod.pod.clone()), why: why.to_owned() };
+            let refusal = EvictionRefusal { budget: Some(pod.pod.pod.clone()), why: why.to_owned() };
             state.note(pod, refusal, 1_800_000_000_000);
         }
         let bytes = serde_json::to_vec(&state).unwrap().len();

@@ -56,9 +56,7 @@ pub(crate) fn loss(job: &Job, annotations: &BTreeMap<String, String>, here: usiz
         return None;
     }
     if let Some(manager) = managed_by.as_deref().filter(|manager| *manager != BUILT_IN) {
-        return Some(format!(
-            "its Job is managed by {manager}, of which nobody knows whether it starts it again"
-        ));
+        return Some(format!("{manager} manages its Job, and may not start the pod again"));
     }
     let rules = pod_failure_policy.as_ref().map(|policy| policy.rules.as_slice()).unwrap_or_default();
     match verdict(rules) {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kube::Client;
 
-use crate::drain::{Owed, State};
+use crate::drain::{ExpectedReplicas, State};
 use crate::error::ClusterError;
 use crate::migration;
 use crate::pods::{Controller, LOOKS_AT_ONCE, NodePod};
@@ -51,7 +51,7 @@ pub(crate) async fn split<'a>(
 
 /// Returns true if another pod of the controller can be Ready before this one goes. A budget that has refused
 /// guards its pods itself, and the pods of a Job serve no traffic.
-fn has_others(owed: &Owed) -> bool {
+fn has_others(owed: &ExpectedReplicas) -> bool {
     let wants_several = owed.wanted.map_or(owed.ready_before > 1, |wanted| wanted > 1);
     wants_several && !owed.is_guarded && owed.controller.kind != "Job"
 }
@@ -60,11 +60,11 @@ fn has_others(owed: &Owed) -> bool {
 mod tests {
     use super::*;
 
-    fn owed(kind: &str, wanted: Option<u32>, ready_before: u32) -> Owed {
+    fn owed(kind: &str, wanted: Option<u32>, ready_before: u32) -> ExpectedReplicas {
         let text = str::to_owned;
         let controller =
             Controller { kind: text(kind), namespace: text("shop"), name: text("web"), uid: text("1") };
-        Owed { controller, ready_before, wanted, is_guarded: false }
+        ExpectedReplicas { controller, ready_before, wanted, is_guarded: false }
     }
 
     #[test]
@@ -74,6 +74,6 @@ mod tests {
         assert!(has_others(&owed("Set.example.org", None, 2)));
         assert!(!has_others(&owed("Set.example.org", None, 1)));
         assert!(!has_others(&owed("Job", Some(5), 5)));
-        assert!(!has_others(&Owed { is_guarded: true, ..owed("ReplicaSet", Some(2), 2) }));
+        assert!(!has_others(&ExpectedReplicas { is_guarded: true, ..owed("ReplicaSet", Some(2), 2) }));
     }
 }

@@ -36,7 +36,7 @@ pub mod hosts;
 mod jobs;
 mod knock;
 mod last_ready;
-pub mod leaving;
+
 mod migration;
 pub mod node;
 mod obstacles;
@@ -46,6 +46,7 @@ pub mod pods;
 pub mod preflight;
 pub mod room;
 pub mod spec;
+pub mod termination;
 pub mod volumes;
 
 pub use error::{ClusterError, Kind};

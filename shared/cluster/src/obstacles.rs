@@ -4,12 +4,12 @@ use crate::budgets::Budget;
 use crate::controllers::Workload;
 use crate::hosts;
 use crate::pods::{Blocked, Disposition, NodePod, SAFE_TO_EVICT};
-use crate::preflight::Look;
+use crate::preflight::Observation;
 use crate::spec::{self, Facts};
 use crate::volumes::Tie;
 
 /// Returns every reason against the eviction of `pod`, one entry for each; none if the pod may go.
-pub(crate) fn against(pod: &NodePod, look: &Look) -> Vec<Blocked> {
+pub(crate) fn against(pod: &NodePod, look: &Observation) -> Vec<Blocked> {
     let workload = pod.controller.as_ref().and_then(|owner| look.workloads.get(owner));
     let mut whys = by_volume(look.ties.get(&pod.pod.uid).copied());
     whys.extend(workload.and_then(|workload| by_controller(pod, workload, look)));
@@ -24,8 +24,8 @@ pub(crate) fn against(pod: &NodePod, look: &Look) -> Vec<Blocked> {
 }
 
 /// Returns the reason why a pod that was asked to go may still be there when the drain ends.
-pub(crate) fn lingers(pod: &NodePod, look: &Look) -> Option<String> {
-    let rest = pod.leaving.as_ref()?.until().as_second().saturating_sub(look.at.as_second());
+pub(crate) fn lingers(pod: &NodePod, look: &Observation) -> Option<String> {
+    let rest = pod.termination.as_ref()?.until().as_second().saturating_sub(look.at.as_second());
     let timeout = look.terms.drain_timeout_seconds;
     spec::outlasts(rest, timeout).then(|| {
         format!(
@@ -44,7 +44,7 @@ fn by_volume(tie: Option<Tie>) -> Vec<String> {
 }
 
 /// Returns the reason why the controller would not bring the pod back, or only after another event.
-fn by_controller(pod: &NodePod, workload: &Workload, look: &Look) -> Option<String> {
+fn by_controller(pod: &NodePod, workload: &Workload, look: &Observation) -> Option<String> {
     let is_allowed = pod.is_safe_to_evict || look.terms.policy.evict_unmanaged;
     if let Some(loss) = workload.loss.as_ref().filter(|_| !is_allowed) {
         return Some(format!(
@@ -63,7 +63,7 @@ fn by_controller(pod: &NodePod, workload: &Workload, look: &Look) -> Option<Stri
 }
 
 /// Judges the pod's own spec and its controller's template: the controller brings back the template.
-fn by_specs(pod: &NodePod, workload: Option<&Workload>, look: &Look) -> Vec<String> {
+fn by_specs(pod: &NodePod, workload: Option<&Workload>, look: &Observation) -> Vec<String> {
     let mut whys = by_spec(&pod.facts, pod, look);
     if let Some(template) = workload.and_then(|workload| workload.template.as_ref()) {
         if template.node_name.as_deref() == Some(look.node.name.as_str()) {
@@ -82,7 +82,7 @@ fn by_specs(pod: &NodePod, workload: Option<&Workload>, look: &Look) -> Vec<Stri
     whys
 }
 
-fn by_spec(facts: &Facts, pod: &NodePod, look: &Look) -> Vec<String> {
+fn by_spec(facts: &Facts, pod: &NodePod, look: &Observation) -> Vec<String> {
     let mut whys = Vec::new();
     if let Some(tie) = facts.tie_to(&look.node) {
         whys.push(format!("the pod can run on this node only ({tie}): let it run on others, too"));
@@ -118,7 +118,7 @@ fn by_spec(facts: &Facts, pod: &NodePod, look: &Look) -> Vec<String> {
 
 /// Forecasts the API server's answer. The owner's annotation waives the forecast if an operator lifts the
 /// budget after the cordon (it moves the role of a primary). The API server still guards the pod.
-fn by_budgets(pod: &NodePod, workload: Option<&Workload>, look: &Look) -> Option<Blocked> {
+fn by_budgets(pod: &NodePod, workload: Option<&Workload>, look: &Observation) -> Option<Blocked> {
     let covers = |budget: &&Budget| budget.selects(&pod.pod.namespace, &pod.labels);
     let covering: Vec<&Budget> = look.budgets.iter().filter(covers).collect();
     match covering.as_slice() {
@@ -141,7 +141,12 @@ fn by_budgets(pod: &NodePod, workload: Option<&Workload>, look: &Look) -> Option
 
 /// Returns the reason if pods must share a node, all of them are on this one, and a budget lets them go only
 /// one by one. The first pod finds no place before the last one has left.
-fn deadlock(pod: &NodePod, workload: Option<&Workload>, budget: &Budget, look: &Look) -> Option<String> {
+fn deadlock(
+    pod: &NodePod,
+    workload: Option<&Workload>,
+    budget: &Budget,
+    look: &Observation,
+) -> Option<String> {
     let replicas = workload?.replicas?;
     let peers = look
         .pods

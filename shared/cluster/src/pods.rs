@@ -14,12 +14,12 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 
-use crate::controllers::{Bringers, Losses};
+use crate::controllers::{DaemonSetsAndJobs, Losses};
 use crate::error::ClusterError;
-use crate::leaving::Leaving;
 use crate::node::NodeName;
 use crate::pages;
 use crate::spec::{Facts, Mounted};
+use crate::termination::Termination;
 
 /// Pods in a page of a list.
 pub const PAGE_SIZE: u32 = 100;
@@ -130,7 +130,7 @@ pub struct NodePod {
     /// True if the pod has not started; no budget protects it.
     pub is_pending: bool,
     /// The termination of a pod that was asked to end.
-    pub leaving: Option<Leaving>,
+    pub termination: Option<Termination>,
     pub disposition: Disposition,
     /// True if the pod's owner permits its eviction at any time ([`SAFE_TO_EVICT`] is `"true"`).
     pub is_safe_to_evict: bool,
@@ -244,7 +244,7 @@ pub async fn on_node(client: &Client, node: &NodeName, policy: Policy) -> Result
     let selector = format!("spec.nodeName={node}");
     let pods =
         pages::all(&api, "list pods", &selector, ListParams::default().fields(&selector), PAGE_SIZE).await?;
-    let losses = Bringers::of(client, &pods).await?.losses(&pods);
+    let losses = DaemonSetsAndJobs::of(client, &pods).await?.losses(&pods);
     let mut pods: Vec<NodePod> = pods.iter().map(|pod| look_at(pod, &losses, policy)).collect();
     pods.sort_by(|a, b| a.pod.cmp(&b.pod));
     Ok(pods)
@@ -296,7 +296,7 @@ fn look_at(pod: &Pod, losses: &Losses, policy: Policy) -> NodePod {
         has_inline_ebs: facts.volumes.contains(&Mounted::InlineEbs),
         is_ready: is_ready(pod),
         is_pending: phase(pod) == "Pending",
-        leaving: Leaving::of(pod),
+        termination: Termination::of(pod),
         disposition: disposition(pod, &facts, losses, policy),
         is_safe_to_evict: annotation(pod, SAFE_TO_EVICT) == Some("true"),
         facts,

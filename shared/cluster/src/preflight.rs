@@ -26,7 +26,7 @@ pub use crate::pods::Blocked;
 
 /// The reason for a pod whose place the scheduler's choice leaves open.
 const MAY_RETURN: &str =
-    "it tolerates the cordon, and may return here: one that does so twice ends the drain";
+    "it tolerates the cordon, and may return here: a pod that returns twice ends the drain";
 
 /// The bounds of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Terms {
 
 /// The observations that the report is made from.
 #[derive(Debug, Clone)]
-pub struct Look {
+pub struct Observation {
     pub node: Node,
     pub pods: Vec<NodePod>,
     /// The budgets of the pods' namespaces.
@@ -130,7 +130,7 @@ pub struct Report {
 }
 
 /// Reads the cluster; changes nothing.
-pub async fn look(client: &Client, node: Node, terms: Terms) -> Result<Look, ClusterError> {
+pub async fn look(client: &Client, node: Node, terms: Terms) -> Result<Observation, ClusterError> {
     let pods = pods::on_node(client, &node.name, terms.policy).await?;
     let moving: Vec<NodePod> =
         pods.iter().filter(|pod| pod.disposition == Disposition::Evict).cloned().collect();
@@ -141,12 +141,12 @@ pub async fn look(client: &Client, node: Node, terms: Terms) -> Result<Look, Clu
     let owners = moving.iter().filter_map(|pod| pod.controller.clone()).collect();
     let workloads = controllers::workloads(client, owners).await?;
     let hosts = hosts::look(client, &node, &hosts::moving(&pods)).await?;
-    Ok(Look { node, pods, budgets, ties, workloads, hosts, terms, at: Timestamp::now() })
+    Ok(Observation { node, pods, budgets, ties, workloads, hosts, terms, at: Timestamp::now() })
 }
 
 /// Forecasts a drain of this node. Pure.
 #[must_use]
-pub fn report(look: &Look) -> Report {
+pub fn report(look: &Observation) -> Report {
     let mut report = Report {
         node: look.node.name.clone(),
         would_move: Vec::new(),
@@ -174,7 +174,7 @@ pub fn report(look: &Look) -> Report {
 }
 
 /// Puts the pod where it belongs in the report. Returns its fate and the reason.
-fn sort_in(pod: &NodePod, look: &Look, report: &mut Report) -> (Verdict, Vec<String>) {
+fn sort_in(pod: &NodePod, look: &Observation, report: &mut Report) -> (Verdict, Vec<String>) {
     match &pod.disposition {
         Disposition::Stays(because) => {
             let (namespace, name) = (pod.pod.namespace.clone(), pod.pod.pod.clone());
@@ -211,7 +211,7 @@ fn sort_in(pod: &NodePod, look: &Look, report: &mut Report) -> (Verdict, Vec<Str
     }
 }
 
-fn workload_of(pod: &NodePod, look: &Look) -> String {
+fn workload_of(pod: &NodePod, look: &Observation) -> String {
     let Some(owner) = &pod.controller else { return String::new() };
     look.workloads.get(owner).map_or_else(|| owner.to_string(), |workload| workload.name.clone())
 }
@@ -229,7 +229,7 @@ fn control_plane(pods: &[NodePod]) -> Option<NodeOwner> {
 }
 
 /// Returns the workloads that have all their replicas among the pods that would be evicted.
-fn gathered(look: &Look) -> Vec<Gathered> {
+fn gathered(look: &Observation) -> Vec<Gathered> {
     let evicted = || look.pods.iter().filter(|pod| pod.disposition == Disposition::Evict);
     let all_here = |(owner, workload): (&Controller, &Workload)| {
         let replicas = workload.replicas?;

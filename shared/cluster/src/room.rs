@@ -42,12 +42,12 @@ const NAMED: usize = 3;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mover {
     pub pod: Resident,
-    pub volumes: Vec<Volume>,
+    pub volumes: Vec<PodVolume>,
 }
 
 /// A PersistentVolume of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
+pub struct PodVolume {
     pub name: String,
     /// The CSI driver that attaches it.
     pub driver: Option<String>,

@@ -306,13 +306,13 @@ fn a_host_port_is_free_once_for_each_node() {
     assert_eq!(told(&taken, &movers(1, &port)), "host port 8080 is taken on it (pod shop/web-0)");
 }
 
-fn volume(name: &str, zone: &str) -> Volume {
+fn volume(name: &str, zone: &str) -> PodVolume {
     let selector: NodeSelector =
         serde_json::from_value(json!({ "nodeSelectorTerms": [{ "matchExpressions": [
         { "key": "topology.ebs.csi.aws.com/zone", "operator": "In", "values": [zone] } ] }] }))
         .unwrap();
     let driver = Some("ebs.csi.aws.com".to_owned());
-    Volume { name: name.to_owned(), driver, selects: NodeTerms::of_selector(&selector) }
+    PodVolume { name: name.to_owned(), driver, selects: NodeTerms::of_selector(&selector) }
 }
 
 #[test]

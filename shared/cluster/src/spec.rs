@@ -18,7 +18,7 @@ use crate::room::{Amounts, NodeTerms};
 mod containers;
 mod volumes;
 
-use containers::Asked;
+use containers::ContainerDemands;
 pub use containers::HostPort;
 #[cfg(test)]
 pub(crate) use containers::PODS;
@@ -130,7 +130,7 @@ impl Facts {
             share_process_namespace: _,
             subdomain: _,
         } = spec;
-        let asked = |containers: &[_]| containers.iter().map(Asked::of).collect::<Vec<_>>();
+        let asked = |containers: &[_]| containers.iter().map(ContainerDemands::of).collect::<Vec<_>>();
         let (init, main) = (asked(init_containers.as_deref().unwrap_or_default()), asked(containers));
         let (required, together, apart) = affinities(affinity.clone().unwrap_or_default());
         let tolerations: Vec<Tolerated> = tolerations.iter().flatten().filter_map(Tolerated::of).collect();

@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use super::amount::Amount;
 use super::demands::{Demands, demands};
 use super::terms::NodeTerms;
-use super::{ATTACHABLE, Host, Lack, Mover, Need, Resident, Volume, missing};
+use super::{ATTACHABLE, Host, Lack, Mover, Need, PodVolume, Resident, missing};
 use crate::error::{ClusterError, failed};
 use crate::node::{self, Node, NodeName};
 use crate::pods::{self, Disposition, LOOKS_AT_ONCE, NodePod, Policy};
@@ -54,7 +54,7 @@ async fn movers(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<
         let volume = volume(client, (&claim.0, &claim.1)).await?;
         Ok::<_, ClusterError>((claim, volume))
     });
-    let bound: BTreeMap<(String, String), Option<Volume>> =
+    let bound: BTreeMap<(String, String), Option<PodVolume>> =
         stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
     let volumes = |pod: &NodePod| {
         let of_claim =
@@ -76,13 +76,13 @@ async fn movers(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<
 }
 
 /// Returns the volume of a claim; none as long as the claim is not bound.
-async fn volume(client: &Client, claim: (&str, &str)) -> Result<Option<Volume>, ClusterError> {
+async fn volume(client: &Client, claim: (&str, &str)) -> Result<Option<PodVolume>, ClusterError> {
     let Some(name) = volumes::volume_of(client, claim).await? else { return Ok(None) };
     let api: Api<PersistentVolume> = Api::all(client.clone());
     let found = api.get_opt(&name).await.map_err(failed("get persistentvolumes", name.as_str()))?;
     Ok(found.and_then(|volume| volume.spec).map(|spec| {
         let required = spec.node_affinity.and_then(|affinity| affinity.required);
-        Volume {
+        PodVolume {
             name,
             driver: spec.csi.map(|csi| csi.driver),
             selects: required.iter().flat_map(NodeTerms::of_selector).collect(),

@@ -9,7 +9,7 @@ use super::{ATTACHABLE, Host, Lack, Lacks, Mover, Need, Resident, of_the_pod};
 
 /// Returns the pods for which nothing is free, once all are placed one after the other, the largest first.
 pub(super) fn homeless(newcomer: &Host, movers: &[Mover], others: &[Host]) -> Vec<Lack> {
-    let mut places: Vec<Place<'_>> = [newcomer].into_iter().chain(others).map(Place::new).collect();
+    let mut places: Vec<FilledHost<'_>> = [newcomer].into_iter().chain(others).map(FilledHost::new).collect();
     let mut order: Vec<&Mover> = movers.iter().collect();
     order.sort_by_key(|mover| {
         let of = |resource: &str| mover.pod.demands.requests().get(resource).copied().unwrap_or_default();
@@ -35,12 +35,12 @@ pub(super) fn homeless(newcomer: &Host, movers: &[Mover], others: &[Host]) -> Ve
 }
 
 /// A host with the pods that were placed there.
-struct Place<'a> {
+struct FilledHost<'a> {
     host: &'a Host,
     moved_in: Vec<&'a Mover>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> FilledHost<'a> {
     fn new(host: &'a Host) -> Self {
         Self { host, moved_in: Vec::new() }
     }

@@ -21,7 +21,7 @@ pub struct HostPort {
 
 /// The demands of one container.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Asked {
+pub(crate) struct ContainerDemands {
     requests: Amounts,
     ports: Vec<HostPort>,
     /// True for an init container that starts before the others and runs on beside them.
@@ -37,7 +37,7 @@ impl HostPort {
     }
 }
 
-impl Asked {
+impl ContainerDemands {
     /// Reads a container. The pattern names every field: a new field of Kubernetes' doesn't compile before a
     /// developer has judged it.
     pub(crate) fn of(container: &Container) -> Self {
@@ -85,7 +85,7 @@ impl Asked {
 
 /// Returns the ports of the node that the pod holds for as long as it runs. An init container's port is free
 /// again once the container has ended.
-pub(crate) fn host_ports(init: &[Asked], main: &[Asked]) -> BTreeSet<HostPort> {
+pub(crate) fn host_ports(init: &[ContainerDemands], main: &[ContainerDemands]) -> BTreeSet<HostPort> {
     let sidecars = init.iter().filter(|container| container.is_sidecar);
     main.iter().chain(sidecars).flat_map(|container| container.ports.clone()).collect()
 }
@@ -95,8 +95,8 @@ pub(crate) fn host_ports(init: &[Asked], main: &[Asked]) -> BTreeSet<HostPort> {
 /// containers.
 /// <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#resource-sharing-within-containers>
 pub(crate) fn requests(
-    init: &[Asked],
-    main: &[Asked],
+    init: &[ContainerDemands],
+    main: &[ContainerDemands],
     of_pod: Option<&ResourceRequirements>,
     overhead: Option<&BTreeMap<String, Quantity>>,
 ) -> Amounts {

@@ -9,7 +9,7 @@ const OVERDUE_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
 /// The end of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaving {
+pub struct Termination {
     /// The time at which the pod was asked to end.
     pub since: Timestamp,
     /// Seconds that the pod may take to end.
@@ -18,7 +18,7 @@ pub struct Leaving {
     pub finalizers: Vec<String>,
 }
 
-impl Leaving {
+impl Termination {
     /// Returns the pod's termination; `None` if the pod was not asked to end.
     pub(crate) fn of(pod: &Pod) -> Option<Self> {
         // The deletion timestamp is the end of the grace period, not its beginning.
@@ -65,8 +65,8 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn leaving(metadata: &Value) -> Option<Leaving> {
-        Leaving::of(&serde_json::from_value(json!({ "metadata": metadata })).unwrap())
+    fn leaving(metadata: &Value) -> Option<Termination> {
+        Termination::of(&serde_json::from_value(json!({ "metadata": metadata })).unwrap())
     }
 
     #[test]
