@@ -139,8 +139,8 @@ fn by_budgets(pod: &NodePod, workload: Option<&Workload>, look: &Observation) ->
     }
 }
 
-/// Returns the reason if pods must share a node, all of them are on this one, and a budget lets them go only
-/// one by one. The first pod finds no place before the last one has left.
+/// Returns the reason if pods must share a node, are all on this one, and a budget lets them go only one by
+/// one. The first pod finds no place before the last one has left.
 fn deadlock(
     pod: &NodePod,
     workload: Option<&Workload>,

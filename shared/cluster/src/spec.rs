@@ -24,7 +24,7 @@ pub use containers::HostPort;
 pub(crate) use containers::PODS;
 pub use volumes::Mounted;
 
-/// The label that tells one node from all others.
+/// The label that distinguishes a node from all others.
 pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 /// The taint that a cordon sets.
 const CORDON: &str = "node.kubernetes.io/unschedulable:NoSchedule";

@@ -58,7 +58,7 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     if request.bring_back {
         return bring_back(context, &target, &request, scope, settings).await;
     }
-    let (candidate, lab) = match look(&target, &request, &scope.region, &settings).await? {
+    let (candidate, lab) = match inspect(&target, &request, &scope.region, &settings).await? {
         Ok(found) => found,
         Err(left) => return Ok(Discovery::Refused(left)),
     };
@@ -97,7 +97,7 @@ const SHAPE: &str =
 type Found = Result<(Candidate, LabSwap), Left>;
 
 /// Reads everything that a swap has to know of the instance, or returns the reason to leave it alone.
-async fn look(
+async fn inspect(
     target: &Target,
     request: &LabSwapRequest,
     region: &Region,
