@@ -21,7 +21,6 @@ use spot_swap::{Context, StepFailure};
 use phases::discover::{self, Discovery};
 use phases::{capture_image, report, retire_old, take_over};
 
-/// The Lambda function.
 #[derive(Debug)]
 pub struct Optimizer {
     context: Context,

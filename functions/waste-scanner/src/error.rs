@@ -19,7 +19,6 @@ pub enum WasteError {
     /// The scan was continued this many times without coming to an end.
     #[error("the scan has been continued {0} times without coming to its end")]
     Endless(u32),
-    /// A call failed.
     #[error(transparent)]
     Call(#[from] CallError),
     /// An environment variable of the stack is missing or malformed.

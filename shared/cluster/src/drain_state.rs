@@ -71,7 +71,6 @@ pub struct ExpectedReplicas {
 /// An eviction that may have been granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unanswered {
-    /// The pod's UID.
     pub uid: String,
     /// The controller of the pod, as in [`State::turns`].
     pub of: String,

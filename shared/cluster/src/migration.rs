@@ -23,7 +23,6 @@ use crate::pods::{self, Controller, LOOKS_AT_ONCE, PAGE_SIZE};
 /// A controller whose replacements are not Ready yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
-    /// The controller.
     pub controller: Controller,
     /// Ready pods that the controller must have.
     pub wanted: u32,
