@@ -90,7 +90,7 @@ def show_timeline(aws, arn, capacity, started):
         for at, kind, what in sorted(events, key=lambda event: event[0]):
             if kind == "capacity":
                 say(f"  {max(at - started, 0):6.2f} s  {_members(what)}  {_numbers(what)}")
-            elif what not in recent:  # A loop of waiting and looking is one line.
+            elif what not in recent:  # Shows a loop of waiting and checking as one line.
                 recent.append(what)
                 say(f"  {max(at - started, 0):6.2f} s  {paint(what, BLUE)}")
         if execution["status"] in ENDED:

@@ -1,4 +1,4 @@
-"""Two chapters of the demo: what is paid for and serves nobody, and which instances nobody answers for."""
+"""Two chapters of the demo: resources that cost money and serve no purpose, and instances that no owner answers for."""
 
 import contextlib
 import time
@@ -13,7 +13,7 @@ OPT_OUT = {"Key": "spot-optimizer:opt-out", "Value": "true"}
 
 
 def tell(aws):
-    """Returns how many chapters did not end as they should."""
+    """Returns the number of chapters that did not end as they should."""
     with contextlib.ExitStack() as leftovers:
         return waste(aws, leftovers) + audit(aws, leftovers)
 
@@ -50,7 +50,7 @@ def waste(aws, leftovers):
 
 
 def _litter(aws, leftovers):
-    """Makes waste and what only looks like it; the keys that the scan has to find."""
+    """Creates waste, and resources that only look like waste. Returns the keys that the scan has to find."""
     ec2 = aws.client("ec2")
     address = ec2.allocate_address(Domain="vpc")["AllocationId"]
     leftovers.callback(ec2.release_address, AllocationId=address)
@@ -91,7 +91,7 @@ def _finding(row):
 
 def audit(aws, leftovers):
     say(paint("\nWho answers for what runs", BOLD))
-    with step("somebody subscribes to the alerts (a notice that nobody hears is none)"):
+    with step("a person subscribes to the alerts (a notice without a subscriber is none)"):
         leftovers.enter_context(listening(aws))
     with step("start an instance by hand, one of a cluster, and one that claims to be ours"):
         stray = _launch(aws, leftovers, Name="bitcoin-test")

@@ -12,7 +12,8 @@ TIMEOUT_SECONDS = 120
 
 
 def tell(aws):
-    """Returns whether the chapter did not end as it should; without a control plane it is skipped, and says so."""
+    """Returns True if the chapter did not end as it should. Without a control plane the chapter is skipped, and says
+    so."""
     say(paint("\nA Kubernetes node", BOLD))
     try:
         kubernetes = aws.kubernetes
@@ -74,7 +75,7 @@ def _swap(aws, kubernetes, namespace, old):
 
 
 def _show(aws, arn, seen, started):
-    """States and ready replicas in the order in which they happened, until the execution has ended."""
+    """Prints states and ready replicas in the order in which they happened, until the execution has ended."""
     shown_states, shown_samples, recent = 0, 0, collections.deque(maxlen=3)
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline:
@@ -84,7 +85,7 @@ def _show(aws, arn, seen, started):
         events += [(s.t, f"{'●' * s.count}{'○' * (REPLICAS - s.count)}  {s.count} ready") for s in samples[shown_samples:]]
         shown_states, shown_samples = len(states), len(samples)
         for at, what in sorted(events):
-            if what not in recent:  # A loop of waiting and looking is one line.
+            if what not in recent:  # Shows a loop of waiting and checking as one line.
                 say(f"  {paint(f'{max(at - started, 0):6.2f} s', DIM)}  {what}")
             recent.append(what)
         if status in ENDED:

@@ -1,4 +1,4 @@
-"""`python -m local_aws COMMAND`: what the Makefile's targets call."""
+"""`python -m local_aws COMMAND`: the commands of the Makefile's targets."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Client of the endpoint's `/_local/` API (see `endpoint/control.py` for what each call takes)."""
+"""Client of the endpoint's `/_local/` API (`endpoint/control.py` says what each call takes)."""
 
 import json
 import threading
@@ -21,11 +21,11 @@ class Control:
             raise ValueError(f"{method} {path}: {error.read().decode()}") from None
 
     def reset(self):
-        """Back to healthy: no faults, no overrides, an empty log. AWS resources stay."""
+        """Resets to healthy: no faults, no overrides, an empty log. AWS resources stay."""
         self._call("POST", "reset", {})
 
     def calls(self, caller="lambda", action=None):
-        """AWS calls in order; by default only those that the Lambdas made."""
+        """Returns the AWS calls in order; by default only the Lambdas' calls."""
         found = self._call("GET", "calls")
         return [c for c in found if caller in ("any", c["caller"]) and action in (None, c["action"])]
 
@@ -33,7 +33,7 @@ class Control:
         self._call("POST", "calls/clear", {})
 
     def fault(self, action, code="InternalError", status=500, kind="error", times=None, **more):
-        """Makes the Lambdas' next `times` calls of `action` fail (all if None), or, with `kind="hold"`, wait."""
+        """Makes the Lambdas' next `times` calls of `action` fail (all if None). With `kind="hold"`, makes them wait."""
         fault = {"action": action, "code": code, "status": status, "kind": kind, **more}
         return self._call("POST", "faults", fault if times is None else {**fault, "times": times})
 
@@ -44,11 +44,11 @@ class Control:
         self._call("DELETE", "faults")
 
     def timing(self, **seconds):
-        """How long things take, those that are under way included: a long time holds them, a short one lets them go."""
+        """Sets how long things take, also those under way. A long time holds them, a short one releases them."""
         return self._call("POST", "timing", seconds)
 
     def newcomers(self, **plan):
-        """What instances launched from now on do: status, stay_pending, kill, lifecycle_state, target_health."""
+        """Sets how later launches behave: status, stay_pending, kill, lifecycle_state, target_health."""
         return self._call("POST", "newcomers", plan)
 
     def instance(self, instance_id, **told):
@@ -63,16 +63,16 @@ class Control:
         self._call("POST", "group", told if refreshes is None else {**told, "refreshes": refreshes})
 
     def storage(self, resource_id, days_old=None, **fields):
-        """Dates a volume or snapshot back; sets fields of its description (an address's, too) by their AWS names."""
+        """Dates a volume or snapshot back. Sets fields of its description (an address's, too) by their AWS names."""
         told = {"id": resource_id, "set": fields}
         self._call("POST", "storage", told if days_old is None else {**told, "days_old": days_old})
 
     def recycle_bin(self, resource_id, leaves="2030-01-01T00:00:00Z"):
-        """A deleted image, snapshot or volume lies in the Recycle Bin until then; None: it has left it."""
+        """Puts a deleted image, snapshot or volume into the Recycle Bin until `leaves`; None: it has left the bin."""
         self._call("POST", "recycle_bin", {"id": resource_id, "leaves": leaves})
 
     def shift_zones(self, account, places=1):
-        """The account's zone names stand for other zones than everybody else's, as in AWS's older regions."""
+        """Makes the account's zone names stand for other zones than in other accounts, as in AWS's older regions."""
         self._call("POST", "zones", {"account": account, "shift": places})
 
     def target_health(self, target_group, instance_id="*newcomers", state="unhealthy", reason="Target.FailedHealthChecks"):
@@ -80,32 +80,34 @@ class Control:
         self._call("POST", "target_health", told)
 
     def kubernetes(self, method, path, data=None):
-        """See `endpoint/kubernetes.py`; `aws.kubernetes` has a method for each."""
+        """Calls `endpoint/kubernetes.py`; `aws.kubernetes` has a method for each call."""
         return self._call(method, f"kubernetes/{path}", data)
 
     def images(self, state="available", snapshots_linger=False):
-        """What images made from now on come to ("available" or "failed"), and whether deregistering one takes a moment."""
+        """Sets the state of later images ("available" or "failed"), and whether deregistering one takes a moment."""
         self._call("POST", "images", {"state": state, "snapshots_linger": snapshots_linger})
 
     def prices(self, spot_discount=None, spot=None, unknown=()):
-        """Spot prices as a discount on On-Demand, or of one type in USD an hour; types that have no price at all."""
+        """Sets Spot prices as a discount on On-Demand, or of one type in USD an hour, and types that have no price at
+        all."""
         told = {"spot": spot or {}, "unknown": list(unknown)}
         self._call("POST", "prices", told if spot_discount is None else {**told, "spot_discount": spot_discount})
 
     def image_parameters(self, parameters):
-        """Systems Manager parameters that templates name by `resolve:ssm:` → image id."""
+        """Sets the Systems Manager parameters that templates name by `resolve:ssm:` → image id."""
         self._call("POST", "image_parameters", parameters)
 
     def groups(self):
         return self._call("GET", "groups")
 
     def history(self, group):
-        """Every state of the group: [{t, in_service, desired, min, max, suspended, members}]; misses none."""
+        """Returns every state of the group: [{t, in_service, desired, min, max, suspended, members}]. The history
+        misses none."""
         return self._call("GET", f"history?group={urllib.request.quote(group)}")
 
 
 class CapacityWatcher:
-    """What happened to a group's capacity inside a `with` block, from the endpoint's gapless history.
+    """The capacity of a group inside a `with` block, from the endpoint's gapless history.
 
     `on_change` is called with each new state while the block runs (the demo's timeline).
     """

@@ -1,4 +1,4 @@
-"""Deploys the rendered template to MiniStack with the real `sam deploy` and writes what a person needs to go on."""
+"""Deploys the rendered template to MiniStack with the real `sam deploy`, and writes down how to use the stack."""
 
 import json
 import os
@@ -20,7 +20,7 @@ class DeployFailed(Exception):
 
 
 def deploy(home, template, parameters=None, account=ACCOUNT):
-    """Creates or updates the stack; returns its outputs, and writes them down if it is the usual account's."""
+    """Creates or updates the stack. Returns its outputs, and writes them to a file for the usual account."""
     ports = home.read_state()["ports"]
     environment = {**without_aws(os.environ), **client_environment(ports, account), "SAM_CLI_TELEMETRY": "0"}
     wanted = {**PARAMETERS, **(parameters or {})}
@@ -47,7 +47,7 @@ def _sam_deploy(home, template, parameters, environment, progress, account):
         "--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items()),
     ]  # fmt: skip
     log = home.log("deploy" if account == ACCOUNT else f"deploy-{account}")
-    # Its scratch files, .aws-sam among them, belong to the home, not to the checkout.
+    # The scratch files of `sam`, .aws-sam among them, belong to the home, not to the checkout.
     run = subprocess.Popen(
         command, cwd=home.directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

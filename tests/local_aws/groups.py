@@ -30,7 +30,7 @@ class Network:
 
     @functools.cached_property
     def image(self):
-        """One of Amazon's for Linux on x86_64."""
+        """Returns one of Amazon's images for Linux on x86_64."""
         return self._image("x86_64")
 
     @functools.cached_property
@@ -42,13 +42,13 @@ class Network:
         return next(i["ImageId"] for i in found["Images"] if i.get("Platform") != "windows")
 
     def subnet(self, zone, prefix=28):
-        """Another subnet of the zone; of 16 addresses AWS keeps five for itself."""
+        """Creates another subnet of the zone. AWS keeps five addresses of 16 for itself."""
         self._more = getattr(self, "_more", 0) + 1
         block = f"10.0.{128 + self._more // 16}.{self._more % 16 * 16}/{prefix}"
         return self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=block, AvailabilityZone=zone)["Subnet"]["SubnetId"]
 
     def target_group(self):
-        """A target group behind an Application Load Balancer; returns its ARN."""
+        """Creates a target group behind an Application Load Balancer; returns its ARN."""
         name = f"web-{uuid.uuid4().hex[:8]}"
         group = self.aws.client("elbv2").create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=self.vpc)
         arn = group["TargetGroups"][0]["TargetGroupArn"]
@@ -56,7 +56,7 @@ class Network:
         return arn
 
     def listen(self, target_group):
-        """Puts a load balancer of its own before the target group, for targets to be checked; returns its ARN."""
+        """Puts a load balancer of its own before the target group, so that targets are checked; returns its ARN."""
         elb, name = self.aws.client("elbv2"), f"web-{uuid.uuid4().hex[:8]}"
         balancer = elb.create_load_balancer(Name=name, Subnets=list(self.subnets.values()))["LoadBalancers"][0]
         elb.create_listener(
@@ -67,7 +67,7 @@ class Network:
 
 
 class Group:
-    """A created group: its name, and what it looks like now."""
+    """A created group: its name, and its present state."""
 
     def __init__(self, aws, name, template_id, target_group):
         self.aws, self.name, self.template_id, self.target_group = aws, name, template_id, target_group
@@ -122,9 +122,9 @@ def create_group(
     subnets=None,
     **options,
 ):
-    """`overrides` (types of a MixedInstancesPolicy, the first being the members' own), `template_data` (merged into the
-    launch template; None takes a field away), `launch_configuration` (True, or more fields of it) and `options` (of
-    CreateAutoScalingGroup) make the variants; instances spread evenly over `zones`, or over `subnets`."""
+    """Creates a group. `overrides` (types of a MixedInstancesPolicy, the first being the members' own), `template_data`
+    (merged into the launch template; None removes a field), `launch_configuration` (True, or more fields of it) and
+    `options` (of CreateAutoScalingGroup) make the variants. Instances spread evenly over `zones`, or over `subnets`."""
     name = name or f"web-{uuid.uuid4().hex[:8]}"
     template_id = None
     if launch_configuration:
@@ -163,7 +163,7 @@ def _launch_template(aws, name, instance_type, instance_tags, more):
 
 
 def create_template(aws, name=None, more=None):
-    """A launch template of a small web server, with `more` instead or on top; returns its id."""
+    """Creates a launch template of a small web server, changed by `more`; returns its id."""
     data = {
         "ImageId": aws.network.image,
         "InstanceType": "m5.large",

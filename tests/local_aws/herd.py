@@ -1,8 +1,9 @@
 """A hub and members, each a stack of its own account, and AWS's way between them.
 
-MiniStack keeps accounts apart, but carries no event from one account to another. So `Wire` plays that part: it takes what
-the member's risk manager put on the member's bus for reports, holds it against the deployed rules of both sides as EventBridge does, and
-hands it to what the hub's rule names. The account in it is the one that MiniStack stamped, as on AWS.
+MiniStack keeps accounts apart, but carries no event from one account to another. `Wire` plays that part. It takes the
+events that the member's risk manager put on the member's bus for reports. It matches them against the deployed rules of
+both sides as EventBridge does, and delivers them to the target of the hub's rule. MiniStack stamps the account of an
+event, as AWS does.
 """
 
 import json
@@ -37,13 +38,13 @@ class Herd:
         self.wires = [Wire(aws, self.hub) for aws in (self.a, self.b)]
 
     def _stack(self, account, parameters):
-        """From the template that the session has rendered already, so that nothing is built again."""
+        """Deploys from the template that the session has rendered already, so that nothing is built again."""
         aws = LocalAws(self.home, account)
         aws.outputs = deploy.deploy(self.home, BUILD / "template.yaml", parameters, account)
         return aws
 
     def reset(self):
-        """Nothing poisoned, nothing remembered; A and B registered as PROD, C as LAB."""
+        """Resets to nothing poisoned and nothing remembered; A and B are registered as PROD, C as LAB."""
         self.hub.control.reset()
         for aws in (self.hub, self.a, self.b):
             aws.clear_pools()
@@ -61,12 +62,12 @@ class Herd:
         self.hub.table("AccountsTableName").put_item(Item=row)
 
     def deliver(self):
-        """Carries over what the members have put on their buses; the hub's answers, in order."""
+        """Delivers the events that the members have put on their buses; returns the hub's answers, in order."""
         return [answer for wire in self.wires for answer in wire.deliver()]
 
 
 def report(account, pool, occurred, detail=None):
-    """A report as it arrives at the hub's bus, stamped with `account`."""
+    """Returns a report as it arrives at the hub's bus, stamped with `account`."""
     at = occurred.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "version": "0", "id": str(uuid.uuid4()), "detail-type": REPORT, "source": "spot-optimizer",
@@ -106,14 +107,14 @@ class Wire:
                 self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
                 yield json.loads(message["Body"])
             if messages:
-                deadline = 0  # What belongs together was put together.
+                deadline = 0  # Events that belong together were put together.
             elif time.monotonic() >= deadline:
                 return
             else:
                 time.sleep(0.1)
 
     def _over(self, event):
-        """Once over: the member's rule forwards it, the hub's rule takes it."""
+        """Delivers an event once: the member's rule forwards it, the hub's rule takes it."""
         (forward,) = self._targets(self.member, self.bus, event)
         assert forward["Arn"] == self.hub.outputs["HubEventBusArn"] and forward["RoleArn"], forward
         (target,) = self._targets(self.hub, forward["Arn"].split("event-bus/")[1], event)

@@ -1,4 +1,4 @@
-"""Somebody who listens: a queue that is subscribed to the stack's alerts, and to what the stack puts on its bus."""
+"""A subscriber: a queue that is subscribed to the stack's alerts, and to the events that the stack puts on its bus."""
 
 import contextlib
 import json

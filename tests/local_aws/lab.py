@@ -1,4 +1,4 @@
-"""Fixture: a stand-alone On-Demand instance, as somebody in a LAB account made it by hand."""
+"""Fixture: a stand-alone On-Demand instance, as a person in a LAB account made it by hand."""
 
 import json
 import uuid
@@ -7,7 +7,7 @@ USER_DATA = "#!/bin/sh\necho hello > /etc/motd\n"
 
 
 def create_instance(aws, instance_type="m5.large", tags=None, address=False, target_groups=0, port=80, **options):
-    """`options` go to RunInstances. Returns a `Standalone`."""
+    """Creates the instance; `options` go to RunInstances. Returns a `Standalone`."""
     ec2 = aws.client("ec2")
     given = {"Name": f"lab-{uuid.uuid4().hex[:8]}", "team": "lab", **(tags or {})}
     launched = ec2.run_instances(
@@ -25,7 +25,7 @@ def create_instance(aws, instance_type="m5.large", tags=None, address=False, tar
 
 
 class Standalone:
-    """The instance, its address and target groups, and who has them now."""
+    """The instance, its address and target groups, and the instances that have them now."""
 
     def __init__(self, aws, instance_id, with_address, target_groups, port):
         self.aws, self.id, self.port = aws, instance_id, port
@@ -54,7 +54,8 @@ class Standalone:
         return self.ec2.describe_addresses(AllocationIds=[self.allocation_id])["Addresses"][0].get("InstanceId")
 
     def health(self, instance_id=None):
-        """By target group: `healthy`, `draining`, …; `unused` where it is not registered."""
+        """Returns the health by target group: `healthy`, `draining`, …; `unused` if the instance is not registered
+        there."""
         target = {"Id": instance_id or self.id, "Port": self.port}
         return [
             self.elb.describe_target_health(TargetGroupArn=arn, Targets=[target])["TargetHealthDescriptions"][0][
@@ -80,7 +81,7 @@ class Standalone:
         return "lease_owner" in self.row()
 
     def newcomers(self):
-        """Every instance that swaps of this one launched, whatever became of it."""
+        """Returns every instance that swaps of this one launched, whatever became of it."""
         return [i for i in _tagged(self.ec2.describe_instances, "Reservations", self.id)]
 
     def newcomer(self):

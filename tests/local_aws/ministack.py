@@ -1,4 +1,4 @@
-"""`python -m local_aws.ministack`: MiniStack, with what AWS refuses and MiniStack lets pass."""
+"""`python -m local_aws.ministack`: MiniStack, with refusals of AWS that MiniStack lacks."""
 
 import logging
 import re
@@ -47,7 +47,8 @@ def _judge_conditions_as_aws_does():
 
 
 def sts_keys(params):
-    """What identity policies may ask of AssumeRole; MiniStack tells trust policies alone.
+    """Returns the condition keys that identity policies may use for AssumeRole; MiniStack gives them to trust policies
+    alone.
 
     Service authorization reference, "Actions, resources, and condition keys for AWS Security Token Service".
     """

@@ -1,4 +1,4 @@
-"""Where things lie, and what this installation of local AWS is made of. No I/O beyond its own state file."""
+"""The paths and parts of this installation of local AWS. No I/O beyond its own state file."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 TEMPLATE = ROOT / "template.yaml"
-# Of the accounts that a stack works in through a role.
+# The template for the accounts in which a stack works through a role.
 ACCOUNT_ROLE = ROOT / "shared" / "cloud" / "account.yaml"
-# The tables alone, to import those of an earlier stack.
+# The template of the tables alone, to import the tables of an earlier stack.
 IMPORT_TABLES = ROOT / "docs" / "import-tables.yaml"
 PYTHON = LOCAL / "venv" / "bin" / "python"
 SAM = LOCAL / "tools" / "bin" / "sam"
@@ -23,7 +23,7 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 STACK = "spot-optimizer"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-# moto's services; everything else is MiniStack's.
+# moto's services. All others are MiniStack's.
 EC2_SERVICES = ("EC2", "AUTO_SCALING", "ELASTIC_LOAD_BALANCING_V2", "PRICING", "EKS")
 
 
@@ -73,7 +73,7 @@ def cache():
 
 
 def choose_port(variable):
-    """The port that the user set, else any free one: two checkouts never collide."""
+    """Returns the port that the user set, else any free one: two checkouts never collide."""
     if chosen := os.environ.get(variable):
         return int(chosen)
     with socket.socket() as probe:
@@ -82,12 +82,13 @@ def choose_port(variable):
 
 
 def credentials(account=ACCOUNT):
-    """The root of an account: MiniStack takes 12 digits as the key of the account of that name."""
+    """Returns the credentials of an account's root: MiniStack takes 12 digits as the key of the account of that
+    name."""
     return CREDENTIALS if account == ACCOUNT else {**CREDENTIALS, "AWS_ACCESS_KEY_ID": account}
 
 
 def client_environment(ports, account=ACCOUNT):
-    """What an AWS client needs to talk to local AWS and to nothing else."""
+    """Returns the environment in which an AWS client talks to local AWS and to nothing else."""
     ec2 = f"http://127.0.0.1:{ports['ec2']}"
     return {
         **credentials(account),
@@ -99,7 +100,7 @@ def client_environment(ports, account=ACCOUNT):
 
 
 def without_aws(environment):
-    """The user's own AWS settings must reach neither the servers nor the Lambdas."""
+    """Returns the environment without the user's own AWS settings: neither servers nor Lambdas may see those."""
     kept = {k: v for k, v in environment.items() if not k.startswith(("AWS_", "MINISTACK_", "MOTO_", "PYTHON"))}
     return {
         **kept,

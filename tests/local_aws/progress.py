@@ -1,4 +1,4 @@
-"""One line a step, with the seconds it took; colour only on a terminal."""
+"""Prints one line a step, with the seconds that it took; colour only on a terminal."""
 
 import contextlib
 import os
@@ -19,7 +19,8 @@ def say(text=""):
 
 
 class Step:
-    """`update` overwrites the line on a terminal; elsewhere it writes a line now and then, so that logs stay short."""
+    """One step. `update` overwrites the line on a terminal; elsewhere it writes a line now and then, so that logs stay
+    short."""
 
     QUIET_SECONDS = 15
 
@@ -57,7 +58,7 @@ def _clear():
 
 
 def table(rows, header):
-    """Left-aligned columns as wide as their widest cell."""
+    """Returns left-aligned columns as wide as their widest cell."""
     cells = [[str(c) for c in row] for row in [header, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     for number, row in enumerate(cells):

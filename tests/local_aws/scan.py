@@ -1,4 +1,4 @@
-"""Runs checkov over the templates and holds its findings against the exceptions, each of which has a reason."""
+"""Runs checkov over the templates and compares its findings with the exceptions, each of which has a reason."""
 
 import json
 import os
@@ -18,9 +18,9 @@ class ScannerMissing(Exception):
 
 
 def scan(*templates):
-    """Returns 0 if the scanner says of the templates what the exceptions allow, no less and no more; else 1.
+    """Returns 0 if the scanner's findings are exactly the exceptions; else 1.
 
-    Raises ScannerMissing where checkov is not installed and can't be.
+    Raises ScannerMissing if checkov is not installed and can't be.
     """
     if subprocess.run([sys.executable, str(INSTALL), "scanner"]).returncode:
         raise ScannerMissing("checkov could not be installed.")
@@ -31,7 +31,7 @@ def scan(*templates):
 
 
 def findings(templates):
-    """{(check, logical id): what the check asks} of every check that fails. It asks nobody on the network."""
+    """Returns {(check, logical id): the check's demand} for every check that fails. Makes no call over the network."""
     files = [argument for template in templates for argument in ("--file", str(template))]
     command = [str(CHECKOV), "--framework", "cloudformation", "--output", "json", "--compact", "--quiet", "--skip-download", *files]
     environment = {**without_aws(os.environ), "LOG_LEVEL": "ERROR"}
@@ -44,7 +44,7 @@ def findings(templates):
 
 
 def judge(found, exceptions):
-    """What is found and not allowed, and what is allowed and no longer found."""
+    """Returns the findings without an exception, and the exceptions without a finding."""
     allowed = {(e["check"], resource) for e in exceptions for resource in e["resources"] if e["reason"].strip()}
     new = [f"{check} {resource}: {found[check, resource]}" for check, resource in sorted(set(found) - allowed)]
     stale = [f"{check} {resource}: an exception that is needed no longer" for check, resource in sorted(allowed - set(found))]

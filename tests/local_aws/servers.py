@@ -22,7 +22,7 @@ class ServerFailed(Exception):
 
 
 def start(home):
-    """Starts both, or returns the state of those that already run."""
+    """Starts both servers, or returns the state of those that already run."""
     state = home.read_state()
     if running(state):
         return state
@@ -42,7 +42,7 @@ def start(home):
 
 
 def stop(home):
-    """Stops what `start` recorded, if those processes are still ours. Returns the names of those stopped."""
+    """Stops the processes that `start` recorded, if they are still ours. Returns the names of those stopped."""
     stopped = stop_kubernetes(home)
     for name, pid in home.read_state().get("pids", {}).items():
         if _is_ours(name, pid):
@@ -78,7 +78,8 @@ def _endpoint_command(ports):
 
 
 def _ministack_environment(home, state):
-    """MiniStack hands its own environment on to the Lambdas, so the endpoints set here are the ones that they use."""
+    """Returns MiniStack's environment. MiniStack passes it on to the Lambdas, so they use the endpoints that are set
+    here."""
     scratch = home.directory / "tmp"
     scratch.mkdir(exist_ok=True)
     ports = state["ports"]
@@ -123,7 +124,7 @@ def spawn(home, name, command, environment):
 
 
 def runs(pid, command):
-    """Whether the process is (still) the one that was started with this command line."""
+    """Returns True if the process is (still) the one that was started with this command line."""
     return _command_line(pid).split() == " ".join(command).split()
 
 
@@ -143,13 +144,13 @@ def _await(home, name, state, url):
 
 
 def _is_ours(name, pid):
-    """The PID may have been given to somebody else since: compare the command line, venv path included."""
+    """Compares the command line, venv path included: the PID may belong to another process by now."""
     module = {"ministack": "-m local_aws.ministack", "endpoint": "-m local_aws.endpoint"}[name]
     return f"{PYTHON} {module}" in _command_line(pid)
 
 
 def _command_line(pid):
-    """Empty for a process that is gone or a zombie. `ps` is for systems without /proc."""
+    """Returns the command line; empty for a process that is gone or a zombie. `ps` is for systems without /proc."""
     proc = Path("/proc")
     if (proc / "self").exists():
         with contextlib.suppress(OSError):
@@ -159,7 +160,7 @@ def _command_line(pid):
 
 
 def end(pid, by=signal.SIGTERM):
-    """Ends the process and what it started (the Lambdas): they share the session that `spawn` made."""
+    """Ends the process and its children (the Lambdas): they share the session that `spawn` made."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, by)
         deadline = time.monotonic() + STOP_SECONDS

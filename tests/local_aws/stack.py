@@ -1,4 +1,4 @@
-"""`LocalAws`: everything that a test, the demo or a benchmark does with the deployed stack."""
+"""`LocalAws`: the deployed stack, with every operation of the tests, the demo and the benchmarks."""
 
 import contextlib
 import datetime
@@ -32,7 +32,7 @@ class LocalAws:
     # -- life ----------------------------------------------------------------------------------------------------
 
     def start(self):
-        """Starts the servers; True if they were not running yet."""
+        """Starts the servers. Returns True if they were not running yet."""
         if servers.running(self.home.read_state()):
             return False
         with step("start local AWS (MiniStack, EC2 endpoint)"):
@@ -48,7 +48,8 @@ class LocalAws:
         return self.outputs
 
     def up(self):
-        """Builds, starts and deploys; what it started it stops again if the deployment fails. True if it started."""
+        """Builds, starts and deploys. If the deployment fails, stops the servers that it started. Returns True if it
+        started them."""
         template = build.build()
         started = self.start()
         try:
@@ -77,12 +78,12 @@ class LocalAws:
         return session.client(service, endpoint_url=f"http://127.0.0.1:{port}", config=config)
 
     def client_of(self, function, service):
-        """A client with the credentials of a function's role, to show what that role may not do."""
+        """Returns a client with the credentials of a function's role, to show what that role may not do."""
         described = self.client("lambda").get_function_configuration(FunctionName=self.outputs[function])
         digest = hashlib.sha256(f"{described['FunctionArn']}:{described['Role']}".encode()).hexdigest()
         secret, token = (hashlib.sha256(f"{part}:{digest}".encode()).hexdigest() for part in ("secret", "token"))
         session = boto3.Session(f"ASIA{digest[:16].upper()}", secret, token, region_name=REGION)
-        # A session that STS opens is noted as it passes the forwarder.
+        # The forwarder records a session that STS opens.
         port = self.ports["ec2" if service in EC2_SIDE else "forward" if service == "sts" else "ministack"]
         return session.client(service, endpoint_url=f"http://127.0.0.1:{port}")
 
@@ -92,7 +93,7 @@ class LocalAws:
 
     @functools.cached_property
     def kubernetes(self):
-        """A real control plane and its nodes, started at the first use."""
+        """Returns a real control plane and its nodes, started at the first use."""
         return Kubernetes(self)
 
     # -- Lambdas and executions ----------------------------------------------------------------------------------
@@ -106,13 +107,14 @@ class LocalAws:
         return (None, body) if answer.get("FunctionError") else (body, None)
 
     def deliver(self, function, event):
-        """Asynchronously, with Lambda's retries and the dead-letter queue at their end, as EventBridge does on AWS."""
+        """Invokes asynchronously, with Lambda's retries and the dead-letter queue at their end, as EventBridge does on
+        AWS."""
         name = self.outputs[function]
         self.client("lambda").invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps(event).encode())
 
     @contextlib.contextmanager
     def function_environment(self, function, **variables):
-        """The function with other environment variables, as another stack's parameters would set them."""
+        """Gives the function other environment variables, as another stack's parameters would set them."""
         client, name = self.client("lambda"), self.outputs[function]
         usual = client.get_function_configuration(FunctionName=name)["Environment"]
         client.update_function_configuration(
@@ -132,7 +134,7 @@ class LocalAws:
         return answer["executionArn"]
 
     def wait_execution(self, arn, timeout=120):
-        """The described execution once it has ended, `output` parsed."""
+        """Returns the described execution once it has ended, `output` parsed."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             execution = self.client("stepfunctions").describe_execution(executionArn=arn)
@@ -147,12 +149,13 @@ class LocalAws:
         return self.wait_execution(self.start_execution({"asg_name": group, **more}), timeout)
 
     def stop_execution(self, arn, timeout=90, then=None):
-        """Stops it, and returns once no Lambda of it is at work: nobody tells a Lambda that its execution is over.
+        """Stops the execution, and returns once no Lambda of it is at work: a Lambda does not learn that its execution
+        is over.
 
-        `then` is called in between: what lets go a call that a fault holds, say.
+        `then` is called in between, for instance to release a call that a fault holds.
 
-        On AWS the reconciler leaves the dead alone for longer than a Lambda may run (`reconcile_after_seconds`);
-        who sets that to 0 after this returns has waited as long.
+        On AWS the reconciler leaves a dead execution alone for longer than a Lambda may run
+        (`reconcile_after_seconds`). A test that sets that to 0 after this call has waited as long.
         """
         self.client("stepfunctions").stop_execution(executionArn=arn, error="Operator", cause="stopped by a test")
         if then:
@@ -164,7 +167,8 @@ class LocalAws:
             time.sleep(0.02)
 
     def _is_at_work(self, arn):
-        """MiniStack writes the end of a task into the history of a stopped execution, too."""
+        """Returns True while a Lambda works. MiniStack writes the end of a task into the history of a stopped
+        execution, too."""
         for event in reversed(self.history(arn)):
             if event["type"] in ("TaskStateExited", "ExecutionFailed"):
                 return False
@@ -177,7 +181,7 @@ class LocalAws:
         return [event for page in pages for event in page["events"]]
 
     def states(self, arn):
-        """[(time, name)] of the states entered so far, in order."""
+        """Returns [(time, name)] of the states entered so far, in order."""
         return [
             (e["timestamp"], e["stateEnteredEventDetails"]["name"])
             for e in self.history(arn)
@@ -194,7 +198,7 @@ class LocalAws:
         raise TimeoutError(f"{arn} never entered {name}: {[s for _, s in self.states(arn)]}")
 
     def wait_scale(self, scale):
-        """SFN_WAIT_SCALE of the running MiniStack; slow it down to interfere, speed it up to be done."""
+        """Sets SFN_WAIT_SCALE of the running MiniStack: slow it down to interfere, speed it up to be done."""
         import urllib.request
 
         body = json.dumps({"stepfunctions._SFN_WAIT_SCALE": scale}).encode()
@@ -212,7 +216,7 @@ class LocalAws:
         ).Table(self.outputs[output])  # fmt: skip
 
     def settings(self, scope="global", **overrides):
-        """Writes the scope's row; no overrides deletes it."""
+        """Writes the scope's row; without overrides, deletes it."""
         table = self.table("SettingsTableName")
         if overrides:
             table.put_item(Item={"scope": scope, **overrides})
@@ -237,7 +241,7 @@ class LocalAws:
             table.delete_item(Key={"pool": pool})
 
     def clear_registry(self):
-        """No overrides of settings, no accounts but the stack's own."""
+        """Clears the registry: no overrides of settings, no accounts but the stack's own."""
         for output, key in (("SettingsTableName", "scope"), ("AccountsTableName", "account_id")):
             table = self.table(output)
             for item in table.scan()["Items"]:
@@ -247,11 +251,11 @@ class LocalAws:
 
     @functools.cached_property
     def network(self):
-        """One VPC with a subnet in each of two zones, shared by all groups of the run."""
+        """Returns one VPC with a subnet in each of two zones, shared by all groups of the run."""
         return Network(self)
 
     def create_group(self, size=2, **options):
-        """See `groups.create_group`; returns a `Group`."""
+        """Creates a group as `groups.create_group` says; returns a `Group`."""
         return create_group(self, size=size, **options)
 
     def watch(self, group, on_change=None):
@@ -266,7 +270,7 @@ class LocalAws:
         return [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
 
     def launch_spot(self, instance_type="m5.large", zone="us-east-1a"):
-        """A stand-alone Spot instance, for a drill to interrupt."""
+        """Launches a stand-alone Spot instance, for a drill to interrupt."""
         launched = self.client("ec2").run_instances(
             ImageId=self.network.image, InstanceType=instance_type, MinCount=1, MaxCount=1,
             SubnetId=self.network.subnets[zone], InstanceMarketOptions={"MarketType": "spot"},
@@ -286,7 +290,7 @@ class LocalAws:
     # -- events --------------------------------------------------------------------------------------------------
 
     def drill_event(self, instance_id, detail_type=INTERRUPTION, time=None, source="spot-optimizer.drill", account=None):
-        """The event as EventBridge hands it to a Lambda, for a direct invocation."""
+        """Returns the event as EventBridge passes it to a Lambda, for a direct invocation."""
         zone = self.instance(instance_id)["Placement"]["AvailabilityZone"] if self._exists(instance_id) else "us-east-1a"
         at = time or datetime.datetime.now(datetime.timezone.utc)
         return {
@@ -318,7 +322,7 @@ class LocalAws:
         return event
 
     def wait_pool(self, pool, timeout=20):
-        """The pool's row once it exists."""
+        """Returns the pool's row once it exists."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if pool in (pools := self.pools()):

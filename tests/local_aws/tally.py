@@ -1,10 +1,10 @@
-"""Which phase of an execution made which AWS calls, and which of them were only looking."""
+"""The AWS calls of an execution, by phase, and which of them were polling only."""
 
 import bisect
 
 
 def by_visit(calls, states):
-    """[(state, calls)] for every state entered."""
+    """Returns [(state, calls)] for every state entered."""
     entered = [at.timestamp() for at, _ in states]
     visits = [(name, []) for _, name in states]
     for call in calls:
@@ -15,7 +15,7 @@ def by_visit(calls, states):
 
 
 def without_polling(calls, states):
-    """The calls that decide and act. Polling is what the WaitFor phases read to see whether they may go on."""
+    """Returns the calls that decide and act. Polling is what the WaitFor phases read to see if they may proceed."""
     return [call for name, made in by_visit(calls, states) for call in made if not _is_look(name, call)]
 
 

@@ -2,7 +2,7 @@
 //!
 //! The state machine `swap.asl.yaml` beside this crate drives. Each invocation is one short step of one
 //! phase, safe to repeat. [`phases`] holds a file for each phase, named as in the state machine. A step hands
-//! a [`work::Work`] to the next one. The journal in the Swaps table holds everything that must survive a
+//! a [`Work`] to the next one. The journal in the Swaps table holds everything that must survive a
 //! crash.
 
 pub mod phases;

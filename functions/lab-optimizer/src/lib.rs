@@ -1,9 +1,9 @@
-//! Replaces one stand-alone On-Demand instance of a LAB account with Spot: a twin is launched, takes
-//! over the Elastic IP and the places in target groups, and the old instance stops.
+//! Replaces one stand-alone On-Demand instance of a LAB account with Spot. A twin is launched and takes over
+//! the Elastic IP and the registrations in target groups; then the old instance stops.
 //!
-//! The state machine `swap.asl.yaml` beside this crate drives; each invocation is one short step of
-//! one phase, safe to repeat. [`phases`] holds what only a lab swap has; gate, launch, health and
-//! rollback are those of every swap.
+//! The state machine `swap.asl.yaml` beside this crate drives the swap. Each invocation is one short step of
+//! one phase, safe to repeat. [`phases`] holds the phases that only a lab swap has; every swap shares gate,
+//! launch, health and rollback.
 
 pub mod phases;
 
@@ -18,16 +18,15 @@ use spot_swap::recovery::Permission;
 use spot_swap::work::{Next, Work};
 use spot_swap::{Context, StepFailure};
 
-use phases::discover::{self, Plan};
+use phases::discover::{self, Discovery};
 use phases::{capture_image, report, retire_old, take_over};
 
-/// The function.
 #[derive(Debug)]
 pub struct Optimizer {
     context: Context,
 }
 
-/// What the state machine sends.
+/// The event of the state machine.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "phase")]
 enum Step {
@@ -42,17 +41,17 @@ enum Step {
     Report { work: Option<Work>, refused: Option<Left> },
 }
 
-/// What the state machine gets back.
+/// The function's answer to the state machine.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
-    /// Where to go, and with what.
+pub enum StepAnswer {
+    /// The result of a step.
     Step {
-        /// Where to go.
+        /// The decision that the state machine's Choice reads.
         next: Next,
-        /// With what; `null` after a refusal.
+        /// The input of the next step; `null` after a refusal.
         work: Option<Box<Work>>,
-        /// Why the instance is left alone, if Discover says so.
+        /// The refusal of Discover, if it leaves the instance alone.
         refused: Option<Left>,
     },
     /// The execution's output.
@@ -68,11 +67,11 @@ impl Optimizer {
         Ok(Self { context: Context::from_environment().await? })
     }
 
-    /// One step.
+    /// Runs one step.
     ///
     /// # Errors
-    /// The step failed: its name is what the state machine's Retry and Catch match on.
-    pub async fn handle(&self, event: Value) -> Result<Answer, StepError> {
+    /// The step failed. Retry and Catch of the state machine match on the error's name.
+    pub async fn handle(&self, event: Value) -> Result<StepAnswer, StepError> {
         let step: Step = serde_json::from_value(event).map_err(|e| StepError::Protocol(e.to_string()))?;
         let answer = self.run(step).await;
         if let Err(error) = &answer {
@@ -81,21 +80,21 @@ impl Optimizer {
         answer
     }
 
-    async fn run(&self, step: Step) -> Result<Answer, StepError> {
+    async fn run(&self, step: Step) -> Result<StepAnswer, StepError> {
         let context = &self.context;
         let (mut work, phase) = match step {
             Step::Discover { execution, input } => {
                 return Ok(match discover::run(context, execution, input).await? {
-                    Plan::Refused(left) => {
-                        Answer::Step { next: Next::Report, work: None, refused: Some(left) }
+                    Discovery::Refused(left) => {
+                        StepAnswer::Step { next: Next::Report, work: None, refused: Some(left) }
                     }
-                    Plan::Swap(work) => go(Next::Proceed, *work),
-                    Plan::BringBack(work) => go(Next::Undo, *work),
+                    Discovery::Swap(work) => go(Next::Proceed, *work),
+                    Discovery::BringBack(work) => go(Next::Undo, *work),
                 });
             }
-            Step::Report { refused: Some(left), .. } => return Ok(Answer::Report(report::refused(left))),
+            Step::Report { refused: Some(left), .. } => return Ok(StepAnswer::Report(report::refused(left))),
             Step::Report { work: Some(work), .. } => {
-                return report::run(context, work).await.map(Answer::Report);
+                return report::run(context, work).await.map(StepAnswer::Report);
             }
             Step::Report { .. } => return Err(StepError::Protocol("nothing to report".into())),
             Step::Gate { work } => (work, Phase::Gate),
@@ -123,7 +122,7 @@ impl Optimizer {
         Ok(go(next, work))
     }
 
-    /// The phases that work on the swap in progress, which must be there.
+    /// Runs a phase that works on the swap in progress, which must be there.
     async fn run_on_current(&self, work: &mut Work, phase: Phase) -> Result<Next, StepError> {
         let context = &self.context;
         let mut current =
@@ -151,8 +150,8 @@ enum Phase {
     Rollback(Option<StepFailure>),
 }
 
-fn go(next: Next, work: Work) -> Answer {
-    Answer::Step { next, work: Some(Box::new(work)), refused: None }
+fn go(next: Next, work: Work) -> StepAnswer {
+    StepAnswer::Step { next, work: Some(Box::new(work)), refused: None }
 }
 
 #[cfg(test)]

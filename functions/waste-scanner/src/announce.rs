@@ -1,5 +1,4 @@
-//! Tells of a run: its summary as an event, and a message to a person when something could not be
-//! looked at.
+//! Announces a run: its summary as an event, and an SNS message if a listing failed.
 
 use std::collections::BTreeMap;
 
@@ -16,39 +15,40 @@ use crate::input::{Run, TO_BE_CONTINUED};
 
 /// The `detail-type` of the event that a run ends with.
 pub const COMPLETED: &str = "Waste Scan Completed";
-/// An event holds 256 KB: the failures beyond so many are counted only. The table has them all.
-const FAILURES_TOLD: usize = 50;
+/// EventBridge takes an event of 256 KB, so the event lists this many failures and counts the rest. The table
+/// has all of them.
+const FAILURES_LISTED: usize = 50;
 
-/// The summary without its scopes, whose number knows no bound; they are in the table.
+/// The summary without its scopes, whose number is unlimited. The table holds the scopes.
 #[derive(Serialize)]
-struct Told<'a> {
+struct CompletedEvent<'a> {
     run_started: Timestamp,
     total_monthly_waste_usd: Usd,
     partial: bool,
     types: &'a BTreeMap<ResourceType, Listing>,
     resolved: Resolved,
     accounts_and_regions: usize,
-    /// Of these, those whose rest a newer run has taken over.
+    /// Scopes among the scanned ones whose rest a newer run has taken over.
     overtaken: usize,
     failures: usize,
     failed: &'a [Failed],
 }
 
-/// Asks to be continued: a rule of the stack hands the event back to the scanner.
+/// Asks to be continued: a rule of the stack passes the event back to the scanner.
 ///
 /// # Errors
-/// The event could not be put: nothing would go on.
+/// The event could not be put, so that nothing would continue the scan.
 pub async fn to_be_continued(announcements: &Announcements, run: &Run) -> Result<(), CallError> {
     let next = Run { stack: Some(stack_name()), ..run.next() };
     announcements.put(vec![event(TO_BE_CONTINUED, &next)?]).await
 }
 
-/// Tells how the run ended.
+/// Announces the end of the run.
 ///
 /// # Errors
 /// The event or the message could not be sent.
 pub async fn completed(announcements: &Announcements, summary: &Summary) -> Result<(), CallError> {
-    let told = Told {
+    let event_detail = CompletedEvent {
         run_started: summary.run_started,
         total_monthly_waste_usd: summary.total_monthly_waste_usd,
         partial: summary.partial,
@@ -59,7 +59,7 @@ pub async fn completed(announcements: &Announcements, summary: &Summary) -> Resu
         failures: summary.failed.len(),
         failed: first(&summary.failed),
     };
-    announcements.put(vec![event(COMPLETED, &told)?]).await?;
+    announcements.put(vec![event(COMPLETED, &event_detail)?]).await?;
     if summary.failed.is_empty() {
         return Ok(());
     }
@@ -68,7 +68,7 @@ pub async fn completed(announcements: &Announcements, summary: &Summary) -> Resu
 }
 
 fn first(failed: &[Failed]) -> &[Failed] {
-    failed.get(..FAILURES_TOLD).unwrap_or(failed)
+    failed.get(..FAILURES_LISTED).unwrap_or(failed)
 }
 
 fn message(summary: &Summary) -> String {
@@ -76,10 +76,10 @@ fn message(summary: &Summary) -> String {
         let place = failed.region.as_ref().map_or_else(String::new, |region| format!(" in {region}"));
         format!("- {} of account {}{place}: {}", failed.listing, failed.account_id, failed.error)
     });
-    let more = summary.failed.len().saturating_sub(FAILURES_TOLD);
+    let more = summary.failed.len().saturating_sub(FAILURES_LISTED);
     let more = (more > 0).then(|| format!("- and {more} more"));
     format!(
-        "These listings failed. What they would have found is unknown, and none of their findings was \
+        "These listings failed. They may have missed resources, and none of their findings was \
          resolved:\n{}\nThe next daily scan tries again.",
         lines.chain(more).collect::<Vec<_>>().join("\n")
     )

@@ -1,5 +1,5 @@
-//! EC2's descriptions as the domain's values. What can't be read as what it has to be is an error: it
-//! must not pass for a resource without that property.
+//! EC2's descriptions as the domain's values. A field that can't be read is an error: the resource must not
+//! pass for one without the field.
 
 use jiff::Timestamp;
 use spot_domain::AccountId;
@@ -8,13 +8,13 @@ use spot_listing::{Item, Malformed};
 
 use crate::images::Images;
 
-/// The pool of the addresses that AWS lends; every other one is the customer's own.
+/// The pool of the addresses that AWS lends. Every other pool is the customer's own.
 const AMAZON_POOL: &str = "amazon";
 
-/// An address. One of EC2-Classic has no allocation id and can't exist any more.
+/// Reads an address. An address of EC2-Classic has no allocation id and can't exist any more.
 ///
 /// # Errors
-/// It lacks its id.
+/// The item lacks its id.
 pub fn address(item: &Item) -> Result<Address, Malformed> {
     let associations = ["associationId", "instanceId", "networkInterfaceId"];
     Ok(Address {
@@ -29,10 +29,10 @@ pub fn address(item: &Item) -> Result<Address, Malformed> {
     })
 }
 
-/// A volume.
+/// Reads a volume.
 ///
 /// # Errors
-/// It lacks its id or size, or a figure can't be read.
+/// The item lacks its id or size, or a figure can't be read.
 pub fn volume(item: &Item) -> Result<Volume, Malformed> {
     Ok(Volume {
         id: item.required("volumeId")?.to_owned(),
@@ -49,10 +49,10 @@ pub fn volume(item: &Item) -> Result<Volume, Malformed> {
     })
 }
 
-/// A snapshot.
+/// Reads a snapshot.
 ///
 /// # Errors
-/// It lacks its id or size, or a figure can't be read.
+/// The item lacks its id or size, or a figure can't be read.
 pub fn snapshot(item: &Item, owner: &AccountId, images: &Images) -> Result<Snapshot, Malformed> {
     let id = item.required("snapshotId")?;
     Ok(Snapshot {

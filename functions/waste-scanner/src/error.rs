@@ -1,4 +1,4 @@
-//! How a whole run fails. A listing that fails is none of these: it is part of the report.
+//! The errors that end a whole run. A listing that fails is part of the report instead.
 
 use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
@@ -6,29 +6,28 @@ use spot_cloud::clients::BadEnvironment;
 use spot_cloud::places::PlanError;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 
-/// A run that could not be carried out. Rows already written are true, and nothing was resolved that
-/// was not listed to its end: running again is safe.
+/// A run that could not be carried out. Running again is safe: the rows already written are true, and no
+/// finding was resolved by an incomplete listing.
 #[derive(Debug, thiserror::Error)]
 pub enum WasteError {
     /// The input is malformed.
     #[error("input: {0}")]
     InvalidInput(String),
-    /// The accounts, regions and settings that the input means can't be had.
+    /// The accounts, regions and settings of the input can't be read.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// It went on in so many invocations without coming to an end.
+    /// The scan was continued this many times without coming to an end.
     #[error("the scan has been continued {0} times without coming to its end")]
     Endless(u32),
-    /// A call failed.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The stack is set up wrong.
+    /// An environment variable of the stack is missing or malformed.
     #[error(transparent)]
     Environment(#[from] BadEnvironment),
 }
 
 impl WasteError {
-    /// The name that logs and metrics know it by.
+    /// Returns the name of the error in logs and metrics.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {

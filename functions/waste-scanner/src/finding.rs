@@ -1,4 +1,4 @@
-//! A finding: what a row of the WasteResource table says, apart from when.
+//! A finding: the content of a row of the WasteResource table, apart from its times.
 
 use std::collections::HashMap;
 
@@ -18,11 +18,11 @@ pub const ACCOUNT_REGION: &str = "account_region";
 pub const RESOURCE_TYPE: &str = "resource_type";
 /// OPEN or RESOLVED (S).
 pub const STATUS: &str = "status";
-/// What it costs a month (N); absent where no source knows a price.
+/// The monthly cost (N); absent if no source knows a price.
 pub const MONTHLY_COST_USD: &str = "monthly_cost_usd";
 /// `price-list-api`, `shipped-table` or `unknown` (S).
 pub const PRICE_SOURCE: &str = "price_source";
-/// The date of the price (S); absent where there is none.
+/// The date of the price (S); absent if there is no price.
 pub const PRICE_AS_OF: &str = "price_as_of";
 /// When it was first found (N, epoch seconds).
 pub const FIRST_SEEN: &str = "first_seen";
@@ -30,49 +30,47 @@ pub const FIRST_SEEN: &str = "first_seen";
 pub const LAST_SEEN: &str = "last_seen";
 /// On snapshots (BOOL): the price is an upper bound.
 pub const UPPER_BOUND: &str = "upper_bound";
-/// On snapshots (N): what this one costs at most by itself.
+/// On snapshots (N): the most that this one costs by itself.
 pub const UPPER_BOUND_USD: &str = "upper_bound_usd";
-/// On snapshots (S): what it was taken of.
+/// On snapshots (S): the volume or the copy chain that the snapshot belongs to.
 pub const LINEAGE: &str = "lineage";
-/// On snapshots (N): the part of a run that counted it, as `Progress::snapshot_parts` names it.
+/// On snapshots (N): the part of a run that counted it, as `ScanProgress::snapshot_parts` names it.
 pub const COUNTED_IN: &str = "counted_in";
-/// What a person wants to know of the resource (M).
+/// Details of the resource for people (M).
 pub const DETAILS: &str = "details";
 
-/// A row, as the SDK writes it.
 pub type Row = HashMap<String, AttributeValue>;
 
-/// What a snapshot was taken of, and the part of the run that counted it.
+/// The lineage of a snapshot, and the part of the run that counted it.
 #[derive(Debug, Clone)]
 struct Lineage {
     name: String,
     counted_in: i64,
 }
 
-/// Something that costs and serves nobody.
+/// A resource that costs money and serves no purpose.
 #[derive(Debug, Clone)]
 pub struct Finding {
-    /// Its kind.
     pub kind: ResourceType,
-    /// Its id, as EC2 spells it.
+    /// The id of the resource, as EC2 spells it.
     pub id: String,
-    /// What it adds to the total, a month.
+    /// The monthly amount that the finding adds to the total.
     pub monthly: Option<Usd>,
-    /// What it costs by itself.
+    /// The price of the resource by itself.
     pub price: Option<Price>,
     lineage: Option<Lineage>,
     details: Vec<(&'static str, AttributeValue)>,
 }
 
 impl Finding {
-    /// An address.
+    /// Makes the finding of an address.
     #[must_use]
     pub fn address(address: Address, price: Option<Price>) -> Self {
         let details = vec![("public_ip", text(&address.public_ip))];
         Self::new(ResourceType::ElasticIp, address.id, price, details, &address.tags)
     }
 
-    /// A volume.
+    /// Makes the finding of a volume.
     #[must_use]
     pub fn volume(volume: Volume, price: Option<Price>) -> Self {
         let mut details = vec![
@@ -86,8 +84,8 @@ impl Finding {
         Self::new(ResourceType::Volume, volume.id, price, details, &volume.tags)
     }
 
-    /// A snapshot; `adds` is what it adds to the price of its lineage, as the part `counted_in` of the
-    /// run counts.
+    /// Makes the finding of a snapshot. `adds` is the amount that it adds to the price of its lineage, as the
+    /// part `counted_in` of the run counts.
     #[must_use]
     pub fn snapshot(snapshot: Snapshot, price: Option<Price>, adds: Option<Usd>, counted_in: i64) -> Self {
         let mut details = vec![
@@ -113,13 +111,13 @@ impl Finding {
         Self { kind, id, monthly: price.map(|price| price.monthly), price, lineage: None, details }
     }
 
-    /// Its RANGE key.
+    /// Returns the RANGE key of the row.
     #[must_use]
     pub fn resource(&self) -> String {
         format!("{}#{}", self.kind, self.id)
     }
 
-    /// The row of an open finding.
+    /// Returns the row of an open finding.
     #[must_use]
     pub fn into_row(self, account_region: &str, first_seen: i64, last_seen: i64) -> Row {
         let mut row = Row::with_capacity(14);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use spot_cloud::CallError;
 use spot_domain::storage::{BinnedImage, images_named};
 
-/// What the images need.
+/// The images of an account and the snapshots that they need.
 #[derive(Debug, Default)]
 pub struct Images {
     /// Snapshots that a registered image refers to, by id.
@@ -16,12 +16,12 @@ pub struct Images {
     pub(crate) recycle_bin: RecycleBin,
 }
 
-/// The images in the Recycle Bin.
+/// The images in the Recycle Bin, as far as EC2 lists them.
 #[derive(Debug)]
 pub(crate) enum RecycleBin {
-    /// All of them, by id.
+    /// The ids of all images in the Recycle Bin.
     Read(HashSet<Box<str>>),
-    /// Why they can't be read.
+    /// The Recycle Bin can't be read, because of this error.
     Unread(CallError),
 }
 
@@ -38,7 +38,7 @@ impl Images {
         self.snapshots.contains(id)
     }
 
-    /// Says what the Recycle Bin has to do with a snapshot of this description.
+    /// Returns the state of the image that a snapshot of this description belongs to, by the Recycle Bin.
     #[must_use]
     pub fn in_recycle_bin(&self, description: &str) -> BinnedImage {
         let mut named = images_named(description);
@@ -49,7 +49,7 @@ impl Images {
         }
     }
 
-    /// Returns why the Recycle Bin could not be read, if it could not.
+    /// Returns the error by which the Recycle Bin could not be read, if any.
     #[must_use]
     pub fn unread(&self) -> Option<&CallError> {
         match &self.recycle_bin {

@@ -1,5 +1,5 @@
-//! What reaches the scanner, parsed at the edge: the schedule's or a person's request, or the event
-//! by which an earlier invocation asks to be continued.
+//! The scanner's input, parsed at the edge: a request of the schedule or of a person, or the event by which
+//! an earlier invocation asks to be continued.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,15 @@ use crate::error::WasteError;
 /// The `detail-type` of the event that continues a scan.
 pub const TO_BE_CONTINUED: &str = "Waste Scan To Be Continued";
 
-/// What to scan. Unknown fields are refused: a misspelt `region` must not scan everything.
+/// The scope of a scan. Unknown fields are refused: a misspelt `region` must not scan everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// Only this account; absent, every enabled one.
+    /// Scans this account alone; if absent, every enabled account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<AccountId>,
-    /// Only this region, where the account lists it or is named, too; absent, those of each account.
+    /// Scans this region alone, if the account lists it or the request names the account; if absent, all
+    /// regions of each account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
 }
@@ -26,32 +27,32 @@ pub struct Request {
 /// A scan, or the rest of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// What to scan.
+    /// The scope of the scan.
     #[serde(flatten)]
     pub request: Request,
-    /// When its first invocation began, epoch seconds: ages count up to here.
+    /// Start of the first invocation, epoch seconds. Ages count up to this time.
     pub run_started: i64,
-    /// How many invocations came before this one.
+    /// Number of invocations before this one.
     pub continuation: u32,
-    /// The stack whose scan it is: another one on the same bus does not continue it.
+    /// The stack that scans: another stack on the same bus does not continue the scan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<String>,
 }
 
 impl Run {
-    /// A new one, beginning now.
+    /// Begins a new run now.
     #[must_use]
     pub fn new(request: Request, now: Timestamp) -> Self {
         Self { request, run_started: now.as_second(), continuation: 0, stack: None }
     }
 
-    /// When it began.
+    /// Returns the start of the first invocation.
     #[must_use]
     pub fn started(&self) -> Timestamp {
         Timestamp::from_second(self.run_started).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// The invocation after this one.
+    /// Returns the run for the next invocation.
     #[must_use]
     pub fn next(&self) -> Self {
         Self { continuation: self.continuation + 1, ..self.clone() }
@@ -61,7 +62,7 @@ impl Run {
 /// Parses an event.
 ///
 /// # Errors
-/// [`WasteError::InvalidInput`] says what is wrong.
+/// [`WasteError::InvalidInput`] names the problem.
 pub fn parse(event: Value, now: Timestamp) -> Result<Run, WasteError> {
     let invalid = |error: serde_json::Error| WasteError::InvalidInput(error.to_string());
     let Some(detail_type) = event.get("detail-type") else {

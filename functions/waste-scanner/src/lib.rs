@@ -1,9 +1,9 @@
-//! Finds what costs and serves nobody: addresses that nothing uses, volumes that nothing has
-//! attached, old snapshots that no image needs. It prices them, and deletes nothing.
+//! Finds resources that cost money and serve no purpose: addresses that nothing uses, volumes that nothing
+//! has attached, old snapshots that no image needs. Prices them, and deletes nothing.
 //!
-//! A run looks at every enabled account and region, or at what its input names. What fails to be
-//! listed is part of the report, never "nothing found" and never "all unused". When Lambda's time is
-//! up, the run keeps its place and asks to be continued.
+//! A run scans every enabled account and region, or those that its input names. A listing that fails is part
+//! of the report: the report never takes it for "nothing found" or "all unused". When Lambda's time is up,
+//! the run records its progress and asks to be continued.
 
 pub mod announce;
 pub mod describe;
@@ -33,20 +33,19 @@ use spot_domain::waste_report::{Failed, Summary};
 
 use error::WasteError;
 use input::Run;
-use price_list::PriceList;
-use progress::{Kept, Progress};
+use price_list::StoragePrices;
+use progress::{ScanProgress, StoredProgress};
 use scan::{RESERVE, Scan};
 use table::WasteTable;
 
-/// A run of more invocations than this does not get anywhere.
+/// A run of more invocations than this makes no progress.
 const CONTINUATIONS: u32 = 200;
 
-/// Scans for waste.
 #[derive(Debug)]
 pub struct WasteScanner {
     stack: Stack,
     table: WasteTable,
-    prices: PriceList,
+    prices: StoragePrices,
     announcements: Announcements,
 }
 
@@ -59,17 +58,17 @@ impl WasteScanner {
         let stack = Stack::from_environment().await?;
         Ok(Self {
             table: WasteTable::new(stack.dynamodb.clone(), variable::<String>("WASTE_RESOURCE_TABLE")?),
-            prices: PriceList::new(&stack),
+            prices: StoragePrices::new(&stack),
             announcements: Announcements::new(&stack)?,
             stack,
         })
     }
 
-    /// One invocation, which Lambda ends at `deadline`.
+    /// Runs one invocation, which Lambda ends at `deadline`.
     ///
     /// # Errors
-    /// The input or a setting is wrong, and nothing was scanned; or a table or EventBridge does not
-    /// answer, and the run may be repeated.
+    /// The input or a setting is wrong, and nothing was scanned. Or a table or EventBridge does not answer,
+    /// and the run may be repeated.
     pub async fn handle(&self, event: Value, deadline: SystemTime) -> Result<Summary, WasteError> {
         let outcome = self.run(event, deadline).await;
         match &outcome {
@@ -94,7 +93,7 @@ impl WasteScanner {
         let own = settings::load(&self.stack, &self.stack.account_id, &self.stack.region).await;
         let parallelism = own.map_err(PlanError::from)?.scan_parallelism as usize;
         let moved = AtomicBool::new(false);
-        let progress: Vec<Progress> = stream::iter(&plan.visits)
+        let progress: Vec<ScanProgress> = stream::iter(&plan.visits)
             .map(|visit| self.visit(visit, &run, deadline, &moved))
             .buffered(parallelism)
             .try_collect()
@@ -111,21 +110,21 @@ impl WasteScanner {
         Ok(summary)
     }
 
-    /// Scans one account and region, from where an earlier invocation of this run left off. The
-    /// first scope that is not done goes on even if there is little time, so that a run always moves.
+    /// Scans one account and region, from the position at which an earlier invocation of this run stopped.
+    /// The first unfinished scope resumes even if little time is left, so that a run always makes progress.
     async fn visit(
         &self,
         visit: &Visit,
         run: &Run,
         deadline: SystemTime,
         moved: &AtomicBool,
-    ) -> Result<Progress, CallError> {
-        let mut progress = Progress::new(run.run_started, &visit.place);
+    ) -> Result<ScanProgress, CallError> {
+        let mut progress = ScanProgress::new(run.run_started, &visit.place);
         if run.continuation > 0 {
-            match self.table.kept(&visit.place, run.run_started).await? {
-                Kept::Nothing => {}
-                Kept::Ours(kept) => progress = kept,
-                Kept::Newers => progress.overtaken(),
+            match self.table.stored(&visit.place, run.run_started).await? {
+                StoredProgress::Nothing => {}
+                StoredProgress::Ours(kept) => progress = kept,
+                StoredProgress::Newer => progress.overtaken(),
             }
         }
         let has_time = SystemTime::now() + RESERVE < deadline;
@@ -137,8 +136,8 @@ impl WasteScanner {
         let target = self.stack.target(&visit.access, region, None).await;
         let rules = Rules { settings, region, prices: &prices, now: run.started() };
         let scan = Scan { place: &visit.place, ec2: target.ec2, table: &self.table, rules, deadline };
-        scan.go_on(&mut progress).await;
-        if !self.table.keep(&visit.place, &progress).await? {
+        scan.resume(&mut progress).await;
+        if !self.table.store(&visit.place, &progress).await? {
             progress.overtaken();
         }
         Ok(progress)

@@ -1,6 +1,6 @@
-//! EC2's listings, page by page. A page may be empty and still have a successor; what EC2 throttles
-//! is asked again, patiently; an answer that lacks an id fails the listing. Of a page only what is or
-//! looks like waste is kept.
+//! EC2's listings, page by page. A page may be empty and still have a successor. A throttled call is repeated
+//! patiently. An answer that lacks an id fails the listing. Of a page, only waste and resources that look
+//! like waste are kept.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -26,7 +26,7 @@ const PER_PAGE: i32 = 1_000;
 /// EC2's limit for the values of one filter.
 const FILTER_VALUES: usize = 200;
 /// Rounds that a throttled call gets, each with the SDK's own retries.
-const ROUNDS: u32 = 5;
+const ATTEMPTS: u32 = 5;
 /// The pause after the first round; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
@@ -47,19 +47,20 @@ const BINNED_SNAPSHOTS: Shape =
     Shape { root: "ListSnapshotsInRecycleBinResponse", items: "snapshotSet/item" };
 const BINNED_VOLUMES: Shape = Shape { root: "ListVolumesInRecycleBinResponse", items: "volumeSet/item" };
 
-/// A resource that the rules have something to say of.
+/// A resource on which the rules decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judged<T> {
-    /// It costs and serves nobody.
+    /// The resource costs money and serves no purpose.
     Waste(T),
-    /// It looks like waste, and somebody needs it.
+    /// The resource looks like waste, and is needed for this reason.
     LeftAlone(LeftAlone, T),
 }
 
-/// What lies in the Recycle Bin, by id, and when it leaves it, as far as EC2 says.
+/// The resources in the Recycle Bin, by id, each with the time at which it leaves the bin, as far as EC2
+/// says.
 pub type Binned = HashMap<String, Option<Timestamp>>;
 
-/// All addresses: EC2 does not page them.
+/// Lists all addresses; EC2 does not page them.
 ///
 /// # Errors
 /// The call fails.
@@ -75,7 +76,7 @@ pub async fn addresses(
     .await
 }
 
-/// A page of the volumes that nothing has attached.
+/// Lists a page of the volumes that nothing has attached.
 ///
 /// # Errors
 /// The call fails.
@@ -94,7 +95,7 @@ pub async fn volumes(
     .await
 }
 
-/// A page of the account's own snapshots.
+/// Lists a page of the account's own snapshots.
 ///
 /// # Errors
 /// The call fails.
@@ -115,11 +116,12 @@ pub async fn snapshots(
     .await
 }
 
-/// The images of the account, disabled and deprecated ones and those in the Recycle Bin included: all can be
-/// launched again.
+/// Lists the images of the account, with disabled and deprecated ones and those in the Recycle Bin: all can
+/// be launched again.
 ///
 /// # Errors
-/// DescribeImages fails: nothing can be said of any snapshot. A Recycle Bin that can't be read is part of the answer.
+/// DescribeImages fails: nothing can be said of any snapshot. If the Recycle Bin can't be read, the answer
+/// says so.
 pub async fn images(client: &Client) -> Result<Images, CallError> {
     let mut images = Images::default();
     let mut token: Option<String> = None;
@@ -141,7 +143,7 @@ pub async fn images(client: &Client) -> Result<Images, CallError> {
     Ok(images)
 }
 
-/// An image's id, and the snapshots that it refers to.
+/// An image's id, and the snapshots that the image refers to.
 type ImageSnapshots = (Box<str>, Vec<Box<str>>);
 
 async fn image_page(client: &Client, token: Option<&str>) -> Result<Page<ImageSnapshots>, CallError> {
@@ -175,10 +177,11 @@ async fn binned_images(client: &Client) -> Result<HashSet<Box<str>>, CallError> 
     }
 }
 
-/// What of a type lies in the Recycle Bin: deleted, and billed until it leaves it. Addresses know none.
+/// Lists the resources of a type in the Recycle Bin: deleted, and billed until they leave it. Addresses have
+/// no Recycle Bin.
 ///
 /// # Errors
-/// The call fails: nothing can be said of what a deletion saves.
+/// The call fails: the savings of a deletion are unknown.
 pub async fn recycle_bin(client: &Client, kind: ResourceType) -> Result<Binned, CallError> {
     let mut binned = Binned::new();
     let mut token: Option<String> = None;
@@ -216,7 +219,7 @@ fn binned(id: &'static str) -> impl Fn(&Item) -> Result<Option<BinnedItem>, Malf
     move |item| Ok(Some((item.required(id)?.to_owned(), item.parse("recycleBinExitTime")?)))
 }
 
-/// Which of these resources still exist. Asked by filter, so that one that is gone does not fail the
+/// Returns the ids among `ids` that still exist. Asks by filter, so that an id that is gone does not fail the
 /// others.
 ///
 /// # Errors
@@ -287,7 +290,7 @@ where
     F: Future<Output = Result<T, CallError>>,
 {
     let mut pause = FIRST_PAUSE;
-    for _ in 1..ROUNDS {
+    for _ in 1..ATTEMPTS {
         match call().await {
             Err(error) if error.kind == Kind::Retry => {
                 tracing::warn!("{error}; asking again in {} ms", pause.as_millis());

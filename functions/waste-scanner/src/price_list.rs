@@ -1,6 +1,6 @@
 //! Prices of storage and addresses from the Price List API, laid over the shipped table.
 //!
-//! The API not answering is no failure of a scan: the shipped prices hold, and the rows say so.
+//! If the API does not answer, the scan does not fail: the shipped prices hold, and the rows say so.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -16,13 +16,13 @@ use spot_domain::Region;
 use spot_domain::ebs_prices::{Item, PriceBook, Rate, Source};
 
 const CALL: &str = "pricing:GetProducts";
-/// The Price List API answers in few regions; its answers cover all of them.
+/// The Price List API answers in few regions. Its answers cover all regions.
 const PRICE_LIST_REGION: &str = "us-east-1";
-/// A Lambda instance lives for hours; prices change in months.
-const KEEP: Duration = Duration::from_hours(12);
-/// After a failure the API is asked again so much later.
-const KEEP_SHIPPED: Duration = Duration::from_mins(15);
-/// Where the products lie: service, and the attribute that narrows them down.
+/// How long the API's prices are kept. A Lambda instance lives for hours; prices change in months.
+const KEEP_FOR: Duration = Duration::from_hours(12);
+/// How long the shipped prices are used after the API has failed.
+const RETRY_AFTER: Duration = Duration::from_mins(15);
+/// The queries for the products: service, and the attribute and value that narrow them down.
 const QUERIES: [(&str, &str, &str); 5] = [
     ("AmazonEC2", "productFamily", "Storage"),
     ("AmazonEC2", "group", "EBS IOPS"),
@@ -31,15 +31,15 @@ const QUERIES: [(&str, &str, &str); 5] = [
     ("AmazonVPC", "group", "VPCPublicIPv4Address"),
 ];
 
-/// The price books of the regions asked for so far.
+/// The price books of the requested regions.
 #[derive(Debug)]
-pub struct PriceList {
+pub struct StoragePrices {
     client: aws_sdk_pricing::Client,
     books: Mutex<HashMap<Region, (PriceBook, Instant)>>,
 }
 
-impl PriceList {
-    /// Over the stack's configuration.
+impl StoragePrices {
+    /// Creates the price list with the stack's configuration.
     #[must_use]
     pub fn new(stack: &Stack) -> Self {
         let config =
@@ -47,13 +47,13 @@ impl PriceList {
         Self::over(aws_sdk_pricing::Client::new(&config.build()))
     }
 
-    /// Over one client.
+    /// Creates the price list over one client.
     #[must_use]
     pub fn over(client: aws_sdk_pricing::Client) -> Self {
         Self { client, books: Mutex::new(HashMap::new()) }
     }
 
-    /// The prices of a region: the API's where it answers, else the shipped ones.
+    /// Returns the prices of a region: the API's if it answers, else the shipped ones.
     pub async fn book(&self, region: &Region) -> PriceBook {
         if let Some(book) = self.known(region) {
             return book;
@@ -64,11 +64,11 @@ impl PriceList {
                 for (item, rate) in rates {
                     book.set(item, rate);
                 }
-                KEEP
+                KEEP_FOR
             }
             Err(error) => {
                 tracing::warn!(%region, "{error}; the shipped prices hold");
-                KEEP_SHIPPED
+                RETRY_AFTER
             }
         };
         if let (Ok(mut books), Some(until)) = (self.books.lock(), Instant::now().checked_add(keep)) {
@@ -100,8 +100,8 @@ impl PriceList {
     }
 }
 
-/// The item and rate of one product; `None` for what we don't price, and for a product whose price
-/// is not one plain number.
+/// Returns the item and rate of one product; `None` for a product that we don't price, or whose price is not
+/// one plain number.
 fn rate(product: &str) -> Option<(Item, Rate)> {
     let product: Value = serde_json::from_str(product).ok()?;
     let usage_type = product.get("product")?.get("attributes")?.get("usagetype")?.as_str()?;
@@ -118,7 +118,8 @@ fn rate(product: &str) -> Option<(Item, Rate)> {
     is_plain.then_some((item, Rate { usd, source: Source::PriceListApi, as_of }))
 }
 
-/// The list's units are a GB-month and its like; only throughput comes per GiB/s.
+/// Converts a price into our unit. The list's units are a GB-month and its like; only throughput comes per
+/// GiB/s.
 fn in_our_unit(item: Item, price: Decimal, unit: &str) -> Option<Decimal> {
     match (item, unit.to_ascii_lowercase().as_str()) {
         (Item::Gp3Throughput, "gibps-mo") => price.checked_div(Decimal::from(1_024)),

@@ -1,5 +1,5 @@
-//! How far a scope's scan has come, and what it found: kept in the WasteResource table, under the
-//! partition `summary`. It is the stored summary, and where a continued run goes on.
+//! The progress of a scope's scan, and its findings: stored in the WasteResource table, under the partition
+//! `summary`. The row is the stored summary, and the position from which a continued run resumes.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
@@ -18,58 +18,60 @@ const PARTITION: &str = "summary";
 /// The progress as JSON (S).
 const REPORT: &str = "report";
 
-/// When the run began whose progress this is (N, epoch seconds): of two runs the newer one keeps.
+/// Start of the run whose progress the row holds (N, epoch seconds). Of two runs, the newer one keeps the
+/// row.
 const RUN_STARTED: &str = "run_started";
 
-/// Where a scan goes on.
+/// The position from which a scan resumes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// What was being listed.
+    /// The type that was being listed.
     pub listing: ResourceType,
     /// EC2's token of the next page; `None` for the first.
     pub token: Option<String>,
-    /// It has been listed to its end: what it did not see is still to be resolved.
+    /// The type has been listed to its end. Findings that the listing did not see are still to be resolved.
     #[serde(default)]
     pub listed: bool,
 }
 
 impl Position {
-    /// The beginning of a type.
+    /// Returns the beginning of a type.
     #[must_use]
     pub fn first(listing: ResourceType) -> Self {
         Self { listing, token: None, listed: false }
     }
 }
 
-/// What is kept of a scope.
+/// The stored progress of a scope, as a run sees it.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept {
-    /// Nothing of this run.
+pub enum StoredProgress {
+    /// Nothing of this run is stored.
     Nothing,
-    /// How far this run has come.
-    Ours(Progress),
-    /// A newer run has begun here: it lists all of it, so that this one need not go on.
-    Newers,
+    /// The progress of this run.
+    Ours(ScanProgress),
+    /// A newer run has begun to list the whole scope, so that this run need not continue.
+    Newer,
 }
 
-/// A scope's scan.
+/// The scan of a scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// The run that it is part of, by its start in epoch seconds.
+pub struct ScanProgress {
+    /// The run of the scan, by its start in epoch seconds.
     pub run_started: i64,
-    /// The parts of the listing of snapshots so far, each named by the microsecond in which it began. What
-    /// an invocation wrote that was killed is in none of them: it is repeated from what was kept before.
+    /// The parts of the snapshots' listing so far, each named by the microsecond in which it began. The
+    /// writes of a killed invocation are in none of them: the next invocation repeats them from the stored
+    /// progress.
     #[serde(default)]
     pub snapshot_parts: Vec<i64>,
-    /// Where it goes on; `None` at its end.
+    /// The position from which the scan resumes; `None` at its end.
     pub next: Option<Position>,
-    /// What it found so far.
+    /// The findings so far.
     pub report: ScopeReport,
 }
 
-impl Progress {
-    /// Nothing done yet.
+impl ScanProgress {
+    /// Creates the progress of a scope that is not begun.
     #[must_use]
     pub fn new(run_started: i64, place: &Place) -> Self {
         let report = ScopeReport::new(place.account_id.clone(), place.region.clone());
@@ -77,14 +79,15 @@ impl Progress {
         Self { run_started, snapshot_parts: Vec::new(), next, report }
     }
 
-    /// Begins the next part of the listing of snapshots; its name.
+    /// Begins the next part of the snapshots' listing, and returns its name.
     pub fn begin_snapshot_part(&mut self) -> i64 {
         let part = Timestamp::now().as_microsecond();
         self.snapshot_parts.push(part);
         part
     }
 
-    /// Ends here, because a newer run has taken over what is left. What was seen to its end stands.
+    /// Ends the scan of the scope, because a newer run has taken over its rest. Types that are listed to
+    /// their end keep their results.
     pub fn overtaken(&mut self) {
         if self.next.take().is_some() {
             self.report.overtaken = true;
@@ -101,12 +104,12 @@ impl Progress {
 }
 
 impl WasteTable {
-    /// Keeps a scope's progress, in place of what was kept before. False, and nothing is kept, if
-    /// that is a newer run's.
+    /// Stores a scope's progress in place of the earlier one. Stores nothing and returns false if the stored
+    /// progress is a newer run's.
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn keep(&self, place: &Place, progress: &Progress) -> Result<bool, CallError> {
+    pub async fn store(&self, place: &Place, progress: &ScanProgress) -> Result<bool, CallError> {
         let call = "dynamodb:PutItem";
         let report =
             serde_json::to_string(progress).map_err(|e| CallError::malformed(call, e.to_string()))?;
@@ -131,11 +134,11 @@ impl WasteTable {
         }
     }
 
-    /// What is kept, as the run that began at `run_started` sees it.
+    /// Returns the stored progress, as the run that began at `run_started` sees it.
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn kept(&self, place: &Place, run_started: i64) -> Result<Kept, CallError> {
+    pub async fn stored(&self, place: &Place, run_started: i64) -> Result<StoredProgress, CallError> {
         let answer = self
             .dynamodb
             .get_item()
@@ -146,11 +149,11 @@ impl WasteTable {
             .await
             .map_err(failed("dynamodb:GetItem"))?;
         let report = answer.item.as_ref().and_then(|row| row.get(REPORT)?.as_s().ok());
-        let progress = report.and_then(|report| serde_json::from_str::<Progress>(report).ok());
+        let progress = report.and_then(|report| serde_json::from_str::<ScanProgress>(report).ok());
         Ok(match progress {
-            Some(progress) if progress.run_started > run_started => Kept::Newers,
-            Some(progress) if progress.run_started == run_started => Kept::Ours(progress),
-            _ => Kept::Nothing,
+            Some(progress) if progress.run_started > run_started => StoredProgress::Newer,
+            Some(progress) if progress.run_started == run_started => StoredProgress::Ours(progress),
+            _ => StoredProgress::Nothing,
         })
     }
 }

@@ -1,8 +1,8 @@
-//! The scan of one account and region: address by address, volume by volume, snapshot by snapshot.
+//! The scan of one account and region: first addresses, then volumes, then snapshots.
 //!
-//! Each page is judged and written before the next is asked for: memory holds one page, whatever the
-//! account's size. A listing that ends well may resolve what it did not see; one that fails resolves
-//! nothing, finds nothing wrong, and stands in the report.
+//! The scan judges and writes each page before it asks for the next. Memory holds one page, whatever the
+//! account's size. A complete listing may resolve findings that it did not see. A listing that fails resolves
+//! nothing and stands in the report.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -20,46 +20,46 @@ use spot_domain::waste_report::{Lineages, Listing};
 use crate::finding::Finding;
 use crate::images::Images;
 use crate::listings::{self, Binned, Judged};
-use crate::progress::{Position, Progress};
-use crate::table::{End, Stale, WasteTable};
+use crate::progress::{Position, ScanProgress};
+use crate::table::{Resolution, Stale, WasteTable};
 
-/// No new page is begun with less time than this: one page, throttled and written in full, its
-/// resolving, and the run's summary fit in.
+/// No new page is begun with less time than this. A throttled page, written and resolved in full, and the
+/// run's summary take less.
 pub const RESERVE: Duration = Duration::from_mins(1);
 
-/// Findings that are resolved at a time: each is a conditional write of its own.
-const RESOLVED_SIDE_BY_SIDE: usize = 16;
+/// Findings that are resolved at a time, each by a conditional write of its own.
+const CONCURRENT_RESOLUTIONS: usize = 16;
 
-/// What a scan works with.
+/// The tools of a scan.
 #[derive(Debug)]
 pub struct Scan<'a> {
     /// The account and region.
     pub place: &'a Place,
-    /// EC2 there.
+    /// EC2 client of the account and region.
     pub ec2: aws_sdk_ec2::Client,
-    /// Where findings go.
+    /// The table of the findings.
     pub table: &'a WasteTable,
-    /// What waste is. Its `now` is the run's start.
+    /// The rules that say which resources are waste. Their `now` is the run's start.
     pub rules: Rules<'a>,
-    /// When Lambda ends this invocation.
+    /// The time at which Lambda ends this invocation.
     pub deadline: SystemTime,
 }
 
-/// What the snapshots' listing carries along, page by page.
+/// The facts that the snapshots' listing carries from page to page.
 #[derive(Debug, Default)]
 struct SnapshotContext {
     images: Images,
     lineages: Lineages,
-    /// The present part, as [`Progress::snapshot_parts`] names it.
+    /// The current part, as [`ScanProgress::snapshot_parts`] names it.
     part: i64,
 }
 
 impl Scan<'_> {
-    /// Goes on from `progress` to the end, or until the time is up.
-    pub async fn go_on(&self, progress: &mut Progress) {
+    /// Resumes from `progress` and runs to the end, or until the time is up.
+    pub async fn resume(&self, progress: &mut ScanProgress) {
         while let Some(position) = progress.next.take() {
             let kind = position.listing;
-            match self.go_on_with(position, progress).await {
+            match self.resume_type(position, progress).await {
                 Ok(None) => {}
                 Ok(unfinished) => {
                     progress.next = unfinished;
@@ -77,11 +77,12 @@ impl Scan<'_> {
         }
     }
 
-    /// One type to its end (`None`), or until the time is up: listed, then what was not seen resolved.
-    async fn go_on_with(
+    /// Lists one type, then resolves the findings that the listing did not see. Returns `None` at the end,
+    /// and the position if the time is up.
+    async fn resume_type(
         &self,
         position: Position,
-        progress: &mut Progress,
+        progress: &mut ScanProgress,
     ) -> Result<Option<Position>, CallError> {
         let mut context = self.context(&position, progress).await?;
         if !position.listed {
@@ -98,11 +99,11 @@ impl Scan<'_> {
         Ok((!done).then_some(Position { token: None, listed: true, ..position }))
     }
 
-    /// What an earlier invocation knew that this one needs.
+    /// Reads the facts of earlier invocations that this one needs.
     async fn context(
         &self,
         position: &Position,
-        progress: &mut Progress,
+        progress: &mut ScanProgress,
     ) -> Result<SnapshotContext, CallError> {
         let mut context = SnapshotContext::default();
         if position.listing != ResourceType::Snapshot {
@@ -119,11 +120,12 @@ impl Scan<'_> {
         Ok(context)
     }
 
-    /// Goes on with a listing: where the next invocation goes on, if the time is up, and what it holds.
+    /// Resumes a listing. Returns the position for the next invocation, if the time is up, and the carried
+    /// facts.
     async fn listed(
         &self,
         position: &Position,
-        progress: &mut Progress,
+        progress: &mut ScanProgress,
         context: &mut SnapshotContext,
     ) -> (Result<Option<Position>, CallError>, Listing) {
         let resumed = position.token.is_some();
@@ -131,7 +133,7 @@ impl Scan<'_> {
         let mut listing = before.filter(|_| resumed).unwrap_or_default();
         let mut ended = self.list(position, &mut listing, context).await;
         if resumed && ended.as_ref().is_err_and(is_refused_token) {
-            // EC2 keeps its tokens for a while only: list this type from its beginning.
+            // EC2 keeps its tokens for a limited time: list this type from its beginning.
             (listing, context.lineages) = Default::default();
             progress.snapshot_parts.clear();
             context.part = progress.begin_snapshot_part();
@@ -164,7 +166,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Lists, judges and writes one page; the token of the next.
+    /// Lists, judges and writes one page. Returns the token of the next page.
     async fn page(
         &self,
         kind: ResourceType,
@@ -197,13 +199,14 @@ impl Scan<'_> {
         Ok(next)
     }
 
-    /// Resolves what a complete listing did not see; false if the time is up before the end. Only what
-    /// EC2 does not know any more saves money. Where the Recycle Bin can't be read, what is gone stays as it is.
+    /// Resolves the findings that a complete listing did not see. Returns false if the time is up before the
+    /// end. Only a resource that EC2 does not know any more saves money. If the Recycle Bin can't be read,
+    /// findings of missing resources stay as they are.
     async fn resolve(
         &self,
         kind: ResourceType,
         lineages: &Lineages,
-        progress: &mut Progress,
+        progress: &mut ScanProgress,
     ) -> Result<bool, CallError> {
         let scope = self.place.key();
         let (mut after, mut bin) = (None, Bin::NotAsked);
@@ -223,14 +226,14 @@ impl Scan<'_> {
             let ends = stale.iter().filter_map(|stale| Some((stale, end(stale, &existing, &bin, lineages)?)));
             let mut ends = stream::iter(ends)
                 .map(|(stale, end)| self.resolved(&scope, stale, end))
-                .buffer_unordered(RESOLVED_SIDE_BY_SIDE);
+                .buffer_unordered(CONCURRENT_RESOLUTIONS);
             while let Some(marked) = ends.try_next().await? {
                 match marked {
-                    Some((_, End::Deleted { saved })) => {
+                    Some((_, Resolution::Deleted { saved })) => {
                         progress.report.resolved.ended(saved.unwrap_or_default());
                     }
-                    Some((_, End::Kept)) => progress.report.resolved.ended(Usd::default()),
-                    Some((stale, End::InRecycleBin { .. })) => {
+                    Some((_, Resolution::Kept)) => progress.report.resolved.ended(Usd::default()),
+                    Some((stale, Resolution::InRecycleBin { .. })) => {
                         progress.report.resolved.binned(stale.monthly.unwrap_or_default());
                     }
                     None => {}
@@ -243,13 +246,13 @@ impl Scan<'_> {
         }
     }
 
-    /// Marks the end of a finding; `None` if another run has seen it meanwhile.
+    /// Marks the end of a finding; `None` if another run has seen the finding meanwhile.
     async fn resolved<'s>(
         &self,
         scope: &str,
         stale: &'s Stale,
-        end: End,
-    ) -> Result<Option<(&'s Stale, End)>, CallError> {
+        end: Resolution,
+    ) -> Result<Option<(&'s Stale, Resolution)>, CallError> {
         let marked = self.table.resolve(scope, stale, self.rules.now, end).await?;
         Ok(marked.then_some((stale, end)))
     }
@@ -259,41 +262,42 @@ impl Scan<'_> {
     }
 }
 
-/// An answer that can't be read refuses nothing: it would be the same from the beginning.
+/// Says if EC2 refuses the token itself. An answer that can't be read refuses nothing: it would be the same
+/// from the beginning.
 fn is_refused_token(error: &CallError) -> bool {
     matches!(error.kind, Kind::Rejected | Kind::NotFound) && !error.is_malformed()
 }
 
-/// The Recycle Bin, as far as the resolving of a type has come.
+/// The Recycle Bin, as the resolving of a type knows it.
 enum Bin {
-    /// Nothing that is gone has been met yet.
+    /// No missing resource has been met yet.
     NotAsked,
-    /// What of the type lies in it.
+    /// The resources of the type in the bin.
     Read(Binned),
-    /// It can't be read.
+    /// The bin can't be read.
     Unread,
 }
 
-/// Returns how a finding ended that a complete listing did not see; `None` if that is unknown.
-fn end(stale: &Stale, existing: &HashSet<String>, bin: &Bin, lineages: &Lineages) -> Option<End> {
+/// Returns the end of a finding that a complete listing did not see; `None` if that is unknown.
+fn end(stale: &Stale, existing: &HashSet<String>, bin: &Bin, lineages: &Lineages) -> Option<Resolution> {
     let id = stale.id();
     if existing.contains(id) {
-        return Some(End::Kept);
+        return Some(Resolution::Kept);
     }
     let Bin::Read(binned) = bin else { return None };
     Some(match binned.get(id) {
-        Some(until) => End::InRecycleBin { until: *until },
-        None => End::Deleted { saved: saved(stale, lineages) },
+        Some(until) => Resolution::InRecycleBin { until: *until },
+        None => Resolution::Deleted { saved: saved(stale, lineages) },
     })
 }
 
-/// What the deletion of a finding saves.
+/// Returns the amount that the deletion of a finding saves.
 fn saved(stale: &Stale, lineages: &Lineages) -> Option<Usd> {
     let monthly = stale.monthly?;
     Some(stale.lineage.as_ref().map_or(monthly, |lineage| lineages.saved(lineage, monthly)))
 }
 
-/// Counts what a page holds; the findings in it, and the token of the next.
+/// Counts the resources of a page. Returns the findings among them, and the token of the next page.
 fn found<T>(
     page: Page<Judged<T>>,
     listing: &mut Listing,

@@ -1,8 +1,8 @@
-//! The WasteResource table: findings written, findings resolved, each scope's report kept.
+//! The WasteResource table: writes and resolves findings, and keeps each scope's report.
 //!
-//! Findings go out in batches, a hundredth of the calls that one write each would be. Two runs that
-//! overlap write the same rows: `first_seen` is the word of the one that opened the row, and
-//! `last_seen` the moment of the write, so that neither resolves what the other has just seen.
+//! Findings go out in batches, which takes a hundredth of the calls of single writes. Two runs that overlap
+//! write the same rows. `first_seen` comes from the run that opened the row. `last_seen` is the moment of the
+//! write, so that neither run resolves a finding that the other has just seen.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::finding::{
     ACCOUNT_REGION, COUNTED_IN, FIRST_SEEN, Finding, LAST_SEEN, LINEAGE, MONTHLY_COST_USD, RESOURCE, Row,
     STATUS, UPPER_BOUND_USD, number,
 };
-use crate::progress::Progress;
+use crate::progress::ScanProgress;
 
 const OPEN_ALL: &str = "dynamodb:TransactWriteItems";
 /// DynamoDB's limit for one `BatchGetItem`, and for one transaction.
@@ -29,28 +29,27 @@ const READ_BATCH: usize = 100;
 /// DynamoDB's limit for one `BatchWriteItem`.
 const WRITE_BATCH: usize = 25;
 /// Batches on their way at a time.
-const SIDE_BY_SIDE: usize = 4;
-/// How often what DynamoDB left unprocessed is sent again.
-const ROUNDS: u32 = 8;
+const CONCURRENT_BATCHES: usize = 4;
+/// Attempts for the items that DynamoDB left unprocessed.
+const ATTEMPTS: u32 = 8;
 /// The pause after the first round; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// When a finding that is gone was found to be so (N, epoch seconds).
+/// The time at which a finding was resolved (N, epoch seconds).
 const RESOLVED_AT: &str = "resolved_at";
-/// Why it is no finding any more (S): DELETED, KEPT, or RECYCLE_BIN, which each scan looks at again until the
-/// resource leaves the bin. Beside it stands `saved_monthly_usd` (N).
+/// The reason why the finding is resolved (S): DELETED, KEPT, or RECYCLE_BIN. Each scan checks a RECYCLE_BIN
+/// row again until the resource leaves the bin. `saved_monthly_usd` (N) stands beside the reason.
 const RESOLUTION: &str = "resolution";
-/// The value of [`RESOLUTION`] for what was deleted and is still billed.
+/// The value of [`RESOLUTION`] for a resource that was deleted and is still billed.
 const IN_RECYCLE_BIN: &str = "RECYCLE_BIN";
-/// When the Recycle Bin deletes it for good (N, epoch seconds), as far as EC2 says.
+/// The time at which the Recycle Bin deletes the resource for good (N, epoch seconds), as far as EC2 says.
 const RECYCLE_BIN_EXIT_AT: &str = "recycle_bin_exit_at";
 
-/// Open, or found in the Recycle Bin by a run before, and not seen by the present run. What the present run has found in
-/// the bin is counted already.
+/// Findings that are open, or that an earlier run found in the Recycle Bin, and that the present run has not
+/// seen. The present run has already counted the resources that it found in the bin itself.
 const UNSEEN: &str =
     "(#status = :open OR (#resolution = :bin AND #resolved_at <= :before)) AND #last_seen < :before";
 
-/// The table.
 #[derive(Debug, Clone)]
 pub struct WasteTable {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
@@ -62,31 +61,31 @@ pub struct WasteTable {
 pub struct Stale {
     /// `type#id`.
     pub resource: String,
-    /// What it cost.
+    /// The monthly cost of the resource.
     pub monthly: Option<Usd>,
-    /// What the snapshot was taken of.
+    /// The lineage of the snapshot.
     pub lineage: Option<String>,
 }
 
-/// How a finding ended.
+/// The end of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// It was deleted and lies in the Recycle Bin: it is billed, and can be restored.
+pub enum Resolution {
+    /// The resource was deleted and is in the Recycle Bin: it is billed, and can be restored.
     InRecycleBin {
-        /// When the bin deletes it for good; `None` where EC2 does not say.
+        /// The time at which the bin deletes the resource for good; `None` if EC2 does not say.
         until: Option<Timestamp>,
     },
-    /// EC2 does not know it any more.
+    /// EC2 does not know the resource any more.
     Deleted {
-        /// What that saves a month; `None` where its price was unknown.
+        /// The monthly amount that the deletion saves; `None` if the price was unknown.
         saved: Option<Usd>,
     },
-    /// It exists and costs what it did: in use again, opted out, or the rules changed.
+    /// The resource exists and costs what it did: it is in use again, opted out, or the rules changed.
     Kept,
 }
 
 impl Stale {
-    /// The resource's id in EC2.
+    /// Returns the resource's id in EC2.
     #[must_use]
     pub fn id(&self) -> &str {
         self.resource.split_once('#').map_or(self.resource.as_str(), |(_, id)| id)
@@ -94,16 +93,16 @@ impl Stale {
 }
 
 impl WasteTable {
-    /// The table of this name.
+    /// Opens the table of this name.
     #[must_use]
     pub fn new(dynamodb: aws_sdk_dynamodb::Client, name: impl Into<String>) -> Self {
         Self { dynamodb, name: name.into() }
     }
 
-    /// Writes findings as OPEN. One that was open already keeps its `first_seen`.
+    /// Writes findings as OPEN. A finding that was open already keeps its `first_seen`.
     ///
     /// # Errors
-    /// The table does not take them all.
+    /// The table does not take all findings.
     pub async fn write(&self, scope: &str, findings: Vec<Finding>) -> Result<(), CallError> {
         let mut findings = findings.into_iter();
         let batches = std::iter::from_fn(|| {
@@ -112,17 +111,17 @@ impl WasteTable {
         });
         stream::iter(batches)
             .map(|batch| self.write_batch(scope, batch))
-            .buffer_unordered(SIDE_BY_SIDE)
+            .buffer_unordered(CONCURRENT_BATCHES)
             .try_collect()
             .await
     }
 
-    /// Reads which of them are open already, and writes these in batches. The others open in a
-    /// transaction that holds only while no other run has opened them: then they are read again, so
-    /// that the first one's `first_seen` stands.
+    /// Writes the findings that are open already, in batches. Opens the others in a transaction that holds
+    /// only while no other run has opened them. If another run was faster, reads them again, so that the
+    /// first run's `first_seen` stands.
     async fn write_batch(&self, scope: &str, mut batch: Vec<Finding>) -> Result<(), CallError> {
         let mut pause = FIRST_PAUSE;
-        for _ in 0..ROUNDS {
+        for _ in 0..ATTEMPTS {
             let open_since = self.open_since(scope, &batch).await?;
             let now = Timestamp::now().as_second();
             let (open, new): (Vec<_>, Vec<_>) = batch
@@ -147,7 +146,7 @@ impl WasteTable {
         Err(self.throttled(OPEN_ALL))
     }
 
-    /// Opens findings, all or none: none if one of them is open by now, and this returns false.
+    /// Opens all findings or none. Opens none and returns false if one of them is open by now.
     async fn open_all(&self, rows: Vec<Row>) -> Result<bool, CallError> {
         if rows.is_empty() {
             return Ok(true);
@@ -170,13 +169,13 @@ impl WasteTable {
         }
     }
 
-    /// `first_seen` of those that are OPEN already, by resource.
+    /// Returns `first_seen` of the findings that are OPEN already, by resource.
     async fn open_since(&self, scope: &str, batch: &[Finding]) -> Result<HashMap<String, i64>, CallError> {
         let call = "dynamodb:BatchGetItem";
         let mut keys: Vec<Row> = batch.iter().map(|finding| key(scope, &finding.resource())).collect();
         let mut open = HashMap::with_capacity(keys.len());
         let mut pause = FIRST_PAUSE;
-        for _ in 0..ROUNDS {
+        for _ in 0..ATTEMPTS {
             let request = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
                 .consistent_read(true)
@@ -214,7 +213,7 @@ impl WasteTable {
         let requests = rows.into_iter().map(put).collect::<Result<Vec<_>, _>>();
         let mut requests = requests.map_err(|e| CallError::malformed(call, e.to_string()))?;
         let mut pause = FIRST_PAUSE;
-        for _ in 0..ROUNDS {
+        for _ in 0..ATTEMPTS {
             let request = self.dynamodb.batch_write_item().request_items(&self.name, requests);
             let answer = request.send().await.map_err(failed(call))?;
             requests =
@@ -228,8 +227,8 @@ impl WasteTable {
         Err(self.throttled(call))
     }
 
-    /// A page of the findings of a type that are OPEN, or were found in the Recycle Bin by then, and were last seen before
-    /// `before`; and the key that the next page begins after.
+    /// Returns a page of a type's findings that were last seen before `before`: the OPEN ones, and those that
+    /// an earlier run found in the Recycle Bin. Returns also the key after which the next page begins.
     ///
     /// # Errors
     /// The table does not answer.
@@ -266,17 +265,16 @@ impl WasteTable {
         Ok((rows.iter().filter_map(stale_row).collect(), answer.last_evaluated_key))
     }
 
-    /// The lineages that the kept parts of this listing have counted, with the price of each snapshot:
-    /// what a continued listing needs to know of what came before it. Where another run, or this one
-    /// delivered twice, has written a row since, the row is that one's, and its lineage may be counted
-    /// once more.
+    /// Returns the lineages that the stored parts of this listing have counted, with the price of each
+    /// snapshot. A continued listing needs this from the invocations before it. A row that another run, or a
+    /// repeat of this one, has written since is left out. Its lineage may then be counted once more.
     ///
     /// # Errors
     /// The table does not answer.
     pub async fn lineages_of(
         &self,
         scope: &str,
-        progress: &Progress,
+        progress: &ScanProgress,
     ) -> Result<Vec<(String, Usd)>, CallError> {
         let mut pages = self
             .of_type(scope, ResourceType::Snapshot)
@@ -307,7 +305,7 @@ impl WasteTable {
         Ok(lineages)
     }
 
-    /// Marks a finding as RESOLVED, unless another run has seen it since. Whether it was marked.
+    /// Marks a finding as RESOLVED, unless another run has seen it since. Returns true if it was marked.
     ///
     /// # Errors
     /// The table does not answer.
@@ -316,12 +314,12 @@ impl WasteTable {
         scope: &str,
         stale: &Stale,
         before: Timestamp,
-        end: End,
+        end: Resolution,
     ) -> Result<bool, CallError> {
         let (resolution, saved, exit) = match end {
-            End::Deleted { saved } => ("DELETED", saved, None),
-            End::Kept => ("KEPT", Some(Usd::default()), None),
-            End::InRecycleBin { until } => (IN_RECYCLE_BIN, Some(Usd::default()), until),
+            Resolution::Deleted { saved } => ("DELETED", saved, None),
+            Resolution::Kept => ("KEPT", Some(Usd::default()), None),
+            Resolution::InRecycleBin { until } => (IN_RECYCLE_BIN, Some(Usd::default()), until),
         };
         let names = names([STATUS, LAST_SEEN, RESOLVED_AT, RESOLUTION, RECYCLE_BIN_EXIT_AT]);
         let mut set = "SET #status = :resolved, #resolved_at = :now, #resolution = :resolution".to_owned();
@@ -373,18 +371,18 @@ impl WasteTable {
     }
 
     fn throttled(&self, call: &'static str) -> CallError {
-        let message = format!("table {} still leaves items unprocessed after {ROUNDS} rounds", self.name);
+        let message = format!("table {} still leaves items unprocessed after {ATTEMPTS} rounds", self.name);
         CallError { kind: Kind::Retry, code: "Throttled".to_owned(), ..CallError::malformed(call, message) }
     }
 }
 
-/// The row's key.
+/// Returns the row's key.
 pub(crate) fn key(scope: &str, resource: &str) -> Row {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     [(ACCOUNT_REGION.to_owned(), text(scope)), (RESOURCE.to_owned(), text(resource))].into()
 }
 
-/// `#name` for each name: `status` and others are DynamoDB's reserved words.
+/// Maps `#name` to each name: `status` and others are DynamoDB's reserved words.
 fn names<const N: usize>(names: [&str; N]) -> HashMap<String, String> {
     names.into_iter().map(|name| (format!("#{name}"), name.to_owned())).collect()
 }

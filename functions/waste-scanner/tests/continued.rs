@@ -1,5 +1,5 @@
-//! Scans that need several invocations, and invocations that are killed: each goes on where the last one
-//! that was kept stopped, and counts nothing twice and nothing never.
+//! Scans that need several invocations, and invocations that are killed. Each invocation resumes at the last
+//! stored position, and counts every finding exactly once.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -13,9 +13,9 @@ use serde_json::Value;
 use spot_domain::waste::ResourceType;
 use spot_scripted::{Answer, Endpoint};
 use support::{NONE, NOW, PLENTY, asked, binned, nothing, page, place, scan, snapshot, volume};
-use waste_scanner::progress::{Position, Progress};
+use waste_scanner::progress::{Position, ScanProgress};
 
-/// A table that answers the question for lineages with the snapshots that were written to it.
+/// A table that answers the query for lineages with the snapshots that were written to it.
 fn counting(
     respond: impl Fn(&str, &str) -> Answer + Send + Sync + 'static,
 ) -> impl Fn(&str, &str) -> Answer + Send + Sync + 'static {
@@ -53,8 +53,10 @@ async fn three_pages() -> Endpoint {
 #[tokio::test]
 async fn an_invocation_that_was_killed_and_is_repeated_counts_what_it_had_not_kept() {
     let endpoint = three_pages().await;
-    let first =
-        Progress { next: Some(Position::first(ResourceType::Snapshot)), ..Progress::new(NOW, &place()) };
+    let first = ScanProgress {
+        next: Some(Position::first(ResourceType::Snapshot)),
+        ..ScanProgress::new(NOW, &place())
+    };
     scan(&endpoint, PLENTY, first.clone()).await; // killed before its progress was kept
     let mut progress = first;
     while progress.next.is_some() {
@@ -67,8 +69,10 @@ async fn an_invocation_that_was_killed_and_is_repeated_counts_what_it_had_not_ke
 #[tokio::test]
 async fn an_invocation_that_was_killed_after_its_progress_was_kept_counts_nothing_twice() {
     let endpoint = three_pages().await;
-    let first =
-        Progress { next: Some(Position::first(ResourceType::Snapshot)), ..Progress::new(NOW, &place()) };
+    let first = ScanProgress {
+        next: Some(Position::first(ResourceType::Snapshot)),
+        ..ScanProgress::new(NOW, &place())
+    };
     let kept = scan(&endpoint, NONE, first).await;
     scan(&endpoint, PLENTY, kept.clone()).await; // killed: it is repeated from what was kept
     let progress = scan(&endpoint, PLENTY, kept).await;
@@ -87,7 +91,7 @@ async fn when_time_is_up_the_scan_goes_on_where_it_stopped() {
         action => nothing(action),
     };
     let endpoint = Endpoint::answering(counting(respond)).await;
-    let mut progress = Progress::new(NOW, &place());
+    let mut progress = ScanProgress::new(NOW, &place());
     let mut invocations = 0;
     while progress.next.is_some() {
         progress = scan(&endpoint, NONE, progress).await;
@@ -113,7 +117,7 @@ async fn when_time_is_up_in_the_resolving_it_goes_on_without_listing_again() {
             updated.fetch_add(1, Ordering::SeqCst);
             Answer::ok("{}")
         }
-        // What is resolved is not found again.
+        // A resolved finding is not found again.
         "Query" if body.contains(r#""volume#""#) => match updated.load(Ordering::SeqCst) {
             0 => Answer::ok(format!(
                 r#"{{"Items":[{},{}],"Count":2,"LastEvaluatedKey":{{"resource":{{"S":"volume#vol-2"}}}}}}"#,
@@ -125,8 +129,10 @@ async fn when_time_is_up_in_the_resolving_it_goes_on_without_listing_again() {
         action => nothing(action),
     })
     .await;
-    let volumes =
-        Progress { next: Some(Position::first(ResourceType::Volume)), ..Progress::new(NOW, &place()) };
+    let volumes = ScanProgress {
+        next: Some(Position::first(ResourceType::Volume)),
+        ..ScanProgress::new(NOW, &place())
+    };
     let stopped = scan(&endpoint, NONE, volumes).await;
     let expected = Position { listed: true, ..Position::first(ResourceType::Volume) };
     assert_eq!(stopped.next, Some(expected));
@@ -137,7 +143,8 @@ async fn when_time_is_up_in_the_resolving_it_goes_on_without_listing_again() {
     assert_eq!(asked(&endpoint, "Filter.1.Name=status"), 1, "the volumes are listed once");
 }
 
-/// The table of this test answers as DynamoDB does: by what its one row holds, and by the conditions asked.
+/// The table of this test answers as DynamoDB does, by the content of its one row and by the conditions of
+/// the request.
 #[tokio::test]
 async fn what_lies_in_the_recycle_bin_is_counted_once_in_a_run_of_several_invocations() {
     let id = format!("vol-{:017x}", 1);
@@ -162,8 +169,10 @@ async fn what_lies_in_the_recycle_bin_is_counted_once_in_a_run_of_several_invoca
         action => nothing(action),
     })
     .await;
-    let volumes =
-        Progress { next: Some(Position::first(ResourceType::Volume)), ..Progress::new(NOW, &place()) };
+    let volumes = ScanProgress {
+        next: Some(Position::first(ResourceType::Volume)),
+        ..ScanProgress::new(NOW, &place())
+    };
     let stopped = scan(&endpoint, NONE, volumes).await;
     assert!(stopped.next.is_some(), "the table has another page");
     let went_on = scan(&endpoint, NONE, stopped).await;
@@ -179,7 +188,7 @@ async fn a_token_that_ec2_forgot_lists_the_type_anew() {
         action => nothing(action),
     };
     let endpoint = Endpoint::answering(respond).await;
-    let progress: Progress = serde_json::from_value(serde_json::json!({
+    let progress: ScanProgress = serde_json::from_value(serde_json::json!({
         "run_started": NOW,
         "next": {"listing": "volume", "token": "old"},
         "report": {"account_id": "123456789012", "region": "us-east-1", "resolved": {"count": 0, "saved_monthly_usd": 0},
@@ -204,7 +213,7 @@ async fn a_resumed_listing_that_cannot_be_read_fails_and_is_not_begun_anew() {
     })
     .await;
     let at = Position { token: Some("a".to_owned()), ..Position::first(ResourceType::Volume) };
-    let progress = Progress { next: Some(at), ..Progress::new(NOW, &place()) };
+    let progress = ScanProgress { next: Some(at), ..ScanProgress::new(NOW, &place()) };
     let progress = scan(&endpoint, PLENTY, progress).await;
     let failed: Vec<_> = progress.report.failed.iter().map(|failed| failed.error.as_str()).collect();
     assert_eq!(failed, ["ec2:DescribeVolumes: MalformedAnswer: an item's volumeId is None"]);
@@ -212,7 +221,7 @@ async fn a_resumed_listing_that_cannot_be_read_fails_and_is_not_begun_anew() {
     assert_eq!(asked(&endpoint, "Action=DescribeVolumes"), 2, "each page once");
 }
 
-/// The token is refused after pages were written on: what they counted is listed, and counted, anew.
+/// EC2 refuses the token after pages were written. The new listing lists and counts those pages again.
 #[tokio::test]
 async fn a_token_that_ec2_forgets_in_mid_listing_loses_no_lineage() {
     let forgot = AtomicUsize::new(0);
@@ -228,8 +237,10 @@ async fn a_token_that_ec2_forgets_in_mid_listing_loses_no_lineage() {
         action => nothing(action),
     };
     let endpoint = Endpoint::answering(counting(respond)).await;
-    let first =
-        Progress { next: Some(Position::first(ResourceType::Snapshot)), ..Progress::new(NOW, &place()) };
+    let first = ScanProgress {
+        next: Some(Position::first(ResourceType::Snapshot)),
+        ..ScanProgress::new(NOW, &place())
+    };
     let kept = scan(&endpoint, NONE, first).await;
     let mut progress = scan(&endpoint, PLENTY, kept).await;
     while progress.next.is_some() {

@@ -183,8 +183,8 @@ async fn only_what_is_deleted_saves() {
     assert!(resolved(&gone, "DELETED") && resolved(&kept, "KEPT"));
 }
 
-/// A page that lacks its list, as from a proxy that strips what is empty: with it, all snapshots would
-/// read as unused, and all findings as deleted.
+/// A page that lacks its list, as from a proxy that strips empty elements. If it passed for an empty list,
+/// all snapshots would read as unused, and all findings as deleted.
 #[tokio::test]
 async fn an_answer_without_its_list_is_not_nothing() {
     let stripped =
@@ -205,7 +205,7 @@ async fn an_answer_without_its_list_is_not_nothing() {
     }
 }
 
-/// A snapshot with these tags and this description.
+/// Returns a snapshot with these tags and this description.
 fn snapshot_with(n: u32, volume: &str, tags: &[(&str, &str)], description: &str) -> String {
     let tags: Vec<String> =
         tags.iter().map(|(k, v)| format!("<item><key>{k}</key><value>{v}</value></item>")).collect();
@@ -293,7 +293,7 @@ async fn without_the_recycle_bin_only_snapshots_of_vanished_images_are_in_doubt(
     assert!(failed.error.contains("ec2:ListImagesInRecycleBin: UnauthorizedOperation"), "{}", failed.error);
 }
 
-/// Rows of snapshots that no listing has: one open, one that lay in the Recycle Bin at the last scan.
+/// Returns rows of snapshots that no listing has: one open, one that lay in the Recycle Bin at the last scan.
 fn unseen_snapshots() -> Answer {
     let row = |n: u32, more: &str| {
         format!(
@@ -365,7 +365,7 @@ async fn where_the_recycle_bin_cannot_be_read_only_what_still_exists_is_resolved
         let endpoint = Endpoint::answering(move |action, body| match action {
             "Query" if body.contains(r#""snapshot#""#) => unseen_snapshots(),
             "ListSnapshotsInRecycleBin" => Answer::ec2_error(403, refusal),
-            // In use again: it is there, and no finding any more.
+            // The snapshot is in use again: it exists, and is no finding any more.
             "DescribeSnapshots" if body.contains("snapshot-id") => {
                 page("snapshotSet", &[snapshot(7, "vol-7")], None)
             }

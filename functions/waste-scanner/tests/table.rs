@@ -1,5 +1,4 @@
-//! The WasteResource table against a scripted DynamoDB: batches, what is left unprocessed, and how a
-//! row looks.
+//! The WasteResource table against a scripted DynamoDB: batches, unprocessed items, and the content of a row.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -41,7 +40,7 @@ fn empty(action: &str) -> Answer {
     }
 }
 
-/// The items of all writing requests, batches and transactions alike.
+/// Returns the items of all writing requests, batches and transactions alike.
 fn written(endpoint: &Endpoint) -> Vec<Value> {
     let puts = |request: &String| -> Option<Vec<Value>> {
         let request: Value = serde_json::from_str(request).ok()?;
@@ -106,7 +105,7 @@ async fn first_seen_stays_while_a_finding_is_open() {
     assert_eq!(rows[1]["first_seen"], rows[1]["last_seen"], "it is waste anew");
 }
 
-/// What a row that another run opened while ours was on its way reads as.
+/// Answers with the row that another run opened while ours was on its way.
 fn opened_by_another(resource: &str, first_seen: i64) -> Answer {
     Answer::ok(format!(
         r#"{{"Responses":{{"waste":[{{"resource":{{"S":"{resource}"}},"status":{{"S":"OPEN"}},

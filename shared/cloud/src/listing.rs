@@ -12,7 +12,7 @@ use aws_sdk_ec2::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use spot_domain::words::chain;
-use spot_listing::{Item, Listing, Malformed, Shape};
+use spot_listing::{Item, ListingReader, Malformed, Shape};
 
 use crate::error::{CallError, Kind, failed};
 
@@ -50,7 +50,7 @@ where
     let unread = Unread { shape, body: Arc::default() };
     send(unread.clone()).await.map_err(failed(call))?;
     let body = unread.slot().take().ok_or_else(|| CallError::malformed(call, "no answer to read"))?;
-    let (mut body, mut listing, mut items) = (ByteStream::new(body), Listing::new(shape), Vec::new());
+    let (mut body, mut listing, mut items) = (ByteStream::new(body), ListingReader::new(shape), Vec::new());
     let mut each = |item: &Item| {
         items.extend(keep(item)?);
         Ok(())

@@ -1,9 +1,9 @@
-//! Drains a node of the current kubeconfig: cordon, then passes until nothing is left to move.
+//! Drains a node of the current kubeconfig: cordon, then passes until no pod is left to move.
 //!
 //! `cargo run -p spot-cluster --example drain -- NODE [--delete-emptydir-data] [--force] [--timeout=SECONDS]`
 //!
-//! The two flags mean what they mean to `kubectl drain`. Past the timeout (600 s unless told
-//! otherwise) the node is made schedulable again, what blocked is named, and the exit code is 1.
+//! The two flags mean the same as for `kubectl drain`. After the timeout (600 s by default) the node is made
+//! schedulable again, the blocking pods are named, and the exit code is 1.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -39,12 +39,12 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     Ok(if is_drained? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Whether the node was empty before the timeout.
+/// Drains the node; returns true if the node was empty before the timeout.
 async fn drained(client: &Client, arguments: &Arguments) -> Result<bool, spot_cluster::ClusterError> {
     let began = Instant::now();
     let mut state = drain::State::default();
     loop {
-        // As the node swap does it: kubectl's semantics hold once two thirds of the time have passed.
+        // As in the node swap, kubectl's semantics hold once two thirds of the time have passed.
         let is_late = began.elapsed() > arguments.timeout * 2 / 3;
         let last_ready = if is_late { LastReady::Evict } else { LastReady::Keep };
         let pass = drain::pass(client, &arguments.node, arguments.policy, last_ready, state.clone());

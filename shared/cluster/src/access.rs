@@ -1,7 +1,7 @@
-//! A client for a cluster's API server: of EKS, or by a kubeconfig kept in Secrets Manager.
+//! A client for a cluster's API server: of EKS, or by a kubeconfig in Secrets Manager.
 //!
-//! The client retries nothing by itself and gives up on a silent server after 32 s: its caller
-//! decides.
+//! The client retries nothing by itself and gives up on a silent server after 32 s. The caller decides what
+//! follows.
 
 use std::time::Duration;
 
@@ -22,88 +22,86 @@ use spot_domain::words::{LONGEST, chain, cut};
 
 use crate::eks_token::{self, TokenError};
 use crate::expiry;
-use crate::knock::{Road, knock};
+use crate::knock::{Route, knock};
 
-/// To the API server's first answer at all.
+/// The longest wait for the API server to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between two signs of life of an answer. An admission webhook may take 30 s for one eviction, and with
-/// `failurePolicy: Ignore` the API server grants it after that
-/// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts>); a client
-/// that has left by then is granted nothing.
+/// The longest silence of the API server within an answer. An admission webhook may take 30 s for one
+/// eviction; with `failurePolicy: Ignore` the API server grants the eviction after that
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#timeouts>). A
+/// client that has left by then is granted nothing.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(32);
 
-/// No client, and what to do about it.
+/// The reasons why there is no client, each with the way out.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// AWS did not answer, or throttled: try again.
+    /// AWS did not answer, or throttled the call: try again.
     #[error("{of}: {call}: {message}")]
     Retry {
         /// The cluster or the secret.
         of: String,
         /// The API action, as IAM spells it.
         call: &'static str,
-        /// What AWS or the SDK said.
+        /// The message of AWS or of the SDK.
         message: String,
     },
-    /// A permission is missing: a person must grant `call` on `of`.
+    /// The role lacks a permission: a person must grant `call` on `of`.
     #[error("{of}: permission {call} is missing: {message}")]
     Denied {
         /// The cluster or the secret.
         of: String,
         /// The API action, as IAM spells it.
         call: &'static str,
-        /// What AWS said.
+        /// The message of AWS.
         message: String,
     },
-    /// There is no such cluster or secret in this account and region.
+    /// The account and region have no such cluster or secret.
     #[error("{of} does not exist in this account and region")]
     NotFound {
         /// The cluster or the secret.
         of: String,
     },
-    /// AWS refuses the call for another reason: a person must look.
+    /// AWS refuses the call for another reason: a person must check.
     #[error("{of}: {call}: {message}")]
     Rejected {
         /// The cluster or the secret.
         of: String,
         /// The API action, as IAM spells it.
         call: &'static str,
-        /// What AWS said.
+        /// The message of AWS.
         message: String,
     },
     /// The cluster is being created or deleted, or has failed.
     #[error("cluster {cluster} is {status}, not ACTIVE")]
     NotActive {
-        /// The cluster.
         cluster: ClusterName,
-        /// EKS's word for its state.
+        /// The status of the cluster, as EKS spells it.
         status: String,
     },
     /// The secret holds no kubeconfig that works without files and programs.
     #[error("secret {secret}: {problem}")]
     Kubeconfig {
-        /// The secret's ARN.
+        /// The ARN of the secret.
         secret: String,
-        /// What to change in it.
+        /// The problem of the kubeconfig, and the fix.
         problem: String,
     },
     /// The API server can't be reached from here, and waiting would not help.
     #[error("{of}: {problem}")]
     Unreachable {
-        /// The cluster.
         of: String,
-        /// What is wrong, and the way out.
+        /// The problem and the way out.
         problem: String,
     },
-    /// Nothing answers where the API server is said to be. Should it be a moment's silence, the same call goes through
-    /// later; else a person must see to it.
+    /// No server answers at the API server's address. If the silence passes, the same call succeeds later; if
+    /// it stays, a person must act.
     #[error("{of}: {problem}")]
     Silent {
         /// The cluster or the secret.
         of: String,
         /// The secret that names the address; `None` for EKS.
         secret: Option<String>,
-        /// The cause if it stays silent, and the way out.
+        /// The cause if the silence stays, and the way out.
         problem: String,
     },
     /// The API server does not know the caller.
@@ -111,15 +109,14 @@ pub enum AccessError {
     NotLetIn {
         /// The cluster or the secret.
         of: String,
-        /// What is wrong, and the way out.
+        /// The problem and the way out.
         problem: String,
     },
-    /// The client could not be built from what AWS said.
+    /// The client could not be built from the data of AWS.
     #[error("{of}: {problem}")]
     Client {
         /// The cluster or the secret.
         of: String,
-        /// What is wrong.
         problem: String,
     },
     /// The token could not be signed.
@@ -128,7 +125,7 @@ pub enum AccessError {
 }
 
 impl AccessError {
-    /// Whether the same call may go through later (also a cluster that is being updated).
+    /// Returns true if the same call may succeed later (also for a cluster that is being updated).
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Retry { .. } | Self::NotActive { .. })
@@ -137,35 +134,35 @@ impl AccessError {
 
 /// A client that has made no call yet.
 pub struct Untried {
-    /// A missing access entry shows at its first call, as [`Kind::Unauthorized`](crate::Kind::Unauthorized).
+    /// The first call shows a missing access entry, as [`Kind::Unauthorized`](crate::Kind::Unauthorized).
     pub client: Client,
     of: String,
-    road: Road,
+    route: Route,
 }
 
 impl Untried {
-    /// Makes the first call: the API server answers and knows the caller.
+    /// Makes the first call, which shows that the API server answers and knows the caller.
     ///
     /// # Errors
-    /// See [`AccessError`]: what is wrong, and the way out.
+    /// [`AccessError`] names the problem and the way out.
     pub async fn tried(self) -> Result<Client, AccessError> {
-        knock(&self.client, &self.of, &self.road).await?;
+        knock(&self.client, &self.of, &self.route).await?;
         Ok(self.client)
     }
 }
 
-/// A client for an EKS cluster, with a token minted now (valid for 15 minutes): make a new client
-/// for each invocation.
+/// Opens a client for an EKS cluster, with a token minted now (valid for 15 minutes). Make a new client for
+/// each invocation.
 ///
 /// # Errors
-/// See [`AccessError`].
+/// [`AccessError`] names the problem and the way out.
 pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Untried, AccessError> {
     let of = format!("cluster {cluster}");
     let call = "eks:DescribeCluster";
     let answer = aws_sdk_eks::Client::new(config).describe_cluster().name(cluster.as_str()).send().await;
     let found = answer.map_err(|e| sorted(&of, call, &e))?.cluster.ok_or_else(|| lacks(&of, "no cluster"))?;
     match found.status {
-        // Its API server goes on serving while it is updated.
+        // The API server keeps serving while EKS updates it.
         Some(ClusterStatus::Active | ClusterStatus::Updating) => {}
         status => {
             let status = status.map_or("UNKNOWN".to_owned(), |status| status.as_str().to_owned());
@@ -175,7 +172,7 @@ pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Untried, A
     let endpoint = found.endpoint.ok_or_else(|| lacks(&of, "no endpoint"))?;
     let vpc = found.resources_vpc_config;
     let mode = found.access_config.and_then(|access| access.authentication_mode);
-    let road = Road::Eks {
+    let route = Route::Eks {
         endpoint: endpoint.clone(),
         is_public: vpc.as_ref().is_none_or(|vpc| vpc.endpoint_public_access),
         public_cidrs: vpc.and_then(|vpc| vpc.public_access_cidrs).unwrap_or_default(),
@@ -189,17 +186,17 @@ pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Untried, A
     };
     let user = AuthInfo { token: Some(mint(config, &of, cluster).await?), ..AuthInfo::default() };
     match client(kubeconfig_of(server, user)).await {
-        Ok(client) => Ok(Untried { client, of, road }),
+        Ok(client) => Ok(Untried { client, of, route }),
         Err(problem) => Err(AccessError::Client { of, problem }),
     }
 }
 
-/// A client by the kubeconfig that the secret holds as text. It must be self-contained: data
-/// instead of paths, a token or a client certificate instead of an `exec` plugin, since a Lambda
-/// has neither files nor programs.
+/// Opens a client by the kubeconfig that the secret holds as text. The kubeconfig must be self-contained,
+/// since a Lambda has neither files nor programs: data instead of paths, a token or a client certificate
+/// instead of an `exec` plugin.
 ///
 /// # Errors
-/// See [`AccessError`].
+/// [`AccessError`] names the problem and the way out.
 pub async fn kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Untried, AccessError> {
     let of = format!("secret {secret_arn}");
     let answer =
@@ -209,8 +206,8 @@ pub async fn kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Untried,
     let text =
         secret.ok_or_else(|| refused("it holds binary data; store the kubeconfig as text".to_owned()))?;
     let (parsed, server) = self_contained(&text, Timestamp::now()).map_err(refused)?;
-    let road = Road::Kubeconfig { secret: secret_arn.to_owned(), server };
-    Ok(Untried { client: client(parsed).await.map_err(refused)?, of, road })
+    let route = Route::Kubeconfig { secret: secret_arn.to_owned(), server };
+    Ok(Untried { client: client(parsed).await.map_err(refused)?, of, route })
 }
 
 async fn mint(
@@ -230,10 +227,10 @@ async fn mint(
     Ok(eks_token::token(&credentials, &region, cluster, Timestamp::now())?)
 }
 
-/// Parses a kubeconfig and refuses what needs files, programs or a proxy, and credentials that have expired. Returns
-/// the API server's address with it.
+/// Parses a kubeconfig. Refuses one that needs files, programs or a proxy, or whose credentials have expired.
+/// Returns the kubeconfig and the API server's address.
 fn self_contained(text: &str, now: Timestamp) -> Result<(Kubeconfig, String), String> {
-    // The parser's own message shows the lines around the error: secrets.
+    // The parser's own message shows the lines around the error, which may be secrets.
     let config = Kubeconfig::from_yaml(text).map_err(|_| "it is no YAML of a kubeconfig".to_owned())?;
     let name = config.current_context.as_deref().ok_or("it has no current-context")?;
     let named = config.contexts.iter().find(|context| context.name == name);
@@ -315,21 +312,21 @@ fn kubeconfig_of(cluster: Cluster, user: AuthInfo) -> Kubeconfig {
     }
 }
 
-/// The real client. Left to itself kube would repeat 429, 503 and 504 for minutes, wait for an
+/// Builds the real client. By its defaults, kube would repeat 429, 503 and 504 for minutes, wait for an
 /// answer without end, and take a proxy from the environment.
 async fn client(kubeconfig: Kubeconfig) -> Result<Client, String> {
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     Client::try_from(cautious(config.map_err(|e| e.to_string())?)).map_err(|e| e.to_string())
 }
 
-/// The same cluster and user, with the timeouts and without the retries that this crate wants.
+/// Returns the same cluster and user, with the timeouts and without the retries that this crate wants.
 #[must_use]
 pub fn cautious(mut config: Config) -> Config {
     config.default_retry = false;
     config.proxy_url = None;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
-    // Else the time that a connection lay idle would count as silence.
+    // Without this, the time that a connection was idle would count as silence.
     config.reset_reader_on_write = true;
     config
 }

@@ -1,7 +1,7 @@
 use super::*;
 use spot_scripted::{Answer, Endpoint};
 
-/// A self-signed certificate, in base64 over PEM as EKS tells it.
+/// A self-signed certificate, in base64 over PEM as EKS returns it.
 pub(crate) const AUTHORITY: &str = concat!(
     "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJkVENDQVJ1Z0F3SUJBZ0lVRWw3QWg2Z0xzZmZodjdaV3h4Z1",
     "d2S01qVlpVd0NnWUlLb1pJemowRUF3SXcKRHpFTk1Bc0dBMVVFQXd3RWRHVnpkREFnRncweU5qRXhNalV3TWpRd01U",
@@ -109,7 +109,7 @@ fn the_client_gives_up_in_time_and_repeats_nothing() {
     assert_eq!(config.read_timeout, Some(Duration::from_secs(32)));
 }
 
-/// Secrets Manager and EKS, both answering from the script.
+/// Returns the errors of Secrets Manager and of EKS, which both answer from the script.
 async fn refused_by(answer: Answer) -> (AccessError, AccessError) {
     let config = Endpoint::start(vec![answer]).await.config().await;
     let eks = eks(&config, &"prod".parse().unwrap()).await.err().unwrap();

@@ -1,5 +1,5 @@
-//! PodDisruptionBudgets: which of them a pod is in, and which will never let it go. The forecast follows the
-//! API server's own judgement (kubernetes/pkg/registry/core/pod/storage/eviction.go).
+//! PodDisruptionBudgets: the budgets of a pod, and the budgets that will never let it go. The forecast
+//! follows the API server's own judgement (kubernetes/pkg/registry/core/pod/storage/eviction.go).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,46 +13,46 @@ use crate::error::ClusterError;
 use crate::pages;
 use crate::pods::{NodePod, SAFE_TO_EVICT};
 
-/// Budgets per page of a list.
+/// Budgets in a page of a list.
 const PAGE_SIZE: u32 = 100;
 
 /// A PodDisruptionBudget with its controller's last count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Budget {
-    /// Its namespace: it selects pods of this one only.
+    /// The namespace of the budget and of all pods that it selects.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Which pods; none = no pod, empty = all pods of the namespace (policy/v1).
+    /// The selector of pods: none selects no pod, an empty one all pods of the namespace (policy/v1).
     pub selector: Option<LabelSelector>,
-    /// Evictions that it would grant now.
+    /// Evictions that the API server would grant now.
     pub disruptions_allowed: i32,
-    /// Healthy pods that there are.
+    /// Healthy pods that exist.
     pub current_healthy: i32,
-    /// Healthy pods that there must be.
+    /// Healthy pods that must exist.
     pub desired_healthy: i32,
-    /// Pods that there should be, healthy or not.
+    /// Pods that should exist, healthy or not.
     pub expected_pods: i32,
-    /// Its controller has counted since the budget last changed.
+    /// True if the disruption controller has counted since the budget last changed.
     pub is_observed: bool,
-    /// The reason for which its controller can't count, in its own words. Until it can, nothing is granted.
+    /// The reason why the disruption controller can't count, in its own words. Until it can count, nothing is
+    /// granted.
     pub sync_failure: Option<String>,
-    /// A pod that is not Ready is granted in any case (`unhealthyPodEvictionPolicy: AlwaysAllow`).
+    /// True if a pod that is not Ready is granted in any case (`unhealthyPodEvictionPolicy: AlwaysAllow`).
     pub lets_unhealthy_go: bool,
 }
 
 impl Budget {
-    /// Says that the budget covers a pod of `namespace` with `labels`.
+    /// Returns true if the budget covers a pod of `namespace` with `labels`.
     #[must_use]
     pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         let Some(selector) = self.selector.clone() else { return false };
-        // The API server lets no malformed selector in; one that this crate can't read covers
-        // every pod, so that the budget is never overlooked.
+        // The API server refuses a malformed selector. A selector that this crate can't read covers every
+        // pod, so that its budget is never overlooked.
         self.namespace == namespace && Selector::try_from(selector).map_or(true, |s| s.matches(labels))
     }
 
-    /// Waiting won't help: it wants every pod healthy at all times (`maxUnavailable: 0`,
-    /// `minAvailable` ≥ the number of pods), so that it never grants the eviction of a healthy one.
+    /// Returns true if the budget wants every pod healthy at all times (`maxUnavailable: 0`, `minAvailable` ≥
+    /// the number of pods). Such a budget never grants the eviction of a healthy pod: waiting won't help.
     #[must_use]
     pub fn is_never_met(&self) -> bool {
         self.is_observed
@@ -61,11 +61,11 @@ impl Budget {
             && self.desired_healthy >= self.expected_pods
     }
 
-    /// Says why the budget would never grant the eviction of `pod`, and what would help.
+    /// Returns the reason why the budget would never grant the eviction of `pod`, and what would help.
     #[must_use]
     pub fn refusal_of(&self, pod: &NodePod) -> Option<String> {
-        // A Job's pod ends by itself some day, and its budget with it. One that has not started is
-        // evicted whatever its budget.
+        // A Job's pod ends by itself some day, and its budget with it. The API server evicts a pod that has
+        // not started, whatever its budget.
         if pod.facts.runs_once || pod.is_pending || self.lets_go_unhealthy(pod) {
             return None;
         }
@@ -88,15 +88,15 @@ impl Budget {
         })
     }
 
-    /// As the API server has it: a pod that is not Ready doesn't count, so that it may go by the policy, or
-    /// while enough others are healthy.
+    /// Judges as the API server does. A pod that is not Ready doesn't count as healthy: it may go by the
+    /// policy, or while enough others are healthy.
     fn lets_go_unhealthy(&self, pod: &NodePod) -> bool {
         let is_met = self.desired_healthy > 0 && self.current_healthy >= self.desired_healthy;
         !pod.is_ready && (self.lets_unhealthy_go || is_met)
     }
 }
 
-/// The budgets of these namespaces, in pages.
+/// Lists the budgets of these namespaces, in pages.
 pub async fn list(client: &Client, namespaces: &BTreeSet<String>) -> Result<Vec<Budget>, ClusterError> {
     let mut budgets = Vec::new();
     for namespace in namespaces {
@@ -125,7 +125,7 @@ fn look_at(namespace: &str, budget: PodDisruptionBudget) -> Budget {
         disruptions_allowed,
         expected_pods,
         observed_generation,
-        // Evictions of the last two minutes, counted already.
+        // The evictions of the last two minutes are counted already.
         disrupted_pods: _,
     } = budget.status.unwrap_or_default();
     let failed = |condition: &Condition| {
@@ -214,7 +214,7 @@ mod tests {
         NodePod { labels: BTreeMap::new(), is_ready, facts, ..node_pod("web-1") }
     }
 
-    /// The status as the disruption controller writes it: `healthy` of 3 pods.
+    /// Returns a budget with the status that the disruption controller writes: `healthy` of 3 pods.
     fn of_three(policy: Option<&str>, desired: i32, healthy: i32, condition: &serde_json::Value) -> Budget {
         let budget = json!({
             "metadata": { "name": "web", "namespace": "shop", "generation": 1 },

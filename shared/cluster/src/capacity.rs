@@ -1,7 +1,7 @@
 //! Labels that say how a node is paid for, and pods that demand one or the other.
 //!
-//! EKS, Karpenter, kOps, Spot Ocean and many a launch template spell it differently, and no list is
-//! complete: the rules read the words of a label's name and value.
+//! EKS, Karpenter, kOps, Spot Ocean and many a launch template spell it differently, and no list is complete.
+//! The rules read the words of a label's name and value.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ const PLAIN: [&str; 6] = ["normal", "regular", "od", "reserved", "ec2normal", "e
 /// Names that are about the purchase, without their punctuation.
 const PURCHASE: [&str; 4] = ["lifecycle", "capacitytype", "purchas", "markettype"];
 
-/// Says that a node with this label calls itself On-Demand.
+/// Returns true if a node with this label calls itself On-Demand.
 #[must_use]
 pub fn says_on_demand(key: &str, value: &str) -> bool {
     let (name, value) = (plain(name_of(key)), plain(value));
@@ -23,23 +23,23 @@ pub fn says_on_demand(key: &str, value: &str) -> bool {
         || (has_spot(key) && matches!(value.as_str(), "false" | "no" | "0"))
 }
 
-/// Says that a node with this label calls itself Spot.
+/// Returns true if a node with this label calls itself Spot.
 #[must_use]
 pub fn says_spot(key: &str, value: &str) -> bool {
     let value = plain(value);
     matches!(value.as_str(), "spot" | "ec2spot") || (has_spot(key) && is_yes(&value))
 }
 
-/// The label by which a node calls itself On-Demand, as `key=value`.
+/// Returns the label by which a node calls itself On-Demand, as `key=value`.
 #[must_use]
 pub fn on_demand_label(labels: &BTreeMap<String, String>) -> Option<String> {
     let mut says = labels.iter().filter(|(key, value)| says_on_demand(key, value) && !is_name(key));
     says.next().map(|(key, value)| format!("{key}={value}"))
 }
 
-/// A label of that kind that the node has from its template, as `key=value`: a newcomer from the same
-/// template would wear it, too. `on-demand` under a name of the lifecycle is what instance metadata says
-/// (`instance-life-cycle`, which eksctl's nodes ask): a newcomer's would say `spot`.
+/// Returns an On-Demand label that the node has from its template, as `key=value`: a newcomer from the same
+/// template would bear it, too. `on-demand` under a name of the lifecycle comes from instance metadata
+/// (`instance-life-cycle`, which eksctl's nodes read): the newcomer's metadata would say `spot`.
 #[must_use]
 pub fn inherited_on_demand_label(labels: &BTreeMap<String, String>) -> Option<String> {
     let is_asked = |key: &str, value: &str| value == "on-demand" && plain(name_of(key)).contains("lifecycle");
@@ -47,8 +47,8 @@ pub fn inherited_on_demand_label(labels: &BTreeMap<String, String>) -> Option<St
     says.find(|(key, value)| !is_asked(key, value)).map(|(key, value)| format!("{key}={value}"))
 }
 
-/// Returns what of a pod's node selector or required node affinity demands On-Demand. The terms are
-/// alternatives: one that doesn't demand it frees the pod.
+/// Returns the part of a pod's node selector or required node affinity that demands On-Demand. The terms are
+/// alternatives: a term that doesn't demand On-Demand frees the pod.
 #[must_use]
 pub(crate) fn on_demand_demand(
     selector: &BTreeMap<String, String>,
@@ -65,7 +65,8 @@ pub(crate) fn on_demand_demand(
     demands.all(|demand| demand.is_some()).then_some(first)
 }
 
-/// The name of a group of nodes (`alpha.eksctl.io/nodegroup-name`, `kops.k8s.io/instancegroup`) says nothing of one node.
+/// Returns true for the label of a node group's name (`alpha.eksctl.io/nodegroup-name`,
+/// `kops.k8s.io/instancegroup`), which says nothing of one node.
 fn is_name(key: &str) -> bool {
     let name = plain(name_of(key));
     ["nodegroup", "instancegroup", "nodepool", "name"].iter().any(|word| name.ends_with(word))
@@ -91,7 +92,7 @@ fn as_text(expression: &NodeSelectorRequirement) -> String {
     }
 }
 
-/// `eks.amazonaws.com/capacityType` → `capacityType`.
+/// Returns the name of a key: `eks.amazonaws.com/capacityType` → `capacityType`.
 fn name_of(key: &str) -> &str {
     key.rsplit('/').next().unwrap_or(key)
 }
@@ -100,7 +101,7 @@ fn plain(text: &str) -> String {
     text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// `spot` as a word of the name: `spot-worker`, `isSpot`, not `spotlight`.
+/// Returns true if `spot` is a word of the name: `spot-worker`, `isSpot`, not `spotlight`.
 fn has_spot(key: &str) -> bool {
     let name = name_of(key).replace("Spot", "-spot");
     name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.eq_ignore_ascii_case("spot"))

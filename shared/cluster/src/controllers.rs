@@ -1,6 +1,6 @@
-//! What the controllers of pods say: whether an evicted pod comes back, from which template, and after
-//! whom. DaemonSets and Jobs are asked in every pass of a drain ([`Bringers`]), since they decide what an
-//! eviction costs; all others once, before anything is changed ([`workloads`]).
+//! The controllers of pods: whether they bring back an evicted pod, from which template, and after which
+//! other pod. Every pass of a drain asks DaemonSets and Jobs (`DaemonSetsAndJobs`), since they decide what an eviction
+//! costs. All others are asked once, before anything is changed (`workloads`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -28,36 +28,36 @@ const ORPHANS: &str = "orphan";
 
 /// The DaemonSets and Jobs of a node's pods.
 #[derive(Debug, Default)]
-pub(crate) struct Bringers {
+pub(crate) struct DaemonSetsAndJobs {
     daemon_sets: BTreeSet<Controller>,
     /// `None`: the Job does not exist any more.
     jobs: BTreeMap<Controller, Option<Job>>,
 }
 
-/// The loss by an eviction of each pod, as far as DaemonSets and Jobs say.
+/// The reasons of DaemonSets and Jobs why pods would be lost by an eviction.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     daemon_sets: BTreeSet<Controller>,
-    /// By the pod's UID.
+    /// The reason, by the pod's UID.
     pods: BTreeMap<String, String>,
 }
 
-/// A controller of Kubernetes' own kinds, and what it would bring back.
+/// A controller of Kubernetes' own kinds, and the pods that it would bring back.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Workload {
-    /// As its owner calls it: `Deployment shop/web`.
+    /// The name by which its owner knows it: `Deployment shop/web`.
     pub(crate) name: String,
-    /// Pods that it is to have, where that is a number of equal ones.
+    /// Pods that the controller is to have, if that is a number of equal pods.
     pub(crate) replicas: Option<usize>,
-    /// The reason for which it would bring nothing back.
+    /// The reason why the controller would bring nothing back.
     pub(crate) loss: Option<String>,
-    /// Its template's spec: that is what comes back.
+    /// The spec of the controller's template, by which it brings pods back.
     pub(crate) template: Option<Facts>,
-    /// A StatefulSet that starts its pods one after another waits for this one, which is not Ready.
+    /// A pod that is not Ready, and for which a StatefulSet waits that starts its pods one after another.
     pub(crate) waits_for: Option<(u64, String)>,
 }
 
-impl Bringers {
+impl DaemonSetsAndJobs {
     /// Asks once for each DaemonSet, and for each Job of a pod that is alive.
     pub(crate) async fn of(client: &Client, pods: &[Pod]) -> Result<Self, ClusterError> {
         let named = |kind: &str, pods: &mut dyn Iterator<Item = &Pod>| -> BTreeSet<Controller> {
@@ -90,12 +90,12 @@ impl Bringers {
 }
 
 impl Losses {
-    /// The DaemonSet exists.
+    /// Returns true if the DaemonSet exists.
     pub(crate) fn has_daemon_set(&self, owner: &Controller) -> bool {
         self.daemon_sets.contains(owner)
     }
 
-    /// Says why the pod's Job would not start it again.
+    /// Returns the reason why the pod's Job would not start the pod again.
     pub(crate) fn of(&self, pod: &Pod) -> Option<&str> {
         self.pods.get(&pod.uid()?).map(String::as_str)
     }
@@ -107,7 +107,8 @@ impl Losses {
     }
 }
 
-/// A pod outlives its DaemonSet if that was deleted with `--cascade=orphan`.
+/// Returns the DaemonSets that exist. A pod outlives its DaemonSet if that was deleted with
+/// `--cascade=orphan`.
 async fn existing_daemon_sets(
     client: &Client,
     claimed: BTreeSet<Controller>,
@@ -125,7 +126,7 @@ async fn existing_daemon_sets(
         .await
 }
 
-/// Asks once for each of these controllers; a kind of another API group says nothing that we could read.
+/// Asks once for each of these controllers. A kind of another API group is skipped: this crate can't read it.
 pub(crate) async fn workloads(
     client: &Client,
     controllers: BTreeSet<Controller>,
@@ -161,7 +162,7 @@ pub(crate) async fn workloads(
 
 fn of_replica_set(owner: &Controller, set: ReplicaSet) -> Workload {
     let ReplicaSet { metadata, spec, status: _ } = set;
-    // A Deployment is what people know; a Rollout of Argo's owns ReplicaSets, too.
+    // People know the Deployment. A Rollout of Argo's owns ReplicaSets, too.
     let parent = metadata.owner_references.iter().flatten().find(|parent| parent.controller == Some(true));
     let name = parent.map_or_else(
         || owner.to_string(),
@@ -189,7 +190,7 @@ fn of_stateful_set(owner: &Controller, set: StatefulSet) -> Workload {
     let StatefulSetSpec {
         replicas,
         template,
-        // Read by `first_unready`.
+        // `first_unready` reads these.
         ordinals: _,
         pod_management_policy: _,
         selector: _,
@@ -197,7 +198,7 @@ fn of_stateful_set(owner: &Controller, set: StatefulSet) -> Workload {
         // A pod that comes back by `OnDelete` has the new revision: the template, which is read.
         update_strategy: _,
         revision_history_limit: _,
-        // Claims outlive the eviction by either policy: it ends with the set, or with fewer replicas.
+        // Claims outlive the eviction by either policy: they end with the set, or with fewer replicas.
         persistent_volume_claim_retention_policy: _,
         volume_claim_templates: _,
         service_name: _,
@@ -241,7 +242,8 @@ fn is_orphaning(metadata: &ObjectMeta) -> bool {
     metadata.deletion_timestamp.is_some() && finalizers.any(|finalizer| finalizer == ORPHANS)
 }
 
-/// The first pod in the order of a StatefulSet that is not Ready: `OrderedReady` starts none after it.
+/// Returns the first pod in the order of a StatefulSet that is not Ready: `OrderedReady` starts no pod after
+/// it.
 async fn first_unready(
     client: &Client,
     owner: &Controller,
@@ -267,7 +269,7 @@ async fn first_unready(
     Ok(ordinals.find(|ordinal| !ready.contains(&name(*ordinal))).map(|ordinal| (ordinal, name(ordinal))))
 }
 
-/// The pods of a namespace that a selector names.
+/// Lists the pods of a namespace that a selector names.
 pub(crate) async fn selected(
     client: &Client,
     namespace: &str,

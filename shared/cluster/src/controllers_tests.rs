@@ -44,7 +44,8 @@ fn job_pod(uid: &str) -> Pod {
 
 fn losses(job: Option<Value>, pods: &[Pod]) -> Losses {
     let job = job.map(|job| serde_json::from_value(job).unwrap());
-    Bringers { daemon_sets: BTreeSet::new(), jobs: BTreeMap::from([(owner("Job"), job)]) }.losses(pods)
+    DaemonSetsAndJobs { daemon_sets: BTreeSet::new(), jobs: BTreeMap::from([(owner("Job"), job)]) }
+        .losses(pods)
 }
 
 #[test]

@@ -1,22 +1,23 @@
 //! The drain: every pod that can move leaves the node through the Eviction API, in short passes.
 //!
-//! One [`pass`] lists the node's pods, asks for the eviction of each that is due, and returns what
-//! is left; it never sleeps and never waits for a pod to go. Whoever calls it (a loop with a pause,
-//! a state machine) carries the [`State`] from pass to pass. A pass that died half-way is safe to
-//! repeat from the old state.
+//! One [`pass`] lists the node's pods, asks for the eviction of each pod that is due, and returns the rest. A
+//! pass never sleeps and never waits for a pod to go. The caller (a loop with a pause, a state machine)
+//! carries the [`State`] from pass to pass. A pass that died half-way is safe to repeat from the old state.
 //!
-//! As `kubectl drain`: DaemonSet and mirror pods stay; 404 and another UID mean gone; a budget's
-//! 429 is asked again after 5 s. It departs from kubectl in this:
-//! - Finished pods stay, nothing is ever deleted, and an eviction names the pod's UID, so that it can't hit the one
-//!   that came back under its name.
+//! As in `kubectl drain`, DaemonSet and mirror pods stay; 404 and another UID mean gone; a pod that a budget
+//! refuses (429) is asked for again after 5 s. The drain departs from kubectl in these points:
+//! - Finished pods stay, nothing is ever deleted, and an eviction names the pod's UID: it can't hit a pod
+//!   that came back under the same name.
 //! - A pod's own annotations can allow or forbid its eviction ([`crate::pods`]).
-//! - A pod that comes back to the node is evicted once more; after that it is blocked, by its name. kubectl does not
-//!   look again. Pods that the cordon does not keep off go first: a node that is still full attracts nobody.
-//! - While a pod is there that no pass can move, no other is evicted for a drain that can't end ([`Pass::stuck`]), unless
-//!   the node is about to be lost ([`Others`]).
-//! - Without a budget, too, the last Ready pod of a controller that wants several stays until another is Ready
-//!   ([`LastReady`]). kubectl evicts all of them at once.
-//! - Whatever is left is named with its cause: a budget, a finalizer, a webhook, an API server that does not answer.
+//! - A pod that comes back to the node is evicted once more; after that it is blocked, by its name. kubectl
+//!   does not look again. Pods that the cordon does not keep off go first: a node that is still full attracts
+//!   no pod.
+//! - While a pod is there that no pass can move, no other is evicted for a drain that can't end
+//!   ([`Pass::stuck`]). The exception is a node that is about to be lost ([`Others`]).
+//! - The last Ready pod of a controller that wants several stays until another is Ready ([`LastReady`]), also
+//!   without a budget. With kubectl, all of them are evicted at once.
+//! - The result names each pod that is left with its cause: a budget, a finalizer, a webhook, an API server
+//!   that does not answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,57 +28,54 @@ use jiff::Timestamp;
 use kube::Client;
 
 use crate::error::{ClusterError, cut};
-use crate::eviction::{self, Answer};
+use crate::eviction::{self, EvictionAnswer};
 use crate::last_ready;
 use crate::migration;
 use crate::node::NodeName;
 use crate::pods::{self, Blocked, Controller, Disposition, NodePod, PodRef, Policy};
 
 use crate::drain_state::turn_of;
-pub use crate::drain_state::{Owed, Refused, State, Unanswered};
+pub use crate::drain_state::{ExpectedReplicas, Refused, State, Unanswered};
 pub use crate::migration::{Missing, migrated};
 
-/// How long a pod whose eviction was refused is left alone (kubectl's own pause).
+/// The pause before a refused eviction is asked for again (kubectl's own pause).
 pub const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(5);
-/// Evictions in flight at once. No more: those under one budget conflict in the API server, which
-/// then waits half a second before it tries again, up to 20 times; with 20 in flight some were
-/// held so for 10 s.
+/// Evictions in flight at once. Evictions under one budget conflict in the API server, which then waits half
+/// a second before it tries again, up to 20 times. With 20 in flight, some were held up for 10 s.
 pub const CONCURRENCY: usize = 5;
 
-/// A pass sends no further eviction after this time: against a slow API server, too, it ends. One that was sent may
-/// take [`crate::access::READ_TIMEOUT`].
+/// A pass sends no further eviction after this time, so that it ends against a slow API server, too. An
+/// eviction that was sent may take [`crate::access::READ_TIMEOUT`].
 const SENDING_TIME: Duration = Duration::from_secs(10);
-/// A pass that took longer counts the Ready pods once more: a replacement may be Ready by now.
+/// A pass that took longer than this counts the Ready pods once more: a replacement may be Ready by now.
 const WORTH_A_LOOK: Duration = Duration::from_secs(1);
 
-/// Passes in a row that must see a pod which can't be moved: one whose DaemonSet or Job was deleted a moment ago is about
-/// to be deleted, too.
+/// Passes in a row that must see a pod which can't be moved. A pod whose DaemonSet or Job was deleted a
+/// moment ago is about to be deleted, too.
 const PASSES_TO_BE_STUCK: u32 = 3;
 
-/// What becomes of the last Ready pod of a controller that wants several.
+/// The treatment of the last Ready pod of a controller that wants several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastReady {
-    /// It stays until another one is Ready.
+    /// The pod stays until another one is Ready.
     Keep,
-    /// It is evicted, as by kubectl: the deadline is near.
+    /// The pod is evicted, as by kubectl: the deadline is near.
     Evict,
 }
 
 /// The fate of the other pods while one is there that no pass can move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Others {
-    /// They stay: nobody is evicted for a drain that can't end.
+    /// The others stay: no pod is evicted for a drain that can't end.
     Stay,
-    /// They go: the node is about to be lost whatever becomes of it.
+    /// The others go: the node is about to be lost in any case.
     Go,
 }
 
 /// The manner of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Manner {
-    /// The fate of the last Ready pod of a controller.
     pub last_ready: LastReady,
-    /// The fate of the others while a pod can't leave.
     pub others: Others,
 }
 
@@ -87,37 +85,36 @@ impl From<LastReady> for Manner {
     }
 }
 
-/// What one pass found and did.
+/// The result of one pass.
 #[derive(Debug, Clone)]
 pub struct Pass {
-    /// For the next pass.
+    /// The state for the next pass.
     pub state: State,
-    /// Pods that are still there and must go, the blocked ones and those that are terminating
-    /// among them.
+    /// Pods that are still there and must go, with the blocked and the terminating ones.
     pub remaining: Vec<PodRef>,
-    /// The same pods with the cause for each, the gravest first: what something holds (a budget, an annotation, local
-    /// storage), then what is terminating or was told to go a moment ago.
+    /// The same pods with the cause for each, the gravest first: first those that a budget, an annotation or
+    /// local storage holds, then those that are terminating or were asked to go a moment ago.
     pub blocked: Vec<Blocked>,
-    /// The pods among them that no further pass will move: a policy forbids the eviction, or they have come back to the
-    /// node twice. Empty until several passes in a row have seen such a pod.
+    /// The remaining pods that no further pass will move: a policy forbids the eviction, or they have come
+    /// back to the node twice. Empty until several passes in a row have seen such a pod.
     pub stuck: Vec<Blocked>,
-    /// The pods among them that may not be evicted and end by themselves. Wait for their end.
+    /// The remaining pods that may not be evicted and end by themselves. Wait for their end.
     pub ending: Vec<Blocked>,
-    /// The pods among them that were told to end and won't: minutes past their grace period, they are still there.
+    /// The remaining pods that were asked to end and won't: they are minutes past their grace period.
     pub overdue: Vec<Blocked>,
-    /// No pod that must go is left.
+    /// True if no pod that must go is left.
     pub is_done: bool,
-    /// A call failed in mid-pass in a way that may pass: what was done is in the other fields; go
-    /// on with another pass.
+    /// A call failed in mid-pass in a way that may pass. The other fields hold what was done: continue with
+    /// another pass.
     pub trouble: Option<ClusterError>,
 }
 
-/// Pods that are named in a sentence; all of them are in [`Pass::blocked`].
+/// Pods that a sentence names. [`Pass::blocked`] has all of them.
 const NAMED: usize = 3;
 
 impl Pass {
-    /// For a person: how many pods are left on the node, what holds the first of them, and what went wrong in this
-    /// pass. `None` once all are gone.
+    /// Describes for a person how many pods are left on the node, what holds the first of them, and what went
+    /// wrong in this pass. Returns `None` once all are gone.
     #[must_use]
     pub fn left(&self, node: &NodeName) -> Option<String> {
         if self.is_done {
@@ -133,30 +130,29 @@ impl Pass {
     }
 }
 
-/// The first of these pods for a person, each with its cause.
+/// Describes the first of these pods for a person, each with its cause.
 #[must_use]
 pub fn in_words(blocked: &[Blocked]) -> String {
     let named = blocked.iter().take(NAMED).map(|b| format!("{}/{}: {}", b.namespace, b.pod, b.why));
     named.collect::<Vec<_>>().join("; ")
 }
 
-/// The state before the first pass: which controllers have pods to move, and how many of theirs
-/// are Ready. Evicts nothing. Call it after the cordon and keep the answer before the first pass:
-/// should that pass die after its evictions, what is owed is still known.
+/// Returns the state before the first pass: the controllers that have pods to move, and the number of their
+/// Ready pods. Evicts nothing. Call it after the cordon, and keep the answer before the first pass. If that
+/// pass dies after its evictions, the expected replicas are still known.
 pub async fn begin(client: &Client, node: &NodeName, policy: Policy) -> Result<State, ClusterError> {
     let pods = pods::on_node(client, node, policy).await?;
     let mut state = State::default();
     state.see(&pods, 0);
-    owe(client, &pods, &mut state).await?;
+    record_expected(client, &pods, &mut state).await?;
     Ok(state)
 }
 
-/// One pass over the node's pods. Ends within a minute, usually within seconds; sleeps never.
+/// Runs one pass over the node's pods. A pass ends within a minute, usually within seconds, and never sleeps.
 ///
 /// # Errors
-/// The pods could not be listed, or an eviction failed in a way that no later pass mends
-/// (`Denied`, `Unauthorized`): nothing is lost by going on from the old state with a client that
-/// is let in.
+/// The pods could not be listed, or an eviction failed in a way that no later pass mends (`Denied`,
+/// `Unauthorized`). Continuing from the old state with an authorized client loses nothing.
 pub async fn pass(
     client: &Client,
     node: &NodeName,
@@ -170,34 +166,38 @@ pub async fn pass(
     let troubled: BTreeSet<String> =
         state.unanswered.iter().map(|unanswered| unanswered.uid.clone()).collect();
     state.see(&pods, now.as_millisecond());
-    let fresh = owe(client, &pods, &mut state).await?;
+    let fresh = record_expected(client, &pods, &mut state).await?;
     let immovable = immovable(&pods, &state);
     state.stuck_passes = if immovable.is_empty() { 0 } else { state.stuck_passes.saturating_add(1) };
     let is_worth_it = immovable.is_empty() || others == Others::Go;
     let mut due = if is_worth_it { due(&pods, &state) } else { Vec::new() };
-    // One that the API server could not answer for must not keep the others waiting again. One that the cordon does not
-    // keep off finds its way elsewhere as long as this node is the fuller one.
+    // A pod that the API server could not answer for must not hold up the others again. A pod that tolerates
+    // the cordon finds its way elsewhere as long as this node is the fuller one.
     due.sort_by_key(|pod| (troubled.contains(&pod.pod.uid), !pod.facts.tolerates_cordon()));
     let mut split = last_ready::split(client, due, &state, &fresh).await?;
-    let mut walk = Walk { state, immovable, ..Walk::default() };
+    let mut running = RunningPass { state, immovable, ..RunningPass::default() };
     if last_ready == LastReady::Evict {
-        split.held.iter().for_each(|pod| walk.state.note_last_ready(pod));
+        split.held.iter().for_each(|pod| running.state.note_last_ready(pod));
         split.now.append(&mut split.held);
     }
-    walk.evict(client, began, &split.now).await?;
-    if walk.trouble.is_none() && !split.held.is_empty() && began.elapsed() > WORTH_A_LOOK {
-        split = last_ready::split(client, split.held, &walk.state, &[]).await?;
-        walk.evict(client, began, &split.now).await?;
+    running.evict(client, began, &split.now).await?;
+    if running.trouble.is_none() && !split.held.is_empty() && began.elapsed() > WORTH_A_LOOK {
+        split = last_ready::split(client, split.held, &running.state, &[]).await?;
+        running.evict(client, began, &split.now).await?;
     }
     for pod in split.held {
         let of = pod.controller.as_ref().map(Controller::to_string).unwrap_or_default();
-        walk.say(pod, None, format!("the last Ready pod of {of}: it is evicted once another one is Ready"));
+        running.say(
+            pod,
+            None,
+            format!("the last Ready pod of {of}: it is evicted once another one is Ready"),
+        );
     }
-    Ok(walk.end(&pods, now))
+    Ok(running.end(&pods, now))
 }
 
-/// Pods whose eviction is to be asked for now: not those that were refused a moment ago, nor those that come back
-/// again and again.
+/// Returns the pods whose eviction is to be asked for now. Leaves out pods that were refused a moment ago,
+/// and pods that keep coming back.
 fn due<'a>(pods: &'a [NodePod], state: &State) -> Vec<&'a NodePod> {
     let mut turns = state.turns.clone();
     let to_evict = pods.iter().filter(|pod| pod.disposition == Disposition::Evict);
@@ -212,7 +212,7 @@ fn due<'a>(pods: &'a [NodePod], state: &State) -> Vec<&'a NodePod> {
         .collect()
 }
 
-/// The UIDs of pods that neither an eviction nor their own end takes off the node.
+/// Returns the UIDs of pods that neither an eviction nor their own end takes off the node.
 fn immovable(pods: &[NodePod], state: &State) -> BTreeSet<String> {
     let is_immovable = |pod: &&NodePod| match &pod.disposition {
         Disposition::Blocked(_) => !pod.ends_by_itself(),
@@ -224,7 +224,7 @@ fn immovable(pods: &[NodePod], state: &State) -> BTreeSet<String> {
 
 /// A pass in progress.
 #[derive(Default)]
-struct Walk {
+struct RunningPass {
     state: State,
     immovable: BTreeSet<String>,
     gone: BTreeSet<String>,
@@ -232,32 +232,32 @@ struct Walk {
     trouble: Option<ClusterError>,
 }
 
-impl Walk {
-    /// Asks for these evictions and takes in the answers.
+impl RunningPass {
+    /// Asks for these evictions and records the answers.
     async fn evict(&mut self, client: &Client, began: Instant, due: &[&NodePod]) -> Result<(), ClusterError> {
         let answers = evict_all(client, began, due).await;
         let until_ms = (Timestamp::now() + PAUSE_AFTER_REFUSAL).as_millisecond();
         for (pod, answer) in answers {
             match answer {
-                Answer::Granted => {
+                EvictionAnswer::Granted => {
                     self.state.count(&turn_of(pod));
-                    self.say(pod, None, "it was told to go a moment ago".to_owned());
+                    self.say(pod, None, "its eviction was granted a moment ago".to_owned());
                 }
-                Answer::Gone => {
+                EvictionAnswer::Gone => {
                     self.gone.insert(pod.pod.uid.clone());
                 }
-                Answer::Refused(refusal) => {
+                EvictionAnswer::Refused(refusal) => {
                     self.say(pod, refusal.budget.clone(), refusal.why.clone());
                     self.state.note(pod, refusal, until_ms);
                 }
-                Answer::Wait(why) => self.say(pod, None, why),
-                Answer::NotAsked => self.say(pod, None, "its turn has not come yet".to_owned()),
-                Answer::Later(error) => {
+                EvictionAnswer::Wait(why) => self.say(pod, None, why),
+                EvictionAnswer::NotAsked => self.say(pod, None, "its turn has not come yet".to_owned()),
+                EvictionAnswer::Later(error) => {
                     self.state.unanswered.push(Unanswered { uid: pod.pod.uid.clone(), of: turn_of(pod) });
                     self.say(pod, None, cut(&error.to_string()));
                     self.trouble = Some(error);
                 }
-                Answer::Never(error) => return Err(error),
+                EvictionAnswer::Never(error) => return Err(error),
             }
         }
         Ok(())
@@ -288,7 +288,9 @@ impl Walk {
         Pass {
             stuck: those(&|pod| is_stuck && self.immovable.contains(&pod.pod.uid)),
             ending: those(&ends),
-            overdue: those(&|pod| pod.leaving.as_ref().is_some_and(|leaving| leaving.is_overdue(now))),
+            overdue: those(&|pod| {
+                pod.termination.as_ref().is_some_and(|termination| termination.is_overdue(now))
+            }),
             remaining: left.iter().map(|pod| pod.pod.clone()).collect(),
             blocked: those(&|_| true),
             is_done: left.is_empty(),
@@ -297,11 +299,11 @@ impl Walk {
         }
     }
 
-    /// It is on its way out, and nothing is known to hold it.
+    /// Returns true if the pod is on its way out, and nothing is known to hold it.
     fn is_moving(&self, pod: &NodePod) -> bool {
         match &pod.disposition {
             Disposition::Terminating => {
-                pod.leaving.as_ref().is_none_or(|leaving| leaving.finalizers.is_empty())
+                pod.termination.as_ref().is_none_or(|termination| termination.finalizers.is_empty())
             }
             Disposition::Evict => self.state.refusal_of(&pod.pod).is_none() && !self.came_back(pod),
             Disposition::Blocked(_) | Disposition::Stays(_) => false,
@@ -312,12 +314,15 @@ impl Walk {
         self.state.turns.of(&turn_of(pod)).is_over()
     }
 
-    /// Why a pod is there that was not asked to go in this pass.
+    /// Returns the cause why a pod is there that was not asked to go in this pass.
     fn cause(&self, pod: &NodePod, now: Timestamp) -> (Option<String>, String) {
         match &pod.disposition {
             Disposition::Blocked(block) => return (None, block.why()),
             Disposition::Terminating => {
-                let why = pod.leaving.as_ref().map_or("Terminating".to_owned(), |leaving| leaving.why(now));
+                let why = pod
+                    .termination
+                    .as_ref()
+                    .map_or("Terminating".to_owned(), |termination| termination.why(now));
                 return (None, why);
             }
             Disposition::Evict | Disposition::Stays(_) => {}
@@ -346,18 +351,22 @@ fn comes_back(pod: &NodePod, times: u32) -> String {
     )
 }
 
-/// Asks for the eviction of each pod, a few at once. After an answer that concerns all of them (the
-/// API server is down, throttles or denies) the rest is left for a later pass.
-async fn evict_all<'a>(client: &Client, began: Instant, due: &[&'a NodePod]) -> Vec<(&'a NodePod, Answer)> {
+/// Asks for the eviction of each pod, a few at once. After an answer that concerns all of them (the API
+/// server is down, throttles or denies) the rest is left for a later pass.
+async fn evict_all<'a>(
+    client: &Client,
+    began: Instant,
+    due: &[&'a NodePod],
+) -> Vec<(&'a NodePod, EvictionAnswer)> {
     let is_over = AtomicBool::new(false);
     let evictions = due.iter().map(|pod| {
         let is_over = &is_over;
         async move {
             if is_over.load(Ordering::Relaxed) || began.elapsed() > SENDING_TIME {
-                return (*pod, Answer::NotAsked);
+                return (*pod, EvictionAnswer::NotAsked);
             }
             let answer = eviction::evict(client, &pod.pod).await;
-            if matches!(answer, Answer::Later(_) | Answer::Never(_)) {
+            if matches!(answer, EvictionAnswer::Later(_) | EvictionAnswer::Never(_)) {
                 is_over.store(true, Ordering::Relaxed);
             }
             (*pod, answer)
@@ -366,12 +375,17 @@ async fn evict_all<'a>(client: &Client, began: Instant, due: &[&'a NodePod]) -> 
     stream::iter(evictions).buffer_unordered(CONCURRENCY).collect().await
 }
 
-/// Notes what the controllers of the pods that move have now, once for each. Returns those that were new.
-async fn owe(client: &Client, pods: &[NodePod], state: &mut State) -> Result<Vec<Controller>, ClusterError> {
+/// Records the present replicas of the controllers whose pods move, once for each. Returns the controllers
+/// that were new.
+async fn record_expected(
+    client: &Client,
+    pods: &[NodePod],
+    state: &mut State,
+) -> Result<Vec<Controller>, ClusterError> {
     let known: BTreeSet<&Controller> = state.owed.iter().map(|owed| &owed.controller).collect();
     let moving = pods.iter().filter(|pod| pod.must_go()).filter_map(|pod| pod.controller.as_ref());
     let new: BTreeSet<&Controller> = moving.filter(|controller| !known.contains(controller)).collect();
     let new: Vec<Controller> = new.into_iter().cloned().collect();
-    state.owed.extend(migration::standing_of(client, &new).await?);
+    state.owed.extend(migration::states_of(client, &new).await?);
     Ok(new)
 }

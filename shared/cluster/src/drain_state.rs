@@ -1,20 +1,20 @@
-//! What travels from pass to pass of a drain.
+//! The state that travels from pass to pass of a drain.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use spot_domain::eviction::Turns;
 
-use crate::eviction::Refusal;
+use crate::eviction::EvictionRefusal;
 use crate::pods::{Controller, Disposition, NodePod, PodRef};
 
-/// Controllers that are named because their last Ready pod was evicted.
+/// The most controllers to name for an evicted last Ready pod.
 const LISTED: usize = 20;
-/// Stands among the claims for a volume that a pod names itself, without a claim.
+/// The claim key of a volume that a pod names itself, without a claim.
 pub(crate) const INLINE_EBS: &str = "inline EBS";
 
-/// What travels from pass to pass. About 40 bytes for each pod that was refused in the last 5 s and for each claim,
-/// 200 for each reason, 270 for each controller.
+/// The state that travels from pass to pass. Takes about 40 bytes for each claim and each pod that was
+/// refused in the last 5 s. A reason takes 200 bytes, a controller 270.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Pods whose eviction was granted.
@@ -22,14 +22,14 @@ pub struct State {
     /// The refusals of the last 5 s, by their reason.
     pub refused: Vec<Refused>,
     /// The controllers of the pods that move, and what they must bring back.
-    pub owed: Vec<Owed>,
-    /// How often the pods of each controller were evicted.
+    pub owed: Vec<ExpectedReplicas>,
+    /// The number of evictions of each controller's pods.
     #[serde(default, skip_serializing_if = "Turns::is_empty")]
     pub turns: Turns,
     /// The claims of the pods that move, as `namespace/name`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub claims: BTreeSet<String>,
-    /// Evictions of the last pass that no answer came to: the next one sees what became of the pods.
+    /// Evictions of the last pass that got no answer. The next pass sees what became of the pods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unanswered: Vec<Unanswered>,
     /// Passes in a row that have found a pod which no pass can move.
@@ -43,28 +43,27 @@ pub struct State {
 /// Pods that were refused for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// Not to be asked for again before (Unix milliseconds).
+    /// No eviction is asked for before this time (Unix milliseconds).
     pub until_ms: i64,
-    /// The budget, where it is one.
+    /// The budget, if a budget refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<String>,
-    /// The API server's words.
+    /// The API server's message.
     pub why: String,
     /// The UIDs of the pods.
     pub uids: Vec<String>,
 }
 
-/// What a controller had before the drain.
+/// The replicas of a controller before the drain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owed {
-    /// The controller.
+pub struct ExpectedReplicas {
     pub controller: Controller,
-    /// Its pods that were Ready, on any node.
+    /// Pods of the controller that were Ready, on any node.
     pub ready_before: u32,
-    /// The pods that it asks for, where that is known.
+    /// The pods that the controller asks for, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<u32>,
-    /// A budget has refused the eviction of one of its pods.
+    /// True if a budget has refused the eviction of one of the controller's pods.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_guarded: bool,
 }
@@ -72,9 +71,8 @@ pub struct Owed {
 /// An eviction that may have been granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unanswered {
-    /// The pod's UID.
     pub uid: String,
-    /// Its controller among the turns.
+    /// The controller of the pod, as in [`State::turns`].
     pub of: String,
 }
 
@@ -84,7 +82,7 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl State {
-    /// Takes in what is on the node now.
+    /// Compares the state with the pods that are on the node now.
     pub(crate) fn see(&mut self, pods: &[NodePod], now_ms: i64) {
         self.refused.retain(|refused| refused.until_ms > now_ms);
         for pod in pods.iter().filter(|pod| pod.must_go()) {
@@ -112,8 +110,8 @@ impl State {
         self.refused.iter().find(|refused| refused.uids.contains(&pod.uid))
     }
 
-    pub(crate) fn note(&mut self, pod: &NodePod, refusal: Refusal, until_ms: i64) {
-        let Refusal { budget, why } = refusal;
+    pub(crate) fn note(&mut self, pod: &NodePod, refusal: EvictionRefusal, until_ms: i64) {
+        let EvictionRefusal { budget, why } = refusal;
         if budget.is_some()
             && let Some(owed) =
                 self.owed.iter_mut().find(|owed| Some(&owed.controller) == pod.controller.as_ref())
@@ -138,8 +136,8 @@ impl State {
     }
 }
 
-/// The name under which a pod's evictions are counted: its controller's UID, which a pod that comes back shares; a
-/// pod without one comes back under its own name.
+/// Returns the name under which a pod's evictions are counted: its controller's UID, which a pod that comes
+/// back shares. A pod without a controller comes back under its own name.
 pub(crate) fn turn_of(pod: &NodePod) -> String {
     match &pod.controller {
         Some(controller) => controller.uid.clone(),
@@ -147,7 +145,7 @@ pub(crate) fn turn_of(pod: &NodePod) -> String {
     }
 }
 
-/// The name of a claim in [`State::claims`].
+/// Returns the name of a claim in [`State::claims`].
 pub(crate) fn claim_key(namespace: &str, claim: &str) -> String {
     format!("{namespace}/{claim}")
 }
@@ -174,8 +172,8 @@ mod tests {
         NodePod { pod, controller: Some(controller), labels, claims, ..crate::pods::node_pod("web-1") }
     }
 
-    fn owed(pod: &NodePod) -> Owed {
-        Owed {
+    fn owed(pod: &NodePod) -> ExpectedReplicas {
+        ExpectedReplicas {
             controller: pod.controller.clone().unwrap(),
             ready_before: 1,
             wanted: Some(1),
@@ -192,7 +190,7 @@ mod tests {
         for pod in &pods {
             let why = "Cannot evict pod as it would violate the pod's disruption budget. The disruption budget \
                        a-budget-of-some-length needs 1 healthy pods and has 1 currently";
-            let refusal = Refusal { budget: Some(pod.pod.pod.clone()), why: why.to_owned() };
+            let refusal = EvictionRefusal { budget: Some(pod.pod.pod.clone()), why: why.to_owned() };
             state.note(pod, refusal, 1_800_000_000_000);
         }
         let bytes = serde_json::to_vec(&state).unwrap().len();

@@ -1,4 +1,4 @@
-//! The token that EKS takes: a presigned `sts:GetCallerIdentity`, in base64
+//! The token that EKS accepts: a presigned `sts:GetCallerIdentity`, in base64
 //! (<https://github.com/kubernetes-sigs/aws-iam-authenticator#api-authorization-from-outside-a-cluster>).
 
 use std::time::{Duration, SystemTime};
@@ -15,20 +15,19 @@ use spot_domain::ids::ClusterName;
 
 /// The header that binds the token to one cluster.
 const CLUSTER_HEADER: &str = "x-k8s-aws-id";
-/// `X-Amz-Expires`. EKS wants it at most this large and takes the token for 15 minutes anyway.
+/// `X-Amz-Expires`. EKS refuses a larger value, and accepts the token for 15 minutes anyway.
 const EXPIRES_IN: Duration = Duration::from_mins(1);
 
-/// The signer refused.
+/// The signer refused to sign the token.
 #[derive(Debug, thiserror::Error)]
 #[error("token for cluster {cluster}: {problem}")]
 pub struct TokenError {
-    /// The cluster.
     pub cluster: ClusterName,
-    /// What the signer said; holds no secret.
+    /// The signer's message; holds no secret.
     pub problem: String,
 }
 
-/// A bearer token for `cluster`, valid for 15 minutes from `now`. Pure.
+/// Returns a bearer token for `cluster`, valid for 15 minutes from `now`. Pure.
 pub fn token(
     credentials: &Credentials,
     region: &Region,
@@ -64,7 +63,7 @@ pub fn token(
     Ok(SecretString::from(format!("k8s-aws-v1.{encoded}")))
 }
 
-/// The DNS suffix of a region's partition.
+/// Returns the DNS suffix of a region's partition.
 fn dns_suffix(region: &str) -> &'static str {
     match region {
         r if r.starts_with("cn-") => "amazonaws.com.cn",
@@ -82,7 +81,7 @@ mod tests {
     use super::*;
     use secrecy::ExposeSecret;
 
-    /// What botocore's `RequestSigner.generate_presigned_url` makes of the same input.
+    /// The URL that botocore's `RequestSigner.generate_presigned_url` makes of the same input.
     const WITH_SESSION: &str = concat!(
         "https://sts.us-east-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15&",
         "X-Amz-Algorithm=AWS4-HMAC-SHA256&",
@@ -111,7 +110,7 @@ mod tests {
         String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).unwrap()).unwrap()
     }
 
-    /// The parameters of a URL, sorted: their order is not signed, and botocore puts the session's
+    /// Returns the parameters of a URL, sorted. Their order is not signed, and botocore puts the session's
     /// token before the signature.
     fn parameters(url: &str) -> Vec<&str> {
         let mut parameters: Vec<&str> = url.split(['?', '&']).collect();

@@ -1,35 +1,34 @@
-//! One error for every Kubernetes call, sorted by what the caller may do about it.
+//! One error for every Kubernetes call, sorted by the caller's next step.
 
 use kube::core::Status;
 use spot_domain::words::{self, chain};
 
-/// What the caller may do.
+/// The next step that is open to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The same call may go through later: no answer, throttled, the API server's own fault.
+    /// The same call may succeed later: no answer, throttled, or a fault of the API server itself.
     Retry,
-    /// The API server does not know this caller (a token expires after 15 minutes): open a new
-    /// client; if that is refused too, a person must let the role in (an access entry).
+    /// The API server does not know this caller (a token expires after 15 minutes). Open a new client. If the
+    /// server refuses that client too, a person must add an access entry for the role.
     Unauthorized,
-    /// A verb is missing in the ClusterRole: tell a person.
+    /// The ClusterRole lacks a verb: notify a person.
     Denied,
     /// The object does not exist (any more).
     NotFound,
-    /// Somebody else changed the object in between: look again.
+    /// Another client changed the object in between: read it again.
     Conflict,
-    /// The API server refuses this request: the same one will never go through.
+    /// The API server refuses this request: the same request will never succeed.
     Rejected,
 }
 
-/// A call to the API server that failed. Holds no secret.
+/// A failed call to the API server. Holds no secret.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{call} {object}: {reason}: {message}")]
 pub struct ClusterError {
     /// Verb and resource, as RBAC spells them (`patch nodes`).
     pub call: &'static str,
-    /// What the call was about: a node's name, `namespace/pod`, a list's selector.
+    /// The object of the call: a node's name, `namespace/pod`, or a list's selector.
     pub object: String,
-    /// What the caller may do.
     pub kind: Kind,
     /// Kubernetes' reason (`Forbidden`), or the class of failure (`NoAnswer`).
     pub reason: String,
@@ -38,7 +37,7 @@ pub struct ClusterError {
 }
 
 impl ClusterError {
-    /// Sorts what kube returned for `call` on `object`.
+    /// Sorts kube's error for `call` on `object`.
     pub(crate) fn new(call: &'static str, object: impl Into<String>, error: &kube::Error) -> Self {
         let object = object.into();
         match error {
@@ -66,7 +65,7 @@ impl ClusterError {
         }
     }
 
-    /// Sorts an answer of the API server.
+    /// Sorts an error status of the API server.
     pub(crate) fn from_status(call: &'static str, object: impl Into<String>, status: &Status) -> Self {
         let kind = match status.code {
             401 => Kind::Unauthorized,
@@ -81,7 +80,7 @@ impl ClusterError {
         Self { call, object: object.into(), kind, reason, message: status.message.clone() }
     }
 
-    /// An object that lacks what it always has.
+    /// Makes the error for an object that lacks a field which it always has.
     pub(crate) fn malformed(
         call: &'static str,
         object: impl Into<String>,
@@ -92,7 +91,7 @@ impl ClusterError {
     }
 }
 
-/// For `map_err` at every call site.
+/// Makes the closure for `map_err` at a call site.
 pub(crate) fn failed(
     call: &'static str,
     object: impl Into<String>,
@@ -100,7 +99,7 @@ pub(crate) fn failed(
     move |error| ClusterError::new(call, object, &error)
 }
 
-/// Others' words may be long; what travels between passes must stay small.
+/// Cuts a foreign text, which may be long: the state that travels between passes must stay small.
 pub(crate) fn cut(words: &str) -> String {
     words::cut(words, 250)
 }

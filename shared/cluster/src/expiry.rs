@@ -1,4 +1,5 @@
-//! When the credentials of a kubeconfig end. An API server answers 401 to an expired certificate, and does not say why.
+//! The expiry of a kubeconfig's credentials. An API server answers 401 to an expired certificate, and does
+//! not say why.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -9,8 +10,8 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// Returns when a certificate ends (`notAfter`, RFC 5280 section 4.1), given as a kubeconfig holds it: PEM in base64.
-/// `None` if it can't be read: the API server is the judge.
+/// Returns the end of a certificate (`notAfter`, RFC 5280 section 4.1), given as in a kubeconfig: PEM in
+/// base64. Returns `None` if the certificate can't be read: the API server is the judge.
 pub(crate) fn of_certificate(data: &str) -> Option<Timestamp> {
     let pem = String::from_utf8(STANDARD.decode(data.trim()).ok()?).ok()?;
     let body = pem.split("-----BEGIN CERTIFICATE-----").nth(1)?.split("-----END").next()?;
@@ -27,7 +28,7 @@ pub(crate) fn of_certificate(data: &str) -> Option<Timestamp> {
     let not_after = Element::first(Element::first(validity)?.rest)?;
     let digits = std::str::from_utf8(not_after.content).ok()?.trim_end_matches('Z');
     let text = match not_after.tag {
-        // Two digits of the year: those from 50 on are of the last century.
+        // Two digits of the year: from 50 on they mean the last century.
         UTC_TIME if digits >= "50" => format!("19{digits}"),
         UTC_TIME => format!("20{digits}"),
         GENERALIZED_TIME => digits.to_owned(),
@@ -37,7 +38,7 @@ pub(crate) fn of_certificate(data: &str) -> Option<Timestamp> {
     format!("{day}T{time}Z").parse().ok()
 }
 
-/// Returns when a service account's token ends (`exp`, RFC 7519). `None` for a token of another kind.
+/// Returns the expiry of a service account's token (`exp`, RFC 7519); `None` for a token of another kind.
 pub(crate) fn of_token(token: &str) -> Option<Timestamp> {
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
     let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;

@@ -1,9 +1,10 @@
-//! Pods that keep apart from each other by node, or stay together on one: whether other nodes can have them once this
-//! one leaves. Only the cluster's other nodes, and where the pods' peers run, can tell; asked where it matters.
+//! Pods that keep apart by node, or stay together on one: whether other nodes can hold them once this one
+//! leaves. Only the cluster's other nodes, and the nodes of the pods' peers, can show that. This module reads
+//! the nodes only if a pod depends on them.
 //!
-//! A cordon does not keep off a pod that tolerates it. Nobody can tell where the scheduler puts such a pod while several
-//! nodes would do. This module names the pods that must return to the node. The drain counts those that return by the
-//! scheduler's choice ([`crate::drain`]).
+//! A cordon does not keep off a pod that tolerates it. If several nodes would do, the scheduler's choice for
+//! such a pod can't be foreseen. This module names the pods that must return to the node. The drain counts
+//! those that return by the scheduler's choice ([`crate::drain`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,18 +18,18 @@ use crate::node::{self, Node};
 use crate::pods::{self, Disposition, NodePod};
 use crate::spec::Facts;
 
-/// The nodes that take pods, this one and its newcomer left out, and the peers of pods that spread.
+/// The nodes that take pods, except this one and its newcomer, and the peers of pods that spread.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Hosts {
-    /// Each other node that is Ready and schedulable.
+    /// The other nodes that are Ready and schedulable.
     pub(crate) others: Vec<Node>,
     /// Peers on each node, by the UID of the pod that spreads: one entry for each of its spreads.
     pub(crate) peers: BTreeMap<String, Vec<BTreeMap<String, usize>>>,
-    /// The newcomer is among `others` by now.
+    /// True if the newcomer is among `others` by now.
     pub(crate) has_newcomer: bool,
 }
 
-/// Looks at the other nodes, if a pod that moves keeps apart from its peers in a way that counts them.
+/// Reads the other nodes, if a pod that moves keeps apart from its peers in a way that counts nodes.
 pub(crate) async fn look(
     client: &Client,
     node: &Node,
@@ -55,7 +56,7 @@ pub(crate) async fn look(
     Ok(Some(hosts))
 }
 
-/// Counts the pods that a spread counts, by their node.
+/// Counts the peers of a spread, by node.
 async fn peers(
     client: &Client,
     pod: &NodePod,
@@ -74,7 +75,7 @@ async fn peers(
     Ok(counts)
 }
 
-/// The spread's selector, narrowed by the pod's own values of `matchLabelKeys`.
+/// Returns the spread's selector, narrowed by the pod's own values of `matchLabelKeys`.
 fn selector(pod: &NodePod, spread: &TopologySpreadConstraint) -> Option<LabelSelector> {
     let mut selector = spread.label_selector.clone()?;
     let own = spread.match_label_keys.iter().flatten().filter_map(|key| {
@@ -85,12 +86,13 @@ fn selector(pod: &NodePod, spread: &TopologySpreadConstraint) -> Option<LabelSel
     Some(selector)
 }
 
-/// The cordon does not keep its replacement off the node, and one node holds one such pod.
+/// Returns true if a node holds only one such pod, and the cordon does not keep the pod's replacement off the
+/// node.
 fn keeps_apart_in_spite_of_cordon(pod: &NodePod) -> bool {
     pod.facts.tolerates_cordon() && pod.facts.is_one_per_node(&pod.labels)
 }
 
-/// Says why `pod` would return to this node, or find none.
+/// Returns the reason why `pod` would return to this node, or find no node.
 pub(crate) fn obstacle(
     pod: &NodePod,
     workload: Option<&Workload>,
@@ -101,7 +103,7 @@ pub(crate) fn obstacle(
     returns(pod, workload, hosts).or_else(|| short_of_domains(pod, all, hosts, this))
 }
 
-/// Says why a pod that tolerates the cordon would follow those of its peers that are still on the node.
+/// Returns the reason why a pod that tolerates the cordon would follow its peers that are still on the node.
 pub(crate) fn follows_its_peers(pod: &NodePod, all: &[NodePod]) -> Option<String> {
     let here = moving_with(pod, all);
     let is_drawn = pod.facts.tolerates_cordon() && pod.facts.is_together(&pod.labels) && here > 1;
@@ -113,7 +115,8 @@ pub(crate) fn follows_its_peers(pod: &NodePod, all: &[NodePod]) -> Option<String
     })
 }
 
-/// A pod that runs in spite of the cordon, one on each node, comes back to this one unless another is free.
+/// Returns the reason why a pod comes back to this node: it tolerates the cordon, runs once on each node, and
+/// no other node is free.
 fn returns(pod: &NodePod, workload: Option<&Workload>, hosts: &Hosts) -> Option<String> {
     if !keeps_apart_in_spite_of_cordon(pod) {
         return None;
@@ -129,16 +132,17 @@ fn returns(pod: &NodePod, workload: Option<&Workload>, hosts: &Hosts) -> Option<
     })
 }
 
-/// While this node, cordoned and empty, counts as a domain with no pod, no other node may hold more than
-/// `maxSkew`: what doesn't fit stays Pending until the node is gone, which waits for it; or it returns, if the cordon
-/// doesn't keep it off.
+/// Returns the reason why a spread leaves the pod no other node. This node, cordoned and empty, counts as a
+/// domain with no pod. Meanwhile no other node may hold more than `maxSkew` pods. A pod beyond that stays
+/// Pending until this node is gone, and the node waits for the pod. If the cordon doesn't keep the pod off,
+/// the pod returns.
 fn short_of_domains(pod: &NodePod, all: &[NodePod], hosts: &Hosts, this: &Node) -> Option<String> {
     let counts = hosts.peers.get(&pod.pod.uid)?;
     pod.facts.spreads.iter().zip(counts).find_map(|(spread, peers)| {
         let skew = usize::try_from(spread.max_skew).unwrap_or(1);
         let free = |node: &Node| skew.saturating_sub(peers.get(node.name.as_str()).copied().unwrap_or(0));
         let room: usize = hosts.open_to(&pod.facts).map(free).sum::<usize>() + skew * hosts.to_come();
-        // A spread counts pods that may be another controller's; those that move must fit.
+        // A spread may count pods of another controller. The pods that move must fit.
         let moving = moving_with(pod, all).min(peers.get(this.name.as_str()).copied().unwrap_or(0));
         (moving > room).then(|| {
             let way_out = if pod.facts.tolerates_cordon() {
@@ -156,7 +160,7 @@ fn short_of_domains(pod: &NodePod, all: &[NodePod], hosts: &Hosts, this: &Node) 
     })
 }
 
-/// Pods of the same controller that are to be evicted from this node.
+/// Counts the pods of the same controller that are to be evicted from this node.
 fn moving_with(pod: &NodePod, all: &[NodePod]) -> usize {
     let peers = all
         .iter()
@@ -165,21 +169,21 @@ fn moving_with(pod: &NodePod, all: &[NodePod]) -> usize {
 }
 
 impl Hosts {
-    /// Nodes that the swap adds to `others`.
+    /// Counts the nodes that the swap adds to `others`.
     fn to_come(&self) -> usize {
         usize::from(!self.has_newcomer)
     }
 
-    /// Nodes among `others` whose labels and taints let the pod in.
+    /// Returns the nodes among `others` whose labels and taints let the pod in.
     fn open_to(&self, facts: &Facts) -> impl Iterator<Item = &Node> {
         self.others.iter().filter(|node| facts.fits(node))
     }
 }
 
-/// The pods that are asked about.
+/// Returns the pods to ask about.
 pub(crate) fn moving(pods: &[NodePod]) -> Vec<&NodePod> {
     let mut seen = BTreeSet::new();
-    // One pod speaks for all of its controller.
+    // One pod speaks for all pods of its controller.
     let evicted = pods.iter().filter(|pod| pod.disposition == Disposition::Evict);
     evicted.filter(|pod| pod.controller.as_ref().is_none_or(|owner| seen.insert(owner.clone()))).collect()
 }

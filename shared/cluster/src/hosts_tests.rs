@@ -96,7 +96,7 @@ fn a_pod_that_tolerates_the_cordon_follows_the_peers_that_its_affinity_demands()
     assert_eq!(follows(2, json!([])), None, "the cordon keeps it off");
 }
 
-/// `here` pods on this node, and `there` on the others.
+/// Returns the obstacle for `here` pods on this node, and `there` on the others.
 fn spread(here: usize, there: &[(&str, usize)], max_skew: i32) -> Option<String> {
     spread_with(here, there, &json!({ "maxSkew": max_skew }), &json!([]))
 }

@@ -1,4 +1,4 @@
-//! What an eviction costs a Job: its controller counts an evicted pod as failed, unless the Job's
+//! The cost of an eviction to a Job. The Job's controller counts an evicted pod as failed, unless the
 //! `podFailurePolicy` says otherwise (kubernetes/pkg/controller/job/job_controller.go).
 
 use std::collections::BTreeMap;
@@ -7,16 +7,16 @@ use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicyOnExitCodesRequirement as ExitCodes, PodFailurePolicyRule,
 };
 
-/// `backoffLimit` where nobody asks for another.
+/// The default of `backoffLimit`.
 const DEFAULT_BACKOFF_LIMIT: i32 = 6;
-/// How often the pod's index has failed before; the Job's controller writes it on each new pod.
+/// Counts the earlier failures of the pod's index; the Job's controller writes it on each new pod.
 const INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
 /// Exit codes of a container that SIGTERM, or SIGKILL after it, has ended.
 const ENDED_BY_SIGNAL: [i32; 2] = [143, 137];
-/// The Job's controller, where `managedBy` names it.
+/// The name of Kubernetes' own Job controller in `managedBy`.
 const BUILT_IN: &str = "kubernetes.io/job-controller";
 
-/// The fate of the Job by one failed pod.
+/// The effect of one failed pod on its Job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Failure {
     Ignored,
@@ -25,8 +25,8 @@ enum Failure {
     FailsJob,
 }
 
-/// Says why the Job would not start the pod again once it is evicted, together with the Job's other
-/// pods on the node (`here` in all); `None` if it would, or has nothing left to do.
+/// Returns the reason why the Job would not start the pod again after an eviction of all its pods on the node
+/// (`here`). Returns `None` if the Job would start it, or has nothing left to do.
 pub(crate) fn loss(job: &Job, annotations: &BTreeMap<String, String>, here: usize) -> Option<String> {
     let spec = job.spec.as_ref()?;
     let JobSpec {
@@ -35,30 +35,28 @@ pub(crate) fn loss(job: &Job, annotations: &BTreeMap<String, String>, here: usiz
         managed_by,
         pod_failure_policy,
         suspend,
-        // How many pods there are to be, and which of them make a success: an eviction changes neither.
+        // The number of pods, and the pods that make a success: an eviction changes neither.
         completions: _,
         completion_mode: _,
         parallelism: _,
         success_policy: _,
         selector: _,
         manual_selector: _,
-        // Counts indexes that have failed; no index fails by what is granted below.
+        // Counts indexes that have failed. No index fails by an eviction that is granted below.
         max_failed_indexes: _,
-        // The replacement comes once the old pod is gone, or before: the drain waits for both.
+        // The replacement comes before or after the old pod's end: the drain waits for both.
         pod_replacement_policy: _,
-        // Runs from the Job's start; an eviction doesn't change it.
+        // The deadline runs from the Job's start; an eviction doesn't change it.
         active_deadline_seconds: _,
         ttl_seconds_after_finished: _,
-        // Read like a pod's own spec.
+        // The template is read like a pod's own spec.
         template: _,
     } = spec;
     if *suspend == Some(true) || is_over(job) {
         return None;
     }
     if let Some(manager) = managed_by.as_deref().filter(|manager| *manager != BUILT_IN) {
-        return Some(format!(
-            "its Job is managed by {manager}, of which nobody knows whether it starts it again"
-        ));
+        return Some(format!("{manager} manages its Job, and may not start the pod again"));
     }
     let rules = pod_failure_policy.as_ref().map(|policy| policy.rules.as_slice()).unwrap_or_default();
     match verdict(rules) {
@@ -93,8 +91,8 @@ fn is_over(job: &Job) -> bool {
     conditions.any(|condition| OVER.contains(&condition.type_.as_str()) && condition.status == "True")
 }
 
-/// The worst that the rules make of an evicted pod, which bears the condition `DisruptionTarget` and
-/// whose containers a signal has ended. The first rule that matches decides.
+/// Returns the worst verdict of the rules on an evicted pod. The pod bears the condition `DisruptionTarget`,
+/// and a signal has ended its containers. The first rule that matches decides.
 fn verdict(rules: &[PodFailurePolicyRule]) -> Failure {
     let by_code = |code: i32| {
         let rule = rules.iter().find(|rule| matches(rule, code));
@@ -110,7 +108,7 @@ fn verdict(rules: &[PodFailurePolicyRule]) -> Failure {
 
 fn matches(rule: &PodFailurePolicyRule, code: i32) -> bool {
     let PodFailurePolicyRule { action: _, on_exit_codes, on_pod_conditions } = rule;
-    // Which container a signal ends first nobody knows: `containerName` frees none.
+    // The container that a signal ends first is unknown: `containerName` frees none.
     if let Some(ExitCodes { container_name: _, operator, values }) = on_exit_codes {
         return match operator.as_str() {
             "In" => values.contains(&code),

@@ -1,7 +1,7 @@
-//! The first call to a cluster: why an API server is not reached, or does not let its caller in, with the way out in
-//! words. Later calls are patient with a server that is silent for a while. At the first one nobody can tell a moment's
-//! silence from an address that never answers: the caller asks some times before it believes in the latter. A certificate
-//! that is wrong says so at once.
+//! The first call to a cluster: says why an API server is not reached, or does not accept its caller, with
+//! the way out in words. Later calls are patient with a server that is silent for a while. At the first call,
+//! a moment's silence looks like an address that never answers: the caller repeats the call some times before
+//! it believes in the latter. A certificate that is wrong says so at once.
 
 use std::net::IpAddr;
 
@@ -14,56 +14,56 @@ const CALL: &str = "get /version";
 const INTO_THE_VPC: &str = "deploy the stack with the parameters VpcSubnetIds and VpcSecurityGroupIds, so that its \
                             functions run in that VPC, and let them in on the API server's port";
 
-/// How the API server is reached, as far as it explains why it is not.
+/// The way to the API server, as far as it explains a failure to reach it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Road {
-    /// As DescribeCluster tells it.
+pub(crate) enum Route {
+    /// The cluster of EKS, by DescribeCluster.
     Eks {
         endpoint: String,
-        /// The endpoint answers outside of the cluster's VPC.
+        /// True if the endpoint answers outside of the cluster's VPC.
         is_public: bool,
-        /// It answers these addresses only.
+        /// The only addresses to which the public endpoint answers.
         public_cidrs: Vec<String>,
-        /// Access entries count (authentication mode `API` or `API_AND_CONFIG_MAP`).
+        /// True if access entries count (authentication mode `API` or `API_AND_CONFIG_MAP`).
         takes_access_entries: bool,
     },
-    /// As the kubeconfig in this secret tells it.
+    /// The server of the kubeconfig in this secret.
     Kubeconfig { secret: String, server: String },
 }
 
 /// Makes one call that every known caller may make.
 ///
 /// # Errors
-/// The server is not reached or does not know the caller; [`AccessError::Retry`] where that may pass by itself.
-pub(crate) async fn knock(client: &Client, of: &str, road: &Road) -> Result<(), AccessError> {
+/// The server is not reached or does not know the caller; [`AccessError::Retry`] if that may pass by itself.
+pub(crate) async fn knock(client: &Client, of: &str, route: &Route) -> Result<(), AccessError> {
     match client.apiserver_version().await.map_err(failed(CALL, of)) {
         Ok(_) => Ok(()),
-        Err(error) => sorted(of, road, &error),
+        Err(error) => sorted(of, route, &error),
     }
 }
 
-fn sorted(of: &str, road: &Road, error: &ClusterError) -> Result<(), AccessError> {
+fn sorted(of: &str, route: &Route, error: &ClusterError) -> Result<(), AccessError> {
     let of = of.to_owned();
     let message = cut(&error.message);
     match error.kind {
-        Kind::Unauthorized => Err(AccessError::NotLetIn { of, problem: unknown_caller(road) }),
+        Kind::Unauthorized => Err(AccessError::NotLetIn { of, problem: unknown_caller(route) }),
         Kind::Retry | Kind::Rejected if error.reason == "NoAnswer" => {
             if message.contains("certificate") {
-                let problem = format!("{} ({message})", certificate(&message, road.server()));
-                return Err(road.refuses(of, problem));
+                let problem = format!("{} ({message})", certificate(&message, route.server()));
+                return Err(route.refuses(of, problem));
             }
-            Err(match unreachable(road, &message) {
-                Some(problem) => AccessError::Silent { of, secret: road.secret(), problem },
+            Err(match unreachable(route, &message) {
+                Some(problem) => AccessError::Silent { of, secret: route.secret(), problem },
                 None => AccessError::Retry { of, call: CALL, message },
             })
         }
         Kind::Retry => Err(AccessError::Retry { of, call: CALL, message }),
-        // The caller is known; what it may do, its next call shows.
+        // The server knows the caller. The next call shows the caller's rights.
         Kind::Denied | Kind::NotFound | Kind::Conflict | Kind::Rejected => Ok(()),
     }
 }
 
-impl Road {
+impl Route {
     fn refuses(&self, of: String, problem: String) -> AccessError {
         match self {
             Self::Eks { .. } => AccessError::Unreachable { of, problem },
@@ -86,19 +86,19 @@ impl Road {
     }
 }
 
-fn unknown_caller(road: &Road) -> String {
-    match road {
-        Road::Eks { takes_access_entries: false, .. } => {
+fn unknown_caller(route: &Route) -> String {
+    match route {
+        Route::Eks { takes_access_entries: false, .. } => {
             "the API server does not know the function's role (401): the cluster's authentication mode is CONFIG_MAP, \
              in which access entries do not count; change it to API_AND_CONFIG_MAP, then create an access entry for \
              the role with the Kubernetes group spot-optimizer"
         }
-        Road::Eks { .. } => {
+        Route::Eks { .. } => {
             "the API server does not know the function's role (401): create an access entry for it with the \
              Kubernetes group spot-optimizer (aws eks create-access-entry --kubernetes-groups spot-optimizer), or \
              deploy the stack with the parameter EksClusterName"
         }
-        Road::Kubeconfig { .. } => {
+        Route::Kubeconfig { .. } => {
             "the API server does not know the user of the kubeconfig (401): store one with a token or a client \
              certificate that is valid"
         }
@@ -106,20 +106,20 @@ fn unknown_caller(road: &Road) -> String {
     .to_owned()
 }
 
-/// Says what keeps the server from being reached, if its address alone explains the silence.
-fn unreachable(road: &Road, message: &str) -> Option<String> {
-    let server = road.server();
+/// Returns what keeps the server from being reached, if its address alone explains the silence.
+fn unreachable(route: &Route, message: &str) -> Option<String> {
+    let server = route.server();
     if message.contains("dns error") || message.contains("failed to lookup address") {
         return Some(format!(
             "the name of its API server {server} can't be resolved ({message}): correct it, or {INTO_THE_VPC}"
         ));
     }
-    match road {
-        Road::Eks { is_public: false, .. } => Some(format!(
+    match route {
+        Route::Eks { is_public: false, .. } => Some(format!(
             "its endpoint {server} is private and does not answer ({message}): {INTO_THE_VPC}, or make the endpoint \
              public, too"
         )),
-        Road::Eks { public_cidrs, .. }
+        Route::Eks { public_cidrs, .. }
             if !public_cidrs.is_empty() && !public_cidrs.iter().any(|c| c.ends_with("/0")) =>
         {
             Some(format!(
@@ -128,10 +128,10 @@ fn unreachable(road: &Road, message: &str) -> Option<String> {
                 public_cidrs.join(", ")
             ))
         }
-        Road::Kubeconfig { .. } if is_private(server) => Some(format!(
+        Route::Kubeconfig { .. } if is_private(server) => Some(format!(
             "its API server {server} has a private address and does not answer ({message}): {INTO_THE_VPC}"
         )),
-        Road::Eks { .. } | Road::Kubeconfig { .. } => None,
+        Route::Eks { .. } | Route::Kubeconfig { .. } => None,
     }
 }
 
@@ -164,8 +164,8 @@ mod tests {
     use super::*;
     use kube::core::Status;
 
-    fn eks(is_public: bool, cidrs: &[&str], takes_access_entries: bool) -> Road {
-        Road::Eks {
+    fn eks(is_public: bool, cidrs: &[&str], takes_access_entries: bool) -> Route {
+        Route::Eks {
             endpoint: "https://ABC.gr7.us-east-1.eks.amazonaws.com".to_owned(),
             is_public,
             public_cidrs: cidrs.iter().map(|cidr| (*cidr).to_owned()).collect(),
@@ -173,16 +173,16 @@ mod tests {
         }
     }
 
-    fn by_kubeconfig(server: &str) -> Road {
-        Road::Kubeconfig { secret: "shop".to_owned(), server: server.to_owned() }
+    fn by_kubeconfig(server: &str) -> Route {
+        Route::Kubeconfig { secret: "shop".to_owned(), server: server.to_owned() }
     }
 
     fn silent(message: &str) -> ClusterError {
         ClusterError::new(CALL, "cluster shop", &kube::Error::Service(message.to_owned().into()))
     }
 
-    fn said(road: &Road, error: &ClusterError) -> (String, bool) {
-        let error = sorted("cluster shop", road, error).unwrap_err();
+    fn said(route: &Route, error: &ClusterError) -> (String, bool) {
+        let error = sorted("cluster shop", route, error).unwrap_err();
         (error.to_string(), error.is_retryable())
     }
 
@@ -212,10 +212,10 @@ mod tests {
                 "another authority",
             ),
         ];
-        for (road, message, expected) in cases {
-            let (text, is_retryable) = said(&road, &silent(message));
+        for (route, message, expected) in cases {
+            let (text, is_retryable) = said(&route, &silent(message));
             assert!(text.contains(expected) && !is_retryable, "{message}: {text}");
-            let error = sorted("cluster shop", &road, &silent(message)).unwrap_err();
+            let error = sorted("cluster shop", &route, &silent(message)).unwrap_err();
             // Only a certificate is wrong at every try.
             assert_eq!(
                 matches!(error, AccessError::Silent { .. }),
@@ -223,18 +223,18 @@ mod tests {
                 "{error}"
             );
         }
-        for road in [eks(false, &[], true), by_kubeconfig("https://10.0.0.1")] {
-            assert!(said(&road, &silent(late)).0.contains("VpcSubnetIds"));
+        for route in [eks(false, &[], true), by_kubeconfig("https://10.0.0.1")] {
+            assert!(said(&route, &silent(late)).0.contains("VpcSubnetIds"));
         }
     }
 
     #[test]
     fn a_server_that_restarts_is_tried_again() {
-        for road in [eks(true, &["0.0.0.0/0"], true), by_kubeconfig("https://api.example.org")] {
-            assert!(said(&road, &silent("connection refused")).1);
+        for route in [eks(true, &["0.0.0.0/0"], true), by_kubeconfig("https://api.example.org")] {
+            assert!(said(&route, &silent("connection refused")).1);
             let status = Status::failure("etcd is away", "ServiceUnavailable").with_code(503);
             let busy = ClusterError::from_status(CALL, "cluster shop", &status);
-            assert!(said(&road, &busy).1);
+            assert!(said(&route, &busy).1);
         }
     }
 
@@ -247,8 +247,8 @@ mod tests {
             (eks(true, &[], false), "authentication mode is CONFIG_MAP"),
             (by_kubeconfig("https://10.0.0.1"), "client certificate"),
         ];
-        for (road, expected) in cases {
-            let refused = sorted("cluster shop", &road, &error).unwrap_err();
+        for (route, expected) in cases {
+            let refused = sorted("cluster shop", &route, &error).unwrap_err();
             assert!(
                 matches!(refused, AccessError::NotLetIn { .. }) && refused.to_string().contains(expected),
                 "{refused}"

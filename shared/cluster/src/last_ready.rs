@@ -1,25 +1,26 @@
-//! The last Ready pod of a controller stays until another one is Ready. A PodDisruptionBudget would say so; most
-//! workloads have none, and all their pods may be on one node.
+//! The last Ready pod of a controller stays until another one is Ready. A PodDisruptionBudget would demand
+//! the same; most workloads have no budget, and all their pods may be on one node.
 //!
-//! A controller that wants one pod only has no other: its pod is evicted at once, as by kubectl.
+//! A controller that wants only one pod has no other pod to wait for: that pod is evicted at once, as by
+//! kubectl.
 
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kube::Client;
 
-use crate::drain::{Owed, State};
+use crate::drain::{ExpectedReplicas, State};
 use crate::error::ClusterError;
 use crate::migration;
 use crate::pods::{Controller, LOOKS_AT_ONCE, NodePod};
 
-/// Pods to evict now, and those that are the last Ready one of their controller.
+/// The pods to evict now, and the pods to hold because each is the last Ready one of its controller.
 pub(crate) struct Split<'a> {
     pub(crate) now: Vec<&'a NodePod>,
     pub(crate) held: Vec<&'a NodePod>,
 }
 
-/// Splits the pods that are due. `fresh` are the controllers whose Ready pods were counted a moment ago.
+/// Splits the pods that are due. `fresh` names the controllers whose Ready pods were counted a moment ago.
 pub(crate) async fn split<'a>(
     client: &Client,
     due: Vec<&'a NodePod>,
@@ -41,16 +42,16 @@ pub(crate) async fn split<'a>(
     let mut lasting: Vec<&Controller> = lasting.into_iter().flatten().collect();
     let is_last = |pod: &&NodePod| {
         let found = pod.is_ready.then(|| lasting.iter().position(|c| Some(*c) == pod.controller.as_ref()));
-        // One pod of each: the others of the same controller go.
+        // Holds one pod of each controller; the others of the same controller go.
         found.flatten().map(|at| lasting.swap_remove(at)).is_some()
     };
     let (held, now) = due.into_iter().partition(is_last);
     Ok(Split { now, held })
 }
 
-/// Another pod of the controller can be Ready before this one goes. A budget that has refused guards its pods itself;
-/// the pods of a Job serve nobody.
-fn has_others(owed: &Owed) -> bool {
+/// Returns true if another pod of the controller can be Ready before this one goes. A budget that has refused
+/// guards its pods itself, and the pods of a Job serve no traffic.
+fn has_others(owed: &ExpectedReplicas) -> bool {
     let wants_several = owed.wanted.map_or(owed.ready_before > 1, |wanted| wanted > 1);
     wants_several && !owed.is_guarded && owed.controller.kind != "Job"
 }
@@ -59,11 +60,11 @@ fn has_others(owed: &Owed) -> bool {
 mod tests {
     use super::*;
 
-    fn owed(kind: &str, wanted: Option<u32>, ready_before: u32) -> Owed {
+    fn owed(kind: &str, wanted: Option<u32>, ready_before: u32) -> ExpectedReplicas {
         let text = str::to_owned;
         let controller =
             Controller { kind: text(kind), namespace: text("shop"), name: text("web"), uid: text("1") };
-        Owed { controller, ready_before, wanted, is_guarded: false }
+        ExpectedReplicas { controller, ready_before, wanted, is_guarded: false }
     }
 
     #[test]
@@ -73,6 +74,6 @@ mod tests {
         assert!(has_others(&owed("Set.example.org", None, 2)));
         assert!(!has_others(&owed("Set.example.org", None, 1)));
         assert!(!has_others(&owed("Job", Some(5), 5)));
-        assert!(!has_others(&Owed { is_guarded: true, ..owed("ReplicaSet", Some(2), 2) }));
+        assert!(!has_others(&ExpectedReplicas { is_guarded: true, ..owed("ReplicaSet", Some(2), 2) }));
     }
 }

@@ -1,5 +1,5 @@
-//! Whether the pods that were evicted run again: counted by controller, since a replacement has
-//! another name and UID than what it replaces.
+//! Says if the evicted pods run again. Counts by controller, since a replacement has another name and UID
+//! than the pod that it replaces.
 
 use std::fmt::Debug;
 
@@ -15,7 +15,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::drain::{Owed, State};
+use crate::drain::{ExpectedReplicas, State};
 use crate::error::{ClusterError, cut, failed};
 use crate::pages;
 use crate::pods::{self, Controller, LOOKS_AT_ONCE, PAGE_SIZE};
@@ -23,79 +23,79 @@ use crate::pods::{self, Controller, LOOKS_AT_ONCE, PAGE_SIZE};
 /// A controller whose replacements are not Ready yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
-    /// The controller.
     pub controller: Controller,
-    /// Ready pods that it must have.
+    /// Ready pods that the controller must have.
     pub wanted: u32,
-    /// Ready pods that it has.
+    /// Ready pods that the controller has.
     pub ready: u32,
-    /// What one of its other pods lacks, where it has one.
+    /// The problem of one of its other pods, if it has one.
     pub problem: Option<String>,
 }
 
-/// How a controller stands.
+/// The state of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Standing {
-    /// It is gone, scaled to nothing, finished, or its pod runs: nothing is to come.
+enum ControllerState {
+    /// No replacement is to come: the controller is gone, scaled to nothing, finished, or its pod runs.
     Settled,
-    /// Its Ready pods, how many it wants where that is known, and what one lacks that is not Ready.
+    /// The controller's Ready pods, the number that it wants if that is known, and the problem of a pod that
+    /// is not Ready.
     Counted { ready: u32, wanted: Option<u32>, problem: Option<String> },
 }
 
-/// The controllers whose pods have moved but do not run again as before: each must have as many
-/// Ready pods as it had, or as it wants by now if that is less. A controller that is gone, and a
-/// Job that runs or is finished, owes nothing. Empty = migrated.
+/// Returns the controllers whose pods have moved but do not run again as before. Each must have as many Ready
+/// pods as before the drain, or as it wants by now if that is less. A controller that is gone, and a Job that
+/// runs or is finished, needs no more pods. Empty = migrated.
 pub async fn migrated(client: &Client, state: &State) -> Result<Vec<Missing>, ClusterError> {
     let looks = state.owed.iter().map(|owed| async move {
-        let standing = standing(client, &owed.controller).await?;
-        Ok(missing(owed, standing))
+        let state = state_of(client, &owed.controller).await?;
+        Ok(missing(owed, state))
     });
     let found: Vec<Option<Missing>> = stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await?;
     Ok(found.into_iter().flatten().collect())
 }
 
-/// What each of these controllers has now.
-pub(crate) async fn standing_of(
+/// Returns the present state of each of these controllers.
+pub(crate) async fn states_of(
     client: &Client,
     controllers: &[Controller],
-) -> Result<Vec<Owed>, ClusterError> {
+) -> Result<Vec<ExpectedReplicas>, ClusterError> {
     let looks = controllers.iter().map(|controller| async move {
-        let (ready_before, wanted) = match standing(client, controller).await? {
+        let (ready_before, wanted) = match state_of(client, controller).await? {
             // A Job's pod has to run again, once.
             _ if controller.kind == "Job" => (1, None),
-            Standing::Settled => (0, Some(0)),
-            Standing::Counted { ready, wanted, .. } => (ready, wanted),
+            ControllerState::Settled => (0, Some(0)),
+            ControllerState::Counted { ready, wanted, .. } => (ready, wanted),
         };
-        Ok(Owed { controller: controller.clone(), ready_before, wanted, is_guarded: false })
+        Ok(ExpectedReplicas { controller: controller.clone(), ready_before, wanted, is_guarded: false })
     });
     stream::iter(looks).buffered(LOOKS_AT_ONCE).try_collect().await
 }
 
 /// Returns how many Ready pods the controller has now, on any node.
 pub(crate) async fn ready_of(client: &Client, controller: &Controller) -> Result<u32, ClusterError> {
-    Ok(match standing(client, controller).await? {
-        Standing::Counted { ready, .. } => ready,
-        // Nothing is to come: nothing is waited for.
-        Standing::Settled => u32::MAX,
+    Ok(match state_of(client, controller).await? {
+        ControllerState::Counted { ready, .. } => ready,
+        // No replacement is to come, so none is waited for.
+        ControllerState::Settled => u32::MAX,
     })
 }
 
-fn missing(owed: &Owed, standing: Standing) -> Option<Missing> {
-    let Standing::Counted { ready, wanted, problem } = standing else { return None };
+fn missing(owed: &ExpectedReplicas, state: ControllerState) -> Option<Missing> {
+    let ControllerState::Counted { ready, wanted, problem } = state else { return None };
     let wanted = wanted.map_or(owed.ready_before, |wanted| wanted.min(owed.ready_before));
     (ready < wanted).then(|| Missing { controller: owed.controller.clone(), wanted, ready, problem })
 }
 
-async fn standing(client: &Client, controller: &Controller) -> Result<Standing, ClusterError> {
+async fn state_of(client: &Client, controller: &Controller) -> Result<ControllerState, ClusterError> {
     match controller.kind.as_str() {
         "ReplicaSet" => {
             let set: Option<ReplicaSet> = get(client, controller, "get replicasets").await?;
-            let Some(spec) = set.and_then(|set| set.spec) else { return Ok(Standing::Settled) };
+            let Some(spec) = set.and_then(|set| set.spec) else { return Ok(ControllerState::Settled) };
             counted(client, controller, spec.replicas, Some(spec.selector)).await
         }
         "StatefulSet" => {
             let set: Option<StatefulSet> = get(client, controller, "get statefulsets").await?;
-            let Some(spec) = set.and_then(|set| set.spec) else { return Ok(Standing::Settled) };
+            let Some(spec) = set.and_then(|set| set.spec) else { return Ok(ControllerState::Settled) };
             counted(client, controller, spec.replicas, Some(spec.selector)).await
         }
         "Job" => Ok(of_job(get(client, controller, "get jobs").await?.as_ref())),
@@ -103,7 +103,7 @@ async fn standing(client: &Client, controller: &Controller) -> Result<Standing, 
     }
 }
 
-/// The controller itself, not one that was created again under its name.
+/// Returns the controller itself, not one that was created again under its name.
 pub(crate) async fn get<K>(
     client: &Client,
     controller: &Controller,
@@ -119,27 +119,26 @@ where
     Ok(found.filter(|found| found.uid().as_deref() == Some(&controller.uid)))
 }
 
-fn of_job(job: Option<&Job>) -> Standing {
-    let Some(job) = job else { return Standing::Settled };
+fn of_job(job: Option<&Job>) -> ControllerState {
+    let Some(job) = job else { return ControllerState::Settled };
     let is_suspended = job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false);
     let status = job.status.as_ref();
     let is_active = status.and_then(|status| status.active).unwrap_or(0) > 0;
     let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
     let is_over = conditions.any(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True");
     if is_suspended || is_active || is_over {
-        return Standing::Settled;
+        return ControllerState::Settled;
     }
-    Standing::Counted { ready: 0, wanted: Some(1), problem: None }
+    ControllerState::Counted { ready: 0, wanted: Some(1), problem: None }
 }
 
-/// Counts the Ready pods that the controller owns, among those that its selector names, or all of
-/// its namespace.
+/// Counts the controller's Ready pods among those that its selector names, or among all of its namespace.
 async fn counted(
     client: &Client,
     controller: &Controller,
     replicas: Option<i32>,
     selector: Option<LabelSelector>,
-) -> Result<Standing, ClusterError> {
+) -> Result<ControllerState, ClusterError> {
     let mut params = ListParams::default();
     if let Some(selector) = selector.and_then(|selector| Selector::try_from(selector).ok()) {
         params = params.labels_from(&selector);
@@ -154,10 +153,10 @@ async fn counted(
         owned.iter().filter(lives).partition(|pod| pods::is_ready(pod));
     let wanted = replicas.map(|replicas| u32::try_from(replicas).unwrap_or(0));
     let problem = others.iter().find_map(|pod| problem(pod));
-    Ok(Standing::Counted { ready: u32::try_from(ready.len()).unwrap_or(u32::MAX), wanted, problem })
+    Ok(ControllerState::Counted { ready: u32::try_from(ready.len()).unwrap_or(u32::MAX), wanted, problem })
 }
 
-/// What a pod lacks to be Ready, in the words of the scheduler or of the kubelet.
+/// Returns what a pod lacks to be Ready, in the words of the scheduler or of the kubelet.
 fn problem(pod: &Pod) -> Option<String> {
     let name = pod.name_any();
     let status = pod.status.as_ref()?;
@@ -178,7 +177,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn owed(ready_before: u32) -> Owed {
+    fn owed(ready_before: u32) -> ExpectedReplicas {
         let text = |text: &str| text.to_owned();
         let controller = Controller {
             kind: text("ReplicaSet"),
@@ -186,11 +185,11 @@ mod tests {
             name: text("web"),
             uid: text("rs1"),
         };
-        Owed { controller, ready_before, wanted: None, is_guarded: false }
+        ExpectedReplicas { controller, ready_before, wanted: None, is_guarded: false }
     }
 
     fn lacking(ready_before: u32, ready: u32, wanted: Option<u32>) -> Option<(u32, u32)> {
-        missing(&owed(ready_before), Standing::Counted { ready, wanted, problem: None })
+        missing(&owed(ready_before), ControllerState::Counted { ready, wanted, problem: None })
             .map(|m| (m.ready, m.wanted))
     }
 
@@ -201,10 +200,10 @@ mod tests {
         assert_eq!(lacking(3, 1, Some(1)), None, "scaled down meanwhile");
         assert_eq!(lacking(2, 2, Some(3)), None, "the third was broken before");
         assert_eq!(lacking(2, 1, None), Some((1, 2)), "a custom controller");
-        assert_eq!(missing(&owed(3), Standing::Settled), None);
+        assert_eq!(missing(&owed(3), ControllerState::Settled), None);
     }
 
-    fn job(spec: &Value, status: &Value) -> Standing {
+    fn job(spec: &Value, status: &Value) -> ControllerState {
         of_job(Some(&serde_json::from_value(json!({ "spec": spec, "status": status })).unwrap()))
     }
 
@@ -212,14 +211,14 @@ mod tests {
     fn a_job_owes_nothing_once_it_runs_again_or_is_over() {
         let plain = json!({ "template": {} });
         let over = json!({ "conditions": [{ "type": "Complete", "status": "True" }] });
-        assert_eq!(job(&plain, &json!({ "active": 1 })), Standing::Settled);
-        assert_eq!(job(&plain, &over), Standing::Settled);
-        assert_eq!(job(&json!({ "template": {}, "suspend": true }), &json!({})), Standing::Settled);
+        assert_eq!(job(&plain, &json!({ "active": 1 })), ControllerState::Settled);
+        assert_eq!(job(&plain, &over), ControllerState::Settled);
+        assert_eq!(job(&json!({ "template": {}, "suspend": true }), &json!({})), ControllerState::Settled);
         assert_eq!(
             job(&plain, &json!({ "failed": 1 })),
-            Standing::Counted { ready: 0, wanted: Some(1), problem: None }
+            ControllerState::Counted { ready: 0, wanted: Some(1), problem: None }
         );
-        assert_eq!(of_job(None), Standing::Settled);
+        assert_eq!(of_job(None), ControllerState::Settled);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Nodes: which one an instance is, whether it is fit for pods, cordon and uncordon, and how Cluster
-//! Autoscaler is kept away from one.
+//! Nodes: finds the node of an instance, says if a node is fit for pods, cordons and uncordons, and keeps
+//! Cluster Autoscaler away.
 //!
-//! What we change bears a mark (an annotation), so that we never undo another's change, and another's
+//! Each of our changes bears a mark (an annotation), so that we never undo another's change, and another's
 //! never passes for ours.
 
 use std::collections::BTreeMap;
@@ -19,61 +19,61 @@ use crate::ownership::{self, NodeOwner};
 use crate::pages;
 use crate::room::{Amount, Amounts};
 
-/// Names who cordoned the node; its value is the caller's mark.
+/// Names the swap that cordoned the node; its value is the caller's mark.
 pub const CORDONED_BY: &str = "spot-optimizer/cordoned-by";
-/// Kept beside [`CORDONED_BY`] when it was us who set [`EXCLUDE_FROM_LOAD_BALANCERS`].
+/// Stands beside [`CORDONED_BY`] if we set [`EXCLUDE_FROM_LOAD_BALANCERS`].
 pub const EXCLUDED_BY: &str = "spot-optimizer/excluded-from-load-balancers-by";
-/// Takes the node out of external load balancers while it is drained
+/// Takes the node out of external load balancers during the drain
 /// (<https://kubernetes.io/docs/reference/labels-annotations-taints/>).
 pub const EXCLUDE_FROM_LOAD_BALANCERS: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 /// Cluster Autoscaler removes no node with this annotation at `"true"`
 /// (<https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md>).
 pub const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
-/// Kept beside [`SCALE_DOWN_DISABLED`] when it was us who set it.
+/// Stands beside [`SCALE_DOWN_DISABLED`] if we set it.
 pub const KEPT_BY: &str = "spot-optimizer/scale-down-disabled-by";
 
 /// A node, as much as a swap needs of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// `metadata.name`. Not always the instance's private DNS name.
+    /// `metadata.name`, which may differ from the instance's private DNS name.
     pub name: NodeName,
-    /// `metadata.uid`: a node that was deleted and registered again has another one.
+    /// `metadata.uid`: a node that was deleted and registered again has another UID.
     pub uid: String,
-    /// From `spec.providerID`; absent on Fargate and outside AWS.
+    /// The instance in `spec.providerID`; absent on Fargate and outside AWS.
     pub instance_id: Option<InstanceId>,
     /// `topology.kubernetes.io/zone`: a zone's *name*.
     pub zone: Option<String>,
-    /// Condition `Ready` is `True`.
+    /// True if the condition `Ready` is `True`.
     pub is_ready: bool,
-    /// `spec.unschedulable`, whoever set it.
+    /// `spec.unschedulable`, by any cordon.
     pub is_unschedulable: bool,
     /// The mark of our cordon ([`CORDONED_BY`]).
     pub cordoned_by: Option<String>,
     /// All taints that keep pods off (`NoSchedule`, `NoExecute`), as kubectl writes them
-    /// (`key=value:effect`), except the cordon's own `node.kubernetes.io/unschedulable`. Which of
-    /// them mean "not yet": [`Node::taints_beyond`].
+    /// (`key=value:effect`), except the cordon's own `node.kubernetes.io/unschedulable`.
+    /// [`Node::taints_beyond`] returns the ones that mean "not yet".
     pub startup_taints: Vec<String>,
-    /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
-    /// `status.allocatable`: what all pods of the node may request together.
+    /// `status.allocatable`: the most that all pods of the node may request together.
     #[serde(default)]
     pub allocatable: Amounts,
-    /// Cluster Autoscaler is told to leave it alone, by whomever.
+    /// True if an annotation keeps Cluster Autoscaler off the node, whoever set it.
     #[serde(default)]
     pub is_kept: bool,
-    /// Who else manages the node.
+    /// Another manager of the node.
     pub owner: Option<NodeOwner>,
 }
 
-/// Nodes per page: a node lists its images, which makes it large.
+/// Nodes in a page of a list. A node lists its images, which makes it large.
 const PAGE_SIZE: u32 = 100;
-/// A patch that lost against the kubelet's own writes is tried this often.
+/// Attempts for a patch that lost against the kubelet's own writes.
 const ATTEMPTS: u32 = 3;
 /// Taints of the node's own condition (not ready, unreachable, pressure).
 const CONDITIONS: &str = "node.kubernetes.io/";
-/// Beginnings of keys of taints that say what is happening to a node, not what it is for: its cloud controller, a
-/// scale-down of Cluster Autoscaler's, a drain of aws-node-termination-handler's or Karpenter's.
+/// Prefixes of taint keys that say what is happening to a node, not what the node is for. The node's cloud
+/// controller sets such taints, Cluster Autoscaler for a scale-down, aws-node-termination-handler and
+/// Karpenter for a drain.
 const EVENTS: [&str; 6] = [
     CONDITIONS,
     "node.cloudprovider.kubernetes.io/",
@@ -82,31 +82,31 @@ const EVENTS: [&str; 6] = [
     "aws-node-termination-handler/",
     "karpenter.sh/disrupt",
 ];
-/// Ends of keys by which agents keep pods off until they run (`node.cilium.io/agent-not-ready`).
+/// The suffix of keys by which agents keep pods off until they run (`node.cilium.io/agent-not-ready`).
 const NOT_READY: &str = "not-ready";
 
-/// How a [`cordon`] ended.
+/// The outcome of a [`cordon`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cordon {
     /// The node is unschedulable and bears our mark.
     Ours,
-    /// Somebody else had cordoned it before, or it bears another mark: nothing was changed.
+    /// Another had cordoned the node before, or the node bears another mark: nothing was changed.
     ByOther,
 }
 
 impl Node {
-    /// Taints that keep pods off this node and that `old` does not have: of a newcomer they mean
-    /// "not yet" (its network agent or cloud controller has not finished). A taint that Kubernetes
-    /// sets for a node's condition (`node.kubernetes.io/…`) counts whatever `old` has. Empty = fit
-    /// for the pods of `old`.
+    /// Returns the taints that keep pods off this node and that `old` does not have. On a newcomer they mean
+    /// "not yet": its network agent or cloud controller has not finished. A taint that Kubernetes sets for a
+    /// node's condition (`node.kubernetes.io/…`) counts even if `old` has it. Empty = fit for the pods of
+    /// `old`.
     #[must_use]
     pub fn taints_beyond(&self, old: &Node) -> Vec<String> {
         let is_own = |taint: &String| old.startup_taints.contains(taint) && !taint.starts_with(CONDITIONS);
         self.startup_taints.iter().filter(|taint| !is_own(taint)).cloned().collect()
     }
 
-    /// Taints that say what the node is for, whoever set them: what replaces it must have them too, or strangers are
-    /// scheduled there.
+    /// Returns the taints that say what the node is for, whoever set them. The replacement must have them
+    /// too; without them, strangers are scheduled there.
     pub(crate) fn taints_to_keep(&self) -> impl Iterator<Item = &String> {
         self.startup_taints.iter().filter(|taint| {
             let key = taint.split(['=', ':']).next().unwrap_or_default();
@@ -115,13 +115,14 @@ impl Node {
     }
 }
 
-/// The node that is this instance, by `spec.providerID`, or none: it has not joined (yet), or is
-/// gone. Lists all nodes in pages.
+/// Returns the node of this instance, by `spec.providerID`. Returns `None` if the node has not joined (yet),
+/// or is gone. Lists all nodes in pages.
 pub async fn find(client: &Client, instance: &InstanceId) -> Result<Option<Node>, ClusterError> {
     Ok(naming(client, instance).await?.into_iter().next())
 }
 
-/// Every node that names this instance. Two of them mean that one is stale: which one, nobody can tell.
+/// Returns every node that names this instance. If there are two, one of them is stale, and nothing shows
+/// which.
 ///
 /// # Errors
 /// The nodes can't be listed.
@@ -131,7 +132,7 @@ pub async fn naming(client: &Client, instance: &InstanceId) -> Result<Vec<Node>,
     found.iter().map(look_at).collect()
 }
 
-/// Every node that is Ready and takes pods.
+/// Returns every node that is Ready and takes pods.
 ///
 /// # Errors
 /// The nodes can't be listed.
@@ -141,7 +142,8 @@ pub(crate) async fn schedulable(client: &Client) -> Result<Vec<Node>, ClusterErr
     found.iter().map(look_at).collect()
 }
 
-/// Every node that bears `mark`: what [`cordon`] and [`keep`] left, whatever has become of the caller since.
+/// Returns every node that bears `mark`: the ones that [`cordon`] and [`keep`] changed, even if the caller
+/// has died since.
 ///
 /// # Errors
 /// The nodes can't be listed.
@@ -151,18 +153,18 @@ pub async fn marked(client: &Client, mark: &str) -> Result<Vec<Node>, ClusterErr
     found.iter().map(look_at).collect()
 }
 
-/// One node by name; `None` if there is none.
+/// Returns one node by name; `None` if it does not exist.
 pub async fn get(client: &Client, name: &NodeName) -> Result<Option<Node>, ClusterError> {
     let node = raw(client, name).await?;
     node.map(|node| look_at(&node)).transpose()
 }
 
-/// Makes the node unschedulable, marks that as ours, and takes it out of external load balancers,
-/// in one patch that can't overwrite a change by somebody else. Safe to repeat.
+/// Makes the node unschedulable, marks that as ours, and takes the node out of external load balancers. One
+/// patch does all three and can't overwrite another's change. Safe to repeat.
 ///
 /// # Errors
-/// `NotFound` if the node is gone; `Conflict` if it changed between look and patch, three times in
-/// a row.
+/// `NotFound` if the node is gone; `Conflict` if the node changed between read and patch, three times in a
+/// row.
 pub async fn cordon(client: &Client, name: &NodeName, mark: &str) -> Result<Cordon, ClusterError> {
     let mut attempt = 1;
     loop {
@@ -183,8 +185,8 @@ pub async fn cordon(client: &Client, name: &NodeName, mark: &str) -> Result<Cord
     }
 }
 
-/// Keeps Cluster Autoscaler from removing the node: one that pods are to move to is empty for a while. An owner's own
-/// annotation stays, whatever it says. A node that is gone is fine. Safe to repeat.
+/// Keeps Cluster Autoscaler from removing the node: a node that pods are to move to is empty for a while. An
+/// owner's own annotation stays, whatever its value. A node that is gone is fine. Safe to repeat.
 ///
 /// # Errors
 /// As [`cordon`], without `NotFound`.
@@ -196,8 +198,8 @@ pub async fn keep(client: &Client, name: &NodeName, mark: &str) -> Result<(), Cl
     .await
 }
 
-/// Undoes what we changed, our own cordon and [`keep`]: only where the node bears `mark`, else nothing is changed. A
-/// node that is gone is fine. Safe to repeat.
+/// Undoes our own cordon and [`keep`], if the node bears `mark`; if not, nothing is changed. A node that is
+/// gone is fine. Safe to repeat.
 ///
 /// # Errors
 /// As [`cordon`], without `NotFound`.
@@ -205,7 +207,7 @@ pub async fn uncordon(client: &Client, name: &NodeName, mark: &str) -> Result<()
     change(client, name, |node| is_marked(node, mark).then(|| unmarked(node, mark))).await
 }
 
-/// Patches the node as `wanted` says from what it is now, again where somebody else was faster.
+/// Patches the node as `wanted` says from its present state. Repeats the patch if another client was faster.
 async fn change(
     client: &Client,
     name: &NodeName,
@@ -236,7 +238,8 @@ async fn patch(client: &Client, name: &NodeName, change: &Value) -> Result<(), C
     answer.map(drop).map_err(failed("patch nodes", name.as_str()))
 }
 
-/// The resource version makes the API server refuse the patch (409) if the node has changed since.
+/// Makes the patch of a cordon. The patch's resource version makes the API server refuse the patch (409) if
+/// the node has changed since.
 fn cordoned(node: &core::Node, mark: &str) -> Value {
     let mut annotations = json!({ CORDONED_BY: mark });
     let mut labels = json!({});
@@ -255,7 +258,7 @@ fn kept(node: &core::Node, mark: &str) -> Value {
     json!({ "metadata": { "resourceVersion": version, "annotations": annotations } })
 }
 
-/// Takes back each change that bears `mark`, and no other.
+/// Makes the patch that takes back each change that bears `mark`, and no other.
 fn unmarked(node: &core::Node, mark: &str) -> Value {
     let is_ours = |key: &str| annotation(node, key) == Some(mark);
     let (mut annotations, mut labels, mut spec) = (json!({}), json!({}), json!({}));
@@ -300,7 +303,8 @@ fn look_at(node: &core::Node) -> Result<Node, ClusterError> {
     })
 }
 
-/// `aws:///us-east-1a/i-…`, `aws:////i-…` or the bare id, by who set it.
+/// Parses `aws:///us-east-1a/i-…`, `aws:////i-…` or the bare id: the form depends on the component that set
+/// it.
 fn instance_of(node: &core::Node) -> Option<InstanceId> {
     let provider_id = node.spec.as_ref()?.provider_id.as_deref()?;
     provider_id.rsplit('/').next()?.parse().ok()
@@ -319,7 +323,7 @@ fn annotation<'a>(node: &'a core::Node, key: &str) -> Option<&'a str> {
     node.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-/// An amount that can't be read offers nothing.
+/// Reads what the node offers. An amount that can't be read counts as nothing.
 fn allocatable(node: &core::Node) -> Amounts {
     let offers = node.status.iter().flat_map(|status| status.allocatable.iter().flatten());
     offers.map(|(name, quantity)| (name.clone(), Amount::parse(quantity).unwrap_or_default())).collect()

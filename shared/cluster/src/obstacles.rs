@@ -1,15 +1,15 @@
-//! Why the eviction of a pod could never end well, as far as one look can tell: each reason with its way out.
+//! The reasons why a pod's eviction could never end well, as far as one look shows: each with its way out.
 
 use crate::budgets::Budget;
 use crate::controllers::Workload;
 use crate::hosts;
 use crate::pods::{Blocked, Disposition, NodePod, SAFE_TO_EVICT};
-use crate::preflight::Look;
+use crate::preflight::Observation;
 use crate::spec::{self, Facts};
 use crate::volumes::Tie;
 
-/// Every reason against the eviction of `pod`, one entry for each; none if it may go.
-pub(crate) fn against(pod: &NodePod, look: &Look) -> Vec<Blocked> {
+/// Returns every reason against the eviction of `pod`, one entry for each; none if the pod may go.
+pub(crate) fn against(pod: &NodePod, look: &Observation) -> Vec<Blocked> {
     let workload = pod.controller.as_ref().and_then(|owner| look.workloads.get(owner));
     let mut whys = by_volume(look.ties.get(&pod.pod.uid).copied());
     whys.extend(workload.and_then(|workload| by_controller(pod, workload, look)));
@@ -23,9 +23,9 @@ pub(crate) fn against(pod: &NodePod, look: &Look) -> Vec<Blocked> {
     reasons
 }
 
-/// Says why a pod that has been told to go may still be there when the drain ends.
-pub(crate) fn lingers(pod: &NodePod, look: &Look) -> Option<String> {
-    let rest = pod.leaving.as_ref()?.until().as_second().saturating_sub(look.at.as_second());
+/// Returns the reason why a pod that was asked to go may still be there when the drain ends.
+pub(crate) fn lingers(pod: &NodePod, look: &Observation) -> Option<String> {
+    let rest = pod.termination.as_ref()?.until().as_second().saturating_sub(look.at.as_second());
     let timeout = look.terms.drain_timeout_seconds;
     spec::outlasts(rest, timeout).then(|| {
         format!(
@@ -43,8 +43,8 @@ fn by_volume(tie: Option<Tie>) -> Vec<String> {
         .collect()
 }
 
-/// Says what the controller would not bring back, or not before something else has happened.
-fn by_controller(pod: &NodePod, workload: &Workload, look: &Look) -> Option<String> {
+/// Returns the reason why the controller would not bring the pod back, or only after another event.
+fn by_controller(pod: &NodePod, workload: &Workload, look: &Observation) -> Option<String> {
     let is_allowed = pod.is_safe_to_evict || look.terms.policy.evict_unmanaged;
     if let Some(loss) = workload.loss.as_ref().filter(|_| !is_allowed) {
         return Some(format!(
@@ -62,8 +62,8 @@ fn by_controller(pod: &NodePod, workload: &Workload, look: &Look) -> Option<Stri
     })
 }
 
-/// Reads the pod's own spec, and its controller's template: the latter is what comes back.
-fn by_specs(pod: &NodePod, workload: Option<&Workload>, look: &Look) -> Vec<String> {
+/// Judges the pod's own spec and its controller's template: the controller brings back the template.
+fn by_specs(pod: &NodePod, workload: Option<&Workload>, look: &Observation) -> Vec<String> {
     let mut whys = by_spec(&pod.facts, pod, look);
     if let Some(template) = workload.and_then(|workload| workload.template.as_ref()) {
         if template.node_name.as_deref() == Some(look.node.name.as_str()) {
@@ -82,7 +82,7 @@ fn by_specs(pod: &NodePod, workload: Option<&Workload>, look: &Look) -> Vec<Stri
     whys
 }
 
-fn by_spec(facts: &Facts, pod: &NodePod, look: &Look) -> Vec<String> {
+fn by_spec(facts: &Facts, pod: &NodePod, look: &Observation) -> Vec<String> {
     let mut whys = Vec::new();
     if let Some(tie) = facts.tie_to(&look.node) {
         whys.push(format!("the pod can run on this node only ({tie}): let it run on others, too"));
@@ -116,14 +116,14 @@ fn by_spec(facts: &Facts, pod: &NodePod, look: &Look) -> Vec<String> {
     whys
 }
 
-/// The forecast of what the API server will say. The owner's word waives it, where an operator lifts the
-/// budget after the cordon (it moves the role of a primary): the API server still guards.
-fn by_budgets(pod: &NodePod, workload: Option<&Workload>, look: &Look) -> Option<Blocked> {
+/// Forecasts the API server's answer. The owner's annotation waives the forecast if an operator lifts the
+/// budget after the cordon (it moves the role of a primary). The API server still guards the pod.
+fn by_budgets(pod: &NodePod, workload: Option<&Workload>, look: &Observation) -> Option<Blocked> {
     let covers = |budget: &&Budget| budget.selects(&pod.pod.namespace, &pod.labels);
     let covering: Vec<&Budget> = look.budgets.iter().filter(covers).collect();
     match covering.as_slice() {
         [] => None,
-        // A pod that has not started is evicted whatever its budgets.
+        // The API server evicts a pod that has not started, whatever its budgets.
         _ if pod.is_pending => None,
         [_] if pod.is_safe_to_evict => None,
         [budget] => {
@@ -139,9 +139,14 @@ fn by_budgets(pod: &NodePod, workload: Option<&Workload>, look: &Look) -> Option
     }
 }
 
-/// Pods that must share a node, all of them on this one, and a budget that lets them go one after another:
-/// the first finds no place before the last has left.
-fn deadlock(pod: &NodePod, workload: Option<&Workload>, budget: &Budget, look: &Look) -> Option<String> {
+/// Returns the reason if pods must share a node, are all on this one, and a budget lets them go only one by
+/// one. The first pod finds no place before the last one has left.
+fn deadlock(
+    pod: &NodePod,
+    workload: Option<&Workload>,
+    budget: &Budget,
+    look: &Observation,
+) -> Option<String> {
     let replicas = workload?.replicas?;
     let peers = look
         .pods

@@ -1,15 +1,15 @@
-//! Who else has a say in a node: told from its labels, annotations and taints alone.
+//! Other managers of a node, read from its labels, annotations and taints alone.
 //!
-//! A node with an owner must not be swapped by hand: its owner would launch it again, or terminate
-//! what came instead. A member of the control plane must not be swapped at all, and a node whose
-//! owner asks for peace gets it.
+//! A node with an owner must not be swapped by hand: its owner would launch it again, or terminate its
+//! replacement. A member of the control plane must not be swapped at all. A node whose owner asks to leave it
+//! alone is left alone.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use serde::{Deserialize, Serialize};
 
-/// Another manager of a node, or a word of its owner's against a swap.
+/// Another manager of a node, or a mark of its owner against a swap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "name", rename_all = "snake_case")]
 pub enum NodeOwner {
@@ -19,20 +19,20 @@ pub enum NodeOwner {
     Karpenter(String),
     /// EKS Auto Mode.
     AutoMode,
-    /// A Fargate profile's node: one pod, no instance.
+    /// The node of a Fargate profile: one pod, no instance.
     Fargate,
     /// A Machine of Cluster API or OpenShift, by the annotation that names it.
     Machine(String),
     /// The cluster's control plane or its etcd, by the mark that says so.
     ControlPlane(String),
-    /// Another system is about to remove the node, by its taint.
+    /// Another system is about to remove the node, by this taint.
     Leaving(String),
-    /// The node's owner forbids to disrupt it, by this annotation.
+    /// The node's owner forbids its disruption, by this annotation.
     LeftAlone(String),
 }
 
-/// Labels of Karpenter since v0.5: NodePool (v1beta1 on), Provisioner (before), and the mark of a
-/// node that it has registered.
+/// Labels of Karpenter since v0.5: NodePool (v1beta1 on), Provisioner (before), and the mark of a node that
+/// Karpenter has registered.
 const KARPENTER: [&str; 3] =
     ["karpenter.sh/nodepool", "karpenter.sh/provisioner-name", "karpenter.sh/registered"];
 
@@ -54,12 +54,12 @@ const CONTROL_PLANE: [&str; 11] = [
     "node.kubernetes.io/microk8s-controlplane",
     "kops.k8s.io/kops-controller-pki",
 ];
-/// Labels whose value tells the role.
+/// Labels whose value names the role.
 const ROLES: [&str; 3] = ["kubernetes.io/role", "node.k0sproject.io/role", "kubernetes.io/node-role"];
 
-/// Taints by which Cluster Autoscaler, Karpenter and aws-node-termination-handler announce that a node
-/// goes; one that ends with a slash is the beginning of a key. `DeletionCandidateOfClusterAutoscaler` is a hint only, which
-/// our own empty newcomer may bring about.
+/// Taints by which Cluster Autoscaler, Karpenter and aws-node-termination-handler announce that a node goes.
+/// A taint that ends with a slash is the prefix of a key. `DeletionCandidateOfClusterAutoscaler` is a hint
+/// only, which our own empty newcomer may bring about.
 const LEAVING: [&str; 6] = [
     "ToBeDeletedByClusterAutoscaler",
     "karpenter.sh/disrupted",
@@ -69,8 +69,8 @@ const LEAVING: [&str; 6] = [
     "node.kubernetes.io/out-of-service",
 ];
 
-/// Annotations by which an owner asks to leave a node alone, unless they are `"false"`: Cluster
-/// Autoscaler's, and Karpenter's (the last two before v1beta1).
+/// Annotations by which an owner asks to leave a node alone, unless they are `"false"`: Cluster Autoscaler's,
+/// and Karpenter's (the last two before v1beta1).
 const LEFT_ALONE: [&str; 4] = [
     "cluster-autoscaler.kubernetes.io/scale-down-disabled",
     "karpenter.sh/do-not-disrupt",
@@ -78,35 +78,36 @@ const LEFT_ALONE: [&str; 4] = [
     "karpenter.sh/do-not-evict",
 ];
 
-/// Names of what runs a control plane, as labels and names of its pods begin with them.
+/// Components of a control plane; labels and names of their pods begin with these words.
 const CONTROL_PLANE_PODS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
-/// Returns who has a say in the node, if anybody. Every field of its spec and its status has its verdict here.
+/// Returns the manager of the node, if it has one. Every field of the node's spec and status has its verdict
+/// here.
 #[must_use]
 pub fn owner(node: &Node) -> Option<NodeOwner> {
     let NodeSpec {
         taints,
-        // Who the node is, and whether it is cordoned: read by `node`.
+        // The identity and the cordon of the node: `node` reads them.
         provider_id: _,
         unschedulable: _,
-        // Of this very machine: the newcomer has its own.
+        // This very machine's network: the newcomer has its own.
         pod_cidr: _,
         pod_cidrs: _,
         config_source: _,
         external_id: _,
     } = node.spec.clone().unwrap_or_default();
     let NodeStatus {
-        // `node` reads Ready; what the old node is short of leaves with it.
+        // `node` reads Ready; other conditions of the old node leave with it.
         conditions: _,
-        // What the newcomer must have, too, is asked of it once it has joined.
+        // `room` compares these with the newcomer's, once the newcomer has joined.
         allocatable: _,
         capacity: _,
         features: _,
         runtime_handlers: _,
-        // What is attached is waited for by VolumeAttachment.
+        // The drain waits for attached volumes by VolumeAttachment.
         volumes_attached: _,
         volumes_in_use: _,
-        // Of this very machine.
+        // These fields are of this very machine.
         addresses: _,
         config: _,
         daemon_endpoints: _,
@@ -124,7 +125,7 @@ pub fn owner(node: &Node) -> Option<NodeOwner> {
         .or_else(|| left_alone(&annotations))
 }
 
-/// Says that a pod is a part of the control plane, by its name or its labels.
+/// Returns true if a pod is a part of the control plane, by its name or its labels.
 #[must_use]
 pub(crate) fn control_plane_pod(name: &str, labels: &BTreeMap<String, String>) -> bool {
     let is_part = |name: &str| {
@@ -150,7 +151,7 @@ fn control_plane(
         Some(format!("{role}={}", labels[*role]))
     };
     let by_taint = || taints.iter().find(|key| CONTROL_PLANE.contains(&key.as_str())).cloned();
-    // k3s and RKE2 note each etcd member so.
+    // k3s and RKE2 annotate each etcd member.
     let by_annotation = || {
         let is_etcd = |key: &&String| key.starts_with("etcd.") && key.contains(".cattle.io/");
         annotations.keys().find(is_etcd).cloned()
@@ -167,7 +168,7 @@ fn left_alone(annotations: &BTreeMap<String, String>) -> Option<NodeOwner> {
     LEFT_ALONE.iter().find(asks).map(|key| NodeOwner::LeftAlone((*key).to_owned()))
 }
 
-/// The owner that `labels` name.
+/// Returns the owner that `labels` name.
 fn by_labels(labels: &BTreeMap<String, String>) -> Option<NodeOwner> {
     let label = |key: &str| labels.get(key).map(String::as_str);
     // Auto Mode first: its nodes bear Karpenter's labels, too.
@@ -183,7 +184,7 @@ fn by_labels(labels: &BTreeMap<String, String>) -> Option<NodeOwner> {
 }
 
 impl NodeOwner {
-    /// One sentence for a person: who owns the node, and what to do instead.
+    /// Says in one sentence for a person who owns the node, and what to do instead.
     #[must_use]
     pub fn way_out(&self) -> String {
         match self {

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{ClusterError, failed};
 
-/// Everything that `params` select, page by page. `object` names the list in errors.
+/// Returns every object that `params` select, page by page. `object` names the list in errors.
 pub(crate) async fn all<K>(
     api: &Api<K>,
     call: &'static str,
@@ -22,8 +22,8 @@ where
     some(api, call, object, params.limit(page_size), |_| true).await
 }
 
-/// Those of everything for which `wanted` holds. A page is in memory at a time: a cluster may have thousands
-/// of nodes, and each of them is large.
+/// Returns the objects that `wanted` selects. Holds one page in memory at a time: a cluster may have
+/// thousands of large nodes.
 pub(crate) async fn select<K>(
     api: &Api<K>,
     call: &'static str,

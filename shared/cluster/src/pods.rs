@@ -1,9 +1,9 @@
 //! The pods of a node, and what a drain does with each.
 //!
-//! As `kubectl drain` sorts them, with the two refusals that it lifts by flags (pods without a
-//! controller, `emptyDir`) lifted here by the pod's own annotations or by [`Policy`]. Apart from it: a pod
-//! that its Job would count as the last failure it has left, or that runs once for a controller of
-//! another API group, is one that nothing brings back.
+//! Pods are sorted as by `kubectl drain`. kubectl's flags lift two refusals (pods without a controller,
+//! `emptyDir`); here the pod's own annotations or [`Policy`] lift them. In two cases more, nothing brings a
+//! pod back: its Job would count the eviction as the last failure it has left, or the pod runs once for a
+//! controller of another API group.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,14 +14,14 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 
-use crate::controllers::{Bringers, Losses};
+use crate::controllers::{DaemonSetsAndJobs, Losses};
 use crate::error::ClusterError;
-use crate::leaving::Leaving;
 use crate::node::NodeName;
 use crate::pages;
 use crate::spec::{Facts, Mounted};
+use crate::termination::Termination;
 
-/// Pods per page of a list.
+/// Pods in a page of a list.
 pub const PAGE_SIZE: u32 = 100;
 
 /// Calls in flight at once while looking.
@@ -29,32 +29,30 @@ pub(crate) const LOOKS_AT_ONCE: usize = 10;
 
 /// Cluster Autoscaler's annotation: `"true"` permits what [`Policy`] permits, `"false"` forbids.
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
-/// Cluster Autoscaler's annotation: names of volumes, with commas, that hold nothing of worth.
+/// Cluster Autoscaler's annotation: names of volumes, separated by commas, whose content may be lost.
 pub const SAFE_TO_EVICT_VOLUMES: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";
 /// Karpenter's annotations by which a pod asks not to be moved (the second one before v1beta1).
 pub const DO_NOT_DISRUPT: [&str; 2] = ["karpenter.sh/do-not-disrupt", "karpenter.sh/do-not-evict"];
-/// The kubelet's annotation of a static pod's mirror.
+/// The kubelet's annotation on the mirror of a static pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// What the owner of the cluster allows beyond the safe default (both `false`).
+/// The permissions of the cluster's owner beyond the safe default (both `false`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
-    /// Evict pods with `emptyDir` volumes: what is in them is lost (kubectl's
-    /// `--delete-emptydir-data`).
+    /// Evict pods with `emptyDir` volumes, whose content is lost (kubectl's `--delete-emptydir-data`).
     pub evict_local_storage: bool,
     /// Evict pods that no controller brings back (kubectl's `--force`).
     pub evict_unmanaged: bool,
 }
 
-/// A pod, this very one.
+/// The identity of one pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PodRef {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name; a StatefulSet's pod comes back under the same one.
+    /// The pod's name. A StatefulSet's pod comes back under the same name.
     pub pod: String,
-    /// `metadata.uid`: tells the pod from the one that comes back under its name.
+    /// `metadata.uid`: differs from the UID of the pod that comes back under the same name.
     pub uid: String,
 }
 
@@ -65,96 +63,90 @@ pub struct Controller {
     pub kind: String,
     /// The namespace of its pods.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Its UID.
     pub uid: String,
 }
 
-/// Why a pod is no business of the drain.
+/// The reason why a drain leaves a pod on the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stay {
-    /// A DaemonSet would bring it back to this very node.
+    /// A DaemonSet would bring the pod back to this very node.
     DaemonSet,
-    /// A controller of another API group keeps one on each node, this one among them.
+    /// A controller of another API group keeps one pod on each node, this one among them.
     NodeAgent,
     /// A static pod of the kubelet's, mirrored in the API.
     Mirror,
-    /// It has succeeded or failed: nothing runs.
+    /// The pod has succeeded or failed: nothing runs.
     Finished,
 }
 
-/// Why a pod may not be evicted.
+/// The reason why a pod may not be evicted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Block {
-    /// No controller would bring it back, or its DaemonSet does not exist any more.
+    /// No controller would bring the pod back, or its DaemonSet does not exist any more.
     Unmanaged,
-    /// Its controller would not start it again, for this reason.
+    /// The pod's controller would not start it again, for this reason.
     NotRestarted(String),
-    /// It ends by itself, and its controller, of another API group, may start it again or not.
+    /// The pod ends by itself, and its controller, of another API group, may start it again or not.
     RunsOnce(String),
-    /// Its controller, of another API group, keeps it on this very node.
+    /// The pod's controller, of another API group, keeps it on this very node.
     KeptHere(String),
-    /// It keeps data in this `emptyDir` volume.
+    /// The pod keeps data in this `emptyDir` volume.
     LocalStorage(String),
-    /// Its owner asks for peace, with this annotation.
+    /// The pod's owner asks not to disrupt it, with this annotation.
     DoNotDisrupt(String),
 }
 
-/// What the drain does with a pod.
+/// The treatment of a pod by the drain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Disposition {
-    /// It stays and goes with the node.
+    /// The pod stays and goes with the node.
     Stays(Stay),
-    /// It is evicted.
+    /// The pod is evicted.
     Evict,
-    /// It is on its way out already: nothing to do but wait.
+    /// The pod is on its way out already: the drain waits.
     Terminating,
-    /// It may not be evicted; the drain can't finish.
+    /// The pod may not be evicted; the drain can't finish.
     Blocked(Block),
 }
 
 /// A pod of the node, as much as a drain needs of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodePod {
-    /// Which pod.
     pub pod: PodRef,
-    /// Who would bring it back.
+    /// The controller that would bring the pod back.
     pub controller: Option<Controller>,
     /// `metadata.labels`, which budgets select by.
     pub labels: BTreeMap<String, String>,
-    /// Names of the PersistentVolumeClaims that it mounts.
+    /// Names of the PersistentVolumeClaims that the pod mounts.
     pub claims: Vec<String>,
-    /// It mounts an EBS volume without a claim (`awsElasticBlockStore` in its own spec).
+    /// True if the pod mounts an EBS volume without a claim (`awsElasticBlockStore` in its own spec).
     pub has_inline_ebs: bool,
-    /// Condition `Ready` is `True`.
+    /// True if the condition `Ready` is `True`.
     pub is_ready: bool,
-    /// It has not started; no budget protects it.
+    /// True if the pod has not started; no budget protects it.
     pub is_pending: bool,
-    /// How it ends, once it was told to.
-    pub leaving: Option<Leaving>,
-    /// What the drain does with it.
+    /// The termination of a pod that was asked to end.
+    pub termination: Option<Termination>,
     pub disposition: Disposition,
-    /// Its owner permits its eviction at any time ([`SAFE_TO_EVICT`] is `"true"`).
+    /// True if the pod's owner permits its eviction at any time ([`SAFE_TO_EVICT`] is `"true"`).
     pub is_safe_to_evict: bool,
-    /// The demands of its spec.
+    /// The demands of the pod's spec.
     pub facts: Facts,
 }
 
 /// A pod that stands in the way, for a person to read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Blocked {
-    /// The pod's name.
     pub pod: String,
-    /// Its namespace.
     pub namespace: String,
-    /// The PodDisruptionBudget that forbids the eviction, where it is one.
+    /// The PodDisruptionBudget that forbids the eviction, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<String>,
-    /// Why, and what would help.
+    /// The reason, and what would help.
     pub why: String,
 }
 
@@ -165,26 +157,26 @@ impl fmt::Display for Controller {
 }
 
 impl Controller {
-    /// It is of Kubernetes itself: what it brings back is known.
+    /// Returns true for a kind of Kubernetes itself: what such a controller brings back is known.
     #[must_use]
     pub(crate) fn is_built_in(&self) -> bool {
         const KINDS: [&str; 5] = ["ReplicaSet", "StatefulSet", "ReplicationController", "Job", "DaemonSet"];
         KINDS.contains(&self.kind.as_str())
     }
 
-    /// It is of another API group than Kubernetes' own.
+    /// Returns true for a kind of another API group than Kubernetes' own.
     fn is_foreign(&self) -> bool {
         self.kind.contains('.')
     }
 
-    /// It keeps a pod on each node by its very kind (`DaemonSet.apps.kruise.io`).
+    /// Returns true if the kind itself keeps a pod on each node (`DaemonSet.apps.kruise.io`).
     fn is_foreign_daemon_set(&self) -> bool {
         self.kind.starts_with("DaemonSet.")
     }
 }
 
 impl Stay {
-    /// For a person.
+    /// Returns the reason for a person.
     #[must_use]
     pub fn why(self) -> &'static str {
         match self {
@@ -197,7 +189,7 @@ impl Stay {
 }
 
 impl Block {
-    /// For a person: why, and what would help.
+    /// Returns the reason and what would help, for a person.
     #[must_use]
     pub fn why(&self) -> String {
         match self {
@@ -225,39 +217,40 @@ impl Block {
 }
 
 impl NodePod {
-    /// The pod in the way, and why.
+    /// Returns the entry that names the pod as blocked.
     #[must_use]
     pub fn blocked(&self, budget: Option<String>, why: String) -> Blocked {
         Blocked { pod: self.pod.pod.clone(), namespace: self.pod.namespace.clone(), budget, why }
     }
 
-    /// It runs to its own end (a Job's pod, say): whatever forbids its eviction is over then.
+    /// Returns true if the pod runs to its own end (a Job's pod, for instance). Any obstacle to its eviction
+    /// is over then.
     #[must_use]
     pub fn ends_by_itself(&self) -> bool {
         self.facts.runs_once
     }
 
-    /// It has to leave the node before that may go.
+    /// Returns true if the pod has to leave before the node may go.
     #[must_use]
     pub fn must_go(&self) -> bool {
         !matches!(self.disposition, Disposition::Stays(_))
     }
 }
 
-/// All pods of a node, sorted by namespace and name. Lists in pages of [`PAGE_SIZE`], then asks
-/// once for each of their DaemonSets and Jobs.
+/// Returns all pods of a node, sorted by namespace and name. Lists in pages of [`PAGE_SIZE`], then asks once
+/// for each of their DaemonSets and Jobs.
 pub async fn on_node(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<NodePod>, ClusterError> {
     let api: Api<Pod> = Api::all(client.clone());
     let selector = format!("spec.nodeName={node}");
     let pods =
         pages::all(&api, "list pods", &selector, ListParams::default().fields(&selector), PAGE_SIZE).await?;
-    let losses = Bringers::of(client, &pods).await?.losses(&pods);
+    let losses = DaemonSetsAndJobs::of(client, &pods).await?.losses(&pods);
     let mut pods: Vec<NodePod> = pods.iter().map(|pod| look_at(pod, &losses, policy)).collect();
     pods.sort_by(|a, b| a.pod.cmp(&b.pod));
     Ok(pods)
 }
 
-/// The controller of a pod.
+/// Returns the controller of a pod.
 pub(crate) fn controller(pod: &Pod) -> Option<Controller> {
     let is_controller = |owner: &&OwnerReference| owner.controller == Some(true);
     let owner = pod.owner_references().iter().find(is_controller)?;
@@ -269,7 +262,8 @@ pub(crate) fn controller(pod: &Pod) -> Option<Controller> {
     })
 }
 
-/// Another group's `StatefulSet` is none of ours.
+/// Returns the kind, with its group unless Kubernetes owns the group: another group's `StatefulSet` is a
+/// different kind.
 fn kind(owner: &OwnerReference) -> String {
     match owner.api_version.split_once('/') {
         Some((group, _)) if !matches!(group, "apps" | "batch") => format!("{}.{group}", owner.kind),
@@ -277,13 +271,13 @@ fn kind(owner: &OwnerReference) -> String {
     }
 }
 
-/// Condition `Ready` is `True`.
+/// Returns true if the condition `Ready` is `True`.
 pub(crate) fn is_ready(pod: &Pod) -> bool {
     let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// It runs, or is to run, and nobody has told it to go.
+/// Returns true if the pod runs, or is to run, and was not asked to end.
 pub(crate) fn is_alive(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && !matches!(phase(pod), "Succeeded" | "Failed")
 }
@@ -302,14 +296,14 @@ fn look_at(pod: &Pod, losses: &Losses, policy: Policy) -> NodePod {
         has_inline_ebs: facts.volumes.contains(&Mounted::InlineEbs),
         is_ready: is_ready(pod),
         is_pending: phase(pod) == "Pending",
-        leaving: Leaving::of(pod),
+        termination: Termination::of(pod),
         disposition: disposition(pod, &facts, losses, policy),
         is_safe_to_evict: annotation(pod, SAFE_TO_EVICT) == Some("true"),
         facts,
     }
 }
 
-/// What a drain does with `pod`, given what its controllers say.
+/// Decides what a drain does with `pod`, given what its controllers say.
 fn disposition(pod: &Pod, facts: &Facts, losses: &Losses, policy: Policy) -> Disposition {
     let owner = controller(pod);
     if pod.annotations().contains_key(MIRROR) {
@@ -318,8 +312,8 @@ fn disposition(pod: &Pod, facts: &Facts, losses: &Losses, policy: Policy) -> Dis
     if owner.as_ref().is_some_and(|owner| losses.has_daemon_set(owner)) {
         return Disposition::Stays(Stay::DaemonSet);
     }
-    // A finalizer may hold a pod that has finished: whoever set it has work left to do, so that a
-    // terminating pod is waited for in any case.
+    // A finalizer may hold a pod that has finished: its controller has work left to do. So the drain waits
+    // for a terminating pod in any case.
     if pod.metadata.deletion_timestamp.is_some() {
         return Disposition::Terminating;
     }
@@ -365,9 +359,10 @@ fn block(
     }
 }
 
-/// Says why nothing would bring the pod back.
+/// Returns the reason why nothing would bring the pod back.
 fn unrestored(pod: &Pod, owner: Option<&Controller>, facts: &Facts, losses: &Losses) -> Option<Block> {
-    // An existing DaemonSet was sorted out before: this one's is gone. A Node is the owner of static pods.
+    // Pods of an existing DaemonSet were sorted out before: this pod's DaemonSet is gone. A Node is the owner
+    // of static pods.
     let Some(owner) = owner.filter(|owner| !matches!(owner.kind.as_str(), "DaemonSet" | "Node")) else {
         return Some(Block::Unmanaged);
     };
@@ -378,7 +373,8 @@ fn unrestored(pod: &Pod, owner: Option<&Controller>, facts: &Facts, losses: &Los
     runs_once.then(|| Block::RunsOnce(owner.to_string()))
 }
 
-/// A controller of another API group brings the pod back to its very node, as a DaemonSet does.
+/// Returns true if a controller of another API group brings the pod back to its very node, as a DaemonSet
+/// does.
 fn keeps_here(owner: &Controller, facts: &Facts) -> bool {
     owner.is_foreign_daemon_set() || (owner.is_foreign() && facts.is_tied_by_field())
 }
@@ -391,7 +387,7 @@ fn facts(pod: &Pod) -> Facts {
     pod.spec.as_ref().map(Facts::of).unwrap_or_default()
 }
 
-/// A claim that is made for the pod is named after it and the volume.
+/// Returns the claims of a pod. A claim that is made for the pod is named after the pod and the volume.
 fn claims(pod: &Pod, facts: &Facts) -> Vec<String> {
     let claim = |volume: &Mounted| match volume {
         Mounted::Claim(name) => Some(name.clone()),

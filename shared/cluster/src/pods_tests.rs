@@ -194,7 +194,7 @@ pub(crate) fn node_pod(name: &str) -> NodePod {
         has_inline_ebs: false,
         is_ready: true,
         is_pending: false,
-        leaving: None,
+        termination: None,
         disposition: Disposition::Evict,
         is_safe_to_evict: false,
         facts: Facts::default(),

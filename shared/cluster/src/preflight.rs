@@ -1,9 +1,9 @@
-//! What a drain would do, from one look, before anything is changed.
+//! The forecast of a drain, from one look, before anything is changed.
 //!
-//! The look reads the node's pods, what their controllers, templates and budgets say, and, where pods keep
-//! apart from each other, the other nodes. The report names whatever makes an eviction a loss that nothing
-//! brings back, a pod that returns to the node or can't be had elsewhere, and a wait that can't end. A cordon
-//! of ours changes no answer, so that the same look may be made again after it.
+//! The look reads the node's pods, their controllers, templates and budgets, and, if pods keep apart from
+//! each other, the other nodes. The report names every pod that an eviction would lose for good, or that
+//! returns to the node, or can't run elsewhere. It also names every wait that can't end. A cordon of ours
+//! changes no answer, so that the same look may be made again after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,33 +24,31 @@ use crate::volumes::{self, Tie, Ties};
 
 pub use crate::pods::Blocked;
 
-/// Nobody can tell where the scheduler puts such a pod.
+/// The reason for a pod whose place the scheduler's choice leaves open.
 const MAY_RETURN: &str =
-    "it tolerates the cordon, and may return here: one that does so twice ends the drain";
+    "it tolerates the cordon, and may return here: a pod that returns twice ends the drain";
 
 /// The bounds of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
-    /// Which pods may be evicted.
+    /// Pods that may be evicted.
     pub policy: Policy,
     /// Seconds that the drain may take.
     pub drain_timeout_seconds: u32,
 }
 
-/// Everything that the report is made from.
+/// The observations that the report is made from.
 #[derive(Debug, Clone)]
-pub struct Look {
-    /// The node.
+pub struct Observation {
     pub node: Node,
-    /// Its pods.
     pub pods: Vec<NodePod>,
-    /// The budgets of their namespaces.
+    /// The budgets of the pods' namespaces.
     pub budgets: Vec<Budget>,
-    /// What ties pods to the zone or the node.
+    /// The ties of pods to the zone or the node.
     pub ties: Ties,
     /// The controllers of the pods that move.
     pub workloads: BTreeMap<Controller, Workload>,
-    /// The other nodes, where pods keep apart from each other.
+    /// The other nodes, if pods keep apart from each other.
     pub hosts: Option<Hosts>,
     /// The bounds of the drain.
     pub terms: Terms,
@@ -58,23 +56,21 @@ pub struct Look {
     pub at: Timestamp,
 }
 
-/// A pod that goes with the node, and why it may.
+/// A pod that goes with the node, and the reason why it may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Staying {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub pod: String,
-    /// Why it stays.
+    /// The reason why the pod stays.
     pub because: Stay,
 }
 
 /// A workload that has all its replicas on this node: while they move, it may have none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gathered {
-    /// As its owner calls it: `Deployment shop/web`.
+    /// The name by which its owner knows it: `Deployment shop/web`.
     pub workload: String,
-    /// Its pods, all of them here.
+    /// The number of its pods, all of them on this node.
     pub replicas: usize,
     /// The budget that lets only some of them go at once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,33 +81,29 @@ pub struct Gathered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It can't be evicted.
+    /// The pod can't be evicted.
     Blocked,
-    /// It is evicted, or on its way out already.
+    /// The pod is evicted, or on its way out already.
     Moves,
-    /// It goes with the node.
+    /// The pod goes with the node.
     Stays,
 }
 
 /// A pod of the node, as a table lists it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Line {
-    /// Its fate in a drain.
     pub verdict: Verdict,
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub pod: String,
-    /// The workload that brings it back (`Deployment shop/web`); empty if nobody does.
+    /// The workload that brings the pod back (`Deployment shop/web`); empty if none does.
     pub workload: String,
-    /// The reasons against it, or for its staying.
+    /// The reasons against the eviction, or for the pod's staying.
     pub why: String,
 }
 
-/// The dry run's answer. An empty `blocked` means that nothing known stands in the way.
+/// The dry run's answer. An empty `blocked` means that no known obstacle stands against the drain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The node.
     pub node: NodeName,
     /// Pods that would be evicted, or are on their way out already.
     pub would_move: Vec<PodRef>,
@@ -119,12 +111,12 @@ pub struct Report {
     pub stays: Vec<Staying>,
     /// Pods that could never be evicted; one entry for each reason.
     pub blocked: Vec<Blocked>,
-    /// The pods among them that end by themselves. Once they have, they stand against nothing.
+    /// The blocked pods that end by themselves. Once they have ended, they block nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ending: Vec<Blocked>,
-    /// A pod that would move holds a zonal volume: the new node must be in the same zone.
+    /// True if a pod that would move holds a zonal volume: the new node must be in the same zone.
     pub is_zone_bound: bool,
-    /// Workloads that have all their replicas here.
+    /// Workloads that have all their replicas on this node.
     pub gathered: Vec<Gathered>,
     /// All pods, those that block first.
     #[serde(skip)]
@@ -132,13 +124,13 @@ pub struct Report {
     /// The label by which the node, and a newcomer from the same template, call themselves On-Demand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_demand_label: Option<String>,
-    /// The one who has a say in the node, as the node itself or its pods tell.
+    /// The manager of the node, by the marks of the node itself or of its pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<NodeOwner>,
 }
 
-/// Looks; changes nothing.
-pub async fn look(client: &Client, node: Node, terms: Terms) -> Result<Look, ClusterError> {
+/// Reads the cluster; changes nothing.
+pub async fn look(client: &Client, node: Node, terms: Terms) -> Result<Observation, ClusterError> {
     let pods = pods::on_node(client, &node.name, terms.policy).await?;
     let moving: Vec<NodePod> =
         pods.iter().filter(|pod| pod.disposition == Disposition::Evict).cloned().collect();
@@ -149,12 +141,12 @@ pub async fn look(client: &Client, node: Node, terms: Terms) -> Result<Look, Clu
     let owners = moving.iter().filter_map(|pod| pod.controller.clone()).collect();
     let workloads = controllers::workloads(client, owners).await?;
     let hosts = hosts::look(client, &node, &hosts::moving(&pods)).await?;
-    Ok(Look { node, pods, budgets, ties, workloads, hosts, terms, at: Timestamp::now() })
+    Ok(Observation { node, pods, budgets, ties, workloads, hosts, terms, at: Timestamp::now() })
 }
 
-/// What a drain of this node would do. Pure.
+/// Forecasts a drain of this node. Pure.
 #[must_use]
-pub fn report(look: &Look) -> Report {
+pub fn report(look: &Observation) -> Report {
     let mut report = Report {
         node: look.node.name.clone(),
         would_move: Vec::new(),
@@ -181,8 +173,8 @@ pub fn report(look: &Look) -> Report {
     report
 }
 
-/// Puts the pod where it belongs, and says why.
-fn sort_in(pod: &NodePod, look: &Look, report: &mut Report) -> (Verdict, Vec<String>) {
+/// Puts the pod where it belongs in the report. Returns its fate and the reason.
+fn sort_in(pod: &NodePod, look: &Observation, report: &mut Report) -> (Verdict, Vec<String>) {
     match &pod.disposition {
         Disposition::Stays(because) => {
             let (namespace, name) = (pod.pod.namespace.clone(), pod.pod.pod.clone());
@@ -219,12 +211,12 @@ fn sort_in(pod: &NodePod, look: &Look, report: &mut Report) -> (Verdict, Vec<Str
     }
 }
 
-fn workload_of(pod: &NodePod, look: &Look) -> String {
+fn workload_of(pod: &NodePod, look: &Observation) -> String {
     let Some(owner) = &pod.controller else { return String::new() };
     look.workloads.get(owner).map_or_else(|| owner.to_string(), |workload| workload.name.clone())
 }
 
-/// The control plane, if a pod that goes with the node is a part of it.
+/// Returns the control plane as the owner, if a pod that goes with the node is a part of it.
 fn control_plane(pods: &[NodePod]) -> Option<NodeOwner> {
     let goes_with_node = |pod: &&NodePod| match pod.disposition {
         Disposition::Stays(Stay::Mirror) => true,
@@ -236,8 +228,8 @@ fn control_plane(pods: &[NodePod]) -> Option<NodeOwner> {
     Some(NodeOwner::ControlPlane(format!("pod {}/{}", part.pod.namespace, part.pod.pod)))
 }
 
-/// Workloads that have all their replicas among the pods that would be evicted.
-fn gathered(look: &Look) -> Vec<Gathered> {
+/// Returns the workloads that have all their replicas among the pods that would be evicted.
+fn gathered(look: &Observation) -> Vec<Gathered> {
     let evicted = || look.pods.iter().filter(|pod| pod.disposition == Disposition::Evict);
     let all_here = |(owner, workload): (&Controller, &Workload)| {
         let replicas = workload.replicas?;

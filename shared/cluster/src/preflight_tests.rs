@@ -2,9 +2,9 @@
 
 use super::*;
 
-use crate::leaving::Leaving;
 use crate::pods::{Block, node_pod};
 use crate::spec::Facts;
+use crate::termination::Termination;
 use serde_json::json;
 
 fn node() -> Node {
@@ -35,9 +35,9 @@ fn budget(name: &str, desired_healthy: i32) -> Budget {
     }
 }
 
-fn look(pods: Vec<NodePod>, budgets: Vec<Budget>) -> Look {
+fn look(pods: Vec<NodePod>, budgets: Vec<Budget>) -> Observation {
     let terms = Terms { policy: Policy::default(), drain_timeout_seconds: 1800 };
-    Look {
+    Observation {
         node: node(),
         pods,
         budgets,
@@ -108,7 +108,7 @@ fn volumes_bind_to_the_zone_or_hold_the_pod() {
 }
 
 /// A look at pods of one ReplicaSet of two.
-fn owned(mut pods: Vec<NodePod>, workload: Workload, budgets: Vec<Budget>) -> Look {
+fn owned(mut pods: Vec<NodePod>, workload: Workload, budgets: Vec<Budget>) -> Observation {
     let owner = Controller {
         kind: "ReplicaSet".to_owned(),
         namespace: "shop".to_owned(),
@@ -136,8 +136,8 @@ fn evicted(spec: serde_json::Value) -> NodePod {
     NodePod { facts: with(spec), ..pod("web-1", Disposition::Evict) }
 }
 
-/// The one reason against the pod.
-fn why(look: &Look) -> String {
+/// Returns the one reason against the pod.
+fn why(look: &Observation) -> String {
     let report = report(look);
     assert_eq!(report.blocked.len(), 1, "{:?}", report.blocked);
     assert!(report.would_move.is_empty());
@@ -293,8 +293,9 @@ fn a_node_that_calls_itself_on_demand_is_told() {
 #[test]
 fn a_pod_that_is_told_to_go_but_may_outlast_the_drain_is_named() {
     let leaving = |seconds| {
-        let leaving = Leaving { since: Timestamp::UNIX_EPOCH, grace_seconds: seconds, finalizers: vec![] };
-        NodePod { leaving: Some(leaving), ..pod("web-1", Disposition::Terminating) }
+        let termination =
+            Termination { since: Timestamp::UNIX_EPOCH, grace_seconds: seconds, finalizers: vec![] };
+        NodePod { termination: Some(termination), ..pod("web-1", Disposition::Terminating) }
     };
     let text = why(&look(vec![leaving(7000)], vec![]));
     assert!(text.contains("7000 s") && text.contains("drain_timeout_seconds"), "{text}");

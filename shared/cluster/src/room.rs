@@ -1,15 +1,16 @@
-//! Room: could the newcomer hold the pods that must leave the old node? Asked before the cordon, while
-//! nothing has been changed yet.
+//! Room: judges if the newcomer could hold the pods that must leave the old node. Asked before the cordon,
+//! while nothing has been changed yet.
 //!
 //! Two kinds of demands, judged apart:
 //!
-//! - **What a node is** (labels, taints, architecture, the resources it offers and how much of them, where volumes
-//!   can be attached): the newcomer itself must be such a node, and as large as the pods that must move and its own
-//!   agents need together. Another node that is one today is no answer: the old node leaves for good, and with it
-//!   would go a part of what its owner has of that kind.
-//! - **What is free** (room that other pods have taken, host ports, anti-affinity, spread by hostname): the newcomer, or
-//!   any other schedulable node. Pods that came to the newcomer meanwhile take their room there and leave it
-//!   elsewhere, so that the cluster is asked as a whole before a swap fails for that.
+//! - **The node's properties** (labels, taints, architecture, the resources that it offers and their amounts,
+//!   places where volumes can be attached). The newcomer itself must be such a node, and as large as the pods
+//!   that must move and its own agents need together. Another node with these properties is no answer: the
+//!   old node leaves for good, and a part of its owner's capacity of that kind would leave with it.
+//! - **Free room** (room that other pods have taken, host ports, anti-affinity, spread by hostname). The
+//!   newcomer, or any other schedulable node, may give it. Pods that came to the newcomer meanwhile take
+//!   their room there and leave it elsewhere. So the cluster is asked as a whole before a swap fails for lack
+//!   of room.
 
 mod amount;
 mod demands;
@@ -28,9 +29,9 @@ pub use terms::NodeTerms;
 use crate::capacity;
 use crate::node::Node;
 
-/// Resource names of attachable volumes begin so; the rest is the CSI driver's name.
+/// The prefix of the resource names of attachable volumes; the rest is the CSI driver's name.
 const ATTACHABLE: &str = "attachable-volumes-csi-";
-/// Labels by which images and binaries fit a node, asked for or not.
+/// Labels by which images and binaries fit a node, even if no pod asks for them.
 const PLATFORM: [&str; 2] = ["kubernetes.io/arch", "kubernetes.io/os"];
 /// Resources that no device plugin or CNI adds to a node that is Ready.
 const OF_THE_TYPE: [&str; 2] = ["cpu", "memory"];
@@ -40,61 +41,53 @@ const NAMED: usize = 3;
 /// A pod that must leave the old node and comes back elsewhere.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mover {
-    /// The pod.
     pub pod: Resident,
-    /// Its volumes.
-    pub volumes: Vec<Volume>,
+    pub volumes: Vec<PodVolume>,
 }
 
 /// A PersistentVolume of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    /// Its name.
+pub struct PodVolume {
     pub name: String,
     /// The CSI driver that attaches it.
     pub driver: Option<String>,
-    /// Required node affinity: every one must be met.
+    /// Required node affinity: a node must meet every one.
     pub selects: Vec<NodeTerms>,
 }
 
-/// A node that pods may go to, and who is there.
+/// A node that pods may go to, and the pods on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Host {
-    /// The node.
     pub node: Node,
-    /// Its pods that have not finished.
+    /// Pods of the node that have not finished.
     pub residents: Vec<Resident>,
 }
 
 /// A pod that runs on a node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resident {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
-    /// What it demands.
+    /// The demands of the pod on its node.
     pub demands: Demands,
-    /// It is on its way out, and holds its room until it is gone.
+    /// True if the pod is on its way out. A pod holds its room until it is gone.
     pub is_terminating: bool,
-    /// A DaemonSet's or a static pod: each node has one, the newcomer too.
+    /// True for a pod of a DaemonSet and for a static pod: each node has one, the newcomer too.
     pub is_agent: bool,
 }
 
-/// Something that keeps pods off the newcomer.
+/// Something that the newcomer lacks to hold the pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lack {
-    /// What.
     pub need: Need,
-    /// The first pod that needs it, as `namespace/name`; none where the node as a whole does.
+    /// The first pod that needs it, as `namespace/name`; none if the node as a whole lacks it.
     pub pod: Option<String>,
-    /// How many pods need it.
+    /// The number of pods that need it.
     pub pods: usize,
 }
 
-/// What is needed.
+/// Something that the pods need of the newcomer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
     /// The newcomer bears a label that says On-Demand.
@@ -109,30 +102,29 @@ pub enum Need {
     Toleration(String),
     /// A volume can't be attached to the newcomer.
     Volume {
-        /// The volume.
         volume: String,
-        /// What its node affinity requires.
+        /// The requirement of the volume's node affinity.
         requires: String,
     },
     /// The newcomer offers too little of a resource, used or not.
     Resource {
-        /// Its name.
+        /// The name of the resource.
         resource: String,
-        /// What the pod requests.
+        /// The amount that the pod requests.
         wanted: Amount,
-        /// What the newcomer offers.
+        /// The amount that the newcomer offers.
         offered: Amount,
     },
     /// The newcomer offers too little of a resource for all pods that must move, and for its own agents.
     Size {
-        /// Its name.
+        /// The name of the resource.
         resource: String,
-        /// What they request together.
+        /// The amount that the pods request together.
         wanted: Amount,
-        /// What the newcomer offers.
+        /// The amount that the newcomer offers.
         offered: Amount,
     },
-    /// Too little of a resource is left, there and elsewhere.
+    /// Too little of a resource is left, on the newcomer and elsewhere.
     Free(String),
     /// A port of the node is taken.
     HostPort(i32),
@@ -142,8 +134,9 @@ pub enum Need {
     Spread(i64),
 }
 
-/// What keeps the pods that must move off the newcomer; empty if it could hold them. `others` are schedulable nodes
-/// that could hold what the newcomer has no room left for; none, and the newcomer must hold all.
+/// Returns what keeps the pods that must move off the newcomer; empty if it could hold them. `others` are
+/// schedulable nodes that could hold the pods for which the newcomer has no room left. If `others` is empty,
+/// the newcomer must hold all.
 #[must_use]
 pub fn missing(old: &Node, newcomer: &Host, movers: &[Mover], others: &[Host]) -> Vec<Lack> {
     let mut lacks = Lacks::default();
@@ -164,14 +157,14 @@ pub fn missing(old: &Node, newcomer: &Host, movers: &[Mover], others: &[Host]) -
 }
 
 impl Need {
-    /// Says if waiting can't help: nothing that starts on a node takes such a label off again, or makes its machine
-    /// larger.
+    /// Returns true if waiting can't help: nothing that starts on a node takes such a label off again, or
+    /// makes its machine larger.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::SpotLabel(_)) || self.is_of_the_type()
     }
 
-    /// Says if every node of this instance type lacks it: a machine has so much cpu and memory.
+    /// Returns true if every node of this instance type lacks it: a machine's cpu and memory are fixed.
     #[must_use]
     pub fn is_of_the_type(&self) -> bool {
         match self {
@@ -182,7 +175,7 @@ impl Need {
         }
     }
 
-    /// Says if another node may give it.
+    /// Returns true if another node may give it.
     #[must_use]
     pub fn is_elsewhere(&self) -> bool {
         match self {
@@ -213,7 +206,7 @@ impl Lacks {
     }
 }
 
-/// What the newcomer must have whoever comes.
+/// Returns what the newcomer must have, whichever pods come.
 fn of_the_node(old: &Node, newcomer: &Node) -> Vec<Need> {
     let mut needs: Vec<Need> =
         capacity::on_demand_label(&newcomer.labels).map(Need::SpotLabel).into_iter().collect();
@@ -231,7 +224,7 @@ fn of_the_node(old: &Node, newcomer: &Node) -> Vec<Need> {
     needs
 }
 
-/// What a pod needs of the kind of node, whoever else is there.
+/// Returns what a pod needs of the kind of node, whichever other pods are there.
 fn of_the_pod(mover: &Mover, node: &Node) -> Vec<Need> {
     let demands = &mover.pod.demands;
     let unmet = |terms: &&NodeTerms| !terms.are_met_by(node);
@@ -253,7 +246,7 @@ fn of_the_pod(mover: &Mover, node: &Node) -> Vec<Need> {
     labels.chain(taints).chain(volumes).chain(resources).collect()
 }
 
-/// What the newcomer is too small for, even if nobody else were there.
+/// Returns the resources of which the newcomer has too little, even without other pods.
 fn of_the_sum(newcomer: &Host, movers: &[Mover]) -> Vec<Need> {
     let agents = newcomer.residents.iter().filter(|resident| resident.is_agent);
     let mut sums = Amounts::new();
@@ -263,7 +256,7 @@ fn of_the_sum(newcomer: &Host, movers: &[Mover]) -> Vec<Need> {
             *sum = sum.plus(*amount);
         }
     }
-    // What only agents request is none of the movers' business.
+    // The movers need no resource that only agents request.
     sums.retain(|resource, _| movers.iter().any(|mover| mover.pod.demands.requests().contains_key(resource)));
     let too_little = |(resource, wanted): (String, Amount)| {
         let offered = newcomer.node.allocatable.get(&resource).copied().unwrap_or_default();
@@ -272,7 +265,7 @@ fn of_the_sum(newcomer: &Host, movers: &[Mover]) -> Vec<Need> {
     sums.into_iter().filter_map(too_little).collect()
 }
 
-/// The lacks for a person: the first ones, each with a pod that needs it.
+/// Describes the lacks for a person: the first ones, each with a pod that needs it.
 #[must_use]
 pub fn in_words(lacks: &[Lack]) -> String {
     let mut words: Vec<String> = lacks.iter().take(NAMED).map(ToString::to_string).collect();

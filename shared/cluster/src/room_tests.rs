@@ -62,7 +62,7 @@ fn movers(count: usize, spec: &Value) -> Vec<Mover> {
     (0..count).map(|i| mover(&format!("web-{i}"), spec)).collect()
 }
 
-/// What is missing on `newcomer` for the pods of a plain node, in words.
+/// Describes what `newcomer` lacks for the pods of a plain node.
 fn told(newcomer: &Host, movers: &[Mover]) -> String {
     in_words(&missing(&plain("a"), newcomer, movers, &[]))
 }
@@ -306,13 +306,13 @@ fn a_host_port_is_free_once_for_each_node() {
     assert_eq!(told(&taken, &movers(1, &port)), "host port 8080 is taken on it (pod shop/web-0)");
 }
 
-fn volume(name: &str, zone: &str) -> Volume {
+fn volume(name: &str, zone: &str) -> PodVolume {
     let selector: NodeSelector =
         serde_json::from_value(json!({ "nodeSelectorTerms": [{ "matchExpressions": [
         { "key": "topology.ebs.csi.aws.com/zone", "operator": "In", "values": [zone] } ] }] }))
         .unwrap();
     let driver = Some("ebs.csi.aws.com".to_owned());
-    Volume { name: name.to_owned(), driver, selects: NodeTerms::of_selector(&selector) }
+    PodVolume { name: name.to_owned(), driver, selects: NodeTerms::of_selector(&selector) }
 }
 
 #[test]

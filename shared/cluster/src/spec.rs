@@ -1,6 +1,6 @@
-//! The one reading of a pod's spec, about leaving its node and about the node that it goes to. Every field of `PodSpec`,
-//! of its containers and of its volumes has its verdict. The pod itself and its controller's template are read by the same
-//! rules: the template is what comes back.
+//! The one reading of a pod's spec, about leaving its node and about the node that it goes to. Every field of
+//! `PodSpec`, of its containers and of its volumes has its verdict. The same rules read the pod itself and
+//! its controller's template, which is what comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,53 +18,51 @@ use crate::room::{Amounts, NodeTerms};
 mod containers;
 mod volumes;
 
-use containers::Asked;
+use containers::ContainerDemands;
 pub use containers::HostPort;
 #[cfg(test)]
 pub(crate) use containers::PODS;
 pub use volumes::Mounted;
 
-/// The label that tells one node from all others.
+/// The label that distinguishes a node from all others.
 pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 /// The taint that a cordon sets.
 const CORDON: &str = "node.kubernetes.io/unschedulable:NoSchedule";
-/// `terminationGracePeriodSeconds` where nobody asks for another: it says nothing about the pod.
+/// The default of `terminationGracePeriodSeconds`, which says nothing about the pod.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
 /// The demands of a spec: where its pod can run, and how it ends.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    /// `nodeName`: of a template, the node that its pods go to without being scheduled.
+    /// `nodeName`. The pods of a template with this field go to that node without being scheduled.
     pub(crate) node_name: Option<String>,
-    /// `nodeSelector`.
     pub(crate) selector: BTreeMap<String, String>,
     /// The required node affinity.
     pub(crate) required: Option<NodeSelector>,
     /// Seconds that the pod may take to end.
     pub(crate) grace_seconds: i64,
-    /// `tolerations`.
     pub(crate) tolerations: Vec<Tolerated>,
-    /// Spreads over nodes that keep a pod Pending rather than break them.
+    /// Spreads over nodes that keep a pod Pending rather than break the spread.
     pub(crate) spreads: Vec<TopologySpreadConstraint>,
     /// Pods that must not run on the same node.
     pub(crate) apart: Vec<PodAffinityTerm>,
     /// Pods that must run on the same node.
     pub(crate) together: Vec<PodAffinityTerm>,
-    /// Ports of the node that it takes: two such pods don't fit on one node.
+    /// Ports of the node that the pod takes: two such pods don't fit on one node.
     pub(crate) host_ports: BTreeSet<HostPort>,
-    /// Its requests, with init containers, sidecars and overhead, as the scheduler adds them up.
+    /// The pod's requests, with init containers, sidecars and overhead, as the scheduler adds them up.
     pub(crate) requests: Amounts,
-    /// Its volumes that a move concerns.
+    /// The volumes that a move concerns.
     pub(crate) volumes: Vec<Mounted>,
-    /// Its priority is negative, by which autoscalers mark placeholders that give way to any other pod.
+    /// True if the priority is negative. Autoscalers mark placeholders so, which give way to any other pod.
     pub(crate) is_placeholder: bool,
-    /// It evicts nobody for its own place (`preemptionPolicy` is `Never`).
+    /// True if the pod evicts no other pod for its own place (`preemptionPolicy` is `Never`).
     pub(crate) is_patient: bool,
-    /// Names of `schedulingGates`, which somebody has to lift.
+    /// Names of `schedulingGates`, which a controller or a person has to lift.
     pub(crate) gates: Vec<String>,
     /// Names of `resourceClaims`: devices that were allocated on this node.
     pub(crate) device_claims: Vec<String>,
-    /// Its containers end some day (`restartPolicy` is not `Always`).
+    /// True if the containers end some day (`restartPolicy` is not `Always`).
     pub(crate) runs_once: bool,
 }
 
@@ -72,14 +70,14 @@ pub struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tolerated {
     key: Option<String>,
-    /// None with operator `Exists`.
+    /// The value; none with operator `Exists`.
     value: Option<String>,
     effect: Option<String>,
 }
 
 impl Facts {
-    /// Reads a spec. The pattern names every field, so that a new one of Kubernetes' doesn't compile
-    /// before somebody has judged it.
+    /// Reads a spec. The pattern names every field: a new field of Kubernetes' doesn't compile before a
+    /// developer has judged it.
     #[must_use]
     pub(crate) fn of(spec: &PodSpec) -> Self {
         let PodSpec {
@@ -99,11 +97,11 @@ impl Facts {
             resources,
             preemption_policy,
             priority,
-            // The platform: the newcomer is asked for its labels once it has joined.
+            // The platform. The newcomer's labels show it once the newcomer has joined.
             os: _,
             runtime_class_name: _,
             host_users: _,
-            // A Job's pod gets a fresh clock; the Job's own deadline goes on either way.
+            // A Job's pod gets a fresh clock. The Job's own deadline runs on either way.
             active_deadline_seconds: _,
             // A debugging session ends with its pod, as it does with kubectl.
             ephemeral_containers: _,
@@ -113,9 +111,9 @@ impl Facts {
             priority_class_name: _,
             // Other schedulers honour a cordon as well; the drain waits for Ready replacements.
             scheduler_name: _,
-            // Without `hostPort` the pod's own business; with it, `host_ports`.
+            // Without `hostPort` the network concerns the pod alone; with it, `host_ports` holds the port.
             host_network: _,
-            // The same on every node.
+            // These fields mean the same on every node.
             automount_service_account_token: _,
             dns_config: _,
             dns_policy: _,
@@ -132,7 +130,7 @@ impl Facts {
             share_process_namespace: _,
             subdomain: _,
         } = spec;
-        let asked = |containers: &[_]| containers.iter().map(Asked::of).collect::<Vec<_>>();
+        let asked = |containers: &[_]| containers.iter().map(ContainerDemands::of).collect::<Vec<_>>();
         let (init, main) = (asked(init_containers.as_deref().unwrap_or_default()), asked(containers));
         let (required, together, apart) = affinities(affinity.clone().unwrap_or_default());
         let tolerations: Vec<Tolerated> = tolerations.iter().flatten().filter_map(Tolerated::of).collect();
@@ -158,12 +156,12 @@ impl Facts {
         }
     }
 
-    /// The terms of the required node affinity: alternatives.
+    /// Returns the terms of the required node affinity, which are alternatives.
     fn terms(&self) -> &[NodeSelectorTerm] {
         self.required.as_ref().map(|required| required.node_selector_terms.as_slice()).unwrap_or_default()
     }
 
-    /// Returns what `nodeSelector` and required node affinity ask of a node: every one must be met.
+    /// Returns the terms of `nodeSelector` and required node affinity. A node must meet every one.
     #[must_use]
     pub(crate) fn selects(&self) -> Vec<NodeTerms> {
         let mut selects = NodeTerms::of_labels(&self.selector);
@@ -171,26 +169,26 @@ impl Facts {
         selects
     }
 
-    /// Says if a toleration covers the taint, which is written `key=value:effect`.
+    /// Returns true if a toleration covers the taint, which is written `key=value:effect`.
     #[must_use]
     pub(crate) fn tolerates(&self, taint: &str) -> bool {
         is_tolerated(&self.tolerations, taint)
     }
 
-    /// Says that a cordon doesn't keep the pod off.
+    /// Returns true if a cordon doesn't keep the pod off.
     #[must_use]
     pub(crate) fn tolerates_cordon(&self) -> bool {
         self.tolerates(CORDON)
     }
 
-    /// Says that a node takes the pod by its labels and taints.
+    /// Returns true if a node takes the pod by its labels and taints.
     #[must_use]
     pub(crate) fn fits(&self, node: &Node) -> bool {
         self.selects().iter().all(|terms| terms.are_met_by(node))
             && node.startup_taints.iter().all(|taint| self.tolerates(taint))
     }
 
-    /// Returns what ties the pod to `node` alone: no other node can ever take it.
+    /// Returns the field that ties the pod to `node` alone: no other node can ever take the pod.
     #[must_use]
     pub(crate) fn tie_to(&self, node: &Node) -> Option<String> {
         let hostname = node.labels.get(HOSTNAME).map_or(node.name.as_str(), String::as_str);
@@ -210,8 +208,8 @@ impl Facts {
         is_tied.then(|| format!("nodeAffinity that names node {} alone", node.name))
     }
 
-    /// A controller keeps the pod on its very node, as a DaemonSet does: by the node's name in
-    /// `matchFields`, which nobody writes by hand.
+    /// Returns true if a controller keeps the pod on its very node, as a DaemonSet does: by the node's name
+    /// in `matchFields`, which people do not write by hand.
     #[must_use]
     pub(crate) fn is_tied_by_field(&self) -> bool {
         let Some(node) = &self.node_name else { return false };
@@ -230,31 +228,31 @@ impl Facts {
         capacity::on_demand_demand(&self.selector, self.terms())
     }
 
-    /// Returns the pod's grace, if a drain of `seconds` would be over before the pod must be.
+    /// Returns the pod's grace in seconds, if a drain of `seconds` would be over before the pod must be.
     #[must_use]
     pub(crate) fn grace_beyond(&self, seconds: u32) -> Option<i64> {
         outlasts(self.grace_seconds, seconds).then_some(self.grace_seconds)
     }
 
-    /// Two pods of this spec, both with `labels`, never share a node.
+    /// Returns true if two pods of this spec, both with `labels`, never share a node.
     #[must_use]
     pub(crate) fn is_one_per_node(&self, labels: &BTreeMap<String, String>) -> bool {
         !self.host_ports.is_empty() || names(&self.apart, labels)
     }
 
-    /// Pods of this spec, with `labels`, must share a node.
+    /// Returns true if pods of this spec, with `labels`, must share a node.
     #[must_use]
     pub(crate) fn is_together(&self, labels: &BTreeMap<String, String>) -> bool {
         names(&self.together, labels)
     }
 }
 
-/// A pod with so much grace may outlast a drain of `timeout` seconds.
+/// Returns true if a pod with this grace may outlast a drain of `timeout` seconds.
 pub(crate) fn outlasts(grace_seconds: i64, timeout: u32) -> bool {
     grace_seconds > DEFAULT_GRACE_SECONDS.max(i64::from(timeout))
 }
 
-/// Says that `selector` names pods with `labels`; without one it names none.
+/// Returns true if `selector` names pods with `labels`. No selector names no pods.
 pub(crate) fn selects(selector: Option<&LabelSelector>, labels: &BTreeMap<String, String>) -> bool {
     let selector = selector.cloned().and_then(|selector| Selector::try_from(selector).ok());
     selector.is_some_and(|selector| selector.matches(labels))
@@ -264,8 +262,8 @@ fn names(terms: &[PodAffinityTerm], labels: &BTreeMap<String, String>) -> bool {
     terms.iter().any(|term| selects(term.label_selector.as_ref(), labels))
 }
 
-/// Returns the requirements on the node, on the pods that it must have, and on those that it must not have. A preference
-/// decides where a pod goes, never if it finds a place.
+/// Returns the requirements on the node, on the pods that it must have, and on those that it must not have. A
+/// preference decides where a pod goes, never if it finds a place.
 fn affinities(affinity: Affinity) -> (Option<NodeSelector>, Vec<PodAffinityTerm>, Vec<PodAffinityTerm>) {
     let Affinity { node_affinity, pod_affinity, pod_anti_affinity } = affinity;
     let NodeAffinity {
@@ -287,14 +285,14 @@ fn on_hosts(terms: Option<Vec<PodAffinityTerm>>) -> Vec<PodAffinityTerm> {
     terms.into_iter().flatten().filter(|term| term.topology_key == HOSTNAME).collect()
 }
 
-/// A spread over nodes that counts a cordoned one, and waits. A spread honours no taints by default; one that does
-/// leaves out the nodes whose taints the pod does not tolerate.
+/// Returns true for a spread over nodes that counts a cordoned node, and waits. By default a spread ignores
+/// taints. A spread that honours taints leaves out the nodes whose taints the pod does not tolerate.
 fn is_hard(spread: &TopologySpreadConstraint, stays_open: bool) -> bool {
     let TopologySpreadConstraint {
         topology_key,
         when_unsatisfiable,
         node_taints_policy,
-        // Read where the nodes are counted.
+        // The selector is read where the nodes are counted.
         label_selector: _,
         match_label_keys: _,
         max_skew: _,
@@ -309,14 +307,15 @@ fn is_hard(spread: &TopologySpreadConstraint, stays_open: bool) -> bool {
 }
 
 impl Tolerated {
-    /// None with an operator that no taint of a node's meets (`Gt` and `Lt` compare numbers).
+    /// Reads a toleration; none with an operator that no taint of a node meets (`Gt` and `Lt` compare
+    /// numbers).
     fn of(toleration: &Toleration) -> Option<Self> {
         let Toleration {
             key,
             operator,
             value,
             effect,
-            // How long it stays once the taint is there. A cordon evicts nobody.
+            // Limits how long the pod stays once the taint is there. A cordon evicts no pod.
             toleration_seconds: _,
         } = toleration;
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());

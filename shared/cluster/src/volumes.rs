@@ -1,4 +1,4 @@
-//! Volumes: which of them tie a pod to its zone or to its very node, and which a node still holds.
+//! Volumes: the ones that tie a pod to its zone or to its very node, and the ones that a node still holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,25 +14,25 @@ use crate::node::NodeName;
 use crate::pages;
 use crate::pods::{LOOKS_AT_ONCE, NodePod};
 
-/// VolumeAttachments per page of a list.
+/// VolumeAttachments in a page of a list.
 const PAGE_SIZE: u32 = 250;
 /// CSI drivers of EBS: the add-on's, and Auto Mode's.
 const EBS_DRIVERS: [&str; 2] = ["ebs.csi.aws.com", "ebs.csi.eks.amazonaws.com"];
 
-/// Where a pod must run because of a volume.
+/// The place to which a volume ties its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tie {
-    /// In the volume's Availability Zone (EBS).
+    /// The volume's Availability Zone (EBS).
     Zone,
-    /// On this very node (a `local` or `hostPath` PersistentVolume): it can't move.
+    /// This very node (a `local` or `hostPath` PersistentVolume): the pod can't move.
     Node,
 }
 
-/// The tightest tie of each pod that has one, by the pod's UID.
+/// The tightest tie of each tied pod, by the pod's UID.
 pub type Ties = BTreeMap<String, Tie>;
 
-/// Follows the claims of `pods` to their PersistentVolumes: one `get` for each claim, one for each
-/// volume. A claim that is not bound ties to nothing.
+/// Follows the claims of `pods` to their PersistentVolumes: one `get` for each claim, one for each volume. A
+/// claim that is not bound is no tie.
 pub async fn ties(client: &Client, pods: &[NodePod]) -> Result<Ties, ClusterError> {
     let claims: BTreeSet<(&str, &str)> = pods
         .iter()
@@ -51,10 +51,10 @@ pub async fn ties(client: &Client, pods: &[NodePod]) -> Result<Ties, ClusterErro
     Ok(pods.iter().filter_map(|pod| Some((pod.pod.uid.clone(), tie(pod)?))).collect())
 }
 
-/// Names of the PersistentVolumes that are still attached to the node and that a pod which moves has mounted, by
-/// `claims` ([`crate::drain::State::claims`]). Terminating an instance before they have gone costs about 6 minutes of
-/// forced detach for each. Others do not matter: those of a DaemonSet's pod go with the node, and an attachment that
-/// was left behind when its claim was removed is nobody's.
+/// Returns the PersistentVolumes that are still attached to the node and that a moving pod has mounted, by
+/// `claims` ([`crate::drain::State::claims`]). Terminating an instance before they have gone costs about 6
+/// minutes of forced detach for each. Other volumes do not matter: the volumes of a DaemonSet's pod go with
+/// the node, and an attachment that outlived its claim serves no pod.
 pub async fn attached(
     client: &Client,
     node: &NodeName,
@@ -85,8 +85,8 @@ pub(crate) async fn drivers_of(client: &Client, node: &NodeName) -> Result<Optio
     api.get_opt(node.as_str()).await.map_err(failed("get csinodes", node.as_str()))
 }
 
-/// Asks for what is needed of volumes later on, if a pod that moves holds a claim: the newcomer's drivers before the
-/// cordon, the attachments after the drain. A right that is missing shows now.
+/// Tries the reads of volumes that are needed later, if a moving pod holds a claim: the newcomer's drivers
+/// before the cordon, the attachments after the drain. A missing right shows now.
 pub(crate) async fn may_follow(
     client: &Client,
     node: &NodeName,
@@ -101,7 +101,7 @@ pub(crate) async fn may_follow(
     first.map(drop).map_err(failed("list volumeattachments", node.as_str()))
 }
 
-/// Says if the volume is bound to one of the claims, in the volume's eyes and in the claim's.
+/// Returns true if the volume is bound to one of the claims, by the volume's word and by the claim's.
 async fn is_of(client: &Client, volume: &str, claims: &BTreeSet<String>) -> Result<bool, ClusterError> {
     let claim = get_volume(client, volume).await?.and_then(|volume| volume.spec?.claim_ref);
     let Some((namespace, name)) = claim.and_then(|claim| claim.namespace.zip(claim.name)) else {
@@ -121,7 +121,7 @@ async fn get_volume(client: &Client, name: &str) -> Result<Option<PersistentVolu
     volumes.get_opt(name).await.map_err(failed("get persistentvolumes", name))
 }
 
-/// The volume that a claim is bound to.
+/// Returns the volume that a claim is bound to.
 pub(crate) async fn volume_of(
     client: &Client,
     (namespace, claim): (&str, &str),
@@ -132,7 +132,7 @@ pub(crate) async fn volume_of(
     Ok(bound.and_then(|claim| claim.spec).and_then(|spec| spec.volume_name))
 }
 
-/// Told by the volume's kind, else by the labels that its node affinity requires.
+/// Returns the tie by the volume's kind, else by the labels that its node affinity requires.
 fn tie(volume: &PersistentVolume) -> Option<Tie> {
     let spec = volume.spec.as_ref()?;
     if spec.local.is_some() || spec.host_path.is_some() {

@@ -1,5 +1,5 @@
-//! The calls themselves: a real kube client over a scripted API server; exactly these requests, in
-//! this order.
+//! The calls themselves: a real kube client over a scripted API server. Each test expects exactly these
+//! requests, in this order.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)] // helpers of tests
 
 use http::{Request, Response};
@@ -30,7 +30,7 @@ fn fails(request: &'static str, status: u16, reason: &str, message: &str, detail
     Step { request, status, body }
 }
 
-/// A client whose API server follows the script and hands back the bodies that it was sent. A
+/// Returns a client whose API server follows the script, and a task that hands back the request bodies. A
 /// request beyond the script, or a step that never came, fails the test.
 fn scripted(script: Vec<Step>) -> (Client, tokio::task::JoinHandle<Vec<Value>>) {
     let (service, handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
@@ -332,7 +332,7 @@ async fn a_preflight_only_reads() {
     let node = node::get(&client, &name()).await.unwrap().unwrap();
     let terms = Terms { policy: Policy::default(), drain_timeout_seconds: 1800 };
     let look = preflight::look(&client, node, terms).await.unwrap();
-    // RadioSilence: a report is made from the look alone; any further request would fail the test.
+    // The report is made from the look alone; any further request would fail the test.
     assert_eq!(preflight::report(&look).would_move.len(), 1);
     drop(client);
     server.await.unwrap();
@@ -454,7 +454,7 @@ async fn while_a_pod_cant_leave_nobody_is_evicted_and_after_three_passes_it_is_s
         owned(&["a", "b", "s"]),
         both(),
         both(),
-        // Its owner has seen to it.
+        // The owner has waived the obstacle.
         on_node(&["a"]),
         step(SET, replica_set()),
         owned(&["a", "b"]),

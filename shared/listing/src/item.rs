@@ -1,20 +1,21 @@
-//! One resource of a listing: its elements that hold text, by their path below it.
+//! One resource of a listing: its elements that hold text, by their path below the resource.
 
 use std::ops::Range;
 use std::str::FromStr;
 
 use crate::Malformed;
 
-/// A resource.
+/// A resource: the elements of one `<item>`.
 #[derive(Debug, Default)]
 pub struct Item {
-    /// All paths and texts, one after another: an item is read without an allocation of its own.
+    /// All paths and texts, one after another, so that an element costs no allocation of its own.
     paths: String,
     texts: String,
     leaves: Vec<Leaf>,
-    /// Text up to here belongs to a leaf; what follows was found since.
+    /// The text up to this position belongs to a leaf. The text behind it was read later.
     taken: usize,
-    /// No element has begun or ended since the last one began: what comes is its text.
+    /// True while no element has begun or ended since the last beginning: text that follows belongs to that
+    /// element.
     is_leaf: bool,
 }
 
@@ -25,19 +26,19 @@ struct Leaf {
 }
 
 impl Item {
-    /// The text of the first element at `path` (`placement/availabilityZone`); `None` if there is none,
-    /// or it is empty.
+    /// Returns the text of the first element at `path` (`placement/availabilityZone`); `None` if no element
+    /// is there, or if it is empty.
     #[must_use]
     pub fn text(&self, path: &str) -> Option<&str> {
         self.leaves().find(|(at, text)| *at == path && !text.is_empty()).map(|(_, text)| text)
     }
 
-    /// The texts of all elements at `path`, but the empty ones.
+    /// Returns the texts of all elements at `path`, except the empty ones.
     pub fn all<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
         self.leaves().filter(move |(at, text)| *at == path && !text.is_empty()).map(|(_, text)| text)
     }
 
-    /// Whether there is an element at `path`, empty or not, or anything below it.
+    /// Returns true if an element is at `path`, empty or not, or anything is below `path`.
     #[must_use]
     pub fn has(&self, path: &str) -> bool {
         self.leaves().any(|(at, _)| {
@@ -45,26 +46,26 @@ impl Item {
         })
     }
 
-    /// The text at `path`, which every item has.
+    /// Returns the text at `path`, which every item has.
     ///
     /// # Errors
-    /// This one has none.
+    /// [`Malformed::Field`] if the item has no text there.
     pub fn required(&self, path: &'static str) -> Result<&str, Malformed> {
         self.text(path).ok_or(Malformed::Field { path, found: None })
     }
 
-    /// The text at `path`, which every item has, read as a number, a time, an id.
+    /// Parses the text at `path`, which every item has, as a number, a time or an id.
     ///
     /// # Errors
-    /// This one has none, or it can't be read as one.
+    /// [`Malformed::Field`] if the item has no text there, or the text can't be parsed.
     pub fn parse_required<T: FromStr>(&self, path: &'static str) -> Result<T, Malformed> {
         self.parse(path)?.ok_or(Malformed::Field { path, found: None })
     }
 
-    /// The text at `path`, read as a number, a time, an id.
+    /// Parses the text at `path` as a number, a time or an id.
     ///
     /// # Errors
-    /// It can't be read as one.
+    /// [`Malformed::Field`] if the text can't be parsed.
     pub fn parse<T: FromStr>(&self, path: &'static str) -> Result<Option<T>, Malformed> {
         let parse = |text: &str| {
             text.parse().map_err(|_| Malformed::Field { path, found: Some(text.chars().take(80).collect()) })
@@ -72,15 +73,15 @@ impl Item {
         self.text(path).map(parse).transpose()
     }
 
-    /// Whether the text at `path` is `true`; an item that does not have it says no.
+    /// Returns true if the text at `path` is `true`, and false if the item has no such element.
     ///
     /// # Errors
-    /// It is neither `true` nor `false`.
+    /// [`Malformed::Field`] if the text is neither `true` nor `false`.
     pub fn is(&self, path: &'static str) -> Result<bool, Malformed> {
         self.parse(path).map(Option::unwrap_or_default)
     }
 
-    /// Its tags (`tagSet`): key and value. A value may be empty.
+    /// Returns the tags of the item (`tagSet`): key and value. A value may be empty.
     pub fn tags(&self) -> impl Iterator<Item = (String, String)> {
         // EC2 puts each key before its value.
         let mut key: Option<&str> = None;
@@ -107,7 +108,7 @@ impl Item {
         (self.taken, self.is_leaf) = (0, false);
     }
 
-    /// An element begins. The text before it was the white space between elements.
+    /// Notes that an element begins. The text before it was the white space between elements.
     pub(crate) fn open(&mut self) {
         self.texts.truncate(self.taken);
         self.is_leaf = true;
@@ -117,7 +118,7 @@ impl Item {
         self.texts.push_str(text);
     }
 
-    /// The element at `path` ends.
+    /// Notes that the element at `path` ends.
     pub(crate) fn close(&mut self, path: &str) {
         if !std::mem::take(&mut self.is_leaf) {
             self.texts.truncate(self.taken);

@@ -1,9 +1,9 @@
 //! EC2's long listings, read as they arrive: the items of an answer, and the text in each.
 //!
-//! The SDK holds a whole answer in memory, and compares each element with every field that a resource
-//! can have: over thousands of resources that was most of what an audit and a waste scan cost. Here an
-//! answer comes in pieces of any length, and memory holds one piece and one item. What is not
-//! well-formed, or breaks off before its end, is an error, so that half a listing never reads as one.
+//! The SDK holds a whole answer in memory, and compares each element with every field that a resource can
+//! have. Over thousands of resources, that was most of the cost of an audit or a waste scan. Here an answer
+//! comes in pieces of any length, and memory holds one piece and one item. An answer that is not well-formed,
+//! or that breaks off before its end, is an error: half a listing never reads as a whole one.
 
 mod item;
 
@@ -12,59 +12,59 @@ use quick_xml::events::{BytesRef, Event};
 
 pub use item::Item;
 
-/// How an answer is laid out.
+/// The layout of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Its outermost element, such as `DescribeVolumesResponse`.
+    /// The outermost element, such as `DescribeVolumesResponse`.
     pub root: &'static str,
-    /// Where the items are, from there on: `volumeSet/item`.
+    /// The path of the items below the outermost element: `volumeSet/item`.
     pub items: &'static str,
 }
 
 impl Shape {
-    /// The list that every answer has: `volumeSet`.
+    /// Returns the list that every answer has: `volumeSet`.
     fn list(&self) -> &'static str {
         self.items.split_once('/').map_or(self.items, |(list, _)| list)
     }
 }
 
-/// Why an answer can't be read.
+/// An answer, or an item of one, that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// It is not XML.
+    /// The answer is not XML.
     #[error("not well-formed: {0}")]
     Xml(String),
-    /// It is something else.
+    /// The answer has another outermost element.
     #[error("the answer is a {found}, not a {expected}")]
     Root {
-        /// The element that was asked for.
+        /// The outermost element of the call.
         expected: &'static str,
-        /// The one that came.
+        /// The outermost element that came.
         found: String,
     },
-    /// It is well-formed and has no list at all, not even an empty one.
+    /// The answer is well-formed and has no list at all, not even an empty one.
     #[error("the answer has no {0}")]
     NoList(&'static str),
-    /// It ended too early.
+    /// The answer ended too early.
     #[error("the answer breaks off")]
     BrokenOff,
-    /// An item lacks what each has, or has it in a form that can't be read.
+    /// An item lacks an element that every item has, or has it in a form that can't be read.
     #[error("an item's {path} is {found:?}")]
     Field {
-        /// Where in the item.
+        /// The path of the element in the item.
         path: &'static str,
-        /// What stands there; `None` if nothing does.
+        /// The text of the element; `None` if the element is absent.
         found: Option<String>,
     },
 }
 
 /// An answer that is being read.
 #[derive(Debug)]
-pub struct Listing {
+pub struct ListingReader {
     shape: Shape,
-    /// What has come and ends within a tag.
+    /// Bytes that have arrived since the last complete tag.
     pending: Vec<u8>,
-    /// The elements around the present place, below the outermost: `/volumeSet/item/size`.
+    /// The path of the open elements, below the outermost: `/volumeSet/item/size`.
     path: String,
     depth: usize,
     item: Option<Item>,
@@ -74,8 +74,8 @@ pub struct Listing {
     ended: bool,
 }
 
-impl Listing {
-    /// Nothing has come yet.
+impl ListingReader {
+    /// Begins to read an answer of this layout.
     #[must_use]
     pub fn new(shape: Shape) -> Self {
         Self {
@@ -91,10 +91,10 @@ impl Listing {
         }
     }
 
-    /// Takes the next piece, and hands on each item that it completes.
+    /// Takes the next piece, and passes each item that it completes to `each`.
     ///
     /// # Errors
-    /// What has come can't be read, or `each` can't read an item.
+    /// [`Malformed`] if the piece can't be read, or if `each` can't read an item.
     pub fn feed(
         &mut self,
         piece: &[u8],
@@ -110,11 +110,11 @@ impl Listing {
         Ok(())
     }
 
-    /// The end of the answer: the token of the next page, if there is one.
+    /// Ends the answer. Returns the token of the next page, if there is one.
     ///
     /// # Errors
-    /// [`Malformed::BrokenOff`]: the answer is not complete. [`Malformed::NoList`]: EC2 sends an empty
-    /// list where there is nothing, so that an answer without one says nothing.
+    /// [`Malformed::BrokenOff`] if the answer is not complete. [`Malformed::NoList`] if it has no list: EC2
+    /// sends an empty list if there is nothing, so an answer without a list proves nothing.
     pub fn end(self) -> Result<Option<String>, Malformed> {
         if !self.ended {
             return Err(Malformed::BrokenOff);
@@ -185,7 +185,8 @@ impl Listing {
                 self.spare = item;
             }
         } else if let Some(item) = &mut self.item {
-            // A leading slash, the items' path, and a slash come before what the item knows it by.
+            // The path begins with a slash, the items' path, and another slash. The item knows its elements
+            // without them.
             item.close(self.path.get(self.shape.items.len() + 2..).unwrap_or_default());
         }
         self.path.truncate(self.path.rfind('/').unwrap_or_default());

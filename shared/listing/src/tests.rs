@@ -6,7 +6,7 @@ use super::*;
 
 const VOLUMES: Shape = Shape { root: "DescribeVolumesResponse", items: "volumeSet/item" };
 
-/// As EC2 lays it out, white space and all.
+/// An answer as EC2 lays it out, with its white space.
 const ANSWER: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <DescribeVolumesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
     <requestId>59dbff89-35bd-4eac-99ed-be587EXAMPLE</requestId>
@@ -30,7 +30,7 @@ const ANSWER: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 </DescribeVolumesResponse>
 "#;
 
-/// What a test looks at in an item.
+/// The parts of an item that the tests compare.
 fn told(item: &Item) -> String {
     let tags: Vec<_> = item.tags().collect();
     let nested: Vec<_> = item.all("attachmentSet/item/device").collect();
@@ -38,7 +38,7 @@ fn told(item: &Item) -> String {
 }
 
 fn read(pieces: &[&[u8]]) -> Result<(Vec<String>, Option<String>), Malformed> {
-    let (mut listing, mut items) = (Listing::new(VOLUMES), Vec::new());
+    let (mut listing, mut items) = (ListingReader::new(VOLUMES), Vec::new());
     for piece in pieces {
         listing.feed(piece, &mut |item| {
             items.push(told(item));
@@ -68,7 +68,7 @@ fn what_is_there_is_told_from_what_is_not() {
         assert_eq!(item.required("iops"), Err(Malformed::Field { path: "iops", found: None }));
         Ok(())
     };
-    Listing::new(VOLUMES).feed(ANSWER.as_bytes(), &mut look).unwrap();
+    ListingReader::new(VOLUMES).feed(ANSWER.as_bytes(), &mut look).unwrap();
     assert_eq!(seen, [[true, true, false, false], [false; 4]]);
 }
 
@@ -98,12 +98,12 @@ fn another_answer_is_refused() {
 #[test]
 fn an_item_that_cannot_be_read_stops_the_listing() {
     let refuse = Malformed::Field { path: "volumeId", found: None };
-    let outcome = Listing::new(VOLUMES).feed(ANSWER.as_bytes(), &mut |_| Err(refuse.clone()));
+    let outcome = ListingReader::new(VOLUMES).feed(ANSWER.as_bytes(), &mut |_| Err(refuse.clone()));
     assert_eq!(outcome, Err(refuse));
 }
 
 proptest! {
-    /// However the network cuts an answer, it reads the same.
+    /// An answer reads the same, however the network cuts it.
     #[test]
     fn pieces_of_any_length_read_as_the_whole(cuts in prop::collection::vec(0..ANSWER.len(), 0..40)) {
         let mut cuts = cuts;
@@ -119,7 +119,7 @@ proptest! {
         prop_assert!(read(&[&ANSWER.as_bytes()[..end]]).is_err());
     }
 
-    /// Nothing that may come makes it panic.
+    /// No input makes the parser panic.
     #[test]
     fn nothing_makes_it_panic(noise in "[<>/&;#=\"a-z \u{e4}]{0,80}") {
         let _ = read(&[b"<DescribeVolumesResponse><volumeSet><item>", noise.as_bytes()]);

@@ -1,11 +1,11 @@
-"""What EC2 knows of an account as a whole and moto does not: its enabled regions, and its Recycle Bin."""
+"""The parts of an account that EC2 knows and moto does not: its enabled regions, and its Recycle Bin."""
 
 from moto.core.responses import ActionResult
 from moto.ec2.responses import EC2Response
 
 from .world import WORLD
 
-# Enabled in every account, and two that ask for an opt-in, of which the accounts here have made one.
+# Regions that are enabled in every account, and two that ask for an opt-in. The accounts here have opted in to one.
 NO_OPT_IN = [
     "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-southeast-1", "ap-southeast-2", "ca-central-1",
     "eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "eu-west-3", "sa-east-1", "us-east-1", "us-east-2", "us-west-1",

@@ -22,7 +22,7 @@ TICK_SECONDS = 0.02
 
 
 class Ec2App:
-    """One request at a time: moto is not thread-safe, and the capacity history must see every single change."""
+    """Serves one request at a time: moto is not thread-safe, and the capacity history must see every single change."""
 
     def __init__(self, identities, permissions):
         self.identities, self.permissions = identities, permissions
@@ -46,7 +46,8 @@ class Ec2App:
         return response(environ, start_response)
 
     def _launch_once(self, call, environ):
-        """The same ClientToken with the same parameters is the same launch; with others it is refused."""
+        """Answers the same ClientToken with the same parameters by the same launch; refuses it with other
+        parameters."""
         token = call["params"].get("ClientToken") if call["action"] == "RunInstances" else None
         token = token and (call["account"], token)
         if token in self.launches:
@@ -64,7 +65,7 @@ class Ec2App:
 
 
 class Router:
-    """`/_local/…` is the control API, everything else is AWS."""
+    """Routes `/_local/…` to the control API, and everything else to AWS."""
 
     def __init__(self, control, cluster, aws):
         self.apps = {kubernetes.PREFIX: cluster, "/_local/": control, "": aws}

@@ -1,6 +1,6 @@
-"""What Auto Scaling does and moto does not when members come and go by API: refusals, and states that take time.
+"""Auto Scaling's behaviour that moto lacks when members come and go by API: refusals, and states that take time.
 
-The texts of the refusals are AWS's where they are known: most are a `ValidationError`, told apart by text alone.
+The texts of the refusals are AWS's if they are known. Most are a `ValidationError`, told apart by text alone.
 """
 
 from moto.autoscaling.exceptions import ValidationError
@@ -82,7 +82,8 @@ def _attachable(self, group, instance_id):
 
 def _copy_tags(self, group, instance):
     """Auto Scaling User Guide, "Tag Auto Scaling groups and instances": attached instances get the group's tags, which
-    overwrite their own of the same key. What becomes of those that don't fit is not documented: here they stay away."""
+    overwrite their own of the same key. AWS does not document the fate of tags beyond the limit: here they are
+    dropped."""
     self.ec2_backend.create_tags([instance.id], {ASG_NAME_TAG: group.name})
     for key, value in group.get_propagated_tags().items():
         if len(own_tags({*self.ec2_backend.tags[instance.id], key})) <= MAX_TAGS:
@@ -150,7 +151,7 @@ def _group_of(self, instance_id):
 
 
 def _notice_deaths(self, instance_ids):
-    """A member that somebody terminated stays in the group, useless, until a health check finds it."""
+    """Keeps a member that was terminated from outside in the group, useless, until a health check finds it."""
     for group in self.autoscaling_groups.values():
         for state in [s for s in group.instance_states if s.instance.id in instance_ids]:
             WORLD.later("replace", lambda g=group, s=state: _bury(g, s))
@@ -165,7 +166,7 @@ def _bury(group, state):
 
 
 def _unknown_group_is_refused():
-    """moto answers an unknown group with an internal error (a KeyError)."""
+    """Refuses an unknown group; moto answers it with an internal error (a KeyError)."""
     call_action = AutoScalingResponse.call_action
 
     def checked(self):

@@ -186,7 +186,7 @@ class Control:
 
 
 def _set(target, fields):
-    """Sets response fields by their AWS names, `Placement.Tenancy` style; null takes the override away again."""
+    """Sets response fields by their AWS names (`Placement.Tenancy`); null removes the override."""
     for path, value in fields.items():
         *parents, name = path.split(".")
         holder = target

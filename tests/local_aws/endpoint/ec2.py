@@ -1,4 +1,4 @@
-"""What EC2 does and moto does not: states that are told, zones by account, Spot prices and requests.
+"""EC2's behaviour that moto lacks: states set by tests, zones by account, Spot prices and requests.
 
 moto reads each response field from a Python attribute, so a field is added by giving its object the attribute.
 """
@@ -38,7 +38,7 @@ def backend(region="us-east-1"):
 
 
 def owner_of(instance_id, region="us-east-1"):
-    """The account that has the instance; of nobody's, the usual one, which then says so."""
+    """Returns the account that has the instance. If no account has it, returns the usual one, which then says so."""
     for account in list(ec2_backends):
         reservations = ec2_backends[account][region].reservations.values()
         if any(i.id == instance_id for r in reservations for i in r.instances):
@@ -47,7 +47,7 @@ def owner_of(instance_id, region="us-east-1"):
 
 
 def zone_ids(region="us-east-1"):
-    """Name → id. AWS maps them differently in each account; here an account is shifted on request."""
+    """Returns name → id. AWS maps them differently in each account; here an account is shifted on request."""
     known = EC2Backend.zones[region]
     shift = WORLD.zone_shift.get(WORLD.account, 0)
     return {zone.name: known[(n + shift) % len(known)].zone_id for n, zone in enumerate(known)}
@@ -60,7 +60,7 @@ def set_state(instance, state, code="", message=""):
 
 
 def kill(instance_id, code, message):
-    """The instance dies by itself; its group will notice after a while (timing "replace")."""
+    """Ends the instance by itself; its group notices after a while (timing "replace")."""
     account = owner_of(instance_id)
     instance = ec2_backends[account]["us-east-1"].get_instance(instance_id)
     if instance.state != "terminated":
@@ -70,7 +70,8 @@ def kill(instance_id, code, message):
 
 
 def forget_the_dead():
-    """AWS does so after an hour. moto keeps terminated instances for ever, and looks through all of them each time."""
+    """Forgets terminated instances, as AWS does after an hour. moto keeps them for ever, and searches all of them each
+    time."""
     for account in list(ec2_backends):
         _forget_the_dead_of(ec2_backends[account]["us-east-1"])
 
@@ -174,7 +175,7 @@ def _spot_price_history(self):
 
 
 def _spot_instance_requests(self):
-    """EC2 makes one for each Spot instance that RunInstances launches; moto for those of RequestSpotInstances only."""
+    """Returns Spot requests: EC2 makes one for each Spot launch of RunInstances, moto for RequestSpotInstances only."""
     wanted = (self._filters_from_querystring() or {}).get("instance-id", [])
     requests = [
         _spot_instance_request(instance)

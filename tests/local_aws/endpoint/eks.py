@@ -1,7 +1,7 @@
-"""EKS in front of the local control plane: what DescribeCluster answers, and the authenticator behind the API server.
+"""EKS in front of the local control plane: the answers of DescribeCluster, and the authenticator behind the API server.
 
 The API server asks `review` about each bearer token, by TokenReview webhook. A token is `k8s-aws-v1.` and the URL of a
-presigned STS GetCallerIdentity; it is judged as aws-iam-authenticator and STS do, the signature included.
+presigned STS GetCallerIdentity. The authenticator judges it as aws-iam-authenticator and STS do, with its signature.
 """
 
 import base64
@@ -37,11 +37,12 @@ OPERATIONS = {
 
 
 class Refused(Exception):
-    """Why a token is not accepted."""
+    """The reason why a token is not accepted."""
 
 
 def operation(method, path):
-    """The operation's name, which EKS' REST protocol has in neither header nor body; None for an unknown one."""
+    """Returns the operation's name, which EKS' REST protocol has in neither header nor body; None for an unknown
+    one."""
     return next((name for (verb, form), name in OPERATIONS.items() if verb == method and re.fullmatch(form, path)), None)
 
 
@@ -51,7 +52,7 @@ def cluster_name(path):
 
 
 class Authenticator:
-    """Judges tokens for one cluster; tests make it refuse them, and read which it saw."""
+    """Judges tokens for one cluster. Tests make it refuse tokens, and read the tokens that it saw."""
 
     def __init__(self):
         self.cluster, self._server, self._authority = None, None, None
@@ -63,15 +64,15 @@ class Authenticator:
         self._expired_until = 0  # Tokens signed up to this second are refused as expired.
 
     def connect(self, cluster, server, authority):
-        """From now on EKS' cluster of this name is the control plane at `server`; `authority` is its CA in PEM."""
+        """Makes the control plane at `server` EKS' cluster of this name; `authority` is its CA in PEM."""
         self.cluster, self._server, self._authority = cluster, server, authority
 
     def expire(self):
-        """Every token that was signed before now is refused; the next one that is signed will do."""
+        """Refuses every token that was signed before now; accepts the next one that is signed."""
         self._expired_until = int(time.time())
 
     def refuse(self, times):
-        """The next `times` tokens are refused, however good."""
+        """Refuses the next `times` tokens, however good."""
         self._refuse_next = times
 
     def install(self):
@@ -146,7 +147,7 @@ def _check(url, query):
 
 
 def _identity(url, query, cluster, permissions):
-    """The ARN behind the access key, as STS tells it for a request that is signed right, for this very cluster."""
+    """Returns the ARN behind the access key, as STS does for a request that is signed right, for this very cluster."""
     key, *scope = query.get("X-Amz-Credential", "").split("/")
     if len(scope) != 4 or scope[2:] != ["sts", "aws4_request"]:
         raise Refused("unexpected credential scope in pre-signed URL")
@@ -163,7 +164,7 @@ def _identity(url, query, cluster, permissions):
 
 
 def _signature(url, query, scope, cluster, secret):
-    """Signature Version 4 of the URL with the header that binds it to the cluster."""
+    """Returns the Signature Version 4 of the URL with the header that binds it to the cluster."""
     signed = sorted((quote(k, safe="-_.~"), quote(v, safe="-_.~")) for k, v in query.items() if k != "X-Amz-Signature")
     request = "\n".join(
         ["GET", "/", "&".join(f"{k}={v}" for k, v in signed), f"host:{url.netloc}", f"x-k8s-aws-id:{cluster}", "",

@@ -1,4 +1,4 @@
-"""Targets that need time: `initial` before healthy, `draining` after deregistration, or what a test says."""
+"""Targets that need time: `initial` before healthy, `draining` after deregistration, or the state that a test sets."""
 
 import time
 
@@ -31,7 +31,7 @@ def install():
 
 
 def _by_api():
-    """A caller's own registrations need time, too."""
+    """Makes registrations by API callers take time, too."""
     register, deregister = FakeTargetGroup.register, FakeTargetGroup.deregister
 
     def timed(call, starts):
@@ -48,7 +48,7 @@ def _by_api():
 
 
 def _all_of_them():
-    """Without `Targets`, AWS tells of a target that it drains, too; moto tells of the registered ones only.
+    """Lists targets that drain, too: AWS does so without `Targets`, moto lists the registered ones only.
 
     https://github.com/kubernetes-sigs/aws-load-balancer-controller/pull/288
     """

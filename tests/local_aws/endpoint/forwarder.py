@@ -1,4 +1,4 @@
-"""Passes a request on to MiniStack unchanged (signature and Host header included) and hands back the answer."""
+"""Passes a request on to MiniStack unchanged (signature and Host header included) and returns the answer."""
 
 import http.client
 

@@ -1,7 +1,8 @@
-"""Which account and role a call comes from. MiniStack hands out the keys, so it is asked.
+"""The account and role of a call. MiniStack issues the keys, so this module asks MiniStack.
 
-A 12-digit access key is the root of that account, as MiniStack has it; `test` is the root of the usual one. Functions sign
-with a key that MiniStack derives from their ARN and role; a session of AssumeRole is noted as it passes the forwarder.
+A 12-digit access key is the root of that account, as in MiniStack; `test` is the root of the usual one. Functions sign
+with a key that MiniStack derives from their ARN and role. A session of AssumeRole is recorded as it passes the
+forwarder.
 """
 
 import functools
@@ -24,7 +25,7 @@ class Identities:
 
     @functools.lru_cache(maxsize=None)
     def client(self, service, account=ACCOUNT):
-        """Of the account's root."""
+        """Returns a client of the account's root."""
         key = "test" if account == ACCOUNT else account
         return boto3.Session(key, "test", region_name="us-east-1").client(service, endpoint_url=self.endpoint)
 
@@ -40,22 +41,23 @@ class Identities:
         return self._accounts[access_key]
 
     def _account_of(self, access_key):
-        """MiniStack knows the key of a function only once that has run; those of the usual account are known by name."""
+        """Returns the account of a key. MiniStack knows a function's key only once it has run; the usual account's are
+        known by name."""
         if any(key == access_key for key, _, _ in self.functions(ACCOUNT)):
             return ACCOUNT
         return self.client("sts").get_access_key_info(AccessKeyId=access_key)["Account"]
 
     def note(self, response):
-        """An answer of STS: the session that it opens, if it opens one."""
+        """Records the session that an answer of STS opens, if it opens one."""
         if found := ASSUMED.search(response):
             self._sessions[found[1].decode()] = found[2].decode()
 
     def session(self, access_key):
-        """`arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION` of a session of AssumeRole; else None."""
+        """Returns `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION` for a session of AssumeRole; else None."""
         return self._sessions.get(access_key)
 
     def functions(self, account):
-        """(access key, role ARN, secret) of each function of the account, derived as MiniStack does."""
+        """Returns (access key, role ARN, secret) of each function of the account, derived as MiniStack does."""
         for page in self.client("lambda", account).get_paginator("list_functions").paginate():
             for function in page["Functions"]:
                 digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()

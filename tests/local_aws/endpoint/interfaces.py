@@ -1,4 +1,4 @@
-"""What an instance's interfaces show and moto does not: whose an address is, the source/destination check, freed room."""
+"""The fields of interfaces that moto lacks: the owner of an address, the source/destination check, freed room."""
 
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instances import Instance
@@ -13,7 +13,7 @@ def install():
 def _owner_of_address():
     """EC2 API, InstanceNetworkInterfaceAssociation: IpOwnerId is the owner of the Elastic IP address.
 
-    An address that EC2 assigned by itself is Amazon's: there the field says `amazon`.
+    If EC2 assigned the address by itself, the field says `amazon`.
     """
     association = NetworkInterface.association.fget
 
@@ -42,7 +42,8 @@ def _source_dest_check():
 
 
 def _primary_interface_ends_with_its_instance():
-    """EC2 API, NetworkInterfaceAttachment: one that RunInstances made goes with the instance, and frees its address."""
+    """EC2 API, NetworkInterfaceAttachment: an interface that RunInstances made goes with its instance, and frees its
+    address."""
     terminate = Instance.terminate
 
     def freeing(self):

@@ -24,7 +24,8 @@ PREFIX = "/_local/kubernetes/"
 
 
 class KubernetesControl:
-    """Without the world's lock: a token is reviewed while the node simulator waits for the API server, and vice versa."""
+    """Runs without the world's lock: a token is reviewed while the node simulator waits for the API server, and vice
+    versa."""
 
     def __init__(self, permissions):
         self.permissions = permissions

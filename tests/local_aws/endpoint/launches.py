@@ -1,6 +1,7 @@
-"""What RunInstances does and moto does not: template and request as one launch, what it refuses, Spot, time to boot.
+"""RunInstances' behaviour that moto lacks: template and request as one launch, refusals, Spot, time to boot.
 
-A group's own launches come through here, too; `asking` says what only the caller of `EC2Backend.run_instances` knows.
+A group's own launches pass through here, too. `asking` adds the facts that only the caller of
+`EC2Backend.run_instances` knows.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ SSM = "resolve:ssm:"
 # EC2 User Guide, "AMI billing information fields".
 BILLING = {"windows": ("RunInstances:0002", "Windows"), None: ("RunInstances", "Linux/UNIX")}
 
-_asked = {}  # Of the launch that is under way; under the world's lock, so one at a time.
+_asked = {}  # Facts of the launch under way: one at a time, under the world's lock.
 
 
 def install():
@@ -35,7 +36,8 @@ def install():
 
 @contextlib.contextmanager
 def asking(**fields):
-    """`placement`, `market`, `hibernation` of a request, by their AWS names; `by_api`: a person or Lambda asks."""
+    """Records `placement`, `market`, `hibernation` of a request, by their AWS names; `by_api`: a person or Lambda
+    asks."""
     _asked.update(fields)
     try:
         yield
@@ -102,7 +104,7 @@ def _describe_as_launched(instance, template, placement):
 
 
 def _refuse(template, kwargs, market):
-    # A group puts its subnet into the template's interface by itself; a caller of the API has to.
+    # A group puts its subnet into the template's interface by itself. A caller of the API has to do so.
     if template.get("NetworkInterfaces") and kwargs.get("subnet_id"):
         raise _combination("Network interfaces and an instance-level subnet ID may not be specified on the same request")
     # CloudFormation reference, LaunchTemplateData: "you can't use InstanceRequirements with RunInstances". No document
@@ -148,7 +150,7 @@ def _refuse_tags(template, kwargs):
 
 
 def _refuse_full_subnet(backend, kwargs, count):
-    """EC2 API, "Error codes": one subnet has no address left for it; another may have."""
+    """EC2 API, "Error codes": one subnet has no address left for the launch; another may have."""
     asked = [nic["SubnetId"] for nic in kwargs.get("nics") or [] if "SubnetId" in nic] or [kwargs.get("subnet_id")]
     if asked[0] and backend.get_subnet(asked[0]).available_ip_address_count < count:
         raise EC2ClientError(
@@ -177,7 +179,7 @@ def image_of_parameter(backend, image_id):
 
 
 def _tag_limit():
-    """moto counts the `aws:` tags of a resource against its limit."""
+    """Exempts the `aws:` tags of a resource from the limit; moto counts them."""
     create_tags = TagBackend.create_tags
 
     def create(self, resource_ids, tags):
@@ -195,7 +197,7 @@ def _tag_limit():
 
 
 def _root_volume():
-    """The root device is the image's, and a mapping of the template for the same device takes its place."""
+    """Makes the root volume by the image, unless a mapping of the template for the same device replaces it."""
     add_block_device = Instance.add_block_device
 
     def setup_defaults(self):
@@ -213,7 +215,7 @@ def _root_volume():
 
 
 def placement_groups(backend):
-    """Name → strategy, of an account in a region; moto has no placement groups."""
+    """Returns name → strategy of an account in a region; moto has no placement groups."""
     return backend.__dict__.setdefault("placement_groups", {})
 
 
@@ -251,7 +253,7 @@ def _newcomer(instance):
             ec2.set_state(instance, ec2.RUNNING)
 
     def boot():
-        if WORLD.status[instance.id] == "initializing":  # Unless a test has said otherwise meanwhile.
+        if WORLD.status[instance.id] == "initializing":  # A test may have set another status meanwhile.
             WORLD.status[instance.id] = plan["status"]
 
     if not plan["stay_pending"]:

@@ -1,9 +1,8 @@
-"""How a member comes into service and leaves it: lifecycle hooks, load balancers, states that take time.
+"""Members that come into service and leave: lifecycle hooks, load balancers, states that take time.
 
 Auto Scaling User Guide, "How lifecycle hooks work": a launching hook holds a member that the group launched in
-Pending:Wait, a terminating one holds a member in Terminating:Wait, until somebody completes it or the timing says that
-its owner has.
-Neither runs for an instance that is attached or detached.
+Pending:Wait. A terminating hook holds a member in Terminating:Wait. The member waits until a client completes the hook
+or the timing says that its owner has. Neither hook runs for an instance that is attached or detached.
 """
 
 from moto.autoscaling.exceptions import ValidationError
@@ -42,7 +41,7 @@ def hooked(group, transition):
 
 
 def launched(group, state):
-    """A member of the group's own launch has booted."""
+    """Takes a booted member of the group's own launch into service, after its hooks."""
     if state not in group.instance_states or state.lifecycle_state != "Pending":
         return
     if not hooked(group, LAUNCHING):
@@ -60,7 +59,7 @@ def in_service(group, state):
 
 
 def leave(group, state):
-    """The group terminates this member, after its hooks."""
+    """Terminates this member of the group, after its hooks."""
     deregister(group, state.instance)
     waits = hooked(group, TERMINATING)
     state.lifecycle_state = "Terminating:Wait" if waits else "Terminating"
@@ -68,7 +67,7 @@ def leave(group, state):
 
 
 def end(group, state):
-    """EC2 User Guide, "Change instance termination protection": it does not keep Auto Scaling from terminating."""
+    """EC2 User Guide, "Change instance termination protection": the protection does not stop Auto Scaling."""
     if state in group.instance_states:
         group.instance_states.remove(state)
         state.instance.terminate()

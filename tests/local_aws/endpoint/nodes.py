@@ -1,11 +1,11 @@
 """The node simulator: plays the kubelet's registration and the cloud's node controller for the local control plane.
 
-An instance that runs with the tag `kubernetes.io/cluster/NAME` (owned or shared) becomes a Node; kwok, which sees the
-Node's annotation, keeps it Ready and runs its pods. When the instance has terminated, its Node goes, and its pods.
+A running instance with the tag `kubernetes.io/cluster/NAME` (owned or shared) becomes a Node. kwok sees the Node's
+annotation, keeps the Node Ready and runs its pods. When the instance has terminated, its Node and the Node's pods go.
 
-How a node joins is a plan (`DEFAULT_PLAN`): the one that tests have set when the instance is first seen running, with
-what the instance's own tag `local:node` (a JSON object) says instead. More tags: `local:node-labels` and
-`local:node-annotations` ("eks.amazonaws.com/nodegroup=web,a=b").
+A plan (`DEFAULT_PLAN`) says how a node joins: the plan of the tests when the instance is first seen running, overridden
+by the instance's own tag `local:node` (a JSON object). More tags: `local:node-labels` and `local:node-annotations`
+("eks.amazonaws.com/nodegroup=web,a=b").
 """
 
 import json
@@ -32,7 +32,7 @@ DEFAULT_PLAN = {
     "startup_taint": None,  # {key, effect?, seconds?}: there from the start; goes after `seconds`, or never.
     "labels": {},
     "annotations": {},
-    "capacity": {},  # What it offers instead of what its type has: {"cpu": "1", "example.com/gpu": "2"}.
+    "capacity": {},  # Replaces the capacity of the type: {"cpu": "1", "example.com/gpu": "2"}.
 }
 DEFAULT_TIMING = {
     "node_gone": 0.2,  # instance terminated → Node deleted
@@ -43,12 +43,12 @@ ALIVE = ("running", "shutting-down", "stopping", "stopped")
 
 
 class Node:
-    """What is known of an instance's node: its plan and what is still to be done, with the time at which it is due."""
+    """The plan of an instance's node and the actions that are due, each with its time."""
 
     def __init__(self, instance, plan):
         self.name = instance["id"] if plan["name"] == "resource" else instance["private_dns"]
         self.plan, self.joined, self.stopped = plan, False, False
-        self.left = set()  # The uids of the pods that it had when it left: another node may bear its name by then.
+        self.left = set()  # UIDs of the pods on the node when it left: another node may bear its name by then.
         self.due = [(time.time() + plan["join_after_seconds"], "join")] if plan["join"] else []
 
 
@@ -62,7 +62,7 @@ class Nodes:
         self.newcomers, self.timing = dict(DEFAULT_PLAN), dict(DEFAULT_TIMING)
 
     def connect(self, cluster, api):
-        """Simulates the nodes of this cluster from now on; those of an earlier control plane are forgotten."""
+        """Simulates the nodes of this cluster from now on, and forgets those of an earlier control plane."""
         with WORLD.lock:
             self._cluster, self._api, self._nodes = cluster, api, {}
         if self._thread is None:
@@ -95,7 +95,7 @@ class Nodes:
 
     def _pass(self):
         with WORLD.lock:
-            nodes = self._nodes  # The one of this control plane, even if another is connected meanwhile.
+            nodes = self._nodes  # The nodes of this control plane, even if another is connected meanwhile.
             instances = {i["id"]: i for i in _instances(self._cluster)}
             for instance_id, instance in instances.items():
                 if instance_id not in nodes and instance["state"] == "running":
@@ -105,7 +105,7 @@ class Nodes:
             self._do_what_is_due(nodes, instance_id, node, instances.get(instance_id))
 
     def _follow(self, node, instance):
-        """Notices what has become of the instance."""
+        """Follows the instance's state."""
         leaving = any(what in ("leave", "collect") for _, what in node.due)
         if instance is None and not leaving:
             node.due = [(time.time() + self.timing["node_gone"], "leave")]
@@ -121,7 +121,7 @@ class Nodes:
             except ApiError as error:
                 print(f"node simulator: {node.name} cannot {item[1]}: {error}", file=sys.stderr, flush=True)
                 node.due.append((now + AGAIN_SECONDS, item[1]))
-            node.due.remove(item)  # Not before it has been done: an API server that is away is asked again.
+            node.due.remove(item)  # Only after the action: an API server that is away is asked again.
 
     def _do(self, what, nodes, instance_id, node, instance):
         if what == "join":
@@ -131,7 +131,8 @@ class Nodes:
         elif what == "leave":
             if _is_of(self._api.find("Node", node.name), instance_id):
                 self._api.delete("Node", node.name)
-                # Collected as garbage, it would take that of the next node of this name: kwok leaves such a one alone.
+                # Garbage collection would delete the old lease later, when the next node of this name uses it: kwok
+                # keeps an existing lease.
                 self._api.delete("Lease", node.name, "kube-node-lease")
             node.left = {pod["metadata"]["uid"] for pod in self._pods_on(node)}
             node.due.append((time.time() + self.timing["pods_collected"], "collect"))
@@ -140,7 +141,7 @@ class Nodes:
             nodes.pop(instance_id, None)
 
     def _collect(self, node):
-        """An address, and with it the node's name, is free at once: the pods of who has it now are none of ours."""
+        """Deletes the pods of a departed node. Its address and name are free at once: another node's pods must stay."""
         taken = self._api.find("Node", node.name) is not None
         for pod in self._pods_on(node):
             metadata = pod["metadata"]
@@ -152,7 +153,7 @@ class Nodes:
 
     def _join(self, node, instance):
         found = self._api.find("Node", node.name)
-        if found and not _is_of(found, instance["id"]):  # Of the one that had the address before: it has yet to leave.
+        if found and not _is_of(found, instance["id"]):  # The node that had the address before has yet to leave.
             node.due.append((time.time(), "join"))
             return
         if not found:
@@ -166,7 +167,7 @@ class Nodes:
     def _untaint(self, node):
         found = self._api.get("Node", node.name)
         kept = [t for t in found["spec"].get("taints", []) if t["key"] != node.plan["startup_taint"]["key"]]
-        version = {"resourceVersion": found["metadata"]["resourceVersion"]}  # Others write taints, too.
+        version = {"resourceVersion": found["metadata"]["resourceVersion"]}  # Other clients write taints, too.
         self._api.patch("Node", node.name, {"metadata": version, "spec": {"taints": kept}})
 
 
@@ -175,7 +176,7 @@ def _is_of(node, instance_id):
 
 
 def _instances(cluster):
-    """The cluster's instances as plain values, so that nothing of moto is touched without the world's lock."""
+    """Returns the cluster's instances as plain values, so that moto is read under the world's lock only."""
     backend = ec2.backend()
     for reservation in backend.reservations.values():
         for instance in reservation.instances:

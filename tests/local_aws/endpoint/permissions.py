@@ -1,7 +1,8 @@
-"""Holds the Lambdas to their roles on the EC2 side, too: moto lets everybody do everything.
+"""Holds the Lambdas to their roles on the EC2 side, too: moto lets every caller do everything.
 
-The policies come from MiniStack's IAM, where the deployed template put them, and are judged by MiniStack's evaluator, per
-resource and with the condition keys that AWS sets (tags, market type). A missing permission fails here as it would on AWS.
+The policies come from MiniStack's IAM, where the deployed template put them. MiniStack's evaluator judges them, per
+resource and with the condition keys that AWS sets (tags, market type). A missing permission fails here as it would on
+AWS.
 """
 
 import json
@@ -25,7 +26,8 @@ class Permissions:
         self._roles, self._read_at = {}, 0.0
 
     def denial(self, call):
-        """None if allowed; else the error for `error_response`. Callers that are no Lambda are the account's root."""
+        """Returns None if the call is allowed, else the error for `error_response`. Other callers than Lambdas are the
+        account's root."""
         if call["caller"] != "lambda":
             return None
         with WORLD.lock, WORLD.within(call["account"]):
@@ -48,7 +50,7 @@ class Permissions:
         return None
 
     def function_of(self, access_key):
-        """{arn: the role's, secret} of the function that signs with this key, or None."""
+        """Returns {arn: the role's, secret} of the function that signs with this key, or None."""
         account = self.identities.account(access_key)
         role = self._role(access_key, account)
         if role is None and time.time() - self._read_at > 1:  # The stack may have been updated since.
@@ -64,7 +66,7 @@ class Permissions:
         return self._roles.get(access_key)
 
     def _read_roles(self, access_key, account):
-        """The role of the session; if it is none of AssumeRole, those of the account's functions."""
+        """Yields the role of the session; without a session of AssumeRole, the roles of the account's functions."""
         if session := self.identities.session(access_key):
             name = session.split("/")[1]
             arn, policies = f"arn:aws:iam::{account}:role/{name}", list(self._policies(name, account))
@@ -98,7 +100,7 @@ def _parse(document):
 
 
 def _needed(call):
-    """(action, resource ARN, condition keys) of every permission that the call takes on AWS."""
+    """Yields (action, resource ARN, condition keys) of every permission that the call takes on AWS."""
     action, params = f"{call['service']}:{call['action']}", call["params"]
     if call["action"] == "RunInstances":
         yield from _run_instances(params)
@@ -173,7 +175,7 @@ def _run_instances(params):
 
 
 def _create_image(params):
-    """On the instance, and on the image and snapshots that come of it."""
+    """Yields the permissions on the instance, and on the image and snapshots that the call makes."""
     yield "ec2:CreateImage", _arn(params["InstanceId"]), _tags(params["InstanceId"])
     kinds = {v: k.split(".")[1] for k, v in params.items() if k.endswith(".ResourceType")}
     for kind in ("image", "snapshot"):
@@ -185,13 +187,13 @@ def _create_image(params):
 
 
 def _requested_tags(params, prefix):
-    """`Tag.1.Key=team&Tag.1.Value=web` as condition keys."""
+    """Returns `Tag.1.Key=team&Tag.1.Value=web` as condition keys."""
     keys = {v: params.get(k[:-3] + "Value", "") for k, v in params.items() if k.startswith(prefix) and k.endswith("Key")}
     return {f"aws:RequestTag/{k}": v for k, v in keys.items()} | ({"aws:TagKeys": list(keys)} if keys else {})
 
 
 def _template(params):
-    """The data of the template version that the call names; nothing if there is none."""
+    """Returns the data of the template version that the call names; empty without a template."""
     template = ec2_backends[WORLD.account]["us-east-1"].launch_templates.get(params.get("LaunchTemplate.LaunchTemplateId"))
     return template.get_version(params.get("LaunchTemplate.Version", "$Default")).data if template else {}
 
@@ -202,7 +204,8 @@ def _profile(template):
 
 
 def _parameter_arn(name):
-    """EC2 User Guide, "Use a Systems Manager parameter instead of an AMI ID". AWS's public parameters are no account's."""
+    """EC2 User Guide, "Use a Systems Manager parameter instead of an AMI ID". AWS's public parameters belong to no
+    account."""
     owner = "" if name.startswith("/aws/") else WORLD.account
     return f"arn:aws:ssm:us-east-1:{owner}:parameter/{name.split(':')[0].lstrip('/')}"
 

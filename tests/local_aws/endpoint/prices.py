@@ -31,12 +31,12 @@ LIST_VERSION, LIST_DATE = "20251101000000", "2025-11-01T00:00:00Z"
 
 
 def known():
-    """The types that have a price."""
+    """Returns the types that have a price."""
     return [kind for kind in {**ON_DEMAND, **WORLD.spot_prices} if kind not in WORLD.unpriced]
 
 
 def spot(kind, product="Linux/UNIX"):
-    """USD an hour now, or None; a licence costs the same on Spot as On-Demand."""
+    """Returns USD an hour now, or None. A licence costs the same on Spot as On-Demand."""
     if kind not in known():
         return None
     linux = WORLD.spot_prices.get(kind)

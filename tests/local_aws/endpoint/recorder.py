@@ -1,4 +1,4 @@
-"""A WSGI layer that writes down every AWS call and, when told to, makes it fail, hang or lose its answer."""
+"""A WSGI layer that records every AWS call and, on request, makes it fail, hang or lose its answer."""
 
 import io
 import itertools
@@ -14,7 +14,7 @@ from . import eks
 
 JSON_TARGET = "HTTP_X_AMZ_TARGET"
 NOT_LOGGED = {"Version", "UserData", "SecretString"}
-HOLD_SECONDS = 0.02  # Between two looks at whether a call is still held.
+HOLD_SECONDS = 0.02  # Pause between two checks whether a call is still held.
 
 
 class Calls:
@@ -36,7 +36,8 @@ class Calls:
 
 
 class Faults:
-    """Faults to inject: each lets `skip` matching calls pass (none if absent), then hits `times` of them (all if absent)."""
+    """Faults to inject: each lets `skip` matching calls pass (none if absent), then hits `times` of them (all if
+    absent)."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -58,7 +59,7 @@ class Faults:
             return list(self._faults)
 
     def holds(self, fault):
-        """Until it is cleared."""
+        """Returns True until the fault is cleared."""
         with self._lock:
             return fault["kind"] == "hold" and fault in self._faults
 
@@ -115,7 +116,7 @@ class Recorder:
 
 
 def parse(environ):
-    """What is asked, and by whom: Lambdas sign with the session key of their role (ASIA…), people don't."""
+    """Returns the call and its caller: Lambdas sign with the session key of their role (ASIA…), people don't."""
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
     signed = re.search(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
@@ -148,7 +149,7 @@ def _json(body):
 
 
 def error_response(call, fault):
-    """The error in the form of the service's own protocol, since the SDK reads the code from there."""
+    """Returns the error in the form of the service's own protocol, since the SDK reads the code from there."""
     code, message = fault.get("code", "InternalError"), fault.get("message", "injected by local AWS")
     status = fault.get("status", 500)
     if call["service"] == "ec2":

@@ -1,4 +1,4 @@
-"""How a group launches and how large it may be: templates by type, zones in balance, sizes within bounds.
+"""The launches and sizes of a group: templates by type, zones in balance, sizes within bounds.
 
 moto launches every member from the group's base template into its first subnet, and takes any desired capacity.
 """
@@ -17,7 +17,7 @@ from . import elb, launches, lifecycle
 from .world import WORLD
 
 FALLBACK_TYPE = "m5.large"
-# Of the request, by their AWS names: what moto does not keep.
+# Fields of the request, by their AWS names, that moto does not keep.
 KEPT = ("DefaultInstanceWarmup", "DesiredCapacityType", "CapacityReservationSpecification", "AvailabilityZoneDistribution")
 
 
@@ -32,7 +32,8 @@ def install():
 
 
 def _register_serving(self, group_name):
-    """moto registers every member at each change of the size, those that leave included."""
+    """Registers the members that serve. moto registers every member at each change of the size, leaving ones
+    included."""
     group = self.autoscaling_groups[group_name]
     for state in group.instance_states:
         if state.lifecycle_state == "InService" and not lifecycle.suspended(group, "AddToLoadBalancer"):
@@ -45,7 +46,7 @@ def _launch(group, count, _propagated_tags):
         try:
             instance = _launch_one(group)
         except EC2ClientError:
-            if created:  # A mistake of the test's; later it is what AWS writes into the group's activities.
+            if created:  # A mistake of the test. Later, AWS writes it into the group's activities.
                 raise
             return
         instance.autoscaling_group = group
@@ -58,7 +59,7 @@ def _launch(group, count, _propagated_tags):
 
 
 def _launch_one(group):
-    """Into the subnet that has the fewest members and a free address."""
+    """Launches into the subnet that has the fewest members and a free address."""
     taken = [s.instance.subnet_id for s in group.instance_states]
     subnets = sorted((group.vpc_zone_identifier or "").split(","), key=taken.count)
     for subnet_id in subnets:
@@ -102,10 +103,10 @@ def _launch_into(group, subnet_id):
 
 
 def _source(group):
-    """The template version and the override that the next member comes from (None and {} of a launch configuration).
+    """Returns the template version and the override of the next member (None and {} for a launch configuration).
 
-    Auto Scaling User Guide, "Use a different launch template for an instance type": an override's own template takes the
-    place of the base template. On-Demand members are `prioritized`: the first override goes first.
+    Auto Scaling User Guide, "Use a different launch template for an instance type": an override's own template takes
+    the place of the base template. On-Demand members are `prioritized`: the first override goes first.
     """
     if not group.ec2_launch_template:
         return None, {}
@@ -122,7 +123,7 @@ def _source(group):
 
 
 def _allowed(override):
-    """A type that the override's attributes let through."""
+    """Returns a type that the override's attributes let through."""
     requirements = override.get("InstanceRequirements") or {}
     plain = [kind for kind in requirements.get("AllowedInstanceTypes") or [] if "*" not in kind]
     return plain[0] if plain else FALLBACK_TYPE if requirements else None
@@ -160,7 +161,8 @@ def _create_keeps_fields():
 
 
 def _update_keeps_policy():
-    """moto forgets the MixedInstancesPolicy on an update that does not mention it, and counts dying members as its size."""
+    """Keeps the MixedInstancesPolicy, which moto forgets on an update without one. moto counts dying members as the
+    size."""
     update = FakeAutoScalingGroup.update
 
     def keeping(self, *args, **kwargs):
@@ -212,7 +214,7 @@ def _desired_within_bounds():
 
 
 def _scale_in_takes_time():
-    """A victim of scale-in goes through its hooks; moto terminates the first members at once, dying ones included."""
+    """Sends a victim of scale-in through its hooks. moto terminates the first members at once, dying ones included."""
     set_desired_capacity = FakeAutoScalingGroup.set_desired_capacity
     delete_auto_scaling_group = AutoScalingBackend.delete_auto_scaling_group
 
@@ -227,7 +229,7 @@ def _scale_in_takes_time():
             lifecycle.leave(self, state)
 
     def delete(self, group_name):
-        """Its members end with it, at once: no test waits for that."""
+        """Deletes the group and its members, at once: no test waits for that."""
         if group := self.autoscaling_groups.get(group_name):
             group.deleted = True
         delete_auto_scaling_group(self, group_name)

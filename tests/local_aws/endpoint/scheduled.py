@@ -1,8 +1,8 @@
-"""Scheduled actions come at their time; moto only keeps them.
+"""Runs scheduled actions at their time; moto only keeps them.
 
-Auto Scaling User Guide, "Scheduled scaling for Amazon EC2 Auto Scaling"; DescribeScheduledActions: EndTime is the latest
-scheduled start time to return. Actions that recur are not played: theirs would be the next time (terraform-provider-aws
-#41200).
+Auto Scaling User Guide, "Scheduled scaling for Amazon EC2 Auto Scaling"; DescribeScheduledActions: EndTime is the
+latest scheduled start time to return. Recurring actions are not played: for those, AWS returns the next time
+(terraform-provider-aws #41200).
 """
 
 import datetime
@@ -32,7 +32,7 @@ def install():
 
 def _perform(backend, action):
     if backend.scheduled_actions.get(action.scheduled_action_name) is not action:
-        return  # Taken away, or replaced.
+        return  # The action was deleted or replaced.
     del backend.scheduled_actions[action.scheduled_action_name]
     group = backend.autoscaling_groups.get(action.auto_scaling_group_name)
     if group is None or suspended(group, "ScheduledActions"):

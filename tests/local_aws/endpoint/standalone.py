@@ -1,4 +1,4 @@
-"""What EC2 does with stand-alone instances and moto does not: stopping and starting take time, an address falls off a
+"""EC2's behaviour for stand-alone instances that moto lacks: stopping and starting take time, an address leaves a
 terminated instance, an image takes time and its snapshots bear tags."""
 
 from moto.ec2.exceptions import EC2ClientError
@@ -76,7 +76,8 @@ def _images():
 
 
 def _snapshots_linger():
-    """On request, as AWS sometimes does: the snapshots of an image are in use for a moment after its deregistration."""
+    """Keeps the snapshots of an image in use for a moment after its deregistration, on request, as AWS sometimes
+    does."""
     deregister_image, delete_snapshot = EC2Backend.deregister_image, EC2Backend.delete_snapshot
     lingering = set()
 
@@ -96,7 +97,7 @@ def _snapshots_linger():
 
 
 def _subnet_of_interface():
-    """An instance lies in the subnet and zone of its interface."""
+    """Puts an instance into the subnet and zone of its interface."""
     run_instances = EC2Backend.run_instances
 
     def run(self, image_id, count, user_data, security_group_names, **kwargs):

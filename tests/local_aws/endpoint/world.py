@@ -1,8 +1,8 @@
-"""What the endpoint knows beyond moto's own state: time, overrides and what it saw.
+"""The endpoint's state beyond moto's own: time, overrides and records.
 
-moto changes state at once; AWS does not. Every delayed transition (pending → running, Detaching → gone) is a
-deferred action here, run under one lock by a ticker, so that a test sees the same intermediate states as on AWS.
-After every change the capacity of each group is written down: the history misses no dip, however short.
+moto changes state at once; AWS does not. Every delayed transition (pending → running, Detaching → gone) is a deferred
+action here, run under one lock by a ticker, so that a test sees the same intermediate states as on AWS. The capacity of
+each group is recorded after every change: the history misses no dip, however short.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ IMAGE_PARAMETERS = {
     "/golden/web": None,
 }
 
-# What the next launched instances do; see `control.py` for the meaning of each key.
+# Settings of the next launched instances; `control.py` says what each key means.
 DEFAULT_NEWCOMERS = {
     "status": "ok",
     "stay_pending": False,
@@ -76,7 +76,7 @@ class World:
 
     @contextlib.contextmanager
     def within(self, account):
-        """Only under the lock: everything is asked of this account's moto."""
+        """Directs moto to this account. Call it only under the lock."""
         self.account, before = account, self.account
         try:
             yield
@@ -84,11 +84,12 @@ class World:
             self.account = before
 
     def later(self, wait, action):
-        """`wait` is in seconds, or a timing's name: who changes the timing meanwhile holds the action or lets it go."""
+        """Defers an action. `wait` is in seconds, or a timing's name: a change of the timing meanwhile holds or
+        releases the action."""
         self._actions.append((time.time(), wait, action))
 
     def tick(self):
-        """Run what is due, then write down what changed."""
+        """Runs the actions that are due, then records the changes."""
         with self.lock:
             while self._actions and self._due(first := min(self._actions, key=self._due)) <= time.time():
                 self._actions.remove(first)
@@ -128,7 +129,7 @@ def describe(group):
         for s in group.instance_states
     ]
     return {
-        # A member that is dead but not yet noticed by the group serves nobody: it doesn't count.
+        # A member that is dead but not yet noticed by the group doesn't count: it serves no traffic.
         "in_service": sum(m["lifecycle_state"] == "InService" and m["state"] == "running" for m in members),
         "desired": group.desired_capacity,
         "min": group.min_size,

@@ -33,7 +33,7 @@ KINDS = {
 
 
 class ApiError(Exception):
-    """What the API server refused: `status` is HTTP's, `reason` is Kubernetes' ("NotFound", "TooManyRequests", …)."""
+    """A refusal of the API server: `status` is HTTP's, `reason` is Kubernetes' ("NotFound", "TooManyRequests", …)."""
 
     def __init__(self, status, body):
         self.status, self.body = status, body
@@ -53,14 +53,14 @@ class Api:
             self._session.headers["Authorization"] = f"Bearer {token}"
 
     def another(self):
-        """The same access through connections of its own, for another thread."""
+        """Returns the same access through connections of its own, for another thread."""
         return Api(self.server, self.authority, self.certificate, self.token)
 
     def get(self, kind, name, namespace=None):
         return self.call("GET", path(kind, namespace, name))
 
     def find(self, kind, name, namespace=None):
-        """The object, or None if there is none."""
+        """Returns the object, or None if it does not exist."""
         try:
             return self.get(kind, name, namespace)
         except ApiError as error:
@@ -69,7 +69,7 @@ class Api:
             return None
 
     def list(self, kind, namespace=None, **params):
-        """Every object of the kind; `labelSelector` and `fieldSelector` are Kubernetes'."""
+        """Returns every object of the kind; `labelSelector` and `fieldSelector` are Kubernetes'."""
         return self.call("GET", path(kind, namespace), params=params)["items"]
 
     def create(self, manifest):
@@ -77,19 +77,19 @@ class Api:
         return self.call("POST", where, manifest)
 
     def apply(self, manifest):
-        """Creates it or makes it what the manifest says, as `kubectl apply --server-side` does."""
+        """Creates the object or changes it as the manifest says, as `kubectl apply --server-side` does."""
         metadata = manifest["metadata"]
         where = path(manifest["kind"], metadata.get("namespace"), metadata["name"])
         params = {"fieldManager": "local-aws", "force": "true"}
         return self.call("PATCH", where, manifest, params, "application/apply-patch+yaml")
 
     def patch(self, kind, name, change, namespace=None, subresource=None):
-        """A merge patch: what `change` sets is set, None takes away."""
+        """Applies a merge patch: sets the fields of `change`, and removes those that are None."""
         where = path(kind, namespace, name, subresource)
         return self.call("PATCH", where, change, content_type="application/merge-patch+json")
 
     def delete(self, kind, name, namespace=None, grace_seconds=None, uid=None):
-        """Without an error if it is gone already; with `uid` only this one, not another that bears its name."""
+        """Deletes the object, if it exists. With `uid`, deletes only that object, not another of the same name."""
         options = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
         if uid:
             options["preconditions"] = {"uid": uid}
@@ -101,7 +101,7 @@ class Api:
             return None
 
     def evict(self, pod, namespace):
-        """The answer's body, whatever it says: a refusal can come with HTTP 201."""
+        """Asks for an eviction. Returns the answer's body in any case: a refusal can come with HTTP 201."""
         eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
         return self.call("POST", path("Pod", namespace, pod, "eviction"), eviction)
 

@@ -1,7 +1,7 @@
 """The control plane's binaries: the user's own (KUBEBUILDER_ASSETS), else built once with Go into a shared cache.
 
-tests/kubernetes/go.mod pins what is built. The cache lies outside the checkout, so that a fresh clone finds it; its key
-is the release and a digest of what pins it. A directory in the cache is always complete: it gets its name at the end.
+tests/kubernetes/go.mod pins the versions. The cache is outside the checkout, so that a fresh clone finds it. Its key is
+the release and a digest of the pins. A directory in the cache is always complete: it gets its name at the end.
 """
 
 import fcntl
@@ -29,11 +29,11 @@ VARIABLE = "KUBEBUILDER_ASSETS"
 
 
 class AssetsMissing(Exception):
-    """Says what is missing and what to do about it."""
+    """Names the missing part and the fix."""
 
 
 def find():
-    """The directory that holds all binaries, or None where they have to be built first."""
+    """Returns the directory that holds all binaries, or None if they have to be built first."""
     if given := os.environ.get(VARIABLE):
         return _complete(Path(given))
     built = cached()
@@ -41,7 +41,7 @@ def find():
 
 
 def provide():
-    """The directory that holds all binaries; builds them if need be."""
+    """Returns the directory that holds all binaries; builds them if necessary."""
     if found := find():
         return found
     if not shutil.which("go"):
@@ -64,7 +64,7 @@ def cached():
 
 
 def release():
-    """Kubernetes' release as go.mod pins it: "v1.36.3"."""
+    """Returns Kubernetes' release as go.mod pins it: "v1.36.3"."""
     return _pinned(r"k8s\.io/kubernetes (v\S+)")
 
 
@@ -115,7 +115,8 @@ def _go_build(scratch, progress):
 
 
 def _link_flags():
-    """No symbols, and the version that the release's own build would write in: clients ask for it."""
+    """Returns flags for no symbols, and for the version that the release's own build would write in: clients ask for
+    it."""
     major, minor = re.match(r"v(\d+)\.(\d+)", release()).groups()
     version = {"gitVersion": release(), "gitMajor": major, "gitMinor": minor}
     return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in version.items())])

@@ -1,4 +1,5 @@
-"""A certificate authority of its own for each control plane, and what it signs. Valid for a year, kept nowhere else."""
+"""A certificate authority of its own for each control plane, and its certificates. Valid for a year, kept nowhere
+else."""
 
 import datetime
 import ipaddress
@@ -29,13 +30,13 @@ class Authority:
         _write(directory / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM))
 
     def server(self, name):
-        """For a server on the loopback address."""
+        """Issues a certificate for a server on the loopback address."""
         loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         names = x509.SubjectAlternativeName([loopback, x509.DNSName("localhost"), x509.DNSName("kubernetes.default.svc")])
         self._issue(name, _name(name), ExtendedKeyUsageOID.SERVER_AUTH, names)
 
     def client(self, name, user, group):
-        """For a client that the API server knows as this user of this group."""
+        """Issues a certificate for a client that the API server knows as this user of this group."""
         self._issue(name, _name(user, group), ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def _issue(self, name, subject, usage, *extensions):

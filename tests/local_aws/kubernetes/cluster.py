@@ -1,4 +1,4 @@
-"""`Kubernetes`: what tests, the demo and benchmarks do with the local control plane (`aws.kubernetes`)."""
+"""`Kubernetes`: the local control plane for tests, the demo and benchmarks (`aws.kubernetes`)."""
 
 import base64
 import time
@@ -14,7 +14,7 @@ from .control_plane import TOKEN_CACHE_SECONDS, ControlPlane
 from .watcher import Watcher, is_ready
 
 NAME = "local"  # The cluster's name in EKS and in its instances' tag.
-# What a customer applies to a cluster.
+# The manifests that a customer applies to a cluster.
 ACCESS = [ROOT / "functions" / "kubernetes-optimizer" / name for name in ("access.yaml", "admission.yaml")]
 SYSTEM_NAMESPACES = {"default", "kube-system", "kube-public", "kube-node-lease"}
 
@@ -53,11 +53,12 @@ class Kubernetes:
     # -- access --------------------------------------------------------------------------------------------------
 
     def as_user(self, user="spot-optimizer", token=None):
-        """The API with the rights of access.yaml and admission.yaml: by client certificate, or by this bearer token."""
+        """Returns the API with the rights of access.yaml and admission.yaml: by client certificate, or by this bearer
+        token."""
         return Api(self.server, self.plane.authority, token=token) if token else self.plane.api(user)
 
     def kubeconfig(self, by="certificate"):
-        """A kubeconfig's text for a user in the group `spot-optimizer`, nothing in it by reference: for Secrets Manager.
+        """Returns a kubeconfig's text for a user in the group `spot-optimizer`, self-contained for Secrets Manager.
 
         `by` is "certificate" or "token" (a static one).
         """
@@ -79,7 +80,7 @@ class Kubernetes:
 
     @property
     def admin_kubeconfig(self):
-        """The path of a kubeconfig that may do everything: for kubectl."""
+        """Returns the path of a kubeconfig that may do everything: for kubectl."""
         return self.plane.directory / "admin.kubeconfig"
 
     def binary(self, name):
@@ -88,15 +89,15 @@ class Kubernetes:
     # -- nodes ---------------------------------------------------------------------------------------------------
 
     def create_group(self, size=2, instance_tags=None, **options):
-        """An Auto Scaling group of nodes (see `groups.create_group`)."""
+        """Creates an Auto Scaling group of nodes (see `groups.create_group`)."""
         return self.aws.create_group(size=size, instance_tags={**self.tag, **(instance_tags or {})}, **options)
 
     def node_of(self, instance_id):
-        """The Node of the instance, or None."""
+        """Returns the Node of the instance, or None."""
         return next((n for n in self.api.list("Node") if n["spec"].get("providerID", "").endswith(f"/{instance_id}")), None)
 
     def wait_node(self, instance_id, timeout=30):
-        """The instance's Node once it is Ready and may be scheduled to."""
+        """Returns the instance's Node once it is Ready and schedulable."""
         return wait(lambda: _schedulable(self.node_of(instance_id)), timeout, f"no Ready node of {instance_id}")
 
     def wait_nodes(self, instance_ids, timeout=60):
@@ -106,7 +107,7 @@ class Kubernetes:
         wait(lambda: self.node_of(instance_id) is None, timeout, f"the node of {instance_id} is still there")
 
     def wait_departed(self, timeout=30):
-        """Returns once no Node is left whose instance has terminated."""
+        """Returns once no Node of a terminated instance is left."""
 
         def departed():
             alive = {i["InstanceId"] for i in self.aws.instances("pending", "running", "stopping", "stopped")}
@@ -115,13 +116,14 @@ class Kubernetes:
         wait(departed, timeout, "a node is left whose instance has terminated")
 
     def change_node(self, instance_id, **told):
-        """`ready=False` stops its kubelet (returns once the Node says so); `labels`, `annotations`, `taints` are set."""
+        """Changes a node: `ready=False` stops its kubelet (returns once the Node says so); sets `labels`,
+        `annotations`, `taints`."""
         self.aws.control.kubernetes("POST", "nodes", {"instance_id": instance_id, **told})
         if "ready" in told:
             wait(lambda: _is_ready(self.node_of(instance_id)) == told["ready"], 20, f"{instance_id}'s kubelet goes on")
 
     def newcomers(self, **plan):
-        """How the instances that start from now on join: the keys of `endpoint/nodes.py`'s DEFAULT_PLAN."""
+        """Sets how later instances join: the keys of `endpoint/nodes.py`'s DEFAULT_PLAN."""
         return self.aws.control.kubernetes("POST", "newcomers", plan)
 
     def timing(self, **seconds):
@@ -135,11 +137,11 @@ class Kubernetes:
         return name
 
     def create(self, *manifests):
-        """Creates them in order; returns the last one as the API server has it."""
+        """Creates the objects in order; returns the last one as the API server has it."""
         return [self.api.create(manifest) for manifest in manifests][-1]
 
     def wait_ready(self, namespace, app, replicas, timeout=60):
-        """The pods of `app` once exactly `replicas` are Ready and no other is left."""
+        """Returns the pods of `app` once exactly `replicas` are Ready and no other is left."""
 
         def ready():
             pods = self.pods(namespace, app)
@@ -148,7 +150,7 @@ class Kubernetes:
         return wait(ready, timeout, f"{app} in {namespace} has not {replicas} ready pods")[0]
 
     def wait_budget(self, namespace, name, allowed, timeout=30):
-        """Returns once the budget allows that many disruptions."""
+        """Returns once the budget allows this number of disruptions."""
 
         def settled():
             status = self.api.get("PodDisruptionBudget", name, namespace).get("status", {})
@@ -160,22 +162,22 @@ class Kubernetes:
         return self.api.list("Pod", namespace, **({"labelSelector": f"app={app}"} if app else {}))
 
     def pods_on(self, node, namespace=None):
-        """The pods of a node, by its name, in every namespace if none is given."""
+        """Returns the pods of a node, by its name, in every namespace if none is given."""
         return self.api.list("Pod", namespace, fieldSelector=f"spec.nodeName={node}")
 
     def pods_by_node(self, namespace, app=None):
-        """{node's name, None for those that wait: [pod's name]}"""
+        """Returns {node's name, None for Pending pods: [pod's name]}."""
         found = {}
         for pod in self.pods(namespace, app):
             found.setdefault(pod["spec"].get("nodeName"), []).append(pod["metadata"]["name"])
         return found
 
     def watch(self, namespace, app, on_change=None):
-        """See `watcher.Watcher`."""
+        """Returns a `watcher.Watcher`."""
         return Watcher(self.api, namespace, app, on_change)
 
     def clean(self):
-        """Deletes every namespace that tests made, volumes and attachments, and lets finalizers go."""
+        """Deletes every namespace of the tests, volumes and attachments, and removes finalizers."""
         for found in self.api.list("Namespace"):
             name = found["metadata"]["name"]
             if name in SYSTEM_NAMESPACES or "deletionTimestamp" in found["metadata"]:
@@ -197,25 +199,27 @@ class Kubernetes:
         self.plane.restart_api_server(down_seconds)
 
     def expire_tokens(self):
-        """Tokens signed up to now are refused; the next one that is signed will do. Takes the API server's memory: 10 s."""
+        """Refuses tokens signed up to now; the next one that is signed will do. The API server forgets tokens within 10
+        s."""
         self.aws.control.kubernetes("POST", "tokens", {"expire": True})
         time.sleep(TOKEN_CACHE_SECONDS)
 
     def refuse_tokens(self, times):
-        """The next `times` tokens that the authenticator sees are refused, however good; 0 ends it.
+        """Refuses the next `times` tokens that the authenticator sees, however good; 0 ends it.
 
-        It sees no token twice within 10 s, and two that are signed in the same second are the same.
+        The authenticator sees no token twice within 10 s, and two tokens that are signed in the same second are the
+        same.
         """
         self.aws.control.kubernetes("POST", "tokens", {"refuse": times})
 
     @property
     def tokens(self):
-        """The tokens that the authenticator saw since the last reset: [{t, signed_at, user, refused}]"""
+        """Returns the tokens that the authenticator saw since the last reset: [{t, signed_at, user, refused}]."""
         return self.aws.control.kubernetes("GET", "tokens")
 
 
 def wait(condition, timeout, message):
-    """What `condition` returns once that is true."""
+    """Returns the value of `condition` once it is true."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if found := condition():

@@ -1,7 +1,7 @@
 """Starts and stops the control plane's processes: etcd, kube-apiserver, controllers, scheduler and kwok.
 
-Like the other servers of a home: loopback only, free ports, logs in the home, data below its scratch directory, and
-process ids recorded with the command lines that they must still have.
+They follow the rules of a home's other servers: loopback only, free ports, logs in the home, data below its scratch
+directory. Their process ids are recorded with the command lines that they must still have.
 """
 
 import json
@@ -20,7 +20,7 @@ from .api import Api, ApiError
 from .certificates import Authority, write_key
 
 START_SECONDS = 60
-TOKEN_CACHE_SECONDS = 10  # How long kube-apiserver asks nobody again about a token that was good.
+TOKEN_CACHE_SECONDS = 10  # The time for which kube-apiserver remembers that a token was good.
 GROUP = "spot-optimizer"  # The Kubernetes group that access.yaml binds its role to.
 CONTROLLERS = (
     "daemonset-controller", "deployment-controller", "disruption-controller", "endpoints-controller",
@@ -32,7 +32,8 @@ CONTROLLERS = (
 
 
 class ControlPlane:
-    """The control plane of one home. What `start` did is in the home's state file, so any process can go on with it."""
+    """The control plane of one home. The home's state file records what `start` did, so that any process can continue
+    with it."""
 
     def __init__(self, home):
         self.home = home
@@ -57,7 +58,7 @@ class ControlPlane:
 
     @property
     def evictions(self):
-        """kube-apiserver's audit log: a line of JSON (audit.k8s.io/v1 Event) for each eviction that was asked for."""
+        """Returns kube-apiserver's audit log: a JSON object (audit.k8s.io/v1 Event) for each requested eviction."""
         return self.directory / "evictions.log"
 
     def certificate(self, name):
@@ -67,7 +68,7 @@ class ControlPlane:
         return Api(self.server, self.authority, self.certificate(user))
 
     def start(self, assets):
-        """Returns once the API server serves and everything that needs it has been started."""
+        """Starts the processes. Returns once the API server serves and every process that needs it has been started."""
         self.stop()
         self.directory.mkdir(parents=True, exist_ok=True)
         ports = {name: choose_port(f"LOCAL_KUBERNETES_{name.upper()}_PORT") for name in ("api", "etcd", "peer")}
@@ -80,7 +81,7 @@ class ControlPlane:
             self._await("kube-apiserver", self._ready)
             for name in ("kube-controller-manager", "kube-scheduler", "kwok"):
                 self._spawn(name, commands[name])
-            # The first thing that the controllers make; by then the others have read their configuration, too.
+            # The controllers make this object first. By then the others have read their configuration, too.
             self._await("kube-controller-manager", lambda: self.api().get("ServiceAccount", "default", "default"))
         except BaseException:
             self.stop()
@@ -90,7 +91,7 @@ class ControlPlane:
         return servers.stop_kubernetes(self.home)
 
     def restart_api_server(self, down_seconds=0):
-        """Kills it as a crash would; returns once a new one serves on the same address."""
+        """Kills the API server as a crash would; returns once a new one serves on the same address."""
         process = self._state["processes"]["kube-apiserver"]
         servers.end(process["pid"], signal.SIGKILL)
         time.sleep(down_seconds)
@@ -101,7 +102,7 @@ class ControlPlane:
         return self.api().call("GET", "/readyz", timeout=2)
 
     def resident_bytes(self):
-        """{process: resident memory}"""
+        """Returns {process: resident memory}."""
         found = {}
         for name, process in self._state.get("processes", {}).items():
             status = Path(f"/proc/{process['pid']}/status").read_text()
@@ -117,7 +118,7 @@ class ControlPlane:
         self._remember(processes={**self._state["processes"], name: {"pid": pid, "command": command}})
 
     def _await(self, name, serves):
-        """Returns once `serves` does without an error; fails as soon as one of ours that it needs has ended."""
+        """Returns once `serves` does so without an error; fails as soon as a process that it needs has ended."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -132,7 +133,7 @@ class ControlPlane:
         raise servers.ServerFailed(f"{name} did not start; the end of {log}:\n{tail}")
 
     def _write_files(self, ports):
-        """Certificates, the service account key, tokens, and what the processes are told in files. JSON is YAML, too."""
+        """Writes certificates, the service account key, tokens, and the processes' configuration. JSON is YAML, too."""
         authority = Authority(self.directory)
         authority.server("kube-apiserver")
         authority.client("admin", "admin", "system:masters")
@@ -183,14 +184,14 @@ class ControlPlane:
                 f"--tls-private-key-file={here / 'kube-apiserver.key'}", f"--client-ca-file={here / 'ca.crt'}",
                 f"--cert-dir={here}", f"--token-auth-file={here / 'tokens.csv'}",
                 f"--authentication-token-webhook-config-file={here / 'webhook.kubeconfig'}",
-                # An accepted token is still remembered for TOKEN_CACHE_SECONDS, which no flag changes.
+                # kube-apiserver still remembers an accepted token for TOKEN_CACHE_SECONDS, which no flag changes.
                 "--authentication-token-webhook-version=v1", "--authentication-token-webhook-cache-ttl=0s",
                 "--authorization-mode=RBAC", "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-key-file={here / 'service-account.key'}",
                 f"--service-account-signing-key-file={here / 'service-account.key'}",
                 "--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true", "--profiling=false",
                 f"--audit-policy-file={here / 'audit.yaml'}", f"--audit-log-path={self.evictions}",
-                # Simulated pods call nobody: without tokens they need not wait for their service account.
+                # Simulated pods call no server: without tokens they need not wait for their service account.
                 "--disable-admission-plugins=ServiceAccount",
             ],
             "kube-controller-manager": [

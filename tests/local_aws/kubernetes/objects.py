@@ -1,4 +1,4 @@
-"""Manifests of what tests run in the cluster, each with what matters to a drain as an argument.
+"""Manifests of the tests' workloads, with an argument for each property that matters to a drain.
 
 `annotations` are the pods': `local.aws/ready-after` ("2s", "never") and `local.aws/gone-after` make them slow (see
 stages.yaml). `pod` is merged into the pod's spec: volumes, tolerations, nodeSelector, …
@@ -24,7 +24,7 @@ def stateful_set(namespace, name, replicas=2, annotations=None, pod=None):
 
 
 def daemon_set(namespace, name, annotations=None, pod=None):
-    """Runs on every node, whatever its taints."""
+    """A DaemonSet that runs on every node, whatever its taints."""
     pod = {"tolerations": [{"operator": "Exists"}], **(pod or {})}
     return _workload("DaemonSet", namespace, name, _template(name, annotations, pod))
 

@@ -1,4 +1,4 @@
-"""Records what became of a workload while a node was drained: every change that the API server tells, none sampled."""
+"""Records a workload while a node is drained: every change that the API server reports, none sampled."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from .api import ApiError, path
 
 @dataclass(frozen=True)
 class Ready:
-    """How many pods were Ready, and not being deleted, from `t` (time.time()) on."""
+    """The number of pods that were Ready, and not being deleted, from `t` (time.time()) on."""
 
     t: float
     count: int
@@ -32,7 +32,7 @@ class Watcher:
     """`with Watcher(api, namespace, "web") as seen:` … then `seen.lowest_ready`, `seen.budgets`.
 
     Watches the pods with the label app=`app` and every budget of the namespace. While the API server is away nothing
-    changes; what it tells when it is back is taken from a new list.
+    changes; after its return, a new list shows the state.
     """
 
     def __init__(self, api, namespace, app, on_change=None):
@@ -64,7 +64,7 @@ class Watcher:
 
     @property
     def violated(self):
-        """The samples in which a budget had fewer healthy pods than it desires."""
+        """Returns the samples in which a budget had fewer healthy pods than it desires."""
         return [sample for sample in self.budgets if sample.healthy < sample.desired]
 
     def _follow(self, api, kind, take, selection, listed):
@@ -105,7 +105,7 @@ class Watcher:
         for budget in budgets.values():
             status = budget.get("status", {})
             if status.get("observedGeneration") != budget["metadata"]["generation"]:
-                continue  # The controller has not looked at it yet.
+                continue  # The controller has not processed it yet.
             name = budget["metadata"]["name"]
             now = (status["disruptionsAllowed"], status["currentHealthy"], status["desiredHealthy"])
             if self._known.get(name) != now:
@@ -119,7 +119,7 @@ class Watcher:
 
 
 def is_ready(pod):
-    """Ready, and not on its way out: what a budget counts as healthy."""
+    """Returns True if the pod is Ready, and not on its way out: a budget counts such a pod as healthy."""
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in _conditions(pod))
     return ready and "deletionTimestamp" not in pod["metadata"]
 

@@ -1,8 +1,9 @@
-//! An HTTP endpoint that answers AWS calls from a script: the tests of the adapters run the real
-//! SDK clients against it, over a real socket.
+//! An HTTP endpoint that answers AWS calls from a script. The tests of the adapters run the real SDK clients
+//! against it, over a real socket.
 //!
-//! It doubles nothing of AWS's behaviour. A call that the script does not expect is a 500 with the
-//! request in it, and shows in [`Endpoint::requests`]. Beside it, [`state_machine`] reads the text of one.
+//! The endpoint doubles none of AWS's behaviour. A call that the script does not expect gets a 500 that holds
+//! the request, and [`Endpoint::requests`] shows the call. [`state_machine`] reads the text of a state
+//! machine.
 
 pub mod state_machine;
 
@@ -24,13 +25,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// HTTP 200 with this body.
+    /// Answers HTTP 200 with this body.
     #[must_use]
     pub fn ok(body: impl Into<String>) -> Self {
         Self { status: 200, body: body.into(), delay: Duration::ZERO }
     }
 
-    /// An error as the JSON protocols (DynamoDB, Step Functions) write it.
+    /// Answers an error in the form of the JSON protocols (DynamoDB, Step Functions).
     #[must_use]
     pub fn json_error(status: u16, code: &str) -> Self {
         Self {
@@ -40,7 +41,7 @@ impl Answer {
         }
     }
 
-    /// An error as EC2 writes it.
+    /// Answers an error in EC2's form.
     #[must_use]
     pub fn ec2_error(status: u16, code: &str) -> Self {
         let body = format!(
@@ -49,20 +50,20 @@ impl Answer {
         Self { status, body, delay: Duration::ZERO }
     }
 
-    /// The same error with this message.
+    /// Returns the same error with this message.
     #[must_use]
     pub fn saying(self, message: &str) -> Self {
         Self { body: self.body.replace("scripted", message), ..self }
     }
 
-    /// The same answer, this much later.
+    /// Returns the same answer, sent after this delay.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {
         Self { delay, ..self }
     }
 }
 
-/// What answers: the number of the call, its action (`DescribeVolumes`) and its body.
+/// A rule that answers a call by its number, its action (`DescribeVolumes`) and its body.
 type Responder = dyn Fn(usize, &str, &str) -> Option<Answer> + Send + Sync;
 
 /// A listening endpoint.
@@ -73,8 +74,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Listens on a free loopback port and answers the calls in the order of the script, the last
-    /// answer for ever.
+    /// Listens on a free loopback port and answers the calls in the order of the script. The last answer
+    /// repeats for ever.
     ///
     /// # Panics
     /// No port is free.
@@ -104,13 +105,13 @@ impl Endpoint {
         Self { url, requests }
     }
 
-    /// The bodies of the requests so far, in order.
+    /// Returns the bodies of the requests so far, in order.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().map(|log| log.clone()).unwrap_or_default()
     }
 
-    /// A configuration whose every client calls this endpoint, with quick retries.
+    /// Returns a configuration whose every client calls this endpoint, with quick retries.
     pub async fn config(&self) -> SdkConfig {
         let retries =
             RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(10));
@@ -146,7 +147,7 @@ async fn serve(mut stream: TcpStream, respond: Arc<Responder>, log: Arc<Mutex<Ve
     }
 }
 
-/// Action and body of the next request on this connection. JSON protocols name the action in a header,
+/// Reads action and body of the next request on this connection. JSON protocols name the action in a header,
 /// the query protocols in the body.
 async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
     let mut bytes = Vec::new();

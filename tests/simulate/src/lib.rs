@@ -1,19 +1,19 @@
-//! What does a poison policy cost at my size, and what does it save? Interruptions are replayed
-//! over a fleet, hour by hour, through the very rules that the risk manager and the gate use
+//! Shows what a poison policy costs a fleet of a given size, and what the policy saves. Replays interruptions
+//! over the fleet, hour by hour, through the very rules that the risk manager and the gate use
 //! (`spot_domain::risk`).
 //!
-//! The fleet: instances that all want Spot, each of one account, each with one or more pools that
-//! it may use. An interrupted instance runs On-Demand until the gate clears one of its pools, which
-//! is asked at once and then every hour. All policies see the same luck: the same hour reclaims the same pool's
+//! The fleet: instances that all want Spot. Each belongs to one account, and may use one pool or more. An
+//! interrupted instance runs On-Demand until the gate clears one of its pools. The instance asks the gate at
+//! once and then every hour. All policies see the same luck: the same hour reclaims the same pool's
 //! instances, if they are there.
 //!
-//! Interruptions come in two ways. *Alone*: each instance for itself, at a steady rate. *In
-//! crunches*: AWS needs a pool's capacity for [`CRUNCH_HOURS`], and most of who is in it has to go.
-//! How many come in crunches is an assumption (`crunch_share`); without any, a pool's past says
-//! nothing about its future, and a gate can only cost.
+//! Interruptions come in two ways. *Alone*: each instance for itself, at a steady rate. *In crunches*: AWS
+//! needs a pool's capacity for [`CRUNCH_HOURS`], and most of its instances have to go. The share of the
+//! interruptions that come in crunches is an assumption (`crunch_share`). Without crunches, a pool's past
+//! says nothing about its future, and a gate can only cost.
 //!
-//! Rebalance recommendations come as interruptions do, at a rate of their own, and take no instance. A policy that
-//! heeds them runs beside the one that does not, so that their price is seen apart.
+//! Rebalance recommendations come as interruptions do, at a rate of their own, and take no instance. A policy
+//! that heeds recommendations runs beside the one that does not, so that their price is seen apart.
 
 pub mod picture;
 pub mod report;
@@ -21,18 +21,18 @@ mod world;
 
 pub use world::{Policy, Run, simulate};
 
-/// How long AWS claws a pool's capacity back, once it begins.
+/// The time for which AWS reclaims a pool's capacity, once it begins.
 pub const CRUNCH_HOURS: u32 = 12;
-/// Interruptions of an instance that stays in the pool for a whole crunch, on average: half of
-/// those that are there get one at least.
+/// Interruptions of an instance that stays in the pool for a whole crunch, on average. Half of those
+/// instances get at least one.
 pub const CRUNCH_HITS: f64 = 0.7;
-/// The month of `monthly_rate`.
+/// Length of the month in `monthly_rate`.
 pub const DAYS_PER_MONTH: f64 = 30.0;
 
-/// The fleet, and its luck.
+/// The fleet and its luck.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fleet {
-    /// Accounts that share what they learn.
+    /// Accounts that share their reports.
     pub accounts: u32,
     /// Instances of all accounts together.
     pub instances: u32,
@@ -42,7 +42,7 @@ pub struct Fleet {
     pub choices: u32,
     /// Interruptions of an instance on Spot in 30 days, on average.
     pub monthly_rate: f64,
-    /// How many of the interruptions come in crunches, 0 to 1.
+    /// Share of the interruptions that come in crunches, 0 to 1.
     pub crunch_share: f64,
     /// Days simulated.
     pub days: u32,
@@ -52,7 +52,7 @@ pub struct Fleet {
     pub rebalance_rate: f64,
     /// Days that a rebalance recommendation poisons.
     pub rebalance_days: u32,
-    /// Runs that are averaged, each with luck of its own.
+    /// Runs to average, each with luck of its own.
     pub runs: u32,
     /// The same seed gives the same luck.
     pub seed: u64,
@@ -78,8 +78,8 @@ impl Default for Fleet {
 }
 
 impl Fleet {
-    /// The share of time that a pool is poisoned by closed form, if its instances stay in it and
-    /// are interrupted each for itself: 1 − e^(−n · rate · days).
+    /// Returns the share of time that a pool is poisoned, in closed form: 1 − e^(−n · rate · days). The form
+    /// holds if the pool's instances stay in it and each is interrupted for itself.
     #[must_use]
     pub fn poisoned_by_formula(&self) -> f64 {
         let per_pool = f64::from(self.instances) / f64::from(self.pools);

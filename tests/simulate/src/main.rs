@@ -1,4 +1,4 @@
-//! `simulate`: what a poison policy costs a fleet, and what it saves. Prints a table, writes a plot.
+//! `simulate`: shows what a poison policy costs a fleet, and what it saves. Prints a table, writes a plot.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Each threshold by itself, then with recommendations, if there are any.
+/// Returns each threshold by itself, and then with recommendations, if the fleet gets any.
 fn policies(fleet: &Fleet, thresholds: &[u32]) -> Vec<Policy> {
     let alone = thresholds.iter().map(|accounts| Policy::Threshold(*accounts));
     let heeding = thresholds.iter().map(|accounts| Policy::WithRebalance(*accounts));
@@ -121,13 +121,14 @@ fn at_least_one(parser: &mut lexopt::Parser, name: &str) -> Result<u32, lexopt::
     number(parser, name, "a whole number from 1 to 100000", |n: &u32| (1..=100_000).contains(n))
 }
 
-/// Recommendations outnumber interruptions: an instance may get several a month. Returned as a fraction.
+/// Parses the recommendations in percent of instances a month; returned as a fraction. An instance may get
+/// several, so that more than 100 is right.
 fn rebalance_rate(parser: &mut lexopt::Parser) -> Result<f64, lexopt::Error> {
     let name = "--rebalance-rate";
     number(parser, name, "0 to 10000 (%)", |n: &f64| (0.0..=10_000.0).contains(n)).map(|rate| rate / 100.0)
 }
 
-/// Of 0 to 100; returned as a fraction.
+/// Parses 0 to 100; returned as a fraction.
 fn percent(parser: &mut lexopt::Parser, name: &str) -> Result<f64, lexopt::Error> {
     number(parser, name, "0 to 100 (%)", |n: &f64| (0.0..=100.0).contains(n)).map(|percent| percent / 100.0)
 }

@@ -1,4 +1,4 @@
-//! The plot: how much is poisoned over time, what was avoided, what stayed on Spot.
+//! The plot: the share that is poisoned over time, the interruptions that were avoided, the time on Spot.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::{Fleet, Run};
 
 const SIZE: (u32, u32) = (1_000, 760);
 const FONT: &str = "sans-serif";
-/// Okabe and Ito's palette: told apart by colour-blind readers, too. Grey is "no gate".
+/// The palette of Okabe and Ito, which colour-blind readers can tell apart. Grey is "no gate".
 const COLOURS: [RGBColor; 8] = [
     RGBColor(120, 120, 120),
     RGBColor(213, 94, 0),
@@ -82,7 +82,7 @@ fn over_time(fleet: &Fleet, runs: &[Run], area: &Area<'_>) -> Result<(), PlotFai
         .label_style((FONT, 14))
         .axis_desc_style((FONT, 15))
         .draw()?;
-    // What would be poisoned is no line of a policy that poisons nothing.
+    // A policy that poisons nothing has no line of poisoned pools.
     for (run, colour) in runs.iter().zip(COLOURS).skip(1) {
         let days = run.poisoned.iter().zip(1_u32..).map(|(share, day)| (f64::from(day), share * 100.0));
         chart
@@ -147,7 +147,7 @@ fn bars(
     Ok(())
 }
 
-/// The days are the same for all: they stand in the legend above.
+/// Shortens a name by its days: they are the same for all, and the legend above names them.
 fn short(name: &str) -> String {
     name.split(',').next().unwrap_or(name).to_owned()
 }

@@ -1,10 +1,10 @@
-//! The table.
+//! The table of the results.
 
 use std::fmt::Write;
 
 use crate::{Fleet, Policy, Run};
 
-/// How the table and the plot name a policy.
+/// Returns the name of a policy in the table and the plot.
 #[must_use]
 pub fn name(policy: Policy, fleet: &Fleet) -> String {
     match policy {
@@ -16,7 +16,7 @@ pub fn name(policy: Policy, fleet: &Fleet) -> String {
     }
 }
 
-/// One line for each policy. The first run is what the others are compared with.
+/// Returns the table, one line for each policy. The first run is the one to compare with.
 #[must_use]
 pub fn table(fleet: &Fleet, runs: &[Run]) -> String {
     let mut text = format!(
@@ -49,7 +49,7 @@ pub fn table(fleet: &Fleet, runs: &[Run]) -> String {
     text
 }
 
-/// What heeding recommendations adds to each threshold: their price, apart from that of interruptions.
+/// Returns what the recommendations add to each threshold: their price, apart from that of interruptions.
 fn recommendations(fleet: &Fleet, runs: &[Run]) -> String {
     let mut text = String::new();
     for heeding in runs {

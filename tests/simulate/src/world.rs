@@ -1,4 +1,4 @@
-//! The replay itself: one clock, one luck, and for each policy its own fleet and its own memory.
+//! The replay itself: one clock and one luck. Each policy has its own fleet and its own memory.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use crate::{CRUNCH_HITS, CRUNCH_HOURS, DAYS_PER_MONTH, Fleet};
 const HOURS_PER_DAY: u32 = 24;
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-/// Whether and when the gate closes a pool.
+/// A rule for closing a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// The gate is never asked: an interrupted instance goes straight back to Spot. Its poisoned
-    /// share is what a threshold of 1 would have said.
+    /// The gate is never asked: an interrupted instance goes straight back to Spot. The policy's poisoned
+    /// share is the one of a threshold of 1.
     NoGate,
-    /// A pool is poisoned by interruptions of so many accounts.
+    /// Interruptions of this many accounts poison a pool.
     Threshold(u32),
-    /// The same, and rebalance recommendations count like interruptions, for their own days.
+    /// As `Threshold`, and rebalance recommendations count like interruptions, for their own days.
     WithRebalance(u32),
 }
 
@@ -33,14 +33,12 @@ impl Policy {
     }
 }
 
-/// What a policy came to.
+/// The results of a policy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
-    /// The policy.
     pub policy: Policy,
     /// Share of the pools that were poisoned, at the end of each day, 0 to 1.
     pub poisoned: Vec<f64>,
-    /// Interruptions.
     pub interruptions: f64,
     /// Share of the instances' hours that were on Spot, 0 to 1.
     pub spot_share: f64,
@@ -63,7 +61,7 @@ impl Run {
         }
     }
 
-    /// The average of [`Run::poisoned`], without the first `poison_days`, in which nothing can have
+    /// Returns the average of [`Run::poisoned`], without the first `poison_days`, in which nothing can have
     /// expired yet.
     #[must_use]
     pub fn mean_poisoned(&self, fleet: &Fleet) -> f64 {
@@ -73,7 +71,7 @@ impl Run {
     }
 }
 
-/// Runs every policy through the same luck, [`Fleet::runs`] times, and averages.
+/// Runs every policy through the same luck, [`Fleet::runs`] times, and averages the results.
 #[must_use]
 pub fn simulate(fleet: &Fleet, policies: &[Policy]) -> Vec<Run> {
     let runs = fleet.runs.max(1);
@@ -106,7 +104,7 @@ fn once(fleet: &Fleet, policies: &[Policy], seed: u64) -> Vec<Run> {
     worlds.into_iter().map(|world| world.finish(fleet)).collect()
 }
 
-/// The random part. Every world draws the same.
+/// The random part, which every world shares.
 struct Luck {
     rng: Rng,
     homes: Vec<u32>,
@@ -118,7 +116,7 @@ struct Luck {
 struct Draws {
     hazard: Vec<f64>,
     instances: Vec<f64>,
-    /// The same of recommendations; empty if there are none.
+    /// The draws for recommendations; empty if the fleet gets none.
     recommendations: Vec<f64>,
     recommended: Vec<f64>,
 }
@@ -126,7 +124,7 @@ struct Draws {
 impl Luck {
     fn new(fleet: &Fleet, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        // Evenly over the pools, but no account in the same pools as its neighbour.
+        // Spreads the instances evenly over the pools, and no account over the same pools as its neighbour.
         let mut homes: Vec<u32> = (0..fleet.instances).map(|n| n % fleet.pools).collect();
         rng.shuffle(&mut homes);
         Self { rng, homes, crunch: vec![0; fleet.pools as usize] }
@@ -143,14 +141,15 @@ impl Luck {
             hazard.push(if *left > 0 { alone + hit } else { alone });
         }
         let instances = (0..fleet.instances).map(|_| self.rng.f64()).collect();
-        // Without recommendations the luck is what it was before there were any.
+        // Without recommendations, the seed must give the same luck as ever.
         let heeded = if fleet.rebalance_rate > 0.0 { fleet.instances } else { 0 };
         let recommended = (0..heeded).map(|_| self.rng.f64()).collect();
         Draws { recommendations: recommendations(fleet, &hazard), hazard, instances, recommended }
     }
 }
 
-/// The hazard of a recommendation in each pool: it comes as interruptions do, alone and in crunches, at its own rate.
+/// Returns the hazard of a recommendation in each pool. A recommendation comes as interruptions do, alone and
+/// in crunches, at its own rate.
 fn recommendations(fleet: &Fleet, hazard: &[f64]) -> Vec<f64> {
     if fleet.monthly_rate > 0.0 {
         return hazard.iter().map(|hazard| hazard * fleet.rebalance_rate / fleet.monthly_rate).collect();
@@ -158,14 +157,14 @@ fn recommendations(fleet: &Fleet, hazard: &[f64]) -> Vec<f64> {
     vec![fleet.rebalance_rate / (DAYS_PER_MONTH * f64::from(HOURS_PER_DAY)); hazard.len()]
 }
 
-/// An instance: whose it is, which pools it may use, in which it runs on Spot now, if in any.
+/// An instance: its account, its pools, and the pool in which it runs on Spot now, if any.
 struct Instance {
     account: u32,
     choices: Vec<usize>,
     spot_in: Option<usize>,
 }
 
-/// What is remembered of a pool: as the hub's tables hold it.
+/// The memory of a pool, as in the hub's tables.
 #[derive(Default)]
 struct Memory {
     sightings: BTreeMap<u32, Timestamp>,
@@ -197,7 +196,7 @@ impl World {
         }
     }
 
-    /// An hour: who is on Spot may be interrupted; who is not, asks the gate.
+    /// Runs an hour: an instance on Spot may be interrupted, and any other asks the gate.
     fn hour(&mut self, now: Timestamp, draws: &Draws, fleet: &Fleet) {
         let days = |days: u32| HOUR * i32::try_from(days * HOURS_PER_DAY).unwrap_or(i32::MAX);
         let poison_for = days(fleet.poison_days);
@@ -219,7 +218,7 @@ impl World {
         }
     }
 
-    /// Recommendations poison, and take no instance.
+    /// Poisons by recommendations, which take no instance.
     fn heed(&mut self, now: Timestamp, draws: &Draws, poison_for: SignedDuration) {
         for (instance, draw) in self.instances.iter().zip(&draws.recommended) {
             if let Some(pool) = instance.spot_in.filter(|pool| *draw < draws.recommendations[*pool]) {
@@ -246,7 +245,7 @@ impl World {
 }
 
 impl Memory {
-    /// What the risk manager does with an interruption.
+    /// Records an interruption as the risk manager does.
     fn remember(&mut self, account: u32, at: Timestamp, poison_for: SignedDuration, policy: Policy) {
         let Effect::PoisonUntil(until) = effect(at, poison_for, at) else { return };
         let sighting = self.sightings.entry(account).or_insert(until);
@@ -258,7 +257,7 @@ impl Memory {
         }
     }
 
-    /// What the gate asks.
+    /// Answers as the gate does.
     fn is_poisoned(&self, now: Timestamp) -> bool {
         self.poison.is_some_and(|poison| poison.is_active(now))
     }
@@ -268,8 +267,8 @@ impl Memory {
 mod tests {
     use super::*;
 
-    /// One pool for each count of instances; nobody leaves, nobody is hit in company: what the
-    /// closed form assumes.
+    /// Returns a fleet with one pool for each count of instances. No instance moves, and none is interrupted
+    /// in a crunch, as the closed form assumes.
     fn lonely(per_pool: u32) -> Fleet {
         Fleet {
             accounts: 5,

@@ -1,9 +1,9 @@
-//! BringBack, in the place of Discover: undoes a swap that is over, by its owner's wish. The newcomer was
-//! interrupted, for instance.
+//! BringBack, in the place of Discover: undoes a finished swap at its owner's wish, for instance after the
+//! newcomer was interrupted.
 //!
-//! Records the journal of that swap again, to be undone. The rollback does the rest: it starts the old instance,
-//! registers it again, gives it its address and terminates the newcomer. Volumes that outlive the newcomer are
-//! its owner's by now, and stay.
+//! Records the journal of that swap again, to be undone. The rollback starts the old instance, registers it
+//! again, gives it back its address and terminates the newcomer. Volumes that outlive the newcomer belong to
+//! its owner by now, and stay.
 
 use spot_cloud::swaps::{Lease, SwapsError};
 use spot_cloud::{Target, instances};
@@ -22,18 +22,18 @@ use spot_swap::work::Work;
 /// Refuses options of a swap beside `bring_back`.
 ///
 /// # Errors
-/// A field says otherwise.
+/// The request has such an option.
 pub fn check(request: &LabSwapRequest) -> Result<(), StepError> {
     let other = [("capture_image", request.capture_image), ("dry_run", request.dry_run)];
     match other.iter().find(|(_, is_set)| request.bring_back && *is_set) {
         Some((field, _)) => Err(StepError::InvalidInput(format!(
-            "{field}: it goes with a swap; leave it out, or leave out `bring_back`"
+            "{field}: only a swap takes it; leave it out, or leave out `bring_back`"
         ))),
         None => Ok(()),
     }
 }
 
-/// Returns the journal to undo, or why there is none.
+/// Returns the journal to undo, or the reason why there is none.
 ///
 /// # Errors
 /// A call fails, or the row can't be read.
@@ -50,7 +50,7 @@ pub async fn journal(
         return left(Reason::InstanceGone, "it is terminated: nothing is left to bring back");
     }
     let Some(journal) = context.swaps.replaced(lease).await? else {
-        return left(Reason::InstanceChanged, "no swap of it came to its end: nothing replaced it");
+        return left(Reason::InstanceChanged, "no swap of it has finished: nothing replaced it");
     };
     match look(target, lease, &journal).await {
         Err(error @ SwapsError::Unproven { .. }) => return left(Reason::InstanceChanged, &error.to_string()),
@@ -59,7 +59,7 @@ pub async fn journal(
     if let (Some(newcomer), Some(lab)) = (&journal.newcomer, &journal.lab)
         && let Some(why) = settled_on(target, settings, newcomer, lab).await?
     {
-        let detail = format!("{why}; take that away first, or keep the new one");
+        let detail = format!("{why}; remove that first, or keep the new one");
         return left(Reason::InstanceChanged, &detail);
     }
     Ok(Ok(to_undo(journal)))
@@ -80,7 +80,7 @@ fn to_undo(mut journal: Journal) -> Journal {
     journal
 }
 
-/// Takes the lease and writes the journal: from here on the rollback and the reconciler know what to do.
+/// Acquires the lease and writes the journal, from which the rollback and the reconciler resume.
 ///
 /// # Errors
 /// Another execution works on the instance, or the table does not answer.

@@ -1,7 +1,8 @@
-//! CaptureImage: an image of the old instance's EBS volumes, for the twin to start from. Taken without
-//! a reboot, so it holds what a power cut would leave. Instance-store volumes are in no image.
+//! CaptureImage: creates an image of the old instance's EBS volumes, from which the twin starts. EC2 does not
+//! reboot the instance, so the image holds the state that a power cut would leave. Instance-store volumes are
+//! in no image.
 //!
-//! Records, before the call: that an image may exist, which has the swap's name; afterwards, its snapshots. Undone
+//! Records, before the call: that an image with the swap's name may exist; afterwards, its snapshots. Undone
 //! by: deregistering the image and deleting its snapshots, which also happens once the twin serves.
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +17,7 @@ use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::work::{Next, Work};
 
-/// Asks for the image, or looks how far it is.
+/// Asks for the image, or checks its progress.
 ///
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
@@ -35,10 +36,10 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     let is_over = is_over(work, seconds);
     let Some(image) = images::captured_by(&target.ec2, &journal.swap_id, &id).await? else {
         if is_over {
-            let why = format!("no image has come about in {seconds} s");
+            let why = format!("no image exists after {seconds} s");
             return Ok(work.undo(Reason::ImageFailed, why));
         }
-        // Whoever undoes this waits until what this call may have made must be visible.
+        // The rollback waits from this time until an image that the call may have made must be visible.
         journal.launching_since = Timestamp::now();
         context.swaps.write(&work.lease, &journal).await?;
         if let Some(lab) = &mut work.lab {
@@ -79,12 +80,13 @@ async fn ask(
             if let Some(lab) = &mut work.lab {
                 lab.captured.images.insert(image);
             }
-            // Whoever ends the swap knows the snapshots by their image, also once another has deregistered that.
+            // The end of the swap finds the snapshots by their image here, even if another has deregistered
+            // the image.
             journal.lab.clone_from(&work.lab);
             context.swaps.note(&work.lease, journal).await?;
             Ok(Next::Wait)
         }
-        // Asked for already, and not visible yet.
+        // The image was asked for already, and is not visible yet.
         Err(error) if error.code == "InvalidAMIName.Duplicate" => Ok(Next::Wait),
         Err(error) if matches!(error.kind, Kind::Rejected | Kind::Quota) => {
             Ok(work.undo(Reason::ImageFailed, error.to_string()))

@@ -1,5 +1,5 @@
-//! Discover: looks at the instance, refuses what we don't touch, notes what its twin has to take over,
-//! and takes the lease. Changes nothing but the lease, and takes that last.
+//! Discover: inspects the instance, refuses an instance that must be left alone, notes what its twin has to
+//! take over, and acquires the lease. Changes nothing but the lease, and acquires that last.
 
 use std::collections::BTreeSet;
 
@@ -25,14 +25,14 @@ use spot_swap::work::Work;
 
 use super::bring_back;
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Debug)]
-pub enum Plan {
+pub enum Discovery {
     /// The instance is left alone.
     Refused(Left),
-    /// It is the one candidate of a run.
+    /// The instance is the one candidate of a run.
     Swap(Box<Work>),
-    /// A swap that is over is undone.
+    /// A finished swap is undone.
     BringBack(Box<Work>),
 }
 
@@ -40,7 +40,7 @@ pub enum Plan {
 ///
 /// # Errors
 /// The request or the settings can't be applied (nothing was changed), or a call fails.
-pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Result<Plan, StepError> {
+pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Result<Discovery, StepError> {
     let request: LabSwapRequest = parse(input, SHAPE)?;
     let stack = &context.stack;
     let account_id = request.account_id.clone().unwrap_or_else(|| stack.account_id.clone());
@@ -50,43 +50,43 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     if !request.bring_back
         && let Some(left) = refused_account(&request, access.environment_type)
     {
-        return Ok(Plan::Refused(left));
+        return Ok(Discovery::Refused(left));
     }
     let settings = settings::load(stack, &account_id, &region).await?;
     let target = stack.target(&access, &region, Some(&execution)).await;
-    let place = Place { account_id, region, execution };
+    let scope = RunScope { account_id, region, execution };
     if request.bring_back {
-        return bring_back(context, &target, &request, place, settings).await;
+        return bring_back(context, &target, &request, scope, settings).await;
     }
-    let (candidate, lab) = match look(&target, &request, &place.region, &settings).await? {
+    let (candidate, lab) = match inspect(&target, &request, &scope.region, &settings).await? {
         Ok(found) => found,
-        Err(left) => return Ok(Plan::Refused(left)),
+        Err(left) => return Ok(Discovery::Refused(left)),
     };
-    let mut work = work(&request, place, settings);
+    let mut work = work(&request, scope, settings);
     work.lab = Some(lab);
     work.enqueue(vec![candidate]);
     if !request.dry_run {
         context.swaps.take(&work.lease).await?;
     }
     tracing::info!(instance_id = %request.instance_id, lab = ?work.lab, "discovered");
-    Ok(Plan::Swap(Box::new(work)))
+    Ok(Discovery::Swap(Box::new(work)))
 }
 
 async fn bring_back(
     context: &Context,
     target: &Target,
     request: &LabSwapRequest,
-    place: Place,
+    scope: RunScope,
     settings: Settings,
-) -> Result<Plan, StepError> {
-    let mut work = work(request, place, settings);
+) -> Result<Discovery, StepError> {
+    let mut work = work(request, scope, settings);
     let found =
         bring_back::journal(context, target, &work.lease, &work.settings, &request.instance_id).await?;
     match found {
-        Err(left) => Ok(Plan::Refused(left)),
+        Err(left) => Ok(Discovery::Refused(left)),
         Ok(journal) => {
             bring_back::begin(context, &mut work, &journal).await?;
-            Ok(Plan::BringBack(Box::new(work)))
+            Ok(Discovery::BringBack(Box::new(work)))
         }
     }
 }
@@ -96,8 +96,8 @@ const SHAPE: &str =
 
 type Found = Result<(Candidate, LabSwap), Left>;
 
-/// Everything that a swap has to know of the instance, or why there is none.
-async fn look(
+/// Reads everything that a swap has to know of the instance, or returns the reason to leave it alone.
+async fn inspect(
     target: &Target,
     request: &LabSwapRequest,
     region: &Region,
@@ -108,7 +108,7 @@ async fn look(
         let detail = format!("EC2 does not describe it in {region}");
         return Ok(Err(Left::new(id, Reason::InstanceGone, detail)));
     };
-    // What is refused by its own marks costs no search through the target groups.
+    // An instance that its own marks refuse costs no search through the target groups.
     if let Some(left) = refused(&original, request, settings) {
         return Ok(Err(left));
     }
@@ -125,14 +125,15 @@ async fn look(
     Ok(candidate(instance, az_id, region).map(|candidate| (candidate, lab)))
 }
 
-/// Returns the journal's part of a lab swap: all that the twin has to take over, and what the old instance is.
+/// Returns the journal's part of a lab swap: all that the twin has to take over, and the settings for the old
+/// instance.
 fn to_take_over(
     request: &LabSwapRequest,
     settings: &Settings,
     original: &Original,
     mut traffic: Traffic,
 ) -> LabSwap {
-    // Without an image, the old disks are nowhere but on the old instance.
+    // Without an image, only the old instance has the old disks.
     let old_instance = if request.capture_image { settings.lab_old_instance } else { OldInstance::Stop };
     LabSwap {
         instance_type: Some(original.instance.instance_type.clone()),
@@ -176,18 +177,18 @@ fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result
     })
 }
 
-struct Place {
+struct RunScope {
     account_id: AccountId,
     region: Region,
     execution: ExecutionArn,
 }
 
-fn work(request: &LabSwapRequest, place: Place, settings: Settings) -> Work {
+fn work(request: &LabSwapRequest, scope: RunScope, settings: Settings) -> Work {
     let lease = Lease {
         on: Leased::Instance(request.instance_id.clone()),
-        account_id: place.account_id,
-        region: place.region,
-        owner: Owner::Execution(place.execution),
+        account_id: scope.account_id,
+        region: scope.region,
+        owner: Owner::Execution(scope.execution),
         since: Timestamp::now(),
     };
     let mut work = Work::new(lease, settings);

@@ -1,4 +1,4 @@
-//! The phases that only a lab swap has; gate, launch, health and rollback are `spot_swap`'s.
+//! The phases that only a lab swap has. `spot_swap` holds gate, launch, health and rollback.
 
 pub mod bring_back;
 pub mod capture_image;

@@ -1,4 +1,4 @@
-//! Report: releases the lease and says what came of the run.
+//! Report: releases the lease and reports the outcome of the run.
 
 use spot_domain::lab::{INSTANCE_STORE_IS_LOST, LabReport, LabSwap, OldInstance, Outcome};
 use spot_domain::lab_losses::NOT_LOOKED_AT;
@@ -17,7 +17,7 @@ pub fn refused(left: Left) -> LabReport {
 /// Ends a run.
 ///
 /// # Errors
-/// The lease can't be released; the reconciler will.
+/// The lease can't be released; the reconciler will release it.
 pub async fn run(context: &Context, work: Work) -> Result<LabReport, StepError> {
     let mut report = outcome(&work)?;
     report.gate = context.gate_view(&work.lease);

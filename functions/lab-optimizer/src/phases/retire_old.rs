@@ -1,8 +1,9 @@
-//! RetireOld: the old instance is deregistered, drains, and is stopped (or terminated, as the setting
-//! says); then the captured image and its snapshots go, which nothing needs any more.
+//! RetireOld: deregisters the old instance, waits until it has drained, and stops it (or terminates it, as
+//! the setting says). Then deletes the captured image and its snapshots, which nothing needs any more.
 //!
 //! Records, before each call: that the old instance may be leaving, that it may be stopping. Undone by:
-//! starting it again, registering it again, the address back. Once it is terminated, nothing is undone.
+//! starting it again, registering it again, moving the address back. Once it is terminated, nothing is
+//! undone.
 
 use jiff::Timestamp;
 use spot_cloud::instances;
@@ -18,7 +19,7 @@ use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::recovery::Progress;
 use spot_swap::work::{Current, Next, Work};
 
-/// Does what can be done now.
+/// Takes the steps that are possible now.
 ///
 /// # Errors
 /// A call fails, or the old instance has not left by the deadline ([`StepError::Stuck`]).
@@ -63,8 +64,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     }
 }
 
-/// The newcomer failed while the old instance was on its way out, or its owner wants it back: the rollback
-/// goes on from here.
+/// Turns to the rollback: the newcomer failed while the old instance was on its way out, or the owner wants
+/// the old instance back.
 fn turned_round(work: &mut Work, current: &Current) -> Next {
     match &current.journal.undo {
         Some(undo) => work.undo(undo.reason, undo.detail.clone()),

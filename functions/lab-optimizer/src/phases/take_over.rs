@@ -1,8 +1,8 @@
-//! TakeOver: the newcomer is registered in every target group of the old instance; once it is healthy
-//! in all of them, the Elastic IP moves over. Until then the old instance serves as before.
+//! TakeOver: registers the newcomer in every target group of the old instance, and moves the Elastic IP once
+//! the newcomer is healthy in all of them. Until then the old instance serves as before.
 //!
 //! Records, before the first call: the newcomer, and with the plan of the run, the address and the
-//! registrations. Undone by: the address back, the newcomer deregistered and terminated.
+//! registrations. Undone by: moving the address back, deregistering and terminating the newcomer.
 
 use jiff::Timestamp;
 use spot_cloud::swaps::Entered;
@@ -18,14 +18,14 @@ use spot_swap::owner;
 use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::work::{Current, Next, Work};
 
-/// Does what can be done now.
+/// Takes the steps that are possible now.
 ///
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = context.target(work).await?;
     let Some(lab) = work.lab.clone() else {
-        return Err(StepError::Protocol("the run does not tell what is to be taken over".into()));
+        return Err(StepError::Protocol("the run does not name what the newcomer takes over".into()));
     };
     if current.journal.stage == Stage::Launching {
         if let Some(undo) = undo_if_changed(&target, work, current, &lab).await? {
@@ -38,7 +38,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &current.journal).await? {
         current.journal = earlier;
     }
-    // One registration after another, then the address: more rounds mean that calls have no effect.
+    // Each round makes one registration, the last one moves the address. More rounds mean that calls have no
+    // effect.
     for _ in 0..lab.registrations.len() + 2 {
         let observed = observe(&target, &work.lease, &work.settings, &current.journal, &lab).await?;
         let step = take_over(&lab, &observed);

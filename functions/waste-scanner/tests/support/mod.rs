@@ -1,6 +1,6 @@
 //! A scan of one account and region against a scripted EC2 and DynamoDB, and their answers.
 
-#![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses its part
+#![allow(dead_code, unreachable_pub)] // each test binary uses its part
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use spot_domain::ebs_prices::PriceBook;
 use spot_domain::settings::Settings;
 use spot_domain::waste::Rules;
 use spot_scripted::{Answer, Endpoint};
-use waste_scanner::progress::Progress;
+use waste_scanner::progress::ScanProgress;
 use waste_scanner::scan::Scan;
 use waste_scanner::table::WasteTable;
 
@@ -23,7 +23,7 @@ pub fn place() -> Place {
     Place { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
 }
 
-pub async fn scan(endpoint: &Endpoint, time: Duration, mut progress: Progress) -> Progress {
+pub async fn scan(endpoint: &Endpoint, time: Duration, mut progress: ScanProgress) -> ScanProgress {
     let (place, config, settings) = (place(), endpoint.config().await, Settings::default());
     let prices = PriceBook::shipped(&place.region);
     let table = WasteTable::new(aws_sdk_dynamodb::Client::new(&config), "waste");
@@ -31,12 +31,12 @@ pub async fn scan(endpoint: &Endpoint, time: Duration, mut progress: Progress) -
     let rules = Rules { settings: &settings, region: &place.region, prices: &prices, now };
     let ec2 = aws_sdk_ec2::Client::new(&config);
     let deadline = SystemTime::now() + time;
-    Scan { place: &place, ec2, table: &table, rules, deadline }.go_on(&mut progress).await;
+    Scan { place: &place, ec2, table: &table, rules, deadline }.resume(&mut progress).await;
     progress
 }
 
-pub async fn scan_all(endpoint: &Endpoint) -> Progress {
-    scan(endpoint, PLENTY, Progress::new(NOW, &place())).await
+pub async fn scan_all(endpoint: &Endpoint) -> ScanProgress {
+    scan(endpoint, PLENTY, ScanProgress::new(NOW, &place())).await
 }
 
 pub fn page(set: &str, items: &[String], token: Option<&str>) -> Answer {
@@ -53,7 +53,7 @@ pub fn page(set: &str, items: &[String], token: Option<&str>) -> Answer {
     ))
 }
 
-/// A page of what lies in the Recycle Bin.
+/// Answers a page of the Recycle Bin.
 pub fn binned(resources: &str, set: &str, items: &[String], token: Option<&str>) -> Answer {
     let token = token.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
     let (response, items) = (format!("List{resources}InRecycleBinResponse"), items.concat());
@@ -83,7 +83,7 @@ pub fn address(n: u32) -> String {
     )
 }
 
-/// An EC2 account that has nothing, and a table that is empty and takes everything.
+/// Answers for an EC2 account that has nothing, and a table that is empty and takes every write.
 pub fn nothing(action: &str) -> Answer {
     match action {
         "DescribeAddresses" => page("addressesSet", &[], None),

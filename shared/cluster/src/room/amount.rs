@@ -1,4 +1,4 @@
-//! Amounts of a resource, exact: requests are added up and compared with what a node offers.
+//! Amounts of a resource, exact: requests are added up and compared with a node's offer.
 
 use std::fmt::{Display, Formatter, Result};
 use std::iter::Sum;
@@ -18,14 +18,14 @@ impl Amount {
     /// More than any node offers.
     pub(crate) const MAX: Self = Self(i128::MAX);
 
-    /// Whole units.
+    /// Makes an amount of whole units.
     #[must_use]
     pub fn of(units: i64) -> Self {
         Self(i128::from(units) * UNIT)
     }
 
-    /// Reads a quantity (`250m`, `1.5Gi`, `2e3`); `None` if it is malformed.
-    /// The grammar: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
+    /// Parses a quantity (`250m`, `1.5Gi`, `2e3`); `None` if it is malformed. The grammar:
+    /// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
     pub(crate) fn parse(quantity: &Quantity) -> Option<Self> {
         let text = quantity.0.trim();
         let is_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-');
@@ -52,7 +52,7 @@ impl Amount {
     }
 }
 
-/// What a suffix multiplies by, in billionths.
+/// Returns the factor of a suffix, in billionths.
 fn factor(suffix: &str) -> Option<i128> {
     let decimal = |power: u32| 10_i128.checked_pow(power);
     let binary = |power: u32| Some(UNIT << power);

@@ -1,5 +1,5 @@
-//! The demands of a pod on its node: its spec, as [`Facts`] reads it, narrowed by its own labels and namespace, which a
-//! template has not got yet.
+//! The demands of a pod on its node: its spec, as [`Facts`] reads it, narrowed by the pod's own labels and
+//! namespace, which a template has not got yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +12,15 @@ use super::amount::Amount;
 use super::terms::NodeTerms;
 use crate::spec::{Facts, HostPort};
 
-/// Resources by name, and how much of each.
+/// Amounts of resources, by the resource's name.
 pub type Amounts = BTreeMap<String, Amount>;
 
-/// What a pod demands of its node.
+/// The demands of a pod on its node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Demands {
-    /// Its spec.
+    /// The facts of the pod's spec.
     pub facts: Facts,
-    /// `nodeSelector` and required node affinity: every one must be met.
+    /// `nodeSelector` and required node affinity: a node must meet every one.
     pub selects: Vec<NodeTerms>,
     /// Topology spread constraints by hostname that keep a pod Pending, where a cordoned node counts.
     pub spreads: Vec<Spread>,
@@ -31,15 +31,15 @@ pub struct Demands {
 /// A topology spread constraint by hostname.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spread {
-    /// How many more such pods a node may have than the node with the fewest.
+    /// The number of such pods that a node may have beyond the node with the fewest.
     pub max_skew: i64,
     selector: Selector,
 }
 
-/// Pods that this one shares no node with.
+/// Pods that this pod shares no node with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeepsOff {
-    /// None: in all namespaces.
+    /// The namespaces; none means all.
     namespaces: Option<BTreeSet<String>>,
     selector: Selector,
 }
@@ -59,13 +59,14 @@ impl Demands {
         Self { selects: facts.selects(), spreads, keeps_off, facts }
     }
 
-    /// Returns its requests, with init containers, sidecars and overhead, as the scheduler adds them up.
+    /// Returns the pod's requests, with init containers, sidecars and overhead, as the scheduler adds them
+    /// up.
     #[must_use]
     pub fn requests(&self) -> &Amounts {
         &self.facts.requests
     }
 
-    /// A port that both want, if any.
+    /// Returns a port that both pods want, if any.
     pub(crate) fn shared_port(&self, other: &Self) -> Option<i32> {
         let is_wanted = |port: &&HostPort| other.facts.host_ports.iter().any(|taken| port.clashes(taken));
         self.facts.host_ports.iter().find(is_wanted).map(|port| port.port)
@@ -99,12 +100,12 @@ fn keeps_off(term: &PodAffinityTerm, namespace: &str, labels: &BTreeMap<String, 
         mismatch_label_keys,
         namespace_selector,
         namespaces,
-        // Those by hostname only are among the facts.
+        // The facts hold only the terms by hostname.
         topology_key: _,
     } = term;
     let named: BTreeSet<String> = namespaces.iter().flatten().cloned().collect();
     let namespaces = match namespace_selector {
-        // Labels of namespaces are not asked for: one that is selected by them may be any.
+        // Labels of namespaces are not read: any namespace may be selected by them.
         Some(_) => None,
         None if named.is_empty() => Some(BTreeSet::from([namespace.to_owned()])),
         None => Some(named),
@@ -114,8 +115,8 @@ fn keeps_off(term: &PodAffinityTerm, namespace: &str, labels: &BTreeMap<String, 
     Some(KeepsOff { namespaces, selector })
 }
 
-/// The selector, narrowed by the pod's own values of these labels. One that can't be read selects every pod, so that
-/// the constraint is never overlooked.
+/// Returns the selector, narrowed by the pod's own values of these labels. A selector that can't be read
+/// selects every pod, so that its constraint is never overlooked.
 fn selector(
     selector: &LabelSelector,
     same: Option<&[String]>,

@@ -1,4 +1,4 @@
-//! Looks at the pods that must move, at their volumes, and at the nodes that could hold them.
+//! Reads the pods that must move, their volumes, and the nodes that could hold them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use super::amount::Amount;
 use super::demands::{Demands, demands};
 use super::terms::NodeTerms;
-use super::{ATTACHABLE, Host, Lack, Mover, Need, Resident, Volume, missing};
+use super::{ATTACHABLE, Host, Lack, Mover, Need, PodVolume, Resident, missing};
 use crate::error::{ClusterError, failed};
 use crate::node::{self, Node, NodeName};
 use crate::pods::{self, Disposition, LOOKS_AT_ONCE, NodePod, Policy};
@@ -19,8 +19,8 @@ use crate::{pages, volumes};
 
 const PAGE_SIZE: u32 = 250;
 
-/// What keeps the pods of `old` off the newcomer; empty if it could hold them. Changes nothing. The other nodes are
-/// listed, with their pods, only if the newcomer alone has too little room left.
+/// Returns what keeps the pods of `old` off the newcomer; empty if it could hold them. Changes nothing. Lists
+/// the other nodes, with their pods, only if the newcomer alone has too little room left.
 ///
 /// # Errors
 /// A call fails.
@@ -41,7 +41,7 @@ pub async fn lacks(
     Ok(missing(old, &host, &movers, &others))
 }
 
-/// The pods that a drain evicts and that a controller brings back: the others need no room.
+/// Returns the pods that a drain evicts and that a controller brings back: other pods need no room.
 async fn movers(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<Mover>, ClusterError> {
     let pods = pods::on_node(client, node, policy).await?;
     let comes_back = |pod: &NodePod| pod.disposition == Disposition::Evict && pod.controller.is_some();
@@ -54,7 +54,7 @@ async fn movers(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<
         let volume = volume(client, (&claim.0, &claim.1)).await?;
         Ok::<_, ClusterError>((claim, volume))
     });
-    let bound: BTreeMap<(String, String), Option<Volume>> =
+    let bound: BTreeMap<(String, String), Option<PodVolume>> =
         stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
     let volumes = |pod: &NodePod| {
         let of_claim =
@@ -75,14 +75,14 @@ async fn movers(client: &Client, node: &NodeName, policy: Policy) -> Result<Vec<
     Ok(pods.iter().map(mover).collect())
 }
 
-/// The volume of a claim; none as long as it is not bound.
-async fn volume(client: &Client, claim: (&str, &str)) -> Result<Option<Volume>, ClusterError> {
+/// Returns the volume of a claim; none as long as the claim is not bound.
+async fn volume(client: &Client, claim: (&str, &str)) -> Result<Option<PodVolume>, ClusterError> {
     let Some(name) = volumes::volume_of(client, claim).await? else { return Ok(None) };
     let api: Api<PersistentVolume> = Api::all(client.clone());
     let found = api.get_opt(&name).await.map_err(failed("get persistentvolumes", name.as_str()))?;
     Ok(found.and_then(|volume| volume.spec).map(|spec| {
         let required = spec.node_affinity.and_then(|affinity| affinity.required);
-        Volume {
+        PodVolume {
             name,
             driver: spec.csi.map(|csi| csi.driver),
             selects: required.iter().flat_map(NodeTerms::of_selector).collect(),
@@ -98,7 +98,7 @@ async fn residents(client: &Client, node: &NodeName) -> Result<Vec<Resident>, Cl
     Ok(pods.iter().filter_map(resident).collect())
 }
 
-/// None of a pod that has finished: it holds no room.
+/// Returns the resident for a pod; none for a pod that has finished, which holds no room.
 fn resident(pod: &Pod) -> Option<Resident> {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     (!matches!(phase, Some("Succeeded" | "Failed"))).then(|| Resident {
@@ -112,7 +112,8 @@ fn resident(pod: &Pod) -> Option<Resident> {
     })
 }
 
-/// Writes into the newcomer's `allocatable` how many more volumes each driver of the movers' may attach to it.
+/// Writes into the newcomer's `allocatable` the number of volumes that each driver of the movers may still
+/// attach to it.
 async fn limit_volumes(client: &Client, node: &mut Node, movers: &[Mover]) -> Result<(), ClusterError> {
     let drivers: BTreeSet<&String> =
         movers.iter().flat_map(|mover| &mover.volumes).filter_map(|volume| volume.driver.as_ref()).collect();
@@ -142,7 +143,8 @@ async fn limit_volumes(client: &Client, node: &mut Node, movers: &[Mover]) -> Re
     Ok(())
 }
 
-/// Every other node that takes pods, with its pods. Reads each page into what the judgement needs before the next.
+/// Returns every other node that takes pods, with its pods. Reduces each page to what the judgement needs
+/// before it reads the next.
 async fn others(client: &Client, but: [&NodeName; 2]) -> Result<Vec<Host>, ClusterError> {
     let nodes = node::schedulable(client).await?.into_iter().filter(|node| !but.contains(&&node.name));
     let mut hosts: BTreeMap<String, Host> =

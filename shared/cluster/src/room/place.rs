@@ -1,4 +1,5 @@
-//! Places the pods that must move, one after the other, as the scheduler might: is there room for all of them?
+//! Places the pods that must move, one after the other, as the scheduler might: is there room for all of
+//! them?
 
 use std::cmp::Reverse;
 
@@ -6,9 +7,9 @@ use super::amount::Amount;
 use super::demands::{Demands, Spread};
 use super::{ATTACHABLE, Host, Lack, Lacks, Mover, Need, Resident, of_the_pod};
 
-/// The pods for which nothing is free, once all are placed one after the other, the largest first.
+/// Returns the pods for which nothing is free, once all are placed one after the other, the largest first.
 pub(super) fn homeless(newcomer: &Host, movers: &[Mover], others: &[Host]) -> Vec<Lack> {
-    let mut places: Vec<Place<'_>> = [newcomer].into_iter().chain(others).map(Place::new).collect();
+    let mut places: Vec<FilledHost<'_>> = [newcomer].into_iter().chain(others).map(FilledHost::new).collect();
     let mut order: Vec<&Mover> = movers.iter().collect();
     order.sort_by_key(|mover| {
         let of = |resource: &str| mover.pod.demands.requests().get(resource).copied().unwrap_or_default();
@@ -34,17 +35,17 @@ pub(super) fn homeless(newcomer: &Host, movers: &[Mover], others: &[Host]) -> Ve
 }
 
 /// A host with the pods that were placed there.
-struct Place<'a> {
+struct FilledHost<'a> {
     host: &'a Host,
     moved_in: Vec<&'a Mover>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> FilledHost<'a> {
     fn new(host: &'a Host) -> Self {
         Self { host, moved_in: Vec::new() }
     }
 
-    /// Why the pod can't be placed here.
+    /// Returns the need for which the pod can't be placed here.
     fn refuses(&self, mover: &Mover) -> Option<Need> {
         if let Some(need) = of_the_pod(mover, &self.host.node).into_iter().next() {
             return Some(need);
@@ -72,7 +73,7 @@ impl<'a> Place<'a> {
         short.map(|(name, _)| Need::Free(name.clone())).or_else(volumes)
     }
 
-    /// A driver attaches so many volumes to a node. A node whose driver tells no limit has none.
+    /// Returns the driver whose limit of volumes is reached. A node whose driver states no limit has none.
     fn volumes_full(&self, mover: &Mover) -> Option<Need> {
         let count = |driver: &str| {
             let movers = self.moved_in.iter().copied().chain([mover]);
@@ -105,7 +106,8 @@ impl<'a> Place<'a> {
         clash.map(|other| Need::Apart(other.to_string()))
     }
 
-    /// The old node still counts when it is cordoned and empty: a node may then have `maxSkew` such pods at most.
+    /// Returns true if the pod would break the spread. The old node still counts when it is cordoned and
+    /// empty: a node may then have `maxSkew` such pods at most.
     /// <https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/>
     fn crowds(&self, spread: &Spread, mover: &Mover) -> bool {
         let here = self.host.residents.iter().chain(self.moved_in.iter().map(|mover| &mover.pod));

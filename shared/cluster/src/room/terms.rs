@@ -1,5 +1,5 @@
-//! What pods and volumes ask of a node's labels and name.
-//! The rules: <https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/>
+//! The requirements of pods and volumes on a node's labels and name. The rules:
+//! <https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/>
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter, Result};
@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSele
 
 use crate::node::Node;
 
-/// A node has to meet one of these terms, and every requirement of that one.
+/// Alternative terms: a node has to meet one of them, and every requirement of that one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeTerms(Vec<Vec<Requirement>>);
 
@@ -37,7 +37,7 @@ enum Test {
 }
 
 impl NodeTerms {
-    /// Each pair of a pod's `nodeSelector`.
+    /// Reads each pair of a pod's `nodeSelector`.
     pub(crate) fn of_labels(labels: &BTreeMap<String, String>) -> Vec<Self> {
         let equals = |(key, value): (&String, &String)| Requirement {
             of: Of::Label(key.clone()),
@@ -46,8 +46,8 @@ impl NodeTerms {
         labels.iter().map(equals).map(Self::single).collect()
     }
 
-    /// A node selector, in parts that must all be met: a single term is taken apart, so that what is
-    /// missing can be named.
+    /// Reads a node selector in parts that must all be met. A single term is taken apart, so that a missing
+    /// part can be named.
     pub(crate) fn of_selector(selector: &NodeSelector) -> Vec<Self> {
         // A term without a requirement matches no node.
         let terms: Vec<Vec<Requirement>> =
@@ -62,7 +62,7 @@ impl NodeTerms {
         Self(vec![vec![requirement]])
     }
 
-    /// Says if the node meets a term.
+    /// Returns true if the node meets a term.
     #[must_use]
     pub fn are_met_by(&self, node: &Node) -> bool {
         self.0.iter().any(|term| term.iter().all(|requirement| requirement.is_met_by(node)))

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::room::{Amount, Amounts};
 
-/// A pod counts against `allocatable.pods` of its node.
+/// The resource that counts pods in `allocatable.pods` of a node.
 pub(crate) const PODS: &str = "pods";
 
 /// A port of the node.
@@ -15,21 +15,21 @@ pub(crate) const PODS: &str = "pods";
 pub struct HostPort {
     pub(crate) port: i32,
     protocol: String,
-    /// None: all addresses of the node.
+    /// The address; none means all addresses of the node.
     address: Option<String>,
 }
 
 /// The demands of one container.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Asked {
+pub(crate) struct ContainerDemands {
     requests: Amounts,
     ports: Vec<HostPort>,
-    /// Of an init container: it starts before the others and goes on beside them.
+    /// True for an init container that starts before the others and runs on beside them.
     is_sidecar: bool,
 }
 
 impl HostPort {
-    /// Says that both can't be taken on one node.
+    /// Returns true if one node can't give both ports.
     pub(crate) fn clashes(&self, other: &Self) -> bool {
         let is_same_address =
             self.address.is_none() || other.address.is_none() || self.address == other.address;
@@ -37,9 +37,9 @@ impl HostPort {
     }
 }
 
-impl Asked {
-    /// Reads a container. The pattern names every field, so that a new one of Kubernetes' doesn't compile before
-    /// somebody has judged it.
+impl ContainerDemands {
+    /// Reads a container. The pattern names every field: a new field of Kubernetes' doesn't compile before a
+    /// developer has judged it.
     pub(crate) fn of(container: &Container) -> Self {
         let Container {
             ports,
@@ -48,18 +48,19 @@ impl Asked {
             // A claim's device: the pod's volumes name the claim.
             volume_devices: _,
             volume_mounts: _,
-            // How long it takes to end stands in the pod's grace period.
+            // The pod's grace period says how long the end takes.
             lifecycle: _,
             // The condition Ready includes the probes: the drain waits for it.
             liveness_probe: _,
             readiness_probe: _,
             startup_probe: _,
-            // The newcomer pulls it as any node does; if it can't, the replacement is not Ready, and named.
+            // The newcomer pulls the image as any node does. If it can't, the replacement is not Ready, and
+            // the drain names it.
             image: _,
             image_pull_policy: _,
-            // A resize in place changes `resources`, which are read anew at each look.
+            // A resize in place changes `resources`, which each look reads anew.
             resize_policy: _,
-            // The same on every node.
+            // These fields mean the same on every node.
             args: _,
             command: _,
             env: _,
@@ -69,7 +70,7 @@ impl Asked {
             termination_message_path: _,
             termination_message_policy: _,
             working_dir: _,
-            // A session that somebody has attached ends with its pod, as with kubectl.
+            // An attached session ends with its pod, as with kubectl.
             stdin: _,
             stdin_once: _,
             tty: _,
@@ -82,18 +83,20 @@ impl Asked {
     }
 }
 
-/// Ports of the node that the pod holds for as long as it runs: an init container's is free again once it has ended.
-pub(crate) fn host_ports(init: &[Asked], main: &[Asked]) -> BTreeSet<HostPort> {
+/// Returns the ports of the node that the pod holds for as long as it runs. An init container's port is free
+/// again once the container has ended.
+pub(crate) fn host_ports(init: &[ContainerDemands], main: &[ContainerDemands]) -> BTreeSet<HostPort> {
     let sidecars = init.iter().filter(|container| container.is_sidecar);
     main.iter().chain(sidecars).flat_map(|container| container.ports.clone()).collect()
 }
 
-/// The most that the pod holds at a time: its containers and sidecars, or one of its init containers beside the
-/// sidecars that started before. Requests of the pod as a whole (`of_pod`) stand above those of its containers.
+/// Returns the most that the pod holds at a time: its containers and sidecars, or one of its init containers
+/// beside the sidecars that started before. Requests of the pod as a whole (`of_pod`) replace those of its
+/// containers.
 /// <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#resource-sharing-within-containers>
 pub(crate) fn requests(
-    init: &[Asked],
-    main: &[Asked],
+    init: &[ContainerDemands],
+    main: &[ContainerDemands],
     of_pod: Option<&ResourceRequirements>,
     overhead: Option<&BTreeMap<String, Quantity>>,
 ) -> Amounts {
@@ -125,13 +128,13 @@ pub(crate) fn requests(
     total
 }
 
-/// A limit without a request requests as much.
+/// Returns the requests. A limit without a request requests as much.
 fn requested(resources: Option<&ResourceRequirements>) -> Amounts {
     let Some(resources) = resources else { return Amounts::new() };
     let ResourceRequirements {
         limits,
         requests,
-        // Names of the pod's `resourceClaims`, which are read there.
+        // The names of the pod's `resourceClaims`, which are read there.
         claims: _,
     } = resources;
     let mut requested = amounts(limits.as_ref());
@@ -139,7 +142,8 @@ fn requested(resources: Option<&ResourceRequirements>) -> Amounts {
     requested
 }
 
-/// The API server lets no malformed quantity in; one that this version can't read is more than any node has.
+/// Reads quantities. The API server refuses a malformed quantity; a quantity that this version can't read
+/// counts as more than any node has.
 fn amounts(quantities: Option<&BTreeMap<String, Quantity>>) -> Amounts {
     let read = |(name, quantity): (&String, &Quantity)| {
         (name.clone(), Amount::parse(quantity).unwrap_or(Amount::MAX))
@@ -159,7 +163,8 @@ fn host_port(port: &ContainerPort) -> Option<HostPort> {
         host_port,
         host_ip,
         protocol,
-        // Its own business, in its own network; with `hostNetwork` the API server writes it into `hostPort`.
+        // The container's port in its own network. With `hostNetwork` the API server writes it into
+        // `hostPort`.
         container_port: _,
         name: _,
     } = port;

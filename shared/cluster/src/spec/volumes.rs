@@ -5,19 +5,19 @@ use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Volume};
 /// A volume of a pod that its move concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mounted {
-    /// An `emptyDir` on the node's disk, of this name: what is in it is lost.
+    /// An `emptyDir` on the node's disk, of this name: its content is lost.
     Scratch(String),
     /// A PersistentVolumeClaim of this name.
     Claim(String),
-    /// A claim that is made for the pod and goes with it; the volume has this name.
+    /// A claim that is made for the pod and goes with the pod; the volume has this name.
     OwnClaim(String),
     /// An EBS volume without a claim: it must be detached, and binds the pod to its zone.
     InlineEbs,
 }
 
 impl Mounted {
-    /// Reads a volume; none if it is the same on every node. The pattern names every field, so that a new one of
-    /// Kubernetes' doesn't compile before somebody has judged it.
+    /// Reads a volume; none if the volume is the same on every node. The pattern names every field: a new
+    /// field of Kubernetes' doesn't compile before a developer has judged it.
     pub(crate) fn of(volume: &Volume) -> Option<Self> {
         let Volume {
             name,
@@ -25,16 +25,17 @@ impl Mounted {
             empty_dir,
             ephemeral,
             persistent_volume_claim,
-            // Made anew by the kubelet of any node.
+            // The kubelet of any node makes these volumes anew.
             config_map: _,
             downward_api: _,
             git_repo: _,
             image: _,
             projected: _,
             secret: _,
-            // Belongs to the node, and is no reason to stay (as in kubectl).
+            // The directory belongs to the node, and is no reason for the pod to stay (as in kubectl).
             host_path: _,
-            // Made by a CSI driver for the pod's lifetime: secrets, certificates. kubectl evicts them, too.
+            // A CSI driver makes the volume for the pod's lifetime: secrets, certificates. kubectl evicts
+            // such pods, too.
             csi: _,
             // Storage that any node of the cluster reaches.
             azure_file: _,
@@ -70,7 +71,8 @@ impl Mounted {
     }
 }
 
-/// An `emptyDir` in memory is a scratch area by its nature (Cluster Autoscaler takes it so).
+/// Returns true for an `emptyDir` on disk. An `emptyDir` in memory is a scratch area by its nature (Cluster
+/// Autoscaler treats it so).
 fn is_on_disk(dir: &EmptyDirVolumeSource) -> bool {
     let EmptyDirVolumeSource { medium, size_limit: _ } = dir;
     medium.as_deref() != Some("Memory")

@@ -1,24 +1,25 @@
-//! A pod that has been told to end and has not ended yet: since when, and what holds it.
+//! A pod that was asked to end and has not ended yet: the time of the request, and what holds the pod.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
-/// A kubelet that lives ends a pod, and a controller removes its finalizer, within this time after the grace period.
+/// The time that a living kubelet takes to end a pod after its grace period, and a controller to remove its
+/// finalizer.
 const OVERDUE_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
 /// The end of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaving {
-    /// When it was told to end.
+pub struct Termination {
+    /// The time at which the pod was asked to end.
     pub since: Timestamp,
-    /// Seconds that it may take.
+    /// Seconds that the pod may take to end.
     pub grace_seconds: i64,
-    /// Names of those whose work must be done before the API server forgets it.
+    /// Finalizers: controllers must finish their work and remove these before the API server forgets the pod.
     pub finalizers: Vec<String>,
 }
 
-impl Leaving {
-    /// Returns how the pod ends; `None` if nothing has told it to.
+impl Termination {
+    /// Returns the pod's termination; `None` if the pod was not asked to end.
     pub(crate) fn of(pod: &Pod) -> Option<Self> {
         // The deletion timestamp is the end of the grace period, not its beginning.
         let until = pod.metadata.deletion_timestamp.as_ref()?.0.as_second();
@@ -34,14 +35,14 @@ impl Leaving {
         Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
     }
 
-    /// Says if the pod is so far past its grace period that it won't end by itself: its kubelet is dead, or nobody removes
-    /// its finalizer.
+    /// Returns true if the pod is so far past its grace period that it won't end by itself: its kubelet is
+    /// dead, or no controller removes its finalizer.
     #[must_use]
     pub fn is_overdue(&self, now: Timestamp) -> bool {
         now.duration_since(self.until()) > OVERDUE_AFTER
     }
 
-    /// For a person: how long it has been ending, and what would help.
+    /// Describes for a person how long the pod has been ending, and what would help.
     #[must_use]
     pub fn why(&self, now: Timestamp) -> String {
         let age = now.duration_since(self.since).as_secs().max(0);
@@ -64,8 +65,8 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn leaving(metadata: &Value) -> Option<Leaving> {
-        Leaving::of(&serde_json::from_value(json!({ "metadata": metadata })).unwrap())
+    fn leaving(metadata: &Value) -> Option<Termination> {
+        Termination::of(&serde_json::from_value(json!({ "metadata": metadata })).unwrap())
     }
 
     #[test]
