@@ -27,6 +27,7 @@ def run_all(ci, pytest_arguments):
             lambda: _cargo("clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"),
             ci,
         ),
+        ("cargo doc, warnings denied", _doc, ci),
         ("crates: sources, licences, bans, advisories (cargo deny)", lambda: _deny(unchecked), ci),
         ("bills of materials of the Lambdas", _sbom, ci),
         ("cargo test", lambda: _cargo("test", "--workspace", "--locked"), True),
@@ -78,6 +79,12 @@ def _scan(required):
     except ScannerMissing as missing:
         say(paint(f"  {missing} The templates are not scanned.", RED if required else YELLOW))
         return int(required)
+
+
+def _doc():
+    environment = {**os.environ, "RUSTDOCFLAGS": "-D warnings"}
+    with cargo_lock():
+        return _run(["cargo", "doc", "--workspace", "--no-deps", "--locked"], environment)
 
 
 def _cargo(*arguments):
