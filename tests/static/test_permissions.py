@@ -14,11 +14,11 @@ from functools import cache
 import pytest
 from local_aws.paths import ACCOUNT, REGION, ROOT
 from decisions import (
-    AT_HOME, AT_HOME_ALONE, CLUSTER, EVERYWHERE, FUNCTIONS, QUEUE, RISK, ROLE, SESSIONS, TO_EC2, table,
+    AT_HOME, AT_HOME_ALONE, CLUSTER, EVERYWHERE, FUNCTIONS, LAUNCHERS, QUEUE, RISK, ROLE, SESSIONS, TO_EC2, table,
 )  # fmt: skip
 from principals import Filled, as_list, roles_of, trusts
 from questions import questions
-from test_template import KINDS, account_role, stack
+from test_template import KINDS, MEMBER, account_role, stack
 
 OTHER = "666666666666"
 EXTERNAL_ID = "secret"
@@ -139,6 +139,19 @@ def test_no_function_reaches_into_another_account_but_through_its_role(row):
     shared = re.search(r":(subnet|placement-group|security-group)/", row[2])
     if not shared:
         assert [name for name, role in functions_at_home().items() if role.may(*in_account(row, OTHER))] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_asks_the_hub_and_nobody_else_knows_where_it_is(kind):
+    """The external id is what the hub's role asks for: it is in no environment that has no use for it."""
+    reader = MEMBER["HubReaderRoleArn"]
+    askers = {name for name, role in functions_at_home("member").items() if role.may("sts:AssumeRole", reader, {"sts:ExternalId": "herd"})}
+    assert askers == set(LAUNCHERS)
+    for name in FUNCTIONS:
+        variables = stack(kind).of_type("AWS::Lambda::Function")[f"{name}Function"]["Environment"]["Variables"]
+        hub = {variable for variable in variables if variable.startswith("HUB_")}
+        assert hub == ({"HUB_EXTERNAL_ID", "HUB_POOL_RISK_TABLE", "HUB_READER_ROLE_ARN", "HUB_REGION"} if name in askers else set()), name
+        assert ("STACK_ROLE" in variables) is (name in {*askers, RISK}), name
 
 
 # ---------------------------------------------------------------- trust

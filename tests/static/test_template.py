@@ -361,7 +361,7 @@ def test_optimizers_have_the_processor_for_a_gate_of_one_second(made):
 
 
 def test_the_hubs_region_can_be_read_off_even_where_there_is_no_hub():
-    function = translated()["Resources"]["ReconcilerFunction"]["Properties"]
+    function = translated()["Resources"]["ClusterOptimizerFunction"]["Properties"]
     _, then, _ = function["Environment"]["Variables"]["HUB_REGION"]["Fn::If"]
     text = then["Fn::Select"][1]["Fn::Split"][1]["Fn::Sub"]
     for arn, region in ((MEMBER["HubEventBusArn"], "us-east-1"), ("", "")):
