@@ -51,6 +51,8 @@ def met_by(operator, wanted):
     first = str(as_list(wanted)[0])
     if operator == "Null":
         return ["x"] if first == "false" else []
+    if operator in ("StringNotEquals", "StringNotLike"):
+        return []
     if operator.startswith("ForAllValues:"):
         return [as_list(wanted)]
     if operator in ("StringEquals", "Bool", "BoolIfExists", "StringEqualsIfExists"):
@@ -60,9 +62,11 @@ def met_by(operator, wanted):
 
 
 def missed_by(operator, wanted):
-    """Values that miss the condition; None stands for no value."""
+    """Values that miss the condition or are close to it; None stands for no value."""
     if operator == "Null":
         return [None] if str(wanted) == "false" else ["x"]
+    if operator in ("StringNotEquals", "StringNotLike"):
+        return [one.replace("?*", "x") for one in as_list(wanted)]
     if operator.startswith("Bool"):
         return ["false" if str(wanted).lower() == "true" else "true"]
     return [["other"], ["other", *as_list(wanted)]] if operator.startswith("ForAllValues:") else ["other", "", None]

@@ -14,7 +14,7 @@ from functools import cache
 import pytest
 from local_aws.paths import ACCOUNT, REGION, ROOT
 from decisions import (
-    AT_HOME, AT_HOME_ALONE, CLUSTER, EVERYWHERE, FUNCTIONS, LAUNCHERS, QUEUE, RISK, ROLE, SESSIONS, TO_EC2, table,
+    AT_HOME, AT_HOME_ALONE, CLUSTER, ENFORCER, EVERYWHERE, FUNCTIONS, LAUNCHERS, QUEUE, RISK, ROLE, SESSIONS, TO_EC2, table,
 )  # fmt: skip
 from principals import Filled, as_list, roles_of, trusts
 from questions import questions
@@ -139,6 +139,17 @@ def test_no_function_reaches_into_another_account_but_through_its_role(row):
     shared = re.search(r":(subnet|placement-group|security-group)/", row[2])
     if not shared:
         assert [name for name, role in functions_at_home().items() if role.may(*in_account(row, OTHER))] == []
+
+
+@pytest.mark.parametrize("where", ["at home", "in another account"])
+def test_the_audit_reads_attributes_of_what_it_might_terminate_alone(where):
+    """User data is one of them, and EC2 has no key for which is asked. Derived from every statement on terminations."""
+    role = functions_at_home()[ENFORCER] if where == "at home" else role_abroad().as_session(SESSIONS[ENFORCER])
+    asked = [in_account(row, role.account) for row in asked_of_both() if row[1] == "ec2:TerminateInstances"]
+    marked = {key for _, _, keys in asked for key in keys}
+    assert len(marked) >= 28
+    differing = [keys for action, arn, keys in asked if role.may(action, arn, keys) != role.may("ec2:DescribeInstanceAttribute", arn, keys)]
+    assert differing == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
