@@ -123,8 +123,9 @@ def test_what_nobody_answers_for_is_flagged_and_nothing_else(scene):
     # A row of Swaps as whoever may write that table can make it: its swap replaces the stray, and launched the other.
     no_swap = f"{stray}-{int(time.time() * 1000)}"
     claimed = scene.launch(spot=True, **{**swap_tags, "spot-optimizer:swap": no_swap})
-    nobody = f"arn:aws:states:{REGION}:{ACCOUNT}:execution:swap:never"
-    row = {"target": forged_row(scene.aws, {"Instance": stray}, nobody, old=stray, newcomer=claimed, swap_id=no_swap)}
+    lab = {"old_instance": "stop", "address": None, "registrations": [], "capture": False, "leaving": False, "stopping": False}
+    row = {"old": stray, "newcomer": claimed, "swap_id": no_swap, "lab": lab}
+    row = {"target": forged_row(scene.aws, {"Instance": stray}, f"arn:aws:states:{REGION}:{ACCOUNT}:execution:swap:never", **row)}
     members = scene.aws.create_group(size=1).instance_ids
     before = int(time.time())
     answer = scene.run()
@@ -336,15 +337,22 @@ def test_an_account_that_nobody_registered_is_refused(scene):
     assert error["errorType"] == "AccountUnknown"
 
 
-def test_a_denied_region_is_said_and_the_others_are_audited(scene):
+def test_a_denied_region_is_said_and_the_others_are_audited(scene, inbox):
     scene.enforce(on=False, regions=["us-east-1", "us-west-2"])
     stray = scene.launch()
-    scene.aws.control.fault("DescribeInstances", status=403, code="UnauthorizedOperation", times=1, region="us-west-2")
-    answer = scene.run()
-    assert answer["partial"] is True and "UnauthorizedOperation" in answer["failed"][0]
-    assert len(answer["places"]) == 2
+    denied = {"status": 403, "code": "UnauthorizedOperation", "region": "us-west-2"}
+    scene.aws.control.fault("DescribeInstances", times=2, **denied)
+    for _ in range(2):
+        answer = scene.run()
+        assert answer["partial"] is True and "UnauthorizedOperation" in answer["failed"][0]
+        assert len(answer["places"]) == 2
     assert scene.run(region="us-east-1")["partial"] is False
     assert scene.status(stray) == "FLAGGED"
+    # A person hears of a cause once a day, and of another at once.
+    scene.aws.control.fault("DescribeInstances", times=1, **{**denied, "code": "OptInRequired"})
+    scene.run()
+    told = [m["Message"] for m in inbox() if "The audit is partial" in m.get("Message", "")]
+    assert len(told) == 2 and "UnauthorizedOperation" in told[0] and "OptInRequired" in told[1], told
 
 
 def test_a_report_names_the_regions_that_nobody_looks_at(scene):
