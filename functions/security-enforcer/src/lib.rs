@@ -91,6 +91,7 @@ impl SecurityEnforcer {
         }
         let (swaps, unknown_swaps) = self.swaps_in_progress().await?;
         let heard = self.announcer.is_heard().await;
+        let nobody_hears = matches!(heard, Ok(false));
         let enforces = plan.visits.iter().any(|visit| visit.auto_terminate);
         let auditor = Auditor {
             heard: matches!(heard, Ok(true)),
@@ -111,7 +112,7 @@ impl SecurityEnforcer {
         let may_act = auditor.heard && unknown_swaps.is_empty();
         summary.fail_all(unheard(heard, enforces).into_iter().chain(unknown_swaps).collect());
         terminate::enforce(&auditor, &audits, may_act, &mut summary).await;
-        report::report(&auditor, &mut summary).await;
+        report::report(&auditor, nobody_hears, &mut summary).await;
         println!("{}", summary.metrics(&stack_name(), Timestamp::now())); // for alarms and dashboard
         Ok(summary)
     }

@@ -13,8 +13,8 @@ use crate::summary::Summary;
 const PARTIAL: &str = "Spot Optimizer: security audit is partial";
 const EXCEEDED: &str = "Spot Optimizer: blast radius exceeded, nothing terminated";
 
-/// Tells people what is owed to them, and notes it as told if anybody hears it.
-pub async fn report(auditor: &Auditor, summary: &mut Summary) {
+/// Tells people what is owed to them, and notes it as told, unless it is known that `nobody_hears` the alerts.
+pub async fn report(auditor: &Auditor, nobody_hears: bool, summary: &mut Summary) {
     let now = Timestamp::now();
     // What was told is unknown: then it is told again.
     let mut known = auditor.table.told().await.unwrap_or_else(|error| {
@@ -38,7 +38,7 @@ pub async fn report(auditor: &Auditor, summary: &mut Summary) {
             Err(error) => tracing::error!("{error}"),
         }
     }
-    if told.is_empty() || !auditor.heard {
+    if told.is_empty() || nobody_hears {
         return;
     }
     known.note(&told, now);

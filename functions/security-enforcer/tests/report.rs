@@ -68,6 +68,15 @@ async fn where_the_memory_fails_people_are_told_once_too_often_and_never_too_rar
     assert_eq!(Account { told: odd, ..denied() }.run().await.messages().len(), 1);
 }
 
+/// A subscription that is confirmed tomorrow hears of what lasts; a topic that can't be asked repeats nothing every hour.
+#[tokio::test]
+async fn what_is_known_to_reach_nobody_is_not_noted() {
+    for (heard, noted) in [(Some(true), 1), (None, 1), (Some(false), 0)] {
+        let run = Account { heard, ..denied() }.run().await;
+        assert_eq!((run.messages().len(), run.told().len()), (1, noted), "{heard:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_whole_audit_tells_nothing_of_itself() {
     let run = Account::with(0).run().await;

@@ -54,6 +54,8 @@ pub struct Account {
     pub before: Override,
     pub settings: Settings,
     pub enforce: bool,
+    /// Says if anybody hears the alerts; `None` where SNS does not tell.
+    pub heard: Option<bool>,
 }
 
 /// What a run did.
@@ -107,6 +109,7 @@ impl Account {
             before: Box::new(|_, _| None),
             settings,
             enforce: true,
+            heard: Some(true),
         }
     }
 
@@ -125,6 +128,7 @@ impl Account {
     /// One whole run against the account.
     pub async fn run(self) -> Outcome {
         let (settings, may, swaps) = (self.settings.clone(), self.enforce, self.swaps.clone());
+        let heard = self.heard;
         let calls = Arc::new(Mutex::new(Vec::<(String, String)>::new()));
         let log = Arc::clone(&calls);
         let endpoint = Endpoint::answering(move |action, body| {
@@ -146,13 +150,13 @@ impl Account {
             swaps: Arc::new([(place(), swaps)].into()),
             prices: Prices::of(PriceList::over(&config)),
             look: Look { at: Timestamp::now(), run: "now".into() },
-            heard: true,
+            heard: heard == Some(true),
         };
         let audit = auditor.audit(visit(settings, may), aws_sdk_ec2::Client::new(&config)).await;
         let audits = [audit];
         let mut summary = Summary::of(&audits, vec![]);
         enforce(&auditor, &audits, true, &mut summary).await;
-        report(&auditor, &mut summary).await;
+        report(&auditor, heard == Some(false), &mut summary).await;
         let [audit] = audits;
         let calls = calls.lock().unwrap().clone();
         Outcome { audit, summary, calls }
