@@ -13,7 +13,7 @@ from scene import Scene, wait_for
 
 OTHER = "666666666666"
 EXTERNAL_ID = "other-4d21f0"
-SCHEDULED = "*:spot-optimizer-scheduled"
+AUDIT = "*:spot-optimizer-audit"
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def session(aws, other, function, name):
 
 def test_an_audit_abroad_cannot_terminate_what_an_owner_answers_for_but_a_swap_can(aws, other, web):
     instance_id = web.old[0]
-    audit = session(aws, other, "SecurityEnforcer", "spot-optimizer-scheduled")
+    audit = session(aws, other, "SecurityEnforcer", "spot-optimizer-audit")
     with pytest.raises(ClientError, match="UnauthorizedOperation"):
         audit.terminate_instances(InstanceIds=[instance_id])
     with pytest.raises(ClientError, match="UnauthorizedOperation"):
@@ -196,23 +196,27 @@ def test_an_audit_abroad_cannot_terminate_what_an_owner_answers_for_but_a_swap_c
     session(aws, other, "ClusterOptimizer", "spot-optimizer-run-1").terminate_instances(InstanceIds=[instance_id])
 
 
-def test_a_scheduled_session_abroad_looks_and_launches_nothing(aws, other, web):
-    scan = session(aws, other, "WasteScanner", "spot-optimizer-scheduled")
-    assert scan.describe_volumes()["Volumes"] is not None
-    mark = [{"Key": "ManagedBy", "Value": "SpotOptimizer"}]
-    with pytest.raises(ClientError, match="UnauthorizedOperation"):
-        scan.run_instances(
-            ImageId=other.network.image, InstanceType="m5.large", MinCount=1, MaxCount=1,
-            InstanceMarketOptions={"MarketType": "spot"},
-            TagSpecifications=[{"ResourceType": "instance", "Tags": mark}],
-        )  # fmt: skip
+def test_waste_scan_and_risk_manager_abroad_look_and_change_nothing(aws, other):
+    mark = [{"ResourceType": "instance", "Tags": [{"Key": "ManagedBy", "Value": "SpotOptimizer"}]}]
+    launch = {"ImageId": other.network.image, "InstanceType": "m5.large", "MinCount": 1, "MaxCount": 1}
+    stray = other.client("ec2").run_instances(**launch)["Instances"][0]["InstanceId"]
+    scan, risk = session(aws, other, "WasteScanner", "spot-optimizer-waste"), session(aws, other, "RiskManager", "spot-optimizer-risk")
+    assert scan.describe_volumes()["Volumes"] is not None and risk.describe_instances()["Reservations"]
+    for looking in (scan, risk):
+        with pytest.raises(ClientError, match="UnauthorizedOperation"):
+            looking.run_instances(**launch, InstanceMarketOptions={"MarketType": "spot"}, TagSpecifications=mark)
+        with pytest.raises(ClientError, match="UnauthorizedOperation"):
+            looking.terminate_instances(InstanceIds=[stray])
+    session(aws, other, "SecurityEnforcer", "spot-optimizer-audit").terminate_instances(InstanceIds=[stray])
+    assert other.instance(stray)["State"]["Name"] in ("shutting-down", "terminated")
 
 
 @pytest.mark.parametrize(
     "function, name",
     [
         ("WasteScanner", "spot-optimizer-run-1"),
-        ("ClusterOptimizer", "spot-optimizer-scheduled"),
+        ("ClusterOptimizer", "spot-optimizer-audit"),
+        ("WasteScanner", "spot-optimizer-audit"),
         ("LabOptimizer", "spot-optimizer-run-1"),
         ("ClusterOptimizer", "somebody"),
     ],
@@ -226,7 +230,7 @@ def test_nobody_but_a_function_is_let_in(aws, other):
     """Not even the stack's account itself, with the external id and a right name."""
     with pytest.raises(ClientError, match="AccessDenied"):
         aws.client("sts").assume_role(
-            RoleArn=other.role, RoleSessionName="spot-optimizer-scheduled", ExternalId=EXTERNAL_ID
+            RoleArn=other.role, RoleSessionName="spot-optimizer-audit", ExternalId=EXTERNAL_ID
         )
 
 
@@ -238,7 +242,7 @@ def test_the_role_denies_what_the_enforcers_role_denies():
     assert len(own) >= 20 and set(abroad) == set(own)
     for sid, statement in abroad.items():
         condition = {op: dict(keys) for op, keys in statement["Condition"].items()}
-        assert condition["StringLike"].pop("aws:userid") == SCHEDULED, sid
+        assert condition["StringLike"].pop("aws:userid") == AUDIT, sid
         condition = {op: keys for op, keys in condition.items() if keys}
         assert {**statement, "Condition": condition} == own[sid]
 

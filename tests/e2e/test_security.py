@@ -5,8 +5,10 @@ import time
 import uuid
 
 import pytest
+from lab_scene import held_up
 from local_aws.inbox import listening
 from scene import wait_for
+from test_reconciler import forged as forged_row
 
 ENFORCER = "SecurityEnforcerFunctionName"
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -118,15 +120,22 @@ def test_what_nobody_answers_for_is_flagged_and_nothing_else(scene):
     owned = [scene.launch(**{key: "x"}) for key in owners]
     empty, wrong_case = scene.launch(**{"eks:cluster-name": ""}), scene.launch(**{"EKS:Cluster-Name": "x"})
     forged = scene.launch(**swap_tags)
+    # A row of Swaps as whoever may write that table can make it: its swap replaces the stray, and launched the other.
+    no_swap = f"{stray}-{int(time.time() * 1000)}"
+    claimed = scene.launch(spot=True, **{**swap_tags, "spot-optimizer:swap": no_swap})
+    lab = {"old_instance": "stop", "address": None, "registrations": [], "capture": False, "leaving": False, "stopping": False}
+    row = {"old": stray, "newcomer": claimed, "swap_id": no_swap, "lab": lab}
+    row = {"target": forged_row(scene.aws, {"Instance": stray}, f"arn:aws:states:{REGION}:{ACCOUNT}:execution:swap:never", **row)}
     members = scene.aws.create_group(size=1).instance_ids
     before = int(time.time())
     answer = scene.run()
+    scene.aws.table("SwapsTableName").delete_item(Key=row)
     assert answer["partial"] is False, answer["failed"]
     row = scene.row(stray)
     assert (row["auth_status"], bool(row["reason"])) == ("FLAGGED", True)
     assert before <= row["flagged_at"] == row["last_seen"] <= int(time.time())
     assert [scene.status(i) for i in (empty, wrong_case)] == ["FLAGGED", "FLAGGED"]
-    assert scene.status(forged) == "SUSPICIOUS"
+    assert [scene.status(i) for i in (forged, claimed)] == ["SUSPICIOUS", "SUSPICIOUS"]
     assert [scene.row(i) for i in (newcomer, *owned, *members)] == [None] * 6
     # Where only marked groups are trusted, the member of one that is not marked is nobody's.
     scene.aws.settings(group_marks="trusted", max_terminations_per_run=1000, max_terminations_percent=100)
@@ -135,6 +144,14 @@ def test_what_nobody_answers_for_is_flagged_and_nothing_else(scene):
     scene.tag(members[0], "trusted", "yes")
     scene.run()
     assert scene.status(members[0]) == "CLEARED"
+
+
+def test_a_twin_is_authorised_from_its_launch_on_and_what_it_replaces_is_left_to_the_swap(scene, lab):
+    web, twin, let_go = held_up(lab, "PauseForHealth", address=False, target_groups=0)
+    assert scene.run()["places"][0]["being_replaced"] == 1
+    assert [scene.row(i) for i in (web.old.id, twin)] == [None, None]
+    web.assert_swapped(let_go())
+    assert scene.run()["partial"] is False and scene.row(twin) is None
 
 
 def test_audit_only_is_the_default_and_changes_nothing(scene):
@@ -320,15 +337,22 @@ def test_an_account_that_nobody_registered_is_refused(scene):
     assert error["errorType"] == "AccountUnknown"
 
 
-def test_a_denied_region_is_said_and_the_others_are_audited(scene):
+def test_a_denied_region_is_said_and_the_others_are_audited(scene, inbox):
     scene.enforce(on=False, regions=["us-east-1", "us-west-2"])
     stray = scene.launch()
-    scene.aws.control.fault("DescribeInstances", status=403, code="UnauthorizedOperation", times=1, region="us-west-2")
-    answer = scene.run()
-    assert answer["partial"] is True and "UnauthorizedOperation" in answer["failed"][0]
-    assert len(answer["places"]) == 2
+    denied = {"status": 403, "code": "UnauthorizedOperation", "region": "us-west-2"}
+    scene.aws.control.fault("DescribeInstances", times=2, **denied)
+    for _ in range(2):
+        answer = scene.run()
+        assert answer["partial"] is True and "UnauthorizedOperation" in answer["failed"][0]
+        assert len(answer["places"]) == 2
     assert scene.run(region="us-east-1")["partial"] is False
     assert scene.status(stray) == "FLAGGED"
+    # A person hears of a cause once a day, and of another at once.
+    scene.aws.control.fault("DescribeInstances", times=1, **{**denied, "code": "OptInRequired"})
+    scene.run()
+    told = [m["Message"] for m in inbox() if "The audit is partial" in m.get("Message", "")]
+    assert len(told) == 2 and "UnauthorizedOperation" in told[0] and "OptInRequired" in told[1], told
 
 
 def test_a_report_names_the_regions_that_nobody_looks_at(scene):

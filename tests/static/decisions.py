@@ -11,8 +11,8 @@ FUNCTIONS = [CLUSTER, NODE, LAB, RECONCILER, RISK, ENFORCER, SCANNER]
 # How each function names its sessions in another account.
 SESSIONS = {
     CLUSTER: "spot-optimizer-run-1a2b", NODE: "spot-optimizer-node-1a2b", LAB: "spot-optimizer-lab-1a2b",
-    RECONCILER: "spot-optimizer-recovery-1a2b", RISK: "spot-optimizer-scheduled", ENFORCER: "spot-optimizer-scheduled",
-    SCANNER: "spot-optimizer-scheduled",
+    RECONCILER: "spot-optimizer-recovery-1a2b", RISK: "spot-optimizer-risk", ENFORCER: "spot-optimizer-audit",
+    SCANNER: "spot-optimizer-waste",
 }  # fmt: skip
 
 LAUNCHERS = [CLUSTER, NODE, LAB]
@@ -236,13 +236,19 @@ AT_HOME = [
     ("offers", "ec2:DescribeInstanceTypeOfferings", "*", {}, [RISK]),
     *[
         (f"in another account, as {session}", "sts:AssumeRole", THERE, {"sts:RoleSessionName": session}, [f for f in FUNCTIONS if SESSIONS[f] == session])
-        for session in [*dict.fromkeys(SESSIONS.values()), "spot-optimizer-other-1a2b", "spot-optimizer-scheduled-2"]
+        for session in [*SESSIONS.values(), "spot-optimizer-other-1a2b", "spot-optimizer-audit-2"]
     ],
     *[("another role", "sts:AssumeRole", ADMIN, {"sts:RoleSessionName": session}, NOBODY) for session in SESSIONS.values()],
 ]  # fmt: skip
 
-# One session name is shared by the three scheduled functions, so there each may do what the audit may.
-SHARED = {
-    "ec2:TerminateInstances": "what no owner answers for: the Deny statements of both templates hold for it",
-    "ec2:DescribeInstanceAttribute": "of what the audit may terminate",
+# Actions of home that are not for another account, by service or in full, each with the reason.
+AT_HOME_ALONE = {
+    "dynamodb": "the tables lie with the stack",
+    "events": "so does the bus",
+    "pricing": "a price list is of no account",
+    "sns": "the topic lies with the stack",
+    "sqs": "so does the queue",
+    "states": "so do the state machines",
+    "sts": "the role there assumes no further one",
+    "ec2:DescribeInstanceTypeOfferings": "the share of a region that is poisoned is measured with the offers of home",
 }

@@ -68,6 +68,7 @@ def roles_of(rendered, account=ACCOUNT):
         for arn in role.get("ManagedPolicyArns", []):
             if isinstance(arn, dict) and arn.get("Ref") in managed:
                 documents.append(managed[arn["Ref"]]["PolicyDocument"])
+        documents += [policy["PolicyDocument"] for policy in managed.values() if {"Ref": name} in policy.get("Roles", [])]
         found[name] = Principal(name, filled.arn(name), [filled(document) for document in documents])
     return found
 

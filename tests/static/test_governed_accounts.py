@@ -1,11 +1,15 @@
 """The parameters that a governed account asks for: who writes tables, key, network, bounds, logs, transport."""
 
 import json
+import re
+from functools import cache
 
 import pytest
+from decisions import SWAPS
 from local_aws.paths import ACCOUNT, REGION
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from principals import Filled, roles_of
+from rendered import translated
 from test_template import KINDS, VPC, stack
 
 KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1a2b-3c4d"
@@ -18,23 +22,84 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 # ---------------------------------------------------------------- who writes the tables of authority
 
 ADMINS = f"arn:aws:iam::{ACCOUNT}:role/registry-*,arn:aws:iam::{ACCOUNT}:user/ann"
-WRITES = [f"dynamodb:{a}" for a in ("BatchWriteItem", "DeleteItem", "PartiQLInsert", "PutItem", "UpdateItem")]
+WRITES = [
+    f"dynamodb:{a}"
+    for a in ("BatchWriteItem", "DeleteItem", "PartiQLDelete", "PartiQLInsert", "PartiQLUpdate", "PutItem", "UpdateItem")
+]
 
 
-def test_only_table_admins_write_accounts_and_settings():
-    made = stack(TableAdmins=ADMINS)
-    with_policy = {n: t for n, t in made.of_type("AWS::DynamoDB::Table").items() if "ResourcePolicy" in t}
-    assert set(with_policy) == {"AccountsTable", "SettingsTable"}
-    for table in with_policy.values():
-        policy = Filled(made, ACCOUNT)(table["ResourcePolicy"]["PolicyDocument"])
-        (condition,) = [s["Condition"]["ArnNotLike"] for s in policy["Statement"]]
-        condition["aws:PrincipalArn"] = condition["aws:PrincipalArn"].split(",")  # As CloudFormation gives a list.
+@cache
+def policies_of_tables(kind="standalone"):
+    """{table: its policy} as CloudFormation would make it."""
+    made = stack(kind, TableAdmins=ADMINS)
+    filled = Filled(made, ACCOUNT)
+    found = {n: filled(t["ResourcePolicy"]["PolicyDocument"]) for n, t in made.of_type("AWS::DynamoDB::Table").items() if "ResourcePolicy" in t}
+    for policy in found.values():
+        (statement,) = policy["Statement"]
+        admins = statement["Condition"]["ArnNotLike"]
+        admins["aws:PrincipalArn"] = admins["aws:PrincipalArn"].split(",")  # As CloudFormation gives a list.
+    return found
+
+
+@each_kind
+def test_only_table_admins_and_the_functions_that_do_write_the_tables_of_authority(kind):
+    """Derived from the roles: who may write a table by its own policies is let by the table's, and no other principal is."""
+    assert set(policies_of_tables(kind)) == {"AccountsTable", "SettingsTable", "SwapsTable", "InstanceAuthTable"}
+    writers = set()
+    for table, policy in policies_of_tables(kind).items():
+        arn = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}"
         for action in WRITES:
-            for principal, denied in (("role/registry-1", False), ("user/ann", False), ("role/developer", True)):
-                assert writes(policy, action, principal) is not denied, (action, principal)
+            for principal, denied in (("role/registry-1", False), ("user/ann", False), ("role/developer", True), ("root", True)):
+                assert writes(policy, action, principal) is not denied, (table, action, principal)
+        for name, role in roles_of(stack(kind)).items():
+            may = any(role.may(action, arn) for action in WRITES)
+            assert writes(policy, "dynamodb:UpdateItem", role.arn.split(":")[5]) is may, (table, name)
+            writers |= {(table, name)} if may else set()
         # Reads, and the policy itself, stay what IAM makes of them: nobody locks himself out.
         for action in ("dynamodb:GetItem", "dynamodb:DeleteResourcePolicy", "dynamodb:PutResourcePolicy", "dynamodb:UpdateTable"):
-            assert writes(policy, action, "role/developer"), action
+            assert writes(policy, action, "role/developer"), (table, action)
+    swaps = {("SwapsTable", f"{name}FunctionRole") for name in SWAPS}
+    assert writers == {("InstanceAuthTable", "SecurityEnforcerFunctionRole"), *swaps}
+
+
+def test_a_role_of_another_stack_with_a_like_name_writes_no_swap():
+    """The policy names the roles as they are, not by a pattern: CloudFormation cuts the names of a stack with a long one."""
+    for role in ("spot-optimizer-ReconcilerFunctionRole-ZZZZZZZZZZZZ", "spot-optimizer-2-ReconcilerFunctionRole-1ABC2DEF3GHI"):
+        assert not writes(policies_of_tables()["SwapsTable"], "dynamodb:UpdateItem", f"role/{role}")
+
+
+def test_a_policy_of_a_table_is_far_below_its_quota():
+    for table, policy in policies_of_tables().items():
+        assert len(json.dumps(policy)) < 20_000 / 2, table  # 20 KB; ARNs may be longer than ours.
+
+
+def test_no_resource_of_the_template_waits_for_itself():
+    """A table's policy names roles, so that what else a role may do lies apart from it. CloudFormation refuses a circle."""
+    resources = translated()["Resources"]
+    waits_for = {name: references(resource) & set(resources) for name, resource in resources.items()}
+    assert "ReconcilerFunctionRole" in waits_for["SwapsTable"]
+    while free := [name for name, others in waits_for.items() if not others]:
+        for name in free:
+            del waits_for[name]
+        waits_for = {name: others - set(free) for name, others in waits_for.items()}
+    assert waits_for == {}
+
+
+def references(node):
+    """The logical ids that a part of a template names, whatever its conditions are."""
+    if isinstance(node, list):
+        return set().union(*map(references, node))
+    if not isinstance(node, dict):
+        return set()
+    named = {node["Ref"]} if "Ref" in node else set()
+    if "Fn::GetAtt" in node:
+        named |= {node["Fn::GetAtt"][0]}
+    if "Fn::Sub" in node:
+        text = node["Fn::Sub"] if isinstance(node["Fn::Sub"], str) else node["Fn::Sub"][0]
+        named |= {found.split(".")[0] for found in re.findall(r"\$\{([^}!]+)\}", text)}
+    depends = node.get("DependsOn", [])
+    named |= {depends} if isinstance(depends, str) else set(depends)
+    return named.union(*map(references, node.values()))
 
 
 def writes(policy, action, principal):

@@ -14,10 +14,11 @@ from functools import cache
 import pytest
 from local_aws.paths import ACCOUNT, REGION, ROOT
 from decisions import (
-    AT_HOME, CLUSTER, EVERYWHERE, FUNCTIONS, QUEUE, RISK, ROLE, SESSIONS, SHARED, TO_EC2, table,
+    AT_HOME, AT_HOME_ALONE, CLUSTER, ENFORCER, EVERYWHERE, FUNCTIONS, LAUNCHERS, QUEUE, RISK, ROLE, SESSIONS, TO_EC2, table,
 )  # fmt: skip
 from principals import Filled, as_list, roles_of, trusts
-from test_template import KINDS, account_role, stack
+from questions import questions
+from test_template import KINDS, MEMBER, account_role, stack
 
 OTHER = "666666666666"
 EXTERNAL_ID = "secret"
@@ -82,25 +83,44 @@ EXPECTED_OF_OTHERS = {
 @pytest.mark.parametrize("row", EVERYWHERE, ids=said)
 def test_in_another_account_a_session_may_what_its_function_may_at_home(row):
     asked = in_account(row, OTHER)
-    for session in dict.fromkeys(SESSIONS.values()):
-        allowed = role_abroad().as_session(session).may(*asked)
-        assert allowed is any(SESSIONS[name] == session for name in row[4]), session
+    found = [name for name, session in SESSIONS.items() if role_abroad().as_session(session).may(*asked)]
+    assert sorted(found, key=FUNCTIONS.index) == sorted(row[4], key=FUNCTIONS.index)
 
 
 @pytest.mark.parametrize("row", AT_HOME, ids=said)
 def test_in_another_account_nobody_has_what_only_the_stack_holds(row):
-    for session in dict.fromkeys(SESSIONS.values()):
+    for session in SESSIONS.values():
         assert not role_abroad().as_session(session).may(*in_account(row, ACCOUNT)), session
 
 
+def test_every_function_has_a_session_name_of_its_own():
+    assert len(set(SESSIONS.values())) == len(FUNCTIONS)
+
+
+@cache
+def asked_of_both():
+    """Every request that a statement of either template tells apart: (action, resource, condition keys)."""
+    at_home = [statement for role in functions_at_home().values() for statement in role.statements()]
+    return questions([*at_home, *role_abroad().statements()], {ACCOUNT, OTHER})
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_no_function_can_do_in_another_account_what_it_cannot_do_at_home(name):
+def test_a_function_may_in_another_account_what_it_may_at_home_and_no_more(name):
+    """Derived from the statements themselves: a grant in one of the templates fails here until the other agrees."""
     home, there = functions_at_home()[name], role_abroad().as_session(SESSIONS[name])
-    more = {row[1] for row in EVERYWHERE if there.may(*in_account(row, OTHER)) and not home.may(*in_account(row, ACCOUNT))}
-    if SESSIONS[name] == "spot-optimizer-scheduled":
-        looks = {action for action in more if action.startswith(("ec2:Describe", "ec2:List"))}
-        more -= looks | set(SHARED)
+    more, less = set(), set()
+    for row in asked_of_both():
+        abroad, own = there.may(*in_account(row, OTHER)), home.may(*in_account(row, ACCOUNT))
+        if abroad != own:
+            (more if abroad else less).add((row[1], row[2], str(row[3])))
     assert more == set()
+    assert {one for one in less if not {one[0], one[0].split(":")[0]} & set(AT_HOME_ALONE)} == set()
+
+
+def test_every_exception_of_home_is_one():
+    granted = {action for role in functions_at_home().values() for action in role.allowed_actions()}
+    assert set(AT_HOME_ALONE) <= granted | {action.split(":")[0] for action in granted}
+    assert not [a for a in role_abroad().allowed_actions() if {a, a.split(":")[0]} & set(AT_HOME_ALONE)]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -119,6 +139,30 @@ def test_no_function_reaches_into_another_account_but_through_its_role(row):
     shared = re.search(r":(subnet|placement-group|security-group)/", row[2])
     if not shared:
         assert [name for name, role in functions_at_home().items() if role.may(*in_account(row, OTHER))] == []
+
+
+@pytest.mark.parametrize("where", ["at home", "in another account"])
+def test_the_audit_reads_attributes_of_what_it_might_terminate_alone(where):
+    """User data is one of them, and EC2 has no key for which is asked. Derived from every statement on terminations."""
+    role = functions_at_home()[ENFORCER] if where == "at home" else role_abroad().as_session(SESSIONS[ENFORCER])
+    asked = [in_account(row, role.account) for row in asked_of_both() if row[1] == "ec2:TerminateInstances"]
+    marked = {key for _, _, keys in asked for key in keys}
+    assert len(marked) >= 28
+    differing = [keys for action, arn, keys in asked if role.may(action, arn, keys) != role.may("ec2:DescribeInstanceAttribute", arn, keys)]
+    assert differing == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_asks_the_hub_and_nobody_else_knows_where_it_is(kind):
+    """The external id is what the hub's role asks for: it is in no environment that has no use for it."""
+    reader = MEMBER["HubReaderRoleArn"]
+    askers = {name for name, role in functions_at_home("member").items() if role.may("sts:AssumeRole", reader, {"sts:ExternalId": "herd"})}
+    assert askers == set(LAUNCHERS)
+    for name in FUNCTIONS:
+        variables = stack(kind).of_type("AWS::Lambda::Function")[f"{name}Function"]["Environment"]["Variables"]
+        hub = {variable for variable in variables if variable.startswith("HUB_")}
+        assert hub == ({"HUB_EXTERNAL_ID", "HUB_POOL_RISK_TABLE", "HUB_READER_ROLE_ARN", "HUB_REGION"} if name in askers else set()), name
+        assert ("STACK_ROLE" in variables) is (name in {*askers, RISK}), name
 
 
 # ---------------------------------------------------------------- trust

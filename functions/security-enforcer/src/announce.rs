@@ -12,6 +12,7 @@ use spot_domain::enforcement::{AuthStatus, News, Record, grace_ends};
 use spot_domain::{InstanceId, Usd};
 
 use crate::facts::Facts;
+use crate::failure::Failure;
 
 /// Instances in one message: readable, and below SNS's 256 KB, also with the longest tags.
 const INSTANCES_PER_MESSAGE: usize = 50;
@@ -45,7 +46,7 @@ pub struct Told {
     /// Instances that a person has been told of.
     pub people: BTreeSet<InstanceId>,
     /// What could not be told, and why.
-    pub failures: Vec<String>,
+    pub failures: Vec<Failure>,
 }
 
 /// Tells the bus and the people.
@@ -79,7 +80,7 @@ impl Announcer {
     pub async fn tell(&self, visit: &Visit, items: &[Item<'_>]) -> Told {
         let mut told = Told::default();
         if let Err(error) = self.put_all(visit, items).await {
-            told.failures.push(format!("{}: events: {error}", visit.place));
+            told.failures.push(Failure::of(format!("{}: events", visit.place), &error));
         }
         for news in TOLD_TO_PEOPLE {
             let about: Vec<&Item<'_>> = items.iter().filter(|item| item.news == news).collect();
@@ -87,7 +88,9 @@ impl Announcer {
                 let (subject, body) = message(visit, news, chunk);
                 match self.publish(&subject, &body).await {
                     Ok(()) => told.people.extend(chunk.iter().map(|item| item.id.clone())),
-                    Err(error) => told.failures.push(format!("{}: notice: {error}", visit.place)),
+                    Err(error) => {
+                        told.failures.push(Failure::of(format!("{}: notice", visit.place), &error));
+                    }
                 }
             }
         }

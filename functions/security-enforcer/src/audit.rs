@@ -1,22 +1,24 @@
 //! The audit of one account and region: judges every running instance, keeps the rows, tells the
 //! news, and says what is due. It changes nothing in EC2.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::Serialize;
 use spot_cloud::error::CallError;
 use spot_cloud::places::{Place, Visit};
-use spot_domain::authorization::{Standing, SwapsInProgress, standing};
+use spot_domain::authorization::{Standing, standing};
 use spot_domain::enforcement::{
     Change, Look, News, Rules, due, gone, is_open, not_running, noticed, observe, told,
 };
+use spot_domain::swaps_in_progress::SwapsInProgress;
 use spot_domain::{InstanceId, Usd};
 
 use crate::announce::{Announcer, Item};
 use crate::auth_table::{AuthTable, Stored, WRITES_AT_ONCE};
 use crate::facts::{Facts, Prices};
-use crate::fleet::{Life, Running, Seen, look_at};
+use crate::failure::Failure;
+use crate::fleet::{Life, Running, Seen, launched_by, look_at};
 use crate::obstacle;
 use crate::summary::Kept;
 
@@ -53,14 +55,16 @@ pub struct Audit {
     pub visit: Visit,
     /// EC2 there.
     pub ec2: aws_sdk_ec2::Client,
+    /// The swaps in progress there, proven as far as EC2 shows their newcomers.
+    pub swaps: SwapsInProgress,
     /// The counts.
     pub findings: Findings,
     /// What is due, with the row as it stands. Empty unless the listing is complete.
     pub due: Vec<(InstanceId, Stored)>,
-    /// What would be due, if a tag did not forbid its termination.
+    /// What would be due, if nothing forbade its termination.
     pub blocked: Vec<Kept>,
     /// What failed. With any of it, the audit is partial.
-    pub failures: Vec<String>,
+    pub failures: Vec<Failure>,
 }
 
 /// What every audit of a run shares.
@@ -70,8 +74,8 @@ pub struct Auditor {
     pub table: AuthTable,
     /// Who is told.
     pub announcer: Announcer,
-    /// The swaps in progress when the run began.
-    pub swaps: Arc<SwapsInProgress>,
+    /// The swaps in progress when the run began, as the rows of each place claim them.
+    pub swaps: Arc<BTreeMap<Place, SwapsInProgress>>,
     /// What instances cost, for whoever is told of them.
     pub prices: Prices,
     /// This run.
@@ -86,7 +90,7 @@ enum End {
     NotDue,
     /// It may be terminated, as far as its row and its tags go.
     Due,
-    /// Its grace is over, and a tag forbids its termination, in words.
+    /// Its grace is over, and something forbids its termination, in words.
     Blocked(String),
 }
 
@@ -103,12 +107,18 @@ struct Decision {
 impl Auditor {
     /// Audits one place. Failures are part of the answer: what was seen before one still counts.
     pub async fn audit(&self, visit: Visit, ec2: aws_sdk_ec2::Client) -> Audit {
-        let findings = Findings::of(&visit);
-        let mut audit =
-            Audit { findings, visit, ec2, due: Vec::new(), blocked: Vec::new(), failures: Vec::new() };
+        let mut audit = Audit {
+            findings: Findings::of(&visit),
+            swaps: self.swaps.get(&visit.place).cloned().unwrap_or_default(),
+            visit,
+            ec2,
+            due: Vec::new(),
+            blocked: Vec::new(),
+            failures: Vec::new(),
+        };
         if let Err(error) = self.listed(&mut audit).await {
             // An incomplete view: it flags, but nothing is terminated on its word.
-            audit.failures.push(format!("{}: {error}", audit.visit.place));
+            audit.failures.push(Failure::of(&audit.visit.place, &error));
             audit.due.clear();
         }
         audit.findings.due = audit.due.len();
@@ -118,6 +128,11 @@ impl Auditor {
     async fn listed(&self, audit: &mut Audit) -> Result<(), CallError> {
         let mut rows = self.table.load(&audit.visit.place).await?;
         let ec2 = audit.ec2.clone();
+        for seen in launched_by(&ec2, audit.swaps.swap_ids()).await? {
+            if seen.life != Life::Gone {
+                audit.swaps.prove(&seen.subject);
+            }
+        }
         let mut pages = Running::of(&ec2);
         while let Some(page) = pages.next().await {
             let decisions = page?.into_iter().filter_map(|seen| self.judge(audit, seen, &mut rows)).collect();
@@ -135,7 +150,7 @@ impl Auditor {
     ) -> Option<Decision> {
         let Seen { subject, facts, .. } = seen;
         let settings = &audit.visit.settings;
-        let standing = standing(&subject, settings.trust(), &self.swaps);
+        let standing = standing(&subject, settings.trust(), &audit.swaps);
         audit.findings.count(&standing);
         let old = rows.remove(&subject.id);
         let rules = Rules { grace: settings.grace(), run_before_within: settings.audit_gap() };
@@ -143,7 +158,7 @@ impl Auditor {
         let due = old
             .as_ref()
             .filter(|old| standing == Standing::Unauthorised && due(&old.record, &self.look, rules).is_ok());
-        let obstacle = due.and_then(|_| obstacle::in_tags(&subject.tags, &settings.opt_out_tag));
+        let obstacle = due.and_then(|_| obstacle::to_end(&subject, &audit.swaps, &settings.opt_out_tag));
         let end = match (due, obstacle) {
             (None, _) => End::NotDue,
             (Some(_), None) => End::Due,

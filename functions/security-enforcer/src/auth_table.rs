@@ -12,6 +12,7 @@ use spot_cloud::error::{CallError, Kind, failed};
 use spot_cloud::places::Place;
 use spot_domain::InstanceId;
 use spot_domain::enforcement::{AuthStatus, Record};
+use spot_domain::reminders::Told;
 
 const ACCOUNT_REGION: &str = "account_region";
 const INSTANCE_ID: &str = "instance_id";
@@ -23,6 +24,12 @@ const NOTICE_DELAY: &str = "notice_delay_seconds";
 const TOLD_AT: &str = "told_at";
 const SEEN_BY: &str = "seen_by";
 const TERMINATING_AT: &str = "terminating_at";
+
+/// The row that keeps what people were told of the runs themselves. It lies in no place, so that no run takes it for an instance.
+const RUNS: &str = "runs";
+const TOLD: &str = "told";
+/// Causes that it keeps, far below the 400 KB of a row. What is beyond them is told every hour.
+const MAX_TOLD: usize = 1_000;
 
 /// DynamoDB's limit for one transaction.
 pub const WRITES_AT_ONCE: usize = 100;
@@ -93,6 +100,46 @@ impl AuthTable {
             }
         }
         Ok(loaded)
+    }
+
+    /// Returns what people were told of the runs themselves. What is malformed was not told.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn told(&self) -> Result<Told, CallError> {
+        let query = self
+            .dynamodb
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression(format!("{ACCOUNT_REGION} = :runs AND {INSTANCE_ID} = :told"))
+            .expression_attribute_values(":runs", AttributeValue::S(RUNS.to_owned()))
+            .expression_attribute_values(":told", AttributeValue::S(TOLD.to_owned()))
+            .consistent_read(true);
+        let row = query.send().await.map_err(failed("dynamodb:Query"))?.items.unwrap_or_default().pop();
+        let causes = row.and_then(|mut row| row.remove(TOLD)).and_then(|told| told.as_m().ok().cloned());
+        let parsed = causes.unwrap_or_default().into_iter().filter_map(|(cause, at)| {
+            let seconds: i64 = at.as_n().ok()?.parse().ok()?;
+            Some((cause, Timestamp::from_second(seconds).ok()?))
+        });
+        Ok(parsed.collect())
+    }
+
+    /// Keeps what people were told. The word of a run beside this one may be lost: then they are told twice.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn note_told(&self, told: &Told) -> Result<(), CallError> {
+        let causes = told.iter().take(MAX_TOLD).map(|(cause, at)| (cause.clone(), seconds(at)));
+        let update = self
+            .dynamodb
+            .update_item()
+            .table_name(&self.table)
+            .key(ACCOUNT_REGION, AttributeValue::S(RUNS.to_owned()))
+            .key(INSTANCE_ID, AttributeValue::S(TOLD.to_owned()))
+            .update_expression("SET #told = :told")
+            .expression_attribute_names("#told", TOLD)
+            .expression_attribute_values(":told", AttributeValue::M(causes.collect()));
+        update.send().await.map_err(failed("dynamodb:UpdateItem")).map(drop)
     }
 
     /// Writes `new` over `old`; `None` stands for no row or a cleared one. False if the row is no

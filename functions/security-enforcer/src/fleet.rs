@@ -1,6 +1,6 @@
 //! EC2 as the audit sees it: running instances page by page, and a fresh look at single ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::operation::describe_instances::builders::DescribeInstancesFluentBuilder;
 use aws_sdk_ec2::types::Filter;
@@ -8,6 +8,7 @@ use spot_cloud::error::{CallError, Kind};
 use spot_cloud::listing::{self, Page};
 use spot_domain::InstanceId;
 use spot_domain::authorization::Subject;
+use spot_domain::journal::SwapId;
 use spot_listing::{Item, Malformed, Shape};
 
 use crate::facts::Facts;
@@ -17,8 +18,8 @@ const INSTANCES: Shape =
     Shape { root: "DescribeInstancesResponse", items: "reservationSet/item/instancesSet/item" };
 /// Instances a page: enough for few calls, few enough for flat memory.
 const PAGE: i32 = 500;
-/// Ids in one call: EC2 asks to keep such lists short.
-const IDS_PER_CALL: usize = 200;
+/// Values of a filter in one call: EC2 takes no more (`FilterLimitExceeded`).
+const VALUES_PER_CALL: usize = 200;
 
 /// Whether an instance lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,19 @@ impl<'a> Running<'a> {
     }
 }
 
+/// Looks for what these swaps launched, whatever its state and its tags: by the ClientToken, which nobody can write later.
+///
+/// # Errors
+/// The call fails.
+pub async fn launched_by(
+    client: &aws_sdk_ec2::Client,
+    swaps: impl Iterator<Item = &SwapId>,
+) -> Result<Vec<Seen>, CallError> {
+    // Values of filters take wildcards: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>
+    let tokens: BTreeSet<String> = swaps.map(|swap| format!("{swap}-*")).collect();
+    described(client, "client-token", &tokens.into_iter().collect::<Vec<_>>()).await
+}
+
 /// Looks at these instances, whatever their state; what EC2 does not know is absent.
 ///
 /// # Errors
@@ -85,13 +99,23 @@ pub async fn look_at(
     client: &aws_sdk_ec2::Client,
     ids: &[InstanceId],
 ) -> Result<BTreeMap<InstanceId, Seen>, CallError> {
-    let mut found = BTreeMap::new();
-    for ids in ids.chunks(IDS_PER_CALL) {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let seen = described(client, "instance-id", &ids).await?;
+    Ok(seen.into_iter().map(|seen| (seen.subject.id.clone(), seen)).collect())
+}
+
+async fn described(
+    client: &aws_sdk_ec2::Client,
+    name: &str,
+    values: &[String],
+) -> Result<Vec<Seen>, CallError> {
+    let mut found = Vec::new();
+    for values in values.chunks(VALUES_PER_CALL) {
         let mut token = None;
         loop {
-            let those = filter("instance-id", ids.iter().map(ToString::to_string));
+            let those = filter(name, values.iter().cloned());
             let page = page(client.describe_instances().filters(those).set_next_token(token)).await?;
-            found.extend(page.items.into_iter().map(|seen| (seen.subject.id.clone(), seen)));
+            found.extend(page.items);
             token = page.next;
             if token.is_none() {
                 break;

@@ -10,12 +10,15 @@ pub mod audit;
 pub mod auth_table;
 pub mod error;
 pub mod facts;
+pub mod failure;
 pub mod fleet;
 pub mod input;
 pub mod obstacle;
+pub mod report;
 pub mod summary;
 pub mod terminate;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -23,12 +26,12 @@ use serde_json::Value;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::lambda::stack_name;
-use spot_cloud::places::{Visit, plan};
+use spot_cloud::places::{Place, Unreadable, Visit, plan};
 use spot_cloud::prices::PriceList;
-use spot_cloud::swaps::Swaps;
+use spot_cloud::swaps::{Held, Swaps};
 use spot_cloud::{CallError, Stack};
-use spot_domain::authorization::SwapsInProgress;
 use spot_domain::enforcement::Look;
+use spot_domain::swaps_in_progress::SwapsInProgress;
 use tokio::task::JoinSet;
 
 use announce::Announcer;
@@ -36,11 +39,15 @@ use audit::{Audit, Auditor};
 use auth_table::AuthTable;
 use error::EnforcerError;
 use facts::Prices;
+use failure::Failure;
 use input::AuditRequest;
 use summary::Summary;
 
 /// Accounts and regions audited side by side.
 const SIDE_BY_SIDE: usize = 8;
+
+/// What the rows of Swaps claim, by place.
+type Claimed = BTreeMap<Place, SwapsInProgress>;
 
 /// What every run needs.
 #[derive(Debug)]
@@ -84,6 +91,7 @@ impl SecurityEnforcer {
         }
         let (swaps, unknown_swaps) = self.swaps_in_progress().await?;
         let heard = self.announcer.is_heard().await;
+        let nobody_hears = matches!(heard, Ok(false));
         let enforces = plan.visits.iter().any(|visit| visit.auto_terminate);
         let auditor = Auditor {
             heard: matches!(heard, Ok(true)),
@@ -94,7 +102,7 @@ impl SecurityEnforcer {
             look: Look { at: Timestamp::now(), run: request.run_name(run) },
         };
         let (audits, lost) = self.audit_all(&auditor, std::mem::take(&mut plan.visits)).await;
-        let mut summary = Summary::of(&audits, plan.unreadable.iter().map(ToString::to_string).collect());
+        let mut summary = Summary::of(&audits, plan.unreadable.iter().map(unreadable).collect());
         if request.region.is_none() {
             summary.not_audited = plan.not_visited(&self.stack).await;
         }
@@ -104,28 +112,30 @@ impl SecurityEnforcer {
         let may_act = auditor.heard && unknown_swaps.is_empty();
         summary.fail_all(unheard(heard, enforces).into_iter().chain(unknown_swaps).collect());
         terminate::enforce(&auditor, &audits, may_act, &mut summary).await;
-        self.report(&summary).await;
+        report::report(&auditor, nobody_hears, &mut summary).await;
+        println!("{}", summary.metrics(&stack_name(), Timestamp::now())); // for alarms and dashboard
         Ok(summary)
     }
 
-    /// What the Swaps table has in progress, and the rows that can't be read.
-    async fn swaps_in_progress(&self) -> Result<(SwapsInProgress, Vec<String>), CallError> {
-        let (mut swaps, mut unreadable) = (SwapsInProgress::default(), Vec::new());
+    /// The swaps that the rows of the Swaps table claim to be in progress, by place; and the rows that can't be read.
+    async fn swaps_in_progress(&self) -> Result<(Claimed, Vec<Failure>), CallError> {
+        let (mut swaps, mut unreadable) = (Claimed::new(), Vec::new());
         for held in self.swaps.all_held().await? {
             match held {
-                Ok(held) => {
-                    if let Some(journal) = held.journal {
-                        swaps.add(journal.swap_id.as_str(), &journal.old);
-                    }
+                Ok(Held { lease, journal: Some(journal) }) => {
+                    let row = lease.key();
+                    let place = Place { account_id: lease.account_id, region: lease.region };
+                    swaps.entry(place).or_default().claim(row, journal.swap_id, journal.old);
                 }
-                Err(error) => unreadable.push(error.to_string()),
+                Ok(_) => {}
+                Err(error) => unreadable.push(error.to_string().into()),
             }
         }
         Ok((swaps, unreadable))
     }
 
     /// The audits, and what was lost on the way.
-    async fn audit_all(&self, auditor: &Auditor, visits: Vec<Visit>) -> (Vec<Audit>, Vec<String>) {
+    async fn audit_all(&self, auditor: &Auditor, visits: Vec<Visit>) -> (Vec<Audit>, Vec<Failure>) {
         let (mut running, mut ended) = (JoinSet::new(), Vec::new());
         for visit in visits {
             if running.len() >= SIDE_BY_SIDE {
@@ -141,7 +151,10 @@ impl SecurityEnforcer {
         for audit in ended {
             match audit {
                 Ok(audit) => audits.push(audit),
-                Err(error) => lost.push(format!("an audit broke off: {error}")),
+                Err(error) => lost.push(Failure {
+                    cause: "an audit broke off".to_owned(),
+                    words: format!("an audit broke off: {error}"),
+                }),
             }
         }
         audits.sort_by(|a, b| a.visit.place.cmp(&b.visit.place));
@@ -151,31 +164,29 @@ impl SecurityEnforcer {
     async fn ec2(&self, visit: &Visit) -> aws_sdk_ec2::Client {
         self.stack.target(&visit.access, &visit.place.region, None).await.ec2
     }
+}
 
-    /// The figures for alarms and dashboard; and a person is told of what the run could not see.
-    async fn report(&self, summary: &Summary) {
-        println!("{}", summary.metrics(&stack_name(), Timestamp::now()));
-        if summary.partial {
-            let body = format!("The audit is partial.\n\n{}", summary.failures());
-            if let Err(error) =
-                self.announcer.publish("Spot Optimizer: security audit is partial", &body).await
-            {
-                tracing::error!("{error}");
-            }
+/// An account that is not visited as its row asks for.
+fn unreadable(why: &Unreadable) -> Failure {
+    match why {
+        Unreadable::Row(_) => why.to_string().into(),
+        Unreadable::Regions { account_id, error, .. } => {
+            Failure { words: why.to_string(), ..Failure::of(format!("account {account_id}"), error) }
         }
     }
 }
 
 /// What the run has to say of notices that reach nobody. Where it only audits, nobody need hear them; that
 /// it can't be told is said everywhere.
-fn unheard(heard: Result<bool, CallError>, enforces: bool) -> Option<String> {
+fn unheard(heard: Result<bool, CallError>, enforces: bool) -> Option<Failure> {
     match heard {
         Ok(false) if enforces => Some(
             "nobody has confirmed a subscription of the alerts topic: no notice of a flag reaches anyone, and \
              without one nothing is terminated"
-                .to_owned(),
+                .to_owned()
+                .into(),
         ),
         Ok(_) => None,
-        Err(error) => Some(format!("whether anyone hears the alerts is unknown: {error}")),
+        Err(error) => Some(Failure::of("whether anyone hears the alerts is unknown", &error)),
     }
 }

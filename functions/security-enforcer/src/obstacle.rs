@@ -1,23 +1,28 @@
 //! What forbids the termination of an instance that nobody answers for, and how its row says so.
 
+use spot_domain::authorization::Subject;
 use spot_domain::enforcement::{AuthStatus, Change, News, Record};
 use spot_domain::owners::group_of;
-use spot_domain::tags::Tags;
+use spot_domain::swaps_in_progress::SwapsInProgress;
 
 /// Why a protected instance stays.
 pub const PROTECTED: &str = "its termination protection is on (DisableApiTermination)";
 
-/// Returns what forbids the termination of an unauthorised instance with these tags, in words.
+/// Returns what forbids the termination of an unauthorised instance, in words: its tags, or a row of Swaps that may be right.
 #[must_use]
-pub fn in_tags(tags: &Tags, opt_out_tag: &str) -> Option<String> {
-    if let Some(group) = group_of(tags) {
+pub fn to_end(subject: &Subject, swaps: &SwapsInProgress, opt_out_tag: &str) -> Option<String> {
+    if let Some(group) = group_of(&subject.tags) {
         // The group would launch another in its place. The role is denied it, too.
         return Some(format!(
             "it is a member of the Auto Scaling group {group}, which bears none of group_marks: end the group"
         ));
     }
+    // A swap whose newcomer is not there yet, or a forged row: it authorises nothing, and a person looks.
+    if let Some(claim) = swaps.unproven(&subject.id) {
+        return Some(claim.unproven());
+    }
     // The tag authorises nothing, but whoever set it asked to be left alone.
-    let value = tags.get(opt_out_tag)?;
+    let value = subject.tags.get(opt_out_tag)?;
     (value != "false").then(|| format!("it is opted out by its tag {opt_out_tag}"))
 }
 

@@ -1,5 +1,7 @@
 //! What a run says of itself.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -8,9 +10,12 @@ use spot_domain::InstanceId;
 use spot_domain::words::{LONGEST, cut};
 
 use crate::audit::{Audit, Findings};
+use crate::failure::Failure;
 
 /// A message of SNS holds 256 KB: the failures beyond so many are counted only. The answer of the run has them all.
 const FAILURES_TOLD: usize = 50;
+/// Characters of a cause that are kept: a thousand fit into a row of DynamoDB.
+const CAUSE: usize = 200;
 
 /// One that was due and lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,10 +53,16 @@ pub struct Summary {
     pub spared: Vec<Kept>,
     /// Set when more was due than a run may terminate: then none was.
     pub blast_radius_exceeded: Option<String>,
+    /// Which limit that was, without the figures of this run.
+    #[serde(skip)]
+    pub blast_radius_cause: Option<String>,
     /// Something could not be seen, told or done.
     pub partial: bool,
     /// What that was.
     pub failed: Vec<String>,
+    /// The causes of `failed`, as other runs have them, too.
+    #[serde(skip)]
+    pub causes: BTreeSet<String>,
     /// Each account and region.
     pub places: Vec<Findings>,
     /// Enabled regions that nobody looks at: no row of Accounts asks for them. Absent if the input names a region.
@@ -62,7 +73,7 @@ pub struct Summary {
 impl Summary {
     /// Of these audits, and of the accounts that could not be visited.
     #[must_use]
-    pub fn of(audits: &[Audit], unreadable: Vec<String>) -> Self {
+    pub fn of(audits: &[Audit], unreadable: Vec<Failure>) -> Self {
         let sum = |count: fn(&Findings) -> usize| audits.iter().map(|a| count(&a.findings)).sum();
         let mut summary = Self {
             running: sum(|f| f.running),
@@ -79,13 +90,14 @@ impl Summary {
     }
 
     /// Notes a failure.
-    pub fn fail(&mut self, what: String) {
+    pub fn fail(&mut self, what: Failure) {
         self.partial = true;
-        self.failed.push(what);
+        self.causes.insert(cut(&what.cause, CAUSE));
+        self.failed.push(what.words);
     }
 
     /// Notes failures, if any.
-    pub fn fail_all(&mut self, what: Vec<String>) {
+    pub fn fail_all(&mut self, what: Vec<Failure>) {
         for what in what {
             self.fail(what);
         }
@@ -135,7 +147,8 @@ mod tests {
     #[test]
     fn the_failures_of_a_thousand_regions_fit_into_one_message() {
         let mut summary = Summary::default();
-        summary.fail_all((0..1_000).map(|n| format!("region {n}: {}", "\u{1f525}".repeat(2_000))).collect());
+        let words = |n| format!("region {n}: {}", "\u{1f525}".repeat(2_000));
+        summary.fail_all((0..1_000).map(|n| words(n).into()).collect());
         let told = summary.failures();
         assert!(told.starts_with("region 0: ") && told.ends_with("\nand 950 more"), "{}", told.len());
         assert_eq!((told.lines().count(), summary.failed.len()), (51, 1_000));

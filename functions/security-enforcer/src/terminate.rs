@@ -15,6 +15,7 @@ use crate::announce::Item;
 use crate::audit::{Audit, Auditor};
 use crate::auth_table::Stored;
 use crate::facts::Facts;
+use crate::failure::Failure;
 use crate::fleet::{Life, Seen, look_at};
 use crate::obstacle::{self, PROTECTED};
 use crate::summary::{Kept, Summary};
@@ -58,7 +59,7 @@ pub async fn enforce(auditor: &Auditor, audits: &[Audit], may_act: bool, summary
                 Ok(Outcome::Terminated) => summary.terminated.push(id.clone()),
                 Ok(Outcome::Blocked(why)) => summary.blocked.push(Kept::new(id, why)),
                 Ok(Outcome::Spared(why)) => summary.spared.push(Kept::new(id, why)),
-                Err(error) => summary.fail(format!("{}: {id}: {error}", audit.visit.place)),
+                Err(error) => summary.fail(Failure::of(format!("{}: {id}", audit.visit.place), &error)),
             }
         }
     }
@@ -92,15 +93,15 @@ fn reach(audit: &Audit, due: usize) -> Reach {
     }
 }
 
+/// Puts it on the bus; the run's report tells people.
 async fn tell_of_blast_radius(auditor: &Auditor, exceeded: &BlastRadius, summary: &mut Summary) {
     let words = exceeded.to_string();
     let detail = json!({"problem": words, "due": summary.due});
-    let told = [
-        auditor.announcer.put_run("Blast Radius Exceeded", &detail).await,
-        auditor.announcer.publish("Spot Optimizer: blast radius exceeded, nothing terminated", &words).await,
-    ];
+    summary.blast_radius_cause = Some(exceeded.cause());
     summary.blast_radius_exceeded = Some(words);
-    summary.fail_all(told.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect());
+    if let Err(error) = auditor.announcer.put_run("Blast Radius Exceeded", &detail).await {
+        summary.fail(Failure::of("blast radius", &error));
+    }
 }
 
 /// One instance that is due, with its row as it stands.
@@ -171,12 +172,12 @@ impl Case<'_> {
         if life != Life::Running {
             return Verdict::Wait("it no longer runs");
         }
-        let standing = standing(subject, settings.trust(), &self.auditor.swaps);
+        let standing = standing(subject, settings.trust(), &self.audit.swaps);
         if standing != Standing::Unauthorised {
             let change = observe(Some(&self.row.record), &standing, look);
             return change.map_or(Verdict::Wait("a swap is replacing it"), Verdict::Changed);
         }
-        obstacle::in_tags(&subject.tags, &settings.opt_out_tag)
+        obstacle::to_end(subject, &self.audit.swaps, &settings.opt_out_tag)
             .map_or(Verdict::StillUnauthorised, Verdict::Forbidden)
     }
 
@@ -216,7 +217,7 @@ impl Case<'_> {
         let item = Item { id: self.id, news, record: &record, facts };
         let outcome = self.auditor.announcer.tell(&self.audit.visit, &[item]).await;
         for failure in &outcome.failures {
-            tracing::error!(instance_id = %self.id, "{failure}");
+            tracing::error!(instance_id = %self.id, "{}", failure.words);
         }
         if news == News::TerminationBlocked && outcome.people.contains(self.id) {
             // Else the reminder of the flag might come an hour later.

@@ -8,7 +8,6 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use spot_domain::{AccountId, EnvironmentType, ExecutionArn, Region};
 
 use crate::accounts::Access;
-use crate::hub::Hub;
 
 /// An environment variable that the template sets, and that is missing or malformed.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +28,6 @@ pub struct Stack {
     pub environment_type: EnvironmentType,
     /// DynamoDB, in the stack's own account and region.
     pub dynamodb: aws_sdk_dynamodb::Client,
-    /// The hub, if the stack is a member of one.
-    pub(crate) hub: Option<Hub>,
     session_name: SessionName,
     config: SdkConfig,
 }
@@ -69,7 +66,6 @@ impl Stack {
             region: variable("AWS_REGION")?,
             environment_type: variable("ENVIRONMENT_TYPE")?,
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
-            hub: Hub::from_environment(&config).await?,
             session_name: variable("ROLE_SESSION_NAME")?,
             config,
         })

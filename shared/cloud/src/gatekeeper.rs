@@ -122,13 +122,14 @@ pub struct Gatekeeper {
 }
 
 impl Gatekeeper {
-    /// Returns the gate of this stack.
+    /// Returns the gate of this stack, and of its hub if it is a member of one.
     ///
     /// # Errors
-    /// The table's name is missing from the environment.
-    pub fn new(stack: &Stack) -> Result<Self, BadEnvironment> {
+    /// A variable that the template sets is missing from the environment, or malformed.
+    pub async fn new(stack: &Stack) -> Result<Self, BadEnvironment> {
         let own = Self::over(stack.dynamodb.clone(), variable::<String>("SPOT_POOL_RISK_TABLE")?);
-        Ok(stack.hub.iter().fold(own, |own, hub| own.and_hub(hub.dynamodb.clone(), &hub.table)))
+        let hub = Hub::from_environment(stack.config()).await?;
+        Ok(hub.into_iter().fold(own, |own, hub| own.and_hub(hub.dynamodb, hub.table)))
     }
 
     /// Returns a gate over one table.

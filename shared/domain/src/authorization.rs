@@ -2,14 +2,14 @@
 //! to us, to an Auto Scaling group, or to an AWS service that would be hurt by losing it.
 //!
 //! Marks compare by exact case, and an empty value authorises nothing. `ManagedBy=SpotOptimizer` is
-//! the one mark that anybody may write and that is ours to prove: see [`Launched`].
+//! the one mark that anybody may write and that is ours to prove: see `Launched`.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::ids::InstanceId;
 use crate::journal::SwapId;
 use crate::owners::{FLEET_TAG, MARKS, group_of};
+use crate::swaps_in_progress::SwapsInProgress;
 use crate::tags::{GROUP_NAME_TAG, MANAGED_BY, SWAP_TAG, Tags};
 
 /// Authorises whatever the settings say: members of a managed node group carry it.
@@ -146,46 +146,35 @@ pub struct Subject {
     pub client_token: Option<String>,
 }
 
-/// What the Swaps table knows of the swaps in progress.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SwapsInProgress {
-    ids: BTreeSet<String>,
-    old: BTreeSet<InstanceId>,
-}
-
-impl SwapsInProgress {
-    /// Adds a swap: its id, and the instance that it replaces.
-    pub fn add(&mut self, swap_id: &str, old: &InstanceId) {
-        self.ids.insert(swap_id.to_owned());
-        self.old.insert(old.clone());
+impl Subject {
+    /// Returns true if a launch of the swap made it: the launcher launches Spot only, with a ClientToken of the swap.
+    #[must_use]
+    pub fn was_launched_by(&self, swap_id: &SwapId) -> bool {
+        self.is_spot && self.client_token.as_deref().is_some_and(|token| swap_id.has_token(token))
     }
 }
 
 /// Whether a swap of ours launched an instance that says so.
 ///
-/// Tags can be written by anybody. That a swap launched it is proven when it carries the swap's id
-/// in `spot-optimizer:swap`, is Spot (our launcher launches nothing else), and either EC2 remembers
-/// a ClientToken of that swap from its launch, or the Swaps table has that swap in progress.
+/// Tags and rows can be written by whoever may. That a swap launched it is proven when it carries the swap's id in
+/// `spot-optimizer:swap`, is Spot, and EC2 remembers a ClientToken of that swap from its launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Launched {
     Proven,
     Unproven(&'static str),
 }
 
-fn launched_by_us(subject: &Subject, swaps: &SwapsInProgress) -> Launched {
+fn launched_by_us(subject: &Subject) -> Launched {
     let Some(swap_id) = subject.tags.get(SWAP_TAG).and_then(|id| id.parse::<SwapId>().ok()) else {
         return Launched::Unproven("no spot-optimizer:swap tag with the id of a swap");
     };
     if !subject.is_spot {
         return Launched::Unproven("it is not Spot, and no swap launches anything else");
     }
-    let token_is_ours = subject.client_token.as_deref().is_some_and(|token| swap_id.has_token(token));
-    if token_is_ours || swaps.ids.contains(swap_id.as_str()) {
+    if subject.was_launched_by(&swap_id) {
         return Launched::Proven;
     }
-    Launched::Unproven(
-        "its launch bears no ClientToken of the swap in its tag, and no such swap is in progress",
-    )
+    Launched::Unproven("its launch bears no ClientToken of the swap in its tag")
 }
 
 /// Where an instance stands.
@@ -193,7 +182,7 @@ fn launched_by_us(subject: &Subject, swaps: &SwapsInProgress) -> Launched {
 pub enum Standing {
     /// Somebody answers for it: the mark, or the service.
     Authorised(String),
-    /// A swap of ours is replacing it right now, and takes it away by itself.
+    /// A swap of ours is replacing it right now, as its newcomer proves, and takes it away by itself.
     BeingReplaced,
     /// It says that it is ours and nothing proves it: why not. A person has to look.
     Suspicious(&'static str),
@@ -219,12 +208,12 @@ pub fn standing(subject: &Subject, trust: Trust<'_>, swaps: &SwapsInProgress) ->
     }
     let claims_to_be_ours = subject.tags.get(MANAGED_BY.0).is_some_and(|value| value == MANAGED_BY.1);
     if claims_to_be_ours {
-        return match launched_by_us(subject, swaps) {
+        return match launched_by_us(subject) {
             Launched::Proven => Standing::Authorised("ManagedBy=SpotOptimizer".to_owned()),
             Launched::Unproven(why) => Standing::Suspicious(why),
         };
     }
-    if swaps.old.contains(&subject.id) {
+    if swaps.replace(&subject.id) {
         return Standing::BeingReplaced;
     }
     Standing::Unauthorised
@@ -321,12 +310,15 @@ mod tests {
         }
     }
 
+    /// Whoever can write the table can write the row; a newcomer of a real swap bears the token of its launch.
     #[test]
-    fn a_newcomer_is_proven_by_the_journal_of_a_swap_in_progress() {
+    fn a_row_of_swaps_proves_no_newcomer() {
         let mut swaps = SwapsInProgress::default();
-        swaps.add(SWAP, &"i-0123456789abcdef0".parse().unwrap());
-        let judged = standing(&newcomer(None), NO_MARKS, &swaps);
-        assert!(matches!(judged, Standing::Authorised(_)));
+        swaps.claim("forged".into(), SWAP.parse().unwrap(), "i-0123456789abcdef0".parse().unwrap());
+        let judged = |token: Option<&str>| standing(&newcomer(token), NO_MARKS, &swaps);
+        assert!(matches!(judged(None), Standing::Suspicious(_)));
+        assert!(matches!(judged(Some("mine")), Standing::Suspicious(_)));
+        assert!(matches!(judged(Some(&format!("{SWAP}-0"))), Standing::Authorised(_)));
     }
 
     #[test]
@@ -349,10 +341,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_swap_is_replacing_is_left_to_the_swap() {
+    fn what_a_swap_is_replacing_is_left_to_the_swap_once_its_newcomer_proves_it() {
+        let old = Subject { id: "i-0123456789abcdef0".parse().unwrap(), ..tagged(&[]) };
         let mut swaps = SwapsInProgress::default();
-        swaps.add(SWAP, &"i-00000000000000001".parse().unwrap());
-        assert_eq!(standing(&tagged(&[]), NO_MARKS, &swaps), Standing::BeingReplaced);
+        swaps.claim("row".into(), SWAP.parse().unwrap(), old.id.clone());
+        assert_eq!(standing(&old, NO_MARKS, &swaps), Standing::Unauthorised);
+        swaps.prove(&newcomer(Some(&format!("{SWAP}-0"))));
+        assert_eq!(standing(&old, NO_MARKS, &swaps), Standing::BeingReplaced);
     }
 
     #[test]

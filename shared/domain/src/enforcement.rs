@@ -11,12 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::authorization::Standing;
+use crate::reminders::{CLOCK_SKEW, is_recent};
 
-/// The most that the clock of another run may be ahead of ours.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// The time after which a reminder goes out for an instance that still runs. The audit is hourly, so that no
-/// message is older than a day.
-const TELL_AGAIN: SignedDuration = SignedDuration::from_hours(23);
 /// The time for which EC2 may still list a terminated instance as running.
 const STILL_LISTED: SignedDuration = SignedDuration::from_hours(1);
 
@@ -180,10 +176,7 @@ fn unauthorised(old: Option<&Record>, look: &Look) -> Option<Change> {
 fn owed(record: &Record, notice: News, look: &Look) -> Option<News> {
     let Some(delay) = record.notice_delay else { return Some(notice) };
     let told = record.told_at.or_else(|| record.flagged_at?.checked_add(delay).ok());
-    let since = told.map(|told| look.at.duration_since(told));
-    // A time that is missing or lies in the future must not suppress a notice.
-    let is_recent = since.is_some_and(|since| (-CLOCK_SKEW..TELL_AGAIN).contains(&since));
-    (!is_recent).then_some(News::StillRuns)
+    (!told.is_some_and(|told| is_recent(told, look.at))).then_some(News::StillRuns)
 }
 
 /// Returns the change that closes an open row whose instance no longer exists.
@@ -368,6 +361,17 @@ pub enum BlastRadius {
         /// The limit there.
         limit: u32,
     },
+}
+
+impl BlastRadius {
+    /// Returns the limit and its place, which are the same in every run that exceeds it.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Self::PerRun { .. } => "max_terminations_per_run".to_owned(),
+            Self::Percent { name, .. } => format!("{name}: max_terminations_percent"),
+        }
+    }
 }
 
 /// Checks that a run stays within its limits: the count over the whole run, the percentage in each account

@@ -62,7 +62,7 @@ impl Context {
     /// A variable is missing or malformed.
     pub async fn from_environment() -> Result<Self, BadEnvironment> {
         let stack = Stack::from_environment().await?;
-        Ok(Self { swaps: Swaps::new(&stack)?, gatekeeper: Gatekeeper::new(&stack)?, stack })
+        Ok(Self { swaps: Swaps::new(&stack)?, gatekeeper: Gatekeeper::new(&stack).await?, stack })
     }
 
     /// Returns what the gate can know of the place that a lease lies in: interruptions are heard of only in the

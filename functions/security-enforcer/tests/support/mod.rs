@@ -10,6 +10,7 @@ use security_enforcer::announce::Announcer;
 use security_enforcer::audit::{Audit, Auditor};
 use security_enforcer::auth_table::AuthTable;
 use security_enforcer::facts::Prices;
+use security_enforcer::report::report;
 use security_enforcer::summary::Summary;
 use security_enforcer::terminate::enforce;
 use spot_cloud::accounts::Access;
@@ -17,9 +18,9 @@ use spot_cloud::announcements::Announcements;
 use spot_cloud::places::{Place, Visit};
 use spot_cloud::prices::PriceList;
 use spot_domain::EnvironmentType;
-use spot_domain::authorization::SwapsInProgress;
 use spot_domain::enforcement::Look;
 use spot_domain::settings::Settings;
+use spot_domain::swaps_in_progress::SwapsInProgress;
 use spot_scripted::{Answer, Endpoint};
 
 pub const HOUR: i64 = 3_600;
@@ -43,10 +44,18 @@ pub struct Account {
     pub pages: Vec<Vec<Listed>>,
     /// Rows of InstanceAuth, as DynamoDB writes them.
     pub rows: Vec<String>,
+    /// What the rows of Swaps claim.
+    pub swaps: SwapsInProgress,
+    /// A Spot instance: the ClientToken of its launch, its state and its id.
+    pub newcomer: Option<(String, &'static str, String)>,
+    /// The row of what people were told of the runs themselves: none, or one.
+    pub told: Vec<String>,
     /// Answers that come before all others; told how often the action was asked before.
     pub before: Override,
     pub settings: Settings,
     pub enforce: bool,
+    /// Says if anybody hears the alerts; `None` where SNS does not tell.
+    pub heard: Option<bool>,
 }
 
 /// What a run did.
@@ -94,9 +103,13 @@ impl Account {
         Self {
             pages: vec![(1..=n).map(|n| (instance(n), vec![])).collect()],
             rows: vec![],
+            swaps: SwapsInProgress::default(),
+            newcomer: None,
+            told: vec![],
             before: Box::new(|_, _| None),
             settings,
             enforce: true,
+            heard: Some(true),
         }
     }
 
@@ -114,7 +127,8 @@ impl Account {
 
     /// One whole run against the account.
     pub async fn run(self) -> Outcome {
-        let (settings, may) = (self.settings.clone(), self.enforce);
+        let (settings, may, swaps) = (self.settings.clone(), self.enforce, self.swaps.clone());
+        let heard = self.heard;
         let calls = Arc::new(Mutex::new(Vec::<(String, String)>::new()));
         let log = Arc::clone(&calls);
         let endpoint = Endpoint::answering(move |action, body| {
@@ -133,15 +147,16 @@ impl Account {
                 &config,
                 "arn:aws:sns:us-east-1:123456789012:alerts".into(),
             )),
-            swaps: Arc::new(SwapsInProgress::default()),
+            swaps: Arc::new([(place(), swaps)].into()),
             prices: Prices::of(PriceList::over(&config)),
             look: Look { at: Timestamp::now(), run: "now".into() },
-            heard: true,
+            heard: heard == Some(true),
         };
         let audit = auditor.audit(visit(settings, may), aws_sdk_ec2::Client::new(&config)).await;
         let audits = [audit];
         let mut summary = Summary::of(&audits, vec![]);
         enforce(&auditor, &audits, true, &mut summary).await;
+        report(&auditor, heard == Some(false), &mut summary).await;
         let [audit] = audits;
         let calls = calls.lock().unwrap().clone();
         Outcome { audit, summary, calls }
@@ -149,6 +164,9 @@ impl Account {
 
     fn answer(&self, asked: &Asked<'_>) -> Answer {
         match asked.action {
+            "Query" if asked.body.contains("runs") => {
+                Answer::ok(format!(r#"{{"Items":[{}]}}"#, self.told.join(",")))
+            }
             "Query" => Answer::ok(format!(r#"{{"Items":[{}]}}"#, self.rows.join(","))),
             "UpdateItem" | "TransactWriteItems" => Answer::ok("{}"),
             "PutEvents" => Answer::ok(r#"{"FailedEntryCount":0,"Entries":[]}"#),
@@ -165,6 +183,9 @@ impl Account {
 
     /// By id, or a page: the token is its number.
     fn describe(&self, body: &str) -> String {
+        if body.contains("client-token") {
+            return self.newcomer.as_ref().map_or_else(|| reservations([].iter(), None), spot);
+        }
         if body.contains("instance-id") {
             let all = self.pages.iter().flatten();
             return reservations(all.filter(|(id, _)| body.contains(id.as_str())), None);
@@ -173,6 +194,13 @@ impl Account {
         let page: usize = token.map_or(0, |token| token.parse().unwrap());
         reservations(self.pages[page].iter(), (page + 1 < self.pages.len()).then_some(page + 1))
     }
+}
+
+fn spot((token, state, id): &(String, &str, String)) -> String {
+    let launch =
+        format!("<instanceLifecycle>spot</instanceLifecycle><clientToken>{token}</clientToken><tagSet>");
+    let described = reservations([(id.clone(), vec![])].iter(), None).replace("<tagSet>", &launch);
+    described.replace("<name>running</name>", &format!("<name>{state}</name>"))
 }
 
 /// One product of the Price List API, at so many USD an hour.
@@ -207,9 +235,13 @@ pub fn reservations<'a>(instances: impl Iterator<Item = &'a Listed>, next: Optio
     )
 }
 
+fn place() -> Place {
+    Place { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
+}
+
 fn visit(settings: Settings, auto_terminate: bool) -> Visit {
     Visit {
-        place: Place { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() },
+        place: place(),
         access: Access { environment_type: EnvironmentType::Prod, role: None },
         settings,
         auto_terminate,
@@ -222,11 +254,18 @@ impl Outcome {
         self.calls.iter().filter(|(a, _)| a == action).map(|(_, body)| body.as_str()).collect()
     }
 
+    /// What is kept of what people were told of the run itself.
+    pub fn told(&self) -> Vec<&str> {
+        let updates = self.asked("UpdateItem").into_iter();
+        updates.filter(|body| body.contains(r#"{"S":"runs"}"#)).collect()
+    }
+
     /// The rows written, in order: each by itself, or many in a transaction.
     pub fn writes(&self) -> Vec<String> {
         let updates = |(action, body): &(String, String)| -> Vec<String> {
             let transaction = serde_json::from_str::<serde_json::Value>(body).unwrap_or_default();
             match action.as_str() {
+                "UpdateItem" if body.contains(r#"{"S":"runs"}"#) => vec![],
                 "UpdateItem" => vec![body.clone()],
                 "TransactWriteItems" => transaction["TransactItems"]
                     .as_array()

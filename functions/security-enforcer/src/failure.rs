@@ -1,0 +1,48 @@
+//! What failed in a run, and the cause that it shares with failures of other runs.
+
+use std::fmt;
+
+use spot_cloud::CallError;
+
+/// A failure. AWS words the same one anew each time (a denial has its encoded message, a fault its request), so that its
+/// cause leaves out AWS's message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The same in every run that fails so.
+    pub cause: String,
+    /// All that is known, for a person.
+    pub words: String,
+}
+
+impl Failure {
+    /// A call that failed; `what` names the place, or whatever could not be done.
+    #[must_use]
+    pub fn of(what: impl fmt::Display, error: &CallError) -> Self {
+        Self { cause: format!("{what}: {}: {}", error.call, error.code), words: format!("{what}: {error}") }
+    }
+}
+
+/// For words that are the same in every run.
+impl From<String> for Failure {
+    fn from(words: String) -> Self {
+        Self { cause: words.clone(), words }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_that_aws_words_anew_has_one_cause() {
+        let denied = |encoded: &str| {
+            let mut error =
+                CallError::malformed("ec2:DescribeInstances", format!("Encoded message: {encoded}"));
+            "UnauthorizedOperation".clone_into(&mut error.code);
+            Failure::of("account 123456789012, us-west-2", &error)
+        };
+        assert_eq!(denied("a").cause, denied("b").cause);
+        assert!(denied("a").words.ends_with("UnauthorizedOperation: Encoded message: a"));
+        assert!(denied("a").cause.contains("us-west-2: ec2:DescribeInstances: UnauthorizedOperation"));
+    }
+}

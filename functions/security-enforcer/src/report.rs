@@ -1,0 +1,48 @@
+//! What a run tells people of itself: what it could not see or do, and that too much was due. A message comes at once for a
+//! cause that is new, and once a day while it lasts. Alarms ring on without it.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use spot_domain::reminders::Told;
+
+use crate::audit::Auditor;
+use crate::failure::Failure;
+use crate::summary::Summary;
+
+const PARTIAL: &str = "Spot Optimizer: security audit is partial";
+const EXCEEDED: &str = "Spot Optimizer: blast radius exceeded, nothing terminated";
+
+/// Tells people what is owed to them, and notes it as told, unless it is known that `nobody_hears` the alerts.
+pub async fn report(auditor: &Auditor, nobody_hears: bool, summary: &mut Summary) {
+    let now = Timestamp::now();
+    // What was told is unknown: then it is told again.
+    let mut known = auditor.table.told().await.unwrap_or_else(|error| {
+        tracing::warn!("{error}");
+        Told::default()
+    });
+    let mut told = BTreeSet::new();
+    if let Some(exceeded) = summary.blast_radius_exceeded.clone() {
+        let cause = BTreeSet::from([summary.blast_radius_cause.clone().unwrap_or_default()]);
+        if known.owes(&cause, now) {
+            match auditor.announcer.publish(EXCEEDED, &exceeded).await {
+                Ok(()) => told.extend(cause),
+                Err(error) => summary.fail(Failure::of("blast radius", &error)),
+            }
+        }
+    }
+    if known.owes(&summary.causes, now) {
+        let body = format!("The audit is partial.\n\n{}", summary.failures());
+        match auditor.announcer.publish(PARTIAL, &body).await {
+            Ok(()) => told.extend(summary.causes.clone()),
+            Err(error) => tracing::error!("{error}"),
+        }
+    }
+    if told.is_empty() || nobody_hears {
+        return;
+    }
+    known.note(&told, now);
+    if let Err(error) = auditor.table.note_told(&known).await {
+        tracing::warn!("{error}; the same may be told again in an hour");
+    }
+}
