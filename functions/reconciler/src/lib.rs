@@ -113,7 +113,7 @@ impl Reconciler {
     /// # Errors
     /// Some lease could not be reconciled, or it is too early for the one that the event is about.
     pub async fn handle(&self, event: &Value) -> Result<Summary, ReconcileError> {
-        let about = event.get("detail").and_then(|d| d.get("executionArn")).and_then(Value::as_str);
+        let about = executions::ended(event);
         let mut summary = Summary::default();
         let mut failures = Vec::new();
         let mut event_too_early: Option<String> = None;
@@ -141,7 +141,7 @@ impl Reconciler {
             match outcome {
                 Ok(Outcome::Running) => summary.running.push(name),
                 Ok(Outcome::TooEarly) => {
-                    if about == Some(held.lease.owner.execution().as_str()) {
+                    if about.as_ref() == Some(held.lease.owner.execution()) {
                         event_too_early = Some(name.clone());
                     }
                     summary.too_early.push(name);

@@ -15,7 +15,7 @@ pub enum RiskError {
     #[error("field {field:?}: {problem}")]
     InvalidEvent {
         /// Where in the event.
-        field: &'static str,
+        field: String,
         /// What is wrong.
         problem: String,
     },
