@@ -25,7 +25,6 @@ use spot_domain::settings::Settings;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 use spot_domain::{ExecutionArn, Reason};
 use spot_swap::newcomer::unproven;
-use spot_swap::nodes;
 use spot_swap::recovery::{Progress, advance};
 
 use executions::{Execution, Life, describe};
@@ -269,7 +268,7 @@ impl Reconciler {
         let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
         let target = self.stack.target(&access, &lease.region, Some(lease.owner.execution())).await;
         let permit = async |journal: &mut Journal, observed: &Observed, action: &Action| {
-            nodes::permit(&self.stack, lease, &access, journal, observed, action).await
+            spot_nodes::permit(&self.stack, lease, &access, journal, observed, action).await
         };
         Ok(advance(&target, &self.swaps, lease, settings, journal, permit).await?)
     }
