@@ -249,6 +249,20 @@ def test_an_event_whose_instance_is_forgotten_is_learned_from_its_spot_request(a
     assert manage(event) == ({"outcome": "POISONED", "pool": pool}, None)
 
 
+def test_an_event_that_comes_too_late_for_ec2_is_learned_from_the_swap_that_launched_its_instance(aws, scene, manage):
+    aws.settings(poll_seconds=1, launch_visible_after_seconds=1)
+    web = scene(size=1, minimum=0, zones=["us-east-1a"], overrides=["m5.xlarge"])
+    gone = web.swap()["swapped"][0]["new_instance_id"]
+    event, pool = aws.drill_event(gone), aws.pool_of(gone)
+    web.group.delete()
+    wait_for(lambda: aws.instance(gone)["State"]["Name"] == "terminated")
+    aws.control.reset(), aws.control.reset()  # Forgets the dead, then their Spot requests, as EC2 does after some hours.
+    requests = aws.client("ec2").describe_spot_instance_requests(Filters=[{"Name": "instance-id", "Values": [gone]}])
+    assert requests["SpotInstanceRequests"] == []
+    assert manage(event) == ({"outcome": "POISONED", "pool": pool}, None)
+    assert manage({**event, "region": "us-west-2"})[1]["errorType"] == "InstanceUnknown"
+
+
 def test_an_event_that_cannot_be_handled_ends_in_the_dead_letter_queue(aws, spot, dead_letters):
     event = aws.drill_event("i-0123456789abcdef0")
     aws.deliver("RiskManagerFunctionName", event)
