@@ -80,7 +80,7 @@ struct Task {
 /// The detail of both notices. What EC2 will do with the instance (`instance-action`) changes nothing for its pool.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Detail {
+struct NoticeDetail {
     instance_id: InstanceId,
 }
 
@@ -90,14 +90,7 @@ struct Detail {
 /// [`RiskError::InvalidEvent`] names the field.
 pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
     if event.get("task").is_some() {
-        let task: Task = serde_json::from_value(event).map_err(|e| invalid("task", e.to_string()))?;
-        return match task.task.as_str() {
-            "clean-up" => Ok(Incoming::CleanUp),
-            "measure" => Ok(Incoming::Measure),
-            other => {
-                Err(invalid("task", format!("{other:?} is unknown: expected \"clean-up\" or \"measure\"")))
-            }
-        };
+        return task(event);
     }
     let event: EventBridgeEvent = read(None, event)?;
     let account_id = stamped("account", event.account)?;
@@ -117,8 +110,18 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
     if !is_drill && event.source != "aws.ec2" {
         return Err(invalid("source", format!("{:?} is foreign: expected aws.ec2", event.source)));
     }
-    let Detail { instance_id } = read(Some("detail"), event.detail)?;
+    let NoticeDetail { instance_id } = read(Some("detail"), event.detail)?;
     Ok(Incoming::Interruption(Interruption { notice, account_id, region, instance_id, occurred, is_drill }))
+}
+
+/// Reads what the schedules send.
+fn task(event: Value) -> Result<Incoming, RiskError> {
+    let Task { task } = serde_json::from_value(event).map_err(|e| invalid("task", e.to_string()))?;
+    match task.as_str() {
+        "clean-up" => Ok(Incoming::CleanUp),
+        "measure" => Ok(Incoming::Measure),
+        other => Err(invalid("task", format!("{other:?} is unknown: expected \"clean-up\" or \"measure\""))),
+    }
 }
 
 /// Reads the event itself, or the part of it that lies `at` this field.

@@ -12,7 +12,7 @@ use spot_swap::work::Work;
 
 use crate::no_access;
 
-/// Which cluster, and how it is reached.
+/// A cluster, and how it is reached.
 #[derive(Debug, Clone, Copy)]
 pub struct Door<'a> {
     /// The cluster.
@@ -27,7 +27,7 @@ impl<'a> From<&'a NodeSwap> for Door<'a> {
     }
 }
 
-/// A client of the cluster's API server, with a token minted now.
+/// Returns a client of the cluster's API server, with a token minted now.
 ///
 /// # Errors
 /// The cluster can't be reached.
@@ -45,7 +45,7 @@ pub async fn connect(
     }
 }
 
-/// A client for a run that has begun.
+/// Returns a client for a run that has begun.
 ///
 /// # Errors
 /// The cluster can't be reached.

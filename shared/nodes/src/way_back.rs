@@ -38,7 +38,7 @@ const LAST_READY_KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
 /// After it, the newcomer stays for its pods' sake.
 const MAY_END_WITHIN: SignedDuration = SignedDuration::from_mins(30);
 
-/// Whether `action` may be done now. A cluster that does not answer lets nothing go: a node whose pods
+/// Says if `action` may be done now. A cluster that does not answer lets nothing go: a node whose pods
 /// can't be counted is not drained.
 pub async fn permit(
     stack: &Stack,
