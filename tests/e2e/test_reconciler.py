@@ -109,7 +109,8 @@ def test_an_execution_that_died_too_recently_is_left_for_a_retry(aws, scene, set
     web = waiting_in(scene, "PauseForHealth")
     summary, error = aws.invoke("ReconcilerFunctionName", {"task": "sweep"})
     assert error is None and summary["too_early"] == [f"group {web.name}"]
-    about = {"detail": {"executionArn": web.arn, "status": "ABORTED"}}
+    envelope = {"source": "aws.states", "detail-type": "Step Functions Execution Status Change"}
+    about = {**envelope, "detail": {"executionArn": web.arn, "status": "ABORTED"}}
     _, error = aws.invoke("ReconcilerFunctionName", about)
     assert error["errorType"] == "TooEarly" and web.name in error["errorMessage"]
     assert web.leased()

@@ -249,6 +249,24 @@ def test_an_event_whose_instance_is_forgotten_is_learned_from_its_spot_request(a
     assert manage(event) == ({"outcome": "POISONED", "pool": pool}, None)
 
 
+def test_an_event_that_comes_too_late_for_ec2_is_learned_from_the_swap_that_launched_its_instance(aws, scene, manage):
+    aws.settings(poll_seconds=1, launch_visible_after_seconds=1)
+    web = scene(size=2, minimum=0, zones=["us-east-1a"], overrides=["m5.xlarge"])
+    # The lease and the first launch are written; that newcomer's pool is not, and its swap goes on.
+    aws.control.fault("UpdateItem", code="AccessDeniedException", status=400, skip=2, times=1)
+    unkept, kept = (swapped["new_instance_id"] for swapped in web.swap()["swapped"])
+    events, pool = {i: aws.drill_event(i) for i in (unkept, kept)}, aws.pool_of(kept)
+    web.group.delete()
+    wait_for(lambda: {aws.instance(i)["State"]["Name"] for i in events} == {"terminated"})
+    aws.control.reset(), aws.control.reset()  # Forgets the dead, then their Spot requests, as EC2 does after some hours.
+    requests = aws.client("ec2").describe_spot_instance_requests(Filters=[{"Name": "instance-id", "Values": list(events)}])
+    assert requests["SpotInstanceRequests"] == []
+    for unknown in (events[unkept], {**events[kept], "region": "us-west-2"}):
+        assert manage(unknown)[1]["errorType"] == "InstanceUnknown"
+    assert aws.pools() == {}
+    assert manage(events[kept]) == ({"outcome": "POISONED", "pool": pool}, None)
+
+
 def test_an_event_that_cannot_be_handled_ends_in_the_dead_letter_queue(aws, spot, dead_letters):
     event = aws.drill_event("i-0123456789abcdef0")
     aws.deliver("RiskManagerFunctionName", event)

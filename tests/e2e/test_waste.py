@@ -290,7 +290,7 @@ def test_of_two_runs_that_both_go_on_the_newer_one_reports(estate, aws, inbox):
 
     def go_on(run_started, continuation):
         detail = {"run_started": run_started, "continuation": continuation}
-        return estate.scan(**{"detail-type": "Waste Scan To Be Continued", "detail": detail})
+        return estate.scan(**{"source": "spot-optimizer", "detail-type": "Waste Scan To Be Continued", "detail": detail})
 
     def began(summary):
         return int(datetime.fromisoformat(summary["run_started"]).timestamp())

@@ -212,6 +212,7 @@ AT_HOME = [
     ("a lease", "dynamodb:UpdateItem", table("Swaps"), {}, SWAPS),
     ("a whole row", "dynamodb:PutItem", table("Swaps"), {}, NOBODY),
     ("the leases", "dynamodb:Scan", table("Swaps"), {}, [RECONCILER, ENFORCER]),
+    ("what a swap launched", "dynamodb:GetItem", table("Swaps"), {}, [*SWAPS, RISK]),
     ("a verdict", "dynamodb:UpdateItem", table("InstanceAuth"), {}, [ENFORCER]),
     ("a pool", "dynamodb:UpdateItem", table("SpotPoolRisk"), {}, [RISK]),
     ("the gate", "dynamodb:BatchGetItem", table("SpotPoolRisk"), {}, LAUNCHERS),

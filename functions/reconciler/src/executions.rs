@@ -1,7 +1,9 @@
 //! Executions as Step Functions knows them: their state, their end, and the swap that each was started for.
 
+use aws_lambda_events::eventbridge::EventBridgeEvent;
 use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spot_cloud::error::{CallError, Kind, failed};
 use spot_cloud::swaps::{Lease, Leased};
@@ -100,6 +102,20 @@ impl Known {
     }
 }
 
+/// The detail of `Step Functions Execution Status Change`.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusChange {
+    execution_arn: ExecutionArn,
+}
+
+/// Returns the execution that the event says has ended; `None` for the schedule's, which is about every lease.
+#[must_use]
+pub fn ended(event: &Value) -> Option<ExecutionArn> {
+    let change = EventBridgeEvent::<StatusChange>::deserialize(event).ok()?;
+    Some(change.detail.execution_arn)
+}
+
 /// Describes an execution.
 ///
 /// # Errors
@@ -189,6 +205,17 @@ mod tests {
     fn group() -> Leased {
         let arn = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";
         Leased::Group { arn: arn.parse().unwrap(), name: "web".parse().unwrap() }
+    }
+
+    #[test]
+    fn a_status_change_names_the_execution_that_ended() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/execution-status-change.json");
+        let event: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let named = "arn:aws:states:us-east-1:123456789012:execution:ClusterSwap:web-1";
+        assert_eq!(ended(&event).map(|arn| arn.to_string()).as_deref(), Some(named));
+        for event in [json!({"task": "sweep"}), Value::Null, json!({"detail": {"executionArn": 1}})] {
+            assert_eq!(ended(&event), None, "{event}");
+        }
     }
 
     #[test]

@@ -26,7 +26,6 @@ use spot_domain::settings::Settings;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 use spot_domain::{ExecutionArn, Reason};
 use spot_swap::newcomer::unproven;
-use spot_swap::nodes;
 use spot_swap::recovery::{Progress, advance};
 
 use executions::{Execution, Life, describe};
@@ -115,7 +114,7 @@ impl Reconciler {
     /// # Errors
     /// Some lease could not be reconciled, or the execution in the event died too recently.
     pub async fn handle(&self, event: &Value) -> Result<Summary, ReconcileError> {
-        let about = event.get("detail").and_then(|d| d.get("executionArn")).and_then(Value::as_str);
+        let about = executions::ended(event);
         let mut summary = Summary::default();
         let mut failures = Vec::new();
         let mut event_too_early: Option<String> = None;
@@ -143,7 +142,7 @@ impl Reconciler {
             match outcome {
                 Ok(Outcome::Running) => summary.running.push(name),
                 Ok(Outcome::TooEarly) => {
-                    if about == Some(held.lease.owner.execution().as_str()) {
+                    if about.as_ref() == Some(held.lease.owner.execution()) {
                         event_too_early = Some(name.clone());
                     }
                     summary.too_early.push(name);
@@ -273,7 +272,7 @@ impl Reconciler {
         let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
         let target = self.stack.target(&access, &lease.region, Some(lease.owner.execution())).await;
         let permit = async |journal: &mut Journal, observed: &Observed, action: &Action| {
-            nodes::permit(&self.stack, lease, &access, journal, observed, action).await
+            spot_nodes::permit(&self.stack, lease, &access, journal, observed, action).await
         };
         Ok(advance(&target, &self.swaps, lease, settings, journal, permit).await?)
     }

@@ -5,6 +5,7 @@ use spot_cloud::CallError;
 use spot_cloud::accounts::AccountError;
 use spot_cloud::risk_table::MalformedRow;
 use spot_cloud::settings::SettingsError;
+use spot_cloud::swaps::SwapsError;
 use spot_domain::InstanceId;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 
@@ -15,7 +16,7 @@ pub enum RiskError {
     #[error("field {field:?}: {problem}")]
     InvalidEvent {
         /// Where in the event.
-        field: &'static str,
+        field: String,
         /// What is wrong.
         problem: String,
     },
@@ -25,8 +26,12 @@ pub enum RiskError {
     /// A setting can't be applied.
     #[error(transparent)]
     Settings(SettingsError),
-    /// EC2 knows neither the instance nor its Spot request: it is gone for more than four hours, or was never there.
-    #[error("instance {0}: EC2 describes neither it nor its Spot request, which it keeps for four hours")]
+    /// EC2 knows neither the instance nor its Spot request, and no swap of ours launched it: it is gone for more than four
+    /// hours, or was never there.
+    #[error(
+        "instance {0}: EC2 describes neither it nor its Spot request, which it keeps for four hours, and no swap of the \
+         last 90 days launched it"
+    )]
     InstanceUnknown(InstanceId),
     /// The zone's id could not be found out.
     #[error("instance {0}: no zone id is known for {1:?}")]
@@ -73,6 +78,15 @@ impl From<SettingsError> for RiskError {
         match error {
             SettingsError::Call(error) => Self::Call(error),
             error => Self::Settings(error),
+        }
+    }
+}
+
+impl From<SwapsError> for RiskError {
+    fn from(error: SwapsError) -> Self {
+        match error {
+            SwapsError::Call(error) => Self::Call(error),
+            error => Self::Call(CallError::malformed("dynamodb:GetItem", error.to_string())),
         }
     }
 }

@@ -1,9 +1,8 @@
 //! An interruption in a LAB account poisons nothing. If it takes what a lab swap launched, its owner is told, with
 //! the way back: the newcomer is a one-time Spot instance, and nothing comes in its place by itself.
 
-use spot_cloud::CallError;
 use spot_cloud::announcements::Announcements;
-use spot_cloud::swaps::{Swaps, SwapsError};
+use spot_cloud::swaps::Swaps;
 
 use crate::error::RiskError;
 use crate::event::Interruption;
@@ -18,12 +17,7 @@ pub async fn tell_the_owner(
     event: &Interruption,
 ) -> Result<(), RiskError> {
     let Interruption { account_id, region, instance_id, .. } = event;
-    let old = match swaps.replaced_by(account_id, region, instance_id).await {
-        Ok(Some(old)) => old,
-        Ok(None) => return Ok(()),
-        Err(SwapsError::Call(error)) => return Err(error.into()),
-        Err(other) => return Err(CallError::malformed("dynamodb:GetItem", other.to_string()).into()),
-    };
+    let Some(old) = swaps.replaced_by(account_id, region, instance_id).await? else { return Ok(()) };
     tracing::warn!(%instance_id, %old, "a lab swap's newcomer is interrupted");
     let subject = format!("Spot Optimizer: {instance_id}, which replaced {old}, is interrupted");
     let message = format!(

@@ -12,19 +12,19 @@ pub mod measure;
 pub mod metrics;
 pub mod mute;
 pub mod poison;
+pub mod pool;
 pub mod report;
 pub mod sightings;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use spot_cloud::accounts::{Access, AccountError};
+use spot_cloud::accounts::AccountError;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::hub::Part;
-use spot_cloud::pools::Lookup;
 use spot_cloud::swaps::Swaps;
-use spot_cloud::{Stack, accounts, pools, settings};
+use spot_cloud::{Stack, accounts, settings};
 use spot_domain::risk::{Effect, Outcome, effect, poisoned_until};
 use spot_domain::settings::Settings;
 use spot_domain::{EnvironmentType, Pool};
@@ -121,7 +121,8 @@ impl RiskManager {
             Ok(until) => until,
             Err(ignored) => return answer(ignored, None),
         };
-        let Some(pool) = self.pool_of(event, &access).await? else {
+        let target = self.stack.target(&access, &event.region, None).await;
+        let Some(pool) = pool::of(event, &target.ec2, &self.swaps).await? else {
             return answer(Outcome::IgnoredNotSpot, None);
         };
         let Interruption { notice, occurred, is_drill, .. } = *event;
@@ -202,19 +203,6 @@ impl RiskManager {
         match until {
             Some(until) => self.table.poison(cause, until).await,
             None => Ok(Outcome::BelowThreshold),
-        }
-    }
-
-    /// The pool of the event's instance; `None` if it is not Spot. The event names neither, and may come when EC2 has
-    /// forgotten the instance: out of a backlog, or again out of the dead-letter queue.
-    async fn pool_of(&self, event: &Interruption, access: &Access) -> Result<Option<Pool>, RiskError> {
-        let target = self.stack.target(access, &event.region, None).await;
-        let id = &event.instance_id;
-        match pools::of_instance(&target.ec2, &event.region, id).await? {
-            Lookup::Pool(pool) => Ok(Some(pool)),
-            Lookup::NotSpot => Ok(None),
-            Lookup::ZoneUnknown(zone) => Err(RiskError::ZoneUnknown(id.clone(), zone)),
-            Lookup::Gone => Err(RiskError::InstanceUnknown(id.clone())),
         }
     }
 }

@@ -4,7 +4,6 @@
 //! The member puts it on a bus that takes nothing but its own reports, and a rule there forwards it: so AWS itself
 //! stamps the sender's account and region on it. Nothing in the detail is believed about *who* it is.
 
-use aws_lambda_events::eventbridge::EventBridgeEvent;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +13,7 @@ use spot_cloud::announcements::{Announcements, event_at};
 use spot_domain::{AccountId, InstanceId, Pool, Region};
 
 use crate::error::RiskError;
-use crate::event::{Interruption, Notice, invalid, not_in_the_future, notice};
+use crate::event::{Interruption, Notice, invalid, not_in_the_future, notice, read};
 
 /// The event's `detail-type`: rules of the template match on it.
 pub const DETAIL_TYPE: &str = "Spot Pool Interrupted";
@@ -54,17 +53,12 @@ pub struct Report {
     pub is_drill: bool,
 }
 
-/// Reads a report off the hub's bus.
+/// Reads the detail of a report off the hub's bus; account and region are those that AWS stamped on the event.
 ///
 /// # Errors
 /// [`RiskError::InvalidEvent`] names the field.
-pub fn parse(
-    event: EventBridgeEvent<Value>,
-    account_id: AccountId,
-    region: Region,
-) -> Result<Report, RiskError> {
-    let detail: Detail =
-        serde_json::from_value(event.detail).map_err(|e| invalid("detail", e.to_string()))?;
+pub fn parse(detail: Value, account_id: AccountId, region: Region) -> Result<Report, RiskError> {
+    let detail: Detail = read(Some("detail"), detail)?;
     if detail.pool.region != region {
         let problem = format!("{} does not lie in the event's region {region}", detail.pool);
         return Err(invalid("detail.pool", problem));

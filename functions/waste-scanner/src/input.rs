@@ -1,6 +1,7 @@
 //! The scanner's input, parsed at the edge: a request of the schedule or of a person, or the event by which
 //! an earlier invocation asks to be continued.
 
+use aws_lambda_events::eventbridge::EventBridgeEvent;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -65,21 +66,24 @@ impl Run {
 /// [`WasteError::InvalidInput`] names the problem.
 pub fn parse(event: Value, now: Timestamp) -> Result<Run, WasteError> {
     let invalid = |error: serde_json::Error| WasteError::InvalidInput(error.to_string());
-    let Some(detail_type) = event.get("detail-type") else {
+    if event.get("detail-type").is_none() {
         let event = if event.is_null() { Value::Object(serde_json::Map::new()) } else { event };
         return serde_json::from_value(event).map(|request| Run::new(request, now)).map_err(invalid);
-    };
-    if detail_type.as_str() != Some(TO_BE_CONTINUED) {
-        return Err(WasteError::InvalidInput(format!("detail-type {detail_type} is not handled here")));
     }
-    let run: Run =
-        serde_json::from_value(event.get("detail").cloned().unwrap_or_default()).map_err(invalid)?;
+    let event: EventBridgeEvent = serde_json::from_value(event).map_err(invalid)?;
+    if event.detail_type != TO_BE_CONTINUED {
+        let problem = format!("detail-type {:?} is not handled here", event.detail_type);
+        return Err(WasteError::InvalidInput(problem));
+    }
+    let run: Run = serde_json::from_value(event.detail).map_err(invalid)?;
     let started = Timestamp::from_second(run.run_started).ok().filter(|started| *started <= now);
     started.map(|_| run).ok_or_else(|| WasteError::InvalidInput("run_started lies in the future".to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use spot_cloud::announcements::SOURCE;
+
     use super::*;
 
     fn sample(name: &str) -> Value {
@@ -107,21 +111,23 @@ mod tests {
     fn a_continuation_is_read_as_it_was_sent() {
         let request = Request { account_id: Some("123456789012".parse().unwrap()), region: None };
         let run = Run::new(request, now()).next();
-        let event = serde_json::json!({"detail-type": TO_BE_CONTINUED, "detail": run});
+        let event = serde_json::json!({"detail-type": TO_BE_CONTINUED, "source": SOURCE, "detail": run});
         assert_eq!(parse(event, now()).unwrap(), run);
     }
 
     #[test]
     fn nonsense_is_refused() {
         let future = serde_json::json!({"run_started": 1_900_000_000, "continuation": 1});
+        let rest = serde_json::json!({"run_started": 1_700_000_000, "continuation": 1});
         for event in [
             serde_json::json!({"regoin": "us-east-1"}),
             serde_json::json!({"account_id": "12"}),
             serde_json::json!({"region": "us-east-1a"}),
             serde_json::json!(["us-east-1"]),
-            serde_json::json!({"detail-type": "Scheduled Event", "detail": {}}),
-            serde_json::json!({"detail-type": TO_BE_CONTINUED, "detail": {}}),
-            serde_json::json!({"detail-type": TO_BE_CONTINUED, "detail": future}),
+            serde_json::json!({"detail-type": "Scheduled Event", "source": SOURCE, "detail": {}}),
+            serde_json::json!({"detail-type": TO_BE_CONTINUED, "source": SOURCE, "detail": {}}),
+            serde_json::json!({"detail-type": TO_BE_CONTINUED, "source": SOURCE, "detail": future}),
+            serde_json::json!({"detail-type": TO_BE_CONTINUED, "detail": rest}),
         ] {
             let error = parse(event.clone(), now()).unwrap_err();
             assert_eq!(error.name(), "InvalidInput", "{event}");

@@ -1,5 +1,5 @@
 //! The Swaps table: one row for each target. A row holds the lease of the execution that works on the target
-//! and the journal of the swap in progress. Every write is conditional on holding the lease.
+//! and the journal of the swap in progress. Every write to such a row is conditional on holding the lease.
 
 use std::collections::HashMap;
 
@@ -13,6 +13,7 @@ use crate::clients::{BadEnvironment, Stack, variable};
 use crate::error::{CallError, Kind, failed};
 pub use crate::leases::{Lease, Leased, Owner};
 
+mod newcomers;
 mod replacements;
 
 const UPDATE: &str = "dynamodb:UpdateItem";
@@ -78,7 +79,13 @@ impl Swaps {
     /// # Errors
     /// The table's name is missing from the environment.
     pub fn new(stack: &Stack) -> Result<Self, BadEnvironment> {
-        Ok(Self { dynamodb: stack.dynamodb.clone(), table: variable("SWAPS_TABLE")? })
+        Ok(Self::over(stack.dynamodb.clone(), variable::<String>("SWAPS_TABLE")?))
+    }
+
+    /// The table of this name.
+    #[must_use]
+    pub fn over(dynamodb: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
+        Self { dynamodb, table: table.into() }
     }
 
     /// Acquires the lease. The same execution may acquire it again.

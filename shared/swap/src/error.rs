@@ -7,8 +7,6 @@ use spot_cloud::clients::BadEnvironment;
 use spot_cloud::settings::SettingsError;
 use spot_cloud::swaps::{Leased, SwapsError};
 use spot_cloud::{CallError, Kind};
-use spot_cluster::access::AccessError;
-use spot_cluster::error::{ClusterError, Kind as ClusterKind};
 use spot_domain::words::{LONGEST_CAUSE, cut};
 
 /// A step that failed.
@@ -132,38 +130,6 @@ impl From<SettingsError> for StepError {
             SettingsError::Override(error) => Self::InvalidSettings(error.to_string()),
             SettingsError::Call(error) => error.into(),
             SettingsError::Environment(error) => error.into(),
-        }
-    }
-}
-
-impl From<ClusterError> for StepError {
-    fn from(error: ClusterError) -> Self {
-        let text = error.to_string();
-        match error.kind {
-            ClusterKind::NotFound | ClusterKind::Conflict => Self::Transient(text),
-            // A token may have expired under way: the next step mints a new one.
-            ClusterKind::Retry | ClusterKind::Unauthorized => Self::ClusterSilent(text),
-            ClusterKind::Denied => Self::NotAuthorized(format!(
-                "{text}; functions/kubernetes-optimizer/access.yaml grants what is needed: kubectl apply -f it"
-            )),
-            ClusterKind::Rejected => Self::Rejected(text),
-        }
-    }
-}
-
-impl From<AccessError> for StepError {
-    fn from(error: AccessError) -> Self {
-        let text = error.to_string();
-        match error {
-            AccessError::NotFound { .. }
-            | AccessError::Unreachable { .. }
-            | AccessError::Silent { secret: None, .. } => Self::InvalidInput(format!("cluster_name: {text}")),
-            AccessError::Denied { .. } | AccessError::NotLetIn { .. } => Self::NotAuthorized(text),
-            AccessError::Kubeconfig { .. } | AccessError::Silent { secret: Some(_), .. } => {
-                Self::InvalidSettings(format!("kubeconfig_secrets: {text}"))
-            }
-            error if error.is_retryable() => Self::ClusterSilent(text),
-            _ => Self::Rejected(text),
         }
     }
 }

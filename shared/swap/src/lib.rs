@@ -3,7 +3,7 @@
 //!
 //! What one step hands to the next is a [`work::Work`]; what must survive any death is the journal in
 //! the Swaps table, from which [`recovery`] finishes or undoes a swap. Nothing here knows a state
-//! machine, an input or an output: those are the functions'.
+//! machine, an input or an output: those are the functions'. Nothing here talks to a Kubernetes cluster: that is `spot-nodes`.
 
 pub mod attempts;
 pub mod before_launch;
@@ -12,7 +12,6 @@ pub mod group;
 pub mod input;
 pub mod lab_recovery;
 pub mod newcomer;
-pub mod nodes;
 pub mod order;
 pub mod owner;
 pub mod phases;

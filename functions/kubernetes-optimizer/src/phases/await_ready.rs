@@ -13,10 +13,11 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cluster::node::{self, Node};
 use spot_cluster::room;
 use spot_domain::Reason;
+use spot_nodes::failed;
+use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::phases::{attach, wait_for_health, wait_for_in_service};
 use spot_swap::work::{Current, Next, TooSmall};
-use spot_swap::{Context, nodes};
 
 use crate::work::{Joining, NodeRun, NodeWork};
 
@@ -126,7 +127,7 @@ async fn waiting_for(
     run: &NodeRun,
     current: &Current,
 ) -> Result<Option<Obstacle>, StepError> {
-    let looked = match nodes::connect_for(context, &run.swap, &run.node).await {
+    let looked = match spot_nodes::connect_for(context, &run.swap, &run.node).await {
         Ok(client) => obstacle(&client, run, current).await,
         Err(error) => Err(error),
     };
@@ -146,18 +147,18 @@ pub(crate) async fn obstacle(
     run: &NodeRun,
     current: &Current,
 ) -> Result<Option<Obstacle>, StepError> {
-    let Some(newcomer) = run.newcomer_node(client, &current.newcomer).await? else {
+    let Some(newcomer) = run.newcomer_node(client, &current.newcomer).await.map_err(failed)? else {
         return Ok(Some(not_joined(run).into()));
     };
     if !newcomer.is_kept {
-        node::keep(client, &newcomer.name, current.journal.swap_id.as_str()).await?;
+        node::keep(client, &newcomer.name, current.journal.swap_id.as_str()).await.map_err(failed)?;
     }
     let old = old(client, run).await?;
     if let Some(why) = unfit(&newcomer, &old) {
         return Ok(Some(why.into()));
     }
     let name = newcomer.name.clone();
-    let lacks = room::lacks(client, &old, newcomer, nodes::policy(&run.node)).await?;
+    let lacks = room::lacks(client, &old, newcomer, spot_nodes::policy(&run.node)).await.map_err(failed)?;
     Ok((!lacks.is_empty()).then(|| Obstacle {
         why: format!("node {name}: {}", room::in_words(&lacks)),
         is_final: lacks.iter().any(|lack| lack.need.is_final()),
@@ -174,7 +175,7 @@ pub(crate) async fn not_ready(
     run: &NodeRun,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
-    match run.newcomer_node(client, &current.newcomer).await? {
+    match run.newcomer_node(client, &current.newcomer).await.map_err(failed)? {
         Some(newcomer) => Ok(unfit(&newcomer, &old(client, run).await?)),
         None => Ok(Some(not_joined(run))),
     }
@@ -185,7 +186,7 @@ fn not_joined(run: &NodeRun) -> String {
 }
 
 async fn old(client: &kube::Client, run: &NodeRun) -> Result<Node, StepError> {
-    let old = node::get(client, &run.node.old).await?;
+    let old = node::get(client, &run.node.old).await.map_err(failed)?;
     old.ok_or_else(|| StepError::Rejected(format!("node {} is gone", run.node.old)))
 }
 

@@ -13,10 +13,11 @@ use spot_cluster::node::{self, Cordon};
 use spot_cluster::preflight;
 use spot_domain::Reason;
 use spot_domain::node_swap::BlockedPod;
+use spot_nodes::failed;
+use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::work::{Current, Next};
-use spot_swap::{Context, nodes};
 
 use crate::phases::await_ready::{Obstacle, note_type, obstacle, ready_until};
 use crate::phases::drain::{BLOCKED_LISTED, blocked_pod};
@@ -94,11 +95,12 @@ async fn mark_old(
     blocked: &mut Vec<BlockedPod>,
     current: &Current,
 ) -> Result<Marked, StepError> {
-    let client = nodes::connect_for(context, &run.swap, &run.node).await?;
+    let client = spot_nodes::connect_for(context, &run.swap, &run.node).await?;
     if let Some(obstacle) = obstacle(&client, run, current).await? {
         return Ok(Marked::NotYet(obstacle));
     }
-    let cordoned = node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await?;
+    let cordoned =
+        node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await.map_err(failed)?;
     if cordoned == Cordon::ByOther {
         let detail = format!("somebody else cordoned node {} meanwhile", run.node.old);
         return Ok(Marked::Undo(Reason::CordonedByOthers, detail));
@@ -106,7 +108,7 @@ async fn mark_old(
     if let Some(against) = stands_against(&client, run, blocked).await? {
         return Ok(against);
     }
-    run.drain = drain::begin(&client, &run.node.old, nodes::policy(&run.node)).await?;
+    run.drain = drain::begin(&client, &run.node.old, spot_nodes::policy(&run.node)).await.map_err(failed)?;
     Ok(Marked::Ready)
 }
 
@@ -116,15 +118,15 @@ async fn stands_against(
     run: &NodeRun,
     blocked: &mut Vec<BlockedPod>,
 ) -> Result<Option<Marked>, StepError> {
-    let Some(old) = node::get(client, &run.node.old).await? else {
+    let Some(old) = node::get(client, &run.node.old).await.map_err(failed)? else {
         let detail = format!("node {} is gone", run.node.old);
         return Ok(Some(Marked::Undo(Reason::InstanceGone, detail)));
     };
     let terms = preflight::Terms {
-        policy: nodes::policy(&run.node),
+        policy: spot_nodes::policy(&run.node),
         drain_timeout_seconds: run.swap.drain_seconds(),
     };
-    let report = preflight::report(&preflight::look(client, old, terms).await?);
+    let report = preflight::report(&preflight::look(client, old, terms).await.map_err(failed)?);
     if let Some(owner) = &report.owner {
         return Ok(Some(Marked::Undo(reason_of(owner), owner.way_out())));
     }

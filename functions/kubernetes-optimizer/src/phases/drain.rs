@@ -12,10 +12,11 @@ use spot_cluster::pods::Blocked;
 use spot_cluster::{drain, node, volumes};
 use spot_domain::Reason;
 use spot_domain::node_swap::BlockedPod;
+use spot_nodes::failed;
+use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::phases::wait_for_health::undo_if_at_risk;
 use spot_swap::work::{Current, Next};
-use spot_swap::{Context, nodes};
 
 use crate::phases::await_ready::not_ready;
 use crate::work::{NodeRun, NodeWork};
@@ -88,23 +89,24 @@ pub(crate) async fn look_and_evict(
     blocked: &mut Vec<BlockedPod>,
     current: &Current,
 ) -> Result<Left, StepError> {
-    let client = nodes::connect_for(context, &run.swap, &run.node).await?;
+    let client = spot_nodes::connect_for(context, &run.swap, &run.node).await?;
     if run.seen.newcomer_node.is_none() {
-        let found = node::find(&client, &current.newcomer).await?;
+        let found = node::find(&client, &current.newcomer).await.map_err(failed)?;
         run.seen.newcomer_node = found.map(|newcomer| newcomer.name);
     }
     if let Some(why) = not_ready(&client, run, current).await? {
         return Ok(Left::Undo(Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer)));
     }
-    let Some(old) = node::get(&client, &run.node.old).await? else {
+    let Some(old) = node::get(&client, &run.node.old).await.map_err(failed)? else {
         return Ok(Left::Undo(Reason::InstanceGone, format!("node {} is gone", run.node.old)));
     };
     if !old.is_unschedulable || old.cordoned_by.as_deref() != Some(current.journal.swap_id.as_str()) {
         let detail = format!("somebody else uncordoned or cordoned node {} meanwhile", run.node.old);
         return Ok(Left::Undo(Reason::CordonedByOthers, detail));
     }
-    let (policy, last_ready) = (nodes::policy(&run.node), run.last_ready());
-    let pass = drain::pass(&client, &run.node.old, policy, last_ready, run.drain.clone()).await?;
+    let (policy, last_ready) = (spot_nodes::policy(&run.node), run.last_ready());
+    let pass =
+        drain::pass(&client, &run.node.old, policy, last_ready, run.drain.clone()).await.map_err(failed)?;
     let left = pass.left(&run.node.old);
     let stuck = (!pass.stuck.is_empty()).then(|| drain::in_words(&pass.stuck));
     take_in(run, blocked, pass);
@@ -156,12 +158,12 @@ async fn newcomer_at_risk(
 /// What is still in motion once the pods are gone: a replacement that is not Ready, a volume that is not
 /// detached.
 async fn unsettled(client: &kube::Client, run: &NodeRun) -> Result<Option<String>, StepError> {
-    if let Some(missing) = drain::migrated(client, &run.drain).await?.first() {
+    if let Some(missing) = drain::migrated(client, &run.drain).await.map_err(failed)?.first() {
         let (controller, ready, wanted) = (&missing.controller, missing.ready, missing.wanted);
         let (kind, namespace, name) = (&controller.kind, &controller.namespace, &controller.name);
         let problem = missing.problem.as_ref().map(|problem| format!("; {problem}")).unwrap_or_default();
         return Ok(Some(format!("{ready} of {wanted} pods of {kind} {namespace}/{name} are Ready{problem}")));
     }
-    let attached = volumes::attached(client, &run.node.old, &run.drain.claims).await?;
+    let attached = volumes::attached(client, &run.node.old, &run.drain.claims).await.map_err(failed)?;
     Ok(attached.first().map(|volume| format!("volume {volume} is still attached to node {}", run.node.old)))
 }

@@ -24,11 +24,12 @@ use spot_domain::selection::{Candidate, MemberKind, select_one};
 use spot_domain::settings::Settings;
 use spot_domain::tags::{GROUP_NAME_TAG, cluster_of};
 use spot_domain::{AccountId, ClusterName, ExecutionArn, GroupName, Pool, Reason, Region};
+use spot_nodes::{failed, no_access};
 use spot_swap::error::StepError;
 use spot_swap::group::GroupLook;
 use spot_swap::input::parse;
 use spot_swap::work::{Next, Work};
-use spot_swap::{Context, group, nodes};
+use spot_swap::{Context, group};
 
 use crate::phases::drain::{BLOCKED_LISTED, blocked_pod};
 use crate::work::{Joining, Leaving, NodeRun, NodeWork, Seen};
@@ -129,7 +130,7 @@ fn cluster(request: &NodeSwapRequest, instance: &Instance) -> Result<ClusterName
 fn believed(error: AccessError, tries: u32) -> StepError {
     match error {
         AccessError::Silent { .. } if tries < TRIES_OF_SILENCE => StepError::Transient(error.to_string()),
-        error => error.into(),
+        error => no_access(error),
     }
 }
 
@@ -242,9 +243,10 @@ impl Place {
     /// A client whose first call the API server has answered.
     async fn open(&self, context: &Context, cluster: &ClusterName, tries: u32) -> Result<Client, StepError> {
         let kubeconfig_secret = self.kubeconfig_secret(cluster);
-        let door = nodes::Door { cluster, kubeconfig_secret };
-        let opened =
-            nodes::connect(&context.stack, &self.access, &self.region, &self.execution, door).await?;
+        let door = spot_nodes::Door { cluster, kubeconfig_secret };
+        let opened = spot_nodes::connect(&context.stack, &self.access, &self.region, &self.execution, door)
+            .await
+            .map_err(no_access)?;
         opened.tried().await.map_err(|error| believed(error, tries))
     }
 
@@ -260,7 +262,7 @@ impl Place {
         instance: &Instance,
         drain_timeout_seconds: u32,
     ) -> Result<Result<(NodeSwap, Report), Why>, StepError> {
-        let mut found = node::naming(&client, &instance.id).await?;
+        let mut found = node::naming(&client, &instance.id).await.map_err(failed)?;
         if found.len() > 1 {
             let names: Vec<&str> = found.iter().map(|node| node.name.as_str()).collect();
             let detail = format!(
@@ -291,8 +293,8 @@ impl Place {
             evict_local_storage: self.settings.evict_local_storage,
             evict_unmanaged: self.settings.evict_unmanaged,
         };
-        let terms = Terms { policy: nodes::policy(&swap), drain_timeout_seconds };
-        let look = preflight::look(&client, node, terms).await?;
+        let terms = Terms { policy: spot_nodes::policy(&swap), drain_timeout_seconds };
+        let look = preflight::look(&client, node, terms).await.map_err(failed)?;
         Ok(Ok((swap, preflight::report(&look))))
     }
 

@@ -9,7 +9,7 @@ use spot_domain::selection::Candidate;
 use spot_swap::error::StepError;
 use spot_swap::phases::rollback;
 use spot_swap::work::Next;
-use spot_swap::{Context, StepFailure, nodes};
+use spot_swap::{Context, StepFailure};
 
 use crate::work::{NodeRun, NodeWork};
 
@@ -28,7 +28,7 @@ pub async fn run(
     let tried = run.swap.current.as_ref().map(|current| current.candidate.clone());
     let kept = Mutex::new(None);
     let next = rollback::run(context, &mut run.swap, failure, async |journal, observed, action| {
-        let permission = nodes::permit(&context.stack, &lease, &access, journal, observed, action).await;
+        let permission = spot_nodes::permit(&context.stack, &lease, &access, journal, observed, action).await;
         if let Ok(mut kept) = kept.lock() {
             *kept = journal.kept.as_ref().map(|kept| kept.instance_id.clone());
         }

@@ -10,10 +10,11 @@ use spot_cluster::drain::{self, Manner, Others};
 use spot_cluster::node::{self, Cordon};
 use spot_domain::InstanceId;
 use spot_domain::node_swap::BlockedPod;
+use spot_nodes::failed;
+use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::phases::{restore, retire_old, wait_for_retirement};
 use spot_swap::work::{Current, Next};
-use spot_swap::{Context, nodes};
 
 use crate::phases::drain::{Left, look_and_evict, timed_out};
 use crate::work::{Leaving, NodeRun, NodeWork};
@@ -140,17 +141,20 @@ async fn left_on_old(
     run: &mut NodeRun,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
-    let client = nodes::connect_for(context, &run.swap, &run.node).await?;
-    if node::get(&client, &run.node.old).await?.is_none() {
+    let client = spot_nodes::connect_for(context, &run.swap, &run.node).await?;
+    if node::get(&client, &run.node.old).await.map_err(failed)?.is_none() {
         return Ok(None);
     }
-    if node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await? == Cordon::ByOther {
+    if node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await.map_err(failed)?
+        == Cordon::ByOther
+    {
         tracing::warn!(node = %run.node.old, "somebody else has cordoned it meanwhile");
     }
     // It has left its group, and goes: whoever can leave it does.
     let manner = Manner { last_ready: run.last_ready(), others: Others::Go };
-    let pass =
-        drain::pass(&client, &run.node.old, nodes::policy(&run.node), manner, run.drain.clone()).await?;
+    let pass = drain::pass(&client, &run.node.old, spot_nodes::policy(&run.node), manner, run.drain.clone())
+        .await
+        .map_err(failed)?;
     let left = pass.left(&run.node.old);
     run.drain = pass.state;
     Ok(left.map(|why| format!("pods came back to it: {why}")))
@@ -159,9 +163,11 @@ async fn left_on_old(
 /// The newcomer is a node like any other now: Cluster Autoscaler may have a say in it again.
 async fn release(context: &Context, run: &NodeRun, current: &Current) -> Result<Next, StepError> {
     let released = async {
-        let client = nodes::connect_for(context, &run.swap, &run.node).await?;
-        if let Some(newcomer) = node::find(&client, &current.newcomer).await? {
-            node::uncordon(&client, &newcomer.name, current.journal.swap_id.as_str()).await?;
+        let client = spot_nodes::connect_for(context, &run.swap, &run.node).await?;
+        if let Some(newcomer) = node::find(&client, &current.newcomer).await.map_err(failed)? {
+            node::uncordon(&client, &newcomer.name, current.journal.swap_id.as_str())
+                .await
+                .map_err(failed)?;
         }
         Ok(Next::Proceed)
     };

@@ -1,6 +1,6 @@
-//! The Kubernetes side of a swap's way back: no instance that is a node leaves before its pods have moved,
-//! by eviction, and what we cordoned is schedulable again at the end. The rollback of an execution and
-//! the reconciler both go through [`permit`].
+//! The way back of a swap whose instances are nodes: no instance leaves before its pods have moved, by eviction, and what
+//! we cordoned is schedulable again at the end. The rollback of an execution and the reconciler both go through
+//! [`permit`].
 //!
 //! A newcomer keeps its pods for as long as they have nowhere to go back to: while the old node is not Ready, is
 //! cordoned by somebody else, or is gone and nothing has taken its place. The rollback then ends as stuck, which tells a person.
@@ -15,7 +15,7 @@ use kube::Client;
 use spot_cloud::accounts::Access;
 use spot_cloud::swaps::Lease;
 use spot_cloud::{Stack, instances};
-use spot_cluster::access::{self, AccessError, Untried};
+use spot_cluster::access::AccessError;
 use spot_cluster::drain::{self, LastReady, Manner, Others, Pass, State};
 use spot_cluster::node::NodeName;
 use spot_cluster::pods::{self, Blocked, NodePod, Policy};
@@ -24,12 +24,11 @@ use spot_domain::eviction::Turns;
 use spot_domain::group::{AZ_REBALANCE, Group, Member};
 use spot_domain::journal::{Journal, Kept, LeavingNode, NodeSwap};
 use spot_domain::recovery::{Action, Observed, goes_forward};
-use spot_domain::{ClusterName, ExecutionArn, InstanceId, Reason, Region};
+use spot_domain::{InstanceId, Reason};
+use spot_swap::error::StepError;
+use spot_swap::recovery::Permission;
 
-use crate::Context;
-use crate::error::StepError;
-use crate::recovery::Permission;
-use crate::work::Work;
+use crate::{connect, failed, policy};
 
 /// How long the way back waits for another pod before it evicts the last Ready one of a controller. The rollback has
 /// no deadline of its own that the reconciler would share.
@@ -39,51 +38,7 @@ const LAST_READY_KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
 /// After it, the newcomer stays for its pods' sake.
 const MAY_END_WITHIN: SignedDuration = SignedDuration::from_mins(30);
 
-/// Which cluster, and how it is reached.
-#[derive(Debug, Clone, Copy)]
-pub struct Door<'a> {
-    /// The cluster.
-    pub cluster: &'a ClusterName,
-    /// The secret with its kubeconfig; `None` for EKS.
-    pub kubeconfig_secret: Option<&'a str>,
-}
-
-impl<'a> From<&'a NodeSwap> for Door<'a> {
-    fn from(node: &'a NodeSwap) -> Self {
-        Self { cluster: &node.cluster, kubeconfig_secret: node.kubeconfig_secret.as_deref() }
-    }
-}
-
-/// A client of the cluster's API server, with a token minted now.
-///
-/// # Errors
-/// The cluster can't be reached.
-pub async fn connect(
-    stack: &Stack,
-    account: &Access,
-    region: &Region,
-    execution: &ExecutionArn,
-    door: Door<'_>,
-) -> Result<Untried, AccessError> {
-    let config = stack.config_for(account, region, Some(execution)).await;
-    match door.kubeconfig_secret {
-        Some(secret) => access::kubeconfig(&config, secret).await,
-        None => access::eks(&config, door.cluster).await,
-    }
-}
-
-/// A client for a run that has begun.
-///
-/// # Errors
-/// The cluster can't be reached.
-pub async fn connect_for(context: &Context, work: &Work, node: &NodeSwap) -> Result<Client, StepError> {
-    let (lease, access) = (&work.lease, context.access(work).await?);
-    let opened =
-        connect(&context.stack, &access, &lease.region, lease.owner.execution(), node.into()).await?;
-    Ok(opened.client)
-}
-
-/// Whether `action` may be done now. A cluster that does not answer lets nothing go: a node whose pods
+/// Says if `action` may be done now. A cluster that does not answer lets nothing go: a node whose pods
 /// can't be counted is not drained.
 pub async fn permit(
     stack: &Stack,
@@ -127,12 +82,12 @@ impl Way<'_> {
         let goes = action.removes(&journal.old).cloned();
         // Whatever else we cordoned stays, by now: the old node on the way back, a newcomer or an extra one
         // that somebody's wish for more capacity has made a node like any other.
-        for marked in node::marked(self.client, self.mark).await? {
+        for marked in node::marked(self.client, self.mark).await.map_err(failed)? {
             let is_going = goes.is_some() && marked.instance_id == goes;
             let is_old = marked.name == node.old;
             let is_done_with = is_going || (is_old && goes_forward(journal, observed));
             if !is_done_with {
-                node::uncordon(self.client, &marked.name, self.mark).await?;
+                node::uncordon(self.client, &marked.name, self.mark).await.map_err(failed)?;
             }
         }
         match goes {
@@ -155,20 +110,26 @@ impl Way<'_> {
         if !instances::is_running(&target.ec2, id).await? {
             return Ok(Permission::Granted);
         }
-        let Some(node) = node::find(self.client, id).await? else { return Ok(Permission::Granted) };
+        let Some(node) = node::find(self.client, id).await.map_err(failed)? else {
+            return Ok(Permission::Granted);
+        };
         if !goes_forward(journal, observed)
             && let Some(why) = self.nowhere_to_go(journal, swap, observed).await?
-            && pods::on_node(self.client, &node.name, policy(swap)).await?.iter().any(NodePod::must_go)
+            && pods::on_node(self.client, &node.name, policy(swap))
+                .await
+                .map_err(failed)?
+                .iter()
+                .any(NodePod::must_go)
         {
             // It is the place that the pods have: it takes those that the old node loses, too. Its drain begins anew.
-            node::uncordon(self.client, &node.name, self.mark).await?;
+            node::uncordon(self.client, &node.name, self.mark).await.map_err(failed)?;
             journal.leaving_node = None;
             return Ok(Permission::NotYet(format!(
                 "{why}; until then instance {id} keeps the pods of node {}",
                 node.name
             )));
         }
-        node::cordon(self.client, &node.name, self.mark).await?;
+        node::cordon(self.client, &node.name, self.mark).await.map_err(failed)?;
         let is_old = id == &journal.old;
         // AWS may take an instance at risk in a moment, and a dead kubelet ends nothing.
         let may_be_lost = journal.undo_reason() == Some(Reason::NewcomerAtRisk) || !node.is_ready;
@@ -208,7 +169,7 @@ impl Way<'_> {
         let last_ready = if is_late { LastReady::Evict } else { LastReady::Keep };
         let state = State { turns, claims, stuck_passes: stuck_visits, ..State::default() };
         let manner = Manner { last_ready, others };
-        let drained = drain::pass(self.client, node, policy, manner, state).await?;
+        let drained = drain::pass(self.client, node, policy, manner, state).await.map_err(failed)?;
         let State { turns, claims, stuck_passes: stuck_visits, .. } = drained.state.clone();
         journal.leaving_node = Some(LeavingNode { instance_id, since, turns, claims, stuck_visits });
         Ok(Visit { drained, since_its_begin })
@@ -218,7 +179,7 @@ impl Way<'_> {
         if let Some(left) = pass.left(node) {
             return Ok(Permission::NotYet(left));
         }
-        let attached = volumes::attached(self.client, node, &pass.state.claims).await?;
+        let attached = volumes::attached(self.client, node, &pass.state.claims).await.map_err(failed)?;
         let waits = |volume: &String| format!("volume {volume} is still attached to node {node}");
         Ok(attached.first().map(waits).map_or(Permission::Granted, Permission::NotYet))
     }
@@ -231,7 +192,7 @@ impl Way<'_> {
         journal: &mut Journal,
         why: String,
     ) -> Result<Permission, StepError> {
-        node::uncordon(self.client, node, self.mark).await?;
+        node::uncordon(self.client, node, self.mark).await.map_err(failed)?;
         tracing::warn!(instance_id = %id, %node, "kept on the way back: {why}");
         if let Some(undo) = &mut journal.undo {
             undo.detail = format!("{}; {why}", undo.detail);
@@ -250,7 +211,7 @@ impl Way<'_> {
         observed: &Observed,
     ) -> Result<Option<String>, StepError> {
         let name = &swap.old;
-        let old = node::get(self.client, name).await?;
+        let old = node::get(self.client, name).await.map_err(failed)?;
         if let Some(old) = old.filter(|old| old.instance_id.as_ref() == Some(&journal.old)) {
             let id = &journal.old;
             return Ok(if !old.is_ready {
@@ -274,7 +235,7 @@ impl Way<'_> {
         let is_in_place =
             |m: &&Member| m.serves() && !original.members.contains(&m.id) && Some(&m.id) != newcomer;
         for member in group.members.iter().filter(is_in_place) {
-            let node = node::find(self.client, &member.id).await?;
+            let node = node::find(self.client, &member.id).await.map_err(failed)?;
             if node.is_some_and(|node| node.is_ready && !node.is_unschedulable) {
                 return Ok(None);
             }
@@ -349,12 +310,6 @@ fn stays(id: &InstanceId, node: &NodeName, pods: &[Blocked], group: Option<&Grow
     )
 }
 
-/// Which pods may be evicted, as the settings had it when the run began.
-#[must_use]
-pub fn policy(node: &NodeSwap) -> Policy {
-    Policy { evict_local_storage: node.evict_local_storage, evict_unmanaged: node.evict_unmanaged }
-}
-
 #[cfg(test)]
-#[path = "nodes_tests.rs"]
+#[path = "way_back_tests.rs"]
 mod tests;

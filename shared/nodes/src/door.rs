@@ -1,0 +1,56 @@
+//! The way into the cluster of a swap.
+
+use kube::Client;
+use spot_cloud::Stack;
+use spot_cloud::accounts::Access;
+use spot_cluster::access::{self, AccessError, Untried};
+use spot_domain::journal::NodeSwap;
+use spot_domain::{ClusterName, ExecutionArn, Region};
+use spot_swap::Context;
+use spot_swap::error::StepError;
+use spot_swap::work::Work;
+
+use crate::no_access;
+
+/// A cluster, and how it is reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Door<'a> {
+    /// The cluster.
+    pub cluster: &'a ClusterName,
+    /// The secret with its kubeconfig; `None` for EKS.
+    pub kubeconfig_secret: Option<&'a str>,
+}
+
+impl<'a> From<&'a NodeSwap> for Door<'a> {
+    fn from(node: &'a NodeSwap) -> Self {
+        Self { cluster: &node.cluster, kubeconfig_secret: node.kubeconfig_secret.as_deref() }
+    }
+}
+
+/// Returns a client of the cluster's API server, with a token minted now.
+///
+/// # Errors
+/// The cluster can't be reached.
+pub async fn connect(
+    stack: &Stack,
+    account: &Access,
+    region: &Region,
+    execution: &ExecutionArn,
+    door: Door<'_>,
+) -> Result<Untried, AccessError> {
+    let config = stack.config_for(account, region, Some(execution)).await;
+    match door.kubeconfig_secret {
+        Some(secret) => access::kubeconfig(&config, secret).await,
+        None => access::eks(&config, door.cluster).await,
+    }
+}
+
+/// Returns a client for a run that has begun.
+///
+/// # Errors
+/// The cluster can't be reached.
+pub async fn connect_for(context: &Context, work: &Work, node: &NodeSwap) -> Result<Client, StepError> {
+    let (lease, access) = (&work.lease, context.access(work).await?);
+    let opened = connect(&context.stack, &access, &lease.region, lease.owner.execution(), node.into()).await;
+    Ok(opened.map_err(no_access)?.client)
+}

@@ -1,0 +1,103 @@
+//! What a step does about a call to a cluster that failed, by the names that its state machine knows.
+
+use spot_cluster::access::AccessError;
+use spot_cluster::error::{ClusterError, Kind};
+use spot_swap::error::StepError;
+
+/// Turns a failed call to an API server into what the step fails with, for `map_err`.
+#[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
+pub fn failed(error: ClusterError) -> StepError {
+    let text = error.to_string();
+    match error.kind {
+        Kind::NotFound | Kind::Conflict => StepError::Transient(text),
+        // A token may have expired under way: the next step mints a new one.
+        Kind::Retry | Kind::Unauthorized => StepError::ClusterSilent(text),
+        Kind::Denied => StepError::NotAuthorized(format!(
+            "{text}; functions/kubernetes-optimizer/access.yaml grants what is needed: kubectl apply -f it"
+        )),
+        Kind::Rejected => StepError::Rejected(text),
+    }
+}
+
+/// Turns the failure to get into a cluster into what the step fails with, for `map_err`.
+#[must_use]
+pub fn no_access(error: AccessError) -> StepError {
+    let text = error.to_string();
+    match error {
+        AccessError::NotFound { .. }
+        | AccessError::Unreachable { .. }
+        | AccessError::Silent { secret: None, .. } => {
+            StepError::InvalidInput(format!("cluster_name: {text}"))
+        }
+        AccessError::Denied { .. } | AccessError::NotLetIn { .. } => StepError::NotAuthorized(text),
+        AccessError::Kubeconfig { .. } | AccessError::Silent { secret: Some(_), .. } => {
+            StepError::InvalidSettings(format!("kubeconfig_secrets: {text}"))
+        }
+        error if error.is_retryable() => StepError::ClusterSilent(text),
+        _ => StepError::Rejected(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_call_ends_a_step_by_what_may_be_done_about_it() {
+        for (kind, name) in [
+            (Kind::Retry, "Transient"),
+            (Kind::Unauthorized, "Transient"),
+            (Kind::NotFound, "Transient"),
+            (Kind::Conflict, "Transient"),
+            (Kind::Denied, "NotAuthorized"),
+            (Kind::Rejected, "Rejected"),
+        ] {
+            let (object, reason, message) = ("node-1".to_owned(), "Because".to_owned(), "no".to_owned());
+            let error = failed(ClusterError { call: "patch nodes", object, kind, reason, message });
+            assert_eq!(error.name(), name, "{kind:?}");
+            assert!(error.to_string().starts_with("patch nodes node-1: Because: no"), "{error}");
+            let tells_the_way_out = error.to_string().contains("kubectl apply");
+            assert_eq!(tells_the_way_out, kind == Kind::Denied, "{error}");
+            let is_silence = matches!(error, StepError::ClusterSilent(_));
+            assert_eq!(is_silence, matches!(kind, Kind::Retry | Kind::Unauthorized), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_that_cannot_be_entered_names_what_to_mend() {
+        let of = || "cluster shop".to_owned();
+        let (call, message) = ("eks:DescribeCluster", String::new);
+        let silent = |secret: Option<&str>| AccessError::Silent {
+            of: of(),
+            secret: secret.map(str::to_owned),
+            problem: String::new(),
+        };
+        let status = "UPDATING".to_owned();
+        for (error, name, begins) in [
+            (AccessError::NotFound { of: of() }, "InvalidInput", "cluster_name: "),
+            (AccessError::Unreachable { of: of(), problem: message() }, "InvalidInput", "cluster_name: "),
+            (silent(None), "InvalidInput", "cluster_name: "),
+            (silent(Some("kubeconfig")), "InvalidSettings", "kubeconfig_secrets: "),
+            (
+                AccessError::Kubeconfig { secret: "kubeconfig".to_owned(), problem: message() },
+                "InvalidSettings",
+                "kubeconfig_secrets: ",
+            ),
+            (AccessError::Denied { of: of(), call, message: message() }, "NotAuthorized", "cluster shop: "),
+            (AccessError::NotLetIn { of: of(), problem: message() }, "NotAuthorized", "cluster shop: "),
+            (AccessError::Retry { of: of(), call, message: message() }, "Transient", "cluster shop: "),
+            (
+                AccessError::NotActive { cluster: "shop".parse().unwrap(), status },
+                "Transient",
+                "cluster shop ",
+            ),
+            (AccessError::Rejected { of: of(), call, message: message() }, "Rejected", "cluster shop: "),
+            (AccessError::Client { of: of(), problem: message() }, "Rejected", "cluster shop: "),
+        ] {
+            let error = no_access(error);
+            assert_eq!(error.name(), name, "{error}");
+            assert!(error.to_string().starts_with(begins), "{error}");
+        }
+    }
+}
