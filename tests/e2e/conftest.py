@@ -3,6 +3,7 @@
 LOCAL_AWS_REUSE=1 leaves it running, and takes the one that runs as it is (no build, no deploy): for writing tests.
 """
 
+import json
 import os
 
 import pytest
@@ -10,7 +11,7 @@ from lab_scene import Lab
 from local_aws import servers
 from local_aws.inbox import listening
 from local_aws.kubernetes import assets
-from local_aws.paths import LOCAL, Home
+from local_aws.paths import GRANTED, LOCAL, Home
 from local_aws.stack import LocalAws
 from node_scene import NodeScene
 from scene import Scene
@@ -28,6 +29,8 @@ def session_aws():
         aws.stop()  # What an earlier session that was killed left running.
         aws.up()
     yield aws
+    GRANTED.mkdir(exist_ok=True)
+    (GRANTED / f"{worker or 'all'}.json").write_text(json.dumps(aws.control.granted(), indent=1))
     if not keep:
         aws.stop()
 

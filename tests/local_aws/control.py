@@ -29,6 +29,10 @@ class Control:
         found = self._call("GET", "calls")
         return [c for c in found if caller in ("any", c["caller"]) and action in (None, c["action"])]
 
+    def granted(self):
+        """Returns [account, role, action] of each call of a function that was answered since the server started."""
+        return self._call("GET", "granted")
+
     def clear_calls(self):
         self._call("POST", "calls/clear", {})
 

@@ -18,6 +18,8 @@ SAM = LOCAL / "tools" / "bin" / "sam"
 CHECKOV = LOCAL / "scanner" / "bin" / "checkov"
 SCANNER_EXCEPTIONS = ROOT / "tests" / "scanner-exceptions.yaml"
 BUILD = LOCAL / "build"
+# What the functions were granted in the end-to-end tests, a file for each worker.
+GRANTED = LOCAL / "granted"
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"

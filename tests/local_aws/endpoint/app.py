@@ -90,7 +90,7 @@ def serve(ec2_port, forward_port, ministack_port):
         part.install()
     calls, faults, identities = Calls(), Faults(), Identities(ministack_port)
     permissions = Permissions(identities)
-    control, cluster = Control(calls, faults), kubernetes.KubernetesControl(permissions)
+    control, cluster = Control(calls, faults, identities), kubernetes.KubernetesControl(permissions)
     forwarded = Recorder(Forwarder(ministack_port, identities), calls, faults, identities)
     ours = Recorder(Ec2App(identities, permissions), calls, faults, identities)
     _serve(forward_port, Router(control, cluster, forwarded), ForwardHandler)

@@ -6,6 +6,7 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
     POST   /_local/reset                all overrides, faults and the log; AWS resources stay, but for terminated instances
     GET    /_local/calls                [{t, ms, account, service, action, caller, params, status, error?}]
     POST   /_local/calls/clear
+    GET    /_local/granted              [[account, role, action]] of the functions' answered calls since the start; no reset forgets them
     GET    /_local/faults               with `hits`
     POST   /_local/faults               {action, kind: error|error_after|delay|hold, match?, skip?, times?, status?, code?,
                                          message?, delay_seconds?, service?, account?, caller?: lambda|test|any};
@@ -47,8 +48,8 @@ STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 4
 
 
 class Control:
-    def __init__(self, calls, faults):
-        self.calls, self.faults = calls, faults
+    def __init__(self, calls, faults, identities):
+        self.calls, self.faults, self.identities = calls, faults, identities
 
     def __call__(self, environ, start_response):
         request = Request(environ)
@@ -81,6 +82,9 @@ class Control:
 
     def get_calls(self, _):
         return self.calls.list()
+
+    def get_granted(self, _):
+        return sorted({(account, self.identities.role(account, key) or key, action) for account, key, action in self.calls.granted()})
 
     def post_calls_clear(self, _):
         self.calls.clear()

@@ -56,6 +56,12 @@ class Identities:
         """Returns `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION` for a session of AssumeRole; else None."""
         return self._sessions.get(access_key)
 
+    def role(self, account, access_key):
+        """Returns the name of the role that signs with the key; of a session of AssumeRole `ROLE/SESSION`."""
+        if session := self.session(access_key):
+            return session.split("/", 1)[1]
+        return next((role.rsplit("/", 1)[-1] for key, role, _ in self.functions(account) if key == access_key), None)
+
     def functions(self, account):
         """Returns (access key, role ARN, secret) of each function of the account, derived as MiniStack does."""
         for page in self.client("lambda", account).get_paginator("list_functions").paginate():

@@ -18,13 +18,23 @@ HOLD_SECONDS = 0.02  # Pause between two checks whether a call is still held.
 
 
 class Calls:
+    """The log of calls, and which key was granted which action: `clear` forgets the log alone."""
+
     def __init__(self):
         self._lock = threading.Lock()
         self._calls = []
+        self._granted = set()
 
     def add(self, call):
         with self._lock:
             self._calls.append(call)
+            if call["caller"] == "lambda" and call["status"] < 400:
+                self._granted.add((call["account"], call["access_key"], f"{call['service']}:{call['action']}"))
+
+    def granted(self):
+        """Returns (account, access key, action) of each call of a function that was answered since the server started."""
+        with self._lock:
+            return set(self._granted)
 
     def clear(self):
         with self._lock:
