@@ -1,15 +1,16 @@
 """What `make test` and CI run, in the order in which a mistake shows soonest at the least cost."""
 
 import os
+import shutil
 import subprocess
 import sys
 
-from . import sbom
+from . import sbom, servers
 from .build import cargo_lock
 from .cargo_tool import ToolMissing
 from .deny import deny
 from .kubernetes import assets
-from .paths import ACCOUNT_ROLE, IMPORT_TABLES, PYTHON, ROOT, SAM, TEMPLATE, without_aws, REGION
+from .paths import ACCOUNT_ROLE, GRANTED, IMPORT_TABLES, LOCAL, PYTHON, REGION, ROOT, SAM, TEMPLATE, Home, without_aws
 from .progress import BOLD, GREEN, RED, YELLOW, paint, say
 from .scan import ScannerMissing, scan
 
@@ -34,7 +35,7 @@ def run_all(ci, pytest_arguments):
         ("template lint (cfn-lint, sam validate --lint, checkov)", lambda: lint(scanner_required=ci), True),
         ("static checks: the template, the fields of AWS's shapes", lambda: _pytest(["tests/static"]), True),
         ("Kubernetes' control plane", lambda: _kubernetes(ci), True),
-        ("end-to-end on local AWS", lambda: _pytest(["-n", str(WORKERS), "--dist", "loadfile", *pytest_arguments]), True),
+        ("end-to-end on local AWS", lambda: _end_to_end(pytest_arguments), True),
     ]
     for title, check, wanted in checks:
         if not wanted:
@@ -104,9 +105,17 @@ def _kubernetes(ci):
         return int(ci)
 
 
+def _end_to_end(arguments):
+    for home in LOCAL.glob("e2e*"):
+        servers.stop(Home(home))  # What a run that was killed left running.
+    shutil.rmtree(GRANTED, ignore_errors=True)
+    return _pytest(["-n", str(WORKERS), "--dist", "loadfile", *arguments])
+
+
 def _pytest(arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
-    tests = [] if any(a.startswith("tests") for a in arguments) else ["tests/e2e"]
+    chosen = any((ROOT / a.partition("::")[0]).exists() for a in arguments if not a.startswith("-"))
+    tests = [] if chosen else ["tests/e2e"]
     return _run([str(PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, *tests], environment)
 
 

@@ -75,8 +75,8 @@ def cache():
 
 
 def choose_port(variable):
-    """Returns the port that the user set, else any free one: two checkouts never collide."""
-    if chosen := os.environ.get(variable):
+    """Returns the port that the user set, else any free one: two checkouts never collide, nor do the workers of pytest-xdist."""
+    if (chosen := os.environ.get(variable)) and "PYTEST_XDIST_WORKER" not in os.environ:
         return int(chosen)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -77,3 +77,14 @@ def test_no_crate_links_a_function(crate):
 )
 def test_a_layer_does_not_know_what_lies_above_it(crate, foreign):
     assert [name for name in linked(crate, packages()) if name.startswith(foreign)] == []
+
+
+def test_deny_toml_names_the_crates_of_ours_that_may_use_a_crate_as_they_are():
+    """As `make deny` does, on a machine without cargo-deny."""
+    ours = {
+        name: declared(manifest) | set(manifest.get("dev-dependencies", {})) for name, manifest in MANIFESTS.items()
+    }
+    for entry in read("deny.toml")["bans"]["deny"]:
+        if wrappers := entry.get("wrappers"):
+            users = {name for name, uses in ours.items() if entry["crate"] in uses}
+            assert users == set(wrappers) & set(ours), entry["crate"]

@@ -85,6 +85,20 @@ def test_no_resource_of_the_template_waits_for_itself():
     assert waits_for == {}
 
 
+def test_a_function_has_all_its_rights_before_it_exists():
+    """A policy that lies apart from the role comes after it. A schedule may fire as soon as its function is there."""
+    resources = translated()["Resources"]
+    apart = {
+        (role["Ref"].removesuffix("Role"), name)
+        for name, policy in resources.items()
+        if policy["Type"] == "AWS::IAM::ManagedPolicy"
+        for role in policy["Properties"].get("Roles", [])
+    }
+    assert ("ReconcilerFunction", "DeadSwapsPolicy") in apart
+    for function, policy in apart:
+        assert policy in references(resources[function]), f"{function} does not wait for {policy}"
+
+
 def references(node):
     """The logical ids that a part of a template names, whatever its conditions are."""
     if isinstance(node, list):

@@ -32,9 +32,9 @@ pub async fn report(auditor: &Auditor, nobody_hears: bool, summary: &mut Summary
         }
     }
     if known.owes(&summary.causes, now) {
-        let body = format!("The audit is partial.\n\n{}", summary.failures());
-        match auditor.announcer.publish(PARTIAL, &body).await {
-            Ok(()) => told.extend(summary.causes.clone()),
+        let (failures, named) = summary.failures(&known, now);
+        match auditor.announcer.publish(PARTIAL, &format!("The audit is partial.\n\n{failures}")).await {
+            Ok(()) => told.extend(named),
             Err(error) => tracing::error!("{error}"),
         }
     }

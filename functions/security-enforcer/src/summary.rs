@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use spot_cloud::places::NotVisited;
 use spot_domain::InstanceId;
+use spot_domain::reminders::Told;
 use spot_domain::words::{LONGEST, cut};
 
 use crate::audit::{Audit, Findings};
@@ -60,9 +61,9 @@ pub struct Summary {
     pub partial: bool,
     /// What that was.
     pub failed: Vec<String>,
-    /// The causes of `failed`, as other runs have them, too.
+    /// The cause of each of `failed`, as other runs have it, too.
     #[serde(skip)]
-    pub causes: BTreeSet<String>,
+    pub causes: Vec<String>,
     /// Each account and region.
     pub places: Vec<Findings>,
     /// Enabled regions that nobody looks at: no row of Accounts asks for them. Absent if the input names a region.
@@ -92,7 +93,7 @@ impl Summary {
     /// Notes a failure.
     pub fn fail(&mut self, what: Failure) {
         self.partial = true;
-        self.causes.insert(cut(&what.cause, CAUSE));
+        self.causes.push(cut(&what.cause, CAUSE));
         self.failed.push(what.words);
     }
 
@@ -103,13 +104,17 @@ impl Summary {
         }
     }
 
-    /// Returns what failed, for a message to a person: the first failures line by line, and the number of the others.
+    /// Returns what failed, for a message to a person, and the causes that the message names. Failures of which nobody
+    /// was told within a day come first. Those beyond a limit are counted only.
     #[must_use]
-    pub fn failures(&self) -> String {
-        let told = self.failed.iter().take(FAILURES_TOLD).map(|failed| cut(failed, LONGEST));
-        let more = self.failed.len().saturating_sub(FAILURES_TOLD);
+    pub fn failures(&self, known: &Told, now: Timestamp) -> (String, BTreeSet<String>) {
+        let all = self.causes.iter().zip(&self.failed);
+        let (news, others): (Vec<_>, Vec<_>) = all.partition(|(cause, _)| known.owes([*cause], now));
+        let listed: Vec<_> = news.into_iter().chain(others).take(FAILURES_TOLD).collect();
+        let more = self.failed.len() - listed.len();
         let more = (more > 0).then(|| format!("and {more} more"));
-        told.chain(more).collect::<Vec<_>>().join("\n")
+        let lines = listed.iter().map(|(_, failed)| cut(failed, LONGEST)).chain(more);
+        (lines.collect::<Vec<_>>().join("\n"), listed.iter().map(|(cause, _)| (*cause).clone()).collect())
     }
 
     /// Returns the figures of the `stack` in CloudWatch's embedded metric format, which takes no call.

@@ -5,6 +5,9 @@
 mod support;
 
 use jiff::Timestamp;
+use security_enforcer::failure::Failure;
+use security_enforcer::summary::Summary;
+use spot_domain::reminders::Told;
 use spot_scripted::Answer;
 use support::{Account, Asked, HOUR};
 
@@ -101,4 +104,21 @@ async fn a_blast_radius_that_stays_exceeded_is_told_once_a_day() {
         assert!(run.asked("PutEvents")[0].contains("Blast Radius Exceeded"), "the bus hears it every time");
         assert!(run.summary.blast_radius_exceeded.is_some() && run.terminations().is_empty());
     }
+}
+
+/// A message names so many failures. What is new stands among them, however many old ones there are.
+#[tokio::test]
+async fn what_is_new_is_named_before_what_was_told() {
+    let mut summary = Summary::default();
+    let old = |n: usize| Failure { cause: format!("region {n}"), words: format!("region {n} is denied") };
+    summary.fail_all((0..60).map(old).collect());
+    summary.fail(Failure { cause: "a row".to_owned(), words: "a row can't be read".to_owned() });
+    let now = Timestamp::now();
+    let known: Told = (0..60).map(|n| (format!("region {n}"), now)).collect();
+    let (message, named) = summary.failures(&known, now);
+    assert!(message.starts_with("a row can't be read\n") && message.ends_with("and 11 more"), "{message}");
+    assert!(
+        named.contains("a row") && !named.contains("region 59"),
+        "what is not named is not noted as told"
+    );
 }

@@ -43,7 +43,10 @@ async fn a_row_alone_hides_nothing() {
         assert_eq!((run.audit.findings.being_replaced, run.summary.unauthorised), (0, 1), "{newcomer:?}");
         assert!(run.terminations().is_empty() && run.summary.terminated.is_empty());
         let [message] = run.messages().try_into().unwrap();
-        assert!(message.contains("the row row of Swaps says") && message.contains("`journal`"), "{message}");
+        assert!(
+            message.contains("the row row of Swaps says") && message.contains("`lease_owner`"),
+            "{message}"
+        );
         assert!(run.writes().last().unwrap().contains(r#"{"S":"TERMINATION_BLOCKED"}"#));
     }
 }

@@ -364,7 +364,12 @@ fn parse(row: &Row) -> Result<Option<Held>, SwapsError> {
         return Ok(None);
     }
     let key = row.get("target").and_then(|v| v.as_s().ok()).cloned().unwrap_or_default();
-    parse_held(row).map(Some).map_err(|problem| SwapsError::Malformed { target: key, problem })
+    let held = parse_held(row).and_then(|held| match held.lease.key() {
+        // Else an error or a person would go to the row of a swap that has nothing to do with this one.
+        leased if leased != key => Err(format!("leased: it names {leased}, and the row's key is another")),
+        _ => Ok(held),
+    });
+    held.map(Some).map_err(|problem| SwapsError::Malformed { target: key, problem })
 }
 
 fn parse_held(row: &Row) -> Result<Held, String> {

@@ -21,8 +21,8 @@ impl Claim {
     #[must_use]
     pub fn unproven(&self) -> String {
         format!(
-            "the row {} of Swaps says that swap {} replaces it, and EC2 shows no newcomer of that swap; if no such swap is in \
-             progress, delete the row's attribute `journal`",
+            "the row {} of Swaps says that swap {} replaces it, and EC2 shows no newcomer of that swap; look at the execution that \
+             the row's `lease_owner` names: if there is none, delete the row; if there is one, the reconciler ends the swap",
             self.row, self.swap_id
         )
     }
