@@ -192,7 +192,8 @@ pub async fn attach(
         .map(drop)
 }
 
-/// Lets an instance go alive, desired minus one. Asynchronous: the group waits for the drain.
+/// Lets an instance go alive, desired minus one. Asynchronous: the group waits for the drain. Asked once only: a refusal
+/// then proves that this call has lowered nothing.
 ///
 /// # Errors
 /// The call fails.
@@ -206,10 +207,16 @@ pub async fn detach(
         .auto_scaling_group_name(name.as_str())
         .instance_ids(id.as_str())
         .should_decrement_desired_capacity(true)
+        .customize()
+        .config_override(asked_once())
         .send()
         .await
         .map_err(failed("autoscaling:DetachInstances"))
         .map(drop)
+}
+
+fn asked_once() -> aws_sdk_autoscaling::config::Builder {
+    aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled())
 }
 
 /// What becomes of desired when a member is terminated through its group.
@@ -236,7 +243,7 @@ pub async fn terminate(
         .instance_id(id.as_str())
         .should_decrement_desired_capacity(desired == Desired::Decrement)
         .customize()
-        .config_override(aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled()))
+        .config_override(asked_once())
         .send()
         .await
         .map_err(failed("autoscaling:TerminateInstanceInAutoScalingGroup"))

@@ -16,6 +16,8 @@ pub use crate::leases::{Lease, Leased, Owner};
 mod replacements;
 
 const UPDATE: &str = "dynamodb:UpdateItem";
+/// No recovery has written a later revision than the one that is being written.
+const NOT_RECOVERED: &str = "(attribute_not_exists(revision) OR revision <= :revision)";
 
 /// A lease and what lies under it.
 #[derive(Debug, Clone)]
@@ -77,7 +79,13 @@ impl Swaps {
     /// # Errors
     /// Its name is missing from the environment.
     pub fn new(stack: &Stack) -> Result<Self, BadEnvironment> {
-        Ok(Self { dynamodb: stack.dynamodb.clone(), table: variable("SWAPS_TABLE")? })
+        Ok(Self::over(stack.dynamodb.clone(), &variable::<String>("SWAPS_TABLE")?))
+    }
+
+    /// The table of this name.
+    #[must_use]
+    pub fn over(dynamodb: aws_sdk_dynamodb::Client, table: &str) -> Self {
+        Self { dynamodb, table: table.to_owned() }
     }
 
     /// Takes the lease. Taking it again for the same execution is fine.
@@ -158,13 +166,34 @@ impl Swaps {
         }
     }
 
-    /// Writes the journal as it is, whatever stage it was in. It also proves that the lease is held.
+    /// Writes the journal as it is, whatever stage it was in. It also proves that the lease is held, and that no recovery
+    /// has gone on from it.
     ///
     /// # Errors
     /// [`SwapsError::LeaseLost`]: then the call that it speaks of must not be made.
     pub async fn write(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
         self.put_journal(lease, journal)?
-            .condition_expression("lease_owner = :me")
+            .condition_expression(format!("lease_owner = :me AND {NOT_RECOVERED}"))
+            .send()
+            .await
+            .map_err(failed(UPDATE))
+            .map_err(|e| lost(e, lease))
+            .map(drop)
+    }
+
+    /// Writes the next revision of a journal that a recovery has read. Of two that have read the same, one goes on: the
+    /// other's picture of the swap is old.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`]: then the call that it speaks of must not be made.
+    pub async fn revise(&self, lease: &Lease, journal: &mut Journal) -> Result<(), SwapsError> {
+        let read = journal.revision;
+        journal.revision = read + 1;
+        self.put_journal(lease, journal)?
+            .condition_expression(
+                "lease_owner = :me AND (attribute_not_exists(revision) OR revision = :read)",
+            )
+            .expression_attribute_values(":read", AttributeValue::N(read.to_string()))
             .send()
             .await
             .map_err(failed(UPDATE))
@@ -179,7 +208,7 @@ impl Swaps {
     /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap has gone on without this step.
     pub async fn note(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
         self.put_journal(lease, journal)?
-            .condition_expression("lease_owner = :me AND stage = :stage")
+            .condition_expression(format!("lease_owner = :me AND stage = :stage AND {NOT_RECOVERED}"))
             .send()
             .await
             .map_err(failed(UPDATE))
@@ -214,12 +243,12 @@ impl Swaps {
     pub async fn close(&self, lease: &Lease, release: Release<'_>) -> Result<(), SwapsError> {
         let now = number(Timestamp::now().as_second());
         let request = match release {
-            Release::Keep => self.update(lease, "SET updated_at = :now REMOVE journal, stage"),
+            Release::Keep => self.update(lease, "SET updated_at = :now REMOVE journal, stage, revision"),
             Release::LetGo { summary } => self
                 .update(
                     lease,
                     "SET updated_at = :now, last_execution = :me, last_summary = :summary \
-                     REMOVE journal, stage, lease_owner, lease_since",
+                     REMOVE journal, stage, revision, lease_owner, lease_since",
                 )
                 .expression_attribute_values(":summary", AttributeValue::S(summary.to_owned())),
         };
@@ -287,7 +316,8 @@ impl Swaps {
     fn put_journal(&self, lease: &Lease, journal: &Journal) -> Result<UpdateItemFluentBuilder, SwapsError> {
         let row = serde_json::to_string(journal).map_err(|e| malformed(lease, e.to_string()))?;
         Ok(self
-            .update(lease, "SET journal = :journal, stage = :stage, updated_at = :now")
+            .update(lease, "SET journal = :journal, stage = :stage, revision = :revision, updated_at = :now")
+            .expression_attribute_values(":revision", AttributeValue::N(journal.revision.to_string()))
             .expression_attribute_values(":me", text(&lease.owner))
             .expression_attribute_values(":journal", AttributeValue::S(row))
             .expression_attribute_values(":stage", stage(journal.stage))

@@ -234,8 +234,20 @@ pub struct Journal {
     pub max_raised_to: Option<u32>,
     /// How the old instance leaves.
     pub retirement: Retirement,
-    /// An undo has lowered desired by our one, or left it to the owner: it does so once.
+    /// An undo has lowered desired by our one, or left it to the owner: it does so once. Written before the call.
     pub desired_settled: bool,
+    /// The instance whose leaving settles desired, until AWS has said that it leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taking_out: Option<InstanceId>,
+    /// The retirement was called off after it may have begun: the old instance comes back, and nothing turns forward again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub turned_back: bool,
+    /// When the last changing call was decided on: it may land later, and show later still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
+    /// How often a recovery has written it: of two at once, the first to write goes on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: u64,
     /// Why it is undone, once it is.
     pub undo: Option<Undo>,
     /// Set where the instances are nodes of a Kubernetes cluster: none of them goes undrained.
@@ -250,6 +262,11 @@ pub struct Journal {
     /// Set where the instance is in no group: what a lab swap moves, and how far it may have come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lab: Option<LabSwap>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(revision: &u64) -> bool {
+    *revision == 0
 }
 
 impl Journal {
@@ -267,6 +284,10 @@ impl Journal {
             max_raised_to: None,
             retirement,
             desired_settled: false,
+            taking_out: None,
+            turned_back: false,
+            changed_at: None,
+            revision: 0,
             undo: None,
             node: None,
             leaving_node: None,
