@@ -1,6 +1,6 @@
 # Everything that a developer runs. Each target sets up what it needs, below .local/ and target/ only.
 .DEFAULT_GOAL := help
-.PHONY: help demo test local down build bench simulate lint deny sbom k8s-assets setup clean
+.PHONY: help demo test test-deep local down build bench simulate lint deny sbom k8s-assets setup clean
 
 PYTHON ?= python3
 LOCAL_AWS = PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 .local/venv/bin/python
@@ -13,6 +13,9 @@ demo: setup ## the whole story on this machine: a drill poisons a pool, a group 
 
 test: setup ## unit and property tests, template lint, end-to-end on local AWS
 	@$(LOCAL_AWS) -m local_aws test
+
+test-deep: ## a million histories of a swap in a world that is not atomic
+	@HISTORIES=1000000 cargo test --quiet --locked -p spot-domain no_history_breaks_a_swap
 
 local: setup ## start local AWS with the stack deployed and leave it running
 	@$(LOCAL_AWS) -m local_aws up

@@ -74,7 +74,7 @@ class NodeScene(Scene):
         if self.arn and self.running():
             self.stop()
         if self.leased():
-            self.aws.settings(reconcile_after_seconds=0)
+            self.aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
             self.reconcile_until_free()
         super().delete()
 

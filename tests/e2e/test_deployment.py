@@ -220,7 +220,7 @@ def test_a_stack_that_allows_no_drills_listens_to_none(aws):
 def test_the_status_change_of_a_failed_swap_reaches_the_reconciler(aws, scene):
     web = scene(size=1, minimum=0)
     aws.control.newcomers(status="initializing")
-    aws.settings(reconcile_after_seconds=0, poll_seconds=300)
+    aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1, poll_seconds=300)
     web.start().reach("PauseForHealth")
     aws.control.clear_calls()
     web.stop()

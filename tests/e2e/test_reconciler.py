@@ -71,7 +71,7 @@ def test_an_execution_stopped_while_a_call_is_under_way(aws, scene, call):
     web.start()
     wait_for(lambda: aws.control.faults()[0]["hits"])
     web.stop(then=aws.control.clear_faults)
-    aws.settings(reconcile_after_seconds=0)
+    aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
     web.reconcile_until_free()
     if call == "TerminateInstances":
         web.assert_swapped({"swapped": [{"old_instance_id": web.old[0], "new_instance_id": web.newcomer()}]})
@@ -90,7 +90,7 @@ def test_until_then_the_group_stays_locked(aws, scene):
     web = waiting_in(scene, "PauseForHealth")
     error, cause = web.refused()
     assert (error, "is working on it" in cause) == ("GroupBusy", True)
-    aws.settings(reconcile_after_seconds=0)
+    aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
     web.reconcile_until_free()
     web.assert_untouched()
 
@@ -121,7 +121,7 @@ def test_an_execution_that_died_too_recently_is_left_for_a_retry(aws, scene, set
 
 def test_two_reconcilers_at_once_do_what_one_does(aws, scene):
     web = waiting_in(scene, "PauseForInService")
-    aws.settings(reconcile_after_seconds=0)
+    aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: aws.invoke("ReconcilerFunctionName", {"task": "sweep"}), range(4)))
     web.reconcile_until_free()
@@ -132,7 +132,7 @@ def test_two_reconcilers_at_once_remove_a_dead_newcomer_once(aws, scene):
     web = waiting_in(scene, "PauseForInService", size=2, minimum=1, maximum=2)
     aws.control.timing(replace=60)
     aws.control.kill(web.newcomer())
-    aws.settings(reconcile_after_seconds=0)
+    aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: aws.invoke("ReconcilerFunctionName", {"task": "sweep"}), range(4)))
     web.reconcile_until_free()
@@ -146,7 +146,7 @@ def test_a_newcomer_that_died_with_its_execution_is_cleared_away(aws, scene, rep
     aws.control.kill(web.newcomer())
     if replace < 1:
         wait_for(lambda: len(web.group.instance_ids) == 2 and web.newcomer() not in web.group.instance_ids)
-    aws.settings(reconcile_after_seconds=0)
+    aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
     web.reconcile_until_free()
     after = web.group.describe()
     assert (after["DesiredCapacity"], after["MaxSize"], after["SuspendedProcesses"]) == (1, 1, [])
@@ -160,7 +160,7 @@ def test_an_old_one_whose_newcomer_died_with_the_execution_comes_back(aws, scene
     aws.control.timing(replace=60)
     wait_for(lambda: web.old[0] not in web.group.instance_ids)
     aws.control.kill(web.newcomer())
-    aws.settings(reconcile_after_seconds=0)
+    aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
     web.reconcile_until_free()
     assert aws.control.groups()[web.name]["in_service"] >= 1
     assert web.group.describe()["SuspendedProcesses"] == []
@@ -170,7 +170,7 @@ def test_an_old_one_whose_newcomer_died_with_the_execution_comes_back(aws, scene
 def test_a_swap_whose_group_was_deleted_leaves_nothing(aws, scene):
     web = waiting_in(scene, "PauseForHealth", with_target_group=False)
     web.group.delete()
-    aws.settings(reconcile_after_seconds=0)
+    aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
     web.reconcile_until_free()
     web.assert_no_stray()
 
@@ -179,7 +179,7 @@ def test_a_lease_that_cannot_be_read_does_not_keep_the_others_waiting(aws, scene
     web = waiting_in(scene, "PauseForHealth")
     table = aws.table("SwapsTableName")
     table.put_item(Item={"target": "nonsense", "lease_owner": "nobody"})
-    aws.settings(reconcile_after_seconds=0)
+    aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
     try:
         _, error = aws.invoke("ReconcilerFunctionName", {"task": "sweep"})
         assert error["errorType"] == "ReconcileFailed" and "nonsense" in error["errorMessage"]

@@ -258,7 +258,7 @@ def test_what_only_bears_the_tag_of_a_swap_is_left_alone_and_named(aws, scene):
     ec2.create_tags(Resources=bystanders, Tags=[{"Key": "spot-optimizer:swap", "Value": swap}])
     ec2.delete_tags(Resources=[newcomer], Tags=[{"Key": "spot-optimizer:swap"}])
     web.stop()
-    aws.settings(reconcile_after_seconds=0)
+    aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
     web.reconcile_until_free()
     assert [aws.instance(i)["State"]["Name"] for i in bystanders] == ["running", "running"]
     wait_for(lambda: aws.instance(newcomer)["State"]["Name"] == "terminated")

@@ -267,7 +267,7 @@ impl Reconciler {
                 reason: Reason::ExecutionDied,
                 detail: format!("execution {} ended in the middle of a swap", lease.owner.execution()),
             });
-            self.swaps.write(lease, journal).await?;
+            self.swaps.revise(lease, journal).await?;
         }
         let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
         let target = self.stack.target(&access, &lease.region, Some(lease.owner.execution())).await;

@@ -193,7 +193,7 @@ pub async fn attach(
 }
 
 /// Detaches an instance, which stays alive, and lowers desired by one. The call is asynchronous: the group
-/// waits for the drain.
+/// waits for the drain. The SDK does not repeat the call: so a refusal proves that this call has lowered nothing.
 ///
 /// # Errors
 /// The call fails.
@@ -207,10 +207,16 @@ pub async fn detach(
         .auto_scaling_group_name(name.as_str())
         .instance_ids(id.as_str())
         .should_decrement_desired_capacity(true)
+        .customize()
+        .config_override(asked_once())
         .send()
         .await
         .map_err(failed("autoscaling:DetachInstances"))
         .map(drop)
+}
+
+fn asked_once() -> aws_sdk_autoscaling::config::Builder {
+    aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled())
 }
 
 /// The change of desired when a member is terminated through its group.
@@ -239,7 +245,7 @@ pub async fn terminate(
         .instance_id(id.as_str())
         .should_decrement_desired_capacity(desired == Desired::Decrement)
         .customize()
-        .config_override(aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled()))
+        .config_override(asked_once())
         .send()
         .await
         .map_err(failed("autoscaling:TerminateInstanceInAutoScalingGroup"))

@@ -17,6 +17,8 @@ mod newcomers;
 mod replacements;
 
 const UPDATE: &str = "dynamodb:UpdateItem";
+/// No recovery has written a later revision than the one that is being written.
+const NOT_RECOVERED: &str = "(attribute_not_exists(revision) OR revision <= :revision)";
 
 /// A lease and the journal under it.
 #[derive(Debug, Clone)]
@@ -165,13 +167,34 @@ impl Swaps {
         }
     }
 
-    /// Writes the journal, whatever stage is stored. A successful write also proves that the lease is held.
+    /// Writes the journal, whatever stage is stored. A successful write also proves that the lease is held, and that no
+    /// recovery has gone on from the journal.
     ///
     /// # Errors
     /// [`SwapsError::LeaseLost`]: the call that the journal announces must not be made then.
     pub async fn write(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
         self.put_journal(lease, journal)?
-            .condition_expression("lease_owner = :me")
+            .condition_expression(format!("lease_owner = :me AND {NOT_RECOVERED}"))
+            .send()
+            .await
+            .map_err(failed(UPDATE))
+            .map_err(|e| lost(e, lease))
+            .map(drop)
+    }
+
+    /// Writes the next revision of a journal that a recovery has read. Of two that have read the same, one goes on: the
+    /// other's picture of the swap is old.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`]: then the call that it speaks of must not be made.
+    pub async fn revise(&self, lease: &Lease, journal: &mut Journal) -> Result<(), SwapsError> {
+        let read = journal.revision;
+        journal.revision = read + 1;
+        self.put_journal(lease, journal)?
+            .condition_expression(
+                "lease_owner = :me AND (attribute_not_exists(revision) OR revision = :read)",
+            )
+            .expression_attribute_values(":read", AttributeValue::N(read.to_string()))
             .send()
             .await
             .map_err(failed(UPDATE))
@@ -186,7 +209,7 @@ impl Swaps {
     /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap has gone on without this step.
     pub async fn note(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
         self.put_journal(lease, journal)?
-            .condition_expression("lease_owner = :me AND stage = :stage")
+            .condition_expression(format!("lease_owner = :me AND stage = :stage AND {NOT_RECOVERED}"))
             .send()
             .await
             .map_err(failed(UPDATE))
@@ -221,12 +244,12 @@ impl Swaps {
     pub async fn close(&self, lease: &Lease, release: Release<'_>) -> Result<(), SwapsError> {
         let now = number(Timestamp::now().as_second());
         let request = match release {
-            Release::Keep => self.update(lease, "SET updated_at = :now REMOVE journal, stage"),
+            Release::Keep => self.update(lease, "SET updated_at = :now REMOVE journal, stage, revision"),
             Release::LetGo { summary } => self
                 .update(
                     lease,
                     "SET updated_at = :now, last_execution = :me, last_summary = :summary \
-                     REMOVE journal, stage, lease_owner, lease_since",
+                     REMOVE journal, stage, revision, lease_owner, lease_since",
                 )
                 .expression_attribute_values(":summary", AttributeValue::S(summary.to_owned())),
         };
@@ -295,7 +318,8 @@ impl Swaps {
     fn put_journal(&self, lease: &Lease, journal: &Journal) -> Result<UpdateItemFluentBuilder, SwapsError> {
         let row = serde_json::to_string(journal).map_err(|e| malformed(lease, e.to_string()))?;
         Ok(self
-            .update(lease, "SET journal = :journal, stage = :stage, updated_at = :now")
+            .update(lease, "SET journal = :journal, stage = :stage, revision = :revision, updated_at = :now")
+            .expression_attribute_values(":revision", AttributeValue::N(journal.revision.to_string()))
             .expression_attribute_values(":me", text(&lease.owner))
             .expression_attribute_values(":journal", AttributeValue::S(row))
             .expression_attribute_values(":stage", stage(journal.stage))

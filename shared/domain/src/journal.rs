@@ -241,8 +241,20 @@ pub struct Journal {
     pub max_raised_to: Option<u32>,
     /// The way in which the old instance leaves.
     pub retirement: Retirement,
-    /// An undo has lowered desired by our one, or left desired to the owner. An undo does so once.
+    /// An undo has lowered desired by our one, or left desired to the owner. An undo does so once. Written before the call.
     pub desired_settled: bool,
+    /// The instance whose leaving settles desired, until AWS has said that it leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taking_out: Option<InstanceId>,
+    /// The retirement was called off after it may have begun: the old instance comes back, and nothing turns forward again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub turned_back: bool,
+    /// The time at which the last changing call was decided on. The call may land later, and show later still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
+    /// The number of times that a recovery has written the journal: of two at once, the first to write goes on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: u64,
     /// The reason for the undo, once the swap is undone.
     pub undo: Option<Undo>,
     /// Set if the instances are nodes of a Kubernetes cluster: no node goes undrained.
@@ -257,6 +269,11 @@ pub struct Journal {
     /// Set if the instance is in no group: the things that a lab swap moves, and how far it may have come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lab: Option<LabSwap>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(revision: &u64) -> bool {
+    *revision == 0
 }
 
 impl Journal {
@@ -274,6 +291,10 @@ impl Journal {
             max_raised_to: None,
             retirement,
             desired_settled: false,
+            taking_out: None,
+            turned_back: false,
+            changed_at: None,
+            revision: 0,
             undo: None,
             node: None,
             leaving_node: None,

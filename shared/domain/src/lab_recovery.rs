@@ -116,6 +116,8 @@ pub struct Observed {
     pub newcomer: Option<Newcomer>,
     /// The launch, or the request for an image, is so recent that EC2 may not show what came of it.
     pub launch_may_be_invisible: bool,
+    /// The last changing call is so recent that it may still land, or not show yet.
+    pub calls_may_land: bool,
     /// The Elastic IP.
     pub address: AddressAt,
     /// The target groups, in the order of the journal's registrations.
@@ -318,7 +320,8 @@ fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
         return Action::Wait("what was launched may not be visible yet");
     }
     let back = (observed.old != OldState::Gone).then(|| old_serves_again(journal, lab, observed)).flatten();
-    back.or_else(|| newcomer_leaves(observed))
+    back.or_else(|| old_may_still_leave(lab, observed))
+        .or_else(|| newcomer_leaves(observed))
         .or_else(|| volumes_go(lab, observed))
         .unwrap_or_else(|| clean_up(observed, End::Undone))
 }
@@ -350,6 +353,13 @@ fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Op
     (touched && observed.old == OldState::Running && observed.newcomer_lives() && missed.is_some()).then_some(
         Action::Wait("the old instance is not healthy again, and the newcomer serves in its place"),
     )
+}
+
+/// A stop, or a deregistration, that AWS carries out late finds no newcomer any more, and nobody who makes up for it.
+fn old_may_still_leave(lab: &LabSwap, observed: &Observed) -> Option<Action> {
+    let was_told_to = (lab.leaving || lab.stopping) && observed.old != OldState::Gone;
+    (was_told_to && observed.calls_may_land)
+        .then_some(Action::Wait("what was asked of the old instance may still land"))
 }
 
 fn newcomer_leaves(observed: &Observed) -> Option<Action> {

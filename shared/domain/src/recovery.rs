@@ -2,15 +2,26 @@
 //! journal and from what AWS shows. The rollback of an execution and the reconciler both ask it,
 //! again and again, doing one action at a time, until it says [`Action::Done`].
 //!
-//! Three rules stand above all. An instance leaves the group only while as many serve as are
-//! desired. The old instance is terminated only after that. And desired is lowered by *our* one
-//! only while it is exactly one more than it was: any other number is the owner's (or a scaling
-//! policy's) own wish, and a newcomer that serves is then simply part of it.
+//! Five rules stand above all. An instance leaves the group only while as many serve as are
+//! desired. The old instance is terminated only after that. Desired is lowered by *our* one
+//! only while it is exactly one more than it was, and nothing says that our one is out already: any other number is the
+//! owner's (or a scaling policy's) own wish, and a newcomer that serves is then simply part of it. A way back that has
+//! begun never turns forward again. And between a changing call and any conclusion from its absence lies a quiet period:
+//! calls land late, and AWS shows them later still.
 
 use crate::group::{AZ_REBALANCE, Group, Member, MemberState};
 use crate::ids::InstanceId;
 use crate::journal::{Journal, Original, Retirement, Stage};
 use crate::reason::Reason;
+
+mod action;
+mod record;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;
+
+pub use action::Action;
 
 /// The newcomer as EC2 shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +41,14 @@ pub struct Observed {
     pub group: Option<Group>,
     /// The old instance still runs.
     pub old_alive: bool,
+    /// The old instance carries the group's own tag, which a detach takes away. EC2 may show no tags of one that has ended.
+    pub old_has_group_tag: bool,
     /// The newcomer, if any was launched.
     pub newcomer: Option<Newcomer>,
     /// The launch began so recently that EC2 may not show its instance yet.
     pub launch_may_be_invisible: bool,
+    /// The last changing call is so recent that it may still land, or not show yet.
+    pub calls_may_land: bool,
     /// Instances that a target group is still draining.
     pub draining: Vec<InstanceId>,
 }
@@ -47,86 +62,42 @@ pub enum End {
     Undone,
 }
 
-/// The one thing to do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Nothing is left to do.
-    Done(End),
-    /// Look again later.
-    Wait(&'static str),
-    /// Take the serving newcomer out of the group, desired minus one.
-    DetachNewcomer(InstanceId),
-    /// Take a newcomer that does not serve (dead, or still pending) out of the group, desired minus
-    /// one, before the group replaces it.
-    RemoveIdleNewcomer(InstanceId),
-    /// Take a newcomer that is of no use out of a group whose desired is the owner's: the group
-    /// launches another.
-    ReplaceNewcomer(InstanceId),
-    /// The group has replaced the dead newcomer by itself: take that replacement out, desired minus
-    /// one.
-    TerminateExtra(InstanceId),
-    /// Terminate the newcomer, which is in no group.
-    TerminateNewcomer(InstanceId),
-    /// The newcomer failed after the old instance had left: take the old one back in.
-    ReattachOld,
-    /// Terminate the old instance, which has left the group and is drained.
-    TerminateOld,
-    /// Resume AZRebalance, which we suspended.
-    ResumeAzRebalance,
-    /// MaxSize one higher again, so that the old instance finds room.
-    RaiseMaxSize(u32),
-    /// MaxSize back to the owner's.
-    RestoreMaxSize(u32),
-}
-
-impl Action {
-    /// The instance that leaves its group or is terminated by it. Where that is a node, it must be
-    /// drained before.
-    #[must_use]
-    pub fn removes<'a>(&'a self, old: &'a InstanceId) -> Option<&'a InstanceId> {
-        match self {
-            Self::DetachNewcomer(id)
-            | Self::RemoveIdleNewcomer(id)
-            | Self::ReplaceNewcomer(id)
-            | Self::TerminateExtra(id)
-            | Self::TerminateNewcomer(id) => Some(id),
-            Self::TerminateOld => Some(old),
-            Self::Done(_)
-            | Self::Wait(_)
-            | Self::ReattachOld
-            | Self::ResumeAzRebalance
-            | Self::RaiseMaxSize(_)
-            | Self::RestoreMaxSize(_) => None,
-        }
-    }
-
-    /// Returns true if it ends, moves or admits an instance. It is done only while EC2 shows a newcomer that the swap
-    /// launched: that launch names the old instance, and a journal alone is no order.
-    #[must_use]
-    pub const fn needs_proof(&self) -> bool {
-        !matches!(self, Self::Done(_) | Self::Wait(_) | Self::ResumeAzRebalance | Self::RestoreMaxSize(_))
-    }
-
-    /// After it, nothing of our one is left in desired.
-    #[must_use]
-    pub const fn settles_desired(&self) -> bool {
-        matches!(
-            self,
-            Self::DetachNewcomer(_)
-                | Self::RemoveIdleNewcomer(_)
-                | Self::ReplaceNewcomer(_)
-                | Self::TerminateExtra(_)
-        )
-    }
-}
-
-/// What to do next.
+/// Returns the next thing to do, as a step of the state machine sees the swap.
 #[must_use]
 pub fn next(journal: &Journal, observed: &Observed) -> Action {
     let Some(original) = &journal.original else { return before_attach(journal, observed) };
     let Some(group) = &observed.group else { return without_group(journal, observed) };
     let swap = Swap { journal, original, observed, group };
     if goes_forward(journal, observed) { swap.finish() } else { swap.undo() }
+}
+
+/// Returns the next thing to do where nobody can tell which calls were made. Before it ends, it waits for what may still
+/// land.
+#[must_use]
+pub fn recover(journal: &Journal, observed: &Observed) -> Action {
+    match next(journal, observed) {
+        Action::Done(_) if observed.calls_may_land && journal.original.is_some() => {
+            Action::Wait("a call may still land")
+        }
+        action => action,
+    }
+}
+
+/// Says, for a person, that desired may hold our one for ever: nothing proves whose it is.
+#[must_use]
+pub fn doubt(journal: &Journal, observed: &Observed) -> Option<String> {
+    let (original, group) = (journal.original.as_ref()?, observed.group.as_ref()?);
+    let swap = Swap { journal, original, observed, group };
+    let raised =
+        swap.raised().map(|raised| format!(", and then MaxSize, which is {raised}, to {}", original.max));
+    swap.is_in_doubt().then(|| {
+        format!(
+            "desired capacity is {}, and was {} before the swap: if neither you nor a scaling policy has raised it, lower it by one{}",
+            group.desired,
+            original.desired,
+            raised.unwrap_or_default()
+        )
+    })
 }
 
 /// Returns what gives its owner's settings back to the group, where that is all that can still be done: it needs no proof.
@@ -137,7 +108,7 @@ pub fn settings_only(journal: &Journal, observed: &Observed) -> Option<Action> {
     settings.filter(|action| !action.needs_proof() && !matches!(action, Action::Wait(_) | Action::Done(_)))
 }
 
-/// Whether the swap is to be finished rather than undone: the old instance was told to go, and has left its
+/// Says if the swap is to be finished rather than undone: the old instance was told to go, and has left its
 /// group or is leaving it.
 #[must_use]
 pub fn goes_forward(journal: &Journal, observed: &Observed) -> bool {
@@ -151,18 +122,22 @@ fn before_attach(journal: &Journal, observed: &Observed) -> Action {
         Some(newcomer) if newcomer.alive && !journal.keeps(&newcomer.id) => {
             Action::TerminateNewcomer(newcomer.id.clone())
         }
-        None if observed.launch_may_be_invisible => Action::Wait("a launch may not be visible yet"),
+        None if observed.launch_may_be_invisible || observed.calls_may_land => {
+            Action::Wait("a launch may not be visible yet")
+        }
         _ => Action::Done(End::Undone),
     }
 }
 
 /// The owner deleted the group, and with it its members; what was no member any more is left over.
 fn without_group(journal: &Journal, observed: &Observed) -> Action {
+    let did_not_come_back = journal.turned_back && !observed.old_has_group_tag;
+    let was_detached = journal.stage == Stage::Retiring || did_not_come_back;
     match &observed.newcomer {
         Some(newcomer) if newcomer.alive && !journal.keeps(&newcomer.id) => {
             Action::TerminateNewcomer(newcomer.id.clone())
         }
-        _ if journal.stage == Stage::Retiring && observed.old_alive => Action::TerminateOld,
+        _ if observed.old_alive && was_detached => Action::TerminateOld,
         _ => Action::Done(End::Undone),
     }
 }
@@ -183,13 +158,23 @@ impl Swap<'_> {
         if self.observed.old_alive && self.journal.retirement == Retirement::Detach {
             return self.let_old_go();
         }
-        // Its group replaced it before we could take it out.
-        let was_faster = [Some(Reason::RetireRejected), Some(Reason::InstanceGone)];
-        let is_shed = !self.is_kept() && was_faster.contains(&self.journal.undo_reason());
-        if is_shed && self.desired_holds_ours() {
-            return self.shed_extra();
-        }
-        self.settings().unwrap_or(Action::Done(End::Finished))
+        let newcomer = self.observed.newcomer.as_ref().filter(|_| !self.is_kept());
+        let stray = newcomer.filter(|newcomer| newcomer.alive && self.group.member(&newcomer.id).is_none());
+        let rest = match stray {
+            Some(stray) => self.send_away(stray),
+            None if !self.is_kept() && self.group_was_faster() && self.desired_holds_ours() => {
+                self.shed_extra()
+            }
+            None => None,
+        };
+        rest.or_else(|| self.settings()).unwrap_or(Action::Done(End::Finished))
+    }
+
+    /// The group itself took the old instance out, before our call could: it is replaced, and our one still is in desired.
+    fn group_was_faster(&self) -> bool {
+        let died_as_member = self.observed.old_has_group_tag && !self.observed.old_alive;
+        let was_never_detached = self.journal.retirement == Retirement::Detach && died_as_member;
+        was_never_detached || self.journal.undo_reason() == Some(Reason::RetireRejected)
     }
 
     /// The old instance is out of the group, and runs.
@@ -197,19 +182,27 @@ impl Swap<'_> {
         let newcomer = self.observed.newcomer.as_ref();
         let alive = newcomer.is_some_and(|n| n.alive);
         let serves = alive && newcomer.is_some_and(|n| self.group.member(&n.id).is_some_and(Member::serves));
-        let doubted = matches!(
-            self.journal.undo_reason(),
-            Some(Reason::NewcomerAtRisk | Reason::NewcomerNotServing | Reason::NodeNotReady)
-        );
-        // The group may not have noticed yet that the newcomer is dead.
-        let serving = self.rest() + u32::from(serves && !doubted);
-        let enough_serve = serving >= self.group.desired.min(self.original.serving);
         // The attach raises desired by one, which the undo then takes back; it must find room.
         let has_room = self.group.desired < self.group.max;
         let may_reattach =
             self.group.desired == self.original.desired && (has_room || self.may_raise().is_some());
-        if may_reattach && (doubted || (!serves && !enough_serve)) {
+        let is_doubted = matches!(
+            self.journal.undo_reason(),
+            Some(Reason::NewcomerAtRisk | Reason::NewcomerNotServing | Reason::NodeNotReady)
+        );
+        // Where the old one can't come back, a newcomer that serves counts, and one that is of no use makes room.
+        let doubted = may_reattach && (is_doubted || self.journal.turned_back);
+        if let Some(newcomer) = newcomer.filter(|_| serves && !may_reattach && self.is_useless()) {
+            return Action::ReplaceNewcomer(newcomer.id.clone());
+        }
+        // The group may not have noticed yet that the newcomer is dead.
+        let serving = self.rest() + u32::from(serves && !doubted);
+        let enough_serve = serving >= self.group.desired.min(self.original.serving);
+        if doubted || (may_reattach && !serves && !enough_serve) {
             return self.may_raise().filter(|_| !has_room).map_or(Action::ReattachOld, Action::RaiseMaxSize);
+        }
+        if self.journal.turned_back && self.observed.calls_may_land {
+            return Action::Wait("the old instance may still come back");
         }
         if let Some(restore) = self.max_size() {
             return restore;
@@ -224,13 +217,36 @@ impl Swap<'_> {
     }
 
     fn undo(&self) -> Action {
+        if self.observed.calls_may_land && self.direction_is_open() {
+            return Action::Wait("what was called last may still land");
+        }
+        let old = self.group.member(&self.journal.old);
+        if self.journal.turned_back && old.is_some_and(|old| old.state == MemberState::Leaving) {
+            return Action::Wait("the old instance is leaving the group");
+        }
+        if self.journal.turned_back && old.is_none() && self.observed.old_alive {
+            return self.let_old_go();
+        }
         // Before our one is out of desired, an attach may still come to light.
-        if let Some(restore) = self.max_size().filter(|_| self.journal.desired_settled) {
+        if let Some(restore) = self.max_size().filter(|_| self.is_settled()) {
             return restore;
         }
         let newcomer = self.observed.newcomer.as_ref().filter(|_| !self.is_kept());
         let away = newcomer.and_then(|newcomer| self.send_away(newcomer));
-        away.or_else(|| self.settings()).unwrap_or(Action::Done(End::Undone))
+        away.or_else(|| self.settings()).unwrap_or(Action::Done(self.end()))
+    }
+
+    /// The old instance may have been told to leave, or the newcomer, and no look shows it yet.
+    fn direction_is_open(&self) -> bool {
+        self.journal.stage == Stage::Retiring || (self.journal.desired_settled && !self.is_settled())
+    }
+
+    /// The old instance may have ended before it could come back.
+    fn end(&self) -> End {
+        let old_is_gone = !self.observed.old_alive && self.group.member(&self.journal.old).is_none();
+        let newcomer = self.observed.newcomer.as_ref().filter(|newcomer| newcomer.alive);
+        let newcomer_stays = newcomer.is_some_and(|newcomer| self.group.member(&newcomer.id).is_some());
+        if self.journal.turned_back && old_is_gone && newcomer_stays { End::Finished } else { End::Undone }
     }
 
     fn send_away(&self, newcomer: &Newcomer) -> Option<Action> {
@@ -240,7 +256,7 @@ impl Swap<'_> {
             return match (newcomer.alive, self.observed.draining.contains(&newcomer.id)) {
                 (true, true) => Some(Action::Wait("the newcomer is draining")),
                 (true, false) => Some(Action::TerminateNewcomer(id())),
-                (false, _) => (newcomer.has_group_tag && ours).then(|| self.shed_extra()),
+                (false, _) => (newcomer.has_group_tag && ours).then(|| self.shed_extra()).flatten(),
             };
         };
         match member.state {
@@ -264,16 +280,26 @@ impl Swap<'_> {
         self.journal.kept.as_ref().is_some_and(|kept| !is_dead(&kept.instance_id))
     }
 
-    /// What is kept is a member of the group, and nobody has told it to leave.
+    /// Says if the kept instance is a member of the group that nobody has told to leave.
     fn keeps_member(&self) -> bool {
         let member = self.journal.kept.as_ref().and_then(|kept| self.group.member(&kept.instance_id));
         self.is_kept() && member.is_some_and(|member| member.state != MemberState::Leaving)
     }
 
-    /// How many serve beside the newcomer.
+    /// Returns how many serve. The group may not have noticed yet that the old instance is dead, or the newcomer.
+    fn serving(&self) -> u32 {
+        let newcomer = self.observed.newcomer.as_ref().filter(|newcomer| !newcomer.alive);
+        let old = (!self.observed.old_alive).then_some(&self.journal.old);
+        let dead = old.into_iter().chain(newcomer.map(|newcomer| &newcomer.id));
+        let uncounted = dead.filter(|id| self.group.member(id).is_some_and(Member::serves)).count();
+        self.group.in_service().saturating_sub(u32::try_from(uncounted).unwrap_or(u32::MAX))
+    }
+
+    /// Returns how many serve beside the newcomer.
     fn rest(&self) -> u32 {
-        let newcomer = self.observed.newcomer.as_ref().and_then(|n| self.group.member(&n.id));
-        self.group.in_service() - u32::from(newcomer.is_some_and(Member::serves))
+        let living = self.observed.newcomer.as_ref().filter(|newcomer| newcomer.alive);
+        let member = living.and_then(|newcomer| self.group.member(&newcomer.id));
+        self.serving() - u32::from(member.is_some_and(Member::serves))
     }
 
     /// Without the newcomer, fewer serve than are asked for beside it.
@@ -283,20 +309,40 @@ impl Swap<'_> {
 
     /// The one that the attach added is still in desired, and nobody else has changed it.
     fn desired_holds_ours(&self) -> bool {
-        !self.journal.desired_settled
+        !self.is_settled()
+            && !self.may_have_lost_ours()
             && self.group.desired == self.original.desired + 1
             && self.original.desired >= self.group.min
     }
 
-    fn is_useless(&self) -> bool {
-        let settled = self.journal.desired_settled;
-        !settled && self.journal.undo_reason() == Some(Reason::NewcomerNotServing)
+    /// Our one has left desired, or may have. If the instance that was to leave with it stays, the call never landed.
+    fn is_settled(&self) -> bool {
+        let member = self.journal.taking_out.as_ref().and_then(|id| self.group.member(id));
+        self.journal.desired_settled && member.is_none_or(|member| member.state == MemberState::Leaving)
     }
 
-    /// Takes out what the group launched in our one's place: a member that came later, and serves.
-    fn shed_extra(&self) -> Action {
-        if self.group.in_service() < self.group.desired.min(self.original.serving + 1) {
-            return Action::Wait("the group is launching what it misses");
+    /// The old instance was detached, and nothing says that it has been a member since: with it our one left desired.
+    fn may_have_lost_ours(&self) -> bool {
+        let is_outside = self.group.member(&self.journal.old).is_none();
+        self.journal.turned_back && is_outside && !self.observed.old_has_group_tag
+    }
+
+    /// Desired is higher than it was, and nothing proves whose that is.
+    fn is_in_doubt(&self) -> bool {
+        let is_proven = self.journal.desired_settled && self.journal.taking_out.is_none();
+        let is_recovery = self.journal.undo.is_some() && !self.is_kept();
+        is_recovery && !is_proven && self.group.desired > self.original.desired
+    }
+
+    fn is_useless(&self) -> bool {
+        !self.is_settled() && self.journal.undo_reason() == Some(Reason::NewcomerNotServing)
+    }
+
+    /// Takes out what the group launched in our one's place: a member that came later, and serves. If none did, the group
+    /// lost our one by scaling in: what desired is too high by, its owner is told.
+    fn shed_extra(&self) -> Option<Action> {
+        if self.serving() < self.group.desired.min(self.original.serving + 1) {
+            return Some(Action::Wait("the group is launching what it misses"));
         }
         let newcomer = self.observed.newcomer.as_ref().map(|n| &n.id);
         let came_later = |m: &&Member| {
@@ -305,10 +351,8 @@ impl Swap<'_> {
                 && Some(&m.id) != newcomer
                 && !self.original.members.contains(&m.id)
         };
-        match self.group.members.iter().find(came_later) {
-            Some(extra) => Action::TerminateExtra(extra.id.clone()),
-            None => Action::Wait("desired is one too high, but no member came later"),
-        }
+        let extra = self.group.members.iter().find(came_later);
+        extra.map(|extra| Action::TerminateExtra(extra.id.clone()))
     }
 
     /// The owner's settings that are still not restored.
@@ -321,7 +365,7 @@ impl Swap<'_> {
         self.raised()?;
         match self.max_size() {
             // Below desired it would make the group pick a victim; the report tells its owner.
-            None if self.is_kept() => None,
+            None if self.is_kept() || self.is_in_doubt() => None,
             restore => {
                 Some(restore.unwrap_or(Action::Wait("MaxSize stays raised until the group fits below it")))
             }
@@ -347,6 +391,3 @@ impl Swap<'_> {
         (self.group.desired <= self.original.max).then_some(Action::RestoreMaxSize(self.original.max))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use spot_cloud::error::CallError;
 use spot_cloud::swaps::{Lease, Swaps, SwapsError};
 use spot_cloud::{Target, addresses, images, instances, targets};
@@ -21,7 +21,7 @@ use spot_domain::{InstanceId, Reason};
 
 use crate::newcomer::look;
 use crate::owner;
-use crate::recovery::Progress;
+use crate::recovery::{Progress, calls_may_land, is_recent};
 
 /// An address, a few target groups, two instances, an image: more means that something fights us.
 const ACTIONS_PER_VISIT: usize = 20;
@@ -80,8 +80,10 @@ pub async fn advance(
             action => action.record(&mut lab, &observed),
         }
         journal.lab = Some(lab.clone());
+        let before = journal.changed_at.replace(Timestamp::now());
         swaps.write(lease, journal).await?;
         perform(target, journal, &lab, &observed, &action).await?;
+        journal.changed_at = before; // it was answered: it lands no later
         last = Some(action);
     }
     Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
@@ -101,6 +103,8 @@ async fn learns(swaps: &Swaps, lease: &Lease, journal: &mut Journal) -> Result<b
 /// From here it is undone, whatever comes.
 fn turn_round(journal: &mut Journal, reason: Reason, detail: String) {
     journal.stage = Stage::Undoing;
+    // An earlier run of this step may have called a moment ago, and got no answer.
+    journal.changed_at = Some(Timestamp::now());
     tracing::warn!(%reason, "{detail}");
     journal.undo.get_or_insert(Undo { reason, detail });
 }
@@ -194,7 +198,6 @@ pub async fn observe(
         storage.left_alone.extend(volumes.only_tagged.iter().map(|id| left_alone("volume", id)));
     }
     storage.left_alone.extend(look.left_alone);
-    let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
     let mut old = old_state(look.old.as_ref());
     // One that we started again serves only once it has booted: until then the newcomer stays in its place.
     let is_back = journal.stage == Stage::Undoing && lab.stopping && old == OldState::Running;
@@ -207,7 +210,8 @@ pub async fn observe(
     Ok(Observed {
         old,
         newcomer,
-        launch_may_be_invisible: Timestamp::now().duration_since(journal.launching_since) < visible_after,
+        launch_may_be_invisible: is_recent(journal.launching_since, settings),
+        calls_may_land: calls_may_land(journal, settings),
         address,
         targets: both,
         images: storage.images,

@@ -6,7 +6,7 @@ use spot_domain::group::{Instance, InstanceState};
 use spot_domain::ids::InstanceId;
 use spot_domain::journal::Journal;
 use spot_domain::proof::Evidence;
-use spot_domain::recovery::{Action, End, Newcomer, Observed, next, settings_only};
+use spot_domain::recovery::{Action, End, Newcomer, Observed, doubt, recover, settings_only};
 use spot_domain::settings::Settings;
 use spot_domain::tags::GROUP_NAME_TAG;
 
@@ -69,7 +69,7 @@ pub async fn advance(
     for _ in 0..ACTIONS_PER_VISIT {
         let look = look(target, lease, journal).await?;
         let observed = observe(target, lease, settings, journal, &look).await?;
-        let mut action = next(journal, &observed);
+        let mut action = recover(journal, &observed);
         if action.needs_proof() && look.newcomer.instance().is_none() {
             let why = without_proof(journal, &action);
             action = settings_only(journal, &observed).ok_or_else(|| unproven(lease, &why))?;
@@ -78,29 +78,37 @@ pub async fn advance(
         let known = journal.clone();
         if let Permission::NotYet(why) = permit(journal, &observed, &action).await {
             if *journal != known {
-                swaps.write(lease, journal).await?;
+                swaps.revise(lease, journal).await?;
             }
             return Ok(Progress::Waiting(why));
         }
         match action {
             Action::Done(end) => {
+                // Another recovery may be about to call.
+                swaps.revise(lease, journal).await?;
+                let remarks = look.left_alone.into_iter().chain(doubt(journal, &observed)).collect();
                 let newcomer = observed.newcomer.filter(|n| n.alive).map(|n| n.id);
-                return Ok(Progress::Ended { end, newcomer, remarks: look.left_alone });
+                return Ok(Progress::Ended { end, newcomer, remarks });
             }
             Action::Wait(why) => return Ok(Progress::Waiting(why.to_owned())),
-            _ => swaps.write(lease, journal).await?,
+            _ => {}
         }
+        let before = journal.clone();
+        journal.foresee(&action, &observed, Timestamp::now());
+        swaps.revise(lease, journal).await?;
         match perform(target, lease, journal, &action).await {
             // Its group, or its owner, was faster than our call: what became of desired, the next look shows.
             Err(error) if action.settles_desired() && error.is_no_member() => {
+                journal.retract(&before);
+                swaps.revise(lease, journal).await?;
                 return Ok(Progress::Waiting(error.to_string()));
             }
             done => done?,
         }
+        journal.acknowledge(&action, &before);
         if action.settles_desired() {
-            // Once is enough. The next visit looks at a group that has taken the change in.
-            journal.desired_settled = true;
-            swaps.write(lease, journal).await?;
+            // The next visit looks at a group that has taken the change in.
+            swaps.revise(lease, journal).await?;
             return Ok(Progress::Waiting("desired capacity was lowered by one".to_owned()));
         }
     }
@@ -175,10 +183,27 @@ async fn observe(
             }
         }
     }
-    let (old_alive, newcomer) = (old.is_some(), newcomer(&look.newcomer, lease));
+    Ok(Observed {
+        group,
+        old_alive: old.is_some(),
+        old_has_group_tag: look.old.as_ref().is_some_and(|old| has_group_tag(old, lease)),
+        newcomer: newcomer(&look.newcomer, lease),
+        launch_may_be_invisible: is_recent(journal.launching_since, settings),
+        calls_may_land: calls_may_land(journal, settings),
+        draining,
+    })
+}
+
+/// Says if the last changing call of the swap is so recent that it may still land, or not show yet.
+#[must_use]
+pub fn calls_may_land(journal: &Journal, settings: &Settings) -> bool {
+    journal.changed_at.is_some_and(|at| is_recent(at, settings))
+}
+
+/// Says if a call of that moment may still land, or not show yet.
+pub(crate) fn is_recent(at: Timestamp, settings: &Settings) -> bool {
     let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
-    let launch_may_be_invisible = Timestamp::now().duration_since(journal.launching_since) < visible_after;
-    Ok(Observed { group, old_alive, newcomer, launch_may_be_invisible, draining })
+    Timestamp::now().duration_since(at) < visible_after
 }
 
 /// Says if a target group drains the instance, one of its group's or one in which others have registered it.
@@ -193,13 +218,18 @@ async fn is_drained_by_any(target: &Target, own: &[String], instance: &Instance)
 
 /// A newcomer that the journal names but EC2 has forgotten died in the group.
 fn newcomer(found: &Evidence, lease: &Lease) -> Option<Newcomer> {
-    let group_tag = |i: &Instance| match &lease.on {
-        Leased::Group { name, .. } => i.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(name.as_str()),
-        Leased::Instance(_) | Leased::ClusterSlot { .. } => false,
-    };
     found.id().map(|id| Newcomer {
         id: id.clone(),
         alive: found.is_alive(),
-        has_group_tag: found.instance().is_none_or(group_tag),
+        has_group_tag: found.instance().is_none_or(|instance| has_group_tag(instance, lease)),
     })
+}
+
+fn has_group_tag(instance: &Instance, lease: &Lease) -> bool {
+    match &lease.on {
+        Leased::Group { name, .. } => {
+            instance.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(name.as_str())
+        }
+        Leased::Instance(_) | Leased::ClusterSlot { .. } => false,
+    }
 }

@@ -49,6 +49,8 @@ struct World {
     old_needs_address: bool,
     /// How often in a row it has answered: three times make an unhealthy one healthy.
     old_answered: usize,
+    /// Calls of the retirement that were answered.
+    calls: usize,
 }
 
 impl World {
@@ -73,6 +75,7 @@ impl World {
             old: OldState::Running,
             newcomer: None,
             launch_may_be_invisible: false,
+            calls_may_land: false,
             address: if has_address { AddressAt::Old } else { AddressAt::Elsewhere },
             targets: vec![Targets { old: TargetState::Healthy, newcomer: TargetState::Absent }; groups],
             images: vec![],
@@ -82,7 +85,7 @@ impl World {
             left_alone: vec![],
         };
         let journal = Journal::new(&old(), Timestamp::UNIX_EPOCH, Retirement::Detach);
-        Self { journal, lab, seen, old_taken: false, old_needs_address: false, old_answered: 0 }
+        Self { journal, lab, seen, old_taken: false, old_needs_address: false, old_answered: 0, calls: 0 }
     }
 
     /// The whole swap, as the state machine drives it (the journal is ahead of every call), until `cut`.
@@ -109,6 +112,16 @@ impl World {
         if !call.last && self.takes_over(&mut cut) {
             self.retires(&mut cut);
         }
+    }
+
+    /// The swap right before its retirement.
+    fn serves_beside_the_old(&mut self) {
+        let mut uncut = Cut::after(usize::MAX);
+        self.seen.newcomer = Some(Newcomer { id: newcomer(), alive: true });
+        self.seen.volumes = vec![LeftVolume { id: "vol-1".into(), is_attached: true }];
+        self.seen.newcomers_volumes = ["vol-1".to_owned()].into();
+        assert!(self.takes_over(&mut uncut));
+        self.journal.stage = Stage::Retiring;
     }
 
     fn takes_over(&mut self, cut: &mut Cut) -> bool {
@@ -283,6 +296,67 @@ impl World {
 
     fn assert_nothing_is_left(&self) {
         assert!(self.seen.images.is_empty() && self.seen.snapshots.is_empty());
+    }
+}
+
+/// What a retirement asked of the old instance, when it lands after its caller gave up.
+fn lands(world: &mut World, action: &Action) {
+    match action {
+        Action::DeregisterOld(n) => world.seen.targets[*n].old = TargetState::Draining,
+        Action::StopOld => world.seen.old = OldState::Stopped,
+        Action::TerminateOld => world.seen.old = OldState::Gone,
+        _ => world.perform(action),
+    }
+}
+
+proptest! {
+    /// A call of the retirement gets no answer, and lands within the quiet period. The way back begins meanwhile, and ends
+    /// with one instance that serves.
+    #[test]
+    fn a_call_that_lands_late_leaves_the_service_with_one_of_the_two(
+        answered in 0_usize..4,
+        late_by in 0_usize..8,
+        terminate: bool,
+        has_address: bool,
+        groups in 0_usize..3,
+    ) {
+        const QUIET: usize = 8;
+        let how = if terminate { OldInstance::Terminate } else { OldInstance::Stop };
+        let mut world = World::new(how, has_address, groups, false);
+        world.serves_beside_the_old();
+        let mut lost = None;
+        for _ in 0..40 {
+            let action = next(&world.journal, &world.lab, &world.seen);
+            action.record(&mut world.lab, &world.seen);
+            let is_call = !matches!(action, Action::Done(_) | Action::Wait(_));
+            if is_call && world.calls == answered {
+                lost = Some(action);
+                break;
+            }
+            world.calls += usize::from(is_call);
+            world.perform(&action);
+        }
+        let Some(lost) = lost else { return Ok(()) }; // it had not so many calls
+        world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
+        world.journal.stage = Stage::Undoing;
+        for look in 0.. {
+            prop_assert!(look < 60, "it does not end: {:?}", world);
+            if look == late_by {
+                lands(&mut world, &lost);
+            }
+            world.seen.calls_may_land = look < QUIET;
+            let action = next(&world.journal, &world.lab, &world.seen);
+            if let Action::Done(_) = action {
+                prop_assert!(look >= late_by, "it ended before the call landed");
+                break;
+            }
+            action.record(&mut world.lab, &world.seen);
+            world.perform(&action);
+            world.perform(&Action::Wait("time passes"));
+        }
+        let newcomer_lives = world.seen.newcomer.as_ref().is_some_and(|n| n.alive);
+        let old_serves = world.seen.old == OldState::Running && world.serves(AddressAt::Old, |t| t.old);
+        prop_assert!(old_serves || newcomer_lives, "{:?}", world);
     }
 }
 

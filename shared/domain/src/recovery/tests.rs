@@ -30,7 +30,9 @@ impl World {
                 group: Some(group),
                 old_alive: true,
                 newcomer: None,
+                old_has_group_tag: true,
                 launch_may_be_invisible: false,
+                calls_may_land: false,
                 draining: vec![],
             },
             wanted: n,
@@ -48,6 +50,7 @@ impl World {
             |w| {
                 w.remove(&id(OLD), true);
                 w.seen.old_alive = w.journal.retirement == Retirement::Detach;
+                w.seen.old_has_group_tag = w.journal.retirement != Retirement::Detach;
             },
             |w| w.seen.old_alive = false,
         ];
@@ -77,8 +80,9 @@ impl World {
         assert!(self.group().desired < self.group().max, "attach above MaxSize is refused by AWS");
         self.group().members.push(member(n));
         self.group().desired += 1;
-        if n == NEW {
-            self.seen.newcomer.as_mut().unwrap().has_group_tag = true;
+        match n {
+            NEW => self.seen.newcomer.as_mut().unwrap().has_group_tag = true,
+            _ => self.seen.old_has_group_tag = true,
         }
     }
 
@@ -164,7 +168,6 @@ impl World {
             }
             Action::Done(_) | Action::Wait(_) => {}
         }
-        self.journal.desired_settled |= action.settles_desired();
     }
 
     fn set_max(&mut self, max: u32) {
@@ -182,7 +185,10 @@ impl World {
                 Action::Wait(_) if self.outgrown() => return End::Undone,
                 Action::Wait(_) => self.tick(),
                 action => {
+                    let without = self.journal.clone();
+                    self.journal.foresee(&action, &self.seen, Timestamp::UNIX_EPOCH);
                     self.perform(&action);
+                    self.journal.acknowledge(&action, &without);
                     let after = self.serving();
                     assert!(after >= self.wanted || after >= before, "{action:?}: {before} → {after} serve");
                 }
@@ -415,6 +421,8 @@ fn a_deleted_group_leaves_the_newcomer_and_a_detached_old_instance_to_tidy() {
     assert_eq!(next(&world.journal, &world.seen), Action::TerminateNewcomer(id(NEW)));
     world.seen.newcomer = None;
     assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld);
+    (world.journal.stage, world.journal.turned_back) = (Stage::Undoing, true);
+    assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld, "it was about to come back");
     world.seen.old_alive = false;
     assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
 }
@@ -454,6 +462,35 @@ fn without_a_newcomer_to_prove_it_the_owner_still_gets_back_his_settings() {
     assert_eq!(settings(&world), None, "desired does not fit below it");
     world.group().max = 2;
     assert_eq!(settings(&world), None, "nothing is left to give back");
+}
+
+#[test]
+fn a_newcomer_that_is_left_outside_of_a_finished_swap_is_terminated() {
+    let mut world = World::cut_after(8, 2, false, Retirement::Detach);
+    world.remove(&id(NEW), true);
+    assert_eq!(next(&world.journal, &world.seen), Action::TerminateNewcomer(id(NEW)));
+    world.seen.draining = vec![id(NEW)];
+    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)));
+}
+
+#[test]
+fn what_may_be_left_is_told() {
+    let mut world = World::cut_after(5, 2, true, Retirement::Detach);
+    world.journal.undo = Some(Undo { reason: Reason::ExecutionDied, detail: String::new() });
+    let told = doubt(&world.journal, &world.seen).unwrap();
+    assert!(told.contains("is 3, and was 2") && told.contains("MaxSize, which is 3, to 2"), "{told}");
+    world.journal.desired_settled = true; // and AWS has said so: whoever raised it since, it is not ours
+    assert_eq!(doubt(&world.journal, &world.seen), None);
+}
+
+#[test]
+fn nothing_ends_while_a_call_may_land() {
+    let mut world = World::cut_after(2, 2, true, Retirement::Detach);
+    world.seen.newcomer = None;
+    world.seen.calls_may_land = true;
+    assert!(matches!(recover(&world.journal, &world.seen), Action::Wait(_)));
+    world.seen.calls_may_land = false;
+    assert_eq!(recover(&world.journal, &world.seen), Action::Done(End::Undone));
 }
 
 #[test]

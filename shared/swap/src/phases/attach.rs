@@ -4,6 +4,7 @@
 //! Records, before the first call: the newcomer, the group as its owner has it, and the MaxSize that
 //! we set. Undone by: detaching the newcomer with decrement, AZRebalance and MaxSize as recorded.
 
+use jiff::Timestamp;
 use spot_cloud::swaps::Entered;
 use spot_cloud::{Kind, Target, groups};
 use spot_domain::Reason;
@@ -69,6 +70,7 @@ async fn record(
     };
     let journal = &mut current.journal;
     journal.stage = Stage::Attaching;
+    journal.changed_at = Some(Timestamp::now());
     journal.newcomer = Some(current.newcomer.clone());
     journal.max_raised_to = (group.desired >= group.max).then(|| group.desired + 1);
     journal.original = Some(original.clone());

@@ -27,8 +27,10 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
         let observed = Observed {
             group: Some(group),
             old_alive: false,
+            old_has_group_tag: false,
             newcomer: None,
             launch_may_be_invisible: false,
+            calls_may_land: false,
             draining: vec![],
         };
         match next(&current.journal, &observed) {

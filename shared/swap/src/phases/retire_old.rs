@@ -58,7 +58,10 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         return Ok(work.undo_for(change));
     }
     current.journal.stage = Stage::Retiring;
-    if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &current.journal).await? {
+    current.journal.changed_at = Some(Timestamp::now());
+    let entered = context.swaps.enter(&work.lease, &current.journal).await?;
+    let is_first = entered == Entered::First;
+    if let Entered::Again(earlier) = entered {
         current.journal = earlier;
     }
     current.deadline = work.wait_at_most(work.retire_seconds());
@@ -71,7 +74,9 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             give_max_back(context, &target, work, current).await?;
             Ok(Next::Proceed)
         }
-        Err(error) if error.kind == Kind::Rejected => refused(context, &target, work, current, &error).await,
+        Err(error) if error.kind == Kind::Rejected => {
+            refused(context, &target, work, current, &error, is_first).await
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -138,14 +143,15 @@ async fn give_max_back(
     Ok(())
 }
 
-/// The SDK repeats a call whose answer it lost, and the second is refused because of the first: the
-/// group tells whether the old instance is leaving on our behalf.
+/// The group took the old instance out, or an earlier run of this step did: then its call, and not ours, is why this one is
+/// refused. Only where there was none is our one proven to be still in desired ([`Reason::RetireRejected`]).
 async fn refused(
     context: &Context,
     target: &Target,
     work: &mut Work,
     current: &Current,
     error: &CallError,
+    is_first: bool,
 ) -> Result<Next, StepError> {
     let group = context.group(target, work).await?;
     let old = &current.candidate.instance_id;
@@ -155,8 +161,13 @@ async fn refused(
         return Err(StepError::Transient(error.to_string()));
     }
     let original = current.journal.original.as_ref();
-    let is_leaving = group.is_some_and(|group| {
-        has_left(&group) && original.is_some_and(|original| group.desired == original.desired)
+    let is_leaving = group.as_ref().is_some_and(|group| {
+        has_left(group) && original.is_some_and(|original| group.desired == original.desired)
     });
-    Ok(if is_leaving { Next::Proceed } else { work.undo(Reason::RetireRejected, error.to_string()) })
+    if is_leaving {
+        return Ok(Next::Proceed);
+    }
+    let is_unclear = !is_first && group.as_ref().is_some_and(has_left);
+    let reason = if is_unclear { Reason::InstanceGone } else { Reason::RetireRejected };
+    Ok(work.undo(reason, error.to_string()))
 }

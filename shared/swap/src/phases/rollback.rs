@@ -91,8 +91,10 @@ async fn decide(context: &Context, work: &Work, journal: &mut Journal, undo: &Un
         journal.stage = Stage::Undoing;
     }
     journal.undo = Some(undo.clone());
+    // The step that failed may have called a moment ago, however long before that it entered its stage.
+    journal.changed_at = Some(Timestamp::now());
     tracing::warn!(reason = %undo.reason, old = %journal.old, "rolling back: {}", undo.detail);
-    context.swaps.write(&work.lease, journal).await?;
+    context.swaps.revise(&work.lease, journal).await?;
     Ok(())
 }
 

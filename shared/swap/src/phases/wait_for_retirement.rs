@@ -9,13 +9,14 @@ use spot_cloud::{Target, groups, instances, targets};
 use spot_domain::Reason;
 use spot_domain::group::Group;
 use spot_domain::journal::Retirement;
-use spot_domain::recovery::{Action, End, Newcomer, Observed, next};
+use spot_domain::recovery::{Action, End, Newcomer, Observed, goes_forward, next};
 use spot_domain::selection::Change;
 
 use crate::Context;
 use crate::error::StepError;
 use crate::group::unfit_by_now;
 use crate::phases::wait_for_health::undo_if_at_risk;
+use crate::recovery::calls_may_land;
 use crate::work::{Current, Next, Work};
 
 /// Looks once, and terminates the old instance if it is time.
@@ -27,7 +28,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
     let Some(group) = context.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
-    let observed = observe(&target, group, current).await?;
+    let observed = observe(&target, work, group, current).await?;
     let waiting_for = match next(&current.journal, &observed) {
         Action::Wait(why) => why,
         Action::TerminateOld => {
@@ -42,13 +43,20 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
             "MaxSize was given back"
         }
         // The old instance is gone already; what remains is Restore's.
-        Action::ResumeAzRebalance | Action::Done(End::Finished) => {
+        Action::ResumeAzRebalance | Action::Done(End::Finished)
+            if goes_forward(&current.journal, &observed) =>
+        {
             end_if_unfit(&target, work, observed.group.as_ref()).await?;
             return Ok(Next::Proceed);
         }
         action => {
             let old = &current.candidate.instance_id;
-            return Ok(work.undo(Reason::NewcomerNotServing, format!("while {old} was leaving: {action:?}")));
+            // What brings the old instance back, or makes room for it, says that the newcomer does not serve.
+            let reason = match action {
+                Action::ReattachOld | Action::RaiseMaxSize(_) => Reason::NewcomerNotServing,
+                _ => Reason::GroupChanged,
+            };
+            return Ok(work.undo(reason, format!("while {old} was leaving: {action:?}")));
         }
     };
     if Timestamp::now() < current.deadline {
@@ -97,7 +105,12 @@ async fn is_drained(target: &Target, own: &[String], current: &Current) -> Resul
 }
 
 /// Less than the rollback looks at, and enough to decide whether the old instance may go.
-async fn observe(target: &Target, group: Group, current: &Current) -> Result<Observed, StepError> {
+async fn observe(
+    target: &Target,
+    work: &Work,
+    group: Group,
+    current: &Current,
+) -> Result<Observed, StepError> {
     let old = &current.candidate.instance_id;
     let mut draining = Vec::new();
     let detached = current.journal.retirement == Retirement::Detach;
@@ -115,8 +128,10 @@ async fn observe(target: &Target, group: Group, current: &Current) -> Result<Obs
     Ok(Observed {
         group: Some(group),
         old_alive: detached,
+        old_has_group_tag: false,
         newcomer: Some(newcomer),
         launch_may_be_invisible: false,
+        calls_may_land: calls_may_land(&current.journal, &work.settings),
         draining,
     })
 }

@@ -1,0 +1,77 @@
+//! The actions of a recovery. It does one at a time.
+
+use super::End;
+use crate::ids::InstanceId;
+
+/// The one thing to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing is left to do.
+    Done(End),
+    /// Look again later.
+    Wait(&'static str),
+    /// Take the serving newcomer out of the group, desired minus one.
+    DetachNewcomer(InstanceId),
+    /// Take a newcomer that does not serve (dead, or still pending) out of the group, desired minus
+    /// one, before the group replaces it.
+    RemoveIdleNewcomer(InstanceId),
+    /// Take a newcomer that is of no use out of a group whose desired is the owner's: the group
+    /// launches another.
+    ReplaceNewcomer(InstanceId),
+    /// The group has replaced the dead newcomer by itself: take that replacement out, desired minus
+    /// one.
+    TerminateExtra(InstanceId),
+    /// Terminate the newcomer, which is in no group.
+    TerminateNewcomer(InstanceId),
+    /// The newcomer failed after the old instance had left: take the old one back in.
+    ReattachOld,
+    /// Terminate the old instance, which has left the group and is drained.
+    TerminateOld,
+    /// Resume AZRebalance, which we suspended.
+    ResumeAzRebalance,
+    /// MaxSize one higher again, so that the old instance finds room.
+    RaiseMaxSize(u32),
+    /// MaxSize back to the owner's.
+    RestoreMaxSize(u32),
+}
+
+impl Action {
+    /// The instance that leaves its group or is terminated by it. Where that is a node, it must be
+    /// drained before.
+    #[must_use]
+    pub fn removes<'a>(&'a self, old: &'a InstanceId) -> Option<&'a InstanceId> {
+        match self {
+            Self::DetachNewcomer(id)
+            | Self::RemoveIdleNewcomer(id)
+            | Self::ReplaceNewcomer(id)
+            | Self::TerminateExtra(id)
+            | Self::TerminateNewcomer(id) => Some(id),
+            Self::TerminateOld => Some(old),
+            Self::Done(_)
+            | Self::Wait(_)
+            | Self::ReattachOld
+            | Self::ResumeAzRebalance
+            | Self::RaiseMaxSize(_)
+            | Self::RestoreMaxSize(_) => None,
+        }
+    }
+
+    /// Returns true if it ends, moves or admits an instance. It is done only while EC2 shows a newcomer that the swap
+    /// launched: that launch names the old instance, and a journal alone is no order.
+    #[must_use]
+    pub const fn needs_proof(&self) -> bool {
+        !matches!(self, Self::Done(_) | Self::Wait(_) | Self::ResumeAzRebalance | Self::RestoreMaxSize(_))
+    }
+
+    /// After it, nothing of our one is left in desired.
+    #[must_use]
+    pub const fn settles_desired(&self) -> bool {
+        matches!(
+            self,
+            Self::DetachNewcomer(_)
+                | Self::RemoveIdleNewcomer(_)
+                | Self::ReplaceNewcomer(_)
+                | Self::TerminateExtra(_)
+        )
+    }
+}

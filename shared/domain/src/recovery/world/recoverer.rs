@@ -1,0 +1,152 @@
+//! A recoverer: the rollback of the execution, or a reconciler. Reads the row, looks, writes ahead, calls, as `advance` in
+//! `shared/swap/src/recovery.rs` does.
+
+use super::aws::{Basis, Call, LIFE, OLD, number};
+use super::history::{Answer, Fate, History, Row, Step, at};
+use super::*;
+
+/// A visit: the journal that it read, and the action that it has written ahead.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Visit {
+    since: u32,
+    journal: Option<Journal>,
+    revision: u32,
+    doing: Option<(Action, Basis)>,
+    /// The action was answered; what that settles is not written.
+    settles: bool,
+    /// The journal without the action.
+    before: Option<Journal>,
+}
+
+impl Visit {
+    pub(super) fn is_about_to(&self, what: fn(&Action) -> bool) -> bool {
+        !self.settles && self.doing.as_ref().is_some_and(|(action, _)| what(action))
+    }
+}
+
+impl History {
+    pub(super) fn visit(&mut self, who: usize, step: Step) {
+        let mut visit = std::mem::take(&mut self.visits[who]);
+        if visit.journal.is_some() && self.now > visit.since + LIFE {
+            visit = Visit::default(); // its Lambda was killed
+        }
+        let fate = step.fate;
+        let goes_on = match visit.doing.take() {
+            _ if visit.journal.is_none() => self.begins(&mut visit, fate),
+            _ if visit.settles => self.settles(&mut visit, fate),
+            None => self.looks(&mut visit, step),
+            Some((action, basis)) => self.acts(&mut visit, &action, basis, fate),
+        };
+        if who == 0 && fate.is_cut() {
+            self.is_killed(fate);
+        }
+        if goes_on && self.end.is_none() {
+            self.visits[who] = visit;
+        }
+    }
+
+    fn stores(&mut self, visit: &mut Visit, fate: Fate) -> bool {
+        let Some(row) = self.row.as_mut() else { return false };
+        let Some(journal) = &visit.journal else { return false };
+        if row.revision != visit.revision {
+            return false; // another has written since
+        }
+        if fate.is_written() {
+            visit.revision += 1;
+            *row = Row { journal: journal.clone(), revision: visit.revision };
+        }
+        matches!(fate, Fate::Done)
+    }
+
+    fn begins(&mut self, visit: &mut Visit, fate: Fate) -> bool {
+        let Some(row) = &self.row else {
+            self.end = Some(End::Undone);
+            return false;
+        };
+        *visit = Visit {
+            since: self.now,
+            journal: Some(row.journal.clone()),
+            revision: row.revision,
+            ..Visit::default()
+        };
+        let undo = self.execution.undo.clone();
+        let died = Undo { reason: Reason::ExecutionDied, detail: String::new() };
+        let journal = visit.journal.as_mut().unwrap();
+        if journal.undo.is_some() {
+            return !fate.is_cut();
+        }
+        if self.execution.died_at.is_none() {
+            journal.changed_at = Some(at(self.now));
+        }
+        if journal.stage != Stage::Retiring {
+            journal.stage = Stage::Undoing;
+        }
+        journal.undo = Some(if self.execution.died_at.is_some() { died } else { undo.unwrap_or(died) });
+        self.stores(visit, fate)
+    }
+
+    fn looks(&mut self, visit: &mut Visit, step: Step) -> bool {
+        let fate = step.fate;
+        let seen = self.look(step.ages);
+        let basis = seen.basis;
+        let Some(row) = &self.row else { return false };
+        let observed = self.observed(&row.journal, &seen);
+        let journal = visit.journal.as_mut().unwrap();
+        let action = recover(journal, &observed);
+        self.note(|_| format!("recovery: {action:?}"));
+        match action {
+            Action::Wait(_) => false,
+            Action::Done(end) => {
+                let row = self.row.as_ref().filter(|row| row.revision == visit.revision);
+                if row.is_some() && fate.is_written() {
+                    self.told = doubt(journal, &observed).is_some();
+                    self.close(end);
+                }
+                false
+            }
+            action => {
+                visit.before = Some(journal.clone());
+                journal.foresee(&action, &observed, at(self.now));
+                visit.doing = Some((action, basis));
+                self.stores(visit, fate)
+            }
+        }
+    }
+
+    fn acts(&mut self, visit: &mut Visit, action: &Action, basis: Basis, fate: Fate) -> bool {
+        let call = call_of(action);
+        let answer = self.call(call, fate, basis);
+        if answer == Answer::Again {
+            visit.doing = Some((action.clone(), basis));
+            return true;
+        }
+        let (journal, before) = (visit.journal.as_mut().unwrap(), visit.before.as_ref().unwrap());
+        match answer {
+            Answer::Done => journal.acknowledge(action, before),
+            Answer::Refused => journal.retract(before),
+            Answer::Again | Answer::Nothing => return false,
+        }
+        visit.settles = action.settles_desired();
+        (visit.settles || answer == Answer::Done) && !fate.is_cut()
+    }
+
+    fn settles(&mut self, visit: &mut Visit, fate: Fate) -> bool {
+        self.stores(visit, fate);
+        false
+    }
+}
+
+fn call_of(action: &Action) -> Call {
+    let decrement = |id: &InstanceId| Call::TerminateMember { n: number(id), decrement: true };
+    match action {
+        Action::DetachNewcomer(id) => Call::Detach(number(id)),
+        Action::RemoveIdleNewcomer(id) | Action::TerminateExtra(id) => decrement(id),
+        Action::ReplaceNewcomer(id) => Call::TerminateMember { n: number(id), decrement: false },
+        Action::TerminateNewcomer(id) => Call::Terminate(number(id)),
+        Action::ReattachOld => Call::Attach(OLD),
+        Action::TerminateOld => Call::Terminate(OLD),
+        Action::ResumeAzRebalance => Call::Resume,
+        Action::RaiseMaxSize(to) | Action::RestoreMaxSize(to) => Call::SetMax(*to),
+        Action::Done(_) | Action::Wait(_) => unreachable!("no call"),
+    }
+}
