@@ -1,7 +1,7 @@
-//! Drain: one short pass of evictions. The state machine repeats the pass until no pod is left that must move. The replacements of the moved pods
-//! must be Ready by then, and their volumes detached. After the deadline the swap goes
-//! back, and the output names the pod and the budget that stood against it. If no pass can move a pod, the swap
-//! goes back before the deadline: waiting does not help.
+//! Drain: one short pass of evictions. The state machine repeats the pass until no pod is left that must move. The
+//! replacements of the moved pods must be Ready by then, and their volumes detached. After the deadline the swap
+//! goes back, and the output names the pod and the budget that stood against it. If no pass can move a pod, the
+//! swap goes back before the deadline: waiting does not help.
 //!
 //! Records nothing: an eviction can't be undone, and the cluster itself shows what is left to do.
 
