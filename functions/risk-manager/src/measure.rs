@@ -70,7 +70,7 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
             let share = share.map_err(|_| format!("no answer within {} s", ALL_REGIONS.as_secs()));
             (region, share.and_then(|share| share.map_err(|error| error.to_string())))
         })
-        .buffer_unordered(SIDE_BY_SIDE) // one that hangs takes a place, and holds up nobody behind it
+        .buffer_unordered(SIDE_BY_SIDE) // a region that hangs takes one place, and delays no other
         .collect()
         .await;
     let mut measure = Measure::default();

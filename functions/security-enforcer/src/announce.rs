@@ -101,7 +101,7 @@ impl Announcer {
         let mut outcome = Ok(());
         while !events.is_empty() {
             let rest = events.split_off(events.len().min(EVENTS_PER_CALL));
-            outcome = outcome.and(self.announcements.put(events).await); // one refusal keeps no other back
+            outcome = outcome.and(self.announcements.put(events).await); // one refusal stops no other event
             events = rest;
         }
         outcome

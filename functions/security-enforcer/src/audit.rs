@@ -186,7 +186,7 @@ impl Auditor {
             let change = match seen.as_ref().map(|seen| seen.life) {
                 None | Some(Life::Gone) => gone(&old.record, &self.look),
                 Some(Life::Idle) => not_running(&old.record),
-                Some(Life::Running) => None, // started during this run: the next one's
+                Some(Life::Running) => None, // started during this run: the next run judges it
             };
             let facts = seen.map(|seen| seen.facts);
             change.map(|change| Decision { id, old: Some(old), change, end: End::NotDue, facts })

@@ -152,7 +152,7 @@ fn seen(item: &Item) -> Result<Seen, Malformed> {
     let life = match item.text("instanceState/name") {
         Some("running") => Life::Running,
         Some("shutting-down" | "terminated") => Life::Gone,
-        _ => Life::Idle, // also what AWS invents tomorrow: it is neither judged nor believed gone
+        _ => Life::Idle, // also a state that AWS adds later: neither judged nor taken for gone
     };
     let operator = item
         .is("operator/managed")?

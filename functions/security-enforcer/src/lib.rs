@@ -107,8 +107,8 @@ impl SecurityEnforcer {
             summary.not_audited = plan.not_visited(&self.stack).await;
         }
         summary.fail_all(lost);
-        // A swap that can't be read might be replacing any of them, and a notice that nobody hears can't be
-        // objected to. In either case nothing is terminated.
+        // A swap that can't be read might be replacing any of them, and an owner without a notice can't object. In
+        // either case nothing is terminated.
         let may_act = auditor.heard && unknown_swaps.is_empty();
         summary.fail_all(unheard(heard, enforces).into_iter().chain(unknown_swaps).collect());
         terminate::enforce(&auditor, &audits, may_act, &mut summary).await;

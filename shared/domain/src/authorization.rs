@@ -467,7 +467,7 @@ mod tests {
             (&[], &[], &[member, fleet]),
             (&["team"], &[], &[member, fleet, ("team", "ml")]),
             (&["team"], &[], &[member, fleet, ("karpenter.sh/nodepool", "x")]),
-            (&["team"], &["aws:ec2:fleet-id=fleet-1"], &[member, fleet]), // somebody named this very fleet
+            (&["team"], &["aws:ec2:fleet-id=fleet-1"], &[member, fleet]), // a mark names this very fleet
             (&["aws:ec2:fleet-id=fleet-1"], &[], &[member, fleet]),
         ] {
             let judged = judge(groups, owners, tags);

@@ -83,7 +83,7 @@ impl Way<'_> {
     ) -> Result<Permission, StepError> {
         let goes = action.removes(&journal.old).cloned();
         // All other nodes that we cordoned stay in service by now. They are the old node of a rollback, and a
-        // newcomer or an extra node that a raised desired capacity has made a node like any other.
+        // newcomer or an extra node that a raised desired capacity keeps.
         for marked in node::marked(self.client, self.mark).await.map_err(failed)? {
             let is_going = goes.is_some() && marked.instance_id == goes;
             let is_old = marked.name == node.old;

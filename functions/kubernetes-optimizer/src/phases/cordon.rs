@@ -51,7 +51,7 @@ async fn cordon(
     let deadline = run.drain_until();
     match mark_old(context, run, blocked, current).await {
         Ok(Marked::Ready) => {
-            run.drain_deadline = None; // The drain has its time to itself.
+            run.drain_deadline = None; // The drain gets its full time.
             Ok(Next::Proceed)
         }
         Ok(Marked::Ending(_)) if Timestamp::now() < deadline => {

@@ -31,7 +31,7 @@ const WARNINGS: usize = 10;
 pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepError> {
     let (run, blocked) = work.run()?;
     if run.leaving != Leaving::LetGo {
-        run.swap.waiting_since = None; // the drain lies behind, or nothing is waited for
+        run.swap.waiting_since = None; // the drain is over, or there is no wait
     }
     let mut current = run.take_current()?;
     let next = match run.leaving {
@@ -103,7 +103,7 @@ async fn is_balanced(context: &Context, run: &mut NodeRun, current: &mut Current
     };
     let late = serving.iter().map(late("sends it requests")).chain(draining.iter().map(late("drains it")));
     run.seen.warnings = late.take(WARNINGS).collect();
-    current.also_in.clear(); // They had their time.
+    current.also_in.clear(); // Their time is over.
     Ok(false)
 }
 
@@ -119,7 +119,7 @@ async fn balancers(
         (Some(group), Some(vpc)) => {
             Ok(targets::elsewhere(&target.elbv2, vpc, old, &group.target_group_arns).await?)
         }
-        _ => Ok(Elsewhere::default()), // The retirement finds that out by itself.
+        _ => Ok(Elsewhere::default()), // The retirement detects that itself.
     }
 }
 
