@@ -178,7 +178,7 @@ impl NodeRun {
         self.seen = Seen::default();
     }
 
-    /// Sets the pause between two passes, so that a pod is asked no more often while its budget blocks it.
+    /// Sets the pause between two passes. While a budget blocks a pod, no pass comes earlier than that.
     pub fn pace_drain(&mut self) {
         self.swap.pause_seconds = PAUSE_SECONDS.max(self.swap.drain_seconds() / PASSES);
     }

@@ -82,7 +82,7 @@ fn not_supported(group: &Group, why: &str) -> StepError {
     StepError::GroupNotSupported(format!("group {}: {why}", group.name))
 }
 
-/// Names the tag of the group that can't be read.
+/// Returns the error for a tag of the group that can't be read.
 #[must_use]
 pub fn malformed(group: &Group, bad: &BadTag) -> StepError {
     not_supported(group, &bad.to_string())

@@ -142,7 +142,7 @@ pub(crate) fn blocked_pod(blocked: Blocked) -> BlockedPod {
     BlockedPod { pod: blocked.pod, namespace: blocked.namespace, budget: blocked.budget, why: blocked.why }
 }
 
-/// Says that the newcomer is at risk: a node that AWS may reclaim is no place for the pods.
+/// Starts the undo if the newcomer is at risk: a node that AWS may reclaim is no place for the pods.
 async fn newcomer_at_risk(
     context: &Context,
     run: &mut NodeRun,

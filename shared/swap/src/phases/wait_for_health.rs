@@ -137,8 +137,8 @@ pub async fn undo_if_at_risk(
     }
 }
 
-/// Says that the newcomer's pool is poisoned, or that EC2 reclaims the newcomer. Returns `None` if the gate does
-/// not answer.
+/// Says that the newcomer's pool is poisoned, or that EC2 reclaims the newcomer. A gate that does not answer
+/// counts as clear.
 ///
 /// # Errors
 /// A call fails.

@@ -88,8 +88,8 @@ async fn terminate_old(
     Ok(Next::Proceed)
 }
 
-/// Returns true if the target groups have drained the old instance. The group's own count by their port, those of
-/// others by any port.
+/// Returns true while a target group is draining the old instance: the group's own at its port, one of others at
+/// any port.
 async fn is_drained(target: &Target, own: &[String], current: &Current) -> Result<bool, StepError> {
     let old = &current.candidate.instance_id;
     if target_groups::health(&target.elbv2, own, old).await? == TargetHealth::Draining {
