@@ -40,11 +40,11 @@ pub struct Measure {
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Share {
     pub region: Region,
-    /// The number of those pools that are poisoned, or whose row can't be read.
+    /// The number of the region's pools that are poisoned, or whose row can't be read.
     pub poisoned: usize,
     /// The number of pools that the region offers: instance types, in each zone that has them.
     pub pools: usize,
-    /// The part of `pools` that is poisoned.
+    /// The part of `pools` that is poisoned, in percent.
     pub share_percent: f64,
     /// True if the share is more than `max_poisoned_share_of_region`.
     pub exceeded: bool,

@@ -2,7 +2,7 @@
 //! can't describe instances of other accounts, and should not have to.
 //!
 //! The member puts the report on a bus that accepts only the member's own reports, and a rule there forwards it.
-//! AWS itself so stamps the sender's account and region on the report. The detail proves nothing about the sender.
+//! So AWS itself stamps the sender's account and region on the report. The detail proves nothing about the sender.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

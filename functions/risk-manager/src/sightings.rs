@@ -3,10 +3,10 @@
 //! members read name no account.
 //!
 //! Several kinds of rows share the key (`subject`, `account_id`). The row of a pool holds the time until which the
-//! account's latest interruption there would poison the pool. The row of an hour or a day and a kind of notice
-//! holds the pools that the account has reported in it. Each kind has a row of its own: rebalance recommendations
-//! come in storms, and must not use up the limit of real interruptions. An account that the registry doesn't know
-//! has a row for each day with a report. TTL deletes all rows.
+//! account's latest interruption there would poison the pool. The row for one hour or one day, and one kind of
+//! notice, holds the pools that the account has reported in that time. Each kind has its own row: rebalance
+//! recommendations come in storms, and must not use up the limit of real interruptions. An account that the
+//! registry doesn't know has a row for each day with a report. TTL deletes all rows.
 
 use std::collections::HashMap;
 

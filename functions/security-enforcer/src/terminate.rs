@@ -26,7 +26,7 @@ enum Outcome {
     Terminated,
     /// Something forbids the termination, in words.
     Blocked(String),
-    /// The fresh check, or the row, has changed by now.
+    /// The fresh check, or the row, no longer allows the termination.
     Spared(String),
 }
 
