@@ -1,6 +1,7 @@
-"""One local AWS for each worker of pytest-xdist, or for the whole session without it, apart from the one that `make local` runs.
+"""The fixtures: one local AWS for each worker of pytest-xdist, or for the whole session without xdist. It is separate from
+the one that `make local` runs.
 
-LOCAL_AWS_REUSE=1 leaves it running, and takes the one that runs as it is (no build, no deploy): for writing tests.
+LOCAL_AWS_REUSE=1 leaves local AWS running, and uses a running one as it is (no build, no deploy): for writing tests.
 """
 
 import json
@@ -37,7 +38,7 @@ def session_aws():
 
 @pytest.fixture
 def aws(session_aws):
-    """Local AWS without faults, overrides, poisoned pools or an account's row."""
+    """Returns local AWS without faults, overrides, poisoned pools or a row of its account."""
     session_aws.control.reset()
     session_aws.clear_pools()
     session_aws.clear_registry()
@@ -62,7 +63,7 @@ def scene(aws):
 
 @pytest.fixture(scope="module")
 def lab_environment(session_aws):
-    """The stack's account is a LAB one."""
+    """Makes the stack's account a LAB one."""
     with session_aws.function_environment("LabOptimizerFunctionName", ENVIRONMENT_TYPE="LAB"):
         yield
 
@@ -89,7 +90,7 @@ def lab(lab_account):
 
 @pytest.fixture
 def kubernetes(aws):
-    """The cluster `local`, without what earlier tests left; the first test that asks for it starts it."""
+    """Returns the cluster `local`, without the rest of earlier tests; the first test that asks for it starts it."""
     try:
         missing = assets.find() is None and "its binaries are not built"
     except assets.AssetsMissing as error:
@@ -102,7 +103,7 @@ def kubernetes(aws):
 
 @pytest.fixture
 def settings(aws):
-    """`settings(health_timeout_seconds=1)` on top of the quick ones."""
+    """`settings(health_timeout_seconds=1)` sets settings on top of the quick ones."""
     return lambda **overrides: aws.settings(**{**QUICK, **overrides})
 
 
@@ -123,6 +124,6 @@ def nodes(aws, kubernetes):
 
 @pytest.fixture
 def inbox(aws):
-    """What reaches the default bus from us, and the alerts topic: `inbox()` returns the bodies so far."""
+    """`inbox()` returns the bodies that reached the default bus from us and the alerts topic so far."""
     with listening(aws, bus=True) as read:
         yield read

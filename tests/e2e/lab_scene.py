@@ -1,4 +1,4 @@
-"""A lab swap in a scene: a stand-alone instance, the execution that swaps it, and what must hold afterwards."""
+"""A lab swap in a scene: a stand-alone instance, the execution that swaps it, and the state that must hold afterwards."""
 
 from local_aws.lab import create_instance
 from scene import is_change, wait_for, wait_for_look
@@ -7,7 +7,7 @@ MACHINE = "LabSwapStateMachineArn"
 
 
 class Lab:
-    """A stand-alone instance, the execution that swaps it, and what must hold afterwards."""
+    """A stand-alone instance, the execution that swaps it, and the state that must hold afterwards."""
 
     def __init__(self, aws, **options):
         self.aws, self.old, self.arn = aws, create_instance(aws, **options), None
@@ -23,7 +23,7 @@ class Lab:
         return self
 
     def reach_again(self, state):
-        """Returns once a whole look of the execution, from one entry into the state to the next, lies behind it."""
+        """Returns once the execution has gone through one full visit, from one entry into the state to the next."""
         wait_for_look(lambda: [name for _, name in self.aws.states(self.arn)], state)
         return self
 
@@ -39,7 +39,7 @@ class Lab:
         return self.start(**input).end()
 
     def drains(self, **input):
-        """Starts; the old instance is leaving its target groups, and does so until `drained`."""
+        """Starts the swap; the old instance then leaves its target groups, and drains there until `drained`."""
         self.aws.control.timing(target_drain=600)
         return self.start(**input).reach("PauseForRetirement")
 
@@ -48,7 +48,7 @@ class Lab:
         return self
 
     def reconcile(self):
-        """Runs the reconciler as its schedule does, until nobody holds the instance any more."""
+        """Runs the reconciler as its schedule does, until no execution holds the instance any more."""
         sweep = lambda: self.aws.invoke("ReconcilerFunctionName", {"task": "sweep"})  # noqa: E731
         wait_for(lambda: not self.old.leased() or (sweep() and False))
 
@@ -64,7 +64,7 @@ class Lab:
         self.assert_nothing_left()
 
     def assert_untouched(self):
-        """The old instance runs, has all that it had, and nothing of a swap is left."""
+        """The old instance runs with all its resources, and nothing of a swap is left."""
         old = self.old
         wait_for(lambda: old.state() == "running" and set(old.health()) <= {"healthy"})
         if old.allocation_id:
@@ -77,7 +77,7 @@ class Lab:
         assert not {"lease_owner", "journal"} & set(self.old.row()), self.old.row()
 
     def assert_nothing_changed(self, but=()):
-        """Not one call of a Lambda changed anything."""
+        """No Lambda made a call that changes anything."""
         changes = [c["action"] for c in self.aws.control.calls() if is_change(c)]
         assert set(changes) <= set(but), changes
         self.assert_untouched()
@@ -92,7 +92,7 @@ class Lab:
 
 
 def held_up(lab, state, **options):
-    """A swap whose newcomer is held up in this pause: (instance, newcomer, what lets it go on to its report)."""
+    """Holds a newcomer in this pause; returns the instance, the newcomer, and a function that releases it."""
     web = lab(**{"address": True, "target_groups": 1, **options})
     groups, control = web.old.target_groups, web.aws.control
     control.newcomers(status="initializing")

@@ -1,4 +1,4 @@
-"""A group of Kubernetes nodes with pods on them, and what AWS and the cluster hold of it after a swap of one node."""
+"""A group of Kubernetes nodes with pods on them, and the state of AWS and the cluster after a swap of one node."""
 
 from local_aws.kubernetes import objects
 from scene import Scene, wait_for
@@ -26,7 +26,7 @@ class NodeScene(Scene):
         return self
 
     def run(self, timeout=180, **input):
-        """Runs to success; returns the report."""
+        """Runs the swap to success; returns the report."""
         return self.finish(self.start(**input), timeout)
 
     def finish(self, started=None, timeout=180):
@@ -36,7 +36,7 @@ class NodeScene(Scene):
         return execution["output"]
 
     def deploy(self, name="web", replicas=4, budget=None, kind=objects.deployment, **more):
-        """A workload with its pods Ready, and its budget settled; `budget` is {"minAvailable": 3}, say."""
+        """Deploys a workload until its pods are Ready and its budget, say {"minAvailable": 3}, has settled."""
         self.kubernetes.create(kind(self.namespace, name, replicas=replicas, **more))
         pods = self.kubernetes.wait_ready(self.namespace, name, replicas)
         if budget:
@@ -49,7 +49,7 @@ class NodeScene(Scene):
         wait_for(lambda: "observedGeneration" in self.kubernetes.api.get(*at).get("status", {}))
 
     def hold_pods(self):
-        """A finalizer keeps the pods of the old node from being gone, and so the drain from its end."""
+        """Holds the pods of the old node, and so the drain, by a finalizer."""
         for pod in self.pods_on_old():
             self.kubernetes.api.patch("Pod", pod, {"metadata": {"finalizers": ["example.org/hold"]}}, self.namespace)
 
@@ -57,11 +57,11 @@ class NodeScene(Scene):
         self.kubernetes.drop_finalizers(self.namespace)
 
     def cordon(self, instance_id, cordoned=True):
-        """As somebody else does it: with kubectl."""
+        """Cordons the node as another party does, with kubectl."""
         self.kubernetes.api.patch("Node", self.node_name(instance_id), {"spec": {"unschedulable": cordoned or None}})
 
     def only_on_old(self):
-        """Until `schedulable`, new pods go to the old node only."""
+        """Sends new pods to the old node only, until `schedulable`."""
         for other in self.old[1:]:
             self.cordon(other)
 
@@ -70,7 +70,7 @@ class NodeScene(Scene):
             self.cordon(other, False)
 
     def delete(self):
-        """Also what a test that failed half-way left: the cluster has one slot for all."""
+        """Deletes the group, and the rest of a test that failed half-way: the cluster has one slot for all tests."""
         if self.arn and self.running():
             self.stop()
         if self.leased():
@@ -108,13 +108,13 @@ class NodeScene(Scene):
         self.assert_cluster_as_found()
 
     def assert_node_kept(self, report, reason, outcome="ROLLED_BACK"):
-        """The owner's group and node are as they were; nothing of ours runs, nothing is cordoned."""
+        """The owner's group and node are as they were; nothing of ours runs, and no node is cordoned."""
         assert (report["outcome"], report.get("reason")) == (outcome, reason), report
         assert "new_instance_id" not in report
         self.assert_kept()
 
     def assert_newcomer_stays(self, report, reason):
-        """The old node is as it was, and the newcomer a member beyond the owner's capacity, which no rebalance takes."""
+        """The old node is as it was. The newcomer is a member beyond the owner's capacity, safe from a rebalance."""
         assert (report["outcome"], report.get("reason")) == ("ROLLED_BACK", reason), report
         self.assert_stays(report["kept_instance_id"])
 

@@ -1,4 +1,4 @@
-"""A group, what its owner had before a swap, and what AWS holds of it afterwards."""
+"""A group as its owner had it before a swap, and its state in AWS afterwards."""
 
 import time
 import uuid
@@ -17,7 +17,7 @@ class Scene:
         self.remember()
 
     def remember(self):
-        """What the owner has now is what must be there afterwards."""
+        """Records the owner's group now, as it must be afterwards."""
         self.before = self.group.describe()
         self.old = [i["InstanceId"] for i in self.before["Instances"]]
         self.capacity = self.aws.watch(self.name).__enter__()
@@ -29,23 +29,23 @@ class Scene:
         return self
 
     def start_held(self, **input):
-        """Starts; the newcomer's status checks pass once `let_go` says so, however long the test takes until then."""
+        """Starts the swap. The newcomer's status checks pass only after `let_go`, however long the test takes until then."""
         self.aws.control.newcomers(status="initializing")
         return self.start(**input)
 
     def let_go(self):
-        """The status checks of the newcomer pass, and those of all that come after it."""
+        """Lets the status checks of the newcomer pass, and those of all later ones."""
         self.aws.control.newcomers(status="ok")
         self.aws.control.instance(self.newcomer(), status="ok")
         return self
 
     def reach(self, state):
-        """Returns once the execution has entered the state. It goes on: what the test does next needs a hold."""
+        """Returns once the execution has entered the state. The execution goes on: the rest of the test needs a hold."""
         self.aws.wait_state(self.arn, state)
         return self
 
     def reach_again(self, state):
-        """Returns once a whole look of the execution, from one entry into the state to the next, lies behind it."""
+        """Returns once the execution has gone through one full visit, from one entry into the state to the next."""
         wait_for_look(self.states, state)
         return self
 
@@ -54,13 +54,13 @@ class Scene:
         return self.execution
 
     def swap(self, **input):
-        """Runs to success; returns the report."""
+        """Runs the swap to success; returns the report."""
         execution = self.start(**input).end()
         assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
         return execution["output"]
 
     def refused(self, **input):
-        """Runs to failure; returns its error and cause, once nothing of it is left."""
+        """Runs the swap to failure; returns its error and cause, once nothing of the swap is left."""
         self.aws.control.clear_calls()
         execution = self.start(**input).end()
         assert execution["status"] == "FAILED", execution["output"]
@@ -70,7 +70,7 @@ class Scene:
         self.aws.stop_execution(self.arn, then=then)
 
     def reconcile_until_free(self, timeout=60):
-        """Runs the reconciler as its schedule does, until nobody holds the group any more."""
+        """Runs the reconciler as its schedule does, until no execution holds the group any more."""
         wait_for(lambda: not self.leased() or self.aws.invoke("ReconcilerFunctionName", {"task": "sweep"}) and False, timeout)
 
     def delete(self):
@@ -97,14 +97,14 @@ class Scene:
         self.aws.client("ec2").create_tags(Resources=[instance_id], Tags=[{"Key": key, "Value": value}])
 
     def hook(self, transition, name="drain", **more):
-        """A lifecycle hook of the owner: "LAUNCHING" or "TERMINATING"."""
+        """Adds a lifecycle hook of the owner: "LAUNCHING" or "TERMINATING"."""
         self.aws.client("autoscaling").put_lifecycle_hook(
             AutoScalingGroupName=self.name, LifecycleHookName=name,
             LifecycleTransition=f"autoscaling:EC2_INSTANCE_{transition}", **more,
         )  # fmt: skip
 
     def foreign_target_group(self, *targets, kind="instance"):
-        """One that is none of the group's, in which somebody has registered these; returns its ARN."""
+        """Makes a target group of another party with these instances in it; returns its ARN."""
         elb, name = self.aws.client("elbv2"), f"other-{uuid.uuid4().hex[:8]}"
         made = elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=self.aws.network.vpc, TargetType=kind)
         arn = made["TargetGroups"][0]["TargetGroupArn"]
@@ -129,13 +129,13 @@ class Scene:
 
     @property
     def newcomers(self):
-        """Every instance that swaps of this group launched, whatever became of it."""
+        """Returns every instance that swaps of this group launched, in any state."""
         tagged = {"Name": "tag-key", "Values": ["spot-optimizer:swap"]}
         found = self.aws.client("ec2").describe_instances(Filters=[tagged])["Reservations"]
         return [i for r in found for i in r["Instances"] if self._swap_of(i).rsplit("-", 1)[0] in self.old]
 
     def newcomer(self, timeout=60):
-        """The first one, as soon as there is one."""
+        """Returns the first newcomer, as soon as there is one."""
         return wait_for(lambda: self.newcomers, timeout)[0]["InstanceId"]
 
     @staticmethod
@@ -146,7 +146,7 @@ class Scene:
         return {t["Key"]: t["Value"] for t in self.aws.instance(instance_id).get("Tags", [])}
 
     def serving_since(self, instance_id):
-        """When the group first had it in service."""
+        """Returns the time when the group first had the instance in service."""
         return next(
             s["t"] for s in self.capacity.samples
             if any(m["instance_id"] == instance_id and m["lifecycle_state"] == "InService" for m in s["members"])
@@ -168,7 +168,7 @@ class Scene:
     # -- asserts -------------------------------------------------------------------------------------------------
 
     def assert_owners(self):
-        """Sizes and processes as the owner had them, capacity never below, no stray on the bill, nobody's lease."""
+        """Sizes and processes are the owner's, capacity was never below, no stray instance runs, and no lease is held."""
         after = self.group.describe()
         assert {s: after[s] for s in SIZES} == {s: self.before[s] for s in SIZES}
         assert _processes(after) == _processes(self.before)
@@ -182,7 +182,7 @@ class Scene:
         assert set(alive) <= set(members), f"{set(alive) - set(members)} runs outside the group"
 
     def assert_swapped(self, report, *old):
-        """These, by default all, were replaced by Spot; the rest is untouched."""
+        """These instances, by default all, were replaced by Spot; the rest is untouched."""
         old = old or self.old
         new = {s["old_instance_id"]: s["new_instance_id"] for s in report["swapped"]}
         assert sorted(new) == sorted(old), report
@@ -198,7 +198,7 @@ class Scene:
         self.assert_untouched()
 
     def assert_untouched(self):
-        """The owner's instances, all of them and only them, in service."""
+        """The owner's instances, all of them and only them, are in service."""
         instances = self.group.describe()["Instances"]
         assert sorted(i["InstanceId"] for i in instances) == sorted(self.old)
         assert [i["LifecycleState"] for i in instances] == [i["LifecycleState"] for i in self.before["Instances"]]
@@ -211,12 +211,12 @@ class Scene:
         self.assert_untouched()
 
     def assert_never_leased(self):
-        """Refused before anything began: no lease, no row, no call that changes anything."""
+        """The swap was refused before anything began: no lease, no row, no call that changes anything."""
         self.assert_nothing_changed()
         assert self.row() == {}
 
     def assert_nothing_changed_in_ec2(self):
-        """Only the lease was taken and given back."""
+        """The swap only acquired and released the lease."""
         self.assert_nothing_changed(but=["UpdateItem"])
 
 
@@ -226,13 +226,13 @@ def is_change(call):
 
 
 def wait_for_look(states, state):
-    """Returns once a whole look, from one entry into the state to the next, lies behind it."""
+    """Returns once the execution has gone through one full visit, from one entry into the state to the next."""
     entered = states().count(state)
     wait_for(lambda: states().count(state) >= entered + 2)
 
 
 def wait_for(condition, timeout=60):
-    """The condition's value once it is true."""
+    """Returns the condition's value once it is true."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         assert time.monotonic() < deadline, "did not happen in time"

@@ -1,4 +1,4 @@
-"""What is deployed is what the repository says; the sample events are what the functions understand."""
+"""The deployment agrees with the repository, and the functions accept the sample events."""
 
 import json
 import time
@@ -66,13 +66,13 @@ def test_every_function_runs_the_binary_named_after_it_with_a_role_of_its_own(aw
 
 
 def an_hour_ago():
-    """A notice of the week before last poisons nothing any more."""
+    """Returns a time one hour ago: a notice of the week before last poisons nothing any more."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3600))
 
 
 @pytest.mark.parametrize("name", ["spot-interruption-warning", "rebalance-recommendation", "drill-interruption-warning"])
 def test_the_sample_notice_is_understood(aws, name):
-    """Its instance is AWS's example: understood, and then not found."""
+    """The function parses the notice, and does not find its instance, which is AWS's example."""
     _, error = aws.invoke("RiskManagerFunctionName", {**event(name), "time": an_hour_ago()})
     assert error["errorType"] == "InstanceUnknown" and "i-0b662ef9931388ba0" in error["errorMessage"]
 
@@ -86,7 +86,7 @@ def test_the_sample_measure_is_understood(aws):
 
 
 def test_the_sample_report_of_a_member_is_understood(aws):
-    """By a stack that is no hub: understood, and refused."""
+    """A stack that is no hub parses the report, and refuses it."""
     _, error = aws.invoke("RiskManagerFunctionName", event("spot-pool-interrupted"))
     assert error["errorType"] == "InvalidEvent" and "only a hub takes reports" in error["errorMessage"]
 
@@ -106,7 +106,7 @@ def test_the_sample_input_of_a_swap_is_understood(aws):
     "name, machine, reason", [("node-swap-input", "NodeSwap", "INSTANCE_GONE"), ("lab-swap-input", "LabSwap", "PROD_ACCOUNT")]
 )
 def test_the_sample_input_of_a_swap_of_one_instance_is_understood(aws, name, machine, reason):
-    """Their instance is AWS's example: understood, and then not found."""
+    """The function parses the input, and does not find its instance, which is AWS's example."""
     arn = aws.start_execution(event(name), machine=f"{machine}StateMachineArn")
     assert aws.wait_execution(arn)["output"]["reason"] == reason
 
@@ -147,7 +147,7 @@ def test_the_tables_survive_the_stack(aws):
 
 
 def test_a_first_deployment_that_fails_leaves_no_table(aws):
-    """The tables of the template, beside a signal that never comes."""
+    """The tables of the template stand beside a signal that never comes."""
     template = load(TEMPLATE)
     tables = {name: r for name, r in template["Resources"].items() if r["Type"] == "AWS::DynamoDB::Table"}
     signal = {"Type": "AWS::CloudFormation::WaitCondition", "Properties": {"Handle": "nobody", "Timeout": "1"}}
@@ -209,7 +209,7 @@ def test_an_optimizer_of_groups_may_set_max_size_and_nothing_else(aws, scene):
 
 
 def test_a_stack_that_allows_no_drills_listens_to_none(aws):
-    """The rule of this stack, which allows them, beside the one that the template makes otherwise."""
+    """The rule of this stack, which allows drills, stands beside the template's rule for other stacks."""
     patterns = [json.loads(r["EventPattern"]) for r in aws.client("events").list_rules()["Rules"] if r.get("EventPattern")]
     (notices,) = [p for p in patterns if "EC2 Spot Instance Interruption Warning" in p["detail-type"]]
     assert sorted(notices["source"]) == ["aws.ec2", "spot-optimizer.drill"]

@@ -1,4 +1,4 @@
-"""The gate fails closed: whatever it can't read is no launch, and On-Demand stays."""
+"""The gate fails closed: if it can't read a row, there is no launch, and On-Demand stays."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Waste scanner and security enforcer in a second account, reached through its role; and what they say when they can't get in."""
+"""Waste scanner and security enforcer in a second account, through its role; and their reports if they have no access."""
 
 import json
 import time
@@ -30,7 +30,7 @@ class Customer:
         self.rows = {"WasteResourceTableName": "resource", "InstanceAuthTableName": "instance_id"}
 
     def client(self, service, region=REGION):
-        """Of the account itself: its id is the access key."""
+        """Returns a client of the account itself: the account's id is the access key."""
         port = self.aws.ports["ec2" if service == "ec2" else "ministack"]
         session = boto3.Session(CUSTOMER, "test", region_name=region)
         return session.client(service, endpoint_url=f"http://127.0.0.1:{port}")
@@ -49,7 +49,7 @@ class Customer:
         return answer
 
     def stored(self, table, place):
-        """The rows of an account and region, by their second key."""
+        """Returns the rows of an account and region, by their second key."""
         items = self.aws.table(table).scan(ConsistentRead=True)["Items"]
         return {row[self.rows[table]]: row for row in items if row["account_region"] == place}
 

@@ -1,4 +1,4 @@
-"""Herd immunity: a hub and two members, each deployed from the same template into an account of its own."""
+"""Herd immunity: a hub and two members, each deployed from the same template into its own account."""
 
 import datetime
 import json
@@ -36,7 +36,7 @@ def herd(deployed):
 
 @pytest.fixture
 def group(herd):
-    """`group(aws, size=1, …)`: a group in that member's account, gone after the test."""
+    """`group(aws, size=1, …)` makes a group in that member's account; it is deleted after the test."""
     scenes = []
 
     def make(aws, **options):
@@ -51,14 +51,14 @@ def group(herd):
 
 @pytest.fixture
 def alerts(herd):
-    """`alerts()` is what has reached the hub's alerts topic since."""
+    """`alerts()` returns the messages that have reached the hub's alerts topic since."""
     with listening(herd.hub) as read:
         yield read
 
 
 @pytest.fixture
 def to_hub(herd):
-    """What the hub's risk manager answers to a report stamped with `account`: (answer, error)."""
+    """Returns the answer of the hub's risk manager to a report stamped with `account`: (answer, error)."""
 
     def send(account, pool=POOL, occurred=None, **more):
         detail = more.pop("detail", {})
@@ -73,7 +73,7 @@ def ago(**delta):
 
 
 def interrupt(aws, zone="us-east-1a"):
-    """A Spot instance of the account is interrupted; returns its pool once the account itself has learned."""
+    """Interrupts a Spot instance of the account; returns its pool once the account itself has learned of it."""
     instance_id = aws.launch_spot("m5.large", zone)
     pool = aws.pool_of(instance_id)
     aws.put_drill(instance_id)
@@ -240,7 +240,7 @@ def test_a_member_launches_nothing_while_the_hub(herd, group, case):
 
 
 def test_a_member_launches_nothing_once_the_hub_has_locked_it_out(herd, group):
-    """The credentials of a session go on for an hour; a member that starts anew gets none."""
+    """The credentials of a session stay valid for an hour; a member that starts anew gets none."""
     web = group(herd.b, size=1, minimum=0)
     with herd.b.function_environment("ClusterOptimizerFunctionName", HUB_EXTERNAL_ID="guessed"):
         report = web.swap()
@@ -259,7 +259,7 @@ def test_a_member_goes_on_learning_while_the_hub_is_down(herd):
 
 
 def reader(herd, account, external_id=EXTERNAL_ID):
-    """DynamoDB with the hub's reader role, assumed from `account`."""
+    """Returns a client of DynamoDB with the hub's reader role, assumed from `account`."""
     asked = {"RoleArn": herd.hub.outputs["HubReaderRoleArn"], "RoleSessionName": "test", "ExternalId": external_id}
     keys = LocalAws(herd.home, account).client("sts").assume_role(**asked)["Credentials"]
     session = boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name="us-east-1")
@@ -295,7 +295,7 @@ def test_nobody_else_and_nobody_without_the_external_id_becomes_a_reader(herd, a
 
 
 def test_the_hubs_bus_takes_reports_of_its_members_and_nothing_else():
-    """MiniStack holds nobody to a bus's policy, so the template's own words are looked at."""
+    """MiniStack does not enforce a bus's policy, so the test reads the template's statements."""
     resources = yaml.safe_load((BUILD / "template.yaml").read_text())["Resources"]
     statements = resources["HubEventBus"]["Properties"]["Policy"]["Fn::If"][1]["Statement"]
     for statement in (s["Fn::If"][1] for s in statements):
@@ -308,7 +308,7 @@ def test_the_hubs_bus_takes_reports_of_its_members_and_nothing_else():
 
 
 def test_a_members_bus_for_reports_takes_them_of_its_risk_manager_alone(herd):
-    """What anybody puts on the default bus is no report: the rule that forwards hangs on the other one."""
+    """An event on the default bus is no report: the rule that forwards listens to the other bus."""
     resources = yaml.safe_load((BUILD / "template.yaml").read_text())["Resources"]
     (statement,) = resources["ReportsBus"]["Properties"]["Policy"]["Statement"]
     assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "events:PutEvents")

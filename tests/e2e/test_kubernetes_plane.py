@@ -1,4 +1,4 @@
-"""The control plane that the tests of the Kubernetes optimizer stand on: real API server, simulated nodes, EKS tokens."""
+"""The control plane that the tests of the Kubernetes optimizer use: real API server, simulated nodes, EKS tokens."""
 
 import base64
 import time
@@ -23,7 +23,7 @@ STARTUP_TAINT = "node.cilium.io/agent-not-ready"
 
 @pytest.fixture
 def nodes(kubernetes):
-    """`nodes(size=2, …)` makes a group of nodes, ready; it is deleted after the test."""
+    """`nodes(size=2, …)` makes a group of nodes that are Ready; it is deleted after the test."""
     groups = []
 
     def make(size=2, **options):
@@ -40,7 +40,7 @@ def nodes(kubernetes):
 
 
 def sign(cluster="local", key="test", secret="test", expires=60, region="us-east-1"):
-    """A token by botocore, as `aws eks get-token` makes it."""
+    """Returns a token by botocore, as `aws eks get-token` makes it."""
     request = AWSRequest(
         "GET",
         f"https://sts.{region}.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15",
@@ -241,7 +241,7 @@ def test_the_api_server_can_be_restarted_in_the_middle(kubernetes, nodes):
 
 
 def test_a_node_that_bears_the_name_of_one_that_is_gone_keeps_its_pods(aws, kubernetes, nodes):
-    """An address is given anew at once, and the pods of the node that had it are collected later."""
+    """EC2 assigns an address again at once, and the pods of the node that had the address are collected later."""
     kubernetes.timing(pods_collected=2)
     subnets, namespace = [aws.network.subnet("us-east-1a")], kubernetes.create_namespace()
     group = nodes(1, subnets=subnets)

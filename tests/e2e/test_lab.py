@@ -1,4 +1,4 @@
-"""Lab swaps: a stand-alone instance becomes Spot, its twin takes over, and whatever dies, the old one serves on."""
+"""Lab swaps: a stand-alone instance becomes Spot, and its twin takes over or the old instance keeps serving."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ SOURCE = ROOT / "functions/lab-optimizer/swap.asl.yaml"
 
 @pytest.fixture
 def quick_recovery(settings):
-    """The dead are reconciled at once: sound where the Lambda that may still be at work only looks."""
+    """Reconciles dead executions at once: safe here, because the Lambda that may still run only reads."""
     settings(reconcile_after_seconds=0)
 
 
@@ -54,7 +54,7 @@ def test_the_old_one_is_terminated_if_the_setting_says_so(lab, settings):
 
 
 def test_a_snapshot_that_ec2_still_holds_to_be_in_use_is_deleted_all_the_same(lab):
-    """For a moment after its image is deregistered."""
+    """EC2 refuses the deletion for a moment after the image is deregistered."""
     web = lab()
     web.aws.control.images(snapshots_linger=True)
     web.assert_swapped(web.swap(capture_image=True))
@@ -209,7 +209,7 @@ def test_a_gate_that_does_not_answer_is_closed(lab):
 
 
 def test_an_image_that_only_bears_the_tag_of_a_swap_is_neither_booted_nor_deleted(lab):
-    """Backup policies copy tags. The image of a swap is known by its name and its source."""
+    """Backup policies copy tags. The name and the source of an image prove that it is the swap's."""
     web = lab()
     ec2, control = web.old.ec2, web.aws.control
     control.timing(image=600)
@@ -275,7 +275,7 @@ def test_a_pool_that_is_poisoned_meanwhile(lab, state):
 
 @pytest.mark.parametrize("state", ["PauseForHealth", "PauseForTakeOver"])
 def test_a_newcomer_that_is_to_be_interrupted_poisons_nothing_and_goes(lab, state):
-    """A LAB account's notice poisons nothing, so the gate can't tell: its Spot request does."""
+    """A LAB account's notice poisons nothing, so the gate does not show it; the newcomer's Spot request does."""
     web, newcomer, let_go = held_up(lab, state)
     web.aws.control.instance(newcomer, spot_request="marked-for-termination")
     report = let_go()
@@ -334,7 +334,7 @@ def test_an_instance_that_is_registered_elsewhere_while_it_drains(lab):
 
 
 def test_an_address_that_its_owner_gave_it_meanwhile_stays(lab):
-    """Ours, which went to the newcomer, would take the place of the one that the owner gave it since."""
+    """Our address, which went to the newcomer, would replace the one that the owner has given the instance since."""
     web = lab(address=True, target_groups=1)
     web.drains()
     ours = web.old.allocation_id

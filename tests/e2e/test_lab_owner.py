@@ -1,11 +1,11 @@
-"""The owner of a lab instance is heard until it stops: what would be refused at the start is undone, whatever it is."""
+"""The owner's changes to a lab instance count until it stops: a swap that would be refused at the start is undone."""
 
 import pytest
 from lab_scene import held_up
 
 
 def quarantine_group(web):
-    """A security group that lets nobody in."""
+    """Makes a security group without an inbound rule."""
     vpc = web.old.describe()["VpcId"]
     name = f"quarantine-{web.old.id}"
     return web.old.ec2.create_security_group(GroupName=name, Description="isolated", VpcId=vpc)["GroupId"]

@@ -1,4 +1,4 @@
-"""A twin is a twin: what the owner chose is repeated, refused, or named as lost before anything is launched."""
+"""The twin of an instance: each choice of the owner is repeated, refused, or named as lost before any launch."""
 
 import json
 
@@ -74,7 +74,7 @@ def test_a_plan_names_what_would_be_lost_and_what_is_not_looked_at(lab):
 
 @pytest.mark.parametrize("dies", [False, True], ids=["taken back", "dies"])
 def test_a_swap_that_is_undone_leaves_no_volume(lab, dies):
-    """An image may say that its volume outlives the instance. One that only bears the swap's tag is somebody else's."""
+    """An image may keep its volume beyond the instance. A volume that only bears the swap's tag is another owner's."""
     web, newcomer, let_go = held_up(lab, "PauseForHealth", target_groups=0)
     mapping = web.old.describe(newcomer)["BlockDeviceMappings"][0]
     web.old.ec2.modify_instance_attribute(
@@ -109,7 +109,7 @@ def test_what_was_written_since_the_image_is_told_when_the_old_one_is_terminated
 
 
 def notice(web, newcomer):
-    """EC2's interruption notice of a LAB account, as the risk manager gets it."""
+    """Returns EC2's interruption notice of a LAB account, as the risk manager gets it."""
     with web.aws.function_environment("RiskManagerFunctionName", ENVIRONMENT_TYPE="LAB"):
         return web.aws.invoke("RiskManagerFunctionName", web.aws.drill_event(newcomer))
 

@@ -1,4 +1,4 @@
-"""Local AWS itself: what the other tests rely on it to refuse, to delay and to record."""
+"""Local AWS itself: the refusals, delays and records that the other tests rely on."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Local AWS itself: what it does of a real fleet's groups, launches and prices, shown with plain calls of the API."""
+"""Local AWS itself: groups, launches and prices as a real fleet has them, shown with plain calls of the API."""
 
 import json
 

@@ -1,5 +1,6 @@
-"""Calls that AWS carried out but whose answer was lost, calls that are throttled, and Lambdas that die in between:
-a repetition duplicates nothing, and the swap ends as if nothing had happened or the group as its owner had it."""
+"""Calls that AWS carried out but whose answer was lost, throttled calls, and Lambdas that die in between. A repetition
+duplicates nothing. The swap ends as if nothing had happened, or restores the group as its owner had it.
+"""
 
 import pytest
 from scene import wait_for
@@ -11,7 +12,7 @@ CHANGES = [
 
 
 def assert_swapped_or_untouched(web, report):
-    """Either way clean; which way it went."""
+    """The end is clean either way; returns which end it was."""
     if report["swapped"]:
         web.assert_swapped(report)
         return "swapped"
@@ -30,7 +31,7 @@ def test_a_lost_answer_is_no_harm_to(aws, scene, action):
 
 
 def test_a_launch_whose_answer_was_lost_is_taken_back_where_the_old_one_may_no_longer_go(aws, scene):
-    """The repetition must not skip the candidate, and with it forget the instance that it has launched."""
+    """The repeated step must not skip the candidate: the instance that it launched would be forgotten."""
     web = scene(size=1, minimum=1, maximum=1)
     aws.control.fault("RunInstances", kind="error_after", code="InternalError", status=500, times=1)
     aws.control.fault("DescribeInstanceAttribute", kind="hold", skip=1)
@@ -43,14 +44,14 @@ def test_a_launch_whose_answer_was_lost_is_taken_back_where_the_old_one_may_no_l
 
 
 def only_for(web, action):
-    """Parameters that tell this group's calls of `action` from those of the others."""
+    """Returns parameters that match only this group's calls of `action`."""
     if action == "RunInstances":
         return {"LaunchTemplate.LaunchTemplateId": web.group.template_id}
     return {"InstanceId.1": web.old[0]} if action == "TerminateInstances" else {"AutoScalingGroupName": web.name}
 
 
 def fail_for_good(aws, scene, settings, **fault):
-    """A swap for each changing call, all at once; that call fails until the execution has ended."""
+    """Starts a swap for each changing call, all at once; that call fails until the execution has ended."""
     settings(reconcile_after_seconds=0, rollback_timeout_seconds=3)
     webs = {action: scene(size=1, minimum=1, maximum=1) for action in CHANGES}
     for action, web in webs.items():
@@ -96,7 +97,7 @@ def test_throttling_only_takes_longer(aws, scene, action):
 
 
 def test_a_journal_that_is_written_twice_still_knows_the_owners_settings(aws, scene, settings):
-    """Attach raised MaxSize and failed; its repetition sees our MaxSize, and dies before it can correct the journal."""
+    """Attach raised MaxSize and failed. Its repetition sees our MaxSize, and dies before it can correct the journal."""
     web = scene(size=1, minimum=1, maximum=1)
     settings(reconcile_after_seconds=0)
     aws.control.fault("AttachInstances", code="ServiceUnavailable", status=503, times=3)
@@ -106,7 +107,7 @@ def test_a_journal_that_is_written_twice_still_knows_the_owners_settings(aws, sc
 
 
 def test_a_lambda_that_dies_after_its_work_repeats_nothing(aws, scene):
-    """A timeout of the function is what the state machine sees when a Lambda is killed."""
+    """When a Lambda is killed, the state machine sees a timeout of the function."""
     web = scene(size=1, minimum=1, maximum=1)
     aws.control.fault("AttachInstances", kind="error_after", code="ServiceUnavailable", status=503, times=3)
     web.assert_swapped(web.swap())
@@ -119,14 +120,14 @@ TERMINATE = "TerminateInstanceInAutoScalingGroup"
 
 
 def replaced_before_the_call_arrives(web, instance_id):
-    """Once the call is on its way, the instance dies and its group replaces it; then the call arrives."""
+    """Lets the instance die and its group replace it while the call is on its way; then the call arrives."""
     wait_for(lambda: [f["hits"] for f in web.aws.control.faults()] == [1])
     web.aws.control.kill(instance_id)
     wait_for(lambda: instance_id not in web.group.instance_ids)
 
 
 def test_a_group_that_replaces_the_newcomer_before_it_is_taken_out_is_given_its_size_back(aws, scene, settings):
-    """The call is refused, as there is no such member any more: nothing was taken out of desired by that."""
+    """The call is refused, as there is no such member any more, and so did not lower the desired capacity."""
     web = scene(size=2, minimum=0)
     settings(in_service_timeout_seconds=1)
     aws.control.newcomers(lifecycle_state="Pending")

@@ -1,4 +1,4 @@
-"""The drain and the way back: no loop, no harm on the way back, and a report that names whatever stands in the way."""
+"""The drain and the rollback: no loop, no harm on the way back, and a report that names each obstacle."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ LET_GO = {"metadata": {"finalizers": None}}
 
 
 def test_without_a_budget_and_behind_others_load_balancers_the_node_goes_gently(aws, nodes, kubernetes):
-    """All pods on the node; a target group of a load-balancer controller; an attachment that its claim left behind."""
+    """All pods run on the node. A load-balancer controller has a target group, and an attachment lost its claim."""
     web = nodes()
     web.only_on_old()
     web.deploy(replicas=4, annotations={"local.aws/ready-after": "1s"})
@@ -47,7 +47,7 @@ def test_without_a_budget_and_behind_others_load_balancers_the_node_goes_gently(
 
 
 def test_near_the_deadline_the_last_ready_pod_goes_as_by_kubectl_and_the_report_says_so(nodes, kubernetes):
-    """Replacements are never Ready."""
+    """The replacements are never Ready."""
     web = nodes()
     web.only_on_old()
     web.deploy(replicas=2, kind=replica_set)
@@ -64,7 +64,7 @@ def test_near_the_deadline_the_last_ready_pod_goes_as_by_kubectl_and_the_report_
 
 
 def test_pods_that_always_come_back_are_evicted_twice_and_the_newcomer_stays_for_its_own(nodes, kubernetes):
-    """One comes back to the old node, which leads back long before the deadline; one to the newcomer, which then stays."""
+    """One pod returns to the old node: the swap goes back. One returns to the newcomer, which then stays."""
     web = nodes()
     web.deploy(replicas=2)
     web.hold_pods()
@@ -124,7 +124,7 @@ def test_while_the_old_node_is_lost_the_newcomer_keeps_its_pods_and_a_person_is_
 
 
 def test_a_drain_that_times_out_names_each_pod_with_its_cause(nodes, kubernetes):
-    """A finalizer, and a pod whose replacement finds no node."""
+    """One pod has a finalizer, and the replacement of another finds no node."""
     web = nodes()
     web.only_on_old()
     (held,) = web.deploy("held", replicas=1)
@@ -140,7 +140,7 @@ def test_a_drain_that_times_out_names_each_pod_with_its_cause(nodes, kubernetes)
 
 
 def test_an_admission_webhook_that_is_dead_and_ignored_makes_the_drain_slow_and_no_worse(nodes, kubernetes):
-    """The API server grants each eviction once its patience is over: 11 s, longer than most clients have."""
+    """The API server grants each eviction after its timeout: 11 s, longer than most clients wait."""
     web = nodes()
     web.only_on_old()
     web.deploy(replicas=1)
@@ -201,7 +201,7 @@ def alongside(work):
 
 @contextlib.contextmanager
 def coming_back(kubernetes, namespace, name, node):
-    """A pod of a controller of its own, which puts it onto this node again whenever it is gone."""
+    """Deploys a pod with its own controller, which puts the pod onto this node again whenever it is gone."""
     api, stop = kubernetes.api.another(), threading.Event()
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name, "namespace": namespace}}
     uid = api.create(lease)["metadata"]["uid"]
@@ -223,7 +223,7 @@ def coming_back(kubernetes, namespace, name, node):
 
 
 def evictions(kubernetes, namespace, pod):
-    """The evictions of the pod that were granted."""
+    """Returns the evictions of the pod that were granted."""
     events = map(json.loads, kubernetes.plane.evictions.read_text().splitlines())
     objects_ = [e["objectRef"] for e in events if e["responseStatus"]["code"] < 300]
     return sum((o["namespace"], o["name"]) == (namespace, pod) for o in objects_)
@@ -231,7 +231,7 @@ def evictions(kubernetes, namespace, pod):
 
 @contextlib.contextmanager
 def dead_webhook(kubernetes, namespace, seconds, policy):
-    """Evictions in the namespace are asked of an admission webhook that takes the connection and never answers."""
+    """Registers an admission webhook for evictions in the namespace that accepts the connection and never answers."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(100)

@@ -1,5 +1,6 @@
-"""Preflight reads the whole pod, its controller, its budgets and the node: what can't end well is refused before anything
-is launched, and what can is let through."""
+"""Preflight reads the whole pod, its controller, its budgets and the node. It refuses before any launch if the swap can't
+end well, and lets through if it can.
+"""
 
 import threading
 
@@ -26,7 +27,7 @@ def spread(app, **more):
 
 
 def job(namespace, name, labels=None, annotations=NEVER_READY, **spec):
-    """A Job that runs until it is evicted."""
+    """Makes a Job that runs until it is evicted."""
     made = objects.job(namespace, name, annotations)
     made["spec"]["template"]["metadata"]["labels"].update(labels or {})
     made["spec"].update(spec)
@@ -34,7 +35,7 @@ def job(namespace, name, labels=None, annotations=NEVER_READY, **spec):
 
 
 def replication_controller(kubernetes, namespace, name):
-    """The reference to a new ReplicationController of one pod; its own controller doesn't run in local Kubernetes."""
+    """Returns the reference to a new ReplicationController of one pod, which local Kubernetes doesn't control."""
     template = objects.deployment(namespace, name)["spec"]["template"]
     spec = {"replicas": 1, "selector": {"app": name}, "template": template}
     made = {"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": name}, "spec": spec}
@@ -43,7 +44,7 @@ def replication_controller(kubernetes, namespace, name):
 
 
 def late(kubernetes, web):
-    """A Job on the old node that allows no failure and runs until `finish_job`."""
+    """Makes a Job on the old node that allows no failure and runs until `finish_job`."""
     made = job(web.namespace, "late", backoffLimit=0)
     made["spec"]["template"]["spec"]["nodeName"] = web.node
     kubernetes.create(made)
@@ -56,14 +57,14 @@ def finish_job(kubernetes, web, name):
 
 
 def alone(nodes, **options):
-    """A group of nodes once those of earlier tests are gone with their pods: they may have had the same names."""
+    """Makes a group of nodes once those of earlier tests are gone with their pods: they may have had the same names."""
     web = nodes(**options)
     wait_for(lambda: set(web.aws.control.kubernetes("GET", "nodes")) == set(web.old), 60)
     return web
 
 
 def why_of(report, name):
-    """What stands against the pods whose name begins so."""
+    """Returns the obstacles of the pods whose names begin with this prefix."""
     return " ".join(b["why"] for b in report["blocked"] if b["pod"].startswith(name))
 
 
@@ -119,7 +120,7 @@ def test_pods_that_would_be_lost_return_or_find_no_place_are_named_before_the_la
 
 
 def test_what_comes_back_elsewhere_is_swapped(nodes, kubernetes):
-    """The neighbours of what is refused: each of them has a place to go to and somebody who starts it again."""
+    """The neighbours of the refused pods: each has another node to run on, and a controller that starts it again."""
     web = alone(nodes)
     web.deploy("spread", replicas=2, pod=spread("spread"))
     slow = {"local.aws/gone-after": "1s"}
@@ -199,7 +200,7 @@ def test_pods_that_keep_apart_need_nodes_enough(nodes, kubernetes):
 
 
 def test_an_operator_that_moves_the_role_after_the_cordon(nodes, kubernetes):
-    """The owner waives the forecast of a budget; the API server guards as ever."""
+    """The owner waives the forecast of a budget; the API server still enforces the budget."""
     web = alone(nodes)
     web.deploy("db", replicas=2, kind=objects.stateful_set)
     by_node = {p["spec"]["nodeName"]: p["metadata"]["name"] for p in kubernetes.pods(web.namespace, "db")}

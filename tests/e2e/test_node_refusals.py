@@ -1,4 +1,4 @@
-"""What is refused by name, before anything is launched."""
+"""The refusals by name, before any launch."""
 
 import pytest
 from local_aws.kubernetes import objects

@@ -1,4 +1,4 @@
-"""Before the cordon, the newcomer must be able to hold the old node's pods; after it, the preflight looks once more."""
+"""Before the cordon, the newcomer must be able to hold the old node's pods; after it, the preflight runs once more."""
 
 import pytest
 from local_aws.kubernetes import objects
@@ -17,7 +17,7 @@ HELD = {"key": "node.cilium.io/agent-not-ready"}  # A startup taint that stays: 
 
 @pytest.fixture
 def special(nodes, kubernetes):
-    """A node with a taint, a label and a resource set by hand, and pods that only such a node can hold."""
+    """Deploys a node with a taint, a label and a resource set by hand, and pods that only such a node can hold."""
     web = nodes()
     kubernetes.change_node(web.instance_id, labels={"pool": "ledger"}, taints=[PAY])
     offer(kubernetes, web.node, GPU)
@@ -236,7 +236,7 @@ def cpu(requested):
 
 
 def joined(web, kubernetes):
-    """The instance id of the newcomer that runs, as soon as it is a Ready node that has told what it offers."""
+    """Returns the instance id of the running newcomer, as soon as it is a Ready node that has published its resources."""
     running = wait_for(lambda: [i for i in web.newcomers if i["State"]["Name"] == "running"])
     newcomer, ready = running[0]["InstanceId"], {"type": "Ready", "status": "True"}.items()
 

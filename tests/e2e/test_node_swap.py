@@ -1,4 +1,4 @@
-"""A node becomes Spot: its pods run elsewhere before it goes, and no budget is ever violated."""
+"""A node becomes Spot: its pods run elsewhere before it leaves, and no budget is ever violated."""
 
 import pytest
 from local_aws.kubernetes import objects

@@ -1,4 +1,4 @@
-"""Whatever goes wrong under way: the pods keep their budgets, and the old node stays until the swap can be finished."""
+"""Failures during a node swap: the pods keep their budgets, and the old node stays until the swap can be finished."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def test_two_budgets_on_a_pod_are_no_success(nodes, kubernetes):
 
 
 def test_pods_that_moved_before_the_deadline_are_evicted_from_the_newcomer_under_their_budget(nodes, kubernetes):
-    """Half-way: one pod moves at a time, and those that moved are never Ready; the way back keeps the budget, too."""
+    """One pod moves at a time, and the moved ones are never Ready. The rollback keeps the budget, too."""
     web = nodes()
     web.deploy(replicas=4, budget={"minAvailable": 3})
     web.only_on_old()
@@ -209,7 +209,7 @@ def test_an_execution_that_is_stopped_after_the_old_node_left_is_finished(aws, n
 
 
 def kill_lambdas(aws, function):
-    """Kills every running process of the function, as a crash of its sandbox would; returns how many."""
+    """Kills every running process of the function, as a crash of its sandbox would; returns their number."""
     own = str(aws.home.directory)
     lines = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
     found = [line.split(None, 1) for line in lines]

@@ -18,7 +18,7 @@ AUDIT = "*:spot-optimizer-audit"
 
 @pytest.fixture(scope="module")
 def other(session_aws):
-    """The other account, with the role in it; `other.role` is its ARN."""
+    """Returns the other account, with the role in it; `other.role` is the role's ARN."""
     aws = LocalAws(session_aws.home, OTHER)
     cloudformation = aws.client("cloudformation")
     parameters = {"StackAccountId": ACCOUNT, "ExternalId": EXTERNAL_ID}
@@ -35,7 +35,7 @@ def other(session_aws):
 
 @pytest.fixture
 def registered(aws, other):
-    """`aws` with a row for the other account; `registered(external_id=…)` changes it."""
+    """Returns `aws` with a row for the other account; `registered(external_id=…)` changes the row."""
 
     def register(**more):
         row = {"account_id": OTHER, "environment_type": "PROD", "role_arn": other.role, "external_id": EXTERNAL_ID}
@@ -46,7 +46,7 @@ def registered(aws, other):
 
 
 class Abroad(Scene):
-    """A group of the other account, swapped by the stack; the journal lies with the stack."""
+    """A group of the other account, swapped by the stack; the journal stays with the stack."""
 
     def __init__(self, other, stack, **options):
         super().__init__(other, **options)
@@ -94,7 +94,7 @@ def test_a_swap_that_fails_abroad_is_undone_abroad(aws, registered, web):
 
 
 def test_the_pools_of_another_account_are_told_apart_by_zone_id(aws, registered, web):
-    """Its us-east-1a is not ours: what is poisoned is a place, not a name."""
+    """The other account's us-east-1a is not ours: a pool is a place, not a name."""
     aws.control.shift_zones(OTHER, 5)
     aws.poison("us-east-1#use1-az6#m5.large")
     output = web.swap(dry_run=True)["output"]
@@ -178,7 +178,7 @@ def test_a_hubs_member_is_not_worked_in_from_the_hub(aws, registered, web):
 
 
 def session(aws, other, function, name):
-    """EC2 there, as that function of the stack has it."""
+    """Returns a client of EC2 in the other account, as that function of the stack has it."""
     aws.invoke(f"{function}FunctionName", {"nobody": "asks this"})  # MiniStack knows a function's key once it has run.
     sts = aws.client_of(f"{function}FunctionName", "sts")
     keys = sts.assume_role(RoleArn=other.role, RoleSessionName=name, ExternalId=EXTERNAL_ID)["Credentials"]
@@ -227,7 +227,7 @@ def test_a_function_is_let_in_under_its_own_name_alone(aws, other, function, nam
 
 
 def test_nobody_but_a_function_is_let_in(aws, other):
-    """Not even the stack's account itself, with the external id and a right name."""
+    """Not even another principal of the stack's account may assume the role, with the external id and a right name."""
     with pytest.raises(ClientError, match="AccessDenied"):
         aws.client("sts").assume_role(
             RoleArn=other.role, RoleSessionName="spot-optimizer-audit", ExternalId=EXTERNAL_ID
@@ -248,7 +248,7 @@ def test_the_role_denies_what_the_enforcers_role_denies():
 
 
 def test_who_launches_or_starts_instances_may_use_their_keys():
-    """Else an instance with volumes under a customer's own key dies as it starts, in a rollback of all places."""
+    """Without the key, an instance with volumes under a customer's own key dies as it starts, for example in a rollback."""
     resources = load(TEMPLATE)["Resources"]
     policies = {name: r for name, r in resources.items() if r["Type"] == "AWS::IAM::ManagedPolicy"}
     starters = []
@@ -270,7 +270,7 @@ def test_who_launches_or_starts_instances_may_use_their_keys():
 
 
 def _inline(properties):
-    """The statements of a function's or a role's own policies."""
+    """Returns the statements of a function's or a role's own policies."""
     documents = [policy.get("PolicyDocument", policy) for policy in properties.get("Policies", [])]
     return [statement for document in documents for statement in document.get("Statement", [])]
 

@@ -1,4 +1,4 @@
-"""A swap must pay: what a pool costs decides whether it is launched into, and the report says what is saved."""
+"""A swap must save money: the price of a pool decides if it is launched into, and the report names the saving."""
 
 import pytest
 from scene import reasons
@@ -8,7 +8,7 @@ HOURS = 730  # a month
 
 
 def lone(scene, *overrides, **options):
-    """A group of one in zone a, of the first type."""
+    """Makes a group of one instance in zone a, of the first type."""
     more = {"overrides": list(overrides)} if overrides else {}
     return scene(**{"size": 1, "minimum": 0, "zones": ["us-east-1a"], **more, **options})
 
@@ -18,7 +18,7 @@ def launched(aws):
 
 
 def out_of(aws, kind):
-    """No capacity for it."""
+    """Leaves the type without capacity."""
     aws.control.fault("RunInstances", code="InsufficientInstanceCapacity", status=500, match={"InstanceType": kind})
 
 
@@ -50,7 +50,7 @@ def test_a_dearer_type_gives_way_to_a_cheaper_one_behind_it(aws, scene):
 
 
 def test_a_bigger_type_is_measured_by_the_price_of_the_old_instance(aws, scene):
-    """A swap from t3.micro to m5.large once was reported to save −16.94 a month."""
+    """A swap from t3.micro to m5.large was once reported to save −16.94 a month."""
     web = lone(scene, "t3.micro", "m5.large")
     poisoned(aws, "t3.micro")
     assert set(reasons(web.swap()["skipped"]).values()) <= {"NOT_CHEAPER", "POOL_POISONED"}
@@ -120,7 +120,7 @@ def test_a_pool_above_the_policys_maximum_gives_way_to_one_below(aws, scene):
 
 @pytest.mark.parametrize("price, passed", [("0.05", 0.05), ("", None), (None, None)])
 def test_the_launch_asks_for_the_policys_maximum_and_for_none_of_its_own(aws, scene, price, passed):
-    """EC2 interrupts by this price: it has to be the owner's, and there only where there is one."""
+    """EC2 interrupts by this price. It has to be the owner's, and absent if the owner has none."""
     web = capped(scene, price) if price is not None else lone(scene, "m5.large")
     web.assert_swapped(web.swap())
     asked = aws.control.calls(action="RunInstances")[0]["params"].get("InstanceMarketOptions.SpotOptions.MaxPrice")
@@ -146,7 +146,7 @@ SYSTEMS = {
 
 
 def test_prices_are_those_of_the_system_that_the_instance_is_billed_for(aws, scene, settings):
-    """A licence costs the same on Spot, so that Windows saves a third where Linux saves two."""
+    """A licence costs the same on Spot, so that Windows saves a third where Linux saves two thirds."""
     settings(min_saving_percent=50)
     web = scene(size=len(SYSTEMS))
     for old, operation in zip(web.old, SYSTEMS):

@@ -1,4 +1,4 @@
-"""Groups as real fleets have them: which are fit for a swap, which members are left alone, and what replaces the others."""
+"""Groups as real fleets have them: the groups that are fit for a swap, the members left alone, and the replacements."""
 
 import uuid
 
@@ -219,7 +219,7 @@ def test_a_lone_bastion_keeps_its_address_and_its_volume(aws, scene):
 
 
 def test_what_template_and_subnet_give_to_each_instance_is_no_obstacle(aws, scene):
-    """A data volume of the template, and the automatic public address of the subnet."""
+    """The data volume is the template's, and the automatic public address the subnet's."""
     subnet = aws.network.subnet("us-east-1a")
     aws.client("ec2").modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
     mappings = [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 5, "DeleteOnTermination": False}}]
@@ -229,7 +229,7 @@ def test_what_template_and_subnet_give_to_each_instance_is_no_obstacle(aws, scen
 
 
 def template_tags(count, prefix="k"):
-    """So many tags of the template, the two of every test's template included."""
+    """Returns this number of template tags, with the two of every test's template included."""
     return {f"{prefix}{n}": "v" for n in range(count - 2)}
 
 
@@ -281,7 +281,7 @@ def test_a_member_whose_subnet_the_group_has_left_moves_to_another_of_its_zone(a
 
 
 def came_from(web, report):
-    """(template, version, image, type) of the only newcomer."""
+    """Returns (template, version, image, type) of the only newcomer."""
     (swapped,) = report["swapped"]
     instance, tags = web.aws.instance(swapped["new_instance_id"]), web.tags(swapped["new_instance_id"])
     return (

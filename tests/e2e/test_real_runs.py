@@ -101,7 +101,7 @@ def test_members_that_are_skipped_are_no_failures(aws, scene, settings):
 
 
 def roll(web, by_number):
-    """What Terraform does in the middle of the day."""
+    """Makes a new version of the template, as Terraform does in the middle of the day."""
     web.new_template_version(ImageId=web.aws.network.image, InstanceType="m5.large", KeyName="rotated")
     if by_number:
         template = {"LaunchTemplateId": web.group.template_id, "Version": "2"}

@@ -1,4 +1,4 @@
-"""Executions that die half-way: the reconciler finishes or undoes what they left, from the journal alone."""
+"""Executions that die half-way: the reconciler finishes or undoes their swaps, from the journal alone."""
 
 import concurrent.futures
 import json
@@ -10,12 +10,12 @@ from scene import wait_for
 
 @pytest.fixture
 def quiet(settings):
-    """The dead are reconciled at once: sound where the Lambda that may still be at work only looks."""
+    """Reconciles dead executions at once: safe here, because the Lambda that may still run only reads."""
     settings(reconcile_after_seconds=0)
 
 
 def waiting_in(scene, state, **options):
-    """A swap of a group of one at its MaxSize whose execution is stopped while it waits in this state."""
+    """Returns a swap of a group of one at its MaxSize, whose execution is stopped while it waits in this state."""
     web = scene(**{"size": 1, "minimum": 1, "maximum": 1, "with_target_group": True, **options})
     hold = {
         "PauseForHealth": lambda: web.aws.control.newcomers(status="initializing"),
@@ -195,7 +195,7 @@ GONE = "i-0123456789abcdef0"  # EC2 knows no such instance
 
 
 def forged(aws, leased, execution, **journal):
-    """A row of the Swaps table, as whoever may write that table can make it."""
+    """Writes a row of the Swaps table, as any caller that can write the table can."""
     key = leased["Group"]["arn"] if "Group" in leased else f"123456789012#us-east-1#{leased['Instance']}"
     whole = {
         "stage": "Undoing", "launching_since": "2026-01-01T00:00:00Z",

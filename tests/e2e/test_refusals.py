@@ -1,4 +1,4 @@
-"""What is refused fails at once, by name, with a cause that a person understands, and changes nothing."""
+"""Refusals fail at once, by name, with a cause that a person understands, and change nothing."""
 
 import pytest
 

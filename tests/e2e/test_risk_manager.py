@@ -1,4 +1,4 @@
-"""Interruptions and what becomes of their pools; events come through EventBridge as they do on AWS."""
+"""Interruptions and their pools; events come through EventBridge as they do on AWS."""
 
 import datetime
 import json
@@ -18,7 +18,7 @@ def ago(**delta):
 
 @pytest.fixture(scope="module")
 def spot(session_aws):
-    """One Spot instance for all tests of this file: an interruption changes nothing about it."""
+    """Returns one Spot instance for all tests of this file: an interruption changes nothing about it."""
     instance_id = session_aws.launch_spot("m5.xlarge")
     yield instance_id
     session_aws.client("ec2").terminate_instances(InstanceIds=[instance_id])
@@ -31,7 +31,7 @@ def manage(aws):
 
 @pytest.fixture
 def dead_letters(aws):
-    """The messages that reached the dead-letter queue since the test began."""
+    """Returns the messages that reached the dead-letter queue since the test began."""
     sqs = aws.client("sqs")
     (url,) = [u for u in sqs.list_queues()["QueueUrls"] if "FailedEvents" in u]
     sqs.purge_queue(QueueUrl=url)
@@ -45,7 +45,7 @@ def dead_letters(aws):
 
 @pytest.mark.parametrize("detail_type", POISON)
 def test_a_notice_poisons_its_pool_for_the_days_of_its_kind(aws, spot, detail_type):
-    """Through EventBridge, whose local form stamps every event with the present."""
+    """The events pass through EventBridge, whose local form stamps every event with the present time."""
     aws.put_drill(spot, detail_type)
     row = aws.wait_pool("us-east-1#use1-az6#m5.xlarge")
     assert row["is_poisoned"] is True and detail_type in row["cause"]

@@ -1,4 +1,4 @@
-"""Swaps that fail: from every phase the way leads back to the owner's group, capacity held all the while."""
+"""Swaps that fail: each phase can be rolled back to the owner's group, and capacity holds all the while."""
 
 import pytest
 from scene import wait_for
@@ -100,7 +100,7 @@ def test_a_pool_poisoned_before_the_old_one_leaves_keeps_the_old_one(aws, scene)
 
 
 def test_a_newcomer_that_ec2_takes_back_is_seen_even_where_its_notice_poisons_nothing(aws, scene):
-    """One account of the two that it takes to poison a pool: the gate stays open, and the Spot request tells."""
+    """Only one of the two accounts that poison a pool is interrupted: the gate stays open, the Spot request shows it."""
     web = scene(size=1, minimum=0)
     aws.settings(poison_threshold_accounts=2, poll_seconds=1, launch_visible_after_seconds=1)
     aws.control.newcomers(lifecycle_state="Pending")
@@ -145,7 +145,7 @@ def test_a_newcomer_that_its_target_group_never_finds_healthy_is_taken_out_again
 
 
 def test_a_newcomer_that_dies_once_in_service_keeps_the_old_one(aws, scene):
-    """The group has not noticed yet; only EC2 knows."""
+    """The group has not noticed yet; only EC2 shows it."""
     web = scene(size=1, minimum=0)
     aws.control.timing(replace=60)
     aws.control.newcomers(lifecycle_state="Pending")
@@ -245,7 +245,7 @@ def test_a_newcomer_that_dies_while_the_old_one_leaves_costs_no_capacity(aws, sc
 
 
 def test_what_only_bears_the_tag_of_a_swap_is_left_alone_and_named(aws, scene):
-    """Anybody can write a tag, or take one away. The newcomer is known by the ClientToken of its launch."""
+    """Any caller can write or delete a tag. The ClientToken of its launch proves the newcomer."""
     web, ec2 = scene(size=1, minimum=0), aws.client("ec2")
     aws.control.newcomers(status="initializing")
     newcomer = web.start().reach("PauseForHealth").newcomer()

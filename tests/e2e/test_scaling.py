@@ -1,4 +1,4 @@
-"""Groups that scale: a launch waits until its group is at rest, and what comes by schedule has come."""
+"""Groups that scale: a launch waits until its group is at rest, and its scheduled actions have run."""
 
 import datetime
 
@@ -6,7 +6,7 @@ from scene import reasons
 
 
 def schedule(web, seconds, **sizes):
-    """An action of the owner, so many seconds from now."""
+    """Schedules an action of the owner, this number of seconds from now."""
     at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
     web.aws.client("autoscaling").put_scheduled_update_group_action(
         AutoScalingGroupName=web.name, ScheduledActionName=f"{web.name}-morning", StartTime=at, **sizes
@@ -29,7 +29,7 @@ def launched_at(web):
 
 
 def assert_launched_into_three_in_service(web, report):
-    """Not before: what the group launched by itself served already."""
+    """The launch came after all instances that the group launched by itself were in service."""
     assert (len(report["swapped"]), report["rolled_back"]) == (1, []), report
     three = next(
         s["t"] for s in web.capacity.samples
@@ -59,7 +59,7 @@ def test_a_launch_waits_for_a_group_that_scales_out(aws, scene):
 
 
 def test_a_scheduled_action_that_is_taken_back_is_not_waited_for(aws, scene):
-    """Nor does a look that fails let a launch through."""
+    """A failed call does not let a launch through either."""
     web = scene(size=1, minimum=0)
     schedule(web, 600, DesiredCapacity=1)
     aws.control.fault("DescribeScheduledActions", code="ServiceUnavailable", status=503, times=3)

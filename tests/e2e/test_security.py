@@ -1,4 +1,4 @@
-"""The security enforcer on local AWS: what it flags, what stops it, and that it never goes further."""
+"""The security enforcer on local AWS: its flags, the limits that stop it, and that it never goes beyond them."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ DAY = 86400
 
 
 class Scene:
-    """Instances of one test, its rows in InstanceAuth, and runs of the enforcer."""
+    """The instances of one test, their rows in InstanceAuth, and runs of the enforcer."""
 
     def __init__(self, aws):
         self.aws, self.ec2, self.launched = aws, aws.client("ec2"), []
@@ -64,7 +64,7 @@ class Scene:
         return row and row["auth_status"]
 
     def flagged_a_day_ago(self, *instance_ids):
-        """Flagged by a run, with its notice; then the day passes."""
+        """Lets a run flag the instances and send its notice; then the day passes."""
         self.run()
         for instance_id in instance_ids:
             self.set_flag(instance_id, int(time.time()) - DAY - 60)
@@ -80,7 +80,7 @@ class Scene:
         return self.aws.instance(instance_id)["State"]["Name"]
 
     def changes(self):
-        """Calls of the Lambdas that change something in EC2."""
+        """Returns the calls of the Lambdas that change something in EC2."""
         return [c for c in self.aws.control.calls() if c["service"] == "ec2" and not c["action"].startswith("Describe")]
 
     def clean(self):
@@ -96,7 +96,7 @@ class Scene:
 
 @pytest.fixture
 def unheard(aws):
-    """A stack whose alerts nobody has subscribed to, as after a deployment without an address."""
+    """Returns a scene whose alerts have no confirmed subscription, as after a deployment without an address."""
     scene = Scene(aws)
     scene.clean()
     # Other tests left their instances running: limits are for the tests of the limits.
@@ -107,7 +107,7 @@ def unheard(aws):
 
 @pytest.fixture
 def scene(unheard, inbox):
-    """`unheard`, with somebody who hears: `inbox` is subscribed."""
+    """Returns `unheard` with a subscriber: `inbox` is subscribed."""
     return unheard
 
 
@@ -271,7 +271,7 @@ def test_protection_blocks_and_stays(scene):
 
 
 def test_the_role_denies_what_got_an_owner_at_the_last_moment(scene):
-    """The tag is written after the last look, while the call is on its way."""
+    """The tag is written after the last check, while the call is on its way."""
     scene.enforce()
     stray = scene.launch()
     scene.flagged_a_day_ago(stray)

@@ -1,4 +1,4 @@
-"""When the old instance may go: not before the new one serves, and not against what its owner has said meanwhile."""
+"""The retirement of the old instance: not before the new one serves, and not against the owner's later wishes."""
 
 import time
 
@@ -10,13 +10,13 @@ WARM_UP, READY = "spot-optimizer:warm-up-seconds", "spot-optimizer:ready-tag"
 
 
 def retired_at(web):
-    """When the old one was told to go."""
+    """Returns the time of the call that retired the old instance."""
     calls = web.aws.control.calls()
     return next(c["t"] for c in calls if c["action"] in ("DetachInstances", "TerminateInstanceInAutoScalingGroup"))
 
 
 def waiting(web):
-    """The newcomer, in service, while the swap waits for what is still missing."""
+    """Returns the newcomer, in service, while the swap waits for the missing condition."""
     newcomer = web.start().reach("PauseForInService").newcomer()
     wait_for(lambda: newcomer in serving(web))
     return newcomer
@@ -163,7 +163,7 @@ def is_terminated_by_its_group(web, newcomer):
 
 @pytest.mark.parametrize("lost", [dies_and_is_replaced, dies_unnoticed, is_detached, is_terminated_by_its_group])
 def test_the_swap_is_undone_at_once_if_its_newcomer(aws, scene, lost):
-    """In-service timeouts are minutes: nobody waits for one of a newcomer that is gone."""
+    """In-service timeouts are minutes: the swap does not wait for a newcomer that is gone."""
     web = scene(size=2, minimum=0, with_target_group=True)
     aws.control.newcomers(target_health={"state": "initial", "reason": "Elb.InitialHealthChecking"})
     newcomer = web.start(max_swaps=1).reach("PauseForInService").newcomer()
@@ -182,7 +182,7 @@ def test_the_swap_is_undone_at_once_if_its_newcomer(aws, scene, lost):
 
 @pytest.mark.parametrize("hook", [False, True], ids=["a drain", "a terminating hook"])
 def test_max_size_is_the_owners_again_during(aws, scene, hook):
-    """At its MaxSize under load: nothing of the room that a swap makes is left for a scaling policy to take."""
+    """The group is at its MaxSize under load: a scaling policy must not get the place that a swap makes."""
     web = scene(size=2, maximum=2)
     if hook:
         web.hook("TERMINATING")
@@ -256,7 +256,7 @@ HOLDS = {
 
 
 def side_by_side(webs, state, act):
-    """Acts on each scene as soon as its execution has reached the state."""
+    """Calls the function with each scene as soon as its execution has reached the state."""
     waiting = dict(webs)
     while waiting:
         for case, web in list(waiting.items()):
@@ -268,7 +268,7 @@ def side_by_side(webs, state, act):
 
 @pytest.mark.parametrize("before", HOLDS)
 def test_the_owner_is_asked_again_before_anything_is(aws, scene, before):
-    """A group of one for each thing that he may have done; all at once, for the waiting is the same."""
+    """Each group of one has one change by its owner. All run at once, because the wait is the same."""
     state, held, let_go = HOLDS[before]
     cases = {**MEANWHILE, "rolls the template": (roll_template, None)} if before == "attached" else MEANWHILE
     aws.control.newcomers(**held)
@@ -290,7 +290,7 @@ def test_the_owner_is_asked_again_before_anything_is(aws, scene, before):
 
 
 def test_the_owner_is_asked_again_before_the_next_launch(aws, scene):
-    """A group of two each, whose first swap waits for its old one to leave. A template that he rolls is launched from."""
+    """In each group of two, the first swap waits for its old instance to leave. A rolled template is used."""
     aws.control.timing(detach=600)
     webs = {case: scene(size=2, minimum=0).start() for case in MEANWHILE}
     side_by_side(webs, "PauseForRetirement", lambda case, web: MEANWHILE[case][0](web))

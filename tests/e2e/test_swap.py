@@ -1,4 +1,4 @@
-"""Swaps that go well: what the group, its settings and its instances are afterwards."""
+"""Swaps that succeed: the group, its settings and its instances afterwards."""
 
 import pytest
 from botocore.exceptions import ClientError
@@ -206,7 +206,7 @@ def test_two_groups_are_swapped_at_the_same_time(scene):
 
 
 def test_a_policy_that_scales_in_the_middle_takes_nothing_of_the_room_we_made(aws, scene, settings):
-    """At its MaxSize under load: the group's own scaling wants the place that the old one is still leaving."""
+    """The group is at its MaxSize under load: its own scaling wants the place that the old instance is still leaving."""
     web = scene(size=2, maximum=2)
     settings(max_swaps=1)
     aws.control.timing(detach=600)

@@ -1,4 +1,4 @@
-"""The waste scanner, deployed: what it finds, what it leaves alone, what it says when it can't look."""
+"""The deployed waste scanner: its findings, the resources it leaves alone, and its report if a call fails."""
 
 import contextlib
 import time
@@ -13,7 +13,7 @@ SCOPE = f"{ACCOUNT}#{REGION}"
 
 
 class Estate:
-    """An account's storage, to be littered; `scan` is one run of the scanner."""
+    """An account's storage with waste in it; `scan` is one run of the scanner."""
 
     def __init__(self, aws):
         self.aws, self.ec2, self.control = aws, aws.client("ec2"), aws.control
@@ -280,7 +280,7 @@ def test_the_summary_is_an_event(estate, inbox):
 
 
 def test_of_two_runs_that_both_go_on_the_newer_one_reports(estate, aws, inbox):
-    """Each keeps its place in the same row: the older one must neither take the newer one's nor send it back to the start."""
+    """Each run keeps its place in the same row. The older run must neither take the newer one's place nor reset it."""
     estate.address(), estate.snapshot(estate.volume())
     function = aws.outputs["WasteScannerFunctionName"]
     rules = aws.client("events").list_rules()["Rules"]

@@ -1,4 +1,4 @@
-"""The rows of the decision table: what is asked, and which functions may. `test_permissions` judges them.
+"""The rows of the decision table: the requests, and the functions that may make them. `test_permissions` judges them.
 
 Sources: Service authorization reference, "Actions, resources, and condition keys", of each service.
 """

@@ -1,4 +1,4 @@
-"""Who the templates let do what: each role with its rendered policies, judged by the evaluator that local AWS enforces."""
+"""The principals of the templates: each role with its rendered policies, judged by the evaluator that local AWS enforces."""
 
 import json
 import re
@@ -44,7 +44,7 @@ class Principal:
         return allows(self.parsed, self.arn, action, resource, keys)
 
     def as_session(self, name):
-        """A session of this role, which whoever assumes the role has named."""
+        """Returns a session of this role; the caller that assumes the role chooses the session's name."""
         return Principal(f"{self.name}/{name}", self.arn, self.documents, name)
 
     def allowed_actions(self):
@@ -59,7 +59,7 @@ class Principal:
 
 
 def roles_of(rendered, account=ACCOUNT):
-    """{logical id: Principal} of every role that the template makes in `account`."""
+    """Returns {logical id: Principal} of every role that the template makes in `account`."""
     filled = Filled(rendered, account)
     managed = rendered.of_type("AWS::IAM::ManagedPolicy")
     found = {}
@@ -127,7 +127,7 @@ def as_list(value):
 
 
 def trusts(role, filled, caller, keys):
-    """Says if the role's trust policy lets `caller` assume it with these keys; `role` is its rendered properties."""
+    """Returns true if the role's trust policy lets `caller` assume it with these keys; `role` is its rendered properties."""
     document = filled(role["AssumeRolePolicyDocument"])
     for statement in document["Statement"]:
         principals = as_list(statement["Principal"].get("AWS", []))

@@ -1,4 +1,4 @@
-"""What can be asked of policies so that every statement in them matters: derived from the statements, not from a list."""
+"""The requests to ask of policies so that every statement in them matters: derived from the statements, not from a list."""
 
 from itertools import product
 
@@ -6,10 +6,10 @@ from principals import as_list
 
 
 def questions(statements, accounts):
-    """Rows like those of the decision table: ("", action, resource, condition keys, []), without repetition.
+    """Returns rows like those of the decision table: ("", action, resource, condition keys, []), without repetition.
 
-    An action is asked of every resource that a statement names for it, under the conditions of each statement and of each two
-    statements together, met and with one key at a time missed. Whose session asks is left to the caller.
+    An action is asked of every resource that a statement names for it. The conditions are those of each statement and of
+    each two statements together, met and with one key at a time missed. The caller chooses the session that asks.
     """
     actions = sorted({a for s in statements for a in as_list(s.get("Action", []))})
     found = {}
@@ -31,7 +31,7 @@ def names(statement, action):
 
 
 def contexts_of(statement):
-    """The condition keys that meet the statement, first; then those that miss it by one key."""
+    """Returns the condition keys that meet the statement, first; then those that miss it by one key."""
     conditions = [
         (operator, key, value)
         for operator, keys in statement.get("Condition", {}).items()
@@ -47,7 +47,7 @@ def contexts_of(statement):
 
 
 def met_by(operator, wanted):
-    """A value that meets the condition; none where the key must be absent, or may be."""
+    """Returns a value that meets the condition; none if the key must be absent, or may be."""
     first = str(as_list(wanted)[0])
     if operator == "Null":
         return ["x"] if first == "false" else []
@@ -62,7 +62,7 @@ def met_by(operator, wanted):
 
 
 def missed_by(operator, wanted):
-    """Values that miss the condition or are close to it; None stands for no value."""
+    """Returns values that miss the condition or are close to it; None stands for no value."""
     if operator == "Null":
         return [None] if str(wanted) == "false" else ["x"]
     if operator in ("StringNotEquals", "StringNotLike"):
@@ -73,7 +73,7 @@ def missed_by(operator, wanted):
 
 
 def anywhere(value, accounts):
-    """`value` with {account} for each of these accounts."""
+    """Returns `value` with {account} filled in by each of these accounts."""
     if isinstance(value, dict):
         return {key: anywhere(one, accounts) for key, one in value.items()}
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""A template as CloudFormation would make it: SAM's translation, then conditions and parameters filled in. No I/O but files."""
+"""A template as CloudFormation would render it: SAM's translation, conditions, parameters. No I/O but files."""
 
 import copy
 import functools
@@ -16,7 +16,7 @@ GONE = object()
 
 @functools.cache
 def translated():
-    """The stack's template after the SAM translator, as CloudFormation gets it."""
+    """Returns the stack's template after the SAM translator, as CloudFormation gets it."""
     template = load(TEMPLATE)
     for resource in template["Resources"].values():
         for location in ("CodeUri", "DefinitionUri"):
@@ -28,7 +28,7 @@ def translated():
 
 @contextmanager
 def _region():
-    """The translator asks the environment for a region, and botocore's session for nothing else."""
+    """Sets the region: the translator reads it from the environment, and needs botocore's session for nothing else."""
     before = os.environ.get("AWS_DEFAULT_REGION")
     os.environ["AWS_DEFAULT_REGION"] = REGION
     try:
@@ -41,7 +41,9 @@ def _region():
 
 
 class Rendered:
-    """`template` with the given parameters: `resources` holds what is made, conditions resolved, references left as they are."""
+    """`template` with the given parameters. `resources` holds the created ones, with conditions resolved and references
+    kept.
+    """
 
     def __init__(self, template, parameters):
         self.template = template
@@ -73,7 +75,7 @@ class Rendered:
         raise ValueError(f"no condition: {expression}")
 
     def broken_rules(self):
-        """What the template's Rules say against these parameters."""
+        """Returns the assertions of the template's Rules that these parameters break."""
         return [
             assertion["AssertDescription"]
             for rule in self.template.get("Rules", {}).values()

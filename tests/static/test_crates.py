@@ -1,4 +1,4 @@
-"""The crates: what they may be (deny.toml), how a look for advisories is read, which of them are in a Lambda."""
+"""The crates: the ones that are allowed (deny.toml), the parser of the advisory check, and the crates in each Lambda."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from local_aws.paths import ROOT, TEMPLATE
 
 
 def tool(name):
-    """The tool where it is compiled already: a test compiles none. CI has both by then."""
+    """Returns the tool if it is compiled already: a test compiles none. CI has both by then."""
     binary = cargo_tool.installed(name)
     if not os.access(binary, os.X_OK):
         pytest.skip(f"{name} is not compiled; `make deny` and `make sbom` do so")
@@ -57,7 +57,7 @@ def test_the_crates_are_as_deny_toml_wants_them():
 
 
 def checked(*checks, rules=RULES):
-    """Returns 0 or 1, and the verdict. It reads only what cargo has fetched already."""
+    """Returns 0 or 1, and the verdict. Reads only what cargo has fetched already."""
     deny, *words = command(tool("cargo-deny"), *checks, rules=rules)
     run = subprocess.run([deny, "--offline", *words], cwd=ROOT, capture_output=True, text=True)
     return int(run.returncode != 0), run.stdout.strip()
@@ -114,7 +114,7 @@ def test_only_a_verdict_counts_as_checked(index, database, meaning):
 
 
 def test_an_index_that_is_not_fetched_is_no_index_to_go_by(monkeypatch):
-    """Offline, cargo updates from the index that it has, and says nothing of it."""
+    """Offline, cargo updates from the index that it has, and reports no problem."""
     monkeypatch.setenv("CARGO_NET_OFFLINE", "true")
     monkeypatch.setenv("CARGO_NET_RETRY", "0")
     monkeypatch.setenv("CARGO_HTTP_PROXY", "http://127.0.0.1:1")
@@ -155,7 +155,7 @@ patched = [">= 99.0.0"]
     ],
 )
 def test_a_database_of_advisories_is_believed_once_it_is_here(advisory, meaning, tmp_path, monkeypatch):
-    """Runs cargo-deny over a database of ours: git takes a directory for RustSec's repository, or one that does not exist."""
+    """Runs cargo-deny with our own database: git accepts a directory as RustSec's repository, or one that does not exist."""
     deny, origin = tool("cargo-deny"), tmp_path / "origin"
     if advisory:
         package = re.search(r'package = "(.+)"', advisory)[1]
@@ -322,7 +322,7 @@ def test_a_bill_hangs_together(bills):
 
 
 def test_the_same_commit_gives_the_same_bill_on_any_machine(bills):
-    """There is no random number, no hour of the run and no place of this machine in it."""
+    """The bill has no random number, no time of the run and no path of this machine."""
     commit = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True).stdout
     if not commit:
         pytest.skip("no commit whose time could be told")

@@ -1,4 +1,4 @@
-"""Who links what: the layers of ARCHITECTURE.md, held against the manifests and Cargo.lock. No build and no cargo."""
+"""The dependencies: the layers of ARCHITECTURE.md, held against the manifests and Cargo.lock. No build and no cargo."""
 
 import tomllib
 
@@ -22,7 +22,7 @@ SHARED = sorted(read(path.relative_to(ROOT))["package"]["name"] for path in ROOT
 
 
 def packages():
-    """The packages of Cargo.lock by name: all versions of it, with the names that each depends on."""
+    """Returns the packages of Cargo.lock by name: all versions of each, with the names of its dependencies."""
     found = {}
     for package in read("Cargo.lock")["package"]:
         names = {dependency.split(" ")[0] for dependency in package.get("dependencies", [])}
@@ -31,13 +31,15 @@ def packages():
 
 
 def declared(manifest):
-    """What a crate of ours is built with; a lock file does not tell that from what its tests are built with."""
+    """Returns the dependencies that a crate of ours is built with; a lock file does not separate them from those of its
+    tests.
+    """
     tables = [manifest, *manifest.get("target", {}).values()]
     return {name for table in tables for kind in ("dependencies", "build-dependencies") for name in table.get(kind, {})}
 
 
 def linked(crate, packages):
-    """Every package that may be linked into the crate, whatever its features are."""
+    """Returns every package that may be linked into the crate, with any features."""
     seen, todo = set(), [crate]
     while todo:
         name = todo.pop()
@@ -48,7 +50,7 @@ def linked(crate, packages):
 
 
 def test_a_dependency_has_one_name_everywhere():
-    """Else a renamed one would pass the tests of this file unseen."""
+    """A renamed dependency would otherwise pass the tests of this file unseen."""
     assert [name for name, wanted in WORKSPACE["dependencies"].items() if isinstance(wanted, dict) and "package" in wanted] == []
     for manifest in MANIFESTS.values():
         assert declared(manifest) <= set(WORKSPACE["dependencies"]), manifest["package"]["name"]

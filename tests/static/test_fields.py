@@ -1,4 +1,4 @@
-"""No field is ignored by accident: every member of the shapes that a swap reads has its row in docs/reference/fields.
+"""The tables of fields: every member of the shapes that a swap reads has its row in docs/reference/fields.
 
 The service model is botocore's. A member that AWS adds fails here until its verdict is in the table.
 """
@@ -31,7 +31,7 @@ GROUP_REFUSED = "GroupNotSupported"
 
 
 class Rows(yaml.SafeLoader):
-    """YAML that refuses a key which is there twice: the second would hide the first."""
+    """A YAML loader that refuses a duplicate key: the second would hide the first."""
 
     def construct_mapping(self, node, deep=False):
         keys = [key.value for key, _ in node.value]
@@ -56,7 +56,7 @@ def model(service):
 
 @cache
 def members(name):
-    """Paths of all members of a table's shape, nested ones too, but for those of shapes with a table of their own."""
+    """Returns the paths of all members of a table's shape, nested ones too, except for shapes with their own table."""
     service = table(name)["service"]
     return set(_below(service, model(service).shape_for(table(name)["shape"]), ""))
 
@@ -78,12 +78,12 @@ def _has_own_table(service, shape):
 
 
 def covers(row, path):
-    """`X.*` stands for everything below X."""
+    """Returns true if the row covers the member: `X.*` stands for everything below X."""
     return row == path or (row.endswith(".*") and path.startswith(row[:-1]))
 
 
 def snake(member):
-    """The Rust SDK's spelling of a member: VPCZoneIdentifier is vpc_zone_identifier."""
+    """Returns the Rust SDK's spelling of a member: VPCZoneIdentifier is vpc_zone_identifier."""
     member = re.sub(r"ARNs$", "Arns", member).replace("GiB", "Gib").replace("MiB", "Mib")
     member = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", member)
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", member).lower()
@@ -91,7 +91,7 @@ def snake(member):
 
 @cache
 def code(where):
-    """A Rust file without its comments and tests; empty if there is no such file."""
+    """Returns a Rust file without its comments and tests; empty if the file does not exist."""
     file = ROOT / where
     text = file.read_text().split("#[cfg(test)]")[0] if file.is_file() else ""
     return re.sub(r"//.*", "", text)

@@ -1,4 +1,4 @@
-"""The parameters that a governed account asks for: who writes tables, key, network, bounds, logs, transport."""
+"""The parameters for a governed account: writers of tables, key, network, limits, logs, transport."""
 
 import json
 import re
@@ -30,7 +30,7 @@ WRITES = [
 
 @cache
 def policies_of_tables(kind="standalone"):
-    """{table: its policy} as CloudFormation would make it."""
+    """Returns {table: its policy} as CloudFormation would make it."""
     made = stack(kind, TableAdmins=ADMINS)
     filled = Filled(made, ACCOUNT)
     found = {n: filled(t["ResourcePolicy"]["PolicyDocument"]) for n, t in made.of_type("AWS::DynamoDB::Table").items() if "ResourcePolicy" in t}
@@ -43,7 +43,9 @@ def policies_of_tables(kind="standalone"):
 
 @each_kind
 def test_only_table_admins_and_the_functions_that_do_write_the_tables_of_authority(kind):
-    """Derived from the roles: who may write a table by its own policies is let by the table's, and no other principal is."""
+    """The expectation comes from the roles: the table's policy allows each role whose own policies may write it, and no
+    other principal.
+    """
     assert set(policies_of_tables(kind)) == {"AccountsTable", "SettingsTable", "SwapsTable", "InstanceAuthTable"}
     writers = set()
     for table, policy in policies_of_tables(kind).items():
@@ -63,7 +65,9 @@ def test_only_table_admins_and_the_functions_that_do_write_the_tables_of_authori
 
 
 def test_a_role_of_another_stack_with_a_like_name_writes_no_swap():
-    """The policy names the roles as they are, not by a pattern: CloudFormation cuts the names of a stack with a long one."""
+    """The policy names the roles as they are, not by a pattern: CloudFormation shortens the names of a stack with a long
+    name.
+    """
     for role in ("spot-optimizer-ReconcilerFunctionRole-ZZZZZZZZZZZZ", "spot-optimizer-2-ReconcilerFunctionRole-1ABC2DEF3GHI"):
         assert not writes(policies_of_tables()["SwapsTable"], "dynamodb:UpdateItem", f"role/{role}")
 
@@ -74,7 +78,9 @@ def test_a_policy_of_a_table_is_far_below_its_quota():
 
 
 def test_no_resource_of_the_template_waits_for_itself():
-    """A table's policy names roles, so that what else a role may do lies apart from it. CloudFormation refuses a circle."""
+    """A table's policy names roles, so that the roles' policies about it are separate. CloudFormation refuses a circular
+    dependency.
+    """
     resources = translated()["Resources"]
     waits_for = {name: references(resource) & set(resources) for name, resource in resources.items()}
     assert "ReconcilerFunctionRole" in waits_for["SwapsTable"]
@@ -100,7 +106,7 @@ def test_a_function_has_all_its_rights_before_it_exists():
 
 
 def references(node):
-    """The logical ids that a part of a template names, whatever its conditions are."""
+    """Returns the logical ids that a part of a template names, under any conditions."""
     if isinstance(node, list):
         return set().union(*map(references, node))
     if not isinstance(node, dict):
@@ -117,7 +123,7 @@ def references(node):
 
 
 def writes(policy, action, principal):
-    """Says if the table's policy lets the principal do this; its own policies allow it."""
+    """Returns true if the table's policy lets the principal do this; the principal's own policies allow it."""
     arn = f"arn:aws:iam::{ACCOUNT}:{principal}"
     context = EvalContext(
         principal_arn=arn, principal_type="AssumedRole", principal_account=ACCOUNT, action=action,
@@ -196,7 +202,9 @@ BOUNDS = {"RiskManagerFunction": 5, "SecurityEnforcerFunction": 2, "WasteScanner
     [("hub", "auto", True), ("standalone", "auto", False), ("member", "auto", False), ("member", "true", True), ("hub", "false", False)],
 )  # fmt: skip
 def test_what_events_can_flood_is_bounded(kind, chosen, bounded):
-    """Not everywhere by itself: a new account's quota of ten leaves nothing to reserve, and the deployment would fail."""
+    """The limit is not set everywhere by default: a new account's quota of ten leaves nothing to reserve, and the deployment
+    would fail.
+    """
     functions = stack(kind, ReserveConcurrency=chosen).of_type("AWS::Lambda::Function")
     found = {n: f["ReservedConcurrentExecutions"] for n, f in functions.items() if "ReservedConcurrentExecutions" in f}
     assert found == (BOUNDS if bounded else {})

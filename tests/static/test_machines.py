@@ -1,4 +1,4 @@
-"""The three state machines say the same about repetition and failure, and every task is a phase."""
+"""The three state machines agree on retries and failures, and every task is a phase."""
 
 import json
 

@@ -1,11 +1,10 @@
-"""The decision table: which function may do what, where, and nobody else.
+"""The decision table: the functions that may do an action, and on which resources. No other role may.
 
-Each row asks one thing (action, resource, condition keys) and names the functions that may; every other role of the stack may
-not. A function's session in another account may do what the function may at home. The policies are rendered from the templates
-and judged by the evaluator of local AWS, without a deployment.
+Each row asks one thing (action, resource, condition keys) and names the functions that may; every other role of the stack
+may not. A function's session in another account may do what the function may in its own. The policies are rendered from the
+templates and judged by the evaluator of local AWS, without a deployment.
 
-That a function is granted every call that it makes needs no row: local AWS enforces the deployed policies in every
-end-to-end test.
+The calls that a function makes need no row to be allowed: local AWS enforces the deployed policies in every end-to-end test.
 """
 
 import re
@@ -32,7 +31,7 @@ def functions_at_home(kind="standalone"):
 
 @cache
 def other_roles(kind="standalone"):
-    """The roles of state machines, schedules, the hub and its members."""
+    """Returns the roles of state machines, schedules, the hub and its members."""
     functions = {f"{name}FunctionRole" for name in FUNCTIONS}
     return {name: role for name, role in roles_of(stack(kind)).items() if name not in functions}
 
@@ -99,14 +98,14 @@ def test_every_function_has_a_session_name_of_its_own():
 
 @cache
 def asked_of_both():
-    """Every request that a statement of either template tells apart: (action, resource, condition keys)."""
+    """Returns every request that a statement of either template distinguishes: (action, resource, condition keys)."""
     at_home = [statement for role in functions_at_home().values() for statement in role.statements()]
     return questions([*at_home, *role_abroad().statements()], {ACCOUNT, OTHER})
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_may_in_another_account_what_it_may_at_home_and_no_more(name):
-    """Derived from the statements themselves: a grant in one of the templates fails here until the other agrees."""
+    """The requests come from the statements: a grant in one template fails here until the other agrees."""
     home, there = functions_at_home()[name], role_abroad().as_session(SESSIONS[name])
     more, less = set(), set()
     for row in asked_of_both():
@@ -143,7 +142,9 @@ def test_no_function_reaches_into_another_account_but_through_its_role(row):
 
 @pytest.mark.parametrize("where", ["at home", "in another account"])
 def test_the_audit_reads_attributes_of_what_it_might_terminate_alone(where):
-    """User data is one of them, and EC2 has no key for which is asked. Derived from every statement on terminations."""
+    """User data is one of the attributes, and EC2 has no condition key for the attribute. The requests come from every
+    statement on terminations.
+    """
     role = functions_at_home()[ENFORCER] if where == "at home" else role_abroad().as_session(SESSIONS[ENFORCER])
     asked = [in_account(row, role.account) for row in asked_of_both() if row[1] == "ec2:TerminateInstances"]
     marked = {key for _, _, keys in asked for key in keys}
@@ -154,7 +155,7 @@ def test_the_audit_reads_attributes_of_what_it_might_terminate_alone(where):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_who_asks_the_hub_and_nobody_else_knows_where_it_is(kind):
-    """The external id is what the hub's role asks for: it is in no environment that has no use for it."""
+    """The hub's role asks for the external id: no environment without a use for it has it."""
     reader = MEMBER["HubReaderRoleArn"]
     askers = {name for name, role in functions_at_home("member").items() if role.may("sts:AssumeRole", reader, {"sts:ExternalId": "herd"})}
     assert askers == set(LAUNCHERS)

@@ -1,4 +1,4 @@
-"""The scanner's exceptions: each has a reason, names what exists, and hides nothing else."""
+"""The scanner's exceptions: each has a reason, names a resource that exists, and hides nothing else."""
 
 import yaml
 from local_aws.build import load

@@ -1,4 +1,4 @@
-"""What is built and tested is what the lock files name: every package by version and hash, one compiler."""
+"""The lock files name everything that is built and tested: every package by version and hash, one compiler."""
 
 import re
 

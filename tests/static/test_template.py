@@ -1,4 +1,4 @@
-"""What the templates become, read without a server: names, rights, alarms and parameters of every kind of stack."""
+"""The templates without a server: names, rights, alarms and parameters of every kind of stack."""
 
 import json
 import re
@@ -65,7 +65,7 @@ def test_no_schedule_has_a_name(made):
 
 
 def test_figures_are_read_by_stack(made):
-    """Else two stacks in one region ring each other's alarms."""
+    """Two stacks in one region would otherwise ring each other's alarms."""
     alarms = [a for a in made.of_type("AWS::CloudWatch::Alarm").values() if a["Namespace"] == "SpotOptimizer"]
     assert len(alarms) >= 3
     assert all({"Name": "Stack", "Value": {"Ref": "AWS::StackName"}} in a["Dimensions"] for a in alarms)
@@ -107,7 +107,7 @@ def test_what_is_not_delivered_ends_in_the_queue(made):
 
 
 def test_the_reconciler_may_write_to_the_queue(made):
-    """Its role is not SAM's, which would add that by itself."""
+    """The reconciler's role is not SAM's, which would add the permission by itself."""
     queue = {"Fn::GetAtt": ["FailedEventsQueue", "Arn"]}
     assert ("sqs:SendMessage", queue) in _rights(made.of_type("AWS::IAM::Role")["ReconcilerFunctionRole"])
 
@@ -160,7 +160,7 @@ def test_tables_outlive_the_stack_but_not_a_failed_first_deployment(made):
 
 
 def test_the_tables_to_import_are_those_of_the_stack():
-    """Else a deployment after the import would replace what it should take over."""
+    """A deployment after the import would otherwise replace the tables that it should adopt."""
     imported = load(IMPORT_TABLES)["Resources"]
     tables = stack().of_type("AWS::DynamoDB::Table")
     assert {n: {**r["Properties"], "DeletionProtectionEnabled": False} for n, r in imported.items()} == tables
@@ -450,7 +450,7 @@ def _statements(properties):
 
 
 def _rights(properties):
-    """(action, resource) of what is allowed; a resource that is a list counts as None."""
+    """Returns (action, resource) of the allowed requests; a resource that is a list counts as None."""
     found = []
     for statement in _statements(properties):
         if statement["Effect"] == "Allow":
@@ -460,7 +460,7 @@ def _rights(properties):
 
 
 def _size(document):
-    """Characters without whitespace, as IAM counts, with the longest values that references can have."""
+    """Counts characters without whitespace, as IAM does, with the longest values of references."""
 
     def told(node):
         if isinstance(node, list):

@@ -1,5 +1,5 @@
-//! What one step hands to the next: the swap of the instance, as `spot_swap` knows it, and how far
-//! its node's pods have come. It travels through the state machine's payload (256 KiB at most).
+//! The payload of the state machine, 256 KiB at most. It holds the swap of the instance, as `spot_swap` knows it, and
+//! the progress of its node's pods.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,27 +15,26 @@ use spot_domain::{ClusterName, InstanceId, Reason};
 use spot_swap::error::StepError;
 use spot_swap::work::{Current, Work};
 
-/// Types that a run launches, one after the other, while each proves too small.
+/// The most types that a run launches, one after the other, if each proves too small.
 const TYPES_TRIED: usize = 3;
-/// Seconds between two passes.
+/// The seconds between two passes.
 const PAUSE_SECONDS: u32 = 5;
-/// Passes at most. Step Functions ends an execution at 25,000 events of history; a pass makes about ten.
+/// The most passes. Step Functions ends an execution at 25,000 events of history; a pass makes about ten.
 const PASSES: u32 = 1_000;
 
-/// A run over one node, or why there is none.
+/// A run over one node, or the reason why there is none.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NodeWork {
     /// The instance whose node is replaced.
     pub instance_id: InstanceId,
-    /// Its cluster.
     pub cluster: Option<ClusterName>,
-    /// Why nothing was changed.
+    /// The refusal, if the run changed nothing.
     pub refused: Option<Left>,
-    /// What stands, or stood, against the drain.
+    /// The pods that block the drain, or blocked it.
     pub blocked: Vec<BlockedPod>,
-    /// What a dry run found.
+    /// The result of a dry run.
     pub plan: Option<NodePlan>,
-    /// The swap, where it was not refused.
+    /// The swap; `None` if it was refused.
     pub run: Option<NodeRun>,
 }
 
@@ -46,67 +45,67 @@ pub struct NodeRun {
     pub swap: Work,
     /// The cluster's slot that this run holds beside the group's lease.
     pub slot: Lease,
-    /// The node and its cluster.
     pub node: NodeSwap,
-    /// How far the newcomer has come.
+    /// The progress of the newcomer.
     pub joining: Joining,
-    /// How far the old instance has gone.
+    /// The progress of the old instance.
     pub leaving: Leaving,
-    /// When the drain gives up, once it has begun.
+    /// The end of the drain's time, once the drain has begun.
     pub drain_deadline: Option<Timestamp>,
-    /// The drain of the old node.
+    /// The state of the old node's drain.
     pub drain: State,
-    /// The node as it was queued for the first launch. Launches number their attempts by its pools, so that a later
-    /// launch must have them all. Otherwise EC2 answers an earlier ClientToken with IdempotentParameterMismatch.
+    /// The node as it was queued for the first launch. Launches number their attempts by its pools, so that a
+    /// later launch needs all of them. Otherwise EC2 answers an earlier ClientToken with
+    /// IdempotentParameterMismatch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<Candidate>,
-    /// What the steps have seen, for those after them.
+    /// The observations that later steps need.
     #[serde(default)]
     pub seen: Seen,
 }
 
-/// What a step has seen that those after it need.
+/// The observations of a step that later steps need.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Seen {
-    /// The newcomer's node, once it was found: it is asked for by its name, not searched among all nodes.
+    /// The newcomer's node, once it was found. Later steps ask for it by name instead of searching all nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newcomer_node: Option<NodeName>,
     /// The last trouble with the API server, until a pass evicts something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
-    /// When target groups were first waited for that others have registered the old instance in.
+    /// The time since which the drain waits for target groups that others have registered the old instance in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balanced_since: Option<Timestamp>,
-    /// The newcomer that the way back has left in service.
+    /// The newcomer that the rollback has left in service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<InstanceId>,
-    /// For the report.
+    /// The warnings of the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// Steps inside of AwaitReady.
+/// The stages of AwaitReady.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Joining {
-    /// It must be healthy in EC2 and Ready in the cluster; then it is attached.
+    /// The newcomer must be healthy in EC2 and Ready in the cluster; then it is attached.
     Starting,
-    /// It must be InService, and still Ready.
+    /// The newcomer must be InService, and still Ready.
     InGroup,
 }
 
-/// Steps inside of Terminate.
+/// The stages of Terminate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Leaving {
-    /// One more look, then it is let go.
+    /// The old instance is checked once more, then it leaves its group.
     NotYet,
-    /// It must leave the group and its target groups; then it is terminated.
+    /// The old instance must leave the group and its target groups; then it is terminated.
     LetGo,
-    /// The owner's settings are restored.
+    /// The old instance is gone; the owner's settings are restored.
     Gone,
 }
 
 impl NodeWork {
-    /// Work that ends here: nothing was changed.
+    /// Returns the work of a run that ends here and has changed nothing.
     #[must_use]
     pub fn refused(
         instance_id: InstanceId,
@@ -118,10 +117,10 @@ impl NodeWork {
         Self { instance_id, cluster, refused: Some(left), blocked: Vec::new(), plan: None, run: None }
     }
 
-    /// The swap, and what stands against its drain.
+    /// Returns the swap, and the pods that block its drain.
     ///
     /// # Errors
-    /// It was refused: the state machine has sent it to the wrong phase.
+    /// The swap was refused: the state machine entered the wrong phase.
     pub fn run(&mut self) -> Result<(&mut NodeRun, &mut Vec<BlockedPod>), StepError> {
         let run = self.run.as_mut().ok_or_else(|| StepError::Protocol("no swap in progress".into()))?;
         Ok((run, &mut self.blocked))
@@ -129,16 +128,17 @@ impl NodeWork {
 }
 
 impl NodeRun {
-    /// Takes the swap in progress out, for the phase to work on; the phase puts it back.
+    /// Takes the swap in progress out, for the phase to work on; the phase puts the swap back.
     ///
     /// # Errors
-    /// There is none: the state machine has sent it to the wrong phase.
+    /// There is no swap in progress: the state machine entered the wrong phase.
     pub fn take_current(&mut self) -> Result<Current, StepError> {
         self.swap.steps += 1;
         self.swap.current.take().ok_or_else(|| StepError::Protocol("no newcomer in this swap".into()))
     }
 
-    /// Says if the swap was undone for its newcomer's type alone, each type once, and left nothing behind.
+    /// Returns true if the swap was undone only because of its newcomer's type, each type at most once, and left
+    /// nothing behind.
     #[must_use]
     pub fn may_try_another_type(&self) -> bool {
         let swap = &self.swap;
@@ -152,23 +152,23 @@ impl NodeRun {
             && swap.ended_by.is_none()
     }
 
-    /// Notes the newcomer that a visit of the way back has left in service. A repetition of the last visit finds no journal
-    /// and knows of none, which unsays nothing.
+    /// Notes the newcomer that a visit of the rollback has left in service. A repetition of the last visit finds
+    /// no journal and so reports no newcomer; the note then stays.
     pub fn note_kept(&mut self, kept: Option<InstanceId>) {
         if kept.is_some() {
             self.seen.kept = kept;
         }
     }
 
-    /// Notes what the first launch finds in the queue.
+    /// Notes the queued candidate before the first launch.
     pub fn note_queued(&mut self) {
         if self.queued.is_none() {
             self.queued = self.swap.queue.first().cloned();
         }
     }
 
-    /// Puts the node back into the queue, with nothing known of a newcomer. Each pool keeps the number that the first launch
-    /// gave it, also where the last launch had lost some by their price.
+    /// Puts the node back into the queue without a newcomer. Each pool keeps the number that the first launch gave
+    /// it, even if the last launch dropped some pools by their price.
     pub fn begin_again(&mut self) {
         self.swap.queue = self.queued.iter().cloned().collect();
         self.swap.max_swaps += 1;
@@ -178,26 +178,28 @@ impl NodeRun {
         self.seen = Seen::default();
     }
 
-    /// Sets the pause of the drain's pace: no pod is asked more often while its budget blocks it.
+    /// Sets the pause between two passes. While a budget blocks a pod, no pass comes earlier than that.
     pub fn pace_drain(&mut self) {
         self.swap.pause_seconds = PAUSE_SECONDS.max(self.swap.drain_seconds() / PASSES);
     }
 
-    /// Starts the drain's clock, once.
+    /// Starts the drain's clock once, and returns its end.
     pub fn drain_until(&mut self) -> Timestamp {
         let seconds = SignedDuration::from_secs(i64::from(self.swap.drain_seconds()));
         let deadline = || Timestamp::now().saturating_add(seconds).unwrap_or(Timestamp::MAX);
         *self.drain_deadline.get_or_insert_with(deadline)
     }
 
-    /// Says what becomes of the last Ready pod of a controller: the last third of the drain's time is kubectl's.
+    /// Returns the treatment of the last Ready pod of a controller: in the last third of the drain's time it is
+    /// evicted, as kubectl does.
     pub fn last_ready(&mut self) -> LastReady {
         let third = SignedDuration::from_secs(i64::from(self.swap.drain_seconds())) / 3;
         let is_late = self.drain_until().duration_since(Timestamp::now()) <= third;
         if is_late { LastReady::Evict } else { LastReady::Keep }
     }
 
-    /// Returns the newcomer's node, by its name once that is known. Another instance may have taken the name.
+    /// Returns the newcomer's node, by its name once that is known. If another instance has taken the name, the
+    /// search goes by instance.
     ///
     /// # Errors
     /// The cluster does not answer.
@@ -222,7 +224,7 @@ mod tests {
     use spot_domain::journal::Undo;
     use spot_swap::work::TooSmall;
 
-    /// A run whose newcomers of these types were undone, each for `reason`.
+    /// Returns a run whose newcomers of these types were undone, each for `reason`.
     fn undone(types: &[&str], reason: Reason) -> NodeRun {
         let payload = include_str!("../../../shared/swap/tests/payloads/3fb1158-node-after-launch.json");
         let mut swap: Work = serde_json::from_str(payload).unwrap();
@@ -246,7 +248,7 @@ mod tests {
         }
     }
 
-    /// The number of an attempt names its ClientToken, and EC2 refuses a token that comes with another type.
+    /// The number of an attempt determines its ClientToken, and EC2 refuses a token that comes with another type.
     #[test]
     fn a_number_means_the_same_pool_in_every_launch_of_the_run() {
         let mut run = undone(&["m5a.large"], Reason::NodeNotReady);

@@ -1,5 +1,5 @@
-//! The daily clean-up: clears `is_poisoned` where the poison is over and TTL has not yet removed
-//! the row (it deletes late, by days), and counts what is still poisoned.
+//! The daily clean-up: clears `is_poisoned` on the rows whose poison is over and which TTL has not removed yet
+//! (TTL deletes late, by days). Counts the pools that are still poisoned.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,18 +8,18 @@ use crate::error::RiskError;
 use crate::metrics;
 use crate::poison::RiskTable;
 
-/// What the clean-up found.
+/// The result of the clean-up.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Pools whose poison was over, and that say so now.
+    /// The number of pools whose poison was over and whose rows now say so.
     pub cleared: usize,
-    /// Pools still poisoned.
+    /// The number of pools that are still poisoned.
     pub poisoned: usize,
-    /// Rows that can't be read; the gate treats them as poisoned.
+    /// The rows that can't be read; the gate treats them as poisoned.
     pub unreadable: Vec<String>,
 }
 
-/// Cleans up.
+/// Clears the rows of pools whose poison is over, and counts the others.
 ///
 /// # Errors
 /// The table does not answer.

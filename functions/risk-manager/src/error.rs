@@ -1,4 +1,4 @@
-//! How an event fails. After Lambda's retries it lies in the dead-letter queue, and an alarm rings.
+//! The errors of an event. After Lambda's retries the event lies in the dead-letter queue, and an alarm rings.
 
 use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
@@ -9,15 +9,14 @@ use spot_cloud::swaps::SwapsError;
 use spot_domain::InstanceId;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 
-/// An event that could not be carried out. Nothing was written.
+/// The failure of an event. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum RiskError {
     /// The event is malformed or foreign.
     #[error("field {field:?}: {problem}")]
     InvalidEvent {
-        /// Where in the event.
+        /// The path of the field in the event.
         field: String,
-        /// What is wrong.
         problem: String,
     },
     /// The account is unknown, disabled, or its row can't be read.
@@ -26,20 +25,20 @@ pub enum RiskError {
     /// A setting can't be applied.
     #[error(transparent)]
     Settings(SettingsError),
-    /// EC2 knows neither the instance nor its Spot request, and no swap of ours launched it: it is gone for more than four
-    /// hours, or was never there.
+    /// EC2 knows neither the instance nor its Spot request, and no swap of ours launched the instance. Either it
+    /// ended more than four hours ago, or it never existed.
     #[error(
         "instance {0}: EC2 describes neither it nor its Spot request, which it keeps for four hours, and no swap of the \
          last 90 days launched it"
     )]
     InstanceUnknown(InstanceId),
-    /// The zone's id could not be found out.
+    /// The zone's id is unknown.
     #[error("instance {0}: no zone id is known for {1:?}")]
     ZoneUnknown(InstanceId, String),
     /// The pool's row can't be read. The gate treats such a pool as poisoned.
     #[error(transparent)]
     Row(#[from] MalformedRow),
-    /// What is poisoned of no region can be told.
+    /// No region could be measured.
     #[error("no region could be measured: {}", .0.join("; "))]
     Unmeasured(Vec<String>),
     /// A call failed.
@@ -48,7 +47,7 @@ pub enum RiskError {
 }
 
 impl RiskError {
-    /// The name that logs and metrics know it by.
+    /// Returns the name of the error in logs and metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,8 +1,9 @@
-//! What reaches the risk manager, parsed at the edge.
+//! The events of the risk manager, parsed at the edge.
 //!
-//! Shapes: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
-//! and `…/rebalance-recommendations.html`. The AZ in the event is a name, and the instance type is
-//! not in it at all: both are looked up.
+//! The shapes are documented at
+//! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html> and
+//! `…/rebalance-recommendations.html`. The event has the zone's name instead of its id, and no instance type: both
+//! are looked up.
 
 use std::str::FromStr;
 
@@ -18,20 +19,20 @@ use crate::report::{self, Report};
 
 /// The source of drills: AWS refuses `PutEvents` with a source of its own.
 pub const DRILL_SOURCE: &str = "spot-optimizer.drill";
-/// How far the clock of an event may be ahead of ours.
+/// The most time that an event's clock may be ahead of ours.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// What AWS tells of a Spot instance.
+/// The notice that AWS sends about a Spot instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// It will be interrupted in two minutes.
+    /// The instance will be interrupted in two minutes.
     InterruptionWarning,
-    /// It is at elevated risk.
+    /// The instance is at elevated risk of an interruption.
     RebalanceRecommendation,
 }
 
 impl Notice {
-    /// The event's `detail-type`, stored as the cause.
+    /// Returns the event's `detail-type`, which is stored as the cause.
     #[must_use]
     pub const fn detail_type(self) -> &'static str {
         match self {
@@ -44,26 +45,24 @@ impl Notice {
 /// A Spot instance that is being interrupted, or soon may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interruption {
-    /// Which of the two.
     pub notice: Notice,
     /// The account that AWS stamped on the event.
     pub account_id: AccountId,
     /// The region that AWS stamped on the event.
     pub region: Region,
-    /// The instance.
     pub instance_id: InstanceId,
-    /// The event's own time.
+    /// The time of the event itself.
     pub occurred: Timestamp,
-    /// A drill, not the real thing.
+    /// Set for a drill, which is no real notice.
     pub is_drill: bool,
 }
 
-/// What can reach the function.
+/// An event that can reach the function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
-    /// An interruption.
+    /// A notice from AWS itself.
     Interruption(Interruption),
-    /// An interruption in a member's account, on the hub's bus.
+    /// A notice in a member's account, which reached the hub's bus.
     Report(Report),
     /// The daily schedule.
     CleanUp,
@@ -77,7 +76,7 @@ struct Task {
     task: String,
 }
 
-/// The detail of both notices. What EC2 will do with the instance (`instance-action`) changes nothing for its pool.
+/// The detail of both notices. The event's `instance-action` changes nothing for the pool.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct NoticeDetail {
@@ -114,7 +113,7 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
     Ok(Incoming::Interruption(Interruption { notice, account_id, region, instance_id, occurred, is_drill }))
 }
 
-/// Reads what the schedules send.
+/// Parses the event of a schedule.
 fn task(event: Value) -> Result<Incoming, RiskError> {
     let Task { task } = serde_json::from_value(event).map_err(|e| invalid("task", e.to_string()))?;
     match task.as_str() {
@@ -124,9 +123,9 @@ fn task(event: Value) -> Result<Incoming, RiskError> {
     }
 }
 
-/// Reads the event itself, or the part of it that lies `at` this field.
+/// Parses the event itself, or the part of it at the field `at`.
 pub(crate) fn read<T: DeserializeOwned>(at: Option<&'static str>, part: Value) -> Result<T, RiskError> {
-    // Serde would read a struct from an array too, by position.
+    // Serde would parse a struct from an array too, by position.
     if !part.is_object() {
         return Err(invalid(at.unwrap_or("event"), "must be a JSON object".to_owned()));
     }
@@ -139,7 +138,7 @@ pub(crate) fn read<T: DeserializeOwned>(at: Option<&'static str>, part: Value) -
     })
 }
 
-/// Reads what AWS stamps on every event, and a made-up one may lack.
+/// Parses a field that AWS stamps on every event. A made-up event may lack it.
 fn stamped<T>(field: &'static str, text: Option<String>) -> Result<T, RiskError>
 where
     T: FromStr<Err = Malformed>,
@@ -160,7 +159,8 @@ fn check_drill(is_drill: bool, allow_drills: bool) -> Result<(), RiskError> {
     Ok(())
 }
 
-/// An event may be late, but not early: its poison would last longer than the settings say.
+/// Refuses a time in the future. An event may be late, but not early: its poison would last longer than the
+/// settings say.
 pub(crate) fn not_in_the_future(field: &'static str, time: Timestamp) -> Result<(), RiskError> {
     if time > Timestamp::now() + CLOCK_SKEW {
         return Err(invalid(field, format!("{time} lies in the future")));

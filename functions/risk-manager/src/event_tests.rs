@@ -146,7 +146,7 @@ fn the_time_is_that_of_the_event() {
     assert_eq!(occurred("2016-12-31T23:59:60Z"), "2017-01-01T00:00:00Z", "a leap second");
 }
 
-/// Any JSON, as deep as an event and deeper.
+/// Returns any JSON, as deep as an event and deeper.
 fn json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -167,7 +167,7 @@ fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A sample of which one field, at the top or in the detail, is anything.
+/// Returns a sample with one field replaced by anything, at the top or in the detail.
 fn disturbed() -> impl Strategy<Value = Value> {
     let samples = vec!["spot-interruption-warning", "rebalance-recommendation", "spot-pool-interrupted"];
     let fields = |event: &Value| -> Vec<(bool, String)> {

@@ -1,5 +1,6 @@
-//! An interruption in a LAB account poisons nothing. If it takes what a lab swap launched, its owner is told, with
-//! the way back: the newcomer is a one-time Spot instance, and nothing comes in its place by itself.
+//! Messages about interruptions in LAB accounts. Such an interruption poisons nothing. If it ends an instance that
+//! a lab swap launched, the owner gets a message with the way back. The newcomer is a one-time Spot instance, and
+//! AWS launches no other in its place.
 
 use spot_cloud::announcements::Announcements;
 use spot_cloud::swaps::Swaps;
@@ -7,10 +8,10 @@ use spot_cloud::swaps::Swaps;
 use crate::error::RiskError;
 use crate::event::Interruption;
 
-/// Tells the owner, if the event's instance has replaced another.
+/// Notifies the owner, if the event's instance has replaced another.
 ///
 /// # Errors
-/// The table does not answer, or the message could not be sent: the event is handled again.
+/// The table does not answer, or the message could not be sent. The event is then handled again.
 pub async fn tell_the_owner(
     swaps: &Swaps,
     announcements: &Announcements,

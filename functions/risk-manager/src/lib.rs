@@ -1,7 +1,8 @@
-//! Turns an interruption warning or a rebalance recommendation into a poisoned pool, and tidies the
-//! table once a day. In a member it also tells the hub; in a hub it takes in what members tell.
+//! The risk manager: turns an interruption warning or a rebalance recommendation into a poisoned pool, and cleans
+//! up the table once a day. In a member it also reports to the hub. In a hub it accepts the reports of its
+//! members.
 //!
-//! An event's `account` is what AWS stamped; its environment comes from the registry. What can't be
+//! An event's `account` is the one that AWS stamped; its environment comes from the registry. Data that can't be
 //! read is an error, which ends in the dead-letter queue: nothing is written on a guess.
 
 pub mod clean_up;
@@ -35,12 +36,12 @@ use poison::{Cause, RiskTable};
 use report::Report;
 use sightings::{Admission, Sightings, Span};
 
-/// What every event needs.
+/// The resources that every event needs.
 #[derive(Debug)]
 pub struct RiskManager {
     stack: Stack,
     part: Part,
-    /// Where a member's reports go.
+    /// The bus for a member's reports.
     reports_bus: Option<String>,
     table: RiskTable,
     sightings: Sightings,
@@ -49,26 +50,25 @@ pub struct RiskManager {
     allow_drills: bool,
 }
 
-/// What came of an event.
+/// The result of an event.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
-    /// Of an interruption, in this account or another.
+    /// The result of an interruption, in this account or another.
     Interruption {
-        /// What was done.
         outcome: Outcome,
-        /// The pool, where one was looked up.
+        /// The pool, if one was looked up.
         #[serde(skip_serializing_if = "Option::is_none")]
         pool: Option<Pool>,
     },
-    /// Of the daily clean-up.
+    /// The result of the daily clean-up.
     CleanUp(clean_up::Summary),
-    /// Of the hourly measure.
+    /// The result of the hourly measure.
     Measure(measure::Measure),
 }
 
 impl RiskManager {
-    /// Reads the environment that the template sets.
+    /// Reads the variables that the template sets.
     ///
     /// # Errors
     /// A variable is missing or malformed.
@@ -87,11 +87,11 @@ impl RiskManager {
         })
     }
 
-    /// One event.
+    /// Handles one event.
     ///
     /// # Errors
-    /// The event is malformed or can't be carried out; nothing was written, or what was is safe to
-    /// write again.
+    /// The event is malformed or can't be carried out. Nothing was written, or a second write of the same does no
+    /// harm.
     pub async fn handle(&self, event: Value) -> Result<Answer, RiskError> {
         let answer = match event::parse(event, self.allow_drills)? {
             Incoming::CleanUp => clean_up::run(&self.table).await.map(Answer::CleanUp),
@@ -106,7 +106,7 @@ impl RiskManager {
         answer
     }
 
-    /// An interruption in an account that this stack can look into.
+    /// Handles an interruption in an account whose instances this stack can describe.
     async fn interruption(&self, event: &Interruption) -> Result<Answer, RiskError> {
         let answer = |outcome, pool| Ok(Answer::Interruption { outcome, pool });
         let access = accounts::access(&self.stack, &event.account_id).await?;
@@ -137,8 +137,8 @@ impl RiskManager {
         answer(outcome, Some(cause.pool))
     }
 
-    /// An interruption that a member reports. Only the account that AWS stamped on it counts, and
-    /// what our own registry says of that one.
+    /// Handles an interruption that a member reports. Only the account that AWS stamped on the report counts, and
+    /// only our own registry says what that account is.
     async fn report(&self, report: Report) -> Result<Answer, RiskError> {
         let Report { notice, account_id, region, pool, is_spot, occurred, is_drill } = report;
         let answer = |outcome, pool| Ok(Answer::Interruption { outcome, pool });
@@ -186,7 +186,7 @@ impl RiskManager {
         answer(outcome, Some(cause.pool))
     }
 
-    /// Poisons the pool, if enough accounts have been interrupted in it, this one included.
+    /// Poisons the pool, if enough accounts were interrupted in it, this one included.
     async fn learn(
         &self,
         cause: &Cause,
@@ -207,7 +207,7 @@ impl RiskManager {
     }
 }
 
-/// Until when a notice poisons by the settings, or why it doesn't.
+/// Returns the time until which a notice poisons, by the settings. The error says why the notice does not poison.
 fn poison_until(notice: Notice, occurred: Timestamp, settings: &Settings) -> Result<Timestamp, Outcome> {
     let poison_for = match notice {
         Notice::InterruptionWarning => settings.poison_for(),

@@ -1,6 +1,6 @@
-//! The hourly measure: how much of each region is poisoned. More than
-//! `max_poisoned_share_of_region` rings an alarm, and stops nothing: a gate that opened because too
-//! much is poisoned would open in the very hour that it is for.
+//! The hourly measure of the poisoned share of each region. More than `max_poisoned_share_of_region` rings an
+//! alarm, and stops nothing. A gate that opened because too much is poisoned would open in the very hour that
+//! needs it closed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,36 +21,36 @@ use crate::error::RiskError;
 use crate::metrics;
 use crate::poison::RiskTable;
 
-/// Regions that are measured at a time.
+/// The number of regions that are measured at a time.
 const SIDE_BY_SIDE: usize = 8;
-/// What has not answered by then is not measured: the function has half a minute.
+/// The time for all regions: the function has half a minute. A region that has not answered by then is not
+/// measured.
 const ALL_REGIONS: Duration = Duration::from_secs(20);
 
-/// What was measured.
+/// The result of the measure.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Measure {
     /// Every region that has a poisoned pool, and the stack's own.
     pub regions: Vec<Share>,
-    /// Regions whose pools could not be counted, and why.
+    /// The regions whose pools could not be counted, and why.
     pub unmeasured: Vec<String>,
 }
 
-/// How much of a region is poisoned.
+/// The poisoned share of a region.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Share {
-    /// Which.
     pub region: Region,
-    /// Pools of these that are poisoned, or whose row can't be read.
+    /// The number of the region's pools that are poisoned, or whose row can't be read.
     pub poisoned: usize,
-    /// Pools that the region offers: instance types, in each zone that has them.
+    /// The number of pools that the region offers: instance types, in each zone that has them.
     pub pools: usize,
-    /// The one of the other.
+    /// The part of `pools` that is poisoned, in percent.
     pub share_percent: f64,
-    /// Whether that is more than `max_poisoned_share_of_region`.
+    /// True if the share is more than `max_poisoned_share_of_region`.
     pub exceeded: bool,
 }
 
-/// Measures. A region that can't be measured hides no other.
+/// Measures all regions. A region that can't be measured hides no other.
 ///
 /// # Errors
 /// The table does not answer, or not one region could be measured.
@@ -70,7 +70,7 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
             let share = share.map_err(|_| format!("no answer within {} s", ALL_REGIONS.as_secs()));
             (region, share.and_then(|share| share.map_err(|error| error.to_string())))
         })
-        .buffer_unordered(SIDE_BY_SIDE) // one that hangs takes a place, and holds up nobody behind it
+        .buffer_unordered(SIDE_BY_SIDE) // a region that hangs takes one place, and delays no other
         .collect()
         .await;
     let mut measure = Measure::default();
@@ -108,9 +108,9 @@ fn share(region: Region, poisoned: usize, pools: usize, most: u32) -> Option<Sha
     Some(Share { region, poisoned, pools, share_percent, exceeded: share_percent > f64::from(most) })
 }
 
-/// How many pools the region offers to the stack's own account, and how many of these are poisoned: a
-/// row for a pool that is not offered, which a member may have made up, is no part of the share. A type
-/// is offered by zone.
+/// Returns the number of pools that the region offers to the stack's own account, and how many of these are
+/// poisoned. A type is offered by zone. A row for a pool that is not offered, which a member may have made up,
+/// does not count.
 async fn offered(
     stack: &Stack,
     region: &Region,

@@ -1,12 +1,12 @@
-//! Figures for CloudWatch in its embedded metric format: a line of the log, without a call.
+//! Metrics for CloudWatch in its embedded metric format: a line of the log, without a call.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use spot_cloud::lambda::stack_name;
 
-/// Writes one line with these figures: name, unit, value. Each is kept under the stack's name. With a
-/// `label` (name, value) it is kept a second time, under the stack's name and the label.
+/// Writes one line with these metrics: name, unit, value. CloudWatch keeps each metric under the stack's name.
+/// With a `label` (name, value), CloudWatch keeps each a second time, under the stack's name and the label.
 pub fn emit(figures: &[(&str, &str, Value)], label: Option<(&str, &str)>) {
     println!("{}", line(figures, label, &stack_name(), Timestamp::now()));
 }

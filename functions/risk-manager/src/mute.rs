@@ -1,6 +1,6 @@
-//! What happens when an account poisons more than it may, or reports without being registered: a figure that an alarm
-//! watches, and a message that names the account, once for the time that it is about. Not a failure: one account's reports
-//! must not hide what fails for others.
+//! The notices about an account that poisons more than it may, or that reports without being registered. An alarm
+//! watches the metric, and a message names the account, once for each hour or day. Such a report is no failure:
+//! one account's reports must not hide the failures of others.
 
 use serde_json::json;
 use spot_cloud::CallError;
@@ -11,7 +11,7 @@ use crate::event::Notice;
 use crate::metrics;
 use crate::sightings::Quota;
 
-/// Counts a report that was not believed, and tells a person unless one was `told` already.
+/// Counts a report that was not believed, and notifies a person unless a notice went out already (`told`).
 ///
 /// # Errors
 /// The message could not be sent.
@@ -43,8 +43,8 @@ pub async fn announce(
     announcements.alert(&format!("Spot Optimizer: account {account} is muted"), &message).await
 }
 
-/// Counts a report of an account that is not registered, or is switched off, and tells a person where it is the `first`
-/// one of the day.
+/// Counts a report of an account that is not registered, or is disabled. Notifies a person of the `first` report
+/// of the day.
 ///
 /// # Errors
 /// The message could not be sent.

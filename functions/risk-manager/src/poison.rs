@@ -1,5 +1,5 @@
-//! Writes to the SpotPoolRisk table. The rule "expiry only ever moves forward" is one conditional
-//! update, so that concurrent and repeated events need no lock.
+//! The writes to the SpotPoolRisk table. The rule "expiry only ever moves forward" is one conditional update, so
+//! that concurrent and repeated events need no lock.
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
@@ -16,20 +16,18 @@ use crate::event::Notice;
 
 const UPDATE: &str = "dynamodb:UpdateItem";
 
-/// What poisons a pool. Whose instance it was is no part of it: members read these rows.
+/// The cause of a pool's poison. The cause does not name the instance's owner: members read these rows.
 #[derive(Debug, Clone)]
 pub struct Cause {
-    /// The pool.
     pub pool: Pool,
-    /// Which of the two notices.
     pub notice: Notice,
-    /// The notice's own time.
+    /// The time of the notice itself.
     pub occurred: Timestamp,
-    /// A drill, not the real thing.
+    /// Set for a drill, which is no real notice.
     pub is_drill: bool,
 }
 
-/// The table.
+/// The SpotPoolRisk table.
 #[derive(Debug, Clone)]
 pub struct RiskTable {
     dynamodb: aws_sdk_dynamodb::Client,
@@ -37,7 +35,7 @@ pub struct RiskTable {
 }
 
 impl RiskTable {
-    /// The table of this name.
+    /// Returns the table of this name.
     #[must_use]
     pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: String) -> Self {
         Self { dynamodb, table }
@@ -67,7 +65,8 @@ impl RiskTable {
             .await;
         let Err(error) = answer else { return Ok(Outcome::Poisoned) };
         if let Some(UpdateItemError::ConditionalCheckFailedException(refused)) = error.as_service_error() {
-            // A row with a malformed expiry fails the condition too, and must not look poisoned enough.
+            // A row with a malformed expiry fails the condition too, and must not count as poisoned for long
+            // enough.
             let existing = refused.item().map(|row| parse(&pool.to_string(), row)).transpose()?;
             tracing::info!(%pool, ?existing, "poisoned for at least as long");
             return Ok(Outcome::AlreadyPoisoned);
@@ -75,7 +74,7 @@ impl RiskTable {
         Err(CallError::new(UPDATE, &error).into())
     }
 
-    /// All rows that say that they are poisoned: key, and expiry where it can be read.
+    /// Returns all rows with `is_poisoned`: the key, and the expiry if it can be read.
     ///
     /// # Errors
     /// The table does not answer.
@@ -127,7 +126,7 @@ impl RiskTable {
     }
 }
 
-/// Epoch seconds: what DynamoDB's TTL wants. Milliseconds would never expire.
+/// Returns the time in epoch seconds, which DynamoDB's TTL requires. Milliseconds would never expire.
 pub(crate) fn seconds(time: Timestamp) -> AttributeValue {
     AttributeValue::N(time.as_second().to_string())
 }

@@ -1,5 +1,5 @@
-//! The pool of an interrupted instance. The event names neither type nor zone id, and may come when EC2 has forgotten the
-//! instance: out of a backlog, or again out of the dead-letter queue.
+//! The pool of an interrupted instance. The event names neither type nor zone id. The event may be handled after
+//! EC2 has forgotten the instance, out of a backlog or out of the dead-letter queue.
 
 use spot_cloud::pools::{self, Lookup};
 use spot_cloud::swaps::Swaps;
@@ -8,15 +8,16 @@ use spot_domain::Pool;
 use crate::error::RiskError;
 use crate::event::Interruption;
 
-/// Returns the pool of the event's instance; `None` if it is not Spot. Asks EC2 for the instance, then for its Spot
-/// request, then the Swaps table for the swap that launched it.
+/// Returns the pool of the event's instance; `None` if the instance is not Spot. Asks EC2 for the instance, then
+/// for its Spot request, then the Swaps table for the swap that launched it.
 ///
-/// That table is asked only about what EC2 knows nothing of any more, under the account and region that AWS stamped on
-/// the event. Whoever may write it could have a wrong pool of that region poisoned so, which keeps launches out for some
-/// days and harms no running instance, and could let the right one go unpoisoned, as it would without the row.
+/// The Swaps table is read only if EC2 knows nothing of the instance any more. The key has the account and region
+/// that AWS stamped on the event. A forged row there can poison a wrong pool of that region, which keeps launches
+/// out for some days and harms no running instance. A forged row can also keep the right pool clear, which is no
+/// worse than no row.
 ///
 /// # Errors
-/// Nobody knows the instance or its zone, or a call fails.
+/// Neither EC2 nor the table knows the instance or its zone, or a call fails.
 pub async fn of(
     event: &Interruption,
     ec2: &aws_sdk_ec2::Client,

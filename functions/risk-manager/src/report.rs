@@ -1,8 +1,8 @@
-//! What a member tells its hub: an interruption with the pool already looked up, since the hub can't
-//! describe instances of other accounts, and should not have to.
+//! The report of a member to its hub: an interruption with its pool. The member looks up the pool, since the hub
+//! can't describe instances of other accounts, and should not have to.
 //!
-//! The member puts it on a bus that takes nothing but its own reports, and a rule there forwards it: so AWS itself
-//! stamps the sender's account and region on it. Nothing in the detail is believed about *who* it is.
+//! The member puts the report on a bus that accepts only the member's own reports, and a rule there forwards it.
+//! So AWS itself stamps the sender's account and region on the report. The detail proves nothing about the sender.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,12 +23,12 @@ pub const DETAIL_TYPE: &str = "Spot Pool Interrupted";
 #[serde(rename_all = "kebab-case")]
 struct Detail {
     pool: Pool,
-    /// `spot`, as EC2 spells it. Whatever else it is, poisons nothing.
+    /// The instance's lifecycle, as EC2 spells it. Only `spot` poisons.
     instance_lifecycle: String,
     instance_id: InstanceId,
     /// The `detail-type` of the notice.
     notice: String,
-    /// The notice's own time.
+    /// The time of the notice itself.
     occurred: Timestamp,
     #[serde(default)]
     is_drill: bool,
@@ -37,23 +37,23 @@ struct Detail {
 /// An interruption in another account, as a member reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Which of the two notices.
     pub notice: Notice,
     /// The account that AWS stamped on the event.
     pub account_id: AccountId,
     /// The region that AWS stamped on the event.
     pub region: Region,
-    /// The pool; in that region.
+    /// The pool, which lies in that region.
     pub pool: Pool,
-    /// Whether the instance is Spot.
+    /// True if the instance is Spot.
     pub is_spot: bool,
-    /// The notice's own time.
+    /// The time of the notice itself.
     pub occurred: Timestamp,
-    /// A drill, not the real thing.
+    /// Set for a drill, which is no real notice.
     pub is_drill: bool,
 }
 
-/// Reads the detail of a report off the hub's bus; account and region are those that AWS stamped on the event.
+/// Parses the detail of a report from the hub's bus. `account_id` and `region` are those that AWS stamped on the
+/// event.
 ///
 /// # Errors
 /// [`RiskError::InvalidEvent`] names the field.
@@ -75,10 +75,10 @@ pub fn parse(detail: Value, account_id: AccountId, region: Region) -> Result<Rep
     })
 }
 
-/// Puts a member's report on its bus for reports; the template's rule forwards it to the hub.
+/// Puts a member's report on its bus for reports; the template's rule forwards the report to the hub.
 ///
 /// # Errors
-/// EventBridge did not take it: the event that led here is to be handled again.
+/// EventBridge did not accept the report. The member's event must be handled again.
 pub async fn tell(
     announcements: &Announcements,
     bus: &str,

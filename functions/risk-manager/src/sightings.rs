@@ -1,11 +1,12 @@
-//! Who saw what: the memory behind `poison_threshold_accounts`, and what keeps one account from
-//! poisoning everything. No member can read this table; the rows that members read name no account.
+//! The Sightings table: the interruptions of each account. They are the memory behind `poison_threshold_accounts`,
+//! and the limit that keeps one account from poisoning everything. No member can read this table; the rows that
+//! members read name no account.
 //!
-//! Two kinds of rows share the key (`subject`, `account_id`): under a pool, until when the account's
-//! latest interruption there would poison it; under an hour or a day of the clock and a kind of notice, which
-//! pools the account has reported in it: rebalance recommendations, which come in storms, must not use up
-//! what real interruptions may. An account that the registry doesn't know has a row for each day on which it reported.
-//! All go by TTL.
+//! Several kinds of rows share the key (`subject`, `account_id`). The row of a pool holds the time until which the
+//! account's latest interruption there would poison the pool. The row for one hour or one day, and one kind of
+//! notice, holds the pools that the account has reported in that time. Each kind has its own row: rebalance
+//! recommendations come in storms, and must not use up the limit of real interruptions. An account that the
+//! registry doesn't know has a row for each day with a report. TTL deletes all rows.
 
 use std::collections::HashMap;
 
@@ -21,38 +22,38 @@ use crate::poison::seconds;
 
 const SUBJECT: &str = "subject";
 const ACCOUNT_ID: &str = "account_id";
-/// Epoch seconds: the table's TTL attribute.
+/// The TTL attribute of the table, in epoch seconds.
 const EXPIRES_AT: &str = "expires_at";
 /// The pools reported in an hour or a day (SS).
 const POOLS: &str = "pools";
-/// Set once a person was told that the account is muted (BOOL).
+/// Set once a person was notified that the account is muted (BOOL).
 const TOLD: &str = "told";
 const UPDATE: &str = "dynamodb:UpdateItem";
 const GET: &str = "dynamodb:GetItem";
 
 type Row = HashMap<String, AttributeValue>;
 
-/// Whether an account may poison one more pool.
+/// The answer to the question if an account may poison one more pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Admission {
-    /// It may.
+    /// The account may poison the pool.
     Admitted,
-    /// Not in this hour, or this day, any more.
+    /// The account has used up its limit of this hour or this day.
     Muted {
-        /// What is used up.
+        /// The limit that is used up.
         quota: Quota,
-        /// Whether a person knows.
+        /// True if a person was notified.
         told: bool,
     },
 }
 
-/// The times by the clock, UTC, that have a limit each.
+/// The spans of the clock, UTC, that have a limit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
-    /// An hour.
     Hour,
-    /// A day: an account that stays below the limit of every hour could still poison a region in two.
+    /// A day. Without its limit, an account that stays below the limit of every hour could still poison a region
+    /// in two.
     Day,
 }
 
@@ -74,13 +75,12 @@ impl Span {
     }
 }
 
-/// What an account may report of one kind of notice in one hour or day. By the time of arrival: an event's own time is
-/// its sender's word.
+/// The limit of an account's reports of one kind of notice in one hour or day. The time of arrival counts, since
+/// the sender chooses an event's own time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Of what.
     pub span: Span,
-    /// Pools at most.
+    /// The most pools.
     pub limit: u32,
     number: i64,
     notice: Notice,
@@ -99,14 +99,14 @@ impl Quota {
         format!("{}#{}#{kind}", self.span.name(), self.number)
     }
 
-    /// A day after its end: long enough to be looked into.
+    /// Returns a time one day after the quota's end, which leaves time for an investigation.
     fn expires_at(self) -> AttributeValue {
         let end = (self.number + 1).saturating_mul(self.span.seconds());
         AttributeValue::N(end.saturating_add(Span::Day.seconds()).to_string())
     }
 }
 
-/// The table.
+/// The Sightings table.
 #[derive(Debug, Clone)]
 pub struct Sightings {
     dynamodb: aws_sdk_dynamodb::Client,
@@ -114,14 +114,14 @@ pub struct Sightings {
 }
 
 impl Sightings {
-    /// The table of this name.
+    /// Returns the table of this name.
     #[must_use]
     pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: String) -> Self {
         Self { dynamodb, table }
     }
 
-    /// Counts `pool` among those that `account` has reported this hour and this day by such a `notice`. A report that tells
-    /// nothing new (a replay, or one that arrives late) is admitted without being counted.
+    /// Counts `pool` among those that `account` has reported this hour and this day by this kind of `notice`. A
+    /// report without news (a replay, or one that arrives late) is admitted without being counted.
     ///
     /// # Errors
     /// The table does not answer.
@@ -167,7 +167,7 @@ impl Sightings {
         Err(CallError::new(UPDATE, &error))
     }
 
-    /// Notes that a person knows of the account being muted.
+    /// Notes that a person was notified of the muted account.
     ///
     /// # Errors
     /// The table does not answer.
@@ -182,7 +182,7 @@ impl Sightings {
             .map_err(failed(UPDATE))
     }
 
-    /// Says if a person was told today that this account reports and is not registered.
+    /// Returns true if a person was notified today that this account reports and is not registered.
     ///
     /// # Errors
     /// The table does not answer.
@@ -191,7 +191,7 @@ impl Sightings {
         Ok(answer.is_some())
     }
 
-    /// Notes that a person was told so.
+    /// Notes that a person was notified today of an account that is not registered.
     ///
     /// # Errors
     /// The table does not answer.
@@ -206,8 +206,7 @@ impl Sightings {
             .map_err(failed(UPDATE))
     }
 
-    /// Remembers that an interruption of `account` poisons `pool` until `until`, unless it is known
-    /// to do so for longer.
+    /// Records that an interruption of `account` poisons `pool` until `until`. A later time in the row stays.
     ///
     /// # Errors
     /// The table does not answer.
@@ -226,7 +225,8 @@ impl Sightings {
         }
     }
 
-    /// Every account that was interrupted in `pool`, and until when that would poison it.
+    /// Returns every account that was interrupted in `pool`, with the time until which its interruption would
+    /// poison the pool.
     ///
     /// # Errors
     /// The table does not answer, or a row can't be read.

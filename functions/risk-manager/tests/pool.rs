@@ -1,4 +1,4 @@
-//! The pool of an interrupted instance, against a scripted EC2 and a scripted Swaps table.
+//! The pool of an interrupted instance, with a scripted EC2 and a scripted Swaps table.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,7 +19,7 @@ const REQUEST: &str = "<item><instanceId>i-0123456789abcdef0</instanceId><launch
     </instanceType></launchSpecification><launchedAvailabilityZoneId>use1-az6</launchedAvailabilityZoneId></item>";
 const FORGOTTEN: &str = "";
 
-/// What EC2 still knows, and what row the swap left that launched the instance.
+/// The state of EC2, and the row of the swap that launched the instance.
 #[derive(Clone, Copy)]
 struct World {
     instance: &'static str,
@@ -45,7 +45,7 @@ fn answer(world: World, action: &str, body: &str) -> Answer {
     }
 }
 
-/// The outcome, and how many calls it took.
+/// Returns the outcome, and the number of calls.
 async fn looked_up(world: World) -> (Result<Option<String>, String>, usize) {
     let endpoint = Endpoint::answering(move |action, body| answer(world, action, body)).await;
     let config = endpoint.config().await;

@@ -1,4 +1,4 @@
-//! Who is told: every piece of news is an event on the default bus, and what needs a person is in a
+//! The announcements. Every piece of news is an event on the default bus. News that needs a person is also in a
 //! message on the alerts topic, many instances in one.
 
 use std::collections::BTreeSet;
@@ -14,10 +14,10 @@ use spot_domain::{InstanceId, Usd};
 use crate::facts::Facts;
 use crate::failure::Failure;
 
-/// Instances in one message: readable, and below SNS's 256 KB, also with the longest tags.
+/// The most instances in one message, which stays readable and below SNS's 256 KB, even with the longest tags.
 const INSTANCES_PER_MESSAGE: usize = 50;
 
-/// What a person is told of, in this order.
+/// The news that goes to people, in this order.
 const TOLD_TO_PEOPLE: [News; 6] = [
     News::Flagged,
     News::NoticeOwed,
@@ -30,32 +30,30 @@ const TOLD_TO_PEOPLE: [News; 6] = [
 /// One piece of news.
 #[derive(Debug, Clone, Copy)]
 pub struct Item<'a> {
-    /// The instance.
     pub id: &'a InstanceId,
-    /// What happened.
     pub news: News,
-    /// Its row.
+    /// The instance's row.
     pub record: &'a Record,
-    /// The instance, if EC2 still describes it, and its price in USD an hour, if that can be had.
+    /// The facts of the instance, if EC2 still describes it, and its price in USD an hour, if that is known.
     pub facts: Option<(&'a Facts, Option<Usd>)>,
 }
 
-/// What came of telling.
+/// The result of the announcements.
 #[derive(Debug, Default)]
 pub struct Told {
-    /// Instances that a person has been told of.
+    /// The instances that a message to people has named.
     pub people: BTreeSet<InstanceId>,
-    /// What could not be told, and why.
+    /// The announcements that failed, and why.
     pub failures: Vec<Failure>,
 }
 
-/// Tells the bus and the people.
+/// Announces news on the bus and to people.
 #[derive(Debug, Clone)]
 pub struct Announcer {
     announcements: Announcements,
 }
 
-/// The event's `detail-type`; `None` for what is no news to the bus.
+/// Returns the event's `detail-type`; `None` if the news is no event on the bus.
 #[must_use]
 pub const fn detail_type(news: News) -> Option<&'static str> {
     match news {
@@ -70,13 +68,13 @@ pub const fn detail_type(news: News) -> Option<&'static str> {
 }
 
 impl Announcer {
-    /// Over this bus and topic.
+    /// Returns an announcer over this bus and topic.
     #[must_use]
     pub fn new(announcements: Announcements) -> Self {
         Self { announcements }
     }
 
-    /// Tells all items of one place. Nothing that fails here is lost from the table.
+    /// Announces all items of one account and region. A failure here loses nothing from the table.
     pub async fn tell(&self, visit: &Visit, items: &[Item<'_>]) -> Told {
         let mut told = Told::default();
         if let Err(error) = self.put_all(visit, items).await {
@@ -103,13 +101,13 @@ impl Announcer {
         let mut outcome = Ok(());
         while !events.is_empty() {
             let rest = events.split_off(events.len().min(EVENTS_PER_CALL));
-            outcome = outcome.and(self.announcements.put(events).await); // one refusal keeps no other back
+            outcome = outcome.and(self.announcements.put(events).await); // one refusal stops no other event
             events = rest;
         }
         outcome
     }
 
-    /// Whether a notice reaches anybody.
+    /// Returns true if a notice reaches at least one subscriber.
     ///
     /// # Errors
     /// The topic does not answer.
@@ -117,18 +115,18 @@ impl Announcer {
         self.announcements.is_heard().await
     }
 
-    /// Tells a person.
+    /// Sends a message to people.
     ///
     /// # Errors
-    /// The topic does not take it.
+    /// The topic does not accept the message.
     pub async fn publish(&self, subject: &str, body: &str) -> Result<(), CallError> {
         self.announcements.alert(subject, body).await
     }
 
-    /// Puts the run's own news on the bus: that it stopped at its blast radius.
+    /// Puts an event of the run itself on the bus: that the run stopped at its blast radius.
     ///
     /// # Errors
-    /// The bus does not take it.
+    /// The bus does not accept the event.
     pub async fn put_run(&self, detail_type: &str, detail: &serde_json::Value) -> Result<(), CallError> {
         self.announcements.put(vec![event(detail_type, detail)?]).await
     }
@@ -175,7 +173,7 @@ fn message(visit: &Visit, news: News, items: &[&Item<'_>]) -> (String, String) {
     (subject, format!("{body}\n\n{}", paragraphs.join("\n")))
 }
 
-/// All that is known of one instance.
+/// Returns all facts of one instance, as a paragraph.
 fn paragraph(visit: &Visit, item: &Item<'_>) -> String {
     let Item { id, news, record, facts } = item;
     let status = record.status.map_or("", |status| status.as_str());
@@ -186,7 +184,7 @@ fn paragraph(visit: &Visit, item: &Item<'_>) -> String {
     format!("{id}  {status}  {}\n{facts}{since}", record.reason)
 }
 
-/// Says when a flagged instance will be terminated, if it will.
+/// Says when a flagged instance will be terminated, if it will be.
 fn end(visit: &Visit, record: &Record) -> String {
     let is_flagged = record.status == Some(AuthStatus::Flagged) && visit.auto_terminate;
     let ends = grace_ends(record, visit.settings.grace()).filter(|_| is_flagged);

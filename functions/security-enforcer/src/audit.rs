@@ -1,5 +1,5 @@
-//! The audit of one account and region: judges every running instance, keeps the rows, tells the
-//! news, and says what is due. It changes nothing in EC2.
+//! The audit of one account and region: judges every running instance, keeps the rows, announces the news, and
+//! lists the instances that are due. Changes nothing in EC2.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,90 +22,88 @@ use crate::fleet::{Life, Running, Seen, launched_by, look_at};
 use crate::obstacle;
 use crate::summary::Kept;
 
-/// What one audit found; the counts are of instances.
+/// The findings of one audit; the counts are of instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Findings {
-    /// Where.
     #[serde(flatten)]
     pub place: Place,
-    /// Whether what is due may be terminated here.
+    /// True if due instances may be terminated here.
     pub enforced: bool,
-    /// Running.
+    /// The running instances.
     pub running: usize,
-    /// Of these, those that an owner answers for.
+    /// The running instances that an owner or a service authorises.
     pub authorised: usize,
-    /// Those that nobody answers for.
+    /// The running instances that nothing authorises.
     pub unauthorised: usize,
-    /// Those that say they are ours, without proof.
+    /// The running instances that bear our mark without proof.
     pub suspicious: usize,
-    /// Those that a swap is replacing right now.
+    /// The running instances that a swap is replacing right now.
     pub being_replaced: usize,
-    /// Flagged by this run.
+    /// The instances that this run flagged.
     pub flagged: usize,
-    /// Cleared by this run.
+    /// The instances that this run cleared.
     pub cleared: usize,
-    /// Due for termination.
+    /// The instances that are due for termination.
     pub due: usize,
 }
 
-/// An audit and what follows from it.
+/// An audit, and the data for the terminations after it.
 #[derive(Debug)]
 pub struct Audit {
-    /// Where, and the rules there.
+    /// The account and region, and their settings.
     pub visit: Visit,
-    /// EC2 there.
+    /// The client of EC2 in that account and region.
     pub ec2: aws_sdk_ec2::Client,
     /// The swaps in progress there, proven as far as EC2 shows their newcomers.
     pub swaps: SwapsInProgress,
-    /// The counts.
     pub findings: Findings,
-    /// What is due, with the row as it stands. Empty unless the listing is complete.
+    /// The due instances, with their rows as they stand. Empty unless the listing is complete.
     pub due: Vec<(InstanceId, Stored)>,
-    /// What would be due, if nothing forbade its termination.
+    /// The instances that would be due, if nothing forbade their termination.
     pub blocked: Vec<Kept>,
-    /// What failed. With any of it, the audit is partial.
+    /// The failures. With any failure, the audit is partial.
     pub failures: Vec<Failure>,
 }
 
-/// What every audit of a run shares.
+/// The resources that all audits of a run share.
 #[derive(Debug, Clone)]
 pub struct Auditor {
-    /// The rows.
     pub table: AuthTable,
-    /// Who is told.
     pub announcer: Announcer,
-    /// The swaps in progress when the run began, as the rows of each place claim them.
+    /// The swaps in progress when the run began, as the rows of each account and region claim them.
     pub swaps: Arc<BTreeMap<Place, SwapsInProgress>>,
-    /// What instances cost, for whoever is told of them.
+    /// The prices of instances, for the notices.
     pub prices: Prices,
-    /// This run.
+    /// The time and the id of this run.
     pub look: Look,
-    /// Somebody hears what is told: else no notice of a flag counts as gone out, and nothing is terminated.
+    /// True if at least one subscriber hears the notices. Otherwise no notice of a flag counts as sent, and
+    /// nothing is terminated.
     pub heard: bool,
 }
 
-/// How near an instance is to its termination.
+/// The distance of an instance from its termination.
 enum End {
-    /// Its grace runs, or it needs none.
+    /// The grace of the instance runs, or the instance needs none.
     NotDue,
-    /// It may be terminated, as far as its row and its tags go.
+    /// The instance may be terminated, as far as its row and its tags allow.
     Due,
-    /// Its grace is over, and something forbids its termination, in words.
+    /// The grace of the instance is over, and something forbids its termination, in words.
     Blocked(String),
 }
 
-/// What the look at an instance leads to.
+/// The decision about an instance.
 struct Decision {
     id: InstanceId,
     old: Option<Stored>,
     change: Change,
     end: End,
-    /// Kept where somebody is told.
+    /// The facts, if a notice needs them.
     facts: Option<Facts>,
 }
 
 impl Auditor {
-    /// Audits one place. Failures are part of the answer: what was seen before one still counts.
+    /// Audits one account and region. Failures are part of the answer: observations from before a failure still
+    /// count.
     pub async fn audit(&self, visit: Visit, ec2: aws_sdk_ec2::Client) -> Audit {
         let mut audit = Audit {
             findings: Findings::of(&visit),
@@ -117,7 +115,7 @@ impl Auditor {
             failures: Vec::new(),
         };
         if let Err(error) = self.listed(&mut audit).await {
-            // An incomplete view: it flags, but nothing is terminated on its word.
+            // The listing is incomplete: the audit flags by it, and no instance is terminated because of it.
             audit.failures.push(Failure::of(&audit.visit.place, &error));
             audit.due.clear();
         }
@@ -173,7 +171,7 @@ impl Auditor {
         Some(Decision { id: subject.id, old, change, end, facts })
     }
 
-    /// Rows whose instances are not among the running ones: only a complete listing may say so.
+    /// Judges the rows whose instances are not among the running ones: only a complete listing may do so.
     async fn missing(
         &self,
         ec2: &aws_sdk_ec2::Client,
@@ -188,7 +186,7 @@ impl Auditor {
             let change = match seen.as_ref().map(|seen| seen.life) {
                 None | Some(Life::Gone) => gone(&old.record, &self.look),
                 Some(Life::Idle) => not_running(&old.record),
-                Some(Life::Running) => None, // started during this run: the next one's
+                Some(Life::Running) => None, // started during this run: the next run judges it
             };
             let facts = seen.map(|seen| seen.facts);
             change.map(|change| Decision { id, old: Some(old), change, end: End::NotDue, facts })
@@ -196,7 +194,7 @@ impl Auditor {
         Ok(open.into_iter().filter_map(decide).collect())
     }
 
-    /// Tells the news, then writes the rows: a notice that failed is not noted as gone out.
+    /// Announces the news, then writes the rows: a notice that failed is not noted as sent.
     async fn carry_out(&self, audit: &mut Audit, mut decisions: Vec<Decision>) -> Result<(), CallError> {
         let mut items = Vec::new();
         for decision in &decisions {
@@ -220,7 +218,7 @@ impl Auditor {
         self.write(audit, decisions).await
     }
 
-    /// Adds the price of an instance to what is known of it.
+    /// Adds the instance's price to its facts.
     pub(crate) async fn priced<'a>(
         &self,
         audit: &Audit,
@@ -230,8 +228,8 @@ impl Auditor {
         Some((facts, self.prices.usd_an_hour(&audit.visit.place.region, facts).await))
     }
 
-    /// Writes in transactions. Where one does not go through, a row in it was changed meanwhile: then
-    /// each is written by itself, and those that still stand hold.
+    /// Writes the rows in transactions. If a transaction fails, another writer has changed one of its rows. Each
+    /// row is then written by itself, and the unchanged ones succeed.
     async fn write(&self, audit: &mut Audit, mut decisions: Vec<Decision>) -> Result<(), CallError> {
         while !decisions.is_empty() {
             let rest = decisions.split_off(decisions.len().min(WRITES_AT_ONCE));
@@ -250,7 +248,7 @@ impl Auditor {
 }
 
 impl Audit {
-    /// Counts what has been written.
+    /// Counts the decisions that were written.
     fn note(&mut self, decision: Decision) {
         match decision.change.news {
             Some(News::Flagged) => self.findings.flagged += 1,

@@ -1,7 +1,7 @@
-//! The InstanceAuth table: its attributes, how a row is read, and how it is written.
+//! The InstanceAuth table: its attributes, and the reads and writes of its rows.
 //!
-//! Every write is conditional on the status and the flag that the decision was based on, so that
-//! overlapping runs, and a person who edits a row, are never overwritten.
+//! Every write is conditional on the status and the flag that the decision was based on. So no write overwrites
+//! another run's change, or the change of a person who edits a row.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,38 +25,38 @@ const TOLD_AT: &str = "told_at";
 const SEEN_BY: &str = "seen_by";
 const TERMINATING_AT: &str = "terminating_at";
 
-/// The row that keeps what people were told of the runs themselves. It lies in no place, so that no run takes it for an instance.
+/// The key of the row with the notices about the runs themselves. The row belongs to no account and region, so
+/// that no run takes it for an instance.
 const RUNS: &str = "runs";
 const TOLD: &str = "told";
-/// Causes that it keeps, far below the 400 KB of a row. What is beyond them is told every hour.
+/// The most causes in that row, far below the 400 KB of a row. Causes beyond them are announced every hour.
 const MAX_TOLD: usize = 1_000;
 
 /// DynamoDB's limit for one transaction.
 pub const WRITES_AT_ONCE: usize = 100;
 
-/// Between the attempts at a write that meets a transaction: the SDK does not repeat it.
+/// The pauses between the attempts at a write that conflicts with a transaction: the SDK does not repeat it.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
 
 type Row = HashMap<String, AttributeValue>;
 
-/// A row as it was read.
+/// A row as the table returned it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// What it says.
     pub record: Record,
-    /// Status and flag as the table has them, where they could not be read.
+    /// The status and the flag as the table has them, if they could not be parsed.
     odd: Option<Box<(Option<AttributeValue>, Option<AttributeValue>)>>,
 }
 
 impl From<Record> for Stored {
-    /// A row as we have just written it.
+    /// Returns a row that we have just written.
     fn from(record: Record) -> Self {
         Self { record, odd: None }
     }
 }
 
-/// The table.
+/// The InstanceAuth table.
 #[derive(Debug, Clone)]
 pub struct AuthTable {
     dynamodb: aws_sdk_dynamodb::Client,
@@ -64,14 +64,14 @@ pub struct AuthTable {
 }
 
 impl AuthTable {
-    /// The table of this name.
+    /// Returns the table of this name.
     #[must_use]
     pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: String) -> Self {
         Self { dynamodb, table }
     }
 
-    /// The rows of a place, but for the cleared ones: an instance without a row and one whose flag
-    /// is gone are the same to a run.
+    /// Returns the rows of an account and region, except for the cleared ones. A run treats an instance without a
+    /// row and a cleared instance alike.
     ///
     /// # Errors
     /// The table does not answer.
@@ -102,7 +102,7 @@ impl AuthTable {
         Ok(loaded)
     }
 
-    /// Returns what people were told of the runs themselves. What is malformed was not told.
+    /// Returns the notices about the runs themselves. A malformed notice counts as not sent.
     ///
     /// # Errors
     /// The table does not answer.
@@ -124,7 +124,8 @@ impl AuthTable {
         Ok(parsed.collect())
     }
 
-    /// Keeps what people were told. The word of a run beside this one may be lost: then they are told twice.
+    /// Records the notices about the runs themselves. A concurrent run may overwrite them: people then get a
+    /// notice twice.
     ///
     /// # Errors
     /// The table does not answer.
@@ -142,8 +143,8 @@ impl AuthTable {
         update.send().await.map_err(failed("dynamodb:UpdateItem")).map(drop)
     }
 
-    /// Writes `new` over `old`; `None` stands for no row or a cleared one. False if the row is no
-    /// longer what it was: then somebody else has decided, and this decision is void.
+    /// Writes `new` over `old`; `None` stands for no row or a cleared one. Returns false if the row has changed
+    /// since it was read: another writer has then decided, and this decision is void.
     ///
     /// # Errors
     /// The table does not answer.
@@ -166,7 +167,7 @@ impl AuthTable {
             .set_expression_attribute_values(Some(write.values));
         for pause in PAUSES {
             match request.clone().send().await.map_err(failed("dynamodb:UpdateItem")) {
-                // Another audit's transaction has the row in hand, for some milliseconds.
+                // A transaction of another audit locks the row for some milliseconds.
                 Err(error) if error.code == "TransactionConflictException" => {
                     tracing::warn!("{error}; asking again in {} ms", pause.as_millis());
                     tokio::time::sleep(pause).await;
@@ -177,7 +178,8 @@ impl AuthTable {
         held(request.send().await.map_err(failed("dynamodb:UpdateItem")))
     }
 
-    /// The same for up to [`WRITES_AT_ONCE`] rows: all are written, or none and this returns false.
+    /// Writes up to [`WRITES_AT_ONCE`] rows as [`Self::write`] does. Either all are written, or none, and the
+    /// method returns false.
     ///
     /// # Errors
     /// The table does not answer.
@@ -205,7 +207,7 @@ impl AuthTable {
     }
 }
 
-/// Whether the conditions of a write held.
+/// Returns true if the conditions of a write held.
 fn held<T>(answer: Result<T, CallError>) -> Result<bool, CallError> {
     match answer {
         Err(error) if error.kind == Kind::ConditionFailed => Ok(false),
@@ -221,7 +223,7 @@ fn key(place: &Place, id: &InstanceId) -> Row {
     .into()
 }
 
-/// One conditional write, in DynamoDB's words.
+/// The expressions of one conditional write.
 #[derive(Default)]
 struct Write {
     update: String,
@@ -238,7 +240,7 @@ impl Write {
         write
     }
 
-    /// Every attribute of the record is set, or removed where it has none.
+    /// Sets every attribute of the record, or removes the attribute if the record has no value for it.
     fn set(&mut self, record: &Record) {
         let attributes = [
             (AUTH_STATUS, record.status.map(status)),
@@ -298,7 +300,7 @@ fn seconds(time: Timestamp) -> AttributeValue {
     AttributeValue::N(time.as_second().to_string())
 }
 
-/// Reads a row. What is malformed reads as missing, which never counts as expired.
+/// Parses a row. A malformed value reads as missing, which never counts as expired.
 fn parse(row: &Row) -> Stored {
     let whole = |name: &str| row.get(name).and_then(|v| v.as_n().ok()?.parse::<i64>().ok());
     let time = |name: &str| whole(name).and_then(|seconds| Timestamp::from_second(seconds).ok());

@@ -1,5 +1,5 @@
-//! How a run fails as a whole: before it has acted. What fails in one account or region is in the
-//! summary instead.
+//! The errors of a whole run, before it has acted. The failures of one account or region are in the summary
+//! instead.
 
 use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
@@ -7,25 +7,25 @@ use spot_cloud::clients::BadEnvironment;
 use spot_cloud::places::PlanError;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 
-/// A run that did not begin. Nothing was written, nobody was told, nothing was terminated.
+/// The error of a run that did not begin. Nothing was written, announced or terminated.
 #[derive(Debug, thiserror::Error)]
 pub enum EnforcerError {
     /// The input is malformed.
     #[error("input: {0}")]
     InvalidInput(#[from] serde_json::Error),
-    /// The accounts, regions and settings that the input means can't be had.
+    /// The accounts, regions and settings that the input names can't be read.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// A call failed.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The stack is set up wrong.
+    /// The stack's environment is set up wrong.
     #[error(transparent)]
     Environment(#[from] BadEnvironment),
 }
 
 impl EnforcerError {
-    /// The name that logs and metrics know it by.
+    /// Returns the name of the error in logs and metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {

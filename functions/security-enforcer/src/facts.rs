@@ -1,5 +1,5 @@
-//! The facts that a notice names: what an instance is, since when, where, at which addresses, with whose rights, and its
-//! price an hour. None of them bears on a verdict.
+//! The facts that a notice names: the instance's type, launch, place, addresses, rights, and its price an hour. No
+//! fact bears on a verdict.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,33 +11,33 @@ use spot_domain::pricing::UsageOperation;
 use spot_domain::{InstanceType, Region, Usd};
 use spot_listing::Item;
 
-/// The facts of an instance. A field is `None` where EC2 does not say it, or not in a form that can be read.
+/// The facts of an instance. A field is `None` if EC2 does not show it, or shows it in a form that can't be
+/// parsed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// `g5.48xlarge`.
+    /// The instance type, for example `g5.48xlarge`.
     pub instance_type: Option<InstanceType>,
     /// The time of its launch or last start.
     pub launched: Option<Timestamp>,
-    /// Its tag `Name`.
+    /// The value of the tag `Name`.
     pub name: Option<String>,
-    /// Its zone.
     pub availability_zone: Option<String>,
-    /// Its public IPv4 address, then its IPv6 address.
+    /// The public IPv4 address, then the IPv6 address.
     pub public: Vec<String>,
-    /// Its private IPv4 address.
+    /// The private IPv4 address.
     pub private_ip: Option<String>,
-    /// The ARN of its instance profile: whose rights its processes have.
+    /// The ARN of the instance profile, which shows the rights of the instance's processes.
     pub profile: Option<String>,
-    /// Operating system and licence that it is billed for.
+    /// The operating system and licence that AWS bills.
     pub billed_as: Option<UsageOperation>,
-    /// Set for a Spot instance, which costs at most what On-Demand does.
+    /// True for a Spot instance, which costs at most as much as On-Demand.
     pub is_spot: bool,
-    /// Set for dedicated tenancy, which has prices of its own.
+    /// True for dedicated tenancy, which has its own prices.
     pub is_dedicated: bool,
 }
 
 impl Facts {
-    /// Reads an item of DescribeInstances.
+    /// Parses an item of DescribeInstances.
     #[must_use]
     pub fn of(item: &Item) -> Self {
         let text = |path| item.text(path).map(str::to_owned);
@@ -55,11 +55,11 @@ impl Facts {
         }
     }
 
-    /// Returns the lines that a person reads below the instance's id.
+    /// Returns the lines that a notice shows below the instance's id.
     #[must_use]
     pub fn lines(&self, usd_an_hour: Option<Usd>) -> String {
         let kind = self.instance_type.as_ref().map_or("type unknown", InstanceType::as_str);
-        // Whoever launched it chose the name: no line break of theirs may pass for a line of ours.
+        // The name is the launcher's choice: no line break in it may pass for a line of ours.
         let name =
             self.name.as_ref().map_or_else(|| "without a name".to_owned(), |name| format!("named {name:?}"));
         let zone = self.availability_zone.as_deref().unwrap_or("an unknown zone");
@@ -79,7 +79,7 @@ impl Facts {
         )
     }
 
-    /// Adds what is known to the detail of an event.
+    /// Adds the known facts to the detail of an event.
     pub fn add_to(&self, detail: &mut Map<String, Value>, usd_an_hour: Option<Usd>) {
         let known = [
             ("instance_type", self.instance_type.as_ref().map(|kind| json!(kind))),
@@ -95,7 +95,7 @@ impl Facts {
     }
 }
 
-/// Prices for the notices of one run. A price that can't be had delays the notices by one failed call at most.
+/// The prices for the notices of one run. If a price can't be had, the notices wait for one failed call at most.
 #[derive(Debug, Clone)]
 pub struct Prices {
     list: PriceList,
@@ -103,14 +103,14 @@ pub struct Prices {
 }
 
 impl Prices {
-    /// For one run.
+    /// Returns the prices for one run.
     #[must_use]
     pub fn of(list: PriceList) -> Self {
         Self { list, is_silent: Arc::default() }
     }
 
-    /// Returns the On-Demand price of an instance, USD an hour; `None` where it can't be had. After the first call
-    /// that fails, the run asks no more.
+    /// Returns the On-Demand price of an instance, USD an hour; `None` if the price can't be had. After the first
+    /// failed call, the run asks for no other price.
     pub async fn usd_an_hour(&self, region: &Region, facts: &Facts) -> Option<Usd> {
         let (kind, billed_as) = (facts.instance_type.as_ref()?, facts.billed_as.as_ref()?);
         if facts.is_dedicated || self.is_silent.load(Ordering::Relaxed) {

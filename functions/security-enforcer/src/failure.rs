@@ -1,28 +1,28 @@
-//! What failed in a run, and the cause that it shares with failures of other runs.
+//! The failures of a run, and the cause that a failure shares with those of other runs.
 
 use std::fmt;
 
 use spot_cloud::CallError;
 
-/// A failure. AWS words the same one anew each time (a denial has its encoded message, a fault its request), so that its
-/// cause leaves out AWS's message.
+/// A failure. AWS words the same failure anew each time: a denial has its encoded message, a fault its request.
+/// The cause therefore leaves out AWS's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The same in every run that fails so.
+    /// The cause, which is the same in every run with this failure.
     pub cause: String,
-    /// All that is known, for a person.
+    /// The failure in words, for a person.
     pub words: String,
 }
 
 impl Failure {
-    /// A call that failed; `what` names the place, or whatever could not be done.
+    /// Returns the failure of a call; `what` names the account and region, or the action that failed.
     #[must_use]
     pub fn of(what: impl fmt::Display, error: &CallError) -> Self {
         Self { cause: format!("{what}: {}: {}", error.call, error.code), words: format!("{what}: {error}") }
     }
 }
 
-/// For words that are the same in every run.
+/// Converts words that are the same in every run.
 impl From<String> for Failure {
     fn from(words: String) -> Self {
         Self { cause: words.clone(), words }

@@ -1,4 +1,4 @@
-//! EC2 as the audit sees it: running instances page by page, and a fresh look at single ones.
+//! EC2 for the audit: the running instances page by page, and a fresh description of single ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,30 +16,29 @@ use crate::facts::Facts;
 const DESCRIBE: &str = "ec2:DescribeInstances";
 const INSTANCES: Shape =
     Shape { root: "DescribeInstancesResponse", items: "reservationSet/item/instancesSet/item" };
-/// Instances a page: enough for few calls, few enough for flat memory.
+/// The number of instances in a page: enough for few calls, few enough for flat memory.
 const PAGE: i32 = 500;
-/// Values of a filter in one call: EC2 takes no more (`FilterLimitExceeded`).
+/// The most values of a filter in one call (`FilterLimitExceeded`).
 const VALUES_PER_CALL: usize = 200;
 
-/// Whether an instance lives.
+/// The state of an instance, as far as the audit distinguishes states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// It runs.
+    /// The instance runs.
     Running,
-    /// Pending, stopping or stopped: it exists.
+    /// The instance exists and does not run: it is pending, stopping or stopped.
     Idle,
-    /// Shutting down or terminated.
+    /// The instance is shutting down or terminated.
     Gone,
 }
 
 /// An instance as one call described it.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// The part that bears on who answers for it.
+    /// The part that decides if the instance is authorised.
     pub subject: Subject,
     /// The part that a notice names.
     pub facts: Facts,
-    /// Its state.
     pub life: Life,
 }
 
@@ -52,14 +51,14 @@ pub struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    /// From the first page on.
+    /// Returns a listing that begins at the first page.
     #[must_use]
     pub fn of(client: &'a aws_sdk_ec2::Client) -> Self {
         Self { client, token: None, ended: false }
     }
 
-    /// The next page, which may be empty; `None` after the last. After an error the listing is
-    /// incomplete, and must not be read as if the rest did not exist.
+    /// Returns the next page, which may be empty; `None` after the last. After an error the listing is incomplete:
+    /// an absent instance may still exist.
     pub async fn next(&mut self) -> Option<Result<Vec<Seen>, CallError>> {
         if self.ended {
             return None;
@@ -78,7 +77,8 @@ impl<'a> Running<'a> {
     }
 }
 
-/// Looks for what these swaps launched, whatever its state and its tags: by the ClientToken, which nobody can write later.
+/// Returns the instances that these swaps launched, in any state and with any tags. The search is by the
+/// ClientToken, which no caller can write later.
 ///
 /// # Errors
 /// The call fails.
@@ -91,7 +91,7 @@ pub async fn launched_by(
     described(client, "client-token", &tokens.into_iter().collect::<Vec<_>>()).await
 }
 
-/// Looks at these instances, whatever their state; what EC2 does not know is absent.
+/// Describes these instances, in any state. Instances that EC2 does not know are absent from the answer.
 ///
 /// # Errors
 /// The call fails.
@@ -129,7 +129,8 @@ fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
     Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
 }
 
-/// An answer that breaks off while it is read, which the SDK does not see, is asked for once more.
+/// Returns one page. If an answer breaks off while it is read, which the SDK does not notice, the call is repeated
+/// once.
 async fn page(request: DescribeInstancesFluentBuilder) -> Result<Page<Seen>, CallError> {
     match page_once(request.clone()).await {
         Err(error) if error.kind == Kind::Retry => {
@@ -151,7 +152,7 @@ fn seen(item: &Item) -> Result<Seen, Malformed> {
     let life = match item.text("instanceState/name") {
         Some("running") => Life::Running,
         Some("shutting-down" | "terminated") => Life::Gone,
-        _ => Life::Idle, // also what AWS invents tomorrow: it is neither judged nor believed gone
+        _ => Life::Idle, // also a state that AWS adds later: neither judged nor taken for gone
     };
     let operator = item
         .is("operator/managed")?

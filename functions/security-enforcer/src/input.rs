@@ -1,4 +1,4 @@
-//! What reaches the enforcer, parsed at the edge: the schedule's or a person's request.
+//! The input of the enforcer, parsed at the edge: the request of the schedule or of a person.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -8,19 +8,20 @@ use spot_domain::{AccountId, Region};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditRequest {
-    /// Only this account; absent, every enabled one.
+    /// The only account to audit; if absent, every enabled one.
     pub account_id: Option<AccountId>,
-    /// Only this region, where the account lists it or is named, too; absent, those of each account.
+    /// The only region to audit, if the account's row lists it or the input names the account, too. If absent, the
+    /// regions of each account.
     pub region: Option<Region>,
     /// `false` switches off what the account's row switches on. `true` switches nothing on.
     pub auto_terminate: Option<bool>,
-    /// Set by the schedule: when it was due. The schedule delivers at least once, and the same audit
-    /// delivered twice must not count as two.
+    /// The time of the schedule's invocation. The schedule delivers at least once, and two deliveries of one audit
+    /// must not count as two audits.
     pub scheduled_for: Option<String>,
 }
 
 impl AuditRequest {
-    /// Names the run: by its place in the schedule, else by the invocation.
+    /// Returns the id of the run: its time in the schedule, or else the invocation.
     #[must_use]
     pub fn run_name(&self, invocation: &str) -> String {
         let scheduled = self.scheduled_for.as_deref().filter(|time| time.parse::<Timestamp>().is_ok());

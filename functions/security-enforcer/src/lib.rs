@@ -1,9 +1,9 @@
-//! Audits running instances, and terminates those that nobody has answered for since their flag,
-//! if told to.
+//! The security enforcer: audits running instances. If enforcement is on, terminates those that nothing has
+//! authorised since their flag.
 //!
-//! A run looks at everything first (`audit`, which changes nothing in EC2), then decides whether all
-//! that is due stays within the blast radius, and only then acts (`terminate`), one instance a call.
-//! What can't be seen in full is never acted on.
+//! A run audits everything first (`audit`, which changes nothing in EC2). It then decides if all due instances
+//! stay within the blast radius, and only then acts (`terminate`), one instance a call. If an account and region
+//! can't be seen in full, the run terminates nothing there.
 
 pub mod announce;
 pub mod audit;
@@ -43,13 +43,13 @@ use failure::Failure;
 use input::AuditRequest;
 use summary::Summary;
 
-/// Accounts and regions audited side by side.
+/// The number of accounts and regions that are audited at a time.
 const SIDE_BY_SIDE: usize = 8;
 
-/// What the rows of Swaps claim, by place.
+/// The claims of the rows of Swaps, by account and region.
 type Claimed = BTreeMap<Place, SwapsInProgress>;
 
-/// What every run needs.
+/// The resources that every run needs.
 #[derive(Debug)]
 pub struct SecurityEnforcer {
     stack: Stack,
@@ -59,7 +59,7 @@ pub struct SecurityEnforcer {
 }
 
 impl SecurityEnforcer {
-    /// Reads the environment that the template sets.
+    /// Reads the variables that the template sets.
     ///
     /// # Errors
     /// A variable is missing or malformed.
@@ -70,10 +70,10 @@ impl SecurityEnforcer {
         Ok(Self { swaps: Swaps::new(&stack)?, table, announcer, stack })
     }
 
-    /// One run; `run` is the invocation's id.
+    /// Runs once; `run` is the invocation's id.
     ///
     /// # Errors
-    /// The run could not begin: a bad input, account or setting. Nothing was acted on.
+    /// The run could not begin: an input, an account or a setting is bad. Nothing was changed.
     pub async fn handle(&self, event: Value, run: &str) -> Result<Summary, EnforcerError> {
         let summary = self.run(event, run).await;
         match &summary {
@@ -107,8 +107,8 @@ impl SecurityEnforcer {
             summary.not_audited = plan.not_visited(&self.stack).await;
         }
         summary.fail_all(lost);
-        // A swap that can't be read might be replacing any of them, and what nobody hears of nobody
-        // could stop: nothing is terminated.
+        // A swap that can't be read might be replacing any of them, and an owner without a notice can't object. In
+        // either case nothing is terminated.
         let may_act = auditor.heard && unknown_swaps.is_empty();
         summary.fail_all(unheard(heard, enforces).into_iter().chain(unknown_swaps).collect());
         terminate::enforce(&auditor, &audits, may_act, &mut summary).await;
@@ -117,7 +117,8 @@ impl SecurityEnforcer {
         Ok(summary)
     }
 
-    /// The swaps that the rows of the Swaps table claim to be in progress, by place; and the rows that can't be read.
+    /// Returns the swaps in progress that the Swaps table claims, by account and region. Beside them, returns the
+    /// rows that can't be read.
     async fn swaps_in_progress(&self) -> Result<(Claimed, Vec<Failure>), CallError> {
         let (mut swaps, mut unreadable) = (Claimed::new(), Vec::new());
         for held in self.swaps.all_held().await? {
@@ -134,7 +135,7 @@ impl SecurityEnforcer {
         Ok((swaps, unreadable))
     }
 
-    /// The audits, and what was lost on the way.
+    /// Returns the audits, and the failures of those that did not finish.
     async fn audit_all(&self, auditor: &Auditor, visits: Vec<Visit>) -> (Vec<Audit>, Vec<Failure>) {
         let (mut running, mut ended) = (JoinSet::new(), Vec::new());
         for visit in visits {
@@ -166,7 +167,7 @@ impl SecurityEnforcer {
     }
 }
 
-/// An account that is not visited as its row asks for.
+/// Returns the failure of an account that the run could not visit as its row asks.
 fn unreadable(why: &Unreadable) -> Failure {
     match why {
         Unreadable::Row(_) => why.to_string().into(),
@@ -176,8 +177,8 @@ fn unreadable(why: &Unreadable) -> Failure {
     }
 }
 
-/// What the run has to say of notices that reach nobody. Where it only audits, nobody need hear them; that
-/// it can't be told is said everywhere.
+/// Returns the failure if no subscriber hears the notices. A run that only audits needs no subscriber. If the
+/// topic does not answer, every run reports it.
 fn unheard(heard: Result<bool, CallError>, enforces: bool) -> Option<Failure> {
     match heard {
         Ok(false) if enforces => Some(

@@ -1,35 +1,37 @@
-//! What forbids the termination of an instance that nobody answers for, and how its row says so.
+//! The obstacles to the termination of an unauthorised instance, and their note in the instance's row.
 
 use spot_domain::authorization::Subject;
 use spot_domain::enforcement::{AuthStatus, Change, News, Record};
 use spot_domain::owners::group_of;
 use spot_domain::swaps_in_progress::SwapsInProgress;
 
-/// Why a protected instance stays.
+/// The reason for which a protected instance stays.
 pub const PROTECTED: &str = "its termination protection is on (DisableApiTermination)";
 
-/// Returns what forbids the termination of an unauthorised instance, in words: its tags, or a row of Swaps that may be right.
+/// Returns the obstacle to the termination of an unauthorised instance, in words: its tags, or a row of Swaps that
+/// may be right.
 #[must_use]
 pub fn to_end(subject: &Subject, swaps: &SwapsInProgress, opt_out_tag: &str) -> Option<String> {
     if let Some(group) = group_of(&subject.tags) {
-        // The group would launch another in its place. The role is denied it, too.
+        // The group would launch another instance in its place. The role is denied the termination, too.
         return Some(format!(
             "it is a member of the Auto Scaling group {group}, which bears none of group_marks: end the group"
         ));
     }
-    // A swap whose newcomer is not there yet, or a forged row: it authorises nothing, and a person looks.
+    // The row belongs to a swap whose newcomer does not exist yet, or is forged. It authorises nothing, and a
+    // person has to check it.
     if let Some(claim) = swaps.unproven(&subject.id) {
         return Some(claim.unproven());
     }
-    // The tag authorises nothing, but whoever set it asked to be left alone.
+    // The tag authorises nothing, but its owner asked that the instance stays.
     let value = subject.tags.get(opt_out_tag)?;
     (value != "false").then(|| format!("it is opted out by its tag {opt_out_tag}"))
 }
 
-/// Blocks the termination of an instance whose row was `before` and is to be `record`.
+/// Blocks the termination of an instance whose row was `before` and becomes `record`.
 #[must_use]
 pub fn block(before: &Record, record: Record, why: &str) -> Change {
-    // The same obstacle as in the run before is no news: the audit reminds of it once a day.
+    // The same obstacle as in the run before is no news: the audit sends a reminder once a day.
     let is_known = before.status == Some(AuthStatus::TerminationBlocked) && before.reason == why;
     let record = Record {
         status: Some(AuthStatus::TerminationBlocked),

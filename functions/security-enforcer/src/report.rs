@@ -1,5 +1,5 @@
-//! What a run tells people of itself: what it could not see or do, and that too much was due. A message comes at once for a
-//! cause that is new, and once a day while it lasts. Alarms ring on without it.
+//! The notices about a run itself: the parts that it could not see or do, and a blast radius that it exceeded. A
+//! message goes out at once for a new cause, and once a day while the cause lasts. Alarms ring independently.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,10 @@ use crate::summary::Summary;
 const PARTIAL: &str = "Spot Optimizer: security audit is partial";
 const EXCEEDED: &str = "Spot Optimizer: blast radius exceeded, nothing terminated";
 
-/// Tells people what is owed to them, and notes it as told, unless it is known that `nobody_hears` the alerts.
+/// Sends the notices that are due to people, and records them as sent, unless `nobody_hears` the alerts.
 pub async fn report(auditor: &Auditor, nobody_hears: bool, summary: &mut Summary) {
     let now = Timestamp::now();
-    // What was told is unknown: then it is told again.
+    // If the earlier notices can't be read, all are sent again.
     let mut known = auditor.table.told().await.unwrap_or_else(|error| {
         tracing::warn!("{error}");
         Told::default()

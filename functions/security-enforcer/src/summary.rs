@@ -1,4 +1,4 @@
-//! What a run says of itself.
+//! The summary of a run.
 
 use std::collections::BTreeSet;
 
@@ -13,22 +13,21 @@ use spot_domain::words::{LONGEST, cut};
 use crate::audit::{Audit, Findings};
 use crate::failure::Failure;
 
-/// A message of SNS holds 256 KB: the failures beyond so many are counted only. The answer of the run has them all.
+/// The most failures in a message: an SNS message holds 256 KB. Failures beyond these are only counted; the answer
+/// of the run has them all.
 const FAILURES_TOLD: usize = 50;
-/// Characters of a cause that are kept: a thousand fit into a row of DynamoDB.
+/// The characters that are kept of a cause: a thousand causes fit into a row of DynamoDB.
 const CAUSE: usize = 200;
 
-/// One that was due and lives.
+/// An instance that was due and lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Kept {
-    /// The instance.
     pub instance_id: InstanceId,
-    /// Why.
     pub reason: String,
 }
 
 impl Kept {
-    /// An instance that stays.
+    /// Returns an instance that stays.
     #[must_use]
     pub fn new(id: &InstanceId, reason: String) -> Self {
         Self { instance_id: id.clone(), reason }
@@ -38,41 +37,43 @@ impl Kept {
 /// The answer of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Running instances that were judged.
+    /// The number of running instances that were judged.
     pub running: usize,
-    /// Those that nobody answers for.
+    /// The number of instances that nothing authorises.
     pub unauthorised: usize,
-    /// Those that say they are ours, without proof.
+    /// The number of instances that bear our mark without proof.
     pub suspicious: usize,
-    /// Those whose grace has passed, with every condition met and no tag that forbids their termination.
+    /// The number of instances whose grace has passed, with every condition met and no tag that forbids their
+    /// termination.
     pub due: usize,
-    /// Terminated by this run.
+    /// The instances that this run terminated.
     pub terminated: Vec<InstanceId>,
-    /// Their grace has passed, and something forbids their termination.
+    /// The instances whose grace has passed, and whose termination something forbids.
     pub blocked: Vec<Kept>,
-    /// Due, and the last look said otherwise.
+    /// The instances that were due, and that the last check spared.
     pub spared: Vec<Kept>,
-    /// Set when more was due than a run may terminate: then none was.
+    /// The exceeded limit, if more was due than a run may terminate. The run then terminated nothing.
     pub blast_radius_exceeded: Option<String>,
-    /// Which limit that was, without the figures of this run.
+    /// The exceeded limit, without the figures of this run.
     #[serde(skip)]
     pub blast_radius_cause: Option<String>,
-    /// Something could not be seen, told or done.
+    /// True if the run could not see, announce or do something.
     pub partial: bool,
-    /// What that was.
+    /// The failures, in words.
     pub failed: Vec<String>,
-    /// The cause of each of `failed`, as other runs have it, too.
+    /// The cause of each of `failed`, which other runs share.
     #[serde(skip)]
     pub causes: Vec<String>,
-    /// Each account and region.
+    /// The findings of each account and region.
     pub places: Vec<Findings>,
-    /// Enabled regions that nobody looks at: no row of Accounts asks for them. Absent if the input names a region.
+    /// The enabled regions that no row of Accounts asks for, and that no run audits. Absent if the input names a
+    /// region.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_audited: Vec<NotVisited>,
 }
 
 impl Summary {
-    /// Of these audits, and of the accounts that could not be visited.
+    /// Returns the summary of these audits, and of the accounts that could not be visited.
     #[must_use]
     pub fn of(audits: &[Audit], unreadable: Vec<Failure>) -> Self {
         let sum = |count: fn(&Findings) -> usize| audits.iter().map(|a| count(&a.findings)).sum();
@@ -97,15 +98,15 @@ impl Summary {
         self.failed.push(what.words);
     }
 
-    /// Notes failures, if any.
+    /// Notes failures, if there are any.
     pub fn fail_all(&mut self, what: Vec<Failure>) {
         for what in what {
             self.fail(what);
         }
     }
 
-    /// Returns what failed, for a message to a person, and the causes that the message names. Failures of which nobody
-    /// was told within a day come first. Those beyond a limit are counted only.
+    /// Returns the failures, for a message to a person, and the causes that the message names. The failures that no
+    /// message of the last day named come first. Failures beyond a limit are only counted.
     #[must_use]
     pub fn failures(&self, known: &Told, now: Timestamp) -> (String, BTreeSet<String>) {
         let all = self.causes.iter().zip(&self.failed);
@@ -117,7 +118,7 @@ impl Summary {
         (lines.collect::<Vec<_>>().join("\n"), listed.iter().map(|(cause, _)| (*cause).clone()).collect())
     }
 
-    /// Returns the figures of the `stack` in CloudWatch's embedded metric format, which takes no call.
+    /// Returns the metrics of the `stack` in CloudWatch's embedded metric format, which needs no call.
     #[must_use]
     pub fn metrics(&self, stack: &str, at: Timestamp) -> Value {
         let names =
@@ -148,7 +149,7 @@ mod tests {
         assert_eq!((&line["Stack"], &line["BlastRadiusExceeded"]), (&json!("blue"), &json!(0)));
     }
 
-    /// `regions: ["*"]` under a policy that denies most of them, in hundreds of accounts.
+    /// The regions are `["*"]` under a policy that denies most of them, in hundreds of accounts.
     #[test]
     fn the_failures_of_a_thousand_regions_fit_into_one_message() {
         let mut summary = Summary::default();

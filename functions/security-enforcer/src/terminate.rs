@@ -1,5 +1,5 @@
-//! The end of what is due, within the blast radius: a fresh look right before, the intent written
-//! ahead, one call for one instance. Protection is respected, never lifted.
+//! The terminations of due instances, within the blast radius. Each has a fresh check right before it, an intent
+//! that is written first, and one call for one instance. Protection is respected, never removed.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -20,29 +20,30 @@ use crate::fleet::{Life, Seen, look_at};
 use crate::obstacle::{self, PROTECTED};
 use crate::summary::{Kept, Summary};
 
-/// What became of one that was due.
+/// The outcome for an instance that was due.
 enum Outcome {
-    /// Terminated by us.
+    /// We terminated the instance.
     Terminated,
-    /// Something forbids it.
+    /// Something forbids the termination, in words.
     Blocked(String),
-    /// The fresh look, or its row, says otherwise by now.
+    /// The fresh check, or the row, no longer allows the termination.
     Spared(String),
 }
 
-/// What the fresh look says.
+/// The verdict of the fresh check.
 enum Verdict {
     StillUnauthorised,
-    /// The row is to say this now.
+    /// The row changes as follows.
     Changed(Change),
-    /// Left to the next run.
+    /// The next run decides.
     Wait(&'static str),
-    /// Its owner forbids it, in words.
+    /// The owner forbids the termination, in words.
     Forbidden(String),
 }
 
-/// Terminates what is due in these audits, if the run `may_act`, all of it is within the blast radius and
-/// the places enforce at all; one after another. Too large a radius is told in any case.
+/// Terminates the due instances of these audits, one after another. Conditions: the run `may_act`, all due
+/// instances are within the blast radius, and their account and region enforce. If the blast radius is exceeded,
+/// the run announces it in any case.
 pub async fn enforce(auditor: &Auditor, audits: &[Audit], may_act: bool, summary: &mut Summary) {
     let mut candidates = Vec::new();
     for audit in audits.iter().filter(|audit| audit.visit.auto_terminate) {
@@ -65,15 +66,16 @@ pub async fn enforce(auditor: &Auditor, audits: &[Audit], may_act: bool, summary
     }
 }
 
-/// Returns what is due, without those that protection blocked before and still blocks. This run leaves them alone, also
-/// if their protection is lifted meanwhile: only what the blast radius counts may be terminated.
+/// Returns the due instances, without those that protection blocked before and still blocks. This run leaves those
+/// alone, even if their protection is removed meanwhile: only instances that the blast radius counts may be
+/// terminated.
 async fn unprotected<'a>(audit: &'a Audit, summary: &mut Summary) -> Vec<&'a (InstanceId, Stored)> {
     let mut unprotected = Vec::new();
     for due in &audit.due {
         let (id, Stored { record, .. }) = due;
         let was_protected =
             record.status == Some(AuthStatus::TerminationBlocked) && record.reason == PROTECTED;
-        // Where the answer is no clear yes, it counts.
+        // If the answer is no clear yes, the instance counts.
         if was_protected && matches!(instances::is_termination_protected(&audit.ec2, id).await, Ok(true)) {
             summary.blocked.push(Kept::new(id, PROTECTED.to_owned()));
         } else {
@@ -93,7 +95,7 @@ fn reach(audit: &Audit, due: usize) -> Reach {
     }
 }
 
-/// Puts it on the bus; the run's report tells people.
+/// Puts the exceeded blast radius on the bus. The run's report notifies people.
 async fn tell_of_blast_radius(auditor: &Auditor, exceeded: &BlastRadius, summary: &mut Summary) {
     let words = exceeded.to_string();
     let detail = json!({"problem": words, "due": summary.due});
@@ -104,7 +106,7 @@ async fn tell_of_blast_radius(auditor: &Auditor, exceeded: &BlastRadius, summary
     }
 }
 
-/// One instance that is due, with its row as it stands.
+/// One due instance, with its row as it stands.
 struct Case<'a> {
     auditor: &'a Auditor,
     audit: &'a Audit,
@@ -113,7 +115,7 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Terminates the instance, if a fresh look still says so. On an error the next run tries again.
+    /// Terminates the instance, if a fresh check still allows it. After an error the next run tries again.
     async fn close(&self) -> Result<Outcome, CallError> {
         let (verdict, facts) = self.fresh_verdict().await?;
         let facts = facts.as_ref();
@@ -136,13 +138,13 @@ impl Case<'_> {
             Err(error) if matches!(error.kind, Kind::Denied | Kind::Rejected) => {
                 self.blocked(&intent.into(), format!("{}: {}", error.code, error.message), facts).await
             }
-            // The intent stays in the row: if EC2 did hear us, the next run sees the instance gone.
+            // The intent stays in the row: if EC2 did get the call, the next run sees that the instance is gone.
             Err(error) => Err(error),
         }
     }
 
-    /// Judges by the tags first: the role may not even ask for the protection of a group's member. The tags are read
-    /// once more after the slower question, right before the call.
+    /// Returns the verdict of a fresh check. The check judges the tags first: the role may not read the protection
+    /// of a group's member. It reads the tags again after the slower question, right before the call.
     async fn fresh_verdict(&self) -> Result<(Verdict, Option<Facts>), CallError> {
         let (verdict, facts) = self.fresh_look().await?;
         if !matches!(verdict, Verdict::StillUnauthorised) {
@@ -203,7 +205,7 @@ impl Case<'_> {
         Ok(Outcome::Blocked(why))
     }
 
-    /// Writes, then tells: what has happened is in the table even if nobody can be told.
+    /// Writes the row, then announces: the table has the outcome even if no announcement succeeds.
     async fn conclude(
         &self,
         stored: &Stored,
@@ -220,7 +222,7 @@ impl Case<'_> {
             tracing::error!(instance_id = %self.id, "{}", failure.words);
         }
         if news == News::TerminationBlocked && outcome.people.contains(self.id) {
-            // Else the reminder of the flag might come an hour later.
+            // Without this note, the reminder of the flag might come an hour later.
             let since = told(record.clone(), Timestamp::now());
             self.write(&record.into(), &since).await?;
         }

@@ -1,4 +1,4 @@
-//! The audit against a scripted account: what it sees, keeps and tells, and that it changes nothing.
+//! The audit of a scripted account: its listing, its rows and its notices, and that it changes nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -53,7 +53,7 @@ async fn a_throttled_page_is_asked_again() {
     assert!(!run.summary.partial);
 }
 
-/// A page of instances that look as they do on AWS.
+/// Returns a page of instances that look as they do on AWS.
 fn described(count: usize, instance_type: &str) -> String {
     let facts = format!(
         "<instanceType>{instance_type}</instanceType><launchTime>2026-11-20T10:00:00.000Z</launchTime>\
@@ -137,7 +137,7 @@ async fn a_reminder_that_fails_is_not_noted() {
     assert!(run.summary.partial && run.writes()[0].contains("REMOVE #told_at"), "{}", run.writes()[0]);
 }
 
-/// What arrives of a page when the connection goes.
+/// Returns the part of a page that arrives before the connection breaks.
 fn half_a_page() -> Answer {
     Answer::ok(format!(
         "<DescribeInstancesResponse><reservationSet><item><instancesSet><item><instanceId>{}</instanceId>\

@@ -1,4 +1,4 @@
-//! What people are told of a run itself: at once, and once a day while it lasts.
+//! The notices about a run itself: at once, and once a day while the cause lasts.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -11,7 +11,7 @@ use spot_domain::reminders::Told;
 use spot_scripted::Answer;
 use support::{Account, Asked, HOUR};
 
-/// The account of which EC2 says nothing, each time in other words, as AWS denies.
+/// Returns an account in which EC2 denies every call, each time with other words, as AWS does.
 fn denied() -> Account {
     Account::with(0).answering(|asked: &Asked<'_>, _| {
         let denial = || Answer::ec2_error(403, "UnauthorizedOperation");
@@ -71,7 +71,8 @@ async fn where_the_memory_fails_people_are_told_once_too_often_and_never_too_rar
     assert_eq!(Account { told: odd, ..denied() }.run().await.messages().len(), 1);
 }
 
-/// A subscription that is confirmed tomorrow hears of what lasts; a topic that can't be asked repeats nothing every hour.
+/// A subscription that is confirmed tomorrow gets the notices of causes that last. A topic that can't be asked
+/// does not repeat a notice every hour.
 #[tokio::test]
 async fn what_is_known_to_reach_nobody_is_not_noted() {
     for (heard, noted) in [(Some(true), 1), (None, 1), (Some(false), 0)] {

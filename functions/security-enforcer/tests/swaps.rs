@@ -1,4 +1,4 @@
-//! Swaps in progress: a newcomer of a real one proves what its row says, and a row alone authorises nothing.
+//! The swaps in progress: the newcomer of a real swap proves its row, and a row alone authorises nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -8,7 +8,7 @@ use spot_domain::swaps_in_progress::SwapsInProgress;
 use spot_scripted::Answer;
 use support::{Account, Asked, due_row, instance, noticed_and_told, row};
 
-/// The swap of instance 1, as a row of Swaps claims it.
+/// Returns the swap of instance 1, as a row of Swaps claims it.
 fn claimed() -> (String, SwapsInProgress) {
     let swap = format!("{}-1700000000000", instance(1));
     let mut swaps = SwapsInProgress::default();
@@ -34,7 +34,7 @@ async fn what_a_proven_swap_replaces_is_left_to_it() {
     }
 }
 
-/// The newcomer may not be there yet: so it is not terminated either, and a person hears of the row.
+/// The newcomer may not exist yet. So the instance is not terminated, and a person gets a notice of the row.
 #[tokio::test]
 async fn a_row_alone_hides_nothing() {
     let token = format!("{}-0", claimed().0);
@@ -60,7 +60,7 @@ async fn a_row_alone_keeps_no_instance_from_its_flag() {
     assert!(run.messages()[0].contains(&instance(1)));
 }
 
-/// Once the claim is gone, it is due as any other.
+/// Once the claim is gone, the instance is due as any other.
 #[tokio::test]
 async fn without_the_row_it_goes() {
     let account = || Account { swaps: SwapsInProgress::default(), ..being_replaced(None) };

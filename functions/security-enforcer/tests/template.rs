@@ -1,4 +1,4 @@
-//! The role says what the code says: whatever authorises by default can't be terminated.
+//! The role agrees with the code: an instance that is authorised by default can't be terminated.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! Terminations against a scripted account: one a call, after a fresh look, within the blast radius.
+//! The terminations in a scripted account: one instance a call, after a fresh check, within the blast radius.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -8,7 +8,7 @@ use spot_domain::authorization::OwnerMark;
 use spot_scripted::Answer;
 use support::{Account, Asked, HOUR, due_row, instance, noticed_and_told, protection, reservations, row};
 
-/// Answers only the look right before a termination: the one by id.
+/// Answers only the check right before a termination, which describes the instance by id.
 fn fresh_look(tags: &'static [(&'static str, &'static str)]) -> impl Fn(&Asked<'_>, usize) -> Option<Answer> {
     move |asked, _| {
         let by_id = asked.action == "DescribeInstances" && asked.body.contains("instance-id");
@@ -99,7 +99,7 @@ async fn the_same_obstacle_as_before_is_no_news() {
     assert!(run.asked("Publish").is_empty() && run.asked("PutEvents").is_empty());
 }
 
-/// Were it not so, a miner that switches its protection on would be silent for ever after one message.
+/// Without this rule, a miner that enables its protection would cause one message and then silence.
 #[tokio::test]
 async fn whoever_blocks_its_termination_is_told_of_every_day() {
     let words = "its termination protection is on (DisableApiTermination)";
@@ -144,7 +144,7 @@ async fn a_first_block_counts_as_told() {
     assert!(told_at(&run) < now - HOUR, "nobody was told");
 }
 
-/// A group would launch another in its place, and the role is denied it.
+/// A group would launch another instance in its place, and the role is denied the termination.
 #[tokio::test]
 async fn a_member_of_a_group_that_is_not_trusted_is_flagged_and_never_terminated() {
     let mut account = Account::with_due(1);
@@ -164,13 +164,13 @@ async fn a_member_of_a_group_that_is_not_trusted_is_flagged_and_never_terminated
 
 const MEMBER: (&str, &str) = ("aws:autoscaling:groupName", "gpu-9f2c");
 
-/// An account whose settings trust the groups with the tag `team` only.
+/// Returns an account whose settings trust only the groups with the tag `team`.
 fn trusting_teams(mut account: Account) -> Account {
     account.settings.group_marks = vec![OwnerMark::parse("team").unwrap()];
     account
 }
 
-/// The role may ask for no attribute of a member, as user data is one of them.
+/// Denies the attributes of group members: the role may read none, because user data is one of them.
 fn attributes_of_members_denied(asked: &Asked<'_>, _: usize) -> Option<Answer> {
     (asked.action == "DescribeInstanceAttribute").then(|| Answer::ec2_error(403, "UnauthorizedOperation"))
 }
@@ -186,7 +186,7 @@ async fn a_member_is_blocked_although_its_attributes_are_denied() {
     assert!(run.messages()[0].contains("gpu-9f2c") && run.terminations().is_empty());
 }
 
-/// The listing saw no group; the fresh look does.
+/// The listing showed no group; the fresh check shows one.
 #[tokio::test]
 async fn one_that_has_joined_a_group_since_the_audit_is_blocked_although_its_attributes_are_denied() {
     let joined = |asked: &Asked<'_>, before: usize| {
@@ -219,7 +219,8 @@ async fn a_mark_that_comes_while_its_protection_is_asked_for_saves_the_instance(
     assert!(run.terminations().is_empty());
 }
 
-/// An account of 60 in which a cluster made by hand is a tenth: the nodes' marks alone keep it alive.
+/// An account of 60 instances, of which a cluster made by hand is a tenth: only the nodes' marks keep the cluster
+/// alive.
 #[tokio::test]
 async fn a_self_built_cluster_survives_an_enforced_audit() {
     let mut account = Account::with(0);
@@ -271,7 +272,7 @@ async fn a_tenth_of_the_running_may_go_and_not_one_more() {
     assert!(percent(9, 1).await.terminations().is_empty());
 }
 
-/// One group that nobody answers for must not switch the enforcement off for everything else.
+/// One unauthorised group must not disable the enforcement for everything else.
 #[tokio::test]
 async fn what_cannot_be_terminated_is_blocked_where_it_is_judged_and_counts_in_no_blast_radius() {
     for tag in [MEMBER, ("spot-optimizer:opt-out", "true")] {
@@ -328,7 +329,8 @@ async fn where_nothing_is_enforced_a_member_stays_flagged() {
     assert!(run.writes()[0].contains(r#"{"S":"FLAGGED"}"#));
 }
 
-/// Protection may be lifted any time: only what is protected right now is left out of the count, and of the run.
+/// Protection may be removed at any time: only instances that are protected right now are left out of the count,
+/// and of the run.
 #[tokio::test]
 async fn what_protection_blocked_counts_again_once_the_protection_is_lifted() {
     let words = "its termination protection is on (DisableApiTermination)";
@@ -360,7 +362,7 @@ async fn what_protection_blocked_counts_again_once_the_protection_is_lifted() {
 
 #[tokio::test]
 async fn a_row_changed_during_the_run_is_somebody_elses_word() {
-    // The audit's own write goes through, the intent does not.
+    // The audit's own write succeeds, the intent's does not.
     let changed = |asked: &Asked<'_>, before: usize| {
         (asked.action == "UpdateItem" && before > 0).then(support::refused)
     };

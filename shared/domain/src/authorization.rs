@@ -1,8 +1,8 @@
-//! Who answers for a running instance. Whatever carries one of the marks below belongs to somebody:
-//! to us, to an Auto Scaling group, or to an AWS service that would be hurt by losing it.
+//! The rules that decide if a running instance is authorised. An instance with one of the marks below belongs to
+//! us, to an Auto Scaling group, or to an AWS service that needs it.
 //!
-//! Marks compare by exact case, and an empty value authorises nothing. `ManagedBy=SpotOptimizer` is
-//! the one mark that anybody may write and that is ours to prove: see `Launched`.
+//! Marks compare by exact case, and an empty value authorises nothing. `ManagedBy=SpotOptimizer` is the one mark
+//! that any caller may write and that is ours to prove: see `Launched`.
 
 use std::fmt;
 
@@ -12,11 +12,11 @@ use crate::owners::{FLEET_TAG, MARKS, group_of};
 use crate::swaps_in_progress::SwapsInProgress;
 use crate::tags::{GROUP_NAME_TAG, MANAGED_BY, SWAP_TAG, Tags};
 
-/// Authorises whatever the settings say: members of a managed node group carry it.
+/// The mark of a managed node group's members. It authorises under any settings.
 pub const NODE_GROUP_TAG: &str = "eks:cluster-name";
 
-/// A tag by which an owner marks its instances: `key` with any value but an empty one, `key=value` with
-/// exactly this one, or `prefix*` for every key that begins so, with any value but an empty one.
+/// A tag by which an owner marks its instances. `key` means that key with any value but an empty one, `key=value`
+/// exactly that value. `prefix*` means every key that begins so, with any value but an empty one.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct OwnerMark {
     key: String,
@@ -24,11 +24,11 @@ pub struct OwnerMark {
 }
 
 impl OwnerMark {
-    /// Reads `key`, `key=value` or `prefix*`.
+    /// Parses `key`, `key=value` or `prefix*`.
     ///
     /// # Errors
-    /// What is wrong with it. A mark that no tag of an instance can match is an error, too: whoever wrote it believes
-    /// that it protects something.
+    /// The text is no mark; the error says why. A mark that no tag of an instance can match is an error, too: its
+    /// author believes that it protects something.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (key, value) = match text.split_once('=') {
             Some((key, value)) => (key, Some(value)),
@@ -51,14 +51,14 @@ impl OwnerMark {
         }
     }
 
-    /// The marks that hold unless the settings list others: those of `owners`.
+    /// Returns the default marks, those of `owners`. They hold unless the settings list others.
     #[must_use]
     pub fn defaults() -> Vec<Self> {
         MARKS.iter().filter_map(|mark| Self::parse(mark.tag).ok()).collect()
     }
 
     /// Returns true if one of the tags bears the mark, with a value that is not empty. Our own mark is no owner's:
-    /// whether we launched an instance has to be proven.
+    /// a launch of ours has to be proven.
     #[must_use]
     pub fn is_on(&self, tags: &Tags) -> bool {
         let counts = |key: &str, value: &str| !value.is_empty() && (key, value) != MANAGED_BY;
@@ -77,7 +77,7 @@ impl OwnerMark {
     }
 }
 
-/// Returns why no tag matches, in words.
+/// Returns the reason why no tag matches, in words.
 fn unmatchable(key: &str, value: Option<&str>) -> Option<&'static str> {
     let (stem, is_prefix) = key.strip_suffix('*').map_or((key, false), |stem| (stem, true));
     if stem.contains('*') || value.is_some_and(|value| value.contains('*')) {
@@ -98,10 +98,10 @@ fn unmatchable(key: &str, value: Option<&str>) -> Option<&'static str> {
 /// The tags that the settings of an account and region trust.
 #[derive(Debug, Clone, Copy)]
 pub struct Trust<'a> {
-    /// Tags that authorise an instance: the setting `owner_marks`.
+    /// The tags that authorise an instance: the setting `owner_marks`.
     pub owner_marks: &'a [OwnerMark],
-    /// Tags of which a member of an Auto Scaling group must bear one: the setting `group_marks`. If there are none,
-    /// every group authorises its members.
+    /// The tags of which a member of an Auto Scaling group must bear one: the setting `group_marks`. If the
+    /// setting is empty, every group authorises its members.
     pub group_marks: &'a [OwnerMark],
 }
 
@@ -110,8 +110,9 @@ impl Trust<'_> {
         self.group_marks.is_empty() || self.group_marks.iter().any(|mark| mark.is_on(tags))
     }
 
-    /// Returns the owner's mark on `tags`. Auto Scaling launches the members of a mixed-instances group through EC2 Fleet:
-    /// where not every group is trusted, the fleet answers for no member, unless a mark names that very fleet.
+    /// Returns the owner's mark on `tags`. Auto Scaling launches the members of a mixed-instances group through
+    /// EC2 Fleet. If not every group is trusted, the fleet authorises no member, unless a mark names that very
+    /// fleet.
     fn mark_of_owner(&self, tags: &Tags) -> Option<&OwnerMark> {
         let mut owners = tags.clone();
         if !self.group_marks.is_empty() && group_of(tags).is_some() {
@@ -131,33 +132,32 @@ impl fmt::Display for OwnerMark {
     }
 }
 
-/// What EC2 says of an instance, as far as it bears on who answers for it.
+/// The description of an instance by EC2, as far as it bears on the authorisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
-    /// The instance.
     pub id: InstanceId,
-    /// Its tags.
     pub tags: Tags,
-    /// Whether its lifecycle is Spot, which only a launch can make it.
+    /// True if the lifecycle is Spot, which only a launch can set.
     pub is_spot: bool,
-    /// The AWS service that operates it (`Operator.Managed`).
+    /// The AWS service that operates the instance (`Operator.Managed`).
     pub operator: Option<String>,
-    /// The ClientToken of its launch: set once, by whoever launched it, and never changed after.
+    /// The ClientToken of the launch. The launcher set it once, and nobody can change it.
     pub client_token: Option<String>,
 }
 
 impl Subject {
-    /// Returns true if a launch of the swap made it: the launcher launches Spot only, with a ClientToken of the swap.
+    /// Returns true if a launch of the swap made the instance: the launcher launches Spot only, with a ClientToken
+    /// of the swap.
     #[must_use]
     pub fn was_launched_by(&self, swap_id: &SwapId) -> bool {
         self.is_spot && self.client_token.as_deref().is_some_and(|token| swap_id.has_token(token))
     }
 }
 
-/// Whether a swap of ours launched an instance that says so.
+/// The proof that a swap of ours launched an instance that says so.
 ///
-/// Tags and rows can be written by whoever may. That a swap launched it is proven when it carries the swap's id in
-/// `spot-optimizer:swap`, is Spot, and EC2 remembers a ClientToken of that swap from its launch.
+/// Any caller with the permission can write tags and rows. The proof is an instance that carries the swap's id in
+/// `spot-optimizer:swap`, is Spot, and has a ClientToken of that swap from its launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Launched {
     Proven,
@@ -177,16 +177,17 @@ fn launched_by_us(subject: &Subject) -> Launched {
     Launched::Unproven("its launch bears no ClientToken of the swap in its tag")
 }
 
-/// Where an instance stands.
+/// The verdict on an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// Somebody answers for it: the mark, or the service.
+    /// The instance is authorised: by the mark, or by the service.
     Authorised(String),
-    /// A swap of ours is replacing it right now, as its newcomer proves, and takes it away by itself.
+    /// A swap of ours is replacing the instance right now, as its newcomer proves, and will terminate it by
+    /// itself.
     BeingReplaced,
-    /// It says that it is ours and nothing proves it: why not. A person has to look.
+    /// The instance bears our mark and nothing proves it; the text says why not. A person has to check.
     Suspicious(&'static str),
-    /// Nobody answers for it.
+    /// Nothing authorises the instance.
     Unauthorised,
 }
 
@@ -310,7 +311,8 @@ mod tests {
         }
     }
 
-    /// Whoever can write the table can write the row; a newcomer of a real swap bears the token of its launch.
+    /// Any caller that can write the table can write the row. The newcomer of a real swap bears the token of its
+    /// launch.
     #[test]
     fn a_row_of_swaps_proves_no_newcomer() {
         let mut swaps = SwapsInProgress::default();
@@ -394,7 +396,7 @@ mod tests {
         }
     }
 
-    /// What services and clusters write, and what only looks like it (governance rows 1 and 2).
+    /// Tags that services and clusters write, and tags that only look so.
     #[test]
     fn instances_of_clusters_and_services_are_theirs_and_near_misses_nobodys() {
         for tag in [
@@ -465,7 +467,7 @@ mod tests {
             (&[], &[], &[member, fleet]),
             (&["team"], &[], &[member, fleet, ("team", "ml")]),
             (&["team"], &[], &[member, fleet, ("karpenter.sh/nodepool", "x")]),
-            (&["team"], &["aws:ec2:fleet-id=fleet-1"], &[member, fleet]), // somebody named this very fleet
+            (&["team"], &["aws:ec2:fleet-id=fleet-1"], &[member, fleet]), // a mark names this very fleet
             (&["aws:ec2:fleet-id=fleet-1"], &[], &[member, fleet]),
         ] {
             let judged = judge(groups, owners, tags);

@@ -1,5 +1,6 @@
-//! The proof that an instance is a swap's newcomer. A journal or a tag only says so. The ClientToken of its launch, as
-//! EC2 shows it, proves it: nobody can write that later, and it names the old instance, too.
+//! The proof that an instance is a swap's newcomer. A journal or a tag only claims it. The ClientToken of the
+//! launch, as EC2 shows it, proves it. No caller can write the token later, and the token names the old instance,
+//! too.
 
 use crate::group::Instance;
 use crate::ids::InstanceId;
@@ -8,11 +9,12 @@ use crate::journal::{Journal, SwapId};
 /// The evidence of a swap's newcomer, as EC2 shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Evidence {
-    /// A launch of the swap made it.
+    /// A launch of the swap made the instance.
     Proven(Box<Instance>),
-    /// The journal names it, and EC2 shows no such instance: it died an hour ago or earlier, or never was.
+    /// The journal names the instance, and EC2 shows no such instance: it ended an hour ago or earlier, or never
+    /// existed.
     Forgotten(InstanceId),
-    /// The journal names none, and EC2 shows nothing that the swap launched.
+    /// The journal names no newcomer, and EC2 shows none that the swap launched.
     Nothing,
 }
 
@@ -23,14 +25,13 @@ pub enum Evidence {
      swap's; find out who wrote the row, then delete its attribute `journal`"
 )]
 pub struct Unproven {
-    /// The instance.
     pub newcomer: InstanceId,
-    /// The swap that the journal tells of.
+    /// The swap of the journal.
     pub swap_id: SwapId,
 }
 
 impl Evidence {
-    /// Finds the newcomer among what EC2 describes of the instances that the journal names or the swap launched.
+    /// Finds the newcomer among the described instances that the journal names or the swap launched.
     ///
     /// # Errors
     /// The journal names an instance that something else launched.
@@ -48,7 +49,7 @@ impl Evidence {
         }
     }
 
-    /// Returns its id, dead or alive.
+    /// Returns the newcomer's id, dead or alive.
     #[must_use]
     pub fn id(&self) -> Option<&InstanceId> {
         match self {
@@ -58,7 +59,7 @@ impl Evidence {
         }
     }
 
-    /// Returns the instance, if EC2 shows it.
+    /// Returns the newcomer, if EC2 shows it.
     #[must_use]
     pub fn instance(&self) -> Option<&Instance> {
         match self {
@@ -67,14 +68,14 @@ impl Evidence {
         }
     }
 
-    /// Returns true if it is pending or running.
+    /// Returns true if the newcomer is pending or running.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.instance().is_some_and(Instance::is_alive)
     }
 }
 
-/// Says of what only bears a swap's tag that it was left alone.
+/// Says that a resource was left alone because it only bears the swap's tag.
 #[must_use]
 pub fn left_alone(kind: &str, id: &str) -> String {
     format!(

@@ -1,32 +1,32 @@
-//! When a person is told again of what lasts: once a day.
+//! The reminders of causes that last: once a day.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How far the clock of another run may be ahead of ours.
+/// The most time that the clock of another run may be ahead of ours.
 pub(crate) const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// A person is told again after so long. The audit is hourly: no message is older than a day.
+/// The time after which a person gets a reminder. The audit is hourly: no message is older than a day.
 const TELL_AGAIN: SignedDuration = SignedDuration::from_hours(23);
 
-/// Returns true if what a person was told `at` need not be told again. A time in the future must not silence anybody.
+/// Returns true if a notice sent `at` needs no reminder yet. A time in the future must not silence a notice.
 #[must_use]
 pub fn is_recent(at: Timestamp, now: Timestamp) -> bool {
     (-CLOCK_SKEW..TELL_AGAIN).contains(&now.duration_since(at))
 }
 
-/// The causes that a person was told of, with the time of the telling.
+/// The causes of which a person was notified, with the time of each notice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told(BTreeMap<String, Timestamp>);
 
 impl Told {
-    /// Returns true if one of the causes was not told within a day.
+    /// Returns true if one of the causes had no notice within a day.
     #[must_use]
     pub fn owes<'a>(&self, causes: impl IntoIterator<Item = &'a String>, now: Timestamp) -> bool {
         causes.into_iter().any(|cause| !self.0.get(cause).is_some_and(|at| is_recent(*at, now)))
     }
 
-    /// Notes that a person has been told of these causes. A cause that comes and goes stays known for its day.
+    /// Notes that a person was notified of these causes. A cause that comes and goes stays known for its day.
     pub fn note(&mut self, causes: &BTreeSet<String>, now: Timestamp) {
         self.0.retain(|_, at| is_recent(*at, now));
         self.0.extend(causes.iter().map(|cause| (cause.clone(), now)));

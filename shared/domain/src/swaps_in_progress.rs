@@ -1,6 +1,7 @@
-//! The swaps in progress in one account and region, as far as they bear on the audit. A row of Swaps only claims that a swap
-//! replaces an instance: whoever can write the table can write that. The swap's newcomer proves it. EC2 keeps the ClientToken
-//! of its launch, which names the swap, and so the old instance, and which nobody can write later.
+//! The swaps in progress in one account and region, as far as they bear on the audit. A row of Swaps only claims
+//! that a swap replaces an instance: any caller that can write the table can write the claim. The swap's newcomer
+//! proves the claim. EC2 keeps the ClientToken of its launch, which names the swap and so the old instance, and
+//! which no caller can write later.
 
 use std::collections::BTreeMap;
 
@@ -28,24 +29,25 @@ impl Claim {
     }
 }
 
-/// The claims of all rows, by the instance that is said to be replaced.
+/// The claims of all rows, by the instance that a row calls replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SwapsInProgress {
     claims: BTreeMap<InstanceId, Vec<Claim>>,
 }
 
 impl SwapsInProgress {
-    /// Adds what the row with this key says. It counts for nothing until [`prove`](Self::prove) has seen the newcomer.
+    /// Adds the claim of the row with this key. The claim counts for nothing until [`prove`](Self::prove) has seen
+    /// the newcomer.
     pub fn claim(&mut self, row: String, swap_id: SwapId, old: InstanceId) {
         self.claims.entry(old).or_default().push(Claim { row, swap_id, is_proven: false });
     }
 
-    /// Returns the swaps whose newcomers are to be looked for.
+    /// Returns the swaps whose newcomers the audit has to find.
     pub fn swap_ids(&self) -> impl Iterator<Item = &SwapId> {
         self.claims.values().flatten().map(|claim| &claim.swap_id)
     }
 
-    /// Takes an instance that lives for the newcomer of each swap that launched it.
+    /// Notes a living instance as the newcomer of each swap that launched it.
     pub fn prove(&mut self, living: &Subject) {
         for (old, claims) in &mut self.claims {
             for claim in claims {
@@ -115,7 +117,7 @@ mod tests {
         assert!(swaps.replace(&old()) && swaps.unproven(&old()).is_none());
     }
 
-    /// The swap and its newcomer are real, the instance that the row names is not the one that it replaces.
+    /// The swap and its newcomer are real; the instance that the row names is another one than the swap replaces.
     #[test]
     fn a_real_newcomer_vouches_for_the_old_instance_of_its_own_swap_alone() {
         let other: InstanceId = "i-00000000000000009".parse().unwrap();

@@ -1,4 +1,4 @@
-//! The way into the cluster of a swap.
+//! The access to the cluster of a swap.
 
 use kube::Client;
 use spot_cloud::Stack;
@@ -12,12 +12,11 @@ use spot_swap::work::Work;
 
 use crate::no_access;
 
-/// A cluster, and how it is reached.
+/// A cluster, and the access to it.
 #[derive(Debug, Clone, Copy)]
 pub struct Door<'a> {
-    /// The cluster.
     pub cluster: &'a ClusterName,
-    /// The secret with its kubeconfig; `None` for EKS.
+    /// The secret with the kubeconfig of the cluster; `None` for EKS.
     pub kubeconfig_secret: Option<&'a str>,
 }
 

@@ -1,17 +1,17 @@
-//! What a step does about a call to a cluster that failed, by the names that its state machine knows.
+//! The conversion of a failed call to a cluster into a step's error, by the names that the state machine knows.
 
 use spot_cluster::access::AccessError;
 use spot_cluster::error::{ClusterError, Kind};
 use spot_swap::error::StepError;
 
-/// Turns a failed call to an API server into what the step fails with, for `map_err`.
+/// Converts a failed call to an API server into the step's error, for `map_err`.
 #[must_use]
 #[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
 pub fn failed(error: ClusterError) -> StepError {
     let text = error.to_string();
     match error.kind {
         Kind::NotFound | Kind::Conflict => StepError::Transient(text),
-        // A token may have expired under way: the next step mints a new one.
+        // A token may have expired during the step: the next step mints a new one.
         Kind::Retry | Kind::Unauthorized => StepError::ClusterSilent(text),
         Kind::Denied => StepError::NotAuthorized(format!(
             "{text}; functions/kubernetes-optimizer/access.yaml grants what is needed: kubectl apply -f it"
@@ -20,7 +20,7 @@ pub fn failed(error: ClusterError) -> StepError {
     }
 }
 
-/// Turns the failure to get into a cluster into what the step fails with, for `map_err`.
+/// Converts a failure to reach a cluster into the step's error, for `map_err`.
 #[must_use]
 pub fn no_access(error: AccessError) -> StepError {
     let text = error.to_string();

@@ -1,8 +1,9 @@
-//! The Kubernetes side of a swap whose instances are nodes, for the functions that talk to a cluster: the way into it
-//! ([`connect`]), what a step does about a failed call to it ([`failed`], [`no_access`]), and the way back, on which no
-//! node goes undrained ([`permit`]).
+//! The Kubernetes half of a swap whose instances are nodes, for the functions that talk to a cluster. It connects to
+//! the cluster ([`connect`]) and converts a failed call to a step's error ([`failed`], [`no_access`]). It guards a
+//! rollback, so that each node is drained before it leaves ([`permit`]).
 //!
-//! `spot-swap` knows of a node what the journal tells; it makes no call to a cluster and links no client for one.
+//! `spot-swap` knows of a node only what the journal records; it makes no call to a cluster and links no client
+//! for one.
 
 mod door;
 mod error;
@@ -14,7 +15,7 @@ use spot_cluster::pods::Policy;
 use spot_domain::journal::NodeSwap;
 pub use way_back::permit;
 
-/// Returns which pods may be evicted, as the settings had it when the run began.
+/// Returns the rules for the eviction of pods, as the settings had them when the run began.
 #[must_use]
 pub fn policy(node: &NodeSwap) -> Policy {
     Policy { evict_local_storage: node.evict_local_storage, evict_unmanaged: node.evict_unmanaged }

@@ -1,12 +1,14 @@
-//! The way back of a swap whose instances are nodes: no instance leaves before its pods have moved, by eviction, and what
-//! we cordoned is schedulable again at the end. The rollback of an execution and the reconciler both go through
-//! [`permit`].
+//! The rollback of a swap whose instances are nodes. No instance leaves before its pods have moved, by eviction,
+//! and a node that we cordoned is schedulable again at the end. The rollback of an execution and the reconciler
+//! both go through [`permit`].
 //!
-//! A newcomer keeps its pods for as long as they have nowhere to go back to: while the old node is not Ready, is
-//! cordoned by somebody else, or is gone and nothing has taken its place. The rollback then ends as stuck, which tells a person.
+//! A newcomer keeps its pods for as long as they have no node to go back to. That is the case while the old node
+//! is not Ready, is cordoned by another party, or is gone and has no successor. The rollback then ends as stuck,
+//! which notifies a person.
 //!
-//! A newcomer whose pods can't leave it (a policy forbids the eviction, or they come back in spite of the cordon) stays a
-//! node in service. The way back ends without it, and its report says which pod, and what is left to do.
+//! If the newcomer's pods can't leave it, the newcomer stays a node in service. A policy may forbid the eviction, or
+//! the pods may come back in spite of the cordon. The rollback ends without it, and its report names the pod and
+//! what is left to do.
 
 use std::collections::BTreeSet;
 
@@ -30,15 +32,15 @@ use spot_swap::recovery::Permission;
 
 use crate::{connect, failed, policy};
 
-/// How long the way back waits for another pod before it evicts the last Ready one of a controller. The rollback has
-/// no deadline of its own that the reconciler would share.
+/// The time that the rollback waits for another pod before it evicts the last Ready one of a controller. The
+/// rollback has no deadline of its own that the reconciler would share.
 const LAST_READY_KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
 
-/// Patience with a pod that ends by itself, or was told to and does not, and with a newcomer that is at risk or not Ready.
-/// After it, the newcomer stays for its pods' sake.
+/// The time that the rollback waits for a pod that ends by itself, or that was evicted and does not end. The same
+/// time holds for a newcomer that is at risk or not Ready. Afterwards the newcomer stays, for its pods' sake.
 const MAY_END_WITHIN: SignedDuration = SignedDuration::from_mins(30);
 
-/// Says if `action` may be done now. A cluster that does not answer lets nothing go: a node whose pods
+/// Returns the permission to do `action` now. If the cluster does not answer, there is none: a node whose pods
 /// can't be counted is not drained.
 pub async fn permit(
     stack: &Stack,
@@ -51,7 +53,7 @@ pub async fn permit(
     let Some(node) = &journal.node.clone() else { return Permission::Granted };
     let client = match connect(stack, access, &lease.region, lease.owner.execution(), node.into()).await {
         Ok(opened) => opened.client,
-        // With the cluster went its nodes and pods. A secret that is gone says nothing of the kind.
+        // The nodes and pods went with the cluster. A secret that is gone says no such thing.
         Err(AccessError::NotFound { .. }) if node.kubeconfig_secret.is_none() => return Permission::Granted,
         Err(error) => return Permission::NotYet(format!("cluster {}: {error}", node.cluster)),
     };
@@ -80,8 +82,8 @@ impl Way<'_> {
         action: &Action,
     ) -> Result<Permission, StepError> {
         let goes = action.removes(&journal.old).cloned();
-        // Whatever else we cordoned stays, by now: the old node on the way back, a newcomer or an extra one
-        // that somebody's wish for more capacity has made a node like any other.
+        // All other nodes that we cordoned stay in service by now. They are the old node of a rollback, and a
+        // newcomer or an extra node that a raised desired capacity keeps.
         for marked in node::marked(self.client, self.mark).await.map_err(failed)? {
             let is_going = goes.is_some() && marked.instance_id == goes;
             let is_old = marked.name == node.old;
@@ -96,8 +98,8 @@ impl Way<'_> {
         }
     }
 
-    /// Evicts what is left on the node of this instance. Where the instance no longer runs, there is
-    /// nobody to evict from.
+    /// Evicts the pods that are left on the node of this instance. If the instance no longer runs, no pod is left
+    /// to evict.
     async fn drained(
         &self,
         id: &InstanceId,
@@ -121,7 +123,8 @@ impl Way<'_> {
                 .iter()
                 .any(NodePod::must_go)
         {
-            // It is the place that the pods have: it takes those that the old node loses, too. Its drain begins anew.
+            // The pods have no other node: this one takes those that the old node loses, too. Its drain begins
+            // anew.
             node::uncordon(self.client, &node.name, self.mark).await.map_err(failed)?;
             journal.leaving_node = None;
             return Ok(Permission::NotYet(format!(
@@ -131,7 +134,7 @@ impl Way<'_> {
         }
         node::cordon(self.client, &node.name, self.mark).await.map_err(failed)?;
         let is_old = id == &journal.old;
-        // AWS may take an instance at risk in a moment, and a dead kubelet ends nothing.
+        // AWS may reclaim an instance at risk in a moment, and a dead kubelet ends no pod.
         let may_be_lost = journal.undo_reason() == Some(Reason::NewcomerAtRisk) || !node.is_ready;
         let others = if is_old || may_be_lost { Others::Go } else { Others::Stay };
         let pass = self.evict(id, &node.name, journal, policy(swap), others).await?;
@@ -144,7 +147,7 @@ impl Way<'_> {
         self.what_is_left(&node.name, &pass.drained).await
     }
 
-    /// One pass. What it has done is noted in the journal: the next visit may be another process.
+    /// Makes one pass, and notes its effects in the journal: the next visit may run in another process.
     async fn evict(
         &self,
         id: &InstanceId,
@@ -184,7 +187,8 @@ impl Way<'_> {
         Ok(attached.first().map(waits).map_or(Permission::Granted, Permission::NotYet))
     }
 
-    /// Leaves the instance in service, once and for all: the journal says so, and the next visit goes on without it.
+    /// Leaves the instance in service for good: the journal records it, and the next visit continues without the
+    /// instance.
     async fn keep(
         &self,
         id: &InstanceId,
@@ -202,8 +206,8 @@ impl Way<'_> {
         Ok(Permission::NotYet(why))
     }
 
-    /// Says why the pods of a newcomer have no node to go back to: the old one must be Ready and schedulable, or
-    /// else a node that its group has launched in its place.
+    /// Says why the pods of a newcomer have no node to go back to. The old node must be Ready and schedulable, or
+    /// its group must have launched a node in its place.
     async fn nowhere_to_go(
         &self,
         journal: &Journal,
@@ -246,14 +250,15 @@ impl Way<'_> {
     }
 }
 
-/// A pass over a node that leaves, and for how long that has been going on.
+/// A pass over a node that leaves, and the time since the first pass.
 struct Visit {
     drained: Pass,
     since_its_begin: SignedDuration,
 }
 
-/// Returns the pods that hold the node for good; none while waiting may help. A budget is waited for without an end. On a
-/// node whose kubelet is dead it need not be: Kubernetes deletes the pods there after some minutes, and they are overdue.
+/// Returns the pods that hold the node for good; none while waiting may help. A wait for a budget has no end. On a
+/// node whose kubelet is dead no such wait is needed: Kubernetes deletes the pods there after some minutes, and
+/// they are overdue.
 fn held_for_good(pass: &Pass, may_be_lost: bool, waited: SignedDuration) -> Vec<Blocked> {
     let is_patient = waited < MAY_END_WITHIN;
     match (is_patient, pass.stuck.is_empty()) {
@@ -264,18 +269,18 @@ fn held_for_good(pass: &Pass, may_be_lost: bool, waited: SignedDuration) -> Vec<
     }
 }
 
-/// The group that an instance stays in, beyond the capacity that its owner had.
+/// The group that keeps an instance beyond the capacity that its owner had.
 struct Grown<'a> {
     name: &'a str,
     desired: u32,
-    /// The owner's MaxSize, where it is lower than the group's.
+    /// The owner's MaxSize, if it is lower than the group's.
     owners_max: Option<u32>,
-    /// AZRebalance was suspended for the swap, and stays so: it could choose the instance.
+    /// Set if AZRebalance was suspended for the swap and stays suspended: otherwise it could choose the instance.
     is_rebalance_suspended: bool,
 }
 
 impl<'a> Grown<'a> {
-    /// None for an instance that is no member.
+    /// Returns the grown group; `None` if the instance is no member.
     fn by(id: &InstanceId, journal: &Journal, group: Option<&'a Group>) -> Option<Self> {
         let group = group.filter(|group| group.member(id).is_some())?;
         let owners_max = journal.original.as_ref().map(|original| original.max);
@@ -286,7 +291,7 @@ impl<'a> Grown<'a> {
     }
 }
 
-/// Says that the instance stays, for which pods, and what is left to do.
+/// Says that the instance stays, which pods hold it, and what is left to do.
 fn stays(id: &InstanceId, node: &NodeName, pods: &[Blocked], group: Option<&Grown<'_>>) -> String {
     let pods = drain::in_words(pods);
     let Some(Grown { name, desired, owners_max, is_rebalance_suspended }) = group else {

@@ -33,7 +33,7 @@ fn a_pod_that_cant_leave_holds_for_good_and_one_that_ends_holds_for_a_while() {
     assert_eq!(held(&pass(&[], &[]), timed_out, late), [""; 0], "a budget is waited for");
 }
 
-/// Evicted pods that a dead kubelet, or a finalizer, keeps are neither stuck nor do they end.
+/// Evicted pods that a dead kubelet or a finalizer keeps are neither stuck nor ending.
 #[test]
 fn a_pod_that_was_told_to_end_and_does_not_holds_for_good_after_a_while() {
     let overdue =

@@ -1,5 +1,5 @@
-//! The attempts to launch one newcomer: pool after pool, subnet after subnet, each with its number in the journal
-//! before its call, until one launch gets through or EC2 has refused them all.
+//! The attempts to launch one newcomer, pool after pool and subnet after subnet. The journal records each
+//! attempt's number before its call. The attempts end when one launch succeeds or EC2 has refused them all.
 
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::gatekeeper::{ClearedPool, GateClosed, Verdict};
@@ -15,24 +15,24 @@ use crate::order::Orders;
 use crate::phases::gate::{Refusal, first_few};
 use crate::work::Work;
 
-/// Launches tried in one step: each refusal takes EC2 seconds, and the step has sixty.
+/// The most launches in one step: each refusal takes EC2 seconds, and the step has sixty.
 const ATTEMPTS: usize = 10;
-/// The journal tells when the last launch was asked for: until that is visible, an undo waits.
+/// The age at which a launch counts as recent. The journal records when the last launch was requested; an undo
+/// waits until that launch is visible.
 const JUST_NOW: SignedDuration = SignedDuration::from_secs(5);
 
 /// The outcome in one pool.
 #[derive(Debug)]
 pub enum InPool {
-    /// A newcomer, and what it was launched from.
+    /// A newcomer was launched.
     Launched {
-        /// The newcomer.
         newcomer: InstanceId,
-        /// `None` if it is the twin of an instance.
+        /// The launch that the newcomer came from; `None` if the newcomer is the twin of an instance.
         came_from: Option<Launch>,
     },
-    /// Nothing; another pool may do.
+    /// Nothing was launched; another pool may succeed.
     NextPool,
-    /// No other launch would fare better.
+    /// The run ends: every other launch would be refused, too.
     EndsRun(Refusal),
 }
 
@@ -50,7 +50,7 @@ pub struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    /// Begins with the attempt that the journal speaks of.
+    /// Returns the attempts, beginning at the one that the journal records.
     #[must_use]
     pub fn new(
         context: &'a Context,
@@ -114,7 +114,7 @@ impl<'a> Attempts<'a> {
         Ok(InPool::NextPool)
     }
 
-    /// One attempt, its number journalled first.
+    /// Makes one attempt. The journal records the number first.
     async fn launch(
         &mut self,
         cleared: ClearedPool,
@@ -131,8 +131,8 @@ impl<'a> Attempts<'a> {
         Ok(self.launcher.launch(cleared, order, &token).await)
     }
 
-    /// Returns one reason for all refusals: a quota before capacity, capacity before a full subnet, what EC2
-    /// rejects last.
+    /// Returns one reason for all refusals. A quota comes before capacity, capacity before a full subnet, and what
+    /// EC2 rejects comes last.
     #[must_use]
     pub fn none_launched(self, not_cheaper: &str) -> Refusal {
         if self.failed.is_empty() && self.refused.is_empty() {
@@ -151,7 +151,7 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// A pool's verdict, asked for again if it was used, or if its proof is stale.
+/// Returns the pool's verdict. Asks the gate again if the verdict was used, or if its proof is stale.
 async fn fresh(context: &Context, pool: &Pool, verdict: Option<Verdict>) -> Result<Verdict, GateClosed> {
     match verdict {
         Some(Verdict::Cleared(cleared)) if cleared.is_fresh() => Ok(Verdict::Cleared(cleared)),
@@ -160,14 +160,14 @@ async fn fresh(context: &Context, pool: &Pool, verdict: Option<Verdict>) -> Resu
     }
 }
 
-/// Says that the gate does not answer.
+/// Returns the refusal for a gate that does not answer.
 #[must_use]
 pub fn closed(why: &GateClosed) -> Refusal {
     Refusal { reason: Reason::GateUnreachable, detail: why.to_string() }
 }
 
-/// Says what a refused launch is about: its pool, its subnet, a quota that another class of types may not share, or
-/// this very instance.
+/// Returns the reason for a refused launch. The refusal concerns the pool, the subnet, this very instance, or a
+/// quota that other classes of types may not share.
 fn reason_of(kind: Kind) -> Reason {
     match kind {
         Kind::NextPool => Reason::NoCapacity,

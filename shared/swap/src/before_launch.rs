@@ -1,5 +1,5 @@
-//! The looks right before a launch: a group that is scaling is waited for, and what Discover would refuse by now is not
-//! launched. Changes nothing.
+//! The checks right before a launch. The launch waits while its group is scaling, and does not happen if Discover
+//! would refuse the group by now. Changes nothing.
 
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::swaps::Leased;
@@ -16,25 +16,25 @@ use crate::phases::gate::Refusal;
 use crate::pricing;
 use crate::work::Work;
 
-/// A step may be repeated for a while: what was asked of the group's hooks and refreshes this long ago is asked again.
+/// The age of a check of the group's hooks and refreshes after which a repeated step checks again.
 const CHECKED_FOR: SignedDuration = SignedDuration::from_mins(1);
 
-/// Schedules change seldom: what was asked of them serves the launches of this time.
+/// The age of an answer about scheduled actions up to which launches use it: schedules change seldom.
 const SCHEDULE_REMEMBERED_FOR: SignedDuration = SignedDuration::from_mins(10);
 
-/// Whether a group is at rest.
+/// The activity of a group before a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rest {
-    /// Nothing of its own comes in the time that a swap takes.
+    /// The group does not scale by itself in the time that a swap takes.
     AtRest,
-    /// It is scaling, or about to: look again later.
+    /// The group is scaling, or is about to: check again later.
     Later,
-    /// It was given time, and never rested: why, in words.
+    /// The group did not come to rest in its time. Carries the reason in words.
     Never(String),
 }
 
-/// Looks at the group, and asks whether it is at rest for as long as a swap may take. Writes nothing, so that a launch
-/// whose step is repeated may ask again.
+/// Checks that the group stays at rest for as long as a swap may take. Writes nothing, so that the launch of a
+/// repeated step may check again.
 ///
 /// # Errors
 /// A call fails.
@@ -44,7 +44,7 @@ pub async fn group_at_rest(
     work: &mut Work,
 ) -> Result<(Option<Group>, Rest), StepError> {
     let seconds = horizon_seconds(work);
-    // First: an action that comes between the two looks shows in the group.
+    // Schedule first: an action that starts between the two calls shows in the group.
     let schedule = if work.launch_may_wait { scheduled_actions(target, work, seconds).await? } else { None };
     let Some(group) = context.group(target, work).await? else {
         return Ok((None, Rest::AtRest));
@@ -72,14 +72,15 @@ fn wait_or_give_up(work: &mut Work, restless: Restless) -> Rest {
     Rest::Later
 }
 
-/// Returns the seconds from the attach to the retirement, at most. Between the two, a node may wait a whole drain timeout
-/// at its cordon for pods that end by themselves, and then be drained for as long.
+/// Returns the most seconds between the attach and the retirement. Before its cordon, a node may wait one drain
+/// timeout for pods that end by themselves. The drain may then take as long again.
 fn horizon_seconds(work: &Work) -> u32 {
     let drains = drain_seconds(work).saturating_mul(2);
     work.settings.in_service_timeout_seconds.saturating_add(drains)
 }
 
-/// Returns the seconds that a group gets to come to rest: no less than the horizon, so that an action due within it passes.
+/// Returns the seconds that a group gets to come to rest. They are no fewer than the horizon, so that an action
+/// due within the horizon passes.
 fn patience_seconds(work: &Work) -> u32 {
     work.settings.in_service_timeout_seconds.saturating_add(drain_seconds(work)).saturating_mul(2)
 }
@@ -90,20 +91,20 @@ fn drain_seconds(work: &Work) -> u32 {
 
 struct Restless {
     why: String,
-    /// When the group is worth another look.
+    /// The time of the next check.
     expected: Option<Timestamp>,
 }
 
-/// A group's schedule, as it was asked for.
+/// A group's schedule, as the last call showed it.
 struct Schedule {
     actions: Vec<ScheduledAction>,
-    /// An action before this is waited for.
+    /// An action before this time delays the launch.
     until: Timestamp,
-    /// As far as the actions are known.
+    /// The last time for which the actions are known.
     horizon: Timestamp,
 }
 
-/// Returns the group's schedule; `None` where it was asked for lately.
+/// Returns the group's schedule; `None` if the last call is recent.
 async fn scheduled_actions(
     target: &Target,
     work: &Work,
@@ -138,12 +139,12 @@ fn restless(work: &mut Work, group: &Group, schedule: Option<Schedule>) -> Optio
     None
 }
 
-/// What speaks for a launch, or against it.
+/// The result of the checks before a launch.
 #[derive(Debug)]
 pub enum LaunchLook {
-    /// The candidate as it is now, and its group, where it is in one.
+    /// The candidate as it is now, with its group if it is in one.
     Fit(Box<Candidate>, Option<Box<GroupLook>>),
-    /// It is not to be launched for.
+    /// The candidate gets no launch.
     Refused(Refusal),
 }
 
@@ -153,7 +154,7 @@ impl LaunchLook {
     }
 }
 
-/// Looks at the candidate, and at its group as it was just described.
+/// Checks the candidate, and its group as it was just described.
 ///
 /// # Errors
 /// A call fails.
@@ -202,7 +203,7 @@ async fn look_at_group(
     let judged = select_one(look.view(), &queued.instance_id, &work.settings, kind);
     match judged.map_err(|bad| malformed(&look.group, &bad))? {
         Err(left) => Ok(LaunchLook::refused(left.reason, left.detail)),
-        // What was cleared and priced stays in its order, as far as the group still allows it.
+        // The pools that were cleared and priced keep their order, as far as the group still allows them.
         Ok(mut now) => {
             let allowed = std::mem::replace(&mut now.pools, queued.pools);
             now.prices = queued.prices;
@@ -222,8 +223,8 @@ fn group_changed(work: &mut Work, detail: String) -> LaunchLook {
     LaunchLook::refused(Reason::GroupChanged, detail)
 }
 
-/// Says why the group as a whole is not to be swapped any more. WaitForRetirement has asked for refreshes and hooks right
-/// before; after a longer time they are asked for again.
+/// Says why the group as a whole may not be swapped any more. WaitForRetirement checks refreshes and hooks right
+/// before; this check repeats after a longer time only.
 async fn changed(target: &Target, work: &mut Work, group: &Group) -> Result<Option<String>, CallError> {
     if let Some(why) = group.unsupported_or_busy() {
         return Ok(Some(why));

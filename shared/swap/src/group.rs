@@ -1,4 +1,4 @@
-//! The looks at a group before anything of it is changed: at its fitness, at what it would launch today, at its
+//! The checks of a group before anything of it is changed: its fitness, the launches that it would make today, its
 //! members. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,18 +19,18 @@ use spot_domain::{BadTag, Reason, Usd};
 use crate::error::StepError;
 use crate::work::{Current, Work};
 
-/// Whether a group may be swapped.
+/// The answer to the question if a group may be swapped.
 #[derive(Debug)]
 pub enum Fitness {
-    /// It may; these are its lifecycle hooks.
+    /// The group may be swapped; these are its lifecycle hooks.
     Fit(Vec<Hook>),
-    /// Not now: something else replaces or deletes its members.
+    /// The group may not be swapped now: something else replaces or deletes its members.
     Busy(String),
-    /// Not as it is configured.
+    /// The group may not be swapped as it is configured.
     Unfit(String),
 }
 
-/// Asks a group, its lifecycle hooks and its refreshes.
+/// Checks a group, its lifecycle hooks and its refreshes.
 ///
 /// # Errors
 /// A call fails.
@@ -59,7 +59,8 @@ pub async fn refuse_unfit(target: &Target, group: &Group) -> Result<Vec<Hook>, S
     }
 }
 
-/// Says why a group is not to be swapped any more: hooks added, refreshes begun, … Notes the hooks.
+/// Says why a group may not be swapped any more, for example because a hook was added or a refresh began. Notes
+/// the hooks.
 ///
 /// # Errors
 /// A call fails.
@@ -81,31 +82,30 @@ fn not_supported(group: &Group, why: &str) -> StepError {
     StepError::GroupNotSupported(format!("group {}: {why}", group.name))
 }
 
-/// Says which tag of the group can't be read.
+/// Returns the error for a tag of the group that can't be read.
 #[must_use]
 pub fn malformed(group: &Group, bad: &BadTag) -> StepError {
     not_supported(group, &bad.to_string())
 }
 
-/// A launch of the group, as it is today.
+/// A launch of the group, as it is configured today.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// The template, the configuration or the twin.
+    /// The launch template, the launch configuration or the twin.
     pub blueprint: Blueprint,
-    /// Its share in each instance.
+    /// The properties that the launch gives to each instance.
     pub given: Given,
-    /// The most that it pays for Spot, USD an hour.
+    /// The highest Spot price that the group pays, USD an hour.
     pub spot_max_price: Option<Usd>,
 }
 
-/// A group and its members, with all that they are judged by.
+/// A group and its members, with all facts that they are judged by.
 #[derive(Debug, Clone)]
 pub struct GroupLook {
-    /// The group.
     pub group: Group,
-    /// Its members, as EC2 describes them.
+    /// The members, as EC2 describes them.
     pub instances: BTreeMap<InstanceId, Instance>,
-    /// Its launches, or why they can't be launched as Spot.
+    /// The group's launches. The error says why a launch can't be made as Spot.
     pub resolved: BTreeMap<Launch, Result<Resolved, String>>,
     launches: Launches,
     zones: Zones,
@@ -115,7 +115,7 @@ pub struct GroupLook {
 }
 
 impl GroupLook {
-    /// Returns what the rules judge by.
+    /// Returns the facts that the rules judge by.
     #[must_use]
     pub fn view(&self) -> View<'_> {
         View {
@@ -129,7 +129,8 @@ impl GroupLook {
         }
     }
 
-    /// Returns the most that the owner pays for Spot, USD an hour: the policy's, else a launch configuration's.
+    /// Returns the highest Spot price that the owner pays, USD an hour: the policy's price, or else the launch
+    /// configuration's.
     #[must_use]
     pub fn spot_max_price(&self) -> Option<Usd> {
         let of_launches = || self.resolved.values().filter_map(|r| r.as_ref().ok()?.spot_max_price).min();
@@ -137,7 +138,7 @@ impl GroupLook {
     }
 }
 
-/// Looks at a whole group: every member, and every launch that could replace one.
+/// Describes a whole group: every member, and every launch that could replace a member.
 ///
 /// # Errors
 /// [`StepError::GroupNotSupported`] if nothing of it can be launched as Spot, or a call fails.
@@ -157,7 +158,7 @@ pub async fn look(
     }
 }
 
-/// Looks at a group for the sake of one member.
+/// Describes a group for the sake of one member.
 ///
 /// # Errors
 /// A call fails.
@@ -203,7 +204,7 @@ async fn resolve_all(
     Ok(GroupLook { group, instances, resolved, launches, zones, subnet_zones, image_devices, region })
 }
 
-/// Resolves one launch of the group; the inner error says why it can't be launched as Spot.
+/// Resolves one launch of the group. The inner error says why the launch can't be made as Spot.
 ///
 /// # Errors
 /// A call fails.
@@ -244,7 +245,7 @@ async fn configuration(target: &Target, name: &str) -> Result<Result<Resolved, S
 }
 
 impl Resolved {
-    /// Returns what was launched from, a template by its id and number; `None` for a twin.
+    /// Returns the source of the launch, a template by its id and number; `None` for a twin.
     #[must_use]
     pub fn came_from(&self, image_id: Option<String>) -> Option<Launch> {
         let source = match &self.blueprint {
@@ -260,7 +261,7 @@ impl Resolved {
     }
 }
 
-/// Says that the group would launch something else by now than what the newcomer came from.
+/// Says that the group's launch differs by now from the one that the newcomer came from.
 ///
 /// # Errors
 /// A call fails.
@@ -286,7 +287,7 @@ pub async fn launches_otherwise(
     }
 }
 
-/// The members as EC2 describes them.
+/// Returns the members as EC2 describes them.
 ///
 /// # Errors
 /// The call fails.
@@ -295,7 +296,8 @@ pub async fn members(target: &Target, group: &Group) -> Result<BTreeMap<Instance
     if ids.is_empty() { Ok(BTreeMap::new()) } else { instances::describe(&target.ec2, &ids).await }
 }
 
-/// Only images that may explain a volume are asked for: most members have none but their root.
+/// Returns the block devices of the images that may explain a volume. Most members need no call: they have only a
+/// root volume.
 async fn image_devices(
     target: &Target,
     group: &Group,
@@ -314,7 +316,8 @@ async fn image_devices(
     if wanted.is_empty() { Ok(BTreeMap::new()) } else { images::devices(&target.ec2, wanted).await }
 }
 
-/// Only where a member lies in a subnet that its group has left.
+/// Returns the zones of the group's subnets. Makes the call only if a member lies in a subnet that its group has
+/// left.
 async fn subnet_zones(
     target: &Target,
     group: &Group,

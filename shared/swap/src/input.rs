@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use crate::error::StepError;
 
-/// Reads the input. `shape` is what it should look like, for whoever sent something else.
+/// Parses the input. `shape` is an example of a correct input, which the error shows.
 ///
 /// # Errors
-/// [`StepError::InvalidInput`], naming the field and what is wrong with it.
+/// [`StepError::InvalidInput`] names the field and its problem.
 pub fn parse<T: DeserializeOwned>(input: Value, shape: &str) -> Result<T, StepError> {
-    // Serde would read a struct from an array too, by position.
+    // Serde would parse a struct from an array too, by position.
     if !input.is_object() {
         return Err(StepError::InvalidInput(format!("the input must be a JSON object: {shape}")));
     }

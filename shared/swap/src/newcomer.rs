@@ -1,4 +1,5 @@
-//! The look at both instances of a swap. Whatever ends, moves or boots something asks here whose it is.
+//! The description of both instances of a swap. Every phase that terminates, attaches or starts an instance checks
+//! here that the instance is the swap's own.
 
 use spot_cloud::instances::Launched;
 use spot_cloud::swaps::{Lease, SwapsError};
@@ -11,15 +12,15 @@ use spot_domain::proof::{Evidence, left_alone};
 /// Both instances of a swap, as EC2 shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
-    /// The old instance; `None` once EC2 has forgotten it.
+    /// The old instance; `None` once EC2 no longer describes it.
     pub old: Option<Instance>,
-    /// The newcomer.
     pub newcomer: Evidence,
-    /// Everything that only bears the swap's tag, in words.
+    /// All instances that only bear the swap's tag, in words.
     pub left_alone: Vec<String>,
 }
 
-/// Looks at the instances that the journal names; where it names no newcomer yet, at what the swap launched.
+/// Describes the instances that the journal names. If the journal names no newcomer yet, describes the swap's
+/// launches.
 ///
 /// # Errors
 /// A call fails, or the journal names an instance that something else launched ([`SwapsError::Unproven`]).
@@ -37,7 +38,7 @@ pub async fn look(target: &Target, lease: &Lease, journal: &Journal) -> Result<L
     Ok(Look { old, newcomer, left_alone })
 }
 
-/// Says that a row orders what is not proven to be its swap's.
+/// Returns the failure of a row that names an instance which is not proven to be its swap's.
 #[must_use]
 pub fn unproven(lease: &Lease, problem: &str) -> SwapsError {
     SwapsError::Unproven { target: lease.key(), problem: format!("{}: {problem}", lease.on) }

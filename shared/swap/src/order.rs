@@ -1,5 +1,5 @@
-//! The orders to EC2 for one candidate: for each pool the launch of its type, in the candidate's subnet,
-//! and in another one of the same zone where that is full.
+//! The launch requests for one candidate. Each pool has the launch of its type, in the candidate's subnet. If that
+//! subnet is full, another one of the same zone follows.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,36 +19,36 @@ use crate::error::StepError;
 use crate::group::{GroupLook, Resolved, resolve};
 use crate::work::Work;
 
-/// Attempts that one pool may take: its subnets. The number of an attempt tells pool and subnet.
+/// The most attempts for one pool: one for each subnet. The number of an attempt identifies pool and subnet.
 const SUBNETS_PER_POOL: usize = 100;
 
-/// The orders for one candidate.
+/// The launch requests for one candidate.
 #[derive(Debug)]
 pub struct Orders<'a> {
     target: &'a Target,
     work: &'a Work,
     candidate: &'a Candidate,
-    /// The pools that attempts are numbered by: those of the queue, which stay while others are dropped.
+    /// The pools that number the attempts. They are those of the queue, which stay when the candidate loses some.
     numbered: &'a [Pool],
     look: Option<GroupLook>,
     tags: Tags,
     resolved: BTreeMap<Launch, Result<Resolved, String>>,
-    /// Subnets of the zone, the candidate's first; the others are asked for once that is full.
+    /// The subnets of the zone, the candidate's first. The others are described once that one is full.
     subnets: Vec<String>,
     knows_subnets: bool,
     full: BTreeSet<String>,
-    /// How many orders each pool has had.
+    /// The number of requests that each pool has had.
     given: BTreeMap<Pool, usize>,
 }
 
-/// The number of an attempt, and what is ordered by it.
+/// The number of an attempt, and its launch request.
 pub type Numbered = (usize, Order);
-/// The blueprint of a type, and the image that the group names for it.
+/// The blueprint of a type, and the image that the group names for the type.
 type OfType = (Blueprint, Option<String>);
 
 impl<'a> Orders<'a> {
-    /// Orders for `candidate`; of a group where `look` is given, else of its twin. `numbered` are its pools as they
-    /// were queued.
+    /// Returns the requests for `candidate`. They come from the group if `look` is given, or else from the
+    /// candidate's twin. `numbered` are the candidate's pools as they were queued.
     #[must_use]
     pub fn new(
         target: &'a Target,
@@ -76,7 +76,7 @@ impl<'a> Orders<'a> {
         }
     }
 
-    /// Returns the next order for a pool; `None` once all subnets of its zone were tried or are full. The inner
+    /// Returns the next request for a pool; `None` once all subnets of its zone were tried or are full. The inner
     /// error says why the pool's type can't be launched.
     ///
     /// # Errors
@@ -112,19 +112,19 @@ impl<'a> Orders<'a> {
         Ok(Ok(Some((position * SUBNETS_PER_POOL + index, order))))
     }
 
-    /// Notes how far an earlier run of the same step has come: in which subnet it made its last attempt.
+    /// Notes the progress of an earlier run of the same step, by the number of its last attempt.
     pub fn resume(&mut self, attempt: usize) {
         if !attempt.is_multiple_of(SUBNETS_PER_POOL) {
             self.full.insert(self.candidate.subnet_id.clone());
         }
     }
 
-    /// Notes that a subnet has no free address: no other pool need try it.
+    /// Notes that a subnet has no free address, so that no other pool tries it.
     pub fn note_full(&mut self, subnet_id: &str) {
         self.full.insert(subnet_id.to_owned());
     }
 
-    /// Returns what an instance of this type was launched from.
+    /// Returns the launch that an instance of this type came from.
     #[must_use]
     pub fn came_from(&self, instance_type: &InstanceType) -> Option<Launch> {
         let launch = self.launch(self.look.as_ref()?, instance_type)?;
@@ -148,7 +148,7 @@ impl<'a> Orders<'a> {
         Ok(())
     }
 
-    /// The launch of a type, and the image that the group names for it.
+    /// Returns the launch of a type, and the image that the group names for the type.
     async fn blueprint(&mut self, instance_type: &InstanceType) -> Result<Result<OfType, String>, StepError> {
         let Some(look) = &self.look else { return self.twin().await };
         let Some(launch) = self.launch(look, instance_type) else {
@@ -165,8 +165,8 @@ impl<'a> Orders<'a> {
         Ok(resolved.clone().map(|resolved| (resolved.blueprint, image_id)))
     }
 
-    /// The leased instance's twin. What a step is handed names neither instance nor image: whoever may invoke the function
-    /// could make it launch anything.
+    /// Returns the leased instance's twin. The payload of a step names neither instance nor image: any caller who
+    /// may invoke the function could otherwise make it launch anything.
     async fn twin(&self) -> Result<Result<OfType, String>, StepError> {
         let Leased::Instance(of) = &self.work.lease.on else {
             return Err(StepError::Protocol("neither a group nor an instance to launch from".into()));

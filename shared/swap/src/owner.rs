@@ -1,5 +1,5 @@
-//! The owner of a lab instance, heard until it stops. Hours may lie between Discover and the end, if an image is made.
-//! The fitness at the start is asked again, whole, and a swap that would be refused now is undone.
+//! The changes that the owner makes to a lab instance during its swap. Hours may lie between Discover and the end,
+//! if an image is made. The phases repeat the whole fitness check, and undo a swap that would be refused now.
 
 use spot_cloud::twin::examine;
 use spot_cloud::{CallError, Target, addresses, instances, targets};
@@ -8,16 +8,16 @@ use spot_domain::group::InstanceState;
 use spot_domain::lab::{LabSwap, Original, Registration, changed};
 use spot_domain::settings::Settings;
 
-/// Everything that sends traffic to an instance and can be moved.
+/// All traffic to an instance that can be moved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// The allocation ids of its Elastic IPs.
+    /// The allocation ids of the instance's Elastic IPs.
     pub addresses: Vec<String>,
-    /// Its registrations in target groups, by its id.
+    /// The instance's registrations in target groups, by its id.
     pub registrations: Vec<Registration>,
 }
 
-/// Looks for all that sends traffic to the instance, and notes in `original` what could not be moved.
+/// Finds all traffic to the instance, and notes in `original` what could not be moved.
 ///
 /// # Errors
 /// A call fails.
@@ -32,8 +32,8 @@ pub async fn traffic(target: &Target, original: &mut Original) -> Result<Traffic
     Ok(Traffic { addresses, registrations: found.registrations })
 }
 
-/// Says what the owner has made of the instance since its swap began; `None` if it is what it was, or no longer
-/// runs, which is not this question. It searches through the target groups.
+/// Says how the owner has changed the instance since its swap began; `None` if nothing changed, or if the instance
+/// no longer runs. The check searches the target groups.
 ///
 /// # Errors
 /// A call fails.
@@ -52,8 +52,9 @@ pub async fn change(
     Ok(why.map(|why| format!("instance {old} is not what it was when its swap began: {why}")))
 }
 
-/// Says what the owner has made of a newcomer since its swap ended, which its end would break; `None` if nothing, or it
-/// no longer runs. It searches through the target groups.
+/// Says how the owner has come to use a newcomer since its swap ended, if its termination would break that use.
+/// Returns `None` if there is no such use, or if the newcomer no longer runs. The check searches the target
+/// groups.
 ///
 /// # Errors
 /// A call fails.
@@ -80,7 +81,7 @@ async fn running(target: &Target, id: &InstanceId) -> Result<Option<Original>, C
     Ok(original.filter(|original| original.instance.state == InstanceState::Running))
 }
 
-/// Names an address or a target group that its twin was not told of.
+/// Names an address or a target group that the instance gained after its twin was made.
 fn gained(traffic: &Traffic, lab: &LabSwap) -> Option<String> {
     if let Some(address) = traffic.addresses.iter().find(|address| lab.address.as_ref() != Some(*address)) {
         return Some(format!("it has the Elastic IP {address}"));

@@ -1,5 +1,6 @@
-//! The price look: one call for all Spot prices of a phase, and the On-Demand price of each kind of old instance,
-//! which a function remembers. A price that can't be had is unknown, and lets only the own type through.
+//! The prices of a phase: one call for all Spot prices, and the On-Demand price of each kind of old instance,
+//! which the function remembers. If a price can't be had, it is unknown, and only the old instance's own type
+//! remains.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ use crate::Context;
 use crate::phases::gate::first_few;
 use crate::work::Work;
 
-/// Spot prices move slowly: after this long they are asked for again.
+/// The age up to which Spot prices are used: they move slowly.
 const PRICED_FOR: SignedDuration = SignedDuration::from_mins(30);
 
 /// Returns true if the prices in `work` are too old for a launch.
@@ -25,7 +26,7 @@ pub fn is_stale(work: &Work) -> bool {
     work.priced_at.is_none_or(|at| Timestamp::now().duration_since(at) > PRICED_FOR)
 }
 
-/// A candidate with the pools that are cheaper than its old instance, or why there is none.
+/// A candidate with the pools that are cheaper than its old instance, or the reason why there is none.
 pub type Priced = Result<Candidate, Left>;
 
 /// Notes the prices of each candidate, and drops its pools that save too little.
@@ -79,7 +80,8 @@ async fn spot_prices(target: &Target, candidates: &[Candidate]) -> Result<SpotPr
 
 type OnDemand = BTreeMap<(InstanceType, UsageOperation), Usd>;
 
-/// After the first failure the rest is unknown: each would wait for the same answer.
+/// Returns the On-Demand prices. After the first failure the other prices are unknown: each call would wait for
+/// the same failure.
 async fn on_demand_prices(context: &Context, work: &Work, candidates: &[Candidate]) -> OnDemand {
     let kinds: BTreeSet<_> =
         candidates.iter().filter_map(|c| Some((c.instance_type.clone(), c.billed_as.clone()?))).collect();

@@ -1,11 +1,11 @@
-//! AwaitReady: the newcomer must run and pass both status checks, join the cluster, be Ready there without
-//! taints that the old node lacks, and be able to hold the old node's pods, within the setting
-//! `node_ready_timeout_seconds` of its launch; then it is attached to the group (N → N+1) and must be
-//! InService. The old node is not touched.
+//! AwaitReady: the newcomer must run, pass both status checks and join the cluster. It must be Ready there without
+//! taints that the old node lacks, and must be able to hold the old node's pods. All that must happen within the
+//! setting `node_ready_timeout_seconds` of its launch. Then the newcomer is attached to the group (N → N+1) and
+//! must be InService. The old node is not touched.
 //!
-//! From its first sight on, Cluster Autoscaler is kept from the newcomer, which is empty for a while. Undone by:
-//! taking that annotation off where it bears the swap's id as our mark. Else it records and undoes as
-//! `spot_swap`'s Attach does.
+//! The phase keeps Cluster Autoscaler from the newcomer as soon as the newcomer's node appears: that node is empty
+//! for a while. Undone by: removing that annotation if it bears the swap's id as our mark. Otherwise the phase
+//! records and undoes as `spot_swap`'s Attach does.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -21,7 +21,7 @@ use spot_swap::work::{Current, Next, TooSmall};
 
 use crate::work::{Joining, NodeRun, NodeWork};
 
-/// Looks once, and attaches the newcomer if it is time.
+/// Checks once, and attaches the newcomer if it is time.
 ///
 /// # Errors
 /// A call fails.
@@ -42,7 +42,7 @@ async fn starting(context: &Context, run: &mut NodeRun, current: &mut Current) -
         return Ok(Next::Undo);
     }
     match waiting_for(context, run, current).await? {
-        // Whoever labels nodes as they start has done so by the time that EC2 has checked the instance.
+        // Software that labels nodes as they start has done so by the time that EC2 has checked the instance.
         Some(obstacle) if obstacle.is_final && healthy == Next::Proceed => {
             note_type(run, current, &obstacle);
             return Ok(run
@@ -84,7 +84,7 @@ async fn in_group(context: &Context, run: &mut NodeRun, current: &mut Current) -
     }
 }
 
-/// Remembers a type that is too small, for the launch after this one.
+/// Notes a type that is too small, for the next launch.
 pub(crate) fn note_type(run: &mut NodeRun, current: &Current, obstacle: &Obstacle) {
     let instance_type = &current.pool.instance_type;
     if obstacle.is_of_the_type && !run.swap.is_too_small(instance_type) {
@@ -93,13 +93,13 @@ pub(crate) fn note_type(run: &mut NodeRun, current: &Current, obstacle: &Obstacl
     }
 }
 
-/// When the patience with the newcomer's node ends.
+/// Returns the time until which the phase waits for the newcomer's node.
 pub(crate) fn ready_until(run: &NodeRun, current: &Current) -> Timestamp {
     let patience = SignedDuration::from_secs(i64::from(run.swap.settings.node_ready_timeout_seconds));
     current.journal.launching_since.saturating_add(patience).unwrap_or(Timestamp::MAX)
 }
 
-/// What keeps the old node's pods off the newcomer, in words.
+/// The obstacle that keeps the old node's pods off the newcomer, in words.
 pub(crate) struct Obstacle {
     why: String,
     /// Waiting does not help.
@@ -120,7 +120,7 @@ impl Display for Obstacle {
     }
 }
 
-/// The same as [`obstacle`], with patience for a cluster that does not answer. An API server that starts
+/// Returns the same as [`obstacle`], and waits for a cluster that does not answer. While an API server starts, it
 /// forbids what it grants a moment later, when it has read the roles.
 async fn waiting_for(
     context: &Context,
@@ -137,8 +137,8 @@ async fn waiting_for(
     }
 }
 
-/// Asks, before the cordon, if the newcomer is Ready and could hold the pods that must move; `None` if so. Keeps
-/// Cluster Autoscaler from it.
+/// Returns the obstacle to the old node's pods on the newcomer; `None` if the newcomer is Ready and could hold all
+/// pods that must move. Called before the cordon. Keeps Cluster Autoscaler from the newcomer.
 ///
 /// # Errors
 /// The cluster does not answer.
@@ -166,7 +166,7 @@ pub(crate) async fn obstacle(
     }))
 }
 
-/// What the newcomer lacks to take pods; `None` if nothing.
+/// Says what the newcomer lacks to run pods; `None` if nothing.
 ///
 /// # Errors
 /// The cluster does not answer.

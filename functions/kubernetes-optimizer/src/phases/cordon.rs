@@ -1,11 +1,11 @@
-//! Cordon: nothing new is scheduled on the old node, and load balancers leave it out. The node bears the
-//! swap's id as our mark. Undone by: uncordoning what bears that mark; the journal names the node since
-//! before the launch.
+//! Cordon: no new pod is scheduled on the old node, and load balancers leave the node out. The node bears the
+//! swap's id as our mark. Undone by: uncordoning the nodes that bear that mark. The journal has named the old node
+//! since before the launch.
 //!
-//! Right before the cordon, the newcomer must still be able to hold the pods; right after it, and before the
-//! first eviction, the preflight looks once more: what came to the node since the launch and could never be
-//! evicted leads back. A pod that ends by itself is waited for, for as long as a drain may take: nothing new comes to the
-//! node by now, and nobody has been evicted yet.
+//! Right before the cordon, the newcomer must still be able to hold the pods. Right after the cordon, and before
+//! the first eviction, the preflight runs once more. If a pod that came to the node since the launch could never
+//! be evicted, the swap goes back. If a pod ends by itself, the phase waits for it, for as long as a drain may
+//! take. During that wait no new pod comes to the node, and none was evicted yet.
 
 use jiff::Timestamp;
 use spot_cluster::drain;
@@ -51,7 +51,7 @@ async fn cordon(
     let deadline = run.drain_until();
     match mark_old(context, run, blocked, current).await {
         Ok(Marked::Ready) => {
-            run.drain_deadline = None; // The drain has its time to itself.
+            run.drain_deadline = None; // The drain gets its full time.
             Ok(Next::Proceed)
         }
         Ok(Marked::Ending(_)) if Timestamp::now() < deadline => {
@@ -76,7 +76,7 @@ async fn cordon(
     }
 }
 
-/// How far the cordon came.
+/// The progress of the cordon.
 enum Marked {
     /// The drain may begin.
     Ready,
@@ -84,11 +84,12 @@ enum Marked {
     NotYet(Obstacle),
     /// Pods that came since the launch can't be evicted, and end by themselves.
     Ending(String),
-    /// The world has changed: back.
+    /// The state of the swap has changed, and the swap goes back.
     Undo(Reason, String),
 }
 
-/// Cordons the old node, looks at its pods once more, and notes what their controllers owe; or says why not.
+/// Cordons the old node, checks its pods once more, and notes what their controllers owe. If the node can't be
+/// cordoned, says why.
 async fn mark_old(
     context: &Context,
     run: &mut NodeRun,
@@ -112,7 +113,7 @@ async fn mark_old(
     Ok(Marked::Ready)
 }
 
-/// The preflight of the cordoned node.
+/// Runs the preflight of the cordoned node.
 async fn stands_against(
     client: &kube::Client,
     run: &NodeRun,

@@ -1,9 +1,9 @@
-//! Drain: one short pass of evictions; the state machine comes again until no pod is left that must move,
-//! the replacements of those that moved are Ready, and their volumes are detached. Past the deadline the
-//! way is back, and the output tells which pod and which budget stood against it. A pod that no pass can move leads back
-//! before that: waiting does not help.
+//! Drain: one short pass of evictions. The state machine repeats the pass until no pod is left that must move. The
+//! replacements of the moved pods must be Ready by then, and their volumes detached. After the deadline the swap
+//! goes back, and the output names the pod and the budget that stood against it. If no pass can move a pod, the
+//! swap goes back before the deadline: waiting does not help.
 //!
-//! Records nothing: what was evicted can't be un-evicted, and what is left to do stands in the cluster.
+//! Records nothing: an eviction can't be undone, and the cluster itself shows what is left to do.
 
 use jiff::Timestamp;
 use spot_cloud::instances;
@@ -21,12 +21,12 @@ use spot_swap::work::{Current, Next};
 use crate::phases::await_ready::not_ready;
 use crate::work::{NodeRun, NodeWork};
 
-/// Blocked pods that travel with the work, whose payload is 256 KiB at most.
+/// The most blocked pods that travel with the work, whose payload is 256 KiB at most.
 pub(crate) const BLOCKED_LISTED: usize = 100;
-/// An API server's words may be long.
+/// The most characters of an API server's message.
 const TROUBLE_CHARS: usize = 250;
 
-/// One pass.
+/// Makes one pass.
 ///
 /// # Errors
 /// A call fails.
@@ -50,7 +50,7 @@ async fn pass(
     let why = match look_and_evict(context, run, blocked, current).await {
         Ok(Left::Nothing) => return Ok(Next::Proceed),
         Ok(Left::Undo(reason, detail)) => return Ok(run.swap.undo(reason, detail)),
-        // An API server that starts forbids what it grants a moment later, when it has read the roles.
+        // While an API server starts, it forbids what it grants a moment later, when it has read the roles.
         Ok(Left::Waiting(why)) | Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why,
         Err(error) => return Err(error),
     };
@@ -61,10 +61,11 @@ async fn pass(
     Ok(timed_out(run, blocked, &why))
 }
 
-/// Ends the drain. The detail names its cause: pods with what holds them, and the last trouble with the cluster.
+/// Ends the drain. The detail names the cause: the pods with what holds them, and the last trouble with the
+/// cluster.
 pub(crate) fn timed_out(run: &mut NodeRun, blocked: &[BlockedPod], why: &str) -> Next {
     let mut causes = vec![format!("{} s after the drain began: {why}", run.swap.drain_seconds())];
-    // An API server that is silent at the end does not hide what stood in the way before.
+    // An API server that is silent at the end does not hide an earlier obstacle.
     let first = blocked.first().filter(|first| !why.contains(&first.pod));
     causes.extend(first.map(|b| format!("{}/{}: {}", b.namespace, b.pod, b.why)));
     let trouble = run.seen.trouble.take().filter(|trouble| !why.contains(trouble.as_str()));
@@ -72,17 +73,17 @@ pub(crate) fn timed_out(run: &mut NodeRun, blocked: &[BlockedPod], why: &str) ->
     run.swap.undo(Reason::DrainTimedOut, causes.join("; "))
 }
 
-/// What a pass leaves.
+/// The result of a pass.
 pub(crate) enum Left {
-    /// The pods run elsewhere.
+    /// No pod that must move is left: the pods run elsewhere.
     Nothing,
-    /// Something is still in motion.
+    /// Something is still in motion, in words.
     Waiting(String),
-    /// The world has changed: back.
+    /// The state of the swap has changed, and the swap goes back.
     Undo(Reason, String),
 }
 
-/// One pass over the old node, if the world is as it was.
+/// Makes one pass over the old node, if the swap's state is as expected.
 pub(crate) async fn look_and_evict(
     context: &Context,
     run: &mut NodeRun,
@@ -136,12 +137,12 @@ fn take_in(run: &mut NodeRun, blocked: &mut Vec<BlockedPod>, pass: Pass) {
     *blocked = pass.blocked.into_iter().take(BLOCKED_LISTED).map(blocked_pod).collect();
 }
 
-/// As the output spells it.
+/// Converts a blocked pod to the form of the output.
 pub(crate) fn blocked_pod(blocked: Blocked) -> BlockedPod {
     BlockedPod { pod: blocked.pod, namespace: blocked.namespace, budget: blocked.budget, why: blocked.why }
 }
 
-/// The pods must find a place to go to: a newcomer that is at risk is none.
+/// Starts the undo if the newcomer is at risk: a node that AWS may reclaim is no place for the pods.
 async fn newcomer_at_risk(
     context: &Context,
     run: &mut NodeRun,
@@ -155,7 +156,7 @@ async fn newcomer_at_risk(
     undo_if_at_risk(context, &target, &mut run.swap, current).await
 }
 
-/// What is still in motion once the pods are gone: a replacement that is not Ready, a volume that is not
+/// Says what is still in motion once the pods are gone: a replacement that is not Ready, or a volume that is not
 /// detached.
 async fn unsettled(client: &kube::Client, run: &NodeRun) -> Result<Option<String>, StepError> {
     if let Some(missing) = drain::migrated(client, &run.drain).await.map_err(failed)?.first() {

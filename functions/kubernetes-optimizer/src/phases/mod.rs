@@ -1,4 +1,4 @@
-//! One file for each phase of a node swap, named as in `swap.asl.yaml`, in the order of the journey.
+//! The phases of a node swap. Each has one file, named as in `swap.asl.yaml`, in the order of a swap.
 
 pub mod preflight;
 pub mod scale_out;

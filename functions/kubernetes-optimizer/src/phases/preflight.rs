@@ -1,6 +1,6 @@
-//! Preflight: looks at the instance, its node, the node's pods and their budgets, and its group;
-//! refuses by name what can't be swapped, before anything is launched. Changes nothing but the leases,
-//! and takes them last: one of the cluster's slots, then the group.
+//! Preflight: checks the instance, its node, the node's pods and their budgets, and its group. Refuses by name
+//! what can't be swapped, before any launch. Changes nothing but the leases, and acquires them last: one of the
+//! cluster's slots, then the group's lease.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -36,17 +36,19 @@ use crate::work::{Joining, Leaving, NodeRun, NodeWork, Seen};
 
 const SHAPE: &str = r#"{"instance_id": "i-...", "cluster_name"?, "account_id"?, "region"?, "drain_timeout_seconds"?, "dry_run"?}"#;
 
-/// Repetitions of the first call to a cluster that does not answer, some seconds apart, before its silence is believed.
+/// The number of times that the first call to a silent cluster is repeated, some seconds apart, before the swap is
+/// refused.
 pub(crate) const TRIES_OF_SILENCE: u32 = 3;
 
-/// As for the setting: an execution lasts for 24 hours at most, and has more to do.
+/// The longest drain timeout, the same as for the setting: an execution lasts 24 hours at most, and has other
+/// phases, too.
 const MAX_DRAIN_SECONDS: u32 = 43_200;
 
 /// Plans the run, or says why there is none.
 ///
 /// # Errors
-/// The request or the settings are refused, somebody else works on the group or the cluster (nothing
-/// was changed), or a call fails.
+/// The request or the settings are refused, or another run holds the group or the cluster. Nothing was changed
+/// then. A call fails.
 pub async fn run(
     context: &Context,
     execution: ExecutionArn,
@@ -105,7 +107,7 @@ pub async fn run(
     Ok((Next::Proceed, work))
 }
 
-/// Asks the gate, too: a plan that no pool is clear for is none.
+/// Plans without changes. The gate is asked, too: without a clear pool there is no plan.
 async fn dry_run(context: &Context, mut work: NodeWork) -> Result<(Next, NodeWork), StepError> {
     let (run, _) = work.run()?;
     run.swap.dry_run = true;
@@ -126,7 +128,7 @@ fn cluster(request: &NodeSwapRequest, instance: &Instance) -> Result<ClusterName
     })
 }
 
-/// A moment's silence passes; what is silent at every try is refused.
+/// Returns the error for a failed first call. A silent cluster is retried; after the last try the swap is refused.
 fn believed(error: AccessError, tries: u32) -> StepError {
     match error {
         AccessError::Silent { .. } if tries < TRIES_OF_SILENCE => StepError::Transient(error.to_string()),
@@ -134,7 +136,7 @@ fn believed(error: AccessError, tries: u32) -> StepError {
     }
 }
 
-/// What the look found against a swap of the node.
+/// Returns the obstacle that the report shows to a swap of the node.
 fn stands_against(report: &Report) -> Option<Why> {
     if let Some(owner) = &report.owner {
         return Some((reason_of(owner), owner.way_out()));
@@ -160,7 +162,8 @@ fn stands_against(report: &Report) -> Option<Why> {
     Some((Reason::NotSpotCapable, detail))
 }
 
-/// An owner's wish is one thing, another manager a second.
+/// Returns the reason for a refusal because of the node's owner. An opt-out has one reason, another manager of the
+/// node has a second.
 pub(crate) fn reason_of(owner: &NodeOwner) -> Reason {
     match owner {
         NodeOwner::LeftAlone(_) => Reason::OptedOut,
@@ -213,7 +216,7 @@ fn table(lines: &[Line]) -> Vec<String> {
     NodePlan::lines(["VERDICT", "POD", "WORKLOAD", "WHY"], &rows)
 }
 
-/// Where the run works, and as whom.
+/// The account, region and cluster that the run works in, and its access to them.
 struct Place {
     account_id: AccountId,
     region: Region,
@@ -240,7 +243,7 @@ impl Place {
         Ok(Self { account_id, region, access, settings, execution, target })
     }
 
-    /// A client whose first call the API server has answered.
+    /// Returns a client whose first call the API server has answered.
     async fn open(&self, context: &Context, cluster: &ClusterName, tries: u32) -> Result<Client, StepError> {
         let kubeconfig_secret = self.kubeconfig_secret(cluster);
         let door = spot_nodes::Door { cluster, kubeconfig_secret };
@@ -254,7 +257,7 @@ impl Place {
         self.settings.kubeconfig_secrets.get(cluster).map(String::as_str)
     }
 
-    /// The node and what would become of its pods.
+    /// Describes the node and the fate of its pods.
     async fn look_at_node(
         &self,
         client: Client,
@@ -298,7 +301,7 @@ impl Place {
         Ok(Ok((swap, preflight::report(&look))))
     }
 
-    /// The node's group, and the node as a candidate of it.
+    /// Describes the node's group, and the node as a candidate of it.
     async fn look_at_group(&self, instance: &Instance) -> Result<Result<Found, Why>, StepError> {
         let name = instance.tags.get(GROUP_NAME_TAG).and_then(|name| name.parse::<GroupName>().ok());
         let group = match &name {
@@ -359,7 +362,7 @@ struct Found {
     candidate: Candidate,
 }
 
-/// One of the cluster's slots, then the group. What was taken is let go where the other is busy.
+/// Acquires one of the cluster's slots, then the group's lease. If the group is busy, releases the slot.
 async fn take_leases(context: &Context, run: &mut NodeRun) -> Result<(), StepError> {
     let mut busy = None;
     for slot in 0..run.swap.settings.max_unavailable_nodes {

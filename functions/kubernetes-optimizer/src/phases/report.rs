@@ -1,4 +1,4 @@
-//! Report: releases the leases and says what came of the run.
+//! Report: releases the leases and returns the result of the run.
 
 use spot_domain::node_swap::{NodeOutcome, NodeSwapReport};
 use spot_swap::Context;
@@ -9,13 +9,13 @@ use crate::work::{NodeRun, NodeWork};
 /// Ends the run.
 ///
 /// # Errors
-/// A lease can't be released; the reconciler will.
+/// A lease can't be released; the reconciler will release it.
 pub async fn run(context: &Context, work: NodeWork) -> Result<NodeSwapReport, StepError> {
     let mut report = report(&work);
     report.gate = work.run.as_ref().and_then(|run| context.gate_view(&run.swap.lease));
     let summary = serde_json::to_string(&report.outcome).unwrap_or_default();
     if let Some(run) = &work.run {
-        // The swap's end may have let the group's go.
+        // The end of the swap may have released the group's lease already.
         context.swaps.let_go(&run.swap.lease, &summary).await?;
         context.swaps.let_go(&run.slot, &summary).await?;
     }

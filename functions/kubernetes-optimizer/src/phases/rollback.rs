@@ -1,7 +1,7 @@
-//! Rollback: by the journal, back to the old node: schedulable again if it was we who cordoned it; the
-//! newcomer's pods evicted under their budgets before it leaves; the group as its owner had it. Where the
-//! old instance is gone already, forward to the end of the swap. A newcomer whose pods can't leave it stays; the report
-//! says so.
+//! Rollback: restores the old node, by the journal. The node becomes schedulable again if we cordoned it. The
+//! newcomer's pods are evicted under their budgets before the newcomer leaves, and the group gets its owner's
+//! settings back. If the old instance is gone already, the swap goes forward to its end. If the newcomer's pods
+//! can't leave it, the newcomer stays, and the report says so.
 
 use std::sync::Mutex;
 
@@ -13,11 +13,11 @@ use spot_swap::{Context, StepFailure};
 
 use crate::work::{NodeRun, NodeWork};
 
-/// One visit.
+/// Makes one visit.
 ///
 /// # Errors
-/// A call fails, or the rollback does not end by its deadline ([`StepError::Stuck`]): the
-/// reconciler goes on.
+/// A call fails, or the rollback does not end by its deadline ([`StepError::Stuck`]). The reconciler then resumes
+/// it.
 pub async fn run(
     context: &Context,
     work: &mut NodeWork,
@@ -42,7 +42,7 @@ pub async fn run(
     })
 }
 
-/// Goes on with the next type where the one that was tried is too small, else ends.
+/// Continues with the next type if the tried one is too small. Otherwise ends the run.
 fn again(run: &mut NodeRun, tried: Option<Candidate>) -> Next {
     let Some(tried) = tried.filter(|_| run.may_try_another_type()) else { return Next::Report };
     if tried.pools.iter().all(|pool| run.swap.is_too_small(&pool.instance_type)) {

@@ -1,6 +1,6 @@
-//! ScaleOut: one Spot instance from the first cleared pool with capacity, in the same subnet and so in
-//! the same zone, from the template of the node's own group. Records and undoes as `spot_swap`'s Launch
-//! does; a node that can't be replaced was not touched.
+//! ScaleOut: launches one Spot instance from the first cleared pool with capacity. The instance comes from the
+//! template of the node's own group, and lies in the same subnet and so in the same zone. Records and undoes as
+//! `spot_swap`'s Launch does. If a node can't be replaced, it stays untouched.
 
 use spot_swap::Context;
 use spot_swap::error::StepError;

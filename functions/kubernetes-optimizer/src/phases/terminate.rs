@@ -1,7 +1,6 @@
-//! Terminate: N+1 → N. One more look at the newcomer and at the old node, then the old instance leaves
-//! its group with decrement, so that nothing relaunches it, is drained by its target groups, and is
-//! terminated; the owner's settings are restored. Records and undoes as `spot_swap`'s RetireOld,
-//! WaitForRetirement and Restore do.
+//! Terminate: N+1 → N. Checks the newcomer and the old node once more. Then the old instance leaves its group with
+//! decrement, so that the group does not replace it. Its target groups drain it, it is terminated, and the owner's
+//! settings are restored. Records and undoes as `spot_swap`'s RetireOld, WaitForRetirement and Restore do.
 
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::targets::{self, Elsewhere};
@@ -19,19 +18,20 @@ use spot_swap::work::{Current, Next};
 use crate::phases::drain::{Left, look_and_evict, timed_out};
 use crate::work::{Leaving, NodeRun, NodeWork};
 
-/// A load-balancer controller that obeys the label has begun to deregister the node by then; EKS gives it as long.
+/// The seconds in which a load-balancer controller that obeys the label begins to deregister the node. EKS allows
+/// the same time.
 const DEREGISTRATION_BEGINS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
-/// Target groups that a report names.
+/// The most target groups that a report names.
 const WARNINGS: usize = 10;
 
-/// Goes as far as it can now.
+/// Makes all progress that is possible now.
 ///
 /// # Errors
 /// A call fails, or the old instance does not leave by its deadline ([`StepError::Stuck`]).
 pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepError> {
     let (run, blocked) = work.run()?;
     if run.leaving != Leaving::LetGo {
-        run.swap.waiting_since = None; // the drain lies behind, or nothing is waited for
+        run.swap.waiting_since = None; // the drain is over, or there is no wait
     }
     let mut current = run.take_current()?;
     let next = match run.leaving {
@@ -44,7 +44,8 @@ pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepErr
     };
     let is_done = matches!(next, Next::NextTarget | Next::Report);
     run.swap.current = (!is_done).then_some(current);
-    // Each stage is a step of its own: a step whose answer is lost finds at its repetition what it left.
+    // Each stage is a step of its own: a repeated step finds what the run before it did, even if the answer was
+    // lost.
     match (next, run.leaving) {
         (Next::Proceed, Leaving::NotYet) => run.leaving = Leaving::LetGo,
         (Next::Proceed, _) => run.leaving = Leaving::Gone,
@@ -57,8 +58,8 @@ pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepErr
     })
 }
 
-/// Up to here the way back is open; a pod that came back to the old node is given the rest of the drain's
-/// time.
+/// Lets the old instance leave its group. Until then the rollback is possible. A pod that came back to the old
+/// node gets the rest of the drain's time.
 async fn let_go(
     context: &Context,
     run: &mut NodeRun,
@@ -78,13 +79,13 @@ async fn let_go(
     Ok(timed_out(run, blocked, &why))
 }
 
-/// Says if a target group that is none of the Auto Scaling group's is still to be waited for. A load-balancer
-/// controller has registered the node there; it deregisters it once it sees the label that the cordon has set.
+/// Returns true if the drain must still wait for a target group that is not the Auto Scaling group's own. A
+/// load-balancer controller has registered the node there, and deregisters it after the cordon has set the label.
 async fn is_balanced(context: &Context, run: &mut NodeRun, current: &mut Current) -> Result<bool, StepError> {
     let target = context.target(&run.swap).await?;
     let old = current.candidate.instance_id.clone();
     let found = match run.seen.balanced_since {
-        // Nobody registers a node anew that is out of its load balancers.
+        // A node that is out of its load balancers is not registered anew.
         Some(_) => targets::in_those(&target.elbv2, &current.also_in, &old).await?,
         None => balancers(context, &target, run, &old).await?,
     };
@@ -102,7 +103,7 @@ async fn is_balanced(context: &Context, run: &mut NodeRun, current: &mut Current
     };
     let late = serving.iter().map(late("sends it requests")).chain(draining.iter().map(late("drains it")));
     run.seen.warnings = late.take(WARNINGS).collect();
-    current.also_in.clear(); // They had their time.
+    current.also_in.clear(); // Their time is over.
     Ok(false)
 }
 
@@ -118,12 +119,12 @@ async fn balancers(
         (Some(group), Some(vpc)) => {
             Ok(targets::elsewhere(&target.elbv2, vpc, old, &group.target_group_arns).await?)
         }
-        _ => Ok(Elsewhere::default()), // The retirement finds that out by itself.
+        _ => Ok(Elsewhere::default()), // The retirement detects that itself.
     }
 }
 
-/// The instance has been let go, and may run for as long as its target groups drain it: it is terminated
-/// only while its node has no pod that must move.
+/// Terminates the instance that has left its group. It may run for as long as its target groups drain it, and is
+/// terminated only while its node has no pod that must move.
 async fn retire(context: &Context, run: &mut NodeRun, current: &Current) -> Result<Next, StepError> {
     let old = match left_on_old(context, run, current).await {
         Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => Some(why),
@@ -150,7 +151,7 @@ async fn left_on_old(
     {
         tracing::warn!(node = %run.node.old, "somebody else has cordoned it meanwhile");
     }
-    // It has left its group, and goes: whoever can leave it does.
+    // The instance has left its group and is about to be terminated: every pod that can leave should leave.
     let manner = Manner { last_ready: run.last_ready(), others: Others::Go };
     let pass = drain::pass(&client, &run.node.old, spot_nodes::policy(&run.node), manner, run.drain.clone())
         .await
@@ -160,7 +161,7 @@ async fn left_on_old(
     Ok(left.map(|why| format!("pods came back to it: {why}")))
 }
 
-/// The newcomer is a node like any other now: Cluster Autoscaler may have a say in it again.
+/// Removes our annotation: the newcomer is a node like any other now, which Cluster Autoscaler may scale in.
 async fn release(context: &Context, run: &NodeRun, current: &Current) -> Result<Next, StepError> {
     let released = async {
         let client = spot_nodes::connect_for(context, &run.swap, &run.node).await?;

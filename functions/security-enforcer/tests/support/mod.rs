@@ -1,4 +1,4 @@
-//! A scripted account: a few instances, their rows, and the calls that were made.
+//! A scripted account: a few instances, their rows, and the calls that a run made.
 
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses its part
 #![allow(clippy::format_collect, clippy::unwrap_used)]
@@ -28,7 +28,7 @@ pub const HOUR: i64 = 3_600;
 /// An instance: its id and its tags.
 pub type Listed = (String, Vec<(&'static str, &'static str)>);
 
-/// A call that was made: its action (`DescribeInstances`) and its body.
+/// A call that a run made: its action (`DescribeInstances`) and its body.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     pub action: &'a str,
@@ -38,31 +38,31 @@ pub struct Asked<'a> {
 /// A rule that answers before the account does.
 type Override = Box<dyn Fn(&Asked<'_>, usize) -> Option<Answer> + Send + Sync>;
 
-/// What the scripted account holds.
+/// The state of the scripted account.
 pub struct Account {
     /// Instances in pages: id and tags.
     pub pages: Vec<Vec<Listed>>,
     /// Rows of InstanceAuth, as DynamoDB writes them.
     pub rows: Vec<String>,
-    /// What the rows of Swaps claim.
+    /// The swaps that the rows of Swaps claim.
     pub swaps: SwapsInProgress,
     /// A Spot instance: the ClientToken of its launch, its state and its id.
     pub newcomer: Option<(String, &'static str, String)>,
-    /// The row of what people were told of the runs themselves: none, or one.
+    /// The row with the notices about the runs themselves: none, or one.
     pub told: Vec<String>,
-    /// Answers that come before all others; told how often the action was asked before.
+    /// The answers that come before all others. The function gets the number of earlier calls of the action.
     pub before: Override,
     pub settings: Settings,
     pub enforce: bool,
-    /// Says if anybody hears the alerts; `None` where SNS does not tell.
+    /// True if at least one subscriber hears the alerts; `None` if SNS does not answer.
     pub heard: Option<bool>,
 }
 
-/// What a run did.
+/// The effects of a run.
 pub struct Outcome {
     pub audit: Audit,
     pub summary: Summary,
-    /// Action and body of every call.
+    /// The action and the body of every call.
     pub calls: Vec<(String, String)>,
 }
 
@@ -70,12 +70,13 @@ pub fn instance(n: usize) -> String {
     format!("i-{n:017x}")
 }
 
-/// A row flagged 25 hours ago, with its notice and its reminder, seen an hour ago by another run.
+/// Returns a row flagged 25 hours ago, with its notice and its reminder, seen an hour ago by another run.
 pub fn due_row(n: usize) -> String {
     row(n, "FLAGGED", 25 * HOUR, &noticed_and_told(2 * HOUR))
 }
 
-/// The notice went out with the flag, and a person was last told so many seconds ago.
+/// Returns the attributes of a row whose notice was sent with the flag, and whose last reminder was sent `ago`
+/// seconds ago.
 pub fn noticed_and_told(ago: i64) -> String {
     let told_at = Timestamp::now().as_second() - ago;
     format!(r#","notice_delay_seconds":{{"N":"0"}},"told_at":{{"N":"{told_at}"}}"#)
@@ -93,7 +94,8 @@ pub fn row(n: usize, status: &str, age: i64, more: &str) -> String {
 }
 
 impl Account {
-    /// `n` untagged running instances in one page, enforcement on, no limits in the way.
+    /// Returns an account with `n` untagged running instances in one page, with enforcement on and no limits in
+    /// the way.
     pub fn with(n: usize) -> Self {
         let settings = Settings {
             max_terminations_per_run: 1_000,
@@ -113,7 +115,7 @@ impl Account {
         }
     }
 
-    /// All of them due.
+    /// Returns an account whose `n` instances are all due.
     pub fn with_due(n: usize) -> Self {
         Self { rows: (1..=n).map(due_row).collect(), ..Self::with(n) }
     }
@@ -125,7 +127,7 @@ impl Account {
         Self { before: Box::new(before), ..self }
     }
 
-    /// One whole run against the account.
+    /// Runs once against the account.
     pub async fn run(self) -> Outcome {
         let (settings, may, swaps) = (self.settings.clone(), self.enforce, self.swaps.clone());
         let heard = self.heard;
@@ -181,7 +183,7 @@ impl Account {
         }
     }
 
-    /// By id, or a page: the token is its number.
+    /// Returns the instances by id, or a page, whose token is its number.
     fn describe(&self, body: &str) -> String {
         if body.contains("client-token") {
             return self.newcomer.as_ref().map_or_else(|| reservations([].iter(), None), spot);
@@ -203,7 +205,7 @@ fn spot((token, state, id): &(String, &str, String)) -> String {
     described.replace("<name>running</name>", &format!("<name>{state}</name>"))
 }
 
-/// One product of the Price List API, at so many USD an hour.
+/// Returns one product of the Price List API, with this price in USD an hour.
 pub fn price_list(usd: &str) -> String {
     let dimension = serde_json::json!({"unit": "Hrs", "pricePerUnit": {"USD": usd}});
     let product = serde_json::json!({"terms": {"OnDemand": {"A": {"priceDimensions": {"B": dimension}}}}});
@@ -249,18 +251,18 @@ fn visit(settings: Settings, auto_terminate: bool) -> Visit {
 }
 
 impl Outcome {
-    /// The bodies of all calls of one action.
+    /// Returns the bodies of all calls of one action.
     pub fn asked(&self, action: &str) -> Vec<&str> {
         self.calls.iter().filter(|(a, _)| a == action).map(|(_, body)| body.as_str()).collect()
     }
 
-    /// What is kept of what people were told of the run itself.
+    /// Returns the notices about the run itself that were recorded.
     pub fn told(&self) -> Vec<&str> {
         let updates = self.asked("UpdateItem").into_iter();
         updates.filter(|body| body.contains(r#"{"S":"runs"}"#)).collect()
     }
 
-    /// The rows written, in order: each by itself, or many in a transaction.
+    /// Returns the rows written, in order: each by itself, or many in a transaction.
     pub fn writes(&self) -> Vec<String> {
         let updates = |(action, body): &(String, String)| -> Vec<String> {
             let transaction = serde_json::from_str::<serde_json::Value>(body).unwrap_or_default();
@@ -277,14 +279,14 @@ impl Outcome {
         self.calls.iter().flat_map(updates).collect()
     }
 
-    /// The messages that went out, as a person reads them.
+    /// Returns the messages that went out, as a person reads them.
     pub fn messages(&self) -> Vec<String> {
         let message =
             |body: &str| body.split('&').find_map(|field| field.strip_prefix("Message=")).map(decoded);
         self.asked("Publish").into_iter().filter_map(message).collect()
     }
 
-    /// Terminate calls.
+    /// Returns the terminate calls.
     pub fn terminations(&self) -> Vec<&str> {
         self.asked("TerminateInstances")
     }
@@ -294,7 +296,7 @@ pub fn refused() -> Answer {
     Answer::json_error(400, "ConditionalCheckFailedException")
 }
 
-/// A value of a form, as the query protocol sends it.
+/// Returns a value of a form, as the query protocol sends it.
 fn decoded(text: &str) -> String {
     let mut bytes = text.bytes();
     let mut decoded = Vec::new();

@@ -1,8 +1,8 @@
-//! Attach: N → N+1. Looks at the group afresh, suspends AZRebalance, raises MaxSize by one where
-//! the group is full, and attaches the newcomer.
+//! Attach: N → N+1. Describes the group afresh, suspends AZRebalance, raises MaxSize by one if the group is full,
+//! and attaches the newcomer.
 //!
-//! Records, before the first call: the newcomer, the group as its owner has it, and the MaxSize that
-//! we set. Undone by: detaching the newcomer with decrement, AZRebalance and MaxSize as recorded.
+//! Records, before the first call: the newcomer, the group as its owner has it, and the MaxSize that we set.
+//! Undone by: detaching the newcomer with decrement, and restoring AZRebalance and MaxSize as recorded.
 
 use jiff::Timestamp;
 use spot_cloud::swaps::Entered;
@@ -45,7 +45,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     match groups::attach(&target.autoscaling, &name, &current.newcomer).await {
         Ok(()) => Ok(Next::Proceed),
         Err(error) if error.kind == Kind::Rejected => {
-            // The SDK repeats a call whose answer it lost; the second is refused because of the first.
+            // The SDK repeats a call whose answer was lost; the group refuses the second call because of the
+            // first.
             let attached = is_member(context, &target, work, current).await?;
             Ok(if attached { Next::Proceed } else { work.undo(Reason::AttachRejected, error.to_string()) })
         }
@@ -53,8 +54,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     }
 }
 
-/// Writes the journal. If an earlier run of this step wrote it, that one saw the owner's settings;
-/// the group may show ours by now.
+/// Writes the journal. If an earlier run of this step wrote the journal, that run saw the owner's settings; the
+/// group may show ours by now.
 async fn record(
     context: &Context,
     work: &Work,

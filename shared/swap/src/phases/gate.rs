@@ -1,6 +1,6 @@
-//! Gate: asks about the pools of all candidates in one read, and keeps of each candidate only the
-//! pools that are clear and cheaper than what they would replace. A candidate without one is skipped. Changes
-//! nothing; a gate that does not answer ends the run with everything as it is.
+//! Gate: asks about the pools of all candidates in one read. Each candidate keeps only the pools that are clear
+//! and cheaper than its old instance. A candidate without a pool is skipped. Changes nothing; if the gate does not
+//! answer, the run ends with everything as it is.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,10 @@ use crate::error::StepError;
 use crate::pricing;
 use crate::work::{Next, Work};
 
-/// Sorts the queue by what the gate says.
+/// Sorts the queue by the gate's verdicts.
 ///
 /// # Errors
-/// The way into the account is unknown.
+/// The access to the account is unknown.
 pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> {
     let queue = std::mem::take(&mut work.queue);
     let pools: BTreeSet<&Pool> = queue.iter().flat_map(|c| &c.pools).collect();
@@ -62,17 +62,16 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     Ok(work.next_target())
 }
 
-/// Why a pool, or all pools of a candidate, may not be launched into.
+/// The reason why a pool, or all pools of a candidate, may not be launched into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The code.
     pub reason: Reason,
-    /// The same for a person.
+    /// The reason in words for a person.
     pub detail: String,
 }
 
 impl Refusal {
-    /// The refusal in a verdict, if it is one.
+    /// Returns the refusal of a verdict that is one.
     pub(crate) fn of(verdict: &Verdict) -> Option<Self> {
         match verdict {
             Verdict::Cleared(_) => None,
@@ -85,7 +84,7 @@ impl Refusal {
         }
     }
 
-    /// Several pools' refusals as one. An unreadable row is worse news than a poisoned pool.
+    /// Merges the refusals of several pools into one. An unreadable row is worse news than a poisoned pool.
     pub(crate) fn all(refusals: &[(Pool, Self)]) -> Self {
         let unreadable = refusals.iter().any(|(_, r)| r.reason == Reason::PoolUnreadable);
         let details = refusals.iter().map(|(pool, r)| format!("{pool}: {}", r.detail)).collect();
@@ -96,7 +95,7 @@ impl Refusal {
     }
 }
 
-/// The first few of many details: all of them, for many instances, would not fit the payload.
+/// Returns the first few of many details: the details of many instances would not fit the payload.
 pub(crate) fn first_few(mut details: Vec<String>) -> String {
     let more = details.len().saturating_sub(3);
     details.truncate(3);

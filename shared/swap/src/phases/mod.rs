@@ -1,4 +1,4 @@
-//! One file for each phase of a swap, named as in the state machines, in the order of the journey.
+//! The phases of a swap. Each has one file, named as in the state machines, in the order of a swap.
 
 pub mod gate;
 pub mod launch;

@@ -1,5 +1,5 @@
-//! Restore: AZRebalance resumed if we suspended it, MaxSize as its owner had it (only once the group
-//! fits below it); then the journal is closed.
+//! Restore: resumes AZRebalance if we suspended it. Sets MaxSize as its owner had it, once the group fits below
+//! it. Then closes the journal.
 
 use jiff::Timestamp;
 use spot_cloud::groups;
@@ -10,7 +10,7 @@ use crate::Context;
 use crate::error::StepError;
 use crate::work::{Current, Next, Work};
 
-/// Puts the owner's settings back and closes the swap.
+/// Restores the owner's settings and closes the swap.
 ///
 /// # Errors
 /// A call fails, or the group does not fit below its MaxSize by the deadline ([`StepError::Stuck`]).
@@ -46,7 +46,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
     work.lease_released = next == Next::Report;
     let release = if work.lease_released { Release::LetGo { summary: &summary } } else { Release::Keep };
     match context.swaps.close(&work.lease, release).await {
-        // Let go already, by an earlier run of this step.
+        // An earlier run of this step released the lease already.
         Ok(()) | Err(SwapsError::LeaseLost { .. }) => Ok(next),
         Err(error) => Err(error.into()),
     }

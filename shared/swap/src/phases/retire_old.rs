@@ -1,9 +1,9 @@
-//! RetireOld: N+1 → N. Looks at the group again; if the world is not as it was, back.
-//! Without a terminating lifecycle hook the old instance is detached alive; with one the group
-//! terminates it, so that the owner's hook runs.
+//! RetireOld: N+1 → N. Checks the group again; if the group has changed, the swap goes back. Without a terminating
+//! lifecycle hook, the old instance is detached alive. With one, the group terminates the old instance, so that
+//! the owner's hook runs.
 //!
-//! Records, before the call: that the old instance may be leaving. From there the way is forward,
-//! unless the newcomer fails before the old instance is terminated.
+//! Records, before the call: that the old instance may be leaving. From then on the swap goes forward, unless the
+//! newcomer fails before the old instance is terminated.
 
 use std::collections::BTreeMap;
 
@@ -22,16 +22,16 @@ use crate::group::members;
 use crate::phases::wait_for_health::{taken_back, undo_if_at_risk};
 use crate::work::{Current, Next, Work};
 
-/// The owner's answer holds for as long as a step and its retries may take.
+/// The age up to which the check of the owner's wishes is used: as long as a step and its retries may take.
 const ASKED_FOR: SignedDuration = SignedDuration::from_secs(30);
 
-/// Lets the old instance go.
+/// Detaches the old instance, or lets its group terminate it.
 ///
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let target = context.target(work).await?;
-    // From here there is no way back; a detached instance is looked at once more before it goes.
+    // Termination in the group can't be undone; a detached instance is checked once more before it is terminated.
     if current.journal.retirement == Retirement::TerminateInGroup
         && let Some(undo) = undo_if_at_risk(context, &target, work, current).await?
     {
@@ -40,7 +40,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     let Some(group) = context.group(&target, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
-    // A node is drained between the last phase and this one, for hours perhaps.
+    // The drain of a node runs between the last phase and this one, for hours perhaps.
     let is_fresh = |at: Timestamp| Timestamp::now().duration_since(at) < ASKED_FOR;
     if !current.owner_asked_at.is_some_and(is_fresh) {
         let described = members(&target, &group).await?;
@@ -81,8 +81,9 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     }
 }
 
-/// Asks whatever may have changed beside the group since the swap began: the old instance's tags and protection,
-/// the On-Demand floor, a refresh, the newcomer itself. `described` are its members as EC2 describes them now.
+/// Checks all that may have changed since the swap began, beside the group's own description. These are the old
+/// instance's tags and protection, the On-Demand floor, a refresh, and the newcomer itself. `described` are the
+/// group's members as EC2 describes them now.
 ///
 /// # Errors
 /// A call fails.
@@ -94,7 +95,7 @@ pub async fn ask_owner(
     current: &mut Current,
 ) -> Result<Next, StepError> {
     let old = current.candidate.instance_id.clone();
-    // Its group may not have noticed yet that the newcomer is dying.
+    // The group may not have noticed yet that the newcomer is dying.
     if !described.get(&current.newcomer).is_some_and(|i| i.state == InstanceState::Running) {
         let why = format!("newcomer {} no longer runs", current.newcomer);
         return Ok(work.undo(Reason::NewcomerAtRisk, why));
@@ -125,8 +126,8 @@ pub async fn ask_owner(
     Ok(Next::Proceed)
 }
 
-/// MaxSize is the owner's again as soon as desired is: others must not take the place that we made. If the group
-/// does not show that yet, the next phase looks again.
+/// Restores the owner's MaxSize as soon as the desired capacity is the owner's: another launch must not fill the
+/// place that we made. If the group does not show the capacity yet, the next phase looks again.
 async fn give_max_back(
     context: &Context,
     target: &Target,
@@ -143,8 +144,9 @@ async fn give_max_back(
     Ok(())
 }
 
-/// The group took the old instance out, or an earlier run of this step did: then its call, and not ours, is why this one is
-/// refused. Only where there was none is our one proven to be still in desired ([`Reason::RetireRejected`]).
+/// Handles a refused call. The group took the old instance out, or an earlier run of this step did: then that call is the
+/// reason why this one is refused. Our one is proven to be still in desired only if there was no other call
+/// ([`Reason::RetireRejected`]).
 async fn refused(
     context: &Context,
     target: &Target,
@@ -156,7 +158,7 @@ async fn refused(
     let group = context.group(target, work).await?;
     let old = &current.candidate.instance_id;
     let has_left = |group: &Group| group.member(old).is_none_or(|m| m.state == MemberState::Leaving);
-    // The description lags behind the refusal.
+    // The group's description lags behind the refusal.
     if error.is_no_member() && group.as_ref().is_some_and(|group| !has_left(group)) {
         return Err(StepError::Transient(error.to_string()));
     }

@@ -1,8 +1,8 @@
-//! Rollback: from any state back to the owner's group, by the journal; where the old instance is
-//! gone already, forward to the end of the swap. Looks, does what can be done now, and comes again.
+//! Rollback: restores the owner's group from any state, by the journal. If the old instance is gone already, the
+//! swap goes forward to its end. Each visit observes, does what can be done now, and comes again.
 //!
-//! It reads what was recorded in the Swaps table, not what this execution remembers: the step that
-//! failed may have done more than its answer tells.
+//! The rollback reads the journal in the Swaps table, not the payload of this execution. The step that failed may
+//! have done more than the payload shows.
 
 use crate::newcomer::unproven;
 use crate::recovery::{Permission, Progress, advance};
@@ -17,11 +17,11 @@ use crate::error::StepError;
 use crate::work::{Next, Work};
 use crate::{Context, StepFailure};
 
-/// One visit.
+/// Makes one visit.
 ///
 /// # Errors
-/// A call fails, or the rollback does not end by its deadline ([`StepError::Stuck`]): the
-/// reconciler goes on.
+/// A call fails, or the rollback does not end by its deadline ([`StepError::Stuck`]). The reconciler then resumes
+/// it.
 pub async fn run(
     context: &Context,
     work: &mut Work,
@@ -66,7 +66,7 @@ pub async fn run(
         Progress::Waiting(_) => Ok(Next::Wait),
         Progress::Ended { end, newcomer, remarks } => {
             context.swaps.close(&work.lease, Release::Keep).await?;
-            // The way back may have added what it has left behind.
+            // The recovery may have added to the detail what it left behind.
             let undo = journal.undo.clone().unwrap_or(undo);
             let detail = [undo.detail].into_iter().chain(remarks).collect::<Vec<_>>().join("; ");
             record(work, &journal, end, newcomer, &Undo { detail, ..undo });
@@ -75,14 +75,15 @@ pub async fn run(
     }
 }
 
-/// A row is no order: the execution knows when its own swaps began. One that it brings back began in another run.
+/// Returns true if the journal's swap began in this run. A row is no order: the execution knows when its own swaps
+/// began, and a swap that is brought back began in another run.
 fn is_of_this_run(work: &Work, journal: &Journal) -> bool {
     let is_over = journal.lab.as_ref().is_some_and(|lab| lab.is_over);
     is_over || journal.swap_id == SwapId::new(&journal.old, work.lease.since)
 }
 
-/// Writes the decision to go back, so that whoever comes next goes the same way. A retirement may
-/// have gone through: there the old instance's whereabouts decide.
+/// Writes the decision to go back, so that every later visit goes the same way. If a retirement was under way, the
+/// state of the old instance decides instead.
 async fn decide(context: &Context, work: &Work, journal: &mut Journal, undo: &Undo) -> Result<(), StepError> {
     if journal.undo.is_some() {
         return Ok(());
@@ -98,7 +99,8 @@ async fn decide(context: &Context, work: &Work, journal: &mut Journal, undo: &Un
     Ok(())
 }
 
-/// The step failed before it changed anything, and its candidate stays; or after all was done.
+/// Ends a rollback without a swap in progress. Either the step failed before it changed anything, and its
+/// candidate stays, or it failed after the swap was complete.
 fn nothing_in_progress(work: &mut Work, undo: &Undo) {
     let instance_id = match work.current.take() {
         Some(current) if current.journal.stage == Stage::Retiring => {
@@ -124,7 +126,7 @@ fn record(
     undo: &Undo,
 ) {
     let current = work.current.take();
-    // The candidate of a Launch whose answer was lost is still in the queue.
+    // The candidate is still in the queue if the Launch's answer was lost.
     work.queue.retain(|candidate| candidate.instance_id != journal.old);
     match (end, newcomer, current) {
         (End::Finished, Some(new_instance_id), Some(current)) => {
@@ -144,7 +146,7 @@ fn finished(work: &mut Work) {
     work.rollback_deadline = None;
 }
 
-/// The reason for a step that failed outright.
+/// Returns the undo for a step that failed outright.
 fn undo_for(failure: &StepFailure) -> Undo {
     let reason = match failure.error.as_str() {
         "NotAuthorized" => Reason::NotAuthorized,

@@ -1,6 +1,6 @@
-//! WaitForHealth: the newcomer must run and pass both status checks, its pool must still be clear, and its group
-//! must still launch the same and not be scaling: an attach in the middle of that would be taken for the group's
-//! own. Changes nothing in AWS.
+//! WaitForHealth: the newcomer must run and pass both status checks. Its pool must still be clear, and its group
+//! must still launch the same. The group must not be scaling: it would take an attach at that moment for its own.
+//! Changes nothing in AWS.
 //!
 //! Records, in a lab swap: the volumes of the newcomer, once EC2 shows them.
 
@@ -19,7 +19,7 @@ use crate::group::launches_otherwise;
 use crate::lab_recovery::launched_with;
 use crate::work::{Current, Next, Work};
 
-/// Looks once.
+/// Checks once.
 ///
 /// # Errors
 /// A call fails.
@@ -31,7 +31,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     let newcomer = &current.newcomer;
     let unhealthy = |why: &str| Ok((Reason::NewcomerUnhealthy, why.to_owned()));
     let waiting_for: Result<(Reason, String), Next> = match described.get(newcomer) {
-        // EC2 is eventually consistent: unknown right after the launch is not gone.
+        // EC2 is eventually consistent: an instance unknown right after its launch is not gone.
         None => unhealthy("EC2 does not describe it"),
         Some(i) => match i.state {
             InstanceState::Dead | InstanceState::Stopped => {
@@ -58,7 +58,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     Ok(work.undo(reason, format!("newcomer {newcomer}, {seconds} s after launch: {why}")))
 }
 
-/// Notes the volumes that a lab swap's newcomer was launched with: EC2 no longer tells once it has died.
+/// Notes the volumes that a lab swap's newcomer was launched with: EC2 no longer shows them once the newcomer has
+/// died.
 async fn note_volumes(
     context: &Context,
     work: &Work,
@@ -74,7 +75,7 @@ async fn note_volumes(
     Ok(context.swaps.note(&work.lease, &current.journal).await?)
 }
 
-/// The newcomer is well: where to go, or what it waits for all the same.
+/// Returns the next state for a newcomer that is well, or notes what it still waits for.
 async fn healthy(
     context: &Context,
     target: &Target,
@@ -92,16 +93,16 @@ async fn healthy(
     })
 }
 
-/// The group's answer to an attach.
+/// The group's readiness for an attach.
 enum Ready {
     Yes,
-    /// Later: in words.
+    /// The group is not ready yet, with the reason in words.
     NotYet(String),
-    /// Never.
+    /// The group has changed, and the swap goes back.
     Changed(Change),
 }
 
-/// Asks the group. The attach itself asks for the rest of what may have changed.
+/// Checks the group. The attach itself checks all other changes.
 async fn group_is_ready(
     context: &Context,
     target: &Target,
@@ -118,11 +119,11 @@ async fn group_is_ready(
     Ok(scaling(&group, &mut work.short_since, Timestamp::now()).map_or(Ready::Yes, Ready::NotYet))
 }
 
-/// The last look before the old instance goes: `Some` leads to the rollback, and a gate that does not
-/// say lets nothing go.
+/// Makes the last check before the old instance leaves. `Some` leads to the rollback. If the gate does not answer,
+/// the old instance stays.
 ///
 /// # Errors
-/// The gate does not say, or a call fails.
+/// The gate does not answer, or a call fails.
 pub async fn undo_if_at_risk(
     context: &Context,
     target: &Target,
@@ -136,7 +137,8 @@ pub async fn undo_if_at_risk(
     }
 }
 
-/// Says that the newcomer's pool is poisoned or EC2 takes it back; a gate that does not answer says nothing.
+/// Says that the newcomer's pool is poisoned, or that EC2 reclaims the newcomer. A gate that does not answer
+/// counts as clear.
 ///
 /// # Errors
 /// A call fails.
@@ -151,7 +153,7 @@ pub async fn at_risk(
     }
 }
 
-/// Says that EC2 takes the newcomer back, by its Spot request.
+/// Says that EC2 reclaims the newcomer, by its Spot request.
 ///
 /// # Errors
 /// The call fails.
@@ -160,18 +162,18 @@ pub async fn taken_back(target: &Target, newcomer: &InstanceId) -> Result<Option
     Ok(code.map(|code| format!("newcomer {newcomer}: its Spot request is {code}")))
 }
 
-/// The gate's word on the newcomer's pool, and EC2's on the newcomer.
+/// The last check's result: the gate's verdict on the newcomer's pool, and the newcomer's Spot request.
 enum LastLook {
-    /// Go on.
+    /// The swap may go on.
     Clear,
-    /// Poisoned, or to be interrupted.
+    /// The pool is poisoned, or EC2 is about to interrupt the newcomer.
     AtRisk(String),
-    /// The gate does not say.
+    /// The gate does not answer.
     Unknown(String),
 }
 
-/// The newcomer's pool may have been poisoned while it started; and where its own interruption poisons
-/// nothing (a LAB account, a threshold of several accounts), its Spot request tells.
+/// Checks the newcomer's pool, which may have been poisoned since the launch, and its Spot request. In a LAB
+/// account, or below a threshold of several accounts, an interruption poisons nothing; the Spot request shows it.
 async fn last_look(context: &Context, target: &Target, current: &Current) -> Result<LastLook, StepError> {
     let (pool, newcomer) = (&current.pool, &current.newcomer);
     if let Some(why) = taken_back(target, newcomer).await? {

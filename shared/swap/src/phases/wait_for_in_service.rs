@@ -1,7 +1,7 @@
-//! WaitForInService: the newcomer must serve. It is InService, healthy in every target group of the group and in
-//! those where others have registered it or the old instance, and past the group's warm-up, or it carries the tag
-//! by which its owner's software says that it is ready. Then the owner is asked once more whether the old
-//! instance may go. Changes nothing.
+//! WaitForInService: the newcomer must serve. It must be InService, and healthy in every target group of the group.
+//! The same holds for the target groups that others have registered the newcomer or the old instance in. The
+//! newcomer must also be past the group's warm-up, or carry the tag by which its owner's software says that it is
+//! ready. Then the phase checks once more if the owner still allows the retirement. Changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ use crate::phases::retire_old::ask_owner;
 use crate::phases::wait_for_health::at_risk;
 use crate::work::{Current, Next, Work};
 
-/// The warm-up over, target groups may take so much longer.
+/// The seconds that target groups may take after the warm-up.
 const AFTER_WARM_UP_SECONDS: u32 = 120;
 
-/// Looks once.
+/// Checks once.
 ///
 /// # Errors
 /// A call fails.
@@ -53,7 +53,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             }
         }
         Some(m) => format!("it is {:?}, healthy: {}", m.state, m.healthy),
-        // It may never come: EC2 takes it back, and the group was faster.
+        // The newcomer may never be InService: EC2 reclaims it, and its group was faster.
         None => match at_risk(context, &target, current).await? {
             Some(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
             None => "it is not in the group".to_owned(),
@@ -72,7 +72,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     ))
 }
 
-/// Its group may take a while to notice that a newcomer is gone.
+/// Starts the undo if the newcomer is dying: its group may notice late.
 async fn undo_if_dying(
     target: &Target,
     work: &mut Work,
@@ -102,7 +102,9 @@ async fn not_serving(
     warming_up_or_unready(target, work, group, current, since).await
 }
 
-/// The attach has put the group's own tags on the newcomer: where one of them is of our key, ours is put back.
+/// Restores our tag on the newcomer if the group has a tag with the same key.
+///
+/// The attach has put the group's tags on the newcomer:
 /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-tagging.html>
 async fn put_mark_back(target: &Target, group: &Group, current: &Current) -> Result<(), StepError> {
     let is_overwritten = group.propagated_tags.get(MANAGED_BY.0).is_some_and(|value| value != MANAGED_BY.1);
@@ -112,7 +114,7 @@ async fn put_mark_back(target: &Target, group: &Group, current: &Current) -> Res
     Ok(())
 }
 
-/// The owner's ready tag where he has chosen one, else the warm-up.
+/// Says that the newcomer lacks the owner's ready tag, or, if the owner has chosen none, that it is warming up.
 async fn warming_up_or_unready(
     target: &Target,
     work: &mut Work,
@@ -122,7 +124,7 @@ async fn warming_up_or_unready(
 ) -> Result<Option<String>, StepError> {
     let tags = match GroupTags::parse(&group.tags) {
         Ok(tags) => tags,
-        // Whether it may go on, the owner is asked at the end; until then he mends it.
+        // A bad tag ends nothing yet: the last check asks about it, and until then the owner may correct it.
         Err(bad) => return Ok(Some(bad.to_string())),
     };
     if let Some(ready) = &tags.ready_tag {
@@ -136,7 +138,8 @@ async fn warming_up_or_unready(
     Ok(warming_up(work, current, since, warm_up))
 }
 
-/// The warm-up counts from InService, and is not the newcomer's fault: the deadline makes room for it.
+/// Says that the newcomer is warming up. The warm-up counts from InService and is not the newcomer's fault: the
+/// deadline is extended by it.
 fn warming_up(work: &mut Work, current: &mut Current, since: Timestamp, seconds: u32) -> Option<String> {
     let until = since.saturating_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX);
     let now = Timestamp::now();
@@ -165,8 +168,8 @@ async fn target_health(
     Ok(None)
 }
 
-/// Says what the target groups lack in which others have registered the newcomer or the old instance. They may do
-/// so at any moment: all target groups of the VPC are looked through.
+/// Says what is missing in the target groups that others have registered the newcomer or the old instance in. They
+/// may register at any moment: the check searches all target groups of the VPC.
 async fn health_by_others(
     target: &Target,
     work: &Work,
@@ -174,7 +177,7 @@ async fn health_by_others(
     described: &BTreeMap<InstanceId, Instance>,
     current: &mut Current,
 ) -> Result<Option<String>, StepError> {
-    // Load balancers of a cluster have every node registered, and find one healthy once it has the pods.
+    // A cluster's load balancers have every node registered, and find a node healthy once it has the pods.
     if work.node.is_some() {
         return Ok(None);
     }

@@ -1,7 +1,7 @@
-//! WaitForRetirement: the old instance must have left the group and be drained by every target
-//! group, also by those in which others have registered it; then, if it was detached, it is terminated. It is terminated only while as many instances
-//! serve as are desired and the newcomer's pool is clear: should the newcomer have failed meanwhile,
-//! the rollback takes the old one back in.
+//! WaitForRetirement: the old instance must have left the group, and every target group must have drained it, also
+//! those that others have registered it in. If it was detached, the phase then terminates it. The termination
+//! requires that as many instances serve as are desired, and that the newcomer's pool is clear. If the newcomer
+//! has failed meanwhile, the rollback attaches the old instance again.
 
 use jiff::Timestamp;
 use spot_cloud::target_groups::{self, TargetHealth};
@@ -19,7 +19,7 @@ use crate::phases::wait_for_health::undo_if_at_risk;
 use crate::recovery::calls_may_land;
 use crate::work::{Current, Next, Work};
 
-/// Looks once, and terminates the old instance if it is time.
+/// Checks once, and terminates the old instance if it is time.
 ///
 /// # Errors
 /// A call fails, or the old instance has not left by the deadline ([`StepError::Stuck`]).
@@ -42,7 +42,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
             groups::set_max(&target.autoscaling, work.group()?.1, max).await?;
             "MaxSize was given back"
         }
-        // The old instance is gone already; what remains is Restore's.
+        // The old instance is gone already; Restore does the rest.
         Action::ResumeAzRebalance | Action::Done(End::Finished)
             if goes_forward(&current.journal, &observed) =>
         {
@@ -69,7 +69,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
     )))
 }
 
-/// Before the next candidate's turn: a refresh begun or a hook added meanwhile ends the run with this swap.
+/// Ends the run with this swap if a refresh began or a hook was added meanwhile. Runs before the next candidate's
+/// turn.
 async fn end_if_unfit(target: &Target, work: &mut Work, group: Option<&Group>) -> Result<(), StepError> {
     if !work.queue.is_empty()
         && let Some(group) = group
@@ -80,7 +81,7 @@ async fn end_if_unfit(target: &Target, work: &mut Work, group: Option<&Group>) -
     Ok(())
 }
 
-/// The point of no return.
+/// Terminates the old instance: the point of no return.
 async fn terminate_old(
     context: &Context,
     target: &Target,
@@ -95,7 +96,8 @@ async fn terminate_old(
     Ok(Next::Proceed)
 }
 
-/// Says if a target group drains the old instance: the group's own by its port, another's by whatever port.
+/// Returns true while a target group is draining the old instance: the group's own at its port, one of others at
+/// any port.
 async fn is_drained(target: &Target, own: &[String], current: &Current) -> Result<bool, StepError> {
     let old = &current.candidate.instance_id;
     if target_groups::health(&target.elbv2, own, old).await? == TargetHealth::Draining {
@@ -104,7 +106,7 @@ async fn is_drained(target: &Target, own: &[String], current: &Current) -> Resul
     Ok(!targets::in_those(&target.elbv2, &current.also_in, old).await?.draining.is_empty())
 }
 
-/// Less than the rollback looks at, and enough to decide whether the old instance may go.
+/// Observes what the decision needs if the old instance may be terminated: less than the rollback observes.
 async fn observe(
     target: &Target,
     work: &Work,
@@ -120,7 +122,7 @@ async fn observe(
     {
         draining.push(old.clone());
     }
-    // Its group may not have noticed yet that the newcomer is dying: EC2 is asked before the end.
+    // The group may not have noticed yet that the newcomer is dying: EC2 shows its state before the termination.
     let is_member = group.member(&current.newcomer).is_some();
     let old_left = group.member(old).is_none();
     let alive = is_member && (!old_left || instances::is_running(&target.ec2, &current.newcomer).await?);
