@@ -13,6 +13,7 @@ use spot_domain::selection::Candidate;
 use spot_domain::swap::Left;
 use spot_domain::{ClusterName, InstanceId, Reason};
 use spot_swap::error::StepError;
+use spot_swap::machine::Payload;
 use spot_swap::work::{Current, Work};
 
 /// Types that a run launches, one after the other, while each proves too small.
@@ -105,6 +106,12 @@ pub enum Leaving {
     Gone,
 }
 
+impl Payload for NodeWork {
+    fn run(&mut self) -> Option<&mut Work> {
+        self.run.as_mut().map(|run| &mut run.swap)
+    }
+}
+
 impl NodeWork {
     /// Work that ends here: nothing was changed.
     #[must_use]
@@ -134,7 +141,6 @@ impl NodeRun {
     /// # Errors
     /// There is none: the state machine has sent it to the wrong phase.
     pub fn take_current(&mut self) -> Result<Current, StepError> {
-        self.swap.steps += 1;
         self.swap.current.take().ok_or_else(|| StepError::Protocol("no newcomer in this swap".into()))
     }
 
