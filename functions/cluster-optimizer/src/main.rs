@@ -1,12 +1,12 @@
 //! Wires the cluster optimizer to the Lambda runtime.
 
-use cluster_optimizer::Optimizer;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     spot_cloud::lambda::init_tracing();
-    let optimizer = &Optimizer::from_environment().await?;
-    run(service_fn(|event: LambdaEvent<Value>| optimizer.handle(event.payload))).await
+    let (phases, context) =
+        (&cluster_optimizer::phase_table(), &spot_swap::Context::from_environment().await?);
+    run(service_fn(|event: LambdaEvent<Value>| phases.run(context, event.payload))).await
 }

@@ -13,6 +13,7 @@ use spot_domain::selection::Candidate;
 use spot_domain::swap::Left;
 use spot_domain::{ClusterName, InstanceId, Reason};
 use spot_swap::error::StepError;
+use spot_swap::machine::Payload;
 use spot_swap::work::{Current, Work};
 
 /// The most types that a run launches, one after the other, if each proves too small.
@@ -104,6 +105,12 @@ pub enum Leaving {
     Gone,
 }
 
+impl Payload for NodeWork {
+    fn run(&mut self) -> Option<&mut Work> {
+        self.run.as_mut().map(|run| &mut run.swap)
+    }
+}
+
 impl NodeWork {
     /// Returns the work of a run that ends here and has changed nothing.
     #[must_use]
@@ -133,7 +140,6 @@ impl NodeRun {
     /// # Errors
     /// There is no swap in progress: the state machine entered the wrong phase.
     pub fn take_current(&mut self) -> Result<Current, StepError> {
-        self.swap.steps += 1;
         self.swap.current.take().ok_or_else(|| StepError::Protocol("no newcomer in this swap".into()))
     }
 

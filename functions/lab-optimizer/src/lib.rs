@@ -8,187 +8,133 @@
 pub mod phases;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use spot_domain::ExecutionArn;
 use spot_domain::lab::LabReport;
 use spot_domain::swap::Left;
+use spot_swap::Context;
 use spot_swap::error::StepError;
+use spot_swap::machine::{self, Answer, Phases, Start, on_current, phase, start, step};
 use spot_swap::phases::{gate, launch, rollback, wait_for_health};
 use spot_swap::recovery::Permission;
 use spot_swap::work::{Next, Work};
-use spot_swap::{Context, StepFailure};
 
 use phases::discover::{self, Discovery};
 use phases::{capture_image, report, retire_old, take_over};
 
-#[derive(Debug)]
-pub struct Optimizer {
-    context: Context,
-}
-
-/// The event of the state machine.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "phase")]
-enum Step {
-    Discover { execution: ExecutionArn, input: Value },
-    Gate { work: Work },
-    CaptureImage { work: Work },
-    Launch { work: Work },
-    WaitForHealth { work: Work },
-    TakeOver { work: Work },
-    RetireOld { work: Work },
-    Rollback { work: Work, error: Option<StepFailure> },
-    Report { work: Option<Work>, refused: Option<Left> },
-}
-
-/// The function's answer to the state machine.
+/// The answers of Discover and Report.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum StepAnswer {
-    /// The result of a step.
-    Step {
+pub enum LabAnswer {
+    /// The plan, or a refusal.
+    Discovered {
         /// The decision that the state machine's Choice reads.
         next: Next,
         /// The input of the next step; `null` after a refusal.
         work: Option<Box<Work>>,
-        /// The refusal of Discover, if it leaves the instance alone.
+        /// The refusal, if the instance is left alone.
         refused: Option<Left>,
     },
     /// The execution's output.
     Report(LabReport),
 }
 
-impl Optimizer {
-    /// Reads the environment that the template sets.
-    ///
-    /// # Errors
-    /// A variable is missing or malformed.
-    pub async fn from_environment() -> Result<Self, spot_cloud::clients::BadEnvironment> {
-        Ok(Self { context: Context::from_environment().await? })
-    }
-
-    /// Runs one step.
-    ///
-    /// # Errors
-    /// The step failed. Retry and Catch of the state machine match on the error's name.
-    pub async fn handle(&self, event: Value) -> Result<StepAnswer, StepError> {
-        let step: Step = serde_json::from_value(event).map_err(|e| StepError::Protocol(e.to_string()))?;
-        let answer = self.run(step).await;
-        if let Err(error) = &answer {
-            tracing::warn!(error = error.name(), "{error}");
-        }
-        answer
-    }
-
-    async fn run(&self, step: Step) -> Result<StepAnswer, StepError> {
-        let context = &self.context;
-        let (mut work, phase) = match step {
-            Step::Discover { execution, input } => {
-                return Ok(match discover::run(context, execution, input).await? {
-                    Discovery::Refused(left) => {
-                        StepAnswer::Step { next: Next::Report, work: None, refused: Some(left) }
-                    }
-                    Discovery::Swap(work) => go(Next::Proceed, *work),
-                    Discovery::BringBack(work) => go(Next::Undo, *work),
-                });
-            }
-            Step::Report { refused: Some(left), .. } => return Ok(StepAnswer::Report(report::refused(left))),
-            Step::Report { work: Some(work), .. } => {
-                return report::run(context, work).await.map(StepAnswer::Report);
-            }
-            Step::Report { .. } => return Err(StepError::Protocol("nothing to report".into())),
-            Step::Gate { work } => (work, Phase::Gate),
-            Step::CaptureImage { work } => (work, Phase::CaptureImage),
-            Step::Launch { work } => (work, Phase::Launch),
-            Step::WaitForHealth { work } => (work, Phase::WaitForHealth),
-            Step::TakeOver { work } => (work, Phase::TakeOver),
-            Step::RetireOld { work } => (work, Phase::RetireOld),
-            Step::Rollback { work, error } => (work, Phase::Rollback(error)),
-        };
-        work.steps += 1;
-        let next = match phase {
-            Phase::Gate => gate::run(context, &mut work).await?,
-            Phase::CaptureImage => capture_image::run(context, &mut work).await?,
-            Phase::Launch => launch::run(context, &mut work).await?,
-            Phase::Rollback(failure) => {
-                let permit = async |_: &mut _, _: &_, _: &_| Permission::Granted;
-                rollback::run(context, &mut work, failure.as_ref(), permit).await?
-            }
-            phase => self.run_on_current(&mut work, phase).await?,
-        };
-        if next == Next::Wait {
-            work.pace();
-        }
-        Ok(go(next, work))
-    }
-
-    /// Runs a phase that works on the swap in progress, which must be there.
-    async fn run_on_current(&self, work: &mut Work, phase: Phase) -> Result<Next, StepError> {
-        let context = &self.context;
-        let mut current =
-            work.current.take().ok_or_else(|| StepError::Protocol("no swap in progress".into()))?;
-        let next = match phase {
-            Phase::WaitForHealth => wait_for_health::run(context, work, &mut current).await?,
-            Phase::TakeOver => take_over::run(context, work, &mut current).await?,
-            Phase::RetireOld => retire_old::run(context, work, &mut current).await?,
-            Phase::Gate | Phase::CaptureImage | Phase::Launch | Phase::Rollback(_) => {
-                return Err(StepError::Protocol("this phase has no swap in progress".into()));
-            }
-        };
-        work.current = Some(current);
-        Ok(next)
-    }
+/// The event of Report.
+#[derive(Debug, Deserialize)]
+struct Ended {
+    work: Option<Work>,
+    refused: Option<Left>,
 }
 
-enum Phase {
-    Gate,
-    CaptureImage,
-    Launch,
-    WaitForHealth,
-    TakeOver,
-    RetireOld,
-    Rollback(Option<StepFailure>),
+/// Returns the phases, by the names of the state machine's tasks.
+#[must_use]
+pub fn phase_table() -> Phases<Work, LabAnswer> {
+    Phases::new([
+        (
+            "Discover",
+            start(async |context, Start { execution, input, .. }| {
+                discover::run(context, execution, input).await
+            }),
+        ),
+        ("Gate", step(gate::run)),
+        ("CaptureImage", step(capture_image::run)),
+        ("Launch", step(launch::run)),
+        ("WaitForHealth", on_current(wait_for_health::run)),
+        ("TakeOver", on_current(take_over::run)),
+        ("RetireOld", on_current(retire_old::run)),
+        (
+            "Rollback",
+            machine::rollback(async |context, work, failure| {
+                rollback::run(context, work, failure, async |_, _, _| Permission::Granted).await
+            }),
+        ),
+        ("Report", phase(end)),
+    ])
 }
 
-fn go(next: Next, work: Work) -> StepAnswer {
-    StepAnswer::Step { next, work: Some(Box::new(work)), refused: None }
+async fn end(context: &Context, ended: Ended) -> Result<Answer<Work, LabAnswer>, StepError> {
+    let report = match ended {
+        Ended { refused: Some(left), .. } => report::refused(left),
+        Ended { work: Some(work), .. } => {
+            machine::note_execution(work.lease.owner.execution());
+            report::run(context, work).await?
+        }
+        Ended { .. } => return Err(StepError::Protocol("nothing to report".into())),
+    };
+    Ok(Answer::Other(Box::new(LabAnswer::Report(report))))
+}
+
+impl From<Discovery> for Answer<Work, LabAnswer> {
+    fn from(discovery: Discovery) -> Self {
+        let (next, work, refused) = match discovery {
+            Discovery::Refused(left) => (Next::Report, None, Some(left)),
+            Discovery::Swap(work) => (Next::Proceed, Some(work), None),
+            Discovery::BringBack(work) => (Next::Undo, Some(work), None),
+        };
+        Self::Other(Box::new(LabAnswer::Discovered { next, work, refused }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+
+    use spot_domain::Reason;
     use spot_scripted::state_machine::StateMachine;
+
+    use super::*;
 
     const MACHINE: StateMachine = StateMachine(include_str!("../swap.asl.yaml"));
 
     #[test]
-    fn every_phase_of_the_state_machine_is_a_step_here() {
-        let phases = MACHINE.phases();
-        assert_eq!(phases.len(), 9);
-        for phase in phases {
-            let error = serde_json::from_value::<Step>(serde_json::json!({ "phase": phase, "work": 1 }));
-            let error = error.unwrap_err().to_string();
-            assert!(!error.starts_with("unknown variant"), "{phase}: {error}");
-            assert!(MACHINE.has_state(phase), "the state of {phase} has another name");
-        }
+    fn the_table_lists_every_task_of_the_state_machine_and_no_other() {
+        let (table, tasks) = (phase_table().names(), MACHINE.tasks());
+        assert_eq!(table.len(), 9);
+        assert_eq!(BTreeSet::from_iter(table), BTreeSet::from_iter(tasks));
+        assert_eq!(MACHINE.phases(), MACHINE.tasks(), "each task asks for the phase of its name");
     }
 
     #[test]
-    fn every_decision_that_the_state_machine_looks_for_is_made_here() {
-        let known = [Next::Proceed, Next::Wait, Next::Undo, Next::NextTarget, Next::Report]
-            .map(|next| serde_json::to_string(&next).unwrap());
-        let looked_for = MACHINE.decisions();
-        assert!(looked_for.len() >= 9);
-        for decision in looked_for {
-            assert!(known.contains(&decision.to_owned()), "{decision}");
-        }
+    fn a_refusal_takes_the_place_of_the_work() {
+        let left = Left::new(&"i-0123456789abcdef0".parse().unwrap(), Reason::InstanceGone, "gone");
+        let answer: Answer<Work, LabAnswer> = Discovery::Refused(left.clone()).into();
+        let expected = serde_json::json!({ "next": "REPORT", "work": null, "refused": left });
+        assert_eq!(serde_json::to_value(answer).unwrap(), expected);
+        let payload = include_str!("../../../shared/swap/tests/payloads/3fb1158-lab-after-launch.json");
+        let work: Work = serde_json::from_str(payload).unwrap();
+        let answer: Answer<Work, LabAnswer> = Discovery::BringBack(Box::new(work)).into();
+        let answer = serde_json::to_value(answer).unwrap();
+        assert_eq!(
+            (&answer["next"], answer.get("refused")),
+            (&"UNDO".into(), Some(&serde_json::Value::Null))
+        );
+        assert!(answer["work"].is_object());
     }
 
+    /// Only Discover answers with the field.
     #[test]
-    fn the_state_machine_retries_and_catches_by_the_names_used_here() {
-        let transient = StepError::Transient(String::new()).name();
-        let stuck = StepError::Stuck(String::new()).name();
-        assert_eq!(MACHINE.retries(transient), 9);
-        assert!(MACHINE.catches(stuck));
+    fn the_state_machine_reads_a_refusal_of_discover_alone() {
+        let reads = |text: &str| text.matches("$states.result.refused").count();
+        let (_, after) = MACHINE.0.split_once("\n  Discover:\n").unwrap();
+        let (discover, _) = after.split_once("\n\n").unwrap();
+        assert_eq!((reads(discover), reads(MACHINE.0)), (1, 1));
     }
 }

@@ -2,8 +2,9 @@
 //! attach, retirement, restoration, and the way back. Each is one short step, safe to repeat.
 //!
 //! What one step hands to the next is a [`work::Work`]; what must survive any death is the journal in
-//! the Swaps table, from which [`recovery`] finishes or undoes a swap. Nothing here knows a state
-//! machine, an input or an output: those are the functions'. Nothing here talks to a Kubernetes cluster: that is `spot-nodes`.
+//! the Swaps table, from which [`recovery`] finishes or undoes a swap. [`machine`] runs the step that a state
+//! machine asks for. Inputs and outputs of executions are the functions'. Nothing here talks to a Kubernetes
+//! cluster: that is `spot-nodes`.
 
 pub mod attempts;
 pub mod before_launch;
@@ -11,6 +12,7 @@ pub mod error;
 pub mod group;
 pub mod input;
 pub mod lab_recovery;
+pub mod machine;
 pub mod newcomer;
 pub mod order;
 pub mod owner;

@@ -9,7 +9,7 @@ use spot_cloud::swaps::{Lease, Leased};
 use spot_domain::fitness::{Hook, Transition, terminating_seconds};
 use spot_domain::group::Launch;
 use spot_domain::ids::InstanceType;
-use spot_domain::journal::{Journal, NodeSwap, Retirement, Undo};
+use spot_domain::journal::{Journal, NodeSwap, Retirement, SwapId, Undo};
 use spot_domain::lab::LabSwap;
 use spot_domain::selection::{Candidate, Change};
 use spot_domain::settings::Settings;
@@ -291,6 +291,13 @@ impl Work {
             Leased::Group { arn, name } => Ok((arn, name)),
             other => Err(StepError::Protocol(format!("{other} is no Auto Scaling group"))),
         }
+    }
+
+    /// Returns the id of the swap in progress, or else of the next candidate's.
+    #[must_use]
+    pub fn swap_id(&self) -> Option<SwapId> {
+        let next = || Some(SwapId::new(&self.queue.first()?.instance_id, self.lease.since));
+        self.current.as_ref().map(|current| current.journal.swap_id.clone()).or_else(next)
     }
 
     /// Something was made before the launch (an image), so that a launch that fails is a rollback.

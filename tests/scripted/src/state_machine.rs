@@ -17,10 +17,20 @@ impl StateMachine {
         self.after("$next = ", &[' ']).collect()
     }
 
-    /// Returns true if it has a state of this name.
+    /// Returns the names of its Task states.
     #[must_use]
-    pub fn has_state(&self, name: &str) -> bool {
-        self.0.contains(&format!("\n  {name}:\n"))
+    pub fn tasks(&self) -> Vec<&'static str> {
+        let name =
+            |line: &'static str| line.strip_prefix("  ")?.strip_suffix(':').filter(|n| !n.starts_with(' '));
+        let mut state = "";
+        let mut tasks = Vec::new();
+        for line in self.0.lines() {
+            state = name(line).unwrap_or(state);
+            if line == "    Type: Task" {
+                tasks.push(state);
+            }
+        }
+        tasks
     }
 
     /// Counts its lists of errors that begin with this one, which stands first in every Retry.

@@ -15,7 +15,6 @@ use crate::work::NodeWork;
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepError> {
     let (run, _) = work.run()?;
-    run.swap.steps += 1;
     run.note_queued();
     let next = launch::run(context, &mut run.swap).await?;
     Ok(if next == Next::NextTarget { Next::Report } else { next })

@@ -1,0 +1,208 @@
+//! The runner with phases that only decide, and the contract of names with the three state machines.
+
+use std::sync::Arc;
+use std::task::{Context as Wake, Poll, Waker};
+
+use serde_json::json;
+use spot_domain::Reason;
+use spot_domain::journal::Undo;
+use spot_scripted::state_machine::StateMachine;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::*;
+
+const IN_PROGRESS: &str = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
+const QUEUED: &str = include_str!("../../tests/payloads/3fb1158-group-after-discover.json");
+const MACHINES: [StateMachine; 3] = [
+    StateMachine(include_str!("../../../../functions/cluster-optimizer/swap.asl.yaml")),
+    StateMachine(include_str!("../../../../functions/kubernetes-optimizer/swap.asl.yaml")),
+    StateMachine(include_str!("../../../../functions/lab-optimizer/swap.asl.yaml")),
+];
+
+/// The decision of a phase stands for the world that it sees.
+fn table() -> Phases<Work, String, Next> {
+    Phases::new([
+        ("Discover", start(async |_: &Next, start: Start| Ok(Answer::Other(Box::new(told(&start)))))),
+        ("Launch", step(async |next: &Next, _: &mut Work| decide(*next))),
+        ("Drain", self_paced(async |next: &Next, _: &mut Work| decide(*next))),
+        ("Attach", on_current(async |next: &Next, _: &mut Work, _: &mut Current| decide(*next))),
+        ("Rollback", rollback(async |next: &Next, work: &mut Work, failure| Ok(undo(*next, work, failure)))),
+        ("Report", report(async |_: &Next, work: Work| Ok(work.summary()))),
+    ])
+}
+
+fn told(start: &Start) -> String {
+    format!("{} {} {}", start.execution, start.input, start.tries)
+}
+
+fn decide(next: Next) -> Result<Next, StepError> {
+    tracing::info!("decides");
+    if next == Next::Undo { Err(StepError::Stuck("its words".into())) } else { Ok(next) }
+}
+
+fn undo(next: Next, work: &mut Work, failure: Option<&StepFailure>) -> Next {
+    let detail = failure.map(|failure| failure.error.clone()).unwrap_or_default();
+    work.undo = Some(Undo { reason: Reason::StepFailed, detail });
+    next
+}
+
+fn payload(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// Runs one step whose phase decides for `next`.
+fn run(next: Next, event: Value) -> Result<Value, StepError> {
+    let table = table();
+    let mut step = std::pin::pin!(table.run(&next, event));
+    match step.as_mut().poll(&mut Wake::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer.map(|answer| serde_json::to_value(answer).unwrap()),
+        Poll::Pending => panic!("no phase here waits"),
+    }
+}
+
+fn step_of(phase: &str, next: Next, work: &str) -> Result<Value, StepError> {
+    run(next, json!({ "phase": phase, "work": payload(work) }))
+}
+
+/// Returns the log lines of one step.
+fn logged(level: LevelFilter, act: impl FnOnce()) -> Vec<Value> {
+    let (lines, writer) = std::io::pipe().unwrap();
+    let log = tracing_subscriber::fmt().json().with_max_level(level).with_writer(Arc::new(writer));
+    tracing::subscriber::with_default(log.finish(), act);
+    serde_json::Deserializer::from_reader(lines).into_iter().map(Result::unwrap).collect()
+}
+
+#[test]
+fn what_no_phase_understands_is_a_protocol_error() {
+    let work = payload(QUEUED);
+    for event in [
+        json!({ "phase": "Fly", "work": work }),
+        json!({ "phase": 1, "work": work }),
+        json!({ "work": work }),
+        json!("Launch"),
+        json!({ "phase": "Launch" }),
+        json!({ "phase": "Launch", "work": null }),
+        json!({ "phase": "Launch", "work": { "dry_run": 1 } }),
+        json!({ "phase": "Discover", "input": {} }),
+        json!({ "phase": "Discover", "execution": work["lease"]["owner"] }),
+        json!({ "phase": "Rollback", "work": work, "error": 1 }),
+        json!({ "phase": "Attach", "work": work }),
+    ] {
+        let shown = event.to_string();
+        let error = run(Next::Proceed, event).expect_err(&shown);
+        assert_eq!(error.name(), "Protocol", "{shown:.80}: {error}");
+    }
+}
+
+#[test]
+fn a_step_answers_with_its_decision_and_the_work_and_nothing_else() {
+    let answer = step_of("Launch", Next::NextTarget, QUEUED).unwrap();
+    let mut work = serde_json::to_value(serde_json::from_str::<Work>(QUEUED).unwrap()).unwrap();
+    work["steps"] = json!(payload(QUEUED)["steps"].as_u64().unwrap() + 1);
+    assert_eq!(answer, json!({ "next": "NEXT_TARGET", "work": work }));
+}
+
+#[test]
+fn every_step_counts_and_a_wait_has_its_pace() {
+    let before = payload(IN_PROGRESS)["steps"].as_u64().unwrap();
+    let mut waiting: Work = serde_json::from_str(IN_PROGRESS).unwrap();
+    waiting.pause_seconds = 7_777;
+    let waiting = serde_json::to_string(&waiting).unwrap();
+    for (phase, next, keeps_its_pause) in [
+        ("Launch", Next::Wait, false),
+        ("Attach", Next::Wait, false),
+        ("Rollback", Next::Wait, false),
+        ("Launch", Next::Proceed, true),
+        ("Drain", Next::Wait, true),
+    ] {
+        let work = step_of(phase, next, &waiting).unwrap()["work"].take();
+        assert_eq!(work["steps"], before + 1, "{phase}");
+        assert_eq!(work["pause_seconds"] == 7_777, keeps_its_pause, "{phase}, {next:?}");
+    }
+}
+
+#[test]
+fn a_swap_is_in_progress_until_a_phase_decides_for_the_next_one_or_the_end() {
+    for (next, goes_on) in
+        [(Next::Proceed, true), (Next::Wait, true), (Next::NextTarget, false), (Next::Report, false)]
+    {
+        let answer = step_of("Attach", next, IN_PROGRESS).unwrap();
+        assert_eq!(answer["work"]["current"].is_object(), goes_on, "{next:?}");
+    }
+}
+
+#[test]
+fn the_first_phase_gets_the_execution_and_the_last_one_answers_with_the_report() {
+    let execution = &payload(QUEUED)["lease"]["owner"];
+    let arn = execution.as_str().unwrap();
+    for (tries, told) in [(json!(2), "2"), (Value::Null, "0")] {
+        let mut event = json!({ "phase": "Discover", "execution": execution, "input": null });
+        if tries.is_number() {
+            event["tries"] = tries;
+        }
+        assert_eq!(run(Next::Proceed, event).unwrap(), json!(format!("{arn} null {told}")));
+    }
+    let summary = serde_json::from_str::<Work>(QUEUED).unwrap().summary();
+    assert_eq!(step_of("Report", Next::Proceed, QUEUED).unwrap(), json!(summary));
+}
+
+#[test]
+fn a_rollback_is_told_of_the_failure_that_led_to_it() {
+    for (error, told) in [(json!({ "Error": "Rejected", "Cause": "" }), "Rejected"), (Value::Null, "")] {
+        let event = json!({ "phase": "Rollback", "work": payload(IN_PROGRESS), "error": error });
+        assert_eq!(run(Next::Wait, event).unwrap()["work"]["undo"]["detail"], told);
+    }
+}
+
+#[test]
+fn every_log_line_of_a_step_stands_in_a_span_with_execution_and_swap() {
+    let execution = &payload(IN_PROGRESS)["lease"]["owner"];
+    let swap = &payload(IN_PROGRESS)["current"]["journal"]["swap_id"];
+    let next_swap = serde_json::from_str::<Work>(QUEUED).unwrap().swap_id().unwrap();
+    for (phase, work, swap) in [("Attach", IN_PROGRESS, swap), ("Launch", QUEUED, &json!(next_swap.as_str()))]
+    {
+        // The phase's own line, and the runner's of its failure.
+        let lines = logged(LevelFilter::INFO, || assert!(step_of(phase, Next::Undo, work).is_err()));
+        assert_eq!(lines.len(), 2);
+        for line in lines {
+            let span = &line["span"];
+            assert_eq!((&span["phase"], &span["execution"]), (&json!(phase), execution), "{line}");
+            assert_eq!(&span["swap"], swap, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_log_of_warnings_alone_has_the_span_and_the_name_of_the_error() {
+    let lines = logged(LevelFilter::WARN, || assert!(step_of("Attach", Next::Undo, IN_PROGRESS).is_err()));
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!(line["span"]["execution"], payload(IN_PROGRESS)["lease"]["owner"]);
+    assert_eq!(
+        (&line["fields"]["error"], &line["fields"]["message"]),
+        (&json!("Stuck"), &json!("its words"))
+    );
+}
+
+#[test]
+fn every_decision_that_a_state_machine_looks_for_is_made_here() {
+    let known = [Next::Proceed, Next::Wait, Next::Undo, Next::NextTarget, Next::Report]
+        .map(|next| serde_json::to_string(&next).unwrap());
+    for machine in MACHINES {
+        let looked_for = machine.decisions();
+        assert!(looked_for.len() >= 9);
+        assert!(
+            looked_for.iter().all(|decision| known.iter().any(|next| next == decision)),
+            "{looked_for:?}"
+        );
+    }
+}
+
+#[test]
+fn the_state_machines_retry_and_catch_by_the_names_used_here() {
+    let transient = StepError::Transient(String::new()).name();
+    let stuck = StepError::Stuck(String::new()).name();
+    for machine in MACHINES {
+        assert_eq!(machine.retries(transient), machine.tasks().len());
+        assert!(machine.catches(stuck));
+    }
+}
