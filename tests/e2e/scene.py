@@ -156,6 +156,12 @@ class Scene:
         arn = self.before["AutoScalingGroupARN"]
         return self.aws.table("SwapsTableName").get_item(Key={"target": arn}, ConsistentRead=True).get("Item", {})
 
+    def kept_pool(self, newcomer):
+        """The pool that the Swaps table keeps, for news of the interruption that comes when EC2 has forgotten the instance."""
+        region, account = self.before["AutoScalingGroupARN"].split(":")[3:5]
+        key = {"target": f"newcomer#{account}#{region}#{newcomer}"}
+        return self.aws.table("SwapsTableName").get_item(Key=key, ConsistentRead=True).get("Item", {}).get("launched_into")
+
     def running(self):
         return self.aws.client("stepfunctions").describe_execution(executionArn=self.arn)["status"] == "RUNNING"
 
@@ -189,12 +195,14 @@ class Scene:
         assert sorted(self.group.instance_ids) == sorted({*self.old} - {*old} | {*new.values()})
         assert {self.aws.instance(i)["State"]["Name"] for i in old} == {"terminated"}
         assert {self.aws.instance(i)["InstanceLifecycle"] for i in new.values()} == {"spot"}
+        assert [self.kept_pool(s["new_instance_id"]) for s in report["swapped"]] == [s["pool"] for s in report["swapped"]]
         self.assert_owners()
 
     def assert_rolled_back(self, report, reason, count=1):
         """`count` swaps were undone for this reason, and the group has its old members."""
         assert [r["reason"] for r in report["rolled_back"]] == [reason] * count, report
         assert report["swapped"] == []
+        assert {self.kept_pool(i["InstanceId"]) for i in self.newcomers} <= {None}, "we ended it ourselves"
         self.assert_untouched()
 
     def assert_untouched(self):
