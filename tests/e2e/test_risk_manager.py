@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import time
 
 import pytest
 from local_aws.stack import INTERRUPTION, REBALANCE
@@ -313,6 +314,7 @@ def test_a_pool_that_was_cleared_can_be_poisoned_anew(aws, spot, manage):
 
 def test_an_event_takes_three_calls_at_most(aws, spot, manage):
     manage(aws.drill_event(spot))
-    aws.control.clear_calls()
+    began = time.time()
     manage(aws.drill_event(spot))
-    assert len(aws.control.calls()) <= 3, [c["action"] for c in aws.control.calls()]
+    made = [c["action"] for c in aws.control.calls() if c["t"] >= began]  # Calls that another test had delayed may end now.
+    assert 1 < len(made) <= 3, made
