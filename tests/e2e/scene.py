@@ -11,7 +11,7 @@ class Scene:
     target_groups = ()  # Of others, with their balancers.
 
     def __init__(self, aws, **options):
-        self.aws = aws
+        self.aws = self.stack = aws  # Where the group lies, and where its journal does.
         self.group = aws.create_group(**options)
         self.name, self.arn = self.group.name, None
         self.remember()
@@ -152,15 +152,14 @@ class Scene:
             if any(m["instance_id"] == instance_id and m["lifecycle_state"] == "InService" for m in s["members"])
         )  # fmt: skip
 
-    def row(self):
-        arn = self.before["AutoScalingGroupARN"]
-        return self.aws.table("SwapsTableName").get_item(Key={"target": arn}, ConsistentRead=True).get("Item", {})
+    def row(self, target=None):
+        key = {"target": target or self.before["AutoScalingGroupARN"]}
+        return self.stack.table("SwapsTableName").get_item(Key=key, ConsistentRead=True).get("Item", {})
 
     def kept_pool(self, newcomer):
         """The pool that the Swaps table keeps, for news of the interruption that comes when EC2 has forgotten the instance."""
         region, account = self.before["AutoScalingGroupARN"].split(":")[3:5]
-        key = {"target": f"newcomer#{account}#{region}#{newcomer}"}
-        return self.aws.table("SwapsTableName").get_item(Key=key, ConsistentRead=True).get("Item", {}).get("launched_into")
+        return self.row(f"newcomer#{account}#{region}#{newcomer}").get("launched_into")
 
     def running(self):
         return self.aws.client("stepfunctions").describe_execution(executionArn=self.arn)["status"] == "RUNNING"
