@@ -101,6 +101,7 @@ class NodeScene(Scene):
         new = report["new_instance_id"]
         assert sorted(self.group.instance_ids) == sorted({*self.old} - {self.instance_id} | {new})
         assert self.aws.instance(new)["InstanceLifecycle"] == "spot"
+        assert self.kept_pool(new) == self.aws.pool_of(new)
         assert self.aws.instance(self.instance_id)["State"]["Name"] == "terminated"
         self.kubernetes.wait_node(new)
         self.kubernetes.wait_no_node(self.instance_id)
@@ -125,6 +126,7 @@ class NodeScene(Scene):
         suspended = {process["ProcessName"] for process in after["SuspendedProcesses"]}
         before = {process["ProcessName"] for process in self.before["SuspendedProcesses"]}
         assert suspended == before | {"AZRebalance"}, "a rebalance could take the newcomer with the pod"
+        wait_for(lambda: self.kept_pool(newcomer) == self.aws.pool_of(newcomer))  # The reconciler keeps it last.
         for instance_id in (self.instance_id, newcomer):
             assert self.aws.instance(instance_id)["State"]["Name"] == "running"
             self.kubernetes.wait_node(instance_id)

@@ -11,7 +11,7 @@ class Scene:
     target_groups = ()  # Of others, with their balancers.
 
     def __init__(self, aws, **options):
-        self.aws = aws
+        self.aws = self.stack = aws  # Where the group lies, and where its journal does.
         self.group = aws.create_group(**options)
         self.name, self.arn = self.group.name, None
         self.remember()
@@ -152,9 +152,14 @@ class Scene:
             if any(m["instance_id"] == instance_id and m["lifecycle_state"] == "InService" for m in s["members"])
         )  # fmt: skip
 
-    def row(self):
-        arn = self.before["AutoScalingGroupARN"]
-        return self.aws.table("SwapsTableName").get_item(Key={"target": arn}, ConsistentRead=True).get("Item", {})
+    def row(self, target=None):
+        key = {"target": target or self.before["AutoScalingGroupARN"]}
+        return self.stack.table("SwapsTableName").get_item(Key=key, ConsistentRead=True).get("Item", {})
+
+    def kept_pool(self, newcomer):
+        """The pool that the Swaps table keeps, for news of the interruption that comes when EC2 has forgotten the instance."""
+        region, account = self.before["AutoScalingGroupARN"].split(":")[3:5]
+        return self.row(f"newcomer#{account}#{region}#{newcomer}").get("launched_into")
 
     def running(self):
         return self.aws.client("stepfunctions").describe_execution(executionArn=self.arn)["status"] == "RUNNING"
@@ -189,12 +194,14 @@ class Scene:
         assert sorted(self.group.instance_ids) == sorted({*self.old} - {*old} | {*new.values()})
         assert {self.aws.instance(i)["State"]["Name"] for i in old} == {"terminated"}
         assert {self.aws.instance(i)["InstanceLifecycle"] for i in new.values()} == {"spot"}
+        assert [self.kept_pool(s["new_instance_id"]) for s in report["swapped"]] == [s["pool"] for s in report["swapped"]]
         self.assert_owners()
 
     def assert_rolled_back(self, report, reason, count=1):
         """`count` swaps were undone for this reason, and the group has its old members."""
         assert [r["reason"] for r in report["rolled_back"]] == [reason] * count, report
         assert report["swapped"] == []
+        assert {self.kept_pool(i["InstanceId"]) for i in self.newcomers} <= {None}, "we ended it ourselves"
         self.assert_untouched()
 
     def assert_untouched(self):

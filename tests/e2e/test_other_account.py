@@ -59,10 +59,6 @@ class Abroad(Scene):
     def running(self):
         return False
 
-    def row(self):
-        arn = self.before["AutoScalingGroupARN"]
-        return self.stack.table("SwapsTableName").get_item(Key={"target": arn}, ConsistentRead=True).get("Item", {})
-
 
 @pytest.fixture
 def web(aws, other):

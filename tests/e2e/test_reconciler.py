@@ -50,6 +50,7 @@ def test_an_execution_stopped_after_the_old_one_left_is_finished(aws, quiet, sce
     assert aws.instance(web.old[0])["State"]["Name"] == "terminated"
     web.assert_owners()
     assert "Finished by the reconciler" in web.row()["last_summary"]
+    wait_for(lambda: web.kept_pool(newcomer) == aws.pool_of(newcomer))
 
 
 @pytest.mark.parametrize("state", ["WaitForHealth", "WaitForInService"], ids=["Launch", "Attach"])

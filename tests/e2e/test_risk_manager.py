@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import time
 
 import pytest
 from local_aws.stack import INTERRUPTION, REBALANCE
@@ -252,9 +253,10 @@ def test_an_event_whose_instance_is_forgotten_is_learned_from_its_spot_request(a
 def test_an_event_that_comes_too_late_for_ec2_is_learned_from_the_swap_that_launched_its_instance(aws, scene, manage):
     aws.settings(poll_seconds=1, launch_visible_after_seconds=1)
     web = scene(size=2, minimum=0, zones=["us-east-1a"], overrides=["m5.xlarge"])
-    # The lease and the first launch are written; that newcomer's pool is not, and its swap goes on.
-    aws.control.fault("UpdateItem", code="AccessDeniedException", status=400, skip=2, times=1)
-    unkept, kept = (swapped["new_instance_id"] for swapped in web.swap()["swapped"])
+    kept = web.swap(max_swaps=1)["swapped"][0]["new_instance_id"]
+    aws.control.fault("BatchWriteItem", code="AccessDeniedException", status=400)
+    unkept = web.swap()["swapped"][0]["new_instance_id"]  # The run succeeds all the same.
+    assert [f["hits"] for f in aws.control.faults()] == [1]
     events, pool = {i: aws.drill_event(i) for i in (unkept, kept)}, aws.pool_of(kept)
     web.group.delete()
     wait_for(lambda: {aws.instance(i)["State"]["Name"] for i in events} == {"terminated"})
@@ -312,6 +314,7 @@ def test_a_pool_that_was_cleared_can_be_poisoned_anew(aws, spot, manage):
 
 def test_an_event_takes_three_calls_at_most(aws, spot, manage):
     manage(aws.drill_event(spot))
-    aws.control.clear_calls()
+    began = time.time()
     manage(aws.drill_event(spot))
-    assert len(aws.control.calls()) <= 3, [c["action"] for c in aws.control.calls()]
+    made = [c["action"] for c in aws.control.calls() if c["t"] >= began]  # Calls that another test had delayed may end now.
+    assert 1 < len(made) <= 3, made

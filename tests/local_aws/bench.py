@@ -26,7 +26,7 @@ LIMITS = {
     "interruption event, warm": (3, "calls"),
     "gate of a batch": (1, "calls"),
     "price look of a batch, warm": (1, "calls"),
-    "a swap, without polling": (21, "calls"),
+    "a swap, without polling": (20, "calls"),
     "audit, CPU": (0.3, "s CPU"),
     "audit, peak": (48.0, "MB"),
     "waste scan, CPU": (0.3, "s CPU"),

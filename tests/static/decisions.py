@@ -212,6 +212,8 @@ AT_HOME = [
     ("a lease", "dynamodb:UpdateItem", table("Swaps"), {}, SWAPS),
     ("a whole row", "dynamodb:PutItem", table("Swaps"), {}, NOBODY),
     ("the leases", "dynamodb:Scan", table("Swaps"), {}, [RECONCILER, ENFORCER]),
+    ("the pools of newcomers", "dynamodb:BatchWriteItem", table("Swaps"), {"dynamodb:LeadingKeys": ["newcomer#a", "newcomer#b"]}, GROUPS),
+    ("a lease beside them", "dynamodb:BatchWriteItem", table("Swaps"), {"dynamodb:LeadingKeys": ["newcomer#a", "arn:aws:autoscaling:b"]}, NOBODY),
     ("what a swap launched", "dynamodb:GetItem", table("Swaps"), {}, [*SWAPS, RISK]),
     ("a verdict", "dynamodb:UpdateItem", table("InstanceAuth"), {}, [ENFORCER]),
     ("a pool", "dynamodb:UpdateItem", table("SpotPoolRisk"), {}, [RISK]),

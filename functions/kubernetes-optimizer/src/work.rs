@@ -1,6 +1,8 @@
 //! The payload of the state machine, 256 KiB at most. It holds the swap of the instance, as `spot_swap` knows it, and
 //! the progress of its node's pods.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use spot_cloud::swaps::Lease;
@@ -11,7 +13,7 @@ use spot_domain::journal::NodeSwap;
 use spot_domain::node_swap::{BlockedPod, NodePlan};
 use spot_domain::selection::Candidate;
 use spot_domain::swap::Left;
-use spot_domain::{ClusterName, InstanceId, Reason};
+use spot_domain::{ClusterName, InstanceId, Pool, Reason};
 use spot_swap::error::StepError;
 use spot_swap::machine::Payload;
 use spot_swap::work::{Current, Work};
@@ -80,6 +82,9 @@ pub struct Seen {
     /// The newcomer that the rollback has left in service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<InstanceId>,
+    /// The pool of that newcomer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_in: Option<Pool>,
     /// The warnings of the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -158,12 +163,20 @@ impl NodeRun {
             && swap.ended_by.is_none()
     }
 
-    /// Notes the newcomer that a visit of the rollback has left in service. A repetition of the last visit finds
-    /// no journal and so reports no newcomer; the note then stays.
-    pub fn note_kept(&mut self, kept: Option<InstanceId>) {
+    /// Notes the newcomer that a visit of the rollback has left in service, and its pool. A repetition of the last
+    /// visit finds no journal and so reports no newcomer; the note then stays.
+    pub fn note_kept(&mut self, kept: Option<InstanceId>, pool: Option<Pool>) {
         if kept.is_some() {
             self.seen.kept = kept;
+            self.seen.kept_in = pool;
         }
+    }
+
+    /// Returns the newcomers that serve, each with its pool, also one that the rollback has left in service.
+    #[must_use]
+    pub fn newcomers(&self) -> BTreeMap<InstanceId, Pool> {
+        let kept = self.seen.kept.clone().zip(self.seen.kept_in.clone());
+        self.swap.newcomers().into_iter().chain(kept).collect()
     }
 
     /// Notes the queued candidate before the first launch.
@@ -273,6 +286,20 @@ mod tests {
     }
 
     #[test]
+    fn the_newcomers_that_serve_are_those_swapped_in_and_one_that_could_not_leave() {
+        let mut run = undone(&["m5.large"], Reason::NodeNotReady);
+        assert_eq!(run.newcomers(), BTreeMap::new(), "the one that was undone is gone");
+        let current = run.swap.current.clone().unwrap();
+        run.note_kept(Some(current.newcomer.clone()), Some(current.pool.clone()));
+        run.note_kept(None, None);
+        let one = BTreeMap::from([(current.newcomer.clone(), current.pool.clone())]);
+        assert_eq!(run.newcomers(), one);
+        run.seen = Seen::default();
+        run.swap.done(current.swapped());
+        assert_eq!(run.newcomers(), one);
+    }
+
+    #[test]
     fn another_type_is_tried_only_after_one_that_was_too_small_and_not_for_ever() {
         let not_ready = Reason::NodeNotReady;
         assert!(undone(&["m5.large"], not_ready).may_try_another_type());
@@ -289,9 +316,9 @@ mod tests {
         assert!(!never_joined.may_try_another_type(), "the last one was large enough");
         let mut kept = undone(&["m5.large"], not_ready);
         let newcomer: InstanceId = "i-0123456789abcdef1".parse().unwrap();
-        kept.note_kept(Some(newcomer.clone()));
+        kept.note_kept(Some(newcomer.clone()), None);
         assert!(!kept.may_try_another_type(), "its newcomer is still there");
-        kept.note_kept(None);
+        kept.note_kept(None, None);
         assert_eq!(kept.seen.kept, Some(newcomer), "the visit was repeated, after its journal was closed");
         assert!(!kept.may_try_another_type(), "its newcomer is still there");
     }

@@ -200,8 +200,8 @@ impl Reconciler {
         if journal.as_ref().is_some_and(|journal| !execution.vouches_for(&lease, journal, own)) {
             return Err(gone_on().into());
         }
-        let (end, remarks) = match &mut journal {
-            None => (End::Undone, Vec::new()),
+        let (end, launched, remarks) = match &mut journal {
+            None => (End::Undone, None, Vec::new()),
             Some(journal) => match self.recover(&lease, &settings, journal).await? {
                 // The next run ends the swap. This run's error alerts an operator.
                 Progress::Waiting(why)
@@ -216,13 +216,16 @@ impl Reconciler {
                     tracing::warn!(on = %lease.on, "waiting: {why}");
                     return Ok(Outcome::Waiting);
                 }
-                Progress::Ended { end, remarks, .. } => (end, remarks),
+                Progress::Ended { end, newcomer, pool, remarks } => (end, newcomer.zip(pool), remarks),
             },
         };
         let told = format!("{end:?} by the reconciler after the execution died");
         let kept = journal.and_then(|journal| journal.kept).map(|kept| kept.why);
         let summary = [told].into_iter().chain(kept).chain(remarks.clone()).collect::<Vec<_>>().join("; ");
         self.swaps.close(&lease, Release::LetGo { summary: &summary }).await?;
+        if let Err(error) = self.swaps.keep_pools(&lease, &launched.into_iter().collect()).await {
+            tracing::warn!(on = %lease.on, "the pool of its newcomer is not kept: {error}");
+        }
         Ok(Outcome::Ended(end, remarks))
     }
 

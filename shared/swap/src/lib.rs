@@ -21,6 +21,8 @@ pub mod pricing;
 pub mod recovery;
 pub mod work;
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use spot_cloud::accounts::{self, Access, AccountError};
 use spot_cloud::clients::BadEnvironment;
@@ -29,6 +31,7 @@ use spot_cloud::swaps::{Lease, Swaps};
 use spot_cloud::{Stack, Target, groups};
 use spot_domain::group::Group;
 use spot_domain::swap::GateView;
+use spot_domain::{InstanceId, Pool};
 
 use error::StepError;
 use work::Work;
@@ -72,6 +75,14 @@ impl Context {
     pub fn gate_view(&self, lease: &Lease) -> Option<GateView> {
         let is_own = lease.account_id == self.stack.account_id && lease.region == self.stack.region;
         (!is_own).then_some(GateView::Blind)
+    }
+
+    /// Keeps the pools of a run's newcomers, for news of their interruption that comes when EC2 has forgotten them. A
+    /// failure is a warning: no run fails for it.
+    pub async fn keep_pools(&self, lease: &Lease, newcomers: &BTreeMap<InstanceId, Pool>) {
+        if let Err(error) = self.swaps.keep_pools(lease, newcomers).await {
+            tracing::warn!(on = %lease.on, ?newcomers, "their pools are not kept: {error}");
+        }
     }
 
     /// Returns how to get into the account that the run works in, as the registry says it now: what a step is handed

@@ -9,6 +9,7 @@ use spot_domain::proof::Evidence;
 use spot_domain::recovery::{Action, End, Newcomer, Observed, doubt, recover, settings_only};
 use spot_domain::settings::Settings;
 use spot_domain::tags::GROUP_NAME_TAG;
+use spot_domain::{Pool, Region};
 
 use spot_cloud::clients::Target;
 use spot_cloud::error::CallError;
@@ -32,6 +33,8 @@ pub enum Progress {
         end: End,
         /// The newcomer that serves, after [`End::Finished`].
         newcomer: Option<InstanceId>,
+        /// The pool of the newcomer that is left in service, in a group, if EC2 gives its zone's id.
+        pool: Option<Pool>,
         /// Remarks for a person: the resources that were left alone, and why.
         remarks: Vec<String>,
     },
@@ -88,7 +91,8 @@ pub async fn advance(
                 swaps.revise(lease, journal).await?;
                 let remarks = look.left_alone.into_iter().chain(doubt(journal, &observed)).collect();
                 let newcomer = observed.newcomer.filter(|n| n.alive).map(|n| n.id);
-                return Ok(Progress::Ended { end, newcomer, remarks });
+                let pool = look.newcomer.instance().and_then(|instance| pool(instance, &lease.region));
+                return Ok(Progress::Ended { end, newcomer, pool, remarks });
             }
             Action::Wait(why) => return Ok(Progress::Waiting(why.to_owned())),
             _ => {}
@@ -113,6 +117,11 @@ pub async fn advance(
         }
     }
     Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
+}
+
+fn pool(instance: &Instance, region: &Region) -> Option<Pool> {
+    let (az_id, instance_type) = (instance.az_id.clone()?, instance.instance_type.clone());
+    Some(Pool { region: region.clone(), az_id, instance_type })
 }
 
 /// EC2 forgets a terminated instance after about an hour, and with it the proof.

@@ -366,6 +366,13 @@ impl Work {
         self.swapped.push(swapped);
     }
 
+    /// Returns the newcomers that serve, each with its pool.
+    #[must_use]
+    pub fn newcomers(&self) -> BTreeMap<InstanceId, Pool> {
+        let of = |swapped: &Swapped| (swapped.new_instance_id.clone(), swapped.pool.clone());
+        self.swapped.iter().map(of).collect()
+    }
+
     /// Records that an instance was swapped back.
     pub fn put_back(&mut self, instance_id: &InstanceId, undo: &Undo) {
         let left = Left::new(instance_id, undo.reason, &undo.detail);

@@ -1,4 +1,4 @@
-//! Report: releases the lease and reports the result of the run.
+//! Report: releases the lease, keeps the newcomers' pools and reports the result of the run.
 
 use spot_domain::selection::Candidate;
 use spot_domain::swap::{Planned, SwapReport};
@@ -17,6 +17,7 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         if !work.lease_released {
             context.swaps.let_go(&work.lease, &work.summary()).await?;
         }
+        context.keep_pools(&work.lease, &work.newcomers()).await;
         tracing::info!(on = %work.lease.on, "{}", work.summary());
     }
     Ok(SwapReport {

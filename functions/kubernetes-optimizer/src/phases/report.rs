@@ -1,4 +1,4 @@
-//! Report: releases the leases and returns the result of the run.
+//! Report: releases the leases, keeps the newcomer's pool and returns the result of the run.
 
 use spot_domain::node_swap::{NodeOutcome, NodeSwapReport};
 use spot_swap::Context;
@@ -18,6 +18,7 @@ pub async fn run(context: &Context, work: NodeWork) -> Result<NodeSwapReport, St
         // The end of the swap may have released the group's lease already.
         context.swaps.let_go(&run.swap.lease, &summary).await?;
         context.swaps.let_go(&run.slot, &summary).await?;
+        context.keep_pools(&run.swap.lease, &run.newcomers()).await;
     }
     tracing::info!(instance_id = %report.instance_id, outcome = %summary, evicted = report.evicted, "ended");
     Ok(report)

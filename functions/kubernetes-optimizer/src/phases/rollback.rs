@@ -25,7 +25,7 @@ pub async fn run(
 ) -> Result<Next, StepError> {
     let (run, _) = work.run()?;
     let (lease, access) = (run.swap.lease.clone(), context.access(&run.swap).await?);
-    let tried = run.swap.current.as_ref().map(|current| current.candidate.clone());
+    let current = run.swap.current.clone();
     let kept = Mutex::new(None);
     let next = rollback::run(context, &mut run.swap, failure, async |journal, observed, action| {
         let permission = spot_nodes::permit(&context.stack, &lease, &access, journal, observed, action).await;
@@ -35,9 +35,11 @@ pub async fn run(
         permission
     })
     .await?;
-    run.note_kept(kept.into_inner().unwrap_or_default());
+    let kept = kept.into_inner().unwrap_or_default();
+    let launched = current.as_ref().filter(|current| kept.as_ref() == Some(&current.newcomer));
+    run.note_kept(kept, launched.map(|current| current.pool.clone()));
     Ok(match next {
-        Next::NextTarget | Next::Report => again(run, tried),
+        Next::NextTarget | Next::Report => again(run, current.map(|current| current.candidate)),
         next => next,
     })
 }

@@ -2,14 +2,27 @@
 //! end and its Spot request some hours later, and the news of its interruption may come after that.
 //!
 //! Such a row is no lease and orders nothing. It has a key of its own, so that its end by TTL never takes a lease along.
+//! A run writes the rows of all its newcomers when it reports. The rows of a run that dies before are missing, but for
+//! the newcomer of the swap that the reconciler ends. A newcomer that a swap has sent away again gets no row.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use jiff::{SignedDuration, Timestamp};
 use spot_domain::{AccountId, InstanceId, Pool, Region};
 
-use super::{Lease, Swaps, SwapsError, UPDATE, field, number, text};
-use crate::error::failed;
+use super::{Lease, Row, Swaps, SwapsError, field, number, text};
+use crate::error::{CallError, Kind, failed};
 use crate::leases::key_of_instance;
+
+const WRITE: &str = "dynamodb:BatchWriteItem";
+/// DynamoDB's limit for one `BatchWriteItem`.
+const BATCH: usize = 25;
+/// Attempts for the items that DynamoDB left unprocessed.
+const ATTEMPTS: u32 = 4;
+/// The pause after the first attempt; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a pool is kept. An instance may live longer than that; but the reconciler reads this table every few minutes,
 /// and 10,000 such rows are 1.5 MB of it.
@@ -20,29 +33,53 @@ const EXPIRES_AT: &str = "expires_at";
 const POOL: &str = "launched_into";
 
 impl Swaps {
-    /// Keeps the pool that a swap's newcomer was launched into. Safe to repeat.
+    /// Keeps the pools that the newcomers of a lease's swaps were launched into, with one call for every 25. Safe to
+    /// repeat.
     ///
     /// # Errors
-    /// The table does not answer.
-    pub async fn keep_pool(
+    /// The table does not answer, or leaves rows unwritten when it is asked again. Some pools may be kept.
+    pub async fn keep_pools(
         &self,
         lease: &Lease,
-        newcomer: &InstanceId,
-        pool: &Pool,
-    ) -> Result<(), SwapsError> {
+        newcomers: &BTreeMap<InstanceId, Pool>,
+    ) -> Result<(), CallError> {
         let expires_at = Timestamp::now().saturating_add(KEPT_FOR).map_or(i64::MAX, |at| at.as_second());
-        self.dynamodb
-            .update_item()
-            .table_name(&self.table)
-            .key("target", AttributeValue::S(key(&lease.account_id, &lease.region, newcomer)))
-            .update_expression(format!("SET {POOL} = :pool, {EXPIRES_AT} = :expires"))
-            .expression_attribute_values(":pool", text(pool))
-            .expression_attribute_values(":expires", number(expires_at))
-            .send()
-            .await
-            .map(drop)
-            .map_err(failed(UPDATE))
-            .map_err(SwapsError::from)
+        let put = |(newcomer, pool): (&InstanceId, &Pool)| {
+            let target = AttributeValue::S(key(&lease.account_id, &lease.region, newcomer));
+            let row: Row = [("target", target), (POOL, text(pool)), (EXPIRES_AT, number(expires_at))]
+                .map(|(name, value)| (name.to_owned(), value))
+                .into();
+            let put = PutRequest::builder().set_item(Some(row)).build();
+            put.map(|put| WriteRequest::builder().put_request(put).build())
+        };
+        let puts = newcomers.iter().map(put).collect::<Result<Vec<_>, _>>();
+        for batch in puts.map_err(|e| CallError::malformed(WRITE, e.to_string()))?.chunks(BATCH) {
+            self.write_batch(batch.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_batch(&self, mut rows: Vec<WriteRequest>) -> Result<(), CallError> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..ATTEMPTS {
+            let request = self.dynamodb.batch_write_item().request_items(&self.table, rows);
+            let answer = request.send().await.map_err(failed(WRITE))?;
+            rows = answer
+                .unprocessed_items
+                .and_then(|mut tables| tables.remove(&self.table))
+                .unwrap_or_default();
+            if rows.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        let message = format!("{} rows are still unprocessed after {ATTEMPTS} attempts", rows.len());
+        Err(CallError {
+            kind: Kind::Retry,
+            code: "Throttled".to_owned(),
+            ..CallError::malformed(WRITE, message)
+        })
     }
 
     /// Returns the pool that a swap launched this instance into; `None` if no swap of the last 90 days did.

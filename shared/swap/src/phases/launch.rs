@@ -3,8 +3,7 @@
 //! waited for.
 //!
 //! Records, before the first call: the swap's id, which is the newcomer's tag and the stem of its
-//! ClientTokens; before each further attempt: its number; after the launch: the newcomer's pool, for news of its
-//! interruption that comes late. Undone by: terminating what has one of those ClientTokens.
+//! ClientTokens; before each further attempt: its number. Undone by: terminating what has one of those ClientTokens.
 
 use spot_cloud::swaps::{Entered, Leased, Release};
 use spot_cloud::{CallError, Target, instances};
@@ -65,7 +64,6 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     match launched {
         Ok(Launched { newcomer, pool, candidate, came_from }) => {
             tracing::info!(%newcomer, %pool, replaces = %candidate.instance_id, "launched");
-            keep_pool(context, work, &newcomer, &pool).await;
             let deadline = work.wait_at_most(work.settings.health_timeout_seconds);
             let current = Current::new(candidate, journal, newcomer, pool, deadline);
             work.current = Some(Current { came_from, ..current });
@@ -82,16 +80,6 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
             work.skip(&candidate.instance_id, refusal.reason, refusal.detail);
             Ok(work.next_target())
         }
-    }
-}
-
-/// For news of the newcomer's interruption that comes when EC2 has forgotten it. No swap fails for want of that. A lab
-/// instance's teaches nothing.
-async fn keep_pool(context: &Context, work: &Work, newcomer: &InstanceId, pool: &Pool) {
-    if let Leased::Group { .. } = &work.lease.on
-        && let Err(error) = context.swaps.keep_pool(&work.lease, newcomer, pool).await
-    {
-        tracing::warn!(%newcomer, %pool, "its pool is not kept: {error}");
     }
 }
 

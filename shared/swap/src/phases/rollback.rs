@@ -64,7 +64,7 @@ pub async fn run(
             Err(StepError::Stuck(format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old)))
         }
         Progress::Waiting(_) => Ok(Next::Wait),
-        Progress::Ended { end, newcomer, remarks } => {
+        Progress::Ended { end, newcomer, remarks, .. } => {
             context.swaps.close(&work.lease, Release::Keep).await?;
             // The recovery may have added to the detail what it left behind.
             let undo = journal.undo.clone().unwrap_or(undo);
