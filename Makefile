@@ -11,7 +11,7 @@ help: ## this list
 demo: setup ## the whole story on this machine: a drill poisons a pool, a group moves to Spot
 	@$(LOCAL_AWS) tests/demo.py
 
-test: setup ## unit and property tests, template lint, end-to-end on local AWS
+test: setup ## unit and property tests, lint, end-to-end on local AWS
 	@$(LOCAL_AWS) -m local_aws test
 
 test-deep: ## a million histories of a swap in a world that is not atomic
@@ -32,7 +32,7 @@ bench: setup ## measure cold start, memory, sizes, AWS calls, drains
 simulate: ## what poison costs and saves: make simulate ARGS="--instances 400 --accounts 3"
 	@cargo run --quiet --locked --bin simulate -- --out target/simulation.svg $(ARGS)
 
-lint: setup ## lint the templates and scan them (checkov)
+lint: setup ## lint the Python (ruff) and the templates, and scan those (checkov)
 	@$(LOCAL_AWS) -m local_aws lint
 
 deny: setup ## check the crates: licences, sources, bans, advisories (compiles cargo-deny once)

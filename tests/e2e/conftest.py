@@ -8,6 +8,7 @@ import json
 import os
 
 import pytest
+
 from lab_scene import Lab
 from local_aws import servers
 from local_aws.inbox import listening

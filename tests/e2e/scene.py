@@ -71,7 +71,7 @@ class Scene:
 
     def reconcile_until_free(self, timeout=60):
         """Runs the reconciler as its schedule does, until no execution holds the group any more."""
-        wait_for(lambda: not self.leased() or self.aws.invoke("ReconcilerFunctionName", {"task": "sweep"}) and False, timeout)
+        wait_for(lambda: not self.leased() or (self.aws.invoke("ReconcilerFunctionName", {"task": "sweep"}) and False), timeout)
 
     def delete(self):
         if self.arn and self.running():

@@ -6,6 +6,7 @@ import time
 import pytest
 import yaml
 from botocore.exceptions import ClientError
+
 from local_aws.build import load
 from local_aws.paths import ROOT, TEMPLATE
 from local_aws.stack import LocalAws

@@ -1,6 +1,7 @@
 """A stuck swap reaches a person: by EventBridge, through the policy of the alerts topic."""
 
 import pytest
+
 from scene import wait_for
 
 

@@ -6,6 +6,7 @@ import uuid
 
 import boto3
 import pytest
+
 from local_aws.build import load
 from local_aws.paths import ACCOUNT, ACCOUNT_ROLE, REGION
 

@@ -8,7 +8,8 @@ import boto3
 import pytest
 import yaml
 from botocore.exceptions import ClientError
-from local_aws.herd import A, B, EXTERNAL_ID, HUB, LAB, STRANGER, Herd, report
+
+from local_aws.herd import EXTERNAL_ID, HUB, LAB, STRANGER, A, B, Herd, report
 from local_aws.inbox import listening
 from local_aws.paths import BUILD
 from local_aws.stack import LocalAws

@@ -7,6 +7,7 @@ import pytest
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+
 from local_aws.kubernetes.api import ApiError
 from local_aws.kubernetes.cluster import wait
 from local_aws.kubernetes.objects import (
@@ -237,7 +238,7 @@ def test_the_api_server_can_be_restarted_in_the_middle(kubernetes, nodes):
         kubernetes.api.patch("Deployment", "web", {"spec": {"replicas": 3}}, namespace)
         kubernetes.wait_ready(namespace, "web", 3)
         wait(lambda: seen.ready[-1].count == 3, 30, "the watcher does not see what the new API server tells")
-    assert [sample.count for sample in seen.ready][0] == 2
+    assert next(sample.count for sample in seen.ready) == 2
 
 
 def test_a_node_that_bears_the_name_of_one_that_is_gone_keeps_its_pods(aws, kubernetes, nodes):

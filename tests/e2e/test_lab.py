@@ -5,6 +5,7 @@ import json
 
 import pytest
 import yaml
+
 from lab_scene import MACHINE, Lab, held_up
 from local_aws.lab import USER_DATA
 from local_aws.paths import ROOT

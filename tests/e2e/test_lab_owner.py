@@ -1,6 +1,7 @@
 """The owner's changes to a lab instance count until it stops: a swap that would be refused at the start is undone."""
 
 import pytest
+
 from lab_scene import held_up
 
 

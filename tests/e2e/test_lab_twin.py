@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from lab_scene import held_up
 from scene import wait_for
 

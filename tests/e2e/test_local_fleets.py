@@ -4,6 +4,7 @@ import json
 
 import pytest
 from botocore.exceptions import ClientError
+
 from local_aws.groups import create_template
 from scene import wait_for
 

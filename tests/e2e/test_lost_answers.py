@@ -3,6 +3,7 @@ duplicates nothing. The swap ends as if nothing had happened, or restores the gr
 """
 
 import pytest
+
 from scene import wait_for
 
 CHANGES = [

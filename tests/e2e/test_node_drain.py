@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+
 from local_aws.kubernetes import objects
 from scene import wait_for
 

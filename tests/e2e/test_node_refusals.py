@@ -1,6 +1,7 @@
 """The refusals by name, before any launch."""
 
 import pytest
+
 from local_aws.kubernetes import objects
 from scene import wait_for
 

@@ -1,6 +1,7 @@
 """Before the cordon, the newcomer must be able to hold the old node's pods; after it, the preflight runs once more."""
 
 import pytest
+
 from local_aws.kubernetes import objects
 from local_aws.kubernetes.api import ApiError
 from local_aws.kubernetes.cluster import wait

@@ -1,6 +1,7 @@
 """A node becomes Spot: its pods run elsewhere before it leaves, and no budget is ever violated."""
 
 import pytest
+
 from local_aws.kubernetes import objects
 from local_aws.kubernetes.watcher import is_ready
 from scene import wait_for

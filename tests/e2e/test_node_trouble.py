@@ -5,6 +5,7 @@ import signal
 import subprocess
 
 import pytest
+
 from local_aws.kubernetes import objects
 from scene import wait_for
 

@@ -5,6 +5,7 @@ import json
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+
 from local_aws.build import load
 from local_aws.lab import create_instance
 from local_aws.paths import ACCOUNT, ACCOUNT_ROLE, TEMPLATE

@@ -1,6 +1,7 @@
 """A swap must save money: the price of a pool decides if it is launched into, and the report names the saving."""
 
 import pytest
+
 from scene import reasons
 
 POOL = "us-east-1#use1-az6#{}"

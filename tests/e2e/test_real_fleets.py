@@ -3,6 +3,7 @@
 import uuid
 
 import pytest
+
 from local_aws.groups import create_template
 from scene import reasons
 

@@ -1,6 +1,7 @@
 """Runs over whole groups: full subnets, members that fail one after another, templates that change in the middle."""
 
 import pytest
+
 from scene import reasons
 
 # -- full subnets ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+
 from scene import wait_for
 
 

@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+
 from local_aws.stack import INTERRUPTION, REBALANCE
 from scene import is_change, wait_for
 

@@ -1,6 +1,7 @@
 """Swaps that fail: each phase can be rolled back to the owner's group, and capacity holds all the while."""
 
 import pytest
+
 from scene import wait_for
 
 INTERNAL = {"code": "Client.InternalError", "message": "Client.InternalError: Client error on launch"}

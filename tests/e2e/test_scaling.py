@@ -24,7 +24,7 @@ def scale_out(web, to):
 
 
 def launched_at(web):
-    (call,) = [c for c in web.aws.control.calls(action="RunInstances")]
+    (call,) = web.aws.control.calls(action="RunInstances")
     return call["t"]
 
 

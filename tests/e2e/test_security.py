@@ -5,6 +5,7 @@ import time
 import uuid
 
 import pytest
+
 from lab_scene import held_up
 from local_aws.inbox import listening
 from scene import wait_for

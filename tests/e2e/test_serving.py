@@ -4,6 +4,7 @@ import time
 
 import pytest
 from botocore.exceptions import ClientError
+
 from scene import reasons, wait_for
 
 WARM_UP, READY = "spot-optimizer:warm-up-seconds", "spot-optimizer:ready-tag"

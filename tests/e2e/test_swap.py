@@ -2,6 +2,7 @@
 
 import pytest
 from botocore.exceptions import ClientError
+
 from scene import REPORT, wait_for
 
 POOL_A, POOL_B = "us-east-1#use1-az6#m5.large", "us-east-1#use1-az1#m5.large"

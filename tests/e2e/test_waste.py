@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 import pytest
+
 from local_aws.paths import ACCOUNT, REGION
 
 SCOPE = f"{ACCOUNT}#{REGION}"

@@ -14,7 +14,6 @@ import yaml
 from .paths import BUILD, LOCAL, ROOT, TEMPLATE, target_dir
 from .progress import step
 
-
 # With `--tests` the features are those of `cargo test`: the SDK is compiled once, not twice.
 COMMAND = ["cargo", "build", "--workspace", "--bins", "--tests", "--locked", "--color", "never"]
 
@@ -55,7 +54,7 @@ def cargo_lock():
 
 def _only_one(name):
     LOCAL.mkdir(exist_ok=True)
-    handle = open(LOCAL / name, "w")
+    handle = open(LOCAL / name, "w")  # noqa: SIM115  Whoever holds it closes it.
     fcntl.flock(handle, fcntl.LOCK_EX)
     return handle
 

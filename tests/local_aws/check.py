@@ -32,7 +32,7 @@ def run_all(ci, pytest_arguments):
         ("crates: sources, licences, bans, advisories (cargo deny)", lambda: _deny(unchecked), ci),
         ("bills of materials of the Lambdas", _sbom, ci),
         ("cargo test", lambda: _cargo("test", "--workspace", "--locked"), True),
-        ("template lint (cfn-lint, sam validate --lint, checkov)", lambda: lint(scanner_required=ci), True),
+        ("lint: Python (ruff), templates (cfn-lint, sam validate, checkov)", lambda: lint(scanner_required=ci), True),
         ("static checks: the template, the fields of AWS's shapes", lambda: _pytest(["tests/static"]), True),
         ("Kubernetes' control plane", lambda: _kubernetes(ci), True),
         ("end-to-end on local AWS", lambda: _end_to_end(pytest_arguments), True),
@@ -70,7 +70,8 @@ def lint(scanner_required=True):
     lint = [str(VENV_BIN / "cfn-lint"), "--non-zero-exit-code", "warning", "--regions", REGION, "--"]
     validate = [str(SAM), "validate", "--lint", "--region", REGION, "--template-file", str(TEMPLATE)]
     cfn_lint = [*lint, str(TEMPLATE), str(ACCOUNT_ROLE), str(IMPORT_TABLES)]
-    return _run(cfn_lint, environment) or _run(validate, environment) or _scan(scanner_required)
+    ruff = [str(VENV_BIN / "ruff"), "check", "--quiet", "--no-cache", "tests"]
+    return _run(ruff, environment) or _run(cfn_lint, environment) or _run(validate, environment) or _scan(scanner_required)
 
 
 def _scan(required):

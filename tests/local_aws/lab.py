@@ -82,7 +82,7 @@ class Standalone:
 
     def newcomers(self):
         """Returns every instance that swaps of this one launched, whatever became of it."""
-        return [i for i in _tagged(self.ec2.describe_instances, "Reservations", self.id)]
+        return list(_tagged(self.ec2.describe_instances, "Reservations", self.id))
 
     def newcomer(self):
         alive = [i["InstanceId"] for i in self.newcomers() if i["State"]["Name"] in ("pending", "running")]

@@ -81,7 +81,7 @@ def _check(top, components, built):
         raise SbomIncomplete(f"{top['name']}: built, but not listed: {sorted(missing)}")
     for component in components:
         foreign = component["bom-ref"].startswith("registry+")
-        if not component.get("licenses") or foreign and not component.get("hashes"):
+        if not component.get("licenses") or (foreign and not component.get("hashes")):
             raise SbomIncomplete(f"{top['name']}: {' '.join(identity(component))} has no licence or no checksum")
 
 

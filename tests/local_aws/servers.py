@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from .paths import ACCOUNT, EC2_SERVICES, PYTHON, REGION, ROOT, CREDENTIALS, choose_port, without_aws
+from .paths import ACCOUNT, CREDENTIALS, EC2_SERVICES, PYTHON, REGION, ROOT, choose_port, without_aws
 
 START_SECONDS = 60
 STOP_SECONDS = 10

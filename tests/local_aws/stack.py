@@ -70,7 +70,7 @@ class LocalAws:
 
     # -- clients -------------------------------------------------------------------------------------------------
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def client(self, service):
         port = self.ports["ec2" if service in EC2_SIDE else "ministack"]
         session = boto3.Session(*credentials(self.account).values(), region_name=REGION)
@@ -207,7 +207,7 @@ class LocalAws:
 
     # -- tables --------------------------------------------------------------------------------------------------
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def table(self, output):
         port = self.ports["ministack"]
         return boto3.resource(

@@ -4,9 +4,10 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from ministack.core.iam_evaluator import parse_policy_document
+
 from local_aws.endpoint.permissions import allows
 from local_aws.paths import ACCOUNT, REGION, STACK
-from ministack.core.iam_evaluator import parse_policy_document
 
 ARNS = {
     "AWS::DynamoDB::Table": "arn:aws:dynamodb:{region}:{account}:table/{name}",

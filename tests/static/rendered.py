@@ -6,11 +6,12 @@ import os
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-from local_aws.build import load
-from local_aws.paths import REGION, TEMPLATE
 from samtranslator.translator.transform import transform
 
-NO_POLICIES = SimpleNamespace(load=lambda: {})
+from local_aws.build import load
+from local_aws.paths import REGION, TEMPLATE
+
+NO_POLICIES = SimpleNamespace(load=dict)
 GONE = object()
 
 

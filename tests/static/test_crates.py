@@ -7,6 +7,7 @@ import subprocess
 from datetime import datetime, timezone
 
 import pytest
+
 from local_aws import cargo_tool, sbom
 from local_aws.build import load, rust_functions
 from local_aws.deny import NOT_CHECKED, RULES, Advisories, advisories, command, conclude, fetch_index, judge
@@ -257,7 +258,7 @@ def test_another_version_is_another_crate():
 
 @pytest.mark.parametrize("lacking", ["licenses", "hashes"])
 def test_a_crate_without_licence_or_checksum_makes_no_bill(lacking):
-    with pytest.raises(sbom.SbomIncomplete, match="serde 1.0.0"):
+    with pytest.raises(sbom.SbomIncomplete, match=re.escape("serde 1.0.0")):
         sbom.trim(draft(component("serde", **{lacking: []})), named("scanner", "serde"), named("scanner", "serde"))
 
 

@@ -1,8 +1,8 @@
 """The dependencies: the layers of ARCHITECTURE.md, held against the manifests and Cargo.lock. No build and no cargo."""
 
+import pytest
 import tomllib
 
-import pytest
 from local_aws.paths import ROOT
 
 # The functions that talk to a Kubernetes cluster. In all others a client for one is dead weight in a cold start.

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from local_aws.paths import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("docs/**/*.md")])

@@ -9,6 +9,7 @@ from functools import cache
 import botocore.session
 import pytest
 import yaml
+
 from local_aws.paths import ROOT
 
 TABLES = ROOT / "docs" / "reference" / "fields"

@@ -5,9 +5,10 @@ import re
 from functools import cache
 
 import pytest
+from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
+
 from decisions import SWAPS
 from local_aws.paths import ACCOUNT, REGION
-from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from principals import Filled, roles_of
 from rendered import translated
 from test_template import KINDS, VPC, stack

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from local_aws.build import load
 from local_aws.paths import ROOT
 

@@ -11,10 +11,23 @@ import re
 from functools import cache
 
 import pytest
-from local_aws.paths import ACCOUNT, REGION, ROOT
+
 from decisions import (
-    AT_HOME, AT_HOME_ALONE, CLUSTER, ENFORCER, EVERYWHERE, FUNCTIONS, LAUNCHERS, QUEUE, RISK, ROLE, SESSIONS, TO_EC2, table,
+    AT_HOME,
+    AT_HOME_ALONE,
+    CLUSTER,
+    ENFORCER,
+    EVERYWHERE,
+    FUNCTIONS,
+    LAUNCHERS,
+    QUEUE,
+    RISK,
+    ROLE,
+    SESSIONS,
+    TO_EC2,
+    table,
 )  # fmt: skip
+from local_aws.paths import ACCOUNT, REGION, ROOT
 from principals import Filled, as_list, roles_of, trusts
 from questions import questions
 from test_template import KINDS, MEMBER, account_role, stack

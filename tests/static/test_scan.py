@@ -1,6 +1,7 @@
 """The scanner's exceptions: each has a reason, names a resource that exists, and hides nothing else."""
 
 import yaml
+
 from local_aws.build import load
 from local_aws.paths import ACCOUNT_ROLE, SCANNER_EXCEPTIONS, TEMPLATE
 from local_aws.scan import judge

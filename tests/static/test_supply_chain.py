@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from local_aws.paths import ROOT
 
 TESTS = ROOT / "tests"

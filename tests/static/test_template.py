@@ -5,6 +5,7 @@ import re
 from functools import cache
 
 import pytest
+
 from local_aws.build import load
 from local_aws.paths import ACCOUNT_ROLE, IMPORT_TABLES, ROOT, TEMPLATE
 from rendered import Rendered, translated

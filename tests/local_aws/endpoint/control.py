@@ -98,7 +98,7 @@ class Control:
     def post_faults(self, fault):
         if fault.get("kind", "error") not in ("error", "error_after", "delay", "hold"):
             raise ValueError(f"unknown kind of fault: {fault['kind']}")
-        fault["action"]  # noqa: B018  required
+        fault["action"]
         return self.faults.add(fault)
 
     def delete_faults(self, _):

@@ -9,13 +9,13 @@ import fnmatch
 import time
 
 from moto.autoscaling.models import autoscaling_backends
+from moto.core.responses import ActionResult
 from moto.ec2 import utils
 from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance, InstancePlacement, InstanceState, StateReason
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.spot_instances import SpotInstances
-from moto.core.responses import ActionResult
 
 from . import prices
 from .world import ACCOUNT, WORLD

@@ -23,7 +23,7 @@ class Identities:
         self.endpoint = f"http://127.0.0.1:{ministack_port}"
         self._accounts, self._sessions = {}, {}
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def client(self, service, account=ACCOUNT):
         """Returns a client of the account's root."""
         key = "test" if account == ACCOUNT else account

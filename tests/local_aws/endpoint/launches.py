@@ -7,14 +7,14 @@ A group's own launches pass through here, too. `asking` adds the facts that only
 import contextlib
 import time
 
+from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.exceptions import EC2ClientError, TagLimitExceeded
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.instances import Instance
+from moto.ec2.models.tags import TagBackend
 from moto.ec2.responses import EC2Response
 from moto.ec2.responses.instances import InstanceResponse
-from moto.ec2.models.tags import TagBackend
 from moto.ec2.utils import convert_tag_spec, random_private_ip
-from moto.core.responses import ActionResult, EmptyResult
 
 from . import ec2, prices
 from .world import WORLD

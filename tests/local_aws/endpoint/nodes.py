@@ -16,7 +16,7 @@ import time
 import requests
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
-from ..kubernetes.api import Api, ApiError
+from ..kubernetes.api import ApiError
 from . import ec2
 from .world import WORLD
 
@@ -89,7 +89,7 @@ class Nodes:
                 self._pass()
             except requests.RequestException:
                 pass  # The API server is being started again.
-            except Exception as error:  # noqa: BLE001  one bad answer must not end the simulation
+            except Exception as error:
                 print(f"node simulator: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             time.sleep(PASS_SECONDS)
 

@@ -137,7 +137,7 @@ def parse(environ):
     else:
         params = dict(parse_qsl(body.decode("utf-8", "replace")) or parse_qsl(environ.get("QUERY_STRING", "")))
         asked = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        action = params.pop("Action", "") or service == "eks" and eks.operation(*asked) or " ".join(asked)
+        action = params.pop("Action", "") or (service == "eks" and eks.operation(*asked)) or " ".join(asked)
         if service == "eks" and (cluster := eks.cluster_name(environ["PATH_INFO"])):
             params["name"] = cluster
     return {

@@ -23,7 +23,7 @@ class Kubernetes:
     """A running control plane; the first use in a home starts it and makes it EKS' cluster `local`."""
 
     name = NAME
-    tag = {f"kubernetes.io/cluster/{NAME}": "owned"}
+    tag = {f"kubernetes.io/cluster/{NAME}": "owned"}  # noqa: RUF012  Nobody changes it.
 
     def __init__(self, aws):
         self.aws, self.plane = aws, ControlPlane(aws.home)
