@@ -12,10 +12,12 @@ use spot_cloud::swaps::{Lease, Leased, Owner, Swaps, SwapsError};
 use spot_domain::journal::{Journal, Retirement};
 use spot_scripted::{Answer, Endpoint};
 
+const ARN: &str = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";
+
 fn lease() -> Lease {
     let owner = "arn:aws:states:us-east-1:123456789012:execution:swap:run-1".parse().unwrap();
     Lease {
-        on: Leased::Instance("i-0123456789abcdef0".parse().unwrap()),
+        on: Leased::Group { arn: ARN.parse().unwrap(), name: "web".parse().unwrap() },
         account_id: "123456789012".parse().unwrap(),
         region: "us-east-1".parse().unwrap(),
         owner: Owner::ReconcilerFor(owner),
