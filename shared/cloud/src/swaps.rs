@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
@@ -162,13 +163,7 @@ impl Swaps {
             request = request.expression_attribute_values(":before", stage(before));
         }
         let Err(error) = request.send().await else { return Ok(Entered::First) };
-        let held = match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                refused.item().map(parse).transpose()?.flatten()
-            }
-            _ => return Err(CallError::new(UPDATE, &error).into()),
-        };
-        let stored = held.filter(|held| held.lease.owner == lease.owner).and_then(|held| held.journal);
+        let stored = still_ours(&error, lease)?.and_then(|held| held.journal);
         match stored {
             Some(stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
                 Ok(Entered::Again(stored))
@@ -200,7 +195,7 @@ impl Swaps {
     /// [`SwapsError::LeaseLost`] or [`SwapsError::Overtaken`]: then the call that it speaks of must not be made.
     pub async fn revise(&self, lease: &Lease, journal: &mut Journal) -> Result<(), SwapsError> {
         let read = journal.revision;
-        journal.revision = read + 1;
+        journal.revision = read.saturating_add(1);
         let answer = self
             .put_journal(lease, journal)?
             .condition_expression(
@@ -212,13 +207,7 @@ impl Swaps {
             .send()
             .await;
         let Err(error) = answer else { return Ok(()) };
-        let held = match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                refused.item().map(parse).transpose()?.flatten()
-            }
-            _ => return Err(CallError::new(UPDATE, &error).into()),
-        };
-        match held.filter(|held| held.lease.owner == lease.owner) {
+        match still_ours(&error, lease)? {
             // The revision is part of the journal.
             Some(held) if held.journal.as_ref() == Some(journal) => Ok(()),
             Some(_) => Err(SwapsError::Overtaken { on: lease.on.clone() }),
@@ -395,6 +384,15 @@ fn number(value: i64) -> AttributeValue {
 
 fn stage(stage: Stage) -> AttributeValue {
     AttributeValue::S(stage.name().to_owned())
+}
+
+/// Returns the row that refused a write; `None` if the lease is another's.
+fn still_ours(error: &SdkError<UpdateItemError>, lease: &Lease) -> Result<Option<Held>, SwapsError> {
+    let Some(UpdateItemError::ConditionalCheckFailedException(refused)) = error.as_service_error() else {
+        return Err(CallError::new(UPDATE, error).into());
+    };
+    let held = refused.item().map(parse).transpose()?.flatten();
+    Ok(held.filter(|held| held.lease.owner == lease.owner))
 }
 
 fn lost(error: CallError, lease: &Lease) -> SwapsError {
