@@ -18,7 +18,7 @@ use serde_json::Value;
 use spot_cloud::accounts::AccountError;
 use spot_cloud::clients::BadEnvironment;
 use spot_cloud::settings::SettingsError;
-use spot_cloud::swaps::{Held, Lease, Leased, Release, Swaps, SwapsError};
+use spot_cloud::swaps::{Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Release, Swaps, SwapsError};
 use spot_cloud::{CallError, Stack, accounts, settings};
 use spot_domain::journal::{Journal, Stage, Undo};
 use spot_domain::recovery::{Action, End, Observed};
@@ -147,8 +147,10 @@ impl Reconciler {
                     }
                     summary.too_early.push(name);
                 }
-                // The lease is lost: another run works on it.
-                Ok(Outcome::Waiting) | Err(ReconcileFailure::Swaps(SwapsError::LeaseLost { .. })) => {
+                // Another run works on it.
+                Ok(Outcome::Waiting)
+                | Err(ReconcileFailure::Swaps(SwapsError::LeaseLost { .. } | SwapsError::Overtaken { .. })) =>
+                {
                     summary.waiting.push(name);
                 }
                 Ok(Outcome::Ended(end, remarks)) => {
@@ -247,7 +249,7 @@ impl Reconciler {
         }
         let problem = format!(
             "it tells of swap {}, and execution {} has left no such swap; find out who wrote the row, then delete its \
-             attributes `journal`, `stage` and `lease_owner`",
+             attributes {OF_A_SWAP}, {OF_A_LEASE}",
             journal.swap_id,
             lease.owner.execution()
         );

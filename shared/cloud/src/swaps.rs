@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
@@ -19,6 +20,10 @@ mod replacements;
 const UPDATE: &str = "dynamodb:UpdateItem";
 /// No recovery has written a later revision than the one that is being written.
 const NOT_RECOVERED: &str = "(attribute_not_exists(revision) OR revision <= :revision)";
+/// The attributes of a swap in progress. A row without them tells of no swap.
+pub const OF_A_SWAP: &str = "journal, stage, revision";
+/// The attributes of a lease that is held. A row without them is free.
+pub const OF_A_LEASE: &str = "lease_owner, lease_since";
 
 /// A lease and the journal under it.
 #[derive(Debug, Clone)]
@@ -43,6 +48,12 @@ pub enum SwapsError {
     /// We no longer hold the lease: another holder has put the target right without us.
     #[error("the lease on {on} is no longer held by this execution")]
     LeaseLost {
+        /// The subject of the lease.
+        on: Leased,
+    },
+    /// The lease is ours, and another recovery of the same swap has written since this one read: look again.
+    #[error("another recovery of the swap on {on} has gone on since this one looked")]
+    Overtaken {
         /// The subject of the lease.
         on: Leased,
     },
@@ -152,13 +163,7 @@ impl Swaps {
             request = request.expression_attribute_values(":before", stage(before));
         }
         let Err(error) = request.send().await else { return Ok(Entered::First) };
-        let held = match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                refused.item().map(parse).transpose()?.flatten()
-            }
-            _ => return Err(CallError::new(UPDATE, &error).into()),
-        };
-        let stored = held.filter(|held| held.lease.owner == lease.owner).and_then(|held| held.journal);
+        let stored = still_ours(&error, lease)?.and_then(|held| held.journal);
         match stored {
             Some(stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
                 Ok(Entered::Again(stored))
@@ -183,23 +188,31 @@ impl Swaps {
     }
 
     /// Writes the next revision of a journal that a recovery has read. Of two that have read the same, one goes on: the
-    /// other's picture of the swap is old.
+    /// other's picture of the swap is old. A write that is repeated because its answer was lost finds its own words
+    /// stored, and counts as written.
     ///
     /// # Errors
-    /// [`SwapsError::LeaseLost`]: then the call that it speaks of must not be made.
+    /// [`SwapsError::LeaseLost`] or [`SwapsError::Overtaken`]: then the call that it speaks of must not be made.
     pub async fn revise(&self, lease: &Lease, journal: &mut Journal) -> Result<(), SwapsError> {
         let read = journal.revision;
-        journal.revision = read + 1;
-        self.put_journal(lease, journal)?
+        journal.revision = read.saturating_add(1);
+        let answer = self
+            .put_journal(lease, journal)?
             .condition_expression(
-                "lease_owner = :me AND (attribute_not_exists(revision) OR revision = :read)",
+                "lease_owner = :me AND attribute_exists(journal) \
+                 AND (attribute_not_exists(revision) OR revision = :read)",
             )
             .expression_attribute_values(":read", AttributeValue::N(read.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
-            .await
-            .map_err(failed(UPDATE))
-            .map_err(|e| lost(e, lease))
-            .map(drop)
+            .await;
+        let Err(error) = answer else { return Ok(()) };
+        match still_ours(&error, lease)? {
+            // The revision is part of the journal.
+            Some(held) if held.journal.as_ref() == Some(journal) => Ok(()),
+            Some(_) => Err(SwapsError::Overtaken { on: lease.on.clone() }),
+            None => Err(SwapsError::LeaseLost { on: lease.on.clone() }),
+        }
     }
 
     /// Writes an observation into the journal of a swap that is still in the same stage. The write changes no
@@ -244,12 +257,14 @@ impl Swaps {
     pub async fn close(&self, lease: &Lease, release: Release<'_>) -> Result<(), SwapsError> {
         let now = number(Timestamp::now().as_second());
         let request = match release {
-            Release::Keep => self.update(lease, "SET updated_at = :now REMOVE journal, stage, revision"),
+            Release::Keep => self.update(lease, &format!("SET updated_at = :now REMOVE {OF_A_SWAP}")),
             Release::LetGo { summary } => self
                 .update(
                     lease,
-                    "SET updated_at = :now, last_execution = :me, last_summary = :summary \
-                     REMOVE journal, stage, revision, lease_owner, lease_since",
+                    &format!(
+                        "SET updated_at = :now, last_execution = :me, last_summary = :summary \
+                         REMOVE {OF_A_SWAP}, {OF_A_LEASE}"
+                    ),
                 )
                 .expression_attribute_values(":summary", AttributeValue::S(summary.to_owned())),
         };
@@ -371,6 +386,15 @@ fn stage(stage: Stage) -> AttributeValue {
     AttributeValue::S(stage.name().to_owned())
 }
 
+/// Returns the row that refused a write; `None` if the lease is another's.
+fn still_ours(error: &SdkError<UpdateItemError>, lease: &Lease) -> Result<Option<Held>, SwapsError> {
+    let Some(UpdateItemError::ConditionalCheckFailedException(refused)) = error.as_service_error() else {
+        return Err(CallError::new(UPDATE, error).into());
+    };
+    let held = refused.item().map(parse).transpose()?.flatten();
+    Ok(held.filter(|held| held.lease.owner == lease.owner))
+}
+
 fn lost(error: CallError, lease: &Lease) -> SwapsError {
     if error.kind == Kind::ConditionFailed {
         return SwapsError::LeaseLost { on: lease.on.clone() };
@@ -408,11 +432,17 @@ fn parse_held(row: &Row) -> Result<Held, String> {
             .and_then(|ms| Timestamp::from_millisecond(ms).ok())
             .ok_or("lease_since is missing or malformed")?,
     };
-    let journal: Option<Journal> = json(row, "journal")?;
+    // An older release writes the journal alone: the write conditions ask the attribute, and so does a reader.
+    let revision = row.get("revision").map(revision_of).transpose()?.unwrap_or_default();
+    let journal = json(row, "journal")?.map(|journal| Journal { revision, ..journal });
     match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
         Some(problem) => Err(format!("journal: {problem}")),
         None => Ok(Held { lease, journal }),
     }
+}
+
+fn revision_of(value: &AttributeValue) -> Result<u64, &'static str> {
+    value.as_n().ok().and_then(|n| n.parse().ok()).ok_or("revision is no whole number; delete the attribute")
 }
 
 fn field<T>(row: &Row, name: &str) -> Result<T, String>

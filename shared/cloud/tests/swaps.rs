@@ -1,18 +1,23 @@
 //! The journal's row against a scripted DynamoDB: of two recoveries that have read the same, one goes on.
+//! A recovery whose own write was stored goes on, too, if only the answer was lost.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use spot_cloud::swaps::{Lease, Leased, Owner, Swaps, SwapsError};
 use spot_domain::journal::{Journal, Retirement};
 use spot_scripted::{Answer, Endpoint};
 
+const ARN: &str = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";
+
 fn lease() -> Lease {
     let owner = "arn:aws:states:us-east-1:123456789012:execution:swap:run-1".parse().unwrap();
     Lease {
-        on: Leased::Instance("i-0123456789abcdef0".parse().unwrap()),
+        on: Leased::Group { arn: ARN.parse().unwrap(), name: "web".parse().unwrap() },
         account_id: "123456789012".parse().unwrap(),
         region: "us-east-1".parse().unwrap(),
         owner: Owner::ReconcilerFor(owner),
@@ -24,51 +29,175 @@ fn journal() -> Journal {
     Journal::new(&"i-0123456789abcdef0".parse().unwrap(), Timestamp::UNIX_EPOCH, Retirement::Detach)
 }
 
-fn value(body: &str, name: &str) -> Option<u64> {
-    let (_, rest) = body.split_once(&format!(r#""{name}":{{"N":""#))?;
-    rest.split_once('"')?.0.parse().ok()
-}
+/// A row as DynamoDB stores it, as far as the conditions of `revise`, `write` and `note` ask for it.
+struct Row(Mutex<Value>);
 
-/// A row that knows its revision, as far as the conditions of `revise` and `write` ask for it.
-fn row() -> impl Fn(&str, &str) -> Answer + Send + Sync + 'static {
-    let stored = Mutex::new(0);
-    move |_, body| {
-        let mut stored = stored.lock().unwrap();
-        let written = value(body, ":revision").unwrap();
-        let holds = match value(body, ":read") {
-            Some(read) => body.contains("revision = :read") && *stored == read,
-            None => body.contains("revision <= :revision") && *stored <= written,
-        };
-        if !holds {
-            return Answer::json_error(400, "ConditionalCheckFailedException");
+impl Row {
+    /// The row of our lease, without an attribute `revision`.
+    fn new(journal: &Journal) -> Arc<Self> {
+        let lease = lease();
+        Arc::new(Self(Mutex::new(json!({
+            "target": {"S": lease.key()},
+            "leased": {"S": serde_json::to_string(&lease.on).unwrap()},
+            "account_id": {"S": lease.account_id.to_string()},
+            "region": {"S": lease.region.to_string()},
+            "lease_owner": {"S": lease.owner.to_string()},
+            "lease_since": {"N": "0"},
+            "stage": {"S": journal.stage.name()},
+            "journal": {"S": serde_json::to_string(journal).unwrap()},
+        }))))
+    }
+
+    fn set(&self, attribute: &str, value: Value) {
+        self.0.lock().unwrap()[attribute] = value;
+    }
+
+    /// Answers a read, or a write by its conditions.
+    fn answer(&self, action: &str, body: &str) -> Answer {
+        let mut row = self.0.lock().unwrap();
+        if action == "GetItem" {
+            return Answer::ok(json!({ "Item": *row }).to_string());
         }
-        *stored = written;
+        let request: Value = serde_json::from_str(body).unwrap();
+        let condition = request["ConditionExpression"].as_str().unwrap();
+        let given = &request["ExpressionAttributeValues"];
+        let number = |value: &Value| value["N"].as_str().map(|n| n.parse::<u64>().unwrap());
+        let stored = number(&row["revision"]);
+        let holds = [
+            ("lease_owner = :me", row["lease_owner"] == given[":me"]),
+            ("attribute_exists(journal)", row.get("journal").is_some()),
+            ("revision = :read", stored.is_none() || stored == number(&given[":read"])),
+            ("revision <= :revision", stored.is_none() || stored <= number(&given[":revision"])),
+            ("stage = :stage", row["stage"] == given[":stage"]),
+        ];
+        if holds.iter().any(|(asked, holds)| condition.contains(asked) && !holds) {
+            let wants_row = request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD";
+            return Answer::condition_failed(wants_row.then(|| row.to_string()).as_deref());
+        }
+        for attribute in ["journal", "stage", "revision"] {
+            row[attribute] = given[format!(":{attribute}")].clone();
+        }
         Answer::ok("{}")
     }
 }
 
+/// Returns the table over this row. The answers to the first `lost` writes are lost: each is carried out.
+async fn table(row: &Arc<Row>, lost: usize) -> (Swaps, Endpoint) {
+    let (row, left) = (Arc::clone(row), AtomicUsize::new(lost));
+    let endpoint = Endpoint::answering(move |action, body| {
+        let answer = row.answer(action, body);
+        let is_lost = left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        if is_lost { Answer::json_error(500, "InternalServerError") } else { answer }
+    })
+    .await;
+    let client = aws_sdk_dynamodb::Client::new(&endpoint.config().await);
+    (Swaps::over(client, "swaps"), endpoint)
+}
+
+fn is_overtaken(answer: &Result<(), SwapsError>) -> bool {
+    matches!(answer, Err(SwapsError::Overtaken { .. }))
+}
+
+fn is_lease_lost(answer: &Result<(), SwapsError>) -> bool {
+    matches!(answer, Err(SwapsError::LeaseLost { .. }))
+}
+
 #[tokio::test]
 async fn of_two_recoveries_the_first_to_write_goes_on() {
-    let endpoint = Endpoint::answering(row()).await;
-    let swaps = Swaps::over(aws_sdk_dynamodb::Client::new(&endpoint.config().await), "swaps");
     let (mut one, mut other) = (journal(), journal());
+    other.attempt = 1;
+    let (swaps, _endpoint) = table(&Row::new(&one), 0).await;
     swaps.revise(&lease(), &mut one).await.unwrap();
+    let refused = swaps.revise(&lease(), &mut other.clone()).await;
+    assert!(is_overtaken(&refused), "another's write of the same revision: {refused:?}");
     swaps.revise(&lease(), &mut one).await.unwrap();
-    let lost = swaps.revise(&lease(), &mut other).await;
-    assert!(matches!(lost, Err(SwapsError::LeaseLost { .. })), "{lost:?}");
+    let refused = swaps.revise(&lease(), &mut other).await;
+    assert!(is_overtaken(&refused), "{refused:?}");
     swaps.revise(&lease(), &mut one).await.unwrap();
 }
 
 #[tokio::test]
+async fn a_write_whose_answer_was_lost_is_no_other_recoverys() {
+    for lost in [1, 2] {
+        let mut one = journal();
+        let row = Row::new(&one);
+        let (swaps, endpoint) = table(&row, lost).await;
+        swaps.revise(&lease(), &mut one).await.unwrap();
+        assert_eq!(endpoint.requests().len(), lost + 1, "the SDK asks again");
+        let held = swaps.read(&lease()).await.unwrap().unwrap();
+        assert_eq!(held.journal.as_ref(), Some(&one));
+        swaps.revise(&lease(), &mut one).await.unwrap();
+    }
+}
+
+/// The same words are no proof at another revision: then another recovery has written since.
+#[tokio::test]
+async fn our_journal_under_another_revision_is_not_our_write() {
+    let mut ours = journal();
+    let mut written = ours.clone();
+    written.revision = 1;
+    for stored in ["2", "7"] {
+        let row = Row::new(&written);
+        row.set("revision", json!({ "N": stored }));
+        let (swaps, _endpoint) = table(&row, 0).await;
+        let refused = swaps.revise(&lease(), &mut ours.clone()).await;
+        assert!(is_overtaken(&refused), "{refused:?}");
+    }
+    let row = Row::new(&written);
+    row.set("revision", json!({"N": "1"}));
+    row.set("lease_owner", json!({"S": "arn:aws:states:us-east-1:123456789012:execution:swap:run-2"}));
+    let (swaps, _endpoint) = table(&row, 0).await;
+    let refused = swaps.revise(&lease(), &mut ours).await;
+    assert!(is_lease_lost(&refused), "another's lease: {refused:?}");
+}
+
+/// Another recovery has ended the swap: the row holds the lease alone.
+#[tokio::test]
+async fn a_journal_that_was_closed_does_not_come_back() {
+    let row = Row::new(&journal());
+    row.0.lock().unwrap().as_object_mut().unwrap().remove("journal");
+    let (swaps, _endpoint) = table(&row, 0).await;
+    let refused = swaps.revise(&lease(), &mut journal()).await;
+    assert!(is_overtaken(&refused), "{refused:?}");
+    assert!(row.0.lock().unwrap().get("journal").is_none());
+}
+
+/// An older release writes the journal without a revision, and leaves the attribute as it is.
+#[tokio::test]
+async fn the_revision_is_the_rows() {
+    let mut later = journal();
+    later.revision = 7;
+    for (journal, attribute, read) in
+        [(journal(), Some("3"), 3), (later.clone(), Some("3"), 3), (later, None, 0)]
+    {
+        let row = Row::new(&journal);
+        if let Some(revision) = attribute {
+            row.set("revision", json!({ "N": revision }));
+        }
+        let (swaps, _endpoint) = table(&row, 0).await;
+        let mut journal = swaps.read(&lease()).await.unwrap().unwrap().journal.unwrap();
+        assert_eq!(journal.revision, read);
+        swaps.revise(&lease(), &mut journal).await.unwrap();
+        assert_eq!(row.0.lock().unwrap()["revision"]["N"], (read + 1).to_string());
+    }
+    for malformed in [json!({"N": "-1"}), json!({"S": "3"})] {
+        let row = Row::new(&journal());
+        row.set("revision", malformed);
+        let (swaps, _endpoint) = table(&row, 0).await;
+        let problem = swaps.read(&lease()).await.unwrap_err().to_string();
+        assert!(problem.contains("revision"), "{problem}");
+    }
+}
+
+#[tokio::test]
 async fn a_step_that_a_recovery_has_overtaken_writes_nothing() {
-    let endpoint = Endpoint::answering(row()).await;
-    let swaps = Swaps::over(aws_sdk_dynamodb::Client::new(&endpoint.config().await), "swaps");
     let step = journal();
+    let (swaps, _endpoint) = table(&Row::new(&step), 0).await;
     swaps.write(&lease(), &step).await.unwrap();
     let mut recovered = step.clone();
     swaps.revise(&lease(), &mut recovered).await.unwrap();
     for lost in [swaps.write(&lease(), &step).await, swaps.note(&lease(), &step).await] {
-        assert!(matches!(lost, Err(SwapsError::LeaseLost { .. })), "{lost:?}");
+        assert!(is_lease_lost(&lost), "{lost:?}");
     }
     swaps.write(&lease(), &recovered).await.unwrap();
 }

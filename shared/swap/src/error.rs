@@ -103,6 +103,7 @@ impl From<SwapsError> for StepError {
             SwapsError::Busy { on: Leased::Instance(_), .. } => Self::InstanceBusy(error.to_string()),
             SwapsError::Busy { .. } => Self::GroupBusy(error.to_string()),
             SwapsError::LeaseLost { .. } => Self::LeaseLost(error.to_string()),
+            SwapsError::Overtaken { .. } => Self::Transient(error.to_string()),
             SwapsError::Malformed { .. } | SwapsError::Unproven { .. } => Self::Stuck(error.to_string()),
             SwapsError::Call(error) => error.into(),
         }
@@ -162,6 +163,14 @@ mod tests {
                 "docs/reference/reasons.md does not explain {error}"
             );
         }
+    }
+
+    /// `swap.asl.yaml` repeats what is transient; a lost lease ends the execution.
+    #[test]
+    fn a_recovery_that_another_has_overtaken_looks_again() {
+        let on = Leased::Instance("i-0123456789abcdef0".parse().unwrap());
+        assert_eq!(StepError::from(SwapsError::Overtaken { on: on.clone() }).name(), "Transient");
+        assert_eq!(StepError::from(SwapsError::LeaseLost { on }).name(), "LeaseLost");
     }
 
     #[test]

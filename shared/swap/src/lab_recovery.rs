@@ -45,7 +45,7 @@ pub async fn advance(
         if journal.stage == Stage::Retiring && !goes_forward(journal, &lab, &observed) {
             let (reason, why) = why_not_forward(&observed);
             turn_round(journal, reason, format!("while {} was to leave: {why}", journal.old));
-            swaps.write(lease, journal).await?;
+            swaps.revise(lease, journal).await?;
         }
         let mut action = next(journal, &lab, &observed);
         // Once for all target groups, and right before the stop. After that it may be on its way down: no turning round.
@@ -56,7 +56,7 @@ pub async fn advance(
         };
         if asks_the_owner && let Some(why) = owner::change(target, settings, &journal.old, &lab).await? {
             turn_round(journal, Reason::InstanceChanged, why);
-            swaps.write(lease, journal).await?;
+            swaps.revise(lease, journal).await?;
             action = next(journal, &lab, &observed);
         }
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "carrying on");
@@ -65,6 +65,8 @@ pub async fn advance(
                 continue;
             }
             Action::Done(end) => {
+                // Another recovery may be about to call.
+                swaps.revise(lease, journal).await?;
                 if *end == End::Finished && observed.newcomer.is_some() {
                     swaps.remember(lease, journal).await?;
                 }
@@ -81,7 +83,7 @@ pub async fn advance(
         }
         journal.lab = Some(lab.clone());
         let before = journal.changed_at.replace(Timestamp::now());
-        swaps.write(lease, journal).await?;
+        swaps.revise(lease, journal).await?;
         perform(target, journal, &lab, &observed, &action).await?;
         journal.changed_at = before; // it was answered: it lands no later
         last = Some(action);

@@ -41,6 +41,14 @@ impl Answer {
         }
     }
 
+    /// Answers that a condition of DynamoDB did not hold, with the stored row (JSON) if the call asked for it.
+    #[must_use]
+    pub fn condition_failed(row: Option<&str>) -> Self {
+        let item = row.map_or_else(String::new, |row| format!(r#","Item":{row}"#));
+        let body = format!(r#"{{"__type":"x#ConditionalCheckFailedException","message":"scripted"{item}}}"#);
+        Self { status: 400, body, delay: Duration::ZERO }
+    }
+
     /// Answers an error in EC2's form.
     #[must_use]
     pub fn ec2_error(status: u16, code: &str) -> Self {
