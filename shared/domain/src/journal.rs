@@ -246,6 +246,10 @@ pub struct Journal {
     /// The instance whose leaving settles desired, until AWS has said that it leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taking_out: Option<InstanceId>,
+    /// The old instance has left its group, and our one has left desired with it: AWS has answered so, or has shown the
+    /// instance running outside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
     /// The retirement was called off after it may have begun: the old instance comes back, and nothing turns forward again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub turned_back: bool,
@@ -292,6 +296,7 @@ impl Journal {
             retirement,
             desired_settled: false,
             taking_out: None,
+            retired: false,
             turned_back: false,
             changed_at: None,
             revision: 0,

@@ -116,6 +116,17 @@ pub fn goes_forward(journal: &Journal, observed: &Observed) -> bool {
     journal.stage == Stage::Retiring && observed.group.as_ref().is_some_and(has_left)
 }
 
+/// The old instance has left its group by our call, and our one left desired with it. A tag that is missing tells so only
+/// of an instance that runs: EC2 may show no tags of one that has ended.
+fn has_retired(journal: &Journal, observed: &Observed) -> bool {
+    let is_outside = observed.group.as_ref().is_some_and(|group| group.member(&journal.old).is_none());
+    let was_told_to = journal.stage == Stage::Retiring && journal.retirement == Retirement::Detach;
+    let runs_outside = was_told_to && observed.old_alive && !observed.old_has_group_tag;
+    // Where our call was refused, its owner has detached it, and may have kept desired.
+    let is_shown = runs_outside && journal.undo_reason() != Some(Reason::RetireRejected);
+    is_outside && !journal.turned_back && (journal.retired || is_shown)
+}
+
 /// The group is untouched: only an instance may have been launched.
 fn before_attach(journal: &Journal, observed: &Observed) -> Action {
     match &observed.newcomer {
@@ -330,6 +341,7 @@ impl Swap<'_> {
     /// Desired is higher than it was, and nothing proves whose that is.
     fn is_in_doubt(&self) -> bool {
         let is_proven = self.journal.desired_settled && self.journal.taking_out.is_none();
+        let is_proven = is_proven || has_retired(self.journal, self.observed);
         let is_recovery = self.journal.undo.is_some() && !self.is_kept();
         is_recovery && !is_proven && self.group.desired > self.original.desired
     }

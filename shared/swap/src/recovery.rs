@@ -34,6 +34,8 @@ pub enum Progress {
         newcomer: Option<InstanceId>,
         /// Remarks for a person: the resources that were left alone, and why.
         remarks: Vec<String>,
+        /// What may be left in desired, for a person: nothing proves whose it is.
+        doubt: Option<String>,
     },
     /// AWS is at work; come again.
     Waiting(String),
@@ -86,9 +88,9 @@ pub async fn advance(
             Action::Done(end) => {
                 // Another recovery may be about to call.
                 swaps.revise(lease, journal).await?;
-                let remarks = look.left_alone.into_iter().chain(doubt(journal, &observed)).collect();
+                let doubt = doubt(journal, &observed);
                 let newcomer = observed.newcomer.filter(|n| n.alive).map(|n| n.id);
-                return Ok(Progress::Ended { end, newcomer, remarks });
+                return Ok(Progress::Ended { end, newcomer, remarks: look.left_alone, doubt });
             }
             Action::Wait(why) => return Ok(Progress::Waiting(why.to_owned())),
             _ => {}

@@ -3,13 +3,14 @@
 
 use jiff::Timestamp;
 
-use super::{Action, Observed, goes_forward};
+use super::{Action, Observed, goes_forward, has_retired};
 use crate::journal::{Journal, Stage};
 
 impl Journal {
     /// Notes the decision on an action, ahead of its call. A way back that begins here is the way from now on, and our one
     /// counts as out of desired.
     pub fn foresee(&mut self, action: &Action, observed: &Observed, now: Timestamp) {
+        self.retired |= has_retired(self, observed);
         let is_retiring = self.stage == Stage::Retiring && observed.group.is_some();
         let takes_back = matches!(action, Action::ReattachOld | Action::RaiseMaxSize(_));
         if is_retiring && (takes_back || !goes_forward(self, observed)) {

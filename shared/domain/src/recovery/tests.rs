@@ -170,6 +170,19 @@ impl World {
         }
     }
 
+    fn carries_out(&mut self, action: &Action) {
+        let without = self.journal.clone();
+        self.journal.foresee(action, &self.seen, Timestamp::UNIX_EPOCH);
+        self.perform(action);
+        self.journal.acknowledge(action, &without);
+    }
+
+    /// Does the next thing.
+    fn step(&mut self) {
+        let action = next(&self.journal, &self.seen);
+        self.carries_out(&action);
+    }
+
     fn set_max(&mut self, max: u32) {
         self.group().max = max;
     }
@@ -185,10 +198,7 @@ impl World {
                 Action::Wait(_) if self.outgrown() => return End::Undone,
                 Action::Wait(_) => self.tick(),
                 action => {
-                    let without = self.journal.clone();
-                    self.journal.foresee(&action, &self.seen, Timestamp::UNIX_EPOCH);
-                    self.perform(&action);
-                    self.journal.acknowledge(&action, &without);
+                    self.carries_out(&action);
                     let after = self.serving();
                     assert!(after >= self.wanted || after >= before, "{action:?}: {before} → {after} serve");
                 }
@@ -566,4 +576,43 @@ fn a_group_that_is_gone_takes_nothing_with_it_that_is_kept() {
     kept(&mut world, id(NEW));
     world.seen.group = None;
     assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
+}
+
+/// A swap whose old instance is out of its group, and whose group a policy has raised since.
+fn outgrown_after(calls: usize, reason: Reason) -> World {
+    let mut world = World::cut_after(calls, 2, true, Retirement::Detach);
+    world.journal.undo = Some(Undo { reason, detail: String::new() });
+    world.group().suspended.clear();
+    world.group().desired = 3;
+    world.group().members.push(member(51));
+    world
+}
+
+#[test]
+fn reader_1_an_old_instance_that_was_detached_leaves_no_doubt() {
+    let mut world = outgrown_after(7, Reason::NewcomerAtRisk);
+    assert_eq!(doubt(&world.journal, &world.seen), None, "it runs outside, without the group's tag");
+    assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld);
+    world.step();
+    assert_eq!(doubt(&world.journal, &world.seen), None, "EC2 may show no tags of one that has ended");
+    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "MaxSize is still raised");
+    world.group().desired = 2;
+    world.group().members.pop();
+    assert_eq!(next(&world.journal, &world.seen), Action::RestoreMaxSize(2));
+}
+
+#[test]
+fn reader_1_what_proves_nothing_leaves_the_doubt() {
+    assert!(doubt_of(&outgrown_after(7, Reason::RetireRejected)), "the group, or its owner, was faster");
+    let mut came_back = outgrown_after(7, Reason::NewcomerAtRisk);
+    (came_back.journal.stage, came_back.journal.turned_back) = (Stage::Undoing, true);
+    assert!(doubt_of(&came_back), "an attach may have put our one back");
+    assert!(doubt_of(&outgrown_after(8, Reason::NewcomerAtRisk)), "a dead one without tags proves nothing");
+    let mut hook = outgrown_after(7, Reason::NewcomerAtRisk);
+    hook.journal.retirement = Retirement::TerminateInGroup;
+    assert!(doubt_of(&hook), "no detach of ours took the tag away");
+}
+
+fn doubt_of(world: &World) -> bool {
+    doubt(&world.journal, &world.seen).is_some()
 }

@@ -270,7 +270,11 @@ impl History {
                     });
                 }
             }
-            Some(false) => self.execution.at = At::WaitForRetirement,
+            Some(false) => {
+                self.execution.journal.retired = true;
+                self.writes(Fate::Done);
+                self.execution.at = At::WaitForRetirement;
+            }
             None => {}
         }
     }

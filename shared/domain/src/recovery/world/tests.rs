@@ -55,7 +55,11 @@ impl Told {
 
     /// All goes well until the execution is there.
     fn reaches(n: u32, hook: bool, at: At) -> Self {
-        let mut told = Self::of(n, hook);
+        Self::of(n, hook).until(at)
+    }
+
+    fn until(self, at: At) -> Self {
+        let mut told = self;
         for _ in 0..40 {
             if told.0.execution.at == at {
                 return told;
@@ -234,5 +238,24 @@ fn hole_7_of_two_recoveries_one_goes_on() {
     told.0.truth.comes_to_rest();
     told.0.event(Event::Step(1, Step::with(Fate::Done)));
     told.owner_asks(1).rests();
+    told.ends();
+}
+
+/// MaxSize was raised; once the old instance is out, a policy takes the room. The swap goes forward: nobody is told of a
+/// doubt, and MaxSize goes back once the group fits.
+#[test]
+fn reader_1_a_swap_that_went_forward_gives_max_size_back() {
+    let mut told = Told(swap(2, true, false).verbose()).until(At::WaitForRetirement);
+    told.0.truth.comes_to_rest();
+    told.owner_asks(1).rests().happens(Event::Poison);
+    for _ in 0..4 * QUIET {
+        told.steps(Fate::Done);
+    }
+    assert!(told.0.end.is_none() && !told.0.told, "the group does not fit below its MaxSize");
+    told.owner_asks(-1).rests();
+    for _ in 0..4 * QUIET {
+        told.steps(Fate::Done);
+    }
+    assert_eq!((told.0.end, told.0.truth.max, told.0.told), (Some(End::Finished), 2, false));
     told.ends();
 }
