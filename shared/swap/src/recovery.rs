@@ -98,14 +98,16 @@ pub async fn advance(
         let before = journal.clone();
         journal.foresee(&action, &observed, Timestamp::now());
         swaps.revise(lease, journal).await?;
-        match perform(target, lease, journal, &action).await {
-            // Its group, or its owner, was faster than our call: what became of desired, the next look shows.
-            Err(error) if action.settles_desired() && error.is_no_member() => {
-                journal.retract(&before);
+        if let Err(error) = perform(target, lease, journal, &action).await {
+            if has_changed_nothing(&action, &error) {
+                journal.retract(&action, &before);
                 swaps.revise(lease, journal).await?;
+            }
+            // Its group, or its owner, was faster than our call: what became of desired, the next look shows.
+            if action.settles_desired() && error.is_no_member() {
                 return Ok(Progress::Waiting(error.to_string()));
             }
-            done => done?,
+            return Err(error.into());
         }
         journal.acknowledge(&action, &before);
         if action.settles_desired() {
@@ -115,6 +117,12 @@ pub async fn advance(
         }
     }
     Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
+}
+
+/// Says if the failure proves that the action, which the journal has foreseen, has changed nothing. The calls that lower
+/// desired are sent once.
+fn has_changed_nothing(action: &Action, error: &CallError) -> bool {
+    action.settles_desired() && error.is_refusal()
 }
 
 /// EC2 forgets a terminated instance after about an hour, and with it the proof.
@@ -233,5 +241,26 @@ fn has_group_tag(instance: &Instance, lease: &Lease) -> bool {
             instance.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(name.as_str())
         }
         Leased::Instance(_) | Leased::ClusterSlot { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spot_cloud::error::Kind;
+
+    fn refused(code: &str, kind: Kind) -> CallError {
+        CallError { call: "autoscaling:DetachInstances", kind, code: code.into(), message: String::new() }
+    }
+
+    #[test]
+    fn reader_2_whatever_aws_has_refused_to_lower_is_still_to_be_lowered() {
+        let id: InstanceId = "i-0123456789abcdef0".parse().unwrap();
+        let detach = Action::DetachNewcomer(id.clone());
+        let (throttled, denied) = (refused("Throttling", Kind::Retry), refused("AccessDenied", Kind::Denied));
+        assert!(has_changed_nothing(&detach, &throttled) && has_changed_nothing(&detach, &denied));
+        assert!(!has_changed_nothing(&detach, &refused("NoAnswer", Kind::Retry)));
+        assert!(!has_changed_nothing(&detach, &refused("InternalFailure", Kind::Retry)));
+        assert!(!has_changed_nothing(&Action::TerminateNewcomer(id), &denied), "nothing was foreseen of it");
     }
 }

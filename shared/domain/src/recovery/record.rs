@@ -38,8 +38,8 @@ impl Journal {
 
     /// Notes that AWS has refused the action; `before` is the journal without it. A refusal proves that nothing came of
     /// it only if it was not asked before: an earlier call may be the reason.
-    pub fn retract(&mut self, before: &Self) {
-        if !before.desired_settled {
+    pub fn retract(&mut self, action: &Action, before: &Self) {
+        if action.settles_desired() && !before.desired_settled {
             self.desired_settled = false;
             self.taking_out = None;
         }

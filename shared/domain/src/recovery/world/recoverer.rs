@@ -123,7 +123,7 @@ impl History {
         let (journal, before) = (visit.journal.as_mut().unwrap(), visit.before.as_ref().unwrap());
         match answer {
             Answer::Done => journal.acknowledge(action, before),
-            Answer::Refused => journal.retract(before),
+            Answer::Refused => journal.retract(action, before),
             Answer::Again | Answer::Nothing => return false,
         }
         visit.settles = action.settles_desired();

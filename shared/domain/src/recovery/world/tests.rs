@@ -259,3 +259,15 @@ fn reader_1_a_swap_that_went_forward_gives_max_size_back() {
     assert_eq!((told.0.end, told.0.truth.max, told.0.told), (Some(End::Finished), 2, false));
     told.ends();
 }
+
+/// The decrement is refused, and nothing was done. Then the newcomer dies, and its group replaces it: one too many.
+#[test]
+fn reader_2_a_decrement_that_was_refused_is_made_later() {
+    let mut told = Told::reaches(2, false, At::WaitForInService);
+    told.rests().happens(Event::Poison);
+    told.recovers_until(|action| matches!(action, Action::DetachNewcomer(_)), Fate::Refused);
+    told.steps(Fate::Done); // which writes what the refusal proves
+    told.0.truth.buries(NEW);
+    told.rests();
+    told.ends();
+}
