@@ -62,6 +62,9 @@ pub enum End {
     Undone,
 }
 
+/// A look may be older than MaxSize is, which makes the first refusal no proof.
+const REATTACHES: u32 = 2;
+
 /// Returns the next thing to do, as a step of the state machine sees the swap.
 #[must_use]
 pub fn next(journal: &Journal, observed: &Observed) -> Action {
@@ -195,8 +198,9 @@ impl Swap<'_> {
         let serves = alive && newcomer.is_some_and(|n| self.group.member(&n.id).is_some_and(Member::serves));
         // The attach raises desired by one, which the undo then takes back; it must find room.
         let has_room = self.group.desired < self.group.max;
-        let may_reattach =
-            self.group.desired == self.original.desired && (has_room || self.may_raise().is_some());
+        let may_reattach = self.group.desired == self.original.desired
+            && (has_room || self.may_raise().is_some())
+            && self.journal.refused_reattaches < REATTACHES;
         let is_doubted = matches!(
             self.journal.undo_reason(),
             Some(Reason::NewcomerAtRisk | Reason::NewcomerNotServing | Reason::NodeNotReady)

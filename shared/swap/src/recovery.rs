@@ -11,7 +11,7 @@ use spot_domain::settings::Settings;
 use spot_domain::tags::GROUP_NAME_TAG;
 
 use spot_cloud::clients::Target;
-use spot_cloud::error::CallError;
+use spot_cloud::error::{CallError, Kind};
 use spot_cloud::groups::Desired;
 use spot_cloud::swaps::{Lease, Leased, Swaps, SwapsError};
 use spot_cloud::target_groups::TargetHealth;
@@ -103,8 +103,10 @@ pub async fn advance(
                 journal.retract(&action, &before);
                 swaps.revise(lease, journal).await?;
             }
-            // Its group, or its owner, was faster than our call: what became of desired, the next look shows.
-            if action.settles_desired() && error.is_no_member() {
+            // Its group, or its owner, was faster than our call: what became of desired, the next look shows. And one that
+            // can't come back is asked about again, or let go.
+            let is_told = action.settles_desired() && error.is_no_member() || is_final(&action, &error);
+            if is_told {
                 return Ok(Progress::Waiting(error.to_string()));
             }
             return Err(error.into());
@@ -122,7 +124,13 @@ pub async fn advance(
 /// Says if the failure proves that the action, which the journal has foreseen, has changed nothing. The calls that lower
 /// desired are sent once.
 fn has_changed_nothing(action: &Action, error: &CallError) -> bool {
-    action.settles_desired() && error.is_refusal()
+    (action.settles_desired() && error.is_refusal()) || is_final(action, error)
+}
+
+/// Says if AWS refuses to take the old instance back, as it is and as its group is: its image may be gone, or it is
+/// stopped.
+fn is_final(action: &Action, error: &CallError) -> bool {
+    *action == Action::ReattachOld && error.is_refusal() && error.kind == Kind::Rejected
 }
 
 /// EC2 forgets a terminated instance after about an hour, and with it the proof.
@@ -247,7 +255,6 @@ fn has_group_tag(instance: &Instance, lease: &Lease) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spot_cloud::error::Kind;
 
     fn refused(code: &str, kind: Kind) -> CallError {
         CallError { call: "autoscaling:DetachInstances", kind, code: code.into(), message: String::new() }
@@ -262,5 +269,13 @@ mod tests {
         assert!(!has_changed_nothing(&detach, &refused("NoAnswer", Kind::Retry)));
         assert!(!has_changed_nothing(&detach, &refused("InternalFailure", Kind::Retry)));
         assert!(!has_changed_nothing(&Action::TerminateNewcomer(id), &denied), "nothing was foreseen of it");
+    }
+
+    #[test]
+    fn reader_3_an_attach_is_refused_for_good_only_by_what_it_asks_for() {
+        let of = |code, kind| is_final(&Action::ReattachOld, &refused(code, kind));
+        assert!(of("ValidationError", Kind::Rejected));
+        assert!(!of("Throttling", Kind::Retry) && !of("AccessDenied", Kind::Denied));
+        assert!(!of("NoAnswer", Kind::Rejected), "it may have come back");
     }
 }

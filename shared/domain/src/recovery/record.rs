@@ -39,6 +39,9 @@ impl Journal {
     /// Notes that AWS has refused the action; `before` is the journal without it. A refusal proves that nothing came of
     /// it only if it was not asked before: an earlier call may be the reason.
     pub fn retract(&mut self, action: &Action, before: &Self) {
+        if *action == Action::ReattachOld {
+            self.refused_reattaches += 1;
+        }
         if action.settles_desired() && !before.desired_settled {
             self.desired_settled = false;
             self.taking_out = None;

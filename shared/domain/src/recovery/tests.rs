@@ -616,3 +616,44 @@ fn reader_1_what_proves_nothing_leaves_the_doubt() {
 fn doubt_of(world: &World) -> bool {
     doubt(&world.journal, &world.seen).is_some()
 }
+
+#[test]
+fn reader_3_an_old_instance_that_cant_come_back_holds_nothing_up() {
+    let mut world = World::cut_after(7, 2, false, Retirement::Detach);
+    world.newcomer_dies(true);
+    for _ in 0..2 {
+        assert_eq!(next(&world.journal, &world.seen), Action::ReattachOld);
+        let before = world.journal.clone();
+        world.journal.foresee(&Action::ReattachOld, &world.seen, Timestamp::UNIX_EPOCH);
+        world.journal.retract(&Action::ReattachOld, &before);
+    }
+    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "one serves, of two");
+    world.tick();
+    world.tick();
+    assert_eq!(
+        next(&world.journal, &world.seen),
+        Action::TerminateOld,
+        "its group has replaced the newcomer"
+    );
+    world.recover();
+    assert_eq!((world.group().desired, world.group().in_service(), world.seen.old_alive), (2, 2, false));
+}
+
+#[test]
+fn reader_3_a_newcomer_at_risk_counts_where_the_old_instance_cant_come_back() {
+    let mut world = World::cut_after(7, 2, false, Retirement::Detach);
+    world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
+    (world.journal.stage, world.journal.turned_back) = (Stage::Undoing, true);
+    world.journal.refused_reattaches = 1;
+    assert_eq!(
+        next(&world.journal, &world.seen),
+        Action::ReattachOld,
+        "the look may have been older than MaxSize"
+    );
+    world.journal.refused_reattaches = 2;
+    world.seen.calls_may_land = true;
+    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "an earlier attach may still show");
+    world.seen.calls_may_land = false;
+    assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld);
+    assert_eq!(world.recover(), End::Finished);
+}

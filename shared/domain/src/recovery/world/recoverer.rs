@@ -126,7 +126,8 @@ impl History {
             Answer::Refused => journal.retract(action, before),
             Answer::Again | Answer::Nothing => return false,
         }
-        visit.settles = action.settles_desired();
+        let is_counted = answer == Answer::Refused && *action == Action::ReattachOld;
+        visit.settles = action.settles_desired() || is_counted;
         (visit.settles || answer == Answer::Done) && !fate.is_cut()
     }
 

@@ -104,7 +104,6 @@ impl Told {
             if is_next {
                 return self;
             }
-            self.passes(0);
         }
         panic!("recovery never came to it");
     }
@@ -269,5 +268,25 @@ fn reader_2_a_decrement_that_was_refused_is_made_later() {
     told.steps(Fate::Done); // which writes what the refusal proves
     told.0.truth.buries(NEW);
     told.rests();
+    for _ in 0..6 * QUIET {
+        told.steps(Fate::Done);
+    }
+    assert_eq!((told.0.end, told.0.truth.desired, told.0.told), (Some(End::Undone), 2, false));
+    told.ends();
+}
+
+#[test]
+fn reader_3_an_attach_that_is_refused_for_good_ends_the_way_back() {
+    let mut told = Told::reaches(2, false, At::WaitForRetirement);
+    told.rests().happens(Event::NewcomerDies);
+    for _ in 0..2 {
+        told.recovers_until(|action| *action == Action::ReattachOld, Fate::Refused);
+        told.steps(Fate::Done); // which writes that it was refused
+    }
+    told.rests();
+    for _ in 0..6 * QUIET {
+        told.steps(Fate::Done);
+    }
+    assert_eq!((told.0.end, told.0.truth.old.alive), (Some(End::Undone), false));
     told.ends();
 }
