@@ -25,10 +25,10 @@ impl Journal {
     }
 
     /// Notes that AWS has carried the action out; `before` is the journal without it. A call that was answered lands no
-    /// later; but an old instance that comes back may show in desired before it shows among the members. A newcomer that
-    /// is replaced leaves desired as it is: nobody knows whose our one is then.
+    /// later; but one that moves desired may show later, and in desired at another time than among the members. A newcomer
+    /// that is replaced leaves desired as it is: nobody knows whose our one is then.
     pub fn acknowledge(&mut self, action: &Action, before: &Self) {
-        if *action != Action::ReattachOld {
+        if *action != Action::ReattachOld && !action.settles_desired() {
             self.changed_at = before.changed_at;
         }
         if action.settles_desired() && !matches!(action, Action::ReplaceNewcomer(_)) {

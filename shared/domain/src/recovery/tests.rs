@@ -657,3 +657,32 @@ fn reader_3_a_newcomer_at_risk_counts_where_the_old_instance_cant_come_back() {
     assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld);
     assert_eq!(world.recover(), End::Finished);
 }
+
+#[test]
+fn reader_5_a_decrement_that_was_answered_may_show_later() {
+    let at = Timestamp::from_second(100).unwrap();
+    let before = Journal { changed_at: None, ..World::cut_after(5, 2, false, Retirement::Detach).journal };
+    let seen = World::cut_after(5, 2, false, Retirement::Detach).seen;
+    let after = |action: Action| {
+        let mut journal = before.clone();
+        journal.foresee(&action, &seen, at);
+        journal.acknowledge(&action, &before);
+        journal
+    };
+    for action in [
+        Action::DetachNewcomer(id(NEW)),
+        Action::RemoveIdleNewcomer(id(NEW)),
+        Action::ReplaceNewcomer(id(NEW)),
+        Action::TerminateExtra(id(7)),
+        Action::ReattachOld,
+    ] {
+        assert_eq!(after(action.clone()).changed_at, Some(at), "{action:?}");
+    }
+    assert_eq!(after(Action::ResumeAzRebalance).changed_at, None, "nothing is concluded from it");
+    let settled = after(Action::DetachNewcomer(id(NEW)));
+    let stale = Observed { calls_may_land: true, ..seen };
+    assert!(matches!(recover(&settled, &stale), Action::ResumeAzRebalance | Action::Wait(_)));
+    let mut stale = stale;
+    stale.group.as_mut().unwrap().suspended.clear();
+    assert!(matches!(recover(&settled, &stale), Action::Wait(_)), "the look shows the newcomer as a member");
+}

@@ -89,9 +89,11 @@ impl History {
         let fate = step.fate;
         let seen = self.look(step.ages);
         let basis = seen.basis;
-        let Some(row) = &self.row else { return false };
-        let observed = self.observed(&row.journal, &seen);
+        if self.row.is_none() {
+            return false;
+        }
         let journal = visit.journal.as_mut().unwrap();
+        let observed = self.observed(journal, &seen);
         let action = recover(journal, &observed);
         self.note(|_| format!("recovery: {action:?}"));
         match action {
