@@ -22,6 +22,7 @@ mod tests;
 mod world;
 
 pub use action::Action;
+pub use record::why_not_retired;
 
 /// The newcomer as EC2 shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,19 @@ use jiff::Timestamp;
 
 use super::{Action, Observed, goes_forward, has_retired};
 use crate::journal::{Journal, Stage};
+use crate::reason::Reason;
+
+/// Returns the reason for the undo once the retirement of the old instance was refused. [`Reason::RetireRejected`] proves
+/// that our one is still in desired, which only the first call can: one that was made earlier may be why this one is
+/// refused, or may land yet.
+#[must_use]
+pub const fn why_not_retired(is_first: bool, has_left: bool) -> Reason {
+    match (is_first, has_left) {
+        (true, _) => Reason::RetireRejected,
+        (false, true) => Reason::InstanceGone,
+        (false, false) => Reason::StepFailed,
+    }
+}
 
 impl Journal {
     /// Notes the decision on an action, ahead of its call. A way back that begins here is the way from now on, and our one

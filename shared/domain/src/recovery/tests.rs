@@ -686,3 +686,11 @@ fn reader_5_a_decrement_that_was_answered_may_show_later() {
     stale.group.as_mut().unwrap().suspended.clear();
     assert!(matches!(recover(&settled, &stale), Action::Wait(_)), "the look shows the newcomer as a member");
 }
+
+#[test]
+fn reader_9_only_the_first_retirement_that_is_refused_proves_anything() {
+    for has_left in [false, true] {
+        assert_eq!(why_not_retired(true, has_left), Reason::RetireRejected);
+        assert_ne!(why_not_retired(false, has_left), Reason::RetireRejected);
+    }
+}

@@ -290,3 +290,17 @@ fn reader_3_an_attach_that_is_refused_for_good_ends_the_way_back() {
     assert_eq!((told.0.end, told.0.truth.old.alive), (Some(End::Undone), false));
     told.ends();
 }
+
+/// A first detach is under way, unanswered; a second one is refused for a reason of its own, while the old instance is still
+/// a member. The refusal says nothing of the first.
+#[test]
+fn reader_9_a_refusal_is_no_proof_while_an_earlier_call_may_land() {
+    let mut told = Told::reaches(2, false, At::Retire);
+    told.0.event(Event::Step(0, Step { retries: true, ..Step::with(Fate::Late) }));
+    told.steps(Fate::Done).steps(Fate::Done); // the step is repeated: a look, the stage again
+    assert_eq!(told.0.execution.at, At::Retire);
+    told.steps(Fate::Refused);
+    assert_eq!(told.0.execution.at, At::Rollback);
+    told.passes(QUIET).rests().owner_asks(1).rests();
+    told.ends();
+}
