@@ -208,6 +208,11 @@ impl Swap<'_> {
         );
         // Where the old one can't come back, a newcomer that serves counts, and one that is of no use makes room.
         let doubted = may_reattach && (is_doubted || self.journal.turned_back);
+        // The old one may still come back, or desired show what it was before it left.
+        let is_asked_for = is_doubted || self.journal.turned_back || !serves;
+        if is_asked_for && !may_reattach && self.observed.calls_may_land {
+            return Action::Wait("desired may be older than what was called last");
+        }
         if let Some(newcomer) = newcomer.filter(|_| serves && !may_reattach && self.is_useless()) {
             return Action::ReplaceNewcomer(newcomer.id.clone());
         }
@@ -216,9 +221,6 @@ impl Swap<'_> {
         let enough_serve = serving >= self.group.desired.min(self.original.serving);
         if doubted || (may_reattach && !serves && !enough_serve) {
             return self.may_raise().filter(|_| !has_room).map_or(Action::ReattachOld, Action::RaiseMaxSize);
-        }
-        if self.journal.turned_back && self.observed.calls_may_land {
-            return Action::Wait("the old instance may still come back");
         }
         if let Some(restore) = self.max_size() {
             return restore;
@@ -240,7 +242,9 @@ impl Swap<'_> {
         if self.journal.turned_back && old.is_some_and(|old| old.state == MemberState::Leaving) {
             return Action::Wait("the old instance is leaving the group");
         }
-        if self.journal.turned_back && old.is_none() && self.observed.old_alive {
+        let is_outside = old.is_none() && self.observed.old_alive;
+        // One that its group terminates never runs outside, and can't be taken back.
+        if self.journal.turned_back && is_outside && self.journal.retirement == Retirement::Detach {
             return self.let_old_go();
         }
         // Before our one is out of desired, an attach may still come to light.

@@ -694,3 +694,33 @@ fn reader_9_only_the_first_retirement_that_is_refused_proves_anything() {
         assert_ne!(why_not_retired(false, has_left), Reason::RetireRejected);
     }
 }
+
+#[test]
+fn reader_10_an_old_instance_that_its_group_terminates_is_not_taken_back() {
+    let mut world = World::cut_after(7, 2, false, Retirement::TerminateInGroup);
+    (world.journal.stage, world.journal.turned_back) = (Stage::Undoing, true);
+    world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
+    world.seen.old_alive = true; // as EC2 showed it a moment ago
+    world.seen.calls_may_land = true;
+    world.group().suspended.clear();
+    assert!(matches!(recover(&world.journal, &world.seen), Action::Wait(_)));
+    world.seen.old_alive = false;
+    world.seen.calls_may_land = false;
+    assert_eq!(recover(&world.journal, &world.seen), Action::Done(End::Finished));
+}
+
+#[test]
+fn reader_10_a_desired_that_may_be_old_decides_nothing() {
+    for reason in [Reason::NewcomerAtRisk, Reason::NewcomerNotServing] {
+        let mut world = World::cut_after(7, 2, false, Retirement::Detach);
+        world.journal.undo = Some(Undo { reason, detail: String::new() });
+        world.group().desired = 3; // as it was before the detach
+        world.seen.calls_may_land = true;
+        assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "{reason}");
+        world.group().desired = 2;
+        assert_eq!(next(&world.journal, &world.seen), Action::ReattachOld, "{reason}");
+    }
+    let mut goes_well = World::cut_after(7, 2, false, Retirement::Detach);
+    goes_well.seen.calls_may_land = true;
+    assert_eq!(next(&goes_well.journal, &goes_well.seen), Action::TerminateOld, "no swap waits for it");
+}
