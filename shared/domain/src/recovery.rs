@@ -188,7 +188,8 @@ impl Swap<'_> {
     /// The group itself took the old instance out, before our call could: it is replaced, and our one still is in desired.
     fn group_was_faster(&self) -> bool {
         let died_as_member = self.observed.old_has_group_tag && !self.observed.old_alive;
-        let was_never_detached = self.journal.retirement == Retirement::Detach && died_as_member;
+        let was_told_to_go = self.journal.retirement == Retirement::TerminateInGroup || self.journal.retired;
+        let was_never_detached = died_as_member && !was_told_to_go;
         was_never_detached || self.journal.undo_reason() == Some(Reason::RetireRejected)
     }
 

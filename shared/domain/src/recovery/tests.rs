@@ -724,3 +724,16 @@ fn reader_10_a_desired_that_may_be_old_decides_nothing() {
     goes_well.seen.calls_may_land = true;
     assert_eq!(next(&goes_well.journal, &goes_well.seen), Action::TerminateOld, "no swap waits for it");
 }
+
+#[test]
+fn reader_8_an_old_instance_that_died_while_it_was_detached_took_our_one_along() {
+    let mut world = outgrown_after(8, Reason::ExecutionDied);
+    world.seen.old_has_group_tag = true;
+    assert_eq!(
+        next(&world.journal, &world.seen),
+        Action::TerminateExtra(id(51)),
+        "nobody has answered the detach"
+    );
+    world.journal.retired = true;
+    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "a policy has launched it");
+}

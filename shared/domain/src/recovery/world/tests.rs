@@ -304,3 +304,13 @@ fn reader_9_a_refusal_is_no_proof_while_an_earlier_call_may_land() {
     told.passes(QUIET).rests().owner_asks(1).rests();
     told.ends();
 }
+
+/// The detach was answered; the old instance dies before it is out, and EC2 goes on showing its group's tag.
+#[test]
+fn reader_8_a_policy_keeps_its_instance_when_the_old_one_dies_on_its_way_out() {
+    let mut told = Told::reaches(2, false, At::Retire);
+    told.steps(Fate::Done).happens(Event::OldDies).owner_asks(1).rests();
+    told.0.truth.old.has_group_tag = true;
+    told.happens(Event::Poison).passes(LAG);
+    told.ends();
+}
