@@ -202,8 +202,8 @@ impl Reconciler {
         if journal.as_ref().is_some_and(|journal| !execution.vouches_for(&lease, journal, own)) {
             return Err(gone_on().into());
         }
-        let (end, launched, remarks) = match &mut journal {
-            None => (End::Undone, None, Vec::new()),
+        let (end, launched, remarks, doubt) = match &mut journal {
+            None => (End::Undone, None, Vec::new(), None),
             Some(journal) => match self.recover(&lease, &settings, journal).await? {
                 // The next run ends the swap. This run's error alerts an operator.
                 Progress::Waiting(why)
@@ -218,15 +218,22 @@ impl Reconciler {
                     tracing::warn!(on = %lease.on, "waiting: {why}");
                     return Ok(Outcome::Waiting);
                 }
-                Progress::Ended { end, newcomer, pool, remarks } => (end, newcomer.zip(pool), remarks),
+                Progress::Ended { end, newcomer, pool, remarks, doubt } => {
+                    (end, newcomer.zip(pool), remarks, doubt)
+                }
             },
         };
         let told = format!("{end:?} by the reconciler after the execution died");
         let kept = journal.and_then(|journal| journal.kept).map(|kept| kept.why);
-        let summary = [told].into_iter().chain(kept).chain(remarks.clone()).collect::<Vec<_>>().join("; ");
+        let told = [told].into_iter().chain(kept).chain(remarks.iter().cloned()).chain(doubt.clone());
+        let summary = told.collect::<Vec<_>>().join("; ");
         self.swaps.close(&lease, Release::LetGo { summary: &summary }).await?;
         if let Err(error) = self.swaps.keep_pools(&lease, &launched.into_iter().collect()).await {
             tracing::warn!(on = %lease.on, "the pool of its newcomer is not kept: {error}");
+        }
+        // The swap has ended. This run's error alerts an operator, who alone knows whose the capacity is.
+        if let Some(doubt) = doubt {
+            return Err(ReconcileFailure::InDoubt(doubt));
         }
         Ok(Outcome::Ended(end, remarks))
     }
@@ -292,6 +299,8 @@ enum ReconcileFailure {
     Overdue(String),
     #[error("{0}")]
     Kept(String),
+    #[error("its swap has ended; {0}")]
+    InDoubt(String),
     #[error(transparent)]
     Swaps(#[from] SwapsError),
     #[error(transparent)]

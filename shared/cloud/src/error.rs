@@ -5,6 +5,7 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use spot_domain::words::{LONGEST, chain, cut};
 
 const MALFORMED: &str = "MalformedAnswer";
+const NO_ANSWER: &str = "NoAnswer";
 /// The words before an encoded copy of the refusal.
 const ENCODED: &str = "Encoded authorization failure message";
 
@@ -63,7 +64,7 @@ impl CallError {
             // An answer that was cut short is no refusal either: AWS may have done what the call asked for.
             let unknown = status.is_none_or(|s| !(400..500).contains(&s) || s == 429);
             let kind = if unknown { Kind::Retry } else { Kind::Rejected };
-            return Self { call, kind, code: "NoAnswer".to_owned(), message };
+            return Self { call, kind, code: NO_ANSWER.to_owned(), message };
         }
         Self { call, kind: kind_of(&code, status), code, message: message(error.message()) }
     }
@@ -81,6 +82,16 @@ impl CallError {
         self.kind == Kind::Rejected && NO_MEMBER.iter().any(|text| self.message.contains(text))
     }
 
+    /// Returns true if AWS has answered that it did not do what the call asked for, so that a call that was sent once
+    /// has changed nothing. A failure of AWS's own, and an answer that never came or can't be read, prove nothing.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self.kind {
+            Kind::Retry => REFUSED_FOR_NOW.contains(&self.code.as_str()),
+            _ => self.code != NO_ANSWER && !self.is_malformed(),
+        }
+    }
+
     /// Returns true if AWS did answer, and the answer can't be read.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
@@ -92,6 +103,20 @@ impl CallError {
 /// group …", "The instance … is not in InService or Standby."
 const NO_MEMBER: [&str; 3] =
     ["No managed instance found", "is not part of Auto Scaling group", "is not in InService or Standby"];
+
+/// Refusals that pass: AWS was asked too much or at a bad moment, or the signature was too old.
+/// <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/CommonErrors.html>
+const REFUSED_FOR_NOW: [&str; 9] = [
+    "RequestLimitExceeded",
+    "Throttling",
+    "ThrottlingException",
+    "RequestThrottled",
+    "ResourceContention",
+    "ScalingActivityInProgress",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestExpired",
+];
 
 /// Returns the mapping of an SDK error for `map_err` at a call site.
 pub fn failed<E>(call: &'static str) -> impl Fn(SdkError<E, HttpResponse>) -> CallError
@@ -193,6 +218,36 @@ mod tests {
         }
         let smallest = "Currently, desiredSize equals minSize (1).";
         assert!(!refused(Kind::Rejected, smallest).is_no_member());
+    }
+
+    #[test]
+    fn reader_2_a_refusal_proves_that_nothing_was_done_and_a_failure_of_awss_own_does_not() {
+        let of = |code: &str, status| {
+            let (kind, code) = (kind_of(code, Some(status)), code.to_owned());
+            CallError { call: "autoscaling:DetachInstances", kind, code, message: String::new() }
+        };
+        for (code, status) in [
+            ("Throttling", 400),
+            ("RequestLimitExceeded", 503),
+            ("ScalingActivityInProgress", 400),
+            ("ResourceContention", 500),
+            ("AccessDenied", 403),
+            ("ValidationError", 400),
+            ("ExpiredToken", 403),
+        ] {
+            assert!(of(code, status).is_refusal(), "{code}");
+        }
+        for (code, status) in [
+            ("InternalFailure", 500),
+            ("ServiceUnavailable", 503),
+            ("SomethingNew", 500),
+            ("RequestTimeout", 408),
+        ] {
+            assert!(!of(code, status).is_refusal(), "{code}");
+        }
+        let silent = |kind| CallError { kind, ..of(NO_ANSWER, 400) };
+        assert!(!silent(Kind::Retry).is_refusal() && !silent(Kind::Rejected).is_refusal());
+        assert!(!CallError::malformed("autoscaling:DetachInstances", "no activity").is_refusal());
     }
 
     /// Each code with the kind that it must have: it stops a pool, a subnet, one instance, or the account.

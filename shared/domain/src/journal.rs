@@ -246,9 +246,16 @@ pub struct Journal {
     /// The instance whose leaving settles desired, until AWS has said that it leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taking_out: Option<InstanceId>,
+    /// The old instance has left its group, and our one has left desired with it: AWS has answered so, or has shown the
+    /// instance running outside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
     /// The retirement was called off after it may have begun: the old instance comes back, and nothing turns forward again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub turned_back: bool,
+    /// The number of times that AWS has refused to take the old instance back.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub refused_reattaches: u32,
     /// The time at which the last changing call was decided on. The call may land later, and show later still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Timestamp>,
@@ -276,6 +283,11 @@ const fn is_zero(revision: &u64) -> bool {
     *revision == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_none_yet(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Journal {
     /// Returns the journal of a swap that is about to launch.
     #[must_use]
@@ -292,7 +304,9 @@ impl Journal {
             retirement,
             desired_settled: false,
             taking_out: None,
+            retired: false,
             turned_back: false,
+            refused_reattaches: 0,
             changed_at: None,
             revision: 0,
             undo: None,

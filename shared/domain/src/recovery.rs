@@ -22,6 +22,7 @@ mod tests;
 mod world;
 
 pub use action::Action;
+pub use record::why_not_retired;
 
 /// The newcomer as EC2 shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +62,9 @@ pub enum End {
     /// The group is as its owner wants it, the old instance in it.
     Undone,
 }
+
+/// A look may be older than MaxSize is, which makes the first refusal no proof.
+const REATTACHES: u32 = 2;
 
 /// Returns the next thing to do, as a step of the state machine sees the swap.
 #[must_use]
@@ -114,6 +118,17 @@ pub fn settings_only(journal: &Journal, observed: &Observed) -> Option<Action> {
 pub fn goes_forward(journal: &Journal, observed: &Observed) -> bool {
     let has_left = |group: &Group| group.member(&journal.old).is_none_or(|m| m.state == MemberState::Leaving);
     journal.stage == Stage::Retiring && observed.group.as_ref().is_some_and(has_left)
+}
+
+/// The old instance has left its group by our call, and our one left desired with it. A tag that is missing tells so only
+/// of an instance that runs: EC2 may show no tags of one that has ended.
+fn has_retired(journal: &Journal, observed: &Observed) -> bool {
+    let is_outside = observed.group.as_ref().is_some_and(|group| group.member(&journal.old).is_none());
+    let was_told_to = journal.stage == Stage::Retiring && journal.retirement == Retirement::Detach;
+    let runs_outside = was_told_to && observed.old_alive && !observed.old_has_group_tag;
+    // Where our call was refused, its owner has detached it, and may have kept desired.
+    let is_shown = runs_outside && journal.undo_reason() != Some(Reason::RetireRejected);
+    is_outside && !journal.turned_back && (journal.retired || is_shown)
 }
 
 /// The group is untouched: only an instance may have been launched.
@@ -173,7 +188,8 @@ impl Swap<'_> {
     /// The group itself took the old instance out, before our call could: it is replaced, and our one still is in desired.
     fn group_was_faster(&self) -> bool {
         let died_as_member = self.observed.old_has_group_tag && !self.observed.old_alive;
-        let was_never_detached = self.journal.retirement == Retirement::Detach && died_as_member;
+        let was_told_to_go = self.journal.retirement == Retirement::TerminateInGroup || self.journal.retired;
+        let was_never_detached = died_as_member && !was_told_to_go;
         was_never_detached || self.journal.undo_reason() == Some(Reason::RetireRejected)
     }
 
@@ -184,14 +200,20 @@ impl Swap<'_> {
         let serves = alive && newcomer.is_some_and(|n| self.group.member(&n.id).is_some_and(Member::serves));
         // The attach raises desired by one, which the undo then takes back; it must find room.
         let has_room = self.group.desired < self.group.max;
-        let may_reattach =
-            self.group.desired == self.original.desired && (has_room || self.may_raise().is_some());
+        let may_reattach = self.group.desired == self.original.desired
+            && (has_room || self.may_raise().is_some())
+            && self.journal.refused_reattaches < REATTACHES;
         let is_doubted = matches!(
             self.journal.undo_reason(),
             Some(Reason::NewcomerAtRisk | Reason::NewcomerNotServing | Reason::NodeNotReady)
         );
         // Where the old one can't come back, a newcomer that serves counts, and one that is of no use makes room.
         let doubted = may_reattach && (is_doubted || self.journal.turned_back);
+        // The old one may still come back, or desired show what it was before it left.
+        let is_asked_for = is_doubted || self.journal.turned_back || !serves;
+        if is_asked_for && !may_reattach && self.observed.calls_may_land {
+            return Action::Wait("desired may be older than what was called last");
+        }
         if let Some(newcomer) = newcomer.filter(|_| serves && !may_reattach && self.is_useless()) {
             return Action::ReplaceNewcomer(newcomer.id.clone());
         }
@@ -200,9 +222,6 @@ impl Swap<'_> {
         let enough_serve = serving >= self.group.desired.min(self.original.serving);
         if doubted || (may_reattach && !serves && !enough_serve) {
             return self.may_raise().filter(|_| !has_room).map_or(Action::ReattachOld, Action::RaiseMaxSize);
-        }
-        if self.journal.turned_back && self.observed.calls_may_land {
-            return Action::Wait("the old instance may still come back");
         }
         if let Some(restore) = self.max_size() {
             return restore;
@@ -224,7 +243,9 @@ impl Swap<'_> {
         if self.journal.turned_back && old.is_some_and(|old| old.state == MemberState::Leaving) {
             return Action::Wait("the old instance is leaving the group");
         }
-        if self.journal.turned_back && old.is_none() && self.observed.old_alive {
+        let is_outside = old.is_none() && self.observed.old_alive;
+        // One that its group terminates never runs outside, and can't be taken back.
+        if self.journal.turned_back && is_outside && self.journal.retirement == Retirement::Detach {
             return self.let_old_go();
         }
         // Before our one is out of desired, an attach may still come to light.
@@ -330,6 +351,7 @@ impl Swap<'_> {
     /// Desired is higher than it was, and nothing proves whose that is.
     fn is_in_doubt(&self) -> bool {
         let is_proven = self.journal.desired_settled && self.journal.taking_out.is_none();
+        let is_proven = is_proven || has_retired(self.journal, self.observed);
         let is_recovery = self.journal.undo.is_some() && !self.is_kept();
         is_recovery && !is_proven && self.group.desired > self.original.desired
     }

@@ -57,8 +57,9 @@ pub struct Settings {
     /// Seconds after an execution's end before the reconciler acts: its last Lambda must be dead. The value
     /// is above the function's timeout of 60 seconds, except on local AWS.
     pub reconcile_after_seconds: u32,
-    /// Seconds after the start of a launch during which an undo does not conclude that nothing was launched.
-    /// EC2 is eventually consistent.
+    /// Seconds after a changing call during which an undo concludes nothing from the call's absence. The value is above
+    /// the function's timeout of 60 seconds, by the time that a call takes to show: the call is made after the time was
+    /// noted, and EC2 and Auto Scaling are eventually consistent.
     pub launch_visible_after_seconds: u32,
     /// Seconds from launch until a Kubernetes node must have joined its cluster and be Ready.
     pub node_ready_timeout_seconds: u32,
@@ -124,7 +125,7 @@ impl Default for Settings {
             rollback_timeout_seconds: 3_900,
             poll_seconds: 10,
             reconcile_after_seconds: 90,
-            launch_visible_after_seconds: 60,
+            launch_visible_after_seconds: 90,
             node_ready_timeout_seconds: 300,
             drain_timeout_seconds: 1_800,
             max_unavailable_nodes: 1,
@@ -457,6 +458,13 @@ mod tests {
     fn both_notices_poison_for_fifteen_days_by_default() {
         let settings = Settings::default();
         assert_eq!((settings.poison_days, settings.rebalance_poison_days), (15, 15));
+    }
+
+    /// Once a step is killed, what it called last may still land.
+    #[test]
+    fn reader_7_the_quiet_period_outlasts_a_step() {
+        const LONGEST_STEP: u32 = 60;
+        assert!(Settings::default().launch_visible_after_seconds >= LONGEST_STEP + 30);
     }
 
     #[test]

@@ -105,6 +105,10 @@ pub struct SwapReport {
     pub skipped: Vec<Left>,
     /// Swaps that were tried and undone.
     pub rolled_back: Vec<Left>,
+    /// Remarks for a person on swaps that were done: resources that were left alone, or a desired capacity that may be one
+    /// too high.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// Candidates that the run did not reach: it met its limit, or ended early.
     pub remaining: usize,
     /// Executions that are needed to try the remaining candidates; absent if none remain.

@@ -113,7 +113,7 @@ fn turn_round(journal: &mut Journal, reason: Reason, detail: String) {
 
 fn ended(end: End, observed: &Observed, lab: &LabSwap) -> Progress {
     let newcomer = observed.newcomer.as_ref().filter(|n| n.alive).map(|n| n.id.clone());
-    Progress::Ended { end, newcomer, pool: None, remarks: observed.remarks(lab) }
+    Progress::Ended { end, newcomer, pool: None, remarks: observed.remarks(lab), doubt: None }
 }
 
 async fn perform(

@@ -12,9 +12,9 @@ use spot_domain::tags::GROUP_NAME_TAG;
 use spot_domain::{Pool, Region};
 
 use spot_cloud::clients::Target;
-use spot_cloud::error::CallError;
+use spot_cloud::error::{CallError, Kind};
 use spot_cloud::groups::Desired;
-use spot_cloud::swaps::{Lease, Leased, Swaps, SwapsError};
+use spot_cloud::swaps::{Lease, Leased, OF_A_SWAP, Swaps, SwapsError};
 use spot_cloud::target_groups::TargetHealth;
 use spot_cloud::{groups, instances, target_groups, targets};
 
@@ -37,6 +37,8 @@ pub enum Progress {
         pool: Option<Pool>,
         /// Remarks for a person: the resources that were left alone, and why.
         remarks: Vec<String>,
+        /// What may be left in desired, for a person: nothing proves whose it is.
+        doubt: Option<String>,
     },
     /// AWS is at work; come again.
     Waiting(String),
@@ -89,10 +91,10 @@ pub async fn advance(
             Action::Done(end) => {
                 // Another recovery may be about to call.
                 swaps.revise(lease, journal).await?;
-                let remarks = look.left_alone.into_iter().chain(doubt(journal, &observed)).collect();
+                let doubt = doubt(journal, &observed);
                 let newcomer = observed.newcomer.filter(|n| n.alive).map(|n| n.id);
                 let pool = look.newcomer.instance().and_then(|instance| pool(instance, &lease.region));
-                return Ok(Progress::Ended { end, newcomer, pool, remarks });
+                return Ok(Progress::Ended { end, newcomer, pool, remarks: look.left_alone, doubt });
             }
             Action::Wait(why) => return Ok(Progress::Waiting(why.to_owned())),
             _ => {}
@@ -100,14 +102,18 @@ pub async fn advance(
         let before = journal.clone();
         journal.foresee(&action, &observed, Timestamp::now());
         swaps.revise(lease, journal).await?;
-        match perform(target, lease, journal, &action).await {
-            // Its group, or its owner, was faster than our call: what became of desired, the next look shows.
-            Err(error) if action.settles_desired() && error.is_no_member() => {
-                journal.retract(&before);
+        if let Err(error) = perform(target, lease, journal, &action).await {
+            if has_changed_nothing(&action, &error) {
+                journal.retract(&action, &before);
                 swaps.revise(lease, journal).await?;
+            }
+            // Its group, or its owner, was faster than our call: what became of desired, the next look shows. And one that
+            // can't come back is asked about again, or let go.
+            let is_told = action.settles_desired() && error.is_no_member() || is_final(&action, &error);
+            if is_told {
                 return Ok(Progress::Waiting(error.to_string()));
             }
-            done => done?,
+            return Err(error.into());
         }
         journal.acknowledge(&action, &before);
         if action.settles_desired() {
@@ -124,11 +130,23 @@ fn pool(instance: &Instance, region: &Region) -> Option<Pool> {
     Some(Pool { region: region.clone(), az_id, instance_type })
 }
 
+/// Says if the failure proves that the action, which the journal has foreseen, has changed nothing. The calls that lower
+/// desired are sent once.
+fn has_changed_nothing(action: &Action, error: &CallError) -> bool {
+    (action.settles_desired() && error.is_refusal()) || is_final(action, error)
+}
+
+/// Says if AWS refuses to take the old instance back, as it is and as its group is: its image may be gone, or it is
+/// stopped.
+fn is_final(action: &Action, error: &CallError) -> bool {
+    *action == Action::ReattachOld && error.is_refusal() && error.kind == Kind::Rejected
+}
+
 /// EC2 forgets a terminated instance after about an hour, and with it the proof.
 fn without_proof(journal: &Journal, action: &Action) -> String {
     let newcomer = journal.newcomer.as_ref().map_or_else(|| "no newcomer".to_owned(), ToString::to_string);
     format!(
-        "{action:?} is the next step of swap {}, and EC2 shows no instance that the swap launched ({newcomer}); do it by hand, then delete the row's attributes `journal` and `stage`",
+        "{action:?} is the next step of swap {}, and EC2 shows no instance that the swap launched ({newcomer}); do it by hand, then delete the row's attributes {OF_A_SWAP}",
         journal.swap_id
     )
 }
@@ -240,5 +258,33 @@ fn has_group_tag(instance: &Instance, lease: &Lease) -> bool {
             instance.tags.get(GROUP_NAME_TAG).map(String::as_str) == Some(name.as_str())
         }
         Leased::Instance(_) | Leased::ClusterSlot { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: &str, kind: Kind) -> CallError {
+        CallError { call: "autoscaling:DetachInstances", kind, code: code.into(), message: String::new() }
+    }
+
+    #[test]
+    fn reader_2_whatever_aws_has_refused_to_lower_is_still_to_be_lowered() {
+        let id: InstanceId = "i-0123456789abcdef0".parse().unwrap();
+        let detach = Action::DetachNewcomer(id.clone());
+        let (throttled, denied) = (refused("Throttling", Kind::Retry), refused("AccessDenied", Kind::Denied));
+        assert!(has_changed_nothing(&detach, &throttled) && has_changed_nothing(&detach, &denied));
+        assert!(!has_changed_nothing(&detach, &refused("NoAnswer", Kind::Retry)));
+        assert!(!has_changed_nothing(&detach, &refused("InternalFailure", Kind::Retry)));
+        assert!(!has_changed_nothing(&Action::TerminateNewcomer(id), &denied), "nothing was foreseen of it");
+    }
+
+    #[test]
+    fn reader_3_an_attach_is_refused_for_good_only_by_what_it_asks_for() {
+        let of = |code, kind| is_final(&Action::ReattachOld, &refused(code, kind));
+        assert!(of("ValidationError", Kind::Rejected));
+        assert!(!of("Throttling", Kind::Retry) && !of("AccessDenied", Kind::Denied));
+        assert!(!of("NoAnswer", Kind::Rejected), "it may have come back");
     }
 }

@@ -121,7 +121,7 @@ pub struct Work {
     /// When what it waits for is expected.
     #[serde(default)]
     pub look_at: Option<Timestamp>,
-    /// Remarks for a person on a swap that is done: the resources that were left alone, and why.
+    /// Remarks for a person on a swap that is done: the resources that were left alone, and what may be left in desired.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
     /// The last swap has let the lease go.
@@ -371,6 +371,11 @@ impl Work {
     pub fn newcomers(&self) -> BTreeMap<InstanceId, Pool> {
         let of = |swapped: &Swapped| (swapped.new_instance_id.clone(), swapped.pool.clone());
         self.swapped.iter().map(of).collect()
+    }
+
+    /// Keeps what a person has to know of the swap of `old`, for the report.
+    pub fn remark(&mut self, old: &InstanceId, remarks: Vec<String>) {
+        self.remarks.extend(remarks.into_iter().map(|remark| format!("swap of {old}: {remark}")));
     }
 
     /// Records that an instance was swapped back.

@@ -33,6 +33,7 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         swapped: work.swapped,
         skipped: work.skipped,
         rolled_back: work.rolled_back,
+        remarks: work.remarks,
     })
 }
 

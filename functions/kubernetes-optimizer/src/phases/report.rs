@@ -60,5 +60,6 @@ fn warnings(run: &NodeRun) -> Vec<String> {
     let too_small = run.swap.too_small.iter().map(|known| {
         format!("a newcomer of type {} was launched and undone: {}", known.instance_type, known.why)
     });
-    too_small.chain(last_ready).chain(run.seen.warnings.iter().cloned()).collect()
+    let told = run.seen.warnings.iter().chain(&run.swap.remarks);
+    too_small.chain(last_ready).chain(told.cloned()).collect()
 }

@@ -13,6 +13,7 @@ use spot_cloud::swaps::Entered;
 use spot_cloud::{CallError, Kind, Target, instances};
 use spot_domain::group::{Group, Instance, InstanceState, MemberState};
 use spot_domain::journal::{Retirement, Stage};
+use spot_domain::recovery::why_not_retired;
 use spot_domain::selection::{Change, changed_before_retirement, no_longer_wanted};
 use spot_domain::{InstanceId, Reason};
 
@@ -71,6 +72,11 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     };
     match retired {
         Ok(()) => {
+            current.journal.retired = true;
+            // A proof for the recovery, if there is to be one. Nothing waits for it: the detach is made.
+            if let Err(error) = context.swaps.write(&work.lease, &current.journal).await {
+                tracing::warn!(%old, "it is not noted that the old instance has left: {error}");
+            }
             give_max_back(context, &target, work, current).await?;
             Ok(Next::Proceed)
         }
@@ -145,8 +151,7 @@ async fn give_max_back(
 }
 
 /// Handles a refused call. The group took the old instance out, or an earlier run of this step did: then that call is the
-/// reason why this one is refused. Our one is proven to be still in desired only if there was no other call
-/// ([`Reason::RetireRejected`]).
+/// reason why this one is refused.
 async fn refused(
     context: &Context,
     target: &Target,
@@ -169,7 +174,6 @@ async fn refused(
     if is_leaving {
         return Ok(Next::Proceed);
     }
-    let is_unclear = !is_first && group.as_ref().is_some_and(has_left);
-    let reason = if is_unclear { Reason::InstanceGone } else { Reason::RetireRejected };
+    let reason = why_not_retired(is_first, group.as_ref().is_some_and(has_left));
     Ok(work.undo(reason, error.to_string()))
 }

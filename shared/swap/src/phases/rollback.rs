@@ -64,12 +64,11 @@ pub async fn run(
             Err(StepError::Stuck(format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old)))
         }
         Progress::Waiting(_) => Ok(Next::Wait),
-        Progress::Ended { end, newcomer, remarks, .. } => {
+        Progress::Ended { end, newcomer, remarks, doubt, .. } => {
             context.swaps.close(&work.lease, Release::Keep).await?;
             // The recovery may have added to the detail what it left behind.
             let undo = journal.undo.clone().unwrap_or(undo);
-            let detail = [undo.detail].into_iter().chain(remarks).collect::<Vec<_>>().join("; ");
-            record(work, &journal, end, newcomer, &Undo { detail, ..undo });
+            record(work, &journal, end, newcomer, undo, remarks.into_iter().chain(doubt).collect());
             Ok(work.next_target())
         }
     }
@@ -123,7 +122,8 @@ fn record(
     journal: &Journal,
     end: End,
     newcomer: Option<spot_domain::InstanceId>,
-    undo: &Undo,
+    undo: Undo,
+    remarks: Vec<String>,
 ) {
     let current = work.current.take();
     // The candidate is still in the queue if the Launch's answer was lost.
@@ -131,12 +131,17 @@ fn record(
     match (end, newcomer, current) {
         (End::Finished, Some(new_instance_id), Some(current)) => {
             work.done(Swapped { new_instance_id, ..current.swapped() });
+            work.remark(&journal.old, remarks);
         }
         (End::Finished, _, None) if journal.lab.as_ref().is_some_and(|lab| lab.is_over) => {
             let detail = "it was terminated meanwhile: what replaced it stays".to_owned();
             work.put_back(&journal.old, &Undo { reason: Reason::InstanceGone, detail });
+            work.remark(&journal.old, remarks);
         }
-        _ => work.put_back(&journal.old, undo),
+        _ => {
+            let detail = [undo.detail].into_iter().chain(remarks).collect::<Vec<_>>().join("; ");
+            work.put_back(&journal.old, &Undo { detail, ..undo });
+        }
     }
     finished(work);
 }
@@ -171,6 +176,25 @@ mod tests {
         assert!(is_of_this_run(&work, &own), "also if an older release began the swap");
         let earlier = work.lease.since - jiff::SignedDuration::from_secs(1);
         assert!(!is_of_this_run(&work, &Journal::new(&own.old, earlier, own.retirement)));
+    }
+
+    #[test]
+    fn reader_1_what_a_person_has_to_know_is_reported_whichever_way_the_swap_ended() {
+        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
+        let after = |end| {
+            let mut work: Work = serde_json::from_str(payload).unwrap();
+            let current = work.current.clone().unwrap();
+            let undo = Undo { reason: Reason::StepFailed, detail: "its words".into() };
+            let newcomer = Some(current.newcomer);
+            record(&mut work, &current.journal, end, newcomer, undo, vec!["lower it by one".into()]);
+            (work, current.journal.old)
+        };
+        let (finished, old) = after(End::Finished);
+        assert_eq!((finished.swapped.len(), finished.rolled_back.len()), (1, 0));
+        assert_eq!(finished.remarks, [format!("swap of {old}: lower it by one")]);
+        let (undone, _) = after(End::Undone);
+        assert_eq!(undone.rolled_back[0].detail, "its words; lower it by one");
+        assert_eq!((undone.swapped.len(), undone.remarks.len()), (0, 0), "it is said once");
     }
 
     #[test]

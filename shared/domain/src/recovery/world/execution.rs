@@ -257,20 +257,21 @@ impl History {
                 let seen = self.look(step.ages);
                 let has_left = seen.group.member(&ids(OLD)).is_none_or(|m| m.state == MemberState::Leaving);
                 let desired = self.execution.journal.original.as_ref().map(|original| original.desired);
-                if !has_left {
+                if !has_left && step.fate == Fate::Refused {
+                    self.undo(why_not_retired(!self.execution.again, false));
+                } else if !has_left {
                     self.repeat();
                 } else if desired == Some(seen.group.desired) {
                     self.execution.at = At::WaitForRetirement;
                 } else {
-                    // The earlier run may be why it is refused.
-                    self.undo(if self.execution.again {
-                        Reason::InstanceGone
-                    } else {
-                        Reason::RetireRejected
-                    });
+                    self.undo(why_not_retired(!self.execution.again, true));
                 }
             }
-            Some(false) => self.execution.at = At::WaitForRetirement,
+            Some(false) => {
+                self.execution.journal.retired = true;
+                self.writes(Fate::Done);
+                self.execution.at = At::WaitForRetirement;
+            }
             None => {}
         }
     }

@@ -13,6 +13,8 @@ pub(super) enum Fate {
     Done,
     /// Carried out; the answer is lost. The SDK repeats most calls.
     AnswerLost,
+    /// AWS refuses it for a reason of its own: a throttle, a permission, another activity.
+    Refused,
     /// The caller gives up, and nothing happens.
     Never,
     /// The caller gives up, and it happens later.
@@ -87,6 +89,7 @@ impl From<u16> for Event {
 impl From<u16> for Step {
     fn from(number: u16) -> Self {
         let fate = match number % 16 {
+            10 => Fate::Refused,
             11 => Fate::AnswerLost,
             12 => Fate::Never,
             13 => Fate::Late,
@@ -303,6 +306,7 @@ impl History {
                 let _ = self.carry_out(call, basis);
                 if call.is_repeated_by_the_sdk() { Answer::Again } else { Answer::Nothing }
             }
+            Fate::Refused => Answer::Refused,
             Fate::Never | Fate::CutBefore => Answer::Nothing,
             Fate::Late => {
                 self.flights.push((self.now + LATE, call, basis));

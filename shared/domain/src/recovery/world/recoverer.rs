@@ -89,9 +89,11 @@ impl History {
         let fate = step.fate;
         let seen = self.look(step.ages);
         let basis = seen.basis;
-        let Some(row) = &self.row else { return false };
-        let observed = self.observed(&row.journal, &seen);
+        if self.row.is_none() {
+            return false;
+        }
         let journal = visit.journal.as_mut().unwrap();
+        let observed = self.observed(journal, &seen);
         let action = recover(journal, &observed);
         self.note(|_| format!("recovery: {action:?}"));
         match action {
@@ -123,10 +125,11 @@ impl History {
         let (journal, before) = (visit.journal.as_mut().unwrap(), visit.before.as_ref().unwrap());
         match answer {
             Answer::Done => journal.acknowledge(action, before),
-            Answer::Refused => journal.retract(before),
+            Answer::Refused => journal.retract(action, before),
             Answer::Again | Answer::Nothing => return false,
         }
-        visit.settles = action.settles_desired();
+        let is_counted = answer == Answer::Refused && *action == Action::ReattachOld;
+        visit.settles = action.settles_desired() || is_counted;
         (visit.settles || answer == Answer::Done) && !fate.is_cut()
     }
 

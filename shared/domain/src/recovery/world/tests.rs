@@ -55,7 +55,11 @@ impl Told {
 
     /// All goes well until the execution is there.
     fn reaches(n: u32, hook: bool, at: At) -> Self {
-        let mut told = Self::of(n, hook);
+        Self::of(n, hook).until(at)
+    }
+
+    fn until(self, at: At) -> Self {
+        let mut told = self;
         for _ in 0..40 {
             if told.0.execution.at == at {
                 return told;
@@ -100,7 +104,6 @@ impl Told {
             if is_next {
                 return self;
             }
-            self.passes(0);
         }
         panic!("recovery never came to it");
     }
@@ -234,5 +237,80 @@ fn hole_7_of_two_recoveries_one_goes_on() {
     told.0.truth.comes_to_rest();
     told.0.event(Event::Step(1, Step::with(Fate::Done)));
     told.owner_asks(1).rests();
+    told.ends();
+}
+
+/// MaxSize was raised; once the old instance is out, a policy takes the room. The swap goes forward: nobody is told of a
+/// doubt, and MaxSize goes back once the group fits.
+#[test]
+fn reader_1_a_swap_that_went_forward_gives_max_size_back() {
+    let mut told = Told(swap(2, true, false).verbose()).until(At::WaitForRetirement);
+    told.0.truth.comes_to_rest();
+    told.owner_asks(1).rests().happens(Event::Poison);
+    for _ in 0..4 * QUIET {
+        told.steps(Fate::Done);
+    }
+    assert!(told.0.end.is_none() && !told.0.told, "the group does not fit below its MaxSize");
+    told.owner_asks(-1).rests();
+    for _ in 0..4 * QUIET {
+        told.steps(Fate::Done);
+    }
+    assert_eq!((told.0.end, told.0.truth.max, told.0.told), (Some(End::Finished), 2, false));
+    told.ends();
+}
+
+/// The decrement is refused, and nothing was done. Then the newcomer dies, and its group replaces it: one too many.
+#[test]
+fn reader_2_a_decrement_that_was_refused_is_made_later() {
+    let mut told = Told::reaches(2, false, At::WaitForInService);
+    told.rests().happens(Event::Poison);
+    told.recovers_until(|action| matches!(action, Action::DetachNewcomer(_)), Fate::Refused);
+    told.steps(Fate::Done); // which writes what the refusal proves
+    told.0.truth.buries(NEW);
+    told.rests();
+    for _ in 0..6 * QUIET {
+        told.steps(Fate::Done);
+    }
+    assert_eq!((told.0.end, told.0.truth.desired, told.0.told), (Some(End::Undone), 2, false));
+    told.ends();
+}
+
+#[test]
+fn reader_3_an_attach_that_is_refused_for_good_ends_the_way_back() {
+    let mut told = Told::reaches(2, false, At::WaitForRetirement);
+    told.rests().happens(Event::NewcomerDies);
+    for _ in 0..2 {
+        told.recovers_until(|action| *action == Action::ReattachOld, Fate::Refused);
+        told.steps(Fate::Done); // which writes that it was refused
+    }
+    told.rests();
+    for _ in 0..6 * QUIET {
+        told.steps(Fate::Done);
+    }
+    assert_eq!((told.0.end, told.0.truth.old.alive), (Some(End::Undone), false));
+    told.ends();
+}
+
+/// A first detach is under way, unanswered; a second one is refused for a reason of its own, while the old instance is still
+/// a member. The refusal says nothing of the first.
+#[test]
+fn reader_9_a_refusal_is_no_proof_while_an_earlier_call_may_land() {
+    let mut told = Told::reaches(2, false, At::Retire);
+    told.0.event(Event::Step(0, Step { retries: true, ..Step::with(Fate::Late) }));
+    told.steps(Fate::Done).steps(Fate::Done); // the step is repeated: a look, the stage again
+    assert_eq!(told.0.execution.at, At::Retire);
+    told.steps(Fate::Refused);
+    assert_eq!(told.0.execution.at, At::Rollback);
+    told.passes(QUIET).rests().owner_asks(1).rests();
+    told.ends();
+}
+
+/// The detach was answered; the old instance dies before it is out, and EC2 goes on showing its group's tag.
+#[test]
+fn reader_8_a_policy_keeps_its_instance_when_the_old_one_dies_on_its_way_out() {
+    let mut told = Told::reaches(2, false, At::Retire);
+    told.steps(Fate::Done).happens(Event::OldDies).owner_asks(1).rests();
+    told.0.truth.old.has_group_tag = true;
+    told.happens(Event::Poison).passes(LAG);
     told.ends();
 }
