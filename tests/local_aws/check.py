@@ -21,6 +21,7 @@ WORKERS = min(os.cpu_count() or 1, 4)
 
 def run_all(ci, pytest_arguments):
     unchecked = []
+    shutil.rmtree(GRANTED, ignore_errors=True)
     checks = [
         ("cargo fmt --check", lambda: _cargo("fmt", "--all", "--check"), ci),
         (
@@ -36,6 +37,7 @@ def run_all(ci, pytest_arguments):
         ("static checks: the template, the fields of AWS's shapes", lambda: _pytest(["tests/static"]), True),
         ("Kubernetes' control plane", lambda: _kubernetes(ci), True),
         ("end-to-end on local AWS", lambda: _end_to_end(pytest_arguments), True),
+        ("rights that no end-to-end test uses", lambda: _pytest(["tests/static/test_grants.py"]), not pytest_arguments),
     ]
     for title, check, wanted in checks:
         if not wanted:
@@ -109,7 +111,6 @@ def _kubernetes(ci):
 def _end_to_end(arguments):
     for home in LOCAL.glob("e2e*"):
         servers.stop(Home(home))  # What a run that was killed left running.
-    shutil.rmtree(GRANTED, ignore_errors=True)
     return _pytest(["-n", str(WORKERS), "--dist", "loadfile", *arguments])
 
 

@@ -192,8 +192,11 @@ class LocalAws:
         """Returns once the execution has entered `name`: the moment at which a test wants to interfere."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
+            execution = self.client("stepfunctions").describe_execution(executionArn=arn)
             if any(entered == name for _, entered in self.states(arn)):
                 return
+            if execution["status"] in ENDED:
+                raise AssertionError(f"it ended before {name}: {execution['status']}, {execution.get('output')}, {self.states(arn)}")
             time.sleep(0.02)
         raise TimeoutError(f"{arn} never entered {name}: {[s for _, s in self.states(arn)]}")
 
