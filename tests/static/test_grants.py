@@ -6,6 +6,7 @@ IAM is enforced there, so that the other half, every call is granted, needs no t
 import json
 
 import pytest
+
 from local_aws.paths import GRANTED
 from principals import roles_of
 from test_permissions import KINDS, NOT_CALLED, stack
