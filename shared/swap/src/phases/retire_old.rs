@@ -72,11 +72,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     };
     match retired {
         Ok(()) => {
+            // A proof for the recovery. The payload carries the note; the row gets it with its next write.
             current.journal.retired = true;
-            // A proof for the recovery, if there is to be one. Nothing waits for it: the detach is made.
-            if let Err(error) = context.swaps.write(&work.lease, &current.journal).await {
-                tracing::warn!(%old, "it is not noted that the old instance has left: {error}");
-            }
             give_max_back(context, &target, work, current).await?;
             Ok(Next::Proceed)
         }
