@@ -1,13 +1,11 @@
 //! The runner with phases that only decide, and the contract of names with the three state machines.
 
-use std::sync::Arc;
 use std::task::{Context as Wake, Poll, Waker};
 
 use serde_json::json;
 use spot_domain::Reason;
 use spot_domain::journal::Undo;
 use spot_scripted::state_machine::StateMachine;
-use tracing_subscriber::filter::LevelFilter;
 
 use super::*;
 
@@ -36,7 +34,6 @@ fn told(start: &Start) -> String {
 }
 
 fn decide(next: Next) -> Result<Next, StepError> {
-    tracing::info!("decides");
     if next == Next::Undo { Err(StepError::Stuck("its words".into())) } else { Ok(next) }
 }
 
@@ -62,14 +59,6 @@ fn run(next: Next, event: Value) -> Result<Value, StepError> {
 
 fn step_of(phase: &str, next: Next, work: &str) -> Result<Value, StepError> {
     run(next, json!({ "phase": phase, "work": payload(work) }))
-}
-
-/// Returns the log lines of one step.
-fn logged(level: LevelFilter, act: impl FnOnce()) -> Vec<Value> {
-    let (lines, writer) = std::io::pipe().unwrap();
-    let log = tracing_subscriber::fmt().json().with_max_level(level).with_writer(Arc::new(writer));
-    tracing::subscriber::with_default(log.finish(), act);
-    serde_json::Deserializer::from_reader(lines).into_iter().map(Result::unwrap).collect()
 }
 
 #[test]
@@ -152,35 +141,6 @@ fn a_rollback_is_told_of_the_failure_that_led_to_it() {
         let event = json!({ "phase": "Rollback", "work": payload(IN_PROGRESS), "error": error });
         assert_eq!(run(Next::Wait, event).unwrap()["work"]["undo"]["detail"], told);
     }
-}
-
-#[test]
-fn every_log_line_of_a_step_stands_in_a_span_with_execution_and_swap() {
-    let execution = &payload(IN_PROGRESS)["lease"]["owner"];
-    let swap = &payload(IN_PROGRESS)["current"]["journal"]["swap_id"];
-    let next_swap = serde_json::from_str::<Work>(QUEUED).unwrap().swap_id().unwrap();
-    for (phase, work, swap) in [("Attach", IN_PROGRESS, swap), ("Launch", QUEUED, &json!(next_swap.as_str()))]
-    {
-        // The phase's own line, and the runner's of its failure.
-        let lines = logged(LevelFilter::INFO, || assert!(step_of(phase, Next::Undo, work).is_err()));
-        assert_eq!(lines.len(), 2);
-        for line in lines {
-            let span = &line["span"];
-            assert_eq!((&span["phase"], &span["execution"]), (&json!(phase), execution), "{line}");
-            assert_eq!(&span["swap"], swap, "{line}");
-        }
-    }
-}
-
-#[test]
-fn a_log_of_warnings_alone_has_the_span_and_the_name_of_the_error() {
-    let lines = logged(LevelFilter::WARN, || assert!(step_of("Attach", Next::Undo, IN_PROGRESS).is_err()));
-    let [line] = lines.as_slice() else { panic!("{lines:?}") };
-    assert_eq!(line["span"]["execution"], payload(IN_PROGRESS)["lease"]["owner"]);
-    assert_eq!(
-        (&line["fields"]["error"], &line["fields"]["message"]),
-        (&json!("Stuck"), &json!("its words"))
-    );
 }
 
 #[test]
