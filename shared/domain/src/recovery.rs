@@ -126,8 +126,9 @@ fn has_retired(journal: &Journal, observed: &Observed) -> bool {
     let is_outside = observed.group.as_ref().is_some_and(|group| group.member(&journal.old).is_none());
     let was_told_to = journal.stage == Stage::Retiring && journal.retirement == Retirement::Detach;
     let runs_outside = was_told_to && observed.old_alive && !observed.old_has_group_tag;
-    // Where our call was refused, its owner has detached it, and may have kept desired.
-    let is_shown = runs_outside && journal.undo_reason() != Some(Reason::RetireRejected);
+    // Where our call was refused, its owner may have detached it, and kept desired.
+    let was_refused = matches!(journal.undo_reason(), Some(Reason::RetireRejected | Reason::InstanceGone));
+    let is_shown = runs_outside && !was_refused;
     is_outside && !journal.turned_back && (journal.retired || is_shown)
 }
 
@@ -221,6 +222,10 @@ impl Swap<'_> {
         let serving = self.rest() + u32::from(serves && !doubted);
         let enough_serve = serving >= self.group.desired.min(self.original.serving);
         if doubted || (may_reattach && !serves && !enough_serve) {
+            // The second attempt must not look at the group that the first one saw.
+            if self.journal.refused_reattaches > 0 && self.observed.calls_may_land {
+                return Action::Wait("AWS has just refused to take the old instance back");
+            }
             return self.may_raise().filter(|_| !has_room).map_or(Action::ReattachOld, Action::RaiseMaxSize);
         }
         if let Some(restore) = self.max_size() {

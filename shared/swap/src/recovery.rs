@@ -8,7 +8,7 @@ use spot_domain::journal::Journal;
 use spot_domain::proof::Evidence;
 use spot_domain::recovery::{Action, End, Newcomer, Observed, doubt, recover, settings_only};
 use spot_domain::settings::Settings;
-use spot_domain::tags::GROUP_NAME_TAG;
+use spot_domain::tags::{GROUP_NAME_TAG, Tags};
 use spot_domain::{Pool, Region};
 
 use spot_cloud::clients::Target;
@@ -200,7 +200,9 @@ async fn observe(
         Leased::Instance(_) | Leased::ClusterSlot { .. } => None,
     };
     let is_member = |id: &InstanceId| group.as_ref().is_some_and(|g| g.member(id).is_some());
-    let old = look.old.as_ref().filter(|old| old.state != InstanceState::Dead);
+    let old = look.old.as_ref();
+    // Its owner has put it into another group: it is not ours to take back or to terminate.
+    let old = old.filter(|old| old.state != InstanceState::Dead && !is_in_another_group(&old.tags, lease));
     let living = look.newcomer.instance().filter(|newcomer| newcomer.is_alive());
     let mut draining = Vec::new();
     if let Some(group) = &group {
@@ -252,6 +254,13 @@ fn newcomer(found: &Evidence, lease: &Lease) -> Option<Newcomer> {
     })
 }
 
+fn is_in_another_group(tags: &Tags, lease: &Lease) -> bool {
+    match &lease.on {
+        Leased::Group { name, .. } => tags.get(GROUP_NAME_TAG).is_some_and(|group| group != name.as_str()),
+        Leased::Instance(_) | Leased::ClusterSlot { .. } => false,
+    }
+}
+
 fn has_group_tag(instance: &Instance, lease: &Lease) -> bool {
     match &lease.on {
         Leased::Group { name, .. } => {
@@ -264,6 +273,18 @@ fn has_group_tag(instance: &Instance, lease: &Lease) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::work::Work;
+
+    #[test]
+    fn an_old_instance_that_its_owner_has_put_into_another_group_is_not_ours() {
+        let payload = include_str!("../tests/payloads/3fb1158-group-after-launch.json");
+        let lease = serde_json::from_str::<Work>(payload).unwrap().lease;
+        let Leased::Group { name, .. } = &lease.on else { panic!("{lease:?}") };
+        let tagged = |group: &str| Tags::from([(GROUP_NAME_TAG.to_owned(), group.to_owned())]);
+        assert!(is_in_another_group(&tagged("another"), &lease));
+        assert!(!is_in_another_group(&tagged(name.as_str()), &lease), "a member, or one on its way out");
+        assert!(!is_in_another_group(&Tags::default(), &lease), "one that we have detached");
+    }
 
     fn refused(code: &str, kind: Kind) -> CallError {
         CallError { call: "autoscaling:DetachInstances", kind, code: code.into(), message: String::new() }

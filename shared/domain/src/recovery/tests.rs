@@ -603,7 +603,9 @@ fn reader_1_an_old_instance_that_was_detached_leaves_no_doubt() {
 
 #[test]
 fn reader_1_what_proves_nothing_leaves_the_doubt() {
-    assert!(doubt_of(&outgrown_after(7, Reason::RetireRejected)), "the group, or its owner, was faster");
+    for reason in [Reason::RetireRejected, Reason::InstanceGone] {
+        assert!(doubt_of(&outgrown_after(7, reason)), "{reason}: the group, or its owner, was faster");
+    }
     let mut came_back = outgrown_after(7, Reason::NewcomerAtRisk);
     (came_back.journal.stage, came_back.journal.turned_back) = (Stage::Undoing, true);
     assert!(doubt_of(&came_back), "an attach may have put our one back");
@@ -650,8 +652,9 @@ fn reader_3_a_newcomer_at_risk_counts_where_the_old_instance_cant_come_back() {
         Action::ReattachOld,
         "the look may have been older than MaxSize"
     );
-    world.journal.refused_reattaches = 2;
     world.seen.calls_may_land = true;
+    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "the second look is no older one");
+    world.journal.refused_reattaches = 2;
     assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "an earlier attach may still show");
     world.seen.calls_may_land = false;
     assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld);

@@ -171,6 +171,7 @@ async fn refused(
     if is_leaving {
         return Ok(Next::Proceed);
     }
-    let reason = why_not_retired(is_first, group.as_ref().is_some_and(has_left));
+    // An answer that can't be read proves nothing.
+    let reason = why_not_retired(is_first && error.is_refusal(), group.as_ref().is_some_and(has_left));
     Ok(work.undo(reason, error.to_string()))
 }

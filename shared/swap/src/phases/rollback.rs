@@ -91,11 +91,18 @@ async fn decide(context: &Context, work: &Work, journal: &mut Journal, undo: &Un
         journal.stage = Stage::Undoing;
     }
     journal.undo = Some(undo.clone());
+    journal.retired |= has_retired(work, journal);
     // The step that failed may have called a moment ago, however long before that it entered its stage.
     journal.changed_at = Some(Timestamp::now());
     tracing::warn!(reason = %undo.reason, old = %journal.old, "rolling back: {}", undo.detail);
     context.swaps.revise(&work.lease, journal).await?;
     Ok(())
+}
+
+/// Says if AWS has answered the retirement of this swap. RetireOld notes the answer in the payload alone.
+fn has_retired(work: &Work, journal: &Journal) -> bool {
+    let current = work.current.as_ref().filter(|current| current.journal.swap_id == journal.swap_id);
+    current.is_some_and(|current| current.journal.retired)
 }
 
 /// Ends a rollback without a swap in progress. Either the step failed before it changed anything, and its
@@ -176,6 +183,18 @@ mod tests {
         assert!(is_of_this_run(&work, &own), "also if an older release began the swap");
         let earlier = work.lease.since - jiff::SignedDuration::from_secs(1);
         assert!(!is_of_this_run(&work, &Journal::new(&own.old, earlier, own.retirement)));
+    }
+
+    #[test]
+    fn the_answer_to_the_retirement_comes_with_the_payload_of_its_own_swap() {
+        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
+        let mut work: Work = serde_json::from_str(payload).unwrap();
+        let row = work.current.as_ref().unwrap().journal.clone();
+        assert!(!has_retired(&work, &row));
+        work.current.as_mut().unwrap().journal.retired = true;
+        assert!(has_retired(&work, &row));
+        let earlier = work.lease.since - jiff::SignedDuration::from_secs(1);
+        assert!(!has_retired(&work, &Journal::new(&row.old, earlier, row.retirement)));
     }
 
     #[test]

@@ -268,8 +268,7 @@ impl History {
                 }
             }
             Some(false) => {
-                self.execution.journal.retired = true;
-                self.writes(Fate::Done);
+                self.execution.journal.retired = true; // In the payload alone.
                 self.execution.at = At::WaitForRetirement;
             }
             None => {}

@@ -77,6 +77,7 @@ impl History {
         }
         if self.execution.died_at.is_none() {
             journal.changed_at = Some(at(self.now));
+            journal.retired |= self.execution.journal.retired;
         }
         if journal.stage != Stage::Retiring {
             journal.stage = Stage::Undoing;
