@@ -8,7 +8,8 @@ MARK = "spot-optimizer/cordoned-by"
 
 class NodeScene(Scene):
     def __init__(self, aws, kubernetes, size=2, **options):
-        self.aws, self.kubernetes, self.arn = aws, kubernetes, None
+        self.aws = self.stack = aws
+        self.kubernetes, self.arn = kubernetes, None
         self.group = kubernetes.create_group(size=size, **options)
         self.name = self.group.name
         kubernetes.wait_nodes(self.group.instance_ids)
