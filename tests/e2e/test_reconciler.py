@@ -76,7 +76,10 @@ def test_an_execution_stopped_while_a_call_is_under_way(aws, scene, call):
     aws.settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
     web.reconcile_until_free()
     if call == "TerminateInstances":
-        web.assert_swapped({"swapped": [{"old_instance_id": web.old[0], "new_instance_id": web.newcomer()}]})
+        newcomer = web.newcomer()
+        pool = aws.pool_of(newcomer)
+        wait_for(lambda: web.kept_pool(newcomer) == pool)  # The reconciler keeps it last.
+        web.assert_swapped({"swapped": [{"old_instance_id": web.old[0], "new_instance_id": newcomer, "pool": pool}]})
     else:
         web.assert_untouched()
 
