@@ -20,6 +20,8 @@ SCANNER_EXCEPTIONS = ROOT / "tests" / "scanner-exceptions.yaml"
 BUILD = LOCAL / "build"
 # What the functions were granted in the end-to-end tests, a file for each worker.
 GRANTED = LOCAL / "granted"
+# Exists once all of these tests have run.
+ALL_GRANTED = GRANTED / "complete"
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
