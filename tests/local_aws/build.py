@@ -61,15 +61,21 @@ def _only_one(name):
 
 def _cargo_build(progress):
     with cargo_lock():
-        run = subprocess.Popen(COMMAND, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        said, crates = [], 0
-        for line in run.stderr:
-            said.append(line)
-            if line.strip().startswith("Compiling"):
-                crates += 1
-                progress.update(f"{line.split()[1]} ({crates} crates compiled)")
-        if run.wait():
+        code, said, _ = run_cargo(COMMAND, progress)
+        if code:
             raise BuildFailed("".join(line for line in said if not line.strip().startswith(("Compiling", "Fresh"))))
+
+
+def run_cargo(command, progress, environment=None):
+    """Runs cargo and shows which crate it compiles. Returns its code, the lines that it said, and the number of crates."""
+    run = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    said, crates = [], 0
+    for line in run.stderr:
+        said.append(line)
+        if line.strip().startswith("Compiling"):
+            crates += 1
+            progress.update(f"{line.split()[1]} ({crates} crates compiled)")
+    return run.wait(), said, crates
 
 
 def _package(name):

@@ -7,12 +7,11 @@ our crates, so that nothing of ours is compiled anew. A directory in the cache i
 import fcntl
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
-from .build import cargo_lock
-from .paths import ROOT, cache
+from .build import cargo_lock, run_cargo
+from .paths import cache
 from .progress import say, step
 
 # The newest that the Rust of rust-toolchain.toml compiles.
@@ -64,13 +63,7 @@ def _cargo_install(name, scratch, progress):
     environment = {k: v for k, v in os.environ.items() if k not in NOT_THEIRS}
     environment["CARGO_TARGET_DIR"] = str(scratch / "target")
     environment.update({f"CARGO_PROFILE_RELEASE_{option}": value for option, value in PROFILE.items()})
-    run = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-    said, crates = [], 0
-    for line in run.stderr:
-        said.append(line.rstrip())
-        if line.strip().startswith("Compiling"):
-            crates += 1
-            progress.update(f"{line.split()[1]} ({crates} crates compiled)")
-    if run.wait():
-        raise ToolMissing(f"{name} could not be compiled; the end of what cargo says:\n" + "\n".join(said[-15:]))
+    code, said, crates = run_cargo(command, progress, environment)
+    if code:
+        raise ToolMissing(f"{name} could not be compiled; the end of what cargo says:\n" + "".join(said[-15:]))
     progress.detail = f"{crates} crates"

@@ -5,13 +5,11 @@
 //! write, so that neither run resolves a finding that the other has just seen.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, KeysAndAttributes, Put, PutRequest, TransactWriteItem, WriteRequest,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use spot_cloud::batches::{self, FIRST_PAUSE, WRITE_BATCH};
 use spot_cloud::error::failed;
 use spot_cloud::{CallError, Kind};
 use spot_domain::Usd;
@@ -26,14 +24,10 @@ use crate::progress::ScanProgress;
 const OPEN_ALL: &str = "dynamodb:TransactWriteItems";
 /// DynamoDB's limit for one `BatchGetItem`, and for one transaction.
 const READ_BATCH: usize = 100;
-/// DynamoDB's limit for one `BatchWriteItem`.
-const WRITE_BATCH: usize = 25;
 /// Batches on their way at a time.
 const CONCURRENT_BATCHES: usize = 4;
 /// Attempts for the items that DynamoDB left unprocessed.
 const ATTEMPTS: u32 = 8;
-/// The pause after the first round; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The time at which a finding was resolved (N, epoch seconds).
 const RESOLVED_AT: &str = "resolved_at";
@@ -133,7 +127,8 @@ impl WasteTable {
                 .map(|(since, finding)| finding.into_row(scope, since.unwrap_or(now), now))
                 .collect();
             while !rows.is_empty() {
-                self.put_all(rows.drain(..rows.len().min(WRITE_BATCH)).collect()).await?;
+                let batch: Vec<Row> = rows.drain(..rows.len().min(WRITE_BATCH)).collect();
+                batches::put(&self.dynamodb, &self.name, batch, ATTEMPTS).await?;
             }
             batch = new.into_iter().map(|(_, finding)| finding).collect();
             let rows = batch.iter().map(|finding| finding.clone().into_row(scope, now, now)).collect();
@@ -197,29 +192,6 @@ impl WasteTable {
             open.extend(rows.unwrap_or_default().iter().filter_map(open_row));
             if keys.is_empty() {
                 return Ok(open);
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        Err(self.throttled(call))
-    }
-
-    async fn put_all(&self, rows: Vec<Row>) -> Result<(), CallError> {
-        let call = "dynamodb:BatchWriteItem";
-        let put = |row| {
-            let put = PutRequest::builder().set_item(Some(row)).build();
-            put.map(|put| WriteRequest::builder().put_request(put).build())
-        };
-        let requests = rows.into_iter().map(put).collect::<Result<Vec<_>, _>>();
-        let mut requests = requests.map_err(|e| CallError::malformed(call, e.to_string()))?;
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..ATTEMPTS {
-            let request = self.dynamodb.batch_write_item().request_items(&self.name, requests);
-            let answer = request.send().await.map_err(failed(call))?;
-            requests =
-                answer.unprocessed_items.and_then(|mut tables| tables.remove(&self.name)).unwrap_or_default();
-            if requests.is_empty() {
-                return Ok(());
             }
             tokio::time::sleep(pause).await;
             pause *= 2;

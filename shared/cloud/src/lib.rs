@@ -7,6 +7,7 @@
 pub mod accounts;
 pub mod addresses;
 pub mod announcements;
+pub mod batches;
 pub mod clients;
 mod described_group;
 mod described_instance;

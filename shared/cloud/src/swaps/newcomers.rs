@@ -6,23 +6,18 @@
 //! the newcomer of the swap that the reconciler ends. A newcomer that a swap has sent away again gets no row.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use spot_domain::{AccountId, InstanceId, Pool, Region};
 
 use super::{Lease, Row, Swaps, SwapsError, field, number, text};
-use crate::error::{CallError, Kind, failed};
+use crate::batches::{self, WRITE_BATCH};
+use crate::error::CallError;
 use crate::leases::key_of_instance;
 
-const WRITE: &str = "dynamodb:BatchWriteItem";
-/// DynamoDB's limit for one `BatchWriteItem`.
-const BATCH: usize = 25;
 /// Attempts for the items that DynamoDB left unprocessed.
 const ATTEMPTS: u32 = 4;
-/// The pause after the first attempt; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a pool is kept. An instance may live longer than that; but the reconciler reads this table every few minutes,
 /// and 10,000 such rows are 1.5 MB of it.
@@ -44,42 +39,17 @@ impl Swaps {
         newcomers: &BTreeMap<InstanceId, Pool>,
     ) -> Result<(), CallError> {
         let expires_at = Timestamp::now().saturating_add(KEPT_FOR).map_or(i64::MAX, |at| at.as_second());
-        let put = |(newcomer, pool): (&InstanceId, &Pool)| {
+        let row = |(newcomer, pool): (&InstanceId, &Pool)| -> Row {
             let target = AttributeValue::S(key(&lease.account_id, &lease.region, newcomer));
-            let row: Row = [("target", target), (POOL, text(pool)), (EXPIRES_AT, number(expires_at))]
+            [("target", target), (POOL, text(pool)), (EXPIRES_AT, number(expires_at))]
                 .map(|(name, value)| (name.to_owned(), value))
-                .into();
-            let put = PutRequest::builder().set_item(Some(row)).build();
-            put.map(|put| WriteRequest::builder().put_request(put).build())
+                .into()
         };
-        let puts = newcomers.iter().map(put).collect::<Result<Vec<_>, _>>();
-        for batch in puts.map_err(|e| CallError::malformed(WRITE, e.to_string()))?.chunks(BATCH) {
-            self.write_batch(batch.to_vec()).await?;
+        let rows: Vec<Row> = newcomers.iter().map(row).collect();
+        for batch in rows.chunks(WRITE_BATCH) {
+            batches::put(&self.dynamodb, &self.table, batch.iter().cloned(), ATTEMPTS).await?;
         }
         Ok(())
-    }
-
-    async fn write_batch(&self, mut rows: Vec<WriteRequest>) -> Result<(), CallError> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..ATTEMPTS {
-            let request = self.dynamodb.batch_write_item().request_items(&self.table, rows);
-            let answer = request.send().await.map_err(failed(WRITE))?;
-            rows = answer
-                .unprocessed_items
-                .and_then(|mut tables| tables.remove(&self.table))
-                .unwrap_or_default();
-            if rows.is_empty() {
-                return Ok(());
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        let message = format!("{} rows are still unprocessed after {ATTEMPTS} attempts", rows.len());
-        Err(CallError {
-            kind: Kind::Retry,
-            code: "Throttled".to_owned(),
-            ..CallError::malformed(WRITE, message)
-        })
     }
 
     /// Returns the pool that a swap launched this instance into; `None` if no swap of the last 90 days did.
