@@ -23,6 +23,7 @@ EC2_SIDE = {"ec2", "autoscaling", "elbv2", "pricing", "eks"}
 INTERRUPTION = "EC2 Spot Instance Interruption Warning"
 REBALANCE = "EC2 Instance Rebalance Recommendation"
 ENDED = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
+ENDED_EVENTS = ("ExecutionSucceeded", "ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut")
 
 
 class LocalAws:
@@ -182,21 +183,18 @@ class LocalAws:
 
     def states(self, arn):
         """Returns [(time, name)] of the states entered so far, in order."""
-        return [
-            (e["timestamp"], e["stateEnteredEventDetails"]["name"])
-            for e in self.history(arn)
-            if "stateEnteredEventDetails" in e
-        ]
+        return _entered(self.history(arn))
 
     def wait_state(self, arn, name, timeout=60):
         """Returns once the execution has entered `name`: the moment at which a test wants to interfere."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            execution = self.client("stepfunctions").describe_execution(executionArn=arn)
-            if any(entered == name for _, entered in self.states(arn)):
+            events = self.history(arn)
+            if any(entered == name for _, entered in _entered(events)):
                 return
-            if execution["status"] in ENDED:
-                raise AssertionError(f"it ended before {name}: {execution['status']}, {execution.get('output')}, {self.states(arn)}")
+            if any(event["type"] in ENDED_EVENTS for event in events):
+                execution = self.client("stepfunctions").describe_execution(executionArn=arn)
+                raise AssertionError(f"it ended before {name}: {execution['status']}, {execution.get('output')}, {_entered(events)}")
             time.sleep(0.02)
         raise TimeoutError(f"{arn} never entered {name}: {[s for _, s in self.states(arn)]}")
 
@@ -337,3 +335,7 @@ class LocalAws:
         return bool(re.fullmatch(r"i-[0-9a-f]+", instance_id)) and any(
             i["InstanceId"] == instance_id for i in self.instances()
         )
+
+
+def _entered(events):
+    return [(e["timestamp"], e["stateEnteredEventDetails"]["name"]) for e in events if "stateEnteredEventDetails" in e]
