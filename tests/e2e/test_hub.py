@@ -279,9 +279,7 @@ def test_a_member_may_read_the_rows_of_one_table_and_nothing_else(herd, to_hub):
         "unpoison": lambda: client.delete_item(TableName=table, Key=key),
         "poison": lambda: client.put_item(TableName=table, Item=key),
         "see who": lambda: client.get_item(TableName=herd.hub.outputs["SightingsTableName"], Key=sighting),
-        "see accounts": lambda: client.get_item(
-            TableName=herd.hub.outputs["AccountsTableName"], Key={"account_id": {"S": A}}
-        ),
+        "see accounts": lambda: client.get_item(TableName=herd.hub.outputs["AccountsTableName"], Key={"account_id": {"S": A}}),
     }
     for what, call in refused.items():
         with pytest.raises(ClientError, match="AccessDenied"):

@@ -63,9 +63,7 @@ def refusal(call, *arguments, **options):
     return refused.value.status
 
 
-def test_an_instance_with_the_clusters_tag_becomes_a_node_and_its_termination_takes_the_node_and_the_pods(
-    aws, kubernetes, nodes
-):
+def test_an_instance_with_the_clusters_tag_becomes_a_node_and_its_termination_takes_the_node_and_the_pods(aws, kubernetes, nodes):
     group = nodes(2)
     first, second = group.instance_ids
     instance, node = aws.instance(first), kubernetes.node_of(first)

@@ -128,9 +128,7 @@ REFUSALS = {
     "TERMINATION_PROTECTED": lambda w: w.old.modify(DisableApiTermination={"Value": True}),
     "STOP_PROTECTED": lambda w: w.old.modify(DisableApiStop={"Value": True}),
     "NOT_SPOT_CAPABLE": lambda w: w.aws.control.instance(w.old.id, set={"Placement.Tenancy": "host"}),
-    "MANAGED_ELSEWHERE": lambda w: w.aws.control.instance(
-        w.old.id, set={"Operator": {"Managed": True, "Principal": "service"}}
-    ),
+    "MANAGED_ELSEWHERE": lambda w: w.aws.control.instance(w.old.id, set={"Operator": {"Managed": True, "Principal": "service"}}),
     "INSTANCE_STORE": lambda w: w.aws.control.instance(w.old.id, set={"RootDeviceType": "instance-store"}),
     "NOT_REPRODUCIBLE": lambda w: w.old.modify(SourceDestCheck={"Value": False}),
 }

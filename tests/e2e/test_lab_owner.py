@@ -14,9 +14,7 @@ def quarantine_group(web):
 
 def attach_interface(web):
     made = web.old.ec2.create_network_interface(SubnetId=web.old.describe()["SubnetId"])["NetworkInterface"]
-    web.old.ec2.attach_network_interface(
-        NetworkInterfaceId=made["NetworkInterfaceId"], InstanceId=web.old.id, DeviceIndex=1
-    )
+    web.old.ec2.attach_network_interface(NetworkInterfaceId=made["NetworkInterfaceId"], InstanceId=web.old.id, DeviceIndex=1)
 
 
 def attach_volume(web):
@@ -30,9 +28,7 @@ ACTS = {
     "2 network interfaces": attach_interface,
     "security groups were": lambda w: w.old.modify(Groups=[quarantine_group(w)]),
     "volumes were": attach_volume,
-    "metadata options were": lambda w: w.old.ec2.modify_instance_metadata_options(
-        InstanceId=w.old.id, HttpPutResponseHopLimit=5
-    ),
+    "metadata options were": lambda w: w.old.ec2.modify_instance_metadata_options(InstanceId=w.old.id, HttpPutResponseHopLimit=5),
     "AWSElasticDisasterRecoveryManaged": lambda w: w.old.tag("AWSElasticDisasterRecoveryManaged", "drs"),
 }
 
@@ -70,9 +66,7 @@ def test_a_target_group_of_another_vpc_that_has_its_address_is_refused(lab):
     web = lab()
     elb = web.aws.client("elbv2")
     vpc = web.old.ec2.create_vpc(CidrBlock="172.20.0.0/16")["Vpc"]["VpcId"]
-    made = elb.create_target_group(
-        Name=f"peer-{web.old.id[-8:]}", Protocol="TCP", Port=80, VpcId=vpc, TargetType="ip"
-    )["TargetGroups"][0]
+    made = elb.create_target_group(Name=f"peer-{web.old.id[-8:]}", Protocol="TCP", Port=80, VpcId=vpc, TargetType="ip")["TargetGroups"][0]
     arn, address = made["TargetGroupArn"], web.old.describe()["PrivateIpAddress"]
     elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": address, "Port": 80, "AvailabilityZone": "all"}])
     web.aws.control.clear_calls()

@@ -74,9 +74,7 @@ def test_attach_and_detach_take_their_time_and_the_history_sees_it(aws):
     with aws.watch(group.name) as capacity:
         attach(aws, group, newcomer)
         wait_until(lambda: aws.control.groups()[group.name]["in_service"] == 3)
-        aws.client("autoscaling").detach_instances(
-            AutoScalingGroupName=group.name, InstanceIds=[old], ShouldDecrementDesiredCapacity=True
-        )
+        aws.client("autoscaling").detach_instances(AutoScalingGroupName=group.name, InstanceIds=[old], ShouldDecrementDesiredCapacity=True)
         wait_until(lambda: old not in group.instance_ids)
     assert [(s["in_service"], s["desired"], len(s["members"])) for s in capacity.samples] == [
         (2, 2, 2), (2, 3, 3), (3, 3, 3), (2, 2, 3), (2, 2, 2),

@@ -85,9 +85,7 @@ def test_pods_that_always_come_back_are_evicted_twice_and_the_newcomer_stays_for
 
 
 @pytest.mark.parametrize("trouble", ["not Ready", "gone from the cluster"])
-def test_while_the_old_node_is_lost_the_newcomer_keeps_its_pods_and_a_person_is_told(
-    aws, nodes, kubernetes, settings, trouble
-):
+def test_while_the_old_node_is_lost_the_newcomer_keeps_its_pods_and_a_person_is_told(aws, nodes, kubernetes, settings, trouble):
     settings(rollback_timeout_seconds=4)
     web = nodes()
     held = next(p["metadata"]["name"] for p in web.deploy(replicas=4) if p["spec"]["nodeName"] == web.node)

@@ -133,5 +133,3 @@ def test_a_self_managed_cluster_is_reached_by_the_kubeconfig_of_a_secret(aws, no
     report = web.run(cluster_name="on-premises")
     assert report["cluster_name"] == "on-premises"
     web.assert_node_swapped(report)
-
-

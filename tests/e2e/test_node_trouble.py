@@ -63,9 +63,7 @@ def test_pods_that_moved_before_the_deadline_are_evicted_from_the_newcomer_under
         ({"startup_taint": {"key": "node.cilium.io/agent-not-ready"}}, "agent-not-ready"),
     ],
 )
-def test_a_newcomer_that_is_never_ready_is_terminated_and_the_old_node_was_never_touched(
-    nodes, kubernetes, settings, plan, why
-):
+def test_a_newcomer_that_is_never_ready_is_terminated_and_the_old_node_was_never_touched(nodes, kubernetes, settings, plan, why):
     web = nodes()
     web.deploy()
     settings(node_ready_timeout_seconds=4)

@@ -226,9 +226,7 @@ def test_a_function_is_let_in_under_its_own_name_alone(aws, other, function, nam
 def test_nobody_but_a_function_is_let_in(aws, other):
     """Not even another principal of the stack's account may assume the role, with the external id and a right name."""
     with pytest.raises(ClientError, match="AccessDenied"):
-        aws.client("sts").assume_role(
-            RoleArn=other.role, RoleSessionName="spot-optimizer-audit", ExternalId=EXTERNAL_ID
-        )
+        aws.client("sts").assume_role(RoleArn=other.role, RoleSessionName="spot-optimizer-audit", ExternalId=EXTERNAL_ID)
 
 
 def test_the_role_denies_what_the_enforcers_role_denies():

@@ -239,7 +239,8 @@ TAGS = {
     "49 of the template": ({"instance_tags": template_tags(49)}, False),
     "47 of the template and one of the group": ({"instance_tags": template_tags(47), "tags": {"g0": "v"}}, True),
     "47 of the template and two of the group": (
-        {"instance_tags": template_tags(47), "tags": {"g0": "v", "g1": "v"}}, False,
+        {"instance_tags": template_tags(47), "tags": {"g0": "v", "g1": "v"}},
+        False,
     ),
     "48 of the template of which the group has one": ({"instance_tags": template_tags(48), "tags": {"k0": "g"}}, True),
 }

@@ -8,9 +8,9 @@ INVALID = {
     "a field is misspelt": ({"dryrun": True}, "unknown field `dryrun`"),
     "max_swaps is 0": ({"max_swaps": 0}, "max_swaps"),
     "max_swaps is a text": ({"max_swaps": "two"}, "max_swaps"),
-    "the account id is malformed": ({"account_id": "12"}, "account id \"12\" is malformed: expected 12 digits"),
+    "the account id is malformed": ({"account_id": "12"}, 'account id "12" is malformed: expected 12 digits'),
     "the account is not registered": ({"account_id": "999999999999"}, "account 999999999999 is not registered"),
-    "the region is a zone": ({"region": "us-east-1a"}, "region \"us-east-1a\" is malformed"),
+    "the region is a zone": ({"region": "us-east-1a"}, 'region "us-east-1a" is malformed'),
     "dry_run is a text": ({"dry_run": "yes"}, "dry_run"),
 }
 

@@ -159,9 +159,7 @@ def test_a_newcomer_that_dies_once_in_service_keeps_the_old_one(aws, scene):
 
 
 def protect_old(web):
-    web.aws.client("autoscaling").set_instance_protection(
-        AutoScalingGroupName=web.name, InstanceIds=web.old, ProtectedFromScaleIn=True
-    )
+    web.aws.client("autoscaling").set_instance_protection(AutoScalingGroupName=web.name, InstanceIds=web.old, ProtectedFromScaleIn=True)
 
 
 def resume_az_rebalance(web):
@@ -215,18 +213,14 @@ def test_a_group_deleted_in_the_middle_leaves_nothing_behind(aws, scene):
 
 def test_a_retirement_that_is_refused_sends_the_newcomer_back(aws, scene):
     web = scene(size=2, maximum=2)
-    aws.control.fault(
-        "DetachInstances", code="ValidationError", status=400, match={"InstanceIds.member.1": web.old[0]}
-    )
+    aws.control.fault("DetachInstances", code="ValidationError", status=400, match={"InstanceIds.member.1": web.old[0]})
     report = web.swap()
     assert [(r["instance_id"], r["reason"]) for r in report["rolled_back"]] == [(web.old[0], "RETIRE_REJECTED")]
     assert report["remaining"] == 0 and "ended_by" not in report
     web.assert_swapped(report, web.old[1])
 
 
-@pytest.mark.parametrize(
-    "replace", [pytest.param(0.2, id="noticed by the group"), pytest.param(60, id="not noticed")]
-)
+@pytest.mark.parametrize("replace", [pytest.param(0.2, id="noticed by the group"), pytest.param(60, id="not noticed")])
 def test_a_newcomer_that_dies_while_the_old_one_leaves_costs_no_capacity(aws, scene, replace):
     web = scene(size=2, minimum=0)
     aws.control.timing(detach=600, replace=replace, group_launch=1.0)

@@ -14,9 +14,7 @@ def schedule(web, seconds, **sizes):
 
 
 def take_back(web):
-    web.aws.client("autoscaling").delete_scheduled_action(
-        AutoScalingGroupName=web.name, ScheduledActionName=f"{web.name}-morning"
-    )
+    web.aws.client("autoscaling").delete_scheduled_action(AutoScalingGroupName=web.name, ScheduledActionName=f"{web.name}-morning")
 
 
 def scale_out(web, to):

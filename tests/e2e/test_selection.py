@@ -6,9 +6,7 @@ from scene import reasons
 
 
 def protect(web):
-    web.aws.client("autoscaling").set_instance_protection(
-        AutoScalingGroupName=web.name, InstanceIds=web.old[:1], ProtectedFromScaleIn=True
-    )
+    web.aws.client("autoscaling").set_instance_protection(AutoScalingGroupName=web.name, InstanceIds=web.old[:1], ProtectedFromScaleIn=True)
 
 
 def opt_out(web):

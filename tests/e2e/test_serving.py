@@ -157,9 +157,7 @@ def is_detached(web, newcomer):
 
 
 def is_terminated_by_its_group(web, newcomer):
-    web.aws.client("autoscaling").terminate_instance_in_auto_scaling_group(
-        InstanceId=newcomer, ShouldDecrementDesiredCapacity=True
-    )
+    web.aws.client("autoscaling").terminate_instance_in_auto_scaling_group(InstanceId=newcomer, ShouldDecrementDesiredCapacity=True)
 
 
 @pytest.mark.parametrize("lost", [dies_and_is_replaced, dies_unnoticed, is_detached, is_terminated_by_its_group])

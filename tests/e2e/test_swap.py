@@ -59,9 +59,7 @@ def test_a_poisoned_type_gives_way_to_the_next_override_in_the_same_zone(aws, sc
 
 def test_a_pool_without_capacity_gives_way_to_the_next_and_is_not_poisoned(aws, scene):
     web = scene(size=1, minimum=0, overrides=["m5.large", "m5a.large"], zones=["us-east-1a"])
-    aws.control.fault(
-        "RunInstances", code="InsufficientInstanceCapacity", status=500, match={"InstanceType": "m5.large"}
-    )
+    aws.control.fault("RunInstances", code="InsufficientInstanceCapacity", status=500, match={"InstanceType": "m5.large"})
     report = web.swap()
     web.assert_swapped(report)
     assert report["swapped"][0]["pool"].endswith("#m5a.large")
@@ -133,9 +131,7 @@ def test_the_template_version_is_resolved_at_the_launch(aws, scene):
 def test_a_template_with_network_interfaces_gets_the_subnet_inside_them(aws, scene):
     interface = {"DeviceIndex": 0, "AssociatePublicIpAddress": False, "DeleteOnTermination": True}
     interface["Groups"] = [aws.network.security_group]
-    web = scene(
-        size=1, minimum=0, template_data={"NetworkInterfaces": [interface], "SecurityGroupIds": []}, zones=["us-east-1b"]
-    )
+    web = scene(size=1, minimum=0, template_data={"NetworkInterfaces": [interface], "SecurityGroupIds": []}, zones=["us-east-1b"])
     report = web.swap()
     web.assert_swapped(report)
     new = aws.instance(report["swapped"][0]["new_instance_id"])

@@ -39,9 +39,9 @@ class Estate:
 
     def volume(self, days_old=8, size=100, kind="gp3", tags=None, **more):
         tagging = [{"ResourceType": "volume", "Tags": tags}] if tags else []
-        volume = self.ec2.create_volume(
-            AvailabilityZone="us-east-1a", Size=size, VolumeType=kind, TagSpecifications=tagging, **more
-        )["VolumeId"]
+        volume = self.ec2.create_volume(AvailabilityZone="us-east-1a", Size=size, VolumeType=kind, TagSpecifications=tagging, **more)[
+            "VolumeId"
+        ]
         self.control.storage(volume, days_old=days_old)
         return volume
 

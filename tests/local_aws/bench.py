@@ -59,9 +59,7 @@ def _release_build(progress):
     environment = {**os.environ, "PATH": f"{cargo_lambda.parent}{os.pathsep}{os.environ['PATH']}"}
     command = [str(cargo_lambda), "lambda", "build", "--release", "--locked"]
     with build.cargo_lock():
-        run = subprocess.Popen(
-            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        run = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         said = []
         for line in run.stdout:
             said.append(line)

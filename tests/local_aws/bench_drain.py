@@ -224,9 +224,7 @@ class Bench:
 
     def _run(self, command):
         environment = {**os.environ, "KUBECONFIG": str(self.kubernetes.admin_kubeconfig)}
-        return subprocess.run(
-            command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
-        )
+        return subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
 
     def _most_in_window(self, since):
         """The most eviction requests that one pod got within any five seconds since then."""

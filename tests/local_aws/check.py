@@ -73,7 +73,14 @@ def lint(scanner_required=True):
     validate = [str(SAM), "validate", "--lint", "--region", REGION, "--template-file", str(TEMPLATE)]
     cfn_lint = [*lint, str(TEMPLATE), str(ACCOUNT_ROLE), str(IMPORT_TABLES)]
     ruff = [str(VENV_BIN / "ruff"), "check", "--quiet", "--no-cache", "tests"]
-    return _run(ruff, environment) or _run(cfn_lint, environment) or _run(validate, environment) or _scan(scanner_required)
+    formatted = [str(VENV_BIN / "ruff"), "format", "--check", "--quiet", "--no-cache", "tests"]
+    return (
+        _run(ruff, environment)
+        or _run(formatted, environment)
+        or _run(cfn_lint, environment)
+        or _run(validate, environment)
+        or _scan(scanner_required)
+    )
 
 
 def _scan(required):

@@ -48,9 +48,7 @@ def _sam_deploy(home, template, parameters, environment, progress, account):
     ]  # fmt: skip
     log = home.log("deploy" if account == ACCOUNT else f"deploy-{account}")
     # The scratch files of `sam`, .aws-sam among them, belong to the home, not to the checkout.
-    run = subprocess.Popen(
-        command, cwd=home.directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    run = subprocess.Popen(command, cwd=home.directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     with open(log, "w") as out:
         for line in run.stdout:
             out.write(line)

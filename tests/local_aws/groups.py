@@ -17,9 +17,7 @@ class Network:
     @functools.cached_property
     def subnets(self):
         return {
-            zone: self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=f"10.0.{n}.0/20", AvailabilityZone=zone)["Subnet"][
-                "SubnetId"
-            ]
+            zone: self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=f"10.0.{n}.0/20", AvailabilityZone=zone)["Subnet"]["SubnetId"]
             for n, zone in zip((0, 16), ZONES)
         }
 
@@ -96,9 +94,7 @@ class Group:
         self.aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=self.name, **fields)
 
     def suspend(self, *processes):
-        self.aws.client("autoscaling").suspend_processes(
-            AutoScalingGroupName=self.name, ScalingProcesses=list(processes)
-        )
+        self.aws.client("autoscaling").suspend_processes(AutoScalingGroupName=self.name, ScalingProcesses=list(processes))
 
     def delete(self):
         self.aws.client("autoscaling").delete_auto_scaling_group(AutoScalingGroupName=self.name, ForceDelete=True)

@@ -58,9 +58,7 @@ class Standalone:
         there."""
         target = {"Id": instance_id or self.id, "Port": self.port}
         return [
-            self.elb.describe_target_health(TargetGroupArn=arn, Targets=[target])["TargetHealthDescriptions"][0][
-                "TargetHealth"
-            ]["State"]
+            self.elb.describe_target_health(TargetGroupArn=arn, Targets=[target])["TargetHealthDescriptions"][0]["TargetHealth"]["State"]
             for arn in self.target_groups
         ]
 

@@ -51,9 +51,7 @@ def _bills(lambdas, drafts, target):
     """A Lambda, its binary and its crate have one name."""
     if strangers := set(lambdas) - set(drafts):
         raise SbomIncomplete(f"no crate has a binary for the Lambda {', '.join(sorted(strangers))}")
-    return {
-        name: trim(drafts[name], built(name, target, "normal"), built(name, target, "normal,no-proc-macro")) for name in lambdas
-    }
+    return {name: trim(drafts[name], built(name, target, "normal"), built(name, target, "normal,no-proc-macro")) for name in lambdas}
 
 
 def trim(bom, built, linked):

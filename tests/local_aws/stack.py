@@ -101,9 +101,7 @@ class LocalAws:
 
     def invoke(self, function, payload):
         """Returns (answer, error): `function` is a stack output ("RiskManagerFunctionName") or a function's name."""
-        answer = self.client("lambda").invoke(
-            FunctionName=self.outputs.get(function, function), Payload=json.dumps(payload).encode()
-        )
+        answer = self.client("lambda").invoke(FunctionName=self.outputs.get(function, function), Payload=json.dumps(payload).encode())
         body = json.loads(answer["Payload"].read() or b"null")
         return (None, body) if answer.get("FunctionError") else (body, None)
 
@@ -118,9 +116,7 @@ class LocalAws:
         """Gives the function other environment variables, as another stack's parameters would set them."""
         client, name = self.client("lambda"), self.outputs[function]
         usual = client.get_function_configuration(FunctionName=name)["Environment"]
-        client.update_function_configuration(
-            FunctionName=name, Environment={"Variables": {**usual["Variables"], **variables}}
-        )
+        client.update_function_configuration(FunctionName=name, Environment={"Variables": {**usual["Variables"], **variables}})
         try:
             yield
         finally:
@@ -277,9 +273,7 @@ class LocalAws:
             SubnetId=self.network.subnets[zone], InstanceMarketOptions={"MarketType": "spot"},
         )  # fmt: skip
         instance_id = launched["Instances"][0]["InstanceId"]
-        self.client("ec2").get_waiter("instance_running").wait(
-            InstanceIds=[instance_id], WaiterConfig={"Delay": 1, "MaxAttempts": 20}
-        )
+        self.client("ec2").get_waiter("instance_running").wait(InstanceIds=[instance_id], WaiterConfig={"Delay": 1, "MaxAttempts": 20})
         return instance_id
 
     def pool_of(self, instance_id):
@@ -303,8 +297,7 @@ class LocalAws:
             "time": at if isinstance(at, str) else at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "region": REGION,
             "resources": [f"arn:aws:ec2:{zone}:instance/{instance_id}"],
-            "detail": {"instance-id": instance_id}
-            | ({"instance-action": "terminate"} if detail_type == INTERRUPTION else {}),
+            "detail": {"instance-id": instance_id} | ({"instance-action": "terminate"} if detail_type == INTERRUPTION else {}),
         }
 
     def put_drill(self, instance_id, detail_type=INTERRUPTION, time=None):
@@ -332,9 +325,7 @@ class LocalAws:
         raise TimeoutError(f"{pool} was not poisoned within {timeout} s; the table has {list(self.pools())}")
 
     def _exists(self, instance_id):
-        return bool(re.fullmatch(r"i-[0-9a-f]+", instance_id)) and any(
-            i["InstanceId"] == instance_id for i in self.instances()
-        )
+        return bool(re.fullmatch(r"i-[0-9a-f]+", instance_id)) and any(i["InstanceId"] == instance_id for i in self.instances())
 
 
 def _entered(events):

@@ -83,9 +83,7 @@ def test_a_layer_does_not_know_what_lies_above_it(crate, foreign):
 
 def test_deny_toml_names_the_crates_of_ours_that_may_use_a_crate_as_they_are():
     """As `make deny` does, on a machine without cargo-deny."""
-    ours = {
-        name: declared(manifest) | set(manifest.get("dev-dependencies", {})) for name, manifest in MANIFESTS.items()
-    }
+    ours = {name: declared(manifest) | set(manifest.get("dev-dependencies", {})) for name, manifest in MANIFESTS.items()}
     for entry in read("deny.toml")["bans"]["deny"]:
         if wrappers := entry.get("wrappers"):
             users = {name for name, uses in ours.items() if entry["crate"] in uses}

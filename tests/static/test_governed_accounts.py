@@ -24,8 +24,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 ADMINS = f"arn:aws:iam::{ACCOUNT}:role/registry-*,arn:aws:iam::{ACCOUNT}:user/ann"
 WRITES = [
-    f"dynamodb:{a}"
-    for a in ("BatchWriteItem", "DeleteItem", "PartiQLDelete", "PartiQLInsert", "PartiQLUpdate", "PutItem", "UpdateItem")
+    f"dynamodb:{a}" for a in ("BatchWriteItem", "DeleteItem", "PartiQLDelete", "PartiQLInsert", "PartiQLUpdate", "PutItem", "UpdateItem")
 ]
 
 
@@ -34,7 +33,9 @@ def policies_of_tables(kind="standalone"):
     """Returns {table: its policy} as CloudFormation would make it."""
     made = stack(kind, TableAdmins=ADMINS)
     filled = Filled(made, ACCOUNT)
-    found = {n: filled(t["ResourcePolicy"]["PolicyDocument"]) for n, t in made.of_type("AWS::DynamoDB::Table").items() if "ResourcePolicy" in t}
+    found = {
+        n: filled(t["ResourcePolicy"]["PolicyDocument"]) for n, t in made.of_type("AWS::DynamoDB::Table").items() if "ResourcePolicy" in t
+    }
     for policy in found.values():
         (statement,) = policy["Statement"]
         admins = statement["Condition"]["ArnNotLike"]

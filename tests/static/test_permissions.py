@@ -86,8 +86,11 @@ EXPECTED_OF_OTHERS = {
     ): {"ClusterSwapStateMachineRole"},
     ("dynamodb:BatchGetItem", table("SpotPoolRisk")): {"HubReaderRole"},
     ("sqs:SendMessage", QUEUE): {
-        "RiskManagerFunctionCleanUpRole", "RiskManagerFunctionMeasureRole", "ReconcilerFunctionSweepRole",
-        "SecurityEnforcerFunctionAuditRole", "WasteScannerFunctionDailyRole",
+        "RiskManagerFunctionCleanUpRole",
+        "RiskManagerFunctionMeasureRole",
+        "ReconcilerFunctionSweepRole",
+        "SecurityEnforcerFunctionAuditRole",
+        "WasteScannerFunctionDailyRole",
     },
 }
 
@@ -315,6 +318,10 @@ def test_every_action_that_is_granted_is_called():
 
 
 def test_every_action_that_the_code_names_is_granted():
-    named = set(re.findall(r'"((?:autoscaling|dynamodb|ec2|eks|elasticloadbalancing|events|pricing|secretsmanager|sns|states|sts):[A-Z][A-Za-z]+)"', rust()))
+    named = set(
+        re.findall(
+            r'"((?:autoscaling|dynamodb|ec2|eks|elasticloadbalancing|events|pricing|secretsmanager|sns|states|sts):[A-Z][A-Za-z]+)"', rust()
+        )
+    )
     assert len(named) > 40
     assert named - granted(account_role(), *map(stack, KINDS)) - TRANSACTIONS == set()

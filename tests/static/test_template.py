@@ -282,9 +282,18 @@ def test_optimizers_of_groups_may_plan_and_tag_and_recovery_may_not_tag():
 @pytest.mark.parametrize(
     "key",
     [
-        "KubernetesCluster", "eks:nodegroup-name", "alpha.eksctl.io/cluster-name", "AWSRDSCustom", "awsbackup-restore-test",
-        "red-hat-managed", "api.openshift.com/id", "sigs.k8s.io/cluster-api-provider-aws/role", "kops.k8s.io/instancegroup",
-        "aws:pcs:compute-node-group-id", "parallelcluster:cluster-name", "AmazonEVSManaged",
+        "KubernetesCluster",
+        "eks:nodegroup-name",
+        "alpha.eksctl.io/cluster-name",
+        "AWSRDSCustom",
+        "awsbackup-restore-test",
+        "red-hat-managed",
+        "api.openshift.com/id",
+        "sigs.k8s.io/cluster-api-provider-aws/role",
+        "kops.k8s.io/instancegroup",
+        "aws:pcs:compute-node-group-id",
+        "parallelcluster:cluster-name",
+        "AmazonEVSManaged",
     ],  # fmt: skip
 )
 @BOTH

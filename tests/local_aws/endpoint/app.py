@@ -55,9 +55,7 @@ class Ec2App:
             if params == call["params"]:
                 return Response(body, content_type="text/xml")
             refusal = "The request with this client token was made before with other parameters."
-            return error_response(
-                call, {"status": 400, "code": "IdempotentParameterMismatch", "message": refusal}
-            )
+            return error_response(call, {"status": 400, "code": "IdempotentParameterMismatch", "message": refusal})
         response = Response.from_app(self.moto, environ, buffered=True)
         if token and response.status_code == 200:
             self.launches[token] = call["params"], response.get_data()

@@ -40,9 +40,7 @@ def _attach(self, group_name, instance_ids):
     group = self.autoscaling_groups[group_name]
     instances = [_attachable(self, group, i) for i in instance_ids]
     if suspended(group, "Launch"):
-        raise ValidationError(
-            f"AutoScalingGroup {group_name} has its Launch process suspended. Instances cannot be attached."
-        )
+        raise ValidationError(f"AutoScalingGroup {group_name} has its Launch process suspended. Instances cannot be attached.")
     if group.desired_capacity + len(instances) > group.max_size:
         raise ValidationError(
             f"AutoScalingGroup {group_name} has {_sizes(group)}. To attach {len(instances)} more instances, "
@@ -70,13 +68,9 @@ def _attachable(self, group, instance_id):
         if member(other, instance_id):
             raise ValidationError(f"Instance {instance_id} is already part of AutoScalingGroup:{other.name}")
     if instance.state != "running":
-        raise ValidationError(
-            f"Instance {instance_id} is not in correct state. Instance(s) must be in 'running' state."
-        )
+        raise ValidationError(f"Instance {instance_id} is not in correct state. Instance(s) must be in 'running' state.")
     if instance.placement.zone not in group.availability_zones:
-        raise ValidationError(
-            f"The instance {instance_id} is not in an Availability Zone of the AutoScalingGroup {group.name}"
-        )
+        raise ValidationError(f"The instance {instance_id} is not in an Availability Zone of the AutoScalingGroup {group.name}")
     return instance
 
 

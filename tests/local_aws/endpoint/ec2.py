@@ -53,7 +53,6 @@ def zone_ids(region="us-east-1"):
     return {zone.name: known[(n + shift) % len(known)].zone_id for n, zone in enumerate(known)}
 
 
-
 def set_state(instance, state, code="", message=""):
     instance._state = InstanceState(*state)
     instance.state_reason = StateReason(message, code)

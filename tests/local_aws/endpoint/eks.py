@@ -170,9 +170,7 @@ def _signature(url, query, scope, cluster, secret):
         ["GET", "/", "&".join(f"{k}={v}" for k, v in signed), f"host:{url.netloc}", f"x-k8s-aws-id:{cluster}", "",
          "host;x-k8s-aws-id", hashlib.sha256(b"").hexdigest()]
     )  # fmt: skip
-    to_sign = "\n".join(
-        ["AWS4-HMAC-SHA256", query["X-Amz-Date"], "/".join(scope), hashlib.sha256(request.encode()).hexdigest()]
-    )
+    to_sign = "\n".join(["AWS4-HMAC-SHA256", query["X-Amz-Date"], "/".join(scope), hashlib.sha256(request.encode()).hexdigest()])
     key = f"AWS4{secret}".encode()
     for part in [*scope, to_sign]:
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()

@@ -15,9 +15,7 @@ class Forwarder:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             body = environ["wsgi.input"].read()
-            connection.putrequest(
-                environ["REQUEST_METHOD"], environ["REQUEST_URI"], skip_host=True, skip_accept_encoding=True
-            )
+            connection.putrequest(environ["REQUEST_METHOD"], environ["REQUEST_URI"], skip_host=True, skip_accept_encoding=True)
             for name, value in _headers(environ):
                 connection.putheader(name, value)
             connection.putheader("Content-Length", str(len(body)))

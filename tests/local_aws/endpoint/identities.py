@@ -13,9 +13,7 @@ import boto3
 
 from .world import ACCOUNT
 
-ASSUMED = re.compile(
-    rb"<AccessKeyId>(ASIA\w+)</AccessKeyId>.*<Arn>(arn:[\w-]+:sts::\d{12}:assumed-role/[^<]+)</Arn>", re.DOTALL
-)
+ASSUMED = re.compile(rb"<AccessKeyId>(ASIA\w+)</AccessKeyId>.*<Arn>(arn:[\w-]+:sts::\d{12}:assumed-role/[^<]+)</Arn>", re.DOTALL)
 
 
 class Identities:

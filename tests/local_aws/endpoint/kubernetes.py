@@ -1,14 +1,14 @@
 """The `/_local/kubernetes/` API: connects the control plane, bends its nodes and its authenticator. JSON in and out.
 
-    POST   /_local/kubernetes/connect      {cluster, server, authority, certificate, key}: paths of files
-    POST   /_local/kubernetes/tokenreview  kube-apiserver's webhook
-    GET    /_local/kubernetes/tokens       [{t, signed_at, user, refused}] since the last reset
-    POST   /_local/kubernetes/tokens       {expire?: true, refuse?: how many}
-    GET    /_local/kubernetes/nodes        {instance id: {name, joined}}
-    POST   /_local/kubernetes/nodes        {instance_id, ready?, labels?, annotations?, taints?}
-    POST   /_local/kubernetes/newcomers    any of nodes.DEFAULT_PLAN, for the instances that are seen from now on
-    DELETE /_local/kubernetes/newcomers
-    POST   /_local/kubernetes/timing       any of nodes.DEFAULT_TIMING, in seconds
+POST   /_local/kubernetes/connect      {cluster, server, authority, certificate, key}: paths of files
+POST   /_local/kubernetes/tokenreview  kube-apiserver's webhook
+GET    /_local/kubernetes/tokens       [{t, signed_at, user, refused}] since the last reset
+POST   /_local/kubernetes/tokens       {expire?: true, refuse?: how many}
+GET    /_local/kubernetes/nodes        {instance id: {name, joined}}
+POST   /_local/kubernetes/nodes        {instance_id, ready?, labels?, annotations?, taints?}
+POST   /_local/kubernetes/newcomers    any of nodes.DEFAULT_PLAN, for the instances that are seen from now on
+DELETE /_local/kubernetes/newcomers
+POST   /_local/kubernetes/timing       any of nodes.DEFAULT_TIMING, in seconds
 """
 
 import json

@@ -132,8 +132,7 @@ def _refuse_spot(template, kwargs, options):
     if now is not None and price < now:  # Its text as AWS gives it: aws-parallelcluster-node, pull request 415.
         raise EC2ClientError(
             "SpotMaxPriceTooLow",
-            f"Your Spot request price of {price:g} is lower than the minimum required Spot request fulfillment price "
-            f"of {now:g}.",
+            f"Your Spot request price of {price:g} is lower than the minimum required Spot request fulfillment price of {now:g}.",
         )
 
 

@@ -20,9 +20,7 @@ MAX_WAIT_SECONDS = 172_800
 
 
 def install():
-    FakeAutoScalingGroup.active_instances = lambda self: [
-        s for s in self.instance_states if s.lifecycle_state in COUNTED
-    ]
+    FakeAutoScalingGroup.active_instances = lambda self: [s for s in self.instance_states if s.lifecycle_state in COUNTED]
     AutoScalingResponse.complete_lifecycle_action = _complete
     _global_timeout()
 

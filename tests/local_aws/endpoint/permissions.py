@@ -211,7 +211,15 @@ def _parameter_arn(name):
 
 
 def _arn(resource_id):
-    kinds = {"ami": "image", "snap": "snapshot", "eipalloc": "elastic-ip", "i": "instance", "lt": "launch-template", "vol": "volume", "eni": "network-interface"}
+    kinds = {
+        "ami": "image",
+        "snap": "snapshot",
+        "eipalloc": "elastic-ip",
+        "i": "instance",
+        "lt": "launch-template",
+        "vol": "volume",
+        "eni": "network-interface",
+    }
     if "/" not in resource_id:
         resource_id = f"{kinds.get(resource_id.split('-')[0], '*')}/{resource_id}"
     account = "" if resource_id.startswith(("image/", "snapshot/")) else WORLD.account

@@ -170,9 +170,7 @@ def _update_keeps_policy():
         smallest = kwargs.get("min_size") if kwargs.get("min_size") is not None else self.min_size
         largest = kwargs.get("max_size") if kwargs.get("max_size") is not None else self.max_size
         if desired is not None and not smallest <= desired <= largest:
-            raise ValidationError(
-                f"Desired capacity:{desired} must be between the specified min size:{smallest} and max size:{largest}"
-            )
+            raise ValidationError(f"Desired capacity:{desired} must be between the specified min size:{smallest} and max size:{largest}")
         if desired is None:
             # Auto Scaling API, UpdateAutoScalingGroup: a MaxSize below the group's size lowers its desired capacity, and
             # the group picks the victim; a MinSize above it raises it.

@@ -26,7 +26,9 @@ KINDS = {
     "CSINode": ("/apis/storage.k8s.io/v1", "csinodes", False),
     "ValidatingAdmissionPolicy": ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicies", False),
     "ValidatingAdmissionPolicyBinding": (
-        "/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings", False,
+        "/apis/admissionregistration.k8s.io/v1",
+        "validatingadmissionpolicybindings",
+        False,
     ),  # fmt: skip
     "Lease": ("/apis/coordination.k8s.io/v1", "leases", True),
 }

@@ -103,9 +103,7 @@ def _go_build(scratch, progress):
         "go", "build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", _link_flags(),
         "-o", f"{scratch}/", *PACKAGES.values(),
     ]  # fmt: skip
-    run = subprocess.Popen(
-        command, cwd=MODULE, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    run = subprocess.Popen(command, cwd=MODULE, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said = []
     for line in run.stdout:  # `-v` names each package as it is compiled.
         said.append(line.rstrip())
