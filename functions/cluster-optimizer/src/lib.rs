@@ -7,7 +7,7 @@
 
 pub mod phases;
 
-use spot_domain::swap::SwapReport;
+use spot_domain::swap::report::SwapReport;
 use spot_swap::machine::{self, Phases, Start, on_current, start, step};
 use spot_swap::phases::{attach, gate, launch, restore, retire_old, rollback};
 use spot_swap::phases::{wait_for_health, wait_for_in_service, wait_for_retirement};

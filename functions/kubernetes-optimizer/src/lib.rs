@@ -8,7 +8,7 @@
 pub mod phases;
 pub mod work;
 
-use spot_domain::node_swap::NodeSwapReport;
+use spot_domain::swap::node::NodeSwapReport;
 use spot_swap::machine::{self, Phases, Start, self_paced, start, step};
 
 use phases::{await_ready, cordon, drain, preflight, report, rollback, scale_out, terminate};

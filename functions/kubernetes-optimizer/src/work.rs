@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use spot_cloud::swaps::Lease;
+use spot_cloud::tables::swaps::Lease;
 use spot_cluster::ClusterError;
 use spot_cluster::drain::{LastReady, State};
 use spot_cluster::node::{self, Node, NodeName};
-use spot_domain::journal::NodeSwap;
-use spot_domain::node_swap::{BlockedPod, NodePlan};
-use spot_domain::selection::Candidate;
-use spot_domain::swap::Left;
+use spot_domain::swap::journal::NodeSwap;
+use spot_domain::swap::node::{BlockedPod, NodePlan};
+use spot_domain::swap::report::Left;
+use spot_domain::swap::selection::Candidate;
 use spot_domain::{ClusterName, InstanceId, Pool, Reason};
 use spot_swap::error::StepError;
 use spot_swap::machine::Payload;
@@ -240,7 +240,7 @@ impl NodeRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spot_domain::journal::Undo;
+    use spot_domain::swap::journal::Undo;
     use spot_swap::work::TooSmall;
 
     /// Returns a run whose newcomers of these types were undone, each for `reason`.

@@ -8,8 +8,8 @@
 pub mod phases;
 
 use serde::{Deserialize, Serialize};
-use spot_domain::lab::LabReport;
-use spot_domain::swap::Left;
+use spot_domain::swap::lab::LabReport;
+use spot_domain::swap::report::Left;
 use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::machine::{self, Answer, Phases, Start, on_current, phase, start, step};

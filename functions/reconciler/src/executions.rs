@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spot_cloud::error::{CallError, Kind, failed};
-use spot_cloud::swaps::{Lease, Leased};
-use spot_domain::journal::Journal;
+use spot_cloud::tables::swaps::{Lease, Leased};
+use spot_domain::swap::journal::Journal;
 use spot_domain::{AccountId, ExecutionArn, Region};
 
 /// The state of an execution.
@@ -162,8 +162,8 @@ pub async fn describe(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use spot_cloud::swaps::Owner;
-    use spot_domain::journal::{NodeSwap, Retirement};
+    use spot_cloud::tables::swaps::Owner;
+    use spot_domain::swap::journal::{NodeSwap, Retirement};
 
     use super::*;
 

@@ -2,10 +2,10 @@
 
 use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
-use spot_cloud::accounts::AccountError;
-use spot_cloud::risk_table::MalformedRow;
-use spot_cloud::settings::SettingsError;
-use spot_cloud::swaps::SwapsError;
+use spot_cloud::tables::accounts::AccountError;
+use spot_cloud::tables::risk_pools::MalformedRow;
+use spot_cloud::tables::settings::SettingsError;
+use spot_cloud::tables::swaps::SwapsError;
 use spot_domain::InstanceId;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 

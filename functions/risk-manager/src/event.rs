@@ -180,5 +180,4 @@ pub(crate) fn invalid(field: impl Into<String>, problem: String) -> RiskError {
 }
 
 #[cfg(test)]
-#[path = "event_tests.rs"]
 mod tests;

@@ -3,7 +3,7 @@
 //! AWS launches no other in its place.
 
 use spot_cloud::announcements::Announcements;
-use spot_cloud::swaps::Swaps;
+use spot_cloud::tables::swaps::Swaps;
 
 use crate::error::RiskError;
 use crate::event::Interruption;

@@ -20,13 +20,14 @@ pub mod sightings;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use spot_cloud::accounts::AccountError;
+use spot_cloud::Stack;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::hub::Part;
-use spot_cloud::swaps::Swaps;
-use spot_cloud::{Stack, accounts, settings};
-use spot_domain::risk::{Effect, Outcome, effect, poisoned_until};
+use spot_cloud::tables::accounts::AccountError;
+use spot_cloud::tables::swaps::Swaps;
+use spot_cloud::tables::{accounts, settings};
+use spot_domain::risk::poison::{Effect, Outcome, effect, poisoned_until};
 use spot_domain::settings::Settings;
 use spot_domain::{EnvironmentType, Pool};
 

@@ -10,10 +10,11 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
-use spot_cloud::accounts::Access;
+use spot_cloud::Stack;
 use spot_cloud::error::{CallError, failed};
-use spot_cloud::{Stack, settings};
-use spot_domain::risk::poisoned_share_percent;
+use spot_cloud::tables::accounts::Access;
+use spot_cloud::tables::settings;
+use spot_domain::risk::poison::poisoned_share_percent;
 use spot_domain::{Pool, Region};
 use tokio::time::{Instant, timeout_at};
 

@@ -5,11 +5,11 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 use spot_cloud::error::{CallError, failed};
-use spot_cloud::risk_table::{
+use spot_cloud::tables::risk_pools::{
     CAUSE, INTERRUPTIONS, IS_POISONED, POISON_EXPIRES_AT, POISONED_AT, POOL, parse,
 };
 use spot_domain::Pool;
-use spot_domain::risk::Outcome;
+use spot_domain::risk::poison::Outcome;
 
 use crate::error::RiskError;
 use crate::event::Notice;

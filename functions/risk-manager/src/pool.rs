@@ -1,8 +1,8 @@
 //! The pool of an interrupted instance. The event names neither type nor zone id. The event may be handled after
 //! EC2 has forgotten the instance, out of a backlog or out of the dead-letter queue.
 
-use spot_cloud::pools::{self, Lookup};
-use spot_cloud::swaps::Swaps;
+use spot_cloud::ec2::pools::{self, Lookup};
+use spot_cloud::tables::swaps::Swaps;
 use spot_domain::Pool;
 
 use crate::error::RiskError;

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use risk_manager::event::{Interruption, Notice};
 use risk_manager::pool;
-use spot_cloud::swaps::Swaps;
+use spot_cloud::tables::swaps::Swaps;
 use spot_scripted::{Answer, Endpoint};
 
 const ID: &str = "i-0123456789abcdef0";

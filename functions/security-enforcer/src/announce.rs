@@ -7,8 +7,8 @@ use jiff::SignedDuration;
 use serde_json::{Map, json};
 use spot_cloud::announcements::{Announcements, EVENTS_PER_CALL, Event, event};
 use spot_cloud::error::CallError;
-use spot_cloud::places::Visit;
-use spot_domain::enforcement::{AuthStatus, News, Record, grace_ends};
+use spot_cloud::scopes::Visit;
+use spot_domain::audit::enforcement::{AuthStatus, News, Record, grace_ends};
 use spot_domain::{InstanceId, Usd};
 
 use crate::facts::Facts;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use spot_cloud::error::CallError;
-use spot_cloud::places::{Place, Visit};
-use spot_domain::authorization::{Standing, standing};
-use spot_domain::enforcement::{
+use spot_cloud::scopes::{Place, Visit};
+use spot_domain::audit::authorization::{Standing, standing};
+use spot_domain::audit::enforcement::{
     Change, Look, News, Rules, due, gone, is_open, not_running, noticed, observe, told,
 };
-use spot_domain::swaps_in_progress::SwapsInProgress;
+use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use spot_domain::{InstanceId, Usd};
 
 use crate::announce::{Announcer, Item};

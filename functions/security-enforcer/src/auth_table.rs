@@ -9,10 +9,10 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::error::{CallError, Kind, failed};
-use spot_cloud::places::Place;
+use spot_cloud::scopes::Place;
 use spot_domain::InstanceId;
-use spot_domain::enforcement::{AuthStatus, Record};
-use spot_domain::reminders::Told;
+use spot_domain::audit::enforcement::{AuthStatus, Record};
+use spot_domain::audit::reminders::Told;
 
 const ACCOUNT_REGION: &str = "account_region";
 const INSTANCE_ID: &str = "instance_id";

@@ -4,7 +4,7 @@
 use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
 use spot_cloud::clients::BadEnvironment;
-use spot_cloud::places::PlanError;
+use spot_cloud::scopes::PlanError;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 
 /// The error of a run that did not begin. Nothing was written, announced or terminated.

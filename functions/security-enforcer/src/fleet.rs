@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::operation::describe_instances::builders::DescribeInstancesFluentBuilder;
 use aws_sdk_ec2::types::Filter;
+use spot_cloud::ec2::listing::{self, Page};
 use spot_cloud::error::{CallError, Kind};
-use spot_cloud::listing::{self, Page};
 use spot_domain::InstanceId;
-use spot_domain::authorization::Subject;
-use spot_domain::journal::SwapId;
+use spot_domain::audit::authorization::Subject;
+use spot_domain::swap::journal::SwapId;
 use spot_listing::{Item, Malformed, Shape};
 
 use crate::facts::Facts;

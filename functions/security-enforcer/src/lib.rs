@@ -26,12 +26,12 @@ use serde_json::Value;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::lambda::stack_name;
-use spot_cloud::places::{Place, Unreadable, Visit, plan};
 use spot_cloud::prices::PriceList;
-use spot_cloud::swaps::{Held, Swaps};
+use spot_cloud::scopes::{Place, Unreadable, Visit, plan};
+use spot_cloud::tables::swaps::{Held, Swaps};
 use spot_cloud::{CallError, Stack};
-use spot_domain::enforcement::Look;
-use spot_domain::swaps_in_progress::SwapsInProgress;
+use spot_domain::audit::enforcement::Look;
+use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use tokio::task::JoinSet;
 
 use announce::Announcer;

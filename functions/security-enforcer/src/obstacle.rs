@@ -1,9 +1,9 @@
 //! The obstacles to the termination of an unauthorised instance, and their note in the instance's row.
 
-use spot_domain::authorization::Subject;
-use spot_domain::enforcement::{AuthStatus, Change, News, Record};
+use spot_domain::audit::authorization::Subject;
+use spot_domain::audit::enforcement::{AuthStatus, Change, News, Record};
+use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use spot_domain::owners::group_of;
-use spot_domain::swaps_in_progress::SwapsInProgress;
 
 /// The reason for which a protected instance stays.
 pub const PROTECTED: &str = "its termination protection is on (DisableApiTermination)";

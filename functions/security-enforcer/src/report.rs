@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use spot_domain::reminders::Told;
+use spot_domain::audit::reminders::Told;
 
 use crate::audit::Auditor;
 use crate::failure::Failure;

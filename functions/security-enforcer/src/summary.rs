@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use spot_cloud::places::NotVisited;
+use spot_cloud::scopes::NotVisited;
 use spot_domain::InstanceId;
-use spot_domain::reminders::Told;
+use spot_domain::audit::reminders::Told;
 use spot_domain::words::{LONGEST, cut};
 
 use crate::audit::{Audit, Findings};

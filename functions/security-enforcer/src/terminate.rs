@@ -3,11 +3,11 @@
 
 use jiff::Timestamp;
 use serde_json::json;
+use spot_cloud::ec2::instances;
 use spot_cloud::error::{CallError, Kind};
-use spot_cloud::instances;
 use spot_domain::InstanceId;
-use spot_domain::authorization::{Standing, Subject, standing};
-use spot_domain::enforcement::{
+use spot_domain::audit::authorization::{Standing, Subject, standing};
+use spot_domain::audit::enforcement::{
     AuthStatus, BlastRadius, Change, News, Reach, Record, blast_radius, observe, told,
 };
 

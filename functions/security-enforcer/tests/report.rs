@@ -7,7 +7,7 @@ mod support;
 use jiff::Timestamp;
 use security_enforcer::failure::Failure;
 use security_enforcer::summary::Summary;
-use spot_domain::reminders::Told;
+use spot_domain::audit::reminders::Told;
 use spot_scripted::Answer;
 use support::{Account, Asked, HOUR};
 

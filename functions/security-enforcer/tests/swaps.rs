@@ -4,7 +4,7 @@
 
 mod support;
 
-use spot_domain::swaps_in_progress::SwapsInProgress;
+use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use spot_scripted::Answer;
 use support::{Account, Asked, due_row, instance, noticed_and_told, row};
 

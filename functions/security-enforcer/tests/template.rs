@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use spot_domain::authorization::NODE_GROUP_TAG;
+use spot_domain::audit::authorization::NODE_GROUP_TAG;
 use spot_domain::owners::MARKS;
 use spot_domain::tags::GROUP_NAME_TAG;
 

@@ -8,8 +8,8 @@ use spot_cloud::CallError;
 use spot_cloud::announcements::{Announcements, event};
 use spot_cloud::lambda::stack_name;
 use spot_domain::Usd;
-use spot_domain::waste::ResourceType;
-use spot_domain::waste_report::{Failed, Listing, Resolved, Summary};
+use spot_domain::waste::report::{Failed, Listing, Resolved, Summary};
+use spot_domain::waste::rules::ResourceType;
 
 use crate::input::{Run, TO_BE_CONTINUED};
 

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use spot_domain::AccountId;
-use spot_domain::storage::{Address, Snapshot, Tier, Volume};
+use spot_domain::waste::resources::{Address, Snapshot, Tier, Volume};
 use spot_listing::{Item, Malformed};
 
 use crate::images::Images;

@@ -3,7 +3,7 @@
 use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
 use spot_cloud::clients::BadEnvironment;
-use spot_cloud::places::PlanError;
+use spot_cloud::scopes::PlanError;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 
 /// A run that could not be carried out. Running again is safe: the rows already written are true, and no

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use spot_domain::Usd;
-use spot_domain::ebs_prices::Price;
-use spot_domain::storage::{Address, Snapshot, Tier, Volume};
 use spot_domain::tags::Tags;
-use spot_domain::waste::ResourceType;
+use spot_domain::waste::prices::Price;
+use spot_domain::waste::resources::{Address, Snapshot, Tier, Volume};
+use spot_domain::waste::rules::ResourceType;
 
 /// Key (RANGE): `type#id`.
 pub const RESOURCE: &str = "resource";

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use spot_cloud::CallError;
-use spot_domain::storage::{BinnedImage, images_named};
+use spot_domain::waste::resources::{BinnedImage, images_named};
 
 /// The images of an account and the snapshots that they need.
 #[derive(Debug, Default)]

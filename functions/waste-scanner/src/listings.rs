@@ -9,11 +9,11 @@ use std::time::Duration;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
 use jiff::Timestamp;
-use spot_cloud::listing::{self, Page};
+use spot_cloud::ec2::listing::{self, Page};
 use spot_cloud::{CallError, Kind};
 use spot_domain::AccountId;
-use spot_domain::storage::{Address, Snapshot, Volume};
-use spot_domain::waste::{LeftAlone, ResourceType, Verdict};
+use spot_domain::waste::resources::{Address, Snapshot, Volume};
+use spot_domain::waste::rules::{LeftAlone, ResourceType, Verdict};
 use spot_listing::{Item, Malformed, Shape};
 
 use crate::describe::{address, snapshot, volume};

@@ -13,7 +13,7 @@ use serde_json::Value;
 use spot_cloud::error::failed;
 use spot_cloud::{CallError, Stack};
 use spot_domain::Region;
-use spot_domain::ebs_prices::{Item, PriceBook, Rate, Source};
+use spot_domain::waste::prices::{Item, PriceBook, Rate, Source};
 
 const CALL: &str = "pricing:GetProducts";
 /// The Price List API answers in few regions. Its answers cover all regions.

@@ -5,10 +5,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spot_cloud::error::failed;
-use spot_cloud::places::Place;
+use spot_cloud::scopes::Place;
 use spot_cloud::{CallError, Kind};
-use spot_domain::waste::ResourceType;
-use spot_domain::waste_report::ScopeReport;
+use spot_domain::waste::report::ScopeReport;
+use spot_domain::waste::rules::ResourceType;
 
 use crate::finding::{LAST_SEEN, RESOURCE_TYPE, STATUS, number};
 use crate::table::{WasteTable, key};

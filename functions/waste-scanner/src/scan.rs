@@ -8,14 +8,14 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use spot_cloud::listing::Page;
-use spot_cloud::places::Place;
+use spot_cloud::ec2::listing::Page;
+use spot_cloud::scopes::Place;
 use spot_cloud::{CallError, Kind};
 use spot_domain::Usd;
-use spot_domain::ebs_prices::Price;
-use spot_domain::storage::{Address, Snapshot, Volume};
-use spot_domain::waste::{ResourceType, Rules};
-use spot_domain::waste_report::{Lineages, Listing};
+use spot_domain::waste::prices::Price;
+use spot_domain::waste::report::{Lineages, Listing};
+use spot_domain::waste::resources::{Address, Snapshot, Volume};
+use spot_domain::waste::rules::{ResourceType, Rules};
 
 use crate::finding::Finding;
 use crate::images::Images;

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use spot_cloud::batches::{self, FIRST_PAUSE, WRITE_BATCH};
 use spot_cloud::error::failed;
+use spot_cloud::tables::batches::{self, FIRST_PAUSE, WRITE_BATCH};
 use spot_cloud::{CallError, Kind};
 use spot_domain::Usd;
-use spot_domain::waste::ResourceType;
+use spot_domain::waste::rules::ResourceType;
 
 use crate::finding::{
     ACCOUNT_REGION, COUNTED_IN, FIRST_SEEN, Finding, LAST_SEEN, LINEAGE, MONTHLY_COST_USD, RESOURCE, Row,

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
-use spot_domain::waste::ResourceType;
+use spot_domain::waste::rules::ResourceType;
 use spot_scripted::{Answer, Endpoint};
 use support::{NONE, NOW, PLENTY, asked, binned, nothing, page, place, scan, snapshot, volume};
 use waste_scanner::progress::{Position, ScanProgress};

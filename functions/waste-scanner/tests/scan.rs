@@ -8,7 +8,7 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use spot_domain::Usd;
-use spot_domain::waste::{LeftAlone, ResourceType};
+use spot_domain::waste::rules::{LeftAlone, ResourceType};
 use spot_scripted::{Answer, Endpoint};
 use support::{address, asked, binned, nothing, page, scan_all, snapshot, volume};
 

@@ -5,8 +5,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
-use spot_domain::ebs_prices::PriceBook;
-use spot_domain::storage::Address;
+use spot_domain::waste::prices::PriceBook;
+use spot_domain::waste::resources::Address;
 use spot_scripted::{Answer, Endpoint};
 use waste_scanner::finding::Finding;
 use waste_scanner::table::WasteTable;

@@ -7,7 +7,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use spot_domain::{AccountId, EnvironmentType, ExecutionArn, Region};
 
-use crate::accounts::Access;
+use crate::tables::accounts::Access;
 
 /// An environment variable that the template sets, and that is missing or malformed.
 #[derive(Debug, thiserror::Error)]

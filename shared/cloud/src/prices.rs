@@ -9,7 +9,7 @@ use aws_sdk_ec2::types as ec2;
 use aws_sdk_pricing::types::{Filter, FilterType};
 use rust_decimal::Decimal;
 use serde_json::Value;
-use spot_domain::pricing::UsageOperation;
+use spot_domain::swap::pricing::UsageOperation;
 use spot_domain::{InstanceType, Region, Usd};
 
 use crate::clients::Stack;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use spot_cloud::gatekeeper::{GateClosed, Gatekeeper, Verdict};
+use spot_cloud::launch::gatekeeper::{GateClosed, Gatekeeper, Verdict};
 use spot_domain::Pool;
 use spot_scripted::{Answer, Endpoint};
 

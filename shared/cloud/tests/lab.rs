@@ -3,13 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use spot_cloud::launcher::{Blueprint, Launcher, Order};
-use spot_cloud::twin::{Twin, examine};
-use spot_cloud::{Kind, Target, addresses, images, instances, targets};
+use spot_cloud::ec2::{addresses, images, instances};
+use spot_cloud::launch::launcher::{Blueprint, Launcher, Order};
+use spot_cloud::launch::twin::{Twin, examine};
+use spot_cloud::load_balancing::targets;
+use spot_cloud::{Kind, Target};
 use spot_domain::InstanceId;
-use spot_domain::journal::SwapId;
-use spot_domain::lab::Registration;
-use spot_domain::lab_recovery::{AddressAt, TargetState};
+use spot_domain::swap::journal::SwapId;
+use spot_domain::swap::lab::Registration;
+use spot_domain::swap::recovery::lab::{AddressAt, TargetState};
 use spot_domain::tags::Tags;
 use spot_scripted::{Answer, Endpoint};
 
@@ -197,7 +199,7 @@ async fn a_twin_does_not_ask_for_what_its_type_gives_anyway() {
 
 /// Returns the result of `examine` for an instance described with `more`, whose type has an instance store or
 /// not.
-async fn examined(more: &'static str, store: bool) -> spot_domain::lab::Original {
+async fn examined(more: &'static str, store: bool) -> spot_domain::swap::lab::Original {
     let ec2 = Endpoint::answering(move |action, body| match action {
         "DescribeInstances" => Answer::ok(described(more)),
         "DescribeInstanceTypes" => Answer::ok(format!(

@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use spot_cloud::launch_template::{NotForSpot, ResolvedTemplate, TemplatePlacement};
-use spot_cloud::launcher::{Blueprint, Launcher, Order};
+use spot_cloud::launch::launcher::{Blueprint, Launcher, Order};
+use spot_cloud::launch::template::{NotForSpot, ResolvedTemplate, TemplatePlacement};
 use spot_cloud::{Kind, Target};
 use spot_domain::Usd;
 use spot_domain::tags::Tags;

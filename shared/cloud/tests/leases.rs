@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use serde_json::json;
-use spot_cloud::swaps::Swaps;
+use spot_cloud::tables::swaps::Swaps;
 use spot_scripted::{Answer, Endpoint};
 
 const ARN: &str = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";

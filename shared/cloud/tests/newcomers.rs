@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use spot_cloud::Kind;
-use spot_cloud::swaps::{Lease, Leased, Owner, Swaps};
+use spot_cloud::tables::swaps::{Lease, Leased, Owner, Swaps};
 use spot_domain::{InstanceId, Pool, Region};
 use spot_scripted::{Answer, Endpoint};
 

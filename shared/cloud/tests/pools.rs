@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use spot_cloud::pools::{Lookup, of_instance};
+use spot_cloud::ec2::pools::{Lookup, of_instance};
 use spot_scripted::{Answer, Endpoint};
 
 const ID: &str = "i-0123456789abcdef0";

@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::Client;
-use spot_cloud::images::{self, Progress};
-use spot_cloud::instances;
+use spot_cloud::ec2::images::{self, Progress};
+use spot_cloud::ec2::instances;
 use spot_domain::InstanceId;
-use spot_domain::journal::SwapId;
+use spot_domain::swap::journal::SwapId;
 use spot_scripted::{Answer, Endpoint};
 
 const SWAP: &str = "i-0123456789abcdef0-1700000000000";

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use spot_cloud::{CallError, Kind, instances};
+use spot_cloud::ec2::instances;
+use spot_cloud::{CallError, Kind};
 use spot_domain::words::LONGEST;
 use spot_scripted::{Answer, Endpoint};
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use spot_cloud::swaps::{Lease, Leased, Owner, Swaps, SwapsError};
-use spot_domain::journal::{Journal, Retirement};
+use spot_cloud::tables::swaps::{Lease, Leased, Owner, Swaps, SwapsError};
+use spot_domain::swap::journal::{Journal, Retirement};
 use spot_scripted::{Answer, Endpoint};
 
 const ARN: &str = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";

@@ -358,5 +358,4 @@ where
 }
 
 #[cfg(test)]
-#[path = "access_tests.rs"]
 pub(crate) mod tests;

@@ -300,5 +300,4 @@ where
 }
 
 #[cfg(test)]
-#[path = "controllers_tests.rs"]
 mod tests;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use spot_domain::eviction::Turns;
+use spot_domain::swap::eviction::Turns;
 
 use crate::eviction::EvictionRefusal;
 use crate::pods::{Controller, Disposition, NodePod, PodRef};

@@ -189,5 +189,4 @@ pub(crate) fn moving(pods: &[NodePod]) -> Vec<&NodePod> {
 }
 
 #[cfg(test)]
-#[path = "hosts_tests.rs"]
 mod tests;

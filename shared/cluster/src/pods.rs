@@ -405,5 +405,4 @@ fn phase(pod: &Pod) -> &str {
 pub(crate) use tests::node_pod;
 
 #[cfg(test)]
-#[path = "pods_tests.rs"]
 mod tests;

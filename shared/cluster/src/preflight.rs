@@ -244,5 +244,4 @@ fn gathered(look: &Observation) -> Vec<Gathered> {
 }
 
 #[cfg(test)]
-#[path = "preflight_tests.rs"]
 mod tests;

@@ -329,5 +329,4 @@ impl Display for Need {
 }
 
 #[cfg(test)]
-#[path = "room_tests.rs"]
 mod tests;

@@ -338,5 +338,4 @@ fn is_tolerated(tolerations: &[Tolerated], taint: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "spec_tests.rs"]
 mod tests;

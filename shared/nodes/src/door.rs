@@ -2,9 +2,9 @@
 
 use kube::Client;
 use spot_cloud::Stack;
-use spot_cloud::accounts::Access;
+use spot_cloud::tables::accounts::Access;
 use spot_cluster::access::{self, AccessError, Untried};
-use spot_domain::journal::NodeSwap;
+use spot_domain::swap::journal::NodeSwap;
 use spot_domain::{ClusterName, ExecutionArn, Region};
 use spot_swap::Context;
 use spot_swap::error::StepError;

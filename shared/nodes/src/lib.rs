@@ -12,7 +12,7 @@ mod way_back;
 pub use door::{Door, connect, connect_for};
 pub use error::{failed, no_access};
 use spot_cluster::pods::Policy;
-use spot_domain::journal::NodeSwap;
+use spot_domain::swap::journal::NodeSwap;
 pub use way_back::permit;
 
 /// Returns the rules for the eviction of pods, as the settings had them when the run began.

@@ -14,18 +14,19 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
-use spot_cloud::accounts::Access;
-use spot_cloud::swaps::Lease;
-use spot_cloud::{Stack, instances};
+use spot_cloud::Stack;
+use spot_cloud::ec2::instances;
+use spot_cloud::tables::accounts::Access;
+use spot_cloud::tables::swaps::Lease;
 use spot_cluster::access::AccessError;
 use spot_cluster::drain::{self, LastReady, Manner, Others, Pass, State};
 use spot_cluster::node::NodeName;
 use spot_cluster::pods::{self, Blocked, NodePod, Policy};
 use spot_cluster::{node, volumes};
-use spot_domain::eviction::Turns;
-use spot_domain::group::{AZ_REBALANCE, Group, Member};
-use spot_domain::journal::{Journal, Kept, LeavingNode, NodeSwap};
-use spot_domain::recovery::{Action, Observed, goes_forward};
+use spot_domain::swap::eviction::Turns;
+use spot_domain::swap::group::{AZ_REBALANCE, Group, Member};
+use spot_domain::swap::journal::{Journal, Kept, LeavingNode, NodeSwap};
+use spot_domain::swap::recovery::group::{Action, Observed, goes_forward};
 use spot_domain::{InstanceId, Reason};
 use spot_swap::error::StepError;
 use spot_swap::recovery::Permission;
@@ -316,5 +317,4 @@ fn stays(id: &InstanceId, node: &NodeName, pods: &[Blocked], group: Option<&Grow
 }
 
 #[cfg(test)]
-#[path = "way_back_tests.rs"]
 mod tests;

@@ -2,11 +2,11 @@
 //! attempt's number before its call. The attempts end when one launch succeeds or EC2 has refused them all.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::gatekeeper::{ClearedPool, GateClosed, Verdict};
-use spot_cloud::launcher::{Launcher, Order};
+use spot_cloud::launch::gatekeeper::{ClearedPool, GateClosed, Verdict};
+use spot_cloud::launch::launcher::{Launcher, Order};
 use spot_cloud::{CallError, Kind, Target};
-use spot_domain::group::Launch;
-use spot_domain::journal::Journal;
+use spot_domain::swap::group::Launch;
+use spot_domain::swap::journal::Journal;
 use spot_domain::{InstanceId, Pool, Reason};
 
 use crate::Context;

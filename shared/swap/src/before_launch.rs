@@ -2,12 +2,14 @@
 //! would refuse the group by now. Changes nothing.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::swaps::Leased;
-use spot_cloud::{CallError, Kind, Target, groups, instances};
+use spot_cloud::auto_scaling::groups;
+use spot_cloud::ec2::instances;
+use spot_cloud::tables::swaps::Leased;
+use spot_cloud::{CallError, Kind, Target};
 use spot_domain::Reason;
-use spot_domain::group::Group;
-use spot_domain::scaling::{ScheduledAction, due, scaling};
-use spot_domain::selection::{Candidate, MemberKind, select_one};
+use spot_domain::swap::group::Group;
+use spot_domain::swap::scaling::{ScheduledAction, due, scaling};
+use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
 
 use crate::Context;
 use crate::error::StepError;

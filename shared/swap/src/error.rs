@@ -2,10 +2,10 @@
 //! them, and an execution that fails bears one of them.
 
 use lambda_runtime::Diagnostic;
-use spot_cloud::accounts::AccountError;
 use spot_cloud::clients::BadEnvironment;
-use spot_cloud::settings::SettingsError;
-use spot_cloud::swaps::{Leased, SwapsError};
+use spot_cloud::tables::accounts::AccountError;
+use spot_cloud::tables::settings::SettingsError;
+use spot_cloud::tables::swaps::{Leased, SwapsError};
 use spot_cloud::{CallError, Kind};
 use spot_domain::words::{LONGEST_CAUSE, cut};
 

@@ -3,17 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spot_cloud::launch_template::TemplateRef;
-use spot_cloud::launcher::Blueprint;
-use spot_cloud::{
-    CallError, Kind, Target, groups, images, instances, launch_configuration, launch_template, subnets,
-};
-use spot_domain::belongings::Given;
-use spot_domain::fitness::{Hook, unfit};
-use spot_domain::group::{Group, Instance, Launch, LaunchSource};
+use spot_cloud::auto_scaling::groups;
+use spot_cloud::ec2::{images, instances, subnets};
+use spot_cloud::launch::launcher::Blueprint;
+use spot_cloud::launch::template::TemplateRef;
+use spot_cloud::launch::{configuration, template};
+use spot_cloud::{CallError, Kind, Target};
 use spot_domain::ids::{InstanceId, Region};
-use spot_domain::selection::{Change, Launches, View, Zones, launches_of, member_launch, replacement_launch};
 use spot_domain::settings::Settings;
+use spot_domain::swap::belongings::Given;
+use spot_domain::swap::fitness::{Hook, unfit};
+use spot_domain::swap::group::{Group, Instance, Launch, LaunchSource};
+use spot_domain::swap::selection::{
+    Change, Launches, View, Zones, launches_of, member_launch, replacement_launch,
+};
 use spot_domain::{BadTag, Reason, Usd};
 
 use crate::error::StepError;
@@ -218,7 +221,7 @@ pub async fn resolve(
         LaunchSource::NamedTemplate { name, version } => (TemplateRef::Name(name), version),
         LaunchSource::Configuration(name) => return configuration(target, name).await,
     };
-    let template = match launch_template::resolve(&target.ec2, template.0, template.1).await {
+    let template = match template::resolve(&target.ec2, template.0, template.1).await {
         Err(error) if error.kind == Kind::NotFound => return Ok(Err(error.to_string())),
         answer => answer?,
     };
@@ -233,11 +236,11 @@ pub async fn resolve(
 }
 
 async fn configuration(target: &Target, name: &str) -> Result<Result<Resolved, String>, CallError> {
-    let source = match launch_configuration::describe(&target.autoscaling, name).await {
+    let source = match configuration::describe(&target.autoscaling, name).await {
         Err(error) if error.is_malformed() => return Ok(Err(error.message)), // deleted
         answer => answer?,
     };
-    Ok(launch_configuration::given(&source).map(|(given, spot_max_price)| Resolved {
+    Ok(configuration::given(&source).map(|(given, spot_max_price)| Resolved {
         blueprint: Blueprint::Configuration(Box::new(source)),
         given,
         spot_max_price,

@@ -24,7 +24,7 @@ pub fn parse<T: DeserializeOwned>(input: Value, shape: &str) -> Result<T, StepEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spot_domain::swap::SwapRequest;
+    use spot_domain::swap::report::SwapRequest;
 
     #[test]
     fn an_input_that_is_no_object_is_refused_with_its_shape() {

@@ -1,22 +1,24 @@
-//! Carries a lab swap on: looks at AWS, asks `spot_domain::lab_recovery` for the one thing to do, does
+//! Carries a lab swap on: looks at AWS, asks `spot_domain::swap::recovery::lab` for the one thing to do, does
 //! it, looks again. The rollback and the reconciler come here through [`crate::recovery::advance`].
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use spot_cloud::Target;
+use spot_cloud::ec2::{addresses, images, instances};
 use spot_cloud::error::CallError;
-use spot_cloud::swaps::{Lease, Swaps, SwapsError};
-use spot_cloud::{Target, addresses, images, instances, targets};
-use spot_domain::group::{Instance, InstanceState};
-use spot_domain::journal::{Journal, Stage, Undo};
-use spot_domain::lab::LabSwap;
-use spot_domain::lab_recovery::{
+use spot_cloud::load_balancing::targets;
+use spot_cloud::tables::swaps::{Lease, Swaps, SwapsError};
+use spot_domain::settings::Settings;
+use spot_domain::swap::group::{Instance, InstanceState};
+use spot_domain::swap::journal::{Journal, Stage, Undo};
+use spot_domain::swap::lab::LabSwap;
+use spot_domain::swap::proof::left_alone;
+use spot_domain::swap::recovery::group::End;
+use spot_domain::swap::recovery::lab::{
     Action, AddressAt, CapturedImage, LeftVolume, Newcomer, Observed, OldState, Targets, goes_forward, next,
     why_not_forward,
 };
-use spot_domain::proof::left_alone;
-use spot_domain::recovery::End;
-use spot_domain::settings::Settings;
 use spot_domain::{InstanceId, Reason};
 
 use crate::newcomer::look;
@@ -186,7 +188,7 @@ pub async fn observe(
         let old = targets::state(&target.elbv2, registration, &journal.old).await?;
         let newcomer = match id {
             Some(id) => targets::state(&target.elbv2, registration, id).await?,
-            None => spot_domain::lab_recovery::TargetState::Absent,
+            None => spot_domain::swap::recovery::lab::TargetState::Absent,
         };
         both.push(Targets { old, newcomer });
     }

@@ -24,13 +24,14 @@ pub mod work;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use spot_cloud::accounts::{self, Access, AccountError};
+use spot_cloud::auto_scaling::groups;
 use spot_cloud::clients::BadEnvironment;
-use spot_cloud::gatekeeper::Gatekeeper;
-use spot_cloud::swaps::{Lease, Swaps};
-use spot_cloud::{Stack, Target, groups};
-use spot_domain::group::Group;
-use spot_domain::swap::GateView;
+use spot_cloud::launch::gatekeeper::Gatekeeper;
+use spot_cloud::tables::accounts::{self, Access, AccountError};
+use spot_cloud::tables::swaps::{Lease, Swaps};
+use spot_cloud::{Stack, Target};
+use spot_domain::swap::group::Group;
+use spot_domain::swap::report::GateView;
 use spot_domain::{InstanceId, Pool};
 
 use error::StepError;

@@ -1,13 +1,14 @@
 //! The description of both instances of a swap. Every phase that terminates, attaches or starts an instance checks
 //! here that the instance is the swap's own.
 
-use spot_cloud::instances::Launched;
-use spot_cloud::swaps::{Lease, SwapsError};
-use spot_cloud::{Target, instances};
+use spot_cloud::Target;
+use spot_cloud::ec2::instances;
+use spot_cloud::ec2::instances::Launched;
+use spot_cloud::tables::swaps::{Lease, SwapsError};
 use spot_domain::InstanceId;
-use spot_domain::group::Instance;
-use spot_domain::journal::Journal;
-use spot_domain::proof::{Evidence, left_alone};
+use spot_domain::swap::group::Instance;
+use spot_domain::swap::journal::Journal;
+use spot_domain::swap::proof::{Evidence, left_alone};
 
 /// Both instances of a swap, as EC2 shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]

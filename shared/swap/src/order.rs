@@ -4,15 +4,16 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use spot_cloud::launcher::{Blueprint, Order};
-use spot_cloud::swaps::Leased;
-use spot_cloud::twin::Twin;
-use spot_cloud::{CallError, Target, images, subnets};
+use spot_cloud::ec2::{images, subnets};
+use spot_cloud::launch::launcher::{Blueprint, Order};
+use spot_cloud::launch::twin::Twin;
+use spot_cloud::tables::swaps::Leased;
+use spot_cloud::{CallError, Target};
 use spot_domain::Pool;
-use spot_domain::group::Launch;
 use spot_domain::ids::InstanceType;
-use spot_domain::journal::SwapId;
-use spot_domain::selection::{Candidate, replacement_launch};
+use spot_domain::swap::group::Launch;
+use spot_domain::swap::journal::SwapId;
+use spot_domain::swap::selection::{Candidate, replacement_launch};
 use spot_domain::tags::Tags;
 
 use crate::error::StepError;

@@ -1,12 +1,14 @@
 //! The changes that the owner makes to a lab instance during its swap. Hours may lie between Discover and the end,
 //! if an image is made. The phases repeat the whole fitness check, and undo a swap that would be refused now.
 
-use spot_cloud::twin::examine;
-use spot_cloud::{CallError, Target, addresses, instances, targets};
+use spot_cloud::ec2::{addresses, instances};
+use spot_cloud::launch::twin::examine;
+use spot_cloud::load_balancing::targets;
+use spot_cloud::{CallError, Target};
 use spot_domain::InstanceId;
-use spot_domain::group::InstanceState;
-use spot_domain::lab::{LabSwap, Original, Registration, changed};
 use spot_domain::settings::Settings;
+use spot_domain::swap::group::InstanceState;
+use spot_domain::swap::lab::{LabSwap, Original, Registration, changed};
 
 /// All traffic to an instance that can be moved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cloud::prices::SpotPrices;
 use spot_cloud::{CallError, Target, prices};
 use spot_domain::ids::InstanceType;
-use spot_domain::pricing::{Limits, Prices, UsageOperation};
-use spot_domain::selection::Candidate;
-use spot_domain::swap::Left;
+use spot_domain::swap::pricing::{Limits, Prices, UsageOperation};
+use spot_domain::swap::report::Left;
+use spot_domain::swap::selection::Candidate;
 use spot_domain::{Reason, Usd};
 
 use crate::Context;

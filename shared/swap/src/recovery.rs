@@ -1,22 +1,24 @@
-//! Finishes or undoes a swap from its journal: looks at AWS, asks `spot_domain::recovery` for the
+//! Finishes or undoes a swap from its journal: looks at AWS, asks `spot_domain::swap::recovery::group` for the
 //! one thing to do, does it, looks again. Undoing reads what was recorded, never what was asked for.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_domain::group::{Instance, InstanceState};
 use spot_domain::ids::InstanceId;
-use spot_domain::journal::Journal;
-use spot_domain::proof::Evidence;
-use spot_domain::recovery::{Action, End, Newcomer, Observed, doubt, recover, settings_only};
 use spot_domain::settings::Settings;
+use spot_domain::swap::group::{Instance, InstanceState};
+use spot_domain::swap::journal::Journal;
+use spot_domain::swap::proof::Evidence;
+use spot_domain::swap::recovery::group::{Action, End, Newcomer, Observed, doubt, recover, settings_only};
 use spot_domain::tags::{GROUP_NAME_TAG, Tags};
 use spot_domain::{Pool, Region};
 
+use spot_cloud::auto_scaling::groups;
+use spot_cloud::auto_scaling::groups::Desired;
 use spot_cloud::clients::Target;
+use spot_cloud::ec2::instances;
 use spot_cloud::error::{CallError, Kind};
-use spot_cloud::groups::Desired;
-use spot_cloud::swaps::{Lease, Leased, OF_A_SWAP, Swaps, SwapsError};
-use spot_cloud::target_groups::TargetHealth;
-use spot_cloud::{groups, instances, target_groups, targets};
+use spot_cloud::load_balancing::target_groups::TargetHealth;
+use spot_cloud::load_balancing::{target_groups, targets};
+use spot_cloud::tables::swaps::{Lease, Leased, OF_A_SWAP, Swaps, SwapsError};
 
 use crate::lab_recovery;
 use crate::newcomer::{Look, look, unproven};

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use spot_cloud::swaps::{Lease, Leased};
-use spot_domain::fitness::{Hook, Transition, terminating_seconds};
-use spot_domain::group::Launch;
+use spot_cloud::tables::swaps::{Lease, Leased};
 use spot_domain::ids::InstanceType;
-use spot_domain::journal::{Journal, NodeSwap, Retirement, SwapId, Undo};
-use spot_domain::lab::LabSwap;
-use spot_domain::selection::{Candidate, Change};
 use spot_domain::settings::Settings;
-use spot_domain::swap::{EndedBy, Left, Swapped};
+use spot_domain::swap::fitness::{Hook, Transition, terminating_seconds};
+use spot_domain::swap::group::Launch;
+use spot_domain::swap::journal::{Journal, NodeSwap, Retirement, SwapId, Undo};
+use spot_domain::swap::lab::LabSwap;
+use spot_domain::swap::report::{EndedBy, Left, Swapped};
+use spot_domain::swap::selection::{Candidate, Change};
 use spot_domain::{GroupArn, GroupName, InstanceId, Pool, Reason, Usd};
 
 use crate::error::StepError;

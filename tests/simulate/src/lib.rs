@@ -1,6 +1,6 @@
 //! Shows what a poison policy costs a fleet of a given size, and what the policy saves. Replays interruptions
 //! over the fleet, hour by hour, through the very rules that the risk manager and the gate use
-//! (`spot_domain::risk`).
+//! (`spot_domain::risk::poison`).
 //!
 //! The fleet: instances that all want Spot. Each belongs to one account, and may use one pool or more. An
 //! interrupted instance runs On-Demand until the gate clears one of its pools. The instance asks the gate at

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
-use spot_domain::risk::{Effect, Poison, effect, poisoned_until};
+use spot_domain::risk::poison::{Effect, Poison, effect, poisoned_until};
 
 use crate::{CRUNCH_HITS, CRUNCH_HOURS, DAYS_PER_MONTH, Fleet};
 
@@ -229,7 +229,7 @@ impl World {
 
     fn end_day(&mut self, now: Timestamp) {
         let poisoned = self.pools.iter().filter(|pool| pool.is_poisoned(now)).count();
-        let share = spot_domain::risk::poisoned_share_percent(poisoned, self.pools.len());
+        let share = spot_domain::risk::poison::poisoned_share_percent(poisoned, self.pools.len());
         self.poisoned.push(share.unwrap_or_default() / 100.0);
     }
 

@@ -3,11 +3,14 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use spot_cloud::swaps::{Lease, Leased, Owner};
-use spot_cloud::{Target, accounts, groups, settings, targets};
+use spot_cloud::Target;
+use spot_cloud::auto_scaling::groups;
+use spot_cloud::load_balancing::targets;
+use spot_cloud::tables::swaps::{Lease, Leased, Owner};
+use spot_cloud::tables::{accounts, settings};
 use spot_domain::ExecutionArn;
-use spot_domain::selection::select;
-use spot_domain::swap::SwapRequest;
+use spot_domain::swap::report::SwapRequest;
+use spot_domain::swap::selection::select;
 
 use spot_swap::error::StepError;
 use spot_swap::group::GroupLook;

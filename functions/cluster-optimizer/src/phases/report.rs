@@ -1,7 +1,7 @@
 //! Report: releases the lease, keeps the newcomers' pools and reports the result of the run.
 
-use spot_domain::selection::Candidate;
-use spot_domain::swap::{Planned, SwapReport};
+use spot_domain::swap::report::{Planned, SwapReport};
+use spot_domain::swap::selection::Candidate;
 
 use spot_swap::Context;
 use spot_swap::error::StepError;

@@ -12,7 +12,7 @@ use spot_cluster::drain;
 use spot_cluster::node::{self, Cordon};
 use spot_cluster::preflight;
 use spot_domain::Reason;
-use spot_domain::node_swap::BlockedPod;
+use spot_domain::swap::node::BlockedPod;
 use spot_nodes::failed;
 use spot_swap::Context;
 use spot_swap::error::StepError;

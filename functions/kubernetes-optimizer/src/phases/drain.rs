@@ -6,12 +6,12 @@
 //! Records nothing: an eviction can't be undone, and the cluster itself shows what is left to do.
 
 use jiff::Timestamp;
-use spot_cloud::instances;
+use spot_cloud::ec2::instances;
 use spot_cluster::drain::Pass;
 use spot_cluster::pods::Blocked;
 use spot_cluster::{drain, node, volumes};
 use spot_domain::Reason;
-use spot_domain::node_swap::BlockedPod;
+use spot_domain::swap::node::BlockedPod;
 use spot_nodes::failed;
 use spot_swap::Context;
 use spot_swap::error::StepError;

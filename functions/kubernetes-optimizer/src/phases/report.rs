@@ -1,6 +1,6 @@
 //! Report: releases the leases, keeps the newcomer's pool and returns the result of the run.
 
-use spot_domain::node_swap::{NodeOutcome, NodeSwapReport};
+use spot_domain::swap::node::{NodeOutcome, NodeSwapReport};
 use spot_swap::Context;
 use spot_swap::error::StepError;
 

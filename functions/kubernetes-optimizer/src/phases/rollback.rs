@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 
-use spot_domain::selection::Candidate;
+use spot_domain::swap::selection::Candidate;
 use spot_swap::error::StepError;
 use spot_swap::phases::rollback;
 use spot_swap::work::Next;

@@ -3,12 +3,13 @@
 //! settings are restored. Records and undoes as `spot_swap`'s RetireOld, WaitForRetirement and Restore do.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::targets::{self, Elsewhere};
-use spot_cloud::{Target, instances};
+use spot_cloud::Target;
+use spot_cloud::ec2::instances;
+use spot_cloud::load_balancing::targets::{self, Elsewhere};
 use spot_cluster::drain::{self, Manner, Others};
 use spot_cluster::node::{self, Cordon};
 use spot_domain::InstanceId;
-use spot_domain::node_swap::BlockedPod;
+use spot_domain::swap::node::BlockedPod;
 use spot_nodes::failed;
 use spot_swap::Context;
 use spot_swap::error::StepError;

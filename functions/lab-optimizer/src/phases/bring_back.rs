@@ -5,13 +5,14 @@
 //! again, gives it back its address and terminates the newcomer. Volumes that outlive the newcomer belong to
 //! its owner by now, and stay.
 
-use spot_cloud::swaps::{Lease, SwapsError};
-use spot_cloud::{Target, instances};
-use spot_domain::group::InstanceState;
-use spot_domain::journal::{Journal, Stage, Undo};
-use spot_domain::lab::LabSwapRequest;
+use spot_cloud::Target;
+use spot_cloud::ec2::instances;
+use spot_cloud::tables::swaps::{Lease, SwapsError};
 use spot_domain::settings::Settings;
-use spot_domain::swap::Left;
+use spot_domain::swap::group::InstanceState;
+use spot_domain::swap::journal::{Journal, Stage, Undo};
+use spot_domain::swap::lab::LabSwapRequest;
+use spot_domain::swap::report::Left;
 use spot_domain::{InstanceId, Reason};
 use spot_swap::Context;
 use spot_swap::error::StepError;

@@ -6,12 +6,12 @@
 //! by: deregistering the image and deleting its snapshots, which also happens once the twin serves.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::images::{self, Progress};
-use spot_cloud::swaps::Entered;
+use spot_cloud::ec2::images::{self, Progress};
+use spot_cloud::tables::swaps::Entered;
 use spot_cloud::{Kind, Target};
 use spot_domain::Reason;
-use spot_domain::journal::{Journal, Stage};
-use spot_domain::lab_recovery::CapturedImage;
+use spot_domain::swap::journal::{Journal, Stage};
+use spot_domain::swap::recovery::lab::CapturedImage;
 
 use spot_swap::Context;
 use spot_swap::error::StepError;

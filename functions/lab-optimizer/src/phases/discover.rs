@@ -5,16 +5,20 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use spot_cloud::swaps::{Lease, Leased, Owner};
-use spot_cloud::twin::examine;
-use spot_cloud::{Target, accounts, instances, settings};
-use spot_domain::group::Instance;
-use spot_domain::lab::{Captured, LabSwap, LabSwapRequest, OldInstance, Original, refused, refused_account};
-use spot_domain::lab_losses::losses;
-use spot_domain::pricing::Prices;
-use spot_domain::selection::Candidate;
+use spot_cloud::Target;
+use spot_cloud::ec2::instances;
+use spot_cloud::launch::twin::examine;
+use spot_cloud::tables::swaps::{Lease, Leased, Owner};
+use spot_cloud::tables::{accounts, settings};
 use spot_domain::settings::Settings;
-use spot_domain::swap::Left;
+use spot_domain::swap::group::Instance;
+use spot_domain::swap::lab::{
+    Captured, LabSwap, LabSwapRequest, OldInstance, Original, refused, refused_account,
+};
+use spot_domain::swap::lab_losses::losses;
+use spot_domain::swap::pricing::Prices;
+use spot_domain::swap::report::Left;
+use spot_domain::swap::selection::Candidate;
 use spot_domain::{AccountId, AzId, ExecutionArn, Pool, Reason, Region};
 
 use spot_swap::Context;

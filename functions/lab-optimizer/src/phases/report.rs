@@ -1,8 +1,8 @@
 //! Report: releases the lease and reports the outcome of the run.
 
-use spot_domain::lab::{INSTANCE_STORE_IS_LOST, LabReport, LabSwap, OldInstance, Outcome};
-use spot_domain::lab_losses::NOT_LOOKED_AT;
-use spot_domain::swap::Left;
+use spot_domain::swap::lab::{INSTANCE_STORE_IS_LOST, LabReport, LabSwap, OldInstance, Outcome};
+use spot_domain::swap::lab_losses::NOT_LOOKED_AT;
+use spot_domain::swap::report::Left;
 use spot_domain::{InstanceId, Reason};
 use spot_swap::Context;
 use spot_swap::error::StepError;

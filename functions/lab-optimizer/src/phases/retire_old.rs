@@ -6,12 +6,12 @@
 //! undone.
 
 use jiff::Timestamp;
-use spot_cloud::instances;
-use spot_cloud::swaps::Entered;
+use spot_cloud::ec2::instances;
+use spot_cloud::tables::swaps::Entered;
 use spot_domain::Reason;
-use spot_domain::journal::Stage;
-use spot_domain::recovery::End;
-use spot_domain::swap::Swapped;
+use spot_domain::swap::journal::Stage;
+use spot_domain::swap::recovery::group::End;
+use spot_domain::swap::report::Swapped;
 use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::lab_recovery::advance;

@@ -5,12 +5,14 @@
 //! registrations. Undone by: moving the address back, deregistering and terminating the newcomer.
 
 use jiff::Timestamp;
-use spot_cloud::swaps::Entered;
-use spot_cloud::{CallError, Kind, Target, addresses, targets};
+use spot_cloud::ec2::addresses;
+use spot_cloud::load_balancing::targets;
+use spot_cloud::tables::swaps::Entered;
+use spot_cloud::{CallError, Kind, Target};
 use spot_domain::Reason;
-use spot_domain::journal::Stage;
-use spot_domain::lab::LabSwap;
-use spot_domain::lab_recovery::{TakeOver, take_over};
+use spot_domain::swap::journal::Stage;
+use spot_domain::swap::lab::LabSwap;
+use spot_domain::swap::recovery::lab::{TakeOver, take_over};
 use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::lab_recovery::observe;

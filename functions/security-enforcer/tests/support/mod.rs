@@ -13,14 +13,14 @@ use security_enforcer::facts::Prices;
 use security_enforcer::report::report;
 use security_enforcer::summary::Summary;
 use security_enforcer::terminate::enforce;
-use spot_cloud::accounts::Access;
 use spot_cloud::announcements::Announcements;
-use spot_cloud::places::{Place, Visit};
 use spot_cloud::prices::PriceList;
+use spot_cloud::scopes::{Place, Visit};
+use spot_cloud::tables::accounts::Access;
 use spot_domain::EnvironmentType;
-use spot_domain::enforcement::Look;
+use spot_domain::audit::enforcement::Look;
+use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use spot_domain::settings::Settings;
-use spot_domain::swaps_in_progress::SwapsInProgress;
 use spot_scripted::{Answer, Endpoint};
 
 pub const HOUR: i64 = 3_600;

@@ -6,10 +6,10 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use spot_cloud::places::Place;
-use spot_domain::ebs_prices::PriceBook;
+use spot_cloud::scopes::Place;
 use spot_domain::settings::Settings;
-use spot_domain::waste::Rules;
+use spot_domain::waste::prices::PriceBook;
+use spot_domain::waste::rules::Rules;
 use spot_scripted::{Answer, Endpoint};
 use waste_scanner::progress::ScanProgress;
 use waste_scanner::scan::Scan;

@@ -1,7 +1,7 @@
 //! A launch's pool, cleared by the real gate against a scripted table, and an order into that pool.
 
-use spot_cloud::gatekeeper::{ClearedPool, Gatekeeper, Verdict};
-use spot_cloud::launcher::{Blueprint, Order};
+use spot_cloud::launch::gatekeeper::{ClearedPool, Gatekeeper, Verdict};
+use spot_cloud::launch::launcher::{Blueprint, Order};
 use spot_domain::tags::Tags;
 use spot_scripted::{Answer, Endpoint};
 

@@ -4,7 +4,7 @@ use std::task::{Context as Wake, Poll, Waker};
 
 use serde_json::json;
 use spot_domain::Reason;
-use spot_domain::journal::Undo;
+use spot_domain::swap::journal::Undo;
 use spot_scripted::state_machine::StateMachine;
 
 use super::*;

@@ -5,12 +5,13 @@
 //! Undone by: detaching the newcomer with decrement, and restoring AZRebalance and MaxSize as recorded.
 
 use jiff::Timestamp;
-use spot_cloud::swaps::Entered;
-use spot_cloud::{Kind, Target, groups};
+use spot_cloud::auto_scaling::groups;
+use spot_cloud::tables::swaps::Entered;
+use spot_cloud::{Kind, Target};
 use spot_domain::Reason;
-use spot_domain::group::{AZ_REBALANCE, Group};
-use spot_domain::journal::{Original, Stage};
-use spot_domain::selection::{Change, changed_before_attach};
+use spot_domain::swap::group::{AZ_REBALANCE, Group};
+use spot_domain::swap::journal::{Original, Stage};
+use spot_domain::swap::selection::{Change, changed_before_attach};
 
 use crate::Context;
 use crate::error::StepError;

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use spot_cloud::gatekeeper::Verdict;
-use spot_domain::selection::Candidate;
+use spot_cloud::launch::gatekeeper::Verdict;
+use spot_domain::swap::selection::Candidate;
 use spot_domain::{Pool, Reason};
 
 use crate::Context;
@@ -119,7 +119,7 @@ fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Can
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spot_domain::pricing::Prices;
+    use spot_domain::swap::pricing::Prices;
 
     fn candidate(types: &[&str]) -> Candidate {
         Candidate {

@@ -5,12 +5,13 @@
 //! Records, before the first call: the swap's id, which is the newcomer's tag and the stem of its
 //! ClientTokens; before each further attempt: its number. Undone by: terminating what has one of those ClientTokens.
 
-use spot_cloud::swaps::{Entered, Leased, Release};
-use spot_cloud::{CallError, Target, instances};
-use spot_domain::group::{Group, Instance, Launch};
-use spot_domain::group_tags::GroupTags;
-use spot_domain::journal::Journal;
-use spot_domain::selection::Candidate;
+use spot_cloud::ec2::instances;
+use spot_cloud::tables::swaps::{Entered, Leased, Release};
+use spot_cloud::{CallError, Target};
+use spot_domain::swap::group::{Group, Instance, Launch};
+use spot_domain::swap::group_tags::GroupTags;
+use spot_domain::swap::journal::Journal;
+use spot_domain::swap::selection::Candidate;
 use spot_domain::tags::{Tags, inherited};
 use spot_domain::{InstanceId, Pool, Reason};
 

@@ -2,9 +2,9 @@
 //! it. Then closes the journal.
 
 use jiff::Timestamp;
-use spot_cloud::groups;
-use spot_cloud::swaps::{Release, SwapsError};
-use spot_domain::recovery::{Action, Observed, next};
+use spot_cloud::auto_scaling::groups;
+use spot_cloud::tables::swaps::{Release, SwapsError};
+use spot_domain::swap::recovery::group::{Action, Observed, next};
 
 use crate::Context;
 use crate::error::StepError;

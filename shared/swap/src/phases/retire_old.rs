@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::groups::{self, Desired};
-use spot_cloud::swaps::Entered;
-use spot_cloud::{CallError, Kind, Target, instances};
-use spot_domain::group::{Group, Instance, InstanceState, MemberState};
-use spot_domain::journal::{Retirement, Stage};
-use spot_domain::recovery::why_not_retired;
-use spot_domain::selection::{Change, changed_before_retirement, no_longer_wanted};
+use spot_cloud::auto_scaling::groups::{self, Desired};
+use spot_cloud::ec2::instances;
+use spot_cloud::tables::swaps::Entered;
+use spot_cloud::{CallError, Kind, Target};
+use spot_domain::swap::group::{Group, Instance, InstanceState, MemberState};
+use spot_domain::swap::journal::{Retirement, Stage};
+use spot_domain::swap::recovery::group::why_not_retired;
+use spot_domain::swap::selection::{Change, changed_before_retirement, no_longer_wanted};
 use spot_domain::{InstanceId, Reason};
 
 use crate::Context;

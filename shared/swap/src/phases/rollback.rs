@@ -7,11 +7,11 @@
 use crate::newcomer::unproven;
 use crate::recovery::{Permission, Progress, advance};
 use jiff::Timestamp;
-use spot_cloud::swaps::Release;
+use spot_cloud::tables::swaps::Release;
 use spot_domain::Reason;
-use spot_domain::journal::{Journal, Stage, SwapId, Undo};
-use spot_domain::recovery::{Action, End, Observed};
-use spot_domain::swap::Swapped;
+use spot_domain::swap::journal::{Journal, Stage, SwapId, Undo};
+use spot_domain::swap::recovery::group::{Action, End, Observed};
+use spot_domain::swap::report::Swapped;
 
 use crate::error::StepError;
 use crate::work::{Next, Work};

@@ -5,12 +5,13 @@
 //! Records, in a lab swap: the volumes of the newcomer, once EC2 shows them.
 
 use jiff::Timestamp;
-use spot_cloud::gatekeeper::Verdict;
-use spot_cloud::swaps::Leased;
-use spot_cloud::{CallError, Target, instances};
-use spot_domain::group::{Instance, InstanceState};
-use spot_domain::scaling::scaling;
-use spot_domain::selection::Change;
+use spot_cloud::ec2::instances;
+use spot_cloud::launch::gatekeeper::Verdict;
+use spot_cloud::tables::swaps::Leased;
+use spot_cloud::{CallError, Target};
+use spot_domain::swap::group::{Instance, InstanceState};
+use spot_domain::swap::scaling::scaling;
+use spot_domain::swap::selection::Change;
 use spot_domain::{InstanceId, Reason};
 
 use crate::Context;

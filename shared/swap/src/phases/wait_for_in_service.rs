@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::target_groups::{self, TargetHealth};
-use spot_cloud::{Target, instances, targets};
+use spot_cloud::Target;
+use spot_cloud::ec2::instances;
+use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
+use spot_cloud::load_balancing::targets;
 use spot_domain::Reason;
-use spot_domain::group::{Group, Instance, MemberState};
-use spot_domain::group_tags::GroupTags;
 use spot_domain::ids::InstanceId;
-use spot_domain::selection::Change;
+use spot_domain::swap::group::{Group, Instance, MemberState};
+use spot_domain::swap::group_tags::GroupTags;
+use spot_domain::swap::selection::Change;
 use spot_domain::tags::MANAGED_BY;
 
 use crate::Context;

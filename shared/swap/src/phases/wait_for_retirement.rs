@@ -4,13 +4,16 @@
 //! has failed meanwhile, the rollback attaches the old instance again.
 
 use jiff::Timestamp;
-use spot_cloud::target_groups::{self, TargetHealth};
-use spot_cloud::{Target, groups, instances, targets};
+use spot_cloud::Target;
+use spot_cloud::auto_scaling::groups;
+use spot_cloud::ec2::instances;
+use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
+use spot_cloud::load_balancing::targets;
 use spot_domain::Reason;
-use spot_domain::group::Group;
-use spot_domain::journal::Retirement;
-use spot_domain::recovery::{Action, End, Newcomer, Observed, goes_forward, next};
-use spot_domain::selection::Change;
+use spot_domain::swap::group::Group;
+use spot_domain::swap::journal::Retirement;
+use spot_domain::swap::recovery::group::{Action, End, Newcomer, Observed, goes_forward, next};
+use spot_domain::swap::selection::Change;
 
 use crate::Context;
 use crate::error::StepError;

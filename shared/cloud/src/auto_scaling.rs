@@ -1,0 +1,4 @@
+//! Auto Scaling groups.
+
+pub(crate) mod described_group;
+pub mod groups;

@@ -1,0 +1,253 @@
+//! Auto Scaling groups: the calls that describe them, and one function for each call that changes them.
+
+use aws_sdk_autoscaling::config::retry::RetryConfig;
+use aws_smithy_types::DateTime;
+use jiff::Timestamp;
+use spot_domain::ids::{GroupName, InstanceId};
+use spot_domain::swap::fitness::{Hook, Transition};
+use spot_domain::swap::group::{AZ_REBALANCE, Group};
+use spot_domain::swap::scaling::ScheduledAction;
+
+use crate::auto_scaling::described_group::{DESCRIBE, parse};
+use crate::error::{CallError, failed};
+
+/// Describes one group; `None` if there is none of this name.
+///
+/// # Errors
+/// The call fails, or its answer can't be read.
+pub async fn describe(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+) -> Result<Option<Group>, CallError> {
+    let answer = client
+        .describe_auto_scaling_groups()
+        .auto_scaling_group_names(name.as_str())
+        .send()
+        .await
+        .map_err(failed(DESCRIBE))?;
+    answer.auto_scaling_groups().first().map(|group| parse(name, group)).transpose()
+}
+
+/// Returns the instance refresh that is under way, in words, with its status.
+///
+/// # Errors
+/// The call fails.
+pub async fn active_refresh(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+) -> Result<Option<String>, CallError> {
+    let answer = client
+        .describe_instance_refreshes()
+        .auto_scaling_group_name(name.as_str())
+        .max_records(10)
+        .send()
+        .await
+        .map_err(failed("autoscaling:DescribeInstanceRefreshes"))?;
+    let over = ["Successful", "Failed", "Cancelled", "RollbackFailed", "RollbackSuccessful"];
+    Ok(answer
+        .instance_refreshes()
+        .iter()
+        .filter_map(|r| r.status().map(|s| s.as_str()))
+        .find(|status| !over.contains(status))
+        .map(|status| format!("an instance refresh is under way ({status})")))
+}
+
+const SCHEDULED: &str = "autoscaling:DescribeScheduledActions";
+
+/// Returns the scheduled actions of a group until the given time. A recurring action has its next time.
+///
+/// # Errors
+/// The call fails.
+pub async fn scheduled_actions(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+    until: Timestamp,
+) -> Result<Vec<ScheduledAction>, CallError> {
+    let mut pages = client
+        .describe_scheduled_actions()
+        .auto_scaling_group_name(name.as_str())
+        .end_time(DateTime::from_secs(until.as_second()))
+        .into_paginator()
+        .items()
+        .send();
+    let mut actions = Vec::new();
+    while let Some(action) = pages.next().await {
+        actions.push(scheduled_action(&action.map_err(failed(SCHEDULED))?)?);
+    }
+    Ok(actions)
+}
+
+fn scheduled_action(
+    action: &aws_sdk_autoscaling::types::ScheduledUpdateGroupAction,
+) -> Result<ScheduledAction, CallError> {
+    let name = action.scheduled_action_name().unwrap_or("without a name").to_owned();
+    let at = action.start_time().and_then(|at| Timestamp::from_second(at.secs()).ok());
+    let at = at.ok_or_else(|| {
+        CallError::malformed(SCHEDULED, format!("scheduled action {name} has no StartTime"))
+    })?;
+    Ok(ScheduledAction { name, at })
+}
+
+/// AWS's limits of a hook: 100 heartbeats, 48 hours.
+/// <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LifecycleHook.html>
+const HEARTBEATS: u32 = 100;
+const MOST_HOOK_SECONDS: u32 = 172_800;
+const DEFAULT_HEARTBEAT_SECONDS: u32 = 3_600;
+
+/// Returns the lifecycle hooks of a group.
+///
+/// # Errors
+/// The call fails.
+pub async fn hooks(client: &aws_sdk_autoscaling::Client, name: &GroupName) -> Result<Vec<Hook>, CallError> {
+    let answer = client
+        .describe_lifecycle_hooks()
+        .auto_scaling_group_name(name.as_str())
+        .send()
+        .await
+        .map_err(failed("autoscaling:DescribeLifecycleHooks"))?;
+    let seconds = |value: Option<i32>| value.and_then(|v| u32::try_from(v).ok()).filter(|v| *v > 0);
+    let hook = |hook: &aws_sdk_autoscaling::types::LifecycleHook| {
+        let heartbeat = seconds(hook.heartbeat_timeout()).unwrap_or(DEFAULT_HEARTBEAT_SECONDS);
+        let most = heartbeat.saturating_mul(HEARTBEATS).min(MOST_HOOK_SECONDS);
+        Hook {
+            name: hook.lifecycle_hook_name().unwrap_or("without a name").to_owned(),
+            transition: Transition::parse(hook.lifecycle_transition().unwrap_or_default()),
+            global_timeout_seconds: seconds(hook.global_timeout()).unwrap_or(most),
+        }
+    };
+    Ok(answer.lifecycle_hooks().iter().map(hook).collect())
+}
+
+/// Sets MaxSize. MaxSize must never be below desired: the group would choose victims.
+///
+/// # Errors
+/// The call fails.
+pub async fn set_max(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+    max: u32,
+) -> Result<(), CallError> {
+    client
+        .update_auto_scaling_group()
+        .auto_scaling_group_name(name.as_str())
+        .max_size(i32::try_from(max).unwrap_or(i32::MAX))
+        .send()
+        .await
+        .map_err(failed("autoscaling:UpdateAutoScalingGroup"))
+        .map(drop)
+}
+
+/// Suspends AZRebalance.
+///
+/// # Errors
+/// The call fails.
+pub async fn suspend_az_rebalance(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+) -> Result<(), CallError> {
+    client
+        .suspend_processes()
+        .auto_scaling_group_name(name.as_str())
+        .scaling_processes(AZ_REBALANCE)
+        .send()
+        .await
+        .map_err(failed("autoscaling:SuspendProcesses"))
+        .map(drop)
+}
+
+/// Resumes AZRebalance alone.
+///
+/// # Errors
+/// The call fails.
+pub async fn resume_az_rebalance(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+) -> Result<(), CallError> {
+    client
+        .resume_processes()
+        .auto_scaling_group_name(name.as_str())
+        .scaling_processes(AZ_REBALANCE)
+        .send()
+        .await
+        .map_err(failed("autoscaling:ResumeProcesses"))
+        .map(drop)
+}
+
+/// Attaches an instance. AWS raises desired by one. The call is asynchronous.
+///
+/// # Errors
+/// The call fails. Most refusals are `ValidationError`, so that only the text tells them apart.
+pub async fn attach(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+    id: &InstanceId,
+) -> Result<(), CallError> {
+    client
+        .attach_instances()
+        .auto_scaling_group_name(name.as_str())
+        .instance_ids(id.as_str())
+        .send()
+        .await
+        .map_err(failed("autoscaling:AttachInstances"))
+        .map(drop)
+}
+
+/// Detaches an instance, which stays alive, and lowers desired by one. The call is asynchronous: the group
+/// waits for the drain. The SDK does not repeat the call: so a refusal proves that this call has lowered nothing.
+///
+/// # Errors
+/// The call fails.
+pub async fn detach(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+    id: &InstanceId,
+) -> Result<(), CallError> {
+    client
+        .detach_instances()
+        .auto_scaling_group_name(name.as_str())
+        .instance_ids(id.as_str())
+        .should_decrement_desired_capacity(true)
+        .customize()
+        .config_override(asked_once())
+        .send()
+        .await
+        .map_err(failed("autoscaling:DetachInstances"))
+        .map(drop)
+}
+
+fn asked_once() -> aws_sdk_autoscaling::config::Builder {
+    aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled())
+}
+
+/// The change of desired when a member is terminated through its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Desired {
+    /// Desired falls by one.
+    Decrement,
+    /// Desired stays: the group launches another instance.
+    Keep,
+}
+
+/// Terminates a member through its group, so that the owner's terminating hooks run.
+///
+/// The SDK never repeats this call: Auto Scaling may count a member that is Terminating already out of
+/// desired a second time (kubernetes/autoscaler#5411).
+///
+/// # Errors
+/// The call fails. If the member has left the group, [`CallError::is_no_member`] is true of the error.
+pub async fn terminate(
+    client: &aws_sdk_autoscaling::Client,
+    id: &InstanceId,
+    desired: Desired,
+) -> Result<(), CallError> {
+    client
+        .terminate_instance_in_auto_scaling_group()
+        .instance_id(id.as_str())
+        .should_decrement_desired_capacity(desired == Desired::Decrement)
+        .customize()
+        .config_override(asked_once())
+        .send()
+        .await
+        .map_err(failed("autoscaling:TerminateInstanceInAutoScalingGroup"))
+        .map(drop)
+}

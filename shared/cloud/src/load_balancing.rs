@@ -1,0 +1,4 @@
+//! Target groups of load balancers, and who is registered in them.
+
+pub mod target_groups;
+pub mod targets;

@@ -1,0 +1,154 @@
+//! The reader of the Settings table.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use spot_domain::settings::{BadOverride, Settings, Value, scopes};
+use spot_domain::{AccountId, Region};
+
+use crate::clients::{BadEnvironment, Stack, variable};
+use crate::error::{CallError, failed};
+
+/// The reason for which no settings could be loaded. Nothing is done without them.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// An override that can't be applied.
+    #[error(transparent)]
+    Override(#[from] BadOverride),
+    /// The table did not answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The stack's environment is incomplete or malformed.
+    #[error(transparent)]
+    Environment(#[from] BadEnvironment),
+}
+
+/// Returns the settings for an account and region: the defaults, then each scope's overrides, nearest last.
+///
+/// # Errors
+/// An override can't be applied, or the table does not answer.
+pub async fn load(stack: &Stack, account: &AccountId, region: &Region) -> Result<Settings, SettingsError> {
+    let table: String = variable("SETTINGS_TABLE")?;
+    let scopes = scopes(account, region);
+    let keys = scopes.iter().map(|scope| [("scope".to_owned(), AttributeValue::S(scope.clone()))].into());
+    let request = KeysAndAttributes::builder()
+        .set_keys(Some(keys.collect()))
+        .consistent_read(true)
+        .build()
+        .map_err(|e| CallError::malformed("dynamodb:BatchGetItem", e.to_string()))?;
+    let answer = stack
+        .dynamodb
+        .batch_get_item()
+        .request_items(&table, request)
+        .send()
+        .await
+        .map_err(failed("dynamodb:BatchGetItem"))?;
+    if answer.unprocessed_keys().is_some_and(|keys| !keys.is_empty()) {
+        let message = "the Settings table is throttled".to_owned();
+        return Err(CallError {
+            kind: crate::Kind::Retry,
+            ..CallError::malformed("dynamodb:BatchGetItem", message)
+        }
+        .into());
+    }
+    let rows = answer.responses.and_then(|mut tables| tables.remove(&table)).ok_or_else(|| {
+        CallError::malformed("dynamodb:BatchGetItem", "the answer does not mention the Settings table")
+    })?;
+    let mut settings = Settings::default();
+    for scope in &scopes {
+        let is_scope = |row: &&Row| row.get("scope").and_then(|v| v.as_s().ok()) == Some(scope);
+        if let Some(row) = rows.iter().find(is_scope) {
+            settings = settings.with(scope, &overrides(row))?;
+            outlives_a_step(scope, &settings)?;
+        }
+    }
+    Ok(settings)
+}
+
+/// Returns the settings, or all defaults if an override can't be applied.
+///
+/// A mistake in a row must neither open the gate for all others nor keep a group in the middle of a swap.
+/// Swaps, audit and scan stop at such an override, and name it.
+///
+/// # Errors
+/// The table does not answer.
+pub async fn load_or_defaults(
+    stack: &Stack,
+    account: &AccountId,
+    region: &Region,
+) -> Result<Settings, SettingsError> {
+    match load(stack, account, region).await {
+        Err(SettingsError::Override(error)) => {
+            tracing::error!(account_id = %account, "the defaults are used: {error}");
+            Ok(Settings::default())
+        }
+        settings => settings,
+    }
+}
+
+/// The longest life of a step's Lambda, in seconds: `Timeout` of the optimizers in `template.yaml`.
+const STEP_LIVES_FOR: u32 = 60;
+
+/// Refuses a `reconcile_after_seconds` with which the reconciler would act beside a step that still runs.
+///
+/// Local AWS waits for that step to end, and says by its environment that there is no such time.
+fn outlives_a_step(scope: &str, settings: &Settings) -> Result<(), BadOverride> {
+    let shortest = std::env::var("SHORTEST_RECONCILE_AFTER_SECONDS").ok().and_then(|text| text.parse().ok());
+    let shortest: u32 = shortest.unwrap_or(STEP_LIVES_FOR + 5);
+    if settings.reconcile_after_seconds >= shortest {
+        return Ok(());
+    }
+    Err(BadOverride {
+        scope: scope.to_owned(),
+        field: "reconcile_after_seconds".to_owned(),
+        problem: format!(
+            "{} is too short: a step may live for {STEP_LIVES_FOR} s; expected {shortest} to 3600",
+            settings.reconcile_after_seconds
+        ),
+    })
+}
+
+type Row = std::collections::HashMap<String, AttributeValue>;
+
+fn overrides(row: &Row) -> BTreeMap<String, Value> {
+    row.iter()
+        .filter(|(field, _)| *field != "scope")
+        .map(|(field, value)| (field.clone(), parse(value)))
+        .collect()
+}
+
+fn parse(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::N(number) => number.parse().map_or(Value::Other, Value::Number),
+        AttributeValue::S(text) => Value::Text(text.clone()),
+        AttributeValue::Bool(b) => Value::Bool(*b),
+        _ => Value::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reconciler_waits_for_longer_than_a_step_lives() {
+        let with = |reconcile_after_seconds| Settings { reconcile_after_seconds, ..Settings::default() };
+        let refused = outlives_a_step("global", &with(64)).unwrap_err();
+        assert_eq!((refused.scope.as_str(), refused.field.as_str()), ("global", "reconcile_after_seconds"));
+        assert_eq!(refused.problem, "64 is too short: a step may live for 60 s; expected 65 to 3600");
+        assert_eq!(outlives_a_step("global", &with(65)), Ok(()));
+        assert_eq!(outlives_a_step("global", &Settings::default()), Ok(()));
+    }
+
+    #[test]
+    fn a_step_lives_as_long_as_the_template_says() {
+        let template = include_str!("../../../../template.yaml");
+        for optimizer in
+            ["ClusterOptimizerFunction:", "KubernetesOptimizerFunction:", "LabOptimizerFunction:"]
+        {
+            let (_, function) = template.split_once(&format!("\n  {optimizer}")).unwrap();
+            let (_, timeout) = function.split_once("\n      Timeout: ").unwrap();
+            assert_eq!(timeout.lines().next(), Some(STEP_LIVES_FOR.to_string().as_str()), "{optimizer}");
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! The Swaps table: one row for each target. A row holds the lease of the execution that works on the target
+//! and the journal of the swap in progress. Every write to such a row is conditional on holding the lease.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use jiff::Timestamp;
+use spot_domain::swap::journal::{Journal, Stage};
+
+use crate::clients::{BadEnvironment, Stack, variable};
+use crate::error::{CallError, Kind, failed};
+pub use crate::tables::leases::{Lease, Leased, Owner};
+
+mod newcomers;
+mod replacements;
+
+const UPDATE: &str = "dynamodb:UpdateItem";
+/// No recovery has written a later revision than the one that is being written.
+const NOT_RECOVERED: &str = "(attribute_not_exists(revision) OR revision <= :revision)";
+/// The attributes of a swap in progress. A row without them tells of no swap.
+pub const OF_A_SWAP: &str = "journal, stage, revision";
+/// The attributes of a lease that is held. A row without them is free.
+pub const OF_A_LEASE: &str = "lease_owner, lease_since";
+
+/// A lease and the journal under it.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The lease.
+    pub lease: Lease,
+    /// The journal of the swap in progress, if there is one.
+    pub journal: Option<Journal>,
+}
+
+/// The reason for which the table was not written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SwapsError {
+    /// Another execution works on the target.
+    #[error("{on}: execution {owner} is working on it; wait for it to end")]
+    Busy {
+        /// The subject of its lease.
+        on: Leased,
+        /// The holder.
+        owner: String,
+    },
+    /// We no longer hold the lease: another holder has put the target right without us.
+    #[error("the lease on {on} is no longer held by this execution")]
+    LeaseLost {
+        /// The subject of the lease.
+        on: Leased,
+    },
+    /// The lease is ours, and another recovery of the same swap has written since this one read: look again.
+    #[error("another recovery of the swap on {on} has gone on since this one looked")]
+    Overtaken {
+        /// The subject of the lease.
+        on: Leased,
+    },
+    /// A row that can't be read: an operator has to correct it.
+    #[error("row {target:?} of the Swaps table: {problem}")]
+    Malformed {
+        /// The row's key.
+        target: String,
+        /// The fault of the row.
+        problem: String,
+    },
+    /// A row that orders changes to something that nothing proves to be ours. Nothing is done; an operator
+    /// has to inspect it.
+    #[error("row {target:?} of the Swaps table: {problem}")]
+    Unproven {
+        /// The row's key.
+        target: String,
+        /// The claim that is not proven.
+        problem: String,
+    },
+    /// The table did not answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct Swaps {
+    dynamodb: aws_sdk_dynamodb::Client,
+    table: String,
+}
+
+impl Swaps {
+    /// Returns the table of this stack.
+    ///
+    /// # Errors
+    /// The table's name is missing from the environment.
+    pub fn new(stack: &Stack) -> Result<Self, BadEnvironment> {
+        Ok(Self::over(stack.dynamodb.clone(), variable::<String>("SWAPS_TABLE")?))
+    }
+
+    /// The table of this name.
+    #[must_use]
+    pub fn over(dynamodb: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
+        Self { dynamodb, table: table.into() }
+    }
+
+    /// Acquires the lease. The same execution may acquire it again.
+    ///
+    /// # Errors
+    /// [`SwapsError::Busy`] if another execution holds it, dead or alive: the reconciler handles the dead.
+    pub async fn take(&self, lease: &Lease) -> Result<(), SwapsError> {
+        let set = "SET lease_owner = :me, lease_since = if_not_exists(lease_since, :since), \
+                   leased = :leased, account_id = :account, #region = :region, updated_at = :now";
+        let leased = serde_json::to_string(&lease.on).map_err(|e| malformed(lease, e.to_string()))?;
+        let answer = self
+            .update(lease, set)
+            .condition_expression("attribute_not_exists(lease_owner) OR lease_owner = :me")
+            .expression_attribute_names("#region", "region")
+            .expression_attribute_values(":me", text(&lease.owner))
+            .expression_attribute_values(":since", number(lease.since.as_millisecond()))
+            .expression_attribute_values(":leased", AttributeValue::S(leased))
+            .expression_attribute_values(":account", text(&lease.account_id))
+            .expression_attribute_values(":region", text(&lease.region))
+            .expression_attribute_values(":now", number(Timestamp::now().as_second()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = answer else { return Ok(()) };
+        let holder = error.as_service_error().and_then(|e| match e {
+            UpdateItemError::ConditionalCheckFailedException(e) => {
+                e.item().and_then(|row| row.get("lease_owner")?.as_s().ok().cloned())
+            }
+            _ => None,
+        });
+        let error = CallError::new(UPDATE, &error);
+        if error.kind == Kind::ConditionFailed {
+            let owner = holder.unwrap_or_else(|| "another".to_owned());
+            return Err(SwapsError::Busy { on: lease.on.clone(), owner });
+        }
+        Err(error.into())
+    }
+
+    /// Enters the next stage of a swap, ahead of the calls that the journal announces: the stored stage must
+    /// be the one `before`. A repeated step finds the stage entered, and gets the journal of its first try.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap is being undone. The calls must not
+    /// be made then.
+    pub async fn enter(&self, lease: &Lease, journal: &Journal) -> Result<Entered, SwapsError> {
+        let before = match journal.stage {
+            Stage::Launching => Some(Stage::Capturing),
+            Stage::Attaching => Some(Stage::Launching),
+            Stage::Retiring => Some(Stage::Attaching),
+            Stage::Capturing | Stage::Undoing => None,
+        };
+        let condition = match journal.stage {
+            Stage::Launching => "(attribute_not_exists(stage) OR stage = :before)",
+            Stage::Attaching | Stage::Retiring => "stage = :before",
+            Stage::Capturing | Stage::Undoing => "attribute_not_exists(stage)",
+        };
+        let mut request = self
+            .put_journal(lease, journal)?
+            .condition_expression(format!("lease_owner = :me AND {condition}"))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if let Some(before) = before {
+            request = request.expression_attribute_values(":before", stage(before));
+        }
+        let Err(error) = request.send().await else { return Ok(Entered::First) };
+        let stored = still_ours(&error, lease)?.and_then(|held| held.journal);
+        match stored {
+            Some(stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
+                Ok(Entered::Again(stored))
+            }
+            _ => Err(SwapsError::LeaseLost { on: lease.on.clone() }),
+        }
+    }
+
+    /// Writes the journal, whatever stage is stored. A successful write also proves that the lease is held, and that no
+    /// recovery has gone on from the journal.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`]: the call that the journal announces must not be made then.
+    pub async fn write(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
+        self.put_journal(lease, journal)?
+            .condition_expression(format!("lease_owner = :me AND {NOT_RECOVERED}"))
+            .send()
+            .await
+            .map_err(failed(UPDATE))
+            .map_err(|e| lost(e, lease))
+            .map(drop)
+    }
+
+    /// Writes the next revision of a journal that a recovery has read. Of two that have read the same, one goes on: the
+    /// other's picture of the swap is old. A write that is repeated because its answer was lost finds its own words
+    /// stored, and counts as written.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`] or [`SwapsError::Overtaken`]: then the call that it speaks of must not be made.
+    pub async fn revise(&self, lease: &Lease, journal: &mut Journal) -> Result<(), SwapsError> {
+        let read = journal.revision;
+        journal.revision = read.saturating_add(1);
+        let answer = self
+            .put_journal(lease, journal)?
+            .condition_expression(
+                "lease_owner = :me AND attribute_exists(journal) \
+                 AND (attribute_not_exists(revision) OR revision = :read)",
+            )
+            .expression_attribute_values(":read", AttributeValue::N(read.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = answer else { return Ok(()) };
+        match still_ours(&error, lease)? {
+            // The revision is part of the journal.
+            Some(held) if held.journal.as_ref() == Some(journal) => Ok(()),
+            Some(_) => Err(SwapsError::Overtaken { on: lease.on.clone() }),
+            None => Err(SwapsError::LeaseLost { on: lease.on.clone() }),
+        }
+    }
+
+    /// Writes an observation into the journal of a swap that is still in the same stage. The write changes no
+    /// decision: if a rollback has begun meanwhile, nothing is written.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap has gone on without this step.
+    pub async fn note(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
+        self.put_journal(lease, journal)?
+            .condition_expression(format!("lease_owner = :me AND stage = :stage AND {NOT_RECOVERED}"))
+            .send()
+            .await
+            .map_err(failed(UPDATE))
+            .map_err(|e| lost(e, lease))
+            .map(drop)
+    }
+
+    /// Takes the lease of a dead execution over, for the reconciler. The reconciler may take over a lease
+    /// that it holds already.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`] if the lease has changed hands since it was read.
+    pub async fn take_over(&self, lease: &Lease) -> Result<Lease, SwapsError> {
+        let taken = Lease { owner: Owner::ReconcilerFor(lease.owner.execution().clone()), ..lease.clone() };
+        self.update(lease, "SET lease_owner = :me, updated_at = :now")
+            .condition_expression("lease_owner = :before")
+            .expression_attribute_values(":before", text(&lease.owner))
+            .expression_attribute_values(":me", text(&taken.owner))
+            .expression_attribute_values(":now", number(Timestamp::now().as_second()))
+            .send()
+            .await
+            .map_err(failed(UPDATE))
+            .map_err(|e| lost(e, lease))
+            .map(|_| taken)
+    }
+
+    /// Closes the swap in progress: the journal is removed. With [`Release::LetGo`], the lease is released,
+    /// too; its `summary` stays in the row as history.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`] if the lease is another's.
+    pub async fn close(&self, lease: &Lease, release: Release<'_>) -> Result<(), SwapsError> {
+        let now = number(Timestamp::now().as_second());
+        let request = match release {
+            Release::Keep => self.update(lease, &format!("SET updated_at = :now REMOVE {OF_A_SWAP}")),
+            Release::LetGo { summary } => self
+                .update(
+                    lease,
+                    &format!(
+                        "SET updated_at = :now, last_execution = :me, last_summary = :summary \
+                         REMOVE {OF_A_SWAP}, {OF_A_LEASE}"
+                    ),
+                )
+                .expression_attribute_values(":summary", AttributeValue::S(summary.to_owned())),
+        };
+        request
+            .condition_expression("lease_owner = :me")
+            .expression_attribute_values(":me", text(&lease.owner))
+            .expression_attribute_values(":now", now)
+            .send()
+            .await
+            .map_err(failed(UPDATE))
+            .map_err(|e| lost(e, lease))
+            .map(drop)
+    }
+
+    /// Releases the lease at the end of a run, with a summary of the run. A lease that an earlier try of the
+    /// same step released counts as released.
+    ///
+    /// # Errors
+    /// The table does not answer; the reconciler will release the lease.
+    pub async fn let_go(&self, lease: &Lease, summary: &str) -> Result<(), SwapsError> {
+        match self.close(lease, Release::LetGo { summary }).await {
+            Err(SwapsError::LeaseLost { .. }) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    /// Returns the row of this lease; `None` once the lease is released or another's.
+    ///
+    /// # Errors
+    /// The table does not answer, or the row can't be read.
+    pub async fn read(&self, lease: &Lease) -> Result<Option<Held>, SwapsError> {
+        let row = self.row(lease.key()).await?;
+        let held = row.as_ref().map(parse).transpose()?.flatten();
+        Ok(held.filter(|held| held.lease.owner == lease.owner))
+    }
+
+    /// Returns every lease in the table. A row that can't be read is returned as its error, beside the
+    /// others.
+    ///
+    /// # Errors
+    /// The table does not answer.
+    pub async fn all_held(&self) -> Result<Vec<Result<Held, SwapsError>>, CallError> {
+        let mut pages = self
+            .dynamodb
+            .scan()
+            .table_name(&self.table)
+            .filter_expression("attribute_exists(lease_owner)")
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        let mut held = Vec::new();
+        while let Some(row) = pages.next().await {
+            held.extend(parse(&row.map_err(failed("dynamodb:Scan"))?).transpose());
+        }
+        Ok(held)
+    }
+
+    async fn row(&self, target: String) -> Result<Option<Row>, CallError> {
+        let request =
+            self.dynamodb.get_item().table_name(&self.table).key("target", AttributeValue::S(target));
+        let answer = request.consistent_read(true).send().await.map_err(failed("dynamodb:GetItem"))?;
+        Ok(answer.item)
+    }
+
+    fn put_journal(&self, lease: &Lease, journal: &Journal) -> Result<UpdateItemFluentBuilder, SwapsError> {
+        let row = serde_json::to_string(journal).map_err(|e| malformed(lease, e.to_string()))?;
+        Ok(self
+            .update(lease, "SET journal = :journal, stage = :stage, revision = :revision, updated_at = :now")
+            .expression_attribute_values(":revision", AttributeValue::N(journal.revision.to_string()))
+            .expression_attribute_values(":me", text(&lease.owner))
+            .expression_attribute_values(":journal", AttributeValue::S(row))
+            .expression_attribute_values(":stage", stage(journal.stage))
+            .expression_attribute_values(":now", number(Timestamp::now().as_second())))
+    }
+
+    fn update(&self, lease: &Lease, expression: &str) -> UpdateItemFluentBuilder {
+        self.dynamodb
+            .update_item()
+            .table_name(&self.table)
+            .key("target", AttributeValue::S(lease.key()))
+            .update_expression(expression)
+    }
+}
+
+/// The way in which a stage was entered.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entered {
+    /// The stage was entered for the first time.
+    First,
+    /// An earlier try of this very step entered the stage, and wrote this journal.
+    Again(Journal),
+}
+
+/// The effect of closing a swap on the lease.
+#[derive(Debug, Clone, Copy)]
+pub enum Release<'a> {
+    /// The lease is kept: more swaps follow.
+    Keep,
+    /// The lease is released: the run is over.
+    LetGo {
+        /// The result of the run, for readers of the row.
+        summary: &'a str,
+    },
+}
+
+type Row = HashMap<String, AttributeValue>;
+
+fn text(value: &impl ToString) -> AttributeValue {
+    AttributeValue::S(value.to_string())
+}
+
+fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn stage(stage: Stage) -> AttributeValue {
+    AttributeValue::S(stage.name().to_owned())
+}
+
+/// Returns the row that refused a write; `None` if the lease is another's.
+fn still_ours(error: &SdkError<UpdateItemError>, lease: &Lease) -> Result<Option<Held>, SwapsError> {
+    let Some(UpdateItemError::ConditionalCheckFailedException(refused)) = error.as_service_error() else {
+        return Err(CallError::new(UPDATE, error).into());
+    };
+    let held = refused.item().map(parse).transpose()?.flatten();
+    Ok(held.filter(|held| held.lease.owner == lease.owner))
+}
+
+fn lost(error: CallError, lease: &Lease) -> SwapsError {
+    if error.kind == Kind::ConditionFailed {
+        return SwapsError::LeaseLost { on: lease.on.clone() };
+    }
+    error.into()
+}
+
+fn malformed(lease: &Lease, problem: String) -> SwapsError {
+    SwapsError::Malformed { target: lease.key(), problem }
+}
+
+/// Parses a row; `None` if no execution holds it.
+fn parse(row: &Row) -> Result<Option<Held>, SwapsError> {
+    if !row.contains_key("lease_owner") {
+        return Ok(None);
+    }
+    let key = row.get("target").and_then(|v| v.as_s().ok()).cloned().unwrap_or_default();
+    let held = parse_held(row).and_then(|held| match held.lease.key() {
+        // Else an error or a person would go to the row of a swap that has nothing to do with this one.
+        leased if leased != key => Err(format!("leased: it names {leased}, and the row's key is another")),
+        _ => Ok(held),
+    });
+    held.map(Some).map_err(|problem| SwapsError::Malformed { target: key, problem })
+}
+
+fn parse_held(row: &Row) -> Result<Held, String> {
+    let lease = Lease {
+        on: json(row, "leased")?.ok_or("leased is missing")?,
+        account_id: field(row, "account_id")?,
+        region: field(row, "region")?,
+        owner: field(row, "lease_owner")?,
+        since: row
+            .get("lease_since")
+            .and_then(|v| v.as_n().ok()?.parse().ok())
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+            .ok_or("lease_since is missing or malformed")?,
+    };
+    // An older release writes the journal alone: the write conditions ask the attribute, and so does a reader.
+    let revision = row.get("revision").map(revision_of).transpose()?.unwrap_or_default();
+    let journal = json(row, "journal")?.map(|journal| Journal { revision, ..journal });
+    match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
+        Some(problem) => Err(format!("journal: {problem}")),
+        None => Ok(Held { lease, journal }),
+    }
+}
+
+fn revision_of(value: &AttributeValue) -> Result<u64, &'static str> {
+    value.as_n().ok().and_then(|n| n.parse().ok()).ok_or("revision is no whole number; delete the attribute")
+}
+
+fn field<T>(row: &Row, name: &str) -> Result<T, String>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let text =
+        row.get(name).and_then(|v| v.as_s().ok()).ok_or_else(|| format!("{name} is missing or no text"))?;
+    text.parse().map_err(|e: T::Err| format!("{name}: {e}"))
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &Row, name: &str) -> Result<Option<T>, String> {
+    let Some(value) = row.get(name) else { return Ok(None) };
+    let text = value.as_s().map_err(|_| format!("{name} is no text"))?;
+    serde_json::from_str(text).map(Some).map_err(|e| format!("{name}: {e}"))
+}

@@ -1,0 +1,6 @@
+//! The audit of running instances: who answers for each of them, and what follows where nobody does.
+
+pub mod authorization;
+pub mod enforcement;
+pub mod reminders;
+pub mod swaps_in_progress;

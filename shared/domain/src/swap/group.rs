@@ -1,0 +1,356 @@
+//! An Auto Scaling group and its instances as we observed them, and the rules that exclude a group.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AzId, GroupArn, GroupName, InstanceId, InstanceType};
+use crate::money::Usd;
+use crate::swap::belongings::Belongings;
+use crate::swap::journal::SwapId;
+use crate::swap::pricing::UsageOperation;
+use crate::tags::Tags;
+
+/// The process that we suspend while a group is N+1.
+///
+/// AZRebalance reacts to the imbalance of an attach. In a group of one, it has terminated both the old and
+/// the new instance (spoptimize #2).
+pub const AZ_REBALANCE: &str = "AZRebalance";
+
+/// The state of an instance in its group (`LifecycleState`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberState {
+    /// `Pending`, `Pending:Wait`, `Pending:Proceed`.
+    Pending,
+    /// The instance serves, and counts.
+    InService,
+    /// The instance is on its way out: `Detaching`, `Detached`, `Terminated`, `Terminating` and its
+    /// sub-states.
+    Leaving,
+    /// Any other state, also one that AWS adds later: unsafe to touch.
+    Other,
+}
+
+impl MemberState {
+    /// Parses AWS's spelling. An unknown state is [`MemberState::Other`].
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "Pending" | "Pending:Wait" | "Pending:Proceed" => Self::Pending,
+            "InService" => Self::InService,
+            "Detaching" | "Detached" | "Terminated" => Self::Leaving,
+            other if other.starts_with("Terminating") => Self::Leaving,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// An instance as its group describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The instance.
+    pub id: InstanceId,
+    /// The state of the instance in the group.
+    pub state: MemberState,
+    /// `HealthStatus` is `Healthy`.
+    pub healthy: bool,
+    /// The instance is protected from scale-in.
+    pub protected: bool,
+    /// The launch template that the instance came from.
+    pub template_id: Option<String>,
+    /// The image, if an override named one.
+    pub image_id: Option<String>,
+}
+
+impl Member {
+    /// Returns true if the instance serves, as far as the group knows.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.state == MemberState::InService && self.healthy
+    }
+}
+
+/// The template or configuration that the group launches from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LaunchSource {
+    /// A launch template, by id.
+    Template {
+        /// `lt-…`
+        id: String,
+        /// The version as the group names it: `$Latest`, `$Default` or a number.
+        version: String,
+    },
+    /// A launch template that the group knows by its name.
+    NamedTemplate {
+        /// The template's name.
+        name: String,
+        /// The version as the group names it.
+        version: String,
+    },
+    /// A launch configuration, by name.
+    Configuration(String),
+}
+
+impl std::fmt::Display for LaunchSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Template { id, version } => write!(f, "launch template {id}, version {version}"),
+            Self::NamedTemplate { name, version } => write!(f, "launch template {name:?}, version {version}"),
+            Self::Configuration(name) => write!(f, "launch configuration {name:?}"),
+        }
+    }
+}
+
+/// An override of a mixed-instances policy: an instance type, and the settings that apply to its launches
+/// alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// The instance type.
+    pub instance_type: InstanceType,
+    /// The template of this type alone; `None` for the policy's.
+    pub template: Option<LaunchSource>,
+    /// The image of this type alone; `None` for the template's.
+    pub image_id: Option<String>,
+}
+
+/// Instance types selected by attributes (`InstanceRequirements`), as far as the requirements name types.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Requirements {
+    /// Patterns such as `m5.*`, of which one must match; empty if every type is allowed.
+    pub allowed: Vec<String>,
+    /// Patterns of which none may match.
+    pub excluded: Vec<String>,
+}
+
+impl Requirements {
+    /// Returns true if the lists let the type through. Only AWS knows if its attributes match.
+    #[must_use]
+    pub fn lets_through(&self, instance_type: &InstanceType) -> bool {
+        let is_listed = |list: &[String]| list.iter().any(|pattern| matches(pattern, instance_type.as_str()));
+        (self.allowed.is_empty() || is_listed(&self.allowed)) && !is_listed(&self.excluded)
+    }
+}
+
+/// Matches a pattern of `InstanceRequirements`: `*` stands for any run of characters.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((begin, rest)) => text.strip_prefix(begin).is_some_and(|tail| {
+            tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| matches(rest, &tail[at..]))
+        }),
+    }
+}
+
+/// The launch of one instance type.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Launch {
+    /// The template or configuration.
+    pub source: LaunchSource,
+    /// The image, if the type's override names one.
+    pub image_id: Option<String>,
+}
+
+impl std::fmt::Display for Launch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.image_id {
+            Some(image_id) => write!(f, "{} with image {image_id}", self.source),
+            None => self.source.fmt(f),
+        }
+    }
+}
+
+/// A group, with everything that a decision needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The group's name.
+    pub name: GroupName,
+    /// The group's ARN.
+    pub arn: GroupArn,
+    /// MinSize.
+    pub min: u32,
+    /// MaxSize.
+    pub max: u32,
+    /// DesiredCapacity.
+    pub desired: u32,
+    /// The group's instances.
+    pub members: Vec<Member>,
+    /// Suspended processes, whichever party suspended them.
+    pub suspended: BTreeSet<String>,
+    /// Target groups with which the group registers its instances.
+    pub target_group_arns: Vec<String>,
+    /// The template or configuration that the group launches from; `None` if AWS names neither.
+    pub launch_source: Option<LaunchSource>,
+    /// The overrides that name a type, in their order.
+    pub overrides: Vec<Override>,
+    /// The lists of types of the overrides by attributes, taken together; `None` without such an override.
+    pub requirements: Option<Requirements>,
+    /// The launches of the overrides by attributes, if one of them has a template or image of its own.
+    pub requirement_launches: Vec<Launch>,
+    /// The subnets that the group launches into; empty for the default subnets of its zones.
+    pub subnet_ids: Vec<String>,
+    /// The names of its zones.
+    pub availability_zones: Vec<String>,
+    /// The placement group that its instances are in.
+    pub placement_group: Option<String>,
+    /// Seconds from InService until an instance counts as ready: `DefaultInstanceWarmup`, else
+    /// `HealthCheckGracePeriod`.
+    pub warm_up_seconds: u32,
+    /// The group retains an instance whose terminating hook is abandoned (`TerminateHookAbandon`). Such an
+    /// instance is out of the group's capacity and still on the bill.
+    pub retains_abandoned: bool,
+    /// The most that the owner pays for a Spot instance, in US dollars an hour (`SpotMaxPrice`).
+    pub spot_max_price: Option<Usd>,
+    /// `OnDemandBaseCapacity`.
+    pub on_demand_base: u32,
+    /// `OnDemandPercentageAboveBaseCapacity`, if a mixed-instances policy sets one.
+    pub on_demand_percentage: Option<u32>,
+    /// The group's tags.
+    pub tags: Tags,
+    /// The tags that the group puts on every instance, attached ones too.
+    pub propagated_tags: Tags,
+    /// Properties that make us refuse the group, in words (weights, an operator, …).
+    pub obstacles: Vec<String>,
+    /// The activity that makes us refuse the group for now, in words (being deleted, …).
+    pub busy_with: Option<String>,
+}
+
+impl Group {
+    /// Returns the member with this id.
+    #[must_use]
+    pub fn member(&self, id: &InstanceId) -> Option<&Member> {
+        self.members.iter().find(|member| &member.id == id)
+    }
+
+    /// Returns the number of members that serve.
+    #[must_use]
+    pub fn in_service(&self) -> u32 {
+        u32::try_from(self.members.iter().filter(|m| m.serves()).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Returns what the group would launch for an instance of this type today.
+    #[must_use]
+    pub fn launch_of(&self, instance_type: &InstanceType) -> Option<Launch> {
+        let by_type = self.overrides.iter().find(|o| o.instance_type == *instance_type);
+        let own = by_type.and_then(|o| o.template.clone());
+        let source = own.or_else(|| self.launch_source.clone())?;
+        Some(Launch { source, image_id: by_type.and_then(|o| o.image_id.clone()) })
+    }
+
+    /// Returns why no instance of this group can be swapped: its configuration, or its present activity.
+    #[must_use]
+    pub fn unsupported_or_busy(&self) -> Option<String> {
+        self.unsupported().or_else(|| self.busy_with.clone())
+    }
+
+    /// Returns why no instance of this group can ever be swapped, as the group is configured.
+    #[must_use]
+    pub fn unsupported(&self) -> Option<String> {
+        if let Some(obstacle) = self.obstacles.first() {
+            return Some(obstacle.clone());
+        }
+        // Attach fails while Launch is suspended. Suspending Terminate says that the owner wants no instance
+        // to leave. Without AddToLoadBalancer, the newcomer is InService and never registered.
+        let blocking = ["Launch", "Terminate", "AddToLoadBalancer"];
+        if let Some(process) = blocking.iter().find(|p| self.suspended.contains(**p)) {
+            return Some(format!("its process {process} is suspended; resume it and start again"));
+        }
+        if self.launch_source.is_none() {
+            return Some("it has neither a launch template nor a launch configuration".to_owned());
+        }
+        None
+    }
+
+    /// Returns how many On-Demand instances of `desired` the owner keeps.
+    ///
+    /// A percentage of 100 is the API's default, which no owner chose: it sets no floor.
+    #[must_use]
+    pub fn on_demand_floor(&self, desired: u32, min_on_demand: u32) -> u32 {
+        let above_base = desired.saturating_sub(self.on_demand_base);
+        let share = match self.on_demand_percentage {
+            Some(percent) if percent < 100 => (u64::from(above_base) * u64::from(percent)).div_ceil(100),
+            _ => 0,
+        };
+        let policy = self.on_demand_base.saturating_add(u32::try_from(share).unwrap_or(u32::MAX));
+        policy.max(min_on_demand)
+    }
+}
+
+/// The state of an instance in EC2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceState {
+    /// The instance starts.
+    Pending,
+    /// The instance runs. A Spot instance stays in this state for two minutes after its interruption notice.
+    Running,
+    /// The instance stops or is stopped.
+    Stopped,
+    /// The instance shuts down or is terminated: it will not come back.
+    Dead,
+}
+
+/// An instance as EC2 describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// The instance.
+    pub id: InstanceId,
+    /// The instance's state.
+    pub state: InstanceState,
+    /// The reason for the state, in EC2's words, if EC2 gives one.
+    pub state_reason: Option<String>,
+    /// The lifecycle is `spot`.
+    pub is_spot: bool,
+    /// The ClientToken of the launch. EC2 sets it once, and no caller can change it.
+    pub client_token: Option<String>,
+    /// The instance's type.
+    pub instance_type: InstanceType,
+    /// The zone's name in this account.
+    pub availability_zone: String,
+    /// The zone's id, if EC2 gives one.
+    pub az_id: Option<AzId>,
+    /// The operating system and licence that the instance is billed for.
+    pub usage_operation: UsageOperation,
+    /// The tenancy is `dedicated`.
+    pub is_dedicated: bool,
+    /// The instance's subnet.
+    pub subnet_id: Option<String>,
+    /// The dedicated host or capacity reservation that the instance is bound to, in words.
+    pub bound_to: Option<String>,
+    /// The AWS service that operates the instance.
+    pub operator: Option<String>,
+    /// The instance's tags.
+    pub tags: Tags,
+    /// The instance's belongings.
+    pub belongings: Belongings,
+}
+
+impl Instance {
+    /// Returns the reason for the state, in EC2's words.
+    #[must_use]
+    pub fn why_it_stopped(&self) -> &str {
+        self.state_reason.as_deref().unwrap_or("no reason given")
+    }
+
+    /// Returns the operation that the instance is billed for, if prices of its kind are known: shared
+    /// tenancy, no Marketplace software.
+    #[must_use]
+    pub fn billed_as(&self) -> Option<UsageOperation> {
+        let is_known = !self.is_dedicated && !self.belongings.has_marketplace_software;
+        is_known.then(|| self.usage_operation.clone())
+    }
+
+    /// Returns true if a launch of this swap made the instance: it is Spot (no swap launches anything else),
+    /// and has the swap's ClientToken.
+    #[must_use]
+    pub fn was_launched_by(&self, swap: &SwapId) -> bool {
+        self.is_spot && self.client_token.as_deref().is_some_and(|token| swap.has_token(token))
+    }
+
+    /// Returns true if the instance starts or runs: it costs, and may come to serve.
+    #[must_use]
+    pub const fn is_alive(&self) -> bool {
+        matches!(self.state, InstanceState::Pending | InstanceState::Running)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,63 @@
+//! The journal's word on an action: ahead of its call, and once AWS has answered. A call whose answer never came may
+//! still land, so that the journal says first what may come of it.
+
+use jiff::Timestamp;
+
+use super::{Action, Observed, goes_forward, has_retired};
+use crate::reason::Reason;
+use crate::swap::journal::{Journal, Stage};
+
+/// Returns the reason for the undo once the retirement of the old instance was refused. [`Reason::RetireRejected`] proves
+/// that our one is still in desired, which only the first call can: one that was made earlier may be why this one is
+/// refused, or may land yet.
+#[must_use]
+pub const fn why_not_retired(is_first: bool, has_left: bool) -> Reason {
+    match (is_first, has_left) {
+        (true, _) => Reason::RetireRejected,
+        (false, true) => Reason::InstanceGone,
+        (false, false) => Reason::StepFailed,
+    }
+}
+
+impl Journal {
+    /// Notes the decision on an action, ahead of its call. A way back that begins here is the way from now on, and our one
+    /// counts as out of desired.
+    pub fn foresee(&mut self, action: &Action, observed: &Observed, now: Timestamp) {
+        self.retired |= has_retired(self, observed);
+        let is_retiring = self.stage == Stage::Retiring && observed.group.is_some();
+        let takes_back = matches!(action, Action::ReattachOld | Action::RaiseMaxSize(_));
+        if is_retiring && (takes_back || !goes_forward(self, observed)) {
+            self.stage = Stage::Undoing;
+            self.turned_back = true;
+        }
+        if action.settles_desired() {
+            self.desired_settled = true;
+            self.taking_out = action.removes(&self.old).cloned();
+        }
+        self.changed_at = Some(now);
+    }
+
+    /// Notes that AWS has carried the action out; `before` is the journal without it. A call that was answered lands no
+    /// later; but one that moves desired may show later, and in desired at another time than among the members. A newcomer
+    /// that is replaced leaves desired as it is: nobody knows whose our one is then.
+    pub fn acknowledge(&mut self, action: &Action, before: &Self) {
+        if *action != Action::ReattachOld && !action.settles_desired() {
+            self.changed_at = before.changed_at;
+        }
+        if action.settles_desired() && !matches!(action, Action::ReplaceNewcomer(_)) {
+            self.taking_out = None;
+        }
+    }
+
+    /// Notes that AWS has refused the action; `before` is the journal without it. A refusal proves that nothing came of
+    /// it only if it was not asked before: an earlier call may be the reason.
+    pub fn retract(&mut self, action: &Action, before: &Self) {
+        if *action == Action::ReattachOld {
+            self.refused_reattaches += 1;
+        }
+        if action.settles_desired() && !before.desired_settled {
+            self.desired_settled = false;
+            self.taking_out = None;
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! How a lab swap takes over, ends, and is undone: one pure decision after another, from the journal
+//! and from what AWS shows. The state machine's phases, the rollback and the reconciler all ask here.
+//!
+//! Three rules stand above all. The old instance stops only while the newcomer runs, holds the Elastic
+//! IP and is healthy in every target group. The newcomer goes only once the old instance has all of
+//! that back. And what is asked for is what the journal *recorded*: an address or a registration that
+//! its owner has moved elsewhere meanwhile stays there.
+
+use std::collections::BTreeSet;
+
+use crate::ids::InstanceId;
+use crate::reason::Reason;
+use crate::swap::journal::{Journal, Stage};
+use crate::swap::lab::{LabSwap, OldInstance};
+use crate::swap::recovery::group::End;
+
+/// What the old instance is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OldState {
+    /// Running.
+    Running,
+    /// Pending: it was started again.
+    Starting,
+    /// Stopping or stopped.
+    Stopped,
+    /// Terminated, or forgotten by EC2.
+    Gone,
+}
+
+/// Who has the Elastic IP that the journal names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressAt {
+    /// The old instance.
+    Old,
+    /// The newcomer.
+    Newcomer,
+    /// Nobody: it is allocated and free.
+    Nobody,
+    /// Something else, or it was released; or there never was one. Not ours to move.
+    Elsewhere,
+}
+
+/// What a target group says of one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetState {
+    /// Healthy, or in a group that no load balancer uses.
+    Healthy,
+    /// Registered; the first checks are under way.
+    Checking,
+    /// Registered, and not healthy.
+    Unhealthy,
+    /// Leaving.
+    Draining,
+    /// Not registered.
+    Absent,
+    /// The target group was deleted: there is nothing to be registered in, or to leave.
+    NoGroup,
+}
+
+impl TargetState {
+    const fn is_registered(self) -> bool {
+        matches!(self, Self::Healthy | Self::Checking | Self::Unhealthy)
+    }
+
+    const fn is_out(self) -> bool {
+        matches!(self, Self::Draining | Self::Absent)
+    }
+
+    const fn serves(self) -> bool {
+        matches!(self, Self::Healthy | Self::NoGroup)
+    }
+}
+
+/// Both instances in one target group of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Targets {
+    /// The old instance.
+    pub old: TargetState,
+    /// The newcomer.
+    pub newcomer: TargetState,
+}
+
+/// The newcomer as EC2 shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newcomer {
+    /// Its id. An instance that lives is here only if [`crate::swap::proof`] holds.
+    pub id: InstanceId,
+    /// Pending or running.
+    pub alive: bool,
+}
+
+/// An image that the swap made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapturedImage {
+    /// Its id.
+    pub id: String,
+    /// The snapshots in its block device mappings.
+    pub snapshots: BTreeSet<String>,
+}
+
+/// A volume of the newcomer that would outlive it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftVolume {
+    /// Its id.
+    pub id: String,
+    /// The newcomer still has it.
+    pub is_attached: bool,
+}
+
+/// What AWS shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The old instance.
+    pub old: OldState,
+    /// The newcomer, if any was launched.
+    pub newcomer: Option<Newcomer>,
+    /// The launch, or the request for an image, is so recent that EC2 may not show what came of it.
+    pub launch_may_be_invisible: bool,
+    /// The last changing call is so recent that it may still land, or not show yet.
+    pub calls_may_land: bool,
+    /// The Elastic IP.
+    pub address: AddressAt,
+    /// The target groups, in the order of the journal's registrations.
+    pub targets: Vec<Targets>,
+    /// The images that the swap made: they have its image's name, and the old instance as their source.
+    pub images: Vec<CapturedImage>,
+    /// The snapshots that the journal holds of those images.
+    pub snapshots: Vec<String>,
+    /// The volumes that the newcomer was launched with, while EC2 shows them on it.
+    pub newcomers_volumes: BTreeSet<String>,
+    /// Volumes that the journal holds of the newcomer's launch and that don't go with it.
+    pub volumes: Vec<LeftVolume>,
+    /// Everything that only bears the swap's tag, in words: it was left alone.
+    pub left_alone: Vec<String>,
+}
+
+impl Observed {
+    fn newcomer_lives(&self) -> bool {
+        self.newcomer.as_ref().is_some_and(|newcomer| newcomer.alive)
+    }
+
+    /// Names all that a person should know at the end: what was left alone, and what the newcomer leaves to its owner.
+    #[must_use]
+    pub fn remarks(&self, lab: &LabSwap) -> Vec<String> {
+        let has_begun = lab.is_over || lab.leaving || lab.stopping;
+        let stays = |volume: &LeftVolume| {
+            format!(
+                "volume {} of the new instance stays, and costs: that instance had begun to serve",
+                volume.id
+            )
+        };
+        let volumes = self.volumes.iter().filter(|volume| has_begun && !volume.is_attached).map(stays);
+        self.left_alone.iter().cloned().chain(volumes).collect()
+    }
+
+    fn target(&self, wanted: impl Fn(&Targets) -> bool) -> Option<usize> {
+        self.targets.iter().position(wanted)
+    }
+}
+
+/// The next thing on the way to a newcomer that serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TakeOver {
+    /// Register the newcomer in this target group (an index into the journal's registrations).
+    Register(usize),
+    /// Give it the Elastic IP.
+    MoveAddress,
+    /// Look again later.
+    Wait(&'static str),
+    /// It serves.
+    Done,
+    /// It can't: go back.
+    Undo(Reason, String),
+}
+
+/// What to do next so that the newcomer takes over. The address comes last: until then every call is
+/// an addition, and the old instance serves as ever.
+#[must_use]
+pub fn take_over(lab: &LabSwap, observed: &Observed) -> TakeOver {
+    let changed = |what: &str| TakeOver::Undo(Reason::InstanceChanged, what.to_owned());
+    if !observed.newcomer_lives() {
+        return TakeOver::Undo(Reason::NewcomerAtRisk, "the newcomer no longer runs".to_owned());
+    }
+    if observed.old != OldState::Running {
+        return changed("the old instance no longer runs");
+    }
+    if observed.target(|t| t.old.is_out()).is_some() {
+        return changed("the old instance has left a target group");
+    }
+    if let Some(target) = observed.target(|t| t.newcomer.is_out()) {
+        return TakeOver::Register(target);
+    }
+    if observed.target(|t| !t.newcomer.serves()).is_some() {
+        return TakeOver::Wait("the newcomer is not healthy in every target group");
+    }
+    match (&lab.address, observed.address) {
+        (None, _) | (Some(_), AddressAt::Newcomer) => TakeOver::Done,
+        (Some(_), AddressAt::Old) => TakeOver::MoveAddress,
+        (Some(_), AddressAt::Nobody | AddressAt::Elsewhere) => {
+            changed("its Elastic IP is elsewhere, or it has another")
+        }
+    }
+}
+
+/// The one thing to do next to end a swap, one way or the other. Numbers are indices into the
+/// journal's registrations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing is left to do.
+    Done(End),
+    /// Look again later.
+    Wait(&'static str),
+    /// Register the newcomer.
+    RegisterNewcomer(usize),
+    /// Deregister the newcomer.
+    DeregisterNewcomer(usize),
+    /// Register the old instance again.
+    RegisterOld(usize),
+    /// Deregister the old instance.
+    DeregisterOld(usize),
+    /// The Elastic IP to the newcomer.
+    AddressToNewcomer,
+    /// The Elastic IP back to the old instance.
+    AddressToOld,
+    /// Stop the old instance.
+    StopOld,
+    /// Start the old instance, which we stopped.
+    StartOld,
+    /// Terminate the old instance.
+    TerminateOld,
+    /// Terminate the newcomer.
+    TerminateNewcomer(InstanceId),
+    /// Deregister the image that was captured.
+    DeregisterImage(String),
+    /// Delete a snapshot of that image.
+    DeleteSnapshot(String),
+    /// Delete a volume that the newcomer left behind.
+    DeleteVolume(String),
+}
+
+impl Action {
+    /// Notes what the journal has to hold before the call is made.
+    pub fn record(&self, lab: &mut LabSwap, observed: &Observed) {
+        lab.captured.note(&observed.images);
+        lab.volumes.extend(observed.newcomers_volumes.iter().cloned());
+        match self {
+            Self::DeregisterOld(_) => lab.leaving = true,
+            Self::StopOld | Self::TerminateOld => lab.stopping = true,
+            _ => {}
+        }
+    }
+}
+
+/// Whether the swap goes forward to its end. Otherwise it is undone, for good: the caller writes that
+/// down ([`Stage::Undoing`]), so that a target that comes and goes does not turn it round again.
+#[must_use]
+pub fn goes_forward(journal: &Journal, lab: &LabSwap, observed: &Observed) -> bool {
+    if observed.old == OldState::Gone {
+        return journal.newcomer.is_some(); // nothing to go back to
+    }
+    // An execution that died is no reason to go back; a newcomer or an owner that speaks against it is.
+    let spoken_against = matches!(
+        journal.undo_reason(),
+        Some(Reason::NewcomerAtRisk | Reason::NewcomerNotServing | Reason::InstanceChanged)
+    );
+    if journal.stage != Stage::Retiring || spoken_against || !observed.newcomer_lives() {
+        return false;
+    }
+    let stopped_by_us = observed.old == OldState::Stopped && lab.stopping;
+    let serves = observed.target(|t| !t.newcomer.serves()).is_none();
+    stopped_by_us || (serves && observed.address != AddressAt::Old)
+}
+
+/// Why a retirement that was under way does not go forward.
+#[must_use]
+pub fn why_not_forward(observed: &Observed) -> (Reason, &'static str) {
+    if !observed.newcomer_lives() {
+        return (Reason::NewcomerAtRisk, "the newcomer no longer runs");
+    }
+    if observed.target(|t| !t.newcomer.serves()).is_some() {
+        return (Reason::NewcomerNotServing, "the newcomer is not healthy in every target group any more");
+    }
+    (Reason::InstanceChanged, "the Elastic IP is with the old instance again")
+}
+
+/// What to do next.
+#[must_use]
+pub fn next(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
+    if goes_forward(journal, lab, observed) { finish(lab, observed) } else { undo(journal, lab, observed) }
+}
+
+fn finish(lab: &LabSwap, observed: &Observed) -> Action {
+    if observed.newcomer_lives() {
+        if let Some(target) = observed.target(|t| t.newcomer.is_out()) {
+            return Action::RegisterNewcomer(target);
+        }
+        if lab.address.is_some() && observed.address == AddressAt::Nobody {
+            return Action::AddressToNewcomer;
+        }
+    }
+    if observed.old != OldState::Gone {
+        if let Some(target) = observed.target(|t| t.old.is_registered()) {
+            return Action::DeregisterOld(target);
+        }
+        if observed.target(|t| t.old == TargetState::Draining).is_some() {
+            return Action::Wait("the old instance is draining");
+        }
+    }
+    match (observed.old, lab.old_instance) {
+        (OldState::Running | OldState::Starting, OldInstance::Stop) => Action::StopOld,
+        (OldState::Running | OldState::Starting | OldState::Stopped, OldInstance::Terminate) => {
+            Action::TerminateOld
+        }
+        (OldState::Stopped, OldInstance::Stop) | (OldState::Gone, _) => clean_up(observed, End::Finished),
+    }
+}
+
+fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
+    if observed.newcomer.is_none() && observed.launch_may_be_invisible {
+        return Action::Wait("what was launched may not be visible yet");
+    }
+    let back = (observed.old != OldState::Gone).then(|| old_serves_again(journal, lab, observed)).flatten();
+    back.or_else(|| old_may_still_leave(lab, observed))
+        .or_else(|| newcomer_leaves(observed))
+        .or_else(|| volumes_go(lab, observed))
+        .unwrap_or_else(|| clean_up(observed, End::Undone))
+}
+
+fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<Action> {
+    match observed.old {
+        OldState::Stopped if lab.stopping => return Some(Action::StartOld),
+        OldState::Starting => return Some(Action::Wait("the old instance is starting")),
+        _ => {}
+    }
+    if lab.leaving && observed.old == OldState::Running {
+        if let Some(target) = observed.target(|t| t.old.is_out()) {
+            return Some(Action::RegisterOld(target));
+        }
+        let may_serve = observed.newcomer_lives();
+        if may_serve && observed.target(|t| t.old == TargetState::Checking).is_some() {
+            return Some(Action::Wait("the old instance is not healthy yet in every target group"));
+        }
+    }
+    let ours = lab.address.is_some() && journal.newcomer.is_some();
+    let astray = matches!(observed.address, AddressAt::Newcomer | AddressAt::Nobody);
+    if ours && astray {
+        return Some(Action::AddressToOld);
+    }
+    // It was out, or without its address, and may not be healthy yet: while the newcomer serves in its
+    // place, that stays.
+    let touched = lab.leaving || (ours && observed.address == AddressAt::Old);
+    let missed = observed.target(|t| t.old == TargetState::Unhealthy && t.newcomer == TargetState::Healthy);
+    (touched && observed.old == OldState::Running && observed.newcomer_lives() && missed.is_some()).then_some(
+        Action::Wait("the old instance is not healthy again, and the newcomer serves in its place"),
+    )
+}
+
+/// A stop, or a deregistration, that AWS carries out late finds no newcomer any more, and nobody who makes up for it.
+fn old_may_still_leave(lab: &LabSwap, observed: &Observed) -> Option<Action> {
+    let was_told_to = (lab.leaving || lab.stopping) && observed.old != OldState::Gone;
+    (was_told_to && observed.calls_may_land)
+        .then_some(Action::Wait("what was asked of the old instance may still land"))
+}
+
+fn newcomer_leaves(observed: &Observed) -> Option<Action> {
+    if let Some(target) = observed.target(|t| t.newcomer.is_registered()) {
+        return Some(Action::DeregisterNewcomer(target));
+    }
+    let newcomer = observed.newcomer.as_ref().filter(|newcomer| newcomer.alive)?;
+    if observed.target(|t| t.newcomer == TargetState::Draining).is_some() {
+        return Some(Action::Wait("the newcomer is draining"));
+    }
+    Some(Action::TerminateNewcomer(newcomer.id.clone()))
+}
+
+/// An image may say of a volume that it outlives its instance. Of a newcomer that never served in the old one's place,
+/// nothing stays; on another's there may be what only it was told.
+fn volumes_go(lab: &LabSwap, observed: &Observed) -> Option<Action> {
+    if lab.is_over || lab.leaving || lab.stopping {
+        return None;
+    }
+    if let Some(volume) = observed.volumes.iter().find(|volume| !volume.is_attached) {
+        return Some(Action::DeleteVolume(volume.id.clone()));
+    }
+    (!observed.volumes.is_empty()).then_some(Action::Wait("the newcomer still has its volumes"))
+}
+
+/// The image was only a means of launching: nothing that runs needs it or its snapshots.
+fn clean_up(observed: &Observed, end: End) -> Action {
+    if let Some(image) = observed.images.first() {
+        return Action::DeregisterImage(image.id.clone());
+    }
+    if let Some(snapshot) = observed.snapshots.first() {
+        return Action::DeleteSnapshot(snapshot.clone());
+    }
+    Action::Done(end)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,550 @@
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::swap::journal::{Retirement, Undo};
+use crate::swap::lab::Registration;
+
+fn old() -> InstanceId {
+    "i-00000001".parse().unwrap()
+}
+
+fn newcomer() -> InstanceId {
+    "i-00000002".parse().unwrap()
+}
+
+/// The execution dies at its `left`th call: right before that, or right after.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    left: usize,
+    made: bool,
+}
+
+struct Call {
+    made: bool,
+    last: bool,
+}
+
+impl Cut {
+    fn after(calls: usize) -> Self {
+        Self { left: calls, made: true }
+    }
+
+    fn at_next_call(&mut self) -> Call {
+        self.left = self.left.saturating_sub(1);
+        let last = self.left == 0;
+        Call { made: !last || self.made, last }
+    }
+}
+
+/// AWS as far as a lab swap touches it. Every action checks what must hold when it is done.
+#[derive(Debug, Clone)]
+struct World {
+    journal: Journal,
+    lab: LabSwap,
+    seen: Observed,
+    /// The owner has taken the old instance away by himself.
+    old_taken: bool,
+    /// The old instance answers the checks of its target groups only while it has its address.
+    old_needs_address: bool,
+    /// How often in a row it has answered: three times make an unhealthy one healthy.
+    old_answered: usize,
+    /// Calls of the retirement that were answered.
+    calls: usize,
+}
+
+impl World {
+    fn new(old_instance: OldInstance, has_address: bool, groups: usize, capture: bool) -> Self {
+        let registration = Registration { target_group_arn: "tg".into(), port: Some(80) };
+        let lab = LabSwap {
+            instance_type: None,
+            old_instance,
+            address: has_address.then(|| "eipalloc-1".to_owned()),
+            registrations: vec![registration; groups],
+            capture,
+            leaving: false,
+            stopping: false,
+            traits: crate::swap::lab::Traits::new(),
+            losses: vec![],
+            captured_at: None,
+            is_over: false,
+            captured: crate::swap::lab::Captured::default(),
+            volumes: BTreeSet::new(),
+        };
+        let seen = Observed {
+            old: OldState::Running,
+            newcomer: None,
+            launch_may_be_invisible: false,
+            calls_may_land: false,
+            address: if has_address { AddressAt::Old } else { AddressAt::Elsewhere },
+            targets: vec![Targets { old: TargetState::Healthy, newcomer: TargetState::Absent }; groups],
+            images: vec![],
+            snapshots: vec![],
+            newcomers_volumes: BTreeSet::new(),
+            volumes: vec![],
+            left_alone: vec![],
+        };
+        let journal = Journal::new(&old(), Timestamp::UNIX_EPOCH, Retirement::Detach);
+        Self { journal, lab, seen, old_taken: false, old_needs_address: false, old_answered: 0, calls: 0 }
+    }
+
+    /// The whole swap, as the state machine drives it (the journal is ahead of every call), until `cut`.
+    fn run(&mut self, mut cut: Cut) {
+        if self.lab.capture {
+            self.journal.stage = Stage::Capturing;
+            let call = cut.at_next_call();
+            if call.made {
+                let snapshots = ["snap-1", "snap-2"].map(str::to_owned).into();
+                self.seen.images = vec![CapturedImage { id: "ami-1".into(), snapshots }];
+                self.seen.snapshots = vec!["snap-1".into(), "snap-2".into()];
+            }
+            if call.last {
+                return;
+            }
+        }
+        self.journal.stage = Stage::Launching;
+        let call = cut.at_next_call();
+        if call.made {
+            self.seen.newcomer = Some(Newcomer { id: newcomer(), alive: true });
+            self.seen.volumes = vec![LeftVolume { id: "vol-1".into(), is_attached: true }];
+            self.seen.newcomers_volumes = ["vol-1".to_owned()].into();
+        }
+        if !call.last && self.takes_over(&mut cut) {
+            self.retires(&mut cut);
+        }
+    }
+
+    /// The swap right before its retirement.
+    fn serves_beside_the_old(&mut self) {
+        let mut uncut = Cut::after(usize::MAX);
+        self.seen.newcomer = Some(Newcomer { id: newcomer(), alive: true });
+        self.seen.volumes = vec![LeftVolume { id: "vol-1".into(), is_attached: true }];
+        self.seen.newcomers_volumes = ["vol-1".to_owned()].into();
+        assert!(self.takes_over(&mut uncut));
+        self.journal.stage = Stage::Retiring;
+    }
+
+    fn takes_over(&mut self, cut: &mut Cut) -> bool {
+        self.journal.stage = Stage::Attaching;
+        self.journal.newcomer = Some(newcomer());
+        loop {
+            let step = take_over(&self.lab, &self.seen);
+            let call = match step {
+                TakeOver::Done => return true,
+                TakeOver::Undo(..) => return false,
+                TakeOver::Wait(_) => Call { made: true, last: false },
+                TakeOver::Register(_) | TakeOver::MoveAddress => cut.at_next_call(),
+            };
+            match step {
+                TakeOver::Register(n) if call.made => self.seen.targets[n].newcomer = TargetState::Checking,
+                TakeOver::MoveAddress if call.made => self.seen.address = AddressAt::Newcomer,
+                _ => self.tick(),
+            }
+            if call.last {
+                return false;
+            }
+        }
+    }
+
+    fn retires(&mut self, cut: &mut Cut) {
+        self.journal.stage = Stage::Retiring;
+        loop {
+            let action = next(&self.journal, &self.lab, &self.seen);
+            action.record(&mut self.lab, &self.seen);
+            let call = match action {
+                Action::Done(_) => return,
+                Action::Wait(_) => Call { made: true, last: false },
+                _ => cut.at_next_call(),
+            };
+            if call.made {
+                self.perform(&action);
+            }
+            if call.last {
+                return;
+            }
+        }
+    }
+
+    fn serves(&self, who: AddressAt, state: impl Fn(&Targets) -> TargetState) -> bool {
+        let ours = self.lab.address.is_some() && self.seen.address != AddressAt::Elsewhere;
+        let holds = !ours || self.seen.address == who;
+        holds && self.seen.targets.iter().all(|t| state(t) == TargetState::Healthy)
+    }
+
+    fn perform(&mut self, action: &Action) {
+        let alive = self.seen.newcomer.as_ref().is_some_and(|n| n.alive);
+        match action {
+            Action::Done(_) | Action::Wait(_) => self.tick(),
+            Action::RegisterNewcomer(n) => self.seen.targets[*n].newcomer = TargetState::Checking,
+            Action::DeregisterNewcomer(n) => {
+                let served = alive && self.seen.targets[*n].newcomer == TargetState::Healthy;
+                let old_is_back = self.old_taken || self.seen.targets[*n].old == TargetState::Healthy;
+                assert!(!served || old_is_back, "a target group without a healthy target: {self:?}");
+                self.seen.targets[*n].newcomer = TargetState::Draining;
+            }
+            Action::RegisterOld(n) => {
+                assert_eq!(self.seen.old, OldState::Running, "AWS refuses a target that does not run");
+                self.seen.targets[*n].old = TargetState::Checking;
+            }
+            Action::DeregisterOld(n) => {
+                assert!(self.lab.leaving, "written ahead");
+                assert!(alive && self.seen.targets[*n].newcomer == TargetState::Healthy);
+                self.seen.targets[*n].old = TargetState::Draining;
+            }
+            Action::AddressToNewcomer => self.seen.address = AddressAt::Newcomer,
+            Action::AddressToOld => self.seen.address = AddressAt::Old,
+            Action::StopOld | Action::TerminateOld => {
+                assert!(self.lab.stopping, "written ahead");
+                let stopped = self.seen.old == OldState::Stopped;
+                assert!(alive && (stopped || self.serves(AddressAt::Newcomer, |t| t.newcomer)));
+                let gone = matches!(action, Action::TerminateOld);
+                self.seen.old = if gone { OldState::Gone } else { OldState::Stopped };
+            }
+            Action::StartOld => self.seen.old = OldState::Starting,
+            Action::TerminateNewcomer(_) => {
+                assert!(self.lab.volumes.contains("vol-1"), "its volumes are noted first");
+                let old_is_back = self.old_taken
+                    || self.seen.old == OldState::Gone
+                    || self.serves(AddressAt::Old, |t| t.old);
+                assert!(old_is_back, "the newcomer goes last: {self:?}");
+                self.newcomer_dies();
+            }
+            Action::DeregisterImage(id) => {
+                assert!(self.lab.captured.snapshots.len() == 2, "its snapshots are noted first");
+                self.seen.images.retain(|image| &image.id != id);
+            }
+            Action::DeleteSnapshot(id) => {
+                assert!(self.seen.images.is_empty(), "EC2 refuses: an image uses it");
+                self.seen.snapshots.retain(|snapshot| snapshot != id);
+            }
+            Action::DeleteVolume(id) => {
+                assert!(!alive, "a newcomer that lives needs its volumes");
+                self.seen.volumes.retain(|volume| volume.id != *id);
+            }
+        }
+    }
+
+    fn newcomer_dies(&mut self) {
+        self.seen.newcomers_volumes.clear();
+        if let Some(newcomer) = self.seen.newcomer.as_mut() {
+            newcomer.alive = false;
+            for volume in &mut self.seen.volumes {
+                volume.is_attached = false;
+            }
+            for target in &mut self.seen.targets {
+                target.newcomer = TargetState::Absent;
+            }
+            if self.seen.address == AddressAt::Newcomer {
+                self.seen.address = AddressAt::Nobody;
+            }
+        }
+    }
+
+    fn owner_terminates_the_old(&mut self) {
+        self.old_taken = true;
+        self.seen.old = OldState::Gone;
+        for target in &mut self.seen.targets {
+            target.old = TargetState::Absent;
+        }
+        if self.seen.address == AddressAt::Old {
+            self.seen.address = AddressAt::Nobody;
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.seen.old == OldState::Starting {
+            self.seen.old = OldState::Running;
+        }
+        let old_answers = !self.old_needs_address || self.seen.address == AddressAt::Old;
+        self.old_answered = if old_answers { self.old_answered + 1 } else { 0 };
+        for target in &mut self.seen.targets {
+            for (state, answers) in [(&mut target.old, old_answers), (&mut target.newcomer, true)] {
+                *state = match *state {
+                    TargetState::Checking if answers => TargetState::Healthy,
+                    TargetState::Checking | TargetState::Healthy if !answers => TargetState::Unhealthy,
+                    TargetState::Unhealthy if self.old_answered >= 3 => TargetState::Healthy,
+                    TargetState::Draining => TargetState::Absent,
+                    other => other,
+                };
+            }
+        }
+    }
+
+    fn decide_to_recover(&mut self) {
+        if self.journal.stage != Stage::Retiring {
+            self.journal.stage = Stage::Undoing;
+        }
+        self.journal.undo = Some(Undo { reason: Reason::ExecutionDied, detail: String::new() });
+    }
+
+    fn recover(&mut self) -> End {
+        self.decide_to_recover();
+        for _ in 0..60 {
+            if self.journal.stage == Stage::Retiring && !goes_forward(&self.journal, &self.lab, &self.seen) {
+                self.journal.stage = Stage::Undoing;
+            }
+            let action = next(&self.journal, &self.lab, &self.seen);
+            if let Action::Done(end) = action {
+                return end;
+            }
+            action.record(&mut self.lab, &self.seen);
+            self.perform(&action);
+            self.perform(&Action::Wait("time passes"));
+        }
+        panic!("it does not end: {self:?}");
+    }
+
+    fn assert_nothing_is_left(&self) {
+        assert!(self.seen.images.is_empty() && self.seen.snapshots.is_empty());
+    }
+}
+
+/// What a retirement asked of the old instance, when it lands after its caller gave up.
+fn lands(world: &mut World, action: &Action) {
+    match action {
+        Action::DeregisterOld(n) => world.seen.targets[*n].old = TargetState::Draining,
+        Action::StopOld => world.seen.old = OldState::Stopped,
+        Action::TerminateOld => world.seen.old = OldState::Gone,
+        _ => world.perform(action),
+    }
+}
+
+proptest! {
+    /// A call of the retirement gets no answer, and lands within the quiet period. The way back begins meanwhile, and ends
+    /// with one instance that serves.
+    #[test]
+    fn a_call_that_lands_late_leaves_the_service_with_one_of_the_two(
+        answered in 0_usize..4,
+        late_by in 0_usize..8,
+        terminate: bool,
+        has_address: bool,
+        groups in 0_usize..3,
+    ) {
+        const QUIET: usize = 8;
+        let how = if terminate { OldInstance::Terminate } else { OldInstance::Stop };
+        let mut world = World::new(how, has_address, groups, false);
+        world.serves_beside_the_old();
+        let mut lost = None;
+        for _ in 0..40 {
+            let action = next(&world.journal, &world.lab, &world.seen);
+            action.record(&mut world.lab, &world.seen);
+            let is_call = !matches!(action, Action::Done(_) | Action::Wait(_));
+            if is_call && world.calls == answered {
+                lost = Some(action);
+                break;
+            }
+            world.calls += usize::from(is_call);
+            world.perform(&action);
+        }
+        let Some(lost) = lost else { return Ok(()) }; // it had not so many calls
+        world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
+        world.journal.stage = Stage::Undoing;
+        for look in 0.. {
+            prop_assert!(look < 60, "it does not end: {:?}", world);
+            if look == late_by {
+                lands(&mut world, &lost);
+            }
+            world.seen.calls_may_land = look < QUIET;
+            let action = next(&world.journal, &world.lab, &world.seen);
+            if let Action::Done(_) = action {
+                prop_assert!(look >= late_by, "it ended before the call landed");
+                break;
+            }
+            action.record(&mut world.lab, &world.seen);
+            world.perform(&action);
+            world.perform(&Action::Wait("time passes"));
+        }
+        let newcomer_lives = world.seen.newcomer.as_ref().is_some_and(|n| n.alive);
+        let old_serves = world.seen.old == OldState::Running && world.serves(AddressAt::Old, |t| t.old);
+        prop_assert!(old_serves || newcomer_lives, "{:?}", world);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_swap_cut_at_any_call_is_finished_or_undone(
+        left in 1_usize..17,
+        made: bool,
+        terminate: bool,
+        has_address: bool,
+        groups in 0_usize..3,
+        capture: bool,
+        dies: bool,
+        old_taken: bool,
+    ) {
+        let how = if terminate { OldInstance::Terminate } else { OldInstance::Stop };
+        let mut world = World::new(how, has_address, groups, capture);
+        world.run(Cut { left, made });
+        let old_was_terminated = world.seen.old == OldState::Gone;
+        if dies {
+            world.newcomer_dies();
+        }
+        if old_taken {
+            world.owner_terminates_the_old();
+        }
+        let end = world.recover();
+        world.tick(); // where the old one is gone, nobody waits for the newcomer's first checks
+        world.assert_nothing_is_left();
+        let alive = world.seen.newcomer.as_ref().is_some_and(|n| n.alive);
+        match end {
+            End::Undone if old_taken => prop_assert!(!alive),
+            End::Undone => {
+                prop_assert!(!alive, "a stray newcomer");
+                let has_served = world.lab.leaving || world.lab.stopping;
+                prop_assert!(has_served || world.seen.volumes.is_empty(), "a stray volume");
+                prop_assert_eq!(world.seen.old, OldState::Running);
+                prop_assert!(world.serves(AddressAt::Old, |t| t.old), "{:?}", world);
+            }
+            End::Finished if dies => prop_assert!(old_taken || old_was_terminated),
+            End::Finished => {
+                prop_assert!(alive);
+                prop_assert!(world.serves(AddressAt::Newcomer, |t| t.newcomer), "{:?}", world);
+                let expected = if terminate || old_taken { OldState::Gone } else { OldState::Stopped };
+                prop_assert_eq!(world.seen.old, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_speaks_against_it_gets_the_old_one_back(
+        left in 1_usize..17,
+        made: bool,
+        has_address: bool,
+        groups in 0_usize..3,
+        needs_address: bool,
+        time in 0_usize..4,
+        reason in prop::sample::select(vec![
+            Reason::NewcomerAtRisk, Reason::NewcomerNotServing, Reason::InstanceChanged,
+        ]),
+    ) {
+        let mut world = World::new(OldInstance::Stop, has_address, groups, false);
+        world.old_needs_address = has_address && needs_address;
+        world.run(Cut { left, made });
+        (0..time).for_each(|_| world.tick());
+        world.journal.undo = Some(Undo { reason, detail: String::new() });
+        for _ in 0..60 {
+            let action = next(&world.journal, &world.lab, &world.seen);
+            if matches!(action, Action::Done(_)) {
+                break;
+            }
+            action.record(&mut world.lab, &world.seen);
+            world.perform(&action);
+            world.tick();
+        }
+        prop_assert_eq!(world.seen.old, OldState::Running);
+        prop_assert!(world.serves(AddressAt::Old, |t| t.old), "{:?}", world);
+        prop_assert!(world.seen.newcomer.is_none_or(|n| !n.alive));
+    }
+}
+
+#[test]
+fn the_volumes_of_a_newcomer_that_replaced_the_old_one_stay() {
+    let mut world = World::new(OldInstance::Stop, false, 0, false);
+    world.run(Cut::after(10));
+    assert_eq!(world.recover(), End::Finished);
+    assert!(world.seen.volumes.iter().all(|volume| volume.is_attached) && !world.seen.volumes.is_empty());
+}
+
+#[test]
+fn an_old_instance_is_brought_back_after_its_swap_and_what_the_newcomer_left_stays() {
+    for dies in [false, true] {
+        let mut world = World::new(OldInstance::Stop, true, 1, false);
+        world.run(Cut::after(20));
+        assert_eq!(world.seen.old, OldState::Stopped);
+        if dies {
+            world.newcomer_dies();
+        }
+        world.journal.stage = Stage::Undoing;
+        (world.lab.leaving, world.lab.stopping, world.lab.is_over) = (true, true, true);
+        assert_eq!(world.recover(), End::Undone);
+        assert!(world.serves(AddressAt::Old, |t| t.old) && world.seen.old == OldState::Running);
+        assert!(world.seen.newcomer.as_ref().is_some_and(|n| !n.alive) && !world.seen.volumes.is_empty());
+    }
+}
+
+#[test]
+fn what_stays_is_named() {
+    let mut world = World::new(OldInstance::Stop, true, 1, false);
+    world.run(Cut::after(20));
+    assert_eq!(
+        world.seen.remarks(&world.lab),
+        Vec::<String>::new(),
+        "a newcomer that serves keeps what it has"
+    );
+    world.newcomer_dies();
+    world.seen.left_alone = vec!["image ami-9 bears the tag".into()];
+    let remarks = world.seen.remarks(&world.lab);
+    assert!(
+        remarks.len() == 2 && remarks[0].contains("ami-9") && remarks[1].contains("vol-1"),
+        "{remarks:?}"
+    );
+    let mut never_served = World::new(OldInstance::Stop, true, 1, false);
+    never_served.run(Cut::after(1));
+    never_served.newcomer_dies();
+    assert_eq!(never_served.seen.remarks(&never_served.lab), Vec::<String>::new(), "its volume goes");
+}
+
+#[test]
+fn a_volume_is_deleted_only_once_the_newcomer_has_let_go_of_it() {
+    let mut world = World::new(OldInstance::Stop, false, 0, false);
+    world.run(Cut::after(1));
+    world.journal.stage = Stage::Undoing;
+    world.seen.newcomer = Some(Newcomer { id: newcomer(), alive: false });
+    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Action::Wait(_)));
+    world.seen.volumes[0].is_attached = false;
+    assert_eq!(next(&world.journal, &world.lab, &world.seen), Action::DeleteVolume("vol-1".into()));
+}
+
+#[test]
+fn a_newcomer_that_serves_outlives_an_old_one_that_does_not() {
+    let mut world = World::new(OldInstance::Stop, false, 1, false);
+    world.run(Cut::after(3));
+    assert!(world.lab.leaving);
+    world.journal.undo = Some(Undo { reason: Reason::InstanceChanged, detail: String::new() });
+    world.seen.targets[0].old = TargetState::Unhealthy;
+    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Action::Wait(_)));
+    world.seen.targets[0].newcomer = TargetState::Unhealthy;
+    assert_eq!(next(&world.journal, &world.lab, &world.seen), Action::DeregisterNewcomer(0));
+}
+
+#[test]
+fn an_address_that_its_owner_moved_elsewhere_stays_there() {
+    let mut world = World::new(OldInstance::Stop, true, 0, false);
+    world.run(Cut::after(2));
+    assert_eq!(world.seen.address, AddressAt::Newcomer);
+    world.seen.address = AddressAt::Elsewhere;
+    assert_eq!(world.recover(), End::Undone);
+    assert_eq!(world.seen.address, AddressAt::Elsewhere);
+}
+
+#[test]
+fn an_old_instance_that_its_owner_stopped_is_not_started() {
+    let mut world = World::new(OldInstance::Stop, false, 0, false);
+    world.run(Cut::after(1));
+    world.seen.old = OldState::Stopped;
+    world.old_taken = true;
+    assert_eq!(world.recover(), End::Undone);
+    assert_eq!(world.seen.old, OldState::Stopped);
+}
+
+#[test]
+fn a_launch_that_may_be_invisible_is_waited_for() {
+    let mut world = World::new(OldInstance::Stop, false, 0, true);
+    world.journal.stage = Stage::Undoing;
+    world.seen.launch_may_be_invisible = true;
+    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Action::Wait(_)));
+}
+
+#[test]
+fn the_address_moves_only_once_every_target_group_finds_the_newcomer_healthy() {
+    let mut world = World::new(OldInstance::Stop, true, 2, false);
+    world.seen.newcomer = Some(Newcomer { id: newcomer(), alive: true });
+    world.seen.targets[0].newcomer = TargetState::Healthy;
+    assert_eq!(take_over(&world.lab, &world.seen), TakeOver::Register(1));
+    world.seen.targets[1].newcomer = TargetState::Unhealthy;
+    assert!(matches!(take_over(&world.lab, &world.seen), TakeOver::Wait(_)));
+    world.seen.targets[1].newcomer = TargetState::Healthy;
+    assert_eq!(take_over(&world.lab, &world.seen), TakeOver::MoveAddress);
+    world.seen.old = OldState::Stopped;
+    assert!(matches!(take_over(&world.lab, &world.seen), TakeOver::Undo(Reason::InstanceChanged, _)));
+}

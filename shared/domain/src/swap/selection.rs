@@ -1,0 +1,396 @@
+//! The choice of the instances of a group that are worth a swap, with a reason for each of the others.
+//! `change` holds the changes that make a swap in progress turn back.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AzId, InstanceId, InstanceType, Region};
+use crate::owners::{kubernetes, service};
+use crate::reason::Reason;
+use crate::risk::pool::Pool;
+use crate::settings::Settings;
+use crate::swap::belongings::{Given, too_many_tags};
+use crate::swap::group::{Group, Instance, InstanceState, Launch, LaunchSource, Member};
+use crate::swap::group_tags::{BadTag, GroupTags};
+use crate::swap::pricing::{Prices, UsageOperation};
+use crate::swap::report::Left;
+use crate::tags::Tags;
+
+/// An On-Demand instance to be replaced, with everything that its launch needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The instance's type.
+    pub instance_type: InstanceType,
+    /// The pools that may replace the instance, best first: its own type, then the group's others.
+    pub pools: Vec<Pool>,
+    /// The zone's name in this account.
+    pub availability_zone: String,
+    /// The operation that the instance is billed for, if prices of its kind are known: shared tenancy, no
+    /// Marketplace software.
+    #[serde(default)]
+    pub billed_as: Option<UsageOperation>,
+    /// The prices of the instance and of its pools; empty before the gate has asked.
+    #[serde(default)]
+    pub prices: Prices,
+    /// The pools that are not worth a swap, in words.
+    #[serde(default)]
+    pub not_cheaper: String,
+    /// Ids of the instance's volumes and network interfaces; empty for a node, whose pods bring their own.
+    #[serde(default)]
+    pub holds: BTreeSet<String>,
+    /// The subnet for the replacement: the instance's own while the group still launches into it.
+    pub subnet_id: String,
+    /// The instance's tags; the newcomer inherits them.
+    pub tags: Tags,
+}
+
+/// A group's members, sorted into candidates and skipped ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Members to be swapped, one after another.
+    pub candidates: Vec<Candidate>,
+    /// Members left alone, each with its reason.
+    pub skipped: Vec<Left>,
+}
+
+/// Zone ids by zone name, in the account at hand.
+pub type Zones = BTreeMap<String, AzId>;
+
+/// The contribution of each launch of a group to its instances, or the reason for which the launch can't be
+/// Spot.
+pub type Launches = BTreeMap<Launch, Result<Given, String>>;
+
+/// A group as AWS describes it, with everything that its members are judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The group.
+    pub group: &'a Group,
+    /// The members as EC2 describes them.
+    pub instances: &'a BTreeMap<InstanceId, Instance>,
+    /// Zone ids, if EC2 does not give them with the instance.
+    pub zones: &'a Zones,
+    /// Zone names of the group's subnets, if a member is in none of them.
+    pub subnet_zones: &'a BTreeMap<String, String>,
+    /// The group's launches.
+    pub launches: &'a Launches,
+    /// Device names in the block device mappings of images, by image id.
+    pub image_devices: &'a BTreeMap<String, BTreeSet<String>>,
+    /// The region.
+    pub region: &'a Region,
+}
+
+mod change;
+
+pub use change::{Change, changed_before_attach, changed_before_retirement, no_longer_wanted};
+
+type Why = (Reason, String);
+
+/// Sorts the members of a group.
+///
+/// # Errors
+/// A tag of the group that limits us but is malformed: no swap is better than one against its owner's wish.
+pub fn select(view: View<'_>, settings: &Settings) -> Result<Selection, BadTag> {
+    let tags = GroupTags::parse(&view.group.tags)?;
+    let floor = floor(view.group, view.group.desired, &tags, settings);
+    let mut selection = Selection::default();
+    for member in &view.group.members {
+        let verdict = judged(member, view.instances.get(&member.id)).and_then(|instance| {
+            not_a_node(view.group, instance)?;
+            candidate(view, member, instance, &tags, settings, MemberKind::Plain)
+        });
+        match verdict {
+            Ok(candidate) => selection.candidates.push(candidate),
+            Err((reason, detail)) => selection.skipped.push(Left::new(&member.id, reason, detail)),
+        }
+    }
+    keep_floor(&mut selection, on_demand(view.group, view.instances), floor);
+    Ok(selection)
+}
+
+/// Judges one member that is asked for by its id: a Kubernetes node, or a candidate whose turn has come.
+///
+/// # Errors
+/// A malformed tag, as in [`select`]. The inner error is the reason for which the member stays.
+pub fn select_one(
+    view: View<'_>,
+    id: &InstanceId,
+    settings: &Settings,
+    kind: MemberKind,
+) -> Result<Result<Candidate, Left>, BadTag> {
+    let tags = GroupTags::parse(&view.group.tags)?;
+    let verdict = view
+        .group
+        .member(id)
+        .ok_or_else(|| (Reason::GroupChanged, format!("it has left group {}", view.group.name)))
+        .and_then(|member| Ok((member, judged(member, view.instances.get(id))?)))
+        .and_then(|(member, instance)| {
+            if kind == MemberKind::Plain {
+                not_a_node(view.group, instance)?;
+            }
+            let candidate = candidate(view, member, instance, &tags, settings, kind)?;
+            let floor = floor(view.group, view.group.desired, &tags, settings);
+            above_floor(view.group, view.instances, floor)?;
+            Ok(candidate)
+        });
+    Ok(verdict.map_err(|(reason, detail)| Left::new(id, reason, detail)))
+}
+
+/// The kind of a group's members: Kubernetes nodes or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberKind {
+    /// The members are no nodes: a node among them is left alone.
+    Plain,
+    /// The members are nodes, and the swap drains them.
+    Node,
+}
+
+fn above_floor(group: &Group, instances: &BTreeMap<InstanceId, Instance>, floor: u32) -> Result<(), Why> {
+    if on_demand(group, instances) > floor {
+        return Ok(());
+    }
+    Err(kept_by(floor))
+}
+
+fn kept_by(floor: u32) -> Why {
+    (Reason::OnDemandFloor, format!("the group keeps {floor} On-Demand"))
+}
+
+/// Returns the number of On-Demand instances that the owner keeps in a group of N, also while it is N+1.
+fn floor(group: &Group, desired: u32, tags: &GroupTags, settings: &Settings) -> u32 {
+    group.on_demand_floor(desired, tags.min_on_demand.unwrap_or(settings.min_on_demand))
+}
+
+/// Refuses a node of a cluster as a plain member, by its own tags or by its group's.
+fn not_a_node(group: &Group, instance: &Instance) -> Result<(), Why> {
+    let marked = kubernetes(&instance.tags).or_else(|| kubernetes(&group.tags));
+    marked.map_or(Ok(()), |marked| Err((Reason::KubernetesNode, marked.detail())))
+}
+
+/// Returns the number of serving members that are On-Demand.
+fn on_demand(group: &Group, instances: &BTreeMap<InstanceId, Instance>) -> u32 {
+    let is_on_demand = |m: &&Member| m.serves() && instances.get(&m.id).is_some_and(|i| !i.is_spot);
+    u32::try_from(group.members.iter().filter(is_on_demand).count()).unwrap_or(u32::MAX)
+}
+
+/// Returns the instance of a member whose group has nothing against its leaving.
+fn judged<'a>(member: &Member, instance: Option<&'a Instance>) -> Result<&'a Instance, Why> {
+    match instance {
+        None => Err((Reason::InstanceGone, "EC2 does not describe it".to_owned())),
+        Some(_) if !member.serves() => Err((Reason::NotInService, "not InService and healthy".to_owned())),
+        Some(i) if i.is_spot => Err((Reason::AlreadySpot, i.instance_type.to_string())),
+        Some(_) if member.protected => {
+            Err((Reason::ScaleInProtected, "scale-in protection is on".to_owned()))
+        }
+        Some(instance) => Ok(instance),
+    }
+}
+
+fn candidate(
+    view: View<'_>,
+    member: &Member,
+    instance: &Instance,
+    tags: &GroupTags,
+    settings: &Settings,
+    kind: MemberKind,
+) -> Result<Candidate, Why> {
+    unwilling(view.group, instance, settings)?;
+    let subnet_id = subnet(view, instance)?;
+    reproducible(view, member, instance, tags, kind)?;
+    let pools = pools(view, instance, tags, settings)?;
+    Ok(Candidate {
+        instance_id: instance.id.clone(),
+        instance_type: instance.instance_type.clone(),
+        pools,
+        availability_zone: instance.availability_zone.clone(),
+        billed_as: instance.billed_as(),
+        prices: Prices::default(),
+        not_cheaper: String::new(),
+        holds: if kind == MemberKind::Plain { instance.belongings.ids() } else { BTreeSet::new() },
+        subnet_id,
+        tags: instance.tags.clone(),
+    })
+}
+
+/// Refuses a member if its owner, another service or its kind stands against a swap.
+fn unwilling(group: &Group, instance: &Instance, settings: &Settings) -> Result<(), Why> {
+    if settings.opts_out(&instance.tags) || settings.opts_out(&group.tags) {
+        return Err((Reason::OptedOut, format!("tag {}", settings.opt_out_tag)));
+    }
+    if instance.state != InstanceState::Running {
+        return Err((Reason::NotInService, "EC2 says that it is not running".to_owned()));
+    }
+    if let Some(operator) = &instance.operator {
+        return Err((Reason::ManagedElsewhere, format!("operated by {operator}")));
+    }
+    if let Some(marked) = service(&instance.tags).or_else(|| service(&group.tags)) {
+        return Err((Reason::ManagedElsewhere, marked.detail()));
+    }
+    instance.bound_to.clone().map_or(Ok(()), |bound| Err((Reason::NotSpotCapable, bound)))
+}
+
+/// Returns the instance's own subnet while the group launches into it, else another one of the same zone.
+fn subnet(view: View<'_>, instance: &Instance) -> Result<String, Why> {
+    let own = instance
+        .subnet_id
+        .as_ref()
+        .ok_or_else(|| (Reason::NotSpotCapable, "it is in no subnet (EC2-Classic)".to_owned()))?;
+    let (current, zone) = (&view.group.subnet_ids, &instance.availability_zone);
+    // A group that only names zones launches into their default subnets.
+    let zones = &view.group.availability_zones;
+    let is_current = if current.is_empty() { zones.contains(zone) } else { current.contains(own) };
+    if is_current {
+        return Ok(own.clone());
+    }
+    current.iter().find(|subnet| view.subnet_zones.get(*subnet) == Some(zone)).cloned().ok_or_else(|| {
+        let detail = format!("its group no longer launches into {zone}: none of its subnets is there");
+        (Reason::NotReproducible, detail)
+    })
+}
+
+/// Refuses a member that has belongings which a launch of today would not give back. A node's pods bring
+/// volumes, interfaces and addresses, and take them along when they move.
+fn reproducible(
+    view: View<'_>,
+    member: &Member,
+    instance: &Instance,
+    tags: &GroupTags,
+    kind: MemberKind,
+) -> Result<(), Why> {
+    let launch = member_launch(view.group, member, &instance.instance_type)?;
+    let given = match view.launches.get(&launch) {
+        Some(Ok(given)) => given,
+        Some(Err(why)) => return Err((Reason::LaunchRejected, why.clone())),
+        None => return Err((Reason::LaunchRejected, "what it is launched from was not read".to_owned())),
+    };
+    let belongings = &instance.belongings;
+    let of_image = belongings.image_id.as_ref().and_then(|image| view.image_devices.get(image));
+    let nothing = BTreeSet::new();
+    let why = match kind {
+        MemberKind::Plain => belongings.irreproducible(given, of_image.unwrap_or(&nothing)),
+        MemberKind::Node => belongings.irreproducible_in_a_node(),
+    };
+    let why = why
+        .or_else(|| too_many_tags(&instance.tags, given, &view.group.propagated_tags))
+        .or_else(|| born_ready(tags, given));
+    why.map_or(Ok(()), |why| Err((Reason::NotReproducible, why)))
+}
+
+/// Returns why the ready tag says nothing, if every instance has that tag from its launch.
+fn born_ready(tags: &GroupTags, given: &Given) -> Option<String> {
+    let ready = tags.ready_tag.as_ref().filter(|ready| given.tag_keys.contains(ready.key()))?;
+    Some(format!("its template puts the tag {ready}, which is to say that it is ready, on every instance"))
+}
+
+fn pools(
+    view: View<'_>,
+    instance: &Instance,
+    tags: &GroupTags,
+    settings: &Settings,
+) -> Result<Vec<Pool>, Why> {
+    let own = &instance.instance_type;
+    let az_id =
+        instance.az_id.clone().or_else(|| view.zones.get(&instance.availability_zone).cloned()).ok_or_else(
+            || (Reason::PoolUnreadable, format!("no zone id is known for {}", instance.availability_zone)),
+        )?;
+    let can_launch = |kind: &InstanceType| {
+        view.group.launch_of(kind).is_some_and(|launch| !matches!(view.launches.get(&launch), Some(Err(_))))
+    };
+    let others = other_types(view.group, tags, settings).into_iter().filter(|t| t != own && can_launch(t));
+    let pool = |instance_type| Pool { region: view.region.clone(), az_id: az_id.clone(), instance_type };
+    Ok(std::iter::once(own.clone()).chain(others).map(pool).collect())
+}
+
+/// Returns every launch that the members and their possible replacements need.
+///
+/// # Errors
+/// A tag of the group can't be read.
+pub fn launches_of(
+    group: &Group,
+    instances: &BTreeMap<InstanceId, Instance>,
+    settings: &Settings,
+) -> Result<BTreeSet<Launch>, BadTag> {
+    let tags = GroupTags::parse(&group.tags)?;
+    let own = group.members.iter().filter_map(|member| {
+        let instance = instances.get(&member.id).filter(|i| !i.is_spot)?;
+        member_launch(group, member, &instance.instance_type).ok()
+    });
+    let mut launches: BTreeSet<Launch> = own.collect();
+    // A group without On-Demand members is judged by its launches all the same.
+    if launches.is_empty() {
+        launches.extend(group.launch_source.clone().map(|source| Launch { source, image_id: None }));
+    }
+    launches.extend(other_types(group, &tags, settings).iter().filter_map(|kind| group.launch_of(kind)));
+    Ok(launches)
+}
+
+/// Returns what the group would launch for this member today.
+///
+/// # Errors
+/// The group selects types by attributes, with templates of their own, and the member is of none of them.
+pub fn member_launch(group: &Group, member: &Member, instance_type: &InstanceType) -> Result<Launch, Why> {
+    let by_type = group.launch_of(instance_type);
+    let is_named = group.overrides.iter().any(|o| o.instance_type == *instance_type);
+    if is_named || group.requirement_launches.is_empty() {
+        return by_type
+            .ok_or_else(|| (Reason::LaunchRejected, "its group has nothing to launch from".to_owned()));
+    }
+    let is_its = |launch: &&Launch| match &launch.source {
+        LaunchSource::Template { id, .. } => {
+            member.template_id.as_ref() == Some(id) && member.image_id == launch.image_id
+        }
+        LaunchSource::NamedTemplate { .. } | LaunchSource::Configuration(_) => false,
+    };
+    group.requirement_launches.iter().find(is_its).cloned().ok_or_else(|| {
+        (Reason::NotReproducible, "its launch template is none of its group's overrides".to_owned())
+    })
+}
+
+/// Returns what the group would launch today to replace `old` by an instance of `new_type`.
+#[must_use]
+pub fn replacement_launch(
+    group: &Group,
+    old: &InstanceId,
+    old_type: &InstanceType,
+    new_type: &InstanceType,
+) -> Option<Launch> {
+    match group.member(old).filter(|_| old_type == new_type) {
+        Some(member) => member_launch(group, member, new_type).ok(),
+        None => group.launch_of(new_type),
+    }
+}
+
+/// Returns the types that a replacement may have beside the old one's: the group's own overrides, else its
+/// tag, else the setting.
+///
+/// The setting does not count if the policy selects by attributes: only AWS knows which types have them.
+fn other_types(group: &Group, tags: &GroupTags, settings: &Settings) -> Vec<InstanceType> {
+    let mut types: Vec<InstanceType> = if !group.overrides.is_empty() {
+        group.overrides.iter().map(|o| o.instance_type.clone()).collect()
+    } else if let Some(types) = &tags.instance_types {
+        types.clone()
+    } else if group.requirements.is_none() {
+        settings.instance_types.clone()
+    } else {
+        Vec::new()
+    };
+    let mut seen = HashSet::new();
+    types.retain(|t| {
+        group.requirements.as_ref().is_none_or(|requirements| requirements.lets_through(t))
+            && seen.insert(t.clone())
+    });
+    types
+}
+
+/// Keeps `floor` of the `on_demand` serving instances: the last candidates stay.
+fn keep_floor(selection: &mut Selection, on_demand: u32, floor: u32) {
+    let may_go = usize::try_from(on_demand.saturating_sub(floor)).unwrap_or(usize::MAX);
+    let kept = selection.candidates.split_off(may_go.min(selection.candidates.len()));
+    let (reason, detail) = kept_by(floor);
+    selection.skipped.extend(kept.iter().map(|c| Left::new(&c.instance_id, reason, detail.clone())));
+}
+
+#[cfg(test)]
+mod tests;

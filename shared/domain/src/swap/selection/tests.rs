@@ -1,0 +1,430 @@
+use super::*;
+use crate::owners::{MARKS, Owner};
+use crate::swap::belongings::{Interface, Volume};
+use crate::swap::group::tests::{group_of, id, member, on_demand};
+use crate::swap::group::{AZ_REBALANCE, MemberState, Override, Requirements};
+use crate::swap::group_tags::{INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG, READY_TAG};
+use crate::swap::journal::Original;
+use proptest::prelude::*;
+
+type Instances = BTreeMap<InstanceId, Instance>;
+
+fn by_id(instances: &[Instance]) -> Instances {
+    instances.iter().map(|i| (i.id.clone(), i.clone())).collect()
+}
+
+/// Every launch of the group, as one that gives nothing special.
+fn plain_launches(group: &Group, instances: &Instances, settings: &Settings) -> Launches {
+    let launches = launches_of(group, instances, settings).unwrap_or_default();
+    launches.into_iter().map(|launch| (launch, Ok(Given::default()))).collect()
+}
+
+fn viewed<T>(
+    group: &Group,
+    instances: &Instances,
+    launches: &Launches,
+    look: impl FnOnce(View<'_>) -> T,
+) -> T {
+    let (zones, devices) = (Zones::new(), BTreeMap::new());
+    let subnet_zones = BTreeMap::from([("subnet-2".to_owned(), "us-east-1a".to_owned())]);
+    let region = "us-east-1".parse().unwrap();
+    look(View {
+        group,
+        instances,
+        zones: &zones,
+        subnet_zones: &subnet_zones,
+        launches,
+        image_devices: &devices,
+        region: &region,
+    })
+}
+
+fn selected(group: &Group, instances: &[Instance], settings: &Settings) -> Selection {
+    let instances = by_id(instances);
+    let launches = plain_launches(group, &instances, settings);
+    viewed(group, &instances, &launches, |view| select(view, settings)).unwrap()
+}
+
+fn reason_for(change: impl FnOnce(&mut Group, &mut Instance)) -> Option<Reason> {
+    let (mut group, mut instance) = (group_of(1), on_demand(0));
+    change(&mut group, &mut instance);
+    selected(&group, &[instance], &Settings::default()).skipped.first().map(|left| left.reason)
+}
+
+#[test]
+fn a_serving_on_demand_instance_is_a_candidate_from_its_own_pool() {
+    let selection = selected(&group_of(1), &[on_demand(0)], &Settings::default());
+    assert_eq!(selection.skipped, []);
+    assert_eq!(selection.candidates[0].pools[0].to_string(), "us-east-1#use1-az6#m5.large");
+}
+
+#[test]
+fn a_node_is_swapped_only_as_a_node() {
+    let mut node = on_demand(0);
+    node.tags.insert("kubernetes.io/cluster/shop".into(), "owned".into());
+    let selection = selected(&group_of(1), std::slice::from_ref(&node), &Settings::default());
+    assert_eq!(selection.skipped[0].reason, Reason::KubernetesNode);
+    let group = group_of(1);
+    let select = |settings: &Settings, kind| {
+        let instances = by_id(std::slice::from_ref(&node));
+        let launches = plain_launches(&group, &instances, settings);
+        viewed(&group, &instances, &launches, |view| select_one(view, &node.id, settings, kind)).unwrap()
+    };
+    assert_eq!(select(&Settings::default(), MemberKind::Node).unwrap().instance_id, node.id);
+    assert_eq!(select(&Settings::default(), MemberKind::Plain).unwrap_err().reason, Reason::KubernetesNode);
+    let floor = Settings { min_on_demand: 1, ..Settings::default() };
+    assert_eq!(select(&floor, MemberKind::Node).unwrap_err().reason, Reason::OnDemandFloor);
+}
+
+#[test]
+fn what_is_left_alone_has_its_own_reason() {
+    assert_eq!(reason_for(|_, _| ()), None);
+    assert_eq!(reason_for(|_, i| i.is_spot = true), Some(Reason::AlreadySpot));
+    assert_eq!(reason_for(|_, i| i.state = InstanceState::Dead), Some(Reason::NotInService));
+    assert_eq!(reason_for(|_, i| i.bound_to = Some("host".into())), Some(Reason::NotSpotCapable));
+    assert_eq!(reason_for(|_, i| i.operator = Some("eks".into())), Some(Reason::ManagedElsewhere));
+    assert_eq!(reason_for(|_, i| i.id = id(9)), Some(Reason::InstanceGone));
+    assert_eq!(reason_for(|_, i| i.az_id = None), Some(Reason::PoolUnreadable));
+    assert_eq!(reason_for(|g, _| g.members[0].protected = true), Some(Reason::ScaleInProtected));
+    assert_eq!(reason_for(|g, _| g.members[0].healthy = false), Some(Reason::NotInService));
+    let standby = MemberState::parse("Standby");
+    assert_eq!(reason_for(|g, _| g.members[0].state = standby), Some(Reason::NotInService));
+    let tag = Settings::default().opt_out_tag;
+    assert_eq!(reason_for(|_, i| drop(i.tags.insert(tag.clone(), String::new()))), Some(Reason::OptedOut));
+    assert_eq!(reason_for(|g, _| drop(g.tags.insert(tag.clone(), "true".into()))), Some(Reason::OptedOut));
+    assert_eq!(reason_for(|_, i| drop(i.tags.insert(tag, "false".into()))), None);
+}
+
+#[test]
+fn overrides_come_before_the_tag_and_the_tag_before_the_setting() {
+    let types = |group: &Group, settings: &Settings| {
+        let selection = selected(group, &[on_demand(0)], settings);
+        selection.candidates[0].pools.iter().map(|p| p.instance_type.to_string()).collect::<Vec<_>>()
+    };
+    let settings = Settings { instance_types: vec!["m4.large".parse().unwrap()], ..Settings::default() };
+    let mut group = group_of(1);
+    assert_eq!(types(&group, &settings), ["m5.large", "m4.large"]);
+    group.tags.insert(INSTANCE_TYPES_TAG.into(), "m5a.large, m5.large,m5a.large".into());
+    assert_eq!(types(&group, &settings), ["m5.large", "m5a.large"]);
+    group.overrides = vec![override_of("c5.large", None)];
+    assert_eq!(types(&group, &settings), ["m5.large", "c5.large"]);
+}
+
+#[test]
+fn a_tag_that_cannot_be_read_stops_the_swap() {
+    let mut group = group_of(1);
+    group.tags.insert(MIN_ON_DEMAND_TAG.into(), "two".into());
+    let instances = by_id(&[on_demand(0)]);
+    let error =
+        viewed(&group, &instances, &Launches::new(), |view| select(view, &Settings::default())).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "tag \"spot-optimizer:min-on-demand\" of the group: \"two\" is not a whole number"
+    );
+}
+
+fn template(id: &str) -> LaunchSource {
+    LaunchSource::Template { id: id.into(), version: "1".into() }
+}
+
+fn override_of(name: &str, own: Option<&str>) -> Override {
+    Override { instance_type: name.parse().unwrap(), template: own.map(template), image_id: None }
+}
+
+#[test]
+fn every_owners_mark_keeps_a_member_where_it_is() {
+    for mark in MARKS {
+        let (key, value) = mark.tag.split_once('=').unwrap_or((mark.tag, ""));
+        let key = key.replace('*', "x");
+        let expected = match mark.owner {
+            Owner::Kubernetes => Some(Reason::KubernetesNode),
+            Owner::GroupService(_) | Owner::Service(_) => Some(Reason::ManagedElsewhere),
+            Owner::Fleet => None, // Auto Scaling itself launches through it
+        };
+        let on_instance = reason_for(|_, i| drop(i.tags.insert(key.clone(), value.into())));
+        let on_group = reason_for(|g, _| drop(g.tags.insert(key.clone(), value.into())));
+        assert_eq!((on_instance, on_group), (expected, expected), "{key}={value}");
+    }
+}
+
+#[test]
+fn what_a_replacement_would_not_have_keeps_a_member_where_it_is() {
+    type Change = fn(&mut Instance);
+    let changes: [Change; 3] = [
+        |i| i.belongings.forwards_traffic = true,
+        |i| {
+            i.belongings.volumes.push(Volume {
+                id: "vol-1".into(),
+                device: "/dev/sdf".into(),
+                is_deleted_on_termination: false,
+                is_from_launch: false,
+            });
+        },
+        |i| {
+            i.belongings.interfaces.push(Interface {
+                id: "eni-1".into(),
+                device_index: 0,
+                private_addresses: 1,
+                ipv6_addresses: 0,
+                has_prefixes: false,
+                kept_address: Some("203.0.113.7".into()),
+            });
+        },
+    ];
+    for (n, change) in changes.iter().enumerate() {
+        assert_eq!(reason_for(|_, i| change(i)), Some(Reason::NotReproducible), "change {n}");
+    }
+}
+
+#[test]
+fn a_replacement_goes_where_the_group_launches_today() {
+    let in_subnets = |subnets: &[&str]| {
+        let mut group = group_of(1);
+        group.subnet_ids = subnets.iter().map(|s| (*s).to_owned()).collect();
+        selected(&group, &[on_demand(0)], &Settings::default())
+    };
+    assert_eq!(in_subnets(&["subnet-2", "subnet-1"]).candidates[0].subnet_id, "subnet-1", "its own stays");
+    assert_eq!(in_subnets(&["subnet-2"]).candidates[0].subnet_id, "subnet-2", "another of the same zone");
+    assert_eq!(in_subnets(&[]).candidates[0].subnet_id, "subnet-1", "a group that names zones only");
+    let mut elsewhere = group_of(1);
+    (elsewhere.subnet_ids, elsewhere.availability_zones) = (vec![], vec!["us-east-1b".into()]);
+    let skipped = selected(&elsewhere, &[on_demand(0)], &Settings::default()).skipped;
+    assert_eq!(skipped[0].reason, Reason::NotReproducible, "the zone was given up");
+    assert_eq!(in_subnets(&["subnet-9"]).skipped[0].reason, Reason::NotReproducible, "the zone was given up");
+}
+
+#[test]
+fn a_template_that_is_no_spot_template_costs_its_own_type_only() {
+    let mut group = group_of(1);
+    group.overrides = vec![override_of("m5.large", None), override_of("m6g.large", Some("lt-arm"))];
+    let instances = by_id(&[on_demand(0)]);
+    let settings = Settings::default();
+    let mut launches = plain_launches(&group, &instances, &settings);
+    let pools = |launches: &Launches| {
+        let selection = viewed(&group, &instances, launches, |view| select(view, &settings)).unwrap();
+        selection.candidates.first().map(|c| c.pools.len())
+    };
+    assert_eq!((launches.len(), pools(&launches)), (2, Some(2)));
+    let arm = group.launch_of(&"m6g.large".parse().unwrap()).unwrap();
+    launches.insert(arm, Err("it sets InstanceMarketOptions itself".into()));
+    assert_eq!(pools(&launches), Some(1));
+    let own = group.launch_of(&"m5.large".parse().unwrap()).unwrap();
+    launches.insert(own, Err("it is for a dedicated host".into()));
+    assert_eq!(pools(&launches), None);
+}
+
+#[test]
+fn a_policy_by_attributes_takes_no_type_but_its_own_and_its_owners() {
+    let mut group = group_of(1);
+    group.requirements = Some(Requirements { allowed: vec![], excluded: vec!["m5a.*".into()] });
+    let settings = Settings { instance_types: vec!["r5.large".parse().unwrap()], ..Settings::default() };
+    let types = |group: &Group| {
+        let selection = selected(group, &[on_demand(0)], &settings);
+        selection.candidates[0].pools.iter().map(|p| p.instance_type.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(types(&group), ["m5.large"]);
+    group.tags.insert(INSTANCE_TYPES_TAG.into(), "m5a.large, c5.large".into());
+    assert_eq!(types(&group), ["m5.large", "c5.large"]);
+}
+
+#[test]
+fn a_policy_by_attributes_with_templates_asks_where_the_member_came_from() {
+    let mut group = group_of(1);
+    group.requirements = Some(Requirements::default());
+    let launch = |id: &str| Launch { source: template(id), image_id: None };
+    group.requirement_launches = vec![launch("lt-x86"), launch("lt-arm")];
+    let kind = "m5.large".parse().unwrap();
+    let of = |template_id: Option<&str>| {
+        let member = Member { template_id: template_id.map(str::to_owned), ..group.members[0].clone() };
+        member_launch(&group, &member, &kind)
+    };
+    assert_eq!(of(Some("lt-arm")), Ok(launch("lt-arm")));
+    assert_eq!(of(Some("lt-gone")).unwrap_err().0, Reason::NotReproducible);
+    assert_eq!(of(None).unwrap_err().0, Reason::NotReproducible);
+}
+
+#[test]
+fn a_replacement_of_another_type_is_what_the_group_launches_for_that_type() {
+    let mut group = group_of(1);
+    group.overrides = vec![override_of("m5.large", Some("lt-own")), override_of("c5.large", None)];
+    let of = |new_type: &str| {
+        let old_type = "m5.large".parse().unwrap();
+        replacement_launch(&group, &id(0), &old_type, &new_type.parse().unwrap()).unwrap().source
+    };
+    assert_eq!(of("m5.large"), template("lt-own"));
+    assert_eq!(of("c5.large"), group.launch_source.clone().unwrap());
+}
+
+fn opt_out(tags: &mut Tags) {
+    tags.insert("spot-optimizer:opt-out".into(), "true".into());
+}
+
+fn group_before(group: &Group) -> Original {
+    Original {
+        desired: group.desired,
+        max: group.max,
+        az_rebalance_suspended: false,
+        serving: group.in_service(),
+        members: group.members.iter().map(|m| m.id.clone()).collect(),
+    }
+}
+
+#[test]
+fn the_owner_is_heard_until_the_old_one_leaves() {
+    let settings = Settings::default();
+    let said = |change: fn(&mut Group, &mut Instance)| {
+        let (mut group, mut instance) = (group_of(1), on_demand(0));
+        let candidate = selected(&group, std::slice::from_ref(&instance), &settings).candidates.remove(0);
+        let before = group_before(&group);
+        change(&mut group, &mut instance);
+        let change = no_longer_wanted(&group, &by_id(&[instance]), &candidate, &before, &settings);
+        change.map(|change| (change.reason, change.whole_group))
+    };
+    assert_eq!(said(|_, _| ()), None);
+    assert_eq!(said(|g, _| opt_out(&mut g.tags)), Some((Reason::OptedOut, true)));
+    assert_eq!(said(|_, i| opt_out(&mut i.tags)), Some((Reason::OptedOut, false)));
+    assert_eq!(said(|_, i| i.id = id(7)), Some((Reason::InstanceGone, false)));
+    let floor = |g: &mut Group, _: &mut Instance| drop(g.tags.insert(MIN_ON_DEMAND_TAG.into(), "1".into()));
+    assert_eq!(said(floor), Some((Reason::OnDemandFloor, false)));
+    let malformed =
+        |g: &mut Group, _: &mut Instance| drop(g.tags.insert(MIN_ON_DEMAND_TAG.into(), "x".into()));
+    assert_eq!(said(malformed), Some((Reason::GroupChanged, true)));
+}
+
+#[test]
+fn a_share_is_of_what_the_owner_has_asked_for_also_while_it_is_one_more() {
+    for (n, percent) in [(4, 50), (5, 20), (10, 25), (10, 30)] {
+        let mut group = group_of(n);
+        group.on_demand_percentage = Some(percent);
+        let floor = group.on_demand_floor(n, 0);
+        let mut instances: Vec<Instance> = (0..n).map(on_demand).collect();
+        // One On-Demand instance above the floor, so that one may go.
+        instances.iter_mut().skip(floor as usize + 1).for_each(|i| i.is_spot = true);
+        let settings = Settings::default();
+        let candidate = selected(&group, &instances, &settings).candidates.remove(0);
+        let before = group_before(&group);
+        group.desired += 1;
+        group.members.push(member(99));
+        instances.push(Instance { is_spot: true, ..on_demand(99) });
+        let change = no_longer_wanted(&group, &by_id(&instances), &candidate, &before, &settings);
+        assert_eq!(change, None, "{n} at {percent} %");
+    }
+}
+
+fn volume(id: &str, device: &str) -> Volume {
+    Volume { id: id.into(), device: device.into(), is_deleted_on_termination: false, is_from_launch: false }
+}
+
+#[test]
+fn what_the_old_one_has_got_meanwhile_is_not_left_behind() {
+    let (group, mut instance) = (group_of(1), on_demand(0));
+    instance.belongings.root_device = Some("/dev/sda1".into());
+    instance.belongings.volumes.push(volume("vol-root", "/dev/sda1"));
+    let settings = Settings::default();
+    let candidate = selected(&group, std::slice::from_ref(&instance), &settings).candidates.remove(0);
+    let seen = |instance: &Instance| {
+        let instances = by_id(std::slice::from_ref(instance));
+        no_longer_wanted(&group, &instances, &candidate, &group_before(&group), &settings).map(|c| c.reason)
+    };
+    assert_eq!(seen(&instance), None);
+    instance.belongings.volumes.push(volume("vol-data", "/dev/sdf"));
+    assert_eq!(seen(&instance), Some(Reason::NotReproducible));
+}
+
+#[test]
+fn a_node_is_swapped_with_all_that_its_pods_have_brought() {
+    let (group, mut node) = (group_of(1), on_demand(0));
+    let interface = |device_index| Interface {
+        id: format!("eni-{device_index}"),
+        device_index,
+        private_addresses: 15,
+        ipv6_addresses: 0,
+        has_prefixes: true,
+        kept_address: None,
+    };
+    node.belongings.interfaces = vec![interface(0), interface(1)];
+    node.belongings.forwards_traffic = true;
+    node.belongings.volumes.push(volume("vol-csi", "/dev/xvdaa"));
+    let settings = Settings::default();
+    let judged = |node: &Instance, kind| {
+        let instances = by_id(std::slice::from_ref(node));
+        let launches = plain_launches(&group, &instances, &settings);
+        viewed(&group, &instances, &launches, |view| select_one(view, &node.id, &settings, kind)).unwrap()
+    };
+    assert!(judged(&node, MemberKind::Node).is_ok());
+    assert_eq!(judged(&node, MemberKind::Plain).unwrap_err().reason, Reason::NotReproducible);
+    node.belongings.interfaces[0].kept_address = Some("203.0.113.7".into());
+    assert_eq!(judged(&node, MemberKind::Node).unwrap_err().reason, Reason::NotReproducible);
+}
+
+#[test]
+fn a_ready_tag_of_the_template_says_nothing() {
+    let (mut group, instance) = (group_of(1), on_demand(0));
+    group.tags.insert(READY_TAG.into(), "ready".into());
+    let instances = by_id(std::slice::from_ref(&instance));
+    let settings = Settings::default();
+    let mut launches = plain_launches(&group, &instances, &settings);
+    for given in launches.values_mut() {
+        given.as_mut().unwrap().tag_keys.insert("ready".into());
+    }
+    let selection = viewed(&group, &instances, &launches, |view| select(view, &settings)).unwrap();
+    assert_eq!(selection.skipped[0].reason, Reason::NotReproducible);
+}
+
+#[test]
+fn any_change_of_the_group_between_attach_and_retirement_is_seen() {
+    let (old, newcomer) = (id(0), id(2));
+    let mut grown = group_of(3);
+    grown.suspended.insert(AZ_REBALANCE.into());
+    let original = Original {
+        desired: 2,
+        max: 4,
+        az_rebalance_suspended: false,
+        serving: 2,
+        members: vec![id(0), id(1)],
+    };
+    assert_eq!(changed_before_retirement(&grown, &old, &newcomer, &original, &Settings::default()), None);
+    let changes: [fn(&mut Group); 9] = [
+        |g| drop(g.tags.insert("spot-optimizer:opt-out".into(), "true".into())),
+        |g| g.desired = 2,
+        |g| g.desired = 4,
+        |g| g.members[0].protected = true,
+        |g| g.members[0].healthy = false,
+        |g| g.members[1].healthy = false,
+        |g| g.members[2].state = MemberState::Pending,
+        |g| drop(g.members.remove(0)),
+        |g| g.suspended.clear(),
+    ];
+    for (n, change) in changes.iter().enumerate() {
+        let mut group = grown.clone();
+        change(&mut group);
+        assert!(
+            changed_before_retirement(&group, &old, &newcomer, &original, &Settings::default()).is_some(),
+            "change {n} went unseen"
+        );
+    }
+}
+
+proptest! {
+    /// Every member ends up in exactly one list, and the floor is kept.
+    #[test]
+    fn the_floor_is_kept_whatever_the_mix(
+        spot in prop::collection::vec(any::<bool>(), 1..30),
+        protected in prop::collection::vec(any::<bool>(), 30),
+        floor in 0_u32..35,
+    ) {
+        let count = u32::try_from(spot.len()).unwrap();
+        let mut group = group_of(count);
+        for (member, protected) in group.members.iter_mut().zip(&protected) {
+            member.protected = *protected;
+        }
+        let instances: Vec<Instance> =
+            (0..count).zip(&spot).map(|(n, spot)| Instance { is_spot: *spot, ..on_demand(n) }).collect();
+        let settings = Settings { min_on_demand: floor, ..Settings::default() };
+        let selection = selected(&group, &instances, &settings);
+        prop_assert_eq!(selection.candidates.len() + selection.skipped.len(), spot.len());
+        let on_demand = spot.iter().filter(|s| !**s).count();
+        let left = on_demand - selection.candidates.len();
+        prop_assert!(left >= on_demand.min(floor as usize));
+    }
+}

@@ -1,0 +1,326 @@
+//! The sums of a scan: per type, per account and region, and for the whole run.
+//!
+//! A total is the exact sum of its rows. A listing that failed or has not ended is never complete, so that
+//! its figures never read as "none".
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AccountId, Region};
+use crate::money::Usd;
+use crate::waste::rules::{LeftAlone, ResourceType};
+
+/// The most characters of an error that a report quotes: an error may hold a whole answer of AWS.
+const ERROR_CHARACTERS: usize = 400;
+/// The name of the Recycle Bin in a [`Failed`].
+const RECYCLE_BIN: &str = "recycle-bin";
+
+/// The findings of one type.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// The number of findings.
+    pub count: u64,
+    /// The findings' monthly cost: the sum of the rows. Snapshots of one volume count once, at the largest of
+    /// them.
+    pub monthly_cost_usd: Usd,
+    /// Findings whose price no source knows; only `count` includes them.
+    pub unknown_price: u64,
+    /// The findings' monthly cost at most, as if no two snapshots shared a block. For other types, the bound
+    /// is the same as `monthly_cost_usd`.
+    pub upper_bound_usd: Usd,
+    /// Volumes (and copies, and archived snapshots) that the snapshots were taken of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineages: Option<u64>,
+    /// Resources that looked like waste and were left alone, by reason.
+    pub left_alone: BTreeMap<LeftAlone, Spared>,
+    /// The listing ran to its end.
+    pub complete: bool,
+}
+
+impl Listing {
+    /// Adds one finding: its share of the total, and its own cost at most.
+    pub fn found(&mut self, monthly: Option<Usd>, upper_bound: Option<Usd>) {
+        self.count += 1;
+        match (monthly, upper_bound) {
+            (Some(monthly), Some(bound)) => {
+                self.monthly_cost_usd = self.monthly_cost_usd + monthly;
+                self.upper_bound_usd = self.upper_bound_usd + bound;
+            }
+            _ => self.unknown_price += 1,
+        }
+    }
+
+    /// Adds one resource that is left alone, and its own cost at most.
+    pub fn left_alone(&mut self, why: LeftAlone, upper_bound: Option<Usd>) {
+        let spared = self.left_alone.entry(why).or_default();
+        spared.count += 1;
+        match upper_bound {
+            Some(bound) => spared.upper_bound_usd = spared.upper_bound_usd + bound,
+            None => spared.unknown_price += 1,
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.monthly_cost_usd = self.monthly_cost_usd + other.monthly_cost_usd;
+        self.unknown_price += other.unknown_price;
+        self.upper_bound_usd = self.upper_bound_usd + other.upper_bound_usd;
+        self.complete &= other.complete;
+        if let Some(lineages) = other.lineages {
+            *self.lineages.get_or_insert_default() += lineages;
+        }
+        for (why, other) in &other.left_alone {
+            let spared = self.left_alone.entry(*why).or_default();
+            spared.count += other.count;
+            spared.upper_bound_usd = spared.upper_bound_usd + other.upper_bound_usd;
+            spared.unknown_price += other.unknown_price;
+        }
+    }
+}
+
+/// Resources that were left alone for one reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spared {
+    /// The number of resources.
+    pub count: u64,
+    /// The resources' monthly price at most, as if snapshots shared no blocks. For other types, the bound is
+    /// their price.
+    pub upper_bound_usd: Usd,
+    /// Resources whose price no source knows; only `count` includes them.
+    pub unknown_price: u64,
+}
+
+/// Findings that are gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The number of findings that ended.
+    pub count: u64,
+    /// The monthly saving of the deleted resources. A resource that still exists (attached again, opted out)
+    /// ends as a finding and saves nothing.
+    pub saved_monthly_usd: Usd,
+    /// Findings that were deleted into the Recycle Bin. Such findings are billed until they leave the bin;
+    /// `count` includes none of them.
+    #[serde(default, skip_serializing_if = "Binned::is_none")]
+    pub recycle_bin: Binned,
+}
+
+/// Findings that are in the Recycle Bin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binned {
+    /// The number of findings.
+    pub count: u64,
+    /// The findings' monthly cost, as the total counted them while they were open.
+    pub monthly_cost_usd: Usd,
+}
+
+impl Binned {
+    fn is_none(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Resolved {
+    /// Adds a finding that ended, and the monthly saving of its end.
+    pub fn ended(&mut self, saved: Usd) {
+        self.count += 1;
+        self.saved_monthly_usd = self.saved_monthly_usd + saved;
+    }
+
+    /// Adds a finding that is in the Recycle Bin, and its monthly cost there.
+    pub fn binned(&mut self, monthly: Usd) {
+        self.recycle_bin.count += 1;
+        self.recycle_bin.monthly_cost_usd = self.recycle_bin.monthly_cost_usd + monthly;
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.saved_monthly_usd = self.saved_monthly_usd + other.saved_monthly_usd;
+        self.recycle_bin.count += other.recycle_bin.count;
+        let monthly = self.recycle_bin.monthly_cost_usd + other.recycle_bin.monthly_cost_usd;
+        self.recycle_bin.monthly_cost_usd = monthly;
+    }
+}
+
+/// A listing that failed. The findings of such a listing are unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The account.
+    pub account_id: AccountId,
+    /// The region; absent if the scan failed before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// The listing that failed: a resource type, `recycle-bin`, or `account`.
+    pub listing: String,
+    /// The error, cut.
+    pub error: String,
+}
+
+/// One account and region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScopeReport {
+    /// The account.
+    pub account_id: AccountId,
+    /// The region.
+    pub region: Region,
+    /// The findings by type. A type that was not reached yet is absent.
+    pub types: BTreeMap<ResourceType, Listing>,
+    /// Findings that this run resolved.
+    pub resolved: Resolved,
+    /// Listings that failed.
+    pub failed: Vec<Failed>,
+    /// A newer run began here before this one had seen all of it, and reports the rest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overtaken: bool,
+}
+
+impl ScopeReport {
+    /// Returns the report of a scope before its scan.
+    #[must_use]
+    pub fn new(account_id: AccountId, region: Region) -> Self {
+        let (types, resolved) = (BTreeMap::new(), Resolved::default());
+        Self { account_id, region, types, resolved, failed: Vec::new(), overtaken: false }
+    }
+
+    /// Returns the monthly cost of the findings.
+    #[must_use]
+    pub fn total(&self) -> Usd {
+        self.types.values().map(|listing| listing.monthly_cost_usd).sum()
+    }
+
+    /// Notes that a type could not be listed.
+    pub fn fail(&mut self, listing: ResourceType, error: &impl ToString) {
+        self.types.entry(listing).or_default().complete = false;
+        self.note(listing.name(), error);
+    }
+
+    /// Notes that a call of the Recycle Bin failed, the same failure once for each scope. The listings are
+    /// complete without that call.
+    pub fn fail_recycle_bin(&mut self, error: &impl ToString) {
+        let failure = self.failure(RECYCLE_BIN, error);
+        if !self.failed.contains(&failure) {
+            self.failed.push(failure);
+        }
+    }
+
+    fn note(&mut self, listing: &str, error: &impl ToString) {
+        self.failed.push(self.failure(listing, error));
+    }
+
+    fn failure(&self, listing: &str, error: &impl ToString) -> Failed {
+        Failed {
+            account_id: self.account_id.clone(),
+            region: Some(self.region.clone()),
+            listing: listing.to_owned(),
+            error: error.to_string().chars().take(ERROR_CHARACTERS).collect(),
+        }
+    }
+}
+
+/// The whole run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The time when the run began.
+    pub run_started: Timestamp,
+    /// The monthly cost of all findings: the sum of the types, which are the sums of their rows.
+    pub total_monthly_waste_usd: Usd,
+    /// The scan is not complete: a listing failed, the run continues, or a newer run overtook it.
+    pub partial: bool,
+    /// The invocation's time was up. The run continues in another invocation, which reports the whole.
+    pub continues: bool,
+    /// The findings by type, over all accounts and regions.
+    pub types: BTreeMap<ResourceType, Listing>,
+    /// Findings that are gone.
+    pub resolved: Resolved,
+    /// The listings that failed.
+    pub failed: Vec<Failed>,
+    /// The report of each account and region.
+    pub scopes: Vec<ScopeReport>,
+}
+
+impl Summary {
+    /// Adds up the scopes. `failed` are accounts that could not even be entered. `continues` says that some
+    /// scopes have not ended.
+    #[must_use]
+    pub fn new(
+        run_started: Timestamp,
+        scopes: Vec<ScopeReport>,
+        mut failed: Vec<Failed>,
+        continues: bool,
+    ) -> Self {
+        let mut types = BTreeMap::new();
+        let mut resolved = Resolved::default();
+        for kind in ResourceType::ALL {
+            let mut sum = Listing { complete: true, ..Listing::default() };
+            for scope in &scopes {
+                match scope.types.get(&kind) {
+                    Some(listing) => sum.add(listing),
+                    None => sum.complete = false,
+                }
+            }
+            types.insert(kind, sum);
+        }
+        for scope in &scopes {
+            failed.extend(scope.failed.iter().cloned());
+            resolved.add(&scope.resolved);
+        }
+        Self {
+            run_started,
+            total_monthly_waste_usd: types.values().map(|listing| listing.monthly_cost_usd).sum(),
+            partial: continues || !failed.is_empty() || scopes.iter().any(|scope| scope.overtaken),
+            continues,
+            types,
+            resolved,
+            failed,
+            scopes,
+        }
+    }
+}
+
+/// The price of each lineage so far: its largest snapshot.
+///
+/// Snapshots of one volume are incremental: thirty of them cost about as much as one, and at most thirty
+/// times as much. The first snapshot that is seen carries its full price. A further one carries only the
+/// excess over the largest before it. The rows therefore add up to one price for each lineage, whatever their
+/// order, in one pass.
+#[derive(Debug, Default)]
+pub struct Lineages {
+    // The key is the low 64 bits of the id: ids are 8 digits, or 17 of which AWS leaves the first zero. Text
+    // keys would be most of the scanner's memory in a large account.
+    largest: HashMap<u64, Usd>,
+}
+
+impl Lineages {
+    /// Adds a snapshot of the lineage. Returns the amount that it adds to the price.
+    pub fn add(&mut self, lineage: &str, price: Usd) -> Usd {
+        let largest = self.largest.entry(key(lineage)).or_default();
+        let before = *largest;
+        *largest = before.max(price);
+        *largest - before
+    }
+
+    /// Returns the saving of a row's removal: its price, less the remaining cost of its lineage.
+    #[must_use]
+    pub fn saved(&self, lineage: &str, row: Usd) -> Usd {
+        let left = self.largest.get(&key(lineage)).copied().unwrap_or_default();
+        (row - left).max(Usd::default())
+    }
+
+    /// Returns the number of lineages.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.largest.len() as u64
+    }
+}
+
+fn key(lineage: &str) -> u64 {
+    let digits = lineage.rsplit('-').next().unwrap_or_default();
+    digits.bytes().fold(0, |key, byte| {
+        let digit = char::from(byte).to_digit(16).unwrap_or_else(|| u32::from(byte));
+        key.wrapping_shl(4) ^ u64::from(digit)
+    })
+}
+
+#[cfg(test)]
+mod tests;
