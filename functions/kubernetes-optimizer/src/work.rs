@@ -11,7 +11,7 @@ use spot_cluster::drain::{LastReady, State};
 use spot_cluster::node::{self, Node, NodeName};
 use spot_domain::swap::journal::NodeSwap;
 use spot_domain::swap::node::{BlockedPod, NodePlan};
-use spot_domain::swap::report::Left;
+use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::Candidate;
 use spot_domain::{ClusterName, InstanceId, Pool, Reason};
 use spot_swap::error::StepError;
@@ -32,7 +32,7 @@ pub struct NodeWork {
     pub instance_id: InstanceId,
     pub cluster: Option<ClusterName>,
     /// The refusal, if the run changed nothing.
-    pub refused: Option<Left>,
+    pub refused: Option<NotSwapped>,
     /// The pods that block the drain, or blocked it.
     pub blocked: Vec<BlockedPod>,
     /// The result of a dry run.
@@ -125,7 +125,7 @@ impl NodeWork {
         reason: Reason,
         detail: impl Into<String>,
     ) -> Self {
-        let left = Left::new(&instance_id, reason, detail);
+        let left = NotSwapped::new(&instance_id, reason, detail);
         Self { instance_id, cluster, refused: Some(left), blocked: Vec::new(), plan: None, run: None }
     }
 

@@ -9,10 +9,10 @@ pub mod phases;
 
 use serde::{Deserialize, Serialize};
 use spot_domain::swap::lab::LabReport;
-use spot_domain::swap::report::Left;
+use spot_domain::swap::report::NotSwapped;
 use spot_swap::Context;
 use spot_swap::error::StepError;
-use spot_swap::machine::{self, Answer, Phases, Start, on_current, phase, start, step};
+use spot_swap::machine::{self, Phases, Start, StepAnswer, on_current, phase, start, step};
 use spot_swap::phases::{gate, launch, rollback, wait_for_health};
 use spot_swap::recovery::Permission;
 use spot_swap::work::{Next, Work};
@@ -31,7 +31,7 @@ pub enum LabAnswer {
         /// The input of the next step; `null` after a refusal.
         work: Option<Box<Work>>,
         /// The refusal, if the instance is left alone.
-        refused: Option<Left>,
+        refused: Option<NotSwapped>,
     },
     /// The execution's output.
     Report(LabReport),
@@ -41,7 +41,7 @@ pub enum LabAnswer {
 #[derive(Debug, Deserialize)]
 struct Ended {
     work: Option<Work>,
-    refused: Option<Left>,
+    refused: Option<NotSwapped>,
 }
 
 /// Returns the phases, by the names of the state machine's tasks.
@@ -70,7 +70,7 @@ pub fn phase_table() -> Phases<Work, LabAnswer> {
     ])
 }
 
-async fn end(context: &Context, ended: Ended) -> Result<Answer<Work, LabAnswer>, StepError> {
+async fn end(context: &Context, ended: Ended) -> Result<StepAnswer<Work, LabAnswer>, StepError> {
     let report = match ended {
         Ended { refused: Some(left), .. } => report::refused(left),
         Ended { work: Some(work), .. } => {
@@ -79,10 +79,10 @@ async fn end(context: &Context, ended: Ended) -> Result<Answer<Work, LabAnswer>,
         }
         Ended { .. } => return Err(StepError::Protocol("nothing to report".into())),
     };
-    Ok(Answer::Other(Box::new(LabAnswer::Report(report))))
+    Ok(StepAnswer::Other(Box::new(LabAnswer::Report(report))))
 }
 
-impl From<Discovery> for Answer<Work, LabAnswer> {
+impl From<Discovery> for StepAnswer<Work, LabAnswer> {
     fn from(discovery: Discovery) -> Self {
         let (next, work, refused) = match discovery {
             Discovery::Refused(left) => (Next::Report, None, Some(left)),
@@ -114,13 +114,13 @@ mod tests {
 
     #[test]
     fn a_refusal_takes_the_place_of_the_work() {
-        let left = Left::new(&"i-0123456789abcdef0".parse().unwrap(), Reason::InstanceGone, "gone");
-        let answer: Answer<Work, LabAnswer> = Discovery::Refused(left.clone()).into();
+        let left = NotSwapped::new(&"i-0123456789abcdef0".parse().unwrap(), Reason::InstanceGone, "gone");
+        let answer: StepAnswer<Work, LabAnswer> = Discovery::Refused(left.clone()).into();
         let expected = serde_json::json!({ "next": "REPORT", "work": null, "refused": left });
         assert_eq!(serde_json::to_value(answer).unwrap(), expected);
         let payload = include_str!("../../../shared/swap/tests/payloads/3fb1158-lab-after-launch.json");
         let work: Work = serde_json::from_str(payload).unwrap();
-        let answer: Answer<Work, LabAnswer> = Discovery::BringBack(Box::new(work)).into();
+        let answer: StepAnswer<Work, LabAnswer> = Discovery::BringBack(Box::new(work)).into();
         let answer = serde_json::to_value(answer).unwrap();
         assert_eq!(
             (&answer["next"], answer.get("refused")),

@@ -12,7 +12,7 @@ use spot_domain::{AccountId, ExecutionArn, Region};
 
 /// The state of an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
+pub enum ExecutionState {
     /// The execution works, or waits to.
     Running,
     /// The execution ended at this moment, in whatever status.
@@ -25,7 +25,7 @@ pub enum Life {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Execution {
     /// The state of the execution.
-    pub life: Life,
+    pub life: ExecutionState,
     known: Option<Known>,
 }
 
@@ -70,8 +70,8 @@ impl Execution {
             return is_over && known.wants("bring_back");
         }
         let ended = match self.life {
-            Life::EndedAt(ended) => ended,
-            Life::Running | Life::Forgotten => Timestamp::MAX,
+            ExecutionState::EndedAt(ended) => ended,
+            ExecutionState::Running | ExecutionState::Forgotten => Timestamp::MAX,
         };
         let is_within = |began: Timestamp| {
             known.started.duration_since(began) <= SLACK && began.duration_since(ended) <= SLACK
@@ -132,7 +132,7 @@ pub async fn describe(
         .map_err(failed("states:DescribeExecution"));
     let answer = match answer {
         Err(error) if error.kind == Kind::NotFound || error.code == "ExecutionDoesNotExist" => {
-            return Ok(Execution { life: Life::Forgotten, known: None });
+            return Ok(Execution { life: ExecutionState::Forgotten, known: None });
         }
         answer => answer?,
     };
@@ -152,9 +152,9 @@ pub async fn describe(
     };
     let life = if over.contains(answer.status()) {
         let ended = answer.stop_date().and_then(|t| Timestamp::from_second(t.secs()).ok());
-        Life::EndedAt(ended.ok_or_else(|| malformed("is over but has no stop date"))?)
+        ExecutionState::EndedAt(ended.ok_or_else(|| malformed("is over but has no stop date"))?)
     } else {
-        Life::Running // also what AWS invents tomorrow
+        ExecutionState::Running // also what AWS invents tomorrow
     };
     Ok(Execution { life, known: Some(known) })
 }
@@ -175,7 +175,7 @@ mod tests {
     fn failed_with(input: &Value) -> Execution {
         let at = |second| Timestamp::from_second(second).unwrap();
         let known = Known { input: input.clone(), started: at(STARTED), has_succeeded: false };
-        Execution { life: Life::EndedAt(at(STARTED + 600)), known: Some(known) }
+        Execution { life: ExecutionState::EndedAt(at(STARTED + 600)), known: Some(known) }
     }
 
     /// The journal of a swap in a run that began then.
@@ -271,7 +271,7 @@ mod tests {
         let known = failed.known.clone().map(|known| Known { has_succeeded: true, ..known });
         let succeeded = Execution { known, ..failed };
         assert!(!believed(&succeeded, group(), &journal(STARTED)));
-        let forgotten = Execution { life: Life::Forgotten, known: None };
+        let forgotten = Execution { life: ExecutionState::Forgotten, known: None };
         assert!(!believed(&forgotten, group(), &journal(STARTED)));
     }
 }

@@ -29,7 +29,7 @@ use spot_domain::{ExecutionArn, Reason};
 use spot_swap::newcomer::unproven;
 use spot_swap::recovery::{Progress, advance};
 
-use executions::{Execution, Life, describe};
+use executions::{Execution, ExecutionState, describe};
 
 /// The longest time for one lease. The function's timeout has room for ten leases that hang.
 const PER_LEASE: Duration = Duration::from_secs(25);
@@ -44,7 +44,7 @@ pub struct Reconciler {
 
 /// The result of one run: names of the leased groups, instances and slots.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct SweepSummary {
     /// Leases whose executions run.
     pub running: Vec<String>,
     /// Swaps that were finished.
@@ -93,7 +93,7 @@ struct Unfinished {
     executions: Vec<ExecutionArn>,
 }
 
-enum Outcome {
+enum LeaseState {
     Running,
     TooEarly,
     Waiting,
@@ -114,9 +114,9 @@ impl Reconciler {
     ///
     /// # Errors
     /// Some lease could not be reconciled, or the execution in the event died too recently.
-    pub async fn handle(&self, event: &Value) -> Result<Summary, ReconcileError> {
+    pub async fn handle(&self, event: &Value) -> Result<SweepSummary, ReconcileError> {
         let about = executions::ended(event);
-        let mut summary = Summary::default();
+        let mut summary = SweepSummary::default();
         let mut failures = Vec::new();
         let mut event_too_early: Option<String> = None;
         let all = self.swaps.all_held().await?;
@@ -141,20 +141,20 @@ impl Reconciler {
             let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, &unfinished)).await;
             let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong));
             match outcome {
-                Ok(Outcome::Running) => summary.running.push(name),
-                Ok(Outcome::TooEarly) => {
+                Ok(LeaseState::Running) => summary.running.push(name),
+                Ok(LeaseState::TooEarly) => {
                     if about.as_ref() == Some(held.lease.owner.execution()) {
                         event_too_early = Some(name.clone());
                     }
                     summary.too_early.push(name);
                 }
                 // Another run works on it.
-                Ok(Outcome::Waiting)
+                Ok(LeaseState::Waiting)
                 | Err(ReconcileFailure::Swaps(SwapsError::LeaseLost { .. } | SwapsError::Overtaken { .. })) =>
                 {
                     summary.waiting.push(name);
                 }
-                Ok(Outcome::Ended(end, remarks)) => {
+                Ok(LeaseState::Ended(end, remarks)) => {
                     summary.left_alone.extend(remarks);
                     match end {
                         End::Finished => summary.finished.push(name),
@@ -171,25 +171,25 @@ impl Reconciler {
         event_too_early.map_or(Ok(summary), |which| Err(ReconcileError::TooEarly(which)))
     }
 
-    async fn reconcile(&self, held: &Held, unfinished: &Unfinished) -> Result<Outcome, ReconcileFailure> {
+    async fn reconcile(&self, held: &Held, unfinished: &Unfinished) -> Result<LeaseState, ReconcileFailure> {
         let execution = describe(&self.sfn, held.lease.owner.execution()).await?;
         let life = execution.life;
-        if life == Life::Running {
-            return Ok(Outcome::Running);
+        if life == ExecutionState::Running {
+            return Ok(LeaseState::Running);
         }
         // A typing error in the Settings table must not keep a group in the middle of a swap.
         let settings =
             settings::load_or_defaults(&self.stack, &held.lease.account_id, &held.lease.region).await?;
         let now = Timestamp::now();
         if is_too_early(life, &settings, now) {
-            return Ok(Outcome::TooEarly);
+            return Ok(LeaseState::TooEarly);
         }
         // A cluster's slot is free once its execution's swap has ended. While a row can't be read, that is
         // unknown.
         let is_slot = matches!(held.lease.on, Leased::ClusterSlot { .. });
         if is_slot && (unfinished.unreadable || unfinished.executions.contains(held.lease.owner.execution()))
         {
-            return Ok(Outcome::Waiting);
+            return Ok(LeaseState::Waiting);
         }
         if let Some(journal) = &held.journal {
             self.prove(&execution, held, journal).await?;
@@ -217,7 +217,7 @@ impl Reconciler {
                 }
                 Progress::Waiting(why) => {
                     tracing::warn!(on = %lease.on, "waiting: {why}");
-                    return Ok(Outcome::Waiting);
+                    return Ok(LeaseState::Waiting);
                 }
                 Progress::Ended { end, newcomer, pool, remarks, doubt } => {
                     (end, newcomer.zip(pool), remarks, doubt)
@@ -236,7 +236,7 @@ impl Reconciler {
         if let Some(doubt) = doubt {
             return Err(ReconcileFailure::InDoubt(doubt));
         }
-        Ok(Outcome::Ended(end, remarks))
+        Ok(LeaseState::Ended(end, remarks))
     }
 
     /// Proves by Step Functions' record that a swap of ours can have written the row. A caller who can write
@@ -283,11 +283,11 @@ impl Reconciler {
             self.swaps.revise(lease, journal).await?;
         }
         let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
-        let target = self.stack.target(&access, &lease.region, Some(lease.owner.execution())).await;
+        let clients = self.stack.clients(&access, &lease.region, Some(lease.owner.execution())).await;
         let permit = async |journal: &mut Journal, observed: &Observed, action: &Action| {
             spot_nodes::permit(&self.stack, lease, &access, journal, observed, action).await
         };
-        Ok(advance(&target, &self.swaps, lease, settings, journal, permit).await?)
+        Ok(advance(&clients, &self.swaps, lease, settings, journal, permit).await?)
     }
 }
 
@@ -312,14 +312,14 @@ enum ReconcileFailure {
     Call(#[from] CallError),
 }
 
-fn is_overdue(life: Life, settings: &Settings, now: Timestamp) -> bool {
+fn is_overdue(life: ExecutionState, settings: &Settings, now: Timestamp) -> bool {
     let patience = SignedDuration::from_secs(i64::from(settings.rollback_timeout_seconds));
-    matches!(life, Life::EndedAt(ended) if now.duration_since(ended) > patience)
+    matches!(life, ExecutionState::EndedAt(ended) if now.duration_since(ended) > patience)
 }
 
-fn is_too_early(life: Life, settings: &Settings, now: Timestamp) -> bool {
+fn is_too_early(life: ExecutionState, settings: &Settings, now: Timestamp) -> bool {
     let quiet = SignedDuration::from_secs(i64::from(settings.reconcile_after_seconds));
-    matches!(life, Life::EndedAt(ended) if now.duration_since(ended) < quiet)
+    matches!(life, ExecutionState::EndedAt(ended) if now.duration_since(ended) < quiet)
 }
 
 #[cfg(test)]
@@ -332,8 +332,8 @@ mod tests {
         let ended = Timestamp::from_second(1_000).unwrap();
         let at = |second| Timestamp::from_second(second).unwrap();
         let quiet = i64::from(settings.reconcile_after_seconds);
-        assert!(is_too_early(Life::EndedAt(ended), &settings, at(1_000 + quiet - 1)));
-        assert!(!is_too_early(Life::EndedAt(ended), &settings, at(1_000 + quiet)));
-        assert!(!is_too_early(Life::Forgotten, &settings, at(0)));
+        assert!(is_too_early(ExecutionState::EndedAt(ended), &settings, at(1_000 + quiet - 1)));
+        assert!(!is_too_early(ExecutionState::EndedAt(ended), &settings, at(1_000 + quiet)));
+        assert!(!is_too_early(ExecutionState::Forgotten, &settings, at(0)));
     }
 }

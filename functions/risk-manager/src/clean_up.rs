@@ -10,7 +10,7 @@ use crate::poison::RiskTable;
 
 /// The result of the clean-up.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct CleanUpSummary {
     /// The number of pools whose poison was over and whose rows now say so.
     pub cleared: usize,
     /// The number of pools that are still poisoned.
@@ -23,9 +23,9 @@ pub struct Summary {
 ///
 /// # Errors
 /// The table does not answer.
-pub async fn run(table: &RiskTable) -> Result<Summary, RiskError> {
+pub async fn run(table: &RiskTable) -> Result<CleanUpSummary, RiskError> {
     let now = Timestamp::now();
-    let mut summary = Summary::default();
+    let mut summary = CleanUpSummary::default();
     for (pool, expires_at) in table.poisoned().await? {
         match expires_at {
             None => summary.unreadable.push(pool),

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use spot_domain::ids::{AccountId, InstanceId, Malformed, Region};
+use spot_domain::ids::{AccountId, InstanceId, MalformedText, Region};
 
 use crate::error::RiskError;
 use crate::report::{self, Report};
@@ -141,10 +141,10 @@ pub(crate) fn read<T: DeserializeOwned>(at: Option<&'static str>, part: Value) -
 /// Parses a field that AWS stamps on every event. A made-up event may lack it.
 fn stamped<T>(field: &'static str, text: Option<String>) -> Result<T, RiskError>
 where
-    T: FromStr<Err = Malformed>,
+    T: FromStr<Err = MalformedText>,
 {
     let text = text.ok_or_else(|| missing(field))?;
-    text.parse().map_err(|error: Malformed| invalid(field, error.to_string()))
+    text.parse().map_err(|error: MalformedText| invalid(field, error.to_string()))
 }
 
 fn missing(field: &'static str) -> RiskError {

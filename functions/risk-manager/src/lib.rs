@@ -23,11 +23,11 @@ use serde_json::Value;
 use spot_cloud::Stack;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
-use spot_cloud::hub::Part;
+use spot_cloud::hub::StackRole;
 use spot_cloud::tables::accounts::AccountError;
 use spot_cloud::tables::swaps::Swaps;
 use spot_cloud::tables::{accounts, settings};
-use spot_domain::risk::poison::{Effect, Outcome, effect, poisoned_until};
+use spot_domain::risk::poison::{Effect, EventOutcome, effect, poisoned_until};
 use spot_domain::settings::Settings;
 use spot_domain::{EnvironmentType, Pool};
 
@@ -41,7 +41,7 @@ use sightings::{Admission, Sightings, Span};
 #[derive(Debug)]
 pub struct RiskManager {
     stack: Stack,
-    part: Part,
+    part: StackRole,
     /// The bus for a member's reports.
     reports_bus: Option<String>,
     table: RiskTable,
@@ -54,16 +54,16 @@ pub struct RiskManager {
 /// The result of an event.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub enum EventAnswer {
     /// The result of an interruption, in this account or another.
     Interruption {
-        outcome: Outcome,
+        outcome: EventOutcome,
         /// The pool, if one was looked up.
         #[serde(skip_serializing_if = "Option::is_none")]
         pool: Option<Pool>,
     },
     /// The result of the daily clean-up.
-    CleanUp(clean_up::Summary),
+    CleanUp(clean_up::CleanUpSummary),
     /// The result of the hourly measure.
     Measure(measure::Measure),
 }
@@ -75,10 +75,10 @@ impl RiskManager {
     /// A variable is missing or malformed.
     pub async fn from_environment() -> Result<Self, BadEnvironment> {
         let stack = Stack::from_environment().await?;
-        let part = Part::from_environment()?;
+        let part = StackRole::from_environment()?;
         Ok(Self {
             part,
-            reports_bus: (part == Part::Member).then(|| variable("REPORTS_BUS")).transpose()?,
+            reports_bus: (part == StackRole::Member).then(|| variable("REPORTS_BUS")).transpose()?,
             table: RiskTable::new(stack.dynamodb.clone(), variable("SPOT_POOL_RISK_TABLE")?),
             sightings: Sightings::new(stack.dynamodb.clone(), variable("SIGHTINGS_TABLE")?),
             announcements: Announcements::new(&stack)?,
@@ -93,10 +93,10 @@ impl RiskManager {
     /// # Errors
     /// The event is malformed or can't be carried out. Nothing was written, or a second write of the same does no
     /// harm.
-    pub async fn handle(&self, event: Value) -> Result<Answer, RiskError> {
+    pub async fn handle(&self, event: Value) -> Result<EventAnswer, RiskError> {
         let answer = match event::parse(event, self.allow_drills)? {
-            Incoming::CleanUp => clean_up::run(&self.table).await.map(Answer::CleanUp),
-            Incoming::Measure => measure::run(&self.stack, &self.table).await.map(Answer::Measure),
+            Incoming::CleanUp => clean_up::run(&self.table).await.map(EventAnswer::CleanUp),
+            Incoming::Measure => measure::run(&self.stack, &self.table).await.map(EventAnswer::Measure),
             Incoming::Interruption(interruption) => self.interruption(&interruption).await,
             Incoming::Report(report) => self.report(report).await,
         };
@@ -108,23 +108,23 @@ impl RiskManager {
     }
 
     /// Handles an interruption in an account whose instances this stack can describe.
-    async fn interruption(&self, event: &Interruption) -> Result<Answer, RiskError> {
-        let answer = |outcome, pool| Ok(Answer::Interruption { outcome, pool });
+    async fn interruption(&self, event: &Interruption) -> Result<EventAnswer, RiskError> {
+        let answer = |outcome, pool| Ok(EventAnswer::Interruption { outcome, pool });
         let access = accounts::access(&self.stack, &event.account_id).await?;
         if access.environment_type == EnvironmentType::Lab {
             if event.notice == Notice::InterruptionWarning {
                 lab::tell_the_owner(&self.swaps, &self.announcements, event).await?;
             }
-            return answer(Outcome::IgnoredLab, None);
+            return answer(EventOutcome::IgnoredLab, None);
         }
         let settings = settings::load_or_defaults(&self.stack, &event.account_id, &event.region).await?;
         let until = match poison_until(event.notice, event.occurred, &settings) {
             Ok(until) => until,
             Err(ignored) => return answer(ignored, None),
         };
-        let target = self.stack.target(&access, &event.region, None).await;
-        let Some(pool) = pool::of(event, &target.ec2, &self.swaps).await? else {
-            return answer(Outcome::IgnoredNotSpot, None);
+        let clients = self.stack.clients(&access, &event.region, None).await;
+        let Some(pool) = pool::of(event, &clients.ec2, &self.swaps).await? else {
+            return answer(EventOutcome::IgnoredNotSpot, None);
         };
         let Interruption { notice, occurred, is_drill, .. } = *event;
         let cause = Cause { pool, notice, occurred, is_drill };
@@ -140,15 +140,15 @@ impl RiskManager {
 
     /// Handles an interruption that a member reports. Only the account that AWS stamped on the report counts, and
     /// only our own registry says what that account is.
-    async fn report(&self, report: Report) -> Result<Answer, RiskError> {
+    async fn report(&self, report: Report) -> Result<EventAnswer, RiskError> {
         let Report { notice, account_id, region, pool, is_spot, occurred, is_drill } = report;
-        let answer = |outcome, pool| Ok(Answer::Interruption { outcome, pool });
-        if self.part != Part::Hub {
+        let answer = |outcome, pool| Ok(EventAnswer::Interruption { outcome, pool });
+        if self.part != StackRole::Hub {
             let problem = "only a hub takes reports: the stack's parameter Role is another".to_owned();
             return Err(event::invalid("detail-type", problem));
         }
         match accounts::environment(&self.stack, &account_id).await {
-            Ok(EnvironmentType::Lab) => return answer(Outcome::IgnoredLab, None),
+            Ok(EnvironmentType::Lab) => return answer(EventOutcome::IgnoredLab, None),
             Ok(EnvironmentType::Prod) => {}
             Err(problem @ (AccountError::Unknown(_) | AccountError::Disabled(_))) => {
                 let first = !self.sightings.is_told_today(&account_id).await?;
@@ -157,12 +157,12 @@ impl RiskManager {
                 if first {
                     self.sightings.told_today(&account_id).await?;
                 }
-                return answer(Outcome::IgnoredUnregistered, None);
+                return answer(EventOutcome::IgnoredUnregistered, None);
             }
             Err(error) => return Err(error.into()),
         }
         if !is_spot {
-            return answer(Outcome::IgnoredNotSpot, None);
+            return answer(EventOutcome::IgnoredNotSpot, None);
         }
         let settings = settings::load_or_defaults(&self.stack, &account_id, &region).await?;
         let until = match poison_until(notice, occurred, &settings) {
@@ -179,7 +179,7 @@ impl RiskManager {
             if !told {
                 self.sightings.told(&account_id, quota).await?;
             }
-            return answer(Outcome::Muted, Some(pool));
+            return answer(EventOutcome::Muted, Some(pool));
         }
         self.sightings.record(&account_id, &pool, until).await?;
         let cause = Cause { pool, notice, occurred, is_drill };
@@ -193,7 +193,7 @@ impl RiskManager {
         cause: &Cause,
         until: Timestamp,
         settings: &Settings,
-    ) -> Result<Outcome, RiskError> {
+    ) -> Result<EventOutcome, RiskError> {
         let threshold = settings.poison_threshold_accounts;
         let until = if threshold > 1 {
             let sightings = self.sightings.of(&cause.pool).await?;
@@ -203,20 +203,20 @@ impl RiskManager {
         };
         match until {
             Some(until) => self.table.poison(cause, until).await,
-            None => Ok(Outcome::BelowThreshold),
+            None => Ok(EventOutcome::BelowThreshold),
         }
     }
 }
 
 /// Returns the time until which a notice poisons, by the settings. The error says why the notice does not poison.
-fn poison_until(notice: Notice, occurred: Timestamp, settings: &Settings) -> Result<Timestamp, Outcome> {
+fn poison_until(notice: Notice, occurred: Timestamp, settings: &Settings) -> Result<Timestamp, EventOutcome> {
     let poison_for = match notice {
         Notice::InterruptionWarning => settings.poison_for(),
         Notice::RebalanceRecommendation if settings.rebalance_poisons => settings.rebalance_poison_for(),
-        Notice::RebalanceRecommendation => return Err(Outcome::IgnoredRebalance),
+        Notice::RebalanceRecommendation => return Err(EventOutcome::IgnoredRebalance),
     };
     match effect(occurred, poison_for, Timestamp::now()) {
         Effect::PoisonUntil(until) => Ok(until),
-        Effect::Stale => Err(Outcome::IgnoredStale),
+        Effect::Stale => Err(EventOutcome::IgnoredStale),
     }
 }

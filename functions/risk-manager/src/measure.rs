@@ -119,7 +119,7 @@ async fn offered(
 ) -> Result<(usize, usize), CallError> {
     let own = Access { environment_type: stack.environment_type, role: None };
     let mut offerings = stack
-        .target(&own, region, None)
+        .clients(&own, region, None)
         .await
         .ec2
         .describe_instance_type_offerings()

@@ -9,7 +9,7 @@ use spot_cloud::tables::risk_pools::{
     CAUSE, INTERRUPTIONS, IS_POISONED, POISON_EXPIRES_AT, POISONED_AT, POOL, parse,
 };
 use spot_domain::Pool;
-use spot_domain::risk::poison::Outcome;
+use spot_domain::risk::poison::EventOutcome;
 
 use crate::error::RiskError;
 use crate::event::Notice;
@@ -45,7 +45,7 @@ impl RiskTable {
     ///
     /// # Errors
     /// The table does not answer, or the pool's row can't be read.
-    pub async fn poison(&self, because: &Cause, until: Timestamp) -> Result<Outcome, RiskError> {
+    pub async fn poison(&self, because: &Cause, until: Timestamp) -> Result<EventOutcome, RiskError> {
         let Cause { pool, notice, occurred, is_drill } = because;
         let cause = format!("{}{}", if *is_drill { "drill: " } else { "" }, notice.detail_type());
         let answer = self
@@ -63,13 +63,13 @@ impl RiskTable {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let Err(error) = answer else { return Ok(Outcome::Poisoned) };
+        let Err(error) = answer else { return Ok(EventOutcome::Poisoned) };
         if let Some(UpdateItemError::ConditionalCheckFailedException(refused)) = error.as_service_error() {
             // A row with a malformed expiry fails the condition too, and must not count as poisoned for long
             // enough.
             let existing = refused.item().map(|row| parse(&pool.to_string(), row)).transpose()?;
             tracing::info!(%pool, ?existing, "poisoned for at least as long");
-            return Ok(Outcome::AlreadyPoisoned);
+            return Ok(EventOutcome::AlreadyPoisoned);
         }
         Err(CallError::new(UPDATE, &error).into())
     }

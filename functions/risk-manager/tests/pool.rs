@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use risk_manager::event::{Interruption, Notice};
 use risk_manager::pool;
 use spot_cloud::tables::swaps::Swaps;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
 const ID: &str = "i-0123456789abcdef0";
 const SPOT: &str = "<instanceId>i-0123456789abcdef0</instanceId><instanceType>m5.large</instanceType>\
@@ -27,21 +27,23 @@ struct World {
     row: &'static str,
 }
 
-fn answer(world: World, action: &str, body: &str) -> Answer {
+fn answer(world: World, action: &str, body: &str) -> ScriptedAnswer {
     let items = |set: &str| if set.is_empty() { String::new() } else { format!("<item>{set}</item>") };
     match action {
-        "DescribeInstances" => Answer::ok(format!(
+        "DescribeInstances" => ScriptedAnswer::ok(format!(
             "<DescribeInstancesResponse><reservationSet><item><instancesSet>{}</instancesSet></item></reservationSet>\
              </DescribeInstancesResponse>",
             items(world.instance)
         )),
-        "DescribeSpotInstanceRequests" => Answer::ok(format!(
+        "DescribeSpotInstanceRequests" => ScriptedAnswer::ok(format!(
             "<DescribeSpotInstanceRequestsResponse><spotInstanceRequestSet>{}</spotInstanceRequestSet>\
              </DescribeSpotInstanceRequestsResponse>",
             world.request
         )),
-        "GetItem" if body.contains(&format!("newcomer#123456789012#us-east-1#{ID}")) => Answer::ok(world.row),
-        other => Answer::json_error(500, other),
+        "GetItem" if body.contains(&format!("newcomer#123456789012#us-east-1#{ID}")) => {
+            ScriptedAnswer::ok(world.row)
+        }
+        other => ScriptedAnswer::json_error(500, other),
     }
 }
 

@@ -7,8 +7,8 @@ use jiff::SignedDuration;
 use serde_json::{Map, json};
 use spot_cloud::announcements::{Announcements, EVENTS_PER_CALL, Event, event};
 use spot_cloud::error::CallError;
-use spot_cloud::scopes::Visit;
-use spot_domain::audit::enforcement::{AuthStatus, News, Record, grace_ends};
+use spot_cloud::scopes::Scope;
+use spot_domain::audit::enforcement::{AuthStatus, Record, StatusChange, grace_ends};
 use spot_domain::{InstanceId, Usd};
 
 use crate::facts::Facts;
@@ -18,20 +18,20 @@ use crate::failure::Failure;
 const INSTANCES_PER_MESSAGE: usize = 50;
 
 /// The news that goes to people, in this order.
-const TOLD_TO_PEOPLE: [News; 6] = [
-    News::Flagged,
-    News::NoticeOwed,
-    News::Suspicious,
-    News::StillRuns,
-    News::Terminated,
-    News::TerminationBlocked,
+const TOLD_TO_PEOPLE: [StatusChange; 6] = [
+    StatusChange::Flagged,
+    StatusChange::NoticeOwed,
+    StatusChange::Suspicious,
+    StatusChange::StillRuns,
+    StatusChange::Terminated,
+    StatusChange::TerminationBlocked,
 ];
 
 /// One piece of news.
 #[derive(Debug, Clone, Copy)]
 pub struct Item<'a> {
     pub id: &'a InstanceId,
-    pub news: News,
+    pub news: StatusChange,
     /// The instance's row.
     pub record: &'a Record,
     /// The facts of the instance, if EC2 still describes it, and its price in USD an hour, if that is known.
@@ -40,7 +40,7 @@ pub struct Item<'a> {
 
 /// The result of the announcements.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Announced {
     /// The instances that a message to people has named.
     pub people: BTreeSet<InstanceId>,
     /// The announcements that failed, and why.
@@ -55,15 +55,15 @@ pub struct Announcer {
 
 /// Returns the event's `detail-type`; `None` if the news is no event on the bus.
 #[must_use]
-pub const fn detail_type(news: News) -> Option<&'static str> {
+pub const fn detail_type(news: StatusChange) -> Option<&'static str> {
     match news {
-        News::Flagged => Some("Instance Flagged"),
-        News::NoticeOwed => None,
-        News::StillRuns => Some("Instance Still Running"),
-        News::Cleared => Some("Instance Cleared"),
-        News::Suspicious => Some("Instance Suspicious"),
-        News::Terminated => Some("Instance Terminated"),
-        News::TerminationBlocked => Some("Instance Termination Blocked"),
+        StatusChange::Flagged => Some("Instance Flagged"),
+        StatusChange::NoticeOwed => None,
+        StatusChange::StillRuns => Some("Instance Still Running"),
+        StatusChange::Cleared => Some("Instance Cleared"),
+        StatusChange::Suspicious => Some("Instance Suspicious"),
+        StatusChange::Terminated => Some("Instance Terminated"),
+        StatusChange::TerminationBlocked => Some("Instance Termination Blocked"),
     }
 }
 
@@ -75,8 +75,8 @@ impl Announcer {
     }
 
     /// Announces all items of one account and region. A failure here loses nothing from the table.
-    pub async fn tell(&self, visit: &Visit, items: &[Item<'_>]) -> Told {
-        let mut told = Told::default();
+    pub async fn tell(&self, visit: &Scope, items: &[Item<'_>]) -> Announced {
+        let mut told = Announced::default();
         if let Err(error) = self.put_all(visit, items).await {
             told.failures.push(Failure::of(format!("{}: events", visit.place), &error));
         }
@@ -95,7 +95,7 @@ impl Announcer {
         told
     }
 
-    async fn put_all(&self, visit: &Visit, items: &[Item<'_>]) -> Result<(), CallError> {
+    async fn put_all(&self, visit: &Scope, items: &[Item<'_>]) -> Result<(), CallError> {
         let events: Result<Vec<_>, _> = items.iter().filter_map(|item| news_event(visit, item)).collect();
         let mut events = events?;
         let mut outcome = Ok(());
@@ -132,7 +132,7 @@ impl Announcer {
     }
 }
 
-fn news_event(visit: &Visit, item: &Item<'_>) -> Option<Result<Event, CallError>> {
+fn news_event(visit: &Scope, item: &Item<'_>) -> Option<Result<Event, CallError>> {
     let detail_type = detail_type(item.news)?;
     let mut detail = Map::from_iter([
         ("account_id".to_owned(), json!(visit.place.account_id)),
@@ -149,23 +149,23 @@ fn news_event(visit: &Visit, item: &Item<'_>) -> Option<Result<Event, CallError>
     Some(event(detail_type, &detail))
 }
 
-fn message(visit: &Visit, news: News, items: &[&Item<'_>]) -> (String, String) {
+fn message(visit: &Scope, news: StatusChange, items: &[&Item<'_>]) -> (String, String) {
     let place = &visit.place;
     let n = items.len();
     let subject = format!("Spot Optimizer: {} {} in {} {}", n, words(news), place.account_id, place.region);
     let body = match news {
-        News::Flagged | News::NoticeOwed => flag_notice(visit),
-        News::Suspicious => {
+        StatusChange::Flagged | StatusChange::NoticeOwed => flag_notice(visit),
+        StatusChange::Suspicious => {
             "These instances carry ManagedBy=SpotOptimizer, but no swap launched them. They are not terminated; \
              find out who tagged them."
                 .to_owned()
         }
-        News::StillRuns => {
+        StatusChange::StillRuns => {
             "These instances still run, and you have been told of them before. A message comes every day until they \
              end, or until somebody answers for them."
                 .to_owned()
         }
-        News::Terminated => "Nobody answered for these instances; they have been terminated.".to_owned(),
+        StatusChange::Terminated => "Nobody answered for these instances; they have been terminated.".to_owned(),
         _ => "These instances were to be terminated, and something forbids it. They are tried again at every run."
             .to_owned(),
     };
@@ -174,35 +174,35 @@ fn message(visit: &Visit, news: News, items: &[&Item<'_>]) -> (String, String) {
 }
 
 /// Returns all facts of one instance, as a paragraph.
-fn paragraph(visit: &Visit, item: &Item<'_>) -> String {
+fn paragraph(visit: &Scope, item: &Item<'_>) -> String {
     let Item { id, news, record, facts } = item;
     let status = record.status.map_or("", |status| status.as_str());
     let facts = facts.map(|(facts, usd_an_hour)| facts.lines(usd_an_hour)).unwrap_or_default();
-    let since = record.flagged_at.filter(|_| *news == News::StillRuns);
+    let since = record.flagged_at.filter(|_| *news == StatusChange::StillRuns);
     let since =
         since.map(|flagged| format!("    flagged {flagged}{}\n", end(visit, record))).unwrap_or_default();
     format!("{id}  {status}  {}\n{facts}{since}", record.reason)
 }
 
 /// Says when a flagged instance will be terminated, if it will be.
-fn end(visit: &Visit, record: &Record) -> String {
+fn end(visit: &Scope, record: &Record) -> String {
     let is_flagged = record.status == Some(AuthStatus::Flagged) && visit.auto_terminate;
     let ends = grace_ends(record, visit.settings.grace()).filter(|_| is_flagged);
     ends.map(|ends| format!(", to be terminated after {ends}")).unwrap_or_default()
 }
 
-const fn words(news: News) -> &'static str {
+const fn words(news: StatusChange) -> &'static str {
     match news {
-        News::Flagged | News::NoticeOwed => "unauthorised instance(s)",
-        News::StillRuns => "flagged instance(s) still running",
-        News::Cleared => "cleared instance(s)",
-        News::Suspicious => "suspicious instance(s)",
-        News::Terminated => "terminated instance(s)",
-        News::TerminationBlocked => "blocked termination(s)",
+        StatusChange::Flagged | StatusChange::NoticeOwed => "unauthorised instance(s)",
+        StatusChange::StillRuns => "flagged instance(s) still running",
+        StatusChange::Cleared => "cleared instance(s)",
+        StatusChange::Suspicious => "suspicious instance(s)",
+        StatusChange::Terminated => "terminated instance(s)",
+        StatusChange::TerminationBlocked => "blocked termination(s)",
     }
 }
 
-fn flag_notice(visit: &Visit) -> String {
+fn flag_notice(visit: &Scope) -> String {
     let hours = visit.settings.grace_hours;
     let after = jiff::Timestamp::now() + SignedDuration::from_hours(i64::from(hours));
     let end = if visit.auto_terminate {

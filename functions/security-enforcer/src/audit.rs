@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use spot_cloud::error::CallError;
-use spot_cloud::scopes::{Place, Visit};
-use spot_domain::audit::authorization::{Standing, standing};
+use spot_cloud::scopes::{AccountRegion, Scope};
+use spot_domain::audit::authorization::{Authorization, standing};
 use spot_domain::audit::enforcement::{
-    Change, Look, News, Rules, due, gone, is_open, not_running, noticed, observe, told,
+    AuditRun, RowChange, Rules, StatusChange, due, gone, is_open, not_running, noticed, observe, told,
 };
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use spot_domain::{InstanceId, Usd};
@@ -18,15 +18,15 @@ use crate::announce::{Announcer, Item};
 use crate::auth_table::{AuthTable, Stored, WRITES_AT_ONCE};
 use crate::facts::{Facts, Prices};
 use crate::failure::Failure;
-use crate::fleet::{Life, Running, Seen, launched_by, look_at};
+use crate::fleet::{Presence, Running, Seen, launched_by, look_at};
 use crate::obstacle;
-use crate::summary::Kept;
+use crate::summary::NotTerminated;
 
 /// The findings of one audit; the counts are of instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Findings {
     #[serde(flatten)]
-    pub place: Place,
+    pub place: AccountRegion,
     /// True if due instances may be terminated here.
     pub enforced: bool,
     /// The running instances.
@@ -51,7 +51,7 @@ pub struct Findings {
 #[derive(Debug)]
 pub struct Audit {
     /// The account and region, and their settings.
-    pub visit: Visit,
+    pub visit: Scope,
     /// The client of EC2 in that account and region.
     pub ec2: aws_sdk_ec2::Client,
     /// The swaps in progress there, proven as far as EC2 shows their newcomers.
@@ -60,7 +60,7 @@ pub struct Audit {
     /// The due instances, with their rows as they stand. Empty unless the listing is complete.
     pub due: Vec<(InstanceId, Stored)>,
     /// The instances that would be due, if nothing forbade their termination.
-    pub blocked: Vec<Kept>,
+    pub blocked: Vec<NotTerminated>,
     /// The failures. With any failure, the audit is partial.
     pub failures: Vec<Failure>,
 }
@@ -71,11 +71,11 @@ pub struct Auditor {
     pub table: AuthTable,
     pub announcer: Announcer,
     /// The swaps in progress when the run began, as the rows of each account and region claim them.
-    pub swaps: Arc<BTreeMap<Place, SwapsInProgress>>,
+    pub swaps: Arc<BTreeMap<AccountRegion, SwapsInProgress>>,
     /// The prices of instances, for the notices.
     pub prices: Prices,
     /// The time and the id of this run.
-    pub look: Look,
+    pub look: AuditRun,
     /// True if at least one subscriber hears the notices. Otherwise no notice of a flag counts as sent, and
     /// nothing is terminated.
     pub heard: bool,
@@ -95,7 +95,7 @@ enum End {
 struct Decision {
     id: InstanceId,
     old: Option<Stored>,
-    change: Change,
+    change: RowChange,
     end: End,
     /// The facts, if a notice needs them.
     facts: Option<Facts>,
@@ -104,7 +104,7 @@ struct Decision {
 impl Auditor {
     /// Audits one account and region. Failures are part of the answer: observations from before a failure still
     /// count.
-    pub async fn audit(&self, visit: Visit, ec2: aws_sdk_ec2::Client) -> Audit {
+    pub async fn audit(&self, visit: Scope, ec2: aws_sdk_ec2::Client) -> Audit {
         let mut audit = Audit {
             findings: Findings::of(&visit),
             swaps: self.swaps.get(&visit.place).cloned().unwrap_or_default(),
@@ -127,7 +127,7 @@ impl Auditor {
         let mut rows = self.table.load(&audit.visit.place).await?;
         let ec2 = audit.ec2.clone();
         for seen in launched_by(&ec2, audit.swaps.swap_ids()).await? {
-            if seen.life != Life::Gone {
+            if seen.life != Presence::Gone {
                 audit.swaps.prove(&seen.subject);
             }
         }
@@ -153,9 +153,9 @@ impl Auditor {
         let old = rows.remove(&subject.id);
         let rules = Rules { grace: settings.grace(), run_before_within: settings.audit_gap() };
         let mut change = observe(old.as_ref().map(|old| &old.record), &standing, &self.look)?;
-        let due = old
-            .as_ref()
-            .filter(|old| standing == Standing::Unauthorised && due(&old.record, &self.look, rules).is_ok());
+        let due = old.as_ref().filter(|old| {
+            standing == Authorization::Unauthorised && due(&old.record, &self.look, rules).is_ok()
+        });
         let obstacle = due.and_then(|_| obstacle::to_end(&subject, &audit.swaps, &settings.opt_out_tag));
         let end = match (due, obstacle) {
             (None, _) => End::NotDue,
@@ -163,7 +163,7 @@ impl Auditor {
             (Some(_), Some(_)) if !audit.visit.auto_terminate => End::NotDue,
             (Some(old), Some(why)) => {
                 let blocked = obstacle::block(&old.record, change.record, &why);
-                change = Change { news: blocked.news.or(change.news), ..blocked };
+                change = RowChange { news: blocked.news.or(change.news), ..blocked };
                 End::Blocked(why)
             }
         };
@@ -184,9 +184,9 @@ impl Auditor {
         let decide = |(id, old): (InstanceId, Stored)| {
             let seen = found.remove(&id);
             let change = match seen.as_ref().map(|seen| seen.life) {
-                None | Some(Life::Gone) => gone(&old.record, &self.look),
-                Some(Life::Idle) => not_running(&old.record),
-                Some(Life::Running) => None, // started during this run: the next run judges it
+                None | Some(Presence::Gone) => gone(&old.record, &self.look),
+                Some(Presence::Idle) => not_running(&old.record),
+                Some(Presence::Running) => None, // started during this run: the next run judges it
             };
             let facts = seen.map(|seen| seen.facts);
             change.map(|change| Decision { id, old: Some(old), change, end: End::NotDue, facts })
@@ -208,12 +208,17 @@ impl Auditor {
         let now = jiff::Timestamp::now();
         for decision in decisions.iter_mut().filter(|d| outcome.people.contains(&d.id)) {
             let record = decision.change.record.clone();
-            decision.change.record = match decision.change.news {
-                Some(News::Flagged | News::NoticeOwed | News::TerminationBlocked) if !self.heard => continue,
-                Some(News::Flagged | News::NoticeOwed | News::Suspicious) => noticed(record, now),
-                Some(News::StillRuns | News::TerminationBlocked) => told(record, now),
-                _ => continue,
-            };
+            decision.change.record =
+                match decision.change.news {
+                    Some(
+                        StatusChange::Flagged | StatusChange::NoticeOwed | StatusChange::TerminationBlocked,
+                    ) if !self.heard => continue,
+                    Some(StatusChange::Flagged | StatusChange::NoticeOwed | StatusChange::Suspicious) => {
+                        noticed(record, now)
+                    }
+                    Some(StatusChange::StillRuns | StatusChange::TerminationBlocked) => told(record, now),
+                    _ => continue,
+                };
         }
         self.write(audit, decisions).await
     }
@@ -251,20 +256,20 @@ impl Audit {
     /// Counts the decisions that were written.
     fn note(&mut self, decision: Decision) {
         match decision.change.news {
-            Some(News::Flagged) => self.findings.flagged += 1,
-            Some(News::Cleared) => self.findings.cleared += 1,
+            Some(StatusChange::Flagged) => self.findings.flagged += 1,
+            Some(StatusChange::Cleared) => self.findings.cleared += 1,
             _ => {}
         }
         match decision.end {
             End::NotDue => {}
             End::Due => self.due.push((decision.id, decision.change.record.into())),
-            End::Blocked(why) => self.blocked.push(Kept::new(&decision.id, why)),
+            End::Blocked(why) => self.blocked.push(NotTerminated::new(&decision.id, why)),
         }
     }
 }
 
 impl Findings {
-    fn of(visit: &Visit) -> Self {
+    fn of(visit: &Scope) -> Self {
         Self {
             place: visit.place.clone(),
             enforced: visit.auto_terminate,
@@ -279,13 +284,13 @@ impl Findings {
         }
     }
 
-    fn count(&mut self, standing: &Standing) {
+    fn count(&mut self, standing: &Authorization) {
         self.running += 1;
         match standing {
-            Standing::Authorised(_) => self.authorised += 1,
-            Standing::Unauthorised => self.unauthorised += 1,
-            Standing::Suspicious(_) => self.suspicious += 1,
-            Standing::BeingReplaced => self.being_replaced += 1,
+            Authorization::Authorised(_) => self.authorised += 1,
+            Authorization::Unauthorised => self.unauthorised += 1,
+            Authorization::Suspicious(_) => self.suspicious += 1,
+            Authorization::BeingReplaced => self.being_replaced += 1,
         }
     }
 }

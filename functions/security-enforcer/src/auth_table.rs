@@ -9,10 +9,10 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::error::{CallError, Kind, failed};
-use spot_cloud::scopes::Place;
+use spot_cloud::scopes::AccountRegion;
 use spot_domain::InstanceId;
 use spot_domain::audit::enforcement::{AuthStatus, Record};
-use spot_domain::audit::reminders::Told;
+use spot_domain::audit::reminders::Notified;
 
 const ACCOUNT_REGION: &str = "account_region";
 const INSTANCE_ID: &str = "instance_id";
@@ -75,7 +75,7 @@ impl AuthTable {
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn load(&self, place: &Place) -> Result<HashMap<InstanceId, Stored>, CallError> {
+    pub async fn load(&self, place: &AccountRegion) -> Result<HashMap<InstanceId, Stored>, CallError> {
         let mut rows = self
             .dynamodb
             .query()
@@ -106,7 +106,7 @@ impl AuthTable {
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn told(&self) -> Result<Told, CallError> {
+    pub async fn told(&self) -> Result<Notified, CallError> {
         let query = self
             .dynamodb
             .query()
@@ -129,7 +129,7 @@ impl AuthTable {
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn note_told(&self, told: &Told) -> Result<(), CallError> {
+    pub async fn note_told(&self, told: &Notified) -> Result<(), CallError> {
         let causes = told.iter().take(MAX_TOLD).map(|(cause, at)| (cause.clone(), seconds(at)));
         let update = self
             .dynamodb
@@ -150,7 +150,7 @@ impl AuthTable {
     /// The table does not answer.
     pub async fn write(
         &self,
-        place: &Place,
+        place: &AccountRegion,
         id: &InstanceId,
         old: Option<&Stored>,
         new: &Record,
@@ -185,7 +185,7 @@ impl AuthTable {
     /// The table does not answer.
     pub async fn write_all<'a>(
         &self,
-        place: &Place,
+        place: &AccountRegion,
         writes: impl Iterator<Item = (&'a InstanceId, Option<&'a Stored>, &'a Record)>,
     ) -> Result<bool, CallError> {
         let call = "dynamodb:TransactWriteItems";
@@ -215,7 +215,7 @@ fn held<T>(answer: Result<T, CallError>) -> Result<bool, CallError> {
     }
 }
 
-fn key(place: &Place, id: &InstanceId) -> Row {
+fn key(place: &AccountRegion, id: &InstanceId) -> Row {
     [
         (ACCOUNT_REGION.to_owned(), AttributeValue::S(place.key())),
         (INSTANCE_ID.to_owned(), AttributeValue::S(id.to_string())),

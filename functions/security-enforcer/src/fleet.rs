@@ -9,7 +9,7 @@ use spot_cloud::error::{CallError, Kind};
 use spot_domain::InstanceId;
 use spot_domain::audit::authorization::Subject;
 use spot_domain::swap::journal::SwapId;
-use spot_listing::{Item, Malformed, Shape};
+use spot_listing::{Item, MalformedListing, Shape};
 
 use crate::facts::Facts;
 
@@ -23,7 +23,7 @@ const VALUES_PER_CALL: usize = 200;
 
 /// The state of an instance, as far as the audit distinguishes states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
+pub enum Presence {
     /// The instance runs.
     Running,
     /// The instance exists and does not run: it is pending, stopping or stopped.
@@ -39,7 +39,7 @@ pub struct Seen {
     pub subject: Subject,
     /// The part that a notice names.
     pub facts: Facts,
-    pub life: Life,
+    pub life: Presence,
 }
 
 /// The running instances of one account and region, page by page.
@@ -147,12 +147,12 @@ async fn page_once(request: DescribeInstancesFluentBuilder) -> Result<Page<Seen>
     listing::page(INSTANCES, DESCRIBE, asked.as_deref(), send, |item| seen(item).map(Some)).await
 }
 
-fn seen(item: &Item) -> Result<Seen, Malformed> {
+fn seen(item: &Item) -> Result<Seen, MalformedListing> {
     let id = item.parse_required("instanceId")?;
     let life = match item.text("instanceState/name") {
-        Some("running") => Life::Running,
-        Some("shutting-down" | "terminated") => Life::Gone,
-        _ => Life::Idle, // also a state that AWS adds later: neither judged nor taken for gone
+        Some("running") => Presence::Running,
+        Some("shutting-down" | "terminated") => Presence::Gone,
+        _ => Presence::Idle, // also a state that AWS adds later: neither judged nor taken for gone
     };
     let operator = item
         .is("operator/managed")?

@@ -27,10 +27,10 @@ use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
 use spot_cloud::lambda::stack_name;
 use spot_cloud::prices::PriceList;
-use spot_cloud::scopes::{Place, Unreadable, Visit, plan};
+use spot_cloud::scopes::{AccountRegion, Scope, Unreadable, plan};
 use spot_cloud::tables::swaps::{Held, Swaps};
 use spot_cloud::{CallError, Stack};
-use spot_domain::audit::enforcement::Look;
+use spot_domain::audit::enforcement::AuditRun;
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use tokio::task::JoinSet;
 
@@ -41,13 +41,13 @@ use error::EnforcerError;
 use facts::Prices;
 use failure::Failure;
 use input::AuditRequest;
-use summary::Summary;
+use summary::AuditSummary;
 
 /// The number of accounts and regions that are audited at a time.
 const SIDE_BY_SIDE: usize = 8;
 
 /// The claims of the rows of Swaps, by account and region.
-type Claimed = BTreeMap<Place, SwapsInProgress>;
+type Claimed = BTreeMap<AccountRegion, SwapsInProgress>;
 
 /// The resources that every run needs.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl SecurityEnforcer {
     ///
     /// # Errors
     /// The run could not begin: an input, an account or a setting is bad. Nothing was changed.
-    pub async fn handle(&self, event: Value, run: &str) -> Result<Summary, EnforcerError> {
+    pub async fn handle(&self, event: Value, run: &str) -> Result<AuditSummary, EnforcerError> {
         let summary = self.run(event, run).await;
         match &summary {
             Ok(summary) => tracing::info!(?summary, "audited"),
@@ -83,7 +83,7 @@ impl SecurityEnforcer {
         summary
     }
 
-    async fn run(&self, event: Value, run: &str) -> Result<Summary, EnforcerError> {
+    async fn run(&self, event: Value, run: &str) -> Result<AuditSummary, EnforcerError> {
         let request: AuditRequest = serde_json::from_value(event)?;
         let mut plan = plan(&self.stack, request.account_id.as_ref(), request.region.as_ref()).await?;
         for visit in &mut plan.visits {
@@ -99,10 +99,10 @@ impl SecurityEnforcer {
             announcer: self.announcer.clone(),
             swaps: Arc::new(swaps),
             prices: Prices::of(PriceList::over(self.stack.config())),
-            look: Look { at: Timestamp::now(), run: request.run_name(run) },
+            look: AuditRun { at: Timestamp::now(), run: request.run_name(run) },
         };
         let (audits, lost) = self.audit_all(&auditor, std::mem::take(&mut plan.visits)).await;
-        let mut summary = Summary::of(&audits, plan.unreadable.iter().map(unreadable).collect());
+        let mut summary = AuditSummary::of(&audits, plan.unreadable.iter().map(unreadable).collect());
         if request.region.is_none() {
             summary.not_audited = plan.not_visited(&self.stack).await;
         }
@@ -125,7 +125,7 @@ impl SecurityEnforcer {
             match held {
                 Ok(Held { lease, journal: Some(journal) }) => {
                     let row = lease.key();
-                    let place = Place { account_id: lease.account_id, region: lease.region };
+                    let place = AccountRegion { account_id: lease.account_id, region: lease.region };
                     swaps.entry(place).or_default().claim(row, journal.swap_id, journal.old);
                 }
                 Ok(_) => {}
@@ -136,7 +136,7 @@ impl SecurityEnforcer {
     }
 
     /// Returns the audits, and the failures of those that did not finish.
-    async fn audit_all(&self, auditor: &Auditor, visits: Vec<Visit>) -> (Vec<Audit>, Vec<Failure>) {
+    async fn audit_all(&self, auditor: &Auditor, visits: Vec<Scope>) -> (Vec<Audit>, Vec<Failure>) {
         let (mut running, mut ended) = (JoinSet::new(), Vec::new());
         for visit in visits {
             if running.len() >= SIDE_BY_SIDE {
@@ -162,8 +162,8 @@ impl SecurityEnforcer {
         (audits, lost)
     }
 
-    async fn ec2(&self, visit: &Visit) -> aws_sdk_ec2::Client {
-        self.stack.target(&visit.access, &visit.place.region, None).await.ec2
+    async fn ec2(&self, visit: &Scope) -> aws_sdk_ec2::Client {
+        self.stack.clients(&visit.access, &visit.place.region, None).await.ec2
     }
 }
 

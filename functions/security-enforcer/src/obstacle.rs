@@ -1,7 +1,7 @@
 //! The obstacles to the termination of an unauthorised instance, and their note in the instance's row.
 
 use spot_domain::audit::authorization::Subject;
-use spot_domain::audit::enforcement::{AuthStatus, Change, News, Record};
+use spot_domain::audit::enforcement::{AuthStatus, Record, RowChange, StatusChange};
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use spot_domain::owners::group_of;
 
@@ -30,7 +30,7 @@ pub fn to_end(subject: &Subject, swaps: &SwapsInProgress, opt_out_tag: &str) -> 
 
 /// Blocks the termination of an instance whose row was `before` and becomes `record`.
 #[must_use]
-pub fn block(before: &Record, record: Record, why: &str) -> Change {
+pub fn block(before: &Record, record: Record, why: &str) -> RowChange {
     // The same obstacle as in the run before is no news: the audit sends a reminder once a day.
     let is_known = before.status == Some(AuthStatus::TerminationBlocked) && before.reason == why;
     let record = Record {
@@ -39,5 +39,5 @@ pub fn block(before: &Record, record: Record, why: &str) -> Change {
         reason: why.to_owned(),
         ..record
     };
-    Change { record, news: (!is_known).then_some(News::TerminationBlocked) }
+    RowChange { record, news: (!is_known).then_some(StatusChange::TerminationBlocked) }
 }

@@ -4,22 +4,22 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use spot_domain::audit::reminders::Told;
+use spot_domain::audit::reminders::Notified;
 
 use crate::audit::Auditor;
 use crate::failure::Failure;
-use crate::summary::Summary;
+use crate::summary::AuditSummary;
 
 const PARTIAL: &str = "Spot Optimizer: security audit is partial";
 const EXCEEDED: &str = "Spot Optimizer: blast radius exceeded, nothing terminated";
 
 /// Sends the notices that are due to people, and records them as sent, unless `nobody_hears` the alerts.
-pub async fn report(auditor: &Auditor, nobody_hears: bool, summary: &mut Summary) {
+pub async fn report(auditor: &Auditor, nobody_hears: bool, summary: &mut AuditSummary) {
     let now = Timestamp::now();
     // If the earlier notices can't be read, all are sent again.
     let mut known = auditor.table.told().await.unwrap_or_else(|error| {
         tracing::warn!("{error}");
-        Told::default()
+        Notified::default()
     });
     let mut told = BTreeSet::new();
     if let Some(exceeded) = summary.blast_radius_exceeded.clone() {

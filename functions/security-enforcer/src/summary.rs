@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use spot_cloud::scopes::NotVisited;
 use spot_domain::InstanceId;
-use spot_domain::audit::reminders::Told;
+use spot_domain::audit::reminders::Notified;
 use spot_domain::words::{LONGEST, cut};
 
 use crate::audit::{Audit, Findings};
@@ -21,12 +21,12 @@ const CAUSE: usize = 200;
 
 /// An instance that was due and lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Kept {
+pub struct NotTerminated {
     pub instance_id: InstanceId,
     pub reason: String,
 }
 
-impl Kept {
+impl NotTerminated {
     /// Returns an instance that stays.
     #[must_use]
     pub fn new(id: &InstanceId, reason: String) -> Self {
@@ -36,7 +36,7 @@ impl Kept {
 
 /// The answer of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct AuditSummary {
     /// The number of running instances that were judged.
     pub running: usize,
     /// The number of instances that nothing authorises.
@@ -49,9 +49,9 @@ pub struct Summary {
     /// The instances that this run terminated.
     pub terminated: Vec<InstanceId>,
     /// The instances whose grace has passed, and whose termination something forbids.
-    pub blocked: Vec<Kept>,
+    pub blocked: Vec<NotTerminated>,
     /// The instances that were due, and that the last check spared.
-    pub spared: Vec<Kept>,
+    pub spared: Vec<NotTerminated>,
     /// The exceeded limit, if more was due than a run may terminate. The run then terminated nothing.
     pub blast_radius_exceeded: Option<String>,
     /// The exceeded limit, without the figures of this run.
@@ -72,7 +72,7 @@ pub struct Summary {
     pub not_audited: Vec<NotVisited>,
 }
 
-impl Summary {
+impl AuditSummary {
     /// Returns the summary of these audits, and of the accounts that could not be visited.
     #[must_use]
     pub fn of(audits: &[Audit], unreadable: Vec<Failure>) -> Self {
@@ -108,7 +108,7 @@ impl Summary {
     /// Returns the failures, for a message to a person, and the causes that the message names. The failures that no
     /// message of the last day named come first. Failures beyond a limit are only counted.
     #[must_use]
-    pub fn failures(&self, known: &Told, now: Timestamp) -> (String, BTreeSet<String>) {
+    pub fn failures(&self, known: &Notified, now: Timestamp) -> (String, BTreeSet<String>) {
         let all = self.causes.iter().zip(&self.failed);
         let (news, others): (Vec<_>, Vec<_>) = all.partition(|(cause, _)| known.owes([*cause], now));
         let listed: Vec<_> = news.into_iter().chain(others).take(FAILURES_TOLD).collect();
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn figures_are_kept_under_the_name_of_the_stack() {
-        let line = Summary::default().metrics("blue", Timestamp::UNIX_EPOCH);
+        let line = AuditSummary::default().metrics("blue", Timestamp::UNIX_EPOCH);
         assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["Stack"]]));
         assert_eq!((&line["Stack"], &line["BlastRadiusExceeded"]), (&json!("blue"), &json!(0)));
     }
@@ -152,17 +152,17 @@ mod tests {
     /// The regions are `["*"]` under a policy that denies most of them, in hundreds of accounts.
     #[test]
     fn the_failures_of_a_thousand_regions_fit_into_one_message() {
-        let mut summary = Summary::default();
+        let mut summary = AuditSummary::default();
         let words = |n| format!("region {n}: {}", "\u{1f525}".repeat(2_000));
         summary.fail_all((0..1_000).map(|n| words(n).into()).collect());
-        let told = summary.failures(&Told::default(), Timestamp::now()).0;
+        let told = summary.failures(&Notified::default(), Timestamp::now()).0;
         assert!(told.starts_with("region 0: ") && told.ends_with("\nand 950 more"), "{}", told.len());
         assert_eq!((told.lines().count(), summary.failed.len()), (51, 1_000));
         assert!(told.len() < 256 * 1_024, "{}", told.len());
         summary.failed.truncate(50);
         assert!(
-            !summary.failures(&Told::default(), Timestamp::now()).0.contains("more")
-                && summary.failures(&Told::default(), Timestamp::now()).0.contains("region 49: ")
+            !summary.failures(&Notified::default(), Timestamp::now()).0.contains("more")
+                && summary.failures(&Notified::default(), Timestamp::now()).0.contains("region 49: ")
         );
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let regions = vec!["us-west-2".parse().unwrap(), "eu-west-1".parse().unwrap()];
         let account_id = "123456789012".parse().unwrap();
         let not_audited = vec![NotVisited { account_id, regions, unknown: None }];
-        let summary = Summary { unauthorised: 2, suspicious: 1, not_audited, ..Summary::default() };
+        let summary = AuditSummary { unauthorised: 2, suspicious: 1, not_audited, ..AuditSummary::default() };
         let line = summary.metrics("blue", Timestamp::UNIX_EPOCH);
         assert_eq!((&line["UnauthorisedInstances"], &line["RegionsNotAudited"]), (&json!(3), &json!(2)));
         let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();

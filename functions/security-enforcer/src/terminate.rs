@@ -6,9 +6,9 @@ use serde_json::json;
 use spot_cloud::ec2::instances;
 use spot_cloud::error::{CallError, Kind};
 use spot_domain::InstanceId;
-use spot_domain::audit::authorization::{Standing, Subject, standing};
+use spot_domain::audit::authorization::{Authorization, Subject, standing};
 use spot_domain::audit::enforcement::{
-    AuthStatus, BlastRadius, Change, News, Reach, Record, blast_radius, observe, told,
+    AuthStatus, BlastRadius, Record, RowChange, StatusChange, TerminationScope, blast_radius, observe, told,
 };
 
 use crate::announce::Item;
@@ -16,12 +16,12 @@ use crate::audit::{Audit, Auditor};
 use crate::auth_table::Stored;
 use crate::facts::Facts;
 use crate::failure::Failure;
-use crate::fleet::{Life, Seen, look_at};
+use crate::fleet::{Presence, Seen, look_at};
 use crate::obstacle::{self, PROTECTED};
-use crate::summary::{Kept, Summary};
+use crate::summary::{AuditSummary, NotTerminated};
 
 /// The outcome for an instance that was due.
-enum Outcome {
+enum TerminationOutcome {
     /// We terminated the instance.
     Terminated,
     /// Something forbids the termination, in words.
@@ -31,10 +31,10 @@ enum Outcome {
 }
 
 /// The verdict of the fresh check.
-enum Verdict {
+enum FreshVerdict {
     StillUnauthorised,
     /// The row changes as follows.
-    Changed(Change),
+    Changed(RowChange),
     /// The next run decides.
     Wait(&'static str),
     /// The owner forbids the termination, in words.
@@ -44,12 +44,13 @@ enum Verdict {
 /// Terminates the due instances of these audits, one after another. Conditions: the run `may_act`, all due
 /// instances are within the blast radius, and their account and region enforce. If the blast radius is exceeded,
 /// the run announces it in any case.
-pub async fn enforce(auditor: &Auditor, audits: &[Audit], may_act: bool, summary: &mut Summary) {
+pub async fn enforce(auditor: &Auditor, audits: &[Audit], may_act: bool, summary: &mut AuditSummary) {
     let mut candidates = Vec::new();
     for audit in audits.iter().filter(|audit| audit.visit.auto_terminate) {
         candidates.push((audit, unprotected(audit, summary).await));
     }
-    let reaches: Vec<Reach> = candidates.iter().map(|(audit, due)| reach(audit, due.len())).collect();
+    let reaches: Vec<TerminationScope> =
+        candidates.iter().map(|(audit, due)| reach(audit, due.len())).collect();
     if let Err(exceeded) = blast_radius(&reaches) {
         tell_of_blast_radius(auditor, &exceeded, summary).await;
         return;
@@ -57,9 +58,9 @@ pub async fn enforce(auditor: &Auditor, audits: &[Audit], may_act: bool, summary
     for (audit, due) in candidates.into_iter().filter(|_| may_act) {
         for (id, row) in due {
             match (Case { auditor, audit, id, row }).close().await {
-                Ok(Outcome::Terminated) => summary.terminated.push(id.clone()),
-                Ok(Outcome::Blocked(why)) => summary.blocked.push(Kept::new(id, why)),
-                Ok(Outcome::Spared(why)) => summary.spared.push(Kept::new(id, why)),
+                Ok(TerminationOutcome::Terminated) => summary.terminated.push(id.clone()),
+                Ok(TerminationOutcome::Blocked(why)) => summary.blocked.push(NotTerminated::new(id, why)),
+                Ok(TerminationOutcome::Spared(why)) => summary.spared.push(NotTerminated::new(id, why)),
                 Err(error) => summary.fail(Failure::of(format!("{}: {id}", audit.visit.place), &error)),
             }
         }
@@ -69,7 +70,7 @@ pub async fn enforce(auditor: &Auditor, audits: &[Audit], may_act: bool, summary
 /// Returns the due instances, without those that protection blocked before and still blocks. This run leaves those
 /// alone, even if their protection is removed meanwhile: only instances that the blast radius counts may be
 /// terminated.
-async fn unprotected<'a>(audit: &'a Audit, summary: &mut Summary) -> Vec<&'a (InstanceId, Stored)> {
+async fn unprotected<'a>(audit: &'a Audit, summary: &mut AuditSummary) -> Vec<&'a (InstanceId, Stored)> {
     let mut unprotected = Vec::new();
     for due in &audit.due {
         let (id, Stored { record, .. }) = due;
@@ -77,7 +78,7 @@ async fn unprotected<'a>(audit: &'a Audit, summary: &mut Summary) -> Vec<&'a (In
             record.status == Some(AuthStatus::TerminationBlocked) && record.reason == PROTECTED;
         // If the answer is no clear yes, the instance counts.
         if was_protected && matches!(instances::is_termination_protected(&audit.ec2, id).await, Ok(true)) {
-            summary.blocked.push(Kept::new(id, PROTECTED.to_owned()));
+            summary.blocked.push(NotTerminated::new(id, PROTECTED.to_owned()));
         } else {
             unprotected.push(due);
         }
@@ -85,8 +86,8 @@ async fn unprotected<'a>(audit: &'a Audit, summary: &mut Summary) -> Vec<&'a (In
     unprotected
 }
 
-fn reach(audit: &Audit, due: usize) -> Reach {
-    Reach {
+fn reach(audit: &Audit, due: usize) -> TerminationScope {
+    TerminationScope {
         name: audit.visit.place.to_string(),
         running: audit.findings.running,
         due,
@@ -96,7 +97,7 @@ fn reach(audit: &Audit, due: usize) -> Reach {
 }
 
 /// Puts the exceeded blast radius on the bus. The run's report notifies people.
-async fn tell_of_blast_radius(auditor: &Auditor, exceeded: &BlastRadius, summary: &mut Summary) {
+async fn tell_of_blast_radius(auditor: &Auditor, exceeded: &BlastRadius, summary: &mut AuditSummary) {
     let words = exceeded.to_string();
     let detail = json!({"problem": words, "due": summary.due});
     summary.blast_radius_cause = Some(exceeded.cause());
@@ -116,22 +117,22 @@ struct Case<'a> {
 
 impl Case<'_> {
     /// Terminates the instance, if a fresh check still allows it. After an error the next run tries again.
-    async fn close(&self) -> Result<Outcome, CallError> {
+    async fn close(&self) -> Result<TerminationOutcome, CallError> {
         let (verdict, facts) = self.fresh_verdict().await?;
         let facts = facts.as_ref();
         match verdict {
-            Verdict::Wait(why) => return Ok(Outcome::Spared(why.to_owned())),
-            Verdict::Changed(change) => {
+            FreshVerdict::Wait(why) => return Ok(TerminationOutcome::Spared(why.to_owned())),
+            FreshVerdict::Changed(change) => {
                 let why = change.record.reason.clone();
                 self.conclude(self.row, change, facts).await?;
-                return Ok(Outcome::Spared(why));
+                return Ok(TerminationOutcome::Spared(why));
             }
-            Verdict::Forbidden(why) => return self.blocked(self.row, why, facts).await,
-            Verdict::StillUnauthorised => {}
+            FreshVerdict::Forbidden(why) => return self.blocked(self.row, why, facts).await,
+            FreshVerdict::StillUnauthorised => {}
         }
         let intent = Record { terminating_at: Some(Timestamp::now()), ..self.row.record.clone() };
         if !self.write(self.row, &intent).await? {
-            return Ok(Outcome::Spared("its row was changed during this run".to_owned()));
+            return Ok(TerminationOutcome::Spared("its row was changed during this run".to_owned()));
         }
         match instances::terminate(&self.audit.ec2, self.id).await {
             Ok(()) => self.terminated(intent, facts).await,
@@ -145,53 +146,58 @@ impl Case<'_> {
 
     /// Returns the verdict of a fresh check. The check judges the tags first: the role may not read the protection
     /// of a group's member. It reads the tags again after the slower question, right before the call.
-    async fn fresh_verdict(&self) -> Result<(Verdict, Option<Facts>), CallError> {
+    async fn fresh_verdict(&self) -> Result<(FreshVerdict, Option<Facts>), CallError> {
         let (verdict, facts) = self.fresh_look().await?;
-        if !matches!(verdict, Verdict::StillUnauthorised) {
+        if !matches!(verdict, FreshVerdict::StillUnauthorised) {
             return Ok((verdict, facts));
         }
         match instances::is_termination_protected(&self.audit.ec2, self.id).await {
-            Ok(true) => Ok((Verdict::Forbidden(PROTECTED.to_owned()), facts)),
+            Ok(true) => Ok((FreshVerdict::Forbidden(PROTECTED.to_owned()), facts)),
             Err(error) if error.kind == Kind::Denied => {
                 let why = format!("its termination protection can't be read: {error}");
-                Ok((Verdict::Forbidden(why), facts))
+                Ok((FreshVerdict::Forbidden(why), facts))
             }
             Err(error) if error.kind != Kind::NotFound => Err(error),
             Ok(false) | Err(_) => self.fresh_look().await,
         }
     }
 
-    async fn fresh_look(&self) -> Result<(Verdict, Option<Facts>), CallError> {
+    async fn fresh_look(&self) -> Result<(FreshVerdict, Option<Facts>), CallError> {
         let mut found = look_at(&self.audit.ec2, std::slice::from_ref(self.id)).await?;
         Ok(match found.remove(self.id) {
-            None => (Verdict::Wait("EC2 does not describe it"), None),
+            None => (FreshVerdict::Wait("EC2 does not describe it"), None),
             Some(Seen { subject, facts, life }) => (self.verdict(&subject, life), Some(facts)),
         })
     }
 
-    fn verdict(&self, subject: &Subject, life: Life) -> Verdict {
+    fn verdict(&self, subject: &Subject, life: Presence) -> FreshVerdict {
         let (settings, look) = (&self.audit.visit.settings, &self.auditor.look);
-        if life != Life::Running {
-            return Verdict::Wait("it no longer runs");
+        if life != Presence::Running {
+            return FreshVerdict::Wait("it no longer runs");
         }
         let standing = standing(subject, settings.trust(), &self.audit.swaps);
-        if standing != Standing::Unauthorised {
+        if standing != Authorization::Unauthorised {
             let change = observe(Some(&self.row.record), &standing, look);
-            return change.map_or(Verdict::Wait("a swap is replacing it"), Verdict::Changed);
+            return change.map_or(FreshVerdict::Wait("a swap is replacing it"), FreshVerdict::Changed);
         }
         obstacle::to_end(subject, &self.audit.swaps, &settings.opt_out_tag)
-            .map_or(Verdict::StillUnauthorised, Verdict::Forbidden)
+            .map_or(FreshVerdict::StillUnauthorised, FreshVerdict::Forbidden)
     }
 
-    async fn terminated(&self, intent: Record, facts: Option<&Facts>) -> Result<Outcome, CallError> {
+    async fn terminated(
+        &self,
+        intent: Record,
+        facts: Option<&Facts>,
+    ) -> Result<TerminationOutcome, CallError> {
         let record = Record {
             status: Some(AuthStatus::Terminated),
             last_seen: Some(Timestamp::now()),
             reason: "terminated: nobody answered for it since its flag".to_owned(),
             ..intent.clone()
         };
-        self.conclude(&intent.into(), Change { record, news: Some(News::Terminated) }, facts).await?;
-        Ok(Outcome::Terminated)
+        self.conclude(&intent.into(), RowChange { record, news: Some(StatusChange::Terminated) }, facts)
+            .await?;
+        Ok(TerminationOutcome::Terminated)
     }
 
     async fn blocked(
@@ -199,20 +205,20 @@ impl Case<'_> {
         stored: &Stored,
         why: String,
         facts: Option<&Facts>,
-    ) -> Result<Outcome, CallError> {
+    ) -> Result<TerminationOutcome, CallError> {
         let change = obstacle::block(&self.row.record, stored.record.clone(), &why);
         self.conclude(stored, change, facts).await?;
-        Ok(Outcome::Blocked(why))
+        Ok(TerminationOutcome::Blocked(why))
     }
 
     /// Writes the row, then announces: the table has the outcome even if no announcement succeeds.
     async fn conclude(
         &self,
         stored: &Stored,
-        change: Change,
+        change: RowChange,
         facts: Option<&Facts>,
     ) -> Result<(), CallError> {
-        let Change { record, news } = change;
+        let RowChange { record, news } = change;
         let written = self.write(stored, &record).await?;
         let Some(news) = news.filter(|_| written) else { return Ok(()) };
         let facts = self.auditor.priced(self.audit, facts).await;
@@ -221,7 +227,7 @@ impl Case<'_> {
         for failure in &outcome.failures {
             tracing::error!(instance_id = %self.id, "{}", failure.words);
         }
-        if news == News::TerminationBlocked && outcome.people.contains(self.id) {
+        if news == StatusChange::TerminationBlocked && outcome.people.contains(self.id) {
             // Without this note, the reminder of the flag might come an hour later.
             let since = told(record.clone(), Timestamp::now());
             self.write(&record.into(), &since).await?;

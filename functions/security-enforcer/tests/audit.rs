@@ -5,7 +5,7 @@
 mod support;
 
 use security_enforcer::audit::Findings;
-use spot_scripted::Answer;
+use spot_scripted::ScriptedAnswer;
 use support::{Account, HOUR, due_row, instance, noticed_and_told, reservations, row};
 
 fn counts(findings: &Findings) -> (usize, usize, usize) {
@@ -46,7 +46,7 @@ async fn an_audit_makes_not_one_changing_call_to_ec2() {
 async fn a_throttled_page_is_asked_again() {
     let account = Account::with(2).answering(|asked, before| {
         (asked.action == "DescribeInstances" && before == 0)
-            .then(|| Answer::ec2_error(503, "RequestLimitExceeded"))
+            .then(|| ScriptedAnswer::ec2_error(503, "RequestLimitExceeded"))
     });
     let run = account.run().await;
     assert_eq!(counts(&run.audit.findings), (2, 0, 2));
@@ -72,7 +72,7 @@ fn described(count: usize, instance_type: &str) -> String {
 async fn a_notice_says_what_an_incident_begins_with() {
     let page = described(1, "g5.48xlarge");
     let listing = move |asked: &support::Asked<'_>, _| {
-        (asked.action == "DescribeInstances").then(|| Answer::ok(page.clone()))
+        (asked.action == "DescribeInstances").then(|| ScriptedAnswer::ok(page.clone()))
     };
     let run = Account::with(1).answering(listing).run().await;
     let [message] = run.messages().try_into().unwrap();
@@ -97,8 +97,8 @@ async fn a_notice_says_what_an_incident_begins_with() {
 async fn a_price_that_cannot_be_had_keeps_no_notice_back_and_is_asked_for_once() {
     let page = described(3, "g6.48xlarge");
     let listing = move |asked: &support::Asked<'_>, _| match asked.action {
-        "DescribeInstances" => Some(Answer::ok(page.clone())),
-        "GetProducts" => Some(Answer::json_error(400, "AccessDeniedException")),
+        "DescribeInstances" => Some(ScriptedAnswer::ok(page.clone())),
+        "GetProducts" => Some(ScriptedAnswer::json_error(400, "AccessDeniedException")),
         _ => None,
     };
     let run = Account::with(3).answering(listing).run().await;
@@ -128,7 +128,7 @@ async fn a_flagged_one_is_told_of_again_after_a_day_and_its_clock_stays() {
 #[tokio::test]
 async fn a_reminder_that_fails_is_not_noted() {
     let failing = |asked: &support::Asked<'_>, _: usize| {
-        (asked.action == "Publish").then(|| Answer::ec2_error(400, "AuthorizationError"))
+        (asked.action == "Publish").then(|| ScriptedAnswer::ec2_error(400, "AuthorizationError"))
     };
     let mut account = Account::with(1);
     account.enforce = false;
@@ -138,8 +138,8 @@ async fn a_reminder_that_fails_is_not_noted() {
 }
 
 /// Returns the part of a page that arrives before the connection breaks.
-fn half_a_page() -> Answer {
-    Answer::ok(format!(
+fn half_a_page() -> ScriptedAnswer {
+    ScriptedAnswer::ok(format!(
         "<DescribeInstancesResponse><reservationSet><item><instancesSet><item><instanceId>{}</instanceId>\
          <instanceState><code>16</code><name>running</name></instanceState></item>",
         instance(1)
@@ -172,7 +172,7 @@ async fn a_listing_that_breaks_off_flags_but_clears_and_terminates_nothing() {
     let run = account
         .answering(|asked, before| {
             (asked.action == "DescribeInstances" && before > 0)
-                .then(|| Answer::ec2_error(503, "RequestLimitExceeded"))
+                .then(|| ScriptedAnswer::ec2_error(503, "RequestLimitExceeded"))
         })
         .run()
         .await;
@@ -186,7 +186,7 @@ async fn a_listing_that_breaks_off_flags_but_clears_and_terminates_nothing() {
 #[tokio::test]
 async fn a_denied_region_is_named_and_nothing_is_said_of_it() {
     let account = Account::with_due(2).answering(|asked, _| {
-        (asked.action == "DescribeInstances").then(|| Answer::ec2_error(403, "UnauthorizedOperation"))
+        (asked.action == "DescribeInstances").then(|| ScriptedAnswer::ec2_error(403, "UnauthorizedOperation"))
     });
     let run = account.run().await;
     assert!(run.summary.partial);
@@ -201,7 +201,7 @@ async fn a_denied_region_is_named_and_nothing_is_said_of_it() {
 #[tokio::test]
 async fn a_notice_that_fails_is_not_noted_as_gone_out() {
     let failing = |asked: &support::Asked<'_>, _: usize| {
-        (asked.action == "Publish").then(|| Answer::ec2_error(400, "AuthorizationError"))
+        (asked.action == "Publish").then(|| ScriptedAnswer::ec2_error(400, "AuthorizationError"))
     };
     let run = Account::with(1).answering(failing).run().await;
     assert_eq!(run.audit.findings.flagged, 1);
@@ -259,7 +259,7 @@ async fn what_another_run_wrote_meanwhile_holds() {
 #[tokio::test]
 async fn one_row_that_another_run_wrote_does_not_void_the_others() {
     let account = Account::with_due(3).answering(|asked, _| match asked.action {
-        "TransactWriteItems" => Some(Answer::json_error(400, "TransactionCanceledException")),
+        "TransactWriteItems" => Some(ScriptedAnswer::json_error(400, "TransactionCanceledException")),
         "UpdateItem" if asked.body.contains(&instance(2)) => Some(support::refused()),
         _ => None,
     });
@@ -272,8 +272,8 @@ async fn one_row_that_another_run_wrote_does_not_void_the_others() {
 #[tokio::test]
 async fn a_row_that_another_run_has_in_hand_is_written_a_moment_later() {
     let account = Account::with_due(2).answering(|asked, before| match asked.action {
-        "TransactWriteItems" => Some(Answer::json_error(400, "TransactionCanceledException")),
-        "UpdateItem" if before < 2 => Some(Answer::json_error(400, "TransactionConflictException")),
+        "TransactWriteItems" => Some(ScriptedAnswer::json_error(400, "TransactionCanceledException")),
+        "UpdateItem" if before < 2 => Some(ScriptedAnswer::json_error(400, "TransactionConflictException")),
         _ => None,
     });
     let run = account.run().await;
@@ -289,7 +289,7 @@ async fn an_operator_that_cannot_be_read_is_no_stray() {
     for (managed, unauthorised, partial) in [("true", 0, false), ("false", 1, false), ("1", 0, true)] {
         let page = page(managed);
         let listing = move |asked: &support::Asked<'_>, _| {
-            (asked.action == "DescribeInstances").then(|| Answer::ok(page.clone()))
+            (asked.action == "DescribeInstances").then(|| ScriptedAnswer::ok(page.clone()))
         };
         let run = Account::with(1).answering(listing).run().await;
         let found = (run.audit.findings.unauthorised, run.summary.partial);
@@ -310,12 +310,12 @@ async fn a_page_of_flags_is_a_few_writes() {
 async fn events_that_the_bus_refuses_are_put_once_more_and_then_reported() {
     let refusal = r#"{"FailedEntryCount":1,"Entries":[{"ErrorCode":"ThrottlingException"}]}"#;
     let once = move |asked: &support::Asked<'_>, before: usize| {
-        (asked.action == "PutEvents" && before == 0).then(|| Answer::ok(refusal))
+        (asked.action == "PutEvents" && before == 0).then(|| ScriptedAnswer::ok(refusal))
     };
     let run = Account::with(1).answering(once).run().await;
     assert_eq!((run.asked("PutEvents").len(), run.summary.partial), (2, false));
     let always = move |asked: &support::Asked<'_>, _: usize| {
-        (asked.action == "PutEvents").then(|| Answer::ok(refusal))
+        (asked.action == "PutEvents").then(|| ScriptedAnswer::ok(refusal))
     };
     assert!(Account::with(1).answering(always).run().await.summary.partial);
 }

@@ -6,15 +6,15 @@ mod support;
 
 use jiff::Timestamp;
 use security_enforcer::failure::Failure;
-use security_enforcer::summary::Summary;
-use spot_domain::audit::reminders::Told;
-use spot_scripted::Answer;
+use security_enforcer::summary::AuditSummary;
+use spot_domain::audit::reminders::Notified;
+use spot_scripted::ScriptedAnswer;
 use support::{Account, Asked, HOUR};
 
 /// Returns an account in which EC2 denies every call, each time with other words, as AWS does.
 fn denied() -> Account {
     Account::with(0).answering(|asked: &Asked<'_>, _| {
-        let denial = || Answer::ec2_error(403, "UnauthorizedOperation");
+        let denial = || ScriptedAnswer::ec2_error(403, "UnauthorizedOperation");
         let words = format!("Encoded authorization failure message: {}", Timestamp::now());
         (asked.action == "DescribeInstances").then(|| denial().saying(&words))
     })
@@ -56,14 +56,16 @@ async fn another_cause_is_news() {
 #[tokio::test]
 async fn where_the_memory_fails_people_are_told_once_too_often_and_never_too_rarely() {
     let unread = |asked: &Asked<'_>, _: usize| match asked.action {
-        "DescribeInstances" => Some(Answer::ec2_error(403, "UnauthorizedOperation")),
-        "Query" if asked.body.contains("runs") => Some(Answer::json_error(400, "AccessDeniedException")),
+        "DescribeInstances" => Some(ScriptedAnswer::ec2_error(403, "UnauthorizedOperation")),
+        "Query" if asked.body.contains("runs") => {
+            Some(ScriptedAnswer::json_error(400, "AccessDeniedException"))
+        }
         _ => None,
     };
     assert_eq!(Account::with(0).answering(unread).run().await.messages().len(), 1);
     let unsent = |asked: &Asked<'_>, _: usize| match asked.action {
-        "DescribeInstances" => Some(Answer::ec2_error(403, "UnauthorizedOperation")),
-        "Publish" => Some(Answer::ec2_error(400, "AuthorizationError")),
+        "DescribeInstances" => Some(ScriptedAnswer::ec2_error(403, "UnauthorizedOperation")),
+        "Publish" => Some(ScriptedAnswer::ec2_error(400, "AuthorizationError")),
         _ => None,
     };
     assert!(Account::with(0).answering(unsent).run().await.told().is_empty());
@@ -110,12 +112,12 @@ async fn a_blast_radius_that_stays_exceeded_is_told_once_a_day() {
 /// A message names so many failures. What is new stands among them, however many old ones there are.
 #[tokio::test]
 async fn what_is_new_is_named_before_what_was_told() {
-    let mut summary = Summary::default();
+    let mut summary = AuditSummary::default();
     let old = |n: usize| Failure { cause: format!("region {n}"), words: format!("region {n} is denied") };
     summary.fail_all((0..60).map(old).collect());
     summary.fail(Failure { cause: "a row".to_owned(), words: "a row can't be read".to_owned() });
     let now = Timestamp::now();
-    let known: Told = (0..60).map(|n| (format!("region {n}"), now)).collect();
+    let known: Notified = (0..60).map(|n| (format!("region {n}"), now)).collect();
     let (message, named) = summary.failures(&known, now);
     assert!(message.starts_with("a row can't be read\n") && message.ends_with("and 11 more"), "{message}");
     assert!(

@@ -5,7 +5,7 @@
 mod support;
 
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
-use spot_scripted::Answer;
+use spot_scripted::ScriptedAnswer;
 use support::{Account, Asked, due_row, instance, noticed_and_told, row};
 
 /// Returns the swap of instance 1, as a row of Swaps claims it.
@@ -80,7 +80,7 @@ async fn without_the_row_it_goes() {
 async fn while_newcomers_cannot_be_looked_for_nothing_is_judged_and_nothing_goes() {
     let denied = |asked: &Asked<'_>, _: usize| {
         let is_theirs = asked.action == "DescribeInstances" && asked.body.contains("client-token");
-        is_theirs.then(|| Answer::ec2_error(403, "UnauthorizedOperation"))
+        is_theirs.then(|| ScriptedAnswer::ec2_error(403, "UnauthorizedOperation"))
     };
     let run = being_replaced(None).answering(denied).run().await;
     assert!(run.summary.partial && run.terminations().is_empty() && run.writes().is_empty());

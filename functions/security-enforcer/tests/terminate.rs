@@ -5,14 +5,16 @@
 mod support;
 
 use spot_domain::audit::authorization::OwnerMark;
-use spot_scripted::Answer;
+use spot_scripted::ScriptedAnswer;
 use support::{Account, Asked, HOUR, due_row, instance, noticed_and_told, protection, reservations, row};
 
 /// Answers only the check right before a termination, which describes the instance by id.
-fn fresh_look(tags: &'static [(&'static str, &'static str)]) -> impl Fn(&Asked<'_>, usize) -> Option<Answer> {
+fn fresh_look(
+    tags: &'static [(&'static str, &'static str)],
+) -> impl Fn(&Asked<'_>, usize) -> Option<ScriptedAnswer> {
     move |asked, _| {
         let by_id = asked.action == "DescribeInstances" && asked.body.contains("instance-id");
-        by_id.then(|| Answer::ok(reservations([(instance(1), tags.to_vec())].iter(), None)))
+        by_id.then(|| ScriptedAnswer::ok(reservations([(instance(1), tags.to_vec())].iter(), None)))
     }
 }
 
@@ -49,7 +51,9 @@ async fn one_that_stopped_since_the_audit_is_left_to_the_next_run() {
     let stopped = |asked: &Asked<'_>, _: usize| {
         let by_id = asked.action == "DescribeInstances" && asked.body.contains("instance-id");
         by_id.then(|| {
-            Answer::ok(reservations([(instance(1), vec![])].iter(), None).replace("running", "stopped"))
+            ScriptedAnswer::ok(
+                reservations([(instance(1), vec![])].iter(), None).replace("running", "stopped"),
+            )
         })
     };
     let run = Account::with_due(1).answering(stopped).run().await;
@@ -60,7 +64,7 @@ async fn one_that_stopped_since_the_audit_is_left_to_the_next_run() {
 #[tokio::test]
 async fn protection_blocks_and_is_never_switched_off() {
     let protected = |asked: &Asked<'_>, _: usize| {
-        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ok(protection(true)))
+        (asked.action == "DescribeInstanceAttribute").then(|| ScriptedAnswer::ok(protection(true)))
     };
     let run = Account::with_due(1).answering(protected).run().await;
     assert_eq!(run.summary.blocked.len(), 1);
@@ -73,7 +77,7 @@ async fn protection_blocks_and_is_never_switched_off() {
 async fn a_refusal_or_a_denial_blocks_with_its_words() {
     for code in ["OperationNotPermitted", "UnauthorizedOperation"] {
         let refusal = move |asked: &Asked<'_>, _: usize| {
-            (asked.action == "TerminateInstances").then(|| Answer::ec2_error(400, code))
+            (asked.action == "TerminateInstances").then(|| ScriptedAnswer::ec2_error(400, code))
         };
         let run = Account::with_due(1).answering(refusal).run().await;
         assert!(run.summary.blocked[0].reason.contains(code));
@@ -92,7 +96,7 @@ async fn the_same_obstacle_as_before_is_no_news() {
     let blocked = row(1, "TERMINATION_BLOCKED", 30 * HOUR, &noticed_and_told(HOUR));
     account.rows = vec![blocked.replace(r#"{"S":"r"}"#, &format!(r#"{{"S":"{words}"}}"#))];
     let protected = |asked: &Asked<'_>, _: usize| {
-        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ok(protection(true)))
+        (asked.action == "DescribeInstanceAttribute").then(|| ScriptedAnswer::ok(protection(true)))
     };
     let run = account.answering(protected).run().await;
     assert_eq!(run.summary.blocked.len(), 1);
@@ -104,7 +108,7 @@ async fn the_same_obstacle_as_before_is_no_news() {
 async fn whoever_blocks_its_termination_is_told_of_every_day() {
     let words = "its termination protection is on (DisableApiTermination)";
     let protected = |asked: &Asked<'_>, _: usize| {
-        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ok(protection(true)))
+        (asked.action == "DescribeInstanceAttribute").then(|| ScriptedAnswer::ok(protection(true)))
     };
     for (more, told) in [(noticed_and_told(24 * HOUR), 1), (noticed_and_told(22 * HOUR), 0)] {
         let mut account = Account::with(1);
@@ -124,7 +128,7 @@ async fn whoever_blocks_its_termination_is_told_of_every_day() {
 #[tokio::test]
 async fn a_first_block_counts_as_told() {
     let protected = |asked: &Asked<'_>, _: usize| {
-        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ok(protection(true)))
+        (asked.action == "DescribeInstanceAttribute").then(|| ScriptedAnswer::ok(protection(true)))
     };
     let told_at = |run: &support::Outcome| -> i64 {
         let written: serde_json::Value = serde_json::from_str(run.writes().last().unwrap()).unwrap();
@@ -136,8 +140,8 @@ async fn a_first_block_counts_as_told() {
     assert_eq!(run.messages().len(), 1);
     assert!((now..now + HOUR).contains(&told_at(&run)), "the next reminder comes in a day");
     let unheard = |asked: &Asked<'_>, _: usize| match asked.action {
-        "DescribeInstanceAttribute" => Some(Answer::ok(protection(true))),
-        "Publish" => Some(Answer::ec2_error(400, "AuthorizationError")),
+        "DescribeInstanceAttribute" => Some(ScriptedAnswer::ok(protection(true))),
+        "Publish" => Some(ScriptedAnswer::ec2_error(400, "AuthorizationError")),
         _ => None,
     };
     let run = Account::with_due(1).answering(unheard).run().await;
@@ -171,8 +175,9 @@ fn trusting_teams(mut account: Account) -> Account {
 }
 
 /// Denies the attributes of group members: the role may read none, because user data is one of them.
-fn attributes_of_members_denied(asked: &Asked<'_>, _: usize) -> Option<Answer> {
-    (asked.action == "DescribeInstanceAttribute").then(|| Answer::ec2_error(403, "UnauthorizedOperation"))
+fn attributes_of_members_denied(asked: &Asked<'_>, _: usize) -> Option<ScriptedAnswer> {
+    (asked.action == "DescribeInstanceAttribute")
+        .then(|| ScriptedAnswer::ec2_error(403, "UnauthorizedOperation"))
 }
 
 #[tokio::test]
@@ -344,7 +349,7 @@ async fn what_protection_blocked_counts_again_once_the_protection_is_lifted() {
     };
     let protected = |asked: &Asked<'_>, _: usize| {
         let is_last = asked.body.contains(&instance(12));
-        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ok(protection(!is_last)))
+        (asked.action == "DescribeInstanceAttribute").then(|| ScriptedAnswer::ok(protection(!is_last)))
     };
     let run = account().answering(protected).run().await;
     assert_eq!((run.summary.blocked.len(), run.terminations().len()), (11, 1));
@@ -354,7 +359,8 @@ async fn what_protection_blocked_counts_again_once_the_protection_is_lifted() {
     let lifted = account().run().await;
     assert!(lifted.summary.blast_radius_exceeded.unwrap().contains("12 instances are due"));
     let unread = account().answering(|asked, _| {
-        (asked.action == "DescribeInstanceAttribute").then(|| Answer::ec2_error(403, "UnauthorizedOperation"))
+        (asked.action == "DescribeInstanceAttribute")
+            .then(|| ScriptedAnswer::ec2_error(403, "UnauthorizedOperation"))
     });
     let unread = unread.run().await;
     assert!(unread.summary.blast_radius_exceeded.is_some() && unread.terminations().is_empty());
@@ -374,7 +380,7 @@ async fn a_row_changed_during_the_run_is_somebody_elses_word() {
 #[tokio::test]
 async fn a_call_whose_answer_is_lost_leaves_the_intent_for_the_next_run() {
     let lost = |asked: &Asked<'_>, _: usize| {
-        (asked.action == "TerminateInstances").then(|| Answer::ec2_error(503, "Unavailable"))
+        (asked.action == "TerminateInstances").then(|| ScriptedAnswer::ec2_error(503, "Unavailable"))
     };
     let run = Account::with_due(1).answering(lost).run().await;
     assert!(run.summary.partial && run.summary.terminated.is_empty());

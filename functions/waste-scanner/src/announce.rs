@@ -8,7 +8,7 @@ use spot_cloud::CallError;
 use spot_cloud::announcements::{Announcements, event};
 use spot_cloud::lambda::stack_name;
 use spot_domain::Usd;
-use spot_domain::waste::report::{Failed, Listing, Resolved, Summary};
+use spot_domain::waste::report::{Failed, Listing, Resolved, ScanSummary};
 use spot_domain::waste::rules::ResourceType;
 
 use crate::input::{Run, TO_BE_CONTINUED};
@@ -47,7 +47,7 @@ pub async fn to_be_continued(announcements: &Announcements, run: &Run) -> Result
 ///
 /// # Errors
 /// The event or the message could not be sent.
-pub async fn completed(announcements: &Announcements, summary: &Summary) -> Result<(), CallError> {
+pub async fn completed(announcements: &Announcements, summary: &ScanSummary) -> Result<(), CallError> {
     let event_detail = CompletedEvent {
         run_started: summary.run_started,
         total_monthly_waste_usd: summary.total_monthly_waste_usd,
@@ -71,7 +71,7 @@ fn first(failed: &[Failed]) -> &[Failed] {
     failed.get(..FAILURES_LISTED).unwrap_or(failed)
 }
 
-fn message(summary: &Summary) -> String {
+fn message(summary: &ScanSummary) -> String {
     let lines = first(&summary.failed).iter().map(|failed| {
         let place = failed.region.as_ref().map_or_else(String::new, |region| format!(" in {region}"));
         format!("- {} of account {}{place}: {}", failed.listing, failed.account_id, failed.error)
@@ -97,7 +97,7 @@ mod tests {
             listing: "volume".to_owned(),
             error: "ec2:DescribeVolumes: UnauthorizedOperation: no".to_owned(),
         };
-        let summary = Summary::new(Timestamp::UNIX_EPOCH, Vec::new(), vec![failed; 1_000], false);
+        let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, Vec::new(), vec![failed; 1_000], false);
         let message = message(&summary);
         assert!(
             message.contains("- volume of account 123456789012 in us-east-1: ec2:DescribeVolumes"),

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use spot_domain::AccountId;
 use spot_domain::waste::resources::{Address, Snapshot, Tier, Volume};
-use spot_listing::{Item, Malformed};
+use spot_listing::{Item, MalformedListing};
 
 use crate::images::Images;
 
@@ -15,7 +15,7 @@ const AMAZON_POOL: &str = "amazon";
 ///
 /// # Errors
 /// The item lacks its id.
-pub fn address(item: &Item) -> Result<Address, Malformed> {
+pub fn address(item: &Item) -> Result<Address, MalformedListing> {
     let associations = ["associationId", "instanceId", "networkInterfaceId"];
     Ok(Address {
         id: item.required("allocationId")?.to_owned(),
@@ -33,7 +33,7 @@ pub fn address(item: &Item) -> Result<Address, Malformed> {
 ///
 /// # Errors
 /// The item lacks its id or size, or a figure can't be read.
-pub fn volume(item: &Item) -> Result<Volume, Malformed> {
+pub fn volume(item: &Item) -> Result<Volume, MalformedListing> {
     Ok(Volume {
         id: item.required("volumeId")?.to_owned(),
         is_available: item.text("status") == Some("available"),
@@ -53,7 +53,7 @@ pub fn volume(item: &Item) -> Result<Volume, Malformed> {
 ///
 /// # Errors
 /// The item lacks its id or size, or a figure can't be read.
-pub fn snapshot(item: &Item, owner: &AccountId, images: &Images) -> Result<Snapshot, Malformed> {
+pub fn snapshot(item: &Item, owner: &AccountId, images: &Images) -> Result<Snapshot, MalformedListing> {
     let id = item.required("snapshotId")?;
     Ok(Snapshot {
         is_own_and_completed: item.text("status") == Some("completed")

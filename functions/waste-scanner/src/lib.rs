@@ -25,11 +25,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
-use spot_cloud::scopes::{PlanError, Unreadable, Visit, plan};
+use spot_cloud::scopes::{PlanError, Scope, Unreadable, plan};
 use spot_cloud::tables::accounts::AccountError;
 use spot_cloud::tables::settings;
 use spot_cloud::{CallError, Stack};
-use spot_domain::waste::report::{Failed, Summary};
+use spot_domain::waste::report::{Failed, ScanSummary};
 use spot_domain::waste::rules::Rules;
 
 use error::WasteError;
@@ -70,7 +70,7 @@ impl WasteScanner {
     /// # Errors
     /// The input or a setting is wrong, and nothing was scanned. Or a table or EventBridge does not answer,
     /// and the run may be repeated.
-    pub async fn handle(&self, event: Value, deadline: SystemTime) -> Result<Summary, WasteError> {
+    pub async fn handle(&self, event: Value, deadline: SystemTime) -> Result<ScanSummary, WasteError> {
         let outcome = self.run(event, deadline).await;
         match &outcome {
             Ok(summary) => tracing::info!(
@@ -84,7 +84,7 @@ impl WasteScanner {
         outcome
     }
 
-    async fn run(&self, event: Value, deadline: SystemTime) -> Result<Summary, WasteError> {
+    async fn run(&self, event: Value, deadline: SystemTime) -> Result<ScanSummary, WasteError> {
         let run = input::parse(event, Timestamp::now())?;
         if run.continuation > CONTINUATIONS {
             return Err(WasteError::Endless(run.continuation));
@@ -102,7 +102,7 @@ impl WasteScanner {
         let continues = progress.iter().any(|progress| progress.next.is_some());
         let scopes = progress.into_iter().map(|progress| progress.report).collect();
         let unreadable = plan.unreadable.iter().map(|error| self.unreadable(error)).collect();
-        let summary = Summary::new(run.started(), scopes, unreadable, continues);
+        let summary = ScanSummary::new(run.started(), scopes, unreadable, continues);
         if continues {
             announce::to_be_continued(&self.announcements, &run).await?;
         } else {
@@ -115,7 +115,7 @@ impl WasteScanner {
     /// The first unfinished scope resumes even if little time is left, so that a run always makes progress.
     async fn visit(
         &self,
-        visit: &Visit,
+        visit: &Scope,
         run: &Run,
         deadline: SystemTime,
         moved: &AtomicBool,
@@ -134,9 +134,9 @@ impl WasteScanner {
         }
         let (settings, region) = (&visit.settings, &visit.place.region);
         let prices = self.prices.book(region).await;
-        let target = self.stack.target(&visit.access, region, None).await;
+        let clients = self.stack.clients(&visit.access, region, None).await;
         let rules = Rules { settings, region, prices: &prices, now: run.started() };
-        let scan = Scan { place: &visit.place, ec2: target.ec2, table: &self.table, rules, deadline };
+        let scan = Scan { place: &visit.place, ec2: clients.ec2, table: &self.table, rules, deadline };
         scan.resume(&mut progress).await;
         if !self.table.store(&visit.place, &progress).await? {
             progress.overtaken();

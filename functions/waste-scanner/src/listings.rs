@@ -13,8 +13,8 @@ use spot_cloud::ec2::listing::{self, Page};
 use spot_cloud::{CallError, Kind};
 use spot_domain::AccountId;
 use spot_domain::waste::resources::{Address, Snapshot, Volume};
-use spot_domain::waste::rules::{LeftAlone, ResourceType, Verdict};
-use spot_listing::{Item, Malformed, Shape};
+use spot_domain::waste::rules::{LeftAlone, ResourceType, WasteVerdict};
+use spot_listing::{Item, MalformedListing, Shape};
 
 use crate::describe::{address, snapshot, volume};
 use crate::images::{Images, RecycleBin};
@@ -66,7 +66,7 @@ pub type Binned = HashMap<String, Option<Timestamp>>;
 /// The call fails.
 pub async fn addresses(
     client: &Client,
-    judge: impl Fn(&Address) -> Verdict,
+    judge: impl Fn(&Address) -> WasteVerdict,
 ) -> Result<Page<Judged<Address>>, CallError> {
     patiently(|| async {
         let send = |unread| client.describe_addresses().customize().interceptor(unread).send();
@@ -83,7 +83,7 @@ pub async fn addresses(
 pub async fn volumes(
     client: &Client,
     token: Option<&str>,
-    judge: impl Fn(&Volume) -> Verdict,
+    judge: impl Fn(&Volume) -> WasteVerdict,
 ) -> Result<Page<Judged<Volume>>, CallError> {
     patiently(|| async {
         let request = client.describe_volumes().filters(filter("status", ["available".to_owned()]));
@@ -104,7 +104,7 @@ pub async fn snapshots(
     owner: &AccountId,
     images: &Images,
     token: Option<&str>,
-    judge: impl Fn(&Snapshot) -> Verdict,
+    judge: impl Fn(&Snapshot) -> WasteVerdict,
 ) -> Result<Page<Judged<Snapshot>>, CallError> {
     patiently(|| async {
         let request = client.describe_snapshots().owner_ids("self").max_results(PER_PAGE);
@@ -215,7 +215,7 @@ async fn binned_snapshots(client: &Client, token: Option<String>) -> Result<Page
     listing::page(BINNED_SNAPSHOTS, LIST_BINNED_SNAPSHOTS, token.as_deref(), send, binned("snapshotId")).await
 }
 
-fn binned(id: &'static str) -> impl Fn(&Item) -> Result<Option<BinnedItem>, Malformed> {
+fn binned(id: &'static str) -> impl Fn(&Item) -> Result<Option<BinnedItem>, MalformedListing> {
     move |item| Ok(Some((item.required(id)?.to_owned(), item.parse("recycleBinExitTime")?)))
 }
 
@@ -277,11 +277,11 @@ fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
     Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
 }
 
-fn judged<T>(resource: T, judge: impl Fn(&T) -> Verdict) -> Option<Judged<T>> {
+fn judged<T>(resource: T, judge: impl Fn(&T) -> WasteVerdict) -> Option<Judged<T>> {
     match judge(&resource) {
-        Verdict::Waste => Some(Judged::Waste(resource)),
-        Verdict::LeftAlone(why) => Some(Judged::LeftAlone(why, resource)),
-        Verdict::Fine => None,
+        WasteVerdict::Waste => Some(Judged::Waste(resource)),
+        WasteVerdict::LeftAlone(why) => Some(Judged::LeftAlone(why, resource)),
+        WasteVerdict::Fine => None,
     }
 }
 

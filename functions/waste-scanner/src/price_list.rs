@@ -13,7 +13,7 @@ use serde_json::Value;
 use spot_cloud::error::failed;
 use spot_cloud::{CallError, Stack};
 use spot_domain::Region;
-use spot_domain::waste::prices::{Item, PriceBook, Rate, Source};
+use spot_domain::waste::prices::{PriceBook, PriceSource, PricedItem, Rate};
 
 const CALL: &str = "pricing:GetProducts";
 /// The Price List API answers in few regions. Its answers cover all regions.
@@ -82,7 +82,7 @@ impl StoragePrices {
         books.get(region).filter(|(_, until)| Instant::now() < *until).map(|(book, _)| book.clone())
     }
 
-    async fn rates(&self, region: &Region) -> Result<Vec<(Item, Rate)>, CallError> {
+    async fn rates(&self, region: &Region) -> Result<Vec<(PricedItem, Rate)>, CallError> {
         let mut rates = Vec::new();
         for (service, field, value) in QUERIES {
             let mut request = self.client.get_products().service_code(service);
@@ -102,10 +102,10 @@ impl StoragePrices {
 
 /// Returns the item and rate of one product; `None` for a product that we don't price, or whose price is not
 /// one plain number.
-fn rate(product: &str) -> Option<(Item, Rate)> {
+fn rate(product: &str) -> Option<(PricedItem, Rate)> {
     let product: Value = serde_json::from_str(product).ok()?;
     let usage_type = product.get("product")?.get("attributes")?.get("usagetype")?.as_str()?;
-    let item = Item::of_usage_type(usage_type)?;
+    let item = PricedItem::of_usage_type(usage_type)?;
     let as_of: Date = product.get("publicationDate")?.as_str()?.get(..10)?.parse().ok()?;
     let terms = product.get("terms")?.get("OnDemand")?.as_object()?;
     let dimensions = terms.values().filter_map(|term| term.get("priceDimensions")?.as_object());
@@ -115,20 +115,25 @@ fn rate(product: &str) -> Option<(Item, Rate)> {
     });
     let usd = prices.next()??;
     let is_plain = usd > Decimal::ZERO && prices.next().is_none();
-    is_plain.then_some((item, Rate { usd, source: Source::PriceListApi, as_of }))
+    is_plain.then_some((item, Rate { usd, source: PriceSource::PriceListApi, as_of }))
 }
 
 /// Converts a price into our unit. The list's units are a GB-month and its like; only throughput comes per
 /// GiB/s.
-fn in_our_unit(item: Item, price: Decimal, unit: &str) -> Option<Decimal> {
+fn in_our_unit(item: PricedItem, price: Decimal, unit: &str) -> Option<Decimal> {
     match (item, unit.to_ascii_lowercase().as_str()) {
-        (Item::Gp3Throughput, "gibps-mo") => price.checked_div(Decimal::from(1_024)),
-        (Item::Gp3Throughput, "mibps-mo") => Some(price),
-        (Item::Gp3Throughput, _) => None,
-        (Item::Gp3Iops | Item::Io1Iops | Item::Io2Iops | Item::Io2IopsTier2 | Item::Io2IopsTier3, unit) => {
-            (unit == "iops-mo").then_some(price)
-        }
-        (Item::IdleAddress, unit) => unit.starts_with("hr").then_some(price),
+        (PricedItem::Gp3Throughput, "gibps-mo") => price.checked_div(Decimal::from(1_024)),
+        (PricedItem::Gp3Throughput, "mibps-mo") => Some(price),
+        (PricedItem::Gp3Throughput, _) => None,
+        (
+            PricedItem::Gp3Iops
+            | PricedItem::Io1Iops
+            | PricedItem::Io2Iops
+            | PricedItem::Io2IopsTier2
+            | PricedItem::Io2IopsTier3,
+            unit,
+        ) => (unit == "iops-mo").then_some(price),
+        (PricedItem::IdleAddress, unit) => unit.starts_with("hr").then_some(price),
         (_, unit) => unit.starts_with("gb-mo").then_some(price),
     }
 }
@@ -160,11 +165,11 @@ mod tests {
                 .map(|(item, rate)| (item, rate.usd.normalize().to_string()))
         };
         let expect = |item, usd: &str| Some((item, usd.to_owned()));
-        assert_eq!(read("EBS:VolumeUsage.gp3", "GB-Mo", "0.0800000000"), expect(Item::Gp3, "0.08"));
+        assert_eq!(read("EBS:VolumeUsage.gp3", "GB-Mo", "0.0800000000"), expect(PricedItem::Gp3, "0.08"));
         let throughput = read("EBS:VolumeP-Throughput.gp3", "GiBps-mo", "40.9600000000");
-        assert_eq!(throughput, expect(Item::Gp3Throughput, "0.04"));
+        assert_eq!(throughput, expect(PricedItem::Gp3Throughput, "0.04"));
         let address = read("USE1-PublicIPv4:IdleAddress", "Hrs", "0.0050000000");
-        assert_eq!(address, expect(Item::IdleAddress, "0.005"));
+        assert_eq!(address, expect(PricedItem::IdleAddress, "0.005"));
         assert_eq!(read("EBS:VolumeP-Throughput.gp3", "furlongs", "1"), None);
         let as_of = rate(&product("EBS:SnapshotUsage", &[("GB-Mo", "0.05")])).unwrap().1.as_of;
         assert_eq!(as_of, jiff::civil::date(2026, 11, 18));

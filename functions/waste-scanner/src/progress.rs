@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spot_cloud::error::failed;
-use spot_cloud::scopes::Place;
+use spot_cloud::scopes::AccountRegion;
 use spot_cloud::{CallError, Kind};
 use spot_domain::waste::report::ScopeReport;
 use spot_domain::waste::rules::ResourceType;
@@ -73,7 +73,7 @@ pub struct ScanProgress {
 impl ScanProgress {
     /// Creates the progress of a scope that is not begun.
     #[must_use]
-    pub fn new(run_started: i64, place: &Place) -> Self {
+    pub fn new(run_started: i64, place: &AccountRegion) -> Self {
         let report = ScopeReport::new(place.account_id.clone(), place.region.clone());
         let next = Some(Position::first(ResourceType::ALL[0]));
         Self { run_started, snapshot_parts: Vec::new(), next, report }
@@ -109,7 +109,7 @@ impl WasteTable {
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn store(&self, place: &Place, progress: &ScanProgress) -> Result<bool, CallError> {
+    pub async fn store(&self, place: &AccountRegion, progress: &ScanProgress) -> Result<bool, CallError> {
         let call = "dynamodb:PutItem";
         let report =
             serde_json::to_string(progress).map_err(|e| CallError::malformed(call, e.to_string()))?;
@@ -138,7 +138,7 @@ impl WasteTable {
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn stored(&self, place: &Place, run_started: i64) -> Result<StoredProgress, CallError> {
+    pub async fn stored(&self, place: &AccountRegion, run_started: i64) -> Result<StoredProgress, CallError> {
         let answer = self
             .dynamodb
             .get_item()

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use spot_cloud::ec2::listing::Page;
-use spot_cloud::scopes::Place;
+use spot_cloud::scopes::AccountRegion;
 use spot_cloud::{CallError, Kind};
 use spot_domain::Usd;
 use spot_domain::waste::prices::Price;
@@ -34,7 +34,7 @@ const CONCURRENT_RESOLUTIONS: usize = 16;
 #[derive(Debug)]
 pub struct Scan<'a> {
     /// The account and region.
-    pub place: &'a Place,
+    pub place: &'a AccountRegion,
     /// EC2 client of the account and region.
     pub ec2: aws_sdk_ec2::Client,
     /// The table of the findings.

@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use spot_domain::waste::rules::ResourceType;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 use support::{NONE, NOW, PLENTY, asked, binned, nothing, page, place, scan, snapshot, volume};
 use waste_scanner::progress::{Position, ScanProgress};
 
 /// A table that answers the query for lineages with the snapshots that were written to it.
 fn counting(
-    respond: impl Fn(&str, &str) -> Answer + Send + Sync + 'static,
-) -> impl Fn(&str, &str) -> Answer + Send + Sync + 'static {
+    respond: impl Fn(&str, &str) -> ScriptedAnswer + Send + Sync + 'static,
+) -> impl Fn(&str, &str) -> ScriptedAnswer + Send + Sync + 'static {
     let rows = Mutex::new(BTreeMap::<String, String>::new());
     move |action, body| {
         if action == "TransactWriteItems" {
@@ -29,7 +29,7 @@ fn counting(
         }
         if action == "Query" && body.contains(":started") {
             let rows: Vec<String> = rows.lock().unwrap().values().cloned().collect();
-            return Answer::ok(format!(r#"{{"Items":[{}],"Count":{}}}"#, rows.join(","), rows.len()));
+            return ScriptedAnswer::ok(format!(r#"{{"Items":[{}],"Count":{}}}"#, rows.join(","), rows.len()));
         }
         respond(action, body)
     }
@@ -115,16 +115,16 @@ async fn when_time_is_up_in_the_resolving_it_goes_on_without_listing_again() {
     let endpoint = Endpoint::answering(move |action, body| match action {
         "UpdateItem" => {
             updated.fetch_add(1, Ordering::SeqCst);
-            Answer::ok("{}")
+            ScriptedAnswer::ok("{}")
         }
         // A resolved finding is not found again.
         "Query" if body.contains(r#""volume#""#) => match updated.load(Ordering::SeqCst) {
-            0 => Answer::ok(format!(
+            0 => ScriptedAnswer::ok(format!(
                 r#"{{"Items":[{},{}],"Count":2,"LastEvaluatedKey":{{"resource":{{"S":"volume#vol-2"}}}}}}"#,
                 row(1),
                 row(2)
             )),
-            _ => Answer::ok(format!(r#"{{"Items":[{}],"Count":1}}"#, row(3))),
+            _ => ScriptedAnswer::ok(format!(r#"{{"Items":[{}],"Count":1}}"#, row(3))),
         },
         action => nothing(action),
     })
@@ -153,15 +153,15 @@ async fn what_lies_in_the_recycle_bin_is_counted_once_in_a_run_of_several_invoca
     let endpoint = Endpoint::answering(move |action, body| match action {
         "UpdateItem" => {
             marked.fetch_add(1, Ordering::SeqCst);
-            Answer::ok("{}")
+            ScriptedAnswer::ok("{}")
         }
         "Query" if body.contains(r#""volume#""#) => {
             let leaves_out_the_marked = body.contains("#resolution = :bin AND #resolved_at <= :before");
             let more = r#","LastEvaluatedKey":{"resource":{"S":"volume#vol-2"}}"#;
             if marked.load(Ordering::SeqCst) > 0 && leaves_out_the_marked {
-                return Answer::ok(r#"{"Items":[],"Count":0}"#);
+                return ScriptedAnswer::ok(r#"{"Items":[],"Count":0}"#);
             }
-            Answer::ok(format!(
+            ScriptedAnswer::ok(format!(
                 r#"{{"Items":[{{"resource":{{"S":"volume#{id}"}},"monthly_cost_usd":{{"N":"8"}}}}],"Count":1{more}}}"#
             ))
         }
@@ -183,7 +183,9 @@ async fn what_lies_in_the_recycle_bin_is_counted_once_in_a_run_of_several_invoca
 #[tokio::test]
 async fn a_token_that_ec2_forgot_lists_the_type_anew() {
     let respond = |action: &str, body: &str| match action {
-        "DescribeVolumes" if body.contains("NextToken=old") => Answer::ec2_error(400, "InvalidNextToken"),
+        "DescribeVolumes" if body.contains("NextToken=old") => {
+            ScriptedAnswer::ec2_error(400, "InvalidNextToken")
+        }
         "DescribeVolumes" => page("volumeSet", &[volume(1), volume(2)], None),
         action => nothing(action),
     };
@@ -227,7 +229,7 @@ async fn a_token_that_ec2_forgets_in_mid_listing_loses_no_lineage() {
     let forgot = AtomicUsize::new(0);
     let respond = move |action: &str, body: &str| match action {
         "DescribeSnapshots" if body.contains("NextToken=c") && forgot.fetch_add(1, Ordering::SeqCst) == 0 => {
-            Answer::ec2_error(400, "InvalidNextToken")
+            ScriptedAnswer::ec2_error(400, "InvalidNextToken")
         }
         "DescribeSnapshots" if body.contains("NextToken=c") => page("snapshotSet", &[], None),
         "DescribeSnapshots" if body.contains("NextToken=b") => {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use spot_domain::Usd;
 use spot_domain::waste::rules::{LeftAlone, ResourceType};
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 use support::{address, asked, binned, nothing, page, scan_all, snapshot, volume};
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn images_count_as_use_disabled_ones_too() {
 #[tokio::test]
 async fn without_images_nothing_is_said_of_snapshots() {
     let endpoint = Endpoint::answering(|action, _| match action {
-        "DescribeImages" => Answer::ec2_error(403, "UnauthorizedOperation"),
+        "DescribeImages" => ScriptedAnswer::ec2_error(403, "UnauthorizedOperation"),
         "DescribeVolumes" => page("volumeSet", &[volume(1)], None),
         action => nothing(action),
     })
@@ -76,7 +76,7 @@ async fn without_images_nothing_is_said_of_snapshots() {
 #[tokio::test]
 async fn a_denied_region_is_reported_and_nothing_in_it_resolved() {
     let endpoint = Endpoint::answering(|action, _| match action {
-        a if a.starts_with("Describe") => Answer::ec2_error(403, "UnauthorizedOperation"),
+        a if a.starts_with("Describe") => ScriptedAnswer::ec2_error(403, "UnauthorizedOperation"),
         other => panic!("{other} is not expected"),
     })
     .await;
@@ -89,7 +89,9 @@ async fn a_denied_region_is_reported_and_nothing_in_it_resolved() {
 #[tokio::test]
 async fn a_listing_that_breaks_off_resolves_nothing() {
     let endpoint = Endpoint::answering(|action, body| match action {
-        "DescribeVolumes" if body.contains("NextToken=a") => Answer::ec2_error(400, "InvalidParameterValue"),
+        "DescribeVolumes" if body.contains("NextToken=a") => {
+            ScriptedAnswer::ec2_error(400, "InvalidParameterValue")
+        }
         "DescribeVolumes" => page("volumeSet", &[volume(1)], Some("a")),
         action => nothing(action),
     })
@@ -105,7 +107,7 @@ async fn a_throttled_listing_is_asked_again_patiently() {
     let calls = AtomicUsize::new(0);
     let endpoint = Endpoint::answering(move |action, _| match action {
         "DescribeAddresses" if calls.fetch_add(1, Ordering::SeqCst) < 4 => {
-            Answer::ec2_error(503, "RequestLimitExceeded")
+            ScriptedAnswer::ec2_error(503, "RequestLimitExceeded")
         }
         "DescribeAddresses" => page("addressesSet", &[address(1)], None),
         action => nothing(action),
@@ -120,9 +122,10 @@ async fn a_throttled_listing_is_asked_again_patiently() {
 async fn an_answer_that_breaks_off_is_asked_for_again_and_nothing_counts_twice() {
     let asked = AtomicUsize::new(0);
     let endpoint = Endpoint::answering(move |action, _| match action {
-        "DescribeVolumes" if asked.fetch_add(1, Ordering::SeqCst) == 0 => {
-            Answer::ok(format!("<DescribeVolumesResponse><volumeSet>{}<item><volumeId>vol-", volume(1)))
-        }
+        "DescribeVolumes" if asked.fetch_add(1, Ordering::SeqCst) == 0 => ScriptedAnswer::ok(format!(
+            "<DescribeVolumesResponse><volumeSet>{}<item><volumeId>vol-",
+            volume(1)
+        )),
         "DescribeVolumes" => page("volumeSet", &[volume(1), volume(2)], None),
         action => nothing(action),
     })
@@ -164,7 +167,7 @@ async fn only_what_is_deleted_saves() {
             {{"resource":{{"S":"volume#{kept}"}},"monthly_cost_usd":{{"N":"5"}}}}],"Count":2}}"#
     );
     let endpoint = Endpoint::answering(move |action, body| match action {
-        "Query" if body.contains(r#""volume#""#) => Answer::ok(rows.clone()),
+        "Query" if body.contains(r#""volume#""#) => ScriptedAnswer::ok(rows.clone()),
         "DescribeVolumes" if body.contains("Filter.1.Name=volume-id") => {
             page("volumeSet", &[volume(2)], None)
         }
@@ -187,8 +190,9 @@ async fn only_what_is_deleted_saves() {
 /// all snapshots would read as unused, and all findings as deleted.
 #[tokio::test]
 async fn an_answer_without_its_list_is_not_nothing() {
-    let stripped =
-        |action: &str| Answer::ok(format!("<{action}Response><requestId>1</requestId></{action}Response>"));
+    let stripped = |action: &str| {
+        ScriptedAnswer::ok(format!("<{action}Response><requestId>1</requestId></{action}Response>"))
+    };
     for failing in ["DescribeImages", "DescribeVolumes", "DescribeAddresses"] {
         let endpoint = Endpoint::answering(move |action, _| match action {
             "DescribeSnapshots" => page("snapshotSet", &[snapshot(1, "vol-1")], None),
@@ -280,7 +284,7 @@ async fn without_the_recycle_bin_only_snapshots_of_vanished_images_are_in_doubt(
     let items = [snapshot_with(1, "vol-1", &[], made), snapshot_with(2, "vol-1", &[], "nightly")];
     let endpoint = Endpoint::answering(move |action, _| match action {
         "DescribeSnapshots" => page("snapshotSet", &items, None),
-        "ListImagesInRecycleBin" => Answer::ec2_error(403, "UnauthorizedOperation"),
+        "ListImagesInRecycleBin" => ScriptedAnswer::ec2_error(403, "UnauthorizedOperation"),
         action => nothing(action),
     })
     .await;
@@ -294,7 +298,7 @@ async fn without_the_recycle_bin_only_snapshots_of_vanished_images_are_in_doubt(
 }
 
 /// Returns rows of snapshots that no listing has: one open, one that lay in the Recycle Bin at the last scan.
-fn unseen_snapshots() -> Answer {
+fn unseen_snapshots() -> ScriptedAnswer {
     let row = |n: u32, more: &str| {
         format!(
             r#"{{"resource":{{"S":"snapshot#snap-{n:017x}"}},"monthly_cost_usd":{{"N":"5"}},
@@ -302,7 +306,7 @@ fn unseen_snapshots() -> Answer {
         )
     };
     let binned = r#","resolution":{"S":"RECYCLE_BIN"}"#;
-    Answer::ok(format!(r#"{{"Items":[{},{}],"Count":2}}"#, row(7, ""), row(8, binned)))
+    ScriptedAnswer::ok(format!(r#"{{"Items":[{},{}],"Count":2}}"#, row(7, ""), row(8, binned)))
 }
 
 fn update_of(endpoint: &Endpoint, n: u32) -> String {
@@ -364,7 +368,7 @@ async fn where_the_recycle_bin_cannot_be_read_only_what_still_exists_is_resolved
     for refusal in ["UnauthorizedOperation", "InvalidAction"] {
         let endpoint = Endpoint::answering(move |action, body| match action {
             "Query" if body.contains(r#""snapshot#""#) => unseen_snapshots(),
-            "ListSnapshotsInRecycleBin" => Answer::ec2_error(403, refusal),
+            "ListSnapshotsInRecycleBin" => ScriptedAnswer::ec2_error(403, refusal),
             // The snapshot is in use again: it exists, and is no finding any more.
             "DescribeSnapshots" if body.contains("snapshot-id") => {
                 page("snapshotSet", &[snapshot(7, "vol-7")], None)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 use spot_domain::waste::prices::PriceBook;
 use spot_domain::waste::resources::Address;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 use waste_scanner::finding::Finding;
 use waste_scanner::table::WasteTable;
 
@@ -31,11 +31,11 @@ async fn table(endpoint: &Endpoint) -> WasteTable {
     WasteTable::new(aws_sdk_dynamodb::Client::new(&endpoint.config().await), "waste")
 }
 
-fn empty(action: &str) -> Answer {
+fn empty(action: &str) -> ScriptedAnswer {
     match action {
-        "BatchGetItem" => Answer::ok(r#"{"Responses":{"waste":[]},"UnprocessedKeys":{}}"#),
-        "BatchWriteItem" => Answer::ok(r#"{"UnprocessedItems":{}}"#),
-        "TransactWriteItems" => Answer::ok("{}"),
+        "BatchGetItem" => ScriptedAnswer::ok(r#"{"Responses":{"waste":[]},"UnprocessedKeys":{}}"#),
+        "BatchWriteItem" => ScriptedAnswer::ok(r#"{"UnprocessedItems":{}}"#),
+        "TransactWriteItems" => ScriptedAnswer::ok("{}"),
         other => panic!("{other} is not expected"),
     }
 }
@@ -89,7 +89,7 @@ async fn a_row_says_what_when_and_how_much() {
 #[tokio::test]
 async fn first_seen_stays_while_a_finding_is_open() {
     let endpoint = Endpoint::answering(|action, _| match action {
-        "BatchGetItem" => Answer::ok(
+        "BatchGetItem" => ScriptedAnswer::ok(
             r#"{"Responses":{"waste":[
                 {"resource":{"S":"elastic-ip#eipalloc-1"},"status":{"S":"OPEN"},"first_seen":{"N":"1700000000"}},
                 {"resource":{"S":"elastic-ip#eipalloc-2"},"status":{"S":"RESOLVED"},"first_seen":{"N":"1700000000"}}
@@ -106,8 +106,8 @@ async fn first_seen_stays_while_a_finding_is_open() {
 }
 
 /// Answers with the row that another run opened while ours was on its way.
-fn opened_by_another(resource: &str, first_seen: i64) -> Answer {
-    Answer::ok(format!(
+fn opened_by_another(resource: &str, first_seen: i64) -> ScriptedAnswer {
+    ScriptedAnswer::ok(format!(
         r#"{{"Responses":{{"waste":[{{"resource":{{"S":"{resource}"}},"status":{{"S":"OPEN"}},
             "first_seen":{{"N":"{first_seen}"}}}}]}},"UnprocessedKeys":{{}}}}"#
     ))
@@ -119,7 +119,7 @@ async fn of_two_overlapping_runs_the_first_ones_first_seen_stands() {
     let reads = AtomicUsize::new(0);
     let endpoint = Endpoint::answering(move |action, _| match action {
         "TransactWriteItems" if transactions.fetch_add(1, Ordering::SeqCst) == 0 => {
-            Answer::json_error(400, "TransactionCanceledException")
+            ScriptedAnswer::json_error(400, "TransactionCanceledException")
         }
         "BatchGetItem" if reads.fetch_add(1, Ordering::SeqCst) == 1 => {
             opened_by_another("elastic-ip#eipalloc-1", 1_700_000_000)
@@ -141,7 +141,7 @@ async fn of_two_overlapping_runs_the_first_ones_first_seen_stands() {
 #[tokio::test]
 async fn a_row_that_never_opens_fails_the_listing() {
     let endpoint = Endpoint::answering(|action, _| match action {
-        "TransactWriteItems" => Answer::json_error(400, "ValidationException"),
+        "TransactWriteItems" => ScriptedAnswer::json_error(400, "ValidationException"),
         action => empty(action),
     })
     .await;
@@ -156,7 +156,7 @@ async fn what_dynamodb_leaves_unprocessed_is_sent_again() {
         "BatchWriteItem" if calls.fetch_add(1, Ordering::SeqCst) == 0 => {
             let request: Value = serde_json::from_str(body).unwrap();
             let left = serde_json::json!({"UnprocessedItems": request["RequestItems"]});
-            Answer::ok(left.to_string())
+            ScriptedAnswer::ok(left.to_string())
         }
         "BatchGetItem" => opened_by_another("elastic-ip#eipalloc-1", 1_700_000_000),
         action => empty(action),
@@ -168,6 +168,6 @@ async fn what_dynamodb_leaves_unprocessed_is_sent_again() {
 
 #[tokio::test]
 async fn an_answer_without_the_table_is_not_an_empty_table() {
-    let endpoint = Endpoint::answering(|_, _| Answer::ok("{}")).await;
+    let endpoint = Endpoint::answering(|_, _| ScriptedAnswer::ok("{}")).await;
     assert!(table(&endpoint).await.write(SCOPE, vec![finding(1)]).await.is_err());
 }

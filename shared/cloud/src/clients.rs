@@ -78,8 +78,13 @@ impl Stack {
     }
 
     /// Returns clients for the account and region that `access` opens.
-    pub async fn target(&self, access: &Access, region: &Region, execution: Option<&ExecutionArn>) -> Target {
-        Target::new(&self.config_for(access, region, execution).await)
+    pub async fn clients(
+        &self,
+        access: &Access,
+        region: &Region,
+        execution: Option<&ExecutionArn>,
+    ) -> RegionClients {
+        RegionClients::new(&self.config_for(access, region, execution).await)
     }
 
     /// Returns the SDK configuration for the account and region that `access` opens. If a role is assumed,
@@ -140,7 +145,7 @@ fn may_stand_in_a_session_name(c: char) -> bool {
 
 /// Clients of one account and region.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct RegionClients {
     /// EC2.
     pub ec2: aws_sdk_ec2::Client,
     /// Auto Scaling.
@@ -149,7 +154,7 @@ pub struct Target {
     pub elbv2: aws_sdk_elasticloadbalancingv2::Client,
 }
 
-impl Target {
+impl RegionClients {
     /// Builds the clients over one configuration.
     #[must_use]
     pub fn new(config: &SdkConfig) -> Self {

@@ -14,7 +14,7 @@ use crate::clients::{BadEnvironment, variable};
 
 /// The role of a stack among others, from its parameter `Role`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum StackRole {
     /// The stack learns alone.
     Standalone,
     /// The stack accepts the reports of its members, and lets them read its table.
@@ -26,22 +26,22 @@ pub enum Part {
 /// A `Role` that the template doesn't know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?}: expected standalone, hub or member")]
-pub struct UnknownPart(String);
+pub struct UnknownStackRole(String);
 
-impl FromStr for Part {
-    type Err = UnknownPart;
+impl FromStr for StackRole {
+    type Err = UnknownStackRole;
 
-    fn from_str(text: &str) -> Result<Self, UnknownPart> {
+    fn from_str(text: &str) -> Result<Self, UnknownStackRole> {
         match text {
             "standalone" => Ok(Self::Standalone),
             "hub" => Ok(Self::Hub),
             "member" => Ok(Self::Member),
-            _ => Err(UnknownPart(text.to_owned())),
+            _ => Err(UnknownStackRole(text.to_owned())),
         }
     }
 }
 
-impl Part {
+impl StackRole {
     /// Reads the stack's parameter. There is no default: a member that took itself for standalone would
     /// launch without asking the hub.
     ///
@@ -72,7 +72,7 @@ impl Hub {
     /// # Errors
     /// A variable that the template sets is missing or malformed.
     pub(crate) async fn from_environment(config: &SdkConfig) -> Result<Option<Self>, BadEnvironment> {
-        if Part::from_environment()? != Part::Member {
+        if StackRole::from_environment()? != StackRole::Member {
             return Ok(None);
         }
         let region: Region = variable("HUB_REGION")?;

@@ -18,5 +18,5 @@ pub mod prices;
 pub mod scopes;
 pub mod tables;
 
-pub use clients::{Stack, Target};
+pub use clients::{RegionClients, Stack};
 pub use error::{CallError, Kind};

@@ -22,14 +22,14 @@ const SIDE_BY_SIDE: usize = 8;
 
 /// One account and region.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
+pub struct AccountRegion {
     /// The account.
     pub account_id: AccountId,
     /// The region.
     pub region: Region,
 }
 
-impl Place {
+impl AccountRegion {
     /// Returns the partition key of the place's rows in the tables: `account#region`.
     #[must_use]
     pub fn key(&self) -> String {
@@ -37,7 +37,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for AccountRegion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "account {}, {}", self.account_id, self.region)
     }
@@ -45,9 +45,9 @@ impl fmt::Display for Place {
 
 /// A place to be visited, and the settings that hold there.
 #[derive(Debug, Clone)]
-pub struct Visit {
+pub struct Scope {
     /// The place.
-    pub place: Place,
+    pub place: AccountRegion,
     /// The role that opens the account.
     pub access: Access,
     /// The settings there.
@@ -60,7 +60,7 @@ pub struct Visit {
 #[derive(Debug)]
 pub struct Plan {
     /// Every account and region.
-    pub visits: Vec<Visit>,
+    pub visits: Vec<Scope>,
     /// Accounts that can't be visited as their rows ask for. The run visits the others all the same.
     pub unreadable: Vec<Unreadable>,
     /// The accounts of the visits, with the regions that their rows ask for.
@@ -177,7 +177,7 @@ pub async fn plan(
             Some(only) => named(&account.regions, only, account_id.is_some()),
             None => resolved(stack, account, &mut unreadable).await,
         };
-        let place = |region| Place { account_id: account.id.clone(), region };
+        let place = |region| AccountRegion { account_id: account.id.clone(), region };
         visited
             .extend(regions.into_iter().map(|r| (place(r), account.access.clone(), account.auto_terminate)));
     }
@@ -187,7 +187,7 @@ pub async fn plan(
     let visits = stream::iter(visited)
         .map(|(place, access, auto_terminate)| async move {
             let settings = settings::load(stack, &place.account_id, &place.region).await?;
-            Ok::<_, SettingsError>(Visit { place, access, settings, auto_terminate })
+            Ok::<_, SettingsError>(Scope { place, access, settings, auto_terminate })
         })
         .buffered(SIDE_BY_SIDE)
         .try_collect()
@@ -219,7 +219,7 @@ async fn resolved(stack: &Stack, account: &Account, unreadable: &mut Vec<Unreada
 }
 
 async fn enabled_in(stack: &Stack, account: &Account) -> Result<Vec<Region>, CallError> {
-    regions::enabled(&stack.target(&account.access, &stack.region, None).await.ec2).await
+    regions::enabled(&stack.clients(&account.access, &stack.region, None).await.ec2).await
 }
 
 impl Plan {

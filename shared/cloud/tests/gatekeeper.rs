@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use spot_cloud::launch::gatekeeper::{GateClosed, Gatekeeper, Verdict};
+use spot_cloud::launch::gatekeeper::{GateClosed, Gatekeeper, PoolVerdict};
 use spot_domain::Pool;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
 const TABLE: &str = "risk";
 
@@ -23,8 +23,8 @@ fn row(instance_type: &str, is_poisoned: bool, expires_in: i64) -> String {
     )
 }
 
-fn rows(rows: &[String], unprocessed: &str) -> Answer {
-    Answer::ok(format!(
+fn rows(rows: &[String], unprocessed: &str) -> ScriptedAnswer {
+    ScriptedAnswer::ok(format!(
         r#"{{"Responses":{{"{TABLE}":[{}]}},"UnprocessedKeys":{{{unprocessed}}}}}"#,
         rows.join(",")
     ))
@@ -40,9 +40,9 @@ async fn only_an_active_poison_closes_a_pool() {
     let endpoint = Endpoint::start(vec![rows(&script, "")]).await;
     let pools = [pool("m5.large"), pool("c5.large"), pool("r5.large"), pool("t3.micro")];
     let verdicts = gate(&endpoint).await.ask(&pools).await.unwrap();
-    assert!(matches!(verdicts[0], Verdict::PoisonedUntil(_)));
+    assert!(matches!(verdicts[0], PoolVerdict::PoisonedUntil(_)));
     for verdict in &verdicts[1..] {
-        assert!(matches!(verdict, Verdict::Cleared(_)), "{verdict:?}");
+        assert!(matches!(verdict, PoolVerdict::Cleared(_)), "{verdict:?}");
     }
 }
 
@@ -61,8 +61,8 @@ async fn unprocessed_keys_are_asked_again() {
     let left = format!(r#""{TABLE}":{{"Keys":[{{"pool":{{"S":"{}"}}}}]}}"#, pool("m5.large"));
     let endpoint = Endpoint::start(vec![rows(&[], &left), rows(&[row("m5.large", true, 60)], "")]).await;
     let verdicts = gate(&endpoint).await.ask(&[pool("m5.large"), pool("c5.large")]).await.unwrap();
-    assert!(matches!(verdicts[0], Verdict::PoisonedUntil(_)));
-    assert!(matches!(verdicts[1], Verdict::Cleared(_)));
+    assert!(matches!(verdicts[0], PoolVerdict::PoisonedUntil(_)));
+    assert!(matches!(verdicts[1], PoolVerdict::Cleared(_)));
     assert_eq!(endpoint.requests().len(), 2);
 }
 
@@ -82,12 +82,12 @@ async fn a_slow_table_is_a_closed_gate() {
 #[tokio::test]
 async fn a_table_that_fails_or_answers_nothing_is_a_closed_gate() {
     let answers = [
-        Answer::json_error(500, "InternalServerError"),
-        Answer::json_error(400, "AccessDeniedException"),
-        Answer::json_error(400, "ResourceNotFoundException"),
-        Answer::ok("{}"),
-        Answer::ok(r#"{"Responses":{"another":[]}}"#),
-        Answer::ok("not json"),
+        ScriptedAnswer::json_error(500, "InternalServerError"),
+        ScriptedAnswer::json_error(400, "AccessDeniedException"),
+        ScriptedAnswer::json_error(400, "ResourceNotFoundException"),
+        ScriptedAnswer::ok("{}"),
+        ScriptedAnswer::ok(r#"{"Responses":{"another":[]}}"#),
+        ScriptedAnswer::ok("not json"),
     ];
     for answer in answers {
         let endpoint = Endpoint::start(vec![answer.clone()]).await;
@@ -109,7 +109,7 @@ async fn a_row_that_cannot_be_read_clears_nothing() {
         let row = format!(r#"{{"pool":{{"S":"{}"}},{attributes}}}"#, pool("m5.large"));
         let endpoint = Endpoint::start(vec![rows(&[row], "")]).await;
         let verdicts = gate(&endpoint).await.ask(&[pool("m5.large")]).await.unwrap();
-        assert!(matches!(verdicts[0], Verdict::Unreadable(_)), "{attributes}: {verdicts:?}");
+        assert!(matches!(verdicts[0], PoolVerdict::Unreadable(_)), "{attributes}: {verdicts:?}");
     }
 }
 
@@ -124,18 +124,18 @@ async fn a_member_launches_only_where_its_own_table_and_the_hubs_are_clear() {
     let pools = [pool("m5.large"), pool("c5.large"), pool("r5.large"), pool("t3.micro")];
     let verdicts = gate_of_member(&own, &hub).await.ask(&pools).await.unwrap();
     for verdict in &verdicts[..3] {
-        assert!(matches!(verdict, Verdict::PoisonedUntil(_)), "{verdict:?}");
+        assert!(matches!(verdict, PoolVerdict::PoisonedUntil(_)), "{verdict:?}");
     }
-    let Verdict::PoisonedUntil(until) = verdicts[2] else { panic!("{:?}", verdicts[2]) };
+    let PoolVerdict::PoisonedUntil(until) = verdicts[2] else { panic!("{:?}", verdicts[2]) };
     assert!(until.as_second() > Timestamp::now().as_second() + 500, "the later of the two ends: {until}");
-    assert!(matches!(verdicts[3], Verdict::Cleared(_)));
+    assert!(matches!(verdicts[3], PoolVerdict::Cleared(_)));
 }
 
 #[tokio::test]
 async fn a_hub_that_does_not_answer_closes_the_members_gate() {
     let silent = [
-        Answer::json_error(400, "AccessDeniedException"),
-        Answer::json_error(500, "InternalServerError"),
+        ScriptedAnswer::json_error(400, "AccessDeniedException"),
+        ScriptedAnswer::json_error(500, "InternalServerError"),
         rows(&[], "").after(Duration::from_millis(3_500)),
     ];
     for answer in silent {

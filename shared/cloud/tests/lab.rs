@@ -7,13 +7,13 @@ use spot_cloud::ec2::{addresses, images, instances};
 use spot_cloud::launch::launcher::{Blueprint, Launcher, Order};
 use spot_cloud::launch::twin::{Twin, examine};
 use spot_cloud::load_balancing::targets;
-use spot_cloud::{Kind, Target};
+use spot_cloud::{Kind, RegionClients};
 use spot_domain::InstanceId;
 use spot_domain::swap::journal::SwapId;
 use spot_domain::swap::lab::Registration;
 use spot_domain::swap::recovery::lab::{AddressAt, TargetState};
 use spot_domain::tags::Tags;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
 use common::{cleared, order_for};
 
@@ -52,17 +52,19 @@ fn swap() -> SwapId {
     "i-0123456789abcdef0-1700000000000".parse().unwrap()
 }
 
-async fn target(endpoint: &Endpoint) -> Target {
-    Target::new(&endpoint.config().await)
+async fn clients(endpoint: &Endpoint) -> RegionClients {
+    RegionClients::new(&endpoint.config().await)
 }
 
 #[tokio::test]
 async fn a_twin_is_what_the_old_instance_is() {
     let ec2 = Endpoint::answering(|action, _| match action {
-        "DescribeInstances" => Answer::ok(described(NIC)),
-        "DescribeInstanceAttribute" => Answer::ok(attribute("<userData><value>aGVsbG8=</value></userData>")),
-        "DescribeInstanceTypes" => Answer::ok("<DescribeInstanceTypesResponse/>"),
-        _ => Answer::ok(
+        "DescribeInstances" => ScriptedAnswer::ok(described(NIC)),
+        "DescribeInstanceAttribute" => {
+            ScriptedAnswer::ok(attribute("<userData><value>aGVsbG8=</value></userData>"))
+        }
+        "DescribeInstanceTypes" => ScriptedAnswer::ok("<DescribeInstanceTypesResponse/>"),
+        _ => ScriptedAnswer::ok(
             "<RunInstancesResponse><instancesSet><item><instanceId>i-0123456789abcdef1</instanceId>\
              </item></instancesSet></RunInstancesResponse>",
         ),
@@ -70,7 +72,7 @@ async fn a_twin_is_what_the_old_instance_is() {
     .await;
     let tags = Tags::from([("team".to_owned(), "lab".to_owned())]);
     let order = Order { tags, ..order_for(Blueprint::Twin(Twin { of: id(), image_id: None })) };
-    let launcher = Launcher::new(&target(&ec2).await);
+    let launcher = Launcher::new(&clients(&ec2).await);
     launcher.launch(cleared().await, &order, "token-0").await.unwrap();
     let requests = ec2.requests();
     let request = requests.last().unwrap();
@@ -101,20 +103,20 @@ async fn a_twin_is_what_the_old_instance_is() {
 #[tokio::test]
 async fn a_burstable_twin_keeps_the_owners_choice_of_credits() {
     let ec2 = Endpoint::answering(|action, _| match action {
-        "DescribeInstances" => Answer::ok(described(NIC).replace("m5.large", "t3.micro")),
-        "DescribeInstanceAttribute" => Answer::ok(attribute("")),
-        "DescribeInstanceTypes" => Answer::ok("<DescribeInstanceTypesResponse/>"),
-        "DescribeInstanceCreditSpecifications" => Answer::ok(
+        "DescribeInstances" => ScriptedAnswer::ok(described(NIC).replace("m5.large", "t3.micro")),
+        "DescribeInstanceAttribute" => ScriptedAnswer::ok(attribute("")),
+        "DescribeInstanceTypes" => ScriptedAnswer::ok("<DescribeInstanceTypesResponse/>"),
+        "DescribeInstanceCreditSpecifications" => ScriptedAnswer::ok(
             "<DescribeInstanceCreditSpecificationsResponse><instanceCreditSpecificationSet><item>\
              <cpuCredits>standard</cpuCredits></item></instanceCreditSpecificationSet>\
              </DescribeInstanceCreditSpecificationsResponse>",
         ),
-        _ => Answer::ec2_error(500, "InsufficientInstanceCapacity"),
+        _ => ScriptedAnswer::ec2_error(500, "InsufficientInstanceCapacity"),
     })
     .await;
     let blueprint = Blueprint::Twin(Twin { of: id(), image_id: Some("ami-captured".into()) });
     let order = order_for(blueprint);
-    let launcher = Launcher::new(&target(&ec2).await);
+    let launcher = Launcher::new(&clients(&ec2).await);
     let error = launcher.launch(cleared().await, &order, "token-0").await.unwrap_err();
     assert_eq!(error.kind, Kind::NextPool);
     let request = ec2.requests().pop().unwrap();
@@ -141,26 +143,26 @@ const UNUSUAL: &str = "<cpuOptions><coreCount>1</coreCount><threadsPerCore>1</th
 /// threads.
 async fn launched_as(more: &'static str) -> String {
     let ec2 = Endpoint::answering(move |action, body| match action {
-        "DescribeInstances" => Answer::ok(described(more)),
-        "DescribeInstanceTypes" => Answer::ok(
+        "DescribeInstances" => ScriptedAnswer::ok(described(more)),
+        "DescribeInstanceTypes" => ScriptedAnswer::ok(
             "<DescribeInstanceTypesResponse><instanceTypeSet><item><instanceType>m5.large</instanceType>\
              <vCpuInfo><defaultCores>1</defaultCores><defaultThreadsPerCore>2</defaultThreadsPerCore></vCpuInfo>\
              </item></instanceTypeSet></DescribeInstanceTypesResponse>",
         ),
-        "DescribeVolumes" => Answer::ok(
+        "DescribeVolumes" => ScriptedAnswer::ok(
             "<DescribeVolumesResponse><volumeSet><item><volumeId>vol-1</volumeId><tagSet><item>\
              <key>backup</key><value>daily</value></item></tagSet></item></volumeSet></DescribeVolumesResponse>",
         ),
-        "RunInstances" => Answer::ec2_error(500, "InsufficientInstanceCapacity"),
-        _ if body.contains("instanceInitiatedShutdownBehavior") => Answer::ok(attribute(
+        "RunInstances" => ScriptedAnswer::ec2_error(500, "InsufficientInstanceCapacity"),
+        _ if body.contains("instanceInitiatedShutdownBehavior") => ScriptedAnswer::ok(attribute(
             "<instanceInitiatedShutdownBehavior><value>terminate</value></instanceInitiatedShutdownBehavior>",
         )),
-        _ => Answer::ok(attribute("")),
+        _ => ScriptedAnswer::ok(attribute("")),
     })
     .await;
     let tags = Tags::from([("spot-optimizer:swap".to_owned(), "i-1-1".to_owned())]);
     let order = Order { tags, ..order_for(Blueprint::Twin(Twin { of: id(), image_id: None })) };
-    let launcher = Launcher::new(&target(&ec2).await);
+    let launcher = Launcher::new(&clients(&ec2).await);
     launcher.launch(cleared().await, &order, "token-0").await.unwrap_err();
     ec2.requests().pop().unwrap()
 }
@@ -201,19 +203,21 @@ async fn a_twin_does_not_ask_for_what_its_type_gives_anyway() {
 /// not.
 async fn examined(more: &'static str, store: bool) -> spot_domain::swap::lab::Original {
     let ec2 = Endpoint::answering(move |action, body| match action {
-        "DescribeInstances" => Answer::ok(described(more)),
-        "DescribeInstanceTypes" => Answer::ok(format!(
+        "DescribeInstances" => ScriptedAnswer::ok(described(more)),
+        "DescribeInstanceTypes" => ScriptedAnswer::ok(format!(
             "<DescribeInstanceTypesResponse><instanceTypeSet><item><instanceType>m5.large</instanceType>\
              <instanceStorageSupported>{store}</instanceStorageSupported></item></instanceTypeSet>\
              </DescribeInstanceTypesResponse>"
         )),
         _ if body.contains("disableApiStop") => {
-            Answer::ok(attribute("<disableApiStop><value>true</value></disableApiStop>"))
+            ScriptedAnswer::ok(attribute("<disableApiStop><value>true</value></disableApiStop>"))
         }
-        _ => Answer::ok(attribute("<disableApiTermination><value>false</value></disableApiTermination>")),
+        _ => ScriptedAnswer::ok(attribute(
+            "<disableApiTermination><value>false</value></disableApiTermination>",
+        )),
     })
     .await;
-    examine(&target(&ec2).await.ec2, &id()).await.unwrap().unwrap()
+    examine(&clients(&ec2).await.ec2, &id()).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -254,22 +258,22 @@ async fn two_readings_differ_in_what_the_owner_has_changed() {
 #[tokio::test]
 async fn a_type_that_is_not_described_is_an_error_and_never_no_instance_store() {
     let ec2 = Endpoint::answering(|action, _| match action {
-        "DescribeInstances" => Answer::ok(described(NIC)),
-        "DescribeInstanceTypes" => Answer::ok("<DescribeInstanceTypesResponse/>"),
-        _ => Answer::ok(attribute("")),
+        "DescribeInstances" => ScriptedAnswer::ok(described(NIC)),
+        "DescribeInstanceTypes" => ScriptedAnswer::ok("<DescribeInstanceTypesResponse/>"),
+        _ => ScriptedAnswer::ok(attribute("")),
     })
     .await;
-    let error = examine(&target(&ec2).await.ec2, &id()).await.unwrap_err();
+    let error = examine(&clients(&ec2).await.ec2, &id()).await.unwrap_err();
     assert_eq!((error.call, error.kind), ("ec2:DescribeInstanceTypes", Kind::Rejected));
 }
 
 #[tokio::test]
 async fn an_image_bears_the_swaps_tag_with_its_snapshots_and_reboots_nothing() {
-    let ec2 = Endpoint::start(vec![Answer::ok(
+    let ec2 = Endpoint::start(vec![ScriptedAnswer::ok(
         "<CreateImageResponse><imageId>ami-2</imageId></CreateImageResponse>",
     )])
     .await;
-    let image = images::capture(&target(&ec2).await.ec2, &id(), &swap()).await.unwrap();
+    let image = images::capture(&clients(&ec2).await.ec2, &id(), &swap()).await.unwrap();
     assert_eq!(image, "ami-2");
     let request = &ec2.requests()[0];
     for expected in [
@@ -287,7 +291,7 @@ async fn an_image_bears_the_swaps_tag_with_its_snapshots_and_reboots_nothing() {
 async fn an_address_is_ours_to_move_only_where_one_of_the_two_has_it_or_nobody() {
     let newcomer: InstanceId = "i-0123456789abcdef1".parse().unwrap();
     let address = |inner: &str| {
-        Answer::ok(format!(
+        ScriptedAnswer::ok(format!(
             "<DescribeAddressesResponse><addressesSet><item><allocationId>eipalloc-1</allocationId>{inner}\
              </item></addressesSet></DescribeAddressesResponse>"
         ))
@@ -298,11 +302,11 @@ async fn an_address_is_ours_to_move_only_where_one_of_the_two_has_it_or_nobody()
         (address("<instanceId>i-0123456789abcdef2</instanceId>"), AddressAt::Elsewhere),
         (address("<associationId>eipassoc-1</associationId>"), AddressAt::Elsewhere),
         (address(""), AddressAt::Nobody),
-        (Answer::ec2_error(400, "InvalidAllocationID.NotFound"), AddressAt::Elsewhere),
+        (ScriptedAnswer::ec2_error(400, "InvalidAllocationID.NotFound"), AddressAt::Elsewhere),
     ];
     for (answer, expected) in cases {
         let ec2 = Endpoint::start(vec![answer]).await;
-        let client = target(&ec2).await.ec2;
+        let client = clients(&ec2).await.ec2;
         let seen = addresses::whereabouts(&client, "eipalloc-1", &id(), Some(&newcomer)).await.unwrap();
         assert_eq!(seen, expected);
     }
@@ -310,10 +314,10 @@ async fn an_address_is_ours_to_move_only_where_one_of_the_two_has_it_or_nobody()
 
 #[tokio::test]
 async fn starting_what_still_stops_is_no_error_but_a_lack_of_capacity_is() {
-    let ec2 = Endpoint::start(vec![Answer::ec2_error(400, "IncorrectInstanceState")]).await;
-    instances::start(&target(&ec2).await.ec2, &id()).await.unwrap();
-    let ec2 = Endpoint::start(vec![Answer::ec2_error(500, "InsufficientInstanceCapacity")]).await;
-    instances::start(&target(&ec2).await.ec2, &id()).await.unwrap_err();
+    let ec2 = Endpoint::start(vec![ScriptedAnswer::ec2_error(400, "IncorrectInstanceState")]).await;
+    instances::start(&clients(&ec2).await.ec2, &id()).await.unwrap();
+    let ec2 = Endpoint::start(vec![ScriptedAnswer::ec2_error(500, "InsufficientInstanceCapacity")]).await;
+    instances::start(&clients(&ec2).await.ec2, &id()).await.unwrap_err();
 }
 
 fn health(target: &str, port: u16, state: &str, reason: &str) -> String {
@@ -323,8 +327,8 @@ fn health(target: &str, port: u16, state: &str, reason: &str) -> String {
     )
 }
 
-fn healths(members: &str) -> Answer {
-    Answer::ok(format!(
+fn healths(members: &str) -> ScriptedAnswer {
+    ScriptedAnswer::ok(format!(
         "<DescribeTargetHealthResponse><DescribeTargetHealthResult><TargetHealthDescriptions>{members}\
          </TargetHealthDescriptions></DescribeTargetHealthResult></DescribeTargetHealthResponse>"
     ))
@@ -344,7 +348,7 @@ async fn load_balancing(
                 )
             };
             let groups: String = groups.iter().map(group).collect();
-            return Answer::ok(format!(
+            return ScriptedAnswer::ok(format!(
                 "<DescribeTargetGroupsResponse><DescribeTargetGroupsResult><TargetGroups>{groups}</TargetGroups>\
                  </DescribeTargetGroupsResult></DescribeTargetGroupsResponse>"
             ));
@@ -355,9 +359,9 @@ async fn load_balancing(
     .await
 }
 
-async fn found_in(elb: &Endpoint, nic: &'static str) -> targets::Found {
+async fn found_in(elb: &Endpoint, nic: &'static str) -> targets::Registrations {
     let instance = examined(nic, false).await.instance;
-    targets::of(&target(elb).await.elbv2, &instance).await.unwrap()
+    targets::of(&clients(elb).await.elbv2, &instance).await.unwrap()
 }
 
 #[tokio::test]
@@ -421,7 +425,7 @@ async fn every_state_of_a_target_has_its_meaning() {
     let web = Registration { target_group_arn: "web".into(), port: Some(80) };
     for (state, reason, expected) in cases {
         let elb = Endpoint::start(vec![healths(&health("i-0123456789abcdef0", 80, state, reason))]).await;
-        let seen = targets::state(&target(&elb).await.elbv2, &web, &id()).await.unwrap();
+        let seen = targets::state(&clients(&elb).await.elbv2, &web, &id()).await.unwrap();
         assert_eq!(seen, expected, "{state} {reason}");
     }
 }
@@ -434,7 +438,7 @@ async fn target_groups_of_others_drain_an_instance_or_still_send_it_requests() {
             let group = |name| {
                 format!("<member><TargetGroupArn>{name}</TargetGroupArn><VpcId>vpc-1</VpcId></member>")
             };
-            Answer::ok(format!(
+            ScriptedAnswer::ok(format!(
                 "<DescribeTargetGroupsResponse><DescribeTargetGroupsResult><TargetGroups>{}</TargetGroups>\
                  </DescribeTargetGroupsResult></DescribeTargetGroupsResponse>",
                 names.map(group).concat()
@@ -457,7 +461,7 @@ async fn target_groups_of_others_drain_an_instance_or_still_send_it_requests() {
         _ => healths(&health("i-0123456789abcdef2", 80, "draining", "")),
     })
     .await;
-    let client = target(&elb).await.elbv2;
+    let client = clients(&elb).await.elbv2;
     let found = targets::elsewhere(&client, "vpc-1", &id(), &["own".to_owned()]).await.unwrap();
     assert_eq!((found.draining, found.serving), (vec!["drains".to_owned()], vec!["serves".to_owned()]));
     assert!(elb.requests().iter().all(|request| !request.contains("TargetGroupArn=own")));

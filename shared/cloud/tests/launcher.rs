@@ -5,10 +5,10 @@
 
 use spot_cloud::launch::launcher::{Blueprint, Launcher, Order};
 use spot_cloud::launch::template::{NotForSpot, ResolvedTemplate, TemplatePlacement};
-use spot_cloud::{Kind, Target};
+use spot_cloud::{Kind, RegionClients};
 use spot_domain::Usd;
 use spot_domain::tags::Tags;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
 use common::{cleared, order_for};
 
@@ -27,12 +27,12 @@ fn order() -> Order {
 }
 
 async fn launcher(endpoint: &Endpoint) -> Launcher {
-    Launcher::new(&Target::new(&endpoint.config().await))
+    Launcher::new(&RegionClients::new(&endpoint.config().await))
 }
 
 #[tokio::test]
 async fn it_asks_for_one_one_time_spot_instance_of_the_owners_template() {
-    let ec2 = Endpoint::start(vec![Answer::ok(LAUNCHED)]).await;
+    let ec2 = Endpoint::start(vec![ScriptedAnswer::ok(LAUNCHED)]).await;
     let newcomer = launcher(&ec2).await.launch(cleared().await, &order(), "token-0").await.unwrap();
     assert_eq!(newcomer.as_str(), "i-0123456789abcdef0");
     let request = &ec2.requests()[0];
@@ -56,7 +56,7 @@ async fn it_asks_for_one_one_time_spot_instance_of_the_owners_template() {
 }
 
 async fn asked_for(order: Order) -> String {
-    let ec2 = Endpoint::start(vec![Answer::ok(LAUNCHED)]).await;
+    let ec2 = Endpoint::start(vec![ScriptedAnswer::ok(LAUNCHED)]).await;
     launcher(&ec2).await.launch(cleared().await, &order, "token-0").await.unwrap();
     ec2.requests()[0].clone()
 }
@@ -101,7 +101,7 @@ async fn a_template_is_overruled_only_where_spot_does_not_have_it() {
 
 #[tokio::test]
 async fn capacity_errors_are_not_hammered_though_they_come_as_http_500() {
-    let ec2 = Endpoint::start(vec![Answer::ec2_error(500, "InsufficientInstanceCapacity")]).await;
+    let ec2 = Endpoint::start(vec![ScriptedAnswer::ec2_error(500, "InsufficientInstanceCapacity")]).await;
     let error = launcher(&ec2).await.launch(cleared().await, &order(), "t").await.unwrap_err();
     assert_eq!(error.kind, Kind::NextPool);
     assert_eq!(ec2.requests().len(), 1);
@@ -116,7 +116,7 @@ async fn refusals_are_sorted_by_what_to_do() {
         (503, "RequestLimitExceeded", Kind::Retry),
     ];
     for (status, code, kind) in cases {
-        let ec2 = Endpoint::start(vec![Answer::ec2_error(status, code)]).await;
+        let ec2 = Endpoint::start(vec![ScriptedAnswer::ec2_error(status, code)]).await;
         let error = launcher(&ec2).await.launch(cleared().await, &order(), "t").await.unwrap_err();
         assert_eq!((error.kind, error.code.as_str(), error.call), (kind, code, "ec2:RunInstances"));
     }

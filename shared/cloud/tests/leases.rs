@@ -4,7 +4,7 @@
 
 use serde_json::json;
 use spot_cloud::tables::swaps::Swaps;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
 const ARN: &str = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";
 
@@ -22,7 +22,7 @@ async fn a_row_is_read_under_the_key_of_what_it_leases_alone() {
         }]})
     };
     for (key, is_read) in [(ARN, true), ("zzz", false)] {
-        let endpoint = Endpoint::start(vec![Answer::ok(row(key).to_string())]).await;
+        let endpoint = Endpoint::start(vec![ScriptedAnswer::ok(row(key).to_string())]).await;
         let client = aws_sdk_dynamodb::Client::new(&endpoint.config().await);
         let [held] = Swaps::over(client, "swaps").all_held().await.unwrap().try_into().unwrap();
         assert_eq!(held.is_ok(), is_read, "{key}");

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use spot_cloud::Kind;
 use spot_cloud::tables::swaps::{Lease, Leased, Owner, Swaps};
 use spot_domain::{InstanceId, Pool, Region};
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
 const ARN: &str = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";
 const KEY: &str = "newcomer#123456789012#us-east-1#i-0123456789abcdef1";
 
 async fn table(answer: Value) -> (Swaps, Endpoint) {
-    let endpoint = Endpoint::start(vec![Answer::ok(answer.to_string())]).await;
+    let endpoint = Endpoint::start(vec![ScriptedAnswer::ok(answer.to_string())]).await;
     let client = aws_sdk_dynamodb::Client::new(&endpoint.config().await);
     (Swaps::over(client, "swaps"), endpoint)
 }
@@ -72,7 +72,7 @@ async fn busy(times: usize) -> (Swaps, Endpoint) {
             [_, left @ ..] if calls.fetch_add(1, Ordering::SeqCst) < times => json!({"swaps": left}),
             _ => json!({}),
         };
-        Answer::ok(json!({"UnprocessedItems": left}).to_string())
+        ScriptedAnswer::ok(json!({"UnprocessedItems": left}).to_string())
     })
     .await;
     (Swaps::over(aws_sdk_dynamodb::Client::new(&endpoint.config().await), "swaps"), endpoint)
@@ -125,7 +125,7 @@ async fn a_table_that_never_takes_all_rows_or_refuses_them_is_an_error() {
         "{error}"
     );
     assert_eq!(endpoint.requests().len(), 4);
-    let refusing = Endpoint::start(vec![Answer::json_error(400, "AccessDeniedException")]).await;
+    let refusing = Endpoint::start(vec![ScriptedAnswer::json_error(400, "AccessDeniedException")]).await;
     let swaps = Swaps::over(aws_sdk_dynamodb::Client::new(&refusing.config().await), "swaps");
     assert_eq!(swaps.keep_pools(&lease(), &launched(65)).await.unwrap_err().kind, Kind::Denied);
     assert_eq!(refusing.requests().len(), 1, "the other batches would be refused, too");

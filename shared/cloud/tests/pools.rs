@@ -3,20 +3,20 @@
 #![allow(clippy::unwrap_used)]
 
 use spot_cloud::ec2::pools::{Lookup, of_instance};
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
 const ID: &str = "i-0123456789abcdef0";
 
-fn instances(instance: &str) -> Answer {
+fn instances(instance: &str) -> ScriptedAnswer {
     let item = if instance.is_empty() { String::new() } else { format!("<item>{instance}</item>") };
-    Answer::ok(format!(
+    ScriptedAnswer::ok(format!(
         "<DescribeInstancesResponse><reservationSet><item><instancesSet>{item}</instancesSet></item></reservationSet>\
          </DescribeInstancesResponse>"
     ))
 }
 
-fn requests(request: &str) -> Answer {
-    Answer::ok(format!(
+fn requests(request: &str) -> ScriptedAnswer {
+    ScriptedAnswer::ok(format!(
         "<DescribeSpotInstanceRequestsResponse><spotInstanceRequestSet>{request}</spotInstanceRequestSet>\
          </DescribeSpotInstanceRequestsResponse>"
     ))
@@ -29,8 +29,8 @@ fn request(zone: &str) -> String {
     )
 }
 
-fn zones() -> Answer {
-    Answer::ok(
+fn zones() -> ScriptedAnswer {
+    ScriptedAnswer::ok(
         "<DescribeAvailabilityZonesResponse><availabilityZoneInfo><item><zoneName>us-east-1a</zoneName>\
          <zoneId>use1-az6</zoneId></item></availabilityZoneInfo></DescribeAvailabilityZonesResponse>",
     )
@@ -41,7 +41,7 @@ async fn looked_up(instance: &'static str, spot_request: String) -> (Result<Look
         "DescribeInstances" => instances(instance),
         "DescribeSpotInstanceRequests" => requests(&spot_request),
         "DescribeAvailabilityZones" => zones(),
-        other => Answer::json_error(500, other),
+        other => ScriptedAnswer::json_error(500, other),
     })
     .await;
     let client = aws_sdk_ec2::Client::new(&endpoint.config().await);

@@ -5,11 +5,11 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::Client;
-use spot_cloud::ec2::images::{self, Progress};
+use spot_cloud::ec2::images::{self, ImageProgress};
 use spot_cloud::ec2::instances;
 use spot_domain::InstanceId;
 use spot_domain::swap::journal::SwapId;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
 const SWAP: &str = "i-0123456789abcdef0-1700000000000";
 
@@ -36,7 +36,7 @@ fn instance(n: u32, lifecycle: &str, token: &str, tag: Option<&str>) -> String {
 async fn launched(by_token: Vec<String>, by_tag: Vec<String>) -> (instances::Launched, Vec<String>) {
     let ec2 = Endpoint::answering(move |_, body| {
         let found = if body.contains("client-token") { &by_token } else { &by_tag };
-        Answer::ok(format!(
+        ScriptedAnswer::ok(format!(
             "<DescribeInstancesResponse><reservationSet><item><instancesSet>{}</instancesSet></item></reservationSet>\
              </DescribeInstancesResponse>",
             found.concat()
@@ -80,7 +80,9 @@ fn image(ami: &str, name: &str, source: &str) -> String {
 async fn captured(found: Vec<String>) -> Option<images::Image> {
     let ec2 = Endpoint::answering(move |_, _| {
         let found = found.concat();
-        Answer::ok(format!("<DescribeImagesResponse><imagesSet>{found}</imagesSet></DescribeImagesResponse>"))
+        ScriptedAnswer::ok(format!(
+            "<DescribeImagesResponse><imagesSet>{found}</imagesSet></DescribeImagesResponse>"
+        ))
     })
     .await;
     let old = "i-0123456789abcdef0".parse().unwrap();
@@ -95,7 +97,7 @@ async fn an_image_is_the_swaps_by_its_name_and_its_source() {
     let source = |id: &str| format!("<sourceInstanceId>{id}</sourceInstanceId>");
     let (name, old) = (swap().image_name(), "i-0123456789abcdef0");
     let found = captured(vec![image("ami-1", &name, &source(old))]).await.unwrap();
-    assert_eq!((found.id.as_str(), found.progress), ("ami-1", Progress::Available));
+    assert_eq!((found.id.as_str(), found.progress), ("ami-1", ImageProgress::Available));
     assert_eq!(found.snapshots, BTreeSet::from(["snap-of-ami-1".to_owned()]));
     for (name, source) in [
         (name.as_str(), source("i-0123456789abcdef1")),
@@ -129,7 +131,7 @@ async fn a_volume_is_the_newcomers_by_the_journal_and_not_by_its_tag() {
     ]
     .concat();
     let ec2 = Endpoint::answering(move |_, _| {
-        Answer::ok(format!(
+        ScriptedAnswer::ok(format!(
             "<DescribeVolumesResponse><volumeSet>{volumes}</volumeSet></DescribeVolumesResponse>"
         ))
     })

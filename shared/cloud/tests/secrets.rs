@@ -5,9 +5,9 @@
 use spot_cloud::ec2::instances;
 use spot_cloud::{CallError, Kind};
 use spot_domain::words::LONGEST;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
-async fn refused_by(answer: Answer) -> CallError {
+async fn refused_by(answer: ScriptedAnswer) -> CallError {
     let endpoint = Endpoint::start(vec![answer]).await;
     let ec2 = aws_sdk_ec2::Client::new(&endpoint.config().await);
     instances::is_termination_protected(&ec2, &"i-0123456789abcdef0".parse().unwrap()).await.unwrap_err()
@@ -16,7 +16,7 @@ async fn refused_by(answer: Answer) -> CallError {
 #[tokio::test]
 async fn an_answer_that_cant_be_read_is_not_repeated() {
     let body = format!("<userData><value>s3cret</value>{}", "s3cret ".repeat(150_000));
-    let error = refused_by(Answer::ok(body)).await;
+    let error = refused_by(ScriptedAnswer::ok(body)).await;
     let told = format!("{error} {error:?}");
     assert!(!told.contains("s3cret") && told.len() < 2_000, "{told}");
     assert_eq!(error.kind, Kind::Retry);
@@ -25,7 +25,7 @@ async fn an_answer_that_cant_be_read_is_not_repeated() {
 #[tokio::test]
 async fn a_long_refusal_is_cut() {
     let words = format!("You are not authorized. {}", "x".repeat(5_000));
-    let error = refused_by(Answer::ec2_error(403, "UnauthorizedOperation").saying(&words)).await;
+    let error = refused_by(ScriptedAnswer::ec2_error(403, "UnauthorizedOperation").saying(&words)).await;
     assert!(error.message.starts_with("You are not authorized."), "{error}");
     assert_eq!(error.message.chars().count(), LONGEST + 1, "and the mark of what is missing");
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use spot_cloud::tables::swaps::{Lease, Leased, Owner, Swaps, SwapsError};
 use spot_domain::swap::journal::{Journal, Retirement};
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
 const ARN: &str = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";
 
@@ -53,10 +53,10 @@ impl Row {
     }
 
     /// Answers a read, or a write by its conditions.
-    fn answer(&self, action: &str, body: &str) -> Answer {
+    fn answer(&self, action: &str, body: &str) -> ScriptedAnswer {
         let mut row = self.0.lock().unwrap();
         if action == "GetItem" {
-            return Answer::ok(json!({ "Item": *row }).to_string());
+            return ScriptedAnswer::ok(json!({ "Item": *row }).to_string());
         }
         let request: Value = serde_json::from_str(body).unwrap();
         let condition = request["ConditionExpression"].as_str().unwrap();
@@ -72,12 +72,12 @@ impl Row {
         ];
         if holds.iter().any(|(asked, holds)| condition.contains(asked) && !holds) {
             let wants_row = request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD";
-            return Answer::condition_failed(wants_row.then(|| row.to_string()).as_deref());
+            return ScriptedAnswer::condition_failed(wants_row.then(|| row.to_string()).as_deref());
         }
         for attribute in ["journal", "stage", "revision"] {
             row[attribute] = given[format!(":{attribute}")].clone();
         }
-        Answer::ok("{}")
+        ScriptedAnswer::ok("{}")
     }
 }
 
@@ -87,7 +87,7 @@ async fn table(row: &Arc<Row>, lost: usize) -> (Swaps, Endpoint) {
     let endpoint = Endpoint::answering(move |action, body| {
         let answer = row.answer(action, body);
         let is_lost = left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
-        if is_lost { Answer::json_error(500, "InternalServerError") } else { answer }
+        if is_lost { ScriptedAnswer::json_error(500, "InternalServerError") } else { answer }
     })
     .await;
     let client = aws_sdk_dynamodb::Client::new(&endpoint.config().await);

@@ -80,7 +80,7 @@ pub struct Gathered {
 /// The fate of a pod in a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum PodFate {
     /// The pod can't be evicted.
     Blocked,
     /// The pod is evicted, or on its way out already.
@@ -92,7 +92,7 @@ pub enum Verdict {
 /// A pod of the node, as a table lists it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Line {
-    pub verdict: Verdict,
+    pub verdict: PodFate,
     pub namespace: String,
     pub pod: String,
     /// The workload that brings the pod back (`Deployment shop/web`); empty if none does.
@@ -174,27 +174,27 @@ pub fn report(look: &Observation) -> Report {
 }
 
 /// Puts the pod where it belongs in the report. Returns its fate and the reason.
-fn sort_in(pod: &NodePod, look: &Observation, report: &mut Report) -> (Verdict, Vec<String>) {
+fn sort_in(pod: &NodePod, look: &Observation, report: &mut Report) -> (PodFate, Vec<String>) {
     match &pod.disposition {
         Disposition::Stays(because) => {
             let (namespace, name) = (pod.pod.namespace.clone(), pod.pod.pod.clone());
             report.stays.push(Staying { namespace, pod: name, because: *because });
-            (Verdict::Stays, vec![because.why().to_owned()])
+            (PodFate::Stays, vec![because.why().to_owned()])
         }
         Disposition::Terminating => {
             if let Some(why) = obstacles::lingers(pod, look) {
                 report.blocked.push(pod.blocked(None, why.clone()));
-                return (Verdict::Blocked, vec![why]);
+                return (PodFate::Blocked, vec![why]);
             }
             report.would_move.push(pod.pod.clone());
-            (Verdict::Moves, vec!["it is on its way out already".to_owned()])
+            (PodFate::Moves, vec!["it is on its way out already".to_owned()])
         }
         Disposition::Blocked(block) => {
             report.blocked.push(pod.blocked(None, block.why()));
             if pod.ends_by_itself() {
                 report.ending.push(pod.blocked(None, block.why()));
             }
-            (Verdict::Blocked, vec![block.why()])
+            (PodFate::Blocked, vec![block.why()])
         }
         Disposition::Evict => {
             report.is_zone_bound |= look.ties.get(&pod.pod.uid) == Some(&Tie::Zone);
@@ -202,11 +202,11 @@ fn sort_in(pod: &NodePod, look: &Observation, report: &mut Report) -> (Verdict, 
             if reasons.is_empty() {
                 report.would_move.push(pod.pod.clone());
                 let caution = pod.facts.tolerates_cordon().then(|| MAY_RETURN.to_owned());
-                return (Verdict::Moves, caution.into_iter().collect());
+                return (PodFate::Moves, caution.into_iter().collect());
             }
             let whys = reasons.iter().map(|reason| reason.why.clone()).collect();
             report.blocked.extend(reasons);
-            (Verdict::Blocked, whys)
+            (PodFate::Blocked, whys)
         }
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Malformed;
+use crate::ids::MalformedText;
 
 /// The kind of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,13 +19,13 @@ pub enum EnvironmentType {
 }
 
 impl FromStr for EnvironmentType {
-    type Err = Malformed;
+    type Err = MalformedText;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+    fn from_str(text: &str) -> Result<Self, MalformedText> {
         match text {
             "LAB" => Ok(Self::Lab),
             "PROD" => Ok(Self::Prod),
-            other => Err(Malformed {
+            other => Err(MalformedText {
                 kind: "environment_type",
                 given: other.chars().take(80).collect(),
                 expected: "LAB or PROD",

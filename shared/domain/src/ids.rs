@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A text that does not match the syntax of its field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {given:?} is malformed: expected {expected}")]
-pub struct Malformed {
+pub struct MalformedText {
     /// The kind of identifier, in AWS's words ("instance id").
     pub kind: &'static str,
     /// The text that was given, cut to 80 characters.
@@ -34,21 +34,21 @@ macro_rules! identifier {
         }
 
         impl TryFrom<String> for $name {
-            type Error = Malformed;
+            type Error = MalformedText;
 
-            fn try_from(text: String) -> Result<Self, Malformed> {
+            fn try_from(text: String) -> Result<Self, MalformedText> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(&text) {
                     return Ok(Self(text));
                 }
-                Err(Malformed { kind: $kind, given: text.chars().take(80).collect(), expected: $expected })
+                Err(MalformedText { kind: $kind, given: text.chars().take(80).collect(), expected: $expected })
             }
         }
 
         impl FromStr for $name {
-            type Err = Malformed;
+            type Err = MalformedText;
 
-            fn from_str(text: &str) -> Result<Self, Malformed> {
+            fn from_str(text: &str) -> Result<Self, MalformedText> {
                 Self::try_from(text.to_owned())
             }
         }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::str::FromStr;
 
-use crate::Malformed;
+use crate::MalformedListing;
 
 /// A resource: the elements of one `<item>`.
 #[derive(Debug, Default)]
@@ -49,26 +49,27 @@ impl Item {
     /// Returns the text at `path`, which every item has.
     ///
     /// # Errors
-    /// [`Malformed::Field`] if the item has no text there.
-    pub fn required(&self, path: &'static str) -> Result<&str, Malformed> {
-        self.text(path).ok_or(Malformed::Field { path, found: None })
+    /// [`MalformedListing::Field`] if the item has no text there.
+    pub fn required(&self, path: &'static str) -> Result<&str, MalformedListing> {
+        self.text(path).ok_or(MalformedListing::Field { path, found: None })
     }
 
     /// Parses the text at `path`, which every item has, as a number, a time or an id.
     ///
     /// # Errors
-    /// [`Malformed::Field`] if the item has no text there, or the text can't be parsed.
-    pub fn parse_required<T: FromStr>(&self, path: &'static str) -> Result<T, Malformed> {
-        self.parse(path)?.ok_or(Malformed::Field { path, found: None })
+    /// [`MalformedListing::Field`] if the item has no text there, or the text can't be parsed.
+    pub fn parse_required<T: FromStr>(&self, path: &'static str) -> Result<T, MalformedListing> {
+        self.parse(path)?.ok_or(MalformedListing::Field { path, found: None })
     }
 
     /// Parses the text at `path` as a number, a time or an id.
     ///
     /// # Errors
-    /// [`Malformed::Field`] if the text can't be parsed.
-    pub fn parse<T: FromStr>(&self, path: &'static str) -> Result<Option<T>, Malformed> {
+    /// [`MalformedListing::Field`] if the text can't be parsed.
+    pub fn parse<T: FromStr>(&self, path: &'static str) -> Result<Option<T>, MalformedListing> {
         let parse = |text: &str| {
-            text.parse().map_err(|_| Malformed::Field { path, found: Some(text.chars().take(80).collect()) })
+            text.parse()
+                .map_err(|_| MalformedListing::Field { path, found: Some(text.chars().take(80).collect()) })
         };
         self.text(path).map(parse).transpose()
     }
@@ -76,8 +77,8 @@ impl Item {
     /// Returns true if the text at `path` is `true`, and false if the item has no such element.
     ///
     /// # Errors
-    /// [`Malformed::Field`] if the text is neither `true` nor `false`.
-    pub fn is(&self, path: &'static str) -> Result<bool, Malformed> {
+    /// [`MalformedListing::Field`] if the text is neither `true` nor `false`.
+    pub fn is(&self, path: &'static str) -> Result<bool, MalformedListing> {
         self.parse(path).map(Option::unwrap_or_default)
     }
 

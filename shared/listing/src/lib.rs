@@ -30,7 +30,7 @@ impl Shape {
 
 /// An answer, or an item of one, that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedListing {
     /// The answer is not XML.
     #[error("not well-formed: {0}")]
     Xml(String),
@@ -94,12 +94,12 @@ impl ListingReader {
     /// Takes the next piece, and passes each item that it completes to `each`.
     ///
     /// # Errors
-    /// [`Malformed`] if the piece can't be read, or if `each` can't read an item.
+    /// [`MalformedListing`] if the piece can't be read, or if `each` can't read an item.
     pub fn feed(
         &mut self,
         piece: &[u8],
-        each: &mut dyn FnMut(&Item) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed> {
+        each: &mut dyn FnMut(&Item) -> Result<(), MalformedListing>,
+    ) -> Result<(), MalformedListing> {
         let mut pending = std::mem::take(&mut self.pending);
         pending.extend_from_slice(piece);
         // Behind a `>` no tag is open, and a text may well come in two parts.
@@ -113,14 +113,14 @@ impl ListingReader {
     /// Ends the answer. Returns the token of the next page, if there is one.
     ///
     /// # Errors
-    /// [`Malformed::BrokenOff`] if the answer is not complete. [`Malformed::NoList`] if it has no list: EC2
+    /// [`MalformedListing::BrokenOff`] if the answer is not complete. [`MalformedListing::NoList`] if it has no list: EC2
     /// sends an empty list if there is nothing, so an answer without a list proves nothing.
-    pub fn end(self) -> Result<Option<String>, Malformed> {
+    pub fn end(self) -> Result<Option<String>, MalformedListing> {
         if !self.ended {
-            return Err(Malformed::BrokenOff);
+            return Err(MalformedListing::BrokenOff);
         }
         if !self.has_list {
-            return Err(Malformed::NoList(self.shape.list()));
+            return Err(MalformedListing::NoList(self.shape.list()));
         }
         Ok((!self.next_token.is_empty()).then_some(self.next_token))
     }
@@ -128,8 +128,8 @@ impl ListingReader {
     fn read(
         &mut self,
         text: &str,
-        each: &mut dyn FnMut(&Item) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed> {
+        each: &mut dyn FnMut(&Item) -> Result<(), MalformedListing>,
+    ) -> Result<(), MalformedListing> {
         let mut reader = Reader::from_str(text);
         let config = reader.config_mut();
         (config.check_end_names, config.allow_unmatched_ends) = (false, true); // a piece may begin anywhere
@@ -153,12 +153,16 @@ impl ListingReader {
         }
     }
 
-    fn start(&mut self, name: &str) -> Result<(), Malformed> {
+    fn start(&mut self, name: &str) -> Result<(), MalformedListing> {
         self.depth += 1;
         if self.depth == 1 {
             let expected = self.shape.root;
             let is_it = name == expected && !self.ended;
-            return if is_it { Ok(()) } else { Err(Malformed::Root { expected, found: name.to_owned() }) };
+            return if is_it {
+                Ok(())
+            } else {
+                Err(MalformedListing::Root { expected, found: name.to_owned() })
+            };
         }
         self.path.push('/');
         self.path.push_str(name);
@@ -173,7 +177,10 @@ impl ListingReader {
         Ok(())
     }
 
-    fn close(&mut self, each: &mut dyn FnMut(&Item) -> Result<(), Malformed>) -> Result<(), Malformed> {
+    fn close(
+        &mut self,
+        each: &mut dyn FnMut(&Item) -> Result<(), MalformedListing>,
+    ) -> Result<(), MalformedListing> {
         self.depth = self.depth.checked_sub(1).ok_or_else(|| not_xml(&"an end tag too many"))?;
         if self.depth == 0 {
             self.ended = true;
@@ -206,11 +213,11 @@ impl ListingReader {
     }
 }
 
-fn not_xml(error: &impl ToString) -> Malformed {
-    Malformed::Xml(error.to_string())
+fn not_xml(error: &impl ToString) -> MalformedListing {
+    MalformedListing::Xml(error.to_string())
 }
 
-fn character(reference: &BytesRef<'_>) -> Result<char, Malformed> {
+fn character(reference: &BytesRef<'_>) -> Result<char, MalformedListing> {
     match &**reference {
         "amp" => Ok('&'),
         "lt" => Ok('<'),

@@ -37,7 +37,7 @@ fn told(item: &Item) -> String {
     format!("{:?} {:?} {nested:?} {tags:?}", item.text("volumeId"), item.parse::<u32>("size"))
 }
 
-fn read(pieces: &[&[u8]]) -> Result<(Vec<String>, Option<String>), Malformed> {
+fn read(pieces: &[&[u8]]) -> Result<(Vec<String>, Option<String>), MalformedListing> {
     let (mut listing, mut items) = (ListingReader::new(VOLUMES), Vec::new());
     for piece in pieces {
         listing.feed(piece, &mut |item| {
@@ -65,7 +65,7 @@ fn what_is_there_is_told_from_what_is_not() {
     let mut look = |item: &Item| {
         seen.push(["snapshotId", "operator", "oper", "iops"].map(|path| item.has(path)));
         assert_eq!(item.text("snapshotId"), None);
-        assert_eq!(item.required("iops"), Err(Malformed::Field { path: "iops", found: None }));
+        assert_eq!(item.required("iops"), Err(MalformedListing::Field { path: "iops", found: None }));
         Ok(())
     };
     ListingReader::new(VOLUMES).feed(ANSWER.as_bytes(), &mut look).unwrap();
@@ -81,23 +81,23 @@ fn an_empty_listing_has_no_items_and_no_next_page() {
 #[test]
 fn an_answer_without_a_list_is_not_an_empty_listing() {
     let error = read(&[b"<DescribeVolumesResponse><requestId>1</requestId></DescribeVolumesResponse>"]);
-    assert_eq!(error, Err(Malformed::NoList("volumeSet")));
+    assert_eq!(error, Err(MalformedListing::NoList("volumeSet")));
     let elsewhere = b"<DescribeVolumesResponse><a><volumeSet/></a></DescribeVolumesResponse>";
-    assert_eq!(read(&[elsewhere]), Err(Malformed::NoList("volumeSet")));
+    assert_eq!(read(&[elsewhere]), Err(MalformedListing::NoList("volumeSet")));
 }
 
 #[test]
 fn another_answer_is_refused() {
     let error = read(&[b"<html><body>proxy</body></html>"]).unwrap_err();
     assert_eq!(error.to_string(), "the answer is a html, not a DescribeVolumesResponse");
-    assert!(matches!(read(&[b"<DescribeVolumesResponse></a></b>"]), Err(Malformed::Xml(_))));
-    assert!(matches!(read(&[b"<DescribeVolumesResponse>&nbsp;<a/>"]), Err(Malformed::Xml(_))));
-    assert!(matches!(read(&[b"<DescribeVolumesResponse>\xff</a>"]), Err(Malformed::Xml(_))));
+    assert!(matches!(read(&[b"<DescribeVolumesResponse></a></b>"]), Err(MalformedListing::Xml(_))));
+    assert!(matches!(read(&[b"<DescribeVolumesResponse>&nbsp;<a/>"]), Err(MalformedListing::Xml(_))));
+    assert!(matches!(read(&[b"<DescribeVolumesResponse>\xff</a>"]), Err(MalformedListing::Xml(_))));
 }
 
 #[test]
 fn an_item_that_cannot_be_read_stops_the_listing() {
-    let refuse = Malformed::Field { path: "volumeId", found: None };
+    let refuse = MalformedListing::Field { path: "volumeId", found: None };
     let outcome = ListingReader::new(VOLUMES).feed(ANSWER.as_bytes(), &mut |_| Err(refuse.clone()));
     assert_eq!(outcome, Err(refuse));
 }

@@ -14,13 +14,13 @@ use crate::no_access;
 
 /// A cluster, and the access to it.
 #[derive(Debug, Clone, Copy)]
-pub struct Door<'a> {
+pub struct ClusterEndpoint<'a> {
     pub cluster: &'a ClusterName,
     /// The secret with the kubeconfig of the cluster; `None` for EKS.
     pub kubeconfig_secret: Option<&'a str>,
 }
 
-impl<'a> From<&'a NodeSwap> for Door<'a> {
+impl<'a> From<&'a NodeSwap> for ClusterEndpoint<'a> {
     fn from(node: &'a NodeSwap) -> Self {
         Self { cluster: &node.cluster, kubeconfig_secret: node.kubeconfig_secret.as_deref() }
     }
@@ -35,7 +35,7 @@ pub async fn connect(
     account: &Access,
     region: &Region,
     execution: &ExecutionArn,
-    door: Door<'_>,
+    door: ClusterEndpoint<'_>,
 ) -> Result<Untried, AccessError> {
     let config = stack.config_for(account, region, Some(execution)).await;
     match door.kubeconfig_secret {

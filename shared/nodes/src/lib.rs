@@ -9,7 +9,7 @@ mod door;
 mod error;
 mod way_back;
 
-pub use door::{Door, connect, connect_for};
+pub use door::{ClusterEndpoint, connect, connect_for};
 pub use error::{failed, no_access};
 use spot_cluster::pods::Policy;
 use spot_domain::swap::journal::NodeSwap;

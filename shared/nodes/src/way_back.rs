@@ -59,14 +59,14 @@ pub async fn permit(
         Err(error) => return Permission::NotYet(format!("cluster {}: {error}", node.cluster)),
     };
     let mark = journal.swap_id.to_string();
-    let way = Way { stack, lease, access, client: &client, mark: &mark };
+    let way = NodeRecovery { stack, lease, access, client: &client, mark: &mark };
     match way.prepare(journal, node, observed, action).await {
         Ok(permission) => permission,
         Err(error) => Permission::NotYet(format!("cluster {}: {error}", node.cluster)),
     }
 }
 
-struct Way<'a> {
+struct NodeRecovery<'a> {
     stack: &'a Stack,
     lease: &'a Lease,
     access: &'a Access,
@@ -74,7 +74,7 @@ struct Way<'a> {
     mark: &'a str,
 }
 
-impl Way<'_> {
+impl NodeRecovery<'_> {
     async fn prepare(
         &self,
         journal: &mut Journal,
@@ -109,8 +109,8 @@ impl Way<'_> {
         observed: &Observed,
     ) -> Result<Permission, StepError> {
         let execution = Some(self.lease.owner.execution());
-        let target = self.stack.target(self.access, &self.lease.region, execution).await;
-        if !instances::is_running(&target.ec2, id).await? {
+        let clients = self.stack.clients(self.access, &self.lease.region, execution).await;
+        if !instances::is_running(&clients.ec2, id).await? {
             return Ok(Permission::Granted);
         }
         let Some(node) = node::find(self.client, id).await.map_err(failed)? else {
@@ -156,7 +156,7 @@ impl Way<'_> {
         journal: &mut Journal,
         policy: Policy,
         others: Others,
-    ) -> Result<Visit, StepError> {
+    ) -> Result<DrainVisit, StepError> {
         let now = Timestamp::now();
         let known = journal.leaving_node.take().filter(|known| &known.instance_id == id);
         let known = known.unwrap_or_else(|| LeavingNode {
@@ -176,7 +176,7 @@ impl Way<'_> {
         let drained = drain::pass(self.client, node, policy, manner, state).await.map_err(failed)?;
         let State { turns, claims, stuck_passes: stuck_visits, .. } = drained.state.clone();
         journal.leaving_node = Some(LeavingNode { instance_id, since, turns, claims, stuck_visits });
-        Ok(Visit { drained, since_its_begin })
+        Ok(DrainVisit { drained, since_its_begin })
     }
 
     async fn what_is_left(&self, node: &NodeName, pass: &Pass) -> Result<Permission, StepError> {
@@ -252,7 +252,7 @@ impl Way<'_> {
 }
 
 /// A pass over a node that leaves, and the time since the first pass.
-struct Visit {
+struct DrainVisit {
     drained: Pass,
     since_its_begin: SignedDuration,
 }

@@ -2,9 +2,9 @@
 //! attempt's number before its call. The attempts end when one launch succeeds or EC2 has refused them all.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::launch::gatekeeper::{ClearedPool, GateClosed, Verdict};
+use spot_cloud::launch::gatekeeper::{ClearedPool, GateClosed, PoolVerdict};
 use spot_cloud::launch::launcher::{Launcher, Order};
-use spot_cloud::{CallError, Kind, Target};
+use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::swap::group::Launch;
 use spot_domain::swap::journal::Journal;
 use spot_domain::{InstanceId, Pool, Reason};
@@ -54,13 +54,13 @@ impl<'a> Attempts<'a> {
     #[must_use]
     pub fn new(
         context: &'a Context,
-        target: &Target,
+        clients: &RegionClients,
         work: &'a Work,
         journal: &'a mut Journal,
         mut orders: Orders<'a>,
     ) -> Self {
         orders.resume(journal.attempt);
-        let launcher = Launcher::new(target);
+        let launcher = Launcher::new(clients);
         Self { context, work, journal, orders, launcher, tries: 0, refused: vec![], failed: vec![] }
     }
 
@@ -68,7 +68,7 @@ impl<'a> Attempts<'a> {
     ///
     /// # Errors
     /// A call fails in a way that may pass: the step is repeated with the same attempt.
-    pub async fn in_pool(&mut self, pool: &Pool, verdict: Verdict) -> Result<InPool, StepError> {
+    pub async fn in_pool(&mut self, pool: &Pool, verdict: PoolVerdict) -> Result<InPool, StepError> {
         let mut verdict = Some(verdict);
         while self.tries < ATTEMPTS {
             let (number, order) = match self.orders.next(pool).await? {
@@ -83,7 +83,7 @@ impl<'a> Attempts<'a> {
                 continue; // an earlier run of this step was refused here
             }
             let cleared = match fresh(self.context, pool, verdict.take()).await {
-                Ok(Verdict::Cleared(cleared)) => cleared,
+                Ok(PoolVerdict::Cleared(cleared)) => cleared,
                 Ok(verdict) => {
                     self.refused.extend(Refusal::of(&verdict).map(|refusal| (pool.clone(), refusal)));
                     break;
@@ -152,10 +152,14 @@ impl<'a> Attempts<'a> {
 }
 
 /// Returns the pool's verdict. Asks the gate again if the verdict was used, or if its proof is stale.
-async fn fresh(context: &Context, pool: &Pool, verdict: Option<Verdict>) -> Result<Verdict, GateClosed> {
+async fn fresh(
+    context: &Context,
+    pool: &Pool,
+    verdict: Option<PoolVerdict>,
+) -> Result<PoolVerdict, GateClosed> {
     match verdict {
-        Some(Verdict::Cleared(cleared)) if cleared.is_fresh() => Ok(Verdict::Cleared(cleared)),
-        Some(Verdict::Cleared(_)) | None => context.gatekeeper.ask_one(pool).await,
+        Some(PoolVerdict::Cleared(cleared)) if cleared.is_fresh() => Ok(PoolVerdict::Cleared(cleared)),
+        Some(PoolVerdict::Cleared(_)) | None => context.gatekeeper.ask_one(pool).await,
         Some(refused) => Ok(refused),
     }
 }

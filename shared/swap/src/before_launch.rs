@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
 use spot_cloud::tables::swaps::Leased;
-use spot_cloud::{CallError, Kind, Target};
+use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::Reason;
 use spot_domain::swap::group::Group;
 use spot_domain::swap::scaling::{ScheduledAction, due, scaling};
@@ -42,13 +42,13 @@ pub enum Rest {
 /// A call fails.
 pub async fn group_at_rest(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
 ) -> Result<(Option<Group>, Rest), StepError> {
     let seconds = horizon_seconds(work);
     // Schedule first: an action that starts between the two calls shows in the group.
-    let schedule = if work.launch_may_wait { scheduled_actions(target, work, seconds).await? } else { None };
-    let Some(group) = context.group(target, work).await? else {
+    let schedule = if work.launch_may_wait { scheduled_actions(clients, work, seconds).await? } else { None };
+    let Some(group) = context.group(clients, work).await? else {
         return Ok((None, Rest::AtRest));
     };
     let restless = if work.launch_may_wait { restless(work, &group, schedule) } else { None };
@@ -108,7 +108,7 @@ struct Schedule {
 
 /// Returns the group's schedule; `None` if the last call is recent.
 async fn scheduled_actions(
-    target: &Target,
+    clients: &RegionClients,
     work: &Work,
     seconds: u32,
 ) -> Result<Option<Schedule>, StepError> {
@@ -118,7 +118,7 @@ async fn scheduled_actions(
     }
     let horizon = from_now(i64::from(seconds) + SCHEDULE_REMEMBERED_FOR.as_secs());
     let (_, name) = work.group()?;
-    let actions = groups::scheduled_actions(&target.autoscaling, name, horizon).await?;
+    let actions = groups::scheduled_actions(&clients.autoscaling, name, horizon).await?;
     Ok(Some(Schedule { actions, until, horizon }))
 }
 
@@ -163,22 +163,22 @@ impl LaunchLook {
 pub async fn look_before_launch(
     context: &Context,
     work: &mut Work,
-    target: &Target,
+    clients: &RegionClients,
     group: Option<Group>,
     queued: Candidate,
 ) -> Result<LaunchLook, StepError> {
     let (mut candidate, look) = match &work.lease.on {
-        Leased::Group { .. } => match look_at_group(work, target, group, queued).await? {
+        Leased::Group { .. } => match look_at_group(work, clients, group, queued).await? {
             LaunchLook::Fit(candidate, look) => (candidate, look),
             refused @ LaunchLook::Refused(_) => return Ok(refused),
         },
         Leased::Instance(_) | Leased::ClusterSlot { .. } => (Box::new(queued), None),
     };
-    if let Some(refusal) = unterminable(target, &candidate).await? {
+    if let Some(refusal) = unterminable(clients, &candidate).await? {
         return Ok(LaunchLook::Refused(refusal));
     }
     if pricing::is_stale(work) {
-        match pricing::keep_cheaper(context, target, work, vec![*candidate]).await.pop() {
+        match pricing::keep_cheaper(context, clients, work, vec![*candidate]).await.pop() {
             Some(Ok(cheaper)) => candidate = Box::new(cheaper),
             Some(Err(left)) => return Ok(LaunchLook::refused(left.reason, left.detail)),
             None => return Err(StepError::Protocol("no candidate was priced".into())),
@@ -189,18 +189,18 @@ pub async fn look_before_launch(
 
 async fn look_at_group(
     work: &mut Work,
-    target: &Target,
+    clients: &RegionClients,
     group: Option<Group>,
     queued: Candidate,
 ) -> Result<LaunchLook, StepError> {
     let Some(group) = group else {
         return Ok(group_changed(work, "the group was deleted".to_owned()));
     };
-    if let Some(detail) = changed(target, work, &group).await? {
+    if let Some(detail) = changed(clients, work, &group).await? {
         return Ok(group_changed(work, detail));
     }
     let kind = if work.node.is_some() { MemberKind::Node } else { MemberKind::Plain };
-    let look = look_for(target, &work.lease.region, group, &queued.instance_id).await?;
+    let look = look_for(clients, &work.lease.region, group, &queued.instance_id).await?;
     work.spot_max_price = look.spot_max_price();
     let judged = select_one(look.view(), &queued.instance_id, &work.settings, kind);
     match judged.map_err(|bad| malformed(&look.group, &bad))? {
@@ -227,19 +227,23 @@ fn group_changed(work: &mut Work, detail: String) -> LaunchLook {
 
 /// Says why the group as a whole may not be swapped any more. WaitForRetirement checks refreshes and hooks right
 /// before; this check repeats after a longer time only.
-async fn changed(target: &Target, work: &mut Work, group: &Group) -> Result<Option<String>, CallError> {
+async fn changed(
+    clients: &RegionClients,
+    work: &mut Work,
+    group: &Group,
+) -> Result<Option<String>, CallError> {
     if let Some(why) = group.unsupported_or_busy() {
         return Ok(Some(why));
     }
     if Timestamp::now().duration_since(work.checked_at) < CHECKED_FOR {
         return Ok(None);
     }
-    unfit_by_now(target, work, group).await
+    unfit_by_now(clients, work, group).await
 }
 
 /// Says why the candidate could never be terminated, or need not be.
-async fn unterminable(target: &Target, candidate: &Candidate) -> Result<Option<Refusal>, CallError> {
-    match instances::is_termination_protected(&target.ec2, &candidate.instance_id).await {
+async fn unterminable(clients: &RegionClients, candidate: &Candidate) -> Result<Option<Refusal>, CallError> {
+    match instances::is_termination_protected(&clients.ec2, &candidate.instance_id).await {
         Ok(false) => Ok(None),
         Ok(true) => Ok(Some(Refusal {
             reason: Reason::TerminationProtected,

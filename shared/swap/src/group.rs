@@ -8,7 +8,7 @@ use spot_cloud::ec2::{images, instances, subnets};
 use spot_cloud::launch::launcher::Blueprint;
 use spot_cloud::launch::template::TemplateRef;
 use spot_cloud::launch::{configuration, template};
-use spot_cloud::{CallError, Kind, Target};
+use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::ids::{InstanceId, Region};
 use spot_domain::settings::Settings;
 use spot_domain::swap::belongings::Given;
@@ -37,15 +37,15 @@ pub enum Fitness {
 ///
 /// # Errors
 /// A call fails.
-pub async fn fitness(target: &Target, group: &Group) -> Result<Fitness, CallError> {
-    let hooks = groups::hooks(&target.autoscaling, &group.name).await?;
+pub async fn fitness(clients: &RegionClients, group: &Group) -> Result<Fitness, CallError> {
+    let hooks = groups::hooks(&clients.autoscaling, &group.name).await?;
     let why = unfit(group, &hooks).unwrap_or_else(|bad| Some(bad.to_string()));
     if let Some(why) = why {
         return Ok(Fitness::Unfit(why));
     }
     let busy = match &group.busy_with {
         Some(why) => Some(why.clone()),
-        None => groups::active_refresh(&target.autoscaling, &group.name).await?,
+        None => groups::active_refresh(&clients.autoscaling, &group.name).await?,
     };
     Ok(busy.map_or(Fitness::Fit(hooks), Fitness::Busy))
 }
@@ -54,8 +54,8 @@ pub async fn fitness(target: &Target, group: &Group) -> Result<Fitness, CallErro
 ///
 /// # Errors
 /// [`StepError::GroupNotSupported`] or [`StepError::GroupBusy`] with the reason, or a call fails.
-pub async fn refuse_unfit(target: &Target, group: &Group) -> Result<Vec<Hook>, StepError> {
-    match fitness(target, group).await? {
+pub async fn refuse_unfit(clients: &RegionClients, group: &Group) -> Result<Vec<Hook>, StepError> {
+    match fitness(clients, group).await? {
         Fitness::Fit(hooks) => Ok(hooks),
         Fitness::Busy(why) => Err(StepError::GroupBusy(format!("group {}: {why}", group.name))),
         Fitness::Unfit(why) => Err(not_supported(group, &why)),
@@ -68,11 +68,11 @@ pub async fn refuse_unfit(target: &Target, group: &Group) -> Result<Vec<Hook>, S
 /// # Errors
 /// A call fails.
 pub async fn unfit_by_now(
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
     group: &Group,
 ) -> Result<Option<String>, CallError> {
-    Ok(match fitness(target, group).await? {
+    Ok(match fitness(clients, group).await? {
         Fitness::Fit(hooks) => {
             work.note_hooks(&hooks);
             None
@@ -146,14 +146,14 @@ impl GroupLook {
 /// # Errors
 /// [`StepError::GroupNotSupported`] if nothing of it can be launched as Spot, or a call fails.
 pub async fn look(
-    target: &Target,
+    clients: &RegionClients,
     region: &Region,
     settings: &Settings,
     group: Group,
 ) -> Result<GroupLook, StepError> {
-    let instances = members(target, &group).await?;
+    let instances = members(clients, &group).await?;
     let launches = launches_of(&group, &instances, settings).map_err(|bad| malformed(&group, &bad))?;
-    let look = resolve_all(target, region, group, instances, launches).await?;
+    let look = resolve_all(clients, region, group, instances, launches).await?;
     let refusals: Vec<&String> = look.resolved.values().filter_map(|launch| launch.as_ref().err()).collect();
     match refusals.first() {
         Some(why) if refusals.len() == look.resolved.len() => Err(not_supported(&look.group, why)),
@@ -166,34 +166,34 @@ pub async fn look(
 /// # Errors
 /// A call fails.
 pub async fn look_for(
-    target: &Target,
+    clients: &RegionClients,
     region: &Region,
     group: Group,
     id: &InstanceId,
 ) -> Result<GroupLook, StepError> {
-    let instances = members(target, &group).await?;
+    let instances = members(clients, &group).await?;
     let launch = group
         .member(id)
         .zip(instances.get(id))
         .and_then(|(member, instance)| member_launch(&group, member, &instance.instance_type).ok());
-    resolve_all(target, region, group, instances, launch.into_iter().collect()).await
+    resolve_all(clients, region, group, instances, launch.into_iter().collect()).await
 }
 
 async fn resolve_all(
-    target: &Target,
+    clients: &RegionClients,
     region: &Region,
     group: Group,
     instances: BTreeMap<InstanceId, Instance>,
     launches: BTreeSet<Launch>,
 ) -> Result<GroupLook, StepError> {
     let zones = if instances.values().any(|i| i.az_id.is_none()) {
-        instances::zones(&target.ec2).await?
+        instances::zones(&clients.ec2).await?
     } else {
         Zones::new()
     };
     let mut resolved = BTreeMap::new();
     for launch in launches {
-        let found = resolve(target, &group, &launch).await?;
+        let found = resolve(clients, &group, &launch).await?;
         resolved.insert(launch, found);
     }
     let given = |found: &Result<Resolved, String>| match found {
@@ -201,8 +201,8 @@ async fn resolve_all(
         Err(why) => Err(why.clone()),
     };
     let launches: Launches = resolved.iter().map(|(launch, found)| (launch.clone(), given(found))).collect();
-    let image_devices = image_devices(target, &group, &instances, &launches).await?;
-    let subnet_zones = subnet_zones(target, &group, &instances).await?;
+    let image_devices = image_devices(clients, &group, &instances, &launches).await?;
+    let subnet_zones = subnet_zones(clients, &group, &instances).await?;
     let region = region.clone();
     Ok(GroupLook { group, instances, resolved, launches, zones, subnet_zones, image_devices, region })
 }
@@ -212,16 +212,16 @@ async fn resolve_all(
 /// # Errors
 /// A call fails.
 pub async fn resolve(
-    target: &Target,
+    clients: &RegionClients,
     group: &Group,
     launch: &Launch,
 ) -> Result<Result<Resolved, String>, CallError> {
     let template = match &launch.source {
         LaunchSource::Template { id, version } => (TemplateRef::Id(id), version),
         LaunchSource::NamedTemplate { name, version } => (TemplateRef::Name(name), version),
-        LaunchSource::Configuration(name) => return configuration(target, name).await,
+        LaunchSource::Configuration(name) => return configuration(clients, name).await,
     };
-    let template = match template::resolve(&target.ec2, template.0, template.1).await {
+    let template = match template::resolve(&clients.ec2, template.0, template.1).await {
         Err(error) if error.kind == Kind::NotFound => return Ok(Err(error.to_string())),
         answer => answer?,
     };
@@ -235,8 +235,8 @@ pub async fn resolve(
     }))
 }
 
-async fn configuration(target: &Target, name: &str) -> Result<Result<Resolved, String>, CallError> {
-    let source = match configuration::describe(&target.autoscaling, name).await {
+async fn configuration(clients: &RegionClients, name: &str) -> Result<Result<Resolved, String>, CallError> {
+    let source = match configuration::describe(&clients.autoscaling, name).await {
         Err(error) if error.is_malformed() => return Ok(Err(error.message)), // deleted
         answer => answer?,
     };
@@ -269,7 +269,7 @@ impl Resolved {
 /// # Errors
 /// A call fails.
 pub async fn launches_otherwise(
-    target: &Target,
+    clients: &RegionClients,
     group: &Group,
     current: &Current,
 ) -> Result<Option<Change>, CallError> {
@@ -281,7 +281,7 @@ pub async fn launches_otherwise(
         return Ok(None);
     }
     let changed = |detail| Some(Change::of_swap(Reason::GroupChanged, detail));
-    match resolve(target, group, &launch).await? {
+    match resolve(clients, group, &launch).await? {
         Err(why) => Ok(changed(why)),
         Ok(resolved) if resolved.came_from(launch.image_id.clone()).as_ref() == Some(came_from) => Ok(None),
         Ok(_) => Ok(changed(format!(
@@ -294,15 +294,18 @@ pub async fn launches_otherwise(
 ///
 /// # Errors
 /// The call fails.
-pub async fn members(target: &Target, group: &Group) -> Result<BTreeMap<InstanceId, Instance>, CallError> {
+pub async fn members(
+    clients: &RegionClients,
+    group: &Group,
+) -> Result<BTreeMap<InstanceId, Instance>, CallError> {
     let ids: Vec<_> = group.members.iter().map(|m| m.id.clone()).collect();
-    if ids.is_empty() { Ok(BTreeMap::new()) } else { instances::describe(&target.ec2, &ids).await }
+    if ids.is_empty() { Ok(BTreeMap::new()) } else { instances::describe(&clients.ec2, &ids).await }
 }
 
 /// Returns the block devices of the images that may explain a volume. Most members need no call: they have only a
 /// root volume.
 async fn image_devices(
-    target: &Target,
+    clients: &RegionClients,
     group: &Group,
     instances: &BTreeMap<InstanceId, Instance>,
     launches: &Launches,
@@ -316,13 +319,13 @@ async fn image_devices(
         instance.belongings.image_id.clone()
     });
     let wanted: BTreeSet<String> = puzzling.collect();
-    if wanted.is_empty() { Ok(BTreeMap::new()) } else { images::devices(&target.ec2, wanted).await }
+    if wanted.is_empty() { Ok(BTreeMap::new()) } else { images::devices(&clients.ec2, wanted).await }
 }
 
 /// Returns the zones of the group's subnets. Makes the call only if a member lies in a subnet that its group has
 /// left.
 async fn subnet_zones(
-    target: &Target,
+    clients: &RegionClients,
     group: &Group,
     instances: &BTreeMap<InstanceId, Instance>,
 ) -> Result<BTreeMap<String, String>, CallError> {
@@ -331,5 +334,5 @@ async fn subnet_zones(
     if group.subnet_ids.is_empty() || !instances.values().any(has_left) {
         return Ok(BTreeMap::new());
     }
-    subnets::zones(&target.ec2, &group.subnet_ids).await
+    subnets::zones(&clients.ec2, &group.subnet_ids).await
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use spot_cloud::Target;
+use spot_cloud::RegionClients;
 use spot_cloud::ec2::{addresses, images, instances};
 use spot_cloud::error::CallError;
 use spot_cloud::load_balancing::targets;
@@ -34,7 +34,7 @@ const ACTIONS_PER_VISIT: usize = 20;
 /// # Errors
 /// A call fails. Whatever was done is done; the next visit goes on from there.
 pub async fn advance(
-    target: &Target,
+    clients: &RegionClients,
     swaps: &Swaps,
     lease: &Lease,
     settings: &Settings,
@@ -43,7 +43,7 @@ pub async fn advance(
     let (mut last, mut owner_asked) = (None, false);
     for _ in 0..ACTIONS_PER_VISIT {
         let Some(mut lab) = journal.lab.clone() else { break };
-        let observed = observe(target, lease, settings, journal, &lab).await?;
+        let observed = observe(clients, lease, settings, journal, &lab).await?;
         if journal.stage == Stage::Retiring && !goes_forward(journal, &lab, &observed) {
             let (reason, why) = why_not_forward(&observed);
             turn_round(journal, reason, format!("while {} was to leave: {why}", journal.old));
@@ -56,7 +56,7 @@ pub async fn advance(
             Action::StopOld | Action::TerminateOld => !lab.stopping,
             _ => false,
         };
-        if asks_the_owner && let Some(why) = owner::change(target, settings, &journal.old, &lab).await? {
+        if asks_the_owner && let Some(why) = owner::change(clients, settings, &journal.old, &lab).await? {
             turn_round(journal, Reason::InstanceChanged, why);
             swaps.revise(lease, journal).await?;
             action = next(journal, &lab, &observed);
@@ -86,7 +86,7 @@ pub async fn advance(
         journal.lab = Some(lab.clone());
         let before = journal.changed_at.replace(Timestamp::now());
         swaps.revise(lease, journal).await?;
-        perform(target, journal, &lab, &observed, &action).await?;
+        perform(clients, journal, &lab, &observed, &action).await?;
         journal.changed_at = before; // it was answered: it lands no later
         last = Some(action);
     }
@@ -119,13 +119,13 @@ fn ended(end: End, observed: &Observed, lab: &LabSwap) -> Progress {
 }
 
 async fn perform(
-    target: &Target,
+    clients: &RegionClients,
     journal: &Journal,
     lab: &LabSwap,
     observed: &Observed,
     action: &Action,
 ) -> Result<(), CallError> {
-    let (ec2, elbv2, old) = (&target.ec2, &target.elbv2, &journal.old);
+    let (ec2, elbv2, old) = (&clients.ec2, &clients.elbv2, &journal.old);
     let newcomer = observed.newcomer.as_ref().map(|newcomer| &newcomer.id);
     let at = |n: &usize| lab.registrations.get(*n);
     match action {
@@ -169,35 +169,35 @@ async fn with<'a, T, F: Future<Output = Result<(), CallError>>>(
 /// # Errors
 /// A call fails, or the journal names a newcomer that something else launched ([`SwapsError::Unproven`]).
 pub async fn observe(
-    target: &Target,
+    clients: &RegionClients,
     lease: &Lease,
     settings: &Settings,
     journal: &Journal,
     lab: &LabSwap,
 ) -> Result<Observed, SwapsError> {
-    let look = look(target, lease, journal).await?;
+    let look = look(clients, lease, journal).await?;
     let found = &look.newcomer;
     let newcomer = found.id().map(|id| Newcomer { id: id.clone(), alive: found.is_alive() });
     let id = newcomer.as_ref().map(|newcomer| &newcomer.id);
     let address = match &lab.address {
-        Some(address) => whereabouts(target, address, &journal.old, id).await?,
+        Some(address) => whereabouts(clients, address, &journal.old, id).await?,
         None => AddressAt::Elsewhere,
     };
     let mut both = Vec::with_capacity(lab.registrations.len());
     for registration in &lab.registrations {
-        let old = targets::state(&target.elbv2, registration, &journal.old).await?;
+        let old = targets::state(&clients.elbv2, registration, &journal.old).await?;
         let newcomer = match id {
-            Some(id) => targets::state(&target.elbv2, registration, id).await?,
+            Some(id) => targets::state(&clients.elbv2, registration, id).await?,
             None => spot_domain::swap::recovery::lab::TargetState::Absent,
         };
         both.push(Targets { old, newcomer });
     }
-    let mut storage = if lab.capture { images_of(target, journal, lab).await? } else { Storage::default() };
+    let mut storage = if lab.capture { images_of(clients, journal, lab).await? } else { Storage::default() };
     // Of a newcomer that stays, no volume is in question.
     if !found.is_alive() {
         // Without a newcomer to prove the swap, its journal proves no volume.
         let noted = if found.instance().is_some() { lab.volumes.clone() } else { BTreeSet::new() };
-        let volumes = images::volumes_left_by(&target.ec2, &journal.swap_id, id, &noted).await?;
+        let volumes = images::volumes_left_by(&clients.ec2, &journal.swap_id, id, &noted).await?;
         storage.volumes = volumes.left;
         storage.left_alone.extend(volumes.only_tagged.iter().map(|id| left_alone("volume", id)));
     }
@@ -207,7 +207,7 @@ pub async fn observe(
     let is_back = journal.stage == Stage::Undoing && lab.stopping && old == OldState::Running;
     if is_back
         && newcomer.as_ref().is_some_and(|newcomer| newcomer.alive)
-        && !instances::passes_status_checks(&target.ec2, &journal.old).await?
+        && !instances::passes_status_checks(&clients.ec2, &journal.old).await?
     {
         old = OldState::Starting;
     }
@@ -235,8 +235,8 @@ struct Storage {
     left_alone: Vec<String>,
 }
 
-async fn images_of(target: &Target, journal: &Journal, lab: &LabSwap) -> Result<Storage, CallError> {
-    let (ec2, swap, old) = (&target.ec2, &journal.swap_id, &journal.old);
+async fn images_of(clients: &RegionClients, journal: &Journal, lab: &LabSwap) -> Result<Storage, CallError> {
+    let (ec2, swap, old) = (&clients.ec2, &journal.swap_id, &journal.old);
     let mut storage = Storage::default();
     let captured = images::captured_by(ec2, swap, old).await?;
     storage.images.extend(captured.map(|image| CapturedImage { id: image.id, snapshots: image.snapshots }));
@@ -266,14 +266,14 @@ pub fn launched_with(newcomer: &Instance) -> BTreeSet<String> {
 
 /// An old instance that its owner has given another address keeps that: ours would take its place.
 async fn whereabouts(
-    target: &Target,
+    clients: &RegionClients,
     address: &str,
     old: &InstanceId,
     newcomer: Option<&InstanceId>,
 ) -> Result<AddressAt, CallError> {
-    let at = addresses::whereabouts(&target.ec2, address, old, newcomer).await?;
+    let at = addresses::whereabouts(&clients.ec2, address, old, newcomer).await?;
     let has_another =
-        at != AddressAt::Old && addresses::of(&target.ec2, old).await?.iter().any(|held| held != address);
+        at != AddressAt::Old && addresses::of(&clients.ec2, old).await?.iter().any(|held| held != address);
     Ok(if has_another { AddressAt::Elsewhere } else { at })
 }
 

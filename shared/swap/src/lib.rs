@@ -29,7 +29,7 @@ use spot_cloud::clients::BadEnvironment;
 use spot_cloud::launch::gatekeeper::Gatekeeper;
 use spot_cloud::tables::accounts::{self, Access, AccountError};
 use spot_cloud::tables::swaps::{Lease, Swaps};
-use spot_cloud::{Stack, Target};
+use spot_cloud::{RegionClients, Stack};
 use spot_domain::swap::group::Group;
 use spot_domain::swap::report::GateView;
 use spot_domain::{InstanceId, Pool};
@@ -103,18 +103,18 @@ impl Context {
     ///
     /// # Errors
     /// As for [`Context::access`].
-    pub async fn target(&self, work: &Work) -> Result<Target, StepError> {
+    pub async fn clients(&self, work: &Work) -> Result<RegionClients, StepError> {
         let access = self.access(work).await?;
-        Ok(self.stack.target(&access, &work.lease.region, Some(work.lease.owner.execution())).await)
+        Ok(self.stack.clients(&access, &work.lease.region, Some(work.lease.owner.execution())).await)
     }
 
     /// The group as it is now; `None` if it was deleted, also where another bears its name by now.
     ///
     /// # Errors
     /// The call fails, or the run is not over a group.
-    pub async fn group(&self, target: &Target, work: &Work) -> Result<Option<Group>, StepError> {
+    pub async fn group(&self, clients: &RegionClients, work: &Work) -> Result<Option<Group>, StepError> {
         let (arn, name) = work.group()?;
-        let group = groups::describe(&target.autoscaling, name).await?;
+        let group = groups::describe(&clients.autoscaling, name).await?;
         Ok(group.filter(|group| &group.arn == arn))
     }
 }

@@ -23,12 +23,12 @@ pub struct Phases<W, R, C = Context>(Vec<(&'static str, Phase<W, R, C>)>);
 /// One step of a phase: reads the event and acts.
 pub type Phase<W, R, C = Context> = Box<dyn for<'a> Fn(&'a C, Value) -> Answering<'a, W, R>>;
 
-type Answering<'a, W, R> = Pin<Box<dyn Future<Output = Result<Answer<W, R>, StepError>> + 'a>>;
+type Answering<'a, W, R> = Pin<Box<dyn Future<Output = Result<StepAnswer<W, R>, StepError>> + 'a>>;
 
 /// The answer to the state machine.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Answer<W, R> {
+pub enum StepAnswer<W, R> {
     /// The decision that the state's Choice reads, and the input of the next state.
     Step {
         /// The decision.
@@ -71,7 +71,7 @@ impl Payload for Work {
     }
 }
 
-impl<W, R> From<(Next, W)> for Answer<W, R> {
+impl<W, R> From<(Next, W)> for StepAnswer<W, R> {
     fn from((next, work): (Next, W)) -> Self {
         Self::Step { next, work: Box::new(work) }
     }
@@ -94,7 +94,7 @@ impl<W, R, C> Phases<W, R, C> {
     ///
     /// # Errors
     /// The step failed. Retry and Catch of the state machine match on the error's name.
-    pub async fn run(&self, context: &C, event: Value) -> Result<Answer<W, R>, StepError> {
+    pub async fn run(&self, context: &C, event: Value) -> Result<StepAnswer<W, R>, StepError> {
         let span = tracing::error_span!("step", phase = Empty, execution = Empty, swap = Empty);
         let step = async {
             let answer = self.step(context, event).await;
@@ -106,7 +106,7 @@ impl<W, R, C> Phases<W, R, C> {
         step.instrument(span).await
     }
 
-    async fn step(&self, context: &C, event: Value) -> Result<Answer<W, R>, StepError> {
+    async fn step(&self, context: &C, event: Value) -> Result<StepAnswer<W, R>, StepError> {
         let name = event.get("phase").and_then(Value::as_str).unwrap_or_default();
         Span::current().record("phase", name);
         let Some((_, phase)) = self.0.iter().find(|(known, _)| *known == name) else {
@@ -117,7 +117,7 @@ impl<W, R, C> Phases<W, R, C> {
 }
 
 /// A phase that reads its own kind of event and answers in its own way.
-pub fn phase<E: DeserializeOwned, W, R, C, A: Into<Answer<W, R>>>(
+pub fn phase<E: DeserializeOwned, W, R, C, A: Into<StepAnswer<W, R>>>(
     run: impl AsyncFn(&C, E) -> Result<A, StepError> + Copy + 'static,
 ) -> Phase<W, R, C> {
     Box::new(move |context, event| {
@@ -129,7 +129,7 @@ pub fn phase<E: DeserializeOwned, W, R, C, A: Into<Answer<W, R>>>(
 }
 
 /// The first phase of a run.
-pub fn start<W, R, C, A: Into<Answer<W, R>>>(
+pub fn start<W, R, C, A: Into<StepAnswer<W, R>>>(
     run: impl AsyncFn(&C, Start) -> Result<A, StepError> + Copy + 'static,
 ) -> Phase<W, R, C> {
     phase(async move |context: &C, start: Start| {
@@ -163,7 +163,7 @@ pub fn on_current<R, C>(
         let none = || StepError::Protocol("no swap in progress".into());
         let mut current = work.current.take().ok_or_else(none)?;
         let next = run(context, work, &mut current).await?;
-        let is_over = matches!(next, Next::NextTarget | Next::Report);
+        let is_over = matches!(next, Next::NextCandidate | Next::Report);
         work.current = (!is_over).then_some(current);
         Ok(next)
     })
@@ -191,7 +191,7 @@ pub fn report<W: Payload, R, C>(
         if let Some(run) = work.run() {
             note_execution(run.lease.owner.execution());
         }
-        Ok(Answer::Other(Box::new(run(context, work).await?)))
+        Ok(StepAnswer::Other(Box::new(run(context, work).await?)))
     })
 }
 

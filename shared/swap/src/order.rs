@@ -8,7 +8,7 @@ use spot_cloud::ec2::{images, subnets};
 use spot_cloud::launch::launcher::{Blueprint, Order};
 use spot_cloud::launch::twin::Twin;
 use spot_cloud::tables::swaps::Leased;
-use spot_cloud::{CallError, Target};
+use spot_cloud::{CallError, RegionClients};
 use spot_domain::Pool;
 use spot_domain::ids::InstanceType;
 use spot_domain::swap::group::Launch;
@@ -26,7 +26,7 @@ const SUBNETS_PER_POOL: usize = 100;
 /// The launch requests for one candidate.
 #[derive(Debug)]
 pub struct Orders<'a> {
-    target: &'a Target,
+    clients: &'a RegionClients,
     work: &'a Work,
     candidate: &'a Candidate,
     /// The pools that number the attempts. They are those of the queue, which stay when the candidate loses some.
@@ -52,7 +52,7 @@ impl<'a> Orders<'a> {
     /// candidate's twin. `numbered` are the candidate's pools as they were queued.
     #[must_use]
     pub fn new(
-        target: &'a Target,
+        clients: &'a RegionClients,
         work: &'a Work,
         candidate: &'a Candidate,
         mut look: Option<GroupLook>,
@@ -63,7 +63,7 @@ impl<'a> Orders<'a> {
         let subnets = vec![candidate.subnet_id.clone()];
         let (full, given) = (BTreeSet::new(), BTreeMap::new());
         Self {
-            target,
+            clients,
             work,
             candidate,
             numbered,
@@ -141,7 +141,7 @@ impl<'a> Orders<'a> {
         if ids.is_empty() {
             return Ok(());
         }
-        let zones = subnets::zones(&self.target.ec2, ids).await?;
+        let zones = subnets::zones(&self.clients.ec2, ids).await?;
         let (zone, own) = (&self.candidate.availability_zone, &self.candidate.subnet_id);
         let is_in_zone = |id: &&String| zones.get(*id) == Some(zone);
         let more = ids.iter().filter(|id| *id != own).filter(is_in_zone).take(SUBNETS_PER_POOL - 1);
@@ -159,7 +159,7 @@ impl<'a> Orders<'a> {
         let resolved = match self.resolved.entry(launch) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
-                let resolved = resolve(self.target, &look.group, new.key()).await?;
+                let resolved = resolve(self.clients, &look.group, new.key()).await?;
                 new.insert(resolved)
             }
         };
@@ -175,7 +175,7 @@ impl<'a> Orders<'a> {
         let mut twin = Twin { of: of.clone(), image_id: None };
         if self.work.has_captured() {
             let swap = SwapId::new(of, self.work.lease.since);
-            let Some(image) = images::captured_by(&self.target.ec2, &swap, of).await? else {
+            let Some(image) = images::captured_by(&self.clients.ec2, &swap, of).await? else {
                 let why = format!("EC2 does not show the image {} now", swap.image_name());
                 return Err(StepError::Transient(why));
             };

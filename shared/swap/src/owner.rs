@@ -4,7 +4,7 @@
 use spot_cloud::ec2::{addresses, instances};
 use spot_cloud::launch::twin::examine;
 use spot_cloud::load_balancing::targets;
-use spot_cloud::{CallError, Target};
+use spot_cloud::{CallError, RegionClients};
 use spot_domain::InstanceId;
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::InstanceState;
@@ -23,9 +23,9 @@ pub struct Traffic {
 ///
 /// # Errors
 /// A call fails.
-pub async fn traffic(target: &Target, original: &mut Original) -> Result<Traffic, CallError> {
-    let addresses = addresses::of(&target.ec2, &original.instance.id).await?;
-    let found = targets::of(&target.elbv2, &original.instance).await?;
+pub async fn traffic(clients: &RegionClients, original: &mut Original) -> Result<Traffic, CallError> {
+    let addresses = addresses::of(&clients.ec2, &original.instance.id).await?;
+    let found = targets::of(&clients.elbv2, &original.instance).await?;
     original.unhealthy_in = found.unhealthy_in;
     let by_address =
         found.by_address_in.map(|group| format!("target group {group} has it by its private address"));
@@ -40,15 +40,15 @@ pub async fn traffic(target: &Target, original: &mut Original) -> Result<Traffic
 /// # Errors
 /// A call fails.
 pub async fn change(
-    target: &Target,
+    clients: &RegionClients,
     settings: &Settings,
     old: &InstanceId,
     lab: &LabSwap,
 ) -> Result<Option<String>, CallError> {
-    let Some(mut original) = running(target, old).await? else { return Ok(None) };
+    let Some(mut original) = running(clients, old).await? else { return Ok(None) };
     let mut why = changed(&original, lab, settings);
     if why.is_none() {
-        let traffic = traffic(target, &mut original).await?;
+        let traffic = traffic(clients, &mut original).await?;
         why = gained(&traffic, lab).or_else(|| changed(&original, lab, settings));
     }
     Ok(why.map(|why| format!("instance {old} is not what it was when its swap began: {why}")))
@@ -61,25 +61,25 @@ pub async fn change(
 /// # Errors
 /// A call fails.
 pub async fn settled_on(
-    target: &Target,
+    clients: &RegionClients,
     settings: &Settings,
     newcomer: &InstanceId,
     lab: &LabSwap,
 ) -> Result<Option<String>, CallError> {
-    let Some(mut original) = running(target, newcomer).await? else { return Ok(None) };
+    let Some(mut original) = running(clients, newcomer).await? else { return Ok(None) };
     if settings.opts_out(&original.instance.tags) {
         return Ok(Some(format!("instance {newcomer} bears the tag {}", settings.opt_out_tag)));
     }
-    if instances::is_termination_protected(&target.ec2, newcomer).await? {
+    if instances::is_termination_protected(&clients.ec2, newcomer).await? {
         return Ok(Some(format!("DisableApiTermination is on on instance {newcomer}")));
     }
-    let gained = gained(&traffic(target, &mut original).await?, lab);
+    let gained = gained(&traffic(clients, &mut original).await?, lab);
     let by_address = || original.irreproducible.clone();
     Ok(gained.or_else(by_address).map(|what| format!("instance {newcomer}: {what}")))
 }
 
-async fn running(target: &Target, id: &InstanceId) -> Result<Option<Original>, CallError> {
-    let original = examine(&target.ec2, id).await?;
+async fn running(clients: &RegionClients, id: &InstanceId) -> Result<Option<Original>, CallError> {
+    let original = examine(&clients.ec2, id).await?;
     Ok(original.filter(|original| original.instance.state == InstanceState::Running))
 }
 

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::prices::SpotPrices;
-use spot_cloud::{CallError, Target, prices};
+use spot_cloud::{CallError, RegionClients, prices};
 use spot_domain::ids::InstanceType;
 use spot_domain::swap::pricing::{Limits, Prices, UsageOperation};
-use spot_domain::swap::report::Left;
+use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::Candidate;
 use spot_domain::{Reason, Usd};
 
@@ -27,16 +27,16 @@ pub fn is_stale(work: &Work) -> bool {
 }
 
 /// A candidate with the pools that are cheaper than its old instance, or the reason why there is none.
-pub type Priced = Result<Candidate, Left>;
+pub type Priced = Result<Candidate, NotSwapped>;
 
 /// Notes the prices of each candidate, and drops its pools that save too little.
 pub async fn keep_cheaper(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     work: &Work,
     mut candidates: Vec<Candidate>,
 ) -> Vec<Priced> {
-    let spot = spot_prices(target, &candidates).await.unwrap_or_else(|error| {
+    let spot = spot_prices(clients, &candidates).await.unwrap_or_else(|error| {
         tracing::warn!("Spot prices are not known: {error}");
         SpotPrices::new()
     });
@@ -61,13 +61,13 @@ fn cheaper(mut candidate: Candidate, limits: Limits) -> Priced {
     });
     let refused = first_few(refused);
     if candidate.pools.is_empty() {
-        return Err(Left::new(&candidate.instance_id, Reason::NotCheaper, refused));
+        return Err(NotSwapped::new(&candidate.instance_id, Reason::NotCheaper, refused));
     }
     candidate.not_cheaper = refused;
     Ok(candidate)
 }
 
-async fn spot_prices(target: &Target, candidates: &[Candidate]) -> Result<SpotPrices, CallError> {
+async fn spot_prices(clients: &RegionClients, candidates: &[Candidate]) -> Result<SpotPrices, CallError> {
     let priced = || candidates.iter().filter_map(|c| Some((c, c.billed_as.as_ref()?.spot_product()?)));
     let products: BTreeSet<&'static str> = priced().map(|(_, product)| product).collect();
     let types: BTreeSet<&InstanceType> =
@@ -75,7 +75,7 @@ async fn spot_prices(target: &Target, candidates: &[Candidate]) -> Result<SpotPr
     if types.is_empty() {
         return Ok(SpotPrices::new());
     }
-    prices::spot(&target.ec2, &types, &products).await
+    prices::spot(&clients.ec2, &types, &products).await
 }
 
 type OnDemand = BTreeMap<(InstanceType, UsageOperation), Usd>;

@@ -13,7 +13,7 @@ use spot_domain::{Pool, Region};
 
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::auto_scaling::groups::Desired;
-use spot_cloud::clients::Target;
+use spot_cloud::clients::RegionClients;
 use spot_cloud::ec2::instances;
 use spot_cloud::error::{CallError, Kind};
 use spot_cloud::load_balancing::target_groups::TargetHealth;
@@ -21,7 +21,7 @@ use spot_cloud::load_balancing::{target_groups, targets};
 use spot_cloud::tables::swaps::{Lease, Leased, OF_A_SWAP, Swaps, SwapsError};
 
 use crate::lab_recovery;
-use crate::newcomer::{Look, look, unproven};
+use crate::newcomer::{SwapInstances, look, unproven};
 
 /// A swap needs at most seven actions to end; more means that something fights us.
 const ACTIONS_PER_VISIT: usize = 10;
@@ -63,7 +63,7 @@ pub enum Permission {
 /// A call fails, or the journal orders what nothing proves to be its swap's ([`SwapsError::Unproven`]). Whatever was
 /// done is done; the next visit goes on from there.
 pub async fn advance(
-    target: &Target,
+    clients: &RegionClients,
     swaps: &Swaps,
     lease: &Lease,
     settings: &Settings,
@@ -71,11 +71,11 @@ pub async fn advance(
     permit: impl AsyncFn(&mut Journal, &Observed, &Action) -> Permission,
 ) -> Result<Progress, SwapsError> {
     if journal.lab.is_some() {
-        return lab_recovery::advance(target, swaps, lease, settings, journal).await;
+        return lab_recovery::advance(clients, swaps, lease, settings, journal).await;
     }
     for _ in 0..ACTIONS_PER_VISIT {
-        let look = look(target, lease, journal).await?;
-        let observed = observe(target, lease, settings, journal, &look).await?;
+        let look = look(clients, lease, journal).await?;
+        let observed = observe(clients, lease, settings, journal, &look).await?;
         let mut action = recover(journal, &observed);
         if action.needs_proof() && look.newcomer.instance().is_none() {
             let why = without_proof(journal, &action);
@@ -104,7 +104,7 @@ pub async fn advance(
         let before = journal.clone();
         journal.foresee(&action, &observed, Timestamp::now());
         swaps.revise(lease, journal).await?;
-        if let Err(error) = perform(target, lease, journal, &action).await {
+        if let Err(error) = perform(clients, lease, journal, &action).await {
             if has_changed_nothing(&action, &error) {
                 journal.retract(&action, &before);
                 swaps.revise(lease, journal).await?;
@@ -154,13 +154,13 @@ fn without_proof(journal: &Journal, action: &Action) -> String {
 }
 
 async fn perform(
-    target: &Target,
+    clients: &RegionClients,
     lease: &Lease,
     journal: &Journal,
     action: &Action,
 ) -> Result<(), CallError> {
-    let Leased::Group { name, .. } = &lease.on else { return perform_alone(target, journal, action).await };
-    let (ec2, autoscaling) = (&target.ec2, &target.autoscaling);
+    let Leased::Group { name, .. } = &lease.on else { return perform_alone(clients, journal, action).await };
+    let (ec2, autoscaling) = (&clients.ec2, &clients.autoscaling);
     match action {
         Action::DetachNewcomer(id) => groups::detach(autoscaling, name, id).await,
         Action::RemoveIdleNewcomer(id) | Action::TerminateExtra(id) => {
@@ -179,25 +179,25 @@ async fn perform(
 }
 
 /// What can be done outside of a group.
-async fn perform_alone(target: &Target, journal: &Journal, action: &Action) -> Result<(), CallError> {
+async fn perform_alone(clients: &RegionClients, journal: &Journal, action: &Action) -> Result<(), CallError> {
     match action {
-        Action::TerminateNewcomer(id) => instances::terminate(&target.ec2, id).await,
-        Action::TerminateOld => instances::terminate(&target.ec2, &journal.old).await,
+        Action::TerminateNewcomer(id) => instances::terminate(&clients.ec2, id).await,
+        Action::TerminateOld => instances::terminate(&clients.ec2, &journal.old).await,
         _ => Ok(()),
     }
 }
 
 async fn observe(
-    target: &Target,
+    clients: &RegionClients,
     lease: &Lease,
     settings: &Settings,
     journal: &Journal,
-    look: &Look,
+    look: &SwapInstances,
 ) -> Result<Observed, CallError> {
     let group = match &lease.on {
         // A group deleted and created again under the same name is not the one we worked on.
         Leased::Group { arn, name } => {
-            groups::describe(&target.autoscaling, name).await?.filter(|group| &group.arn == arn)
+            groups::describe(&clients.autoscaling, name).await?.filter(|group| &group.arn == arn)
         }
         Leased::Instance(_) | Leased::ClusterSlot { .. } => None,
     };
@@ -209,7 +209,7 @@ async fn observe(
     let mut draining = Vec::new();
     if let Some(group) = &group {
         for leaver in living.into_iter().chain(old).filter(|leaver| !is_member(&leaver.id)) {
-            if is_drained_by_any(target, &group.target_group_arns, leaver).await? {
+            if is_drained_by_any(clients, &group.target_group_arns, leaver).await? {
                 draining.push(leaver.id.clone());
             }
         }
@@ -238,13 +238,17 @@ pub(crate) fn is_recent(at: Timestamp, settings: &Settings) -> bool {
 }
 
 /// Says if a target group drains the instance, one of its group's or one in which others have registered it.
-async fn is_drained_by_any(target: &Target, own: &[String], instance: &Instance) -> Result<bool, CallError> {
+async fn is_drained_by_any(
+    clients: &RegionClients,
+    own: &[String],
+    instance: &Instance,
+) -> Result<bool, CallError> {
     let id = &instance.id;
-    if target_groups::health(&target.elbv2, own, id).await? == TargetHealth::Draining {
+    if target_groups::health(&clients.elbv2, own, id).await? == TargetHealth::Draining {
         return Ok(true);
     }
     let Some(vpc) = instance.belongings.vpc_id.as_deref() else { return Ok(false) };
-    Ok(!targets::elsewhere(&target.elbv2, vpc, id, own).await?.draining.is_empty())
+    Ok(!targets::elsewhere(&clients.elbv2, vpc, id, own).await?.draining.is_empty())
 }
 
 /// A newcomer that the journal names but EC2 has forgotten died in the group.

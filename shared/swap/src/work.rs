@@ -12,7 +12,7 @@ use spot_domain::swap::fitness::{Hook, Transition, terminating_seconds};
 use spot_domain::swap::group::Launch;
 use spot_domain::swap::journal::{Journal, NodeSwap, Retirement, SwapId, Undo};
 use spot_domain::swap::lab::LabSwap;
-use spot_domain::swap::report::{EndedBy, Left, Swapped};
+use spot_domain::swap::report::{EndedBy, NotSwapped, Swapped};
 use spot_domain::swap::selection::{Candidate, Change};
 use spot_domain::{GroupArn, GroupName, InstanceId, Pool, Reason, Usd};
 
@@ -34,7 +34,7 @@ pub enum Next {
     /// The rollback.
     Undo,
     /// The launch for the next candidate.
-    NextTarget,
+    NextCandidate,
     /// The end.
     Report,
 }
@@ -98,13 +98,13 @@ pub struct Work {
     pub launch_deadline: Option<Timestamp>,
     /// Done.
     pub swapped: Vec<Swapped>,
-    /// Left alone.
-    pub skipped: Vec<Left>,
-    /// Left alone, beyond those: counted by reason.
+    /// NotSwapped alone.
+    pub skipped: Vec<NotSwapped>,
+    /// NotSwapped alone, beyond those: counted by reason.
     #[serde(default)]
     pub skipped_more: BTreeMap<Reason, usize>,
     /// Tried and put back.
-    pub rolled_back: Vec<Left>,
+    pub rolled_back: Vec<NotSwapped>,
     /// What ended the run before its time.
     pub ended_by: Option<Reason>,
     /// The same for a person.
@@ -327,7 +327,7 @@ impl Work {
     }
 
     /// Lists as many of the instances that stay as the payload has room for, and counts the others.
-    pub fn leave_alone(&mut self, left: Vec<Left>) {
+    pub fn leave_alone(&mut self, left: Vec<NotSwapped>) {
         let mut bytes = 0;
         for left in left {
             bytes += serde_json::to_vec(&left).map_or(SKIPPED_BYTES, |json| json.len());
@@ -341,18 +341,18 @@ impl Work {
 
     /// The next candidate, or the end.
     #[must_use]
-    pub fn next_target(&self) -> Next {
+    pub fn next_candidate(&self) -> Next {
         let tried = self.swapped.len() + self.rolled_back.len();
         let age = Timestamp::now().duration_since(self.lease.since);
         let has_room = self.steps < STEPS_PER_RUN && age < SignedDuration::from_hours(HOURS_PER_RUN);
         let may_go_on =
             self.ended_by.is_none() && !self.dry_run && tried < self.max_swaps as usize && has_room;
-        if may_go_on && !self.queue.is_empty() { Next::NextTarget } else { Next::Report }
+        if may_go_on && !self.queue.is_empty() { Next::NextCandidate } else { Next::Report }
     }
 
     /// Records why an instance stays. The run ends if the rest would meet the same fate.
     pub fn skip(&mut self, instance_id: &InstanceId, reason: Reason, detail: impl Into<String>) {
-        let left = Left::new(instance_id, reason, detail);
+        let left = NotSwapped::new(instance_id, reason, detail);
         if reason == Reason::LaunchRejected {
             self.count_failure(&left);
         }
@@ -380,13 +380,13 @@ impl Work {
 
     /// Records that an instance was swapped back.
     pub fn put_back(&mut self, instance_id: &InstanceId, undo: &Undo) {
-        let left = Left::new(instance_id, undo.reason, &undo.detail);
+        let left = NotSwapped::new(instance_id, undo.reason, &undo.detail);
         self.count_failure(&left);
         self.end_if_account_wide(&left);
         self.rolled_back.push(left);
     }
 
-    fn count_failure(&mut self, left: &Left) {
+    fn count_failure(&mut self, left: &NotSwapped) {
         self.failures_in_a_row += 1;
         if self.failures_in_a_row >= self.settings.max_failures_in_a_row {
             let (count, reason, detail) = (self.failures_in_a_row, left.reason, &left.detail);
@@ -394,7 +394,7 @@ impl Work {
         }
     }
 
-    fn end_if_account_wide(&mut self, left: &Left) {
+    fn end_if_account_wide(&mut self, left: &NotSwapped) {
         if left.reason.ends_run() {
             self.end(left.reason, left.detail.clone());
         }

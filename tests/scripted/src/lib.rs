@@ -18,13 +18,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// One answer of the script.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct ScriptedAnswer {
     status: u16,
     body: String,
     delay: Duration,
 }
 
-impl Answer {
+impl ScriptedAnswer {
     /// Answers HTTP 200 with this body.
     #[must_use]
     pub fn ok(body: impl Into<String>) -> Self {
@@ -72,7 +72,7 @@ impl Answer {
 }
 
 /// A rule that answers a call by its number, its action (`DescribeVolumes`) and its body.
-type Responder = dyn Fn(usize, &str, &str) -> Option<Answer> + Send + Sync;
+type Responder = dyn Fn(usize, &str, &str) -> Option<ScriptedAnswer> + Send + Sync;
 
 /// A listening endpoint.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Endpoint {
     ///
     /// # Panics
     /// No port is free.
-    pub async fn start(script: Vec<Answer>) -> Self {
+    pub async fn start(script: Vec<ScriptedAnswer>) -> Self {
         Self::listen(Arc::new(move |turn, _, _| script.get(turn).or(script.last()).cloned())).await
     }
 
@@ -95,7 +95,7 @@ impl Endpoint {
     ///
     /// # Panics
     /// No port is free.
-    pub async fn answering(respond: impl Fn(&str, &str) -> Answer + Send + Sync + 'static) -> Self {
+    pub async fn answering(respond: impl Fn(&str, &str) -> ScriptedAnswer + Send + Sync + 'static) -> Self {
         Self::listen(Arc::new(move |_, action, body| Some(respond(action, body)))).await
     }
 
@@ -140,7 +140,7 @@ async fn serve(mut stream: TcpStream, respond: Arc<Responder>, log: Arc<Mutex<Ve
             log.len() - 1
         });
         let answer = turn.ok().and_then(|turn| respond(turn, &action, &body));
-        let answer = answer.unwrap_or_else(|| Answer::json_error(500, "NoScript"));
+        let answer = answer.unwrap_or_else(|| ScriptedAnswer::json_error(500, "NoScript"));
         tokio::time::sleep(answer.delay).await;
         let head = format!(
             "HTTP/1.1 {} scripted\r\ncontent-length: {}\r\nx-amzn-requestid: scripted\r\n\r\n",

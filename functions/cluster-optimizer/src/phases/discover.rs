@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use spot_cloud::Target;
+use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::load_balancing::targets;
 use spot_cloud::tables::swaps::{Lease, Leased, Owner};
@@ -29,17 +29,17 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     let region = request.region.unwrap_or_else(|| stack.region.clone());
     let access = accounts::access(stack, &account_id).await?;
     let settings = settings::load(stack, &account_id, &region).await?;
-    let target = stack.target(&access, &region, Some(&execution)).await;
+    let clients = stack.clients(&access, &region, Some(&execution)).await;
 
-    let group = groups::describe(&target.autoscaling, &request.asg_name).await?.ok_or_else(|| {
+    let group = groups::describe(&clients.autoscaling, &request.asg_name).await?.ok_or_else(|| {
         let name = &request.asg_name;
         StepError::GroupNotFound(format!(
             "asg_name: account {account_id} has no Auto Scaling group {name:?} in {region}"
         ))
     })?;
-    let hooks = group::refuse_unfit(&target, &group).await?;
-    let mut look = group::look(&target, &region, &settings, group).await?;
-    note_addresses(&target, &mut look).await?;
+    let hooks = group::refuse_unfit(&clients, &group).await?;
+    let mut look = group::look(&clients, &region, &settings, group).await?;
+    note_addresses(&clients, &mut look).await?;
     let selection = select(look.view(), &settings).map_err(|bad| group::malformed(&look.group, &bad))?;
 
     let group = &look.group;
@@ -66,12 +66,12 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
 }
 
 /// Notes the members that a target group has by their address, which no replacement can have.
-async fn note_addresses(target: &Target, look: &mut GroupLook) -> Result<(), StepError> {
+async fn note_addresses(clients: &RegionClients, look: &mut GroupLook) -> Result<(), StepError> {
     let on_demand = look.instances.values().filter(|instance| !instance.is_spot);
     if on_demand.clone().next().is_none() {
         return Ok(());
     }
-    let found = targets::by_others(&target.elbv2, on_demand, &look.group.target_group_arns).await?;
+    let found = targets::by_others(&clients.elbv2, on_demand, &look.group.target_group_arns).await?;
     for (id, name) in found.by_address {
         if let Some(instance) = look.instances.get_mut(&id) {
             instance.belongings.by_address_in = Some(name);

@@ -42,8 +42,8 @@ async fn cordon(
     blocked: &mut Vec<BlockedPod>,
     current: &Current,
 ) -> Result<Next, StepError> {
-    let target = context.target(&run.swap).await?;
-    if let Some(undo) = undo_if_at_risk(context, &target, &mut run.swap, current).await? {
+    let clients = context.clients(&run.swap).await?;
+    if let Some(undo) = undo_if_at_risk(context, &clients, &mut run.swap, current).await? {
         return Ok(undo);
     }
     // The lease must still be ours before a node is touched.

@@ -48,10 +48,11 @@ async fn pass(
         return Ok(undo);
     }
     let why = match look_and_evict(context, run, blocked, current).await {
-        Ok(Left::Nothing) => return Ok(Next::Proceed),
-        Ok(Left::Undo(reason, detail)) => return Ok(run.swap.undo(reason, detail)),
+        Ok(PassOutcome::Nothing) => return Ok(Next::Proceed),
+        Ok(PassOutcome::Undo(reason, detail)) => return Ok(run.swap.undo(reason, detail)),
         // While an API server starts, it forbids what it grants a moment later, when it has read the roles.
-        Ok(Left::Waiting(why)) | Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why,
+        Ok(PassOutcome::Waiting(why))
+        | Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why,
         Err(error) => return Err(error),
     };
     if Timestamp::now() < run.drain_until() {
@@ -74,7 +75,7 @@ pub(crate) fn timed_out(run: &mut NodeRun, blocked: &[BlockedPod], why: &str) ->
 }
 
 /// The result of a pass.
-pub(crate) enum Left {
+pub(crate) enum PassOutcome {
     /// No pod that must move is left: the pods run elsewhere.
     Nothing,
     /// Something is still in motion, in words.
@@ -89,21 +90,21 @@ pub(crate) async fn look_and_evict(
     run: &mut NodeRun,
     blocked: &mut Vec<BlockedPod>,
     current: &Current,
-) -> Result<Left, StepError> {
+) -> Result<PassOutcome, StepError> {
     let client = spot_nodes::connect_for(context, &run.swap, &run.node).await?;
     if run.seen.newcomer_node.is_none() {
         let found = node::find(&client, &current.newcomer).await.map_err(failed)?;
         run.seen.newcomer_node = found.map(|newcomer| newcomer.name);
     }
     if let Some(why) = not_ready(&client, run, current).await? {
-        return Ok(Left::Undo(Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer)));
+        return Ok(PassOutcome::Undo(Reason::NodeNotReady, format!("newcomer {}: {why}", current.newcomer)));
     }
     let Some(old) = node::get(&client, &run.node.old).await.map_err(failed)? else {
-        return Ok(Left::Undo(Reason::InstanceGone, format!("node {} is gone", run.node.old)));
+        return Ok(PassOutcome::Undo(Reason::InstanceGone, format!("node {} is gone", run.node.old)));
     };
     if !old.is_unschedulable || old.cordoned_by.as_deref() != Some(current.journal.swap_id.as_str()) {
         let detail = format!("somebody else uncordoned or cordoned node {} meanwhile", run.node.old);
-        return Ok(Left::Undo(Reason::CordonedByOthers, detail));
+        return Ok(PassOutcome::Undo(Reason::CordonedByOthers, detail));
     }
     let (policy, last_ready) = (spot_nodes::policy(&run.node), run.last_ready());
     let pass =
@@ -113,15 +114,15 @@ pub(crate) async fn look_and_evict(
     take_in(run, blocked, pass);
     if let Some(stuck) = stuck {
         let detail = format!("pods can't leave node {}: {stuck}", run.node.old);
-        return Ok(Left::Undo(Reason::PodsNotEvictable, detail));
+        return Ok(PassOutcome::Undo(Reason::PodsNotEvictable, detail));
     }
     if let Some(mut why) = left {
         if !old.is_ready {
             why = format!("node {} is not Ready, so that nobody ends its pods; {why}", run.node.old);
         }
-        return Ok(Left::Waiting(why));
+        return Ok(PassOutcome::Waiting(why));
     }
-    Ok(unsettled(&client, run).await?.map_or(Left::Nothing, Left::Waiting))
+    Ok(unsettled(&client, run).await?.map_or(PassOutcome::Nothing, PassOutcome::Waiting))
 }
 
 fn take_in(run: &mut NodeRun, blocked: &mut Vec<BlockedPod>, pass: Pass) {
@@ -148,12 +149,12 @@ async fn newcomer_at_risk(
     run: &mut NodeRun,
     current: &Current,
 ) -> Result<Option<Next>, StepError> {
-    let target = context.target(&run.swap).await?;
-    if !instances::is_running(&target.ec2, &current.newcomer).await? {
+    let clients = context.clients(&run.swap).await?;
+    if !instances::is_running(&clients.ec2, &current.newcomer).await? {
         let detail = format!("newcomer {} no longer runs", current.newcomer);
         return Ok(Some(run.swap.undo(Reason::NewcomerAtRisk, detail)));
     }
-    undo_if_at_risk(context, &target, &mut run.swap, current).await
+    undo_if_at_risk(context, &clients, &mut run.swap, current).await
 }
 
 /// Says what is still in motion once the pods are gone: a replacement that is not Ready, or a volume that is not

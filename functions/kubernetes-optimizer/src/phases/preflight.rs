@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
-use spot_cloud::Target;
+use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
 use spot_cloud::tables::accounts::Access;
@@ -17,7 +17,7 @@ use spot_cloud::tables::{accounts, settings};
 use spot_cluster::access::AccessError;
 use spot_cluster::drain::State;
 use spot_cluster::ownership::NodeOwner;
-use spot_cluster::preflight::{Gathered, Line, Report, Terms, Verdict};
+use spot_cluster::preflight::{Gathered, Line, PodFate, Report, Terms};
 use spot_cluster::{node, preflight};
 use spot_domain::settings::Settings;
 use spot_domain::swap::fitness::Hook;
@@ -63,13 +63,13 @@ pub async fn run(
         let most = format!("drain_timeout_seconds: expected 1 to {MAX_DRAIN_SECONDS}");
         return Err(StepError::InvalidInput(most));
     }
-    let place = Place::of(context, &request, execution).await?;
+    let place = Site::of(context, &request, execution).await?;
     let id = request.instance_id.clone();
     let refused = |cluster, (reason, detail): (Reason, String)| {
         tracing::info!(instance_id = %id, %reason, "refused: {detail}");
         Ok((Next::Report, NodeWork::refused(id.clone(), cluster, reason, detail)))
     };
-    let described = instances::describe(&place.target.ec2, std::slice::from_ref(&id)).await?;
+    let described = instances::describe(&place.clients.ec2, std::slice::from_ref(&id)).await?;
     let Some(instance) = described.get(&id) else {
         return refused(request.cluster_name, (Reason::InstanceGone, "EC2 does not describe it".into()));
     };
@@ -203,9 +203,9 @@ fn sentence(gathered: &Gathered) -> String {
 fn table(lines: &[Line]) -> Vec<String> {
     let row = |line: &Line| {
         let verdict = match line.verdict {
-            Verdict::Blocked => "BLOCKED",
-            Verdict::Moves => "moves",
-            Verdict::Stays => "stays",
+            PodFate::Blocked => "BLOCKED",
+            PodFate::Moves => "moves",
+            PodFate::Stays => "stays",
         };
         let workload = if line.workload.is_empty() { "-" } else { &line.workload };
         [
@@ -220,18 +220,18 @@ fn table(lines: &[Line]) -> Vec<String> {
 }
 
 /// The account, region and cluster that the run works in, and its access to them.
-struct Place {
+struct Site {
     account_id: AccountId,
     region: Region,
     access: Access,
     settings: Settings,
     execution: ExecutionArn,
-    target: Target,
+    clients: RegionClients,
 }
 
 type Why = (Reason, String);
 
-impl Place {
+impl Site {
     async fn of(
         context: &Context,
         request: &NodeSwapRequest,
@@ -242,14 +242,14 @@ impl Place {
         let region = request.region.clone().unwrap_or_else(|| stack.region.clone());
         let access = accounts::access(stack, &account_id).await?;
         let settings = settings::load(stack, &account_id, &region).await?;
-        let target = stack.target(&access, &region, Some(&execution)).await;
-        Ok(Self { account_id, region, access, settings, execution, target })
+        let clients = stack.clients(&access, &region, Some(&execution)).await;
+        Ok(Self { account_id, region, access, settings, execution, clients })
     }
 
     /// Returns a client whose first call the API server has answered.
     async fn open(&self, context: &Context, cluster: &ClusterName, tries: u32) -> Result<Client, StepError> {
         let kubeconfig_secret = self.kubeconfig_secret(cluster);
-        let door = spot_nodes::Door { cluster, kubeconfig_secret };
+        let door = spot_nodes::ClusterEndpoint { cluster, kubeconfig_secret };
         let opened = spot_nodes::connect(&context.stack, &self.access, &self.region, &self.execution, door)
             .await
             .map_err(no_access)?;
@@ -305,10 +305,10 @@ impl Place {
     }
 
     /// Describes the node's group, and the node as a candidate of it.
-    async fn look_at_group(&self, instance: &Instance) -> Result<Result<Found, Why>, StepError> {
+    async fn look_at_group(&self, instance: &Instance) -> Result<Result<NodeInGroup, Why>, StepError> {
         let name = instance.tags.get(GROUP_NAME_TAG).and_then(|name| name.parse::<GroupName>().ok());
         let group = match &name {
-            Some(name) => groups::describe(&self.target.autoscaling, name).await?,
+            Some(name) => groups::describe(&self.clients.autoscaling, name).await?,
             None => None,
         };
         let Some(group) = group else {
@@ -316,16 +316,16 @@ impl Place {
                 "it is in no Auto Scaling group, which would keep its place in the cluster".to_owned();
             return Ok(Err((Reason::NotInGroup, detail)));
         };
-        let hooks = group::refuse_unfit(&self.target, &group).await?;
-        let look = group::look_for(&self.target, &self.region, group, &instance.id).await?;
+        let hooks = group::refuse_unfit(&self.clients, &group).await?;
+        let look = group::look_for(&self.clients, &self.region, group, &instance.id).await?;
         let selected = select_one(look.view(), &instance.id, &self.settings, MemberKind::Node)
             .map_err(|bad| group::malformed(&look.group, &bad))?;
         Ok(selected
-            .map(|candidate| Found { look, hooks, candidate })
+            .map(|candidate| NodeInGroup { look, hooks, candidate })
             .map_err(|left| (left.reason, left.detail)))
     }
 
-    fn run(self, found: Found, node: NodeSwap, drain_timeout_seconds: u32) -> NodeRun {
+    fn run(self, found: NodeInGroup, node: NodeSwap, drain_timeout_seconds: u32) -> NodeRun {
         let group = &found.look.group;
         let on = Leased::Group { arn: group.arn.clone(), name: group.name.clone() };
         let lease = Lease {
@@ -359,7 +359,7 @@ impl Place {
 }
 
 /// The node's group, its lifecycle hooks, and the node as a candidate of it.
-struct Found {
+struct NodeInGroup {
     look: GroupLook,
     hooks: Vec<Hook>,
     candidate: Candidate,

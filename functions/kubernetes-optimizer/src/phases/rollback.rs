@@ -39,7 +39,7 @@ pub async fn run(
     let launched = current.as_ref().filter(|current| kept.as_ref() == Some(&current.newcomer));
     run.note_kept(kept, launched.map(|current| current.pool.clone()));
     Ok(match next {
-        Next::NextTarget | Next::Report => again(run, current.map(|current| current.candidate)),
+        Next::NextCandidate | Next::Report => again(run, current.map(|current| current.candidate)),
         next => next,
     })
 }
@@ -51,5 +51,5 @@ fn again(run: &mut NodeRun, tried: Option<Candidate>) -> Next {
         return Next::Report;
     }
     run.begin_again();
-    Next::NextTarget
+    Next::NextCandidate
 }

@@ -17,5 +17,5 @@ pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepErr
     let (run, _) = work.run()?;
     run.note_queued();
     let next = launch::run(context, &mut run.swap).await?;
-    Ok(if next == Next::NextTarget { Next::Report } else { next })
+    Ok(if next == Next::NextCandidate { Next::Report } else { next })
 }

@@ -3,7 +3,7 @@
 //! settings are restored. Records and undoes as `spot_swap`'s RetireOld, WaitForRetirement and Restore do.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::Target;
+use spot_cloud::RegionClients;
 use spot_cloud::ec2::instances;
 use spot_cloud::load_balancing::targets::{self, Elsewhere};
 use spot_cluster::drain::{self, Manner, Others};
@@ -16,7 +16,7 @@ use spot_swap::error::StepError;
 use spot_swap::phases::{restore, retire_old, wait_for_retirement};
 use spot_swap::work::{Current, Next};
 
-use crate::phases::drain::{Left, look_and_evict, timed_out};
+use crate::phases::drain::{PassOutcome, look_and_evict, timed_out};
 use crate::work::{Leaving, NodeRun, NodeWork};
 
 /// The seconds in which a load-balancer controller that obeys the label begins to deregister the node. EKS allows
@@ -43,7 +43,7 @@ pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepErr
             wait => wait,
         },
     };
-    let is_done = matches!(next, Next::NextTarget | Next::Report);
+    let is_done = matches!(next, Next::NextCandidate | Next::Report);
     run.swap.current = (!is_done).then_some(current);
     // Each stage is a step of its own: a repeated step finds what the run before it did, even if the answer was
     // lost.
@@ -54,7 +54,7 @@ pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepErr
     }
     Ok(match next {
         Next::Proceed => Next::Wait,
-        Next::NextTarget => Next::Report,
+        Next::NextCandidate => Next::Report,
         next => next,
     })
 }
@@ -68,10 +68,11 @@ async fn let_go(
     current: &mut Current,
 ) -> Result<Next, StepError> {
     let why = match look_and_evict(context, run, blocked, current).await {
-        Ok(Left::Nothing) if is_balanced(context, run, current).await? => return Ok(Next::Wait),
-        Ok(Left::Nothing) => return retire_old::run(context, &mut run.swap, current).await,
-        Ok(Left::Undo(reason, detail)) => return Ok(run.swap.undo(reason, detail)),
-        Ok(Left::Waiting(why)) | Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why,
+        Ok(PassOutcome::Nothing) if is_balanced(context, run, current).await? => return Ok(Next::Wait),
+        Ok(PassOutcome::Nothing) => return retire_old::run(context, &mut run.swap, current).await,
+        Ok(PassOutcome::Undo(reason, detail)) => return Ok(run.swap.undo(reason, detail)),
+        Ok(PassOutcome::Waiting(why))
+        | Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why,
         Err(error) => return Err(error),
     };
     if Timestamp::now() < run.drain_until() {
@@ -83,12 +84,12 @@ async fn let_go(
 /// Returns true if the drain must still wait for a target group that is not the Auto Scaling group's own. A
 /// load-balancer controller has registered the node there, and deregisters it after the cordon has set the label.
 async fn is_balanced(context: &Context, run: &mut NodeRun, current: &mut Current) -> Result<bool, StepError> {
-    let target = context.target(&run.swap).await?;
+    let clients = context.clients(&run.swap).await?;
     let old = current.candidate.instance_id.clone();
     let found = match run.seen.balanced_since {
         // A node that is out of its load balancers is not registered anew.
-        Some(_) => targets::in_those(&target.elbv2, &current.also_in, &old).await?,
-        None => balancers(context, &target, run, &old).await?,
+        Some(_) => targets::in_those(&clients.elbv2, &current.also_in, &old).await?,
+        None => balancers(context, &clients, run, &old).await?,
     };
     let since = *run.seen.balanced_since.get_or_insert_with(Timestamp::now);
     let Elsewhere { draining, serving } = found;
@@ -110,15 +111,15 @@ async fn is_balanced(context: &Context, run: &mut NodeRun, current: &mut Current
 
 async fn balancers(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     run: &NodeRun,
     old: &InstanceId,
 ) -> Result<Elsewhere, StepError> {
-    let described = instances::describe(&target.ec2, std::slice::from_ref(old)).await?;
+    let described = instances::describe(&clients.ec2, std::slice::from_ref(old)).await?;
     let vpc = described.get(old).and_then(|instance| instance.belongings.vpc_id.as_deref());
-    match (context.group(target, &run.swap).await?, vpc) {
+    match (context.group(clients, &run.swap).await?, vpc) {
         (Some(group), Some(vpc)) => {
-            Ok(targets::elsewhere(&target.elbv2, vpc, old, &group.target_group_arns).await?)
+            Ok(targets::elsewhere(&clients.elbv2, vpc, old, &group.target_group_arns).await?)
         }
         _ => Ok(Elsewhere::default()), // The retirement detects that itself.
     }

@@ -5,14 +5,14 @@
 //! again, gives it back its address and terminates the newcomer. Volumes that outlive the newcomer belong to
 //! its owner by now, and stay.
 
-use spot_cloud::Target;
+use spot_cloud::RegionClients;
 use spot_cloud::ec2::instances;
 use spot_cloud::tables::swaps::{Lease, SwapsError};
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::InstanceState;
 use spot_domain::swap::journal::{Journal, Stage, Undo};
 use spot_domain::swap::lab::LabSwapRequest;
-use spot_domain::swap::report::Left;
+use spot_domain::swap::report::NotSwapped;
 use spot_domain::{InstanceId, Reason};
 use spot_swap::Context;
 use spot_swap::error::StepError;
@@ -40,25 +40,25 @@ pub fn check(request: &LabSwapRequest) -> Result<(), StepError> {
 /// A call fails, or the row can't be read.
 pub async fn journal(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     lease: &Lease,
     settings: &Settings,
     old: &InstanceId,
-) -> Result<Result<Journal, Left>, StepError> {
-    let left = |reason, detail: &str| Ok(Err(Left::new(old, reason, detail)));
-    let described = instances::describe(&target.ec2, std::slice::from_ref(old)).await?;
+) -> Result<Result<Journal, NotSwapped>, StepError> {
+    let left = |reason, detail: &str| Ok(Err(NotSwapped::new(old, reason, detail)));
+    let described = instances::describe(&clients.ec2, std::slice::from_ref(old)).await?;
     if described.get(old).is_none_or(|instance| instance.state == InstanceState::Dead) {
         return left(Reason::InstanceGone, "it is terminated: nothing is left to bring back");
     }
     let Some(journal) = context.swaps.replaced(lease).await? else {
         return left(Reason::InstanceChanged, "no swap of it has finished: nothing replaced it");
     };
-    match look(target, lease, &journal).await {
+    match look(clients, lease, &journal).await {
         Err(error @ SwapsError::Unproven { .. }) => return left(Reason::InstanceChanged, &error.to_string()),
         looked => looked?,
     };
     if let (Some(newcomer), Some(lab)) = (&journal.newcomer, &journal.lab)
-        && let Some(why) = settled_on(target, settings, newcomer, lab).await?
+        && let Some(why) = settled_on(clients, settings, newcomer, lab).await?
     {
         let detail = format!("{why}; remove that first, or keep the new one");
         return left(Reason::InstanceChanged, &detail);

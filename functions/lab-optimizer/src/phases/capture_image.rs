@@ -6,9 +6,9 @@
 //! by: deregistering the image and deleting its snapshots, which also happens once the twin serves.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::ec2::images::{self, Progress};
+use spot_cloud::ec2::images::{self, ImageProgress};
 use spot_cloud::tables::swaps::Entered;
-use spot_cloud::{Kind, Target};
+use spot_cloud::{Kind, RegionClients};
 use spot_domain::Reason;
 use spot_domain::swap::journal::{Journal, Stage};
 use spot_domain::swap::recovery::lab::CapturedImage;
@@ -22,7 +22,7 @@ use spot_swap::work::{Next, Work};
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> {
-    let Some(candidate) = work.queue.first() else { return Ok(work.next_target()) };
+    let Some(candidate) = work.queue.first() else { return Ok(work.next_candidate()) };
     let id = candidate.instance_id.clone();
     let mut journal = Journal::new(&id, work.lease.since, work.retirement);
     journal.stage = Stage::Capturing;
@@ -30,11 +30,11 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &journal).await? {
         journal = earlier;
     }
-    let target = context.target(work).await?;
+    let clients = context.clients(work).await?;
     let seconds = work.settings.image_timeout_seconds;
     work.waiting_since = Some(work.lease.since);
     let is_over = is_over(work, seconds);
-    let Some(image) = images::captured_by(&target.ec2, &journal.swap_id, &id).await? else {
+    let Some(image) = images::captured_by(&clients.ec2, &journal.swap_id, &id).await? else {
         if is_over {
             let why = format!("no image exists after {seconds} s");
             return Ok(work.undo(Reason::ImageFailed, why));
@@ -45,21 +45,23 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         if let Some(lab) = &mut work.lab {
             lab.captured_at = Some(journal.launching_since);
         }
-        return ask(context, &target, work, &mut journal).await;
+        return ask(context, &clients, work, &mut journal).await;
     };
     match image.progress {
-        Progress::Available => {
+        ImageProgress::Available => {
             if let Some(lab) = &mut work.lab {
                 lab.captured.note(&[CapturedImage { id: image.id.clone(), snapshots: image.snapshots }]);
             }
             Ok(Next::Proceed)
         }
-        Progress::Failed(why) => Ok(work.undo(Reason::ImageFailed, format!("image {}: {why}", image.id))),
-        Progress::Pending if is_over => {
+        ImageProgress::Failed(why) => {
+            Ok(work.undo(Reason::ImageFailed, format!("image {}: {why}", image.id)))
+        }
+        ImageProgress::Pending if is_over => {
             let why = format!("image {} is still pending after {seconds} s", image.id);
             Ok(work.undo(Reason::ImageFailed, why))
         }
-        Progress::Pending => Ok(Next::Wait),
+        ImageProgress::Pending => Ok(Next::Wait),
     }
 }
 
@@ -70,11 +72,11 @@ fn is_over(work: &Work, seconds: u32) -> bool {
 
 async fn ask(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
     journal: &mut Journal,
 ) -> Result<Next, StepError> {
-    match images::capture(&target.ec2, &journal.old, &journal.swap_id).await {
+    match images::capture(&clients.ec2, &journal.old, &journal.swap_id).await {
         Ok(image) => {
             tracing::info!(%image, of = %journal.old, "asked for an image");
             if let Some(lab) = &mut work.lab {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use spot_cloud::Target;
+use spot_cloud::RegionClients;
 use spot_cloud::ec2::instances;
 use spot_cloud::launch::twin::examine;
 use spot_cloud::tables::swaps::{Lease, Leased, Owner};
@@ -17,7 +17,7 @@ use spot_domain::swap::lab::{
 };
 use spot_domain::swap::lab_losses::losses;
 use spot_domain::swap::pricing::Prices;
-use spot_domain::swap::report::Left;
+use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::Candidate;
 use spot_domain::{AccountId, AzId, ExecutionArn, Pool, Reason, Region};
 
@@ -33,7 +33,7 @@ use super::bring_back;
 #[derive(Debug)]
 pub enum Discovery {
     /// The instance is left alone.
-    Refused(Left),
+    Refused(NotSwapped),
     /// The instance is the one candidate of a run.
     Swap(Box<Work>),
     /// A finished swap is undone.
@@ -57,12 +57,12 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
         return Ok(Discovery::Refused(left));
     }
     let settings = settings::load(stack, &account_id, &region).await?;
-    let target = stack.target(&access, &region, Some(&execution)).await;
+    let clients = stack.clients(&access, &region, Some(&execution)).await;
     let scope = RunScope { account_id, region, execution };
     if request.bring_back {
-        return bring_back(context, &target, &request, scope, settings).await;
+        return bring_back(context, &clients, &request, scope, settings).await;
     }
-    let (candidate, lab) = match inspect(&target, &request, &scope.region, &settings).await? {
+    let (candidate, lab) = match inspect(&clients, &request, &scope.region, &settings).await? {
         Ok(found) => found,
         Err(left) => return Ok(Discovery::Refused(left)),
     };
@@ -78,14 +78,14 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
 
 async fn bring_back(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     request: &LabSwapRequest,
     scope: RunScope,
     settings: Settings,
 ) -> Result<Discovery, StepError> {
     let mut work = work(request, scope, settings);
     let found =
-        bring_back::journal(context, target, &work.lease, &work.settings, &request.instance_id).await?;
+        bring_back::journal(context, clients, &work.lease, &work.settings, &request.instance_id).await?;
     match found {
         Err(left) => Ok(Discovery::Refused(left)),
         Ok(journal) => {
@@ -98,25 +98,25 @@ async fn bring_back(
 const SHAPE: &str =
     r#"{"instance_id": "i-…", "account_id"?, "region"?, "capture_image"?, "dry_run"?, "bring_back"?}"#;
 
-type Found = Result<(Candidate, LabSwap), Left>;
+type Found = Result<(Candidate, LabSwap), NotSwapped>;
 
 /// Reads everything that a swap has to know of the instance, or returns the reason to leave it alone.
 async fn inspect(
-    target: &Target,
+    clients: &RegionClients,
     request: &LabSwapRequest,
     region: &Region,
     settings: &Settings,
 ) -> Result<Found, StepError> {
     let id = &request.instance_id;
-    let Some(mut original) = examine(&target.ec2, id).await? else {
+    let Some(mut original) = examine(&clients.ec2, id).await? else {
         let detail = format!("EC2 does not describe it in {region}");
-        return Ok(Err(Left::new(id, Reason::InstanceGone, detail)));
+        return Ok(Err(NotSwapped::new(id, Reason::InstanceGone, detail)));
     };
     // An instance that its own marks refuse costs no search through the target groups.
     if let Some(left) = refused(&original, request, settings) {
         return Ok(Err(left));
     }
-    let traffic = owner::traffic(target, &mut original).await?;
+    let traffic = owner::traffic(clients, &mut original).await?;
     if let Some(left) = refused(&original, request, settings) {
         return Ok(Err(left));
     }
@@ -124,7 +124,7 @@ async fn inspect(
     let instance = original.instance;
     let az_id = match &instance.az_id {
         Some(az_id) => Some(az_id.clone()),
-        None => instances::zones(&target.ec2).await?.remove(&instance.availability_zone),
+        None => instances::zones(&clients.ec2).await?.remove(&instance.availability_zone),
     };
     Ok(candidate(instance, az_id, region).map(|candidate| (candidate, lab)))
 }
@@ -156,8 +156,8 @@ fn to_take_over(
     }
 }
 
-fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result<Candidate, Left> {
-    let left = |reason, detail: String| Left::new(&instance.id, reason, detail);
+fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result<Candidate, NotSwapped> {
+    let left = |reason, detail: String| NotSwapped::new(&instance.id, reason, detail);
     let Some(az_id) = az_id else {
         let detail = format!("no zone id is known for {}", instance.availability_zone);
         return Err(left(Reason::PoolUnreadable, detail));

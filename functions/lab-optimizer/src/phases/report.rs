@@ -1,8 +1,8 @@
 //! Report: releases the lease and reports the outcome of the run.
 
-use spot_domain::swap::lab::{INSTANCE_STORE_IS_LOST, LabReport, LabSwap, OldInstance, Outcome};
+use spot_domain::swap::lab::{INSTANCE_STORE_IS_LOST, LabOutcome, LabReport, LabSwap, OldInstance};
 use spot_domain::swap::lab_losses::NOT_LOOKED_AT;
-use spot_domain::swap::report::Left;
+use spot_domain::swap::report::NotSwapped;
 use spot_domain::{InstanceId, Reason};
 use spot_swap::Context;
 use spot_swap::error::StepError;
@@ -10,8 +10,8 @@ use spot_swap::work::Work;
 
 /// Ends a run that was refused before it began: there is nothing to release.
 #[must_use]
-pub fn refused(left: Left) -> LabReport {
-    report(left.instance_id, Outcome::Refused, None, Some(left.reason), Some(left.detail))
+pub fn refused(left: NotSwapped) -> LabReport {
+    report(left.instance_id, LabOutcome::Refused, None, Some(left.reason), Some(left.detail))
 }
 
 /// Ends a run.
@@ -31,15 +31,15 @@ pub async fn run(context: &Context, work: Work) -> Result<LabReport, StepError> 
 fn outcome(work: &Work) -> Result<LabReport, StepError> {
     if let Some(done) = work.swapped.first() {
         let (old, new) = (done.old_instance_id.clone(), done.new_instance_id.clone());
-        return Ok(report(old, Outcome::Swapped, Some(new), None, Some(what_became(work))));
+        return Ok(report(old, LabOutcome::Swapped, Some(new), None, Some(what_became(work))));
     }
     if let Some(left) = work.rolled_back.first() {
         let (id, detail) = (left.instance_id.clone(), left.detail.clone());
         let is_back = left.reason != Reason::InstanceGone;
         if is_back && work.lab.as_ref().is_some_and(|lab| lab.is_over) {
-            return Ok(report(id, Outcome::BroughtBack, None, None, Some(detail)));
+            return Ok(report(id, LabOutcome::BroughtBack, None, None, Some(detail)));
         }
-        return Ok(report(id, Outcome::RolledBack, None, Some(left.reason), Some(detail)));
+        return Ok(report(id, LabOutcome::RolledBack, None, Some(left.reason), Some(detail)));
     }
     if let Some(left) = work.skipped.first() {
         return Ok(refused(left.clone()));
@@ -47,7 +47,7 @@ fn outcome(work: &Work) -> Result<LabReport, StepError> {
     let planned = work.queue.first().filter(|_| work.dry_run);
     let candidate = planned.ok_or_else(|| StepError::Protocol("a run without an outcome".into()))?;
     let pool = candidate.pools.first().map(|pool| format!("from pool {pool}"));
-    let planned = report(candidate.instance_id.clone(), Outcome::Planned, None, None, pool);
+    let planned = report(candidate.instance_id.clone(), LabOutcome::Planned, None, None, pool);
     Ok(LabReport {
         losses: work.lab.as_ref().map(|lab| lab.losses.clone()).unwrap_or_default(),
         not_looked_at: NOT_LOOKED_AT.map(str::to_owned).to_vec(),
@@ -83,7 +83,7 @@ fn became_of_the_old(lab: &LabSwap) -> String {
 
 fn report(
     instance_id: InstanceId,
-    outcome: Outcome,
+    outcome: LabOutcome,
     new_instance_id: Option<InstanceId>,
     reason: Option<Reason>,
     detail: Option<String>,

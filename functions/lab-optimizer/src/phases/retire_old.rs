@@ -24,12 +24,12 @@ use spot_swap::work::{Current, Next, Work};
 /// # Errors
 /// A call fails, or the old instance has not left by the deadline ([`StepError::Stuck`]).
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = context.target(work).await?;
+    let clients = context.clients(work).await?;
     if !current.journal.lab.as_ref().is_some_and(|lab| lab.stopping) {
-        if let Some(undo) = undo_if_at_risk(context, &target, work, current).await? {
+        if let Some(undo) = undo_if_at_risk(context, &clients, work, current).await? {
             return Ok(undo);
         }
-        if !instances::is_running(&target.ec2, &current.newcomer).await? {
+        if !instances::is_running(&clients.ec2, &current.newcomer).await? {
             let why = format!("newcomer {} no longer runs", current.newcomer);
             return Ok(work.undo(Reason::NewcomerAtRisk, why));
         }
@@ -42,7 +42,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         current.journal = earlier;
     }
     let settings = work.settings.clone();
-    let progress = advance(&target, &context.swaps, &work.lease, &settings, &mut current.journal).await;
+    let progress = advance(&clients, &context.swaps, &work.lease, &settings, &mut current.journal).await;
     match progress {
         _ if current.journal.stage == Stage::Undoing => Ok(turned_round(work, current)),
         Err(error) => Err(error.into()),

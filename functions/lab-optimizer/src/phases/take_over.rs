@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use spot_cloud::ec2::addresses;
 use spot_cloud::load_balancing::targets;
 use spot_cloud::tables::swaps::Entered;
-use spot_cloud::{CallError, Kind, Target};
+use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::Reason;
 use spot_domain::swap::journal::Stage;
 use spot_domain::swap::lab::LabSwap;
@@ -25,12 +25,12 @@ use spot_swap::work::{Current, Next, Work};
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = context.target(work).await?;
+    let clients = context.clients(work).await?;
     let Some(lab) = work.lab.clone() else {
         return Err(StepError::Protocol("the run does not name what the newcomer takes over".into()));
     };
     if current.journal.stage == Stage::Launching {
-        if let Some(undo) = undo_if_changed(&target, work, current, &lab).await? {
+        if let Some(undo) = undo_if_changed(&clients, work, current, &lab).await? {
             return Ok(undo);
         }
         current.journal.stage = Stage::Attaching;
@@ -43,7 +43,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     // Each round makes one registration, the last one moves the address. More rounds mean that calls have no
     // effect.
     for _ in 0..lab.registrations.len() + 2 {
-        let observed = observe(&target, &work.lease, &work.settings, &current.journal, &lab).await?;
+        let observed = observe(&clients, &work.lease, &work.settings, &current.journal, &lab).await?;
         let step = take_over(&lab, &observed);
         tracing::info!(newcomer = %current.newcomer, ?step, "taking over");
         match &step {
@@ -51,16 +51,16 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             TakeOver::Undo(reason, why) => return Ok(work.undo(*reason, why.clone())),
             TakeOver::Wait(why) => return Ok(wait(work, current, why)),
             TakeOver::MoveAddress => {
-                if let Some(undo) = undo_if_changed(&target, work, current, &lab).await? {
+                if let Some(undo) = undo_if_changed(&clients, work, current, &lab).await? {
                     return Ok(undo);
                 }
-                if let Some(undo) = undo_if_at_risk(context, &target, work, current).await? {
+                if let Some(undo) = undo_if_at_risk(context, &clients, work, current).await? {
                     return Ok(undo);
                 }
             }
             TakeOver::Register(_) => {}
         }
-        match perform(&target, &lab, current, &step).await {
+        match perform(&clients, &lab, current, &step).await {
             Err(error) if matches!(error.kind, Kind::Rejected | Kind::Quota) => {
                 return Ok(work.undo(Reason::AttachRejected, error.to_string()));
             }
@@ -71,12 +71,12 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
 }
 
 async fn undo_if_changed(
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
     current: &Current,
     lab: &LabSwap,
 ) -> Result<Option<Next>, StepError> {
-    let change = owner::change(target, &work.settings, &current.candidate.instance_id, lab).await?;
+    let change = owner::change(clients, &work.settings, &current.candidate.instance_id, lab).await?;
     Ok(change.map(|why| work.undo(Reason::InstanceChanged, why)))
 }
 
@@ -89,18 +89,18 @@ fn wait(work: &mut Work, current: &Current, why: &str) -> Next {
 }
 
 async fn perform(
-    target: &Target,
+    clients: &RegionClients,
     lab: &LabSwap,
     current: &Current,
     step: &TakeOver,
 ) -> Result<(), CallError> {
     match step {
         TakeOver::Register(n) => match lab.registrations.get(*n) {
-            Some(registration) => targets::register(&target.elbv2, registration, &current.newcomer).await,
+            Some(registration) => targets::register(&clients.elbv2, registration, &current.newcomer).await,
             None => Ok(()),
         },
         TakeOver::MoveAddress => match &lab.address {
-            Some(address) => addresses::give(&target.ec2, address, &current.newcomer).await,
+            Some(address) => addresses::give(&clients.ec2, address, &current.newcomer).await,
             None => Ok(()),
         },
         TakeOver::Wait(_) | TakeOver::Done | TakeOver::Undo(..) => Ok(()),

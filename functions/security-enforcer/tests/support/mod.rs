@@ -11,17 +11,17 @@ use security_enforcer::audit::{Audit, Auditor};
 use security_enforcer::auth_table::AuthTable;
 use security_enforcer::facts::Prices;
 use security_enforcer::report::report;
-use security_enforcer::summary::Summary;
+use security_enforcer::summary::AuditSummary;
 use security_enforcer::terminate::enforce;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::prices::PriceList;
-use spot_cloud::scopes::{Place, Visit};
+use spot_cloud::scopes::{AccountRegion, Scope};
 use spot_cloud::tables::accounts::Access;
 use spot_domain::EnvironmentType;
-use spot_domain::audit::enforcement::Look;
+use spot_domain::audit::enforcement::AuditRun;
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use spot_domain::settings::Settings;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
 pub const HOUR: i64 = 3_600;
 
@@ -36,7 +36,7 @@ pub struct Asked<'a> {
 }
 
 /// A rule that answers before the account does.
-type Override = Box<dyn Fn(&Asked<'_>, usize) -> Option<Answer> + Send + Sync>;
+type Override = Box<dyn Fn(&Asked<'_>, usize) -> Option<ScriptedAnswer> + Send + Sync>;
 
 /// The state of the scripted account.
 pub struct Account {
@@ -61,7 +61,7 @@ pub struct Account {
 /// The effects of a run.
 pub struct Outcome {
     pub audit: Audit,
-    pub summary: Summary,
+    pub summary: AuditSummary,
     /// The action and the body of every call.
     pub calls: Vec<(String, String)>,
 }
@@ -122,7 +122,7 @@ impl Account {
 
     pub fn answering(
         self,
-        before: impl Fn(&Asked<'_>, usize) -> Option<Answer> + Send + Sync + 'static,
+        before: impl Fn(&Asked<'_>, usize) -> Option<ScriptedAnswer> + Send + Sync + 'static,
     ) -> Self {
         Self { before: Box::new(before), ..self }
     }
@@ -151,12 +151,12 @@ impl Account {
             )),
             swaps: Arc::new([(place(), swaps)].into()),
             prices: Prices::of(PriceList::over(&config)),
-            look: Look { at: Timestamp::now(), run: "now".into() },
+            look: AuditRun { at: Timestamp::now(), run: "now".into() },
             heard: heard == Some(true),
         };
         let audit = auditor.audit(visit(settings, may), aws_sdk_ec2::Client::new(&config)).await;
         let audits = [audit];
-        let mut summary = Summary::of(&audits, vec![]);
+        let mut summary = AuditSummary::of(&audits, vec![]);
         enforce(&auditor, &audits, true, &mut summary).await;
         report(&auditor, heard == Some(false), &mut summary).await;
         let [audit] = audits;
@@ -164,22 +164,22 @@ impl Account {
         Outcome { audit, summary, calls }
     }
 
-    fn answer(&self, asked: &Asked<'_>) -> Answer {
+    fn answer(&self, asked: &Asked<'_>) -> ScriptedAnswer {
         match asked.action {
             "Query" if asked.body.contains("runs") => {
-                Answer::ok(format!(r#"{{"Items":[{}]}}"#, self.told.join(",")))
+                ScriptedAnswer::ok(format!(r#"{{"Items":[{}]}}"#, self.told.join(",")))
             }
-            "Query" => Answer::ok(format!(r#"{{"Items":[{}]}}"#, self.rows.join(","))),
-            "UpdateItem" | "TransactWriteItems" => Answer::ok("{}"),
-            "PutEvents" => Answer::ok(r#"{"FailedEntryCount":0,"Entries":[]}"#),
-            "Publish" => Answer::ok(
+            "Query" => ScriptedAnswer::ok(format!(r#"{{"Items":[{}]}}"#, self.rows.join(","))),
+            "UpdateItem" | "TransactWriteItems" => ScriptedAnswer::ok("{}"),
+            "PutEvents" => ScriptedAnswer::ok(r#"{"FailedEntryCount":0,"Entries":[]}"#),
+            "Publish" => ScriptedAnswer::ok(
                 "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>",
             ),
-            "DescribeInstances" => Answer::ok(self.describe(asked.body)),
-            "GetProducts" => Answer::ok(price_list("0.0960000000")),
-            "DescribeInstanceAttribute" => Answer::ok(protection(false)),
-            "TerminateInstances" => Answer::ok("<TerminateInstancesResponse/>"),
-            other => Answer::json_error(500, other),
+            "DescribeInstances" => ScriptedAnswer::ok(self.describe(asked.body)),
+            "GetProducts" => ScriptedAnswer::ok(price_list("0.0960000000")),
+            "DescribeInstanceAttribute" => ScriptedAnswer::ok(protection(false)),
+            "TerminateInstances" => ScriptedAnswer::ok("<TerminateInstancesResponse/>"),
+            other => ScriptedAnswer::json_error(500, other),
         }
     }
 
@@ -237,12 +237,12 @@ pub fn reservations<'a>(instances: impl Iterator<Item = &'a Listed>, next: Optio
     )
 }
 
-fn place() -> Place {
-    Place { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
+fn place() -> AccountRegion {
+    AccountRegion { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
 }
 
-fn visit(settings: Settings, auto_terminate: bool) -> Visit {
-    Visit {
+fn visit(settings: Settings, auto_terminate: bool) -> Scope {
+    Scope {
         place: place(),
         access: Access { environment_type: EnvironmentType::Prod, role: None },
         settings,
@@ -292,8 +292,8 @@ impl Outcome {
     }
 }
 
-pub fn refused() -> Answer {
-    Answer::json_error(400, "ConditionalCheckFailedException")
+pub fn refused() -> ScriptedAnswer {
+    ScriptedAnswer::json_error(400, "ConditionalCheckFailedException")
 }
 
 /// Returns a value of a form, as the query protocol sends it.

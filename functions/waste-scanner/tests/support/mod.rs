@@ -6,11 +6,11 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use spot_cloud::scopes::Place;
+use spot_cloud::scopes::AccountRegion;
 use spot_domain::settings::Settings;
 use spot_domain::waste::prices::PriceBook;
 use spot_domain::waste::rules::Rules;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 use waste_scanner::progress::ScanProgress;
 use waste_scanner::scan::Scan;
 use waste_scanner::table::WasteTable;
@@ -19,8 +19,8 @@ pub const NOW: i64 = 1_795_000_000;
 pub const PLENTY: Duration = Duration::from_mins(15);
 pub const NONE: Duration = Duration::ZERO;
 
-pub fn place() -> Place {
-    Place { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
+pub fn place() -> AccountRegion {
+    AccountRegion { account_id: "123456789012".parse().unwrap(), region: "us-east-1".parse().unwrap() }
 }
 
 pub async fn scan(endpoint: &Endpoint, time: Duration, mut progress: ScanProgress) -> ScanProgress {
@@ -39,7 +39,7 @@ pub async fn scan_all(endpoint: &Endpoint) -> ScanProgress {
     scan(endpoint, PLENTY, ScanProgress::new(NOW, &place())).await
 }
 
-pub fn page(set: &str, items: &[String], token: Option<&str>) -> Answer {
+pub fn page(set: &str, items: &[String], token: Option<&str>) -> ScriptedAnswer {
     let resource = match set {
         "addressesSet" => "Addresses",
         "volumeSet" => "Volumes",
@@ -48,16 +48,16 @@ pub fn page(set: &str, items: &[String], token: Option<&str>) -> Answer {
     };
     let token = token.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
     let items = items.concat();
-    Answer::ok(format!(
+    ScriptedAnswer::ok(format!(
         "<Describe{resource}Response><{set}>{items}</{set}>{token}</Describe{resource}Response>"
     ))
 }
 
 /// Answers a page of the Recycle Bin.
-pub fn binned(resources: &str, set: &str, items: &[String], token: Option<&str>) -> Answer {
+pub fn binned(resources: &str, set: &str, items: &[String], token: Option<&str>) -> ScriptedAnswer {
     let token = token.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
     let (response, items) = (format!("List{resources}InRecycleBinResponse"), items.concat());
-    Answer::ok(format!("<{response}><{set}>{items}</{set}>{token}</{response}>"))
+    ScriptedAnswer::ok(format!("<{response}><{set}>{items}</{set}>{token}</{response}>"))
 }
 
 pub fn volume(n: u32) -> String {
@@ -84,7 +84,7 @@ pub fn address(n: u32) -> String {
 }
 
 /// Answers for an EC2 account that has nothing, and a table that is empty and takes every write.
-pub fn nothing(action: &str) -> Answer {
+pub fn nothing(action: &str) -> ScriptedAnswer {
     match action {
         "DescribeAddresses" => page("addressesSet", &[], None),
         "DescribeVolumes" => page("volumeSet", &[], None),
@@ -93,10 +93,10 @@ pub fn nothing(action: &str) -> Answer {
         "ListImagesInRecycleBin" => binned("Images", "imageSet", &[], None),
         "ListSnapshotsInRecycleBin" => binned("Snapshots", "snapshotSet", &[], None),
         "ListVolumesInRecycleBin" => binned("Volumes", "volumeSet", &[], None),
-        "BatchGetItem" => Answer::ok(r#"{"Responses":{"waste":[]},"UnprocessedKeys":{}}"#),
-        "BatchWriteItem" => Answer::ok(r#"{"UnprocessedItems":{}}"#),
-        "Query" => Answer::ok(r#"{"Items":[],"Count":0}"#),
-        "TransactWriteItems" | "UpdateItem" | "PutItem" => Answer::ok("{}"),
+        "BatchGetItem" => ScriptedAnswer::ok(r#"{"Responses":{"waste":[]},"UnprocessedKeys":{}}"#),
+        "BatchWriteItem" => ScriptedAnswer::ok(r#"{"UnprocessedItems":{}}"#),
+        "Query" => ScriptedAnswer::ok(r#"{"Items":[],"Count":0}"#),
+        "TransactWriteItems" | "UpdateItem" | "PutItem" => ScriptedAnswer::ok("{}"),
         other => panic!("{other} is not expected"),
     }
 }

@@ -16,7 +16,7 @@ use crate::error::{CallError, Kind, failed};
 
 /// The progress of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
+pub enum ImageProgress {
     /// EC2 is taking the image's snapshots.
     Pending,
     /// Instances can be launched from the image.
@@ -31,7 +31,7 @@ pub struct Image {
     /// The image's id.
     pub id: String,
     /// The image's progress.
-    pub progress: Progress,
+    pub progress: ImageProgress,
     /// The snapshots in its block device mappings.
     pub snapshots: BTreeSet<String>,
 }
@@ -111,11 +111,11 @@ async fn images(client: &aws_sdk_ec2::Client, filter: ec2::Filter) -> Result<Vec
 
 fn parse(image: &ec2::Image) -> Option<Image> {
     let progress = match image.state() {
-        Some(ec2::ImageState::Available) => Progress::Available,
-        Some(ec2::ImageState::Pending) | None => Progress::Pending,
+        Some(ec2::ImageState::Available) => ImageProgress::Available,
+        Some(ec2::ImageState::Pending) | None => ImageProgress::Pending,
         Some(state) => {
             let why = image.state_reason().and_then(|r| r.message()).unwrap_or("no reason given");
-            Progress::Failed(format!("{}: {why}", state.as_str()))
+            ImageProgress::Failed(format!("{}: {why}", state.as_str()))
         }
     };
     let mapped = image.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.snapshot_id());

@@ -12,7 +12,7 @@ use aws_sdk_ec2::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use spot_domain::words::chain;
-use spot_listing::{Item, ListingReader, Malformed, Shape};
+use spot_listing::{Item, ListingReader, MalformedListing, Shape};
 
 use crate::error::{CallError, Kind, failed};
 
@@ -41,7 +41,7 @@ pub async fn page<T, O, E, F>(
     call: &'static str,
     asked: Option<&str>,
     send: impl FnOnce(Unread) -> F,
-    mut keep: impl FnMut(&Item) -> Result<Option<T>, Malformed>,
+    mut keep: impl FnMut(&Item) -> Result<Option<T>, MalformedListing>,
 ) -> Result<Page<T>, CallError>
 where
     F: Future<Output = Result<O, SdkError<E, HttpResponse>>>,
@@ -114,9 +114,9 @@ impl Intercept for Unread {
     }
 }
 
-fn malformed(call: &'static str, error: &Malformed) -> CallError {
+fn malformed(call: &'static str, error: &MalformedListing) -> CallError {
     match error {
-        Malformed::BrokenOff => broken_off(call, error.to_string()),
+        MalformedListing::BrokenOff => broken_off(call, error.to_string()),
         error => CallError::malformed(call, error.to_string()),
     }
 }

@@ -36,7 +36,7 @@ pub async fn of_instance(
     let described = instances::describe(client, std::slice::from_ref(id)).await?;
     let launched = match described.get(id) {
         Some(instance) if !instance.is_spot => return Ok(Lookup::NotSpot),
-        Some(instance) => Launched {
+        Some(instance) => TypeAndZone {
             instance_type: instance.instance_type.clone(),
             zone: instance.availability_zone.clone(),
             az_id: instance.az_id.clone(),
@@ -46,7 +46,7 @@ pub async fn of_instance(
             None => return Ok(Lookup::Gone),
         },
     };
-    let Launched { instance_type, zone, az_id } = launched;
+    let TypeAndZone { instance_type, zone, az_id } = launched;
     let az_id = match az_id {
         Some(az_id) => Some(az_id),
         None => instances::zones(client).await?.remove(&zone),
@@ -56,14 +56,17 @@ pub async fn of_instance(
 }
 
 /// Type and zone of an instance.
-struct Launched {
+struct TypeAndZone {
     instance_type: InstanceType,
     zone: String,
     az_id: Option<AzId>,
 }
 
 /// Returns the Spot request's view of the instance that it launched; `None` if there is no such request.
-async fn spot_request(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Option<Launched>, CallError> {
+async fn spot_request(
+    client: &aws_sdk_ec2::Client,
+    id: &InstanceId,
+) -> Result<Option<TypeAndZone>, CallError> {
     let filter = aws_sdk_ec2::types::Filter::builder().name("instance-id").values(id.as_str()).build();
     let answer =
         client.describe_spot_instance_requests().filters(filter).send().await.map_err(failed(REQUESTS))?;
@@ -79,5 +82,5 @@ async fn spot_request(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<O
     if zone.is_empty() && az_id.is_none() {
         return Err(malformed("zone"));
     }
-    Ok(Some(Launched { instance_type, zone, az_id }))
+    Ok(Some(TypeAndZone { instance_type, zone, az_id }))
 }

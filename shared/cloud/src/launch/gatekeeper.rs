@@ -77,7 +77,7 @@ impl ClearedPool {
 
 /// The gate's answer for one pool.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum PoolVerdict {
     /// The pool is clear.
     Cleared(ClearedPool),
     /// The pool is poisoned until this moment.
@@ -117,8 +117,8 @@ pub enum GateClosed {
 /// The gate, over the risk tables that it asks.
 #[derive(Debug, Clone)]
 pub struct Gatekeeper {
-    own: Source,
-    hub: Option<Source>,
+    own: PoisonTable,
+    hub: Option<PoisonTable>,
 }
 
 impl Gatekeeper {
@@ -135,7 +135,7 @@ impl Gatekeeper {
     /// Returns a gate over one table.
     #[must_use]
     pub fn over(dynamodb: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
-        let own = Source { dynamodb, table: table.into(), name: "the risk table", deadline: DEADLINE };
+        let own = PoisonTable { dynamodb, table: table.into(), name: "the risk table", deadline: DEADLINE };
         Self { own, hub: None }
     }
 
@@ -143,7 +143,7 @@ impl Gatekeeper {
     #[must_use]
     pub fn and_hub(self, dynamodb: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
         let name = "the hub's risk table";
-        let hub = Source { dynamodb, table: table.into(), name, deadline: Hub::DEADLINE };
+        let hub = PoisonTable { dynamodb, table: table.into(), name, deadline: Hub::DEADLINE };
         Self { hub: Some(hub), ..self }
     }
 
@@ -155,7 +155,7 @@ impl Gatekeeper {
     ///
     /// # Errors
     /// A table did not answer in full: nothing is cleared.
-    pub async fn ask(&self, pools: &[Pool]) -> Result<Vec<Verdict>, GateClosed> {
+    pub async fn ask(&self, pools: &[Pool]) -> Result<Vec<PoolVerdict>, GateClosed> {
         let keys: Vec<String> =
             pools.iter().map(Pool::to_string).collect::<BTreeSet<_>>().into_iter().collect();
         let hub = async {
@@ -174,7 +174,7 @@ impl Gatekeeper {
     ///
     /// # Errors
     /// The gate is closed, as in [`Gatekeeper::ask`].
-    pub async fn ask_one(&self, pool: &Pool) -> Result<Verdict, GateClosed> {
+    pub async fn ask_one(&self, pool: &Pool) -> Result<PoolVerdict, GateClosed> {
         let mut verdicts = self.ask(std::slice::from_ref(pool)).await?;
         verdicts.pop().ok_or(GateClosed::NoAnswer)
     }
@@ -182,14 +182,14 @@ impl Gatekeeper {
 
 /// A table of poisoned pools, and the time in which it must give all answers.
 #[derive(Debug, Clone)]
-struct Source {
+struct PoisonTable {
     dynamodb: aws_sdk_dynamodb::Client,
     table: String,
     name: &'static str,
     deadline: Duration,
 }
 
-impl Source {
+impl PoisonTable {
     async fn rows(&self, keys: &[String]) -> Result<Rows, GateClosed> {
         let (table, after) = (self.name, self.deadline);
         // A small function's first handshake with a table may take most of the time. The second try has all
@@ -264,12 +264,12 @@ struct BatchAnswer {
 }
 
 /// Returns the worst verdict of any table on the pool.
-fn verdict(pool: &Pool, tables: &[Rows], now: Timestamp) -> Verdict {
+fn verdict(pool: &Pool, tables: &[Rows], now: Timestamp) -> PoolVerdict {
     let key = pool.to_string();
     let mut poisoned_until = None;
     for row in tables.iter().filter_map(|rows| rows.get(&key)) {
         match risk_pools::parse(&key, row) {
-            Err(malformed) => return Verdict::Unreadable(malformed),
+            Err(malformed) => return PoolVerdict::Unreadable(malformed),
             Ok(poison) if poison.is_active(now) => {
                 poisoned_until = poisoned_until.max(Some(poison.expires_at));
             }
@@ -277,7 +277,7 @@ fn verdict(pool: &Pool, tables: &[Rows], now: Timestamp) -> Verdict {
         }
     }
     match poisoned_until {
-        Some(until) => Verdict::PoisonedUntil(until),
-        None => Verdict::Cleared(ClearedPool { pool: pool.clone(), cleared_at: Instant::now() }),
+        Some(until) => PoolVerdict::PoisonedUntil(until),
+        None => PoolVerdict::Cleared(ClearedPool { pool: pool.clone(), cleared_at: Instant::now() }),
     }
 }

@@ -7,7 +7,7 @@ use spot_domain::Usd;
 use spot_domain::ids::{AzId, InstanceId};
 use spot_domain::tags::Tags;
 
-use crate::clients::Target;
+use crate::clients::RegionClients;
 use crate::error::{CallError, Kind, failed};
 use crate::launch::configuration;
 use crate::launch::gatekeeper::ClearedPool;
@@ -51,14 +51,14 @@ pub struct Order {
 /// Launches instances in one account and region.
 #[derive(Debug, Clone)]
 pub struct Launcher {
-    target: Target,
+    clients: RegionClients,
 }
 
 impl Launcher {
     /// Returns a launcher over these clients.
     #[must_use]
-    pub fn new(target: &Target) -> Self {
-        Self { target: target.clone() }
+    pub fn new(clients: &RegionClients) -> Self {
+        Self { clients: clients.clone() }
     }
 
     /// Launches one one-time Spot instance from the cleared pool.
@@ -75,7 +75,7 @@ impl Launcher {
         client_token: &str,
     ) -> Result<InstanceId, CallError> {
         #[expect(clippy::disallowed_methods, reason = "the one launch there is, and it holds a proof")]
-        let request = self.target.ec2.run_instances();
+        let request = self.clients.ec2.run_instances();
         let instance_type = ec2::InstanceType::from(cleared.pool().instance_type.as_str());
         let request = request
             .min_count(1)
@@ -92,7 +92,7 @@ impl Launcher {
                 configuration::apply(request, source, &order.subnet_id, placement_group)
             }
             Blueprint::Twin(twin) => {
-                let source = twin::describe(&self.target.ec2, &twin.of).await?;
+                let source = twin::describe(&self.clients.ec2, &twin.of).await?;
                 twin::apply(request, &source, twin, &order.subnet_id, &order.tags)
             }
         };

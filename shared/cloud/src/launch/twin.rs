@@ -32,7 +32,7 @@ pub struct Twin {
 
 /// The instance that a twin is made from, with everything that the launch repeats.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct TwinSource {
     instance: ec2::Instance,
     /// The user data in Base64, as RunInstances takes it.
     user_data: Option<String>,
@@ -76,16 +76,16 @@ pub async fn examine(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Op
 ///
 /// # Errors
 /// A call fails, or the instance is gone.
-pub async fn describe(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Source, CallError> {
+pub async fn describe(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<TwinSource, CallError> {
     read(client, id).await?.ok_or_else(|| CallError::malformed(DESCRIBE, format!("instance {id} is gone")))
 }
 
-async fn read(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Option<Source>, CallError> {
+async fn read(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Option<TwinSource>, CallError> {
     let Some(instance) = instance(client, id).await? else { return Ok(None) };
     let user_data = attribute_of(client, id, ec2::InstanceAttributeName::UserData).await?;
     let at_shutdown =
         attribute_of(client, id, ec2::InstanceAttributeName::InstanceInitiatedShutdownBehavior).await?;
-    Ok(Some(Source {
+    Ok(Some(TwinSource {
         user_data: user_data.and_then(|a| a.user_data?.value).filter(|data| !data.is_empty()),
         at_shutdown: at_shutdown.and_then(|a| a.instance_initiated_shutdown_behavior?.value),
         credits: credits(client, id, &instance).await?,
@@ -165,7 +165,7 @@ async fn kind(
     Ok(answer.instance_types.and_then(|kinds| kinds.into_iter().next()))
 }
 
-fn has_instance_store(source: &Source) -> Result<bool, CallError> {
+fn has_instance_store(source: &TwinSource) -> Result<bool, CallError> {
     let Some(name) = source.instance.instance_type() else { return Ok(true) };
     let kind = source.kind.as_ref();
     kind.and_then(ec2::InstanceTypeInfo::instance_storage_supported)

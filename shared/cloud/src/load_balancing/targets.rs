@@ -21,7 +21,7 @@ const HEALTH: &str = "elasticloadbalancing:DescribeTargetHealth";
 
 /// The registrations of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct Registrations {
     /// Registrations by the instance's id.
     pub registrations: Vec<Registration>,
     /// A target group in which the instance is not healthy.
@@ -38,7 +38,7 @@ pub struct Found {
 pub async fn of(
     client: &aws_sdk_elasticloadbalancingv2::Client,
     instance: &Instance,
-) -> Result<Found, CallError> {
+) -> Result<Registrations, CallError> {
     let mut with_instances = Vec::new();
     let mut groups = client.describe_target_groups().into_paginator().items().send();
     while let Some(group) = groups.next().await {
@@ -54,7 +54,7 @@ pub async fn of(
             with_instances.push(group);
         }
     }
-    let mut found = Found::default();
+    let mut found = Registrations::default();
     for (group, targets) in ask_all(client, &with_instances).await? {
         look_into(group, &targets, instance, &mut found);
     }
@@ -201,7 +201,7 @@ fn look_into(
     group: &TargetGroup,
     targets: &[TargetHealthDescription],
     instance: &Instance,
-    found: &mut Found,
+    found: &mut Registrations,
 ) {
     let arn = group.target_group_arn().unwrap_or_default();
     let name = || Some(group.target_group_name().unwrap_or(arn).to_owned());

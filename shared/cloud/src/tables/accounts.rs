@@ -53,7 +53,7 @@ pub enum AccountError {
         /// The key.
         key: String,
         /// The fault of the key.
-        error: spot_domain::ids::Malformed,
+        error: spot_domain::ids::MalformedText,
     },
     /// The table did not answer.
     #[error(transparent)]
@@ -218,7 +218,7 @@ fn regions(id: &AccountId, row: &Row) -> Result<Option<Regions>, AccountError> {
     }
     let mut regions: Vec<Region> = texts
         .into_iter()
-        .map(|text| text.parse().map_err(|e: spot_domain::ids::Malformed| malformed(e.to_string())))
+        .map(|text| text.parse().map_err(|e: spot_domain::ids::MalformedText| malformed(e.to_string())))
         .collect::<Result<_, _>>()?;
     regions.sort();
     regions.dedup();
@@ -287,7 +287,7 @@ fn environment_type(account_id: &AccountId, row: &Row) -> Result<EnvironmentType
         .and_then(|v| v.as_s().ok())
         .ok_or_else(|| malformed("missing: expected LAB or PROD (S)".to_owned()))?
         .parse()
-        .map_err(|e: spot_domain::ids::Malformed| malformed(e.to_string()))
+        .map_err(|e: spot_domain::ids::MalformedText| malformed(e.to_string()))
 }
 
 fn parse(account_id: &AccountId, row: &Row) -> Result<Access, AccountError> {

@@ -39,7 +39,7 @@ impl std::fmt::Display for Owner {
 }
 
 impl std::str::FromStr for Owner {
-    type Err = spot_domain::ids::Malformed;
+    type Err = spot_domain::ids::MalformedText;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix(RECONCILER) {
@@ -50,7 +50,7 @@ impl std::str::FromStr for Owner {
 }
 
 impl TryFrom<String> for Owner {
-    type Error = spot_domain::ids::Malformed;
+    type Error = spot_domain::ids::MalformedText;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()

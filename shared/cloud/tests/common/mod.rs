@@ -1,16 +1,16 @@
 //! A launch's pool, cleared by the real gate against a scripted table, and an order into that pool.
 
-use spot_cloud::launch::gatekeeper::{ClearedPool, Gatekeeper, Verdict};
+use spot_cloud::launch::gatekeeper::{ClearedPool, Gatekeeper, PoolVerdict};
 use spot_cloud::launch::launcher::{Blueprint, Order};
 use spot_domain::tags::Tags;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
 pub(crate) async fn cleared() -> ClearedPool {
-    let table = Endpoint::start(vec![Answer::ok(r#"{"Responses":{"risk":[]}}"#)]).await;
+    let table = Endpoint::start(vec![ScriptedAnswer::ok(r#"{"Responses":{"risk":[]}}"#)]).await;
     let gate = Gatekeeper::over(aws_sdk_dynamodb::Client::new(&table.config().await), "risk");
     let pools = ["us-east-1#use1-az6#m5.large".parse().unwrap()];
     match gate.ask(&pools).await.unwrap().pop() {
-        Some(Verdict::Cleared(cleared)) => cleared,
+        Some(PoolVerdict::Cleared(cleared)) => cleared,
         other => panic!("{other:?}"),
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use spot_scripted::{Answer, Endpoint};
+use spot_scripted::{Endpoint, ScriptedAnswer};
 
 /// A self-signed certificate, in base64 over PEM as EKS returns it.
 pub(crate) const AUTHORITY: &str = concat!(
@@ -110,7 +110,7 @@ fn the_client_gives_up_in_time_and_repeats_nothing() {
 }
 
 /// Returns the errors of Secrets Manager and of EKS, which both answer from the script.
-async fn refused_by(answer: Answer) -> (AccessError, AccessError) {
+async fn refused_by(answer: ScriptedAnswer) -> (AccessError, AccessError) {
     let config = Endpoint::start(vec![answer]).await.config().await;
     let eks = eks(&config, &"prod".parse().unwrap()).await.err().unwrap();
     let secret = kubeconfig(&config, "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod").await;
@@ -119,7 +119,8 @@ async fn refused_by(answer: Answer) -> (AccessError, AccessError) {
 
 #[tokio::test]
 async fn an_answer_that_cant_be_read_is_not_repeated_in_the_error() {
-    let (eks, secret) = refused_by(Answer::ok(r#"{"SecretString":"s3cret", "cluster": s3cret"#)).await;
+    let (eks, secret) =
+        refused_by(ScriptedAnswer::ok(r#"{"SecretString":"s3cret", "cluster": s3cret"#)).await;
     for error in [eks, secret] {
         assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
     }
@@ -127,7 +128,7 @@ async fn an_answer_that_cant_be_read_is_not_repeated_in_the_error() {
 
 #[tokio::test]
 async fn a_missing_permission_is_named() {
-    let (eks, secret) = refused_by(Answer::json_error(403, "AccessDeniedException")).await;
+    let (eks, secret) = refused_by(ScriptedAnswer::json_error(403, "AccessDeniedException")).await;
     assert_eq!(eks.to_string(), "cluster prod: permission eks:DescribeCluster is missing: scripted");
     assert!(matches!(&secret, AccessError::Denied { call: "secretsmanager:GetSecretValue", .. }), "{secret}");
     assert!(!eks.is_retryable() && !secret.is_retryable());
@@ -135,10 +136,10 @@ async fn a_missing_permission_is_named() {
 
 #[tokio::test]
 async fn what_does_not_exist_is_told_from_what_does_not_answer() {
-    let (eks, secret) = refused_by(Answer::json_error(400, "ResourceNotFoundException")).await;
+    let (eks, secret) = refused_by(ScriptedAnswer::json_error(400, "ResourceNotFoundException")).await;
     assert_eq!(eks.to_string(), "cluster prod does not exist in this account and region");
     assert!(matches!(secret, AccessError::NotFound { .. }));
-    let (eks, secret) = refused_by(Answer::json_error(503, "ServiceUnavailable")).await;
+    let (eks, secret) = refused_by(ScriptedAnswer::json_error(503, "ServiceUnavailable")).await;
     assert!(eks.is_retryable() && secret.is_retryable(), "{eks}, {secret}");
 }
 
@@ -150,7 +151,7 @@ async fn only_a_cluster_that_serves_is_opened() {
         )
     };
     let config = Endpoint::start(
-        ["CREATING", "UPDATING", "ACTIVE"].map(|status| Answer::ok(described(status))).to_vec(),
+        ["CREATING", "UPDATING", "ACTIVE"].map(|status| ScriptedAnswer::ok(described(status))).to_vec(),
     );
     let config = config.await.config().await;
     let error = eks(&config, &"prod".parse().unwrap()).await.err().unwrap();

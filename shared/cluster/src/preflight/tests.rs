@@ -277,7 +277,7 @@ fn a_table_lists_what_blocks_first() {
     ];
     let lines = report(&owned(pods, Workload::default(), vec![])).lines;
     let rows: Vec<_> = lines.iter().map(|line| (line.verdict, line.pod.as_str())).collect();
-    assert_eq!(rows, [(Verdict::Blocked, "lonely"), (Verdict::Moves, "web-1"), (Verdict::Stays, "agent")]);
+    assert_eq!(rows, [(PodFate::Blocked, "lonely"), (PodFate::Moves, "web-1"), (PodFate::Stays, "agent")]);
     assert_eq!(lines[1].workload, "Deployment shop/web");
     assert!(lines[0].why.contains("no controller") && lines[1].why.is_empty());
 }
@@ -323,7 +323,7 @@ fn a_pod_that_ends_by_itself_is_told_from_one_that_blocks_for_good() {
 fn a_pod_that_may_return_moves_and_is_marked() {
     let open = report(&look(vec![evicted(json!({ "tolerations": [{ "operator": "Exists" }] }))], vec![]));
     assert_eq!((open.blocked.len(), open.would_move.len()), (0, 1));
-    assert!(open.lines[0].verdict == Verdict::Moves && open.lines[0].why.contains("tolerates the cordon"));
+    assert!(open.lines[0].verdict == PodFate::Moves && open.lines[0].why.contains("tolerates the cordon"));
     assert_eq!(report(&look(vec![evicted(json!({}))], vec![])).lines[0].why, "");
 }
 

@@ -2,7 +2,7 @@
 //! us, to an Auto Scaling group, or to an AWS service that needs it.
 //!
 //! Marks compare by exact case, and an empty value authorises nothing. `ManagedBy=SpotOptimizer` is the one mark
-//! that any caller may write and that is ours to prove: see `Launched`.
+//! that any caller may write and that is ours to prove: see `LaunchProof`.
 
 use std::fmt;
 
@@ -159,27 +159,27 @@ impl Subject {
 /// Any caller with the permission can write tags and rows. The proof is an instance that carries the swap's id in
 /// `spot-optimizer:swap`, is Spot, and has a ClientToken of that swap from its launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Launched {
+enum LaunchProof {
     Proven,
     Unproven(&'static str),
 }
 
-fn launched_by_us(subject: &Subject) -> Launched {
+fn launched_by_us(subject: &Subject) -> LaunchProof {
     let Some(swap_id) = subject.tags.get(SWAP_TAG).and_then(|id| id.parse::<SwapId>().ok()) else {
-        return Launched::Unproven("no spot-optimizer:swap tag with the id of a swap");
+        return LaunchProof::Unproven("no spot-optimizer:swap tag with the id of a swap");
     };
     if !subject.is_spot {
-        return Launched::Unproven("it is not Spot, and no swap launches anything else");
+        return LaunchProof::Unproven("it is not Spot, and no swap launches anything else");
     }
     if subject.was_launched_by(&swap_id) {
-        return Launched::Proven;
+        return LaunchProof::Proven;
     }
-    Launched::Unproven("its launch bears no ClientToken of the swap in its tag")
+    LaunchProof::Unproven("its launch bears no ClientToken of the swap in its tag")
 }
 
 /// The verdict on an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum Authorization {
     /// The instance is authorised: by the mark, or by the service.
     Authorised(String),
     /// A swap of ours is replacing the instance right now, as its newcomer proves, and will terminate it by
@@ -193,31 +193,31 @@ pub enum Standing {
 
 /// Judges one instance.
 #[must_use]
-pub fn standing(subject: &Subject, trust: Trust<'_>, swaps: &SwapsInProgress) -> Standing {
+pub fn standing(subject: &Subject, trust: Trust<'_>, swaps: &SwapsInProgress) -> Authorization {
     if let Some(operator) = &subject.operator {
-        return Standing::Authorised(format!("operated by {operator}"));
+        return Authorization::Authorised(format!("operated by {operator}"));
     }
     let has = |key| subject.tags.get(key).is_some_and(|value| !value.is_empty());
     if has(GROUP_NAME_TAG) && trust.trusts_group_of(&subject.tags) {
-        return Standing::Authorised(GROUP_NAME_TAG.to_owned());
+        return Authorization::Authorised(GROUP_NAME_TAG.to_owned());
     }
     if has(NODE_GROUP_TAG) {
-        return Standing::Authorised(NODE_GROUP_TAG.to_owned());
+        return Authorization::Authorised(NODE_GROUP_TAG.to_owned());
     }
     if let Some(mark) = trust.mark_of_owner(&subject.tags) {
-        return Standing::Authorised(mark.to_string());
+        return Authorization::Authorised(mark.to_string());
     }
     let claims_to_be_ours = subject.tags.get(MANAGED_BY.0).is_some_and(|value| value == MANAGED_BY.1);
     if claims_to_be_ours {
         return match launched_by_us(subject) {
-            Launched::Proven => Standing::Authorised("ManagedBy=SpotOptimizer".to_owned()),
-            Launched::Unproven(why) => Standing::Suspicious(why),
+            LaunchProof::Proven => Authorization::Authorised("ManagedBy=SpotOptimizer".to_owned()),
+            LaunchProof::Unproven(why) => Authorization::Suspicious(why),
         };
     }
     if swaps.replace(&subject.id) {
-        return Standing::BeingReplaced;
+        return Authorization::BeingReplaced;
     }
-    Standing::Unauthorised
+    Authorization::Unauthorised
 }
 
 #[cfg(test)]
@@ -242,7 +242,7 @@ mod tests {
         list.iter().map(|mark| OwnerMark::parse(mark).unwrap()).collect()
     }
 
-    fn judged(subject: &Subject) -> Standing {
+    fn judged(subject: &Subject) -> Authorization {
         let owner_marks = OwnerMark::defaults();
         let trust = Trust { owner_marks: &owner_marks, group_marks: &[] };
         standing(subject, trust, &SwapsInProgress::default())
@@ -262,8 +262,8 @@ mod tests {
         for mark in MARKS.iter().map(|mark| mark.tag).chain([GROUP_NAME_TAG, NODE_GROUP_TAG]) {
             let (key, value) = mark.split_once('=').unwrap_or((mark, "x"));
             let key = key.replace('*', "y");
-            assert!(matches!(judged(&tagged(&[(&key, value)])), Standing::Authorised(_)), "{mark}");
-            assert_eq!(judged(&tagged(&[(&key, "")])), Standing::Unauthorised, "{mark} without a value");
+            assert!(matches!(judged(&tagged(&[(&key, value)])), Authorization::Authorised(_)), "{mark}");
+            assert_eq!(judged(&tagged(&[(&key, "")])), Authorization::Unauthorised, "{mark} without a value");
         }
     }
 
@@ -283,31 +283,31 @@ mod tests {
             ("AWSBatchServiceTag", "other"),
             ("Name", "web"),
         ] {
-            assert_eq!(judged(&tagged(&[tag])), Standing::Unauthorised, "{tag:?}");
+            assert_eq!(judged(&tagged(&[tag])), Authorization::Unauthorised, "{tag:?}");
         }
-        assert_eq!(judged(&tagged(&[])), Standing::Unauthorised);
+        assert_eq!(judged(&tagged(&[])), Authorization::Unauthorised);
     }
 
     #[test]
     fn what_an_aws_service_operates_is_its_own() {
         let subject = Subject { operator: Some("eks.amazonaws.com".into()), ..tagged(&[]) };
-        assert_eq!(judged(&subject), Standing::Authorised("operated by eks.amazonaws.com".into()));
+        assert_eq!(judged(&subject), Authorization::Authorised("operated by eks.amazonaws.com".into()));
     }
 
     #[test]
     fn a_group_and_a_node_group_authorise_without_any_mark() {
         for key in [GROUP_NAME_TAG, NODE_GROUP_TAG] {
             let standing = standing(&tagged(&[(key, "x")]), NO_MARKS, &SwapsInProgress::default());
-            assert!(matches!(standing, Standing::Authorised(_)), "{key}");
+            assert!(matches!(standing, Authorization::Authorised(_)), "{key}");
         }
     }
 
     #[test]
     fn a_newcomer_is_proven_by_the_token_of_its_launch() {
-        assert!(matches!(judged(&newcomer(Some(&format!("{SWAP}-0")))), Standing::Authorised(_)));
+        assert!(matches!(judged(&newcomer(Some(&format!("{SWAP}-0")))), Authorization::Authorised(_)));
         for token in [None, Some(""), Some(SWAP), Some("i-0123456789abcdef0-1700000000001-0"), Some("ABCDE")]
         {
-            assert!(matches!(judged(&newcomer(token)), Standing::Suspicious(_)), "{token:?}");
+            assert!(matches!(judged(&newcomer(token)), Authorization::Suspicious(_)), "{token:?}");
         }
     }
 
@@ -318,9 +318,9 @@ mod tests {
         let mut swaps = SwapsInProgress::default();
         swaps.claim("forged".into(), SWAP.parse().unwrap(), "i-0123456789abcdef0".parse().unwrap());
         let judged = |token: Option<&str>| standing(&newcomer(token), NO_MARKS, &swaps);
-        assert!(matches!(judged(None), Standing::Suspicious(_)));
-        assert!(matches!(judged(Some("mine")), Standing::Suspicious(_)));
-        assert!(matches!(judged(Some(&format!("{SWAP}-0"))), Standing::Authorised(_)));
+        assert!(matches!(judged(None), Authorization::Suspicious(_)));
+        assert!(matches!(judged(Some("mine")), Authorization::Suspicious(_)));
+        assert!(matches!(judged(Some(&format!("{SWAP}-0"))), Authorization::Authorised(_)));
     }
 
     #[test]
@@ -332,14 +332,14 @@ mod tests {
         let mut nonsense = newcomer(Some("mine-0"));
         nonsense.tags.insert(SWAP_TAG.into(), "mine".into());
         for subject in [on_demand, untagged, nonsense, tagged(&[("ManagedBy", "SpotOptimizer")])] {
-            assert!(matches!(judged(&subject), Standing::Suspicious(_)), "{subject:?}");
+            assert!(matches!(judged(&subject), Authorization::Suspicious(_)), "{subject:?}");
         }
     }
 
     #[test]
     fn another_owner_dispels_the_suspicion() {
         let member = tagged(&[("ManagedBy", "SpotOptimizer"), (GROUP_NAME_TAG, "web")]);
-        assert!(matches!(judged(&member), Standing::Authorised(_)));
+        assert!(matches!(judged(&member), Authorization::Authorised(_)));
     }
 
     #[test]
@@ -347,9 +347,9 @@ mod tests {
         let old = Subject { id: "i-0123456789abcdef0".parse().unwrap(), ..tagged(&[]) };
         let mut swaps = SwapsInProgress::default();
         swaps.claim("row".into(), SWAP.parse().unwrap(), old.id.clone());
-        assert_eq!(standing(&old, NO_MARKS, &swaps), Standing::Unauthorised);
+        assert_eq!(standing(&old, NO_MARKS, &swaps), Authorization::Unauthorised);
         swaps.prove(&newcomer(Some(&format!("{SWAP}-0"))));
-        assert_eq!(standing(&old, NO_MARKS, &swaps), Standing::BeingReplaced);
+        assert_eq!(standing(&old, NO_MARKS, &swaps), Authorization::BeingReplaced);
     }
 
     #[test]
@@ -390,9 +390,9 @@ mod tests {
             let trust = Trust { owner_marks: &owner_marks, ..NO_MARKS };
             let forged = tagged(&[("ManagedBy", "SpotOptimizer")]);
             let judged = standing(&forged, trust, &SwapsInProgress::default());
-            assert!(matches!(judged, Standing::Suspicious(_)), "{mark}: {judged:?}");
+            assert!(matches!(judged, Authorization::Suspicious(_)), "{mark}: {judged:?}");
             let theirs = standing(&tagged(&[("ManagedBy", "terraform")]), trust, &SwapsInProgress::default());
-            assert!(matches!(theirs, Standing::Authorised(_)), "{mark}");
+            assert!(matches!(theirs, Authorization::Authorised(_)), "{mark}");
         }
     }
 
@@ -413,7 +413,7 @@ mod tests {
             ("parallelcluster:cluster-name", "hpc"),
             ("AmazonEVSManaged", "true"),
         ] {
-            assert!(matches!(judged(&tagged(&[tag])), Standing::Authorised(_)), "{tag:?}");
+            assert!(matches!(judged(&tagged(&[tag])), Authorization::Authorised(_)), "{tag:?}");
         }
         for tag in [
             ("kubernetes.io/cluster/shop", ""),
@@ -428,7 +428,7 @@ mod tests {
             ("CreatedBy", "EC2 Fast Launch 2"),
             ("pcs:compute-node-group-id", "pcs_1"),
         ] {
-            assert_eq!(judged(&tagged(&[tag])), Standing::Unauthorised, "{tag:?}");
+            assert_eq!(judged(&tagged(&[tag])), Authorization::Unauthorised, "{tag:?}");
         }
     }
 
@@ -441,13 +441,13 @@ mod tests {
             standing(&tagged(tags), trust, &SwapsInProgress::default())
         };
         let member = (GROUP_NAME_TAG, "gpu-9f2c");
-        assert_eq!(judge(&[member]), Standing::Unauthorised);
-        assert_eq!(judge(&[member, ("team", "")]), Standing::Unauthorised);
+        assert_eq!(judge(&[member]), Authorization::Unauthorised);
+        assert_eq!(judge(&[member, ("team", "")]), Authorization::Unauthorised);
         for more in [("team", "ml"), ("eks:cluster-name", "prod"), ("kubernetes.io/cluster/shop", "owned")] {
-            assert!(matches!(judge(&[member, more]), Standing::Authorised(_)), "{more:?}");
+            assert!(matches!(judge(&[member, more]), Authorization::Authorised(_)), "{more:?}");
         }
-        assert!(matches!(judge(&[(GROUP_NAME_TAG, "legacy")]), Standing::Authorised(_)));
-        assert_eq!(judge(&[("team", "ml")]), Standing::Unauthorised, "it is in no group");
+        assert!(matches!(judge(&[(GROUP_NAME_TAG, "legacy")]), Authorization::Authorised(_)));
+        assert_eq!(judge(&[("team", "ml")]), Authorization::Unauthorised, "it is in no group");
     }
 
     /// Auto Scaling launches the members of a mixed-instances group through EC2 Fleet.
@@ -460,8 +460,8 @@ mod tests {
             standing(&tagged(tags), trust, &SwapsInProgress::default())
         };
         let (member, fleet) = ((GROUP_NAME_TAG, "gpu-9f2c"), ("aws:ec2:fleet-id", "fleet-1"));
-        assert_eq!(judge(&["team"], &[], &[member, fleet]), Standing::Unauthorised);
-        assert_eq!(judge(&["team"], &["aws:ec2:*"], &[member, fleet]), Standing::Unauthorised);
+        assert_eq!(judge(&["team"], &[], &[member, fleet]), Authorization::Unauthorised);
+        assert_eq!(judge(&["team"], &["aws:ec2:*"], &[member, fleet]), Authorization::Unauthorised);
         for (groups, owners, tags) in [
             (&["team"][..], &[][..], &[fleet][..]), // in no group: the fleet's own
             (&[], &[], &[member, fleet]),
@@ -471,7 +471,10 @@ mod tests {
             (&["aws:ec2:fleet-id=fleet-1"], &[], &[member, fleet]),
         ] {
             let judged = judge(groups, owners, tags);
-            assert!(matches!(judged, Standing::Authorised(_)), "{groups:?} {owners:?} {tags:?}: {judged:?}");
+            assert!(
+                matches!(judged, Authorization::Authorised(_)),
+                "{groups:?} {owners:?} {tags:?}: {judged:?}"
+            );
         }
     }
 }

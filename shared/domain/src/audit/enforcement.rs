@@ -10,7 +10,7 @@ use std::str::FromStr;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::audit::authorization::Standing;
+use crate::audit::authorization::Authorization;
 use crate::audit::reminders::{CLOCK_SKEW, is_recent};
 
 /// The time for which EC2 may still list a terminated instance as running.
@@ -57,13 +57,15 @@ impl fmt::Display for AuthStatus {
 }
 
 impl FromStr for AuthStatus {
-    type Err = crate::ids::Malformed;
+    type Err = crate::ids::MalformedText;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| crate::ids::Malformed {
-            kind: "auth_status",
-            given: text.chars().take(80).collect(),
-            expected: "FLAGGED, CLEARED, TERMINATED, TERMINATION_BLOCKED or SUSPICIOUS",
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+            crate::ids::MalformedText {
+                kind: "auth_status",
+                given: text.chars().take(80).collect(),
+                expected: "FLAGGED, CLEARED, TERMINATED, TERMINATION_BLOCKED or SUSPICIOUS",
+            }
         })
     }
 }
@@ -93,7 +95,7 @@ pub struct Record {
 
 /// One observation by one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
+pub struct AuditRun {
     /// The time of the observation.
     pub at: Timestamp,
     /// The id of the run.
@@ -102,7 +104,7 @@ pub struct Look {
 
 /// An event that is worth a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum News {
+pub enum StatusChange {
     /// The clock started.
     Flagged,
     /// The clock started earlier, and the notice of it is still owed.
@@ -121,44 +123,45 @@ pub enum News {
 
 /// The outcome of an observation: the row to write, and the notice to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct RowChange {
     /// The new row.
     pub record: Record,
     /// The notice; `None` if only `last_seen` moved.
-    pub news: Option<News>,
+    pub news: Option<StatusChange>,
 }
 
 /// Returns how an observation of a running instance changes its row.
 #[must_use]
-pub fn observe(old: Option<&Record>, standing: &Standing, look: &Look) -> Option<Change> {
+pub fn observe(old: Option<&Record>, standing: &Authorization, look: &AuditRun) -> Option<RowChange> {
     match standing {
-        Standing::BeingReplaced => None,
-        Standing::Authorised(by) => {
+        Authorization::BeingReplaced => None,
+        Authorization::Authorised(by) => {
             old.filter(|r| is_open(r)).map(|r| clear(r, &format!("authorised: {by}"), look))
         }
-        Standing::Suspicious(why) => Some(match old {
+        Authorization::Suspicious(why) => Some(match old {
             Some(r) if r.status == Some(AuthStatus::Suspicious) => {
-                Change { news: owed(r, News::Suspicious, look), ..seen_again(r, look) }
+                RowChange { news: owed(r, StatusChange::Suspicious, look), ..seen_again(r, look) }
             }
             _ => begin(
                 AuthStatus::Suspicious,
-                News::Suspicious,
+                StatusChange::Suspicious,
                 &format!("ManagedBy=SpotOptimizer, but {why}"),
                 look,
             ),
         }),
-        Standing::Unauthorised => unauthorised(old, look),
+        Authorization::Unauthorised => unauthorised(old, look),
     }
 }
 
-fn unauthorised(old: Option<&Record>, look: &Look) -> Option<Change> {
-    let begin = |why: &str| Some(begin(AuthStatus::Flagged, News::Flagged, why, look));
+fn unauthorised(old: Option<&Record>, look: &AuditRun) -> Option<RowChange> {
+    let begin = |why: &str| Some(begin(AuthStatus::Flagged, StatusChange::Flagged, why, look));
     let Some(record) = old else { return begin("no tag of an owner, no operator") };
     match record.status {
         Some(AuthStatus::Flagged | AuthStatus::TerminationBlocked) => match age(record, look.at) {
-            Some(_) => {
-                Some(Change { news: owed(record, News::NoticeOwed, look), ..seen_again(record, look) })
-            }
+            Some(_) => Some(RowChange {
+                news: owed(record, StatusChange::NoticeOwed, look),
+                ..seen_again(record, look)
+            }),
             None => begin(
                 "no tag of an owner, no operator (its flag was unreadable or in the future: it starts anew)",
             ),
@@ -173,17 +176,17 @@ fn unauthorised(old: Option<&Record>, look: &Look) -> Option<Change> {
 }
 
 /// Returns the notice that has not gone out yet, or the reminder that is due.
-fn owed(record: &Record, notice: News, look: &Look) -> Option<News> {
+fn owed(record: &Record, notice: StatusChange, look: &AuditRun) -> Option<StatusChange> {
     let Some(delay) = record.notice_delay else { return Some(notice) };
     let told = record.told_at.or_else(|| record.flagged_at?.checked_add(delay).ok());
-    (!told.is_some_and(|told| is_recent(told, look.at))).then_some(News::StillRuns)
+    (!told.is_some_and(|told| is_recent(told, look.at))).then_some(StatusChange::StillRuns)
 }
 
 /// Returns the change that closes an open row whose instance no longer exists.
 ///
 /// Either a run of ours terminated the instance and died before it wrote so, or another party terminated it.
 #[must_use]
-pub fn gone(old: &Record, look: &Look) -> Option<Change> {
+pub fn gone(old: &Record, look: &AuditRun) -> Option<RowChange> {
     if !is_open(old) {
         return None;
     }
@@ -193,15 +196,15 @@ pub fn gone(old: &Record, look: &Look) -> Option<Change> {
     let reason = "terminated by us; the run ended before it was noted".to_owned();
     let record =
         Record { status: Some(AuthStatus::Terminated), last_seen: Some(look.at), reason, ..old.clone() };
-    Some(Change { record, news: Some(News::Terminated) })
+    Some(RowChange { record, news: Some(StatusChange::Terminated) })
 }
 
 /// Returns the change of an open row whose instance exists and does not run. The next run can't claim that
 /// the run before saw the instance unauthorised.
 #[must_use]
-pub fn not_running(old: &Record) -> Option<Change> {
+pub fn not_running(old: &Record) -> Option<RowChange> {
     let was_seen = is_open(old) && old.seen_by.is_some();
-    was_seen.then(|| Change { record: Record { seen_by: None, ..old.clone() }, news: None })
+    was_seen.then(|| RowChange { record: Record { seen_by: None, ..old.clone() }, news: None })
 }
 
 /// Returns true if the row still needs a run's attention. A row whose status can't be read does.
@@ -212,7 +215,7 @@ pub fn is_open(record: &Record) -> bool {
 
 /// Returns the change that removes the flag.
 #[must_use]
-pub fn clear(old: &Record, why: &str, look: &Look) -> Change {
+pub fn clear(old: &Record, why: &str, look: &AuditRun) -> RowChange {
     let record = Record {
         status: Some(AuthStatus::Cleared),
         last_seen: Some(look.at),
@@ -221,10 +224,10 @@ pub fn clear(old: &Record, why: &str, look: &Look) -> Change {
         reason: why.to_owned(),
         ..old.clone()
     };
-    Change { record, news: Some(News::Cleared) }
+    RowChange { record, news: Some(StatusChange::Cleared) }
 }
 
-fn begin(status: AuthStatus, news: News, why: &str, look: &Look) -> Change {
+fn begin(status: AuthStatus, news: StatusChange, why: &str, look: &AuditRun) -> RowChange {
     let record = Record {
         status: Some(status),
         flagged_at: Some(look.at),
@@ -235,12 +238,12 @@ fn begin(status: AuthStatus, news: News, why: &str, look: &Look) -> Change {
         terminating_at: None,
         reason: why.to_owned(),
     };
-    Change { record, news: Some(news) }
+    RowChange { record, news: Some(news) }
 }
 
-fn seen_again(old: &Record, look: &Look) -> Change {
+fn seen_again(old: &Record, look: &AuditRun) -> RowChange {
     let record = Record { last_seen: Some(look.at), seen_by: Some(look.run.clone()), ..old.clone() };
-    Change { record, news: None }
+    RowChange { record, news: None }
 }
 
 /// Returns the row once its notice has gone out at `at`.
@@ -302,7 +305,7 @@ pub enum NotDue {
 ///
 /// # Errors
 /// The first condition that is not met.
-pub fn due(before: &Record, look: &Look, rules: Rules) -> Result<(), NotDue> {
+pub fn due(before: &Record, look: &AuditRun, rules: Rules) -> Result<(), NotDue> {
     if !matches!(before.status, Some(AuthStatus::Flagged | AuthStatus::TerminationBlocked)) {
         return Err(NotDue::OtherStatus);
     }
@@ -323,7 +326,7 @@ pub fn due(before: &Record, look: &Look, rules: Rules) -> Result<(), NotDue> {
 
 /// One account and region of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reach {
+pub struct TerminationScope {
     /// The name of the scope in messages.
     pub name: String,
     /// The number of running instances.
@@ -381,16 +384,17 @@ impl BlastRadius {
 ///
 /// # Errors
 /// The limit that is exceeded.
-pub fn blast_radius(reaches: &[Reach]) -> Result<(), BlastRadius> {
+pub fn blast_radius(reaches: &[TerminationScope]) -> Result<(), BlastRadius> {
     let acting = || reaches.iter().filter(|reach| reach.due > 0);
     let due = acting().map(|reach| reach.due).sum();
     let limit = acting().map(|reach| reach.max_per_run).min().unwrap_or(0);
     if due > limit as usize {
         return Err(BlastRadius::PerRun { due, limit });
     }
-    let too_many = |r: &&Reach| r.due.saturating_mul(100) > r.running.saturating_mul(r.max_percent as usize);
+    let too_many =
+        |r: &&TerminationScope| r.due.saturating_mul(100) > r.running.saturating_mul(r.max_percent as usize);
     acting().find(too_many).map_or(Ok(()), |r| {
-        let Reach { name, due, running, max_percent: limit, .. } = r.clone();
+        let TerminationScope { name, due, running, max_percent: limit, .. } = r.clone();
         Err(BlastRadius::Percent { name, due, running, limit })
     })
 }

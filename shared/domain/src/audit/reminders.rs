@@ -17,9 +17,9 @@ pub fn is_recent(at: Timestamp, now: Timestamp) -> bool {
 
 /// The causes of which a person was notified, with the time of each notice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told(BTreeMap<String, Timestamp>);
+pub struct Notified(BTreeMap<String, Timestamp>);
 
-impl Told {
+impl Notified {
     /// Returns true if one of the causes had no notice within a day.
     #[must_use]
     pub fn owes<'a>(&self, causes: impl IntoIterator<Item = &'a String>, now: Timestamp) -> bool {
@@ -38,7 +38,7 @@ impl Told {
     }
 }
 
-impl FromIterator<(String, Timestamp)> for Told {
+impl FromIterator<(String, Timestamp)> for Notified {
     fn from_iter<I: IntoIterator<Item = (String, Timestamp)>>(told: I) -> Self {
         Self(told.into_iter().collect())
     }
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn the_same_cause_is_told_once_a_day_and_a_new_one_at_once() {
-        let mut told = Told::default();
+        let mut told = Notified::default();
         let (denied, both) = (causes(&["denied"]), causes(&["denied", "throttled"]));
         assert!(told.owes(&denied, hours(0)) && !told.owes(&causes(&[]), hours(0)));
         told.note(&denied, hours(0));
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_cause_that_comes_and_goes_is_no_news() {
-        let mut told = Told::default();
+        let mut told = Notified::default();
         told.note(&causes(&["denied"]), hours(0));
         told.note(&causes(&["throttled"]), hours(5));
         assert!(!told.owes(&causes(&["denied", "throttled"]), hours(6)));
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_time_in_the_future_silences_nobody() {
-        let told: Told = [("denied".to_owned(), hours(5))].into_iter().collect();
+        let told: Notified = [("denied".to_owned(), hours(5))].into_iter().collect();
         assert!(told.owes(&causes(&["denied"]), hours(0)));
     }
 }

@@ -83,7 +83,7 @@ pub fn poisoned_share_percent(poisoned: usize, pools: usize) -> Option<f64> {
 /// The answer of the risk manager to an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Outcome {
+pub enum EventOutcome {
     /// The pool is poisoned, or its poison now lasts longer.
     Poisoned,
     /// The pool was poisoned for at least as long already: nothing changed.

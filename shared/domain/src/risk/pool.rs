@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AzId, InstanceType, Malformed, Region};
+use crate::ids::{AzId, InstanceType, MalformedText, Region};
 
 /// One instance type in one Availability Zone, by zone *id*. A pool is written `region#az-id#instance-type`,
 /// the key of the SpotPoolRisk table.
@@ -27,12 +27,12 @@ impl fmt::Display for Pool {
 }
 
 impl FromStr for Pool {
-    type Err = Malformed;
+    type Err = MalformedText;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+    fn from_str(text: &str) -> Result<Self, MalformedText> {
         let parts: Vec<&str> = text.split('#').collect();
         let [region, az_id, instance_type] = parts[..] else {
-            return Err(Malformed {
+            return Err(MalformedText {
                 kind: "pool",
                 given: text.chars().take(80).collect(),
                 expected: "region#az-id#instance-type",
@@ -43,9 +43,9 @@ impl FromStr for Pool {
 }
 
 impl TryFrom<String> for Pool {
-    type Error = Malformed;
+    type Error = MalformedText;
 
-    fn try_from(text: String) -> Result<Self, Malformed> {
+    fn try_from(text: String) -> Result<Self, MalformedText> {
         text.parse()
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClusterName, InstanceId, Malformed, NodeName};
+use crate::ids::{ClusterName, InstanceId, MalformedText, NodeName};
 use crate::reason::Reason;
 use crate::swap::eviction::Turns;
 use crate::swap::lab::LabSwap;
@@ -92,9 +92,9 @@ fn is_number(text: &str) -> bool {
 }
 
 impl TryFrom<String> for SwapId {
-    type Error = Malformed;
+    type Error = MalformedText;
 
-    fn try_from(text: String) -> Result<Self, Malformed> {
+    fn try_from(text: String) -> Result<Self, MalformedText> {
         let is_valid = text
             .rsplit_once('-')
             .is_some_and(|(old, began)| old.parse::<InstanceId>().is_ok() && is_number(began));
@@ -102,14 +102,14 @@ impl TryFrom<String> for SwapId {
             return Ok(Self(text));
         }
         let given = text.chars().take(80).collect();
-        Err(Malformed { kind: "swap id", given, expected: "<instance id>-<milliseconds>" })
+        Err(MalformedText { kind: "swap id", given, expected: "<instance id>-<milliseconds>" })
     }
 }
 
 impl FromStr for SwapId {
-    type Err = Malformed;
+    type Err = MalformedText;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+    fn from_str(text: &str) -> Result<Self, MalformedText> {
         Self::try_from(text.to_owned())
     }
 }

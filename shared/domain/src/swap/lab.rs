@@ -15,7 +15,7 @@ use crate::swap::group::{Instance, InstanceState};
 use crate::swap::journal::SwapId;
 use crate::swap::lab_losses::{TwinVolume, tags_of_twin_volumes_fit};
 use crate::swap::recovery::lab::CapturedImage;
-use crate::swap::report::{GateView, Left};
+use crate::swap::report::{GateView, NotSwapped};
 use crate::tags::{MAX_TAGS, inherited};
 
 /// The input of an execution. Unknown fields are refused: a misspelt `dry_run` must not swap.
@@ -45,7 +45,7 @@ pub struct LabSwapRequest {
 /// The outcome of an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Outcome {
+pub enum LabOutcome {
     /// The newcomer serves; the old instance is stopped or terminated.
     Swapped,
     /// The swap was refused, and nothing was changed.
@@ -67,7 +67,7 @@ pub struct LabReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_instance_id: Option<InstanceId>,
     /// The outcome of the execution.
-    pub outcome: Outcome,
+    pub outcome: LabOutcome,
     /// The reason for which the swap was refused or rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
@@ -232,18 +232,18 @@ pub const INSTANCE_STORE_IS_LOST: &str =
 
 /// Returns why no swap is tried in this account.
 #[must_use]
-pub fn refused_account(request: &LabSwapRequest, environment: EnvironmentType) -> Option<Left> {
+pub fn refused_account(request: &LabSwapRequest, environment: EnvironmentType) -> Option<NotSwapped> {
     (environment != EnvironmentType::Lab).then(|| {
         let detail = "the account is PROD: lab swaps are for LAB accounts".to_owned();
-        Left::new(&request.instance_id, Reason::ProdAccount, detail)
+        NotSwapped::new(&request.instance_id, Reason::ProdAccount, detail)
     })
 }
 
 /// Returns why no swap of this instance is tried.
 #[must_use]
-pub fn refused(original: &Original, request: &LabSwapRequest, settings: &Settings) -> Option<Left> {
+pub fn refused(original: &Original, request: &LabSwapRequest, settings: &Settings) -> Option<NotSwapped> {
     refusal(original, request, settings)
-        .map(|(reason, detail)| Left::new(&original.instance.id, reason, detail))
+        .map(|(reason, detail)| NotSwapped::new(&original.instance.id, reason, detail))
 }
 
 fn refusal(original: &Original, request: &LabSwapRequest, settings: &Settings) -> Option<(Reason, String)> {

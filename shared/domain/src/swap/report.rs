@@ -44,7 +44,7 @@ pub struct Swapped {
 
 /// An instance that stays, and the reason: it was skipped before anything was done, or swapped back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Left {
+pub struct NotSwapped {
     /// The instance.
     pub instance_id: InstanceId,
     /// The code.
@@ -53,7 +53,7 @@ pub struct Left {
     pub detail: String,
 }
 
-impl Left {
+impl NotSwapped {
     /// Returns the entry of an instance that stays.
     #[must_use]
     pub fn new(instance_id: &InstanceId, reason: Reason, detail: impl Into<String>) -> Self {
@@ -102,9 +102,9 @@ pub struct SwapReport {
     /// Swaps that were done.
     pub swapped: Vec<Swapped>,
     /// Members left alone.
-    pub skipped: Vec<Left>,
+    pub skipped: Vec<NotSwapped>,
     /// Swaps that were tried and undone.
-    pub rolled_back: Vec<Left>,
+    pub rolled_back: Vec<NotSwapped>,
     /// Remarks for a person on swaps that were done: resources that were left alone, or a desired capacity that may be one
     /// too high.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

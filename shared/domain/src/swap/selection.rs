@@ -14,7 +14,7 @@ use crate::swap::belongings::{Given, too_many_tags};
 use crate::swap::group::{Group, Instance, InstanceState, Launch, LaunchSource, Member};
 use crate::swap::group_tags::{BadTag, GroupTags};
 use crate::swap::pricing::{Prices, UsageOperation};
-use crate::swap::report::Left;
+use crate::swap::report::NotSwapped;
 use crate::tags::Tags;
 
 /// An On-Demand instance to be replaced, with everything that its launch needs.
@@ -53,7 +53,7 @@ pub struct Selection {
     /// Members to be swapped, one after another.
     pub candidates: Vec<Candidate>,
     /// Members left alone, each with its reason.
-    pub skipped: Vec<Left>,
+    pub skipped: Vec<NotSwapped>,
 }
 
 /// Zone ids by zone name, in the account at hand.
@@ -103,7 +103,7 @@ pub fn select(view: View<'_>, settings: &Settings) -> Result<Selection, BadTag> 
         });
         match verdict {
             Ok(candidate) => selection.candidates.push(candidate),
-            Err((reason, detail)) => selection.skipped.push(Left::new(&member.id, reason, detail)),
+            Err((reason, detail)) => selection.skipped.push(NotSwapped::new(&member.id, reason, detail)),
         }
     }
     keep_floor(&mut selection, on_demand(view.group, view.instances), floor);
@@ -119,7 +119,7 @@ pub fn select_one(
     id: &InstanceId,
     settings: &Settings,
     kind: MemberKind,
-) -> Result<Result<Candidate, Left>, BadTag> {
+) -> Result<Result<Candidate, NotSwapped>, BadTag> {
     let tags = GroupTags::parse(&view.group.tags)?;
     let verdict = view
         .group
@@ -135,7 +135,7 @@ pub fn select_one(
             above_floor(view.group, view.instances, floor)?;
             Ok(candidate)
         });
-    Ok(verdict.map_err(|(reason, detail)| Left::new(id, reason, detail)))
+    Ok(verdict.map_err(|(reason, detail)| NotSwapped::new(id, reason, detail)))
 }
 
 /// The kind of a group's members: Kubernetes nodes or not.
@@ -389,7 +389,7 @@ fn keep_floor(selection: &mut Selection, on_demand: u32, floor: u32) {
     let may_go = usize::try_from(on_demand.saturating_sub(floor)).unwrap_or(usize::MAX);
     let kept = selection.candidates.split_off(may_go.min(selection.candidates.len()));
     let (reason, detail) = kept_by(floor);
-    selection.skipped.extend(kept.iter().map(|c| Left::new(&c.instance_id, reason, detail.clone())));
+    selection.skipped.extend(kept.iter().map(|c| NotSwapped::new(&c.instance_id, reason, detail.clone())));
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ const ROW_DIGITS: u32 = 4;
 
 /// One thing that has a price of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Item {
+pub enum PricedItem {
     /// A GiB of gp2, for a month. The other storage items are per month, too.
     Gp2,
     /// A GiB of gp3.
@@ -68,26 +68,26 @@ pub enum Item {
 }
 
 /// Usage types of the Price List, without the prefix of their region.
-const USAGE_TYPES: [(&str, Item); 16] = [
-    ("EBS:VolumeUsage.gp2", Item::Gp2),
-    ("EBS:VolumeUsage.gp3", Item::Gp3),
-    ("EBS:VolumeP-IOPS.gp3", Item::Gp3Iops),
-    ("EBS:VolumeP-Throughput.gp3", Item::Gp3Throughput),
-    ("EBS:VolumeUsage.piops", Item::Io1),
-    ("EBS:VolumeP-IOPS.piops", Item::Io1Iops),
-    ("EBS:VolumeUsage.io2", Item::Io2),
-    ("EBS:VolumeP-IOPS.io2", Item::Io2Iops),
-    ("EBS:VolumeP-IOPS.io2.tier2", Item::Io2IopsTier2),
-    ("EBS:VolumeP-IOPS.io2.tier3", Item::Io2IopsTier3),
-    ("EBS:VolumeUsage.st1", Item::St1),
-    ("EBS:VolumeUsage.sc1", Item::Sc1),
-    ("EBS:VolumeUsage", Item::Standard),
-    ("EBS:SnapshotUsage", Item::Snapshot),
-    ("EBS:SnapshotArchiveStorage", Item::SnapshotArchive),
-    ("PublicIPv4:IdleAddress", Item::IdleAddress),
+const USAGE_TYPES: [(&str, PricedItem); 16] = [
+    ("EBS:VolumeUsage.gp2", PricedItem::Gp2),
+    ("EBS:VolumeUsage.gp3", PricedItem::Gp3),
+    ("EBS:VolumeP-IOPS.gp3", PricedItem::Gp3Iops),
+    ("EBS:VolumeP-Throughput.gp3", PricedItem::Gp3Throughput),
+    ("EBS:VolumeUsage.piops", PricedItem::Io1),
+    ("EBS:VolumeP-IOPS.piops", PricedItem::Io1Iops),
+    ("EBS:VolumeUsage.io2", PricedItem::Io2),
+    ("EBS:VolumeP-IOPS.io2", PricedItem::Io2Iops),
+    ("EBS:VolumeP-IOPS.io2.tier2", PricedItem::Io2IopsTier2),
+    ("EBS:VolumeP-IOPS.io2.tier3", PricedItem::Io2IopsTier3),
+    ("EBS:VolumeUsage.st1", PricedItem::St1),
+    ("EBS:VolumeUsage.sc1", PricedItem::Sc1),
+    ("EBS:VolumeUsage", PricedItem::Standard),
+    ("EBS:SnapshotUsage", PricedItem::Snapshot),
+    ("EBS:SnapshotArchiveStorage", PricedItem::SnapshotArchive),
+    ("PublicIPv4:IdleAddress", PricedItem::IdleAddress),
 ];
 
-impl Item {
+impl PricedItem {
     /// Returns the item that a usage type of the Price List stands for, such as `APN1-EBS:VolumeUsage.gp3`.
     #[must_use]
     pub fn of_usage_type(usage_type: &str) -> Option<Self> {
@@ -101,14 +101,14 @@ impl Item {
 /// The source of a price, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Source {
+pub enum PriceSource {
     /// AWS's Price List API.
     PriceListApi,
     /// The table that is shipped with the code.
     ShippedTable,
 }
 
-impl Source {
+impl PriceSource {
     /// Returns the name, as rows and reports spell it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -125,7 +125,7 @@ pub struct Rate {
     /// US dollars.
     pub usd: Decimal,
     /// The source of the price.
-    pub source: Source,
+    pub source: PriceSource,
     /// The day on which the price was valid.
     pub as_of: Date,
 }
@@ -136,7 +136,7 @@ pub struct Price {
     /// The amount, to the hundredth of a cent.
     pub monthly: Usd,
     /// The weakest source of its rates.
-    pub source: Source,
+    pub source: PriceSource,
     /// The oldest date of its rates.
     pub as_of: Date,
 }
@@ -144,7 +144,7 @@ pub struct Price {
 /// The rates of one region.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PriceBook {
-    rates: BTreeMap<Item, Rate>,
+    rates: BTreeMap<PricedItem, Rate>,
 }
 
 impl PriceBook {
@@ -152,30 +152,33 @@ impl PriceBook {
     #[must_use]
     pub fn shipped(region: &Region) -> Self {
         let mut book = Self::default();
-        let rates: &[(Item, Decimal)] = match region.as_str() {
+        let rates: &[(PricedItem, Decimal)] = match region.as_str() {
             "us-east-1" => &US_EAST_1,
             "ap-northeast-1" => &AP_NORTHEAST_1,
             _ => &[],
         };
         for (item, usd) in rates {
-            book.set(*item, Rate { usd: *usd, source: Source::ShippedTable, as_of: SHIPPED_AS_OF });
+            book.set(*item, Rate { usd: *usd, source: PriceSource::ShippedTable, as_of: SHIPPED_AS_OF });
         }
         if is_commercial(region) {
             let usd = IDLE_ADDRESS;
-            book.set(Item::IdleAddress, Rate { usd, source: Source::ShippedTable, as_of: SHIPPED_AS_OF });
+            book.set(
+                PricedItem::IdleAddress,
+                Rate { usd, source: PriceSource::ShippedTable, as_of: SHIPPED_AS_OF },
+            );
         }
         book
     }
 
     /// Sets the rate of an item, over any rate that is known already.
-    pub fn set(&mut self, item: Item, rate: Rate) {
+    pub fn set(&mut self, item: PricedItem, rate: Rate) {
         self.rates.insert(item, rate);
     }
 
     /// Returns the price of an address that nothing uses.
     #[must_use]
     pub fn idle_address(&self) -> Option<Price> {
-        self.total(&[(Item::IdleAddress, Decimal::from(ADDRESS_HOURS))])
+        self.total(&[(PricedItem::IdleAddress, Decimal::from(ADDRESS_HOURS))])
     }
 
     /// Returns the price of a volume. I/O requests of `standard` volumes are not included: an unattached
@@ -187,17 +190,17 @@ impl PriceBook {
             Decimal::from(actual.unwrap_or(included).saturating_sub(included))
         };
         let parts = match volume.volume_type.as_str() {
-            "gp2" => vec![(Item::Gp2, size)],
+            "gp2" => vec![(PricedItem::Gp2, size)],
             "gp3" => vec![
-                (Item::Gp3, size),
-                (Item::Gp3Iops, above(volume.iops, GP3_IOPS)),
-                (Item::Gp3Throughput, above(volume.throughput_mibps, GP3_THROUGHPUT)),
+                (PricedItem::Gp3, size),
+                (PricedItem::Gp3Iops, above(volume.iops, GP3_IOPS)),
+                (PricedItem::Gp3Throughput, above(volume.throughput_mibps, GP3_THROUGHPUT)),
             ],
-            "io1" => vec![(Item::Io1, size), (Item::Io1Iops, Decimal::from(volume.iops?))],
+            "io1" => vec![(PricedItem::Io1, size), (PricedItem::Io1Iops, Decimal::from(volume.iops?))],
             "io2" => io2_parts(size, volume.iops?),
-            "st1" => vec![(Item::St1, size)],
-            "sc1" => vec![(Item::Sc1, size)],
-            "standard" => vec![(Item::Standard, size)],
+            "st1" => vec![(PricedItem::St1, size)],
+            "sc1" => vec![(PricedItem::Sc1, size)],
+            "standard" => vec![(PricedItem::Standard, size)],
             _ => return None,
         };
         self.total(&parts)
@@ -209,14 +212,14 @@ impl PriceBook {
     #[must_use]
     pub fn snapshot(&self, snapshot: &Snapshot) -> Option<Price> {
         let item = match snapshot.tier {
-            Tier::Standard => Item::Snapshot,
-            Tier::Archive => Item::SnapshotArchive,
+            Tier::Standard => PricedItem::Snapshot,
+            Tier::Archive => PricedItem::SnapshotArchive,
             Tier::Unknown => return None,
         };
         self.total(&[(item, snapshot.size_gib()?)])
     }
 
-    fn total(&self, parts: &[(Item, Decimal)]) -> Option<Price> {
+    fn total(&self, parts: &[(PricedItem, Decimal)]) -> Option<Price> {
         let mut price: Option<Price> = None;
         for (item, units) in parts.iter().filter(|(_, units)| !units.is_zero()) {
             let rate = self.rates.get(item)?;
@@ -234,13 +237,13 @@ impl PriceBook {
     }
 }
 
-fn io2_parts(size: Decimal, iops: u32) -> Vec<(Item, Decimal)> {
+fn io2_parts(size: Decimal, iops: u32) -> Vec<(PricedItem, Decimal)> {
     let [first, second] = IO2_TIERS;
     vec![
-        (Item::Io2, size),
-        (Item::Io2Iops, Decimal::from(iops.min(first))),
-        (Item::Io2IopsTier2, Decimal::from(iops.min(second).saturating_sub(first))),
-        (Item::Io2IopsTier3, Decimal::from(iops.saturating_sub(second))),
+        (PricedItem::Io2, size),
+        (PricedItem::Io2Iops, Decimal::from(iops.min(first))),
+        (PricedItem::Io2IopsTier2, Decimal::from(iops.min(second).saturating_sub(first))),
+        (PricedItem::Io2IopsTier3, Decimal::from(iops.saturating_sub(second))),
     ]
 }
 
@@ -262,26 +265,26 @@ const IDLE_ADDRESS: Decimal = Decimal::from_parts(5, 0, 0, false, 3);
 ///
 /// That page rounds the upper tiers of io2 to $0.046 and $0.032. The rates here are the Price List's own
 /// (`EBS:VolumeP-IOPS.io2.tier2` and `.tier3`).
-const US_EAST_1: [(Item, Decimal); 15] = [
-    (Item::Gp2, usd_thousandths(100)),
-    (Item::Gp3, usd_thousandths(80)),
-    (Item::Gp3Iops, usd_thousandths(5)),
-    (Item::Gp3Throughput, usd_thousandths(40)),
-    (Item::Io1, usd_thousandths(125)),
-    (Item::Io1Iops, usd_thousandths(65)),
-    (Item::Io2, usd_thousandths(125)),
-    (Item::Io2Iops, usd_thousandths(65)),
-    (Item::Io2IopsTier2, Decimal::from_parts(455, 0, 0, false, 4)),
-    (Item::Io2IopsTier3, Decimal::from_parts(3185, 0, 0, false, 5)),
-    (Item::St1, usd_thousandths(45)),
-    (Item::Sc1, usd_thousandths(15)),
-    (Item::Standard, usd_thousandths(50)),
-    (Item::Snapshot, usd_thousandths(50)),
-    (Item::SnapshotArchive, Decimal::from_parts(125, 0, 0, false, 4)),
+const US_EAST_1: [(PricedItem, Decimal); 15] = [
+    (PricedItem::Gp2, usd_thousandths(100)),
+    (PricedItem::Gp3, usd_thousandths(80)),
+    (PricedItem::Gp3Iops, usd_thousandths(5)),
+    (PricedItem::Gp3Throughput, usd_thousandths(40)),
+    (PricedItem::Io1, usd_thousandths(125)),
+    (PricedItem::Io1Iops, usd_thousandths(65)),
+    (PricedItem::Io2, usd_thousandths(125)),
+    (PricedItem::Io2Iops, usd_thousandths(65)),
+    (PricedItem::Io2IopsTier2, Decimal::from_parts(455, 0, 0, false, 4)),
+    (PricedItem::Io2IopsTier3, Decimal::from_parts(3185, 0, 0, false, 5)),
+    (PricedItem::St1, usd_thousandths(45)),
+    (PricedItem::Sc1, usd_thousandths(15)),
+    (PricedItem::Standard, usd_thousandths(50)),
+    (PricedItem::Snapshot, usd_thousandths(50)),
+    (PricedItem::SnapshotArchive, Decimal::from_parts(125, 0, 0, false, 4)),
 ];
 
 /// <https://aws.amazon.com/ebs/pricing/>, Asia Pacific (Tokyo).
-const AP_NORTHEAST_1: [(Item, Decimal); 1] = [(Item::Gp3, usd_thousandths(96))];
+const AP_NORTHEAST_1: [(PricedItem, Decimal); 1] = [(PricedItem::Gp3, usd_thousandths(96))];
 
 const fn usd_thousandths(amount: u32) -> Decimal {
     Decimal::from_parts(amount, 0, 0, false, 3)
@@ -350,31 +353,31 @@ mod tests {
         let mut book = book("us-east-1");
         let api = Rate {
             usd: "0.09".parse().unwrap(),
-            source: Source::PriceListApi,
+            source: PriceSource::PriceListApi,
             as_of: jiff::civil::date(2026, 11, 20),
         };
-        book.set(Item::Gp3, api);
+        book.set(PricedItem::Gp3, api);
         let plain = book.volume(&volume()).unwrap();
-        assert_eq!((plain.source, plain.as_of), (Source::PriceListApi, api.as_of));
+        assert_eq!((plain.source, plain.as_of), (PriceSource::PriceListApi, api.as_of));
         let fast = book.volume(&Volume { iops: Some(3_001), ..volume() }).unwrap();
-        assert_eq!((fast.source, fast.as_of), (Source::ShippedTable, SHIPPED_AS_OF));
+        assert_eq!((fast.source, fast.as_of), (PriceSource::ShippedTable, SHIPPED_AS_OF));
     }
 
     #[test]
     fn usage_types_are_read_behind_their_regions_prefix() {
         let cases = [
-            ("EBS:VolumeUsage.gp3", Some(Item::Gp3)),
-            ("APN1-EBS:VolumeUsage.gp3", Some(Item::Gp3)),
-            ("EUC1-EBS:VolumeUsage", Some(Item::Standard)),
-            ("EBS:VolumeP-IOPS.io2.tier2", Some(Item::Io2IopsTier2)),
-            ("USW2-EBS:SnapshotUsage", Some(Item::Snapshot)),
-            ("USE1-PublicIPv4:IdleAddress", Some(Item::IdleAddress)),
+            ("EBS:VolumeUsage.gp3", Some(PricedItem::Gp3)),
+            ("APN1-EBS:VolumeUsage.gp3", Some(PricedItem::Gp3)),
+            ("EUC1-EBS:VolumeUsage", Some(PricedItem::Standard)),
+            ("EBS:VolumeP-IOPS.io2.tier2", Some(PricedItem::Io2IopsTier2)),
+            ("USW2-EBS:SnapshotUsage", Some(PricedItem::Snapshot)),
+            ("USE1-PublicIPv4:IdleAddress", Some(PricedItem::IdleAddress)),
             ("EBS:SnapshotUsageUnderBilling", None),
             ("USE1-PublicIPv4:InUseAddress", None),
             ("XEBS:VolumeUsage.gp3", None),
         ];
         for (usage_type, item) in cases {
-            assert_eq!(Item::of_usage_type(usage_type), item, "{usage_type}");
+            assert_eq!(PricedItem::of_usage_type(usage_type), item, "{usage_type}");
         }
     }
 }

@@ -220,7 +220,7 @@ impl ScopeReport {
 
 /// The whole run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct ScanSummary {
     /// The time when the run began.
     pub run_started: Timestamp,
     /// The monthly cost of all findings: the sum of the types, which are the sums of their rows.
@@ -239,7 +239,7 @@ pub struct Summary {
     pub scopes: Vec<ScopeReport>,
 }
 
-impl Summary {
+impl ScanSummary {
     /// Adds up the scopes. `failed` are accounts that could not even be entered. `continues` says that some
     /// scopes have not ended.
     #[must_use]

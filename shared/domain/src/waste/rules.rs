@@ -88,7 +88,7 @@ pub enum LeftAlone {
 
 /// The verdict of the rules on a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum WasteVerdict {
     /// The resource costs, and serves nobody.
     Waste,
     /// The resource would be waste, but for this reason.
@@ -113,9 +113,9 @@ pub struct Rules<'a> {
 impl Rules<'_> {
     /// Judges an address. An address is waste as soon as nothing uses it: EC2 does not report since when.
     #[must_use]
-    pub fn address(&self, address: &Address) -> Verdict {
+    pub fn address(&self, address: &Address) -> WasteVerdict {
         if address.is_associated {
-            return Verdict::Fine;
+            return WasteVerdict::Fine;
         }
         let own_range = address.is_own_range.then_some(LeftAlone::OwnAddressRange);
         unless(self.claim(address.is_service_managed, &address.tags).or(own_range))
@@ -123,9 +123,9 @@ impl Rules<'_> {
 
     /// Judges a volume. A volume is waste if it is `available` and was created more than the minimum age ago.
     #[must_use]
-    pub fn volume(&self, volume: &Volume) -> Verdict {
+    pub fn volume(&self, volume: &Volume) -> WasteVerdict {
         if !volume.is_available || self.is_young(volume.created, self.settings.volume_min_age_days) {
-            return Verdict::Fine;
+            return WasteVerdict::Fine;
         }
         let undated = volume.created.is_none().then_some(LeftAlone::AgeUnknown);
         unless(self.claim(volume.is_service_managed, &volume.tags).or(undated))
@@ -134,12 +134,12 @@ impl Rules<'_> {
     /// Judges a snapshot. A snapshot is waste if it is our own, older than the minimum age, and used by no
     /// image.
     #[must_use]
-    pub fn snapshot(&self, snapshot: &Snapshot) -> Verdict {
+    pub fn snapshot(&self, snapshot: &Snapshot) -> WasteVerdict {
         if !snapshot.is_own_and_completed
             || snapshot.is_used_by_image
             || self.is_young(snapshot.started, self.settings.snapshot_min_age_days)
         {
-            return Verdict::Fine;
+            return WasteVerdict::Fine;
         }
         let binned = match snapshot.binned_image {
             BinnedImage::None => None,
@@ -197,8 +197,8 @@ impl Rules<'_> {
     }
 }
 
-fn unless(claim: Option<LeftAlone>) -> Verdict {
-    claim.map_or(Verdict::Waste, Verdict::LeftAlone)
+fn unless(claim: Option<LeftAlone>) -> WasteVerdict {
+    claim.map_or(WasteVerdict::Waste, WasteVerdict::LeftAlone)
 }
 
 #[cfg(test)]
@@ -229,17 +229,17 @@ mod tests {
     #[test]
     fn an_address_is_waste_once_nothing_uses_it() {
         with_rules(|rules| {
-            assert_eq!(rules.address(&address()), Verdict::Waste);
-            assert_eq!(rules.address(&Address { is_associated: true, ..address() }), Verdict::Fine);
+            assert_eq!(rules.address(&address()), WasteVerdict::Waste);
+            assert_eq!(rules.address(&Address { is_associated: true, ..address() }), WasteVerdict::Fine);
             let managed = Address { is_service_managed: true, ..address() };
-            assert_eq!(rules.address(&managed), Verdict::LeftAlone(LeftAlone::ServiceManaged));
+            assert_eq!(rules.address(&managed), WasteVerdict::LeftAlone(LeftAlone::ServiceManaged));
             let own = Address { is_own_range: true, ..address() };
-            assert_eq!(rules.address(&own), Verdict::LeftAlone(LeftAlone::OwnAddressRange));
+            assert_eq!(rules.address(&own), WasteVerdict::LeftAlone(LeftAlone::OwnAddressRange));
             assert_eq!(rules.address_price(&own).unwrap().monthly, Usd::default());
             let kept = Address { tags: tagged("spot-optimizer:opt-out", "true"), ..address() };
-            assert_eq!(rules.address(&kept), Verdict::LeftAlone(LeftAlone::OptedOut));
+            assert_eq!(rules.address(&kept), WasteVerdict::LeftAlone(LeftAlone::OptedOut));
             let not_kept = Address { tags: tagged("spot-optimizer:opt-out", "false"), ..address() };
-            assert_eq!(rules.address(&not_kept), Verdict::Waste);
+            assert_eq!(rules.address(&not_kept), WasteVerdict::Waste);
         });
     }
 
@@ -247,11 +247,11 @@ mod tests {
     fn ages_at_the_boundary_are_not_yet_waste() {
         with_rules(|rules| {
             let volume_of = |age| Volume { created: Some(at(NOW - age)), ..volume() };
-            assert_eq!(rules.volume(&volume_of(7 * DAY)), Verdict::Fine);
-            assert_eq!(rules.volume(&volume_of(7 * DAY + 1)), Verdict::Waste);
+            assert_eq!(rules.volume(&volume_of(7 * DAY)), WasteVerdict::Fine);
+            assert_eq!(rules.volume(&volume_of(7 * DAY + 1)), WasteVerdict::Waste);
             let snapshot_of = |age| Snapshot { started: Some(at(NOW - age)), ..snapshot() };
-            assert_eq!(rules.snapshot(&snapshot_of(30 * DAY)), Verdict::Fine);
-            assert_eq!(rules.snapshot(&snapshot_of(30 * DAY + 1)), Verdict::Waste);
+            assert_eq!(rules.snapshot(&snapshot_of(30 * DAY)), WasteVerdict::Fine);
+            assert_eq!(rules.snapshot(&snapshot_of(30 * DAY + 1)), WasteVerdict::Waste);
         });
     }
 
@@ -271,12 +271,12 @@ mod tests {
                     rules.volume(&Volume { tags: tags.clone(), ..volume() }),
                     rules.address(&Address { tags, ..address() }),
                 ];
-                assert_eq!(verdicts, [Verdict::LeftAlone(why); 3], "{key}");
+                assert_eq!(verdicts, [WasteVerdict::LeftAlone(why); 3], "{key}");
             }
             let managed = Volume { is_service_managed: true, ..volume() };
-            assert_eq!(rules.volume(&managed), Verdict::LeftAlone(LeftAlone::ServiceManaged));
+            assert_eq!(rules.volume(&managed), WasteVerdict::LeftAlone(LeftAlone::ServiceManaged));
             let undated = Volume { created: None, ..volume() };
-            assert_eq!(rules.volume(&undated), Verdict::LeftAlone(LeftAlone::AgeUnknown));
+            assert_eq!(rules.volume(&undated), WasteVerdict::LeftAlone(LeftAlone::AgeUnknown));
         });
     }
 
@@ -290,11 +290,11 @@ mod tests {
         let rules = Rules { settings: &settings, region: &region, prices: &prices, now: at(NOW) };
         let judge = |key, value| rules.volume(&Volume { tags: tagged(key, value), ..volume() });
         for (key, value) in [("legal-hold", "2031"), ("backup/plan", "a"), ("tier", "gold")] {
-            assert_eq!(judge(key, value), Verdict::LeftAlone(LeftAlone::OwnerMarked), "{key}");
+            assert_eq!(judge(key, value), WasteVerdict::LeftAlone(LeftAlone::OwnerMarked), "{key}");
         }
         for (key, value) in [("legal-hold", ""), ("Legal-Hold", "2031"), ("backup", "a"), ("tier", "silver")]
         {
-            assert_eq!(judge(key, value), Verdict::Waste, "{key}");
+            assert_eq!(judge(key, value), WasteVerdict::Waste, "{key}");
         }
     }
 
@@ -302,19 +302,22 @@ mod tests {
     fn a_snapshot_that_an_image_in_the_recycle_bin_needs_is_left_alone() {
         with_rules(|rules| {
             let judge = |binned_image| rules.snapshot(&Snapshot { binned_image, ..snapshot() });
-            assert_eq!(judge(BinnedImage::None), Verdict::Waste);
-            assert_eq!(judge(BinnedImage::Named), Verdict::LeftAlone(LeftAlone::ImageInRecycleBin));
-            assert_eq!(judge(BinnedImage::Unknown), Verdict::LeftAlone(LeftAlone::RecycleBinUnknown));
+            assert_eq!(judge(BinnedImage::None), WasteVerdict::Waste);
+            assert_eq!(judge(BinnedImage::Named), WasteVerdict::LeftAlone(LeftAlone::ImageInRecycleBin));
+            assert_eq!(judge(BinnedImage::Unknown), WasteVerdict::LeftAlone(LeftAlone::RecycleBinUnknown));
         });
     }
 
     #[test]
     fn what_serves_is_fine() {
         with_rules(|rules| {
-            assert_eq!(rules.volume(&Volume { is_available: false, ..volume() }), Verdict::Fine);
-            assert_eq!(rules.snapshot(&Snapshot { is_used_by_image: true, ..snapshot() }), Verdict::Fine);
+            assert_eq!(rules.volume(&Volume { is_available: false, ..volume() }), WasteVerdict::Fine);
+            assert_eq!(
+                rules.snapshot(&Snapshot { is_used_by_image: true, ..snapshot() }),
+                WasteVerdict::Fine
+            );
             let foreign = Snapshot { is_own_and_completed: false, ..snapshot() };
-            assert_eq!(rules.snapshot(&foreign), Verdict::Fine);
+            assert_eq!(rules.snapshot(&foreign), WasteVerdict::Fine);
         });
     }
 
@@ -346,7 +349,7 @@ mod tests {
             let settings = Settings { volume_min_age_days: days, snapshot_min_age_days: days, ..Settings::default() };
             let prices = PriceBook::default();
             let rules = Rules { settings: &settings, region: &region, prices: &prices, now: at(NOW) };
-            let expected = if age > i64::from(days) * DAY { Verdict::Waste } else { Verdict::Fine };
+            let expected = if age > i64::from(days) * DAY { WasteVerdict::Waste } else { WasteVerdict::Fine };
             let born = Some(at(NOW - age));
             prop_assert_eq!(rules.volume(&Volume { created: born, ..volume() }), expected);
             prop_assert_eq!(rules.snapshot(&Snapshot { started: born, ..snapshot() }), expected);

@@ -20,7 +20,7 @@ const MACHINES: [StateMachine; 3] = [
 /// The decision of a phase stands for the world that it sees.
 fn table() -> Phases<Work, String, Next> {
     Phases::new([
-        ("Discover", start(async |_: &Next, start: Start| Ok(Answer::Other(Box::new(told(&start)))))),
+        ("Discover", start(async |_: &Next, start: Start| Ok(StepAnswer::Other(Box::new(told(&start)))))),
         ("Launch", step(async |next: &Next, _: &mut Work| decide(*next))),
         ("Drain", self_paced(async |next: &Next, _: &mut Work| decide(*next))),
         ("Attach", on_current(async |next: &Next, _: &mut Work, _: &mut Current| decide(*next))),
@@ -85,10 +85,10 @@ fn what_no_phase_understands_is_a_protocol_error() {
 
 #[test]
 fn a_step_answers_with_its_decision_and_the_work_and_nothing_else() {
-    let answer = step_of("Launch", Next::NextTarget, QUEUED).unwrap();
+    let answer = step_of("Launch", Next::NextCandidate, QUEUED).unwrap();
     let mut work = serde_json::to_value(serde_json::from_str::<Work>(QUEUED).unwrap()).unwrap();
     work["steps"] = json!(payload(QUEUED)["steps"].as_u64().unwrap() + 1);
-    assert_eq!(answer, json!({ "next": "NEXT_TARGET", "work": work }));
+    assert_eq!(answer, json!({ "next": "NEXT_CANDIDATE", "work": work }));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn every_step_counts_and_a_wait_has_its_pace() {
 #[test]
 fn a_swap_is_in_progress_until_a_phase_decides_for_the_next_one_or_the_end() {
     for (next, goes_on) in
-        [(Next::Proceed, true), (Next::Wait, true), (Next::NextTarget, false), (Next::Report, false)]
+        [(Next::Proceed, true), (Next::Wait, true), (Next::NextCandidate, false), (Next::Report, false)]
     {
         let answer = step_of("Attach", next, IN_PROGRESS).unwrap();
         assert_eq!(answer["work"]["current"].is_object(), goes_on, "{next:?}");
@@ -145,7 +145,7 @@ fn a_rollback_is_told_of_the_failure_that_led_to_it() {
 
 #[test]
 fn every_decision_that_a_state_machine_looks_for_is_made_here() {
-    let known = [Next::Proceed, Next::Wait, Next::Undo, Next::NextTarget, Next::Report]
+    let known = [Next::Proceed, Next::Wait, Next::Undo, Next::NextCandidate, Next::Report]
         .map(|next| serde_json::to_string(&next).unwrap());
     for machine in MACHINES {
         let looked_for = machine.decisions();

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::tables::swaps::Entered;
-use spot_cloud::{Kind, Target};
+use spot_cloud::{Kind, RegionClients};
 use spot_domain::Reason;
 use spot_domain::swap::group::{AZ_REBALANCE, Group};
 use spot_domain::swap::journal::{Original, Stage};
@@ -22,9 +22,9 @@ use crate::work::{Current, Next, Work};
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = context.target(work).await?;
+    let clients = context.clients(work).await?;
     let name = work.group()?.1.clone();
-    let Some(group) = context.group(&target, work).await? else {
+    let Some(group) = context.group(&clients, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
     if group.member(&current.newcomer).is_none()
@@ -38,17 +38,17 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         return Ok(Next::Proceed); // an earlier run of this step got through
     }
     if let Some(raised) = current.journal.max_raised_to.filter(|raised| *raised > group.max) {
-        groups::set_max(&target.autoscaling, &name, raised).await?;
+        groups::set_max(&clients.autoscaling, &name, raised).await?;
     }
     if !original.az_rebalance_suspended {
-        groups::suspend_az_rebalance(&target.autoscaling, &name).await?;
+        groups::suspend_az_rebalance(&clients.autoscaling, &name).await?;
     }
-    match groups::attach(&target.autoscaling, &name, &current.newcomer).await {
+    match groups::attach(&clients.autoscaling, &name, &current.newcomer).await {
         Ok(()) => Ok(Next::Proceed),
         Err(error) if error.kind == Kind::Rejected => {
             // The SDK repeats a call whose answer was lost; the group refuses the second call because of the
             // first.
-            let attached = is_member(context, &target, work, current).await?;
+            let attached = is_member(context, &clients, work, current).await?;
             Ok(if attached { Next::Proceed } else { work.undo(Reason::AttachRejected, error.to_string()) })
         }
         Err(error) => Err(error.into()),
@@ -84,10 +84,10 @@ async fn record(
 
 async fn is_member(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     work: &Work,
     current: &Current,
 ) -> Result<bool, StepError> {
-    let group = context.group(target, work).await?;
+    let group = context.group(clients, work).await?;
     Ok(group.is_some_and(|group| group.member(&current.newcomer).is_some()))
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use spot_cloud::launch::gatekeeper::Verdict;
+use spot_cloud::launch::gatekeeper::PoolVerdict;
 use spot_domain::swap::selection::Candidate;
 use spot_domain::{Pool, Reason};
 
@@ -23,7 +23,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     let pools: BTreeSet<&Pool> = queue.iter().flat_map(|c| &c.pools).collect();
     let pools: Vec<Pool> = pools.into_iter().cloned().collect();
     if pools.is_empty() {
-        return Ok(work.next_target());
+        return Ok(work.next_candidate());
     }
     let verdicts = match context.gatekeeper.ask(&pools).await {
         Ok(verdicts) => verdicts,
@@ -32,7 +32,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
             for candidate in &queue {
                 work.skip(&candidate.instance_id, Reason::GateUnreachable, closed.to_string());
             }
-            return Ok(work.next_target());
+            return Ok(work.next_candidate());
         }
     };
     let refusals: Vec<(&Pool, Refusal)> =
@@ -46,8 +46,8 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         }
     }
     if !cleared.is_empty() {
-        let target = context.target(work).await?;
-        let priced = pricing::keep_cheaper(context, &target, work, cleared).await;
+        let clients = context.clients(work).await?;
+        let priced = pricing::keep_cheaper(context, &clients, work, cleared).await;
         work.priced_at = Some(Timestamp::now());
         let (mut cheaper, mut dearer) = (Vec::new(), Vec::new());
         for candidate in priced {
@@ -59,7 +59,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         work.enqueue(cheaper);
         work.leave_alone(dearer);
     }
-    Ok(work.next_target())
+    Ok(work.next_candidate())
 }
 
 /// The reason why a pool, or all pools of a candidate, may not be launched into.
@@ -72,13 +72,13 @@ pub struct Refusal {
 
 impl Refusal {
     /// Returns the refusal of a verdict that is one.
-    pub(crate) fn of(verdict: &Verdict) -> Option<Self> {
+    pub(crate) fn of(verdict: &PoolVerdict) -> Option<Self> {
         match verdict {
-            Verdict::Cleared(_) => None,
-            Verdict::PoisonedUntil(until) => {
+            PoolVerdict::Cleared(_) => None,
+            PoolVerdict::PoisonedUntil(until) => {
                 Some(Self { reason: Reason::PoolPoisoned, detail: format!("poisoned until {until}") })
             }
-            Verdict::Unreadable(row) => {
+            PoolVerdict::Unreadable(row) => {
                 Some(Self { reason: Reason::PoolUnreadable, detail: row.to_string() })
             }
         }

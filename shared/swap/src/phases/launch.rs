@@ -7,7 +7,7 @@
 
 use spot_cloud::ec2::instances;
 use spot_cloud::tables::swaps::{Entered, Leased, Release};
-use spot_cloud::{CallError, Target};
+use spot_cloud::{CallError, RegionClients};
 use spot_domain::swap::group::{Group, Instance, Launch};
 use spot_domain::swap::group_tags::GroupTags;
 use spot_domain::swap::journal::Journal;
@@ -30,11 +30,11 @@ use crate::work::{Current, Next, Work};
 /// A call fails in a way that may pass: the step is repeated, and goes on with the same attempt.
 pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> {
     if work.queue.is_empty() {
-        return Ok(work.next_target());
+        return Ok(work.next_candidate());
     }
-    let target = context.target(work).await?;
+    let clients = context.clients(work).await?;
     let (group, rest) = match &work.lease.on {
-        Leased::Group { .. } => group_at_rest(context, &target, work).await?,
+        Leased::Group { .. } => group_at_rest(context, &clients, work).await?,
         Leased::Instance(_) | Leased::ClusterSlot { .. } => (None, Rest::AtRest),
     };
     if rest == Rest::Later {
@@ -49,15 +49,15 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     if let Entered::Again(earlier) = entered {
         journal = earlier;
     }
-    let launched = match earlier(&target, repeated, &journal, &candidate).await? {
+    let launched = match earlier(&clients, repeated, &journal, &candidate).await? {
         Some((newcomer, pool)) => {
             Ok(Launched { newcomer, pool, candidate: candidate.clone(), came_from: None })
         }
-        None => match refused_or_fit(context, work, &target, group, rest, candidate.clone()).await? {
+        None => match refused_or_fit(context, work, &clients, group, rest, candidate.clone()).await? {
             LaunchLook::Refused(refusal) => Err(refusal),
             LaunchLook::Fit(now, look) => {
                 journal.retirement = work.retirement;
-                launch(context, work, &target, *now, look.map(|look| *look), &candidate.pools, &mut journal)
+                launch(context, work, &clients, *now, look.map(|look| *look), &candidate.pools, &mut journal)
                     .await?
             }
         },
@@ -79,7 +79,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         Err(refusal) => {
             context.swaps.close(&work.lease, Release::Keep).await?;
             work.skip(&candidate.instance_id, refusal.reason, refusal.detail);
-            Ok(work.next_target())
+            Ok(work.next_candidate())
         }
     }
 }
@@ -88,7 +88,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
 async fn refused_or_fit(
     context: &Context,
     work: &mut Work,
-    target: &Target,
+    clients: &RegionClients,
     group: Option<Group>,
     rest: Rest,
     queued: Candidate,
@@ -97,7 +97,7 @@ async fn refused_or_fit(
         work.end(Reason::GroupScaling, why.clone());
         return Ok(LaunchLook::Refused(Refusal { reason: Reason::GroupScaling, detail: why }));
     }
-    look_before_launch(context, work, target, group, queued).await
+    look_before_launch(context, work, clients, group, queued).await
 }
 
 struct Launched {
@@ -110,7 +110,7 @@ struct Launched {
 
 /// What an earlier run of this very step launched before its answer was lost.
 async fn earlier(
-    target: &Target,
+    clients: &RegionClients,
     repeated: bool,
     journal: &Journal,
     candidate: &Candidate,
@@ -118,7 +118,7 @@ async fn earlier(
     if !repeated {
         return Ok(None);
     }
-    let found = instances::launched_by(&target.ec2, &journal.swap_id).await?;
+    let found = instances::launched_by(&clients.ec2, &journal.swap_id).await?;
     let alive = found.by_swap.into_iter().find(Instance::is_alive);
     Ok(alive.and_then(|instance| {
         let pool = candidate.pools.iter().find(|pool| pool.instance_type == instance.instance_type)?;
@@ -131,7 +131,7 @@ async fn earlier(
 async fn launch(
     context: &Context,
     work: &Work,
-    target: &Target,
+    clients: &RegionClients,
     candidate: Candidate,
     look: Option<GroupLook>,
     numbered: &[Pool],
@@ -142,8 +142,8 @@ async fn launch(
         Err(why) => return Ok(Err(closed(&why))),
     };
     let tags = newcomers_tags(&candidate, look.as_ref(), journal)?;
-    let orders = Orders::new(target, work, &candidate, look, numbered, tags);
-    let mut attempts = Attempts::new(context, target, work, journal, orders);
+    let orders = Orders::new(clients, work, &candidate, look, numbered, tags);
+    let mut attempts = Attempts::new(context, clients, work, journal, orders);
     let cleared = candidate.pools.iter().zip(verdicts);
     for (pool, verdict) in cleared.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {
         match attempts.in_pool(pool, verdict).await? {

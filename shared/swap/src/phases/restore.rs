@@ -15,13 +15,13 @@ use crate::work::{Current, Next, Work};
 /// # Errors
 /// A call fails, or the group does not fit below its MaxSize by the deadline ([`StepError::Stuck`]).
 pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
-    let target = context.target(work).await?;
+    let clients = context.clients(work).await?;
     let name = work.group()?.1.clone();
     if current.journal.original.as_ref().is_some_and(|original| !original.az_rebalance_suspended) {
-        groups::resume_az_rebalance(&target.autoscaling, &name).await?;
+        groups::resume_az_rebalance(&clients.autoscaling, &name).await?;
     }
     if current.journal.max_raised_to.is_some()
-        && let Some(mut group) = context.group(&target, work).await?
+        && let Some(mut group) = context.group(&clients, work).await?
     {
         group.suspended.clear(); // resumed right above
         let observed = Observed {
@@ -36,12 +36,12 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
         match next(&current.journal, &observed) {
             Action::Wait(_) if Timestamp::now() < current.deadline => return Ok(Next::Wait),
             Action::Wait(why) => return Err(StepError::Stuck(format!("group {name}: {why}"))),
-            Action::RestoreMaxSize(max) => groups::set_max(&target.autoscaling, &name, max).await?,
+            Action::RestoreMaxSize(max) => groups::set_max(&clients.autoscaling, &name, max).await?,
             _ => {}
         }
     }
     work.done(current.swapped());
-    let next = work.next_target();
+    let next = work.next_candidate();
     let summary = work.summary();
     work.lease_released = next == Next::Report;
     let release = if work.lease_released { Release::LetGo { summary: &summary } } else { Release::Keep };

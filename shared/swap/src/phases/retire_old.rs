@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cloud::auto_scaling::groups::{self, Desired};
 use spot_cloud::ec2::instances;
 use spot_cloud::tables::swaps::Entered;
-use spot_cloud::{CallError, Kind, Target};
+use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::swap::group::{Group, Instance, InstanceState, MemberState};
 use spot_domain::swap::journal::{Retirement, Stage};
 use spot_domain::swap::recovery::group::why_not_retired;
@@ -32,21 +32,21 @@ const ASKED_FOR: SignedDuration = SignedDuration::from_secs(30);
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = context.target(work).await?;
+    let clients = context.clients(work).await?;
     // Termination in the group can't be undone; a detached instance is checked once more before it is terminated.
     if current.journal.retirement == Retirement::TerminateInGroup
-        && let Some(undo) = undo_if_at_risk(context, &target, work, current).await?
+        && let Some(undo) = undo_if_at_risk(context, &clients, work, current).await?
     {
         return Ok(undo);
     }
-    let Some(group) = context.group(&target, work).await? else {
+    let Some(group) = context.group(&clients, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
     // The drain of a node runs between the last phase and this one, for hours perhaps.
     let is_fresh = |at: Timestamp| Timestamp::now().duration_since(at) < ASKED_FOR;
     if !current.owner_asked_at.is_some_and(is_fresh) {
-        let described = members(&target, &group).await?;
-        let answer = ask_owner(&target, work, &group, &described, current).await?;
+        let described = members(&clients, &group).await?;
+        let answer = ask_owner(&clients, work, &group, &described, current).await?;
         if answer != Next::Proceed {
             return Ok(answer);
         }
@@ -68,18 +68,20 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     }
     current.deadline = work.wait_at_most(work.retire_seconds());
     let retired = match current.journal.retirement {
-        Retirement::Detach => groups::detach(&target.autoscaling, work.group()?.1, old).await,
-        Retirement::TerminateInGroup => groups::terminate(&target.autoscaling, old, Desired::Decrement).await,
+        Retirement::Detach => groups::detach(&clients.autoscaling, work.group()?.1, old).await,
+        Retirement::TerminateInGroup => {
+            groups::terminate(&clients.autoscaling, old, Desired::Decrement).await
+        }
     };
     match retired {
         Ok(()) => {
             // A proof for the recovery. The payload carries the note; the row gets it with its next write.
             current.journal.retired = true;
-            give_max_back(context, &target, work, current).await?;
+            give_max_back(context, &clients, work, current).await?;
             Ok(Next::Proceed)
         }
         Err(error) if error.kind == Kind::Rejected => {
-            refused(context, &target, work, current, &error, is_first).await
+            refused(context, &clients, work, current, &error, is_first).await
         }
         Err(error) => Err(error.into()),
     }
@@ -92,7 +94,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
 /// # Errors
 /// A call fails.
 pub async fn ask_owner(
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
     group: &Group,
     described: &BTreeMap<InstanceId, Instance>,
@@ -110,20 +112,20 @@ pub async fn ask_owner(
     if let Some(change) = no_longer_wanted(group, described, &current.candidate, original, &work.settings) {
         return Ok(work.undo_for(change));
     }
-    let protection = if instances::is_termination_protected(&target.ec2, &old).await? {
+    let protection = if instances::is_termination_protected(&clients.ec2, &old).await? {
         Some("DisableApiTermination")
     } else {
-        instances::is_stop_protected(&target.ec2, &old).await?.then_some("DisableApiStop")
+        instances::is_stop_protected(&clients.ec2, &old).await?.then_some("DisableApiStop")
     };
     if let Some(protection) = protection {
         return Ok(
             work.undo(Reason::TerminationProtected, format!("{protection} is on by now on instance {old}"))
         );
     }
-    if let Some(refresh) = groups::active_refresh(&target.autoscaling, &group.name).await? {
+    if let Some(refresh) = groups::active_refresh(&clients.autoscaling, &group.name).await? {
         return Ok(work.undo_for(Change::of_group(refresh)));
     }
-    if let Some(why) = taken_back(target, &current.newcomer).await? {
+    if let Some(why) = taken_back(clients, &current.newcomer).await? {
         return Ok(work.undo(Reason::NewcomerAtRisk, why));
     }
     current.owner_asked_at = Some(Timestamp::now());
@@ -134,16 +136,16 @@ pub async fn ask_owner(
 /// place that we made. If the group does not show the capacity yet, the next phase looks again.
 async fn give_max_back(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     work: &Work,
     current: &Current,
 ) -> Result<(), StepError> {
     let (Some(raised), Some(original)) = (current.journal.max_raised_to, &current.journal.original) else {
         return Ok(());
     };
-    let Some(group) = context.group(target, work).await? else { return Ok(()) };
+    let Some(group) = context.group(clients, work).await? else { return Ok(()) };
     if group.max == raised && group.desired <= original.max {
-        groups::set_max(&target.autoscaling, &group.name, original.max).await?;
+        groups::set_max(&clients.autoscaling, &group.name, original.max).await?;
     }
     Ok(())
 }
@@ -152,13 +154,13 @@ async fn give_max_back(
 /// reason why this one is refused.
 async fn refused(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
     current: &Current,
     error: &CallError,
     is_first: bool,
 ) -> Result<Next, StepError> {
-    let group = context.group(target, work).await?;
+    let group = context.group(clients, work).await?;
     let old = &current.candidate.instance_id;
     let has_left = |group: &Group| group.member(old).is_none_or(|m| m.state == MemberState::Leaving);
     // The group's description lags behind the refusal.

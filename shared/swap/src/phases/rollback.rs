@@ -45,7 +45,7 @@ pub async fn run(
     };
     let Some(mut journal) = held.journal else {
         nothing_in_progress(work, &undo);
-        return Ok(work.next_target());
+        return Ok(work.next_candidate());
     };
     if !is_of_this_run(work, &journal) {
         let problem = format!("it tells of swap {}, which is none of this execution", journal.swap_id);
@@ -58,8 +58,8 @@ pub async fn run(
         None => work.wait_at_most(work.settings.rollback_timeout_seconds.max(work.hook_seconds)),
     };
     work.rollback_deadline = Some(give_up);
-    let target = context.target(work).await?;
-    match advance(&target, &context.swaps, &work.lease, &work.settings, &mut journal, permit).await? {
+    let clients = context.clients(work).await?;
+    match advance(&clients, &context.swaps, &work.lease, &work.settings, &mut journal, permit).await? {
         Progress::Waiting(why) if Timestamp::now() >= give_up => {
             Err(StepError::Stuck(format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old)))
         }
@@ -69,7 +69,7 @@ pub async fn run(
             // The recovery may have added to the detail what it left behind.
             let undo = journal.undo.clone().unwrap_or(undo);
             record(work, &journal, end, newcomer, undo, remarks.into_iter().chain(doubt).collect());
-            Ok(work.next_target())
+            Ok(work.next_candidate())
         }
     }
 }

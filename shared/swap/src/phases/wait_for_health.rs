@@ -6,9 +6,9 @@
 
 use jiff::Timestamp;
 use spot_cloud::ec2::instances;
-use spot_cloud::launch::gatekeeper::Verdict;
+use spot_cloud::launch::gatekeeper::PoolVerdict;
 use spot_cloud::tables::swaps::Leased;
-use spot_cloud::{CallError, Target};
+use spot_cloud::{CallError, RegionClients};
 use spot_domain::swap::group::{Instance, InstanceState};
 use spot_domain::swap::scaling::scaling;
 use spot_domain::swap::selection::Change;
@@ -25,8 +25,8 @@ use crate::work::{Current, Next, Work};
 /// # Errors
 /// A call fails.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = context.target(work).await?;
-    let described = instances::describe(&target.ec2, std::slice::from_ref(&current.newcomer)).await?;
+    let clients = context.clients(work).await?;
+    let described = instances::describe(&clients.ec2, std::slice::from_ref(&current.newcomer)).await?;
     note_volumes(context, work, current, described.get(&current.newcomer)).await?;
     let current = &*current;
     let newcomer = &current.newcomer;
@@ -42,10 +42,10 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
                 Err(work.undo(reason, format!("newcomer {newcomer} died while starting: {why}")))
             }
             InstanceState::Pending => unhealthy("it is still pending"),
-            InstanceState::Running if !instances::passes_status_checks(&target.ec2, newcomer).await? => {
+            InstanceState::Running if !instances::passes_status_checks(&clients.ec2, newcomer).await? => {
                 unhealthy("its status checks have not both passed")
             }
-            InstanceState::Running => healthy(context, &target, work, current).await?,
+            InstanceState::Running => healthy(context, &clients, work, current).await?,
         },
     };
     let (reason, why) = match waiting_for {
@@ -79,14 +79,14 @@ async fn note_volumes(
 /// Returns the next state for a newcomer that is well, or notes what it still waits for.
 async fn healthy(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
     current: &Current,
 ) -> Result<Result<(Reason, String), Next>, StepError> {
-    Ok(match last_look(context, target, current).await? {
+    Ok(match last_look(context, clients, current).await? {
         LastLook::AtRisk(why) => Err(work.undo(Reason::NewcomerAtRisk, why)),
         LastLook::Unknown(why) => Ok((Reason::NewcomerUnhealthy, why)),
-        LastLook::Clear => match group_is_ready(context, target, work, current).await? {
+        LastLook::Clear => match group_is_ready(context, clients, work, current).await? {
             Ready::Yes => Err(Next::Proceed),
             Ready::Changed(change) => Err(work.undo_for(change)),
             Ready::NotYet(why) => Ok((Reason::GroupChanged, why)),
@@ -106,15 +106,15 @@ enum Ready {
 /// Checks the group. The attach itself checks all other changes.
 async fn group_is_ready(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
     current: &Current,
 ) -> Result<Ready, StepError> {
     let Leased::Group { .. } = work.lease.on else { return Ok(Ready::Yes) };
-    let Some(group) = context.group(target, work).await? else {
+    let Some(group) = context.group(clients, work).await? else {
         return Ok(Ready::Changed(Change::deleted()));
     };
-    if let Some(change) = launches_otherwise(target, &group, current).await? {
+    if let Some(change) = launches_otherwise(clients, &group, current).await? {
         return Ok(Ready::Changed(change));
     }
     Ok(scaling(&group, &mut work.short_since, Timestamp::now()).map_or(Ready::Yes, Ready::NotYet))
@@ -127,11 +127,11 @@ async fn group_is_ready(
 /// The gate does not answer, or a call fails.
 pub async fn undo_if_at_risk(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
     current: &Current,
 ) -> Result<Option<Next>, StepError> {
-    match last_look(context, target, current).await? {
+    match last_look(context, clients, current).await? {
         LastLook::Clear => Ok(None),
         LastLook::AtRisk(why) => Ok(Some(work.undo(Reason::NewcomerAtRisk, why))),
         LastLook::Unknown(why) => Err(StepError::Transient(why)),
@@ -145,10 +145,10 @@ pub async fn undo_if_at_risk(
 /// A call fails.
 pub async fn at_risk(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
-    match last_look(context, target, current).await? {
+    match last_look(context, clients, current).await? {
         LastLook::AtRisk(why) => Ok(Some(why)),
         LastLook::Clear | LastLook::Unknown(_) => Ok(None),
     }
@@ -158,8 +158,8 @@ pub async fn at_risk(
 ///
 /// # Errors
 /// The call fails.
-pub async fn taken_back(target: &Target, newcomer: &InstanceId) -> Result<Option<String>, CallError> {
-    let code = instances::is_taken_back(&target.ec2, newcomer).await?;
+pub async fn taken_back(clients: &RegionClients, newcomer: &InstanceId) -> Result<Option<String>, CallError> {
+    let code = instances::is_taken_back(&clients.ec2, newcomer).await?;
     Ok(code.map(|code| format!("newcomer {newcomer}: its Spot request is {code}")))
 }
 
@@ -175,17 +175,21 @@ enum LastLook {
 
 /// Checks the newcomer's pool, which may have been poisoned since the launch, and its Spot request. In a LAB
 /// account, or below a threshold of several accounts, an interruption poisons nothing; the Spot request shows it.
-async fn last_look(context: &Context, target: &Target, current: &Current) -> Result<LastLook, StepError> {
+async fn last_look(
+    context: &Context,
+    clients: &RegionClients,
+    current: &Current,
+) -> Result<LastLook, StepError> {
     let (pool, newcomer) = (&current.pool, &current.newcomer);
-    if let Some(why) = taken_back(target, newcomer).await? {
+    if let Some(why) = taken_back(clients, newcomer).await? {
         return Ok(LastLook::AtRisk(why));
     }
     Ok(match context.gatekeeper.ask_one(pool).await {
-        Ok(Verdict::Cleared(_)) => LastLook::Clear,
-        Ok(Verdict::PoisonedUntil(until)) => {
+        Ok(PoolVerdict::Cleared(_)) => LastLook::Clear,
+        Ok(PoolVerdict::PoisonedUntil(until)) => {
             LastLook::AtRisk(format!("pool {pool} was poisoned meanwhile, until {until}"))
         }
-        Ok(Verdict::Unreadable(row)) => LastLook::Unknown(row.to_string()),
+        Ok(PoolVerdict::Unreadable(row)) => LastLook::Unknown(row.to_string()),
         Err(closed) => LastLook::Unknown(closed.to_string()),
     })
 }

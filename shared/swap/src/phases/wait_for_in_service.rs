@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::Target;
+use spot_cloud::RegionClients;
 use spot_cloud::ec2::instances;
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::load_balancing::targets;
@@ -32,9 +32,9 @@ const AFTER_WARM_UP_SECONDS: u32 = 120;
 /// # Errors
 /// A call fails.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let target = context.target(work).await?;
+    let clients = context.clients(work).await?;
     let newcomer = current.newcomer.clone();
-    let Some(group) = context.group(&target, work).await? else {
+    let Some(group) = context.group(&clients, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
     let waiting_for = match group.member(&newcomer) {
@@ -44,24 +44,24 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             );
         }
         Some(m) if m.serves() => {
-            if let Some(why) = not_serving(&target, work, &group, current).await? {
+            if let Some(why) = not_serving(&clients, work, &group, current).await? {
                 why
             } else {
-                let described = members(&target, &group).await?;
-                match health_by_others(&target, work, &group, &described, current).await? {
+                let described = members(&clients, &group).await?;
+                match health_by_others(&clients, work, &group, &described, current).await? {
                     Some(why) => why,
-                    None => return ask_owner(&target, work, &group, &described, current).await,
+                    None => return ask_owner(&clients, work, &group, &described, current).await,
                 }
             }
         }
         Some(m) => format!("it is {:?}, healthy: {}", m.state, m.healthy),
         // The newcomer may never be InService: EC2 reclaims it, and its group was faster.
-        None => match at_risk(context, &target, current).await? {
+        None => match at_risk(context, &clients, current).await? {
             Some(why) => return Ok(work.undo(Reason::NewcomerAtRisk, why)),
             None => "it is not in the group".to_owned(),
         },
     };
-    if let Some(undo) = undo_if_dying(&target, work, current).await? {
+    if let Some(undo) = undo_if_dying(&clients, work, current).await? {
         return Ok(undo);
     }
     if Timestamp::now() < current.deadline {
@@ -76,12 +76,12 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
 
 /// Starts the undo if the newcomer is dying: its group may notice late.
 async fn undo_if_dying(
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
     current: &Current,
 ) -> Result<Option<Next>, StepError> {
     let newcomer = &current.newcomer;
-    let described = instances::describe(&target.ec2, std::slice::from_ref(newcomer)).await?;
+    let described = instances::describe(&clients.ec2, std::slice::from_ref(newcomer)).await?;
     let Some(dead) = described.get(newcomer).filter(|instance| !instance.is_alive()) else { return Ok(None) };
     let why = format!("newcomer {newcomer} no longer runs: {}", dead.why_it_stopped());
     Ok(Some(work.undo(Reason::NewcomerAtRisk, why)))
@@ -89,36 +89,36 @@ async fn undo_if_dying(
 
 /// Says what the newcomer still lacks in the eyes of its group; `None` if it serves.
 async fn not_serving(
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
     group: &Group,
     current: &mut Current,
 ) -> Result<Option<String>, StepError> {
     if current.serving_since.is_none() {
-        put_mark_back(target, group, current).await?;
+        put_mark_back(clients, group, current).await?;
     }
     let since = *current.serving_since.get_or_insert_with(Timestamp::now);
-    if let Some(why) = target_health(target, group, current).await? {
+    if let Some(why) = target_health(clients, group, current).await? {
         return Ok(Some(why));
     }
-    warming_up_or_unready(target, work, group, current, since).await
+    warming_up_or_unready(clients, work, group, current, since).await
 }
 
 /// Restores our tag on the newcomer if the group has a tag with the same key.
 ///
 /// The attach has put the group's tags on the newcomer:
 /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-tagging.html>
-async fn put_mark_back(target: &Target, group: &Group, current: &Current) -> Result<(), StepError> {
+async fn put_mark_back(clients: &RegionClients, group: &Group, current: &Current) -> Result<(), StepError> {
     let is_overwritten = group.propagated_tags.get(MANAGED_BY.0).is_some_and(|value| value != MANAGED_BY.1);
     if is_overwritten {
-        instances::mark_as_ours(&target.ec2, &current.newcomer).await?;
+        instances::mark_as_ours(&clients.ec2, &current.newcomer).await?;
     }
     Ok(())
 }
 
 /// Says that the newcomer lacks the owner's ready tag, or, if the owner has chosen none, that it is warming up.
 async fn warming_up_or_unready(
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
     group: &Group,
     current: &mut Current,
@@ -130,7 +130,7 @@ async fn warming_up_or_unready(
         Err(bad) => return Ok(Some(bad.to_string())),
     };
     if let Some(ready) = &tags.ready_tag {
-        let described = instances::describe(&target.ec2, std::slice::from_ref(&current.newcomer)).await?;
+        let described = instances::describe(&clients.ec2, std::slice::from_ref(&current.newcomer)).await?;
         let is_ready = described.get(&current.newcomer).is_some_and(|instance| ready.is_on(&instance.tags));
         return Ok(
             (!is_ready).then(|| format!("it does not carry the tag {ready}, which its group waits for"))
@@ -156,13 +156,13 @@ fn warming_up(work: &mut Work, current: &mut Current, since: Timestamp, seconds:
 
 /// Says what the group's target groups still lack; `None` if nothing.
 async fn target_health(
-    target: &Target,
+    clients: &RegionClients,
     group: &Group,
     current: &Current,
 ) -> Result<Option<String>, StepError> {
     let newcomer = &current.newcomer;
     if !group.target_group_arns.is_empty() {
-        let health = target_groups::health(&target.elbv2, &group.target_group_arns, newcomer).await?;
+        let health = target_groups::health(&clients.elbv2, &group.target_group_arns, newcomer).await?;
         if health != TargetHealth::Healthy {
             return Ok(Some(format!("its target groups say {health:?}")));
         }
@@ -173,7 +173,7 @@ async fn target_health(
 /// Says what is missing in the target groups that others have registered the newcomer or the old instance in. They
 /// may register at any moment: the check searches all target groups of the VPC.
 async fn health_by_others(
-    target: &Target,
+    clients: &RegionClients,
     work: &Work,
     group: &Group,
     described: &BTreeMap<InstanceId, Instance>,
@@ -185,15 +185,15 @@ async fn health_by_others(
     }
     let (newcomer, old) = (&current.newcomer, &current.candidate.instance_id);
     let both = [newcomer, old].into_iter().filter_map(|id| described.get(id));
-    let found = targets::by_others(&target.elbv2, both, &group.target_group_arns).await?;
+    let found = targets::by_others(&clients.elbv2, both, &group.target_group_arns).await?;
     current.also_in.clone_from(&found.target_group_arns);
     let (newcomer, old) = (&current.newcomer, &current.candidate.instance_id);
     for arn in &found.target_group_arns {
         let one = std::slice::from_ref(arn);
-        let health = target_groups::health(&target.elbv2, one, newcomer).await?;
+        let health = target_groups::health(&clients.elbv2, one, newcomer).await?;
         let is_missed = match health {
             TargetHealth::Healthy => false,
-            TargetHealth::Absent => is_served_by(target, one, old).await?,
+            TargetHealth::Absent => is_served_by(clients, one, old).await?,
             TargetHealth::Draining | TargetHealth::NotHealthy => true,
         };
         if is_missed {
@@ -203,7 +203,7 @@ async fn health_by_others(
     Ok(None)
 }
 
-async fn is_served_by(target: &Target, arn: &[String], old: &InstanceId) -> Result<bool, StepError> {
-    let health = target_groups::health(&target.elbv2, arn, old).await?;
+async fn is_served_by(clients: &RegionClients, arn: &[String], old: &InstanceId) -> Result<bool, StepError> {
+    let health = target_groups::health(&clients.elbv2, arn, old).await?;
     Ok(matches!(health, TargetHealth::Healthy | TargetHealth::NotHealthy))
 }

@@ -4,7 +4,7 @@
 //! has failed meanwhile, the rollback attaches the old instance again.
 
 use jiff::Timestamp;
-use spot_cloud::Target;
+use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
@@ -27,29 +27,29 @@ use crate::work::{Current, Next, Work};
 /// # Errors
 /// A call fails, or the old instance has not left by the deadline ([`StepError::Stuck`]).
 pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
-    let target = context.target(work).await?;
-    let Some(group) = context.group(&target, work).await? else {
+    let clients = context.clients(work).await?;
+    let Some(group) = context.group(&clients, work).await? else {
         return Ok(work.undo_for(Change::deleted()));
     };
-    let observed = observe(&target, work, group, current).await?;
+    let observed = observe(&clients, work, group, current).await?;
     let waiting_for = match next(&current.journal, &observed) {
         Action::Wait(why) => why,
         Action::TerminateOld => {
-            let next = terminate_old(context, &target, work, current).await?;
+            let next = terminate_old(context, &clients, work, current).await?;
             if next == Next::Proceed {
-                end_if_unfit(&target, work, observed.group.as_ref()).await?;
+                end_if_unfit(&clients, work, observed.group.as_ref()).await?;
             }
             return Ok(next);
         }
         Action::RestoreMaxSize(max) => {
-            groups::set_max(&target.autoscaling, work.group()?.1, max).await?;
+            groups::set_max(&clients.autoscaling, work.group()?.1, max).await?;
             "MaxSize was given back"
         }
         // The old instance is gone already; Restore does the rest.
         Action::ResumeAzRebalance | Action::Done(End::Finished)
             if goes_forward(&current.journal, &observed) =>
         {
-            end_if_unfit(&target, work, observed.group.as_ref()).await?;
+            end_if_unfit(&clients, work, observed.group.as_ref()).await?;
             return Ok(Next::Proceed);
         }
         action => {
@@ -74,10 +74,14 @@ pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Resul
 
 /// Ends the run with this swap if a refresh began or a hook was added meanwhile. Runs before the next candidate's
 /// turn.
-async fn end_if_unfit(target: &Target, work: &mut Work, group: Option<&Group>) -> Result<(), StepError> {
+async fn end_if_unfit(
+    clients: &RegionClients,
+    work: &mut Work,
+    group: Option<&Group>,
+) -> Result<(), StepError> {
     if !work.queue.is_empty()
         && let Some(group) = group
-        && let Some(why) = unfit_by_now(target, work, group).await?
+        && let Some(why) = unfit_by_now(clients, work, group).await?
     {
         work.end(Reason::GroupChanged, why);
     }
@@ -87,31 +91,31 @@ async fn end_if_unfit(target: &Target, work: &mut Work, group: Option<&Group>) -
 /// Terminates the old instance: the point of no return.
 async fn terminate_old(
     context: &Context,
-    target: &Target,
+    clients: &RegionClients,
     work: &mut Work,
     current: &Current,
 ) -> Result<Next, StepError> {
-    if let Some(undo) = undo_if_at_risk(context, target, work, current).await? {
+    if let Some(undo) = undo_if_at_risk(context, clients, work, current).await? {
         return Ok(undo);
     }
     context.swaps.write(&work.lease, &current.journal).await?;
-    instances::terminate(&target.ec2, &current.candidate.instance_id).await?;
+    instances::terminate(&clients.ec2, &current.candidate.instance_id).await?;
     Ok(Next::Proceed)
 }
 
 /// Returns true while a target group is draining the old instance: the group's own at its port, one of others at
 /// any port.
-async fn is_drained(target: &Target, own: &[String], current: &Current) -> Result<bool, StepError> {
+async fn is_drained(clients: &RegionClients, own: &[String], current: &Current) -> Result<bool, StepError> {
     let old = &current.candidate.instance_id;
-    if target_groups::health(&target.elbv2, own, old).await? == TargetHealth::Draining {
+    if target_groups::health(&clients.elbv2, own, old).await? == TargetHealth::Draining {
         return Ok(true);
     }
-    Ok(!targets::in_those(&target.elbv2, &current.also_in, old).await?.draining.is_empty())
+    Ok(!targets::in_those(&clients.elbv2, &current.also_in, old).await?.draining.is_empty())
 }
 
 /// Observes what the decision needs if the old instance may be terminated: less than the rollback observes.
 async fn observe(
-    target: &Target,
+    clients: &RegionClients,
     work: &Work,
     group: Group,
     current: &Current,
@@ -121,14 +125,14 @@ async fn observe(
     let detached = current.journal.retirement == Retirement::Detach;
     if detached
         && group.member(old).is_none()
-        && is_drained(target, &group.target_group_arns, current).await?
+        && is_drained(clients, &group.target_group_arns, current).await?
     {
         draining.push(old.clone());
     }
     // The group may not have noticed yet that the newcomer is dying: EC2 shows its state before the termination.
     let is_member = group.member(&current.newcomer).is_some();
     let old_left = group.member(old).is_none();
-    let alive = is_member && (!old_left || instances::is_running(&target.ec2, &current.newcomer).await?);
+    let alive = is_member && (!old_left || instances::is_running(&clients.ec2, &current.newcomer).await?);
     let newcomer = Newcomer { id: current.newcomer.clone(), alive, has_group_tag: is_member };
     Ok(Observed {
         group: Some(group),

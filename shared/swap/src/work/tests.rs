@@ -54,7 +54,7 @@ fn several_failures_in_a_row_end_a_run_with_the_last_ones_words() {
     let ended = run.ending().unwrap();
     assert_eq!(ended.reason, Reason::LaunchRejected);
     assert!(ended.detail.starts_with("3 swaps in a row failed") && ended.detail.ends_with("a bad parameter"));
-    assert_eq!(run.next_target(), Next::Report);
+    assert_eq!(run.next_candidate(), Next::Report);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_run_says_how_many_more_it_takes() {
     let one = run.queue[0].clone();
     run.queue = vec![one; 3];
     run.deferred = 171;
-    run.rolled_back = (0..26).map(|n| Left::new(&id(n), Reason::NewcomerUnhealthy, "x")).collect();
+    run.rolled_back = (0..26).map(|n| NotSwapped::new(&id(n), Reason::NewcomerUnhealthy, "x")).collect();
     assert_eq!(run.executions_needed(), Some(7));
     run.queue.clear();
     run.deferred = 0;
@@ -126,7 +126,7 @@ fn a_group_of_thousands_fits_the_payload() {
     one.tags = (0..40).map(|n| (format!("some-tag-{n}"), "its value".repeat(4))).collect();
     let detail =
         "tag kubernetes.io/cluster/shop: a Kubernetes node, whose pods must move first; use the node swap";
-    let left = |n| Left::new(&id(n), Reason::KubernetesNode, detail);
+    let left = |n| NotSwapped::new(&id(n), Reason::KubernetesNode, detail);
     run.leave_alone((0..3_000).map(left).collect());
     run.enqueue(vec![one; 2_000]);
     assert_eq!(run.skipped.len() + run.skipped_more[&Reason::KubernetesNode], 3_000);

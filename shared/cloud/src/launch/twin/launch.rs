@@ -6,7 +6,7 @@ use aws_sdk_ec2::types as ec2;
 use spot_domain::swap::lab_losses::volume_tags;
 use spot_domain::tags::{SWAP_TAG, Tags, inherited};
 
-use super::{Source, Twin};
+use super::{Twin, TwinSource};
 use crate::ec2::described_instance;
 use crate::fields::filled;
 
@@ -15,7 +15,7 @@ use crate::fields::filled;
 #[must_use]
 pub fn apply(
     request: RunInstancesFluentBuilder,
-    source: &Source,
+    source: &TwinSource,
     twin: &Twin,
     subnet_id: &str,
     tags: &Tags,
@@ -54,7 +54,7 @@ pub(super) fn is_detailed(state: &ec2::MonitoringState) -> bool {
 
 /// Returns the one set of tags that EC2 takes for all volumes of a launch. Our tags are among them, so that a
 /// volume which outlives a newcomer is found.
-fn tags_of_volumes(source: &Source, twin: &Twin, of_instance: &Tags) -> ec2::TagSpecification {
+fn tags_of_volumes(source: &TwinSource, twin: &Twin, of_instance: &Tags) -> ec2::TagSpecification {
     let swap_id = of_instance.get(SWAP_TAG).map(String::as_str).unwrap_or_default();
     let volumes =
         described_instance::parse(&source.instance).map(|known| super::traits::volumes(source, &known));
@@ -66,7 +66,7 @@ fn tags_of_volumes(source: &Source, twin: &Twin, of_instance: &Tags) -> ec2::Tag
 
 /// Returns the CPU options that differ from those of the type. Many types take no options, not even their
 /// own. <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/cpu-options-supported-instances-values.html>
-pub(super) fn cpu_options(source: &Source) -> Option<ec2::CpuOptionsRequest> {
+pub(super) fn cpu_options(source: &TwinSource) -> Option<ec2::CpuOptionsRequest> {
     let options = source.instance.cpu_options()?;
     let usual = source.kind.as_ref().and_then(|kind| kind.v_cpu_info());
     let cores = options.core_count();
@@ -115,7 +115,7 @@ fn network_performance(old: &ec2::Instance) -> Option<ec2::InstanceNetworkPerfor
 }
 
 /// Returns the behaviour at a shutdown. A one-time Spot instance can't stop; `losses` names that.
-fn at_shutdown(source: &Source) -> Option<ec2::ShutdownBehavior> {
+fn at_shutdown(source: &TwinSource) -> Option<ec2::ShutdownBehavior> {
     let said = source.at_shutdown.as_deref().map(ec2::ShutdownBehavior::from);
     said.filter(|said| *said == ec2::ShutdownBehavior::Terminate)
 }

@@ -9,10 +9,10 @@ use spot_domain::swap::lab::Traits;
 use spot_domain::swap::lab_losses::TwinVolume;
 use spot_domain::tags::Tags;
 
-use super::{Source, launch};
+use super::{TwinSource, launch};
 
 /// Returns the property of the instance that a twin could not have, in words.
-pub(super) fn irreproducible(source: &Source) -> Option<String> {
+pub(super) fn irreproducible(source: &TwinSource) -> Option<String> {
     let instance = &source.instance;
     of_interfaces(instance).or_else(|| of_options(instance)).or_else(|| of_volumes(&source.volumes))
 }
@@ -98,7 +98,7 @@ pub(super) fn left_behind(instance: &ec2::Instance) -> Vec<String> {
 }
 
 /// Returns the instance's EBS volumes as the rules use them.
-pub(super) fn volumes(source: &Source, known: &Instance) -> Vec<TwinVolume> {
+pub(super) fn volumes(source: &TwinSource, known: &Instance) -> Vec<TwinVolume> {
     let tags = |id: &str| -> Tags {
         let described = source.volumes.iter().find(|volume| volume.volume_id() == Some(id));
         let tags = described.map(|volume| volume.tags()).unwrap_or_default().iter();
@@ -119,7 +119,7 @@ pub(super) fn volumes(source: &Source, known: &Instance) -> Vec<TwinVolume> {
 
 /// Returns the traits. A trait is the same text until its owner changes it. Some traits can't change while
 /// the instance runs, but it may be stopped and started in between.
-pub(super) fn of(source: &Source) -> Traits {
+pub(super) fn of(source: &TwinSource) -> Traits {
     let instance = &source.instance;
     let nics = instance.network_interfaces();
     let groups = instance.security_groups().iter();
@@ -164,7 +164,7 @@ fn addresses(nic: &ec2::InstanceNetworkInterface) -> Vec<&str> {
     v4.chain(nic.ipv6_addresses().iter().filter_map(|address| address.ipv6_address())).collect()
 }
 
-fn volumes_in_words(source: &Source) -> String {
+fn volumes_in_words(source: &TwinSource) -> String {
     let mappings = source.instance.block_device_mappings().iter();
     let mut said: Vec<String> = mappings
         .filter_map(|mapping| {

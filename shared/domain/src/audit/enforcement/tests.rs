@@ -13,8 +13,8 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(T0 + seconds).unwrap()
 }
 
-fn look(seconds: i64) -> Look {
-    Look { at: at(seconds), run: format!("run-{seconds}") }
+fn look(seconds: i64) -> AuditRun {
+    AuditRun { at: at(seconds), run: format!("run-{seconds}") }
 }
 
 /// A row that was flagged and noticed at zero, and last seen an hour before `now`.
@@ -72,10 +72,10 @@ fn every_missing_condition_keeps_it_alive() {
 
 #[test]
 fn the_clock_starts_at_the_first_flag_and_no_later_run_moves_it() {
-    let first = observe(None, &Standing::Unauthorised, &look(0)).unwrap();
-    assert_eq!((first.record.flagged_at, first.news), (Some(at(0)), Some(News::Flagged)));
+    let first = observe(None, &Authorization::Unauthorised, &look(0)).unwrap();
+    assert_eq!((first.record.flagged_at, first.news), (Some(at(0)), Some(StatusChange::Flagged)));
     let noticed = noticed(first.record, at(0));
-    let again = observe(Some(&noticed), &Standing::Unauthorised, &look(HOUR)).unwrap();
+    let again = observe(Some(&noticed), &Authorization::Unauthorised, &look(HOUR)).unwrap();
     assert_eq!(again.news, None);
     assert_eq!((again.record.flagged_at, again.record.last_seen), (Some(at(0)), Some(at(HOUR))));
 }
@@ -84,24 +84,24 @@ fn the_clock_starts_at_the_first_flag_and_no_later_run_moves_it() {
 fn an_unreadable_or_future_flag_starts_anew_with_a_new_notice() {
     for flagged_at in [None, Some(at(10 * DAY)), Some(Timestamp::MAX)] {
         let odd = Record { flagged_at, ..flagged(DAY) };
-        let change = observe(Some(&odd), &Standing::Unauthorised, &look(DAY)).unwrap();
+        let change = observe(Some(&odd), &Authorization::Unauthorised, &look(DAY)).unwrap();
         assert_eq!(change.record.flagged_at, Some(at(DAY)));
-        assert_eq!((change.record.notice_delay, change.news), (None, Some(News::Flagged)));
+        assert_eq!((change.record.notice_delay, change.news), (None, Some(StatusChange::Flagged)));
     }
 }
 
 #[test]
 fn a_clock_a_little_behind_moves_nothing() {
     let ahead = Record { flagged_at: Some(at(60)), ..flagged(0) };
-    let change = observe(Some(&ahead), &Standing::Unauthorised, &look(0)).unwrap();
+    let change = observe(Some(&ahead), &Authorization::Unauthorised, &look(0)).unwrap();
     assert_eq!((change.record.flagged_at, change.news), (Some(at(60)), None));
 }
 
 #[test]
 fn a_notice_that_did_not_go_out_is_owed_and_gives_the_whole_grace() {
     let unnoticed = Record { notice_delay: None, ..flagged(5 * HOUR) };
-    let change = observe(Some(&unnoticed), &Standing::Unauthorised, &look(5 * HOUR)).unwrap();
-    assert_eq!(change.news, Some(News::NoticeOwed));
+    let change = observe(Some(&unnoticed), &Authorization::Unauthorised, &look(5 * HOUR)).unwrap();
+    assert_eq!(change.news, Some(StatusChange::NoticeOwed));
     let late = noticed(change.record, at(5 * HOUR));
     assert_eq!(late.flagged_at, Some(at(0)));
     let seen = |now| Record { last_seen: Some(at(now - HOUR)), seen_by: Some("x".into()), ..late.clone() };
@@ -111,38 +111,41 @@ fn a_notice_that_did_not_go_out_is_owed_and_gives_the_whole_grace() {
 
 #[test]
 fn authorised_again_clears_and_the_next_violation_starts_anew() {
-    let authorised = Standing::Authorised("aws:autoscaling:groupName".into());
+    let authorised = Authorization::Authorised("aws:autoscaling:groupName".into());
     for status in [AuthStatus::Flagged, AuthStatus::TerminationBlocked, AuthStatus::Suspicious] {
         let open = Record { status: Some(status), ..flagged(HOUR) };
         let cleared = observe(Some(&open), &authorised, &look(HOUR)).unwrap();
-        assert_eq!((cleared.record.status, cleared.news), (Some(AuthStatus::Cleared), Some(News::Cleared)));
+        assert_eq!(
+            (cleared.record.status, cleared.news),
+            (Some(AuthStatus::Cleared), Some(StatusChange::Cleared))
+        );
         assert_eq!(observe(Some(&cleared.record), &authorised, &look(2 * HOUR)), None);
-        let again = observe(Some(&cleared.record), &Standing::Unauthorised, &look(3 * HOUR)).unwrap();
+        let again = observe(Some(&cleared.record), &Authorization::Unauthorised, &look(3 * HOUR)).unwrap();
         assert_eq!(again.record.flagged_at, Some(at(3 * HOUR)));
     }
 }
 
 #[test]
 fn a_suspicious_one_is_news_once_and_never_due() {
-    let doubt = Standing::Suspicious("it is not Spot");
+    let doubt = Authorization::Suspicious("it is not Spot");
     let first = observe(None, &doubt, &look(0)).unwrap();
-    assert_eq!(first.news, Some(News::Suspicious));
+    assert_eq!(first.news, Some(StatusChange::Suspicious));
     let owed = observe(Some(&first.record), &doubt, &look(1)).unwrap();
-    assert_eq!(owed.news, Some(News::Suspicious));
+    assert_eq!(owed.news, Some(StatusChange::Suspicious));
     let again = observe(Some(&noticed(owed.record, at(1))), &doubt, &look(HOUR)).unwrap();
     assert_eq!(again.news, None);
     let much_later = observe(Some(&again.record), &doubt, &look(2 * DAY)).unwrap();
-    assert_eq!(much_later.news, Some(News::StillRuns));
+    assert_eq!(much_later.news, Some(StatusChange::StillRuns));
     let forever = Record { last_seen: Some(at(100 * DAY - HOUR)), ..noticed(again.record, at(0)) };
     assert_eq!(due(&forever, &look(100 * DAY), RULES), Err(NotDue::OtherStatus));
 }
 
 #[test]
 fn whatever_still_runs_is_told_of_once_a_day() {
-    let doubt = Standing::Suspicious("it is not Spot");
+    let doubt = Authorization::Suspicious("it is not Spot");
     for (status, standing) in [
-        (AuthStatus::Flagged, &Standing::Unauthorised),
-        (AuthStatus::TerminationBlocked, &Standing::Unauthorised),
+        (AuthStatus::Flagged, &Authorization::Unauthorised),
+        (AuthStatus::TerminationBlocked, &Authorization::Unauthorised),
         (AuthStatus::Suspicious, &doubt),
     ] {
         let mut row = Record { status: Some(status), ..flagged(HOUR) };
@@ -151,7 +154,7 @@ fn whatever_still_runs_is_told_of_once_a_day() {
             let change = observe(Some(&row), standing, &look(hour * HOUR + hour)).unwrap();
             row = change.record;
             if let Some(news) = change.news {
-                assert_eq!(news, News::StillRuns, "{status}");
+                assert_eq!(news, StatusChange::StillRuns, "{status}");
                 told_in.push(hour);
                 row = told(row, at(hour * HOUR + hour));
             }
@@ -165,18 +168,18 @@ fn whatever_still_runs_is_told_of_once_a_day() {
 #[test]
 fn a_reminder_that_did_not_go_out_stays_due() {
     let row = flagged(30 * HOUR);
-    let change = observe(Some(&row), &Standing::Unauthorised, &look(30 * HOUR)).unwrap();
-    assert_eq!(change.news, Some(News::StillRuns));
-    let again = observe(Some(&change.record), &Standing::Unauthorised, &look(31 * HOUR)).unwrap();
-    assert_eq!(again.news, Some(News::StillRuns));
+    let change = observe(Some(&row), &Authorization::Unauthorised, &look(30 * HOUR)).unwrap();
+    assert_eq!(change.news, Some(StatusChange::StillRuns));
+    let again = observe(Some(&change.record), &Authorization::Unauthorised, &look(31 * HOUR)).unwrap();
+    assert_eq!(again.news, Some(StatusChange::StillRuns));
 }
 
 #[test]
 fn a_time_of_telling_that_lies_in_the_future_silences_nobody() {
     for told_at in [at(10 * DAY), Timestamp::MAX, Timestamp::MIN] {
         let odd = Record { told_at: Some(told_at), ..flagged(2 * HOUR) };
-        let change = observe(Some(&odd), &Standing::Unauthorised, &look(2 * HOUR)).unwrap();
-        assert_eq!(change.news, Some(News::StillRuns), "{told_at}");
+        let change = observe(Some(&odd), &Authorization::Unauthorised, &look(2 * HOUR)).unwrap();
+        assert_eq!(change.news, Some(StatusChange::StillRuns), "{told_at}");
     }
 }
 
@@ -193,14 +196,14 @@ fn the_end_of_the_grace_counts_from_the_later_of_flag_and_notice() {
 
 #[test]
 fn what_a_swap_replaces_keeps_its_row() {
-    assert_eq!(observe(Some(&flagged(DAY)), &Standing::BeingReplaced, &look(DAY)), None);
+    assert_eq!(observe(Some(&flagged(DAY)), &Authorization::BeingReplaced, &look(DAY)), None);
 }
 
 #[test]
 fn a_terminated_one_that_ec2_still_lists_is_left_alone_for_an_hour() {
     let done = Record { status: Some(AuthStatus::Terminated), last_seen: Some(at(0)), ..flagged(0) };
-    assert_eq!(observe(Some(&done), &Standing::Unauthorised, &look(HOUR - 1)), None);
-    let change = observe(Some(&done), &Standing::Unauthorised, &look(HOUR)).unwrap();
+    assert_eq!(observe(Some(&done), &Authorization::Unauthorised, &look(HOUR - 1)), None);
+    let change = observe(Some(&done), &Authorization::Unauthorised, &look(HOUR)).unwrap();
     assert_eq!(change.record.flagged_at, Some(at(HOUR)));
 }
 
@@ -224,8 +227,8 @@ fn every_status_is_read_as_it_is_written() {
     assert!("flagged".parse::<AuthStatus>().is_err());
 }
 
-fn reach(due: usize, running: usize) -> Reach {
-    Reach { name: "a".into(), running, due, max_per_run: 10, max_percent: 10 }
+fn reach(due: usize, running: usize) -> TerminationScope {
+    TerminationScope { name: "a".into(), running, due, max_per_run: 10, max_percent: 10 }
 }
 
 #[test]
@@ -239,9 +242,9 @@ fn the_blast_radius_is_a_count_over_the_run_and_a_percentage_in_each_place() {
         blast_radius(&[reach(1, 100), reach(1, 9)]),
         Err(BlastRadius::Percent { running: 9, .. })
     ));
-    let none = Reach { max_per_run: 0, ..reach(1, 100) };
+    let none = TerminationScope { max_per_run: 0, ..reach(1, 100) };
     assert!(blast_radius(&[none.clone(), reach(1, 100)]).is_err());
-    assert_eq!(blast_radius(&[Reach { due: 0, ..none }, reach(1, 100)]), Ok(()));
+    assert_eq!(blast_radius(&[TerminationScope { due: 0, ..none }, reach(1, 100)]), Ok(()));
 }
 
 /// An event in the life of one instance.
@@ -300,13 +303,13 @@ proptest! {
                     }
                 }
                 Happening::Run { auto_terminate, notice_goes_out } => {
-                    let look = Look { at: at(now), run: n.to_string() };
+                    let look = AuditRun { at: at(now), run: n.to_string() };
                     let unauthorised = !stopped && !authorised;
                     if stopped {
                         row = row.map(|r| not_running(&r).map_or(r, |change| change.record));
                     } else {
                         let standing =
-                            if authorised { Standing::Authorised("x".into()) } else { Standing::Unauthorised };
+                            if authorised { Authorization::Authorised("x".into()) } else { Authorization::Unauthorised };
                         let is_due = auto_terminate && unauthorised
                             && row.as_ref().is_some_and(|r| due(r, &look, RULES).is_ok());
                         if is_due {
@@ -318,7 +321,7 @@ proptest! {
                             return Ok(());
                         }
                         if let Some(change) = observe(row.as_ref(), &standing, &look) {
-                            let tells = matches!(change.news, Some(News::Flagged | News::NoticeOwed));
+                            let tells = matches!(change.news, Some(StatusChange::Flagged | StatusChange::NoticeOwed));
                             let usable = promised.first_flag.is_some_and(|flag| flag <= now + 300);
                             if change.record.status == Some(AuthStatus::Flagged) && !usable {
                                 promised.first_flag = Some(now);
@@ -351,10 +354,10 @@ proptest! {
     fn what_passes_is_within_both_limits(
         places in prop::collection::vec((0_usize..30, 0_usize..300, 0_u32..20, 0_u32..=100), 0..6),
     ) {
-        let reaches: Vec<Reach> = places
+        let reaches: Vec<TerminationScope> = places
             .into_iter()
             .map(|(due, more, max_per_run, max_percent)| {
-                Reach { name: String::new(), running: due + more, due, max_per_run, max_percent }
+                TerminationScope { name: String::new(), running: due + more, due, max_per_run, max_percent }
             })
             .collect();
         if blast_radius(&reaches).is_ok() {
@@ -374,9 +377,9 @@ proptest! {
     ) {
         let before = Record { status: Some(status), ..flagged(now) };
         let look_now = look(now);
-        let after = observe(Some(&before), &Standing::Authorised("x".into()), &look_now)
+        let after = observe(Some(&before), &Authorization::Authorised("x".into()), &look_now)
             .map_or(before, |change| change.record);
-        let next = Look { run: "next".into(), ..look_now };
+        let next = AuditRun { run: "next".into(), ..look_now };
         prop_assert!(due(&after, &next, RULES).is_err());
     }
 }

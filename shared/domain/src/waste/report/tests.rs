@@ -41,7 +41,7 @@ fn a_snapshot_saves_nothing_while_its_lineage_stays() {
 fn a_failed_listing_is_not_none() {
     let mut broken = scope(&[]);
     broken.fail(ResourceType::Volume, &"ec2:DescribeVolumes: denied");
-    let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![scope(&[1]), broken], Vec::new(), false);
+    let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, vec![scope(&[1]), broken], Vec::new(), false);
     assert!(summary.partial);
     assert!(!summary.types[&ResourceType::Volume].complete);
     assert!(summary.types[&ResourceType::Snapshot].complete);
@@ -51,7 +51,7 @@ fn a_failed_listing_is_not_none() {
 #[test]
 fn a_scope_that_was_not_reached_is_not_none() {
     let unreached = ScopeReport::new("123456789012".parse().unwrap(), "eu-west-1".parse().unwrap());
-    let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![unreached], Vec::new(), true);
+    let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, vec![unreached], Vec::new(), true);
     assert!(summary.partial && summary.continues);
     assert!(summary.types.values().all(|listing| !listing.complete));
 }
@@ -60,7 +60,7 @@ fn a_scope_that_was_not_reached_is_not_none() {
 fn what_a_newer_run_took_over_is_not_none() {
     let mut overtaken = ScopeReport::new("123456789012".parse().unwrap(), "eu-west-1".parse().unwrap());
     overtaken.overtaken = true;
-    let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![scope(&[1]), overtaken], Vec::new(), false);
+    let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, vec![scope(&[1]), overtaken], Vec::new(), false);
     assert!(summary.partial && !summary.continues);
 }
 
@@ -71,7 +71,7 @@ fn what_is_left_alone_keeps_its_dollars_apart_from_the_total() {
     volumes.left_alone(LeftAlone::Kubernetes, Some(usd(80_000)));
     volumes.left_alone(LeftAlone::Kubernetes, None);
     volumes.left_alone(LeftAlone::OptedOut, Some(usd(10)));
-    let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![left.clone(), left], Vec::new(), false);
+    let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, vec![left.clone(), left], Vec::new(), false);
     let volumes = &summary.types[&ResourceType::Volume];
     assert_eq!((volumes.count, volumes.monthly_cost_usd), (2, usd(10)));
     let spared = Spared { count: 4, upper_bound_usd: usd(160_000), unknown_price: 2 };
@@ -84,7 +84,7 @@ fn what_lies_in_the_recycle_bin_has_saved_nothing() {
     let mut binned = scope(&[]);
     binned.resolved.ended(usd(7));
     binned.resolved.binned(usd(50));
-    let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![binned.clone(), binned], Vec::new(), false);
+    let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, vec![binned.clone(), binned], Vec::new(), false);
     assert_eq!((summary.resolved.count, summary.resolved.saved_monthly_usd), (2, usd(14)));
     assert_eq!(summary.resolved.recycle_bin, Binned { count: 2, monthly_cost_usd: usd(100) });
     let nothing = serde_json::to_value(Resolved::default()).unwrap();
@@ -97,7 +97,7 @@ fn each_right_that_the_recycle_bin_lacks_is_said_once_and_spoils_no_listing() {
     for call in ["ListVolumesInRecycleBin", "ListImagesInRecycleBin", "ListImagesInRecycleBin"] {
         report.fail_recycle_bin(&format!("ec2:{call}: denied"));
     }
-    let summary = Summary::new(Timestamp::UNIX_EPOCH, vec![report], Vec::new(), false);
+    let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, vec![report], Vec::new(), false);
     assert!(summary.partial && summary.types[&ResourceType::Snapshot].complete);
     let listings: Vec<&str> = summary.failed.iter().map(|failed| failed.listing.as_str()).collect();
     assert_eq!(listings, ["recycle-bin"; 2]);
@@ -117,7 +117,7 @@ proptest! {
     fn the_rows_add_up_to_the_total(costs in proptest::collection::vec(
         proptest::collection::vec(0_u32..100_000_000, 0..20), 0..6))
     {
-        let summary = Summary::new(
+        let summary = ScanSummary::new(
             Timestamp::UNIX_EPOCH, costs.iter().map(|c| scope(c)).collect(), Vec::new(), false);
         let rows: Usd = costs.iter().flatten().map(|cost| usd(*cost)).sum();
         prop_assert_eq!(summary.total_monthly_waste_usd, rows + rows + rows);
