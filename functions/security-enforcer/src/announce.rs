@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 use spot_cloud::announcements::{Announcements, EVENTS_PER_CALL, Event, event};
 use spot_cloud::error::CallError;
 use spot_cloud::scopes::Scope;
-use spot_domain::audit::enforcement::{AuthStatus, Record, StatusChange, grace_ends};
+use spot_domain::audit::enforcement::{AuditNotice, AuthStatus, Record, grace_ends};
 use spot_domain::{InstanceId, Usd};
 
 use crate::facts::Facts;
@@ -18,20 +18,20 @@ use crate::failure::Failure;
 const INSTANCES_PER_MESSAGE: usize = 50;
 
 /// The news that goes to people, in this order.
-const TOLD_TO_PEOPLE: [StatusChange; 6] = [
-    StatusChange::Flagged,
-    StatusChange::NoticeOwed,
-    StatusChange::Suspicious,
-    StatusChange::StillRuns,
-    StatusChange::Terminated,
-    StatusChange::TerminationBlocked,
+const TOLD_TO_PEOPLE: [AuditNotice; 6] = [
+    AuditNotice::Flagged,
+    AuditNotice::NoticeOwed,
+    AuditNotice::Suspicious,
+    AuditNotice::StillRuns,
+    AuditNotice::Terminated,
+    AuditNotice::TerminationBlocked,
 ];
 
 /// One piece of news.
 #[derive(Debug, Clone, Copy)]
 pub struct Item<'a> {
     pub id: &'a InstanceId,
-    pub news: StatusChange,
+    pub news: AuditNotice,
     /// The instance's row.
     pub record: &'a Record,
     /// The facts of the instance, if EC2 still describes it, and its price in USD an hour, if that is known.
@@ -55,15 +55,15 @@ pub struct Announcer {
 
 /// Returns the event's `detail-type`; `None` if the news is no event on the bus.
 #[must_use]
-pub const fn detail_type(news: StatusChange) -> Option<&'static str> {
+pub const fn detail_type(news: AuditNotice) -> Option<&'static str> {
     match news {
-        StatusChange::Flagged => Some("Instance Flagged"),
-        StatusChange::NoticeOwed => None,
-        StatusChange::StillRuns => Some("Instance Still Running"),
-        StatusChange::Cleared => Some("Instance Cleared"),
-        StatusChange::Suspicious => Some("Instance Suspicious"),
-        StatusChange::Terminated => Some("Instance Terminated"),
-        StatusChange::TerminationBlocked => Some("Instance Termination Blocked"),
+        AuditNotice::Flagged => Some("Instance Flagged"),
+        AuditNotice::NoticeOwed => None,
+        AuditNotice::StillRuns => Some("Instance Still Running"),
+        AuditNotice::Cleared => Some("Instance Cleared"),
+        AuditNotice::Suspicious => Some("Instance Suspicious"),
+        AuditNotice::Terminated => Some("Instance Terminated"),
+        AuditNotice::TerminationBlocked => Some("Instance Termination Blocked"),
     }
 }
 
@@ -149,23 +149,23 @@ fn news_event(visit: &Scope, item: &Item<'_>) -> Option<Result<Event, CallError>
     Some(event(detail_type, &detail))
 }
 
-fn message(visit: &Scope, news: StatusChange, items: &[&Item<'_>]) -> (String, String) {
+fn message(visit: &Scope, news: AuditNotice, items: &[&Item<'_>]) -> (String, String) {
     let place = &visit.place;
     let n = items.len();
     let subject = format!("Spot Optimizer: {} {} in {} {}", n, words(news), place.account_id, place.region);
     let body = match news {
-        StatusChange::Flagged | StatusChange::NoticeOwed => flag_notice(visit),
-        StatusChange::Suspicious => {
+        AuditNotice::Flagged | AuditNotice::NoticeOwed => flag_notice(visit),
+        AuditNotice::Suspicious => {
             "These instances carry ManagedBy=SpotOptimizer, but no swap launched them. They are not terminated; \
              find out who tagged them."
                 .to_owned()
         }
-        StatusChange::StillRuns => {
+        AuditNotice::StillRuns => {
             "These instances still run, and you have been told of them before. A message comes every day until they \
              end, or until somebody answers for them."
                 .to_owned()
         }
-        StatusChange::Terminated => "Nobody answered for these instances; they have been terminated.".to_owned(),
+        AuditNotice::Terminated => "Nobody answered for these instances; they have been terminated.".to_owned(),
         _ => "These instances were to be terminated, and something forbids it. They are tried again at every run."
             .to_owned(),
     };
@@ -178,7 +178,7 @@ fn paragraph(visit: &Scope, item: &Item<'_>) -> String {
     let Item { id, news, record, facts } = item;
     let status = record.status.map_or("", |status| status.as_str());
     let facts = facts.map(|(facts, usd_an_hour)| facts.lines(usd_an_hour)).unwrap_or_default();
-    let since = record.flagged_at.filter(|_| *news == StatusChange::StillRuns);
+    let since = record.flagged_at.filter(|_| *news == AuditNotice::StillRuns);
     let since =
         since.map(|flagged| format!("    flagged {flagged}{}\n", end(visit, record))).unwrap_or_default();
     format!("{id}  {status}  {}\n{facts}{since}", record.reason)
@@ -191,14 +191,14 @@ fn end(visit: &Scope, record: &Record) -> String {
     ends.map(|ends| format!(", to be terminated after {ends}")).unwrap_or_default()
 }
 
-const fn words(news: StatusChange) -> &'static str {
+const fn words(news: AuditNotice) -> &'static str {
     match news {
-        StatusChange::Flagged | StatusChange::NoticeOwed => "unauthorised instance(s)",
-        StatusChange::StillRuns => "flagged instance(s) still running",
-        StatusChange::Cleared => "cleared instance(s)",
-        StatusChange::Suspicious => "suspicious instance(s)",
-        StatusChange::Terminated => "terminated instance(s)",
-        StatusChange::TerminationBlocked => "blocked termination(s)",
+        AuditNotice::Flagged | AuditNotice::NoticeOwed => "unauthorised instance(s)",
+        AuditNotice::StillRuns => "flagged instance(s) still running",
+        AuditNotice::Cleared => "cleared instance(s)",
+        AuditNotice::Suspicious => "suspicious instance(s)",
+        AuditNotice::Terminated => "terminated instance(s)",
+        AuditNotice::TerminationBlocked => "blocked termination(s)",
     }
 }
 

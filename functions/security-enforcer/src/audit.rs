@@ -9,7 +9,7 @@ use spot_cloud::error::CallError;
 use spot_cloud::scopes::{AccountRegion, Scope};
 use spot_domain::audit::authorization::{Authorization, standing};
 use spot_domain::audit::enforcement::{
-    AuditRun, RowChange, Rules, StatusChange, due, gone, is_open, not_running, noticed, observe, told,
+    AuditNotice, AuditRun, RowChange, Rules, due, gone, is_open, not_running, noticed, observe, told,
 };
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use spot_domain::{InstanceId, Usd};
@@ -211,12 +211,12 @@ impl Auditor {
             decision.change.record =
                 match decision.change.news {
                     Some(
-                        StatusChange::Flagged | StatusChange::NoticeOwed | StatusChange::TerminationBlocked,
+                        AuditNotice::Flagged | AuditNotice::NoticeOwed | AuditNotice::TerminationBlocked,
                     ) if !self.heard => continue,
-                    Some(StatusChange::Flagged | StatusChange::NoticeOwed | StatusChange::Suspicious) => {
+                    Some(AuditNotice::Flagged | AuditNotice::NoticeOwed | AuditNotice::Suspicious) => {
                         noticed(record, now)
                     }
-                    Some(StatusChange::StillRuns | StatusChange::TerminationBlocked) => told(record, now),
+                    Some(AuditNotice::StillRuns | AuditNotice::TerminationBlocked) => told(record, now),
                     _ => continue,
                 };
         }
@@ -256,8 +256,8 @@ impl Audit {
     /// Counts the decisions that were written.
     fn note(&mut self, decision: Decision) {
         match decision.change.news {
-            Some(StatusChange::Flagged) => self.findings.flagged += 1,
-            Some(StatusChange::Cleared) => self.findings.cleared += 1,
+            Some(AuditNotice::Flagged) => self.findings.flagged += 1,
+            Some(AuditNotice::Cleared) => self.findings.cleared += 1,
             _ => {}
         }
         match decision.end {

@@ -1,7 +1,7 @@
 //! The obstacles to the termination of an unauthorised instance, and their note in the instance's row.
 
 use spot_domain::audit::authorization::Subject;
-use spot_domain::audit::enforcement::{AuthStatus, Record, RowChange, StatusChange};
+use spot_domain::audit::enforcement::{AuditNotice, AuthStatus, Record, RowChange};
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use spot_domain::owners::group_of;
 
@@ -39,5 +39,5 @@ pub fn block(before: &Record, record: Record, why: &str) -> RowChange {
         reason: why.to_owned(),
         ..record
     };
-    RowChange { record, news: (!is_known).then_some(StatusChange::TerminationBlocked) }
+    RowChange { record, news: (!is_known).then_some(AuditNotice::TerminationBlocked) }
 }

@@ -8,7 +8,7 @@ use spot_cloud::error::{CallError, Kind};
 use spot_domain::InstanceId;
 use spot_domain::audit::authorization::{Authorization, Subject, standing};
 use spot_domain::audit::enforcement::{
-    AuthStatus, BlastRadius, Record, RowChange, StatusChange, TerminationScope, blast_radius, observe, told,
+    AuditNotice, AuthStatus, BlastRadius, Record, RowChange, TerminationScope, blast_radius, observe, told,
 };
 
 use crate::announce::Item;
@@ -195,7 +195,7 @@ impl Case<'_> {
             reason: "terminated: nobody answered for it since its flag".to_owned(),
             ..intent.clone()
         };
-        self.conclude(&intent.into(), RowChange { record, news: Some(StatusChange::Terminated) }, facts)
+        self.conclude(&intent.into(), RowChange { record, news: Some(AuditNotice::Terminated) }, facts)
             .await?;
         Ok(TerminationOutcome::Terminated)
     }
@@ -227,7 +227,7 @@ impl Case<'_> {
         for failure in &outcome.failures {
             tracing::error!(instance_id = %self.id, "{}", failure.words);
         }
-        if news == StatusChange::TerminationBlocked && outcome.people.contains(self.id) {
+        if news == AuditNotice::TerminationBlocked && outcome.people.contains(self.id) {
             // Without this note, the reminder of the flag might come an hour later.
             let since = told(record.clone(), Timestamp::now());
             self.write(&record.into(), &since).await?;

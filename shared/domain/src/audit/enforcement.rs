@@ -104,7 +104,7 @@ pub struct AuditRun {
 
 /// An event that is worth a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum StatusChange {
+pub enum AuditNotice {
     /// The clock started.
     Flagged,
     /// The clock started earlier, and the notice of it is still owed.
@@ -127,7 +127,7 @@ pub struct RowChange {
     /// The new row.
     pub record: Record,
     /// The notice; `None` if only `last_seen` moved.
-    pub news: Option<StatusChange>,
+    pub news: Option<AuditNotice>,
 }
 
 /// Returns how an observation of a running instance changes its row.
@@ -140,11 +140,11 @@ pub fn observe(old: Option<&Record>, standing: &Authorization, look: &AuditRun) 
         }
         Authorization::Suspicious(why) => Some(match old {
             Some(r) if r.status == Some(AuthStatus::Suspicious) => {
-                RowChange { news: owed(r, StatusChange::Suspicious, look), ..seen_again(r, look) }
+                RowChange { news: owed(r, AuditNotice::Suspicious, look), ..seen_again(r, look) }
             }
             _ => begin(
                 AuthStatus::Suspicious,
-                StatusChange::Suspicious,
+                AuditNotice::Suspicious,
                 &format!("ManagedBy=SpotOptimizer, but {why}"),
                 look,
             ),
@@ -154,12 +154,12 @@ pub fn observe(old: Option<&Record>, standing: &Authorization, look: &AuditRun) 
 }
 
 fn unauthorised(old: Option<&Record>, look: &AuditRun) -> Option<RowChange> {
-    let begin = |why: &str| Some(begin(AuthStatus::Flagged, StatusChange::Flagged, why, look));
+    let begin = |why: &str| Some(begin(AuthStatus::Flagged, AuditNotice::Flagged, why, look));
     let Some(record) = old else { return begin("no tag of an owner, no operator") };
     match record.status {
         Some(AuthStatus::Flagged | AuthStatus::TerminationBlocked) => match age(record, look.at) {
             Some(_) => Some(RowChange {
-                news: owed(record, StatusChange::NoticeOwed, look),
+                news: owed(record, AuditNotice::NoticeOwed, look),
                 ..seen_again(record, look)
             }),
             None => begin(
@@ -176,10 +176,10 @@ fn unauthorised(old: Option<&Record>, look: &AuditRun) -> Option<RowChange> {
 }
 
 /// Returns the notice that has not gone out yet, or the reminder that is due.
-fn owed(record: &Record, notice: StatusChange, look: &AuditRun) -> Option<StatusChange> {
+fn owed(record: &Record, notice: AuditNotice, look: &AuditRun) -> Option<AuditNotice> {
     let Some(delay) = record.notice_delay else { return Some(notice) };
     let told = record.told_at.or_else(|| record.flagged_at?.checked_add(delay).ok());
-    (!told.is_some_and(|told| is_recent(told, look.at))).then_some(StatusChange::StillRuns)
+    (!told.is_some_and(|told| is_recent(told, look.at))).then_some(AuditNotice::StillRuns)
 }
 
 /// Returns the change that closes an open row whose instance no longer exists.
@@ -196,7 +196,7 @@ pub fn gone(old: &Record, look: &AuditRun) -> Option<RowChange> {
     let reason = "terminated by us; the run ended before it was noted".to_owned();
     let record =
         Record { status: Some(AuthStatus::Terminated), last_seen: Some(look.at), reason, ..old.clone() };
-    Some(RowChange { record, news: Some(StatusChange::Terminated) })
+    Some(RowChange { record, news: Some(AuditNotice::Terminated) })
 }
 
 /// Returns the change of an open row whose instance exists and does not run. The next run can't claim that
@@ -224,10 +224,10 @@ pub fn clear(old: &Record, why: &str, look: &AuditRun) -> RowChange {
         reason: why.to_owned(),
         ..old.clone()
     };
-    RowChange { record, news: Some(StatusChange::Cleared) }
+    RowChange { record, news: Some(AuditNotice::Cleared) }
 }
 
-fn begin(status: AuthStatus, news: StatusChange, why: &str, look: &AuditRun) -> RowChange {
+fn begin(status: AuthStatus, news: AuditNotice, why: &str, look: &AuditRun) -> RowChange {
     let record = Record {
         status: Some(status),
         flagged_at: Some(look.at),

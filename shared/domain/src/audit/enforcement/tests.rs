@@ -73,7 +73,7 @@ fn every_missing_condition_keeps_it_alive() {
 #[test]
 fn the_clock_starts_at_the_first_flag_and_no_later_run_moves_it() {
     let first = observe(None, &Authorization::Unauthorised, &look(0)).unwrap();
-    assert_eq!((first.record.flagged_at, first.news), (Some(at(0)), Some(StatusChange::Flagged)));
+    assert_eq!((first.record.flagged_at, first.news), (Some(at(0)), Some(AuditNotice::Flagged)));
     let noticed = noticed(first.record, at(0));
     let again = observe(Some(&noticed), &Authorization::Unauthorised, &look(HOUR)).unwrap();
     assert_eq!(again.news, None);
@@ -86,7 +86,7 @@ fn an_unreadable_or_future_flag_starts_anew_with_a_new_notice() {
         let odd = Record { flagged_at, ..flagged(DAY) };
         let change = observe(Some(&odd), &Authorization::Unauthorised, &look(DAY)).unwrap();
         assert_eq!(change.record.flagged_at, Some(at(DAY)));
-        assert_eq!((change.record.notice_delay, change.news), (None, Some(StatusChange::Flagged)));
+        assert_eq!((change.record.notice_delay, change.news), (None, Some(AuditNotice::Flagged)));
     }
 }
 
@@ -101,7 +101,7 @@ fn a_clock_a_little_behind_moves_nothing() {
 fn a_notice_that_did_not_go_out_is_owed_and_gives_the_whole_grace() {
     let unnoticed = Record { notice_delay: None, ..flagged(5 * HOUR) };
     let change = observe(Some(&unnoticed), &Authorization::Unauthorised, &look(5 * HOUR)).unwrap();
-    assert_eq!(change.news, Some(StatusChange::NoticeOwed));
+    assert_eq!(change.news, Some(AuditNotice::NoticeOwed));
     let late = noticed(change.record, at(5 * HOUR));
     assert_eq!(late.flagged_at, Some(at(0)));
     let seen = |now| Record { last_seen: Some(at(now - HOUR)), seen_by: Some("x".into()), ..late.clone() };
@@ -117,7 +117,7 @@ fn authorised_again_clears_and_the_next_violation_starts_anew() {
         let cleared = observe(Some(&open), &authorised, &look(HOUR)).unwrap();
         assert_eq!(
             (cleared.record.status, cleared.news),
-            (Some(AuthStatus::Cleared), Some(StatusChange::Cleared))
+            (Some(AuthStatus::Cleared), Some(AuditNotice::Cleared))
         );
         assert_eq!(observe(Some(&cleared.record), &authorised, &look(2 * HOUR)), None);
         let again = observe(Some(&cleared.record), &Authorization::Unauthorised, &look(3 * HOUR)).unwrap();
@@ -129,13 +129,13 @@ fn authorised_again_clears_and_the_next_violation_starts_anew() {
 fn a_suspicious_one_is_news_once_and_never_due() {
     let doubt = Authorization::Suspicious("it is not Spot");
     let first = observe(None, &doubt, &look(0)).unwrap();
-    assert_eq!(first.news, Some(StatusChange::Suspicious));
+    assert_eq!(first.news, Some(AuditNotice::Suspicious));
     let owed = observe(Some(&first.record), &doubt, &look(1)).unwrap();
-    assert_eq!(owed.news, Some(StatusChange::Suspicious));
+    assert_eq!(owed.news, Some(AuditNotice::Suspicious));
     let again = observe(Some(&noticed(owed.record, at(1))), &doubt, &look(HOUR)).unwrap();
     assert_eq!(again.news, None);
     let much_later = observe(Some(&again.record), &doubt, &look(2 * DAY)).unwrap();
-    assert_eq!(much_later.news, Some(StatusChange::StillRuns));
+    assert_eq!(much_later.news, Some(AuditNotice::StillRuns));
     let forever = Record { last_seen: Some(at(100 * DAY - HOUR)), ..noticed(again.record, at(0)) };
     assert_eq!(due(&forever, &look(100 * DAY), RULES), Err(NotDue::OtherStatus));
 }
@@ -154,7 +154,7 @@ fn whatever_still_runs_is_told_of_once_a_day() {
             let change = observe(Some(&row), standing, &look(hour * HOUR + hour)).unwrap();
             row = change.record;
             if let Some(news) = change.news {
-                assert_eq!(news, StatusChange::StillRuns, "{status}");
+                assert_eq!(news, AuditNotice::StillRuns, "{status}");
                 told_in.push(hour);
                 row = told(row, at(hour * HOUR + hour));
             }
@@ -169,9 +169,9 @@ fn whatever_still_runs_is_told_of_once_a_day() {
 fn a_reminder_that_did_not_go_out_stays_due() {
     let row = flagged(30 * HOUR);
     let change = observe(Some(&row), &Authorization::Unauthorised, &look(30 * HOUR)).unwrap();
-    assert_eq!(change.news, Some(StatusChange::StillRuns));
+    assert_eq!(change.news, Some(AuditNotice::StillRuns));
     let again = observe(Some(&change.record), &Authorization::Unauthorised, &look(31 * HOUR)).unwrap();
-    assert_eq!(again.news, Some(StatusChange::StillRuns));
+    assert_eq!(again.news, Some(AuditNotice::StillRuns));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_time_of_telling_that_lies_in_the_future_silences_nobody() {
     for told_at in [at(10 * DAY), Timestamp::MAX, Timestamp::MIN] {
         let odd = Record { told_at: Some(told_at), ..flagged(2 * HOUR) };
         let change = observe(Some(&odd), &Authorization::Unauthorised, &look(2 * HOUR)).unwrap();
-        assert_eq!(change.news, Some(StatusChange::StillRuns), "{told_at}");
+        assert_eq!(change.news, Some(AuditNotice::StillRuns), "{told_at}");
     }
 }
 
@@ -321,7 +321,7 @@ proptest! {
                             return Ok(());
                         }
                         if let Some(change) = observe(row.as_ref(), &standing, &look) {
-                            let tells = matches!(change.news, Some(StatusChange::Flagged | StatusChange::NoticeOwed));
+                            let tells = matches!(change.news, Some(AuditNotice::Flagged | AuditNotice::NoticeOwed));
                             let usable = promised.first_flag.is_some_and(|flag| flag <= now + 300);
                             if change.record.status == Some(AuthStatus::Flagged) && !usable {
                                 promised.first_flag = Some(now);
