@@ -123,7 +123,7 @@ impl SecurityEnforcer {
         let (mut swaps, mut unreadable) = (Claimed::new(), Vec::new());
         for held in self.swaps.all_held().await? {
             match held {
-                Ok(Held { lease, journal: Some(journal) }) => {
+                Ok(Held { lease, journal: Some(journal), .. }) => {
                     let row = lease.key();
                     let place = AccountRegion { account_id: lease.account_id, region: lease.region };
                     swaps.entry(place).or_default().claim(row, journal.swap_id, journal.old);

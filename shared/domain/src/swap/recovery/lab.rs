@@ -12,7 +12,7 @@ use crate::ids::InstanceId;
 use crate::reason::Reason;
 use crate::swap::journal::{Journal, Stage};
 use crate::swap::lab::{LabSwap, OldInstance};
-use crate::swap::recovery::group::End;
+use crate::swap::recovery::End;
 
 /// What the old instance is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +114,8 @@ pub struct Observed {
     pub old: OldState,
     /// The newcomer, if any was launched.
     pub newcomer: Option<Newcomer>,
+    /// Further instances that the swap launched, alive.
+    pub strays: Vec<InstanceId>,
     /// The launch, or the request for an image, is so recent that EC2 may not show what came of it.
     pub launch_may_be_invisible: bool,
     /// The last changing call is so recent that it may still land, or not show yet.
@@ -323,6 +325,12 @@ fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
     back.or_else(|| old_may_still_leave(lab, observed))
         .or_else(|| newcomer_leaves(observed))
         .or_else(|| volumes_go(lab, observed))
+        .or_else(|| {
+            // Beside a newcomer that is known, an earlier launch may come to light.
+            observed
+                .launch_may_be_invisible
+                .then_some(Action::Wait("what was launched may not be visible yet"))
+        })
         .unwrap_or_else(|| clean_up(observed, End::Undone))
 }
 
@@ -387,6 +395,9 @@ fn volumes_go(lab: &LabSwap, observed: &Observed) -> Option<Action> {
 
 /// The image was only a means of launching: nothing that runs needs it or its snapshots.
 fn clean_up(observed: &Observed, end: End) -> Action {
+    if let Some(stray) = observed.strays.first() {
+        return Action::TerminateNewcomer(stray.clone());
+    }
     if let Some(image) = observed.images.first() {
         return Action::DeregisterImage(image.id.clone());
     }
