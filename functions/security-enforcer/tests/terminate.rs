@@ -4,7 +4,7 @@
 
 mod support;
 
-use spot_domain::audit::authorization::OwnerMark;
+use spot_domain::owner_marks::OwnerMark;
 use spot_scripted::ScriptedAnswer;
 use support::{Account, Asked, HOUR, due_row, instance, noticed_and_told, protection, reservations, row};
 

@@ -8,6 +8,8 @@ pub mod audit;
 pub mod environment;
 pub mod ids;
 pub mod money;
+pub mod old_instance;
+pub mod owner_marks;
 pub mod owners;
 pub mod reason;
 pub mod risk;

@@ -5,6 +5,8 @@
 //! whatever the value of the mark unless the list names one. The audit authorises by a mark only if its value
 //! is not empty.
 
+use std::ops::Bound;
+
 use crate::tags::{GROUP_NAME_TAG, Tags};
 
 /// The tag that EC2 Fleet writes on the instances that it launches, the members of a mixed-instances group
@@ -105,13 +107,25 @@ impl Mark {
 /// unless the mark names one.
 #[must_use]
 pub fn find<'a>(mark: &str, tags: &'a Tags) -> Option<(&'a String, &'a String)> {
-    if let Some(prefix) = mark.strip_suffix('*') {
-        return tags.range(prefix.to_owned()..).next().filter(|(key, _)| key.starts_with(prefix));
-    }
-    match mark.split_once('=') {
-        Some((key, value)) => tags.get_key_value(key).filter(|(_, found)| *found == value),
-        None => tags.get_key_value(mark),
-    }
+    let (key, value) = parts(mark);
+    matching(key, value, tags).next()
+}
+
+/// Returns the key of a mark, and the value that it names.
+pub(crate) fn parts(mark: &str) -> (&str, Option<&str>) {
+    mark.split_once('=').map_or((mark, None), |(key, value)| (key, Some(value)))
+}
+
+/// Returns the tags with this key, or with every key of this `prefix*`; with this value, if a value is given.
+pub(crate) fn matching<'a>(
+    key: &str,
+    value: Option<&str>,
+    tags: &'a Tags,
+) -> impl Iterator<Item = (&'a String, &'a String)> {
+    let (stem, is_prefix) = key.strip_suffix('*').map_or((key, false), |stem| (stem, true));
+    tags.range::<str, _>((Bound::Included(stem), Bound::Unbounded))
+        .take_while(move |(found, _)| if is_prefix { found.starts_with(stem) } else { *found == stem })
+        .filter(move |(_, found)| value.is_none_or(|value| *found == value))
 }
 
 /// The mark on a resource, and the key of its tag.

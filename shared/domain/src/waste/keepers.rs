@@ -4,7 +4,7 @@
 
 use crate::owners::find;
 use crate::tags::Tags;
-use crate::waste::rules::LeftAlone;
+use crate::waste::left_alone::LeftAlone;
 
 /// Every such tag (`key`, `key=value` or `prefix*`), and the reason that it stands for.
 ///
