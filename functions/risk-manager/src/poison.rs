@@ -12,7 +12,7 @@ use spot_domain::Pool;
 use spot_domain::risk::poison::EventOutcome;
 
 use crate::error::RiskError;
-use crate::event::Notice;
+use crate::interruption::Notice;
 
 const UPDATE: &str = "dynamodb:UpdateItem";
 

@@ -11,8 +11,8 @@ use spot_cloud::scopes::Scope;
 use spot_domain::audit::enforcement::{AuditNotice, AuthStatus, Record, grace_ends};
 use spot_domain::{InstanceId, Usd};
 
-use crate::facts::Facts;
 use crate::failure::Failure;
+use crate::fleet::facts::Facts;
 
 /// The most instances in one message, which stays readable and below SNS's 256 KB, even with the longest tags.
 const INSTANCES_PER_MESSAGE: usize = 50;

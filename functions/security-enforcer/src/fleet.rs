@@ -1,5 +1,7 @@
 //! EC2 for the audit: the running instances page by page, and a fresh description of single ones.
 
+pub mod facts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::operation::describe_instances::builders::DescribeInstancesFluentBuilder;
@@ -7,11 +9,11 @@ use aws_sdk_ec2::types::Filter;
 use spot_cloud::ec2::listing::{self, Page};
 use spot_cloud::error::{CallError, Kind};
 use spot_domain::InstanceId;
-use spot_domain::audit::authorization::Subject;
+use spot_domain::audit::subject::Subject;
 use spot_domain::swap::journal::SwapId;
 use spot_listing::{Item, MalformedListing, Shape};
 
-use crate::facts::Facts;
+use facts::Facts;
 
 const DESCRIBE: &str = "ec2:DescribeInstances";
 const INSTANCES: Shape =

@@ -10,7 +10,8 @@ use spot_domain::InstanceId;
 use spot_domain::audit::reminders::Notified;
 use spot_domain::words::{LONGEST, cut};
 
-use crate::audit::{Audit, Findings};
+use crate::audit::Audit;
+use crate::audit::findings::{Findings, NotTerminated};
 use crate::failure::Failure;
 
 /// The most failures in a message: an SNS message holds 256 KB. Failures beyond these are only counted; the answer
@@ -18,21 +19,6 @@ use crate::failure::Failure;
 const FAILURES_TOLD: usize = 50;
 /// The characters that are kept of a cause: a thousand causes fit into a row of DynamoDB.
 const CAUSE: usize = 200;
-
-/// An instance that was due and lives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NotTerminated {
-    pub instance_id: InstanceId,
-    pub reason: String,
-}
-
-impl NotTerminated {
-    /// Returns an instance that stays.
-    #[must_use]
-    pub fn new(id: &InstanceId, reason: String) -> Self {
-        Self { instance_id: id.clone(), reason }
-    }
-}
 
 /// The answer of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -6,19 +6,21 @@ use serde_json::json;
 use spot_cloud::ec2::instances;
 use spot_cloud::error::{CallError, Kind};
 use spot_domain::InstanceId;
-use spot_domain::audit::authorization::{Authorization, Subject, standing};
+use spot_domain::audit::authorization::{Authorization, standing};
 use spot_domain::audit::enforcement::{
     AuditNotice, AuthStatus, BlastRadius, Record, RowChange, TerminationScope, blast_radius, observe, told,
 };
+use spot_domain::audit::subject::Subject;
 
 use crate::announce::Item;
+use crate::audit::findings::NotTerminated;
+use crate::audit::obstacle::{self, PROTECTED};
 use crate::audit::{Audit, Auditor};
 use crate::auth_table::Stored;
-use crate::facts::Facts;
 use crate::failure::Failure;
+use crate::fleet::facts::Facts;
 use crate::fleet::{Presence, Seen, look_at};
-use crate::obstacle::{self, PROTECTED};
-use crate::summary::{AuditSummary, NotTerminated};
+use crate::summary::AuditSummary;
 
 /// The outcome for an instance that was due.
 enum TerminationOutcome {
@@ -180,7 +182,7 @@ impl Case<'_> {
             let change = observe(Some(&self.row.record), &standing, look);
             return change.map_or(FreshVerdict::Wait("a swap is replacing it"), FreshVerdict::Changed);
         }
-        obstacle::to_end(subject, &self.audit.swaps, &settings.opt_out_tag)
+        obstacle::to_end(subject, &self.audit.swaps, settings)
             .map_or(FreshVerdict::StillUnauthorised, FreshVerdict::Forbidden)
     }
 

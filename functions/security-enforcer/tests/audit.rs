@@ -4,7 +4,7 @@
 
 mod support;
 
-use security_enforcer::audit::Findings;
+use security_enforcer::audit::findings::Findings;
 use spot_scripted::ScriptedAnswer;
 use support::{Account, HOUR, due_row, instance, noticed_and_told, reservations, row};
 

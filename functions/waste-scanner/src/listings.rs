@@ -16,8 +16,11 @@ use spot_domain::waste::resources::{Address, Snapshot, Volume};
 use spot_domain::waste::rules::{LeftAlone, ResourceType, WasteVerdict};
 use spot_listing::{Item, MalformedListing, Shape};
 
-use crate::describe::{address, snapshot, volume};
-use crate::images::{Images, RecycleBin};
+pub mod describe;
+pub mod images;
+
+use describe::{address, snapshot, volume};
+use images::{Images, RecycleBin};
 
 /// The most that EC2 gives in one page of volumes.
 const VOLUMES_PER_PAGE: i32 = 500;

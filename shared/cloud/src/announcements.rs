@@ -8,7 +8,8 @@ use aws_sdk_eventbridge::types::builders::PutEventsRequestEntryBuilder;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::clients::{BadEnvironment, Stack, variable};
+use crate::clients::Stack;
+use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, Kind, failed};
 
 /// The `source` of all our events.

@@ -9,7 +9,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use jiff::Timestamp;
 use spot_domain::Pool;
 
-use crate::clients::{BadEnvironment, Stack, variable};
+use crate::clients::Stack;
+use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, failed};
 use crate::hub::Hub;
 use crate::tables::risk_pools::{self, MalformedRow};

@@ -3,30 +3,13 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use spot_domain::{AccountId, EnvironmentType, Region};
 
-use crate::clients::{Stack, variable};
+use crate::access::{Access, Role};
+use crate::clients::Stack;
+use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, failed};
 
 /// The value of `regions` that stands for all regions that the account has enabled.
 const ALL_REGIONS: &str = "*";
-
-/// A role to assume in another account. A role is never serialized: an execution's history keeps everything
-/// that steps hand on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Role {
-    /// The role's ARN.
-    pub arn: String,
-    /// The external id that the role's trust policy asks for.
-    pub external_id: Option<String>,
-}
-
-/// The registry's entry of an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Access {
-    /// LAB or PROD.
-    pub environment_type: EnvironmentType,
-    /// The role that opens the account; `None` for the stack's own.
-    pub role: Option<Role>,
-}
 
 /// The reason for which an account can't be worked in.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +43,7 @@ pub enum AccountError {
     Call(#[from] CallError),
     /// The stack's environment is incomplete or malformed.
     #[error(transparent)]
-    Environment(#[from] crate::clients::BadEnvironment),
+    Environment(#[from] BadEnvironment),
 }
 
 /// Returns the registry's entry of an account. The stack's own account needs no row: the stack's parameter
@@ -70,7 +53,7 @@ pub enum AccountError {
 /// The account is unknown or disabled, its row is malformed, or the table does not answer.
 pub async fn access(stack: &Stack, account_id: &AccountId) -> Result<Access, AccountError> {
     if account_id == &stack.account_id {
-        return Ok(Access { environment_type: stack.environment_type, role: None });
+        return Ok(stack.own_access());
     }
     let row = row_of(stack, account_id).await?.ok_or_else(|| AccountError::Unknown(account_id.clone()))?;
     check_enabled(account_id, &row)?;
@@ -85,7 +68,7 @@ pub async fn access(stack: &Stack, account_id: &AccountId) -> Result<Access, Acc
 /// The account is unknown, its row is malformed, or the table does not answer.
 pub async fn access_even_if_disabled(stack: &Stack, account_id: &AccountId) -> Result<Access, AccountError> {
     if account_id == &stack.account_id {
-        return Ok(Access { environment_type: stack.environment_type, role: None });
+        return Ok(stack.own_access());
     }
     let row = row_of(stack, account_id).await?.ok_or_else(|| AccountError::Unknown(account_id.clone()))?;
     parse(account_id, &row)
@@ -185,7 +168,7 @@ fn visited_unless_member(stack: &Stack, id: &AccountId, row: &Row) -> Result<Opt
 }
 
 fn visited(stack: &Stack, id: &AccountId, row: Option<&Row>) -> Result<Account, AccountError> {
-    let own = Access { environment_type: stack.environment_type, role: None };
+    let own = stack.own_access();
     let Some(row) = row else {
         if id != &stack.account_id {
             return Err(AccountError::Unknown(id.clone()));

@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use spot_domain::settings::{BadOverride, Settings, Value, scopes};
 use spot_domain::{AccountId, Region};
 
-use crate::clients::{BadEnvironment, Stack, variable};
+use crate::clients::Stack;
+use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, failed};
 
 /// The reason for which no settings could be loaded. Nothing is done without them.

@@ -10,7 +10,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use jiff::Timestamp;
 use spot_domain::swap::journal::{Journal, Stage};
 
-use crate::clients::{BadEnvironment, Stack, variable};
+use crate::clients::Stack;
+use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, Kind, failed};
 pub use crate::tables::leases::{Lease, Leased, Owner};
 

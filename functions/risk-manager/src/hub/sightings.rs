@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use spot_cloud::error::{CallError, failed};
 use spot_domain::{AccountId, Pool};
 
-use crate::event::Notice;
+use crate::interruption::Notice;
 use crate::poison::seconds;
 
 const SUBJECT: &str = "subject";

@@ -7,9 +7,9 @@ use spot_cloud::CallError;
 use spot_cloud::announcements::Announcements;
 use spot_domain::{AccountId, Pool};
 
-use crate::event::Notice;
+use crate::hub::sightings::Quota;
+use crate::interruption::Notice;
 use crate::metrics;
-use crate::sightings::Quota;
 
 /// Counts a report that was not believed, and notifies a person unless a notice went out already (`told`).
 ///

@@ -13,7 +13,7 @@ use spot_cloud::announcements::{Announcements, event_at};
 use spot_domain::{AccountId, InstanceId, Pool, Region};
 
 use crate::error::RiskError;
-use crate::event::{Interruption, Notice, invalid, not_in_the_future, notice, read};
+use crate::interruption::{Interruption, Notice, invalid, not_in_the_future, notice, read};
 
 /// The event's `detail-type`: rules of the template match on it.
 pub const DETAIL_TYPE: &str = "Spot Pool Interrupted";

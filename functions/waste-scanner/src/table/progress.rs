@@ -10,8 +10,8 @@ use spot_cloud::{CallError, Kind};
 use spot_domain::waste::report::ScopeReport;
 use spot_domain::waste::rules::ResourceType;
 
-use crate::finding::{LAST_SEEN, RESOURCE_TYPE, STATUS, number};
-use crate::table::{WasteTable, key};
+use super::finding::{LAST_SEEN, RESOURCE_TYPE, STATUS, number};
+use super::{WasteTable, key};
 
 /// The partition of the reports.
 const PARTITION: &str = "summary";
