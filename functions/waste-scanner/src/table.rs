@@ -4,8 +4,8 @@ pub mod finding;
 pub mod findings;
 pub mod progress;
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use finding::{ACCOUNT_REGION, RESOURCE, Row};
+use finding::{ACCOUNT_REGION, RESOURCE};
+use spot_cloud::tables::row::{self, Row};
 
 #[derive(Debug, Clone)]
 pub struct WasteTable {
@@ -23,6 +23,5 @@ impl WasteTable {
 
 /// Returns the row's key.
 fn key(scope: &str, resource: &str) -> Row {
-    let text = |text: &str| AttributeValue::S(text.to_owned());
-    [(ACCOUNT_REGION.to_owned(), text(scope)), (RESOURCE.to_owned(), text(resource))].into()
+    row::key([(ACCOUNT_REGION, scope), (RESOURCE, resource)])
 }

@@ -6,25 +6,24 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use spot_cloud::CallError;
 use spot_cloud::error::failed;
-use spot_cloud::tables::batches::{self, FIRST_PAUSE, WRITE_BATCH};
-use spot_cloud::{CallError, Kind};
+use spot_cloud::tables::batches::{self, FIRST_PAUSE, READ_BATCH, Repeat, WRITE_BATCH};
+use spot_cloud::tables::row::{Row, names, number, number_in, seconds, text, text_in, written};
 use spot_domain::Usd;
 use spot_domain::waste::rules::ResourceType;
 
 use super::finding::{
-    ACCOUNT_REGION, COUNTED_IN, FIRST_SEEN, Finding, LAST_SEEN, LINEAGE, MONTHLY_COST_USD, RESOURCE, Row,
-    STATUS, UPPER_BOUND_USD, number,
+    ACCOUNT_REGION, COUNTED_IN, FIRST_SEEN, Finding, LAST_SEEN, LINEAGE, MONTHLY_COST_USD, RESOURCE, STATUS,
+    UPPER_BOUND_USD,
 };
 use super::progress::ScanProgress;
 use super::{WasteTable, key};
 
 const OPEN_ALL: &str = "dynamodb:TransactWriteItems";
-/// DynamoDB's limit for one `BatchGetItem`, and for one transaction.
-const READ_BATCH: usize = 100;
 /// Batches on their way at a time.
 const CONCURRENT_BATCHES: usize = 4;
 /// Attempts for the items that DynamoDB left unprocessed.
@@ -127,7 +126,7 @@ impl WasteTable {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        Err(self.throttled(OPEN_ALL))
+        Err(batches::unprocessed(OPEN_ALL, &self.name, batch.len(), ATTEMPTS))
     }
 
     /// Opens all findings or none. Opens none and returns false if one of them is open by now.
@@ -141,51 +140,22 @@ impl WasteTable {
                 .set_item(Some(row))
                 .condition_expression("attribute_not_exists(#status) OR #status <> :open")
                 .expression_attribute_names("#status", STATUS)
-                .expression_attribute_values(":open", AttributeValue::S("OPEN".to_owned()));
+                .expression_attribute_values(":open", text("OPEN"));
             put.build().map(|put| TransactWriteItem::builder().put(put).build())
         };
         let items = rows.into_iter().map(put).collect::<Result<Vec<_>, _>>();
         let items = items.map_err(|e| CallError::malformed(OPEN_ALL, e.to_string()))?;
         let request = self.dynamodb.transact_write_items().set_transact_items(Some(items));
-        match request.send().await.map_err(failed(OPEN_ALL)) {
-            Err(error) if error.kind == Kind::ConditionFailed => Ok(false),
-            answer => answer.map(|_| true),
-        }
+        written(request.send().await.map_err(failed(OPEN_ALL)))
     }
 
     /// Returns `first_seen` of the findings that are OPEN already, by resource.
     async fn open_since(&self, scope: &str, batch: &[Finding]) -> Result<HashMap<String, i64>, CallError> {
-        let call = "dynamodb:BatchGetItem";
-        let mut keys: Vec<Row> = batch.iter().map(|finding| key(scope, &finding.resource())).collect();
-        let mut open = HashMap::with_capacity(keys.len());
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..ATTEMPTS {
-            let request = KeysAndAttributes::builder()
-                .set_keys(Some(keys))
-                .consistent_read(true)
-                .projection_expression("#resource, #status, #first_seen")
-                .set_expression_attribute_names(Some(names([RESOURCE, STATUS, FIRST_SEEN])))
-                .build()
-                .map_err(|e| CallError::malformed(call, e.to_string()))?;
-            let request = self.dynamodb.batch_get_item().request_items(&self.name, request);
-            let answer = request.send().await.map_err(failed(call))?;
-            keys = answer
-                .unprocessed_keys
-                .and_then(|mut tables| tables.remove(&self.name))
-                .map(|left| left.keys)
-                .unwrap_or_default();
-            let rows = answer.responses.and_then(|mut tables| tables.remove(&self.name));
-            if rows.is_none() && keys.is_empty() {
-                return Err(CallError::malformed(call, "the answer does not mention the table"));
-            }
-            open.extend(rows.unwrap_or_default().iter().filter_map(open_row));
-            if keys.is_empty() {
-                return Ok(open);
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        Err(self.throttled(call))
+        let keys = batch.iter().map(|finding| key(scope, &finding.resource())).collect();
+        let attributes = [RESOURCE, STATUS, FIRST_SEEN];
+        let rows =
+            batches::get(&self.dynamodb, &self.name, keys, attributes, Repeat::Attempts(ATTEMPTS)).await?;
+        Ok(rows.iter().filter_map(open_row).collect())
     }
 
     /// Returns a page of a type's findings that were last seen before `before`: the OPEN ones, and those that
@@ -215,9 +185,9 @@ impl WasteTable {
             .filter_expression(UNSEEN)
             .projection_expression("#resource, #monthly_cost_usd, #lineage")
             .set_expression_attribute_names(Some(names))
-            .expression_attribute_values(":open", AttributeValue::S("OPEN".to_owned()))
-            .expression_attribute_values(":bin", AttributeValue::S(IN_RECYCLE_BIN.to_owned()))
-            .expression_attribute_values(":before", number(&before.as_second()))
+            .expression_attribute_values(":open", text("OPEN"))
+            .expression_attribute_values(":bin", text(IN_RECYCLE_BIN))
+            .expression_attribute_values(":before", seconds(before))
             .set_exclusive_start_key(after)
             .send()
             .await
@@ -254,13 +224,13 @@ impl WasteTable {
             .items()
             .send();
         let counted = |row: &Row| {
-            let part = row.get(COUNTED_IN).and_then(|part| part.as_n().ok()?.parse().ok());
+            let part = number_in(row, COUNTED_IN);
             part.is_some_and(|part| progress.snapshot_parts.contains(&part))
         };
         let mut lineages = Vec::new();
         while let Some(row) = pages.next().await {
             let row = row.map_err(failed("dynamodb:Query"))?;
-            let lineage = string(&row, LINEAGE).zip(amount(&row, UPPER_BOUND_USD));
+            let lineage = text_in(&row, LINEAGE).cloned().zip(amount(&row, UPPER_BOUND_USD));
             lineages.extend(lineage.filter(|_| counted(&row)));
         }
         Ok(lineages)
@@ -291,7 +261,7 @@ impl WasteTable {
         }
         let update = match exit {
             Some(exit) => {
-                request = request.expression_attribute_values(":exit", number(&exit.as_second()));
+                request = request.expression_attribute_values(":exit", seconds(exit));
                 format!("{set}, #{RECYCLE_BIN_EXIT_AT} = :exit")
             }
             None if saved.is_none() => format!("{set} REMOVE #{RECYCLE_BIN_EXIT_AT}, saved_monthly_usd"),
@@ -302,19 +272,16 @@ impl WasteTable {
             .update_expression(update)
             .condition_expression(UNSEEN)
             .set_expression_attribute_names(Some(names))
-            .expression_attribute_values(":resolved", AttributeValue::S("RESOLVED".to_owned()))
-            .expression_attribute_values(":open", AttributeValue::S("OPEN".to_owned()))
-            .expression_attribute_values(":bin", AttributeValue::S(IN_RECYCLE_BIN.to_owned()))
-            .expression_attribute_values(":now", number(&Timestamp::now().as_second()))
-            .expression_attribute_values(":before", number(&before.as_second()))
-            .expression_attribute_values(":resolution", AttributeValue::S(resolution.to_owned()))
+            .expression_attribute_values(":resolved", text("RESOLVED"))
+            .expression_attribute_values(":open", text("OPEN"))
+            .expression_attribute_values(":bin", text(IN_RECYCLE_BIN))
+            .expression_attribute_values(":now", seconds(Timestamp::now()))
+            .expression_attribute_values(":before", seconds(before))
+            .expression_attribute_values(":resolution", text(resolution))
             .send()
             .await
             .map_err(failed("dynamodb:UpdateItem"));
-        match answer {
-            Err(error) if error.kind == Kind::ConditionFailed => Ok(false),
-            answer => answer.map(|_| true),
-        }
+        written(answer)
     }
 
     fn of_type(
@@ -327,35 +294,21 @@ impl WasteTable {
             .table_name(&self.name)
             .consistent_read(true)
             .key_condition_expression("#account_region = :scope AND begins_with(#resource, :type)")
-            .expression_attribute_values(":scope", AttributeValue::S(scope.to_owned()))
-            .expression_attribute_values(":type", AttributeValue::S(format!("{kind}#")))
+            .expression_attribute_values(":scope", text(scope))
+            .expression_attribute_values(":type", text(&format!("{kind}#")))
     }
-
-    fn throttled(&self, call: &'static str) -> CallError {
-        let message = format!("table {} still leaves items unprocessed after {ATTEMPTS} rounds", self.name);
-        CallError { kind: Kind::Retry, code: "Throttled".to_owned(), ..CallError::malformed(call, message) }
-    }
-}
-
-/// Maps `#name` to each name: `status` and others are DynamoDB's reserved words.
-fn names<const N: usize>(names: [&str; N]) -> HashMap<String, String> {
-    names.into_iter().map(|name| (format!("#{name}"), name.to_owned())).collect()
-}
-
-fn string(row: &Row, name: &str) -> Option<String> {
-    row.get(name)?.as_s().ok().cloned()
 }
 
 fn amount(row: &Row, name: &str) -> Option<Usd> {
-    row.get(name)?.as_n().ok()?.parse().ok().map(Usd::new)
+    number_in(row, name).map(Usd::new)
 }
 
 fn open_row(row: &Row) -> Option<(String, i64)> {
-    let first_seen = row.get(FIRST_SEEN)?.as_n().ok()?.parse().ok()?;
-    (string(row, STATUS)? == "OPEN").then_some((string(row, RESOURCE)?, first_seen))
+    let first_seen = number_in(row, FIRST_SEEN)?;
+    (text_in(row, STATUS)? == "OPEN").then_some((text_in(row, RESOURCE)?.clone(), first_seen))
 }
 
 fn stale_row(row: &Row) -> Option<Stale> {
-    let (monthly, lineage) = (amount(row, MONTHLY_COST_USD), string(row, LINEAGE));
-    Some(Stale { resource: string(row, RESOURCE)?, monthly, lineage })
+    let (monthly, lineage) = (amount(row, MONTHLY_COST_USD), text_in(row, LINEAGE).cloned());
+    Some(Stale { resource: text_in(row, RESOURCE)?.clone(), monthly, lineage })
 }
