@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::error::{CallError, failed};
+use spot_cloud::retry::patiently;
 use spot_cloud::scopes::AccountRegion;
 use spot_cloud::tables::row::{self, Row, number, number_in, seconds, text, text_in, time_in, written};
 use spot_domain::InstanceId;
@@ -163,17 +164,10 @@ impl AuthTable {
             .condition_expression(write.condition)
             .set_expression_attribute_names(Some(write.names))
             .set_expression_attribute_values(Some(write.values));
-        for pause in PAUSES {
-            match request.clone().send().await.map_err(failed("dynamodb:UpdateItem")) {
-                // A transaction of another audit locks the row for some milliseconds.
-                Err(error) if error.code == "TransactionConflictException" => {
-                    tracing::warn!("{error}; asking again in {} ms", pause.as_millis());
-                    tokio::time::sleep(pause).await;
-                }
-                answer => return written(answer),
-            }
-        }
-        written(request.send().await.map_err(failed("dynamodb:UpdateItem")))
+        // A transaction of another audit locks the row for some milliseconds.
+        let conflicts = |error: &CallError| error.code == "TransactionConflictException";
+        let send = || async { request.clone().send().await.map_err(failed("dynamodb:UpdateItem")) };
+        written(patiently(&PAUSES, conflicts, send).await)
     }
 
     /// Writes up to [`WRITES_AT_ONCE`] rows as [`Self::write`] does. Either all are written, or none, and the

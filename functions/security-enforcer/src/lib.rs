@@ -24,7 +24,7 @@ use serde_json::Value;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::{BadEnvironment, variable};
 use spot_cloud::lambda::stack_name;
-use spot_cloud::prices::PriceList;
+use spot_cloud::price_list::PriceList;
 use spot_cloud::scopes::{AccountRegion, Scope, Unreadable, plan};
 use spot_cloud::tables::swaps::{Held, Swaps};
 use spot_cloud::{CallError, Stack};

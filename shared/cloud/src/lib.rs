@@ -16,7 +16,9 @@ pub mod hub;
 pub mod lambda;
 pub mod launch;
 pub mod load_balancing;
+pub mod price_list;
 pub mod prices;
+pub mod retry;
 pub mod scopes;
 pub mod tables;
 

@@ -15,7 +15,7 @@ use security_enforcer::summary::AuditSummary;
 use security_enforcer::terminate::enforce;
 use spot_cloud::access::Access;
 use spot_cloud::announcements::Announcements;
-use spot_cloud::prices::PriceList;
+use spot_cloud::price_list::PriceList;
 use spot_cloud::scopes::{AccountRegion, Scope};
 use spot_domain::EnvironmentType;
 use spot_domain::audit::enforcement::AuditRun;
