@@ -8,10 +8,7 @@ use crate::audit::subject::Subject;
 use crate::audit::swaps_in_progress::SwapsInProgress;
 pub use crate::owner_marks::{OwnerMark, Trust};
 use crate::swap::journal::SwapId;
-use crate::tags::{GROUP_NAME_TAG, MANAGED_BY, SWAP_TAG};
-
-/// The mark of a managed node group's members. It authorises under any settings.
-pub const NODE_GROUP_TAG: &str = "eks:cluster-name";
+use crate::tags::{GROUP_NAME_TAG, MANAGED_BY, NODE_GROUP_TAG, SWAP_TAG};
 
 /// The proof that a swap of ours launched an instance that says so.
 ///
