@@ -39,17 +39,11 @@ pub struct AuditSummary {
     /// The instances that were due, and that the last check spared.
     pub spared: Vec<NotTerminated>,
     /// The exceeded limit, if more was due than a run may terminate. The run then terminated nothing.
-    pub blast_radius_exceeded: Option<String>,
-    /// The exceeded limit, without the figures of this run.
-    #[serde(skip)]
-    pub blast_radius_cause: Option<String>,
+    pub blast_radius_exceeded: Option<Failure>,
     /// True if the run could not see, announce or do something.
     pub partial: bool,
-    /// The failures, in words.
-    pub failed: Vec<String>,
-    /// The cause of each of `failed`, which other runs share.
-    #[serde(skip)]
-    pub causes: Vec<String>,
+    /// The failures; the answer has them in words.
+    pub failed: Vec<Failure>,
     /// The findings of each account and region.
     pub places: Vec<Findings>,
     /// The enabled regions that no row of Accounts asks for, and that no run audits. Absent if the input names a
@@ -80,8 +74,7 @@ impl AuditSummary {
     /// Notes a failure.
     pub fn fail(&mut self, what: Failure) {
         self.partial = true;
-        self.causes.push(cut(&what.cause, CAUSE));
-        self.failed.push(what.words);
+        self.failed.push(Failure { cause: cut(&what.cause, CAUSE), ..what });
     }
 
     /// Notes failures, if there are any.
@@ -95,13 +88,13 @@ impl AuditSummary {
     /// message of the last day named come first. Failures beyond a limit are only counted.
     #[must_use]
     pub fn failures(&self, known: &Notified, now: Timestamp) -> (String, BTreeSet<String>) {
-        let all = self.causes.iter().zip(&self.failed);
-        let (news, others): (Vec<_>, Vec<_>) = all.partition(|(cause, _)| known.owes([*cause], now));
+        let is_news = |failure: &&Failure| known.owes([&failure.cause], now);
+        let (news, others): (Vec<_>, Vec<_>) = self.failed.iter().partition(is_news);
         let listed: Vec<_> = news.into_iter().chain(others).take(FAILURES_TOLD).collect();
         let more = self.failed.len() - listed.len();
         let more = (more > 0).then(|| format!("and {more} more"));
-        let lines = listed.iter().map(|(_, failed)| cut(failed, LONGEST)).chain(more);
-        (lines.collect::<Vec<_>>().join("\n"), listed.iter().map(|(cause, _)| (*cause).clone()).collect())
+        let lines = listed.iter().map(|failure| cut(&failure.words, LONGEST)).chain(more);
+        (lines.collect::<Vec<_>>().join("\n"), listed.iter().map(|failure| failure.cause.clone()).collect())
     }
 
     /// Returns the metrics of the `stack` in CloudWatch's embedded metric format, which needs no call.
@@ -133,6 +126,17 @@ mod tests {
         let line = AuditSummary::default().metrics("blue", Timestamp::UNIX_EPOCH);
         assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["Stack"]]));
         assert_eq!((&line["Stack"], &line["BlastRadiusExceeded"]), (&json!("blue"), &json!(0)));
+    }
+
+    #[test]
+    fn the_answer_has_failures_in_words() {
+        let exceeded = Failure { cause: "radius".to_owned(), words: "4 of 5 are due".to_owned() };
+        let mut summary = AuditSummary { blast_radius_exceeded: Some(exceeded), ..AuditSummary::default() };
+        summary.fail(Failure { cause: "a cause".to_owned(), words: "in words".to_owned() });
+        let answer = json!(summary);
+        assert_eq!(answer["failed"], json!(["in words"]));
+        assert_eq!(answer["blast_radius_exceeded"], json!("4 of 5 are due"));
+        assert!(answer.get("causes").is_none() && answer.get("blast_radius_cause").is_none());
     }
 
     /// The regions are `["*"]` under a policy that denies most of them, in hundreds of accounts.

@@ -100,10 +100,9 @@ fn reach(audit: &Audit, due: usize) -> TerminationScope {
 
 /// Puts the exceeded blast radius on the bus. The run's report notifies people.
 async fn tell_of_blast_radius(auditor: &Auditor, exceeded: &BlastRadius, summary: &mut AuditSummary) {
-    let words = exceeded.to_string();
-    let detail = json!({"problem": words, "due": summary.due});
-    summary.blast_radius_cause = Some(exceeded.cause());
-    summary.blast_radius_exceeded = Some(words);
+    let exceeded = Failure { cause: exceeded.cause(), words: exceeded.to_string() };
+    let detail = json!({"problem": exceeded, "due": summary.due});
+    summary.blast_radius_exceeded = Some(exceeded);
     if let Err(error) = auditor.announcer.put_run("Blast Radius Exceeded", &detail).await {
         summary.fail(Failure::of("blast radius", &error));
     }
