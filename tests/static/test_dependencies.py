@@ -4,11 +4,15 @@ import pytest
 import tomllib
 
 from local_aws.paths import ROOT
+from modules import Crate, circles
 
 # The functions that talk to a Kubernetes cluster. In all others a client for one is dead weight in a cold start.
 OF_CLUSTERS = {"kubernetes-optimizer", "reconciler"}
 # What only a crate that talks to a cluster needs.
 CLUSTER_CLIENTS = {"kube", "kube-client", "kube-core", "k8s-openapi", "spot-cluster", "aws-sdk-eks", "aws-sdk-secretsmanager"}
+
+# Crates that are being rebuilt at this moment, and the swap's part of the rules with them: (crate, folder).
+BEING_REBUILT = [("spot-swap",), ("spot-nodes",), ("spot-domain", "swap")]
 
 
 def read(path):
@@ -88,3 +92,54 @@ def test_deny_toml_names_the_crates_of_ours_that_may_use_a_crate_as_they_are():
         if wrappers := entry.get("wrappers"):
             users = {name for name, uses in ours.items() if entry["crate"] in uses}
             assert users == set(wrappers) & set(ours), entry["crate"]
+
+
+def uses(crate, source):
+    """Returns the modules of a crate, each with the others that it uses."""
+    read_from = Crate(source)
+    left_out = {module for module in read_from.modules for path in BEING_REBUILT if (crate, *module)[: len(path)] == path}
+    kept = set(read_from.modules) - left_out
+    return {module: read_from.uses(module) & kept for module in kept}
+
+
+def of_one_subject(one, other):
+    """A file and the files of its folder are one subject: a type, and what is done with it (`tables/swaps.rs` and
+    `tables/swaps/newcomers.rs`). The root of a crate is no such file: what all modules need has a module of its own.
+    """
+    shorter = min(one, other, key=len)
+    return shorter != () and one[: len(shorter)] == other[: len(shorter)]
+
+
+def broken_rules(uses):
+    """Returns the circles between modules: among the files of a folder, and beyond any one subject."""
+    across = {module: {other for other in used if not of_one_subject(module, other)} for module, used in uses.items()}
+    wide = [circle for circle in circles(uses) if not all(of_one_subject(circle[0], module) for module in circle)]
+    return circles(across) + [circle for circle in wide if circle not in circles(across)]
+
+
+@pytest.mark.parametrize("crate", [*SHARED, *FUNCTIONS])
+def test_no_modules_of_a_crate_use_each_other_in_a_circle(crate):
+    """Whoever reads one of them would have to read them all."""
+    [folder] = [member for member in WORKSPACE["members"] if read(f"{member}/Cargo.toml")["package"]["name"] == crate]
+    assert broken_rules(uses(crate, ROOT / folder / "src")) == []
+
+
+def test_a_circle_is_found_in_every_spelling_of_a_path_and_code_for_tests_makes_none(tmp_path):
+    sources = {
+        "lib.rs": "pub mod a;\npub mod b;\nmod c;\npub mod d;\npub use a::{Thing, other as same};\n",
+        "a.rs": "use crate::{\n    c::Deep,\n    d,\n};\nmod part;\npub struct Thing;\n",
+        "a/part.rs": "use super::Thing;\nimpl Thing {}\n",  # A file and its folder.
+        "b.rs": "//! See crate::c::Deep.\nfn f() -> super::Thing { crate::a::g() }\n#[cfg(test)]\nmod tests {\n    use crate::d::D;\n}\n",
+        "c.rs": "pub use crate::b::B as Deep;\n",
+        "d.rs": "#[cfg(test)]\nmod tests;\n",
+        "d/tests.rs": "use crate::a::Thing;\n",
+        "main.rs": "use crate::a;\n",
+    }
+    for name, text in sources.items():
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    found = uses("some-crate", tmp_path)
+    assert found[("a",)] == {("b",), ("d",)}, "through c's `pub use`"
+    assert (found[("b",)], found[("d",)]) == ({("a",)}, set())
+    assert broken_rules(found) == [[("a",), ("b",)]]

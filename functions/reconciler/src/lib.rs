@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
-use spot_cloud::clients::BadEnvironment;
+use spot_cloud::environment::BadEnvironment;
 use spot_cloud::tables::accounts::AccountError;
 use spot_cloud::tables::settings::SettingsError;
 use spot_cloud::tables::swaps::{Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Release, Swaps, SwapsError};

@@ -8,53 +8,15 @@
 use std::str::FromStr;
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
-use spot_domain::events::{AwsEvent, DRILL_SOURCE, EC2_SOURCE, OwnEvent, SOURCE};
-use spot_domain::ids::{AccountId, InstanceId, MalformedText, Region};
+use spot_domain::events::{DRILL_SOURCE, EC2_SOURCE, OwnEvent, SOURCE};
+use spot_domain::ids::{InstanceId, MalformedText};
 
 use crate::error::RiskError;
-use crate::report::{self, Report};
-
-/// The most time that an event's clock may be ahead of ours.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-
-/// The notice that AWS sends about a Spot instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Notice {
-    /// The instance will be interrupted in two minutes.
-    InterruptionWarning,
-    /// The instance is at elevated risk of an interruption.
-    RebalanceRecommendation,
-}
-
-impl Notice {
-    /// Returns the event's `detail-type`, which is stored as the cause.
-    #[must_use]
-    pub const fn detail_type(self) -> &'static str {
-        match self {
-            Self::InterruptionWarning => AwsEvent::InterruptionWarning.detail_type(),
-            Self::RebalanceRecommendation => AwsEvent::RebalanceRecommendation.detail_type(),
-        }
-    }
-}
-
-/// A Spot instance that is being interrupted, or soon may be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interruption {
-    pub notice: Notice,
-    /// The account that AWS stamped on the event.
-    pub account_id: AccountId,
-    /// The region that AWS stamped on the event.
-    pub region: Region,
-    pub instance_id: InstanceId,
-    /// The time of the event itself.
-    pub occurred: Timestamp,
-    /// Set for a drill, which is no real notice.
-    pub is_drill: bool,
-}
+use crate::hub::report::{self, Report};
+use crate::interruption::{Interruption, invalid, not_in_the_future, notice, read};
 
 /// An event that can reach the function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,21 +84,6 @@ fn task(event: Value) -> Result<Incoming, RiskError> {
     }
 }
 
-/// Parses the event itself, or the part of it at the field `at`.
-pub(crate) fn read<T: DeserializeOwned>(at: Option<&'static str>, part: Value) -> Result<T, RiskError> {
-    // Serde would parse a struct from an array too, by position.
-    if !part.is_object() {
-        return Err(invalid(at.unwrap_or("event"), "must be a JSON object".to_owned()));
-    }
-    serde_path_to_error::deserialize(part).map_err(|error| {
-        let problem = error.inner().to_string();
-        let inside = Some(error.path().to_string()).filter(|path| path != ".");
-        let missing = problem.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-        let path: Vec<&str> = [at, inside.as_deref(), missing].into_iter().flatten().collect();
-        invalid(if path.is_empty() { "event".to_owned() } else { path.join(".") }, problem)
-    })
-}
-
 /// Parses a field that AWS stamps on every event. A made-up event may lack it.
 fn stamped<T>(field: &'static str, text: Option<String>) -> Result<T, RiskError>
 where
@@ -156,26 +103,6 @@ fn check_drill(is_drill: bool, allow_drills: bool) -> Result<(), RiskError> {
         return Err(invalid("source", problem.to_owned()));
     }
     Ok(())
-}
-
-/// Refuses a time in the future. An event may be late, but not early: its poison would last longer than the
-/// settings say.
-pub(crate) fn not_in_the_future(field: &'static str, time: Timestamp) -> Result<(), RiskError> {
-    if time > Timestamp::now() + CLOCK_SKEW {
-        return Err(invalid(field, format!("{time} lies in the future")));
-    }
-    Ok(())
-}
-
-pub(crate) fn notice(field: &'static str, detail_type: &str) -> Result<Notice, RiskError> {
-    [Notice::InterruptionWarning, Notice::RebalanceRecommendation]
-        .into_iter()
-        .find(|notice| notice.detail_type() == detail_type)
-        .ok_or_else(|| invalid(field, format!("{detail_type:?} is not handled here")))
-}
-
-pub(crate) fn invalid(field: impl Into<String>, problem: String) -> RiskError {
-    RiskError::InvalidEvent { field: field.into(), problem }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use spot_cloud::announcements::Announcements;
 use spot_cloud::tables::swaps::Swaps;
 
 use crate::error::RiskError;
-use crate::event::Interruption;
+use crate::interruption::Interruption;
 
 /// Notifies the owner, if the event's instance has replaced another.
 ///

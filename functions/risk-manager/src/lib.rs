@@ -8,20 +8,19 @@
 pub mod clean_up;
 pub mod error;
 pub mod event;
+pub mod hub;
+pub mod interruption;
 pub mod lab;
 pub mod measure;
-pub mod mute;
 pub mod poison;
 pub mod pool;
-pub mod report;
-pub mod sightings;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use spot_cloud::Stack;
 use spot_cloud::announcements::Announcements;
-use spot_cloud::clients::{BadEnvironment, variable};
+use spot_cloud::environment::{BadEnvironment, variable};
 use spot_cloud::hub::StackRole;
 use spot_cloud::tables::accounts::AccountError;
 use spot_cloud::tables::swaps::Swaps;
@@ -31,10 +30,12 @@ use spot_domain::settings::Settings;
 use spot_domain::{EnvironmentType, Pool};
 
 use error::RiskError;
-use event::{Incoming, Interruption, Notice};
+use event::Incoming;
+use hub::report::Report;
+use hub::sightings::{Admission, Sightings, Span};
+use hub::{mute, report};
+use interruption::{Interruption, Notice, invalid};
 use poison::{Cause, RiskTable};
-use report::Report;
-use sightings::{Admission, Sightings, Span};
 
 /// The resources that every event needs.
 #[derive(Debug)]
@@ -144,7 +145,7 @@ impl RiskManager {
         let answer = |outcome, pool| Ok(EventAnswer::Interruption { outcome, pool });
         if self.part != StackRole::Hub {
             let problem = "only a hub takes reports: the stack's parameter Role is another".to_owned();
-            return Err(event::invalid("detail-type", problem));
+            return Err(invalid("detail-type", problem));
         }
         match accounts::environment(&self.stack, &account_id).await {
             Ok(EnvironmentType::Lab) => return answer(EventOutcome::IgnoredLab, None),

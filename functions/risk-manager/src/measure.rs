@@ -13,7 +13,6 @@ use serde_json::json;
 use spot_cloud::Stack;
 use spot_cloud::error::{CallError, failed};
 use spot_cloud::metrics;
-use spot_cloud::tables::accounts::Access;
 use spot_cloud::tables::settings;
 use spot_domain::metrics::Metric;
 use spot_domain::risk::poison::poisoned_share_percent;
@@ -118,7 +117,7 @@ async fn offered(
     region: &Region,
     poisoned: &BTreeSet<Pool>,
 ) -> Result<(usize, usize), CallError> {
-    let own = Access { environment_type: stack.environment_type, role: None };
+    let own = stack.own_access();
     let mut offerings = stack
         .clients(&own, region, None)
         .await

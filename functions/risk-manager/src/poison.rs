@@ -2,17 +2,19 @@
 //! that concurrent and repeated events need no lock.
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 use spot_cloud::error::{CallError, failed};
 use spot_cloud::tables::risk_pools::{
     CAUSE, INTERRUPTIONS, IS_POISONED, POISON_EXPIRES_AT, POISONED_AT, POOL, parse,
 };
+use spot_cloud::tables::row::{number, seconds, text, text_in, written};
 use spot_domain::Pool;
 use spot_domain::risk::poison::EventOutcome;
 
 use crate::error::RiskError;
-use crate::event::Notice;
+use crate::interruption::Notice;
 
 const UPDATE: &str = "dynamodb:UpdateItem";
 
@@ -49,7 +51,7 @@ impl RiskTable {
         let Cause { pool, notice, occurred, is_drill } = because;
         let cause = format!("{}{}", if *is_drill { "drill: " } else { "" }, notice.detail_type());
         let answer = self
-            .update(pool.to_string())
+            .update(&pool.to_string())
             .update_expression(format!(
                 "SET {IS_POISONED} = :true, {POISONED_AT} = :at, {POISON_EXPIRES_AT} = :until, {CAUSE} = :cause \
                  ADD {INTERRUPTIONS} :one"
@@ -58,8 +60,8 @@ impl RiskTable {
             .expression_attribute_values(":true", AttributeValue::Bool(true))
             .expression_attribute_values(":at", seconds(*occurred))
             .expression_attribute_values(":until", seconds(until))
-            .expression_attribute_values(":cause", AttributeValue::S(cause))
-            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+            .expression_attribute_values(":cause", text(&cause))
+            .expression_attribute_values(":one", number(&1))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
@@ -91,7 +93,7 @@ impl RiskTable {
         let mut rows = Vec::new();
         while let Some(row) = pages.next().await {
             let row = row.map_err(failed("dynamodb:Scan"))?;
-            if let Some(pool) = row.get(POOL).and_then(|v| v.as_s().ok()) {
+            if let Some(pool) = text_in(&row, POOL) {
                 rows.push((pool.clone(), parse(pool, &row).ok().map(|poison| poison.expires_at)));
             }
         }
@@ -104,7 +106,7 @@ impl RiskTable {
     /// The table does not answer.
     pub async fn clear(&self, pool: &str, expired_at: Timestamp) -> Result<bool, CallError> {
         let answer = self
-            .update(pool.to_owned())
+            .update(pool)
             .update_expression(format!("SET {IS_POISONED} = :false"))
             .condition_expression(format!("{POISON_EXPIRES_AT} = :expired"))
             .expression_attribute_values(":false", AttributeValue::Bool(false))
@@ -112,21 +114,10 @@ impl RiskTable {
             .send()
             .await
             .map_err(failed(UPDATE));
-        match answer {
-            Err(error) if error.kind == spot_cloud::Kind::ConditionFailed => Ok(false),
-            answer => answer.map(|_| true),
-        }
+        written(answer)
     }
 
-    fn update(
-        &self,
-        pool: String,
-    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
-        self.dynamodb.update_item().table_name(&self.table).key(POOL, AttributeValue::S(pool))
+    fn update(&self, pool: &str) -> UpdateItemFluentBuilder {
+        self.dynamodb.update_item().table_name(&self.table).key(POOL, text(pool))
     }
-}
-
-/// Returns the time in epoch seconds, which DynamoDB's TTL requires. Milliseconds would never expire.
-pub(crate) fn seconds(time: Timestamp) -> AttributeValue {
-    AttributeValue::N(time.as_second().to_string())
 }

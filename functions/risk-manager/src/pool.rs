@@ -6,7 +6,7 @@ use spot_cloud::tables::swaps::Swaps;
 use spot_domain::Pool;
 
 use crate::error::RiskError;
-use crate::event::Interruption;
+use crate::interruption::Interruption;
 
 /// Returns the pool of the event's instance; `None` if the instance is not Spot. Asks EC2 for the instance, then
 /// for its Spot request, then the Swaps table for the swap that launched it.

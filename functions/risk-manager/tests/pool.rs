@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use jiff::Timestamp;
-use risk_manager::event::{Interruption, Notice};
+use risk_manager::interruption::{Interruption, Notice};
 use risk_manager::pool;
 use spot_cloud::tables::swaps::Swaps;
 use spot_scripted::{Endpoint, ScriptedAnswer};

@@ -12,8 +12,8 @@ use spot_domain::audit::enforcement::{AuditNotice, AuthStatus, Record, grace_end
 use spot_domain::events::OwnEvent;
 use spot_domain::{InstanceId, Usd};
 
-use crate::facts::Facts;
 use crate::failure::Failure;
+use crate::fleet::facts::Facts;
 
 /// The most instances in one message, which stays readable and below SNS's 256 KB, even with the longest tags.
 const INSTANCES_PER_MESSAGE: usize = 50;

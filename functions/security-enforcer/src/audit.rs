@@ -1,10 +1,12 @@
 //! The audit of one account and region: judges every running instance, keeps the rows, announces the news, and
 //! lists the instances that are due. Changes nothing in EC2.
 
+pub mod findings;
+pub mod obstacle;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use serde::Serialize;
 use spot_cloud::error::CallError;
 use spot_cloud::scopes::{AccountRegion, Scope};
 use spot_domain::audit::authorization::{Authorization, standing};
@@ -16,36 +18,11 @@ use spot_domain::{InstanceId, Usd};
 
 use crate::announce::{Announcer, Item};
 use crate::auth_table::{AuthTable, Stored, WRITES_AT_ONCE};
-use crate::facts::{Facts, Prices};
 use crate::failure::Failure;
+use crate::fleet::facts::{Facts, Prices};
 use crate::fleet::{Presence, Running, Seen, launched_by, look_at};
-use crate::obstacle;
-use crate::summary::NotTerminated;
 
-/// The findings of one audit; the counts are of instances.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Findings {
-    #[serde(flatten)]
-    pub place: AccountRegion,
-    /// True if due instances may be terminated here.
-    pub enforced: bool,
-    /// The running instances.
-    pub running: usize,
-    /// The running instances that an owner or a service authorises.
-    pub authorised: usize,
-    /// The running instances that nothing authorises.
-    pub unauthorised: usize,
-    /// The running instances that bear our mark without proof.
-    pub suspicious: usize,
-    /// The running instances that a swap is replacing right now.
-    pub being_replaced: usize,
-    /// The instances that this run flagged.
-    pub flagged: usize,
-    /// The instances that this run cleared.
-    pub cleared: usize,
-    /// The instances that are due for termination.
-    pub due: usize,
-}
+use findings::{Findings, NotTerminated};
 
 /// An audit, and the data for the terminations after it.
 #[derive(Debug)]
@@ -156,7 +133,7 @@ impl Auditor {
         let due = old.as_ref().filter(|old| {
             standing == Authorization::Unauthorised && due(&old.record, &self.look, rules).is_ok()
         });
-        let obstacle = due.and_then(|_| obstacle::to_end(&subject, &audit.swaps, &settings.opt_out_tag));
+        let obstacle = due.and_then(|_| obstacle::to_end(&subject, &audit.swaps, settings));
         let end = match (due, obstacle) {
             (None, _) => End::NotDue,
             (Some(_), None) => End::Due,
@@ -264,33 +241,6 @@ impl Audit {
             End::NotDue => {}
             End::Due => self.due.push((decision.id, decision.change.record.into())),
             End::Blocked(why) => self.blocked.push(NotTerminated::new(&decision.id, why)),
-        }
-    }
-}
-
-impl Findings {
-    fn of(visit: &Scope) -> Self {
-        Self {
-            place: visit.place.clone(),
-            enforced: visit.auto_terminate,
-            running: 0,
-            authorised: 0,
-            unauthorised: 0,
-            suspicious: 0,
-            being_replaced: 0,
-            flagged: 0,
-            cleared: 0,
-            due: 0,
-        }
-    }
-
-    fn count(&mut self, standing: &Authorization) {
-        self.running += 1;
-        match standing {
-            Authorization::Authorised(_) => self.authorised += 1,
-            Authorization::Unauthorised => self.unauthorised += 1,
-            Authorization::Suspicious(_) => self.suspicious += 1,
-            Authorization::BeingReplaced => self.being_replaced += 1,
         }
     }
 }

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::error::{CallError, Kind, failed};
+use spot_cloud::error::{CallError, failed};
+use spot_cloud::retry::patiently;
 use spot_cloud::scopes::AccountRegion;
+use spot_cloud::tables::row::{self, Row, number, number_in, seconds, text, text_in, time_in, written};
 use spot_domain::InstanceId;
 use spot_domain::audit::enforcement::{AuthStatus, Record};
 use spot_domain::audit::reminders::Notified;
@@ -38,8 +40,6 @@ pub const WRITES_AT_ONCE: usize = 100;
 /// The pauses between the attempts at a write that conflicts with a transaction: the SDK does not repeat it.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
-
-type Row = HashMap<String, AttributeValue>;
 
 /// A row as the table returned it.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,7 +81,7 @@ impl AuthTable {
             .query()
             .table_name(&self.table)
             .key_condition_expression(format!("{ACCOUNT_REGION} = :place"))
-            .expression_attribute_values(":place", AttributeValue::S(place.key()))
+            .expression_attribute_values(":place", text(&place.key()))
             .consistent_read(true)
             .into_paginator()
             .items()
@@ -89,7 +89,7 @@ impl AuthTable {
         let mut loaded = HashMap::new();
         while let Some(row) = rows.next().await {
             let row = row.map_err(failed("dynamodb:Query"))?;
-            let id = row.get(INSTANCE_ID).and_then(|v| v.as_s().ok()).and_then(|id| id.parse().ok());
+            let id = text_in(&row, INSTANCE_ID).and_then(|id| id.parse().ok());
             let Some(id) = id else {
                 tracing::warn!(%place, "a row of InstanceAuth whose key is no instance id");
                 continue;
@@ -112,8 +112,8 @@ impl AuthTable {
             .query()
             .table_name(&self.table)
             .key_condition_expression(format!("{ACCOUNT_REGION} = :runs AND {INSTANCE_ID} = :told"))
-            .expression_attribute_values(":runs", AttributeValue::S(RUNS.to_owned()))
-            .expression_attribute_values(":told", AttributeValue::S(TOLD.to_owned()))
+            .expression_attribute_values(":runs", text(RUNS))
+            .expression_attribute_values(":told", text(TOLD))
             .consistent_read(true);
         let row = query.send().await.map_err(failed("dynamodb:Query"))?.items.unwrap_or_default().pop();
         let causes = row.and_then(|mut row| row.remove(TOLD)).and_then(|told| told.as_m().ok().cloned());
@@ -135,8 +135,7 @@ impl AuthTable {
             .dynamodb
             .update_item()
             .table_name(&self.table)
-            .key(ACCOUNT_REGION, AttributeValue::S(RUNS.to_owned()))
-            .key(INSTANCE_ID, AttributeValue::S(TOLD.to_owned()))
+            .set_key(Some(row::key([(ACCOUNT_REGION, RUNS), (INSTANCE_ID, TOLD)])))
             .update_expression("SET #told = :told")
             .expression_attribute_names("#told", TOLD)
             .expression_attribute_values(":told", AttributeValue::M(causes.collect()));
@@ -165,17 +164,10 @@ impl AuthTable {
             .condition_expression(write.condition)
             .set_expression_attribute_names(Some(write.names))
             .set_expression_attribute_values(Some(write.values));
-        for pause in PAUSES {
-            match request.clone().send().await.map_err(failed("dynamodb:UpdateItem")) {
-                // A transaction of another audit locks the row for some milliseconds.
-                Err(error) if error.code == "TransactionConflictException" => {
-                    tracing::warn!("{error}; asking again in {} ms", pause.as_millis());
-                    tokio::time::sleep(pause).await;
-                }
-                answer => return held(answer),
-            }
-        }
-        held(request.send().await.map_err(failed("dynamodb:UpdateItem")))
+        // A transaction of another audit locks the row for some milliseconds.
+        let conflicts = |error: &CallError| error.code == "TransactionConflictException";
+        let send = || async { request.clone().send().await.map_err(failed("dynamodb:UpdateItem")) };
+        written(patiently(&PAUSES, conflicts, send).await)
     }
 
     /// Writes up to [`WRITES_AT_ONCE`] rows as [`Self::write`] does. Either all are written, or none, and the
@@ -203,24 +195,12 @@ impl AuthTable {
         let items = writes.map(item).collect::<Result<Vec<_>, _>>();
         let items = items.map_err(|e| CallError::malformed(call, e.to_string()))?;
         let request = self.dynamodb.transact_write_items().set_transact_items(Some(items));
-        held(request.send().await.map_err(failed(call)))
-    }
-}
-
-/// Returns true if the conditions of a write held.
-fn held<T>(answer: Result<T, CallError>) -> Result<bool, CallError> {
-    match answer {
-        Err(error) if error.kind == Kind::ConditionFailed => Ok(false),
-        answer => answer.map(|_| true),
+        written(request.send().await.map_err(failed(call)))
     }
 }
 
 fn key(place: &AccountRegion, id: &InstanceId) -> Row {
-    [
-        (ACCOUNT_REGION.to_owned(), AttributeValue::S(place.key())),
-        (INSTANCE_ID.to_owned(), AttributeValue::S(id.to_string())),
-    ]
-    .into()
+    row::key([(ACCOUNT_REGION, &place.key()), (INSTANCE_ID, id.as_str())])
 }
 
 /// The expressions of one conditional write.
@@ -246,8 +226,8 @@ impl Write {
             (AUTH_STATUS, record.status.map(status)),
             (FLAGGED_AT, record.flagged_at.map(seconds)),
             (LAST_SEEN, record.last_seen.map(seconds)),
-            (REASON, Some(AttributeValue::S(record.reason.clone()))),
-            (NOTICE_DELAY, record.notice_delay.map(|d| AttributeValue::N(d.as_secs().to_string()))),
+            (REASON, Some(text(&record.reason))),
+            (NOTICE_DELAY, record.notice_delay.map(|d| number(&d.as_secs()))),
             (TOLD_AT, record.told_at.map(seconds)),
             (SEEN_BY, record.seen_by.clone().map(AttributeValue::S)),
             (TERMINATING_AT, record.terminating_at.map(seconds)),
@@ -293,22 +273,16 @@ impl Write {
 }
 
 fn status(status: AuthStatus) -> AttributeValue {
-    AttributeValue::S(status.as_str().to_owned())
-}
-
-fn seconds(time: Timestamp) -> AttributeValue {
-    AttributeValue::N(time.as_second().to_string())
+    text(status.as_str())
 }
 
 /// Parses a row. A malformed value reads as missing, which never counts as expired.
 fn parse(row: &Row) -> Stored {
-    let whole = |name: &str| row.get(name).and_then(|v| v.as_n().ok()?.parse::<i64>().ok());
-    let time = |name: &str| whole(name).and_then(|seconds| Timestamp::from_second(seconds).ok());
-    let text = |name: &str| row.get(name).and_then(|v| v.as_s().ok());
+    let (time, text) = (|name| time_in(row, name), |name| text_in(row, name));
     let record = Record {
         status: text(AUTH_STATUS).and_then(|status| status.parse().ok()),
         flagged_at: time(FLAGGED_AT),
-        notice_delay: whole(NOTICE_DELAY).map(SignedDuration::from_secs),
+        notice_delay: number_in(row, NOTICE_DELAY).map(SignedDuration::from_secs),
         told_at: time(TOLD_AT),
         last_seen: time(LAST_SEEN),
         seen_by: text(SEEN_BY).cloned(),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
 use spot_cloud::CallError;
 
 /// A failure. AWS words the same failure anew each time: a denial has its encoded message, a fault its request.
@@ -19,6 +20,13 @@ impl Failure {
     #[must_use]
     pub fn of(what: impl fmt::Display, error: &CallError) -> Self {
         Self { cause: format!("{what}: {}: {}", error.call, error.code), words: format!("{what}: {error}") }
+    }
+}
+
+/// An answer shows the words alone.
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.words)
     }
 }
 

@@ -1,17 +1,21 @@
 //! EC2 for the audit: the running instances page by page, and a fresh description of single ones.
 
+pub mod facts;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use aws_sdk_ec2::operation::describe_instances::builders::DescribeInstancesFluentBuilder;
 use aws_sdk_ec2::types::Filter;
+use spot_cloud::CallError;
 use spot_cloud::ec2::listing::{self, Page};
-use spot_cloud::error::{CallError, Kind};
+use spot_cloud::retry::{self, may_pass};
 use spot_domain::InstanceId;
-use spot_domain::audit::authorization::Subject;
+use spot_domain::audit::subject::Subject;
 use spot_domain::swap::journal::SwapId;
 use spot_listing::{Item, MalformedListing, Shape};
 
-use crate::facts::Facts;
+use facts::Facts;
 
 const DESCRIBE: &str = "ec2:DescribeInstances";
 const INSTANCES: Shape =
@@ -111,16 +115,9 @@ async fn described(
 ) -> Result<Vec<Seen>, CallError> {
     let mut found = Vec::new();
     for values in values.chunks(VALUES_PER_CALL) {
-        let mut token = None;
-        loop {
-            let those = filter(name, values.iter().cloned());
-            let page = page(client.describe_instances().filters(those).set_next_token(token)).await?;
-            found.extend(page.items);
-            token = page.next;
-            if token.is_none() {
-                break;
-            }
-        }
+        let those = filter(name, values.iter().cloned());
+        let request = client.describe_instances().filters(those);
+        listing::all(|token| page(request.clone().set_next_token(token)), |seen| found.extend(seen)).await?;
     }
     Ok(found)
 }
@@ -132,13 +129,7 @@ fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
 /// Returns one page. If an answer breaks off while it is read, which the SDK does not notice, the call is repeated
 /// once.
 async fn page(request: DescribeInstancesFluentBuilder) -> Result<Page<Seen>, CallError> {
-    match page_once(request.clone()).await {
-        Err(error) if error.kind == Kind::Retry => {
-            tracing::warn!("{error}; asking again");
-            page_once(request).await
-        }
-        answer => answer,
-    }
+    retry::patiently(&[Duration::ZERO], may_pass, || page_once(request.clone())).await
 }
 
 async fn page_once(request: DescribeInstancesFluentBuilder) -> Result<Page<Seen>, CallError> {

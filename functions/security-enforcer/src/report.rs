@@ -22,16 +22,14 @@ pub async fn report(auditor: &Auditor, nobody_hears: bool, summary: &mut AuditSu
         Notified::default()
     });
     let mut told = BTreeSet::new();
-    if let Some(exceeded) = summary.blast_radius_exceeded.clone() {
-        let cause = BTreeSet::from([summary.blast_radius_cause.clone().unwrap_or_default()]);
-        if known.owes(&cause, now) {
-            match auditor.announcer.publish(EXCEEDED, &exceeded).await {
-                Ok(()) => told.extend(cause),
-                Err(error) => summary.fail(Failure::of("blast radius", &error)),
-            }
+    let exceeded = summary.blast_radius_exceeded.clone();
+    if let Some(exceeded) = exceeded.filter(|exceeded| known.owes([&exceeded.cause], now)) {
+        match auditor.announcer.publish(EXCEEDED, &exceeded.words).await {
+            Ok(()) => told.extend([exceeded.cause]),
+            Err(error) => summary.fail(Failure::of("blast radius", &error)),
         }
     }
-    if known.owes(&summary.causes, now) {
+    if known.owes(summary.failed.iter().map(|failure| &failure.cause), now) {
         let (failures, named) = summary.failures(&known, now);
         match auditor.announcer.publish(PARTIAL, &format!("The audit is partial.\n\n{failures}")).await {
             Ok(()) => told.extend(named),

@@ -12,7 +12,8 @@ use spot_domain::audit::reminders::Notified;
 use spot_domain::metrics::Metric;
 use spot_domain::words::{LONGEST, cut};
 
-use crate::audit::{Audit, Findings};
+use crate::audit::Audit;
+use crate::audit::findings::{Findings, NotTerminated};
 use crate::failure::Failure;
 
 /// The most failures in a message: an SNS message holds 256 KB. Failures beyond these are only counted; the answer
@@ -20,21 +21,6 @@ use crate::failure::Failure;
 const FAILURES_TOLD: usize = 50;
 /// The characters that are kept of a cause: a thousand causes fit into a row of DynamoDB.
 const CAUSE: usize = 200;
-
-/// An instance that was due and lives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NotTerminated {
-    pub instance_id: InstanceId,
-    pub reason: String,
-}
-
-impl NotTerminated {
-    /// Returns an instance that stays.
-    #[must_use]
-    pub fn new(id: &InstanceId, reason: String) -> Self {
-        Self { instance_id: id.clone(), reason }
-    }
-}
 
 /// The answer of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -55,17 +41,11 @@ pub struct AuditSummary {
     /// The instances that were due, and that the last check spared.
     pub spared: Vec<NotTerminated>,
     /// The exceeded limit, if more was due than a run may terminate. The run then terminated nothing.
-    pub blast_radius_exceeded: Option<String>,
-    /// The exceeded limit, without the figures of this run.
-    #[serde(skip)]
-    pub blast_radius_cause: Option<String>,
+    pub blast_radius_exceeded: Option<Failure>,
     /// True if the run could not see, announce or do something.
     pub partial: bool,
-    /// The failures, in words.
-    pub failed: Vec<String>,
-    /// The cause of each of `failed`, which other runs share.
-    #[serde(skip)]
-    pub causes: Vec<String>,
+    /// The failures; the answer has them in words.
+    pub failed: Vec<Failure>,
     /// The findings of each account and region.
     pub places: Vec<Findings>,
     /// The enabled regions that no row of Accounts asks for, and that no run audits. Absent if the input names a
@@ -96,8 +76,7 @@ impl AuditSummary {
     /// Notes a failure.
     pub fn fail(&mut self, what: Failure) {
         self.partial = true;
-        self.causes.push(cut(&what.cause, CAUSE));
-        self.failed.push(what.words);
+        self.failed.push(Failure { cause: cut(&what.cause, CAUSE), ..what });
     }
 
     /// Notes failures, if there are any.
@@ -111,13 +90,13 @@ impl AuditSummary {
     /// message of the last day named come first. Failures beyond a limit are only counted.
     #[must_use]
     pub fn failures(&self, known: &Notified, now: Timestamp) -> (String, BTreeSet<String>) {
-        let all = self.causes.iter().zip(&self.failed);
-        let (news, others): (Vec<_>, Vec<_>) = all.partition(|(cause, _)| known.owes([*cause], now));
+        let is_news = |failure: &&Failure| known.owes([&failure.cause], now);
+        let (news, others): (Vec<_>, Vec<_>) = self.failed.iter().partition(is_news);
         let listed: Vec<_> = news.into_iter().chain(others).take(FAILURES_TOLD).collect();
         let more = self.failed.len() - listed.len();
         let more = (more > 0).then(|| format!("and {more} more"));
-        let lines = listed.iter().map(|(_, failed)| cut(failed, LONGEST)).chain(more);
-        (lines.collect::<Vec<_>>().join("\n"), listed.iter().map(|(cause, _)| (*cause).clone()).collect())
+        let lines = listed.iter().map(|failure| cut(&failure.words, LONGEST)).chain(more);
+        (lines.collect::<Vec<_>>().join("\n"), listed.iter().map(|failure| failure.cause.clone()).collect())
     }
 
     /// Returns the figures for CloudWatch.
@@ -151,11 +130,22 @@ mod tests {
 
     #[test]
     fn a_blast_radius_and_each_failure_count() {
-        let blast_radius_exceeded = Some("11 instances are due".to_owned());
+        let blast_radius_exceeded = Some("11 instances are due".to_owned().into());
         let mut summary = AuditSummary { blast_radius_exceeded, ..AuditSummary::default() };
         summary.fail_all(vec!["one".to_owned().into(), "two".to_owned().into()]);
         assert_eq!(figure(&summary, Metric::BlastRadiusExceeded), json!(1));
         assert_eq!(figure(&summary, Metric::SecurityAuditFailures), json!(2));
+    }
+
+    #[test]
+    fn the_answer_has_failures_in_words() {
+        let exceeded = Failure { cause: "radius".to_owned(), words: "4 of 5 are due".to_owned() };
+        let mut summary = AuditSummary { blast_radius_exceeded: Some(exceeded), ..AuditSummary::default() };
+        summary.fail(Failure { cause: "a cause".to_owned(), words: "in words".to_owned() });
+        let answer = json!(summary);
+        assert_eq!(answer["failed"], json!(["in words"]));
+        assert_eq!(answer["blast_radius_exceeded"], json!("4 of 5 are due"));
+        assert!(answer.get("causes").is_none() && answer.get("blast_radius_cause").is_none());
     }
 
     /// The regions are `["*"]` under a policy that denies most of them, in hundreds of accounts.

@@ -5,19 +5,21 @@ use jiff::Timestamp;
 use spot_cloud::ec2::instances;
 use spot_cloud::error::{CallError, Kind};
 use spot_domain::InstanceId;
-use spot_domain::audit::authorization::{Authorization, Subject, standing};
+use spot_domain::audit::authorization::{Authorization, standing};
 use spot_domain::audit::enforcement::{
     AuditNotice, AuthStatus, BlastRadius, Record, RowChange, TerminationScope, blast_radius, observe, told,
 };
+use spot_domain::audit::subject::Subject;
 
 use crate::announce::Item;
+use crate::audit::findings::NotTerminated;
+use crate::audit::obstacle::{self, PROTECTED};
 use crate::audit::{Audit, Auditor};
 use crate::auth_table::Stored;
-use crate::facts::Facts;
 use crate::failure::Failure;
+use crate::fleet::facts::Facts;
 use crate::fleet::{Presence, Seen, look_at};
-use crate::obstacle::{self, PROTECTED};
-use crate::summary::{AuditSummary, NotTerminated};
+use crate::summary::AuditSummary;
 
 /// The outcome for an instance that was due.
 enum TerminationOutcome {
@@ -97,12 +99,12 @@ fn reach(audit: &Audit, due: usize) -> TerminationScope {
 
 /// Puts the exceeded blast radius on the bus. The run's report notifies people.
 async fn tell_of_blast_radius(auditor: &Auditor, exceeded: &BlastRadius, summary: &mut AuditSummary) {
-    let words = exceeded.to_string();
-    if let Err(error) = auditor.announcer.put_blast_radius(&words, summary.due).await {
+    let exceeded = Failure { cause: exceeded.cause(), words: exceeded.to_string() };
+    let told = auditor.announcer.put_blast_radius(&exceeded.words, summary.due).await;
+    summary.blast_radius_exceeded = Some(exceeded);
+    if let Err(error) = told {
         summary.fail(Failure::of("blast radius", &error));
     }
-    summary.blast_radius_cause = Some(exceeded.cause());
-    summary.blast_radius_exceeded = Some(words);
 }
 
 /// One due instance, with its row as it stands.
@@ -178,7 +180,7 @@ impl Case<'_> {
             let change = observe(Some(&self.row.record), &standing, look);
             return change.map_or(FreshVerdict::Wait("a swap is replacing it"), FreshVerdict::Changed);
         }
-        obstacle::to_end(subject, &self.audit.swaps, &settings.opt_out_tag)
+        obstacle::to_end(subject, &self.audit.swaps, settings)
             .map_or(FreshVerdict::StillUnauthorised, FreshVerdict::Forbidden)
     }
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use security_enforcer::audit::Findings;
+use security_enforcer::audit::findings::Findings;
 use spot_domain::events::OwnEvent;
 use spot_scripted::ScriptedAnswer;
 use support::{Account, HOUR, due_row, instance, noticed_and_told, reservations, row};
@@ -210,7 +210,7 @@ async fn a_denied_region_is_named_and_nothing_is_said_of_it() {
     });
     let run = account.run().await;
     assert!(run.summary.partial);
-    let said = run.summary.failed.join("\n");
+    let said = run.summary.failed.iter().map(|failure| failure.words.as_str()).collect::<Vec<_>>().join("\n");
     assert!(
         said.contains("us-east-1") && said.contains("ec2:DescribeInstances: UnauthorizedOperation"),
         "{said}"

@@ -2,9 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use spot_domain::audit::authorization::NODE_GROUP_TAG;
 use spot_domain::owners::MARKS;
-use spot_domain::tags::GROUP_NAME_TAG;
+use spot_domain::tags::{GROUP_NAME_TAG, NODE_GROUP_TAG};
 
 fn template() -> String {
     std::fs::read_to_string(format!("{}/../../template.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap()

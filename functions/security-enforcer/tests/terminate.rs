@@ -4,8 +4,8 @@
 
 mod support;
 
-use spot_domain::audit::authorization::OwnerMark;
 use spot_domain::events::OwnEvent;
+use spot_domain::owner_marks::OwnerMark;
 use spot_scripted::ScriptedAnswer;
 use support::{Account, Asked, HOUR, due_row, instance, noticed_and_told, protection, reservations, row};
 
@@ -254,7 +254,9 @@ async fn one_more_than_a_run_may_terminate_and_none_goes() {
     let mut account = Account::with_due(11);
     account.settings.max_terminations_per_run = 10;
     let run = account.run().await;
-    assert!(run.summary.blast_radius_exceeded.as_ref().unwrap().contains("max_terminations_per_run = 10"));
+    assert!(
+        run.summary.blast_radius_exceeded.as_ref().unwrap().words.contains("max_terminations_per_run = 10")
+    );
     assert!(run.terminations().is_empty() && run.asked("DescribeInstanceAttribute").is_empty());
     let exceeded = OwnEvent::BlastRadiusExceeded.declared();
     let fields = exceeded.fields().map(str::to_owned).collect();
@@ -276,7 +278,7 @@ async fn a_tenth_of_the_running_may_go_and_not_one_more() {
     };
     assert_eq!(percent(20, 2).await.summary.terminated.len(), 2);
     let run = percent(20, 3).await;
-    assert!(run.summary.blast_radius_exceeded.unwrap().contains("max_terminations_percent = 10"));
+    assert!(run.summary.blast_radius_exceeded.unwrap().words.contains("max_terminations_percent = 10"));
     assert!(percent(9, 1).await.terminations().is_empty());
 }
 
@@ -360,7 +362,7 @@ async fn what_protection_blocked_counts_again_once_the_protection_is_lifted() {
     assert!(run.messages().iter().all(|message| !message.contains("TERMINATION_BLOCKED")), "no news");
 
     let lifted = account().run().await;
-    assert!(lifted.summary.blast_radius_exceeded.unwrap().contains("12 instances are due"));
+    assert!(lifted.summary.blast_radius_exceeded.unwrap().words.contains("12 instances are due"));
     let unread = account().answering(|asked, _| {
         (asked.action == "DescribeInstanceAttribute")
             .then(|| ScriptedAnswer::ec2_error(403, "UnauthorizedOperation"))

@@ -6,14 +6,10 @@
 //! the run records its progress and asks to be continued.
 
 pub mod announce;
-pub mod describe;
 pub mod error;
-pub mod finding;
-pub mod images;
 pub mod input;
 pub mod listings;
 pub mod price_list;
-pub mod progress;
 pub mod scan;
 pub mod table;
 
@@ -24,7 +20,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::announcements::Announcements;
-use spot_cloud::clients::{BadEnvironment, variable};
+use spot_cloud::environment::{BadEnvironment, variable};
 use spot_cloud::scopes::{PlanError, Scope, Unreadable, plan};
 use spot_cloud::tables::accounts::AccountError;
 use spot_cloud::tables::settings;
@@ -35,9 +31,9 @@ use spot_domain::waste::rules::Rules;
 use error::WasteError;
 use input::Run;
 use price_list::StoragePrices;
-use progress::{ScanProgress, StoredProgress};
 use scan::{RESERVE, Scan};
 use table::WasteTable;
+use table::progress::{ScanProgress, StoredProgress};
 
 /// A run of more invocations than this makes no progress.
 const CONTINUATIONS: u32 = 200;

@@ -9,15 +9,19 @@ use std::time::Duration;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
 use jiff::Timestamp;
+use spot_cloud::CallError;
 use spot_cloud::ec2::listing::{self, Page};
-use spot_cloud::{CallError, Kind};
+use spot_cloud::retry::{self, may_pass};
 use spot_domain::AccountId;
 use spot_domain::waste::resources::{Address, Snapshot, Volume};
 use spot_domain::waste::rules::{LeftAlone, ResourceType, WasteVerdict};
 use spot_listing::{Item, MalformedListing, Shape};
 
-use crate::describe::{address, snapshot, volume};
-use crate::images::{Images, RecycleBin};
+pub mod describe;
+pub mod images;
+
+use describe::{address, snapshot, volume};
+use images::{Images, RecycleBin};
 
 /// The most that EC2 gives in one page of volumes.
 const VOLUMES_PER_PAGE: i32 = 500;
@@ -25,10 +29,9 @@ const VOLUMES_PER_PAGE: i32 = 500;
 const PER_PAGE: i32 = 1_000;
 /// EC2's limit for the values of one filter.
 const FILTER_VALUES: usize = 200;
-/// Rounds that a throttled call gets, each with the SDK's own retries.
-const ATTEMPTS: u32 = 5;
-/// The pause after the first round; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The pauses between the rounds that a throttled call gets, each with the SDK's own retries.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 const DESCRIBE_VOLUMES: &str = "ec2:DescribeVolumes";
 const DESCRIBE_SNAPSHOTS: &str = "ec2:DescribeSnapshots";
@@ -124,18 +127,14 @@ pub async fn snapshots(
 /// says so.
 pub async fn images(client: &Client) -> Result<Images, CallError> {
     let mut images = Images::default();
-    let mut token: Option<String> = None;
-    loop {
-        let page = patiently(|| image_page(client, token.as_deref())).await?;
-        for (id, snapshots) in page.items {
+    let page = async |token: Option<String>| patiently(|| image_page(client, token.as_deref())).await;
+    listing::all(page, |page| {
+        for (id, snapshots) in page {
             images.registered.insert(id);
             images.snapshots.extend(snapshots);
         }
-        token = page.next;
-        if token.is_none() {
-            break;
-        }
-    }
+    })
+    .await?;
     images.recycle_bin = match binned_images(client).await {
         Ok(binned) => RecycleBin::Read(binned),
         Err(error) => RecycleBin::Unread(error),
@@ -159,22 +158,16 @@ async fn image_page(client: &Client, token: Option<&str>) -> Result<Page<ImageSn
 
 async fn binned_images(client: &Client) -> Result<HashSet<Box<str>>, CallError> {
     let mut binned = HashSet::new();
-    let mut token: Option<String> = None;
-    loop {
-        let page = patiently(|| async {
-            let request = client.list_images_in_recycle_bin().max_results(PER_PAGE);
-            let request = request.set_next_token(token.clone());
-            let send = |unread| request.customize().interceptor(unread).send();
-            let id = |item: &Item| Ok(Some(Box::from(item.required("imageId")?)));
-            listing::page(BINNED_IMAGES, LIST_BINNED_IMAGES, token.as_deref(), send, id).await
-        });
-        let page = page.await?;
-        binned.extend(page.items);
-        token = page.next;
-        if token.is_none() {
-            return Ok(binned);
-        }
-    }
+    let page = async |token: Option<String>| patiently(|| binned_image_page(client, token.clone())).await;
+    listing::all(page, |ids| binned.extend(ids)).await?;
+    Ok(binned)
+}
+
+async fn binned_image_page(client: &Client, token: Option<String>) -> Result<Page<Box<str>>, CallError> {
+    let request = client.list_images_in_recycle_bin().max_results(PER_PAGE).set_next_token(token.clone());
+    let send = |unread| request.customize().interceptor(unread).send();
+    let id = |item: &Item| Ok(Some(Box::from(item.required("imageId")?)));
+    listing::page(BINNED_IMAGES, LIST_BINNED_IMAGES, token.as_deref(), send, id).await
 }
 
 /// Lists the resources of a type in the Recycle Bin: deleted, and billed until they leave it. Addresses have
@@ -184,19 +177,21 @@ async fn binned_images(client: &Client) -> Result<HashSet<Box<str>>, CallError> 
 /// The call fails: the savings of a deletion are unknown.
 pub async fn recycle_bin(client: &Client, kind: ResourceType) -> Result<Binned, CallError> {
     let mut binned = Binned::new();
-    let mut token: Option<String> = None;
-    loop {
-        let page = match kind {
-            ResourceType::ElasticIp => return Ok(binned),
-            ResourceType::Volume => patiently(|| binned_volumes(client, token.clone())).await?,
-            ResourceType::Snapshot => patiently(|| binned_snapshots(client, token.clone())).await?,
-        };
-        binned.extend(page.items);
-        token = page.next;
-        if token.is_none() {
-            return Ok(binned);
+    let keep = |items| binned.extend::<Vec<BinnedItem>>(items);
+    match kind {
+        ResourceType::ElasticIp => {}
+        ResourceType::Volume => {
+            let page =
+                async |token: Option<String>| patiently(|| binned_volumes(client, token.clone())).await;
+            listing::all(page, keep).await?;
+        }
+        ResourceType::Snapshot => {
+            let page =
+                async |token: Option<String>| patiently(|| binned_snapshots(client, token.clone())).await;
+            listing::all(page, keep).await?;
         }
     }
+    Ok(binned)
 }
 
 type BinnedItem = (String, Option<Timestamp>);
@@ -231,15 +226,10 @@ pub async fn existing(
 ) -> Result<HashSet<String>, CallError> {
     let mut found = HashSet::new();
     for ids in ids.chunks(FILTER_VALUES) {
-        let mut token: Option<String> = None;
-        loop {
-            let page = patiently(|| existing_page(client, kind, ids, token.as_deref())).await?;
-            found.extend(page.items);
-            token = page.next;
-            if token.is_none() {
-                break;
-            }
-        }
+        let page = async |token: Option<String>| {
+            patiently(|| existing_page(client, kind, ids, token.as_deref())).await
+        };
+        listing::all(page, |ids| found.extend(ids)).await?;
     }
     Ok(found)
 }
@@ -285,20 +275,9 @@ fn judged<T>(resource: T, judge: impl Fn(&T) -> WasteVerdict) -> Option<Judged<T
     }
 }
 
-async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, CallError>
+async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T, CallError>
 where
     F: Future<Output = Result<T, CallError>>,
 {
-    let mut pause = FIRST_PAUSE;
-    for _ in 1..ATTEMPTS {
-        match call().await {
-            Err(error) if error.kind == Kind::Retry => {
-                tracing::warn!("{error}; asking again in {} ms", pause.as_millis());
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            answer => return answer,
-        }
-    }
-    call().await
+    retry::patiently(&PAUSES, may_pass, call).await
 }

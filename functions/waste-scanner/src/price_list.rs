@@ -6,18 +6,12 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use aws_sdk_pricing::types::{Filter, FilterType};
-use jiff::civil::Date;
 use rust_decimal::Decimal;
-use serde_json::Value;
-use spot_cloud::error::failed;
+use spot_cloud::price_list::{PriceList, Product};
 use spot_cloud::{CallError, Stack};
 use spot_domain::Region;
 use spot_domain::waste::prices::{PriceBook, PriceSource, PricedItem, Rate};
 
-const CALL: &str = "pricing:GetProducts";
-/// The Price List API answers in few regions. Its answers cover all regions.
-const PRICE_LIST_REGION: &str = "us-east-1";
 /// How long the API's prices are kept. A Lambda instance lives for hours; prices change in months.
 const KEEP_FOR: Duration = Duration::from_hours(12);
 /// How long the shipped prices are used after the API has failed.
@@ -34,23 +28,15 @@ const QUERIES: [(&str, &str, &str); 5] = [
 /// The price books of the requested regions.
 #[derive(Debug)]
 pub struct StoragePrices {
-    client: aws_sdk_pricing::Client,
+    list: PriceList,
     books: Mutex<HashMap<Region, (PriceBook, Instant)>>,
 }
 
 impl StoragePrices {
-    /// Creates the price list with the stack's configuration.
+    /// Creates the price books with the stack's configuration.
     #[must_use]
     pub fn new(stack: &Stack) -> Self {
-        let config =
-            stack.config().to_builder().region(aws_sdk_pricing::config::Region::new(PRICE_LIST_REGION));
-        Self::over(aws_sdk_pricing::Client::new(&config.build()))
-    }
-
-    /// Creates the price list over one client.
-    #[must_use]
-    pub fn over(client: aws_sdk_pricing::Client) -> Self {
-        Self { client, books: Mutex::new(HashMap::new()) }
+        Self { list: PriceList::over(stack.config()), books: Mutex::new(HashMap::new()) }
     }
 
     /// Returns the prices of a region: the API's if it answers, else the shipped ones.
@@ -85,16 +71,8 @@ impl StoragePrices {
     async fn rates(&self, region: &Region) -> Result<Vec<(PricedItem, Rate)>, CallError> {
         let mut rates = Vec::new();
         for (service, field, value) in QUERIES {
-            let mut request = self.client.get_products().service_code(service);
-            for (field, value) in [("regionCode", region.as_str()), (field, value)] {
-                let filter =
-                    Filter::builder().r#type(FilterType::TermMatch).field(field).value(value).build();
-                request = request.filters(filter.map_err(|e| CallError::malformed(CALL, e.to_string()))?);
-            }
-            let mut products = request.into_paginator().items().send();
-            while let Some(product) = products.next().await {
-                rates.extend(rate(&product.map_err(failed(CALL))?));
-            }
+            let attributes = [("regionCode", region.as_str()), (field, value)];
+            rates.extend(self.list.products(service, &attributes).await?.iter().filter_map(rate));
         }
         Ok(rates)
     }
@@ -102,20 +80,12 @@ impl StoragePrices {
 
 /// Returns the item and rate of one product; `None` for a product that we don't price, or whose price is not
 /// one plain number.
-fn rate(product: &str) -> Option<(PricedItem, Rate)> {
-    let product: Value = serde_json::from_str(product).ok()?;
-    let usage_type = product.get("product")?.get("attributes")?.get("usagetype")?.as_str()?;
-    let item = PricedItem::of_usage_type(usage_type)?;
-    let as_of: Date = product.get("publicationDate")?.as_str()?.get(..10)?.parse().ok()?;
-    let terms = product.get("terms")?.get("OnDemand")?.as_object()?;
-    let dimensions = terms.values().filter_map(|term| term.get("priceDimensions")?.as_object());
-    let mut prices = dimensions.flat_map(serde_json::Map::values).map(|dimension| {
-        let price = dimension.get("pricePerUnit")?.get("USD")?.as_str()?.parse::<Decimal>().ok()?;
-        in_our_unit(item, price, dimension.get("unit")?.as_str()?)
-    });
-    let usd = prices.next()??;
-    let is_plain = usd > Decimal::ZERO && prices.next().is_none();
-    is_plain.then_some((item, Rate { usd, source: PriceSource::PriceListApi, as_of }))
+fn rate(product: &Product) -> Option<(PricedItem, Rate)> {
+    let item = PricedItem::of_usage_type(product.usage_type.as_deref()?)?;
+    let [price] = &product.on_demand[..] else { return None };
+    let usd = in_our_unit(item, price.usd?, price.unit.as_deref()?)?;
+    let rate = Rate { usd, source: PriceSource::PriceListApi, as_of: product.as_of? };
+    (usd > Decimal::ZERO).then_some((item, rate))
 }
 
 /// Converts a price into our unit. The list's units are a GB-month and its like; only throughput comes per
@@ -142,20 +112,20 @@ fn in_our_unit(item: PricedItem, price: Decimal, unit: &str) -> Option<Decimal> 
 mod tests {
     use super::*;
 
-    fn product(usage_type: &str, prices: &[(&str, &str)]) -> String {
-        let dimensions: serde_json::Map<String, Value> = prices
+    fn product(usage_type: &str, prices: &[(&str, &str)]) -> Product {
+        let dimensions: serde_json::Map<String, serde_json::Value> = prices
             .iter()
             .enumerate()
             .map(|(n, (unit, usd))| {
                 (format!("D{n}"), serde_json::json!({"unit": unit, "pricePerUnit": {"USD": usd}}))
             })
             .collect();
-        serde_json::json!({
+        let product = serde_json::json!({
             "product": {"attributes": {"usagetype": usage_type}},
             "terms": {"OnDemand": {"A.B": {"priceDimensions": dimensions}}},
             "publicationDate": "2026-11-18T20:11:59Z"
-        })
-        .to_string()
+        });
+        Product::parse(&product.to_string()).unwrap()
     }
 
     #[test]
@@ -183,9 +153,9 @@ mod tests {
             product("EBS:SnapshotUsage", &[("GB-Mo", "0.05"), ("GB-Mo", "0.04")]),
             product("EBS:SnapshotUsage", &[("GB-Mo", "free")]),
             product("BoxUsage:m5.large", &[("Hrs", "0.096")]),
-            "not json".to_owned(),
+            Product::default(),
         ] {
-            assert_eq!(rate(&odd), None, "{odd}");
+            assert_eq!(rate(&odd), None, "{odd:?}");
         }
     }
 }

@@ -17,11 +17,12 @@ use spot_domain::waste::report::{Lineages, Listing};
 use spot_domain::waste::resources::{Address, Snapshot, Volume};
 use spot_domain::waste::rules::{ResourceType, Rules};
 
-use crate::finding::Finding;
-use crate::images::Images;
+use crate::listings::images::Images;
 use crate::listings::{self, Binned, Judged};
-use crate::progress::{Position, ScanProgress};
-use crate::table::{Resolution, Stale, WasteTable};
+use crate::table::WasteTable;
+use crate::table::finding::Finding;
+use crate::table::findings::{Resolution, Stale};
+use crate::table::progress::{Position, ScanProgress};
 
 /// No new page is begun with less time than this. A throttled page, written and resolved in full, and the
 /// run's summary take less.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use spot_domain::waste::rules::ResourceType;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 use support::{NONE, NOW, PLENTY, asked, binned, nothing, page, place, scan, snapshot, volume};
-use waste_scanner::progress::{Position, ScanProgress};
+use waste_scanner::table::progress::{Position, ScanProgress};
 
 /// A table that answers the query for lineages with the snapshots that were written to it.
 fn counting(

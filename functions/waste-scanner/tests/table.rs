@@ -8,8 +8,8 @@ use serde_json::Value;
 use spot_domain::waste::prices::PriceBook;
 use spot_domain::waste::resources::Address;
 use spot_scripted::{Endpoint, ScriptedAnswer};
-use waste_scanner::finding::Finding;
 use waste_scanner::table::WasteTable;
+use waste_scanner::table::finding::Finding;
 
 const SCOPE: &str = "123456789012#us-east-1";
 

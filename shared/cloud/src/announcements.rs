@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use spot_domain::events::OwnEvent;
 
-use crate::clients::{BadEnvironment, Stack, variable};
+use crate::clients::Stack;
+use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, Kind, failed};
 
 /// EventBridge's limit for one `PutEvents`.

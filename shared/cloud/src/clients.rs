@@ -7,15 +7,8 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use spot_domain::{AccountId, EnvironmentType, ExecutionArn, Region};
 
-use crate::tables::accounts::Access;
-
-/// An environment variable that the template sets, and that is missing or malformed.
-#[derive(Debug, thiserror::Error)]
-#[error("environment variable {name}: {problem}")]
-pub struct BadEnvironment {
-    name: &'static str,
-    problem: String,
-}
+use crate::access::Access;
+use crate::environment::{BadEnvironment, variable};
 
 /// The stack that this function belongs to, with its account, region and tables.
 #[derive(Debug, Clone)]
@@ -30,19 +23,6 @@ pub struct Stack {
     pub dynamodb: aws_sdk_dynamodb::Client,
     session_name: SessionName,
     config: SdkConfig,
-}
-
-/// Reads one variable that the template sets.
-///
-/// # Errors
-/// The variable is missing, or malformed as a `T`.
-pub fn variable<T>(name: &'static str) -> Result<T, BadEnvironment>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    let text = std::env::var(name).map_err(|e| BadEnvironment { name, problem: e.to_string() })?;
-    text.parse().map_err(|e: T::Err| BadEnvironment { name, problem: e.to_string() })
 }
 
 impl Stack {
@@ -75,6 +55,12 @@ impl Stack {
     #[must_use]
     pub fn config(&self) -> &SdkConfig {
         &self.config
+    }
+
+    /// Returns the access to the stack's own account, which no role opens.
+    #[must_use]
+    pub fn own_access(&self) -> Access {
+        Access { environment_type: self.environment_type, role: None }
     }
 
     /// Returns clients for the account and region that `access` opens.

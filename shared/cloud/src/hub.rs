@@ -10,7 +10,7 @@ use aws_config::SdkConfig;
 use aws_sdk_ec2::config::SharedCredentialsProvider;
 use spot_domain::Region;
 
-use crate::clients::{BadEnvironment, variable};
+use crate::environment::{BadEnvironment, variable};
 
 /// The role of a stack among others, from its parameter `Role`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,10 +4,12 @@
 //! Nothing here knows a Lambda function or a state machine. Every launch of an instance in the whole code
 //! base goes through [`launch::launcher`], which takes a proof that only [`launch::gatekeeper`] makes.
 
+pub mod access;
 pub mod announcements;
 pub mod auto_scaling;
 pub mod clients;
 pub mod ec2;
+pub mod environment;
 pub mod error;
 mod fields;
 pub mod hub;
@@ -15,7 +17,9 @@ pub mod lambda;
 pub mod launch;
 pub mod load_balancing;
 pub mod metrics;
+pub mod price_list;
 pub mod prices;
+pub mod retry;
 pub mod scopes;
 pub mod tables;
 

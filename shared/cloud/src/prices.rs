@@ -4,19 +4,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
-use aws_config::SdkConfig;
 use aws_sdk_ec2::types as ec2;
-use aws_sdk_pricing::types::{Filter, FilterType};
 use rust_decimal::Decimal;
-use serde_json::Value;
 use spot_domain::swap::pricing::UsageOperation;
 use spot_domain::{InstanceType, Region, Usd};
 
 use crate::clients::Stack;
 use crate::error::{CallError, failed};
+use crate::price_list::{PriceList, Product};
 
-/// The region of the Price List API. The API answers in few regions; its answers cover all of them.
-const PRICE_LIST_REGION: &str = "us-east-1";
 /// Spot prices in US dollars an hour, by type, zone name and `ProductDescription`.
 pub type SpotPrices = HashMap<(InstanceType, String, String), Usd>;
 
@@ -72,20 +68,7 @@ pub async fn on_demand(
     PriceList::over(stack.config()).on_demand(region, instance_type, billed_as).await
 }
 
-/// The Price List API.
-#[derive(Debug, Clone)]
-pub struct PriceList {
-    client: aws_sdk_pricing::Client,
-}
-
 impl PriceList {
-    /// Returns the API as this configuration reaches it.
-    #[must_use]
-    pub fn over(config: &SdkConfig) -> Self {
-        let config = config.to_builder().region(aws_config::Region::new(PRICE_LIST_REGION)).build();
-        Self { client: aws_sdk_pricing::Client::new(&config) }
-    }
-
     /// Returns the On-Demand price, as [`on_demand`] does.
     ///
     /// # Errors
@@ -101,7 +84,7 @@ impl PriceList {
         if let Some(price) = known() {
             return Ok(Some(price));
         }
-        let price = list_price(&self.client, region, instance_type, billed_as).await?;
+        let price = list_price(self, region, instance_type, billed_as).await?;
         if let (Some(price), Ok(mut prices)) = (price, ON_DEMAND.lock()) {
             prices.get_or_insert_default().insert(key, price);
         }
@@ -112,40 +95,25 @@ impl PriceList {
 /// Asks for one product. `operation` alone identifies the operating system, the software on it and the owner
 /// of the licence.
 async fn list_price(
-    client: &aws_sdk_pricing::Client,
+    list: &PriceList,
     region: &Region,
     instance_type: &InstanceType,
     billed_as: &UsageOperation,
 ) -> Result<Option<Usd>, CallError> {
-    let call = "pricing:GetProducts";
-    let mut request = client.get_products().service_code("AmazonEC2").max_results(10);
-    let filters = [
+    let attributes = [
         ("regionCode", region.as_str()),
         ("instanceType", instance_type.as_str()),
         ("operation", billed_as.as_str()),
         ("tenancy", "Shared"),
         ("capacitystatus", "Used"),
     ];
-    for (field, value) in filters {
-        let filter = Filter::builder().r#type(FilterType::TermMatch).field(field).value(value).build();
-        request = request.filters(filter.map_err(|e| CallError::malformed(call, e.to_string()))?);
-    }
-    let answer = request.send().await.map_err(failed(call))?;
-    Ok(answer.price_list().iter().find_map(|product| hourly(product)))
+    Ok(list.products("AmazonEC2", &attributes).await?.iter().find_map(hourly))
 }
 
-/// Returns the hourly On-Demand price in one product of the price list.
-fn hourly(product: &str) -> Option<Usd> {
-    let product: Value = serde_json::from_str(product).ok()?;
-    let terms = product.get("terms")?.get("OnDemand")?.as_object()?;
-    terms
-        .values()
-        .filter_map(|term| term.get("priceDimensions")?.as_object())
-        .flat_map(serde_json::Map::values)
-        .filter(|dimension| dimension.get("unit").and_then(Value::as_str) == Some("Hrs"))
-        .filter_map(|dimension| dimension.get("pricePerUnit")?.get("USD")?.as_str()?.parse::<Decimal>().ok())
-        .find(|price| !price.is_zero())
-        .map(Usd::new)
+/// Returns the hourly On-Demand price of a product.
+fn hourly(product: &Product) -> Option<Usd> {
+    let hourly = product.on_demand.iter().filter(|price| price.unit.as_deref() == Some("Hrs"));
+    hourly.filter_map(|price| price.usd).find(|usd| !usd.is_zero()).map(Usd::new)
 }
 
 #[cfg(test)]
@@ -156,6 +124,7 @@ mod tests {
     fn the_price_is_the_hourly_dimension_of_the_on_demand_term() {
         let product = r#"{"product":{"attributes":{"instanceType":"m5.large"}},"terms":{"OnDemand":{"A.B":{
             "priceDimensions":{"A.B.C":{"unit":"Hrs","pricePerUnit":{"USD":"0.0960000000"}}}}}}}"#;
+        let hourly = |product| hourly(&Product::parse(product)?);
         assert_eq!(hourly(product).map(|p| p.per_month().to_string()).as_deref(), Some("70.08"));
         assert_eq!(hourly(r#"{"terms":{"Reserved":{}}}"#), None);
         assert_eq!(hourly("not json"), None);

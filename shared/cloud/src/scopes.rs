@@ -11,10 +11,11 @@ use serde::Serialize;
 use spot_domain::settings::Settings;
 use spot_domain::{AccountId, Region};
 
+use crate::access::Access;
 use crate::clients::Stack;
 use crate::ec2::regions;
 use crate::error::CallError;
-use crate::tables::accounts::{self, Access, Account, AccountError, Regions};
+use crate::tables::accounts::{self, Account, AccountError, Regions};
 use crate::tables::settings::{self, SettingsError};
 
 /// Settings that are read at the same time.

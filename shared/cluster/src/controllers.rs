@@ -18,9 +18,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{ClusterError, failed};
 use crate::jobs;
-use crate::migration::get;
 use crate::pages;
-use crate::pods::{self, Controller, LOOKS_AT_ONCE, PAGE_SIZE};
+use crate::pod::{self, Controller, LOOKS_AT_ONCE, PAGE_SIZE, get};
 use crate::spec::Facts;
 
 /// The finalizer of an owner that is being deleted and leaves its pods behind.
@@ -61,10 +60,10 @@ impl DaemonSetsAndJobs {
     /// Asks once for each DaemonSet, and for each Job of a pod that is alive.
     pub(crate) async fn of(client: &Client, pods: &[Pod]) -> Result<Self, ClusterError> {
         let named = |kind: &str, pods: &mut dyn Iterator<Item = &Pod>| -> BTreeSet<Controller> {
-            pods.filter_map(pods::controller).filter(|c| c.kind == kind).collect()
+            pods.filter_map(pod::controller).filter(|c| c.kind == kind).collect()
         };
         let daemon_sets = named("DaemonSet", &mut pods.iter());
-        let jobs = named("Job", &mut pods.iter().filter(|pod| pods::is_alive(pod)));
+        let jobs = named("Job", &mut pods.iter().filter(|pod| pod::is_alive(pod)));
         Ok(Self {
             daemon_sets: existing_daemon_sets(client, daemon_sets).await?,
             jobs: each(client, jobs, "get jobs").await?,
@@ -73,11 +72,11 @@ impl DaemonSetsAndJobs {
 
     pub(crate) fn losses(self, pods: &[Pod]) -> Losses {
         let mut here: BTreeMap<Controller, usize> = BTreeMap::new();
-        for owner in pods.iter().filter(|pod| pods::is_alive(pod)).filter_map(pods::controller) {
+        for owner in pods.iter().filter(|pod| pod::is_alive(pod)).filter_map(pod::controller) {
             *here.entry(owner).or_default() += 1;
         }
         let loss = |pod: &Pod| {
-            let owner = pods::controller(pod)?;
+            let owner = pod::controller(pod)?;
             let why = match self.jobs.get(&owner)? {
                 Some(job) if is_orphaning(&job.metadata) => Some(orphaning("Job")),
                 Some(job) => jobs::loss(job, pod.annotations(), here.get(&owner).copied().unwrap_or(1)),
@@ -261,7 +260,7 @@ async fn first_unready(
     let ready: BTreeSet<String> = selected(client, &owner.namespace, &spec.selector)
         .await?
         .iter()
-        .filter(|pod| pods::is_ready(pod) && pods::is_alive(pod))
+        .filter(|pod| pod::is_ready(pod) && pod::is_alive(pod))
         .map(ResourceExt::name_any)
         .collect();
     let name = |ordinal| format!("{}-{ordinal}", owner.name);

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use spot_domain::swap::eviction::Turns;
 
 use crate::eviction::EvictionRefusal;
-use crate::pods::{Controller, Disposition, NodePod, PodRef};
+use crate::pod::{Controller, PodRef};
+use crate::pods::{Disposition, NodePod};
 
 /// The most controllers to name for an evicted last Ready pod.
 const LISTED: usize = 20;

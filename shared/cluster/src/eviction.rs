@@ -8,7 +8,7 @@ use kube::core::Status;
 use kube::{Api, Client};
 
 use crate::error::{ClusterError, cut};
-use crate::pods::PodRef;
+use crate::pod::PodRef;
 
 const CALL: &str = "create pods/eviction";
 

@@ -15,7 +15,8 @@ use kube::Client;
 use crate::controllers::{self, Workload};
 use crate::error::ClusterError;
 use crate::node::{self, Node};
-use crate::pods::{self, Disposition, NodePod};
+use crate::pod;
+use crate::pods::{Disposition, NodePod};
 use crate::spec::Facts;
 
 /// The nodes that take pods, except this one and its newcomer, and the peers of pods that spread.
@@ -67,7 +68,7 @@ async fn peers(
     let found = controllers::selected(client, &pod.pod.namespace, &selector).await?;
     let nodes = found
         .iter()
-        .filter(|pod| pods::is_alive(pod))
+        .filter(|pod| pod::is_alive(pod))
         .filter_map(|pod: &Pod| pod.spec.as_ref()?.node_name.clone());
     for node in nodes {
         *counts.entry(node).or_default() += 1;

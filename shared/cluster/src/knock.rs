@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use kube::Client;
 
-use crate::access::AccessError;
+use crate::access_error::AccessError;
 use crate::error::{ClusterError, Kind, cut, failed};
 
 const CALL: &str = "get /version";

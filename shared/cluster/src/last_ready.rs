@@ -12,7 +12,8 @@ use kube::Client;
 use crate::drain::{ExpectedReplicas, State};
 use crate::error::ClusterError;
 use crate::migration;
-use crate::pods::{Controller, LOOKS_AT_ONCE, NodePod};
+use crate::pod::{Controller, LOOKS_AT_ONCE};
+use crate::pods::NodePod;
 
 /// The pods to evict now, and the pods to hold because each is the last Ready one of its controller.
 pub(crate) struct Split<'a> {

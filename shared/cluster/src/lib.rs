@@ -23,6 +23,8 @@
 //! csinodes get.
 
 pub mod access;
+mod access_error;
+mod amount;
 pub mod budgets;
 pub mod capacity;
 pub mod controllers;
@@ -36,17 +38,19 @@ pub mod hosts;
 mod jobs;
 mod knock;
 mod last_ready;
-
 mod migration;
 pub mod node;
+mod observation;
 mod obstacles;
 pub mod ownership;
 mod pages;
+mod pod;
 pub mod pods;
 pub mod preflight;
 pub mod room;
 pub mod spec;
 pub mod termination;
+mod terms;
 pub mod volumes;
 
 pub use error::{ClusterError, Kind};

@@ -1,24 +1,20 @@
 //! Says if the evicted pods run again. Counts by controller, since a replacement has another name and UID
 //! than the pod that it replaces.
 
-use std::fmt::Debug;
-
 use futures_util::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ListParams;
 use kube::core::Selector;
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 
-use crate::drain::{ExpectedReplicas, State};
-use crate::error::{ClusterError, cut, failed};
+use crate::drain_state::{ExpectedReplicas, State};
+use crate::error::{ClusterError, cut};
 use crate::pages;
-use crate::pods::{self, Controller, LOOKS_AT_ONCE, PAGE_SIZE};
+use crate::pod::{self, Controller, LOOKS_AT_ONCE, PAGE_SIZE, get};
 
 /// A controller whose replacements are not Ready yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,22 +99,6 @@ async fn state_of(client: &Client, controller: &Controller) -> Result<Controller
     }
 }
 
-/// Returns the controller itself, not one that was created again under its name.
-pub(crate) async fn get<K>(
-    client: &Client,
-    controller: &Controller,
-    call: &'static str,
-) -> Result<Option<K>, ClusterError>
-where
-    K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-    K::DynamicType: Default,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), &controller.namespace);
-    let object = format!("{}/{}", controller.namespace, controller.name);
-    let found = api.get_opt(&controller.name).await.map_err(failed(call, object))?;
-    Ok(found.filter(|found| found.uid().as_deref() == Some(&controller.uid)))
-}
-
 fn of_job(job: Option<&Job>) -> ControllerState {
     let Some(job) = job else { return ControllerState::Settled };
     let is_suspended = job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false);
@@ -146,11 +126,11 @@ async fn counted(
     let api: Api<Pod> = Api::namespaced(client.clone(), &controller.namespace);
     let owned = pages::all(&api, "list pods", &controller.namespace, params, PAGE_SIZE).await?;
     let lives = |pod: &&Pod| {
-        pods::controller(pod).is_some_and(|owner| owner.uid == controller.uid)
+        pod::controller(pod).is_some_and(|owner| owner.uid == controller.uid)
             && pod.metadata.deletion_timestamp.is_none()
     };
     let (ready, others): (Vec<&Pod>, Vec<&Pod>) =
-        owned.iter().filter(lives).partition(|pod| pods::is_ready(pod));
+        owned.iter().filter(lives).partition(|pod| pod::is_ready(pod));
     let wanted = replicas.map(|replicas| u32::try_from(replicas).unwrap_or(0));
     let problem = others.iter().find_map(|pod| problem(pod));
     Ok(ControllerState::Counted { ready: u32::try_from(ready.len()).unwrap_or(u32::MAX), wanted, problem })

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use spot_domain::InstanceId;
 pub use spot_domain::ids::NodeName;
 
+use crate::amount::{Amount, Amounts};
 use crate::error::{ClusterError, Kind, failed};
 use crate::ownership::{self, NodeOwner};
 use crate::pages;
-use crate::room::{Amount, Amounts};
 
 /// Names the swap that cordoned the node; its value is the caller's mark.
 pub const CORDONED_BY: &str = "spot-optimizer/cordoned-by";

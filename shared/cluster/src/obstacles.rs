@@ -3,8 +3,8 @@
 use crate::budgets::Budget;
 use crate::controllers::Workload;
 use crate::hosts;
+use crate::observation::Observation;
 use crate::pods::{Blocked, Disposition, NodePod, SAFE_TO_EVICT};
-use crate::preflight::Observation;
 use crate::spec::{self, Facts};
 use crate::volumes::Tie;
 

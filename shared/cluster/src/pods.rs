@@ -6,10 +6,8 @@
 //! controller of another API group.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use serde::{Deserialize, Serialize};
@@ -18,14 +16,10 @@ use crate::controllers::{DaemonSetsAndJobs, Losses};
 use crate::error::ClusterError;
 use crate::node::NodeName;
 use crate::pages;
+pub use crate::pod::{Controller, PAGE_SIZE, PodRef};
+use crate::pod::{controller, is_alive, is_ready, phase};
 use crate::spec::{Facts, Mounted};
 use crate::termination::Termination;
-
-/// Pods in a page of a list.
-pub const PAGE_SIZE: u32 = 100;
-
-/// Calls in flight at once while looking.
-pub(crate) const LOOKS_AT_ONCE: usize = 10;
 
 /// Cluster Autoscaler's annotation: `"true"` permits what [`Policy`] permits, `"false"` forbids.
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
@@ -44,27 +38,6 @@ pub struct Policy {
     pub evict_local_storage: bool,
     /// Evict pods that no controller brings back (kubectl's `--force`).
     pub evict_unmanaged: bool,
-}
-
-/// The identity of one pod.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PodRef {
-    pub namespace: String,
-    /// The pod's name. A StatefulSet's pod comes back under the same name.
-    pub pod: String,
-    /// `metadata.uid`: differs from the UID of the pod that comes back under the same name.
-    pub uid: String,
-}
-
-/// The controller that owns a pod (`controller: true` in its owner references).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Controller {
-    /// `ReplicaSet`, `StatefulSet`, `Job`, `DaemonSet`, or a custom kind with its group (`Job.batch.volcano.sh`).
-    pub kind: String,
-    /// The namespace of its pods.
-    pub namespace: String,
-    pub name: String,
-    pub uid: String,
 }
 
 /// The reason why a drain leaves a pod on the node.
@@ -150,31 +123,6 @@ pub struct Blocked {
     pub why: String,
 }
 
-impl fmt::Display for Controller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
-    }
-}
-
-impl Controller {
-    /// Returns true for a kind of Kubernetes itself: what such a controller brings back is known.
-    #[must_use]
-    pub(crate) fn is_built_in(&self) -> bool {
-        const KINDS: [&str; 5] = ["ReplicaSet", "StatefulSet", "ReplicationController", "Job", "DaemonSet"];
-        KINDS.contains(&self.kind.as_str())
-    }
-
-    /// Returns true for a kind of another API group than Kubernetes' own.
-    fn is_foreign(&self) -> bool {
-        self.kind.contains('.')
-    }
-
-    /// Returns true if the kind itself keeps a pod on each node (`DaemonSet.apps.kruise.io`).
-    fn is_foreign_daemon_set(&self) -> bool {
-        self.kind.starts_with("DaemonSet.")
-    }
-}
-
 impl Stay {
     /// Returns the reason for a person.
     #[must_use]
@@ -248,38 +196,6 @@ pub async fn on_node(client: &Client, node: &NodeName, policy: Policy) -> Result
     let mut pods: Vec<NodePod> = pods.iter().map(|pod| look_at(pod, &losses, policy)).collect();
     pods.sort_by(|a, b| a.pod.cmp(&b.pod));
     Ok(pods)
-}
-
-/// Returns the controller of a pod.
-pub(crate) fn controller(pod: &Pod) -> Option<Controller> {
-    let is_controller = |owner: &&OwnerReference| owner.controller == Some(true);
-    let owner = pod.owner_references().iter().find(is_controller)?;
-    Some(Controller {
-        kind: kind(owner),
-        namespace: pod.namespace().unwrap_or_default(),
-        name: owner.name.clone(),
-        uid: owner.uid.clone(),
-    })
-}
-
-/// Returns the kind, with its group unless Kubernetes owns the group: another group's `StatefulSet` is a
-/// different kind.
-fn kind(owner: &OwnerReference) -> String {
-    match owner.api_version.split_once('/') {
-        Some((group, _)) if !matches!(group, "apps" | "batch") => format!("{}.{group}", owner.kind),
-        _ => owner.kind.clone(),
-    }
-}
-
-/// Returns true if the condition `Ready` is `True`.
-pub(crate) fn is_ready(pod: &Pod) -> bool {
-    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-/// Returns true if the pod runs, or is to run, and was not asked to end.
-pub(crate) fn is_alive(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_none() && !matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 fn look_at(pod: &Pod, losses: &Losses, policy: Policy) -> NodePod {
@@ -395,10 +311,6 @@ fn claims(pod: &Pod, facts: &Facts) -> Vec<String> {
         Mounted::Scratch(_) | Mounted::InlineEbs => None,
     };
     facts.volumes.iter().filter_map(claim).collect()
-}
-
-fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,56 +5,29 @@
 //! returns to the node, or can't run elsewhere. It also names every wait that can't end. A cordon of ours
 //! changes no answer, so that the same look may be made again after it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use kube::Client;
 use serde::Serialize;
 
-use crate::budgets::{self, Budget};
+use crate::budgets;
 use crate::capacity;
 use crate::controllers::{self, Workload};
 use crate::error::ClusterError;
-use crate::hosts::{self, Hosts};
+use crate::hosts;
 use crate::node::{Node, NodeName};
 use crate::obstacles;
 use crate::ownership::{self, NodeOwner};
-use crate::pods::{self, Controller, Disposition, NodePod, PodRef, Policy, Stay};
-use crate::volumes::{self, Tie, Ties};
+use crate::pods::{self, Controller, Disposition, NodePod, PodRef, Stay};
+use crate::volumes::{self, Tie};
 
+pub use crate::observation::{Observation, Terms};
 pub use crate::pods::Blocked;
 
 /// The reason for a pod whose place the scheduler's choice leaves open.
 const MAY_RETURN: &str =
     "it tolerates the cordon, and may return here: a pod that returns twice ends the drain";
-
-/// The bounds of a drain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
-    /// Pods that may be evicted.
-    pub policy: Policy,
-    /// Seconds that the drain may take.
-    pub drain_timeout_seconds: u32,
-}
-
-/// The observations that the report is made from.
-#[derive(Debug, Clone)]
-pub struct Observation {
-    pub node: Node,
-    pub pods: Vec<NodePod>,
-    /// The budgets of the pods' namespaces.
-    pub budgets: Vec<Budget>,
-    /// The ties of pods to the zone or the node.
-    pub ties: Ties,
-    /// The controllers of the pods that move.
-    pub workloads: BTreeMap<Controller, Workload>,
-    /// The other nodes, if pods keep apart from each other.
-    pub hosts: Option<Hosts>,
-    /// The bounds of the drain.
-    pub terms: Terms,
-    /// The time of the look.
-    pub at: Timestamp,
-}
 
 /// A pod that goes with the node, and the reason why it may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -12,22 +12,20 @@
 //!   their room there and leave it elsewhere. So the cluster is asked as a whole before a swap fails for lack
 //!   of room.
 
-mod amount;
 mod demands;
 mod look;
 mod place;
-mod terms;
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter, Result};
 
-pub use amount::Amount;
-pub use demands::{Amounts, Demands, KeepsOff, Spread, demands};
+pub use demands::{Demands, KeepsOff, Spread, demands};
 pub use look::lacks;
-pub use terms::NodeTerms;
 
+pub use crate::amount::{Amount, Amounts};
 use crate::capacity;
 use crate::node::Node;
+pub use crate::terms::NodeTerms;
 
 /// The prefix of the resource names of attachable volumes; the rest is the CSI driver's name.
 const ATTACHABLE: &str = "attachable-volumes-csi-";

@@ -11,9 +11,10 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
+use crate::amount::Amounts;
 use crate::capacity;
 use crate::node::Node;
-use crate::room::{Amounts, NodeTerms};
+use crate::terms::NodeTerms;
 
 mod containers;
 mod volumes;

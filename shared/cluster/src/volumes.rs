@@ -12,7 +12,8 @@ use crate::drain_state::{INLINE_EBS, claim_key};
 use crate::error::{ClusterError, failed};
 use crate::node::NodeName;
 use crate::pages;
-use crate::pods::{LOOKS_AT_ONCE, NodePod};
+use crate::pod::LOOKS_AT_ONCE;
+use crate::pods::NodePod;
 
 /// VolumeAttachments in a page of a list.
 const PAGE_SIZE: u32 = 250;

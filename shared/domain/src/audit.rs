@@ -3,4 +3,5 @@
 pub mod authorization;
 pub mod enforcement;
 pub mod reminders;
+pub mod subject;
 pub mod swaps_in_progress;

@@ -10,6 +10,8 @@ pub mod events;
 pub mod ids;
 pub mod metrics;
 pub mod money;
+pub mod old_instance;
+pub mod owner_marks;
 pub mod owners;
 pub mod reason;
 pub mod risk;

@@ -5,7 +5,12 @@
 //! whatever the value of the mark unless the list names one. The audit authorises by a mark only if its value
 //! is not empty.
 
-use crate::tags::{GROUP_NAME_TAG, Tags};
+use std::ops::Bound;
+
+use crate::tags::{
+    DISASTER_RECOVERY_TAG, EKS_AUTO_TAG, EKS_TAG, FAST_LAUNCH, GROUP_NAME_TAG, KUBERNETES_CLUSTER_TAG,
+    KUBERNETES_TAGS, MIGRATION_SERVICE_TAG, NODE_GROUP_TAG, RDS_CUSTOM_TAG, RESTORE_TEST_TAG, Tags,
+};
 
 /// The tag that EC2 Fleet writes on the instances that it launches, the members of a mixed-instances group
 /// included.
@@ -46,9 +51,9 @@ const BEANSTALK: Owner =
 /// Every mark that is known. The `aws:` ones are reserved: only AWS can set them.
 pub const MARKS: &[Mark] = &[
     // EKS, eksctl and Karpenter.
-    mark("aws:eks:cluster-name", Owner::Kubernetes),
-    mark("eks:cluster-name", Owner::Kubernetes),
-    mark("eks:eks-cluster-name", Owner::Kubernetes),
+    mark(EKS_TAG, Owner::Kubernetes),
+    mark(NODE_GROUP_TAG, Owner::Kubernetes),
+    mark(EKS_AUTO_TAG, Owner::Kubernetes),
     mark("eks:nodegroup-name", Owner::Kubernetes),
     mark("eks:kubernetes-node*", Owner::Kubernetes),
     mark("alpha.eksctl.io/*", Owner::Kubernetes),
@@ -58,10 +63,10 @@ pub const MARKS: &[Mark] = &[
     mark("karpenter.k8s.aws/*", Owner::Kubernetes),
     // The tags of the cloud provider itself (kops, kubeadm, OpenShift, RKE2, k3s): the older key names no
     // cluster. https://cloud-provider-aws.sigs.k8s.io/prerequisites/
-    mark("kubernetes.io/*", Owner::Kubernetes),
+    mark(KUBERNETES_TAGS, Owner::Kubernetes),
     mark("node.kubernetes.io/*", Owner::Kubernetes),
     mark("node-role.kubernetes.io/*", Owner::Kubernetes),
-    mark("KubernetesCluster", Owner::Kubernetes),
+    mark(KUBERNETES_CLUSTER_TAG, Owner::Kubernetes),
     // Cluster Autoscaler, kops and its instance groups.
     mark("k8s.io/*", Owner::Kubernetes),
     mark("kops.k8s.io/*", Owner::Kubernetes),
@@ -86,11 +91,11 @@ pub const MARKS: &[Mark] = &[
     mark("aws:elasticmapreduce:job-flow-id", Owner::Service("Amazon EMR")),
     mark("aws:cloud9:environment", Owner::Service("AWS Cloud9")),
     mark("CreatedBy=EC2 Image Builder", Owner::Service("EC2 Image Builder")),
-    mark("CreatedBy=EC2 Fast Launch", Owner::Service("EC2 Fast Launch")),
-    mark("AWSApplicationMigrationServiceManaged", Owner::Service("Application Migration Service")),
-    mark("AWSElasticDisasterRecoveryManaged", Owner::Service("Elastic Disaster Recovery")),
-    mark("AWSRDSCustom", Owner::Service("Amazon RDS Custom")),
-    mark("awsbackup-restore-test", Owner::Service("AWS Backup, which tests a restore")),
+    mark(FAST_LAUNCH, Owner::Service("EC2 Fast Launch")),
+    mark(MIGRATION_SERVICE_TAG, Owner::Service("Application Migration Service")),
+    mark(DISASTER_RECOVERY_TAG, Owner::Service("Elastic Disaster Recovery")),
+    mark(RDS_CUSTOM_TAG, Owner::Service("Amazon RDS Custom")),
+    mark(RESTORE_TEST_TAG, Owner::Service("AWS Backup, which tests a restore")),
 ];
 
 impl Mark {
@@ -105,13 +110,25 @@ impl Mark {
 /// unless the mark names one.
 #[must_use]
 pub fn find<'a>(mark: &str, tags: &'a Tags) -> Option<(&'a String, &'a String)> {
-    if let Some(prefix) = mark.strip_suffix('*') {
-        return tags.range(prefix.to_owned()..).next().filter(|(key, _)| key.starts_with(prefix));
-    }
-    match mark.split_once('=') {
-        Some((key, value)) => tags.get_key_value(key).filter(|(_, found)| *found == value),
-        None => tags.get_key_value(mark),
-    }
+    let (key, value) = parts(mark);
+    matching(key, value, tags).next()
+}
+
+/// Returns the key of a mark, and the value that it names.
+pub(crate) fn parts(mark: &str) -> (&str, Option<&str>) {
+    mark.split_once('=').map_or((mark, None), |(key, value)| (key, Some(value)))
+}
+
+/// Returns the tags with this key, or with every key of this `prefix*`; with this value, if a value is given.
+pub(crate) fn matching<'a>(
+    key: &str,
+    value: Option<&str>,
+    tags: &'a Tags,
+) -> impl Iterator<Item = (&'a String, &'a String)> {
+    let (stem, is_prefix) = key.strip_suffix('*').map_or((key, false), |stem| (stem, true));
+    tags.range::<str, _>((Bound::Included(stem), Bound::Unbounded))
+        .take_while(move |(found, _)| if is_prefix { found.starts_with(stem) } else { *found == stem })
+        .filter(move |(_, found)| value.is_none_or(|value| *found == value))
 }
 
 /// The mark on a resource, and the key of its tag.

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::authorization::{OwnerMark, Trust};
 use crate::ids::{AccountId, ClusterName, InstanceType, Region};
-use crate::swap::lab::OldInstance;
+use crate::old_instance::OldInstance;
+use crate::owner_marks::{OwnerMark, Trust};
 use crate::tags::Tags;
 
 mod values;

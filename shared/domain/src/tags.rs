@@ -10,6 +10,22 @@ pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "SpotOptimizer");
 pub const SWAP_TAG: &str = "spot-optimizer:swap";
 /// The tag that AWS sets on every member of a group, and removes on detach.
 pub const GROUP_NAME_TAG: &str = "aws:autoscaling:groupName";
+/// The tag of a managed node group's members. It authorises under any settings.
+pub const NODE_GROUP_TAG: &str = "eks:cluster-name";
+/// The tag of an EKS cluster that AWS itself sets.
+pub(crate) const EKS_TAG: &str = "aws:eks:cluster-name";
+/// The tag of an EKS cluster on the nodes of EKS Auto Mode.
+pub(crate) const EKS_AUTO_TAG: &str = "eks:eks-cluster-name";
+/// The older key of Kubernetes' cloud provider, on nodes and volumes.
+pub(crate) const KUBERNETES_CLUSTER_TAG: &str = "KubernetesCluster";
+/// Every newer key of Kubernetes' own, in the notation of `owners`.
+pub(crate) const KUBERNETES_TAGS: &str = "kubernetes.io/*";
+/// The marks of services, in the notation of `owners`, on instances and on the storage that they keep.
+pub(crate) const FAST_LAUNCH: &str = "CreatedBy=EC2 Fast Launch";
+pub(crate) const MIGRATION_SERVICE_TAG: &str = "AWSApplicationMigrationServiceManaged";
+pub(crate) const DISASTER_RECOVERY_TAG: &str = "AWSElasticDisasterRecoveryManaged";
+pub(crate) const RDS_CUSTOM_TAG: &str = "AWSRDSCustom";
+pub(crate) const RESTORE_TEST_TAG: &str = "awsbackup-restore-test";
 /// The most tags that one resource may carry
 /// (<https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>).
 pub const MAX_TAGS: usize = 50;
@@ -24,7 +40,7 @@ pub type Tags = BTreeMap<String, String>;
 /// a node.
 #[must_use]
 pub fn cluster_of(tags: &Tags) -> Option<ClusterName> {
-    let by_value = ["aws:eks:cluster-name", "eks:cluster-name", "eks:eks-cluster-name", "KubernetesCluster"];
+    let by_value = [EKS_TAG, NODE_GROUP_TAG, EKS_AUTO_TAG, KUBERNETES_CLUSTER_TAG];
     // Any caller may write some of these tags: a malformed name must not hide another tag's.
     let named = by_value.iter().filter_map(|key| tags.get(*key)).find_map(|name| name.parse().ok());
     named.or_else(|| tags.keys().find_map(|key| key.strip_prefix("kubernetes.io/cluster/")?.parse().ok()))

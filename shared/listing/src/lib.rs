@@ -6,11 +6,13 @@
 //! or that breaks off before its end, is an error: half a listing never reads as a whole one.
 
 mod item;
+mod malformed;
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, Event};
 
 pub use item::Item;
+pub use malformed::MalformedListing;
 
 /// The layout of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,36 +28,6 @@ impl Shape {
     fn list(&self) -> &'static str {
         self.items.split_once('/').map_or(self.items, |(list, _)| list)
     }
-}
-
-/// An answer, or an item of one, that can't be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MalformedListing {
-    /// The answer is not XML.
-    #[error("not well-formed: {0}")]
-    Xml(String),
-    /// The answer has another outermost element.
-    #[error("the answer is a {found}, not a {expected}")]
-    Root {
-        /// The outermost element of the call.
-        expected: &'static str,
-        /// The outermost element that came.
-        found: String,
-    },
-    /// The answer is well-formed and has no list at all, not even an empty one.
-    #[error("the answer has no {0}")]
-    NoList(&'static str),
-    /// The answer ended too early.
-    #[error("the answer breaks off")]
-    BrokenOff,
-    /// An item lacks an element that every item has, or has it in a form that can't be read.
-    #[error("an item's {path} is {found:?}")]
-    Field {
-        /// The path of the element in the item.
-        path: &'static str,
-        /// The text of the element; `None` if the element is absent.
-        found: Option<String>,
-    },
 }
 
 /// An answer that is being read.

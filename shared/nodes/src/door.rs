@@ -2,7 +2,7 @@
 
 use kube::Client;
 use spot_cloud::Stack;
-use spot_cloud::tables::accounts::Access;
+use spot_cloud::access::Access;
 use spot_cluster::access::{self, AccessError, Untried};
 use spot_domain::swap::journal::NodeSwap;
 use spot_domain::{ClusterName, ExecutionArn, Region};

@@ -2,7 +2,7 @@
 //! them, and an execution that fails bears one of them.
 
 use lambda_runtime::Diagnostic;
-use spot_cloud::clients::BadEnvironment;
+use spot_cloud::environment::BadEnvironment;
 use spot_cloud::tables::accounts::AccountError;
 use spot_cloud::tables::settings::SettingsError;
 use spot_cloud::tables::swaps::{Leased, SwapsError};

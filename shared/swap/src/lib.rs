@@ -24,10 +24,11 @@ pub mod work;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use spot_cloud::access::Access;
 use spot_cloud::auto_scaling::groups;
-use spot_cloud::clients::BadEnvironment;
+use spot_cloud::environment::BadEnvironment;
 use spot_cloud::launch::gatekeeper::Gatekeeper;
-use spot_cloud::tables::accounts::{self, Access, AccountError};
+use spot_cloud::tables::accounts::{self, AccountError};
 use spot_cloud::tables::swaps::{Lease, Swaps};
 use spot_cloud::{RegionClients, Stack};
 use spot_domain::swap::group::Group;

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::interruption::Notice;
 
 fn sample(name: &str) -> Value {
     let path = format!("{}/../../events/{name}.json", env!("CARGO_MANIFEST_DIR"));

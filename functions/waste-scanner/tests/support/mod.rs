@@ -11,9 +11,9 @@ use spot_domain::settings::Settings;
 use spot_domain::waste::prices::PriceBook;
 use spot_domain::waste::rules::Rules;
 use spot_scripted::{Endpoint, ScriptedAnswer};
-use waste_scanner::progress::ScanProgress;
 use waste_scanner::scan::Scan;
 use waste_scanner::table::WasteTable;
+use waste_scanner::table::progress::ScanProgress;
 
 pub const NOW: i64 = 1_795_000_000;
 pub const PLENTY: Duration = Duration::from_mins(15);

@@ -67,6 +67,28 @@ where
     Ok(Page { items, next: next_token(call, asked, next)? })
 }
 
+/// Asks for page after page, by the token of each, and hands the items of each to `keep`.
+///
+/// # Errors
+/// A page can't be had. The items of the pages before it are kept.
+pub async fn all<T, F>(
+    mut page: impl FnMut(Option<String>) -> F,
+    mut keep: impl FnMut(Vec<T>),
+) -> Result<(), CallError>
+where
+    F: Future<Output = Result<Page<T>, CallError>>,
+{
+    let mut token = None;
+    loop {
+        let found = page(token).await?;
+        keep(found.items);
+        token = found.next;
+        if token.is_none() {
+            return Ok(());
+        }
+    }
+}
+
 /// Returns the token of the next page. A token that leads back to its own page is refused: it would list for
 /// ever.
 fn next_token(

@@ -5,20 +5,20 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use jiff::Timestamp;
 use spot_domain::Pool;
 
-use crate::clients::{BadEnvironment, Stack, variable};
-use crate::error::{CallError, failed};
+use crate::clients::Stack;
+use crate::environment::{BadEnvironment, variable};
+use crate::error::CallError;
 use crate::hub::Hub;
+use crate::tables::batches::{self, READ_BATCH, Repeat};
 use crate::tables::risk_pools::{self, MalformedRow};
+use crate::tables::row::{self, Row};
 
 /// The time in which the stack's own table must give all answers, in each of two tries. A slow gate is a
 /// closed gate.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// DynamoDB's limit for one `BatchGetItem`.
-const BATCH: usize = 100;
 /// The age at which a proof expires: the pool may have been poisoned since.
 const PROOF_LASTS: Duration = Duration::from_secs(15);
 
@@ -205,63 +205,19 @@ impl PoisonTable {
 
     async fn read(&self, keys: &[String]) -> Result<Rows, CallError> {
         let mut rows = Rows::new();
-        for batch in keys.chunks(BATCH) {
-            let mut wanted: Vec<Row> = batch
-                .iter()
-                .map(|key| [(risk_pools::POOL.to_owned(), AttributeValue::S(key.clone()))].into())
-                .collect();
-            while !wanted.is_empty() {
-                let answer = self.read_batch(wanted).await?;
-                for row in answer.found {
-                    if let Some(key) = row.get(risk_pools::POOL).and_then(|v| v.as_s().ok()) {
-                        rows.insert(key.clone(), row);
-                    }
-                }
-                wanted = answer.unprocessed;
-                if !wanted.is_empty() {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
+        for batch in keys.chunks(READ_BATCH) {
+            let wanted = batch.iter().map(|pool| row::key([(risk_pools::POOL, pool)])).collect();
+            let found = batches::get(&self.dynamodb, &self.table, wanted, [], Repeat::UntilDeadline).await?;
+            rows.extend(found.into_iter().filter_map(|row| {
+                let pool = row::text_in(&row, risk_pools::POOL)?.clone();
+                Some((pool, row))
+            }));
         }
         Ok(rows)
     }
-
-    async fn read_batch(&self, keys: Vec<Row>) -> Result<BatchAnswer, CallError> {
-        let call = "dynamodb:BatchGetItem";
-        let request = KeysAndAttributes::builder()
-            .set_keys(Some(keys))
-            .consistent_read(true)
-            .build()
-            .map_err(|e| CallError::malformed(call, e.to_string()))?;
-        let answer = self
-            .dynamodb
-            .batch_get_item()
-            .request_items(&self.table, request)
-            .send()
-            .await
-            .map_err(failed(call))?;
-        // An answer that lacks our table does not mean "no poison".
-        let found = answer
-            .responses
-            .and_then(|mut tables| tables.remove(&self.table))
-            .or_else(|| answer.unprocessed_keys.as_ref().filter(|k| !k.is_empty()).map(|_| Vec::new()))
-            .ok_or_else(|| CallError::malformed(call, "the answer does not mention the risk table"))?;
-        let unprocessed = answer
-            .unprocessed_keys
-            .and_then(|mut tables| tables.remove(&self.table))
-            .map(|k| k.keys)
-            .unwrap_or_default();
-        Ok(BatchAnswer { found, unprocessed })
-    }
 }
 
-type Row = HashMap<String, AttributeValue>;
 type Rows = HashMap<String, Row>;
-
-struct BatchAnswer {
-    found: Vec<Row>,
-    unprocessed: Vec<Row>,
-}
 
 /// Returns the worst verdict of any table on the pool.
 fn verdict(pool: &Pool, tables: &[Rows], now: Timestamp) -> PoolVerdict {

@@ -14,6 +14,7 @@ use crate::error::{CallError, Kind, failed};
 
 mod launch;
 mod traits;
+mod volumes;
 
 pub use launch::apply;
 
@@ -65,7 +66,7 @@ pub async fn examine(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Op
         irreproducible: traits::irreproducible(&source),
         unhealthy_in: None,
         traits: traits::of(&source),
-        volumes: traits::volumes(&source, &known),
+        volumes: volumes::of(&source, &known),
         has_user_data: source.user_data.is_some(),
         left_behind: traits::left_behind(instance),
         instance: known,
@@ -89,13 +90,13 @@ async fn read(client: &aws_sdk_ec2::Client, id: &InstanceId) -> Result<Option<Tw
         user_data: user_data.and_then(|a| a.user_data?.value).filter(|data| !data.is_empty()),
         at_shutdown: at_shutdown.and_then(|a| a.instance_initiated_shutdown_behavior?.value),
         credits: credits(client, id, &instance).await?,
-        volumes: volumes(client, &instance).await?,
+        volumes: described_volumes(client, &instance).await?,
         kind: kind(client, &instance).await?,
         instance,
     }))
 }
 
-async fn volumes(
+async fn described_volumes(
     client: &aws_sdk_ec2::Client,
     instance: &ec2::Instance,
 ) -> Result<Vec<ec2::Volume>, CallError> {

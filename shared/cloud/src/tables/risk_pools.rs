@@ -1,10 +1,8 @@
 //! The SpotPoolRisk table: its attributes, and the parser of a row.
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::Timestamp;
 use spot_domain::risk::poison::Poison;
+
+use crate::tables::row::{Row, time_in};
 
 /// The key: the pool as `region#az-id#instance-type` (S).
 pub const POOL: &str = "pool";
@@ -33,16 +31,10 @@ pub struct MalformedRow {
 ///
 /// # Errors
 /// An attribute is missing or of the wrong type.
-#[allow(clippy::implicit_hasher)] // rows come from the SDK, with its hasher
-pub fn parse(pool: &str, row: &HashMap<String, AttributeValue>) -> Result<Poison, MalformedRow> {
+pub fn parse(pool: &str, row: &Row) -> Result<Poison, MalformedRow> {
     let malformed = |attribute| MalformedRow { pool: pool.to_owned(), attribute };
     let is_poisoned =
         row.get(IS_POISONED).and_then(|v| v.as_bool().ok()).ok_or_else(|| malformed(IS_POISONED))?;
-    let expires_at = row
-        .get(POISON_EXPIRES_AT)
-        .and_then(|v| v.as_n().ok())
-        .and_then(|n| n.parse().ok())
-        .and_then(|seconds| Timestamp::from_second(seconds).ok())
-        .ok_or_else(|| malformed(POISON_EXPIRES_AT))?;
+    let expires_at = time_in(row, POISON_EXPIRES_AT).ok_or_else(|| malformed(POISON_EXPIRES_AT))?;
     Ok(Poison { is_poisoned: *is_poisoned, expires_at })
 }

@@ -2,12 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::AttributeValue;
 use spot_domain::settings::{BadOverride, Settings, Value, scopes};
 use spot_domain::{AccountId, Region};
 
-use crate::clients::{BadEnvironment, Stack, variable};
-use crate::error::{CallError, failed};
+use crate::clients::Stack;
+use crate::environment::{BadEnvironment, variable};
+use crate::error::CallError;
+use crate::tables::batches::{self, Repeat};
+use crate::tables::row::{self, Row};
+
+/// The key: `global`, `account#<id>` or `account#<id>#<region>` (S).
+const SCOPE: &str = "scope";
+/// Attempts for the rows that DynamoDB left unread.
+const ATTEMPTS: u32 = 3;
 
 /// The reason for which no settings could be loaded. Nothing is done without them.
 #[derive(Debug, thiserror::Error)]
@@ -30,33 +38,11 @@ pub enum SettingsError {
 pub async fn load(stack: &Stack, account: &AccountId, region: &Region) -> Result<Settings, SettingsError> {
     let table: String = variable("SETTINGS_TABLE")?;
     let scopes = scopes(account, region);
-    let keys = scopes.iter().map(|scope| [("scope".to_owned(), AttributeValue::S(scope.clone()))].into());
-    let request = KeysAndAttributes::builder()
-        .set_keys(Some(keys.collect()))
-        .consistent_read(true)
-        .build()
-        .map_err(|e| CallError::malformed("dynamodb:BatchGetItem", e.to_string()))?;
-    let answer = stack
-        .dynamodb
-        .batch_get_item()
-        .request_items(&table, request)
-        .send()
-        .await
-        .map_err(failed("dynamodb:BatchGetItem"))?;
-    if answer.unprocessed_keys().is_some_and(|keys| !keys.is_empty()) {
-        let message = "the Settings table is throttled".to_owned();
-        return Err(CallError {
-            kind: crate::Kind::Retry,
-            ..CallError::malformed("dynamodb:BatchGetItem", message)
-        }
-        .into());
-    }
-    let rows = answer.responses.and_then(|mut tables| tables.remove(&table)).ok_or_else(|| {
-        CallError::malformed("dynamodb:BatchGetItem", "the answer does not mention the Settings table")
-    })?;
+    let keys = scopes.iter().map(|scope| row::key([(SCOPE, scope)])).collect();
+    let rows = batches::get(&stack.dynamodb, &table, keys, [], Repeat::Attempts(ATTEMPTS)).await?;
     let mut settings = Settings::default();
     for scope in &scopes {
-        let is_scope = |row: &&Row| row.get("scope").and_then(|v| v.as_s().ok()) == Some(scope);
+        let is_scope = |row: &&Row| row::text_in(row, SCOPE) == Some(scope);
         if let Some(row) = rows.iter().find(is_scope) {
             settings = settings.with(scope, &overrides(row))?;
             outlives_a_step(scope, &settings)?;
@@ -108,11 +94,9 @@ fn outlives_a_step(scope: &str, settings: &Settings) -> Result<(), BadOverride> 
     })
 }
 
-type Row = std::collections::HashMap<String, AttributeValue>;
-
 fn overrides(row: &Row) -> BTreeMap<String, Value> {
     row.iter()
-        .filter(|(field, _)| *field != "scope")
+        .filter(|(field, _)| *field != SCOPE)
         .map(|(field, value)| (field.clone(), parse(value)))
         .collect()
 }

@@ -1,8 +1,6 @@
 //! The Swaps table: one row for each target. A row holds the lease of the execution that works on the target
 //! and the journal of the swap in progress. Every write to such a row is conditional on holding the lease.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
@@ -11,9 +9,11 @@ use jiff::Timestamp;
 use spot_domain::swap::journal::{Journal, Stage, SwapId};
 use spot_domain::swap::recovery::End;
 
-use crate::clients::{BadEnvironment, Stack, variable};
+use crate::clients::Stack;
+use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, Kind, failed};
 pub use crate::tables::leases::{Lease, Leased, Owner};
+use crate::tables::row::{Row, number, seconds, text, text_in};
 
 mod newcomers;
 mod replacements;
@@ -135,11 +135,11 @@ impl Swaps {
             .condition_expression("attribute_not_exists(lease_owner) OR lease_owner = :me")
             .expression_attribute_names("#region", "region")
             .expression_attribute_values(":me", text(&lease.owner))
-            .expression_attribute_values(":since", number(lease.since.as_millisecond()))
+            .expression_attribute_values(":since", number(&lease.since.as_millisecond()))
             .expression_attribute_values(":leased", AttributeValue::S(leased))
             .expression_attribute_values(":account", text(&lease.account_id))
             .expression_attribute_values(":region", text(&lease.region))
-            .expression_attribute_values(":now", number(Timestamp::now().as_second()))
+            .expression_attribute_values(":now", seconds(Timestamp::now()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
@@ -222,7 +222,7 @@ impl Swaps {
                 "lease_owner = :me AND attribute_exists(journal) AND {SAME_SWAP} \
                  AND (attribute_not_exists(revision) OR revision = :read)"
             ))
-            .expression_attribute_values(":read", AttributeValue::N(read.to_string()));
+            .expression_attribute_values(":read", number(&read));
         fenced(request, lease, journal).await
     }
 
@@ -275,7 +275,7 @@ impl Swaps {
             .condition_expression("lease_owner = :before")
             .expression_attribute_values(":before", text(&lease.owner))
             .expression_attribute_values(":me", text(&taken.owner))
-            .expression_attribute_values(":now", number(Timestamp::now().as_second()))
+            .expression_attribute_values(":now", seconds(Timestamp::now()))
             .send()
             .await
             .map_err(failed(UPDATE))
@@ -303,7 +303,7 @@ impl Swaps {
             ))
             .expression_attribute_values(":end", text(&end))
             .expression_attribute_values(":swap", text(&journal.swap_id))
-            .expression_attribute_values(":revision", AttributeValue::N(journal.revision.to_string()));
+            .expression_attribute_values(":revision", number(&journal.revision));
         match fenced(request, lease, journal).await {
             // A call whose answer was lost may have closed it.
             Err(SwapsError::LeaseLost { .. }) if self.is_closed(lease, journal, end).await? => Ok(()),
@@ -345,7 +345,7 @@ impl Swaps {
         };
         request
             .expression_attribute_values(":me", text(&lease.owner))
-            .expression_attribute_values(":now", number(Timestamp::now().as_second()))
+            .expression_attribute_values(":now", seconds(Timestamp::now()))
     }
 
     /// Returns the row of this lease; `None` once the lease is released or another's.
@@ -395,11 +395,11 @@ impl Swaps {
                 "SET journal = :journal, stage = :stage, revision = :revision, swap_id = :swap, updated_at = :now",
             )
             .expression_attribute_values(":swap", text(&journal.swap_id))
-            .expression_attribute_values(":revision", AttributeValue::N(journal.revision.to_string()))
+            .expression_attribute_values(":revision", number(&journal.revision))
             .expression_attribute_values(":me", text(&lease.owner))
             .expression_attribute_values(":journal", AttributeValue::S(row))
             .expression_attribute_values(":stage", stage(journal.stage))
-            .expression_attribute_values(":now", number(Timestamp::now().as_second())))
+            .expression_attribute_values(":now", seconds(Timestamp::now())))
     }
 
     fn update(&self, lease: &Lease, expression: &str) -> UpdateItemFluentBuilder {
@@ -431,16 +431,6 @@ pub enum Release<'a> {
         /// The result of the run, for readers of the row.
         summary: &'a str,
     },
-}
-
-type Row = HashMap<String, AttributeValue>;
-
-fn text(value: &impl ToString) -> AttributeValue {
-    AttributeValue::S(value.to_string())
-}
-
-fn number(value: i64) -> AttributeValue {
-    AttributeValue::N(value.to_string())
 }
 
 fn stage(stage: Stage) -> AttributeValue {
@@ -489,7 +479,7 @@ fn parse(row: &Row) -> Result<Option<Held>, SwapsError> {
     if !row.contains_key("lease_owner") {
         return Ok(None);
     }
-    let key = row.get("target").and_then(|v| v.as_s().ok()).cloned().unwrap_or_default();
+    let key = text_in(row, "target").cloned().unwrap_or_default();
     let held = parse_held(row).and_then(|held| match held.lease.key() {
         // Else an error or a person would go to the row of a swap that has nothing to do with this one.
         leased if leased != key => Err(format!("leased: it names {leased}, and the row's key is another")),
@@ -535,8 +525,7 @@ where
     T: std::str::FromStr,
     T::Err: std::fmt::Display,
 {
-    let text =
-        row.get(name).and_then(|v| v.as_s().ok()).ok_or_else(|| format!("{name} is missing or no text"))?;
+    let text = text_in(row, name).ok_or_else(|| format!("{name} is missing or no text"))?;
     text.parse().map_err(|e: T::Err| format!("{name}: {e}"))
 }
 

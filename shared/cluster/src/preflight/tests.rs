@@ -1,6 +1,10 @@
 #![expect(clippy::needless_pass_by_value, reason = "json!(…) reads better without a reference")]
 
 use super::*;
+use crate::budgets::Budget;
+use crate::pods::Policy;
+use crate::volumes::Ties;
+use std::collections::BTreeMap;
 
 use crate::pods::{Block, node_pod};
 use crate::spec::Facts;

@@ -8,12 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::core::{Expression, Selector, SelectorExt};
 
-use super::amount::Amount;
-use super::terms::NodeTerms;
+use crate::amount::Amounts;
 use crate::spec::{Facts, HostPort};
-
-/// Amounts of resources, by the resource's name.
-pub type Amounts = BTreeMap<String, Amount>;
+use crate::terms::NodeTerms;
 
 /// The demands of a pod on its node.
 #[derive(Debug, Clone, PartialEq)]

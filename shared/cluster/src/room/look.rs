@@ -8,13 +8,14 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::amount::Amount;
 use super::demands::{Demands, demands};
-use super::terms::NodeTerms;
 use super::{ATTACHABLE, Host, Lack, Mover, Need, PodVolume, Resident, missing};
+use crate::amount::Amount;
 use crate::error::{ClusterError, failed};
 use crate::node::{self, Node, NodeName};
-use crate::pods::{self, Disposition, LOOKS_AT_ONCE, NodePod, Policy};
+use crate::pod::{self, LOOKS_AT_ONCE};
+use crate::pods::{self, Disposition, NodePod, Policy};
+use crate::terms::NodeTerms;
 use crate::{pages, volumes};
 
 const PAGE_SIZE: u32 = 250;
@@ -94,7 +95,7 @@ async fn residents(client: &Client, node: &NodeName) -> Result<Vec<Resident>, Cl
     let api: Api<Pod> = Api::all(client.clone());
     let selector = format!("spec.nodeName={node}");
     let params = ListParams::default().fields(&selector);
-    let pods = pages::all(&api, "list pods", &selector, params, pods::PAGE_SIZE).await?;
+    let pods = pages::all(&api, "list pods", &selector, params, pod::PAGE_SIZE).await?;
     Ok(pods.iter().filter_map(resident).collect())
 }
 
@@ -107,7 +108,7 @@ fn resident(pod: &Pod) -> Option<Resident> {
         labels: pod.labels().clone(),
         demands: demands(pod),
         is_terminating: pod.metadata.deletion_timestamp.is_some(),
-        is_agent: pods::controller(pod)
+        is_agent: pod::controller(pod)
             .is_some_and(|owner| owner.kind == "Node" || owner.kind.starts_with("DaemonSet")),
     })
 }
@@ -150,7 +151,7 @@ async fn others(client: &Client, but: [&NodeName; 2]) -> Result<Vec<Host>, Clust
     let mut hosts: BTreeMap<String, Host> =
         nodes.map(|node| (node.name.to_string(), Host { node, residents: Vec::new() })).collect();
     let api: Api<Pod> = Api::all(client.clone());
-    let mut params = ListParams::default().fields("spec.nodeName!=").limit(pods::PAGE_SIZE);
+    let mut params = ListParams::default().fields("spec.nodeName!=").limit(pod::PAGE_SIZE);
     loop {
         let page = api.list(&params).await.map_err(failed("list pods", "on all nodes"))?;
         for pod in &page.items {

@@ -3,9 +3,9 @@
 
 use std::cmp::Reverse;
 
-use super::amount::Amount;
 use super::demands::{Demands, Spread};
 use super::{ATTACHABLE, Host, Lack, Lacks, Mover, Need, Resident, of_the_pod};
+use crate::amount::Amount;
 
 /// Returns the pods for which nothing is free, once all are placed one after the other, the largest first.
 pub(super) fn homeless(newcomer: &Host, movers: &[Mover], others: &[Host]) -> Vec<Lack> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{Container, ContainerPort, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::room::{Amount, Amounts};
+use crate::amount::{Amount, Amounts};
 
 /// The resource that counts pods in `allocatable.pods` of a node.
 pub(crate) const PODS: &str = "pods";

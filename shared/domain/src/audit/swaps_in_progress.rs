@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::audit::authorization::Subject;
+use crate::audit::subject::Subject;
 use crate::ids::InstanceId;
 use crate::swap::journal::SwapId;
 

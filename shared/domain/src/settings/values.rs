@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::Value;
-use crate::audit::authorization::OwnerMark;
 use crate::ids::{ClusterName, InstanceType};
-use crate::swap::lab::OldInstance;
+use crate::old_instance::OldInstance;
+use crate::owner_marks::OwnerMark;
 use crate::tags::GROUP_NAME_TAG;
 
 /// A set of values that a setting takes.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::environment::EnvironmentType;
 use crate::ids::{AccountId, InstanceId, InstanceType, Region};
+pub use crate::old_instance::OldInstance;
 use crate::owners::{Owner, group_of, marked};
 use crate::reason::Reason;
 use crate::settings::Settings;
@@ -83,17 +84,6 @@ pub struct LabReport {
     /// Absent if the gate hears of interruptions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateView>,
-}
-
-/// The fate of the old instance once the newcomer serves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OldInstance {
-    /// The instance is stopped: its disks stay (and cost), and it can be started again.
-    #[default]
-    Stop,
-    /// The instance is terminated, with every volume that is deleted on termination.
-    Terminate,
 }
 
 /// One registration of the old instance: a target group, and the port there.

@@ -3,8 +3,11 @@
 //! that no report may advise it.
 
 use crate::owners::find;
-use crate::tags::Tags;
-use crate::waste::rules::LeftAlone;
+use crate::tags::{
+    DISASTER_RECOVERY_TAG, FAST_LAUNCH, KUBERNETES_CLUSTER_TAG, KUBERNETES_TAGS, MIGRATION_SERVICE_TAG,
+    RDS_CUSTOM_TAG, RESTORE_TEST_TAG, Tags,
+};
+use crate::waste::left_alone::LeftAlone;
 
 /// Every such tag (`key`, `key=value` or `prefix*`), and the reason that it stands for.
 ///
@@ -12,21 +15,21 @@ use crate::waste::rules::LeftAlone;
 const KEEPERS: &[(&str, LeftAlone)] = &[
     ("aws:backup:source-resource", LeftAlone::AwsBackup),
     // https://docs.aws.amazon.com/aws-backup/latest/devguide/restore-testing.html
-    ("awsbackup-restore-test", LeftAlone::AwsBackup),
+    (RESTORE_TEST_TAG, LeftAlone::AwsBackup),
     ("aws:dlm:lifecycle-policy-id", LeftAlone::LifecycleManager),
     // https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSElasticDisasterRecoveryReplicationServerPolicy.html
-    ("AWSElasticDisasterRecoveryManaged", LeftAlone::DisasterRecovery),
-    ("AWSApplicationMigrationServiceManaged", LeftAlone::ApplicationMigration),
+    (DISASTER_RECOVERY_TAG, LeftAlone::DisasterRecovery),
+    (MIGRATION_SERVICE_TAG, LeftAlone::ApplicationMigration),
     ("velero.io/*", LeftAlone::Velero),
     // https://github.com/kubernetes-sigs/aws-ebs-csi-driver/blob/master/docs/tagging.md
     ("CSIVolumeName", LeftAlone::Kubernetes),
     ("CSIVolumeSnapshotName", LeftAlone::Kubernetes),
     ("ebs.csi.aws.com/*", LeftAlone::Kubernetes),
-    ("kubernetes.io/*", LeftAlone::Kubernetes),
-    ("KubernetesCluster", LeftAlone::Kubernetes),
+    (KUBERNETES_TAGS, LeftAlone::Kubernetes),
+    (KUBERNETES_CLUSTER_TAG, LeftAlone::Kubernetes),
     // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/win-ami-config-fast-launch.html
-    ("CreatedBy=EC2 Fast Launch", LeftAlone::FastLaunch),
-    ("AWSRDSCustom", LeftAlone::RdsCustom),
+    (FAST_LAUNCH, LeftAlone::FastLaunch),
+    (RDS_CUSTOM_TAG, LeftAlone::RdsCustom),
 ];
 
 /// Returns the system that keeps a resource with these tags. Values don't matter unless the list names one.

@@ -14,6 +14,7 @@ use crate::money::Usd;
 use crate::settings::Settings;
 use crate::tags::Tags;
 use crate::waste::keepers::keeper;
+pub use crate::waste::left_alone::LeftAlone;
 use crate::waste::prices::{Price, PriceBook};
 use crate::waste::resources::{Address, BinnedImage, Snapshot, Volume};
 
@@ -48,42 +49,6 @@ impl fmt::Display for ResourceType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// The reason for which something that looks like waste is not ours to report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum LeftAlone {
-    /// The owner keeps the resource by the opt-out tag.
-    OptedOut,
-    /// The owner keeps the resource by a tag of the setting `storage_marks`.
-    OwnerMarked,
-    /// An AWS service manages the resource.
-    ServiceManaged,
-    /// AWS Backup keeps the resource.
-    AwsBackup,
-    /// Data Lifecycle Manager keeps the resource.
-    LifecycleManager,
-    /// AWS Elastic Disaster Recovery recovers from the resource.
-    DisasterRecovery,
-    /// AWS Application Migration Service migrates by the resource.
-    ApplicationMigration,
-    /// A Kubernetes cluster claims the volume, also while no pod uses the claim.
-    Kubernetes,
-    /// Velero restores a Kubernetes cluster from the resource.
-    Velero,
-    /// EC2 Fast Launch starts Windows instances from the resource.
-    FastLaunch,
-    /// Amazon RDS Custom runs a database on the resource.
-    RdsCustom,
-    /// An image in the Recycle Bin can't be restored without the snapshot.
-    ImageInRecycleBin,
-    /// An image that is no longer registered was made of the snapshot, and the Recycle Bin could not be read.
-    RecycleBinUnknown,
-    /// The address is of the owner's own range, and costs nothing.
-    OwnAddressRange,
-    /// AWS did not report the resource's age.
-    AgeUnknown,
 }
 
 /// The verdict of the rules on a resource.
@@ -206,7 +171,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::audit::authorization::OwnerMark;
+    use crate::owner_marks::OwnerMark;
     use crate::waste::resources::tests::{NOW, address, snapshot, volume};
 
     const DAY: i64 = 86_400;

@@ -6,7 +6,7 @@ use aws_sdk_ec2::types as ec2;
 use spot_domain::swap::lab_losses::volume_tags;
 use spot_domain::tags::{SWAP_TAG, Tags, inherited};
 
-use super::{Twin, TwinSource};
+use super::{Twin, TwinSource, volumes};
 use crate::ec2::described_instance;
 use crate::fields::filled;
 
@@ -56,8 +56,7 @@ pub(super) fn is_detailed(state: &ec2::MonitoringState) -> bool {
 /// volume which outlives a newcomer is found.
 fn tags_of_volumes(source: &TwinSource, twin: &Twin, of_instance: &Tags) -> ec2::TagSpecification {
     let swap_id = of_instance.get(SWAP_TAG).map(String::as_str).unwrap_or_default();
-    let volumes =
-        described_instance::parse(&source.instance).map(|known| super::traits::volumes(source, &known));
+    let volumes = described_instance::parse(&source.instance).map(|known| volumes::of(source, &known));
     let own = volume_tags(&volumes.unwrap_or_default(), twin.image_id.is_some());
     let tags = inherited(&own, swap_id).into_iter();
     let tags = tags.map(|(key, value)| ec2::Tag::builder().key(key).value(value).build()).collect();

@@ -4,10 +4,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use aws_sdk_ec2::types as ec2;
-use spot_domain::swap::group::Instance;
 use spot_domain::swap::lab::Traits;
-use spot_domain::swap::lab_losses::TwinVolume;
-use spot_domain::tags::Tags;
 
 use super::{TwinSource, launch};
 
@@ -95,26 +92,6 @@ pub(super) fn left_behind(instance: &ec2::Instance) -> Vec<String> {
         left.push("reboot migration is disabled, which no launch can ask for".to_owned());
     }
     left
-}
-
-/// Returns the instance's EBS volumes as the rules use them.
-pub(super) fn volumes(source: &TwinSource, known: &Instance) -> Vec<TwinVolume> {
-    let tags = |id: &str| -> Tags {
-        let described = source.volumes.iter().find(|volume| volume.volume_id() == Some(id));
-        let tags = described.map(|volume| volume.tags()).unwrap_or_default().iter();
-        tags.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())))
-            .collect()
-    };
-    let volumes = known.belongings.volumes.iter();
-    volumes
-        .map(|volume| TwinVolume {
-            id: volume.id.clone(),
-            device: volume.device.clone(),
-            is_from_launch: volume.is_from_launch,
-            is_deleted_on_termination: volume.is_deleted_on_termination,
-            tags: tags(&volume.id),
-        })
-        .collect()
 }
 
 /// Returns the traits. A trait is the same text until its owner changes it. Some traits can't change while

@@ -41,7 +41,7 @@ impl Swaps {
         let expires_at = Timestamp::now().saturating_add(KEPT_FOR).map_or(i64::MAX, |at| at.as_second());
         let row = |(newcomer, pool): (&InstanceId, &Pool)| -> Row {
             let target = AttributeValue::S(key(&lease.account_id, &lease.region, newcomer));
-            [("target", target), (POOL, text(pool)), (EXPIRES_AT, number(expires_at))]
+            [("target", target), (POOL, text(pool)), (EXPIRES_AT, number(&expires_at))]
                 .map(|(name, value)| (name.to_owned(), value))
                 .into()
         };

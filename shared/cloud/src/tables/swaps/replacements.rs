@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use spot_domain::swap::journal::Journal;
 use spot_domain::{AccountId, InstanceId, Region};
 
-use super::{Lease, Leased, Swaps, SwapsError, UPDATE, field, json, lost, malformed, number, text};
+use super::{Lease, Leased, Swaps, SwapsError, UPDATE, field, json, lost, malformed, seconds, text};
 use crate::error::failed;
 use crate::tables::leases::key_of_instance;
 
@@ -30,7 +30,7 @@ impl Swaps {
         let of_newcomer = Lease { on: Leased::Instance(newcomer.clone()), ..lease.clone() };
         self.update(&of_newcomer, "SET replaces = :old, updated_at = :now")
             .expression_attribute_values(":old", text(&journal.old))
-            .expression_attribute_values(":now", number(Timestamp::now().as_second()))
+            .expression_attribute_values(":now", seconds(Timestamp::now()))
             .send()
             .await
             .map(drop)

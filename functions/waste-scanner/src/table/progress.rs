@@ -1,17 +1,17 @@
 //! The progress of a scope's scan, and its findings: stored in the WasteResource table, under the partition
 //! `summary`. The row is the stored summary, and the position from which a continued run resumes.
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use spot_cloud::CallError;
 use spot_cloud::error::failed;
 use spot_cloud::scopes::AccountRegion;
-use spot_cloud::{CallError, Kind};
+use spot_cloud::tables::row::{number, text, text_in, written};
 use spot_domain::waste::report::ScopeReport;
 use spot_domain::waste::rules::ResourceType;
 
-use crate::finding::{LAST_SEEN, RESOURCE_TYPE, STATUS, number};
-use crate::table::{WasteTable, key};
+use super::finding::{LAST_SEEN, RESOURCE_TYPE, STATUS};
+use super::{WasteTable, key};
 
 /// The partition of the reports.
 const PARTITION: &str = "summary";
@@ -113,7 +113,6 @@ impl WasteTable {
         let call = "dynamodb:PutItem";
         let report =
             serde_json::to_string(progress).map_err(|e| CallError::malformed(call, e.to_string()))?;
-        let text = |text: &str| AttributeValue::S(text.to_owned());
         let put = self
             .dynamodb
             .put_item()
@@ -127,11 +126,8 @@ impl WasteTable {
             .item(STATUS, text(progress.status()))
             .item(LAST_SEEN, number(&Timestamp::now().as_second()))
             .item("total_monthly_waste_usd", number(&progress.report.total()))
-            .item(REPORT, AttributeValue::S(report));
-        match put.send().await.map_err(failed(call)) {
-            Err(error) if error.kind == Kind::ConditionFailed => Ok(false),
-            answer => answer.map(|_| true),
-        }
+            .item(REPORT, text(&report));
+        written(put.send().await.map_err(failed(call)))
     }
 
     /// Returns the stored progress, as the run that began at `run_started` sees it.
@@ -148,7 +144,7 @@ impl WasteTable {
             .send()
             .await
             .map_err(failed("dynamodb:GetItem"))?;
-        let report = answer.item.as_ref().and_then(|row| row.get(REPORT)?.as_s().ok());
+        let report = answer.item.as_ref().and_then(|row| text_in(row, REPORT));
         let progress = report.and_then(|report| serde_json::from_str::<ScanProgress>(report).ok());
         Ok(match progress {
             Some(progress) if progress.run_started > run_started => StoredProgress::Newer,

@@ -8,8 +8,8 @@ use spot_cloud::{CallError, metrics};
 use spot_domain::metrics::Metric;
 use spot_domain::{AccountId, Pool};
 
-use crate::event::Notice;
-use crate::sightings::Quota;
+use crate::hub::sightings::Quota;
+use crate::interruption::Notice;
 
 /// Counts a report that was not believed, and notifies a person unless a notice went out already (`told`).
 ///

@@ -8,17 +8,15 @@
 //! recommendations come in storms, and must not use up the limit of real interruptions. An account that the
 //! registry doesn't know has a row for each day with a report. TTL deletes all rows.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 use spot_cloud::error::{CallError, failed};
+use spot_cloud::tables::row::{self, Row, number, seconds, text, text_in, time_in, written};
 use spot_domain::{AccountId, Pool};
 
-use crate::event::Notice;
-use crate::poison::seconds;
+use crate::interruption::Notice;
 
 const SUBJECT: &str = "subject";
 const ACCOUNT_ID: &str = "account_id";
@@ -30,8 +28,6 @@ const POOLS: &str = "pools";
 const TOLD: &str = "told";
 const UPDATE: &str = "dynamodb:UpdateItem";
 const GET: &str = "dynamodb:GetItem";
-
-type Row = HashMap<String, AttributeValue>;
 
 /// The answer to the question if an account may poison one more pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +98,7 @@ impl Quota {
     /// Returns a time one day after the quota's end, which leaves time for an investigation.
     fn expires_at(self) -> AttributeValue {
         let end = (self.number + 1).saturating_mul(self.span.seconds());
-        AttributeValue::N(end.saturating_add(Span::Day.seconds()).to_string())
+        number(&end.saturating_add(Span::Day.seconds()))
     }
 }
 
@@ -153,8 +149,8 @@ impl Sightings {
                 "attribute_not_exists({POOLS}) OR size({POOLS}) < :limit OR contains({POOLS}, :pool)"
             ))
             .expression_attribute_values(":pools", AttributeValue::Ss(vec![pool.to_string()]))
-            .expression_attribute_values(":pool", AttributeValue::S(pool.to_string()))
-            .expression_attribute_values(":limit", AttributeValue::N(quota.limit.to_string()))
+            .expression_attribute_values(":pool", text(pool))
+            .expression_attribute_values(":limit", number(&quota.limit))
             .expression_attribute_values(":expires", quota.expires_at())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
@@ -199,7 +195,7 @@ impl Sightings {
         let expires = (today() + 2).saturating_mul(Span::Day.seconds());
         self.update(&unregistered(today()), account)
             .update_expression(format!("SET {EXPIRES_AT} = :expires"))
-            .expression_attribute_values(":expires", AttributeValue::N(expires.to_string()))
+            .expression_attribute_values(":expires", number(&expires))
             .send()
             .await
             .map(drop)
@@ -219,10 +215,7 @@ impl Sightings {
             .send()
             .await
             .map_err(failed(UPDATE));
-        match answer {
-            Err(error) if error.kind == spot_cloud::Kind::ConditionFailed => Ok(()),
-            answer => answer.map(drop),
-        }
+        written(answer).map(drop)
     }
 
     /// Returns every account that was interrupted in `pool`, with the time until which its interruption would
@@ -238,15 +231,15 @@ impl Sightings {
             .table_name(&self.table)
             .consistent_read(true)
             .key_condition_expression(format!("{SUBJECT} = :pool"))
-            .expression_attribute_values(":pool", AttributeValue::S(pool.to_string()))
+            .expression_attribute_values(":pool", text(pool))
             .into_paginator()
             .items()
             .send();
         let mut sightings = Vec::new();
         while let Some(row) = rows.next().await {
             let row = row.map_err(failed(call))?;
-            let account = row.get(ACCOUNT_ID).and_then(|v| v.as_s().ok()).cloned();
-            let sighting = account.zip(expiry(&row));
+            let account = text_in(&row, ACCOUNT_ID).cloned();
+            let sighting = account.zip(time_in(&row, EXPIRES_AT));
             sightings.push(sighting.ok_or_else(|| malformed(call, pool))?);
         }
         Ok(sightings)
@@ -254,7 +247,7 @@ impl Sightings {
 
     async fn known(&self, account: &AccountId, pool: &Pool) -> Result<Option<Timestamp>, CallError> {
         let row = self.row(&pool.to_string(), account).await?;
-        row.map(|row| expiry(&row).ok_or_else(|| malformed(GET, pool))).transpose()
+        row.map(|row| time_in(&row, EXPIRES_AT).ok_or_else(|| malformed(GET, pool))).transpose()
     }
 
     async fn row(&self, subject: &str, account: &AccountId) -> Result<Option<Row>, CallError> {
@@ -262,8 +255,7 @@ impl Sightings {
             .dynamodb
             .get_item()
             .table_name(&self.table)
-            .key(SUBJECT, AttributeValue::S(subject.to_owned()))
-            .key(ACCOUNT_ID, AttributeValue::S(account.to_string()))
+            .set_key(Some(row::key([(SUBJECT, subject), (ACCOUNT_ID, account.as_str())])))
             .consistent_read(true)
             .send()
             .await
@@ -275,8 +267,7 @@ impl Sightings {
         self.dynamodb
             .update_item()
             .table_name(&self.table)
-            .key(SUBJECT, AttributeValue::S(subject.to_owned()))
-            .key(ACCOUNT_ID, AttributeValue::S(account.to_string()))
+            .set_key(Some(row::key([(SUBJECT, subject), (ACCOUNT_ID, account.as_str())])))
     }
 }
 
@@ -286,11 +277,6 @@ fn today() -> i64 {
 
 fn unregistered(day: i64) -> String {
     format!("unregistered#{day}")
-}
-
-fn expiry(row: &Row) -> Option<Timestamp> {
-    let seconds = row.get(EXPIRES_AT)?.as_n().ok()?.parse().ok()?;
-    Timestamp::from_second(seconds).ok()
 }
 
 fn malformed(call: &'static str, pool: &Pool) -> CallError {

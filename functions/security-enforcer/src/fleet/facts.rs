@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use spot_cloud::prices::PriceList;
+use spot_cloud::price_list::PriceList;
 use spot_domain::swap::pricing::UsageOperation;
 use spot_domain::{InstanceType, Region, Usd};
 use spot_listing::Item;

@@ -13,7 +13,7 @@ use spot_domain::events::OwnEvent;
 use spot_domain::{AccountId, InstanceId, Pool, Region};
 
 use crate::error::RiskError;
-use crate::event::{Interruption, Notice, invalid, not_in_the_future, notice, read};
+use crate::interruption::{Interruption, Notice, invalid, not_in_the_future, notice, read};
 
 /// The event's detail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

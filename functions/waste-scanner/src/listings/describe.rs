@@ -6,7 +6,7 @@ use spot_domain::AccountId;
 use spot_domain::waste::resources::{Address, Snapshot, Tier, Volume};
 use spot_listing::{Item, MalformedListing};
 
-use crate::images::Images;
+use super::images::Images;
 
 /// The pool of the addresses that AWS lends. Every other pool is the customer's own.
 const AMAZON_POOL: &str = "amazon";

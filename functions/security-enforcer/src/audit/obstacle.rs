@@ -1,9 +1,10 @@
 //! The obstacles to the termination of an unauthorised instance, and their note in the instance's row.
 
-use spot_domain::audit::authorization::Subject;
 use spot_domain::audit::enforcement::{AuditNotice, AuthStatus, Record, RowChange};
+use spot_domain::audit::subject::Subject;
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use spot_domain::owners::group_of;
+use spot_domain::settings::Settings;
 
 /// The reason for which a protected instance stays.
 pub const PROTECTED: &str = "its termination protection is on (DisableApiTermination)";
@@ -11,7 +12,7 @@ pub const PROTECTED: &str = "its termination protection is on (DisableApiTermina
 /// Returns the obstacle to the termination of an unauthorised instance, in words: its tags, or a row of Swaps that
 /// may be right.
 #[must_use]
-pub fn to_end(subject: &Subject, swaps: &SwapsInProgress, opt_out_tag: &str) -> Option<String> {
+pub fn to_end(subject: &Subject, swaps: &SwapsInProgress, settings: &Settings) -> Option<String> {
     if let Some(group) = group_of(&subject.tags) {
         // The group would launch another instance in its place. The role is denied the termination, too.
         return Some(format!(
@@ -24,8 +25,8 @@ pub fn to_end(subject: &Subject, swaps: &SwapsInProgress, opt_out_tag: &str) -> 
         return Some(claim.unproven());
     }
     // The tag authorises nothing, but its owner asked that the instance stays.
-    let value = subject.tags.get(opt_out_tag)?;
-    (value != "false").then(|| format!("it is opted out by its tag {opt_out_tag}"))
+    let opted_out = settings.opts_out(&subject.tags);
+    opted_out.then(|| format!("it is opted out by its tag {}", settings.opt_out_tag))
 }
 
 /// Blocks the termination of an instance whose row was `before` and becomes `record`.

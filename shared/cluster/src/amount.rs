@@ -1,10 +1,14 @@
 //! Amounts of a resource, exact: requests are added up and compared with a node's offer.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter, Result};
 use std::iter::Sum;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::{Deserialize, Serialize};
+
+/// Amounts of resources, by the resource's name.
+pub type Amounts = BTreeMap<String, Amount>;
 
 /// An amount of a resource, in billionths of its unit (a core, a byte, a device).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

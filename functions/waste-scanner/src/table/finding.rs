@@ -1,9 +1,8 @@
 //! A finding: the content of a row of the WasteResource table, apart from its times.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
+use spot_cloud::tables::row::{Row, number, text};
 use spot_domain::Usd;
 use spot_domain::tags::Tags;
 use spot_domain::waste::prices::Price;
@@ -38,8 +37,6 @@ pub const LINEAGE: &str = "lineage";
 pub const COUNTED_IN: &str = "counted_in";
 /// Details of the resource for people (M).
 pub const DETAILS: &str = "details";
-
-pub type Row = HashMap<String, AttributeValue>;
 
 /// The lineage of a snapshot, and the part of the run that counted it.
 #[derive(Debug, Clone)]
@@ -131,7 +128,7 @@ impl Finding {
         set(PRICE_SOURCE, text(self.price.map_or("unknown", |price| price.source.name())));
         if let (Some(price), Some(monthly)) = (self.price, self.monthly) {
             set(MONTHLY_COST_USD, number(&monthly));
-            set(PRICE_AS_OF, text(&price.as_of.to_string()));
+            set(PRICE_AS_OF, text(&price.as_of));
             if self.lineage.is_some() {
                 set(UPPER_BOUND_USD, number(&price.monthly));
             }
@@ -147,14 +144,6 @@ impl Finding {
     }
 }
 
-fn text(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
-}
-
-pub(crate) fn number(number: &impl ToString) -> AttributeValue {
-    AttributeValue::N(number.to_string())
-}
-
 fn date(name: &'static str, date: Option<Timestamp>) -> Option<(&'static str, AttributeValue)> {
-    date.map(|date| (name, text(&date.to_string())))
+    date.map(|date| (name, text(&date)))
 }
