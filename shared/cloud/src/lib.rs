@@ -11,6 +11,7 @@ pub mod ec2;
 pub mod error;
 mod fields;
 pub mod hub;
+pub mod input;
 pub mod lambda;
 pub mod launch;
 pub mod load_balancing;

@@ -5,6 +5,7 @@ use spot_domain::{AccountId, EnvironmentType, Region};
 
 use crate::clients::{Stack, variable};
 use crate::error::{CallError, failed};
+use crate::tables::Row;
 
 /// The value of `regions` that stands for all regions that the account has enabled.
 const ALL_REGIONS: &str = "*";
@@ -193,9 +194,18 @@ fn visited(stack: &Stack, id: &AccountId, row: Option<&Row>) -> Result<Account, 
         let regions = Regions::Listed(vec![stack.region.clone()]);
         return Ok(Account { id: id.clone(), access: own, regions, auto_terminate: false });
     };
+    read(id, row, (id == &stack.account_id).then_some(own), &stack.region)
+}
+
+/// Reads the row of an enabled account. `own` is the access to the stack's own account, which needs no role; `home` is
+/// the region that is visited unless the row lists others.
+///
+/// # Errors
+/// The account is disabled, or its row is malformed.
+pub fn read(id: &AccountId, row: &Row, own: Option<Access>, home: &Region) -> Result<Account, AccountError> {
     check_enabled(id, row)?;
-    let access = if id == &stack.account_id { own } else { parse(id, row)? };
-    let regions = regions(id, row)?.unwrap_or_else(|| Regions::Listed(vec![stack.region.clone()]));
+    let access = own.map_or_else(|| parse(id, row), Ok)?;
+    let regions = regions(id, row)?.unwrap_or_else(|| Regions::Listed(vec![home.clone()]));
     Ok(Account { id: id.clone(), access, regions, auto_terminate: auto_terminate(id, row)? })
 }
 
@@ -270,8 +280,6 @@ async fn row_of(stack: &Stack, account_id: &AccountId) -> Result<Option<Row>, Ac
         .map_err(failed("dynamodb:GetItem"))?;
     Ok(answer.item)
 }
-
-type Row = std::collections::HashMap<String, AttributeValue>;
 
 fn check_enabled(account_id: &AccountId, row: &Row) -> Result<(), AccountError> {
     match flag(account_id, row, "enabled")? {

@@ -8,6 +8,7 @@ use spot_domain::{AccountId, Region};
 
 use crate::clients::{BadEnvironment, Stack, variable};
 use crate::error::{CallError, failed};
+use crate::tables::Row;
 
 /// The reason for which no settings could be loaded. Nothing is done without them.
 #[derive(Debug, thiserror::Error)]
@@ -108,9 +109,9 @@ fn outlives_a_step(scope: &str, settings: &Settings) -> Result<(), BadOverride> 
     })
 }
 
-type Row = std::collections::HashMap<String, AttributeValue>;
-
-fn overrides(row: &Row) -> BTreeMap<String, Value> {
+/// Returns the overrides in a row. `Settings::with` says which of them can't be applied.
+#[must_use]
+pub fn overrides(row: &Row) -> BTreeMap<String, Value> {
     row.iter()
         .filter(|(field, _)| *field != "scope")
         .map(|(field, value)| (field.clone(), parse(value)))

@@ -1,8 +1,6 @@
 //! The Swaps table: one row for each target. A row holds the lease of the execution that works on the target
 //! and the journal of the swap in progress. Every write to such a row is conditional on holding the lease.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
@@ -12,6 +10,7 @@ use spot_domain::swap::journal::{Journal, Stage};
 
 use crate::clients::{BadEnvironment, Stack, variable};
 use crate::error::{CallError, Kind, failed};
+use crate::tables::Row;
 pub use crate::tables::leases::{Lease, Leased, Owner};
 
 mod newcomers;
@@ -372,8 +371,6 @@ pub enum Release<'a> {
     },
 }
 
-type Row = HashMap<String, AttributeValue>;
-
 fn text(value: &impl ToString) -> AttributeValue {
     AttributeValue::S(value.to_string())
 }
@@ -407,7 +404,10 @@ fn malformed(lease: &Lease, problem: String) -> SwapsError {
 }
 
 /// Parses a row; `None` if no execution holds it.
-fn parse(row: &Row) -> Result<Option<Held>, SwapsError> {
+///
+/// # Errors
+/// [`SwapsError::Malformed`] names the row and the attribute.
+pub fn parse(row: &Row) -> Result<Option<Held>, SwapsError> {
     if !row.contains_key("lease_owner") {
         return Ok(None);
     }
