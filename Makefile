@@ -1,6 +1,6 @@
 # Everything that a developer runs. Each target sets up what it needs, below .local/ and target/ only.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deep local down build bench simulate lint deny sbom k8s-assets setup clean
+.PHONY: help demo test test-deep fuzz local down build bench simulate lint deny sbom k8s-assets setup clean
 
 PYTHON ?= python3
 LOCAL_AWS = PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 .local/venv/bin/python
@@ -16,6 +16,9 @@ test: setup ## unit and property tests, lint, end-to-end on local AWS
 
 test-deep: ## a million histories of a swap in a world that is not atomic
 	@HISTORIES=1000000 cargo test --quiet --locked -p spot-domain no_history_breaks_a_swap
+
+fuzz: ## change samples of outside data until a parser breaks: make fuzz SECONDS=600 TARGET=listing
+	@FUZZ_SECONDS=$(or $(SECONDS),60) cargo test --quiet --locked --workspace --test fuzz -- $(TARGET)
 
 local: setup ## start local AWS with the stack deployed and leave it running
 	@$(LOCAL_AWS) -m local_aws up

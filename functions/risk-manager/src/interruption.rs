@@ -48,16 +48,9 @@ pub struct Interruption {
 
 /// Parses the event itself, or the part of it at the field `at`.
 pub(crate) fn read<T: DeserializeOwned>(at: Option<&'static str>, part: Value) -> Result<T, RiskError> {
-    // Serde would parse a struct from an array too, by position.
-    if !part.is_object() {
-        return Err(invalid(at.unwrap_or("event"), "must be a JSON object".to_owned()));
-    }
-    serde_path_to_error::deserialize(part).map_err(|error| {
-        let problem = error.inner().to_string();
-        let inside = Some(error.path().to_string()).filter(|path| path != ".");
-        let missing = problem.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-        let path: Vec<&str> = [at, inside.as_deref(), missing].into_iter().flatten().collect();
-        invalid(if path.is_empty() { "event".to_owned() } else { path.join(".") }, problem)
+    spot_cloud::input::parse(at, part).map_err(|bad| {
+        let field = if bad.field == spot_cloud::input::WHOLE { "event".to_owned() } else { bad.field };
+        invalid(field, bad.problem)
     })
 }
 

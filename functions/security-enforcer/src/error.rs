@@ -4,6 +4,7 @@
 use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
 use spot_cloud::environment::BadEnvironment;
+use spot_cloud::input::BadInput;
 use spot_cloud::scopes::PlanError;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 
@@ -12,7 +13,7 @@ use spot_domain::words::{LONGEST_CAUSE, cut};
 pub enum EnforcerError {
     /// The input is malformed.
     #[error("input: {0}")]
-    InvalidInput(#[from] serde_json::Error),
+    InvalidInput(#[from] BadInput),
     /// The accounts, regions and settings that the input names can't be read.
     #[error(transparent)]
     Plan(#[from] PlanError),

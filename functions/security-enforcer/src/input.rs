@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
+use spot_cloud::input::BadInput;
 use spot_domain::{AccountId, Region};
 
 /// The input. Unknown fields are refused: a misspelt `auto_terminate` must not terminate.
@@ -18,6 +20,14 @@ pub struct AuditRequest {
     /// The time of the schedule's invocation. The schedule delivers at least once, and two deliveries of one audit
     /// must not count as two audits.
     pub scheduled_for: Option<String>,
+}
+
+/// Parses the input.
+///
+/// # Errors
+/// [`BadInput`] names the field.
+pub fn parse(input: Value) -> Result<AuditRequest, BadInput> {
+    spot_cloud::input::parse(None, input)
 }
 
 impl AuditRequest {
@@ -37,11 +47,11 @@ mod tests {
     fn the_sample_events_are_read() {
         let sample = |name: &str| -> AuditRequest {
             let path = format!("{}/../../events/{name}.json", env!("CARGO_MANIFEST_DIR"));
-            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+            parse(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()).unwrap()
         };
         assert_eq!(sample("security-audit").auto_terminate, Some(false));
         assert!(sample("security-audit-schedule").run_name("x").contains("2026-11-20T10:00:00Z"));
-        assert_eq!(serde_json::from_str::<AuditRequest>("{}").unwrap(), AuditRequest::default());
+        assert_eq!(parse(serde_json::json!({})), Ok(AuditRequest::default()));
     }
 
     #[test]
@@ -59,12 +69,13 @@ mod tests {
     fn nonsense_is_refused_by_name() {
         for (input, expected) in [
             (r#"{"auto_terminat":false}"#, "unknown field `auto_terminat`"),
-            (r#"{"auto_terminate":"no"}"#, "expected a boolean"),
+            (r#"{"auto_terminate":"no"}"#, "auto_terminate: invalid type: string \"no\", expected a boolean"),
+            (r#"{"scheduled_for":1}"#, "scheduled_for: invalid type"),
             (r#"{"account_id":"12"}"#, "account id \"12\" is malformed"),
             (r#"{"region":"Narnia"}"#, "region \"Narnia\" is malformed"),
-            ("[1]", "invalid type"),
+            (r"[null, null, true, null]", "input: must be a JSON object"),
         ] {
-            let error = serde_json::from_str::<AuditRequest>(input).unwrap_err().to_string();
+            let error = parse(serde_json::from_str(input).unwrap()).unwrap_err().to_string();
             assert!(error.contains(expected), "{input}: {error}");
         }
     }

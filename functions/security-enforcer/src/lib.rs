@@ -38,7 +38,6 @@ use auth_table::AuthTable;
 use error::EnforcerError;
 use failure::Failure;
 use fleet::facts::Prices;
-use input::AuditRequest;
 use summary::AuditSummary;
 
 /// The number of accounts and regions that are audited at a time.
@@ -82,7 +81,7 @@ impl SecurityEnforcer {
     }
 
     async fn run(&self, event: Value, run: &str) -> Result<AuditSummary, EnforcerError> {
-        let request: AuditRequest = serde_json::from_value(event)?;
+        let request = input::parse(event)?;
         let mut plan = plan(&self.stack, request.account_id.as_ref(), request.region.as_ref()).await?;
         for visit in &mut plan.visits {
             visit.auto_terminate &= request.auto_terminate != Some(false);

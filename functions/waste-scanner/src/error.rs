@@ -3,6 +3,7 @@
 use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
 use spot_cloud::environment::BadEnvironment;
+use spot_cloud::input::BadInput;
 use spot_cloud::scopes::PlanError;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 
@@ -12,7 +13,7 @@ use spot_domain::words::{LONGEST_CAUSE, cut};
 pub enum WasteError {
     /// The input is malformed.
     #[error("input: {0}")]
-    InvalidInput(String),
+    InvalidInput(#[from] BadInput),
     /// The accounts, regions and settings of the input can't be read.
     #[error(transparent)]
     Plan(#[from] PlanError),

@@ -5,6 +5,7 @@ use aws_lambda_events::eventbridge::EventBridgeEvent;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use spot_cloud::input::{self, BadInput};
 use spot_domain::events::OwnEvent;
 use spot_domain::{AccountId, Region};
 
@@ -54,28 +55,30 @@ impl Run {
     /// Returns the run for the next invocation.
     #[must_use]
     pub fn next(&self) -> Self {
-        Self { continuation: self.continuation + 1, ..self.clone() }
+        Self { continuation: self.continuation.saturating_add(1), ..self.clone() }
     }
 }
 
 /// Parses an event.
 ///
 /// # Errors
-/// [`WasteError::InvalidInput`] names the problem.
+/// [`WasteError::InvalidInput`] names the field.
 pub fn parse(event: Value, now: Timestamp) -> Result<Run, WasteError> {
-    let invalid = |error: serde_json::Error| WasteError::InvalidInput(error.to_string());
     if event.get("detail-type").is_none() {
         let event = if event.is_null() { Value::Object(serde_json::Map::new()) } else { event };
-        return serde_json::from_value(event).map(|request| Run::new(request, now)).map_err(invalid);
+        return Ok(Run::new(input::parse(None, event)?, now));
     }
-    let event: EventBridgeEvent = serde_json::from_value(event).map_err(invalid)?;
+    let event: EventBridgeEvent = input::parse(None, event)?;
     if event.detail_type != OwnEvent::WasteScanToBeContinued.detail_type() {
-        let problem = format!("detail-type {:?} is not handled here", event.detail_type);
-        return Err(WasteError::InvalidInput(problem));
+        return Err(bad("detail-type", format!("{:?} is not handled here", event.detail_type)));
     }
-    let run: Run = serde_json::from_value(event.detail).map_err(invalid)?;
+    let run: Run = input::parse(Some("detail"), event.detail)?;
     let started = Timestamp::from_second(run.run_started).ok().filter(|started| *started <= now);
-    started.map(|_| run).ok_or_else(|| WasteError::InvalidInput("run_started lies in the future".to_owned()))
+    started.map(|_| run).ok_or_else(|| bad("detail.run_started", "lies in the future".to_owned()))
+}
+
+fn bad(field: &str, problem: String) -> WasteError {
+    BadInput { field: field.to_owned(), problem }.into()
 }
 
 #[cfg(test)]
@@ -113,6 +116,37 @@ mod tests {
         let run = Run::new(request, now()).next();
         let event = serde_json::json!({"detail-type": TO_BE_CONTINUED, "source": SOURCE, "detail": run});
         assert_eq!(parse(event, now()).unwrap(), run);
+    }
+
+    #[test]
+    fn an_error_names_the_field() {
+        let rest = |field: &str, value: Value| {
+            let mut detail = serde_json::json!({"run_started": 1_700_000_000, "continuation": 1});
+            detail[field] = value;
+            serde_json::json!({"detail-type": TO_BE_CONTINUED, "source": SOURCE, "detail": detail})
+        };
+        for (event, field) in [
+            (serde_json::json!({"region": 1}), "region"),
+            (serde_json::json!({"account_id": {}}), "account_id"),
+            (rest("region", Value::from(1)), "detail"),
+            (rest("continuation", Value::from(-1)), "detail.continuation"),
+            (rest("run_started", Value::from(1_900_000_000)), "detail.run_started"),
+            (serde_json::json!({"detail-type": TO_BE_CONTINUED, "detail": rest("x", Value::Null)}), "source"),
+            // By position: an account and a region.
+            (serde_json::json!(["123456789012", "us-east-1"]), "input"),
+        ] {
+            let error = parse(event.clone(), now()).map_err(|error| error.to_string());
+            assert!(
+                error.as_ref().is_err_and(|e| e.starts_with(&format!("input: {field}: "))),
+                "{event}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_of_all_runs_has_a_next_one() {
+        let run = Run::new(Request { account_id: None, region: None }, now());
+        assert_eq!(Run { continuation: u32::MAX, ..run }.next().continuation, u32::MAX);
     }
 
     #[test]

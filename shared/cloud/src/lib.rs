@@ -13,6 +13,7 @@ pub mod environment;
 pub mod error;
 mod fields;
 pub mod hub;
+pub mod input;
 pub mod lambda;
 pub mod launch;
 pub mod load_balancing;

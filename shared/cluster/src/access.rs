@@ -11,8 +11,10 @@ use aws_sdk_eks::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_eks::types::{AuthenticationMode, ClusterStatus};
 use aws_types::SdkConfig;
 use jiff::Timestamp;
+use kube::client::RustlsTlsError;
 use kube::config::{
-    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
+    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster,
+    NamedContext,
 };
 use kube::{Client, Config};
 use secrecy::ExposeSecret;
@@ -103,10 +105,24 @@ pub async fn kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Untried,
     let answer =
         aws_sdk_secretsmanager::Client::new(config).get_secret_value().secret_id(secret_arn).send().await;
     let secret = answer.map_err(|e| sorted(&of, "secretsmanager:GetSecretValue", &e))?.secret_string;
-    let refused = |problem: String| AccessError::Kubeconfig { secret: secret_arn.to_owned(), problem };
-    let text =
-        secret.ok_or_else(|| refused("it holds binary data; store the kubeconfig as text".to_owned()))?;
-    let (parsed, server) = self_contained(&text, Timestamp::now()).map_err(refused)?;
+    let Some(text) = secret else {
+        let problem = "it holds binary data; store the kubeconfig as text".to_owned();
+        return Err(AccessError::Kubeconfig { secret: secret_arn.to_owned(), problem });
+    };
+    by_text(secret_arn, &text).await
+}
+
+/// Opens a client by the text that the secret holds. Makes no call, reads no file and runs no program.
+///
+/// # Errors
+/// [`AccessError::Kubeconfig`] names the field and the way out.
+pub async fn by_text(secret_arn: &str, text: &str) -> Result<Untried, AccessError> {
+    let of = format!("secret {secret_arn}");
+    let refused = |problem: String| {
+        let problem = cut(&problem, LONGEST); // it quotes names and addresses
+        AccessError::Kubeconfig { secret: secret_arn.to_owned(), problem }
+    };
+    let (parsed, server) = self_contained(text, Timestamp::now()).map_err(refused)?;
     let route = Route::Kubeconfig { secret: secret_arn.to_owned(), server };
     Ok(Untried { client: client(parsed).await.map_err(refused)?, of, route })
 }
@@ -217,7 +233,29 @@ fn kubeconfig_of(cluster: Cluster, user: AuthInfo) -> Kubeconfig {
 /// answer without end, and take a proxy from the environment.
 async fn client(kubeconfig: Kubeconfig) -> Result<Client, String> {
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    Client::try_from(cautious(config.map_err(|e| e.to_string())?)).map_err(|e| e.to_string())
+    let config = config.map_err(|e| match &e {
+        KubeconfigError::ParseCertificates(problem) => format!("certificate-authority-data: {problem}"),
+        _ => e.to_string(),
+    })?;
+    Client::try_from(cautious(config)).map_err(|e| match &e {
+        kube::Error::RustlsTls(problem) => format!("{}: {problem}", field_of(problem)),
+        _ => e.to_string(),
+    })
+}
+
+/// Returns the field of a kubeconfig that the TLS library refuses.
+fn field_of(problem: &RustlsTlsError) -> &'static str {
+    match problem {
+        RustlsTlsError::AddRootCertificate(_) | RustlsTlsError::NoValidNativeRootCA(_) => {
+            "certificate-authority-data"
+        }
+        RustlsTlsError::InvalidServerName(_) => "tls-server-name",
+        RustlsTlsError::MissingCertificate => "client-certificate-data",
+        RustlsTlsError::MissingPrivateKey
+        | RustlsTlsError::InvalidPrivateKey(_)
+        | RustlsTlsError::UnknownPrivateKeyFormat => "client-key-data",
+        RustlsTlsError::InvalidIdentityPem(_) => "client-certificate-data or client-key-data",
+    }
 }
 
 /// Returns the same cluster and user, with the timeouts and without the retries that this crate wants.

@@ -9,10 +9,18 @@ mod item;
 mod malformed;
 
 use quick_xml::Reader;
+use quick_xml::errors::{Error, SyntaxError};
 use quick_xml::events::{BytesRef, Event};
 
 pub use item::Item;
 pub use malformed::MalformedListing;
+
+/// The most elements inside each other. EC2's listings have nine; an item keeps the path of each of its elements.
+const DEEPEST: usize = 64;
+/// The most bytes of a tag or a text that has not ended. EC2's longest text is a few kilobytes.
+const LONGEST_PENDING: usize = 1 << 16;
+/// The most characters that an error quotes.
+const QUOTED: usize = 80;
 
 /// The layout of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +42,10 @@ impl Shape {
 #[derive(Debug)]
 pub struct ListingReader {
     shape: Shape,
-    /// Bytes that have arrived since the last complete tag.
+    /// Bytes that have arrived since the last complete tag, comment or CDATA section.
     pending: Vec<u8>,
+    /// True once a piece has been read. A byte order mark counts before that only.
+    has_begun: bool,
     /// The path of the open elements, below the outermost: `/volumeSet/item/size`.
     path: String,
     depth: usize,
@@ -53,6 +63,7 @@ impl ListingReader {
         Self {
             shape,
             pending: Vec::new(),
+            has_begun: false,
             path: String::new(),
             depth: 0,
             item: None,
@@ -73,12 +84,17 @@ impl ListingReader {
         each: &mut dyn FnMut(&Item) -> Result<(), MalformedListing>,
     ) -> Result<(), MalformedListing> {
         let mut pending = std::mem::take(&mut self.pending);
-        pending.extend_from_slice(piece);
         // Behind a `>` no tag is open, and a text may well come in two parts.
-        let complete = pending.iter().rposition(|byte| *byte == b'>').map_or(0, |last| last + 1);
-        let (whole, rest) = pending.split_at(complete);
-        self.read(std::str::from_utf8(whole).map_err(|e| not_xml(&e))?, each)?;
-        self.pending = rest.to_vec();
+        let complete = piece.iter().rposition(|byte| *byte == b'>').map(|last| pending.len() + last + 1);
+        pending.extend_from_slice(piece);
+        if let Some(whole) = complete.and_then(|complete| pending.get(..complete)) {
+            let read = self.read(std::str::from_utf8(whole).map_err(|e| not_xml(&e))?, each)?;
+            pending.drain(..read);
+        }
+        if pending.len() > LONGEST_PENDING {
+            return Err(not_xml(&format!("a tag or a text does not end within {LONGEST_PENDING} bytes")));
+        }
+        self.pending = pending;
         Ok(())
     }
 
@@ -88,7 +104,7 @@ impl ListingReader {
     /// [`MalformedListing::BrokenOff`] if the answer is not complete. [`MalformedListing::NoList`] if it has no list: EC2
     /// sends an empty list if there is nothing, so an answer without a list proves nothing.
     pub fn end(self) -> Result<Option<String>, MalformedListing> {
-        if !self.ended {
+        if !self.ended || !self.pending.trim_ascii().is_empty() {
             return Err(MalformedListing::BrokenOff);
         }
         if !self.has_list {
@@ -97,43 +113,65 @@ impl ListingReader {
         Ok((!self.next_token.is_empty()).then_some(self.next_token))
     }
 
+    /// Reads a text that ends behind a `>`. Returns the number of bytes that were read. That `>` may stand in a comment,
+    /// a CDATA section or an attribute, which is then left for the next piece.
     fn read(
         &mut self,
         text: &str,
         each: &mut dyn FnMut(&Item) -> Result<(), MalformedListing>,
-    ) -> Result<(), MalformedListing> {
-        let mut reader = Reader::from_str(text);
+    ) -> Result<usize, MalformedListing> {
+        let body = self.byte_order_marks(text)?;
+        let mut reader = Reader::from_str(body);
         let config = reader.config_mut();
         (config.check_end_names, config.allow_unmatched_ends) = (false, true); // a piece may begin anywhere
         loop {
-            match reader.read_event().map_err(|e| not_xml(&e))? {
-                Event::Start(tag) => self.start(tag.name().into_inner())?,
-                Event::Empty(tag) => {
+            match reader.read_event() {
+                Ok(Event::Start(tag)) => self.start(tag.name().into_inner())?,
+                Ok(Event::Empty(tag)) => {
                     self.start(tag.name().into_inner())?;
                     self.close(each)?;
                 }
-                Event::End(_) => self.close(each)?,
-                Event::Text(text) => self.text(&text),
-                Event::CData(text) => self.text(&text),
-                Event::GeneralRef(reference) => {
+                Ok(Event::End(tag)) => self.end_tag(tag.name().into_inner(), each)?,
+                Ok(Event::Text(text)) => self.text(&text)?,
+                Ok(Event::CData(text)) => self.text(&text)?,
+                Ok(Event::GeneralRef(reference)) => {
                     let mut utf8 = [0; 4];
-                    self.text(character(&reference)?.encode_utf8(&mut utf8));
+                    self.text(character(&reference)?.encode_utf8(&mut utf8))?;
                 }
-                Event::Eof => return Ok(()),
-                Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
+                Ok(Event::Eof) => return Ok(text.len()),
+                Ok(Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_)) => {}
+                Err(Error::Syntax(unclosed)) if unclosed != SyntaxError::InvalidBangMarkup => {
+                    let read = usize::try_from(reader.error_position()).unwrap_or_default();
+                    return Ok(text.len() - body.len() + read);
+                }
+                Err(error) => return Err(not_xml(&error)),
             }
         }
     }
 
+    /// Returns the text behind its byte order marks. The first of an answer is none of its characters. The parser would
+    /// take one from the beginning of each piece.
+    fn byte_order_marks<'a>(&mut self, text: &'a str) -> Result<&'a str, MalformedListing> {
+        const MARK: char = '\u{feff}';
+        let text = if self.has_begun { text } else { text.strip_prefix(MARK).unwrap_or(text) };
+        self.has_begun |= !text.is_empty();
+        let body = text.trim_start_matches(MARK);
+        self.text(text.strip_suffix(body).unwrap_or_default())?;
+        Ok(body)
+    }
+
     fn start(&mut self, name: &str) -> Result<(), MalformedListing> {
         self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(not_xml(&format!("more than {DEEPEST} elements inside each other")));
+        }
         if self.depth == 1 {
             let expected = self.shape.root;
             let is_it = name == expected && !self.ended;
             return if is_it {
                 Ok(())
             } else {
-                Err(MalformedListing::Root { expected, found: name.to_owned() })
+                Err(MalformedListing::Root { expected, found: quoted(name) })
             };
         }
         self.path.push('/');
@@ -147,6 +185,19 @@ impl ListingReader {
             self.item = Some(item);
         }
         Ok(())
+    }
+
+    fn end_tag(
+        &mut self,
+        name: &str,
+        each: &mut dyn FnMut(&Item) -> Result<(), MalformedListing>,
+    ) -> Result<(), MalformedListing> {
+        let open =
+            if self.depth == 1 { self.shape.root } else { self.path.rsplit('/').next().unwrap_or_default() };
+        if self.depth > 0 && name != open {
+            return Err(not_xml(&format!("</{}> ends <{}>", quoted(name), quoted(open))));
+        }
+        self.close(each)
     }
 
     fn close(
@@ -172,12 +223,16 @@ impl ListingReader {
         Ok(())
     }
 
-    fn text(&mut self, text: &str) {
+    fn text(&mut self, text: &str) -> Result<(), MalformedListing> {
+        if self.depth == 0 && !text.trim().is_empty() {
+            return Err(not_xml(&format!("{:?} outside of the answer", quoted(text.trim()))));
+        }
         match &mut self.item {
             Some(item) => item.push(text),
             None if self.path == "/nextToken" => self.next_token.push_str(text),
             None => {}
         }
+        Ok(())
     }
 
     fn is_at_item(&self) -> bool {
@@ -187,6 +242,10 @@ impl ListingReader {
 
 fn not_xml(error: &impl ToString) -> MalformedListing {
     MalformedListing::Xml(error.to_string())
+}
+
+fn quoted(text: &str) -> String {
+    text.chars().take(QUOTED).collect()
 }
 
 fn character(reference: &BytesRef<'_>) -> Result<char, MalformedListing> {
@@ -199,7 +258,7 @@ fn character(reference: &BytesRef<'_>) -> Result<char, MalformedListing> {
         name => reference
             .resolve_char_ref()
             .map_err(|e| not_xml(&e))?
-            .ok_or_else(|| not_xml(&format!("the entity {name} is unknown"))),
+            .ok_or_else(|| not_xml(&format!("the entity {} is unknown", quoted(name)))),
     }
 }
 

@@ -23,6 +23,7 @@ const ANSWER: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
                 <item><key>empty</key><value/></item>
             </tagSet>
             <operator><managed>true</managed></operator>
+            <description note=">"><![CDATA[<new> > &old;]]></description><!-- <b>no</c> > -->
         </item>
         <item><volumeId>vol-2</volumeId><size>eighty</size></item>
     </volumeSet>
@@ -33,7 +34,8 @@ const ANSWER: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 /// The parts of an item that the tests compare.
 fn told(item: &Item) -> String {
     let tags: Vec<_> = item.tags().collect();
-    let nested: Vec<_> = item.all("attachmentSet/item/device").collect();
+    let nested: Vec<_> =
+        ["attachmentSet/item/device", "description"].iter().flat_map(|path| item.all(path)).collect();
     format!("{:?} {:?} {nested:?} {tags:?}", item.text("volumeId"), item.parse::<u32>("size"))
 }
 
@@ -53,7 +55,7 @@ fn items_and_the_next_token_are_read() {
     let (items, next) = read(&[ANSWER.as_bytes()]).unwrap();
     assert_eq!(
         items[0],
-        r#"Some("vol-1") Ok(Some(80)) ["/dev/sdh"] [("Name", "a <b> & c—d > e"), ("empty", "")]"#
+        r#"Some("vol-1") Ok(Some(80)) ["/dev/sdh", "<new> > &old;"] [("Name", "a <b> & c—d > e"), ("empty", "")]"#
     );
     assert!(items[1].starts_with(r#"Some("vol-2") Err(Field { path: "size", found: Some("eighty") })"#));
     assert_eq!((items.len(), next.as_deref()), (2, Some("a+b=")));
@@ -93,6 +95,33 @@ fn another_answer_is_refused() {
     assert!(matches!(read(&[b"<DescribeVolumesResponse></a></b>"]), Err(MalformedListing::Xml(_))));
     assert!(matches!(read(&[b"<DescribeVolumesResponse>&nbsp;<a/>"]), Err(MalformedListing::Xml(_))));
     assert!(matches!(read(&[b"<DescribeVolumesResponse>\xff</a>"]), Err(MalformedListing::Xml(_))));
+}
+
+#[test]
+fn what_is_not_well_formed_is_no_listing() {
+    let around = |inside: &str| format!("<DescribeVolumesResponse>{inside}</DescribeVolumesResponse>");
+    let answers = [
+        (around("<volumeSet><item></volumeSet></item>"), "</volumeSet> ends <item>"),
+        (around("<volumeSet/>").replace("</Describe", "</List"), "ends <DescribeVolumesResponse>"),
+        (around("<volumeSet/>") + " and more <!-- -->", "\"and more\" outside of the answer"),
+        (around("<volumeSet/>") + "</a>", "an end tag too many"),
+        (around(&"<a>".repeat(64)), "more than 64 elements inside each other"),
+    ];
+    for (answer, expected) in answers {
+        let error = read(&[answer.as_bytes()]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{answer}: {error}");
+    }
+    for open in [" <half", " and more"] {
+        let answer = around("<volumeSet/>") + open;
+        assert_eq!(read(&[answer.as_bytes()]), Err(MalformedListing::BrokenOff), "{answer}");
+    }
+}
+
+#[test]
+fn a_tag_that_does_not_end_is_given_up() {
+    let endless = vec![b'a'; LONGEST_PENDING / 2];
+    let error = read(&[b"<DescribeVolumesResponse><", &endless, &endless, &endless]).unwrap_err();
+    assert!(error.to_string().contains("does not end within"), "{error}");
 }
 
 #[test]

@@ -10,15 +10,10 @@ use crate::error::StepError;
 /// # Errors
 /// [`StepError::InvalidInput`] names the field and its problem.
 pub fn parse<T: DeserializeOwned>(input: Value, shape: &str) -> Result<T, StepError> {
-    // Serde would parse a struct from an array too, by position.
     if !input.is_object() {
         return Err(StepError::InvalidInput(format!("the input must be a JSON object: {shape}")));
     }
-    serde_path_to_error::deserialize(input).map_err(|error| {
-        let field = error.path().to_string();
-        let (at, why) = (if field == "." { "the input" } else { &field }, error.inner());
-        StepError::InvalidInput(format!("{at}: {why}"))
-    })
+    spot_cloud::input::parse(None, input).map_err(|bad| StepError::InvalidInput(bad.to_string()))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::access::Access;
 use crate::clients::Stack;
 use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, failed};
-use crate::tables::row::{key, text_in};
+use crate::tables::row::{Row, key, text_in};
 use account_row::AccountRow;
 
 mod account_row;
@@ -169,11 +169,17 @@ fn visited_unless_member(stack: &Stack, row: &AccountRow) -> Result<Option<Accou
 }
 
 fn visited(stack: &Stack, row: &AccountRow) -> Result<Account, AccountError> {
-    row.require_enabled()?;
-    let own = own_account(stack);
-    let access = if row.id == own.id { own.access } else { row.access()? };
-    let regions = row.regions()?.unwrap_or(own.regions);
-    Ok(Account { id: row.id.clone(), access, regions, auto_terminate: row.auto_terminate()? })
+    let own = (row.id == stack.account_id).then(|| stack.own_access());
+    row.account(own, &stack.region)
+}
+
+/// Reads the row of an enabled account in another account than the stack's. `home` is the region that is visited unless
+/// the row lists others.
+///
+/// # Errors
+/// The account is disabled, or its row is malformed.
+pub fn read(id: &AccountId, row: &Row, home: &Region) -> Result<Account, AccountError> {
+    AccountRow::parse(id.clone(), row).account(None, home)
 }
 
 /// Returns the stack's own account, as it is visited without a row.

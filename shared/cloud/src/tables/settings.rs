@@ -94,7 +94,9 @@ fn outlives_a_step(scope: &str, settings: &Settings) -> Result<(), BadOverride> 
     })
 }
 
-fn overrides(row: &Row) -> BTreeMap<String, Value> {
+/// Returns the overrides in a row. `Settings::with` says which of them can't be applied.
+#[must_use]
+pub fn overrides(row: &Row) -> BTreeMap<String, Value> {
     row.iter()
         .filter(|(field, _)| *field != SCOPE)
         .map(|(field, value)| (field.clone(), parse(value)))

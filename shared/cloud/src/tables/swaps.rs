@@ -475,7 +475,10 @@ fn malformed(lease: &Lease, problem: String) -> SwapsError {
 }
 
 /// Parses a row; `None` if no execution holds it.
-fn parse(row: &Row) -> Result<Option<Held>, SwapsError> {
+///
+/// # Errors
+/// [`SwapsError::Malformed`] names the row and the attribute.
+pub fn parse(row: &Row) -> Result<Option<Held>, SwapsError> {
     if !row.contains_key("lease_owner") {
         return Ok(None);
     }

@@ -1,3 +1,5 @@
+use base64::Engine;
+
 use super::*;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
@@ -37,6 +39,38 @@ async fn a_real_client_is_built_from_a_kubeconfig() {
     let parsed = self_contained(&with("", "token: s3cret"), Timestamp::now()).unwrap().0;
     // Panics if the TLS library found no or two crypto providers.
     client(parsed).await.unwrap();
+}
+
+#[tokio::test]
+async fn credentials_that_the_tls_library_refuses_are_named() {
+    let holding = |body: &str, label: &str| {
+        let text = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+        base64::engine::general_purpose::STANDARD.encode(text)
+    };
+    let pem = |label: &str| holding("MAA=", label);
+    let identity = |certificate: &str, key: &str| {
+        format!("client-certificate-data: {certificate}, client-key-data: {key}")
+    };
+    let cases = [
+        ("", identity(AUTHORITY, &pem("PRIVATE KEY")), "client-key-data: "),
+        ("", identity(AUTHORITY, AUTHORITY), "client-key-data: "),
+        ("", identity(&pem("PRIVATE KEY"), &pem("PRIVATE KEY")), "client-certificate-data: "),
+        (
+            &format!(", certificate-authority-data: {}", pem("CERTIFICATE")),
+            "token: t".to_owned(),
+            "certificate-authority-data: ",
+        ),
+        (
+            &format!(", certificate-authority-data: {}", holding("M~A=", "CERTIFICATE")),
+            "token: t".to_owned(),
+            "certificate-authority-data: ",
+        ),
+    ];
+    for (cluster, user, expected) in cases {
+        let parsed = self_contained(&with(cluster, &user), Timestamp::now()).unwrap().0;
+        let problem = client(parsed).await.err().unwrap_or_default();
+        assert!(problem.starts_with(expected), "{expected:?}: {problem}");
+    }
 }
 
 #[test]
@@ -90,6 +124,13 @@ fn an_incomplete_kubeconfig_says_what_it_lacks() {
     let no_user = format!("{HEAD}clusters: [{{name: prod, cluster: {{server: \"https://10.0.0.1\"}}}}]\n");
     assert_eq!(refusal(&no_user), "it lacks the user optimizer");
     assert_eq!(refusal(HEAD), "it lacks the cluster prod");
+}
+
+#[tokio::test]
+async fn a_long_name_makes_no_long_error() {
+    let text = format!("current-context: {}", "x".repeat(5_000));
+    let error = by_text("arn", &text).await.err().unwrap().to_string();
+    assert!(error.contains("lacks its current context xxx") && error.len() < 1_100, "{}", error.len());
 }
 
 #[test]

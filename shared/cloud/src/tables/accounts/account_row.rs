@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use spot_domain::ids::MalformedText;
 use spot_domain::{AccountId, EnvironmentType, Region};
 
-use super::{AccountError, Regions};
+use super::{Account, AccountError, Regions};
 use crate::access::{Access, Role};
 use crate::tables::row::{Row, text_in};
 
@@ -76,11 +76,19 @@ impl AccountRow {
         Ok(Access { environment_type, role: Some(self.read(&self.role)?) })
     }
 
-    pub(super) fn regions(&self) -> Result<Option<Regions>, AccountError> {
+    /// `own` is the access to the stack's own account, which needs no role.
+    pub(super) fn account(&self, own: Option<Access>, home: &Region) -> Result<Account, AccountError> {
+        self.require_enabled()?;
+        let access = own.map_or_else(|| self.access(), Ok)?;
+        let regions = self.regions()?.unwrap_or_else(|| Regions::Listed(vec![home.clone()]));
+        Ok(Account { id: self.id.clone(), access, regions, auto_terminate: self.auto_terminate()? })
+    }
+
+    fn regions(&self) -> Result<Option<Regions>, AccountError> {
         self.read(&self.regions)
     }
 
-    pub(super) fn auto_terminate(&self) -> Result<bool, AccountError> {
+    fn auto_terminate(&self) -> Result<bool, AccountError> {
         self.read(&self.auto_terminate).map(Option::unwrap_or_default)
     }
 
