@@ -398,3 +398,5 @@ fn clean_up(observed: &Observed, end: End) -> Action {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
