@@ -141,15 +141,15 @@ impl Observed {
 
     /// Names all that a person should know at the end: what was left alone, and what the newcomer leaves to its owner.
     #[must_use]
-    pub fn remarks(&self, lab: &LabSwap) -> Vec<String> {
-        let has_begun = lab.is_over || lab.leaving || lab.stopping;
+    pub fn remarks(&self) -> Vec<String> {
         let stays = |volume: &LeftVolume| {
             format!(
                 "volume {} of the new instance stays, and costs: that instance had begun to serve",
                 volume.id
             )
         };
-        let volumes = self.volumes.iter().filter(|volume| has_begun && !volume.is_attached).map(stays);
+        // All that may go has gone by then.
+        let volumes = self.volumes.iter().filter(|_| !self.newcomer_lives()).map(stays);
         self.left_alone.iter().cloned().chain(volumes).collect()
     }
 
@@ -286,7 +286,15 @@ pub fn why_not_forward(observed: &Observed) -> (Reason, &'static str) {
 /// What to do next.
 #[must_use]
 pub fn next(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
-    if goes_forward(journal, lab, observed) { finish(lab, observed) } else { undo(journal, lab, observed) }
+    let action = if goes_forward(journal, lab, observed) { finish(lab, observed) } else { undo(journal, lab, observed) };
+    match action {
+        Action::Done(_) if observed.calls_may_land => Action::Wait("a call may still land"),
+        // A second launch may show beside the first.
+        Action::Done(_) if journal.newcomer.is_none() && observed.launch_may_be_invisible => {
+            Action::Wait("what was launched may not be visible yet")
+        }
+        action => action,
+    }
 }
 
 fn finish(lab: &LabSwap, observed: &Observed) -> Action {
@@ -320,9 +328,9 @@ fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
         return Action::Wait("what was launched may not be visible yet");
     }
     let back = (observed.old != OldState::Gone).then(|| old_serves_again(journal, lab, observed)).flatten();
-    back.or_else(|| old_may_still_leave(lab, observed))
+    back.or_else(|| old_may_still_leave(journal, observed))
         .or_else(|| newcomer_leaves(observed))
-        .or_else(|| volumes_go(lab, observed))
+        .or_else(|| volumes_go(journal, lab, observed))
         .unwrap_or_else(|| clean_up(observed, End::Undone))
 }
 
@@ -346,20 +354,19 @@ fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Op
     if ours && astray {
         return Some(Action::AddressToOld);
     }
-    // It was out, or without its address, and may not be healthy yet: while the newcomer serves in its
-    // place, that stays.
-    let touched = lab.leaving || (ours && observed.address == AddressAt::Old);
+    // It was out, or without its address, or has failed by itself: while the newcomer serves in its place, that stays.
     let missed = observed.target(|t| t.old == TargetState::Unhealthy && t.newcomer == TargetState::Healthy);
-    (touched && observed.old == OldState::Running && observed.newcomer_lives() && missed.is_some()).then_some(
+    (observed.old == OldState::Running && observed.newcomer_lives() && missed.is_some()).then_some(
         Action::Wait("the old instance is not healthy again, and the newcomer serves in its place"),
     )
 }
 
-/// A stop, or a deregistration, that AWS carries out late finds no newcomer any more, and nobody who makes up for it.
-fn old_may_still_leave(lab: &LabSwap, observed: &Observed) -> Option<Action> {
-    let was_told_to = (lab.leaving || lab.stopping) && observed.old != OldState::Gone;
-    (was_told_to && observed.calls_may_land)
-        .then_some(Action::Wait("what was asked of the old instance may still land"))
+/// A stop, a deregistration or a move of the address that AWS carries out late finds no newcomer any more, and nobody who
+/// makes up for it.
+fn old_may_still_leave(journal: &Journal, observed: &Observed) -> Option<Action> {
+    let has_taken_over = journal.newcomer.is_some() && observed.old != OldState::Gone;
+    (has_taken_over && observed.calls_may_land)
+        .then_some(Action::Wait("what was asked of the old instance, or of its address, may still land"))
 }
 
 fn newcomer_leaves(observed: &Observed) -> Option<Action> {
@@ -373,10 +380,12 @@ fn newcomer_leaves(observed: &Observed) -> Option<Action> {
     Some(Action::TerminateNewcomer(newcomer.id.clone()))
 }
 
-/// An image may say of a volume that it outlives its instance. Of a newcomer that never served in the old one's place,
-/// nothing stays; on another's there may be what only it was told.
-fn volumes_go(lab: &LabSwap, observed: &Observed) -> Option<Action> {
-    if lab.is_over || lab.leaving || lab.stopping {
+/// An image may say of a volume that it outlives its instance. Of a newcomer that never had traffic, nothing stays; on
+/// another's there may be what only it was told.
+fn volumes_go(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<Action> {
+    // From then on it may have been registered, and have had the address.
+    let may_have_served = journal.newcomer.is_some() && (lab.address.is_some() || !lab.registrations.is_empty());
+    if may_have_served || lab.is_over || lab.leaving || lab.stopping {
         return None;
     }
     if let Some(volume) = observed.volumes.iter().find(|volume| !volume.is_attached) {

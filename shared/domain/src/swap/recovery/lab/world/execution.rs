@@ -213,7 +213,7 @@ impl History {
     pub(super) fn phase(&mut self, step: Step) {
         let at_ = self.execution.at;
         if at_ != at_.phase() && self.now > self.execution.since + LIFE {
-            return self.fails(step.retries); // its Lambda was killed
+            return self.fails(true); // its Lambda was killed
         }
         if at_ == at_.phase() {
             self.execution.since = self.now;

@@ -140,7 +140,7 @@ impl History {
     pub(super) fn new(plan: Plan) -> Self {
         let truth = Truth::new(plan.has_address, plan.groups);
         let mut journal = Journal::new(&Who::Old.id(), Timestamp::UNIX_EPOCH, Retirement::Detach);
-        journal.lab = Some(lab_swap(plan));
+        (journal.lab, journal.launching_since) = (Some(lab_swap(plan)), Timestamp::UNIX_EPOCH);
         Self::of(truth, Execution::new(journal))
     }
 
@@ -151,7 +151,7 @@ impl History {
         let mut journal = Journal::new(&Who::Old.id(), Timestamp::UNIX_EPOCH, Retirement::Detach);
         let undo = Undo { reason: Reason::InstanceChanged, detail: String::new() };
         (journal.stage, journal.undo) = (Stage::Undoing, Some(undo.clone()));
-        journal.newcomer = Some(Who::New(0).id());
+        (journal.newcomer, journal.launching_since) = (Some(Who::New(0).id()), Timestamp::UNIX_EPOCH);
         let mut lab = lab_swap(plan);
         (lab.leaving, lab.stopping, lab.is_over, lab.capture) = (true, true, true, false);
         lab.volumes.insert(super::look::volume(0));
@@ -197,8 +197,10 @@ impl History {
                 return self;
             }
             self.event(Event::Step(0, Step::with(Fate::Done)));
-            self.truth.comes_to_rest();
-            self.pass(LAG);
+            if self.execution.at == self.execution.at.phase() {
+                self.truth.comes_to_rest();
+                self.pass(LAG);
+            }
         }
         panic!("the execution never reached {at:?}: it is at {:?}", self.execution.at);
     }

@@ -41,10 +41,6 @@ impl Visit {
     pub(super) fn is_killed(&self, now: u32) -> bool {
         self.journal.is_some() && now > self.since + LIFE
     }
-
-    pub(super) fn is_about_to(&self, what: fn(&Action) -> bool) -> bool {
-        self.doing.as_ref().is_some_and(|(action, _)| what(action))
-    }
 }
 
 impl History {
@@ -140,7 +136,7 @@ impl History {
             (visit.journal, visit.seen) = (Some(journal), Some((observed, basis)));
             return self.writes_ahead(visit, fate);
         }
-        self.note(|_| format!("recovery: {action:?} of {observed:?}"));
+        self.note(|_| format!("recovery: {action:?}"));
         let is_turned = journal.stage == Stage::Undoing && goes_to_the_newcomer(&action);
         let is_right = !is_turned || self.truth.old.is_dead();
         self.holds(is_right, || format!("{action:?}: what is being undone turns forward again"));
@@ -152,7 +148,7 @@ impl History {
                     return Goes::On;
                 }
                 visit.ended = Some(end);
-                (self.told, self.end_basis) = (observed.remarks(&lab), basis);
+                (self.told, self.end_basis) = (observed.remarks(), basis);
                 self.writes_ahead(visit, fate)
             }
             action if visit.last.as_ref() == Some(&action) => Goes::Away,
