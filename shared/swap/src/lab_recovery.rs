@@ -75,7 +75,7 @@ pub async fn advance(
                 if *end == End::Undone && lab.is_over {
                     swaps.forget(lease, journal.newcomer.as_ref()).await?;
                 }
-                return Ok(ended(*end, &observed));
+                return Ok(ended(*end, &observed, &lab));
             }
             Action::Wait(why) => return Ok(Progress::Waiting((*why).to_owned())),
             again if last.as_ref() == Some(again) => {
@@ -113,9 +113,9 @@ fn turn_round(journal: &mut Journal, reason: Reason, detail: String) {
     journal.undo.get_or_insert(Undo { reason, detail });
 }
 
-fn ended(end: End, observed: &Observed) -> Progress {
+fn ended(end: End, observed: &Observed, lab: &LabSwap) -> Progress {
     let newcomer = observed.newcomer.as_ref().filter(|n| n.alive).map(|n| n.id.clone());
-    Progress::Ended { end, newcomer, pool: None, remarks: observed.remarks(), doubt: None }
+    Progress::Ended { end, newcomer, pool: None, remarks: observed.remarks(lab), doubt: None }
 }
 
 async fn perform(

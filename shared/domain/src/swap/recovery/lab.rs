@@ -141,7 +141,7 @@ impl Observed {
 
     /// Names all that a person should know at the end: what was left alone, and what the newcomer leaves to its owner.
     #[must_use]
-    pub fn remarks(&self) -> Vec<String> {
+    pub fn remarks(&self, lab: &LabSwap) -> Vec<String> {
         let stays = |volume: &LeftVolume| {
             format!(
                 "volume {} of the new instance stays, and costs: that instance had begun to serve",
@@ -150,7 +150,23 @@ impl Observed {
         };
         // All that may go has gone by then.
         let volumes = self.volumes.iter().filter(|_| !self.newcomer_lives()).map(stays);
-        self.left_alone.iter().cloned().chain(volumes).collect()
+        let left_out = |n: &usize| {
+            let registration = lab.registrations.get(*n)?;
+            let group = &registration.target_group_arn;
+            Some(format!(
+                "the old instance is stopped, and left target group {group}: register it again once it runs"
+            ))
+        };
+        let stays_out = self.old == OldState::Stopped && !self.newcomer_lives();
+        let outside = (0..self.targets.len()).filter(|n| stays_out && self.is_let_out(lab, *n));
+        let left_out: Vec<String> = outside.filter_map(|n| left_out(&n)).collect();
+        self.left_alone.iter().cloned().chain(volumes).chain(left_out).collect()
+    }
+
+    /// The old instance is out of a target group, and may be so by our call. AWS does not tell whose call it was.
+    fn is_let_out(&self, lab: &LabSwap, n: usize) -> bool {
+        let may_be_ours = lab.leaving && (lab.let_out.is_empty() || lab.let_out.contains(&n));
+        may_be_ours && self.targets.get(n).is_some_and(|target| target.old.is_out())
     }
 
     fn target(&self, wanted: impl Fn(&Targets) -> bool) -> Option<usize> {
@@ -244,7 +260,13 @@ impl Action {
         lab.captured.note(&observed.images);
         lab.volumes.extend(observed.newcomers_volumes.iter().cloned());
         match self {
-            Self::DeregisterOld(_) => lab.leaving = true,
+            Self::DeregisterOld(n) => {
+                // A journal without the numbers of those that left before may mean any.
+                if !lab.leaving || !lab.let_out.is_empty() {
+                    lab.let_out.insert(*n);
+                }
+                lab.leaving = true;
+            }
             Self::StopOld | Self::TerminateOld => lab.stopping = true,
             _ => {}
         }
@@ -286,7 +308,11 @@ pub fn why_not_forward(observed: &Observed) -> (Reason, &'static str) {
 /// What to do next.
 #[must_use]
 pub fn next(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
-    let action = if goes_forward(journal, lab, observed) { finish(lab, observed) } else { undo(journal, lab, observed) };
+    let action = if goes_forward(journal, lab, observed) {
+        finish(lab, observed)
+    } else {
+        undo(journal, lab, observed)
+    };
     match action {
         Action::Done(_) if observed.calls_may_land => Action::Wait("a call may still land"),
         // A second launch may show beside the first.
@@ -341,7 +367,7 @@ fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Op
         _ => {}
     }
     if lab.leaving && observed.old == OldState::Running {
-        if let Some(target) = observed.target(|t| t.old.is_out()) {
+        if let Some(target) = (0..observed.targets.len()).find(|n| observed.is_let_out(lab, *n)) {
             return Some(Action::RegisterOld(target));
         }
         let may_serve = observed.newcomer_lives();
@@ -384,7 +410,8 @@ fn newcomer_leaves(observed: &Observed) -> Option<Action> {
 /// another's there may be what only it was told.
 fn volumes_go(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<Action> {
     // From then on it may have been registered, and have had the address.
-    let may_have_served = journal.newcomer.is_some() && (lab.address.is_some() || !lab.registrations.is_empty());
+    let may_have_served =
+        journal.newcomer.is_some() && (lab.address.is_some() || !lab.registrations.is_empty());
     if may_have_served || lab.is_over || lab.leaving || lab.stopping {
         return None;
     }

@@ -63,6 +63,7 @@ impl World {
             registrations: vec![registration; groups],
             capture,
             leaving: false,
+            let_out: BTreeSet::new(),
             stopping: false,
             traits: crate::swap::lab::Traits::new(),
             losses: vec![],
@@ -468,13 +469,13 @@ fn what_stays_is_named() {
     let mut world = World::new(OldInstance::Stop, true, 1, false);
     world.run(Cut::after(20));
     assert_eq!(
-        world.seen.remarks(),
+        world.seen.remarks(&world.lab),
         Vec::<String>::new(),
         "a newcomer that serves keeps what it has"
     );
     world.newcomer_dies();
     world.seen.left_alone = vec!["image ami-9 bears the tag".into()];
-    let remarks = world.seen.remarks();
+    let remarks = world.seen.remarks(&world.lab);
     assert!(
         remarks.len() == 2 && remarks[0].contains("ami-9") && remarks[1].contains("vol-1"),
         "{remarks:?}"
@@ -483,7 +484,7 @@ fn what_stays_is_named() {
     never_served.run(Cut::after(1));
     never_served.newcomer_dies();
     assert_eq!(never_served.recover(), End::Undone);
-    assert_eq!(never_served.seen.remarks(), Vec::<String>::new(), "its volume has gone");
+    assert_eq!(never_served.seen.remarks(&never_served.lab), Vec::<String>::new(), "its volume has gone");
 }
 
 #[test]

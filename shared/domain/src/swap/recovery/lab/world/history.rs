@@ -103,6 +103,9 @@ impl From<u16> for Step {
     }
 }
 
+/// The steps that a Lambda takes in no time while nobody interferes.
+const STEPS_A_ROUND: usize = 12;
+
 /// The kind of swap.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
@@ -337,10 +340,10 @@ impl History {
             }
             self.truth.comes_to_rest();
             self.pass(LAG + 1);
-            for _ in 0..LIFE {
+            for _ in 0..STEPS_A_ROUND {
                 // What waits for long gives up.
                 self.step(0, Step { gives_up: round >= 30, ..Step::with(Fate::Done) });
-                self.pass(1);
+                self.pass(0);
             }
         }
         let has_ended = self.end.is_some();
@@ -366,6 +369,7 @@ fn lab_swap(plan: Plan) -> LabSwap {
         registrations: (0..plan.groups).map(registration).collect(),
         capture: plan.capture,
         leaving: false,
+        let_out: BTreeSet::new(),
         stopping: false,
         traits: Traits::new(),
         losses: vec![],

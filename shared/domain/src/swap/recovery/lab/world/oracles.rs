@@ -9,8 +9,6 @@ use crate::swap::recovery::fate::{QUIET, Refused};
 /// What the oracles remember of a history.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Traces {
-    /// We have asked the target group to let the old instance out.
-    asked_out: [bool; 2],
     /// When we last told the old instance to stop, or to end.
     told_to_stop: Option<u32>,
     /// The newcomer has had traffic.
@@ -56,8 +54,10 @@ impl History {
         // A recoverer has closed the row only once nothing can land any more.
         let is_over = self.end.is_some() && self.truth != before;
         self.holds(!is_over, || format!("{call:?} lands after the end"));
-        // What happens between a look and its call nobody can know: that is put right afterwards.
-        if self.truth.struck <= basis.struck {
+        // What happens between a look and its call nobody can know: that is put right afterwards. And one that has taken
+        // nothing over yet serves nobody in the place of an old instance that has died.
+        let is_none_yet = self.row.as_ref().is_none_or(|row| row.newcomer.is_none());
+        if self.truth.struck <= basis.struck && !(is_none_yet && before.old.is_dead()) {
             let names = ["the instance", "the address", "target group 0", "target group 1"];
             let changes = before.served().into_iter().zip(self.truth.served()).zip(self.truth.owed());
             for (((served, serves), is_owed), name) in changes.zip(names) {
@@ -69,10 +69,8 @@ impl History {
     }
 
     fn remembers(&mut self, call: Call) {
-        match call {
-            Call::Deregister(Who::Old, group) => self.traces.asked_out[group] = true,
-            Call::StopOld | Call::Terminate(Who::Old) => self.traces.told_to_stop = Some(self.now),
-            _ => {}
+        if matches!(call, Call::StopOld | Call::Terminate(Who::Old)) {
+            self.traces.told_to_stop = Some(self.now);
         }
         for (n, has_served) in self.traces.has_served.iter_mut().enumerate() {
             let has_address = self.truth.address == Holder::Of(Who::New(n));
@@ -92,12 +90,16 @@ impl History {
             }
             // AWS does not tell who has deregistered a target: where we did, too, his wish can't be known.
             Call::Register(Who::Old, n) => {
-                let is_his = owner.took_old_out[n] && !self.traces.asked_out[n] && has_looked;
+                let lab = self.row.as_ref().and_then(|row| row.lab.as_ref());
+                let may_be_ours = lab.is_some_and(|lab| lab.is_over || lab.let_out.contains(&n));
+                let is_his = owner.took_old_out[n] && !may_be_ours && has_looked;
                 self.holds(!is_his, || format!("{call:?}: its owner took it out"));
             }
-            // Nor who has stopped an instance.
+            // Nor who has stopped an instance: once ours is written ahead, each stop may be ours.
             Call::StartOld => {
-                let is_his = owner.stopped && self.traces.told_to_stop.is_none() && has_looked;
+                let may_be_ours =
+                    self.row.as_ref().is_some_and(|row| row.lab.as_ref().is_some_and(|lab| lab.stopping));
+                let is_his = owner.stopped && !may_be_ours && has_looked;
                 self.holds(!is_his, || format!("{call:?}: its owner has stopped it"));
             }
             Call::StopOld | Call::Terminate(Who::Old) => {

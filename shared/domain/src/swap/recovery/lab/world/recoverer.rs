@@ -148,7 +148,7 @@ impl History {
                     return Goes::On;
                 }
                 visit.ended = Some(end);
-                (self.told, self.end_basis) = (observed.remarks(), basis);
+                (self.told, self.end_basis) = (observed.remarks(&lab), basis);
                 self.writes_ahead(visit, fate)
             }
             action if visit.last.as_ref() == Some(&action) => Goes::Away,
