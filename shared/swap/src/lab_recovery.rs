@@ -50,10 +50,11 @@ pub async fn advance(
             swaps.revise(lease, journal).await?;
         }
         let mut action = next(journal, &lab, &observed);
-        // Once for all target groups, and right before the stop. After that it may be on its way down: no turning round.
+        // Once for all target groups, and right before each stop: an owner who protects the instance is heard, also if an
+        // earlier stop may still land.
         let asks_the_owner = match action {
             Action::DeregisterOld(_) => !std::mem::replace(&mut owner_asked, true),
-            Action::StopOld | Action::TerminateOld => !lab.stopping,
+            Action::StopOld | Action::TerminateOld => true,
             _ => false,
         };
         if asks_the_owner && let Some(why) = owner::change(clients, settings, &journal.old, &lab).await? {

@@ -328,7 +328,9 @@ fn finish(lab: &LabSwap, observed: &Observed) -> Action {
         if let Some(target) = observed.target(|t| t.newcomer.is_out()) {
             return Action::RegisterNewcomer(target);
         }
-        if lab.address.is_some() && observed.address == AddressAt::Nobody {
+        // AWS lets go of the address some time after it shows that the old instance is shutting down.
+        let is_dead_mans = observed.old == OldState::Gone && observed.address == AddressAt::Old;
+        if lab.address.is_some() && (is_dead_mans || observed.address == AddressAt::Nobody) {
             return Action::AddressToNewcomer;
         }
     }
@@ -378,7 +380,10 @@ fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Op
     let ours = lab.address.is_some() && journal.newcomer.is_some();
     let astray = matches!(observed.address, AddressAt::Newcomer | AddressAt::Nobody);
     if ours && astray {
-        return Some(Action::AddressToOld);
+        let may_stop = lab.stopping && observed.calls_may_land && observed.newcomer_lives();
+        let wait =
+            Action::Wait("a stop of the old instance may still land, and the newcomer has the address");
+        return Some(if may_stop { wait } else { Action::AddressToOld });
     }
     // It was out, or without its address, or has failed by itself: while the newcomer serves in its place, that stays.
     let missed = observed.target(|t| t.old == TargetState::Unhealthy && t.newcomer == TargetState::Healthy);

@@ -148,7 +148,7 @@ fn volumes(lab: &LabSwap, seen: &Truth, newcomer: Option<usize>, is_shown: bool,
             if is_its || !is_attached {
                 observed.volumes.push(LeftVolume { id, is_attached });
             }
-        } else if !is_its {
+        } else {
             observed.left_alone.push(left_alone("volume", &id));
         }
     }

@@ -4,13 +4,11 @@ use super::aws::{Call, Holder, Power, Who};
 use super::history::History;
 use super::look::Basis;
 use super::*;
-use crate::swap::recovery::fate::{QUIET, Refused};
+use crate::swap::recovery::fate::Refused;
 
 /// What the oracles remember of a history.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Traces {
-    /// When we last told the old instance to stop, or to end.
-    told_to_stop: Option<u32>,
     /// The newcomer has had traffic.
     has_served: [bool; super::aws::ATTEMPTS],
 }
@@ -64,14 +62,11 @@ impl History {
                 self.holds(!served || serves || !is_owed, || format!("{call:?}: nobody serves {name}"));
             }
         }
-        self.remembers(call);
+        self.remembers();
         answer
     }
 
-    fn remembers(&mut self, call: Call) {
-        if matches!(call, Call::StopOld | Call::Terminate(Who::Old)) {
-            self.traces.told_to_stop = Some(self.now);
-        }
+    fn remembers(&mut self) {
         for (n, has_served) in self.traces.has_served.iter_mut().enumerate() {
             let has_address = self.truth.address == Holder::Of(Who::New(n));
             let targets = (0..self.truth.groups.len()).map(|group| self.truth.target(Who::New(n), group));
@@ -104,9 +99,7 @@ impl History {
             }
             Call::StopOld | Call::Terminate(Who::Old) => {
                 let is_known = owner.changed.is_some_and(|at| at <= basis.moved);
-                // It may be on its way down by an earlier call.
-                let may_be_leaving = self.traces.told_to_stop.is_some_and(|at| self.now < at + QUIET);
-                self.holds(!is_known || may_be_leaving, || format!("{call:?}: its owner speaks against it"));
+                self.holds(!is_known, || format!("{call:?}: its owner speaks against it"));
             }
             Call::DeleteVolume(n) => {
                 let has_served = self.traces.has_served[n];

@@ -128,7 +128,7 @@ impl History {
         let action = next(&journal, &lab, &observed);
         let asks_the_owner = match action {
             Action::DeregisterOld(_) => !std::mem::replace(&mut visit.owner_asked, true),
-            Action::StopOld | Action::TerminateOld => !lab.stopping,
+            Action::StopOld | Action::TerminateOld => true,
             _ => false,
         };
         if asks_the_owner && seen.truth.owner_speaks_against_it() {
