@@ -160,7 +160,12 @@ impl Observed {
         let stays_out = self.old == OldState::Stopped && !self.newcomer_lives();
         let outside = (0..self.targets.len()).filter(|n| stays_out && self.is_let_out(lab, *n));
         let left_out: Vec<String> = outside.filter_map(|n| left_out(&n)).collect();
-        self.left_alone.iter().cloned().chain(volumes).chain(left_out).collect()
+        let is_kept = self.old == OldState::Stopped
+            && self.newcomer_lives()
+            && lab.old_instance == OldInstance::Terminate;
+        let kept =
+            is_kept.then(|| "the old instance was stopped by another, and is not terminated".to_owned());
+        self.left_alone.iter().cloned().chain(volumes).chain(left_out).chain(kept).collect()
     }
 
     /// The old instance is out of a target group, and may be so by our call. AWS does not tell whose call it was.
@@ -344,10 +349,9 @@ fn finish(lab: &LabSwap, observed: &Observed) -> Action {
     }
     match (observed.old, lab.old_instance) {
         (OldState::Running | OldState::Starting, OldInstance::Stop) => Action::StopOld,
-        (OldState::Running | OldState::Starting | OldState::Stopped, OldInstance::Terminate) => {
-            Action::TerminateOld
-        }
-        (OldState::Stopped, OldInstance::Stop) | (OldState::Gone, _) => clean_up(observed, End::Finished),
+        (OldState::Running | OldState::Starting, OldInstance::Terminate) => Action::TerminateOld,
+        // Where it was to be terminated, its owner has stopped it, and nobody can ask an instance that is down.
+        (OldState::Stopped | OldState::Gone, _) => clean_up(observed, End::Finished),
     }
 }
 
