@@ -48,8 +48,9 @@ pub async fn advance(
             let (reason, why) = why_not_forward(&observed);
             turn_round(journal, reason, format!("while {} was to leave: {why}", journal.old));
             swaps.revise(lease, journal).await?;
+            continue; // what was called before may land: the next look knows
         }
-        let mut action = next(journal, &lab, &observed);
+        let action = next(journal, &lab, &observed);
         // Once for all target groups, and right before each stop: an owner who protects the instance is heard, also if an
         // earlier stop may still land.
         let asks_the_owner = match action {
@@ -60,7 +61,7 @@ pub async fn advance(
         if asks_the_owner && let Some(why) = owner::change(clients, settings, &journal.old, &lab).await? {
             turn_round(journal, Reason::InstanceChanged, why);
             swaps.revise(lease, journal).await?;
-            action = next(journal, &lab, &observed);
+            continue;
         }
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "carrying on");
         match &action {

@@ -348,8 +348,10 @@ fn finish(lab: &LabSwap, observed: &Observed) -> Action {
         }
     }
     match (observed.old, lab.old_instance) {
-        (OldState::Running | OldState::Starting, OldInstance::Stop) => Action::StopOld,
-        (OldState::Running | OldState::Starting, OldInstance::Terminate) => Action::TerminateOld,
+        // It was not we who started it; its owner is asked once it runs.
+        (OldState::Starting, _) => Action::Wait("the old instance was started, and does not run yet"),
+        (OldState::Running, OldInstance::Stop) => Action::StopOld,
+        (OldState::Running, OldInstance::Terminate) => Action::TerminateOld,
         // Where it was to be terminated, its owner has stopped it, and nobody can ask an instance that is down.
         (OldState::Stopped | OldState::Gone, _) => clean_up(observed, End::Finished),
     }

@@ -12,8 +12,6 @@ use crate::swap::recovery::fate::{Answer, Fate, LIFE, at};
 pub(super) struct Visit {
     since: u32,
     pub journal: Option<Journal>,
-    /// The look on which it has turned round, and goes on.
-    seen: Option<(Observed, Basis)>,
     doing: Option<(Action, Basis)>,
     last: Option<Action>,
     owner_asked: bool,
@@ -117,12 +115,11 @@ impl History {
         let seen = self.look(step.ages);
         let mut journal = visit.journal.clone().unwrap();
         let mut lab = journal.lab.clone().unwrap();
-        let fresh = || (self.observed(&journal, &seen.truth), seen.basis);
-        let (observed, basis) = visit.seen.take().unwrap_or_else(fresh);
+        let (observed, basis) = (self.observed(&journal, &seen.truth), seen.basis);
         if journal.stage == Stage::Retiring && !goes_forward(&journal, &lab, &observed) {
             let (reason, _) = why_not_forward(&observed);
             self.turns_round(&mut journal, reason);
-            (visit.journal, visit.seen) = (Some(journal), Some((observed, basis)));
+            visit.journal = Some(journal);
             return self.writes_ahead(visit, fate);
         }
         let action = next(&journal, &lab, &observed);
@@ -133,7 +130,7 @@ impl History {
         };
         if asks_the_owner && seen.truth.owner_speaks_against_it() {
             self.turns_round(&mut journal, Reason::InstanceChanged);
-            (visit.journal, visit.seen) = (Some(journal), Some((observed, basis)));
+            visit.journal = Some(journal);
             return self.writes_ahead(visit, fate);
         }
         self.note(|_| format!("recovery: {action:?}"));
