@@ -45,6 +45,9 @@ pub struct Attempts<'a> {
     orders: Orders<'a>,
     launcher: Launcher,
     tries: usize,
+    /// An earlier run of the step got no answer to the recorded attempt: a newcomer of it may show later, beside that of
+    /// another attempt. The same attempt has the same ClientToken, so that EC2 answers with the same instance.
+    only: Option<usize>,
     refused: Vec<(Pool, Refusal)>,
     failed: Vec<(Pool, Reason, String)>,
 }
@@ -61,7 +64,24 @@ impl<'a> Attempts<'a> {
     ) -> Self {
         orders.resume(journal.attempt);
         let launcher = Launcher::new(clients);
-        Self { context, work, journal, orders, launcher, tries: 0, refused: vec![], failed: vec![] }
+        Self {
+            context,
+            work,
+            journal,
+            orders,
+            launcher,
+            tries: 0,
+            only: None,
+            refused: vec![],
+            failed: vec![],
+        }
+    }
+
+    /// Makes no attempt but the one that the journal records, if the step is repeated.
+    #[must_use]
+    pub fn only_the_recorded_if(mut self, is_repeated: bool) -> Self {
+        self.only = is_repeated.then_some(self.journal.attempt);
+        self
     }
 
     /// Tries one pool in each subnet of its zone.
@@ -81,6 +101,9 @@ impl<'a> Attempts<'a> {
             };
             if number < self.journal.attempt {
                 continue; // an earlier run of this step was refused here
+            }
+            if self.only.is_some_and(|only| number > only) {
+                break;
             }
             let cleared = match fresh(self.context, pool, verdict.take()).await {
                 Ok(PoolVerdict::Cleared(cleared)) => cleared,

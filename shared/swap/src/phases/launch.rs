@@ -57,8 +57,8 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
             LaunchLook::Refused(refusal) => Err(refusal),
             LaunchLook::Fit(now, look) => {
                 journal.retirement = work.retirement;
-                launch(context, work, &clients, *now, look.map(|look| *look), &candidate.pools, &mut journal)
-                    .await?
+                let entry = Entry { journal: &mut journal, is_repeated: repeated };
+                launch(context, work, &clients, *now, look.map(|look| *look), &candidate.pools, entry).await?
             }
         },
     };
@@ -100,6 +100,13 @@ async fn refused_or_fit(
     look_before_launch(context, work, clients, group, queued).await
 }
 
+/// The journal of the launch, as the step has entered it.
+struct Entry<'a> {
+    journal: &'a mut Journal,
+    /// An earlier run of the step may have launched without an answer.
+    is_repeated: bool,
+}
+
 struct Launched {
     newcomer: InstanceId,
     pool: Pool,
@@ -135,15 +142,17 @@ async fn launch(
     candidate: Candidate,
     look: Option<GroupLook>,
     numbered: &[Pool],
-    journal: &mut Journal,
+    entry: Entry<'_>,
 ) -> Result<Result<Launched, Refusal>, StepError> {
+    let Entry { journal, is_repeated } = entry;
     let verdicts = match context.gatekeeper.ask(&candidate.pools).await {
         Ok(verdicts) => verdicts,
         Err(why) => return Ok(Err(closed(&why))),
     };
     let tags = newcomers_tags(&candidate, look.as_ref(), journal)?;
     let orders = Orders::new(clients, work, &candidate, look, numbered, tags);
-    let mut attempts = Attempts::new(context, clients, work, journal, orders);
+    let mut attempts =
+        Attempts::new(context, clients, work, journal, orders).only_the_recorded_if(is_repeated);
     let cleared = candidate.pools.iter().zip(verdicts);
     for (pool, verdict) in cleared.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {
         match attempts.in_pool(pool, verdict).await? {

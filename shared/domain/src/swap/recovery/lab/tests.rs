@@ -477,7 +477,7 @@ fn what_stays_is_named() {
     world.seen.left_alone = vec!["image ami-9 bears the tag".into()];
     let remarks = world.seen.remarks(&world.lab);
     assert!(
-        remarks.len() == 2 && remarks[0].contains("ami-9") && remarks[1].contains("vol-1"),
+        remarks.len() == 3 && remarks[0].contains("ami-9") && remarks[1].contains("vol-1"),
         "{remarks:?}"
     );
     let mut never_served = World::new(OldInstance::Stop, true, 1, false);

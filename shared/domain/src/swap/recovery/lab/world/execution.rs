@@ -339,10 +339,11 @@ impl History {
         self.goes(At::WaitForHealth);
     }
 
-    /// The first attempt from this one on whose pool is clear.
+    /// The first attempt from this one on whose pool is clear. A step that is repeated makes none but the recorded one.
     fn tries(&mut self, from: usize) {
-        let clear = (from..ATTEMPTS).find(|attempt| !self.poisoned[*attempt]);
-        if let Some(attempt) = clear {
+        let recorded = self.execution.journal.attempt;
+        let is_open = |n: &usize| !self.poisoned[*n] && (!self.execution.again || *n == recorded);
+        if let Some(attempt) = (from..ATTEMPTS).find(is_open) {
             self.execution.journal.attempt = attempt;
             return self.moves(At::WriteAttempt);
         }
