@@ -19,9 +19,9 @@ pub(super) fn at(tick: u32) -> Timestamp {
     Timestamp::from_second(i64::from(tick)).unwrap()
 }
 
-/// Returns the number of histories to play: 20,000, or as many as a deep run asks for (`make test-deep`).
-pub(super) fn histories() -> u32 {
-    std::env::var("HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000)
+/// Returns the number of histories to play: as many as a deep run asks for (`make test-deep`), or so many.
+pub(super) fn histories(otherwise: u32) -> u32 {
+    std::env::var("HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
 
 /// The fate of a call or a write.

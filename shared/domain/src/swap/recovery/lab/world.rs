@@ -6,11 +6,14 @@
 mod aws;
 mod execution;
 mod history;
+mod launch;
 mod look;
 mod oracles;
 mod progress;
 mod recoverer;
 mod tests;
+
+use std::collections::BTreeSet;
 
 use super::*;
 use crate::swap::journal::{Retirement, Undo};

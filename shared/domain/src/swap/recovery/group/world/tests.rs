@@ -18,7 +18,7 @@ fn swap(n: u32, is_at_max: bool, hook: bool) -> History {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::with_cases(histories()) })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::with_cases(histories(20_000)) })]
 
     /// Whatever happens, in whatever order: capacity holds, the way has an end, nothing of ours is left.
     #[test]

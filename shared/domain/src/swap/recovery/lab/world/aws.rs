@@ -32,6 +32,11 @@ impl Who {
 /// The pools that a launch tries.
 pub(super) const ATTEMPTS: usize = 2;
 
+pub(super) const ALL: [Who; 1 + ATTEMPTS] = [Who::Old, Who::New(0), Who::New(1)];
+
+/// The instance itself, the address, and two target groups.
+pub(super) type Served = [bool; 4];
+
 /// The state of an instance, as EC2 names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Power {
@@ -198,21 +203,24 @@ impl Truth {
     }
 
     /// Returns true for each thing that is served: that one of them runs at all, the address, each target group.
-    pub(super) fn served(&self) -> Vec<bool> {
-        let able: Vec<Who> = self.all().filter(|(_, m)| m.serves()).map(|(who, _)| who).collect();
-        let has_address = able.iter().any(|who| self.address == Holder::Of(*who));
-        let heals = |group| able.iter().any(|who| self.target(*who, group) == TargetState::Healthy);
-        [!able.is_empty(), has_address].into_iter().chain((0..self.groups.len()).map(heals)).collect()
+    pub(super) fn served(&self) -> Served {
+        let is_able = |who: Who| self.all().any(|(it, machine)| it == who && machine.serves());
+        let able = ALL.map(|who| (who, is_able(who)));
+        let by = |serves: &dyn Fn(Who) -> bool| able.iter().any(|(who, is_able)| *is_able && serves(*who));
+        let group =
+            |n: usize| n < self.groups.len() && by(&|who| self.target(who, n) == TargetState::Healthy);
+        [by(&|_| true), by(&|who| self.address == Holder::Of(who)), group(0), group(1)]
     }
 
     /// Returns true for each of those things that its owner has not ended himself.
-    pub(super) fn owed(&self) -> Vec<bool> {
+    pub(super) fn owed(&self) -> Served {
         let lives = !self.owner.ended_old;
-        let has_group = |n: usize| {
-            lives && !self.owner.took_old_out[n] && self.target(Who::Old, n) != TargetState::NoGroup
+        let group = |n: usize| {
+            let exists = n < self.groups.len() && self.target(Who::Old, n) != TargetState::NoGroup;
+            lives && exists && !self.owner.took_old_out[n]
         };
         let address = lives && self.address != Holder::Elsewhere && !self.owner.took_address;
-        [lives, address].into_iter().chain((0..self.groups.len()).map(has_group)).collect()
+        [lives, address, group(0), group(1)]
     }
 
     pub(super) fn carry_out(&mut self, call: Call) -> Result<(), Refused> {

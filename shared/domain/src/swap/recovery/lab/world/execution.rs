@@ -1,13 +1,13 @@
 //! The execution: its phases as the state machine steps through them, one write, look or call at a time. What they decide
-//! by is the real thing. The order of writes, looks and calls is a copy of `capture_image`, `take_over`, `retire_old` and
-//! `report` in `functions/lab-optimizer/src/phases`, and of `launch` and `wait_for_health` in `shared/swap/src/phases`.
+//! by is the real thing. The order of writes, looks and calls is a copy of `take_over`, `retire_old` and
+//! `report` in `functions/lab-optimizer/src/phases`.
 
-use super::aws::{ATTEMPTS, Call, Machine, Power, Truth, Who};
+use super::aws::{Call, Power, Truth, Who};
 use super::history::{History, Step};
-use super::look::{Basis, IMAGE, captured, volume};
+use super::look::Basis;
 use super::recoverer::{Goes, Visit};
 use super::*;
-use crate::swap::recovery::fate::{Answer, Fate, LIFE, at};
+use crate::swap::recovery::fate::{Answer, Fate, LIFE};
 
 /// The place of the execution. One step is one write, one look or one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,13 +53,13 @@ impl At {
 pub(super) struct Execution {
     pub at: At,
     /// The journal as the running step has it.
-    journal: Journal,
+    pub(super) journal: Journal,
     /// As the payload has it: a step that is repeated begins with this.
     payload: Journal,
     /// The attempt that launched its newcomer.
-    newcomer: usize,
+    pub(super) newcomer: usize,
     /// An earlier run of the step has entered its stage.
-    again: bool,
+    pub(super) again: bool,
     /// When the Lambda of the step began.
     since: u32,
     /// The measure of its last look.
@@ -94,7 +94,7 @@ impl Execution {
         }
     }
 
-    fn lab(&mut self) -> &mut LabSwap {
+    pub(super) fn lab(&mut self) -> &mut LabSwap {
         self.journal.lab.as_mut().unwrap()
     }
 
@@ -112,16 +112,16 @@ impl Truth {
 
 impl History {
     /// The step is done, and its payload goes on.
-    fn goes(&mut self, to: At) {
+    pub(super) fn goes(&mut self, to: At) {
         self.execution.payload = self.execution.journal.clone();
         (self.execution.at, self.execution.since) = (to, self.now);
     }
 
-    fn moves(&mut self, to: At) {
+    pub(super) fn moves(&mut self, to: At) {
         self.execution.at = to;
     }
 
-    fn undo(&mut self, reason: Reason) {
+    pub(super) fn undo(&mut self, reason: Reason) {
         self.note(|it| format!("back: {reason} at {:?}", it.execution.at));
         self.execution.undo = Some(Undo { reason, detail: String::new() });
         self.execution.visit = Visit::default();
@@ -162,22 +162,22 @@ impl History {
     }
 
     /// As `Swaps::write` does.
-    fn writes_over(&mut self, step: Step) -> bool {
+    pub(super) fn writes_over(&mut self, step: Step) -> bool {
         let revision = self.execution.journal.revision;
         let is_allowed = self.row.as_ref().is_none_or(|row| row.revision <= revision);
         self.writes(step, is_allowed)
     }
 
     /// As `Swaps::note` does.
-    fn notes(&mut self, step: Step) -> bool {
+    pub(super) fn notes(&mut self, step: Step) -> bool {
         let journal = &self.execution.journal;
-        let is_same = |row: &&Journal| row.stage == journal.stage && row.revision <= journal.revision;
-        let is_allowed = self.row.as_ref().filter(is_same).is_some();
+        let is_same = |row: &Journal| row.stage == journal.stage && row.revision <= journal.revision;
+        let is_allowed = self.row.as_ref().is_some_and(is_same);
         self.writes(step, is_allowed)
     }
 
     /// As `Swaps::enter` does: the stage must be one of these.
-    fn enters(&mut self, step: Step, from: &[Option<Stage>]) -> bool {
+    pub(super) fn enters(&mut self, step: Step, from: &[Option<Stage>]) -> bool {
         let stored = self.row.as_ref().map(|row| row.stage);
         let entered = match &self.row {
             _ if from.contains(&stored) => Entered::Yes,
@@ -193,7 +193,7 @@ impl History {
     }
 
     /// Makes the call of a step; returns true if it was done, and `None` if the step has ended without an answer.
-    fn calls(&mut self, call: Call, step: Step) -> Option<bool> {
+    pub(super) fn calls(&mut self, call: Call, step: Step) -> Option<bool> {
         let answer = self.call(call, step.fate, self.execution.seen);
         if self.dies_if(step.fate) {
             return None;
@@ -219,70 +219,6 @@ impl History {
             self.execution.since = self.now;
         }
         match at_ {
-            At::WriteCapturing => {
-                self.execution.journal.stage = Stage::Capturing;
-                if self.enters(step, &[None]) {
-                    self.moves(At::LookForImage);
-                }
-            }
-            At::LookForImage => self.look_for_image(step),
-            At::WriteBeforeImage => {
-                self.execution.journal.launching_since = at(self.now);
-                if self.writes_over(step) {
-                    self.moves(At::CreateImage);
-                }
-            }
-            At::CreateImage => match self.calls(Call::CreateImage, step) {
-                Some(true) => {
-                    self.execution.lab().captured.images.insert(IMAGE.to_owned());
-                    self.moves(At::NoteImage);
-                }
-                Some(false) => self.undo(Reason::ImageFailed),
-                None => {}
-            },
-            At::NoteImage => {
-                if self.notes(step) {
-                    self.goes(At::WriteCapturing);
-                }
-            }
-            At::WriteLaunching => {
-                let lab = self.execution.journal.lab.clone();
-                let began = at(self.now);
-                let fresh = Journal::new(&Who::Old.id(), Timestamp::UNIX_EPOCH, Retirement::Detach);
-                self.execution.journal = Journal { lab, launching_since: began, ..fresh };
-                if self.enters(step, &[None, Some(Stage::Capturing)]) {
-                    let is_again = self.execution.again;
-                    self.moves(if is_again { At::LookForEarlier } else { At::Launch });
-                }
-            }
-            At::LookForEarlier => {
-                let seen = self.look(step.ages).truth;
-                let is_alive = |n: &usize| seen.new[*n].is_some_and(Machine::is_alive);
-                match (0..ATTEMPTS).find(is_alive) {
-                    Some(attempt) => self.has_launched(attempt),
-                    None => self.tries(self.execution.journal.attempt),
-                }
-            }
-            At::WriteAttempt => {
-                self.execution.journal.launching_since = at(self.now);
-                if self.writes_over(step) {
-                    self.moves(At::Launch);
-                }
-            }
-            At::Launch => {
-                let attempt = self.execution.journal.attempt;
-                match self.calls(Call::Launch(attempt), step) {
-                    Some(true) => self.has_launched(attempt),
-                    Some(false) => self.tries(attempt + 1),
-                    None => {}
-                }
-            }
-            At::WaitForHealth => self.wait_for_health(step),
-            At::NoteVolumes => {
-                if self.notes(step) {
-                    self.goes(At::WaitForHealth);
-                }
-            }
             At::AskOwner => {
                 if self.execution.journal.stage == Stage::Launching {
                     if self.look(step.ages).truth.owner_speaks_against_it() {
@@ -319,56 +255,7 @@ impl History {
                     self.execution.visit = visit;
                 }
             }
-        }
-    }
-
-    fn look_for_image(&mut self, step: Step) {
-        match self.look(step.ages).truth.image {
-            None => self.moves(At::WriteBeforeImage),
-            Some(true) => {
-                self.execution.lab().captured.note(&[captured(true)]);
-                self.goes(At::WriteLaunching);
-            }
-            Some(false) if step.gives_up => self.undo(Reason::ImageFailed),
-            Some(false) => {}
-        }
-    }
-
-    fn has_launched(&mut self, attempt: usize) {
-        self.execution.newcomer = attempt;
-        self.goes(At::WaitForHealth);
-    }
-
-    /// The first attempt from this one on whose pool is clear. A step that is repeated makes none but the recorded one.
-    fn tries(&mut self, from: usize) {
-        let recorded = self.execution.journal.attempt;
-        let is_open = |n: &usize| !self.poisoned[*n] && (!self.execution.again || *n == recorded);
-        if let Some(attempt) = (from..ATTEMPTS).find(is_open) {
-            self.execution.journal.attempt = attempt;
-            return self.moves(At::WriteAttempt);
-        }
-        if self.execution.again || self.execution.lab().capture {
-            return self.undo(Reason::NoCapacity);
-        }
-        self.close(End::Undone, None);
-    }
-
-    fn wait_for_health(&mut self, step: Step) {
-        let newcomer = self.execution.newcomer;
-        let Some(machine) = self.look(step.ages).truth.new[newcomer] else {
-            return if step.gives_up {
-                self.undo(Reason::NewcomerUnhealthy)
-            };
-        };
-        if machine.is_alive() && self.execution.lab().volumes.insert(volume(newcomer)) {
-            return self.moves(At::NoteVolumes);
-        }
-        match machine {
-            machine if !machine.is_alive() => self.undo(Reason::NewcomerUnhealthy),
-            machine if machine.serves() && self.poisoned[newcomer] => self.undo(Reason::NewcomerAtRisk),
-            machine if machine.serves() => self.goes(At::AskOwner),
-            _ if step.gives_up => self.undo(Reason::NewcomerUnhealthy),
-            _ => {}
+            _ => self.launches(step),
         }
     }
 

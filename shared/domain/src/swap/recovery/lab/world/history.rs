@@ -1,7 +1,7 @@
 //! The history of a lab swap: an execution that may be cut anywhere, a zombie beside it, two reconcilers, an owner, and a
 //! world that is not atomic.
 
-use super::aws::{ATTEMPTS, Call, Deed, Truth, Who};
+use super::aws::{ALL, ATTEMPTS, Call, Deed, Truth, Who};
 use super::look::{Basis, FIELDS};
 use super::recoverer::Visit;
 use super::*;
@@ -335,7 +335,7 @@ impl History {
                 break;
             }
             self.pass(QUIET + 1);
-            for who in [Who::Old, Who::New(0), Who::New(1)] {
+            for who in ALL {
                 self.truth.answers(who, true);
             }
             self.truth.comes_to_rest();
@@ -350,7 +350,7 @@ impl History {
         self.holds(has_ended, || "it never ends".to_owned());
         if has_ended {
             self.pass(QUIET + 1);
-            for who in [Who::Old, Who::New(0), Who::New(1)] {
+            for who in ALL {
                 self.truth.answers(who, true);
             }
             self.truth.comes_to_rest();

@@ -1,6 +1,6 @@
 //! A look at AWS, as `observe` in `shared/swap/src/lab_recovery.rs` takes it: each field of another moment.
 
-use super::aws::{ATTEMPTS, Holder, Machine, Power, Truth, Who};
+use super::aws::{ATTEMPTS, Holder, Machine, Power, Served, Truth, Who};
 use super::history::History;
 use super::*;
 use crate::swap::proof::left_alone;
@@ -14,6 +14,8 @@ pub(super) const FIELDS: usize = 6;
 pub(super) struct Basis {
     pub struck: u32,
     pub moved: u32,
+    /// What was served in each of the moments that it shows.
+    pub served: Served,
 }
 
 #[derive(Debug, Clone)]
@@ -29,6 +31,7 @@ impl History {
             if age == 0 { &self.truth } else { &self.past[newest.saturating_sub(usize::from(age))].1 }
         };
         let [old, new, address, olds, news, storage] = ages.map(of);
+        let both_serve = |a: Served, b: Served| std::array::from_fn(|n| a[n] && b[n]);
         let both = olds.groups.iter().zip(&news.groups);
         let truth = Truth {
             old: old.old,
@@ -46,6 +49,7 @@ impl History {
         let basis = Basis {
             struck: all.iter().map(|truth| truth.struck).min().unwrap_or_default(),
             moved: all.iter().map(|truth| truth.moved).min().unwrap_or_default(),
+            served: all.iter().map(|truth| truth.served()).reduce(both_serve).unwrap_or_default(),
         };
         Seen { truth, basis }
     }

@@ -57,9 +57,10 @@ impl History {
         let is_none_yet = self.row.as_ref().is_none_or(|row| row.newcomer.is_none());
         if self.truth.struck <= basis.struck && !(is_none_yet && before.old.is_dead()) {
             let names = ["the instance", "the address", "target group 0", "target group 1"];
-            let changes = before.served().into_iter().zip(self.truth.served()).zip(self.truth.owed());
-            for (((served, serves), is_owed), name) in changes.zip(names) {
-                self.holds(!served || serves || !is_owed, || format!("{call:?}: nobody serves {name}"));
+            let (before, after, owed) = (before.served(), self.truth.served(), self.truth.owed());
+            for (n, name) in names.into_iter().enumerate() {
+                let is_lost = before[n] && basis.served[n] && owed[n] && !after[n];
+                self.holds(!is_lost, || format!("{call:?}: nobody serves {name}"));
             }
         }
         self.remembers();

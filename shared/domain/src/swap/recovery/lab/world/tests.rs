@@ -25,7 +25,7 @@ fn history(plan: Plan, begin: Begin) -> History {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::with_cases(histories()) })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::with_cases(histories(8_000)) })]
 
     /// Whatever happens, in whatever order: one of the two serves, the owner's wishes hold, nothing of ours is left.
     #[test]
