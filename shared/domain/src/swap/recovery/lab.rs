@@ -159,10 +159,6 @@ pub fn next(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
     };
     match action {
         Action::Done(_) if observed.calls_may_land => Action::Wait("a call may still land"),
-        // A second launch may show beside the first.
-        Action::Done(_) if journal.newcomer.is_none() && observed.launch_may_be_invisible => {
-            Action::Wait("what was launched may not be visible yet")
-        }
         action => action,
     }
 }

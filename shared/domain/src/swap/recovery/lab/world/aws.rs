@@ -115,6 +115,8 @@ pub(super) struct Deeds {
     pub started: bool,
     /// He retagged or protected the old instance, when that many of his changes were made.
     pub changed: Option<u32>,
+    /// AWS stops and terminates it for nobody.
+    pub protected: bool,
     pub took_address: bool,
     pub gave_address_to_old: bool,
     /// The old instance is out of the target group by his own call.
@@ -130,7 +132,8 @@ pub(super) enum Deed {
     StopsOld,
     StartsOld,
     TerminatesOld,
-    ChangesOld,
+    RetagsOld,
+    ProtectsOld,
     MovesAddress,
     GivesAddressToOld,
     TakesOldOut(usize),
@@ -261,7 +264,7 @@ impl Truth {
                 self.address = Holder::Of(who);
             }
             Call::StopOld => match self.old.power {
-                _ if self.owner.changed.is_some() => return Err(Refused), // protected
+                _ if self.owner.protected => return Err(Refused),
                 Power::Running => self.old.power = Power::Stopping,
                 Power::Stopping | Power::Stopped => {}
                 _ => return Err(Refused),
@@ -272,7 +275,7 @@ impl Truth {
                 Power::Stopping | Power::Pending | Power::Running => {}
                 _ => return Err(Refused),
             },
-            Call::Terminate(Who::Old) if self.owner.changed.is_some() => return Err(Refused),
+            Call::Terminate(Who::Old) if self.owner.protected => return Err(Refused),
             Call::Terminate(who) => self.dies(who),
             Call::DeregisterImage => self.image = None,
             Call::DeleteSnapshot if self.image.is_some() => return Err(Refused),
@@ -319,7 +322,10 @@ impl Truth {
                 self.dies(Who::Old);
                 self.owner.ended_old = true;
             }
-            Deed::ChangesOld if self.owner.changed.is_none() => self.owner.changed = Some(self.moved + 1),
+            Deed::RetagsOld | Deed::ProtectsOld => {
+                self.owner.changed = self.owner.changed.or(Some(self.moved + 1));
+                self.owner.protected |= deed == Deed::ProtectsOld;
+            }
             Deed::MovesAddress if self.address != Holder::Elsewhere => {
                 self.address = Holder::Elsewhere;
                 self.owner.took_address = true;
@@ -346,6 +352,8 @@ impl Truth {
             _ => return,
         }
         self.moved += 1;
-        self.struck += 1;
+        let harms_nobody =
+            matches!(deed, Deed::RetagsOld | Deed::ProtectsOld | Deed::StartsOld | Deed::PutsOldIn(_));
+        self.struck += u32::from(!harms_nobody);
     }
 }

@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::history::{Event, History, Plan};
+use super::aws::Deed;
+use super::history::{Event, History, Plan, Step};
 use super::*;
-use crate::swap::recovery::fate::histories;
+use crate::swap::recovery::fate::{Fate, histories};
 
 /// Where a history begins: long before it, nothing went wrong.
 #[derive(Debug, Clone, Copy)]
@@ -44,4 +45,41 @@ proptest! {
             return Err(TestCaseError::fail(told.play(events()).unwrap_err()));
         }
     }
+}
+
+const PLAIN: Plan = Plan { has_address: true, groups: 0, capture: false, terminate: false };
+
+fn done(history: &mut History, steps: usize) {
+    (0..steps).for_each(|_| history.event(Event::Step(0, Step::with(Fate::Done))));
+}
+
+fn ends(history: History) {
+    if let Err(broken) = history.ends() {
+        panic!("{broken}");
+    }
+}
+
+/// The first launch gets no answer, and its pool is poisoned meanwhile. A second one would stand beside the first.
+#[test]
+fn hole_8_a_newcomer_that_appears_late_is_never_one_of_two() {
+    let mut history = history(PLAIN, Begin::Swap).verbose();
+    done(&mut history, 1);
+    assert_eq!(history.execution.at, At::Launch);
+    history.event(Event::Step(0, Step { retries: true, ..Step::with(Fate::Late) }));
+    history.poisoned[0] = true;
+    done(&mut history, 3);
+    ends(history);
+}
+
+/// A zombie of RetireOld stops the old instance, while its owner, who has been heard, gets it back.
+#[test]
+fn hole_4_the_address_stays_with_the_newcomer_while_a_stop_may_land() {
+    let mut history = history(PLAIN, Begin::Retire).verbose();
+    done(&mut history, 2); // the stop is written ahead
+    history.event(Event::GivesUp(true));
+    history.truth.owner_does(Deed::RetagsOld);
+    done(&mut history, 3); // a new look turns round, and the next one decides
+    history.event(Event::Zombie(Step::with(Fate::Late)));
+    done(&mut history, 5);
+    ends(history);
 }
