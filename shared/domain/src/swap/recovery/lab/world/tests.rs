@@ -67,7 +67,7 @@ fn hole_8_a_newcomer_that_appears_late_is_never_one_of_two() {
     assert_eq!(history.execution.at, At::Launch);
     history.event(Event::Step(0, Step { retries: true, ..Step::with(Fate::Late) }));
     history.poisoned[0] = true;
-    done(&mut history, 3);
+    done(&mut history, 5);
     ends(history);
 }
 
@@ -78,8 +78,8 @@ fn hole_4_the_address_stays_with_the_newcomer_while_a_stop_may_land() {
     done(&mut history, 2); // the stop is written ahead
     history.event(Event::GivesUp(true));
     history.truth.owner_does(Deed::RetagsOld);
-    done(&mut history, 3); // a new look turns round, and the next one decides
+    done(&mut history, 1);
     history.event(Event::Zombie(Step::with(Fate::Late)));
-    done(&mut history, 5);
+    done(&mut history, 5); // a new look turns round, and the next one decides
     ends(history);
 }
