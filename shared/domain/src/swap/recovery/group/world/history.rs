@@ -99,9 +99,6 @@ pub(super) struct History {
     /// A person was told that something is left.
     pub told: bool,
     broken: Option<String>,
-    /// The owner asked for more between our look and our MaxSize, which has made the group smaller than that. Hole 12b:
-    /// what comes of it is not asked.
-    is_raced: bool,
     is_verbose: bool,
     log: Vec<String>,
 }
@@ -123,7 +120,6 @@ impl History {
             owner_acted: false,
             told: false,
             broken: None,
-            is_raced: false,
             is_verbose: false,
             log: vec![],
         }
@@ -202,7 +198,7 @@ impl History {
 
     /// The first broken promise counts.
     fn holds(&mut self, promise: bool, what: impl FnOnce() -> String) {
-        if !promise && self.broken.is_none() && !self.is_raced {
+        if !promise && self.broken.is_none() {
             self.broken = Some(format!("{}\n{}\nrow: {:?}", what(), self.truth, self.row));
         }
     }
@@ -237,7 +233,9 @@ impl History {
         {
             let is_raced = self.truth.wish > basis.wish;
             self.holds(is_raced, || format!("MaxSize {to} makes the group pick victims"));
-            self.is_raced = true;
+            // The owner asked for more between our look and our MaxSize (hole 12b): what AWS takes off is lost to him, and
+            // all else is promised as before.
+            self.truth.wish = self.truth.wish.saturating_sub(self.truth.desired - to);
         }
         if call == Call::Terminate(OLD) {
             let is_member = self.truth.member(OLD).is_some_and(|m| m.stays() && m.alive);
