@@ -36,7 +36,7 @@ pub fn phase_table() -> Phases<Work, SwapReport> {
             "WaitForRetirement",
             on_current(async |c, work, current| wait_for_retirement::run(c, work, current).await),
         ),
-        ("Restore", on_current(async |c, work, current| restore::run(c, work, current).await)),
+        ("Restore", on_current(restore::run)),
         (
             "Rollback",
             machine::rollback(async |context, work, failure| {

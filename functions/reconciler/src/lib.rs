@@ -11,6 +11,7 @@ pub mod executions;
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
@@ -23,7 +24,8 @@ use spot_cloud::tables::{accounts, settings};
 use spot_cloud::{CallError, Stack};
 use spot_domain::settings::Settings;
 use spot_domain::swap::journal::{Journal, Stage, Undo};
-use spot_domain::swap::recovery::group::{Action, End, Observed};
+use spot_domain::swap::recovery::End;
+use spot_domain::swap::recovery::group::{Action, Observed};
 use spot_domain::words::{LONGEST_CAUSE, cut};
 use spot_domain::{ExecutionArn, Reason};
 use spot_swap::newcomer::unproven;
@@ -31,8 +33,10 @@ use spot_swap::recovery::{Progress, advance};
 
 use executions::{Execution, ExecutionState, describe};
 
-/// The longest time for one lease. The function's timeout has room for ten leases that hang.
+/// The longest time for one lease.
 const PER_LEASE: Duration = Duration::from_secs(25);
+/// Leases that are worked on side by side. The function's timeout has room for ninety leases that hang.
+const AT_ONCE: usize = 8;
 
 /// The reconciler.
 #[derive(Debug)]
@@ -128,22 +132,17 @@ impl Reconciler {
                 .map(|held| held.lease.owner.execution().clone())
                 .collect(),
         };
-        for held in all {
-            let held = match held {
-                Ok(held) => held,
-                Err(error) => {
-                    failures.push(error.to_string());
-                    continue;
-                }
-            };
-            let name = held.lease.on.to_string();
-            // One group that hangs must not starve the others.
-            let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, &unfinished)).await;
-            let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong));
+        let (held, unreadable): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+        failures.extend(unreadable.into_iter().filter_map(Result::err).map(|error| error.to_string()));
+        let visits = held.into_iter().flatten().map(|held| self.visit(held, &unfinished));
+        // Leases that hang (their cluster is down, say) must not starve the others.
+        let mut visits = futures_util::stream::iter(visits).buffer_unordered(AT_ONCE);
+        while let Some((lease, outcome)) = visits.next().await {
+            let name = lease.on.to_string();
             match outcome {
                 Ok(LeaseState::Running) => summary.running.push(name),
                 Ok(LeaseState::TooEarly) => {
-                    if about.as_ref() == Some(held.lease.owner.execution()) {
+                    if about.as_ref() == Some(lease.owner.execution()) {
                         event_too_early = Some(name.clone());
                     }
                     summary.too_early.push(name);
@@ -169,6 +168,15 @@ impl Reconciler {
             return Err(ReconcileError::Failed(failures));
         }
         event_too_early.map_or(Ok(summary), |which| Err(ReconcileError::TooEarly(which)))
+    }
+
+    async fn visit(
+        &self,
+        held: Held,
+        unfinished: &Unfinished,
+    ) -> (Lease, Result<LeaseState, ReconcileFailure>) {
+        let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, unfinished)).await;
+        (held.lease, outcome.unwrap_or(Err(ReconcileFailure::TookTooLong)))
     }
 
     async fn reconcile(&self, held: &Held, unfinished: &Unfinished) -> Result<LeaseState, ReconcileFailure> {
@@ -224,11 +232,16 @@ impl Reconciler {
                 }
             },
         };
-        let told = format!("{end:?} by the reconciler after the execution died");
-        let kept = journal.and_then(|journal| journal.kept).map(|kept| kept.why);
+        let told = format!("{end} by the reconciler after the execution died");
+        let kept = journal.as_ref().and_then(|journal| journal.kept.as_ref()).map(|kept| kept.why.clone());
         let told = [told].into_iter().chain(kept).chain(remarks.iter().cloned()).chain(doubt.clone());
         let summary = told.collect::<Vec<_>>().join("; ");
-        self.swaps.close(&lease, Release::LetGo { summary: &summary }).await?;
+        match &journal {
+            Some(journal) => {
+                self.swaps.close(&lease, journal, end, Release::LetGo { summary: &summary }).await?;
+            }
+            None => self.swaps.let_go(&lease, &summary).await?,
+        }
         if let Err(error) = self.swaps.keep_pools(&lease, &launched.into_iter().collect()).await {
             tracing::warn!(on = %lease.on, "the pool of its newcomer is not kept: {error}");
         }

@@ -3,9 +3,10 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use spot_cloud::metrics;
+use spot_domain::metrics::Metric;
 
 use crate::error::RiskError;
-use crate::metrics;
 use crate::poison::RiskTable;
 
 /// The result of the clean-up.
@@ -36,6 +37,6 @@ pub async fn run(table: &RiskTable) -> Result<CleanUpSummary, RiskError> {
         }
     }
     let poisoned = summary.poisoned + summary.unreadable.len();
-    metrics::emit(&[("PoisonedPools", "Count", poisoned.into())], None);
+    metrics::emit(&[(Metric::PoisonedPools, poisoned.into())]);
     Ok(summary)
 }

@@ -12,13 +12,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use spot_domain::events::{AwsEvent, DRILL_SOURCE, EC2_SOURCE, OwnEvent, SOURCE};
 use spot_domain::ids::{AccountId, InstanceId, MalformedText, Region};
 
 use crate::error::RiskError;
 use crate::report::{self, Report};
 
-/// The source of drills: AWS refuses `PutEvents` with a source of its own.
-pub const DRILL_SOURCE: &str = "spot-optimizer.drill";
 /// The most time that an event's clock may be ahead of ours.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
@@ -36,8 +35,8 @@ impl Notice {
     #[must_use]
     pub const fn detail_type(self) -> &'static str {
         match self {
-            Self::InterruptionWarning => "EC2 Spot Instance Interruption Warning",
-            Self::RebalanceRecommendation => "EC2 Instance Rebalance Recommendation",
+            Self::InterruptionWarning => AwsEvent::InterruptionWarning.detail_type(),
+            Self::RebalanceRecommendation => AwsEvent::RebalanceRecommendation.detail_type(),
         }
     }
 }
@@ -94,7 +93,7 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
     let event: EventBridgeEvent = read(None, event)?;
     let account_id = stamped("account", event.account)?;
     let region = stamped("region", event.region)?;
-    if event.source == report::SOURCE && event.detail_type == report::DETAIL_TYPE {
+    if event.source == SOURCE && event.detail_type == OwnEvent::SpotPoolInterrupted.detail_type() {
         let report = report::parse(event.detail, account_id, region)?;
         check_drill(report.is_drill, allow_drills)?;
         return Ok(Incoming::Report(report));
@@ -106,8 +105,8 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
     not_in_the_future("time", occurred)?;
     let is_drill = event.source == DRILL_SOURCE;
     check_drill(is_drill, allow_drills)?;
-    if !is_drill && event.source != "aws.ec2" {
-        return Err(invalid("source", format!("{:?} is foreign: expected aws.ec2", event.source)));
+    if !is_drill && event.source != EC2_SOURCE {
+        return Err(invalid("source", format!("{:?} is foreign: expected {EC2_SOURCE}", event.source)));
     }
     let NoticeDetail { instance_id } = read(Some("detail"), event.detail)?;
     Ok(Incoming::Interruption(Interruption { notice, account_id, region, instance_id, occurred, is_drill }))

@@ -10,7 +10,6 @@ pub mod error;
 pub mod event;
 pub mod lab;
 pub mod measure;
-pub mod metrics;
 pub mod mute;
 pub mod poison;
 pub mod pool;

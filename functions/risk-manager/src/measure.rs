@@ -12,14 +12,15 @@ use serde::Serialize;
 use serde_json::json;
 use spot_cloud::Stack;
 use spot_cloud::error::{CallError, failed};
+use spot_cloud::metrics;
 use spot_cloud::tables::accounts::Access;
 use spot_cloud::tables::settings;
+use spot_domain::metrics::Metric;
 use spot_domain::risk::poison::poisoned_share_percent;
 use spot_domain::{Pool, Region};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::RiskError;
-use crate::metrics;
 use crate::poison::RiskTable;
 
 /// The number of regions that are measured at a time.
@@ -84,16 +85,16 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
             }
         }
     }
-    metrics::emit(&[("UnmeasuredRegions", "Count", json!(measure.unmeasured.len()))], None);
+    metrics::emit(&[(Metric::UnmeasuredRegions, json!(measure.unmeasured.len()))]);
     if measure.regions.is_empty() && !measure.unmeasured.is_empty() {
         return Err(RiskError::Unmeasured(measure.unmeasured));
     }
     for share in &measure.regions {
         let figures = [
-            ("PoisonedSharePercent", "Percent", json!(share.share_percent)),
-            ("PoisonedShareExceeded", "Count", json!(u8::from(share.exceeded))),
+            (Metric::PoisonedSharePercent, json!(share.share_percent)),
+            (Metric::PoisonedShareExceeded, json!(u8::from(share.exceeded))),
         ];
-        metrics::emit(&figures, Some(("Region", share.region.as_str())));
+        metrics::emit_of(&share.region, &figures);
     }
     Ok(measure)
 }

@@ -3,12 +3,12 @@
 //! one account's reports must not hide the failures of others.
 
 use serde_json::json;
-use spot_cloud::CallError;
 use spot_cloud::announcements::Announcements;
+use spot_cloud::{CallError, metrics};
+use spot_domain::metrics::Metric;
 use spot_domain::{AccountId, Pool};
 
 use crate::event::Notice;
-use crate::metrics;
 use crate::sightings::Quota;
 
 /// Counts a report that was not believed, and notifies a person unless a notice went out already (`told`).
@@ -24,7 +24,7 @@ pub async fn announce(
 ) -> Result<(), CallError> {
     let (limit, span) = (quota.limit, quota.span.name());
     tracing::warn!(account_id = %account, %pool, limit, "muted: it has poisoned enough this {span}");
-    metrics::emit(&[("MutedReports", "Count", json!(1))], None);
+    metrics::emit(&[(Metric::MutedReports, json!(1))]);
     if told {
         return Ok(());
     }
@@ -55,7 +55,7 @@ pub async fn announce_stranger(
     first: bool,
 ) -> Result<(), CallError> {
     tracing::warn!(account_id = %account, %pool, "not believed: {problem}");
-    metrics::emit(&[("UnregisteredReports", "Count", json!(1))], None);
+    metrics::emit(&[(Metric::UnregisteredReports, json!(1))]);
     if !first {
         return Ok(());
     }

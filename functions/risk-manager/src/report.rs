@@ -8,15 +8,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spot_cloud::CallError;
-pub use spot_cloud::announcements::SOURCE;
 use spot_cloud::announcements::{Announcements, event_at};
+use spot_domain::events::OwnEvent;
 use spot_domain::{AccountId, InstanceId, Pool, Region};
 
 use crate::error::RiskError;
 use crate::event::{Interruption, Notice, invalid, not_in_the_future, notice, read};
-
-/// The event's `detail-type`: rules of the template match on it.
-pub const DETAIL_TYPE: &str = "Spot Pool Interrupted";
 
 /// The event's detail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +90,35 @@ pub async fn tell(
         occurred: event.occurred,
         is_drill: event.is_drill,
     };
-    let mut report = event_at(DETAIL_TYPE, &detail, event.occurred)?;
+    let mut report = event_at(OwnEvent::SpotPoolInterrupted, &detail, event.occurred)?;
     report.event_bus_name = Some(bus.to_owned());
     announcements.put(vec![report]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_report_has_the_declared_fields_and_is_read_as_it_was_sent() {
+        let sent = Detail {
+            pool: "us-east-1#use1-az6#m5.large".parse().unwrap(),
+            instance_lifecycle: "spot".to_owned(),
+            instance_id: "i-0123456789abcdef0".parse().unwrap(),
+            notice: Notice::RebalanceRecommendation.detail_type().to_owned(),
+            occurred: "2026-11-23T00:00:00Z".parse().unwrap(),
+            is_drill: true,
+        };
+        let detail = serde_json::to_value(&sent).unwrap();
+        let fields: BTreeSet<_> = detail.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields, OwnEvent::SpotPoolInterrupted.declared().fields_of_all().collect());
+        let read = parse(detail, "222222222222".parse().unwrap(), "us-east-1".parse().unwrap()).unwrap();
+        assert_eq!(
+            (read.pool, read.notice, read.occurred),
+            (sent.pool, Notice::RebalanceRecommendation, sent.occurred)
+        );
+        assert!(read.is_spot && read.is_drill);
+    }
 }

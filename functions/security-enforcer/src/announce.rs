@@ -9,6 +9,7 @@ use spot_cloud::announcements::{Announcements, EVENTS_PER_CALL, Event, event};
 use spot_cloud::error::CallError;
 use spot_cloud::scopes::Scope;
 use spot_domain::audit::enforcement::{AuditNotice, AuthStatus, Record, grace_ends};
+use spot_domain::events::OwnEvent;
 use spot_domain::{InstanceId, Usd};
 
 use crate::facts::Facts;
@@ -53,17 +54,16 @@ pub struct Announcer {
     announcements: Announcements,
 }
 
-/// Returns the event's `detail-type`; `None` if the news is no event on the bus.
-#[must_use]
-pub const fn detail_type(news: AuditNotice) -> Option<&'static str> {
+/// Returns the event that the news is on the bus; `None` if it is none.
+const fn on_the_bus(news: AuditNotice) -> Option<OwnEvent> {
     match news {
-        AuditNotice::Flagged => Some("Instance Flagged"),
+        AuditNotice::Flagged => Some(OwnEvent::InstanceFlagged),
         AuditNotice::NoticeOwed => None,
-        AuditNotice::StillRuns => Some("Instance Still Running"),
-        AuditNotice::Cleared => Some("Instance Cleared"),
-        AuditNotice::Suspicious => Some("Instance Suspicious"),
-        AuditNotice::Terminated => Some("Instance Terminated"),
-        AuditNotice::TerminationBlocked => Some("Instance Termination Blocked"),
+        AuditNotice::StillRuns => Some(OwnEvent::InstanceStillRunning),
+        AuditNotice::Cleared => Some(OwnEvent::InstanceCleared),
+        AuditNotice::Suspicious => Some(OwnEvent::InstanceSuspicious),
+        AuditNotice::Terminated => Some(OwnEvent::InstanceTerminated),
+        AuditNotice::TerminationBlocked => Some(OwnEvent::InstanceTerminationBlocked),
     }
 }
 
@@ -123,17 +123,18 @@ impl Announcer {
         self.announcements.alert(subject, body).await
     }
 
-    /// Puts an event of the run itself on the bus: that the run stopped at its blast radius.
+    /// Puts on the bus that the run stopped at its blast radius.
     ///
     /// # Errors
     /// The bus does not accept the event.
-    pub async fn put_run(&self, detail_type: &str, detail: &serde_json::Value) -> Result<(), CallError> {
-        self.announcements.put(vec![event(detail_type, detail)?]).await
+    pub async fn put_blast_radius(&self, problem: &str, due: usize) -> Result<(), CallError> {
+        let detail = json!({"problem": problem, "due": due});
+        self.announcements.put(vec![event(OwnEvent::BlastRadiusExceeded, &detail)?]).await
     }
 }
 
 fn news_event(visit: &Scope, item: &Item<'_>) -> Option<Result<Event, CallError>> {
-    let detail_type = detail_type(item.news)?;
+    let kind = on_the_bus(item.news)?;
     let mut detail = Map::from_iter([
         ("account_id".to_owned(), json!(visit.place.account_id)),
         ("region".to_owned(), json!(visit.place.region)),
@@ -146,7 +147,7 @@ fn news_event(visit: &Scope, item: &Item<'_>) -> Option<Result<Event, CallError>
     if let Some((facts, usd_an_hour)) = item.facts {
         facts.add_to(&mut detail, usd_an_hour);
     }
-    Some(event(detail_type, &detail))
+    Some(event(kind, &detail))
 }
 
 fn message(visit: &Scope, news: AuditNotice, items: &[&Item<'_>]) -> (String, String) {

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::clients::{BadEnvironment, variable};
-use spot_cloud::lambda::stack_name;
+use spot_cloud::metrics;
 use spot_cloud::prices::PriceList;
 use spot_cloud::scopes::{AccountRegion, Scope, Unreadable, plan};
 use spot_cloud::tables::swaps::{Held, Swaps};
@@ -113,7 +113,7 @@ impl SecurityEnforcer {
         summary.fail_all(unheard(heard, enforces).into_iter().chain(unknown_swaps).collect());
         terminate::enforce(&auditor, &audits, may_act, &mut summary).await;
         report::report(&auditor, nobody_hears, &mut summary).await;
-        println!("{}", summary.metrics(&stack_name(), Timestamp::now())); // for alarms and dashboard
+        metrics::emit(&summary.figures());
         Ok(summary)
     }
 
@@ -123,7 +123,7 @@ impl SecurityEnforcer {
         let (mut swaps, mut unreadable) = (Claimed::new(), Vec::new());
         for held in self.swaps.all_held().await? {
             match held {
-                Ok(Held { lease, journal: Some(journal) }) => {
+                Ok(Held { lease, journal: Some(journal), .. }) => {
                     let row = lease.key();
                     let place = AccountRegion { account_id: lease.account_id, region: lease.region };
                     swaps.entry(place).or_default().claim(row, journal.swap_id, journal.old);

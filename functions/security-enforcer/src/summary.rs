@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
+use spot_cloud::metrics::Figure;
 use spot_cloud::scopes::NotVisited;
 use spot_domain::InstanceId;
 use spot_domain::audit::reminders::Notified;
+use spot_domain::metrics::Metric;
 use spot_domain::words::{LONGEST, cut};
 
 use crate::audit::{Audit, Findings};
@@ -118,35 +120,42 @@ impl AuditSummary {
         (lines.collect::<Vec<_>>().join("\n"), listed.iter().map(|(cause, _)| (*cause).clone()).collect())
     }
 
-    /// Returns the metrics of the `stack` in CloudWatch's embedded metric format, which needs no call.
+    /// Returns the figures for CloudWatch.
     #[must_use]
-    pub fn metrics(&self, stack: &str, at: Timestamp) -> Value {
-        let names =
-            ["UnauthorisedInstances", "RegionsNotAudited", "BlastRadiusExceeded", "SecurityAuditFailures"];
-        let metrics: Vec<Value> = names.iter().map(|name| json!({"Name": name, "Unit": "Count"})).collect();
-        json!({
-            "_aws": {
-                "Timestamp": at.as_millisecond(),
-                "CloudWatchMetrics": [{"Namespace": "SpotOptimizer", "Dimensions": [["Stack"]], "Metrics": metrics}]
-            },
-            "Stack": stack,
-            "UnauthorisedInstances": self.unauthorised + self.suspicious,
-            "RegionsNotAudited": self.not_audited.iter().map(|account| account.regions.len()).sum::<usize>(),
-            "BlastRadiusExceeded": u8::from(self.blast_radius_exceeded.is_some()),
-            "SecurityAuditFailures": self.failed.len(),
-        })
+    pub fn figures(&self) -> [Figure; 4] {
+        let not_audited: usize = self.not_audited.iter().map(|account| account.regions.len()).sum();
+        [
+            (Metric::UnauthorisedInstances, json!(self.unauthorised + self.suspicious)),
+            (Metric::RegionsNotAudited, json!(not_audited)),
+            (Metric::BlastRadiusExceeded, json!(u8::from(self.blast_radius_exceeded.is_some()))),
+            (Metric::SecurityAuditFailures, json!(self.failed.len())),
+        ]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
+    fn figure(summary: &AuditSummary, metric: Metric) -> Value {
+        summary.figures().into_iter().find(|(of, _)| *of == metric).unwrap().1
+    }
+
     #[test]
-    fn figures_are_kept_under_the_name_of_the_stack() {
-        let line = AuditSummary::default().metrics("blue", Timestamp::UNIX_EPOCH);
-        assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["Stack"]]));
-        assert_eq!((&line["Stack"], &line["BlastRadiusExceeded"]), (&json!("blue"), &json!(0)));
+    fn a_run_without_findings_says_so_by_zeros() {
+        let figures = AuditSummary::default().figures();
+        assert!(figures.iter().all(|(_, value)| *value == json!(0)), "{figures:?}");
+    }
+
+    #[test]
+    fn a_blast_radius_and_each_failure_count() {
+        let blast_radius_exceeded = Some("11 instances are due".to_owned());
+        let mut summary = AuditSummary { blast_radius_exceeded, ..AuditSummary::default() };
+        summary.fail_all(vec!["one".to_owned().into(), "two".to_owned().into()]);
+        assert_eq!(figure(&summary, Metric::BlastRadiusExceeded), json!(1));
+        assert_eq!(figure(&summary, Metric::SecurityAuditFailures), json!(2));
     }
 
     /// The regions are `["*"]` under a policy that denies most of them, in hundreds of accounts.
@@ -172,9 +181,7 @@ mod tests {
         let account_id = "123456789012".parse().unwrap();
         let not_audited = vec![NotVisited { account_id, regions, unknown: None }];
         let summary = AuditSummary { unauthorised: 2, suspicious: 1, not_audited, ..AuditSummary::default() };
-        let line = summary.metrics("blue", Timestamp::UNIX_EPOCH);
-        assert_eq!((&line["UnauthorisedInstances"], &line["RegionsNotAudited"]), (&json!(3), &json!(2)));
-        let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
-        assert!(metrics.contains(&json!({"Name": "UnauthorisedInstances", "Unit": "Count"})));
+        assert_eq!(figure(&summary, Metric::UnauthorisedInstances), json!(3));
+        assert_eq!(figure(&summary, Metric::RegionsNotAudited), json!(2));
     }
 }

@@ -2,7 +2,6 @@
 //! that is written first, and one call for one instance. Protection is respected, never removed.
 
 use jiff::Timestamp;
-use serde_json::json;
 use spot_cloud::ec2::instances;
 use spot_cloud::error::{CallError, Kind};
 use spot_domain::InstanceId;
@@ -99,12 +98,11 @@ fn reach(audit: &Audit, due: usize) -> TerminationScope {
 /// Puts the exceeded blast radius on the bus. The run's report notifies people.
 async fn tell_of_blast_radius(auditor: &Auditor, exceeded: &BlastRadius, summary: &mut AuditSummary) {
     let words = exceeded.to_string();
-    let detail = json!({"problem": words, "due": summary.due});
-    summary.blast_radius_cause = Some(exceeded.cause());
-    summary.blast_radius_exceeded = Some(words);
-    if let Err(error) = auditor.announcer.put_run("Blast Radius Exceeded", &detail).await {
+    if let Err(error) = auditor.announcer.put_blast_radius(&words, summary.due).await {
         summary.fail(Failure::of("blast radius", &error));
     }
+    summary.blast_radius_cause = Some(exceeded.cause());
+    summary.blast_radius_exceeded = Some(words);
 }
 
 /// One due instance, with its row as it stands.

@@ -4,7 +4,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use security_enforcer::audit::Findings;
+use spot_domain::events::OwnEvent;
 use spot_scripted::ScriptedAnswer;
 use support::{Account, HOUR, due_row, instance, noticed_and_told, reservations, row};
 
@@ -91,6 +94,23 @@ async fn a_notice_says_what_an_incident_begins_with() {
     for told in [r#""instance_type":"g5.48xlarge""#, r#""usd_an_hour":0.096"#, r#""name":"xmrig""#] {
         assert!(event.contains(told), "{told}: {event}");
     }
+}
+
+#[tokio::test]
+async fn an_event_about_an_instance_has_the_declared_fields_and_leaves_out_what_is_not_known() {
+    let flagged = OwnEvent::InstanceFlagged.declared();
+    let page = described(1, "g5.48xlarge");
+    let listing = move |asked: &support::Asked<'_>, _: usize| {
+        (asked.action == "DescribeInstances").then(|| ScriptedAnswer::ok(page.clone()))
+    };
+    let all: BTreeSet<_> = flagged.fields().map(str::to_owned).collect();
+    let known = Account::with(1).answering(listing).run().await;
+    assert_eq!(known.events(), [(flagged.detail_type.to_owned(), all.clone())]);
+
+    let [(detail_type, fields)] = Account::with(1).run().await.events().try_into().unwrap();
+    assert_eq!(detail_type, flagged.detail_type);
+    let of_all = flagged.fields_of_all().map(str::to_owned).collect();
+    assert!(fields.is_superset(&of_all) && fields.is_subset(&all) && fields != all, "{fields:?}");
 }
 
 #[tokio::test]

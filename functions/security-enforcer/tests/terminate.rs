@@ -5,6 +5,7 @@
 mod support;
 
 use spot_domain::audit::authorization::OwnerMark;
+use spot_domain::events::OwnEvent;
 use spot_scripted::ScriptedAnswer;
 use support::{Account, Asked, HOUR, due_row, instance, noticed_and_told, protection, reservations, row};
 
@@ -255,7 +256,9 @@ async fn one_more_than_a_run_may_terminate_and_none_goes() {
     let run = account.run().await;
     assert!(run.summary.blast_radius_exceeded.as_ref().unwrap().contains("max_terminations_per_run = 10"));
     assert!(run.terminations().is_empty() && run.asked("DescribeInstanceAttribute").is_empty());
-    assert!(run.asked("PutEvents")[0].contains("Blast Radius Exceeded"));
+    let exceeded = OwnEvent::BlastRadiusExceeded.declared();
+    let fields = exceeded.fields().map(str::to_owned).collect();
+    assert!(run.events().contains(&(exceeded.detail_type.to_owned(), fields)), "{:?}", run.events());
     assert_eq!(run.asked("Publish").len(), 1);
 
     let mut account = Account::with_due(10);

@@ -8,13 +8,12 @@ use spot_cloud::CallError;
 use spot_cloud::announcements::{Announcements, event};
 use spot_cloud::lambda::stack_name;
 use spot_domain::Usd;
+use spot_domain::events::OwnEvent;
 use spot_domain::waste::report::{Failed, Listing, Resolved, ScanSummary};
 use spot_domain::waste::rules::ResourceType;
 
-use crate::input::{Run, TO_BE_CONTINUED};
+use crate::input::Run;
 
-/// The `detail-type` of the event that a run ends with.
-pub const COMPLETED: &str = "Waste Scan Completed";
 /// EventBridge takes an event of 256 KB, so the event lists this many failures and counts the rest. The table
 /// has all of them.
 const FAILURES_LISTED: usize = 50;
@@ -34,13 +33,34 @@ struct CompletedEvent<'a> {
     failed: &'a [Failed],
 }
 
+impl<'a> CompletedEvent<'a> {
+    fn of(summary: &'a ScanSummary) -> Self {
+        Self {
+            run_started: summary.run_started,
+            total_monthly_waste_usd: summary.total_monthly_waste_usd,
+            partial: summary.partial,
+            types: &summary.types,
+            resolved: summary.resolved,
+            accounts_and_regions: summary.scopes.len(),
+            overtaken: summary.scopes.iter().filter(|scope| scope.overtaken).count(),
+            failures: summary.failed.len(),
+            failed: first(&summary.failed),
+        }
+    }
+}
+
 /// Asks to be continued: a rule of the stack passes the event back to the scanner.
 ///
 /// # Errors
 /// The event could not be put, so that nothing would continue the scan.
 pub async fn to_be_continued(announcements: &Announcements, run: &Run) -> Result<(), CallError> {
-    let next = Run { stack: Some(stack_name()), ..run.next() };
-    announcements.put(vec![event(TO_BE_CONTINUED, &next)?]).await
+    let next = continuation(run);
+    announcements.put(vec![event(OwnEvent::WasteScanToBeContinued, &next)?]).await
+}
+
+/// Returns the run for the next invocation of this stack.
+fn continuation(run: &Run) -> Run {
+    Run { stack: Some(stack_name()), ..run.next() }
 }
 
 /// Announces the end of the run.
@@ -48,18 +68,8 @@ pub async fn to_be_continued(announcements: &Announcements, run: &Run) -> Result
 /// # Errors
 /// The event or the message could not be sent.
 pub async fn completed(announcements: &Announcements, summary: &ScanSummary) -> Result<(), CallError> {
-    let event_detail = CompletedEvent {
-        run_started: summary.run_started,
-        total_monthly_waste_usd: summary.total_monthly_waste_usd,
-        partial: summary.partial,
-        types: &summary.types,
-        resolved: summary.resolved,
-        accounts_and_regions: summary.scopes.len(),
-        overtaken: summary.scopes.iter().filter(|scope| scope.overtaken).count(),
-        failures: summary.failed.len(),
-        failed: first(&summary.failed),
-    };
-    announcements.put(vec![event(COMPLETED, &event_detail)?]).await?;
+    let detail = CompletedEvent::of(summary);
+    announcements.put(vec![event(OwnEvent::WasteScanCompleted, &detail)?]).await?;
     if summary.failed.is_empty() {
         return Ok(());
     }
@@ -87,7 +97,35 @@ fn message(summary: &ScanSummary) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::input::Request;
+
+    fn fields(detail: &impl Serialize) -> BTreeSet<String> {
+        serde_json::to_value(detail).unwrap().as_object().unwrap().keys().cloned().collect()
+    }
+
+    fn named(fields: impl Iterator<Item = &'static str>) -> BTreeSet<String> {
+        fields.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_end_of_a_run_has_the_declared_fields() {
+        let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, Vec::new(), Vec::new(), false);
+        let declared = OwnEvent::WasteScanCompleted.declared();
+        assert_eq!(fields(&CompletedEvent::of(&summary)), named(declared.fields_of_all()));
+    }
+
+    #[test]
+    fn a_continuation_has_the_declared_fields_and_the_scope_that_was_asked_for() {
+        let run = |request| continuation(&Run::new(request, Timestamp::UNIX_EPOCH));
+        let declared = OwnEvent::WasteScanToBeContinued.declared();
+        let everything = Request { account_id: None, region: None };
+        assert_eq!(fields(&run(everything)), named(declared.fields_of_all()));
+        let one = Request { account_id: "123456789012".parse().ok(), region: "us-east-1".parse().ok() };
+        assert_eq!(fields(&run(one)), named(declared.fields()));
+    }
 
     #[test]
     fn a_thousand_failures_fit_into_one_message() {

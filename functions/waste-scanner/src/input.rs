@@ -5,12 +5,10 @@ use aws_lambda_events::eventbridge::EventBridgeEvent;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use spot_domain::events::OwnEvent;
 use spot_domain::{AccountId, Region};
 
 use crate::error::WasteError;
-
-/// The `detail-type` of the event that continues a scan.
-pub const TO_BE_CONTINUED: &str = "Waste Scan To Be Continued";
 
 /// The scope of a scan. Unknown fields are refused: a misspelt `region` must not scan everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +69,7 @@ pub fn parse(event: Value, now: Timestamp) -> Result<Run, WasteError> {
         return serde_json::from_value(event).map(|request| Run::new(request, now)).map_err(invalid);
     }
     let event: EventBridgeEvent = serde_json::from_value(event).map_err(invalid)?;
-    if event.detail_type != TO_BE_CONTINUED {
+    if event.detail_type != OwnEvent::WasteScanToBeContinued.detail_type() {
         let problem = format!("detail-type {:?} is not handled here", event.detail_type);
         return Err(WasteError::InvalidInput(problem));
     }
@@ -82,9 +80,11 @@ pub fn parse(event: Value, now: Timestamp) -> Result<Run, WasteError> {
 
 #[cfg(test)]
 mod tests {
-    use spot_cloud::announcements::SOURCE;
+    use spot_domain::events::SOURCE;
 
     use super::*;
+
+    const TO_BE_CONTINUED: &str = OwnEvent::WasteScanToBeContinued.detail_type();
 
     fn sample(name: &str) -> Value {
         let path = format!("{}/../../events/{name}.json", env!("CARGO_MANIFEST_DIR"));

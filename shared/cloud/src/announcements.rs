@@ -7,12 +7,11 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_eventbridge::types::builders::PutEventsRequestEntryBuilder;
 use jiff::Timestamp;
 use serde::Serialize;
+use spot_domain::events::OwnEvent;
 
 use crate::clients::{BadEnvironment, Stack, variable};
 use crate::error::{CallError, Kind, failed};
 
-/// The `source` of all our events.
-pub const SOURCE: &str = "spot-optimizer";
 /// EventBridge's limit for one `PutEvents`.
 pub const EVENTS_PER_CALL: usize = 10;
 /// The most characters of a subject. SNS takes no longer one, and only ASCII.
@@ -36,22 +35,23 @@ pub struct Announcements {
 ///
 /// # Errors
 /// The detail can't be written as JSON.
-pub fn event(detail_type: &str, detail: &impl Serialize) -> Result<Event, CallError> {
-    Ok(builder(detail_type, detail)?.build())
+pub fn event(kind: OwnEvent, detail: &impl Serialize) -> Result<Event, CallError> {
+    Ok(builder(kind, detail)?.build())
 }
 
 /// Returns an event of ours about something that happened at `time`, to the second.
 ///
 /// # Errors
 /// The detail can't be written as JSON.
-pub fn event_at(detail_type: &str, detail: &impl Serialize, time: Timestamp) -> Result<Event, CallError> {
-    Ok(builder(detail_type, detail)?.time(DateTime::from_secs(time.as_second())).build())
+pub fn event_at(kind: OwnEvent, detail: &impl Serialize, time: Timestamp) -> Result<Event, CallError> {
+    Ok(builder(kind, detail)?.time(DateTime::from_secs(time.as_second())).build())
 }
 
-fn builder(detail_type: &str, detail: &impl Serialize) -> Result<PutEventsRequestEntryBuilder, CallError> {
+fn builder(kind: OwnEvent, detail: &impl Serialize) -> Result<PutEventsRequestEntryBuilder, CallError> {
     let detail =
         serde_json::to_string(detail).map_err(|e| CallError::malformed(PUT_EVENTS, e.to_string()))?;
-    Ok(Event::builder().source(SOURCE).detail_type(detail_type).detail(detail))
+    let declared = kind.declared();
+    Ok(Event::builder().source(declared.source).detail_type(declared.detail_type).detail(detail))
 }
 
 impl Announcements {

@@ -14,6 +14,7 @@ pub mod hub;
 pub mod lambda;
 pub mod launch;
 pub mod load_balancing;
+pub mod metrics;
 pub mod prices;
 pub mod scopes;
 pub mod tables;

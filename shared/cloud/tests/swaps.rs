@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use spot_cloud::tables::swaps::{Lease, Leased, Owner, Swaps, SwapsError};
+use spot_cloud::tables::swaps::{Claim, Lease, Leased, Owner, Release, Swaps, SwapsError};
 use spot_domain::swap::journal::{Journal, Retirement};
+use spot_domain::swap::recovery::End;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
 const ARN: &str = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web";
@@ -48,6 +49,10 @@ impl Row {
         }))))
     }
 
+    fn has(&self, attribute: &str) -> bool {
+        self.0.lock().unwrap().get(attribute).is_some()
+    }
+
     fn set(&self, attribute: &str, value: Value) {
         self.0.lock().unwrap()[attribute] = value;
     }
@@ -69,13 +74,31 @@ impl Row {
             ("revision = :read", stored.is_none() || stored == number(&given[":read"])),
             ("revision <= :revision", stored.is_none() || stored <= number(&given[":revision"])),
             ("stage = :stage", row["stage"] == given[":stage"]),
+            ("swap_id = :swap", row.get("swap_id").is_none_or(|id| id == &given[":swap"])),
         ];
-        if holds.iter().any(|(asked, holds)| condition.contains(asked) && !holds) {
+        let is_closed =
+            condition.contains("attribute_not_exists(journal) OR") && row.get("journal").is_none();
+        let asked = |asked: &str| condition.contains(asked) && !(is_closed && asked != "lease_owner = :me");
+        if holds.iter().any(|(condition, holds)| asked(condition) && !holds) {
             let wants_row = request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD";
             return ScriptedAnswer::condition_failed(wants_row.then(|| row.to_string()).as_deref());
         }
-        for attribute in ["journal", "stage", "revision"] {
-            row[attribute] = given[format!(":{attribute}")].clone();
+        let update = request["UpdateExpression"].as_str().unwrap();
+        for (attribute, value) in [
+            ("journal", ":journal"),
+            ("stage", ":stage"),
+            ("revision", ":revision"),
+            ("swap_id", ":swap"),
+            ("closed_swap", ":swap"),
+            ("closed_as", ":end"),
+        ] {
+            if update.contains(&format!("{attribute} = {value}")) {
+                row[attribute] = given[value].clone();
+            }
+        }
+        if let Some((_, removed)) = update.split_once("REMOVE ") {
+            let row = row.as_object_mut().unwrap();
+            removed.split(", ").for_each(|attribute| drop(row.remove(attribute)));
         }
         ScriptedAnswer::ok("{}")
     }
@@ -197,7 +220,54 @@ async fn a_step_that_a_recovery_has_overtaken_writes_nothing() {
     let mut recovered = step.clone();
     swaps.revise(&lease(), &mut recovered).await.unwrap();
     for lost in [swaps.write(&lease(), &step).await, swaps.note(&lease(), &step).await] {
-        assert!(is_lease_lost(&lost), "{lost:?}");
+        assert!(is_overtaken(&lost), "{lost:?}");
     }
     swaps.write(&lease(), &recovered).await.unwrap();
+}
+
+/// Two invocations of one step hold the same lease. Step Functions has given up the first, and repeats the step.
+#[tokio::test]
+async fn an_invocation_that_was_given_up_closes_no_swap_that_its_repetition_goes_on_with() {
+    let given_up = journal();
+    let row = Row::new(&given_up);
+    let (swaps, _endpoint) = table(&row, 0).await;
+    let mut repetition = given_up.clone();
+    assert_eq!(swaps.claim(&lease(), &mut repetition).await.unwrap(), Claim::Granted);
+    let refused = swaps.close(&lease(), &given_up, End::Undone, Release::Keep).await;
+    assert!(is_overtaken(&refused), "{refused:?}");
+    assert!(row.has("journal"));
+    swaps.close(&lease(), &repetition, End::Undone, Release::Keep).await.unwrap();
+    assert!(!row.has("journal"));
+}
+
+#[tokio::test]
+async fn the_next_candidates_swap_is_closed_by_its_own_steps_alone() {
+    let first = journal();
+    let next =
+        Journal::new(&"i-0fedcba9876543210".parse().unwrap(), Timestamp::UNIX_EPOCH, Retirement::Detach);
+    let row = Row::new(&next);
+    row.set("swap_id", json!({"S": next.swap_id.to_string()}));
+    let (swaps, _endpoint) = table(&row, 0).await;
+    for refused in [
+        swaps.close(&lease(), &first, End::Finished, Release::Keep).await,
+        swaps.write(&lease(), &first).await,
+        swaps.claim(&lease(), &mut first.clone()).await.map(drop),
+    ] {
+        assert!(is_overtaken(&refused), "{refused:?}");
+    }
+    assert!(row.has("journal"));
+}
+
+#[tokio::test]
+async fn a_redriven_step_learns_how_a_recovery_has_ended_its_swap() {
+    for (end, expected) in [(End::Finished, Some(Claim::Finished)), (End::Undone, None)] {
+        let swap = journal();
+        let row = Row::new(&swap);
+        let (swaps, _endpoint) = table(&row, 0).await;
+        swaps.close(&lease(), &swap, end, Release::LetGo { summary: "by the reconciler" }).await.unwrap();
+        swaps.close(&lease(), &swap, end, Release::Keep).await.unwrap(); // its answer was lost
+        let claim = swaps.claim(&lease(), &mut swap.clone()).await;
+        assert_eq!(claim.as_ref().ok().copied(), expected, "{end}");
+        assert!(claim.is_ok() || is_lease_lost(&claim.map(drop)), "{end}");
+    }
 }

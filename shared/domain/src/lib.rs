@@ -6,7 +6,9 @@
 
 pub mod audit;
 pub mod environment;
+pub mod events;
 pub mod ids;
+pub mod metrics;
 pub mod money;
 pub mod owners;
 pub mod reason;

@@ -44,16 +44,16 @@ pub struct Attempts<'a> {
     journal: &'a mut Journal,
     orders: Orders<'a>,
     launcher: Launcher,
+    /// An earlier run of the step may have launched by the attempt that the journal records.
+    is_repeated: bool,
     tries: usize,
-    /// An earlier run of the step got no answer to the recorded attempt: a newcomer of it may show later, beside that of
-    /// another attempt. The same attempt has the same ClientToken, so that EC2 answers with the same instance.
-    only: Option<usize>,
     refused: Vec<(Pool, Refusal)>,
     failed: Vec<(Pool, Reason, String)>,
 }
 
 impl<'a> Attempts<'a> {
-    /// Returns the attempts, beginning at the one that the journal records.
+    /// Returns the attempts, beginning at the one that the journal records. If an earlier run of the step may have made
+    /// that one, no other is made before it: EC2 may not show its instance yet.
     #[must_use]
     pub fn new(
         context: &'a Context,
@@ -61,6 +61,7 @@ impl<'a> Attempts<'a> {
         work: &'a Work,
         journal: &'a mut Journal,
         mut orders: Orders<'a>,
+        is_repeated: bool,
     ) -> Self {
         orders.resume(journal.attempt);
         let launcher = Launcher::new(clients);
@@ -70,18 +71,11 @@ impl<'a> Attempts<'a> {
             journal,
             orders,
             launcher,
+            is_repeated,
             tries: 0,
-            only: None,
             refused: vec![],
             failed: vec![],
         }
-    }
-
-    /// Makes no attempt but the one that the journal records, if the step is repeated.
-    #[must_use]
-    pub fn only_the_recorded_if(mut self, is_repeated: bool) -> Self {
-        self.only = is_repeated.then_some(self.journal.attempt);
-        self
     }
 
     /// Tries one pool in each subnet of its zone.
@@ -102,11 +96,15 @@ impl<'a> Attempts<'a> {
             if number < self.journal.attempt {
                 continue; // an earlier run of this step was refused here
             }
-            if self.only.is_some_and(|only| number > only) {
-                break;
+            let may_have_launched = self.is_repeated && self.tries == 0;
+            if may_have_launched && number != self.journal.attempt {
+                return Ok(InPool::EndsRun(in_doubt(self.journal.attempt)));
             }
             let cleared = match fresh(self.context, pool, verdict.take()).await {
                 Ok(PoolVerdict::Cleared(cleared)) => cleared,
+                Ok(verdict) if may_have_launched => {
+                    return Ok(InPool::EndsRun(Refusal::of(&verdict).unwrap_or_else(|| in_doubt(number))));
+                }
                 Ok(verdict) => {
                     self.refused.extend(Refusal::of(&verdict).map(|refusal| (pool.clone(), refusal)));
                     break;
@@ -185,6 +183,12 @@ async fn fresh(
         Some(PoolVerdict::Cleared(_)) | None => context.gatekeeper.ask_one(pool).await,
         Some(refused) => Ok(refused),
     }
+}
+
+/// Returns the refusal for an attempt that may have launched, and can't be made again.
+fn in_doubt(attempt: usize) -> Refusal {
+    let detail = format!("launch attempt {attempt} got no answer, and its pool is not tried any more");
+    Refusal { reason: Reason::StepFailed, detail }
 }
 
 /// Returns the refusal for a gate that does not answer.

@@ -14,7 +14,7 @@ use spot_domain::swap::group::{Instance, InstanceState};
 use spot_domain::swap::journal::{Journal, Stage, Undo};
 use spot_domain::swap::lab::LabSwap;
 use spot_domain::swap::proof::left_alone;
-use spot_domain::swap::recovery::group::End;
+use spot_domain::swap::recovery::End;
 use spot_domain::swap::recovery::lab::{
     Action, AddressAt, CapturedImage, LeftVolume, Newcomer, Observed, OldState, Targets, goes_forward, next,
     why_not_forward,
@@ -216,6 +216,7 @@ pub async fn observe(
     Ok(Observed {
         old,
         newcomer,
+        strays: look.strays,
         launch_may_be_invisible: is_recent(journal.launching_since, settings),
         calls_may_land: calls_may_land(journal, settings),
         address,

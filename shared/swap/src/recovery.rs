@@ -7,7 +7,8 @@ use spot_domain::settings::Settings;
 use spot_domain::swap::group::{Instance, InstanceState};
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::proof::Evidence;
-use spot_domain::swap::recovery::group::{Action, End, Newcomer, Observed, doubt, recover, settings_only};
+use spot_domain::swap::recovery::End;
+use spot_domain::swap::recovery::group::{Action, Newcomer, Observed, doubt, recover, settings_only};
 use spot_domain::tags::{GROUP_NAME_TAG, Tags};
 use spot_domain::{Pool, Region};
 
@@ -167,7 +168,7 @@ async fn perform(
             groups::terminate(autoscaling, id, Desired::Decrement).await
         }
         Action::ReplaceNewcomer(id) => groups::terminate(autoscaling, id, Desired::Keep).await,
-        Action::TerminateNewcomer(id) => instances::terminate(ec2, id).await,
+        Action::TerminateNewcomer(id) | Action::TerminateStray(id) => instances::terminate(ec2, id).await,
         Action::ReattachOld => groups::attach(autoscaling, name, &journal.old).await,
         Action::TerminateOld => instances::terminate(ec2, &journal.old).await,
         Action::RaiseMaxSize(to) | Action::RestoreMaxSize(to) => {
@@ -181,7 +182,9 @@ async fn perform(
 /// What can be done outside of a group.
 async fn perform_alone(clients: &RegionClients, journal: &Journal, action: &Action) -> Result<(), CallError> {
     match action {
-        Action::TerminateNewcomer(id) => instances::terminate(&clients.ec2, id).await,
+        Action::TerminateNewcomer(id) | Action::TerminateStray(id) => {
+            instances::terminate(&clients.ec2, id).await
+        }
         Action::TerminateOld => instances::terminate(&clients.ec2, &journal.old).await,
         _ => Ok(()),
     }
@@ -219,6 +222,7 @@ async fn observe(
         old_alive: old.is_some(),
         old_has_group_tag: look.old.as_ref().is_some_and(|old| has_group_tag(old, lease)),
         newcomer: newcomer(&look.newcomer, lease),
+        strays: look.strays.clone(),
         launch_may_be_invisible: is_recent(journal.launching_since, settings),
         calls_may_land: calls_may_land(journal, settings),
         draining,

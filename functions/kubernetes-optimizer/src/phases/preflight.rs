@@ -12,7 +12,7 @@ use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
 use spot_cloud::tables::accounts::Access;
-use spot_cloud::tables::swaps::{Lease, Leased, Owner, Release};
+use spot_cloud::tables::swaps::{Lease, Leased, Owner};
 use spot_cloud::tables::{accounts, settings};
 use spot_cluster::access::AccessError;
 use spot_cluster::drain::State;
@@ -388,7 +388,7 @@ async fn take_leases(context: &Context, run: &mut NodeRun) -> Result<(), StepErr
     }
     let taken = context.swaps.take(&run.swap.lease).await;
     if taken.is_err() {
-        context.swaps.close(&run.slot, Release::LetGo { summary: "its group was busy" }).await?;
+        context.swaps.let_go(&run.slot, "its group was busy").await?;
     }
     Ok(taken?)
 }

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cloud::RegionClients;
 use spot_cloud::ec2::instances;
 use spot_cloud::load_balancing::targets::{self, Elsewhere};
+use spot_cloud::tables::swaps::Claim;
 use spot_cluster::drain::{self, Manner, Others};
 use spot_cluster::node::{self, Cordon};
 use spot_domain::InstanceId;
@@ -37,9 +38,9 @@ pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepErr
     let mut current = run.take_current()?;
     let next = match run.leaving {
         Leaving::NotYet => let_go(context, run, blocked, &mut current).await?,
-        Leaving::LetGo => retire(context, run, &current).await?,
+        Leaving::LetGo => retire(context, run, &mut current).await?,
         Leaving::Gone => match release(context, run, &current).await? {
-            Next::Proceed => restore::run(context, &mut run.swap, &current).await?,
+            Next::Proceed => restore::run(context, &mut run.swap, &mut current).await?,
             wait => wait,
         },
     };
@@ -127,7 +128,11 @@ async fn balancers(
 
 /// Terminates the instance that has left its group. It may run for as long as its target groups drain it, and is
 /// terminated only while its node has no pod that must move.
-async fn retire(context: &Context, run: &mut NodeRun, current: &Current) -> Result<Next, StepError> {
+async fn retire(context: &Context, run: &mut NodeRun, current: &mut Current) -> Result<Next, StepError> {
+    // The execution may have been redriven after a recovery has ended its swap: then no node is touched.
+    if context.swaps.claim(&run.swap.lease, &mut current.journal).await? == Claim::Finished {
+        return Ok(Next::Proceed);
+    }
     let old = match left_on_old(context, run, current).await {
         Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => Some(why),
         answer => answer?,

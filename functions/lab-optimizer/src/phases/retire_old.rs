@@ -10,7 +10,7 @@ use spot_cloud::ec2::instances;
 use spot_cloud::tables::swaps::Entered;
 use spot_domain::Reason;
 use spot_domain::swap::journal::Stage;
-use spot_domain::swap::recovery::group::End;
+use spot_domain::swap::recovery::End;
 use spot_domain::swap::report::Swapped;
 use spot_swap::Context;
 use spot_swap::error::StepError;

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses its part
 #![allow(clippy::format_collect, clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
@@ -284,6 +285,19 @@ impl Outcome {
         let message =
             |body: &str| body.split('&').find_map(|field| field.strip_prefix("Message=")).map(decoded);
         self.asked("Publish").into_iter().filter_map(message).collect()
+    }
+
+    /// Returns the events that were put: the detail type, and the names of the detail's fields.
+    pub fn events(&self) -> Vec<(String, BTreeSet<String>)> {
+        let put = |body: &str| serde_json::from_str::<serde_json::Value>(body).unwrap();
+        let bodies: Vec<_> = self.asked("PutEvents").into_iter().map(put).collect();
+        let entries = bodies.iter().flat_map(|body| body["Entries"].as_array().unwrap());
+        let event = |entry: &serde_json::Value| {
+            let detail = entry["Detail"].as_str().unwrap();
+            let detail: serde_json::Map<_, _> = serde_json::from_str(detail).unwrap();
+            (entry["DetailType"].as_str().unwrap().to_owned(), detail.keys().cloned().collect())
+        };
+        entries.map(event).collect()
     }
 
     /// Returns the terminate calls.

@@ -51,8 +51,7 @@ pub struct Launched {
 /// # Errors
 /// A call fails.
 pub async fn launched_by(client: &aws_sdk_ec2::Client, swap: &SwapId) -> Result<Launched, CallError> {
-    // Values of filters take wildcards: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>
-    let by_token = described(client, filter("client-token", [format!("{swap}-*")])).await?;
+    let by_token = launches_of(client, swap).await?;
     let by_tag = described(client, filter(&format!("tag:{SWAP_TAG}"), [swap.to_string()])).await?;
     let found: BTreeMap<InstanceId, Instance> =
         by_token.into_iter().chain(by_tag).map(|instance| (instance.id.clone(), instance)).collect();
@@ -67,6 +66,17 @@ pub async fn launched_by(client: &aws_sdk_ec2::Client, swap: &SwapId) -> Result<
         tracing::warn!(swap_id = %swap, ?only_tagged, "bear the tag of the swap, and were not launched by it");
     }
     Ok(Launched { by_swap, only_tagged })
+}
+
+/// Returns all instances that launches of the swap made, dead or alive: their ClientTokens prove it.
+///
+/// # Errors
+/// The call fails.
+pub async fn launches_of(client: &aws_sdk_ec2::Client, swap: &SwapId) -> Result<Vec<Instance>, CallError> {
+    // Values of filters take wildcards: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>
+    let mut launched = described(client, filter("client-token", [format!("{swap}-*")])).await?;
+    launched.retain(|instance| instance.was_launched_by(swap));
+    Ok(launched)
 }
 
 fn filter(name: &str, values: impl IntoIterator<Item = String>) -> ec2::Filter {

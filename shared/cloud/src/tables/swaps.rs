@@ -8,7 +8,8 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
-use spot_domain::swap::journal::{Journal, Stage};
+use spot_domain::swap::journal::{Journal, Stage, SwapId};
+use spot_domain::swap::recovery::End;
 
 use crate::clients::{BadEnvironment, Stack, variable};
 use crate::error::{CallError, Kind, failed};
@@ -18,10 +19,12 @@ mod newcomers;
 mod replacements;
 
 const UPDATE: &str = "dynamodb:UpdateItem";
-/// No recovery has written a later revision than the one that is being written.
-const NOT_RECOVERED: &str = "(attribute_not_exists(revision) OR revision <= :revision)";
+/// The row tells of this swap. An older release wrote no `swap_id`.
+const SAME_SWAP: &str = "(attribute_not_exists(swap_id) OR swap_id = :swap)";
+/// Nobody has written a later revision than the one that is being written.
+const LATEST: &str = "(attribute_not_exists(revision) OR revision <= :revision)";
 /// The attributes of a swap in progress. A row without them tells of no swap.
-pub const OF_A_SWAP: &str = "journal, stage, revision";
+pub const OF_A_SWAP: &str = "journal, stage, revision, swap_id";
 /// The attributes of a lease that is held. A row without them is free.
 pub const OF_A_LEASE: &str = "lease_owner, lease_since";
 
@@ -32,6 +35,24 @@ pub struct Held {
     pub lease: Lease,
     /// The journal of the swap in progress, if there is one.
     pub journal: Option<Journal>,
+    /// The swap that was closed last under a lease on this target.
+    pub closed: Option<Closed>,
+}
+
+/// A swap that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    pub swap_id: SwapId,
+    pub end: End,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The swap is in progress, and this invocation is the last that has claimed it.
+    Granted,
+    /// The swap was finished: an earlier try of the step, or a recovery, has closed it.
+    Finished,
 }
 
 /// The reason for which the table was not written or read.
@@ -51,8 +72,8 @@ pub enum SwapsError {
         /// The subject of the lease.
         on: Leased,
     },
-    /// The lease is ours, and another recovery of the same swap has written since this one read: look again.
-    #[error("another recovery of the swap on {on} has gone on since this one looked")]
+    /// The lease is ours, and another invocation has written the journal of this swap since this one read it: look again.
+    #[error("another invocation has gone on with the swap on {on} since this one looked")]
     Overtaken {
         /// The subject of the lease.
         on: Leased,
@@ -138,7 +159,8 @@ impl Swaps {
     }
 
     /// Enters the next stage of a swap, ahead of the calls that the journal announces: the stored stage must
-    /// be the one `before`. A repeated step finds the stage entered, and gets the journal of its first try.
+    /// be the one `before`. A repeated step finds the stage entered, and gets the journal of its first try. It claims
+    /// that journal: if the first try still runs, its next write fails.
     ///
     /// # Errors
     /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap is being undone. The calls must not
@@ -165,29 +187,27 @@ impl Swaps {
         let Err(error) = request.send().await else { return Ok(Entered::First) };
         let stored = still_ours(&error, lease)?.and_then(|held| held.journal);
         match stored {
-            Some(stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
+            Some(mut stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
+                self.revise(lease, &mut stored).await?;
                 Ok(Entered::Again(stored))
             }
             _ => Err(SwapsError::LeaseLost { on: lease.on.clone() }),
         }
     }
 
-    /// Writes the journal, whatever stage is stored. A successful write also proves that the lease is held, and that no
-    /// recovery has gone on from the journal.
+    /// Writes the journal of a swap in progress, whatever stage is stored. A successful write also proves that the lease
+    /// is held, and that nobody has gone on from the journal.
     ///
     /// # Errors
-    /// [`SwapsError::LeaseLost`]: the call that the journal announces must not be made then.
+    /// [`SwapsError::LeaseLost`] or [`SwapsError::Overtaken`]: the call that the journal announces must not be made then.
     pub async fn write(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
-        self.put_journal(lease, journal)?
-            .condition_expression(format!("lease_owner = :me AND {NOT_RECOVERED}"))
-            .send()
-            .await
-            .map_err(failed(UPDATE))
-            .map_err(|e| lost(e, lease))
-            .map(drop)
+        let condition =
+            format!("lease_owner = :me AND attribute_exists(journal) AND {SAME_SWAP} AND {LATEST}");
+        let request = self.put_journal(lease, journal)?.condition_expression(condition);
+        fenced(request, lease, journal).await
     }
 
-    /// Writes the next revision of a journal that a recovery has read. Of two that have read the same, one goes on: the
+    /// Writes the next revision of a journal that was read. Of two that have read the same, one goes on: the
     /// other's picture of the swap is old. A write that is repeated because its answer was lost finds its own words
     /// stored, and counts as written.
     ///
@@ -196,22 +216,40 @@ impl Swaps {
     pub async fn revise(&self, lease: &Lease, journal: &mut Journal) -> Result<(), SwapsError> {
         let read = journal.revision;
         journal.revision = read.saturating_add(1);
-        let answer = self
+        let request = self
             .put_journal(lease, journal)?
-            .condition_expression(
-                "lease_owner = :me AND attribute_exists(journal) \
-                 AND (attribute_not_exists(revision) OR revision = :read)",
-            )
-            .expression_attribute_values(":read", AttributeValue::N(read.to_string()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let Err(error) = answer else { return Ok(()) };
-        match still_ours(&error, lease)? {
-            // The revision is part of the journal.
-            Some(held) if held.journal.as_ref() == Some(journal) => Ok(()),
-            Some(_) => Err(SwapsError::Overtaken { on: lease.on.clone() }),
-            None => Err(SwapsError::LeaseLost { on: lease.on.clone() }),
+            .condition_expression(format!(
+                "lease_owner = :me AND attribute_exists(journal) AND {SAME_SWAP} \
+                 AND (attribute_not_exists(revision) OR revision = :read)"
+            ))
+            .expression_attribute_values(":read", AttributeValue::N(read.to_string()));
+        fenced(request, lease, journal).await
+    }
+
+    /// Claims a swap for a step that changes something without entering a stage. The last to claim goes on: an earlier
+    /// invocation of the same step can't write any more.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`] or [`SwapsError::Overtaken`]: nothing must be changed then.
+    pub async fn claim(&self, lease: &Lease, journal: &mut Journal) -> Result<Claim, SwapsError> {
+        let known = journal.revision;
+        let refused = match self.revise(lease, journal).await {
+            Ok(()) => return Ok(Claim::Granted),
+            Err(refused @ (SwapsError::LeaseLost { .. } | SwapsError::Overtaken { .. })) => refused,
+            Err(error) => return Err(error),
+        };
+        journal.revision = known;
+        if self.is_closed(lease, journal, End::Finished).await? {
+            return Ok(Claim::Finished);
+        }
+        // An earlier try of this step has claimed it, and this one goes on from there.
+        match self.read(lease).await?.and_then(|held| held.journal) {
+            Some(stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
+                *journal = stored;
+                self.revise(lease, journal).await?;
+                Ok(Claim::Granted)
+            }
+            _ => Err(refused),
         }
     }
 
@@ -219,15 +257,11 @@ impl Swaps {
     /// decision: if a rollback has begun meanwhile, nothing is written.
     ///
     /// # Errors
-    /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap has gone on without this step.
+    /// [`SwapsError::LeaseLost`] or [`SwapsError::Overtaken`] if the swap has gone on without this step.
     pub async fn note(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
-        self.put_journal(lease, journal)?
-            .condition_expression(format!("lease_owner = :me AND stage = :stage AND {NOT_RECOVERED}"))
-            .send()
-            .await
-            .map_err(failed(UPDATE))
-            .map_err(|e| lost(e, lease))
-            .map(drop)
+        let condition = format!("lease_owner = :me AND stage = :stage AND {SAME_SWAP} AND {LATEST}");
+        let request = self.put_journal(lease, journal)?.condition_expression(condition);
+        fenced(request, lease, journal).await
     }
 
     /// Takes the lease of a dead execution over, for the reconciler. The reconciler may take over a lease
@@ -249,34 +283,38 @@ impl Swaps {
             .map(|_| taken)
     }
 
-    /// Closes the swap in progress: the journal is removed. With [`Release::LetGo`], the lease is released,
-    /// too; its `summary` stays in the row as history.
+    /// Closes the swap of this journal: the journal is removed, and its end stays in the row. With [`Release::LetGo`],
+    /// the lease is released, too; its `summary` stays in the row as history. A swap that was closed already stays closed.
     ///
     /// # Errors
-    /// [`SwapsError::LeaseLost`] if the lease is another's.
-    pub async fn close(&self, lease: &Lease, release: Release<'_>) -> Result<(), SwapsError> {
-        let now = number(Timestamp::now().as_second());
-        let request = match release {
-            Release::Keep => self.update(lease, &format!("SET updated_at = :now REMOVE {OF_A_SWAP}")),
-            Release::LetGo { summary } => self
-                .update(
-                    lease,
-                    &format!(
-                        "SET updated_at = :now, last_execution = :me, last_summary = :summary \
-                         REMOVE {OF_A_SWAP}, {OF_A_LEASE}"
-                    ),
-                )
-                .expression_attribute_values(":summary", AttributeValue::S(summary.to_owned())),
-        };
-        request
-            .condition_expression("lease_owner = :me")
-            .expression_attribute_values(":me", text(&lease.owner))
-            .expression_attribute_values(":now", now)
-            .send()
-            .await
-            .map_err(failed(UPDATE))
-            .map_err(|e| lost(e, lease))
-            .map(drop)
+    /// [`SwapsError::LeaseLost`] if the lease is another's, [`SwapsError::Overtaken`] if another invocation has gone on with
+    /// the swap, or the row tells of the next one.
+    pub async fn close(
+        &self,
+        lease: &Lease,
+        journal: &Journal,
+        end: End,
+        release: Release<'_>,
+    ) -> Result<(), SwapsError> {
+        let request = self
+            .release(lease, release, Some("closed_swap = :swap, closed_as = :end"))
+            .condition_expression(format!(
+                "lease_owner = :me AND (attribute_not_exists(journal) OR ({SAME_SWAP} AND {LATEST}))"
+            ))
+            .expression_attribute_values(":end", text(&end))
+            .expression_attribute_values(":swap", text(&journal.swap_id))
+            .expression_attribute_values(":revision", AttributeValue::N(journal.revision.to_string()));
+        match fenced(request, lease, journal).await {
+            // A call whose answer was lost may have closed it.
+            Err(SwapsError::LeaseLost { .. }) if self.is_closed(lease, journal, end).await? => Ok(()),
+            answer => answer,
+        }
+    }
+
+    async fn is_closed(&self, lease: &Lease, journal: &Journal, end: End) -> Result<bool, SwapsError> {
+        let row = self.row(lease.key()).await?.unwrap_or_default();
+        let closed = closed(&row).map_err(|problem| malformed(lease, problem))?;
+        Ok(closed.is_some_and(|closed| closed.swap_id == journal.swap_id && closed.end == end))
     }
 
     /// Releases the lease at the end of a run, with a summary of the run. A lease that an earlier try of the
@@ -285,10 +323,29 @@ impl Swaps {
     /// # Errors
     /// The table does not answer; the reconciler will release the lease.
     pub async fn let_go(&self, lease: &Lease, summary: &str) -> Result<(), SwapsError> {
-        match self.close(lease, Release::LetGo { summary }).await {
-            Err(SwapsError::LeaseLost { .. }) => Ok(()),
-            answer => answer,
+        let request = self.release(lease, Release::LetGo { summary }, None);
+        match request.condition_expression("lease_owner = :me").send().await.map_err(failed(UPDATE)) {
+            Err(error) if error.kind != Kind::ConditionFailed => Err(error.into()),
+            _ => Ok(()),
         }
+    }
+
+    fn release(&self, lease: &Lease, release: Release<'_>, also: Option<&str>) -> UpdateItemFluentBuilder {
+        let set = ["updated_at = :now"].into_iter().chain(also).collect::<Vec<_>>().join(", ");
+        let request = match release {
+            Release::Keep => self.update(lease, &format!("SET {set} REMOVE {OF_A_SWAP}")),
+            Release::LetGo { summary } => self
+                .update(
+                    lease,
+                    &format!(
+                        "SET {set}, last_execution = :me, last_summary = :summary REMOVE {OF_A_SWAP}, {OF_A_LEASE}"
+                    ),
+                )
+                .expression_attribute_values(":summary", AttributeValue::S(summary.to_owned())),
+        };
+        request
+            .expression_attribute_values(":me", text(&lease.owner))
+            .expression_attribute_values(":now", number(Timestamp::now().as_second()))
     }
 
     /// Returns the row of this lease; `None` once the lease is released or another's.
@@ -333,7 +390,11 @@ impl Swaps {
     fn put_journal(&self, lease: &Lease, journal: &Journal) -> Result<UpdateItemFluentBuilder, SwapsError> {
         let row = serde_json::to_string(journal).map_err(|e| malformed(lease, e.to_string()))?;
         Ok(self
-            .update(lease, "SET journal = :journal, stage = :stage, revision = :revision, updated_at = :now")
+            .update(
+                lease,
+                "SET journal = :journal, stage = :stage, revision = :revision, swap_id = :swap, updated_at = :now",
+            )
+            .expression_attribute_values(":swap", text(&journal.swap_id))
             .expression_attribute_values(":revision", AttributeValue::N(journal.revision.to_string()))
             .expression_attribute_values(":me", text(&lease.owner))
             .expression_attribute_values(":journal", AttributeValue::S(row))
@@ -384,6 +445,23 @@ fn number(value: i64) -> AttributeValue {
 
 fn stage(stage: Stage) -> AttributeValue {
     AttributeValue::S(stage.name().to_owned())
+}
+
+/// Sends a write that must not be made once another has gone on with the swap.
+async fn fenced(
+    request: UpdateItemFluentBuilder,
+    lease: &Lease,
+    journal: &Journal,
+) -> Result<(), SwapsError> {
+    let request =
+        request.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+    let Err(error) = request.send().await else { return Ok(()) };
+    match still_ours(&error, lease)?.map(|held| held.journal) {
+        // The revision is part of the journal: the answer to this very write was lost.
+        Some(Some(stored)) if &stored == journal => Ok(()),
+        Some(_) => Err(SwapsError::Overtaken { on: lease.on.clone() }),
+        None => Err(SwapsError::LeaseLost { on: lease.on.clone() }),
+    }
 }
 
 /// Returns the row that refused a write; `None` if the lease is another's.
@@ -437,8 +515,15 @@ fn parse_held(row: &Row) -> Result<Held, String> {
     let journal = json(row, "journal")?.map(|journal| Journal { revision, ..journal });
     match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
         Some(problem) => Err(format!("journal: {problem}")),
-        None => Ok(Held { lease, journal }),
+        None => Ok(Held { lease, journal, closed: closed(row)? }),
     }
+}
+
+fn closed(row: &Row) -> Result<Option<Closed>, String> {
+    if !row.contains_key("closed_swap") {
+        return Ok(None);
+    }
+    Ok(Some(Closed { swap_id: field(row, "closed_swap")?, end: field(row, "closed_as")? }))
 }
 
 fn revision_of(value: &AttributeValue) -> Result<u64, &'static str> {

@@ -11,6 +11,7 @@ use spot_cloud::{CallError, RegionClients};
 use spot_domain::swap::group::{Group, Instance, Launch};
 use spot_domain::swap::group_tags::GroupTags;
 use spot_domain::swap::journal::Journal;
+use spot_domain::swap::recovery::End;
 use spot_domain::swap::selection::Candidate;
 use spot_domain::tags::{Tags, inherited};
 use spot_domain::{InstanceId, Pool, Reason};
@@ -57,8 +58,8 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
             LaunchLook::Refused(refusal) => Err(refusal),
             LaunchLook::Fit(now, look) => {
                 journal.retirement = work.retirement;
-                let entry = Entry { journal: &mut journal, is_repeated: repeated };
-                launch(context, work, &clients, *now, look.map(|look| *look), &candidate.pools, entry).await?
+                let plan = Plan { candidate: *now, look: look.map(|look| *look), numbered: &candidate.pools };
+                launch(context, work, &clients, plan, &mut journal, repeated).await?
             }
         },
     };
@@ -77,7 +78,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
             Ok(work.undo(refusal.reason, refusal.detail))
         }
         Err(refusal) => {
-            context.swaps.close(&work.lease, Release::Keep).await?;
+            context.swaps.close(&work.lease, &journal, End::Undone, Release::Keep).await?;
             work.skip(&candidate.instance_id, refusal.reason, refusal.detail);
             Ok(work.next_candidate())
         }
@@ -98,13 +99,6 @@ async fn refused_or_fit(
         return Ok(LaunchLook::Refused(Refusal { reason: Reason::GroupScaling, detail: why }));
     }
     look_before_launch(context, work, clients, group, queued).await
-}
-
-/// The journal of the launch, as the step has entered it.
-struct Entry<'a> {
-    journal: &'a mut Journal,
-    /// An earlier run of the step may have launched without an answer.
-    is_repeated: bool,
 }
 
 struct Launched {
@@ -133,26 +127,31 @@ async fn earlier(
     }))
 }
 
+/// What is launched for.
+struct Plan<'a> {
+    candidate: Candidate,
+    look: Option<GroupLook>,
+    /// The pools by which the attempts are numbered.
+    numbered: &'a [Pool],
+}
+
 /// Asks the gate once more, then tries the cleared pools in their order. The inner error is why this candidate is
 /// skipped.
 async fn launch(
     context: &Context,
     work: &Work,
     clients: &RegionClients,
-    candidate: Candidate,
-    look: Option<GroupLook>,
-    numbered: &[Pool],
-    entry: Entry<'_>,
+    Plan { candidate, look, numbered }: Plan<'_>,
+    journal: &mut Journal,
+    repeated: bool,
 ) -> Result<Result<Launched, Refusal>, StepError> {
-    let Entry { journal, is_repeated } = entry;
     let verdicts = match context.gatekeeper.ask(&candidate.pools).await {
         Ok(verdicts) => verdicts,
         Err(why) => return Ok(Err(closed(&why))),
     };
     let tags = newcomers_tags(&candidate, look.as_ref(), journal)?;
     let orders = Orders::new(clients, work, &candidate, look, numbered, tags);
-    let mut attempts =
-        Attempts::new(context, clients, work, journal, orders).only_the_recorded_if(is_repeated);
+    let mut attempts = Attempts::new(context, clients, work, journal, orders, repeated);
     let cleared = candidate.pools.iter().zip(verdicts);
     for (pool, verdict) in cleared.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {
         match attempts.in_pool(pool, verdict).await? {

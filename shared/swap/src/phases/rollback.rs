@@ -7,14 +7,15 @@
 use crate::newcomer::unproven;
 use crate::recovery::{Permission, Progress, advance};
 use jiff::Timestamp;
-use spot_cloud::tables::swaps::Release;
+use spot_cloud::tables::swaps::{Closed, Release};
 use spot_domain::Reason;
 use spot_domain::swap::journal::{Journal, Stage, SwapId, Undo};
-use spot_domain::swap::recovery::group::{Action, End, Observed};
+use spot_domain::swap::recovery::End;
+use spot_domain::swap::recovery::group::{Action, Observed};
 use spot_domain::swap::report::Swapped;
 
 use crate::error::StepError;
-use crate::work::{Next, Work};
+use crate::work::{Current, Next, Work};
 use crate::{Context, StepFailure};
 
 /// Makes one visit.
@@ -44,7 +45,7 @@ pub async fn run(
         )));
     };
     let Some(mut journal) = held.journal else {
-        nothing_in_progress(work, &undo);
+        nothing_in_progress(work, &undo, held.closed.as_ref());
         return Ok(work.next_candidate());
     };
     if !is_of_this_run(work, &journal) {
@@ -65,7 +66,7 @@ pub async fn run(
         }
         Progress::Waiting(_) => Ok(Next::Wait),
         Progress::Ended { end, newcomer, remarks, doubt, .. } => {
-            context.swaps.close(&work.lease, Release::Keep).await?;
+            context.swaps.close(&work.lease, &journal, end, Release::Keep).await?;
             // The recovery may have added to the detail what it left behind.
             let undo = journal.undo.clone().unwrap_or(undo);
             record(work, &journal, end, newcomer, undo, remarks.into_iter().chain(doubt).collect());
@@ -105,11 +106,15 @@ fn has_retired(work: &Work, journal: &Journal) -> bool {
     current.is_some_and(|current| current.journal.retired)
 }
 
-/// Ends a rollback without a swap in progress. Either the step failed before it changed anything, and its
-/// candidate stays, or it failed after the swap was complete.
-fn nothing_in_progress(work: &mut Work, undo: &Undo) {
+/// Ends a rollback without a swap in progress. The step failed before it changed anything, and its candidate stays; or
+/// it failed after the swap was closed, and the row says how the swap ended.
+fn nothing_in_progress(work: &mut Work, undo: &Undo, closed: Option<&Closed>) {
+    let end_of = |current: &Current| {
+        let this = closed.filter(|closed| closed.swap_id == current.journal.swap_id);
+        this.map(|closed| closed.end)
+    };
     let instance_id = match work.current.take() {
-        Some(current) if current.journal.stage == Stage::Retiring => {
+        Some(current) if end_of(&current) == Some(End::Finished) => {
             work.done(current.swapped());
             return finished(work);
         }

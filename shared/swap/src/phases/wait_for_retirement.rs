@@ -12,7 +12,8 @@ use spot_cloud::load_balancing::targets;
 use spot_domain::Reason;
 use spot_domain::swap::group::Group;
 use spot_domain::swap::journal::Retirement;
-use spot_domain::swap::recovery::group::{Action, End, Newcomer, Observed, goes_forward, next};
+use spot_domain::swap::recovery::End;
+use spot_domain::swap::recovery::group::{Action, Newcomer, Observed, goes_forward, next};
 use spot_domain::swap::selection::Change;
 
 use crate::Context;
@@ -137,10 +138,9 @@ async fn observe(
     Ok(Observed {
         group: Some(group),
         old_alive: detached,
-        old_has_group_tag: false,
         newcomer: Some(newcomer),
-        launch_may_be_invisible: false,
         calls_may_land: calls_may_land(&current.journal, &work.settings),
         draining,
+        ..Observed::default()
     })
 }

@@ -13,6 +13,7 @@ use crate::ids::InstanceId;
 use crate::reason::Reason;
 use crate::swap::group::{AZ_REBALANCE, Group, Member, MemberState};
 use crate::swap::journal::{Journal, Original, Retirement, Stage};
+use crate::swap::recovery::End;
 
 mod action;
 mod record;
@@ -36,7 +37,7 @@ pub struct Newcomer {
 }
 
 /// What AWS shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
     /// The group; `None` if it was deleted.
     pub group: Option<Group>,
@@ -46,6 +47,8 @@ pub struct Observed {
     pub old_has_group_tag: bool,
     /// The newcomer, if any was launched.
     pub newcomer: Option<Newcomer>,
+    /// Further instances that the swap launched, alive and in no group.
+    pub strays: Vec<InstanceId>,
     /// The launch began so recently that EC2 may not show its instance yet.
     pub launch_may_be_invisible: bool,
     /// The last changing call is so recent that it may still land, or not show yet.
@@ -54,21 +57,19 @@ pub struct Observed {
     pub draining: Vec<InstanceId>,
 }
 
-/// How a swap ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The newcomer serves, the old instance is gone.
-    Finished,
-    /// The group is as its owner wants it, the old instance in it.
-    Undone,
-}
-
 /// A look may be older than MaxSize is, which makes the first refusal no proof.
 const REATTACHES: u32 = 2;
 
 /// Returns the next thing to do, as a step of the state machine sees the swap.
 #[must_use]
 pub fn next(journal: &Journal, observed: &Observed) -> Action {
+    match (decide(journal, observed), observed.strays.first()) {
+        (Action::Done(_), Some(stray)) => Action::TerminateStray(stray.clone()),
+        (action, _) => action,
+    }
+}
+
+fn decide(journal: &Journal, observed: &Observed) -> Action {
     let Some(original) = &journal.original else { return before_attach(journal, observed) };
     let Some(group) = &observed.group else { return without_group(journal, observed) };
     let swap = Swap { journal, original, observed, group };
@@ -138,9 +139,9 @@ fn before_attach(journal: &Journal, observed: &Observed) -> Action {
         Some(newcomer) if newcomer.alive && !journal.keeps(&newcomer.id) => {
             Action::TerminateNewcomer(newcomer.id.clone())
         }
-        None if observed.launch_may_be_invisible || observed.calls_may_land => {
-            Action::Wait("a launch may not be visible yet")
-        }
+        // Beside a newcomer that is known, an earlier launch may come to light.
+        _ if observed.launch_may_be_invisible => Action::Wait("a launch may not be visible yet"),
+        None if observed.calls_may_land => Action::Wait("a launch may not be visible yet"),
         _ => Action::Done(End::Undone),
     }
 }

@@ -10,7 +10,7 @@ use crate::ids::InstanceId;
 use crate::reason::Reason;
 use crate::swap::journal::{Journal, Stage};
 use crate::swap::lab::{LabSwap, OldInstance};
-use crate::swap::recovery::group::End;
+use crate::swap::recovery::End;
 
 mod observed;
 
@@ -200,6 +200,12 @@ fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
     back.or_else(|| old_may_still_leave(journal, observed))
         .or_else(|| newcomer_leaves(observed))
         .or_else(|| volumes_go(journal, lab, observed))
+        .or_else(|| {
+            // Beside a newcomer that is known, an earlier launch may come to light.
+            observed
+                .launch_may_be_invisible
+                .then_some(Action::Wait("what was launched may not be visible yet"))
+        })
         .unwrap_or_else(|| clean_up(observed, End::Undone))
 }
 
@@ -269,6 +275,9 @@ fn volumes_go(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<A
 
 /// The image was only a means of launching: nothing that runs needs it or its snapshots.
 fn clean_up(observed: &Observed, end: End) -> Action {
+    if let Some(stray) = observed.strays.first() {
+        return Action::TerminateNewcomer(stray.clone());
+    }
     if let Some(image) = observed.images.first() {
         return Action::DeregisterImage(image.id.clone());
     }

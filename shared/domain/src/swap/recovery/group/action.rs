@@ -1,7 +1,7 @@
 //! The actions of a recovery. It does one at a time.
 
-use super::End;
 use crate::ids::InstanceId;
+use crate::swap::recovery::End;
 
 /// The one thing to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Action {
     TerminateExtra(InstanceId),
     /// Terminate the newcomer, which is in no group.
     TerminateNewcomer(InstanceId),
+    /// Terminate an instance that an earlier launch of the swap made, and that is in no group.
+    TerminateStray(InstanceId),
     /// The newcomer failed after the old instance had left: take the old one back in.
     ReattachOld,
     /// Terminate the old instance, which has left the group and is drained.
@@ -45,7 +47,8 @@ impl Action {
             | Self::RemoveIdleNewcomer(id)
             | Self::ReplaceNewcomer(id)
             | Self::TerminateExtra(id)
-            | Self::TerminateNewcomer(id) => Some(id),
+            | Self::TerminateNewcomer(id)
+            | Self::TerminateStray(id) => Some(id),
             Self::TerminateOld => Some(old),
             Self::Done(_)
             | Self::Wait(_)
@@ -60,7 +63,15 @@ impl Action {
     /// launched: that launch names the old instance, and a journal alone is no order.
     #[must_use]
     pub const fn needs_proof(&self) -> bool {
-        !matches!(self, Self::Done(_) | Self::Wait(_) | Self::ResumeAzRebalance | Self::RestoreMaxSize(_))
+        // A stray is shown by its own launch.
+        !matches!(
+            self,
+            Self::Done(_)
+                | Self::Wait(_)
+                | Self::ResumeAzRebalance
+                | Self::RestoreMaxSize(_)
+                | Self::TerminateStray(_)
+        )
     }
 
     /// After it, nothing of our one is left in desired.

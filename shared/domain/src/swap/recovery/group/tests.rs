@@ -29,11 +29,8 @@ impl World {
             seen: Observed {
                 group: Some(group),
                 old_alive: true,
-                newcomer: None,
                 old_has_group_tag: true,
-                launch_may_be_invisible: false,
-                calls_may_land: false,
-                draining: vec![],
+                ..Observed::default()
             },
             wanted: n,
             launched: 50,
@@ -149,6 +146,7 @@ impl World {
                 self.seen.newcomer.as_mut().unwrap().alive = false;
             }
             Action::TerminateNewcomer(_) => self.seen.newcomer.as_mut().unwrap().alive = false,
+            Action::TerminateStray(gone) => self.seen.strays.retain(|stray| stray != gone),
             Action::ReattachOld => self.attach(OLD),
             Action::TerminateOld => {
                 let before = self.journal.original.as_ref().map_or(0, |original| original.desired);
@@ -739,4 +737,24 @@ fn reader_8_an_old_instance_that_died_while_it_was_detached_took_our_one_along()
     );
     world.journal.retired = true;
     assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "a policy has launched it");
+}
+
+#[test]
+fn a_second_newcomer_goes_before_a_swap_ends_whichever_way() {
+    for (calls, expected) in [(0, End::Undone), (1, End::Undone), (8, End::Finished)] {
+        let mut world = World::cut_after(calls, 3, false, Retirement::Detach);
+        world.seen.strays = vec![id(77)];
+        assert_eq!(world.recover(), expected, "after {calls} calls");
+        assert!(world.seen.strays.is_empty(), "after {calls} calls");
+    }
+}
+
+#[test]
+fn beside_a_newcomer_that_died_an_earlier_launch_may_come_to_light() {
+    let mut world = World::cut_after(1, 3, false, Retirement::Detach);
+    world.perform(&Action::TerminateNewcomer(id(NEW)));
+    world.seen.launch_may_be_invisible = true;
+    assert!(matches!(recover(&world.journal, &world.seen), Action::Wait(_)));
+    world.seen.launch_may_be_invisible = false;
+    assert_eq!(recover(&world.journal, &world.seen), Action::Done(End::Undone));
 }

@@ -105,6 +105,8 @@ pub struct Observed {
     pub old: OldState,
     /// The newcomer, if any was launched.
     pub newcomer: Option<Newcomer>,
+    /// Further instances that the swap launched, alive.
+    pub strays: Vec<InstanceId>,
     /// The launch, or the request for an image, is so recent that EC2 may not show what came of it.
     pub launch_may_be_invisible: bool,
     /// The last changing call is so recent that it may still land, or not show yet.

@@ -77,6 +77,7 @@ impl World {
         let seen = Observed {
             old: OldState::Running,
             newcomer: None,
+            strays: vec![],
             launch_may_be_invisible: false,
             calls_may_land: false,
             address: if has_address { AddressAt::Old } else { AddressAt::Elsewhere },

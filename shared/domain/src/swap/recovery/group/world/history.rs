@@ -294,7 +294,7 @@ impl History {
             }),
             launch_may_be_invisible: is_recent(journal.launching_since),
             calls_may_land: journal.changed_at.is_some_and(is_recent),
-            draining: vec![],
+            ..Observed::default()
         }
     }
 

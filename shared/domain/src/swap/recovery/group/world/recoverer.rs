@@ -147,7 +147,7 @@ fn call_of(action: &Action) -> Call {
         Action::DetachNewcomer(id) => Call::Detach(number(id)),
         Action::RemoveIdleNewcomer(id) | Action::TerminateExtra(id) => decrement(id),
         Action::ReplaceNewcomer(id) => Call::TerminateMember { n: number(id), decrement: false },
-        Action::TerminateNewcomer(id) => Call::Terminate(number(id)),
+        Action::TerminateNewcomer(id) | Action::TerminateStray(id) => Call::Terminate(number(id)),
         Action::ReattachOld => Call::Attach(OLD),
         Action::TerminateOld => Call::Terminate(OLD),
         Action::ResumeAzRebalance => Call::Resume,

@@ -96,10 +96,11 @@ impl History {
         self.goes(At::WaitForHealth);
     }
 
-    /// The first attempt from this one on whose pool is clear. A step that is repeated makes none but the recorded one.
+    /// The first attempt from this one on whose pool is clear. A step that is repeated makes none before the recorded one.
     fn tries(&mut self, from: usize) {
         let recorded = self.execution.journal.attempt;
-        let is_open = |n: &usize| !self.poisoned[*n] && (!self.execution.again || *n == recorded);
+        let may_have_launched = self.execution.again && from == recorded;
+        let is_open = |n: &usize| !self.poisoned[*n] && (!may_have_launched || *n == recorded);
         if let Some(attempt) = (from..ATTEMPTS).find(is_open) {
             self.execution.journal.attempt = attempt;
             return self.moves(At::WriteAttempt);

@@ -63,6 +63,10 @@ impl History {
         let mut observed = Observed {
             old: old_state(journal, lab, seen, is_alive),
             newcomer: attempt.map(|n| Newcomer { id: Who::New(n).id(), alive: is_alive }),
+            strays: (0..ATTEMPTS)
+                .filter(|n| attempt != Some(*n) && seen.new[*n].is_some_and(Machine::is_alive))
+                .map(|n| Who::New(n).id())
+                .collect(),
             launch_may_be_invisible: is_recent(journal.launching_since),
             calls_may_land: journal.changed_at.is_some_and(is_recent),
             address: match seen.address {

@@ -1,0 +1,270 @@
+//! The events that the stack puts on a bus, and those of AWS that it reads. Detail types and fields are an interface:
+//! users write rules for them.
+//!
+//! An event is declared once, in the lists below: what is put bears a declared detail type, and
+//! docs/reference/events.md follows from the lists. Tests of the senders hold the details to the declared fields.
+
+/// The `source` of the stack's own events.
+pub const SOURCE: &str = "spot-optimizer";
+/// The `source` of drills: AWS refuses `PutEvents` with a source of its own.
+pub const DRILL_SOURCE: &str = "spot-optimizer.drill";
+/// The `source` of EC2's events.
+pub const EC2_SOURCE: &str = "aws.ec2";
+const STATES_SOURCE: &str = "aws.states";
+
+const DEFAULT_BUS: &str = "default";
+const REPORTS_BUS: &str = "`<stack>-reports` of the member, then `<stack>-hub` of the hub";
+
+const SECURITY_ENFORCER: &str = "security enforcer";
+const WASTE_SCANNER: &str = "waste scanner";
+const YOURS: &str = "your rules";
+
+/// An event, as the reference lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeclaredEvent {
+    pub detail_type: &'static str,
+    pub source: &'static str,
+    /// The part of the stack, or the service of AWS, that puts the event.
+    pub sender: &'static str,
+    /// The event bus, in Markdown.
+    pub bus: &'static str,
+    /// The part of the stack that reads the event.
+    pub reader: &'static str,
+    /// The meaning, in Markdown. Links are relative to docs/reference.
+    pub doc: &'static str,
+    /// The fields of the detail. Of AWS's events, only those that the stack reads.
+    pub detail: &'static [DetailField],
+}
+
+/// A field of an event's detail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DetailField {
+    pub name: &'static str,
+    /// The condition under which the detail has the field; `None` if every detail has it.
+    pub only_if: Option<&'static str>,
+    /// The meaning, in Markdown.
+    pub doc: &'static str,
+}
+
+impl DeclaredEvent {
+    /// Returns the names of the fields that a detail may have.
+    pub fn fields(&self) -> impl Iterator<Item = &'static str> {
+        self.detail.iter().map(|field| field.name)
+    }
+
+    /// Returns the names of the fields that every detail has.
+    pub fn fields_of_all(&self) -> impl Iterator<Item = &'static str> {
+        self.detail.iter().filter(|field| field.only_if.is_none()).map(|field| field.name)
+    }
+}
+
+const fn always(name: &'static str, doc: &'static str) -> DetailField {
+    DetailField { name, only_if: None, doc }
+}
+
+const fn if_known(name: &'static str, doc: &'static str) -> DetailField {
+    DetailField { name, only_if: Some("if known"), doc }
+}
+
+const fn if_asked(name: &'static str, doc: &'static str) -> DetailField {
+    DetailField { name, only_if: Some("if the run is asked for one"), doc }
+}
+
+/// Makes an enum of events from `Name = "detail type" { … }`, the fields of [`DeclaredEvent`].
+macro_rules! events {
+    (
+        $(#[$meta:meta])* enum $events:ident;
+        $($(#[doc = $doc:literal])+ $name:ident = $detail_type:literal { $($field:ident: $value:expr),+ $(,)? })+
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $events { $($(#[doc = $doc])+ $name,)+ }
+
+        impl $events {
+            /// Every event of this kind.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// Returns the event's declaration.
+            #[must_use]
+            pub const fn declared(self) -> &'static DeclaredEvent {
+                match self {
+                    $(Self::$name => const {
+                        let doc = concat!($($doc),+).trim_ascii();
+                        &DeclaredEvent { detail_type: $detail_type, doc, $($field: $value),+ }
+                    },)+
+                }
+            }
+
+            /// Returns the event's `detail-type`.
+            #[must_use]
+            pub const fn detail_type(self) -> &'static str {
+                self.declared().detail_type
+            }
+        }
+    };
+}
+
+/// The detail of all events about one instance.
+const INSTANCE: &[DetailField] = &[
+    always("account_id", "the account of the instance"),
+    always("region", "its region"),
+    always("instance_id", "the instance"),
+    always(
+        "auth_status",
+        "its row in InstanceAuth: `FLAGGED`, `CLEARED`, `TERMINATED`, `TERMINATION_BLOCKED`, `SUSPICIOUS`",
+    ),
+    always("reason", "why it has that status, in words"),
+    always("flagged_at", "its first flag, epoch seconds; `null` without one"),
+    always("enforced", "`true` if `auto_terminate` is on for the run and the account"),
+    if_known("instance_type", "for example `m5.large`"),
+    if_known("launched_at", "its launch or last start, epoch seconds"),
+    if_known("name", "the value of its tag `Name`"),
+    if_known("availability_zone", "the name of its zone"),
+    if_known("public_addresses", "a list: public IPv4, then IPv6"),
+    if_known("private_address", "private IPv4"),
+    if_known("instance_profile", "the ARN of its instance profile"),
+    if_known("usd_an_hour", "the On-Demand price, USD an hour; for Spot an upper bound"),
+];
+
+events! {
+    /// An event that the stack puts on a bus.
+    enum OwnEvent;
+    /// Nothing authorises the instance; its grace begins.
+    InstanceFlagged = "Instance Flagged" {
+        source: SOURCE, sender: SECURITY_ENFORCER, bus: DEFAULT_BUS, reader: YOURS, detail: INSTANCE,
+    }
+    /// The instance still runs, flagged, blocked or suspicious, a day after the last notice.
+    InstanceStillRunning = "Instance Still Running" {
+        source: SOURCE, sender: SECURITY_ENFORCER, bus: DEFAULT_BUS, reader: YOURS, detail: INSTANCE,
+    }
+    /// The instance is authorised again; its flag is gone.
+    InstanceCleared = "Instance Cleared" {
+        source: SOURCE, sender: SECURITY_ENFORCER, bus: DEFAULT_BUS, reader: YOURS, detail: INSTANCE,
+    }
+    /// The instance bears `ManagedBy=SpotOptimizer`, and no swap launched it. It is never terminated.
+    InstanceSuspicious = "Instance Suspicious" {
+        source: SOURCE, sender: SECURITY_ENFORCER, bus: DEFAULT_BUS, reader: YOURS, detail: INSTANCE,
+    }
+    /// The enforcer terminated the instance.
+    InstanceTerminated = "Instance Terminated" {
+        source: SOURCE, sender: SECURITY_ENFORCER, bus: DEFAULT_BUS, reader: YOURS, detail: INSTANCE,
+    }
+    /// The instance is due, and something forbids its termination.
+    InstanceTerminationBlocked = "Instance Termination Blocked" {
+        source: SOURCE, sender: SECURITY_ENFORCER, bus: DEFAULT_BUS, reader: YOURS, detail: INSTANCE,
+    }
+    /// More instances were due than a run may terminate; the run terminated none.
+    BlastRadiusExceeded = "Blast Radius Exceeded" {
+        source: SOURCE,
+        sender: SECURITY_ENFORCER,
+        bus: DEFAULT_BUS,
+        reader: YOURS,
+        detail: &[
+            always("problem", "the limit that is exceeded, with the figures of the run"),
+            always("due", "the number of instances that were due"),
+        ],
+    }
+    /// A run of the waste scan has ended: its [summary](../waste.md).
+    WasteScanCompleted = "Waste Scan Completed" {
+        source: SOURCE,
+        sender: WASTE_SCANNER,
+        bus: DEFAULT_BUS,
+        reader: YOURS,
+        detail: &[
+            always("run_started", "the start of the first invocation, RFC 3339"),
+            always("total_monthly_waste_usd", "the monthly cost of all findings, USD"),
+            always("partial", "`true` if a listing failed, or a newer run has overtaken this one"),
+            always("types", "the findings by type: `count`, `monthly_cost_usd`, `complete`, `left_alone` and more"),
+            always("resolved", "the findings that are gone: `count`, `saved_monthly_usd`, `recycle_bin`"),
+            always("accounts_and_regions", "the number of scanned accounts and regions"),
+            always("overtaken", "how many of them a newer run has taken over"),
+            always("failures", "the number of listings that failed"),
+            always("failed", "the first 50 of them: `account_id`, `region` (if one was visited), `listing`, `error`"),
+        ],
+    }
+    /// The waste scan needs another invocation, and asks for it.
+    WasteScanToBeContinued = "Waste Scan To Be Continued" {
+        source: SOURCE,
+        sender: WASTE_SCANNER,
+        bus: DEFAULT_BUS,
+        reader: "waste scanner of the same stack",
+        detail: &[
+            always("run_started", "the start of the first invocation, epoch seconds"),
+            always("continuation", "the number of invocations before the next one"),
+            always("stack", "the stack that scans"),
+            if_asked("account_id", "the account that is scanned"),
+            if_asked("region", "the region that is scanned"),
+        ],
+    }
+    /// A Spot instance of a member is interrupted, or may soon be. The hub poisons the pool for all.
+    SpotPoolInterrupted = "Spot Pool Interrupted" {
+        source: SOURCE,
+        sender: "risk manager of a member",
+        bus: REPORTS_BUS,
+        reader: "risk manager of the hub",
+        detail: &[
+            always("pool", "`region#zone-id#instance-type`"),
+            always("instance-lifecycle", "`spot`; no other poisons"),
+            always("instance-id", "the instance"),
+            always("notice", "the detail type of AWS's notice"),
+            always("occurred", "the time of that notice, RFC 3339"),
+            always("is-drill", "`true` for a drill"),
+        ],
+    }
+}
+
+const NOTICE: &[DetailField] = &[always("instance-id", "the instance; its type and zone are looked up")];
+
+events! {
+    /// An event of AWS that the stack reads.
+    enum AwsEvent;
+    /// A Spot instance will be interrupted in two minutes: its pool is poisoned. With `AllowDrills`, the source
+    /// `spot-optimizer.drill` counts, too.
+    InterruptionWarning = "EC2 Spot Instance Interruption Warning" {
+        source: EC2_SOURCE, sender: "EC2", bus: DEFAULT_BUS, reader: "risk manager", detail: NOTICE,
+    }
+    /// A Spot instance is at elevated risk of an interruption: its pool is poisoned, unless `rebalance_poisons` is
+    /// `false`. Drills count as above.
+    RebalanceRecommendation = "EC2 Instance Rebalance Recommendation" {
+        source: EC2_SOURCE, sender: "EC2", bus: DEFAULT_BUS, reader: "risk manager", detail: NOTICE,
+    }
+    /// An execution of a swap has ended. The reconciler finishes or undoes its swap if it died; a rule alerts people if
+    /// it is stuck.
+    ExecutionStatusChange = "Step Functions Execution Status Change" {
+        source: STATES_SOURCE,
+        sender: "Step Functions",
+        bus: DEFAULT_BUS,
+        reader: "reconciler, alerts topic",
+        detail: &[
+            always("executionArn", "the execution"),
+            always("stateMachineArn", "the rules listen to the three state machines of the stack"),
+            always("status", "reconciler: `ABORTED`, `TIMED_OUT`, `FAILED`; alerts: `TIMED_OUT`, `FAILED`"),
+            DetailField { name: "error", only_if: Some("if `FAILED`"), doc: "alerts: `Stuck` or `States.…`" },
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_events_and_no_two_fields_of_one_have_the_same_name() {
+        let own = OwnEvent::ALL.iter().map(|event| event.declared());
+        let all: Vec<_> = own.chain(AwsEvent::ALL.iter().map(|event| event.declared())).collect();
+        let detail_types: BTreeSet<_> = all.iter().map(|event| event.detail_type).collect();
+        assert_eq!(detail_types.len(), all.len());
+        for event in all {
+            let fields: BTreeSet<_> = event.fields().collect();
+            assert_eq!(fields.len(), event.detail.len(), "{}", event.detail_type);
+        }
+    }
+
+    #[test]
+    fn only_events_of_the_stack_bear_its_source() {
+        assert!(OwnEvent::ALL.iter().all(|event| event.declared().source == SOURCE));
+        assert!(AwsEvent::ALL.iter().all(|event| event.declared().source.starts_with("aws.")));
+    }
+}
