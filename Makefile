@@ -14,7 +14,7 @@ demo: setup ## the whole story on this machine: a drill poisons a pool, a group 
 test: setup ## unit and property tests, lint, end-to-end on local AWS
 	@$(LOCAL_AWS) -m local_aws test
 
-test-deep: ## a million histories of a swap in a world that is not atomic
+test-deep: ## a million histories of a swap, of a group and of a lab, in worlds that are not atomic
 	@HISTORIES=1000000 cargo test --quiet --locked -p spot-domain no_history_breaks_a_swap
 
 fuzz: ## change samples of outside data until a parser breaks: make fuzz SECONDS=600 TARGET=listing

@@ -48,18 +48,20 @@ pub async fn advance(
             let (reason, why) = why_not_forward(&observed);
             turn_round(journal, reason, format!("while {} was to leave: {why}", journal.old));
             swaps.revise(lease, journal).await?;
+            continue; // what was called before may land: the next look knows
         }
-        let mut action = next(journal, &lab, &observed);
-        // Once for all target groups, and right before the stop. After that it may be on its way down: no turning round.
+        let action = next(journal, &lab, &observed);
+        // Once for all target groups, and right before each stop: an owner who protects the instance is heard, also if an
+        // earlier stop may still land.
         let asks_the_owner = match action {
             Action::DeregisterOld(_) => !std::mem::replace(&mut owner_asked, true),
-            Action::StopOld | Action::TerminateOld => !lab.stopping,
+            Action::StopOld | Action::TerminateOld => true,
             _ => false,
         };
         if asks_the_owner && let Some(why) = owner::change(clients, settings, &journal.old, &lab).await? {
             turn_round(journal, Reason::InstanceChanged, why);
             swaps.revise(lease, journal).await?;
-            action = next(journal, &lab, &observed);
+            continue;
         }
         tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "carrying on");
         match &action {

@@ -146,6 +146,7 @@ fn to_take_over(
         registrations: traffic.registrations,
         capture: request.capture_image,
         leaving: false,
+        let_out: BTreeSet::new(),
         stopping: false,
         traits: original.traits.clone(),
         losses: losses(original, request.capture_image, old_instance),

@@ -172,11 +172,14 @@ pub async fn volumes_left_by(
     for volume in &found {
         let Some(id) = volume.volume_id() else { continue };
         let is_younger = volume.create_time().is_some_and(|at| at.secs() >= began);
-        let is_its =
-            volume.attachments().iter().any(|one| one.instance_id() == newcomer.map(InstanceId::as_str));
+        // The newcomer may still be shutting down, and the volume outlive it.
+        let goes_with_it = volume.attachments().iter().any(|one| {
+            one.instance_id() == newcomer.map(InstanceId::as_str)
+                && one.delete_on_termination() != Some(false)
+        });
         if is_younger && launched_with.contains(id) {
             volumes.left.extend(left_volume(volume, newcomer));
-        } else if !is_its {
+        } else if !goes_with_it {
             volumes.only_tagged.push(id.to_owned());
         }
     }

@@ -162,6 +162,7 @@ mod tests {
             registrations: vec![],
             capture: false,
             leaving: false,
+            let_out: std::collections::BTreeSet::new(),
             stopping: false,
             traits: Traits::new(),
             losses: vec![],

@@ -112,6 +112,10 @@ pub struct LabSwap {
     pub capture: bool,
     /// The old instance may have been deregistered.
     pub leaving: bool,
+    /// The registrations (by index) that we may have ended: an undo makes these again, and no other. Empty in a journal
+    /// without this field, which means all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub let_out: BTreeSet<usize>,
     /// We may have stopped the old instance: an undo starts it again.
     pub stopping: bool,
     /// The traits of the old instance when the swap began; empty in a journal without this field.

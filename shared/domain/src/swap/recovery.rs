@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use crate::ids::MalformedText;
 
+#[cfg(test)]
+mod fate;
 pub mod group;
 pub mod lab;
 

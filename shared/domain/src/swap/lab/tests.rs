@@ -28,6 +28,7 @@ fn began(original: &Original) -> LabSwap {
         registrations: vec![],
         capture: false,
         leaving: false,
+        let_out: BTreeSet::new(),
         stopping: false,
         traits: original.traits.clone(),
         losses: vec![],

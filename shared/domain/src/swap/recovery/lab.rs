@@ -6,159 +6,17 @@
 //! that back. And what is asked for is what the journal *recorded*: an address or a registration that
 //! its owner has moved elsewhere meanwhile stays there.
 
-use std::collections::BTreeSet;
-
 use crate::ids::InstanceId;
 use crate::reason::Reason;
 use crate::swap::journal::{Journal, Stage};
 use crate::swap::lab::{LabSwap, OldInstance};
 use crate::swap::recovery::End;
 
-/// What the old instance is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OldState {
-    /// Running.
-    Running,
-    /// Pending: it was started again.
-    Starting,
-    /// Stopping or stopped.
-    Stopped,
-    /// Terminated, or forgotten by EC2.
-    Gone,
-}
+mod observed;
 
-/// Who has the Elastic IP that the journal names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AddressAt {
-    /// The old instance.
-    Old,
-    /// The newcomer.
-    Newcomer,
-    /// Nobody: it is allocated and free.
-    Nobody,
-    /// Something else, or it was released; or there never was one. Not ours to move.
-    Elsewhere,
-}
-
-/// What a target group says of one instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TargetState {
-    /// Healthy, or in a group that no load balancer uses.
-    Healthy,
-    /// Registered; the first checks are under way.
-    Checking,
-    /// Registered, and not healthy.
-    Unhealthy,
-    /// Leaving.
-    Draining,
-    /// Not registered.
-    Absent,
-    /// The target group was deleted: there is nothing to be registered in, or to leave.
-    NoGroup,
-}
-
-impl TargetState {
-    const fn is_registered(self) -> bool {
-        matches!(self, Self::Healthy | Self::Checking | Self::Unhealthy)
-    }
-
-    const fn is_out(self) -> bool {
-        matches!(self, Self::Draining | Self::Absent)
-    }
-
-    const fn serves(self) -> bool {
-        matches!(self, Self::Healthy | Self::NoGroup)
-    }
-}
-
-/// Both instances in one target group of the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Targets {
-    /// The old instance.
-    pub old: TargetState,
-    /// The newcomer.
-    pub newcomer: TargetState,
-}
-
-/// The newcomer as EC2 shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Newcomer {
-    /// Its id. An instance that lives is here only if [`crate::swap::proof`] holds.
-    pub id: InstanceId,
-    /// Pending or running.
-    pub alive: bool,
-}
-
-/// An image that the swap made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CapturedImage {
-    /// Its id.
-    pub id: String,
-    /// The snapshots in its block device mappings.
-    pub snapshots: BTreeSet<String>,
-}
-
-/// A volume of the newcomer that would outlive it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftVolume {
-    /// Its id.
-    pub id: String,
-    /// The newcomer still has it.
-    pub is_attached: bool,
-}
-
-/// What AWS shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Observed {
-    /// The old instance.
-    pub old: OldState,
-    /// The newcomer, if any was launched.
-    pub newcomer: Option<Newcomer>,
-    /// Further instances that the swap launched, alive.
-    pub strays: Vec<InstanceId>,
-    /// The launch, or the request for an image, is so recent that EC2 may not show what came of it.
-    pub launch_may_be_invisible: bool,
-    /// The last changing call is so recent that it may still land, or not show yet.
-    pub calls_may_land: bool,
-    /// The Elastic IP.
-    pub address: AddressAt,
-    /// The target groups, in the order of the journal's registrations.
-    pub targets: Vec<Targets>,
-    /// The images that the swap made: they have its image's name, and the old instance as their source.
-    pub images: Vec<CapturedImage>,
-    /// The snapshots that the journal holds of those images.
-    pub snapshots: Vec<String>,
-    /// The volumes that the newcomer was launched with, while EC2 shows them on it.
-    pub newcomers_volumes: BTreeSet<String>,
-    /// Volumes that the journal holds of the newcomer's launch and that don't go with it.
-    pub volumes: Vec<LeftVolume>,
-    /// Everything that only bears the swap's tag, in words: it was left alone.
-    pub left_alone: Vec<String>,
-}
-
-impl Observed {
-    fn newcomer_lives(&self) -> bool {
-        self.newcomer.as_ref().is_some_and(|newcomer| newcomer.alive)
-    }
-
-    /// Names all that a person should know at the end: what was left alone, and what the newcomer leaves to its owner.
-    #[must_use]
-    pub fn remarks(&self, lab: &LabSwap) -> Vec<String> {
-        let has_begun = lab.is_over || lab.leaving || lab.stopping;
-        let stays = |volume: &LeftVolume| {
-            format!(
-                "volume {} of the new instance stays, and costs: that instance had begun to serve",
-                volume.id
-            )
-        };
-        let volumes = self.volumes.iter().filter(|volume| has_begun && !volume.is_attached).map(stays);
-        self.left_alone.iter().cloned().chain(volumes).collect()
-    }
-
-    fn target(&self, wanted: impl Fn(&Targets) -> bool) -> Option<usize> {
-        self.targets.iter().position(wanted)
-    }
-}
+pub use observed::{
+    AddressAt, CapturedImage, LeftVolume, Newcomer, Observed, OldState, TargetState, Targets,
+};
 
 /// The next thing on the way to a newcomer that serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,7 +104,13 @@ impl Action {
         lab.captured.note(&observed.images);
         lab.volumes.extend(observed.newcomers_volumes.iter().cloned());
         match self {
-            Self::DeregisterOld(_) => lab.leaving = true,
+            Self::DeregisterOld(n) => {
+                // A journal without the numbers of those that left before may mean any.
+                if !lab.leaving || !lab.let_out.is_empty() {
+                    lab.let_out.insert(*n);
+                }
+                lab.leaving = true;
+            }
             Self::StopOld | Self::TerminateOld => lab.stopping = true,
             _ => {}
         }
@@ -288,7 +152,15 @@ pub fn why_not_forward(observed: &Observed) -> (Reason, &'static str) {
 /// What to do next.
 #[must_use]
 pub fn next(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
-    if goes_forward(journal, lab, observed) { finish(lab, observed) } else { undo(journal, lab, observed) }
+    let action = if goes_forward(journal, lab, observed) {
+        finish(lab, observed)
+    } else {
+        undo(journal, lab, observed)
+    };
+    match action {
+        Action::Done(_) if observed.calls_may_land => Action::Wait("a call may still land"),
+        action => action,
+    }
 }
 
 fn finish(lab: &LabSwap, observed: &Observed) -> Action {
@@ -296,7 +168,9 @@ fn finish(lab: &LabSwap, observed: &Observed) -> Action {
         if let Some(target) = observed.target(|t| t.newcomer.is_out()) {
             return Action::RegisterNewcomer(target);
         }
-        if lab.address.is_some() && observed.address == AddressAt::Nobody {
+        // AWS lets go of the address some time after it shows that the old instance is shutting down.
+        let is_dead_mans = observed.old == OldState::Gone && observed.address == AddressAt::Old;
+        if lab.address.is_some() && (is_dead_mans || observed.address == AddressAt::Nobody) {
             return Action::AddressToNewcomer;
         }
     }
@@ -309,11 +183,12 @@ fn finish(lab: &LabSwap, observed: &Observed) -> Action {
         }
     }
     match (observed.old, lab.old_instance) {
-        (OldState::Running | OldState::Starting, OldInstance::Stop) => Action::StopOld,
-        (OldState::Running | OldState::Starting | OldState::Stopped, OldInstance::Terminate) => {
-            Action::TerminateOld
-        }
-        (OldState::Stopped, OldInstance::Stop) | (OldState::Gone, _) => clean_up(observed, End::Finished),
+        // It was not we who started it; its owner is asked once it runs.
+        (OldState::Starting, _) => Action::Wait("the old instance was started, and does not run yet"),
+        (OldState::Running, OldInstance::Stop) => Action::StopOld,
+        (OldState::Running, OldInstance::Terminate) => Action::TerminateOld,
+        // Where it was to be terminated, its owner has stopped it, and nobody can ask an instance that is down.
+        (OldState::Stopped | OldState::Gone, _) => clean_up(observed, End::Finished),
     }
 }
 
@@ -322,9 +197,9 @@ fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
         return Action::Wait("what was launched may not be visible yet");
     }
     let back = (observed.old != OldState::Gone).then(|| old_serves_again(journal, lab, observed)).flatten();
-    back.or_else(|| old_may_still_leave(lab, observed))
+    back.or_else(|| old_may_still_leave(journal, observed))
         .or_else(|| newcomer_leaves(observed))
-        .or_else(|| volumes_go(lab, observed))
+        .or_else(|| volumes_go(journal, lab, observed))
         .or_else(|| {
             // Beside a newcomer that is known, an earlier launch may come to light.
             observed
@@ -341,7 +216,7 @@ fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Op
         _ => {}
     }
     if lab.leaving && observed.old == OldState::Running {
-        if let Some(target) = observed.target(|t| t.old.is_out()) {
+        if let Some(target) = (0..observed.targets.len()).find(|n| observed.is_let_out(lab, *n)) {
             return Some(Action::RegisterOld(target));
         }
         let may_serve = observed.newcomer_lives();
@@ -352,22 +227,24 @@ fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Op
     let ours = lab.address.is_some() && journal.newcomer.is_some();
     let astray = matches!(observed.address, AddressAt::Newcomer | AddressAt::Nobody);
     if ours && astray {
-        return Some(Action::AddressToOld);
+        let may_stop = lab.stopping && observed.calls_may_land && observed.newcomer_lives();
+        let wait =
+            Action::Wait("a stop of the old instance may still land, and the newcomer has the address");
+        return Some(if may_stop { wait } else { Action::AddressToOld });
     }
-    // It was out, or without its address, and may not be healthy yet: while the newcomer serves in its
-    // place, that stays.
-    let touched = lab.leaving || (ours && observed.address == AddressAt::Old);
+    // It was out, or without its address, or has failed by itself: while the newcomer serves in its place, that stays.
     let missed = observed.target(|t| t.old == TargetState::Unhealthy && t.newcomer == TargetState::Healthy);
-    (touched && observed.old == OldState::Running && observed.newcomer_lives() && missed.is_some()).then_some(
+    (observed.old == OldState::Running && observed.newcomer_lives() && missed.is_some()).then_some(
         Action::Wait("the old instance is not healthy again, and the newcomer serves in its place"),
     )
 }
 
-/// A stop, or a deregistration, that AWS carries out late finds no newcomer any more, and nobody who makes up for it.
-fn old_may_still_leave(lab: &LabSwap, observed: &Observed) -> Option<Action> {
-    let was_told_to = (lab.leaving || lab.stopping) && observed.old != OldState::Gone;
-    (was_told_to && observed.calls_may_land)
-        .then_some(Action::Wait("what was asked of the old instance may still land"))
+/// A stop, a deregistration or a move of the address that AWS carries out late finds no newcomer any more, and nobody who
+/// makes up for it.
+fn old_may_still_leave(journal: &Journal, observed: &Observed) -> Option<Action> {
+    let has_taken_over = journal.newcomer.is_some() && observed.old != OldState::Gone;
+    (has_taken_over && observed.calls_may_land)
+        .then_some(Action::Wait("what was asked of the old instance, or of its address, may still land"))
 }
 
 fn newcomer_leaves(observed: &Observed) -> Option<Action> {
@@ -381,10 +258,13 @@ fn newcomer_leaves(observed: &Observed) -> Option<Action> {
     Some(Action::TerminateNewcomer(newcomer.id.clone()))
 }
 
-/// An image may say of a volume that it outlives its instance. Of a newcomer that never served in the old one's place,
-/// nothing stays; on another's there may be what only it was told.
-fn volumes_go(lab: &LabSwap, observed: &Observed) -> Option<Action> {
-    if lab.is_over || lab.leaving || lab.stopping {
+/// An image may say of a volume that it outlives its instance. Of a newcomer that never had traffic, nothing stays; on
+/// another's there may be what only it was told.
+fn volumes_go(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<Action> {
+    // From then on it may have been registered, and have had the address.
+    let may_have_served =
+        journal.newcomer.is_some() && (lab.address.is_some() || !lab.registrations.is_empty());
+    if may_have_served || lab.is_over || lab.leaving || lab.stopping {
         return None;
     }
     if let Some(volume) = observed.volumes.iter().find(|volume| !volume.is_attached) {
@@ -409,3 +289,5 @@ fn clean_up(observed: &Observed, end: End) -> Action {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -63,6 +65,7 @@ impl World {
             registrations: vec![registration; groups],
             capture,
             leaving: false,
+            let_out: BTreeSet::new(),
             stopping: false,
             traits: crate::swap::lab::Traits::new(),
             losses: vec![],
@@ -391,7 +394,8 @@ proptest! {
             End::Undone if old_taken => prop_assert!(!alive),
             End::Undone => {
                 prop_assert!(!alive, "a stray newcomer");
-                let has_served = world.lab.leaving || world.lab.stopping;
+                let has_traffic = has_address || groups > 0;
+                let has_served = (world.journal.newcomer.is_some() && has_traffic) || world.lab.stopping;
                 prop_assert!(has_served || world.seen.volumes.is_empty(), "a stray volume");
                 prop_assert_eq!(world.seen.old, OldState::Running);
                 prop_assert!(world.serves(AddressAt::Old, |t| t.old), "{:?}", world);
@@ -476,13 +480,14 @@ fn what_stays_is_named() {
     world.seen.left_alone = vec!["image ami-9 bears the tag".into()];
     let remarks = world.seen.remarks(&world.lab);
     assert!(
-        remarks.len() == 2 && remarks[0].contains("ami-9") && remarks[1].contains("vol-1"),
+        remarks.len() == 3 && remarks[0].contains("ami-9") && remarks[1].contains("vol-1"),
         "{remarks:?}"
     );
     let mut never_served = World::new(OldInstance::Stop, true, 1, false);
     never_served.run(Cut::after(1));
     never_served.newcomer_dies();
-    assert_eq!(never_served.seen.remarks(&never_served.lab), Vec::<String>::new(), "its volume goes");
+    assert_eq!(never_served.recover(), End::Undone);
+    assert_eq!(never_served.seen.remarks(&never_served.lab), Vec::<String>::new(), "its volume has gone");
 }
 
 #[test]

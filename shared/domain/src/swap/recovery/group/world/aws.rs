@@ -1,23 +1,12 @@
 //! AWS as it is while a swap goes on: nothing is atomic. Members leave slowly, the group scales both ways by itself, a call
 //! may land after its caller gave up, and each field of a look may be some states old.
-//!
-//! Its clock ticks once an event. The lengths stand in the order that the real ones have: a step lives for 60 s, AWS is
-//! given 30 s more.
 
 use std::collections::BTreeSet;
 
 use crate::ids::InstanceId;
 use crate::swap::group::tests::{group_of, id, member};
 use crate::swap::group::{AZ_REBALANCE, Group, Member, MemberState};
-
-/// A step, and a visit of a recoverer, is killed when it is older.
-pub(super) const LIFE: u32 = 4;
-/// A call has landed so long after its caller gave up, or never does.
-pub(super) const LATE: u32 = 4;
-/// A look shows nothing older.
-pub(super) const LAG: u32 = 2;
-/// The quiet period: after it, what was called has landed and shows.
-pub(super) const QUIET: u32 = LIFE + LATE + LAG;
+use crate::swap::recovery::fate::Refused;
 
 pub(super) const OLD: u32 = 0;
 pub(super) const NEW: u32 = 99;
@@ -103,10 +92,6 @@ impl Call {
         !matches!(self, Self::Detach(_) | Self::TerminateMember { .. })
     }
 }
-
-/// AWS refuses it, and nothing changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refused;
 
 impl Truth {
     pub(super) fn new(n: u32, max: u32) -> Self {

@@ -2,8 +2,9 @@
 //! by is the real thing; the order of writes and calls is a copy of `shared/swap/src/phases`.
 
 use super::aws::{Basis, Call, NEW, OLD, ids};
-use super::history::{Answer, Fate, History, Row, Step, at};
+use super::history::{History, Row, Step};
 use super::*;
+use crate::swap::recovery::fate::{Answer, Fate, at};
 use crate::swap::scaling::scaling;
 use crate::swap::selection::changed_before_retirement;
 

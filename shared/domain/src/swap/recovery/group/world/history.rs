@@ -3,38 +3,10 @@
 
 use jiff::Timestamp;
 
-use super::aws::{Basis, Call, LAG, LATE, LIFE, NEW, OLD, QUIET, Refused, Truth, View, ids, view};
+use super::aws::{Basis, Call, NEW, OLD, Truth, View, ids, view};
 use super::recoverer::Visit;
 use super::*;
-
-/// The fate of a call or a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    Done,
-    /// Carried out; the answer is lost. The SDK repeats most calls.
-    AnswerLost,
-    /// AWS refuses it for a reason of its own: a throttle, a permission, another activity.
-    Refused,
-    /// The caller gives up, and nothing happens.
-    Never,
-    /// The caller gives up, and it happens later.
-    Late,
-    /// The process dies before it.
-    CutBefore,
-    /// The process dies after it.
-    CutAfter,
-}
-
-impl Fate {
-    pub(super) const fn is_cut(self) -> bool {
-        matches!(self, Self::CutBefore | Self::CutAfter)
-    }
-
-    /// Returns true if a write with this fate is in the table.
-    pub(super) const fn is_written(self) -> bool {
-        !matches!(self, Self::CutBefore | Self::Never | Self::Late)
-    }
-}
+use crate::swap::recovery::fate::{Answer, Fate, LAG, LATE, LIFE, QUIET, Refused};
 
 /// The next step of a process: a write, a look, or a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,16 +77,6 @@ impl From<u16> for Step {
     }
 }
 
-/// The answer that the caller hears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
-    Done,
-    Refused,
-    /// The SDK asks again, in the next step.
-    Again,
-    Nothing,
-}
-
 /// The row of the Swaps table.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
@@ -137,15 +99,8 @@ pub(super) struct History {
     /// A person was told that something is left.
     pub told: bool,
     broken: Option<String>,
-    /// The owner asked for more between our look and our MaxSize, which has made the group smaller than that. Hole 12b:
-    /// what comes of it is not asked.
-    is_raced: bool,
     is_verbose: bool,
     log: Vec<String>,
-}
-
-pub(super) fn at(tick: u32) -> Timestamp {
-    Timestamp::from_second(i64::from(tick)).unwrap()
 }
 
 impl History {
@@ -165,7 +120,6 @@ impl History {
             owner_acted: false,
             told: false,
             broken: None,
-            is_raced: false,
             is_verbose: false,
             log: vec![],
         }
@@ -244,7 +198,7 @@ impl History {
 
     /// The first broken promise counts.
     fn holds(&mut self, promise: bool, what: impl FnOnce() -> String) {
-        if !promise && self.broken.is_none() && !self.is_raced {
+        if !promise && self.broken.is_none() {
             self.broken = Some(format!("{}\n{}\nrow: {:?}", what(), self.truth, self.row));
         }
     }
@@ -279,7 +233,9 @@ impl History {
         {
             let is_raced = self.truth.wish > basis.wish;
             self.holds(is_raced, || format!("MaxSize {to} makes the group pick victims"));
-            self.is_raced = true;
+            // The owner asked for more between our look and our MaxSize (hole 12b): what AWS takes off is lost to him, and
+            // all else is promised as before.
+            self.truth.wish = self.truth.wish.saturating_sub(self.truth.desired - to);
         }
         if call == Call::Terminate(OLD) {
             let is_member = self.truth.member(OLD).is_some_and(|m| m.stays() && m.alive);

@@ -1,9 +1,10 @@
 //! A recoverer: the rollback of the execution, or a reconciler. Reads the row, looks, writes ahead, calls, as `advance` in
 //! `shared/swap/src/recovery.rs` does.
 
-use super::aws::{Basis, Call, LIFE, OLD, number};
-use super::history::{Answer, Fate, History, Row, Step, at};
+use super::aws::{Basis, Call, OLD, number};
+use super::history::{History, Row, Step};
 use super::*;
+use crate::swap::recovery::fate::{Answer, Fate, LIFE, at};
 
 /// A visit: the journal that it read, and the action that it has written ahead.
 #[derive(Debug, Clone, Default)]

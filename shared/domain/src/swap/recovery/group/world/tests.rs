@@ -4,25 +4,21 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
-use super::aws::{LAG, NEW, OLD, QUIET};
+use super::aws::{NEW, OLD};
 use super::execution::At;
-use super::history::{Event, Fate, History, Step};
+use super::history::{Event, History, Step};
 use super::*;
 use crate::settings::Settings;
+use crate::swap::recovery::fate::{Fate, LAG, QUIET, histories};
 
 pub(super) static SETTINGS: LazyLock<Settings> = LazyLock::new(Settings::default);
-
-/// 20,000, or as many as a deep run asks for: `make test-deep`.
-fn cases() -> u32 {
-    std::env::var("HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000)
-}
 
 fn swap(n: u32, is_at_max: bool, hook: bool) -> History {
     History::new(n, is_at_max, if hook { Retirement::TerminateInGroup } else { Retirement::Detach })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::with_cases(cases()) })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::with_cases(histories(20_000)) })]
 
     /// Whatever happens, in whatever order: capacity holds, the way has an end, nothing of ours is left.
     #[test]
