@@ -1,22 +1,27 @@
 """`python -m local_aws.ministack`: MiniStack, with refusals of AWS that MiniStack lacks."""
 
+from __future__ import annotations
+
 import logging
 import re
+from typing import Any
 
 from ministack.app import main
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from ministack.services import eventbridge, sns
 
+from .shapes import Shape
+
 LOG = logging.getLogger("events")
 ASSUMED_ROLE = re.compile(r"arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/.*")
 
 
-def install():
+def install() -> None:
     _judge_conditions_as_aws_does()
     deliver = eventbridge._dispatch_to_sns
 
-    def deliver_if_allowed(arn, payload):
+    def deliver_if_allowed(arn: str, payload: Any):
         if _events_may_publish(arn):
             deliver(arn, payload)
         else:
@@ -28,7 +33,7 @@ def install():
 def _judge_conditions_as_aws_does():
     resolve, request_keys = iam_evaluator._resolve_condition_key, iam_actions.request_tag_context
 
-    def resolve_as_aws_does(key, context):
+    def resolve_as_aws_does(key: str, context: Any):
         value = resolve(key, context)
         if key.lower() == "aws:principalarn" and (assumed := ASSUMED_ROLE.fullmatch(value or "")):
             # IAM User Guide, "AWS global condition context keys": a session's aws:PrincipalArn is the ARN of its role.
@@ -38,7 +43,7 @@ def _judge_conditions_as_aws_does():
             return None if context.principal_type == "Service" else "true"
         return value
 
-    def request_keys_with_those_of_sts(service, iam_action, body, params):
+    def request_keys_with_those_of_sts(service: str, iam_action: str, body: Any, params: Shape):
         keys = request_keys(service, iam_action, body, params)
         return {**keys, **sts_keys(params)} if iam_action == "sts:AssumeRole" else keys
 
@@ -46,7 +51,7 @@ def _judge_conditions_as_aws_does():
     iam_actions.request_tag_context = request_keys_with_those_of_sts
 
 
-def sts_keys(params):
+def sts_keys(params: Shape) -> Shape:
     """Returns the condition keys that identity policies may use for AssumeRole; MiniStack gives them to trust policies
     alone.
 
@@ -56,7 +61,7 @@ def sts_keys(params):
     return {key: v[0] if isinstance(v, list) else v for key, v in values.items() if v}
 
 
-def _events_may_publish(topic_arn):
+def _events_may_publish(topic_arn: str):
     """EventBridge User Guide, "Amazon SNS permissions": conditions in topic policies are not supported for EventBridge.
 
     No condition key has a value here, so that a statement with a Condition lets nothing through.

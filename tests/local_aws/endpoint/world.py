@@ -5,9 +5,18 @@ action here, run under one lock by a ticker, so that a test sees the same interm
 each group is recorded after every change: the history misses no dip, however short.
 """
 
+from __future__ import annotations
+
 import contextlib
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from ..shapes import Shape
+
+if TYPE_CHECKING:
+    from moto.autoscaling.models import FakeAutoScalingGroup
 
 ACCOUNT = "123456789012"
 
@@ -46,12 +55,12 @@ DEFAULT_NEWCOMERS = {
 
 
 class World:
-    def __init__(self):
+    def __init__(self) -> None:
         self.lock = threading.RLock()
         self._actions = []  # (since when, seconds or a timing's name, action)
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         with self.lock:
             self._actions.clear()
             self.timing = dict(DEFAULT_TIMING)
@@ -75,7 +84,7 @@ class World:
             self.history = {}  # group name → [{t, in_service, desired, ...}]
 
     @contextlib.contextmanager
-    def within(self, account):
+    def within(self, account: str) -> Iterator[None]:
         """Directs moto to this account. Call it only under the lock."""
         self.account, before = account, self.account
         try:
@@ -83,12 +92,12 @@ class World:
         finally:
             self.account = before
 
-    def later(self, wait, action):
+    def later(self, wait: float | str, action: Callable[[], object]) -> None:
         """Defers an action. `wait` is in seconds, or a timing's name: a change of the timing meanwhile holds or
         releases the action."""
         self._actions.append((time.time(), wait, action))
 
-    def tick(self):
+    def tick(self) -> None:
         """Runs the actions that are due, then records the changes."""
         with self.lock:
             while self._actions and self._due(first := min(self._actions, key=self._due)) <= time.time():
@@ -97,11 +106,11 @@ class World:
                 self.observe()
             self.observe()
 
-    def _due(self, action):
+    def _due(self, action: tuple[float, float | str, Callable[[], object]]):
         since, wait, _ = action
-        return since + self.timing.get(wait, wait)
+        return since + (self.timing[wait] if isinstance(wait, str) else wait)
 
-    def observe(self):
+    def observe(self) -> None:
         for group in groups():
             seen = describe(group)
             past = self.history.setdefault(group.name, [])
@@ -109,14 +118,14 @@ class World:
                 past.append({"t": time.time(), **seen})
 
 
-def groups(region="us-east-1"):
+def groups(region: str = "us-east-1") -> list[FakeAutoScalingGroup]:
     from moto.autoscaling.models import autoscaling_backends
 
     accounts = list(autoscaling_backends)
     return [g for account in accounts for g in autoscaling_backends[account][region].autoscaling_groups.values()]
 
 
-def describe(group):
+def describe(group: FakeAutoScalingGroup) -> Shape:
     members = [
         {
             "instance_id": s.instance.id,
