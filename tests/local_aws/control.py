@@ -50,6 +50,25 @@ class Control:
         fault = {"action": action, "code": code, "status": status, "kind": kind, **more}
         return self._call("POST", "faults", fault if times is None else {**fault, "times": times})
 
+    def change_fault(self, fault: Fault, **fields: Any) -> Fault:
+        """Changes a fault; the calls that it holds back go on as it says now."""
+        return self._call("PATCH", "faults", {"id": fault["id"], **fields})
+
+    def land(self) -> list[Call]:
+        """Carries out the calls that the faults `late` and `twice` have left under way; returns them with their answers."""
+        return self._call("POST", "faults/land", {})
+
+    def stale(self, group: str, *fields: str, after: str | None = None, reads: int | None = None) -> None:
+        """Makes the group's description lag in these fields, for Lambdas, as `endpoint/control.py` says; until `fresh`."""
+        self._call("POST", "stale", {"name": group, "fields": fields, "after": after, "reads": reads})
+
+    def stale_answers(self, group: str) -> int:
+        """Returns how often a Lambda was shown the past."""
+        return self._call("GET", "stale")[group]["answered"]
+
+    def fresh(self) -> None:
+        self._call("DELETE", "stale")
+
     def faults(self) -> list[Fault]:
         return self._call("GET", "faults")
 

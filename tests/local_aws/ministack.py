@@ -1,7 +1,10 @@
-"""`python -m local_aws.ministack`: MiniStack, with refusals of AWS that MiniStack lacks."""
+"""`python -m local_aws.ministack`: MiniStack, with refusals and failures of AWS that MiniStack lacks."""
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextvars
+import json
 import logging
 import re
 from typing import Any
@@ -9,16 +12,19 @@ from typing import Any
 from ministack.app import main
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
-from ministack.services import eventbridge, sns
+from ministack.services import eventbridge, sns, stepfunctions
 
+from .paths import GIVE_UP, GIVEN_UP
 from .shapes import Shape
 
 LOG = logging.getLogger("events")
+LOOK_SECONDS = 0.05
 ASSUMED_ROLE = re.compile(r"arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/.*")
 
 
 def install() -> None:
     _judge_conditions_as_aws_does()
+    _give_up_on_request()
     deliver = eventbridge._dispatch_to_sns
 
     def deliver_if_allowed(arn: str, payload: Any):
@@ -28,6 +34,31 @@ def install() -> None:
             LOG.warning("EventBridge → SNS %s refused by the topic's policy", arn)
 
     eventbridge._dispatch_to_sns = deliver_if_allowed
+
+
+def _give_up_on_request():
+    """Step Functions Developer Guide, "Handling error conditions": after `Lambda.Unknown` and the like, a state is retried,
+    and nobody knows what became of the invocation. If `GIVE_UP` names an execution and a phase, its invocation is given up
+    so. It runs on; `GIVEN_UP` is there until it ends."""
+    invoke = stepfunctions._call_lambda
+    GIVEN_UP.unlink(missing_ok=True)  # Of a MiniStack that was killed.
+
+    def invoked(func_ref: str, event: Any):
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        invocation = pool.submit(contextvars.copy_context().run, invoke, func_ref, event)
+        pool.shutdown(wait=False)
+        while not concurrent.futures.wait([invocation], timeout=LOOK_SECONDS).done:
+            if GIVE_UP.exists() and _is_meant(json.loads(GIVE_UP.read_text()), event):
+                GIVE_UP.rename(GIVEN_UP)
+                invocation.add_done_callback(lambda _: GIVEN_UP.unlink())
+                raise stepfunctions._ExecutionError("Lambda.Unknown", "given up by a test")
+        return invocation.result()
+
+    stepfunctions._call_lambda = invoked
+
+
+def _is_meant(told: Shape, event: Any) -> bool:
+    return isinstance(event, dict) and event.get("phase") == told["phase"] and told["execution"] in json.dumps(event)
 
 
 def _judge_conditions_as_aws_does():

@@ -20,7 +20,7 @@ from . import build, deploy, servers
 from .control import CapacityWatcher, Control
 from .groups import Network, create_group
 from .kubernetes.cluster import Kubernetes
-from .paths import ACCOUNT, REGION, Home, credentials
+from .paths import ACCOUNT, GIVE_UP, GIVEN_UP, REGION, Home, credentials
 from .progress import step
 from .shapes import Shape
 
@@ -170,6 +170,19 @@ class LocalAws:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{arn} was stopped {timeout} s ago, and a Lambda of it is still at work")
             time.sleep(0.02)
+
+    def give_up(self, arn: str, phase: str, timeout: float = 30) -> None:
+        """Makes Step Functions give up the invocation of this phase that is under way, and returns once it has: the state
+        is retried beside it. `given_up_ended` waits for its end."""
+        told = self.home.directory / GIVE_UP
+        fresh = told.with_suffix(".new")
+        fresh.write_text(json.dumps({"execution": arn, "phase": phase}))
+        fresh.replace(told)
+        _wait(lambda: not told.exists(), timeout, f"no invocation of {phase} was under way to be given up")
+
+    def given_up_ended(self, timeout: float = 60) -> None:
+        """Returns once the invocation that was given up has ended."""
+        _wait(lambda: not (self.home.directory / GIVEN_UP).exists(), timeout, "what was given up still runs")
 
     def _is_at_work(self, arn: str):
         """Returns True while a Lambda works. MiniStack writes the end of a task into the history of a stopped
@@ -341,6 +354,14 @@ class LocalAws:
 
     def _exists(self, instance_id: str):
         return bool(re.fullmatch(r"i-[0-9a-f]+", instance_id)) and any(i["InstanceId"] == instance_id for i in self.instances())
+
+
+def _wait(condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(otherwise)
+        time.sleep(0.02)
 
 
 def _entered(events: list[Shape]):

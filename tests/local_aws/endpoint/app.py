@@ -13,7 +13,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
 from ..shapes import Call, Shape, WSGIApp
-from . import account, autoscaling, ec2, elb, interfaces, kubernetes, launches, lifecycle, scaling, scheduled, standalone
+from . import account, autoscaling, ec2, elb, interfaces, kubernetes, launches, lifecycle, scaling, scheduled, stale, standalone
 from .control import Control
 from .eks import AUTHENTICATOR
 from .forwarder import Forwarder
@@ -48,7 +48,8 @@ class Ec2App:
             return Response(body, content_type="application/x-amz-json-1.1")(environ, start_response)
         with WORLD.lock:
             WORLD.tick()
-            with WORLD.within(call["account"]):
+            stale.about_to(call)
+            with WORLD.within(call["account"], call["caller"]):
                 response = self._launch_once(call, environ)
             WORLD.observe()
         return response(environ, start_response)
@@ -92,7 +93,7 @@ class ForwardHandler(QuietHandler):
 
 
 def serve(ec2_port: int, forward_port: int, ministack_port: int) -> None:
-    for part in (ec2, launches, elb, lifecycle, scaling, scheduled, autoscaling, standalone, interfaces, account, AUTHENTICATOR):
+    for part in (ec2, launches, elb, lifecycle, scaling, scheduled, autoscaling, stale, standalone, interfaces, account, AUTHENTICATOR):
         part.install()
     calls, faults, identities = Calls(), Faults(), Identities(ministack_port)
     permissions = Permissions(identities)

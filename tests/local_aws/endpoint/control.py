@@ -8,10 +8,19 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
     POST   /_local/calls/clear
     GET    /_local/granted              [[account, role, action]] of the functions' answered calls since the start; no reset forgets them
     GET    /_local/faults               with `hits`
-    POST   /_local/faults               {action, kind: error|error_after|delay|hold, match?, skip?, times?, status?, code?,
-                                         message?, delay_seconds?, service?, account?, caller?: lambda|test|any};
-                                         `hold` keeps the calls back until the faults are cleared
-    DELETE /_local/faults
+    POST   /_local/faults               {action, kind: error|error_after|delay|hold|late|twice, match?, skip?, times?, status?,
+                                         code?, message?, delay_seconds?, service?, account?, caller?: lambda|test|any};
+                                         `hold` keeps the calls back until the faults are cleared, or it is made another kind;
+                                         `late` closes the connection without an answer, and the call is carried out when it
+                                         lands; `twice` carries it out and answers, and once more when it lands
+    PATCH  /_local/faults               {id, kind?, …}: what it holds back goes on as it says now
+    DELETE /_local/faults               what is under way never lands
+    POST   /_local/faults/land          carries out the calls that are under way; answers [call]
+    GET    /_local/stale                group name → {fields, after, reads, answered, begun}
+    POST   /_local/stale                {name, fields: [desired|max|suspended|tags|members|lifecycle], after?, reads?}: to Lambdas
+                                         the group's description shows these as they are now, or as they were right before
+                                         the first call of the action `after`; for so many reads, else until it is deleted
+    DELETE /_local/stale
     GET    /_local/groups               every group's capacity and members now
     GET    /_local/history?group=NAME   every state that the group has had since it was created
     POST   /_local/timing               any of world.DEFAULT_TIMING, in seconds; holds for what is under way, too
@@ -47,12 +56,14 @@ from ..shapes import Call, Fault, Shape
 from . import ec2
 from .eks import AUTHENTICATOR
 from .nodes import NODES
+from .stale import Stale
 from .world import DEFAULT_NEWCOMERS, WORLD, describe, groups
 
 if TYPE_CHECKING:
     from .identities import Identities
     from .recorder import Calls, Faults
 
+KINDS = ("error", "error_after", "delay", "hold", "late", "twice")
 STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
 
@@ -105,10 +116,31 @@ class Control:
         return self.faults.list()
 
     def post_faults(self, fault: Fault) -> Fault:
-        if fault.get("kind", "error") not in ("error", "error_after", "delay", "hold"):
+        if fault.get("kind", "error") not in KINDS:
             raise ValueError(f"unknown kind of fault: {fault['kind']}")
         fault["action"]
         return self.faults.add(fault)
+
+    def patch_faults(self, told: Fault) -> Fault:
+        if told.get("kind", "error") not in KINDS:
+            raise ValueError(f"unknown kind of fault: {told['kind']}")
+        return self.faults.change(told["id"], told)
+
+    def post_faults_land(self, _: Shape) -> Sequence[Call]:
+        return self.faults.land()
+
+    def get_stale(self, _: Shape) -> dict[str, Shape]:
+        return {name: stale.told() for name, stale in WORLD.stale.items()}
+
+    def post_stale(self, told: Shape) -> None:
+        group = next(g for g in groups() if g.name == told["name"])
+        stale = Stale(told["fields"], told.get("after"), told.get("reads"))
+        if stale.after is None:
+            stale.remember(group)
+        WORLD.stale[group.name] = stale
+
+    def delete_stale(self, _: Shape) -> None:
+        WORLD.stale.clear()
 
     def delete_faults(self, _: Shape) -> None:
         self.faults.clear()

@@ -106,14 +106,23 @@ def _describe():
     describe_status = EC2Backend.describe_instance_status
 
     def describe_visible(self: Any):
-        for instance_id in self._get_param("InstanceIds", []):
-            if WORLD.invisible_until.get(instance_id, 0) > time.time():
-                raise InvalidInstanceIdError(instance_id)
-        return describe_instances(self)
+        refuse_invisible(self._get_param("InstanceIds", []))
+        answer = describe_instances(self)
+        found = answer.result["Reservations"]  # Copies: moto makes them for each answer.
+        for reservation in found:
+            reservation.instances = [i for i in reservation.instances if WORLD.shows(i.id)]
+        answer.result["Reservations"] = [r for r in found if r.instances]
+        return answer
 
-    def status_of_present(self: Any, *args, **kwargs):
-        found = describe_status(self, *args, **kwargs)
-        return [i for i in found if WORLD.status.get(i.id) != "absent"]
+    def refuse_invisible(instance_ids: list[str]):
+        """EC2 Developer Guide, "Eventual consistency in the Amazon EC2 API": asked for by its id, it is not found."""
+        if hidden := next((i for i in instance_ids if not WORLD.shows(i)), None):
+            raise InvalidInstanceIdError(hidden)
+
+    def status_of_present(self: Any, instance_ids: list[str], *args, **kwargs):
+        refuse_invisible(instance_ids)
+        found = describe_status(self, instance_ids, *args, **kwargs)
+        return [i for i in found if WORLD.status.get(i.id) != "absent" and WORLD.shows(i.id)]
 
     def checks(instance: Instance):
         if instance.state_code != 16:

@@ -250,7 +250,7 @@ def _newcomer(instance: Instance):
     WORLD.newcomer_ids[instance.id] = plan
     ec2.set_state(instance, ec2.PENDING)
     WORLD.status[instance.id] = "initializing"
-    WORLD.invisible_until[instance.id] = time.time() + WORLD.timing["invisible"]
+    WORLD.launched_at[instance.id] = time.time()
 
     def run():
         if instance.state == "pending":

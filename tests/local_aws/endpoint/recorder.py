@@ -1,4 +1,4 @@
-"""A WSGI layer that records every AWS call and, on request, makes it fail, hang or lose its answer."""
+"""A WSGI layer that records every AWS call and, on request, makes it fail, hang, lose its answer, land late or twice."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 JSON_TARGET = "HTTP_X_AMZ_TARGET"
 NOT_LOGGED = {"Version", "UserData", "SecretString"}
 HOLD_SECONDS = 0.02  # Pause between two checks whether a call is still held.
+NO_ANSWER = 0  # The status, in the log, of a call whose caller was left without an answer.
 
 
 class Calls:
@@ -39,7 +41,7 @@ class Calls:
             # A call that a fault of an earlier test has delayed is none of the test that has cleared the log since.
             if call["t"] >= self._since:
                 self._calls.append(call)
-            if call["caller"] == "lambda" and call["status"] < 400:
+            if call["caller"] == "lambda" and NO_ANSWER < call["status"] < 400:
                 self._granted.add((call["account"], call["access_key"], f"{call['service']}:{call['action']}"))
 
     def granted(self) -> set[tuple[str, str, str]]:
@@ -65,6 +67,7 @@ class Faults:
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
         self._faults = []
+        self._under_way: list[Callable[[], Call]] = []  # Calls that are still to be carried out.
 
     def add(self, fault: Fault) -> Fault:
         with self._lock:
@@ -72,9 +75,28 @@ class Faults:
             self._faults.append(fault)
             return fault
 
+    def change(self, fault_id: int, fields: Fault) -> Fault:
+        """Changes a fault. The calls that it holds back go on as it says now."""
+        with self._lock:
+            fault = next(f for f in self._faults if f["id"] == fault_id)
+            fault.update(fields)
+            return fault
+
     def clear(self) -> None:
+        """Lets go of what is held back. What is under way never lands."""
         with self._lock:
             self._faults.clear()
+            self._under_way.clear()
+
+    def keep(self, carry_out: Callable[[], Call]) -> None:
+        with self._lock:
+            self._under_way.append(carry_out)
+
+    def land(self) -> Sequence[Call]:
+        """Carries out what is under way, in order; returns the calls with their answers, which nobody hears."""
+        with self._lock:
+            under_way, self._under_way = self._under_way, []
+        return [carry_out() for carry_out in under_way]
 
     def list(self) -> Sequence[Fault]:
         with self._lock:
@@ -118,13 +140,22 @@ class Recorder:
         call["account"] = self.identities.account(call["access_key"])
         started = time.time()
         response = self._answer(call, environ)
-        record: Call = {"t": started, "ms": round((time.time() - started) * 1000, 1), **call, "status": response.status_code}
-        if response.status_code >= 400:
-            record["error"] = _error_code(response)
-        self.calls.add(record)
+        if response is None:
+            self._record(call, started, NO_ANSWER, "NoAnswer")
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return Response()(environ, start_response)  # Reaches nobody, and werkzeug closes the connection.
+        self._record(call, started, response.status_code, _error_code(response) if response.status_code >= 400 else None)
         return response(environ, start_response)
 
-    def _answer(self, call: Call, environ: Shape):
+    def _record(self, call: Call, started: float, status: int, error: str | None) -> Call:
+        record: Call = {"t": started, "ms": round((time.time() - started) * 1000, 1), **call, "status": status}
+        if error:
+            record["error"] = error
+        self.calls.add(record)
+        return record
+
+    def _answer(self, call: Call, environ: Shape) -> Response | None:
+        """Returns None if the caller is to hear nothing."""
         fault = self.faults.take(call)
         if fault is None:
             return Response.from_app(self.app, environ, buffered=True)
@@ -133,8 +164,23 @@ class Recorder:
             time.sleep(HOLD_SECONDS)
         if fault["kind"] == "error":
             return error_response(call, fault)
+        if fault["kind"] in ("late", "twice"):
+            self._keep(call, environ)
+        if fault["kind"] == "late":
+            return None
         response = Response.from_app(self.app, environ, buffered=True)
         return error_response(call, fault) if fault["kind"] == "error_after" else response
+
+    def _keep(self, call: Call, environ: Shape) -> None:
+        """Keeps the call, to be carried out when `Faults.land` says so."""
+        body = environ["wsgi.input"].getvalue()
+
+        def carry_out() -> Call:
+            started = time.time()
+            response = Response.from_app(self.app, {**environ, "wsgi.input": io.BytesIO(body)}, buffered=True)
+            return self._record(call, started, response.status_code, _error_code(response) if response.status_code >= 400 else None)
+
+        self.faults.keep(carry_out)
 
 
 def parse(environ: Shape) -> Call:
