@@ -7,6 +7,8 @@ import contextvars
 import json
 import logging
 import re
+import uuid
+from pathlib import Path
 from typing import Any
 
 from ministack.app import main
@@ -39,9 +41,10 @@ def install() -> None:
 def _give_up_on_request():
     """Step Functions Developer Guide, "Handling error conditions": after `Lambda.Unknown` and the like, a state is retried,
     and nobody knows what became of the invocation. If `GIVE_UP` names an execution and a phase, its invocation is given up
-    so. It runs on; `GIVEN_UP` is there until it ends."""
+    so. It runs on; a file of the name `GIVEN_UP` is there until it ends."""
     invoke = stepfunctions._call_lambda
-    GIVEN_UP.unlink(missing_ok=True)  # Of a MiniStack that was killed.
+    for left in Path().glob(GIVEN_UP):  # By a MiniStack that was killed.
+        left.unlink()
 
     def invoked(func_ref: str, event: Any):
         pool = concurrent.futures.ThreadPoolExecutor(1)
@@ -49,8 +52,8 @@ def _give_up_on_request():
         pool.shutdown(wait=False)
         while not concurrent.futures.wait([invocation], timeout=LOOK_SECONDS).done:
             if GIVE_UP.exists() and _is_meant(json.loads(GIVE_UP.read_text()), event):
-                GIVE_UP.rename(GIVEN_UP)
-                invocation.add_done_callback(lambda _: GIVEN_UP.unlink())
+                running = GIVE_UP.rename(GIVEN_UP.replace("*", uuid.uuid4().hex))
+                invocation.add_done_callback(lambda _, running=running: running.unlink())
                 raise stepfunctions._ExecutionError("Lambda.Unknown", "given up by a test")
         return invocation.result()
 

@@ -28,8 +28,8 @@ GRANTED = LOCAL / "granted"
 # Exists once all of these tests have run.
 ALL_GRANTED = GRANTED / "complete"
 
-# In a home, MiniStack's working directory: the invocation that Step Functions are to give up, and there while it still runs.
-GIVE_UP, GIVEN_UP = Path("give-up"), Path("given-up")
+# In a home, MiniStack's working directory: the invocation that Step Functions are to give up; one file for each that runs on.
+GIVE_UP, GIVEN_UP = Path("give-up"), "given-up-*"
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"

@@ -181,8 +181,8 @@ class LocalAws:
         _wait(lambda: not told.exists(), timeout, f"no invocation of {phase} was under way to be given up")
 
     def given_up_ended(self, timeout: float = 60) -> None:
-        """Returns once the invocation that was given up has ended."""
-        _wait(lambda: not (self.home.directory / GIVEN_UP).exists(), timeout, "what was given up still runs")
+        """Returns once the invocations that were given up have ended."""
+        _wait(lambda: not any(self.home.directory.glob(GIVEN_UP)), timeout, "what was given up still runs")
 
     def _is_at_work(self, arn: str):
         """Returns True while a Lambda works. MiniStack writes the end of a task into the history of a stopped
