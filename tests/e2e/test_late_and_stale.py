@@ -27,15 +27,15 @@ def of(web, instance_id=None):
 
 
 def assert_whole(web):
-    """The swap has ended either way: swapped, or as if it had never been."""
+    """Each swap has ended either way: swapped, or as if it had never been."""
     execution = web.end()
     assert execution["status"] == "SUCCEEDED", execution
     report = execution["output"]
-    if report["swapped"]:
-        web.assert_swapped(report)
+    if swapped := [s["old_instance_id"] for s in report["swapped"]]:
+        web.assert_swapped(report, *swapped)
     else:
-        assert len(report["rolled_back"]) == 1, report
         web.assert_untouched()
+    assert {*swapped, *(r["instance_id"] for r in report["rolled_back"])} == {*web.old}, report
     return report
 
 
@@ -160,13 +160,17 @@ def test_a_call_that_lands_twice_is_no_harm(aws, scene):
 # -- a step runs on beside its repetition ------------------------------------------------------------------------------
 
 
-def given_up(web, phase, call, match=None):
-    """Has Step Functions give up the phase of a swap while its call is under way; returns the fault that holds the call."""
-    fault = web.aws.control.fault(call, kind="hold", times=1, match=match or of(web))
+def start_to(web, call, match=None):
+    """Starts the swap; returns the fault that holds the first such call."""
+    fault = web.aws.control.fault(call, kind="hold", times=1, match=of(web) if match is None else match)
     web.start()
+    return fault
+
+
+def give_up(web, phase, fault):
+    """Has Step Functions give up the phase while its call is held: it is repeated beside the one that still runs."""
     hit(web.aws, fault)
     web.aws.give_up(web.arn, phase)
-    return fault
 
 
 def run_on(aws, *faults, **answer):
@@ -183,7 +187,8 @@ CAPACITY = {"kind": "error", "code": "InsufficientInstanceCapacity", "status": 5
 def test_a_launch_runs_on_beside_its_repetition(aws, scene, answer):
     web = scene(size=1, minimum=1, maximum=1)
     aws.control.newcomers(status="initializing")
-    fault = given_up(web, "Launch", "RunInstances", {"LaunchTemplate.LaunchTemplateId": web.group.template_id})
+    fault = start_to(web, "RunInstances", {})
+    give_up(web, "Launch", fault)
     web.reach("PauseForHealth")
     run_on(aws, fault, **answer)
     web.let_go()
@@ -194,9 +199,11 @@ def test_a_launch_runs_on_beside_its_repetition(aws, scene, answer):
 def test_an_attach_runs_on_beside_its_repetition(aws, scene):
     aws.control.newcomers(lifecycle_state="Pending")
     webs = {call: scene(size=1, minimum=1, maximum=1) for call in ("UpdateAutoScalingGroup", "SuspendProcesses", "AttachInstances")}
-    faults = [given_up(web, "Attach", call) for call, web in webs.items()]
+    faults = {call: start_to(web, call) for call, web in webs.items()}
+    for call, web in webs.items():
+        give_up(web, "Attach", faults[call])
     newcomers = [web.reach("PauseForInService").newcomer() for web in webs.values()]
-    run_on(aws, *faults)
+    run_on(aws, *faults.values())
     for newcomer in newcomers:
         aws.control.instance(newcomer, lifecycle_state="InService")
     for call, web in webs.items():
@@ -207,13 +214,48 @@ def test_a_retirement_runs_on_beside_its_repetition(aws, scene):
     plain, hooked = scene(size=1, minimum=1, maximum=1), scene(size=1, minimum=0, maximum=2)
     hooked.hook("TERMINATING")
     aws.control.timing(detach=600, terminate_hook=600)
-    faults = [
-        given_up(plain, "RetireOld", "DetachInstances"),
-        given_up(hooked, "RetireOld", "TerminateInstanceInAutoScalingGroup", {"InstanceId": hooked.old[0]}),
-    ]
+    detach = start_to(plain, "DetachInstances")
+    terminate = start_to(hooked, "TerminateInstanceInAutoScalingGroup", {"InstanceId": hooked.old[0]})
+    for web, fault in ((plain, detach), (hooked, terminate)):
+        give_up(web, "RetireOld", fault)
     for web in (plain, hooked):
         web.reach("PauseForRetirement")
-    run_on(aws, *faults)
+    run_on(aws, detach, terminate)
     aws.control.timing(detach=0.3, terminate_hook=0.5)
     for web in (plain, hooked):
         assert assert_whole(web)["swapped"]
+
+
+def next_swap_boots(web):
+    """Returns the newcomer of the second swap, which is held before its status checks pass."""
+    wait_for(lambda: web.states().count("Launch") == 2 and web.states()[-1] == "PauseForHealth")
+    alive = [i["InstanceId"] for i in web.newcomers if i["State"]["Name"] in ("pending", "running")]
+    (booting,) = set(alive) - set(web.group.instance_ids)
+    return booting
+
+
+def test_a_restore_runs_on_beside_the_next_swap(aws, scene):
+    """It has its owner's settings to restore and its journal to close, not the next swap's."""
+    web = scene(size=2, minimum=2, maximum=2)
+    fault = start_to(web, "ResumeProcesses")
+    hit(aws, fault)
+    aws.control.newcomers(status="initializing")
+    give_up(web, "Restore", fault)
+    booting = next_swap_boots(web)
+    run_on(aws, fault)
+    aws.control.instance(booting, status="ok")
+    assert len(assert_whole(web)["swapped"]) == 2
+
+
+def test_a_rollback_runs_on_beside_the_next_swap(aws, scene):
+    web = scene(size=2, minimum=2, maximum=2)
+    aws.control.newcomers(status="initializing")
+    fault = start_to(web, "TerminateInstances", {})
+    newcomer = web.newcomer()
+    aws.poison(aws.pool_of(newcomer))
+    aws.control.instance(newcomer, status="ok")
+    give_up(web, "Rollback", fault)
+    booting = next_swap_boots(web)
+    run_on(aws, fault)
+    aws.control.instance(booting, status="ok")
+    assert len(assert_whole(web)["swapped"]) == 1
