@@ -8,7 +8,7 @@ import pytest
 from scene import wait_for
 
 # Seconds. What a history holds back comes well before.
-QUIET = 6
+QUIET = 5
 
 
 @pytest.fixture
@@ -24,6 +24,18 @@ def hit(aws, fault, times=1):
 def of(web, instance_id=None):
     """Returns parameters that match the calls about this group; about one instance in it, or to be in it."""
     return {"AutoScalingGroupName": web.name, **({"InstanceIds.member.1": instance_id} if instance_id else {})}
+
+
+def launch_of(web):
+    """Returns parameters that match the launches for this group."""
+    return {"LaunchTemplate.LaunchTemplateId": web.group.template_id}
+
+
+def start_to(web, call, match=None):
+    """Starts the swap; returns the fault that holds the first such call."""
+    fault = web.aws.control.fault(call, kind="hold", times=1, match=of(web) if match is None else match)
+    web.start()
+    return fault
 
 
 def assert_whole(web):
@@ -117,22 +129,25 @@ def test_a_retirement_lands_once_the_swap_is_being_undone(aws, quiet, scene):
         assert_whole(web)
 
 
-@pytest.mark.parametrize("poisoned", [False, True], ids=["the same pool", "another pool"])
-def test_a_launch_that_lands_after_the_next_attempt_leaves_one_newcomer(aws, quiet, scene, poisoned):
-    web = scene(size=1, minimum=1, maximum=1, overrides=["m5.large", "c5.large"])
+def test_a_launch_that_lands_after_the_next_attempt_leaves_one_newcomer(aws, quiet, scene):
+    """The next attempt goes to the same pool, by the same ClientToken, or to another: the first was poisoned meanwhile."""
+    zones = {"the same pool": "us-east-1b", "another pool": "us-east-1a"}
+    webs = {row: scene(size=1, minimum=1, maximum=1, overrides=["m5.large", "c5.large"], zones=(zone,)) for row, zone in zones.items()}
     aws.control.newcomers(status="initializing")
-    launch = aws.control.fault("RunInstances", kind="hold", times=1)
-    web.start()
-    hit(aws, launch)
-    if poisoned:
-        aws.poison(aws.pool_of(web.old[0]))
-    aws.control.change_fault(launch, kind="late")
-    wait_for(lambda: web.newcomers or "PauseForRollback" in web.states())
-    assert [c["status"] for c in aws.control.land()] == [200]
+    launches = [start_to(web, "RunInstances", launch_of(web)) for web in webs.values()]
+    for launch in launches:
+        hit(aws, launch)
+    aws.poison(aws.pool_of(webs["another pool"].old[0]))
+    for launch in launches:
+        aws.control.change_fault(launch, kind="late")
+    for web in webs.values():
+        wait_for(lambda web=web: web.newcomers or "PauseForRollback" in web.states())
+    assert [c["status"] for c in aws.control.land()] == [200, 200]
     aws.control.newcomers(status="ok")
-    for instance in web.newcomers:
+    for instance in [newcomer for web in webs.values() for newcomer in web.newcomers]:
         aws.control.instance(instance["InstanceId"], status="ok")
-    assert_whole(web)
+    for web in webs.values():
+        assert_whole(web)
 
 
 # -- a call lands twice ------------------------------------------------------------------------------------------------
@@ -160,40 +175,37 @@ def test_a_call_that_lands_twice_is_no_harm(aws, scene):
 # -- a step runs on beside its repetition ------------------------------------------------------------------------------
 
 
-def start_to(web, call, match=None):
-    """Starts the swap; returns the fault that holds the first such call."""
-    fault = web.aws.control.fault(call, kind="hold", times=1, match=of(web) if match is None else match)
-    web.start()
-    return fault
-
-
 def give_up(web, phase, fault):
     """Has Step Functions give up the phase while its call is held: it is repeated beside the one that still runs."""
     hit(web.aws, fault)
     web.aws.give_up(web.arn, phase)
 
 
-def run_on(aws, *faults, **answer):
-    """Lets go on what was given up, to its end."""
+def run_on(aws, *faults, kind="delay", **answer):
+    """Lets what was given up go on, by default as if nothing had been, to its end."""
     for fault in faults:
-        aws.control.change_fault(fault, **(answer or {"kind": "delay"}))
+        aws.control.change_fault(fault, kind=kind, **answer)
     aws.given_up_ended()
 
 
-CAPACITY = {"kind": "error", "code": "InsufficientInstanceCapacity", "status": 500}
+ANSWERS = {
+    "launches": {"kind": "delay"},
+    "finds no capacity": {"kind": "error", "code": "InsufficientInstanceCapacity", "status": 500},
+}
 
 
-@pytest.mark.parametrize("answer", [{}, CAPACITY], ids=["launches", "finds no capacity"])
-def test_a_launch_runs_on_beside_its_repetition(aws, scene, answer):
-    web = scene(size=1, minimum=1, maximum=1)
+def test_a_launch_runs_on_beside_its_repetition(aws, scene):
+    webs = {row: scene(size=1, minimum=1, maximum=1) for row in ANSWERS}
     aws.control.newcomers(status="initializing")
-    fault = start_to(web, "RunInstances", {})
-    give_up(web, "Launch", fault)
-    web.reach("PauseForHealth")
-    run_on(aws, fault, **answer)
-    web.let_go()
-    assert assert_whole(web)["swapped"]
-    assert len(web.newcomers) == 1
+    launches = {row: start_to(web, "RunInstances", launch_of(web)) for row, web in webs.items()}
+    for row, web in webs.items():
+        give_up(web, "Launch", launches[row])
+    for row, web in webs.items():
+        web.reach("PauseForHealth")
+        run_on(aws, launches[row], **ANSWERS[row])
+    for row, web in webs.items():
+        assert assert_whole(web.let_go())["swapped"], row
+        assert len(web.newcomers) == 1, row
 
 
 def test_an_attach_runs_on_beside_its_repetition(aws, scene):
