@@ -35,7 +35,7 @@ bench: setup ## measure cold start, memory, sizes, AWS calls, drains
 simulate: ## what poison costs and saves: make simulate ARGS="--instances 400 --accounts 3"
 	@cargo run --quiet --locked --bin simulate -- --out target/simulation.svg $(ARGS)
 
-lint: setup ## lint the Python (ruff) and the templates, and scan those (checkov)
+lint: setup ## lint the Python (ruff, mypy) and the templates, and scan those (checkov)
 	@$(LOCAL_AWS) -m local_aws lint
 
 deny: setup ## check the crates: licences, sources, bans, advisories (compiles cargo-deny once)

@@ -4,8 +4,12 @@ the one that `make local` runs.
 LOCAL_AWS_REUSE=1 leaves local AWS running, and uses a running one as it is (no build, no deploy): for writing tests.
 """
 
+from __future__ import annotations
+
 import json
 import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,16 +18,20 @@ from local_aws import servers
 from local_aws.inbox import listening
 from local_aws.kubernetes import assets
 from local_aws.paths import GRANTED, LOCAL, Home
+from local_aws.shapes import Shape
 from local_aws.stack import LocalAws
 from node_scene import NodeScene
 from scene import Scene
 
+if TYPE_CHECKING:
+    from local_aws.kubernetes.cluster import Kubernetes
+
 # Whole seconds are the smallest that Settings take; SFN_WAIT_SCALE shortens the pauses to a twentieth.
-QUICK = {"poll_seconds": 1, "launch_visible_after_seconds": 1}
+QUICK: Shape = {"poll_seconds": 1, "launch_visible_after_seconds": 1}
 
 
 @pytest.fixture(scope="session")
-def session_aws():
+def session_aws() -> Iterator[LocalAws]:
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     aws = LocalAws(Home(LOCAL / (f"e2e-{worker}" if worker else "e2e")))
     keep = bool(os.environ.get("LOCAL_AWS_REUSE"))
@@ -38,7 +46,7 @@ def session_aws():
 
 
 @pytest.fixture
-def aws(session_aws):
+def aws(session_aws: LocalAws) -> LocalAws:
     """Returns local AWS without faults, overrides, poisoned pools or a row of its account."""
     session_aws.control.reset()
     session_aws.clear_pools()
@@ -48,7 +56,7 @@ def aws(session_aws):
 
 
 @pytest.fixture
-def scene(aws):
+def scene(aws: LocalAws) -> Iterator[Callable[..., Scene]]:
     """`scene(size=2, …)` makes a group as `aws.create_group` does; it is deleted after the test."""
     scenes = []
 
@@ -63,19 +71,19 @@ def scene(aws):
 
 
 @pytest.fixture(scope="module")
-def lab_environment(session_aws):
+def lab_environment(session_aws: LocalAws) -> Iterator[None]:
     """Makes the stack's account a LAB one."""
     with session_aws.function_environment("LabOptimizerFunctionName", ENVIRONMENT_TYPE="LAB"):
         yield
 
 
 @pytest.fixture
-def lab_account(lab_environment, aws):
+def lab_account(lab_environment: None, aws: LocalAws) -> LocalAws:
     return aws
 
 
 @pytest.fixture
-def lab(lab_account):
+def lab(lab_account: LocalAws) -> Iterator[Callable[..., Lab]]:
     """`lab(address=True, target_groups=2)` makes an instance as `create_instance` does."""
     labs = []
 
@@ -90,7 +98,7 @@ def lab(lab_account):
 
 
 @pytest.fixture
-def kubernetes(aws):
+def kubernetes(aws: LocalAws) -> Iterator[Kubernetes]:
     """Returns the cluster `local`, without the rest of earlier tests; the first test that asks for it starts it."""
     try:
         missing = assets.find() is None and "its binaries are not built"
@@ -103,13 +111,13 @@ def kubernetes(aws):
 
 
 @pytest.fixture
-def settings(aws):
+def settings(aws: LocalAws) -> Callable[..., None]:
     """`settings(health_timeout_seconds=1)` sets settings on top of the quick ones."""
     return lambda **overrides: aws.settings(**{**QUICK, **overrides})
 
 
 @pytest.fixture
-def nodes(aws, kubernetes):
+def nodes(aws: LocalAws, kubernetes: Kubernetes) -> Iterator[Callable[..., NodeScene]]:
     """`nodes(size=2, …)` makes a group of Kubernetes nodes; it is deleted after the test."""
     scenes = []
 
@@ -124,7 +132,7 @@ def nodes(aws, kubernetes):
 
 
 @pytest.fixture
-def inbox(aws):
+def inbox(aws: LocalAws) -> Iterator[Callable[[], list[Shape]]]:
     """`inbox()` returns the bodies that reached the default bus from us and the alerts topic so far."""
     with listening(aws, bus=True) as read:
         yield read

@@ -1,13 +1,23 @@
 """A group of Kubernetes nodes with pods on them, and the state of AWS and the cluster after a swap of one node."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 from local_aws.kubernetes import objects
+from local_aws.shapes import Shape
 from scene import Scene, wait_for
+
+if TYPE_CHECKING:
+    from local_aws.kubernetes.cluster import Kubernetes
+    from local_aws.stack import LocalAws
 
 MARK = "spot-optimizer/cordoned-by"
 
 
 class NodeScene(Scene):
-    def __init__(self, aws, kubernetes, size=2, **options):
+    def __init__(self, aws: LocalAws, kubernetes: Kubernetes, size: int = 2, **options: Any) -> None:
         self.aws = self.stack = aws
         self.kubernetes, self.arn = kubernetes, None
         self.group = kubernetes.create_group(size=size, **options)
@@ -21,22 +31,29 @@ class NodeScene(Scene):
 
     # -- acts ----------------------------------------------------------------------------------------------------
 
-    def start(self, **input):
+    def start(self, **input: Any) -> NodeScene:
         request = {"instance_id": self.instance_id, **input}
         self.arn = self.aws.start_execution(request, machine="NodeSwapStateMachineArn")
         return self
 
-    def run(self, timeout=180, **input):
+    def run(self, timeout: float = 180, **input: Any) -> Shape:
         """Runs the swap to success; returns the report."""
         return self.finish(self.start(**input), timeout)
 
-    def finish(self, started=None, timeout=180):
+    def finish(self, started: NodeScene | None = None, timeout: float = 180) -> Shape:
         execution = self.end(timeout)
         assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
         assert execution["output"]["instance_id"] == self.instance_id
         return execution["output"]
 
-    def deploy(self, name="web", replicas=4, budget=None, kind=objects.deployment, **more):
+    def deploy(
+        self,
+        name: str = "web",
+        replicas: int = 4,
+        budget: Shape | None = None,
+        kind: Callable[..., Shape] = objects.deployment,
+        **more: Any,
+    ) -> Sequence[Shape]:
         """Deploys a workload until its pods are Ready and its budget, say {"minAvailable": 3}, has settled."""
         self.kubernetes.create(kind(self.namespace, name, replicas=replicas, **more))
         pods = self.kubernetes.wait_ready(self.namespace, name, replicas)
@@ -44,33 +61,33 @@ class NodeScene(Scene):
             self.budget(name, name, **budget)
         return pods
 
-    def budget(self, name, app="web", **limit):
+    def budget(self, name: str, app: str = "web", **limit: Any) -> None:
         self.kubernetes.create(objects.budget(self.namespace, name, app, **limit))
         at = ("PodDisruptionBudget", name, self.namespace)
         wait_for(lambda: "observedGeneration" in self.kubernetes.api.get(*at).get("status", {}))
 
-    def hold_pods(self):
+    def hold_pods(self) -> None:
         """Holds the pods of the old node, and so the drain, by a finalizer."""
         for pod in self.pods_on_old():
             self.kubernetes.api.patch("Pod", pod, {"metadata": {"finalizers": ["example.org/hold"]}}, self.namespace)
 
-    def let_pods_go(self):
+    def let_pods_go(self) -> None:
         self.kubernetes.drop_finalizers(self.namespace)
 
-    def cordon(self, instance_id, cordoned=True):
+    def cordon(self, instance_id: str, cordoned: bool = True) -> None:
         """Cordons the node as another party does, with kubectl."""
         self.kubernetes.api.patch("Node", self.node_name(instance_id), {"spec": {"unschedulable": cordoned or None}})
 
-    def only_on_old(self):
+    def only_on_old(self) -> None:
         """Sends new pods to the old node only, until `schedulable`."""
         for other in self.old[1:]:
             self.cordon(other)
 
-    def schedulable(self):
+    def schedulable(self) -> None:
         for other in self.old[1:]:
             self.cordon(other, False)
 
-    def delete(self):
+    def delete(self) -> None:
         """Deletes the group, and the rest of a test that failed half-way: the cluster has one slot for all tests."""
         if self.arn and self.running():
             self.stop()
@@ -81,22 +98,22 @@ class NodeScene(Scene):
 
     # -- looks ---------------------------------------------------------------------------------------------------
 
-    def node_name(self, instance_id):
+    def node_name(self, instance_id: str) -> str:
         return self.kubernetes.node_of(instance_id)["metadata"]["name"]
 
-    def pods_on_old(self):
+    def pods_on_old(self) -> set[str]:
         return {p["metadata"]["name"] for p in self.kubernetes.pods_on(self.node, self.namespace)}
 
-    def held(self):
+    def held(self) -> list[str]:
         rows = self.aws.table("SwapsTableName").scan(ConsistentRead=True)["Items"]
         return [row["target"] for row in rows if "lease_owner" in row]
 
-    def leased(self):
+    def leased(self) -> bool:
         return bool(self.held())
 
     # -- asserts -------------------------------------------------------------------------------------------------
 
-    def assert_node_swapped(self, report):
+    def assert_node_swapped(self, report: Shape) -> None:
         assert report["outcome"] == "SWAPPED", report
         assert "reason" not in report and report["blocked"] == []
         new = report["new_instance_id"]
@@ -109,18 +126,18 @@ class NodeScene(Scene):
         self.assert_owners()
         self.assert_cluster_as_found()
 
-    def assert_node_kept(self, report, reason, outcome="ROLLED_BACK"):
+    def assert_node_kept(self, report: Shape, reason: str, outcome: str = "ROLLED_BACK") -> None:
         """The owner's group and node are as they were; nothing of ours runs, and no node is cordoned."""
         assert (report["outcome"], report.get("reason")) == (outcome, reason), report
         assert "new_instance_id" not in report
         self.assert_kept()
 
-    def assert_newcomer_stays(self, report, reason):
+    def assert_newcomer_stays(self, report: Shape, reason: str) -> None:
         """The old node is as it was. The newcomer is a member beyond the owner's capacity, safe from a rebalance."""
         assert (report["outcome"], report.get("reason")) == ("ROLLED_BACK", reason), report
         self.assert_stays(report["kept_instance_id"])
 
-    def assert_stays(self, newcomer):
+    def assert_stays(self, newcomer: str) -> None:
         assert sorted(self.group.instance_ids) == sorted([*self.old, newcomer])
         after = self.group.describe()
         assert after["DesiredCapacity"] == self.before["DesiredCapacity"] + 1
@@ -133,12 +150,12 @@ class NodeScene(Scene):
             self.kubernetes.wait_node(instance_id)
         self.assert_cluster_as_found()
 
-    def assert_kept(self):
+    def assert_kept(self) -> None:
         self.assert_untouched()
         self.kubernetes.wait_node(self.instance_id)
         self.assert_cluster_as_found()
 
-    def assert_cluster_as_found(self):
+    def assert_cluster_as_found(self) -> None:
         for node in self.kubernetes.api.list("Node"):
             metadata = node["metadata"]
             if node["spec"].get("providerID", "").rsplit("/", 1)[-1] not in self.group.instance_ids:

@@ -1,5 +1,7 @@
 """`python -m local_aws COMMAND`: the commands of the Makefile's targets."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 
@@ -19,7 +21,7 @@ FAILURES = (
 )
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m local_aws", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, help_text in {
@@ -48,7 +50,7 @@ def main():
         sys.exit(130)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     if arguments.command == "build":
         build.build()
     elif arguments.command == "up":
@@ -73,7 +75,7 @@ def run(arguments):
     return 0
 
 
-def up():
+def up() -> None:
     from .stack import LocalAws
 
     aws = LocalAws()

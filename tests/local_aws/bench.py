@@ -3,6 +3,8 @@
 Limits are printed beside the figures; a figure beyond its limit makes the command fail.
 """
 
+from __future__ import annotations
+
 import http.server
 import os
 import platform
@@ -10,13 +12,19 @@ import statistics
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import bench_drain, bench_governance, build
 from .paths import LOCAL, ROOT, TEMPLATE, target_dir, without_aws
 from .progress import BOLD, GREEN, RED, paint, say, step, table
+from .shapes import Shape
 from .stack import LocalAws
 from .tally import by_visit, without_polling
+
+if TYPE_CHECKING:
+    from .progress import Step
 
 STARTS = 15
 LIMITS = {
@@ -40,7 +48,7 @@ LIMITS = {
 }
 
 
-def main():
+def main() -> int:
     say(paint("Release binaries", BOLD))
     with step("cargo lambda build --release (minutes when cold: LTO over the SDK)") as progress:
         _release_build(progress)
@@ -54,7 +62,7 @@ def main():
     return 0 if all(_holds(measure, value) for _, measure, value in rows) else 1
 
 
-def _release_build(progress):
+def _release_build(progress: Step):
     cargo_lambda = LOCAL / "tools" / "bin" / "cargo-lambda"
     environment = {**os.environ, "PATH": f"{cargo_lambda.parent}{os.pathsep}{os.environ['PATH']}"}
     command = [str(cargo_lambda), "lambda", "build", "--release", "--locked"]
@@ -68,7 +76,7 @@ def _release_build(progress):
             raise build.BuildFailed("".join(said[-30:]))
 
 
-def _binary(name):
+def _binary(name: str):
     bootstrap = target_dir() / "lambda" / name / "bootstrap"
     starts = [_start(bootstrap) for _ in range(STARTS)]
     return [
@@ -101,12 +109,12 @@ def _governance():
     return [*rows, ("both", "both, CPU", total)]
 
 
-def _least(measure, bootstrap, size):
+def _least(measure: Callable[..., tuple[float, ...]], bootstrap: Path, size: int):
     """The least of three: other work on the machine only adds."""
     return map(min, zip(*(measure(bootstrap, size, _function_environment("unused")) for _ in range(3))))
 
 
-def _start(bootstrap):
+def _start(bootstrap: Path):
     """(milliseconds, MB) from exec to the first request for work, against a Runtime API that never gives any."""
     polled = threading.Event()
 
@@ -136,7 +144,7 @@ def _start(bootstrap):
         server.server_close()
 
 
-def _function_environment(runtime_api):
+def _function_environment(runtime_api: str):
     """All variables that the template gives to any function, so that each binary starts as it does when deployed."""
     template = build.load(TEMPLATE)
     properties = [template.get("Globals", {}).get("Function", {})]
@@ -156,7 +164,7 @@ def _function_environment(runtime_api):
     }
 
 
-def _plausible(name):
+def _plausible(name: str):
     if "ENVIRONMENT" in name:
         return "PROD"
     if name == "STACK_ROLE":
@@ -166,7 +174,7 @@ def _plausible(name):
     return "123456789012" if "ACCOUNT" in name else "true" if "ALLOW" in name else "bench"
 
 
-def _resident_mb(pid):
+def _resident_mb(pid: int):
     if platform.system() != "Linux":
         kilobytes = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True).stdout
         return int(kilobytes) / 1e3
@@ -190,14 +198,14 @@ def _on_local_aws():
             aws.stop()
 
 
-def _event_calls(aws):
+def _event_calls(aws: LocalAws):
     for instance_id in (aws.launch_spot(), aws.launch_spot("m5.xlarge")):  # The first one warms the Lambda up.
         aws.control.clear_calls()
         aws.invoke("RiskManagerFunctionName", aws.drill_event(instance_id))
     return [("risk-manager", "interruption event, warm", len(aws.control.calls()))]
 
 
-def _swap_calls(aws):
+def _swap_calls(aws: LocalAws):
     """What a run needs is told apart from what each swap in it needs: a run of three, minus a run of one, halved."""
     aws.clear_pools()
     one, three = (len(without_polling(*_measured(aws, size=size)[1:])) for size in (1, 3))
@@ -212,7 +220,7 @@ def _swap_calls(aws):
     ]
 
 
-def _measured(aws, max_swaps=None, **options):
+def _measured(aws: LocalAws, max_swaps: int | None = None, **options):
     """(seconds, calls, states) of one execution over a new group."""
     group = aws.create_group(**options)
     aws.control.clear_calls()
@@ -226,15 +234,15 @@ def _measured(aws, max_swaps=None, **options):
     return measured
 
 
-def _holds(measure, value):
+def _holds(measure: str, value: float):
     return value <= LIMITS[measure][0]
 
 
-def _shown(measured):
+def _shown(measured: Shape):
     measure, value = measured
     return f"{value:.{2 if value < 1 else 1}f} {LIMITS[measure][1]}" if isinstance(value, float) else f"{value} {LIMITS[measure][1]}"
 
 
-def _verdict(measure, value):
+def _verdict(measure: str, value: float):
     limit, unit = LIMITS[measure]
     return paint(f"≤ {limit:g} {unit}", GREEN if _holds(measure, value) else RED)

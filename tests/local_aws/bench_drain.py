@@ -6,6 +6,8 @@ Evictions are counted where they arrive: kube-apiserver's audit log has one line
 What a pass costs in a large cluster is read from kube-apiserver's own figures, while a budget holds the swap in its drain.
 """
 
+from __future__ import annotations
+
 import collections
 import concurrent.futures
 import datetime
@@ -15,6 +17,8 @@ import re
 import statistics
 import subprocess
 import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import requests
 
@@ -22,6 +26,9 @@ from . import build
 from .kubernetes import assets, objects
 from .paths import ROOT, target_dir
 from .progress import say, step
+
+if TYPE_CHECKING:
+    from .stack import LocalAws
 
 PODS = 200
 DRAIN = f"drain of {PODS} pods"
@@ -46,7 +53,7 @@ BLOCKED_SECONDS = 17  # Time for a fourth request of each pod.
 OF_A_PASS = (("GET", "nodes"), ("LIST", "nodes"), ("LIST", "pods"), ("GET", "replicasets"))
 
 
-def rows(aws):
+def rows(aws: LocalAws) -> list[tuple[str, str, float]]:
     """On local AWS with the stack deployed."""
     try:
         assets.provide()
@@ -69,7 +76,7 @@ def rows(aws):
 class Bench:
     """Two nodes, and a Deployment whose pods all run on one of them."""
 
-    def __init__(self, aws):
+    def __init__(self, aws: LocalAws) -> None:
         with step("build the example"), build.cargo_lock():
             subprocess.run([*build.COMMAND, "--quiet", "--example", "drain"], cwd=ROOT, check=True)
         self.aws, self.kubernetes, self.large = aws, aws.kubernetes, []
@@ -84,12 +91,12 @@ class Bench:
             self.kubernetes.create(objects.deployment(self.namespace, "web", PODS, annotations=waived))
             self._settle()
 
-    def end(self):
+    def end(self) -> None:
         self._for_each(lambda name: self.kubernetes.api.delete("Node", name), self.large)
         self.kubernetes.clean()
         self.group.delete()
 
-    def ratio(self, rounds, **budget):
+    def ratio(self, rounds: int, **budget: int) -> float:
         """Our median wall clock, divided by kubectl's."""
         tools = [_example, self._kubectl]
         took = {tool: [] for tool in tools}
@@ -105,7 +112,7 @@ class Bench:
             self._remove_budget()
         return statistics.median(ours) / statistics.median(kubectl)
 
-    def asked_by_example(self):
+    def asked_by_example(self) -> int:
         self._budget(maxUnavailable=0)
         began = time.time()
         with step("the example, while a budget blocks"):
@@ -114,18 +121,18 @@ class Bench:
         _expect(ended.returncode == 1, f"a drain that a budget blocks: {ended.stdout[-500:]}")
         return self._most_in_window(began)
 
-    def asked_by_swap(self):
+    def asked_by_swap(self) -> int:
         began = time.time()
         with step("the node swap, while a budget blocks"):
             self._blocked_swap()
         return self._most_in_window(began)
 
-    def a_pass_in_a_large_cluster(self):
+    def a_pass_in_a_large_cluster(self) -> list[tuple[str, int]]:
         """[(measure, value)]"""
         with step(f"{NODES} nodes and {PODS_ELSEWHERE} pods more"):
             self._enlarge()
 
-        def watch(execution):
+        def watch(execution: str):
             def seen():
                 return [name for _, name in self.aws.states(execution)].count("Drain"), *self._figures()
 
@@ -142,7 +149,7 @@ class Bench:
             (KILOBYTES, sum(sent[what] for what in OF_A_PASS) / passes / 1000),
         ]
 
-    def _blocked_swap(self, during=lambda execution: None):
+    def _blocked_swap(self, during: Callable[[str], Any] = lambda execution: None):
         """The budget comes after the preflight, which would refuse the swap. Returns what `during` did in the drain."""
         instance_id = next(i for i in self.group.instance_ids if self._name(i) == self.full)
         self.kubernetes.newcomers(join_after_seconds=3)
@@ -168,7 +175,7 @@ class Bench:
         self._for_each(self.kubernetes.api.create, nodes)
         self._for_each(self.kubernetes.api.create, pods)
 
-    def _for_each(self, call, things):
+    def _for_each(self, call: Callable[[Any], Any], things: Iterable[Any]):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             collections.deque(pool.map(call, things), maxlen=0)
 
@@ -187,7 +194,7 @@ class Bench:
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
-    def _drain(self, tool):
+    def _drain(self, tool: Callable[..., list[str]]):
         """Wall clock of one drain; the pods are Ready on the other node afterwards, and both nodes schedulable."""
         began = time.monotonic()
         ended = self._run(tool(self.full))
@@ -204,7 +211,7 @@ class Bench:
         self._cordon(self.empty, None)
         time.sleep(2)  # What the controllers still do about the last drain is no part of the next one.
 
-    def _cordon(self, node, cordoned=True):
+    def _cordon(self, node: str, cordoned: bool = True):
         """Whoever cordoned it before: the marks of ours go."""
         marks = {"annotations": dict.fromkeys(MARKS), "labels": {EXCLUDED: None}}
         self.kubernetes.api.patch("Node", node, {"metadata": marks, "spec": {"unschedulable": cordoned}})
@@ -216,17 +223,17 @@ class Bench:
     def _remove_budget(self):
         self.kubernetes.api.delete("PodDisruptionBudget", "web", self.namespace)
 
-    def _name(self, instance_id):
+    def _name(self, instance_id: str):
         return self.kubernetes.node_of(instance_id)["metadata"]["name"]
 
-    def _kubectl(self, node):
+    def _kubectl(self, node: str):
         return [str(self.kubernetes.binary("kubectl")), "drain", node]
 
-    def _run(self, command):
+    def _run(self, command: list[str]):
         environment = {**os.environ, "KUBECONFIG": str(self.kubernetes.admin_kubeconfig)}
         return subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
 
-    def _most_in_window(self, since):
+    def _most_in_window(self, since: float):
         """The most eviction requests that one pod got within any five seconds since then."""
         received = collections.defaultdict(list)
         for line in self.kubernetes.plane.evictions.read_text().splitlines():
@@ -239,14 +246,14 @@ class Bench:
         return max(sum(at <= t < at + WINDOW_SECONDS for t in times) for times in received.values() for at in times)
 
 
-def _example(node, *flags):
+def _example(node: str, *flags):
     return [str(target_dir() / "debug" / "examples" / "drain"), node, *flags]
 
 
-def _seconds(times):
+def _seconds(times: list[float]):
     return f"{' '.join(f'{t:.1f}' for t in times)} s"
 
 
-def _expect(condition, message):
+def _expect(condition: object, message: str):
     if not condition:
         raise build.BuildFailed(message)

@@ -5,6 +5,8 @@ alone is measured. Every tenth resource is a finding: an unauthorised instance g
 waste gets its row. EC2 is asked for `available` volumes only, so all volumes served are; nine of ten are too young to be waste.
 """
 
+from __future__ import annotations
+
 import contextlib
 import http.server
 import json
@@ -13,7 +15,9 @@ import re
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .paths import without_aws
 
@@ -87,14 +91,14 @@ class Estate(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, pages):
+    def __init__(self, pages: dict[str, list[str]]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.pages = pages
         self.invoked, self.answer, self.calls, self.done = False, None, 0, threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
-    def address(self):
+    def address(self) -> str:
         return f"127.0.0.1:{self.server_address[1]}"
 
 
@@ -104,11 +108,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     log_message = lambda *_: None  # noqa: E731
 
-    def handle(self):
+    def handle(self) -> None:
         with contextlib.suppress(ConnectionError):  # The measured process is killed at the end.
             super().handle()
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         if self.server.invoked:
             time.sleep(60)  # No more work.
             return
@@ -117,7 +121,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {"Lambda-Runtime-Aws-Request-Id": "bench", "Lambda-Runtime-Deadline-Ms": deadline}
         self._send("{}", {**headers, "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:bench"})
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         if "/runtime/" in self.path:
             self._send("{}")
@@ -135,7 +139,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             token = re.search(r"NextToken=(\d+)", body)
             self._send(self.server.pages[action][int(token[1]) if token else 0])
 
-    def _send(self, body, headers=None):
+    def _send(self, body: str, headers: dict[str, str] | None = None):
         data = body if isinstance(body, bytes) else body.encode()
         self.send_response(200)
         for name, value in {**(headers or {}), "Content-Length": str(len(data))}.items():
@@ -145,7 +149,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-def audit(bootstrap, instances, environment):
+def audit(bootstrap: Path, instances: int, environment: Mapping[str, str]) -> tuple[Any, float, float]:
     """(seconds of CPU, peak MB) of one audit of so many instances."""
     items = [INSTANCE.format(n=n, owned="" if n % 10 == 0 else OWNED) for n in range(instances)]
     pages = _pages("DescribeInstances", "reservationSet", 500, items, "<item><instancesSet>", "</instancesSet></item>")
@@ -155,7 +159,7 @@ def audit(bootstrap, instances, environment):
     return measured
 
 
-def scan(bootstrap, volumes, environment):
+def scan(bootstrap: Path, volumes: int, environment: Mapping[str, str]) -> tuple[Any, float, float]:
     """(seconds of CPU, peak MB) of one waste scan of so many volumes, as many snapshots, and a tenth of that in addresses."""
     young = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
     waste = [n % 10 == 0 for n in range(volumes)]
@@ -181,7 +185,7 @@ def scan(bootstrap, volumes, environment):
     return measured
 
 
-def _pages(action, set_name, size, items, before="", after=""):
+def _pages(action: str, set_name: str, size: int, items: list[str], before: str = "", after: str = ""):
     firsts = range(0, len(items), size)
     following = [f"<nextToken>{number}</nextToken>" for number in range(1, len(firsts))] + [""]
     return [
@@ -190,7 +194,7 @@ def _pages(action, set_name, size, items, before="", after=""):
     ]
 
 
-def _measure(bootstrap, pages, environment):
+def _measure(bootstrap: Path, pages: dict[str, list[str]], environment: Mapping[str, str]):
     """(answer, seconds of CPU, peak MB resident) of one invocation, the start of the process included; Linux only."""
     estate = Estate(pages)
     environment = {
@@ -210,6 +214,6 @@ def _measure(bootstrap, pages, environment):
     return estate.answer, used.ru_utime + used.ru_stime, peak
 
 
-def _peak_mb(pid):
+def _peak_mb(pid: int):
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 / 1e6

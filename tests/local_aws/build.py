@@ -3,16 +3,25 @@
 `sam build` does the same for a real account, with cargo-lambda and the release profile; that takes minutes of LTO.
 """
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from .paths import BUILD, LOCAL, ROOT, TEMPLATE, target_dir
 from .progress import step
+from .shapes import Shape
+
+if TYPE_CHECKING:
+    from .progress import Step
 
 # With `--tests` the features are those of `cargo test`: the SDK is compiled once, not twice.
 COMMAND = ["cargo", "build", "--workspace", "--bins", "--tests", "--locked", "--color", "never"]
@@ -22,7 +31,7 @@ class BuildFailed(Exception):
     pass
 
 
-def build():
+def build() -> Path:
     """Returns the rendered template."""
     template = load(TEMPLATE)
     functions = rust_functions(template)
@@ -35,7 +44,7 @@ def build():
         return _render(template)
 
 
-def rust_functions(template):
+def rust_functions(template: Shape) -> dict[str, str]:
     """Logical id → binary name of each function that cargo builds."""
     found = {}
     for resource_id, resource in template["Resources"].items():
@@ -47,26 +56,26 @@ def rust_functions(template):
     return found
 
 
-def cargo_lock():
+def cargo_lock() -> Any:
     """Held during every cargo run of ours: two at once would build everything twice or wait without a word."""
     return _only_one("cargo.lock")
 
 
-def _only_one(name):
+def _only_one(name: str):
     LOCAL.mkdir(exist_ok=True)
     handle = open(LOCAL / name, "w")  # noqa: SIM115  Whoever holds it closes it.
     fcntl.flock(handle, fcntl.LOCK_EX)
     return handle
 
 
-def _cargo_build(progress):
+def _cargo_build(progress: Step):
     with cargo_lock():
         code, said, _ = run_cargo(COMMAND, progress)
         if code:
             raise BuildFailed("".join(line for line in said if not line.strip().startswith(("Compiling", "Fresh"))))
 
 
-def run_cargo(command, progress, environment=None):
+def run_cargo(command: list[str], progress: Step, environment: Mapping[str, str] | None = None) -> tuple[int, list[str], int]:
     """Runs cargo and shows which crate it compiles. Returns its code, the lines that it said, and the number of crates."""
     run = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     said, crates = [], 0
@@ -78,7 +87,7 @@ def run_cargo(command, progress, environment=None):
     return run.wait(), said, crates
 
 
-def _package(name):
+def _package(name: str):
     """Copies the binary, without its debug information: a tenth of the size to zip and to upload."""
     binary, folder = target_dir() / "debug" / name, BUILD / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +103,7 @@ def _package(name):
     return folder
 
 
-def _render(template):
+def _render(template: Shape):
     BUILD.mkdir(parents=True, exist_ok=True)
     for resource_id, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
@@ -105,7 +114,7 @@ def _render(template):
     return rendered
 
 
-def _definition_as_json(resource_id, uri):
+def _definition_as_json(resource_id: str, uri: str):
     """MiniStack's Step Functions read JSON only; CloudFormation takes the YAML that people read."""
     definition = load(ROOT / uri)
     path = BUILD / f"{resource_id}.asl.json"
@@ -113,14 +122,14 @@ def _definition_as_json(resource_id, uri):
     return path
 
 
-def _replace(path, text):
+def _replace(path: Path, text: str):
     """Whoever deploys meanwhile reads the old file or the new one, whole."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.write_text(text)
     fresh.replace(path)
 
 
-def load(path):
+def load(path: Path) -> Shape:
     return yaml.load(path.read_text(), Loader=_CloudFormationLoader)
 
 
@@ -128,7 +137,7 @@ class _CloudFormationLoader(yaml.SafeLoader):
     """Short tags (`!Ref`) become their long form; dates stay text (`AWSTemplateFormatVersion` is one)."""
 
 
-def _short_tag(loader, suffix, node):
+def _short_tag(loader: Any, suffix: str, node: Any):
     if isinstance(node, yaml.ScalarNode):
         value = loader.construct_scalar(node)
     elif isinstance(node, yaml.SequenceNode):

@@ -4,15 +4,21 @@ They come from crates.io, with the dependencies of the lock file that their auth
 our crates, so that nothing of ours is compiled anew. A directory in the cache is complete: it gets its name at the end.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .build import cargo_lock, run_cargo
 from .paths import cache
 from .progress import say, step
+
+if TYPE_CHECKING:
+    from .progress import Step
 
 # The newest that the Rust of rust-toolchain.toml compiles.
 PINNED = {"cargo-deny": "0.20.2", "cargo-cyclonedx": "0.5.9"}
@@ -26,12 +32,12 @@ class ToolMissing(Exception):
     """Says which tool is missing and what to do about it."""
 
 
-def installed(name):
+def installed(name: str) -> Path:
     """Names the tool's binary in the cache, where it lies once it is compiled."""
     return cache() / f"{name}-{PINNED[name]}" / "bin" / name
 
 
-def provide(name):
+def provide(name: str) -> Path:
     """Returns the tool's binary; compiles it if need be. Raises ToolMissing if that fails."""
     binary = installed(name)
     if not os.access(binary, os.X_OK):
@@ -45,7 +51,7 @@ def provide(name):
     return binary
 
 
-def _compile(name, target):
+def _compile(name: str, target: Path):
     say(f"  {name} {PINNED[name]} is compiled from crates.io into {target}; this takes some minutes, once.")
     scratch = Path(tempfile.mkdtemp(prefix="compiling-", dir=target.parent))
     try:
@@ -57,7 +63,7 @@ def _compile(name, target):
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _cargo_install(name, scratch, progress):
+def _cargo_install(name: str, scratch: Path, progress: Step):
     exact = ["--version", f"={PINNED[name]}", "--locked", "--root", str(scratch / "root")]
     command = ["cargo", "install", name, *exact, "--color", "never"]
     environment = {k: v for k, v in os.environ.items() if k not in NOT_THEIRS}

@@ -1,9 +1,12 @@
 """What `make test` and CI run, in the order in which a mistake shows soonest at the least cost."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from . import sbom, servers
 from .build import cargo_lock
@@ -19,7 +22,7 @@ VENV_BIN = PYTHON.parent
 WORKERS = min(os.cpu_count() or 1, 4)
 
 
-def run_all(ci, pytest_arguments):
+def run_all(ci: bool, pytest_arguments: list[str]) -> int:
     unchecked = []
     shutil.rmtree(GRANTED, ignore_errors=True)
     checks = [
@@ -33,7 +36,7 @@ def run_all(ci, pytest_arguments):
         ("crates: sources, licences, bans, advisories (cargo deny)", lambda: _deny(unchecked), ci),
         ("bills of materials of the Lambdas", _sbom, ci),
         ("cargo test", lambda: _cargo("test", "--workspace", "--locked"), True),
-        ("lint: Python (ruff), templates (cfn-lint, sam validate, checkov)", lambda: lint(scanner_required=ci), True),
+        ("lint: Python (ruff, mypy), templates (cfn-lint, sam validate, checkov)", lambda: lint(scanner_required=ci), True),
         ("static checks: the template, the fields of AWS's shapes", lambda: _pytest(["tests/static"]), True),
         ("Kubernetes' control plane", lambda: _kubernetes(ci), True),
         ("end-to-end on local AWS", lambda: _end_to_end(pytest_arguments), True),
@@ -52,7 +55,7 @@ def run_all(ci, pytest_arguments):
     return 0
 
 
-def _deny(unchecked):
+def _deny(unchecked: list[str]):
     code, what = deny()
     unchecked += [what] if what else []
     return code
@@ -67,23 +70,25 @@ def _sbom():
         return 1
 
 
-def lint(scanner_required=True):
+def lint(scanner_required: bool = True) -> int:
     environment = {**without_aws(os.environ), "AWS_DEFAULT_REGION": REGION, "SAM_CLI_TELEMETRY": "0"}
     lint = [str(VENV_BIN / "cfn-lint"), "--non-zero-exit-code", "warning", "--regions", REGION, "--"]
     validate = [str(SAM), "validate", "--lint", "--region", REGION, "--template-file", str(TEMPLATE)]
     cfn_lint = [*lint, str(TEMPLATE), str(ACCOUNT_ROLE), str(IMPORT_TABLES)]
     ruff = [str(VENV_BIN / "ruff"), "check", "--quiet", "--no-cache", "tests"]
     formatted = [str(VENV_BIN / "ruff"), "format", "--check", "--quiet", "--no-cache", "tests"]
+    typed = [str(VENV_BIN / "mypy"), "--config-file", "tests/mypy.ini", "--no-error-summary"]
     return (
         _run(ruff, environment)
         or _run(formatted, environment)
+        or _run(typed, environment)
         or _run(cfn_lint, environment)
         or _run(validate, environment)
         or _scan(scanner_required)
     )
 
 
-def _scan(required):
+def _scan(required: bool):
     """Where the scanner can't be installed it is passed over, and that is said; `make lint` and CI do not let it."""
     try:
         return scan(TEMPLATE, ACCOUNT_ROLE)
@@ -103,7 +108,7 @@ def _cargo(*arguments):
         return _run(["cargo", *arguments], os.environ)
 
 
-def _kubernetes(ci):
+def _kubernetes(ci: bool):
     """Without its binaries the tests on Kubernetes skip themselves, and say so; CI does not let them."""
     try:
         say(f"  {assets.release()} in {assets.provide()}")
@@ -115,7 +120,7 @@ def _kubernetes(ci):
         return int(ci)
 
 
-def _end_to_end(arguments):
+def _end_to_end(arguments: list[str]):
     for home in LOCAL.glob("e2e*"):
         servers.stop(Home(home))  # What a run that was killed left running.
     code = _pytest(["-n", str(WORKERS), "--dist", "loadfile", *arguments])
@@ -124,13 +129,13 @@ def _end_to_end(arguments):
     return code
 
 
-def _pytest(arguments):
+def _pytest(arguments: list[str]):
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
     chosen = any((ROOT / a.partition("::")[0]).exists() for a in arguments if not a.startswith("-"))
     tests = [] if chosen else ["tests/e2e"]
     return _run([str(PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, *tests], environment)
 
 
-def _run(command, environment):
+def _run(command: list[str], environment: Mapping[str, str]):
     sys.stdout.flush()
     return subprocess.run(command, cwd=ROOT, env=environment).returncode

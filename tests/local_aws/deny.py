@@ -4,10 +4,13 @@ The advisories lie in a git repository of RustSec; what is yanked stands in crat
 that is said aloud and is no failure, unless SPOT_OPTIMIZER_ADVISORIES=required asks for one.
 """
 
+from __future__ import annotations
+
 import enum
 import os
 import re
 import subprocess
+from pathlib import Path
 
 from .build import cargo_lock
 from .cargo_tool import ToolMissing, provide
@@ -39,7 +42,7 @@ class Advisories(enum.Enum):
     BROKEN = "not checked, or not all: something failed that is not the network"
 
 
-def deny():
+def deny() -> tuple[int, str | None]:
     """Returns the exit code, and what has to be said at the end of a run: that the advisories were not checked, or None."""
     try:
         tool = provide("cargo-deny")
@@ -56,20 +59,20 @@ def deny():
     return code, unchecked
 
 
-def conclude(code, found, required):
+def conclude(code: int, found: Advisories, required: bool) -> tuple[int, str | None]:
     """Returns the exit code of all checks together, and what was not checked, or None."""
     if found is Advisories.NOT_FETCHED:
         return code or int(required), NOT_CHECKED
     return code or int(found is not Advisories.CLEAR), None
 
 
-def advisories(tool, rules=RULES):
+def advisories(tool: Path, rules: Path = RULES) -> Advisories:
     index = fetch_index()
     run = _heard(command(tool, "advisories", rules=rules))
     return judge(index, (run.returncode, run.stdout, run.stderr))
 
 
-def fetch_index():
+def fetch_index() -> tuple[int, str]:
     """cargo-deny reads the index as cargo last fetched it, maybe long ago. `cargo update` fetches it; a dry run changes nothing.
 
     Offline it would take the old one and say nothing.
@@ -78,7 +81,7 @@ def fetch_index():
     return run.returncode, run.stderr
 
 
-def judge(index, database):
+def judge(index: tuple[int, str], database: tuple[int, str, str]) -> Advisories:
     """Reads both answers. Only cargo-deny's own verdict counts as checked; it gives one only after it has checked.
 
     It exits with 1 for findings, for a database that it can't fetch and for one that it can't read. A pinned version that
@@ -91,7 +94,7 @@ def judge(index, database):
     return found
 
 
-def _verdict(code, stdout, stderr):
+def _verdict(code: int, stdout: str, stderr: str):
     said = stdout.strip()
     if said == "advisories ok" and code == 0:
         return Advisories.CLEAR
@@ -102,12 +105,12 @@ def _verdict(code, stdout, stderr):
     return Advisories.BROKEN
 
 
-def command(tool, *checks, rules=RULES):
+def command(tool: Path, *checks: str, rules: Path = RULES) -> list[str]:
     lints = [word for lint in STRICT for word in ("--deny", lint)]
     return [str(tool), "--locked", "--config", str(rules), "check", *lints, *checks]
 
 
-def _heard(words):
+def _heard(words: list[str]):
     """Runs the command, passes on what it says, and returns that, too."""
     run = subprocess.run(words, cwd=ROOT, env={**os.environ, "CARGO_TERM_COLOR": "never"}, capture_output=True, text=True)
     if said := (run.stderr + run.stdout).strip():

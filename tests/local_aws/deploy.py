@@ -1,13 +1,22 @@
 """Deploys the rendered template to MiniStack with the real `sam deploy`, and writes down how to use the stack."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import boto3
 
 from .paths import ACCOUNT, REGION, SAM, STACK, client_environment, credentials, without_aws
 from .progress import step
+
+if TYPE_CHECKING:
+    from .paths import Home
+    from .progress import Step
 
 BUCKET = "local-artifacts"
 PARAMETERS = {
@@ -19,7 +28,7 @@ class DeployFailed(Exception):
     pass
 
 
-def deploy(home, template, parameters=None, account=ACCOUNT):
+def deploy(home: Home, template: Path, parameters: dict[str, str] | None = None, account: str = ACCOUNT) -> dict[str, str]:
     """Creates or updates the stack. Returns its outputs, and writes them to a file for the usual account."""
     ports = home.read_state()["ports"]
     environment = {**without_aws(os.environ), **client_environment(ports, account), "SAM_CLI_TELEMETRY": "0"}
@@ -39,7 +48,9 @@ def deploy(home, template, parameters=None, account=ACCOUNT):
     return flat
 
 
-def _sam_deploy(home, template, parameters, environment, progress, account):
+def _sam_deploy(
+    home: Home, template: Path, parameters: dict[str, str] | None, environment: Mapping[str, str], progress: Step, account: str
+):
     command = [
         str(SAM), "deploy", "--template-file", str(template), "--stack-name", STACK, "--region", REGION,
         "--s3-bucket", f"{BUCKET}-{account}", "--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar",

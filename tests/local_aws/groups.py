@@ -1,51 +1,60 @@
 """Fixtures: a network, and Auto Scaling groups of On-Demand instances as customers have them."""
 
+from __future__ import annotations
+
 import functools
 import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .shapes import Shape
+
+if TYPE_CHECKING:
+    from .stack import LocalAws
 
 ZONES = ("us-east-1a", "us-east-1b")
 
 
 class Network:
-    def __init__(self, aws):
+    def __init__(self, aws: LocalAws) -> None:
         self.aws, self.ec2 = aws, aws.client("ec2")
 
     @functools.cached_property
-    def vpc(self):
+    def vpc(self) -> str:
         return self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
 
     @functools.cached_property
-    def subnets(self):
+    def subnets(self) -> dict[str, str]:
         return {
             zone: self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=f"10.0.{n}.0/20", AvailabilityZone=zone)["Subnet"]["SubnetId"]
             for n, zone in zip((0, 16), ZONES)
         }
 
     @functools.cached_property
-    def security_group(self):
+    def security_group(self) -> str:
         name = f"web-{uuid.uuid4().hex[:8]}"
         return self.ec2.create_security_group(GroupName=name, Description="web", VpcId=self.vpc)["GroupId"]
 
     @functools.cached_property
-    def image(self):
+    def image(self) -> str:
         """Returns one of Amazon's images for Linux on x86_64."""
         return self._image("x86_64")
 
     @functools.cached_property
-    def arm_image(self):
+    def arm_image(self) -> str:
         return self._image("arm64")
 
-    def _image(self, architecture):
+    def _image(self, architecture: str):
         found = self.ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "architecture", "Values": [architecture]}])
         return next(i["ImageId"] for i in found["Images"] if i.get("Platform") != "windows")
 
-    def subnet(self, zone, prefix=28):
+    def subnet(self, zone: str, prefix: int = 28) -> str:
         """Creates another subnet of the zone. AWS keeps five addresses of 16 for itself."""
         self._more = getattr(self, "_more", 0) + 1
         block = f"10.0.{128 + self._more // 16}.{self._more % 16 * 16}/{prefix}"
         return self.ec2.create_subnet(VpcId=self.vpc, CidrBlock=block, AvailabilityZone=zone)["Subnet"]["SubnetId"]
 
-    def target_group(self):
+    def target_group(self) -> str:
         """Creates a target group behind an Application Load Balancer; returns its ARN."""
         name = f"web-{uuid.uuid4().hex[:8]}"
         group = self.aws.client("elbv2").create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=self.vpc)
@@ -53,7 +62,7 @@ class Network:
         self.listen(arn)
         return arn
 
-    def listen(self, target_group):
+    def listen(self, target_group: str) -> str:
         """Puts a load balancer of its own before the target group, so that targets are checked; returns its ARN."""
         elb, name = self.aws.client("elbv2"), f"web-{uuid.uuid4().hex[:8]}"
         balancer = elb.create_load_balancer(Name=name, Subnets=list(self.subnets.values()))["LoadBalancers"][0]
@@ -67,57 +76,57 @@ class Network:
 class Group:
     """A created group: its name, and its present state."""
 
-    def __init__(self, aws, name, template_id, target_group):
+    def __init__(self, aws: LocalAws, name: str, template_id: str | None, target_group: str | None) -> None:
         self.aws, self.name, self.template_id, self.target_group = aws, name, template_id, target_group
 
-    def describe(self):
+    def describe(self) -> Shape:
         found = self.aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])
         return found["AutoScalingGroups"][0]
 
     @property
-    def instance_ids(self):
+    def instance_ids(self) -> list[str]:
         return [i["InstanceId"] for i in self.describe()["Instances"]]
 
     @property
-    def instances(self):
+    def instances(self) -> list[Shape]:
         return [self.aws.instance(i) for i in self.instance_ids]
 
     @property
-    def on_demand(self):
+    def on_demand(self) -> list[str]:
         return [i["InstanceId"] for i in self.instances if i.get("InstanceLifecycle") != "spot"]
 
     @property
-    def spot(self):
+    def spot(self) -> list[str]:
         return [i["InstanceId"] for i in self.instances if i.get("InstanceLifecycle") == "spot"]
 
-    def update(self, **fields):
+    def update(self, **fields: Any) -> None:
         self.aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=self.name, **fields)
 
-    def suspend(self, *processes):
+    def suspend(self, *processes: str) -> None:
         self.aws.client("autoscaling").suspend_processes(AutoScalingGroupName=self.name, ScalingProcesses=list(processes))
 
-    def delete(self):
+    def delete(self) -> None:
         self.aws.client("autoscaling").delete_auto_scaling_group(AutoScalingGroupName=self.name, ForceDelete=True)
 
 
 def create_group(
-    aws,
-    size=2,
-    minimum=None,
-    maximum=None,
-    name=None,
-    instance_type="m5.large",
-    overrides=None,
-    distribution=None,
-    zones=ZONES,
-    tags=None,
-    instance_tags=None,
-    with_target_group=False,
-    template_data=None,
-    launch_configuration=False,
-    subnets=None,
-    **options,
-):
+    aws: LocalAws,
+    size: int = 2,
+    minimum: int | None = None,
+    maximum: int | None = None,
+    name: str | None = None,
+    instance_type: str = "m5.large",
+    overrides: list[Shape] | None = None,
+    distribution: Shape | None = None,
+    zones: Sequence[str] = ZONES,
+    tags: dict[str, str] | None = None,
+    instance_tags: dict[str, str] | None = None,
+    with_target_group: bool = False,
+    template_data: Shape | None = None,
+    launch_configuration: bool = False,
+    subnets: Sequence[str] | None = None,
+    **options: Any,
+) -> Group:
     """Creates a group. `overrides` (types of a MixedInstancesPolicy, the first being the members' own), `template_data`
     (merged into the launch template; None removes a field), `launch_configuration` (True, or more fields of it) and
     `options` (of CreateAutoScalingGroup) make the variants. Instances spread evenly over `zones`, or over `subnets`."""
@@ -147,7 +156,7 @@ def create_group(
     return Group(aws, name, template_id, target_group)
 
 
-def _launch_template(aws, name, instance_type, instance_tags, more):
+def _launch_template(aws: LocalAws, name: str, instance_type: str, instance_tags: dict[str, str] | None, more: Shape | None):
     tags = {"Name": name, "team": "web", **(instance_tags or {})}
     return create_template(aws, name, {
         "InstanceType": instance_type,
@@ -158,7 +167,7 @@ def _launch_template(aws, name, instance_type, instance_tags, more):
     })  # fmt: skip
 
 
-def create_template(aws, name=None, more=None):
+def create_template(aws: LocalAws, name: str | None = None, more: Shape | None = None) -> str:
     """Creates a launch template of a small web server, changed by `more`; returns its id."""
     data = {
         "ImageId": aws.network.image,
@@ -174,7 +183,7 @@ def create_template(aws, name=None, more=None):
     return created["LaunchTemplate"]["LaunchTemplateId"]
 
 
-def _launch_configuration(aws, name, instance_type, more):
+def _launch_configuration(aws: LocalAws, name: str, instance_type: str, more: Shape | None):
     aws.client("autoscaling").create_launch_configuration(
         LaunchConfigurationName=name,
         ImageId=aws.network.image,
@@ -185,7 +194,7 @@ def _launch_configuration(aws, name, instance_type, more):
     return name
 
 
-def _launch_options(template_id, overrides, distribution):
+def _launch_options(template_id: str, overrides: list[Shape] | None, distribution: Shape):
     template = {"LaunchTemplateId": template_id, "Version": "$Latest"}
     if not overrides and not distribution:
         return {"LaunchTemplate": template}

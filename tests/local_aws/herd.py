@@ -6,13 +6,22 @@ both sides as EventBridge does, and delivers them to the target of the hub's rul
 event, as AWS does.
 """
 
+from __future__ import annotations
+
+import datetime
 import json
 import time
 import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from . import deploy
 from .paths import BUILD
+from .shapes import Shape
 from .stack import LocalAws
+
+if TYPE_CHECKING:
+    from .paths import Home
 
 REPORT = "Spot Pool Interrupted"
 EXTERNAL_ID = "herd-7f3a9c"
@@ -23,7 +32,7 @@ LAB, STRANGER = "444444444444", "999999999999"
 class Herd:
     """A hub with two members. LAB is registered at the hub, too, but runs no stack."""
 
-    def __init__(self, home):
+    def __init__(self, home: Home) -> None:
         self.home = home
         self.hub = self._stack(HUB, {"Role": "hub", "MemberAccountIds": f"{A},{B},{LAB}", "HubExternalId": EXTERNAL_ID})
         out = self.hub.outputs
@@ -37,13 +46,13 @@ class Herd:
         self.a, self.b = self._stack(A, member), self._stack(B, member)
         self.wires = [Wire(aws, self.hub) for aws in (self.a, self.b)]
 
-    def _stack(self, account, parameters):
+    def _stack(self, account: str, parameters: dict[str, str]):
         """Deploys from the template that the session has rendered already, so that nothing is built again."""
         aws = LocalAws(self.home, account)
         aws.outputs = deploy.deploy(self.home, BUILD / "template.yaml", parameters, account)
         return aws
 
-    def reset(self):
+    def reset(self) -> None:
         """Resets to nothing poisoned and nothing remembered; A and B are registered as PROD, C as LAB."""
         self.hub.control.reset()
         for aws in (self.hub, self.a, self.b):
@@ -57,16 +66,16 @@ class Herd:
         for wire in self.wires:
             wire.drain()
 
-    def register(self, account, kind, **more):
+    def register(self, account: str, kind: str, **more: Any) -> None:
         row = {"account_id": account, "environment_type": kind, "member": True, **more}
         self.hub.table("AccountsTableName").put_item(Item=row)
 
-    def deliver(self):
+    def deliver(self) -> list[Shape]:
         """Delivers the events that the members have put on their buses; returns the hub's answers, in order."""
         return [answer for wire in self.wires for answer in wire.deliver()]
 
 
-def report(account, pool, occurred, detail=None):
+def report(account: str, pool: str, occurred: datetime.datetime, detail: Shape | None = None) -> Shape:
     """Returns a report as it arrives at the hub's bus, stamped with `account`."""
     at = occurred.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
@@ -80,7 +89,7 @@ def report(account, pool, occurred, detail=None):
 
 
 class Wire:
-    def __init__(self, member, hub):
+    def __init__(self, member: LocalAws, hub: LocalAws) -> None:
         self.member, self.hub = member, hub
         self.sqs, self.events = member.client("sqs"), member.client("events")
         self.queue = self.sqs.create_queue(QueueName="tap")["QueueUrl"]
@@ -93,13 +102,13 @@ class Wire:
         self.events.put_rule(Name="tap", EventBusName=self.bus, EventPattern=pattern)
         self.events.put_targets(Rule="tap", EventBusName=self.bus, Targets=[{"Id": "tap", "Arn": arn}])
 
-    def drain(self):
+    def drain(self) -> list[Shape]:
         return list(self._received(0))
 
-    def deliver(self, seconds=3):
+    def deliver(self, seconds: float = 3) -> list[Shape]:
         return [self._over(event) for event in self._received(seconds)]
 
-    def _received(self, seconds):
+    def _received(self, seconds: float):
         deadline = time.monotonic() + seconds
         while True:
             messages = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages", [])
@@ -113,7 +122,7 @@ class Wire:
             else:
                 time.sleep(0.1)
 
-    def _over(self, event):
+    def _over(self, event: Shape):
         """Delivers an event once: the member's rule forwards it, the hub's rule takes it."""
         (forward,) = self._targets(self.member, self.bus, event)
         assert forward["Arn"] == self.hub.outputs["HubEventBusArn"] and forward["RoleArn"], forward
@@ -123,7 +132,7 @@ class Wire:
         return answer
 
     @staticmethod
-    def _targets(aws, bus, event):
+    def _targets(aws: LocalAws, bus: str, event: Shape) -> Iterator[Shape]:
         events = aws.client("events")
         for rule in events.list_rules(EventBusName=bus)["Rules"]:
             pattern = rule.get("EventPattern")

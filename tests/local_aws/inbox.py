@@ -1,15 +1,24 @@
 """A subscriber: a queue that is subscribed to the stack's alerts, and to the events that the stack puts on its bus."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from .shapes import Shape
+
+if TYPE_CHECKING:
+    from .stack import LocalAws
 
 ANYONE = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
 POLICY = json.dumps({"Version": "2012-10-17", "Statement": [ANYONE]})
 
 
 @contextlib.contextmanager
-def listening(aws, bus=False):
+def listening(aws: LocalAws, bus: bool = False) -> Iterator[Callable[[], list[Shape]]]:
     """`with listening(aws) as inbox`: `inbox()` returns the bodies so far, of alerts and with `bus` of our events."""
     sqs, events, sns = aws.client("sqs"), aws.client("events"), aws.client("sns")
     name = f"inbox-{uuid.uuid4().hex[:8]}"

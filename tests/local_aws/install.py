@@ -6,12 +6,15 @@ changes. A lock file names every package with its hashes, the compiler's (zig) a
 what it was made from, and how. Wheels come from pip's own cache where it has them.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +24,7 @@ ALWAYS = ("venv", "tools")
 OLDEST_PYTHON = (3, 10)
 
 
-def main(names=ALWAYS):
+def main(names: Iterable[str] = ALWAYS) -> None:
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(f"Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer is needed, this is {sys.version.split()[0]}.")
     LOCAL.mkdir(exist_ok=True)
@@ -29,7 +32,7 @@ def main(names=ALWAYS):
         _install(LOCAL / name, ROOT / "tests" / ENVIRONMENTS[name])
 
 
-def _install(venv, requirements):
+def _install(venv: Path, requirements: Path):
     stamp = venv / "installed.sha256"
     wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode() + str(venv).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
@@ -48,7 +51,7 @@ def _install(venv, requirements):
     print(f"  installed {venv.relative_to(ROOT)} ({time.monotonic() - started:.0f} s)", flush=True)
 
 
-def _works(venv):
+def _works(venv: Path):
     """A venv that another Python made, or that was moved, is of no use."""
     python = venv / "bin" / "python"
     probe = "import sys; print(sys.version, sys.prefix)"
@@ -58,7 +61,7 @@ def _works(venv):
     return found.returncode == 0 and found.stdout.strip() == f"{sys.version} {venv}"
 
 
-def _run(command, hint):
+def _run(command: list[str], hint: str):
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")}
     if subprocess.run(command, env=environment).returncode:
         sys.exit(f"failed: {' '.join(command)}\n{hint}")

@@ -1,22 +1,35 @@
-"""`python -m local_aws.ministack`: MiniStack, with refusals of AWS that MiniStack lacks."""
+"""`python -m local_aws.ministack`: MiniStack, with refusals and failures of AWS that MiniStack lacks."""
 
+from __future__ import annotations
+
+import concurrent.futures
+import contextvars
+import json
 import logging
 import re
+import uuid
+from pathlib import Path
+from typing import Any
 
 from ministack.app import main
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
-from ministack.services import eventbridge, sns
+from ministack.services import eventbridge, sns, stepfunctions
+
+from .paths import GIVE_UP, GIVEN_UP
+from .shapes import Shape
 
 LOG = logging.getLogger("events")
+LOOK_SECONDS = 0.05
 ASSUMED_ROLE = re.compile(r"arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/.*")
 
 
-def install():
+def install() -> None:
     _judge_conditions_as_aws_does()
+    _give_up_on_request()
     deliver = eventbridge._dispatch_to_sns
 
-    def deliver_if_allowed(arn, payload):
+    def deliver_if_allowed(arn: str, payload: Any):
         if _events_may_publish(arn):
             deliver(arn, payload)
         else:
@@ -25,10 +38,36 @@ def install():
     eventbridge._dispatch_to_sns = deliver_if_allowed
 
 
+def _give_up_on_request():
+    """Step Functions Developer Guide, "Handling error conditions": after `Lambda.Unknown` and the like, a state is retried,
+    and nobody knows what became of the invocation. If `GIVE_UP` names an execution and a phase, its invocation is given up
+    so. It runs on; a file of the name `GIVEN_UP` is there until it ends."""
+    invoke = stepfunctions._call_lambda
+    for left in Path().glob(GIVEN_UP):  # By a MiniStack that was killed.
+        left.unlink()
+
+    def invoked(func_ref: str, event: Any):
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        invocation = pool.submit(contextvars.copy_context().run, invoke, func_ref, event)
+        pool.shutdown(wait=False)
+        while not concurrent.futures.wait([invocation], timeout=LOOK_SECONDS).done:
+            if GIVE_UP.exists() and _is_meant(json.loads(GIVE_UP.read_text()), event):
+                running = GIVE_UP.rename(GIVEN_UP.replace("*", uuid.uuid4().hex))
+                invocation.add_done_callback(lambda _, running=running: running.unlink())
+                raise stepfunctions._ExecutionError("Lambda.Unknown", "given up by a test")
+        return invocation.result()
+
+    stepfunctions._call_lambda = invoked
+
+
+def _is_meant(told: Shape, event: Any) -> bool:
+    return isinstance(event, dict) and event.get("phase") == told["phase"] and told["execution"] in json.dumps(event)
+
+
 def _judge_conditions_as_aws_does():
     resolve, request_keys = iam_evaluator._resolve_condition_key, iam_actions.request_tag_context
 
-    def resolve_as_aws_does(key, context):
+    def resolve_as_aws_does(key: str, context: Any):
         value = resolve(key, context)
         if key.lower() == "aws:principalarn" and (assumed := ASSUMED_ROLE.fullmatch(value or "")):
             # IAM User Guide, "AWS global condition context keys": a session's aws:PrincipalArn is the ARN of its role.
@@ -38,7 +77,7 @@ def _judge_conditions_as_aws_does():
             return None if context.principal_type == "Service" else "true"
         return value
 
-    def request_keys_with_those_of_sts(service, iam_action, body, params):
+    def request_keys_with_those_of_sts(service: str, iam_action: str, body: Any, params: Shape):
         keys = request_keys(service, iam_action, body, params)
         return {**keys, **sts_keys(params)} if iam_action == "sts:AssumeRole" else keys
 
@@ -46,7 +85,7 @@ def _judge_conditions_as_aws_does():
     iam_actions.request_tag_context = request_keys_with_those_of_sts
 
 
-def sts_keys(params):
+def sts_keys(params: Shape) -> Shape:
     """Returns the condition keys that identity policies may use for AssumeRole; MiniStack gives them to trust policies
     alone.
 
@@ -56,7 +95,7 @@ def sts_keys(params):
     return {key: v[0] if isinstance(v, list) else v for key, v in values.items() if v}
 
 
-def _events_may_publish(topic_arn):
+def _events_may_publish(topic_arn: str):
     """EventBridge User Guide, "Amazon SNS permissions": conditions in topic policies are not supported for EventBridge.
 
     No condition key has a value here, so that a statement with a Condition lets nothing through.

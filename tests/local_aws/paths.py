@@ -1,10 +1,15 @@
 """The paths and parts of this installation of local AWS. No I/O beyond its own state file."""
 
+from __future__ import annotations
+
 import json
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from .shapes import Shape
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
@@ -23,6 +28,9 @@ GRANTED = LOCAL / "granted"
 # Exists once all of these tests have run.
 ALL_GRANTED = GRANTED / "complete"
 
+# In a home, MiniStack's working directory: the invocation that Step Functions are to give up; one file for each that runs on.
+GIVE_UP, GIVEN_UP = Path("give-up"), "given-up-*"
+
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 STACK = "spot-optimizer"
@@ -37,46 +45,46 @@ class Home:
 
     directory: Path = LOCAL
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
 
     @property
-    def state_file(self):
+    def state_file(self) -> Path:
         return self.directory / "state.json"
 
     @property
-    def outputs_file(self):
+    def outputs_file(self) -> Path:
         return self.directory / "outputs.json"
 
     @property
-    def env_file(self):
+    def env_file(self) -> Path:
         return self.directory / "env"
 
-    def log(self, name):
+    def log(self, name: str) -> Path:
         return self.directory / f"{name}.log"
 
-    def read_state(self):
+    def read_state(self) -> Shape:
         try:
             return json.loads(self.state_file.read_text())
         except (FileNotFoundError, ValueError):
             return {}
 
-    def write_state(self, state):
+    def write_state(self, state: Shape) -> None:
         self.state_file.write_text(json.dumps(state, indent=2) + "\n")
 
 
-def target_dir():
+def target_dir() -> Path:
     return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 
 
-def cache():
+def cache() -> Path:
     """What takes minutes to build and depends on no checkout: outside of all, so that a fresh clone finds it."""
     if chosen := os.environ.get("SPOT_OPTIMIZER_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spot-optimizer"
 
 
-def choose_port(variable):
+def choose_port(variable: str) -> int:
     """Returns the port that the user set, else any free one: two checkouts never collide, nor do the workers of pytest-xdist."""
     if (chosen := os.environ.get(variable)) and "PYTEST_XDIST_WORKER" not in os.environ:
         return int(chosen)
@@ -85,13 +93,13 @@ def choose_port(variable):
         return probe.getsockname()[1]
 
 
-def credentials(account=ACCOUNT):
+def credentials(account: str = ACCOUNT) -> dict[str, str]:
     """Returns the credentials of an account's root: MiniStack takes 12 digits as the key of the account of that
     name."""
     return CREDENTIALS if account == ACCOUNT else {**CREDENTIALS, "AWS_ACCESS_KEY_ID": account}
 
 
-def client_environment(ports, account=ACCOUNT):
+def client_environment(ports: dict[str, int], account: str = ACCOUNT) -> dict[str, str]:
     """Returns the environment in which an AWS client talks to local AWS and to nothing else."""
     ec2 = f"http://127.0.0.1:{ports['ec2']}"
     return {
@@ -103,7 +111,7 @@ def client_environment(ports, account=ACCOUNT):
     }
 
 
-def without_aws(environment):
+def without_aws(environment: Mapping[str, str]) -> dict[str, str]:
     """Returns the environment without the user's own AWS settings: neither servers nor Lambdas may see those."""
     kept = {k: v for k, v in environment.items() if not k.startswith(("AWS_", "MINISTACK_", "MOTO_", "PYTHON"))}
     return {

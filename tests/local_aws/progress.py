@@ -1,20 +1,23 @@
 """Prints one line a step, with the seconds that it took; colour only on a terminal."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
 import sys
 import time
+from collections.abc import Iterable, Iterator, Sequence
 
 TTY = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 BOLD, DIM, RED, GREEN, YELLOW, BLUE = "1", "2", "31", "32", "33", "36"
 
 
-def paint(text, *codes):
+def paint(text: object, *codes: str) -> str:
     return f"\033[{';'.join(codes)}m{text}\033[0m" if TTY else str(text)
 
 
-def say(text=""):
+def say(text: object = "") -> None:
     print(text, flush=True)
 
 
@@ -24,13 +27,13 @@ class Step:
 
     QUIET_SECONDS = 15
 
-    def __init__(self, title):
+    def __init__(self, title: str) -> None:
         self.title, self.started, self.spoke, self.detail = title, time.monotonic(), time.monotonic(), ""
 
-    def seconds(self):
+    def seconds(self) -> float:
         return time.monotonic() - self.started
 
-    def update(self, text):
+    def update(self, text: str) -> None:
         if TTY:
             width = shutil.get_terminal_size().columns - 2
             line = f"  … {self.title} {self.seconds():.0f} s  {text}"[:width]
@@ -41,7 +44,7 @@ class Step:
 
 
 @contextlib.contextmanager
-def step(title):
+def step(title: str) -> Iterator[Step]:
     current = Step(title)
     current.update("")
     try:
@@ -57,7 +60,7 @@ def _clear():
     return "\r\033[2K" if TTY else ""
 
 
-def table(rows, header):
+def table(rows: Iterable[Sequence[object]], header: Sequence[object]) -> None:
     """Returns left-aligned columns as wide as their widest cell."""
     cells = [[str(c) for c in row] for row in [header, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]

@@ -4,17 +4,21 @@ cargo-cyclonedx writes it from `cargo metadata`, which names more than is built:
 switch on, optional crates behind a weak feature. `cargo tree` resolves features as the build does, so it has the last word.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from .build import cargo_lock, load, rust_functions
 from .cargo_tool import provide
 from .paths import ROOT, TEMPLATE
 from .progress import say, step
+from .shapes import Shape
 
 SBOMS = ROOT / "target" / "sbom"
 # Lambda's names of architectures, and cargo-lambda's targets for them.
@@ -26,7 +30,7 @@ class SbomIncomplete(Exception):
     """Names what a bill of materials lacks: better none than one that leaves out a crate."""
 
 
-def write(architecture=None, directory=SBOMS):
+def write(architecture: str | None = None, directory: Path = SBOMS) -> list[Path]:
     """Writes a file for each Lambda and returns their paths. Raises ToolMissing or SbomIncomplete.
 
     The architecture is the template's default unless given. The same commit gives the same files.
@@ -47,14 +51,14 @@ def write(architecture=None, directory=SBOMS):
     return list(written)
 
 
-def _bills(lambdas, drafts, target):
+def _bills(lambdas: Iterable[str], drafts: dict[str, Shape], target: str):
     """A Lambda, its binary and its crate have one name."""
     if strangers := set(lambdas) - set(drafts):
         raise SbomIncomplete(f"no crate has a binary for the Lambda {', '.join(sorted(strangers))}")
     return {name: trim(drafts[name], built(name, target, "normal"), built(name, target, "normal,no-proc-macro")) for name in lambdas}
 
 
-def trim(bom, built, linked):
+def trim(bom: Shape, built: set[tuple[str, str]], linked: set[tuple[str, str]]) -> Shape:
     """Returns the draft without what is not built. What runs at build time only (macros and their crates) is marked as excluded.
 
     `built` and `linked` hold (name, version). Raises SbomIncomplete where a crate is missing, or its checksum or licence.
@@ -70,11 +74,11 @@ def trim(bom, built, linked):
     return {**bom, "components": sorted(components, key=identity), "dependencies": dependencies}
 
 
-def identity(component):
+def identity(component: Shape) -> tuple[str, str]:
     return component["name"], component["version"]
 
 
-def _check(top, components, built):
+def _check(top: Shape, components: list[Shape], built: set[tuple[str, str]]):
     if missing := built - {identity(c) for c in [top, *components]}:
         raise SbomIncomplete(f"{top['name']}: built, but not listed: {sorted(missing)}")
     for component in components:
@@ -83,7 +87,7 @@ def _check(top, components, built):
             raise SbomIncomplete(f"{top['name']}: {' '.join(identity(component))} has no licence or no checksum")
 
 
-def built(package, target, edges):
+def built(package: str, target: str, edges: str) -> set[tuple[str, str]]:
     """Asks cargo for the crates {(name, version)} that a build of the package compiles for the target, the package included."""
     selected = ["--locked", "--package", package, "--target", target, "--edges", edges]
     command = ["cargo", "tree", *selected, "--prefix", "none", "--format", "{p}"]
@@ -91,7 +95,7 @@ def built(package, target, edges):
     return {(line.split()[0], line.split()[1].removeprefix("v")) for line in lines if line.strip()}
 
 
-def _drafts(tool, target):
+def _drafts(tool: Path, target: str):
     """Returns {binary: bill} of the whole workspace.
 
     The tool writes beside each Cargo.toml, so it works on a copy; the copy's place is taken out of what it writes.
@@ -105,14 +109,14 @@ def _drafts(tool, target):
         return {name: json.loads(text.replace(f"path+file://{copy}", "path+file://")) for name, text in texts.items()}
 
 
-def _told(command, **options):
+def _told(command: list[str], **options):
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, **options)
     if run.returncode:
         raise SbomIncomplete(f"failed: {' '.join(command)}")
     return run.stdout
 
 
-def _copy_workspace(copy):
+def _copy_workspace(copy: Path):
     copy.mkdir()
     for name in ("Cargo.toml", "Cargo.lock", "rust-toolchain.toml"):
         shutil.copy(ROOT / name, copy / name)

@@ -1,9 +1,14 @@
 """Runs checkov over the templates and compares its findings with the exceptions, each of which has a reason."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,7 +22,7 @@ class ScannerMissing(Exception):
     pass
 
 
-def scan(*templates):
+def scan(*templates: Path) -> int:
     """Returns 0 if the scanner's findings are exactly the exceptions; else 1.
 
     Raises ScannerMissing if checkov is not installed and can't be.
@@ -30,7 +35,7 @@ def scan(*templates):
     return int(bool(complaints))
 
 
-def findings(templates):
+def findings(templates: Iterable[Path]) -> dict[tuple[str, str], str]:
     """Returns {(check, logical id): the check's demand} for every check that fails. Makes no call over the network."""
     files = [argument for template in templates for argument in ("--file", str(template))]
     command = [str(CHECKOV), "--framework", "cloudformation", "--output", "json", "--compact", "--quiet", "--skip-download", *files]
@@ -43,7 +48,7 @@ def findings(templates):
     return {(f["check_id"], f["resource"].rsplit(".", 1)[-1]): f["check_name"] for f in told["results"]["failed_checks"]}
 
 
-def judge(found, exceptions):
+def judge(found: dict[tuple[str, str], str], exceptions: Any) -> list[str]:
     """Returns the findings without an exception, and the exceptions without a finding."""
     allowed = {(e["check"], resource) for e in exceptions for resource in e["resources"] if e["reason"].strip()}
     new = [f"{check} {resource}: {found[check, resource]}" for check, resource in sorted(set(found) - allowed)]

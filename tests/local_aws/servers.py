@@ -1,5 +1,7 @@
 """Starts and stops the two server processes of a home: MiniStack and the EC2 endpoint (with the forwarder)."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
@@ -8,9 +10,15 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .paths import ACCOUNT, CREDENTIALS, EC2_SERVICES, PYTHON, REGION, ROOT, choose_port, without_aws
+from .shapes import Shape
+
+if TYPE_CHECKING:
+    from .paths import Home
 
 START_SECONDS = 60
 STOP_SECONDS = 10
@@ -21,7 +29,7 @@ class ServerFailed(Exception):
     pass
 
 
-def start(home):
+def start(home: Home) -> Shape:
     """Starts both servers, or returns the state of those that already run."""
     state = home.read_state()
     if running(state):
@@ -41,7 +49,7 @@ def start(home):
     return state
 
 
-def stop(home):
+def stop(home: Home) -> list[str]:
     """Stops the processes that `start` recorded, if they are still ours. Returns the names of those stopped."""
     stopped = stop_kubernetes(home)
     for name, pid in home.read_state().get("pids", {}).items():
@@ -54,7 +62,7 @@ def stop(home):
     return stopped
 
 
-def stop_kubernetes(home):
+def stop_kubernetes(home: Home) -> list[str]:
     """Kills the control plane if it runs, as `kubernetes/control_plane.py` recorded it: its data goes with it."""
     state = home.read_state()
     stopped = []
@@ -68,16 +76,16 @@ def stop_kubernetes(home):
     return stopped
 
 
-def running(state):
+def running(state: Shape) -> bool:
     pids = state.get("pids", {})
     return bool(pids) and all(_is_ours(name, pid) for name, pid in pids.items())
 
 
-def _endpoint_command(ports):
+def _endpoint_command(ports: dict[str, int]):
     return ["-m", "local_aws.endpoint", str(ports["ec2"]), str(ports["forward"]), str(ports["ministack"])]
 
 
-def _ministack_environment(home, state):
+def _ministack_environment(home: Home, state: Shape):
     """Returns MiniStack's environment. MiniStack passes it on to the Lambdas, so they use the endpoints that are set
     here."""
     scratch = home.directory / "tmp"
@@ -107,12 +115,12 @@ def _ministack_environment(home, state):
     }
 
 
-def _spawn(home, name, arguments, environment):
+def _spawn(home: Home, name: str, arguments: list[str], environment: Mapping[str, str]):
     environment = {**environment, "PYTHONPATH": str(ROOT / "tests"), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     return spawn(home, name, [str(PYTHON), *arguments], environment)
 
 
-def spawn(home, name, command, environment):
+def spawn(home: Home, name: str, command: list[str], environment: Mapping[str, str]) -> int:
     """Starts a server that logs into the home; returns its process id."""
     with open(home.log(name), "w") as log:
         # A session of its own: Ctrl-C in the terminal must not take the servers down half-way.
@@ -123,12 +131,12 @@ def spawn(home, name, command, environment):
     return process.pid
 
 
-def runs(pid, command):
+def runs(pid: int, command: list[str]) -> bool:
     """Returns True if the process is (still) the one that was started with this command line."""
     return _command_line(pid).split() == " ".join(command).split()
 
 
-def _await(home, name, state, url):
+def _await(home: Home, name: str, state: Shape, url: str):
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
@@ -143,13 +151,13 @@ def _await(home, name, state, url):
     raise ServerFailed(f"{name} did not start; the end of {home.log(name)}:\n{tail}")
 
 
-def _is_ours(name, pid):
+def _is_ours(name: str, pid: int):
     """Compares the command line, venv path included: the PID may belong to another process by now."""
     module = {"ministack": "-m local_aws.ministack", "endpoint": "-m local_aws.endpoint"}[name]
     return f"{PYTHON} {module}" in _command_line(pid)
 
 
-def _command_line(pid):
+def _command_line(pid: int):
     """Returns the command line; empty for a process that is gone or a zombie. `ps` is for systems without /proc."""
     proc = Path("/proc")
     if (proc / "self").exists():
@@ -159,7 +167,7 @@ def _command_line(pid):
     return subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
 
 
-def end(pid, by=signal.SIGTERM):
+def end(pid: int, by: signal.Signals = signal.SIGTERM) -> None:
     """Ends the process and its children (the Lambdas): they share the session that `spawn` made."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, by)

@@ -1,14 +1,19 @@
 """moto's WSGI application with AWS's behaviour added, and the two servers of the process."""
 
+from __future__ import annotations
+
 import json
 import threading
 import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
-from . import account, autoscaling, ec2, elb, interfaces, kubernetes, launches, lifecycle, scaling, scheduled, standalone
+from ..shapes import Call, Shape, WSGIApp
+from . import account, autoscaling, ec2, elb, interfaces, kubernetes, launches, lifecycle, scaling, scheduled, stale, standalone
 from .control import Control
 from .eks import AUTHENTICATOR
 from .forwarder import Forwarder
@@ -18,18 +23,21 @@ from .prices import get_products
 from .recorder import Calls, Faults, Recorder, error_response, parse
 from .world import WORLD
 
+if TYPE_CHECKING:
+    from .kubernetes import KubernetesControl
+
 TICK_SECONDS = 0.02
 
 
 class Ec2App:
     """Serves one request at a time: moto is not thread-safe, and the capacity history must see every single change."""
 
-    def __init__(self, identities, permissions):
+    def __init__(self, identities: Identities, permissions: Permissions) -> None:
         self.identities, self.permissions = identities, permissions
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.launches = {}  # (account, ClientToken) → (parameters, response body)
 
-    def __call__(self, environ, start_response):
+    def __call__(self, environ: Shape, start_response: Callable[..., Any]) -> Iterable[bytes]:
         call = parse(environ)
         call["account"] = self.identities.account(call["access_key"])
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = call["account"]
@@ -40,12 +48,13 @@ class Ec2App:
             return Response(body, content_type="application/x-amz-json-1.1")(environ, start_response)
         with WORLD.lock:
             WORLD.tick()
-            with WORLD.within(call["account"]):
+            stale.about_to(call)
+            with WORLD.within(call["account"], call["caller"]):
                 response = self._launch_once(call, environ)
             WORLD.observe()
         return response(environ, start_response)
 
-    def _launch_once(self, call, environ):
+    def _launch_once(self, call: Call, environ: Shape):
         """Answers the same ClientToken with the same parameters by the same launch; refuses it with other
         parameters."""
         token = call["params"].get("ClientToken") if call["action"] == "RunInstances" else None
@@ -65,10 +74,10 @@ class Ec2App:
 class Router:
     """Routes `/_local/…` to the control API, and everything else to AWS."""
 
-    def __init__(self, control, cluster, aws):
-        self.apps = {kubernetes.PREFIX: cluster, "/_local/": control, "": aws}
+    def __init__(self, control: Control, cluster: KubernetesControl, aws: WSGIApp) -> None:
+        self.apps: dict[str, WSGIApp] = {kubernetes.PREFIX: cluster, "/_local/": control, "": aws}
 
-    def __call__(self, environ, start_response):
+    def __call__(self, environ: Shape, start_response: Callable[..., Any]) -> Iterable[bytes]:
         app = next(app for prefix, app in self.apps.items() if environ["PATH_INFO"].startswith(prefix))
         return app(environ, start_response)
 
@@ -83,8 +92,8 @@ class ForwardHandler(QuietHandler):
     make_environ = WSGIRequestHandler.make_environ
 
 
-def serve(ec2_port, forward_port, ministack_port):
-    for part in (ec2, launches, elb, lifecycle, scaling, scheduled, autoscaling, standalone, interfaces, account, AUTHENTICATOR):
+def serve(ec2_port: int, forward_port: int, ministack_port: int) -> None:
+    for part in (ec2, launches, elb, lifecycle, scaling, scheduled, autoscaling, stale, standalone, interfaces, account, AUTHENTICATOR):
         part.install()
     calls, faults, identities = Calls(), Faults(), Identities(ministack_port)
     permissions = Permissions(identities)
@@ -98,7 +107,7 @@ def serve(ec2_port, forward_port, ministack_port):
         time.sleep(TICK_SECONDS)
 
 
-def _serve(port, app, handler):
+def _serve(port: int, app: WSGIApp, handler: type[QuietHandler]):
     server = make_server("127.0.0.1", port, app, threaded=True, request_handler=handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()

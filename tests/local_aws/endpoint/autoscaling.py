@@ -3,6 +3,10 @@
 The texts of the refusals are AWS's if they are known. Most are a `ValidationError`, told apart by text alone.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.models import (
     ASG_NAME_TAG,
@@ -20,10 +24,14 @@ from .launches import MAX_TAGS, own_tags
 from .lifecycle import COUNTED, in_service, leave, member, replace, suspended
 from .world import WORLD
 
+if TYPE_CHECKING:
+    from moto.autoscaling.models import FakeAutoScalingGroup
+    from moto.ec2.models.instances import Instance
+
 NO_GROUP_IS_NO_ERROR = {"DescribeAutoScalingGroups", "DescribeAutoScalingInstances", "DescribeTags"}
 
 
-def install():
+def install() -> None:
     AutoScalingBackend.attach_instances = _attach
     AutoScalingBackend.detach_instances = _detach
     AutoScalingBackend.terminate_instance = _terminate
@@ -32,11 +40,11 @@ def install():
     _unknown_group_is_refused()
 
 
-def _sizes(group):
+def _sizes(group: FakeAutoScalingGroup):
     return f"min-size={group.min_size}, max-size={group.max_size}, and desired-size={group.desired_capacity}"
 
 
-def _attach(self, group_name, instance_ids):
+def _attach(self: Any, group_name: str, instance_ids: list[str]):
     group = self.autoscaling_groups[group_name]
     instances = [_attachable(self, group, i) for i in instance_ids]
     if suspended(group, "Launch"):
@@ -59,7 +67,7 @@ def _attach(self, group_name, instance_ids):
             WORLD.later("attach", lambda s=state: in_service(group, s))
 
 
-def _attachable(self, group, instance_id):
+def _attachable(self: Any, group: FakeAutoScalingGroup, instance_id: str):
     try:
         instance = self.ec2_backend.get_instance(instance_id)
     except InvalidInstanceIdError as error:
@@ -74,7 +82,7 @@ def _attachable(self, group, instance_id):
     return instance
 
 
-def _copy_tags(self, group, instance):
+def _copy_tags(self: Any, group: FakeAutoScalingGroup, instance: Instance):
     """Auto Scaling User Guide, "Tag Auto Scaling groups and instances": attached instances get the group's tags, which
     overwrite their own of the same key. AWS does not document the fate of tags beyond the limit: here they are
     dropped."""
@@ -84,7 +92,7 @@ def _copy_tags(self, group, instance):
             self.ec2_backend.create_tags([instance.id], {key: value})
 
 
-def _detach(self, group_name, instance_ids, should_decrement):
+def _detach(self: Any, group_name: str, instance_ids: list[str], should_decrement: bool):
     group = self.autoscaling_groups[group_name]
     states = []
     for instance_id in instance_ids:
@@ -111,14 +119,14 @@ def _detach(self, group_name, instance_ids, should_decrement):
     return activities
 
 
-def _leave(self, group, state):
+def _leave(self: Any, group: FakeAutoScalingGroup, state: InstanceState):
     if state in group.instance_states:
         group.instance_states.remove(state)
         self.ec2_backend.delete_tags([state.instance.id], {ASG_NAME_TAG: group.name})
         state.instance.autoscaling_group = None
 
 
-def _terminate(self, instance_id, should_decrement):
+def _terminate(self: Any, instance_id: str, should_decrement: bool):
     group, state = _group_of(self, instance_id)
     if state.lifecycle_state.startswith("Terminating"):  # AWS may count it twice: docs/to-try-on-aws.md
         raise ValidationError(f"Instance {instance_id} is already being terminated.")
@@ -137,21 +145,21 @@ def _terminate(self, instance_id, should_decrement):
     return TerminateInstanceActivity(state.instance, before)
 
 
-def _group_of(self, instance_id):
+def _group_of(self: Any, instance_id: str):
     for group in self.autoscaling_groups.values():
         if state := member(group, instance_id):
             return group, state
     raise ValidationError(f"Instance Id not found - No managed instance found for instance ID: {instance_id}")
 
 
-def _notice_deaths(self, instance_ids):
+def _notice_deaths(self: Any, instance_ids: list[str]):
     """Keeps a member that was terminated from outside in the group, useless, until a health check finds it."""
     for group in self.autoscaling_groups.values():
         for state in [s for s in group.instance_states if s.instance.id in instance_ids]:
             WORLD.later("replace", lambda g=group, s=state: _bury(g, s))
 
 
-def _bury(group, state):
+def _bury(group: FakeAutoScalingGroup, state: InstanceState):
     if state in group.instance_states:
         counted = state.lifecycle_state in COUNTED
         group.instance_states.remove(state)
@@ -163,7 +171,7 @@ def _unknown_group_is_refused():
     """Refuses an unknown group; moto answers it with an internal error (a KeyError)."""
     call_action = AutoScalingResponse.call_action
 
-    def checked(self):
+    def checked(self: Any):
         name, action = self._get_param("AutoScalingGroupName"), self._get_action()
         known = self.autoscaling_backend.autoscaling_groups
         if name and name not in known and action not in NO_GROUP_IS_NO_ERROR | {"CreateAutoScalingGroup"}:
@@ -175,6 +183,6 @@ def _unknown_group_is_refused():
     AutoScalingResponse.call_action = checked
 
 
-def _describe_refreshes(self):
+def _describe_refreshes(self: Any):
     refreshes = WORLD.refreshes.get(self._get_param("AutoScalingGroupName"), [])
     return ActionResult({"InstanceRefreshes": refreshes})

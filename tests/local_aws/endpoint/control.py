@@ -8,10 +8,19 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
     POST   /_local/calls/clear
     GET    /_local/granted              [[account, role, action]] of the functions' answered calls since the start; no reset forgets them
     GET    /_local/faults               with `hits`
-    POST   /_local/faults               {action, kind: error|error_after|delay|hold, match?, skip?, times?, status?, code?,
-                                         message?, delay_seconds?, service?, account?, caller?: lambda|test|any};
-                                         `hold` keeps the calls back until the faults are cleared
-    DELETE /_local/faults
+    POST   /_local/faults               {action, kind: error|error_after|delay|hold|late|twice, match?, skip?, times?, status?,
+                                         code?, message?, delay_seconds?, service?, account?, caller?: lambda|test|any};
+                                         `hold` keeps the calls back until the faults are cleared, or it is made another kind;
+                                         `late` closes the connection without an answer, and the call is carried out when it
+                                         lands; `twice` carries it out and answers, and once more when it lands
+    PATCH  /_local/faults               {id, kind?, …}: what it holds back goes on as it says now
+    DELETE /_local/faults               what is under way never lands
+    POST   /_local/faults/land          carries out the calls that are under way; answers [call]
+    GET    /_local/stale                group name → {fields, after, reads, answered, begun}
+    POST   /_local/stale                {name, fields: [desired|max|suspended|tags|members|lifecycle], after?, reads?}: to Lambdas
+                                         the group's description shows these as they are now, or as they were right before
+                                         the first call of the action `after`; for so many reads, else until it is deleted
+    DELETE /_local/stale
     GET    /_local/groups               every group's capacity and members now
     GET    /_local/history?group=NAME   every state that the group has had since it was created
     POST   /_local/timing               any of world.DEFAULT_TIMING, in seconds; holds for what is under way, too
@@ -34,24 +43,35 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
     POST   /_local/target_health        {target_group, instance_id | "*newcomers", state, reason?}; state null clears
 """
 
+from __future__ import annotations
+
 import datetime
 import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Request, Response
 
+from ..shapes import Call, Fault, Shape
 from . import ec2
 from .eks import AUTHENTICATOR
 from .nodes import NODES
+from .stale import Stale
 from .world import DEFAULT_NEWCOMERS, WORLD, describe, groups
 
+if TYPE_CHECKING:
+    from .identities import Identities
+    from .recorder import Calls, Faults
+
+KINDS = ("error", "error_after", "delay", "hold", "late", "twice")
 STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
 
 class Control:
-    def __init__(self, calls, faults, identities):
+    def __init__(self, calls: Calls, faults: Faults, identities: Identities) -> None:
         self.calls, self.faults, self.identities = calls, faults, identities
 
-    def __call__(self, environ, start_response):
+    def __call__(self, environ: Shape, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
         verb = f"{request.method.lower()}_{request.path.removeprefix('/_local/').strip('/').replace('/', '_')}"
         handler = getattr(self, verb, None)
@@ -67,10 +87,10 @@ class Control:
         body = json.dumps(answer, default=str)
         return Response(body, status, content_type="application/json")(environ, start_response)
 
-    def get_health(self, _):
+    def get_health(self, _: Shape) -> Shape:
         return {"ok": True}
 
-    def post_reset(self, _):
+    def post_reset(self, _: Shape) -> None:
         history = WORLD.history
         WORLD.reset()
         WORLD.history = history
@@ -80,52 +100,73 @@ class Control:
         NODES.reset()
         ec2.forget_the_dead()
 
-    def get_calls(self, _):
+    def get_calls(self, _: Shape) -> Sequence[Call]:
         return self.calls.list()
 
-    def get_granted(self, _):
+    def get_granted(self, _: Shape) -> list[tuple[str, str, str]]:
         return sorted({(account, self.identities.role(account, key) or key, action) for account, key, action in self.calls.granted()})
 
-    def post_calls_clear(self, _):
+    def post_calls_clear(self, _: Shape) -> None:
         self.calls.clear()
 
-    def post_zones(self, told):
+    def post_zones(self, told: Shape) -> None:
         WORLD.zone_shift[told["account"]] = int(told["shift"])
 
-    def get_faults(self, _):
+    def get_faults(self, _: Shape) -> Sequence[Fault]:
         return self.faults.list()
 
-    def post_faults(self, fault):
-        if fault.get("kind", "error") not in ("error", "error_after", "delay", "hold"):
+    def post_faults(self, fault: Fault) -> Fault:
+        if fault.get("kind", "error") not in KINDS:
             raise ValueError(f"unknown kind of fault: {fault['kind']}")
         fault["action"]
         return self.faults.add(fault)
 
-    def delete_faults(self, _):
+    def patch_faults(self, told: Fault) -> Fault:
+        if told.get("kind", "error") not in KINDS:
+            raise ValueError(f"unknown kind of fault: {told['kind']}")
+        return self.faults.change(told["id"], told)
+
+    def post_faults_land(self, _: Shape) -> Sequence[Call]:
+        return self.faults.land()
+
+    def get_stale(self, _: Shape) -> dict[str, Shape]:
+        return {name: stale.told() for name, stale in WORLD.stale.items()}
+
+    def post_stale(self, told: Shape) -> None:
+        group = next(g for g in groups() if g.name == told["name"])
+        stale = Stale(told["fields"], told.get("after"), told.get("reads"))
+        if stale.after is None:
+            stale.remember(group)
+        WORLD.stale[group.name] = stale
+
+    def delete_stale(self, _: Shape) -> None:
+        WORLD.stale.clear()
+
+    def delete_faults(self, _: Shape) -> None:
         self.faults.clear()
 
-    def get_groups(self, _):
+    def get_groups(self, _: Shape) -> dict[str, Shape]:
         return {g.name: describe(g) for g in groups()}
 
-    def get_history(self, query):
+    def get_history(self, query: dict[str, str]) -> list[Shape]:
         return WORLD.history.get(query["group"], [])
 
-    def post_timing(self, timing):
+    def post_timing(self, timing: dict[str, float]) -> dict[str, float]:
         if unknown := set(timing) - set(WORLD.timing):
             raise ValueError(f"unknown timing: {', '.join(unknown)}")
         WORLD.timing.update(timing)
         return WORLD.timing
 
-    def post_newcomers(self, plan):
+    def post_newcomers(self, plan: Shape) -> Shape:
         if unknown := set(plan) - set(DEFAULT_NEWCOMERS):
             raise ValueError(f"unknown key: {', '.join(unknown)}")
         WORLD.newcomers.update(plan)
         return WORLD.newcomers
 
-    def delete_newcomers(self, _):
+    def delete_newcomers(self, _: Shape) -> None:
         WORLD.newcomers = dict(DEFAULT_NEWCOMERS)
 
-    def post_instance(self, told):
+    def post_instance(self, told: Shape) -> None:
         with WORLD.within(ec2.owner_of(told["instance_id"])):
             instance = ec2.backend().get_instance(told["instance_id"])
         if "status" in told:
@@ -144,7 +185,7 @@ class Control:
                     setattr(state, name, told["set"][name])
         _set(instance, told.get("set", {}))
 
-    def post_group(self, told):
+    def post_group(self, told: Shape) -> None:
         group = next(g for g in groups() if g.name == told["name"])
         _set(group, told.get("set", {}))
         if "refreshes" in told:
@@ -152,7 +193,7 @@ class Control:
             base = {"AutoScalingGroupName": group.name, "StartTime": now, "PercentageComplete": 10}
             WORLD.refreshes[group.name] = [{**base, **r} for r in told["refreshes"]]
 
-    def post_storage(self, told):
+    def post_storage(self, told: Shape) -> None:
         backend, resource_id = ec2.backend(), told["id"]
         resource = next(
             r for r in [*backend.volumes.values(), *backend.snapshots.values(), *backend.addresses]
@@ -163,33 +204,33 @@ class Control:
             setattr(resource, "start_time" if resource_id.startswith("snap-") else "create_time", born)
         _set(resource, told.get("set", {}))
 
-    def post_recycle_bin(self, told):
+    def post_recycle_bin(self, told: Shape) -> None:
         WORLD.recycle_bin.pop(told["id"], None)
         if told.get("leaves"):
             WORLD.recycle_bin[told["id"]] = told["leaves"]
 
-    def post_images(self, told):
+    def post_images(self, told: Shape) -> None:
         WORLD.image_state = told.get("state", WORLD.image_state)
         WORLD.snapshots_linger = bool(told.get("snapshots_linger", WORLD.snapshots_linger))
 
-    def post_prices(self, told):
+    def post_prices(self, told: Shape) -> None:
         if unknown := set(told) - {"spot_discount", "spot", "unknown"}:
             raise ValueError(f"unknown key: {', '.join(unknown)}")
         WORLD.spot_discount = float(told.get("spot_discount", WORLD.spot_discount))
         WORLD.spot_prices.update({kind: float(usd) for kind, usd in told.get("spot", {}).items()})
         WORLD.unpriced.update(told.get("unknown", []))
 
-    def post_image_parameters(self, told):
+    def post_image_parameters(self, told: Shape) -> None:
         WORLD.image_parameters.update(told)
 
-    def post_target_health(self, told):
+    def post_target_health(self, told: Shape) -> None:
         key = (told["target_group"], told["instance_id"])
         WORLD.target_health.pop(key, None)
         if told.get("state"):
             WORLD.target_health[key] = (told["state"], told.get("reason", "Target.FailedHealthChecks"))
 
 
-def _set(target, fields):
+def _set(target: Any, fields: Shape):
     """Sets response fields by their AWS names (`Placement.Tenancy`); null removes the override."""
     for path, value in fields.items():
         *parents, name = path.split(".")
@@ -202,5 +243,5 @@ def _set(target, fields):
             setattr(holder, name, value)
 
 
-def _memberships(instance_id):
+def _memberships(instance_id: str):
     return [s for g in groups() for s in g.instance_states if s.instance.id == instance_id]

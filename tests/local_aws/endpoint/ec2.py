@@ -3,10 +3,13 @@
 moto reads each response field from a Python attribute, so a field is added by giving its object the attribute.
 """
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import fnmatch
 import time
+from typing import Any
 
 from moto.autoscaling.models import autoscaling_backends
 from moto.core.responses import ActionResult
@@ -23,7 +26,7 @@ from .world import ACCOUNT, WORLD
 RUNNING, PENDING, TERMINATED = ("running", 16), ("pending", 0), ("terminated", 48)
 
 
-def install():
+def install() -> None:
     _describe()
     _filter_by_client_token()
     _terminate()
@@ -33,11 +36,11 @@ def install():
     SpotInstances.describe_spot_instance_requests = _spot_instance_requests
 
 
-def backend(region="us-east-1"):
+def backend(region: str = "us-east-1") -> EC2Backend:
     return ec2_backends[WORLD.account][region]
 
 
-def owner_of(instance_id, region="us-east-1"):
+def owner_of(instance_id: str, region: str = "us-east-1") -> str:
     """Returns the account that has the instance. If no account has it, returns the usual one, which then says so."""
     for account in list(ec2_backends):
         reservations = ec2_backends[account][region].reservations.values()
@@ -46,19 +49,19 @@ def owner_of(instance_id, region="us-east-1"):
     return ACCOUNT
 
 
-def zone_ids(region="us-east-1"):
+def zone_ids(region: str = "us-east-1") -> dict[str, str]:
     """Returns name → id. AWS maps them differently in each account; here an account is shifted on request."""
     known = EC2Backend.zones[region]
     shift = WORLD.zone_shift.get(WORLD.account, 0)
     return {zone.name: known[(n + shift) % len(known)].zone_id for n, zone in enumerate(known)}
 
 
-def set_state(instance, state, code="", message=""):
+def set_state(instance: Instance, state: tuple[str, int], code: str = "", message: str = "") -> None:
     instance._state = InstanceState(*state)
     instance.state_reason = StateReason(message, code)
 
 
-def kill(instance_id, code, message):
+def kill(instance_id: str, code: str, message: str) -> None:
     """Ends the instance by itself; its group notices after a while (timing "replace")."""
     account = owner_of(instance_id)
     instance = ec2_backends[account]["us-east-1"].get_instance(instance_id)
@@ -68,14 +71,14 @@ def kill(instance_id, code, message):
         autoscaling_backends[account]["us-east-1"].notify_terminate_instances([instance_id])
 
 
-def forget_the_dead():
+def forget_the_dead() -> None:
     """Forgets terminated instances, as AWS does after an hour. moto keeps them for ever, and searches all of them each
     time."""
     for account in list(ec2_backends):
         _forget_the_dead_of(ec2_backends[account]["us-east-1"])
 
 
-def _forget_the_dead_of(known):
+def _forget_the_dead_of(known: EC2Backend):
     for reservation_id, reservation in list(known.reservations.items()):
         if all(i.state == "terminated" for i in reservation.instances):
             del known.reservations[reservation_id]
@@ -88,7 +91,7 @@ def _forget_the_dead_of(known):
 def _shift_zones():
     describe = EC2Backend.describe_availability_zones
 
-    def shifted(self, *args, **kwargs):
+    def shifted(self: Any, *args, **kwargs):
         ids = zone_ids(self.region_name) if self.region_name in self.zones else {}
         found = [copy.copy(zone) for zone in describe(self, *args, **kwargs)]
         for zone in found:
@@ -102,17 +105,26 @@ def _describe():
     describe_instances = InstanceResponse.describe_instances
     describe_status = EC2Backend.describe_instance_status
 
-    def describe_visible(self):
-        for instance_id in self._get_param("InstanceIds", []):
-            if WORLD.invisible_until.get(instance_id, 0) > time.time():
-                raise InvalidInstanceIdError(instance_id)
-        return describe_instances(self)
+    def describe_visible(self: Any):
+        refuse_invisible(self._get_param("InstanceIds", []))
+        answer = describe_instances(self)
+        found = answer.result["Reservations"]  # Copies: moto makes them for each answer.
+        for reservation in found:
+            reservation.instances = [i for i in reservation.instances if WORLD.shows(i.id)]
+        answer.result["Reservations"] = [r for r in found if r.instances]
+        return answer
 
-    def status_of_present(self, *args, **kwargs):
-        found = describe_status(self, *args, **kwargs)
-        return [i for i in found if WORLD.status.get(i.id) != "absent"]
+    def refuse_invisible(instance_ids: list[str]):
+        """EC2 Developer Guide, "Eventual consistency in the Amazon EC2 API": asked for by its id, it is not found."""
+        if hidden := next((i for i in instance_ids if not WORLD.shows(i)), None):
+            raise InvalidInstanceIdError(hidden)
 
-    def checks(instance):
+    def status_of_present(self: Any, instance_ids: list[str], *args, **kwargs):
+        refuse_invisible(instance_ids)
+        found = describe_status(self, instance_ids, *args, **kwargs)
+        return [i for i in found if WORLD.status.get(i.id) != "absent" and WORLD.shows(i.id)]
+
+    def checks(instance: Instance):
         if instance.state_code != 16:
             return {"Status": "not-applicable"}
         status = WORLD.status.get(instance.id, "ok")
@@ -128,7 +140,7 @@ def _filter_by_client_token():
     """EC2 API, DescribeInstances: filter `client-token`. "Filter resources using the CLI": values take * and ?."""
     matches = utils.instance_value_in_filter_values
 
-    def matches_pattern(value, wanted):
+    def matches_pattern(value: Any, wanted: list[str]):
         found = isinstance(value, str) and any(fnmatch.fnmatchcase(value, pattern) for pattern in wanted)
         return found or matches(value, wanted)
 
@@ -139,7 +151,7 @@ def _filter_by_client_token():
 def _terminate():
     terminate = Instance.terminate
 
-    def terminate_once(self):
+    def terminate_once(self: Any):
         if self.state == "terminated":  # A second TerminateInstances succeeds and changes nothing.
             return self._state
         return terminate(self)
@@ -147,7 +159,7 @@ def _terminate():
     Instance.terminate = terminate_once
 
 
-def _spot_price_history(self):
+def _spot_price_history(self: Any):
     filters = self._filters_from_querystring() or {}
     types = self._get_param("InstanceTypes", []) or filters.get("instance-type") or prices.known()
     products = self._get_param("ProductDescriptions", []) or filters.get("product-description") or list(prices.PRODUCTS)
@@ -173,7 +185,7 @@ def _spot_price_history(self):
     return ActionResult({"SpotPriceHistory": history})
 
 
-def _spot_instance_requests(self):
+def _spot_instance_requests(self: Any):
     """Returns Spot requests: EC2 makes one for each Spot launch of RunInstances, moto for RequestSpotInstances only."""
     wanted = (self._filters_from_querystring() or {}).get("instance-id", [])
     requests = [
@@ -186,7 +198,7 @@ def _spot_instance_requests(self):
     return ActionResult({"SpotInstanceRequests": requests})
 
 
-def _spot_instance_request(instance):
+def _spot_instance_request(instance: Instance):
     return {
         "SpotInstanceRequestId": instance.spot_instance_request_id,
         "InstanceId": instance.id,

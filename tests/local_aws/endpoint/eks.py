@@ -4,6 +4,8 @@ The API server asks `review` about each bearer token, by TokenReview webhook. A 
 presigned STS GetCallerIdentity. The authenticator judges it as aws-iam-authenticator and STS do, with its signature.
 """
 
+from __future__ import annotations
+
 import base64
 import binascii
 import calendar
@@ -11,11 +13,16 @@ import hashlib
 import hmac
 import re
 import time
-from urllib.parse import parse_qsl, quote, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from moto.eks.models import EKSBackend
 
+from ..shapes import Shape
 from .world import ACCOUNT
+
+if TYPE_CHECKING:
+    from .permissions import Permissions
 
 PREFIX = "k8s-aws-v1."
 GROUP = "spot-optimizer"  # The Kubernetes group of the access entry.
@@ -40,13 +47,13 @@ class Refused(Exception):
     """The reason why a token is not accepted."""
 
 
-def operation(method, path):
+def operation(method: str, path: str) -> str | None:
     """Returns the operation's name, which EKS' REST protocol has in neither header nor body; None for an unknown
     one."""
     return next((name for (verb, form), name in OPERATIONS.items() if verb == method and re.fullmatch(form, path)), None)
 
 
-def cluster_name(path):
+def cluster_name(path: str) -> str | None:
     found = re.match(r"/clusters/([^/]+)", path)
     return found[1] if found else None
 
@@ -54,31 +61,33 @@ def cluster_name(path):
 class Authenticator:
     """Judges tokens for one cluster. Tests make it refuse tokens, and read the tokens that it saw."""
 
-    def __init__(self):
-        self.cluster, self._server, self._authority = None, None, None
+    def __init__(self) -> None:
+        self.cluster: str | None = None
+        self._server: str | None = None
+        self._authority: str | None = None
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         self.seen = []  # [{t, signed_at, user, refused}]
         self._refuse_next = 0
         self._expired_until = 0  # Tokens signed up to this second are refused as expired.
 
-    def connect(self, cluster, server, authority):
+    def connect(self, cluster: str, server: str, authority: str) -> None:
         """Makes the control plane at `server` EKS' cluster of this name; `authority` is its CA in PEM."""
         self.cluster, self._server, self._authority = cluster, server, authority
 
-    def expire(self):
+    def expire(self) -> None:
         """Refuses every token that was signed before now; accepts the next one that is signed."""
         self._expired_until = int(time.time())
 
-    def refuse(self, times):
+    def refuse(self, times: int) -> None:
         """Refuses the next `times` tokens, however good."""
         self._refuse_next = times
 
-    def install(self):
+    def install(self) -> None:
         describe = EKSBackend.describe_cluster
 
-        def real(backend, name):
+        def real(backend: Any, name: str):
             cluster = describe(backend, name)
             if name == self.cluster:
                 cluster.endpoint = self._server
@@ -88,9 +97,10 @@ class Authenticator:
 
         EKSBackend.describe_cluster = real
 
-    def review(self, request, permissions):
+    def review(self, request: Shape, permissions: Permissions) -> Shape:
         """Answers a TokenReview."""
-        status, record = {"authenticated": False}, {"t": time.time(), "signed_at": None, "user": None, "refused": None}
+        status: Shape = {"authenticated": False}
+        record: Shape = {"t": time.time(), "signed_at": None, "user": None, "refused": None}
         try:
             user = self._user(request["spec"]["token"], permissions, record)
             status = {"authenticated": True, "user": {"username": user, "uid": user, "groups": [GROUP]}}
@@ -100,7 +110,7 @@ class Authenticator:
         self.seen.append(record)
         return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": status}
 
-    def _user(self, token, permissions, record):
+    def _user(self, token: str, permissions: Permissions, record: Shape):
         url, query = _parse(token)
         record["signed_at"] = signed_at = _signed_at(query)
         _check(url, query)
@@ -113,7 +123,7 @@ class Authenticator:
         return _identity(url, query, self.cluster, permissions)
 
 
-def _parse(token):
+def _parse(token: str):
     if not token.startswith(PREFIX):
         raise Refused(f"token is missing expected {PREFIX!r} prefix")
     encoded = token.removeprefix(PREFIX)
@@ -126,14 +136,14 @@ def _parse(token):
     return url, dict(parse_qsl(url.query, keep_blank_values=True))
 
 
-def _signed_at(query):
+def _signed_at(query: dict[str, str]):
     try:
         return calendar.timegm(time.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ"))
     except (KeyError, ValueError) as error:
         raise Refused(f"X-Amz-Date: {error}") from error
 
 
-def _check(url, query):
+def _check(url: SplitResult, query: dict[str, str]):
     if url.scheme != "https" or not HOSTS.fullmatch(url.netloc) or url.path != "/":
         raise Refused(f"unexpected endpoint in pre-signed URL: {url.scheme}://{url.netloc}{url.path}")
     if query.get("Action") != "GetCallerIdentity" or query.get("Version") != "2011-06-15":
@@ -146,7 +156,7 @@ def _check(url, query):
         raise Refused(f"unexpected algorithm: {query.get('X-Amz-Algorithm')}")
 
 
-def _identity(url, query, cluster, permissions):
+def _identity(url: SplitResult, query: dict[str, str], cluster: str, permissions: Permissions):
     """Returns the ARN behind the access key, as STS does for a request that is signed right, for this very cluster."""
     key, *scope = query.get("X-Amz-Credential", "").split("/")
     if len(scope) != 4 or scope[2:] != ["sts", "aws4_request"]:
@@ -163,7 +173,7 @@ def _identity(url, query, cluster, permissions):
     return arn
 
 
-def _signature(url, query, scope, cluster, secret):
+def _signature(url: SplitResult, query: dict[str, str], scope: list[str], cluster: str, secret: str):
     """Returns the Signature Version 4 of the URL with the header that binds it to the cluster."""
     signed = sorted((quote(k, safe="-_.~"), quote(v, safe="-_.~")) for k, v in query.items() if k != "X-Amz-Signature")
     request = "\n".join(

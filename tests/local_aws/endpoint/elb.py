@@ -1,18 +1,27 @@
 """Targets that need time: `initial` before healthy, `draining` after deregistration, or the state that a test sets."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from moto.elbv2.models import ELBv2Backend, FakeTargetGroup, elbv2_backends
 
 from .world import WORLD
 
+if TYPE_CHECKING:
+    from moto.autoscaling.models import FakeAutoScalingGroup
+    from moto.ec2.models import EC2Backend
+    from moto.ec2.models.instances import Instance
+
 _since = {}  # (target group ARN, instance id) → time of the last registration or deregistration
 
 
-def install():
+def install() -> None:
     health_for = FakeTargetGroup.health_for
 
-    def with_time(self, target, ec2_backend):
+    def with_time(self: Any, target: Any, ec2_backend: EC2Backend):
         health = health_for(self, target, ec2_backend)
         instance_id = target["Id"]
         if told := instance_id in self.targets and _told(self.arn, instance_id):
@@ -34,8 +43,8 @@ def _by_api():
     """Makes registrations by API callers take time, too."""
     register, deregister = FakeTargetGroup.register, FakeTargetGroup.deregister
 
-    def timed(call, starts):
-        def changed(self, targets):
+    def timed(call: Callable[..., Any], starts: bool):
+        def changed(self: Any, targets: Any):
             for target in targets:
                 if (target["Id"] in self.targets) != starts:
                     _since[(self.arn, target["Id"])] = time.time()
@@ -54,7 +63,7 @@ def _all_of_them():
     """
     describe = ELBv2Backend.describe_target_health
 
-    def described(self, target_group_arn, targets):
+    def described(self: Any, target_group_arn: str, targets: Any):
         found = describe(self, target_group_arn, targets)
         if not targets:
             group = self.target_groups[target_group_arn]
@@ -65,7 +74,7 @@ def _all_of_them():
     ELBv2Backend.describe_target_health = described
 
 
-def _told(arn, instance_id):
+def _told(arn: str, instance_id: str):
     plan = (WORLD.newcomer_ids.get(instance_id) or {}).get("target_health")
     if plan:
         return plan.get("state", "unhealthy"), plan.get("reason", "Target.FailedHealthChecks")
@@ -74,23 +83,23 @@ def _told(arn, instance_id):
     return WORLD.target_health.get((arn, "*newcomers")) if instance_id in WORLD.newcomer_ids else None
 
 
-def _young(arn, instance_id, timing):
+def _young(arn: str, instance_id: str, timing: str):
     return time.time() - _since.get((arn, instance_id), 0) < WORLD.timing[timing]
 
 
-def _target_groups(group):
+def _target_groups(group: FakeAutoScalingGroup):
     known = elbv2_backends[group.autoscaling_backend.account_id][group.region].target_groups
     return [known[arn] for arn in group.target_group_arns if arn in known]
 
 
-def register(group, instance):
+def register(group: FakeAutoScalingGroup, instance: Instance) -> None:
     for target_group in _target_groups(group):
         if instance.state == "running" and instance.id not in target_group.targets:
             _since[(target_group.arn, instance.id)] = time.time()
             target_group.register([{"Id": instance.id, "Port": target_group.port}])
 
 
-def deregister(group, instance):
+def deregister(group: FakeAutoScalingGroup, instance: Instance) -> None:
     for target_group in _target_groups(group):
         if instance.id in target_group.targets:
             _since[(target_group.arn, instance.id)] = time.time()

@@ -1,17 +1,26 @@
 """Passes a request on to MiniStack unchanged (signature and Host header included) and returns the answer."""
 
+from __future__ import annotations
+
 import http.client
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
+
+from ..shapes import Shape
+
+if TYPE_CHECKING:
+    from .identities import Identities
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "te", "trailer", "upgrade"}
 
 
 class Forwarder:
-    def __init__(self, port, identities):
+    def __init__(self, port: int, identities: Identities) -> None:
         self.port, self.identities = port, identities
 
-    def __call__(self, environ, start_response):
+    def __call__(self, environ: Shape, start_response: Callable[..., Any]) -> Iterable[bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             body = environ["wsgi.input"].read()
@@ -31,7 +40,7 @@ class Forwarder:
         return response(environ, start_response)
 
 
-def _headers(environ):
+def _headers(environ: Shape):
     for name, value in environ.items():
         if name.startswith("HTTP_"):
             header = name[5:].replace("_", "-").lower()

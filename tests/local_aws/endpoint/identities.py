@@ -5,9 +5,13 @@ with a key that MiniStack derives from their ARN and role. A session of AssumeRo
 forwarder.
 """
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import boto3
 
@@ -17,17 +21,17 @@ ASSUMED = re.compile(rb"<AccessKeyId>(ASIA\w+)</AccessKeyId>.*<Arn>(arn:[\w-]+:s
 
 
 class Identities:
-    def __init__(self, ministack_port):
+    def __init__(self, ministack_port: int) -> None:
         self.endpoint = f"http://127.0.0.1:{ministack_port}"
         self._accounts, self._sessions = {}, {}
 
     @functools.cache
-    def client(self, service, account=ACCOUNT):
+    def client(self, service: str, account: str = ACCOUNT) -> Any:
         """Returns a client of the account's root."""
         key = "test" if account == ACCOUNT else account
         return boto3.Session(key, "test", region_name="us-east-1").client(service, endpoint_url=self.endpoint)
 
-    def account(self, access_key):
+    def account(self, access_key: str) -> str:
         if access_key.isdigit():
             return access_key
         if not access_key.startswith("ASIA"):
@@ -38,29 +42,29 @@ class Identities:
             self._accounts[access_key] = self._account_of(access_key)
         return self._accounts[access_key]
 
-    def _account_of(self, access_key):
+    def _account_of(self, access_key: str):
         """Returns the account of a key. MiniStack knows a function's key only once it has run; the usual account's are
         known by name."""
         if any(key == access_key for key, _, _ in self.functions(ACCOUNT)):
             return ACCOUNT
         return self.client("sts").get_access_key_info(AccessKeyId=access_key)["Account"]
 
-    def note(self, response):
+    def note(self, response: bytes) -> None:
         """Records the session that an answer of STS opens, if it opens one."""
         if found := ASSUMED.search(response):
             self._sessions[found[1].decode()] = found[2].decode()
 
-    def session(self, access_key):
+    def session(self, access_key: str) -> str | None:
         """Returns `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION` for a session of AssumeRole; else None."""
         return self._sessions.get(access_key)
 
-    def role(self, account, access_key):
+    def role(self, account: str, access_key: str) -> str | None:
         """Returns the name of the role that signs with the key; of a session of AssumeRole `ROLE/SESSION`."""
         if session := self.session(access_key):
             return session.split("/", 1)[1]
         return next((role.rsplit("/", 1)[-1] for key, role, _ in self.functions(account) if key == access_key), None)
 
-    def functions(self, account):
+    def functions(self, account: str) -> Iterator[tuple[str, str, str]]:
         """Returns (access key, role ARN, secret) of each function of the account, derived as MiniStack does."""
         for page in self.client("lambda", account).get_paginator("list_functions").paginate():
             for function in page["Functions"]:

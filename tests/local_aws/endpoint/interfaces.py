@@ -1,10 +1,14 @@
 """The fields of interfaces that moto lacks: the owner of an address, the source/destination check, freed room."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instances import Instance
 
 
-def install():
+def install() -> None:
     _owner_of_address()
     _source_dest_check()
     _primary_interface_ends_with_its_instance()
@@ -17,7 +21,7 @@ def _owner_of_address():
     """
     association = NetworkInterface.association.fget
 
-    def owned(self):
+    def owned(self: Any):
         found = association(self)
         if found and "allocationId" not in found:
             found["ipOwnerId"] = "amazon"
@@ -29,11 +33,11 @@ def _owner_of_address():
 def _source_dest_check():
     """EC2 API, ModifyInstanceAttribute: the instance's check is that of its primary interface, and the other way round."""
 
-    def read(instance):
+    def read(instance: Instance):
         nic = getattr(instance, "nics", {}).get(0)
         return nic.source_dest_check if nic else instance.__dict__.get("_source_dest_check", True)
 
-    def write(instance, value):
+    def write(instance: Instance, value: bool):
         instance._source_dest_check = value
         if nic := getattr(instance, "nics", {}).get(0):
             nic.source_dest_check = value
@@ -46,7 +50,7 @@ def _primary_interface_ends_with_its_instance():
     address."""
     terminate = Instance.terminate
 
-    def freeing(self):
+    def freeing(self: Any):
         alive = self.state != "terminated"
         answer = terminate(self)
         nic = self.nics.get(0)

@@ -4,8 +4,12 @@ A group's own launches pass through here, too. `asking` adds the facts that only
 `EC2Backend.run_instances` knows.
 """
 
+from __future__ import annotations
+
 import contextlib
 import time
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.exceptions import EC2ClientError, TagLimitExceeded
@@ -16,6 +20,7 @@ from moto.ec2.responses import EC2Response
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import convert_tag_spec, random_private_ip
 
+from ..shapes import Shape
 from . import ec2, prices
 from .world import WORLD
 
@@ -27,7 +32,7 @@ BILLING = {"windows": ("RunInstances:0002", "Windows"), None: ("RunInstances", "
 _asked = {}  # Facts of the launch under way: one at a time, under the world's lock.
 
 
-def install():
+def install() -> None:
     _run_instances()
     _tag_limit()
     _root_volume()
@@ -35,7 +40,7 @@ def install():
 
 
 @contextlib.contextmanager
-def asking(**fields):
+def asking(**fields: Any) -> Iterator[None]:
     """Records `placement`, `market`, `hibernation` of a request, by their AWS names; `by_api`: a person or Lambda
     asks."""
     _asked.update(fields)
@@ -45,7 +50,7 @@ def asking(**fields):
         _asked.clear()
 
 
-def own_tags(keys):
+def own_tags(keys: Iterable[str]) -> set[str]:
     """EC2 User Guide, "Tag restrictions": tags whose key begins with `aws:` do not count against the limit."""
     return {key for key in keys if not key.startswith("aws:")}
 
@@ -54,7 +59,7 @@ def _run_instances():
     run_instances = EC2Backend.run_instances
     api_run_instances = InstanceResponse.run_instances
 
-    def run(self, image_id, count, user_data, security_group_names, **kwargs):
+    def run(self: Any, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs):
         template = self._get_template_from_args(kwargs["launch_template"]).data if kwargs.get("launch_template") else {}
         # EC2 User Guide, "Launch instances from a launch template": nested parameters are merged.
         placement = {**(template.get("Placement") or {}), **(_asked.get("placement") or {})}
@@ -71,7 +76,7 @@ def _run_instances():
             _describe_as_launched(instance, template, placement)
         return reservation
 
-    def run_by_api(self):
+    def run_by_api(self: Any):
         fields = {
             "placement": self._get_param("Placement", {}),
             "market": self._get_param("InstanceMarketOptions", {}),
@@ -87,7 +92,7 @@ def _run_instances():
     InstanceResponse.run_instances = run_by_api
 
 
-def _describe_as_launched(instance, template, placement):
+def _describe_as_launched(instance: Instance, template: Shape, placement: Shape):
     instance.placement.group_name = placement.get("GroupName", "")
     instance.placement.tenancy = placement.get("Tenancy", "default")
     instance.UsageOperation, instance.PlatformDetails = BILLING["windows" if instance.platform == "windows" else None]
@@ -103,7 +108,7 @@ def _describe_as_launched(instance, template, placement):
 # -- refusals ------------------------------------------------------------------------------------------------------
 
 
-def _refuse(template, kwargs, market):
+def _refuse(template: Shape, kwargs: Shape, market: Shape):
     # A group puts its subnet into the template's interface by itself. A caller of the API has to do so.
     if template.get("NetworkInterfaces") and kwargs.get("subnet_id"):
         raise _combination("Network interfaces and an instance-level subnet ID may not be specified on the same request")
@@ -115,7 +120,7 @@ def _refuse(template, kwargs, market):
         _refuse_spot(template, kwargs, market.get("SpotOptions") or {})
 
 
-def _refuse_spot(template, kwargs, options):
+def _refuse_spot(template: Shape, kwargs: Shape, options: Shape):
     hibernation = _asked.get("hibernation") or template.get("HibernationOptions") or {}
     hibernates = str(hibernation.get("Configured")).lower() == "true"
     # EC2 API, SpotMarketOptions: with hibernation configured, `stop` or `terminate` is an error. Its code is not named.
@@ -136,19 +141,19 @@ def _refuse_spot(template, kwargs, options):
         )
 
 
-def _refuse_placement_group(backend, name):
+def _refuse_placement_group(backend: EC2Backend, name: str):
     if name and name not in placement_groups(backend):  # EC2 API, "Error codes".
         raise EC2ClientError("InvalidPlacementGroup.Unknown", f"The Placement Group '{name}' is unknown.")
 
 
-def _refuse_tags(template, kwargs):
+def _refuse_tags(template: Shape, kwargs: Shape):
     requested = (kwargs.get("tags") or {}).get("instance", {})
     of_template = convert_tag_spec(template.get("TagSpecifications") or []).get("instance", {})
     if len(own_tags({*of_template, *requested})) > MAX_TAGS:
         raise TagLimitExceeded
 
 
-def _refuse_full_subnet(backend, kwargs, count):
+def _refuse_full_subnet(backend: EC2Backend, kwargs: Shape, count: int):
     """EC2 API, "Error codes": one subnet has no address left for the launch; another may have."""
     asked = [nic["SubnetId"] for nic in kwargs.get("nics") or [] if "SubnetId" in nic] or [kwargs.get("subnet_id")]
     if asked[0] and backend.get_subnet(asked[0]).available_ip_address_count < count:
@@ -158,11 +163,11 @@ def _refuse_full_subnet(backend, kwargs, count):
         )
 
 
-def _combination(message):
+def _combination(message: str):
     return EC2ClientError("InvalidParameterCombination", message)
 
 
-def image_of_parameter(backend, image_id):
+def image_of_parameter(backend: EC2Backend, image_id: str) -> str:
     """EC2 User Guide, "Use a Systems Manager parameter instead of an AMI ID": resolved anew at each launch."""
     if not image_id.startswith(SSM):
         return image_id
@@ -181,7 +186,7 @@ def _tag_limit():
     """Exempts the `aws:` tags of a resource from the limit; moto counts them."""
     create_tags = TagBackend.create_tags
 
-    def create(self, resource_ids, tags):
+    def create(self: Any, resource_ids: list[str], tags: dict[str, str]):
         for resource_id in resource_ids:
             if len(own_tags({*self.tags.get(resource_id, {}), *tags})) > MAX_TAGS:
                 raise TagLimitExceeded
@@ -199,11 +204,11 @@ def _root_volume():
     """Makes the root volume by the image, unless a mapping of the template for the same device replaces it."""
     add_block_device = Instance.add_block_device
 
-    def setup_defaults(self):
+    def setup_defaults(self: Any):
         volume = self.ec2_backend.create_volume(size=8, zone_name=self._placement.zone)
         self.ec2_backend.attach_volume(volume.id, self.id, self.root_device_name or "/dev/sda1", True)
 
-    def add(self, size, device_path, *args, **kwargs):
+    def add(self: Any, size: int, device_path: str, *args, **kwargs):
         if mapped := self.block_device_mapping.get(device_path):
             self.ec2_backend.detach_volume(mapped.volume_id, self.id, device_path)
             self.ec2_backend.delete_volume(mapped.volume_id)
@@ -213,22 +218,22 @@ def _root_volume():
     Instance.add_block_device = add
 
 
-def placement_groups(backend):
+def placement_groups(backend: EC2Backend) -> dict[str, str]:
     """Returns name → strategy of an account in a region; moto has no placement groups."""
     return backend.__dict__.setdefault("placement_groups", {})
 
 
 def _placement_groups():
-    def create(self):
+    def create(self: Any):
         placement_groups(self.ec2_backend)[self._get_param("GroupName")] = self._get_param("Strategy", "cluster")
         return EmptyResult()
 
-    def describe(self):
+    def describe(self: Any):
         known = placement_groups(self.ec2_backend).items()
         found = [{"GroupName": name, "Strategy": strategy, "State": "available"} for name, strategy in known]
         return ActionResult({"PlacementGroups": found})
 
-    def delete(self):
+    def delete(self: Any):
         placement_groups(self.ec2_backend).pop(self._get_param("GroupName"), None)
         return EmptyResult()
 
@@ -240,12 +245,12 @@ def _placement_groups():
 # -- time ------------------------------------------------------------------------------------------------------------
 
 
-def _newcomer(instance):
+def _newcomer(instance: Instance):
     plan = dict(WORLD.newcomers)
     WORLD.newcomer_ids[instance.id] = plan
     ec2.set_state(instance, ec2.PENDING)
     WORLD.status[instance.id] = "initializing"
-    WORLD.invisible_until[instance.id] = time.time() + WORLD.timing["invisible"]
+    WORLD.launched_at[instance.id] = time.time()
 
     def run():
         if instance.state == "pending":

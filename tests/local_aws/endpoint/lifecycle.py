@@ -5,6 +5,10 @@ Pending:Wait. A terminating hook holds a member in Terminating:Wait. The member 
 or the timing says that its owner has. Neither hook runs for an instance that is attached or detached.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup
 from moto.autoscaling.responses import AutoScalingResponse
@@ -13,32 +17,35 @@ from moto.core.responses import EmptyResult
 from .elb import deregister, register
 from .world import WORLD
 
+if TYPE_CHECKING:
+    from moto.autoscaling.models import InstanceState
+
 LAUNCHING, TERMINATING = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
 # Members that the group counts towards its desired capacity.
 COUNTED = ("Pending", "Pending:Wait", "Pending:Proceed", "InService")
 MAX_WAIT_SECONDS = 172_800
 
 
-def install():
+def install() -> None:
     FakeAutoScalingGroup.active_instances = lambda self: [s for s in self.instance_states if s.lifecycle_state in COUNTED]
     AutoScalingResponse.complete_lifecycle_action = _complete
     _global_timeout()
 
 
-def suspended(group, process):
+def suspended(group: FakeAutoScalingGroup, process: str) -> bool:
     return any(p["ProcessName"] == process for p in group.suspended_processes)
 
 
-def member(group, instance_id):
+def member(group: FakeAutoScalingGroup, instance_id: str) -> InstanceState | None:
     return next((s for s in group.instance_states if s.instance.id == instance_id), None)
 
 
-def hooked(group, transition):
+def hooked(group: FakeAutoScalingGroup, transition: str) -> bool:
     hooks = group.autoscaling_backend.lifecycle_hooks.values()
     return any(h.auto_scaling_group_name == group.name and h.lifecycle_transition == transition for h in hooks)
 
 
-def launched(group, state):
+def launched(group: FakeAutoScalingGroup, state: InstanceState) -> None:
     """Takes a booted member of the group's own launch into service, after its hooks."""
     if state not in group.instance_states or state.lifecycle_state != "Pending":
         return
@@ -49,14 +56,14 @@ def launched(group, state):
     WORLD.later("launch_hook", lambda: in_service(group, state))
 
 
-def in_service(group, state):
+def in_service(group: FakeAutoScalingGroup, state: InstanceState) -> None:
     if state in group.instance_states and state.lifecycle_state.startswith("Pending"):
         state.lifecycle_state = "InService"
         if not suspended(group, "AddToLoadBalancer"):
             register(group, state.instance)
 
 
-def leave(group, state):
+def leave(group: FakeAutoScalingGroup, state: InstanceState) -> None:
     """Terminates this member of the group, after its hooks."""
     deregister(group, state.instance)
     waits = hooked(group, TERMINATING)
@@ -64,19 +71,19 @@ def leave(group, state):
     WORLD.later("terminate_hook" if waits else "detach", lambda: end(group, state))
 
 
-def end(group, state):
+def end(group: FakeAutoScalingGroup, state: InstanceState) -> None:
     """EC2 User Guide, "Change instance termination protection": the protection does not stop Auto Scaling."""
     if state in group.instance_states:
         group.instance_states.remove(state)
         state.instance.terminate()
 
 
-def replace(group, count):
+def replace(group: FakeAutoScalingGroup, count: int) -> None:
     if not suspended(group, "Launch"):
         group.replace_autoscaling_group_instances(count, group.get_propagated_tags())
 
 
-def _complete(self):
+def _complete(self: Any):
     group = self.autoscaling_backend.autoscaling_groups[self._get_param("AutoScalingGroupName")]
     instance_id, result = self._get_param("InstanceId"), self._get_param("LifecycleActionResult")
     state = member(group, instance_id)
@@ -96,7 +103,7 @@ def _global_timeout():
     """Auto Scaling API, LifecycleHook: 48 hours or 100 times HeartbeatTimeout, whichever is smaller; moto says 48 hours."""
     create_lifecycle_hook = AutoScalingBackend.create_lifecycle_hook
 
-    def create(self, *args, **kwargs):
+    def create(self: Any, *args, **kwargs):
         hook = create_lifecycle_hook(self, *args, **kwargs)
         hook.global_timeout = min(100 * int(hook.heartbeat_timeout), MAX_WAIT_SECONDS)
         return hook

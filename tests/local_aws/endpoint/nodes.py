@@ -8,17 +8,25 @@ by the instance's own tag `local:node` (a JSON object). More tags: `local:node-l
 ("eks.amazonaws.com/nodegroup=web,a=b").
 """
 
+from __future__ import annotations
+
 import json
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import requests
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from ..kubernetes.api import ApiError
+from ..shapes import Shape
 from . import ec2
 from .world import WORLD
+
+if TYPE_CHECKING:
+    from ..kubernetes.api import Api
 
 PASS_SECONDS = 0.1
 AGAIN_SECONDS = 1
@@ -45,7 +53,7 @@ ALIVE = ("running", "shutting-down", "stopping", "stopped")
 class Node:
     """The plan of an instance's node and the actions that are due, each with its time."""
 
-    def __init__(self, instance, plan):
+    def __init__(self, instance: Shape, plan: Shape) -> None:
         self.name = instance["id"] if plan["name"] == "resource" else instance["private_dns"]
         self.plan, self.joined, self.stopped = plan, False, False
         self.left = set()  # UIDs of the pods on the node when it left: another node may bear its name by then.
@@ -53,15 +61,17 @@ class Node:
 
 
 class Nodes:
-    def __init__(self):
-        self._api, self._cluster, self._thread = None, None, None
-        self._nodes = {}  # instance id → Node
+    def __init__(self) -> None:
+        self._api: Api | None = None
+        self._cluster: str | None = None
+        self._thread: threading.Thread | None = None
+        self._nodes: dict[str, Node] = {}  # by instance id
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         self.newcomers, self.timing = dict(DEFAULT_PLAN), dict(DEFAULT_TIMING)
 
-    def connect(self, cluster, api):
+    def connect(self, cluster: str, api: Api) -> None:
         """Simulates the nodes of this cluster from now on, and forgets those of an earlier control plane."""
         with WORLD.lock:
             self._cluster, self._api, self._nodes = cluster, api, {}
@@ -69,10 +79,17 @@ class Nodes:
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
 
-    def list(self):
+    def list(self) -> dict[str, Shape]:
         return {i: {"name": n.name, "joined": n.joined} for i, n in self._nodes.items()}
 
-    def change(self, instance_id, ready=None, labels=None, annotations=None, taints=None):
+    def change(
+        self,
+        instance_id: str,
+        ready: bool | None = None,
+        labels: dict[str, str] | None = None,
+        annotations: dict[str, str] | None = None,
+        taints: Sequence[Shape] | None = None,
+    ) -> Shape:
         """Changes the Node of an instance; `ready` false stops its kubelet."""
         node, metadata = self._nodes[instance_id], {}
         if labels is not None:
@@ -104,7 +121,7 @@ class Nodes:
             self._follow(node, instances.get(instance_id))
             self._do_what_is_due(nodes, instance_id, node, instances.get(instance_id))
 
-    def _follow(self, node, instance):
+    def _follow(self, node: Node, instance: Shape | None):
         """Follows the instance's state."""
         leaving = any(what in ("leave", "collect") for _, what in node.due)
         if instance is None and not leaving:
@@ -113,7 +130,7 @@ class Nodes:
             self._api.patch("Node", node.name, {"metadata": {"annotations": {KUBELET: "stopped"}}})
             node.stopped = True
 
-    def _do_what_is_due(self, nodes, instance_id, node, instance):
+    def _do_what_is_due(self, nodes: dict[str, Shape], instance_id: str, node: Node, instance: Shape | None):
         now = time.time()
         for item in [i for i in node.due if i[0] <= now]:
             try:
@@ -123,7 +140,7 @@ class Nodes:
                 node.due.append((now + AGAIN_SECONDS, item[1]))
             node.due.remove(item)  # Only after the action: an API server that is away is asked again.
 
-    def _do(self, what, nodes, instance_id, node, instance):
+    def _do(self, what: str, nodes: dict[str, Shape], instance_id: str, node: Node, instance: Shape):
         if what == "join":
             self._join(node, instance)
         elif what == "untaint":
@@ -140,7 +157,7 @@ class Nodes:
             self._collect(node)
             nodes.pop(instance_id, None)
 
-    def _collect(self, node):
+    def _collect(self, node: Node):
         """Deletes the pods of a departed node. Its address and name are free at once: another node's pods must stay."""
         taken = self._api.find("Node", node.name) is not None
         for pod in self._pods_on(node):
@@ -148,10 +165,10 @@ class Nodes:
             if not taken or metadata["uid"] in node.left:
                 self._api.delete("Pod", metadata["name"], metadata["namespace"], grace_seconds=0, uid=metadata["uid"])
 
-    def _pods_on(self, node):
+    def _pods_on(self, node: Node):
         return self._api.list("Pod", fieldSelector=f"spec.nodeName={node.name}")
 
-    def _join(self, node, instance):
+    def _join(self, node: Node, instance: Shape):
         found = self._api.find("Node", node.name)
         if found and not _is_of(found, instance["id"]):  # The node that had the address before has yet to leave.
             node.due.append((time.time(), "join"))
@@ -164,18 +181,18 @@ class Nodes:
         if taint and taint.get("seconds") is not None:
             node.due.append((time.time() + taint["seconds"], "untaint"))
 
-    def _untaint(self, node):
+    def _untaint(self, node: Node):
         found = self._api.get("Node", node.name)
         kept = [t for t in found["spec"].get("taints", []) if t["key"] != node.plan["startup_taint"]["key"]]
         version = {"resourceVersion": found["metadata"]["resourceVersion"]}  # Other clients write taints, too.
         self._api.patch("Node", node.name, {"metadata": version, "spec": {"taints": kept}})
 
 
-def _is_of(node, instance_id):
+def _is_of(node: Shape | None, instance_id: str):
     return node is not None and node["spec"].get("providerID", "").endswith(f"/{instance_id}")
 
 
-def _instances(cluster):
+def _instances(cluster: str):
     """Returns the cluster's instances as plain values, so that moto is read under the world's lock only."""
     backend = ec2.backend()
     for reservation in backend.reservations.values():
@@ -190,7 +207,7 @@ def _instances(cluster):
                 }  # fmt: skip
 
 
-def _plan(newcomers, tags):
+def _plan(newcomers: Shape, tags: dict[str, str]):
     plan = {**newcomers, **json.loads(tags.get("local:node", "{}"))}
     for name in ("labels", "annotations"):
         told = (pair.partition("=") for pair in tags.get(f"local:node-{name}", "").split(",") if pair)
@@ -198,7 +215,7 @@ def _plan(newcomers, tags):
     return plan
 
 
-def _manifest(node, instance):
+def _manifest(node: Node, instance: Shape):
     region = instance["zone"][:-1]
     labels = {
         "kubernetes.io/hostname": node.name,
@@ -224,7 +241,7 @@ def _manifest(node, instance):
     }
 
 
-def _status(node, instance):
+def _status(node: Node, instance: Shape):
     kind = INSTANCE_TYPES.get(instance["type"], {})
     cores, mebibytes = kind.get("VCpuInfo", {}).get("DefaultVCpus", 2), kind.get("MemoryInfo", {}).get("SizeInMiB", 8192)
     capacity = {"cpu": str(cores), "memory": f"{mebibytes}Mi", "pods": PODS, "ephemeral-storage": "20Gi"}
@@ -242,7 +259,7 @@ def _status(node, instance):
     }  # fmt: skip
 
 
-def _architecture(instance_type):
+def _architecture(instance_type: str):
     known = INSTANCE_TYPES.get(instance_type, {}).get("ProcessorInfo", {}).get("SupportedArchitectures", ["x86_64"])
     return "arm64" if "arm64" in known else "amd64"
 

@@ -5,15 +5,22 @@ resource and with the condition keys that AWS sets (tags, market type). A missin
 AWS.
 """
 
+from __future__ import annotations
+
 import json
 import time
+from typing import TYPE_CHECKING, Any
 
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.models import ec2_backends
 
+from ..shapes import Call, Fault, Shape
 from .launches import SSM
 from .world import WORLD
+
+if TYPE_CHECKING:
+    from .identities import Identities
 
 CACHE_SECONDS = 30
 NAMES_A_RESOURCE = ("InstanceId", "ResourceId.", "ImageId", "SnapshotId", "AllocationId", "VolumeId")
@@ -21,11 +28,11 @@ CODES = {"ec2": "UnauthorizedOperation", "pricing": "AccessDeniedException"}
 
 
 class Permissions:
-    def __init__(self, identities):
+    def __init__(self, identities: Identities) -> None:
         self.identities = identities
         self._roles, self._read_at = {}, 0.0
 
-    def denial(self, call):
+    def denial(self, call: Call) -> Fault | None:
         """Returns None if the call is allowed, else the error for `error_response`. Other callers than Lambdas are the
         account's root."""
         if call["caller"] != "lambda":
@@ -38,7 +45,7 @@ class Permissions:
             refused = self._refused(call, needed)
         return refused
 
-    def _refused(self, call, needed):
+    def _refused(self, call: Call, needed: list[tuple[str, str, Shape]]):
         role = self._role(call["access_key"], call["account"])
         if role is None:
             return None
@@ -49,7 +56,7 @@ class Permissions:
                 return {"status": 403, "code": CODES.get(call["service"], "AccessDenied"), "message": message}
         return None
 
-    def function_of(self, access_key):
+    def function_of(self, access_key: str) -> Shape | None:
         """Returns {arn: the role's, secret} of the function that signs with this key, or None."""
         account = self.identities.account(access_key)
         role = self._role(access_key, account)
@@ -58,14 +65,14 @@ class Permissions:
             role = self._role(access_key, account)
         return role if role and "secret" in role else None
 
-    def _role(self, access_key, account):
+    def _role(self, access_key: str, account: str):
         if time.time() - self._read_at > CACHE_SECONDS:
             self._roles, self._read_at = {}, time.time()
         if access_key not in self._roles:
             self._roles.update(self._read_roles(access_key, account))
         return self._roles.get(access_key)
 
-    def _read_roles(self, access_key, account):
+    def _read_roles(self, access_key: str, account: str):
         """Yields the role of the session; without a session of AssumeRole, the roles of the account's functions."""
         if session := self.identities.session(access_key):
             name = session.split("/")[1]
@@ -76,7 +83,7 @@ class Permissions:
             policies = list(self._policies(arn.rsplit("/", 1)[-1], account))
             yield key, {"arn": arn, "secret": secret, "policies": policies}
 
-    def _policies(self, role, account):
+    def _policies(self, role: str, account: str):
         iam = self.identities.client("iam", account)
         for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
             yield _parse(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
@@ -86,7 +93,7 @@ class Permissions:
             yield _parse(version["PolicyVersion"]["Document"])
 
 
-def allows(policies, role_arn, action, resource, keys, region="us-east-1"):
+def allows(policies: list[Any], role_arn: str, action: str, resource: str, keys: Shape, region: str = "us-east-1") -> bool:
     """Says if a session of the role may do this; `policies` are parsed, `keys` the condition keys of the request."""
     context = EvalContext(
         principal_arn=role_arn, principal_type="AssumedRole", principal_account=role_arn.split(":")[4], action=action,
@@ -95,11 +102,11 @@ def allows(policies, role_arn, action, resource, keys, region="us-east-1"):
     return evaluate(context, policies).decision == "Allow"
 
 
-def _parse(document):
+def _parse(document: str | Shape):
     return parse_policy_document(document if isinstance(document, (str, dict)) else json.dumps(document))
 
 
-def _needed(call):
+def _needed(call: Call):
     """Yields (action, resource ARN, condition keys) of every permission that the call takes on AWS."""
     action, params = f"{call['service']}:{call['action']}", call["params"]
     if call["action"] == "RunInstances":
@@ -126,10 +133,10 @@ def _needed(call):
         yield action, "*", {}
 
 
-def _group_update(params):
+def _group_update(params: dict[str, str]):
     """Service authorization reference, "Actions, resources, and condition keys for Amazon EC2 Auto Scaling"."""
     names = ("LaunchConfigurationName", "MaxSize", "MinSize")
-    keys = {f"autoscaling:{name}": params[name] for name in names if name in params}
+    keys: Shape = {f"autoscaling:{name}": params[name] for name in names if name in params}
     if subnets := params.get("VPCZoneIdentifier"):
         keys["autoscaling:VPCZoneIdentifiers"] = subnets.split(",")
     template = [k for k in params if k.startswith(("LaunchTemplate.", "MixedInstancesPolicy."))]
@@ -140,7 +147,7 @@ def _group_update(params):
     return keys
 
 
-def _run_instances(params):
+def _run_instances(params: dict[str, str]):
     """Service authorization reference, "Actions, resources, and condition keys for Amazon EC2"."""
     template, data = params.get("LaunchTemplate.LaunchTemplateId"), _template(params)
     tags = _requested_tags(params, "TagSpecification.1.Tag.")
@@ -165,8 +172,8 @@ def _run_instances(params):
         yield "ec2:RunInstances", license["LicenseConfigurationArn"], common
     if template:
         yield "ec2:RunInstances", _arn(template), common
-    for kind in tagged:
-        yield "ec2:CreateTags", _arn(f"{kind}/*"), {**tags, "ec2:CreateAction": "RunInstances"}
+    for tagged_kind in tagged:
+        yield "ec2:CreateTags", _arn(f"{tagged_kind}/*"), {**tags, "ec2:CreateAction": "RunInstances"}
     image = params.get("ImageId") or data.get("ImageId", "")
     if image.startswith(SSM):
         yield "ssm:GetParameters", _parameter_arn(image.removeprefix(SSM)), {}
@@ -174,7 +181,7 @@ def _run_instances(params):
         yield "iam:PassRole", f"arn:aws:iam::{WORLD.account}:role/{profile}", {"iam:PassedToService": "ec2.amazonaws.com"}
 
 
-def _create_image(params):
+def _create_image(params: dict[str, str]):
     """Yields the permissions on the instance, and on the image and snapshots that the call makes."""
     yield "ec2:CreateImage", _arn(params["InstanceId"]), _tags(params["InstanceId"])
     kinds = {v: k.split(".")[1] for k, v in params.items() if k.endswith(".ResourceType")}
@@ -186,31 +193,31 @@ def _create_image(params):
             yield "ec2:CreateTags", _arn(f"{kind}/new"), {**tags, "ec2:CreateAction": "CreateImage"}
 
 
-def _requested_tags(params, prefix):
+def _requested_tags(params: dict[str, str], prefix: str):
     """Returns `Tag.1.Key=team&Tag.1.Value=web` as condition keys."""
     keys = {v: params.get(k[:-3] + "Value", "") for k, v in params.items() if k.startswith(prefix) and k.endswith("Key")}
     return {f"aws:RequestTag/{k}": v for k, v in keys.items()} | ({"aws:TagKeys": list(keys)} if keys else {})
 
 
-def _template(params):
+def _template(params: dict[str, str]):
     """Returns the data of the template version that the call names; empty without a template."""
     template = ec2_backends[WORLD.account]["us-east-1"].launch_templates.get(params.get("LaunchTemplate.LaunchTemplateId"))
     return template.get_version(params.get("LaunchTemplate.Version", "$Default")).data if template else {}
 
 
-def _profile(template):
+def _profile(template: Shape):
     profile = template.get("IamInstanceProfile") or {}
     return profile.get("Name") or profile.get("Arn", "").rsplit("/", 1)[-1]
 
 
-def _parameter_arn(name):
+def _parameter_arn(name: str):
     """EC2 User Guide, "Use a Systems Manager parameter instead of an AMI ID". AWS's public parameters belong to no
     account."""
     owner = "" if name.startswith("/aws/") else WORLD.account
     return f"arn:aws:ssm:us-east-1:{owner}:parameter/{name.split(':')[0].lstrip('/')}"
 
 
-def _arn(resource_id):
+def _arn(resource_id: str):
     kinds = {
         "ami": "image",
         "snap": "snapshot",
@@ -226,12 +233,12 @@ def _arn(resource_id):
     return f"arn:aws:ec2:us-east-1:{account}:{resource_id}"
 
 
-def _tags(resource_id):
+def _tags(resource_id: str):
     tags = {t["key"]: t["value"] for t in ec2_backends[WORLD.account]["us-east-1"].describe_tags({"resource-id": [resource_id]})}
     return {f"{prefix}:ResourceTag/{k}": v for k, v in tags.items() for prefix in ("aws", "ec2")}
 
 
-def _group(params):
+def _group(params: dict[str, str]):
     groups = autoscaling_backends[WORLD.account]["us-east-1"].autoscaling_groups
     name = params.get("AutoScalingGroupName") or next(
         (g.name for g in groups.values() for s in g.instance_states if s.instance.id == params.get("InstanceId")), None

@@ -4,8 +4,11 @@ Each type has a row for each `operation` (EC2 User Guide, "AMI billing informati
 answer an empty list, like a type that the region does not offer.
 """
 
+from __future__ import annotations
+
 import json
 
+from ..shapes import Shape
 from .world import WORLD
 
 # Linux, On-Demand, USD an hour; vCPUs, by which licences are paid.
@@ -30,12 +33,12 @@ TENANCIES = {"Shared": ("BoxUsage", 1.0), "Dedicated": ("DedicatedUsage", 1.06)}
 LIST_VERSION, LIST_DATE = "20251101000000", "2025-11-01T00:00:00Z"
 
 
-def known():
+def known() -> list[str]:
     """Returns the types that have a price."""
     return [kind for kind in {**ON_DEMAND, **WORLD.spot_prices} if kind not in WORLD.unpriced]
 
 
-def spot(kind, product="Linux/UNIX"):
+def spot(kind: str, product: str = "Linux/UNIX") -> float | None:
     """Returns USD an hour now, or None. A licence costs the same on Spot as On-Demand."""
     if kind not in known():
         return None
@@ -45,11 +48,11 @@ def spot(kind, product="Linux/UNIX"):
     return round(linux + _licence(kind, product), 6)
 
 
-def _licence(kind, product):
+def _licence(kind: str, product: str):
     return PRODUCTS[product][2] * VCPUS.get(kind, 2)
 
 
-def get_products(request):
+def get_products(request: Shape) -> Shape:
     wanted = {f["Field"]: f["Value"] for f in request.get("Filters", [])}
     rows = [
         _product(kind, product, tenancy)
@@ -61,11 +64,11 @@ def get_products(request):
     return {"FormatVersion": "aws_v1", "PriceList": [json.dumps(p) for p in found]}
 
 
-def _matches(attributes, wanted):
+def _matches(attributes: dict[str, str], wanted: dict[str, str]):
     return all(attributes.get(field, "").lower() == value.lower() for field, value in wanted.items())
 
 
-def _product(kind, product, tenancy):
+def _product(kind: str, product: str, tenancy: str):
     operation, system, _ = PRODUCTS[product]
     usage, factor = TENANCIES[tenancy]
     price = ON_DEMAND[kind] * factor + _licence(kind, product)

@@ -3,6 +3,10 @@
 moto launches every member from the group's base template into its first subnet, and takes any desired capacity.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.models import (
     ASG_NAME_TAG,
@@ -13,6 +17,7 @@ from moto.autoscaling.models import (
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.ec2.exceptions import EC2ClientError
 
+from ..shapes import Shape
 from . import elb, launches, lifecycle
 from .world import WORLD
 
@@ -21,7 +26,7 @@ FALLBACK_TYPE = "m5.large"
 KEPT = ("DefaultInstanceWarmup", "DesiredCapacityType", "CapacityReservationSpecification", "AvailabilityZoneDistribution")
 
 
-def install():
+def install() -> None:
     InstanceState.launch_template = property(lambda state: getattr(state.instance, "launched_from", None))
     FakeAutoScalingGroup.replace_autoscaling_group_instances = _launch
     _create_keeps_fields()
@@ -31,7 +36,7 @@ def install():
     AutoScalingBackend.update_attached_target_groups = _register_serving
 
 
-def _register_serving(self, group_name):
+def _register_serving(self: Any, group_name: str):
     """Registers the members that serve. moto registers every member at each change of the size, leaving ones
     included."""
     group = self.autoscaling_groups[group_name]
@@ -40,7 +45,7 @@ def _register_serving(self, group_name):
             elb.register(group, state.instance)
 
 
-def _launch(group, count, _propagated_tags):
+def _launch(group: FakeAutoScalingGroup, count: int, _propagated_tags: Shape):
     created = group.name not in group.autoscaling_backend.autoscaling_groups
     for _ in range(count):
         try:
@@ -58,7 +63,7 @@ def _launch(group, count, _propagated_tags):
             WORLD.later("group_launch", lambda s=state: lifecycle.launched(group, s))
 
 
-def _launch_one(group):
+def _launch_one(group: FakeAutoScalingGroup):
     """Launches into the subnet that has the fewest members and a free address."""
     taken = [s.instance.subnet_id for s in group.instance_states]
     subnets = sorted((group.vpc_zone_identifier or "").split(","), key=taken.count)
@@ -70,7 +75,7 @@ def _launch_one(group):
                 raise
 
 
-def _launch_into(group, subnet_id):
+def _launch_into(group: FakeAutoScalingGroup, subnet_id: str | None):
     source, override = _source(group)
     image, kind, user_data, security_groups, tags = (
         (group.image_id, group.instance_type, group.user_data, group.security_groups, {})
@@ -102,7 +107,7 @@ def _launch_into(group, subnet_id):
     return instance
 
 
-def _source(group):
+def _source(group: FakeAutoScalingGroup):
     """Returns the template version and the override of the next member (None and {} for a launch configuration).
 
     Auto Scaling User Guide, "Use a different launch template for an instance type": an override's own template takes
@@ -122,7 +127,7 @@ def _source(group):
     return template.get_version(own.get("Version") or "$Default"), override
 
 
-def _allowed(override):
+def _allowed(override: Shape):
     """Returns a type that the override's attributes let through."""
     requirements = override.get("InstanceRequirements") or {}
     plain = [kind for kind in requirements.get("AllowedInstanceTypes") or [] if "*" not in kind]
@@ -135,12 +140,12 @@ def _allowed(override):
 def _create_keeps_fields():
     create, update = AutoScalingResponse.create_auto_scaling_group, AutoScalingResponse.update_auto_scaling_group
 
-    def keep(self, group):
+    def keep(self: Any, group: FakeAutoScalingGroup):
         for name in KEPT:
             if self._get_param(name) is not None:
                 setattr(group, name, self._get_param(name))
 
-    def created(self):
+    def created(self: Any):
         answer = create(self)
         group = self.autoscaling_backend.autoscaling_groups[self._get_param("AutoScalingGroupName")]
         # Auto Scaling API, CreateAutoScalingGroup: "Default: 0 seconds"; moto takes 300, the console's.
@@ -148,7 +153,7 @@ def _create_keeps_fields():
         keep(self, group)
         return answer
 
-    def updated(self):
+    def updated(self: Any):
         answer = update(self)
         group = self.autoscaling_backend.autoscaling_groups[self._get_param("AutoScalingGroupName")]
         if self._get_param("PlacementGroup") is not None:
@@ -165,7 +170,7 @@ def _update_keeps_policy():
     size."""
     update = FakeAutoScalingGroup.update
 
-    def keeping(self, *args, **kwargs):
+    def keeping(self: Any, *args, **kwargs):
         policy, desired = self.mixed_instances_policy, kwargs.get("desired_capacity")
         smallest = kwargs.get("min_size") if kwargs.get("min_size") is not None else self.min_size
         largest = kwargs.get("max_size") if kwargs.get("max_size") is not None else self.max_size
@@ -189,7 +194,7 @@ def _desired_within_bounds():
     by_api = AutoScalingResponse.set_desired_capacity
     change = AutoScalingBackend.change_capacity
 
-    def bounded(self):
+    def bounded(self: Any):
         group = self.autoscaling_backend.autoscaling_groups[self._get_param("AutoScalingGroupName")]
         desired = self._get_int_param("DesiredCapacity")
         for beyond, word, bound in (
@@ -201,7 +206,7 @@ def _desired_within_bounds():
                 raise ValidationError(text)
         return by_api(self)
 
-    def clipped(self, group_name, scaling_adjustment):
+    def clipped(self: Any, group_name: str, scaling_adjustment: int):
         """Auto Scaling User Guide, "Set scaling limits": a policy never scales beyond them."""
         group = self.autoscaling_groups[group_name]
         wanted = min(max(group.desired_capacity + scaling_adjustment, group.min_size), group.max_size)
@@ -216,7 +221,7 @@ def _scale_in_takes_time():
     set_desired_capacity = FakeAutoScalingGroup.set_desired_capacity
     delete_auto_scaling_group = AutoScalingBackend.delete_auto_scaling_group
 
-    def scale(self, new_capacity):
+    def scale(self: Any, new_capacity: int | None):
         surplus = len(self.active_instances()) - (new_capacity or 0) if new_capacity is not None else 0
         if surplus <= 0 or getattr(self, "deleted", False):
             set_desired_capacity(self, new_capacity)
@@ -226,7 +231,7 @@ def _scale_in_takes_time():
         for state in candidates[:surplus]:
             lifecycle.leave(self, state)
 
-    def delete(self, group_name):
+    def delete(self: Any, group_name: str):
         """Deletes the group and its members, at once: no test waits for that."""
         if group := self.autoscaling_groups.get(group_name):
             group.deleted = True

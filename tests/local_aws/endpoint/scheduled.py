@@ -5,7 +5,10 @@ latest scheduled start time to return. Recurring actions are not played: for tho
 (terraform-provider-aws #41200).
 """
 
+from __future__ import annotations
+
 import datetime
+from typing import Any
 
 from moto.autoscaling.models import AutoScalingBackend
 from moto.autoscaling.responses import AutoScalingResponse
@@ -15,10 +18,10 @@ from .lifecycle import suspended
 from .world import WORLD
 
 
-def install():
+def install() -> None:
     put = AutoScalingBackend.put_scheduled_update_group_action
 
-    def scheduled(self, **given):
+    def scheduled(self: Any, **given):
         if given["start_time"] is None:
             raise NotImplementedError("local AWS plays scheduled actions that have a StartTime")
         action = put(self, **{**given, "start_time": _moment(given["start_time"])})
@@ -30,7 +33,7 @@ def install():
     AutoScalingResponse.describe_scheduled_actions = _describe
 
 
-def _perform(backend, action):
+def _perform(backend: AutoScalingBackend, action: Any):
     if backend.scheduled_actions.get(action.scheduled_action_name) is not action:
         return  # The action was deleted or replaced.
     del backend.scheduled_actions[action.scheduled_action_name]
@@ -44,7 +47,7 @@ def _perform(backend, action):
     WORLD.later("group_reacts", lambda: group.set_desired_capacity(group.desired_capacity))
 
 
-def _describe(self):
+def _describe(self: Any):
     found = self.autoscaling_backend.describe_scheduled_actions(
         autoscaling_group_name=self._get_param("AutoScalingGroupName"),
         scheduled_action_names=self._get_param("ScheduledActionNames", []),
@@ -54,6 +57,6 @@ def _describe(self):
     return ActionResult({"ScheduledUpdateGroupActions": found})
 
 
-def _moment(told):
+def _moment(told: str):
     moment = told if isinstance(told, datetime.datetime) else datetime.datetime.fromisoformat(told)
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)

@@ -1,18 +1,23 @@
 """EC2's behaviour for stand-alone instances that moto lacks: stopping and starting take time, an address leaves a
 terminated instance, an image takes time and its snapshots bear tags."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.instances import Instance
 
+from ..shapes import Shape
 from .ec2 import PENDING, RUNNING, set_state
 from .world import WORLD
 
 STOPPING, STOPPED = ("stopping", 64), ("stopped", 80)
 
 
-def install():
+def install() -> None:
     _stop_and_start()
     _addresses()
     _images()
@@ -22,7 +27,7 @@ def install():
 def _stop_and_start():
     stop, start = Instance.stop, Instance.start
 
-    def stop_slowly(self):
+    def stop_slowly(self: Any):
         if self.state in ("stopped", "stopping"):
             return self._state
         previous = stop(self)
@@ -30,7 +35,7 @@ def _stop_and_start():
         WORLD.later("stop", lambda: self.state == "stopping" and set_state(self, STOPPED))
         return previous
 
-    def start_slowly(self):
+    def start_slowly(self: Any):
         if self.state == "stopping":
             message = f"The instance '{self.id}' is not in a state from which it can be started."
             raise EC2ClientError("IncorrectInstanceState", message)
@@ -47,7 +52,7 @@ def _stop_and_start():
 def _addresses():
     terminate = Instance.terminate
 
-    def terminate_without_address(self):
+    def terminate_without_address(self: Any):
         for address in self.ec2_backend.addresses:
             if address.instance is self:
                 address.instance = address.eni = address.association_id = None
@@ -59,7 +64,7 @@ def _addresses():
 def _images():
     create_image = EC2Backend.create_image
 
-    def create_tagged(self, instance_id, name, description, tag_specifications):
+    def create_tagged(self: Any, instance_id: str, name: str, description: str, tag_specifications: list[Shape]):
         if any(image.name == name for image in self.amis.values()):
             raise EC2ClientError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use.")
         of = {s["ResourceType"]: s["Tags"] for s in tag_specifications}
@@ -81,12 +86,12 @@ def _snapshots_linger():
     deregister_image, delete_snapshot = EC2Backend.deregister_image, EC2Backend.delete_snapshot
     lingering = set()
 
-    def deregister(self, ami_id):
+    def deregister(self: Any, ami_id: str):
         deregister_image(self, ami_id)
         if WORLD.snapshots_linger:
             lingering.update(s.id for s in self.snapshots.values() if s.from_ami == ami_id)
 
-    def delete(self, snapshot_id):
+    def delete(self: Any, snapshot_id: str):
         if snapshot_id in lingering:
             lingering.discard(snapshot_id)
             image = self.snapshots[snapshot_id].from_ami
@@ -100,7 +105,7 @@ def _subnet_of_interface():
     """Puts an instance into the subnet and zone of its interface."""
     run_instances = EC2Backend.run_instances
 
-    def run(self, image_id, count, user_data, security_group_names, **kwargs):
+    def run(self: Any, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs):
         subnet_ids = [nic["SubnetId"] for nic in kwargs.get("nics") or [] if "SubnetId" in nic]
         if subnet_ids and not kwargs.get("subnet_id") and not kwargs.get("launch_template"):
             kwargs["subnet_id"] = subnet_ids[0]

@@ -5,9 +5,18 @@ action here, run under one lock by a ticker, so that a test sees the same interm
 each group is recorded after every change: the history misses no dip, however short.
 """
 
+from __future__ import annotations
+
 import contextlib
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from ..shapes import Shape
+
+if TYPE_CHECKING:
+    from moto.autoscaling.models import FakeAutoScalingGroup
 
 ACCOUNT = "123456789012"
 
@@ -15,7 +24,7 @@ ACCOUNT = "123456789012"
 DEFAULT_TIMING = {
     "pending": 0.2,  # RunInstances → running
     "boot": 0.5,  # RunInstances → both status checks ok
-    "invisible": 0.0,  # RunInstances → DescribeInstances knows the id
+    "invisible": 0.0,  # RunInstances → DescribeInstances and DescribeInstanceStatus show the instance
     "attach": 0.2,  # AttachInstances → InService
     "detach": 0.3,  # DetachInstances → out of the group
     "target_initial": 0.2,  # registered → healthy
@@ -46,12 +55,12 @@ DEFAULT_NEWCOMERS = {
 
 
 class World:
-    def __init__(self):
+    def __init__(self) -> None:
         self.lock = threading.RLock()
         self._actions = []  # (since when, seconds or a timing's name, action)
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         with self.lock:
             self._actions.clear()
             self.timing = dict(DEFAULT_TIMING)
@@ -60,7 +69,8 @@ class World:
             self.status = {}  # instance id → "initializing" | "ok" | "impaired" | "absent"
             self.spot_requests = {}  # instance id → status code of its Spot request, where it is not `fulfilled`
             self.past_spot_requests = {}  # instance id → the request of one that EC2 has forgotten
-            self.invisible_until = {}  # instance id → time
+            self.launched_at = {}  # id of an instance that a caller of the API launched → time
+            self.stale = {}  # group name → what its descriptions still show of the past (`stale.Stale`)
             self.target_health = {}  # (target group ARN, instance id or "*newcomers") → (state, reason)
             self.refreshes = {}  # group name → [InstanceRefresh]
             self.image_state = "available"  # what an image comes to: or "failed"
@@ -71,24 +81,30 @@ class World:
             self.snapshots_linger = False  # an image's snapshots are in use for a moment after its deregistration
             self.recycle_bin = {}  # id of a deleted image, snapshot or volume → when it leaves the bin
             self.account = ACCOUNT  # whose request is being answered
+            self.caller = "test"  # who made it: or "lambda"
             self.zone_shift = {}  # account → by how many places its zone names lie off the usual ones
             self.history = {}  # group name → [{t, in_service, desired, ...}]
 
     @contextlib.contextmanager
-    def within(self, account):
-        """Directs moto to this account. Call it only under the lock."""
-        self.account, before = account, self.account
+    def within(self, account: str, caller: str = "test") -> Iterator[None]:
+        """Directs moto to this account, for this caller. Call it only under the lock."""
+        before = self.account, self.caller
+        self.account, self.caller = account, caller
         try:
             yield
         finally:
-            self.account = before
+            self.account, self.caller = before
 
-    def later(self, wait, action):
+    def later(self, wait: float | str, action: Callable[[], object]) -> None:
         """Defers an action. `wait` is in seconds, or a timing's name: a change of the timing meanwhile holds or
         releases the action."""
         self._actions.append((time.time(), wait, action))
 
-    def tick(self):
+    def shows(self, instance_id: str) -> bool:
+        """Says if EC2's descriptions show the instance yet."""
+        return time.time() - self.launched_at.get(instance_id, 0) >= self.timing["invisible"]
+
+    def tick(self) -> None:
         """Runs the actions that are due, then records the changes."""
         with self.lock:
             while self._actions and self._due(first := min(self._actions, key=self._due)) <= time.time():
@@ -97,11 +113,11 @@ class World:
                 self.observe()
             self.observe()
 
-    def _due(self, action):
+    def _due(self, action: tuple[float, float | str, Callable[[], object]]):
         since, wait, _ = action
-        return since + self.timing.get(wait, wait)
+        return since + (self.timing[wait] if isinstance(wait, str) else wait)
 
-    def observe(self):
+    def observe(self) -> None:
         for group in groups():
             seen = describe(group)
             past = self.history.setdefault(group.name, [])
@@ -109,14 +125,14 @@ class World:
                 past.append({"t": time.time(), **seen})
 
 
-def groups(region="us-east-1"):
+def groups(region: str = "us-east-1") -> list[FakeAutoScalingGroup]:
     from moto.autoscaling.models import autoscaling_backends
 
     accounts = list(autoscaling_backends)
     return [g for account in accounts for g in autoscaling_backends[account][region].autoscaling_groups.values()]
 
 
-def describe(group):
+def describe(group: FakeAutoScalingGroup) -> Shape:
     members = [
         {
             "instance_id": s.instance.id,

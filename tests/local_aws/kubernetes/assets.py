@@ -4,6 +4,8 @@ tests/kubernetes/go.mod pins the versions. The cache is outside the checkout, so
 the release and a digest of the pins. A directory in the cache is always complete: it gets its name at the end.
 """
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import os
@@ -12,9 +14,13 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..paths import ROOT, cache
 from ..progress import say, step
+
+if TYPE_CHECKING:
+    from ..progress import Step
 
 MODULE = ROOT / "tests" / "kubernetes"
 PACKAGES = {
@@ -32,7 +38,7 @@ class AssetsMissing(Exception):
     """Names the missing part and the fix."""
 
 
-def find():
+def find() -> Path | None:
     """Returns the directory that holds all binaries, or None if they have to be built first."""
     if given := os.environ.get(VARIABLE):
         return _complete(Path(given))
@@ -40,7 +46,7 @@ def find():
     return built if built.is_dir() else None
 
 
-def provide():
+def provide() -> Path:
     """Returns the directory that holds all binaries; builds them if necessary."""
     if found := find():
         return found
@@ -58,12 +64,12 @@ def provide():
     return target
 
 
-def cached():
+def cached() -> Path:
     pins = b"".join((MODULE / name).read_bytes() for name in ("go.mod", "etcd/main.go"))
     return cache() / "kubernetes" / f"{release()}-{hashlib.sha256(pins).hexdigest()[:8]}"
 
 
-def release():
+def release() -> str:
     """Returns Kubernetes' release as go.mod pins it: "v1.36.3"."""
     return _pinned(r"k8s\.io/kubernetes (v\S+)")
 
@@ -72,18 +78,18 @@ def _go_version():
     return _pinned(r"^go (\S+)$")
 
 
-def _pinned(pattern):
+def _pinned(pattern: str):
     return re.search(pattern, (MODULE / "go.mod").read_text(), re.MULTILINE)[1]
 
 
-def _complete(directory):
+def _complete(directory: Path):
     missing = [name for name in PACKAGES if not os.access(directory / name, os.X_OK)]
     if missing:
         raise AssetsMissing(f"{VARIABLE} is {directory}, which lacks {', '.join(missing)}.")
     return directory
 
 
-def _build(target):
+def _build(target: Path):
     say(f"  Kubernetes {release()} is built from its Go modules; this takes minutes, once, and about 3 GB of Go's caches.")
     with step(f"build {', '.join(PACKAGES)}") as progress:
         scratch = Path(tempfile.mkdtemp(prefix="building-", dir=target.parent))
@@ -97,7 +103,7 @@ def _build(target):
         progress.detail = f"{sum(f.stat().st_size for f in target.iterdir()) // 2**20} MiB in {target}"
 
 
-def _go_build(scratch, progress):
+def _go_build(scratch: Path, progress: Step):
     environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
     command = [
         "go", "build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", _link_flags(),

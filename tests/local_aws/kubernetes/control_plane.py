@@ -4,20 +4,28 @@ They follow the rules of a home's other servers: loopback only, free ports, logs
 directory. Their process ids are recorded with the command lines that they must still have.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import secrets
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from .. import servers
 from ..paths import choose_port, without_aws
+from ..shapes import Shape
 from .api import Api, ApiError
 from .certificates import Authority, write_key
+
+if TYPE_CHECKING:
+    from ..paths import Home
 
 START_SECONDS = 60
 TOKEN_CACHE_SECONDS = 10  # The time for which kube-apiserver remembers that a token was good.
@@ -35,7 +43,7 @@ class ControlPlane:
     """The control plane of one home. The home's state file records what `start` did, so that any process can continue
     with it."""
 
-    def __init__(self, home):
+    def __init__(self, home: Home) -> None:
         self.home = home
         self.directory = home.directory / "tmp" / "kubernetes"
 
@@ -44,30 +52,30 @@ class ControlPlane:
         return self.home.read_state().get("kubernetes", {})
 
     @property
-    def running(self):
+    def running(self) -> bool:
         processes = self._state.get("processes", {})
         return bool(processes) and all(servers.runs(p["pid"], p["command"]) for p in processes.values())
 
     @property
-    def server(self):
+    def server(self) -> str:
         return f"https://127.0.0.1:{self._state['port']}"
 
     @property
-    def authority(self):
+    def authority(self) -> Path:
         return self.directory / "ca.crt"
 
     @property
-    def evictions(self):
+    def evictions(self) -> Path:
         """Returns kube-apiserver's audit log: a JSON object (audit.k8s.io/v1 Event) for each requested eviction."""
         return self.directory / "evictions.log"
 
-    def certificate(self, name):
+    def certificate(self, name: str) -> tuple[str, str]:
         return str(self.directory / f"{name}.crt"), str(self.directory / f"{name}.key")
 
-    def api(self, user="admin"):
+    def api(self, user: str = "admin") -> Api:
         return Api(self.server, self.authority, self.certificate(user))
 
-    def start(self, assets):
+    def start(self, assets: Path) -> None:
         """Starts the processes. Returns once the API server serves and every process that needs it has been started."""
         self.stop()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -87,10 +95,10 @@ class ControlPlane:
             self.stop()
             raise
 
-    def stop(self):
+    def stop(self) -> list[str]:
         return servers.stop_kubernetes(self.home)
 
-    def restart_api_server(self, down_seconds=0):
+    def restart_api_server(self, down_seconds: float = 0) -> None:
         """Kills the API server as a crash would; returns once a new one serves on the same address."""
         process = self._state["processes"]["kube-apiserver"]
         servers.end(process["pid"], signal.SIGKILL)
@@ -101,7 +109,7 @@ class ControlPlane:
     def _ready(self):
         return self.api().call("GET", "/readyz", timeout=2)
 
-    def resident_bytes(self):
+    def resident_bytes(self) -> dict[str, int]:
         """Returns {process: resident memory}."""
         found = {}
         for name, process in self._state.get("processes", {}).items():
@@ -113,11 +121,11 @@ class ControlPlane:
         state = self.home.read_state()
         self.home.write_state({**state, "kubernetes": {**state.get("kubernetes", {}), **more}})
 
-    def _spawn(self, name, command):
+    def _spawn(self, name: str, command: list[str]):
         pid = servers.spawn(self.home, name, command, without_aws(os.environ))
         self._remember(processes={**self._state["processes"], name: {"pid": pid, "command": command}})
 
-    def _await(self, name, serves):
+    def _await(self, name: str, serves: Callable[[], Any]):
         """Returns once `serves` does so without an error; fails as soon as a process that it needs has ended."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -132,7 +140,7 @@ class ControlPlane:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise servers.ServerFailed(f"{name} did not start; the end of {log}:\n{tail}")
 
-    def _write_files(self, ports):
+    def _write_files(self, ports: dict[str, int]):
         """Writes certificates, the service account key, tokens, and the processes' configuration. JSON is YAML, too."""
         authority = Authority(self.directory)
         authority.server("kube-apiserver")
@@ -159,15 +167,15 @@ class ControlPlane:
         }
         self._write("scheduler.yaml", json.dumps(scheduler))
 
-    def _kubeconfig(self, server, certificate, key):
+    def _kubeconfig(self, server: str, certificate: str, key: str):
         cluster = {"server": server, "certificate-authority": str(self.authority)}
         return _kubeconfig(cluster, {"client-certificate": certificate, "client-key": key})
 
-    def _write(self, name, text):
+    def _write(self, name: str, text: str):
         (self.directory / name).write_text(text)
         (self.directory / name).chmod(0o600)
 
-    def _flags(self, ports):
+    def _flags(self, ports: dict[str, int]):
         here, etcd = self.directory, f"http://127.0.0.1:{ports['etcd']}"
         peer = f"http://127.0.0.1:{ports['peer']}"
         admin = f"--kubeconfig={here / 'admin.kubeconfig'}"
@@ -207,7 +215,7 @@ class ControlPlane:
         }  # fmt: skip
 
 
-def _kubeconfig(cluster, user):
+def _kubeconfig(cluster: Shape, user: Shape):
     return {
         "apiVersion": "v1",
         "kind": "Config",

@@ -1,12 +1,20 @@
 """Records a workload while a node is drained: every change that the API server reports, none sampled."""
 
+from __future__ import annotations
+
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import requests
 
+from ..shapes import Shape
 from .api import ApiError, path
+
+if TYPE_CHECKING:
+    from .api import Api
 
 
 @dataclass(frozen=True)
@@ -35,13 +43,13 @@ class Watcher:
     changes; after its return, a new list shows the state.
     """
 
-    def __init__(self, api, namespace, app, on_change=None):
+    def __init__(self, api: Api, namespace: str, app: str, on_change: Callable[[Any], None] | None = None) -> None:
         self.api, self.namespace, self.app, self.on_change = api, namespace, app, on_change
         self.ready, self.budgets, self.evicted = [], [], set()
         self._pods, self._known = {}, {}
         self._stop = threading.Event()
 
-    def __enter__(self):
+    def __enter__(self) -> Watcher:
         parts = [("Pod", self._pods_are, {"labelSelector": f"app={self.app}"}), ("PodDisruptionBudget", self._budgets_are, {})]
         self._threads = []
         for kind, take, selection in parts:
@@ -53,21 +61,21 @@ class Watcher:
                 raise TimeoutError(f"no list of {kind} within 30 s")
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join(10)
 
     @property
-    def lowest_ready(self):
+    def lowest_ready(self) -> int:
         return min(sample.count for sample in self.ready)
 
     @property
-    def violated(self):
+    def violated(self) -> list[Budget]:
         """Returns the samples in which a budget had fewer healthy pods than it desires."""
         return [sample for sample in self.budgets if sample.healthy < sample.desired]
 
-    def _follow(self, api, kind, take, selection, listed):
+    def _follow(self, api: Api, kind: str, take: Callable[[dict[str, Shape]], None], selection: dict[str, str], listed: threading.Event):
         while not self._stop.is_set():
             try:
                 answer = api.call("GET", path(kind, self.namespace), params=selection)
@@ -77,7 +85,7 @@ class Watcher:
             except (requests.RequestException, ApiError):
                 time.sleep(0.05)  # The API server is being started again, or the watch's place has become too old.
 
-    def _watch(self, api, kind, take, selection, answer):
+    def _watch(self, api: Api, kind: str, take: Callable[[dict[str, Shape]], None], selection: dict[str, str], answer: Any):
         objects = {_key(o): o for o in answer["items"]}
         version = answer["metadata"]["resourceVersion"]
         while not self._stop.is_set():  # The server ends each watch after a second, so that `__exit__` need not wait.
@@ -92,7 +100,7 @@ class Watcher:
                     objects[_key(found)] = found
                 take(objects)
 
-    def _pods_are(self, pods):
+    def _pods_are(self, pods: dict[str, Shape]):
         for pod in pods.values():
             if any(c["type"] == "DisruptionTarget" and c["reason"] == "EvictionByEvictionAPI" for c in _conditions(pod)):
                 self.evicted.add(pod["metadata"]["uid"])
@@ -101,7 +109,7 @@ class Watcher:
             self.ready.append(Ready(time.time(), count))
             self._tell(self.ready[-1])
 
-    def _budgets_are(self, budgets):
+    def _budgets_are(self, budgets: dict[str, Shape]):
         for budget in budgets.values():
             status = budget.get("status", {})
             if status.get("observedGeneration") != budget["metadata"]["generation"]:
@@ -113,20 +121,20 @@ class Watcher:
                 self.budgets.append(Budget(time.time(), name, *now))
                 self._tell(self.budgets[-1])
 
-    def _tell(self, sample):
+    def _tell(self, sample: Any):
         if self.on_change:
             self.on_change(sample)
 
 
-def is_ready(pod):
+def is_ready(pod: Shape) -> bool:
     """Returns True if the pod is Ready, and not on its way out: a budget counts such a pod as healthy."""
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in _conditions(pod))
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
-def _conditions(found):
+def _conditions(found: Shape):
     return found.get("status", {}).get("conditions", [])
 
 
-def _key(found):
+def _key(found: Shape):
     return found["metadata"]["uid"]
