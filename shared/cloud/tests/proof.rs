@@ -112,8 +112,9 @@ async fn an_image_is_the_swaps_by_its_name_and_its_source() {
 async fn a_volume_is_the_newcomers_by_the_journal_and_not_by_its_tag() {
     let volume = |id: &str, created: &str, attached_to: Option<&str>| {
         let state = if attached_to.is_some() { "in-use" } else { "available" };
+        let goes = id == "vol-going"; // with its instance, which may still be shutting down
         let attached = attached_to.map_or_else(String::new, |instance| {
-            format!("<item><instanceId>{instance}</instanceId><deleteOnTermination>false</deleteOnTermination></item>")
+            format!("<item><instanceId>{instance}</instanceId><deleteOnTermination>{goes}</deleteOnTermination></item>")
         });
         format!(
             "<item><volumeId>{id}</volumeId><status>{state}</status><createTime>{created}</createTime>\
@@ -128,6 +129,7 @@ async fn a_volume_is_the_newcomers_by_the_journal_and_not_by_its_tag() {
         volume("vol-tagged", young, None),
         volume("vol-anothers", young, Some("i-00000009")),
         volume("vol-going", young, Some("i-00000001")),
+        volume("vol-outliving", young, Some("i-00000001")),
     ]
     .concat();
     let ec2 = Endpoint::answering(move |_, _| {
@@ -141,5 +143,5 @@ async fn a_volume_is_the_newcomers_by_the_journal_and_not_by_its_tag() {
     let found = images::volumes_left_by(&client, &swap(), Some(&id(1)), &noted).await.unwrap();
     let left: Vec<_> = found.left.iter().map(|volume| (volume.id.as_str(), volume.is_attached)).collect();
     assert_eq!(left, [("vol-launched", false), ("vol-attached", true)]);
-    assert_eq!(found.only_tagged, ["vol-old", "vol-tagged", "vol-anothers"]);
+    assert_eq!(found.only_tagged, ["vol-old", "vol-tagged", "vol-anothers", "vol-outliving"]);
 }

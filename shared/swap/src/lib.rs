@@ -10,7 +10,6 @@ pub mod attempts;
 pub mod before_launch;
 pub mod error;
 pub mod group;
-pub mod input;
 pub mod lab_recovery;
 pub mod machine;
 pub mod newcomer;
@@ -19,6 +18,7 @@ pub mod owner;
 pub mod phases;
 pub mod pricing;
 pub mod recovery;
+pub mod request;
 pub mod work;
 
 use std::collections::BTreeMap;

@@ -16,7 +16,7 @@ use spot_domain::swap::lab::LabSwapRequest;
 use spot_domain::swap::node::NodeSwapRequest;
 use spot_domain::swap::report::SwapRequest;
 use spot_fuzz::Target;
-use spot_swap::input;
+use spot_swap::request;
 use waste_scanner::input as waste;
 
 use crate::promise;
@@ -65,10 +65,10 @@ fn execution<T>(event: &Value, fields: &[&str]) -> Result<(), String>
 where
     T: DeserializeOwned + Serialize + PartialEq + Debug,
 {
-    match input::parse::<T>(event.clone(), "{}") {
+    match request::parse::<T>(event.clone(), "{}") {
         Ok(request) => {
             promise(event.is_object(), || format!("{event} is no object and means {request:?}"))?;
-            let again = input::parse::<T>(serde_json::to_value(&request).unwrap(), "{}");
+            let again = request::parse::<T>(serde_json::to_value(&request).unwrap(), "{}");
             promise(again.as_ref().ok() == Some(&request), || format!("{request:?} reads back as {again:?}"))
         }
         Err(error) => names_a_field(&error.to_string(), event, fields),

@@ -1,20 +1,18 @@
 //! Discover: reads the group and its instances, refuses unsupported groups, sorts the members, and acquires
 //! the lease. The phase changes nothing but the lease, and acquires the lease last.
 
-use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::load_balancing::targets;
-use spot_cloud::tables::swaps::{Lease, Leased, Owner};
-use spot_cloud::tables::{accounts, settings};
+use spot_cloud::tables::swaps::Leased;
 use spot_domain::ExecutionArn;
 use spot_domain::swap::report::SwapRequest;
 use spot_domain::swap::selection::select;
 
 use spot_swap::error::StepError;
 use spot_swap::group::GroupLook;
-use spot_swap::input::parse;
+use spot_swap::request::{Site, parse};
 use spot_swap::work::Work;
 use spot_swap::{Context, group};
 
@@ -24,37 +22,26 @@ use spot_swap::{Context, group};
 /// The request, the group or the settings are refused (nothing was changed), or a call fails.
 pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Result<Work, StepError> {
     let request: SwapRequest = parse(input, SHAPE)?;
-    let stack = &context.stack;
-    let account_id = request.account_id.unwrap_or_else(|| stack.account_id.clone());
-    let region = request.region.unwrap_or_else(|| stack.region.clone());
-    let access = accounts::access(stack, &account_id).await?;
-    let settings = settings::load(stack, &account_id, &region).await?;
-    let clients = stack.clients(&access, &region, Some(&execution)).await;
-
+    let site = Site::of(context, request.account_id, request.region, execution).await?;
+    let Site { account_id, region, settings, clients, .. } = &site;
     let group = groups::describe(&clients.autoscaling, &request.asg_name).await?.ok_or_else(|| {
         let name = &request.asg_name;
         StepError::GroupNotFound(format!(
             "asg_name: account {account_id} has no Auto Scaling group {name:?} in {region}"
         ))
     })?;
-    let hooks = group::refuse_unfit(&clients, &group).await?;
-    let mut look = group::look(&clients, &region, &settings, group).await?;
-    note_addresses(&clients, &mut look).await?;
-    let selection = select(look.view(), &settings).map_err(|bad| group::malformed(&look.group, &bad))?;
+    let hooks = group::refuse_unfit(clients, &group).await?;
+    let mut look = group::look(clients, region, settings, group).await?;
+    note_addresses(clients, &mut look).await?;
+    let selection = select(look.view(), settings).map_err(|bad| group::malformed(&look.group, &bad))?;
 
     let group = &look.group;
-    let lease = Lease {
-        on: Leased::Group { arn: group.arn.clone(), name: group.name.clone() },
-        account_id,
-        region,
-        owner: Owner::Execution(execution),
-        since: Timestamp::now(),
-    };
+    let lease = site.lease(Leased::Group { arn: group.arn.clone(), name: group.name.clone() });
     if !request.dry_run {
         context.swaps.take(&lease).await?;
     }
     let asked = request.max_swaps.map_or(settings.max_swaps, std::num::NonZeroU32::get);
-    let mut work = Work::new(lease, settings);
+    let mut work = Work::new(lease, site.settings);
     work.note_hooks(&hooks);
     work.spot_max_price = look.spot_max_price();
     work.dry_run = request.dry_run;

@@ -5,32 +5,27 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
-use jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
-use spot_cloud::RegionClients;
-use spot_cloud::access::Access;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
-use spot_cloud::tables::swaps::{Lease, Leased, Owner};
-use spot_cloud::tables::{accounts, settings};
+use spot_cloud::tables::swaps::{Lease, Leased};
 use spot_cluster::access::AccessError;
 use spot_cluster::drain::State;
 use spot_cluster::ownership::NodeOwner;
 use spot_cluster::preflight::{Gathered, Line, PodFate, Report, Terms};
 use spot_cluster::{node, preflight};
-use spot_domain::settings::Settings;
 use spot_domain::swap::fitness::Hook;
 use spot_domain::swap::group::Instance;
 use spot_domain::swap::journal::NodeSwap;
 use spot_domain::swap::node::{NodePlan, NodeSwapRequest};
 use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
 use spot_domain::tags::{GROUP_NAME_TAG, cluster_of};
-use spot_domain::{AccountId, ClusterName, ExecutionArn, GroupName, Pool, Reason, Region};
+use spot_domain::{ClusterName, ExecutionArn, GroupName, Pool, Reason};
 use spot_nodes::{failed, no_access};
 use spot_swap::error::StepError;
 use spot_swap::group::GroupLook;
-use spot_swap::input::parse;
+use spot_swap::request::{Site, parse};
 use spot_swap::work::{Next, Work};
 use spot_swap::{Context, group};
 
@@ -63,20 +58,22 @@ pub async fn run(
         let most = format!("drain_timeout_seconds: expected 1 to {MAX_DRAIN_SECONDS}");
         return Err(StepError::InvalidInput(most));
     }
-    let place = Site::of(context, &request, execution).await?;
+    let (account_id, region) = (request.account_id.clone(), request.region.clone());
+    let site = Site::of(context, account_id, region, execution).await?;
+    let looks = Looks(&site);
     let id = request.instance_id.clone();
     let refused = |cluster, (reason, detail): (Reason, String)| {
         tracing::info!(instance_id = %id, %reason, "refused: {detail}");
         Ok((Next::Report, NodeWork::refused(id.clone(), cluster, reason, detail)))
     };
-    let described = instances::describe(&place.clients.ec2, std::slice::from_ref(&id)).await?;
+    let described = instances::describe(&site.clients.ec2, std::slice::from_ref(&id)).await?;
     let Some(instance) = described.get(&id) else {
         return refused(request.cluster_name, (Reason::InstanceGone, "EC2 does not describe it".into()));
     };
     let cluster = cluster(&request, instance)?;
-    let timeout = request.drain_timeout_seconds.map_or(place.settings.drain_timeout_seconds, NonZeroU32::get);
-    let opened = place.open(context, &cluster, tries).await?;
-    let (node, report) = match place.look_at_node(opened, &cluster, instance, timeout).await? {
+    let timeout = request.drain_timeout_seconds.map_or(site.settings.drain_timeout_seconds, NonZeroU32::get);
+    let opened = looks.open(context, &cluster, tries).await?;
+    let (node, report) = match looks.look_at_node(opened, &cluster, instance, timeout).await? {
         Ok(found) => found,
         Err(why) => return refused(Some(cluster), why),
     };
@@ -86,12 +83,12 @@ pub async fn run(
         work.blocked = report.blocked.into_iter().take(BLOCKED_LISTED).map(blocked_pod).collect();
         return Ok((next, work));
     }
-    let found = match place.look_at_group(instance).await? {
+    let found = match looks.look_at_group(instance).await? {
         Ok(found) => found,
         Err(why) => return refused(Some(cluster), why),
     };
     let plan = plan(&node, &report, &found.candidate.pools);
-    let run = place.run(found, node, timeout);
+    let run = looks.run(found, node, timeout);
     let mut work = NodeWork {
         instance_id: id.clone(),
         cluster: Some(cluster),
@@ -219,45 +216,25 @@ fn table(lines: &[Line]) -> Vec<String> {
     NodePlan::lines(["VERDICT", "POD", "WORKLOAD", "WHY"], &rows)
 }
 
-/// The account, region and cluster that the run works in, and its access to them.
-struct Site {
-    account_id: AccountId,
-    region: Region,
-    access: Access,
-    settings: Settings,
-    execution: ExecutionArn,
-    clients: RegionClients,
-}
+/// The looks at the node and its group, before anything is changed.
+struct Looks<'a>(&'a Site);
 
 type Why = (Reason, String);
 
-impl Site {
-    async fn of(
-        context: &Context,
-        request: &NodeSwapRequest,
-        execution: ExecutionArn,
-    ) -> Result<Self, StepError> {
-        let stack = &context.stack;
-        let account_id = request.account_id.clone().unwrap_or_else(|| stack.account_id.clone());
-        let region = request.region.clone().unwrap_or_else(|| stack.region.clone());
-        let access = accounts::access(stack, &account_id).await?;
-        let settings = settings::load(stack, &account_id, &region).await?;
-        let clients = stack.clients(&access, &region, Some(&execution)).await;
-        Ok(Self { account_id, region, access, settings, execution, clients })
-    }
-
+impl Looks<'_> {
     /// Returns a client whose first call the API server has answered.
     async fn open(&self, context: &Context, cluster: &ClusterName, tries: u32) -> Result<Client, StepError> {
         let kubeconfig_secret = self.kubeconfig_secret(cluster);
         let door = spot_nodes::ClusterEndpoint { cluster, kubeconfig_secret };
-        let opened = spot_nodes::connect(&context.stack, &self.access, &self.region, &self.execution, door)
-            .await
-            .map_err(no_access)?;
+        let opened =
+            spot_nodes::connect(&context.stack, &self.0.access, &self.0.region, &self.0.execution, door)
+                .await
+                .map_err(no_access)?;
         opened.tried().await.map_err(|error| believed(error, tries))
     }
 
     fn kubeconfig_secret(&self, cluster: &ClusterName) -> Option<&str> {
-        self.settings.kubeconfig_secrets.get(cluster).map(String::as_str)
+        self.0.settings.kubeconfig_secrets.get(cluster).map(String::as_str)
     }
 
     /// Describes the node and the fate of its pods.
@@ -296,8 +273,8 @@ impl Site {
             cluster: cluster.clone(),
             kubeconfig_secret: self.kubeconfig_secret(cluster).map(str::to_owned),
             old: node.name.clone(),
-            evict_local_storage: self.settings.evict_local_storage,
-            evict_unmanaged: self.settings.evict_unmanaged,
+            evict_local_storage: self.0.settings.evict_local_storage,
+            evict_unmanaged: self.0.settings.evict_unmanaged,
         };
         let terms = Terms { policy: spot_nodes::policy(&swap), drain_timeout_seconds };
         let look = preflight::look(&client, node, terms).await.map_err(failed)?;
@@ -308,7 +285,7 @@ impl Site {
     async fn look_at_group(&self, instance: &Instance) -> Result<Result<NodeInGroup, Why>, StepError> {
         let name = instance.tags.get(GROUP_NAME_TAG).and_then(|name| name.parse::<GroupName>().ok());
         let group = match &name {
-            Some(name) => groups::describe(&self.clients.autoscaling, name).await?,
+            Some(name) => groups::describe(&self.0.clients.autoscaling, name).await?,
             None => None,
         };
         let Some(group) = group else {
@@ -316,9 +293,9 @@ impl Site {
                 "it is in no Auto Scaling group, which would keep its place in the cluster".to_owned();
             return Ok(Err((Reason::NotInGroup, detail)));
         };
-        let hooks = group::refuse_unfit(&self.clients, &group).await?;
-        let look = group::look_for(&self.clients, &self.region, group, &instance.id).await?;
-        let selected = select_one(look.view(), &instance.id, &self.settings, MemberKind::Node)
+        let hooks = group::refuse_unfit(&self.0.clients, &group).await?;
+        let look = group::look_for(&self.0.clients, &self.0.region, group, &instance.id).await?;
+        let selected = select_one(look.view(), &instance.id, &self.0.settings, MemberKind::Node)
             .map_err(|bad| group::malformed(&look.group, &bad))?;
         Ok(selected
             .map(|candidate| NodeInGroup { look, hooks, candidate })
@@ -328,16 +305,10 @@ impl Site {
     fn run(self, found: NodeInGroup, node: NodeSwap, drain_timeout_seconds: u32) -> NodeRun {
         let group = &found.look.group;
         let on = Leased::Group { arn: group.arn.clone(), name: group.name.clone() };
-        let lease = Lease {
-            on,
-            account_id: self.account_id,
-            region: self.region,
-            owner: Owner::Execution(self.execution),
-            since: Timestamp::now(),
-        };
+        let lease = self.0.lease(on);
         let slot = Leased::ClusterSlot { cluster: node.cluster.clone(), slot: 0 };
         let slot = Lease { on: slot, ..lease.clone() };
-        let mut swap = Work::new(lease, self.settings);
+        let mut swap = Work::new(lease, self.0.settings.clone());
         swap.note_hooks(&found.hooks);
         swap.spot_max_price = found.look.spot_max_price();
         swap.max_swaps = 1;

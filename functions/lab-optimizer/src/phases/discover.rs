@@ -3,13 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use serde_json::Value;
-use spot_cloud::RegionClients;
 use spot_cloud::ec2::instances;
 use spot_cloud::launch::twin::examine;
-use spot_cloud::tables::swaps::{Lease, Leased, Owner};
-use spot_cloud::tables::{accounts, settings};
+use spot_cloud::tables::swaps::Leased;
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::Instance;
 use spot_domain::swap::lab::{
@@ -19,12 +16,12 @@ use spot_domain::swap::lab_losses::losses;
 use spot_domain::swap::pricing::Prices;
 use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::Candidate;
-use spot_domain::{AccountId, AzId, ExecutionArn, Pool, Reason, Region};
+use spot_domain::{AzId, ExecutionArn, Pool, Reason, Region};
 
 use spot_swap::Context;
 use spot_swap::error::StepError;
-use spot_swap::input::parse;
 use spot_swap::owner::{self, Traffic};
+use spot_swap::request::{Site, parse};
 use spot_swap::work::Work;
 
 use super::bring_back;
@@ -46,27 +43,22 @@ pub enum Discovery {
 /// The request or the settings can't be applied (nothing was changed), or a call fails.
 pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Result<Discovery, StepError> {
     let request: LabSwapRequest = parse(input, SHAPE)?;
-    let stack = &context.stack;
-    let account_id = request.account_id.clone().unwrap_or_else(|| stack.account_id.clone());
-    let region = request.region.clone().unwrap_or_else(|| stack.region.clone());
     bring_back::check(&request)?;
-    let access = accounts::access(stack, &account_id).await?;
+    let (account_id, region) = (request.account_id.clone(), request.region.clone());
+    let site = Site::of(context, account_id, region, execution).await?;
     if !request.bring_back
-        && let Some(left) = refused_account(&request, access.environment_type)
+        && let Some(left) = refused_account(&request, site.access.environment_type)
     {
         return Ok(Discovery::Refused(left));
     }
-    let settings = settings::load(stack, &account_id, &region).await?;
-    let clients = stack.clients(&access, &region, Some(&execution)).await;
-    let scope = RunScope { account_id, region, execution };
     if request.bring_back {
-        return bring_back(context, &clients, &request, scope, settings).await;
+        return bring_back(context, &request, site).await;
     }
-    let (candidate, lab) = match inspect(&clients, &request, &scope.region, &settings).await? {
+    let (candidate, lab) = match inspect(&site, &request).await? {
         Ok(found) => found,
         Err(left) => return Ok(Discovery::Refused(left)),
     };
-    let mut work = work(&request, scope, settings);
+    let mut work = work(&request, site);
     work.lab = Some(lab);
     work.enqueue(vec![candidate]);
     if !request.dry_run {
@@ -76,16 +68,11 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     Ok(Discovery::Swap(Box::new(work)))
 }
 
-async fn bring_back(
-    context: &Context,
-    clients: &RegionClients,
-    request: &LabSwapRequest,
-    scope: RunScope,
-    settings: Settings,
-) -> Result<Discovery, StepError> {
-    let mut work = work(request, scope, settings);
+async fn bring_back(context: &Context, request: &LabSwapRequest, site: Site) -> Result<Discovery, StepError> {
+    let clients = site.clients.clone();
+    let mut work = work(request, site);
     let found =
-        bring_back::journal(context, clients, &work.lease, &work.settings, &request.instance_id).await?;
+        bring_back::journal(context, &clients, &work.lease, &work.settings, &request.instance_id).await?;
     match found {
         Err(left) => Ok(Discovery::Refused(left)),
         Ok(journal) => {
@@ -101,12 +88,8 @@ const SHAPE: &str =
 type Found = Result<(Candidate, LabSwap), NotSwapped>;
 
 /// Reads everything that a swap has to know of the instance, or returns the reason to leave it alone.
-async fn inspect(
-    clients: &RegionClients,
-    request: &LabSwapRequest,
-    region: &Region,
-    settings: &Settings,
-) -> Result<Found, StepError> {
+async fn inspect(site: &Site, request: &LabSwapRequest) -> Result<Found, StepError> {
+    let Site { region, settings, clients, .. } = site;
     let id = &request.instance_id;
     let Some(mut original) = examine(&clients.ec2, id).await? else {
         let detail = format!("EC2 does not describe it in {region}");
@@ -182,21 +165,9 @@ fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result
     })
 }
 
-struct RunScope {
-    account_id: AccountId,
-    region: Region,
-    execution: ExecutionArn,
-}
-
-fn work(request: &LabSwapRequest, scope: RunScope, settings: Settings) -> Work {
-    let lease = Lease {
-        on: Leased::Instance(request.instance_id.clone()),
-        account_id: scope.account_id,
-        region: scope.region,
-        owner: Owner::Execution(scope.execution),
-        since: Timestamp::now(),
-    };
-    let mut work = Work::new(lease, settings);
+fn work(request: &LabSwapRequest, site: Site) -> Work {
+    let lease = site.lease(Leased::Instance(request.instance_id.clone()));
+    let mut work = Work::new(lease, site.settings);
     work.dry_run = request.dry_run;
     work.max_swaps = 1;
     work

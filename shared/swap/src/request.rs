@@ -1,0 +1,91 @@
+//! The request of an execution: its input, as a person typed it into the console, and the account and region that it names.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use jiff::Timestamp;
+use spot_cloud::RegionClients;
+use spot_cloud::access::Access;
+use spot_cloud::tables::swaps::{Lease, Leased, Owner};
+use spot_cloud::tables::{accounts, settings};
+use spot_domain::settings::Settings;
+use spot_domain::{AccountId, ExecutionArn, Region};
+
+use crate::Context;
+use crate::error::StepError;
+
+/// The account and region that an execution works in.
+#[derive(Debug)]
+pub struct Site {
+    pub account_id: AccountId,
+    pub region: Region,
+    pub access: Access,
+    pub settings: Settings,
+    pub execution: ExecutionArn,
+    pub clients: RegionClients,
+}
+
+impl Site {
+    /// Opens the account and region that a request names: by default, the stack's own.
+    ///
+    /// # Errors
+    /// The account is unknown or disabled, the settings can't be applied, or a table does not answer.
+    pub async fn of(
+        context: &Context,
+        account_id: Option<AccountId>,
+        region: Option<Region>,
+        execution: ExecutionArn,
+    ) -> Result<Self, StepError> {
+        let stack = &context.stack;
+        let account_id = account_id.unwrap_or_else(|| stack.account_id.clone());
+        let region = region.unwrap_or_else(|| stack.region.clone());
+        let access = accounts::access(stack, &account_id).await?;
+        let settings = settings::load(stack, &account_id, &region).await?;
+        let clients = stack.clients(&access, &region, Some(&execution)).await;
+        Ok(Self { account_id, region, access, settings, execution, clients })
+    }
+
+    /// Returns the lease that the execution asks for.
+    #[must_use]
+    pub fn lease(&self, on: Leased) -> Lease {
+        Lease {
+            on,
+            account_id: self.account_id.clone(),
+            region: self.region.clone(),
+            owner: Owner::Execution(self.execution.clone()),
+            since: Timestamp::now(),
+        }
+    }
+}
+
+/// Parses the input. `shape` is an example of a correct input, which the error shows.
+///
+/// # Errors
+/// [`StepError::InvalidInput`] names the field and its problem.
+pub fn parse<T: DeserializeOwned>(input: Value, shape: &str) -> Result<T, StepError> {
+    if !input.is_object() {
+        return Err(StepError::InvalidInput(format!("the input must be a JSON object: {shape}")));
+    }
+    spot_cloud::input::parse(None, input).map_err(|bad| StepError::InvalidInput(bad.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spot_domain::swap::report::SwapRequest;
+
+    #[test]
+    fn an_input_that_is_no_object_is_refused_with_its_shape() {
+        for input in [serde_json::json!(["web"]), serde_json::json!("web"), Value::Null] {
+            let error = parse::<SwapRequest>(input, r#"{"asg_name": "..."}"#).unwrap_err();
+            assert_eq!(error.name(), "InvalidInput");
+            assert!(error.to_string().contains("\"asg_name\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_read_is_named() {
+        let error = parse::<SwapRequest>(serde_json::json!({"asg_name": "g", "region": 1}), "").unwrap_err();
+        assert!(error.to_string().starts_with("region: "), "{error}");
+    }
+}
