@@ -6,17 +6,24 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
-use spot_domain::swap::journal::{Journal, Stage, SwapId};
+use spot_domain::swap::journal::{Journal, Stage};
 use spot_domain::swap::recovery::End;
 
 use crate::clients::Stack;
 use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, Kind, failed};
 pub use crate::tables::leases::{Lease, Leased, Owner};
-use crate::tables::row::{Row, number, seconds, text, text_in};
+use crate::tables::row::{Row, number, seconds, text};
 
+mod error;
+mod held;
 mod newcomers;
 mod replacements;
+
+pub use error::SwapsError;
+use error::{lost, malformed};
+pub use held::{Closed, Held, parse};
+use held::{closed, field, json};
 
 const UPDATE: &str = "dynamodb:UpdateItem";
 /// The row tells of this swap. An older release wrote no `swap_id`.
@@ -28,24 +35,6 @@ pub const OF_A_SWAP: &str = "journal, stage, revision, swap_id";
 /// The attributes of a lease that is held. A row without them is free.
 pub const OF_A_LEASE: &str = "lease_owner, lease_since";
 
-/// A lease and the journal under it.
-#[derive(Debug, Clone)]
-pub struct Held {
-    /// The lease.
-    pub lease: Lease,
-    /// The journal of the swap in progress, if there is one.
-    pub journal: Option<Journal>,
-    /// The swap that was closed last under a lease on this target.
-    pub closed: Option<Closed>,
-}
-
-/// A swap that is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
-    pub swap_id: SwapId,
-    pub end: End,
-}
-
 /// The answer to a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
@@ -53,51 +42,6 @@ pub enum Claim {
     Granted,
     /// The swap was finished: an earlier try of the step, or a recovery, has closed it.
     Finished,
-}
-
-/// The reason for which the table was not written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum SwapsError {
-    /// Another execution works on the target.
-    #[error("{on}: execution {owner} is working on it; wait for it to end")]
-    Busy {
-        /// The subject of its lease.
-        on: Leased,
-        /// The holder.
-        owner: String,
-    },
-    /// We no longer hold the lease: another holder has put the target right without us.
-    #[error("the lease on {on} is no longer held by this execution")]
-    LeaseLost {
-        /// The subject of the lease.
-        on: Leased,
-    },
-    /// The lease is ours, and another invocation has written the journal of this swap since this one read it: look again.
-    #[error("another invocation has gone on with the swap on {on} since this one looked")]
-    Overtaken {
-        /// The subject of the lease.
-        on: Leased,
-    },
-    /// A row that can't be read: an operator has to correct it.
-    #[error("row {target:?} of the Swaps table: {problem}")]
-    Malformed {
-        /// The row's key.
-        target: String,
-        /// The fault of the row.
-        problem: String,
-    },
-    /// A row that orders changes to something that nothing proves to be ours. Nothing is done; an operator
-    /// has to inspect it.
-    #[error("row {target:?} of the Swaps table: {problem}")]
-    Unproven {
-        /// The row's key.
-        target: String,
-        /// The claim that is not proven.
-        problem: String,
-    },
-    /// The table did not answer.
-    #[error(transparent)]
-    Call(#[from] CallError),
 }
 
 /// The table.
@@ -188,6 +132,8 @@ impl Swaps {
         let stored = still_ours(&error, lease)?.and_then(|held| held.journal);
         match stored {
             Some(mut stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
+                // The repetition calls now: its call may land later than the first.
+                stored.changed_at = journal.changed_at.or(stored.changed_at);
                 self.revise(lease, &mut stored).await?;
                 Ok(Entered::Again(stored))
             }
@@ -461,79 +407,4 @@ fn still_ours(error: &SdkError<UpdateItemError>, lease: &Lease) -> Result<Option
     };
     let held = refused.item().map(parse).transpose()?.flatten();
     Ok(held.filter(|held| held.lease.owner == lease.owner))
-}
-
-fn lost(error: CallError, lease: &Lease) -> SwapsError {
-    if error.kind == Kind::ConditionFailed {
-        return SwapsError::LeaseLost { on: lease.on.clone() };
-    }
-    error.into()
-}
-
-fn malformed(lease: &Lease, problem: String) -> SwapsError {
-    SwapsError::Malformed { target: lease.key(), problem }
-}
-
-/// Parses a row; `None` if no execution holds it.
-///
-/// # Errors
-/// [`SwapsError::Malformed`] names the row and the attribute.
-pub fn parse(row: &Row) -> Result<Option<Held>, SwapsError> {
-    if !row.contains_key("lease_owner") {
-        return Ok(None);
-    }
-    let key = text_in(row, "target").cloned().unwrap_or_default();
-    let held = parse_held(row).and_then(|held| match held.lease.key() {
-        // Else an error or a person would go to the row of a swap that has nothing to do with this one.
-        leased if leased != key => Err(format!("leased: it names {leased}, and the row's key is another")),
-        _ => Ok(held),
-    });
-    held.map(Some).map_err(|problem| SwapsError::Malformed { target: key, problem })
-}
-
-fn parse_held(row: &Row) -> Result<Held, String> {
-    let lease = Lease {
-        on: json(row, "leased")?.ok_or("leased is missing")?,
-        account_id: field(row, "account_id")?,
-        region: field(row, "region")?,
-        owner: field(row, "lease_owner")?,
-        since: row
-            .get("lease_since")
-            .and_then(|v| v.as_n().ok()?.parse().ok())
-            .and_then(|ms| Timestamp::from_millisecond(ms).ok())
-            .ok_or("lease_since is missing or malformed")?,
-    };
-    // An older release writes the journal alone: the write conditions ask the attribute, and so does a reader.
-    let revision = row.get("revision").map(revision_of).transpose()?.unwrap_or_default();
-    let journal = json(row, "journal")?.map(|journal| Journal { revision, ..journal });
-    match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
-        Some(problem) => Err(format!("journal: {problem}")),
-        None => Ok(Held { lease, journal, closed: closed(row)? }),
-    }
-}
-
-fn closed(row: &Row) -> Result<Option<Closed>, String> {
-    if !row.contains_key("closed_swap") {
-        return Ok(None);
-    }
-    Ok(Some(Closed { swap_id: field(row, "closed_swap")?, end: field(row, "closed_as")? }))
-}
-
-fn revision_of(value: &AttributeValue) -> Result<u64, &'static str> {
-    value.as_n().ok().and_then(|n| n.parse().ok()).ok_or("revision is no whole number; delete the attribute")
-}
-
-fn field<T>(row: &Row, name: &str) -> Result<T, String>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    let text = text_in(row, name).ok_or_else(|| format!("{name} is missing or no text"))?;
-    text.parse().map_err(|e: T::Err| format!("{name}: {e}"))
-}
-
-fn json<T: serde::de::DeserializeOwned>(row: &Row, name: &str) -> Result<Option<T>, String> {
-    let Some(value) = row.get(name) else { return Ok(None) };
-    let text = value.as_s().map_err(|_| format!("{name} is no text"))?;
-    serde_json::from_str(text).map(Some).map_err(|e| format!("{name}: {e}"))
 }

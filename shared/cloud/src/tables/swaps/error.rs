@@ -1,0 +1,60 @@
+//! The failures of the Swaps table.
+
+use crate::error::{CallError, Kind};
+use crate::tables::leases::{Lease, Leased};
+
+/// The reason for which the table was not written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SwapsError {
+    /// Another execution works on the target.
+    #[error("{on}: execution {owner} is working on it; wait for it to end")]
+    Busy {
+        /// The subject of its lease.
+        on: Leased,
+        /// The holder.
+        owner: String,
+    },
+    /// We no longer hold the lease: another holder has put the target right without us.
+    #[error("the lease on {on} is no longer held by this execution")]
+    LeaseLost {
+        /// The subject of the lease.
+        on: Leased,
+    },
+    /// The lease is ours, and another invocation has written the journal of this swap since this one read it: look again.
+    #[error("another invocation has gone on with the swap on {on} since this one looked")]
+    Overtaken {
+        /// The subject of the lease.
+        on: Leased,
+    },
+    /// A row that can't be read: an operator has to correct it.
+    #[error("row {target:?} of the Swaps table: {problem}")]
+    Malformed {
+        /// The row's key.
+        target: String,
+        /// The fault of the row.
+        problem: String,
+    },
+    /// A row that orders changes to something that nothing proves to be ours. Nothing is done; an operator
+    /// has to inspect it.
+    #[error("row {target:?} of the Swaps table: {problem}")]
+    Unproven {
+        /// The row's key.
+        target: String,
+        /// The claim that is not proven.
+        problem: String,
+    },
+    /// The table did not answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+pub(super) fn lost(error: CallError, lease: &Lease) -> SwapsError {
+    if error.kind == Kind::ConditionFailed {
+        return SwapsError::LeaseLost { on: lease.on.clone() };
+    }
+    error.into()
+}
+
+pub(super) fn malformed(lease: &Lease, problem: String) -> SwapsError {
+    SwapsError::Malformed { target: lease.key(), problem }
+}

@@ -1,0 +1,92 @@
+//! A row of the Swaps table that an execution holds, read.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+use spot_domain::swap::journal::{Journal, SwapId};
+use spot_domain::swap::recovery::End;
+
+use super::SwapsError;
+use crate::tables::leases::Lease;
+use crate::tables::row::{Row, text_in};
+
+/// A lease and the journal under it.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The lease.
+    pub lease: Lease,
+    /// The journal of the swap in progress, if there is one.
+    pub journal: Option<Journal>,
+    /// The swap that was closed last under a lease on this target.
+    pub closed: Option<Closed>,
+}
+
+/// A swap that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    pub swap_id: SwapId,
+    pub end: End,
+}
+
+/// Parses a row; `None` if no execution holds it.
+///
+/// # Errors
+/// [`SwapsError::Malformed`] names the row and the attribute.
+pub fn parse(row: &Row) -> Result<Option<Held>, SwapsError> {
+    if !row.contains_key("lease_owner") {
+        return Ok(None);
+    }
+    let key = text_in(row, "target").cloned().unwrap_or_default();
+    let held = parse_held(row).and_then(|held| match held.lease.key() {
+        // Else an error or a person would go to the row of a swap that has nothing to do with this one.
+        leased if leased != key => Err(format!("leased: it names {leased}, and the row's key is another")),
+        _ => Ok(held),
+    });
+    held.map(Some).map_err(|problem| SwapsError::Malformed { target: key, problem })
+}
+
+fn parse_held(row: &Row) -> Result<Held, String> {
+    let lease = Lease {
+        on: json(row, "leased")?.ok_or("leased is missing")?,
+        account_id: field(row, "account_id")?,
+        region: field(row, "region")?,
+        owner: field(row, "lease_owner")?,
+        since: row
+            .get("lease_since")
+            .and_then(|v| v.as_n().ok()?.parse().ok())
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+            .ok_or("lease_since is missing or malformed")?,
+    };
+    // An older release writes the journal alone: the write conditions ask the attribute, and so does a reader.
+    let revision = row.get("revision").map(revision_of).transpose()?.unwrap_or_default();
+    let journal = json(row, "journal")?.map(|journal| Journal { revision, ..journal });
+    match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
+        Some(problem) => Err(format!("journal: {problem}")),
+        None => Ok(Held { lease, journal, closed: closed(row)? }),
+    }
+}
+
+pub(super) fn closed(row: &Row) -> Result<Option<Closed>, String> {
+    if !row.contains_key("closed_swap") {
+        return Ok(None);
+    }
+    Ok(Some(Closed { swap_id: field(row, "closed_swap")?, end: field(row, "closed_as")? }))
+}
+
+fn revision_of(value: &AttributeValue) -> Result<u64, &'static str> {
+    value.as_n().ok().and_then(|n| n.parse().ok()).ok_or("revision is no whole number; delete the attribute")
+}
+
+pub(super) fn field<T>(row: &Row, name: &str) -> Result<T, String>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let text = text_in(row, name).ok_or_else(|| format!("{name} is missing or no text"))?;
+    text.parse().map_err(|e: T::Err| format!("{name}: {e}"))
+}
+
+pub(super) fn json<T: serde::de::DeserializeOwned>(row: &Row, name: &str) -> Result<Option<T>, String> {
+    let Some(value) = row.get(name) else { return Ok(None) };
+    let text = value.as_s().map_err(|_| format!("{name} is no text"))?;
+    serde_json::from_str(text).map(Some).map_err(|e| format!("{name}: {e}"))
+}
