@@ -32,10 +32,7 @@ pub fn phase_table() -> Phases<Work, SwapReport> {
         ("Attach", on_current(attach::run)),
         ("WaitForInService", on_current(wait_for_in_service::run)),
         ("RetireOld", on_current(retire_old::run)),
-        (
-            "WaitForRetirement",
-            on_current(async |c, work, current| wait_for_retirement::run(c, work, current).await),
-        ),
+        ("WaitForRetirement", on_current(wait_for_retirement::run)),
         ("Restore", on_current(restore::run)),
         (
             "Rollback",

@@ -35,7 +35,7 @@ use executions::{Execution, ExecutionState, describe};
 
 /// The longest time for one lease.
 const PER_LEASE: Duration = Duration::from_secs(25);
-/// Leases that are worked on side by side. The function's timeout has room for ninety leases that hang.
+/// Leases that are worked on side by side. The function's timeout has room for eighty leases that hang.
 const AT_ONCE: usize = 8;
 
 /// The reconciler.

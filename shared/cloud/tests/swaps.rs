@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use spot_cloud::tables::swaps::{Claim, Lease, Leased, Owner, Release, Swaps, SwapsError};
-use spot_domain::swap::journal::{Journal, Retirement};
+use spot_domain::swap::journal::{Journal, Retirement, Stage};
 use spot_domain::swap::recovery::End;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
@@ -72,6 +72,8 @@ impl Row {
             ("lease_owner = :me", row["lease_owner"] == given[":me"]),
             ("attribute_exists(journal)", row.get("journal").is_some()),
             ("revision = :read", stored.is_none() || stored == number(&given[":read"])),
+            ("revision = :revision)", stored.is_none() || stored == number(&given[":revision"])),
+            ("stage = :before", given.get(":before").is_some_and(|before| &row["stage"] == before)),
             ("revision <= :revision", stored.is_none() || stored <= number(&given[":revision"])),
             ("stage = :stage", row["stage"] == given[":stage"]),
             ("swap_id = :swap", row.get("swap_id").is_none_or(|id| id == &given[":swap"])),
@@ -252,10 +254,44 @@ async fn the_next_candidates_swap_is_closed_by_its_own_steps_alone() {
         swaps.close(&lease(), &first, End::Finished, Release::Keep).await,
         swaps.write(&lease(), &first).await,
         swaps.claim(&lease(), &mut first.clone()).await.map(drop),
+        // A step of the first that hung before it entered its stage.
+        swaps
+            .enter(
+                &lease(),
+                &Journal { stage: Stage::Attaching, newcomer: Some(first.old.clone()), ..first.clone() },
+            )
+            .await
+            .map(drop),
     ] {
-        assert!(is_overtaken(&refused), "{refused:?}");
+        assert!(is_overtaken(&refused) || is_lease_lost(&refused), "{refused:?}");
     }
+    let stored = swaps.read(&lease()).await.unwrap().unwrap().journal.unwrap();
+    assert_eq!(stored.swap_id, next.swap_id);
+}
+
+/// A node's second launch has the id of the first, and begins at revision 0 again.
+#[tokio::test]
+async fn a_late_close_of_the_first_launchs_undo_leaves_the_second_alone() {
+    let mut undone = journal();
+    undone.revision = 5;
+    let row = Row::new(&journal());
+    row.set("revision", json!({"N": "0"}));
+    let (swaps, _endpoint) = table(&row, 0).await;
+    let refused = swaps.close(&lease(), &undone, End::Undone, Release::Keep).await;
+    assert!(is_overtaken(&refused), "{refused:?}");
     assert!(row.has("journal"));
+}
+
+#[tokio::test]
+async fn of_two_that_claim_from_the_same_payload_the_last_goes_on() {
+    let payload = journal();
+    let (swaps, _endpoint) = table(&Row::new(&payload), 0).await;
+    let (mut first, mut last) = (payload.clone(), payload.clone());
+    assert_eq!(swaps.claim(&lease(), &mut first).await.unwrap(), Claim::Granted);
+    assert_eq!(swaps.claim(&lease(), &mut last).await.unwrap(), Claim::Granted);
+    let refused = swaps.write(&lease(), &first).await;
+    assert!(is_overtaken(&refused), "{refused:?}");
+    swaps.write(&lease(), &last).await.unwrap();
 }
 
 #[tokio::test]

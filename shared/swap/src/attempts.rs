@@ -96,7 +96,7 @@ impl<'a> Attempts<'a> {
             if number < self.journal.attempt {
                 continue; // an earlier run of this step was refused here
             }
-            let may_have_launched = self.is_repeated && self.tries == 0;
+            let may_have_launched = self.is_repeated && !self.journal.is_unattempted && self.tries == 0;
             if may_have_launched && number != self.journal.attempt {
                 return Ok(InPool::EndsRun(in_doubt(self.journal.attempt)));
             }
@@ -143,7 +143,8 @@ impl<'a> Attempts<'a> {
         order: &Order,
     ) -> Result<Result<InstanceId, CallError>, StepError> {
         let age = Timestamp::now().duration_since(self.journal.launching_since);
-        if number != self.journal.attempt || age > JUST_NOW {
+        if self.journal.is_unattempted || number != self.journal.attempt || age > JUST_NOW {
+            self.journal.is_unattempted = false;
             self.journal.attempt = number;
             self.journal.launching_since = Timestamp::now();
             self.context.swaps.write(&self.work.lease, self.journal).await?;

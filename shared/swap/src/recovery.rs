@@ -186,7 +186,10 @@ async fn perform_alone(clients: &RegionClients, journal: &Journal, action: &Acti
             instances::terminate(&clients.ec2, id).await
         }
         Action::TerminateOld => instances::terminate(&clients.ec2, &journal.old).await,
-        _ => Ok(()),
+        Action::Done(_) | Action::Wait(_) => Ok(()),
+        needs_group => {
+            Err(CallError::malformed("recovery", format!("{needs_group:?} outside of an Auto Scaling group")))
+        }
     }
 }
 

@@ -30,8 +30,8 @@ use crate::work::{NodeRun, NodeWork};
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepError> {
     let (run, blocked) = work.run()?;
-    let current = run.take_current()?;
-    let next = cordon(context, run, blocked, &current).await?;
+    let mut current = run.take_current()?;
+    let next = cordon(context, run, blocked, &mut current).await?;
     run.swap.current = Some(current);
     Ok(next)
 }
@@ -40,14 +40,14 @@ async fn cordon(
     context: &Context,
     run: &mut NodeRun,
     blocked: &mut Vec<BlockedPod>,
-    current: &Current,
+    current: &mut Current,
 ) -> Result<Next, StepError> {
     let clients = context.clients(&run.swap).await?;
     if let Some(undo) = undo_if_at_risk(context, &clients, &mut run.swap, current).await? {
         return Ok(undo);
     }
     // The lease must still be ours before a node is touched.
-    context.swaps.write(&run.swap.lease, &current.journal).await?;
+    context.swaps.claim(&run.swap.lease, &mut current.journal).await?;
     let deadline = run.drain_until();
     match mark_old(context, run, blocked, current).await {
         Ok(Marked::Ready) => {

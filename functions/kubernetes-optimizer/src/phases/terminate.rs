@@ -138,7 +138,7 @@ async fn retire(context: &Context, run: &mut NodeRun, current: &mut Current) -> 
         answer => answer?,
     };
     match old {
-        None => wait_for_retirement::run(context, &mut run.swap, current).await,
+        None => wait_for_retirement::look(context, &mut run.swap, current).await,
         Some(_) if Timestamp::now() < current.deadline => Ok(Next::Wait),
         Some(why) => Err(StepError::Stuck(format!("node {}: {why}", run.node.old))),
     }

@@ -41,7 +41,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         }
         // The rollback waits from this time until an image that the call may have made must be visible.
         journal.launching_since = Timestamp::now();
-        context.swaps.write(&work.lease, &journal).await?;
+        context.swaps.note(&work.lease, &journal).await?;
         if let Some(lab) = &mut work.lab {
             lab.captured_at = Some(journal.launching_since);
         }

@@ -117,9 +117,9 @@ impl Swaps {
             Stage::Capturing | Stage::Undoing => None,
         };
         let condition = match journal.stage {
-            Stage::Launching => "(attribute_not_exists(stage) OR stage = :before)",
-            Stage::Attaching | Stage::Retiring => "stage = :before",
-            Stage::Capturing | Stage::Undoing => "attribute_not_exists(stage)",
+            Stage::Launching => format!("(attribute_not_exists(stage) OR (stage = :before AND {SAME_SWAP}))"),
+            Stage::Attaching | Stage::Retiring => format!("stage = :before AND {SAME_SWAP}"),
+            Stage::Capturing | Stage::Undoing => "attribute_not_exists(stage)".to_owned(),
         };
         let mut request = self
             .put_journal(lease, journal)?
@@ -134,7 +134,7 @@ impl Swaps {
             Some(mut stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
                 // The repetition calls now: its call may land later than the first.
                 stored.changed_at = journal.changed_at.or(stored.changed_at);
-                self.revise(lease, &mut stored).await?;
+                self.claim_once(lease, &mut stored).await?;
                 Ok(Entered::Again(stored))
             }
             _ => Err(SwapsError::LeaseLost { on: lease.on.clone() }),
@@ -150,7 +150,7 @@ impl Swaps {
         let condition =
             format!("lease_owner = :me AND attribute_exists(journal) AND {SAME_SWAP} AND {LATEST}");
         let request = self.put_journal(lease, journal)?.condition_expression(condition);
-        fenced(request, lease, journal).await
+        fenced(request, lease, Some(journal)).await
     }
 
     /// Writes the next revision of a journal that was read. Of two that have read the same, one goes on: the
@@ -160,6 +160,15 @@ impl Swaps {
     /// # Errors
     /// [`SwapsError::LeaseLost`] or [`SwapsError::Overtaken`]: then the call that it speaks of must not be made.
     pub async fn revise(&self, lease: &Lease, journal: &mut Journal) -> Result<(), SwapsError> {
+        let request = self.put_next_revision(lease, journal)?;
+        fenced(request, lease, Some(journal)).await
+    }
+
+    fn put_next_revision(
+        &self,
+        lease: &Lease,
+        journal: &mut Journal,
+    ) -> Result<UpdateItemFluentBuilder, SwapsError> {
         let read = journal.revision;
         journal.revision = read.saturating_add(1);
         let request = self
@@ -169,7 +178,7 @@ impl Swaps {
                  AND (attribute_not_exists(revision) OR revision = :read)"
             ))
             .expression_attribute_values(":read", number(&read));
-        fenced(request, lease, journal).await
+        Ok(request)
     }
 
     /// Claims a swap for a step that changes something without entering a stage. The last to claim goes on: an earlier
@@ -179,7 +188,7 @@ impl Swaps {
     /// [`SwapsError::LeaseLost`] or [`SwapsError::Overtaken`]: nothing must be changed then.
     pub async fn claim(&self, lease: &Lease, journal: &mut Journal) -> Result<Claim, SwapsError> {
         let known = journal.revision;
-        let refused = match self.revise(lease, journal).await {
+        let refused = match self.claim_once(lease, journal).await {
             Ok(()) => return Ok(Claim::Granted),
             Err(refused @ (SwapsError::LeaseLost { .. } | SwapsError::Overtaken { .. })) => refused,
             Err(error) => return Err(error),
@@ -192,11 +201,17 @@ impl Swaps {
         match self.read(lease).await?.and_then(|held| held.journal) {
             Some(stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
                 *journal = stored;
-                self.revise(lease, journal).await?;
+                self.claim_once(lease, journal).await?;
                 Ok(Claim::Granted)
             }
             _ => Err(refused),
         }
+    }
+
+    /// A claim changes nothing but the revision: another's looks the same.
+    async fn claim_once(&self, lease: &Lease, journal: &mut Journal) -> Result<(), SwapsError> {
+        let request = self.put_next_revision(lease, journal)?;
+        fenced(request, lease, None).await
     }
 
     /// Writes an observation into the journal of a swap that is still in the same stage. The write changes no
@@ -207,7 +222,7 @@ impl Swaps {
     pub async fn note(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
         let condition = format!("lease_owner = :me AND stage = :stage AND {SAME_SWAP} AND {LATEST}");
         let request = self.put_journal(lease, journal)?.condition_expression(condition);
-        fenced(request, lease, journal).await
+        fenced(request, lease, Some(journal)).await
     }
 
     /// Takes the lease of a dead execution over, for the reconciler. The reconciler may take over a lease
@@ -245,12 +260,13 @@ impl Swaps {
         let request = self
             .release(lease, release, Some("closed_swap = :swap, closed_as = :end"))
             .condition_expression(format!(
-                "lease_owner = :me AND (attribute_not_exists(journal) OR ({SAME_SWAP} AND {LATEST}))"
+                "lease_owner = :me AND (attribute_not_exists(journal) OR ({SAME_SWAP} \
+                 AND (attribute_not_exists(revision) OR revision = :revision)))"
             ))
             .expression_attribute_values(":end", text(&end))
             .expression_attribute_values(":swap", text(&journal.swap_id))
             .expression_attribute_values(":revision", number(&journal.revision));
-        match fenced(request, lease, journal).await {
+        match fenced(request, lease, Some(journal)).await {
             // A call whose answer was lost may have closed it.
             Err(SwapsError::LeaseLost { .. }) if self.is_closed(lease, journal, end).await? => Ok(()),
             answer => answer,
@@ -383,18 +399,19 @@ fn stage(stage: Stage) -> AttributeValue {
     AttributeValue::S(stage.name().to_owned())
 }
 
-/// Sends a write that must not be made once another has gone on with the swap.
+/// Sends a write that must not be made once another has gone on with the swap. If it is refused and the row holds
+/// `written`, the answer to this very write was lost: it counts as written.
 async fn fenced(
     request: UpdateItemFluentBuilder,
     lease: &Lease,
-    journal: &Journal,
+    written: Option<&Journal>,
 ) -> Result<(), SwapsError> {
     let request =
         request.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
     let Err(error) = request.send().await else { return Ok(()) };
     match still_ours(&error, lease)?.map(|held| held.journal) {
-        // The revision is part of the journal: the answer to this very write was lost.
-        Some(Some(stored)) if &stored == journal => Ok(()),
+        // The revision is part of the journal.
+        Some(Some(stored)) if written == Some(&stored) => Ok(()),
         Some(_) => Err(SwapsError::Overtaken { on: lease.on.clone() }),
         None => Err(SwapsError::LeaseLost { on: lease.on.clone() }),
     }

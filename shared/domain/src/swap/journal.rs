@@ -233,6 +233,9 @@ pub struct Journal {
     pub launching_since: Timestamp,
     /// The launch attempt that may have succeeded, as the launch numbers its attempts: pool, then subnet.
     pub attempt: usize,
+    /// No launch attempt was made yet. The next one is recorded before its call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_unattempted: bool,
     /// The instance that replaces the old one, known from the attach on.
     pub newcomer: Option<InstanceId>,
     /// The state to restore; `None` before the attach, when the group is untouched.
@@ -259,7 +262,7 @@ pub struct Journal {
     /// The time at which the last changing call was decided on. The call may land later, and show later still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Timestamp>,
-    /// The number of times that a recovery has written the journal: of two at once, the first to write goes on.
+    /// The number of times that a step has claimed the journal, or a recovery has written it. Of two at once, one goes on.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub revision: u64,
     /// The reason for the undo, once the swap is undone.
@@ -298,6 +301,7 @@ impl Journal {
             old: old.clone(),
             launching_since: Timestamp::now(),
             attempt: 0,
+            is_unattempted: true,
             newcomer: None,
             original: None,
             max_raised_to: None,

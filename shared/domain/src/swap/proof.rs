@@ -22,7 +22,7 @@ pub enum Evidence {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the journal names instance {newcomer} as the newcomer of swap {swap_id}, and the ClientToken of its launch is not that \
-     swap's; find out who wrote the row, then delete its attributes `journal`, `stage` and `revision`"
+     swap's; find out who wrote the row, then delete its attributes `journal`, `stage`, `revision` and `swap_id`"
 )]
 pub struct Unproven {
     pub newcomer: InstanceId,

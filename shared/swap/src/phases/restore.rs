@@ -1,14 +1,12 @@
 //! Restore: resumes AZRebalance if we suspended it. Sets MaxSize as its owner had it, once the group fits below
-//! it. Terminates what else the swap has launched. Then closes the journal.
+//! it. Then closes the journal. If the swap has launched a second newcomer, the rollback ends it instead.
 //!
 //! Claims the swap first: the execution may have been redriven after a recovery has ended its swap.
 
 use jiff::Timestamp;
-use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
-use spot_cloud::ec2::instances;
 use spot_cloud::tables::swaps::{Claim, Release};
-use spot_domain::swap::journal::Journal;
+use spot_domain::Reason;
 use spot_domain::swap::recovery::End;
 use spot_domain::swap::recovery::group::{Action, Observed, next};
 
@@ -23,8 +21,11 @@ use crate::work::{Current, Next, Work};
 /// A call fails, or the group does not fit below its MaxSize by the deadline ([`StepError::Stuck`]).
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let claim = context.swaps.claim(&work.lease, &mut current.journal).await?;
-    if claim == Claim::Granted && restore(context, work, current).await? == Next::Wait {
-        return Ok(Next::Wait);
+    if claim == Claim::Granted {
+        let restored = restore(context, work, current).await?;
+        if restored != Next::Proceed {
+            return Ok(restored);
+        }
     }
     work.done(current.swapped());
     let next = work.next_candidate();
@@ -38,13 +39,16 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     Ok(next)
 }
 
-async fn restore(context: &Context, work: &Work, current: &Current) -> Result<Next, StepError> {
+async fn restore(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
     let clients = context.clients(work).await?;
+    // A launch whose answer was lost may have come to light since. The rollback drains what is a node.
+    if let Some(stray) = strays(&clients, &current.journal).await?.first() {
+        return Ok(work.undo(Reason::StepFailed, format!("instance {stray}, a second newcomer, goes first")));
+    }
     let name = work.group()?.1;
     if current.journal.original.as_ref().is_some_and(|original| !original.az_rebalance_suspended) {
         groups::resume_az_rebalance(&clients.autoscaling, name).await?;
     }
-    terminate_strays(&clients, &current.journal).await?;
     if current.journal.max_raised_to.is_some()
         && let Some(mut group) = context.group(&clients, work).await?
     {
@@ -58,13 +62,4 @@ async fn restore(context: &Context, work: &Work, current: &Current) -> Result<Ne
         }
     }
     Ok(Next::Proceed)
-}
-
-/// A launch whose answer was lost may have come to light since: the swap then has two newcomers.
-async fn terminate_strays(clients: &RegionClients, journal: &Journal) -> Result<(), StepError> {
-    for stray in strays(clients, journal).await? {
-        tracing::warn!(instance_id = %stray, swap_id = %journal.swap_id, "terminating a second newcomer");
-        instances::terminate(&clients.ec2, &stray).await?;
-    }
-    Ok(())
 }

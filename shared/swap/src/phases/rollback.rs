@@ -7,12 +7,12 @@
 use crate::newcomer::unproven;
 use crate::recovery::{Permission, Progress, advance};
 use jiff::Timestamp;
-use spot_cloud::tables::swaps::{Closed, Release};
-use spot_domain::Reason;
+use spot_cloud::tables::swaps::{Closed, Leased, Release};
 use spot_domain::swap::journal::{Journal, Stage, SwapId, Undo};
 use spot_domain::swap::recovery::End;
 use spot_domain::swap::recovery::group::{Action, Observed};
 use spot_domain::swap::report::Swapped;
+use spot_domain::{InstanceId, Reason};
 
 use crate::error::StepError;
 use crate::work::{Current, Next, Work};
@@ -48,7 +48,8 @@ pub async fn run(
         nothing_in_progress(work, &undo, held.closed.as_ref());
         return Ok(work.next_candidate());
     };
-    if !is_of_this_run(work, &journal) {
+    let is_another = |current: &Current| current.journal.swap_id != journal.swap_id;
+    if !is_of_this_run(work, &journal) || work.current.as_ref().is_some_and(is_another) {
         let problem = format!("it tells of swap {}, which is none of this execution", journal.swap_id);
         return Err(unproven(&work.lease, &problem).into());
     }
@@ -119,6 +120,7 @@ fn nothing_in_progress(work: &mut Work, undo: &Undo, closed: Option<&Closed>) {
             return finished(work);
         }
         Some(current) => current.candidate.instance_id,
+        None if let Some(old) = brought_back(work, closed) => old,
         None if work.queue.is_empty() => {
             work.end(undo.reason, undo.detail.clone());
             return finished(work);
@@ -127,6 +129,14 @@ fn nothing_in_progress(work: &mut Work, undo: &Undo, closed: Option<&Closed>) {
     };
     work.put_back(&instance_id, undo);
     finished(work);
+}
+
+/// Returns the instance that this run was to bring back, once its swap is undone.
+fn brought_back(work: &Work, closed: Option<&Closed>) -> Option<InstanceId> {
+    let Leased::Instance(old) = &work.lease.on else { return None };
+    let is_over = work.lab.as_ref().is_some_and(|lab| lab.is_over);
+    let is_undone = closed.is_some_and(|closed| closed.swap_id.is_of(old) && closed.end == End::Undone);
+    (is_over && is_undone).then(|| old.clone())
 }
 
 fn record(

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use spot_cloud::ec2::instances;
 use spot_cloud::launch::gatekeeper::PoolVerdict;
-use spot_cloud::tables::swaps::Leased;
+use spot_cloud::tables::swaps::{Leased, SwapsError};
 use spot_cloud::{CallError, RegionClients};
 use spot_domain::swap::group::{Instance, InstanceState};
 use spot_domain::swap::scaling::scaling;
@@ -72,7 +72,16 @@ async fn note_volumes(
     if volumes.is_subset(&lab.volumes) {
         return Ok(());
     }
-    lab.volumes.extend(volumes);
+    lab.volumes.extend(volumes.clone());
+    match context.swaps.note(&work.lease, &current.journal).await {
+        // An earlier launch step that ran on has claimed the swap since.
+        Err(SwapsError::Overtaken { .. }) => {}
+        noted => return Ok(noted?),
+    }
+    context.swaps.claim(&work.lease, &mut current.journal).await?;
+    if let Some(lab) = &mut current.journal.lab {
+        lab.volumes.extend(volumes);
+    }
     Ok(context.swaps.note(&work.lease, &current.journal).await?)
 }
 

@@ -9,6 +9,7 @@ use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::load_balancing::targets;
+use spot_cloud::tables::swaps::Claim;
 use spot_domain::Reason;
 use spot_domain::swap::group::Group;
 use spot_domain::swap::journal::Retirement;
@@ -27,7 +28,19 @@ use crate::work::{Current, Next, Work};
 ///
 /// # Errors
 /// A call fails, or the old instance has not left by the deadline ([`StepError::Stuck`]).
-pub async fn run(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
+pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
+    // The execution may have been redriven after a recovery has ended its swap.
+    if context.swaps.claim(&work.lease, &mut current.journal).await? == Claim::Finished {
+        return Ok(Next::Proceed);
+    }
+    look(context, work, current).await
+}
+
+/// Does the same for a swap that the caller has claimed.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn look(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
     let clients = context.clients(work).await?;
     let Some(group) = context.group(&clients, work).await? else {
         return Ok(work.undo_for(Change::deleted()));

@@ -63,7 +63,8 @@ const REATTACHES: u32 = 2;
 /// Returns the next thing to do, as a step of the state machine sees the swap.
 #[must_use]
 pub fn next(journal: &Journal, observed: &Observed) -> Action {
-    match (decide(journal, observed), observed.strays.first()) {
+    let stray = observed.strays.iter().find(|stray| !journal.keeps(stray));
+    match (decide(journal, observed), stray) {
         (Action::Done(_), Some(stray)) => Action::TerminateStray(stray.clone()),
         (action, _) => action,
     }

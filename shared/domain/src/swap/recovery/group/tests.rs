@@ -758,3 +758,12 @@ fn beside_a_newcomer_that_died_an_earlier_launch_may_come_to_light() {
     world.seen.launch_may_be_invisible = false;
     assert_eq!(recover(&world.journal, &world.seen), Action::Done(End::Undone));
 }
+
+#[test]
+fn a_second_newcomer_that_its_pods_keep_in_service_holds_up_no_end() {
+    let mut world = World::cut_after(8, 3, false, Retirement::Detach);
+    world.seen.strays = vec![id(77)];
+    world.journal.kept = Some(Kept { instance_id: id(77), why: "default/web-0 can't be evicted".into() });
+    assert_eq!(world.recover(), End::Finished);
+    assert_eq!(world.seen.strays, [id(77)]);
+}
