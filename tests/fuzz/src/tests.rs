@@ -26,7 +26,8 @@ fn found(samples: &[&str], fault: impl Fn(&Value) -> bool) -> Found {
 #[test]
 fn a_panic_is_found_with_its_place_and_made_small() {
     let sample = r#"{"detail": {"id": "i-1", "state": "running"}, "source": "aws.ec2"}"#;
-    let Found { problem, input } = found(&[sample], |json| json["detail"]["id"].is_array());
+    let fault = |json: &Value| json["detail"]["id"].is_array() && json["detail"]["state"] == "running";
+    let Found { problem, input } = found(&[sample], fault);
     assert!(problem.contains("tests.rs") && problem.contains("the fault of the parser"), "{problem}");
     let json: Value = serde_json::from_slice(&input).unwrap();
     // One edit is left: the rest of the sample is as it was.
