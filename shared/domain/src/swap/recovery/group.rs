@@ -140,9 +140,10 @@ fn before_attach(journal: &Journal, observed: &Observed) -> Action {
         Some(newcomer) if newcomer.alive && !journal.keeps(&newcomer.id) => {
             Action::TerminateNewcomer(newcomer.id.clone())
         }
-        // Beside a newcomer that is known, an earlier launch may come to light.
-        _ if observed.launch_may_be_invisible => Action::Wait("a launch may not be visible yet"),
-        None if observed.calls_may_land => Action::Wait("a launch may not be visible yet"),
+        // A launch makes no second attempt while the first may come to light.
+        None if observed.launch_may_be_invisible || observed.calls_may_land => {
+            Action::Wait("a launch may not be visible yet")
+        }
         _ => Action::Done(End::Undone),
     }
 }

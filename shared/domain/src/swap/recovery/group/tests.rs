@@ -750,16 +750,6 @@ fn a_second_newcomer_goes_before_a_swap_ends_whichever_way() {
 }
 
 #[test]
-fn beside_a_newcomer_that_died_an_earlier_launch_may_come_to_light() {
-    let mut world = World::cut_after(1, 3, false, Retirement::Detach);
-    world.perform(&Action::TerminateNewcomer(id(NEW)));
-    world.seen.launch_may_be_invisible = true;
-    assert!(matches!(recover(&world.journal, &world.seen), Action::Wait(_)));
-    world.seen.launch_may_be_invisible = false;
-    assert_eq!(recover(&world.journal, &world.seen), Action::Done(End::Undone));
-}
-
-#[test]
 fn a_second_newcomer_that_its_pods_keep_in_service_holds_up_no_end() {
     let mut world = World::cut_after(8, 3, false, Retirement::Detach);
     world.seen.strays = vec![id(77)];
