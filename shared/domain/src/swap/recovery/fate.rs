@@ -66,3 +66,53 @@ pub(super) enum Answer {
     Again,
     Nothing,
 }
+
+/// The truth of earlier ticks, as far back as a look may show it.
+#[derive(Debug)]
+pub(super) struct Past<T>(Vec<(u32, T)>);
+
+impl<T: Clone + PartialEq> Past<T> {
+    pub(super) fn new(truth: &T) -> Self {
+        Self(vec![(0, truth.clone())])
+    }
+
+    pub(super) fn remember(&mut self, now: u32, truth: &T) {
+        if self.0.last().is_none_or(|(_, last)| last != truth) {
+            self.0.push((now, truth.clone()));
+        }
+        let oldest = now.saturating_sub(LAG);
+        let keep = self.0.iter().rposition(|(tick, _)| *tick <= oldest).unwrap_or_default();
+        self.0.drain(..keep);
+    }
+
+    /// Returns the truth of so many changes ago; 0 is now.
+    pub(super) fn of<'a>(&'a self, age: u8, truth: &'a T) -> &'a T {
+        let newest = self.0.len() - 1;
+        if age == 0 { truth } else { &self.0[newest.saturating_sub(usize::from(age))].1 }
+    }
+}
+
+/// Calls that land after their caller gave up, each with its deadline and what it was decided on.
+#[derive(Debug)]
+pub(super) struct Flights<C, B>(Vec<(u32, C, B)>);
+
+impl<C, B> Flights<C, B> {
+    pub(super) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn depart(&mut self, now: u32, call: C, basis: B) {
+        self.0.push((now + LATE, call, basis));
+    }
+
+    /// Returns the next call that lands by now.
+    pub(super) fn land(&mut self, now: u32) -> Option<(C, B)> {
+        let due = self.0.iter().position(|(deadline, ..)| *deadline <= now)?;
+        let (_, call, basis) = self.0.remove(due);
+        Some((call, basis))
+    }
+}

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::aws::{Basis, Call, NEW, OLD, Truth, View, ids, view};
 use super::recoverer::Visit;
 use super::*;
-use crate::swap::recovery::fate::{Answer, Fate, LAG, LATE, LIFE, QUIET, Refused};
+use crate::swap::recovery::fate::{Answer, Fate, Flights, LAG, LIFE, Past, QUIET, Refused};
 
 /// The next step of a process: a write, a look, or a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,10 +88,10 @@ pub(super) struct Row {
 pub(super) struct History {
     pub now: u32,
     pub truth: Truth,
-    past: Vec<(u32, Truth)>,
+    past: Past<Truth>,
     pub row: Option<Row>,
     pub end: Option<End>,
-    flights: Vec<(u32, Call, Basis)>,
+    flights: Flights<Call, Basis>,
     pub execution: Execution,
     pub visits: [Visit; 3],
     pub poisoned: bool,
@@ -109,11 +109,11 @@ impl History {
         let truth = Truth::new(n, if is_at_max { n } else { n + 3 });
         Self {
             now: 0,
-            past: vec![(0, truth.clone())],
+            past: Past::new(&truth),
             truth,
             row: None,
             end: None,
-            flights: vec![],
+            flights: Flights::none(),
             execution: Execution::new(Journal::new(&ids(OLD), Timestamp::UNIX_EPOCH, retirement)),
             visits: <[Visit; 3]>::default(),
             poisoned: false,
@@ -181,17 +181,11 @@ impl History {
 
     fn pass(&mut self, ticks: u32) {
         self.now += ticks;
-        while let Some(due) = self.flights.iter().position(|(deadline, ..)| *deadline <= self.now) {
-            let (_, call, basis) = self.flights.remove(due);
+        while let Some((call, basis)) = self.flights.land(self.now) {
             let answer = self.carry_out(call, basis);
             self.note(|_| format!("{call:?} lands: {answer:?}"));
         }
-        if self.past.last().is_none_or(|(_, last)| last != &self.truth) {
-            self.past.push((self.now, self.truth.clone()));
-        }
-        let oldest = self.now.saturating_sub(LAG);
-        let keep = self.past.iter().rposition(|(tick, _)| *tick <= oldest).unwrap_or_default();
-        self.past.drain(..keep);
+        self.past.remember(self.now, &self.truth);
     }
 
     // ---- the oracles ----
@@ -265,7 +259,7 @@ impl History {
             Fate::Refused => Answer::Refused,
             Fate::Never | Fate::CutBefore => Answer::Nothing,
             Fate::Late => {
-                self.flights.push((self.now + LATE, call, basis));
+                self.flights.depart(self.now, call, basis);
                 Answer::Nothing
             }
         };
@@ -274,10 +268,7 @@ impl History {
     }
 
     pub(super) fn look(&self, ages: [u8; 3]) -> View {
-        let newest = self.past.len() - 1;
-        let of = |age: u8| {
-            if age == 0 { &self.truth } else { &self.past[newest.saturating_sub(usize::from(age))].1 }
-        };
+        let of = |age: u8| self.past.of(age, &self.truth);
         view(of(ages[0]), of(ages[1]), of(ages[2]))
     }
 

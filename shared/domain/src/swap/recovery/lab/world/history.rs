@@ -5,7 +5,7 @@ use super::aws::{ALL, ATTEMPTS, Call, Deed, Truth, Who};
 use super::look::{Basis, FIELDS};
 use super::recoverer::Visit;
 use super::*;
-use crate::swap::recovery::fate::{Answer, Fate, LAG, LATE, LIFE, QUIET, Refused};
+use crate::swap::recovery::fate::{Answer, Fate, Flights, LAG, LIFE, Past, QUIET, Refused};
 
 /// The next step of a process: a write, a look, or a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub(super) struct Plan {
 pub(super) struct History {
     pub now: u32,
     pub truth: Truth,
-    pub past: Vec<(u32, Truth)>,
+    pub past: Past<Truth>,
     /// The row of the Swaps table: its journal bears the revision.
     pub row: Option<Journal>,
     pub end: Option<End>,
@@ -129,7 +129,7 @@ pub(super) struct History {
     /// The measure of the look on which it ended, and the journal by then.
     pub end_basis: Basis,
     pub last: Option<Journal>,
-    pub flights: Vec<(u32, Call, Basis)>,
+    pub flights: Flights<Call, Basis>,
     pub execution: Execution,
     zombie: Option<(Execution, u32)>,
     pub reconcilers: [Visit; 2],
@@ -170,14 +170,14 @@ impl History {
     fn of(truth: Truth, execution: Execution) -> Self {
         Self {
             now: 0,
-            past: vec![(0, truth.clone())],
+            past: Past::new(&truth),
             truth,
             row: None,
             end: None,
             told: vec![],
             end_basis: Basis::default(),
             last: None,
-            flights: vec![],
+            flights: Flights::none(),
             execution,
             zombie: None,
             reconcilers: <[Visit; 2]>::default(),
@@ -249,17 +249,11 @@ impl History {
 
     pub(super) fn pass(&mut self, ticks: u32) {
         self.now += ticks;
-        while let Some(due) = self.flights.iter().position(|(deadline, ..)| *deadline <= self.now) {
-            let (_, call, basis) = self.flights.remove(due);
+        while let Some((call, basis)) = self.flights.land(self.now) {
             let answer = self.carry_out(call, basis);
             self.note(|_| format!("{call:?} lands: {answer:?}"));
         }
-        if self.past.last().is_none_or(|(_, last)| last != &self.truth) {
-            self.past.push((self.now, self.truth.clone()));
-        }
-        let oldest = self.now.saturating_sub(LAG);
-        let keep = self.past.iter().rposition(|(tick, _)| *tick <= oldest).unwrap_or_default();
-        self.past.drain(..keep);
+        self.past.remember(self.now, &self.truth);
     }
 
     // ---- calls ----
@@ -275,7 +269,7 @@ impl History {
             Fate::Refused => Answer::Refused,
             Fate::Never | Fate::CutBefore => Answer::Nothing,
             Fate::Late => {
-                self.flights.push((self.now + LATE, call, basis));
+                self.flights.depart(self.now, call, basis);
                 Answer::Nothing
             }
         };

@@ -26,10 +26,7 @@ pub(super) struct Seen {
 
 impl History {
     pub(super) fn look(&self, ages: [u8; FIELDS]) -> Seen {
-        let newest = self.past.len() - 1;
-        let of = |age: u8| {
-            if age == 0 { &self.truth } else { &self.past[newest.saturating_sub(usize::from(age))].1 }
-        };
+        let of = |age: u8| self.past.of(age, &self.truth);
         let [old, new, address, olds, news, storage] = ages.map(of);
         let both_serve = |a: Served, b: Served| std::array::from_fn(|n| a[n] && b[n]);
         let both = olds.groups.iter().zip(&news.groups);
