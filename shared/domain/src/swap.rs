@@ -2,6 +2,7 @@
 //!
 //! Start at [`group`] and [`selection`] for the choice, at [`journal`] and [`recovery`] for what survives a crash.
 
+pub mod asked;
 pub mod belongings;
 pub mod eviction;
 pub mod fitness;

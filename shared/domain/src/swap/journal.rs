@@ -8,8 +8,9 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClusterName, InstanceId, MalformedText, NodeName};
+use crate::ids::{ClusterName, InstanceId, InstanceType, MalformedText, NodeName};
 use crate::reason::Reason;
+use crate::swap::asked::Market;
 use crate::swap::eviction::Turns;
 use crate::swap::lab::LabSwap;
 
@@ -62,7 +63,7 @@ impl SwapId {
         self.0.strip_prefix(old.as_str()).is_some_and(|rest| rest.rfind('-') == Some(0))
     }
 
-    /// Returns the ClientToken of one launch attempt.
+    /// Returns the ClientToken of one Spot launch attempt.
     ///
     /// Every attempt has its own token: EC2 refuses the same token with other parameters
     /// (`IdempotentParameterMismatch`).
@@ -71,12 +72,33 @@ impl SwapId {
         format!("{}-{attempt}", self.0)
     }
 
-    /// Returns true if this is the ClientToken of one of the swap's launches. EC2 sets the token once, at the
+    /// Returns the ClientToken of one On-Demand launch attempt. No Spot launch of the swap has it.
+    #[must_use]
+    pub fn on_demand_token(&self, attempt: usize) -> String {
+        format!("{}-d{attempt}", self.0)
+    }
+
+    /// Returns true if this is the ClientToken of one of the swap's Spot launches. EC2 sets the token once, at the
     /// launch.
     #[must_use]
     pub fn has_token(&self, client_token: &str) -> bool {
-        let attempt = client_token.strip_prefix(self.as_str()).and_then(|rest| rest.strip_prefix('-'));
-        attempt.is_some_and(is_number)
+        self.attempt_of(client_token).is_some_and(is_number)
+    }
+
+    /// Returns true if a launch of the swap made an instance of this market with this ClientToken.
+    ///
+    /// Each market has tokens of its own: an On-Demand instance never passes for a Spot newcomer.
+    #[must_use]
+    pub fn launched(&self, market: Market, client_token: Option<&str>) -> bool {
+        let attempt = client_token.and_then(|token| self.attempt_of(token));
+        attempt.is_some_and(|attempt| match market {
+            Market::Spot => is_number(attempt),
+            Market::OnDemand => attempt.strip_prefix('d').is_some_and(is_number),
+        })
+    }
+
+    fn attempt_of<'a>(&self, client_token: &'a str) -> Option<&'a str> {
+        client_token.strip_prefix(self.as_str())?.strip_prefix('-')
     }
 
     /// Returns the name of the swap's image. EC2 takes a name once in an account and region, and never
@@ -220,6 +242,27 @@ pub struct Undo {
     pub detail: String,
 }
 
+/// The right to launch one On-Demand instance of a type.
+///
+/// Only the journal of a swap to On-Demand gives it: such a launch was asked for, and is written ahead.
+///
+/// ```compile_fail
+/// use spot_domain::swap::journal::OnDemandLaunch;
+/// let forged = OnDemandLaunch { instance_type: "m5.large".parse().unwrap() };
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+pub struct OnDemandLaunch {
+    instance_type: InstanceType,
+}
+
+impl OnDemandLaunch {
+    /// Returns the type.
+    #[must_use]
+    pub fn instance_type(&self) -> &InstanceType {
+        &self.instance_type
+    }
+}
+
 /// The swap in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
@@ -229,6 +272,9 @@ pub struct Journal {
     pub stage: Stage,
     /// The instance to be replaced.
     pub old: InstanceId,
+    /// The market that the newcomer is launched in; absent for Spot.
+    #[serde(default, skip_serializing_if = "Market::is_spot")]
+    pub to: Market,
     /// The time when the launch began: an instance may become visible only some time after its launch.
     pub launching_since: Timestamp,
     /// The launch attempt that may have succeeded, as the launch numbers its attempts: pool, then subnet.
@@ -299,6 +345,7 @@ impl Journal {
             swap_id: SwapId::new(old, run_started),
             stage: Stage::Launching,
             old: old.clone(),
+            to: Market::Spot,
             launching_since: Timestamp::now(),
             attempt: 0,
             is_unattempted: true,
@@ -319,6 +366,21 @@ impl Journal {
             kept: None,
             lab: None,
         }
+    }
+
+    /// Returns the ClientToken of one launch attempt, in the market of the newcomer.
+    #[must_use]
+    pub fn client_token(&self, attempt: usize) -> String {
+        match self.to {
+            Market::Spot => self.swap_id.client_token(attempt),
+            Market::OnDemand => self.swap_id.on_demand_token(attempt),
+        }
+    }
+
+    /// Returns the right to launch an On-Demand newcomer of this type; `None` unless the swap goes to On-Demand.
+    #[must_use]
+    pub fn on_demand_launch(&self, instance_type: &InstanceType) -> Option<OnDemandLaunch> {
+        self.to.is_on_demand().then(|| OnDemandLaunch { instance_type: instance_type.clone() })
     }
 
     /// Returns the contradiction in the journal: a state that no step of ours can have written. A journal
@@ -371,6 +433,47 @@ mod tests {
 
     fn swap() -> SwapId {
         "i-0123456789abcdef0-1700000000000".parse().unwrap()
+    }
+
+    #[test]
+    fn a_token_proves_a_launch_in_its_own_market_alone() {
+        let (spot, on_demand) = (swap().client_token(7), swap().on_demand_token(7));
+        assert!(on_demand.len() <= 64 && on_demand.is_ascii());
+        assert!(swap().launched(Market::Spot, Some(&spot)));
+        assert!(swap().launched(Market::OnDemand, Some(&on_demand)));
+        assert!(
+            !swap().launched(Market::OnDemand, Some(&spot))
+                && !swap().launched(Market::Spot, Some(&on_demand))
+        );
+        for token in [
+            None,
+            Some(""),
+            Some("i-0123456789abcdef0-1700000000000-d"),
+            Some("i-0123456789abcdef0-17000000000001-d0"),
+        ] {
+            assert!(!swap().launched(Market::OnDemand, token), "{token:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_swap_to_on_demand_gives_the_right_to_launch_it() {
+        let old: InstanceId = "i-0123456789abcdef0".parse().unwrap();
+        let to_spot = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach);
+        let m5: InstanceType = "m5.large".parse().unwrap();
+        assert_eq!(to_spot.on_demand_launch(&m5), None);
+        assert_eq!(to_spot.client_token(3), to_spot.swap_id.client_token(3));
+        let back = Journal { to: Market::OnDemand, ..to_spot };
+        assert_eq!(back.on_demand_launch(&m5).unwrap().instance_type(), &m5);
+        assert_eq!(back.client_token(3), back.swap_id.on_demand_token(3));
+    }
+
+    #[test]
+    fn a_journal_of_the_release_before_goes_to_spot() {
+        let old: InstanceId = "i-0123456789abcdef0".parse().unwrap();
+        let journal = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach);
+        let text = serde_json::to_string(&journal).unwrap();
+        assert!(!text.contains("\"to\""), "{text}");
+        assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), journal);
     }
 
     #[test]
