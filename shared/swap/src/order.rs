@@ -159,7 +159,7 @@ impl<'a> Orders<'a> {
         let resolved = match self.resolved.entry(launch) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
-                let resolved = resolve(self.clients, &look.group, new.key()).await?;
+                let resolved = resolve(self.clients, &look.group, new.key(), self.candidate.to).await?;
                 new.insert(resolved)
             }
         };

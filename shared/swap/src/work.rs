@@ -195,8 +195,10 @@ impl Current {
         Swapped {
             old_instance_id: self.candidate.instance_id.clone(),
             new_instance_id: self.newcomer.clone(),
+            from: self.candidate.from,
+            to: self.candidate.to,
             pool: self.pool.clone(),
-            monthly_saving_usd: self.candidate.prices.monthly_saving(&self.pool.instance_type),
+            monthly_saving_usd: self.candidate.monthly_saving(&self.pool.instance_type),
         }
     }
 }
@@ -366,11 +368,11 @@ impl Work {
         self.swapped.push(swapped);
     }
 
-    /// Returns the newcomers that serve, each with its pool.
+    /// Returns the Spot newcomers that serve, each with its pool.
     #[must_use]
     pub fn newcomers(&self) -> BTreeMap<InstanceId, Pool> {
         let of = |swapped: &Swapped| (swapped.new_instance_id.clone(), swapped.pool.clone());
-        self.swapped.iter().map(of).collect()
+        self.swapped.iter().filter(|swapped| swapped.to.is_spot()).map(of).collect()
     }
 
     /// Keeps what a person has to know of the swap of `old`, for the report.

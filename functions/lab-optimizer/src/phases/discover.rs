@@ -8,6 +8,7 @@ use spot_cloud::ec2::instances;
 use spot_cloud::launch::twin::examine;
 use spot_cloud::tables::swaps::Leased;
 use spot_domain::settings::Settings;
+use spot_domain::swap::asked::Market;
 use spot_domain::swap::group::Instance;
 use spot_domain::swap::lab::{
     Captured, LabSwap, LabSwapRequest, OldInstance, Original, refused, refused_account,
@@ -155,6 +156,8 @@ fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result
         pools: vec![Pool { region: region.clone(), az_id, instance_type: instance_type.clone() }],
         instance_id: instance.id,
         instance_type,
+        from: Market::OnDemand,
+        to: Market::Spot,
         availability_zone: instance.availability_zone,
         billed_as,
         prices: Prices::default(),

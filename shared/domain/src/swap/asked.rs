@@ -28,14 +28,12 @@ impl Market {
 
     /// Returns true for Spot, the market of a newcomer that names none.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub const fn is_spot(&self) -> bool {
         matches!(self, Self::Spot)
     }
 
     /// Returns true for On-Demand.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub const fn is_on_demand(&self) -> bool {
         matches!(self, Self::OnDemand)
     }

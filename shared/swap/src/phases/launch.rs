@@ -1,13 +1,15 @@
-//! Launch: one Spot instance for the next candidate, as the group would launch it today, in the same zone, from
-//! the first cleared pool that has capacity. The group's owner is asked again first, and a group that is scaling is
-//! waited for.
+//! Launch: one instance for the next candidate, as the group would launch it today, in the same zone. It is Spot from
+//! the first cleared pool that has capacity, or On-Demand if that was asked for. The group's owner is asked again first,
+//! and a group that is scaling is waited for.
 //!
 //! Records, before the first call: the swap's id, which is the newcomer's tag and the stem of its
-//! ClientTokens; before each further attempt: its number. Undone by: terminating what has one of those ClientTokens.
+//! ClientTokens, and the newcomer's market; before each further attempt: its number. Undone by: terminating what has one of those ClientTokens.
 
 use spot_cloud::ec2::instances;
+use spot_cloud::launch::gatekeeper::PoolVerdict;
 use spot_cloud::tables::swaps::{Entered, Leased, Release};
 use spot_cloud::{CallError, RegionClients};
+use spot_domain::swap::asked::Market;
 use spot_domain::swap::group::{Group, Instance, Launch};
 use spot_domain::swap::group_tags::GroupTags;
 use spot_domain::swap::journal::Journal;
@@ -21,6 +23,7 @@ use crate::attempts::{Attempts, InPool, closed};
 use crate::before_launch::{LaunchLook, Rest, group_at_rest, look_before_launch};
 use crate::error::StepError;
 use crate::group::{GroupLook, malformed};
+use crate::newcomer::unproven;
 use crate::order::Orders;
 use crate::phases::gate::Refusal;
 use crate::work::{Current, Next, Work};
@@ -45,10 +48,16 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     let mut journal = Journal::new(&candidate.instance_id, work.lease.since, work.retirement);
     journal.node.clone_from(&work.node);
     journal.lab.clone_from(&work.lab);
+    journal.to = candidate.to;
     let entered = context.swaps.enter(&work.lease, &journal).await?;
     let repeated = matches!(entered, Entered::Again(_));
     if let Entered::Again(earlier) = entered {
         journal = earlier;
+    }
+    // A row is no order: an On-Demand launch takes the word of the request, too.
+    if journal.to != candidate.to {
+        let problem = format!("its journal goes to {}, and the run to {}", journal.to, candidate.to);
+        return Err(unproven(&work.lease, &problem).into());
     }
     let launched = match earlier(&clients, repeated, &journal, &candidate).await? {
         Some((newcomer, pool)) => {
@@ -135,8 +144,8 @@ struct Plan<'a> {
     numbered: &'a [Pool],
 }
 
-/// Asks the gate once more, then tries the cleared pools in their order. The inner error is why this candidate is
-/// skipped.
+/// Asks the gate once more if the newcomer is Spot, then tries the pools in their order. The inner error is why this
+/// candidate is skipped.
 async fn launch(
     context: &Context,
     work: &Work,
@@ -145,15 +154,18 @@ async fn launch(
     journal: &mut Journal,
     repeated: bool,
 ) -> Result<Result<Launched, Refusal>, StepError> {
-    let verdicts = match context.gatekeeper.ask(&candidate.pools).await {
-        Ok(verdicts) => verdicts,
-        Err(why) => return Ok(Err(closed(&why))),
+    let verdicts: Vec<Option<PoolVerdict>> = match candidate.to {
+        Market::OnDemand => candidate.pools.iter().map(|_| None).collect(),
+        Market::Spot => match context.gatekeeper.ask(&candidate.pools).await {
+            Ok(verdicts) => verdicts.into_iter().map(Some).collect(),
+            Err(why) => return Ok(Err(closed(&why))),
+        },
     };
     let tags = newcomers_tags(&candidate, look.as_ref(), journal)?;
     let orders = Orders::new(clients, work, &candidate, look, numbered, tags);
     let mut attempts = Attempts::new(context, clients, work, journal, orders, repeated);
-    let cleared = candidate.pools.iter().zip(verdicts);
-    for (pool, verdict) in cleared.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {
+    let pools = candidate.pools.iter().zip(verdicts);
+    for (pool, verdict) in pools.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {
         match attempts.in_pool(pool, verdict).await? {
             InPool::Launched { newcomer, came_from } => {
                 return Ok(Ok(Launched { newcomer, pool: pool.clone(), candidate, came_from }));

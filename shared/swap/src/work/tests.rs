@@ -1,6 +1,7 @@
 //! Payloads of older releases, and what ends a run.
 
 use super::*;
+use spot_domain::swap::asked::Market;
 
 /// What executions of release 3fb1158 handed from one step to the next. An upgrade in the middle of one must not
 /// end it: these stay as they are, and each release adds its own.
@@ -64,6 +65,8 @@ fn a_success_begins_the_count_anew_and_a_skip_is_no_failure() {
         old_instance_id: id(8),
         new_instance_id: id(9),
         pool: "us-east-1#use1-az6#m5.large".parse().unwrap(),
+        from: Market::OnDemand,
+        to: Market::Spot,
         monthly_saving_usd: None,
     };
     for n in 0..3 {

@@ -11,8 +11,8 @@ fn spot(n: u32) -> Instance {
     Instance { is_spot: true, ..on_demand(n) }
 }
 
-fn named(ids: &[u32]) -> Option<Named> {
-    Some(Named::try_from(ids.iter().map(|n| id(*n)).collect::<Vec<_>>()).unwrap())
+fn named(ids: &[u32]) -> Named {
+    Named::try_from(ids.iter().map(|n| id(*n)).collect::<Vec<_>>()).unwrap()
 }
 
 fn ids(candidates: &[Candidate]) -> Vec<InstanceId> {
@@ -33,7 +33,7 @@ fn only_what_the_request_names_is_looked_at_in_its_order() {
     group.members[3].protected = true;
     group.members[4].state = MemberState::Leaving;
     let instances: Vec<Instance> = (0..5).map(on_demand).collect();
-    let asked = Asked { replace: named(&[2, 9, 0, 3, 4]), ..Asked::default() };
+    let asked = Asked { replace: Some(named(&[2, 9, 0, 3, 4])), ..Asked::default() };
     let selection = selected_for(&asked, &group, &instances, &Settings::default());
     assert_eq!(ids(&selection.candidates), [id(2), id(0)]);
     let left =
@@ -44,7 +44,7 @@ fn only_what_the_request_names_is_looked_at_in_its_order() {
 #[test]
 fn a_named_spot_member_is_replaced_from_another_pool_than_its_own() {
     let mut group = group_of(2);
-    let asked = Asked { replace: named(&[0]), ..Asked::default() };
+    let asked = Asked { replace: Some(named(&[0])), ..Asked::default() };
     let instances = [spot(0), spot(1)];
     let alone = selected_for(&asked, &group, &instances, &Settings::default());
     assert_eq!(reasons(&alone), [(id(0), Reason::NoOtherPool)]);
@@ -64,12 +64,12 @@ fn a_floor_keeps_no_spot_member_from_being_replaced() {
     group.overrides = ["m5.large", "c5.large"].map(any_launch).into();
     let settings = Settings { min_on_demand: 1, ..Settings::default() };
     let instances = [on_demand(0), spot(1), on_demand(2)];
-    let asked = Asked { replace: named(&[0, 1, 2]), ..Asked::default() };
+    let asked = Asked { replace: Some(named(&[0, 1, 2])), ..Asked::default() };
     let selection = selected_for(&asked, &group, &instances, &settings);
     assert_eq!(ids(&selection.candidates), [id(0), id(1)]);
     assert_eq!(reasons(&selection), [(id(2), Reason::OnDemandFloor)]);
 
-    let rescue = Asked { replace: named(&[1]), ..Asked::default() };
+    let rescue = Asked { replace: Some(named(&[1])), ..Asked::default() };
     let all_kept = Settings { min_on_demand: 2, ..settings };
     let candidate = selected_for(&rescue, &group, &instances, &all_kept).candidates.remove(0);
     let found = by_id(&instances);
@@ -139,7 +139,7 @@ proptest! {
         let instances: Vec<Instance> =
             (0..count).zip(&spot).map(|(n, spot)| Instance { is_spot: *spot, ..on_demand(n) }).collect();
         let to = if back { Market::OnDemand } else { Market::Spot };
-        let asked = Asked { to, replace: replace.as_deref().and_then(named) };
+        let asked = Asked { to, replace: replace.as_deref().map(named) };
         let settings = Settings { min_on_demand: floor, ..Settings::default() };
         let selection = selected_for(&asked, &group, &instances, &settings);
         let named = asked.replace.as_ref().map(|named| named.ids().to_vec());
