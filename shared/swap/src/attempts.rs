@@ -29,6 +29,8 @@ pub enum InPool {
         newcomer: InstanceId,
         /// The launch that the newcomer came from; `None` if the newcomer is the twin of an instance.
         came_from: Option<Launch>,
+        /// What a person has to know of the newcomer.
+        remark: Option<String>,
     },
     /// Nothing was launched; another pool may succeed.
     NextPool,
@@ -123,7 +125,8 @@ impl<'a> Attempts<'a> {
             match self.launch(right, number, &order).await? {
                 Ok(newcomer) => {
                     let came_from = self.orders.came_from(&pool.instance_type);
-                    return Ok(InPool::Launched { newcomer, came_from });
+                    let remark = self.orders.left_off(&pool.instance_type);
+                    return Ok(InPool::Launched { newcomer, came_from, remark });
                 }
                 Err(error) if error.kind == Kind::Retry => return Err(error.into()),
                 Err(error) if error.kind == Kind::Denied => {

@@ -47,13 +47,12 @@ pub async fn keep_cheaper(
     for candidate in &mut candidates {
         candidate.prices = prices_of(candidate, &spot, &on_demand);
     }
-    candidates
-        .into_iter()
-        .map(|candidate| {
-            let limits = limits(work, candidate.from);
-            if candidate.to.is_spot() { cheaper(candidate, limits) } else { Ok(candidate) }
-        })
-        .collect()
+    candidates.into_iter().map(|candidate| judged(work, candidate)).collect()
+}
+
+fn judged(work: &Work, candidate: Candidate) -> Priced {
+    let limits = limits(work, candidate.from);
+    if candidate.to.is_spot() { cheaper(candidate, limits) } else { Ok(candidate) }
 }
 
 /// Returns the limits for the replacement of an instance in this market. A Spot instance that is named is at risk: On-Demand
@@ -142,5 +141,61 @@ fn prices_of(candidate: &Candidate, spot: &SpotPrices, on_demand: &OnDemand) -> 
         on_demand: on_demand_price(own).map(|(_, price)| price),
         spot: spot.into_iter().filter_map(price).collect(),
         on_demand_of_others: others.filter_map(on_demand_price).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> Work {
+        serde_json::from_str(include_str!("../tests/payloads/3fb1158-group-after-discover.json")).unwrap()
+    }
+
+    fn candidate(from: Market, to: Market, pools: &[&str]) -> Candidate {
+        let candidate = run().queue.remove(0);
+        let pool = |kind: &&str| format!("us-east-1#use1-az6#{kind}").parse().unwrap();
+        let (instance_type, billed_as) = ("m5.large".parse().unwrap(), Some(UsageOperation::linux()));
+        Candidate { from, to, instance_type, billed_as, pools: pools.iter().map(pool).collect(), ..candidate }
+    }
+
+    fn priced(candidate: Candidate, spot: &[(&str, &str)], on_demand: &[(&str, &str)]) -> Priced {
+        let usd = |text: &str| Usd::new(text.parse().unwrap());
+        let zone = candidate.availability_zone.clone();
+        let spot = spot.iter().map(|(kind, price)| {
+            ((kind.parse().unwrap(), zone.clone(), "Linux/UNIX".to_owned()), usd(price))
+        });
+        let on_demand = on_demand
+            .iter()
+            .map(|(kind, price)| ((kind.parse().unwrap(), UsageOperation::linux()), usd(price)));
+        let prices = prices_of(&candidate, &spot.collect(), &on_demand.collect());
+        judged(&run(), Candidate { prices, ..candidate })
+    }
+
+    const SPOT: [(&str, &str); 3] = [("m5.large", "0.034"), ("c5.large", "0.095"), ("r5.large", "0.097")];
+    const ON_DEMAND: [(&str, &str); 2] = [("m5.large", "0.096"), ("c5.large", "0.085")];
+
+    #[test]
+    fn a_rescue_is_measured_by_what_on_demand_costs() {
+        let spot = candidate(Market::Spot, Market::Spot, &["c5.large", "r5.large"]);
+        let rescued = priced(spot, &SPOT, &ON_DEMAND).unwrap();
+        assert_eq!(rescued.pools.len(), 1, "a cent below On-Demand will do, a cent above it will not");
+        assert!(rescued.not_cheaper.contains("more than the $0.096 of m5.large On-Demand"), "{rescued:?}");
+        let c5 = "c5.large".parse().unwrap();
+        assert_eq!(rescued.monthly_saving(&c5).unwrap().to_string(), "-44.53", "than the Spot price before");
+        let on_demand = candidate(Market::OnDemand, Market::Spot, &["m5.large", "c5.large"]);
+        let swapped = priced(on_demand, &SPOT, &ON_DEMAND).unwrap();
+        assert_eq!(swapped.pools.len(), 1, "an ordinary swap still saves what the setting asks for");
+    }
+
+    #[test]
+    fn the_way_back_is_refused_by_no_price_and_says_what_it_costs() {
+        let asked = candidate(Market::Spot, Market::OnDemand, &["m5.large", "c5.large", "r5.large"]);
+        let back = priced(asked, &SPOT, &ON_DEMAND).unwrap();
+        assert_eq!(back.pools.len(), 3);
+        let saving = |kind: &str| back.monthly_saving(&kind.parse().unwrap()).map(|usd| usd.to_string());
+        assert_eq!(saving("m5.large").as_deref(), Some("-45.26"));
+        assert_eq!(saving("c5.large").as_deref(), Some("-37.23"));
+        assert_eq!(saving("r5.large"), None, "its On-Demand price is not known");
     }
 }

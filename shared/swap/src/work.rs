@@ -164,6 +164,9 @@ pub struct Current {
     /// Target groups in which others have registered the old instance: they, too, must have drained it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_in: Vec<String>,
+    /// Remarks for a person on the newcomer, for the report of a swap that is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 impl Current {
@@ -186,6 +189,7 @@ impl Current {
             serving_since: None,
             owner_asked_at: None,
             also_in: Vec::new(),
+            remarks: Vec::new(),
         }
     }
 
@@ -366,6 +370,12 @@ impl Work {
     pub fn done(&mut self, swapped: Swapped) {
         self.failures_in_a_row = 0;
         self.swapped.push(swapped);
+    }
+
+    /// Records that the swap in progress was done, with the remarks on its newcomer.
+    pub fn complete(&mut self, current: &Current) {
+        self.done(current.swapped());
+        self.remark(&current.candidate.instance_id, current.remarks.clone());
     }
 
     /// Returns the Spot newcomers that serve, each with its pool.

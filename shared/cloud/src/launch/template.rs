@@ -59,6 +59,18 @@ pub struct NotForSpot {
     pub stops_at_shutdown: bool,
 }
 
+impl NotForSpot {
+    /// Returns the fields of the template by which its instances can't be terminated.
+    #[must_use]
+    pub fn protections(self) -> Vec<&'static str> {
+        let on = [
+            (self.termination_protection, "DisableApiTermination"),
+            (self.stop_protection, "DisableApiStop"),
+        ];
+        on.into_iter().filter(|(is_on, _)| *is_on).map(|(_, field)| field).collect()
+    }
+}
+
 /// A network interface of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkInterface {
@@ -347,5 +359,7 @@ mod tests {
             .instance_initiated_shutdown_behavior(ec2::ShutdownBehavior::Stop);
         let overruled = parse("lt-1", 3, &data.build()).not_for_spot;
         assert!(overruled.termination_protection && overruled.stop_protection && overruled.stops_at_shutdown);
+        assert_eq!(overruled.protections(), ["DisableApiTermination", "DisableApiStop"]);
+        assert!(parse("lt-1", 3, &self::data().build()).not_for_spot.protections().is_empty());
     }
 }

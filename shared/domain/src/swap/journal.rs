@@ -474,6 +474,10 @@ mod tests {
         let text = serde_json::to_string(&journal).unwrap();
         assert!(!text.contains("\"to\""), "{text}");
         assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), journal);
+        let back = Journal { to: Market::OnDemand, ..journal };
+        let text = serde_json::to_string(&back).unwrap();
+        assert!(text.contains(r#""to":"ON_DEMAND""#), "{text}");
+        assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), back);
     }
 
     #[test]

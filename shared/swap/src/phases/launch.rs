@@ -61,7 +61,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     }
     let launched = match earlier(&clients, repeated, &journal, &candidate).await? {
         Some((newcomer, pool)) => {
-            Ok(Launched { newcomer, pool, candidate: candidate.clone(), came_from: None })
+            Ok(Launched { newcomer, pool, candidate: candidate.clone(), came_from: None, remark: None })
         }
         None => match refused_or_fit(context, work, &clients, group, rest, candidate.clone()).await? {
             LaunchLook::Refused(refusal) => Err(refusal),
@@ -73,11 +73,12 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         },
     };
     match launched {
-        Ok(Launched { newcomer, pool, candidate, came_from }) => {
+        Ok(Launched { newcomer, pool, candidate, came_from, remark }) => {
             tracing::info!(%newcomer, %pool, replaces = %candidate.instance_id, "launched");
             let deadline = work.wait_at_most(work.settings.health_timeout_seconds);
             let current = Current::new(candidate, journal, newcomer, pool, deadline);
-            work.current = Some(Current { came_from, ..current });
+            let remarks = remark.into_iter().collect();
+            work.current = Some(Current { came_from, remarks, ..current });
             Ok(Next::Proceed)
         }
         // An attempt whose answer was lost may have launched all the same: the rollback looks. It also
@@ -116,6 +117,8 @@ struct Launched {
     candidate: Candidate,
     /// `None` if an earlier run of the step launched it.
     came_from: Option<Launch>,
+    /// What a person has to know of the newcomer; `None` if an earlier run of the step launched it.
+    remark: Option<String>,
 }
 
 /// What an earlier run of this very step launched before its answer was lost.
@@ -167,8 +170,8 @@ async fn launch(
     let pools = candidate.pools.iter().zip(verdicts);
     for (pool, verdict) in pools.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {
         match attempts.in_pool(pool, verdict).await? {
-            InPool::Launched { newcomer, came_from } => {
-                return Ok(Ok(Launched { newcomer, pool: pool.clone(), candidate, came_from }));
+            InPool::Launched { newcomer, came_from, remark } => {
+                return Ok(Ok(Launched { newcomer, pool: pool.clone(), candidate, came_from, remark }));
             }
             InPool::EndsRun(refusal) => return Ok(Err(refusal)),
             InPool::NextPool => {}

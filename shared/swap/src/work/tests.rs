@@ -152,3 +152,26 @@ fn a_hook_of_two_days_is_waited_for_at_a_pace_that_fits_one_execution() {
     run.note_hooks(&[]);
     assert_eq!((run.retirement, run.retire_seconds()), (Retirement::Detach, 3_900));
 }
+
+fn group_at_launch() -> Work {
+    serde_json::from_str(PAYLOADS[1].1).unwrap()
+}
+
+#[test]
+fn a_newcomer_on_demand_is_reported_in_its_market_and_its_pool_is_not_kept() {
+    let mut work = group_at_launch();
+    let mut current = work.current.take().unwrap();
+    work.complete(&current);
+    assert_eq!(work.newcomers().len(), 1, "a Spot newcomer may be interrupted");
+    assert_eq!((work.swapped[0].from, work.swapped[0].to), (Market::OnDemand, Market::Spot));
+    (current.candidate.from, current.candidate.to) = (Market::Spot, Market::OnDemand);
+    current.newcomer = id(7);
+    current.remarks = vec!["its template asks for more".into()];
+    work.complete(&current);
+    assert!(!work.newcomers().contains_key(&id(7)), "no interruption of it poisons a pool");
+    assert_eq!((work.swapped[1].from, work.swapped[1].to), (Market::Spot, Market::OnDemand));
+    assert_eq!(
+        work.remarks,
+        [format!("swap of {}: its template asks for more", current.candidate.instance_id)]
+    );
+}
