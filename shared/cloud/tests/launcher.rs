@@ -8,8 +8,8 @@ use spot_cloud::launch::launcher::{Blueprint, Launcher, Order};
 use spot_cloud::launch::template::{NotForSpot, ResolvedTemplate, TemplatePlacement};
 use spot_cloud::{Kind, RegionClients};
 use spot_domain::Usd;
-use spot_domain::swap::asked::Market;
-use spot_domain::swap::journal::{Journal, OnDemandLaunch, Retirement};
+use spot_domain::swap::journal::{Journal, OnDemandLaunch, Retirement, SwapKind};
+use spot_domain::swap::market::Market;
 use spot_domain::tags::Tags;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
@@ -104,7 +104,7 @@ async fn a_template_is_overruled_only_where_spot_does_not_have_it() {
 
 fn asked_back() -> OnDemandLaunch {
     let old = "i-0123456789abcdef0".parse().unwrap();
-    let journal = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach);
+    let journal = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
     let back = Journal { to: Market::OnDemand, ..journal };
     back.on_demand_launch(&"c5.large".parse().unwrap()).unwrap()
 }

@@ -11,10 +11,11 @@ use spot_cloud::launch::{configuration, template};
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::ids::{InstanceId, Region};
 use spot_domain::settings::Settings;
-use spot_domain::swap::asked::{Asked, Market};
+use spot_domain::swap::asked::Asked;
 use spot_domain::swap::belongings::Given;
 use spot_domain::swap::fitness::{Hook, unfit};
 use spot_domain::swap::group::{Group, Instance, Launch, LaunchSource};
+use spot_domain::swap::market::Market;
 use spot_domain::swap::selection::{
     Change, Launches, View, Zones, launches_of, member_launch, replacement_launch,
 };

@@ -10,14 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cloud::prices::SpotPrices;
 use spot_cloud::{CallError, RegionClients, prices};
 use spot_domain::ids::InstanceType;
-use spot_domain::swap::asked::Market;
+use spot_domain::swap::market::Market;
 use spot_domain::swap::pricing::{Limits, Prices, UsageOperation};
 use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::Candidate;
+use spot_domain::words::first_few;
 use spot_domain::{Reason, Usd};
 
 use crate::Context;
-use crate::phases::gate::first_few;
 use crate::work::Work;
 
 /// The age up to which Spot prices are used: they move slowly.

@@ -6,8 +6,8 @@ use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::types as ec2;
 use spot_domain::Usd;
 use spot_domain::ids::{AzId, InstanceId, InstanceType};
-use spot_domain::swap::asked::Market;
 use spot_domain::swap::journal::OnDemandLaunch;
+use spot_domain::swap::market::Market;
 use spot_domain::tags::Tags;
 
 use crate::clients::RegionClients;

@@ -1,8 +1,8 @@
 //! An instance, as far as the audit judges it.
 
 use crate::ids::InstanceId;
-use crate::swap::asked::Market;
 use crate::swap::journal::SwapId;
+use crate::swap::market::Market;
 use crate::tags::Tags;
 
 /// The description of an instance by EC2, as far as it bears on the authorisation.

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AzId, GroupArn, GroupName, InstanceId, InstanceType};
 use crate::money::Usd;
-use crate::swap::asked::Market;
 use crate::swap::belongings::Belongings;
 use crate::swap::journal::SwapId;
+use crate::swap::market::Market;
 use crate::swap::pricing::UsageOperation;
 use crate::tags::Tags;
 

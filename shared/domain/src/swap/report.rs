@@ -8,7 +8,8 @@ use crate::ids::{AccountId, GroupName, InstanceId, Region};
 use crate::money::Usd;
 use crate::reason::Reason;
 use crate::risk::pool::Pool;
-use crate::swap::asked::{Asked, Market, Named};
+use crate::swap::asked::{Asked, Named};
+use crate::swap::market::Market;
 
 /// The input of an execution. Unknown fields are refused: a misspelt `dry_run` must not swap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,10 +8,11 @@ use crate::owners::{kubernetes, service};
 use crate::reason::Reason;
 use crate::risk::pool::Pool;
 use crate::settings::Settings;
-use crate::swap::asked::{Asked, Market};
+use crate::swap::asked::Asked;
 use crate::swap::belongings::{Given, too_many_tags};
 use crate::swap::group::{Group, Instance, InstanceState, Launch, LaunchSource, Member};
 use crate::swap::group_tags::{BadTag, GroupTags};
+use crate::swap::market::Market;
 use crate::swap::pricing::Prices;
 use crate::swap::report::NotSwapped;
 /// A group's members, sorted into candidates and skipped ones.

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use spot_cloud::launch::gatekeeper::{GateClosed, PoolVerdict};
 use spot_domain::swap::selection::Candidate;
+use spot_domain::words::first_few;
 use spot_domain::{Pool, Reason};
 
 use crate::Context;
@@ -101,16 +102,6 @@ impl Refusal {
     }
 }
 
-/// Returns the first few of many details: the details of many instances would not fit the payload.
-pub(crate) fn first_few(mut details: Vec<String>) -> String {
-    let more = details.len().saturating_sub(3);
-    details.truncate(3);
-    if more > 0 {
-        details.push(format!("and {more} more"));
-    }
-    details.join("; ")
-}
-
 fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Candidate, Option<Refusal>) {
     if candidate.to.is_on_demand() {
         return (candidate, None);
@@ -128,7 +119,7 @@ fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Can
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spot_domain::swap::asked::Market;
+    use spot_domain::swap::market::Market;
     use spot_domain::swap::pricing::Prices;
 
     fn candidate(types: &[&str]) -> Candidate {

@@ -9,10 +9,10 @@ use spot_cloud::ec2::instances;
 use spot_cloud::launch::gatekeeper::PoolVerdict;
 use spot_cloud::tables::swaps::{Entered, Leased, Release};
 use spot_cloud::{CallError, RegionClients};
-use spot_domain::swap::asked::Market;
 use spot_domain::swap::group::{Group, Instance, Launch};
 use spot_domain::swap::group_tags::GroupTags;
 use spot_domain::swap::journal::Journal;
+use spot_domain::swap::market::Market;
 use spot_domain::swap::recovery::End;
 use spot_domain::swap::selection::Candidate;
 use spot_domain::tags::{Tags, inherited};
@@ -45,9 +45,8 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         return Ok(Next::Wait);
     }
     let candidate = work.queue.remove(0);
-    let mut journal = Journal::new(&candidate.instance_id, work.lease.since, work.retirement);
-    journal.node.clone_from(&work.node);
-    journal.lab.clone_from(&work.lab);
+    let kind = work.kind.clone();
+    let mut journal = Journal::new(&candidate.instance_id, work.lease.since, work.retirement, kind);
     journal.to = candidate.to;
     let entered = context.swaps.enter(&work.lease, &journal).await?;
     let repeated = matches!(entered, Entered::Again(_));

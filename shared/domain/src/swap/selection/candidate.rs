@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{InstanceId, InstanceType};
 use crate::money::Usd;
 use crate::risk::pool::Pool;
-use crate::swap::asked::{Asked, Market, Named};
+use crate::swap::asked::{Asked, Named};
+use crate::swap::market::Market;
 use crate::swap::pricing::{Prices, UsageOperation};
 use crate::tags::Tags;
 
