@@ -53,9 +53,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     if let Entered::Again(earlier) = entered {
         journal = earlier;
     }
-    // A row is no order: an On-Demand launch takes the word of the request, too.
-    if journal.to != candidate.to {
-        let problem = format!("its journal goes to {}, and the run to {}", journal.to, candidate.to);
+    if let Some(problem) = another_market(&journal, &candidate) {
         return Err(unproven(&work.lease, &problem).into());
     }
     let launched = match earlier(&clients, repeated, &journal, &candidate).await? {
@@ -92,6 +90,13 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
             Ok(work.next_candidate())
         }
     }
+}
+
+/// Says that the row and the run name different markets. A row is no order: an On-Demand launch takes the word of the
+/// request, too.
+fn another_market(journal: &Journal, candidate: &Candidate) -> Option<String> {
+    (journal.to != candidate.to)
+        .then(|| format!("its journal goes to {}, and the run to {}", journal.to, candidate.to))
 }
 
 /// A group that never rests ends the run; any other is looked at.
@@ -194,4 +199,22 @@ fn newcomers_tags(
         }
     }
     Ok(tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_says_on_demand_orders_nothing_that_was_not_asked_for() {
+        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
+        let work: Work = serde_json::from_str(payload).unwrap();
+        let Current { candidate, mut journal, .. } = work.current.unwrap();
+        assert_eq!(another_market(&journal, &candidate), None);
+        journal.to = Market::OnDemand;
+        let problem = another_market(&journal, &candidate).unwrap();
+        assert!(problem.contains("goes to On-Demand, and the run to Spot"), "{problem}");
+        let back = Candidate { from: Market::Spot, to: Market::OnDemand, ..candidate };
+        assert_eq!(another_market(&journal, &back), None);
+    }
 }
