@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spot_domain::ExecutionArn;
+use spot_domain::words::Cause;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
@@ -110,7 +111,7 @@ impl<W, R, C> Phases<W, R, C> {
         let name = event.get("phase").and_then(Value::as_str).unwrap_or_default();
         Span::current().record("phase", name);
         let Some((_, phase)) = self.0.iter().find(|(known, _)| *known == name) else {
-            return Err(StepError::Protocol(format!("unknown phase {name:?}")));
+            return Err(StepError::Protocol(format!("unknown phase {name:?}").into()));
         };
         phase(context, event).await
     }
@@ -122,7 +123,7 @@ pub fn phase<E: DeserializeOwned, W, R, C, A: Into<StepAnswer<W, R>>>(
 ) -> Phase<W, R, C> {
     Box::new(move |context, event| {
         Box::pin(async move {
-            let event = E::deserialize(event).map_err(|error| StepError::Protocol(error.to_string()))?;
+            let event = E::deserialize(event).map_err(|error| StepError::Protocol(Cause::of(error)))?;
             run(context, event).await.map(Into::into)
         })
     })

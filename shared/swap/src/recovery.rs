@@ -300,7 +300,7 @@ mod tests {
     }
 
     fn refused(code: &str, kind: Kind) -> CallError {
-        CallError { call: "autoscaling:DetachInstances", kind, code: code.into(), message: String::new() }
+        CallError { kind, code: code.into(), ..CallError::malformed("autoscaling:DetachInstances", "") }
     }
 
     #[test]

@@ -11,10 +11,9 @@ use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ec2::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
-use spot_domain::words::chain;
 use spot_listing::{Item, ListingReader, MalformedListing, Shape};
 
-use crate::error::{CallError, Kind, failed};
+use crate::error::{CallError, Kind, NO_ANSWER, failed, unreadable};
 
 /// The longest time from an answer's first byte to its last: a thousand items are a megabyte.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -57,13 +56,15 @@ where
     };
     let read = async {
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|e| broken_off(call, chain(&e)))?;
-            listing.feed(&piece, &mut each).map_err(|e| malformed(call, &e))?;
+            let piece = piece.map_err(|e| broken_off(unreadable(call)(e)))?;
+            listing.feed(&piece, &mut each).map_err(malformed(call))?;
         }
-        listing.end().map_err(|e| malformed(call, &e))
+        listing.end().map_err(malformed(call))
     };
     let next = tokio::time::timeout(ANSWER, read).await;
-    let next = next.map_err(|_| broken_off(call, format!("not complete after {} s", ANSWER.as_secs())))??;
+    let next = next.map_err(|_| {
+        broken_off(CallError::malformed(call, format!("not complete after {} s", ANSWER.as_secs())))
+    })??;
     Ok(Page { items, next: next_token(call, asked, next)? })
 }
 
@@ -136,14 +137,14 @@ impl Intercept for Unread {
     }
 }
 
-fn malformed(call: &'static str, error: &MalformedListing) -> CallError {
-    match error {
-        MalformedListing::BrokenOff => broken_off(call, error.to_string()),
-        error => CallError::malformed(call, error.to_string()),
+fn malformed(call: &'static str) -> impl Fn(MalformedListing) -> CallError {
+    move |error| match error {
+        MalformedListing::BrokenOff => broken_off(unreadable(call)(error)),
+        error => unreadable(call)(error),
     }
 }
 
 /// Returns the error of an answer that broke off: as after any incomplete answer, the call may be repeated.
-fn broken_off(call: &'static str, message: String) -> CallError {
-    CallError { call, kind: Kind::Retry, code: "NoAnswer".to_owned(), message }
+fn broken_off(error: CallError) -> CallError {
+    CallError { kind: Kind::Retry, code: NO_ANSWER.to_owned(), ..error }
 }

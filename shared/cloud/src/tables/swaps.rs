@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use jiff::Timestamp;
 use spot_domain::swap::journal::{Journal, Stage};
 use spot_domain::swap::recovery::End;
+use spot_domain::words::Cause;
 
 use crate::clients::Stack;
 use crate::environment::{BadEnvironment, variable};
@@ -73,7 +74,7 @@ impl Swaps {
     pub async fn take(&self, lease: &Lease) -> Result<(), SwapsError> {
         let set = "SET lease_owner = :me, lease_since = if_not_exists(lease_since, :since), \
                    leased = :leased, account_id = :account, #region = :region, updated_at = :now";
-        let leased = serde_json::to_string(&lease.on).map_err(|e| malformed(lease, e.to_string()))?;
+        let leased = serde_json::to_string(&lease.on).map_err(|e| malformed(lease, Cause::of(e)))?;
         let answer = self
             .update(lease, set)
             .condition_expression("attribute_not_exists(lease_owner) OR lease_owner = :me")
@@ -94,7 +95,7 @@ impl Swaps {
             }
             _ => None,
         });
-        let error = CallError::new(UPDATE, &error);
+        let error = CallError::new(UPDATE, error);
         if error.kind == Kind::ConditionFailed {
             let owner = holder.unwrap_or_else(|| "another".to_owned());
             return Err(SwapsError::Busy { on: lease.on.clone(), owner });
@@ -129,7 +130,7 @@ impl Swaps {
             request = request.expression_attribute_values(":before", stage(before));
         }
         let Err(error) = request.send().await else { return Ok(Entered::First) };
-        let stored = still_ours(&error, lease)?.and_then(|held| held.journal);
+        let stored = still_ours(error, lease)?.and_then(|held| held.journal);
         match stored {
             Some(mut stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
                 // The repetition calls now: its call may land later than the first.
@@ -350,7 +351,7 @@ impl Swaps {
     }
 
     fn put_journal(&self, lease: &Lease, journal: &Journal) -> Result<UpdateItemFluentBuilder, SwapsError> {
-        let row = serde_json::to_string(journal).map_err(|e| malformed(lease, e.to_string()))?;
+        let row = serde_json::to_string(journal).map_err(|e| malformed(lease, Cause::of(e)))?;
         Ok(self
             .update(
                 lease,
@@ -409,7 +410,7 @@ async fn fenced(
     let request =
         request.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
     let Err(error) = request.send().await else { return Ok(()) };
-    match still_ours(&error, lease)?.map(|held| held.journal) {
+    match still_ours(error, lease)?.map(|held| held.journal) {
         // The revision is part of the journal.
         Some(Some(stored)) if written == Some(&stored) => Ok(()),
         Some(_) => Err(SwapsError::Overtaken { on: lease.on.clone() }),
@@ -418,7 +419,7 @@ async fn fenced(
 }
 
 /// Returns the row that refused a write; `None` if the lease is another's.
-fn still_ours(error: &SdkError<UpdateItemError>, lease: &Lease) -> Result<Option<Held>, SwapsError> {
+fn still_ours(error: SdkError<UpdateItemError>, lease: &Lease) -> Result<Option<Held>, SwapsError> {
     let Some(UpdateItemError::ConditionalCheckFailedException(refused)) = error.as_service_error() else {
         return Err(CallError::new(UPDATE, error).into());
     };
