@@ -19,6 +19,7 @@ pub mod phases;
 pub mod pricing;
 pub mod recovery;
 pub mod request;
+pub mod spans;
 pub mod work;
 
 use std::collections::BTreeMap;

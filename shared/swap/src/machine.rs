@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spot_domain::ExecutionArn;
 use spot_domain::words::Cause;
-use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use crate::error::StepError;
+use crate::spans::{self, note_execution, note_swap};
 use crate::work::{Current, Next, Work};
 use crate::{Context, StepFailure};
 
@@ -96,7 +96,6 @@ impl<W, R, C> Phases<W, R, C> {
     /// # Errors
     /// The step failed. Retry and Catch of the state machine match on the error's name.
     pub async fn run(&self, context: &C, event: Value) -> Result<StepAnswer<W, R>, StepError> {
-        let span = tracing::error_span!("step", phase = Empty, execution = Empty, swap = Empty);
         let step = async {
             let answer = self.step(context, event).await;
             if let Err(error) = &answer {
@@ -104,7 +103,7 @@ impl<W, R, C> Phases<W, R, C> {
             }
             answer
         };
-        step.instrument(span).await
+        step.instrument(spans::step()).await
     }
 
     async fn step(&self, context: &C, event: Value) -> Result<StepAnswer<W, R>, StepError> {
@@ -196,17 +195,12 @@ pub fn report<W: Payload, R, C>(
     })
 }
 
-/// Names the execution in the span of the step.
-pub fn note_execution(execution: &ExecutionArn) {
-    Span::current().record("execution", tracing::field::display(execution));
-}
-
 fn enter(work: &mut impl Payload) {
     let Some(run) = work.run() else { return };
     run.steps += 1;
     note_execution(run.lease.owner.execution());
     if let Some(swap) = run.swap_id() {
-        Span::current().record("swap", swap.as_str());
+        note_swap(&swap);
     }
 }
 
