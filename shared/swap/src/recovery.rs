@@ -163,11 +163,11 @@ async fn perform(
     let Leased::Group { name, .. } = &lease.on else { return perform_alone(clients, journal, action).await };
     let (ec2, autoscaling) = (&clients.ec2, &clients.autoscaling);
     match action {
-        Action::DetachNewcomer(id) => groups::detach(autoscaling, name, id).await,
+        Action::DetachNewcomer(id) => groups::detach(autoscaling, name, id).await.map(drop),
         Action::RemoveIdleNewcomer(id) | Action::TerminateExtra(id) => {
-            groups::terminate(autoscaling, id, Desired::Decrement).await
+            groups::terminate(autoscaling, id, Desired::Decrement).await.map(drop)
         }
-        Action::ReplaceNewcomer(id) => groups::terminate(autoscaling, id, Desired::Keep).await,
+        Action::ReplaceNewcomer(id) => groups::terminate(autoscaling, id, Desired::Keep).await.map(drop),
         Action::TerminateNewcomer(id) | Action::TerminateStray(id) => instances::terminate(ec2, id).await,
         Action::ReattachOld => groups::attach(autoscaling, name, &journal.old).await,
         Action::TerminateOld => instances::terminate(ec2, &journal.old).await,

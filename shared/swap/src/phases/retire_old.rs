@@ -60,6 +60,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     if let Some(change) = change {
         return Ok(work.undo_for(change));
     }
+    let desired_before = original.desired;
     current.journal.stage = Stage::Retiring;
     current.journal.changed_at = Some(Timestamp::now());
     let entered = context.swaps.enter(&work.lease, &current.journal).await?;
@@ -75,7 +76,9 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         }
     };
     match retired {
-        Ok(()) => {
+        Ok(desired) => {
+            let remark = desired.and_then(|desired| desired.remark(old, desired_before));
+            work.remark(old, remark.into_iter().collect());
             // A proof for the recovery. The payload carries the note; the row gets it with its next write.
             current.journal.retired = true;
             give_max_back(context, &clients, work, current).await?;
