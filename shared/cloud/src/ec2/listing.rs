@@ -11,7 +11,7 @@ use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ec2::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
-use spot_listing::{Item, ListingReader, MalformedListing, Shape};
+use spot_listing::{Collector, Item, MalformedListing, Shape};
 
 use crate::error::{CallError, Kind, NO_ANSWER, failed, unreadable};
 
@@ -40,7 +40,7 @@ pub async fn page<T, O, E, F>(
     call: &'static str,
     asked: Option<&str>,
     send: impl FnOnce(Unread) -> F,
-    mut keep: impl FnMut(&Item) -> Result<Option<T>, MalformedListing>,
+    keep: impl FnMut(&Item) -> Result<Option<T>, MalformedListing>,
 ) -> Result<Page<T>, CallError>
 where
     F: Future<Output = Result<O, SdkError<E, HttpResponse>>>,
@@ -49,20 +49,16 @@ where
     let unread = Unread { shape, body: Arc::default() };
     send(unread.clone()).await.map_err(failed(call))?;
     let body = unread.slot().take().ok_or_else(|| CallError::malformed(call, "no answer to read"))?;
-    let (mut body, mut listing, mut items) = (ByteStream::new(body), ListingReader::new(shape), Vec::new());
-    let mut each = |item: &Item| {
-        items.extend(keep(item)?);
-        Ok(())
-    };
+    let (mut body, mut listing) = (ByteStream::new(body), Collector::new(shape, keep));
     let read = async {
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|e| broken_off(unreadable(call)(e)))?;
-            listing.feed(&piece, &mut each).map_err(malformed(call))?;
+            listing.feed(&piece).map_err(malformed(call))?;
         }
         listing.end().map_err(malformed(call))
     };
-    let next = tokio::time::timeout(ANSWER, read).await;
-    let next = next.map_err(|_| {
+    let read = tokio::time::timeout(ANSWER, read).await;
+    let (items, next) = read.map_err(|_| {
         broken_off(CallError::malformed(call, format!("not complete after {} s", ANSWER.as_secs())))
     })??;
     Ok(Page { items, next: next_token(call, asked, next)? })
