@@ -122,7 +122,8 @@ pub fn phase<E: DeserializeOwned, W, R, C, A: Into<StepAnswer<W, R>>>(
 ) -> Phase<W, R, C> {
     Box::new(move |context, event| {
         Box::pin(async move {
-            let event = E::deserialize(event).map_err(|error| StepError::Protocol(Cause::of(error)))?;
+            let event = spot_cloud::input::parse(None, event);
+            let event = event.map_err(|bad| StepError::Protocol(Cause::of(bad)))?;
             run(context, event).await.map(Into::into)
         })
     })
@@ -197,7 +198,7 @@ pub fn report<W: Payload, R, C>(
 
 fn enter(work: &mut impl Payload) {
     let Some(run) = work.run() else { return };
-    run.steps += 1;
+    run.steps = run.steps.saturating_add(1);
     note_execution(run.lease.owner.execution());
     if let Some(swap) = run.swap_id() {
         note_swap(&swap);
