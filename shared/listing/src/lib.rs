@@ -5,7 +5,7 @@
 //! comes in pieces of any length, and memory holds one piece and one item. An answer that is not well-formed,
 //! or that breaks off before its end, is an error: half a listing never reads as a whole one.
 
-mod collector;
+pub mod collector;
 mod item;
 mod malformed;
 
@@ -13,7 +13,6 @@ use quick_xml::Reader;
 use quick_xml::errors::{Error, SyntaxError};
 use quick_xml::events::{BytesRef, Event};
 
-pub use collector::Collector;
 pub use item::Item;
 pub use malformed::MalformedListing;
 

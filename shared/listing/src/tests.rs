@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::collector::Collector;
 
 const VOLUMES: Shape = Shape { root: "DescribeVolumesResponse", items: "volumeSet/item" };
 

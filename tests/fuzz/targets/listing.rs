@@ -8,7 +8,8 @@ use quick_xml::Reader;
 use quick_xml::events::Event;
 use security_enforcer::fleet::facts::Facts;
 use spot_fuzz::Target;
-use spot_listing::{Collector, Item, ListingReader, MalformedListing, Shape};
+use spot_listing::collector::Collector;
+use spot_listing::{Item, ListingReader, MalformedListing, Shape};
 use waste_scanner::listings::describe;
 use waste_scanner::listings::images::Images;
 

@@ -11,7 +11,8 @@ use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ec2::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
-use spot_listing::{Collector, Item, MalformedListing, Shape};
+use spot_listing::collector::Collector;
+use spot_listing::{Item, MalformedListing, Shape};
 
 use crate::error::{CallError, Kind, NO_ANSWER, failed, unreadable};
 
