@@ -4,6 +4,7 @@
 
 pub mod asked;
 pub mod belongings;
+pub mod decrement;
 pub mod eviction;
 pub mod fitness;
 pub mod group;

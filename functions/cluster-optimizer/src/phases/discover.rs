@@ -30,9 +30,9 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     let Site { account_id, region, settings, clients, .. } = &site;
     let group = groups::describe(&clients.autoscaling, &request.asg_name).await?.ok_or_else(|| {
         let name = &request.asg_name;
-        StepError::GroupNotFound(format!(
-            "asg_name: account {account_id} has no Auto Scaling group {name:?} in {region}"
-        ))
+        StepError::GroupNotFound(
+            format!("asg_name: account {account_id} has no Auto Scaling group {name:?} in {region}").into(),
+        )
     })?;
     let hooks = group::refuse_unfit(clients, &group).await?;
     refuse_unknown(&site, &group, &asked).await?;
@@ -71,9 +71,8 @@ async fn refuse_unknown(site: &Site, group: &Group, asked: &Asked) -> Result<(),
     let unknown = strangers.iter().find(|id| !known.contains_key(id));
     unknown.map_or(Ok(()), |id| {
         let (account_id, region) = (&site.account_id, &site.region);
-        Err(StepError::InvalidInput(format!(
-            "replace: account {account_id} has no instance {id} in {region}"
-        )))
+        let why = format!("replace: account {account_id} has no instance {id} in {region}");
+        Err(StepError::InvalidInput(why.into()))
     })
 }
 

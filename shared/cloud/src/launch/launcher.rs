@@ -83,7 +83,8 @@ impl Launcher {
         // The time to read the template or the old instance may have outlasted the proof.
         if !cleared.is_fresh() {
             let message = format!("the proof for pool {} is too old: ask the gate again", cleared.pool());
-            return Err(CallError { call: RUN, kind: Kind::Retry, code: "StaleProof".to_owned(), message });
+            let code = "StaleProof".to_owned();
+            return Err(CallError { kind: Kind::Retry, code, ..CallError::malformed(RUN, message) });
         }
         send(request).await
     }
