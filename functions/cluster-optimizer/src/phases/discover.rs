@@ -52,6 +52,7 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     work.spot_max_price = look.spot_max_price();
     work.dry_run = request.dry_run;
     work.max_swaps = asked.min(work.max_swaps);
+    work.replace = request.replace;
     work.leave_alone(selection.skipped);
     work.enqueue(selection.candidates);
     tracing::info!(asg_name = %group.name, candidates = work.queue.len(), skipped = work.skipped.len(), "discovered");

@@ -24,6 +24,7 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         asg_name: work.group()?.1.clone(),
         remaining: work.queue.len() + work.deferred,
         executions_needed: work.executions_needed(),
+        continuation: work.continuation(),
         ended_by: work.ending(),
         skipped_more: work.skipped_more.clone(),
         gate: context.gate_view(&work.lease),

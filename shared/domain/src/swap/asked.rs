@@ -1,5 +1,7 @@
 //! The wish behind a run: the market of the newcomers, and the members that are to be replaced.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::InstanceId;
@@ -34,6 +36,13 @@ impl Named {
     #[must_use]
     pub fn one(id: &InstanceId) -> Self {
         Self(vec![id.clone()])
+    }
+
+    /// Returns the members beside those that are done with; `None` if none is left.
+    #[must_use]
+    pub fn without(&self, done: &BTreeSet<&InstanceId>) -> Option<Self> {
+        let left: Vec<InstanceId> = self.0.iter().filter(|id| !done.contains(id)).cloned().collect();
+        Self::try_from(left).ok()
     }
 
     /// Returns the members.

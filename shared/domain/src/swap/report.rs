@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AccountId, GroupName, InstanceId, Region};
+use crate::ids::{AccountId, ExecutionArn, GroupName, InstanceId, Region};
 use crate::money::Usd;
 use crate::reason::Reason;
 use crate::risk::pool::Pool;
@@ -120,6 +120,28 @@ pub struct EndedBy {
     pub detail: String,
 }
 
+/// The execution that goes on where a long one ends: its name and its input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Continuation {
+    /// The name of the execution. A repeated start with this name starts no other.
+    pub name: String,
+    /// The input of the execution.
+    pub input: SwapRequest,
+}
+
+impl Continuation {
+    /// Returns the continuation of an execution: its name is that of the execution with the next number.
+    #[must_use]
+    pub fn of(execution: &ExecutionArn, input: SwapRequest) -> Self {
+        let name = execution.name();
+        let numbered = name.rsplit_once("-part").and_then(|(stem, n)| Some((stem, n.parse::<u32>().ok()?)));
+        let (stem, number) = numbered.unwrap_or((name, 1));
+        // A name has 80 characters at most.
+        let stem: String = stem.chars().take(65).collect();
+        Self { name: format!("{stem}-part{}", number.saturating_add(1)), input }
+    }
+}
+
 /// The output of an execution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwapReport {
@@ -144,6 +166,9 @@ pub struct SwapReport {
     /// Executions that are needed to try the remaining candidates; absent if none remain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executions_needed: Option<usize>,
+    /// The execution that goes on with the remaining candidates: this one has come near the limits of Step Functions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continuation: Option<Continuation>,
     /// Members left alone beyond those that `skipped` lists, counted by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped_more: BTreeMap<Reason, usize>,
@@ -186,6 +211,18 @@ mod tests {
         let back = Swapped { from: Market::Spot, to: Market::OnDemand, ..swapped };
         let text = serde_json::to_string(&back).unwrap();
         assert!(text.contains(r#""from":"SPOT","to":"ON_DEMAND""#), "{text}");
+    }
+
+    #[test]
+    fn a_continuation_has_the_next_number_and_a_name_that_fits() {
+        let of = |name: &str| {
+            let arn = format!("arn:aws:states:us-east-1:123456789012:execution:swap:{name}");
+            let input = serde_json::from_str(r#"{"asg_name":"g"}"#).unwrap();
+            Continuation::of(&arn.parse().unwrap(), input).name
+        };
+        assert_eq!((of("web").as_str(), of("web-part2").as_str()), ("web-part2", "web-part3"));
+        assert_eq!(of("web-party"), "web-party-part2");
+        assert!(of(&"w".repeat(80)).len() <= 80 && of(&format!("w-part{}", u32::MAX)).len() <= 80);
     }
 
     #[test]
