@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use spot_cloud::tables::swaps::{Lease, Leased};
 use spot_domain::ids::InstanceType;
 use spot_domain::settings::Settings;
+use spot_domain::swap::asked::Named;
 use spot_domain::swap::fitness::{Hook, Transition, terminating_seconds};
 use spot_domain::swap::group::Launch;
 use spot_domain::swap::journal::{Journal, Retirement, SwapId, SwapKind, Undo};
-use spot_domain::swap::asked::Named;
 use spot_domain::swap::market::Market;
 use spot_domain::swap::report::{Continuation, EndedBy, NotSwapped, SwapRequest, Swapped};
 use spot_domain::swap::selection::{Candidate, Change};
@@ -350,7 +350,11 @@ impl Work {
     pub fn next_candidate(&self) -> Next {
         let tried = self.swapped.len() + self.rolled_back.len();
         let may_go_on = self.ended_by.is_none() && !self.dry_run && tried < self.max_swaps as usize;
-        if may_go_on && self.has_room() && !self.queue.is_empty() { Next::NextCandidate } else { Next::Report }
+        if may_go_on && self.has_room() && !self.queue.is_empty() {
+            Next::NextCandidate
+        } else {
+            Next::Report
+        }
     }
 
     /// Step Functions ends an execution at 25,000 events of history, without a Catch. The last swap of a run may need
@@ -371,7 +375,8 @@ impl Work {
             return None;
         }
         let done = self.swapped.iter().map(|swapped| &swapped.old_instance_id);
-        let done: BTreeSet<&InstanceId> = done.chain(self.rolled_back.iter().map(|left| &left.instance_id)).collect();
+        let done: BTreeSet<&InstanceId> =
+            done.chain(self.rolled_back.iter().map(|left| &left.instance_id)).collect();
         let Leased::Group { name, .. } = &self.lease.on else { return None };
         let input = SwapRequest {
             asg_name: name.clone(),
