@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn a_pattern_is_read_with_its_plain_texts_and_each_of_its_fields() {
-        let text = r#"{"source": ["aws.ec2", {"prefix": "aws."}], "detail": {"state": ["running"]}, "time": "x"}"#;
+        let text =
+            r#"{"source": ["aws.ec2", {"prefix": "aws."}], "detail": {"state": ["running"]}, "time": "x"}"#;
         let read = pattern(text);
         let fields: Vec<_> = read.keys().map(String::as_str).collect();
         assert_eq!(fields, ["detail", "source", "time"]);

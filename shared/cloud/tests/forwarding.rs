@@ -71,7 +71,10 @@ async fn what_aws_refuses_is_blind_and_an_outage_is_asked_again() {
     for (answer, expected) in [
         (error(400, "ResourceNotFoundException"), "blind: it has no rule"),
         (error(400, "AccessDeniedException"), "blind: its rule spot-optimizer-notices can't be looked at"),
-        (error(403, "UnrecognizedClientException"), "blind: its rule spot-optimizer-notices can't be looked at"),
+        (
+            error(403, "UnrecognizedClientException"),
+            "blind: its rule spot-optimizer-notices can't be looked at",
+        ),
         (error(400, "ValidationException"), "blind: its rule spot-optimizer-notices can't be looked at"),
         (error(500, "InternalException"), "again: "),
         (error(400, "ThrottlingException"), "again: "),

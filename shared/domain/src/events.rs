@@ -216,6 +216,8 @@ events! {
     }
 }
 
+const LAUNCHED: &[DetailField] =
+    &[always("AutoScalingGroupName", "the group"), always("EC2InstanceId", "the instance")];
 const NOTICE: &[DetailField] = &[always("instance-id", "the instance; its type and zone are looked up")];
 
 events! {
@@ -233,7 +235,7 @@ events! {
     }
     /// A group has launched an instance, or one was attached to it. `account.yaml` forwards the event.
     InstanceLaunched = "EC2 Instance Launch Successful" {
-        source: AUTO_SCALING_SOURCE, sender: "Auto Scaling", bus: NOTICES_BUS, reader: YOURS, detail: &[],
+        source: AUTO_SCALING_SOURCE, sender: "Auto Scaling", bus: NOTICES_BUS, reader: YOURS, detail: LAUNCHED,
     }
     /// An execution of a swap has ended. The reconciler finishes or undoes its swap if it died; a rule alerts people if
     /// it is stuck.

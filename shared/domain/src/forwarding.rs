@@ -175,10 +175,7 @@ mod tests {
 
     #[test]
     fn a_disabled_rule_and_one_with_another_target_are_blind() {
-        assert_eq!(
-            judged(&Rule { is_enabled: false, ..usual() }),
-            "its rule notices is disabled: enable it"
-        );
+        assert_eq!(judged(&Rule { is_enabled: false, ..usual() }), "its rule notices is disabled: enable it");
         for (arn, gets_whole_event) in [(BUS, false), ("arn:aws:events:us-east-1:1:event-bus/other", true)] {
             let targets = vec![Target { arn: arn.into(), gets_whole_event }];
             assert!(judged(&Rule { targets, ..usual() }).contains(BUS), "{arn} {gets_whole_event}");

@@ -20,8 +20,8 @@ mod values;
 
 pub use values::parse_instance_types;
 use values::{
-    BLIND_GATES, Booleans, GROUP_MARKS, INSTANCE_TYPES, KUBECONFIG_SECRETS, OLD_INSTANCES, OWNER_MARKS, STORAGE_MARKS,
-    Shown, TAG_KEYS, Values,
+    BLIND_GATES, Booleans, GROUP_MARKS, INSTANCE_TYPES, KUBECONFIG_SECRETS, OLD_INSTANCES, OWNER_MARKS,
+    STORAGE_MARKS, Shown, TAG_KEYS, Values,
 };
 
 /// One setting, as the reference lists it.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use jiff::Timestamp;
 use spot_cloud::RegionClients;
 use spot_cloud::access::Access;
+use spot_cloud::forwarding::NeededRule;
 use spot_cloud::tables::swaps::{Lease, Leased, Owner};
 use spot_cloud::tables::{accounts, settings};
 use spot_domain::settings::Settings;
@@ -43,6 +44,21 @@ impl Site {
         let settings = settings::load(stack, &account_id, &region).await?;
         let clients = stack.clients(&access, &region, Some(&execution)).await;
         Ok(Self { account_id, region, access, settings, execution, clients })
+    }
+
+    /// Looks whether the interruptions at the site reach the stack. Returns the reason why they do not.
+    ///
+    /// # Errors
+    /// A call fails in a way that may pass.
+    pub async fn blindness(&self, context: &Context) -> Result<Option<String>, StepError> {
+        let stack = &context.stack;
+        let rule = NeededRule::of(stack, &self.account_id, &self.region)?;
+        let config = stack.config_for(&self.access, &self.region, Some(&self.execution)).await;
+        let blind = rule.blindness(&config, &self.settings.notices_that_poison()).await?;
+        if let Some(blind) = &blind {
+            tracing::warn!(account_id = %self.account_id, region = %self.region, "the gate is blind: {blind}");
+        }
+        Ok(blind.map(|blind| blind.to_string()))
     }
 
     /// Returns the lease that the execution asks for.

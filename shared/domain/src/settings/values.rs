@@ -100,8 +100,7 @@ pub(super) const STORAGE_MARKS: Texts<Vec<OwnerMark>> = Texts { in_words: "as `o
 pub(super) const OLD_INSTANCES: Texts<OldInstance> =
     Texts { in_words: "`stop` or `terminate`", parse: old_instance };
 
-pub(super) const BLIND_GATES: Texts<BlindGate> =
-    Texts { in_words: "`refuse` or `allow`", parse: blind_gate };
+pub(super) const BLIND_GATES: Texts<BlindGate> = Texts { in_words: "`refuse` or `allow`", parse: blind_gate };
 
 fn tag_key(key: &str) -> Result<String, String> {
     if key.is_empty() || key.chars().count() > 128 || key.starts_with("aws:") {

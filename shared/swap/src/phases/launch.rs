@@ -145,6 +145,9 @@ async fn launch(
     journal: &mut Journal,
     repeated: bool,
 ) -> Result<Result<Launched, Refusal>, StepError> {
+    if let Some(blind) = Refusal::of_blind_gate(work) {
+        return Ok(Err(blind));
+    }
     let verdicts = match context.gatekeeper.ask(&candidate.pools).await {
         Ok(verdicts) => verdicts,
         Err(why) => return Ok(Err(closed(&why))),
