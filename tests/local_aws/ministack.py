@@ -16,6 +16,7 @@ from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from ministack.services import eventbridge, sns, stepfunctions
 
+from . import buses
 from .paths import GIVE_UP, GIVEN_UP
 from .shapes import Shape
 
@@ -27,6 +28,7 @@ ASSUMED_ROLE = re.compile(r"arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/.*")
 def install() -> None:
     _judge_conditions_as_aws_does()
     _give_up_on_request()
+    buses.install()
     deliver = eventbridge._dispatch_to_sns
 
     def deliver_if_allowed(arn: str, payload: Any):
