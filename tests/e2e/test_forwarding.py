@@ -74,7 +74,7 @@ def test_a_forwarded_interruption_poisons_the_pool_for_everyone_and_a_labs_does_
         register("LAB")
         aws.control.clear_calls()
         interrupt(other, instance_id)
-        wait_for(lambda: asked_for(aws, f"newcomer#{OTHER}#{REGION}#{instance_id}"))  # Whose owner may have to be told.
+        wait_for(lambda: asked_for(aws, instance_id))  # Its owner may have to be told.
         assert aws.pools() == {}
 
         register("PROD")
