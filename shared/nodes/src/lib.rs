@@ -1,6 +1,6 @@
 //! The Kubernetes half of a swap whose instances are nodes, for the functions that talk to a cluster. It connects to
-//! the cluster ([`connect`]) and converts a failed call to a step's error ([`failed`], [`no_access`]). It guards a
-//! rollback, so that each node is drained before it leaves ([`permit`]).
+//! the cluster ([`connect`]) and converts a failed call to a step's error ([`failed`], [`no_access`]). Its recovery
+//! drains each node before the node leaves ([`recover_node`]).
 //!
 //! `spot-swap` knows of a node only what the journal records; it makes no call to a cluster and links no client
 //! for one.
@@ -13,7 +13,7 @@ pub use door::{ClusterEndpoint, connect, connect_for};
 pub use error::{failed, no_access};
 use spot_cluster::pods::Policy;
 use spot_domain::swap::journal::NodeSwap;
-pub use way_back::permit;
+pub use way_back::recover_node;
 
 /// Returns the rules for the eviction of pods, as the settings had them when the run began.
 #[must_use]

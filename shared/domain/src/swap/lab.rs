@@ -280,7 +280,7 @@ fn unfit(original: &Original, capture: bool) -> Option<(Reason, String)> {
 
 /// Returns the change by the owner of a running instance for which the swap must be undone.
 ///
-/// By now the instance would be refused, or it is no longer what its twin was made from. `lab_recovery`
+/// By now the instance would be refused, or it is no longer what its twin was made from. `recovery::lab`
 /// checks that the instance still runs and holds its resources. An old instance that is unhealthy by now is
 /// no reason to keep it.
 #[must_use]

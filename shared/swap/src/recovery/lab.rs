@@ -1,5 +1,4 @@
-//! Carries a lab swap on: looks at AWS, asks `spot_domain::swap::recovery::lab` for the one thing to do, does
-//! it, looks again. The rollback and the reconciler come here through [`crate::recovery::advance`].
+//! The recovery of a lab swap, which carries its retirement forward, too.
 
 use std::collections::BTreeSet;
 
@@ -11,98 +10,184 @@ use spot_cloud::load_balancing::targets;
 use spot_cloud::tables::swaps::{Lease, Swaps, SwapsError};
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::{Instance, InstanceState};
-use spot_domain::swap::journal::{Journal, Stage, Undo};
+use spot_domain::swap::journal::{Journal, Stage, SwapKind, Undo};
 use spot_domain::swap::lab::LabSwap;
 use spot_domain::swap::proof::left_alone;
-use spot_domain::swap::recovery::End;
 use spot_domain::swap::recovery::lab::{
     Action, AddressAt, CapturedImage, LeftVolume, Newcomer, Observed, OldState, Targets, goes_forward, next,
     why_not_forward,
 };
+use spot_domain::swap::recovery::{Decision, End};
 use spot_domain::{InstanceId, Reason};
 
-use crate::newcomer::look;
+use super::{After, Ended, Permission, Progress, Recovery, Visit, calls_may_land, drive, is_recent};
+use crate::newcomer::{look, unproven};
 use crate::owner;
-use crate::recovery::{Progress, calls_may_land, is_recent};
 
-/// An address, a few target groups, two instances, an image: more means that something fights us.
-const ACTIONS_PER_VISIT: usize = 20;
-
-/// Does all that can be done now for the lab swap that `journal` tells of. Before each action the
-/// journal is written, which proves that the lease is still held.
+/// Does all that can be done now for a lab swap, one way or the other.
 ///
 /// # Errors
-/// A call fails. Whatever was done is done; the next visit goes on from there.
-pub async fn advance(
-    clients: &RegionClients,
-    swaps: &Swaps,
-    lease: &Lease,
-    settings: &Settings,
-    journal: &mut Journal,
-) -> Result<Progress, SwapsError> {
-    let (mut last, mut owner_asked) = (None, false);
-    for _ in 0..ACTIONS_PER_VISIT {
-        let Some(mut lab) = journal.lab.clone() else { break };
-        let observed = observe(clients, lease, settings, journal, &lab).await?;
-        if journal.stage == Stage::Retiring && !goes_forward(journal, &lab, &observed) {
-            let (reason, why) = why_not_forward(&observed);
+/// As for [`drive`]; or the swap is none of an instance in no group.
+pub async fn recover_lab(visit: Visit<'_>, journal: &mut Journal) -> Result<Progress, SwapsError> {
+    drive(LabRecovery::default(), visit, journal).await
+}
+
+/// The ways of a lab swap.
+#[derive(Debug, Default)]
+struct LabRecovery {
+    last: Option<Action>,
+    owner_asked: bool,
+}
+
+/// What AWS shows of a lab swap, and what the swap moves.
+struct Seen {
+    facts: Observed,
+    lab: LabSwap,
+}
+
+impl Recovery for LabRecovery {
+    type Observed = Seen;
+    type Action = Action;
+
+    /// An address, a few target groups, two instances, an image.
+    const ACTIONS_PER_VISIT: usize = 20;
+
+    async fn observe(&self, visit: Visit<'_>, journal: &Journal) -> Result<Seen, SwapsError> {
+        let Some(lab) = journal.kind.lab().cloned() else {
+            let problem = format!("swap {} is none of an instance in no group", journal.swap_id);
+            return Err(unproven(visit.lease, &problem));
+        };
+        let facts = observe(visit.clients, visit.lease, visit.settings, journal, &lab).await?;
+        Ok(Seen { facts, lab })
+    }
+
+    fn decide(&self, _: Visit<'_>, journal: &Journal, seen: &Seen) -> Result<Decision<Action>, SwapsError> {
+        Ok(next(journal, &seen.lab, &seen.facts))
+    }
+
+    async fn permit(
+        &mut self,
+        visit: Visit<'_>,
+        journal: &mut Journal,
+        seen: &Seen,
+        decision: &Decision<Action>,
+    ) -> Result<Permission, SwapsError> {
+        if journal.stage == Stage::Retiring && !goes_forward(journal, &seen.lab, &seen.facts) {
+            let (reason, why) = why_not_forward(&seen.facts);
             turn_round(journal, reason, format!("while {} was to leave: {why}", journal.old));
-            swaps.revise(lease, journal).await?;
-            continue; // what was called before may land: the next look knows
+            return Ok(Permission::LookAgain); // what was called before may land: the next look knows
         }
-        let action = next(journal, &lab, &observed);
         // Once for all target groups, and right before each stop: an owner who protects the instance is heard, also if an
         // earlier stop may still land.
-        let asks_the_owner = match action {
-            Action::DeregisterOld(_) => !std::mem::replace(&mut owner_asked, true),
-            Action::StopOld | Action::TerminateOld => true,
+        let asks_the_owner = match decision {
+            Decision::Do(Action::DeregisterOld(_)) => !std::mem::replace(&mut self.owner_asked, true),
+            Decision::Do(Action::StopOld | Action::TerminateOld) => true,
             _ => false,
         };
-        if asks_the_owner && let Some(why) = owner::change(clients, settings, &journal.old, &lab).await? {
+        let Visit { clients, settings, .. } = visit;
+        if asks_the_owner && let Some(why) = owner::change(clients, settings, &journal.old, &seen.lab).await?
+        {
             turn_round(journal, Reason::InstanceChanged, why);
-            swaps.revise(lease, journal).await?;
-            continue;
+            return Ok(Permission::LookAgain);
         }
-        tracing::info!(on = %lease.on, swap_id = %journal.swap_id, ?action, "carrying on");
-        match &action {
-            Action::Done(_) if !observed.left_alone.is_empty() && learns(swaps, lease, journal).await? => {
-                continue;
-            }
-            Action::Done(end) => {
-                // Another recovery may be about to call.
-                swaps.revise(lease, journal).await?;
-                if *end == End::Finished && observed.newcomer.is_some() {
-                    swaps.remember(lease, journal).await?;
-                }
-                if *end == End::Undone && lab.is_over {
-                    swaps.forget(lease, journal.newcomer.as_ref()).await?;
-                }
-                return Ok(ended(*end, &observed, &lab));
-            }
-            Action::Wait(why) => return Ok(Progress::Waiting((*why).to_owned())),
-            again if last.as_ref() == Some(again) => {
-                return Ok(Progress::Waiting(format!("AWS does not show yet what was done: {again:?}")));
-            }
-            action => action.record(&mut lab, &observed),
+        let is_end = matches!(decision, Decision::Done(_));
+        if is_end && !seen.facts.left_alone.is_empty() && learns(visit.swaps, visit.lease, journal).await? {
+            return Ok(Permission::LookAgain);
         }
-        journal.lab = Some(lab.clone());
-        let before = journal.changed_at.replace(Timestamp::now());
-        swaps.revise(lease, journal).await?;
-        perform(clients, journal, &lab, &observed, &action).await?;
-        journal.changed_at = before; // it was answered: it lands no later
-        last = Some(action);
+        let again = decision.action().filter(|action| self.last.as_ref() == Some(action));
+        Ok(again.map_or(Permission::Granted, |again| {
+            Permission::NotYet(format!("AWS does not show yet what was done: {again:?}"))
+        }))
     }
-    Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
+
+    fn foresee(&self, journal: &mut Journal, seen: &Seen, action: &Action) {
+        let mut lab = seen.lab.clone();
+        action.record(&mut lab, &seen.facts);
+        journal.kind = SwapKind::Lab(Box::new(lab));
+        journal.changed_at = Some(Timestamp::now());
+    }
+
+    async fn perform(
+        &self,
+        visit: Visit<'_>,
+        journal: &Journal,
+        seen: &Seen,
+        action: &Action,
+    ) -> Result<(), CallError> {
+        let (ec2, elbv2, old) = (&visit.clients.ec2, &visit.clients.elbv2, &journal.old);
+        let newcomer =
+            || seen.facts.newcomer.as_ref().map(|newcomer| &newcomer.id).ok_or_else(|| missing(action));
+        let at = |n: &usize| seen.lab.registrations.get(*n).ok_or_else(|| missing(action));
+        let address = || seen.lab.address.as_deref().ok_or_else(|| missing(action));
+        match action {
+            Action::RegisterOld(n) => targets::register(elbv2, at(n)?, old).await,
+            Action::DeregisterOld(n) => targets::deregister(elbv2, at(n)?, old).await,
+            Action::RegisterNewcomer(n) => targets::register(elbv2, at(n)?, newcomer()?).await,
+            Action::DeregisterNewcomer(n) => targets::deregister(elbv2, at(n)?, newcomer()?).await,
+            Action::AddressToNewcomer => addresses::give(ec2, address()?, newcomer()?).await,
+            Action::AddressToOld => addresses::give(ec2, address()?, old).await,
+            Action::StopOld => instances::stop(ec2, old).await,
+            Action::StartOld => instances::start(ec2, old).await,
+            Action::TerminateOld => instances::terminate(ec2, old).await,
+            Action::TerminateNewcomer(id) => instances::terminate(ec2, id).await,
+            Action::DeregisterImage(id) => images::deregister(ec2, id).await,
+            Action::DeleteSnapshot(id) => images::delete_snapshot(ec2, id).await,
+            Action::DeleteVolume(id) => images::delete_volume(ec2, id).await,
+        }
+    }
+
+    fn settle(
+        &mut self,
+        journal: &mut Journal,
+        before: &Journal,
+        action: Action,
+        answer: Result<(), CallError>,
+    ) -> After {
+        if let Err(error) = answer {
+            return After::Failed(error);
+        }
+        journal.changed_at = before.changed_at; // it was answered: it lands no later
+        self.last = Some(action);
+        After::GoOn
+    }
+
+    async fn ended(
+        &self,
+        visit: Visit<'_>,
+        journal: &Journal,
+        seen: Seen,
+        end: End,
+    ) -> Result<Ended, SwapsError> {
+        let Seen { facts, lab } = seen;
+        if end == End::Finished && facts.newcomer.is_some() {
+            visit.swaps.remember(visit.lease, journal).await?;
+        }
+        if end == End::Undone && lab.is_over {
+            visit.swaps.forget(visit.lease, journal.newcomer.as_ref()).await?;
+        }
+        let newcomer =
+            facts.newcomer.as_ref().filter(|newcomer| newcomer.alive).map(|newcomer| newcomer.id.clone());
+        Ok(Ended { end, newcomer, pool: None, remarks: facts.remarks(&lab), doubt: None })
+    }
+}
+
+/// The decision was made from what this action needs.
+fn missing(action: &Action) -> CallError {
+    CallError::malformed("recovery", format!("{action:?} names what the swap does not have"))
 }
 
 /// Takes over what another visit has noted meanwhile of the swap's own; returns true if that is anything new.
 async fn learns(swaps: &Swaps, lease: &Lease, journal: &mut Journal) -> Result<bool, SwapsError> {
-    let stored = swaps.read(lease).await?.and_then(|held| held.journal).and_then(|stored| stored.lab);
-    let (Some(lab), Some(stored)) = (&mut journal.lab, stored) else { return Ok(false) };
+    let stored = swaps.read(lease).await?.and_then(|held| held.journal);
+    let (Some(lab), Some(stored)) =
+        (journal.kind.lab_mut(), stored.as_ref().and_then(|stored| stored.kind.lab()))
+    else {
+        return Ok(false);
+    };
     let known = lab.clone();
-    lab.captured.images.extend(stored.captured.images);
-    lab.captured.snapshots.extend(stored.captured.snapshots);
-    lab.volumes.extend(stored.volumes);
+    lab.captured.images.extend(stored.captured.images.iter().cloned());
+    lab.captured.snapshots.extend(stored.captured.snapshots.iter().cloned());
+    lab.volumes.extend(stored.volumes.iter().cloned());
     Ok(*lab != known)
 }
 
@@ -113,57 +198,6 @@ fn turn_round(journal: &mut Journal, reason: Reason, detail: String) {
     journal.changed_at = Some(Timestamp::now());
     tracing::warn!(%reason, "{detail}");
     journal.undo.get_or_insert(Undo { reason, detail });
-}
-
-fn ended(end: End, observed: &Observed, lab: &LabSwap) -> Progress {
-    let newcomer = observed.newcomer.as_ref().filter(|n| n.alive).map(|n| n.id.clone());
-    Progress::Ended { end, newcomer, pool: None, remarks: observed.remarks(lab), doubt: None }
-}
-
-async fn perform(
-    clients: &RegionClients,
-    journal: &Journal,
-    lab: &LabSwap,
-    observed: &Observed,
-    action: &Action,
-) -> Result<(), CallError> {
-    let (ec2, elbv2, old) = (&clients.ec2, &clients.elbv2, &journal.old);
-    let newcomer = observed.newcomer.as_ref().map(|newcomer| &newcomer.id);
-    let at = |n: &usize| lab.registrations.get(*n);
-    match action {
-        Action::RegisterOld(n) => with(at(n), Some(old), |r, id| targets::register(elbv2, r, id)).await,
-        Action::DeregisterOld(n) => with(at(n), Some(old), |r, id| targets::deregister(elbv2, r, id)).await,
-        Action::RegisterNewcomer(n) => with(at(n), newcomer, |r, id| targets::register(elbv2, r, id)).await,
-        Action::DeregisterNewcomer(n) => {
-            with(at(n), newcomer, |r, id| targets::deregister(elbv2, r, id)).await
-        }
-        Action::AddressToNewcomer => {
-            with(lab.address.as_ref(), newcomer, |address, id| addresses::give(ec2, address, id)).await
-        }
-        Action::AddressToOld => {
-            with(lab.address.as_ref(), Some(old), |address, id| addresses::give(ec2, address, id)).await
-        }
-        Action::StopOld => instances::stop(ec2, old).await,
-        Action::StartOld => instances::start(ec2, old).await,
-        Action::TerminateOld => instances::terminate(ec2, old).await,
-        Action::TerminateNewcomer(id) => instances::terminate(ec2, id).await,
-        Action::DeregisterImage(id) => images::deregister(ec2, id).await,
-        Action::DeleteSnapshot(id) => images::delete_snapshot(ec2, id).await,
-        Action::DeleteVolume(id) => images::delete_volume(ec2, id).await,
-        Action::Done(_) | Action::Wait(_) => Ok(()),
-    }
-}
-
-/// What is decided on is there: the decision was made from it.
-async fn with<'a, T, F: Future<Output = Result<(), CallError>>>(
-    what: Option<&'a T>,
-    whom: Option<&'a InstanceId>,
-    call: impl FnOnce(&'a T, &'a InstanceId) -> F,
-) -> Result<(), CallError> {
-    match what.zip(whom) {
-        Some((what, whom)) => call(what, whom).await,
-        None => Ok(()),
-    }
 }
 
 /// Looks at everything that the journal names.
