@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from local_aws.lab import create_instance
-from local_aws.paths import REGION
+from local_aws.paths import ACCOUNT, REGION
 from local_aws.stack import INTERRUPTION, LocalAws
 from places import EXTERNAL_ID, OTHER, Abroad, client, deployed, lab_swap, rule_off
 from scene import wait_for
@@ -158,6 +158,17 @@ def test_without_its_own_rule_the_gate_is_blind_at_home_too(aws, scene):
     home = scene(size=1, minimum=0)
     with rule_off(aws):
         report = home.swap()
+    assert ([s["reason"] for s in report["skipped"]], report["gate"]) == (["GATE_BLIND"], "blind")
+    home.assert_nothing_changed_in_ec2()
+
+
+def test_a_launch_that_comes_past_the_gates_own_step_is_refused_too(aws, scene):
+    home, execution = scene(size=1, minimum=0), f"arn:aws:states:{REGION}:{ACCOUNT}:execution:ClusterSwap:{uuid.uuid4()}"
+    step = lambda phase, **more: aws.invoke("ClusterOptimizerFunctionName", {"phase": phase, **more})[0]  # noqa: E731
+    with rule_off(aws):
+        planned = step("Discover", execution=execution, input={"asg_name": home.name})
+    refused = step("Launch", work=planned["work"])
+    report = step("Report", work=refused["work"])
     assert ([s["reason"] for s in report["skipped"]], report["gate"]) == (["GATE_BLIND"], "blind")
     home.assert_nothing_changed_in_ec2()
 
