@@ -9,6 +9,7 @@ use spot_cloud::launch::gatekeeper::PoolVerdict;
 use spot_cloud::tables::swaps::Lease;
 use spot_domain::forwarding::BlindGate;
 use spot_domain::swap::selection::Candidate;
+use spot_domain::words::first_few;
 use spot_domain::{Pool, Reason};
 
 use crate::Context;
@@ -117,16 +118,6 @@ impl Refusal {
             detail: first_few(details),
         }
     }
-}
-
-/// Returns the first few of many details: the details of many instances would not fit the payload.
-pub(crate) fn first_few(mut details: Vec<String>) -> String {
-    let more = details.len().saturating_sub(3);
-    details.truncate(3);
-    if more > 0 {
-        details.push(format!("and {more} more"));
-    }
-    details.join("; ")
 }
 
 fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Candidate, Option<Refusal>) {

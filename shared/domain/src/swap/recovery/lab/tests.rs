@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::swap::journal::{Retirement, SwapKind, Undo};
-use crate::swap::lab::Registration;
+use crate::swap::lab::{CapturedImage, Registration};
 
 fn old() -> InstanceId {
     "i-00000001".parse().unwrap()
