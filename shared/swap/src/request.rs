@@ -11,6 +11,7 @@ use spot_cloud::tables::{accounts, settings};
 use spot_cloud::{CallError, RegionClients};
 use spot_domain::forwarding::{BlindGate, Blindness};
 use spot_domain::settings::Settings;
+use spot_domain::words::Cause;
 use spot_domain::{AccountId, ExecutionArn, Region};
 
 use crate::Context;
@@ -94,9 +95,9 @@ fn believed(
 /// [`StepError::InvalidInput`] names the field and its problem.
 pub fn parse<T: DeserializeOwned>(input: Value, shape: &str) -> Result<T, StepError> {
     if !input.is_object() {
-        return Err(StepError::InvalidInput(format!("the input must be a JSON object: {shape}")));
+        return Err(StepError::InvalidInput(format!("the input must be a JSON object: {shape}").into()));
     }
-    spot_cloud::input::parse(None, input).map_err(|bad| StepError::InvalidInput(bad.to_string()))
+    spot_cloud::input::parse(None, input).map_err(|bad| StepError::InvalidInput(Cause::of(bad)))
 }
 
 #[cfg(test)]
@@ -117,7 +118,13 @@ mod tests {
     fn an_outage_is_asked_again_unless_a_blind_gate_refuses_nothing() {
         let outage = || {
             let (code, message) = ("NoAnswer".to_owned(), "timed out".to_owned());
-            Err(CallError { call: "events:DescribeRule", kind: spot_cloud::Kind::Retry, code, message })
+            Err(CallError {
+                call: "events:DescribeRule",
+                kind: spot_cloud::Kind::Retry,
+                code,
+                message,
+                source: None,
+            })
         };
         let error = StepError::from(believed(outage(), BlindGate::Refuse).unwrap_err());
         assert_eq!(error.name(), "Transient");
