@@ -9,6 +9,7 @@ use aws_config::SdkConfig;
 use aws_sdk_eventbridge::types::RuleState;
 use spot_domain::events::AwsEvent;
 use spot_domain::forwarding::{Blindness, Pattern, Rule, Target};
+use spot_domain::ids::MalformedText;
 use spot_domain::{AccountId, Region};
 
 use crate::clients::Stack;
@@ -101,12 +102,15 @@ struct Bus {
 }
 
 impl std::str::FromStr for Bus {
-    type Err = &'static str;
+    type Err = MalformedText;
 
     fn from_str(arn: &str) -> Result<Self, Self::Err> {
         match arn.split_once(":event-bus/") {
             Some((_, name)) if !name.is_empty() => Ok(Self { arn: arn.to_owned(), name: name.to_owned() }),
-            _ => Err("expected the ARN of an event bus"),
+            _ => {
+                let (kind, expected) = ("event bus", "its ARN");
+                Err(MalformedText { kind, given: arn.chars().take(80).collect(), expected })
+            }
         }
     }
 }
