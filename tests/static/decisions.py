@@ -163,6 +163,16 @@ EVERYWHERE = [
         (f"of an instance with {key}", "ec2:DescribeInstanceAttribute", INSTANCE, tagged(key), SWAPS)
         for key in [MEMBER, FLEET, "aws:eks:cluster-name", "eks:cluster-name"]
     ],
+    # The rule that hands the notices of a place to the stack.
+    *[
+        (what, f"events:{action}", f"arn:aws:events:eu-west-1:{{account}}:rule/{rule}", {}, who)
+        for action in ("DescribeRule", "ListTargetsByRule")
+        for what, rule, who in (("of notices", "spot-optimizer-notices", LAUNCHERS), ("another rule", "payments", NOBODY))
+    ],
+    *[
+        ("of notices", f"events:{action}", "arn:aws:events:eu-west-1:{account}:rule/spot-optimizer-notices", {}, NOBODY)
+        for action in ("DeleteRule", "DisableRule", "PutRule", "PutTargets", "RemoveTargets")
+    ],
     # Look.
     *[
         ("look", action, "*", {}, who)
@@ -252,7 +262,7 @@ AT_HOME = [
 # Actions of home that are not for another account, by service or in full, each with the reason.
 AT_HOME_ALONE = {
     "dynamodb": "the tables lie with the stack",
-    "events": "so does the bus",
+    "events:PutEvents": "so does the bus",
     "pricing": "a price list is of no account",
     "sns": "the topic lies with the stack",
     "sqs": "so does the queue",

@@ -146,6 +146,10 @@ reasons! {
     /// launched.
     GateUnreachable = "GATE_UNREACHABLE", ends: Run,
         way_out: "Start again. If it lasts, look at the risk table; in a member, at the [hub](../hub.md).";
+    /// No rule hands the interruptions of this account and region to the stack, so that the gate can't know its pools;
+    /// the detail names the lack. Nothing was launched.
+    GateBlind = "GATE_BLIND", ends: Run,
+        way_out: "Deploy [account.yaml](../forwarding.md) there. The setting `blind_gate` may allow swaps all the same.";
     /// No pool of the zone saves `min_saving_percent`, or is below the group's `SpotMaxPrice`.
     NotCheaper = "NOT_CHEAPER",
         way_out: "Allow other types, lower `min_saving_percent`, or raise `SpotMaxPrice`.";
@@ -243,6 +247,7 @@ mod tests {
             Reason::ALL.iter().filter(|reason| reason.ends_run()).map(|r| r.code()).collect();
         let whole = [
             "GATE_UNREACHABLE",
+            "GATE_BLIND",
             "QUOTA_EXCEEDED",
             "NOT_AUTHORIZED",
             "GROUP_SCALING",

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use crate::events::AwsEvent;
+use crate::forwarding::BlindGate;
 use crate::ids::{AccountId, ClusterName, InstanceType, Region};
 use crate::old_instance::OldInstance;
 use crate::owner_marks::{OwnerMark, Trust};
@@ -18,8 +20,8 @@ mod values;
 
 pub use values::parse_instance_types;
 use values::{
-    Booleans, GROUP_MARKS, INSTANCE_TYPES, KUBECONFIG_SECRETS, OLD_INSTANCES, OWNER_MARKS, STORAGE_MARKS,
-    Shown, TAG_KEYS, Values,
+    BLIND_GATES, Booleans, GROUP_MARKS, INSTANCE_TYPES, KUBECONFIG_SECRETS, OLD_INSTANCES, OWNER_MARKS,
+    STORAGE_MARKS, Shown, TAG_KEYS, Values,
 };
 
 /// One setting, as the reference lists it.
@@ -96,6 +98,10 @@ settings! {
     /// Percent of a region's pools (types × zones offered) that may be poisoned before an alarm rings. The alarm
     /// stops nothing.
     max_poisoned_share_of_region: u32 = 20, in 1..=100;
+
+    /// Swaps in an account and region whose interruptions nobody [hands to the stack](../forwarding.md). `allow` makes
+    /// them; their reports have `"gate": "blind"`.
+    blind_gate: BlindGate = BlindGate::Refuse, in BLIND_GATES;
 
     /// The most instances that one start swaps, unless its input asks for fewer.
     max_swaps: u32 = 500, in 1..=500;
@@ -237,6 +243,13 @@ impl Settings {
     #[must_use]
     pub fn poison_for(&self) -> SignedDuration {
         SignedDuration::from_hours(24 * i64::from(self.poison_days))
+    }
+
+    /// Returns the notices of AWS that poison a pool.
+    #[must_use]
+    pub fn notices_that_poison(&self) -> Vec<AwsEvent> {
+        let rebalance = self.rebalance_poisons.then_some(AwsEvent::RebalanceRecommendation);
+        [Some(AwsEvent::InterruptionWarning), rebalance].into_iter().flatten().collect()
     }
 
     /// Returns the tags that the audit trusts.

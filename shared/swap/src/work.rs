@@ -14,7 +14,7 @@ use spot_domain::swap::fitness::{Hook, Transition, terminating_seconds};
 use spot_domain::swap::group::Launch;
 use spot_domain::swap::journal::{Journal, Retirement, SwapId, SwapKind, Undo};
 use spot_domain::swap::market::Market;
-use spot_domain::swap::report::{Continuation, EndedBy, NotSwapped, SwapRequest, Swapped};
+use spot_domain::swap::report::{Continuation, EndedBy, GateView, NotSwapped, SwapRequest, Swapped};
 use spot_domain::swap::selection::{Candidate, Change};
 use spot_domain::{GroupArn, GroupName, InstanceId, Pool, Reason, Usd};
 
@@ -50,6 +50,9 @@ pub struct Work {
     pub lease: Lease,
     /// The settings in force when the run began.
     pub settings: Settings,
+    /// Why the gate is blind where the run works, as its first step saw it; absent if the gate hears of interruptions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind: Option<String>,
     /// Swaps at most.
     pub max_swaps: u32,
     /// How the old instances leave.
@@ -226,6 +229,7 @@ impl Work {
             lease,
             max_swaps: settings.max_swaps,
             settings,
+            blind: None,
             retirement: Retirement::Detach,
             hook_seconds: 0,
             spot_max_price: None,
@@ -258,6 +262,12 @@ impl Work {
             lease_released: false,
             steps: 0,
         }
+    }
+
+    /// Returns the gate's view of the account and region, as the report tells it.
+    #[must_use]
+    pub fn gate_view(&self) -> Option<GateView> {
+        self.blind.as_ref().map(|_| GateView::Blind)
     }
 
     /// Says if a newcomer of this type has proved too small.

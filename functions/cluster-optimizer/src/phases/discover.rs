@@ -41,6 +41,8 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     note_requests(clients, &mut look).await?;
     let selection = select(look.view(), settings).map_err(|bad| group::malformed(&look.group, &bad))?;
 
+    // On-Demand has no pool: no gate is asked.
+    let blind = if request.to.is_spot() { site.blindness(context).await? } else { None };
     let group = &look.group;
     let lease = site.lease(Leased::Group { arn: group.arn.clone(), name: group.name.clone() });
     if !request.dry_run {
@@ -48,6 +50,7 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     }
     let asked = request.max_swaps.map_or(settings.max_swaps, std::num::NonZeroU32::get);
     let mut work = Work::new(lease, site.settings);
+    work.blind = blind;
     work.note_hooks(&hooks);
     work.spot_max_price = look.spot_max_price();
     work.dry_run = request.dry_run;

@@ -27,7 +27,7 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         continuation: work.continuation(),
         ended_by: work.ending(),
         skipped_more: work.skipped_more.clone(),
-        gate: context.gate_view(&work.lease),
+        gate: work.gate_view(),
         planned: work.dry_run.then(|| planned(&work)),
         account_id: work.lease.account_id,
         region: work.lease.region,

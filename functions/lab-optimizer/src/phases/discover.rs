@@ -60,7 +60,9 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
         Ok(found) => found,
         Err(left) => return Ok(Discovery::Refused(left)),
     };
+    let blind = site.blindness(context).await?;
     let mut work = work(&request, site);
+    work.blind = blind;
     work.kind = SwapKind::Lab(Box::new(lab));
     work.enqueue(vec![candidate]);
     if !request.dry_run {

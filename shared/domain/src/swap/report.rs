@@ -107,7 +107,7 @@ pub struct Planned {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateView {
-    /// No rule forwards the interruptions of that account and region to the stack: its pools look clear.
+    /// No rule hands the interruptions of that account and region to the stack: its pools look clear.
     Blind,
 }
 

@@ -1,6 +1,6 @@
 //! Gate: asks about the pools of all candidates in one read. Each candidate keeps only the pools that are clear
 //! and cheaper than its old instance. A candidate without a pool is skipped. Changes nothing; if the gate does not
-//! answer, the run ends with everything as it is.
+//! answer, or is blind here, the run ends with everything as it is.
 //!
 //! A candidate whose replacement is On-Demand has no pool to ask about: it is only priced.
 
@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use spot_cloud::launch::gatekeeper::{GateClosed, PoolVerdict};
+use spot_cloud::tables::swaps::Lease;
+use spot_domain::forwarding::BlindGate;
 use spot_domain::swap::selection::Candidate;
 use spot_domain::words::first_few;
 use spot_domain::{Pool, Reason};
@@ -22,6 +24,11 @@ use crate::work::{Next, Work};
 /// # Errors
 /// The access to the account is unknown.
 pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> {
+    let launches_spot = work.queue.iter().any(|candidate| candidate.to.is_spot());
+    if launches_spot && let Some(blind) = Refusal::of_blind_gate(work) {
+        refuse_all(work, &blind);
+        return Ok(work.next_candidate());
+    }
     let queue = std::mem::take(&mut work.queue);
     if queue.is_empty() {
         return Ok(work.next_candidate());
@@ -69,6 +76,12 @@ async fn ask(context: &Context, pools: &[Pool]) -> Result<Vec<PoolVerdict>, Gate
     if pools.is_empty() { Ok(Vec::new()) } else { context.gatekeeper.ask(pools).await }
 }
 
+fn refuse_all(work: &mut Work, refusal: &Refusal) {
+    for candidate in std::mem::take(&mut work.queue) {
+        work.skip(&candidate.instance_id, refusal.reason, &refusal.detail);
+    }
+}
+
 /// The reason why a pool, or all pools of a candidate, may not be launched into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -78,6 +91,18 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// Returns the refusal of every launch where the gate is blind, unless the settings allow launches there.
+    #[must_use]
+    pub fn of_blind_gate(work: &Work) -> Option<Self> {
+        let why = work.blind.as_deref().filter(|_| work.settings.blind_gate == BlindGate::Refuse)?;
+        let Lease { account_id, region, .. } = &work.lease;
+        let detail = format!(
+            "nobody hands the interruptions in account {account_id}, region {region}, to the stack: {why}; or set \
+             blind_gate to allow"
+        );
+        Some(Self { reason: Reason::GateBlind, detail })
+    }
+
     /// Returns the refusal of a verdict that is one.
     pub(crate) fn of(verdict: &PoolVerdict) -> Option<Self> {
         match verdict {
@@ -121,6 +146,7 @@ mod tests {
     use super::*;
     use spot_domain::swap::market::Market;
     use spot_domain::swap::pricing::Prices;
+    use spot_domain::swap::report::GateView;
 
     fn candidate(types: &[&str]) -> Candidate {
         Candidate {
@@ -137,6 +163,35 @@ mod tests {
             subnet_id: "subnet-1".into(),
             tags: std::collections::BTreeMap::new(),
         }
+    }
+
+    fn work() -> Work {
+        Work {
+            queue: vec![candidate(&["m5.large"]), candidate(&["m5.large"])],
+            ..serde_json::from_str(include_str!("../../tests/payloads/3fb1158-group-after-launch.json"))
+                .unwrap()
+        }
+    }
+
+    #[test]
+    fn where_the_gate_is_blind_every_candidate_stays_and_the_run_ends() {
+        let mut blind = Work { blind: Some("its rule x is disabled".into()), ..work() };
+        let refusal = Refusal::of_blind_gate(&blind).unwrap();
+        assert!(refusal.detail.contains("its rule x is disabled") && refusal.detail.contains("blind_gate"));
+        refuse_all(&mut blind, &refusal);
+        assert!(blind.queue.is_empty() && blind.skipped.iter().all(|left| left.reason == Reason::GateBlind));
+        assert_eq!((blind.skipped.len(), blind.ended_by), (2, Some(Reason::GateBlind)));
+        assert_eq!(blind.gate_view(), Some(GateView::Blind));
+    }
+
+    #[test]
+    fn a_gate_that_hears_and_one_that_may_be_blind_refuse_nothing() {
+        let hears = work();
+        assert_eq!((Refusal::of_blind_gate(&hears), hears.gate_view()), (None, None));
+        let mut allowed = Work { blind: Some("its rule x is disabled".into()), ..work() };
+        allowed.settings.blind_gate = BlindGate::Allow;
+        assert_eq!(Refusal::of_blind_gate(&allowed), None);
+        assert_eq!(allowed.gate_view(), Some(GateView::Blind), "it is told all the same");
     }
 
     #[test]

@@ -163,10 +163,15 @@ async fn launch(
 ) -> Result<Result<Launched, Refusal>, StepError> {
     let verdicts: Vec<Option<PoolVerdict>> = match candidate.to {
         Market::OnDemand => candidate.pools.iter().map(|_| None).collect(),
-        Market::Spot => match context.gatekeeper.ask(&candidate.pools).await {
-            Ok(verdicts) => verdicts.into_iter().map(Some).collect(),
-            Err(why) => return Ok(Err(closed(&why))),
-        },
+        Market::Spot => {
+            if let Some(blind) = Refusal::of_blind_gate(work) {
+                return Ok(Err(blind));
+            }
+            match context.gatekeeper.ask(&candidate.pools).await {
+                Ok(verdicts) => verdicts.into_iter().map(Some).collect(),
+                Err(why) => return Ok(Err(closed(&why))),
+            }
+        }
     };
     let tags = newcomers_tags(&candidate, look.as_ref(), journal)?;
     let orders = Orders::new(clients, work, &candidate, look, numbered, tags);
