@@ -16,6 +16,7 @@ use spot_domain::events::{AwsEvent, DeclaredEvent, DetailField, OwnEvent};
 use spot_domain::metrics::{Metric, NAMESPACE};
 use spot_domain::reason::{Ends, Reason};
 use spot_domain::settings::Settings;
+use spot_domain::watch::Deferral;
 
 const HOW: &str = "UPDATE_REFERENCE=1 cargo test -p spot-domain reference";
 const END: &str = "<!-- end of the generated lines -->\n";
@@ -77,6 +78,12 @@ fn the_reference_of_reasons_is_what_the_code_declares() {
         [code(reason.code()), reason.doc().to_owned(), reason.way_out().to_owned(), ends.to_owned()]
     });
     hold("reasons.md", &table(["code", "meaning", "way out", "ends the run"], rows));
+}
+
+#[test]
+fn the_reference_of_deferrals_is_what_the_code_declares() {
+    let row = |reason: &Deferral| [code(reason.code()), reason.doc().to_owned(), reason.way_out().to_owned()];
+    hold("deferrals.md", &table(["code", "meaning", "way out"], Deferral::ALL.iter().map(row)));
 }
 
 #[test]

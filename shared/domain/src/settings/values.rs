@@ -8,6 +8,7 @@ use crate::ids::{ClusterName, InstanceType};
 use crate::old_instance::OldInstance;
 use crate::owner_marks::OwnerMark;
 use crate::tags::GROUP_NAME_TAG;
+use crate::watch::enrolment::Enrolment;
 
 /// A set of values that a setting takes.
 pub(super) trait Values<T> {
@@ -99,6 +100,16 @@ pub(super) const STORAGE_MARKS: Texts<Vec<OwnerMark>> = Texts { in_words: "as `o
 pub(super) const OLD_INSTANCES: Texts<OldInstance> =
     Texts { in_words: "`stop` or `terminate`", parse: old_instance };
 
+pub(super) const ENROLMENTS: Texts<Enrolment> = Texts { in_words: "`opt-in` or `opt-out`", parse: enrolment };
+
+fn enrolment(text: &str) -> Result<Enrolment, String> {
+    match text {
+        "opt-in" => Ok(Enrolment::OptIn),
+        "opt-out" => Ok(Enrolment::OptOut),
+        _ => Err("expected opt-in or opt-out".to_owned()),
+    }
+}
+
 fn tag_key(key: &str) -> Result<String, String> {
     if key.is_empty() || key.chars().count() > 128 || key.starts_with("aws:") {
         return Err("expected a tag key of 1 to 128 characters that does not start with aws:".to_owned());
@@ -189,6 +200,15 @@ impl Shown for OldInstance {
         match self {
             Self::Stop => "`stop`".to_owned(),
             Self::Terminate => "`terminate`".to_owned(),
+        }
+    }
+}
+
+impl Shown for Enrolment {
+    fn shown(&self) -> String {
+        match self {
+            Self::OptIn => "`opt-in`".to_owned(),
+            Self::OptOut => "`opt-out`".to_owned(),
         }
     }
 }
