@@ -1,0 +1,490 @@
+//! One account and region: its enrolled groups, what each has to swap, and what stands against a start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::json;
+use spot_cloud::announcements::{EVENTS_PER_CALL, Event, event};
+use spot_cloud::auto_scaling::groups;
+use spot_cloud::ec2::instances;
+use spot_cloud::scopes::Scope;
+use spot_cloud::tables::swaps::slot_key;
+use spot_cloud::{CallError, Kind, RegionClients};
+use spot_domain::events::OwnEvent;
+use spot_domain::swap::group::{Group, Instance};
+use spot_domain::tags::cluster_of;
+use spot_domain::watch::enrolment::{ENABLED_TAG, Enrolment, Terms, terms};
+use spot_domain::watch::name::{execution_name, next_name_at};
+use spot_domain::watch::prospects::{Prospects, restless};
+use spot_domain::watch::{Deferral, Deferred};
+use spot_domain::{ClusterName, ExecutionArn, GroupArn, InstanceId};
+
+use crate::GroupWatcher;
+use crate::answer::{Answer, Failure, Named, NotNow, Started};
+use crate::executions::{Begun, Machine, start};
+use crate::input::Request;
+use crate::look::{Look, Verdict};
+use crate::table::{Memories, Memory, Told};
+
+/// The time after which a deferral that a person must end is told again.
+const TOLD_AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// A visit of one account and region.
+#[derive(Debug)]
+pub struct Visit<'a> {
+    pub watcher: &'a GroupWatcher,
+    pub scope: &'a Scope,
+    pub clients: &'a RegionClients,
+    pub now: Timestamp,
+    /// No further look begins after this time.
+    pub stop_at: SystemTime,
+    pub answer: &'a mut Answer,
+}
+
+/// A group that may be swapped now, as far as its own tags and members say.
+struct Ready<'a> {
+    group: &'a Group,
+    /// The node whose turn it is; `None` if the group is swapped as a whole.
+    node: Option<&'a Instance>,
+    memory: Memory,
+}
+
+/// A deferral that is told and noted at the end of the visit.
+struct Telling {
+    arn: GroupArn,
+    group: Named,
+    told: Told,
+    /// The event; `None` if the deferral was told before.
+    event: Option<Event>,
+}
+
+#[derive(Serialize)]
+struct DeferredDetail<'a> {
+    #[serde(flatten)]
+    group: &'a Named,
+    #[serde(flatten)]
+    deferred: &'a Deferred,
+}
+
+impl Visit<'_> {
+    /// Looks at the groups that the request names, and starts what may start.
+    ///
+    /// # Errors
+    /// The place can't be looked at.
+    pub async fn run(&mut self, request: &Request, memories: &mut Memories) -> Result<(), CallError> {
+        let (groups, launched) = self.groups(request).await?;
+        let enrolled = self.enrolled(groups);
+        if enrolled.is_empty() {
+            return Ok(()); // Nobody has asked for anything here.
+        }
+        self.answer.looked_at += enrolled.len();
+        if *request != Request::Sweep {
+            *memories = self.watcher.remember(self.answer).await?;
+        }
+        let members: Vec<InstanceId> = enrolled
+            .iter()
+            .flat_map(|(group, _)| group.members.iter().map(|member| member.id.clone()))
+            .collect();
+        let instances = match members.as_slice() {
+            [] => BTreeMap::new(),
+            members => instances::describe(&self.clients.ec2, members).await?,
+        };
+        // The launch of a Spot instance, ours above all, gives nothing to swap.
+        if launched.is_some_and(|id| instances.get(&id).is_some_and(|instance| instance.is_spot)) {
+            return Ok(());
+        }
+        let (mut tellings, mut ready) = (Vec::new(), Vec::new());
+        for (group, terms) in &enrolled {
+            let memory = match memories.groups.get(&group.arn) {
+                None => Memory::default(),
+                Some(Ok(memory)) => memory.clone(),
+                Some(Err(problem)) => {
+                    let error = format!("its row in the Groups table can't be read, delete it: {problem}");
+                    self.answer.failed.push(Failure::of(&self.scope.place, group.name.as_str(), &error));
+                    continue;
+                }
+            };
+            match self.judge(group, terms, &instances, &memory, memories, request == &Request::Sweep) {
+                Ok(Some(node)) => ready.push(Ready { group, node, memory }),
+                Ok(None) => self.forget(group, &memory).await,
+                Err((deferred, look_after)) => {
+                    tellings.extend(self.defer(group, &memory, deferred, look_after))
+                }
+            }
+        }
+        // Who has waited longest goes first.
+        ready.sort_by_key(|ready| ready.memory.started_at);
+        let leases = self.leases(&ready).await?;
+        let mut taken = BTreeMap::new();
+        for ready in ready {
+            if SystemTime::now() >= self.stop_at {
+                self.answer.partial = true;
+                break;
+            }
+            let cluster = ready.node.and_then(|node| cluster(ready.group, node));
+            let verdict = match self.in_the_way(&ready, cluster.as_ref(), &leases, &taken, memories) {
+                Some(deferred) => Verdict::Defer(deferred),
+                None => match self.look(&ready).await {
+                    Ok(verdict) => verdict,
+                    Err(error) => {
+                        self.answer.failed.push(Failure::of(
+                            &self.scope.place,
+                            ready.group.name.as_str(),
+                            &error,
+                        ));
+                        continue;
+                    }
+                },
+            };
+            let deferred = match verdict {
+                Verdict::Start => match self.start(&ready, memories).await {
+                    Ok(None) => {
+                        *taken.entry(cluster).or_insert(0) += 1;
+                        continue;
+                    }
+                    Ok(Some(deferred)) => (deferred, None),
+                    Err(error) => {
+                        self.answer.failed.push(Failure::of(
+                            &self.scope.place,
+                            ready.group.name.as_str(),
+                            &error,
+                        ));
+                        continue;
+                    }
+                },
+                Verdict::Defer(deferred) => (deferred, None),
+                Verdict::DeferForLong(deferred, look_after) => (deferred, Some(look_after)),
+            };
+            tellings.extend(self.defer(ready.group, &ready.memory, deferred.0, deferred.1));
+        }
+        self.tell(tellings).await;
+        Ok(())
+    }
+
+    /// Returns the groups that the request names, and the instance that was launched, if that is its cause.
+    async fn groups(&mut self, request: &Request) -> Result<(Vec<Group>, Option<InstanceId>), CallError> {
+        let autoscaling = &self.clients.autoscaling;
+        let place = &self.scope.place;
+        match request {
+            Request::Sweep => {
+                let by_tag = self.scope.settings.enrolment == Enrolment::OptIn;
+                let mut readable = Vec::new();
+                for group in groups::list(autoscaling, by_tag.then_some(ENABLED_TAG)).await? {
+                    match group {
+                        Ok(group) => readable.push(group),
+                        Err((name, error)) => self.answer.failed.push(Failure::of(place, &name, &error)),
+                    }
+                }
+                Ok((readable, None))
+            }
+            Request::Group { asg_name, launched, .. } => {
+                let group = groups::describe(autoscaling, asg_name).await?;
+                // A group that a launch event names may be deleted by now.
+                if group.is_none() && launched.is_none() {
+                    let error = format!(
+                        "asg_name: {place} has no Auto Scaling group {asg_name:?}",
+                        asg_name = asg_name.as_str()
+                    );
+                    self.answer.failed.push(Failure::of(place, asg_name.as_str(), &error));
+                }
+                Ok((group.into_iter().collect(), launched.clone()))
+            }
+        }
+    }
+
+    /// Returns the enrolled groups with the terms of their owners, or with the tag that can't be read.
+    fn enrolled(&self, groups: Vec<Group>) -> Vec<(Group, Result<Terms, Deferred>)> {
+        let enrolment = self.scope.settings.enrolment;
+        groups
+            .into_iter()
+            .filter_map(|group| {
+                let terms = match terms(&group.tags, enrolment) {
+                    Ok(terms) => Ok(terms?),
+                    Err(bad) => Err(Deferred::new(Deferral::BadTag, bad.to_string())),
+                };
+                Some((group, terms))
+            })
+            .collect()
+    }
+
+    /// Says if a group has something to swap that may be swapped now: `None` if it has nothing, or else the node whose
+    /// turn it is, if its members are nodes.
+    #[expect(clippy::option_option, reason = "nothing, the group as a whole, or one node of it")]
+    fn judge<'a>(
+        &self,
+        group: &'a Group,
+        terms: &Result<Terms, Deferred>,
+        instances: &'a BTreeMap<InstanceId, Instance>,
+        memory: &Memory,
+        memories: &Memories,
+        is_sweep: bool,
+    ) -> Result<Option<Option<&'a Instance>>, (Deferred, Option<Timestamp>)> {
+        let settings = &self.scope.settings;
+        let at_once = |deferred: Deferred| (deferred, None);
+        let terms = terms.as_ref().map_err(|bad| at_once(bad.clone()))?;
+        let prospects = Prospects::of(group, instances, settings)
+            .map_err(|bad| at_once(Deferred::new(Deferral::BadTag, bad.to_string())))?;
+        if prospects.is_empty() {
+            return Ok(None);
+        }
+        if let Some(execution) =
+            memory.execution.as_ref().filter(|execution| memories.running.contains(*execution))
+        {
+            return Err(at_once(Deferred::new(Deferral::SwapInProgress, format!("{execution} works on it"))));
+        }
+        if let Some(deferred) = memory.past.forbids(settings, self.now) {
+            return Err(at_once(deferred));
+        }
+        if let Some(window) = terms.window.as_ref().filter(|window| !window.is_open(self.now)) {
+            let detail = format!("the window {window} is closed");
+            let not_before = window.next_opening(self.now);
+            return Err(at_once(Deferred { not_before, ..Deferred::new(Deferral::WindowClosed, detail) }));
+        }
+        if let Some(deferred) = restless(group, instances, settings, self.now) {
+            return Err(at_once(deferred));
+        }
+        let known =
+            memory.told.as_ref().filter(|told| is_sweep && told.look_after.is_some_and(|at| self.now < at));
+        if let Some(told) = known {
+            return Err((told.deferred.clone(), told.look_after));
+        }
+        Ok(Some(if prospects.members.is_empty() { next_node(&prospects, memory) } else { None }))
+    }
+
+    /// Returns the holders of all leases that stand in the way of these groups.
+    async fn leases(&self, ready: &[Ready<'_>]) -> Result<BTreeMap<String, String>, CallError> {
+        let slots = |ready: &Ready<'_>| {
+            let cluster = ready.node.and_then(|node| cluster(ready.group, node));
+            cluster.map(|cluster| self.slots(&cluster)).unwrap_or_default()
+        };
+        let keys: BTreeSet<String> = ready
+            .iter()
+            .flat_map(|ready| std::iter::once(ready.group.arn.to_string()).chain(slots(ready)))
+            .collect();
+        self.watcher.swaps.owners(&keys.into_iter().collect::<Vec<_>>()).await
+    }
+
+    fn slots(&self, cluster: &ClusterName) -> Vec<String> {
+        let place = &self.scope.place;
+        let slot = |slot| slot_key(&place.account_id, &place.region, cluster, slot);
+        (0..self.scope.settings.max_unavailable_nodes).map(slot).collect()
+    }
+
+    /// Returns what forbids a start without a further look: a lease, a cluster without a free slot, or the number of
+    /// executions that run.
+    fn in_the_way(
+        &self,
+        ready: &Ready<'_>,
+        cluster: Option<&ClusterName>,
+        leases: &BTreeMap<String, String>,
+        taken: &BTreeMap<Option<ClusterName>, usize>,
+        memories: &Memories,
+    ) -> Option<Deferred> {
+        if let Some(owner) = leases.get(ready.group.arn.as_str()) {
+            return Some(Deferred::new(Deferral::SwapInProgress, format!("{owner} works on it")));
+        }
+        if let Some(cluster) = cluster {
+            let slots = self.slots(cluster);
+            let held = slots.iter().filter(|slot| leases.contains_key(*slot)).count();
+            if held + taken.get(&Some(cluster.clone())).copied().unwrap_or(0) >= slots.len() {
+                let detail =
+                    format!("as many nodes of cluster {cluster} are being swapped as may be at a time");
+                return Some(Deferred::new(Deferral::SwapInProgress, detail));
+            }
+        }
+        self.too_many(memories.running.len())
+    }
+
+    fn too_many(&self, running: usize) -> Option<Deferred> {
+        let most = self.scope.settings.max_groups_at_once;
+        (running >= most as usize).then(|| {
+            Deferred::new(
+                Deferral::TooManyAtOnce,
+                format!("{running} executions of the loop run, of at most {most}"),
+            )
+        })
+    }
+
+    async fn look(&self, ready: &Ready<'_>) -> Result<Verdict, CallError> {
+        let look = Look {
+            clients: self.clients,
+            gatekeeper: &self.watcher.gatekeeper,
+            region: &self.scope.place.region,
+            settings: &self.scope.settings,
+            now: self.now,
+        };
+        look.at(ready.group.clone(), ready.node.map(|node| &node.id)).await
+    }
+
+    /// Starts the execution of a group. Returns why it was not started.
+    async fn start(
+        &mut self,
+        ready: &Ready<'_>,
+        memories: &mut Memories,
+    ) -> Result<Option<Deferred>, CallError> {
+        let (watcher, now, place) = (self.watcher, Timestamp::now(), &self.scope.place);
+        let group = self.named(ready.group);
+        let name = execution_name(group.asg_name.as_str(), ready.group.arn.as_str(), now);
+        let mut input = json!({"account_id": place.account_id, "region": place.region});
+        let machine: &Machine = match ready.node {
+            None => {
+                input["asg_name"] = json!(group.asg_name);
+                &watcher.group_swap
+            }
+            Some(node) => {
+                input["instance_id"] = json!(node.id);
+                if let Some(cluster) = cluster(ready.group, node) {
+                    input["cluster_name"] = json!(cluster);
+                }
+                &watcher.node_swap
+            }
+        };
+        let malformed = |error: spot_domain::ids::MalformedText| {
+            CallError::malformed("states:StartExecution", error.to_string())
+        };
+        let execution: ExecutionArn = machine.execution(&name).map_err(malformed)?;
+        // Counted in first: of two invocations that see the last free place, one gets it.
+        if !watcher.table.count_in(&execution, self.scope.settings.max_groups_at_once).await? {
+            return Ok(self.too_many(self.scope.settings.max_groups_at_once as usize));
+        }
+        match start(&watcher.sfn, machine, &name, &input).await {
+            Ok(Begun::Running) => {}
+            Ok(Begun::EndedAlready) => {
+                watcher.table.count_out(vec![execution.to_string()]).await?;
+                let detail = format!("{execution} was started for it, and has ended");
+                return Ok(Some(Deferred::until(Deferral::StartedRecently, detail, next_name_at(now))));
+            }
+            Err(error) => {
+                // After any other error it may run: the next sweep asks Step Functions.
+                if error.kind != Kind::Retry {
+                    watcher.table.count_out(vec![execution.to_string()]).await?;
+                }
+                return Err(error);
+            }
+        }
+        memories.running.insert(execution.clone());
+        let instance_id = ready.node.map(|node| node.id.clone());
+        let started = Started { group, execution_arn: execution, instance_id };
+        tracing::info!(asg_name = %started.group.asg_name, execution = %started.execution_arn, "started");
+        let noted = watcher
+            .table
+            .note_start(
+                &ready.group.arn,
+                &started.group,
+                &started.execution_arn,
+                started.instance_id.as_ref(),
+                now,
+            )
+            .await;
+        let told = match event(OwnEvent::SwapStarted, &started) {
+            Ok(event) => watcher.announcements.put(vec![event]).await,
+            Err(error) => Err(error),
+        };
+        for error in [noted, told].into_iter().filter_map(Result::err) {
+            self.answer.failed.push(Failure::of(place, started.group.asg_name.as_str(), &error));
+        }
+        self.answer.started.push(started);
+        Ok(None)
+    }
+
+    /// Puts a deferral into the answer. Returns what is to be told and noted of it, if that is new.
+    fn defer(
+        &mut self,
+        group: &Group,
+        memory: &Memory,
+        deferred: Deferred,
+        look_after: Option<Timestamp>,
+    ) -> Option<Telling> {
+        let named = self.named(group);
+        self.answer.deferred.push(NotNow { group: named.clone(), deferred: deferred.clone() });
+        let before = memory.told.as_ref();
+        let is_told = before.is_some_and(|told| {
+            let is_old =
+                deferred.reason.needs_a_person() && self.now.duration_since(told.at) >= TOLD_AGAIN_AFTER;
+            told.deferred.reason == deferred.reason && !is_old
+        });
+        let is_noted = before.is_some_and(|told| told.deferred == deferred && told.look_after == look_after);
+        if is_told && is_noted {
+            return None;
+        }
+        let event = if is_told {
+            None
+        } else {
+            let detail = DeferredDetail { group: &named, deferred: &deferred };
+            match event(OwnEvent::SwapDeferred, &detail) {
+                Ok(event) => Some(event),
+                Err(error) => {
+                    self.answer.failed.push(Failure::of(&self.scope.place, group.name.as_str(), &error));
+                    return None;
+                }
+            }
+        };
+        let at = before.filter(|_| is_told).map_or(self.now, |told| told.at);
+        Some(Telling { arn: group.arn.clone(), group: named, told: Told { deferred, at, look_after }, event })
+    }
+
+    /// Tells the deferrals, and notes them once they are told: what could not be told is told by the next sweep.
+    async fn tell(&mut self, tellings: Vec<Telling>) {
+        let mut tellings = tellings;
+        while !tellings.is_empty() {
+            let some: Vec<Telling> = tellings.drain(..tellings.len().min(EVENTS_PER_CALL)).collect();
+            let events: Vec<Event> = some.iter().filter_map(|telling| telling.event.clone()).collect();
+            if !events.is_empty()
+                && let Err(error) = self.watcher.announcements.put(events).await
+            {
+                self.answer.failed.push(Failure::at(&self.scope.place, &error));
+                continue;
+            }
+            for Telling { arn, group, told, event } in some {
+                let alert = event.filter(|_| told.deferred.reason == Deferral::TooManyFailures);
+                let noted = self.watcher.table.note_deferral(&arn, &group, &told, self.now).await;
+                let alerted = match alert {
+                    Some(_) => self.alert(&group, &told.deferred).await,
+                    None => Ok(()),
+                };
+                for error in [noted, alerted].into_iter().filter_map(Result::err) {
+                    self.answer.failed.push(Failure::of(&self.scope.place, group.asg_name.as_str(), &error));
+                }
+            }
+        }
+    }
+
+    async fn alert(&self, group: &Named, deferred: &Deferred) -> Result<(), CallError> {
+        let Named { asg_name, place } = group;
+        let message = format!(
+            "The loop leaves Auto Scaling group {asg_name} ({place}) alone: {}.\n\nRepair the cause, then delete the \
+             group's row in the Groups table.",
+            deferred.detail
+        );
+        self.watcher.announcements.alert(&format!("Swaps of group {asg_name} fail"), &message).await
+    }
+
+    /// Forgets a deferral of a group that has nothing to swap any more.
+    async fn forget(&mut self, group: &Group, memory: &Memory) {
+        if memory.told.is_some()
+            && let Err(error) = self.watcher.table.forget_deferral(&group.arn).await
+        {
+            self.answer.failed.push(Failure::of(&self.scope.place, group.name.as_str(), &error));
+        }
+    }
+
+    fn named(&self, group: &Group) -> Named {
+        Named { asg_name: group.name.clone(), place: self.scope.place.clone() }
+    }
+}
+
+/// Returns the cluster of a node, by its own tags or by its group's.
+fn cluster(group: &Group, node: &Instance) -> Option<ClusterName> {
+    cluster_of(&node.tags).or_else(|| cluster_of(&group.tags))
+}
+
+/// Returns the node whose turn it is: the one after that of the last run, so that a node that can't be swapped holds up
+/// no other.
+fn next_node<'a>(prospects: &Prospects<'a>, memory: &Memory) -> Option<&'a Instance> {
+    let mut nodes = prospects.nodes.clone();
+    nodes.sort_by(|a, b| a.id.cmp(&b.id));
+    let after = nodes.iter().find(|node| memory.instance_id.as_ref().is_some_and(|last| node.id > *last));
+    after.or(nodes.first()).copied()
+}
