@@ -206,13 +206,9 @@ impl GroupsTable {
     ) -> Result<(), CallError> {
         let optional =
             [("not_before", ":until", told.deferred.not_before), ("look_after", ":look", told.look_after)];
-        let set: String = optional
-            .iter()
-            .filter(|(_, _, time)| time.is_some())
-            .map(|(name, value, _)| format!(", {name} = {value}"))
-            .collect();
-        let gone: Vec<&str> =
-            optional.iter().filter(|(_, _, time)| time.is_none()).map(|(name, ..)| *name).collect();
+        let (there, gone): (Vec<_>, Vec<_>) = optional.iter().partition(|(_, _, time)| time.is_some());
+        let set: Vec<_> = there.iter().map(|(name, value, _)| format!(", {name} = {value}")).collect();
+        let (set, gone) = (set.concat(), gone.iter().map(|(name, ..)| *name).collect::<Vec<_>>());
         let remove = if gone.is_empty() { String::new() } else { format!(" REMOVE {}", gone.join(", ")) };
         let expression =
             format!("SET {NAMED}, reason = :reason, detail = :detail, told_at = :told{set}{remove}");

@@ -51,6 +51,16 @@ struct Ready<'a> {
     memory: Memory,
 }
 
+/// Whose turn it is in a group.
+enum Turn<'a> {
+    /// Nobody's: the group has nothing to swap.
+    Nobody,
+    /// The group's as a whole.
+    Group,
+    /// That of one member, a node.
+    Node(&'a Instance),
+}
+
 /// A deferral that is told and noted at the end of the visit.
 struct Telling {
     arn: GroupArn,
@@ -107,10 +117,11 @@ impl Visit<'_> {
                 }
             };
             match self.judge(group, terms, &instances, &memory, memories, request == &Request::Sweep) {
-                Ok(Some(node)) => ready.push(Ready { group, node, memory }),
-                Ok(None) => self.forget(group, &memory).await,
+                Ok(Turn::Nobody) => self.forget(group, &memory).await,
+                Ok(Turn::Group) => ready.push(Ready { group, node: None, memory }),
+                Ok(Turn::Node(node)) => ready.push(Ready { group, node: Some(node), memory }),
                 Err((deferred, look_after)) => {
-                    tellings.extend(self.defer(group, &memory, deferred, look_after))
+                    tellings.extend(self.defer(group, &memory, deferred, look_after));
                 }
             }
         }
@@ -209,9 +220,7 @@ impl Visit<'_> {
             .collect()
     }
 
-    /// Says if a group has something to swap that may be swapped now: `None` if it has nothing, or else the node whose
-    /// turn it is, if its members are nodes.
-    #[expect(clippy::option_option, reason = "nothing, the group as a whole, or one node of it")]
+    /// Returns whose turn it is in a group, as far as its tags, its members and its past say.
     fn judge<'a>(
         &self,
         group: &'a Group,
@@ -220,14 +229,14 @@ impl Visit<'_> {
         memory: &Memory,
         memories: &Memories,
         is_sweep: bool,
-    ) -> Result<Option<Option<&'a Instance>>, (Deferred, Option<Timestamp>)> {
+    ) -> Result<Turn<'a>, (Deferred, Option<Timestamp>)> {
         let settings = &self.scope.settings;
         let at_once = |deferred: Deferred| (deferred, None);
         let terms = terms.as_ref().map_err(|bad| at_once(bad.clone()))?;
         let prospects = Prospects::of(group, instances, settings)
             .map_err(|bad| at_once(Deferred::new(Deferral::BadTag, bad.to_string())))?;
         if prospects.is_empty() {
-            return Ok(None);
+            return Ok(Turn::Nobody);
         }
         if let Some(execution) =
             memory.execution.as_ref().filter(|execution| memories.running.contains(*execution))
@@ -250,7 +259,8 @@ impl Visit<'_> {
         if let Some(told) = known {
             return Err((told.deferred.clone(), told.look_after));
         }
-        Ok(Some(if prospects.members.is_empty() { next_node(&prospects, memory) } else { None }))
+        let node = next_node(&prospects, memory).filter(|_| prospects.members.is_empty());
+        Ok(node.map_or(Turn::Group, Turn::Node))
     }
 
     /// Returns the holders of all leases that stand in the way of these groups.
