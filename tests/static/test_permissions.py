@@ -89,6 +89,7 @@ EXPECTED_OF_OTHERS = {
         "RiskManagerFunctionCleanUpRole",
         "RiskManagerFunctionMeasureRole",
         "ReconcilerFunctionSweepRole",
+        "GroupWatcherFunctionSweepRole",
         "SecurityEnforcerFunctionAuditRole",
         "WasteScannerFunctionDailyRole",
     },

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use jiff::Timestamp;
 use serde_json::json;
-use spot_cloud::announcements::{EVENTS_PER_CALL, Event, event};
+use spot_cloud::announcements::event;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
 use spot_cloud::scopes::Scope;
@@ -19,22 +18,21 @@ use spot_domain::watch::enrolment::{ENABLED_TAG, Enrolment, Terms, terms};
 use spot_domain::watch::name::{execution_name, next_name_at};
 use spot_domain::watch::prospects::{Prospects, restless};
 use spot_domain::watch::{Deferral, Deferred};
-use spot_domain::{ClusterName, ExecutionArn, GroupArn, InstanceId};
+use spot_domain::{ClusterName, ExecutionArn, InstanceId};
 
-use crate::GroupWatcher;
 use crate::answer::{Answer, Failure, Named, NotNow, Started};
 use crate::executions::{Begun, Machine, start};
 use crate::input::Request;
 use crate::look::{Look, Verdict};
-use crate::table::{Memories, Memory, Told};
-
-/// The time after which a deferral that a person must end is told again.
-const TOLD_AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
+use crate::remember::remember;
+use crate::table::{Memories, Memory};
+use crate::tell::{Telling, tell};
+use crate::tools::Tools;
 
 /// A visit of one account and region.
 #[derive(Debug)]
 pub struct Visit<'a> {
-    pub watcher: &'a GroupWatcher,
+    pub tools: &'a Tools,
     pub scope: &'a Scope,
     pub clients: &'a RegionClients,
     pub now: Timestamp,
@@ -61,23 +59,6 @@ enum Turn<'a> {
     Node(&'a Instance),
 }
 
-/// A deferral that is told and noted at the end of the visit.
-struct Telling {
-    arn: GroupArn,
-    group: Named,
-    told: Told,
-    /// The event; `None` if the deferral was told before.
-    event: Option<Event>,
-}
-
-#[derive(Serialize)]
-struct DeferredDetail<'a> {
-    #[serde(flatten)]
-    group: &'a Named,
-    #[serde(flatten)]
-    deferred: &'a Deferred,
-}
-
 impl Visit<'_> {
     /// Looks at the groups that the request names, and starts what may start.
     ///
@@ -91,7 +72,7 @@ impl Visit<'_> {
         }
         self.answer.looked_at += enrolled.len();
         if *request != Request::Sweep {
-            *memories = self.watcher.remember(self.answer).await?;
+            *memories = remember(self.tools, self.answer).await?;
         }
         let members: Vec<InstanceId> = enrolled
             .iter()
@@ -112,7 +93,7 @@ impl Visit<'_> {
                 Some(Ok(memory)) => memory.clone(),
                 Some(Err(problem)) => {
                     let error = format!("its row in the Groups table can't be read, delete it: {problem}");
-                    self.answer.failed.push(Failure::of(&self.scope.place, group.name.as_str(), &error));
+                    self.fail(group, &error);
                     continue;
                 }
             };
@@ -140,11 +121,7 @@ impl Visit<'_> {
                 None => match self.look(&ready).await {
                     Ok(verdict) => verdict,
                     Err(error) => {
-                        self.answer.failed.push(Failure::of(
-                            &self.scope.place,
-                            ready.group.name.as_str(),
-                            &error,
-                        ));
+                        self.fail(ready.group, &error);
                         continue;
                     }
                 },
@@ -157,11 +134,7 @@ impl Visit<'_> {
                     }
                     Ok(Some(deferred)) => (deferred, None),
                     Err(error) => {
-                        self.answer.failed.push(Failure::of(
-                            &self.scope.place,
-                            ready.group.name.as_str(),
-                            &error,
-                        ));
+                        self.fail(ready.group, &error);
                         continue;
                     }
                 },
@@ -170,7 +143,7 @@ impl Visit<'_> {
             };
             tellings.extend(self.defer(ready.group, &ready.memory, deferred.0, deferred.1));
         }
-        self.tell(tellings).await;
+        tell(self.tools, tellings, self.now, self.answer).await;
         Ok(())
     }
 
@@ -273,7 +246,7 @@ impl Visit<'_> {
             .iter()
             .flat_map(|ready| std::iter::once(ready.group.arn.to_string()).chain(slots(ready)))
             .collect();
-        self.watcher.swaps.owners(&keys.into_iter().collect::<Vec<_>>()).await
+        self.tools.swaps.owners(&keys.into_iter().collect::<Vec<_>>()).await
     }
 
     fn slots(&self, cluster: &ClusterName) -> Vec<String> {
@@ -320,7 +293,7 @@ impl Visit<'_> {
     async fn look(&self, ready: &Ready<'_>) -> Result<Verdict, CallError> {
         let look = Look {
             clients: self.clients,
-            gatekeeper: &self.watcher.gatekeeper,
+            gatekeeper: &self.tools.gatekeeper,
             region: &self.scope.place.region,
             settings: &self.scope.settings,
             now: self.now,
@@ -334,21 +307,21 @@ impl Visit<'_> {
         ready: &Ready<'_>,
         memories: &mut Memories,
     ) -> Result<Option<Deferred>, CallError> {
-        let (watcher, now, place) = (self.watcher, Timestamp::now(), &self.scope.place);
+        let (tools, now, place) = (self.tools, Timestamp::now(), &self.scope.place);
         let group = self.named(ready.group);
         let name = execution_name(group.asg_name.as_str(), ready.group.arn.as_str(), now);
         let mut input = json!({"account_id": place.account_id, "region": place.region});
         let machine: &Machine = match ready.node {
             None => {
                 input["asg_name"] = json!(group.asg_name);
-                &watcher.group_swap
+                &tools.group_swap
             }
             Some(node) => {
                 input["instance_id"] = json!(node.id);
                 if let Some(cluster) = cluster(ready.group, node) {
                     input["cluster_name"] = json!(cluster);
                 }
-                &watcher.node_swap
+                &tools.node_swap
             }
         };
         let malformed = |error: spot_domain::ids::MalformedText| {
@@ -356,20 +329,20 @@ impl Visit<'_> {
         };
         let execution: ExecutionArn = machine.execution(&name).map_err(malformed)?;
         // Counted in first: of two invocations that see the last free place, one gets it.
-        if !watcher.table.count_in(&execution, self.scope.settings.max_groups_at_once).await? {
+        if !tools.table.count_in(&execution, self.scope.settings.max_groups_at_once).await? {
             return Ok(self.too_many(self.scope.settings.max_groups_at_once as usize));
         }
-        match start(&watcher.sfn, machine, &name, &input).await {
+        match start(&tools.sfn, machine, &name, &input).await {
             Ok(Begun::Running) => {}
             Ok(Begun::EndedAlready) => {
-                watcher.table.count_out(vec![execution.to_string()]).await?;
+                tools.table.count_out(vec![execution.to_string()]).await?;
                 let detail = format!("{execution} was started for it, and has ended");
                 return Ok(Some(Deferred::until(Deferral::StartedRecently, detail, next_name_at(now))));
             }
             Err(error) => {
                 // After any other error it may run: the next sweep asks Step Functions.
                 if error.kind != Kind::Retry {
-                    watcher.table.count_out(vec![execution.to_string()]).await?;
+                    tools.table.count_out(vec![execution.to_string()]).await?;
                 }
                 return Err(error);
             }
@@ -378,7 +351,7 @@ impl Visit<'_> {
         let instance_id = ready.node.map(|node| node.id.clone());
         let started = Started { group, execution_arn: execution, instance_id };
         tracing::info!(asg_name = %started.group.asg_name, execution = %started.execution_arn, "started");
-        let noted = watcher
+        let noted = tools
             .table
             .note_start(
                 &ready.group.arn,
@@ -389,7 +362,7 @@ impl Visit<'_> {
             )
             .await;
         let told = match event(OwnEvent::SwapStarted, &started) {
-            Ok(event) => watcher.announcements.put(vec![event]).await,
+            Ok(event) => tools.announcements.put(vec![event]).await,
             Err(error) => Err(error),
         };
         for error in [noted, told].into_iter().filter_map(Result::err) {
@@ -409,74 +382,23 @@ impl Visit<'_> {
     ) -> Option<Telling> {
         let named = self.named(group);
         self.answer.deferred.push(NotNow { group: named.clone(), deferred: deferred.clone() });
-        let before = memory.told.as_ref();
-        let is_told = before.is_some_and(|told| {
-            let is_old =
-                deferred.reason.needs_a_person() && self.now.duration_since(told.at) >= TOLD_AGAIN_AFTER;
-            told.deferred.reason == deferred.reason && !is_old
-        });
-        let is_noted = before.is_some_and(|told| told.deferred == deferred && told.look_after == look_after);
-        if is_told && is_noted {
-            return None;
-        }
-        let event = if is_told {
+        let telling = Telling::of(named, &group.arn, memory.told.as_ref(), deferred, look_after, self.now);
+        telling.unwrap_or_else(|error| {
+            self.fail(group, &error);
             None
-        } else {
-            let detail = DeferredDetail { group: &named, deferred: &deferred };
-            match event(OwnEvent::SwapDeferred, &detail) {
-                Ok(event) => Some(event),
-                Err(error) => {
-                    self.answer.failed.push(Failure::of(&self.scope.place, group.name.as_str(), &error));
-                    return None;
-                }
-            }
-        };
-        let at = before.filter(|_| is_told).map_or(self.now, |told| told.at);
-        Some(Telling { arn: group.arn.clone(), group: named, told: Told { deferred, at, look_after }, event })
+        })
     }
 
-    /// Tells the deferrals, and notes them once they are told: what could not be told is told by the next sweep.
-    async fn tell(&mut self, tellings: Vec<Telling>) {
-        let mut tellings = tellings;
-        while !tellings.is_empty() {
-            let some: Vec<Telling> = tellings.drain(..tellings.len().min(EVENTS_PER_CALL)).collect();
-            let events: Vec<Event> = some.iter().filter_map(|telling| telling.event.clone()).collect();
-            if !events.is_empty()
-                && let Err(error) = self.watcher.announcements.put(events).await
-            {
-                self.answer.failed.push(Failure::at(&self.scope.place, &error));
-                continue;
-            }
-            for Telling { arn, group, told, event } in some {
-                let alert = event.filter(|_| told.deferred.reason == Deferral::TooManyFailures);
-                let noted = self.watcher.table.note_deferral(&arn, &group, &told, self.now).await;
-                let alerted = match alert {
-                    Some(_) => self.alert(&group, &told.deferred).await,
-                    None => Ok(()),
-                };
-                for error in [noted, alerted].into_iter().filter_map(Result::err) {
-                    self.answer.failed.push(Failure::of(&self.scope.place, group.asg_name.as_str(), &error));
-                }
-            }
-        }
-    }
-
-    async fn alert(&self, group: &Named, deferred: &Deferred) -> Result<(), CallError> {
-        let Named { asg_name, place } = group;
-        let message = format!(
-            "The loop leaves Auto Scaling group {asg_name} ({place}) alone: {}.\n\nRepair the cause, then delete the \
-             group's row in the Groups table.",
-            deferred.detail
-        );
-        self.watcher.announcements.alert(&format!("Swaps of group {asg_name} fail"), &message).await
+    fn fail(&mut self, group: &Group, error: &impl ToString) {
+        self.answer.failed.push(Failure::of(&self.scope.place, group.name.as_str(), error));
     }
 
     /// Forgets a deferral of a group that has nothing to swap any more.
     async fn forget(&mut self, group: &Group, memory: &Memory) {
         if memory.told.is_some()
-            && let Err(error) = self.watcher.table.forget_deferral(&group.arn).await
+            && let Err(error) = self.tools.table.forget_deferral(&group.arn).await
         {
-            self.answer.failed.push(Failure::of(&self.scope.place, group.name.as_str(), &error));
+            self.fail(group, &error);
         }
     }
 
