@@ -224,7 +224,7 @@ events! {
             always("account_id", "the account of the group"),
             always("region", "its region"),
             always("asg_name", "the group"),
-            always("reason", "the code of the [deferral](deferrals.md)"),
+            always("reason", "the code of the [deferral](reasons.md#deferrals-of-the-loop)"),
             always("detail", "the reason in words"),
             if_known("not_before", "the earliest time of a start, RFC 3339"),
         ],

@@ -77,13 +77,12 @@ fn the_reference_of_reasons_is_what_the_code_declares() {
         };
         [code(reason.code()), reason.doc().to_owned(), reason.way_out().to_owned(), ends.to_owned()]
     });
-    hold("reasons.md", &table(["code", "meaning", "way out", "ends the run"], rows));
-}
-
-#[test]
-fn the_reference_of_deferrals_is_what_the_code_declares() {
+    let reasons = table(["code", "meaning", "way out", "ends the run"], rows);
     let row = |reason: &Deferral| [code(reason.code()), reason.doc().to_owned(), reason.way_out().to_owned()];
-    hold("deferrals.md", &table(["code", "meaning", "way out"], Deferral::ALL.iter().map(row)));
+    let deferrals = table(["code", "meaning", "way out"], Deferral::ALL.iter().map(row));
+    let told = "Why the loop does not start a swap of an enrolled group now. The answer of the group watcher, the event \
+        [`Swap Deferred`](events.md) and the group's row in the Groups table have the code.";
+    hold("reasons.md", &format!("{reasons}## Deferrals of the loop\n\n{told}\n\n{deferrals}"));
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //! group.
 
 use jiff::Timestamp;
+use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
-use spot_cloud::{CallError, RegionClients};
+use spot_domain::swap::group::Group;
 use spot_domain::swap::report::{Planned, SwapReport};
 use spot_domain::swap::run_tags::{LAST_ERROR_TAG, LAST_RUN_TAG, RunTags};
 use spot_domain::swap::selection::Candidate;
@@ -26,7 +27,7 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         tracing::info!(on = %work.lease.on, "{}", work.summary());
     }
     let may_tag = !work.dry_run && work.settings.write_group_tags;
-    let clients = if may_tag { Some(context.clients(&work).await) } else { None };
+    let tagged = if may_tag { Some(tagged(context, &work).await) } else { None };
     let report = SwapReport {
         asg_name: work.group()?.1.clone(),
         remaining: work.queue.len() + work.deferred,
@@ -42,31 +43,35 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         rolled_back: work.rolled_back,
         remarks: work.remarks,
     };
-    if let Some(clients) = clients {
-        show(clients, &report).await;
+    if let Some(tagged) = tagged
+        && let Err(error) = show(tagged, &report).await
+    {
+        // No run fails for it.
+        tracing::warn!(asg_name = %report.asg_name, "its tags are not written: {error}");
     }
     Ok(report)
 }
 
-/// Shows the result in two tags of the group. A failure is a warning: no run fails for it.
-async fn show(clients: Result<RegionClients, StepError>, report: &SwapReport) {
-    let written = match clients {
-        Ok(clients) => tag(&clients, report).await.map_err(StepError::from),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = written {
-        tracing::warn!(asg_name = %report.asg_name, "its tags are not written: {error}");
-    }
+/// Returns the group of the run as it is now, unless it was deleted.
+async fn tagged(context: &Context, work: &Work) -> Result<Option<(RegionClients, Group)>, StepError> {
+    let clients = context.clients(work).await?;
+    Ok(context.group(&clients, work).await?.map(|group| (clients, group)))
 }
 
-async fn tag(clients: &RegionClients, report: &SwapReport) -> Result<(), CallError> {
-    let (autoscaling, name) = (&clients.autoscaling, &report.asg_name);
+/// Shows the result in two tags of the group.
+async fn show(
+    tagged: Result<Option<(RegionClients, Group)>, StepError>,
+    report: &SwapReport,
+) -> Result<(), StepError> {
+    let Some((clients, group)) = tagged? else { return Ok(()) };
     let RunTags { last_run, last_error } = RunTags::of(report, Timestamp::now());
-    let Some(error) = last_error else {
-        groups::set_tags(autoscaling, name, &[(LAST_RUN_TAG, last_run)]).await?;
-        return groups::remove_tag(autoscaling, name, LAST_ERROR_TAG).await;
-    };
-    groups::set_tags(autoscaling, name, &[(LAST_RUN_TAG, last_run), (LAST_ERROR_TAG, error)]).await
+    let has_no_error = last_error.is_none();
+    let tags = [Some((LAST_RUN_TAG, last_run)), last_error.map(|error| (LAST_ERROR_TAG, error))];
+    groups::set_tags(&clients.autoscaling, &group.name, tags.into_iter().flatten()).await?;
+    if has_no_error && group.tags.contains_key(LAST_ERROR_TAG) {
+        groups::remove_tag(&clients.autoscaling, &group.name, LAST_ERROR_TAG).await?;
+    }
+    Ok(())
 }
 
 fn planned(work: &Work) -> Vec<Planned> {

@@ -296,9 +296,9 @@ const AUTO_SCALING_GROUP: &str = "auto-scaling-group";
 pub async fn set_tags(
     client: &aws_sdk_autoscaling::Client,
     name: &GroupName,
-    tags: &[(&str, String)],
+    tags: impl IntoIterator<Item = (&'static str, String)>,
 ) -> Result<(), CallError> {
-    let tags = tags.iter().map(|(key, value)| tag(name, key).value(value).build()).collect();
+    let tags = tags.into_iter().map(|(key, value)| tag(name, key).value(value).build()).collect();
     let answer = client.create_or_update_tags().set_tags(Some(tags)).send().await;
     answer.map_err(failed("autoscaling:CreateOrUpdateTags")).map(drop)
 }

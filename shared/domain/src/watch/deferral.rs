@@ -1,7 +1,7 @@
 //! The reasons for which the loop does not start a swap now, although a group may have something to swap. Each has one
 //! stable code. The codes are an interface: answers, events and the Groups table bear them.
 //!
-//! A reason is declared once, in the list below; docs/reference/deferrals.md follows from it.
+//! A reason is declared once, in the list below; docs/reference/reasons.md follows from it.
 
 use std::fmt;
 
@@ -75,12 +75,12 @@ deferrals! {
     GroupNotSupported = "GROUP_NOT_SUPPORTED",
         way_out: "See [groups](../groups.md). The loop looks again after an hour.";
     /// The group has On-Demand members, and none of them can be swapped; the detail names the first, each with its
-    /// [reason](reasons.md).
+    /// [reason](#reasons-and-errors).
     NoCandidate = "NO_CANDIDATE",
-        way_out: "See the [reasons](reasons.md). The loop looks again after an hour.";
-    /// The last run swapped nothing; the detail names the first members, each with its [reason](reasons.md).
+        way_out: "See the [reasons](#reasons-and-errors). The loop looks again after an hour.";
+    /// The last run swapped nothing; the detail names the first members, each with its [reason](#reasons-and-errors).
     NothingSwapped = "NOTHING_SWAPPED",
-        way_out: "See the [reasons](reasons.md). The loop tries again after 6 hours.";
+        way_out: "See the [reasons](#reasons-and-errors). The loop tries again after 6 hours.";
     /// Every pool that might replace a member is poisoned. `not_before` is the earliest end of a poison.
     PoolPoisoned = "POOL_POISONED",
         way_out: "Wait, or allow other types (tag `spot-optimizer:instance-types`). [Risk](../risk.md) says how to \
