@@ -149,7 +149,9 @@ def test_one_parameter_switches_the_loop_off_and_nothing_else(continuous, state)
     assert watchers("AWS::Events::Rule") == {"GroupWatcherFunctionInstanceLaunched": state}
     others = [*rendered.of_type("AWS::Scheduler::Schedule").items(), *rendered.of_type("AWS::Events::Rule").items()]
     assert {r.get("State", "ENABLED") for n, r in others if not n.startswith("GroupWatcher")} == {"ENABLED"}
-    silent = "GroupWatcherFunction" in str([a for a in rendered.of_type("AWS::CloudWatch::Alarm").values() if a["MetricName"] == "Invocations"])
+    silent = "GroupWatcherFunction" in str(
+        [a for a in rendered.of_type("AWS::CloudWatch::Alarm").values() if a["MetricName"] == "Invocations"]
+    )
     assert silent is (continuous == "true"), "a loop that is switched off is not silent by mistake"
 
 

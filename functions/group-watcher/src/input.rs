@@ -1,6 +1,6 @@
 //! The input of the group watcher, parsed at the edge: the schedule's, a person's, or a launch event of Auto Scaling.
 //!
-//! The shape of the event: <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-event-reference.html>
+//! The shape of the event: <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-event-reference.html>
 
 use std::str::FromStr;
 
@@ -28,6 +28,14 @@ pub enum Request {
         /// The instance that the group has launched, if a launch is the cause.
         launched: Option<InstanceId>,
     },
+}
+
+impl Request {
+    /// Returns true if the request comes from a launch.
+    #[must_use]
+    pub const fn is_launch(&self) -> bool {
+        matches!(self, Self::Group { launched: Some(_), .. })
+    }
 }
 
 /// Unknown fields are refused: a misspelt `asg_name` must not sweep everything.

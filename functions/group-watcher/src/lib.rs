@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::Stack;
 use spot_cloud::environment::BadEnvironment;
-use spot_cloud::scopes::{AccountRegion, Unreadable, plan};
+use spot_cloud::scopes::{AccountRegion, PlanError, Unreadable, plan};
 use spot_cloud::tables::accounts::AccountError;
 
 use answer::{Answer, Failure};
@@ -82,8 +82,15 @@ impl GroupWatcher {
                 Some(region.as_ref().unwrap_or(&self.stack.region)),
             ),
         };
-        let plan = plan(&self.stack, account_id, region).await?;
         let mut answer = Answer::default();
+        let plan = match plan(&self.stack, account_id, region).await {
+            // An account that is switched off goes on launching: that is no event that failed.
+            Err(PlanError::Account(error)) if request.is_launch() => {
+                answer.failed.push(Failure { account_id: account_id.cloned(), ..Failure::own(&error) });
+                return Ok(answer);
+            }
+            plan => plan?,
+        };
         answer.failed.extend(plan.unreadable.iter().map(|error| self.unreadable(error)));
         let mut memories = Memories::default();
         if request == Request::Sweep {
