@@ -18,7 +18,6 @@ pub mod visit;
 
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::Stack;
 use spot_cloud::environment::BadEnvironment;
@@ -30,7 +29,7 @@ use error::WatchError;
 use input::Request;
 use remember::remember;
 use table::Memories;
-use tools::Tools;
+use tools::{Tools, now};
 use visit::Visit;
 
 /// Time that is kept free at the end, for what was decided to be told and written down.
@@ -107,7 +106,7 @@ impl GroupWatcher {
                 tools: &self.tools,
                 scope,
                 clients: &clients,
-                now: Timestamp::now(),
+                now: now(),
                 stop_at,
                 answer: &mut answer,
             };

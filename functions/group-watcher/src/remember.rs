@@ -8,7 +8,7 @@ use spot_domain::{ExecutionArn, GroupArn};
 use crate::answer::{Answer, Failure};
 use crate::executions::{Life, life};
 use crate::table::{Memories, Memory};
-use crate::tools::Tools;
+use crate::tools::{Tools, now};
 
 /// Reads the table, and notes the ends of executions that have ended since. What can't be noted is tried again next time.
 ///
@@ -20,7 +20,7 @@ pub async fn remember(tools: &Tools, answer: &mut Answer) -> Result<Memories, Ca
     for execution in memories.running.clone() {
         match life(&tools.sfn, &execution).await {
             Ok(Life::Running) => {}
-            Ok(Life::Unknown) if may_be_starting(&execution, Timestamp::now()) => {}
+            Ok(Life::Unknown) if may_be_starting(&execution, now()) => {}
             Ok(Life::Unknown) => ended.push(execution),
             Ok(Life::Ended(end)) => {
                 let is_its = |memory: &Memory| memory.execution.as_ref() == Some(&execution);
@@ -32,9 +32,9 @@ pub async fn remember(tools: &Tools, answer: &mut Answer) -> Result<Memories, Ca
                 if let Some(arn) = group
                     && let Some(Ok(memory)) = memories.groups.get_mut(&arn)
                 {
-                    memory.past = memory.past.and(&end, Timestamp::now());
+                    memory.past = memory.past.and(&end, now());
                     if let Err(error) =
-                        tools.table.note_end(&arn, &execution, &memory.past, Timestamp::now()).await
+                        tools.table.note_end(&arn, &execution, &memory.past, now()).await
                     {
                         answer.failed.push(Failure::own(&error));
                         continue; // It stays among those that run, so that its end is noted next time.

@@ -1,5 +1,6 @@
 //! The tables, services and state machines of the stack that every look and every start needs.
 
+use jiff::Timestamp;
 use spot_cloud::Stack;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::{BadEnvironment, variable};
@@ -8,6 +9,13 @@ use spot_cloud::tables::swaps::Swaps;
 
 use crate::executions::Machine;
 use crate::table::GroupsTable;
+
+/// Returns the time, to the second: the table keeps no more, and an answer must not differ from what is noted.
+#[must_use]
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
 
 /// What the group watcher works with in the stack's own account.
 #[derive(Debug)]

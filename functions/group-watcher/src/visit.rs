@@ -27,7 +27,7 @@ use crate::look::{Look, Verdict};
 use crate::remember::remember;
 use crate::table::{Memories, Memory};
 use crate::tell::{Telling, tell};
-use crate::tools::Tools;
+use crate::tools::{Tools, now};
 
 /// A visit of one account and region.
 #[derive(Debug)]
@@ -307,7 +307,7 @@ impl Visit<'_> {
         ready: &Ready<'_>,
         memories: &mut Memories,
     ) -> Result<Option<Deferred>, CallError> {
-        let (tools, now, place) = (self.tools, Timestamp::now(), &self.scope.place);
+        let (tools, now, place) = (self.tools, now(), &self.scope.place);
         let group = self.named(ready.group);
         let name = execution_name(group.asg_name.as_str(), ready.group.arn.as_str(), now);
         let mut input = json!({"account_id": place.account_id, "region": place.region});

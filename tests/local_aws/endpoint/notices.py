@@ -46,7 +46,7 @@ def launched(group: FakeAutoScalingGroup, instance: Any) -> None:
     }
     resources = [group.arn, f"arn:aws:ec2:us-east-1:{account}:instance/{instance.id}"]
     entry = {
-        "Source": "aws.autoscaling",
+        "Source": "local.aws.autoscaling",  # `ministack.py` lets it through as aws.autoscaling
         "DetailType": "EC2 Instance Launch Successful",
         "Detail": json.dumps(detail),
         "Resources": resources,
@@ -58,6 +58,8 @@ def _put_all(identities: Identities):
     while True:
         account, entry = PENDING.get()
         try:
-            identities.client("events", account).put_events(Entries=[entry])
+            answer = identities.client("events", account).put_events(Entries=[entry])
+            if answer["FailedEntryCount"]:
+                raise ValueError(answer["Entries"][0])
         except Exception as error:
             print(f"a launch event was lost: {error}", flush=True)

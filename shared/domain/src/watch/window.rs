@@ -90,43 +90,44 @@ impl FromStr for Window {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let words: Vec<&str> =
-            text.split(|c: char| c.is_whitespace() || c == ',').filter(|w| !w.is_empty()).collect();
-        let Some((zone, words)) = words.split_last() else {
-            return Err(format!("{text:?} is empty: {EXPECTED}"));
-        };
-        let zone = time_zone(zone)?;
-        let (mut openings, mut days, mut has_times) = (Vec::new(), Vec::new(), false);
-        for word in words {
-            if let Some(more) = parse_days(word) {
-                if has_times {
-                    days.clear();
-                    has_times = false;
-                }
-                days.extend(more.map_err(|problem| format!("{word:?} {problem}: {EXPECTED}"))?);
-                continue;
-            }
-            let (begin, end) =
-                times(word).ok_or_else(|| format!("{word:?} is neither days nor times: {EXPECTED}"))?;
-            if !has_times && days.is_empty() {
-                days.extend(DAYS.map(|(_, day)| day));
-            }
-            has_times = true;
-            openings.extend(days.iter().map(|day| Opening { day: *day, begin, end }));
-        }
-        if !has_times {
-            let (begin, end) = (Time::midnight(), Time::midnight());
-            openings.extend(days.iter().map(|day| Opening { day: *day, begin, end }));
-        }
-        if openings.is_empty() {
-            return Err(format!("{text:?} names neither days nor times: {EXPECTED}"));
-        }
-        Ok(Self { zone, openings, text: text.to_owned() })
+        read(text).map_err(|problem| format!("{text:?}: {problem}; {EXPECTED}"))
     }
 }
 
+fn read(text: &str) -> Result<Window, String> {
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c == ',').filter(|w| !w.is_empty()).collect();
+    let Some((zone, words)) = words.split_last() else { return Err("is empty".to_owned()) };
+    let zone = time_zone(zone)?;
+    let (mut openings, mut days, mut has_times) = (Vec::new(), Vec::new(), false);
+    for word in words {
+        if let Some(more) = parse_days(word) {
+            if has_times {
+                days.clear();
+                has_times = false;
+            }
+            days.extend(more.map_err(|problem| format!("{word:?} {problem}"))?);
+            continue;
+        }
+        let (begin, end) = times(word).ok_or_else(|| format!("{word:?} is neither days nor times"))?;
+        if !has_times && days.is_empty() {
+            days.extend(DAYS.map(|(_, day)| day));
+        }
+        has_times = true;
+        openings.extend(days.iter().map(|day| Opening { day: *day, begin, end }));
+    }
+    if !has_times {
+        let (begin, end) = (Time::midnight(), Time::midnight());
+        openings.extend(days.iter().map(|day| Opening { day: *day, begin, end }));
+    }
+    if openings.is_empty() {
+        return Err("names neither days nor times".to_owned());
+    }
+    Ok(Window { zone, openings, text: text.to_owned() })
+}
+
 fn time_zone(name: &str) -> Result<TimeZone, String> {
-    let unknown = || format!("time zone {name:?} is unknown: {EXPECTED}");
+    let unknown = || format!("time zone {name:?} is unknown");
     let zone = TimeZone::get(name).map_err(|_| unknown())?;
     if zone.is_unknown() { Err(unknown()) } else { Ok(zone) }
 }
