@@ -11,7 +11,7 @@ use spot_domain::swap::report::SwapReport;
 use spot_swap::machine::{self, Phases, Start, on_current, start, step};
 use spot_swap::phases::{attach, gate, launch, restore, retire_old, rollback};
 use spot_swap::phases::{wait_for_health, wait_for_in_service, wait_for_retirement};
-use spot_swap::recovery::Permission;
+use spot_swap::recovery::group::recover_group;
 use spot_swap::work::{Next, Work};
 
 use phases::{discover, report};
@@ -37,7 +37,7 @@ pub fn phase_table() -> Phases<Work, SwapReport> {
         (
             "Rollback",
             machine::rollback(async |context, work, failure| {
-                rollback::run(context, work, failure, async |_, _, _| Permission::Granted).await
+                rollback::run(context, work, failure, recover_group).await
             }),
         ),
         ("Report", machine::report(report::run)),

@@ -256,7 +256,7 @@ mod tests {
         let queued = swap.current.as_ref().map(|current| current.candidate.clone());
         NodeRun {
             slot: swap.lease.clone(),
-            node: swap.node.clone().unwrap(),
+            node: swap.kind.node().cloned().unwrap(),
             swap,
             joining: Joining::InGroup,
             leaving: Leaving::NotYet,

@@ -14,7 +14,7 @@ use spot_swap::Context;
 use spot_swap::error::StepError;
 use spot_swap::machine::{self, Phases, Start, StepAnswer, on_current, phase, start, step};
 use spot_swap::phases::{gate, launch, rollback, wait_for_health};
-use spot_swap::recovery::Permission;
+use spot_swap::recovery::lab::recover_lab;
 use spot_swap::work::{Next, Work};
 
 use phases::discover::{self, Discovery};
@@ -63,7 +63,7 @@ pub fn phase_table() -> Phases<Work, LabAnswer> {
         (
             "Rollback",
             machine::rollback(async |context, work, failure| {
-                rollback::run(context, work, failure, async |_, _, _| Permission::Granted).await
+                rollback::run(context, work, failure, recover_lab).await
             }),
         ),
         ("Report", phase(end)),

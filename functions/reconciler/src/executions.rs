@@ -65,7 +65,7 @@ impl Execution {
     /// Returns true if the execution ran when the swap began: a swap begins when its run does. A swap that is
     /// brought back began in an earlier run.
     fn was_at_work_for(&self, known: &Known, journal: &Journal) -> bool {
-        let is_over = journal.lab.as_ref().is_some_and(|lab| lab.is_over);
+        let is_over = journal.kind.lab().is_some_and(|lab| lab.is_over);
         if is_over || known.wants("bring_back") {
             return is_over && known.wants("bring_back");
         }
@@ -91,7 +91,7 @@ impl Known {
 
     fn names(&self, lease: &Lease, journal: &Journal) -> bool {
         let names_old = self.says("instance_id") == Some(journal.old.as_str());
-        match (&lease.on, &journal.node) {
+        match (&lease.on, journal.kind.node()) {
             (Leased::Group { name, .. }, None) => self.says("asg_name") == Some(name.as_str()),
             (Leased::Group { .. }, Some(node)) => {
                 names_old && self.says("cluster_name").is_none_or(|named| named == node.cluster.as_str())
@@ -163,7 +163,7 @@ pub async fn describe(
 mod tests {
     use serde_json::json;
     use spot_cloud::tables::swaps::Owner;
-    use spot_domain::swap::journal::{NodeSwap, Retirement};
+    use spot_domain::swap::journal::{NodeSwap, Retirement, SwapKind};
 
     use super::*;
 
@@ -181,7 +181,7 @@ mod tests {
     /// The journal of a swap in a run that began then.
     fn journal(began: i64) -> Journal {
         let began = Timestamp::from_second(began).unwrap();
-        Journal::new(&OLD.parse().unwrap(), began, Retirement::Detach)
+        Journal::new(&OLD.parse().unwrap(), began, Retirement::Detach, SwapKind::Group)
     }
 
     fn believed(execution: &Execution, on: Leased, journal: &Journal) -> bool {
@@ -236,7 +236,11 @@ mod tests {
             evict_unmanaged: false,
         };
         let vouches = |input: &Value| {
-            believed(&failed_with(input), group(), &Journal { node: Some(node()), ..journal(STARTED) })
+            believed(
+                &failed_with(input),
+                group(),
+                &Journal { kind: SwapKind::of_node(node()), ..journal(STARTED) },
+            )
         };
         assert!(vouches(&json!({"instance_id": OLD, "cluster_name": "c"})));
         assert!(vouches(&json!({"instance_id": OLD})), "its cluster was found by its tags");

@@ -23,13 +23,15 @@ use spot_cloud::tables::swaps::{Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Rele
 use spot_cloud::tables::{accounts, settings};
 use spot_cloud::{CallError, Stack};
 use spot_domain::settings::Settings;
-use spot_domain::swap::journal::{Journal, Stage, Undo};
+use spot_domain::swap::journal::{Journal, Stage, SwapKind, Undo};
 use spot_domain::swap::recovery::End;
-use spot_domain::swap::recovery::group::{Action, Observed};
 use spot_domain::words::{LONGEST_CAUSE, cut};
 use spot_domain::{ExecutionArn, Reason};
+use spot_nodes::recover_node;
 use spot_swap::newcomer::unproven;
-use spot_swap::recovery::{Progress, advance};
+use spot_swap::recovery::group::recover_group;
+use spot_swap::recovery::lab::recover_lab;
+use spot_swap::recovery::{Ended, Progress, Visit};
 
 use executions::{Execution, ExecutionState, describe};
 
@@ -216,7 +218,7 @@ impl Reconciler {
             Some(journal) => match self.recover(&lease, &settings, journal).await? {
                 // The next run ends the swap. This run's error alerts an operator.
                 Progress::Waiting(why)
-                    if held.journal.as_ref().is_some_and(|was| was.kept != journal.kept) =>
+                    if held.journal.as_ref().is_some_and(|was| was.kind.kept() != journal.kind.kept()) =>
                 {
                     return Err(ReconcileFailure::Kept(why));
                 }
@@ -227,13 +229,13 @@ impl Reconciler {
                     tracing::warn!(on = %lease.on, "waiting: {why}");
                     return Ok(LeaseState::Waiting);
                 }
-                Progress::Ended { end, newcomer, pool, remarks, doubt } => {
+                Progress::Ended(Ended { end, newcomer, pool, remarks, doubt }) => {
                     (end, newcomer.zip(pool), remarks, doubt)
                 }
             },
         };
         let told = format!("{end} by the reconciler after the execution died");
-        let kept = journal.as_ref().and_then(|journal| journal.kept.as_ref()).map(|kept| kept.why.clone());
+        let kept = journal.as_ref().and_then(|journal| journal.kind.kept()).map(|kept| kept.why.clone());
         let told = [told].into_iter().chain(kept).chain(remarks.iter().cloned()).chain(doubt.clone());
         let summary = told.collect::<Vec<_>>().join("; ");
         match &journal {
@@ -297,10 +299,12 @@ impl Reconciler {
         }
         let access = accounts::access_even_if_disabled(&self.stack, &lease.account_id).await?;
         let clients = self.stack.clients(&access, &lease.region, Some(lease.owner.execution())).await;
-        let permit = async |journal: &mut Journal, observed: &Observed, action: &Action| {
-            spot_nodes::permit(&self.stack, lease, &access, journal, observed, action).await
-        };
-        Ok(advance(&clients, &self.swaps, lease, settings, journal, permit).await?)
+        let visit = Visit { clients: &clients, swaps: &self.swaps, lease, settings };
+        Ok(match journal.kind {
+            SwapKind::Group => recover_group(visit, journal).await,
+            SwapKind::Node(_) => recover_node(&self.stack, &access, visit, journal).await,
+            SwapKind::Lab(_) => recover_lab(visit, journal).await,
+        }?)
     }
 }
 

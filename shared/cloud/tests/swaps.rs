@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use spot_cloud::tables::swaps::{Claim, Lease, Leased, Owner, Release, Swaps, SwapsError};
-use spot_domain::swap::journal::{Journal, Retirement, Stage};
+use spot_domain::swap::journal::{Journal, Retirement, Stage, SwapKind};
 use spot_domain::swap::recovery::End;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
@@ -27,7 +27,12 @@ fn lease() -> Lease {
 }
 
 fn journal() -> Journal {
-    Journal::new(&"i-0123456789abcdef0".parse().unwrap(), Timestamp::UNIX_EPOCH, Retirement::Detach)
+    Journal::new(
+        &"i-0123456789abcdef0".parse().unwrap(),
+        Timestamp::UNIX_EPOCH,
+        Retirement::Detach,
+        SwapKind::Group,
+    )
 }
 
 /// A row as DynamoDB stores it, as far as the conditions of `revise`, `write` and `note` ask for it.
@@ -245,8 +250,12 @@ async fn an_invocation_that_was_given_up_closes_no_swap_that_its_repetition_goes
 #[tokio::test]
 async fn the_next_candidates_swap_is_closed_by_its_own_steps_alone() {
     let first = journal();
-    let next =
-        Journal::new(&"i-0fedcba9876543210".parse().unwrap(), Timestamp::UNIX_EPOCH, Retirement::Detach);
+    let next = Journal::new(
+        &"i-0fedcba9876543210".parse().unwrap(),
+        Timestamp::UNIX_EPOCH,
+        Retirement::Detach,
+        SwapKind::Group,
+    );
     let row = Row::new(&next);
     row.set("swap_id", json!({"S": next.swap_id.to_string()}));
     let (swaps, _endpoint) = table(&row, 0).await;

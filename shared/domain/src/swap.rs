@@ -9,7 +9,6 @@ pub mod group;
 pub mod group_tags;
 pub mod journal;
 pub mod lab;
-pub mod lab_losses;
 pub mod node;
 pub mod pricing;
 pub mod proof;

@@ -35,6 +35,17 @@ pub fn cut(text: &str, characters: usize) -> String {
     }
 }
 
+/// Returns the first few of many details: the details of many instances would not fit the payload.
+#[must_use]
+pub fn first_few(mut details: Vec<String>) -> String {
+    let more = details.len().saturating_sub(3);
+    details.truncate(3);
+    if more > 0 {
+        details.push(format!("and {more} more"));
+    }
+    details.join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! The rollback of a swap whose instances are nodes. No instance leaves before its pods have moved, by eviction,
 //! and a node that we cordoned is schedulable again at the end. The rollback of an execution and the reconciler
-//! both go through [`permit`].
+//! both go through [`recover_node`].
 //!
 //! A newcomer keeps its pods for as long as they have no node to go back to. That is the case while the old node
 //! is not Ready, is cordoned by another party, or is gone and has no successor. The rollback then ends as stuck,
@@ -14,24 +14,30 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use spot_cloud::CallError;
 use spot_cloud::Stack;
 use spot_cloud::access::Access;
 use spot_cloud::ec2::instances;
-use spot_cloud::tables::swaps::Lease;
+use spot_cloud::tables::swaps::{Lease, SwapsError};
 use spot_cluster::access::AccessError;
 use spot_cluster::drain::{self, LastReady, Manner, Others, Pass, State};
 use spot_cluster::node::NodeName;
-use spot_cluster::pods::{self, Blocked, NodePod, Policy};
+use spot_cluster::pods::{self, Blocked, NodePod};
 use spot_cluster::{node, volumes};
 use spot_domain::swap::eviction::Turns;
 use spot_domain::swap::group::{AZ_REBALANCE, Group, Member};
-use spot_domain::swap::journal::{Journal, Kept, LeavingNode, NodeSwap};
+use spot_domain::swap::journal::{Journal, Kept, LeavingNode, NodeJournal, NodeSwap, SwapKind};
 use spot_domain::swap::recovery::group::{Action, Observed, goes_forward};
+use spot_domain::swap::recovery::{Decision, End};
 use spot_domain::{InstanceId, Reason};
 use spot_swap::error::StepError;
-use spot_swap::recovery::Permission;
+use spot_swap::newcomer::unproven;
+use spot_swap::recovery::group::{GroupRecovery, Seen};
+use spot_swap::recovery::{After, Ended, Permission, Progress, Recovery, Visit, drive};
 
-use crate::{connect, failed, policy};
+use crate::door::connect;
+use crate::error::failed;
+use crate::policy::policy;
 
 /// The time that the rollback waits for another pod before it evicts the last Ready one of a controller. The
 /// rollback has no deadline of its own that the reconciler would share.
@@ -41,32 +47,114 @@ const LAST_READY_KEPT_FOR: SignedDuration = SignedDuration::from_mins(5);
 /// time holds for a newcomer that is at risk or not Ready. Afterwards the newcomer stays, for its pods' sake.
 const MAY_END_WITHIN: SignedDuration = SignedDuration::from_mins(30);
 
-/// Returns the permission to do `action` now. If the cluster does not answer, there is none: a node whose pods
-/// can't be counted is not drained.
-pub async fn permit(
+/// Does all that can be done now for a swap of nodes.
+///
+/// # Errors
+/// As for [`drive`]; or the swap is none of nodes.
+pub async fn recover_node(
     stack: &Stack,
-    lease: &Lease,
     access: &Access,
+    visit: Visit<'_>,
     journal: &mut Journal,
-    observed: &Observed,
-    action: &Action,
-) -> Permission {
-    let Some(node) = &journal.node.clone() else { return Permission::Granted };
-    let client = match connect(stack, access, &lease.region, lease.owner.execution(), node.into()).await {
-        Ok(opened) => opened.client,
-        // The nodes and pods went with the cluster. A secret that is gone says no such thing.
-        Err(AccessError::NotFound { .. }) if node.kubeconfig_secret.is_none() => return Permission::Granted,
-        Err(error) => return Permission::NotYet(format!("cluster {}: {error}", node.cluster)),
-    };
-    let mark = journal.swap_id.to_string();
-    let way = NodeRecovery { stack, lease, access, client: &client, mark: &mark };
-    match way.prepare(journal, node, observed, action).await {
-        Ok(permission) => permission,
-        Err(error) => Permission::NotYet(format!("cluster {}: {error}", node.cluster)),
+) -> Result<Progress, SwapsError> {
+    drive(NodeRecovery { stack, access, group: GroupRecovery::over(visit)? }, visit, journal).await
+}
+
+/// The ways of a swap of nodes: those of its group's swap, and no node goes undrained.
+#[derive(Debug)]
+struct NodeRecovery<'a> {
+    stack: &'a Stack,
+    access: &'a Access,
+    group: GroupRecovery,
+}
+
+impl Recovery for NodeRecovery<'_> {
+    type Observed = Seen;
+    type Action = Action;
+
+    const ACTIONS_PER_VISIT: usize = GroupRecovery::ACTIONS_PER_VISIT;
+
+    async fn observe(&self, visit: Visit<'_>, journal: &Journal) -> Result<Seen, SwapsError> {
+        self.group.observe(visit, journal).await
+    }
+
+    fn decide(
+        &self,
+        visit: Visit<'_>,
+        journal: &Journal,
+        seen: &Seen,
+    ) -> Result<Decision<Action>, SwapsError> {
+        self.group.decide(visit, journal, seen)
+    }
+
+    /// If the cluster does not answer, there is no permission: a node whose pods can't be counted is not drained.
+    async fn permit(
+        &mut self,
+        visit: Visit<'_>,
+        journal: &mut Journal,
+        seen: &Seen,
+        decision: &Decision<Action>,
+    ) -> Result<Permission, SwapsError> {
+        let Visit { lease, .. } = visit;
+        let SwapKind::Node(mut part) = journal.kind.clone() else {
+            let problem = format!("swap {} is none of Kubernetes nodes", journal.swap_id);
+            return Err(unproven(lease, &problem));
+        };
+        let cluster = part.node.cluster.clone();
+        let (execution, node) = (lease.owner.execution(), &part.node);
+        let client = match connect(self.stack, self.access, &lease.region, execution, node.into()).await {
+            Ok(opened) => opened.client,
+            // The nodes and pods went with the cluster. A secret that is gone says no such thing.
+            Err(AccessError::NotFound { .. }) if node.kubeconfig_secret.is_none() => {
+                return Ok(Permission::Granted);
+            }
+            Err(error) => return Ok(Permission::NotYet(format!("cluster {cluster}: {error}"))),
+        };
+        let mark = journal.swap_id.to_string();
+        let nodes = Nodes { stack: self.stack, lease, access: self.access, client: &client, mark: &mark };
+        let goes = decision.action().and_then(|action| action.removes(&journal.old)).cloned();
+        let permission = nodes.prepare(journal, &mut part, &seen.facts, goes).await;
+        journal.kind = SwapKind::Node(part);
+        Ok(permission.unwrap_or_else(|error| Permission::NotYet(format!("cluster {cluster}: {error}"))))
+    }
+
+    fn foresee(&self, journal: &mut Journal, seen: &Seen, action: &Action) {
+        self.group.foresee(journal, seen, action);
+    }
+
+    async fn perform(
+        &self,
+        visit: Visit<'_>,
+        journal: &Journal,
+        seen: &Seen,
+        action: &Action,
+    ) -> Result<(), CallError> {
+        self.group.perform(visit, journal, seen, action).await
+    }
+
+    fn settle(
+        &mut self,
+        journal: &mut Journal,
+        before: &Journal,
+        action: Action,
+        answer: Result<(), CallError>,
+    ) -> After {
+        self.group.settle(journal, before, action, answer)
+    }
+
+    async fn ended(
+        &self,
+        visit: Visit<'_>,
+        journal: &Journal,
+        seen: Seen,
+        end: End,
+    ) -> Result<Ended, SwapsError> {
+        self.group.ended(visit, journal, seen, end).await
     }
 }
 
-struct NodeRecovery<'a> {
+/// The nodes of a swap, in their cluster.
+struct Nodes<'a> {
     stack: &'a Stack,
     lease: &'a Lease,
     access: &'a Access,
@@ -74,27 +162,26 @@ struct NodeRecovery<'a> {
     mark: &'a str,
 }
 
-impl NodeRecovery<'_> {
+impl Nodes<'_> {
     async fn prepare(
         &self,
         journal: &mut Journal,
-        node: &NodeSwap,
+        part: &mut NodeJournal,
         observed: &Observed,
-        action: &Action,
+        goes: Option<InstanceId>,
     ) -> Result<Permission, StepError> {
-        let goes = action.removes(&journal.old).cloned();
         // All other nodes that we cordoned stay in service by now. They are the old node of a rollback, and a
         // newcomer or an extra node that a raised desired capacity keeps.
         for marked in node::marked(self.client, self.mark).await.map_err(failed)? {
             let is_going = goes.is_some() && marked.instance_id == goes;
-            let is_old = marked.name == node.old;
+            let is_old = marked.name == part.node.old;
             let is_done_with = is_going || (is_old && goes_forward(journal, observed));
             if !is_done_with {
                 node::uncordon(self.client, &marked.name, self.mark).await.map_err(failed)?;
             }
         }
         match goes {
-            Some(id) => self.drained(&id, journal, node, observed).await,
+            Some(id) => self.drained(&id, journal, part, observed).await,
             None => Ok(Permission::Granted),
         }
     }
@@ -105,7 +192,7 @@ impl NodeRecovery<'_> {
         &self,
         id: &InstanceId,
         journal: &mut Journal,
-        swap: &NodeSwap,
+        part: &mut NodeJournal,
         observed: &Observed,
     ) -> Result<Permission, StepError> {
         let execution = Some(self.lease.owner.execution());
@@ -117,8 +204,8 @@ impl NodeRecovery<'_> {
             return Ok(Permission::Granted);
         };
         if !goes_forward(journal, observed)
-            && let Some(why) = self.nowhere_to_go(journal, swap, observed).await?
-            && pods::on_node(self.client, &node.name, policy(swap))
+            && let Some(why) = self.nowhere_to_go(journal, &part.node, observed).await?
+            && pods::on_node(self.client, &node.name, policy(&part.node))
                 .await
                 .map_err(failed)?
                 .iter()
@@ -127,7 +214,7 @@ impl NodeRecovery<'_> {
             // The pods have no other node: this one takes those that the old node loses, too. Its drain begins
             // anew.
             node::uncordon(self.client, &node.name, self.mark).await.map_err(failed)?;
-            journal.leaving_node = None;
+            part.leaving = None;
             return Ok(Permission::NotYet(format!(
                 "{why}; until then instance {id} keeps the pods of node {}",
                 node.name
@@ -138,12 +225,12 @@ impl NodeRecovery<'_> {
         // AWS may reclaim an instance at risk in a moment, and a dead kubelet ends no pod.
         let may_be_lost = journal.undo_reason() == Some(Reason::NewcomerAtRisk) || !node.is_ready;
         let others = if is_old || may_be_lost { Others::Go } else { Others::Stay };
-        let pass = self.evict(id, &node.name, journal, policy(swap), others).await?;
+        let pass = self.evict(id, &node.name, part, others).await?;
         let held = held_for_good(&pass.drained, may_be_lost, pass.since_its_begin);
         if !is_old && !held.is_empty() {
             let group = Grown::by(id, journal, observed.group.as_ref());
             let why = stays(id, &node.name, &held, group.as_ref());
-            return self.keep(id, &node.name, journal, why).await;
+            return self.keep(id, &node.name, journal, part, why).await;
         }
         self.what_is_left(&node.name, &pass.drained).await
     }
@@ -153,12 +240,11 @@ impl NodeRecovery<'_> {
         &self,
         id: &InstanceId,
         node: &NodeName,
-        journal: &mut Journal,
-        policy: Policy,
+        part: &mut NodeJournal,
         others: Others,
     ) -> Result<DrainVisit, StepError> {
         let now = Timestamp::now();
-        let known = journal.leaving_node.take().filter(|known| &known.instance_id == id);
+        let known = part.leaving.take().filter(|known| &known.instance_id == id);
         let known = known.unwrap_or_else(|| LeavingNode {
             instance_id: id.clone(),
             since: now,
@@ -166,16 +252,17 @@ impl NodeRecovery<'_> {
             claims: BTreeSet::new(),
             stuck_visits: 0,
         });
-        journal.leaving_node = Some(known.clone());
+        part.leaving = Some(known.clone());
         let LeavingNode { instance_id, since, turns, claims, stuck_visits } = known;
         let since_its_begin = now.duration_since(since);
         let is_late = since_its_begin > LAST_READY_KEPT_FOR;
         let last_ready = if is_late { LastReady::Evict } else { LastReady::Keep };
         let state = State { turns, claims, stuck_passes: stuck_visits, ..State::default() };
         let manner = Manner { last_ready, others };
-        let drained = drain::pass(self.client, node, policy, manner, state).await.map_err(failed)?;
+        let drained =
+            drain::pass(self.client, node, policy(&part.node), manner, state).await.map_err(failed)?;
         let State { turns, claims, stuck_passes: stuck_visits, .. } = drained.state.clone();
-        journal.leaving_node = Some(LeavingNode { instance_id, since, turns, claims, stuck_visits });
+        part.leaving = Some(LeavingNode { instance_id, since, turns, claims, stuck_visits });
         Ok(DrainVisit { drained, since_its_begin })
     }
 
@@ -195,6 +282,7 @@ impl NodeRecovery<'_> {
         id: &InstanceId,
         node: &NodeName,
         journal: &mut Journal,
+        part: &mut NodeJournal,
         why: String,
     ) -> Result<Permission, StepError> {
         node::uncordon(self.client, node, self.mark).await.map_err(failed)?;
@@ -202,8 +290,8 @@ impl NodeRecovery<'_> {
         if let Some(undo) = &mut journal.undo {
             undo.detail = format!("{}; {why}", undo.detail);
         }
-        journal.leaving_node = None;
-        journal.kept = Some(Kept { instance_id: id.clone(), why: why.clone() });
+        part.leaving = None;
+        part.kept = Some(Kept { instance_id: id.clone(), why: why.clone() });
         Ok(Permission::NotYet(why))
     }
 

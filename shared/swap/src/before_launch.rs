@@ -88,7 +88,7 @@ fn patience_seconds(work: &Work) -> u32 {
 }
 
 fn drain_seconds(work: &Work) -> u32 {
-    work.node.as_ref().map_or(0, |_| work.drain_seconds())
+    work.kind.node().map_or(0, |_| work.drain_seconds())
 }
 
 struct Restless {
@@ -199,7 +199,7 @@ async fn look_at_group(
     if let Some(detail) = changed(clients, work, &group).await? {
         return Ok(group_changed(work, detail));
     }
-    let kind = if work.node.is_some() { MemberKind::Node } else { MemberKind::Plain };
+    let kind = if work.kind.node().is_some() { MemberKind::Node } else { MemberKind::Plain };
     let look = look_for(clients, &work.lease.region, group, &queued.instance_id).await?;
     work.spot_max_price = look.spot_max_price();
     let judged = select_one(look.view(), &queued.instance_id, &work.settings, kind);

@@ -10,7 +10,6 @@ pub mod attempts;
 pub mod before_launch;
 pub mod error;
 pub mod group;
-pub mod lab_recovery;
 pub mod machine;
 pub mod newcomer;
 pub mod order;

@@ -10,8 +10,7 @@ use spot_domain::ids::InstanceType;
 use spot_domain::settings::Settings;
 use spot_domain::swap::fitness::{Hook, Transition, terminating_seconds};
 use spot_domain::swap::group::Launch;
-use spot_domain::swap::journal::{Journal, NodeSwap, Retirement, SwapId, Undo};
-use spot_domain::swap::lab::LabSwap;
+use spot_domain::swap::journal::{Journal, Retirement, SwapId, SwapKind, Undo};
 use spot_domain::swap::report::{EndedBy, NotSwapped, Swapped};
 use spot_domain::swap::selection::{Candidate, Change};
 use spot_domain::{GroupArn, GroupName, InstanceId, Pool, Reason, Usd};
@@ -61,14 +60,12 @@ pub struct Work {
     /// When the candidates were priced.
     #[serde(default)]
     pub priced_at: Option<Timestamp>,
-    /// Where the instances are Kubernetes nodes, which cluster is theirs.
-    pub node: Option<NodeSwap>,
+    /// The kind of the run's swaps, as each begins.
+    #[serde(flatten)]
+    pub kind: SwapKind,
     /// Seconds that the drain of a node may take, if the request says so. Else the settings do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_timeout_seconds: Option<u32>,
-    /// Where the instance is in no group, what its swap moves.
-    #[serde(default)]
-    pub lab: Option<LabSwap>,
     /// When the group was last asked for instance refreshes and lifecycle hooks.
     pub checked_at: Timestamp,
     /// Types whose newcomers could not hold what they were launched for: no pool of theirs is tried again.
@@ -224,9 +221,8 @@ impl Work {
             hook_seconds: 0,
             spot_max_price: None,
             priced_at: None,
-            node: None,
+            kind: SwapKind::Group,
             drain_timeout_seconds: None,
-            lab: None,
             checked_at: Timestamp::now(),
             too_small: Vec::new(),
             queue: Vec::new(),
@@ -303,7 +299,7 @@ impl Work {
     /// Something was made before the launch (an image), so that a launch that fails is a rollback.
     #[must_use]
     pub fn has_captured(&self) -> bool {
-        self.lab.as_ref().is_some_and(|lab| lab.capture)
+        self.kind.lab().is_some_and(|lab| lab.capture)
     }
 
     /// What came of the run, in a line.

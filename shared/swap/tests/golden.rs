@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use spot_domain::Reason;
 use spot_domain::swap::eviction::Turns;
-use spot_domain::swap::journal::{Journal, Kept, LeavingNode, Original, Stage, Undo};
+use spot_domain::swap::journal::{Journal, Kept, LeavingNode, Original, Stage, SwapKind, Undo};
 use spot_swap::work::{Current, Work};
 
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -76,9 +76,10 @@ fn in_stage(kind: &str, current: &Current, stage: Stage) -> Journal {
     }
     if stage == Stage::Undoing && kind == "node" {
         let instance_id = current.newcomer.clone();
-        journal.kept =
+        let SwapKind::Node(node) = &mut journal.kind else { panic!("{journal:?}") };
+        node.kept =
             Some(Kept { instance_id: instance_id.clone(), why: "default/web-0 can't be evicted".into() });
-        journal.leaving_node = Some(LeavingNode {
+        node.leaving = Some(LeavingNode {
             instance_id,
             since: Timestamp::from_second(1_800_000_060).unwrap(),
             turns: Turns::default(),

@@ -17,7 +17,7 @@ use spot_cluster::preflight::{Gathered, Line, PodFate, Report, Terms};
 use spot_cluster::{node, preflight};
 use spot_domain::swap::fitness::Hook;
 use spot_domain::swap::group::Instance;
-use spot_domain::swap::journal::NodeSwap;
+use spot_domain::swap::journal::{NodeSwap, SwapKind};
 use spot_domain::swap::node::{NodePlan, NodeSwapRequest};
 use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
 use spot_domain::tags::{GROUP_NAME_TAG, cluster_of};
@@ -312,7 +312,7 @@ impl Looks<'_> {
         swap.note_hooks(&found.hooks);
         swap.spot_max_price = found.look.spot_max_price();
         swap.max_swaps = 1;
-        swap.node = Some(node.clone());
+        swap.kind = SwapKind::of_node(node.clone());
         swap.drain_timeout_seconds = Some(drain_timeout_seconds);
         swap.queue = vec![found.candidate];
         NodeRun {

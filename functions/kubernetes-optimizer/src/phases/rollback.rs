@@ -3,11 +3,11 @@
 //! settings back. If the old instance is gone already, the swap goes forward to its end. If the newcomer's pods
 //! can't leave it, the newcomer stays, and the report says so.
 
-use std::sync::Mutex;
-
+use spot_domain::swap::journal::Journal;
 use spot_domain::swap::selection::Candidate;
 use spot_swap::error::StepError;
 use spot_swap::phases::rollback;
+use spot_swap::recovery::Visit;
 use spot_swap::work::Next;
 use spot_swap::{Context, StepFailure};
 
@@ -24,18 +24,15 @@ pub async fn run(
     failure: Option<&StepFailure>,
 ) -> Result<Next, StepError> {
     let (run, _) = work.run()?;
-    let (lease, access) = (run.swap.lease.clone(), context.access(&run.swap).await?);
+    let access = context.access(&run.swap).await?;
     let current = run.swap.current.clone();
-    let kept = Mutex::new(None);
-    let next = rollback::run(context, &mut run.swap, failure, async |journal, observed, action| {
-        let permission = spot_nodes::permit(&context.stack, &lease, &access, journal, observed, action).await;
-        if let Ok(mut kept) = kept.lock() {
-            *kept = journal.kept.as_ref().map(|kept| kept.instance_id.clone());
-        }
-        permission
-    })
-    .await?;
-    let kept = kept.into_inner().unwrap_or_default();
+    let mut kept = None;
+    let recover = async |visit: Visit<'_>, journal: &mut Journal| {
+        let progress = spot_nodes::recover_node(&context.stack, &access, visit, journal).await;
+        kept = journal.kind.kept().map(|kept| kept.instance_id.clone());
+        progress
+    };
+    let next = rollback::run(context, &mut run.swap, failure, recover).await?;
     let launched = current.as_ref().filter(|current| kept.as_ref() == Some(&current.newcomer));
     run.note_kept(kept, launched.map(|current| current.pool.clone()));
     Ok(match next {

@@ -57,7 +57,7 @@ pub async fn journal(
         Err(error @ SwapsError::Unproven { .. }) => return left(Reason::InstanceChanged, &error.to_string()),
         looked => looked?,
     };
-    if let (Some(newcomer), Some(lab)) = (&journal.newcomer, &journal.lab)
+    if let (Some(newcomer), Some(lab)) = (&journal.newcomer, journal.kind.lab())
         && let Some(why) = settled_on(clients, settings, newcomer, lab).await?
     {
         let detail = format!("{why}; remove that first, or keep the new one");
@@ -75,7 +75,7 @@ fn to_undo(mut journal: Journal) -> Journal {
             "its owner asked for it; it serves again in the place of {newcomer}, which is terminated"
         ),
     });
-    if let Some(lab) = &mut journal.lab {
+    if let Some(lab) = journal.kind.lab_mut() {
         (lab.leaving, lab.stopping, lab.is_over, lab.capture) = (true, true, true, false);
     }
     journal
@@ -88,7 +88,7 @@ fn to_undo(mut journal: Journal) -> Journal {
 pub async fn begin(context: &Context, work: &mut Work, journal: &Journal) -> Result<(), StepError> {
     context.swaps.take(&work.lease).await?;
     context.swaps.enter(&work.lease, journal).await?;
-    work.lab.clone_from(&journal.lab);
+    work.kind.clone_from(&journal.kind);
     work.undo.clone_from(&journal.undo);
     Ok(())
 }

@@ -11,7 +11,7 @@ use spot_cloud::tables::swaps::Entered;
 use spot_cloud::{Kind, RegionClients};
 use spot_domain::Reason;
 use spot_domain::swap::journal::{Journal, Stage};
-use spot_domain::swap::recovery::lab::CapturedImage;
+use spot_domain::swap::lab::CapturedImage;
 
 use spot_swap::Context;
 use spot_swap::error::StepError;
@@ -24,9 +24,8 @@ use spot_swap::work::{Next, Work};
 pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> {
     let Some(candidate) = work.queue.first() else { return Ok(work.next_candidate()) };
     let id = candidate.instance_id.clone();
-    let mut journal = Journal::new(&id, work.lease.since, work.retirement);
+    let mut journal = Journal::new(&id, work.lease.since, work.retirement, work.kind.clone());
     journal.stage = Stage::Capturing;
-    journal.lab.clone_from(&work.lab);
     if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &journal).await? {
         journal = earlier;
     }
@@ -42,14 +41,14 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         // The rollback waits from this time until an image that the call may have made must be visible.
         journal.launching_since = Timestamp::now();
         context.swaps.note(&work.lease, &journal).await?;
-        if let Some(lab) = &mut work.lab {
+        if let Some(lab) = work.kind.lab_mut() {
             lab.captured_at = Some(journal.launching_since);
         }
         return ask(context, &clients, work, &mut journal).await;
     };
     match image.progress {
         ImageProgress::Available => {
-            if let Some(lab) = &mut work.lab {
+            if let Some(lab) = work.kind.lab_mut() {
                 lab.captured.note(&[CapturedImage { id: image.id.clone(), snapshots: image.snapshots }]);
             }
             Ok(Next::Proceed)
@@ -79,12 +78,12 @@ async fn ask(
     match images::capture(&clients.ec2, &journal.old, &journal.swap_id).await {
         Ok(image) => {
             tracing::info!(%image, of = %journal.old, "asked for an image");
-            if let Some(lab) = &mut work.lab {
+            if let Some(lab) = work.kind.lab_mut() {
                 lab.captured.images.insert(image);
             }
             // The end of the swap finds the snapshots by their image here, even if another has deregistered
             // the image.
-            journal.lab.clone_from(&work.lab);
+            journal.kind.clone_from(&work.kind);
             context.swaps.note(&work.lease, journal).await?;
             Ok(Next::Wait)
         }

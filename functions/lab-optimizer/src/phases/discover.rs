@@ -9,10 +9,11 @@ use spot_cloud::launch::twin::examine;
 use spot_cloud::tables::swaps::Leased;
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::Instance;
+use spot_domain::swap::journal::SwapKind;
+use spot_domain::swap::lab::losses::losses;
 use spot_domain::swap::lab::{
     Captured, LabSwap, LabSwapRequest, OldInstance, Original, refused, refused_account,
 };
-use spot_domain::swap::lab_losses::losses;
 use spot_domain::swap::pricing::Prices;
 use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::Candidate;
@@ -59,12 +60,12 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
         Err(left) => return Ok(Discovery::Refused(left)),
     };
     let mut work = work(&request, site);
-    work.lab = Some(lab);
+    work.kind = SwapKind::Lab(Box::new(lab));
     work.enqueue(vec![candidate]);
     if !request.dry_run {
         context.swaps.take(&work.lease).await?;
     }
-    tracing::info!(instance_id = %request.instance_id, lab = ?work.lab, "discovered");
+    tracing::info!(instance_id = %request.instance_id, kind = ?work.kind, "discovered");
     Ok(Discovery::Swap(Box::new(work)))
 }
 

@@ -1,7 +1,7 @@
 //! Report: releases the lease and reports the outcome of the run.
 
+use spot_domain::swap::lab::losses::NOT_LOOKED_AT;
 use spot_domain::swap::lab::{INSTANCE_STORE_IS_LOST, LabOutcome, LabReport, LabSwap, OldInstance};
-use spot_domain::swap::lab_losses::NOT_LOOKED_AT;
 use spot_domain::swap::report::NotSwapped;
 use spot_domain::{InstanceId, Reason};
 use spot_swap::Context;
@@ -36,7 +36,7 @@ fn outcome(work: &Work) -> Result<LabReport, StepError> {
     if let Some(left) = work.rolled_back.first() {
         let (id, detail) = (left.instance_id.clone(), left.detail.clone());
         let is_back = left.reason != Reason::InstanceGone;
-        if is_back && work.lab.as_ref().is_some_and(|lab| lab.is_over) {
+        if is_back && work.kind.lab().is_some_and(|lab| lab.is_over) {
             return Ok(report(id, LabOutcome::BroughtBack, None, None, Some(detail)));
         }
         return Ok(report(id, LabOutcome::RolledBack, None, Some(left.reason), Some(detail)));
@@ -49,14 +49,14 @@ fn outcome(work: &Work) -> Result<LabReport, StepError> {
     let pool = candidate.pools.first().map(|pool| format!("from pool {pool}"));
     let planned = report(candidate.instance_id.clone(), LabOutcome::Planned, None, None, pool);
     Ok(LabReport {
-        losses: work.lab.as_ref().map(|lab| lab.losses.clone()).unwrap_or_default(),
+        losses: work.kind.lab().map(|lab| lab.losses.clone()).unwrap_or_default(),
         not_looked_at: NOT_LOOKED_AT.map(str::to_owned).to_vec(),
         ..planned
     })
 }
 
 fn what_became(work: &Work) -> String {
-    let Some(lab) = &work.lab else { return String::new() };
+    let Some(lab) = work.kind.lab() else { return String::new() };
     let start = if lab.capture {
         format!("the new one started from an image of its EBS volumes ({INSTANCE_STORE_IS_LOST})")
     } else {

@@ -14,9 +14,9 @@ use spot_domain::swap::recovery::End;
 use spot_domain::swap::report::Swapped;
 use spot_swap::Context;
 use spot_swap::error::StepError;
-use spot_swap::lab_recovery::advance;
 use spot_swap::phases::wait_for_health::undo_if_at_risk;
-use spot_swap::recovery::Progress;
+use spot_swap::recovery::lab::recover_lab;
+use spot_swap::recovery::{Ended, Progress, Visit};
 use spot_swap::work::{Current, Next, Work};
 
 /// Takes the steps that are possible now.
@@ -25,7 +25,7 @@ use spot_swap::work::{Current, Next, Work};
 /// A call fails, or the old instance has not left by the deadline ([`StepError::Stuck`]).
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let clients = context.clients(work).await?;
-    if !current.journal.lab.as_ref().is_some_and(|lab| lab.stopping) {
+    if !current.journal.kind.lab().is_some_and(|lab| lab.stopping) {
         if let Some(undo) = undo_if_at_risk(context, &clients, work, current).await? {
             return Ok(undo);
         }
@@ -42,11 +42,11 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         current.journal = earlier;
     }
     let settings = work.settings.clone();
-    let progress = advance(&clients, &context.swaps, &work.lease, &settings, &mut current.journal).await;
-    match progress {
+    let visit = Visit { clients: &clients, swaps: &context.swaps, lease: &work.lease, settings: &settings };
+    match recover_lab(visit, &mut current.journal).await {
         _ if current.journal.stage == Stage::Undoing => Ok(turned_round(work, current)),
         Err(error) => Err(error.into()),
-        Ok(Progress::Ended { end: End::Finished, remarks, .. }) => {
+        Ok(Progress::Ended(Ended { end: End::Finished, remarks, .. })) => {
             work.remarks = remarks;
             work.swapped.push(Swapped {
                 old_instance_id: current.candidate.instance_id.clone(),

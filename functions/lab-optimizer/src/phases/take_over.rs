@@ -15,9 +15,9 @@ use spot_domain::swap::lab::LabSwap;
 use spot_domain::swap::recovery::lab::{TakeOver, take_over};
 use spot_swap::Context;
 use spot_swap::error::StepError;
-use spot_swap::lab_recovery::observe;
 use spot_swap::owner;
 use spot_swap::phases::wait_for_health::undo_if_at_risk;
+use spot_swap::recovery::lab::observe;
 use spot_swap::work::{Current, Next, Work};
 
 /// Takes the steps that are possible now.
@@ -26,7 +26,7 @@ use spot_swap::work::{Current, Next, Work};
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let clients = context.clients(work).await?;
-    let Some(lab) = work.lab.clone() else {
+    let Some(lab) = work.kind.lab().cloned() else {
         return Err(StepError::Protocol("the run does not name what the newcomer takes over".into()));
     };
     if current.journal.stage == Stage::Launching {

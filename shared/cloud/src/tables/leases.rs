@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use spot_domain::swap::journal::Journal;
+use spot_domain::swap::journal::{Journal, SwapKind};
 use spot_domain::{AccountId, ClusterName, ExecutionArn, GroupArn, GroupName, InstanceId, Region};
 
 /// The holder of a lease: an execution, or the reconciler in the place of a dead one. No holder writes under
@@ -126,10 +126,10 @@ impl Lease {
     /// written. Such a journal is not carried out.
     #[must_use]
     pub fn contradicts(&self, journal: &Journal) -> Option<String> {
-        let fits = match &self.on {
-            Leased::Group { .. } => journal.lab.is_none(),
-            Leased::Instance(id) => journal.lab.is_some() && &journal.old == id,
-            Leased::ClusterSlot { .. } => false,
+        let fits = match (&self.on, &journal.kind) {
+            (Leased::Group { .. }, SwapKind::Group | SwapKind::Node(_)) => true,
+            (Leased::Instance(id), SwapKind::Lab(_)) => &journal.old == id,
+            _ => false,
         };
         if !fits {
             return Some(format!(
@@ -177,8 +177,8 @@ mod tests {
             volumes: std::collections::BTreeSet::new(),
         };
         let old = "i-0123456789abcdef0".parse().unwrap();
-        let journal = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach);
-        Journal { lab: is_lab.then_some(lab), ..journal }
+        let kind = if is_lab { SwapKind::Lab(Box::new(lab)) } else { SwapKind::Group };
+        Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach, kind)
     }
 
     fn lease(on: Leased) -> Lease {

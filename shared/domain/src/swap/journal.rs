@@ -1,130 +1,17 @@
 //! The journal of the swap in progress. The journal alone tells a reader how to finish or undo the swap. Each
 //! entry is written *before* the call that it announces.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClusterName, InstanceId, MalformedText, NodeName};
+use crate::ids::InstanceId;
 use crate::reason::Reason;
-use crate::swap::eviction::Turns;
-use crate::swap::lab::LabSwap;
 
-/// The id of one swap of one instance: `<old instance>-<milliseconds>`.
-///
-/// The id is the stem of the swap's ClientTokens (at most 64 ASCII characters in all) and of its image's
-/// name. No caller can write those later: tokens and image name prove what the swap made. The id is the value
-/// of the swap's tag, too. The tag proves nothing: any caller can write a tag, and backups copy it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SwapId(String);
+mod kind;
+mod swap_id;
 
-impl Stage {
-    /// The name that the table holds beside the journal, for conditions.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Capturing => "Capturing",
-            Self::Launching => "Launching",
-            Self::Attaching => "Attaching",
-            Self::Retiring => "Retiring",
-            Self::Undoing => "Undoing",
-        }
-    }
-}
-
-impl SwapId {
-    /// Returns the id of the swap of `old` in the run that began at `run_started`. Every repetition of a step
-    /// has the same id; every run has another.
-    #[must_use]
-    pub fn new(old: &InstanceId, run_started: Timestamp) -> Self {
-        Self(format!("{old}-{}", run_started.as_millisecond()))
-    }
-
-    /// Returns the time when the run began: nothing of the swap is older.
-    #[must_use]
-    pub fn run_started(&self) -> Option<Timestamp> {
-        Timestamp::from_millisecond(self.0.rsplit_once('-')?.1.parse().ok()?).ok()
-    }
-
-    /// Returns the text of the tag.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Returns true if it is the id of a swap of this instance.
-    #[must_use]
-    pub fn is_of(&self, old: &InstanceId) -> bool {
-        self.0.strip_prefix(old.as_str()).is_some_and(|rest| rest.rfind('-') == Some(0))
-    }
-
-    /// Returns the ClientToken of one launch attempt.
-    ///
-    /// Every attempt has its own token: EC2 refuses the same token with other parameters
-    /// (`IdempotentParameterMismatch`).
-    #[must_use]
-    pub fn client_token(&self, attempt: usize) -> String {
-        format!("{}-{attempt}", self.0)
-    }
-
-    /// Returns true if this is the ClientToken of one of the swap's launches. EC2 sets the token once, at the
-    /// launch.
-    #[must_use]
-    pub fn has_token(&self, client_token: &str) -> bool {
-        let attempt = client_token.strip_prefix(self.as_str()).and_then(|rest| rest.strip_prefix('-'));
-        attempt.is_some_and(is_number)
-    }
-
-    /// Returns the name of the swap's image. EC2 takes a name once in an account and region, and never
-    /// changes it.
-    #[must_use]
-    pub fn image_name(&self) -> String {
-        format!("spot-optimizer-{}", self.0)
-    }
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-impl TryFrom<String> for SwapId {
-    type Error = MalformedText;
-
-    fn try_from(text: String) -> Result<Self, MalformedText> {
-        let is_valid = text
-            .rsplit_once('-')
-            .is_some_and(|(old, began)| old.parse::<InstanceId>().is_ok() && is_number(began));
-        if is_valid {
-            return Ok(Self(text));
-        }
-        let given = text.chars().take(80).collect();
-        Err(MalformedText { kind: "swap id", given, expected: "<instance id>-<milliseconds>" })
-    }
-}
-
-impl FromStr for SwapId {
-    type Err = MalformedText;
-
-    fn from_str(text: &str) -> Result<Self, MalformedText> {
-        Self::try_from(text.to_owned())
-    }
-}
-
-impl From<SwapId> for String {
-    fn from(id: SwapId) -> Self {
-        id.0
-    }
-}
-
-impl fmt::Display for SwapId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+pub use kind::{Kept, LeavingNode, NodeJournal, NodeSwap, SwapKind};
+pub use swap_id::SwapId;
 
 /// The furthest stage that the swap may have reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +28,20 @@ pub enum Stage {
     /// The swap goes back, whatever the state. Nothing goes forward from here unless the old instance is gone
     /// already.
     Undoing,
+}
+
+impl Stage {
+    /// The name that the table holds beside the journal, for conditions.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Capturing => "Capturing",
+            Self::Launching => "Launching",
+            Self::Attaching => "Attaching",
+            Self::Retiring => "Retiring",
+            Self::Undoing => "Undoing",
+        }
+    }
 }
 
 /// The group as its owner had it, right before the attach.
@@ -167,48 +68,6 @@ pub enum Retirement {
     /// Calls `TerminateInstanceInAutoScalingGroup` with decrement: the group has a terminating lifecycle
     /// hook, which detach would not run.
     TerminateInGroup,
-}
-
-/// The Kubernetes side of a swap of nodes: the cluster to ask before a node goes, and the node to make
-/// schedulable again. A node that we cordon bears the swap's id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeSwap {
-    /// The cluster.
-    pub cluster: ClusterName,
-    /// The secret (ARN or name) that holds the cluster's kubeconfig; `None` for an EKS cluster.
-    pub kubeconfig_secret: Option<String>,
-    /// The node of the instance to be replaced.
-    pub old: NodeName,
-    /// The setting of that name, when the run began.
-    pub evict_local_storage: bool,
-    /// The setting of that name, when the run began.
-    pub evict_unmanaged: bool,
-}
-
-/// The drain of an instance that leaves on the way back: the state that one visit hands to the next.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeavingNode {
-    /// The instance.
-    pub instance_id: InstanceId,
-    /// The time when the drain began.
-    pub since: Timestamp,
-    /// The evictions from its node.
-    pub turns: Turns,
-    /// The claims of the pods that move, as `namespace/name`. The volumes of those claims must be detached
-    /// before the instance goes.
-    pub claims: BTreeSet<String>,
-    /// Visits in a row that have found a pod that can't be moved.
-    #[serde(default)]
-    pub stuck_visits: u32,
-}
-
-/// An instance that should leave on the way back, and stays in service: a pod on its node can't be moved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
-    /// The instance.
-    pub instance_id: InstanceId,
-    /// The pod, the reason, and the work that is left, in words.
-    pub why: String,
 }
 
 /// The reason for which a swap is undone.
@@ -267,18 +126,9 @@ pub struct Journal {
     pub revision: u64,
     /// The reason for the undo, once the swap is undone.
     pub undo: Option<Undo>,
-    /// Set if the instances are nodes of a Kubernetes cluster: no node goes undrained.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<NodeSwap>,
-    /// The node that is being drained on the way back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leaving_node: Option<LeavingNode>,
-    /// The instance that the way back leaves in service. The decision is made once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept: Option<Kept>,
-    /// Set if the instance is in no group: the things that a lab swap moves, and how far it may have come.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lab: Option<LabSwap>,
+    /// The kind of the swap, and what the journal holds of that kind alone.
+    #[serde(flatten)]
+    pub kind: SwapKind,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -294,7 +144,7 @@ const fn is_none_yet(count: &u32) -> bool {
 impl Journal {
     /// Returns the journal of a swap that is about to launch.
     #[must_use]
-    pub fn new(old: &InstanceId, run_started: Timestamp, retirement: Retirement) -> Self {
+    pub fn new(old: &InstanceId, run_started: Timestamp, retirement: Retirement, kind: SwapKind) -> Self {
         Self {
             swap_id: SwapId::new(old, run_started),
             stage: Stage::Launching,
@@ -314,10 +164,7 @@ impl Journal {
             changed_at: None,
             revision: 0,
             undo: None,
-            node: None,
-            leaving_node: None,
-            kept: None,
-            lab: None,
+            kind,
         }
     }
 
@@ -337,7 +184,7 @@ impl Journal {
         {
             return Some(format!("MaxSize {raised} is not one more than the owner's {}", original.max));
         }
-        let has_moved = self.lab.as_ref().is_some_and(|lab| lab.leaving || lab.stopping || lab.is_over);
+        let has_moved = self.kind.lab().is_some_and(|lab| lab.leaving || lab.stopping || lab.is_over);
         let names_one = matches!(self.stage, Stage::Attaching | Stage::Retiring);
         let needs_newcomer = names_one || has_moved || self.original.is_some();
         (needs_newcomer && self.newcomer.is_none())
@@ -347,7 +194,7 @@ impl Journal {
     /// Returns true if the way back leaves this instance in service.
     #[must_use]
     pub fn keeps(&self, id: &InstanceId) -> bool {
-        self.kept.as_ref().is_some_and(|kept| &kept.instance_id == id)
+        self.kind.kept().is_some_and(|kept| &kept.instance_id == id)
     }
 
     /// Returns the reason for the undo, if the swap is undone.
@@ -362,51 +209,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_fit_into_ec2s_limit() {
-        let id = SwapId::new(&"i-0123456789abcdef0".parse().unwrap(), Timestamp::MAX);
-        assert!(id.client_token(9_999).len() <= 64, "{}", id.client_token(9_999));
-        assert!(id.client_token(1).is_ascii());
-        assert_ne!(id.client_token(1), id.client_token(2));
-    }
-
-    fn swap() -> SwapId {
-        "i-0123456789abcdef0-1700000000000".parse().unwrap()
-    }
-
-    #[test]
-    fn a_launch_is_proven_by_its_client_token_alone() {
-        assert!(swap().has_token(&swap().client_token(0)) && swap().has_token(&swap().client_token(37)));
-        for token in [
-            "",
-            "i-0123456789abcdef0-1700000000000",
-            "i-0123456789abcdef0-1700000000000-",
-            "i-0123456789abcdef0-1700000000000-x",
-            "i-0123456789abcdef0-17000000000001-0",
-            "i-0123456789abcdef0-1700000000001-0",
-            "i-0123456789abcdef1-1700000000000-0",
-            "i-0123456789abcdef0-1700000000000-0-0",
-        ] {
-            assert!(!swap().has_token(token), "{token:?}");
-        }
-    }
-
-    #[test]
-    fn an_id_is_of_one_instance() {
-        for text in
-            ["", "mine", "i-0123456789abcdef0", "i-0123456789abcdef0-", "i-0123456789abcdef0-1-x", "web-1"]
-        {
-            assert!(text.parse::<SwapId>().is_err(), "{text:?}");
-        }
-        assert!(swap().is_of(&"i-0123456789abcdef0".parse().unwrap()));
-        assert!(!swap().is_of(&"i-0123456789abcdef1".parse().unwrap()));
-        assert!(!swap().is_of(&"i-01234567".parse().unwrap()), "the beginning of an id is another id");
-    }
-
-    #[test]
     fn a_journal_that_no_step_of_ours_can_have_written_contradicts_itself() {
         let (old, newcomer): (InstanceId, InstanceId) =
             ("i-0123456789abcdef0".parse().unwrap(), "i-0123456789abcdef1".parse().unwrap());
-        let honest = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach);
+        let honest = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
         assert_eq!(honest.contradiction(), None);
         let served = Journal { stage: Stage::Retiring, newcomer: Some(newcomer.clone()), ..honest.clone() };
         assert_eq!(served.contradiction(), None);
@@ -425,12 +231,5 @@ mod tests {
         ] {
             assert!(forged.contradiction().is_some(), "{forged:?}");
         }
-    }
-
-    #[test]
-    fn an_id_tells_when_its_run_began() {
-        let began = Timestamp::from_millisecond(1_795_000_000_123).unwrap();
-        let id = SwapId::new(&"i-0123456789abcdef0".parse().unwrap(), began);
-        assert_eq!(id.run_started(), Some(began));
     }
 }

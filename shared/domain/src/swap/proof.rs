@@ -90,11 +90,14 @@ mod tests {
     use super::*;
     use crate::swap::group::InstanceState;
     use crate::swap::group::tests::{id, on_demand};
-    use crate::swap::journal::Retirement;
+    use crate::swap::journal::{Retirement, SwapKind};
     use crate::tags::SWAP_TAG;
 
     fn journal(newcomer: Option<InstanceId>) -> Journal {
-        Journal { newcomer, ..Journal::new(&id(1), Timestamp::UNIX_EPOCH, Retirement::Detach) }
+        Journal {
+            newcomer,
+            ..Journal::new(&id(1), Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group)
+        }
     }
 
     fn spot(n: u32, token: &str) -> Instance {
@@ -138,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_newcomer_of_another_swap_is_not_this_ones() {
-        let other = Journal::new(&id(9), Timestamp::UNIX_EPOCH, Retirement::Detach);
+        let other = Journal::new(&id(9), Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
         let others = spot(2, &other.swap_id.client_token(0));
         assert!(Evidence::find(&journal(Some(id(2))), vec![others]).is_err());
     }

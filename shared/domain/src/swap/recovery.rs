@@ -20,6 +20,34 @@ pub enum End {
     Undone,
 }
 
+/// What a recovery does next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision<A> {
+    /// Nothing is left to do.
+    Done(End),
+    /// Look again later.
+    Wait(&'static str),
+    /// This one thing.
+    Do(A),
+}
+
+impl<A> Decision<A> {
+    /// Returns the action, if there is one.
+    #[must_use]
+    pub const fn action(&self) -> Option<&A> {
+        match self {
+            Self::Do(action) => Some(action),
+            Self::Done(_) | Self::Wait(_) => None,
+        }
+    }
+}
+
+impl<A> From<A> for Decision<A> {
+    fn from(action: A) -> Self {
+        Self::Do(action)
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -42,9 +42,8 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         return Ok(Next::Wait);
     }
     let candidate = work.queue.remove(0);
-    let mut journal = Journal::new(&candidate.instance_id, work.lease.since, work.retirement);
-    journal.node.clone_from(&work.node);
-    journal.lab.clone_from(&work.lab);
+    let kind = work.kind.clone();
+    let mut journal = Journal::new(&candidate.instance_id, work.lease.since, work.retirement, kind);
     let entered = context.swaps.enter(&work.lease, &journal).await?;
     let repeated = matches!(entered, Entered::Again(_));
     if let Entered::Again(earlier) = entered {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::tables::swaps::{Claim, Release};
 use spot_domain::Reason;
-use spot_domain::swap::recovery::End;
 use spot_domain::swap::recovery::group::{Action, Observed, next};
+use spot_domain::swap::recovery::{Decision, End};
 
 use crate::Context;
 use crate::error::StepError;
@@ -55,9 +55,11 @@ async fn restore(context: &Context, work: &mut Work, current: &Current) -> Resul
         group.suspended.clear(); // resumed right above
         let observed = Observed { group: Some(group), ..Observed::default() };
         match next(&current.journal, &observed) {
-            Action::Wait(_) if Timestamp::now() < current.deadline => return Ok(Next::Wait),
-            Action::Wait(why) => return Err(StepError::Stuck(format!("group {name}: {why}"))),
-            Action::RestoreMaxSize(max) => groups::set_max(&clients.autoscaling, name, max).await?,
+            Decision::Wait(_) if Timestamp::now() < current.deadline => return Ok(Next::Wait),
+            Decision::Wait(why) => return Err(StepError::Stuck(format!("group {name}: {why}"))),
+            Decision::Do(Action::RestoreMaxSize(max)) => {
+                groups::set_max(&clients.autoscaling, name, max).await?;
+            }
             _ => {}
         }
     }

@@ -5,12 +5,11 @@
 //! have done more than the payload shows.
 
 use crate::newcomer::unproven;
-use crate::recovery::{Permission, Progress, advance};
+use crate::recovery::{Ended, Progress, Visit};
 use jiff::Timestamp;
-use spot_cloud::tables::swaps::{Closed, Leased, Release};
+use spot_cloud::tables::swaps::{Closed, Leased, Release, SwapsError};
 use spot_domain::swap::journal::{Journal, Stage, SwapId, Undo};
 use spot_domain::swap::recovery::End;
-use spot_domain::swap::recovery::group::{Action, Observed};
 use spot_domain::swap::report::Swapped;
 use spot_domain::{InstanceId, Reason};
 
@@ -18,7 +17,7 @@ use crate::error::StepError;
 use crate::work::{Current, Next, Work};
 use crate::{Context, StepFailure};
 
-/// Makes one visit.
+/// Makes one visit. `recover` does what can be done now for a swap of the run's kind.
 ///
 /// # Errors
 /// A call fails, or the rollback does not end by its deadline ([`StepError::Stuck`]). The reconciler then resumes
@@ -27,7 +26,7 @@ pub async fn run(
     context: &Context,
     work: &mut Work,
     failure: Option<&StepFailure>,
-    permit: impl AsyncFn(&mut Journal, &Observed, &Action) -> Permission,
+    recover: impl AsyncFnOnce(Visit<'_>, &mut Journal) -> Result<Progress, SwapsError>,
 ) -> Result<Next, StepError> {
     let undo = work
         .undo
@@ -61,12 +60,14 @@ pub async fn run(
     };
     work.rollback_deadline = Some(give_up);
     let clients = context.clients(work).await?;
-    match advance(&clients, &context.swaps, &work.lease, &work.settings, &mut journal, permit).await? {
+    let visit =
+        Visit { clients: &clients, swaps: &context.swaps, lease: &work.lease, settings: &work.settings };
+    match recover(visit, &mut journal).await? {
         Progress::Waiting(why) if Timestamp::now() >= give_up => {
             Err(StepError::Stuck(format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old)))
         }
         Progress::Waiting(_) => Ok(Next::Wait),
-        Progress::Ended { end, newcomer, remarks, doubt, .. } => {
+        Progress::Ended(Ended { end, newcomer, remarks, doubt, .. }) => {
             context.swaps.close(&work.lease, &journal, end, Release::Keep).await?;
             // The recovery may have added to the detail what it left behind.
             let undo = journal.undo.clone().unwrap_or(undo);
@@ -79,7 +80,7 @@ pub async fn run(
 /// Returns true if the journal's swap began in this run. A row is no order: the execution knows when its own swaps
 /// began, and a swap that is brought back began in another run.
 fn is_of_this_run(work: &Work, journal: &Journal) -> bool {
-    let is_over = journal.lab.as_ref().is_some_and(|lab| lab.is_over);
+    let is_over = journal.kind.lab().is_some_and(|lab| lab.is_over);
     is_over || journal.swap_id == SwapId::new(&journal.old, work.lease.since)
 }
 
@@ -134,7 +135,7 @@ fn nothing_in_progress(work: &mut Work, undo: &Undo, closed: Option<&Closed>) {
 /// Returns the instance that this run was to bring back, once its swap is undone.
 fn brought_back(work: &Work, closed: Option<&Closed>) -> Option<InstanceId> {
     let Leased::Instance(old) = &work.lease.on else { return None };
-    let is_over = work.lab.as_ref().is_some_and(|lab| lab.is_over);
+    let is_over = work.kind.lab().is_some_and(|lab| lab.is_over);
     let is_undone = closed.is_some_and(|closed| closed.swap_id.is_of(old) && closed.end == End::Undone);
     (is_over && is_undone).then(|| old.clone())
 }
@@ -155,7 +156,7 @@ fn record(
             work.done(Swapped { new_instance_id, ..current.swapped() });
             work.remark(&journal.old, remarks);
         }
-        (End::Finished, _, None) if journal.lab.as_ref().is_some_and(|lab| lab.is_over) => {
+        (End::Finished, _, None) if journal.kind.lab().is_some_and(|lab| lab.is_over) => {
             let detail = "it was terminated meanwhile: what replaced it stays".to_owned();
             work.put_back(&journal.old, &Undo { reason: Reason::InstanceGone, detail });
             work.remark(&journal.old, remarks);
@@ -188,6 +189,8 @@ fn undo_for(failure: &StepFailure) -> Undo {
 
 #[cfg(test)]
 mod tests {
+    use spot_domain::swap::journal::SwapKind;
+
     use super::*;
 
     #[test]
@@ -197,7 +200,7 @@ mod tests {
         let own = work.current.as_ref().unwrap().journal.clone();
         assert!(is_of_this_run(&work, &own), "also if an older release began the swap");
         let earlier = work.lease.since - jiff::SignedDuration::from_secs(1);
-        assert!(!is_of_this_run(&work, &Journal::new(&own.old, earlier, own.retirement)));
+        assert!(!is_of_this_run(&work, &Journal::new(&own.old, earlier, own.retirement, SwapKind::Group)));
     }
 
     #[test]
@@ -209,7 +212,7 @@ mod tests {
         work.current.as_mut().unwrap().journal.retired = true;
         assert!(has_retired(&work, &row));
         let earlier = work.lease.since - jiff::SignedDuration::from_secs(1);
-        assert!(!has_retired(&work, &Journal::new(&row.old, earlier, row.retirement)));
+        assert!(!has_retired(&work, &Journal::new(&row.old, earlier, row.retirement, SwapKind::Group)));
     }
 
     #[test]

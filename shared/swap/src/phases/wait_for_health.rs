@@ -17,7 +17,7 @@ use spot_domain::{InstanceId, Reason};
 use crate::Context;
 use crate::error::StepError;
 use crate::group::launches_otherwise;
-use crate::lab_recovery::launched_with;
+use crate::recovery::lab::launched_with;
 use crate::work::{Current, Next, Work};
 
 /// Checks once.
@@ -67,7 +67,7 @@ async fn note_volumes(
     current: &mut Current,
     newcomer: Option<&Instance>,
 ) -> Result<(), StepError> {
-    let (Some(lab), Some(newcomer)) = (&mut current.journal.lab, newcomer) else { return Ok(()) };
+    let (Some(lab), Some(newcomer)) = (current.journal.kind.lab_mut(), newcomer) else { return Ok(()) };
     let volumes = launched_with(newcomer);
     if volumes.is_subset(&lab.volumes) {
         return Ok(());
@@ -79,7 +79,7 @@ async fn note_volumes(
         noted => return Ok(noted?),
     }
     context.swaps.claim(&work.lease, &mut current.journal).await?;
-    if let Some(lab) = &mut current.journal.lab {
+    if let Some(lab) = current.journal.kind.lab_mut() {
         lab.volumes.extend(volumes);
     }
     Ok(context.swaps.note(&work.lease, &current.journal).await?)

@@ -180,7 +180,7 @@ async fn health_by_others(
     current: &mut Current,
 ) -> Result<Option<String>, StepError> {
     // A cluster's load balancers have every node registered, and find a node healthy once it has the pods.
-    if work.node.is_some() {
+    if work.kind.node().is_some() {
         return Ok(None);
     }
     let (newcomer, old) = (&current.newcomer, &current.candidate.instance_id);

@@ -13,6 +13,7 @@ use spot_cloud::tables::swaps::Claim;
 use spot_domain::Reason;
 use spot_domain::swap::group::Group;
 use spot_domain::swap::journal::Retirement;
+use spot_domain::swap::recovery::Decision::{self, Do};
 use spot_domain::swap::recovery::End;
 use spot_domain::swap::recovery::group::{Action, Newcomer, Observed, goes_forward, next};
 use spot_domain::swap::selection::Change;
@@ -47,20 +48,20 @@ pub async fn look(context: &Context, work: &mut Work, current: &Current) -> Resu
     };
     let observed = observe(&clients, work, group, current).await?;
     let waiting_for = match next(&current.journal, &observed) {
-        Action::Wait(why) => why,
-        Action::TerminateOld => {
+        Decision::Wait(why) => why,
+        Do(Action::TerminateOld) => {
             let next = terminate_old(context, &clients, work, current).await?;
             if next == Next::Proceed {
                 end_if_unfit(&clients, work, observed.group.as_ref()).await?;
             }
             return Ok(next);
         }
-        Action::RestoreMaxSize(max) => {
+        Do(Action::RestoreMaxSize(max)) => {
             groups::set_max(&clients.autoscaling, work.group()?.1, max).await?;
             "MaxSize was given back"
         }
         // The old instance is gone already; Restore does the rest.
-        Action::ResumeAzRebalance | Action::Done(End::Finished)
+        Do(Action::ResumeAzRebalance) | Decision::Done(End::Finished)
             if goes_forward(&current.journal, &observed) =>
         {
             end_if_unfit(&clients, work, observed.group.as_ref()).await?;
@@ -70,7 +71,7 @@ pub async fn look(context: &Context, work: &mut Work, current: &Current) -> Resu
             let old = &current.candidate.instance_id;
             // What brings the old instance back, or makes room for it, says that the newcomer does not serve.
             let reason = match action {
-                Action::ReattachOld | Action::RaiseMaxSize(_) => Reason::NewcomerNotServing,
+                Do(Action::ReattachOld | Action::RaiseMaxSize(_)) => Reason::NewcomerNotServing,
                 _ => Reason::GroupChanged,
             };
             return Ok(work.undo(reason, format!("while {old} was leaving: {action:?}")));

@@ -125,7 +125,7 @@ fn what_its_owner_does_during_the_swap_undoes_it() {
     other.instance.instance_type = "m5.xlarge".parse().unwrap();
     assert!(said(&other).unwrap().contains("m5.xlarge"));
     other.instance.state = InstanceState::Stopped;
-    assert_eq!(said(&other), None, "that is lab_recovery's to judge");
+    assert_eq!(said(&other), None, "that is for the recovery to judge");
     let mut kept = original(&[]);
     kept.stop_protected = true;
     assert!(said(&kept).unwrap().starts_with("STOP_PROTECTED"));

@@ -1,6 +1,6 @@
 //! How a swap ends once it is no longer certain how far it came: one pure decision from the
 //! journal and from what AWS shows. The rollback of an execution and the reconciler both ask it,
-//! again and again, doing one action at a time, until it says [`Action::Done`].
+//! again and again, doing one action at a time, until it says [`Decision::Done`].
 //!
 //! Five rules stand above all. An instance leaves the group only while as many serve as are
 //! desired. The old instance is terminated only after that. Desired is lowered by *our* one
@@ -13,6 +13,7 @@ use crate::ids::InstanceId;
 use crate::reason::Reason;
 use crate::swap::group::{AZ_REBALANCE, Group, Member, MemberState};
 use crate::swap::journal::{Journal, Original, Retirement, Stage};
+use crate::swap::recovery::Decision::{self, Do};
 use crate::swap::recovery::End;
 
 mod action;
@@ -62,15 +63,15 @@ const REATTACHES: u32 = 2;
 
 /// Returns the next thing to do, as a step of the state machine sees the swap.
 #[must_use]
-pub fn next(journal: &Journal, observed: &Observed) -> Action {
+pub fn next(journal: &Journal, observed: &Observed) -> Decision<Action> {
     let stray = observed.strays.iter().find(|stray| !journal.keeps(stray));
     match (decide(journal, observed), stray) {
-        (Action::Done(_), Some(stray)) => Action::TerminateStray(stray.clone()),
+        (Decision::Done(_), Some(stray)) => Do(Action::TerminateStray(stray.clone())),
         (action, _) => action,
     }
 }
 
-fn decide(journal: &Journal, observed: &Observed) -> Action {
+fn decide(journal: &Journal, observed: &Observed) -> Decision<Action> {
     let Some(original) = &journal.original else { return before_attach(journal, observed) };
     let Some(group) = &observed.group else { return without_group(journal, observed) };
     let swap = Swap { journal, original, observed, group };
@@ -80,10 +81,10 @@ fn decide(journal: &Journal, observed: &Observed) -> Action {
 /// Returns the next thing to do where nobody can tell which calls were made. Before it ends, it waits for what may still
 /// land.
 #[must_use]
-pub fn recover(journal: &Journal, observed: &Observed) -> Action {
+pub fn recover(journal: &Journal, observed: &Observed) -> Decision<Action> {
     match next(journal, observed) {
-        Action::Done(_) if observed.calls_may_land && journal.original.is_some() => {
-            Action::Wait("a call may still land")
+        Decision::Done(_) if observed.calls_may_land && journal.original.is_some() => {
+            Decision::Wait("a call may still land")
         }
         action => action,
     }
@@ -111,7 +112,7 @@ pub fn doubt(journal: &Journal, observed: &Observed) -> Option<String> {
 pub fn settings_only(journal: &Journal, observed: &Observed) -> Option<Action> {
     let (original, group) = (journal.original.as_ref()?, observed.group.as_ref()?);
     let settings = Swap { journal, original, observed, group }.settings();
-    settings.filter(|action| !action.needs_proof() && !matches!(action, Action::Wait(_) | Action::Done(_)))
+    settings.as_ref().and_then(Decision::action).filter(|action| !action.needs_proof()).cloned()
 }
 
 /// Says if the swap is to be finished rather than undone: the old instance was told to go, and has left its
@@ -135,29 +136,29 @@ fn has_retired(journal: &Journal, observed: &Observed) -> bool {
 }
 
 /// The group is untouched: only an instance may have been launched.
-fn before_attach(journal: &Journal, observed: &Observed) -> Action {
+fn before_attach(journal: &Journal, observed: &Observed) -> Decision<Action> {
     match &observed.newcomer {
         Some(newcomer) if newcomer.alive && !journal.keeps(&newcomer.id) => {
-            Action::TerminateNewcomer(newcomer.id.clone())
+            Do(Action::TerminateNewcomer(newcomer.id.clone()))
         }
         // A launch makes no second attempt while the first may come to light.
         None if observed.launch_may_be_invisible || observed.calls_may_land => {
-            Action::Wait("a launch may not be visible yet")
+            Decision::Wait("a launch may not be visible yet")
         }
-        _ => Action::Done(End::Undone),
+        _ => Decision::Done(End::Undone),
     }
 }
 
 /// The owner deleted the group, and with it its members; what was no member any more is left over.
-fn without_group(journal: &Journal, observed: &Observed) -> Action {
+fn without_group(journal: &Journal, observed: &Observed) -> Decision<Action> {
     let did_not_come_back = journal.turned_back && !observed.old_has_group_tag;
     let was_detached = journal.stage == Stage::Retiring || did_not_come_back;
     match &observed.newcomer {
         Some(newcomer) if newcomer.alive && !journal.keeps(&newcomer.id) => {
-            Action::TerminateNewcomer(newcomer.id.clone())
+            Do(Action::TerminateNewcomer(newcomer.id.clone()))
         }
-        _ if observed.old_alive && was_detached => Action::TerminateOld,
-        _ => Action::Done(End::Undone),
+        _ if observed.old_alive && was_detached => Do(Action::TerminateOld),
+        _ => Decision::Done(End::Undone),
     }
 }
 
@@ -170,9 +171,9 @@ struct Swap<'a> {
 }
 
 impl Swap<'_> {
-    fn finish(&self) -> Action {
+    fn finish(&self) -> Decision<Action> {
         if self.group.member(&self.journal.old).is_some() {
-            return self.max_size().unwrap_or(Action::Wait("the old instance is leaving the group"));
+            return self.max_size().unwrap_or(Decision::Wait("the old instance is leaving the group"));
         }
         if self.observed.old_alive && self.journal.retirement == Retirement::Detach {
             return self.let_old_go();
@@ -186,7 +187,7 @@ impl Swap<'_> {
             }
             None => None,
         };
-        rest.or_else(|| self.settings()).unwrap_or(Action::Done(End::Finished))
+        rest.or_else(|| self.settings()).unwrap_or(Decision::Done(End::Finished))
     }
 
     /// The group itself took the old instance out, before our call could: it is replaced, and our one still is in desired.
@@ -198,7 +199,7 @@ impl Swap<'_> {
     }
 
     /// The old instance is out of the group, and runs.
-    fn let_old_go(&self) -> Action {
+    fn let_old_go(&self) -> Decision<Action> {
         let newcomer = self.observed.newcomer.as_ref();
         let alive = newcomer.is_some_and(|n| n.alive);
         let serves = alive && newcomer.is_some_and(|n| self.group.member(&n.id).is_some_and(Member::serves));
@@ -216,10 +217,10 @@ impl Swap<'_> {
         // The old one may still come back, or desired show what it was before it left.
         let is_asked_for = is_doubted || self.journal.turned_back || !serves;
         if is_asked_for && !may_reattach && self.observed.calls_may_land {
-            return Action::Wait("desired may be older than what was called last");
+            return Decision::Wait("desired may be older than what was called last");
         }
         if let Some(newcomer) = newcomer.filter(|_| serves && !may_reattach && self.is_useless()) {
-            return Action::ReplaceNewcomer(newcomer.id.clone());
+            return Do(Action::ReplaceNewcomer(newcomer.id.clone()));
         }
         // The group may not have noticed yet that the newcomer is dead.
         let serving = self.rest() + u32::from(serves && !doubted);
@@ -227,29 +228,33 @@ impl Swap<'_> {
         if doubted || (may_reattach && !serves && !enough_serve) {
             // The second attempt must not look at the group that the first one saw.
             if self.journal.refused_reattaches > 0 && self.observed.calls_may_land {
-                return Action::Wait("AWS has just refused to take the old instance back");
+                return Decision::Wait("AWS has just refused to take the old instance back");
             }
-            return self.may_raise().filter(|_| !has_room).map_or(Action::ReattachOld, Action::RaiseMaxSize);
+            return self
+                .may_raise()
+                .filter(|_| !has_room)
+                .map_or(Action::ReattachOld, Action::RaiseMaxSize)
+                .into();
         }
         if let Some(restore) = self.max_size() {
             return restore;
         }
         if !enough_serve {
-            return Action::Wait("the old instance stays until the group serves in full");
+            return Decision::Wait("the old instance stays until the group serves in full");
         }
         if self.observed.draining.contains(&self.journal.old) {
-            return Action::Wait("the old instance is draining");
+            return Decision::Wait("the old instance is draining");
         }
-        Action::TerminateOld
+        Do(Action::TerminateOld)
     }
 
-    fn undo(&self) -> Action {
+    fn undo(&self) -> Decision<Action> {
         if self.observed.calls_may_land && self.direction_is_open() {
-            return Action::Wait("what was called last may still land");
+            return Decision::Wait("what was called last may still land");
         }
         let old = self.group.member(&self.journal.old);
         if self.journal.turned_back && old.is_some_and(|old| old.state == MemberState::Leaving) {
-            return Action::Wait("the old instance is leaving the group");
+            return Decision::Wait("the old instance is leaving the group");
         }
         let is_outside = old.is_none() && self.observed.old_alive;
         // One that its group terminates never runs outside, and can't be taken back.
@@ -262,7 +267,7 @@ impl Swap<'_> {
         }
         let newcomer = self.observed.newcomer.as_ref().filter(|_| !self.is_kept());
         let away = newcomer.and_then(|newcomer| self.send_away(newcomer));
-        away.or_else(|| self.settings()).unwrap_or(Action::Done(self.end()))
+        away.or_else(|| self.settings()).unwrap_or(Decision::Done(self.end()))
     }
 
     /// The old instance may have been told to leave, or the newcomer, and no look shows it yet.
@@ -278,27 +283,27 @@ impl Swap<'_> {
         if self.journal.turned_back && old_is_gone && newcomer_stays { End::Finished } else { End::Undone }
     }
 
-    fn send_away(&self, newcomer: &Newcomer) -> Option<Action> {
+    fn send_away(&self, newcomer: &Newcomer) -> Option<Decision<Action>> {
         let id = || newcomer.id.clone();
         let ours = self.desired_holds_ours();
         let Some(member) = self.group.member(&newcomer.id) else {
             return match (newcomer.alive, self.observed.draining.contains(&newcomer.id)) {
-                (true, true) => Some(Action::Wait("the newcomer is draining")),
-                (true, false) => Some(Action::TerminateNewcomer(id())),
+                (true, true) => Some(Decision::Wait("the newcomer is draining")),
+                (true, false) => Some(Do(Action::TerminateNewcomer(id()))),
                 (false, _) => (newcomer.has_group_tag && ours).then(|| self.shed_extra()).flatten(),
             };
         };
         match member.state {
-            MemberState::Leaving => Some(Action::Wait("the newcomer is leaving the group")),
-            _ if !newcomer.alive => ours.then(|| Action::RemoveIdleNewcomer(id())),
-            MemberState::InService if !ours => self.is_useless().then(|| Action::ReplaceNewcomer(id())),
+            MemberState::Leaving => Some(Decision::Wait("the newcomer is leaving the group")),
+            _ if !newcomer.alive => ours.then(|| Do(Action::RemoveIdleNewcomer(id()))),
+            MemberState::InService if !ours => self.is_useless().then(|| Do(Action::ReplaceNewcomer(id()))),
             MemberState::InService if member.healthy && self.rest_lacks() => {
-                Some(Action::Wait("the newcomer stays until the rest of the group serves"))
+                Some(Decision::Wait("the newcomer stays until the rest of the group serves"))
             }
-            MemberState::InService => Some(Action::DetachNewcomer(id())),
-            MemberState::Pending if ours => Some(Action::RemoveIdleNewcomer(id())),
+            MemberState::InService => Some(Do(Action::DetachNewcomer(id()))),
+            MemberState::Pending if ours => Some(Do(Action::RemoveIdleNewcomer(id()))),
             MemberState::Pending => None,
-            MemberState::Other => Some(Action::Wait("the newcomer is in a state that we don't touch")),
+            MemberState::Other => Some(Decision::Wait("the newcomer is in a state that we don't touch")),
         }
     }
 
@@ -306,12 +311,12 @@ impl Swap<'_> {
     /// is kept.
     fn is_kept(&self) -> bool {
         let is_dead = |id| self.observed.newcomer.as_ref().is_some_and(|n| &n.id == id && !n.alive);
-        self.journal.kept.as_ref().is_some_and(|kept| !is_dead(&kept.instance_id))
+        self.journal.kind.kept().is_some_and(|kept| !is_dead(&kept.instance_id))
     }
 
     /// Says if the kept instance is a member of the group that nobody has told to leave.
     fn keeps_member(&self) -> bool {
-        let member = self.journal.kept.as_ref().and_then(|kept| self.group.member(&kept.instance_id));
+        let member = self.journal.kind.kept().and_then(|kept| self.group.member(&kept.instance_id));
         self.is_kept() && member.is_some_and(|member| member.state != MemberState::Leaving)
     }
 
@@ -370,9 +375,9 @@ impl Swap<'_> {
 
     /// Takes out what the group launched in our one's place: a member that came later, and serves. If none did, the group
     /// lost our one by scaling in: what desired is too high by, its owner is told.
-    fn shed_extra(&self) -> Option<Action> {
+    fn shed_extra(&self) -> Option<Decision<Action>> {
         if self.serving() < self.group.desired.min(self.original.serving + 1) {
-            return Some(Action::Wait("the group is launching what it misses"));
+            return Some(Decision::Wait("the group is launching what it misses"));
         }
         let newcomer = self.observed.newcomer.as_ref().map(|n| &n.id);
         let came_later = |m: &&Member| {
@@ -382,22 +387,22 @@ impl Swap<'_> {
                 && !self.original.members.contains(&m.id)
         };
         let extra = self.group.members.iter().find(came_later);
-        extra.map(|extra| Action::TerminateExtra(extra.id.clone()))
+        extra.map(|extra| Do(Action::TerminateExtra(extra.id.clone())))
     }
 
     /// The owner's settings that are still not restored.
-    fn settings(&self) -> Option<Action> {
+    fn settings(&self) -> Option<Decision<Action>> {
         let is_ours = !self.original.az_rebalance_suspended && self.group.suspended.contains(AZ_REBALANCE);
         // The zone has one more than the others by it: Auto Scaling may choose the kept member, and nobody drains it.
         if is_ours && !self.keeps_member() {
-            return Some(Action::ResumeAzRebalance);
+            return Some(Do(Action::ResumeAzRebalance));
         }
         self.raised()?;
         match self.max_size() {
             // Below desired it would make the group pick a victim; the report tells its owner.
             None if self.is_kept() || self.is_in_doubt() => None,
             restore => {
-                Some(restore.unwrap_or(Action::Wait("MaxSize stays raised until the group fits below it")))
+                Some(restore.unwrap_or(Decision::Wait("MaxSize stays raised until the group fits below it")))
             }
         }
     }
@@ -416,8 +421,8 @@ impl Swap<'_> {
 
     /// MaxSize goes back as soon as desired fits below it: members that leave, or stand by, are not in desired. A
     /// MaxSize below desired makes the group pick victims.
-    fn max_size(&self) -> Option<Action> {
+    fn max_size(&self) -> Option<Decision<Action>> {
         self.raised()?;
-        (self.group.desired <= self.original.max).then_some(Action::RestoreMaxSize(self.original.max))
+        (self.group.desired <= self.original.max).then_some(Do(Action::RestoreMaxSize(self.original.max)))
     }
 }

@@ -10,13 +10,12 @@ use crate::ids::InstanceId;
 use crate::reason::Reason;
 use crate::swap::journal::{Journal, Stage};
 use crate::swap::lab::{LabSwap, OldInstance};
+use crate::swap::recovery::Decision::{self, Do};
 use crate::swap::recovery::End;
 
 mod observed;
 
-pub use observed::{
-    AddressAt, CapturedImage, LeftVolume, Newcomer, Observed, OldState, TargetState, Targets,
-};
+pub use observed::{AddressAt, LeftVolume, Newcomer, Observed, OldState, TargetState, Targets};
 
 /// The next thing on the way to a newcomer that serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,10 +65,6 @@ pub fn take_over(lab: &LabSwap, observed: &Observed) -> TakeOver {
 /// journal's registrations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing is left to do.
-    Done(End),
-    /// Look again later.
-    Wait(&'static str),
     /// Register the newcomer.
     RegisterNewcomer(usize),
     /// Deregister the newcomer.
@@ -151,50 +146,50 @@ pub fn why_not_forward(observed: &Observed) -> (Reason, &'static str) {
 
 /// What to do next.
 #[must_use]
-pub fn next(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
+pub fn next(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Decision<Action> {
     let action = if goes_forward(journal, lab, observed) {
         finish(lab, observed)
     } else {
         undo(journal, lab, observed)
     };
     match action {
-        Action::Done(_) if observed.calls_may_land => Action::Wait("a call may still land"),
+        Decision::Done(_) if observed.calls_may_land => Decision::Wait("a call may still land"),
         action => action,
     }
 }
 
-fn finish(lab: &LabSwap, observed: &Observed) -> Action {
+fn finish(lab: &LabSwap, observed: &Observed) -> Decision<Action> {
     if observed.newcomer_lives() {
         if let Some(target) = observed.target(|t| t.newcomer.is_out()) {
-            return Action::RegisterNewcomer(target);
+            return Do(Action::RegisterNewcomer(target));
         }
         // AWS lets go of the address some time after it shows that the old instance is shutting down.
         let is_dead_mans = observed.old == OldState::Gone && observed.address == AddressAt::Old;
         if lab.address.is_some() && (is_dead_mans || observed.address == AddressAt::Nobody) {
-            return Action::AddressToNewcomer;
+            return Do(Action::AddressToNewcomer);
         }
     }
     if observed.old != OldState::Gone {
         if let Some(target) = observed.target(|t| t.old.is_registered()) {
-            return Action::DeregisterOld(target);
+            return Do(Action::DeregisterOld(target));
         }
         if observed.target(|t| t.old == TargetState::Draining).is_some() {
-            return Action::Wait("the old instance is draining");
+            return Decision::Wait("the old instance is draining");
         }
     }
     match (observed.old, lab.old_instance) {
         // It was not we who started it; its owner is asked once it runs.
-        (OldState::Starting, _) => Action::Wait("the old instance was started, and does not run yet"),
-        (OldState::Running, OldInstance::Stop) => Action::StopOld,
-        (OldState::Running, OldInstance::Terminate) => Action::TerminateOld,
+        (OldState::Starting, _) => Decision::Wait("the old instance was started, and does not run yet"),
+        (OldState::Running, OldInstance::Stop) => Do(Action::StopOld),
+        (OldState::Running, OldInstance::Terminate) => Do(Action::TerminateOld),
         // Where it was to be terminated, its owner has stopped it, and nobody can ask an instance that is down.
         (OldState::Stopped | OldState::Gone, _) => clean_up(observed, End::Finished),
     }
 }
 
-fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
+fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Decision<Action> {
     if observed.newcomer.is_none() && observed.launch_may_be_invisible {
-        return Action::Wait("what was launched may not be visible yet");
+        return Decision::Wait("what was launched may not be visible yet");
     }
     let back = (observed.old != OldState::Gone).then(|| old_serves_again(journal, lab, observed)).flatten();
     back.or_else(|| old_may_still_leave(journal, observed))
@@ -204,24 +199,24 @@ fn undo(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Action {
             // Beside a newcomer that is known, an earlier launch may come to light.
             observed
                 .launch_may_be_invisible
-                .then_some(Action::Wait("what was launched may not be visible yet"))
+                .then_some(Decision::Wait("what was launched may not be visible yet"))
         })
         .unwrap_or_else(|| clean_up(observed, End::Undone))
 }
 
-fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<Action> {
+fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<Decision<Action>> {
     match observed.old {
-        OldState::Stopped if lab.stopping => return Some(Action::StartOld),
-        OldState::Starting => return Some(Action::Wait("the old instance is starting")),
+        OldState::Stopped if lab.stopping => return Some(Do(Action::StartOld)),
+        OldState::Starting => return Some(Decision::Wait("the old instance is starting")),
         _ => {}
     }
     if lab.leaving && observed.old == OldState::Running {
         if let Some(target) = (0..observed.targets.len()).find(|n| observed.is_let_out(lab, *n)) {
-            return Some(Action::RegisterOld(target));
+            return Some(Do(Action::RegisterOld(target)));
         }
         let may_serve = observed.newcomer_lives();
         if may_serve && observed.target(|t| t.old == TargetState::Checking).is_some() {
-            return Some(Action::Wait("the old instance is not healthy yet in every target group"));
+            return Some(Decision::Wait("the old instance is not healthy yet in every target group"));
         }
     }
     let ours = lab.address.is_some() && journal.newcomer.is_some();
@@ -229,38 +224,39 @@ fn old_serves_again(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Op
     if ours && astray {
         let may_stop = lab.stopping && observed.calls_may_land && observed.newcomer_lives();
         let wait =
-            Action::Wait("a stop of the old instance may still land, and the newcomer has the address");
-        return Some(if may_stop { wait } else { Action::AddressToOld });
+            Decision::Wait("a stop of the old instance may still land, and the newcomer has the address");
+        return Some(if may_stop { wait } else { Do(Action::AddressToOld) });
     }
     // It was out, or without its address, or has failed by itself: while the newcomer serves in its place, that stays.
-    let missed = observed.target(|t| t.old == TargetState::Unhealthy && t.newcomer == TargetState::Healthy);
+    let is_missed = |old| matches!(old, TargetState::Checking | TargetState::Unhealthy);
+    let missed = observed.target(|t| is_missed(t.old) && t.newcomer == TargetState::Healthy);
     (observed.old == OldState::Running && observed.newcomer_lives() && missed.is_some()).then_some(
-        Action::Wait("the old instance is not healthy again, and the newcomer serves in its place"),
+        Decision::Wait("the old instance is not healthy again, and the newcomer serves in its place"),
     )
 }
 
 /// A stop, a deregistration or a move of the address that AWS carries out late finds no newcomer any more, and nobody who
 /// makes up for it.
-fn old_may_still_leave(journal: &Journal, observed: &Observed) -> Option<Action> {
+fn old_may_still_leave(journal: &Journal, observed: &Observed) -> Option<Decision<Action>> {
     let has_taken_over = journal.newcomer.is_some() && observed.old != OldState::Gone;
     (has_taken_over && observed.calls_may_land)
-        .then_some(Action::Wait("what was asked of the old instance, or of its address, may still land"))
+        .then_some(Decision::Wait("what was asked of the old instance, or of its address, may still land"))
 }
 
-fn newcomer_leaves(observed: &Observed) -> Option<Action> {
+fn newcomer_leaves(observed: &Observed) -> Option<Decision<Action>> {
     if let Some(target) = observed.target(|t| t.newcomer.is_registered()) {
-        return Some(Action::DeregisterNewcomer(target));
+        return Some(Do(Action::DeregisterNewcomer(target)));
     }
     let newcomer = observed.newcomer.as_ref().filter(|newcomer| newcomer.alive)?;
     if observed.target(|t| t.newcomer == TargetState::Draining).is_some() {
-        return Some(Action::Wait("the newcomer is draining"));
+        return Some(Decision::Wait("the newcomer is draining"));
     }
-    Some(Action::TerminateNewcomer(newcomer.id.clone()))
+    Some(Do(Action::TerminateNewcomer(newcomer.id.clone())))
 }
 
 /// An image may say of a volume that it outlives its instance. Of a newcomer that never had traffic, nothing stays; on
 /// another's there may be what only it was told.
-fn volumes_go(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<Action> {
+fn volumes_go(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<Decision<Action>> {
     // From then on it may have been registered, and have had the address.
     let may_have_served =
         journal.newcomer.is_some() && (lab.address.is_some() || !lab.registrations.is_empty());
@@ -268,23 +264,23 @@ fn volumes_go(journal: &Journal, lab: &LabSwap, observed: &Observed) -> Option<A
         return None;
     }
     if let Some(volume) = observed.volumes.iter().find(|volume| !volume.is_attached) {
-        return Some(Action::DeleteVolume(volume.id.clone()));
+        return Some(Do(Action::DeleteVolume(volume.id.clone())));
     }
-    (!observed.volumes.is_empty()).then_some(Action::Wait("the newcomer still has its volumes"))
+    (!observed.volumes.is_empty()).then_some(Decision::Wait("the newcomer still has its volumes"))
 }
 
 /// The image was only a means of launching: nothing that runs needs it or its snapshots.
-fn clean_up(observed: &Observed, end: End) -> Action {
+fn clean_up(observed: &Observed, end: End) -> Decision<Action> {
     if let Some(stray) = observed.strays.first() {
-        return Action::TerminateNewcomer(stray.clone());
+        return Do(Action::TerminateNewcomer(stray.clone()));
     }
     if let Some(image) = observed.images.first() {
-        return Action::DeregisterImage(image.id.clone());
+        return Do(Action::DeregisterImage(image.id.clone()));
     }
     if let Some(snapshot) = observed.snapshots.first() {
-        return Action::DeleteSnapshot(snapshot.clone());
+        return Do(Action::DeleteSnapshot(snapshot.clone()));
     }
-    Action::Done(end)
+    Decision::Done(end)
 }
 
 #[cfg(test)]

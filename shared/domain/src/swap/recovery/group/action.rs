@@ -1,15 +1,10 @@
 //! The actions of a recovery. It does one at a time.
 
 use crate::ids::InstanceId;
-use crate::swap::recovery::End;
 
-/// The one thing to do next.
+/// A change of the group or of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing is left to do.
-    Done(End),
-    /// Look again later.
-    Wait(&'static str),
     /// Take the serving newcomer out of the group, desired minus one.
     DetachNewcomer(InstanceId),
     /// Take a newcomer that does not serve (dead, or still pending) out of the group, desired minus
@@ -50,12 +45,9 @@ impl Action {
             | Self::TerminateNewcomer(id)
             | Self::TerminateStray(id) => Some(id),
             Self::TerminateOld => Some(old),
-            Self::Done(_)
-            | Self::Wait(_)
-            | Self::ReattachOld
-            | Self::ResumeAzRebalance
-            | Self::RaiseMaxSize(_)
-            | Self::RestoreMaxSize(_) => None,
+            Self::ReattachOld | Self::ResumeAzRebalance | Self::RaiseMaxSize(_) | Self::RestoreMaxSize(_) => {
+                None
+            }
         }
     }
 
@@ -64,14 +56,7 @@ impl Action {
     #[must_use]
     pub const fn needs_proof(&self) -> bool {
         // A stray is shown by its own launch.
-        !matches!(
-            self,
-            Self::Done(_)
-                | Self::Wait(_)
-                | Self::ResumeAzRebalance
-                | Self::RestoreMaxSize(_)
-                | Self::TerminateStray(_)
-        )
+        !matches!(self, Self::ResumeAzRebalance | Self::RestoreMaxSize(_) | Self::TerminateStray(_))
     }
 
     /// After it, nothing of our one is left in desired.

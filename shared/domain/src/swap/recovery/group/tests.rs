@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::swap::group::tests::{group_of, id, member};
-use crate::swap::journal::{Kept, Undo};
+use crate::swap::journal::{Kept, NodeJournal, NodeSwap, SwapKind, Undo};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ impl World {
         let mut group = group_of(n);
         group.max = if at_max { n } else { n + 4 };
         let mut world = Self {
-            journal: Journal::new(&id(OLD), Timestamp::UNIX_EPOCH, retirement),
+            journal: Journal::new(&id(OLD), Timestamp::UNIX_EPOCH, retirement, SwapKind::Group),
             seen: Observed {
                 group: Some(group),
                 old_alive: true,
@@ -164,7 +164,6 @@ impl World {
             Action::ResumeAzRebalance => {
                 self.group().suspended.remove(AZ_REBALANCE);
             }
-            Action::Done(_) | Action::Wait(_) => {}
         }
     }
 
@@ -177,8 +176,9 @@ impl World {
 
     /// Does the next thing.
     fn step(&mut self) {
-        let action = next(&self.journal, &self.seen);
-        self.carries_out(&action);
+        if let Do(action) = next(&self.journal, &self.seen) {
+            self.carries_out(&action);
+        }
     }
 
     fn set_max(&mut self, max: u32) {
@@ -190,12 +190,12 @@ impl World {
         for _ in 0..30 {
             let before = self.serving();
             match next(&self.journal, &self.seen) {
-                Action::Done(end) => return end,
+                Decision::Done(end) => return end,
                 // Somebody wants more than the owner's MaxSize allows, which only we made possible:
                 // it waits until they don't, and a person is told.
-                Action::Wait(_) if self.outgrown() => return End::Undone,
-                Action::Wait(_) => self.tick(),
-                action => {
+                Decision::Wait(_) if self.outgrown() => return End::Undone,
+                Decision::Wait(_) => self.tick(),
+                Do(action) => {
                     self.carries_out(&action);
                     let after = self.serving();
                     assert!(after >= self.wanted || after >= before, "{action:?}: {before} → {after} serve");
@@ -311,9 +311,9 @@ proptest! {
 fn the_newcomer_is_kept_while_the_rest_does_not_serve() {
     let mut world = World::cut_after(5, 2, false, Retirement::Detach);
     world.group().members[1].healthy = false;
-    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)));
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)));
     world.group().members[1].healthy = true;
-    assert_eq!(next(&world.journal, &world.seen), Action::DetachNewcomer(id(NEW)));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::DetachNewcomer(id(NEW))));
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn a_newcomer_in_a_group_that_its_owner_has_resized_is_part_of_it() {
     for wanted in [2, 5] {
         let mut world = World::cut_after(5, 2, false, Retirement::Detach);
         world.group().desired = wanted;
-        assert_eq!(next(&world.journal, &world.seen), Action::ResumeAzRebalance);
+        assert_eq!(next(&world.journal, &world.seen), Do(Action::ResumeAzRebalance));
     }
 }
 
@@ -330,18 +330,18 @@ fn the_groups_own_replacement_goes_only_once_it_serves() {
     let mut world = World::cut_after(5, 2, false, Retirement::Detach);
     world.newcomer_dies(true);
     world.tick();
-    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "a pending one is no capacity");
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "a pending one is no capacity");
     world.tick();
-    assert_eq!(next(&world.journal, &world.seen), Action::TerminateExtra(id(51)));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateExtra(id(51))));
 }
 
 #[test]
 fn the_old_instance_is_terminated_only_when_drained() {
     let mut world = World::cut_after(7, 2, false, Retirement::Detach);
     world.seen.draining = vec![id(OLD)];
-    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)));
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)));
     world.seen.draining.clear();
-    assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateOld));
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn a_newcomer_at_risk_brings_the_old_instance_back() {
     let mut world = World::cut_after(7, 2, false, Retirement::Detach);
     for reason in [Reason::NewcomerAtRisk, Reason::NewcomerNotServing, Reason::NodeNotReady] {
         world.journal.undo = Some(Undo { reason, detail: String::new() });
-        assert_eq!(next(&world.journal, &world.seen), Action::ReattachOld, "{reason}");
+        assert_eq!(next(&world.journal, &world.seen), Do(Action::ReattachOld), "{reason}");
     }
 }
 
@@ -359,7 +359,7 @@ fn what_the_owner_suspended_stays_suspended() {
     world.journal.original.as_mut().unwrap().az_rebalance_suspended = true;
     world.group().suspended.insert(AZ_REBALANCE.into());
     world.seen.newcomer = None;
-    assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
+    assert_eq!(next(&world.journal, &world.seen), Decision::Done(End::Undone));
 }
 
 #[test]
@@ -368,9 +368,9 @@ fn max_size_is_the_owners_again_while_the_old_instance_still_leaves() {
     let mut leaving = member(OLD);
     leaving.state = MemberState::Leaving;
     world.group().members.push(leaving);
-    assert_eq!(next(&world.journal, &world.seen), Action::RestoreMaxSize(2));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RestoreMaxSize(2)));
     world.set_max(2);
-    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)));
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)));
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn max_size_is_not_given_back_before_the_newcomer_is_out_of_the_way() {
     world.journal.stage = Stage::Undoing;
     world.group().desired = 2; // as the group showed it before the attach
     world.group().members.pop();
-    assert_eq!(next(&world.journal, &world.seen), Action::TerminateNewcomer(id(NEW)));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateNewcomer(id(NEW))));
 }
 
 #[test]
@@ -389,18 +389,18 @@ fn members_that_stand_by_are_not_in_desired() {
     standby.state = MemberState::parse("Standby");
     world.group().members.push(standby);
     world.group().suspended.clear();
-    assert_eq!(next(&world.journal, &world.seen), Action::RestoreMaxSize(2));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RestoreMaxSize(2)));
 }
 
 #[test]
 fn an_old_instance_that_comes_back_finds_room_in_a_group_at_its_max() {
     let mut world = World::cut_after(7, 2, true, Retirement::Detach);
-    assert_eq!(next(&world.journal, &world.seen), Action::RestoreMaxSize(2));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RestoreMaxSize(2)));
     world.set_max(2);
     world.newcomer_dies(true);
-    assert_eq!(next(&world.journal, &world.seen), Action::RaiseMaxSize(3));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RaiseMaxSize(3)));
     world.set_max(3);
-    assert_eq!(next(&world.journal, &world.seen), Action::ReattachOld);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::ReattachOld));
     assert_eq!(world.recover(), End::Undone);
     assert_eq!((world.group().max, world.group().desired), (2, 2));
 }
@@ -410,43 +410,43 @@ fn max_size_is_not_lowered_onto_a_group_that_has_grown() {
     let mut world = World::cut_after(3, 2, true, Retirement::Detach);
     world.seen.newcomer = None;
     world.group().desired = 3;
-    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)));
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)));
 }
 
 #[test]
 fn a_launch_that_may_be_invisible_is_waited_for() {
     let mut world = World::cut_after(0, 1, false, Retirement::Detach);
     world.seen.launch_may_be_invisible = true;
-    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)));
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)));
     world.seen.launch_may_be_invisible = false;
-    assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
+    assert_eq!(next(&world.journal, &world.seen), Decision::Done(End::Undone));
 }
 
 #[test]
 fn a_deleted_group_leaves_the_newcomer_and_a_detached_old_instance_to_tidy() {
     let mut world = World::cut_after(7, 1, false, Retirement::Detach);
     world.seen.group = None;
-    assert_eq!(next(&world.journal, &world.seen), Action::TerminateNewcomer(id(NEW)));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateNewcomer(id(NEW))));
     world.seen.newcomer = None;
-    assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateOld));
     (world.journal.stage, world.journal.turned_back) = (Stage::Undoing, true);
-    assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld, "it was about to come back");
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateOld), "it was about to come back");
     world.seen.old_alive = false;
-    assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
+    assert_eq!(next(&world.journal, &world.seen), Decision::Done(End::Undone));
 }
 
 #[test]
 fn a_dead_newcomer_that_its_group_has_not_noticed_does_not_count() {
     let mut world = World::cut_after(7, 1, false, Retirement::Detach);
     world.newcomer_dies(false);
-    assert_eq!(next(&world.journal, &world.seen), Action::ReattachOld);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::ReattachOld));
 }
 
 #[test]
 fn a_newcomer_that_stays_pending_is_taken_out() {
     let mut world = World::cut_after(5, 1, false, Retirement::Detach);
     world.group().members[1].state = MemberState::Pending;
-    assert_eq!(next(&world.journal, &world.seen), Action::RemoveIdleNewcomer(id(NEW)));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RemoveIdleNewcomer(id(NEW))));
 }
 
 #[test]
@@ -454,7 +454,7 @@ fn an_unhealthy_member_from_before_holds_up_nothing() {
     let mut world = World::cut_after(5, 3, false, Retirement::Detach);
     world.group().members[1].healthy = false;
     world.journal.original.as_mut().unwrap().serving = 2;
-    assert_eq!(next(&world.journal, &world.seen), Action::DetachNewcomer(id(NEW)));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::DetachNewcomer(id(NEW))));
 }
 
 #[test]
@@ -476,9 +476,9 @@ fn without_a_newcomer_to_prove_it_the_owner_still_gets_back_his_settings() {
 fn a_newcomer_that_is_left_outside_of_a_finished_swap_is_terminated() {
     let mut world = World::cut_after(8, 2, false, Retirement::Detach);
     world.remove(&id(NEW), true);
-    assert_eq!(next(&world.journal, &world.seen), Action::TerminateNewcomer(id(NEW)));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateNewcomer(id(NEW))));
     world.seen.draining = vec![id(NEW)];
-    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)));
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)));
 }
 
 #[test]
@@ -496,16 +496,14 @@ fn nothing_ends_while_a_call_may_land() {
     let mut world = World::cut_after(2, 2, true, Retirement::Detach);
     world.seen.newcomer = None;
     world.seen.calls_may_land = true;
-    assert!(matches!(recover(&world.journal, &world.seen), Action::Wait(_)));
+    assert!(matches!(recover(&world.journal, &world.seen), Decision::Wait(_)));
     world.seen.calls_may_land = false;
-    assert_eq!(recover(&world.journal, &world.seen), Action::Done(End::Undone));
+    assert_eq!(recover(&world.journal, &world.seen), Decision::Done(End::Undone));
 }
 
 #[test]
 fn what_needs_no_proof_touches_no_instance() {
-    for action in
-        [Action::Done(End::Undone), Action::Wait(""), Action::ResumeAzRebalance, Action::RestoreMaxSize(1)]
-    {
+    for action in [Action::ResumeAzRebalance, Action::RestoreMaxSize(1)] {
         assert!(!action.needs_proof() && action.removes(&id(OLD)).is_none(), "{action:?}");
     }
     for action in
@@ -515,9 +513,20 @@ fn what_needs_no_proof_touches_no_instance() {
     }
 }
 
+fn keeps(journal: &mut Journal, kept: Kept) {
+    let node = NodeSwap {
+        cluster: "one".parse().unwrap(),
+        kubeconfig_secret: None,
+        old: "ip-10-0-0-1".parse().unwrap(),
+        evict_local_storage: false,
+        evict_unmanaged: false,
+    };
+    journal.kind = SwapKind::Node(Box::new(NodeJournal { node, leaving: None, kept: Some(kept) }));
+}
+
 fn kept(world: &mut World, id: InstanceId) {
     world.journal.stage = Stage::Undoing;
-    world.journal.kept = Some(Kept { instance_id: id, why: String::new() });
+    keeps(&mut world.journal, Kept { instance_id: id, why: String::new() });
 }
 
 #[test]
@@ -562,10 +571,10 @@ fn the_groups_own_replacement_stays_too_if_its_pods_cant_leave() {
 fn a_newcomer_that_its_owner_has_told_to_leave_keeps_no_process_suspended() {
     let mut world = World::cut_after(5, 2, false, Retirement::Detach);
     kept(&mut world, id(NEW));
-    assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
+    assert_eq!(next(&world.journal, &world.seen), Decision::Done(End::Undone));
     let leaving = world.group().members.iter_mut().find(|m| m.id == id(NEW)).unwrap();
     leaving.state = MemberState::Leaving;
-    assert_eq!(next(&world.journal, &world.seen), Action::ResumeAzRebalance);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::ResumeAzRebalance));
 }
 
 #[test]
@@ -573,7 +582,7 @@ fn a_group_that_is_gone_takes_nothing_with_it_that_is_kept() {
     let mut world = World::cut_after(1, 2, false, Retirement::Detach);
     kept(&mut world, id(NEW));
     world.seen.group = None;
-    assert_eq!(next(&world.journal, &world.seen), Action::Done(End::Undone));
+    assert_eq!(next(&world.journal, &world.seen), Decision::Done(End::Undone));
 }
 
 /// A swap whose old instance is out of its group, and whose group a policy has raised since.
@@ -590,13 +599,13 @@ fn outgrown_after(calls: usize, reason: Reason) -> World {
 fn reader_1_an_old_instance_that_was_detached_leaves_no_doubt() {
     let mut world = outgrown_after(7, Reason::NewcomerAtRisk);
     assert_eq!(doubt(&world.journal, &world.seen), None, "it runs outside, without the group's tag");
-    assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateOld));
     world.step();
     assert_eq!(doubt(&world.journal, &world.seen), None, "EC2 may show no tags of one that has ended");
-    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "MaxSize is still raised");
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "MaxSize is still raised");
     world.group().desired = 2;
     world.group().members.pop();
-    assert_eq!(next(&world.journal, &world.seen), Action::RestoreMaxSize(2));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RestoreMaxSize(2)));
 }
 
 #[test]
@@ -622,17 +631,17 @@ fn reader_3_an_old_instance_that_cant_come_back_holds_nothing_up() {
     let mut world = World::cut_after(7, 2, false, Retirement::Detach);
     world.newcomer_dies(true);
     for _ in 0..2 {
-        assert_eq!(next(&world.journal, &world.seen), Action::ReattachOld);
+        assert_eq!(next(&world.journal, &world.seen), Do(Action::ReattachOld));
         let before = world.journal.clone();
         world.journal.foresee(&Action::ReattachOld, &world.seen, Timestamp::UNIX_EPOCH);
         world.journal.retract(&Action::ReattachOld, &before);
     }
-    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "one serves, of two");
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "one serves, of two");
     world.tick();
     world.tick();
     assert_eq!(
         next(&world.journal, &world.seen),
-        Action::TerminateOld,
+        Do(Action::TerminateOld),
         "its group has replaced the newcomer"
     );
     world.recover();
@@ -647,15 +656,21 @@ fn reader_3_a_newcomer_at_risk_counts_where_the_old_instance_cant_come_back() {
     world.journal.refused_reattaches = 1;
     assert_eq!(
         next(&world.journal, &world.seen),
-        Action::ReattachOld,
+        Do(Action::ReattachOld),
         "the look may have been older than MaxSize"
     );
     world.seen.calls_may_land = true;
-    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "the second look is no older one");
+    assert!(
+        matches!(next(&world.journal, &world.seen), Decision::Wait(_)),
+        "the second look is no older one"
+    );
     world.journal.refused_reattaches = 2;
-    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "an earlier attach may still show");
+    assert!(
+        matches!(next(&world.journal, &world.seen), Decision::Wait(_)),
+        "an earlier attach may still show"
+    );
     world.seen.calls_may_land = false;
-    assert_eq!(next(&world.journal, &world.seen), Action::TerminateOld);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateOld));
     assert_eq!(world.recover(), End::Finished);
 }
 
@@ -682,10 +697,13 @@ fn reader_5_a_decrement_that_was_answered_may_show_later() {
     assert_eq!(after(Action::ResumeAzRebalance).changed_at, None, "nothing is concluded from it");
     let settled = after(Action::DetachNewcomer(id(NEW)));
     let stale = Observed { calls_may_land: true, ..seen };
-    assert!(matches!(recover(&settled, &stale), Action::ResumeAzRebalance | Action::Wait(_)));
+    assert!(matches!(recover(&settled, &stale), Do(Action::ResumeAzRebalance) | Decision::Wait(_)));
     let mut stale = stale;
     stale.group.as_mut().unwrap().suspended.clear();
-    assert!(matches!(recover(&settled, &stale), Action::Wait(_)), "the look shows the newcomer as a member");
+    assert!(
+        matches!(recover(&settled, &stale), Decision::Wait(_)),
+        "the look shows the newcomer as a member"
+    );
 }
 
 #[test]
@@ -704,10 +722,10 @@ fn reader_10_an_old_instance_that_its_group_terminates_is_not_taken_back() {
     world.seen.old_alive = true; // as EC2 showed it a moment ago
     world.seen.calls_may_land = true;
     world.group().suspended.clear();
-    assert!(matches!(recover(&world.journal, &world.seen), Action::Wait(_)));
+    assert!(matches!(recover(&world.journal, &world.seen), Decision::Wait(_)));
     world.seen.old_alive = false;
     world.seen.calls_may_land = false;
-    assert_eq!(recover(&world.journal, &world.seen), Action::Done(End::Finished));
+    assert_eq!(recover(&world.journal, &world.seen), Decision::Done(End::Finished));
 }
 
 #[test]
@@ -717,13 +735,13 @@ fn reader_10_a_desired_that_may_be_old_decides_nothing() {
         world.journal.undo = Some(Undo { reason, detail: String::new() });
         world.group().desired = 3; // as it was before the detach
         world.seen.calls_may_land = true;
-        assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "{reason}");
+        assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "{reason}");
         world.group().desired = 2;
-        assert_eq!(next(&world.journal, &world.seen), Action::ReattachOld, "{reason}");
+        assert_eq!(next(&world.journal, &world.seen), Do(Action::ReattachOld), "{reason}");
     }
     let mut goes_well = World::cut_after(7, 2, false, Retirement::Detach);
     goes_well.seen.calls_may_land = true;
-    assert_eq!(next(&goes_well.journal, &goes_well.seen), Action::TerminateOld, "no swap waits for it");
+    assert_eq!(next(&goes_well.journal, &goes_well.seen), Do(Action::TerminateOld), "no swap waits for it");
 }
 
 #[test]
@@ -732,11 +750,11 @@ fn reader_8_an_old_instance_that_died_while_it_was_detached_took_our_one_along()
     world.seen.old_has_group_tag = true;
     assert_eq!(
         next(&world.journal, &world.seen),
-        Action::TerminateExtra(id(51)),
+        Do(Action::TerminateExtra(id(51))),
         "nobody has answered the detach"
     );
     world.journal.retired = true;
-    assert!(matches!(next(&world.journal, &world.seen), Action::Wait(_)), "a policy has launched it");
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "a policy has launched it");
 }
 
 #[test]
@@ -753,7 +771,7 @@ fn a_second_newcomer_goes_before_a_swap_ends_whichever_way() {
 fn a_second_newcomer_that_its_pods_keep_in_service_holds_up_no_end() {
     let mut world = World::cut_after(8, 3, false, Retirement::Detach);
     world.seen.strays = vec![id(77)];
-    world.journal.kept = Some(Kept { instance_id: id(77), why: "default/web-0 can't be evicted".into() });
+    keeps(&mut world.journal, Kept { instance_id: id(77), why: "default/web-0 can't be evicted".into() });
     assert_eq!(world.recover(), End::Finished);
     assert_eq!(world.seen.strays, [id(77)]);
 }

@@ -13,5 +13,5 @@ mod recoverer;
 mod tests;
 
 use super::*;
-use crate::swap::journal::Undo;
+use crate::swap::journal::{SwapKind, Undo};
 use execution::{At, Execution};

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::swap::journal::{Retirement, Undo};
-use crate::swap::lab::Registration;
+use crate::swap::journal::{Retirement, SwapKind, Undo};
+use crate::swap::lab::{CapturedImage, Registration};
 
 fn old() -> InstanceId {
     "i-00000001".parse().unwrap()
@@ -88,7 +88,7 @@ impl World {
             volumes: vec![],
             left_alone: vec![],
         };
-        let journal = Journal::new(&old(), Timestamp::UNIX_EPOCH, Retirement::Detach);
+        let journal = Journal::new(&old(), Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
         Self { journal, lab, seen, old_taken: false, old_needs_address: false, old_answered: 0, calls: 0 }
     }
 
@@ -153,15 +153,14 @@ impl World {
     fn retires(&mut self, cut: &mut Cut) {
         self.journal.stage = Stage::Retiring;
         loop {
-            let action = next(&self.journal, &self.lab, &self.seen);
-            action.record(&mut self.lab, &self.seen);
-            let call = match action {
-                Action::Done(_) => return,
-                Action::Wait(_) => Call { made: true, last: false },
-                _ => cut.at_next_call(),
+            let decision = self.decide();
+            let call = match decision {
+                Decision::Done(_) => return,
+                Decision::Wait(_) => Call { made: true, last: false },
+                Do(_) => cut.at_next_call(),
             };
             if call.made {
-                self.perform(&action);
+                self.carries_out(&decision);
             }
             if call.last {
                 return;
@@ -175,10 +174,25 @@ impl World {
         holds && self.seen.targets.iter().all(|t| state(t) == TargetState::Healthy)
     }
 
+    /// Decides, and notes what is to be done ahead.
+    fn decide(&mut self) -> Decision<Action> {
+        let decision = next(&self.journal, &self.lab, &self.seen);
+        if let Do(action) = &decision {
+            action.record(&mut self.lab, &self.seen);
+        }
+        decision
+    }
+
+    fn carries_out(&mut self, decision: &Decision<Action>) {
+        match decision {
+            Do(action) => self.perform(action),
+            Decision::Done(_) | Decision::Wait(_) => self.tick(),
+        }
+    }
+
     fn perform(&mut self, action: &Action) {
         let alive = self.seen.newcomer.as_ref().is_some_and(|n| n.alive);
         match action {
-            Action::Done(_) | Action::Wait(_) => self.tick(),
             Action::RegisterNewcomer(n) => self.seen.targets[*n].newcomer = TargetState::Checking,
             Action::DeregisterNewcomer(n) => {
                 let served = alive && self.seen.targets[*n].newcomer == TargetState::Healthy;
@@ -287,13 +301,12 @@ impl World {
             if self.journal.stage == Stage::Retiring && !goes_forward(&self.journal, &self.lab, &self.seen) {
                 self.journal.stage = Stage::Undoing;
             }
-            let action = next(&self.journal, &self.lab, &self.seen);
-            if let Action::Done(end) = action {
+            let decision = self.decide();
+            if let Decision::Done(end) = decision {
                 return end;
             }
-            action.record(&mut self.lab, &self.seen);
-            self.perform(&action);
-            self.perform(&Action::Wait("time passes"));
+            self.carries_out(&decision);
+            self.tick();
         }
         panic!("it does not end: {self:?}");
     }
@@ -330,15 +343,13 @@ proptest! {
         world.serves_beside_the_old();
         let mut lost = None;
         for _ in 0..40 {
-            let action = next(&world.journal, &world.lab, &world.seen);
-            action.record(&mut world.lab, &world.seen);
-            let is_call = !matches!(action, Action::Done(_) | Action::Wait(_));
-            if is_call && world.calls == answered {
-                lost = Some(action);
+            let decision = world.decide();
+            if decision.action().is_some() && world.calls == answered {
+                lost = decision.action().cloned();
                 break;
             }
-            world.calls += usize::from(is_call);
-            world.perform(&action);
+            world.calls += usize::from(decision.action().is_some());
+            world.carries_out(&decision);
         }
         let Some(lost) = lost else { return Ok(()) }; // it had not so many calls
         world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
@@ -349,14 +360,13 @@ proptest! {
                 lands(&mut world, &lost);
             }
             world.seen.calls_may_land = look < QUIET;
-            let action = next(&world.journal, &world.lab, &world.seen);
-            if let Action::Done(_) = action {
+            let decision = world.decide();
+            if let Decision::Done(_) = decision {
                 prop_assert!(look >= late_by, "it ended before the call landed");
                 break;
             }
-            action.record(&mut world.lab, &world.seen);
-            world.perform(&action);
-            world.perform(&Action::Wait("time passes"));
+            world.carries_out(&decision);
+            world.tick();
         }
         let newcomer_lives = world.seen.newcomer.as_ref().is_some_and(|n| n.alive);
         let old_serves = world.seen.old == OldState::Running && world.serves(AddressAt::Old, |t| t.old);
@@ -428,12 +438,11 @@ proptest! {
         (0..time).for_each(|_| world.tick());
         world.journal.undo = Some(Undo { reason, detail: String::new() });
         for _ in 0..60 {
-            let action = next(&world.journal, &world.lab, &world.seen);
-            if matches!(action, Action::Done(_)) {
+            let decision = world.decide();
+            if matches!(decision, Decision::Done(_)) {
                 break;
             }
-            action.record(&mut world.lab, &world.seen);
-            world.perform(&action);
+            world.carries_out(&decision);
             world.tick();
         }
         prop_assert_eq!(world.seen.old, OldState::Running);
@@ -496,9 +505,9 @@ fn a_volume_is_deleted_only_once_the_newcomer_has_let_go_of_it() {
     world.run(Cut::after(1));
     world.journal.stage = Stage::Undoing;
     world.seen.newcomer = Some(Newcomer { id: newcomer(), alive: false });
-    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Action::Wait(_)));
+    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Decision::Wait(_)));
     world.seen.volumes[0].is_attached = false;
-    assert_eq!(next(&world.journal, &world.lab, &world.seen), Action::DeleteVolume("vol-1".into()));
+    assert_eq!(next(&world.journal, &world.lab, &world.seen), Do(Action::DeleteVolume("vol-1".into())));
 }
 
 #[test]
@@ -508,9 +517,9 @@ fn a_newcomer_that_serves_outlives_an_old_one_that_does_not() {
     assert!(world.lab.leaving);
     world.journal.undo = Some(Undo { reason: Reason::InstanceChanged, detail: String::new() });
     world.seen.targets[0].old = TargetState::Unhealthy;
-    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Action::Wait(_)));
+    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Decision::Wait(_)));
     world.seen.targets[0].newcomer = TargetState::Unhealthy;
-    assert_eq!(next(&world.journal, &world.lab, &world.seen), Action::DeregisterNewcomer(0));
+    assert_eq!(next(&world.journal, &world.lab, &world.seen), Do(Action::DeregisterNewcomer(0)));
 }
 
 #[test]
@@ -538,7 +547,7 @@ fn a_launch_that_may_be_invisible_is_waited_for() {
     let mut world = World::new(OldInstance::Stop, false, 0, true);
     world.journal.stage = Stage::Undoing;
     world.seen.launch_may_be_invisible = true;
-    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Action::Wait(_)));
+    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Decision::Wait(_)));
 }
 
 #[test]
@@ -553,4 +562,16 @@ fn the_address_moves_only_once_every_target_group_finds_the_newcomer_healthy() {
     assert_eq!(take_over(&world.lab, &world.seen), TakeOver::MoveAddress);
     world.seen.old = OldState::Stopped;
     assert!(matches!(take_over(&world.lab, &world.seen), TakeOver::Undo(Reason::InstanceChanged, _)));
+}
+
+#[test]
+fn an_old_instance_that_its_owner_has_put_back_is_healthy_before_the_newcomer_goes() {
+    let mut world = World::new(OldInstance::Stop, false, 1, false);
+    world.serves_beside_the_old();
+    world.decide_to_recover();
+    world.journal.stage = Stage::Undoing;
+    world.seen.targets[0].old = TargetState::Checking; // we have not taken it out
+    assert!(matches!(next(&world.journal, &world.lab, &world.seen), Decision::Wait(_)));
+    world.seen.targets[0].old = TargetState::Healthy;
+    assert_eq!(next(&world.journal, &world.lab, &world.seen), Do(Action::DeregisterNewcomer(0)));
 }

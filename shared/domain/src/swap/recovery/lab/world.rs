@@ -20,7 +20,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::swap::journal::{Retirement, Undo};
+use crate::swap::journal::{Retirement, SwapKind, Undo};
 use crate::swap::lab::{Captured, Registration, Traits};
 use execution::{At, Execution};
 use jiff::Timestamp;

@@ -287,21 +287,21 @@ impl History {
             newcomer.alive &= is_member;
         }
         match next(&self.execution.journal, &observed) {
-            Action::Wait(_) if step.gives_up => self.is_stuck(),
-            Action::Wait(_) => {}
-            Action::TerminateOld if self.poisoned => self.undo(Reason::NewcomerAtRisk),
-            Action::TerminateOld => {
+            Decision::Wait(_) if step.gives_up => self.is_stuck(),
+            Decision::Wait(_) => {}
+            Do(Action::TerminateOld) if self.poisoned => self.undo(Reason::NewcomerAtRisk),
+            Do(Action::TerminateOld) => {
                 if self.calls(Call::Terminate(OLD), step) == Some(false) {
                     self.execution.at = At::Resume;
                 }
             }
-            Action::RestoreMaxSize(max) => drop(self.calls(Call::SetMax(max), step)),
-            Action::ResumeAzRebalance | Action::Done(End::Finished)
+            Do(Action::RestoreMaxSize(max)) => drop(self.calls(Call::SetMax(max), step)),
+            Do(Action::ResumeAzRebalance) | Decision::Done(End::Finished)
                 if goes_forward(&self.execution.journal, &observed) =>
             {
                 self.execution.at = At::Resume;
             }
-            Action::ReattachOld | Action::RaiseMaxSize(_) => self.undo(Reason::NewcomerNotServing),
+            Do(Action::ReattachOld | Action::RaiseMaxSize(_)) => self.undo(Reason::NewcomerNotServing),
             _ => self.undo(Reason::GroupChanged),
         }
     }

@@ -114,7 +114,12 @@ impl History {
             row: None,
             end: None,
             flights: Flights::none(),
-            execution: Execution::new(Journal::new(&ids(OLD), Timestamp::UNIX_EPOCH, retirement)),
+            execution: Execution::new(Journal::new(
+                &ids(OLD),
+                Timestamp::UNIX_EPOCH,
+                retirement,
+                SwapKind::Group,
+            )),
             visits: <[Visit; 3]>::default(),
             poisoned: false,
             owner_acted: false,

@@ -1,4 +1,4 @@
-//! A recoverer: the rollback of the execution, or a reconciler. Reads the row, looks, writes ahead, calls, as `advance` in
+//! A recoverer: the rollback of the execution, or a reconciler. Reads the row, looks, writes ahead, calls, as `drive` in
 //! `shared/swap/src/recovery.rs` does.
 
 use super::aws::{Basis, Call, OLD, number};
@@ -96,11 +96,11 @@ impl History {
         }
         let journal = visit.journal.as_mut().unwrap();
         let observed = self.observed(journal, &seen);
-        let action = recover(journal, &observed);
-        self.note(|_| format!("recovery: {action:?}"));
-        match action {
-            Action::Wait(_) => false,
-            Action::Done(end) => {
+        let decision = recover(journal, &observed);
+        self.note(|_| format!("recovery: {decision:?}"));
+        match decision {
+            Decision::Wait(_) => false,
+            Decision::Done(end) => {
                 let row = self.row.as_ref().filter(|row| row.revision == visit.revision);
                 if row.is_some() && fate.is_written() {
                     self.told = doubt(journal, &observed).is_some();
@@ -108,7 +108,7 @@ impl History {
                 }
                 false
             }
-            action => {
+            Do(action) => {
                 visit.before = Some(journal.clone());
                 journal.foresee(&action, &observed, at(self.now));
                 visit.doing = Some((action, basis));
@@ -152,6 +152,5 @@ fn call_of(action: &Action) -> Call {
         Action::TerminateOld => Call::Terminate(OLD),
         Action::ResumeAzRebalance => Call::Resume,
         Action::RaiseMaxSize(to) | Action::RestoreMaxSize(to) => Call::SetMax(*to),
-        Action::Done(_) | Action::Wait(_) => unreachable!("no call"),
     }
 }

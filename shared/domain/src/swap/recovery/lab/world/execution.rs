@@ -79,7 +79,7 @@ enum Entered {
 
 impl Execution {
     pub(super) fn new(journal: Journal) -> Self {
-        let captures = journal.lab.as_ref().is_some_and(|lab| lab.capture);
+        let captures = journal.kind.lab().is_some_and(|lab| lab.capture);
         Self {
             at: if captures { At::WriteCapturing } else { At::WriteLaunching },
             payload: journal.clone(),
@@ -95,7 +95,7 @@ impl Execution {
     }
 
     pub(super) fn lab(&mut self) -> &mut LabSwap {
-        self.journal.lab.as_mut().unwrap()
+        self.journal.kind.lab_mut().unwrap()
     }
 
     fn who(&self) -> Who {

@@ -140,11 +140,17 @@ pub(super) struct History {
     log: Vec<String>,
 }
 
+/// The journal of a swap that is about to launch.
+pub(super) fn journal(lab: LabSwap) -> Journal {
+    let kind = SwapKind::Lab(Box::new(lab));
+    Journal::new(&Who::Old.id(), Timestamp::UNIX_EPOCH, Retirement::Detach, kind)
+}
+
 impl History {
     pub(super) fn new(plan: Plan) -> Self {
         let truth = Truth::new(plan.has_address, plan.groups);
-        let mut journal = Journal::new(&Who::Old.id(), Timestamp::UNIX_EPOCH, Retirement::Detach);
-        (journal.lab, journal.launching_since) = (Some(lab_swap(plan)), Timestamp::UNIX_EPOCH);
+        let mut journal = journal(lab_swap(plan));
+        journal.launching_since = Timestamp::UNIX_EPOCH;
         Self::of(truth, Execution::new(journal))
     }
 
@@ -152,14 +158,13 @@ impl History {
     pub(super) fn brings_back(plan: Plan) -> Self {
         let mut history = Self::new(plan);
         history.truth.is_swapped();
-        let mut journal = Journal::new(&Who::Old.id(), Timestamp::UNIX_EPOCH, Retirement::Detach);
-        let undo = Undo { reason: Reason::InstanceChanged, detail: String::new() };
-        (journal.stage, journal.undo) = (Stage::Undoing, Some(undo.clone()));
-        (journal.newcomer, journal.launching_since) = (Some(Who::New(0).id()), Timestamp::UNIX_EPOCH);
         let mut lab = lab_swap(plan);
         (lab.leaving, lab.stopping, lab.is_over, lab.capture) = (true, true, true, false);
         lab.volumes.insert(super::look::volume(0));
-        journal.lab = Some(lab);
+        let mut journal = journal(lab);
+        let undo = Undo { reason: Reason::InstanceChanged, detail: String::new() };
+        (journal.stage, journal.undo) = (Stage::Undoing, Some(undo.clone()));
+        (journal.newcomer, journal.launching_since) = (Some(Who::New(0).id()), Timestamp::UNIX_EPOCH);
         let mut history = Self::of(history.truth, Execution::new(journal.clone()));
         (history.execution.at, history.execution.undo) = (At::Rollback, Some(undo));
         history.row = Some(journal);

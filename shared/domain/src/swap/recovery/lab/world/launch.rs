@@ -1,9 +1,9 @@
 //! The image and the launch: a copy of `capture_image` in `functions/lab-optimizer/src/phases`, and of `launch` and
 //! `wait_for_health` in `shared/swap/src/phases`.
 
-use super::aws::{ATTEMPTS, Call, Machine, Who};
+use super::aws::{ATTEMPTS, Call, Machine};
 use super::execution::At;
-use super::history::{History, Step};
+use super::history::{History, Step, journal};
 use super::look::{IMAGE, captured, volume};
 use super::*;
 use crate::swap::recovery::fate::at;
@@ -38,10 +38,8 @@ impl History {
                 }
             }
             At::WriteLaunching => {
-                let lab = self.execution.journal.lab.clone();
-                let began = at(self.now);
-                let fresh = Journal::new(&Who::Old.id(), Timestamp::UNIX_EPOCH, Retirement::Detach);
-                self.execution.journal = Journal { lab, launching_since: began, ..fresh };
+                let fresh = journal(self.execution.lab().clone());
+                self.execution.journal = Journal { launching_since: at(self.now), ..fresh };
                 if self.enters(step, &[None, Some(Stage::Capturing)]) {
                     let is_again = self.execution.again;
                     self.moves(if is_again { At::LookForEarlier } else { At::Launch });

@@ -1,8 +1,9 @@
-//! A look at AWS, as `observe` in `shared/swap/src/lab_recovery.rs` takes it: each field of another moment.
+//! A look at AWS, as `observe` in `shared/swap/src/recovery/lab.rs` takes it: each field of another moment.
 
 use super::aws::{ATTEMPTS, Holder, Machine, Power, Served, Truth, Who};
 use super::history::History;
 use super::*;
+use crate::swap::lab::CapturedImage;
 use crate::swap::proof::left_alone;
 use crate::swap::recovery::fate::QUIET;
 
@@ -14,7 +15,7 @@ pub(super) const FIELDS: usize = 6;
 pub(super) struct Basis {
     pub struck: u32,
     pub moved: u32,
-    /// What was served in each of the moments that it shows.
+    /// What was owed and served in each of the moments that it shows.
     pub served: Served,
 }
 
@@ -46,13 +47,17 @@ impl History {
         let basis = Basis {
             struck: all.iter().map(|truth| truth.struck).min().unwrap_or_default(),
             moved: all.iter().map(|truth| truth.moved).min().unwrap_or_default(),
-            served: all.iter().map(|truth| truth.served()).reduce(both_serve).unwrap_or_default(),
+            served: all
+                .iter()
+                .map(|truth| both_serve(truth.served(), truth.owed()))
+                .reduce(both_serve)
+                .unwrap_or_default(),
         };
         Seen { truth, basis }
     }
 
     pub(super) fn observed(&self, journal: &Journal, seen: &Truth) -> Observed {
-        let lab = journal.lab.as_ref().expect("the swap of a lab");
+        let lab = journal.kind.lab().expect("the swap of a lab");
         let is_recent = |since: Timestamp| i64::from(self.now) - since.as_second() < i64::from(QUIET);
         let found = newcomer(journal, seen);
         let attempt = found.map(|(attempt, _)| attempt);

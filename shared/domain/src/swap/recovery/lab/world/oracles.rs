@@ -86,7 +86,7 @@ impl History {
             }
             // AWS does not tell who has deregistered a target: where we did, too, his wish can't be known.
             Call::Register(Who::Old, n) => {
-                let lab = self.row.as_ref().and_then(|row| row.lab.as_ref());
+                let lab = self.row.as_ref().and_then(|row| row.kind.lab());
                 let may_be_ours = lab.is_some_and(|lab| lab.is_over || lab.let_out.contains(&n));
                 let is_his = owner.took_old_out[n] && !may_be_ours && has_looked;
                 self.holds(!is_his, || format!("{call:?}: its owner took it out"));
@@ -94,7 +94,7 @@ impl History {
             // Nor who has stopped an instance: once ours is written ahead, each stop may be ours.
             Call::StartOld => {
                 let may_be_ours =
-                    self.row.as_ref().is_some_and(|row| row.lab.as_ref().is_some_and(|lab| lab.stopping));
+                    self.row.as_ref().is_some_and(|row| row.kind.lab().is_some_and(|lab| lab.stopping));
                 let is_his = owner.stopped && !may_be_ours && has_looked;
                 self.holds(!is_his, || format!("{call:?}: its owner has stopped it"));
             }

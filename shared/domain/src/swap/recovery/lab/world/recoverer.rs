@@ -1,5 +1,5 @@
-//! A recoverer: RetireOld, the rollback of the execution, or a reconciler. Looks, writes ahead, calls, as `advance` in
-//! `shared/swap/src/lab_recovery.rs` does; begins and closes as `shared/swap/src/phases/rollback.rs` does.
+//! A recoverer: RetireOld, the rollback of the execution, or a reconciler. Looks, writes ahead, calls, as `drive` in
+//! `shared/swap/src/recovery.rs` does; begins and closes as `shared/swap/src/phases/rollback.rs` does.
 
 use super::aws::{Call, Who};
 use super::history::{History, Step};
@@ -114,7 +114,7 @@ impl History {
         let fate = step.fate;
         let seen = self.look(step.ages);
         let mut journal = visit.journal.clone().unwrap();
-        let mut lab = journal.lab.clone().unwrap();
+        let mut lab = journal.kind.lab().cloned().unwrap();
         let (observed, basis) = (self.observed(&journal, &seen.truth), seen.basis);
         if journal.stage == Stage::Retiring && !goes_forward(&journal, &lab, &observed) {
             let (reason, _) = why_not_forward(&observed);
@@ -122,10 +122,10 @@ impl History {
             visit.journal = Some(journal);
             return self.writes_ahead(visit, fate);
         }
-        let action = next(&journal, &lab, &observed);
-        let asks_the_owner = match action {
-            Action::DeregisterOld(_) => !std::mem::replace(&mut visit.owner_asked, true),
-            Action::StopOld | Action::TerminateOld => true,
+        let decision = next(&journal, &lab, &observed);
+        let asks_the_owner = match decision {
+            Do(Action::DeregisterOld(_)) => !std::mem::replace(&mut visit.owner_asked, true),
+            Do(Action::StopOld | Action::TerminateOld) => true,
             _ => false,
         };
         if asks_the_owner && seen.truth.owner_speaks_against_it() {
@@ -133,13 +133,14 @@ impl History {
             visit.journal = Some(journal);
             return self.writes_ahead(visit, fate);
         }
-        self.note(|_| format!("recovery: {action:?}"));
-        let is_turned = journal.stage == Stage::Undoing && goes_to_the_newcomer(&action);
+        self.note(|_| format!("recovery: {decision:?}"));
+        let turns_forward = decision.action().is_some_and(goes_to_the_newcomer);
+        let is_turned = journal.stage == Stage::Undoing && turns_forward;
         let is_right = !is_turned || self.truth.old.is_dead();
-        self.holds(is_right, || format!("{action:?}: what is being undone turns forward again"));
-        match action {
-            Action::Wait(_) => Goes::Away,
-            Action::Done(end) => {
+        self.holds(is_right, || format!("{decision:?}: what is being undone turns forward again"));
+        match decision {
+            Decision::Wait(_) => Goes::Away,
+            Decision::Done(end) => {
                 if !observed.left_alone.is_empty() && self.learns(&mut journal) {
                     visit.journal = Some(journal);
                     return Goes::On;
@@ -148,10 +149,10 @@ impl History {
                 (self.told, self.end_basis) = (observed.remarks(&lab), basis);
                 self.writes_ahead(visit, fate)
             }
-            action if visit.last.as_ref() == Some(&action) => Goes::Away,
-            action => {
+            Do(action) if visit.last.as_ref() == Some(&action) => Goes::Away,
+            Do(action) => {
                 action.record(&mut lab, &observed);
-                journal.lab = Some(lab);
+                journal.kind = SwapKind::Lab(Box::new(lab));
                 visit.changed_at = journal.changed_at.replace(at(self.now));
                 (visit.journal, visit.doing) = (Some(journal), Some((action, basis)));
                 self.writes_ahead(visit, fate)
@@ -167,8 +168,8 @@ impl History {
     }
 
     fn learns(&self, journal: &mut Journal) -> bool {
-        let stored = self.row.as_ref().and_then(|row| row.lab.clone());
-        let (Some(lab), Some(stored)) = (&mut journal.lab, stored) else { return false };
+        let stored = self.row.as_ref().and_then(|row| row.kind.lab().cloned());
+        let (Some(lab), Some(stored)) = (journal.kind.lab_mut(), stored) else { return false };
         let known = lab.clone();
         lab.captured.images.extend(stored.captured.images);
         lab.captured.snapshots.extend(stored.captured.snapshots);
@@ -224,6 +225,5 @@ fn call_of(action: &Action, journal: &Journal, truth: &super::aws::Truth) -> Cal
         Action::DeregisterImage(_) => Call::DeregisterImage,
         Action::DeleteSnapshot(_) => Call::DeleteSnapshot,
         Action::DeleteVolume(id) => Call::DeleteVolume(usize::from(id.ends_with('1'))),
-        Action::Done(_) | Action::Wait(_) => unreachable!("no call"),
     }
 }

@@ -1,0 +1,198 @@
+//! The kinds of swap, and the part of the journal that each has alone.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClusterName, InstanceId, NodeName};
+use crate::swap::eviction::Turns;
+use crate::swap::lab::LabSwap;
+
+/// The kind of a swap: its instances, and the part of the journal that no other kind has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Wire", into = "Wire")]
+pub enum SwapKind {
+    /// A member of an Auto Scaling group.
+    Group,
+    /// A member of an Auto Scaling group that is a Kubernetes node: no node goes undrained.
+    Node(Box<NodeJournal>),
+    /// An instance in no group: the things that the swap moves, and how far it may have come.
+    Lab(Box<LabSwap>),
+}
+
+/// The journal's part for a swap of nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeJournal {
+    /// The cluster and the node.
+    pub node: NodeSwap,
+    /// The node that is being drained on the way back.
+    pub leaving: Option<LeavingNode>,
+    /// The instance that the way back leaves in service. The decision is made once.
+    pub kept: Option<Kept>,
+}
+
+/// The Kubernetes side of a swap of nodes: the cluster to ask before a node goes, and the node to make
+/// schedulable again. A node that we cordon bears the swap's id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSwap {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The secret (ARN or name) that holds the cluster's kubeconfig; `None` for an EKS cluster.
+    pub kubeconfig_secret: Option<String>,
+    /// The node of the instance to be replaced.
+    pub old: NodeName,
+    /// The setting of that name, when the run began.
+    pub evict_local_storage: bool,
+    /// The setting of that name, when the run began.
+    pub evict_unmanaged: bool,
+}
+
+/// The drain of an instance that leaves on the way back: the state that one visit hands to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeavingNode {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The time when the drain began.
+    pub since: Timestamp,
+    /// The evictions from its node.
+    pub turns: Turns,
+    /// The claims of the pods that move, as `namespace/name`. The volumes of those claims must be detached
+    /// before the instance goes.
+    pub claims: BTreeSet<String>,
+    /// Visits in a row that have found a pod that can't be moved.
+    #[serde(default)]
+    pub stuck_visits: u32,
+}
+
+/// An instance that should leave on the way back, and stays in service: a pod on its node can't be moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The pod, the reason, and the work that is left, in words.
+    pub why: String,
+}
+
+/// A kind as the payload and the Swaps table hold it: beside the fields that all kinds have.
+#[derive(Default, Serialize, Deserialize)]
+struct Wire {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node: Option<NodeSwap>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leaving_node: Option<LeavingNode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept: Option<Kept>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lab: Option<Box<LabSwap>>,
+}
+
+impl SwapKind {
+    /// Returns the kind of a swap of nodes that has not begun.
+    #[must_use]
+    pub fn of_node(node: NodeSwap) -> Self {
+        Self::Node(Box::new(NodeJournal { node, leaving: None, kept: None }))
+    }
+
+    /// Returns the node of a swap of nodes.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeSwap> {
+        match self {
+            Self::Node(journal) => Some(&journal.node),
+            Self::Group | Self::Lab(_) => None,
+        }
+    }
+
+    /// Returns what a lab swap moves.
+    #[must_use]
+    pub fn lab(&self) -> Option<&LabSwap> {
+        match self {
+            Self::Lab(lab) => Some(lab),
+            Self::Group | Self::Node(_) => None,
+        }
+    }
+
+    /// Returns what a lab swap moves, to be changed.
+    #[must_use]
+    pub fn lab_mut(&mut self) -> Option<&mut LabSwap> {
+        match self {
+            Self::Lab(lab) => Some(lab),
+            Self::Group | Self::Node(_) => None,
+        }
+    }
+
+    /// Returns the instance that the way back leaves in service.
+    #[must_use]
+    pub fn kept(&self) -> Option<&Kept> {
+        match self {
+            Self::Node(journal) => journal.kept.as_ref(),
+            Self::Group | Self::Lab(_) => None,
+        }
+    }
+}
+
+impl TryFrom<Wire> for SwapKind {
+    type Error = &'static str;
+
+    fn try_from(wire: Wire) -> Result<Self, &'static str> {
+        match wire {
+            Wire { node: Some(_), lab: Some(_), .. } => {
+                Err("node, lab: a swap is of a node or of an instance in no group, never of both")
+            }
+            Wire { node: Some(node), leaving_node: leaving, kept, lab: None } => {
+                Ok(Self::Node(Box::new(NodeJournal { node, leaving, kept })))
+            }
+            Wire { leaving_node: Some(_), .. } | Wire { kept: Some(_), .. } => {
+                Err("leaving_node, kept: only a swap of nodes has them, and it has a node")
+            }
+            Wire { lab: Some(lab), .. } => Ok(Self::Lab(lab)),
+            Wire { lab: None, .. } => Ok(Self::Group),
+        }
+    }
+}
+
+impl From<SwapKind> for Wire {
+    fn from(kind: SwapKind) -> Self {
+        match kind {
+            SwapKind::Group => Self::default(),
+            SwapKind::Node(part) => {
+                let NodeJournal { node, leaving, kept } = *part;
+                Self { node: Some(node), leaving_node: leaving, kept, lab: None }
+            }
+            SwapKind::Lab(lab) => Self { lab: Some(lab), ..Self::default() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: &str = r#"{"cluster": "one", "kubeconfig_secret": null, "old": "ip-10-0-0-1", "evict_local_storage": false,
+        "evict_unmanaged": false}"#;
+    const KEPT: &str = r#"{"instance_id": "i-0123456789abcdef0", "why": "its pods"}"#;
+
+    fn read(fields: &str) -> Result<SwapKind, String> {
+        serde_json::from_str(&format!("{{{fields}}}")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_fields_of_a_kind_name_it() {
+        assert_eq!(read(""), Ok(SwapKind::Group));
+        let kept = read(&format!(r#""node": {NODE}, "kept": {KEPT}"#)).unwrap();
+        assert_eq!(kept.kept().map(|kept| kept.why.as_str()), Some("its pods"));
+        let written = serde_json::to_string(&kept).unwrap();
+        assert_eq!(serde_json::from_str::<SwapKind>(&written).unwrap(), kept);
+    }
+
+    #[test]
+    fn fields_of_two_kinds_are_refused_by_name() {
+        let refused = read(&format!(r#""kept": {KEPT}"#)).unwrap_err();
+        assert!(refused.starts_with("leaving_node, kept"), "{refused}");
+        let lab = r#"{"old_instance": "stop", "address": null, "registrations": [], "capture": false, "leaving": false,
+            "stopping": false}"#;
+        assert!(matches!(read(&format!(r#""lab": {lab}"#)), Ok(SwapKind::Lab(_))));
+        let refused = read(&format!(r#""node": {NODE}, "lab": {lab}"#)).unwrap_err();
+        assert!(refused.starts_with("node, lab"), "{refused}");
+    }
+}
