@@ -230,6 +230,19 @@ def test_a_failure_pauses_and_failures_in_a_row_end_it(aws, scene, watch, inbox,
         )
 
 
+def test_nodes_go_one_at_a_time_under_the_slots_of_their_cluster(aws, nodes, watch):
+    web = nodes(size=2, tags=TAGGED)
+    for last in (False, True):
+        answer = watch()
+        ((begun,), left) = answer["started"], answer["deferred"]
+        assert (begun["asg_name"], left) == (web.name, []) and begun["instance_id"] in web.old
+        web.arn, web.instance_id = begun["execution_arn"], begun["instance_id"]
+        web.old = [web.instance_id] if last else web.old
+        assert web.finish()["outcome"] == "SWAPPED"
+    assert len(web.group.spot) == 2
+    assert watch()["started"] == []
+
+
 def test_what_cannot_be_read_is_named(aws, watch):
     answer, error = aws.invoke("GroupWatcherFunctionName", {"asgname": "web"})
     assert answer is None and error["errorType"] == "InvalidInput" and "asgname" in error["errorMessage"]

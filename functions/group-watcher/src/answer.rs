@@ -14,7 +14,7 @@ pub struct Answer {
     pub started: Vec<Started>,
     /// The groups that have something to swap, and are not swapped now.
     pub deferred: Vec<NotNow>,
-    /// Lambda's time was up before every group was looked at. The next sweep looks at the others first.
+    /// Lambda's time was up before every group was looked at. The next sweep begins at another place.
     pub partial: bool,
     /// What could not be looked at or written down.
     pub failed: Vec<Failure>,

@@ -23,6 +23,7 @@ use spot_cloud::Stack;
 use spot_cloud::environment::BadEnvironment;
 use spot_cloud::scopes::{AccountRegion, PlanError, Unreadable, plan};
 use spot_cloud::tables::accounts::AccountError;
+use spot_domain::watch::name::NAMED_FOR_SECONDS;
 
 use answer::{Answer, Failure};
 use error::WatchError;
@@ -82,7 +83,7 @@ impl GroupWatcher {
             ),
         };
         let mut answer = Answer::default();
-        let plan = match plan(&self.stack, account_id, region).await {
+        let mut plan = match plan(&self.stack, account_id, region).await {
             // An account that is switched off goes on launching: that is no event that failed.
             Err(PlanError::Account(error)) if request.is_launch() => {
                 answer.failed.push(Failure { account_id: account_id.cloned(), ..Failure::own(&error) });
@@ -95,6 +96,9 @@ impl GroupWatcher {
         if request == Request::Sweep {
             memories = remember(&self.tools, &mut answer).await?;
         }
+        // Whose place the time did not suffice for is not the last again.
+        let places = plan.visits.len().max(1);
+        plan.visits.rotate_left(usize::try_from(now().as_second() / NAMED_FOR_SECONDS).unwrap_or(0) % places);
         let stop_at = deadline.checked_sub(RESERVE).unwrap_or(deadline);
         for scope in &plan.visits {
             if SystemTime::now() >= stop_at {

@@ -33,9 +33,7 @@ pub async fn remember(tools: &Tools, answer: &mut Answer) -> Result<Memories, Ca
                     && let Some(Ok(memory)) = memories.groups.get_mut(&arn)
                 {
                     memory.past = memory.past.and(&end, now());
-                    if let Err(error) =
-                        tools.table.note_end(&arn, &execution, &memory.past, now()).await
-                    {
+                    if let Err(error) = tools.table.note_end(&arn, &execution, &memory.past, now()).await {
                         answer.failed.push(Failure::own(&error));
                         continue; // It stays among those that run, so that its end is noted next time.
                     }

@@ -11,7 +11,7 @@ use spot_domain::watch::back_off::Past;
 use spot_domain::watch::{Deferral, Deferred};
 use spot_domain::{ExecutionArn, GroupArn, InstanceId};
 
-use crate::answer::Named;
+use crate::answer::{Named, Started};
 
 const UPDATE: &str = "dynamodb:UpdateItem";
 const SCAN: &str = "dynamodb:Scan";
@@ -35,6 +35,8 @@ pub struct Memory {
     pub execution: Option<ExecutionArn>,
     /// The start of that execution.
     pub started_at: Option<Timestamp>,
+    /// The members that it might swap, as a text that differs for others.
+    pub members_of_run: Option<String>,
     /// The instance of the node that it swaps.
     pub instance_id: Option<InstanceId>,
 }
@@ -46,8 +48,17 @@ pub struct Told {
     pub deferred: Deferred,
     /// The time when it was told.
     pub at: Timestamp,
-    /// The time until which a sweep takes it for granted; absent if each sweep looks again.
-    pub look_after: Option<Timestamp>,
+    /// The look that it comes from, if sweeps take that for granted.
+    pub seen: Option<Seen>,
+}
+
+/// A look that sweeps take for granted: until a time, and for the same members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The time until which it holds.
+    pub until: Timestamp,
+    /// The members that may be swapped, as a text that differs for others.
+    pub members: String,
 }
 
 /// Everything that the table holds.
@@ -137,22 +148,23 @@ impl GroupsTable {
     pub async fn note_start(
         &self,
         arn: &GroupArn,
-        group: &Named,
-        execution: &ExecutionArn,
-        instance_id: Option<&InstanceId>,
+        started: &Started,
+        members: &str,
         now: Timestamp,
     ) -> Result<(), CallError> {
-        let (set, remove) = match instance_id {
+        let (set, remove) = match &started.instance_id {
             Some(_) => (", instance_id = :instance", ""),
             None => ("", ", instance_id"),
         };
-        let expression =
-            format!("SET {NAMED}, execution = :execution, started_at = :now{set} REMOVE {DEFERRED}{remove}");
+        let expression = format!(
+            "SET {NAMED}, execution = :execution, started_at = :now, run_members = :members{set} REMOVE {DEFERRED}{remove}"
+        );
         let mut update = self
-            .update_group(arn, group, &expression, now)
-            .expression_attribute_values(":execution", text(execution))
+            .update_group(arn, &started.group, &expression, now)
+            .expression_attribute_values(":execution", text(&started.execution_arn))
+            .expression_attribute_values(":members", text(members))
             .expression_attribute_values(":now", seconds(now));
-        if let Some(instance_id) = instance_id {
+        if let Some(instance_id) = &started.instance_id {
             update = update.expression_attribute_values(":instance", text(instance_id));
         }
         update.send().await.map_err(failed(UPDATE)).map(drop)
@@ -204,19 +216,24 @@ impl GroupsTable {
         told: &Told,
         now: Timestamp,
     ) -> Result<(), CallError> {
-        let optional =
-            [("not_before", ":until", told.deferred.not_before), ("look_after", ":look", told.look_after)];
+        let seen = told.seen.as_ref();
+        let optional = [
+            ("not_before", ":until", told.deferred.not_before),
+            ("look_after", ":look", seen.map(|seen| seen.until)),
+        ];
         let (there, gone): (Vec<_>, Vec<_>) = optional.iter().partition(|(_, _, time)| time.is_some());
         let set: Vec<_> = there.iter().map(|(name, value, _)| format!(", {name} = {value}")).collect();
         let (set, gone) = (set.concat(), gone.iter().map(|(name, ..)| *name).collect::<Vec<_>>());
         let remove = if gone.is_empty() { String::new() } else { format!(" REMOVE {}", gone.join(", ")) };
-        let expression =
-            format!("SET {NAMED}, reason = :reason, detail = :detail, told_at = :told{set}{remove}");
+        let expression = format!(
+            "SET {NAMED}, reason = :reason, detail = :detail, told_at = :told, look_members = :members{set}{remove}"
+        );
         let mut update = self
             .update_group(arn, group, &expression, now)
             .expression_attribute_values(":reason", text(told.deferred.reason.code()))
             .expression_attribute_values(":detail", text(&told.deferred.detail))
-            .expression_attribute_values(":told", seconds(told.at));
+            .expression_attribute_values(":told", seconds(told.at))
+            .expression_attribute_values(":members", text(seen.map_or("", |seen| &seen.members)));
         for (_, value, time) in optional {
             if let Some(time) = time {
                 update = update.expression_attribute_values(value, seconds(time));
@@ -256,7 +273,7 @@ impl GroupsTable {
 }
 
 const NAMED: &str = "asg_name = :name, account_id = :account, #region = :region, expires_at = :expires";
-const DEFERRED: &str = "reason, detail, not_before, look_after, told_at";
+const DEFERRED: &str = "reason, detail, not_before, look_after, look_members, told_at";
 
 fn expiry(now: Timestamp) -> AttributeValue {
     seconds(now.checked_add(KEPT_FOR).unwrap_or(Timestamp::MAX))
@@ -277,6 +294,7 @@ fn parse(row: &Row) -> Result<Memory, String> {
         told: told(row)?,
         execution: parsed(row, "execution")?,
         started_at: optional(row, "started_at", time_in)?,
+        members_of_run: told_text(row, "run_members")?,
         instance_id: parsed(row, "instance_id")?,
     })
 }
@@ -284,15 +302,17 @@ fn parse(row: &Row) -> Result<Memory, String> {
 fn told(row: &Row) -> Result<Option<Told>, String> {
     let Some(deferred) = deferred(row, "reason", "detail", "not_before")? else { return Ok(None) };
     let at = optional(row, "told_at", time_in)?.ok_or("told_at is missing")?;
-    Ok(Some(Told { deferred, at, look_after: optional(row, "look_after", time_in)? }))
+    let until = optional(row, "look_after", time_in)?;
+    let members = told_text(row, "look_members")?.unwrap_or_default();
+    Ok(Some(Told { deferred, at, seen: until.map(|until| Seen { until, members }) }))
 }
 
 fn deferred(row: &Row, reason: &str, detail: &str, until: &str) -> Result<Option<Deferred>, String> {
-    let Some(code) = optional(row, reason, |row, name| text_in(row, name).cloned())? else { return Ok(None) };
+    let Some(code) = told_text(row, reason)? else { return Ok(None) };
     let known = Deferral::ALL.iter().find(|known| known.code() == code);
     Ok(Some(Deferred {
         reason: *known.ok_or_else(|| format!("{reason}: {code:?} is unknown"))?,
-        detail: optional(row, detail, |row, name| text_in(row, name).cloned())?.unwrap_or_default(),
+        detail: told_text(row, detail)?.unwrap_or_default(),
         not_before: optional(row, until, time_in)?,
     }))
 }
@@ -302,8 +322,12 @@ where
     T: std::str::FromStr,
     T::Err: std::fmt::Display,
 {
-    let text = optional(row, name, |row, name| text_in(row, name).cloned())?;
+    let text = told_text(row, name)?;
     text.map(|text| text.parse()).transpose().map_err(|error: T::Err| format!("{name}: {error}"))
+}
+
+fn told_text(row: &Row, name: &str) -> Result<Option<String>, String> {
+    optional(row, name, |row, name| text_in(row, name).cloned())
 }
 
 /// Reads an attribute that may be absent; one that is there must be readable.

@@ -9,7 +9,7 @@ use spot_domain::events::OwnEvent;
 use spot_domain::watch::{Deferral, Deferred};
 
 use crate::answer::{Answer, Failure, Named};
-use crate::table::Told;
+use crate::table::{Seen, Told};
 use crate::tools::Tools;
 
 /// The time after which a deferral that a person must end is told again.
@@ -43,20 +43,20 @@ impl Telling {
         arn: &GroupArn,
         before: Option<&Told>,
         deferred: Deferred,
-        look_after: Option<Timestamp>,
+        seen: Option<Seen>,
         now: Timestamp,
     ) -> Result<Option<Self>, CallError> {
         let is_told = before.is_some_and(|told| {
             let is_old = deferred.reason.needs_a_person() && now.duration_since(told.at) >= TOLD_AGAIN_AFTER;
             told.deferred.reason == deferred.reason && !is_old
         });
-        if is_told && before.is_some_and(|told| told.deferred == deferred && told.look_after == look_after) {
+        if is_told && before.is_some_and(|told| told.deferred == deferred && told.seen == seen) {
             return Ok(None);
         }
         let detail = DeferredDetail { group: &group, deferred: &deferred };
         let event = if is_told { None } else { Some(event(OwnEvent::SwapDeferred, &detail)?) };
         let at = before.filter(|_| is_told).map_or(now, |told| told.at);
-        Ok(Some(Self { arn: arn.clone(), group, told: Told { deferred, at, look_after }, event }))
+        Ok(Some(Self { arn: arn.clone(), group, told: Told { deferred, at, seen }, event }))
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
             region: "us-east-1".parse().unwrap(),
         };
         let group = Named { asg_name: "web".parse().unwrap(), place };
-        let before = Told { deferred: before.clone(), at: at(0), look_after: None };
+        let before = Told { deferred: before.clone(), at: at(0), seen: None };
         let telling = Telling::of(group, &arn, Some(&before), now.clone(), None, at(later)).unwrap();
         (telling.as_ref().is_some_and(|telling| telling.event.is_some()), telling.is_some())
     }

@@ -1,6 +1,7 @@
 //! One account and region: its enrolled groups, what each has to swap, and what stands against a start.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
@@ -25,7 +26,7 @@ use crate::executions::{Begun, Machine, start};
 use crate::input::Request;
 use crate::look::{Look, Verdict};
 use crate::remember::remember;
-use crate::table::{Memories, Memory};
+use crate::table::{Memories, Memory, Seen};
 use crate::tell::{Telling, tell};
 use crate::tools::{Tools, now};
 
@@ -46,17 +47,19 @@ struct Ready<'a> {
     group: &'a Group,
     /// The node whose turn it is; `None` if the group is swapped as a whole.
     node: Option<&'a Instance>,
+    /// The [`fingerprint`] of its members that may be swapped.
+    members: String,
     memory: Memory,
 }
 
-/// Whose turn it is in a group.
+/// Whose turn it is in a group. The text is the [`fingerprint`] of the members that may be swapped.
 enum Turn<'a> {
     /// Nobody's: the group has nothing to swap.
     Nobody,
     /// The group's as a whole.
-    Group,
+    Group(String),
     /// That of one member, a node.
-    Node(&'a Instance),
+    Node(&'a Instance, String),
 }
 
 impl Visit<'_> {
@@ -71,9 +74,6 @@ impl Visit<'_> {
             return Ok(()); // Nobody has asked for anything here.
         }
         self.answer.looked_at += enrolled.len();
-        if *request != Request::Sweep {
-            *memories = remember(self.tools, self.answer).await?;
-        }
         let members: Vec<InstanceId> = enrolled
             .iter()
             .flat_map(|(group, _)| group.members.iter().map(|member| member.id.clone()))
@@ -85,6 +85,9 @@ impl Visit<'_> {
         // The launch of a Spot instance, ours above all, gives nothing to swap.
         if launched.is_some_and(|id| instances.get(&id).is_some_and(|instance| instance.is_spot)) {
             return Ok(());
+        }
+        if *request != Request::Sweep {
+            *memories = remember(self.tools, self.answer).await?;
         }
         let (mut tellings, mut ready) = (Vec::new(), Vec::new());
         for (group, terms) in &enrolled {
@@ -99,11 +102,11 @@ impl Visit<'_> {
             };
             match self.judge(group, terms, &instances, &memory, memories, request == &Request::Sweep) {
                 Ok(Turn::Nobody) => self.forget(group, &memory).await,
-                Ok(Turn::Group) => ready.push(Ready { group, node: None, memory }),
-                Ok(Turn::Node(node)) => ready.push(Ready { group, node: Some(node), memory }),
-                Err((deferred, look_after)) => {
-                    tellings.extend(self.defer(group, &memory, deferred, look_after));
+                Ok(Turn::Group(members)) => ready.push(Ready { group, node: None, members, memory }),
+                Ok(Turn::Node(node, members)) => {
+                    ready.push(Ready { group, node: Some(node), members, memory });
                 }
+                Err((deferred, look)) => tellings.extend(self.defer(group, &memory, deferred, look)),
             }
         }
         // Who has waited longest goes first.
@@ -139,7 +142,9 @@ impl Visit<'_> {
                     }
                 },
                 Verdict::Defer(deferred) => (deferred, None),
-                Verdict::DeferForLong(deferred, look_after) => (deferred, Some(look_after)),
+                Verdict::DeferForLong(deferred, until) => {
+                    (deferred, Some(Seen { until, members: ready.members.clone() }))
+                }
             };
             tellings.extend(self.defer(ready.group, &ready.memory, deferred.0, deferred.1));
         }
@@ -202,7 +207,7 @@ impl Visit<'_> {
         memory: &Memory,
         memories: &Memories,
         is_sweep: bool,
-    ) -> Result<Turn<'a>, (Deferred, Option<Timestamp>)> {
+    ) -> Result<Turn<'a>, (Deferred, Option<Seen>)> {
         let settings = &self.scope.settings;
         let at_once = |deferred: Deferred| (deferred, None);
         let terms = terms.as_ref().map_err(|bad| at_once(bad.clone()))?;
@@ -216,7 +221,14 @@ impl Visit<'_> {
         {
             return Err(at_once(Deferred::new(Deferral::SwapInProgress, format!("{execution} works on it"))));
         }
-        if let Some(deferred) = memory.past.forbids(settings, self.now) {
+        let members = fingerprint(&prospects);
+        let node = next_node(&prospects, memory).filter(|_| prospects.members.is_empty());
+        // What a run could not swap says nothing of members that came later, nor of the nodes after its own.
+        let has_others = memory.members_of_run.as_ref() != Some(&members)
+            || node.zip(memory.instance_id.as_ref()).is_some_and(|(node, last)| node.id > *last);
+        let paused = memory.past.forbids(settings, self.now);
+        if let Some(deferred) = paused.filter(|pause| pause.reason != Deferral::NothingSwapped || !has_others)
+        {
             return Err(at_once(deferred));
         }
         if let Some(window) = terms.window.as_ref().filter(|window| !window.is_open(self.now)) {
@@ -227,13 +239,17 @@ impl Visit<'_> {
         if let Some(deferred) = restless(group, instances, settings, self.now) {
             return Err(at_once(deferred));
         }
-        let known =
-            memory.told.as_ref().filter(|told| is_sweep && told.look_after.is_some_and(|at| self.now < at));
+        let known = memory.told.as_ref().filter(|told| {
+            is_sweep
+                && told.seen.as_ref().is_some_and(|seen| self.now < seen.until && seen.members == members)
+        });
         if let Some(told) = known {
-            return Err((told.deferred.clone(), told.look_after));
+            return Err((told.deferred.clone(), told.seen.clone()));
         }
-        let node = next_node(&prospects, memory).filter(|_| prospects.members.is_empty());
-        Ok(node.map_or(Turn::Group, Turn::Node))
+        Ok(match node {
+            Some(node) => Turn::Node(node, members),
+            None => Turn::Group(members),
+        })
     }
 
     /// Returns the holders of all leases that stand in the way of these groups.
@@ -309,7 +325,9 @@ impl Visit<'_> {
     ) -> Result<Option<Deferred>, CallError> {
         let (tools, now, place) = (self.tools, now(), &self.scope.place);
         let group = self.named(ready.group);
-        let name = execution_name(group.asg_name.as_str(), ready.group.arn.as_str(), now);
+        // A node has a name of its own: the next of its group may follow at once.
+        let node = ready.node.map_or("", |node| node.id.as_str());
+        let name = execution_name(group.asg_name.as_str(), &format!("{}{node}", ready.group.arn), now);
         let mut input = json!({"account_id": place.account_id, "region": place.region});
         let machine: &Machine = match ready.node {
             None => {
@@ -351,16 +369,7 @@ impl Visit<'_> {
         let instance_id = ready.node.map(|node| node.id.clone());
         let started = Started { group, execution_arn: execution, instance_id };
         tracing::info!(asg_name = %started.group.asg_name, execution = %started.execution_arn, "started");
-        let noted = tools
-            .table
-            .note_start(
-                &ready.group.arn,
-                &started.group,
-                &started.execution_arn,
-                started.instance_id.as_ref(),
-                now,
-            )
-            .await;
+        let noted = tools.table.note_start(&ready.group.arn, &started, &ready.members, now).await;
         let told = match event(OwnEvent::SwapStarted, &started) {
             Ok(event) => tools.announcements.put(vec![event]).await,
             Err(error) => Err(error),
@@ -378,11 +387,11 @@ impl Visit<'_> {
         group: &Group,
         memory: &Memory,
         deferred: Deferred,
-        look_after: Option<Timestamp>,
+        seen: Option<Seen>,
     ) -> Option<Telling> {
         let named = self.named(group);
         self.answer.deferred.push(NotNow { group: named.clone(), deferred: deferred.clone() });
-        let telling = Telling::of(named, &group.arn, memory.told.as_ref(), deferred, look_after, self.now);
+        let telling = Telling::of(named, &group.arn, memory.told.as_ref(), deferred, seen, self.now);
         telling.unwrap_or_else(|error| {
             self.fail(group, &error);
             None
@@ -410,6 +419,15 @@ impl Visit<'_> {
 /// Returns the cluster of a node, by its own tags or by its group's.
 fn cluster(group: &Group, node: &Instance) -> Option<ClusterName> {
     cluster_of(&node.tags).or_else(|| cluster_of(&group.tags))
+}
+
+/// Returns a text that differs once other members may be swapped.
+fn fingerprint(prospects: &Prospects<'_>) -> String {
+    let ids: BTreeSet<&InstanceId> =
+        prospects.members.iter().chain(&prospects.nodes).map(|i| &i.id).collect();
+    let mut hasher = DefaultHasher::new();
+    ids.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 /// Returns the node whose turn it is: the one after that of the last run, so that a node that can't be swapped holds up
