@@ -221,7 +221,8 @@ impl Visit<'_> {
         {
             return Err(at_once(Deferred::new(Deferral::SwapInProgress, format!("{execution} works on it"))));
         }
-        let members = fingerprint(&prospects);
+        let members = prospects.members.iter().chain(&prospects.nodes).map(|instance| &instance.id);
+        let members = fingerprint(&members.collect());
         let node = next_node(&prospects, memory).filter(|_| prospects.members.is_empty());
         // What a run could not swap says nothing of members that came later, nor of the nodes after its own.
         let has_others = memory.members_of_run.as_ref() != Some(&members)
@@ -421,12 +422,11 @@ fn cluster(group: &Group, node: &Instance) -> Option<ClusterName> {
     cluster_of(&node.tags).or_else(|| cluster_of(&group.tags))
 }
 
-/// Returns a text that differs once other members may be swapped.
-fn fingerprint(prospects: &Prospects<'_>) -> String {
-    let ids: BTreeSet<&InstanceId> =
-        prospects.members.iter().chain(&prospects.nodes).map(|i| &i.id).collect();
+/// Returns a text that differs for other members.
+#[must_use]
+pub fn fingerprint(members: &BTreeSet<&InstanceId>) -> String {
     let mut hasher = DefaultHasher::new();
-    ids.hash(&mut hasher);
+    members.hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 
