@@ -11,6 +11,7 @@ pub mod executions;
 pub mod input;
 pub mod look;
 pub mod remember;
+pub mod start;
 pub mod table;
 pub mod tell;
 pub mod tools;

@@ -5,30 +5,25 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use serde_json::json;
-use spot_cloud::announcements::event;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
 use spot_cloud::scopes::Scope;
 use spot_cloud::tables::swaps::slot_key;
-use spot_cloud::{CallError, Kind, RegionClients};
-use spot_domain::events::OwnEvent;
+use spot_cloud::{CallError, RegionClients};
 use spot_domain::swap::group::{Group, Instance};
-use spot_domain::tags::cluster_of;
 use spot_domain::watch::enrolment::{ENABLED_TAG, Enrolment, Terms, terms};
-use spot_domain::watch::name::{execution_name, next_name_at};
 use spot_domain::watch::prospects::{Prospects, restless};
 use spot_domain::watch::{Deferral, Deferred};
-use spot_domain::{ClusterName, ExecutionArn, InstanceId};
+use spot_domain::{ClusterName, InstanceId};
 
-use crate::answer::{Answer, Failure, Named, NotNow, Started};
-use crate::executions::{Begun, Machine, start};
+use crate::answer::{Answer, Failure, Named, NotNow};
 use crate::input::Request;
 use crate::look::{Look, Verdict};
 use crate::remember::remember;
+use crate::start::{Order, cluster, start, too_many};
 use crate::table::{Memories, Memory, Seen};
 use crate::tell::{Telling, tell};
-use crate::tools::{Tools, now};
+use crate::tools::Tools;
 
 /// A visit of one account and region.
 #[derive(Debug)]
@@ -50,6 +45,13 @@ struct Ready<'a> {
     /// The [`fingerprint`] of its members that may be swapped.
     members: String,
     memory: Memory,
+}
+
+impl Ready<'_> {
+    fn order(&self) -> Order<'_> {
+        let Self { group, node, members, memory } = self;
+        Order { group, node: *node, members, last: memory.execution.as_ref() }
+    }
 }
 
 /// Whose turn it is in a group. The text is the [`fingerprint`] of the members that may be swapped.
@@ -109,10 +111,21 @@ impl Visit<'_> {
                 Err((deferred, look)) => tellings.extend(self.defer(group, &memory, deferred, look)),
             }
         }
+        tellings.extend(self.start_all(ready, memories).await?);
+        tell(self.tools, tellings, self.now, self.answer).await;
+        Ok(())
+    }
+
+    /// Starts what may start of the groups that are ready. Returns the deferrals of the others.
+    async fn start_all(
+        &mut self,
+        mut ready: Vec<Ready<'_>>,
+        memories: &mut Memories,
+    ) -> Result<Vec<Telling>, CallError> {
         // Who has waited longest goes first.
         ready.sort_by_key(|ready| ready.memory.started_at);
         let leases = self.leases(&ready).await?;
-        let mut taken = BTreeMap::new();
+        let (mut tellings, mut taken) = (Vec::new(), BTreeMap::new());
         for ready in ready {
             if SystemTime::now() >= self.stop_at {
                 self.answer.partial = true;
@@ -120,36 +133,32 @@ impl Visit<'_> {
             }
             let cluster = ready.node.and_then(|node| cluster(ready.group, node));
             let verdict = match self.in_the_way(&ready, cluster.as_ref(), &leases, &taken, memories) {
-                Some(deferred) => Verdict::Defer(deferred),
-                None => match self.look(&ready).await {
-                    Ok(verdict) => verdict,
-                    Err(error) => {
-                        self.fail(ready.group, &error);
-                        continue;
-                    }
-                },
+                Some(deferred) => Ok(Verdict::Defer(deferred)),
+                None => self.look(&ready).await,
             };
             let deferred = match verdict {
-                Verdict::Start => match self.start(&ready, memories).await {
-                    Ok(None) => {
+                Ok(Verdict::Start) => {
+                    let begun = start(self.tools, self.scope, &ready.order(), memories, self.answer).await;
+                    if matches!(begun, Ok(None)) {
                         *taken.entry(cluster).or_insert(0) += 1;
-                        continue;
                     }
-                    Ok(Some(deferred)) => (deferred, None),
-                    Err(error) => {
-                        self.fail(ready.group, &error);
-                        continue;
-                    }
-                },
-                Verdict::Defer(deferred) => (deferred, None),
-                Verdict::DeferForLong(deferred, until) => {
-                    (deferred, Some(Seen { until, members: ready.members.clone() }))
+                    begun.map(|deferred| deferred.map(|deferred| (deferred, None)))
                 }
+                Ok(Verdict::Defer(deferred)) => Ok(Some((deferred, None))),
+                Ok(Verdict::DeferForLong(deferred, until)) => {
+                    Ok(Some((deferred, Some(Seen { until, members: ready.members.clone() }))))
+                }
+                Err(error) => Err(error),
             };
-            tellings.extend(self.defer(ready.group, &ready.memory, deferred.0, deferred.1));
+            match deferred {
+                Ok(Some((deferred, seen))) => {
+                    tellings.extend(self.defer(ready.group, &ready.memory, deferred, seen));
+                }
+                Ok(None) => {}
+                Err(error) => self.fail(ready.group, &error),
+            }
         }
-        tell(self.tools, tellings, self.now, self.answer).await;
-        Ok(())
+        Ok(tellings)
     }
 
     /// Returns the groups that the request names, and the instance that was launched, if that is its cause.
@@ -294,17 +303,7 @@ impl Visit<'_> {
                 return Some(Deferred::new(Deferral::SwapInProgress, detail));
             }
         }
-        self.too_many(memories.running.len())
-    }
-
-    fn too_many(&self, running: usize) -> Option<Deferred> {
-        let most = self.scope.settings.max_groups_at_once;
-        (running >= most as usize).then(|| {
-            Deferred::new(
-                Deferral::TooManyAtOnce,
-                format!("{running} executions of the loop run, of at most {most}"),
-            )
-        })
+        too_many(memories.running.len(), self.scope.settings.max_groups_at_once)
     }
 
     async fn look(&self, ready: &Ready<'_>) -> Result<Verdict, CallError> {
@@ -316,70 +315,6 @@ impl Visit<'_> {
             now: self.now,
         };
         look.at(ready.group.clone(), ready.node.map(|node| &node.id)).await
-    }
-
-    /// Starts the execution of a group. Returns why it was not started.
-    async fn start(
-        &mut self,
-        ready: &Ready<'_>,
-        memories: &mut Memories,
-    ) -> Result<Option<Deferred>, CallError> {
-        let (tools, now, place) = (self.tools, now(), &self.scope.place);
-        let group = self.named(ready.group);
-        // A node has a name of its own: the next of its group may follow at once.
-        let node = ready.node.map_or("", |node| node.id.as_str());
-        let name = execution_name(group.asg_name.as_str(), &format!("{}{node}", ready.group.arn), now);
-        let mut input = json!({"account_id": place.account_id, "region": place.region});
-        let machine: &Machine = match ready.node {
-            None => {
-                input["asg_name"] = json!(group.asg_name);
-                &tools.group_swap
-            }
-            Some(node) => {
-                input["instance_id"] = json!(node.id);
-                if let Some(cluster) = cluster(ready.group, node) {
-                    input["cluster_name"] = json!(cluster);
-                }
-                &tools.node_swap
-            }
-        };
-        let malformed = |error: spot_domain::ids::MalformedText| {
-            CallError::malformed("states:StartExecution", error.to_string())
-        };
-        let execution: ExecutionArn = machine.execution(&name).map_err(malformed)?;
-        // Counted in first: of two invocations that see the last free place, one gets it.
-        if !tools.table.count_in(&execution, self.scope.settings.max_groups_at_once).await? {
-            return Ok(self.too_many(self.scope.settings.max_groups_at_once as usize));
-        }
-        match start(&tools.sfn, machine, &name, &input).await {
-            Ok(Begun::Running) => {}
-            Ok(Begun::EndedAlready) => {
-                tools.table.count_out(vec![execution.to_string()]).await?;
-                let detail = format!("{execution} was started for it, and has ended");
-                return Ok(Some(Deferred::until(Deferral::StartedRecently, detail, next_name_at(now))));
-            }
-            Err(error) => {
-                // After any other error it may run: the next sweep asks Step Functions.
-                if error.kind != Kind::Retry {
-                    tools.table.count_out(vec![execution.to_string()]).await?;
-                }
-                return Err(error);
-            }
-        }
-        memories.running.insert(execution.clone());
-        let instance_id = ready.node.map(|node| node.id.clone());
-        let started = Started { group, execution_arn: execution, instance_id };
-        tracing::info!(asg_name = %started.group.asg_name, execution = %started.execution_arn, "started");
-        let noted = tools.table.note_start(&ready.group.arn, &started, &ready.members, now).await;
-        let told = match event(OwnEvent::SwapStarted, &started) {
-            Ok(event) => tools.announcements.put(vec![event]).await,
-            Err(error) => Err(error),
-        };
-        for error in [noted, told].into_iter().filter_map(Result::err) {
-            self.answer.failed.push(Failure::of(place, started.group.asg_name.as_str(), &error));
-        }
-        self.answer.started.push(started);
-        Ok(None)
     }
 
     /// Puts a deferral into the answer. Returns what is to be told and noted of it, if that is new.
@@ -415,11 +350,6 @@ impl Visit<'_> {
     fn named(&self, group: &Group) -> Named {
         Named { asg_name: group.name.clone(), place: self.scope.place.clone() }
     }
-}
-
-/// Returns the cluster of a node, by its own tags or by its group's.
-fn cluster(group: &Group, node: &Instance) -> Option<ClusterName> {
-    cluster_of(&node.tags).or_else(|| cluster_of(&group.tags))
 }
 
 /// Returns a text that differs for other members.
