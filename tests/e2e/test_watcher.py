@@ -80,7 +80,11 @@ def follow(group, answer):
 
 
 def test_a_tagged_group_moves_to_spot_and_no_other_group_is_touched(aws, scene, watch, inbox, settings):
-    web, plain, off = scene(size=2, tags=TAGGED), scene(size=1, minimum=0), scene(size=1, minimum=0, tags={ENABLED: "false"})
+    web, plain, off = (
+        scene(size=2, tags={**TAGGED, "spot-optimizer:last-error": "of an earlier run"}),
+        scene(size=1, minimum=0),
+        scene(size=1, minimum=0, tags={ENABLED: "false"}),
+    )
     aws.control.clear_calls()
     answer = watch()
     assert (list(started(answer)), answer["deferred"], answer["failed"], answer["partial"]) == ([web.name], [], [], False)
