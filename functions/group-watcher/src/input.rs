@@ -10,6 +10,7 @@ use serde_json::Value;
 use spot_cloud::input::BadInput;
 use spot_domain::events::{AUTO_SCALING_SOURCE, AwsEvent};
 use spot_domain::ids::MalformedText;
+use spot_domain::words::Cause;
 use spot_domain::{AccountId, GroupName, InstanceId, Region};
 
 /// What is to be looked at.
@@ -100,7 +101,7 @@ fn stamped<T: FromStr<Err = MalformedText>>(field: &str, text: Option<String>) -
 }
 
 fn bad(field: &str, problem: impl Into<String>) -> BadInput {
-    BadInput { field: field.to_owned(), problem: problem.into() }
+    BadInput { field: field.to_owned(), problem: Cause::from(problem.into()) }
 }
 
 #[cfg(test)]

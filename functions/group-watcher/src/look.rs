@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use spot_cloud::RegionClients;
 use spot_cloud::launch::gatekeeper::{Gatekeeper, PoolVerdict};
-use spot_cloud::{CallError, RegionClients};
 use spot_domain::ids::InstanceId;
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::Group;
@@ -43,7 +43,7 @@ impl Look<'_> {
     ///
     /// # Errors
     /// A call fails.
-    pub async fn at(&self, group: Group, node: Option<&InstanceId>) -> Result<Verdict, CallError> {
+    pub async fn at(&self, group: Group, node: Option<&InstanceId>) -> Result<Verdict, StepError> {
         let found = match node {
             None => self.members(group).await,
             Some(node) => self.node(group, node).await,
@@ -51,9 +51,13 @@ impl Look<'_> {
         match found {
             Ok((candidates, _)) if !candidates.is_empty() => Ok(self.gate(&candidates).await),
             Ok((_, skipped)) => Ok(self.for_long(Deferral::NoCandidate, in_words(&skipped))),
-            Err(StepError::GroupNotSupported(why)) => Ok(self.for_long(Deferral::GroupNotSupported, why)),
-            Err(StepError::GroupBusy(why)) => Ok(Verdict::Defer(Deferred::new(Deferral::GroupBusy, why))),
-            Err(error) => Err(CallError::malformed("look", error.to_string())),
+            Err(StepError::GroupNotSupported(why)) => {
+                Ok(self.for_long(Deferral::GroupNotSupported, why.to_string()))
+            }
+            Err(StepError::GroupBusy(why)) => {
+                Ok(Verdict::Defer(Deferred::new(Deferral::GroupBusy, why.to_string())))
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -1,9 +1,10 @@
 //! The start of an execution: counted in, started, noted and told, in this order.
 
 use serde_json::{Value, json};
+use spot_cloud::CallError;
 use spot_cloud::announcements::event;
+use spot_cloud::error::unreadable;
 use spot_cloud::scopes::Scope;
-use spot_cloud::{CallError, Kind};
 use spot_domain::events::OwnEvent;
 use spot_domain::ids::MalformedText;
 use spot_domain::swap::group::{Group, Instance};
@@ -48,8 +49,7 @@ pub async fn start(
     let node = order.node.map_or("", |node| node.id.as_str());
     let name = execution_name(group.asg_name.as_str(), &format!("{}{node}", order.group.arn), now);
     let (machine, input) = request(tools, &group, order);
-    let malformed = |e: MalformedText| CallError::malformed("states:StartExecution", e.to_string());
-    let execution = machine.execution(&name).map_err(malformed)?;
+    let execution = machine.execution(&name).map_err(unreadable::<MalformedText>("states:StartExecution"))?;
     // Counted in first: of two invocations that see the last free place, one gets it.
     if !tools.table.count_in(&execution, most).await? {
         return Ok(too_many(most as usize, most));
@@ -66,7 +66,7 @@ pub async fn start(
         }
         Err(error) => {
             // After any other error it may run.
-            if error.kind != Kind::Retry {
+            if error.is_refusal() {
                 tools.table.count_out(vec![execution.to_string()]).await?;
             }
             return Err(error);

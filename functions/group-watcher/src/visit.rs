@@ -15,6 +15,7 @@ use spot_domain::watch::enrolment::{ENABLED_TAG, Enrolment, Terms, terms};
 use spot_domain::watch::prospects::{Prospects, restless};
 use spot_domain::watch::{Deferral, Deferred};
 use spot_domain::{ClusterName, InstanceId};
+use spot_swap::error::StepError;
 
 use crate::answer::{Answer, Failure, Named, NotNow};
 use crate::input::Request;
@@ -142,7 +143,7 @@ impl Visit<'_> {
                     if matches!(begun, Ok(None)) {
                         *taken.entry(cluster).or_insert(0) += 1;
                     }
-                    begun.map(|deferred| deferred.map(|deferred| (deferred, None)))
+                    begun.map(|deferred| deferred.map(|deferred| (deferred, None))).map_err(StepError::from)
                 }
                 Ok(Verdict::Defer(deferred)) => Ok(Some((deferred, None))),
                 Ok(Verdict::DeferForLong(deferred, until)) => {
@@ -306,7 +307,7 @@ impl Visit<'_> {
         too_many(memories.running.len(), self.scope.settings.max_groups_at_once)
     }
 
-    async fn look(&self, ready: &Ready<'_>) -> Result<Verdict, CallError> {
+    async fn look(&self, ready: &Ready<'_>) -> Result<Verdict, StepError> {
         let look = Look {
             clients: self.clients,
             gatekeeper: &self.tools.gatekeeper,

@@ -3,6 +3,7 @@
 //! Start at [`group`] and [`selection`] for the choice, at [`journal`] and [`recovery`] for what survives a crash.
 
 pub mod belongings;
+pub mod decrement;
 pub mod eviction;
 pub mod fitness;
 pub mod group;

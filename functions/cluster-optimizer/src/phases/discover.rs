@@ -23,9 +23,9 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     let Site { account_id, region, settings, clients, .. } = &site;
     let group = groups::describe(&clients.autoscaling, &request.asg_name).await?.ok_or_else(|| {
         let name = &request.asg_name;
-        StepError::GroupNotFound(format!(
-            "asg_name: account {account_id} has no Auto Scaling group {name:?} in {region}"
-        ))
+        StepError::GroupNotFound(
+            format!("asg_name: account {account_id} has no Auto Scaling group {name:?} in {region}").into(),
+        )
     })?;
     let Plan { hooks, look, selection } = group::plan(clients, region, settings, group).await?;
     let group = &look.group;
