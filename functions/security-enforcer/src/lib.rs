@@ -74,7 +74,7 @@ impl SecurityEnforcer {
     /// The run could not begin: an input, an account or a setting is bad. Nothing was changed.
     pub async fn handle(&self, event: Value, run: &str) -> Result<AuditSummary, EnforcerError> {
         let work = async {
-            let summary = self.run(event, run).await;
+            let summary = Box::pin(self.run(event, run)).await; // the type of one deep future is too deep for rustc
             match &summary {
                 Ok(summary) => tracing::info!(?summary, "audited"),
                 Err(error) => tracing::error!(error = error.name(), "{error}"),
@@ -146,7 +146,7 @@ impl SecurityEnforcer {
             let (auditor, ec2) = (auditor.clone(), self.ec2(&visit).await);
             // A task stands in no span but its own.
             let span = tracing::error_span!("visit", place = %visit.place);
-            running.spawn(async move { auditor.audit(visit, ec2).await }.instrument(span));
+            running.spawn(async move { Box::pin(auditor.audit(visit, ec2)).await }.instrument(span));
         }
         while let Some(audit) = running.join_next().await {
             ended.push(audit);
