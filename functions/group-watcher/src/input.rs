@@ -123,17 +123,15 @@ mod tests {
             region: region.map(|region| region.parse().unwrap()),
             launched: launched.map(|id| id.parse().unwrap()),
         };
-        assert_eq!(parse(json!({})), Ok(Request::Sweep));
-        assert_eq!(parse(json!({"asg_name": "web"})), Ok(group(None, None, None)));
+        assert_eq!(parse(json!({})).unwrap(), Request::Sweep);
+        assert_eq!(parse(json!({"asg_name": "web"})).unwrap(), group(None, None, None));
         let there = json!({"asg_name": "web", "account_id": "123456789012", "region": "eu-west-1"});
-        assert_eq!(parse(there), Ok(group(Some("123456789012"), Some("eu-west-1"), None)));
+        assert_eq!(parse(there).unwrap(), group(Some("123456789012"), Some("eu-west-1"), None));
         let launched = group(Some("123456789012"), Some("us-east-1"), Some("i-0123456789abcdef0"));
-        assert_eq!(parse(sample()), Ok(launched));
+        assert_eq!(parse(sample()).unwrap(), launched);
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/group-watcher-sweep.json");
-        assert_eq!(
-            parse(serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()),
-            Ok(Request::Sweep)
-        );
+        let sweep = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(parse(sweep).unwrap(), Request::Sweep);
     }
 
     #[test]
