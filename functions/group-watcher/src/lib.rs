@@ -25,6 +25,7 @@ use spot_cloud::environment::BadEnvironment;
 use spot_cloud::scopes::{AccountRegion, PlanError, Unreadable, plan};
 use spot_cloud::tables::accounts::AccountError;
 use spot_domain::watch::name::NAMED_FOR_SECONDS;
+use tracing::Instrument;
 
 use answer::{Answer, Failure};
 use error::WatchError;
@@ -59,19 +60,22 @@ impl GroupWatcher {
     /// # Errors
     /// The input, an account or a setting is wrong, or a table does not answer. Nothing was started.
     pub async fn handle(&self, event: Value, deadline: SystemTime) -> Result<Answer, WatchError> {
-        let answer = self.run(event, deadline).await;
-        match &answer {
-            Ok(answer) => tracing::info!(
-                looked_at = answer.looked_at,
-                started = ?answer.started,
-                deferred = answer.deferred.len(),
-                partial = answer.partial,
-                failed = ?answer.failed,
-                "watched"
-            ),
-            Err(error) => tracing::error!(error = error.name(), "{error}"),
-        }
-        answer
+        let work = async {
+            let answer = self.run(event, deadline).await;
+            match &answer {
+                Ok(answer) => tracing::info!(
+                    looked_at = answer.looked_at,
+                    started = ?answer.started,
+                    deferred = answer.deferred.len(),
+                    partial = answer.partial,
+                    failed = ?answer.failed,
+                    "watched"
+                ),
+                Err(error) => tracing::error!(error = error.name(), "{error}"),
+            }
+            answer
+        };
+        work.instrument(tracing::error_span!("watch")).await
     }
 
     async fn run(&self, event: Value, deadline: SystemTime) -> Result<Answer, WatchError> {
@@ -115,7 +119,8 @@ impl GroupWatcher {
                 stop_at,
                 answer: &mut answer,
             };
-            if let Err(error) = visit.run(&request, &mut memories).await {
+            let span = tracing::error_span!("visit", place = %scope.place);
+            if let Err(error) = visit.run(&request, &mut memories).instrument(span).await {
                 answer.failed.push(Failure::at(&scope.place, &error));
             }
         }

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use crate::enrolment::Enrolment;
 use crate::ids::{AccountId, ClusterName, InstanceType, Region};
 use crate::old_instance::OldInstance;
 use crate::owner_marks::{OwnerMark, Trust};
 use crate::tags::Tags;
-use crate::watch::enrolment::Enrolment;
 
 mod values;
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::Value;
+use crate::enrolment::Enrolment;
 use crate::ids::{ClusterName, InstanceType};
 use crate::old_instance::OldInstance;
 use crate::owner_marks::OwnerMark;
 use crate::tags::GROUP_NAME_TAG;
-use crate::watch::enrolment::Enrolment;
 
 /// A set of values that a setting takes.
 pub(super) trait Values<T> {

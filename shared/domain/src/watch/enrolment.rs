@@ -1,7 +1,6 @@
 //! Enrolment: which groups the loop keeps on Spot, as their owners say by tags.
 
-use serde::{Deserialize, Serialize};
-
+use crate::enrolment::Enrolment;
 use crate::swap::group_tags::{BadTag, GroupTags};
 use crate::tags::Tags;
 use crate::watch::window::Window;
@@ -10,16 +9,6 @@ use crate::watch::window::Window;
 pub const ENABLED_TAG: &str = "spot-optimizer:enabled";
 /// The times at which a swap may start. Without the tag, at any time.
 pub const WINDOW_TAG: &str = "spot-optimizer:window";
-
-/// The groups that are enrolled without a word of their owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Enrolment {
-    /// None: a group is enrolled by its tag.
-    OptIn,
-    /// All: a group is taken out by its tag.
-    OptOut,
-}
 
 /// What the owner of an enrolled group says of the loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
