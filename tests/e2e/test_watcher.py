@@ -207,7 +207,11 @@ def test_one_starts_where_two_ask_and_no_more_run_than_may(aws, scene, watch, se
         answers = [answer.result() for answer in [both.submit(watch, first), both.submit(watch, first)]]
     arns = {arn for answer in answers for arn in started(answer).values()}
     assert len(arns) == 1 and len(executions(aws, first)) == 1
-    assert {reason for answer in answers for reason in deferred(answer).values()} <= {"SWAP_IN_PROGRESS", "TOO_MANY_AT_ONCE"}
+    assert {reason for answer in answers for reason in deferred(answer).values()} <= {
+        "SWAP_IN_PROGRESS",
+        "TOO_MANY_AT_ONCE",
+        "STARTED_RECENTLY",
+    }
     answer = watch()
     assert deferred(answer) == {first.name: "SWAP_IN_PROGRESS", second.name: "TOO_MANY_AT_ONCE"}
     assert executions(aws, second) == []

@@ -61,7 +61,7 @@ pub async fn start(
             if order.last == Some(&execution) {
                 tools.table.count_out(vec![execution.to_string()]).await?;
             }
-            let detail = format!("{execution} was started for it, and has ended");
+            let detail = format!("{execution} was started for it already");
             return Ok(Some(Deferred::until(Deferral::StartedRecently, detail, next_name_at(now))));
         }
         Err(error) => {
