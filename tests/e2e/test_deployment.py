@@ -98,8 +98,9 @@ def test_the_sample_status_change_is_understood(aws):
     assert set(summary) == {"running", "finished", "undone", "waiting", "too_early", "left_alone"}
 
 
-def test_the_sample_input_of_a_swap_is_understood(aws):
-    execution = aws.wait_execution(aws.start_execution(event("cluster-swap-input")))
+@pytest.mark.parametrize("name", ["cluster-swap-input", "cluster-swap-replace-input", "cluster-swap-to-on-demand-input"])
+def test_the_sample_input_of_a_swap_is_understood(aws, name):
+    execution = aws.wait_execution(aws.start_execution(event(name)))
     assert execution["error"] == "GroupNotFound"
 
 
@@ -137,6 +138,7 @@ def test_every_sample_is_tested_here():
         "execution-status-change", "cluster-swap-input", "security-audit", "security-audit-schedule",
         "waste-scan-input", "waste-scan-schedule", "waste-scan-to-be-continued",
         "risk-measure", "spot-pool-interrupted", "lab-swap-input", "node-swap-input",
+        "cluster-swap-replace-input", "cluster-swap-to-on-demand-input",
     }  # fmt: skip
 
 

@@ -43,7 +43,9 @@ def requested(**tags):
 
 OURS = tagged("spot-optimizer:swap", ManagedBy="SpotOptimizer")
 SPOT = {"ec2:InstanceMarketType": "spot"}
+ON_DEMAND = {"ec2:InstanceMarketType": "on-demand"}
 MARK = requested(ManagedBy="SpotOptimizer")
+SWAP_MARK = requested(**{"ManagedBy": "SpotOptimizer", "spot-optimizer:swap": "i-0a-1"})
 TO_EC2 = {"iam:PassedToService": "ec2.amazonaws.com"}
 VIA_EC2 = {"kms:ViaService": "ec2.eu-west-1.amazonaws.com"}
 MEMBER = "aws:autoscaling:groupName"
@@ -112,7 +114,10 @@ EVERYWHERE = [
     # Launch.
     ("Spot with our mark", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", {**SPOT, **MARK}, LAUNCHERS),
     ("Spot without it", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", SPOT, NOBODY),
-    ("On-Demand", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", {"ec2:InstanceMarketType": "on-demand", **MARK}, NOBODY),
+    ("On-Demand of a swap", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", {**ON_DEMAND, **SWAP_MARK}, [CLUSTER]),
+    ("On-Demand with our mark", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", {**ON_DEMAND, **MARK}, NOBODY),
+    ("On-Demand without it", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", ON_DEMAND, NOBODY),
+    ("a capacity block", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", {"ec2:InstanceMarketType": "capacity-block", **SWAP_MARK}, NOBODY),
     ("a subnet", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:subnet/subnet-0a", {}, LAUNCHERS),
     ("a fleet", "ec2:CreateFleet", "arn:aws:ec2:eu-west-1:{account}:fleet/*", {}, NOBODY),
     ("a template", "ec2:CreateLaunchTemplateVersion", "arn:aws:ec2:eu-west-1:{account}:launch-template/lt-0a", {}, NOBODY),

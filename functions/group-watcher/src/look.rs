@@ -8,6 +8,7 @@ use spot_cloud::RegionClients;
 use spot_cloud::launch::gatekeeper::{Gatekeeper, PoolVerdict};
 use spot_domain::ids::InstanceId;
 use spot_domain::settings::Settings;
+use spot_domain::swap::asked::Asked;
 use spot_domain::swap::group::Group;
 use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
@@ -62,7 +63,7 @@ impl Look<'_> {
     }
 
     async fn members(&self, group: Group) -> Result<(Vec<Candidate>, Vec<NotSwapped>), StepError> {
-        let plan = group::plan(self.clients, self.region, self.settings, group).await?;
+        let plan = group::plan(self.clients, self.region, self.settings, group, &Asked::default()).await?;
         Ok((plan.selection.candidates, plan.selection.skipped))
     }
 
@@ -72,7 +73,7 @@ impl Look<'_> {
         id: &InstanceId,
     ) -> Result<(Vec<Candidate>, Vec<NotSwapped>), StepError> {
         group::refuse_unfit(self.clients, &group).await?;
-        let look = group::look_for(self.clients, self.region, group, id).await?;
+        let look = group::look_for(self.clients, self.region, group, id, &Asked::default()).await?;
         let selected = select_one(look.view(), id, self.settings, MemberKind::Node);
         Ok(match selected.map_err(|bad| group::malformed(&look.group, &bad))? {
             Ok(candidate) => (vec![candidate], Vec::new()),

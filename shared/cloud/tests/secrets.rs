@@ -7,7 +7,7 @@ use aws_sdk_ec2::error::SdkError;
 use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeError;
 use spot_cloud::ec2::instances;
 use spot_cloud::{CallError, Kind};
-use spot_domain::words::{LONGEST, chain};
+use spot_domain::words::LONGEST;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
 async fn refused_by(answer: ScriptedAnswer) -> CallError {
@@ -28,13 +28,15 @@ async fn an_answer_that_cant_be_read_is_not_repeated() {
 #[tokio::test]
 async fn the_sdks_error_is_kept_and_said_once() {
     let of = |code| ScriptedAnswer::ec2_error(400, code).saying("its words");
-    let cut_short = ScriptedAnswer::ok("<DescribeInstanceAttributeResponse>".to_owned());
-    for (answer, message) in [(of("InvalidInstanceID.NotFound"), "its words"), (cut_short, "")] {
+    let unreadable = ScriptedAnswer::ok("<userData>");
+    for (answer, message) in
+        [(of("InvalidInstanceID.NotFound"), "its words"), (unreadable, "DescribeInstanceAttribute")]
+    {
         let error = refused_by(answer).await;
         let source = std::error::Error::source(&error).unwrap();
         assert!(source.downcast_ref::<SdkError<DescribeInstanceAttributeError, HttpResponse>>().is_some());
         assert!(error.message.contains(message), "{error}");
-        let said = chain(&error);
+        let said = error.to_string();
         assert_eq!(said.matches(&error.message).count(), 1, "{said}");
     }
 }

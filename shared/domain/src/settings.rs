@@ -98,8 +98,11 @@ settings! {
     /// stops nothing.
     max_poisoned_share_of_region: u32 = 20, in 1..=100;
 
-    /// The most instances that one execution swaps, unless its input asks for fewer.
-    max_swaps: u32 = 100, in 1..=500;
+    /// The most instances that one start swaps, unless its input asks for fewer.
+    max_swaps: u32 = 500, in 1..=500;
+    /// Steps after which an execution of a group goes on in another one. Step Functions ends an execution at 25,000
+    /// events of its history, and a step makes about ten.
+    steps_per_execution: u32 = 2_000, in 10..=2_000;
     /// On-Demand instances that every group keeps, unless its tag or policy asks for more.
     min_on_demand: u32 = 0, in 0..=10_000;
     /// Percent by which a pool's Spot price must lie below the On-Demand price of the old instance.

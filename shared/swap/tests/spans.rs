@@ -86,7 +86,7 @@ fn of_a_visit() {
         spans::note_swap(&other);
         tracing::warn!("not reconciled");
     };
-    let lines = logged(LevelFilter::WARN, visit.instrument(spans::visit(&held)));
+    let lines = logged(LevelFilter::WARN, async { visit.instrument(spans::visit(&held)).await });
     for (line, swap) in lines.iter().zip([&swap, &other]) {
         let span = &line["span"];
         assert_eq!((&span["execution"], &span["on"]), (&json!(execution), &json!(on)), "{line}");

@@ -15,6 +15,7 @@ use spot_cluster::drain::State;
 use spot_cluster::ownership::NodeOwner;
 use spot_cluster::preflight::{Gathered, Line, PodFate, Report, Terms};
 use spot_cluster::{node, preflight};
+use spot_domain::swap::asked::Asked;
 use spot_domain::swap::fitness::Hook;
 use spot_domain::swap::group::Instance;
 use spot_domain::swap::journal::{NodeSwap, SwapKind};
@@ -298,7 +299,8 @@ impl Looks<'_> {
             return Ok(Err((Reason::NotInGroup, detail)));
         };
         let hooks = group::refuse_unfit(&self.0.clients, &group).await?;
-        let look = group::look_for(&self.0.clients, &self.0.region, group, &instance.id).await?;
+        let (clients, region) = (&self.0.clients, &self.0.region);
+        let look = group::look_for(clients, region, group, &instance.id, &Asked::default()).await?;
         let selected = select_one(look.view(), &instance.id, &self.0.settings, MemberKind::Node)
             .map_err(|bad| group::malformed(&look.group, &bad))?;
         Ok(selected

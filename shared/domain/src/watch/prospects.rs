@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::ids::InstanceId;
 use crate::settings::Settings;
+use crate::swap::asked::Asked;
 use crate::swap::group::{Group, Instance};
 use crate::swap::group_tags::{BadTag, GroupTags};
 use crate::swap::scaling::scaling;
@@ -34,12 +35,12 @@ impl<'a> Prospects<'a> {
     ) -> Result<Self, BadTag> {
         let tags = GroupTags::parse(&group.tags)?;
         let may_go = on_demand(group, instances).saturating_sub(floor(group, group.desired, &tags, settings));
-        let mut prospects = Self::default();
+        let (mut prospects, asked) = (Self::default(), Asked::default());
         if may_go == 0 {
             return Ok(prospects);
         }
         for member in &group.members {
-            let Ok(instance) = judged(member, instances.get(&member.id)) else { continue };
+            let Ok(instance) = judged(member, instances.get(&member.id), &asked) else { continue };
             if unwilling(group, instance, settings).is_err() {
                 continue;
             }

@@ -1,11 +1,13 @@
 //! Gate: asks about the pools of all candidates in one read. Each candidate keeps only the pools that are clear
 //! and cheaper than its old instance. A candidate without a pool is skipped. Changes nothing; if the gate does not
 //! answer, the run ends with everything as it is.
+//!
+//! A candidate whose replacement is On-Demand has no pool to ask about: it is only priced.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use spot_cloud::launch::gatekeeper::PoolVerdict;
+use spot_cloud::launch::gatekeeper::{GateClosed, PoolVerdict};
 use spot_domain::swap::selection::Candidate;
 use spot_domain::words::first_few;
 use spot_domain::{Pool, Reason};
@@ -21,12 +23,12 @@ use crate::work::{Next, Work};
 /// The access to the account is unknown.
 pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> {
     let queue = std::mem::take(&mut work.queue);
-    let pools: BTreeSet<&Pool> = queue.iter().flat_map(|c| &c.pools).collect();
-    let pools: Vec<Pool> = pools.into_iter().cloned().collect();
-    if pools.is_empty() {
+    if queue.is_empty() {
         return Ok(work.next_candidate());
     }
-    let verdicts = match context.gatekeeper.ask(&pools).await {
+    let pools: BTreeSet<&Pool> = queue.iter().filter(|c| c.to.is_spot()).flat_map(|c| &c.pools).collect();
+    let pools: Vec<Pool> = pools.into_iter().cloned().collect();
+    let verdicts = match ask(context, &pools).await {
         Ok(verdicts) => verdicts,
         Err(closed) => {
             tracing::error!(on = %work.lease.on, "the gate is closed: {closed}");
@@ -63,6 +65,10 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     Ok(work.next_candidate())
 }
 
+async fn ask(context: &Context, pools: &[Pool]) -> Result<Vec<PoolVerdict>, GateClosed> {
+    if pools.is_empty() { Ok(Vec::new()) } else { context.gatekeeper.ask(pools).await }
+}
+
 /// The reason why a pool, or all pools of a candidate, may not be launched into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -97,6 +103,9 @@ impl Refusal {
 }
 
 fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Candidate, Option<Refusal>) {
+    if candidate.to.is_on_demand() {
+        return (candidate, None);
+    }
     let refused: Vec<(Pool, Refusal)> = refusals
         .iter()
         .filter(|(pool, _)| candidate.pools.contains(pool))
@@ -110,12 +119,15 @@ fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Can
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spot_domain::swap::market::Market;
     use spot_domain::swap::pricing::Prices;
 
     fn candidate(types: &[&str]) -> Candidate {
         Candidate {
             instance_id: "i-12345678".parse().unwrap(),
             instance_type: types[0].parse().unwrap(),
+            from: Market::OnDemand,
+            to: Market::Spot,
             pools: types.iter().map(|t| format!("us-east-1#use1-az6#{t}").parse().unwrap()).collect(),
             availability_zone: "us-east-1a".into(),
             billed_as: None,
@@ -139,5 +151,14 @@ mod tests {
 
         let (_, refused) = keep_cleared(candidate(&["m5.large"]), &refusals);
         assert_eq!(refused.unwrap().detail, "us-east-1#use1-az6#m5.large: poisoned until X");
+    }
+
+    #[test]
+    fn the_poison_of_a_pool_says_nothing_of_on_demand() {
+        let poisoned: Pool = "us-east-1#use1-az6#m5.large".parse().unwrap();
+        let refusals =
+            [(&poisoned, Refusal { reason: Reason::PoolPoisoned, detail: "poisoned until X".into() })];
+        let back = Candidate { from: Market::Spot, to: Market::OnDemand, ..candidate(&["m5.large"]) };
+        assert_eq!(keep_cleared(back.clone(), &refusals), (back, None));
     }
 }
