@@ -13,12 +13,13 @@ use spot_domain::words::Cause;
 use crate::clients::Stack;
 use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, Kind, failed};
-pub use crate::tables::leases::{Lease, Leased, Owner};
+pub use crate::tables::leases::{Lease, Leased, Owner, slot_key};
 use crate::tables::row::{Row, number, seconds, text};
 
 mod error;
 mod held;
 mod newcomers;
+mod owners;
 mod replacements;
 
 pub use error::SwapsError;
