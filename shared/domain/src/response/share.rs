@@ -17,7 +17,9 @@ pub struct AtRisk(BTreeMap<InstanceId, Timestamp>);
 
 /// More are at risk than may be replaced within an hour.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{admitted} of the group were replaced within an hour, and max_at_risk_percent ({percent} % of {size}) allows no more")]
+#[error(
+    "{admitted} of the group were replaced within an hour, and max_at_risk_percent ({percent} % of {size}) allows no more"
+)]
 pub struct TooMany {
     admitted: usize,
     percent: u32,
@@ -29,7 +31,13 @@ impl AtRisk {
     ///
     /// # Errors
     /// The share of the last hour is used up.
-    pub fn admit(&mut self, id: &InstanceId, size: usize, percent: u32, now: Timestamp) -> Result<(), TooMany> {
+    pub fn admit(
+        &mut self,
+        id: &InstanceId,
+        size: usize,
+        percent: u32,
+        now: Timestamp,
+    ) -> Result<(), TooMany> {
         self.0.retain(|_, at| now.duration_since(*at) < WINDOW);
         if self.0.contains_key(id) {
             return Ok(());

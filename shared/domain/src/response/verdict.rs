@@ -44,7 +44,8 @@ pub fn rescued<'a>(
     if let Some(marked) = kubernetes(&instance.tags).or_else(|| kubernetes(&group.tags)) {
         return Err(Because::of(AnswerReason::KubernetesNode, marked.detail()));
     }
-    if let Some(marked) = service(&group.tags).filter(|marked| matches!(marked.owner, Owner::GroupService(_))) {
+    if let Some(marked) = service(&group.tags).filter(|marked| matches!(marked.owner, Owner::GroupService(_)))
+    {
         return Err(Because::of(AnswerReason::ManagedElsewhere, marked.detail()));
     }
     if let Some(why) = group.unsupported_or_busy() {
@@ -59,19 +60,33 @@ pub fn rescued<'a>(
 }
 
 fn in_our_care(instance: &Instance, group: &Group, settings: &Settings) -> Result<(), Because> {
-    let opted_out = |tag: &str| Because::of(AnswerReason::OptedOut, format!("tag {tag}"));
-    if settings.opts_out(&group.tags) || settings.opts_out(&instance.tags) {
-        return Err(opted_out(&settings.opt_out_tag));
+    if let Some(why) = opted_out(group, settings) {
+        return Err(why);
+    }
+    if settings.opts_out(&instance.tags) {
+        let detail = format!("tag {} of the instance", settings.opt_out_tag);
+        return Err(Because::of(AnswerReason::OptedOut, detail));
     }
     match enrolment(&group.tags) {
-        Some(true) => Ok(()),
-        Some(false) => Err(opted_out(&format!("{ENABLED_TAG} of group {}", group.name))),
+        Some(_) => Ok(()),
         None if was_launched_by_a_swap(instance) => Ok(()),
         None => {
-            let detail = format!("group {} has no tag {ENABLED_TAG}=true, and no swap launched it", group.name);
+            let detail =
+                format!("group {} has no tag {ENABLED_TAG}=true, and no swap launched it", group.name);
             Err(Because::of(AnswerReason::NotEnrolled, detail))
         }
     }
+}
+
+/// Returns the owner's word against any change of the group; `None` if there is none.
+#[must_use]
+pub fn opted_out(group: &Group, settings: &Settings) -> Option<Because> {
+    let tag = match enrolment(&group.tags) {
+        Some(false) => ENABLED_TAG,
+        _ if settings.opts_out(&group.tags) => &settings.opt_out_tag,
+        _ => return None,
+    };
+    Some(Because::of(AnswerReason::OptedOut, format!("tag {tag} of group {}", group.name)))
 }
 
 /// Returns the owner's word on the loop. A value that can't be read enrols nothing.

@@ -197,11 +197,16 @@ impl Journal {
     /// The group launches the replacement: an answer has no newcomer of its own.
     fn contradiction_of_answer(&self) -> Option<String> {
         if let Some(newcomer) = &self.newcomer {
-            return Some(format!("it names newcomer {newcomer}, and an answer to an interruption launches none"));
+            return Some(format!(
+                "it names newcomer {newcomer}, and an answer to an interruption launches none"
+            ));
         }
         let is_begun = matches!(self.stage, Stage::Attaching | Stage::Retiring);
         (is_begun && self.original.is_none()).then(|| {
-            format!("it does not say what the group was like, and is past the beginning (stage {})", self.stage.name())
+            format!(
+                "it does not say what the group was like, and is past the beginning (stage {})",
+                self.stage.name()
+            )
         })
     }
 

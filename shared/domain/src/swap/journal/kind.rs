@@ -174,7 +174,9 @@ impl TryFrom<Wire> for SwapKind {
             Wire { answer: Some(answer), node: None, leaving_node: None, kept: None, lab: None } => {
                 Ok(Self::Answer(answer))
             }
-            Wire { answer: Some(_), .. } => Err("answer: an answer to an interruption is no swap of another kind"),
+            Wire { answer: Some(_), .. } => {
+                Err("answer: an answer to an interruption is no swap of another kind")
+            }
             Wire { node: Some(_), lab: Some(_), .. } => {
                 Err("node, lab: a swap is of a node or of an instance in no group, never of both")
             }

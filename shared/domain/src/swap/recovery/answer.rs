@@ -54,14 +54,14 @@ impl Action {
 #[must_use]
 pub fn next(journal: &Journal, observed: &Observed) -> Decision<Action> {
     // Nothing was raised yet, or there is no group any more.
-    let Some(answer) = Answer::of(journal, observed) else { return Decision::Done(End::Undone) };
-    answer.next()
+    let Some(position) = Position::of(journal, observed) else { return Decision::Done(End::Undone) };
+    position.next()
 }
 
 /// Says what may be left in desired: nothing proves whose that is.
 #[must_use]
 pub fn doubt(journal: &Journal, observed: &Observed) -> Option<String> {
-    let answer = Answer::of(journal, observed)?;
+    let answer = Position::of(journal, observed)?;
     answer.is_in_doubt().then(|| {
         format!(
             "desired capacity is {}, it was {} before {} was interrupted, and nothing proves whose the rest is; lower it by \
@@ -74,7 +74,7 @@ pub fn doubt(journal: &Journal, observed: &Observed) -> Option<String> {
 /// Returns true if as many serve without the doomed instance as served with it: it may leave.
 #[must_use]
 pub fn is_replaced(journal: &Journal, observed: &Observed) -> bool {
-    Answer::of(journal, observed).is_some_and(|answer| answer.rest_serves())
+    Position::of(journal, observed).is_some_and(|answer| answer.rest_serves())
 }
 
 /// Returns true if the doomed instance has to leave now, whatever serves.
@@ -83,7 +83,7 @@ pub fn is_time_up(ends_at: Timestamp, now: Timestamp) -> bool {
     ends_at.duration_since(now) <= RELEASE_BEFORE_END
 }
 
-struct Answer<'a> {
+struct Position<'a> {
     journal: &'a Journal,
     observed: &'a Observed,
     group: &'a Group,
@@ -91,7 +91,7 @@ struct Answer<'a> {
     answer: AnswerJournal,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> Position<'a> {
     fn of(journal: &'a Journal, observed: &'a Observed) -> Option<Self> {
         let (group, original) = (observed.group.as_ref()?, journal.original.as_ref()?);
         Some(Self { journal, observed, group, original, answer: journal.kind.answer()? })

@@ -31,7 +31,7 @@ fn raise(journal: &mut Journal, raise: Raise) {
 
 /// The group of two after the raise, with these members.
 fn seen(desired: u32, max: u32, members: Vec<Member>) -> Observed {
-    let group = Group { desired, max, members, ..group_of(2) };
+    let group = Group { max, desired, members, ..group_of(2) };
     Observed { group: Some(group), not_yet_healthy: vec![], calls_may_land: false, now: at(10) }
 }
 
@@ -103,7 +103,11 @@ fn a_raise_without_an_answer_counts_only_where_nobody_else_can_have_made_it() {
     let mut asked = journal();
     raise(&mut asked, Raise::Asked);
     let all = || vec![member(0), member(1), member(LATER)];
-    assert_eq!(next(&asked, &seen(3, 3, all())), act(Action::Release(id(DOOMED))), "above the owner's MaxSize");
+    assert_eq!(
+        next(&asked, &seen(3, 3, all())),
+        act(Action::Release(id(DOOMED))),
+        "above the owner's MaxSize"
+    );
     let soon = Observed { calls_may_land: true, ..seen(2, 3, vec![member(0), member(1)]) };
     assert!(waits(&next(&asked, &soon)), "it may still land");
     // Below the owner's MaxSize a policy may have raised it: nobody is removed, and a person is told.
