@@ -6,18 +6,11 @@ import json
 import pytest
 import yaml
 
-from lab_scene import MACHINE, Lab, held_up
+from lab_scene import MACHINE, held_up
 from local_aws.lab import USER_DATA
 from local_aws.paths import ROOT
-from scene import wait_for
 
 SOURCE = ROOT / "functions/lab-optimizer/swap.asl.yaml"
-
-
-@pytest.fixture
-def quick_recovery(settings):
-    """Reconciles dead executions at once: safe here, because the Lambda that may still run only reads."""
-    settings(reconcile_after_seconds=0)
 
 
 # -- what a swap does ------------------------------------------------------------------------------------------------
@@ -118,90 +111,6 @@ def test_two_executions_do_not_meet(lab):
     web.arn = first
     web.aws.control.instance(web.old.newcomer(), status="ok")
     web.assert_swapped(web.end())
-
-
-# -- what is refused -------------------------------------------------------------------------------------------------
-
-REFUSALS = {
-    "KUBERNETES_NODE": lambda w: w.old.tag("kubernetes.io/cluster/lab", "owned"),
-    "OPTED_OUT": lambda w: w.old.tag("spot-optimizer:opt-out", "true"),
-    "TERMINATION_PROTECTED": lambda w: w.old.modify(DisableApiTermination={"Value": True}),
-    "STOP_PROTECTED": lambda w: w.old.modify(DisableApiStop={"Value": True}),
-    "NOT_SPOT_CAPABLE": lambda w: w.aws.control.instance(w.old.id, set={"Placement.Tenancy": "host"}),
-    "MANAGED_ELSEWHERE": lambda w: w.aws.control.instance(w.old.id, set={"Operator": {"Managed": True, "Principal": "service"}}),
-    "INSTANCE_STORE": lambda w: w.aws.control.instance(w.old.id, set={"RootDeviceType": "instance-store"}),
-    "NOT_REPRODUCIBLE": lambda w: w.old.modify(SourceDestCheck={"Value": False}),
-}
-
-
-@pytest.mark.parametrize("reason", REFUSALS)
-def test_refused(lab, reason):
-    web = lab()
-    REFUSALS[reason](web)
-    web.aws.control.clear_calls()
-    report = web.swap(capture_image=True)
-    assert (report["outcome"], report["reason"]) == ("REFUSED", reason), report
-    assert "new_instance_id" not in report
-    web.assert_nothing_changed()
-
-
-def test_a_member_of_a_group_is_refused(lab_account, scene):
-    group = scene(size=1)
-    lab_account.control.clear_calls()
-    arn = lab_account.start_execution({"instance_id": group.old[0]}, machine=MACHINE)
-    report = lab_account.wait_execution(arn)["output"]
-    assert (report["outcome"], report["reason"]) == ("REFUSED", "GROUP_MEMBER"), report
-    group.assert_nothing_changed()
-
-
-def test_an_instance_store_is_refused_without_consent(lab):
-    web = lab(instance_type="m5d.large")
-    web.aws.control.clear_calls()
-    report = web.swap()
-    assert (report["outcome"], report["reason"]) == ("REFUSED", "INSTANCE_STORE")
-    assert "an image holds EBS volumes only" in report["detail"]
-    web.assert_nothing_changed()
-
-
-def test_a_prod_account_is_refused(aws):
-    web = Lab(aws)
-    with aws.function_environment("LabOptimizerFunctionName", ENVIRONMENT_TYPE="PROD"):
-        aws.control.clear_calls()
-        report = web.swap()
-    assert (report["outcome"], report["reason"]) == ("REFUSED", "PROD_ACCOUNT")
-    web.assert_nothing_changed()
-    web.delete()
-
-
-def test_spot_and_unknown_instances_are_refused(lab_account):
-    for instance_id, reason in ((lab_account.launch_spot(), "ALREADY_SPOT"), ("i-0123456789abcdef0", "INSTANCE_GONE")):
-        arn = lab_account.start_execution({"instance_id": instance_id}, machine=MACHINE)
-        report = lab_account.wait_execution(arn)["output"]
-        assert (report["outcome"], report["reason"]) == ("REFUSED", reason)
-
-
-def test_a_misspelt_field_is_refused(lab):
-    execution = lab().start(dryrun=True)
-    ended = execution.aws.wait_execution(execution.arn)
-    assert (ended["status"], ended["error"]) == ("FAILED", "InvalidInput") and "dryrun" in ended["cause"]
-
-
-@pytest.mark.parametrize("capture", [False, True], ids=["from its AMI", "from an image"])
-def test_the_gate_is_asked(lab, capture):
-    web = lab()
-    web.aws.poison(web.aws.pool_of(web.old.id))
-    web.aws.control.clear_calls()
-    report = web.swap(capture_image=capture)
-    assert (report["outcome"], report["reason"]) == ("REFUSED", "POOL_POISONED")
-    web.assert_nothing_changed(but=["UpdateItem"])
-
-
-def test_a_gate_that_does_not_answer_is_closed(lab):
-    web = lab()
-    web.aws.control.fault("BatchGetItem", kind="delay", delay_seconds=2, skip=1)  # the settings are read first
-    report = web.swap()
-    assert (report["outcome"], report["reason"]) == ("REFUSED", "GATE_UNREACHABLE")
-    web.assert_untouched()
 
 
 # -- what goes wrong -------------------------------------------------------------------------------------------------
@@ -378,91 +287,6 @@ def test_a_lost_answer_is_no_harm_to(lab, action):
         web.assert_swapped(report)
     else:
         web.assert_untouched()
-
-
-# -- executions that die ---------------------------------------------------------------------------------------------
-
-HOLDS = {
-    "PauseForImage": lambda c: c.timing(image=600),
-    "PauseForHealth": lambda c: c.newcomers(status="initializing"),
-    "PauseForTakeOver": lambda c: c.newcomers(target_health={"state": "initial"}),
-}
-
-
-@pytest.mark.parametrize("state", HOLDS)
-def test_an_execution_stopped_before_the_old_one_leaves_is_undone(quick_recovery, lab, state):
-    web = lab(address=True, target_groups=1)
-    HOLDS[state](web.aws.control)
-    web.start(capture_image=True).reach(state).stop()
-    web.reconcile()
-    web.assert_untouched()
-    assert "Undone by the reconciler" in web.old.row()["last_summary"]
-
-
-PHASES = {
-    "CaptureImage": HOLDS["PauseForImage"],
-    "WaitForHealth": HOLDS["PauseForHealth"],
-    "TakeOver": HOLDS["PauseForTakeOver"],
-    "RetireOld": lambda c: c.timing(target_drain=600),
-}
-
-
-@pytest.mark.parametrize("state", PHASES)
-def test_an_execution_stopped_as_a_phase_begins(lab, settings, state):
-    web = lab(address=True, target_groups=1)
-    PHASES[state](web.aws.control)
-    web.start(capture_image=True).reach(state).stop()
-    web.aws.control.timing(image=0.3, target_drain=0.2)
-    settings(reconcile_after_seconds=0)
-    web.reconcile()
-    if web.old.newcomer():
-        web.assert_swapped({"outcome": "SWAPPED", "instance_id": web.old.id, "new_instance_id": web.old.newcomer()})
-    else:
-        web.assert_untouched()
-
-
-def test_an_execution_stopped_while_the_old_one_drains_is_finished(quick_recovery, lab):
-    web = lab(address=True, target_groups=1)
-    web.drains(capture_image=True).stop()
-    newcomer = web.old.newcomer()
-    web.drained().reconcile()
-    web.assert_swapped({"outcome": "SWAPPED", "instance_id": web.old.id, "new_instance_id": newcomer})
-    assert "Finished by the reconciler" in web.old.row()["last_summary"]
-
-
-def test_an_owner_who_opts_out_is_heard_after_the_execution_died_too(lab, settings):
-    web = lab(address=True, target_groups=1)
-    web.drains().stop()
-    web.old.tag("spot-optimizer:opt-out", "true")
-    settings(reconcile_after_seconds=0)
-    web.drained().reconcile()
-    web.assert_untouched()
-    assert "Undone by the reconciler" in web.old.row()["last_summary"]
-
-
-def test_the_address_comes_back_when_newcomer_and_execution_die(lab, settings):
-    web = lab(address=True, target_groups=1)
-    web.drains()
-    assert web.old.address_at() == web.old.newcomer()
-    web.stop()
-    web.aws.control.kill(web.old.newcomer())
-    settings(reconcile_after_seconds=0)
-    web.drained().reconcile()
-    web.assert_untouched()
-
-
-def test_a_stopped_old_one_is_started_again_when_its_newcomer_dies_with_the_execution(lab, settings):
-    web = lab(address=True, target_groups=1)
-    web.aws.control.timing(stop=600)
-    web.start(capture_image=True)
-    wait_for(lambda: web.old.state() == "stopping")
-    web.stop()
-    web.aws.control.timing(stop=0.2)
-    wait_for(lambda: web.old.state() == "stopped")
-    web.aws.control.kill(web.old.newcomer())
-    settings(reconcile_after_seconds=0)
-    web.reconcile()
-    web.assert_untouched()
 
 
 # -- what is deployed ------------------------------------------------------------------------------------------------

@@ -239,6 +239,26 @@ def test_a_retirement_runs_on_beside_its_repetition(aws, scene):
         assert assert_whole(web)["swapped"]
 
 
+def test_a_capacity_that_changes_between_the_last_look_and_the_retirement_is_told(aws, scene):
+    """The group scales out in that moment: AWS's answer names it, and nobody else would."""
+    plain, hooked = scene(size=1, minimum=1, maximum=4), scene(size=1, minimum=1, maximum=4)
+    hooked.hook("TERMINATING")
+    retirements = {
+        plain: start_to(plain, "DetachInstances"),
+        hooked: start_to(hooked, "TerminateInstanceInAutoScalingGroup", {"InstanceId": hooked.old[0]}),
+    }
+    for web, fault in retirements.items():
+        hit(aws, fault)
+        web.group.update(DesiredCapacity=3)
+        aws.control.change_fault(fault, kind="delay")
+    for web in retirements:
+        report = web.end()["output"]
+        assert [s["old_instance_id"] for s in report["swapped"]] == web.old
+        (remark,) = report["remarks"]
+        assert "desired fell from 3 to 2" in remark and "from 2 to 1" in remark, remark
+        assert web.group.describe()["DesiredCapacity"] == 2
+
+
 def next_swap_boots(web):
     """Returns the newcomer of the second swap, which is held before its status checks pass."""
     wait_for(lambda: web.states().count("Launch") == 2 and web.states()[-1] == "PauseForHealth")

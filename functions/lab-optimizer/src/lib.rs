@@ -74,7 +74,7 @@ async fn end(context: &Context, ended: Ended) -> Result<StepAnswer<Work, LabAnsw
     let report = match ended {
         Ended { refused: Some(left), .. } => report::refused(left),
         Ended { work: Some(work), .. } => {
-            machine::note_execution(work.lease.owner.execution());
+            spot_swap::spans::note_execution(work.lease.owner.execution());
             report::run(context, work).await?
         }
         Ended { .. } => return Err(StepError::Protocol("nothing to report".into())),

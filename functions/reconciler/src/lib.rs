@@ -33,6 +33,8 @@ use spot_swap::recovery::answer::recover_answer;
 use spot_swap::recovery::group::recover_group;
 use spot_swap::recovery::lab::recover_lab;
 use spot_swap::recovery::{Ended, Progress, Visit};
+use spot_swap::spans;
+use tracing::Instrument;
 
 use executions::{Execution, ExecutionState, describe};
 
@@ -166,7 +168,7 @@ impl Reconciler {
                 Err(error) => failures.push(format!("{name}: {error}")),
             }
         }
-        tracing::info!(?summary, ?failures, "reconciled");
+        tracing::info!(?summary, failures = failures.len(), "reconciled");
         if !failures.is_empty() {
             return Err(ReconcileError::Failed(failures));
         }
@@ -178,8 +180,16 @@ impl Reconciler {
         held: Held,
         unfinished: &Unfinished,
     ) -> (Lease, Result<LeaseState, ReconcileFailure>) {
-        let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, unfinished)).await;
-        (held.lease, outcome.unwrap_or(Err(ReconcileFailure::TookTooLong)))
+        let visit = async {
+            let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, unfinished)).await;
+            let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong));
+            if let Err(error) = &outcome {
+                tracing::warn!("not reconciled: {error}");
+            }
+            outcome
+        };
+        let outcome = visit.instrument(spans::visit(&held)).await;
+        (held.lease, outcome)
     }
 
     async fn reconcile(&self, held: &Held, unfinished: &Unfinished) -> Result<LeaseState, ReconcileFailure> {
@@ -209,6 +219,9 @@ impl Reconciler {
         // Another run may have continued since all rows were read.
         let gone_on = || SwapsError::LeaseLost { on: lease.on.clone() };
         let mut journal = self.swaps.read(&lease).await?.ok_or_else(gone_on)?.journal;
+        if let Some(journal) = &journal {
+            spans::note_swap(&journal.swap_id);
+        }
         // The recovery carries out the journal that was just read.
         let own = (&self.stack.account_id, &self.stack.region);
         if journal.as_ref().is_some_and(|journal| !execution.vouches_for(&lease, journal, own)) {
@@ -227,7 +240,7 @@ impl Reconciler {
                     return Err(ReconcileFailure::Overdue(why));
                 }
                 Progress::Waiting(why) => {
-                    tracing::warn!(on = %lease.on, "waiting: {why}");
+                    tracing::warn!("waiting: {why}");
                     return Ok(LeaseState::Waiting);
                 }
                 Progress::Ended(Ended { end, newcomer, pool, remarks, doubt }) => {
@@ -246,7 +259,7 @@ impl Reconciler {
             None => self.swaps.let_go(&lease, &summary).await?,
         }
         if let Err(error) = self.swaps.keep_pools(&lease, &launched.into_iter().collect()).await {
-            tracing::warn!(on = %lease.on, "the pool of its newcomer is not kept: {error}");
+            tracing::warn!("the pool of its newcomer is not kept: {error}");
         }
         // The swap has ended. This run's error alerts an operator, who alone knows whose the capacity is.
         if let Some(doubt) = doubt {

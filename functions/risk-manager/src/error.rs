@@ -2,12 +2,13 @@
 
 use lambda_runtime::Diagnostic;
 use spot_cloud::CallError;
+use spot_cloud::error::unreadable;
 use spot_cloud::tables::accounts::AccountError;
 use spot_cloud::tables::risk_pools::MalformedRow;
 use spot_cloud::tables::settings::SettingsError;
 use spot_cloud::tables::swaps::SwapsError;
 use spot_domain::InstanceId;
-use spot_domain::words::{LONGEST_CAUSE, cut};
+use spot_domain::words::{Cause, LONGEST_CAUSE, cut};
 
 /// The failure of an event. Nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +18,8 @@ pub enum RiskError {
     InvalidEvent {
         /// The path of the field in the event.
         field: String,
-        problem: String,
+        #[source]
+        problem: Cause,
     },
     /// The account is unknown, disabled, or its row can't be read.
     #[error(transparent)]
@@ -85,7 +87,7 @@ impl From<SwapsError> for RiskError {
     fn from(error: SwapsError) -> Self {
         match error {
             SwapsError::Call(error) => Self::Call(error),
-            error => Self::Call(CallError::malformed("dynamodb:GetItem", error.to_string())),
+            error => Self::Call(unreadable("dynamodb:GetItem")(error)),
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use spot_domain::events::{DRILL_SOURCE, EC2_SOURCE, OwnEvent, SOURCE};
 use spot_domain::ids::{InstanceId, MalformedText};
+use spot_domain::words::Cause;
 
 use crate::error::RiskError;
 use crate::hub::report::{self, Report};
@@ -63,7 +64,7 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
     let notice = notice("detail-type", &event.detail_type)?;
     let time = event.time.ok_or_else(|| missing("time"))?;
     let occurred = Timestamp::from_millisecond(time.timestamp_millis());
-    let occurred = occurred.map_err(|error| invalid("time", error.to_string()))?;
+    let occurred = occurred.map_err(|error| invalid("time", Cause::of(error)))?;
     not_in_the_future("time", occurred)?;
     let is_drill = event.source == DRILL_SOURCE;
     check_drill(is_drill, allow_drills)?;
@@ -76,7 +77,7 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
 
 /// Parses the event of a schedule.
 fn task(event: Value) -> Result<Incoming, RiskError> {
-    let Task { task } = serde_json::from_value(event).map_err(|e| invalid("task", e.to_string()))?;
+    let Task { task } = serde_json::from_value(event).map_err(|e| invalid("task", Cause::of(e)))?;
     match task.as_str() {
         "clean-up" => Ok(Incoming::CleanUp),
         "measure" => Ok(Incoming::Measure),
@@ -90,7 +91,7 @@ where
     T: FromStr<Err = MalformedText>,
 {
     let text = text.ok_or_else(|| missing(field))?;
-    text.parse().map_err(|error: MalformedText| invalid(field, error.to_string()))
+    text.parse().map_err(|error: MalformedText| invalid(field, Cause::of(error)))
 }
 
 fn missing(field: &'static str) -> RiskError {

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use spot_domain::events::AwsEvent;
+use spot_domain::words::Cause;
 use spot_domain::{AccountId, InstanceId, Region};
 
 use crate::error::RiskError;
@@ -70,6 +71,6 @@ pub(crate) fn notice(field: &'static str, detail_type: &str) -> Result<Notice, R
         .ok_or_else(|| invalid(field, format!("{detail_type:?} is not handled here")))
 }
 
-pub(crate) fn invalid(field: impl Into<String>, problem: String) -> RiskError {
-    RiskError::InvalidEvent { field: field.into(), problem }
+pub(crate) fn invalid(field: impl Into<String>, problem: impl Into<Cause>) -> RiskError {
+    RiskError::InvalidEvent { field: field.into(), problem: problem.into() }
 }

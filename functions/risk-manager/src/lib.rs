@@ -28,6 +28,7 @@ use spot_cloud::tables::{accounts, settings};
 use spot_domain::risk::poison::{Effect, EventOutcome, effect, poisoned_until};
 use spot_domain::settings::Settings;
 use spot_domain::{EnvironmentType, Pool};
+use tracing::Instrument;
 
 use error::RiskError;
 use event::Incoming;
@@ -94,17 +95,29 @@ impl RiskManager {
     /// The event is malformed or can't be carried out. Nothing was written, or a second write of the same does no
     /// harm.
     pub async fn handle(&self, event: Value) -> Result<EventAnswer, RiskError> {
-        let answer = match event::parse(event, self.allow_drills)? {
+        let parsed = event::parse(event, self.allow_drills);
+        let span = span_of(parsed.as_ref().ok());
+        let work = async {
+            let answer = match parsed {
+                Ok(incoming) => self.answer(incoming).await,
+                Err(error) => Err(error),
+            };
+            match &answer {
+                Ok(answer) => tracing::info!(?answer, "done"),
+                Err(error) => tracing::error!(error = error.name(), "{error}"),
+            }
+            answer
+        };
+        work.instrument(span).await
+    }
+
+    async fn answer(&self, incoming: Incoming) -> Result<EventAnswer, RiskError> {
+        match incoming {
             Incoming::CleanUp => clean_up::run(&self.table).await.map(EventAnswer::CleanUp),
             Incoming::Measure => measure::run(&self.stack, &self.table).await.map(EventAnswer::Measure),
             Incoming::Interruption(interruption) => self.interruption(&interruption).await,
             Incoming::Report(report) => self.report(report).await,
-        };
-        match &answer {
-            Ok(answer) => tracing::info!(?answer, "done"),
-            Err(error) => tracing::error!(error = error.name(), "{error}"),
         }
-        answer
     }
 
     /// Handles an interruption in an account whose instances this stack can describe.
@@ -205,6 +218,21 @@ impl RiskManager {
             Some(until) => self.table.poison(cause, until).await,
             None => Ok(EventOutcome::BelowThreshold),
         }
+    }
+}
+
+/// Returns the span of an event's log lines, which names whom the event is about.
+fn span_of(incoming: Option<&Incoming>) -> tracing::Span {
+    match incoming {
+        Some(Incoming::Interruption(Interruption { account_id, region, instance_id, .. })) => {
+            tracing::error_span!("interruption", %account_id, %region, %instance_id)
+        }
+        Some(Incoming::Report(Report { account_id, region, pool, .. })) => {
+            tracing::error_span!("report", %account_id, %region, %pool)
+        }
+        Some(Incoming::CleanUp) => tracing::error_span!("clean_up"),
+        Some(Incoming::Measure) => tracing::error_span!("measure"),
+        None => tracing::error_span!("event"),
     }
 }
 

@@ -73,7 +73,7 @@ impl RiskTable {
             tracing::info!(%pool, ?existing, "poisoned for at least as long");
             return Ok(EventOutcome::AlreadyPoisoned);
         }
-        Err(CallError::new(UPDATE, &error).into())
+        Err(CallError::new(UPDATE, error).into())
     }
 
     /// Returns all rows with `is_poisoned`: the key, and the expiry if it can be read.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use jiff::{SignedDuration, Timestamp};
-use spot_cloud::error::{CallError, failed};
+use spot_cloud::error::{CallError, failed, unreadable};
 use spot_cloud::retry::patiently;
 use spot_cloud::scopes::AccountRegion;
 use spot_cloud::tables::row::{self, Row, number, number_in, seconds, text, text_in, time_in, written};
@@ -193,7 +193,7 @@ impl AuthTable {
             update.build().map(|update| TransactWriteItem::builder().update(update).build())
         };
         let items = writes.map(item).collect::<Result<Vec<_>, _>>();
-        let items = items.map_err(|e| CallError::malformed(call, e.to_string()))?;
+        let items = items.map_err(unreadable(call))?;
         let request = self.dynamodb.transact_write_items().set_transact_items(Some(items));
         written(request.send().await.map_err(failed(call)))
     }

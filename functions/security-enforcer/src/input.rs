@@ -51,7 +51,7 @@ mod tests {
         };
         assert_eq!(sample("security-audit").auto_terminate, Some(false));
         assert!(sample("security-audit-schedule").run_name("x").contains("2026-11-20T10:00:00Z"));
-        assert_eq!(parse(serde_json::json!({})), Ok(AuditRequest::default()));
+        assert_eq!(parse(serde_json::json!({})).unwrap(), AuditRequest::default());
     }
 
     #[test]

@@ -31,6 +31,7 @@ use spot_cloud::{CallError, Stack};
 use spot_domain::audit::enforcement::AuditRun;
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use announce::Announcer;
 use audit::{Audit, Auditor};
@@ -72,12 +73,15 @@ impl SecurityEnforcer {
     /// # Errors
     /// The run could not begin: an input, an account or a setting is bad. Nothing was changed.
     pub async fn handle(&self, event: Value, run: &str) -> Result<AuditSummary, EnforcerError> {
-        let summary = self.run(event, run).await;
-        match &summary {
-            Ok(summary) => tracing::info!(?summary, "audited"),
-            Err(error) => tracing::error!(error = error.name(), "{error}"),
-        }
-        summary
+        let work = async {
+            let summary = Box::pin(self.run(event, run)).await; // the type of one deep future is too deep for rustc
+            match &summary {
+                Ok(summary) => tracing::info!(?summary, "audited"),
+                Err(error) => tracing::error!(error = error.name(), "{error}"),
+            }
+            summary
+        };
+        work.instrument(tracing::error_span!("audit", run)).await
     }
 
     async fn run(&self, event: Value, run: &str) -> Result<AuditSummary, EnforcerError> {
@@ -140,7 +144,9 @@ impl SecurityEnforcer {
                 ended.extend(running.join_next().await);
             }
             let (auditor, ec2) = (auditor.clone(), self.ec2(&visit).await);
-            running.spawn(async move { auditor.audit(visit, ec2).await });
+            // A task stands in no span but its own.
+            let span = tracing::error_span!("visit", place = %visit.place);
+            running.spawn(async move { Box::pin(auditor.audit(visit, ec2)).await }.instrument(span));
         }
         while let Some(audit) = running.join_next().await {
             ended.push(audit);

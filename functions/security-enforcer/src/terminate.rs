@@ -6,9 +6,8 @@ use spot_cloud::ec2::instances;
 use spot_cloud::error::{CallError, Kind};
 use spot_domain::InstanceId;
 use spot_domain::audit::authorization::{Authorization, standing};
-use spot_domain::audit::enforcement::{
-    AuditNotice, AuthStatus, BlastRadius, Record, RowChange, TerminationScope, blast_radius, observe, told,
-};
+use spot_domain::audit::blast_radius::{BlastRadius, TerminationScope, blast_radius};
+use spot_domain::audit::enforcement::{AuditNotice, AuthStatus, Record, RowChange, observe, told};
 use spot_domain::audit::subject::Subject;
 
 use crate::announce::Item;

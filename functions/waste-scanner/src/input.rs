@@ -78,7 +78,7 @@ pub fn parse(event: Value, now: Timestamp) -> Result<Run, WasteError> {
 }
 
 fn bad(field: &str, problem: String) -> WasteError {
-    BadInput { field: field.to_owned(), problem }.into()
+    BadInput { field: field.to_owned(), problem: problem.into() }.into()
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ use spot_cloud::{CallError, Stack};
 use spot_domain::waste::report::{Failed, ScanSummary};
 use spot_domain::waste::rules::Rules;
 
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
+
 use error::WasteError;
 use input::Run;
 use price_list::StoragePrices;
@@ -67,21 +70,25 @@ impl WasteScanner {
     /// The input or a setting is wrong, and nothing was scanned. Or a table or EventBridge does not answer,
     /// and the run may be repeated.
     pub async fn handle(&self, event: Value, deadline: SystemTime) -> Result<ScanSummary, WasteError> {
-        let outcome = self.run(event, deadline).await;
-        match &outcome {
-            Ok(summary) => tracing::info!(
-                total_monthly_waste_usd = %summary.total_monthly_waste_usd,
-                partial = summary.partial,
-                continues = summary.continues,
-                "scanned"
-            ),
-            Err(error) => tracing::error!(error = error.name(), "{error}"),
-        }
-        outcome
+        let work = async {
+            let outcome = self.run(event, deadline).await;
+            match &outcome {
+                Ok(summary) => tracing::info!(
+                    total_monthly_waste_usd = %summary.total_monthly_waste_usd,
+                    partial = summary.partial,
+                    continues = summary.continues,
+                    "scanned"
+                ),
+                Err(error) => tracing::error!(error = error.name(), "{error}"),
+            }
+            outcome
+        };
+        work.instrument(tracing::error_span!("scan", run_started = Empty)).await
     }
 
     async fn run(&self, event: Value, deadline: SystemTime) -> Result<ScanSummary, WasteError> {
         let run = input::parse(event, Timestamp::now())?;
+        Span::current().record("run_started", run.run_started);
         if run.continuation > CONTINUATIONS {
             return Err(WasteError::Endless(run.continuation));
         }
@@ -91,7 +98,10 @@ impl WasteScanner {
         let parallelism = own.map_err(PlanError::from)?.scan_parallelism as usize;
         let moved = AtomicBool::new(false);
         let progress: Vec<ScanProgress> = stream::iter(&plan.visits)
-            .map(|visit| self.visit(visit, &run, deadline, &moved))
+            .map(|visit| {
+                let span = tracing::error_span!("visit", place = %visit.place);
+                self.visit(visit, &run, deadline, &moved).instrument(span)
+            })
             .buffered(parallelism)
             .try_collect()
             .await?;

@@ -11,7 +11,7 @@ use spot_domain::events::OwnEvent;
 
 use crate::clients::Stack;
 use crate::environment::{BadEnvironment, variable};
-use crate::error::{CallError, Kind, failed};
+use crate::error::{CallError, Kind, failed, unreadable};
 
 /// EventBridge's limit for one `PutEvents`.
 pub const EVENTS_PER_CALL: usize = 10;
@@ -49,8 +49,7 @@ pub fn event_at(kind: OwnEvent, detail: &impl Serialize, time: Timestamp) -> Res
 }
 
 fn builder(kind: OwnEvent, detail: &impl Serialize) -> Result<PutEventsRequestEntryBuilder, CallError> {
-    let detail =
-        serde_json::to_string(detail).map_err(|e| CallError::malformed(PUT_EVENTS, e.to_string()))?;
+    let detail = serde_json::to_string(detail).map_err(unreadable(PUT_EVENTS))?;
     let declared = kind.declared();
     Ok(Event::builder().source(declared.source).detail_type(declared.detail_type).detail(detail))
 }
@@ -103,6 +102,7 @@ impl Announcements {
             kind: Kind::Retry,
             code: first.as_ref().and_then(|r| r.error_code.clone()).unwrap_or_default(),
             message: first.and_then(|r| r.error_message).unwrap_or_else(|| "the bus refuses it".to_owned()),
+            source: None,
         };
         Ok(Some((refused, error)))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use spot_domain::ids::MalformedText;
 use spot_domain::{AccountId, EnvironmentType, ExecutionArn, Region};
 
 use crate::access::Access;
@@ -115,11 +116,12 @@ impl SessionName {
 }
 
 impl std::str::FromStr for SessionName {
-    type Err = &'static str;
+    type Err = MalformedText;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if !(2..=32).contains(&text.len()) || !text.chars().all(may_stand_in_a_session_name) {
-            return Err("must be 2 to 32 of a-z, A-Z, 0-9 and _+=,.@-");
+            let (kind, expected) = ("session name", "2 to 32 of a-z, A-Z, 0-9 and _+=,.@-");
+            return Err(MalformedText { kind, given: text.chars().take(80).collect(), expected });
         }
         Ok(Self(text.to_owned()))
     }

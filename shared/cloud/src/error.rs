@@ -2,10 +2,11 @@
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
-use spot_domain::words::{LONGEST, chain, cut};
+use spot_domain::words::{Cause, LONGEST, chain, cut};
 
 const MALFORMED: &str = "MalformedAnswer";
-const NO_ANSWER: &str = "NoAnswer";
+/// The code of a call whose answer never came, or not whole.
+pub(crate) const NO_ANSWER: &str = "NoAnswer";
 /// The words before an encoded copy of the refusal.
 const ENCODED: &str = "Encoded authorization failure message";
 
@@ -33,7 +34,7 @@ pub enum Kind {
     Rejected,
 }
 
-/// A call that failed.
+/// A call that failed. Reports quote its message, which therefore has the words of its source, too.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{call}: {code}: {message}")]
 pub struct CallError {
@@ -45,34 +46,25 @@ pub struct CallError {
     pub code: String,
     /// AWS's message, which names the permission, the quota or the parameter.
     pub message: String,
+    /// The error of the SDK or of a parser; `None` if the answer was read and is not what it must be.
+    #[source]
+    pub source: Option<Cause>,
 }
 
 impl CallError {
     /// Classifies the SDK's error for `call`.
-    pub fn new<E>(call: &'static str, error: &SdkError<E, HttpResponse>) -> Self
+    pub fn new<E>(call: &'static str, error: SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let code = error.code().unwrap_or_default().to_owned();
-        let status = error.raw_response().map(|response| response.status().as_u16());
-        if code.is_empty() {
-            let message = chain(error);
-            // The call was never sent. Only the text holds the answer of the credentials' provider.
-            if status.is_none() && message.contains("AccessDenied") {
-                return Self { call, kind: Kind::Denied, code: "AccessDenied".to_owned(), message };
-            }
-            // An answer that was cut short is no refusal either: AWS may have done what the call asked for.
-            let unknown = status.is_none_or(|s| !(400..500).contains(&s) || s == 429);
-            let kind = if unknown { Kind::Retry } else { Kind::Rejected };
-            return Self { call, kind, code: NO_ANSWER.to_owned(), message };
-        }
-        Self { call, kind: kind_of(&code, status), code, message: message(error.message()) }
+        let (kind, code, message) = sorted(&error);
+        Self { call, kind, code, message, source: Some(Cause::of(error)) }
     }
 
     /// Returns the error of an answer that lacks a field which AWS always gives.
     #[must_use]
     pub fn malformed(call: &'static str, message: impl Into<String>) -> Self {
-        Self { call, kind: Kind::Rejected, code: MALFORMED.to_owned(), message: message.into() }
+        Self { call, kind: Kind::Rejected, code: MALFORMED.to_owned(), message: message.into(), source: None }
     }
 
     /// Returns true if Auto Scaling says that the instance is no member of the group any more, or is leaving
@@ -123,7 +115,38 @@ pub fn failed<E>(call: &'static str) -> impl Fn(SdkError<E, HttpResponse>) -> Ca
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    move |error| CallError::new(call, &error)
+    move |error| CallError::new(call, error)
+}
+
+/// Returns the mapping of the error that a request can't be written for, or an answer can't be read for, for `map_err`.
+pub fn unreadable<E>(call: &'static str) -> impl Fn(E) -> CallError
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |error| {
+        let malformed = CallError::malformed(call, chain(&error));
+        CallError { source: Some(Cause::of(error)), ..malformed }
+    }
+}
+
+/// Returns the kind, the code and the message of the SDK's error.
+fn sorted<E>(error: &SdkError<E, HttpResponse>) -> (Kind, String, String)
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let code = error.code().unwrap_or_default().to_owned();
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    if !code.is_empty() {
+        return (kind_of(&code, status), code, message(error.message()));
+    }
+    let message = chain(error);
+    // The call was never sent. Only the text holds the answer of the credentials' provider.
+    if status.is_none() && message.contains("AccessDenied") {
+        return (Kind::Denied, "AccessDenied".to_owned(), message);
+    }
+    // An answer that was cut short is no refusal either: AWS may have done what the call asked for.
+    let unknown = status.is_none_or(|s| !(400..500).contains(&s) || s == 429);
+    (if unknown { Kind::Retry } else { Kind::Rejected }, NO_ANSWER.to_owned(), message)
 }
 
 /// Returns AWS's message, cut, without the encoded copy of the refusal that EC2 adds.
@@ -206,7 +229,8 @@ mod tests {
     fn an_instance_that_has_left_its_group_is_told_by_the_words_of_the_refusal() {
         let refused = |kind, message: &str| {
             let message = message.to_owned();
-            CallError { call: "autoscaling:DetachInstances", kind, code: "ValidationError".into(), message }
+            let code = "ValidationError".to_owned();
+            CallError { kind, code, ..CallError::malformed("autoscaling:DetachInstances", message) }
         };
         for words in [
             "Instance Id not found - No managed instance found for instance ID: i-0abc",
@@ -224,7 +248,7 @@ mod tests {
     fn reader_2_a_refusal_proves_that_nothing_was_done_and_a_failure_of_awss_own_does_not() {
         let of = |code: &str, status| {
             let (kind, code) = (kind_of(code, Some(status)), code.to_owned());
-            CallError { call: "autoscaling:DetachInstances", kind, code, message: String::new() }
+            CallError { kind, code, ..CallError::malformed("autoscaling:DetachInstances", "") }
         };
         for (code, status) in [
             ("Throttling", 400),

@@ -2,18 +2,20 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use spot_domain::words::Cause;
 
 /// The name of an input as a whole, where no field of it is wrong.
 pub const WHOLE: &str = "input";
 
 /// An input that can't be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct BadInput {
     /// The path of the field, or [`WHOLE`].
     pub field: String,
     /// The problem of its value.
-    pub problem: String,
+    #[source]
+    pub problem: Cause,
 }
 
 /// Parses an input, or the part of one at the field `at`.
@@ -23,7 +25,7 @@ pub struct BadInput {
 pub fn parse<T: DeserializeOwned>(at: Option<&'static str>, input: Value) -> Result<T, BadInput> {
     // Serde would parse a struct from an array too, by position.
     if !input.is_object() {
-        let problem = "must be a JSON object".to_owned();
+        let problem = "must be a JSON object".into();
         return Err(BadInput { field: at.unwrap_or(WHOLE).to_owned(), problem });
     }
     serde_path_to_error::deserialize(input).map_err(|error| {
@@ -31,7 +33,8 @@ pub fn parse<T: DeserializeOwned>(at: Option<&'static str>, input: Value) -> Res
         let inside = Some(error.path().to_string()).filter(|path| path != ".");
         let missing = problem.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
         let path: Vec<&str> = [at, inside.as_deref(), missing].into_iter().flatten().collect();
-        BadInput { field: if path.is_empty() { WHOLE.to_owned() } else { path.join(".") }, problem }
+        let field = if path.is_empty() { WHOLE.to_owned() } else { path.join(".") };
+        BadInput { field, problem: Cause::of(error.into_inner()) }
     })
 }
 

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
-use crate::error::{CallError, failed};
+use crate::error::{CallError, failed, unreadable};
 
 /// The Price List API answers in few regions. Its answers cover all regions.
 const REGION: &str = "us-east-1";
@@ -60,7 +60,7 @@ impl PriceList {
         let mut request = self.client.get_products().service_code(service);
         for (field, value) in attributes {
             let filter = Filter::builder().r#type(FilterType::TermMatch).field(*field).value(*value).build();
-            request = request.filters(filter.map_err(|e| CallError::malformed(CALL, e.to_string()))?);
+            request = request.filters(filter.map_err(unreadable(CALL))?);
         }
         let mut answers = request.into_paginator().items().send();
         let mut products = Vec::new();

@@ -94,6 +94,7 @@ pub enum Unreadable {
         /// The stack's own region.
         visited: Region,
         /// EC2's error.
+        #[source]
         error: CallError,
     },
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::SdkError;
+use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeError;
 use spot_cloud::ec2::instances;
 use spot_cloud::{CallError, Kind};
 use spot_domain::words::LONGEST;
@@ -20,6 +23,22 @@ async fn an_answer_that_cant_be_read_is_not_repeated() {
     let told = format!("{error} {error:?}");
     assert!(!told.contains("s3cret") && told.len() < 2_000, "{told}");
     assert_eq!(error.kind, Kind::Retry);
+}
+
+#[tokio::test]
+async fn the_sdks_error_is_kept_and_said_once() {
+    let of = |code| ScriptedAnswer::ec2_error(400, code).saying("its words");
+    let unreadable = ScriptedAnswer::ok("<userData>");
+    for (answer, message) in
+        [(of("InvalidInstanceID.NotFound"), "its words"), (unreadable, "DescribeInstanceAttribute")]
+    {
+        let error = refused_by(answer).await;
+        let source = std::error::Error::source(&error).unwrap();
+        assert!(source.downcast_ref::<SdkError<DescribeInstanceAttributeError, HttpResponse>>().is_some());
+        assert!(error.message.contains(message), "{error}");
+        let said = error.to_string();
+        assert_eq!(said.matches(&error.message).count(), 1, "{said}");
+    }
 }
 
 #[tokio::test]

@@ -294,10 +294,11 @@ async fn a_late_close_of_the_first_launchs_undo_leaves_the_second_alone() {
 #[tokio::test]
 async fn of_two_that_claim_from_the_same_payload_the_last_goes_on() {
     let payload = journal();
-    let (swaps, _endpoint) = table(&Row::new(&payload), 0).await;
+    let (swaps, endpoint) = table(&Row::new(&payload), 0).await;
     let (mut first, mut last) = (payload.clone(), payload.clone());
     assert_eq!(swaps.claim(&lease(), &mut first).await.unwrap(), Claim::Granted);
     assert_eq!(swaps.claim(&lease(), &mut last).await.unwrap(), Claim::Granted);
+    assert_eq!(endpoint.requests().len(), 3, "the refusal brings the row: nobody reads it once more");
     let refused = swaps.write(&lease(), &first).await;
     assert!(is_overtaken(&refused), "{refused:?}");
     swaps.write(&lease(), &last).await.unwrap();

@@ -20,7 +20,7 @@ use kube::{Client, Config};
 use secrecy::ExposeSecret;
 use spot_domain::Region;
 use spot_domain::ids::ClusterName;
-use spot_domain::words::{LONGEST, chain, cut};
+use spot_domain::words::{Cause, LONGEST, chain, cut};
 
 pub use crate::access_error::AccessError;
 use crate::eks_token;
@@ -63,7 +63,7 @@ pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Untried, A
     let of = format!("cluster {cluster}");
     let call = "eks:DescribeCluster";
     let answer = aws_sdk_eks::Client::new(config).describe_cluster().name(cluster.as_str()).send().await;
-    let found = answer.map_err(|e| sorted(&of, call, &e))?.cluster.ok_or_else(|| lacks(&of, "no cluster"))?;
+    let found = answer.map_err(|e| sorted(&of, call, e))?.cluster.ok_or_else(|| lacks(&of, "no cluster"))?;
     match found.status {
         // The API server keeps serving while EKS updates it.
         Some(ClusterStatus::Active | ClusterStatus::Updating) => {}
@@ -90,7 +90,7 @@ pub async fn eks(config: &SdkConfig, cluster: &ClusterName) -> Result<Untried, A
     let user = AuthInfo { token: Some(mint(config, &of, cluster).await?), ..AuthInfo::default() };
     match client(kubeconfig_of(server, user)).await {
         Ok(client) => Ok(Untried { client, of, route }),
-        Err(problem) => Err(AccessError::Client { of, problem }),
+        Err(problem) => Err(AccessError::Client { of, problem: problem.into() }),
     }
 }
 
@@ -104,9 +104,9 @@ pub async fn kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Untried,
     let of = format!("secret {secret_arn}");
     let answer =
         aws_sdk_secretsmanager::Client::new(config).get_secret_value().secret_id(secret_arn).send().await;
-    let secret = answer.map_err(|e| sorted(&of, "secretsmanager:GetSecretValue", &e))?.secret_string;
+    let secret = answer.map_err(|e| sorted(&of, "secretsmanager:GetSecretValue", e))?.secret_string;
     let Some(text) = secret else {
-        let problem = "it holds binary data; store the kubeconfig as text".to_owned();
+        let problem = "it holds binary data; store the kubeconfig as text".into();
         return Err(AccessError::Kubeconfig { secret: secret_arn.to_owned(), problem });
     };
     by_text(secret_arn, &text).await
@@ -119,7 +119,7 @@ pub async fn kubeconfig(config: &SdkConfig, secret_arn: &str) -> Result<Untried,
 pub async fn by_text(secret_arn: &str, text: &str) -> Result<Untried, AccessError> {
     let of = format!("secret {secret_arn}");
     let refused = |problem: String| {
-        let problem = cut(&problem, LONGEST); // it quotes names and addresses
+        let problem = cut(&problem, LONGEST).into(); // it quotes names and addresses
         AccessError::Kubeconfig { secret: secret_arn.to_owned(), problem }
     };
     let (parsed, server) = self_contained(text, Timestamp::now()).map_err(refused)?;
@@ -139,7 +139,7 @@ async fn mint(
     let credentials = provider.provide_credentials().await.map_err(|e| AccessError::Retry {
         of: of.to_owned(),
         call: "sts:AssumeRole",
-        message: chain(&e),
+        message: Cause::in_words(chain(&e), e),
     })?;
     Ok(eks_token::token(&credentials, &region, cluster, Timestamp::now())?)
 }
@@ -271,17 +271,19 @@ pub fn cautious(mut config: Config) -> Config {
 }
 
 fn lacks(of: &str, problem: &str) -> AccessError {
-    AccessError::Client { of: of.to_owned(), problem: problem.to_owned() }
+    AccessError::Client { of: of.to_owned(), problem: problem.into() }
 }
 
-fn sorted<E>(of: &str, call: &'static str, error: &SdkError<E, HttpResponse>) -> AccessError
+fn sorted<E>(of: &str, call: &'static str, error: SdkError<E, HttpResponse>) -> AccessError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let of = of.to_owned();
-    let message = error.message().map_or_else(|| chain(error), |message| cut(message, LONGEST));
+    let message = error.message().map_or_else(|| chain(&error), |message| cut(message, LONGEST));
     let status = error.raw_response().map(|response| response.status().as_u16());
-    match error.code().unwrap_or_default() {
+    let code = error.code().unwrap_or_default().to_owned();
+    let message = Cause::in_words(message, error);
+    match code.as_str() {
         "ResourceNotFoundException" => AccessError::NotFound { of },
         "AccessDeniedException" | "AccessDenied" | "UnrecognizedClientException" | "DecryptionFailure" => {
             AccessError::Denied { of, call, message }

@@ -1,6 +1,7 @@
 //! The reasons why a cluster is not reached, each with the way out.
 
 use spot_domain::ids::ClusterName;
+use spot_domain::words::Cause;
 
 use crate::eks_token::TokenError;
 
@@ -15,7 +16,8 @@ pub enum AccessError {
         /// The API action, as IAM spells it.
         call: &'static str,
         /// The message of AWS or of the SDK.
-        message: String,
+        #[source]
+        message: Cause,
     },
     /// The role lacks a permission: a person must grant `call` on `of`.
     #[error("{of}: permission {call} is missing: {message}")]
@@ -25,7 +27,8 @@ pub enum AccessError {
         /// The API action, as IAM spells it.
         call: &'static str,
         /// The message of AWS.
-        message: String,
+        #[source]
+        message: Cause,
     },
     /// The account and region have no such cluster or secret.
     #[error("{of} does not exist in this account and region")]
@@ -41,7 +44,8 @@ pub enum AccessError {
         /// The API action, as IAM spells it.
         call: &'static str,
         /// The message of AWS.
-        message: String,
+        #[source]
+        message: Cause,
     },
     /// The cluster is being created or deleted, or has failed.
     #[error("cluster {cluster} is {status}, not ACTIVE")]
@@ -56,14 +60,16 @@ pub enum AccessError {
         /// The ARN of the secret.
         secret: String,
         /// The problem of the kubeconfig, and the fix.
-        problem: String,
+        #[source]
+        problem: Cause,
     },
     /// The API server can't be reached from here, and waiting would not help.
     #[error("{of}: {problem}")]
     Unreachable {
         of: String,
         /// The problem and the way out.
-        problem: String,
+        #[source]
+        problem: Cause,
     },
     /// No server answers at the API server's address. If the silence passes, the same call succeeds later; if
     /// it stays, a person must act.
@@ -74,7 +80,8 @@ pub enum AccessError {
         /// The secret that names the address; `None` for EKS.
         secret: Option<String>,
         /// The cause if the silence stays, and the way out.
-        problem: String,
+        #[source]
+        problem: Cause,
     },
     /// The API server does not know the caller.
     #[error("{of}: {problem}")]
@@ -82,14 +89,16 @@ pub enum AccessError {
         /// The cluster or the secret.
         of: String,
         /// The problem and the way out.
-        problem: String,
+        #[source]
+        problem: Cause,
     },
     /// The client could not be built from the data of AWS.
     #[error("{of}: {problem}")]
     Client {
         /// The cluster or the secret.
         of: String,
-        problem: String,
+        #[source]
+        problem: Cause,
     },
     /// The token could not be signed.
     #[error(transparent)]

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use spot_domain::Region;
 use spot_domain::ids::ClusterName;
+use spot_domain::words::Cause;
 
 /// The header that binds the token to one cluster.
 const CLUSTER_HEADER: &str = "x-k8s-aws-id";
@@ -23,8 +24,9 @@ const EXPIRES_IN: Duration = Duration::from_mins(1);
 #[error("token for cluster {cluster}: {problem}")]
 pub struct TokenError {
     pub cluster: ClusterName,
-    /// The signer's message; holds no secret.
-    pub problem: String,
+    /// The signer's error; holds no secret.
+    #[source]
+    pub problem: Cause,
 }
 
 /// Returns a bearer token for `cluster`, valid for 15 minutes from `now`. Pure.
@@ -34,8 +36,7 @@ pub fn token(
     cluster: &ClusterName,
     now: Timestamp,
 ) -> Result<SecretString, TokenError> {
-    let malformed =
-        |error: &dyn std::error::Error| TokenError { cluster: cluster.clone(), problem: error.to_string() };
+    let malformed = |problem| TokenError { cluster: cluster.clone(), problem };
     let url = format!(
         "https://sts.{region}.{}/?Action=GetCallerIdentity&Version=2011-06-15",
         dns_suffix(region.as_str())
@@ -52,12 +53,12 @@ pub fn token(
         .time(SystemTime::UNIX_EPOCH + since_epoch)
         .settings(settings)
         .build()
-        .map_err(|e| malformed(&e))?;
+        .map_err(|e| malformed(Cause::of(e)))?;
     let headers = [(CLUSTER_HEADER, cluster.as_str())];
     let request = SignableRequest::new("GET", &url, headers.into_iter(), SignableBody::Bytes(b""))
-        .map_err(|e| malformed(&e))?;
-    let (instructions, _) = sign(request, &params.into()).map_err(|e| malformed(&e))?.into_parts();
-    let mut presigned = http::Request::get(&url).body(()).map_err(|e| malformed(&e))?;
+        .map_err(|e| malformed(Cause::of(e)))?;
+    let (instructions, _) = sign(request, &params.into()).map_err(|e| malformed(Cause::of(e)))?.into_parts();
+    let mut presigned = http::Request::get(&url).body(()).map_err(|e| malformed(Cause::of(e)))?;
     instructions.apply_to_request_http1x(&mut presigned);
     let encoded = URL_SAFE_NO_PAD.encode(presigned.uri().to_string());
     Ok(SecretString::from(format!("k8s-aws-v1.{encoded}")))

@@ -1,7 +1,7 @@
 //! One error for every Kubernetes call, sorted by the caller's next step.
 
 use kube::core::Status;
-use spot_domain::words::{self, chain};
+use spot_domain::words::{self, Cause, chain};
 
 /// The next step that is open to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,35 +34,27 @@ pub struct ClusterError {
     pub reason: String,
     /// The API server's message, which names the missing verb or the invalid field.
     pub message: String,
+    /// The client's error; `None` if the server answered and the answer was read.
+    #[source]
+    pub source: Option<Cause>,
 }
 
 impl ClusterError {
     /// Sorts kube's error for `call` on `object`.
-    pub(crate) fn new(call: &'static str, object: impl Into<String>, error: &kube::Error) -> Self {
-        let object = object.into();
-        match error {
-            kube::Error::Api(status) => Self::from_status(call, object, status),
-            kube::Error::HyperError(_) | kube::Error::Service(_) => {
-                let message = chain(error);
-                // A server with a foreign certificate will have it the next time, too.
-                let kind = if message.contains("certificate") { Kind::Rejected } else { Kind::Retry };
-                Self { call, object, kind, reason: "NoAnswer".to_owned(), message }
+    pub(crate) fn new(call: &'static str, object: impl Into<String>, error: kube::Error) -> Self {
+        let message = chain(&error);
+        let (kind, reason) = match &error {
+            kube::Error::Api(status) => return Self::from_status(call, object, status),
+            // A server with a foreign certificate will have it the next time, too.
+            kube::Error::HyperError(_) | kube::Error::Service(_) if message.contains("certificate") => {
+                (Kind::Rejected, "NoAnswer")
             }
-            kube::Error::Auth(_) => Self {
-                call,
-                object,
-                kind: Kind::Unauthorized,
-                reason: "NoToken".to_owned(),
-                message: chain(error),
-            },
-            _ => Self {
-                call,
-                object,
-                kind: Kind::Rejected,
-                reason: "BadCall".to_owned(),
-                message: chain(error),
-            },
-        }
+            kube::Error::HyperError(_) | kube::Error::Service(_) => (Kind::Retry, "NoAnswer"),
+            kube::Error::Auth(_) => (Kind::Unauthorized, "NoToken"),
+            _ => (Kind::Rejected, "BadCall"),
+        };
+        let (object, reason) = (object.into(), reason.to_owned());
+        Self { call, object, kind, reason, message, source: Some(Cause::of(error)) }
     }
 
     /// Sorts an error status of the API server.
@@ -77,7 +69,7 @@ impl ClusterError {
             _ => Kind::Rejected,
         };
         let reason = if status.reason.is_empty() { status.code.to_string() } else { status.reason.clone() };
-        Self { call, object: object.into(), kind, reason, message: status.message.clone() }
+        Self { call, object: object.into(), kind, reason, message: status.message.clone(), source: None }
     }
 
     /// Makes the error for an object that lacks a field which it always has.
@@ -87,7 +79,14 @@ impl ClusterError {
         problem: impl Into<String>,
     ) -> Self {
         let reason = "MalformedAnswer".to_owned();
-        Self { call, object: object.into(), kind: Kind::Rejected, reason, message: problem.into() }
+        Self {
+            call,
+            object: object.into(),
+            kind: Kind::Rejected,
+            reason,
+            message: problem.into(),
+            source: None,
+        }
     }
 }
 
@@ -96,7 +95,7 @@ pub(crate) fn failed(
     call: &'static str,
     object: impl Into<String>,
 ) -> impl FnOnce(kube::Error) -> ClusterError {
-    move |error| ClusterError::new(call, object, &error)
+    move |error| ClusterError::new(call, object, error)
 }
 
 /// Cuts a foreign text, which may be long: the state that travels between passes must stay small.
@@ -123,7 +122,7 @@ mod tests {
         ];
         for (code, kind) in cases {
             let status = Status::failure("no", "Because").with_code(code);
-            let error = ClusterError::new("get nodes", "n1", &kube::Error::Api(status.boxed()));
+            let error = ClusterError::new("get nodes", "n1", kube::Error::Api(status.boxed()));
             assert_eq!(error.kind, kind, "{code}");
             assert_eq!(error.to_string(), "get nodes n1: Because: no");
         }
@@ -132,8 +131,8 @@ mod tests {
     #[test]
     fn silence_is_worth_another_try_and_a_foreign_certificate_is_not() {
         let service = |text: &str| kube::Error::Service(text.to_owned().into());
-        let kind = |error: &kube::Error| ClusterError::new("list pods", "n1", error).kind;
-        assert_eq!(kind(&service("connection refused")), Kind::Retry);
-        assert_eq!(kind(&service("invalid peer certificate: UnknownIssuer")), Kind::Rejected);
+        let kind = |error| ClusterError::new("list pods", "n1", error).kind;
+        assert_eq!(kind(service("connection refused")), Kind::Retry);
+        assert_eq!(kind(service("invalid peer certificate: UnknownIssuer")), Kind::Rejected);
     }
 }

@@ -65,7 +65,7 @@ pub(crate) async fn evict(client: &Client, pod: &PodRef) -> EvictionAnswer {
         Ok(status) if Status::is_failure(&status) => sort(&object, &status),
         Ok(_) => EvictionAnswer::Granted,
         Err(kube::Error::Api(status)) => sort(&object, &status),
-        Err(error) => EvictionAnswer::Later(ClusterError::new(CALL, object, &error)),
+        Err(error) => EvictionAnswer::Later(ClusterError::new(CALL, object, error)),
     }
 }
 

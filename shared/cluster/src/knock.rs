@@ -3,6 +3,7 @@
 //! a moment's silence looks like an address that never answers: the caller repeats the call some times before
 //! it believes in the latter. A certificate that is wrong says so at once.
 
+use spot_domain::words::Cause;
 use std::net::IpAddr;
 
 use kube::Client;
@@ -38,33 +39,39 @@ pub(crate) enum Route {
 pub(crate) async fn knock(client: &Client, of: &str, route: &Route) -> Result<(), AccessError> {
     match client.apiserver_version().await.map_err(failed(CALL, of)) {
         Ok(_) => Ok(()),
-        Err(error) => sorted(of, route, &error),
+        Err(error) => sorted(of, route, error),
     }
 }
 
-fn sorted(of: &str, route: &Route, error: &ClusterError) -> Result<(), AccessError> {
+fn sorted(of: &str, route: &Route, error: ClusterError) -> Result<(), AccessError> {
     let of = of.to_owned();
     let message = cut(&error.message);
     match error.kind {
-        Kind::Unauthorized => Err(AccessError::NotLetIn { of, problem: unknown_caller(route) }),
+        Kind::Unauthorized => {
+            let problem = Cause::in_words(unknown_caller(route), error);
+            Err(AccessError::NotLetIn { of, problem })
+        }
         Kind::Retry | Kind::Rejected if error.reason == "NoAnswer" => {
             if message.contains("certificate") {
                 let problem = format!("{} ({message})", certificate(&message, route.server()));
-                return Err(route.refuses(of, problem));
+                return Err(route.refuses(of, Cause::in_words(problem, error)));
             }
             Err(match unreachable(route, &message) {
-                Some(problem) => AccessError::Silent { of, secret: route.secret(), problem },
-                None => AccessError::Retry { of, call: CALL, message },
+                Some(problem) => {
+                    let problem = Cause::in_words(problem, error);
+                    AccessError::Silent { of, secret: route.secret(), problem }
+                }
+                None => AccessError::Retry { of, call: CALL, message: Cause::in_words(message, error) },
             })
         }
-        Kind::Retry => Err(AccessError::Retry { of, call: CALL, message }),
+        Kind::Retry => Err(AccessError::Retry { of, call: CALL, message: Cause::in_words(message, error) }),
         // The server knows the caller. The next call shows the caller's rights.
         Kind::Denied | Kind::NotFound | Kind::Conflict | Kind::Rejected => Ok(()),
     }
 }
 
 impl Route {
-    fn refuses(&self, of: String, problem: String) -> AccessError {
+    fn refuses(&self, of: String, problem: Cause) -> AccessError {
         match self {
             Self::Eks { .. } => AccessError::Unreachable { of, problem },
             Self::Kubeconfig { secret, .. } => AccessError::Kubeconfig { secret: secret.clone(), problem },
@@ -178,10 +185,10 @@ mod tests {
     }
 
     fn silent(message: &str) -> ClusterError {
-        ClusterError::new(CALL, "cluster shop", &kube::Error::Service(message.to_owned().into()))
+        ClusterError::new(CALL, "cluster shop", kube::Error::Service(message.to_owned().into()))
     }
 
-    fn said(route: &Route, error: &ClusterError) -> (String, bool) {
+    fn said(route: &Route, error: ClusterError) -> (String, bool) {
         let error = sorted("cluster shop", route, error).unwrap_err();
         (error.to_string(), error.is_retryable())
     }
@@ -213,9 +220,9 @@ mod tests {
             ),
         ];
         for (route, message, expected) in cases {
-            let (text, is_retryable) = said(&route, &silent(message));
+            let (text, is_retryable) = said(&route, silent(message));
             assert!(text.contains(expected) && !is_retryable, "{message}: {text}");
-            let error = sorted("cluster shop", &route, &silent(message)).unwrap_err();
+            let error = sorted("cluster shop", &route, silent(message)).unwrap_err();
             // Only a certificate is wrong at every try.
             assert_eq!(
                 matches!(error, AccessError::Silent { .. }),
@@ -224,17 +231,17 @@ mod tests {
             );
         }
         for route in [eks(false, &[], true), by_kubeconfig("https://10.0.0.1")] {
-            assert!(said(&route, &silent(late)).0.contains("VpcSubnetIds"));
+            assert!(said(&route, silent(late)).0.contains("VpcSubnetIds"));
         }
     }
 
     #[test]
     fn a_server_that_restarts_is_tried_again() {
         for route in [eks(true, &["0.0.0.0/0"], true), by_kubeconfig("https://api.example.org")] {
-            assert!(said(&route, &silent("connection refused")).1);
+            assert!(said(&route, silent("connection refused")).1);
             let status = Status::failure("etcd is away", "ServiceUnavailable").with_code(503);
             let busy = ClusterError::from_status(CALL, "cluster shop", &status);
-            assert!(said(&route, &busy).1);
+            assert!(said(&route, busy).1);
         }
     }
 
@@ -248,7 +255,7 @@ mod tests {
             (by_kubeconfig("https://10.0.0.1"), "client certificate"),
         ];
         for (route, expected) in cases {
-            let refused = sorted("cluster shop", &route, &error).unwrap_err();
+            let refused = sorted("cluster shop", &route, error.clone()).unwrap_err();
             assert!(
                 matches!(refused, AccessError::NotLetIn { .. }) && refused.to_string().contains(expected),
                 "{refused}"
@@ -260,6 +267,6 @@ mod tests {
     fn a_known_caller_is_let_in_whatever_it_may_do() {
         let status = Status::failure("forbidden", "Forbidden").with_code(403);
         let error = ClusterError::from_status(CALL, "cluster shop", &status);
-        assert!(sorted("cluster shop", &eks(true, &[], true), &error).is_ok());
+        assert!(sorted("cluster shop", &eks(true, &[], true), error).is_ok());
     }
 }

@@ -170,8 +170,9 @@ pub async fn cordon(client: &Client, name: &NodeName, mark: &str) -> Result<Cord
     loop {
         let Some(node) = raw(client, name).await? else {
             let message = "the node is gone".to_owned();
-            let (object, reason) = (name.to_string(), "NotFound".to_owned());
-            return Err(ClusterError { call: "get nodes", object, kind: Kind::NotFound, reason, message });
+            let reason = "NotFound".to_owned();
+            let gone = ClusterError::malformed("get nodes", name.to_string(), message);
+            return Err(ClusterError { kind: Kind::NotFound, reason, ..gone });
         };
         if is_unschedulable(&node) {
             let is_ours = annotation(&node, CORDONED_BY) == Some(mark);

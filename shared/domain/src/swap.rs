@@ -3,13 +3,13 @@
 //! Start at [`group`] and [`selection`] for the choice, at [`journal`] and [`recovery`] for what survives a crash.
 
 pub mod belongings;
+pub mod decrement;
 pub mod eviction;
 pub mod fitness;
 pub mod group;
 pub mod group_tags;
 pub mod journal;
 pub mod lab;
-pub mod lab_losses;
 pub mod node;
 pub mod pricing;
 pub mod proof;

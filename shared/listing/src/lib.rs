@@ -5,6 +5,7 @@
 //! comes in pieces of any length, and memory holds one piece and one item. An answer that is not well-formed,
 //! or that breaks off before its end, is an error: half a listing never reads as a whole one.
 
+pub mod collector;
 mod item;
 mod malformed;
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::collector::Collector;
 
 const VOLUMES: Shape = Shape { root: "DescribeVolumesResponse", items: "volumeSet/item" };
 
@@ -40,14 +41,9 @@ fn told(item: &Item) -> String {
 }
 
 fn read(pieces: &[&[u8]]) -> Result<(Vec<String>, Option<String>), MalformedListing> {
-    let (mut listing, mut items) = (ListingReader::new(VOLUMES), Vec::new());
-    for piece in pieces {
-        listing.feed(piece, &mut |item| {
-            items.push(told(item));
-            Ok(())
-        })?;
-    }
-    Ok((items, listing.end()?))
+    let mut listing = Collector::new(VOLUMES, |item: &Item| Ok(Some(told(item))));
+    pieces.iter().try_for_each(|piece| listing.feed(piece))?;
+    listing.end()
 }
 
 #[test]

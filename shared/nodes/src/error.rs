@@ -2,40 +2,44 @@
 
 use spot_cluster::access::AccessError;
 use spot_cluster::error::{ClusterError, Kind};
+use spot_domain::words::Cause;
 use spot_swap::error::StepError;
 
 /// Converts a failed call to an API server into the step's error, for `map_err`.
 #[must_use]
-#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
 pub fn failed(error: ClusterError) -> StepError {
-    let text = error.to_string();
-    match error.kind {
-        Kind::NotFound | Kind::Conflict => StepError::Transient(text),
+    let of = match error.kind {
+        Kind::NotFound | Kind::Conflict => StepError::Transient,
         // A token may have expired during the step: the next step mints a new one.
-        Kind::Retry | Kind::Unauthorized => StepError::ClusterSilent(text),
-        Kind::Denied => StepError::NotAuthorized(format!(
-            "{text}; functions/kubernetes-optimizer/access.yaml grants what is needed: kubectl apply -f it"
-        )),
-        Kind::Rejected => StepError::Rejected(text),
-    }
+        Kind::Retry | Kind::Unauthorized => StepError::ClusterSilent,
+        Kind::Denied => {
+            let words = format!(
+                "{error}; functions/kubernetes-optimizer/access.yaml grants what is needed: kubectl apply -f it"
+            );
+            return StepError::NotAuthorized(Cause::in_words(words, error));
+        }
+        Kind::Rejected => StepError::Rejected,
+    };
+    of(Cause::of(error))
 }
 
 /// Converts a failure to reach a cluster into the step's error, for `map_err`.
 #[must_use]
 pub fn no_access(error: AccessError) -> StepError {
-    let text = error.to_string();
     match error {
         AccessError::NotFound { .. }
         | AccessError::Unreachable { .. }
         | AccessError::Silent { secret: None, .. } => {
-            StepError::InvalidInput(format!("cluster_name: {text}"))
+            StepError::InvalidInput(Cause::in_words(format!("cluster_name: {error}"), error))
         }
-        AccessError::Denied { .. } | AccessError::NotLetIn { .. } => StepError::NotAuthorized(text),
+        AccessError::Denied { .. } | AccessError::NotLetIn { .. } => {
+            StepError::NotAuthorized(Cause::of(error))
+        }
         AccessError::Kubeconfig { .. } | AccessError::Silent { secret: Some(_), .. } => {
-            StepError::InvalidSettings(format!("kubeconfig_secrets: {text}"))
+            StepError::InvalidSettings(Cause::in_words(format!("kubeconfig_secrets: {error}"), error))
         }
-        error if error.is_retryable() => StepError::ClusterSilent(text),
-        _ => StepError::Rejected(text),
+        error if error.is_retryable() => StepError::ClusterSilent(Cause::of(error)),
+        error => StepError::Rejected(Cause::of(error)),
     }
 }
 
@@ -54,7 +58,8 @@ mod tests {
             (Kind::Rejected, "Rejected"),
         ] {
             let (object, reason, message) = ("node-1".to_owned(), "Because".to_owned(), "no".to_owned());
-            let error = failed(ClusterError { call: "patch nodes", object, kind, reason, message });
+            let error =
+                failed(ClusterError { call: "patch nodes", object, kind, reason, message, source: None });
             assert_eq!(error.name(), name, "{kind:?}");
             assert!(error.to_string().starts_with("patch nodes node-1: Because: no"), "{error}");
             let tells_the_way_out = error.to_string().contains("kubectl apply");
@@ -67,11 +72,11 @@ mod tests {
     #[test]
     fn a_cluster_that_cannot_be_entered_names_what_to_mend() {
         let of = || "cluster shop".to_owned();
-        let (call, message) = ("eks:DescribeCluster", String::new);
+        let (call, message) = ("eks:DescribeCluster", || Cause::from(""));
         let silent = |secret: Option<&str>| AccessError::Silent {
             of: of(),
             secret: secret.map(str::to_owned),
-            problem: String::new(),
+            problem: message(),
         };
         let status = "UPDATING".to_owned();
         for (error, name, begins) in [

@@ -7,16 +7,10 @@
 
 mod door;
 mod error;
+mod policy;
 mod way_back;
 
 pub use door::{ClusterEndpoint, connect, connect_for};
 pub use error::{failed, no_access};
-use spot_cluster::pods::Policy;
-use spot_domain::swap::journal::NodeSwap;
+pub use policy::policy;
 pub use way_back::recover_node;
-
-/// Returns the rules for the eviction of pods, as the settings had them when the run began.
-#[must_use]
-pub fn policy(node: &NodeSwap) -> Policy {
-    Policy { evict_local_storage: node.evict_local_storage, evict_unmanaged: node.evict_unmanaged }
-}

@@ -35,7 +35,9 @@ use spot_swap::newcomer::unproven;
 use spot_swap::recovery::group::{GroupRecovery, Seen};
 use spot_swap::recovery::{After, Ended, Permission, Progress, Recovery, Visit, drive};
 
-use crate::{connect, failed, policy};
+use crate::door::connect;
+use crate::error::failed;
+use crate::policy::policy;
 
 /// The time that the rollback waits for another pod before it evicts the last Ready one of a controller. The
 /// rollback has no deadline of its own that the reconciler would share.

@@ -7,12 +7,13 @@ use spot_cloud::launch::launcher::{Launcher, Order};
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::swap::group::Launch;
 use spot_domain::swap::journal::Journal;
+use spot_domain::words::first_few;
 use spot_domain::{InstanceId, Pool, Reason};
 
 use crate::Context;
 use crate::error::StepError;
 use crate::order::Orders;
-use crate::phases::gate::{Refusal, first_few};
+use crate::phases::gate::Refusal;
 use crate::work::Work;
 
 /// The most launches in one step: each refusal takes EC2 seconds, and the step has sixty.

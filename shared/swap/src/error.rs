@@ -7,54 +7,54 @@ use spot_cloud::tables::accounts::AccountError;
 use spot_cloud::tables::settings::SettingsError;
 use spot_cloud::tables::swaps::{Leased, SwapsError};
 use spot_cloud::{CallError, Kind};
-use spot_domain::words::{LONGEST_CAUSE, cut};
+use spot_domain::words::{Cause, LONGEST_CAUSE, cut};
 
-/// A step that failed.
+/// A step that failed: by its name, and with the error behind it.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
     /// The execution's input can't be meant. Nothing was changed.
-    #[error("{0}")]
-    InvalidInput(String),
+    #[error(transparent)]
+    InvalidInput(Cause),
     /// There is no such group. Nothing was changed.
-    #[error("{0}")]
-    GroupNotFound(String),
+    #[error(transparent)]
+    GroupNotFound(Cause),
     /// Somebody else works on the group. Nothing was changed.
-    #[error("{0}")]
-    GroupBusy(String),
+    #[error(transparent)]
+    GroupBusy(Cause),
     /// As many nodes of the cluster are being swapped as may be at a time. Nothing was changed.
-    #[error("{0}")]
-    ClusterBusy(String),
+    #[error(transparent)]
+    ClusterBusy(Cause),
     /// Another execution swaps the instance. Nothing was changed.
-    #[error("{0}")]
-    InstanceBusy(String),
+    #[error(transparent)]
+    InstanceBusy(Cause),
     /// A group that we don't touch. Nothing was changed.
-    #[error("{0}")]
-    GroupNotSupported(String),
+    #[error(transparent)]
+    GroupNotSupported(Cause),
     /// The Settings table holds what can't be applied. Nothing was changed.
-    #[error("{0}")]
-    InvalidSettings(String),
+    #[error(transparent)]
+    InvalidSettings(Cause),
     /// The same step may go through later.
-    #[error("{0}")]
-    Transient(String),
+    #[error(transparent)]
+    Transient(Cause),
     /// The cluster's API server does not answer, or does not know us: the same step may go through later.
-    #[error("{0}")]
-    ClusterSilent(String),
+    #[error(transparent)]
+    ClusterSilent(Cause),
     /// A permission is missing.
-    #[error("{0}")]
-    NotAuthorized(String),
+    #[error(transparent)]
+    NotAuthorized(Cause),
     /// The lease is gone: the reconciler has put the group right, or is about to.
-    #[error("{0}")]
-    LeaseLost(String),
+    #[error(transparent)]
+    LeaseLost(Cause),
     /// The old instance does not leave, or the rollback does not end: a person is told, and the
     /// reconciler goes on trying.
-    #[error("{0}")]
-    Stuck(String),
+    #[error(transparent)]
+    Stuck(Cause),
     /// AWS refuses a call for ever.
-    #[error("{0}")]
-    Rejected(String),
+    #[error(transparent)]
+    Rejected(Cause),
     /// The state machine sent what no phase understands.
     #[error("the state machine and this function disagree: {0}")]
-    Protocol(String),
+    Protocol(#[source] Cause),
 }
 
 impl StepError {
@@ -87,26 +87,27 @@ impl From<StepError> for Diagnostic {
 
 impl From<CallError> for StepError {
     fn from(error: CallError) -> Self {
-        let text = error.to_string();
-        match error.kind {
+        let of = match error.kind {
             // EC2 is eventually consistent: what is not found yet may be found soon.
-            Kind::Retry | Kind::NextPool | Kind::NextSubnet | Kind::NotFound => Self::Transient(text),
-            Kind::Denied => Self::NotAuthorized(text),
-            Kind::Quota | Kind::Rejected | Kind::ConditionFailed => Self::Rejected(text),
-        }
+            Kind::Retry | Kind::NextPool | Kind::NextSubnet | Kind::NotFound => Self::Transient,
+            Kind::Denied => Self::NotAuthorized,
+            Kind::Quota | Kind::Rejected | Kind::ConditionFailed => Self::Rejected,
+        };
+        of(Cause::of(error))
     }
 }
 
 impl From<SwapsError> for StepError {
     fn from(error: SwapsError) -> Self {
-        match error {
-            SwapsError::Busy { on: Leased::Instance(_), .. } => Self::InstanceBusy(error.to_string()),
-            SwapsError::Busy { .. } => Self::GroupBusy(error.to_string()),
-            SwapsError::LeaseLost { .. } => Self::LeaseLost(error.to_string()),
-            SwapsError::Overtaken { .. } => Self::Transient(error.to_string()),
-            SwapsError::Malformed { .. } | SwapsError::Unproven { .. } => Self::Stuck(error.to_string()),
-            SwapsError::Call(error) => error.into(),
-        }
+        let of = match error {
+            SwapsError::Busy { on: Leased::Instance(_), .. } => Self::InstanceBusy,
+            SwapsError::Busy { .. } => Self::GroupBusy,
+            SwapsError::LeaseLost { .. } => Self::LeaseLost,
+            SwapsError::Overtaken { .. } => Self::Transient,
+            SwapsError::Malformed { .. } | SwapsError::Unproven { .. } => Self::Stuck,
+            SwapsError::Call(error) => return error.into(),
+        };
+        of(Cause::of(error))
     }
 }
 
@@ -114,10 +115,10 @@ impl From<AccountError> for StepError {
     fn from(error: AccountError) -> Self {
         match error {
             AccountError::Unknown(_) | AccountError::Disabled(_) => {
-                Self::InvalidInput(format!("account_id: {error}"))
+                Self::InvalidInput(Cause::in_words(format!("account_id: {error}"), error))
             }
             AccountError::Malformed { .. } | AccountError::Key { .. } => {
-                Self::InvalidSettings(error.to_string())
+                Self::InvalidSettings(Cause::of(error))
             }
             AccountError::Call(error) => error.into(),
             AccountError::Environment(error) => error.into(),
@@ -128,7 +129,7 @@ impl From<AccountError> for StepError {
 impl From<SettingsError> for StepError {
     fn from(error: SettingsError) -> Self {
         match error {
-            SettingsError::Override(error) => Self::InvalidSettings(error.to_string()),
+            SettingsError::Override(error) => Self::InvalidSettings(Cause::of(error)),
             SettingsError::Call(error) => error.into(),
             SettingsError::Environment(error) => error.into(),
         }
@@ -137,12 +138,14 @@ impl From<SettingsError> for StepError {
 
 impl From<BadEnvironment> for StepError {
     fn from(error: BadEnvironment) -> Self {
-        Self::Rejected(error.to_string())
+        Self::Rejected(Cause::of(error))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use spot_domain::words::chain;
+
     use super::*;
 
     #[test]
@@ -171,6 +174,34 @@ mod tests {
         let on = Leased::Instance("i-0123456789abcdef0".parse().unwrap());
         assert_eq!(StepError::from(SwapsError::Overtaken { on: on.clone() }).name(), "Transient");
         assert_eq!(StepError::from(SwapsError::LeaseLost { on }).name(), "LeaseLost");
+    }
+
+    #[test]
+    fn every_error_of_a_layer_below_is_kept_and_said_once() {
+        let call = || CallError::malformed("ec2:RunInstances", "no instance");
+        let on = Leased::Instance("i-0123456789abcdef0".parse().unwrap());
+        let unknown = AccountError::Unknown("111111111111".parse().unwrap());
+        let is_call = |cause: &Cause| cause.downcast_ref::<CallError>().is_some();
+        for (error, is_kept) in [
+            (StepError::from(call()), is_call as fn(&Cause) -> bool),
+            (StepError::from(SwapsError::Call(call())), is_call),
+            (StepError::from(SwapsError::LeaseLost { on }), |cause| {
+                cause.downcast_ref::<SwapsError>().is_some()
+            }),
+            (StepError::from(unknown), |cause| {
+                let field = cause.source().and_then(|source| source.downcast_ref::<AccountError>());
+                field.is_some()
+                    && cause.to_string().starts_with("account_id: account 111111111111 is not registered")
+            }),
+        ] {
+            let (StepError::Rejected(cause) | StepError::LeaseLost(cause) | StepError::InvalidInput(cause)) =
+                &error
+            else {
+                panic!("{error}")
+            };
+            assert!(is_kept(cause), "{error:?}");
+            assert_eq!(chain(&error), error.to_string(), "said once");
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub async fn fitness(clients: &RegionClients, group: &Group) -> Result<Fitness, 
 pub async fn refuse_unfit(clients: &RegionClients, group: &Group) -> Result<Vec<Hook>, StepError> {
     match fitness(clients, group).await? {
         Fitness::Fit(hooks) => Ok(hooks),
-        Fitness::Busy(why) => Err(StepError::GroupBusy(format!("group {}: {why}", group.name))),
+        Fitness::Busy(why) => Err(StepError::GroupBusy(format!("group {}: {why}", group.name).into())),
         Fitness::Unfit(why) => Err(not_supported(group, &why)),
     }
 }
@@ -82,7 +82,7 @@ pub async fn unfit_by_now(
 }
 
 fn not_supported(group: &Group, why: &str) -> StepError {
-    StepError::GroupNotSupported(format!("group {}: {why}", group.name))
+    StepError::GroupNotSupported(format!("group {}: {why}", group.name).into())
 }
 
 /// Returns the error for a tag of the group that can't be read.

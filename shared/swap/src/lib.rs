@@ -18,6 +18,7 @@ pub mod phases;
 pub mod pricing;
 pub mod recovery;
 pub mod request;
+pub mod spans;
 pub mod work;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use spot_cloud::tables::swaps::{Lease, Swaps};
 use spot_cloud::{RegionClients, Stack};
 use spot_domain::swap::group::Group;
 use spot_domain::swap::report::GateView;
+use spot_domain::words::Cause;
 use spot_domain::{InstanceId, Pool};
 
 use error::StepError;
@@ -95,7 +97,7 @@ impl Context {
         let access = accounts::access_even_if_disabled(&self.stack, &work.lease.account_id).await;
         access.map_err(|error| match error {
             AccountError::Call(error) => error.into(),
-            error => StepError::NotAuthorized(error.to_string()),
+            error => StepError::NotAuthorized(Cause::of(error)),
         })
     }
 

@@ -10,10 +10,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spot_domain::ExecutionArn;
-use tracing::field::Empty;
+use spot_domain::words::Cause;
 use tracing::{Instrument, Span};
 
 use crate::error::StepError;
+use crate::spans::{self, note_execution, note_swap};
 use crate::work::{Current, Next, Work};
 use crate::{Context, StepFailure};
 
@@ -95,7 +96,6 @@ impl<W, R, C> Phases<W, R, C> {
     /// # Errors
     /// The step failed. Retry and Catch of the state machine match on the error's name.
     pub async fn run(&self, context: &C, event: Value) -> Result<StepAnswer<W, R>, StepError> {
-        let span = tracing::error_span!("step", phase = Empty, execution = Empty, swap = Empty);
         let step = async {
             let answer = self.step(context, event).await;
             if let Err(error) = &answer {
@@ -103,14 +103,14 @@ impl<W, R, C> Phases<W, R, C> {
             }
             answer
         };
-        step.instrument(span).await
+        step.instrument(spans::step()).await
     }
 
     async fn step(&self, context: &C, event: Value) -> Result<StepAnswer<W, R>, StepError> {
         let name = event.get("phase").and_then(Value::as_str).unwrap_or_default();
         Span::current().record("phase", name);
         let Some((_, phase)) = self.0.iter().find(|(known, _)| *known == name) else {
-            return Err(StepError::Protocol(format!("unknown phase {name:?}")));
+            return Err(StepError::Protocol(format!("unknown phase {name:?}").into()));
         };
         phase(context, event).await
     }
@@ -122,7 +122,8 @@ pub fn phase<E: DeserializeOwned, W, R, C, A: Into<StepAnswer<W, R>>>(
 ) -> Phase<W, R, C> {
     Box::new(move |context, event| {
         Box::pin(async move {
-            let event = E::deserialize(event).map_err(|error| StepError::Protocol(error.to_string()))?;
+            let event = spot_cloud::input::parse(None, event);
+            let event = event.map_err(|bad| StepError::Protocol(Cause::of(bad)))?;
             run(context, event).await.map(Into::into)
         })
     })
@@ -195,17 +196,12 @@ pub fn report<W: Payload, R, C>(
     })
 }
 
-/// Names the execution in the span of the step.
-pub fn note_execution(execution: &ExecutionArn) {
-    Span::current().record("execution", tracing::field::display(execution));
-}
-
 fn enter(work: &mut impl Payload) {
     let Some(run) = work.run() else { return };
-    run.steps += 1;
+    run.steps = run.steps.saturating_add(1);
     note_execution(run.lease.owner.execution());
     if let Some(swap) = run.swap_id() {
-        Span::current().record("swap", swap.as_str());
+        note_swap(&swap);
     }
 }
 

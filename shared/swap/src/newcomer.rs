@@ -68,5 +68,5 @@ fn strays_among(launched: Vec<Instance>, newcomer: Option<&InstanceId>) -> Vec<I
 /// Returns the failure of a row that names an instance which is not proven to be its swap's.
 #[must_use]
 pub fn unproven(lease: &Lease, problem: &str) -> SwapsError {
-    SwapsError::Unproven { target: lease.key(), problem: format!("{}: {problem}", lease.on) }
+    SwapsError::Unproven { target: lease.key(), problem: format!("{}: {problem}", lease.on).into() }
 }

@@ -177,7 +177,7 @@ impl<'a> Orders<'a> {
             let swap = SwapId::new(of, self.work.lease.since);
             let Some(image) = images::captured_by(&self.clients.ec2, &swap, of).await? else {
                 let why = format!("EC2 does not show the image {} now", swap.image_name());
-                return Err(StepError::Transient(why));
+                return Err(StepError::Transient(why.into()));
             };
             twin.image_id = Some(image.id);
         }

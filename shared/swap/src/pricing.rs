@@ -11,10 +11,10 @@ use spot_domain::ids::InstanceType;
 use spot_domain::swap::pricing::{Limits, Prices, UsageOperation};
 use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::Candidate;
+use spot_domain::words::first_few;
 use spot_domain::{Reason, Usd};
 
 use crate::Context;
-use crate::phases::gate::first_few;
 use crate::work::Work;
 
 /// The age up to which Spot prices are used: they move slowly.

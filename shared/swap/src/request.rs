@@ -9,6 +9,7 @@ use spot_cloud::access::Access;
 use spot_cloud::tables::swaps::{Lease, Leased, Owner};
 use spot_cloud::tables::{accounts, settings};
 use spot_domain::settings::Settings;
+use spot_domain::words::Cause;
 use spot_domain::{AccountId, ExecutionArn, Region};
 
 use crate::Context;
@@ -64,9 +65,9 @@ impl Site {
 /// [`StepError::InvalidInput`] names the field and its problem.
 pub fn parse<T: DeserializeOwned>(input: Value, shape: &str) -> Result<T, StepError> {
     if !input.is_object() {
-        return Err(StepError::InvalidInput(format!("the input must be a JSON object: {shape}")));
+        return Err(StepError::InvalidInput(format!("the input must be a JSON object: {shape}").into()));
     }
-    spot_cloud::input::parse(None, input).map_err(|bad| StepError::InvalidInput(bad.to_string()))
+    spot_cloud::input::parse(None, input).map_err(|bad| StepError::InvalidInput(Cause::of(bad)))
 }
 
 #[cfg(test)]

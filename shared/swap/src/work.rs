@@ -285,7 +285,7 @@ impl Work {
     pub fn group(&self) -> Result<(&GroupArn, &GroupName), StepError> {
         match &self.lease.on {
             Leased::Group { arn, name } => Ok((arn, name)),
-            other => Err(StepError::Protocol(format!("{other} is no Auto Scaling group"))),
+            other => Err(StepError::Protocol(format!("{other} is no Auto Scaling group").into())),
         }
     }
 

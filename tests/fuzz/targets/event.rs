@@ -53,7 +53,9 @@ fn risk(event: &Value) -> Result<(), String> {
                 promise(event.is_object(), || format!("{event} is no object and means {parsed:?}"))?;
             }
             Err(RiskError::InvalidEvent { field, problem }) => {
-                promise(!field.is_empty() && !problem.is_empty(), || format!("{field:?}: {problem:?}"))?;
+                promise(!field.is_empty() && !problem.to_string().is_empty(), || {
+                    format!("{field:?}: {problem:?}")
+                })?;
             }
             Err(other) => return Err(format!("not an error of the event: {other:?}")),
         }

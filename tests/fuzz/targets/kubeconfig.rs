@@ -72,6 +72,7 @@ fn check(opened: Result<(), AccessError>) -> Result<(), String> {
     match opened {
         Ok(()) => Ok(()),
         Err(AccessError::Kubeconfig { problem, .. }) => {
+            let problem = problem.to_string();
             let touched =
                 ["os error", "No such file", "unable to run"].iter().any(|sign| problem.contains(sign));
             promise(!touched, || format!("a file was read or a program was run: {problem}"))?;

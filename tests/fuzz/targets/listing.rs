@@ -8,6 +8,7 @@ use quick_xml::Reader;
 use quick_xml::events::Event;
 use security_enforcer::fleet::facts::Facts;
 use spot_fuzz::Target;
+use spot_listing::collector::Collector;
 use spot_listing::{Item, ListingReader, MalformedListing, Shape};
 use waste_scanner::listings::describe;
 use waste_scanner::listings::images::Images;
@@ -58,14 +59,11 @@ fn check(answer: &[u8]) -> Result<(), String> {
 type Listed = (Vec<String>, Option<String>);
 
 fn read(shape: Shape, pieces: &mut dyn Iterator<Item = &[u8]>) -> Result<Listed, MalformedListing> {
-    let (mut listing, mut items) = (ListingReader::new(shape), Vec::new());
+    let mut listing = Collector::new(shape, |item: &Item| Ok(Some(told(item))));
     for piece in pieces {
-        listing.feed(piece, &mut |item| {
-            items.push(told(item));
-            Ok(())
-        })?;
+        listing.feed(piece)?;
     }
-    Ok((items, listing.end()?))
+    listing.end()
 }
 
 fn told(item: &Item) -> String {

@@ -8,6 +8,7 @@ mod event;
 mod kubeconfig;
 mod listing;
 mod marks;
+mod payload;
 mod rows;
 
 /// Fails the case unless the promise holds.

@@ -72,7 +72,7 @@ fn swap(row: &Row) -> Result<(), String> {
             promise(key.cloned().unwrap_or_default() == target, || format!("{key:?} is called {target:?}"))?;
             let attributes =
                 ["leased", "account_id", "region", "lease_owner", "lease_since", "revision", "journal"];
-            let named = attributes.iter().any(|attribute| problem.contains(attribute));
+            let named = attributes.iter().any(|attribute| problem.to_string().contains(attribute));
             promise(named, || format!("the error names no attribute: {problem}"))
         }
         Err(other) => Err(format!("not an error of the row: {other:?}")),
@@ -115,7 +115,7 @@ fn account(row: &Row) -> Result<(), String> {
             promise(row.contains_key("enabled"), || format!("{row:?} is disabled"))
         }
         Err(AccountError::Malformed { problem, .. }) => {
-            promise(!problem.is_empty(), || "no problem".to_owned())
+            promise(!problem.to_string().is_empty(), || "no problem".to_owned())
         }
         Err(other) => Err(format!("not an error of the row: {other:?}")),
     }

@@ -25,7 +25,7 @@ from .lifecycle import COUNTED, in_service, leave, member, replace, suspended
 from .world import WORLD
 
 if TYPE_CHECKING:
-    from moto.autoscaling.models import FakeAutoScalingGroup
+    from moto.autoscaling.models import Activity, FakeAutoScalingGroup
     from moto.ec2.models.instances import Instance
 
 NO_GROUP_IS_NO_ERROR = {"DescribeAutoScalingGroups", "DescribeAutoScalingInstances", "DescribeTags"}
@@ -107,7 +107,7 @@ def _detach(self: Any, group_name: str, instance_ids: list[str], should_decremen
             f"AutoScalingGroup {group_name} has {_sizes(group)}. To detach {len(states)} more instances, "
             "please update the AutoScalingGroup sizes appropriately."
         )
-    activities = [DetachInstanceActivity(s.instance) for s in states]
+    before = group.desired_capacity
     for state in states:
         state.lifecycle_state = "Detaching"
         deregister(group, state.instance)
@@ -116,7 +116,18 @@ def _detach(self: Any, group_name: str, instance_ids: list[str], should_decremen
         group.desired_capacity -= len(states)
     else:
         replace(group, len(states))
-    return activities
+    return [_caused(DetachInstanceActivity(s.instance), "was detached", before - n) for n, s in enumerate(states)]
+
+
+def _caused(activity: Activity, by: str, before: int):
+    """Words the cause as AWS does: only a call that decrements names the capacity.
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DetachInstances.html
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_TerminateInstanceInAutoScalingGroup.html"""
+    instance_id = activity.description.rsplit(" ", 1)[-1]
+    is_decrement = activity.auto_scaling_group.desired_capacity < before
+    shrinking = f", shrinking the capacity from {before} to {before - 1}" if is_decrement else ""
+    activity.cause = f"At {activity.start_time:%Y-%m-%dT%H:%M:%SZ} instance {instance_id} {by} in response to a user request{shrinking}."
+    return activity
 
 
 def _leave(self: Any, group: FakeAutoScalingGroup, state: InstanceState):
@@ -142,7 +153,7 @@ def _terminate(self: Any, instance_id: str, should_decrement: bool):
     else:
         replace(group, 1)
     leave(group, state)
-    return TerminateInstanceActivity(state.instance, before)
+    return _caused(TerminateInstanceActivity(state.instance, before), "was taken out of service", before)
 
 
 def _group_of(self: Any, instance_id: str):

@@ -26,9 +26,9 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     let Site { account_id, region, settings, clients, .. } = &site;
     let group = groups::describe(&clients.autoscaling, &request.asg_name).await?.ok_or_else(|| {
         let name = &request.asg_name;
-        StepError::GroupNotFound(format!(
-            "asg_name: account {account_id} has no Auto Scaling group {name:?} in {region}"
-        ))
+        StepError::GroupNotFound(
+            format!("asg_name: account {account_id} has no Auto Scaling group {name:?} in {region}").into(),
+        )
     })?;
     let hooks = group::refuse_unfit(clients, &group).await?;
     let mut look = group::look(clients, region, settings, group).await?;

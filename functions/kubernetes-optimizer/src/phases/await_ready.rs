@@ -132,7 +132,9 @@ async fn waiting_for(
         Err(error) => Err(error),
     };
     match looked {
-        Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => Ok(Some(why.into())),
+        Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => {
+            Ok(Some(why.to_string().into()))
+        }
         answer => answer,
     }
 }
@@ -187,7 +189,7 @@ fn not_joined(run: &NodeRun) -> String {
 
 async fn old(client: &kube::Client, run: &NodeRun) -> Result<Node, StepError> {
     let old = node::get(client, &run.node.old).await.map_err(failed)?;
-    old.ok_or_else(|| StepError::Rejected(format!("node {} is gone", run.node.old)))
+    old.ok_or_else(|| StepError::Rejected(format!("node {} is gone", run.node.old).into()))
 }
 
 fn unfit(newcomer: &Node, old: &Node) -> Option<String> {

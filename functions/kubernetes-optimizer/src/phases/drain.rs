@@ -50,9 +50,9 @@ async fn pass(
     let why = match look_and_evict(context, run, blocked, current).await {
         Ok(PassOutcome::Nothing) => return Ok(Next::Proceed),
         Ok(PassOutcome::Undo(reason, detail)) => return Ok(run.swap.undo(reason, detail)),
+        Ok(PassOutcome::Waiting(why)) => why,
         // While an API server starts, it forbids what it grants a moment later, when it has read the roles.
-        Ok(PassOutcome::Waiting(why))
-        | Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why,
+        Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why.to_string(),
         Err(error) => return Err(error),
     };
     if Timestamp::now() < run.drain_until() {

@@ -21,6 +21,7 @@ use spot_domain::swap::journal::{NodeSwap, SwapKind};
 use spot_domain::swap::node::{NodePlan, NodeSwapRequest};
 use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
 use spot_domain::tags::{GROUP_NAME_TAG, cluster_of};
+use spot_domain::words::Cause;
 use spot_domain::{ClusterName, ExecutionArn, GroupName, Pool, Reason};
 use spot_nodes::{failed, no_access};
 use spot_swap::error::StepError;
@@ -56,7 +57,7 @@ pub async fn run(
     let request: NodeSwapRequest = parse(input, SHAPE)?;
     if request.drain_timeout_seconds.is_some_and(|seconds| seconds.get() > MAX_DRAIN_SECONDS) {
         let most = format!("drain_timeout_seconds: expected 1 to {MAX_DRAIN_SECONDS}");
-        return Err(StepError::InvalidInput(most));
+        return Err(StepError::InvalidInput(most.into()));
     }
     let (account_id, region) = (request.account_id.clone(), request.region.clone());
     let site = Site::of(context, account_id, region, execution).await?;
@@ -121,17 +122,20 @@ fn cluster(request: &NodeSwapRequest, instance: &Instance) -> Result<ClusterName
     let named = request.cluster_name.clone().or_else(|| cluster_of(&instance.tags));
     named.ok_or_else(|| {
         let id = &instance.id;
-        StepError::InvalidInput(format!(
-            "cluster_name: missing, and no tag of instance {id} names its cluster (aws:eks:cluster-name, \
+        StepError::InvalidInput(
+            format!(
+                "cluster_name: missing, and no tag of instance {id} names its cluster (aws:eks:cluster-name, \
              kubernetes.io/cluster/<name>)"
-        ))
+            )
+            .into(),
+        )
     })
 }
 
 /// Returns the error for a failed first call. A silent cluster is retried; after the last try the swap is refused.
 fn believed(error: AccessError, tries: u32) -> StepError {
     match error {
-        AccessError::Silent { .. } if tries < TRIES_OF_SILENCE => StepError::Transient(error.to_string()),
+        AccessError::Silent { .. } if tries < TRIES_OF_SILENCE => StepError::Transient(Cause::of(error)),
         error => no_access(error),
     }
 }
@@ -373,13 +377,13 @@ mod tests {
         let silent = |secret: Option<&str>| AccessError::Silent {
             of: "cluster shop".to_owned(),
             secret: secret.map(str::to_owned),
-            problem: "its endpoint is private and does not answer".to_owned(),
+            problem: "its endpoint is private and does not answer".into(),
         };
         let names = |secret| (0..5).map(|tries| believed(silent(secret), tries).name()).collect::<Vec<_>>();
         let [again, input, settings] = ["Transient", "InvalidInput", "InvalidSettings"];
         assert_eq!(names(None), [again, again, again, input, input]);
         assert_eq!(names(Some("shop")), [again, again, again, settings, settings]);
-        let wrong = AccessError::Unreachable { of: "cluster shop".to_owned(), problem: String::new() };
+        let wrong = AccessError::Unreachable { of: "cluster shop".to_owned(), problem: "".into() };
         assert_eq!(believed(wrong, 0).name(), input, "it was answered, and wrong");
     }
 

@@ -72,8 +72,8 @@ async fn let_go(
         Ok(PassOutcome::Nothing) if is_balanced(context, run, current).await? => return Ok(Next::Wait),
         Ok(PassOutcome::Nothing) => return retire_old::run(context, &mut run.swap, current).await,
         Ok(PassOutcome::Undo(reason, detail)) => return Ok(run.swap.undo(reason, detail)),
-        Ok(PassOutcome::Waiting(why))
-        | Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why,
+        Ok(PassOutcome::Waiting(why)) => why,
+        Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why.to_string(),
         Err(error) => return Err(error),
     };
     if Timestamp::now() < run.drain_until() {
@@ -134,13 +134,13 @@ async fn retire(context: &Context, run: &mut NodeRun, current: &mut Current) -> 
         return Ok(Next::Proceed);
     }
     let old = match left_on_old(context, run, current).await {
-        Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => Some(why),
+        Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => Some(why.to_string()),
         answer => answer?,
     };
     match old {
         None => wait_for_retirement::look(context, &mut run.swap, current).await,
         Some(_) if Timestamp::now() < current.deadline => Ok(Next::Wait),
-        Some(why) => Err(StepError::Stuck(format!("node {}: {why}", run.node.old))),
+        Some(why) => Err(StepError::Stuck(format!("node {}: {why}", run.node.old).into())),
     }
 }
 
@@ -186,7 +186,7 @@ async fn release(context: &Context, run: &NodeRun, current: &Current) -> Result<
             Ok(Next::Wait)
         }
         Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => {
-            Err(StepError::Stuck(format!("the node of newcomer {}: {why}", current.newcomer)))
+            Err(StepError::Stuck(format!("the node of newcomer {}: {why}", current.newcomer).into()))
         }
         answer => answer,
     }

@@ -27,9 +27,9 @@ use spot_swap::work::Work;
 pub fn check(request: &LabSwapRequest) -> Result<(), StepError> {
     let other = [("capture_image", request.capture_image), ("dry_run", request.dry_run)];
     match other.iter().find(|(_, is_set)| request.bring_back && *is_set) {
-        Some((field, _)) => Err(StepError::InvalidInput(format!(
-            "{field}: only a swap takes it; leave it out, or leave out `bring_back`"
-        ))),
+        Some((field, _)) => Err(StepError::InvalidInput(
+            format!("{field}: only a swap takes it; leave it out, or leave out `bring_back`").into(),
+        )),
         None => Ok(()),
     }
 }

@@ -11,7 +11,7 @@ use spot_cloud::tables::swaps::Entered;
 use spot_cloud::{Kind, RegionClients};
 use spot_domain::Reason;
 use spot_domain::swap::journal::{Journal, Stage};
-use spot_domain::swap::recovery::lab::CapturedImage;
+use spot_domain::swap::lab::CapturedImage;
 
 use spot_swap::Context;
 use spot_swap::error::StepError;

@@ -10,10 +10,10 @@ use spot_cloud::tables::swaps::Leased;
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::Instance;
 use spot_domain::swap::journal::SwapKind;
+use spot_domain::swap::lab::losses::losses;
 use spot_domain::swap::lab::{
     Captured, LabSwap, LabSwapRequest, OldInstance, Original, refused, refused_account,
 };
-use spot_domain::swap::lab_losses::losses;
 use spot_domain::swap::pricing::Prices;
 use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::Candidate;

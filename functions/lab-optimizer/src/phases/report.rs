@@ -1,7 +1,7 @@
 //! Report: releases the lease and reports the outcome of the run.
 
+use spot_domain::swap::lab::losses::NOT_LOOKED_AT;
 use spot_domain::swap::lab::{INSTANCE_STORE_IS_LOST, LabOutcome, LabReport, LabSwap, OldInstance};
-use spot_domain::swap::lab_losses::NOT_LOOKED_AT;
 use spot_domain::swap::report::NotSwapped;
 use spot_domain::{InstanceId, Reason};
 use spot_swap::Context;

@@ -57,10 +57,13 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             Ok(Next::Proceed)
         }
         Ok(Progress::Waiting(_)) if Timestamp::now() < current.deadline => Ok(Next::Wait),
-        Ok(progress) => Err(StepError::Stuck(format!(
-            "instance {} is not retired after {} s: {progress:?}",
-            current.candidate.instance_id, settings.retire_timeout_seconds
-        ))),
+        Ok(progress) => Err(StepError::Stuck(
+            format!(
+                "instance {} is not retired after {} s: {progress:?}",
+                current.candidate.instance_id, settings.retire_timeout_seconds
+            )
+            .into(),
+        )),
     }
 }
 

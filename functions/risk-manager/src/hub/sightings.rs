@@ -160,7 +160,7 @@ impl Sightings {
             let told = full.item().is_some_and(|row| row.contains_key(TOLD));
             return Ok(Admission::Muted { quota, told });
         }
-        Err(CallError::new(UPDATE, &error))
+        Err(CallError::new(UPDATE, error))
     }
 
     /// Notes that a person was notified of the muted account.

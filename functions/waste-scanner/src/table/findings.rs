@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use spot_cloud::CallError;
-use spot_cloud::error::failed;
+use spot_cloud::error::{failed, unreadable};
 use spot_cloud::tables::batches::{self, FIRST_PAUSE, READ_BATCH, Repeat, WRITE_BATCH};
 use spot_cloud::tables::row::{Row, names, number, number_in, seconds, text, text_in, written};
 use spot_domain::Usd;
@@ -144,7 +144,7 @@ impl WasteTable {
             put.build().map(|put| TransactWriteItem::builder().put(put).build())
         };
         let items = rows.into_iter().map(put).collect::<Result<Vec<_>, _>>();
-        let items = items.map_err(|e| CallError::malformed(OPEN_ALL, e.to_string()))?;
+        let items = items.map_err(unreadable(OPEN_ALL))?;
         let request = self.dynamodb.transact_write_items().set_transact_items(Some(items));
         written(request.send().await.map_err(failed(OPEN_ALL)))
     }

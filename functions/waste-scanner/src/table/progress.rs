@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spot_cloud::CallError;
-use spot_cloud::error::failed;
+use spot_cloud::error::{failed, unreadable};
 use spot_cloud::scopes::AccountRegion;
 use spot_cloud::tables::row::{number, text, text_in, written};
 use spot_domain::waste::report::ScopeReport;
@@ -111,8 +111,7 @@ impl WasteTable {
     /// The table does not answer.
     pub async fn store(&self, place: &AccountRegion, progress: &ScanProgress) -> Result<bool, CallError> {
         let call = "dynamodb:PutItem";
-        let report =
-            serde_json::to_string(progress).map_err(|e| CallError::malformed(call, e.to_string()))?;
+        let report = serde_json::to_string(progress).map_err(unreadable(call))?;
         let put = self
             .dynamodb
             .put_item()

@@ -1,9 +1,11 @@
 //! Auto Scaling groups: the calls that describe them, and one function for each call that changes them.
 
 use aws_sdk_autoscaling::config::retry::RetryConfig;
+use aws_sdk_autoscaling::types::Activity;
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
 use spot_domain::ids::{GroupName, InstanceId};
+use spot_domain::swap::decrement::Decremented;
 use spot_domain::swap::fitness::{Hook, Transition};
 use spot_domain::swap::group::{AZ_REBALANCE, Group};
 use spot_domain::swap::scaling::ScheduledAction;
@@ -219,6 +221,7 @@ pub async fn attach(
 
 /// Detaches an instance, which stays alive, and lowers desired by one. The call is asynchronous: the group
 /// waits for the drain. The SDK does not repeat the call: so a refusal proves that this call has lowered nothing.
+/// Returns the change of desired if AWS names it.
 ///
 /// # Errors
 /// The call fails.
@@ -226,8 +229,8 @@ pub async fn detach(
     client: &aws_sdk_autoscaling::Client,
     name: &GroupName,
     id: &InstanceId,
-) -> Result<(), CallError> {
-    client
+) -> Result<Option<Decremented>, CallError> {
+    let answer = client
         .detach_instances()
         .auto_scaling_group_name(name.as_str())
         .instance_ids(id.as_str())
@@ -236,8 +239,22 @@ pub async fn detach(
         .config_override(asked_once())
         .send()
         .await
-        .map_err(failed("autoscaling:DetachInstances"))
-        .map(drop)
+        .map_err(failed("autoscaling:DetachInstances"))?;
+    Ok(decremented(id, answer.activities()))
+}
+
+/// Returns the change of desired that the answer names, and writes it to the log.
+fn decremented(id: &InstanceId, activities: &[Activity]) -> Option<Decremented> {
+    let desired = activities.iter().find_map(|activity| Decremented::parse(activity.cause()?));
+    match desired {
+        Some(Decremented { from, to }) => {
+            tracing::info!(instance_id = %id, from, to, "desired was lowered");
+        }
+        None => {
+            tracing::info!(instance_id = %id, ?activities, "the answer does not tell how desired was changed");
+        }
+    }
+    desired
 }
 
 fn asked_once() -> aws_sdk_autoscaling::config::Builder {
@@ -256,7 +273,7 @@ pub enum Desired {
 /// Terminates a member through its group, so that the owner's terminating hooks run.
 ///
 /// The SDK never repeats this call: Auto Scaling may count a member that is Terminating already out of
-/// desired a second time (kubernetes/autoscaler#5411).
+/// desired a second time (kubernetes/autoscaler#5411). Returns the change of desired if AWS names it.
 ///
 /// # Errors
 /// The call fails. If the member has left the group, [`CallError::is_no_member`] is true of the error.
@@ -264,8 +281,8 @@ pub async fn terminate(
     client: &aws_sdk_autoscaling::Client,
     id: &InstanceId,
     desired: Desired,
-) -> Result<(), CallError> {
-    client
+) -> Result<Option<Decremented>, CallError> {
+    let answer = client
         .terminate_instance_in_auto_scaling_group()
         .instance_id(id.as_str())
         .should_decrement_desired_capacity(desired == Desired::Decrement)
@@ -273,6 +290,9 @@ pub async fn terminate(
         .config_override(asked_once())
         .send()
         .await
-        .map_err(failed("autoscaling:TerminateInstanceInAutoScalingGroup"))
-        .map(drop)
+        .map_err(failed("autoscaling:TerminateInstanceInAutoScalingGroup"))?;
+    if desired == Desired::Keep {
+        return Ok(None);
+    }
+    Ok(decremented(id, answer.activity.as_slice()))
 }

@@ -11,10 +11,10 @@ use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ec2::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
-use spot_domain::words::chain;
-use spot_listing::{Item, ListingReader, MalformedListing, Shape};
+use spot_listing::collector::Collector;
+use spot_listing::{Item, MalformedListing, Shape};
 
-use crate::error::{CallError, Kind, failed};
+use crate::error::{CallError, Kind, NO_ANSWER, failed, unreadable};
 
 /// The longest time from an answer's first byte to its last: a thousand items are a megabyte.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ pub async fn page<T, O, E, F>(
     call: &'static str,
     asked: Option<&str>,
     send: impl FnOnce(Unread) -> F,
-    mut keep: impl FnMut(&Item) -> Result<Option<T>, MalformedListing>,
+    keep: impl FnMut(&Item) -> Result<Option<T>, MalformedListing>,
 ) -> Result<Page<T>, CallError>
 where
     F: Future<Output = Result<O, SdkError<E, HttpResponse>>>,
@@ -50,20 +50,18 @@ where
     let unread = Unread { shape, body: Arc::default() };
     send(unread.clone()).await.map_err(failed(call))?;
     let body = unread.slot().take().ok_or_else(|| CallError::malformed(call, "no answer to read"))?;
-    let (mut body, mut listing, mut items) = (ByteStream::new(body), ListingReader::new(shape), Vec::new());
-    let mut each = |item: &Item| {
-        items.extend(keep(item)?);
-        Ok(())
-    };
+    let (mut body, mut listing) = (ByteStream::new(body), Collector::new(shape, keep));
     let read = async {
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|e| broken_off(call, chain(&e)))?;
-            listing.feed(&piece, &mut each).map_err(|e| malformed(call, &e))?;
+            let piece = piece.map_err(|e| broken_off(unreadable(call)(e)))?;
+            listing.feed(&piece).map_err(malformed(call))?;
         }
-        listing.end().map_err(|e| malformed(call, &e))
+        listing.end().map_err(malformed(call))
     };
-    let next = tokio::time::timeout(ANSWER, read).await;
-    let next = next.map_err(|_| broken_off(call, format!("not complete after {} s", ANSWER.as_secs())))??;
+    let read = tokio::time::timeout(ANSWER, read).await;
+    let (items, next) = read.map_err(|_| {
+        broken_off(CallError::malformed(call, format!("not complete after {} s", ANSWER.as_secs())))
+    })??;
     Ok(Page { items, next: next_token(call, asked, next)? })
 }
 
@@ -136,14 +134,14 @@ impl Intercept for Unread {
     }
 }
 
-fn malformed(call: &'static str, error: &MalformedListing) -> CallError {
-    match error {
-        MalformedListing::BrokenOff => broken_off(call, error.to_string()),
-        error => CallError::malformed(call, error.to_string()),
+fn malformed(call: &'static str) -> impl Fn(MalformedListing) -> CallError {
+    move |error| match error {
+        MalformedListing::BrokenOff => broken_off(unreadable(call)(error)),
+        error => unreadable(call)(error),
     }
 }
 
 /// Returns the error of an answer that broke off: as after any incomplete answer, the call may be repeated.
-fn broken_off(call: &'static str, message: String) -> CallError {
-    CallError { call, kind: Kind::Retry, code: "NoAnswer".to_owned(), message }
+fn broken_off(error: CallError) -> CallError {
+    CallError { kind: Kind::Retry, code: NO_ANSWER.to_owned(), ..error }
 }

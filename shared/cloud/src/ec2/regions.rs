@@ -3,7 +3,7 @@
 use aws_sdk_ec2::types::Filter;
 use spot_domain::Region;
 
-use crate::error::{CallError, failed};
+use crate::error::{CallError, failed, unreadable};
 
 const DESCRIBE: &str = "ec2:DescribeRegions";
 
@@ -22,7 +22,7 @@ pub async fn enabled(client: &aws_sdk_ec2::Client) -> Result<Vec<Region>, CallEr
         .filter(|region| region.opt_in_status() != Some("not-opted-in"))
         .map(|region| region.region_name().unwrap_or_default().parse::<Region>())
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| CallError::malformed(DESCRIBE, error.to_string()))?;
+        .map_err(unreadable(DESCRIBE))?;
     if regions.is_empty() {
         return Err(CallError::malformed(DESCRIBE, "the answer names no region"));
     }

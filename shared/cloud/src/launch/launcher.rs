@@ -99,7 +99,8 @@ impl Launcher {
         // The time to read the template or the old instance may have outlasted the proof.
         if !cleared.is_fresh() {
             let message = format!("the proof for pool {} is too old: ask the gate again", cleared.pool());
-            return Err(CallError { call: RUN, kind: Kind::Retry, code: "StaleProof".to_owned(), message });
+            let code = "StaleProof".to_owned();
+            return Err(CallError { kind: Kind::Retry, code, ..CallError::malformed(RUN, message) });
         }
         let once = aws_sdk_ec2::config::Builder::new().retry_config(RetryConfig::disabled());
         let answer = request.customize().config_override(once).send().await.map_err(failed(RUN))?;

@@ -1,5 +1,6 @@
 //! The registry of accounts: the kind of each account, and the role that opens it.
 
+use spot_domain::words::Cause;
 use spot_domain::{AccountId, EnvironmentType, Region};
 
 use crate::access::Access;
@@ -31,7 +32,8 @@ pub enum AccountError {
         /// The attribute.
         field: &'static str,
         /// The fault of the value, and what is expected.
-        problem: String,
+        #[source]
+        problem: Cause,
     },
     /// A row whose key is no account id.
     #[error("row {key:?} of the Accounts table: {error}")]
@@ -39,6 +41,7 @@ pub enum AccountError {
         /// The key.
         key: String,
         /// The fault of the key.
+        #[source]
         error: spot_domain::ids::MalformedText,
     },
     /// The table did not answer.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{KeysAndAttributes, PutRequest, WriteRequest};
 
-use crate::error::{CallError, Kind, failed};
+use crate::error::{CallError, Kind, failed, unreadable};
 use crate::tables::row::{Row, names};
 
 const READ: &str = "dynamodb:BatchGetItem";
@@ -45,7 +45,7 @@ pub async fn get<const N: usize>(
             request =
                 request.projection_expression(named).set_expression_attribute_names(Some(names(attributes)));
         }
-        let request = request.build().map_err(|e| CallError::malformed(READ, e.to_string()))?;
+        let request = request.build().map_err(unreadable(READ))?;
         let request = dynamodb.batch_get_item().request_items(table, request);
         let answer = request.send().await.map_err(failed(READ))?;
         let left = answer.unprocessed_keys.and_then(|mut tables| tables.remove(table));
@@ -90,7 +90,7 @@ pub async fn put(
         put.map(|put| WriteRequest::builder().put_request(put).build())
     };
     let requests = rows.into_iter().map(put).collect::<Result<Vec<_>, _>>();
-    let mut requests = requests.map_err(|e| CallError::malformed(WRITE, e.to_string()))?;
+    let mut requests = requests.map_err(unreadable(WRITE))?;
     let mut pause = FIRST_PAUSE;
     for _ in 0..attempts {
         let request = dynamodb.batch_write_item().request_items(table, requests);

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use spot_domain::GroupArn;
 use spot_domain::swap::journal::{Journal, Stage};
 use spot_domain::swap::recovery::End;
+use spot_domain::words::Cause;
 
 use crate::clients::Stack;
 use crate::environment::{BadEnvironment, variable};
@@ -75,7 +76,7 @@ impl Swaps {
     pub async fn take(&self, lease: &Lease) -> Result<(), SwapsError> {
         let set = "SET lease_owner = :me, lease_since = if_not_exists(lease_since, :since), \
                    leased = :leased, account_id = :account, #region = :region, updated_at = :now";
-        let leased = serde_json::to_string(&lease.on).map_err(|e| malformed(lease, e.to_string()))?;
+        let leased = serde_json::to_string(&lease.on).map_err(|e| malformed(lease, Cause::of(e)))?;
         let answer = self
             .update(lease, set)
             .condition_expression("attribute_not_exists(lease_owner) OR lease_owner = :me")
@@ -96,7 +97,7 @@ impl Swaps {
             }
             _ => None,
         });
-        let error = CallError::new(UPDATE, &error);
+        let error = CallError::new(UPDATE, error);
         if error.kind == Kind::ConditionFailed {
             let owner = holder.unwrap_or_else(|| "another".to_owned());
             return Err(SwapsError::Busy { on: lease.on.clone(), owner });
@@ -131,7 +132,7 @@ impl Swaps {
             request = request.expression_attribute_values(":before", stage(before));
         }
         let Err(error) = request.send().await else { return Ok(Entered::First) };
-        let stored = still_ours(&error, lease)?.and_then(|held| held.journal);
+        let stored = still_ours(error, lease)?.and_then(|held| held.journal);
         match stored {
             Some(mut stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
                 // The repetition calls now: its call may land later than the first.
@@ -190,27 +191,27 @@ impl Swaps {
     /// [`SwapsError::LeaseLost`] or [`SwapsError::Overtaken`]: nothing must be changed then.
     pub async fn claim(&self, lease: &Lease, journal: &mut Journal) -> Result<Claim, SwapsError> {
         let known = journal.revision;
-        let refused = match self.claim_once(lease, journal).await {
-            Ok(()) => return Ok(Claim::Granted),
-            Err(refused @ (SwapsError::LeaseLost { .. } | SwapsError::Overtaken { .. })) => refused,
-            Err(error) => return Err(error),
-        };
+        let request = showing_the_row(self.put_next_revision(lease, journal)?);
+        let Err(error) = request.send().await else { return Ok(Claim::Granted) };
         journal.revision = known;
-        if self.is_closed(lease, journal, End::Finished).await? {
+        let row = refused_by(error)?;
+        if is_closed(&row, lease, journal, End::Finished)? {
             return Ok(Claim::Finished);
         }
+        let Some(held) = ours(&row, lease)? else {
+            return Err(SwapsError::LeaseLost { on: lease.on.clone() });
+        };
+        let is_this_step =
+            |stored: &Journal| stored.swap_id == journal.swap_id && stored.stage == journal.stage;
+        let Some(stored) = held.journal.filter(is_this_step) else {
+            return Err(SwapsError::Overtaken { on: lease.on.clone() });
+        };
         // An earlier try of this step has claimed it, and this one goes on from there.
-        match self.read(lease).await?.and_then(|held| held.journal) {
-            Some(stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
-                *journal = stored;
-                self.claim_once(lease, journal).await?;
-                Ok(Claim::Granted)
-            }
-            _ => Err(refused),
-        }
+        *journal = stored;
+        self.claim_once(lease, journal).await.map(|()| Claim::Granted)
     }
 
-    /// A claim changes nothing but the revision: another's looks the same.
+    /// A claim changes nothing but the revision, and another's looks the same: no refused claim counts as written.
     async fn claim_once(&self, lease: &Lease, journal: &mut Journal) -> Result<(), SwapsError> {
         let request = self.put_next_revision(lease, journal)?;
         fenced(request, lease, None).await
@@ -270,15 +271,12 @@ impl Swaps {
             .expression_attribute_values(":revision", number(&journal.revision));
         match fenced(request, lease, None).await {
             // A call whose answer was lost may have closed it.
-            Err(SwapsError::LeaseLost { .. }) if self.is_closed(lease, journal, end).await? => Ok(()),
+            Err(refused @ SwapsError::LeaseLost { .. }) => {
+                let row = self.row(lease.key()).await?.unwrap_or_default();
+                if is_closed(&row, lease, journal, end)? { Ok(()) } else { Err(refused) }
+            }
             answer => answer,
         }
-    }
-
-    async fn is_closed(&self, lease: &Lease, journal: &Journal, end: End) -> Result<bool, SwapsError> {
-        let row = self.row(lease.key()).await?.unwrap_or_default();
-        let closed = closed(&row).map_err(|problem| malformed(lease, problem))?;
-        Ok(closed.is_some_and(|closed| closed.swap_id == journal.swap_id && closed.end == end))
     }
 
     /// Releases the lease at the end of a run, with a summary of the run. A lease that an earlier try of the
@@ -317,9 +315,8 @@ impl Swaps {
     /// # Errors
     /// The table does not answer, or the row can't be read.
     pub async fn read(&self, lease: &Lease) -> Result<Option<Held>, SwapsError> {
-        let row = self.row(lease.key()).await?;
-        let held = row.as_ref().map(parse).transpose()?.flatten();
-        Ok(held.filter(|held| held.lease.owner == lease.owner))
+        let row = self.row(lease.key()).await?.unwrap_or_default();
+        ours(&row, lease)
     }
 
     /// Returns who works on a group, and what the journal says; `None` if nobody does.
@@ -361,7 +358,7 @@ impl Swaps {
     }
 
     fn put_journal(&self, lease: &Lease, journal: &Journal) -> Result<UpdateItemFluentBuilder, SwapsError> {
-        let row = serde_json::to_string(journal).map_err(|e| malformed(lease, e.to_string()))?;
+        let row = serde_json::to_string(journal).map_err(|e| malformed(lease, Cause::of(e)))?;
         Ok(self
             .update(
                 lease,
@@ -417,10 +414,8 @@ async fn fenced(
     lease: &Lease,
     written: Option<&Journal>,
 ) -> Result<(), SwapsError> {
-    let request =
-        request.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-    let Err(error) = request.send().await else { return Ok(()) };
-    match still_ours(&error, lease)?.map(|held| held.journal) {
+    let Err(error) = showing_the_row(request).send().await else { return Ok(()) };
+    match still_ours(error, lease)?.map(|held| held.journal) {
         // The revision is part of the journal.
         Some(Some(stored)) if written == Some(&stored) => Ok(()),
         Some(_) => Err(SwapsError::Overtaken { on: lease.on.clone() }),
@@ -429,10 +424,35 @@ async fn fenced(
 }
 
 /// Returns the row that refused a write; `None` if the lease is another's.
-fn still_ours(error: &SdkError<UpdateItemError>, lease: &Lease) -> Result<Option<Held>, SwapsError> {
-    let Some(UpdateItemError::ConditionalCheckFailedException(refused)) = error.as_service_error() else {
-        return Err(CallError::new(UPDATE, error).into());
-    };
-    let held = refused.item().map(parse).transpose()?.flatten();
-    Ok(held.filter(|held| held.lease.owner == lease.owner))
+fn still_ours(error: SdkError<UpdateItemError>, lease: &Lease) -> Result<Option<Held>, SwapsError> {
+    ours(&refused_by(error)?, lease)
+}
+
+/// Returns the row as this lease holds it; `None` if the lease is another's, or let go.
+fn ours(row: &Row, lease: &Lease) -> Result<Option<Held>, SwapsError> {
+    Ok(parse(row)?.filter(|held| held.lease.owner == lease.owner))
+}
+
+/// Asks a refused write to answer with the row.
+fn showing_the_row(request: UpdateItemFluentBuilder) -> UpdateItemFluentBuilder {
+    request.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+}
+
+/// Returns the row whose condition did not hold; an empty one if there is none.
+///
+/// # Errors
+/// The write failed in another way.
+fn refused_by(error: SdkError<UpdateItemError>) -> Result<Row, CallError> {
+    match error.as_service_error() {
+        Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+            Ok(refused.item().cloned().unwrap_or_default())
+        }
+        _ => Err(CallError::new(UPDATE, error)),
+    }
+}
+
+/// Returns true if the row says that this swap is over, and ended so.
+fn is_closed(row: &Row, lease: &Lease, journal: &Journal, end: End) -> Result<bool, SwapsError> {
+    let closed = closed(row).map_err(|problem| malformed(lease, problem))?;
+    Ok(closed.is_some_and(|closed| closed.swap_id == journal.swap_id && closed.end == end))
 }

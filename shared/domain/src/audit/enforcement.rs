@@ -1,5 +1,4 @@
-//! The rules between a flag and a termination: start and stop of the clock, the due time, and the limits of a
-//! run.
+//! The rules between a flag and a termination: start and stop of the clock, and the due time.
 //!
 //! The clock starts at the first flag, and no later run moves it. A flag that is missing, malformed or in the
 //! future never counts as expired: it starts anew.
@@ -322,81 +321,6 @@ pub fn due(before: &Record, look: &AuditRun, rules: Rules) -> Result<(), NotDue>
         return Err(NotDue::NotSeenBefore);
     }
     Ok(())
-}
-
-/// One account and region of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TerminationScope {
-    /// The name of the scope in messages.
-    pub name: String,
-    /// The number of running instances.
-    pub running: usize,
-    /// The number of instances that are due.
-    pub due: usize,
-    /// The most that a whole run may terminate, as set for this account and region.
-    pub max_per_run: u32,
-    /// The most of the running instances that a run may terminate, in percent.
-    pub max_percent: u32,
-}
-
-/// The limit that a run exceeds: more is due than it may terminate, so that it terminates none.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BlastRadius {
-    /// Too many instances in all.
-    #[error("{due} instances are due, more than max_terminations_per_run = {limit}: none is terminated")]
-    PerRun {
-        /// The number due in the whole run.
-        due: usize,
-        /// The strictest limit among the scopes with an instance due.
-        limit: u32,
-    },
-    /// Too many instances of one account and region.
-    #[error(
-        "{name}: {due} of {running} running instances are due, more than max_terminations_percent = {limit}: none is terminated"
-    )]
-    Percent {
-        /// The account and region.
-        name: String,
-        /// The number due there.
-        due: usize,
-        /// The number running there.
-        running: usize,
-        /// The limit there.
-        limit: u32,
-    },
-}
-
-impl BlastRadius {
-    /// Returns the limit and its place, which are the same in every run that exceeds it.
-    #[must_use]
-    pub fn cause(&self) -> String {
-        match self {
-            Self::PerRun { .. } => "max_terminations_per_run".to_owned(),
-            Self::Percent { name, .. } => format!("{name}: max_terminations_percent"),
-        }
-    }
-}
-
-/// Checks that a run stays within its limits: the count over the whole run, the percentage in each account
-/// and region.
-///
-/// A run that exceeds one of them terminates nothing, anywhere.
-///
-/// # Errors
-/// The limit that is exceeded.
-pub fn blast_radius(reaches: &[TerminationScope]) -> Result<(), BlastRadius> {
-    let acting = || reaches.iter().filter(|reach| reach.due > 0);
-    let due = acting().map(|reach| reach.due).sum();
-    let limit = acting().map(|reach| reach.max_per_run).min().unwrap_or(0);
-    if due > limit as usize {
-        return Err(BlastRadius::PerRun { due, limit });
-    }
-    let too_many =
-        |r: &&TerminationScope| r.due.saturating_mul(100) > r.running.saturating_mul(r.max_percent as usize);
-    acting().find(too_many).map_or(Ok(()), |r| {
-        let TerminationScope { name, due, running, max_percent: limit, .. } = r.clone();
-        Err(BlastRadius::Percent { name, due, running, limit })
-    })
 }
 
 #[cfg(test)]

@@ -14,10 +14,12 @@ use crate::reason::Reason;
 use crate::settings::Settings;
 use crate::swap::group::{Instance, InstanceState};
 use crate::swap::journal::SwapId;
-use crate::swap::lab_losses::{TwinVolume, tags_of_twin_volumes_fit};
-use crate::swap::recovery::lab::CapturedImage;
 use crate::swap::report::{GateView, NotSwapped};
 use crate::tags::{MAX_TAGS, inherited};
+
+pub mod losses;
+
+use losses::{TwinVolume, tags_of_twin_volumes_fit};
 
 /// The input of an execution. Unknown fields are refused: a misspelt `dry_run` must not swap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +147,15 @@ pub struct Captured {
     /// Image ids.
     pub images: BTreeSet<String>,
     /// Snapshot ids.
+    pub snapshots: BTreeSet<String>,
+}
+
+/// An image that the swap made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapturedImage {
+    /// Its id.
+    pub id: String,
+    /// The snapshots in its block device mappings.
     pub snapshots: BTreeSet<String>,
 }
 

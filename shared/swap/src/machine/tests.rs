@@ -159,8 +159,8 @@ fn every_decision_that_a_state_machine_looks_for_is_made_here() {
 
 #[test]
 fn the_state_machines_retry_and_catch_by_the_names_used_here() {
-    let transient = StepError::Transient(String::new()).name();
-    let stuck = StepError::Stuck(String::new()).name();
+    let transient = StepError::Transient(String::new().into()).name();
+    let stuck = StepError::Stuck(String::new().into()).name();
     for machine in MACHINES {
         assert_eq!(machine.retries(transient), machine.tasks().len());
         assert!(machine.catches(stuck));

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use spot_cloud::launch::gatekeeper::PoolVerdict;
 use spot_domain::swap::selection::Candidate;
+use spot_domain::words::first_few;
 use spot_domain::{Pool, Reason};
 
 use crate::Context;
@@ -93,16 +94,6 @@ impl Refusal {
             detail: first_few(details),
         }
     }
-}
-
-/// Returns the first few of many details: the details of many instances would not fit the payload.
-pub(crate) fn first_few(mut details: Vec<String>) -> String {
-    let more = details.len().saturating_sub(3);
-    details.truncate(3);
-    if more > 0 {
-        details.push(format!("and {more} more"));
-    }
-    details.join("; ")
 }
 
 fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Candidate, Option<Refusal>) {

@@ -56,7 +56,7 @@ async fn restore(context: &Context, work: &mut Work, current: &Current) -> Resul
         let observed = Observed { group: Some(group), ..Observed::default() };
         match next(&current.journal, &observed) {
             Decision::Wait(_) if Timestamp::now() < current.deadline => return Ok(Next::Wait),
-            Decision::Wait(why) => return Err(StepError::Stuck(format!("group {name}: {why}"))),
+            Decision::Wait(why) => return Err(StepError::Stuck(format!("group {name}: {why}").into())),
             Decision::Do(Action::RestoreMaxSize(max)) => {
                 groups::set_max(&clients.autoscaling, name, max).await?;
             }

@@ -16,6 +16,7 @@ use spot_domain::swap::group::{Group, Instance, InstanceState, MemberState};
 use spot_domain::swap::journal::{Retirement, Stage};
 use spot_domain::swap::recovery::group::why_not_retired;
 use spot_domain::swap::selection::{Change, changed_before_retirement, no_longer_wanted};
+use spot_domain::words::Cause;
 use spot_domain::{InstanceId, Reason};
 
 use crate::Context;
@@ -59,6 +60,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     if let Some(change) = change {
         return Ok(work.undo_for(change));
     }
+    let desired_before = original.desired;
     current.journal.stage = Stage::Retiring;
     current.journal.changed_at = Some(Timestamp::now());
     let entered = context.swaps.enter(&work.lease, &current.journal).await?;
@@ -74,14 +76,16 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         }
     };
     match retired {
-        Ok(()) => {
+        Ok(desired) => {
+            let remark = desired.and_then(|desired| desired.remark(old, desired_before));
+            work.remark(old, remark.into_iter().collect());
             // A proof for the recovery. The payload carries the note; the row gets it with its next write.
             current.journal.retired = true;
             give_max_back(context, &clients, work, current).await?;
             Ok(Next::Proceed)
         }
         Err(error) if error.kind == Kind::Rejected => {
-            refused(context, &clients, work, current, &error, is_first).await
+            refused(context, &clients, work, current, error, is_first).await
         }
         Err(error) => Err(error.into()),
     }
@@ -157,7 +161,7 @@ async fn refused(
     clients: &RegionClients,
     work: &mut Work,
     current: &Current,
-    error: &CallError,
+    error: CallError,
     is_first: bool,
 ) -> Result<Next, StepError> {
     let group = context.group(clients, work).await?;
@@ -165,7 +169,7 @@ async fn refused(
     let has_left = |group: &Group| group.member(old).is_none_or(|m| m.state == MemberState::Leaving);
     // The group's description lags behind the refusal.
     if error.is_no_member() && group.as_ref().is_some_and(|group| !has_left(group)) {
-        return Err(StepError::Transient(error.to_string()));
+        return Err(StepError::Transient(Cause::of(error)));
     }
     let original = current.journal.original.as_ref();
     let is_leaving = group.as_ref().is_some_and(|group| {

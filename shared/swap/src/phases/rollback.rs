@@ -35,13 +35,12 @@ pub async fn run(
         .unwrap_or_else(|| Undo { reason: Reason::StepFailed, detail: "no reason was recorded".to_owned() });
     work.undo = Some(undo.clone());
     if work.dry_run {
-        return Err(StepError::Rejected(undo.detail)); // it holds no lease and has changed nothing
+        return Err(StepError::Rejected(undo.detail.into())); // it holds no lease and has changed nothing
     }
     let Some(held) = context.swaps.read(&work.lease).await? else {
-        return Err(StepError::LeaseLost(format!(
-            "the lease on {} is gone ({})",
-            work.lease.on, undo.detail
-        )));
+        return Err(StepError::LeaseLost(
+            format!("the lease on {} is gone ({})", work.lease.on, undo.detail).into(),
+        ));
     };
     let Some(mut journal) = held.journal else {
         nothing_in_progress(work, &undo, held.closed.as_ref());
@@ -63,9 +62,9 @@ pub async fn run(
     let visit =
         Visit { clients: &clients, swaps: &context.swaps, lease: &work.lease, settings: &work.settings };
     match recover(visit, &mut journal).await? {
-        Progress::Waiting(why) if Timestamp::now() >= give_up => {
-            Err(StepError::Stuck(format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old)))
-        }
+        Progress::Waiting(why) if Timestamp::now() >= give_up => Err(StepError::Stuck(
+            format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old).into(),
+        )),
         Progress::Waiting(_) => Ok(Next::Wait),
         Progress::Ended(Ended { end, newcomer, remarks, doubt, .. }) => {
             context.swaps.close(&work.lease, &journal, end, Release::Keep).await?;

@@ -143,7 +143,7 @@ pub async fn undo_if_at_risk(
     match last_look(context, clients, current).await? {
         LastLook::Clear => Ok(None),
         LastLook::AtRisk(why) => Ok(Some(work.undo(Reason::NewcomerAtRisk, why))),
-        LastLook::Unknown(why) => Err(StepError::Transient(why)),
+        LastLook::Unknown(why) => Err(StepError::Transient(why.into())),
     }
 }
 

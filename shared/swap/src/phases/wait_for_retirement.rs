@@ -80,11 +80,14 @@ pub async fn look(context: &Context, work: &mut Work, current: &Current) -> Resu
     if Timestamp::now() < current.deadline {
         return Ok(Next::Wait);
     }
-    Err(StepError::Stuck(format!(
-        "instance {} has not left {} s after its retirement began: {waiting_for}",
-        current.candidate.instance_id,
-        work.retire_seconds()
-    )))
+    Err(StepError::Stuck(
+        format!(
+            "instance {} has not left {} s after its retirement began: {waiting_for}",
+            current.candidate.instance_id,
+            work.retire_seconds()
+        )
+        .into(),
+    ))
 }
 
 /// Ends the run with this swap if a refresh began or a hook was added meanwhile. Runs before the next candidate's

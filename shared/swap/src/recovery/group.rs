@@ -107,11 +107,11 @@ impl Recovery for GroupRecovery {
     ) -> Result<(), CallError> {
         let (ec2, autoscaling, name) = (&visit.clients.ec2, &visit.clients.autoscaling, &self.name);
         match action {
-            Action::DetachNewcomer(id) => groups::detach(autoscaling, name, id).await,
+            Action::DetachNewcomer(id) => groups::detach(autoscaling, name, id).await.map(drop),
             Action::RemoveIdleNewcomer(id) | Action::TerminateExtra(id) => {
-                groups::terminate(autoscaling, id, Desired::Decrement).await
+                groups::terminate(autoscaling, id, Desired::Decrement).await.map(drop)
             }
-            Action::ReplaceNewcomer(id) => groups::terminate(autoscaling, id, Desired::Keep).await,
+            Action::ReplaceNewcomer(id) => groups::terminate(autoscaling, id, Desired::Keep).await.map(drop),
             Action::TerminateNewcomer(id) | Action::TerminateStray(id) => instances::terminate(ec2, id).await,
             Action::ReattachOld => groups::attach(autoscaling, name, &journal.old).await,
             Action::TerminateOld => instances::terminate(ec2, &journal.old).await,
@@ -274,7 +274,7 @@ mod tests {
     }
 
     fn refused(code: &str, kind: Kind) -> CallError {
-        CallError { call: "autoscaling:DetachInstances", kind, code: code.into(), message: String::new() }
+        CallError { kind, code: code.into(), ..CallError::malformed("autoscaling:DetachInstances", "") }
     }
 
     #[test]

@@ -11,11 +11,10 @@ use spot_cloud::tables::swaps::{Lease, Swaps, SwapsError};
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::{Instance, InstanceState};
 use spot_domain::swap::journal::{Journal, Stage, SwapKind, Undo};
-use spot_domain::swap::lab::LabSwap;
+use spot_domain::swap::lab::{CapturedImage, LabSwap};
 use spot_domain::swap::proof::left_alone;
 use spot_domain::swap::recovery::lab::{
-    Action, AddressAt, CapturedImage, LeftVolume, Newcomer, Observed, OldState, Targets, goes_forward, next,
-    why_not_forward,
+    Action, AddressAt, LeftVolume, Newcomer, Observed, OldState, Targets, goes_forward, next, why_not_forward,
 };
 use spot_domain::swap::recovery::{Decision, End};
 use spot_domain::{InstanceId, Reason};

@@ -3,7 +3,7 @@
 
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types as ec2;
-use spot_domain::swap::lab_losses::volume_tags;
+use spot_domain::swap::lab::losses::volume_tags;
 use spot_domain::tags::{SWAP_TAG, Tags, inherited};
 
 use super::{Twin, TwinSource, volumes};

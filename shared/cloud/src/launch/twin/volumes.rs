@@ -1,7 +1,7 @@
 //! The volumes of the instance that a twin repeats, with their tags.
 
 use spot_domain::swap::group::Instance;
-use spot_domain::swap::lab_losses::TwinVolume;
+use spot_domain::swap::lab::losses::TwinVolume;
 use spot_domain::tags::Tags;
 
 use super::TwinSource;

@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use spot_domain::ids::MalformedText;
+use spot_domain::words::Cause;
 use spot_domain::{AccountId, EnvironmentType, Region};
 
 use super::{Account, AccountError, Regions};
@@ -32,7 +33,7 @@ type Field<T> = Result<T, Fault>;
 
 struct Fault {
     field: &'static str,
-    problem: String,
+    problem: Cause,
 }
 
 impl AccountRow {
@@ -57,7 +58,7 @@ impl AccountRow {
 
     pub(super) fn require_no_member(&self) -> Result<&Self, AccountError> {
         if self.is_member()? {
-            let problem = "true: work in the account from its own stack".to_owned();
+            let problem = "true: work in the account from its own stack".into();
             return Err(self.malformed(&Fault { field: "member", problem }));
         }
         Ok(self)
@@ -104,18 +105,17 @@ impl AccountRow {
 fn environment_type(row: &Row) -> Field<EnvironmentType> {
     let malformed = |problem| Fault { field: "environment_type", problem };
     let text = text_in(row, "environment_type");
-    let text = text.ok_or_else(|| malformed("missing: expected LAB or PROD (S)".to_owned()))?;
-    text.parse().map_err(|error: MalformedText| malformed(error.to_string()))
+    let text = text.ok_or_else(|| malformed("missing: expected LAB or PROD (S)".into()))?;
+    text.parse().map_err(|error: MalformedText| malformed(Cause::of(error)))
 }
 
 fn role(account_id: &AccountId, row: &Row) -> Field<Role> {
     let malformed = |problem| Fault { field: "role_arn", problem };
     let arn = text_in(row, "role_arn");
-    let arn =
-        arn.ok_or_else(|| malformed("missing: expected the ARN of the role to assume (S)".to_owned()))?;
+    let arn = arn.ok_or_else(|| malformed("missing: expected the ARN of the role to assume (S)".into()))?;
     // Another account's role would open another account, under this one's environment.
     if arn.split(':').nth(4) != Some(account_id.as_str()) {
-        return Err(malformed(format!("{arn:?} is no role of this account")));
+        return Err(malformed(format!("{arn:?} is no role of this account").into()));
     }
     Ok(Role { arn: arn.clone(), external_id: text_in(row, "external_id").cloned() })
 }
@@ -125,34 +125,35 @@ fn flag(row: &Row, field: &'static str) -> Field<Option<bool>> {
     match row.get(field) {
         None => Ok(None),
         Some(AttributeValue::Bool(on)) => Ok(Some(*on)),
-        Some(_) => Err(Fault { field, problem: "expected true or false (BOOL)".to_owned() }),
+        Some(_) => Err(Fault { field, problem: "expected true or false (BOOL)".into() }),
     }
 }
 
 /// Parses a set or a list of texts, or `*` alone for all regions that are enabled; `None` if absent.
 fn regions(row: &Row) -> Field<Option<Regions>> {
-    let malformed = |problem: String| Fault { field: "regions", problem };
+    let malformed = |problem: Cause| Fault { field: "regions", problem };
     let texts: Vec<&String> = match row.get("regions") {
         None => return Ok(None),
         Some(AttributeValue::Ss(set)) => set.iter().collect(),
         Some(AttributeValue::L(list)) => list
             .iter()
-            .map(|v| v.as_s().map_err(|_| malformed("expected texts in the list".to_owned())))
+            .map(|v| v.as_s().map_err(|_| malformed("expected texts in the list".into())))
             .collect::<Result<_, _>>()?,
-        Some(_) => return Err(malformed("expected a set or list of regions (SS or L)".to_owned())),
+        Some(_) => return Err(malformed("expected a set or list of regions (SS or L)".into())),
     };
     if texts.iter().any(|text| *text == ALL_REGIONS) {
-        let problem = || malformed(format!("{ALL_REGIONS:?} means all enabled regions, and stands alone"));
+        let problem =
+            || malformed(format!("{ALL_REGIONS:?} means all enabled regions, and stands alone").into());
         return if texts.len() == 1 { Ok(Some(Regions::AllEnabled)) } else { Err(problem()) };
     }
     let mut regions: Vec<Region> = texts
         .into_iter()
-        .map(|text| text.parse().map_err(|e: MalformedText| malformed(e.to_string())))
+        .map(|text| text.parse().map_err(|e: MalformedText| malformed(Cause::of(e))))
         .collect::<Result<_, _>>()?;
     regions.sort();
     regions.dedup();
     if regions.is_empty() {
-        return Err(malformed("empty: name at least one, or disable the account".to_owned()));
+        return Err(malformed("empty: name at least one, or disable the account".into()));
     }
     Ok(Some(Regions::Listed(regions)))
 }

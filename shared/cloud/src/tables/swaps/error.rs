@@ -1,5 +1,7 @@
 //! The failures of the Swaps table.
 
+use spot_domain::words::Cause;
+
 use crate::error::{CallError, Kind};
 use crate::tables::leases::{Lease, Leased};
 
@@ -32,7 +34,8 @@ pub enum SwapsError {
         /// The row's key.
         target: String,
         /// The fault of the row.
-        problem: String,
+        #[source]
+        problem: Cause,
     },
     /// A row that orders changes to something that nothing proves to be ours. Nothing is done; an operator
     /// has to inspect it.
@@ -41,7 +44,8 @@ pub enum SwapsError {
         /// The row's key.
         target: String,
         /// The claim that is not proven.
-        problem: String,
+        #[source]
+        problem: Cause,
     },
     /// The table did not answer.
     #[error(transparent)]
@@ -55,6 +59,6 @@ pub(super) fn lost(error: CallError, lease: &Lease) -> SwapsError {
     error.into()
 }
 
-pub(super) fn malformed(lease: &Lease, problem: String) -> SwapsError {
+pub(super) fn malformed(lease: &Lease, problem: Cause) -> SwapsError {
     SwapsError::Malformed { target: lease.key(), problem }
 }

@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use spot_domain::swap::journal::{Journal, SwapId};
 use spot_domain::swap::recovery::End;
+use spot_domain::words::Cause;
 
 use super::SwapsError;
 use crate::tables::leases::Lease;
@@ -38,13 +39,15 @@ pub fn parse(row: &Row) -> Result<Option<Held>, SwapsError> {
     let key = text_in(row, "target").cloned().unwrap_or_default();
     let held = parse_held(row).and_then(|held| match held.lease.key() {
         // Else an error or a person would go to the row of a swap that has nothing to do with this one.
-        leased if leased != key => Err(format!("leased: it names {leased}, and the row's key is another")),
+        leased if leased != key => {
+            Err(format!("leased: it names {leased}, and the row's key is another").into())
+        }
         _ => Ok(held),
     });
     held.map(Some).map_err(|problem| SwapsError::Malformed { target: key, problem })
 }
 
-fn parse_held(row: &Row) -> Result<Held, String> {
+fn parse_held(row: &Row) -> Result<Held, Cause> {
     let lease = Lease {
         on: json(row, "leased")?.ok_or("leased is missing")?,
         account_id: field(row, "account_id")?,
@@ -60,13 +63,13 @@ fn parse_held(row: &Row) -> Result<Held, String> {
     let revision = row.get("revision").map(revision_of).transpose()?.unwrap_or_default();
     let journal = json(row, "journal")?.map(|journal| Journal { revision, ..journal });
     match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
-        Some(problem) => Err(format!("journal: {problem}")),
+        Some(problem) => Err(format!("journal: {problem}").into()),
         // How an earlier swap ended locks no row.
         None => Ok(Held { lease, journal, closed: closed(row).unwrap_or_default() }),
     }
 }
 
-pub(super) fn closed(row: &Row) -> Result<Option<Closed>, String> {
+pub(super) fn closed(row: &Row) -> Result<Option<Closed>, Cause> {
     if !row.contains_key("closed_swap") {
         return Ok(None);
     }
@@ -77,17 +80,17 @@ fn revision_of(value: &AttributeValue) -> Result<u64, &'static str> {
     value.as_n().ok().and_then(|n| n.parse().ok()).ok_or("revision is no whole number; delete the attribute")
 }
 
-pub(super) fn field<T>(row: &Row, name: &str) -> Result<T, String>
+pub(super) fn field<T>(row: &Row, name: &str) -> Result<T, Cause>
 where
     T: std::str::FromStr,
-    T::Err: std::fmt::Display,
+    T::Err: std::error::Error + Send + Sync + 'static,
 {
     let text = text_in(row, name).ok_or_else(|| format!("{name} is missing or no text"))?;
-    text.parse().map_err(|e: T::Err| format!("{name}: {e}"))
+    text.parse().map_err(|e: T::Err| Cause::in_words(format!("{name}: {e}"), e))
 }
 
-pub(super) fn json<T: serde::de::DeserializeOwned>(row: &Row, name: &str) -> Result<Option<T>, String> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(row: &Row, name: &str) -> Result<Option<T>, Cause> {
     let Some(value) = row.get(name) else { return Ok(None) };
     let text = value.as_s().map_err(|_| format!("{name} is no text"))?;
-    serde_json::from_str(text).map(Some).map_err(|e| format!("{name}: {e}"))
+    serde_json::from_str(text).map(Some).map_err(|e| Cause::in_words(format!("{name}: {e}"), e))
 }

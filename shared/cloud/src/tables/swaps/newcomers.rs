@@ -70,7 +70,7 @@ impl Swaps {
         let malformed = |problem| SwapsError::Malformed { target: target.clone(), problem };
         let pool: Pool = field(&row, POOL).map_err(malformed)?;
         if &pool.region != region {
-            return Err(malformed(format!("{POOL}: {pool} does not lie in region {region}")));
+            return Err(malformed(format!("{POOL}: {pool} does not lie in region {region}").into()));
         }
         Ok(Some(pool))
     }

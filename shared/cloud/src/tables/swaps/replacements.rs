@@ -4,6 +4,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use spot_domain::swap::journal::Journal;
+use spot_domain::words::Cause;
 use spot_domain::{AccountId, InstanceId, Region};
 
 use super::{Lease, Leased, Swaps, SwapsError, UPDATE, field, json, lost, malformed, seconds, text};
@@ -17,7 +18,7 @@ impl Swaps {
     /// # Errors
     /// [`SwapsError::LeaseLost`] if the lease is another's, or the table does not answer.
     pub async fn remember(&self, lease: &Lease, journal: &Journal) -> Result<(), SwapsError> {
-        let row = serde_json::to_string(journal).map_err(|e| malformed(lease, e.to_string()))?;
+        let row = serde_json::to_string(journal).map_err(|e| malformed(lease, Cause::of(e)))?;
         self.update(lease, "SET replaced = :journal")
             .condition_expression("lease_owner = :me")
             .expression_attribute_values(":me", text(&lease.owner))
@@ -64,7 +65,7 @@ impl Swaps {
         let row = self.row(lease.key()).await?.unwrap_or_default();
         let journal = json(&row, "replaced").map_err(|problem| malformed(lease, problem))?;
         match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
-            Some(problem) => Err(malformed(lease, format!("replaced: {problem}"))),
+            Some(problem) => Err(malformed(lease, format!("replaced: {problem}").into())),
             None => Ok(journal),
         }
     }

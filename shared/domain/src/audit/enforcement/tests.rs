@@ -227,26 +227,6 @@ fn every_status_is_read_as_it_is_written() {
     assert!("flagged".parse::<AuthStatus>().is_err());
 }
 
-fn reach(due: usize, running: usize) -> TerminationScope {
-    TerminationScope { name: "a".into(), running, due, max_per_run: 10, max_percent: 10 }
-}
-
-#[test]
-fn the_blast_radius_is_a_count_over_the_run_and_a_percentage_in_each_place() {
-    assert_eq!(blast_radius(&[]), Ok(()));
-    assert_eq!(blast_radius(&[reach(0, 0)]), Ok(()));
-    assert_eq!(blast_radius(&[reach(10, 100)]), Ok(()));
-    assert!(matches!(blast_radius(&[reach(11, 1_000)]), Err(BlastRadius::PerRun { due: 11, limit: 10 })));
-    assert!(matches!(blast_radius(&[reach(6, 100), reach(5, 100)]), Err(BlastRadius::PerRun { .. })));
-    assert!(matches!(
-        blast_radius(&[reach(1, 100), reach(1, 9)]),
-        Err(BlastRadius::Percent { running: 9, .. })
-    ));
-    let none = TerminationScope { max_per_run: 0, ..reach(1, 100) };
-    assert!(blast_radius(&[none.clone(), reach(1, 100)]).is_err());
-    assert_eq!(blast_radius(&[TerminationScope { due: 0, ..none }, reach(1, 100)]), Ok(()));
-}
-
 /// An event in the life of one instance.
 #[derive(Debug, Clone)]
 enum Happening {
@@ -345,26 +325,6 @@ proptest! {
                         prop_assert_eq!(row.flagged_at, Some(at(first)), "the first flag moved");
                     }
                 }
-            }
-        }
-    }
-
-    /// A run that passes the blast radius never exceeds either limit.
-    #[test]
-    fn what_passes_is_within_both_limits(
-        places in prop::collection::vec((0_usize..30, 0_usize..300, 0_u32..20, 0_u32..=100), 0..6),
-    ) {
-        let reaches: Vec<TerminationScope> = places
-            .into_iter()
-            .map(|(due, more, max_per_run, max_percent)| {
-                TerminationScope { name: String::new(), running: due + more, due, max_per_run, max_percent }
-            })
-            .collect();
-        if blast_radius(&reaches).is_ok() {
-            let total: usize = reaches.iter().map(|r| r.due).sum();
-            for reach in reaches.iter().filter(|r| r.due > 0) {
-                prop_assert!(total <= reach.max_per_run as usize);
-                prop_assert!(reach.due * 100 <= reach.running * reach.max_percent as usize);
             }
         }
     }

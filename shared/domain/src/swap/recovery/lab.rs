@@ -15,9 +15,7 @@ use crate::swap::recovery::End;
 
 mod observed;
 
-pub use observed::{
-    AddressAt, CapturedImage, LeftVolume, Newcomer, Observed, OldState, TargetState, Targets,
-};
+pub use observed::{AddressAt, LeftVolume, Newcomer, Observed, OldState, TargetState, Targets};
 
 /// The next thing on the way to a newcomer that serves.
 #[derive(Debug, Clone, PartialEq, Eq)]

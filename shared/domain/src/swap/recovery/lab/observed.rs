@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::ids::InstanceId;
-use crate::swap::lab::{LabSwap, OldInstance};
+use crate::swap::lab::{CapturedImage, LabSwap, OldInstance};
 
 /// What the old instance is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,15 +78,6 @@ pub struct Newcomer {
     pub id: InstanceId,
     /// Pending or running.
     pub alive: bool,
-}
-
-/// An image that the swap made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CapturedImage {
-    /// Its id.
-    pub id: String,
-    /// The snapshots in its block device mappings.
-    pub snapshots: BTreeSet<String>,
 }
 
 /// A volume of the newcomer that would outlive it.

@@ -3,6 +3,7 @@
 use super::aws::{ATTEMPTS, Holder, Machine, Power, Served, Truth, Who};
 use super::history::History;
 use super::*;
+use crate::swap::lab::CapturedImage;
 use crate::swap::proof::left_alone;
 use crate::swap::recovery::fate::QUIET;
 

@@ -1,0 +1,287 @@
+//! A pass of the drain: who is evicted, who waits, what is left.
+
+use super::*;
+
+#[tokio::test]
+async fn a_pass_evicts_each_pod_once_by_its_uid_and_says_what_is_left() {
+    let blocked = json!({ "causes": [{ "reason": "DisruptionBudget",
+                          "message": "The disruption budget web needs 1 healthy pods and has 1 currently" }] });
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({}))], "more")),
+        step(
+            "GET /api/v1/pods?&fieldSelector=spec.nodeName%3Dn1&limit=100&continue=more",
+            list(vec![pod("b", json!({}))], ""),
+        ),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![pod("a", json!({})), pod("b", json!({})), pod("c", json!({}))], "")),
+        step(EVICT_A, granted()),
+        fails(EVICT_B, 429, "TooManyRequests", "Cannot evict pod", blocked),
+        // The second pass at once: a is on its way out, b is left alone for 5 s.
+        step(
+            PODS,
+            list(
+                vec![pod("a", json!({ "deletionTimestamp": "2026-11-25T00:00:00Z" })), pod("b", json!({}))],
+                "",
+            ),
+        ),
+    ]);
+    let first = pass(&client, drain::State::default()).await.unwrap();
+    assert_eq!((first.state.evicted, first.remaining.len(), first.is_done), (1, 2, false));
+    assert_eq!(first.blocked[0].budget.as_deref(), Some("web"));
+    assert_eq!(first.state.owed[0].ready_before, 3);
+    let blocked = first.blocked[0].clone();
+    let second = pass(&client, first.state).await.unwrap();
+    assert_eq!((second.state.evicted, second.remaining.len(), second.is_done), (1, 2, false));
+    assert_eq!(second.blocked[0], blocked, "what blocks is still known");
+    assert!(second.blocked[1].why.starts_with("Terminating for"), "{:?}", second.blocked[1]);
+    drop(client);
+    let eviction = &server.await.unwrap()[4];
+    assert_eq!(eviction["deleteOptions"]["preconditions"]["uid"], "uid-a");
+}
+
+#[tokio::test]
+async fn a_failure_in_the_body_of_a_201_is_no_eviction() {
+    let said =
+        "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+    let mut answer = fails(EVICT_A, 500, "InternalError", said, json!({}));
+    answer.status = 201;
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({}))], "")),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![pod("a", json!({})), pod("b", json!({})), pod("c", json!({}))], "")),
+        answer,
+    ]);
+    let pass = pass(&client, drain::State::default()).await.unwrap();
+    assert_eq!((pass.state.evicted, pass.is_done), (0, false));
+    assert_eq!(pass.blocked[0].why, said);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_is_gone_is_done_and_trouble_keeps_what_was_done() {
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({})), pod("b", json!({}))], "")),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![pod("a", json!({})), pod("b", json!({})), pod("c", json!({}))], "")),
+        fails(EVICT_A, 404, "NotFound", "pods \"a\" not found", json!({})),
+        fails(EVICT_B, 503, "ServiceUnavailable", "etcd is away", json!({})),
+    ]);
+    let pass = pass(&client, drain::State::default()).await.unwrap();
+    assert_eq!(pass.remaining.iter().map(|p| p.pod.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(pass.trouble.map(|t| t.kind), Some(Kind::Retry));
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_missing_verb_ends_the_drain() {
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({}))], "")),
+        step(SET, replica_set()),
+        step(OWNED, list(vec![pod("a", json!({})), pod("b", json!({})), pod("c", json!({}))], "")),
+        fails(EVICT_A, 403, "Forbidden", "cannot create resource \"pods/eviction\"", json!({})),
+    ]);
+    let error = pass(&client, drain::State::default()).await.unwrap_err();
+    assert_eq!((error.kind, error.object.as_str()), (Kind::Denied, "shop/a"));
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_empty_node_is_drained_without_a_write() {
+    let (client, server) = scripted(vec![step(PODS, list(vec![], ""))]);
+    let pass = pass(&client, drain::State::default()).await.unwrap();
+    assert!(pass.is_done);
+    drop(client);
+    server.await.unwrap();
+}
+
+fn owned(names: &[&str]) -> Step {
+    step(OWNED, list(names.iter().map(|name| pod(name, json!({}))).collect(), ""))
+}
+
+fn on_node(names: &[&str]) -> Step {
+    step(PODS, list(names.iter().map(|name| pod(name, json!({}))).collect(), ""))
+}
+
+#[tokio::test]
+async fn the_last_ready_pod_stays_until_another_is_ready() {
+    let (client, server) = scripted(vec![
+        on_node(&["a", "b"]),
+        step(SET, replica_set()),
+        owned(&["a", "b"]),
+        step(EVICT_B, granted()),
+        // The second pass: the replacement is not Ready yet. The third one: it is.
+        on_node(&["a"]),
+        step(SET, replica_set()),
+        owned(&["a"]),
+        on_node(&["a"]),
+        step(SET, replica_set()),
+        owned(&["a", "c"]),
+        step(EVICT_A, granted()),
+    ]);
+    let first = pass(&client, drain::State::default()).await.unwrap();
+    let second = pass(&client, first.state).await.unwrap();
+    assert_eq!((second.state.evicted, second.blocked[0].pod.as_str()), (1, "a"));
+    assert!(
+        second.blocked[0].why.contains("the last Ready pod of ReplicaSet shop/web"),
+        "{:?}",
+        second.blocked
+    );
+    let third = pass(&client, second.state).await.unwrap();
+    assert_eq!((third.state.evicted, third.state.last_ready_evicted.len()), (2, 0));
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn near_the_deadline_the_last_ready_pod_goes_too_and_is_noted() {
+    let (client, server) =
+        scripted(vec![on_node(&["a"]), step(SET, replica_set()), owned(&["a"]), step(EVICT_A, granted())]);
+    let node = name();
+    let late = drain::pass(&client, &node, Policy::default(), LastReady::Evict, drain::State::default());
+    let state = late.await.unwrap().state;
+    assert_eq!((state.evicted, state.last_ready_evicted), (1, vec!["ReplicaSet shop/web".to_owned()]));
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_comes_back_twice_is_named_and_left_alone() {
+    let one = json!({ "metadata": { "name": "web", "uid": "rs1" },
+                      "spec": { "replicas": 1, "selector": { "matchLabels": { "app": "web" } } } });
+    let (client, server) = scripted(vec![
+        on_node(&["a"]),
+        step(SET, one),
+        owned(&["a"]),
+        step(EVICT_A, granted()),
+        on_node(&["b"]),
+        step(EVICT_B, granted()),
+        on_node(&["c"]),
+        on_node(&["c"]),
+    ]);
+    let mut state = drain::State::default();
+    for _ in 0..3 {
+        state = pass(&client, state).await.unwrap().state;
+    }
+    let last = pass(&client, state).await.unwrap();
+    assert_eq!((last.state.evicted, last.is_done), (2, false));
+    assert_eq!(last.blocked[0].pod, "c");
+    assert!(last.blocked[0].why.contains("evicted 2 times and came back"), "{:?}", last.blocked);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn while_a_pod_cant_leave_nobody_is_evicted_and_after_three_passes_it_is_stuck() {
+    let scratch = with_spec("s", json!({ "volumes": [{ "name": "scratch", "emptyDir": {} }] }));
+    let both = || step(PODS, list(vec![pod("a", json!({})), scratch.clone()], ""));
+    let (client, server) = scripted(vec![
+        both(),
+        step(SET, replica_set()),
+        owned(&["a", "b", "s"]),
+        both(),
+        both(),
+        // The owner has waived the obstacle.
+        on_node(&["a"]),
+        step(SET, replica_set()),
+        owned(&["a", "b"]),
+        step(EVICT_A, granted()),
+    ]);
+    let mut state = drain::State::default();
+    for stuck in [vec![], vec![], vec!["s"]] {
+        let pass = pass(&client, state).await.unwrap();
+        assert_eq!(pass.stuck.iter().map(|b| b.pod.as_str()).collect::<Vec<_>>(), stuck);
+        assert_eq!((pass.state.evicted, pass.blocked.len()), (0, 2));
+        assert!(
+            pass.blocked.iter().any(|b| b.pod == "s" && b.why.contains("emptyDir")),
+            "{:?}",
+            pass.blocked
+        );
+        state = pass.state;
+    }
+    let last = pass(&client, state).await.unwrap();
+    assert_eq!((last.state.evicted, last.state.stuck_passes, last.stuck.len()), (1, 0, 0));
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_a_dead_kubelet_or_a_finalizer_keeps_is_overdue() {
+    let told = |name: &str, at: &str| {
+        pod(name, json!({ "deletionTimestamp": at, "deletionGracePeriodSeconds": 30 }))
+    };
+    let now = jiff::Timestamp::now().to_string();
+    let mut held = told("h", "2020-11-25T00:00:30Z");
+    held["metadata"]["finalizers"] = json!(["example.org/hold"]);
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![told("a", "2020-11-25T00:00:30Z"), held, told("b", &now)], "")),
+        step(SET, replica_set()),
+        owned(&["a", "b", "h"]),
+    ]);
+    let pass = pass(&client, drain::State::default()).await.unwrap();
+    assert_eq!(pass.overdue.iter().map(|b| b.pod.as_str()).collect::<Vec<_>>(), ["h", "a"]);
+    assert!(pass.stuck.is_empty() && pass.ending.is_empty() && !pass.is_done);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn from_a_node_that_is_about_to_be_lost_whoever_can_leave_does() {
+    let scratch = with_spec("s", json!({ "volumes": [{ "name": "scratch", "emptyDir": {} }] }));
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({})), scratch], "")),
+        step(SET, replica_set()),
+        owned(&["a", "b", "s"]),
+        step(EVICT_A, granted()),
+    ]);
+    let manner = Manner { last_ready: LastReady::Keep, others: Others::Go };
+    let node = name();
+    let pass = drain::pass(&client, &node, Policy::default(), manner, drain::State::default());
+    assert_eq!(pass.await.unwrap().state.evicted, 1);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_ends_by_itself_is_waited_for_and_the_others_go() {
+    let volumes = json!([{ "name": "scratch", "emptyDir": {} }]);
+    let once = with_spec("s", json!({ "volumes": volumes, "restartPolicy": "Never" }));
+    let both = || step(PODS, list(vec![pod("a", json!({})), once.clone()], ""));
+    let gone = pod("a", json!({ "deletionTimestamp": "2026-11-25T00:00:00Z" }));
+    let (client, server) = scripted(vec![
+        both(),
+        step(SET, replica_set()),
+        owned(&["a", "b", "s"]),
+        step(EVICT_A, granted()),
+        step(PODS, list(vec![gone, once.clone()], "")),
+    ]);
+    let first = pass(&client, drain::State::default()).await.unwrap();
+    let second = pass(&client, first.state).await.unwrap();
+    for pass in [first.stuck.len(), second.stuck.len(), second.state.stuck_passes as usize] {
+        assert_eq!(pass, 0);
+    }
+    assert_eq!(second.ending.iter().map(|b| b.pod.as_str()).collect::<Vec<_>>(), ["s"]);
+    assert!(!second.is_done);
+    drop(client);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_the_cordon_does_not_keep_off_goes_first() {
+    let open = with_spec("b", json!({ "tolerations": [{ "operator": "Exists" }] }));
+    let three = json!({ "metadata": { "name": "web", "uid": "rs1" },
+                        "spec": { "replicas": 3, "selector": { "matchLabels": { "app": "web" } } } });
+    let (client, server) = scripted(vec![
+        step(PODS, list(vec![pod("a", json!({})), open], "")),
+        step(SET, three),
+        owned(&["a", "b", "c"]),
+        step(EVICT_B, granted()),
+        step(EVICT_A, granted()),
+    ]);
+    let pass = pass(&client, drain::State::default()).await.unwrap();
+    assert_eq!(pass.state.evicted, 2);
+    drop(client);
+    server.await.unwrap();
+}

@@ -1,0 +1,209 @@
+//! What a group and its owner may do while a swap is recovered.
+
+use super::*;
+
+#[test]
+fn the_newcomer_is_kept_while_the_rest_does_not_serve() {
+    let mut world = World::cut_after(5, 2, false, Retirement::Detach);
+    world.group().members[1].healthy = false;
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)));
+    world.group().members[1].healthy = true;
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::DetachNewcomer(id(NEW))));
+}
+
+#[test]
+fn a_newcomer_in_a_group_that_its_owner_has_resized_is_part_of_it() {
+    for wanted in [2, 5] {
+        let mut world = World::cut_after(5, 2, false, Retirement::Detach);
+        world.group().desired = wanted;
+        assert_eq!(next(&world.journal, &world.seen), Do(Action::ResumeAzRebalance));
+    }
+}
+
+#[test]
+fn the_groups_own_replacement_goes_only_once_it_serves() {
+    let mut world = World::cut_after(5, 2, false, Retirement::Detach);
+    world.newcomer_dies(true);
+    world.tick();
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "a pending one is no capacity");
+    world.tick();
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateExtra(id(51))));
+}
+
+#[test]
+fn the_old_instance_is_terminated_only_when_drained() {
+    let mut world = World::cut_after(7, 2, false, Retirement::Detach);
+    world.seen.draining = vec![id(OLD)];
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)));
+    world.seen.draining.clear();
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateOld));
+}
+
+#[test]
+fn a_newcomer_at_risk_brings_the_old_instance_back() {
+    let mut world = World::cut_after(7, 2, false, Retirement::Detach);
+    for reason in [Reason::NewcomerAtRisk, Reason::NewcomerNotServing, Reason::NodeNotReady] {
+        world.journal.undo = Some(Undo { reason, detail: String::new() });
+        assert_eq!(next(&world.journal, &world.seen), Do(Action::ReattachOld), "{reason}");
+    }
+}
+
+#[test]
+fn what_the_owner_suspended_stays_suspended() {
+    let mut world = World::cut_after(2, 1, false, Retirement::Detach);
+    world.journal.original.as_mut().unwrap().az_rebalance_suspended = true;
+    world.group().suspended.insert(AZ_REBALANCE.into());
+    world.seen.newcomer = None;
+    assert_eq!(next(&world.journal, &world.seen), Decision::Done(End::Undone));
+}
+
+#[test]
+fn max_size_is_the_owners_again_while_the_old_instance_still_leaves() {
+    let mut world = World::cut_after(7, 2, true, Retirement::TerminateInGroup);
+    let mut leaving = member(OLD);
+    leaving.state = MemberState::Leaving;
+    world.group().members.push(leaving);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RestoreMaxSize(2)));
+    world.set_max(2);
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)));
+}
+
+#[test]
+fn max_size_is_not_given_back_before_the_newcomer_is_out_of_the_way() {
+    let mut world = World::cut_after(5, 2, true, Retirement::Detach);
+    world.journal.stage = Stage::Undoing;
+    world.group().desired = 2; // as the group showed it before the attach
+    world.group().members.pop();
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateNewcomer(id(NEW))));
+}
+
+#[test]
+fn members_that_stand_by_are_not_in_desired() {
+    let mut world = World::cut_after(8, 2, true, Retirement::Detach);
+    let mut standby = member(7);
+    standby.state = MemberState::parse("Standby");
+    world.group().members.push(standby);
+    world.group().suspended.clear();
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RestoreMaxSize(2)));
+}
+
+#[test]
+fn an_old_instance_that_comes_back_finds_room_in_a_group_at_its_max() {
+    let mut world = World::cut_after(7, 2, true, Retirement::Detach);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RestoreMaxSize(2)));
+    world.set_max(2);
+    world.newcomer_dies(true);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RaiseMaxSize(3)));
+    world.set_max(3);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::ReattachOld));
+    assert_eq!(world.recover(), End::Undone);
+    assert_eq!((world.group().max, world.group().desired), (2, 2));
+}
+
+#[test]
+fn max_size_is_not_lowered_onto_a_group_that_has_grown() {
+    let mut world = World::cut_after(3, 2, true, Retirement::Detach);
+    world.seen.newcomer = None;
+    world.group().desired = 3;
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)));
+}
+
+#[test]
+fn a_launch_that_may_be_invisible_is_waited_for() {
+    let mut world = World::cut_after(0, 1, false, Retirement::Detach);
+    world.seen.launch_may_be_invisible = true;
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)));
+    world.seen.launch_may_be_invisible = false;
+    assert_eq!(next(&world.journal, &world.seen), Decision::Done(End::Undone));
+}
+
+#[test]
+fn a_deleted_group_leaves_the_newcomer_and_a_detached_old_instance_to_tidy() {
+    let mut world = World::cut_after(7, 1, false, Retirement::Detach);
+    world.seen.group = None;
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateNewcomer(id(NEW))));
+    world.seen.newcomer = None;
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateOld));
+    (world.journal.stage, world.journal.turned_back) = (Stage::Undoing, true);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateOld), "it was about to come back");
+    world.seen.old_alive = false;
+    assert_eq!(next(&world.journal, &world.seen), Decision::Done(End::Undone));
+}
+
+#[test]
+fn a_dead_newcomer_that_its_group_has_not_noticed_does_not_count() {
+    let mut world = World::cut_after(7, 1, false, Retirement::Detach);
+    world.newcomer_dies(false);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::ReattachOld));
+}
+
+#[test]
+fn a_newcomer_that_stays_pending_is_taken_out() {
+    let mut world = World::cut_after(5, 1, false, Retirement::Detach);
+    world.group().members[1].state = MemberState::Pending;
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RemoveIdleNewcomer(id(NEW))));
+}
+
+#[test]
+fn an_unhealthy_member_from_before_holds_up_nothing() {
+    let mut world = World::cut_after(5, 3, false, Retirement::Detach);
+    world.group().members[1].healthy = false;
+    world.journal.original.as_mut().unwrap().serving = 2;
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::DetachNewcomer(id(NEW))));
+}
+
+#[test]
+fn without_a_newcomer_to_prove_it_the_owner_still_gets_back_his_settings() {
+    let mut world = World::cut_after(5, 2, true, Retirement::Detach);
+    world.journal.stage = Stage::Undoing;
+    world.group().desired = 2;
+    let settings = |world: &World| settings_only(&world.journal, &world.seen);
+    assert_eq!(settings(&world), Some(Action::ResumeAzRebalance));
+    world.group().suspended.clear();
+    assert_eq!(settings(&world), Some(Action::RestoreMaxSize(2)));
+    world.group().desired = 3;
+    assert_eq!(settings(&world), None, "desired does not fit below it");
+    world.group().max = 2;
+    assert_eq!(settings(&world), None, "nothing is left to give back");
+}
+
+#[test]
+fn a_newcomer_that_is_left_outside_of_a_finished_swap_is_terminated() {
+    let mut world = World::cut_after(8, 2, false, Retirement::Detach);
+    world.remove(&id(NEW), true);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateNewcomer(id(NEW))));
+    world.seen.draining = vec![id(NEW)];
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)));
+}
+
+#[test]
+fn what_may_be_left_is_told() {
+    let mut world = World::cut_after(5, 2, true, Retirement::Detach);
+    world.journal.undo = Some(Undo { reason: Reason::ExecutionDied, detail: String::new() });
+    let told = doubt(&world.journal, &world.seen).unwrap();
+    assert!(told.contains("is 3, and was 2") && told.contains("MaxSize, which is 3, to 2"), "{told}");
+    world.journal.desired_settled = true; // and AWS has said so: whoever raised it since, it is not ours
+    assert_eq!(doubt(&world.journal, &world.seen), None);
+}
+
+#[test]
+fn nothing_ends_while_a_call_may_land() {
+    let mut world = World::cut_after(2, 2, true, Retirement::Detach);
+    world.seen.newcomer = None;
+    world.seen.calls_may_land = true;
+    assert!(matches!(recover(&world.journal, &world.seen), Decision::Wait(_)));
+    world.seen.calls_may_land = false;
+    assert_eq!(recover(&world.journal, &world.seen), Decision::Done(End::Undone));
+}
+
+#[test]
+fn what_needs_no_proof_touches_no_instance() {
+    for action in [Action::ResumeAzRebalance, Action::RestoreMaxSize(1)] {
+        assert!(!action.needs_proof() && action.removes(&id(OLD)).is_none(), "{action:?}");
+    }
+    for action in
+        [Action::TerminateOld, Action::ReattachOld, Action::RaiseMaxSize(2), Action::TerminateExtra(id(3))]
+    {
+        assert!(action.needs_proof(), "{action:?}");
+    }
+}
