@@ -104,6 +104,34 @@ def test_while_a_swap_works_on_the_group_the_instance_leaves_at_once_and_the_gro
     assert sizes(web) == {size: web.before[size] for size in SIZES}
 
 
+def test_two_notices_in_one_group_are_both_answered_and_one_of_them_at_once(aws, enrolled):
+    web = enrolled(size=3, minimum=3, maximum=3)
+    second = web.old[1]
+    aws.control.instance(second, set={"InstanceLifecycle": "spot"})
+    aws.control.timing(group_launch=600)
+    first = hear(web)
+    aws.wait_state(first["execution_arn"], "PauseForReplacement")
+    answer = answered(web, hear(web, second))
+    assert (answer["outcome"], answer["reason"]) == ("RELEASED", "GROUP_LEASED")
+    wait_for(lambda: second not in web.group.instance_ids)
+    aws.control.timing(group_launch=0.2)
+    assert answered(web, first)["outcome"] == "REPLACED"
+    assert_restored(web)
+
+
+def test_a_policy_that_scales_out_meanwhile_keeps_what_it_asked_for(aws, enrolled):
+    web = enrolled(maximum=5)
+    aws.control.timing(group_launch=600)
+    first = hear(web)
+    aws.wait_state(first["execution_arn"], "PauseForReplacement")
+    aws.client("autoscaling").set_desired_capacity(AutoScalingGroupName=web.name, DesiredCapacity=5)
+    aws.control.timing(group_launch=0.2)
+    answer = answered(web, first)
+    assert answer["outcome"] == "FAILED" and "desired capacity is 5" in answer["detail"], "a person is told"
+    wait_for(lambda: web.doomed not in web.group.instance_ids and len(web.group.instance_ids) == 5)
+    assert sizes(web)["DesiredCapacity"] == 5 and not web.leased()
+
+
 def test_without_room_it_leaves_at_once_and_max_size_is_the_owners(aws, enrolled):
     web = enrolled()
     aws.control.fault("SetDesiredCapacity", code="ValidationError", status=400)

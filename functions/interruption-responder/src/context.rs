@@ -6,6 +6,7 @@ use spot_cloud::tables::swaps::Swaps;
 use spot_cloud::{RegionClients, Stack, tables};
 use spot_swap::error::StepError;
 use spot_swap::recovery::Visit;
+use spot_swap::spans::{note_execution, note_swap};
 
 use crate::executions::Executions;
 use crate::work::Answering;
@@ -41,11 +42,15 @@ impl Responder {
         })
     }
 
-    /// Returns clients where the run works.
+    /// Returns clients where the answer works. Names execution and answer in the span of the step.
     ///
     /// # Errors
     /// The account's row is gone or can't be read, or the table does not answer.
     pub async fn clients(&self, work: &Answering) -> Result<RegionClients, StepError> {
+        note_execution(work.lease.owner.execution());
+        if let Some(journal) = &work.journal {
+            note_swap(&journal.swap_id);
+        }
         let account = &work.lease.account_id;
         let access = tables::accounts::access_even_if_disabled(&self.stack, account).await?;
         Ok(self.stack.clients(&access, &work.lease.region, None).await)

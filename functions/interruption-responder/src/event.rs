@@ -85,7 +85,7 @@ fn announced(detail_type: &str) -> Result<Announced, StepError> {
 }
 
 fn read<T: serde::de::DeserializeOwned>(at: Option<&'static str>, value: Value) -> Result<T, StepError> {
-    spot_cloud::input::parse(at, value).map_err(|bad| StepError::InvalidInput(bad.to_string()))
+    spot_cloud::input::parse(at, value).map_err(|bad| StepError::InvalidInput(bad.to_string().into()))
 }
 
 /// Parses a field that AWS stamps on every event. A made-up event may lack it.
@@ -99,7 +99,7 @@ fn missing(field: &str) -> StepError {
 }
 
 fn invalid(field: &str, problem: &str) -> StepError {
-    StepError::InvalidInput(format!("{field}: {problem}"))
+    StepError::InvalidInput(format!("{field}: {problem}").into())
 }
 
 #[cfg(test)]

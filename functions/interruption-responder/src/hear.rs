@@ -2,7 +2,6 @@
 //! at risk, and starts at most one execution.
 
 use jiff::Timestamp;
-use serde_json::Value;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
 use spot_cloud::tables::{accounts, settings};
@@ -17,7 +16,7 @@ use spot_swap::error::StepError;
 
 use crate::announce::announce;
 use crate::context::Responder;
-use crate::event::{self, Announced, Heard};
+use crate::event::{Announced, Heard};
 use crate::work::Answer;
 
 /// What a look at the instance of a notice found.
@@ -28,12 +27,11 @@ pub(crate) struct Found {
     pub(crate) refused: Option<Because>,
 }
 
-/// Hears one event.
+/// Hears one notice.
 ///
 /// # Errors
-/// The event is malformed, its account is not registered, or a call fails.
-pub async fn run(responder: &Responder, event: Value) -> Result<Answer, StepError> {
-    let heard = event::parse(event, responder.allow_drills)?;
+/// Its account is not registered, or a call fails.
+pub async fn run(responder: &Responder, heard: Heard) -> Result<Answer, StepError> {
     let (stack, now) = (&responder.stack, Timestamp::now());
     let access = accounts::access(stack, &heard.account_id).await?;
     let settings = settings::load_or_defaults(stack, &heard.account_id, &heard.region).await?;

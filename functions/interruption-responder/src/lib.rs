@@ -21,8 +21,10 @@ use serde::Serialize;
 use serde_json::Value;
 use spot_swap::error::StepError;
 use spot_swap::machine::{Phases, Start, StepAnswer, phase, report, start, step};
+use tracing::Instrument;
 
 pub use context::Responder;
+use event::Heard;
 use phases::{answer, leave, release, replace, restore, wait_for_replacement};
 use work::{Answer, Answering};
 
@@ -47,12 +49,28 @@ pub async fn handle(responder: &Responder, phases: &Table, event: Value) -> Resu
     if event.get("phase").is_some() {
         return phases.run(responder, event).await.map(Handled::Step);
     }
-    let heard = hear::run(responder, event).await;
-    match &heard {
-        Ok(answer) => tracing::info!(?answer, "heard"),
-        Err(error) => tracing::error!(error = error.name(), "{error}"),
-    }
-    heard.map(Handled::Heard)
+    let heard = event::parse(event, responder.allow_drills);
+    let span = span_of(heard.as_ref().ok());
+    let work = async {
+        let answer = match heard {
+            Ok(heard) => hear::run(responder, heard).await,
+            Err(error) => Err(error),
+        };
+        match &answer {
+            Ok(answer) => tracing::info!(?answer, "heard"),
+            Err(error) => tracing::error!(error = error.name(), "{error}"),
+        }
+        answer
+    };
+    work.instrument(span).await.map(Handled::Heard)
+}
+
+/// Returns the span of a notice's log lines, which names the instance.
+fn span_of(heard: Option<&Heard>) -> tracing::Span {
+    let Some(Heard { account_id, region, instance_id, .. }) = heard else {
+        return tracing::error_span!("event");
+    };
+    tracing::error_span!("notice", %account_id, %region, %instance_id)
 }
 
 /// Lists the phases of `respond.asl.yaml`.

@@ -91,7 +91,7 @@ impl Answering {
     pub fn group(&self) -> Result<(&GroupArn, &GroupName), StepError> {
         match &self.lease.on {
             Leased::Group { arn, name } => Ok((arn, name)),
-            other => Err(StepError::Protocol(format!("{other} is no Auto Scaling group"))),
+            other => Err(StepError::Protocol(format!("{other} is no Auto Scaling group").into())),
         }
     }
 

@@ -52,7 +52,12 @@ pub async fn run(
     let ends_at = end_of(occurred.unwrap_or(now), now);
     let mut work = Answering::new(instance_id, lease, settings, ends_at.as_ref().copied().unwrap_or(now));
     work.saw(&group);
-    if let Some(why) = found.refused.or(ends_at.err()) {
+    // It may have moved to another group since the execution was started.
+    let elsewhere = group
+        .member(&work.instance_id)
+        .is_none()
+        .then(|| Because::of(AnswerReason::NotInGroup, format!("it is no member of group {}", group.name)));
+    if let Some(why) = found.refused.or(elsewhere).or(ends_at.err()) {
         work.decide(AnswerOutcome::Ignored, Some(why));
         return Ok((Next::Report, work));
     }
@@ -74,7 +79,7 @@ async fn named(
         return Ok(group);
     }
     let group = groups::describe(&clients.autoscaling, name).await?;
-    group.ok_or_else(|| StepError::GroupNotFound(format!("there is no Auto Scaling group {name}")))
+    group.ok_or_else(|| StepError::GroupNotFound(format!("there is no Auto Scaling group {name}").into()))
 }
 
 /// Takes the lease, unless something stands against a replacement. The lease is asked for in any case: the swap that holds

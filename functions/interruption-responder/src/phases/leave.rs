@@ -25,7 +25,7 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
     if member.is_some_and(|member| member.state != MemberState::Leaving) {
         match groups::terminate(&clients.autoscaling, &work.instance_id, Desired::Keep).await {
             Err(error) if error.is_no_member() => {}
-            answer => answer?,
+            answer => drop(answer?),
         }
     }
     Ok(Next::Proceed)

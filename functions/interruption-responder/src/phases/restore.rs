@@ -45,10 +45,9 @@ async fn visit(responder: &Responder, work: &mut Answering) -> Result<Next, Step
     let give_up_at =
         *work.give_up_at.get_or_insert_with(|| now.saturating_add(patience).unwrap_or(Timestamp::MAX));
     match recover_answer(responder.visit(&clients, work), &mut journal).await? {
-        Progress::Waiting(why) if now >= give_up_at => Err(StepError::Stuck(format!(
-            "{}: the answer for {} waits: {why}",
-            work.lease.on, work.instance_id
-        ))),
+        Progress::Waiting(why) if now >= give_up_at => Err(StepError::Stuck(
+            format!("{}: the answer for {} waits: {why}", work.lease.on, work.instance_id).into(),
+        )),
         Progress::Waiting(_) => {
             let observed = look(responder.visit(&clients, work), &journal, work.group()?).await?;
             observed.group.iter().for_each(|group| work.saw(group));

@@ -114,7 +114,7 @@ impl Recovery for AnswerRecovery {
         let autoscaling = &visit.clients.autoscaling;
         match action {
             Action::Release(id) | Action::TerminateExtra(id) => {
-                groups::terminate(autoscaling, id, Desired::Decrement).await
+                groups::terminate(autoscaling, id, Desired::Decrement).await.map(drop)
             }
             Action::RestoreMaxSize(to) => groups::set_max(autoscaling, &self.name, *to).await,
         }
