@@ -78,6 +78,13 @@ def test_the_sample_notice_is_understood(aws, name):
     assert error["errorType"] == "InstanceUnknown" and "i-0b662ef9931388ba0" in error["errorMessage"]
 
 
+def test_the_sample_of_a_forwarded_notice_is_understood(aws):
+    """The function parses the notice, and does not find its account in the registry."""
+    sample = event("spot-interruption-warning-forwarded")
+    _, error = aws.invoke("RiskManagerFunctionName", {**sample, "time": an_hour_ago()})
+    assert error["errorType"] == "AccountUnknown" and sample["account"] in error["errorMessage"]
+
+
 def test_the_sample_clean_up_is_understood(aws):
     assert aws.invoke("RiskManagerFunctionName", event("risk-clean-up"))[1] is None
 
@@ -98,8 +105,9 @@ def test_the_sample_status_change_is_understood(aws):
     assert set(summary) == {"running", "finished", "undone", "waiting", "too_early", "left_alone"}
 
 
-def test_the_sample_input_of_a_swap_is_understood(aws):
-    execution = aws.wait_execution(aws.start_execution(event("cluster-swap-input")))
+@pytest.mark.parametrize("name", ["cluster-swap-input", "cluster-swap-replace-input", "cluster-swap-to-on-demand-input"])
+def test_the_sample_input_of_a_swap_is_understood(aws, name):
+    execution = aws.wait_execution(aws.start_execution(event(name)))
     assert execution["error"] == "GroupNotFound"
 
 
@@ -133,10 +141,11 @@ def test_the_sample_continuation_is_understood(aws):
 
 def test_every_sample_is_tested_here():
     assert {p.stem for p in (ROOT / "events").glob("*.json")} == {
-        "spot-interruption-warning", "rebalance-recommendation", "drill-interruption-warning", "risk-clean-up",
+        "spot-interruption-warning", "spot-interruption-warning-forwarded", "rebalance-recommendation", "drill-interruption-warning", "risk-clean-up",
         "execution-status-change", "cluster-swap-input", "security-audit", "security-audit-schedule",
         "waste-scan-input", "waste-scan-schedule", "waste-scan-to-be-continued",
         "risk-measure", "spot-pool-interrupted", "lab-swap-input", "node-swap-input",
+        "cluster-swap-replace-input", "cluster-swap-to-on-demand-input",
     }  # fmt: skip
 
 

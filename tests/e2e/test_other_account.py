@@ -8,30 +8,21 @@ from botocore.exceptions import ClientError
 
 from local_aws.build import load
 from local_aws.lab import create_instance
-from local_aws.paths import ACCOUNT, ACCOUNT_ROLE, TEMPLATE
+from local_aws.paths import ACCOUNT_ROLE, TEMPLATE
 from local_aws.stack import LocalAws
-from scene import Scene, wait_for
+from places import EXTERNAL_ID, OTHER, Abroad, deployed, lab_swap
+from scene import wait_for
 
-OTHER = "666666666666"
-EXTERNAL_ID = "other-4d21f0"
 AUDIT = "*:spot-optimizer-audit"
 
 
 @pytest.fixture(scope="module")
 def other(session_aws):
-    """Returns the other account, with the role in it; `other.role` is the role's ARN."""
+    """Returns the other account, with the role in it; `other.role` is the role's ARN. It forwards its notices."""
     aws = LocalAws(session_aws.home, OTHER)
-    cloudformation = aws.client("cloudformation")
-    parameters = {"StackAccountId": ACCOUNT, "ExternalId": EXTERNAL_ID}
-    cloudformation.create_stack(
-        StackName="role", TemplateBody=json.dumps(load(ACCOUNT_ROLE)), Capabilities=["CAPABILITY_NAMED_IAM"],
-        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
-    )  # fmt: skip
-    cloudformation.get_waiter("stack_create_complete").wait(StackName="role", WaiterConfig={"Delay": 1})
-    (stack,) = cloudformation.describe_stacks(StackName="role")["Stacks"]
-    aws.role = stack["Outputs"][0]["OutputValue"]
-    yield aws
-    cloudformation.delete_stack(StackName="role")
+    with deployed(session_aws, aws) as outputs:
+        aws.role = outputs["RoleArn"]
+        yield aws
 
 
 @pytest.fixture
@@ -44,21 +35,6 @@ def registered(aws, other):
 
     register()
     return register
-
-
-class Abroad(Scene):
-    """A group of the other account, swapped by the stack; the journal stays with the stack."""
-
-    def __init__(self, other, stack, **options):
-        super().__init__(other, **options)
-        self.stack = stack
-
-    def swap(self, **input):
-        self.arn = self.stack.start_execution({"asg_name": self.name, "account_id": OTHER, **input})
-        return self.stack.wait_execution(self.arn)
-
-    def running(self):
-        return False
 
 
 @pytest.fixture
@@ -74,7 +50,7 @@ def test_a_group_of_another_account_is_swapped_with_that_accounts_role(aws, regi
     execution = web.swap()
     assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
     web.assert_swapped(execution["output"])
-    assert (execution["output"]["account_id"], execution["output"]["gate"]) == (OTHER, "blind")
+    assert (execution["output"]["account_id"], execution["output"].get("gate")) == (OTHER, None), "it forwards"
     assumed = aws.control.calls(action="AssumeRole")
     run = execution["executionArn"].rsplit(":", 1)[1]
     assert assumed and {c["params"]["RoleSessionName"] for c in assumed} == {f"spot-optimizer-run-{run}"[:64]}
@@ -95,7 +71,6 @@ def test_the_pools_of_another_account_are_told_apart_by_zone_id(aws, registered,
     aws.control.shift_zones(OTHER, 5)
     aws.poison("us-east-1#use1-az6#m5.large")
     output = web.swap(dry_run=True)["output"]
-    assert output["gate"] == "blind", "nobody forwards its interruptions to us"
     zones = {i["InstanceId"]: i["AvailabilityZone"] for i in web.before["Instances"]}
     assert [(zones[s["instance_id"]], s["reason"]) for s in output["skipped"]] == [("us-east-1b", "POOL_POISONED")]
 
@@ -131,13 +106,6 @@ def lab(other):
     ids = [old.id, *[i["InstanceId"] for i in old.newcomers()]]
     other.client("ec2").terminate_instances(InstanceIds=ids)
     old.delete_belongings()
-
-
-def lab_swap(aws, old, **input):
-    arn = aws.start_execution({"instance_id": old.id, "account_id": OTHER, **input}, machine="LabSwapStateMachineArn")
-    execution = aws.wait_execution(arn)
-    assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
-    return execution["output"]
 
 
 @pytest.mark.parametrize("capture_image", [False, True])

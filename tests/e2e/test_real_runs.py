@@ -65,6 +65,19 @@ def test_a_template_that_never_serves_ends_the_run_after(aws, scene, settings, m
     assert report["executions_needed"] >= 1
 
 
+def test_a_long_run_goes_on_in_another_execution(aws, scene, settings):
+    settings(steps_per_execution=10)
+    web = scene(size=3)
+    reports = [web.swap()]
+    while "continued_in" in reports[-1]:
+        reports.append(aws.wait_execution(reports[-1]["continued_in"])["output"])
+    swapped = [s["old_instance_id"] for report in reports for s in report["swapped"]]
+    assert len(reports) > 1 and sorted(swapped) == sorted(web.old)
+    assert reports[-1]["remaining"] == 0 and "continuation" not in reports[-1]
+    assert web.capacity.lowest >= 3
+    web.assert_owners()
+
+
 def test_launches_that_ec2_rejects_end_the_run_only_in_a_row(aws, scene, settings):
     """Zone a is rejected and zone b is not: the failures of two zones are never two in a row."""
     settings(max_failures_in_a_row=2)

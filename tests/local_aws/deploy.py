@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BUCKET = "local-artifacts"
 PARAMETERS = {
     "EnvironmentType": "PROD", "AllowDrills": "true", "Architecture": "x86_64", "TableDeletionProtection": "true",
+    "ForwardingAccountIds": "666666666666",
 }  # fmt: skip
 
 

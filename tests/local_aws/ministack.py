@@ -15,7 +15,9 @@ from ministack.app import main
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from ministack.services import eventbridge, sns, stepfunctions
+from ministack.services.cloudformation import changesets, engine, handlers, stacks
 
+from . import buses
 from .paths import GIVE_UP, GIVEN_UP
 from .shapes import Shape
 
@@ -26,7 +28,9 @@ ASSUMED_ROLE = re.compile(r"arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/.*")
 
 def install() -> None:
     _judge_conditions_as_aws_does()
+    _resolve_values_in_conditions()
     _give_up_on_request()
+    buses.install()
     deliver = eventbridge._dispatch_to_sns
 
     def deliver_if_allowed(arn: str, payload: Any):
@@ -62,6 +66,27 @@ def _give_up_on_request():
 
 def _is_meant(told: Shape, event: Any) -> bool:
     return isinstance(event, dict) and event.get("phase") == told["phase"] and told["execution"] in json.dumps(event)
+
+
+def _resolve_values_in_conditions():
+    """CloudFormation resolves pseudo parameters, Fn::Sub and Fn::Split in a template's Conditions; MiniStack takes them as they
+    stand."""
+    evaluate = engine._evaluate_conditions
+
+    def resolved(node: Any, params: Shape) -> Any:
+        if isinstance(node, list):
+            return [resolved(part, params) for part in node]
+        if not isinstance(node, dict):
+            return node
+        if {"Fn::Sub", "Fn::Split"} & set(node) or str(node.get("Ref", "")).startswith("AWS::"):
+            return engine._resolve_refs(node, {}, params, {}, {}, "", "")
+        return {key: resolved(value, params) for key, value in node.items()}
+
+    def evaluate_as_aws_does(template: Shape, params: Shape) -> Shape:
+        return evaluate({**template, "Conditions": resolved(template.get("Conditions", {}), params)}, params)
+
+    for module in (engine, changesets, handlers, stacks):
+        module._evaluate_conditions = evaluate_as_aws_does
 
 
 def _judge_conditions_as_aws_does():

@@ -43,7 +43,9 @@ def requested(**tags):
 
 OURS = tagged("spot-optimizer:swap", ManagedBy="SpotOptimizer")
 SPOT = {"ec2:InstanceMarketType": "spot"}
+ON_DEMAND = {"ec2:InstanceMarketType": "on-demand"}
 MARK = requested(ManagedBy="SpotOptimizer")
+SWAP_MARK = requested(**{"ManagedBy": "SpotOptimizer", "spot-optimizer:swap": "i-0a-1"})
 TO_EC2 = {"iam:PassedToService": "ec2.amazonaws.com"}
 VIA_EC2 = {"kms:ViaService": "ec2.eu-west-1.amazonaws.com"}
 MEMBER = "aws:autoscaling:groupName"
@@ -104,7 +106,10 @@ EVERYWHERE = [
     # Launch.
     ("Spot with our mark", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", {**SPOT, **MARK}, LAUNCHERS),
     ("Spot without it", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", SPOT, NOBODY),
-    ("On-Demand", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", {"ec2:InstanceMarketType": "on-demand", **MARK}, NOBODY),
+    ("On-Demand of a swap", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", {**ON_DEMAND, **SWAP_MARK}, [CLUSTER]),
+    ("On-Demand with our mark", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", {**ON_DEMAND, **MARK}, NOBODY),
+    ("On-Demand without it", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", ON_DEMAND, NOBODY),
+    ("a capacity block", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", {"ec2:InstanceMarketType": "capacity-block", **SWAP_MARK}, NOBODY),
     ("a subnet", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:subnet/subnet-0a", {}, LAUNCHERS),
     ("a fleet", "ec2:CreateFleet", "arn:aws:ec2:eu-west-1:{account}:fleet/*", {}, NOBODY),
     ("a template", "ec2:CreateLaunchTemplateVersion", "arn:aws:ec2:eu-west-1:{account}:launch-template/lt-0a", {}, NOBODY),
@@ -160,6 +165,16 @@ EVERYWHERE = [
     *[
         (f"of an instance with {key}", "ec2:DescribeInstanceAttribute", INSTANCE, tagged(key), SWAPS)
         for key in [MEMBER, FLEET, "aws:eks:cluster-name", "eks:cluster-name"]
+    ],
+    # The rule that hands the notices of a place to the stack.
+    *[
+        (what, f"events:{action}", f"arn:aws:events:eu-west-1:{{account}}:rule/{rule}", {}, who)
+        for action in ("DescribeRule", "ListTargetsByRule")
+        for what, rule, who in (("of notices", "spot-optimizer-notices", LAUNCHERS), ("another rule", "payments", NOBODY))
+    ],
+    *[
+        ("of notices", f"events:{action}", "arn:aws:events:eu-west-1:{account}:rule/spot-optimizer-notices", {}, NOBODY)
+        for action in ("DeleteRule", "DisableRule", "PutRule", "PutTargets", "RemoveTargets")
     ],
     # Look.
     *[
@@ -252,7 +267,7 @@ AT_HOME = [
 # Actions of home that are not for another account, by service or in full, each with the reason.
 AT_HOME_ALONE = {
     "dynamodb": "the tables lie with the stack",
-    "events": "so does the bus",
+    "events:PutEvents": "so does the bus",
     "pricing": "a price list is of no account",
     "sns": "the topic lies with the stack",
     "sqs": "so does the queue",

@@ -3,6 +3,7 @@
 import copy
 import functools
 import os
+import re
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -42,8 +43,8 @@ def _region():
 
 
 class Rendered:
-    """`template` with the given parameters. `resources` holds the created ones, with conditions resolved and references
-    kept.
+    """`template` with the given parameters, pseudo parameters of its conditions among them. `resources` holds the created
+    ones, with conditions resolved and references kept.
     """
 
     def __init__(self, template, parameters):
@@ -92,6 +93,14 @@ class Rendered:
             separator, parts = value["Fn::Join"]
             parts = self._plain(parts)
             return parts if isinstance(parts, str) else separator.join(parts)
+        if isinstance(value, dict) and "Fn::Select" in value:
+            index, parts = value["Fn::Select"]
+            return self._plain(parts)[index]
+        if isinstance(value, dict) and "Fn::Split" in value:
+            separator, text = value["Fn::Split"]
+            return self._plain(text).split(separator)
+        if isinstance(value, dict) and "Fn::Sub" in value:
+            return re.sub(r"\$\{([^}]+)\}", lambda found: self.parameters[found[1]], value["Fn::Sub"])
         return value
 
     def _filled(self, node):

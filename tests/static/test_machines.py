@@ -15,7 +15,9 @@ RESPONSE = load(ROOT / "functions/interruption-responder/respond.asl.yaml")["Sta
 
 
 def tasks(name):
-    return {state: task for state, task in MACHINES[name].items() if task["Type"] == "Task"}
+    """The states that call the function. That of a long swap, which starts the next execution, calls Step Functions."""
+    states = {state: task for state, task in MACHINES[name].items() if task["Type"] == "Task"}
+    return {state: task for state, task in states.items() if not task["Resource"].endswith(":states:startExecution")}
 
 
 def caught(error, to):

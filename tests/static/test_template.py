@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from local_aws.build import load
-from local_aws.paths import ACCOUNT_ROLE, IMPORT_TABLES, ROOT, TEMPLATE
+from local_aws.paths import ACCOUNT, ACCOUNT_ROLE, IMPORT_TABLES, REGION, ROOT, TEMPLATE
 from rendered import Rendered, translated
 
 HUB = {
@@ -40,7 +40,9 @@ def stack(kind="standalone", **more):
 
 
 def account_role(**more):
-    return Rendered(load(ACCOUNT_ROLE), {"StackAccountId": "123456789012", "ExternalId": "secret", **more})
+    """Returns account.yaml in another account, in the region that makes the role; nothing is forwarded."""
+    there = {"AWS::AccountId": "666666666666", "AWS::Region": REGION}
+    return Rendered(load(ACCOUNT_ROLE), {**there, "StackAccountId": ACCOUNT, "ExternalId": "secret", **more})
 
 
 @pytest.fixture(params=KINDS)

@@ -11,7 +11,7 @@ use spot_cluster::drain::{LastReady, State};
 use spot_cluster::node::{self, Node, NodeName};
 use spot_domain::swap::journal::NodeSwap;
 use spot_domain::swap::node::{BlockedPod, NodePlan};
-use spot_domain::swap::report::NotSwapped;
+use spot_domain::swap::report::{GateView, NotSwapped};
 use spot_domain::swap::selection::Candidate;
 use spot_domain::{ClusterName, InstanceId, Pool, Reason};
 use spot_swap::error::StepError;
@@ -37,6 +37,9 @@ pub struct NodeWork {
     pub blocked: Vec<BlockedPod>,
     /// The result of a dry run.
     pub plan: Option<NodePlan>,
+    /// The gate's view of the account and region; `None` if it hears of interruptions, or was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateView>,
     /// The swap; `None` if it was refused.
     pub run: Option<NodeRun>,
 }
@@ -126,7 +129,15 @@ impl NodeWork {
         detail: impl Into<String>,
     ) -> Self {
         let left = NotSwapped::new(&instance_id, reason, detail);
-        Self { instance_id, cluster, refused: Some(left), blocked: Vec::new(), plan: None, run: None }
+        Self {
+            instance_id,
+            cluster,
+            refused: Some(left),
+            blocked: Vec::new(),
+            plan: None,
+            gate: None,
+            run: None,
+        }
     }
 
     /// Returns the swap, and the pods that block its drain.

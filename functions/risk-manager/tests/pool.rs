@@ -18,6 +18,12 @@ const ON_DEMAND: &str = "<instanceId>i-0123456789abcdef0</instanceId><instanceTy
 const REQUEST: &str = "<item><instanceId>i-0123456789abcdef0</instanceId><launchSpecification><instanceType>m5.large\
     </instanceType></launchSpecification><launchedAvailabilityZoneId>use1-az6</launchedAvailabilityZoneId></item>";
 const FORGOTTEN: &str = "";
+/// EC2 refuses the caller there: the role is gone, or the region is switched off.
+const REFUSED: &str = "refused";
+/// The instance is Spot, in a zone without an id.
+const NO_ZONE: &str = "<instanceId>i-0123456789abcdef0</instanceId><instanceType>m5.large</instanceType>\
+    <instanceState><code>16</code><name>running</name></instanceState><instanceLifecycle>spot</instanceLifecycle>\
+    <placement><availabilityZone>us-east-1z</availabilityZone></placement>";
 
 /// The state of EC2, and the row of the swap that launched the instance.
 #[derive(Clone, Copy)]
@@ -30,6 +36,12 @@ struct World {
 fn answer(world: World, action: &str, body: &str) -> ScriptedAnswer {
     let items = |set: &str| if set.is_empty() { String::new() } else { format!("<item>{set}</item>") };
     match action {
+        "DescribeInstances" if world.instance == REFUSED => {
+            ScriptedAnswer::ec2_error(403, "UnauthorizedOperation")
+        }
+        "DescribeAvailabilityZones" => ScriptedAnswer::ok(
+            "<DescribeAvailabilityZonesResponse><availabilityZoneInfo/></DescribeAvailabilityZonesResponse>",
+        ),
         "DescribeInstances" => ScriptedAnswer::ok(format!(
             "<DescribeInstancesResponse><reservationSet><item><instancesSet>{}</instancesSet></item></reservationSet>\
              </DescribeInstancesResponse>",
@@ -85,6 +97,16 @@ async fn what_ec2_says_itself_is_believed_before_any_row() {
     assert_eq!(looked_up(requested).await, (known, 2));
     let on_demand = World { instance: ON_DEMAND, request: "", row };
     assert_eq!(looked_up(on_demand).await, (Ok(None), 1));
+}
+
+#[tokio::test]
+async fn where_ec2_cannot_be_asked_the_swap_that_launched_the_instance_is() {
+    let kept = Ok(Some("us-east-1#use1-az4#c5.large".to_owned()));
+    for (instance, error) in [(REFUSED, "CallFailed"), (NO_ZONE, "ZoneUnknown")] {
+        let known = World { instance, request: "", row: row("us-east-1#use1-az4#c5.large") };
+        assert_eq!(looked_up(known).await.0, kept);
+        assert_eq!(looked_up(World { row: "{}", ..known }).await.0, Err(error.to_owned()));
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ pub mod ec2;
 pub mod environment;
 pub mod error;
 mod fields;
+pub mod forwarding;
 pub mod hub;
 pub mod input;
 pub mod lambda;

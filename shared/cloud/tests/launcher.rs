@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use jiff::Timestamp;
 use spot_cloud::launch::launcher::{Blueprint, Launcher, Order};
 use spot_cloud::launch::template::{NotForSpot, ResolvedTemplate, TemplatePlacement};
 use spot_cloud::{Kind, RegionClients};
 use spot_domain::Usd;
+use spot_domain::swap::journal::{Journal, OnDemandLaunch, Retirement, SwapKind};
+use spot_domain::swap::market::Market;
 use spot_domain::tags::Tags;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
@@ -97,6 +100,52 @@ async fn a_template_is_overruled_only_where_spot_does_not_have_it() {
     ] {
         assert!(request.contains(expected), "{expected} is not in {request}");
     }
+}
+
+fn asked_back() -> OnDemandLaunch {
+    let old = "i-0123456789abcdef0".parse().unwrap();
+    let journal = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
+    let back = Journal { to: Market::OnDemand, ..journal };
+    back.on_demand_launch(&"c5.large".parse().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn an_on_demand_launch_is_the_owners_own_without_a_market_and_can_be_undone() {
+    let mut of_owner = template();
+    of_owner.not_for_spot =
+        NotForSpot { termination_protection: true, stop_protection: true, stops_at_shutdown: true };
+    let ec2 = Endpoint::start(vec![ScriptedAnswer::ok(LAUNCHED)]).await;
+    let order = Order {
+        blueprint: Blueprint::Template(Box::new(of_owner)),
+        spot_max_price: Some(Usd::new("0.05".parse().unwrap())),
+        ..order()
+    };
+    launcher(&ec2).await.launch_on_demand(asked_back(), &order, "token-d0").await.unwrap();
+    let request = &ec2.requests()[0];
+    for expected in [
+        "Action=RunInstances",
+        "ClientToken=token-d0",
+        "InstanceType=c5.large",
+        "LaunchTemplate.LaunchTemplateId=lt-0123",
+        "MaxCount=1",
+        "SubnetId=subnet-1",
+        "TagSpecification.1.Tag.1.Key=team",
+        "DisableApiTermination=false",
+        "DisableApiStop=false",
+    ] {
+        assert!(request.contains(expected), "{expected} is not in {request}");
+    }
+    for absent in ["InstanceMarketOptions", "MaxPrice", "InstanceInitiatedShutdownBehavior"] {
+        assert!(!request.contains(absent), "{absent} is in {request}");
+    }
+}
+
+#[tokio::test]
+async fn an_on_demand_launch_without_capacity_is_made_once() {
+    let ec2 = Endpoint::start(vec![ScriptedAnswer::ec2_error(500, "InsufficientInstanceCapacity")]).await;
+    let launched = launcher(&ec2).await.launch_on_demand(asked_back(), &order(), "t").await;
+    assert_eq!(launched.unwrap_err().kind, Kind::NextPool);
+    assert_eq!(ec2.requests().len(), 1);
 }
 
 #[tokio::test]

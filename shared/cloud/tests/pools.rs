@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+use spot_cloud::ec2::instances as ec2_instances;
 use spot_cloud::ec2::pools::{Lookup, of_instance};
+use spot_domain::InstanceId;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
 const ID: &str = "i-0123456789abcdef0";
@@ -85,4 +87,22 @@ async fn an_instance_that_is_described_needs_no_request() {
                      <instanceState><code>16</code><name>running</name></instanceState>\
                      <placement><availabilityZone>us-east-1a</availabilityZone></placement>";
     assert_eq!(looked_up(on_demand, request("")).await.0, Ok(Lookup::NotSpot));
+}
+
+#[tokio::test]
+async fn an_instance_of_a_persistent_spot_request_is_known_before_its_replacement() {
+    let item = |n: u32, kind: &str| {
+        format!(
+            "<item><spotInstanceRequestId>sir-{n}</spotInstanceRequestId><type>{kind}</type>\
+             <instanceId>i-0123456789abcde{n:02}</instanceId></item>"
+        )
+    };
+    let found = item(1, "one-time") + &item(2, "persistent");
+    let endpoint = Endpoint::answering(move |_, _| requests(&found)).await;
+    let client = aws_sdk_ec2::Client::new(&endpoint.config().await);
+    let ids: Vec<InstanceId> = [1, 2].map(|n| format!("i-0123456789abcde{n:02}").parse().unwrap()).to_vec();
+    let persistent = ec2_instances::persistent_requests(&client, &ids).await.unwrap();
+    assert_eq!(persistent.into_iter().collect::<Vec<_>>(), [(ids[1].clone(), "sir-2".to_owned())]);
+    assert!(ec2_instances::persistent_requests(&client, &[]).await.unwrap().is_empty());
+    assert_eq!(endpoint.requests().len(), 1, "nothing is asked about nobody");
 }

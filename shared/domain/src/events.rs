@@ -10,9 +10,12 @@ pub const SOURCE: &str = "spot-optimizer";
 pub const DRILL_SOURCE: &str = "spot-optimizer.drill";
 /// The `source` of EC2's events.
 pub const EC2_SOURCE: &str = "aws.ec2";
+const AUTO_SCALING_SOURCE: &str = "aws.autoscaling";
 const STATES_SOURCE: &str = "aws.states";
 
 const DEFAULT_BUS: &str = "default";
+/// The stack's own account and region have the default bus; every other place forwards to the second.
+const NOTICES_BUS: &str = "default, or `<stack>-notices` for other accounts and regions";
 const REPORTS_BUS: &str = "`<stack>-reports` of the member, then `<stack>-hub` of the hub";
 
 const SECURITY_ENFORCER: &str = "security enforcer";
@@ -233,6 +236,8 @@ events! {
     }
 }
 
+const LAUNCHED: &[DetailField] =
+    &[always("AutoScalingGroupName", "the group"), always("EC2InstanceId", "the instance")];
 const NOTICE: &[DetailField] = &[always("instance-id", "the instance; its type and zone are looked up")];
 
 events! {
@@ -241,12 +246,16 @@ events! {
     /// A Spot instance will be interrupted in two minutes: its pool is poisoned. With `AllowDrills`, the source
     /// `spot-optimizer.drill` counts, too.
     InterruptionWarning = "EC2 Spot Instance Interruption Warning" {
-        source: EC2_SOURCE, sender: "EC2", bus: DEFAULT_BUS, reader: "risk manager, interruption responder", detail: NOTICE,
+        source: EC2_SOURCE, sender: "EC2", bus: NOTICES_BUS, reader: "risk manager, interruption responder", detail: NOTICE,
     }
     /// A Spot instance is at elevated risk of an interruption: its pool is poisoned, unless `rebalance_poisons` is
     /// `false`. Drills count as above.
     RebalanceRecommendation = "EC2 Instance Rebalance Recommendation" {
-        source: EC2_SOURCE, sender: "EC2", bus: DEFAULT_BUS, reader: "risk manager, interruption responder", detail: NOTICE,
+        source: EC2_SOURCE, sender: "EC2", bus: NOTICES_BUS, reader: "risk manager, interruption responder", detail: NOTICE,
+    }
+    /// A group has launched an instance, or one was attached to it. `account.yaml` forwards the event.
+    InstanceLaunched = "EC2 Instance Launch Successful" {
+        source: AUTO_SCALING_SOURCE, sender: "Auto Scaling", bus: NOTICES_BUS, reader: YOURS, detail: LAUNCHED,
     }
     /// An execution of a swap has ended. The reconciler finishes or undoes its swap if it died; a rule alerts people if
     /// it is stuck.

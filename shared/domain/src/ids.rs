@@ -137,6 +137,14 @@ identifier!(
     |s| is_arn_of(s, "states") && s.contains(":execution:")
 );
 
+impl ExecutionArn {
+    /// Returns the execution's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.rsplit_once(':').map_or("", |(_, name)| name)
+    }
+}
+
 fn is_region(s: &str) -> bool {
     let parts: Vec<&str> = s.split('-').collect();
     let Some((number, words)) = parts.split_last() else { return false };

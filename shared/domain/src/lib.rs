@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod environment;
 pub mod events;
+pub mod forwarding;
 pub mod ids;
 pub mod metrics;
 pub mod money;

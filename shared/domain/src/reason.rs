@@ -62,6 +62,9 @@ reasons! {
     /// The instance is Spot already.
     AlreadySpot = "ALREADY_SPOT",
         way_out: "None is needed.";
+    /// The instance is On-Demand already, and the run goes to On-Demand.
+    AlreadyOnDemand = "ALREADY_ON_DEMAND",
+        way_out: "None is needed.";
     /// The instance is not InService or not healthy. Only a serving instance is worth replacing.
     NotInService = "NOT_IN_SERVICE",
         way_out: "Start again once it serves.";
@@ -90,9 +93,10 @@ reasons! {
     /// The cluster has no node whose providerID names the instance, or more than one.
     NotANode = "NOT_A_NODE",
         way_out: "Check `cluster_name`. Of two Node objects, delete the stale one.";
-    /// The node is in no Auto Scaling group, which would keep its place.
+    /// The node is in no Auto Scaling group, which would keep its place; or the instance that `replace` names is no
+    /// member of the group.
     NotInGroup = "NOT_IN_GROUP",
-        way_out: "None: only a node of a group can be swapped.";
+        way_out: "None for a node: only a node of a group can be swapped. For an instance, name its own group.";
     /// Another party has cordoned (or uncordoned) the node.
     CordonedByOthers = "CORDONED_BY_OTHERS",
         way_out: "Start again once that party is done and the node is schedulable.";
@@ -129,6 +133,11 @@ reasons! {
     PoolPoisoned = "POOL_POISONED",
         way_out: "Wait, or allow other types (tag `spot-optimizer:instance-types`). [Risk](../risk.md) says how to \
             unpoison a pool.";
+    /// The instance is Spot and is to be replaced by Spot. That takes another pool than its own, and its group allows no
+    /// other type.
+    NoOtherPool = "NO_OTHER_POOL",
+        way_out: "Allow other types (tag `spot-optimizer:instance-types`), or take the instance back (`\"to\": \
+            \"ON_DEMAND\"`).";
     /// No pool of the instance's zone is known to be clear. Either a row of the risk table can't be read, or the zone's
     /// id is not known.
     PoolUnreadable = "POOL_UNREADABLE",
@@ -137,6 +146,10 @@ reasons! {
     /// launched.
     GateUnreachable = "GATE_UNREACHABLE", ends: Run,
         way_out: "Start again. If it lasts, look at the risk table; in a member, at the [hub](../hub.md).";
+    /// No rule hands the interruptions of this account and region to the stack, so that the gate can't know its pools;
+    /// the detail names the lack. Nothing was launched.
+    GateBlind = "GATE_BLIND", ends: Run,
+        way_out: "Deploy [account.yaml](../forwarding.md) there. The setting `blind_gate` may allow swaps all the same.";
     /// No pool of the zone saves `min_saving_percent`, or is below the group's `SpotMaxPrice`.
     NotCheaper = "NOT_CHEAPER",
         way_out: "Allow other types, lower `min_saving_percent`, or raise `SpotMaxPrice`.";
@@ -234,6 +247,7 @@ mod tests {
             Reason::ALL.iter().filter(|reason| reason.ends_run()).map(|r| r.code()).collect();
         let whole = [
             "GATE_UNREACHABLE",
+            "GATE_BLIND",
             "QUOTA_EXCEEDED",
             "NOT_AUTHORIZED",
             "GROUP_SCALING",

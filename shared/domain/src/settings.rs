@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use crate::events::AwsEvent;
+use crate::forwarding::BlindGate;
 use crate::ids::{AccountId, ClusterName, InstanceType, Region};
 use crate::old_instance::OldInstance;
 use crate::owner_marks::{OwnerMark, Trust};
@@ -18,8 +20,8 @@ mod values;
 
 pub use values::parse_instance_types;
 use values::{
-    Booleans, GROUP_MARKS, INSTANCE_TYPES, KUBECONFIG_SECRETS, OLD_INSTANCES, OWNER_MARKS, STORAGE_MARKS,
-    Shown, TAG_KEYS, Values,
+    BLIND_GATES, Booleans, GROUP_MARKS, INSTANCE_TYPES, KUBECONFIG_SECRETS, OLD_INSTANCES, OWNER_MARKS,
+    STORAGE_MARKS, Shown, TAG_KEYS, Values,
 };
 
 /// One setting, as the reference lists it.
@@ -97,8 +99,15 @@ settings! {
     /// stops nothing.
     max_poisoned_share_of_region: u32 = 20, in 1..=100;
 
-    /// The most instances that one execution swaps, unless its input asks for fewer.
-    max_swaps: u32 = 100, in 1..=500;
+    /// Swaps in an account and region whose interruptions nobody [hands to the stack](../forwarding.md). `allow` makes
+    /// them; their reports have `"gate": "blind"`.
+    blind_gate: BlindGate = BlindGate::Refuse, in BLIND_GATES;
+
+    /// The most instances that one start swaps, unless its input asks for fewer.
+    max_swaps: u32 = 500, in 1..=500;
+    /// Steps after which an execution of a group goes on in another one. Step Functions ends an execution at 25,000
+    /// events of its history, and a step makes about ten.
+    steps_per_execution: u32 = 2_000, in 10..=2_000;
     /// On-Demand instances that every group keeps, unless its tag or policy asks for more.
     min_on_demand: u32 = 0, in 0..=10_000;
     /// Percent by which a pool's Spot price must lie below the On-Demand price of the old instance.
@@ -237,6 +246,13 @@ impl Settings {
     #[must_use]
     pub fn poison_for(&self) -> SignedDuration {
         SignedDuration::from_hours(24 * i64::from(self.poison_days))
+    }
+
+    /// Returns the notices of AWS that poison a pool.
+    #[must_use]
+    pub fn notices_that_poison(&self) -> Vec<AwsEvent> {
+        let rebalance = self.rebalance_poisons.then_some(AwsEvent::RebalanceRecommendation);
+        [Some(AwsEvent::InterruptionWarning), rebalance].into_iter().flatten().collect()
     }
 
     /// Returns the tags that the audit trusts.

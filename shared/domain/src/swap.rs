@@ -2,6 +2,7 @@
 //!
 //! Start at [`group`] and [`selection`] for the choice, at [`journal`] and [`recovery`] for what survives a crash.
 
+pub mod asked;
 pub mod belongings;
 pub mod decrement;
 pub mod eviction;
@@ -10,6 +11,7 @@ pub mod group;
 pub mod group_tags;
 pub mod journal;
 pub mod lab;
+pub mod market;
 pub mod node;
 pub mod pricing;
 pub mod proof;

@@ -6,7 +6,7 @@ use spot_cloud::launch::gatekeeper::{ClearedPool, GateClosed, PoolVerdict};
 use spot_cloud::launch::launcher::{Launcher, Order};
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::swap::group::Launch;
-use spot_domain::swap::journal::Journal;
+use spot_domain::swap::journal::{Journal, OnDemandLaunch};
 use spot_domain::words::first_few;
 use spot_domain::{InstanceId, Pool, Reason};
 
@@ -30,11 +30,20 @@ pub enum InPool {
         newcomer: InstanceId,
         /// The launch that the newcomer came from; `None` if the newcomer is the twin of an instance.
         came_from: Option<Launch>,
+        /// What a person has to know of the newcomer.
+        remark: Option<String>,
     },
     /// Nothing was launched; another pool may succeed.
     NextPool,
     /// The run ends: every other launch would be refused, too.
     EndsRun(Refusal),
+}
+
+/// The right to launch one instance.
+#[derive(Debug)]
+enum Right {
+    Spot(ClearedPool),
+    OnDemand(OnDemandLaunch),
 }
 
 /// The attempts for one candidate.
@@ -79,12 +88,15 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Tries one pool in each subnet of its zone.
+    /// Tries one pool in each subnet of its zone. Without a verdict, a Spot launch asks the gate first.
     ///
     /// # Errors
     /// A call fails in a way that may pass: the step is repeated with the same attempt.
-    pub async fn in_pool(&mut self, pool: &Pool, verdict: PoolVerdict) -> Result<InPool, StepError> {
-        let mut verdict = Some(verdict);
+    pub async fn in_pool(
+        &mut self,
+        pool: &Pool,
+        mut verdict: Option<PoolVerdict>,
+    ) -> Result<InPool, StepError> {
         while self.tries < ATTEMPTS {
             let (number, order) = match self.orders.next(pool).await? {
                 Ok(Some(numbered)) => numbered,
@@ -101,22 +113,21 @@ impl<'a> Attempts<'a> {
             if may_have_launched && number != self.journal.attempt {
                 return Ok(InPool::EndsRun(in_doubt(self.journal.attempt)));
             }
-            let cleared = match fresh(self.context, pool, verdict.take()).await {
-                Ok(PoolVerdict::Cleared(cleared)) => cleared,
-                Ok(verdict) if may_have_launched => {
-                    return Ok(InPool::EndsRun(Refusal::of(&verdict).unwrap_or_else(|| in_doubt(number))));
-                }
-                Ok(verdict) => {
-                    self.refused.extend(Refusal::of(&verdict).map(|refusal| (pool.clone(), refusal)));
+            let right = match self.right(pool, verdict.take()).await {
+                Ok(Ok(right)) => right,
+                Ok(Err(refusal)) if may_have_launched => return Ok(InPool::EndsRun(refusal)),
+                Ok(Err(refusal)) => {
+                    self.refused.push((pool.clone(), refusal));
                     break;
                 }
                 Err(why) => return Ok(InPool::EndsRun(closed(&why))),
             };
             self.tries += 1;
-            match self.launch(cleared, number, &order).await? {
+            match self.launch(right, number, &order).await? {
                 Ok(newcomer) => {
                     let came_from = self.orders.came_from(&pool.instance_type);
-                    return Ok(InPool::Launched { newcomer, came_from });
+                    let remark = self.orders.left_off(&pool.instance_type);
+                    return Ok(InPool::Launched { newcomer, came_from, remark });
                 }
                 Err(error) if error.kind == Kind::Retry => return Err(error.into()),
                 Err(error) if error.kind == Kind::Denied => {
@@ -136,10 +147,26 @@ impl<'a> Attempts<'a> {
         Ok(InPool::NextPool)
     }
 
+    /// Returns the right to launch one instance: what the journal gives if the swap goes to On-Demand, else the gate's
+    /// proof. The inner error is the gate's refusal.
+    async fn right(
+        &self,
+        pool: &Pool,
+        verdict: Option<PoolVerdict>,
+    ) -> Result<Result<Right, Refusal>, GateClosed> {
+        if let Some(launch) = self.journal.on_demand_launch(&pool.instance_type) {
+            return Ok(Ok(Right::OnDemand(launch)));
+        }
+        Ok(match fresh(self.context, pool, verdict).await? {
+            PoolVerdict::Cleared(cleared) => Ok(Right::Spot(cleared)),
+            verdict => Err(Refusal::of(&verdict).unwrap_or_else(|| in_doubt(self.journal.attempt))),
+        })
+    }
+
     /// Makes one attempt. The journal records the number first.
     async fn launch(
         &mut self,
-        cleared: ClearedPool,
+        right: Right,
         number: usize,
         order: &Order,
     ) -> Result<Result<InstanceId, CallError>, StepError> {
@@ -150,8 +177,11 @@ impl<'a> Attempts<'a> {
             self.journal.launching_since = Timestamp::now();
             self.context.swaps.write(&self.work.lease, self.journal).await?;
         }
-        let token = self.journal.swap_id.client_token(number);
-        Ok(self.launcher.launch(cleared, order, &token).await)
+        let token = self.journal.client_token(number);
+        Ok(match right {
+            Right::Spot(cleared) => self.launcher.launch(cleared, order, &token).await,
+            Right::OnDemand(launch) => self.launcher.launch_on_demand(launch, order, &token).await,
+        })
     }
 
     /// Returns one reason for all refusals. A quota comes before capacity, capacity before a full subnet, and what

@@ -11,9 +11,11 @@ use spot_cloud::launch::{configuration, template};
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::ids::{InstanceId, Region};
 use spot_domain::settings::Settings;
+use spot_domain::swap::asked::Asked;
 use spot_domain::swap::belongings::Given;
 use spot_domain::swap::fitness::{Hook, unfit};
 use spot_domain::swap::group::{Group, Instance, Launch, LaunchSource};
+use spot_domain::swap::market::Market;
 use spot_domain::swap::selection::{
     Change, Launches, View, Zones, launches_of, member_launch, replacement_launch,
 };
@@ -108,7 +110,9 @@ pub struct GroupLook {
     pub group: Group,
     /// The members, as EC2 describes them.
     pub instances: BTreeMap<InstanceId, Instance>,
-    /// The group's launches. The error says why a launch can't be made as Spot.
+    /// The wish that the group was described for.
+    pub asked: Asked,
+    /// The group's launches. The error says why a launch can't be made.
     pub resolved: BTreeMap<Launch, Result<Resolved, String>>,
     launches: Launches,
     zones: Zones,
@@ -129,6 +133,7 @@ impl GroupLook {
             launches: &self.launches,
             image_devices: &self.image_devices,
             region: &self.region,
+            asked: &self.asked,
         }
     }
 
@@ -141,19 +146,20 @@ impl GroupLook {
     }
 }
 
-/// Describes a whole group: every member, and every launch that could replace a member.
+/// Describes a whole group: every member, and every launch that could replace a member as it is asked for.
 ///
 /// # Errors
-/// [`StepError::GroupNotSupported`] if nothing of it can be launched as Spot, or a call fails.
+/// [`StepError::GroupNotSupported`] if nothing of it can be launched in that market, or a call fails.
 pub async fn look(
     clients: &RegionClients,
     region: &Region,
     settings: &Settings,
     group: Group,
+    asked: &Asked,
 ) -> Result<GroupLook, StepError> {
     let instances = members(clients, &group).await?;
-    let launches = launches_of(&group, &instances, settings).map_err(|bad| malformed(&group, &bad))?;
-    let look = resolve_all(clients, region, group, instances, launches).await?;
+    let launches = launches_of(&group, &instances, settings, asked).map_err(|bad| malformed(&group, &bad))?;
+    let look = resolve_all(clients, region, group, instances, launches, asked).await?;
     let refusals: Vec<&String> = look.resolved.values().filter_map(|launch| launch.as_ref().err()).collect();
     match refusals.first() {
         Some(why) if refusals.len() == look.resolved.len() => Err(not_supported(&look.group, why)),
@@ -161,7 +167,7 @@ pub async fn look(
     }
 }
 
-/// Describes a group for the sake of one member.
+/// Describes a group for the sake of one member, which is to be replaced as it is asked for.
 ///
 /// # Errors
 /// A call fails.
@@ -170,13 +176,14 @@ pub async fn look_for(
     region: &Region,
     group: Group,
     id: &InstanceId,
+    asked: &Asked,
 ) -> Result<GroupLook, StepError> {
     let instances = members(clients, &group).await?;
     let launch = group
         .member(id)
         .zip(instances.get(id))
         .and_then(|(member, instance)| member_launch(&group, member, &instance.instance_type).ok());
-    resolve_all(clients, region, group, instances, launch.into_iter().collect()).await
+    resolve_all(clients, region, group, instances, launch.into_iter().collect(), asked).await
 }
 
 async fn resolve_all(
@@ -185,6 +192,7 @@ async fn resolve_all(
     group: Group,
     instances: BTreeMap<InstanceId, Instance>,
     launches: BTreeSet<Launch>,
+    asked: &Asked,
 ) -> Result<GroupLook, StepError> {
     let zones = if instances.values().any(|i| i.az_id.is_none()) {
         instances::zones(&clients.ec2).await?
@@ -193,7 +201,7 @@ async fn resolve_all(
     };
     let mut resolved = BTreeMap::new();
     for launch in launches {
-        let found = resolve(clients, &group, &launch).await?;
+        let found = resolve(clients, &group, &launch, asked.to).await?;
         resolved.insert(launch, found);
     }
     let given = |found: &Result<Resolved, String>| match found {
@@ -201,13 +209,13 @@ async fn resolve_all(
         Err(why) => Err(why.clone()),
     };
     let launches: Launches = resolved.iter().map(|(launch, found)| (launch.clone(), given(found))).collect();
-    let image_devices = image_devices(clients, &group, &instances, &launches).await?;
+    let image_devices = image_devices(clients, &group, &instances, &launches, asked).await?;
     let subnet_zones = subnet_zones(clients, &group, &instances).await?;
-    let region = region.clone();
-    Ok(GroupLook { group, instances, resolved, launches, zones, subnet_zones, image_devices, region })
+    let (region, asked) = (region.clone(), asked.clone());
+    Ok(GroupLook { group, instances, asked, resolved, launches, zones, subnet_zones, image_devices, region })
 }
 
-/// Resolves one launch of the group. The inner error says why the launch can't be made as Spot.
+/// Resolves one launch of the group. The inner error says why the launch can't be made in that market.
 ///
 /// # Errors
 /// A call fails.
@@ -215,6 +223,7 @@ pub async fn resolve(
     clients: &RegionClients,
     group: &Group,
     launch: &Launch,
+    to: Market,
 ) -> Result<Result<Resolved, String>, CallError> {
     let template = match &launch.source {
         LaunchSource::Template { id, version } => (TemplateRef::Id(id), version),
@@ -226,6 +235,9 @@ pub async fn resolve(
         answer => answer?,
     };
     Ok(template.and_then(|template| {
+        if let Some(why) = template.not_as_spot.filter(|_| to.is_spot()) {
+            return Err(format!("launch template {}, version {}: {why}", template.id, template.version));
+        }
         if template.placement.group_id.is_some() && group.placement_group.is_some() {
             let why = "it names a placement group by id, and its group another one by name";
             return Err(format!("launch template {}: {why}", template.id));
@@ -281,7 +293,7 @@ pub async fn launches_otherwise(
         return Ok(None);
     }
     let changed = |detail| Some(Change::of_swap(Reason::GroupChanged, detail));
-    match resolve(clients, group, &launch).await? {
+    match resolve(clients, group, &launch, candidate.to).await? {
         Err(why) => Ok(changed(why)),
         Ok(resolved) if resolved.came_from(launch.image_id.clone()).as_ref() == Some(came_from) => Ok(None),
         Ok(_) => Ok(changed(format!(
@@ -309,10 +321,11 @@ async fn image_devices(
     group: &Group,
     instances: &BTreeMap<InstanceId, Instance>,
     launches: &Launches,
+    asked: &Asked,
 ) -> Result<BTreeMap<String, BTreeSet<String>>, CallError> {
     let nothing = Given::default();
     let puzzling = group.members.iter().filter_map(|member| {
-        let instance = instances.get(&member.id).filter(|i| !i.is_spot)?;
+        let instance = instances.get(&member.id).filter(|i| asked.concerns(i))?;
         let launch = member_launch(group, member, &instance.instance_type).ok()?;
         let given = launches.get(&launch).and_then(|given| given.as_ref().ok()).unwrap_or(&nothing);
         instance.belongings.unexplained(given).next()?;

@@ -32,7 +32,6 @@ use spot_cloud::tables::accounts::{self, AccountError};
 use spot_cloud::tables::swaps::{Lease, Swaps};
 use spot_cloud::{RegionClients, Stack};
 use spot_domain::swap::group::Group;
-use spot_domain::swap::report::GateView;
 use spot_domain::words::Cause;
 use spot_domain::{InstanceId, Pool};
 
@@ -70,14 +69,6 @@ impl Context {
     pub async fn from_environment() -> Result<Self, BadEnvironment> {
         let stack = Stack::from_environment().await?;
         Ok(Self { swaps: Swaps::new(&stack)?, gatekeeper: Gatekeeper::new(&stack).await?, stack })
-    }
-
-    /// Returns what the gate can know of the place that a lease lies in: interruptions are heard of only in the
-    /// stack's own account and region.
-    #[must_use]
-    pub fn gate_view(&self, lease: &Lease) -> Option<GateView> {
-        let is_own = lease.account_id == self.stack.account_id && lease.region == self.stack.region;
-        (!is_own).then_some(GateView::Blind)
     }
 
     /// Keeps the pools of a run's newcomers, for news of their interruption that comes when EC2 has forgotten them. A

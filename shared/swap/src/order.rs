@@ -132,6 +132,23 @@ impl<'a> Orders<'a> {
         self.resolved.get(&launch)?.as_ref().ok()?.came_from(launch.image_id)
     }
 
+    /// Returns what a person has to know of a newcomer of this type: the protections that its template asks for, and that
+    /// an On-Demand launch of ours leaves off. A Spot instance has none in any case.
+    #[must_use]
+    pub fn left_off(&self, instance_type: &InstanceType) -> Option<String> {
+        let launch = self.launch(self.look.as_ref()?, instance_type)?;
+        let Blueprint::Template(template) = &self.resolved.get(&launch)?.as_ref().ok()?.blueprint else {
+            return None;
+        };
+        let protections = template.not_for_spot.protections();
+        (self.candidate.to.is_on_demand() && !protections.is_empty()).then(|| {
+            let (id, names) = (&template.id, protections.join(" and "));
+            format!(
+                "launch template {id} asks for {names}, which its replacement does not have: switch that on"
+            )
+        })
+    }
+
     /// Adds the group's other subnets of the candidate's zone, in the group's order: a repeated step must find the
     /// same number for each.
     async fn know_subnets(&mut self) -> Result<(), CallError> {
@@ -159,7 +176,7 @@ impl<'a> Orders<'a> {
         let resolved = match self.resolved.entry(launch) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
-                let resolved = resolve(self.clients, &look.group, new.key()).await?;
+                let resolved = resolve(self.clients, &look.group, new.key(), self.candidate.to).await?;
                 new.insert(resolved)
             }
         };

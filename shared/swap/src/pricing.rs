@@ -1,6 +1,8 @@
 //! The prices of a phase: one call for all Spot prices, and the On-Demand price of each kind of old instance,
 //! which the function remembers. If a price can't be had, it is unknown, and only the old instance's own type
 //! remains.
+//!
+//! A replacement by On-Demand is asked for, whatever it costs: prices only say what it costs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cloud::prices::SpotPrices;
 use spot_cloud::{CallError, RegionClients, prices};
 use spot_domain::ids::InstanceType;
+use spot_domain::swap::market::Market;
 use spot_domain::swap::pricing::{Limits, Prices, UsageOperation};
 use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::Candidate;
@@ -29,7 +32,7 @@ pub fn is_stale(work: &Work) -> bool {
 /// A candidate with the pools that are cheaper than its old instance, or the reason why there is none.
 pub type Priced = Result<Candidate, NotSwapped>;
 
-/// Notes the prices of each candidate, and drops its pools that save too little.
+/// Notes the prices of each candidate, and drops the Spot pools that save too little.
 pub async fn keep_cheaper(
     context: &Context,
     clients: &RegionClients,
@@ -44,9 +47,19 @@ pub async fn keep_cheaper(
     for candidate in &mut candidates {
         candidate.prices = prices_of(candidate, &spot, &on_demand);
     }
-    let limits =
-        Limits { min_saving_percent: work.settings.min_saving_percent, spot_max_price: work.spot_max_price };
-    candidates.into_iter().map(|candidate| cheaper(candidate, limits)).collect()
+    candidates.into_iter().map(|candidate| judged(work, candidate)).collect()
+}
+
+fn judged(work: &Work, candidate: Candidate) -> Priced {
+    let limits = limits(work, candidate.from);
+    if candidate.to.is_spot() { cheaper(candidate, limits) } else { Ok(candidate) }
+}
+
+/// Returns the limits for the replacement of an instance in this market. A Spot instance that is named is at risk: On-Demand
+/// would take its place, and need not be undercut by more than nothing.
+fn limits(work: &Work, from: Market) -> Limits {
+    let min_saving_percent = if from.is_spot() { 0 } else { work.settings.min_saving_percent };
+    Limits { min_saving_percent, spot_max_price: work.spot_max_price }
 }
 
 fn cheaper(mut candidate: Candidate, limits: Limits) -> Priced {
@@ -70,8 +83,7 @@ fn cheaper(mut candidate: Candidate, limits: Limits) -> Priced {
 async fn spot_prices(clients: &RegionClients, candidates: &[Candidate]) -> Result<SpotPrices, CallError> {
     let priced = || candidates.iter().filter_map(|c| Some((c, c.billed_as.as_ref()?.spot_product()?)));
     let products: BTreeSet<&'static str> = priced().map(|(_, product)| product).collect();
-    let types: BTreeSet<&InstanceType> =
-        priced().flat_map(|(c, _)| c.pools.iter().map(|p| &p.instance_type)).collect();
+    let types: BTreeSet<&InstanceType> = priced().flat_map(|(c, _)| types_in(Market::Spot, c)).collect();
     if types.is_empty() {
         return Ok(SpotPrices::new());
     }
@@ -83,8 +95,14 @@ type OnDemand = BTreeMap<(InstanceType, UsageOperation), Usd>;
 /// Returns the On-Demand prices. After the first failure the other prices are unknown: each call would wait for
 /// the same failure.
 async fn on_demand_prices(context: &Context, work: &Work, candidates: &[Candidate]) -> OnDemand {
-    let kinds: BTreeSet<_> =
-        candidates.iter().filter_map(|c| Some((c.instance_type.clone(), c.billed_as.clone()?))).collect();
+    let priced = candidates.iter().filter_map(|c| Some((c, c.billed_as.as_ref()?)));
+    let kinds: BTreeSet<(InstanceType, UsageOperation)> = priced
+        .flat_map(|(c, billed_as)| {
+            // The price of the old instance's type as On-Demand is the measure, whatever its market is.
+            let types = types_in(Market::OnDemand, c).chain([&c.instance_type]);
+            types.map(|instance_type| (instance_type.clone(), billed_as.clone()))
+        })
+        .collect();
     let mut found = OnDemand::new();
     for (instance_type, billed_as) in kinds {
         match prices::on_demand(&context.stack, &work.lease.region, &instance_type, &billed_as).await {
@@ -98,6 +116,13 @@ async fn on_demand_prices(context: &Context, work: &Work, candidates: &[Candidat
     found
 }
 
+/// Returns the types whose price in this market the swap of a candidate turns on: its own, and its replacements'.
+fn types_in(market: Market, candidate: &Candidate) -> impl Iterator<Item = &InstanceType> {
+    let own = (candidate.from == market).then_some(&candidate.instance_type);
+    let of_pools = candidate.pools.iter().filter(move |_| candidate.to == market);
+    own.into_iter().chain(of_pools.map(|pool| &pool.instance_type))
+}
+
 fn prices_of(candidate: &Candidate, spot: &SpotPrices, on_demand: &OnDemand) -> Prices {
     let Some(billed_as) = &candidate.billed_as else { return Prices::default() };
     let price = |instance_type: &InstanceType| {
@@ -105,8 +130,72 @@ fn prices_of(candidate: &Candidate, spot: &SpotPrices, on_demand: &OnDemand) -> 
         let key = (instance_type.clone(), candidate.availability_zone.clone(), product);
         Some((instance_type.clone(), *spot.get(&key)?))
     };
+    let on_demand_price = |instance_type: &InstanceType| {
+        let found = on_demand.get(&(instance_type.clone(), billed_as.clone()));
+        found.map(|price| (instance_type.clone(), *price))
+    };
+    let own = &candidate.instance_type;
+    let spot: BTreeSet<&InstanceType> = types_in(Market::Spot, candidate).collect();
+    let others = types_in(Market::OnDemand, candidate).filter(|other| *other != own);
     Prices {
-        on_demand: on_demand.get(&(candidate.instance_type.clone(), billed_as.clone())).copied(),
-        spot: candidate.pools.iter().filter_map(|pool| price(&pool.instance_type)).collect(),
+        on_demand: on_demand_price(own).map(|(_, price)| price),
+        spot: spot.into_iter().filter_map(price).collect(),
+        on_demand_of_others: others.filter_map(on_demand_price).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> Work {
+        serde_json::from_str(include_str!("../tests/payloads/3fb1158-group-after-discover.json")).unwrap()
+    }
+
+    fn candidate(from: Market, to: Market, pools: &[&str]) -> Candidate {
+        let candidate = run().queue.remove(0);
+        let pool = |kind: &&str| format!("us-east-1#use1-az6#{kind}").parse().unwrap();
+        let (instance_type, billed_as) = ("m5.large".parse().unwrap(), Some(UsageOperation::linux()));
+        Candidate { from, to, instance_type, billed_as, pools: pools.iter().map(pool).collect(), ..candidate }
+    }
+
+    fn priced(candidate: Candidate, spot: &[(&str, &str)], on_demand: &[(&str, &str)]) -> Priced {
+        let usd = |text: &str| Usd::new(text.parse().unwrap());
+        let zone = candidate.availability_zone.clone();
+        let spot = spot.iter().map(|(kind, price)| {
+            ((kind.parse().unwrap(), zone.clone(), "Linux/UNIX".to_owned()), usd(price))
+        });
+        let on_demand = on_demand
+            .iter()
+            .map(|(kind, price)| ((kind.parse().unwrap(), UsageOperation::linux()), usd(price)));
+        let prices = prices_of(&candidate, &spot.collect(), &on_demand.collect());
+        judged(&run(), Candidate { prices, ..candidate })
+    }
+
+    const SPOT: [(&str, &str); 3] = [("m5.large", "0.034"), ("c5.large", "0.095"), ("r5.large", "0.097")];
+    const ON_DEMAND: [(&str, &str); 2] = [("m5.large", "0.096"), ("c5.large", "0.085")];
+
+    #[test]
+    fn a_rescue_is_measured_by_what_on_demand_costs() {
+        let spot = candidate(Market::Spot, Market::Spot, &["c5.large", "r5.large"]);
+        let rescued = priced(spot, &SPOT, &ON_DEMAND).unwrap();
+        assert_eq!(rescued.pools.len(), 1, "a cent below On-Demand will do, a cent above it will not");
+        assert!(rescued.not_cheaper.contains("more than the $0.096 of m5.large On-Demand"), "{rescued:?}");
+        let c5 = "c5.large".parse().unwrap();
+        assert_eq!(rescued.monthly_saving(&c5).unwrap().to_string(), "-44.53", "than the Spot price before");
+        let on_demand = candidate(Market::OnDemand, Market::Spot, &["m5.large", "c5.large"]);
+        let swapped = priced(on_demand, &SPOT, &ON_DEMAND).unwrap();
+        assert_eq!(swapped.pools.len(), 1, "an ordinary swap still saves what the setting asks for");
+    }
+
+    #[test]
+    fn the_way_back_is_refused_by_no_price_and_says_what_it_costs() {
+        let asked = candidate(Market::Spot, Market::OnDemand, &["m5.large", "c5.large", "r5.large"]);
+        let back = priced(asked, &SPOT, &ON_DEMAND).unwrap();
+        assert_eq!(back.pools.len(), 3);
+        let saving = |kind: &str| back.monthly_saving(&kind.parse().unwrap()).map(|usd| usd.to_string());
+        assert_eq!(saving("m5.large").as_deref(), Some("-45.26"));
+        assert_eq!(saving("c5.large").as_deref(), Some("-37.23"));
+        assert_eq!(saving("r5.large"), None, "its On-Demand price is not known");
     }
 }

@@ -4,10 +4,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use jiff::Timestamp;
-use spot_cloud::RegionClients;
 use spot_cloud::access::Access;
+use spot_cloud::forwarding::NeededRule;
 use spot_cloud::tables::swaps::{Lease, Leased, Owner};
 use spot_cloud::tables::{accounts, settings};
+use spot_cloud::{CallError, RegionClients};
+use spot_domain::forwarding::{BlindGate, Blindness};
 use spot_domain::settings::Settings;
 use spot_domain::words::Cause;
 use spot_domain::{AccountId, ExecutionArn, Region};
@@ -46,6 +48,22 @@ impl Site {
         Ok(Self { account_id, region, access, settings, execution, clients })
     }
 
+    /// Looks whether the interruptions at the site reach the stack. Returns the reason why they do not.
+    ///
+    /// # Errors
+    /// A call fails in a way that may pass, and a blind gate would refuse the swap.
+    pub async fn blindness(&self, context: &Context) -> Result<Option<String>, StepError> {
+        let stack = &context.stack;
+        let rule = NeededRule::of(stack, &self.account_id, &self.region)?;
+        let config = stack.config_for(&self.access, &self.region, Some(&self.execution)).await;
+        let looked = rule.blindness(&config, &self.settings.notices_that_poison()).await;
+        let blind = believed(looked, self.settings.blind_gate)?;
+        if let Some(blind) = &blind {
+            tracing::warn!(account_id = %self.account_id, region = %self.region, "the gate is blind: {blind}");
+        }
+        Ok(blind)
+    }
+
     /// Returns the lease that the execution asks for.
     #[must_use]
     pub fn lease(&self, on: Leased) -> Lease {
@@ -56,6 +74,18 @@ impl Site {
             owner: Owner::Execution(self.execution.clone()),
             since: Timestamp::now(),
         }
+    }
+}
+
+/// Returns what a look at the rule proves. Where a blind gate refuses nothing, a look that fails is no reason to wait.
+fn believed(
+    looked: Result<Option<Blindness>, CallError>,
+    blind_gate: BlindGate,
+) -> Result<Option<String>, CallError> {
+    match looked {
+        Ok(blind) => Ok(blind.map(|blind| blind.to_string())),
+        Err(outage) if blind_gate == BlindGate::Allow => Ok(Some(outage.to_string())),
+        Err(outage) => Err(outage),
     }
 }
 
@@ -81,6 +111,29 @@ mod tests {
             let error = parse::<SwapRequest>(input, r#"{"asg_name": "..."}"#).unwrap_err();
             assert_eq!(error.name(), "InvalidInput");
             assert!(error.to_string().contains("\"asg_name\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_outage_is_asked_again_unless_a_blind_gate_refuses_nothing() {
+        let outage = || {
+            let (code, message) = ("NoAnswer".to_owned(), "timed out".to_owned());
+            Err(CallError {
+                call: "events:DescribeRule",
+                kind: spot_cloud::Kind::Retry,
+                code,
+                message,
+                source: None,
+            })
+        };
+        let error = StepError::from(believed(outage(), BlindGate::Refuse).unwrap_err());
+        assert_eq!(error.name(), "Transient");
+        let blind = believed(outage(), BlindGate::Allow).unwrap();
+        assert!(blind.is_some_and(|why| why.contains("events:DescribeRule")));
+        for setting in [BlindGate::Refuse, BlindGate::Allow] {
+            let no_rule = Blindness::NoRule { rule: "x-notices".to_owned() };
+            assert_eq!(believed(Ok(None), setting).unwrap(), None);
+            assert!(believed(Ok(Some(no_rule)), setting).unwrap().is_some());
         }
     }
 

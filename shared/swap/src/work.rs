@@ -1,17 +1,20 @@
 //! What one step hands to the next: the plan of the run, the swap in progress, and what came of
 //! the others. It travels through the state machine's payload (256 KiB at most).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use spot_cloud::tables::swaps::{Lease, Leased};
 use spot_domain::ids::InstanceType;
 use spot_domain::settings::Settings;
+use spot_domain::swap::asked::Named;
 use spot_domain::swap::fitness::{Hook, Transition, terminating_seconds};
 use spot_domain::swap::group::Launch;
 use spot_domain::swap::journal::{Journal, Retirement, SwapId, SwapKind, Undo};
-use spot_domain::swap::report::{EndedBy, NotSwapped, Swapped};
+use spot_domain::swap::market::Market;
+use spot_domain::swap::report::{Continuation, EndedBy, GateView, NotSwapped, SwapRequest, Swapped};
 use spot_domain::swap::selection::{Candidate, Change};
 use spot_domain::{GroupArn, GroupName, InstanceId, Pool, Reason, Usd};
 
@@ -47,6 +50,9 @@ pub struct Work {
     pub lease: Lease,
     /// The settings in force when the run began.
     pub settings: Settings,
+    /// Why the gate is blind where the run works, as its first step saw it; absent if the gate hears of interruptions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind: Option<String>,
     /// Swaps at most.
     pub max_swaps: u32,
     /// How the old instances leave.
@@ -60,6 +66,9 @@ pub struct Work {
     /// When the candidates were priced.
     #[serde(default)]
     pub priced_at: Option<Timestamp>,
+    /// The members that the request names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replace: Option<Named>,
     /// The kind of the run's swaps, as each begins.
     #[serde(flatten)]
     pub kind: SwapKind,
@@ -161,6 +170,9 @@ pub struct Current {
     /// Target groups in which others have registered the old instance: they, too, must have drained it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_in: Vec<String>,
+    /// Remarks for a person on the newcomer, for the report of a swap that is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 impl Current {
@@ -183,6 +195,7 @@ impl Current {
             serving_since: None,
             owner_asked_at: None,
             also_in: Vec::new(),
+            remarks: Vec::new(),
         }
     }
 
@@ -192,15 +205,14 @@ impl Current {
         Swapped {
             old_instance_id: self.candidate.instance_id.clone(),
             new_instance_id: self.newcomer.clone(),
+            from: self.candidate.from,
+            to: self.candidate.to,
             pool: self.pool.clone(),
-            monthly_saving_usd: self.candidate.prices.monthly_saving(&self.pool.instance_type),
+            monthly_saving_usd: self.candidate.monthly_saving(&self.pool.instance_type),
         }
     }
 }
 
-/// Step Functions ends an execution at 25,000 events of history, without a Catch. A step with its wait makes up to
-/// 10. The last swap of a run may need some 20 looks in each phase, and 240 for a hook of 48 hours.
-const STEPS_PER_RUN: u32 = 2_000;
 /// A hook of 48 hours takes 240 looks with it.
 const LONGEST_PAUSE_SECONDS: u32 = 720;
 /// The state machine of a group times out after 72 hours, and a terminating hook may take 48.
@@ -217,10 +229,12 @@ impl Work {
             lease,
             max_swaps: settings.max_swaps,
             settings,
+            blind: None,
             retirement: Retirement::Detach,
             hook_seconds: 0,
             spot_max_price: None,
             priced_at: None,
+            replace: None,
             kind: SwapKind::Group,
             drain_timeout_seconds: None,
             checked_at: Timestamp::now(),
@@ -248,6 +262,12 @@ impl Work {
             lease_released: false,
             steps: 0,
         }
+    }
+
+    /// Returns the gate's view of the account and region, as the report tells it.
+    #[must_use]
+    pub fn gate_view(&self) -> Option<GateView> {
+        self.blind.as_ref().map(|_| GateView::Blind)
     }
 
     /// Says if a newcomer of this type has proved too small.
@@ -339,11 +359,45 @@ impl Work {
     #[must_use]
     pub fn next_candidate(&self) -> Next {
         let tried = self.swapped.len() + self.rolled_back.len();
+        let may_go_on = self.ended_by.is_none() && !self.dry_run && tried < self.max_swaps as usize;
+        if may_go_on && self.has_room() && !self.queue.is_empty() {
+            Next::NextCandidate
+        } else {
+            Next::Report
+        }
+    }
+
+    /// Step Functions ends an execution at 25,000 events of history, without a Catch. The last swap of a run may need
+    /// some 20 looks in each phase, and 240 for a hook of 48 hours.
+    fn has_room(&self) -> bool {
         let age = Timestamp::now().duration_since(self.lease.since);
-        let has_room = self.steps < STEPS_PER_RUN && age < SignedDuration::from_hours(HOURS_PER_RUN);
-        let may_go_on =
-            self.ended_by.is_none() && !self.dry_run && tried < self.max_swaps as usize && has_room;
-        if may_go_on && !self.queue.is_empty() { Next::NextCandidate } else { Next::Report }
+        self.steps < self.settings.steps_per_execution && age < SignedDuration::from_hours(HOURS_PER_RUN)
+    }
+
+    /// Returns the execution that goes on where this one ends for want of room; `None` if nothing is left to do, or if
+    /// the run ends for another reason. One that has swapped nothing is not gone on with: it would end no other way.
+    #[must_use]
+    pub fn continuation(&self) -> Option<Continuation> {
+        let tried = u32::try_from(self.swapped.len() + self.rolled_back.len()).unwrap_or(u32::MAX);
+        let left = NonZeroU32::new(self.max_swaps.saturating_sub(tried))?;
+        let is_cut = !self.queue.is_empty() && !self.has_room() || self.deferred > 0;
+        if !is_cut || self.dry_run || self.ended_by.is_some() || self.swapped.is_empty() {
+            return None;
+        }
+        let done = self.swapped.iter().map(|swapped| &swapped.old_instance_id);
+        let done: BTreeSet<&InstanceId> =
+            done.chain(self.rolled_back.iter().map(|left| &left.instance_id)).collect();
+        let Leased::Group { name, .. } = &self.lease.on else { return None };
+        let input = SwapRequest {
+            asg_name: name.clone(),
+            account_id: Some(self.lease.account_id.clone()),
+            region: Some(self.lease.region.clone()),
+            max_swaps: Some(left),
+            replace: self.replace.as_ref().and_then(|named| named.without(&done)),
+            to: self.queue.first().map_or_else(Market::default, |candidate| candidate.to),
+            dry_run: false,
+        };
+        Some(Continuation::of(self.lease.owner.execution(), input))
     }
 
     /// Records why an instance stays. The run ends if the rest would meet the same fate.
@@ -362,11 +416,17 @@ impl Work {
         self.swapped.push(swapped);
     }
 
-    /// Returns the newcomers that serve, each with its pool.
+    /// Records that the swap in progress was done, with the remarks on its newcomer.
+    pub fn complete(&mut self, current: &Current) {
+        self.done(current.swapped());
+        self.remark(&current.candidate.instance_id, current.remarks.clone());
+    }
+
+    /// Returns the Spot newcomers that serve, each with its pool.
     #[must_use]
     pub fn newcomers(&self) -> BTreeMap<InstanceId, Pool> {
         let of = |swapped: &Swapped| (swapped.new_instance_id.clone(), swapped.pool.clone());
-        self.swapped.iter().map(of).collect()
+        self.swapped.iter().filter(|swapped| swapped.to.is_spot()).map(of).collect()
     }
 
     /// Keeps what a person has to know of the swap of `old`, for the report.

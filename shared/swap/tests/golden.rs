@@ -120,6 +120,7 @@ fn the_payload_of_each_kind_is_written_as_committed() {
         is_golden(&format!("{kind}-after-launch"), &work);
         let current = work.current.take().unwrap();
         work.queue.push(current.candidate.clone());
+        work.blind = Some("its rule spot-optimizer-notices is disabled: enable it".to_owned());
         is_golden(&format!("{kind}-after-discover"), &work);
         work.queue.clear();
         work.done(current.swapped());

@@ -25,8 +25,15 @@ const PLACE: [&str; 2] = ["account_id", "region"];
 
 #[test]
 fn event() {
-    let words =
-        &["max_swaps", "drain_timeout_seconds", "bring_back", "spot-optimizer.drill", "instanceLifecycle"];
+    let words = &[
+        "max_swaps",
+        "replace",
+        "ON_DEMAND",
+        "drain_timeout_seconds",
+        "bring_back",
+        "spot-optimizer.drill",
+        "instanceLifecycle",
+    ];
     Target { name: "event", samples: &["events"], words, cases: 6_000 }.fuzz(check);
 }
 
@@ -36,7 +43,7 @@ fn check(bytes: &[u8]) -> Result<(), String> {
     risk(&event)?;
     let ended = reconciler::executions::ended(&event);
     promise(ended.is_none() || event.is_object(), || format!("{event} is no event and names {ended:?}"))?;
-    execution::<SwapRequest>(&event, &["asg_name", "max_swaps", "dry_run"])?;
+    execution::<SwapRequest>(&event, &["asg_name", "max_swaps", "replace", "to", "dry_run"])?;
     execution::<NodeSwapRequest>(
         &event,
         &["instance_id", "cluster_name", "drain_timeout_seconds", "dry_run"],

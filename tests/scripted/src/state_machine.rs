@@ -17,7 +17,7 @@ impl StateMachine {
         self.after("$next = ", &[' ']).collect()
     }
 
-    /// Returns the names of its Task states.
+    /// Returns the names of its Task states that invoke a function.
     #[must_use]
     pub fn tasks(&self) -> Vec<&'static str> {
         let name =
@@ -26,7 +26,7 @@ impl StateMachine {
         let mut tasks = Vec::new();
         for line in self.0.lines() {
             state = name(line).unwrap_or(state);
-            if line == "    Type: Task" {
+            if line.starts_with("    Resource: ${") {
                 tasks.push(state);
             }
         }

@@ -1,14 +1,17 @@
-//! Discover: reads the group and its instances, refuses unsupported groups, sorts the members, and acquires
-//! the lease. The phase changes nothing but the lease, and acquires the lease last.
+//! Discover: reads the group and its instances, refuses unsupported groups, sorts the members that the request is about,
+//! and acquires the lease. The phase changes nothing but the lease, and acquires the lease last.
 
 use serde_json::Value;
 use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
+use spot_cloud::ec2::instances;
 use spot_cloud::load_balancing::targets;
 use spot_cloud::tables::swaps::Leased;
-use spot_domain::ExecutionArn;
+use spot_domain::swap::asked::Asked;
+use spot_domain::swap::group::{Group, Instance};
 use spot_domain::swap::report::SwapRequest;
 use spot_domain::swap::selection::select;
+use spot_domain::{ExecutionArn, InstanceId};
 
 use spot_swap::error::StepError;
 use spot_swap::group::GroupLook;
@@ -22,6 +25,7 @@ use spot_swap::{Context, group};
 /// The request, the group or the settings are refused (nothing was changed), or a call fails.
 pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Result<Work, StepError> {
     let request: SwapRequest = parse(input, SHAPE)?;
+    let asked = request.asked();
     let site = Site::of(context, request.account_id, request.region, execution).await?;
     let Site { account_id, region, settings, clients, .. } = &site;
     let group = groups::describe(&clients.autoscaling, &request.asg_name).await?.ok_or_else(|| {
@@ -31,10 +35,14 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
         )
     })?;
     let hooks = group::refuse_unfit(clients, &group).await?;
-    let mut look = group::look(clients, region, settings, group).await?;
+    refuse_unknown(&site, &group, &asked).await?;
+    let mut look = group::look(clients, region, settings, group, &asked).await?;
     note_addresses(clients, &mut look).await?;
+    note_requests(clients, &mut look).await?;
     let selection = select(look.view(), settings).map_err(|bad| group::malformed(&look.group, &bad))?;
 
+    // On-Demand has no pool: no gate is asked.
+    let blind = if request.to.is_spot() { site.blindness(context).await? } else { None };
     let group = &look.group;
     let lease = site.lease(Leased::Group { arn: group.arn.clone(), name: group.name.clone() });
     if !request.dry_run {
@@ -42,23 +50,44 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     }
     let asked = request.max_swaps.map_or(settings.max_swaps, std::num::NonZeroU32::get);
     let mut work = Work::new(lease, site.settings);
+    work.blind = blind;
     work.note_hooks(&hooks);
     work.spot_max_price = look.spot_max_price();
     work.dry_run = request.dry_run;
     work.max_swaps = asked.min(work.max_swaps);
+    work.replace = request.replace;
     work.leave_alone(selection.skipped);
     work.enqueue(selection.candidates);
     tracing::info!(asg_name = %group.name, candidates = work.queue.len(), skipped = work.skipped.len(), "discovered");
     Ok(work)
 }
 
-/// Notes the members that a target group has by their address, which no replacement can have.
-async fn note_addresses(clients: &RegionClients, look: &mut GroupLook) -> Result<(), StepError> {
-    let on_demand = look.instances.values().filter(|instance| !instance.is_spot);
-    if on_demand.clone().next().is_none() {
+/// Refuses a request that names an instance which EC2 does not know: an id that was mistyped, or of another account or
+/// region. An instance that is in no group, or in another one, is left to the selection.
+async fn refuse_unknown(site: &Site, group: &Group, asked: &Asked) -> Result<(), StepError> {
+    let Some(named) = &asked.replace else { return Ok(()) };
+    let strangers: Vec<InstanceId> =
+        named.ids().iter().filter(|id| group.member(id).is_none()).cloned().collect();
+    if strangers.is_empty() {
         return Ok(());
     }
-    let found = targets::by_others(&clients.elbv2, on_demand, &look.group.target_group_arns).await?;
+    let known = instances::describe(&site.clients.ec2, &strangers).await?;
+    let unknown = strangers.iter().find(|id| !known.contains_key(id));
+    unknown.map_or(Ok(()), |id| {
+        let (account_id, region) = (&site.account_id, &site.region);
+        let why = format!("replace: account {account_id} has no instance {id} in {region}");
+        Err(StepError::InvalidInput(why.into()))
+    })
+}
+
+/// Notes the members that a target group has by their address, which no replacement can have.
+async fn note_addresses(clients: &RegionClients, look: &mut GroupLook) -> Result<(), StepError> {
+    let asked = &look.asked;
+    let concerned = look.instances.values().filter(|instance| asked.concerns(instance));
+    if concerned.clone().next().is_none() {
+        return Ok(());
+    }
+    let found = targets::by_others(&clients.elbv2, concerned, &look.group.target_group_arns).await?;
     for (id, name) in found.by_address {
         if let Some(instance) = look.instances.get_mut(&id) {
             instance.belongings.by_address_in = Some(name);
@@ -67,4 +96,20 @@ async fn note_addresses(clients: &RegionClients, look: &mut GroupLook) -> Result
     Ok(())
 }
 
-const SHAPE: &str = r#"{"asg_name": "...", "account_id"?, "region"?, "max_swaps"?, "dry_run"?}"#;
+/// Notes the Spot members whose request would launch another instance in their place.
+async fn note_requests(clients: &RegionClients, look: &mut GroupLook) -> Result<(), StepError> {
+    let is_concerned = |instance: &&Instance| instance.is_spot && look.asked.concerns(instance);
+    let spot: Vec<InstanceId> =
+        look.instances.values().filter(is_concerned).map(|instance| instance.id.clone()).collect();
+    for (id, request) in instances::persistent_requests(&clients.ec2, &spot).await? {
+        if let Some(instance) = look.instances.get_mut(&id) {
+            let why = format!(
+                "its Spot request {request} is persistent: EC2 would launch another instance in its place; cancel the request first"
+            );
+            instance.belongings.other.get_or_insert(why);
+        }
+    }
+    Ok(())
+}
+
+const SHAPE: &str = r#"{"asg_name": "...", "account_id"?, "region"?, "max_swaps"?, "replace"?: ["i-..."], "to"?: "SPOT" | "ON_DEMAND", "dry_run"?}"#;

@@ -24,9 +24,10 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         asg_name: work.group()?.1.clone(),
         remaining: work.queue.len() + work.deferred,
         executions_needed: work.executions_needed(),
+        continuation: work.continuation(),
         ended_by: work.ending(),
         skipped_more: work.skipped_more.clone(),
-        gate: context.gate_view(&work.lease),
+        gate: work.gate_view(),
         planned: work.dry_run.then(|| planned(&work)),
         account_id: work.lease.account_id,
         region: work.lease.region,
@@ -40,8 +41,13 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
 fn planned(work: &Work) -> Vec<Planned> {
     let plan = |candidate: &Candidate| {
         let pool = candidate.pools.first()?.clone();
-        let monthly_saving_usd = candidate.prices.monthly_saving(&pool.instance_type);
-        Some(Planned { instance_id: candidate.instance_id.clone(), pool, monthly_saving_usd })
+        Some(Planned {
+            instance_id: candidate.instance_id.clone(),
+            from: candidate.from,
+            to: candidate.to,
+            monthly_saving_usd: candidate.monthly_saving(&pool.instance_type),
+            pool,
+        })
     };
     work.queue.iter().take(work.max_swaps as usize).filter_map(plan).collect()
 }

@@ -15,10 +15,12 @@ use spot_cluster::drain::State;
 use spot_cluster::ownership::NodeOwner;
 use spot_cluster::preflight::{Gathered, Line, PodFate, Report, Terms};
 use spot_cluster::{node, preflight};
+use spot_domain::swap::asked::Asked;
 use spot_domain::swap::fitness::Hook;
 use spot_domain::swap::group::Instance;
 use spot_domain::swap::journal::{NodeSwap, SwapKind};
 use spot_domain::swap::node::{NodePlan, NodeSwapRequest};
+use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
 use spot_domain::tags::{GROUP_NAME_TAG, cluster_of};
 use spot_domain::words::Cause;
@@ -26,6 +28,7 @@ use spot_domain::{ClusterName, ExecutionArn, GroupName, Pool, Reason};
 use spot_nodes::{failed, no_access};
 use spot_swap::error::StepError;
 use spot_swap::group::GroupLook;
+use spot_swap::phases::gate::Refusal;
 use spot_swap::request::{Site, parse};
 use spot_swap::work::{Next, Work};
 use spot_swap::{Context, group};
@@ -89,13 +92,15 @@ pub async fn run(
         Err(why) => return refused(Some(cluster), why),
     };
     let plan = plan(&node, &report, &found.candidate.pools);
-    let run = looks.run(found, node, timeout);
+    let mut run = looks.run(found, node, timeout);
+    run.swap.blind = site.blindness(context).await?;
     let mut work = NodeWork {
         instance_id: id.clone(),
         cluster: Some(cluster),
         refused: None,
         blocked: vec![],
         plan: None,
+        gate: run.swap.gate_view(),
         run: Some(run),
     };
     if request.dry_run {
@@ -103,6 +108,11 @@ pub async fn run(
         return dry_run(context, work).await;
     }
     let (run, _) = work.run()?;
+    if let Some(blind) = Refusal::of_blind_gate(&run.swap) {
+        work.refused = Some(NotSwapped::new(&id, blind.reason, blind.detail));
+        work.run = None;
+        return Ok((Next::Report, work));
+    }
     take_leases(context, run).await?;
     tracing::info!(instance_id = %id, node = %run.node.old, "fit to be swapped");
     Ok((Next::Proceed, work))
@@ -298,7 +308,8 @@ impl Looks<'_> {
             return Ok(Err((Reason::NotInGroup, detail)));
         };
         let hooks = group::refuse_unfit(&self.0.clients, &group).await?;
-        let look = group::look_for(&self.0.clients, &self.0.region, group, &instance.id).await?;
+        let (clients, region) = (&self.0.clients, &self.0.region);
+        let look = group::look_for(clients, region, group, &instance.id, &Asked::default()).await?;
         let selected = select_one(look.view(), &instance.id, &self.0.settings, MemberKind::Node)
             .map_err(|bad| group::malformed(&look.group, &bad))?;
         Ok(selected

@@ -12,7 +12,7 @@ use crate::work::{NodeRun, NodeWork};
 /// A lease can't be released; the reconciler will release it.
 pub async fn run(context: &Context, work: NodeWork) -> Result<NodeSwapReport, StepError> {
     let mut report = report(&work);
-    report.gate = work.run.as_ref().and_then(|run| context.gate_view(&run.swap.lease));
+    report.gate = work.gate;
     let summary = serde_json::to_string(&report.outcome).unwrap_or_default();
     if let Some(run) = &work.run {
         // The end of the swap may have released the group's lease already.

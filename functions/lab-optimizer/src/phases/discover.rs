@@ -14,6 +14,7 @@ use spot_domain::swap::lab::losses::losses;
 use spot_domain::swap::lab::{
     Captured, LabSwap, LabSwapRequest, OldInstance, Original, refused, refused_account,
 };
+use spot_domain::swap::market::Market;
 use spot_domain::swap::pricing::Prices;
 use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::Candidate;
@@ -59,7 +60,9 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
         Ok(found) => found,
         Err(left) => return Ok(Discovery::Refused(left)),
     };
+    let blind = site.blindness(context).await?;
     let mut work = work(&request, site);
+    work.blind = blind;
     work.kind = SwapKind::Lab(Box::new(lab));
     work.enqueue(vec![candidate]);
     if !request.dry_run {
@@ -156,6 +159,8 @@ fn candidate(instance: Instance, az_id: Option<AzId>, region: &Region) -> Result
         pools: vec![Pool { region: region.clone(), az_id, instance_type: instance_type.clone() }],
         instance_id: instance.id,
         instance_type,
+        from: Market::OnDemand,
+        to: Market::Spot,
         availability_zone: instance.availability_zone,
         billed_as,
         prices: Prices::default(),

@@ -20,7 +20,7 @@ pub fn refused(left: NotSwapped) -> LabReport {
 /// The lease can't be released; the reconciler will release it.
 pub async fn run(context: &Context, work: Work) -> Result<LabReport, StepError> {
     let mut report = outcome(&work)?;
-    report.gate = context.gate_view(&work.lease);
+    report.gate = work.gate_view();
     if !work.dry_run {
         context.swaps.let_go(&work.lease, &format!("{:?}", report.outcome)).await?;
         tracing::info!(on = %work.lease.on, ?report, "ended");

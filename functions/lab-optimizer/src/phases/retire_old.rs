@@ -51,6 +51,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             work.swapped.push(Swapped {
                 old_instance_id: current.candidate.instance_id.clone(),
                 new_instance_id: current.newcomer.clone(),
+                from: current.candidate.from,
+                to: current.candidate.to,
                 pool: current.pool.clone(),
                 monthly_saving_usd: None,
             });

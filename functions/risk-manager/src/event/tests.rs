@@ -30,6 +30,16 @@ fn the_sample_events_are_read() {
 }
 
 #[test]
+fn a_forwarded_event_is_of_the_account_and_region_that_aws_stamped() {
+    let Incoming::Interruption(forwarded) =
+        parse(sample("spot-interruption-warning-forwarded"), false).unwrap()
+    else {
+        panic!("not an interruption");
+    };
+    assert_eq!((forwarded.account_id.as_str(), forwarded.region.as_str()), ("222222222222", "eu-west-1"));
+}
+
+#[test]
 fn a_drill_counts_only_where_the_stack_allows_it() {
     assert!(parse(sample("drill-interruption-warning"), true).is_ok());
     let error = parse(sample("drill-interruption-warning"), false).unwrap_err().to_string();

@@ -36,7 +36,7 @@ pub async fn describe(
 /// The instances that are related to a swap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Launched {
-    /// The launches of the swap, dead or alive: Spot, by the swap's ClientToken.
+    /// The launches of the swap, dead or alive: by the swap's ClientToken for their market.
     pub by_swap: Vec<Instance>,
     /// Instances that bear the swap's tag, and that the swap did not launch. Such instances belong to their
     /// owners alone.
@@ -148,6 +148,33 @@ pub async fn is_taken_back(
     let codes = answer.spot_instance_requests.unwrap_or_default().into_iter().filter_map(|r| r.status?.code);
     let taken = ["marked-for-", "instance-terminated-", "instance-stopped-"];
     Ok(codes.into_iter().find(|code| taken.iter().any(|begins| code.starts_with(begins))))
+}
+
+/// Returns the persistent Spot requests of these instances, by instance. Once such an instance is terminated, EC2
+/// launches another one for its request.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-requests.html>
+///
+/// # Errors
+/// The call fails.
+pub async fn persistent_requests(
+    client: &aws_sdk_ec2::Client,
+    ids: &[InstanceId],
+) -> Result<BTreeMap<InstanceId, String>, CallError> {
+    let mut found = BTreeMap::new();
+    for ids in ids.chunks(IDS_PER_CALL) {
+        let of_instances = filter("instance-id", ids.iter().map(ToString::to_string));
+        let mut pages =
+            client.describe_spot_instance_requests().filters(of_instances).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(failed("ec2:DescribeSpotInstanceRequests"))?;
+            found.extend(page.spot_instance_requests.unwrap_or_default().into_iter().filter_map(|request| {
+                let is_persistent = request.r#type == Some(ec2::SpotInstanceType::Persistent);
+                let id = request.instance_id.filter(|_| is_persistent)?.parse().ok()?;
+                Some((id, request.spot_instance_request_id?))
+            }));
+        }
+    }
+    Ok(found)
 }
 
 /// Returns true if `DisableApiTermination` is on: such an instance could be detached but never terminated.

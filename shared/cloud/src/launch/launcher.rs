@@ -1,10 +1,13 @@
-//! The only place that launches an instance. A launch uses up a [`ClearedPool`].
+//! The only place that launches an instance. A Spot launch uses up a [`ClearedPool`], an On-Demand one the right that
+//! the journal of its swap gives ([`OnDemandLaunch`]).
 
 use aws_sdk_autoscaling::types::LaunchConfiguration;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::types as ec2;
 use spot_domain::Usd;
-use spot_domain::ids::{AzId, InstanceId};
+use spot_domain::ids::{AzId, InstanceId, InstanceType};
+use spot_domain::swap::journal::OnDemandLaunch;
+use spot_domain::swap::market::Market;
 use spot_domain::tags::Tags;
 
 use crate::clients::RegionClients;
@@ -27,7 +30,7 @@ pub enum Blueprint {
     Twin(Twin),
 }
 
-/// One launch from one pool.
+/// One launch of one type in one zone.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// The source of the launch.
@@ -36,7 +39,7 @@ pub struct Order {
     pub image_id: Option<String>,
     /// The group's placement group.
     pub placement_group: Option<String>,
-    /// The most that the group's owner pays, in US dollars an hour.
+    /// The most that the group's owner pays for Spot, in US dollars an hour.
     pub spot_max_price: Option<Usd>,
     /// The zone's name.
     pub availability_zone: String,
@@ -74,19 +77,53 @@ impl Launcher {
         order: &Order,
         client_token: &str,
     ) -> Result<InstanceId, CallError> {
-        #[expect(clippy::disallowed_methods, reason = "the one launch there is, and it holds a proof")]
+        let instance_type = &cleared.pool().instance_type;
+        let request = self.request(Market::Spot, instance_type, order, client_token).await?;
+        let request = request.instance_market_options(one_time_spot(order.spot_max_price));
+        // The time to read the template or the old instance may have outlasted the proof.
+        if !cleared.is_fresh() {
+            let message = format!("the proof for pool {} is too old: ask the gate again", cleared.pool());
+            let code = "StaleProof".to_owned();
+            return Err(CallError { kind: Kind::Retry, code, ..CallError::malformed(RUN, message) });
+        }
+        send(request).await
+    }
+
+    /// Launches one On-Demand instance. A repeated call with the same token launches nothing more, and the SDK does
+    /// not repeat the call, as in [`Launcher::launch`].
+    ///
+    /// # Errors
+    /// EC2 refuses ([`Kind`] says what to do).
+    pub async fn launch_on_demand(
+        &self,
+        launch: OnDemandLaunch,
+        order: &Order,
+        client_token: &str,
+    ) -> Result<InstanceId, CallError> {
+        send(self.request(Market::OnDemand, launch.instance_type(), order, client_token).await?).await
+    }
+
+    async fn request(
+        &self,
+        market: Market,
+        instance_type: &InstanceType,
+        order: &Order,
+        client_token: &str,
+    ) -> Result<Request, CallError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one launch there is, and its caller holds a proof"
+        )]
         let request = self.clients.ec2.run_instances();
-        let instance_type = ec2::InstanceType::from(cleared.pool().instance_type.as_str());
         let request = request
             .min_count(1)
             .max_count(1)
             .client_token(client_token)
-            .instance_type(instance_type)
-            .instance_market_options(one_time_spot(order.spot_max_price))
+            .instance_type(ec2::InstanceType::from(instance_type.as_str()))
             .set_image_id(order.image_id.clone())
             .tag_specifications(tag_specification(&order.tags));
-        let request = match &order.blueprint {
-            Blueprint::Template(template) => from_template(request, template, order),
+        Ok(match &order.blueprint {
+            Blueprint::Template(template) => from_template(request, market, template, order),
             Blueprint::Configuration(source) => {
                 let placement_group = order.placement_group.as_deref();
                 configuration::apply(request, source, &order.subnet_id, placement_group)
@@ -95,25 +132,26 @@ impl Launcher {
                 let source = twin::describe(&self.clients.ec2, &twin.of).await?;
                 twin::apply(request, &source, twin, &order.subnet_id, &order.tags)
             }
-        };
-        // The time to read the template or the old instance may have outlasted the proof.
-        if !cleared.is_fresh() {
-            let message = format!("the proof for pool {} is too old: ask the gate again", cleared.pool());
-            let code = "StaleProof".to_owned();
-            return Err(CallError { kind: Kind::Retry, code, ..CallError::malformed(RUN, message) });
-        }
-        let once = aws_sdk_ec2::config::Builder::new().retry_config(RetryConfig::disabled());
-        let answer = request.customize().config_override(once).send().await.map_err(failed(RUN))?;
-        answer.instances().first().and_then(|i| i.instance_id()?.parse().ok()).ok_or_else(|| CallError {
-            kind: Kind::Retry, // it may have been launched all the same
-            ..CallError::malformed(RUN, "the answer names no instance")
         })
     }
 }
 
 type Request = aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 
-fn from_template(request: Request, template: &ResolvedTemplate, order: &Order) -> Request {
+async fn send(request: Request) -> Result<InstanceId, CallError> {
+    let once = aws_sdk_ec2::config::Builder::new().retry_config(RetryConfig::disabled());
+    let answer = request.customize().config_override(once).send().await.map_err(failed(RUN))?;
+    answer.instances().first().and_then(|i| i.instance_id()?.parse().ok()).ok_or_else(|| CallError {
+        kind: Kind::Retry, // it may have been launched all the same
+        ..CallError::malformed(RUN, "the answer names no instance")
+    })
+}
+
+/// Repeats what a template's launch needs beside the template.
+///
+/// A newcomer that fails must be terminated again, so that both protections stay off in either market. One-time Spot
+/// does not have them at all.
+fn from_template(request: Request, market: Market, template: &ResolvedTemplate, order: &Order) -> Request {
     let specification = ec2::LaunchTemplateSpecification::builder()
         .launch_template_id(&template.id)
         .version(&template.version);
@@ -124,7 +162,7 @@ fn from_template(request: Request, template: &ResolvedTemplate, order: &Order) -
         .set_disable_api_termination(overruled.termination_protection.then_some(false))
         .set_disable_api_stop(overruled.stop_protection.then_some(false))
         .set_instance_initiated_shutdown_behavior(
-            overruled.stops_at_shutdown.then_some(ec2::ShutdownBehavior::Terminate),
+            (market.is_spot() && overruled.stops_at_shutdown).then_some(ec2::ShutdownBehavior::Terminate),
         );
     if template.network_interfaces.is_empty() {
         return request.subnet_id(&order.subnet_id);

@@ -22,6 +22,8 @@ pub struct ResolvedTemplate {
     pub placement: TemplatePlacement,
     /// Parameters that one-time Spot instances do not have.
     pub not_for_spot: NotForSpot,
+    /// The reason for which the template can't be launched as Spot; On-Demand has nothing against it.
+    pub not_as_spot: Option<&'static str>,
     /// The part of each instance that comes from the template: devices, interfaces, tags.
     pub given: Given,
 }
@@ -57,6 +59,18 @@ pub struct NotForSpot {
     pub stops_at_shutdown: bool,
 }
 
+impl NotForSpot {
+    /// Returns the fields of the template by which its instances can't be terminated.
+    #[must_use]
+    pub fn protections(self) -> Vec<&'static str> {
+        let on = [
+            (self.termination_protection, "DisableApiTermination"),
+            (self.stop_protection, "DisableApiStop"),
+        ];
+        on.into_iter().filter(|(is_on, _)| *is_on).map(|(_, field)| field).collect()
+    }
+}
+
 /// A network interface of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkInterface {
@@ -73,7 +87,7 @@ pub struct NetworkInterface {
     ena_queue_count: Option<i32>,
 }
 
-/// A template, or the reason for which it can't be launched as Spot, in words.
+/// A template, or the reason for which no swap can launch it, in words.
 pub type Resolution = Result<ResolvedTemplate, String>;
 
 /// A reference to a template, as the group names it.
@@ -129,6 +143,8 @@ fn parse(id: &str, number: i64, data: &ec2::ResponseLaunchTemplateData) -> Resol
             stops_at_shutdown: data.instance_initiated_shutdown_behavior()
                 == Some(&ec2::ShutdownBehavior::Stop),
         },
+        not_as_spot: (data.hibernation_options().and_then(|h| h.configured()) == Some(true))
+            .then_some("it configures hibernation, which a one-time Spot instance does not have"),
         given: given(data),
     }
 }
@@ -174,9 +190,6 @@ fn obstacle(data: &ec2::ResponseLaunchTemplateData) -> Option<&'static str> {
     }
     if data.instance_requirements().is_some() {
         return Some("it selects types by InstanceRequirements, which RunInstances does not take");
-    }
-    if data.hibernation_options().and_then(|h| h.configured()) == Some(true) {
-        return Some("it configures hibernation, which a one-time Spot instance does not have");
     }
     if !data.secondary_interfaces().is_empty() {
         return Some("it has secondary interfaces, whose subnets are not carried over");
@@ -289,7 +302,6 @@ mod tests {
     #[test]
     fn a_template_that_is_no_spot_template_is_refused_by_name() {
         let requirements = ec2::InstanceRequirements::builder().build();
-        let hibernation = ec2::LaunchTemplateHibernationOptions::builder().configured(true).build();
         let secondary = ec2::LaunchTemplateInstanceSecondaryInterfaceSpecification::builder().build();
         let market = ec2::LaunchTemplateInstanceMarketOptions::builder().build();
         let placed =
@@ -298,7 +310,6 @@ mod tests {
         let cases: Vec<(Data, &str)> = vec![
             (data().instance_market_options(market), "InstanceMarketOptions"),
             (data().instance_requirements(requirements), "InstanceRequirements"),
-            (data().hibernation_options(hibernation), "hibernation"),
             (data().secondary_interfaces(secondary), "secondary interfaces"),
             (data().security_groups("web"), "SecurityGroupIds"),
             (placed(placement().tenancy(ec2::Tenancy::Host)), "dedicated host"),
@@ -309,9 +320,16 @@ mod tests {
         for (data, expected) in cases {
             assert!(obstacle(&data.build()).is_some_and(|why| why.contains(expected)), "{expected}");
         }
-        let off = ec2::LaunchTemplateHibernationOptions::builder().configured(false).build();
-        assert_eq!(obstacle(&data().hibernation_options(off).build()), None);
         assert_eq!(obstacle(&placed(placement().tenancy(ec2::Tenancy::Dedicated)).build()), None);
+    }
+
+    #[test]
+    fn hibernation_stands_against_spot_alone() {
+        let configured = |on| ec2::LaunchTemplateHibernationOptions::builder().configured(on).build();
+        let of = |on| data().hibernation_options(configured(on)).build();
+        assert_eq!((obstacle(&of(true)), obstacle(&of(false))), (None, None));
+        assert!(parse("lt-1", 3, &of(true)).not_as_spot.unwrap().contains("hibernation"));
+        assert_eq!(parse("lt-1", 3, &of(false)).not_as_spot, None);
     }
 
     #[test]
@@ -341,5 +359,7 @@ mod tests {
             .instance_initiated_shutdown_behavior(ec2::ShutdownBehavior::Stop);
         let overruled = parse("lt-1", 3, &data.build()).not_for_spot;
         assert!(overruled.termination_protection && overruled.stop_protection && overruled.stops_at_shutdown);
+        assert_eq!(overruled.protections(), ["DisableApiTermination", "DisableApiStop"]);
+        assert!(parse("lt-1", 3, &self::data().build()).not_for_spot.protections().is_empty());
     }
 }

@@ -13,7 +13,7 @@ use crate::tags::{GROUP_NAME_TAG, MANAGED_BY, NODE_GROUP_TAG, SWAP_TAG};
 /// The proof that a swap of ours launched an instance that says so.
 ///
 /// Any caller with the permission can write tags and rows. The proof is an instance that carries the swap's id in
-/// `spot-optimizer:swap`, is Spot, and has a ClientToken of that swap from its launch.
+/// `spot-optimizer:swap`, and has a ClientToken of that swap from its launch: the one for its market.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LaunchProof {
     Proven,
@@ -24,13 +24,12 @@ fn launched_by_us(subject: &Subject) -> LaunchProof {
     let Some(swap_id) = subject.tags.get(SWAP_TAG).and_then(|id| id.parse::<SwapId>().ok()) else {
         return LaunchProof::Unproven("no spot-optimizer:swap tag with the id of a swap");
     };
-    if !subject.is_spot {
-        return LaunchProof::Unproven("it is not Spot, and no swap launches anything else");
-    }
     if subject.was_launched_by(&swap_id) {
         return LaunchProof::Proven;
     }
-    LaunchProof::Unproven("its launch bears no ClientToken of the swap in its tag")
+    LaunchProof::Unproven(
+        "its launch bears no ClientToken of the swap in its tag, as an instance of its market has it",
+    )
 }
 
 /// The verdict on an instance.

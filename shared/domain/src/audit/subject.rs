@@ -2,6 +2,7 @@
 
 use crate::ids::InstanceId;
 use crate::swap::journal::SwapId;
+use crate::swap::market::Market;
 use crate::tags::Tags;
 
 /// The description of an instance by EC2, as far as it bears on the authorisation.
@@ -18,10 +19,10 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Returns true if a launch of the swap made the instance: the launcher launches Spot only, with a ClientToken
-    /// of the swap.
+    /// Returns true if a launch of the swap made the instance: it has the swap's ClientToken for its market.
     #[must_use]
     pub fn was_launched_by(&self, swap_id: &SwapId) -> bool {
-        self.is_spot && self.client_token.as_deref().is_some_and(|token| swap_id.has_token(token))
+        let market = if self.is_spot { Market::Spot } else { Market::OnDemand };
+        swap_id.launched(market, self.client_token.as_deref())
     }
 }

@@ -29,6 +29,8 @@ fn a_bad_override_names_scope_and_field() {
             Value::Text("aws:x".into()),
             "expected a tag key of 1 to 128 characters that does not start with aws:",
         ),
+        ("blind_gate", Value::Text("open".into()), "expected refuse or allow"),
+        ("blind_gate", Value::Bool(true), "expected a text (S)"),
         ("max_swaps", Value::Other, "expected a number from 1 to 500"),
         ("poison_threshold_accounts", Value::Number(0), "0 is out of range: expected 1 to 100"),
         ("max_poisons_per_account_per_hour", Value::Number(0), "0 is out of range: expected 1 to 10000"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::Value;
+use crate::forwarding::BlindGate;
 use crate::ids::{ClusterName, InstanceType};
 use crate::old_instance::OldInstance;
 use crate::owner_marks::OwnerMark;
@@ -99,11 +100,21 @@ pub(super) const STORAGE_MARKS: Texts<Vec<OwnerMark>> = Texts { in_words: "as `o
 pub(super) const OLD_INSTANCES: Texts<OldInstance> =
     Texts { in_words: "`stop` or `terminate`", parse: old_instance };
 
+pub(super) const BLIND_GATES: Texts<BlindGate> = Texts { in_words: "`refuse` or `allow`", parse: blind_gate };
+
 fn tag_key(key: &str) -> Result<String, String> {
     if key.is_empty() || key.chars().count() > 128 || key.starts_with("aws:") {
         return Err("expected a tag key of 1 to 128 characters that does not start with aws:".to_owned());
     }
     Ok(key.to_owned())
+}
+
+fn blind_gate(text: &str) -> Result<BlindGate, String> {
+    match text {
+        "refuse" => Ok(BlindGate::Refuse),
+        "allow" => Ok(BlindGate::Allow),
+        _ => Err("expected refuse or allow".to_owned()),
+    }
 }
 
 fn old_instance(text: &str) -> Result<OldInstance, String> {
@@ -189,6 +200,15 @@ impl Shown for OldInstance {
         match self {
             Self::Stop => "`stop`".to_owned(),
             Self::Terminate => "`terminate`".to_owned(),
+        }
+    }
+}
+
+impl Shown for BlindGate {
+    fn shown(&self) -> String {
+        match self {
+            Self::Refuse => "`refuse`".to_owned(),
+            Self::Allow => "`allow`".to_owned(),
         }
     }
 }

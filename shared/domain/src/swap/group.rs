@@ -8,6 +8,7 @@ use crate::ids::{AzId, GroupArn, GroupName, InstanceId, InstanceType};
 use crate::money::Usd;
 use crate::swap::belongings::Belongings;
 use crate::swap::journal::SwapId;
+use crate::swap::market::Market;
 use crate::swap::pricing::UsageOperation;
 use crate::tags::Tags;
 
@@ -338,11 +339,16 @@ impl Instance {
         is_known.then(|| self.usage_operation.clone())
     }
 
-    /// Returns true if a launch of this swap made the instance: it is Spot (no swap launches anything else),
-    /// and has the swap's ClientToken.
+    /// Returns the market that the instance was bought in.
+    #[must_use]
+    pub const fn market(&self) -> Market {
+        if self.is_spot { Market::Spot } else { Market::OnDemand }
+    }
+
+    /// Returns true if a launch of this swap made the instance: it has the swap's ClientToken for its market.
     #[must_use]
     pub fn was_launched_by(&self, swap: &SwapId) -> bool {
-        self.is_spot && self.client_token.as_deref().is_some_and(|token| swap.has_token(token))
+        swap.launched(self.market(), self.client_token.as_deref())
     }
 
     /// Returns true if the instance starts or runs: it costs, and may come to serve.

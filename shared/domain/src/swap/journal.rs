@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::InstanceId;
+use crate::ids::{InstanceId, InstanceType};
 use crate::reason::Reason;
+use crate::swap::market::Market;
 
 mod kind;
 mod swap_id;
@@ -79,6 +80,27 @@ pub struct Undo {
     pub detail: String,
 }
 
+/// The right to launch one On-Demand instance of a type.
+///
+/// Only the journal of a swap to On-Demand gives it: such a launch was asked for, and is written ahead.
+///
+/// ```compile_fail
+/// use spot_domain::swap::journal::OnDemandLaunch;
+/// let forged = OnDemandLaunch { instance_type: "m5.large".parse().unwrap() };
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+pub struct OnDemandLaunch {
+    instance_type: InstanceType,
+}
+
+impl OnDemandLaunch {
+    /// Returns the type.
+    #[must_use]
+    pub fn instance_type(&self) -> &InstanceType {
+        &self.instance_type
+    }
+}
+
 /// The swap in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
@@ -88,6 +110,9 @@ pub struct Journal {
     pub stage: Stage,
     /// The instance to be replaced.
     pub old: InstanceId,
+    /// The market that the newcomer is launched in; absent for Spot.
+    #[serde(default, skip_serializing_if = "Market::is_spot")]
+    pub to: Market,
     /// The time when the launch began: an instance may become visible only some time after its launch.
     pub launching_since: Timestamp,
     /// The launch attempt that may have succeeded, as the launch numbers its attempts: pool, then subnet.
@@ -149,6 +174,7 @@ impl Journal {
             swap_id: SwapId::new(old, run_started),
             stage: Stage::Launching,
             old: old.clone(),
+            to: Market::Spot,
             launching_since: Timestamp::now(),
             attempt: 0,
             is_unattempted: true,
@@ -168,6 +194,21 @@ impl Journal {
         }
     }
 
+    /// Returns the ClientToken of one launch attempt, in the market of the newcomer.
+    #[must_use]
+    pub fn client_token(&self, attempt: usize) -> String {
+        match self.to {
+            Market::Spot => self.swap_id.client_token(attempt),
+            Market::OnDemand => self.swap_id.on_demand_token(attempt),
+        }
+    }
+
+    /// Returns the right to launch an On-Demand newcomer of this type; `None` unless the swap goes to On-Demand.
+    #[must_use]
+    pub fn on_demand_launch(&self, instance_type: &InstanceType) -> Option<OnDemandLaunch> {
+        self.to.is_on_demand().then(|| OnDemandLaunch { instance_type: instance_type.clone() })
+    }
+
     /// Returns the contradiction in the journal: a state that no step of ours can have written. A journal
     /// that contradicts itself is not carried out.
     #[must_use]
@@ -178,6 +219,11 @@ impl Journal {
         }
         if self.newcomer.as_ref() == Some(old) {
             return Some(format!("{old} is both the old instance and the newcomer"));
+        }
+        if self.to.is_on_demand() && self.kind != SwapKind::Group {
+            return Some(
+                "it goes to On-Demand, and only a member of a group that is no node does".to_owned(),
+            );
         }
         if let (Some(raised), Some(original)) = (self.max_raised_to, &self.original)
             && raised != original.max.saturating_add(1)
@@ -226,6 +272,45 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn journal() -> Journal {
+        let old = "i-0123456789abcdef0".parse().unwrap();
+        Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group)
+    }
+
+    #[test]
+    fn only_a_swap_to_on_demand_gives_the_right_to_launch_it() {
+        let (to_spot, m5) = (journal(), "m5.large".parse().unwrap());
+        assert_eq!(to_spot.on_demand_launch(&m5), None);
+        assert_eq!(to_spot.client_token(3), to_spot.swap_id.client_token(3));
+        let back = Journal { to: Market::OnDemand, ..to_spot };
+        assert_eq!(back.contradiction(), None);
+        assert_eq!(back.on_demand_launch(&m5).unwrap().instance_type(), &m5);
+        assert_eq!(back.client_token(3), back.swap_id.on_demand_token(3));
+    }
+
+    #[test]
+    fn a_journal_of_the_release_before_goes_to_spot() {
+        let to_spot = journal();
+        let text = serde_json::to_string(&to_spot).unwrap();
+        assert!(!text.contains("\"to\""), "{text}");
+        assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), to_spot);
+        let back = Journal { to: Market::OnDemand, ..to_spot };
+        let text = serde_json::to_string(&back).unwrap();
+        assert!(text.contains(r#""to":"ON_DEMAND""#), "{text}");
+        assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), back);
+    }
+
+    #[test]
+    fn no_node_is_launched_on_demand() {
+        let node = serde_json::json!({
+            "cluster": "one", "kubeconfig_secret": null, "old": "ip-10-0-0-1", "evict_local_storage": false,
+            "evict_unmanaged": false
+        });
+        let kind = SwapKind::of_node(serde_json::from_value(node).unwrap());
+        let forged = Journal { to: Market::OnDemand, kind, ..journal() };
+        assert!(forged.contradiction().unwrap().contains("On-Demand"));
+    }
 
     #[test]
     fn a_journal_that_no_step_of_ours_can_have_written_contradicts_itself() {

@@ -61,6 +61,9 @@ pub struct Prices {
     pub on_demand: Option<Usd>,
     /// Spot prices in its zone, by type.
     pub spot: Vec<(InstanceType, Usd)>,
+    /// On-Demand prices of other types that may replace it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_demand_of_others: Vec<(InstanceType, Usd)>,
 }
 
 impl Prices {
@@ -70,14 +73,17 @@ impl Prices {
         self.spot.iter().find(|(known, _)| known == instance_type).map(|(_, price)| *price)
     }
 
-    /// Returns the monthly saving of a swap from the old instance to this type.
+    /// Returns the On-Demand price of another type than the old instance's.
     #[must_use]
-    pub fn monthly_saving(&self, instance_type: &InstanceType) -> Option<Usd> {
-        let (before, after) = self.on_demand.zip(self.spot_of(instance_type))?;
-        Some((before - after).per_month())
+    pub fn on_demand_of(&self, instance_type: &InstanceType) -> Option<Usd> {
+        let others = &self.on_demand_of_others;
+        others.iter().find(|(known, _)| known == instance_type).map(|(_, price)| *price)
     }
 
-    /// Returns why a type is not worth a swap, in words.
+    /// Returns why a type is not worth a swap to Spot, in words.
+    ///
+    /// The measure is the On-Demand price of the old instance's type, also for a Spot instance that is to be replaced:
+    /// On-Demand is what it would cost to keep its place without Spot.
     ///
     /// Spot of the old instance's own type never costs more than On-Demand. An unknown price therefore lets
     /// the old instance's own type through, and no other.
@@ -100,10 +106,11 @@ impl Prices {
         };
         let percent = Decimal::from(100_u32.saturating_sub(limits.min_saving_percent)) / Decimal::ONE_HUNDRED;
         (spot.amount() > on_demand.amount() * percent).then(|| {
-            let least = limits.min_saving_percent;
-            format!(
-                "Spot costs ${spot} an hour, not {least} % less than the ${on_demand} of {old_type} On-Demand"
-            )
+            let less = match limits.min_saving_percent {
+                0 => "more than".to_owned(),
+                least => format!("not {least} % less than"),
+            };
+            format!("Spot costs ${spot} an hour, {less} the ${on_demand} of {old_type} On-Demand")
         })
     }
 }
@@ -111,7 +118,7 @@ impl Prices {
 /// The limits that an owner sets to prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The setting `min_saving_percent`.
+    /// The setting `min_saving_percent`; 0 for the replacement of a Spot instance.
     pub min_saving_percent: u32,
     /// The policy's `SpotMaxPrice`, USD an hour.
     pub spot_max_price: Option<Usd>,
@@ -128,7 +135,7 @@ mod tests {
 
     fn prices(on_demand: Option<&str>, spot: &[(&str, &str)]) -> Prices {
         let spot = spot.iter().map(|(kind, price)| (kind.parse().unwrap(), usd(price))).collect();
-        Prices { on_demand: on_demand.map(usd), spot }
+        Prices { on_demand: on_demand.map(usd), spot, ..Prices::default() }
     }
 
     fn refused(prices: &Prices, kind: &str, max: Option<&str>) -> Option<String> {
@@ -143,7 +150,6 @@ mod tests {
         assert_eq!(refused(&known, "m5.large", None), None, "20 % to the cent");
         assert!(refused(&known, "m5.xlarge", None).unwrap().contains("not 20 % less than the $0.100"));
         assert_eq!(refused(&known, "c5.large", None), None);
-        assert_eq!(known.monthly_saving(&"c5.large".parse().unwrap()), Some(usd("51.10")));
     }
 
     #[test]
@@ -151,7 +157,6 @@ mod tests {
         for unknown in [prices(None, &[]), prices(Some("0.1"), &[]), prices(None, &[("m5a.large", "0.01")])] {
             assert_eq!(refused(&unknown, "m5.large", None), None);
             assert!(refused(&unknown, "m5a.large", None).unwrap().contains("not known"));
-            assert_eq!(unknown.monthly_saving(&"m5.large".parse().unwrap()), None);
         }
     }
 
@@ -177,7 +182,8 @@ mod tests {
         fn no_swap_costs_more_than_it_saves(old in 1_u32..10_000, new in 1_u32..20_000, percent in 0_u32..100) {
             let price = |n: u32| Usd::new(Decimal::new(i64::from(n), 4));
             let kind: InstanceType = "c5.large".parse().unwrap();
-            let known = Prices { on_demand: Some(price(old)), spot: vec![(kind.clone(), price(new))] };
+            let spot = vec![(kind.clone(), price(new))];
+            let known = Prices { on_demand: Some(price(old)), spot, ..Prices::default() };
             let limits = Limits { min_saving_percent: percent, spot_max_price: None };
             if known.refusal(&kind, &"m5.large".parse().unwrap(), limits).is_none() {
                 prop_assert!(u64::from(new) * 100 <= u64::from(old) * u64::from(100 - percent));

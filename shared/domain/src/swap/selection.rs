@@ -1,52 +1,20 @@
 //! The choice of the instances of a group that are worth a swap, with a reason for each of the others.
-//! `change` holds the changes that make a swap in progress turn back.
+//! `candidate` is such an instance, `change` holds the changes that make a swap in progress turn back.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-
-use serde::{Deserialize, Serialize};
 
 use crate::ids::{AzId, InstanceId, InstanceType, Region};
 use crate::owners::{kubernetes, service};
 use crate::reason::Reason;
 use crate::risk::pool::Pool;
 use crate::settings::Settings;
+use crate::swap::asked::Asked;
 use crate::swap::belongings::{Given, too_many_tags};
 use crate::swap::group::{Group, Instance, InstanceState, Launch, LaunchSource, Member};
 use crate::swap::group_tags::{BadTag, GroupTags};
-use crate::swap::pricing::{Prices, UsageOperation};
+use crate::swap::market::Market;
+use crate::swap::pricing::Prices;
 use crate::swap::report::NotSwapped;
-use crate::tags::Tags;
-
-/// An On-Demand instance to be replaced, with everything that its launch needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Candidate {
-    /// The instance.
-    pub instance_id: InstanceId,
-    /// The instance's type.
-    pub instance_type: InstanceType,
-    /// The pools that may replace the instance, best first: its own type, then the group's others.
-    pub pools: Vec<Pool>,
-    /// The zone's name in this account.
-    pub availability_zone: String,
-    /// The operation that the instance is billed for, if prices of its kind are known: shared tenancy, no
-    /// Marketplace software.
-    #[serde(default)]
-    pub billed_as: Option<UsageOperation>,
-    /// The prices of the instance and of its pools; empty before the gate has asked.
-    #[serde(default)]
-    pub prices: Prices,
-    /// The pools that are not worth a swap, in words.
-    #[serde(default)]
-    pub not_cheaper: String,
-    /// Ids of the instance's volumes and network interfaces; empty for a node, whose pods bring their own.
-    #[serde(default)]
-    pub holds: BTreeSet<String>,
-    /// The subnet for the replacement: the instance's own while the group still launches into it.
-    pub subnet_id: String,
-    /// The instance's tags; the newcomer inherits them.
-    pub tags: Tags,
-}
-
 /// A group's members, sorted into candidates and skipped ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -80,15 +48,19 @@ pub struct View<'a> {
     pub image_devices: &'a BTreeMap<String, BTreeSet<String>>,
     /// The region.
     pub region: &'a Region,
+    /// The wish that the members are judged for.
+    pub asked: &'a Asked,
 }
 
+mod candidate;
 mod change;
 
+pub use candidate::Candidate;
 pub use change::{Change, changed_before_attach, changed_before_retirement, no_longer_wanted};
 
 type Why = (Reason, String);
 
-/// Sorts the members of a group.
+/// Sorts the members of a group: all of them, or those that the request names, in its order.
 ///
 /// # Errors
 /// A tag of the group that limits us but is malformed: no swap is better than one against its owner's wish.
@@ -96,18 +68,31 @@ pub fn select(view: View<'_>, settings: &Settings) -> Result<Selection, BadTag> 
     let tags = GroupTags::parse(&view.group.tags)?;
     let floor = floor(view.group, view.group.desired, &tags, settings);
     let mut selection = Selection::default();
-    for member in &view.group.members {
-        let verdict = judged(member, view.instances.get(&member.id)).and_then(|instance| {
+    for (id, member) in looked_at(view) {
+        let verdict = member.ok_or_else(|| not_in(view.group)).and_then(|member| {
+            let instance = judged(member, view.instances.get(id), view.asked)?;
             not_a_node(view.group, instance)?;
             candidate(view, member, instance, &tags, settings, MemberKind::Plain)
         });
         match verdict {
             Ok(candidate) => selection.candidates.push(candidate),
-            Err((reason, detail)) => selection.skipped.push(NotSwapped::new(&member.id, reason, detail)),
+            Err((reason, detail)) => selection.skipped.push(NotSwapped::new(id, reason, detail)),
         }
     }
     keep_floor(&mut selection, on_demand(view.group, view.instances), floor);
     Ok(selection)
+}
+
+/// Returns the instances that the request is about: those that it names, else every member.
+fn looked_at(view: View<'_>) -> Vec<(&InstanceId, Option<&Member>)> {
+    match &view.asked.replace {
+        Some(named) => named.ids().iter().map(|id| (id, view.group.member(id))).collect(),
+        None => view.group.members.iter().map(|member| (&member.id, Some(member))).collect(),
+    }
+}
+
+fn not_in(group: &Group) -> Why {
+    (Reason::NotInGroup, format!("it is no member of group {}", group.name))
 }
 
 /// Judges one member that is asked for by its id: a Kubernetes node, or a candidate whose turn has come.
@@ -125,14 +110,16 @@ pub fn select_one(
         .group
         .member(id)
         .ok_or_else(|| (Reason::GroupChanged, format!("it has left group {}", view.group.name)))
-        .and_then(|member| Ok((member, judged(member, view.instances.get(id))?)))
+        .and_then(|member| Ok((member, judged(member, view.instances.get(id), view.asked)?)))
         .and_then(|(member, instance)| {
             if kind == MemberKind::Plain {
                 not_a_node(view.group, instance)?;
             }
             let candidate = candidate(view, member, instance, &tags, settings, kind)?;
-            let floor = floor(view.group, view.group.desired, &tags, settings);
-            above_floor(view.group, view.instances, floor)?;
+            if candidate.lowers_on_demand() {
+                let floor = floor(view.group, view.group.desired, &tags, settings);
+                above_floor(view.group, view.instances, floor)?;
+            }
             Ok(candidate)
         });
     Ok(verdict.map_err(|(reason, detail)| NotSwapped::new(id, reason, detail)))
@@ -176,16 +163,20 @@ fn on_demand(group: &Group, instances: &BTreeMap<InstanceId, Instance>) -> u32 {
 }
 
 /// Returns the instance of a member whose group has nothing against its leaving.
-fn judged<'a>(member: &Member, instance: Option<&'a Instance>) -> Result<&'a Instance, Why> {
-    match instance {
-        None => Err((Reason::InstanceGone, "EC2 does not describe it".to_owned())),
-        Some(_) if !member.serves() => Err((Reason::NotInService, "not InService and healthy".to_owned())),
-        Some(i) if i.is_spot => Err((Reason::AlreadySpot, i.instance_type.to_string())),
-        Some(_) if member.protected => {
-            Err((Reason::ScaleInProtected, "scale-in protection is on".to_owned()))
-        }
-        Some(instance) => Ok(instance),
+fn judged<'a>(member: &Member, instance: Option<&'a Instance>, asked: &Asked) -> Result<&'a Instance, Why> {
+    let Some(instance) = instance else {
+        return Err((Reason::InstanceGone, "EC2 does not describe it".to_owned()));
+    };
+    if !member.serves() {
+        return Err((Reason::NotInService, "not InService and healthy".to_owned()));
     }
+    if let Some(reason) = asked.keeps(instance) {
+        return Err((reason, instance.instance_type.to_string()));
+    }
+    if member.protected {
+        return Err((Reason::ScaleInProtected, "scale-in protection is on".to_owned()));
+    }
+    Ok(instance)
 }
 
 fn candidate(
@@ -203,6 +194,8 @@ fn candidate(
     Ok(Candidate {
         instance_id: instance.id.clone(),
         instance_type: instance.instance_type.clone(),
+        from: instance.market(),
+        to: view.asked.to,
         pools,
         availability_zone: instance.availability_zone.clone(),
         billed_as: instance.billed_as(),
@@ -298,12 +291,23 @@ fn pools(
     let can_launch = |kind: &InstanceType| {
         view.group.launch_of(kind).is_some_and(|launch| !matches!(view.launches.get(&launch), Some(Err(_))))
     };
-    let others = other_types(view.group, tags, settings).into_iter().filter(|t| t != own && can_launch(t));
+    let to = view.asked.to;
+    let others =
+        other_types(view.group, tags, settings, to).into_iter().filter(|t| t != own && can_launch(t));
     let pool = |instance_type| Pool { region: view.region.clone(), az_id: az_id.clone(), instance_type };
-    Ok(std::iter::once(own.clone()).chain(others).map(pool).collect())
+    // The pool of a Spot instance is what is wrong with it.
+    let own_pool = (instance.market() != to).then(|| own.clone());
+    let pools: Vec<Pool> = own_pool.into_iter().chain(others).map(pool).collect();
+    if pools.is_empty() {
+        let detail = format!(
+            "its own pool, {own} in {az_id}, is none for its replacement, and its group allows no other type"
+        );
+        return Err((Reason::NoOtherPool, detail));
+    }
+    Ok(pools)
 }
 
-/// Returns every launch that the members and their possible replacements need.
+/// Returns every launch that the members, as far as they are asked for, and their possible replacements need.
 ///
 /// # Errors
 /// A tag of the group can't be read.
@@ -311,18 +315,21 @@ pub fn launches_of(
     group: &Group,
     instances: &BTreeMap<InstanceId, Instance>,
     settings: &Settings,
+    asked: &Asked,
 ) -> Result<BTreeSet<Launch>, BadTag> {
     let tags = GroupTags::parse(&group.tags)?;
     let own = group.members.iter().filter_map(|member| {
-        let instance = instances.get(&member.id).filter(|i| !i.is_spot)?;
+        let instance = instances.get(&member.id).filter(|i| asked.concerns(i))?;
         member_launch(group, member, &instance.instance_type).ok()
     });
     let mut launches: BTreeSet<Launch> = own.collect();
-    // A group without On-Demand members is judged by its launches all the same.
+    // A group without such members is judged by its launches all the same.
     if launches.is_empty() {
         launches.extend(group.launch_source.clone().map(|source| Launch { source, image_id: None }));
     }
-    launches.extend(other_types(group, &tags, settings).iter().filter_map(|kind| group.launch_of(kind)));
+    launches.extend(
+        other_types(group, &tags, settings, asked.to).iter().filter_map(|kind| group.launch_of(kind)),
+    );
     Ok(launches)
 }
 
@@ -365,13 +372,14 @@ pub fn replacement_launch(
 /// Returns the types that a replacement may have beside the old one's: the group's own overrides, else its
 /// tag, else the setting.
 ///
-/// The setting does not count if the policy selects by attributes: only AWS knows which types have them.
-fn other_types(group: &Group, tags: &GroupTags, settings: &Settings) -> Vec<InstanceType> {
+/// The setting does not count if the policy selects by attributes: only AWS knows which types have them. Nor does it
+/// count for an On-Demand replacement: it lists the types that are worth their Spot price.
+fn other_types(group: &Group, tags: &GroupTags, settings: &Settings, to: Market) -> Vec<InstanceType> {
     let mut types: Vec<InstanceType> = if !group.overrides.is_empty() {
         group.overrides.iter().map(|o| o.instance_type.clone()).collect()
     } else if let Some(types) = &tags.instance_types {
         types.clone()
-    } else if group.requirements.is_none() {
+    } else if group.requirements.is_none() && to.is_spot() {
         settings.instance_types.clone()
     } else {
         Vec::new()
@@ -384,10 +392,20 @@ fn other_types(group: &Group, tags: &GroupTags, settings: &Settings) -> Vec<Inst
     types
 }
 
-/// Keeps `floor` of the `on_demand` serving instances: the last candidates stay.
+/// Keeps `floor` of the `on_demand` serving instances: the last candidates stay. A swap that leaves no On-Demand
+/// instance less does not count.
 fn keep_floor(selection: &mut Selection, on_demand: u32, floor: u32) {
-    let may_go = usize::try_from(on_demand.saturating_sub(floor)).unwrap_or(usize::MAX);
-    let kept = selection.candidates.split_off(may_go.min(selection.candidates.len()));
+    let mut may_go = on_demand.saturating_sub(floor);
+    let (go, kept): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut selection.candidates).into_iter().partition(|candidate| {
+            if !candidate.lowers_on_demand() {
+                return true;
+            }
+            let goes = may_go > 0;
+            may_go = may_go.saturating_sub(1);
+            goes
+        });
+    selection.candidates = go;
     let (reason, detail) = kept_by(floor);
     selection.skipped.extend(kept.iter().map(|c| NotSwapped::new(&c.instance_id, reason, detail.clone())));
 }

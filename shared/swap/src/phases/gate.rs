@@ -1,11 +1,15 @@
 //! Gate: asks about the pools of all candidates in one read. Each candidate keeps only the pools that are clear
 //! and cheaper than its old instance. A candidate without a pool is skipped. Changes nothing; if the gate does not
-//! answer, the run ends with everything as it is.
+//! answer, or is blind here, the run ends with everything as it is.
+//!
+//! A candidate whose replacement is On-Demand has no pool to ask about: it is only priced.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use spot_cloud::launch::gatekeeper::PoolVerdict;
+use spot_cloud::launch::gatekeeper::{GateClosed, PoolVerdict};
+use spot_cloud::tables::swaps::Lease;
+use spot_domain::forwarding::BlindGate;
 use spot_domain::swap::selection::Candidate;
 use spot_domain::words::first_few;
 use spot_domain::{Pool, Reason};
@@ -20,13 +24,18 @@ use crate::work::{Next, Work};
 /// # Errors
 /// The access to the account is unknown.
 pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> {
-    let queue = std::mem::take(&mut work.queue);
-    let pools: BTreeSet<&Pool> = queue.iter().flat_map(|c| &c.pools).collect();
-    let pools: Vec<Pool> = pools.into_iter().cloned().collect();
-    if pools.is_empty() {
+    let launches_spot = work.queue.iter().any(|candidate| candidate.to.is_spot());
+    if launches_spot && let Some(blind) = Refusal::of_blind_gate(work) {
+        refuse_all(work, &blind);
         return Ok(work.next_candidate());
     }
-    let verdicts = match context.gatekeeper.ask(&pools).await {
+    let queue = std::mem::take(&mut work.queue);
+    if queue.is_empty() {
+        return Ok(work.next_candidate());
+    }
+    let pools: BTreeSet<&Pool> = queue.iter().filter(|c| c.to.is_spot()).flat_map(|c| &c.pools).collect();
+    let pools: Vec<Pool> = pools.into_iter().cloned().collect();
+    let verdicts = match ask(context, &pools).await {
         Ok(verdicts) => verdicts,
         Err(closed) => {
             tracing::error!(on = %work.lease.on, "the gate is closed: {closed}");
@@ -63,6 +72,16 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     Ok(work.next_candidate())
 }
 
+async fn ask(context: &Context, pools: &[Pool]) -> Result<Vec<PoolVerdict>, GateClosed> {
+    if pools.is_empty() { Ok(Vec::new()) } else { context.gatekeeper.ask(pools).await }
+}
+
+fn refuse_all(work: &mut Work, refusal: &Refusal) {
+    for candidate in std::mem::take(&mut work.queue) {
+        work.skip(&candidate.instance_id, refusal.reason, &refusal.detail);
+    }
+}
+
 /// The reason why a pool, or all pools of a candidate, may not be launched into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -72,6 +91,18 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// Returns the refusal of every launch where the gate is blind, unless the settings allow launches there.
+    #[must_use]
+    pub fn of_blind_gate(work: &Work) -> Option<Self> {
+        let why = work.blind.as_deref().filter(|_| work.settings.blind_gate == BlindGate::Refuse)?;
+        let Lease { account_id, region, .. } = &work.lease;
+        let detail = format!(
+            "nobody hands the interruptions in account {account_id}, region {region}, to the stack: {why}; or set \
+             blind_gate to allow"
+        );
+        Some(Self { reason: Reason::GateBlind, detail })
+    }
+
     /// Returns the refusal of a verdict that is one.
     pub(crate) fn of(verdict: &PoolVerdict) -> Option<Self> {
         match verdict {
@@ -97,6 +128,9 @@ impl Refusal {
 }
 
 fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Candidate, Option<Refusal>) {
+    if candidate.to.is_on_demand() {
+        return (candidate, None);
+    }
     let refused: Vec<(Pool, Refusal)> = refusals
         .iter()
         .filter(|(pool, _)| candidate.pools.contains(pool))
@@ -110,12 +144,16 @@ fn keep_cleared(mut candidate: Candidate, refusals: &[(&Pool, Refusal)]) -> (Can
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spot_domain::swap::market::Market;
     use spot_domain::swap::pricing::Prices;
+    use spot_domain::swap::report::GateView;
 
     fn candidate(types: &[&str]) -> Candidate {
         Candidate {
             instance_id: "i-12345678".parse().unwrap(),
             instance_type: types[0].parse().unwrap(),
+            from: Market::OnDemand,
+            to: Market::Spot,
             pools: types.iter().map(|t| format!("us-east-1#use1-az6#{t}").parse().unwrap()).collect(),
             availability_zone: "us-east-1a".into(),
             billed_as: None,
@@ -125,6 +163,35 @@ mod tests {
             subnet_id: "subnet-1".into(),
             tags: std::collections::BTreeMap::new(),
         }
+    }
+
+    fn work() -> Work {
+        Work {
+            queue: vec![candidate(&["m5.large"]), candidate(&["m5.large"])],
+            ..serde_json::from_str(include_str!("../../tests/payloads/3fb1158-group-after-launch.json"))
+                .unwrap()
+        }
+    }
+
+    #[test]
+    fn where_the_gate_is_blind_every_candidate_stays_and_the_run_ends() {
+        let mut blind = Work { blind: Some("its rule x is disabled".into()), ..work() };
+        let refusal = Refusal::of_blind_gate(&blind).unwrap();
+        assert!(refusal.detail.contains("its rule x is disabled") && refusal.detail.contains("blind_gate"));
+        refuse_all(&mut blind, &refusal);
+        assert!(blind.queue.is_empty() && blind.skipped.iter().all(|left| left.reason == Reason::GateBlind));
+        assert_eq!((blind.skipped.len(), blind.ended_by), (2, Some(Reason::GateBlind)));
+        assert_eq!(blind.gate_view(), Some(GateView::Blind));
+    }
+
+    #[test]
+    fn a_gate_that_hears_and_one_that_may_be_blind_refuse_nothing() {
+        let hears = work();
+        assert_eq!((Refusal::of_blind_gate(&hears), hears.gate_view()), (None, None));
+        let mut allowed = Work { blind: Some("its rule x is disabled".into()), ..work() };
+        allowed.settings.blind_gate = BlindGate::Allow;
+        assert_eq!(Refusal::of_blind_gate(&allowed), None);
+        assert_eq!(allowed.gate_view(), Some(GateView::Blind), "it is told all the same");
     }
 
     #[test]
@@ -139,5 +206,14 @@ mod tests {
 
         let (_, refused) = keep_cleared(candidate(&["m5.large"]), &refusals);
         assert_eq!(refused.unwrap().detail, "us-east-1#use1-az6#m5.large: poisoned until X");
+    }
+
+    #[test]
+    fn the_poison_of_a_pool_says_nothing_of_on_demand() {
+        let poisoned: Pool = "us-east-1#use1-az6#m5.large".parse().unwrap();
+        let refusals =
+            [(&poisoned, Refusal { reason: Reason::PoolPoisoned, detail: "poisoned until X".into() })];
+        let back = Candidate { from: Market::Spot, to: Market::OnDemand, ..candidate(&["m5.large"]) };
+        assert_eq!(keep_cleared(back.clone(), &refusals), (back, None));
     }
 }

@@ -1,16 +1,18 @@
-//! Launch: one Spot instance for the next candidate, as the group would launch it today, in the same zone, from
-//! the first cleared pool that has capacity. The group's owner is asked again first, and a group that is scaling is
-//! waited for.
+//! Launch: one instance for the next candidate, as the group would launch it today, in the same zone. It is Spot from
+//! the first cleared pool that has capacity, or On-Demand if that was asked for. The group's owner is asked again first,
+//! and a group that is scaling is waited for.
 //!
 //! Records, before the first call: the swap's id, which is the newcomer's tag and the stem of its
-//! ClientTokens; before each further attempt: its number. Undone by: terminating what has one of those ClientTokens.
+//! ClientTokens, and the newcomer's market; before each further attempt: its number. Undone by: terminating what has one of those ClientTokens.
 
 use spot_cloud::ec2::instances;
+use spot_cloud::launch::gatekeeper::PoolVerdict;
 use spot_cloud::tables::swaps::{Entered, Leased, Release};
 use spot_cloud::{CallError, RegionClients};
 use spot_domain::swap::group::{Group, Instance, Launch};
 use spot_domain::swap::group_tags::GroupTags;
 use spot_domain::swap::journal::Journal;
+use spot_domain::swap::market::Market;
 use spot_domain::swap::recovery::End;
 use spot_domain::swap::selection::Candidate;
 use spot_domain::tags::{Tags, inherited};
@@ -21,6 +23,7 @@ use crate::attempts::{Attempts, InPool, closed};
 use crate::before_launch::{LaunchLook, Rest, group_at_rest, look_before_launch};
 use crate::error::StepError;
 use crate::group::{GroupLook, malformed};
+use crate::newcomer::unproven;
 use crate::order::Orders;
 use crate::phases::gate::Refusal;
 use crate::work::{Current, Next, Work};
@@ -44,14 +47,18 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     let candidate = work.queue.remove(0);
     let kind = work.kind.clone();
     let mut journal = Journal::new(&candidate.instance_id, work.lease.since, work.retirement, kind);
+    journal.to = candidate.to;
     let entered = context.swaps.enter(&work.lease, &journal).await?;
     let repeated = matches!(entered, Entered::Again(_));
     if let Entered::Again(earlier) = entered {
         journal = earlier;
     }
+    if let Some(problem) = another_market(&journal, &candidate) {
+        return Err(unproven(&work.lease, &problem).into());
+    }
     let launched = match earlier(&clients, repeated, &journal, &candidate).await? {
         Some((newcomer, pool)) => {
-            Ok(Launched { newcomer, pool, candidate: candidate.clone(), came_from: None })
+            Ok(Launched { newcomer, pool, candidate: candidate.clone(), came_from: None, remark: None })
         }
         None => match refused_or_fit(context, work, &clients, group, rest, candidate.clone()).await? {
             LaunchLook::Refused(refusal) => Err(refusal),
@@ -63,11 +70,12 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         },
     };
     match launched {
-        Ok(Launched { newcomer, pool, candidate, came_from }) => {
+        Ok(Launched { newcomer, pool, candidate, came_from, remark }) => {
             tracing::info!(%newcomer, %pool, replaces = %candidate.instance_id, "launched");
             let deadline = work.wait_at_most(work.settings.health_timeout_seconds);
             let current = Current::new(candidate, journal, newcomer, pool, deadline);
-            work.current = Some(Current { came_from, ..current });
+            let remarks = remark.into_iter().collect();
+            work.current = Some(Current { came_from, remarks, ..current });
             Ok(Next::Proceed)
         }
         // An attempt whose answer was lost may have launched all the same: the rollback looks. It also
@@ -82,6 +90,13 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
             Ok(work.next_candidate())
         }
     }
+}
+
+/// Says that the row and the run name different markets. A row is no order: an On-Demand launch takes the word of the
+/// request, too.
+fn another_market(journal: &Journal, candidate: &Candidate) -> Option<String> {
+    (journal.to != candidate.to)
+        .then(|| format!("its journal goes to {}, and the run to {}", journal.to, candidate.to))
 }
 
 /// A group that never rests ends the run; any other is looked at.
@@ -106,6 +121,8 @@ struct Launched {
     candidate: Candidate,
     /// `None` if an earlier run of the step launched it.
     came_from: Option<Launch>,
+    /// What a person has to know of the newcomer; `None` if an earlier run of the step launched it.
+    remark: Option<String>,
 }
 
 /// What an earlier run of this very step launched before its answer was lost.
@@ -134,8 +151,8 @@ struct Plan<'a> {
     numbered: &'a [Pool],
 }
 
-/// Asks the gate once more, then tries the cleared pools in their order. The inner error is why this candidate is
-/// skipped.
+/// Asks the gate once more if the newcomer is Spot, then tries the pools in their order. The inner error is why this
+/// candidate is skipped.
 async fn launch(
     context: &Context,
     work: &Work,
@@ -144,18 +161,26 @@ async fn launch(
     journal: &mut Journal,
     repeated: bool,
 ) -> Result<Result<Launched, Refusal>, StepError> {
-    let verdicts = match context.gatekeeper.ask(&candidate.pools).await {
-        Ok(verdicts) => verdicts,
-        Err(why) => return Ok(Err(closed(&why))),
+    let verdicts: Vec<Option<PoolVerdict>> = match candidate.to {
+        Market::OnDemand => candidate.pools.iter().map(|_| None).collect(),
+        Market::Spot => {
+            if let Some(blind) = Refusal::of_blind_gate(work) {
+                return Ok(Err(blind));
+            }
+            match context.gatekeeper.ask(&candidate.pools).await {
+                Ok(verdicts) => verdicts.into_iter().map(Some).collect(),
+                Err(why) => return Ok(Err(closed(&why))),
+            }
+        }
     };
     let tags = newcomers_tags(&candidate, look.as_ref(), journal)?;
     let orders = Orders::new(clients, work, &candidate, look, numbered, tags);
     let mut attempts = Attempts::new(context, clients, work, journal, orders, repeated);
-    let cleared = candidate.pools.iter().zip(verdicts);
-    for (pool, verdict) in cleared.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {
+    let pools = candidate.pools.iter().zip(verdicts);
+    for (pool, verdict) in pools.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {
         match attempts.in_pool(pool, verdict).await? {
-            InPool::Launched { newcomer, came_from } => {
-                return Ok(Ok(Launched { newcomer, pool: pool.clone(), candidate, came_from }));
+            InPool::Launched { newcomer, came_from, remark } => {
+                return Ok(Ok(Launched { newcomer, pool: pool.clone(), candidate, came_from, remark }));
             }
             InPool::EndsRun(refusal) => return Ok(Err(refusal)),
             InPool::NextPool => {}
@@ -179,4 +204,22 @@ fn newcomers_tags(
         }
     }
     Ok(tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_says_on_demand_orders_nothing_that_was_not_asked_for() {
+        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
+        let work: Work = serde_json::from_str(payload).unwrap();
+        let Current { candidate, mut journal, .. } = work.current.unwrap();
+        assert_eq!(another_market(&journal, &candidate), None);
+        journal.to = Market::OnDemand;
+        let problem = another_market(&journal, &candidate).unwrap();
+        assert!(problem.contains("goes to On-Demand, and the run to Spot"), "{problem}");
+        let back = Candidate { from: Market::Spot, to: Market::OnDemand, ..candidate };
+        assert_eq!(another_market(&journal, &back), None);
+    }
 }

@@ -27,7 +27,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             return Ok(restored);
         }
     }
-    work.done(current.swapped());
+    work.complete(current);
     let next = work.next_candidate();
     if claim == Claim::Finished {
         return Ok(next);

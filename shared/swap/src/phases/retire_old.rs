@@ -22,7 +22,7 @@ use spot_domain::{InstanceId, Reason};
 use crate::Context;
 use crate::error::StepError;
 use crate::group::members;
-use crate::phases::wait_for_health::{taken_back, undo_if_at_risk};
+use crate::phases::wait_for_health::{taken_back, undo_if_at_risk, why_it_died};
 use crate::work::{Current, Next, Work};
 
 /// The age up to which the check of the owner's wishes is used: as long as a step and its retries may take.
@@ -108,7 +108,7 @@ pub async fn ask_owner(
     // The group may not have noticed yet that the newcomer is dying.
     if !described.get(&current.newcomer).is_some_and(|i| i.state == InstanceState::Running) {
         let why = format!("newcomer {} no longer runs", current.newcomer);
-        return Ok(work.undo(Reason::NewcomerAtRisk, why));
+        return Ok(work.undo(why_it_died(current), why));
     }
     let Some(original) = &current.journal.original else {
         return Err(StepError::Protocol("the journal does not tell how the group was".into()));
@@ -129,7 +129,7 @@ pub async fn ask_owner(
     if let Some(refresh) = groups::active_refresh(&clients.autoscaling, &group.name).await? {
         return Ok(work.undo_for(Change::of_group(refresh)));
     }
-    if let Some(why) = taken_back(clients, &current.newcomer).await? {
+    if let Some(why) = taken_back(clients, current).await? {
         return Ok(work.undo(Reason::NewcomerAtRisk, why));
     }
     current.owner_asked_at = Some(Timestamp::now());

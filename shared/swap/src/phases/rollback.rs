@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use spot_cloud::tables::swaps::{Closed, Leased, Release, SwapsError};
 use spot_domain::swap::journal::{Journal, Stage, SwapId, Undo};
 use spot_domain::swap::recovery::End;
-use spot_domain::swap::report::Swapped;
 use spot_domain::{InstanceId, Reason};
 
 use crate::error::StepError;
@@ -116,7 +115,7 @@ fn nothing_in_progress(work: &mut Work, undo: &Undo, closed: Option<&Closed>) {
     };
     let instance_id = match work.current.take() {
         Some(current) if end_of(&current) == Some(End::Finished) => {
-            work.done(current.swapped());
+            work.complete(&current);
             return finished(work);
         }
         Some(current) => current.candidate.instance_id,
@@ -151,8 +150,8 @@ fn record(
     // The candidate is still in the queue if the Launch's answer was lost.
     work.queue.retain(|candidate| candidate.instance_id != journal.old);
     match (end, newcomer, current) {
-        (End::Finished, Some(new_instance_id), Some(current)) => {
-            work.done(Swapped { new_instance_id, ..current.swapped() });
+        (End::Finished, Some(newcomer), Some(current)) => {
+            work.complete(&Current { newcomer, ..current });
             work.remark(&journal.old, remarks);
         }
         (End::Finished, _, None) if journal.kind.lab().is_some_and(|lab| lab.is_over) => {

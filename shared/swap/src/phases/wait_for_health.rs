@@ -1,4 +1,4 @@
-//! WaitForHealth: the newcomer must run and pass both status checks. Its pool must still be clear, and its group
+//! WaitForHealth: the newcomer must run and pass both status checks. If it is Spot, its pool must still be clear. Its group
 //! must still launch the same. The group must not be scaling: it would take an attach at that moment for its own.
 //! Changes nothing in AWS.
 //!
@@ -9,10 +9,10 @@ use spot_cloud::ec2::instances;
 use spot_cloud::launch::gatekeeper::PoolVerdict;
 use spot_cloud::tables::swaps::{Leased, SwapsError};
 use spot_cloud::{CallError, RegionClients};
+use spot_domain::Reason;
 use spot_domain::swap::group::{Instance, InstanceState};
 use spot_domain::swap::scaling::scaling;
 use spot_domain::swap::selection::Change;
-use spot_domain::{InstanceId, Reason};
 
 use crate::Context;
 use crate::error::StepError;
@@ -37,7 +37,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         Some(i) => match i.state {
             InstanceState::Dead | InstanceState::Stopped => {
                 let why = i.why_it_stopped();
-                let interrupted = why.contains("SpotInstance");
+                let interrupted = current.journal.to.is_spot() && why.contains("SpotInstance");
                 let reason = if interrupted { Reason::NewcomerAtRisk } else { Reason::NewcomerUnhealthy };
                 Err(work.undo(reason, format!("newcomer {newcomer} died while starting: {why}")))
             }
@@ -163,13 +163,24 @@ pub async fn at_risk(
     }
 }
 
-/// Says that EC2 reclaims the newcomer, by its Spot request.
+/// Says that EC2 reclaims the newcomer, by its Spot request. An On-Demand newcomer has none.
 ///
 /// # Errors
 /// The call fails.
-pub async fn taken_back(clients: &RegionClients, newcomer: &InstanceId) -> Result<Option<String>, CallError> {
+pub async fn taken_back(clients: &RegionClients, current: &Current) -> Result<Option<String>, CallError> {
+    if current.journal.to.is_on_demand() {
+        return Ok(None);
+    }
+    let newcomer = &current.newcomer;
     let code = instances::is_taken_back(&clients.ec2, newcomer).await?;
     Ok(code.map(|code| format!("newcomer {newcomer}: its Spot request is {code}")))
+}
+
+/// Returns the reason for a newcomer that no longer runs, and that nobody has explained. A Spot one was interrupted,
+/// most likely.
+#[must_use]
+pub fn why_it_died(current: &Current) -> Reason {
+    if current.journal.to.is_spot() { Reason::NewcomerAtRisk } else { Reason::NewcomerUnhealthy }
 }
 
 /// The last check's result: the gate's verdict on the newcomer's pool, and the newcomer's Spot request.
@@ -184,13 +195,17 @@ enum LastLook {
 
 /// Checks the newcomer's pool, which may have been poisoned since the launch, and its Spot request. In a LAB
 /// account, or below a threshold of several accounts, an interruption poisons nothing; the Spot request shows it.
+/// EC2 takes no On-Demand newcomer back.
 async fn last_look(
     context: &Context,
     clients: &RegionClients,
     current: &Current,
 ) -> Result<LastLook, StepError> {
-    let (pool, newcomer) = (&current.pool, &current.newcomer);
-    if let Some(why) = taken_back(clients, newcomer).await? {
+    if current.journal.to.is_on_demand() {
+        return Ok(LastLook::Clear);
+    }
+    let pool = &current.pool;
+    if let Some(why) = taken_back(clients, current).await? {
         return Ok(LastLook::AtRisk(why));
     }
     Ok(match context.gatekeeper.ask_one(pool).await {

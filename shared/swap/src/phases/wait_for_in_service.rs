@@ -21,7 +21,7 @@ use crate::Context;
 use crate::error::StepError;
 use crate::group::members;
 use crate::phases::retire_old::ask_owner;
-use crate::phases::wait_for_health::at_risk;
+use crate::phases::wait_for_health::{at_risk, why_it_died};
 use crate::work::{Current, Next, Work};
 
 /// The seconds that target groups may take after the warm-up.
@@ -84,7 +84,7 @@ async fn undo_if_dying(
     let described = instances::describe(&clients.ec2, std::slice::from_ref(newcomer)).await?;
     let Some(dead) = described.get(newcomer).filter(|instance| !instance.is_alive()) else { return Ok(None) };
     let why = format!("newcomer {newcomer} no longer runs: {}", dead.why_it_stopped());
-    Ok(Some(work.undo(Reason::NewcomerAtRisk, why)))
+    Ok(Some(work.undo(why_it_died(current), why)))
 }
 
 /// Says what the newcomer still lacks in the eyes of its group; `None` if it serves.

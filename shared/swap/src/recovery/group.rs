@@ -200,7 +200,11 @@ impl GroupRecovery {
     }
 }
 
+/// Returns the pool of a Spot newcomer. An On-Demand one is in none.
 fn pool(instance: &Instance, region: &Region) -> Option<Pool> {
+    if !instance.is_spot {
+        return None;
+    }
     let (az_id, instance_type) = (instance.az_id.clone()?, instance.instance_type.clone());
     Some(Pool { region: region.clone(), az_id, instance_type })
 }

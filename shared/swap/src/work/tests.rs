@@ -1,6 +1,7 @@
 //! Payloads of older releases, and what ends a run.
 
 use super::*;
+use spot_domain::swap::market::Market;
 
 /// What executions of release 3fb1158 handed from one step to the next. An upgrade in the middle of one must not
 /// end it: these stay as they are, and each release adds its own.
@@ -57,15 +58,21 @@ fn several_failures_in_a_row_end_a_run_with_the_last_ones_words() {
     assert_eq!(run.next_candidate(), Next::Report);
 }
 
-#[test]
-fn a_success_begins_the_count_anew_and_a_skip_is_no_failure() {
-    let mut run = work();
-    let done = Swapped {
+fn done() -> Swapped {
+    Swapped {
         old_instance_id: id(8),
         new_instance_id: id(9),
         pool: "us-east-1#use1-az6#m5.large".parse().unwrap(),
+        from: Market::OnDemand,
+        to: Market::Spot,
         monthly_saving_usd: None,
-    };
+    }
+}
+
+#[test]
+fn a_success_begins_the_count_anew_and_a_skip_is_no_failure() {
+    let mut run = work();
+    let done = done();
     for n in 0..3 {
         run.put_back(&id(n), &undo(Reason::NewcomerUnhealthy));
         run.skip(&id(n), Reason::NoCapacity, "none");
@@ -100,6 +107,54 @@ fn a_run_says_how_many_more_it_takes() {
     assert_eq!(run.executions_needed(), Some(4), "65 a run at most");
     run.deferred = 20;
     assert_eq!(run.executions_needed(), None, "one does");
+}
+
+/// A run that has swapped one of three.
+fn cut() -> Work {
+    let mut run = work();
+    let one = run.queue[0].clone();
+    run.queue = vec![one; 2];
+    run.done(done());
+    run.steps = run.settings.steps_per_execution;
+    run
+}
+
+#[test]
+fn a_run_without_room_goes_on_in_another_execution() {
+    let run = cut();
+    assert_eq!(run.next_candidate(), Next::Report);
+    let next = run.continuation().unwrap();
+    assert_eq!(Some(&next.input.asg_name), run.group().ok().map(|(_, name)| name));
+    assert_eq!(next.input.max_swaps.map(NonZeroU32::get), Some(run.max_swaps - 1));
+    assert!(next.name.ends_with("-part2"), "{}", next.name);
+    let mut deferred = Work { steps: 0, queue: Vec::new(), ..cut() };
+    assert_eq!(deferred.continuation(), None, "nothing is left");
+    deferred.deferred = 1;
+    assert!(deferred.continuation().is_some(), "the payload had no room");
+}
+
+#[test]
+fn a_run_that_ends_for_another_reason_is_not_gone_on_with() {
+    let mut has_room = cut();
+    has_room.steps = 1;
+    assert_eq!(has_room.continuation(), None);
+    let mut at_its_limit = cut();
+    at_its_limit.max_swaps = 1;
+    assert_eq!(at_its_limit.continuation(), None);
+    let mut ended = cut();
+    ended.end(Reason::QuotaExceeded, "its words".into());
+    assert_eq!(ended.continuation(), None);
+    let mut idle = cut();
+    idle.swapped.clear();
+    assert_eq!(idle.continuation(), None, "it would go on for ever");
+}
+
+#[test]
+fn a_continuation_names_only_the_members_that_are_left() {
+    let mut run = cut();
+    let (done, left) = (run.swapped[0].old_instance_id.clone(), id(77));
+    run.replace = Some(vec![done, left.clone()].try_into().unwrap());
+    assert_eq!(run.continuation().unwrap().input.replace.unwrap().ids(), [left]);
 }
 
 #[test]
@@ -148,4 +203,27 @@ fn a_hook_of_two_days_is_waited_for_at_a_pace_that_fits_one_execution() {
     assert_eq!(run.pause_seconds, 720);
     run.note_hooks(&[]);
     assert_eq!((run.retirement, run.retire_seconds()), (Retirement::Detach, 3_900));
+}
+
+fn group_at_launch() -> Work {
+    serde_json::from_str(PAYLOADS[1].1).unwrap()
+}
+
+#[test]
+fn a_newcomer_on_demand_is_reported_in_its_market_and_its_pool_is_not_kept() {
+    let mut work = group_at_launch();
+    let mut current = work.current.take().unwrap();
+    work.complete(&current);
+    assert_eq!(work.newcomers().len(), 1, "a Spot newcomer may be interrupted");
+    assert_eq!((work.swapped[0].from, work.swapped[0].to), (Market::OnDemand, Market::Spot));
+    (current.candidate.from, current.candidate.to) = (Market::Spot, Market::OnDemand);
+    current.newcomer = id(7);
+    current.remarks = vec!["its template asks for more".into()];
+    work.complete(&current);
+    assert!(!work.newcomers().contains_key(&id(7)), "no interruption of it poisons a pool");
+    assert_eq!((work.swapped[1].from, work.swapped[1].to), (Market::Spot, Market::OnDemand));
+    assert_eq!(
+        work.remarks,
+        [format!("swap of {}: its template asks for more", current.candidate.instance_id)]
+    );
 }

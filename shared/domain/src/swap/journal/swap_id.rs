@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstanceId, MalformedText};
+use crate::swap::market::Market;
 
 /// The id of one swap of one instance: `<old instance>-<milliseconds>`.
 ///
@@ -43,7 +44,7 @@ impl SwapId {
         self.0.strip_prefix(old.as_str()).is_some_and(|rest| rest.rfind('-') == Some(0))
     }
 
-    /// Returns the ClientToken of one launch attempt.
+    /// Returns the ClientToken of one Spot launch attempt.
     ///
     /// Every attempt has its own token: EC2 refuses the same token with other parameters
     /// (`IdempotentParameterMismatch`).
@@ -52,12 +53,23 @@ impl SwapId {
         format!("{}-{attempt}", self.0)
     }
 
-    /// Returns true if this is the ClientToken of one of the swap's launches. EC2 sets the token once, at the
-    /// launch.
+    /// Returns the ClientToken of one On-Demand launch attempt. No Spot launch of the swap has it.
     #[must_use]
-    pub fn has_token(&self, client_token: &str) -> bool {
-        let attempt = client_token.strip_prefix(self.as_str()).and_then(|rest| rest.strip_prefix('-'));
-        attempt.is_some_and(is_number)
+    pub fn on_demand_token(&self, attempt: usize) -> String {
+        format!("{}-d{attempt}", self.0)
+    }
+
+    /// Returns true if a launch of the swap made an instance of this market with this ClientToken. EC2 sets the token
+    /// once, at the launch.
+    ///
+    /// Each market has tokens of its own: an On-Demand instance never passes for a Spot newcomer.
+    #[must_use]
+    pub fn launched(&self, market: Market, client_token: Option<&str>) -> bool {
+        let rest = client_token.and_then(|token| token.strip_prefix(self.as_str())?.strip_prefix('-'));
+        rest.is_some_and(|attempt| match market {
+            Market::Spot => is_number(attempt),
+            Market::OnDemand => attempt.strip_prefix('d').is_some_and(is_number),
+        })
     }
 
     /// Returns the name of the swap's image. EC2 takes a name once in an account and region, and never
@@ -125,7 +137,8 @@ mod tests {
 
     #[test]
     fn a_launch_is_proven_by_its_client_token_alone() {
-        assert!(swap().has_token(&swap().client_token(0)) && swap().has_token(&swap().client_token(37)));
+        let is_spot = |token: &str| swap().launched(Market::Spot, Some(token));
+        assert!(is_spot(&swap().client_token(0)) && is_spot(&swap().client_token(37)));
         for token in [
             "",
             "i-0123456789abcdef0-1700000000000",
@@ -136,7 +149,20 @@ mod tests {
             "i-0123456789abcdef1-1700000000000-0",
             "i-0123456789abcdef0-1700000000000-0-0",
         ] {
-            assert!(!swap().has_token(token), "{token:?}");
+            assert!(!is_spot(token), "{token:?}");
+        }
+        assert!(!swap().launched(Market::Spot, None));
+    }
+
+    #[test]
+    fn a_token_proves_a_launch_in_its_own_market_alone() {
+        let (spot, on_demand) = (swap().client_token(7), swap().on_demand_token(7));
+        assert!(on_demand.len() <= 64 && on_demand.is_ascii());
+        let launched = |market, token: &str| swap().launched(market, Some(token));
+        assert!(launched(Market::OnDemand, &on_demand));
+        assert!(!launched(Market::OnDemand, &spot) && !launched(Market::Spot, &on_demand));
+        for token in ["", "i-0123456789abcdef0-1700000000000-d", "i-0123456789abcdef0-17000000000001-d0"] {
+            assert!(!launched(Market::OnDemand, token), "{token:?}");
         }
     }
 

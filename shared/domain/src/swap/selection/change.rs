@@ -130,5 +130,8 @@ pub fn no_longer_wanted(
     if let Some(gained) = gained {
         return Some(of_swap((Reason::NotReproducible, format!("instance {old}: {gained}"))));
     }
+    if !candidate.lowers_on_demand() {
+        return None;
+    }
     above_floor(group, instances, floor(group, original.desired, &tags, settings)).err().map(of_swap)
 }

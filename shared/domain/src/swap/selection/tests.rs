@@ -5,7 +5,10 @@ use crate::swap::group::tests::{group_of, id, member, on_demand};
 use crate::swap::group::{AZ_REBALANCE, MemberState, Override, Requirements};
 use crate::swap::group_tags::{INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG, READY_TAG};
 use crate::swap::journal::Original;
+use crate::tags::Tags;
 use proptest::prelude::*;
+
+mod asked;
 
 type Instances = BTreeMap<InstanceId, Instance>;
 
@@ -15,11 +18,25 @@ fn by_id(instances: &[Instance]) -> Instances {
 
 /// Every launch of the group, as one that gives nothing special.
 fn plain_launches(group: &Group, instances: &Instances, settings: &Settings) -> Launches {
-    let launches = launches_of(group, instances, settings).unwrap_or_default();
+    launches_for(group, instances, settings, &Asked::default())
+}
+
+fn launches_for(group: &Group, instances: &Instances, settings: &Settings, asked: &Asked) -> Launches {
+    let launches = launches_of(group, instances, settings, asked).unwrap_or_default();
     launches.into_iter().map(|launch| (launch, Ok(Given::default()))).collect()
 }
 
 fn viewed<T>(
+    group: &Group,
+    instances: &Instances,
+    launches: &Launches,
+    look: impl FnOnce(View<'_>) -> T,
+) -> T {
+    viewed_for(&Asked::default(), group, instances, launches, look)
+}
+
+fn viewed_for<T>(
+    asked: &Asked,
     group: &Group,
     instances: &Instances,
     launches: &Launches,
@@ -36,6 +53,7 @@ fn viewed<T>(
         launches,
         image_devices: &devices,
         region: &region,
+        asked,
     })
 }
 
@@ -43,6 +61,12 @@ fn selected(group: &Group, instances: &[Instance], settings: &Settings) -> Selec
     let instances = by_id(instances);
     let launches = plain_launches(group, &instances, settings);
     viewed(group, &instances, &launches, |view| select(view, settings)).unwrap()
+}
+
+fn selected_for(asked: &Asked, group: &Group, instances: &[Instance], settings: &Settings) -> Selection {
+    let instances = by_id(instances);
+    let launches = launches_for(group, &instances, settings, asked);
+    viewed_for(asked, group, &instances, &launches, |view| select(view, settings)).unwrap()
 }
 
 fn reason_for(change: impl FnOnce(&mut Group, &mut Instance)) -> Option<Reason> {
