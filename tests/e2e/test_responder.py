@@ -156,7 +156,7 @@ def test_an_execution_that_is_stopped_leaves_nothing_raised(aws, enrolled, setti
     assert "by the reconciler" in web.row()["last_summary"]
 
 
-def test_a_member_at_risk_is_replaced_by_the_swap_of_its_group_and_one_of_five_within_an_hour(aws, enrolled):
+def test_a_member_at_risk_is_replaced_by_the_swap_of_its_group_and_no_more_than_the_share_within_an_hour(aws, enrolled):
     web = enrolled(size=3, minimum=3, maximum=4)
     aws.control.instance(web.old[1], set={"InstanceLifecycle": "spot"})
     started = hear(web, web.doomed, REBALANCE)
