@@ -66,6 +66,21 @@ def test_a_swap_that_fails_abroad_is_undone_abroad(aws, registered, web):
     web.assert_rolled_back(execution["output"], "NEWCOMER_UNHEALTHY")
 
 
+def test_the_loop_keeps_a_tagged_group_of_another_account_on_spot(aws, registered, web):
+    aws.clear_memory()
+    aws.settings(poll_seconds=1, launch_visible_after_seconds=1, settle_seconds=0)
+    web.tag_group("spot-optimizer:enabled", "true")
+    aws.control.clear_calls()
+    answer, error = aws.invoke("GroupWatcherFunctionName", {})
+    assert error is None and answer["failed"] == [], (error, answer)
+    (started,) = answer["started"]
+    assert (started["asg_name"], started["account_id"]) == (web.name, OTHER)
+    assert {c["params"]["RoleSessionName"] for c in aws.control.calls(action="AssumeRole")} >= {"spot-optimizer-watch"}
+    web.assert_swapped(aws.wait_execution(started["execution_arn"])["output"])
+    assert "spot-optimizer:last-run" in {t["Key"] for t in web.group.describe()["Tags"]}
+    aws.clear_memory()
+
+
 def test_the_pools_of_another_account_are_told_apart_by_zone_id(aws, registered, web):
     """The other account's us-east-1a is not ours: a pool is a place, not a name."""
     aws.control.shift_zones(OTHER, 5)

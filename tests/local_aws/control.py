@@ -96,6 +96,10 @@ class Control:
         told = {"name": name, "set": fields}
         self._call("POST", "group", told if refreshes is None else {**told, "refreshes": refreshes})
 
+    def launch_events(self, on: bool = True) -> None:
+        """Lets Auto Scaling tell of its launches on the default bus, which invokes the group watcher; off after a reset."""
+        self._call("POST", "launch_events", {"on": on})
+
     def storage(self, resource_id: str, days_old: float | None = None, **fields: Any) -> None:
         """Dates a volume or snapshot back. Sets fields of its description (an address's, too) by their AWS names."""
         told = {"id": resource_id, "set": fields}

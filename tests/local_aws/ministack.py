@@ -23,6 +23,7 @@ from .shapes import Shape
 
 LOG = logging.getLogger("events")
 LOOK_SECONDS = 0.05
+PLAYED = "local.aws."
 ASSUMED_ROLE = re.compile(r"arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/.*")
 
 
@@ -31,6 +32,7 @@ def install() -> None:
     _resolve_values_in_conditions()
     _give_up_on_request()
     buses.install()
+    _take_events_of_played_services()
     deliver = eventbridge._dispatch_to_sns
 
     def deliver_if_allowed(arn: str, payload: Any):
@@ -62,6 +64,21 @@ def _give_up_on_request():
         return invocation.result()
 
     stepfunctions._call_lambda = invoked
+
+
+def _take_events_of_played_services():
+    """EventBridge API, PutEvents: a source of AWS is refused. The services that the endpoint plays put theirs as
+    `local.aws.…`."""
+    put = eventbridge._put_events
+
+    def put_events(data: Shape, allow_aws_source: bool = False):
+        entries = data.get("Entries") or []
+        if entries and all(str(entry.get("Source", "")).startswith(PLAYED) for entry in entries):
+            played = [{**entry, "Source": entry["Source"].removeprefix("local.")} for entry in entries]
+            return put({**data, "Entries": played}, allow_aws_source=True)
+        return put(data, allow_aws_source)
+
+    eventbridge._put_events = put_events
 
 
 def _is_meant(told: Shape, event: Any) -> bool:

@@ -241,6 +241,12 @@ class LocalAws:
         else:
             table.delete_item(Key={"scope": scope})
 
+    def clear_memory(self) -> None:
+        """Makes the loop forget every group."""
+        table = self.table("GroupsTableName")
+        for item in table.scan(ConsistentRead=True)["Items"]:
+            table.delete_item(Key={"group": item["group"]})
+
     def pools(self) -> dict[str, Shape]:
         return {item["pool"]: item for item in self.table("SpotPoolRiskTableName").scan()["Items"]}
 

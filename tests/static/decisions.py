@@ -7,13 +7,13 @@ from local_aws.paths import ACCOUNT, REGION
 
 CLUSTER, NODE, LAB = "ClusterOptimizer", "KubernetesOptimizer", "LabOptimizer"
 RECONCILER, RISK, ENFORCER, SCANNER = "Reconciler", "RiskManager", "SecurityEnforcer", "WasteScanner"
-RESPONDER = "InterruptionResponder"
-FUNCTIONS = [CLUSTER, NODE, LAB, RECONCILER, RISK, ENFORCER, SCANNER, RESPONDER]
+WATCHER, RESPONDER = "GroupWatcher", "InterruptionResponder"
+FUNCTIONS = [CLUSTER, NODE, LAB, RECONCILER, RISK, ENFORCER, SCANNER, WATCHER, RESPONDER]
 # How each function names its sessions in another account.
 SESSIONS = {
     CLUSTER: "spot-optimizer-run-1a2b", NODE: "spot-optimizer-node-1a2b", LAB: "spot-optimizer-lab-1a2b",
     RECONCILER: "spot-optimizer-recovery-1a2b", RISK: "spot-optimizer-risk", ENFORCER: "spot-optimizer-audit",
-    SCANNER: "spot-optimizer-waste", RESPONDER: "spot-optimizer-respond",
+    SCANNER: "spot-optimizer-waste", WATCHER: "spot-optimizer-watch", RESPONDER: "spot-optimizer-respond",
 }  # fmt: skip
 
 LAUNCHERS = [CLUSTER, NODE, LAB]
@@ -100,6 +100,16 @@ EVERYWHERE = [
     ("one more of a group", "autoscaling:SetDesiredCapacity", GROUP, {}, [RESPONDER]),
     ("a process", "autoscaling:SuspendProcesses", GROUP, {}, [CLUSTER, NODE]),
     *[
+        (what, f"autoscaling:{action}", GROUP, keys, who)
+        for action in ("CreateOrUpdateTags", "DeleteTags")
+        for what, keys, who in (
+            ("a run in tags", {"aws:TagKeys": ["spot-optimizer:last-run", "spot-optimizer:last-error"]}, [CLUSTER]),
+            ("another tag", {"aws:TagKeys": ["spot-optimizer:enabled"]}, NOBODY),
+            ("another tag beside it", {"aws:TagKeys": ["spot-optimizer:last-run", "team"]}, NOBODY),
+            ("tags that are not told", {}, NOBODY),
+        )
+    ],
+    *[
         ("a group", f"autoscaling:{action}", GROUP, {}, NOBODY)
         for action in ("CreateAutoScalingGroup", "DeleteAutoScalingGroup", "SetInstanceProtection")
     ],
@@ -180,30 +190,30 @@ EVERYWHERE = [
     *[
         ("look", action, "*", {}, who)
         for action, who in {
-            "autoscaling:DescribeAutoScalingGroups": [*GROUPS, RESPONDER],
-            "autoscaling:DescribeInstanceRefreshes": [*LAUNCHERS, RESPONDER],
-            "autoscaling:DescribeLaunchConfigurations": LAUNCHERS,
-            "autoscaling:DescribeLifecycleHooks": LAUNCHERS,
+            "autoscaling:DescribeAutoScalingGroups": [*GROUPS, WATCHER, RESPONDER],
+            "autoscaling:DescribeInstanceRefreshes": [*LAUNCHERS, WATCHER, RESPONDER],
+            "autoscaling:DescribeLaunchConfigurations": [*LAUNCHERS, WATCHER],
+            "autoscaling:DescribeLifecycleHooks": [*LAUNCHERS, WATCHER],
             "autoscaling:DescribeScheduledActions": LAUNCHERS,
             "ec2:DescribeAddresses": [LAB, RECONCILER, SCANNER],
-            "ec2:DescribeAvailabilityZones": [*LAUNCHERS, RISK],
-            "ec2:DescribeImages": [*SWAPS, SCANNER],
-            "ec2:DescribeInstances": [*SWAPS, RISK, ENFORCER, RESPONDER],
+            "ec2:DescribeAvailabilityZones": [*LAUNCHERS, RISK, WATCHER],
+            "ec2:DescribeImages": [*SWAPS, SCANNER, WATCHER],
+            "ec2:DescribeInstances": [*SWAPS, RISK, ENFORCER, WATCHER, RESPONDER],
             "ec2:DescribeInstanceCreditSpecifications": [LAB, RECONCILER],
             "ec2:DescribeInstanceStatus": SWAPS,
             "ec2:DescribeInstanceTypes": [LAB, RECONCILER],
-            "ec2:DescribeLaunchTemplateVersions": LAUNCHERS,
+            "ec2:DescribeLaunchTemplateVersions": [*LAUNCHERS, WATCHER],
             "ec2:DescribeSnapshots": [LAB, RECONCILER, SCANNER],
-            "ec2:DescribeRegions": [ENFORCER, SCANNER],
+            "ec2:DescribeRegions": [ENFORCER, SCANNER, WATCHER],
             "ec2:DescribeSpotInstanceRequests": [*LAUNCHERS, RISK],
             "ec2:DescribeSpotPriceHistory": LAUNCHERS,
-            "ec2:DescribeSubnets": LAUNCHERS,
+            "ec2:DescribeSubnets": [*LAUNCHERS, WATCHER],
             "ec2:DescribeVolumes": [LAB, RECONCILER, SCANNER],
             "ec2:ListImagesInRecycleBin": [SCANNER],
             "ec2:ListSnapshotsInRecycleBin": [SCANNER],
             "ec2:ListVolumesInRecycleBin": [SCANNER],
-            "elasticloadbalancing:DescribeTargetGroups": SWAPS,
-            "elasticloadbalancing:DescribeTargetHealth": [*SWAPS, RESPONDER],
+            "elasticloadbalancing:DescribeTargetGroups": [*SWAPS, WATCHER],
+            "elasticloadbalancing:DescribeTargetHealth": [*SWAPS, WATCHER, RESPONDER],
             "ec2:GetConsoleOutput": NOBODY,
             "ec2:GetPasswordData": NOBODY,
         }.items()
@@ -224,7 +234,7 @@ AT_HOME = [
     ],
     *[
         (name, f"dynamodb:{action}", table(name), {}, NOBODY)
-        for name in ("Swaps", "InstanceAuth", "SpotPoolRisk", "Sightings", "WasteResource")
+        for name in ("Swaps", "InstanceAuth", "SpotPoolRisk", "Sightings", "WasteResource", "Groups")
         for action in ("DeleteItem", "DeleteTable", "UpdateTable", "PutResourcePolicy")
     ],
     ("a lease", "dynamodb:UpdateItem", table("Swaps"), {}, [*SWAPS, RESPONDER]),
@@ -233,26 +243,30 @@ AT_HOME = [
     ("the pools of newcomers", "dynamodb:BatchWriteItem", table("Swaps"), {"dynamodb:LeadingKeys": ["newcomer#a", "newcomer#b"]}, GROUPS),
     ("a lease beside them", "dynamodb:BatchWriteItem", table("Swaps"), {"dynamodb:LeadingKeys": ["newcomer#a", "arn:aws:autoscaling:b"]}, NOBODY),
     ("what a swap launched", "dynamodb:GetItem", table("Swaps"), {}, [*SWAPS, RISK, RESPONDER]),
+    ("many leases", "dynamodb:BatchGetItem", table("Swaps"), {}, [WATCHER]),
+    ("the memory of the loop", "dynamodb:UpdateItem", table("Groups"), {}, [WATCHER]),
+    ("the memory of the loop", "dynamodb:Scan", table("Groups"), {}, [WATCHER]),
     ("a verdict", "dynamodb:UpdateItem", table("InstanceAuth"), {}, [ENFORCER]),
     ("a pool", "dynamodb:UpdateItem", table("SpotPoolRisk"), {}, [RISK]),
-    ("the gate", "dynamodb:BatchGetItem", table("SpotPoolRisk"), {}, LAUNCHERS),
+    ("the gate", "dynamodb:BatchGetItem", table("SpotPoolRisk"), {}, [*LAUNCHERS, WATCHER]),
     ("a sighting", "dynamodb:UpdateItem", table("Sightings"), {}, [RISK]),
     ("a finding", "dynamodb:PutItem", table("WasteResource"), {}, [SCANNER]),
     ("the registry", "dynamodb:GetItem", table("Accounts"), {}, FUNCTIONS),
     ("the settings", "dynamodb:BatchGetItem", table("Settings"), {}, FUNCTIONS),
     ("an optimizer", "lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-ClusterOptimizerFunction-1ABC2DEF3GHI", {}, NOBODY),
     ("its code", "lambda:UpdateFunctionCode", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-ClusterOptimizerFunction-1ABC2DEF3GHI", {}, NOBODY),
-    ("an execution", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:ClusterSwapStateMachine", {}, [RESPONDER]),
-    ("an execution", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:spot-optimizer-interruptions", {}, [RESPONDER]),
-    ("an execution of a node swap", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:NodeSwapStateMachine", {}, NOBODY),
-    ("an execution", "states:DescribeExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:ClusterSwapStateMachine:1a2b", {}, [RECONCILER]),
+    ("an execution", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:ClusterSwapStateMachine", {}, [WATCHER, RESPONDER]),
+    ("an answer", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:spot-optimizer-interruptions", {}, [RESPONDER]),
+    ("an execution of others", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:payments", {}, NOBODY),
+    ("an execution", "states:DescribeExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:ClusterSwapStateMachine:1a2b", {}, [RECONCILER, WATCHER]),
+    ("an execution", "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:ClusterSwapStateMachine:1a2b", {}, NOBODY),
     ("an execution of others", "states:DescribeExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:payments:1a2b", {}, NOBODY),
     # Lambda delivers what failed in the name of a function that events or schedules invoke.
-    ("what failed", "sqs:SendMessage", QUEUE, {}, [RECONCILER, RISK, ENFORCER, SCANNER, RESPONDER]),
+    ("what failed", "sqs:SendMessage", QUEUE, {}, [RECONCILER, RISK, ENFORCER, SCANNER, WATCHER, RESPONDER]),
     ("what failed", "sqs:ReceiveMessage", QUEUE, {}, NOBODY),
-    ("the alerts", "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:AlertsTopic", {}, [RISK, ENFORCER, SCANNER, RESPONDER]),
+    ("the alerts", "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:AlertsTopic", {}, [RISK, ENFORCER, SCANNER, WATCHER, RESPONDER]),
     ("another topic", "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:payments", {}, NOBODY),
-    ("our events", "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default", {"events:source": "spot-optimizer"}, [ENFORCER, SCANNER, RESPONDER]),
+    ("our events", "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default", {"events:source": "spot-optimizer"}, [ENFORCER, SCANNER, WATCHER, RESPONDER]),
     ("reports", "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/spot-optimizer-reports", {"events:source": "spot-optimizer"}, NOBODY),
     ("events of others", "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default", {"events:source": "payments"}, NOBODY),
     ("prices", "pricing:GetProducts", "*", {}, [*LAUNCHERS, ENFORCER, SCANNER]),

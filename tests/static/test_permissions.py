@@ -25,6 +25,7 @@ from decisions import (
     ROLE,
     SESSIONS,
     TO_EC2,
+    WATCHER,
     table,
 )  # fmt: skip
 from local_aws.paths import ACCOUNT, REGION, ROOT
@@ -84,11 +85,16 @@ EXPECTED_OF_OTHERS = {
         "lambda:InvokeFunction",
         f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-ClusterOptimizerFunction-1ABC2DEF3GHI",
     ): {"ClusterSwapStateMachineRole"},
+    (
+        "states:StartExecution",
+        f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:ClusterSwapStateMachine",
+    ): {"ClusterSwapStateMachineRole"},
     ("dynamodb:BatchGetItem", table("SpotPoolRisk")): {"HubReaderRole"},
     ("sqs:SendMessage", QUEUE): {
         "RiskManagerFunctionCleanUpRole",
         "RiskManagerFunctionMeasureRole",
         "ReconcilerFunctionSweepRole",
+        "GroupWatcherFunctionSweepRole",
         "SecurityEnforcerFunctionAuditRole",
         "WasteScannerFunctionDailyRole",
     },
@@ -174,7 +180,7 @@ def test_who_asks_the_hub_and_nobody_else_knows_where_it_is(kind):
     """The hub's role asks for the external id: no environment without a use for it has it."""
     reader = MEMBER["HubReaderRoleArn"]
     askers = {name for name, role in functions_at_home("member").items() if role.may("sts:AssumeRole", reader, {"sts:ExternalId": "herd"})}
-    assert askers == set(LAUNCHERS)
+    assert askers == {*LAUNCHERS, WATCHER}
     for name in FUNCTIONS:
         variables = stack(kind).of_type("AWS::Lambda::Function")[f"{name}Function"]["Environment"]["Variables"]
         hub = {variable for variable in variables if variable.startswith("HUB_")}

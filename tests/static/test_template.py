@@ -63,7 +63,7 @@ def test_no_resource_has_a_name_that_a_second_stack_would_want_too(made):
 
 def test_no_schedule_has_a_name(made):
     schedules = made.of_type("AWS::Scheduler::Schedule")
-    assert len(schedules) == 5
+    assert len(schedules) == 6
     assert [name for name, schedule in schedules.items() if "Name" in schedule] == []
 
 
@@ -128,7 +128,9 @@ def test_silence_rings_where_schedules_run():
 
     assert silent(SchedulesEnabled="false") == []
     watched = {a["Dimensions"][0]["Value"]["Ref"]: a["Period"] * a["EvaluationPeriods"] for a in silent()}
-    assert watched == {"ReconcilerFunction": 1800, "SecurityEnforcerFunction": 10800, "WasteScannerFunction": 172800}
+    assert watched == {
+        "GroupWatcherFunction": 3600, "ReconcilerFunction": 1800, "SecurityEnforcerFunction": 10800, "WasteScannerFunction": 172800,
+    }  # fmt: skip
     for alarm in silent():
         assert (alarm["TreatMissingData"], alarm["ComparisonOperator"]) == ("breaching", "LessThanThreshold")
         assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 1)
@@ -139,6 +141,22 @@ def test_silence_rings_where_schedules_run():
 def test_one_parameter_stops_all_schedules(enabled, state):
     schedules = stack(SchedulesEnabled=enabled).of_type("AWS::Scheduler::Schedule").values()
     assert {s["State"] for s in schedules} == {state}
+
+
+@pytest.mark.parametrize("continuous, state", [("true", "ENABLED"), ("false", "DISABLED")])
+def test_one_parameter_switches_the_loop_off_and_nothing_else(continuous, state):
+    rendered = stack(Continuous=continuous)
+    of_watcher = lambda name: name.startswith("GroupWatcher") or name == "ForwardedLaunchesRule"  # noqa: E731
+    watchers = lambda kind: {n: r["State"] for n, r in rendered.of_type(kind).items() if of_watcher(n)}  # noqa: E731
+    assert watchers("AWS::Scheduler::Schedule") == {"GroupWatcherFunctionSweep": state}
+    launches = ("GroupWatcherFunctionInstanceLaunched", "ForwardedLaunchesRule")
+    assert watchers("AWS::Events::Rule") == dict.fromkeys(launches, state)
+    others = [*rendered.of_type("AWS::Scheduler::Schedule").items(), *rendered.of_type("AWS::Events::Rule").items()]
+    assert {r.get("State", "ENABLED") for n, r in others if not of_watcher(n)} == {"ENABLED"}
+    silent = "GroupWatcherFunction" in str(
+        [a for a in rendered.of_type("AWS::CloudWatch::Alarm").values() if a["MetricName"] == "Invocations"]
+    )
+    assert silent is (continuous == "true"), "a loop that is switched off is not silent by mistake"
 
 
 def test_unauthorised_instances_ring_in_the_hour_in_which_they_are_found(made):
@@ -153,7 +171,7 @@ def test_unauthorised_instances_ring_in_the_hour_in_which_they_are_found(made):
 
 def test_tables_outlive_the_stack_but_not_a_failed_first_deployment(made):
     tables = {n: r for n, r in made.resources.items() if r["Type"] == "AWS::DynamoDB::Table"}
-    assert len(tables) == 7
+    assert len(tables) == 8
     for name, table in tables.items():
         assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain"), name
         assert table["Properties"]["DeletionProtectionEnabled"] is False, name  # Else it could not be taken away again.
@@ -320,7 +338,7 @@ LOOKS = {
 
 def test_what_a_function_looks_at_here_it_may_look_at_in_another_account():
     roles = stack().of_type("AWS::IAM::Role")
-    (elsewhere,) = account_role().of_type("AWS::IAM::Role").values()
+    elsewhere = account_role().of_type("AWS::IAM::ManagedPolicy")["LooksPolicy"]
     for function, looks in LOOKS.items():
         assert looks <= {action for action, _ in _rights(roles[f"{function}Role"])}, function
         assert looks <= {action for action, _ in _rights(elsewhere)}, function

@@ -10,7 +10,8 @@ pub const SOURCE: &str = "spot-optimizer";
 pub const DRILL_SOURCE: &str = "spot-optimizer.drill";
 /// The `source` of EC2's events.
 pub const EC2_SOURCE: &str = "aws.ec2";
-const AUTO_SCALING_SOURCE: &str = "aws.autoscaling";
+/// The `source` of Auto Scaling's events.
+pub const AUTO_SCALING_SOURCE: &str = "aws.autoscaling";
 const STATES_SOURCE: &str = "aws.states";
 
 const DEFAULT_BUS: &str = "default";
@@ -21,6 +22,7 @@ const REPORTS_BUS: &str = "`<stack>-reports` of the member, then `<stack>-hub` o
 const SECURITY_ENFORCER: &str = "security enforcer";
 const WASTE_SCANNER: &str = "waste scanner";
 const RESPONDER: &str = "interruption responder";
+const GROUP_WATCHER: &str = "group watcher";
 const YOURS: &str = "your rules";
 
 /// An event, as the reference lists it.
@@ -200,6 +202,36 @@ events! {
             if_asked("region", "the region that is scanned"),
         ],
     }
+    /// The loop has started a swap of an enrolled group.
+    SwapStarted = "Swap Started" {
+        source: SOURCE,
+        sender: GROUP_WATCHER,
+        bus: DEFAULT_BUS,
+        reader: YOURS,
+        detail: &[
+            always("account_id", "the account of the group"),
+            always("region", "its region"),
+            always("asg_name", "the group"),
+            always("execution_arn", "the execution"),
+            DetailField { name: "instance_id", only_if: Some("if a node is swapped"), doc: "the node's instance" },
+        ],
+    }
+    /// The loop has something to swap in an enrolled group, and does not start it now. Told once for each reason; what a
+    /// person must repair is told once a day.
+    SwapDeferred = "Swap Deferred" {
+        source: SOURCE,
+        sender: GROUP_WATCHER,
+        bus: DEFAULT_BUS,
+        reader: YOURS,
+        detail: &[
+            always("account_id", "the account of the group"),
+            always("region", "its region"),
+            always("asg_name", "the group"),
+            always("reason", "the code of the [deferral](reasons.md#deferrals-of-the-loop)"),
+            always("detail", "the reason in words"),
+            if_known("not_before", "the earliest time of a start, RFC 3339"),
+        ],
+    }
     /// An interruption or rebalance recommendation of a member of an enrolled group, or of an instance that a swap
     /// launched, was answered.
     InterruptionAnswered = "Interruption Answered" {
@@ -236,8 +268,6 @@ events! {
     }
 }
 
-const LAUNCHED: &[DetailField] =
-    &[always("AutoScalingGroupName", "the group"), always("EC2InstanceId", "the instance")];
 const NOTICE: &[DetailField] = &[always("instance-id", "the instance; its type and zone are looked up")];
 
 events! {
@@ -253,9 +283,17 @@ events! {
     RebalanceRecommendation = "EC2 Instance Rebalance Recommendation" {
         source: EC2_SOURCE, sender: "EC2", bus: NOTICES_BUS, reader: "risk manager, interruption responder", detail: NOTICE,
     }
-    /// A group has launched an instance, or one was attached to it. `account.yaml` forwards the event.
+    /// An Auto Scaling group has launched an instance, or attached one. The group watcher looks at the group if it is
+    /// enrolled.
     InstanceLaunched = "EC2 Instance Launch Successful" {
-        source: AUTO_SCALING_SOURCE, sender: "Auto Scaling", bus: NOTICES_BUS, reader: YOURS, detail: LAUNCHED,
+        source: AUTO_SCALING_SOURCE,
+        sender: "Auto Scaling",
+        bus: NOTICES_BUS,
+        reader: GROUP_WATCHER,
+        detail: &[
+            always("AutoScalingGroupName", "the group"),
+            always("EC2InstanceId", "the instance; one that is Spot starts nothing"),
+        ],
     }
     /// An execution of a swap has ended. The reconciler finishes or undoes its swap if it died; a rule alerts people if
     /// it is stuck.

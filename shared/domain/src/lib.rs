@@ -1,10 +1,11 @@
 //! The rules of Spot Optimizer: pools and their poison, the choice of instances to swap, the recovery of a
 //! swap that died. Values in, decisions out.
 //!
-//! A folder for each subject: [`swap`], [`response`], [`risk`], [`waste`], [`audit`]. The other modules are the ground that all of them stand on.
+//! A folder for each subject: [`swap`], [`response`], [`risk`], [`waste`], [`audit`], [`watch`]. The other modules are the ground that all of them stand on.
 //! The crate never does I/O and depends on no SDK, so that its tests run in milliseconds.
 
 pub mod audit;
+pub mod enrolment;
 pub mod environment;
 pub mod events;
 pub mod forwarding;
@@ -21,6 +22,7 @@ pub mod settings;
 pub mod swap;
 pub mod tags;
 pub mod waste;
+pub mod watch;
 pub mod words;
 
 pub use environment::EnvironmentType;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use crate::enrolment::Enrolment;
 use crate::events::AwsEvent;
 use crate::forwarding::BlindGate;
 use crate::ids::{AccountId, ClusterName, InstanceType, Region};
@@ -20,8 +21,8 @@ mod values;
 
 pub use values::parse_instance_types;
 use values::{
-    BLIND_GATES, Booleans, GROUP_MARKS, INSTANCE_TYPES, KUBECONFIG_SECRETS, OLD_INSTANCES, OWNER_MARKS,
-    STORAGE_MARKS, Shown, TAG_KEYS, Values,
+    BLIND_GATES, Booleans, ENROLMENTS, GROUP_MARKS, INSTANCE_TYPES, KUBECONFIG_SECRETS, OLD_INSTANCES,
+    OWNER_MARKS, STORAGE_MARKS, Shown, TAG_KEYS, Values,
 };
 
 /// One setting, as the reference lists it.
@@ -153,6 +154,18 @@ settings! {
     evict_unmanaged: bool = false, in Booleans;
     /// The secret (ARN or name) that holds the kubeconfig of each cluster that is not EKS.
     kubeconfig_secrets: BTreeMap<ClusterName, String> = BTreeMap::new(), in KUBECONFIG_SECRETS;
+
+    /// The groups that the [loop](../groups.md) keeps on Spot: those with the tag `spot-optimizer:enabled=true`
+    /// (`opt-in`), or all but those with `false` (`opt-out`).
+    enrolment: Enrolment = Enrolment::OptIn, in ENROLMENTS;
+    /// Seconds from the launch of an On-Demand member until the loop starts a swap of its group.
+    settle_seconds: u32 = 300, in 0..=86_400;
+    /// Executions of the loop that run at the same time, over all accounts and regions of the stack.
+    max_groups_at_once: u32 = 5, in 1..=500;
+    /// Failed runs in a row after which the loop leaves a group alone.
+    max_failed_runs: u32 = 5, in 1..=100;
+    /// `true` lets a swap write the tags `spot-optimizer:last-run` and `spot-optimizer:last-error` on its group.
+    write_group_tags: bool = true, in Booleans;
 
     /// The end of the old instance after a lab swap. `terminate` holds only with `capture_image`.
     lab_old_instance: OldInstance = OldInstance::Stop, in OLD_INSTANCES;

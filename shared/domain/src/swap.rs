@@ -17,5 +17,6 @@ pub mod pricing;
 pub mod proof;
 pub mod recovery;
 pub mod report;
+pub mod run_tags;
 pub mod scaling;
 pub mod selection;

@@ -8,8 +8,6 @@ use crate::ids::ClusterName;
 pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "SpotOptimizer");
 /// The key of the tag that holds the swap's id on a newcomer, so that it is found again after any failure.
 pub const SWAP_TAG: &str = "spot-optimizer:swap";
-/// The tag that enrols a group (`true`), or keeps it out (`false`).
-pub const ENABLED_TAG: &str = "spot-optimizer:enabled";
 /// The tag that AWS sets on every member of a group, and removes on detach.
 pub const GROUP_NAME_TAG: &str = "aws:autoscaling:groupName";
 /// The tag of a managed node group's members. It authorises under any settings.

@@ -16,6 +16,7 @@ use spot_domain::events::{AwsEvent, DeclaredEvent, DetailField, OwnEvent};
 use spot_domain::metrics::{Metric, NAMESPACE};
 use spot_domain::reason::{Ends, Reason};
 use spot_domain::settings::Settings;
+use spot_domain::watch::Deferral;
 
 const HOW: &str = "UPDATE_REFERENCE=1 cargo test -p spot-domain reference";
 const END: &str = "<!-- end of the generated lines -->\n";
@@ -76,7 +77,12 @@ fn the_reference_of_reasons_is_what_the_code_declares() {
         };
         [code(reason.code()), reason.doc().to_owned(), reason.way_out().to_owned(), ends.to_owned()]
     });
-    hold("reasons.md", &table(["code", "meaning", "way out", "ends the run"], rows));
+    let reasons = table(["code", "meaning", "way out", "ends the run"], rows);
+    let row = |reason: &Deferral| [code(reason.code()), reason.doc().to_owned(), reason.way_out().to_owned()];
+    let deferrals = table(["code", "meaning", "way out"], Deferral::ALL.iter().map(row));
+    let told = "Why the loop does not start a swap of an enrolled group now. The answer of the group watcher, the event \
+        [`Swap Deferred`](events.md) and the group's row in the Groups table have the code.";
+    hold("reasons.md", &format!("{reasons}## Deferrals of the loop\n\n{told}\n\n{deferrals}"));
 }
 
 #[test]

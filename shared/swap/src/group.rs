@@ -8,6 +8,7 @@ use spot_cloud::ec2::{images, instances, subnets};
 use spot_cloud::launch::launcher::Blueprint;
 use spot_cloud::launch::template::TemplateRef;
 use spot_cloud::launch::{configuration, template};
+use spot_cloud::load_balancing::targets;
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::ids::{InstanceId, Region};
 use spot_domain::settings::Settings;
@@ -17,7 +18,7 @@ use spot_domain::swap::fitness::{Hook, unfit};
 use spot_domain::swap::group::{Group, Instance, Launch, LaunchSource};
 use spot_domain::swap::market::Market;
 use spot_domain::swap::selection::{
-    Change, Launches, View, Zones, launches_of, member_launch, replacement_launch,
+    Change, Launches, Selection, View, Zones, launches_of, member_launch, replacement_launch, select,
 };
 use spot_domain::{BadTag, Reason, Usd};
 
@@ -144,6 +145,68 @@ impl GroupLook {
         let of_launches = || self.resolved.values().filter_map(|r| r.as_ref().ok()?.spot_max_price).min();
         self.group.spot_max_price.or_else(of_launches)
     }
+}
+
+/// A group that may be swapped, and the members that a swap would replace.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The group's lifecycle hooks.
+    pub hooks: Vec<Hook>,
+    /// The group and its members.
+    pub look: GroupLook,
+    /// The members, sorted.
+    pub selection: Selection,
+}
+
+/// Decides what of a group may be swapped. Changes nothing.
+///
+/// # Errors
+/// The group may not be swapped ([`StepError::GroupNotSupported`], [`StepError::GroupBusy`]), or a call fails.
+pub async fn plan(
+    clients: &RegionClients,
+    region: &Region,
+    settings: &Settings,
+    group: Group,
+    asked: &Asked,
+) -> Result<Plan, StepError> {
+    let hooks = refuse_unfit(clients, &group).await?;
+    let mut look = look(clients, region, settings, group, asked).await?;
+    note_addresses(clients, &mut look).await?;
+    note_requests(clients, &mut look).await?;
+    let selection = select(look.view(), settings).map_err(|bad| malformed(&look.group, &bad))?;
+    Ok(Plan { hooks, look, selection })
+}
+
+/// Notes the members that a target group has by their address, which no replacement can have.
+async fn note_addresses(clients: &RegionClients, look: &mut GroupLook) -> Result<(), StepError> {
+    let asked = &look.asked;
+    let concerned = look.instances.values().filter(|instance| asked.concerns(instance));
+    if concerned.clone().next().is_none() {
+        return Ok(());
+    }
+    let found = targets::by_others(&clients.elbv2, concerned, &look.group.target_group_arns).await?;
+    for (id, name) in found.by_address {
+        if let Some(instance) = look.instances.get_mut(&id) {
+            instance.belongings.by_address_in = Some(name);
+        }
+    }
+    Ok(())
+}
+
+/// Notes the Spot members whose request would launch another instance in their place.
+async fn note_requests(clients: &RegionClients, look: &mut GroupLook) -> Result<(), StepError> {
+    let is_concerned = |instance: &&Instance| instance.is_spot && look.asked.concerns(instance);
+    let spot: Vec<InstanceId> =
+        look.instances.values().filter(is_concerned).map(|instance| instance.id.clone()).collect();
+    for (id, request) in instances::persistent_requests(&clients.ec2, &spot).await? {
+        if let Some(instance) = look.instances.get_mut(&id) {
+            let why = format!(
+                "its Spot request {request} is persistent: EC2 would launch another instance in its place; cancel the request first"
+            );
+            instance.belongings.other.get_or_insert(why);
+        }
+    }
+    Ok(())
 }
 
 /// Describes a whole group: every member, and every launch that could replace a member as it is asked for.

@@ -13,7 +13,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
 from ..shapes import Call, Shape, WSGIApp
-from . import account, autoscaling, ec2, elb, interfaces, kubernetes, launches, lifecycle, scaling, scheduled, stale, standalone
+from . import account, autoscaling, ec2, elb, interfaces, kubernetes, launches, lifecycle, notices, scaling, scheduled, stale, standalone
 from .control import Control
 from .eks import AUTHENTICATOR
 from .forwarder import Forwarder
@@ -96,6 +96,7 @@ def serve(ec2_port: int, forward_port: int, ministack_port: int) -> None:
     for part in (ec2, launches, elb, lifecycle, scaling, scheduled, autoscaling, stale, standalone, interfaces, account, AUTHENTICATOR):
         part.install()
     calls, faults, identities = Calls(), Faults(), Identities(ministack_port)
+    notices.start(identities)
     permissions = Permissions(identities)
     control, cluster = Control(calls, faults, identities), kubernetes.KubernetesControl(permissions)
     forwarded = Recorder(Forwarder(ministack_port, identities), calls, faults, identities)

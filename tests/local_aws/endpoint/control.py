@@ -32,6 +32,7 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
                                          lifecycle_state?, health_status?,
                                          set?: {"Placement.Tenancy": "host", "UsageOperation": "RunInstances:0002", …}}
     POST   /_local/group                {name, set: {"Operator": {…}, "WarmPoolConfiguration": {…}}, refreshes?: [{…}]}
+    POST   /_local/launch_events        {on}: Auto Scaling tells of launches and attaches on the default bus (`notices.py`)
     POST   /_local/storage              {id: vol-…|snap-…|eipalloc-…, days_old?, set?: {"Operator": {…}, …}}
     POST   /_local/recycle_bin          {id: ami-…|snap-…|vol-…, leaves: its exit time | null: it has left the bin}
     POST   /_local/zones                {account, shift}: its zone names stand for other zones, as AWS has it
@@ -111,6 +112,9 @@ class Control:
 
     def post_zones(self, told: Shape) -> None:
         WORLD.zone_shift[told["account"]] = int(told["shift"])
+
+    def post_launch_events(self, told: Shape) -> None:
+        WORLD.launch_events = bool(told["on"])
 
     def get_faults(self, _: Shape) -> Sequence[Fault]:
         return self.faults.list()

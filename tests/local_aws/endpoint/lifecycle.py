@@ -14,6 +14,7 @@ from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import EmptyResult
 
+from . import notices
 from .elb import deregister, register
 from .world import WORLD
 
@@ -61,6 +62,7 @@ def in_service(group: FakeAutoScalingGroup, state: InstanceState) -> None:
         state.lifecycle_state = "InService"
         if not suspended(group, "AddToLoadBalancer"):
             register(group, state.instance)
+        notices.launched(group, state.instance)
 
 
 def leave(group: FakeAutoScalingGroup, state: InstanceState) -> None:

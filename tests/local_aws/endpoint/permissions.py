@@ -97,7 +97,9 @@ def allows(policies: list[Any], role_arn: str, action: str, resource: str, keys:
     """Says if a session of the role may do this; `policies` are parsed, `keys` the condition keys of the request."""
     context = EvalContext(
         principal_arn=role_arn, principal_type="AssumedRole", principal_account=role_arn.split(":")[4], action=action,
-        resource_arn=resource, region=region, service_context={k.lower(): v for k, v in keys.items()},
+        resource_arn=resource, region=region,
+        # A request that names no tags has no aws:TagKeys.
+        service_context={"aws:tagkeys": None, **{k.lower(): v for k, v in keys.items()}},
     )  # fmt: skip
     return evaluate(context, policies).decision == "Allow"
 
@@ -126,6 +128,11 @@ def _needed(call: Call):
         requested = _requested_tags(params, "Tag.")
         for resource_id in ids:
             yield action, _arn(resource_id), {**_tags(resource_id), **requested}
+    elif call["action"] in ("CreateOrUpdateTags", "DeleteTags"):
+        tagged = [v for k, v in params.items() if k.endswith(".ResourceId")]
+        for name in dict.fromkeys(tagged):
+            arn, keys = _group({"AutoScalingGroupName": name})
+            yield action, arn, {**keys, **_requested_tags(params, "Tags.member.")}
     elif call["service"] == "autoscaling":
         arn, keys = _group(params)
         yield action, arn, {**keys, **_group_update(params)}

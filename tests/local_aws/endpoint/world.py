@@ -72,6 +72,7 @@ class World:
             self.launched_at = {}  # id of an instance that a caller of the API launched → time
             self.stale = {}  # group name → what its descriptions still show of the past (`stale.Stale`)
             self.target_health = {}  # (target group ARN, instance id or "*newcomers") → (state, reason)
+            self.launch_events = False  # Auto Scaling tells of its launches (`notices`)
             self.refreshes = {}  # group name → [InstanceRefresh]
             self.image_state = "available"  # what an image comes to: or "failed"
             self.spot_discount = 0.65

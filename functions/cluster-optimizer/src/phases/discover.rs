@@ -2,19 +2,16 @@
 //! and acquires the lease. The phase changes nothing but the lease, and acquires the lease last.
 
 use serde_json::Value;
-use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
-use spot_cloud::load_balancing::targets;
 use spot_cloud::tables::swaps::Leased;
 use spot_domain::swap::asked::Asked;
-use spot_domain::swap::group::{Group, Instance};
+use spot_domain::swap::group::Group;
 use spot_domain::swap::report::SwapRequest;
-use spot_domain::swap::selection::select;
 use spot_domain::{ExecutionArn, InstanceId};
 
 use spot_swap::error::StepError;
-use spot_swap::group::GroupLook;
+use spot_swap::group::Plan;
 use spot_swap::request::{Site, parse};
 use spot_swap::work::Work;
 use spot_swap::{Context, group};
@@ -34,13 +31,8 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
             format!("asg_name: account {account_id} has no Auto Scaling group {name:?} in {region}").into(),
         )
     })?;
-    let hooks = group::refuse_unfit(clients, &group).await?;
     refuse_unknown(&site, &group, &asked).await?;
-    let mut look = group::look(clients, region, settings, group, &asked).await?;
-    note_addresses(clients, &mut look).await?;
-    note_requests(clients, &mut look).await?;
-    let selection = select(look.view(), settings).map_err(|bad| group::malformed(&look.group, &bad))?;
-
+    let Plan { hooks, look, selection } = group::plan(clients, region, settings, group, &asked).await?;
     // On-Demand has no pool: no gate is asked.
     let blind = if request.to.is_spot() { site.blindness(context).await? } else { None };
     let group = &look.group;
@@ -78,38 +70,6 @@ async fn refuse_unknown(site: &Site, group: &Group, asked: &Asked) -> Result<(),
         let why = format!("replace: account {account_id} has no instance {id} in {region}");
         Err(StepError::InvalidInput(why.into()))
     })
-}
-
-/// Notes the members that a target group has by their address, which no replacement can have.
-async fn note_addresses(clients: &RegionClients, look: &mut GroupLook) -> Result<(), StepError> {
-    let asked = &look.asked;
-    let concerned = look.instances.values().filter(|instance| asked.concerns(instance));
-    if concerned.clone().next().is_none() {
-        return Ok(());
-    }
-    let found = targets::by_others(&clients.elbv2, concerned, &look.group.target_group_arns).await?;
-    for (id, name) in found.by_address {
-        if let Some(instance) = look.instances.get_mut(&id) {
-            instance.belongings.by_address_in = Some(name);
-        }
-    }
-    Ok(())
-}
-
-/// Notes the Spot members whose request would launch another instance in their place.
-async fn note_requests(clients: &RegionClients, look: &mut GroupLook) -> Result<(), StepError> {
-    let is_concerned = |instance: &&Instance| instance.is_spot && look.asked.concerns(instance);
-    let spot: Vec<InstanceId> =
-        look.instances.values().filter(is_concerned).map(|instance| instance.id.clone()).collect();
-    for (id, request) in instances::persistent_requests(&clients.ec2, &spot).await? {
-        if let Some(instance) = look.instances.get_mut(&id) {
-            let why = format!(
-                "its Spot request {request} is persistent: EC2 would launch another instance in its place; cancel the request first"
-            );
-            instance.belongings.other.get_or_insert(why);
-        }
-    }
-    Ok(())
 }
 
 const SHAPE: &str = r#"{"asg_name": "...", "account_id"?, "region"?, "max_swaps"?, "replace"?: ["i-..."], "to"?: "SPOT" | "ON_DEMAND", "dry_run"?}"#;

@@ -1,6 +1,12 @@
-//! Report: releases the lease, keeps the newcomers' pools and reports the result of the run.
+//! Report: releases the lease, keeps the newcomers' pools, reports the result of the run, and shows it in two tags of the
+//! group.
 
+use jiff::Timestamp;
+use spot_cloud::RegionClients;
+use spot_cloud::auto_scaling::groups;
+use spot_domain::swap::group::Group;
 use spot_domain::swap::report::{Planned, SwapReport};
+use spot_domain::swap::run_tags::{LAST_ERROR_TAG, LAST_RUN_TAG, RunTags};
 use spot_domain::swap::selection::Candidate;
 
 use spot_swap::Context;
@@ -20,7 +26,9 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         context.keep_pools(&work.lease, &work.newcomers()).await;
         tracing::info!(on = %work.lease.on, "{}", work.summary());
     }
-    Ok(SwapReport {
+    let may_tag = !work.dry_run && work.settings.write_group_tags;
+    let tagged = if may_tag { Some(tagged(context, &work).await) } else { None };
+    let report = SwapReport {
         asg_name: work.group()?.1.clone(),
         remaining: work.queue.len() + work.deferred,
         executions_needed: work.executions_needed(),
@@ -35,7 +43,36 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         skipped: work.skipped,
         rolled_back: work.rolled_back,
         remarks: work.remarks,
-    })
+    };
+    if let Some(tagged) = tagged
+        && let Err(error) = show(tagged, &report).await
+    {
+        // No run fails for it.
+        tracing::warn!(asg_name = %report.asg_name, "its tags are not written: {error}");
+    }
+    Ok(report)
+}
+
+/// Returns the group of the run as it is now, unless it was deleted.
+async fn tagged(context: &Context, work: &Work) -> Result<Option<(RegionClients, Group)>, StepError> {
+    let clients = context.clients(work).await?;
+    Ok(context.group(&clients, work).await?.map(|group| (clients, group)))
+}
+
+/// Shows the result in two tags of the group.
+async fn show(
+    tagged: Result<Option<(RegionClients, Group)>, StepError>,
+    report: &SwapReport,
+) -> Result<(), StepError> {
+    let Some((clients, group)) = tagged? else { return Ok(()) };
+    let RunTags { last_run, last_error } = RunTags::of(report, Timestamp::now());
+    let has_no_error = last_error.is_none();
+    let tags = [Some((LAST_RUN_TAG, last_run)), last_error.map(|error| (LAST_ERROR_TAG, error))];
+    groups::set_tags(&clients.autoscaling, &group.name, tags.into_iter().flatten()).await?;
+    if has_no_error && group.tags.contains_key(LAST_ERROR_TAG) {
+        groups::remove_tag(&clients.autoscaling, &group.name, LAST_ERROR_TAG).await?;
+    }
+    Ok(())
 }
 
 fn planned(work: &Work) -> Vec<Planned> {

@@ -1,17 +1,18 @@
 //! Auto Scaling groups: the calls that describe them, and one function for each call that changes them.
 
 use aws_sdk_autoscaling::config::retry::RetryConfig;
-use aws_sdk_autoscaling::types::Activity;
+use aws_sdk_autoscaling::types::builders::TagBuilder;
+use aws_sdk_autoscaling::types::{Activity, Filter, Tag};
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
-use spot_domain::ids::{GroupName, InstanceId};
+use spot_domain::ids::{GroupName, InstanceId, MalformedText};
 use spot_domain::swap::decrement::Decremented;
 use spot_domain::swap::fitness::{Hook, Transition};
 use spot_domain::swap::group::{AZ_REBALANCE, Group};
 use spot_domain::swap::scaling::ScheduledAction;
 
 use crate::auto_scaling::described_group::{DESCRIBE, parse};
-use crate::error::{CallError, failed};
+use crate::error::{CallError, failed, unreadable};
 
 /// Describes one group; `None` if there is none of this name.
 ///
@@ -28,6 +29,37 @@ pub async fn describe(
         .await
         .map_err(failed(DESCRIBE))?;
     answer.auto_scaling_groups().first().map(|group| parse(name, group)).transpose()
+}
+
+/// The most groups in one answer.
+/// <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DescribeAutoScalingGroups.html>
+const GROUPS_PER_PAGE: i32 = 100;
+
+/// A group of a listing, or its name and the reason why it can't be read.
+pub type Listed = Result<Group, (String, CallError)>;
+
+/// Describes every group of the account and region, or those that bear a tag of this key. A group that can't be read
+/// hides no other.
+///
+/// # Errors
+/// The call fails.
+pub async fn list(
+    client: &aws_sdk_autoscaling::Client,
+    tag_key: Option<&str>,
+) -> Result<Vec<Listed>, CallError> {
+    let filter = tag_key.map(|key| Filter::builder().name("tag-key").values(key).build());
+    let request = client.describe_auto_scaling_groups().set_filters(filter.map(|filter| vec![filter]));
+    let mut pages = request.max_records(GROUPS_PER_PAGE).into_paginator().send();
+    let mut listed = Vec::new();
+    while let Some(page) = pages.next().await {
+        for group in page.map_err(failed(DESCRIBE))?.auto_scaling_groups() {
+            let told = group.auto_scaling_group_name().unwrap_or_default();
+            let name = told.parse().map_err(unreadable::<MalformedText>(DESCRIBE));
+            let read = name.and_then(|name| parse(&name, group));
+            listed.push(read.map_err(|error| (told.to_owned(), error)));
+        }
+    }
+    Ok(listed)
 }
 
 /// Returns the instance refresh that is under way, in words, with its status.
@@ -295,4 +327,41 @@ pub async fn terminate(
         return Ok(None);
     }
     Ok(decremented(id, answer.activity.as_slice()))
+}
+
+const AUTO_SCALING_GROUP: &str = "auto-scaling-group";
+
+/// Sets tags on the group itself, never on its instances.
+///
+/// # Errors
+/// The call fails.
+pub async fn set_tags(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+    tags: impl IntoIterator<Item = (&'static str, String)>,
+) -> Result<(), CallError> {
+    let tags = tags.into_iter().map(|(key, value)| tag(name, key).value(value).build()).collect();
+    let answer = client.create_or_update_tags().set_tags(Some(tags)).send().await;
+    answer.map_err(failed("autoscaling:CreateOrUpdateTags")).map(drop)
+}
+
+/// Removes a tag of the group, if it has it.
+///
+/// # Errors
+/// The call fails.
+pub async fn remove_tag(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+    key: &str,
+) -> Result<(), CallError> {
+    let answer = client.delete_tags().tags(tag(name, key).build()).send().await;
+    answer.map_err(failed("autoscaling:DeleteTags")).map(drop)
+}
+
+fn tag(name: &GroupName, key: &str) -> TagBuilder {
+    Tag::builder()
+        .resource_id(name.as_str())
+        .resource_type(AUTO_SCALING_GROUP)
+        .key(key)
+        .propagate_at_launch(false)
 }

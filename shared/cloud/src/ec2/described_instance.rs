@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types as ec2;
+use jiff::Timestamp;
 use spot_domain::ids::{AzId, InstanceId};
 use spot_domain::swap::belongings::{Belongings, Interface, Volume};
 use spot_domain::swap::group::{Instance, InstanceState};
@@ -32,6 +33,7 @@ pub(crate) fn parse(instance: &ec2::Instance) -> Result<Instance, CallError> {
             .map(|r| format!("{}: {}", r.code().unwrap_or("?"), r.message().unwrap_or("?"))),
         is_spot: instance.instance_lifecycle() == Some(&ec2::InstanceLifecycleType::Spot),
         client_token: filled(instance.client_token()),
+        launched_at: instance.launch_time().and_then(|time| Timestamp::from_second(time.secs()).ok()),
         instance_type: instance
             .instance_type()
             .and_then(|t| t.as_str().parse().ok())

@@ -115,11 +115,10 @@ impl Lease {
     /// Returns the row's key.
     #[must_use]
     pub fn key(&self) -> String {
-        let place = format!("{}#{}", self.account_id, self.region);
         match &self.on {
             Leased::Group { arn, .. } => arn.to_string(),
             Leased::Instance(id) => key_of_instance(&self.account_id, &self.region, id),
-            Leased::ClusterSlot { cluster, slot } => format!("{place}#{cluster}#{slot}"),
+            Leased::ClusterSlot { cluster, slot } => slot_key(&self.account_id, &self.region, cluster, *slot),
         }
     }
 
@@ -140,6 +139,12 @@ impl Lease {
         }
         journal.contradiction()
     }
+}
+
+/// Returns the key of the row of a cluster's slot.
+#[must_use]
+pub fn slot_key(account_id: &AccountId, region: &Region, cluster: &ClusterName, slot: u32) -> String {
+    format!("{account_id}#{region}#{cluster}#{slot}")
 }
 
 /// Returns the key of an instance's row.

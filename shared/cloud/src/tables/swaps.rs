@@ -14,13 +14,14 @@ use spot_domain::words::Cause;
 use crate::clients::Stack;
 use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, Kind, failed};
-pub use crate::tables::leases::{Lease, Leased, Owner};
+pub use crate::tables::leases::{Lease, Leased, Owner, slot_key};
 use crate::tables::row::{Row, number, seconds, text};
 
 mod at_risk;
 mod error;
 mod held;
 mod newcomers;
+mod owners;
 mod replacements;
 
 pub use error::SwapsError;

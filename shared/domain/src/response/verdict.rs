@@ -4,13 +4,15 @@
 use jiff::Timestamp;
 
 use super::{AnswerReason, Because, NOTICE};
+use crate::enrolment::Enrolment;
 use crate::ids::InstanceId;
 use crate::owners::{Owner, kubernetes, service};
 use crate::settings::Settings;
 use crate::swap::group::{Group, Instance, Member, MemberState};
 use crate::swap::journal::{Journal, SwapId};
 use crate::swap::recovery::answer::is_time_up;
-use crate::tags::{ENABLED_TAG, Tags};
+use crate::tags::Tags;
+use crate::watch::enrolment::ENABLED_TAG;
 
 /// Returns the instance of a notice that is still there to be rescued.
 ///
@@ -69,6 +71,7 @@ fn in_our_care(instance: &Instance, group: &Group, settings: &Settings) -> Resul
     }
     match enrolment(&group.tags) {
         Some(_) => Ok(()),
+        None if settings.enrolment == Enrolment::OptOut => Ok(()),
         None if was_launched_by_a_swap(instance) => Ok(()),
         None => {
             let detail =
@@ -178,6 +181,11 @@ mod tests {
         claims.tags.insert(MANAGED_BY.0.into(), MANAGED_BY.1.into());
         claims.tags.insert(SWAP_TAG.into(), "i-00000000000000009-1700000000000".into());
         assert_eq!(why(&claims, &group_of(2)), Some(AnswerReason::NotEnrolled), "a tag is no proof");
+        let all = Settings { enrolment: Enrolment::OptOut, ..Settings::default() };
+        assert!(
+            rescued(&spot(1), Some(&group_of(2)), &all).is_ok(),
+            "each group without the tag is enrolled"
+        );
         for value in ["True", "yes", ""] {
             assert_eq!(why(&spot(1), &enrolled(value)), Some(AnswerReason::OptedOut), "{value:?}");
         }

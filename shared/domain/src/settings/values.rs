@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::Value;
+use crate::enrolment::Enrolment;
 use crate::forwarding::BlindGate;
 use crate::ids::{ClusterName, InstanceType};
 use crate::old_instance::OldInstance;
@@ -101,6 +102,15 @@ pub(super) const OLD_INSTANCES: Texts<OldInstance> =
     Texts { in_words: "`stop` or `terminate`", parse: old_instance };
 
 pub(super) const BLIND_GATES: Texts<BlindGate> = Texts { in_words: "`refuse` or `allow`", parse: blind_gate };
+pub(super) const ENROLMENTS: Texts<Enrolment> = Texts { in_words: "`opt-in` or `opt-out`", parse: enrolment };
+
+fn enrolment(text: &str) -> Result<Enrolment, String> {
+    match text {
+        "opt-in" => Ok(Enrolment::OptIn),
+        "opt-out" => Ok(Enrolment::OptOut),
+        _ => Err("expected opt-in or opt-out".to_owned()),
+    }
+}
 
 fn tag_key(key: &str) -> Result<String, String> {
     if key.is_empty() || key.chars().count() > 128 || key.starts_with("aws:") {
@@ -209,6 +219,15 @@ impl Shown for BlindGate {
         match self {
             Self::Refuse => "`refuse`".to_owned(),
             Self::Allow => "`allow`".to_owned(),
+        }
+    }
+}
+
+impl Shown for Enrolment {
+    fn shown(&self) -> String {
+        match self {
+            Self::OptIn => "`opt-in`".to_owned(),
+            Self::OptOut => "`opt-out`".to_owned(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AzId, GroupArn, GroupName, InstanceId, InstanceType};
@@ -302,6 +303,8 @@ pub struct Instance {
     pub is_spot: bool,
     /// The ClientToken of the launch. EC2 sets it once, and no caller can change it.
     pub client_token: Option<String>,
+    /// The time of the launch, or of the last start, if EC2 gives one.
+    pub launched_at: Option<Timestamp>,
     /// The instance's type.
     pub instance_type: InstanceType,
     /// The zone's name in this account.

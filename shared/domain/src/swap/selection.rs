@@ -146,24 +146,28 @@ fn kept_by(floor: u32) -> Why {
 }
 
 /// Returns the number of On-Demand instances that the owner keeps in a group of N, also while it is N+1.
-fn floor(group: &Group, desired: u32, tags: &GroupTags, settings: &Settings) -> u32 {
+pub(crate) fn floor(group: &Group, desired: u32, tags: &GroupTags, settings: &Settings) -> u32 {
     group.on_demand_floor(desired, tags.min_on_demand.unwrap_or(settings.min_on_demand))
 }
 
 /// Refuses a node of a cluster as a plain member, by its own tags or by its group's.
-fn not_a_node(group: &Group, instance: &Instance) -> Result<(), Why> {
+pub(crate) fn not_a_node(group: &Group, instance: &Instance) -> Result<(), Why> {
     let marked = kubernetes(&instance.tags).or_else(|| kubernetes(&group.tags));
     marked.map_or(Ok(()), |marked| Err((Reason::KubernetesNode, marked.detail())))
 }
 
 /// Returns the number of serving members that are On-Demand.
-fn on_demand(group: &Group, instances: &BTreeMap<InstanceId, Instance>) -> u32 {
+pub(crate) fn on_demand(group: &Group, instances: &BTreeMap<InstanceId, Instance>) -> u32 {
     let is_on_demand = |m: &&Member| m.serves() && instances.get(&m.id).is_some_and(|i| !i.is_spot);
     u32::try_from(group.members.iter().filter(is_on_demand).count()).unwrap_or(u32::MAX)
 }
 
 /// Returns the instance of a member whose group has nothing against its leaving.
-fn judged<'a>(member: &Member, instance: Option<&'a Instance>, asked: &Asked) -> Result<&'a Instance, Why> {
+pub(crate) fn judged<'a>(
+    member: &Member,
+    instance: Option<&'a Instance>,
+    asked: &Asked,
+) -> Result<&'a Instance, Why> {
     let Some(instance) = instance else {
         return Err((Reason::InstanceGone, "EC2 does not describe it".to_owned()));
     };
@@ -208,7 +212,7 @@ fn candidate(
 }
 
 /// Refuses a member if its owner, another service or its kind stands against a swap.
-fn unwilling(group: &Group, instance: &Instance, settings: &Settings) -> Result<(), Why> {
+pub(crate) fn unwilling(group: &Group, instance: &Instance, settings: &Settings) -> Result<(), Why> {
     if settings.opts_out(&instance.tags) || settings.opts_out(&group.tags) {
         return Err((Reason::OptedOut, format!("tag {}", settings.opt_out_tag)));
     }

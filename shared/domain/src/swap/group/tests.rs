@@ -55,6 +55,7 @@ pub(crate) fn on_demand(n: u32) -> Instance {
         state_reason: None,
         is_spot: false,
         client_token: None,
+        launched_at: None,
         instance_type: "m5.large".parse().unwrap(),
         availability_zone: "us-east-1a".into(),
         az_id: Some("use1-az6".parse().unwrap()),

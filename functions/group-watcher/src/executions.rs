@@ -1,0 +1,132 @@
+//! Executions of the stack's state machines: their start, and their end.
+
+use aws_sdk_sfn::types::ExecutionStatus;
+use serde_json::Value;
+use spot_cloud::error::{CallError, Kind, failed};
+use spot_domain::ExecutionArn;
+use spot_domain::ids::MalformedText;
+use spot_domain::swap::node::NodeSwapReport;
+use spot_domain::swap::report::SwapReport;
+use spot_domain::watch::back_off::RunEnd;
+
+/// A state machine of the stack.
+#[derive(Debug, Clone)]
+pub struct Machine(pub String);
+
+impl Machine {
+    /// Returns the ARN of the execution of this name.
+    ///
+    /// # Errors
+    /// The state machine's ARN is malformed.
+    pub fn execution(&self, name: &str) -> Result<ExecutionArn, MalformedText> {
+        format!("{}:{name}", self.0.replacen(":stateMachine:", ":execution:", 1)).parse()
+    }
+}
+
+/// The answer to a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// The execution runs.
+    Running,
+    /// An execution of this name has ended already.
+    EndedAlready,
+}
+
+/// Starts the execution. While an execution of the same name and input runs, that one is the answer.
+///
+/// # Errors
+/// The call fails.
+pub async fn start(
+    client: &aws_sdk_sfn::Client,
+    machine: &Machine,
+    name: &str,
+    input: &Value,
+) -> Result<Begun, CallError> {
+    let request = client.start_execution().state_machine_arn(&machine.0).name(name).input(input.to_string());
+    match request.send().await.map_err(failed("states:StartExecution")) {
+        Err(error) if error.code == "ExecutionAlreadyExists" => Ok(Begun::EndedAlready),
+        answer => answer.map(|_| Begun::Running),
+    }
+}
+
+/// The state of an execution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Life {
+    /// The execution runs.
+    Running,
+    /// The execution has ended.
+    Ended(RunEnd),
+    /// Step Functions does not know the execution: it is being started, or never was.
+    Unknown,
+}
+
+/// Returns the state of an execution.
+///
+/// # Errors
+/// The call fails.
+pub async fn life(client: &aws_sdk_sfn::Client, execution: &ExecutionArn) -> Result<Life, CallError> {
+    let request = client.describe_execution().execution_arn(execution.as_str());
+    let answer = match request.send().await.map_err(failed("states:DescribeExecution")) {
+        Err(error) if error.kind == Kind::NotFound || error.code == "ExecutionDoesNotExist" => {
+            return Ok(Life::Unknown);
+        }
+        answer => answer?,
+    };
+    Ok(match answer.status() {
+        ExecutionStatus::Succeeded => Life::Ended(of_output(answer.output().unwrap_or_default())),
+        status @ (ExecutionStatus::Failed | ExecutionStatus::Aborted | ExecutionStatus::TimedOut) => {
+            let (error, cause) = (answer.error().unwrap_or_default(), answer.cause().unwrap_or_default());
+            Life::Ended(RunEnd::of_failure(status.as_str(), error, &message(cause)))
+        }
+        _ => Life::Running, // also what AWS invents tomorrow
+    })
+}
+
+/// Reads the report of a run over a group, or of the swap of a node.
+fn of_output(output: &str) -> RunEnd {
+    if let Ok(report) = serde_json::from_str::<SwapReport>(output) {
+        return RunEnd::of_group(&report);
+    }
+    match serde_json::from_str::<NodeSwapReport>(output) {
+        Ok(report) => RunEnd::of_node(&report),
+        Err(error) => RunEnd::Failed(format!("its report can't be read: {error}")),
+    }
+}
+
+/// Returns the message of a Lambda's error, which is JSON, or else the cause as it is.
+fn message(cause: &str) -> String {
+    let parsed = serde_json::from_str::<Value>(cause).ok();
+    let message = parsed.as_ref().and_then(|cause| cause.get("errorMessage")?.as_str());
+    message.unwrap_or(cause).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arn_of_an_execution_is_known_before_its_start() {
+        let machine = Machine("arn:aws:states:us-east-1:123456789012:stateMachine:Swap-1".to_owned());
+        let arn = machine.execution("loop-web-1").unwrap();
+        assert_eq!(arn.as_str(), "arn:aws:states:us-east-1:123456789012:execution:Swap-1:loop-web-1");
+        assert!(Machine("Swap-1".to_owned()).execution("x").is_err());
+    }
+
+    #[test]
+    fn a_cause_is_read_for_its_message() {
+        assert_eq!(message(r#"{"errorType":"GroupBusy","errorMessage":"a refresh"}"#), "a refresh");
+        for cause in ["", "plain", "{}", r#"{"errorMessage":1}"#] {
+            assert_eq!(message(cause), cause);
+        }
+    }
+
+    #[test]
+    fn an_output_that_cannot_be_read_is_a_failure() {
+        for output in ["", "[]", "{}", "null"] {
+            assert!(matches!(of_output(output), RunEnd::Failed(_)), "{output}");
+        }
+        let report = r#"{"asg_name":"web","account_id":"123456789012","region":"us-east-1","swapped":[],"skipped":[],
+            "rolled_back":[],"remaining":0}"#;
+        assert_eq!(of_output(report), RunEnd::NothingSwapped(String::new()));
+    }
+}

@@ -1,0 +1,89 @@
+//! Enrolment: which groups the loop keeps on Spot, as their owners say by tags.
+
+use crate::enrolment::Enrolment;
+use crate::swap::group_tags::{BadTag, GroupTags};
+use crate::tags::Tags;
+use crate::watch::window::Window;
+
+/// `true` enrols a group, `false` takes it out.
+pub const ENABLED_TAG: &str = "spot-optimizer:enabled";
+/// The times at which a swap may start. Without the tag, at any time.
+pub const WINDOW_TAG: &str = "spot-optimizer:window";
+
+/// What the owner of an enrolled group says of the loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The times at which a swap may start; `None` for any time.
+    pub window: Option<Window>,
+}
+
+/// Returns the terms of a group; `None` if it is not enrolled.
+///
+/// # Errors
+/// A tag of an enrolled group can't be read. Nothing is started then.
+pub fn terms(tags: &Tags, enrolment: Enrolment) -> Result<Option<Terms>, BadTag> {
+    let enabled = match tags.get(ENABLED_TAG).map(String::as_str) {
+        None => enrolment == Enrolment::OptOut,
+        Some("true") => true,
+        Some("false") => false,
+        Some(text) => {
+            let problem = format!("{text:?} is neither true nor false");
+            return Err(BadTag { tag: ENABLED_TAG, problem });
+        }
+    };
+    if !enabled {
+        return Ok(None);
+    }
+    GroupTags::parse(tags)?;
+    let window = tags.get(WINDOW_TAG).map(|text| text.parse());
+    let window = window.transpose().map_err(|problem| BadTag { tag: WINDOW_TAG, problem })?;
+    Ok(Some(Terms { window }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags<const N: usize>(pairs: [(&str, &str); N]) -> Tags {
+        pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
+    #[test]
+    fn a_tag_enrols_and_takes_out_whatever_the_setting() {
+        for (value, setting, is_enrolled) in [
+            (None, Enrolment::OptIn, false),
+            (None, Enrolment::OptOut, true),
+            (Some("true"), Enrolment::OptIn, true),
+            (Some("true"), Enrolment::OptOut, true),
+            (Some("false"), Enrolment::OptIn, false),
+            (Some("false"), Enrolment::OptOut, false),
+        ] {
+            let tags = value.map(|value| tags([(ENABLED_TAG, value)])).unwrap_or_default();
+            assert_eq!(terms(&tags, setting).unwrap().is_some(), is_enrolled, "{value:?} {setting:?}");
+        }
+    }
+
+    #[test]
+    fn a_tag_that_cannot_be_read_is_named() {
+        let enrolled = (ENABLED_TAG, "true");
+        for (tags, tag) in [
+            (tags([(ENABLED_TAG, "yes")]), ENABLED_TAG),
+            (tags([(ENABLED_TAG, "True")]), ENABLED_TAG),
+            (tags([(ENABLED_TAG, "")]), ENABLED_TAG),
+            (tags([enrolled, (WINDOW_TAG, "nine to five")]), WINDOW_TAG),
+            (tags([enrolled, (WINDOW_TAG, "")]), WINDOW_TAG),
+            (tags([enrolled, ("spot-optimizer:min-on-demand", "two")]), "spot-optimizer:min-on-demand"),
+        ] {
+            for setting in [Enrolment::OptIn, Enrolment::OptOut] {
+                assert_eq!(terms(&tags, setting).unwrap_err().tag, tag);
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_that_is_not_enrolled_may_say_what_it_likes() {
+        let left = tags([(ENABLED_TAG, "false"), (WINDOW_TAG, "nine to five")]);
+        assert_eq!(terms(&left, Enrolment::OptOut), Ok(None));
+        assert_eq!(terms(&tags([(WINDOW_TAG, "nine to five")]), Enrolment::OptIn), Ok(None));
+    }
+}
