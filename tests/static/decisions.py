@@ -7,13 +7,13 @@ from local_aws.paths import ACCOUNT, REGION
 
 CLUSTER, NODE, LAB = "ClusterOptimizer", "KubernetesOptimizer", "LabOptimizer"
 RECONCILER, RISK, ENFORCER, SCANNER = "Reconciler", "RiskManager", "SecurityEnforcer", "WasteScanner"
-WATCHER = "GroupWatcher"
-FUNCTIONS = [CLUSTER, NODE, LAB, RECONCILER, RISK, ENFORCER, SCANNER, WATCHER]
+WATCHER, RESPONDER = "GroupWatcher", "InterruptionResponder"
+FUNCTIONS = [CLUSTER, NODE, LAB, RECONCILER, RISK, ENFORCER, SCANNER, WATCHER, RESPONDER]
 # How each function names its sessions in another account.
 SESSIONS = {
     CLUSTER: "spot-optimizer-run-1a2b", NODE: "spot-optimizer-node-1a2b", LAB: "spot-optimizer-lab-1a2b",
     RECONCILER: "spot-optimizer-recovery-1a2b", RISK: "spot-optimizer-risk", ENFORCER: "spot-optimizer-audit",
-    SCANNER: "spot-optimizer-waste", WATCHER: "spot-optimizer-watch",
+    SCANNER: "spot-optimizer-waste", WATCHER: "spot-optimizer-watch", RESPONDER: "spot-optimizer-respond",
 }  # fmt: skip
 
 LAUNCHERS = [CLUSTER, NODE, LAB]
@@ -81,7 +81,7 @@ EVERYWHERE = [
     ],
     ("an instance's attributes", "ec2:ModifyInstanceAttribute", INSTANCE, {}, NOBODY),
     # Groups.
-    ("MaxSize", "autoscaling:UpdateAutoScalingGroup", GROUP, {"autoscaling:MaxSize": "5"}, GROUPS),
+    ("MaxSize", "autoscaling:UpdateAutoScalingGroup", GROUP, {"autoscaling:MaxSize": "5"}, [*GROUPS, RESPONDER]),
     *[
         (f"{key} beside MaxSize", "autoscaling:UpdateAutoScalingGroup", GROUP, {"autoscaling:MaxSize": "5", f"autoscaling:{key}": value}, NOBODY)
         for key, value in {
@@ -90,12 +90,14 @@ EVERYWHERE = [
         }.items()
     ],
     # AWS may tell "false" of an update that names no template, too. The launches of another template are Spot or none.
-    ("MaxSize, no template version", "autoscaling:UpdateAutoScalingGroup", GROUP, {"autoscaling:MaxSize": "5", "autoscaling:LaunchTemplateVersionSpecified": "false"}, GROUPS),
+    ("MaxSize, no template version", "autoscaling:UpdateAutoScalingGroup", GROUP, {"autoscaling:MaxSize": "5", "autoscaling:LaunchTemplateVersionSpecified": "false"}, [*GROUPS, RESPONDER]),
     ("anything but MaxSize", "autoscaling:UpdateAutoScalingGroup", GROUP, {}, NOBODY),
     *[
         ("members of a group", f"autoscaling:{action}", GROUP, {}, GROUPS)
-        for action in ("AttachInstances", "DetachInstances", "ResumeProcesses", "TerminateInstanceInAutoScalingGroup")
+        for action in ("AttachInstances", "DetachInstances", "ResumeProcesses")
     ],
+    ("a member through its group", "autoscaling:TerminateInstanceInAutoScalingGroup", GROUP, {}, [*GROUPS, RESPONDER]),
+    ("one more of a group", "autoscaling:SetDesiredCapacity", GROUP, {}, [RESPONDER]),
     ("a process", "autoscaling:SuspendProcesses", GROUP, {}, [CLUSTER, NODE]),
     *[
         (what, f"autoscaling:{action}", GROUP, keys, who)
@@ -109,7 +111,7 @@ EVERYWHERE = [
     ],
     *[
         ("a group", f"autoscaling:{action}", GROUP, {}, NOBODY)
-        for action in ("CreateAutoScalingGroup", "DeleteAutoScalingGroup", "SetDesiredCapacity", "SetInstanceProtection")
+        for action in ("CreateAutoScalingGroup", "DeleteAutoScalingGroup", "SetInstanceProtection")
     ],
     # Launch.
     ("Spot with our mark", "ec2:RunInstances", "arn:aws:ec2:eu-west-1:{account}:instance/*", {**SPOT, **MARK}, LAUNCHERS),
@@ -188,15 +190,15 @@ EVERYWHERE = [
     *[
         ("look", action, "*", {}, who)
         for action, who in {
-            "autoscaling:DescribeAutoScalingGroups": [*GROUPS, WATCHER],
-            "autoscaling:DescribeInstanceRefreshes": [*LAUNCHERS, WATCHER],
+            "autoscaling:DescribeAutoScalingGroups": [*GROUPS, WATCHER, RESPONDER],
+            "autoscaling:DescribeInstanceRefreshes": [*LAUNCHERS, WATCHER, RESPONDER],
             "autoscaling:DescribeLaunchConfigurations": [*LAUNCHERS, WATCHER],
             "autoscaling:DescribeLifecycleHooks": [*LAUNCHERS, WATCHER],
             "autoscaling:DescribeScheduledActions": LAUNCHERS,
             "ec2:DescribeAddresses": [LAB, RECONCILER, SCANNER],
             "ec2:DescribeAvailabilityZones": [*LAUNCHERS, RISK, WATCHER],
             "ec2:DescribeImages": [*SWAPS, SCANNER, WATCHER],
-            "ec2:DescribeInstances": [*SWAPS, RISK, ENFORCER, WATCHER],
+            "ec2:DescribeInstances": [*SWAPS, RISK, ENFORCER, WATCHER, RESPONDER],
             "ec2:DescribeInstanceCreditSpecifications": [LAB, RECONCILER],
             "ec2:DescribeInstanceStatus": SWAPS,
             "ec2:DescribeInstanceTypes": [LAB, RECONCILER],
@@ -211,7 +213,7 @@ EVERYWHERE = [
             "ec2:ListSnapshotsInRecycleBin": [SCANNER],
             "ec2:ListVolumesInRecycleBin": [SCANNER],
             "elasticloadbalancing:DescribeTargetGroups": [*SWAPS, WATCHER],
-            "elasticloadbalancing:DescribeTargetHealth": [*SWAPS, WATCHER],
+            "elasticloadbalancing:DescribeTargetHealth": [*SWAPS, WATCHER, RESPONDER],
             "ec2:GetConsoleOutput": NOBODY,
             "ec2:GetPasswordData": NOBODY,
         }.items()
@@ -235,12 +237,12 @@ AT_HOME = [
         for name in ("Swaps", "InstanceAuth", "SpotPoolRisk", "Sightings", "WasteResource", "Groups")
         for action in ("DeleteItem", "DeleteTable", "UpdateTable", "PutResourcePolicy")
     ],
-    ("a lease", "dynamodb:UpdateItem", table("Swaps"), {}, SWAPS),
+    ("a lease", "dynamodb:UpdateItem", table("Swaps"), {}, [*SWAPS, RESPONDER]),
     ("a whole row", "dynamodb:PutItem", table("Swaps"), {}, NOBODY),
     ("the leases", "dynamodb:Scan", table("Swaps"), {}, [RECONCILER, ENFORCER]),
     ("the pools of newcomers", "dynamodb:BatchWriteItem", table("Swaps"), {"dynamodb:LeadingKeys": ["newcomer#a", "newcomer#b"]}, GROUPS),
     ("a lease beside them", "dynamodb:BatchWriteItem", table("Swaps"), {"dynamodb:LeadingKeys": ["newcomer#a", "arn:aws:autoscaling:b"]}, NOBODY),
-    ("what a swap launched", "dynamodb:GetItem", table("Swaps"), {}, [*SWAPS, RISK]),
+    ("what a swap launched", "dynamodb:GetItem", table("Swaps"), {}, [*SWAPS, RISK, RESPONDER]),
     ("many leases", "dynamodb:BatchGetItem", table("Swaps"), {}, [WATCHER]),
     ("the memory of the loop", "dynamodb:UpdateItem", table("Groups"), {}, [WATCHER]),
     ("the memory of the loop", "dynamodb:Scan", table("Groups"), {}, [WATCHER]),
@@ -253,17 +255,18 @@ AT_HOME = [
     ("the settings", "dynamodb:BatchGetItem", table("Settings"), {}, FUNCTIONS),
     ("an optimizer", "lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-ClusterOptimizerFunction-1ABC2DEF3GHI", {}, NOBODY),
     ("its code", "lambda:UpdateFunctionCode", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-ClusterOptimizerFunction-1ABC2DEF3GHI", {}, NOBODY),
-    ("an execution", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:ClusterSwapStateMachine", {}, [WATCHER]),
+    ("an execution", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:ClusterSwapStateMachine", {}, [WATCHER, RESPONDER]),
+    ("an answer", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:spot-optimizer-interruptions", {}, [RESPONDER]),
     ("an execution of others", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:payments", {}, NOBODY),
     ("an execution", "states:DescribeExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:ClusterSwapStateMachine:1a2b", {}, [RECONCILER, WATCHER]),
     ("an execution", "states:StopExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:ClusterSwapStateMachine:1a2b", {}, NOBODY),
     ("an execution of others", "states:DescribeExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:execution:payments:1a2b", {}, NOBODY),
     # Lambda delivers what failed in the name of a function that events or schedules invoke.
-    ("what failed", "sqs:SendMessage", QUEUE, {}, [RECONCILER, RISK, ENFORCER, SCANNER, WATCHER]),
+    ("what failed", "sqs:SendMessage", QUEUE, {}, [RECONCILER, RISK, ENFORCER, SCANNER, WATCHER, RESPONDER]),
     ("what failed", "sqs:ReceiveMessage", QUEUE, {}, NOBODY),
-    ("the alerts", "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:AlertsTopic", {}, [RISK, ENFORCER, SCANNER, WATCHER]),
+    ("the alerts", "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:AlertsTopic", {}, [RISK, ENFORCER, SCANNER, WATCHER, RESPONDER]),
     ("another topic", "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:payments", {}, NOBODY),
-    ("our events", "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default", {"events:source": "spot-optimizer"}, [ENFORCER, SCANNER, WATCHER]),
+    ("our events", "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default", {"events:source": "spot-optimizer"}, [ENFORCER, SCANNER, WATCHER, RESPONDER]),
     ("reports", "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/spot-optimizer-reports", {"events:source": "spot-optimizer"}, NOBODY),
     ("events of others", "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default", {"events:source": "payments"}, NOBODY),
     ("prices", "pricing:GetProducts", "*", {}, [*LAUNCHERS, ENFORCER, SCANNER]),

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 
-from decisions import SWAPS
+from decisions import RESPONDER, SWAPS
 from local_aws.paths import ACCOUNT, REGION
 from principals import Filled, roles_of
 from rendered import translated
@@ -62,7 +62,7 @@ def test_only_table_admins_and_the_functions_that_do_write_the_tables_of_authori
         # Reads, and the policy itself, stay what IAM makes of them: nobody locks himself out.
         for action in ("dynamodb:GetItem", "dynamodb:DeleteResourcePolicy", "dynamodb:PutResourcePolicy", "dynamodb:UpdateTable"):
             assert writes(policy, action, "role/developer"), (table, action)
-    swaps = {("SwapsTable", f"{name}FunctionRole") for name in SWAPS}
+    swaps = {("SwapsTable", f"{name}FunctionRole") for name in [*SWAPS, RESPONDER]}
     assert writers == {("InstanceAuthTable", "SecurityEnforcerFunctionRole"), *swaps}
 
 
@@ -220,7 +220,7 @@ def test_what_events_can_flood_is_bounded(kind, chosen, bounded):
 def test_state_machines_log_their_failures_without_what_they_were_given(kind):
     made = stack(kind)
     machines = made.of_type("AWS::StepFunctions::StateMachine")
-    assert len(machines) == 3
+    assert len(machines) == 4
     for name, machine in machines.items():
         logging = machine["LoggingConfiguration"]
         assert (logging["Level"], logging["IncludeExecutionData"]) == ("ERROR", False), name

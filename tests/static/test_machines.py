@@ -11,6 +11,9 @@ MACHINES = {path.parent.name: load(path)["States"] for path in sorted(ROOT.glob(
 FIRST = {"cluster-optimizer": "Discover", "kubernetes-optimizer": "Preflight", "lab-optimizer": "Discover"}
 
 
+RESPONSE = load(ROOT / "functions/interruption-responder/respond.asl.yaml")["States"]
+
+
 def tasks(name):
     """The states that call the function. That of a long swap, which starts the next execution, calls Step Functions."""
     states = {state: task for state, task in MACHINES[name].items() if task["Type"] == "Task"}
@@ -51,3 +54,14 @@ def test_every_task_is_a_phase_with_a_file(name):
     phases = {file.stem.replace("_", "") for file in files}
     assert {state.lower() for state in tasks(name)} <= phases
     assert all(task["Arguments"]["phase"] == state for state, task in tasks(name).items())
+
+
+def test_whatever_fails_in_an_answer_gives_back_what_it_has_raised():
+    found = {state: task for state, task in RESPONSE.items() if task["Type"] == "Task"}
+    [retry] = {json.dumps(task["Retry"]) for task in found.values()}
+    assert {"Transient", "Runtime.ExitError", "Sandbox.Timedout"} <= set(json.loads(retry)[0]["ErrorEquals"])
+    ways = {"Answer": "Refused", "Restore": "Stuck", "Report": "Stuck"}
+    assert all(task["Catch"] == [caught("States.ALL", ways.get(state, "Restore"))] for state, task in found.items())
+    files = {file.stem.replace("_", "") for file in ROOT.glob("functions/interruption-responder/src/phases/*.rs")}
+    assert {state.lower() for state in found} == files
+    assert all(task["Arguments"]["phase"] == state for state, task in found.items())

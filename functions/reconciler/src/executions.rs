@@ -92,7 +92,12 @@ impl Known {
     fn names(&self, lease: &Lease, journal: &Journal) -> bool {
         let names_old = self.says("instance_id") == Some(journal.old.as_str());
         match (&lease.on, journal.kind.node()) {
-            (Leased::Group { name, .. }, None) => self.says("asg_name") == Some(name.as_str()),
+            (Leased::Group { name, .. }, None) => {
+                let is_answer = journal.kind.answer().is_some();
+                // An answer is about one instance; a swap of its group is about none in particular.
+                let names_instance = if is_answer { names_old } else { self.says("instance_id").is_none() };
+                self.says("asg_name") == Some(name.as_str()) && names_instance
+            }
             (Leased::Group { .. }, Some(node)) => {
                 names_old && self.says("cluster_name").is_none_or(|named| named == node.cluster.as_str())
             }
@@ -163,7 +168,7 @@ pub async fn describe(
 mod tests {
     use serde_json::json;
     use spot_cloud::tables::swaps::Owner;
-    use spot_domain::swap::journal::{NodeSwap, Retirement, SwapKind};
+    use spot_domain::swap::journal::{AnswerJournal, NodeSwap, Raise, Retirement, SwapKind};
 
     use super::*;
 
@@ -246,6 +251,20 @@ mod tests {
         assert!(vouches(&json!({"instance_id": OLD})), "its cluster was found by its tags");
         assert!(!vouches(&json!({"instance_id": OLD, "cluster_name": "d"})));
         assert!(!vouches(&json!({"asg_name": "web"})));
+    }
+
+    #[test]
+    fn that_of_an_answer_vouches_for_the_answer_for_its_own_instance() {
+        let answer = AnswerJournal { ends_at: Timestamp::UNIX_EPOCH, raise: Raise::Made };
+        let vouches = |input: &Value, kind: SwapKind| {
+            believed(&failed_with(input), group(), &Journal { kind, ..journal(STARTED) })
+        };
+        let own = json!({"asg_name": "web", "instance_id": OLD});
+        assert!(vouches(&own, SwapKind::Answer(answer)));
+        assert!(!vouches(&own, SwapKind::Group), "it swaps no group");
+        assert!(!vouches(&json!({"asg_name": "web"}), SwapKind::Answer(answer)));
+        let of_another = json!({"asg_name": "web", "instance_id": "i-0123456789abcdef1"});
+        assert!(!vouches(&of_another, SwapKind::Answer(answer)));
     }
 
     #[test]

@@ -29,6 +29,7 @@ use spot_domain::words::{LONGEST_CAUSE, cut};
 use spot_domain::{ExecutionArn, Reason};
 use spot_nodes::recover_node;
 use spot_swap::newcomer::unproven;
+use spot_swap::recovery::answer::recover_answer;
 use spot_swap::recovery::group::recover_group;
 use spot_swap::recovery::lab::recover_lab;
 use spot_swap::recovery::{Ended, Progress, Visit};
@@ -317,6 +318,7 @@ impl Reconciler {
             SwapKind::Group => recover_group(visit, journal).await,
             SwapKind::Node(_) => recover_node(&self.stack, &access, visit, journal).await,
             SwapKind::Lab(_) => recover_lab(visit, journal).await,
+            SwapKind::Answer(_) => recover_answer(visit, journal).await,
         }?)
     }
 }

@@ -21,6 +21,7 @@ const REPORTS_BUS: &str = "`<stack>-reports` of the member, then `<stack>-hub` o
 
 const SECURITY_ENFORCER: &str = "security enforcer";
 const WASTE_SCANNER: &str = "waste scanner";
+const RESPONDER: &str = "interruption responder";
 const GROUP_WATCHER: &str = "group watcher";
 const YOURS: &str = "your rules";
 
@@ -231,6 +232,25 @@ events! {
             if_known("not_before", "the earliest time of a start, RFC 3339"),
         ],
     }
+    /// An interruption or rebalance recommendation of a member of an enrolled group, or of an instance that a swap
+    /// launched, was answered.
+    InterruptionAnswered = "Interruption Answered" {
+        source: SOURCE,
+        sender: RESPONDER,
+        bus: DEFAULT_BUS,
+        reader: YOURS,
+        detail: &[
+            always("account_id", "the account of the instance"),
+            always("region", "its region"),
+            always("instance_id", "the instance"),
+            always("outcome", "`REPLACED`, `RELEASED`, `IGNORED` or `FAILED`; `STARTED` for a swap that replaces it"),
+            if_known("asg_name", "its Auto Scaling group"),
+            if_known("reason", "why it was not replaced before it left: a [code](reasons.md)"),
+            if_known("detail", "the same in words"),
+            if_known("served_at_least", "the fewest members that were seen to serve through the notice"),
+            if_known("execution_arn", "the execution that answers, or the swap's"),
+        ],
+    }
     /// A Spot instance of a member is interrupted, or may soon be. The hub poisons the pool for all.
     SpotPoolInterrupted = "Spot Pool Interrupted" {
         source: SOURCE,
@@ -256,12 +276,12 @@ events! {
     /// A Spot instance will be interrupted in two minutes: its pool is poisoned. With `AllowDrills`, the source
     /// `spot-optimizer.drill` counts, too.
     InterruptionWarning = "EC2 Spot Instance Interruption Warning" {
-        source: EC2_SOURCE, sender: "EC2", bus: NOTICES_BUS, reader: "risk manager", detail: NOTICE,
+        source: EC2_SOURCE, sender: "EC2", bus: NOTICES_BUS, reader: "risk manager, interruption responder", detail: NOTICE,
     }
     /// A Spot instance is at elevated risk of an interruption: its pool is poisoned, unless `rebalance_poisons` is
     /// `false`. Drills count as above.
     RebalanceRecommendation = "EC2 Instance Rebalance Recommendation" {
-        source: EC2_SOURCE, sender: "EC2", bus: NOTICES_BUS, reader: "risk manager", detail: NOTICE,
+        source: EC2_SOURCE, sender: "EC2", bus: NOTICES_BUS, reader: "risk manager, interruption responder", detail: NOTICE,
     }
     /// An Auto Scaling group has launched an instance, or attached one. The group watcher looks at the group if it is
     /// enrolled.
@@ -284,7 +304,7 @@ events! {
         reader: "reconciler, alerts topic",
         detail: &[
             always("executionArn", "the execution"),
-            always("stateMachineArn", "the rules listen to the three state machines of the stack"),
+            always("stateMachineArn", "the rules listen to the state machines of the stack"),
             always("status", "reconciler: `ABORTED`, `TIMED_OUT`, `FAILED`; alerts: `TIMED_OUT`, `FAILED`"),
             DetailField { name: "error", only_if: Some("if `FAILED`"), doc: "alerts: `Stuck` or `States.…`" },
         ],

@@ -1,7 +1,7 @@
 //! The rules of Spot Optimizer: pools and their poison, the choice of instances to swap, the recovery of a
 //! swap that died. Values in, decisions out.
 //!
-//! A folder for each subject: [`swap`], [`risk`], [`waste`], [`audit`], [`watch`]. The other modules are the ground that all of them stand on.
+//! A folder for each subject: [`swap`], [`response`], [`risk`], [`waste`], [`audit`], [`watch`]. The other modules are the ground that all of them stand on.
 //! The crate never does I/O and depends on no SDK, so that its tests run in milliseconds.
 
 pub mod audit;
@@ -16,6 +16,7 @@ pub mod old_instance;
 pub mod owner_marks;
 pub mod owners;
 pub mod reason;
+pub mod response;
 pub mod risk;
 pub mod settings;
 pub mod swap;

@@ -172,6 +172,9 @@ settings! {
     /// Seconds that the image of a lab instance may take.
     image_timeout_seconds: u32 = 7_200, in 1..=43_200;
 
+    /// Percent of a group's instances that rebalance recommendations may have replaced within an hour, rounded up.
+    max_at_risk_percent: u32 = 20, in 0..=100;
+
     /// Hours from an instance's first flag until it may be terminated.
     grace_hours: u32 = 24, in 1..=8_760;
     /// Tags that authorise an instance in the audit. The list adds to the defaults.

@@ -1,8 +1,8 @@
 //! Finishes or undoes a swap from its journal. Looks at AWS, asks the domain for the one thing to do, writes it down,
 //! does it, and looks again. Undoing reads what was recorded, never what was asked for.
 //!
-//! There is one loop for all kinds of swap, [`drive`]. A [`Recovery`] says what its kind observes and performs: [`group`]
-//! and [`lab`] here, nodes in `spot-nodes`.
+//! There is one loop for all kinds of swap, [`drive`]. A [`Recovery`] says what its kind observes and performs: [`group`],
+//! [`lab`] and [`answer`] here, nodes in `spot-nodes`.
 
 use std::fmt;
 
@@ -15,6 +15,7 @@ use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::{Decision, End};
 use spot_domain::{InstanceId, Pool};
 
+pub mod answer;
 pub mod group;
 pub mod lab;
 

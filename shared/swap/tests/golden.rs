@@ -15,7 +15,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use spot_domain::Reason;
 use spot_domain::swap::eviction::Turns;
-use spot_domain::swap::journal::{Journal, Kept, LeavingNode, Original, Stage, SwapKind, Undo};
+use spot_domain::swap::journal::{
+    AnswerJournal, Journal, Kept, LeavingNode, Original, Raise, Retirement, Stage, SwapKind, Undo,
+};
 use spot_swap::work::{Current, Work};
 
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -126,10 +128,33 @@ fn the_payload_of_each_kind_is_written_as_committed() {
     }
 }
 
+/// An answer to an interruption: its journal lies under the lease of a group, too.
+#[test]
+fn the_journal_of_an_answer_is_written_as_committed() {
+    let (_, work) = works().next().unwrap();
+    let current = work.current.unwrap();
+    for stage in [Stage::Launching, Stage::Attaching, Stage::Retiring, Stage::Undoing] {
+        let raise = match stage {
+            Stage::Launching => Raise::NotAsked,
+            Stage::Attaching => Raise::Asked,
+            _ => Raise::Made,
+        };
+        let ends_at = Timestamp::from_second(1_800_000_120).unwrap();
+        let journal = Journal {
+            newcomer: None,
+            retirement: Retirement::TerminateInGroup,
+            kind: SwapKind::Answer(AnswerJournal { ends_at, raise }),
+            ..in_stage("answer", &current, stage)
+        };
+        assert_eq!(journal.contradiction(), None, "{}", stage.name());
+        is_golden(&format!("answer-journal-{}", stage.name().to_lowercase()), &journal);
+    }
+}
+
 /// A file that no test compares any more would pass for the wire of this release.
 #[test]
 fn every_file_of_this_release_is_compared() {
     let names = fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let ours = names.filter(|name| name.starts_with(RELEASE)).count();
-    assert_eq!(ours, 13 + 9, "13 journals and 9 payloads");
+    assert_eq!(ours, 17 + 9, "17 journals and 9 payloads");
 }

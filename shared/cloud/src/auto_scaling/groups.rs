@@ -171,6 +171,31 @@ pub async fn set_max(
         .map(drop)
 }
 
+/// Sets desired. The group launches what it then lacks.
+///
+/// The SDK does not repeat the call, which says how many and not how many more: a late repetition would undo what a scaling
+/// policy has decided meanwhile. So a refusal proves that this call has changed nothing, too.
+///
+/// # Errors
+/// The call fails.
+pub async fn set_desired(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+    desired: u32,
+) -> Result<(), CallError> {
+    client
+        .set_desired_capacity()
+        .auto_scaling_group_name(name.as_str())
+        .desired_capacity(i32::try_from(desired).unwrap_or(i32::MAX))
+        .honor_cooldown(false)
+        .customize()
+        .config_override(asked_once())
+        .send()
+        .await
+        .map_err(failed("autoscaling:SetDesiredCapacity"))
+        .map(drop)
+}
+
 /// Suspends AZRebalance.
 ///
 /// # Errors

@@ -127,7 +127,7 @@ impl Lease {
     #[must_use]
     pub fn contradicts(&self, journal: &Journal) -> Option<String> {
         let fits = match (&self.on, &journal.kind) {
-            (Leased::Group { .. }, SwapKind::Group | SwapKind::Node(_)) => true,
+            (Leased::Group { .. }, SwapKind::Group | SwapKind::Node(_) | SwapKind::Answer(_)) => true,
             (Leased::Instance(id), SwapKind::Lab(_)) => &journal.old == id,
             _ => false,
         };

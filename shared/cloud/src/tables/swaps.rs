@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
+use spot_domain::GroupArn;
 use spot_domain::swap::journal::{Journal, Stage};
 use spot_domain::swap::recovery::End;
 use spot_domain::words::Cause;
@@ -16,6 +17,7 @@ use crate::error::{CallError, Kind, failed};
 pub use crate::tables::leases::{Lease, Leased, Owner, slot_key};
 use crate::tables::row::{Row, number, seconds, text};
 
+mod at_risk;
 mod error;
 mod held;
 mod newcomers;
@@ -316,6 +318,15 @@ impl Swaps {
     pub async fn read(&self, lease: &Lease) -> Result<Option<Held>, SwapsError> {
         let row = self.row(lease.key()).await?.unwrap_or_default();
         ours(&row, lease)
+    }
+
+    /// Returns who works on a group, and what the journal says; `None` if nobody does.
+    ///
+    /// # Errors
+    /// The table does not answer, or the row can't be read.
+    pub async fn holder(&self, group: &GroupArn) -> Result<Option<Held>, SwapsError> {
+        let row = self.row(group.to_string()).await?;
+        row.as_ref().map(parse).transpose().map(Option::flatten)
     }
 
     /// Returns every lease in the table. A row that can't be read is returned as its error, beside the

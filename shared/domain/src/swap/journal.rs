@@ -11,7 +11,7 @@ use crate::swap::market::Market;
 mod kind;
 mod swap_id;
 
-pub use kind::{Kept, LeavingNode, NodeJournal, NodeSwap, SwapKind};
+pub use kind::{AnswerJournal, Kept, LeavingNode, NodeJournal, NodeSwap, Raise, SwapKind};
 pub use swap_id::SwapId;
 
 /// The furthest stage that the swap may have reached.
@@ -230,11 +230,30 @@ impl Journal {
         {
             return Some(format!("MaxSize {raised} is not one more than the owner's {}", original.max));
         }
+        if self.kind.answer().is_some() {
+            return self.contradiction_of_answer();
+        }
         let has_moved = self.kind.lab().is_some_and(|lab| lab.leaving || lab.stopping || lab.is_over);
         let names_one = matches!(self.stage, Stage::Attaching | Stage::Retiring);
         let needs_newcomer = names_one || has_moved || self.original.is_some();
         (needs_newcomer && self.newcomer.is_none())
             .then(|| format!("it names no newcomer, and is past the launch (stage {})", self.stage.name()))
+    }
+
+    /// The group launches the replacement: an answer has no newcomer of its own.
+    fn contradiction_of_answer(&self) -> Option<String> {
+        if let Some(newcomer) = &self.newcomer {
+            return Some(format!(
+                "it names newcomer {newcomer}, and an answer to an interruption launches none"
+            ));
+        }
+        let is_begun = matches!(self.stage, Stage::Attaching | Stage::Retiring);
+        (is_begun && self.original.is_none()).then(|| {
+            format!(
+                "it does not say what the group was like, and is past the beginning (stage {})",
+                self.stage.name()
+            )
+        })
     }
 
     /// Returns true if the way back leaves this instance in service.
@@ -313,6 +332,26 @@ mod tests {
             raised_to(7),
             Journal { stage: Stage::Attaching, ..honest.clone() },
             Journal { original: Some(group.clone()), ..honest },
+        ] {
+            assert!(forged.contradiction().is_some(), "{forged:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_names_no_newcomer_and_knows_the_group_before_it_begins() {
+        let (old, newcomer): (InstanceId, InstanceId) =
+            ("i-0123456789abcdef0".parse().unwrap(), "i-0123456789abcdef1".parse().unwrap());
+        let kind = SwapKind::Answer(AnswerJournal { ends_at: Timestamp::UNIX_EPOCH, raise: Raise::NotAsked });
+        let honest = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::TerminateInGroup, kind);
+        assert_eq!(honest.contradiction(), None);
+        let group =
+            Original { desired: 1, max: 1, az_rebalance_suspended: false, serving: 1, members: vec![] };
+        let begun = Journal { stage: Stage::Attaching, original: Some(group), ..honest.clone() };
+        assert_eq!(begun.contradiction(), None);
+        for forged in [
+            Journal { newcomer: Some(newcomer), ..begun.clone() },
+            Journal { original: None, ..begun.clone() },
+            Journal { max_raised_to: Some(9), ..begun },
         ] {
             assert!(forged.contradiction().is_some(), "{forged:?}");
         }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::ids::MalformedText;
 
+pub mod answer;
 #[cfg(test)]
 mod fate;
 pub mod group;

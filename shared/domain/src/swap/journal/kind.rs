@@ -19,6 +19,30 @@ pub enum SwapKind {
     Node(Box<NodeJournal>),
     /// An instance in no group: the things that the swap moves, and how far it may have come.
     Lab(Box<LabSwap>),
+    /// No swap of ours: the answer to the two-minute notice of a member. The group itself launches the replacement.
+    Answer(AnswerJournal),
+}
+
+/// The journal's part for the answer to a two-minute notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerJournal {
+    /// The time at which EC2 takes the instance back.
+    pub ends_at: Timestamp,
+    /// How far the raise of desired has come.
+    pub raise: Raise,
+}
+
+/// How far the raise of desired by one has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Raise {
+    /// The call was not made.
+    NotAsked,
+    /// The call may have been made: its answer is not known.
+    Asked,
+    /// AWS has answered that desired is one higher.
+    Made,
+    /// AWS has refused the call, or the call to raise MaxSize before it.
+    Refused,
 }
 
 /// The journal's part for a swap of nodes.
@@ -85,6 +109,8 @@ struct Wire {
     kept: Option<Kept>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lab: Option<Box<LabSwap>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<AnswerJournal>,
 }
 
 impl SwapKind {
@@ -99,7 +125,7 @@ impl SwapKind {
     pub fn node(&self) -> Option<&NodeSwap> {
         match self {
             Self::Node(journal) => Some(&journal.node),
-            Self::Group | Self::Lab(_) => None,
+            Self::Group | Self::Lab(_) | Self::Answer(_) => None,
         }
     }
 
@@ -108,7 +134,7 @@ impl SwapKind {
     pub fn lab(&self) -> Option<&LabSwap> {
         match self {
             Self::Lab(lab) => Some(lab),
-            Self::Group | Self::Node(_) => None,
+            Self::Group | Self::Node(_) | Self::Answer(_) => None,
         }
     }
 
@@ -117,7 +143,16 @@ impl SwapKind {
     pub fn lab_mut(&mut self) -> Option<&mut LabSwap> {
         match self {
             Self::Lab(lab) => Some(lab),
-            Self::Group | Self::Node(_) => None,
+            Self::Group | Self::Node(_) | Self::Answer(_) => None,
+        }
+    }
+
+    /// Returns the part of an answer to a two-minute notice.
+    #[must_use]
+    pub const fn answer(&self) -> Option<AnswerJournal> {
+        match self {
+            Self::Answer(answer) => Some(*answer),
+            Self::Group | Self::Node(_) | Self::Lab(_) => None,
         }
     }
 
@@ -126,7 +161,7 @@ impl SwapKind {
     pub fn kept(&self) -> Option<&Kept> {
         match self {
             Self::Node(journal) => journal.kept.as_ref(),
-            Self::Group | Self::Lab(_) => None,
+            Self::Group | Self::Lab(_) | Self::Answer(_) => None,
         }
     }
 }
@@ -136,10 +171,16 @@ impl TryFrom<Wire> for SwapKind {
 
     fn try_from(wire: Wire) -> Result<Self, &'static str> {
         match wire {
+            Wire { answer: Some(answer), node: None, leaving_node: None, kept: None, lab: None } => {
+                Ok(Self::Answer(answer))
+            }
+            Wire { answer: Some(_), .. } => {
+                Err("answer: an answer to an interruption is no swap of another kind")
+            }
             Wire { node: Some(_), lab: Some(_), .. } => {
                 Err("node, lab: a swap is of a node or of an instance in no group, never of both")
             }
-            Wire { node: Some(node), leaving_node: leaving, kept, lab: None } => {
+            Wire { node: Some(node), leaving_node: leaving, kept, lab: None, .. } => {
                 Ok(Self::Node(Box::new(NodeJournal { node, leaving, kept })))
             }
             Wire { leaving_node: Some(_), .. } | Wire { kept: Some(_), .. } => {
@@ -157,9 +198,10 @@ impl From<SwapKind> for Wire {
             SwapKind::Group => Self::default(),
             SwapKind::Node(part) => {
                 let NodeJournal { node, leaving, kept } = *part;
-                Self { node: Some(node), leaving_node: leaving, kept, lab: None }
+                Self { node: Some(node), leaving_node: leaving, kept, ..Self::default() }
             }
             SwapKind::Lab(lab) => Self { lab: Some(lab), ..Self::default() },
+            SwapKind::Answer(answer) => Self { answer: Some(answer), ..Self::default() },
         }
     }
 }
@@ -194,5 +236,9 @@ mod tests {
         assert!(matches!(read(&format!(r#""lab": {lab}"#)), Ok(SwapKind::Lab(_))));
         let refused = read(&format!(r#""node": {NODE}, "lab": {lab}"#)).unwrap_err();
         assert!(refused.starts_with("node, lab"), "{refused}");
+        let answer = r#""answer": {"ends_at": "2026-11-26T10:02:00Z", "raise": "Asked"}"#;
+        assert!(read(answer).unwrap().answer().is_some_and(|answer| answer.raise == Raise::Asked));
+        let refused = read(&format!(r#"{answer}, "node": {NODE}"#)).unwrap_err();
+        assert!(refused.starts_with("answer"), "{refused}");
     }
 }

@@ -1,0 +1,131 @@
+//! The executions that the responder starts. Their names hold that each instance is answered once.
+
+use aws_sdk_sfn::Client;
+use serde_json::{Value, json};
+use spot_cloud::Stack;
+use spot_cloud::environment::{BadEnvironment, variable};
+use spot_cloud::error::{CallError, failed};
+use spot_domain::{ExecutionArn, GroupName};
+
+use crate::event::{Announced, Heard};
+
+const START: &str = "states:StartExecution";
+
+/// The two state machines.
+#[derive(Debug)]
+pub struct Executions {
+    client: Client,
+    cluster_swap: String,
+    response: String,
+}
+
+impl Executions {
+    /// Reads the environment that the template sets.
+    ///
+    /// # Errors
+    /// A variable is missing.
+    pub fn from_environment(stack: &Stack) -> Result<Self, BadEnvironment> {
+        Ok(Self {
+            client: Client::new(stack.config()),
+            cluster_swap: variable("CLUSTER_SWAP_STATE_MACHINE_ARN")?,
+            response: variable("RESPONSE_STATE_MACHINE_ARN")?,
+        })
+    }
+
+    /// Starts the execution that answers a notice. If the same notice has started one, that one is returned.
+    ///
+    /// # Errors
+    /// The call fails.
+    pub async fn start(&self, heard: &Heard, group: &GroupName) -> Result<ExecutionArn, CallError> {
+        let machine = match heard.announced {
+            Announced::Interruption => &self.response,
+            Announced::Rebalance => &self.cluster_swap,
+        };
+        let name = name(heard);
+        let started = self
+            .client
+            .start_execution()
+            .state_machine_arn(machine)
+            .name(&name)
+            .input(input(heard, group).to_string())
+            .send()
+            .await
+            .map_err(failed(START));
+        let arn = match started {
+            // Step Functions keeps a name for 90 days; an instance id never comes again.
+            Err(error) if error.code == "ExecutionAlreadyExists" => arn(machine, &name),
+            answer => answer?.execution_arn,
+        };
+        arn.parse().map_err(|_| CallError::malformed(START, format!("{arn:?} is no execution")))
+    }
+}
+
+fn arn(machine: &str, name: &str) -> String {
+    format!("{}:{name}", machine.replacen(":stateMachine:", ":execution:", 1))
+}
+
+/// A drill may be repeated; the second delivery of one has the same time.
+fn name(heard: &Heard) -> String {
+    let (kind, id) = (
+        match heard.announced {
+            Announced::Interruption => "interruption",
+            Announced::Rebalance => "rebalance",
+        },
+        &heard.instance_id,
+    );
+    if heard.is_drill {
+        format!("{kind}-{id}-drill-{}", heard.occurred.as_second())
+    } else {
+        format!("{kind}-{id}")
+    }
+}
+
+fn input(heard: &Heard, group: &GroupName) -> Value {
+    let Heard { account_id, region, instance_id, occurred, .. } = heard;
+    match heard.announced {
+        Announced::Interruption => json!({
+            "instance_id": instance_id, "asg_name": group, "account_id": account_id, "region": region, "occurred": occurred,
+        }),
+        Announced::Rebalance => json!({
+            "asg_name": group, "replace": [instance_id], "account_id": account_id, "region": region,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn heard(announced: Announced) -> Heard {
+        Heard {
+            announced,
+            account_id: "123456789012".parse().unwrap(),
+            region: "us-east-1".parse().unwrap(),
+            instance_id: "i-0123456789abcdef0".parse().unwrap(),
+            occurred: Timestamp::from_second(1_700_000_000).unwrap(),
+            is_drill: false,
+        }
+    }
+
+    #[test]
+    fn an_execution_is_named_after_what_is_said_of_which_instance() {
+        assert_eq!(name(&heard(Announced::Interruption)), "interruption-i-0123456789abcdef0");
+        assert_eq!(name(&heard(Announced::Rebalance)), "rebalance-i-0123456789abcdef0");
+        let drill = name(&Heard { is_drill: true, ..heard(Announced::Interruption) });
+        assert_eq!(drill, "interruption-i-0123456789abcdef0-drill-1700000000");
+        assert!(drill.len() <= 80, "AWS's limit of a name");
+        let machine = "arn:aws:states:us-east-1:123456789012:stateMachine:respond";
+        assert_eq!(arn(machine, "a"), "arn:aws:states:us-east-1:123456789012:execution:respond:a");
+    }
+
+    #[test]
+    fn a_recommendation_asks_the_swap_of_the_group_for_this_member_alone() {
+        let input = input(&heard(Announced::Rebalance), &"web".parse().unwrap());
+        assert_eq!(
+            input,
+            json!({"asg_name": "web", "replace": ["i-0123456789abcdef0"], "account_id": "123456789012", "region": "us-east-1"})
+        );
+    }
+}

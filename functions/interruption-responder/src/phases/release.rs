@@ -1,0 +1,36 @@
+//! Release: the doomed instance leaves its group, N+1 to N. Its terminating hooks run, and its targets deregister. If
+//! somebody else has changed desired meanwhile, our one can't be told from theirs: then the instance leaves without decrement.
+//!
+//! Records, before the call: which member takes our one out of desired; after it, that AWS has answered.
+//! Undone by: nothing. What became of desired, Restore looks up.
+
+use spot_cloud::tables::swaps::Claim;
+use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
+use spot_swap::error::StepError;
+use spot_swap::recovery::answer::recover_answer;
+use spot_swap::work::Next;
+
+use crate::context::Responder;
+use crate::work::Answering;
+
+/// Makes the call once.
+///
+/// # Errors
+/// A call fails.
+pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, StepError> {
+    let clients = responder.clients(work).await?;
+    let mut journal =
+        work.journal.clone().ok_or_else(|| StepError::Protocol("no answer in progress".into()))?;
+    if responder.swaps.claim(&work.lease, &mut journal).await? == Claim::Granted {
+        recover_answer(responder.visit(&clients, work), &mut journal).await?;
+    }
+    let is_out = journal.desired_settled;
+    work.journal = Some(journal);
+    if is_out {
+        return Ok(Next::Proceed);
+    }
+    let why =
+        Because::of(AnswerReason::GroupBusy, "desired capacity was changed while it was being replaced");
+    work.decide(AnswerOutcome::Released, Some(why));
+    Ok(Next::Undo)
+}

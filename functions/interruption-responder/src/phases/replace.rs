@@ -1,0 +1,129 @@
+//! Replace: asks the group for one more, N to N+1. Describes the group afresh, raises MaxSize by one if the group is full,
+//! and sets desired.
+//!
+//! Records, before the first call: the group as its owner has it, and the MaxSize that we set; after it, whether AWS has
+//! raised desired.
+//! Undone by: a member that leaves with decrement, and MaxSize as recorded.
+
+use jiff::Timestamp;
+use spot_cloud::RegionClients;
+use spot_cloud::auto_scaling::groups;
+use spot_cloud::error::CallError;
+use spot_cloud::tables::swaps::Entered;
+use spot_domain::response::verdict::{not_first, opted_out};
+use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
+use spot_domain::swap::group::{AZ_REBALANCE, Group};
+use spot_domain::swap::journal::{AnswerJournal, Journal, Original, Raise, Stage, SwapKind};
+use spot_swap::error::StepError;
+use spot_swap::work::Next;
+
+use crate::context::Responder;
+use crate::work::Answering;
+
+/// Asks for one more.
+///
+/// # Errors
+/// A call fails in a way that may pass: the step is repeated.
+pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, StepError> {
+    let clients = responder.clients(work).await?;
+    let (arn, name) = work.group().map(|(arn, name)| (arn.clone(), name.clone()))?;
+    let group = groups::describe(&clients.autoscaling, &name).await?.filter(|group| group.arn == arn);
+    let Some(group) = group else {
+        work.decide(
+            AnswerOutcome::Ignored,
+            Some(Because::of(AnswerReason::NotInGroup, "the group was deleted")),
+        );
+        return Ok(Next::Report);
+    };
+    let mut journal = journal(work)?;
+    if is_first(responder, work).await? {
+        if let Some(why) = opted_out(&group, &work.settings) {
+            work.decide(AnswerOutcome::Ignored, Some(why));
+            return Ok(Next::Report);
+        }
+        if let Some(why) = not_first(&group, work.ends_at, Timestamp::now()) {
+            work.decide(AnswerOutcome::Released, Some(why));
+            return Ok(Next::Undo);
+        }
+    }
+    if let Entered::Again(earlier) = responder.swaps.enter(&work.lease, record(&mut journal, &group)).await? {
+        journal = earlier;
+    }
+    work.journal = Some(journal.clone());
+    work.saw(&group);
+    let Some(original) = journal.original.clone() else {
+        return Err(StepError::Protocol("the journal does not say what the group was like".into()));
+    };
+    // An earlier try has had its answer.
+    match raise_of(&journal) {
+        Raise::Made => return Ok(Next::Proceed),
+        Raise::Refused => return Ok(Next::Undo),
+        Raise::NotAsked | Raise::Asked => {}
+    }
+    // Its call may have landed, or somebody else has changed desired meanwhile: an absolute number must not undo that.
+    if group.desired != original.desired {
+        return Ok(Next::Proceed);
+    }
+    let raised = raise(&clients, &group, journal.max_raised_to, original.desired + 1).await;
+    let refused = match raised {
+        Ok(()) => None,
+        Err(error) if error.is_refusal() => Some(error),
+        Err(error) => return Err(error.into()),
+    };
+    let raise = if refused.is_some() { Raise::Refused } else { Raise::Made };
+    if let Some(answer) = journal.kind.answer() {
+        journal.kind = SwapKind::Answer(AnswerJournal { raise, ..answer });
+    }
+    responder.swaps.revise(&work.lease, &mut journal).await?;
+    work.journal = Some(journal);
+    match refused {
+        None => Ok(Next::Proceed),
+        Some(error) => {
+            work.decide(AnswerOutcome::Released, Some(Because::of(AnswerReason::NoRoom, error.to_string())));
+            Ok(Next::Undo)
+        }
+    }
+}
+
+fn journal(work: &Answering) -> Result<Journal, StepError> {
+    work.journal.clone().ok_or_else(|| StepError::Protocol("no answer in progress".into()))
+}
+
+fn raise_of(journal: &Journal) -> Raise {
+    journal.kind.answer().map_or(Raise::NotAsked, |answer| answer.raise)
+}
+
+/// Says if no earlier try of this step has begun: the group would show ours by now, and look as if it were scaling.
+async fn is_first(responder: &Responder, work: &Answering) -> Result<bool, StepError> {
+    let stored = responder.swaps.read(&work.lease).await?.and_then(|held| held.journal);
+    Ok(stored.is_none_or(|journal| journal.original.is_none()))
+}
+
+fn record<'a>(journal: &'a mut Journal, group: &Group) -> &'a Journal {
+    journal.stage = Stage::Attaching;
+    journal.changed_at = Some(Timestamp::now());
+    journal.max_raised_to = (group.desired >= group.max).then(|| group.desired + 1);
+    journal.original = Some(Original {
+        desired: group.desired,
+        max: group.max,
+        az_rebalance_suspended: group.suspended.contains(AZ_REBALANCE),
+        serving: group.in_service(),
+        members: group.members.iter().map(|member| member.id.clone()).collect(),
+    });
+    if let Some(answer) = journal.kind.answer() {
+        journal.kind = SwapKind::Answer(AnswerJournal { raise: Raise::Asked, ..answer });
+    }
+    journal
+}
+
+async fn raise(
+    clients: &RegionClients,
+    group: &Group,
+    max: Option<u32>,
+    desired: u32,
+) -> Result<(), CallError> {
+    if let Some(max) = max.filter(|max| *max > group.max) {
+        groups::set_max(&clients.autoscaling, &group.name, max).await?;
+    }
+    groups::set_desired(&clients.autoscaling, &group.name, desired).await
+}

@@ -1,0 +1,33 @@
+//! WaitForReplacement: as many must serve without the doomed instance as served with it: InService, and healthy in every
+//! target group. 40 s before the end, the wait is over. Changes nothing.
+
+use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
+use spot_domain::swap::recovery::answer::{is_replaced, is_time_up};
+use spot_swap::error::StepError;
+use spot_swap::recovery::answer::look;
+use spot_swap::work::Next;
+
+use crate::context::Responder;
+use crate::work::Answering;
+
+/// Looks once.
+///
+/// # Errors
+/// A call fails.
+pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, StepError> {
+    let clients = responder.clients(work).await?;
+    let journal = work.journal.clone().ok_or_else(|| StepError::Protocol("no answer in progress".into()))?;
+    let observed = look(responder.visit(&clients, work), &journal, work.group()?).await?;
+    let Some(group) = &observed.group else { return Ok(Next::Proceed) };
+    work.saw(group);
+    if is_replaced(&journal, &observed) {
+        work.decide(AnswerOutcome::Replaced, None);
+        return Ok(Next::Proceed);
+    }
+    if is_time_up(work.ends_at, observed.now) {
+        let detail = "its replacement did not serve 40 s before its end";
+        work.decide(AnswerOutcome::Replaced, Some(Because::of(AnswerReason::NoTime, detail)));
+        return Ok(Next::Proceed);
+    }
+    Ok(Next::Wait)
+}

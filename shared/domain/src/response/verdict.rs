@@ -1,0 +1,265 @@
+//! Which interrupted instance is rescued: a member of an enrolled group, or one that a swap launched. Everything else is
+//! left to its owner.
+
+use jiff::Timestamp;
+
+use super::{AnswerReason, Because, NOTICE};
+use crate::enrolment::Enrolment;
+use crate::ids::InstanceId;
+use crate::owners::{Owner, kubernetes, service};
+use crate::settings::Settings;
+use crate::swap::group::{Group, Instance, Member, MemberState};
+use crate::swap::journal::{Journal, SwapId};
+use crate::swap::recovery::answer::is_time_up;
+use crate::tags::Tags;
+use crate::watch::enrolment::ENABLED_TAG;
+
+/// Returns the instance of a notice that is still there to be rescued.
+///
+/// # Errors
+/// The reason for which nothing is done.
+pub fn interrupted(instance: Option<&Instance>) -> Result<&Instance, Because> {
+    let gone = |detail: &str| Because::of(AnswerReason::InstanceGone, detail);
+    let instance = instance.ok_or_else(|| gone("EC2 does not describe it"))?;
+    if !instance.is_alive() {
+        return Err(gone("it no longer runs"));
+    }
+    if !instance.is_spot {
+        return Err(Because::of(AnswerReason::NotSpot, instance.instance_type.to_string()));
+    }
+    Ok(instance)
+}
+
+/// Returns the member to be rescued.
+///
+/// # Errors
+/// The reason for which nothing is done.
+pub fn rescued<'a>(
+    instance: &Instance,
+    group: Option<&'a Group>,
+    settings: &Settings,
+) -> Result<&'a Member, Because> {
+    let not_in_group = || Because::of(AnswerReason::NotInGroup, "it is a member of no Auto Scaling group");
+    let group = group.ok_or_else(not_in_group)?;
+    let member = group.member(&instance.id).ok_or_else(not_in_group)?;
+    in_our_care(instance, group, settings)?;
+    if let Some(marked) = kubernetes(&instance.tags).or_else(|| kubernetes(&group.tags)) {
+        return Err(Because::of(AnswerReason::KubernetesNode, marked.detail()));
+    }
+    if let Some(marked) = service(&group.tags).filter(|marked| matches!(marked.owner, Owner::GroupService(_)))
+    {
+        return Err(Because::of(AnswerReason::ManagedElsewhere, marked.detail()));
+    }
+    if let Some(why) = group.unsupported_or_busy() {
+        return Err(Because::of(AnswerReason::GroupNotSupported, format!("group {}: {why}", group.name)));
+    }
+    match member.state {
+        MemberState::Leaving => {
+            Err(Because::of(AnswerReason::AlreadyLeaving, format!("it is leaving group {}", group.name)))
+        }
+        _ => Ok(member),
+    }
+}
+
+fn in_our_care(instance: &Instance, group: &Group, settings: &Settings) -> Result<(), Because> {
+    if let Some(why) = opted_out(group, settings) {
+        return Err(why);
+    }
+    if settings.opts_out(&instance.tags) {
+        let detail = format!("tag {} of the instance", settings.opt_out_tag);
+        return Err(Because::of(AnswerReason::OptedOut, detail));
+    }
+    match enrolment(&group.tags) {
+        Some(_) => Ok(()),
+        None if settings.enrolment == Enrolment::OptOut => Ok(()),
+        None if was_launched_by_a_swap(instance) => Ok(()),
+        None => {
+            let detail =
+                format!("group {} has no tag {ENABLED_TAG}=true, and no swap launched it", group.name);
+            Err(Because::of(AnswerReason::NotEnrolled, detail))
+        }
+    }
+}
+
+/// Returns the owner's word against any change of the group; `None` if there is none.
+#[must_use]
+pub fn opted_out(group: &Group, settings: &Settings) -> Option<Because> {
+    let tag = match enrolment(&group.tags) {
+        Some(false) => ENABLED_TAG,
+        _ if settings.opts_out(&group.tags) => &settings.opt_out_tag,
+        _ => return None,
+    };
+    Some(Because::of(AnswerReason::OptedOut, format!("tag {tag} of group {}", group.name)))
+}
+
+/// Returns the owner's word on the loop. A value that can't be read enrols nothing.
+fn enrolment(tags: &Tags) -> Option<bool> {
+    tags.get(ENABLED_TAG).map(|value| value == "true")
+}
+
+/// Says if the ClientToken of the launch is a swap's. Nobody can write the token later; a tag proves nothing.
+fn was_launched_by_a_swap(instance: &Instance) -> bool {
+    let token = instance.client_token.as_deref().unwrap_or_default();
+    let swap = token.rsplit_once('-').and_then(|(swap, _)| swap.parse::<SwapId>().ok());
+    swap.is_some_and(|swap| instance.was_launched_by(&swap))
+}
+
+/// Returns the end of an instance that was warned at `occurred`.
+///
+/// # Errors
+/// The end is over.
+pub fn end_of(occurred: Timestamp, now: Timestamp) -> Result<Timestamp, Because> {
+    let ends_at = occurred.saturating_add(NOTICE).unwrap_or(Timestamp::MAX);
+    if now < ends_at {
+        return Ok(ends_at);
+    }
+    Err(Because::of(AnswerReason::TooLate, format!("its end was announced for {ends_at}")))
+}
+
+/// Returns why no replacement is asked for before the instance leaves; `None` if there is room and time.
+#[must_use]
+pub fn not_first(group: &Group, ends_at: Timestamp, now: Timestamp) -> Option<Because> {
+    if is_time_up(ends_at, now) {
+        let left = ends_at.duration_since(now).as_secs();
+        return Some(Because::of(AnswerReason::NoTime, format!("{left} s are left")));
+    }
+    let staying = group.members.iter().filter(|member| member.state != MemberState::Leaving).count();
+    (staying != group.desired as usize).then(|| {
+        let detail = format!("{} are desired and {staying} are members: it is scaling", group.desired);
+        Because::of(AnswerReason::GroupBusy, detail)
+    })
+}
+
+/// Returns the reason if the swap in progress is about this very instance: the swap's own checks undo it, or have its
+/// place filled already.
+#[must_use]
+pub fn is_of_swap(journal: &Journal, id: &InstanceId) -> Option<Because> {
+    let part = if journal.newcomer.as_ref() == Some(id) {
+        "launched it, sees the interruption by itself and turns back"
+    } else if &journal.old == id {
+        "replaces it already"
+    } else {
+        return None;
+    };
+    Some(Because::of(AnswerReason::SwapInProgress, format!("{} {part}", journal.swap_id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::swap::group::InstanceState;
+    use crate::swap::group::tests::{group_of, id, on_demand};
+    use crate::swap::journal::{Retirement, SwapKind};
+    use crate::tags::{MANAGED_BY, SWAP_TAG};
+
+    fn spot(n: u32) -> Instance {
+        Instance { is_spot: true, ..on_demand(n) }
+    }
+
+    fn enrolled(value: &str) -> Group {
+        let mut group = group_of(2);
+        group.tags.insert(ENABLED_TAG.to_owned(), value.to_owned());
+        group
+    }
+
+    fn why(instance: &Instance, group: &Group) -> Option<AnswerReason> {
+        rescued(instance, Some(group), &Settings::default()).err().map(|because| because.reason)
+    }
+
+    #[test]
+    fn a_spot_member_of_an_enrolled_group_is_rescued() {
+        assert!(interrupted(Some(&spot(1))).is_ok());
+        assert_eq!(why(&spot(1), &enrolled("true")), None);
+    }
+
+    #[test]
+    fn what_is_not_enrolled_is_left_alone_whatever_its_tags_claim() {
+        assert_eq!(why(&spot(1), &group_of(2)), Some(AnswerReason::NotEnrolled));
+        let mut claims = spot(1);
+        claims.tags.insert(MANAGED_BY.0.into(), MANAGED_BY.1.into());
+        claims.tags.insert(SWAP_TAG.into(), "i-00000000000000009-1700000000000".into());
+        assert_eq!(why(&claims, &group_of(2)), Some(AnswerReason::NotEnrolled), "a tag is no proof");
+        let all = Settings { enrolment: Enrolment::OptOut, ..Settings::default() };
+        assert!(
+            rescued(&spot(1), Some(&group_of(2)), &all).is_ok(),
+            "each group without the tag is enrolled"
+        );
+        for value in ["True", "yes", ""] {
+            assert_eq!(why(&spot(1), &enrolled(value)), Some(AnswerReason::OptedOut), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_newcomer_of_a_swap_is_rescued_by_its_client_token() {
+        let token = |token: &str| Instance { client_token: Some(token.to_owned()), ..spot(1) };
+        let swap = SwapId::new(&id(9), Timestamp::UNIX_EPOCH);
+        assert_eq!(why(&token(&swap.client_token(2)), &group_of(2)), None);
+        assert_eq!(why(&token("owner's-own-1"), &group_of(2)), Some(AnswerReason::NotEnrolled));
+        assert_eq!(why(&token(&swap.client_token(2)), &enrolled("false")), Some(AnswerReason::OptedOut));
+    }
+
+    #[test]
+    fn an_owner_who_opts_out_is_obeyed() {
+        let settings = Settings::default();
+        let mut group = enrolled("true");
+        group.tags.insert(settings.opt_out_tag.clone(), "yes".into());
+        assert_eq!(why(&spot(1), &group), Some(AnswerReason::OptedOut));
+        let mut instance = spot(1);
+        instance.tags.insert(settings.opt_out_tag, "yes".into());
+        assert_eq!(why(&instance, &enrolled("true")), Some(AnswerReason::OptedOut));
+    }
+
+    #[test]
+    fn what_others_replace_or_can_t_be_replaced_is_left_alone_by_name() {
+        let mut node = spot(1);
+        node.tags.insert("kubernetes.io/cluster/shop".into(), "owned".into());
+        assert_eq!(why(&node, &enrolled("true")), Some(AnswerReason::KubernetesNode));
+        let mut ecs = enrolled("true");
+        ecs.tags.insert("AmazonECSManaged".into(), "true".into());
+        assert_eq!(why(&spot(1), &ecs), Some(AnswerReason::ManagedElsewhere));
+        let mut weighted = enrolled("true");
+        weighted.obstacles.push("its overrides carry weights".into());
+        assert_eq!(why(&spot(1), &weighted), Some(AnswerReason::GroupNotSupported));
+        let mut suspended = enrolled("true");
+        suspended.suspended.insert("Launch".into());
+        assert_eq!(why(&spot(1), &suspended), Some(AnswerReason::GroupNotSupported));
+        let mut leaving = enrolled("true");
+        leaving.members[1].state = MemberState::Leaving;
+        assert_eq!(why(&spot(1), &leaving), Some(AnswerReason::AlreadyLeaving));
+        assert_eq!(why(&spot(7), &enrolled("true")), Some(AnswerReason::NotInGroup));
+    }
+
+    #[test]
+    fn only_a_living_spot_instance_is_interrupted() {
+        let reason = |instance: Option<&Instance>| interrupted(instance).unwrap_err().reason;
+        assert_eq!(reason(None), AnswerReason::InstanceGone);
+        assert_eq!(reason(Some(&on_demand(1))), AnswerReason::NotSpot);
+        let dead = Instance { state: InstanceState::Dead, ..spot(1) };
+        assert_eq!(reason(Some(&dead)), AnswerReason::InstanceGone);
+    }
+
+    #[test]
+    fn a_replacement_comes_first_where_there_is_rest_and_time() {
+        let now = Timestamp::UNIX_EPOCH;
+        let in_seconds = |s| now + SignedDuration::from_secs(s);
+        let reason = |group: &Group, left| not_first(group, in_seconds(left), now).map(|b| b.reason);
+        assert_eq!(reason(&group_of(2), 110), None);
+        assert_eq!(reason(&group_of(2), 40), Some(AnswerReason::NoTime));
+        let mut scaling = group_of(2);
+        scaling.desired = 3;
+        assert_eq!(reason(&scaling, 110), Some(AnswerReason::GroupBusy));
+        assert_eq!(end_of(now, in_seconds(119)), Ok(in_seconds(120)));
+        assert_eq!(end_of(now, in_seconds(120)).unwrap_err().reason, AnswerReason::TooLate);
+    }
+
+    #[test]
+    fn both_instances_of_a_swap_are_the_swaps_own_affair() {
+        let mut journal = Journal::new(&id(1), Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
+        journal.newcomer = Some(id(2));
+        assert_eq!(is_of_swap(&journal, &id(1)).map(|b| b.reason), Some(AnswerReason::SwapInProgress));
+        assert_eq!(is_of_swap(&journal, &id(2)).map(|b| b.reason), Some(AnswerReason::SwapInProgress));
+        assert_eq!(is_of_swap(&journal, &id(3)), None);
+    }
+}

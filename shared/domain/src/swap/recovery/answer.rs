@@ -1,0 +1,250 @@
+//! How the answer to a two-minute notice ends once nobody knows how far it came. Desired may be one higher by us, MaxSize
+//! too, and the doomed instance may have been told to leave with decrement. The same rules end an answer that went well.
+//!
+//! An instance of the group's own launch replaces the doomed one, so that no ClientToken tells which it is. What counts is
+//! how many serve.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Decision, End};
+use crate::ids::InstanceId;
+use crate::swap::group::{Group, Member, MemberState};
+use crate::swap::journal::{AnswerJournal, Journal, Original, Raise, Stage};
+
+/// The time before its end at which the doomed instance leaves, whatever serves by then: its hooks and target groups
+/// need the rest.
+pub const RELEASE_BEFORE_END: SignedDuration = SignedDuration::from_secs(40);
+
+/// What AWS shows of an answer.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The group; `None` once it is deleted.
+    pub group: Option<Group>,
+    /// Members that came later, and are not healthy in the group's target groups yet.
+    pub not_yet_healthy: Vec<InstanceId>,
+    /// The last changing call is so recent that it may still land, or not show yet.
+    pub calls_may_land: bool,
+    /// The moment of the look.
+    pub now: Timestamp,
+}
+
+/// A change of the group. A recovery makes one at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Take the doomed instance out of the group, desired minus one.
+    Release(InstanceId),
+    /// The doomed instance is gone, and the group has replaced it: take a member that came later out, desired minus one.
+    TerminateExtra(InstanceId),
+    /// MaxSize back to the owner's.
+    RestoreMaxSize(u32),
+}
+
+impl Action {
+    /// Returns the instance that leaves its group.
+    #[must_use]
+    pub const fn removes(&self) -> Option<&InstanceId> {
+        match self {
+            Self::Release(id) | Self::TerminateExtra(id) => Some(id),
+            Self::RestoreMaxSize(_) => None,
+        }
+    }
+}
+
+/// Returns the next thing to do for an answer.
+#[must_use]
+pub fn next(journal: &Journal, observed: &Observed) -> Decision<Action> {
+    // Nothing was raised yet, or there is no group any more.
+    let Some(position) = Position::of(journal, observed) else { return Decision::Done(End::Undone) };
+    position.next()
+}
+
+/// Says what may be left in desired: nothing proves whose that is.
+#[must_use]
+pub fn doubt(journal: &Journal, observed: &Observed) -> Option<String> {
+    let answer = Position::of(journal, observed)?;
+    answer.is_in_doubt().then(|| {
+        format!(
+            "desired capacity is {}, it was {} before {} was interrupted, and nothing proves whose the rest is; lower it by \
+             hand if it is nobody's",
+            answer.group.desired, answer.original.desired, journal.old
+        )
+    })
+}
+
+/// Returns true if as many serve without the doomed instance as served with it: it may leave.
+#[must_use]
+pub fn is_replaced(journal: &Journal, observed: &Observed) -> bool {
+    Position::of(journal, observed).is_some_and(|answer| answer.rest_serves())
+}
+
+/// Returns true if the doomed instance has to leave now, whatever serves.
+#[must_use]
+pub fn is_time_up(ends_at: Timestamp, now: Timestamp) -> bool {
+    ends_at.duration_since(now) <= RELEASE_BEFORE_END
+}
+
+struct Position<'a> {
+    journal: &'a Journal,
+    observed: &'a Observed,
+    group: &'a Group,
+    original: &'a Original,
+    answer: AnswerJournal,
+}
+
+impl<'a> Position<'a> {
+    fn of(journal: &'a Journal, observed: &'a Observed) -> Option<Self> {
+        let (group, original) = (observed.group.as_ref()?, journal.original.as_ref()?);
+        Some(Self { journal, observed, group, original, answer: journal.kind.answer()? })
+    }
+
+    fn next(&self) -> Decision<Action> {
+        // A call that lowers desired is never made beside another one: desired might fall by two.
+        if self.observed.calls_may_land && self.journal.taking_out.is_some() {
+            return Decision::Wait("a member may be leaving the group, and desired falling with it");
+        }
+        if self.holds_ours() {
+            if let Some(decision) = self.take_out() {
+                return decision;
+            }
+        } else if self.observed.calls_may_land && self.may_show_later() {
+            return Decision::Wait("the raise of desired may not show yet");
+        }
+        self.max_size().unwrap_or(Decision::Done(self.end()))
+    }
+
+    /// Our one is in desired, and nobody else has changed it.
+    fn holds_ours(&self) -> bool {
+        !self.is_lowered()
+            && self.is_proven()
+            && self.group.desired == self.original.desired + 1
+            && self.original.desired >= self.group.min
+    }
+
+    /// AWS has answered that desired is higher by us; or it is higher than the owner's MaxSize, which we alone raised.
+    fn is_proven(&self) -> bool {
+        let has_room_by_us = self.journal.max_raised_to == Some(self.group.max);
+        match self.answer.raise {
+            Raise::Made => true,
+            Raise::Asked => has_room_by_us && self.group.desired > self.original.max,
+            Raise::NotAsked | Raise::Refused => false,
+        }
+    }
+
+    /// Our one has left desired, or may have. If the member that was to leave with it stays, the call never landed.
+    fn is_lowered(&self) -> bool {
+        let member = self.journal.taking_out.as_ref().and_then(|id| self.group.member(id));
+        self.journal.desired_settled && member.is_none_or(is_leaving)
+    }
+
+    fn may_show_later(&self) -> bool {
+        !self.is_lowered() && matches!(self.answer.raise, Raise::Asked | Raise::Made)
+    }
+
+    fn take_out(&self) -> Option<Decision<Action>> {
+        let doomed = self.group.member(&self.journal.old).filter(|member| !is_leaving(member));
+        if doomed.is_none() {
+            return self.shed_extra();
+        }
+        if self.rest_serves() || is_time_up(self.answer.ends_at, self.observed.now) {
+            return Some(Decision::Do(Action::Release(self.journal.old.clone())));
+        }
+        Some(Decision::Wait("the replacement does not serve yet"))
+    }
+
+    /// The group replaces the doomed one, and has launched one more by our raise. One that does not serve yet goes first.
+    fn shed_extra(&self) -> Option<Decision<Action>> {
+        if !self.rest_serves() {
+            return Some(Decision::Wait("the group is launching what it misses"));
+        }
+        let later = || self.group.members.iter().filter(|member| self.came_later(member));
+        if let Some(idle) = later().find(|member| member.state == MemberState::Pending) {
+            return Some(Decision::Do(Action::TerminateExtra(idle.id.clone())));
+        }
+        let wanted = self.group.desired.min(self.original.serving.saturating_add(1));
+        if self.rest() < wanted {
+            return Some(Decision::Wait("the group is launching what it misses"));
+        }
+        later().find(|m| m.serves()).map(|extra| Decision::Do(Action::TerminateExtra(extra.id.clone())))
+    }
+
+    fn came_later(&self, member: &Member) -> bool {
+        !self.original.members.contains(&member.id) && !is_leaving(member)
+    }
+
+    /// Returns how many serve beside the doomed instance.
+    fn rest(&self) -> u32 {
+        let serves = |member: &&Member| {
+            member.serves()
+                && member.id != self.journal.old
+                && !self.observed.not_yet_healthy.contains(&member.id)
+        };
+        u32::try_from(self.group.members.iter().filter(serves).count()).unwrap_or(u32::MAX)
+    }
+
+    fn rest_serves(&self) -> bool {
+        self.rest() >= self.original.desired.min(self.original.serving)
+    }
+
+    /// Desired is higher than it was, and our one may be in it.
+    fn is_in_doubt(&self) -> bool {
+        let may_be_raised = matches!(self.answer.raise, Raise::Asked | Raise::Made);
+        let is_out = self.journal.desired_settled && self.journal.taking_out.is_none();
+        may_be_raised && !is_out && self.group.desired > self.original.desired
+    }
+
+    /// MaxSize goes back as soon as desired fits below it: a MaxSize below desired makes the group pick victims.
+    fn max_size(&self) -> Option<Decision<Action>> {
+        let raised = self.journal.max_raised_to?;
+        if self.group.max != raised || raised <= self.original.max {
+            return None;
+        }
+        if self.group.desired <= self.original.max {
+            return Some(Decision::Do(Action::RestoreMaxSize(self.original.max)));
+        }
+        (!self.is_in_doubt()).then_some(Decision::Wait("MaxSize stays raised until the group fits below it"))
+    }
+
+    fn end(&self) -> End {
+        if self.journal.desired_settled { End::Finished } else { End::Undone }
+    }
+}
+
+const fn is_leaving(member: &Member) -> bool {
+    matches!(member.state, MemberState::Leaving)
+}
+
+/// The journal's word on an action of an answer, ahead of its call and once AWS has answered.
+impl Journal {
+    /// Notes the decision on an action, ahead of its call.
+    pub fn foresee_answer(&mut self, action: &Action, now: Timestamp) {
+        if let Some(id) = action.removes() {
+            self.desired_settled = true;
+            self.taking_out = Some(id.clone());
+            if self.stage == Stage::Attaching {
+                self.stage = Stage::Retiring;
+            }
+        }
+        self.changed_at = Some(now);
+    }
+
+    /// Notes that AWS has carried the action out; `before` is the journal without it.
+    pub fn acknowledge_answer(&mut self, action: &Action, before: &Self) {
+        if action.removes().is_some() {
+            self.taking_out = None;
+        } else {
+            self.changed_at = before.changed_at;
+        }
+    }
+
+    /// Notes that AWS has refused the action, so that this call has changed nothing; `before` is the journal without it.
+    /// The refusal says nothing about an earlier call.
+    pub fn retract_answer(&mut self, action: &Action, before: &Self) {
+        if action.removes().is_some() && !before.desired_settled {
+            self.desired_settled = false;
+            self.taking_out = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The recovery of an answer to a two-minute notice. The answer itself ends by it, too.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use spot_cloud::auto_scaling::groups::{self, Desired};
+use spot_cloud::error::CallError;
+use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
+use spot_cloud::tables::swaps::{Leased, SwapsError};
+use spot_domain::GroupArn;
+use spot_domain::ids::{GroupName, InstanceId};
+use spot_domain::swap::group::{Group, Member};
+use spot_domain::swap::journal::Journal;
+use spot_domain::swap::recovery::answer::{Action, Observed, doubt, next};
+use spot_domain::swap::recovery::{Decision, End};
+
+use super::{After, Ended, Progress, Recovery, Visit, calls_may_land, drive};
+use crate::newcomer::unproven;
+
+/// Does all that can be done now for an answer.
+///
+/// # Errors
+/// As for [`drive`]; or the lease is on no group.
+pub async fn recover_answer(visit: Visit<'_>, journal: &mut Journal) -> Result<Progress, SwapsError> {
+    let is_answer = journal.kind.answer().is_some();
+    match &visit.lease.on {
+        Leased::Group { arn, name } if is_answer => {
+            let recovery = AnswerRecovery { arn: arn.clone(), name: name.clone() };
+            drive(recovery, visit, journal).await
+        }
+        _ => Err(unproven(visit.lease, &format!("{} is no answer for a member of a group", journal.swap_id))),
+    }
+}
+
+/// Looks at the group of an answer.
+///
+/// # Errors
+/// A call fails.
+pub async fn look(
+    visit: Visit<'_>,
+    journal: &Journal,
+    (arn, name): (&GroupArn, &GroupName),
+) -> Result<Observed, CallError> {
+    let group = groups::describe(&visit.clients.autoscaling, name).await?;
+    // A group deleted and created again under the same name is not the one we worked on.
+    let group = group.filter(|group| &group.arn == arn);
+    let not_yet_healthy = match &group {
+        Some(group) => not_yet_healthy(visit, journal, group).await?,
+        None => Vec::new(),
+    };
+    let calls_may_land = calls_may_land(journal, visit.settings);
+    Ok(Observed { group, not_yet_healthy, calls_may_land, now: Timestamp::now() })
+}
+
+/// Returns the members that came after the notice and that a target group of theirs does not find healthy. The members of
+/// before count as the group counts them.
+async fn not_yet_healthy(
+    visit: Visit<'_>,
+    journal: &Journal,
+    group: &Group,
+) -> Result<Vec<InstanceId>, CallError> {
+    let known: BTreeSet<_> = journal.original.iter().flat_map(|original| &original.members).collect();
+    let mut found = Vec::new();
+    if group.target_group_arns.is_empty() {
+        return Ok(found);
+    }
+    let came_later = |member: &&Member| member.serves() && !known.contains(&member.id);
+    for member in group.members.iter().filter(came_later) {
+        let health =
+            target_groups::health(&visit.clients.elbv2, &group.target_group_arns, &member.id).await?;
+        if health != TargetHealth::Healthy {
+            found.push(member.id.clone());
+        }
+    }
+    Ok(found)
+}
+
+struct AnswerRecovery {
+    arn: GroupArn,
+    name: GroupName,
+}
+
+impl Recovery for AnswerRecovery {
+    type Observed = Observed;
+    type Action = Action;
+
+    /// A member leaves, MaxSize goes back.
+    const ACTIONS_PER_VISIT: usize = 5;
+
+    async fn observe(&self, visit: Visit<'_>, journal: &Journal) -> Result<Observed, SwapsError> {
+        Ok(look(visit, journal, (&self.arn, &self.name)).await?)
+    }
+
+    fn decide(
+        &self,
+        _: Visit<'_>,
+        journal: &Journal,
+        observed: &Observed,
+    ) -> Result<Decision<Action>, SwapsError> {
+        Ok(next(journal, observed))
+    }
+
+    fn foresee(&self, journal: &mut Journal, observed: &Observed, action: &Action) {
+        journal.foresee_answer(action, observed.now);
+    }
+
+    async fn perform(
+        &self,
+        visit: Visit<'_>,
+        _: &Journal,
+        _: &Observed,
+        action: &Action,
+    ) -> Result<(), CallError> {
+        let autoscaling = &visit.clients.autoscaling;
+        match action {
+            Action::Release(id) | Action::TerminateExtra(id) => {
+                groups::terminate(autoscaling, id, Desired::Decrement).await.map(drop)
+            }
+            Action::RestoreMaxSize(to) => groups::set_max(autoscaling, &self.name, *to).await,
+        }
+    }
+
+    fn settle(
+        &mut self,
+        journal: &mut Journal,
+        before: &Journal,
+        action: Action,
+        answer: Result<(), CallError>,
+    ) -> After {
+        let Err(error) = answer else {
+            journal.acknowledge_answer(&action, before);
+            return if action.removes().is_some() {
+                After::NextVisit("desired capacity was lowered by one".to_owned())
+            } else {
+                After::GoOn
+            };
+        };
+        if error.is_refusal() {
+            journal.retract_answer(&action, before);
+        }
+        // EC2 was faster than our call: what became of desired, the next look shows.
+        if action.removes().is_some() && error.is_no_member() {
+            return After::NextVisit(error.to_string());
+        }
+        After::Failed(error)
+    }
+
+    async fn ended(
+        &self,
+        _: Visit<'_>,
+        journal: &Journal,
+        observed: Observed,
+        end: End,
+    ) -> Result<Ended, SwapsError> {
+        let doubt = doubt(journal, &observed);
+        Ok(Ended { end, newcomer: None, pool: None, remarks: Vec::new(), doubt })
+    }
+}
