@@ -24,6 +24,8 @@ pub struct Responder {
     pub executions: Executions,
     /// Drills count as notices.
     pub allow_drills: bool,
+    /// The loop is on: recommendations start swaps.
+    pub is_continuous: bool,
 }
 
 impl Responder {
@@ -38,6 +40,7 @@ impl Responder {
             announcements: Announcements::new(&stack)?,
             executions: Executions::from_environment(&stack)?,
             allow_drills: variable("ALLOW_DRILLS")?,
+            is_continuous: variable("CONTINUOUS")?,
             stack,
         })
     }

@@ -19,6 +19,14 @@ pub struct Executions {
     response: String,
 }
 
+/// The execution that answers a notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    pub execution: ExecutionArn,
+    /// This notice has started it. Otherwise an earlier notice of the same kind has, and it may have ended.
+    pub is_new: bool,
+}
+
 impl Executions {
     /// Reads the environment that the template sets.
     ///
@@ -32,11 +40,12 @@ impl Executions {
         })
     }
 
-    /// Starts the execution that answers a notice. If the same notice has started one, that one is returned.
+    /// Starts the execution that answers a notice. If a notice of the same kind has started one for the instance, that one is
+    /// returned.
     ///
     /// # Errors
     /// The call fails.
-    pub async fn start(&self, heard: &Heard, group: &GroupName) -> Result<ExecutionArn, CallError> {
+    pub async fn start(&self, heard: &Heard, group: &GroupName) -> Result<Begun, CallError> {
         let machine = match heard.announced {
             Announced::Interruption => &self.response,
             Announced::Rebalance => &self.cluster_swap,
@@ -51,12 +60,13 @@ impl Executions {
             .send()
             .await
             .map_err(failed(START));
-        let arn = match started {
+        let (arn, is_new) = match started {
             // Step Functions keeps a name for 90 days; an instance id never comes again.
-            Err(error) if error.code == "ExecutionAlreadyExists" => arn(machine, &name),
-            answer => answer?.execution_arn,
+            Err(error) if error.code == "ExecutionAlreadyExists" => (arn(machine, &name), false),
+            answer => (answer?.execution_arn, true),
         };
-        arn.parse().map_err(|_| CallError::malformed(START, format!("{arn:?} is no execution")))
+        let malformed = |_| CallError::malformed(START, format!("{arn:?} is no execution"));
+        Ok(Begun { execution: arn.parse().map_err(malformed)?, is_new })
     }
 }
 

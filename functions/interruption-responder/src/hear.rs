@@ -7,7 +7,7 @@ use spot_cloud::ec2::instances;
 use spot_cloud::tables::{accounts, settings};
 use spot_cloud::{CallError, RegionClients};
 use spot_domain::InstanceId;
-use spot_domain::response::verdict::{end_of, interrupted, rescued};
+use spot_domain::response::verdict::{end_of, interrupted, not_in_the_loop, rescued};
 use spot_domain::response::{AnswerReason, Because};
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::{Group, Instance};
@@ -17,6 +17,7 @@ use spot_swap::error::StepError;
 use crate::announce::announce;
 use crate::context::Responder;
 use crate::event::{Announced, Heard};
+use crate::executions::Begun;
 use crate::work::Answer;
 
 /// What a look at the instance of a notice found.
@@ -42,14 +43,16 @@ pub async fn run(responder: &Responder, heard: Heard) -> Result<Answer, StepErro
     let refused = match (found.refused, &found.group, heard.announced) {
         (Some(why), ..) => Some(why),
         (None, Some(_), Announced::Interruption) => end_of(heard.occurred, now).err(),
-        (None, Some(group), Announced::Rebalance) => at_risk(responder, &heard, group, &settings).await?,
+        (None, Some(group), Announced::Rebalance) => {
+            at_risk(responder, &heard, group, &settings, now).await?
+        }
         (None, None, _) => None,
     };
     match (refused, found.group) {
         (None, Some(group)) => {
-            let execution = responder.executions.start(&heard, &group.name).await?;
+            let Begun { execution, is_new } = responder.executions.start(&heard, &group.name).await?;
             let started = Answer { execution_arn: Some(execution), ..answer };
-            if heard.announced == Announced::Rebalance {
+            if heard.announced == Announced::Rebalance && is_new {
                 announce(responder, &started).await;
             }
             Ok(started)
@@ -91,19 +94,25 @@ fn group_of(instance: &Instance) -> Option<spot_domain::GroupName> {
     instance.tags.get(GROUP_NAME_TAG)?.parse().ok()
 }
 
-/// Says why a member at risk is not replaced now. The loop comes back to it: AWS's recommendation is no deadline.
+/// Says why a member at risk is not replaced now. AWS's recommendation is no deadline: the notice may never come.
 async fn at_risk(
     responder: &Responder,
     heard: &Heard,
     group: &Group,
     settings: &Settings,
+    now: Timestamp,
 ) -> Result<Option<Because>, StepError> {
+    if !responder.is_continuous {
+        return Ok(Some(Because::of(AnswerReason::LoopIsOff, "the stack's parameter Continuous is false")));
+    }
+    if let Some(why) = not_in_the_loop(group, settings, now) {
+        return Ok(Some(why));
+    }
     if let Some(held) = responder.swaps.holder(&group.arn).await? {
         let detail = format!("{}: execution {} is working on it", held.lease.on, held.lease.owner);
         return Ok(Some(Because::of(AnswerReason::GroupLeased, detail)));
     }
     let share = (group.members.len(), settings.max_at_risk_percent);
-    let admitted =
-        responder.swaps.admit_at_risk(&group.arn, &heard.instance_id, share, Timestamp::now()).await?;
+    let admitted = responder.swaps.admit_at_risk(&group.arn, &heard.instance_id, share, now).await?;
     Ok(admitted.err().map(|refused| Because::of(AnswerReason::ShareAtRisk, refused.to_string())))
 }

@@ -17,6 +17,8 @@ use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, Kind, failed};
 
 const BUS: &str = "NOTICES_BUS_ARN";
+const ORGANIZATION: &str = "FORWARDING_ORGANIZATION_ID";
+const ACCOUNTS: &str = "FORWARDING_ACCOUNT_IDS";
 
 /// The rule that a place must have: its name, and the target that it must hand the notices to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct NeededRule {
     pub name: String,
     /// The target's ARN.
     pub target: String,
+    /// The account whose events the stack's bus does not take, if that is so.
+    pub shut_out: Option<AccountId>,
 }
 
 impl NeededRule {
@@ -34,7 +38,13 @@ impl NeededRule {
     pub fn of(stack: &Stack, account_id: &AccountId, region: &Region) -> Result<Self, BadEnvironment> {
         let Bus { arn, name } = variable(BUS)?;
         let is_own = account_id == &stack.account_id && region == &stack.region;
-        Ok(Self { name, target: if is_own { variable("RISK_MANAGER_ARN")? } else { arn } })
+        let told = |name| std::env::var(name).unwrap_or_default();
+        let (organization, accounts) = (told(ORGANIZATION), told(ACCOUNTS));
+        let is_named = accounts.split(',').any(|named| named.trim() == account_id.as_str());
+        // Nobody but its administrator can say if an account is in the organization.
+        let is_admitted = account_id == &stack.account_id || is_named || !organization.is_empty();
+        let target = if is_own { variable("RISK_MANAGER_ARN")? } else { arn };
+        Ok(Self { name, target, shut_out: (!is_admitted).then(|| account_id.clone()) })
     }
 
     /// Returns the reason for which the rule does not hand over these notices; `None` if it does. `config` opens the
@@ -47,6 +57,9 @@ impl NeededRule {
         config: &SdkConfig,
         notices: &[AwsEvent],
     ) -> Result<Option<Blindness>, CallError> {
+        if let Some(account_id) = &self.shut_out {
+            return Ok(Some(Blindness::ShutOut { account_id: account_id.clone() }));
+        }
         let rule = || self.name.clone();
         match self.look(config).await {
             Ok(found) => Ok(found.hands_over(&self.name, notices, &self.target).err()),

@@ -29,7 +29,8 @@ async fn judged(rule: ScriptedAnswer, targets: ScriptedAnswer) -> (String, usize
         other => ScriptedAnswer::json_error(400, other),
     })
     .await;
-    let needed = NeededRule { name: "spot-optimizer-notices".to_owned(), target: BUS.to_owned() };
+    let needed =
+        NeededRule { name: "spot-optimizer-notices".to_owned(), target: BUS.to_owned(), shut_out: None };
     let found = needed.blindness(&endpoint.config().await, &NOTICES).await;
     let words = match found {
         Ok(None) => "sees".to_owned(),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{AwsEvent, EC2_SOURCE};
+use crate::ids::AccountId;
 
 /// The treatment of a swap where the gate is blind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,15 @@ pub struct Target {
 /// The reason why the stack does not hear of a place's interruptions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Blindness {
+    /// The policy of the stack's bus names neither the account nor an organization.
+    #[error(
+        "the stack's bus takes no events of account {account_id}: name it in the stack's parameter ForwardingAccountIds, or its \
+         organization in ForwardingOrganizationId"
+    )]
+    ShutOut {
+        /// The account.
+        account_id: AccountId,
+    },
     /// No rule of the name exists.
     #[error("it has no rule {rule}: deploy account.yaml there")]
     NoRule {

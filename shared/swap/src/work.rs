@@ -66,6 +66,9 @@ pub struct Work {
     /// When the candidates were priced.
     #[serde(default)]
     pub priced_at: Option<Timestamp>,
+    /// The market that the request asks for.
+    #[serde(default, skip_serializing_if = "Market::is_spot")]
+    pub to: Market,
     /// The members that the request names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace: Option<Named>,
@@ -234,6 +237,7 @@ impl Work {
             hook_seconds: 0,
             spot_max_price: None,
             priced_at: None,
+            to: Market::Spot,
             replace: None,
             kind: SwapKind::Group,
             drain_timeout_seconds: None,
@@ -394,7 +398,7 @@ impl Work {
             region: Some(self.lease.region.clone()),
             max_swaps: Some(left),
             replace: self.replace.as_ref().and_then(|named| named.without(&done)),
-            to: self.queue.first().map_or_else(Market::default, |candidate| candidate.to),
+            to: self.to,
             dry_run: false,
         };
         Some(Continuation::of(self.lease.owner.execution(), input))

@@ -47,6 +47,7 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     work.spot_max_price = look.spot_max_price();
     work.dry_run = request.dry_run;
     work.max_swaps = asked.min(work.max_swaps);
+    work.to = request.to;
     work.replace = request.replace;
     work.leave_alone(selection.skipped);
     work.enqueue(selection.candidates);

@@ -4,7 +4,6 @@
 //! Records, before the call: which member takes our one out of desired; after it, that AWS has answered.
 //! Undone by: nothing. What became of desired, Restore looks up.
 
-use spot_cloud::tables::swaps::Claim;
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
 use spot_swap::error::StepError;
 use spot_swap::recovery::answer::recover_answer;
@@ -13,17 +12,16 @@ use spot_swap::work::Next;
 use crate::context::Responder;
 use crate::work::Answering;
 
-/// Makes the call once.
+/// Makes the call, unless an earlier try has.
 ///
 /// # Errors
 /// A call fails.
 pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, StepError> {
     let clients = responder.clients(work).await?;
-    let mut journal =
-        work.journal.clone().ok_or_else(|| StepError::Protocol("no answer in progress".into()))?;
-    if responder.swaps.claim(&work.lease, &mut journal).await? == Claim::Granted {
-        recover_answer(responder.visit(&clients, work), &mut journal).await?;
-    }
+    // The row, not the payload: an earlier try may have told the instance to leave.
+    let stored = responder.swaps.read(&work.lease).await?.and_then(|held| held.journal);
+    let Some(mut journal) = stored else { return Ok(Next::Proceed) };
+    recover_answer(responder.visit(&clients, work), &mut journal).await?;
     let is_out = journal.desired_settled;
     work.journal = Some(journal);
     if is_out {

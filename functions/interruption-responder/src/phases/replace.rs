@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
-use spot_cloud::error::CallError;
+use spot_cloud::error::{CallError, Kind};
 use spot_cloud::tables::swaps::Entered;
 use spot_domain::response::verdict::{not_first, opted_out};
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
@@ -46,7 +46,9 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
             return Ok(Next::Undo);
         }
     }
-    if let Entered::Again(earlier) = responder.swaps.enter(&work.lease, record(&mut journal, &group)).await? {
+    let entered = responder.swaps.enter(&work.lease, record(&mut journal, &group)).await?;
+    let is_again = matches!(entered, Entered::Again(_));
+    if let Entered::Again(earlier) = entered {
         journal = earlier;
     }
     work.journal = Some(journal.clone());
@@ -67,10 +69,16 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
     let raised = raise(&clients, &group, journal.max_raised_to, original.desired + 1).await;
     let refused = match raised {
         Ok(()) => None,
-        Err(error) if error.is_refusal() => Some(error),
+        // One that was throttled has as much time left as ever.
+        Err(error) if error.is_refusal() && error.kind != Kind::Retry => Some(error),
         Err(error) => return Err(error.into()),
     };
-    let raise = if refused.is_some() { Raise::Refused } else { Raise::Made };
+    // A refusal says nothing of the call of an earlier try.
+    let raise = match (&refused, is_again) {
+        (None, _) => Raise::Made,
+        (Some(_), false) => Raise::Refused,
+        (Some(_), true) => Raise::Asked,
+    };
     if let Some(answer) = journal.kind.answer() {
         journal.kind = SwapKind::Answer(AnswerJournal { raise, ..answer });
     }

@@ -41,6 +41,10 @@ answer_reasons! {
     NotEnrolled = "NOT_ENROLLED";
     /// `IGNORED`: the instance or its group is opted out, or its group is tagged `spot-optimizer:enabled=false`.
     OptedOut = "OPTED_OUT";
+    /// `IGNORED`, a recommendation alone: the tag `spot-optimizer:window` of the group allows no start now.
+    WindowClosed = "WINDOW_CLOSED";
+    /// `IGNORED`, a recommendation alone: the parameter `Continuous` of the stack is `false`.
+    LoopIsOff = "LOOP_IS_OFF";
     /// `IGNORED`: the instance is a Kubernetes node. Nodes are not drained on a notice yet.
     KubernetesNode = "KUBERNETES_NODE";
     /// `IGNORED`: another service fills the group and replaces its instances; the detail names it.
@@ -49,7 +53,7 @@ answer_reasons! {
     GroupNotSupported = "GROUP_NOT_SUPPORTED";
     /// `IGNORED`: the instance is leaving its group already.
     AlreadyLeaving = "ALREADY_LEAVING";
-    /// `IGNORED`: a swap in progress replaces the instance, or launched it, and turns back or goes on by itself.
+    /// `IGNORED`: a swap in progress has replaced the instance, or launched it and turns back by itself.
     SwapInProgress = "SWAP_IN_PROGRESS";
     /// `IGNORED` for a rebalance recommendation, `RELEASED` for a notice: a swap or another answer works on the group.
     GroupLeased = "GROUP_LEASED";

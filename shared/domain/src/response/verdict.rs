@@ -9,10 +9,10 @@ use crate::ids::InstanceId;
 use crate::owners::{Owner, kubernetes, service};
 use crate::settings::Settings;
 use crate::swap::group::{Group, Instance, Member, MemberState};
-use crate::swap::journal::{Journal, SwapId};
+use crate::swap::journal::{Journal, Stage, SwapId};
 use crate::swap::recovery::answer::is_time_up;
 use crate::tags::Tags;
-use crate::watch::enrolment::ENABLED_TAG;
+use crate::watch::enrolment::{ENABLED_TAG, Terms, WINDOW_TAG, terms};
 
 /// Returns the instance of a notice that is still there to be rescued.
 ///
@@ -81,6 +81,23 @@ fn in_our_care(instance: &Instance, group: &Group, settings: &Settings) -> Resul
     }
 }
 
+/// Returns why the loop starts no swap of the group for a recommendation: its owner has not enrolled it, or its window is
+/// closed. A recommendation has no deadline; what a swap once launched is rescued at its two-minute notice.
+#[must_use]
+pub fn not_in_the_loop(group: &Group, settings: &Settings, now: Timestamp) -> Option<Because> {
+    match terms(&group.tags, settings.enrolment) {
+        Err(bad) => Some(Because::of(AnswerReason::OptedOut, bad.to_string())),
+        Ok(None) => {
+            let detail = format!("group {} has no tag {ENABLED_TAG}=true", group.name);
+            Some(Because::of(AnswerReason::NotEnrolled, detail))
+        }
+        Ok(Some(Terms { window: Some(window) })) if !window.is_open(now) => {
+            Some(Because::of(AnswerReason::WindowClosed, format!("tag {WINDOW_TAG} of group {}", group.name)))
+        }
+        Ok(Some(_)) => None,
+    }
+}
+
 /// Returns the owner's word against any change of the group; `None` if there is none.
 #[must_use]
 pub fn opted_out(group: &Group, settings: &Settings) -> Option<Because> {
@@ -130,14 +147,14 @@ pub fn not_first(group: &Group, ends_at: Timestamp, now: Timestamp) -> Option<Be
     })
 }
 
-/// Returns the reason if the swap in progress is about this very instance: the swap's own checks undo it, or have its
-/// place filled already.
+/// Returns the reason if the swap in progress is about this very instance: the swap's own checks undo it, or its
+/// newcomer serves and the instance is told to leave. Before that, nobody gets the instance out of its group in time.
 #[must_use]
 pub fn is_of_swap(journal: &Journal, id: &InstanceId) -> Option<Because> {
     let part = if journal.newcomer.as_ref() == Some(id) {
         "launched it, sees the interruption by itself and turns back"
-    } else if &journal.old == id {
-        "replaces it already"
+    } else if &journal.old == id && journal.stage == Stage::Retiring {
+        "has replaced it"
     } else {
         return None;
     };
@@ -188,6 +205,25 @@ mod tests {
         );
         for value in ["True", "yes", ""] {
             assert_eq!(why(&spot(1), &enrolled(value)), Some(AnswerReason::OptedOut), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_recommendation_is_heard_for_enrolled_groups_in_their_window_alone() {
+        let why = |group: &Group| {
+            let noon = "2026-11-25T12:00:00Z".parse().unwrap();
+            not_in_the_loop(group, &Settings::default(), noon).map(|because| because.reason)
+        };
+        assert_eq!(why(&group_of(2)), Some(AnswerReason::NotEnrolled));
+        assert_eq!(why(&enrolled("true")), None);
+        for (window, reason) in [
+            ("Mon-Fri 08:00-13:00 UTC", None),
+            ("Sat-Sun UTC", Some(AnswerReason::WindowClosed)),
+            ("always", Some(AnswerReason::OptedOut)),
+        ] {
+            let mut group = enrolled("true");
+            group.tags.insert(WINDOW_TAG.to_owned(), window.to_owned());
+            assert_eq!(why(&group), reason, "{window}");
         }
     }
 
@@ -258,6 +294,8 @@ mod tests {
     fn both_instances_of_a_swap_are_the_swaps_own_affair() {
         let mut journal = Journal::new(&id(1), Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
         journal.newcomer = Some(id(2));
+        assert_eq!(is_of_swap(&journal, &id(1)), None, "its swap takes longer than its notice");
+        journal.stage = Stage::Retiring;
         assert_eq!(is_of_swap(&journal, &id(1)).map(|b| b.reason), Some(AnswerReason::SwapInProgress));
         assert_eq!(is_of_swap(&journal, &id(2)).map(|b| b.reason), Some(AnswerReason::SwapInProgress));
         assert_eq!(is_of_swap(&journal, &id(3)), None);

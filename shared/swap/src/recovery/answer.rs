@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use spot_cloud::auto_scaling::groups::{self, Desired};
 use spot_cloud::error::CallError;
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
@@ -10,6 +10,7 @@ use spot_cloud::tables::swaps::{Leased, SwapsError};
 use spot_domain::GroupArn;
 use spot_domain::ids::{GroupName, InstanceId};
 use spot_domain::swap::group::{Group, Member};
+use spot_domain::swap::group_tags::GroupTags;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::answer::{Action, Observed, doubt, next};
 use spot_domain::swap::recovery::{Decision, End};
@@ -52,8 +53,8 @@ pub async fn look(
     Ok(Observed { group, not_yet_healthy, calls_may_land, now: Timestamp::now() })
 }
 
-/// Returns the members that came after the notice and that a target group of theirs does not find healthy. The members of
-/// before count as the group counts them.
+/// Returns the members that came after the notice, and that warm up, or that a target group of theirs does not find
+/// healthy. The members of before count as the group counts them.
 async fn not_yet_healthy(
     visit: Visit<'_>,
     journal: &Journal,
@@ -61,11 +62,19 @@ async fn not_yet_healthy(
 ) -> Result<Vec<InstanceId>, CallError> {
     let known: BTreeSet<_> = journal.original.iter().flat_map(|original| &original.members).collect();
     let mut found = Vec::new();
+    let came_later = |member: &&Member| member.serves() && !known.contains(&member.id);
+    let later = group.members.iter().filter(came_later);
+    // No one that came later can have served for longer than this.
+    let since_the_raise = Timestamp::now().duration_since(journal.launching_since);
+    let warm_up = GroupTags::parse(&group.tags).ok().and_then(|tags| tags.warm_up_seconds);
+    let warm_up = SignedDuration::from_secs(i64::from(warm_up.unwrap_or(group.warm_up_seconds)));
+    if since_the_raise < warm_up {
+        return Ok(later.map(|member| member.id.clone()).collect());
+    }
     if group.target_group_arns.is_empty() {
         return Ok(found);
     }
-    let came_later = |member: &&Member| member.serves() && !known.contains(&member.id);
-    for member in group.members.iter().filter(came_later) {
+    for member in later {
         let health =
             target_groups::health(&visit.clients.elbv2, &group.target_group_arns, &member.id).await?;
         if health != TargetHealth::Healthy {

@@ -129,8 +129,9 @@ fn a_run_without_room_goes_on_in_another_execution() {
     assert!(next.name.ends_with("-part2"), "{}", next.name);
     let mut deferred = Work { steps: 0, queue: Vec::new(), ..cut() };
     assert_eq!(deferred.continuation(), None, "nothing is left");
-    deferred.deferred = 1;
-    assert!(deferred.continuation().is_some(), "the payload had no room");
+    (deferred.deferred, deferred.to) = (1, Market::OnDemand);
+    let next = deferred.continuation().expect("the payload had no room");
+    assert_eq!(next.input.to, Market::OnDemand, "a way back goes on as one");
 }
 
 #[test]

@@ -63,10 +63,14 @@ pub fn next(journal: &Journal, observed: &Observed) -> Decision<Action> {
 pub fn doubt(journal: &Journal, observed: &Observed) -> Option<String> {
     let answer = Position::of(journal, observed)?;
     answer.is_in_doubt().then(|| {
+        let max = answer.raised_max().map(|_| format!(", and then set MaxSize back to {}", answer.original.max));
         format!(
             "desired capacity is {}, it was {} before {} was interrupted, and nothing proves whose the rest is; lower it by \
-             hand if it is nobody's",
-            answer.group.desired, answer.original.desired, journal.old
+             hand if it is nobody's{}",
+            answer.group.desired,
+            answer.original.desired,
+            journal.old,
+            max.unwrap_or_default()
         )
     })
 }
@@ -164,7 +168,10 @@ impl<'a> Position<'a> {
         if self.rest() < wanted {
             return Some(Decision::Wait("the group is launching what it misses"));
         }
-        later().find(|m| m.serves()).map(|extra| Decision::Do(Action::TerminateExtra(extra.id.clone())))
+        // One that its owner protects from scale-in is at work: what desired is too high by, a person is told.
+        later()
+            .find(|m| m.serves() && !m.protected)
+            .map(|extra| Decision::Do(Action::TerminateExtra(extra.id.clone())))
     }
 
     fn came_later(&self, member: &Member) -> bool {
@@ -192,12 +199,14 @@ impl<'a> Position<'a> {
         may_be_raised && !is_out && self.group.desired > self.original.desired
     }
 
+    /// MaxSize as we raised it, where it still is so.
+    fn raised_max(&self) -> Option<u32> {
+        self.journal.max_raised_to.filter(|raised| self.group.max == *raised && *raised > self.original.max)
+    }
+
     /// MaxSize goes back as soon as desired fits below it: a MaxSize below desired makes the group pick victims.
     fn max_size(&self) -> Option<Decision<Action>> {
-        let raised = self.journal.max_raised_to?;
-        if self.group.max != raised || raised <= self.original.max {
-            return None;
-        }
+        self.raised_max()?;
         if self.group.desired <= self.original.max {
             return Some(Decision::Do(Action::RestoreMaxSize(self.original.max)));
         }
