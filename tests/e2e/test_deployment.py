@@ -19,15 +19,18 @@ OUTPUTS = {
     "SightingsTableName",
     "LabSwapStateMachineArn", "LabOptimizerFunctionName",
     "NodeSwapStateMachineArn", "KubernetesOptimizerFunctionName",
+    "GroupWatcherFunctionName", "GroupsTableName", "InterruptionResponderFunctionName", "InterruptionResponseStateMachineArn",
+    "NoticesBusArn",
 }  # fmt: skip
 FUNCTIONS = [
     "RiskManagerFunctionName", "ClusterOptimizerFunctionName", "ReconcilerFunctionName",
     "SecurityEnforcerFunctionName", "WasteScannerFunctionName", "LabOptimizerFunctionName",
-    "KubernetesOptimizerFunctionName",
+    "KubernetesOptimizerFunctionName", "GroupWatcherFunctionName", "InterruptionResponderFunctionName",
 ]  # fmt: skip
 TABLES = [
     "SpotPoolRiskTableName", "AccountsTableName", "SettingsTableName", "SwapsTableName",
     "InstanceAuthTableName", "WasteResourceTableName", "SightingsTableName",
+    "GroupsTableName",
 ]  # fmt: skip
 
 
@@ -56,7 +59,7 @@ def test_the_deployed_state_machine_is_the_one_in_the_repository(aws, name):
     output, function = MACHINES[name]
     deployed = aws.client("stepfunctions").describe_state_machine(stateMachineArn=aws.outputs[output])["definition"]
     described = aws.client("lambda").get_function_configuration(FunctionName=aws.outputs[f"{function}Name"])
-    source = machine(name).replace(f"${{{function}Arn}}", described["FunctionArn"])
+    source = machine(name).replace(f"${{{function}Arn}}", described["FunctionArn"]).replace("${Partition}", "aws")
     assert json.loads(deployed) == yaml.safe_load(source)
 
 
@@ -139,13 +142,20 @@ def test_the_sample_continuation_is_understood(aws):
     assert error is None and summary["continues"] is False
 
 
+@pytest.mark.parametrize("name", ["group-watcher-sweep", "instance-launched"])
+def test_the_sample_of_the_loop_is_understood(aws, name):
+    """The group of the launch does not exist, and no group of the stack is tagged: nothing is started."""
+    answer, error = aws.invoke("GroupWatcherFunctionName", event(name))
+    assert error is None and answer["started"] == [] and answer["partial"] is False
+
+
 def test_every_sample_is_tested_here():
     assert {p.stem for p in (ROOT / "events").glob("*.json")} == {
         "spot-interruption-warning", "spot-interruption-warning-forwarded", "rebalance-recommendation", "drill-interruption-warning", "risk-clean-up",
         "execution-status-change", "cluster-swap-input", "security-audit", "security-audit-schedule",
         "waste-scan-input", "waste-scan-schedule", "waste-scan-to-be-continued",
         "risk-measure", "spot-pool-interrupted", "lab-swap-input", "node-swap-input",
-        "cluster-swap-replace-input", "cluster-swap-to-on-demand-input",
+        "cluster-swap-replace-input", "cluster-swap-to-on-demand-input", "group-watcher-sweep", "instance-launched",
     }  # fmt: skip
 
 
@@ -221,10 +231,10 @@ def test_an_optimizer_of_groups_may_set_max_size_and_nothing_else(aws, scene):
 def test_a_stack_that_allows_no_drills_listens_to_none(aws):
     """The rule of this stack, which allows drills, stands beside the template's rule for other stacks."""
     patterns = [json.loads(r["EventPattern"]) for r in aws.client("events").list_rules()["Rules"] if r.get("EventPattern")]
-    (notices,) = [p for p in patterns if "EC2 Spot Instance Interruption Warning" in p["detail-type"]]
-    assert sorted(notices["source"]) == ["aws.ec2", "spot-optimizer.drill"]
+    notices = [p for p in patterns if "EC2 Spot Instance Interruption Warning" in p["detail-type"]]
+    assert [sorted(p["source"]) for p in notices] == [["aws.ec2", "spot-optimizer.drill"]] * 2, "risk manager and responder"
     template = (ROOT / "template.yaml").read_text()
-    assert "source: !If [DrillsAllowed, [aws.ec2, spot-optimizer.drill], [aws.ec2]]" in template
+    assert template.count("source: !If [DrillsAllowed, [aws.ec2, spot-optimizer.drill], [aws.ec2]]") == 4
 
 
 def test_the_status_change_of_a_failed_swap_reaches_the_reconciler(aws, scene):
