@@ -3,9 +3,7 @@
 //!
 //! A reason is declared once, in the list below; docs/reference/reasons.md follows from it.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
+use crate::codes::codes;
 
 /// The reach of a reason beyond its instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,26 +19,12 @@ pub enum Ends {
 /// Makes the reasons from `Name = "CODE", way_out: "…";`. A reason that ends its run says so by `ends:`.
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $(ends: $ends:ident,)? way_out: $way_out:literal;)+) => {
-        /// A reason code.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Reason { $($(#[doc = $doc])+ #[serde(rename = $code)] $name,)+ }
+        codes! {
+            /// A reason code.
+            Reason { $($(#[doc = $doc])+ $name = $code;)+ }
+        }
 
         impl Reason {
-            /// Every reason that exists.
-            pub const ALL: &[Self] = &[$(Self::$name),+];
-
-            /// Returns the code as outputs and logs spell it.
-            #[must_use]
-            pub const fn code(self) -> &'static str {
-                match self { $(Self::$name => $code,)+ }
-            }
-
-            /// Returns the meaning, in Markdown.
-            #[must_use]
-            pub const fn doc(self) -> &'static str {
-                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
-            }
-
             /// Returns what a person can do about it, in Markdown. Links are relative to docs/reference.
             #[must_use]
             pub const fn way_out(self) -> &'static str {
@@ -218,12 +202,6 @@ impl Reason {
     #[must_use]
     pub const fn ends_run(self) -> bool {
         matches!(self.ends(), Ends::Run)
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
     }
 }
 

@@ -1,74 +1,49 @@
 //! The reasons for which an interrupted instance was not replaced first. Each has one stable code.
 
-use std::fmt;
+use crate::codes::codes;
 
-use serde::{Deserialize, Serialize};
-
-/// Makes the reasons from `Name = "CODE";`.
-macro_rules! answer_reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal;)+) => {
-        /// The code of a reason. Codes are an interface: users alarm on them.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        pub enum AnswerReason { $($(#[doc = $doc])+ #[serde(rename = $code)] $name,)+ }
-
-        impl AnswerReason {
-            /// Every reason that exists.
-            pub const ALL: &[Self] = &[$(Self::$name),+];
-
-            /// Returns the code as outputs and logs spell it.
-            #[must_use]
-            pub const fn code(self) -> &'static str {
-                match self { $(Self::$name => $code,)+ }
-            }
-
-            /// Returns the meaning, in Markdown.
-            #[must_use]
-            pub const fn doc(self) -> &'static str {
-                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
-            }
-        }
-    };
-}
-
-answer_reasons! {
-    /// `IGNORED`: EC2 does not describe the instance, or it has ended.
-    InstanceGone = "INSTANCE_GONE";
-    /// `IGNORED`: the instance is not Spot, so that EC2 interrupts it not.
-    NotSpot = "NOT_SPOT";
-    /// `IGNORED`: the instance is in no Auto Scaling group, which would replace it.
-    NotInGroup = "NOT_IN_GROUP";
-    /// `IGNORED`: the group is not enrolled (tag `spot-optimizer:enabled=true`), and no swap launched the instance.
-    NotEnrolled = "NOT_ENROLLED";
-    /// `IGNORED`: the instance or its group is opted out, or its group is tagged `spot-optimizer:enabled=false`.
-    OptedOut = "OPTED_OUT";
-    /// `IGNORED`, a recommendation alone: the tag `spot-optimizer:window` of the group allows no start now.
-    WindowClosed = "WINDOW_CLOSED";
-    /// `IGNORED`, a recommendation alone: the parameter `Continuous` of the stack is `false`.
-    LoopIsOff = "LOOP_IS_OFF";
-    /// `IGNORED`: the instance is a Kubernetes node. Nodes are not drained on a notice yet.
-    KubernetesNode = "KUBERNETES_NODE";
-    /// `IGNORED`: another service fills the group and replaces its instances; the detail names it.
-    ManagedElsewhere = "MANAGED_ELSEWHERE";
-    /// `IGNORED`: the group can't take one more for a while as it is configured; the detail says why.
-    GroupNotSupported = "GROUP_NOT_SUPPORTED";
-    /// `IGNORED`: the instance is leaving its group already.
-    AlreadyLeaving = "ALREADY_LEAVING";
-    /// `IGNORED`: a swap in progress has replaced the instance, or launched it and turns back by itself.
-    SwapInProgress = "SWAP_IN_PROGRESS";
-    /// `IGNORED` for a rebalance recommendation, `RELEASED` for a notice: a swap or another answer works on the group.
-    GroupLeased = "GROUP_LEASED";
-    /// `IGNORED`: within the last hour, as many of the group were replaced as `max_at_risk_percent` allows.
-    ShareAtRisk = "SHARE_AT_RISK";
-    /// `IGNORED`: the event came after the end that it announces.
-    TooLate = "TOO_LATE";
-    /// `RELEASED`: the group is scaling, or is being refreshed.
-    GroupBusy = "GROUP_BUSY";
-    /// `RELEASED`: too little time is left for a replacement. `REPLACED`: the replacement did not serve in time.
-    NoTime = "NO_TIME";
-    /// `RELEASED`: MaxSize or desired could not be raised; the detail has Auto Scaling's message.
-    NoRoom = "NO_ROOM";
-    /// `FAILED`: a step failed; the detail holds the error.
-    StepFailed = "STEP_FAILED";
+codes! {
+    /// The code of a reason. Codes are an interface: users alarm on them.
+    AnswerReason {
+        /// `IGNORED`: EC2 does not describe the instance, or it has ended.
+        InstanceGone = "INSTANCE_GONE";
+        /// `IGNORED`: the instance is not Spot, so that EC2 interrupts it not.
+        NotSpot = "NOT_SPOT";
+        /// `IGNORED`: the instance is in no Auto Scaling group, which would replace it.
+        NotInGroup = "NOT_IN_GROUP";
+        /// `IGNORED`: the group is not enrolled (tag `spot-optimizer:enabled=true`), and no swap launched the instance.
+        NotEnrolled = "NOT_ENROLLED";
+        /// `IGNORED`: the instance or its group is opted out, or its group is tagged `spot-optimizer:enabled=false`.
+        OptedOut = "OPTED_OUT";
+        /// `IGNORED`, a recommendation alone: the tag `spot-optimizer:window` of the group allows no start now.
+        WindowClosed = "WINDOW_CLOSED";
+        /// `IGNORED`, a recommendation alone: the parameter `Continuous` of the stack is `false`.
+        LoopIsOff = "LOOP_IS_OFF";
+        /// `IGNORED`: the instance is a Kubernetes node. Nodes are not drained on a notice yet.
+        KubernetesNode = "KUBERNETES_NODE";
+        /// `IGNORED`: another service fills the group and replaces its instances; the detail names it.
+        ManagedElsewhere = "MANAGED_ELSEWHERE";
+        /// `IGNORED`: the group can't take one more for a while as it is configured; the detail says why.
+        GroupNotSupported = "GROUP_NOT_SUPPORTED";
+        /// `IGNORED`: the instance is leaving its group already.
+        AlreadyLeaving = "ALREADY_LEAVING";
+        /// `IGNORED`: a swap in progress has replaced the instance, or launched it and turns back by itself.
+        SwapInProgress = "SWAP_IN_PROGRESS";
+        /// `IGNORED` for a rebalance recommendation, `RELEASED` for a notice: a swap or another answer works on the group.
+        GroupLeased = "GROUP_LEASED";
+        /// `IGNORED`: within the last hour, as many of the group were replaced as `max_at_risk_percent` allows.
+        ShareAtRisk = "SHARE_AT_RISK";
+        /// `IGNORED`: the event came after the end that it announces.
+        TooLate = "TOO_LATE";
+        /// `RELEASED`: the group is scaling, or is being refreshed.
+        GroupBusy = "GROUP_BUSY";
+        /// `RELEASED`: too little time is left for a replacement. `REPLACED`: the replacement did not serve in time.
+        NoTime = "NO_TIME";
+        /// `RELEASED`: MaxSize or desired could not be raised; the detail has Auto Scaling's message.
+        NoRoom = "NO_ROOM";
+        /// `FAILED`: a step failed; the detail holds the error.
+        StepFailed = "STEP_FAILED";
+    }
 }
 
 impl AnswerReason {
@@ -77,12 +52,6 @@ impl AnswerReason {
     #[must_use]
     pub const fn is_none_of_ours(self) -> bool {
         matches!(self, Self::InstanceGone | Self::NotSpot | Self::NotInGroup | Self::NotEnrolled)
-    }
-}
-
-impl fmt::Display for AnswerReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
     }
 }
 

@@ -3,34 +3,20 @@
 //!
 //! A reason is declared once, in the list below; docs/reference/reasons.md follows from it.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::codes::codes;
 
 /// Makes the deferrals from `Name = "CODE", way_out: "…";`.
 macro_rules! deferrals {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, way_out: $way_out:literal;)+) => {
-        /// The code of a deferral.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Deferral { $($(#[doc = $doc])+ #[serde(rename = $code)] $name,)+ }
+        codes! {
+            /// The code of a deferral.
+            Deferral { $($(#[doc = $doc])+ $name = $code;)+ }
+        }
 
         impl Deferral {
-            /// Every deferral that exists.
-            pub const ALL: &[Self] = &[$(Self::$name),+];
-
-            /// Returns the code as answers, events and rows spell it.
-            #[must_use]
-            pub const fn code(self) -> &'static str {
-                match self { $(Self::$name => $code,)+ }
-            }
-
-            /// Returns the meaning, in Markdown.
-            #[must_use]
-            pub const fn doc(self) -> &'static str {
-                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
-            }
-
             /// Returns what a person can do about it, in Markdown. Links are relative to docs/reference.
             #[must_use]
             pub const fn way_out(self) -> &'static str {
@@ -99,12 +85,6 @@ impl Deferral {
     #[must_use]
     pub const fn needs_a_person(self) -> bool {
         matches!(self, Self::BadTag | Self::TooManyFailures)
-    }
-}
-
-impl fmt::Display for Deferral {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
     }
 }
 
