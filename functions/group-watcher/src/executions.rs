@@ -8,6 +8,7 @@ use spot_domain::ids::MalformedText;
 use spot_domain::swap::node::NodeSwapReport;
 use spot_domain::swap::report::SwapReport;
 use spot_domain::watch::back_off::RunEnd;
+use spot_swap::StepFailure;
 
 /// A state machine of the stack.
 #[derive(Debug, Clone)]
@@ -75,8 +76,9 @@ pub async fn life(client: &aws_sdk_sfn::Client, execution: &ExecutionArn) -> Res
     Ok(match answer.status() {
         ExecutionStatus::Succeeded => Life::Ended(of_output(answer.output().unwrap_or_default())),
         status @ (ExecutionStatus::Failed | ExecutionStatus::Aborted | ExecutionStatus::TimedOut) => {
-            let (error, cause) = (answer.error().unwrap_or_default(), answer.cause().unwrap_or_default());
-            Life::Ended(RunEnd::of_failure(status.as_str(), error, &message(cause)))
+            let told = |text: Option<&str>| text.unwrap_or_default().to_owned();
+            let failure = StepFailure { error: told(answer.error()), cause: told(answer.cause()) };
+            Life::Ended(RunEnd::of_failure(status.as_str(), &failure.error, &failure.message()))
         }
         _ => Life::Running, // also what AWS invents tomorrow
     })
@@ -93,13 +95,6 @@ fn of_output(output: &str) -> RunEnd {
     }
 }
 
-/// Returns the message of a Lambda's error, which is JSON, or else the cause as it is.
-fn message(cause: &str) -> String {
-    let parsed = serde_json::from_str::<Value>(cause).ok();
-    let message = parsed.as_ref().and_then(|cause| cause.get("errorMessage")?.as_str());
-    message.unwrap_or(cause).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,14 +105,6 @@ mod tests {
         let arn = machine.execution("loop-web-1").unwrap();
         assert_eq!(arn.as_str(), "arn:aws:states:us-east-1:123456789012:execution:Swap-1:loop-web-1");
         assert!(Machine("Swap-1".to_owned()).execution("x").is_err());
-    }
-
-    #[test]
-    fn a_cause_is_read_for_its_message() {
-        assert_eq!(message(r#"{"errorType":"GroupBusy","errorMessage":"a refresh"}"#), "a refresh");
-        for cause in ["", "plain", "{}", r#"{"errorMessage":1}"#] {
-            assert_eq!(message(cause), cause);
-        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use spot_cloud::tables::swaps::{Lease, Leased};
+use spot_cloud::tables::swaps::Lease;
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::Group;
@@ -10,7 +10,7 @@ use spot_domain::swap::journal::Journal;
 use spot_domain::{AccountId, ExecutionArn, GroupArn, GroupName, InstanceId, Region};
 use spot_swap::error::StepError;
 use spot_swap::machine::Payload;
-use spot_swap::work::Work;
+use spot_swap::work::{Work, group_of};
 
 /// The seconds between two looks: the notice leaves 120 in all.
 const PAUSE_SECONDS: u32 = 5;
@@ -89,10 +89,7 @@ impl Answering {
     /// # Errors
     /// The payload names none.
     pub fn group(&self) -> Result<(&GroupArn, &GroupName), StepError> {
-        match &self.lease.on {
-            Leased::Group { arn, name } => Ok((arn, name)),
-            other => Err(StepError::Protocol(format!("{other} is no Auto Scaling group").into())),
-        }
+        group_of(&self.lease)
     }
 
     /// Notes how many serve in a look at the group.

@@ -61,6 +61,16 @@ pub struct StepFailure {
     pub cause: String,
 }
 
+impl StepFailure {
+    /// Returns the message of a Lambda's error, which is JSON, or else the cause as it is.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let parsed = serde_json::from_str::<serde_json::Value>(&self.cause).ok();
+        let message = parsed.as_ref().and_then(|cause| cause.get("errorMessage")?.as_str());
+        message.unwrap_or(&self.cause).to_owned()
+    }
+}
+
 impl Context {
     /// Reads the environment that the template sets.
     ///
@@ -107,7 +117,20 @@ impl Context {
     /// The call fails, or the run is not over a group.
     pub async fn group(&self, clients: &RegionClients, work: &Work) -> Result<Option<Group>, StepError> {
         let (arn, name) = work.group()?;
-        let group = groups::describe(&clients.autoscaling, name).await?;
-        Ok(group.filter(|group| &group.arn == arn))
+        Ok(groups::describe_same(&clients.autoscaling, arn, name).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_read_for_its_message() {
+        let message = |cause: &str| StepFailure { error: String::new(), cause: cause.to_owned() }.message();
+        assert_eq!(message(r#"{"errorType":"GroupBusy","errorMessage":"a refresh"}"#), "a refresh");
+        for cause in ["", "plain", "{}", r#"{"errorMessage":1}"#] {
+            assert_eq!(message(cause), cause);
+        }
     }
 }

@@ -223,6 +223,17 @@ const HOURS_PER_RUN: i64 = 20;
 /// Swaps that a run makes behind a load balancer, at some 32 steps each.
 const SWAPS_PER_RUN: usize = 65;
 
+/// Returns the group that a lease is on.
+///
+/// # Errors
+/// It is on something else: a phase of groups was called for it.
+pub fn group_of(lease: &Lease) -> Result<(&GroupArn, &GroupName), StepError> {
+    match &lease.on {
+        Leased::Group { arn, name } => Ok((arn, name)),
+        other => Err(StepError::Protocol(format!("{other} is no Auto Scaling group").into())),
+    }
+}
+
 impl Work {
     /// A run that has taken `lease`, or that is dry; nothing is queued yet.
     #[must_use]
@@ -307,10 +318,7 @@ impl Work {
     /// # Errors
     /// It is over something else: a phase of groups was called for it.
     pub fn group(&self) -> Result<(&GroupArn, &GroupName), StepError> {
-        match &self.lease.on {
-            Leased::Group { arn, name } => Ok((arn, name)),
-            other => Err(StepError::Protocol(format!("{other} is no Auto Scaling group").into())),
-        }
+        group_of(&self.lease)
     }
 
     /// Returns the id of the swap in progress, or else of the next candidate's.

@@ -19,7 +19,7 @@ use crate::work::Answering;
 pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, StepError> {
     let clients = responder.clients(work).await?;
     let (arn, name) = work.group()?;
-    let group = groups::describe(&clients.autoscaling, name).await?.filter(|group| &group.arn == arn);
+    let group = groups::describe_same(&clients.autoscaling, arn, name).await?;
     let Some(group) = group else { return Ok(Next::Proceed) };
     let member = group.member(&work.instance_id);
     if member.is_some_and(|member| member.state != MemberState::Leaving) {

@@ -27,7 +27,7 @@ use crate::work::Answering;
 pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, StepError> {
     let clients = responder.clients(work).await?;
     let (arn, name) = work.group().map(|(arn, name)| (arn.clone(), name.clone()))?;
-    let group = groups::describe(&clients.autoscaling, &name).await?.filter(|group| group.arn == arn);
+    let group = groups::describe_same(&clients.autoscaling, &arn, &name).await?;
     let Some(group) = group else {
         work.decide(
             AnswerOutcome::Ignored,

@@ -5,7 +5,7 @@ use aws_sdk_autoscaling::types::builders::TagBuilder;
 use aws_sdk_autoscaling::types::{Activity, Filter, Tag};
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
-use spot_domain::ids::{GroupName, InstanceId, MalformedText};
+use spot_domain::ids::{GroupArn, GroupName, InstanceId, MalformedText};
 use spot_domain::swap::decrement::Decremented;
 use spot_domain::swap::fitness::{Hook, Transition};
 use spot_domain::swap::group::{AZ_REBALANCE, Group};
@@ -29,6 +29,18 @@ pub async fn describe(
         .await
         .map_err(failed(DESCRIBE))?;
     answer.auto_scaling_groups().first().map(|group| parse(name, group)).transpose()
+}
+
+/// Describes the group with this ARN; `None` if it was deleted, also where another bears its name by now.
+///
+/// # Errors
+/// As for [`describe`].
+pub async fn describe_same(
+    client: &aws_sdk_autoscaling::Client,
+    arn: &GroupArn,
+    name: &GroupName,
+) -> Result<Option<Group>, CallError> {
+    Ok(describe(client, name).await?.filter(|group| &group.arn == arn))
 }
 
 /// The most groups in one answer.

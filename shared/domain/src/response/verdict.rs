@@ -12,7 +12,7 @@ use crate::swap::group::{Group, Instance, Member, MemberState};
 use crate::swap::journal::{Journal, Stage, SwapId};
 use crate::swap::recovery::answer::is_time_up;
 use crate::tags::Tags;
-use crate::watch::enrolment::{ENABLED_TAG, Terms, WINDOW_TAG, terms};
+use crate::watch::enrolment::{ENABLED_TAG, Terms, WINDOW_TAG, enabled, terms};
 
 /// Returns the instance of a notice that is still there to be rescued.
 ///
@@ -111,7 +111,7 @@ pub fn opted_out(group: &Group, settings: &Settings) -> Option<Because> {
 
 /// Returns the owner's word on the loop. A value that can't be read enrols nothing.
 fn enrolment(tags: &Tags) -> Option<bool> {
-    tags.get(ENABLED_TAG).map(|value| value == "true")
+    enabled(tags).unwrap_or(Some(false))
 }
 
 /// Says if the ClientToken of the launch is a swap's. Nobody can write the token later; a tag proves nothing.

@@ -256,6 +256,13 @@ impl Journal {
         })
     }
 
+    /// Returns MaxSize as we raised it, if that is what the group has now.
+    #[must_use]
+    pub fn raised_max(&self, max: u32) -> Option<u32> {
+        let original = self.original.as_ref()?;
+        self.max_raised_to.filter(|raised| max == *raised && *raised > original.max)
+    }
+
     /// Returns true if the way back leaves this instance in service.
     #[must_use]
     pub fn keeps(&self, id: &InstanceId) -> bool {

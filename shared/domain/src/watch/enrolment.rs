@@ -17,21 +17,27 @@ pub struct Terms {
     pub window: Option<Window>,
 }
 
+/// Returns the owner's word on the loop; `None` if there is none.
+///
+/// # Errors
+/// The tag is neither `true` nor `false`.
+pub fn enabled(tags: &Tags) -> Result<Option<bool>, BadTag> {
+    match tags.get(ENABLED_TAG).map(String::as_str) {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(text) => {
+            Err(BadTag { tag: ENABLED_TAG, problem: format!("{text:?} is neither true nor false") })
+        }
+    }
+}
+
 /// Returns the terms of a group; `None` if it is not enrolled.
 ///
 /// # Errors
 /// A tag of an enrolled group can't be read. Nothing is started then.
 pub fn terms(tags: &Tags, enrolment: Enrolment) -> Result<Option<Terms>, BadTag> {
-    let enabled = match tags.get(ENABLED_TAG).map(String::as_str) {
-        None => enrolment == Enrolment::OptOut,
-        Some("true") => true,
-        Some("false") => false,
-        Some(text) => {
-            let problem = format!("{text:?} is neither true nor false");
-            return Err(BadTag { tag: ENABLED_TAG, problem });
-        }
-    };
-    if !enabled {
+    if !enabled(tags)?.unwrap_or(enrolment == Enrolment::OptOut) {
         return Ok(None);
     }
     GroupTags::parse(tags)?;

@@ -178,11 +178,7 @@ fn undo_for(failure: &StepFailure) -> Undo {
         "NotAuthorized" => Reason::NotAuthorized,
         _ => Reason::StepFailed,
     };
-    let message = serde_json::from_str::<serde_json::Value>(&failure.cause)
-        .ok()
-        .and_then(|cause| cause.get("errorMessage")?.as_str().map(str::to_owned))
-        .unwrap_or_else(|| failure.cause.clone());
-    Undo { reason, detail: format!("{}: {message}", failure.error) }
+    Undo { reason, detail: format!("{}: {}", failure.error, failure.message()) }
 }
 
 #[cfg(test)]

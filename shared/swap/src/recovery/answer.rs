@@ -42,9 +42,7 @@ pub async fn look(
     journal: &Journal,
     (arn, name): (&GroupArn, &GroupName),
 ) -> Result<Observed, CallError> {
-    let group = groups::describe(&visit.clients.autoscaling, name).await?;
-    // A group deleted and created again under the same name is not the one we worked on.
-    let group = group.filter(|group| &group.arn == arn);
+    let group = groups::describe_same(&visit.clients.autoscaling, arn, name).await?;
     let not_yet_healthy = match &group {
         Some(group) => not_yet_healthy(visit, journal, group).await?,
         None => Vec::new(),

@@ -170,9 +170,7 @@ impl GroupRecovery {
         instances: &SwapInstances,
     ) -> Result<Observed, CallError> {
         let Visit { clients, settings, .. } = visit;
-        // A group deleted and created again under the same name is not the one we worked on.
-        let group = groups::describe(&clients.autoscaling, &self.name).await?;
-        let group = group.filter(|group| group.arn == self.arn);
+        let group = groups::describe_same(&clients.autoscaling, &self.arn, &self.name).await?;
         let is_member = |id: &InstanceId| group.as_ref().is_some_and(|g| g.member(id).is_some());
         let old = instances.old.as_ref();
         // Its owner has put it into another group: it is not ours to take back or to terminate.

@@ -63,7 +63,7 @@ pub fn next(journal: &Journal, observed: &Observed) -> Decision<Action> {
 pub fn doubt(journal: &Journal, observed: &Observed) -> Option<String> {
     let answer = Position::of(journal, observed)?;
     answer.is_in_doubt().then(|| {
-        let max = answer.raised_max().map(|_| format!(", and then set MaxSize back to {}", answer.original.max));
+        let max = journal.raised_max(answer.group.max).map(|_| format!(", and then set MaxSize back to {}", answer.original.max));
         format!(
             "desired capacity is {}, it was {} before {} was interrupted, and nothing proves whose the rest is; lower it by \
              hand if it is nobody's{}",
@@ -199,14 +199,9 @@ impl<'a> Position<'a> {
         may_be_raised && !is_out && self.group.desired > self.original.desired
     }
 
-    /// MaxSize as we raised it, where it still is so.
-    fn raised_max(&self) -> Option<u32> {
-        self.journal.max_raised_to.filter(|raised| self.group.max == *raised && *raised > self.original.max)
-    }
-
     /// MaxSize goes back as soon as desired fits below it: a MaxSize below desired makes the group pick victims.
     fn max_size(&self) -> Option<Decision<Action>> {
-        self.raised_max()?;
+        self.journal.raised_max(self.group.max)?;
         if self.group.desired <= self.original.max {
             return Some(Decision::Do(Action::RestoreMaxSize(self.original.max)));
         }

@@ -95,8 +95,9 @@ pub fn recover(journal: &Journal, observed: &Observed) -> Decision<Action> {
 pub fn doubt(journal: &Journal, observed: &Observed) -> Option<String> {
     let (original, group) = (journal.original.as_ref()?, observed.group.as_ref()?);
     let swap = Swap { journal, original, observed, group };
-    let raised =
-        swap.raised().map(|raised| format!(", and then MaxSize, which is {raised}, to {}", original.max));
+    let raised = journal
+        .raised_max(group.max)
+        .map(|raised| format!(", and then MaxSize, which is {raised}, to {}", original.max));
     swap.is_in_doubt().then(|| {
         format!(
             "desired capacity is {}, and was {} before the swap: if neither you nor a scaling policy has raised it, lower it by one{}",
@@ -397,7 +398,7 @@ impl Swap<'_> {
         if is_ours && !self.keeps_member() {
             return Some(Do(Action::ResumeAzRebalance));
         }
-        self.raised()?;
+        self.journal.raised_max(self.group.max)?;
         match self.max_size() {
             // Below desired it would make the group pick a victim; the report tells its owner.
             None if self.is_kept() || self.is_in_doubt() => None,
@@ -405,11 +406,6 @@ impl Swap<'_> {
                 Some(restore.unwrap_or(Decision::Wait("MaxSize stays raised until the group fits below it")))
             }
         }
-    }
-
-    /// MaxSize as we raised it, where it still is so.
-    fn raised(&self) -> Option<u32> {
-        self.journal.max_raised_to.filter(|raised| self.group.max == *raised && *raised > self.original.max)
     }
 
     /// MaxSize that was given back, and may be raised to this once more.
@@ -422,7 +418,7 @@ impl Swap<'_> {
     /// MaxSize goes back as soon as desired fits below it: members that leave, or stand by, are not in desired. A
     /// MaxSize below desired makes the group pick victims.
     fn max_size(&self) -> Option<Decision<Action>> {
-        self.raised()?;
+        self.journal.raised_max(self.group.max)?;
         (self.group.desired <= self.original.max).then_some(Do(Action::RestoreMaxSize(self.original.max)))
     }
 }
