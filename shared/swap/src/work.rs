@@ -1,10 +1,9 @@
 //! What one step hands to the next: the plan of the run, the swap in progress, and what came of
 //! the others. It travels through the state machine's payload (256 KiB at most).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU32;
+use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spot_cloud::tables::swaps::{Lease, Leased};
 use spot_domain::ids::InstanceType;
@@ -14,11 +13,14 @@ use spot_domain::swap::fitness::{Hook, Transition, terminating_seconds};
 use spot_domain::swap::group::Launch;
 use spot_domain::swap::journal::{Journal, Retirement, SwapId, SwapKind, Undo};
 use spot_domain::swap::market::Market;
-use spot_domain::swap::report::{Continuation, EndedBy, GateView, NotSwapped, SwapRequest, Swapped};
+use spot_domain::swap::report::{GateView, NotSwapped, Swapped};
 use spot_domain::swap::selection::{Candidate, Change};
 use spot_domain::{GroupArn, GroupName, InstanceId, Pool, Reason, Usd};
 
 use crate::error::StepError;
+
+mod length;
+mod results;
 
 /// Bytes of candidates that a run carries: the rest of Step Functions' 256 KiB is for its results.
 const QUEUE_BYTES: usize = 100_000;
@@ -216,13 +218,6 @@ impl Current {
     }
 }
 
-/// A hook of 48 hours takes 240 looks with it.
-const LONGEST_PAUSE_SECONDS: u32 = 720;
-/// The state machine of a group times out after 72 hours, and a terminating hook may take 48.
-const HOURS_PER_RUN: i64 = 20;
-/// Swaps that a run makes behind a load balancer, at some 32 steps each.
-const SWAPS_PER_RUN: usize = 65;
-
 /// Returns the group that a lease is on.
 ///
 /// # Errors
@@ -365,156 +360,6 @@ impl Work {
                 *self.skipped_more.entry(left.reason).or_default() += 1;
             }
         }
-    }
-
-    /// The next candidate, or the end.
-    #[must_use]
-    pub fn next_candidate(&self) -> Next {
-        let tried = self.swapped.len() + self.rolled_back.len();
-        let may_go_on = self.ended_by.is_none() && !self.dry_run && tried < self.max_swaps as usize;
-        if may_go_on && self.has_room() && !self.queue.is_empty() {
-            Next::NextCandidate
-        } else {
-            Next::Report
-        }
-    }
-
-    /// Step Functions ends an execution at 25,000 events of history, without a Catch. The last swap of a run may need
-    /// some 20 looks in each phase, and 240 for a hook of 48 hours.
-    fn has_room(&self) -> bool {
-        let age = Timestamp::now().duration_since(self.lease.since);
-        self.steps < self.settings.steps_per_execution && age < SignedDuration::from_hours(HOURS_PER_RUN)
-    }
-
-    /// Returns the execution that goes on where this one ends for want of room; `None` if nothing is left to do, or if
-    /// the run ends for another reason. One that has swapped nothing is not gone on with: it would end no other way.
-    #[must_use]
-    pub fn continuation(&self) -> Option<Continuation> {
-        let tried = u32::try_from(self.swapped.len() + self.rolled_back.len()).unwrap_or(u32::MAX);
-        let left = NonZeroU32::new(self.max_swaps.saturating_sub(tried))?;
-        let is_cut = !self.queue.is_empty() && !self.has_room() || self.deferred > 0;
-        if !is_cut || self.dry_run || self.ended_by.is_some() || self.swapped.is_empty() {
-            return None;
-        }
-        let done = self.swapped.iter().map(|swapped| &swapped.old_instance_id);
-        let done: BTreeSet<&InstanceId> =
-            done.chain(self.rolled_back.iter().map(|left| &left.instance_id)).collect();
-        let Leased::Group { name, .. } = &self.lease.on else { return None };
-        let input = SwapRequest {
-            asg_name: name.clone(),
-            account_id: Some(self.lease.account_id.clone()),
-            region: Some(self.lease.region.clone()),
-            max_swaps: Some(left),
-            replace: self.replace.as_ref().and_then(|named| named.without(&done)),
-            to: self.to,
-            dry_run: false,
-        };
-        Some(Continuation::of(self.lease.owner.execution(), input))
-    }
-
-    /// Records why an instance stays. The run ends if the rest would meet the same fate.
-    pub fn skip(&mut self, instance_id: &InstanceId, reason: Reason, detail: impl Into<String>) {
-        let left = NotSwapped::new(instance_id, reason, detail);
-        if reason == Reason::LaunchRejected {
-            self.count_failure(&left);
-        }
-        self.end_if_account_wide(&left);
-        self.skipped.push(left);
-    }
-
-    /// Records a swap that was done.
-    pub fn done(&mut self, swapped: Swapped) {
-        self.failures_in_a_row = 0;
-        self.swapped.push(swapped);
-    }
-
-    /// Records that the swap in progress was done, with the remarks on its newcomer.
-    pub fn complete(&mut self, current: &Current) {
-        self.done(current.swapped());
-        self.remark(&current.candidate.instance_id, current.remarks.clone());
-    }
-
-    /// Returns the Spot newcomers that serve, each with its pool.
-    #[must_use]
-    pub fn newcomers(&self) -> BTreeMap<InstanceId, Pool> {
-        let of = |swapped: &Swapped| (swapped.new_instance_id.clone(), swapped.pool.clone());
-        self.swapped.iter().filter(|swapped| swapped.to.is_spot()).map(of).collect()
-    }
-
-    /// Keeps what a person has to know of the swap of `old`, for the report.
-    pub fn remark(&mut self, old: &InstanceId, remarks: Vec<String>) {
-        self.remarks.extend(remarks.into_iter().map(|remark| format!("swap of {old}: {remark}")));
-    }
-
-    /// Records that an instance was swapped back.
-    pub fn put_back(&mut self, instance_id: &InstanceId, undo: &Undo) {
-        let left = NotSwapped::new(instance_id, undo.reason, &undo.detail);
-        self.count_failure(&left);
-        self.end_if_account_wide(&left);
-        self.rolled_back.push(left);
-    }
-
-    fn count_failure(&mut self, left: &NotSwapped) {
-        self.failures_in_a_row += 1;
-        if self.failures_in_a_row >= self.settings.max_failures_in_a_row {
-            let (count, reason, detail) = (self.failures_in_a_row, left.reason, &left.detail);
-            self.end(reason, format!("{count} swaps in a row failed, the last one by {reason}: {detail}"));
-        }
-    }
-
-    fn end_if_account_wide(&mut self, left: &NotSwapped) {
-        if left.reason.ends_run() {
-            self.end(left.reason, left.detail.clone());
-        }
-    }
-
-    /// Ends the run after what is in progress; the first reason counts.
-    pub fn end(&mut self, reason: Reason, detail: String) {
-        if self.ended_by.is_none() {
-            self.ended_by = Some(reason);
-            self.ended_because = detail;
-        }
-    }
-
-    /// Returns what ended the run before its time.
-    #[must_use]
-    pub fn ending(&self) -> Option<EndedBy> {
-        Some(EndedBy { reason: self.ended_by?, detail: self.ended_because.clone() })
-    }
-
-    /// Returns how many executions the remaining candidates take, at the rate of this one; of a dry run, how many
-    /// it would take if it takes more than one.
-    #[must_use]
-    pub fn executions_needed(&self) -> Option<usize> {
-        let remaining = self.queue.len() + self.deferred;
-        // One that ended early says nothing of how many another one makes.
-        let is_cut = self.dry_run || self.ended_by.is_some();
-        let tried =
-            if is_cut { self.max_swaps as usize } else { self.swapped.len() + self.rolled_back.len() };
-        let needed = remaining.div_ceil(tried.clamp(1, SWAPS_PER_RUN));
-        (needed > usize::from(self.dry_run)).then_some(needed)
-    }
-
-    /// Begins a phase that may take this long, and says when it gives up.
-    pub fn wait_at_most(&mut self, seconds: u32) -> Timestamp {
-        let now = Timestamp::now();
-        self.waiting_since = Some(now);
-        self.pause_seconds = self.settings.poll_seconds;
-        now.saturating_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX)
-    }
-
-    /// Sets the pause before the next look: half of what the phase has waited already, so that a long wait costs
-    /// few steps.
-    pub fn pace(&mut self) {
-        let waited = self.waiting_since.map_or(0, |since| Timestamp::now().duration_since(since).as_secs());
-        let half = u32::try_from(waited / 2).unwrap_or(0).min(LONGEST_PAUSE_SECONDS);
-        // What is expected at a certain time is looked at then, and before a deadline more than once.
-        let now = Timestamp::now();
-        let until = |at: Timestamp| u32::try_from(at.duration_since(now).as_secs()).unwrap_or(0);
-        let expected = self.look_at.take().map_or(u32::MAX, |at| until(at).saturating_add(1));
-        let deadline = self.current.as_ref().map(|current| current.deadline).or(self.launch_deadline);
-        let left = deadline.map_or(u32::MAX, |deadline| until(deadline) / 2);
-        self.pause_seconds = self.settings.poll_seconds.max(half.min(expected).min(left));
     }
 
     /// Decides for the rollback after a change from outside.

@@ -18,16 +18,19 @@ pub use crate::tables::leases::{Lease, Leased, Owner, slot_key};
 use crate::tables::row::{Row, number, seconds, text};
 
 mod at_risk;
+mod closing;
 mod error;
 mod held;
 mod newcomers;
 mod owners;
 mod replacements;
 
+pub use closing::Release;
+use closing::is_closed;
 pub use error::SwapsError;
 use error::{lost, malformed};
 pub use held::{Closed, Held, parse};
-use held::{closed, field, json};
+use held::{field, json};
 
 const UPDATE: &str = "dynamodb:UpdateItem";
 /// The row tells of this swap. An older release wrote no `swap_id`.
@@ -248,69 +251,6 @@ impl Swaps {
             .map(|_| taken)
     }
 
-    /// Closes the swap of this journal: the journal is removed, and its end stays in the row. With [`Release::LetGo`],
-    /// the lease is released, too; its `summary` stays in the row as history. A swap that was closed already stays closed.
-    ///
-    /// # Errors
-    /// [`SwapsError::LeaseLost`] if the lease is another's, [`SwapsError::Overtaken`] if another invocation has gone on with
-    /// the swap, or the row tells of the next one.
-    pub async fn close(
-        &self,
-        lease: &Lease,
-        journal: &Journal,
-        end: End,
-        release: Release<'_>,
-    ) -> Result<(), SwapsError> {
-        let request = self
-            .release(lease, release, Some("closed_swap = :swap, closed_as = :end"))
-            .condition_expression(format!(
-                "lease_owner = :me AND (attribute_not_exists(journal) OR ({SAME_SWAP} \
-                 AND (attribute_not_exists(revision) OR revision = :revision)))"
-            ))
-            .expression_attribute_values(":end", text(&end))
-            .expression_attribute_values(":swap", text(&journal.swap_id))
-            .expression_attribute_values(":revision", number(&journal.revision));
-        match fenced(request, lease, None).await {
-            // A call whose answer was lost may have closed it.
-            Err(refused @ SwapsError::LeaseLost { .. }) => {
-                let row = self.row(lease.key()).await?.unwrap_or_default();
-                if is_closed(&row, lease, journal, end)? { Ok(()) } else { Err(refused) }
-            }
-            answer => answer,
-        }
-    }
-
-    /// Releases the lease at the end of a run, with a summary of the run. A lease that an earlier try of the
-    /// same step released counts as released.
-    ///
-    /// # Errors
-    /// The table does not answer; the reconciler will release the lease.
-    pub async fn let_go(&self, lease: &Lease, summary: &str) -> Result<(), SwapsError> {
-        let request = self.release(lease, Release::LetGo { summary }, None);
-        match request.condition_expression("lease_owner = :me").send().await.map_err(failed(UPDATE)) {
-            Err(error) if error.kind != Kind::ConditionFailed => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn release(&self, lease: &Lease, release: Release<'_>, also: Option<&str>) -> UpdateItemFluentBuilder {
-        let set = ["updated_at = :now"].into_iter().chain(also).collect::<Vec<_>>().join(", ");
-        let request = match release {
-            Release::Keep => self.update(lease, &format!("SET {set} REMOVE {OF_A_SWAP}")),
-            Release::LetGo { summary } => self
-                .update(
-                    lease,
-                    &format!(
-                        "SET {set}, last_execution = :me, last_summary = :summary REMOVE {OF_A_SWAP}, {OF_A_LEASE}"
-                    ),
-                )
-                .expression_attribute_values(":summary", AttributeValue::S(summary.to_owned())),
-        };
-        request
-            .expression_attribute_values(":me", text(&lease.owner))
-            .expression_attribute_values(":now", seconds(Timestamp::now()))
-    }
-
     /// Returns the row of this lease; `None` once the lease is released or another's.
     ///
     /// # Errors
@@ -392,18 +332,6 @@ pub enum Entered {
     Again(Journal),
 }
 
-/// The effect of closing a swap on the lease.
-#[derive(Debug, Clone, Copy)]
-pub enum Release<'a> {
-    /// The lease is kept: more swaps follow.
-    Keep,
-    /// The lease is released: the run is over.
-    LetGo {
-        /// The result of the run, for readers of the row.
-        summary: &'a str,
-    },
-}
-
 fn stage(stage: Stage) -> AttributeValue {
     AttributeValue::S(stage.name().to_owned())
 }
@@ -450,10 +378,4 @@ fn refused_by(error: SdkError<UpdateItemError>) -> Result<Row, CallError> {
         }
         _ => Err(CallError::new(UPDATE, error)),
     }
-}
-
-/// Returns true if the row says that this swap is over, and ended so.
-fn is_closed(row: &Row, lease: &Lease, journal: &Journal, end: End) -> Result<bool, SwapsError> {
-    let closed = closed(row).map_err(|problem| malformed(lease, problem))?;
-    Ok(closed.is_some_and(|closed| closed.swap_id == journal.swap_id && closed.end == end))
 }

@@ -1,7 +1,11 @@
 //! Payloads of older releases, and what ends a run.
 
+use std::num::NonZeroU32;
+
+use jiff::SignedDuration;
+use spot_domain::swap::report::EndedBy;
+
 use super::*;
-use spot_domain::swap::market::Market;
 
 /// What executions of release 3fb1158 handed from one step to the next. An upgrade in the middle of one must not
 /// end it: these stay as they are, and each release adds its own.

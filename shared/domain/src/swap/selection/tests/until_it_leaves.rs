@@ -1,0 +1,99 @@
+//! What its owner may change between the plan and the moment in which the old instance leaves.
+
+use super::*;
+
+fn opt_out(tags: &mut Tags) {
+    tags.insert("spot-optimizer:opt-out".into(), "true".into());
+}
+
+#[test]
+fn the_owner_is_heard_until_the_old_one_leaves() {
+    let settings = Settings::default();
+    let said = |change: fn(&mut Group, &mut Instance)| {
+        let (mut group, mut instance) = (group_of(1), on_demand(0));
+        let candidate = selected(&group, std::slice::from_ref(&instance), &settings).candidates.remove(0);
+        let before = group_before(&group);
+        change(&mut group, &mut instance);
+        let change = no_longer_wanted(&group, &by_id(&[instance]), &candidate, &before, &settings);
+        change.map(|change| (change.reason, change.whole_group))
+    };
+    assert_eq!(said(|_, _| ()), None);
+    assert_eq!(said(|g, _| opt_out(&mut g.tags)), Some((Reason::OptedOut, true)));
+    assert_eq!(said(|_, i| opt_out(&mut i.tags)), Some((Reason::OptedOut, false)));
+    assert_eq!(said(|_, i| i.id = id(7)), Some((Reason::InstanceGone, false)));
+    let floor = |g: &mut Group, _: &mut Instance| drop(g.tags.insert(MIN_ON_DEMAND_TAG.into(), "1".into()));
+    assert_eq!(said(floor), Some((Reason::OnDemandFloor, false)));
+    let malformed =
+        |g: &mut Group, _: &mut Instance| drop(g.tags.insert(MIN_ON_DEMAND_TAG.into(), "x".into()));
+    assert_eq!(said(malformed), Some((Reason::GroupChanged, true)));
+}
+
+#[test]
+fn a_share_is_of_what_the_owner_has_asked_for_also_while_it_is_one_more() {
+    for (n, percent) in [(4, 50), (5, 20), (10, 25), (10, 30)] {
+        let mut group = group_of(n);
+        group.on_demand_percentage = Some(percent);
+        let floor = group.on_demand_floor(n, 0);
+        let mut instances: Vec<Instance> = (0..n).map(on_demand).collect();
+        // One On-Demand instance above the floor, so that one may go.
+        instances.iter_mut().skip(floor as usize + 1).for_each(|i| i.is_spot = true);
+        let settings = Settings::default();
+        let candidate = selected(&group, &instances, &settings).candidates.remove(0);
+        let before = group_before(&group);
+        group.desired += 1;
+        group.members.push(member(99));
+        instances.push(Instance { is_spot: true, ..on_demand(99) });
+        let change = no_longer_wanted(&group, &by_id(&instances), &candidate, &before, &settings);
+        assert_eq!(change, None, "{n} at {percent} %");
+    }
+}
+
+#[test]
+fn what_the_old_one_has_got_meanwhile_is_not_left_behind() {
+    let (group, mut instance) = (group_of(1), on_demand(0));
+    instance.belongings.root_device = Some("/dev/sda1".into());
+    instance.belongings.volumes.push(volume("vol-root", "/dev/sda1"));
+    let settings = Settings::default();
+    let candidate = selected(&group, std::slice::from_ref(&instance), &settings).candidates.remove(0);
+    let seen = |instance: &Instance| {
+        let instances = by_id(std::slice::from_ref(instance));
+        no_longer_wanted(&group, &instances, &candidate, &group_before(&group), &settings).map(|c| c.reason)
+    };
+    assert_eq!(seen(&instance), None);
+    instance.belongings.volumes.push(volume("vol-data", "/dev/sdf"));
+    assert_eq!(seen(&instance), Some(Reason::NotReproducible));
+}
+
+#[test]
+fn any_change_of_the_group_between_attach_and_retirement_is_seen() {
+    let (old, newcomer) = (id(0), id(2));
+    let mut grown = group_of(3);
+    grown.suspended.insert(AZ_REBALANCE.into());
+    let original = Original {
+        desired: 2,
+        max: 4,
+        az_rebalance_suspended: false,
+        serving: 2,
+        members: vec![id(0), id(1)],
+    };
+    assert_eq!(changed_before_retirement(&grown, &old, &newcomer, &original, &Settings::default()), None);
+    let changes: [fn(&mut Group); 9] = [
+        |g| drop(g.tags.insert("spot-optimizer:opt-out".into(), "true".into())),
+        |g| g.desired = 2,
+        |g| g.desired = 4,
+        |g| g.members[0].protected = true,
+        |g| g.members[0].healthy = false,
+        |g| g.members[1].healthy = false,
+        |g| g.members[2].state = MemberState::Pending,
+        |g| drop(g.members.remove(0)),
+        |g| g.suspended.clear(),
+    ];
+    for (n, change) in changes.iter().enumerate() {
+        let mut group = grown.clone();
+        change(&mut group);
+        assert!(
+            changed_before_retirement(&group, &old, &newcomer, &original, &Settings::default()).is_some(),
+            "change {n} went unseen"
+        );
+    }
+}
