@@ -1,6 +1,8 @@
 //! The journal of the swap in progress. The journal alone tells a reader how to finish or undo the swap. Each
 //! entry is written *before* the call that it announces.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +156,10 @@ pub struct Journal {
     /// The kind of the swap, and what the journal holds of that kind alone.
     #[serde(flatten)]
     pub kind: SwapKind,
+    /// The swaps whose newcomers were launched ahead of their turn, in the order of their turns. None of them has touched
+    /// the group. The first one takes this journal's place once this swap is over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ahead: Vec<Self>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -191,7 +197,16 @@ impl Journal {
             revision: 0,
             undo: None,
             kind,
+            ahead: Vec::new(),
         }
+    }
+
+    /// Returns the journal of the next swap that was launched ahead, which carries those behind it; `None` if this one
+    /// carries none.
+    #[must_use]
+    pub fn successor(&self) -> Option<Self> {
+        let (next, behind) = self.ahead.split_first()?;
+        Some(Self { ahead: behind.to_vec(), ..next.clone() })
     }
 
     /// Returns the ClientToken of one launch attempt, in the market of the newcomer.
@@ -230,6 +245,9 @@ impl Journal {
         {
             return Some(format!("MaxSize {raised} is not one more than the owner's {}", original.max));
         }
+        if let Some(problem) = self.contradiction_ahead() {
+            return Some(problem);
+        }
         if self.kind.answer().is_some() {
             return self.contradiction_of_answer();
         }
@@ -238,6 +256,23 @@ impl Journal {
         let needs_newcomer = names_one || has_moved || self.original.is_some();
         (needs_newcomer && self.newcomer.is_none())
             .then(|| format!("it names no newcomer, and is past the launch (stage {})", self.stage.name()))
+    }
+
+    /// What was launched ahead has touched nothing, and is never launched for the same instance twice.
+    fn contradiction_ahead(&self) -> Option<String> {
+        let mut known = BTreeSet::from([&self.old]);
+        self.ahead.iter().find_map(|ahead| {
+            let swap = &ahead.swap_id;
+            if self.kind != SwapKind::Group || ahead.kind != SwapKind::Group {
+                return Some(format!("swap {swap} was launched ahead, and only a group's swaps are"));
+            }
+            if ahead.stage != Stage::Launching || ahead.newcomer.is_some() || !ahead.ahead.is_empty() {
+                return Some(format!("swap {swap} was launched ahead, and is past its launch"));
+            }
+            let is_new = known.insert(&ahead.old);
+            let again = || Some(format!("swap {swap} was launched ahead for an instance that has a swap"));
+            ahead.contradiction().or_else(|| if is_new { None } else { again() })
+        })
     }
 
     /// The group launches the replacement: an answer has no newcomer of its own.
@@ -339,6 +374,45 @@ mod tests {
             raised_to(7),
             Journal { stage: Stage::Attaching, ..honest.clone() },
             Journal { original: Some(group.clone()), ..honest },
+        ] {
+            assert!(forged.contradiction().is_some(), "{forged:?}");
+        }
+    }
+
+    #[test]
+    fn the_next_swap_takes_those_behind_it_along() {
+        let swap = |n: u32| {
+            let old = format!("i-0123456789abcdef{n}").parse().unwrap();
+            let new = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
+            Journal { launching_since: Timestamp::UNIX_EPOCH, ..new }
+        };
+        assert_eq!(swap(0).successor(), None);
+        let first = Journal { ahead: vec![swap(1), swap(2)], ..swap(0) };
+        assert_eq!(first.contradiction(), None);
+        let second = first.successor().unwrap();
+        assert_eq!(second, Journal { ahead: vec![swap(2)], ..swap(1) });
+        assert_eq!(second.successor().unwrap(), swap(2));
+        let text = serde_json::to_string(&first).unwrap();
+        assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), first);
+    }
+
+    #[test]
+    fn what_was_launched_ahead_can_have_touched_nothing() {
+        let (own, next) = (journal(), "i-0123456789abcdef1".parse().unwrap());
+        let next = Journal::new(&next, Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
+        let with = |ahead: Vec<Journal>| Journal { ahead, ..own.clone() };
+        assert_eq!(with(vec![next.clone()]).contradiction(), None);
+        let answer =
+            SwapKind::Answer(AnswerJournal { ends_at: Timestamp::UNIX_EPOCH, raise: Raise::NotAsked });
+        for forged in [
+            with(vec![own.clone()]),
+            with(vec![next.clone(), next.clone()]),
+            with(vec![Journal { stage: Stage::Undoing, ..next.clone() }]),
+            with(vec![Journal { newcomer: Some(own.old.clone()), ..next.clone() }]),
+            with(vec![Journal { ahead: vec![own.clone()], ..next.clone() }]),
+            with(vec![Journal { kind: answer.clone(), ..next.clone() }]),
+            with(vec![Journal { old: "i-0123456789abcdef2".parse().unwrap(), ..next.clone() }]),
+            Journal { kind: answer, ..with(vec![next]) },
         ] {
             assert!(forged.contradiction().is_some(), "{forged:?}");
         }
