@@ -103,7 +103,7 @@ struct Unfinished {
 }
 
 /// A swap that the reconciler has ended.
-struct Visited {
+struct SwapEnd {
     end: End,
     remarks: Vec<String>,
     /// No other was launched ahead.
@@ -224,16 +224,15 @@ impl Reconciler {
             self.prove(&execution, held, journal).await?;
         }
         let lease = self.swaps.take_over(&held.lease).await?;
-        let mut all_remarks = Vec::new();
-        loop {
-            let visited = self.end_one(&execution, held, &lease, &settings, now).await?;
-            let Some(Visited { end, remarks, is_last }) = visited else { return Ok(LeaseState::Waiting) };
-            all_remarks.extend(remarks);
-            // The next swap was launched ahead: it has touched nothing.
-            if is_last {
-                return Ok(LeaseState::Ended(end, all_remarks));
+        let mut told = Vec::new();
+        // The swaps behind the first one were launched ahead, and have touched nothing.
+        while let Some(ended) = self.end_one(&execution, held, &lease, &settings, now).await? {
+            told.extend(ended.remarks);
+            if ended.is_last {
+                return Ok(LeaseState::Ended(ended.end, told));
             }
         }
+        Ok(LeaseState::Waiting)
     }
 
     /// Ends the swap that the row tells of, or lets the lease go if it tells of none; `None` if the swap waits for AWS.
@@ -244,7 +243,7 @@ impl Reconciler {
         lease: &Lease,
         settings: &Settings,
         now: Timestamp,
-    ) -> Result<Option<Visited>, ReconcileFailure> {
+    ) -> Result<Option<SwapEnd>, ReconcileFailure> {
         // Another run may have continued since all rows were read.
         let gone_on = || SwapsError::LeaseLost { on: lease.on.clone() };
         let mut journal = self.swaps.read(lease).await?.ok_or_else(gone_on)?.journal;
@@ -295,7 +294,7 @@ impl Reconciler {
             return Err(ReconcileFailure::InDoubt(doubt));
         }
         let is_last = journal.is_none_or(|journal| journal.ahead.is_empty());
-        Ok(Some(Visited { end, remarks, is_last }))
+        Ok(Some(SwapEnd { end, remarks, is_last }))
     }
 
     /// Proves by Step Functions' record that a swap of ours can have written the row. A caller who can write

@@ -10,6 +10,8 @@ use super::Work;
 
 /// Steps that a swap takes behind a load balancer, with some to spare.
 const STEPS_PER_SWAP: u32 = 40;
+/// The longest that a terminating hook may take: what was launched ahead is paid for while it waits.
+const LONGEST_HOOK_SECONDS: u32 = 3_600;
 
 /// A candidate whose newcomer may have been launched ahead of its turn. It stays in the queue until its turn comes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +42,7 @@ impl Work {
     /// Returns how many more newcomers may be launched ahead now, while a swap is in progress.
     ///
     /// None, if the last swap failed: the next one may fail for the same reason. None either, if the run has no room left
-    /// for their swaps.
+    /// for their swaps, or if the group's hooks may hold an old instance for hours.
     #[must_use]
     pub fn room_ahead(&self) -> usize {
         let most = match self.settings.launch_ahead {
@@ -49,7 +51,8 @@ impl Work {
         };
         let needs = most.saturating_add(1).saturating_mul(STEPS_PER_SWAP);
         let has_room = self.steps.saturating_add(needs) < self.settings.steps_per_execution;
-        let may_go_on = self.ended_by.is_none() && self.failures_in_a_row == 0 && has_room;
+        let is_brisk = self.hook_seconds <= LONGEST_HOOK_SECONDS;
+        let may_go_on = self.ended_by.is_none() && self.failures_in_a_row == 0 && has_room && is_brisk;
         if self.kind != SwapKind::Group || !may_go_on {
             return 0;
         }
@@ -120,6 +123,8 @@ mod tests {
         assert_eq!(Work { ended_by: Some(Reason::GroupChanged), ..work(9) }.room_ahead(), 0);
         let failed = Work { failures_in_a_row: 1, ..work(9) };
         assert_eq!(failed.room_ahead(), 0, "the next may fail for the same reason");
+        let held = Work { hook_seconds: 172_800, ..work(9) };
+        assert_eq!(held.room_ahead(), 0, "an owner's hook may hold each old one for two days");
         let near_its_end = Work { steps: 1_900, ..work(9) };
         assert_eq!(near_its_end.room_ahead(), 0, "it goes on in another execution");
         let node =
