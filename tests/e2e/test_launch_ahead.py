@@ -5,20 +5,25 @@ import pytest
 from scene import reasons, wait_for
 
 
-def held_in_the_first_swap(scene, size=5, **options):
-    """Starts the swap of a group whose newcomers do not serve before `let_serve`."""
-    web = scene(size=size, minimum=size, maximum=size, with_target_group=True)
-    web.aws.control.target_health(web.group.target_group, state="initial", reason="Elb.RegistrationInProgress")
-    return web.start(**options).reach("PauseForInService")
+def held_in_the_second_swap(scene, size=6, **options):
+    """Starts the swap of a group, and holds the second newcomer of it before it is in service, until `let_serve`."""
+    web = scene(size=size, minimum=size, maximum=size)
+    web.aws.control.timing(detach=600)
+    web.start(**options).reach("PauseForRetirement")
+    assert ahead(web) == [], "the first swap proves the launch to the others"
+    web.aws.control.timing(detach=0.3, attach=600)
+    web.reach("LaunchAhead")
+    wait_for(lambda: web.states()[-1] == "PauseForInService")
+    return web
 
 
 def let_serve(web):
-    web.aws.control.target_health(web.group.target_group, state=None)
+    web.aws.control.timing(attach=0.2)
 
 
-def member(web):
-    """Returns the newcomer that is a member."""
-    return wait_for(lambda: {i["InstanceId"] for i in web.newcomers} & set(web.group.instance_ids)).pop()
+def attached(web):
+    """Returns the newcomer that does not serve yet."""
+    return next(i["InstanceId"] for i in web.group.describe()["Instances"] if i["LifecycleState"] == "Pending")
 
 
 def ahead(web):
@@ -28,53 +33,71 @@ def ahead(web):
 
 
 def test_three_boot_ahead_while_the_one_before_is_attached_and_retired(scene):
-    web = held_in_the_first_swap(scene)
+    web = held_in_the_second_swap(scene)
     wait_for(lambda: len(ahead(web)) == 3)
     web.reach_again("PauseForInService")
-    assert (len(ahead(web)), web.group.describe()["DesiredCapacity"]) == (3, 6)
+    assert (len(ahead(web)), web.group.describe()["DesiredCapacity"]) == (3, 7)
     let_serve(web)
     web.assert_swapped(web.end()["output"])
-    assert (len(web.newcomers), web.capacity.highest_desired) == (5, 6), "each old one got one, and one was beyond N at most"
+    assert (len(web.newcomers), web.capacity.highest_desired) == (6, 7), "each old one got one, and one was beyond N at most"
 
 
 def test_with_one_each_is_launched_in_its_turn(scene, settings):
     settings(launch_ahead=1)
-    web = held_in_the_first_swap(scene, size=2)
-    web.reach_again("PauseForInService")
-    assert ahead(web) == []
-    let_serve(web)
-    web.assert_swapped(web.end()["output"])
+    web = scene(size=3, minimum=3, maximum=3)
+    web.assert_swapped(web.swap())
+    assert "LaunchAhead" not in web.states()
 
 
 def test_none_is_launched_ahead_beyond_what_was_asked_for(scene):
-    web = held_in_the_first_swap(scene, size=4, max_swaps=2)
+    web = held_in_the_second_swap(scene, max_swaps=3)
     wait_for(lambda: len(ahead(web)) == 1)
     let_serve(web)
     report = web.end()["output"]
     web.assert_swapped(report, *[s["old_instance_id"] for s in report["swapped"]])
-    assert (len(report["swapped"]), len(web.newcomers)) == (2, 2)
+    assert (len(report["swapped"]), len(web.newcomers)) == (3, 3)
 
 
-def test_a_pool_that_is_poisoned_meanwhile_takes_its_newcomer_away_in_its_turn(aws, scene):
-    web = held_in_the_first_swap(scene, size=2)
-    aws.poison(aws.pool_of(wait_for(lambda: ahead(web))[0]))  # In the other zone.
+# -- what changes between a launch ahead and its turn ----------------------------------------------------------------
+
+
+def test_newcomers_of_a_version_that_was_rolled_meanwhile_give_way_to_others(scene):
+    web = held_in_the_second_swap(scene, size=4)
+    wait_for(lambda: len(ahead(web)) == 2)
+    old_version = ahead(web)
+    web.new_template_version(InstanceType="m5.large")
     let_serve(web)
     report = web.end()["output"]
-    assert [left["reason"] for left in report["rolled_back"]] == ["NEWCOMER_AT_RISK"], report
-    web.assert_swapped(report, report["swapped"][0]["old_instance_id"])
+    web.assert_swapped(report)
+    assert not {*old_version} & {*web.group.instance_ids}
+    version = {i: web.tags(i)["aws:ec2launchtemplate:version"] for i in web.group.instance_ids}
+    assert sorted(version.values()) == ["1", "1", "2", "2"]
+
+
+def test_a_pool_that_is_poisoned_meanwhile_gives_way_to_another(aws, scene, settings):
+    settings(instance_types="m5.large,m5a.large")
+    web = held_in_the_second_swap(scene, size=4)
+    wait_for(lambda: len(ahead(web)) == 2)
+    theirs = {aws.pool_of(newcomer) for newcomer in ahead(web)} - {aws.pool_of(attached(web))}
+    (poisoned,) = theirs  # Two zones take turns.
+    aws.poison(poisoned)
+    let_serve(web)
+    report = web.end()["output"]
+    web.assert_swapped(report)
+    assert poisoned not in {s["pool"] for s in report["swapped"][2:]}, report
 
 
 def test_where_no_pool_has_capacity_ahead_the_swap_in_progress_goes_on(aws, scene):
-    web = scene(size=2, minimum=2, maximum=2)
-    aws.control.fault("RunInstances", code="InsufficientInstanceCapacity", status=500, match=second(web))
+    web = scene(size=3, minimum=3, maximum=3)
+    aws.control.fault("RunInstances", code="InsufficientInstanceCapacity", status=500, match=third(web))
     report = web.swap()
-    assert reasons(report["skipped"]) == {web.old[1]: "NO_CAPACITY"}, report
-    web.assert_swapped(report, web.old[0])
+    assert reasons(report["skipped"]) == {web.old[2]: "NO_CAPACITY"}, report
+    web.assert_swapped(report, *web.old[:2])
 
 
-def second(web):
-    """Returns what matches the launches for the second member alone."""
-    return {"ClientToken": web.old[1]}
+def third(web):
+    """Returns what matches the launches for the third member alone, which is launched ahead."""
+    return {"ClientToken": web.old[2]}
 
 
 # -- executions that end in between ----------------------------------------------------------------------------------
@@ -82,58 +105,74 @@ def second(web):
 
 @pytest.mark.parametrize("state", ["PauseForInService", "PauseForRetirement"])
 def test_an_execution_that_is_stopped_leaves_none_of_them_running(aws, scene, settings, state):
-    web = held_in_the_first_swap(scene, size=4)
+    web = held_in_the_second_swap(scene, size=5)
     wait_for(lambda: len(ahead(web)) == 3)
     if state == "PauseForRetirement":
-        aws.control.timing(target_drain=600)
+        aws.control.timing(detach=600)
         let_serve(web)
-        web.reach(state)
+        wait_for(lambda: web.states()[-1] == state)
     web.stop()
-    aws.control.timing(target_drain=0.2)
+    aws.control.timing(detach=0.3, attach=0.2)
     settings(reconcile_after_seconds=0)
     web.reconcile_until_free()
     assert ahead(web) == []
     web.assert_owners()
-    assert len(web.group.spot) == (1 if state == "PauseForRetirement" else 0)
+    assert len(web.group.spot) == (2 if state == "PauseForRetirement" else 1)
 
 
 def test_an_execution_stopped_while_one_is_launched_ahead(aws, scene, settings):
-    web = scene(size=2, minimum=2, maximum=2)
-    aws.control.fault("RunInstances", kind="hold", match=second(web))
+    web = scene(size=3, minimum=3, maximum=3)
+    aws.control.fault("RunInstances", kind="hold", match=third(web))
     web.start()
     wait_for(lambda: aws.control.faults()[0]["hits"])
     web.stop(then=aws.control.clear_faults)
     settings(reconcile_after_seconds=0, launch_visible_after_seconds=1)
     web.reconcile_until_free()
-    web.assert_untouched()
+    assert len(web.group.spot) == 1
+    web.assert_owners()
 
 
 def test_an_answer_that_was_lost_launches_none_twice(aws, scene):
-    web = scene(size=2, minimum=2, maximum=2)
-    aws.control.fault("RunInstances", kind="error_after", code="InternalError", status=500, times=4, match=second(web))
+    web = scene(size=3, minimum=3, maximum=3)
+    aws.control.fault("RunInstances", kind="error_after", code="InternalError", status=500, times=4, match=third(web))
     web.assert_swapped(web.swap())
-    assert len(web.newcomers) == 2
+    alive = [i for i in web.newcomers if i["State"]["Name"] == "running"]
+    assert len(alive) == 3
+
+
+def test_a_launch_ahead_that_runs_on_beside_its_repetition_loses_no_newcomer(aws, scene):
+    web = scene(size=4, minimum=4, maximum=4)
+    fault = aws.control.fault("RunInstances", kind="hold", times=1, match=third(web))
+    web.start()
+    wait_for(lambda: aws.control.faults()[0]["hits"])
+    aws.give_up(web.arn, "LaunchAhead")
+    wait_for(lambda: "LaunchAhead" in web.states() and web.states()[-1] != "LaunchAhead")
+    aws.control.change_fault(fault, kind="delay")
+    aws.given_up_ended()
+    report = web.end()["output"]
+    web.assert_swapped(report)
 
 
 # -- runs that end before their time ---------------------------------------------------------------------------------
 
 
 def test_after_a_swap_that_failed_the_next_one_is_there_already(aws, scene):
-    web = held_in_the_first_swap(scene, size=3)
+    web = held_in_the_second_swap(scene, size=4)
     wait_for(lambda: len(ahead(web)) == 2)
-    aws.control.kill(member(web))
+    aws.control.kill(attached(web))
     let_serve(web)
     report = web.end()["output"]
-    assert len(report["swapped"]) == 2 and len(report["rolled_back"]) == 1, report
-    assert len(web.newcomers) == 3
+    assert len(report["swapped"]) == 3 and len(report["rolled_back"]) == 1, report
+    assert len(web.newcomers) == 4
     web.assert_no_stray()
 
 
 def test_a_run_that_ends_takes_them_away(aws, scene):
-    web = held_in_the_first_swap(scene, size=4)
+    web = held_in_the_second_swap(scene, size=5)
     wait_for(lambda: len(ahead(web)) == 3)
     web.tag_group("spot-optimizer:opt-out", "true")
     let_serve(web)
     report = web.end()["output"]
-    assert report["swapped"] == [] and report["ended_by"]["reason"] == "OPTED_OUT", report
-    web.assert_untouched()
+    assert len(report["swapped"]) == 1 and report["ended_by"]["reason"] == "OPTED_OUT", report
+    assert ahead(web) == []
+    web.assert_owners()

@@ -9,7 +9,8 @@
 
 pub mod executions;
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -40,6 +41,8 @@ use executions::{Execution, ExecutionState, describe};
 
 /// The longest time for one lease.
 const PER_LEASE: Duration = Duration::from_secs(25);
+/// The time within which a lease's next swap is begun with.
+const NEXT_WITHIN: Duration = Duration::from_secs(15);
 /// Leases that are worked on side by side. The function's timeout has room for eighty leases that hang.
 const AT_ONCE: usize = 8;
 
@@ -102,19 +105,21 @@ struct Unfinished {
     executions: Vec<ExecutionArn>,
 }
 
-/// A swap that the reconciler has ended.
-struct SwapEnd {
-    end: End,
+/// How the swaps of one row ended.
+#[derive(Default)]
+struct Ends {
+    of_swaps: BTreeSet<End>,
+    /// For the row.
+    summaries: Vec<String>,
+    /// For the answer.
     remarks: Vec<String>,
-    /// No other was launched ahead.
-    is_last: bool,
 }
 
 enum LeaseState {
     Running,
     TooEarly,
     Waiting,
-    Ended(End, Vec<String>),
+    Ended(Ends),
 }
 
 impl Reconciler {
@@ -166,11 +171,13 @@ impl Reconciler {
                 {
                     summary.waiting.push(name);
                 }
-                Ok(LeaseState::Ended(end, remarks)) => {
+                Ok(LeaseState::Ended(Ends { of_swaps, remarks, .. })) => {
                     summary.left_alone.extend(remarks);
-                    match end {
-                        End::Finished => summary.finished.push(name),
-                        End::Undone => summary.undone.push(name),
+                    for end in of_swaps {
+                        match end {
+                            End::Finished => summary.finished.push(name.clone()),
+                            End::Undone => summary.undone.push(name.clone()),
+                        }
                     }
                 }
                 Err(error) => failures.push(format!("{name}: {error}")),
@@ -224,18 +231,21 @@ impl Reconciler {
             self.prove(&execution, held, journal).await?;
         }
         let lease = self.swaps.take_over(&held.lease).await?;
-        let mut told = Vec::new();
+        let (began, mut all) = (Instant::now(), Ends::default());
         // The swaps behind the first one were launched ahead, and have touched nothing.
-        while let Some(ended) = self.end_one(&execution, held, &lease, &settings, now).await? {
-            told.extend(ended.remarks);
-            if ended.is_last {
-                return Ok(LeaseState::Ended(ended.end, told));
+        while began.elapsed() < NEXT_WITHIN {
+            let is_last = self.end_one(&execution, held, &lease, &settings, now, &mut all).await?;
+            match is_last {
+                None => return Ok(LeaseState::Waiting),
+                Some(true) => return Ok(LeaseState::Ended(all)),
+                Some(false) => {}
             }
         }
         Ok(LeaseState::Waiting)
     }
 
-    /// Ends the swap that the row tells of, or lets the lease go if it tells of none; `None` if the swap waits for AWS.
+    /// Ends the swap that the row tells of, or releases the lease if it tells of none. Says if it was the last one; `None` if
+    /// the swap waits for AWS.
     async fn end_one(
         &self,
         execution: &Execution,
@@ -243,7 +253,8 @@ impl Reconciler {
         lease: &Lease,
         settings: &Settings,
         now: Timestamp,
-    ) -> Result<Option<SwapEnd>, ReconcileFailure> {
+        all: &mut Ends,
+    ) -> Result<Option<bool>, ReconcileFailure> {
         // Another run may have continued since all rows were read.
         let gone_on = || SwapsError::LeaseLost { on: lease.on.clone() };
         let mut journal = self.swaps.read(lease).await?.ok_or_else(gone_on)?.journal;
@@ -279,7 +290,10 @@ impl Reconciler {
         let told = format!("{end} by the reconciler after the execution died");
         let kept = journal.as_ref().and_then(|journal| journal.kind.kept()).map(|kept| kept.why.clone());
         let told = [told].into_iter().chain(kept).chain(remarks.iter().cloned()).chain(doubt.clone());
-        let summary = told.collect::<Vec<_>>().join("; ");
+        all.of_swaps.insert(end);
+        all.summaries.extend(told);
+        all.remarks.extend(remarks);
+        let summary = all.summaries.join("; ");
         match &journal {
             Some(journal) => {
                 self.swaps.close(lease, journal, end, Release::LetGo { summary: &summary }).await?;
@@ -293,8 +307,7 @@ impl Reconciler {
         if let Some(doubt) = doubt {
             return Err(ReconcileFailure::InDoubt(doubt));
         }
-        let is_last = journal.is_none_or(|journal| journal.ahead.is_empty());
-        Ok(Some(SwapEnd { end, remarks, is_last }))
+        Ok(Some(journal.is_none_or(|journal| journal.ahead.is_empty())))
     }
 
     /// Proves by Step Functions' record that a swap of ours can have written the row. A caller who can write
@@ -313,8 +326,9 @@ impl Reconciler {
         if self.swaps.read(lease).await?.and_then(|held| held.journal).as_ref() != Some(journal) {
             return Err(SwapsError::LeaseLost { on: lease.on.clone() }.into());
         }
+        let ahead = journal.ahead_in_words().map(|words| format!("; {words}")).unwrap_or_default();
         let problem = format!(
-            "it tells of swap {}, and execution {} has left no such swap; find out who wrote the row, then delete its \
+            "it tells of swap {}, and execution {} has left no such swap; find out who wrote the row{ahead}; then delete its \
              attributes {OF_A_SWAP}, {OF_A_LEASE}",
             journal.swap_id,
             lease.owner.execution()

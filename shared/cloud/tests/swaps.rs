@@ -376,9 +376,34 @@ async fn a_close_whose_answer_was_lost_has_handed_the_row_over_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_run_that_ends_keeps_the_lease_on_what_it_has_launched_ahead() {
+async fn a_run_ends_only_once_its_swaps_have_ended() {
     let row = Row::new(&journal());
     let (swaps, _endpoint) = table(&row, 0).await;
-    swaps.let_go(&lease(), "done").await.unwrap();
+    let refused = swaps.let_go(&lease(), "done").await;
+    assert!(matches!(refused, Err(SwapsError::Unfinished { .. })), "{refused:?}");
     assert!(row.has("journal") && row.has("lease_owner"), "the reconciler ends it");
+}
+
+/// LaunchAhead was given up and runs on, while its repetition has gone on to RetireOld.
+#[tokio::test]
+async fn what_an_earlier_step_has_launched_meanwhile_is_taken_over_by_the_retirement() {
+    let of_payload = Journal {
+        stage: Stage::Attaching,
+        newcomer: Some("i-0123456789abcdeff".parse().unwrap()),
+        ..journal()
+    };
+    let row = Row::new(&of_payload);
+    let (swaps, _endpoint) = table(&row, 0).await;
+    let mut zombie = of_payload.clone();
+    zombie.ahead = with_two_ahead().ahead;
+    swaps.revise_in_stage(&lease(), &mut zombie).await.unwrap();
+
+    let mut retiring = Journal { stage: Stage::Retiring, ..of_payload };
+    assert_eq!(swaps.enter_retiring(&lease(), &mut retiring).await.unwrap(), Entered::First);
+    assert_eq!(retiring.ahead, zombie.ahead);
+
+    let late = swaps.revise_in_stage(&lease(), &mut zombie).await;
+    assert!(is_overtaken(&late), "no retirement goes back to the attach: {late:?}");
+    let stored = swaps.read(&lease()).await.unwrap().unwrap().journal.unwrap();
+    assert_eq!((stored.stage, stored.ahead.len()), (Stage::Retiring, 2));
 }

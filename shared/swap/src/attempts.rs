@@ -11,8 +11,8 @@ use spot_domain::words::first_few;
 use spot_domain::{InstanceId, Pool, Reason};
 
 use crate::Context;
-use crate::entry::Entry;
 use crate::error::StepError;
+use crate::launch_journal::LaunchJournal;
 use crate::order::Orders;
 use crate::phases::gate::Refusal;
 use crate::work::Work;
@@ -52,7 +52,7 @@ enum Right {
 pub struct Attempts<'a> {
     context: &'a Context,
     work: &'a Work,
-    entry: Entry<'a>,
+    journal: LaunchJournal<'a>,
     orders: Orders<'a>,
     launcher: Launcher,
     /// An earlier run of the step may have launched by the attempt that the journal records.
@@ -70,16 +70,16 @@ impl<'a> Attempts<'a> {
         context: &'a Context,
         clients: &RegionClients,
         work: &'a Work,
-        entry: Entry<'a>,
+        journal: LaunchJournal<'a>,
         mut orders: Orders<'a>,
         is_repeated: bool,
     ) -> Self {
-        orders.resume(entry.journal().attempt);
+        orders.resume(journal.journal().attempt);
         let launcher = Launcher::new(clients);
         Self {
             context,
             work,
-            entry,
+            journal,
             orders,
             launcher,
             is_repeated,
@@ -107,7 +107,7 @@ impl<'a> Attempts<'a> {
                     break;
                 }
             };
-            let journal = self.entry.journal();
+            let journal = self.journal.journal();
             if number < journal.attempt {
                 continue; // an earlier run of this step was refused here
             }
@@ -156,7 +156,7 @@ impl<'a> Attempts<'a> {
         pool: &Pool,
         verdict: Option<PoolVerdict>,
     ) -> Result<Result<Right, Refusal>, GateClosed> {
-        let journal = self.entry.journal();
+        let journal = self.journal.journal();
         if let Some(launch) = journal.on_demand_launch(&pool.instance_type) {
             return Ok(Ok(Right::OnDemand(launch)));
         }
@@ -173,7 +173,7 @@ impl<'a> Attempts<'a> {
         number: usize,
         order: &Order,
     ) -> Result<Result<InstanceId, CallError>, StepError> {
-        let journal = self.entry.journal();
+        let journal = self.journal.journal();
         let age = Timestamp::now().duration_since(journal.launching_since);
         if journal.is_unattempted || number != journal.attempt || age > JUST_NOW {
             let attempt = |journal: &mut Journal| {
@@ -181,9 +181,9 @@ impl<'a> Attempts<'a> {
                 journal.attempt = number;
                 journal.launching_since = Timestamp::now();
             };
-            self.entry.record(&self.context.swaps, &self.work.lease, attempt).await?;
+            self.journal.record(&self.context.swaps, &self.work.lease, attempt).await?;
         }
-        let token = self.entry.journal().client_token(number);
+        let token = self.journal.journal().client_token(number);
         Ok(match right {
             Right::Spot(cleared) => self.launcher.launch(cleared, order, &token).await,
             Right::OnDemand(launch) => self.launcher.launch_on_demand(launch, order, &token).await,

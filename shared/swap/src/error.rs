@@ -104,7 +104,9 @@ impl From<SwapsError> for StepError {
             SwapsError::Busy { .. } => Self::GroupBusy,
             SwapsError::LeaseLost { .. } => Self::LeaseLost,
             SwapsError::Overtaken { .. } => Self::Transient,
-            SwapsError::Malformed { .. } | SwapsError::Unproven { .. } => Self::Stuck,
+            SwapsError::Malformed { .. } | SwapsError::Unproven { .. } | SwapsError::Unfinished { .. } => {
+                Self::Stuck
+            }
             SwapsError::Call(error) => return error.into(),
         };
         of(Cause::of(error))

@@ -8,9 +8,9 @@
 
 pub mod attempts;
 pub mod before_launch;
-pub mod entry;
 pub mod error;
 pub mod group;
+pub mod launch_journal;
 pub mod machine;
 pub mod newcomer;
 pub mod order;

@@ -1,7 +1,7 @@
 //! What one step hands to the next: the plan of the run, the swap in progress, and what came of
 //! the others. It travels through the state machine's payload (256 KiB at most).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -93,6 +93,9 @@ pub struct Work {
     /// The first candidates of the queue, whose newcomers may have been launched already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ahead: Vec<Ahead>,
+    /// The instances that have their second turn: the newcomer of the first one was launched ahead and given up.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub second_turns: BTreeSet<InstanceId>,
     /// Candidates that found no room in the queue.
     pub deferred: usize,
     /// The swap in progress.
@@ -257,6 +260,7 @@ impl Work {
             too_small: Vec::new(),
             queue: Vec::new(),
             ahead: Vec::new(),
+            second_turns: BTreeSet::new(),
             deferred: 0,
             current: None,
             undo: None,
@@ -326,7 +330,10 @@ impl Work {
     /// Returns the id of the swap in progress, or else of the next candidate's.
     #[must_use]
     pub fn swap_id(&self) -> Option<SwapId> {
-        let next = || Some(SwapId::new(&self.queue.first()?.instance_id, self.lease.since));
+        let next = || {
+            let old = &self.queue.first()?.instance_id;
+            Some(SwapId::new(old, self.swap_began(old)))
+        };
         self.current.as_ref().map(|current| current.journal.swap_id.clone()).or_else(next)
     }
 

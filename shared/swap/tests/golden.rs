@@ -19,7 +19,7 @@ use spot_domain::swap::journal::{
 };
 use spot_domain::swap::selection::Candidate;
 use spot_domain::{InstanceId, Reason};
-use spot_swap::work::ahead::{Ahead, Launched};
+use spot_swap::work::ahead::{Ahead, Newcomer};
 use spot_swap::work::{Current, Work};
 
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -137,16 +137,16 @@ fn a_newcomer_ahead_is_written_as_committed() {
     let current = work.current.as_mut().unwrap();
     let old: InstanceId = "i-0123456789abcdef9".parse().unwrap();
     let next = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
-    current.journal.ahead = vec![Journal { launching_since: Timestamp::UNIX_EPOCH, ..next }];
+    current.journal.ahead = vec![Journal { launching_since: Timestamp::UNIX_EPOCH, is_ahead: true, ..next }];
     is_golden("group-journal-ahead", &in_stage("group", current, Stage::Attaching));
-    let launched = Launched {
-        newcomer: "i-0123456789abcdefa".parse().unwrap(),
+    let newcomer = Newcomer {
+        id: "i-0123456789abcdefa".parse().unwrap(),
         pool: current.pool.clone(),
         came_from: None,
         remark: None,
     };
     work.queue = vec![Candidate { instance_id: old.clone(), ..current.candidate.clone() }];
-    work.ahead = vec![Ahead { old, launched: Some(launched) }];
+    work.ahead = vec![Ahead { old, newcomer: Some(newcomer) }];
     is_golden("group-after-launchahead", &work);
 }
 

@@ -19,6 +19,7 @@ use crate::tables::row::{Row, number, seconds, text};
 
 mod at_risk;
 mod closing;
+mod entering;
 mod error;
 mod held;
 mod newcomers;
@@ -27,6 +28,7 @@ mod replacements;
 
 pub use closing::Release;
 use closing::is_closed;
+pub use entering::Entered;
 pub use error::SwapsError;
 use error::{lost, malformed};
 pub use held::{Closed, Held, parse};
@@ -109,45 +111,6 @@ impl Swaps {
         Err(error.into())
     }
 
-    /// Enters the next stage of a swap, ahead of the calls that the journal announces: the stored stage must
-    /// be the one `before`. A repeated step finds the stage entered, and gets the journal of its first try. It claims
-    /// that journal: if the first try still runs, its next write fails.
-    ///
-    /// # Errors
-    /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap is being undone. The calls must not
-    /// be made then.
-    pub async fn enter(&self, lease: &Lease, journal: &Journal) -> Result<Entered, SwapsError> {
-        let before = match journal.stage {
-            Stage::Launching => Some(Stage::Capturing),
-            Stage::Attaching => Some(Stage::Launching),
-            Stage::Retiring => Some(Stage::Attaching),
-            Stage::Capturing | Stage::Undoing => None,
-        };
-        let condition = match journal.stage {
-            Stage::Launching => format!("(attribute_not_exists(stage) OR (stage = :before AND {SAME_SWAP}))"),
-            Stage::Attaching | Stage::Retiring => format!("stage = :before AND {SAME_SWAP}"),
-            Stage::Capturing | Stage::Undoing => "attribute_not_exists(stage)".to_owned(),
-        };
-        let mut request = self
-            .put_journal(lease, journal)?
-            .condition_expression(format!("lease_owner = :me AND {condition}"))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        if let Some(before) = before {
-            request = request.expression_attribute_values(":before", stage(before));
-        }
-        let Err(error) = request.send().await else { return Ok(Entered::First) };
-        let stored = still_ours(error, lease)?.and_then(|held| held.journal);
-        match stored {
-            Some(mut stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
-                // The repetition calls now: its call may land later than the first.
-                stored.changed_at = journal.changed_at.or(stored.changed_at);
-                self.claim_once(lease, &mut stored).await?;
-                Ok(Entered::Again(stored))
-            }
-            _ => Err(SwapsError::LeaseLost { on: lease.on.clone() }),
-        }
-    }
-
     /// Writes the journal of a swap in progress, whatever stage is stored. A successful write also proves that the lease
     /// is held, and that nobody has gone on from the journal.
     ///
@@ -168,6 +131,17 @@ impl Swaps {
     /// [`SwapsError::LeaseLost`] or [`SwapsError::Overtaken`]: then the call that it speaks of must not be made.
     pub async fn revise(&self, lease: &Lease, journal: &mut Journal) -> Result<(), SwapsError> {
         let request = self.put_next_revision(lease, journal)?;
+        fenced(request, lease, Some(journal)).await
+    }
+
+    /// Writes the next revision of a journal, as [`revise`](Self::revise) does, while the stored stage is still the journal's.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`] or [`SwapsError::Overtaken`]: then the call that it speaks of must not be made.
+    pub async fn revise_in_stage(&self, lease: &Lease, journal: &mut Journal) -> Result<(), SwapsError> {
+        let request = self.put_next_revision(lease, journal)?;
+        let condition = request.get_condition_expression().clone().unwrap_or_default();
+        let request = request.condition_expression(format!("{condition} AND stage = :stage"));
         fenced(request, lease, Some(journal)).await
     }
 
@@ -320,16 +294,6 @@ impl Swaps {
             .key("target", AttributeValue::S(lease.key()))
             .update_expression(expression)
     }
-}
-
-/// The way in which a stage was entered.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entered {
-    /// The stage was entered for the first time.
-    First,
-    /// An earlier try of this very step entered the stage, and wrote this journal.
-    Again(Journal),
 }
 
 fn stage(stage: Stage) -> AttributeValue {

@@ -156,6 +156,9 @@ pub struct Journal {
     /// The kind of the swap, and what the journal holds of that kind alone.
     #[serde(flatten)]
     pub kind: SwapKind,
+    /// The newcomer was launched ahead of its turn: the group may have changed since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_ahead: bool,
     /// The swaps whose newcomers were launched ahead of their turn, in the order of their turns. None of them has touched
     /// the group. The first one takes this journal's place once this swap is over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -197,6 +200,7 @@ impl Journal {
             revision: 0,
             undo: None,
             kind,
+            is_ahead: false,
             ahead: Vec::new(),
         }
     }
@@ -258,7 +262,7 @@ impl Journal {
             .then(|| format!("it names no newcomer, and is past the launch (stage {})", self.stage.name()))
     }
 
-    /// What was launched ahead has touched nothing, and is never launched for the same instance twice.
+    /// Refuses a swap ahead that can have touched the group, and a second one of the same instance.
     fn contradiction_ahead(&self) -> Option<String> {
         let mut known = BTreeSet::from([&self.old]);
         self.ahead.iter().find_map(|ahead| {
@@ -302,6 +306,15 @@ impl Journal {
     #[must_use]
     pub fn keeps(&self, id: &InstanceId) -> bool {
         self.kind.kept().is_some_and(|kept| &kept.instance_id == id)
+    }
+
+    /// Names the swaps ahead to a person who ends this one by hand; `None` if there are none.
+    #[must_use]
+    pub fn ahead_in_words(&self) -> Option<String> {
+        let swaps: Vec<&str> = self.ahead.iter().map(|ahead| ahead.swap_id.as_str()).collect();
+        let tokens = || swaps.iter().map(|swap| format!("{swap}-*")).collect::<Vec<_>>().join(", ");
+        (!swaps.is_empty())
+            .then(|| format!("terminate first what was launched ahead (ClientToken {})", tokens()))
     }
 
     /// Returns the reason for the undo, if the swap is undone.

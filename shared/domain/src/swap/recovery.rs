@@ -13,7 +13,7 @@ pub mod group;
 pub mod lab;
 
 /// How a swap ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
     /// The newcomer serves, the old instance is gone.
     Finished,

@@ -1,7 +1,7 @@
 //! Launch: one instance for the next candidate, as the group would launch it today, in the same zone. It is Spot from
 //! the first cleared pool that has capacity, or On-Demand if that was asked for. The group's owner is asked again first,
-//! and a group that is scaling is waited for. What was launched ahead of its turn is taken as it is: the phases that follow
-//! check the newcomer, the group and its owner's wishes.
+//! and a group that is scaling is waited for. A newcomer that was launched ahead of its turn is taken as it is: the phases
+//! that follow check it, the group and the owner's wishes.
 //!
 //! Records, before the first call: the swap's id, which is the newcomer's tag and the stem of its
 //! ClientTokens, and the newcomer's market; before each further attempt: its number. Undone by: terminating what has one of those ClientTokens.
@@ -22,13 +22,13 @@ use spot_domain::{Pool, Reason};
 use crate::Context;
 use crate::attempts::{Attempts, InPool, closed};
 use crate::before_launch::{LaunchLook, Rest, group_at_rest, look_before_launch};
-use crate::entry::Entry;
 use crate::error::StepError;
 use crate::group::{GroupLook, malformed};
+use crate::launch_journal::LaunchJournal;
 use crate::newcomer::unproven;
 use crate::order::Orders;
 use crate::phases::gate::Refusal;
-use crate::work::ahead::Launched;
+use crate::work::ahead::Newcomer;
 use crate::work::{Current, Next, Work};
 
 /// Launches for the head of the queue.
@@ -51,9 +51,14 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     if rest == Rest::Later {
         return Ok(Next::Wait);
     }
+    if let (Rest::Never(why), false) = (&rest, work.ahead.is_empty()) {
+        work.end(Reason::GroupScaling, why.clone());
+        return Ok(work.undo(Reason::GroupScaling, why.clone()));
+    }
     let candidate = work.queue.remove(0);
     let kind = work.kind.clone();
-    let mut journal = Journal::new(&candidate.instance_id, work.lease.since, work.retirement, kind);
+    let mut journal =
+        Journal::new(&candidate.instance_id, work.swap_began(&candidate.instance_id), work.retirement, kind);
     journal.to = candidate.to;
     let entered = context.swaps.enter(&work.lease, &journal).await?;
     let repeated = matches!(entered, Entered::Again(_));
@@ -64,29 +69,34 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         return Err(unproven(&work.lease, &problem).into());
     }
     let ahead = work.take_ahead(&candidate.instance_id);
-    if ahead.is_some() {
+    if journal.is_ahead {
         journal.retirement = work.retirement;
     }
-    let known = match ahead.and_then(|ahead| ahead.launched) {
+    let known = match ahead.and_then(|ahead| ahead.newcomer) {
         None => earlier(&clients, repeated, &journal, &candidate).await?,
         known => known,
     };
     let launched = match known {
-        Some(launched) => Ok((launched, candidate.clone())),
+        // Nobody knows what such a newcomer came from.
+        Some(newcomer) if newcomer.came_from.is_none() && journal.is_ahead => {
+            let detail = format!("newcomer {} was launched ahead, and the answer was lost", newcomer.id);
+            Err(Refusal { reason: Reason::StepFailed, detail })
+        }
+        Some(newcomer) => Ok((newcomer, candidate.clone())),
         None => match refused_or_fit(context, work, &clients, group, rest, candidate.clone()).await? {
             LaunchLook::Refused(refusal) => Err(refusal),
             LaunchLook::Fit(now, look) => {
                 journal.retirement = work.retirement;
                 let plan = Plan { candidate: *now, look: look.map(|look| *look), numbered: &candidate.pools };
-                launch(context, work, &clients, plan, Entry::Own(&mut journal), repeated).await?
+                launch(context, work, &clients, plan, LaunchJournal::Own(&mut journal), repeated).await?
             }
         },
     };
     match launched {
-        Ok((Launched { newcomer, pool, came_from, remark }, candidate)) => {
-            tracing::info!(%newcomer, %pool, replaces = %candidate.instance_id, "launched");
+        Ok((Newcomer { id, pool, came_from, remark }, candidate)) => {
+            tracing::info!(newcomer = %id, %pool, replaces = %candidate.instance_id, "launched");
             let deadline = work.wait_at_most(work.settings.health_timeout_seconds);
-            let current = Current::new(candidate, journal, newcomer, pool, deadline);
+            let current = Current::new(candidate, journal, id, pool, deadline);
             let remarks = remark.into_iter().collect();
             work.current = Some(Current { came_from, remarks, ..current });
             Ok(Next::Proceed)
@@ -134,7 +144,7 @@ async fn earlier(
     repeated: bool,
     journal: &Journal,
     candidate: &Candidate,
-) -> Result<Option<Launched>, CallError> {
+) -> Result<Option<Newcomer>, CallError> {
     if !repeated {
         return Ok(None);
     }
@@ -142,7 +152,7 @@ async fn earlier(
     let alive = found.by_swap.into_iter().find(Instance::is_alive);
     Ok(alive.and_then(|instance| {
         let pool = candidate.pools.iter().find(|pool| pool.instance_type == instance.instance_type)?;
-        Some(Launched { newcomer: instance.id, pool: pool.clone(), came_from: None, remark: None })
+        Some(Newcomer { id: instance.id, pool: pool.clone(), came_from: None, remark: None })
     }))
 }
 
@@ -164,9 +174,9 @@ pub(crate) async fn launch(
     work: &Work,
     clients: &RegionClients,
     Plan { candidate, look, numbered }: Plan<'_>,
-    entry: Entry<'_>,
+    journal: LaunchJournal<'_>,
     repeated: bool,
-) -> Result<Result<(Launched, Candidate), Refusal>, StepError> {
+) -> Result<Result<(Newcomer, Candidate), Refusal>, StepError> {
     let verdicts: Vec<Option<PoolVerdict>> = match candidate.to {
         Market::OnDemand => candidate.pools.iter().map(|_| None).collect(),
         Market::Spot => {
@@ -179,15 +189,15 @@ pub(crate) async fn launch(
             }
         }
     };
-    let tags = newcomers_tags(&candidate, look.as_ref(), entry.journal())?;
+    let tags = newcomers_tags(&candidate, look.as_ref(), journal.journal())?;
     let orders = Orders::new(clients, work, &candidate, look, numbered, tags);
-    let mut attempts = Attempts::new(context, clients, work, entry, orders, repeated);
+    let mut attempts = Attempts::new(context, clients, work, journal, orders, repeated);
     let pools = candidate.pools.iter().zip(verdicts);
     for (pool, verdict) in pools.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {
         match attempts.in_pool(pool, verdict).await? {
-            InPool::Launched { newcomer, came_from, remark } => {
-                let launched = Launched { newcomer, pool: pool.clone(), came_from, remark };
-                return Ok(Ok((launched, candidate)));
+            InPool::Launched { newcomer: id, came_from, remark } => {
+                let newcomer = Newcomer { id, pool: pool.clone(), came_from, remark };
+                return Ok(Ok((newcomer, candidate)));
             }
             InPool::EndsRun(refusal) => return Ok(Err(refusal)),
             InPool::NextPool => {}

@@ -1,7 +1,8 @@
 //! LaunchAhead: launches for the next candidates, while the swap in progress is attached and retired, so that they boot
 //! meanwhile. Touches no group. Each passes the gate by itself.
 //!
-//! Nothing here fails the swap in progress: a candidate that gets no newcomer now has its turn later, in Launch.
+//! Fails the swap in progress only if another has gone on with it. A candidate that gets no newcomer now has its turn later,
+//! in Launch.
 //!
 //! Records, before each call: the next swap's journal, in the journal of the swap in progress. Undone by: Rollback and the
 //! reconciler, which end the swaps of a row one after another.
@@ -16,10 +17,10 @@ use spot_domain::swap::selection::Candidate;
 
 use crate::Context;
 use crate::before_launch::{LaunchLook, look_before_launch};
-use crate::entry::Entry;
 use crate::error::StepError;
+use crate::launch_journal::LaunchJournal;
 use crate::phases::launch::{Plan, launch};
-use crate::work::ahead::{Ahead, Launched};
+use crate::work::ahead::Ahead;
 use crate::work::{Current, Next, Work};
 
 /// The time after which no further launch begins: the step has sixty seconds.
@@ -28,32 +29,47 @@ const BEGIN_WITHIN: Duration = Duration::from_secs(15);
 /// Launches as many as there is room for.
 ///
 /// # Errors
-/// A launch fails in a way that may pass, or the swap in progress is another's by now.
+/// The swap in progress is another's by now.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
-    let began = Instant::now();
-    if work.room_ahead() == 0 {
-        return Ok(Next::Proceed);
-    }
-    let clients = context.clients(work).await?;
-    if context.swaps.claim(&work.lease, &mut current.journal).await? == Claim::Finished {
-        return Ok(Next::Proceed); // the next phase finds out
-    }
-    // An earlier try of this step may have launched more than it could answer.
-    work.note_ahead(&current.journal.ahead);
-    let Some(group) = context.group(&clients, work).await? else { return Ok(Next::Proceed) };
-    while work.room_ahead() > 0 && began.elapsed() < BEGIN_WITHIN {
-        let Some(candidate) = work.queue.get(work.ahead.len()).cloned() else { break };
-        let old = candidate.instance_id.clone();
-        let Some(launched) = launch_for(context, &clients, work, current, &group, candidate).await? else {
-            break;
-        };
-        tracing::info!(newcomer = %launched.newcomer, pool = %launched.pool, replaces = %old, "launched ahead");
-        work.ahead.push(Ahead { old, launched: Some(launched) });
+    if work.room_ahead() > 0 {
+        match launch_all(context, work, current).await {
+            Err(lost @ StepError::LeaseLost(_)) => return Err(lost),
+            Err(error) => tracing::warn!("nothing more is launched ahead: {error}"),
+            Ok(()) => {}
+        }
+        // The newcomer in the group has as long as ever.
+        current.deadline = work.wait_at_most(work.settings.in_service_timeout_seconds);
     }
     Ok(Next::Proceed)
 }
 
-/// Launches for one candidate; `None` if it has to wait for its turn.
+async fn launch_all(context: &Context, work: &mut Work, current: &mut Current) -> Result<(), StepError> {
+    let began = Instant::now();
+    let clients = context.clients(work).await?;
+    if context.swaps.claim(&work.lease, &mut current.journal).await? == Claim::Finished {
+        return Ok(()); // the next phase finds out
+    }
+    // An earlier try of this step may have launched more than it could answer.
+    work.note_ahead(&current.journal.ahead);
+    let Some(group) = context.group(&clients, work).await? else { return Ok(()) };
+    while work.room_ahead() > 0 && began.elapsed() < BEGIN_WITHIN {
+        let next = work.queue.get(work.ahead.len());
+        // A second turn comes in its turn.
+        let next = next.filter(|next| !work.second_turns.contains(&next.instance_id)).cloned();
+        let Some(candidate) = next else { break };
+        let Some(ahead) = launch_for(context, &clients, work, current, &group, candidate).await? else {
+            break;
+        };
+        let is_in_doubt = ahead.newcomer.is_none();
+        work.ahead.push(ahead);
+        if is_in_doubt {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Launches for one candidate; `None` if nothing was launched, and the candidate waits for its turn.
 async fn launch_for(
     context: &Context,
     clients: &RegionClients,
@@ -61,37 +77,46 @@ async fn launch_for(
     current: &mut Current,
     group: &Group,
     candidate: Candidate,
-) -> Result<Option<Launched>, StepError> {
+) -> Result<Option<Ahead>, StepError> {
     let old = candidate.instance_id.clone();
     let numbered = candidate.pools.clone();
-    let look = look_before_launch(context, work, clients, Some(group.clone()), candidate.clone()).await;
+    let look = look_before_launch(context, work, clients, Some(group.clone()), candidate.clone()).await?;
     let plan = match look {
-        Ok(LaunchLook::Fit(now, look)) => {
+        LaunchLook::Fit(now, look) => {
             Plan { candidate: *now, look: look.map(|look| *look), numbered: &numbered }
         }
-        Ok(LaunchLook::Refused(refusal)) => {
+        LaunchLook::Refused(refusal) => {
             tracing::info!(%old, reason = %refusal.reason, "not launched ahead: {}", refusal.detail);
-            return Ok(None);
-        }
-        // It has only read.
-        Err(error) => {
-            tracing::warn!(%old, "not launched ahead: {error}");
             return Ok(None);
         }
     };
     let mut journal = Journal::new(&old, work.lease.since, work.retirement, work.kind.clone());
-    journal.to = candidate.to;
+    (journal.to, journal.is_ahead) = (candidate.to, true);
+    let swap_id = journal.swap_id.clone();
     let carrier = &mut current.journal;
-    carrier.ahead.push(journal);
-    match launch(context, work, clients, plan, Entry::Ahead(carrier), false).await? {
-        Ok((launched, _)) => Ok(Some(launched)),
-        Err(refusal) => {
+    let journal = LaunchJournal::Ahead { carrier, journal: Box::new(journal) };
+    let launched = launch(context, work, clients, plan, journal, false).await;
+    let carrier = &mut current.journal;
+    let is_recorded = carrier.ahead.last().is_some_and(|last| last.swap_id == swap_id);
+    match launched {
+        Ok(Ok((newcomer, _))) => {
+            tracing::info!(newcomer = %newcomer.id, pool = %newcomer.pool, replaces = %old, "launched ahead");
+            Ok(Some(Ahead { old, newcomer: Some(newcomer) }))
+        }
+        Ok(Err(refusal)) => {
             tracing::info!(%old, reason = %refusal.reason, "not launched ahead: {}", refusal.detail);
             // EC2 has refused each attempt: there is nothing to find.
-            if carrier.ahead.pop().is_some_and(|journal| !journal.is_unattempted) {
-                context.swaps.revise(&work.lease, carrier).await?;
+            if is_recorded {
+                carrier.ahead.pop();
+                context.swaps.revise_in_stage(&work.lease, carrier).await?;
             }
             Ok(None)
+        }
+        Err(lost @ StepError::LeaseLost(_)) => Err(lost),
+        // It may have launched: Launch looks in its turn.
+        Err(error) => {
+            tracing::warn!(%old, "launched ahead without an answer: {error}");
+            Ok(is_recorded.then_some(Ahead { old, newcomer: None }))
         }
     }
 }

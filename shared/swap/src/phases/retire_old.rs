@@ -63,7 +63,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     let desired_before = original.desired;
     current.journal.stage = Stage::Retiring;
     current.journal.changed_at = Some(Timestamp::now());
-    let entered = context.swaps.enter(&work.lease, &current.journal).await?;
+    let entered = context.swaps.enter_retiring(&work.lease, &mut current.journal).await?;
     let is_first = entered == Entered::First;
     if let Entered::Again(earlier) = entered {
         current.journal = earlier;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use spot_cloud::tables::swaps::{Closed, Leased, Release, SwapsError};
 use spot_domain::swap::journal::{Journal, Stage, SwapId, Undo};
 use spot_domain::swap::recovery::End;
+use spot_domain::swap::selection::Candidate;
 use spot_domain::{InstanceId, Reason};
 
 use crate::error::StepError;
@@ -73,8 +74,8 @@ pub async fn run(
             context.swaps.close(&work.lease, &journal, end, Release::Keep).await?;
             // The recovery may have added to the detail what it left behind.
             let undo = journal.undo.clone().unwrap_or(undo);
-            record(work, &journal, end, newcomer, undo, remarks.into_iter().chain(doubt).collect());
             work.note_ahead(&journal.ahead);
+            record(work, &journal, end, newcomer, undo, remarks.into_iter().chain(doubt).collect());
             Ok(work.next_candidate())
         }
     }
@@ -90,7 +91,8 @@ fn is_successor(work: &Work, closed: Option<&Closed>, journal: &Journal) -> bool
 /// began, and a swap that is brought back began in another run.
 fn is_of_this_run(work: &Work, journal: &Journal) -> bool {
     let is_over = journal.kind.lab().is_some_and(|lab| lab.is_over);
-    is_over || journal.swap_id == SwapId::new(&journal.old, work.lease.since)
+    let turn = |began: Timestamp| journal.swap_id == SwapId::new(&journal.old, began);
+    is_over || turn(work.lease.since) || turn(work.swap_began(&journal.old))
 }
 
 /// Writes the decision to go back, so that every later visit goes the same way. If a retirement was under way, the
@@ -159,7 +161,17 @@ fn record(
 ) {
     let current = work.current.take();
     // The candidate is still in the queue if the Launch's answer was lost.
-    work.queue.retain(|candidate| candidate.instance_id != journal.old);
+    let is_old = |candidate: &Candidate| candidate.instance_id == journal.old;
+    let queued = work.queue.iter().position(is_old).map(|position| work.queue.remove(position));
+    let candidate = current.as_ref().map(|current| current.candidate.clone()).or(queued);
+    if end == End::Undone
+        && work.has_second_turn(journal, undo.reason)
+        && let Some(candidate) = candidate
+    {
+        tracing::warn!(old = %journal.old, reason = %undo.reason, "launched ahead in vain: {}", undo.detail);
+        work.queue_again(candidate);
+        return finished(work);
+    }
     match (end, newcomer, current) {
         (End::Finished, Some(newcomer), Some(current)) => {
             work.complete(&Current { newcomer, ..current });

@@ -34,7 +34,7 @@ impl Work {
 
     /// Step Functions ends an execution at 25,000 events of history, without a Catch. The last swap of a run may need
     /// some 20 looks in each phase, and 240 for a hook of 48 hours.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let age = Timestamp::now().duration_since(self.lease.since);
         self.steps < self.settings.steps_per_execution && age < SignedDuration::from_hours(HOURS_PER_RUN)
     }

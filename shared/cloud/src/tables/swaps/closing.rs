@@ -90,17 +90,23 @@ impl Swaps {
     }
 
     /// Releases the lease at the end of a run, with a summary of the run. A lease that an earlier try of the
-    /// same step released counts as released. A row that tells of a swap in progress keeps its lease: the reconciler ends
-    /// that swap.
+    /// same step released counts as released.
     ///
     /// # Errors
-    /// The table does not answer; the reconciler will release the lease.
+    /// [`SwapsError::Unfinished`] if the row still tells of a swap of this run, or the table does not answer. In both cases
+    /// the reconciler releases the lease.
     pub async fn let_go(&self, lease: &Lease, summary: &str) -> Result<(), SwapsError> {
         const UNUSED: &str = "lease_owner = :me AND attribute_not_exists(journal)";
         let request = self.release(lease, Release::LetGo { summary }, None);
         match request.condition_expression(UNUSED).send().await.map_err(failed(UPDATE)) {
             Err(error) if error.kind != Kind::ConditionFailed => Err(error.into()),
-            _ => Ok(()),
+            Err(_) => match self.read(lease).await?.and_then(|held| held.journal) {
+                Some(journal) => {
+                    Err(SwapsError::Unfinished { on: lease.on.clone(), swap_id: journal.swap_id })
+                }
+                None => Ok(()),
+            },
+            Ok(_) => Ok(()),
         }
     }
 

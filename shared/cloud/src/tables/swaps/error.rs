@@ -1,5 +1,6 @@
 //! The failures of the Swaps table.
 
+use spot_domain::swap::journal::SwapId;
 use spot_domain::words::Cause;
 
 use crate::error::{CallError, Kind};
@@ -27,6 +28,14 @@ pub enum SwapsError {
     Overtaken {
         /// The subject of the lease.
         on: Leased,
+    },
+    /// The run ends, and its row tells of a swap that has not ended: the reconciler ends it.
+    #[error("the run on {on} ends, and its swap {swap_id} does not; the reconciler ends it")]
+    Unfinished {
+        /// The subject of the lease.
+        on: Leased,
+        /// The swap in the row.
+        swap_id: SwapId,
     },
     /// A row that can't be read: an operator has to correct it.
     #[error("row {target:?} of the Swaps table: {problem}")]

@@ -1,24 +1,30 @@
-//! The place of a launch's journal: the row's own, or among those that the swap in progress carries ahead.
+//! The journal of one launch, and how it is written: as the row's own, or among those that the swap in progress carries
+//! ahead.
 
 use spot_cloud::tables::swaps::{Lease, Swaps, SwapsError};
 use spot_domain::swap::journal::Journal;
 
-/// A journal, and how it is written.
+/// The journal of one launch.
 #[derive(Debug)]
-pub enum Entry<'a> {
+pub enum LaunchJournal<'a> {
     /// The row's own journal.
     Own(&'a mut Journal),
-    /// The last journal that this one carries ahead.
-    Ahead(&'a mut Journal),
+    /// A journal that another one carries from its first record on.
+    Ahead {
+        /// The journal of the swap in progress.
+        carrier: &'a mut Journal,
+        /// The journal of the launch.
+        journal: Box<Journal>,
+    },
 }
 
-impl Entry<'_> {
+impl LaunchJournal<'_> {
     /// Returns the journal of the launch.
     #[must_use]
     pub fn journal(&self) -> &Journal {
         match self {
             Self::Own(journal) => journal,
-            Self::Ahead(carrier) => carrier.ahead.last().unwrap_or(carrier),
+            Self::Ahead { journal, .. } => journal,
         }
     }
 
@@ -37,11 +43,11 @@ impl Entry<'_> {
                 change(journal);
                 swaps.write(lease, journal).await
             }
-            Self::Ahead(carrier) => {
-                if let Some(journal) = carrier.ahead.last_mut() {
-                    change(journal);
-                }
-                swaps.revise(lease, carrier).await
+            Self::Ahead { carrier, journal } => {
+                change(journal);
+                carrier.ahead.retain(|ahead| ahead.swap_id != journal.swap_id);
+                carrier.ahead.push((**journal).clone());
+                swaps.revise_in_stage(lease, carrier).await
             }
         }
     }

@@ -1,0 +1,79 @@
+//! The stages of a swap in its row, each entered ahead of the calls that it announces.
+
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use spot_domain::swap::journal::{Journal, Stage, SwapKind};
+
+use super::{LATEST, Lease, SAME_SWAP, Swaps, SwapsError, stage, still_ours};
+
+impl Swaps {
+    /// Enters the next stage of a swap, ahead of the calls that the journal announces: the stored stage must
+    /// be the one `before`. A repeated step finds the stage entered, and gets the journal of its first try. It claims
+    /// that journal: if the first try still runs, its next write fails.
+    ///
+    /// # Errors
+    /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap is being undone. The calls must not
+    /// be made then.
+    pub async fn enter(&self, lease: &Lease, journal: &Journal) -> Result<Entered, SwapsError> {
+        let before = match journal.stage {
+            Stage::Launching => Some(Stage::Capturing),
+            Stage::Attaching => Some(Stage::Launching),
+            Stage::Retiring => Some(Stage::Attaching),
+            Stage::Capturing | Stage::Undoing => None,
+        };
+        let condition = match journal.stage {
+            Stage::Launching => format!("(attribute_not_exists(stage) OR (stage = :before AND {SAME_SWAP}))"),
+            Stage::Retiring if journal.kind == SwapKind::Group => {
+                format!("stage = :before AND {SAME_SWAP} AND {LATEST}")
+            }
+            Stage::Attaching | Stage::Retiring => format!("stage = :before AND {SAME_SWAP}"),
+            Stage::Capturing | Stage::Undoing => "attribute_not_exists(stage)".to_owned(),
+        };
+        let mut request = self
+            .put_journal(lease, journal)?
+            .condition_expression(format!("lease_owner = :me AND {condition}"))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if let Some(before) = before {
+            request = request.expression_attribute_values(":before", stage(before));
+        }
+        let Err(error) = request.send().await else { return Ok(Entered::First) };
+        let stored = still_ours(error, lease)?.and_then(|held| held.journal);
+        match stored {
+            Some(mut stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
+                // The repetition calls now: its call may land later than the first.
+                stored.changed_at = journal.changed_at.or(stored.changed_at);
+                self.claim_once(lease, &mut stored).await?;
+                Ok(Entered::Again(stored))
+            }
+            _ => Err(SwapsError::LeaseLost { on: lease.on.clone() }),
+        }
+    }
+
+    /// Enters Retiring, as [`enter`](Self::enter) does. An invocation of an earlier step may have run on and launched ahead:
+    /// the journal takes that over, and no write of that invocation follows.
+    ///
+    /// # Errors
+    /// As those of [`enter`](Self::enter).
+    pub async fn enter_retiring(&self, lease: &Lease, journal: &mut Journal) -> Result<Entered, SwapsError> {
+        match self.enter(lease, journal).await {
+            Err(refused @ SwapsError::LeaseLost { .. }) => {
+                let stored = self.read(lease).await?.and_then(|held| held.journal);
+                let is_before =
+                    |stored: &Journal| stored.swap_id == journal.swap_id && stored.stage == Stage::Attaching;
+                let stored = stored.filter(is_before).ok_or(refused)?;
+                (journal.ahead, journal.revision) = (stored.ahead, stored.revision);
+                self.enter(lease, journal).await
+            }
+            entered => entered,
+        }
+    }
+}
+
+/// The way in which a stage was entered.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entered {
+    /// The stage was entered for the first time.
+    First,
+    /// An earlier try of this very step entered the stage, and wrote this journal.
+    Again(Journal),
+}
