@@ -254,6 +254,7 @@ AT_HOME = [
     ("the registry", "dynamodb:GetItem", table("Accounts"), {}, FUNCTIONS),
     ("the settings", "dynamodb:BatchGetItem", table("Settings"), {}, FUNCTIONS),
     ("an optimizer", "lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-ClusterOptimizerFunction-1ABC2DEF3GHI", {}, NOBODY),
+    ("the optimizer of nodes", "lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-KubernetesOptimizerFunction-1ABC2DEF3GHI", {}, NOBODY),
     ("its code", "lambda:UpdateFunctionCode", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-ClusterOptimizerFunction-1ABC2DEF3GHI", {}, NOBODY),
     ("an execution", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:ClusterSwapStateMachine", {}, [WATCHER, RESPONDER]),
     ("an answer", "states:StartExecution", f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:spot-optimizer-interruptions", {}, [RESPONDER]),

@@ -71,11 +71,13 @@ fn by_node(node: &Node) -> Option<Drainer> {
         NodeOwner::Karpenter(name) => Some(Drainer::Karpenter(name.clone())),
         NodeOwner::AutoMode => Some(Drainer::Karpenter("EKS Auto Mode".to_owned())),
         NodeOwner::Fargate => Some(Drainer::Fargate),
-        // `leaving` has the taint, also where another mark of an owner comes first.
-        NodeOwner::Leaving(_) => None,
-        // A Machine's controller drains before it deletes a Machine, and deletes none for a notice. The marks against a
-        // disruption are about one that somebody chooses: this one comes in any case.
-        NodeOwner::Machine(_) | NodeOwner::ControlPlane(_) | NodeOwner::LeftAlone(_) => None,
+        // `leaving` has the taint, also where another mark of an owner comes first. A Machine's controller drains before it
+        // deletes a Machine, and deletes none for a notice. The marks against a disruption are about one that somebody
+        // chooses: this one comes in any case.
+        NodeOwner::Leaving(_)
+        | NodeOwner::Machine(_)
+        | NodeOwner::ControlPlane(_)
+        | NodeOwner::LeftAlone(_) => None,
     };
     node.leaving.clone().map(Drainer::Announced).or_else(by_owner)
 }

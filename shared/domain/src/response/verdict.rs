@@ -39,6 +39,17 @@ pub enum Rescue {
     Node(Option<ClusterName>),
 }
 
+impl Rescue {
+    /// Returns the cluster of a node.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<&ClusterName> {
+        match self {
+            Self::Member => None,
+            Self::Node(cluster) => cluster.as_ref(),
+        }
+    }
+}
+
 /// Returns the way in which the instance is rescued.
 ///
 /// # Errors
