@@ -83,11 +83,11 @@ MORE_IN = {("member", "events:PutEvents: reports"): [RISK]}
 EXPECTED_OF_OTHERS = {
     (
         "lambda:InvokeFunction",
-        f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-ClusterOptimizerFunction-1ABC2DEF3GHI",
+        f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:ClusterOptimizerFunction",
     ): {"ClusterSwapStateMachineRole"},
     (
         "lambda:InvokeFunction",
-        f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-KubernetesOptimizerFunction-1ABC2DEF3GHI",
+        f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:KubernetesOptimizerFunction",
     ): {"NodeSwapStateMachineRole", "InterruptionResponseStateMachineRole"},
     (
         "states:StartExecution",
@@ -107,7 +107,7 @@ EXPECTED_OF_OTHERS = {
 
 def test_the_machine_that_answers_interruptions_invokes_the_responder_and_who_evacuates_nodes():
     role = other_roles()["InterruptionResponseStateMachineRole"]
-    function = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-{{}}Function-1ABC2DEF3GHI"
+    function = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{{}}Function"
     invoked = {name for name in FUNCTIONS if role.may("lambda:InvokeFunction", function.format(name))}
     assert invoked == {"InterruptionResponder", "KubernetesOptimizer"}
 
