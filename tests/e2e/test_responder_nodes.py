@@ -6,7 +6,7 @@ from local_aws.kubernetes import objects
 from local_aws.stack import REBALANCE
 from node_scene import MARK
 from notices import ENROLLED, answered, hear
-from scene import SIZES, is_change, wait_for
+from scene import SIZES, is_change, wait_for, wait_for_look
 
 HANDLER = "aws-node-termination-handler"
 
@@ -70,16 +70,16 @@ def test_a_node_is_cordoned_and_its_pods_move_under_their_budget_however_often_t
 def test_what_a_budget_forbids_stays_to_the_end_and_is_named_and_the_rest_moves(aws, doomed, kubernetes):
     """EC2 takes the instance once the pods that may go have gone."""
     web = doomed()
-    kubernetes.api.patch("Node", web.node_name(web.old[1]), {"spec": {"unschedulable": True}})
+    web.only_on_old()
     web.deploy("kept", replicas=2, budget={"minAvailable": 2})
     web.deploy("free", replicas=1, pod={"volumes": [{"name": "scratch", "emptyDir": {}}]})
     kubernetes.create(objects.bare_pod(web.namespace, "alone", web.node))
     kubernetes.wait_ready(web.namespace, "alone", 1)
-    kubernetes.api.patch("Node", web.node_name(web.old[1]), {"spec": {"unschedulable": None}})
+    web.schedulable()
     before = web.pods_on_old()
     started = hear(web, web.instance_id)
     wait_for(lambda: not [pod for pod in web.pods_on_old() if pod.startswith("free")], timeout=60)
-    aws.wait_state(started["execution_arn"], "PauseForEvacuation")
+    wait_for_look(lambda: [name for _, name in aws.states(started["execution_arn"])], "PauseForEvacuation")
     kept = {pod for pod in before if not pod.startswith("free")}
     assert web.pods_on_old() == kept and len(kept) == 3, "nobody deletes a pod"
     aws.control.kill(web.instance_id)
