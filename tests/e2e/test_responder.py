@@ -4,11 +4,10 @@ import json
 
 import pytest
 
+import notices
 from local_aws.stack import REBALANCE
-from scene import SIZES, is_change, wait_for
-
-ENROLLED = {"spot-optimizer:enabled": "true"}
-RESPONDER, MACHINE = "InterruptionResponderFunctionName", "InterruptionResponseStateMachineArn"
+from notices import ENROLLED, answered
+from scene import SIZES, is_change, wait_for, wait_for_look
 
 
 @pytest.fixture
@@ -25,17 +24,7 @@ def enrolled(scene):
 
 
 def hear(web, instance_id=None, *notice):
-    """Brings the notice to the function, as the rule does; returns its answer."""
-    event = web.aws.drill_event(instance_id or web.doomed, *notice, source="aws.ec2")
-    answer, error = web.aws.invoke(RESPONDER, event)
-    assert error is None, error
-    return answer
-
-
-def answered(web, started):
-    execution = web.aws.wait_execution(started["execution_arn"])
-    assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
-    return execution["output"]
+    return notices.hear(web, instance_id or web.doomed, *notice)
 
 
 def sizes(web):
@@ -130,6 +119,23 @@ def test_a_policy_that_scales_out_meanwhile_keeps_what_it_asked_for(aws, enrolle
     assert answer["outcome"] == "FAILED" and "desired capacity is 5" in answer["detail"], "a person is told"
     wait_for(lambda: web.doomed not in web.group.instance_ids and len(web.group.instance_ids) == 5)
     assert sizes(web)["DesiredCapacity"] == 5 and not web.leased()
+
+
+def test_a_replacement_serves_once_it_has_its_owners_ready_tag(aws, enrolled):
+    web = enrolled(tags={**ENROLLED, "spot-optimizer:ready-tag": "app=ready"})
+    started = hear(web)
+    (newcomer,) = wait_for(lambda: [i for i in in_service(web) if i not in web.old])
+    aws.wait_state(started["execution_arn"], "PauseForReplacement")
+    wait_for_look(lambda: [name for _, name in aws.states(started["execution_arn"])], "PauseForReplacement")
+    assert web.doomed in in_service(web), "what has no tag yet takes nobody's place"
+    aws.client("ec2").create_tags(Resources=[newcomer], Tags=[{"Key": "app", "Value": "ready"}])
+    answer = answered(web, started)
+    assert answer["outcome"] == "REPLACED" and "reason" not in answer, answer
+    assert_restored(web)
+
+
+def in_service(web):
+    return [i["InstanceId"] for i in web.group.describe()["Instances"] if i["LifecycleState"] == "InService"]
 
 
 def test_without_room_it_leaves_at_once_and_max_size_is_the_owners(aws, enrolled):

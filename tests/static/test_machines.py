@@ -63,6 +63,12 @@ def test_whatever_fails_in_an_answer_gives_back_what_it_has_raised():
     # Where no replacement can be asked for, the instance leaves all the same: its group launches one.
     ways = {"Answer": "Refused", "Replace": "Leave", "Restore": "Stuck", "Report": "Stuck"}
     assert all(task["Catch"] == [caught("States.ALL", ways.get(state, "Restore"))] for state, task in found.items())
+    own = {state for state, task in found.items() if task["Resource"] == "${InterruptionResponderFunctionArn}"}
     files = {file.stem.replace("_", "") for file in ROOT.glob("functions/interruption-responder/src/phases/*.rs")}
-    assert {state.lower() for state in found} == files
+    assert {state.lower() for state in own} == files
+    # The responder links no client for a cluster: the Kubernetes optimizer moves pods for it.
+    assert {state: task["Resource"] for state, task in found.items() if state not in own} == {
+        "EvacuateNode": "${KubernetesOptimizerFunctionArn}",
+    }
+    assert (ROOT / "functions/kubernetes-optimizer/src/phases/evacuate_node.rs").exists()
     assert all(task["Arguments"]["phase"] == state for state, task in found.items())

@@ -79,12 +79,16 @@ def test_at_home_these_functions_may_and_no_other_role(row):
 
 # A member's risk manager reports.
 MORE_IN = {("member", "events:PutEvents: reports"): [RISK]}
-# State machines invoke their own function, members ask the hub, schedules deliver what failed.
+# State machines invoke their own function (that of the responder has nodes evacuated, too), members ask the hub, schedules deliver what failed.
 EXPECTED_OF_OTHERS = {
     (
         "lambda:InvokeFunction",
-        f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:spot-optimizer-ClusterOptimizerFunction-1ABC2DEF3GHI",
+        f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:ClusterOptimizerFunction",
     ): {"ClusterSwapStateMachineRole"},
+    (
+        "lambda:InvokeFunction",
+        f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:KubernetesOptimizerFunction",
+    ): {"NodeSwapStateMachineRole", "InterruptionResponseStateMachineRole"},
     (
         "states:StartExecution",
         f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:ClusterSwapStateMachine",
@@ -99,6 +103,13 @@ EXPECTED_OF_OTHERS = {
         "WasteScannerFunctionDailyRole",
     },
 }
+
+
+def test_the_machine_that_answers_interruptions_invokes_the_responder_and_who_evacuates_nodes():
+    role = other_roles()["InterruptionResponseStateMachineRole"]
+    function = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{{}}Function"
+    invoked = {name for name in FUNCTIONS if role.may("lambda:InvokeFunction", function.format(name))}
+    assert invoked == {"InterruptionResponder", "KubernetesOptimizer"}
 
 
 @pytest.mark.parametrize("row", EVERYWHERE, ids=said)

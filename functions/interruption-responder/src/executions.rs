@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use spot_cloud::Stack;
 use spot_cloud::environment::{BadEnvironment, variable};
 use spot_cloud::error::{CallError, failed};
-use spot_domain::{ExecutionArn, GroupName};
+use spot_domain::{ClusterName, ExecutionArn, GroupName};
 
 use crate::event::{Announced, Heard};
 
@@ -17,6 +17,14 @@ pub struct Executions {
     client: Client,
     cluster_swap: String,
     response: String,
+}
+
+/// The instance of a notice, by its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    pub group: &'a GroupName,
+    /// The cluster of an instance that is a Kubernetes node.
+    pub cluster: Option<&'a ClusterName>,
 }
 
 /// The execution that answers a notice.
@@ -45,7 +53,7 @@ impl Executions {
     ///
     /// # Errors
     /// The call fails.
-    pub async fn start(&self, heard: &Heard, group: &GroupName) -> Result<Begun, CallError> {
+    pub async fn start(&self, heard: &Heard, place: Place<'_>) -> Result<Begun, CallError> {
         let machine = match heard.announced {
             Announced::Interruption => &self.response,
             Announced::Rebalance => &self.cluster_swap,
@@ -56,7 +64,7 @@ impl Executions {
             .start_execution()
             .state_machine_arn(machine)
             .name(&name)
-            .input(input(heard, group).to_string())
+            .input(input(heard, place).to_string())
             .send()
             .await
             .map_err(failed(START));
@@ -90,16 +98,20 @@ fn name(heard: &Heard) -> String {
     }
 }
 
-fn input(heard: &Heard, group: &GroupName) -> Value {
+fn input(heard: &Heard, Place { group, cluster }: Place<'_>) -> Value {
     let Heard { account_id, region, instance_id, occurred, .. } = heard;
+    let mut input = json!({"asg_name": group, "account_id": account_id, "region": region});
     match heard.announced {
-        Announced::Interruption => json!({
-            "instance_id": instance_id, "asg_name": group, "account_id": account_id, "region": region, "occurred": occurred,
-        }),
-        Announced::Rebalance => json!({
-            "asg_name": group, "replace": [instance_id], "account_id": account_id, "region": region,
-        }),
+        Announced::Interruption => {
+            input["instance_id"] = json!(instance_id);
+            input["occurred"] = json!(occurred);
+        }
+        Announced::Rebalance => input["replace"] = json!([instance_id]),
     }
+    if let Some(cluster) = cluster {
+        input["cluster_name"] = json!(cluster);
+    }
+    input
 }
 
 #[cfg(test)]
@@ -132,10 +144,23 @@ mod tests {
 
     #[test]
     fn a_recommendation_asks_the_swap_of_the_group_for_this_member_alone() {
-        let input = input(&heard(Announced::Rebalance), &"web".parse().unwrap());
+        let group = "web".parse().unwrap();
+        let input = input(&heard(Announced::Rebalance), Place { group: &group, cluster: None });
         assert_eq!(
             input,
             json!({"asg_name": "web", "replace": ["i-0123456789abcdef0"], "account_id": "123456789012", "region": "us-east-1"})
         );
+    }
+
+    #[test]
+    fn a_notice_names_the_cluster_of_a_node() {
+        let (group, cluster) = ("web".parse().unwrap(), "shop".parse().unwrap());
+        let of = |cluster| input(&heard(Announced::Interruption), Place { group: &group, cluster });
+        let member = json!({"instance_id": "i-0123456789abcdef0", "asg_name": "web", "account_id": "123456789012",
+            "region": "us-east-1", "occurred": "2023-11-14T22:13:20Z"});
+        assert_eq!(of(None), member);
+        let mut node = member;
+        node["cluster_name"] = json!("shop");
+        assert_eq!(of(Some(&cluster)), node);
     }
 }

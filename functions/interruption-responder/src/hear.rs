@@ -7,7 +7,9 @@ use spot_cloud::ec2::instances;
 use spot_cloud::tables::{accounts, settings};
 use spot_cloud::{CallError, RegionClients};
 use spot_domain::InstanceId;
-use spot_domain::response::verdict::{end_of, interrupted, not_in_the_loop, rescued};
+use spot_domain::response::verdict::{
+    Rescue, cluster_unknown, end_of, interrupted, node_at_risk, not_in_the_loop, rescued,
+};
 use spot_domain::response::{AnswerReason, Because};
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::{Group, Instance};
@@ -17,15 +19,15 @@ use spot_swap::error::StepError;
 use crate::announce::announce;
 use crate::context::Responder;
 use crate::event::{Announced, Heard};
-use crate::executions::Begun;
+use crate::executions::{Begun, Place};
 use crate::work::Answer;
 
 /// What a look at the instance of a notice found.
 pub(crate) struct Found {
     /// The group that is tagged as the instance's own, if there is one.
     pub(crate) group: Option<Group>,
-    /// Why nothing is done for the instance.
-    pub(crate) refused: Option<Because>,
+    /// The way in which the instance is rescued, or the reason why nothing is done for it.
+    pub(crate) rescue: Result<Rescue, Because>,
 }
 
 /// Hears one notice.
@@ -33,40 +35,58 @@ pub(crate) struct Found {
 /// # Errors
 /// Its account is not registered, or a call fails.
 pub async fn run(responder: &Responder, heard: Heard) -> Result<Answer, StepError> {
-    let (stack, now) = (&responder.stack, Timestamp::now());
+    let stack = &responder.stack;
     let access = accounts::access(stack, &heard.account_id).await?;
     let settings = settings::load_or_defaults(stack, &heard.account_id, &heard.region).await?;
     let clients = stack.clients(&access, &heard.region, None).await;
-    let found = look(&clients, &heard.instance_id, &settings).await?;
+    let Found { group, rescue } = look(&clients, &heard.instance_id, &settings).await?;
     let answer = Answer::about(&heard.account_id, &heard.region, &heard.instance_id);
-    let answer = Answer { asg_name: found.group.as_ref().map(|group| group.name.clone()), ..answer };
-    let refused = match (found.refused, &found.group, heard.announced) {
-        (Some(why), ..) => Some(why),
-        (None, Some(_), Announced::Interruption) => end_of(heard.occurred, now).err(),
-        (None, Some(group), Announced::Rebalance) => {
-            at_risk(responder, &heard, group, &settings, now).await?
-        }
-        (None, None, _) => None,
+    let answer = Answer { asg_name: group.as_ref().map(|group| group.name.clone()), ..answer };
+    let (group, cluster) = match (rescue, group) {
+        (Ok(rescue), Some(group)) => match admitted(responder, &heard, &rescue, &group, &settings).await? {
+            None => (group, rescue.cluster().cloned()),
+            Some(why) => return Ok(ignored(responder, answer, why).await),
+        },
+        (Err(why), _) => return Ok(ignored(responder, answer, why).await),
+        (Ok(_), None) => return Ok(ignored(responder, answer, not_in_group()).await),
     };
-    match (refused, found.group) {
-        (None, Some(group)) => {
-            let Begun { execution, is_new } = responder.executions.start(&heard, &group.name).await?;
-            let started = Answer { execution_arn: Some(execution), ..answer };
-            if heard.announced == Announced::Rebalance && is_new {
-                announce(responder, &started).await;
-            }
-            Ok(started)
-        }
-        (refused, _) => {
-            let because =
-                refused.unwrap_or_else(|| Because::of(AnswerReason::NotInGroup, "it is in no group"));
-            let is_ours = !because.reason.is_none_of_ours();
-            let ignored = answer.ignored(because);
-            if is_ours {
-                announce(responder, &ignored).await;
-            }
-            Ok(ignored)
-        }
+    let place = Place { group: &group.name, cluster: cluster.as_ref() };
+    let Begun { execution, is_new } = responder.executions.start(&heard, place).await?;
+    let started = Answer { execution_arn: Some(execution), cluster_name: cluster, ..answer };
+    if heard.announced == Announced::Rebalance && is_new {
+        announce(responder, &started).await;
+    }
+    Ok(started)
+}
+
+fn not_in_group() -> Because {
+    Because::of(AnswerReason::NotInGroup, "it is in no group")
+}
+
+/// Tells of a notice that is not answered, unless the instance is none of ours.
+async fn ignored(responder: &Responder, answer: Answer, because: Because) -> Answer {
+    let is_ours = !because.reason.is_none_of_ours();
+    let ignored = answer.ignored(because);
+    if is_ours {
+        announce(responder, &ignored).await;
+    }
+    ignored
+}
+
+/// Returns the reason why an instance in our care is not rescued now.
+async fn admitted(
+    responder: &Responder,
+    heard: &Heard,
+    rescue: &Rescue,
+    group: &Group,
+    settings: &Settings,
+) -> Result<Option<Because>, StepError> {
+    let now = Timestamp::now();
+    match (heard.announced, rescue) {
+        (Announced::Interruption, Rescue::Node(None)) => Ok(Some(cluster_unknown())),
+        (Announced::Interruption, _) => Ok(end_of(heard.occurred, now).err()),
+        (Announced::Rebalance, Rescue::Node(_)) => Ok(Some(node_at_risk())),
+        (Announced::Rebalance, Rescue::Member) => at_risk(responder, heard, group, settings, now).await,
     }
 }
 
@@ -79,14 +99,14 @@ pub(crate) async fn look(
     let described = instances::describe(&clients.ec2, std::slice::from_ref(id)).await?;
     let instance = match interrupted(described.get(id)) {
         Ok(instance) => instance,
-        Err(why) => return Ok(Found { group: None, refused: Some(why) }),
+        Err(why) => return Ok(Found { group: None, rescue: Err(why) }),
     };
     let group = match group_of(instance) {
         Some(name) => groups::describe(&clients.autoscaling, &name).await?,
         None => None,
     };
-    let refused = rescued(instance, group.as_ref(), settings).err();
-    Ok(Found { group, refused })
+    let rescue = rescued(instance, group.as_ref(), settings);
+    Ok(Found { group, rescue })
 }
 
 /// AWS alone writes the tag.

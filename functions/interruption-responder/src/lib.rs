@@ -6,6 +6,9 @@
 //! notice, that is the state machine `respond.asl.yaml` beside this crate, which drives [`phases`]; for a rebalance
 //! recommendation, it is the swap of the group.
 //!
+//! An instance that is a Kubernetes node is evacuated: the state machine asks the Kubernetes optimizer for that, which
+//! alone talks to clusters.
+//!
 //! The first changing call is a step of the execution, not of the event: what is begun must have a name that the reconciler
 //! can ask about.
 
@@ -20,7 +23,7 @@ pub mod work;
 use serde::Serialize;
 use serde_json::Value;
 use spot_swap::error::StepError;
-use spot_swap::machine::{Phases, Start, StepAnswer, phase, report, start, step};
+use spot_swap::machine::{Phases, Start, StepAnswer, phase, start, step};
 use tracing::Instrument;
 
 pub use context::Responder;
@@ -36,7 +39,7 @@ pub type Table = Phases<Answering, Answer, Responder>;
 #[serde(untagged)]
 pub enum Handled {
     /// Of an event: nothing is done, or an execution was started.
-    Heard(Answer),
+    Heard(Box<Answer>),
     /// Of a step of the state machine.
     Step(StepAnswer<Answering, Answer>),
 }
@@ -62,7 +65,7 @@ pub async fn handle(responder: &Responder, phases: &Table, event: Value) -> Resu
         }
         answer
     };
-    work.instrument(span).await.map(Handled::Heard)
+    work.instrument(span).await.map(Box::new).map(Handled::Heard)
 }
 
 /// Returns the span of a notice's log lines, which names the instance.
@@ -88,7 +91,7 @@ pub fn phase_table() -> Table {
         ("Release", step(release::run)),
         ("Leave", step(leave::run)),
         ("Restore", phase(restore::run)),
-        ("Report", report(phases::report::run)),
+        ("Report", phase(phases::report::run)),
     ])
 }
 
@@ -102,8 +105,10 @@ mod tests {
 
     #[test]
     fn the_table_lists_every_task_of_the_state_machine_and_no_other() {
-        let (table, tasks) = (super::phase_table().names(), MACHINE.tasks());
+        let (table, tasks) =
+            (super::phase_table().names(), MACHINE.tasks_of("InterruptionResponderFunctionArn"));
         assert_eq!(table.len(), 7);
+        assert_eq!(MACHINE.tasks_of("KubernetesOptimizerFunctionArn"), ["EvacuateNode"]);
         assert_eq!(BTreeSet::from_iter(table), BTreeSet::from_iter(tasks));
         assert_eq!(MACHINE.phases(), MACHINE.tasks(), "each task asks for the phase of its name");
     }

@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spot_cloud::tables::swaps::Lease;
+use spot_domain::response::evacuation::{DoomedNode, Evacuated};
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::Group;
 use spot_domain::swap::journal::Journal;
-use spot_domain::{AccountId, ExecutionArn, GroupArn, GroupName, InstanceId, Region};
+use spot_domain::swap::node::BlockedPod;
+use spot_domain::{AccountId, ClusterName, ExecutionArn, GroupArn, GroupName, InstanceId, Region};
 use spot_swap::error::StepError;
 use spot_swap::machine::Payload;
 use spot_swap::work::{Work, group_of};
@@ -23,6 +25,9 @@ pub struct Request {
     pub instance_id: InstanceId,
     /// Its group.
     pub asg_name: GroupName,
+    /// The cluster of an instance that is a Kubernetes node, by default that of its tags.
+    #[serde(default)]
+    pub cluster_name: Option<ClusterName>,
     /// The account, by default the stack's own.
     #[serde(default)]
     pub account_id: Option<AccountId>,
@@ -47,6 +52,9 @@ pub struct Answering {
     pub ends_at: Timestamp,
     /// What the Swaps table says of the answer; `None` where nothing is raised, and no lease is held.
     pub journal: Option<Journal>,
+    /// The node that is evacuated; `None` for an instance that is no Kubernetes node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<DoomedNode>,
     /// The result so far.
     pub outcome: Option<AnswerOutcome>,
     /// The reason for it.
@@ -77,6 +85,7 @@ impl Answering {
             settings,
             ends_at,
             journal: None,
+            node: None,
             outcome: None,
             because: None,
             served_at_least: None,
@@ -124,15 +133,24 @@ pub struct Answer {
     /// Its group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asg_name: Option<GroupName>,
+    /// Its cluster, if it is a Kubernetes node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_name: Option<ClusterName>,
     /// The result; `None` where an execution was started, which has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<AnswerOutcome>,
-    /// Why it was not replaced before it left.
+    /// Why it was not replaced before it left, or its node not drained.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub because: Option<Because>,
     /// The fewest members that were seen to serve.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served_at_least: Option<u32>,
+    /// The pods that were evicted from a node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evicted: Option<u32>,
+    /// The pods that were left on a node, with the cause for each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blocked: Vec<BlockedPod>,
     /// The execution that answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_arn: Option<ExecutionArn>,
@@ -147,11 +165,21 @@ impl Answer {
             account_id: account_id.clone(),
             region: region.clone(),
             asg_name: None,
+            cluster_name: None,
             outcome: None,
             because: None,
             served_at_least: None,
+            evicted: None,
+            blocked: Vec::new(),
             execution_arn: None,
         }
+    }
+
+    /// Returns the answer with the result of an evacuation.
+    #[must_use]
+    pub fn evacuated(self, result: Evacuated) -> Self {
+        let Evacuated { outcome, because, evicted, blocked } = result;
+        Self { outcome: Some(outcome), because, evicted: Some(evicted), blocked, ..self }
     }
 
     /// Returns the answer that does nothing.

@@ -4,17 +4,78 @@
 //! one phase, safe to repeat. The node's Auto Scaling group goes N → N+1 → N by the phases of
 //! `spot_swap`; between them the pods move, by eviction only. What one step hands to the next is a
 //! [`work::NodeWork`]; what must survive any death is the journal in the Swaps table.
+//!
+//! The interruption responder's state machine asks for one phase more: [`phases::evacuate_node`] moves the pods of a node
+//! that EC2 takes back.
 
+pub mod evacuation;
 pub mod phases;
 pub mod work;
 
+use serde::Serialize;
+use serde_json::Value;
 use spot_domain::swap::node::NodeSwapReport;
-use spot_swap::machine::{self, Phases, Start, self_paced, start, step};
+use spot_swap::Context;
+use spot_swap::error::StepError;
+use spot_swap::machine::{self, Phases, Start, StepAnswer, phase, self_paced, start, step};
 
-use phases::{await_ready, cordon, drain, preflight, report, rollback, scale_out, terminate};
+use evacuation::Evacuation;
+use phases::{await_ready, cordon, drain, evacuate_node, preflight, report, rollback, scale_out, terminate};
 use work::NodeWork;
 
-/// Returns the phases, by the names of the state machine's tasks.
+/// The report of an evacuation: there is none, since the interruption responder reports.
+#[derive(Debug, Serialize)]
+pub enum NoReport {}
+
+/// The phases of both state machines.
+pub struct Tables {
+    swap: Phases<NodeWork, NodeSwapReport>,
+    evacuation: Phases<Evacuation, NoReport>,
+}
+
+/// The answer to a step of either state machine.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Handled {
+    /// Of a swap.
+    Swap(StepAnswer<NodeWork, NodeSwapReport>),
+    /// Of an evacuation.
+    Evacuation(StepAnswer<Evacuation, NoReport>),
+}
+
+impl Tables {
+    /// Lists the phases.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { swap: phase_table(), evacuation: evacuation_table() }
+    }
+
+    /// Runs one step.
+    ///
+    /// # Errors
+    /// The step failed.
+    pub async fn run(&self, context: &Context, event: Value) -> Result<Handled, StepError> {
+        let phase = event.get("phase").and_then(Value::as_str);
+        if phase.is_some_and(|phase| self.evacuation.names().contains(&phase)) {
+            return self.evacuation.run(context, event).await.map(Handled::Evacuation);
+        }
+        self.swap.run(context, event).await.map(Handled::Swap)
+    }
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Returns the phases of an evacuation, by the names of the tasks of the interruption responder's state machine.
+#[must_use]
+pub fn evacuation_table() -> Phases<Evacuation, NoReport> {
+    Phases::new([("EvacuateNode", phase(evacuate_node::run))])
+}
+
+/// Returns the phases of a swap, by the names of the state machine's tasks.
 #[must_use]
 pub fn phase_table() -> Phases<NodeWork, NodeSwapReport> {
     Phases::new([
@@ -48,6 +109,15 @@ mod tests {
         assert_eq!(table.len(), 8);
         assert_eq!(BTreeSet::from_iter(table), BTreeSet::from_iter(tasks));
         assert_eq!(MACHINE.phases(), MACHINE.tasks(), "each task asks for the phase of its name");
+    }
+
+    #[test]
+    fn the_other_table_lists_what_the_answer_to_a_notice_asks_this_function_for() {
+        const RESPONSE: StateMachine =
+            StateMachine(include_str!("../../interruption-responder/respond.asl.yaml"));
+        let table = super::evacuation_table().names();
+        assert_eq!(table, RESPONSE.tasks_of("KubernetesOptimizerFunctionArn"));
+        assert!(super::phase_table().names().iter().all(|name| !table.contains(name)));
     }
 
     #[test]

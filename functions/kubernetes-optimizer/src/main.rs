@@ -7,6 +7,6 @@ use serde_json::Value;
 async fn main() -> Result<(), Error> {
     spot_cloud::lambda::init_tracing();
     let (phases, context) =
-        (&kubernetes_optimizer::phase_table(), &spot_swap::Context::from_environment().await?);
+        (&kubernetes_optimizer::Tables::new(), &spot_swap::Context::from_environment().await?);
     run(service_fn(|event: LambdaEvent<Value>| phases.run(context, event.payload))).await
 }

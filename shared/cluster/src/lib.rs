@@ -5,7 +5,8 @@
 //!
 //! 1. [`access`] opens a client (EKS, or a kubeconfig in Secrets Manager). `access::Untried::tried` makes
 //!    sure that the API server answers and knows the caller.
-//! 2. [`node::find`] finds the node of an instance; [`ownership`] names another manager of the node.
+//! 2. [`node::find`] finds the node of an instance; [`ownership`] names another manager of the node. Where the
+//!    instance is about to be lost, [`drainers::drainer`] names another system that drains the node.
 //! 3. [`preflight::look`] and [`preflight::report`] forecast which pods move and which block the drain.
 //! 4. [`room::lacks`] names what the replacement node lacks to hold the pods.
 //! 5. [`node::cordon`] makes the node unschedulable, marked as ours.
@@ -30,6 +31,7 @@ pub mod capacity;
 pub mod controllers;
 pub mod drain;
 mod drain_state;
+pub mod drainers;
 pub mod eks_token;
 pub mod error;
 mod eviction;

@@ -63,6 +63,9 @@ pub struct Node {
     pub is_kept: bool,
     /// Another manager of the node.
     pub owner: Option<NodeOwner>,
+    /// The key of the taint by which another system announces that it is about to remove the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<String>,
 }
 
 /// Nodes in a page of a list. A node lists its images, which makes it large.
@@ -298,6 +301,7 @@ fn look_at(node: &core::Node) -> Result<Node, ClusterError> {
         allocatable: allocatable(node),
         is_kept: annotation(node, SCALE_DOWN_DISABLED).is_some(),
         owner: ownership::owner(node),
+        leaving: ownership::leaving(node),
         labels,
         name: NodeName::try_from(name)
             .map_err(|e| ClusterError::malformed("get nodes", e.given.clone(), e.to_string()))?,
@@ -339,4 +343,9 @@ fn taints(node: &core::Node) -> Vec<String> {
             None => format!("{}:{}", taint.key, taint.effect),
         })
         .collect()
+}
+
+#[cfg(test)]
+pub(crate) fn from_object(node: Value) -> Node {
+    look_at(&serde_json::from_value(node).unwrap()).unwrap()
 }

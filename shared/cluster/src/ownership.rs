@@ -159,6 +159,13 @@ fn control_plane(
     by_label.or_else(by_role).or_else(by_taint).or_else(by_annotation).map(NodeOwner::ControlPlane)
 }
 
+/// Returns the taint by which another system announces that it is about to remove the node, whatever its effect.
+#[must_use]
+pub(crate) fn leaving(node: &Node) -> Option<String> {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    taints.map(|taint| &taint.key).find(|key| is_leaving(key)).cloned()
+}
+
 fn is_leaving(taint: &str) -> bool {
     LEAVING.iter().any(|key| taint == *key || (key.ends_with('/') && taint.starts_with(key)))
 }

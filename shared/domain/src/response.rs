@@ -1,9 +1,10 @@
 //! The answer to an interruption: which instance is rescued ([`verdict`]), how many of a group within an hour ([`share`]),
-//! and the codes that say why one is not ([`reason`]).
+//! how a Kubernetes node is evacuated ([`evacuation`]), and the codes that say why one is not rescued ([`reason`]).
 //!
 //! What an answer in progress may have changed, and how it ends, is the subject of
 //! [`recovery::answer`](crate::swap::recovery::answer).
 
+pub mod evacuation;
 pub mod reason;
 pub mod share;
 pub mod verdict;
@@ -27,9 +28,11 @@ pub enum AnswerOutcome {
     Replaced,
     /// The instance has left its group without decrement: the group launches the replacement by itself.
     Released,
+    /// The instance is a Kubernetes node: it was cordoned, and every pod that must move has left it by eviction.
+    Drained,
     /// Nothing was changed.
     Ignored,
-    /// A step failed. What was raised is given back.
+    /// A step failed, or pods are left on a node. What was raised is given back.
     Failed,
 }
 
@@ -38,6 +41,7 @@ impl fmt::Display for AnswerOutcome {
         f.write_str(match self {
             Self::Replaced => "REPLACED",
             Self::Released => "RELEASED",
+            Self::Drained => "DRAINED",
             Self::Ignored => "IGNORED",
             Self::Failed => "FAILED",
         })

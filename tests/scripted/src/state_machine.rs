@@ -20,13 +20,19 @@ impl StateMachine {
     /// Returns the names of its Task states that invoke a function.
     #[must_use]
     pub fn tasks(&self) -> Vec<&'static str> {
+        self.tasks_of("")
+    }
+
+    /// Returns the names of its Task states that invoke the function whose placeholder begins with `function`.
+    #[must_use]
+    pub fn tasks_of(&self, function: &str) -> Vec<&'static str> {
         let name =
             |line: &'static str| line.strip_prefix("  ")?.strip_suffix(':').filter(|n| !n.starts_with(' '));
         let mut state = "";
         let mut tasks = Vec::new();
         for line in self.0.lines() {
             state = name(line).unwrap_or(state);
-            if line.starts_with("    Resource: ${") {
+            if line.strip_prefix("    Resource: ${").is_some_and(|resource| resource.starts_with(function)) {
                 tasks.push(state);
             }
         }

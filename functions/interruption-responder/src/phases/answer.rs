@@ -1,19 +1,23 @@
 //! Answer: looks at the instance and its group, and decides how the instance leaves. Takes the lease where a replacement
-//! comes first.
+//! comes first. A Kubernetes node needs none: its evacuation changes nothing of its group.
 //!
 //! Records: the lease, and a journal that says that nothing is raised yet.
 //! Undone by: releasing the lease.
 
 use jiff::Timestamp;
 use serde_json::Value;
+use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::tables::swaps::{Entered, Lease, Leased, Owner, SwapsError};
 use spot_cloud::tables::{accounts, settings};
-use spot_domain::response::verdict::{end_of, is_of_swap, not_first};
+use spot_domain::response::evacuation::DoomedNode;
+use spot_domain::response::verdict::{
+    Rescue, cluster_unknown, end_of, is_of_node_swap, is_of_swap, not_first,
+};
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
 use spot_domain::swap::group::Group;
 use spot_domain::swap::journal::{AnswerJournal, Journal, Raise, Retirement, SwapKind};
-use spot_domain::{ExecutionArn, GroupName};
+use spot_domain::{ClusterName, ExecutionArn, GroupName};
 use spot_swap::error::StepError;
 use spot_swap::request;
 use spot_swap::work::Next;
@@ -22,7 +26,7 @@ use crate::context::Responder;
 use crate::hear::look;
 use crate::work::{Answering, Request};
 
-const SHAPE: &str = r#"{"instance_id": "i-…", "asg_name": "…"}"#;
+const SHAPE: &str = r#"{"instance_id": "i-…", "asg_name": "…", "cluster_name"?}"#;
 
 /// Decides.
 ///
@@ -33,7 +37,8 @@ pub async fn run(
     execution: ExecutionArn,
     input: Value,
 ) -> Result<(Next, Answering), StepError> {
-    let Request { instance_id, asg_name, account_id, region, occurred } = request::parse(input, SHAPE)?;
+    let Request { instance_id, asg_name, cluster_name, account_id, region, occurred } =
+        request::parse(input, SHAPE)?;
     let (stack, now) = (&responder.stack, Timestamp::now());
     let account_id = account_id.unwrap_or_else(|| stack.account_id.clone());
     let region = region.unwrap_or_else(|| stack.region.clone());
@@ -50,31 +55,68 @@ pub async fn run(
         since: now,
     };
     let ends_at = end_of(occurred.unwrap_or(now), now);
-    let mut work = Answering::new(instance_id, lease, settings, ends_at.as_ref().copied().unwrap_or(now));
-    work.saw(&group);
+    let work = Answering::new(instance_id, lease, settings, ends_at.as_ref().copied().unwrap_or(now));
     // It may have moved to another group since the execution was started.
     let elsewhere = group
         .member(&work.instance_id)
         .is_none()
         .then(|| Because::of(AnswerReason::NotInGroup, format!("it is no member of group {}", group.name)));
-    if let Some(why) = found.refused.or(elsewhere).or(ends_at.err()) {
-        work.decide(AnswerOutcome::Ignored, Some(why));
-        return Ok((Next::Report, work));
+    let rescue = match (found.rescue, elsewhere.or(ends_at.err())) {
+        (Ok(rescue), None) => rescue,
+        (Err(why), _) | (Ok(_), Some(why)) => return Ok(ignore(work, why)),
+    };
+    match (cluster_name.or_else(|| rescue.cluster().cloned()), rescue) {
+        (Some(cluster), _) => evacuate(responder, work, cluster).await,
+        (None, Rescue::Node(_)) => Ok(ignore(work, cluster_unknown())),
+        (None, Rescue::Member) => replace(responder, work, &clients, &group).await,
     }
+}
+
+fn ignore(mut work: Answering, why: Because) -> (Next, Answering) {
+    work.decide(AnswerOutcome::Ignored, Some(why));
+    (Next::Report, work)
+}
+
+async fn replace(
+    responder: &Responder,
+    mut work: Answering,
+    clients: &RegionClients,
+    group: &Group,
+) -> Result<(Next, Answering), StepError> {
+    work.saw(group);
     let busy = match groups::active_refresh(&clients.autoscaling, &group.name).await? {
         Some(why) => Some(Because::of(AnswerReason::GroupBusy, why)),
-        None => not_first(&group, work.ends_at, now),
+        None => not_first(group, work.ends_at, Timestamp::now()),
     };
-    let next = begin(responder, &mut work, &group, busy).await?;
+    let next = begin(responder, &mut work, group, busy).await?;
     Ok((next, work))
 }
 
+/// Has the node evacuated, whoever holds the lease: the evacuation touches the node alone. Only a swap that moves the
+/// node's pods by itself is left to do so.
+async fn evacuate(
+    responder: &Responder,
+    mut work: Answering,
+    cluster_name: ClusterName,
+) -> Result<(Next, Answering), StepError> {
+    let (arn, asg_name) = work.group().map(|(arn, name)| (arn.clone(), name.clone()))?;
+    let swap = responder.swaps.holder(&arn).await?.and_then(|held| held.journal);
+    if let Some(why) = swap.and_then(|journal| is_of_node_swap(&journal, &work.instance_id)) {
+        return Ok(ignore(work, why));
+    }
+    work.node = Some(DoomedNode {
+        instance_id: work.instance_id.clone(),
+        asg_name,
+        cluster_name,
+        account_id: work.lease.account_id.clone(),
+        region: work.lease.region.clone(),
+        ends_at: work.ends_at,
+    });
+    Ok((Next::Proceed, work))
+}
+
 /// The group of the input, which may be another than the instance's own by now.
-async fn named(
-    found: Option<Group>,
-    name: &GroupName,
-    clients: &spot_cloud::RegionClients,
-) -> Result<Group, StepError> {
+async fn named(found: Option<Group>, name: &GroupName, clients: &RegionClients) -> Result<Group, StepError> {
     if let Some(group) = found.filter(|group| &group.name == name) {
         return Ok(group);
     }

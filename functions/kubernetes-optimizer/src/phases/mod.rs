@@ -1,4 +1,5 @@
-//! The phases of a node swap. Each has one file, named as in `swap.asl.yaml`, in the order of a swap.
+//! The phases of a node swap. Each has one file, named as in `swap.asl.yaml`, in the order of a swap. After them comes the
+//! phase of an evacuation.
 
 pub mod preflight;
 pub mod scale_out;
@@ -13,3 +14,6 @@ pub mod terminate;
 pub mod rollback;
 
 pub mod report;
+
+// The answer to a two-minute notice: `respond.asl.yaml` of the interruption responder.
+pub mod evacuate_node;

@@ -1,4 +1,4 @@
-//! The reasons for which an interrupted instance was not replaced first. Each has one stable code.
+//! The reasons for which an interrupted instance was not replaced first, or its node not drained. Each has one stable code.
 
 use crate::codes::codes;
 
@@ -13,14 +13,20 @@ codes! {
         NotInGroup = "NOT_IN_GROUP";
         /// `IGNORED`: the group is not enrolled (tag `spot-optimizer:enabled=true`), and no swap launched the instance.
         NotEnrolled = "NOT_ENROLLED";
-        /// `IGNORED`: the instance or its group is opted out, or its group is tagged `spot-optimizer:enabled=false`.
+        /// `IGNORED`: the instance or its group is opted out, or its group is tagged `spot-optimizer:enabled=false`. `FAILED`:
+        /// the owner opted out while pods were being evicted from a node, and nothing more was evicted.
         OptedOut = "OPTED_OUT";
         /// `IGNORED`, a recommendation alone: the tag `spot-optimizer:window` of the group allows no start now.
         WindowClosed = "WINDOW_CLOSED";
         /// `IGNORED`, a recommendation alone: the parameter `Continuous` of the stack is `false`.
         LoopIsOff = "LOOP_IS_OFF";
-        /// `IGNORED`: the instance is a Kubernetes node. Nodes are not drained on a notice yet.
+        /// `IGNORED`: a recommendation for a Kubernetes node, which a node swap replaces only if it is On-Demand; or a notice
+        /// for a node whose cluster no tag names.
         KubernetesNode = "KUBERNETES_NODE";
+        /// `IGNORED`: the cluster of the instance has no node that names it, so that no pod runs there.
+        NotANode = "NOT_A_NODE";
+        /// `IGNORED`: another system drains the node; the detail names it.
+        DrainedElsewhere = "DRAINED_ELSEWHERE";
         /// `IGNORED`: another service fills the group and replaces its instances; the detail names it.
         ManagedElsewhere = "MANAGED_ELSEWHERE";
         /// `IGNORED`: the group can't take one more for a while as it is configured; the detail says why.
@@ -41,6 +47,8 @@ codes! {
         NoTime = "NO_TIME";
         /// `RELEASED`: MaxSize or desired could not be raised; the detail has Auto Scaling's message.
         NoRoom = "NO_ROOM";
+        /// `FAILED`: pods are left on a node at its end. The detail names them, and the budgets that kept them.
+        PodsLeft = "PODS_LEFT";
         /// `FAILED`: a step failed; the detail holds the error.
         StepFailed = "STEP_FAILED";
     }

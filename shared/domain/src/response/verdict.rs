@@ -1,17 +1,17 @@
 //! Which interrupted instance is rescued: a member of an enrolled group, or one that a swap launched. Everything else is
-//! left to its owner.
+//! left to its owner. A member that is a Kubernetes node is evacuated; any other one is replaced.
 
 use jiff::Timestamp;
 
 use super::{AnswerReason, Because, NOTICE};
 use crate::enrolment::Enrolment;
-use crate::ids::InstanceId;
+use crate::ids::{ClusterName, InstanceId};
 use crate::owners::{Owner, kubernetes, service};
 use crate::settings::Settings;
-use crate::swap::group::{Group, Instance, Member, MemberState};
+use crate::swap::group::{Group, Instance, MemberState};
 use crate::swap::journal::{Journal, Stage, SwapId};
 use crate::swap::recovery::answer::is_time_up;
-use crate::tags::Tags;
+use crate::tags::{Tags, cluster_of};
 use crate::watch::enrolment::{ENABLED_TAG, Terms, WINDOW_TAG, enabled, terms};
 
 /// Returns the instance of a notice that is still there to be rescued.
@@ -30,21 +30,40 @@ pub fn interrupted(instance: Option<&Instance>) -> Result<&Instance, Because> {
     Ok(instance)
 }
 
-/// Returns the member to be rescued.
+/// The way in which an interrupted instance is rescued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rescue {
+    /// A member of its group: a replacement comes first, then the instance leaves.
+    Member,
+    /// A Kubernetes node: its pods move. The cluster is that of its own tags, or of its group's; `None` if no tag names it.
+    Node(Option<ClusterName>),
+}
+
+impl Rescue {
+    /// Returns the cluster of a node.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<&ClusterName> {
+        match self {
+            Self::Member => None,
+            Self::Node(cluster) => cluster.as_ref(),
+        }
+    }
+}
+
+/// Returns the way in which the instance is rescued.
 ///
 /// # Errors
 /// The reason for which nothing is done.
-pub fn rescued<'a>(
-    instance: &Instance,
-    group: Option<&'a Group>,
-    settings: &Settings,
-) -> Result<&'a Member, Because> {
+pub fn rescued(instance: &Instance, group: Option<&Group>, settings: &Settings) -> Result<Rescue, Because> {
     let not_in_group = || Because::of(AnswerReason::NotInGroup, "it is a member of no Auto Scaling group");
     let group = group.ok_or_else(not_in_group)?;
     let member = group.member(&instance.id).ok_or_else(not_in_group)?;
     in_our_care(instance, group, settings)?;
-    if let Some(marked) = kubernetes(&instance.tags).or_else(|| kubernetes(&group.tags)) {
-        return Err(Because::of(AnswerReason::KubernetesNode, marked.detail()));
+    let leaving = || Because::of(AnswerReason::AlreadyLeaving, format!("it is leaving group {}", group.name));
+    let stays = member.state != MemberState::Leaving;
+    if is_node(instance, group) {
+        let cluster = cluster_of(&instance.tags).or_else(|| cluster_of(&group.tags));
+        return if stays { Ok(Rescue::Node(cluster)) } else { Err(leaving()) };
     }
     if let Some(marked) = service(&group.tags).filter(|marked| matches!(marked.owner, Owner::GroupService(_)))
     {
@@ -53,21 +72,32 @@ pub fn rescued<'a>(
     if let Some(why) = group.unsupported_or_busy() {
         return Err(Because::of(AnswerReason::GroupNotSupported, format!("group {}: {why}", group.name)));
     }
-    match member.state {
-        MemberState::Leaving => {
-            Err(Because::of(AnswerReason::AlreadyLeaving, format!("it is leaving group {}", group.name)))
-        }
-        _ => Ok(member),
-    }
+    if stays { Ok(Rescue::Member) } else { Err(leaving()) }
+}
+
+fn is_node(instance: &Instance, group: &Group) -> bool {
+    kubernetes(&instance.tags).or_else(|| kubernetes(&group.tags)).is_some()
+}
+
+/// Returns the reason for which a node is not evacuated although its notice is answered: nothing names its cluster.
+#[must_use]
+pub fn cluster_unknown() -> Because {
+    let detail = "a Kubernetes node, and no tag of the instance or its group names its cluster (aws:eks:cluster-name, \
+                  kubernetes.io/cluster/<name>): its pods can't be found";
+    Because::of(AnswerReason::KubernetesNode, detail)
+}
+
+/// Returns the reason for which nothing is done for a node at risk: a node swap replaces On-Demand nodes alone.
+#[must_use]
+pub fn node_at_risk() -> Because {
+    let detail = "a Kubernetes node at risk is not replaced: a node swap replaces On-Demand nodes alone. It is drained \
+                  when its two-minute notice comes";
+    Because::of(AnswerReason::KubernetesNode, detail)
 }
 
 fn in_our_care(instance: &Instance, group: &Group, settings: &Settings) -> Result<(), Because> {
-    if let Some(why) = opted_out(group, settings) {
+    if let Some(why) = opted_out_of(instance, Some(group), settings) {
         return Err(why);
-    }
-    if settings.opts_out(&instance.tags) {
-        let detail = format!("tag {} of the instance", settings.opt_out_tag);
-        return Err(Because::of(AnswerReason::OptedOut, detail));
     }
     match enrolment(&group.tags) {
         Some(_) => Ok(()),
@@ -107,6 +137,19 @@ pub fn opted_out(group: &Group, settings: &Settings) -> Option<Because> {
         _ => return None,
     };
     Some(Because::of(AnswerReason::OptedOut, format!("tag {tag} of group {}", group.name)))
+}
+
+/// Returns the owner's word against any change of the instance or its group; `None` if there is none.
+pub(super) fn opted_out_of(
+    instance: &Instance,
+    group: Option<&Group>,
+    settings: &Settings,
+) -> Option<Because> {
+    let of_instance = || {
+        let detail = format!("tag {} of the instance", settings.opt_out_tag);
+        settings.opts_out(&instance.tags).then(|| Because::of(AnswerReason::OptedOut, detail))
+    };
+    group.and_then(|group| opted_out(group, settings)).or_else(of_instance)
 }
 
 /// Returns the owner's word on the loop. A value that can't be read enrols nothing.
@@ -159,6 +202,14 @@ pub fn is_of_swap(journal: &Journal, id: &InstanceId) -> Option<Because> {
         return None;
     };
     Some(Because::of(AnswerReason::SwapInProgress, format!("{} {part}", journal.swap_id)))
+}
+
+/// Returns the reason if the swap in progress sees to this node: its newcomer, whose pods move on its way back, or its old
+/// node, whose pods it has moved. Once the old node leaves, there is no way back, and nobody drains the newcomer.
+#[must_use]
+pub fn is_of_node_swap(journal: &Journal, id: &InstanceId) -> Option<Because> {
+    let is_left_alone = journal.newcomer.as_ref() == Some(id) && journal.stage == Stage::Retiring;
+    is_of_swap(journal, id).filter(|_| !is_left_alone)
 }
 
 #[cfg(test)]
@@ -249,9 +300,6 @@ mod tests {
 
     #[test]
     fn what_others_replace_or_can_t_be_replaced_is_left_alone_by_name() {
-        let mut node = spot(1);
-        node.tags.insert("kubernetes.io/cluster/shop".into(), "owned".into());
-        assert_eq!(why(&node, &enrolled("true")), Some(AnswerReason::KubernetesNode));
         let mut ecs = enrolled("true");
         ecs.tags.insert("AmazonECSManaged".into(), "true".into());
         assert_eq!(why(&spot(1), &ecs), Some(AnswerReason::ManagedElsewhere));
@@ -265,6 +313,31 @@ mod tests {
         leaving.members[1].state = MemberState::Leaving;
         assert_eq!(why(&spot(1), &leaving), Some(AnswerReason::AlreadyLeaving));
         assert_eq!(why(&spot(7), &enrolled("true")), Some(AnswerReason::NotInGroup));
+    }
+
+    #[test]
+    fn a_node_is_evacuated_in_its_cluster_whatever_its_group_could_launch() {
+        let rescue =
+            |instance: &Instance, group: &Group| rescued(instance, Some(group), &Settings::default());
+        let mut node = spot(1);
+        node.tags.insert("kubernetes.io/cluster/shop".into(), "owned".into());
+        let shop = Ok(Rescue::Node(Some("shop".parse().unwrap())));
+        assert_eq!(rescue(&node, &enrolled("true")), shop);
+        let mut weighted = enrolled("true");
+        weighted.obstacles.push("its overrides carry weights".into());
+        assert_eq!(rescue(&node, &weighted), shop, "its group is not changed");
+        let mut by_group = enrolled("true");
+        by_group.tags.insert("kubernetes.io/cluster/shop".into(), "owned".into());
+        assert_eq!(rescue(&spot(1), &by_group), shop, "a group may keep its tags to itself");
+        let mut nameless = spot(1);
+        nameless.tags.insert("k8s.io/role/node".into(), "1".into());
+        assert_eq!(rescue(&nameless, &enrolled("true")), Ok(Rescue::Node(None)));
+        assert_eq!(rescue(&spot(1), &enrolled("true")), Ok(Rescue::Member));
+        let mut leaving = enrolled("true");
+        leaving.members[1].state = MemberState::Leaving;
+        assert_eq!(why(&node, &leaving), Some(AnswerReason::AlreadyLeaving));
+        assert_eq!(why(&node, &group_of(2)), Some(AnswerReason::NotEnrolled));
+        assert_eq!(why(&node, &enrolled("false")), Some(AnswerReason::OptedOut));
     }
 
     #[test]
@@ -299,5 +372,22 @@ mod tests {
         assert_eq!(is_of_swap(&journal, &id(1)).map(|b| b.reason), Some(AnswerReason::SwapInProgress));
         assert_eq!(is_of_swap(&journal, &id(2)).map(|b| b.reason), Some(AnswerReason::SwapInProgress));
         assert_eq!(is_of_swap(&journal, &id(3)), None);
+    }
+
+    #[test]
+    fn a_swap_moves_the_pods_of_its_newcomer_only_while_there_is_a_way_back() {
+        let mut journal = Journal::new(&id(1), Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
+        journal.newcomer = Some(id(2));
+        for (stage, sees_to_it) in [
+            (Stage::Launching, true),
+            (Stage::Attaching, true),
+            (Stage::Undoing, true),
+            (Stage::Retiring, false),
+        ] {
+            journal.stage = stage;
+            assert_eq!(is_of_node_swap(&journal, &id(2)).is_some(), sees_to_it, "{stage:?}");
+            assert_eq!(is_of_node_swap(&journal, &id(3)), None, "another node of the group");
+        }
+        assert!(is_of_node_swap(&journal, &id(1)).is_some(), "its pods have moved");
     }
 }

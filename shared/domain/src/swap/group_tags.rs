@@ -3,6 +3,7 @@
 
 use crate::ids::InstanceType;
 use crate::settings::parse_instance_types;
+use crate::swap::group::Group;
 use crate::tags::Tags;
 
 /// Comma-separated instance types that a replacement may have beside the group's own.
@@ -89,6 +90,28 @@ impl GroupTags {
     }
 }
 
+/// What a member that has just come must show, beside being InService and healthy, before it counts as serving.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// The tag of the owner's software.
+    Tag(ReadyTag),
+    /// So many seconds of warm-up.
+    WarmUp(u32),
+}
+
+impl Readiness {
+    /// Returns what the owner of the group asks for: the ready tag, or else the warm-up. A ready tag that the group itself
+    /// puts on its members says nothing. Tags that can't be read ask for nothing.
+    #[must_use]
+    pub fn asked_by(group: &Group) -> Self {
+        let tags = GroupTags::parse(&group.tags).unwrap_or_default();
+        match tags.ready_tag.filter(|ready| !ready.is_on(&group.propagated_tags)) {
+            Some(ready) => Self::Tag(ready),
+            None => Self::WarmUp(tags.warm_up_seconds.unwrap_or(group.warm_up_seconds)),
+        }
+    }
+}
+
 fn read<T>(
     tags: &Tags,
     tag: &'static str,
@@ -126,6 +149,7 @@ fn ready_tag(text: &str) -> Result<ReadyTag, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::swap::group::tests::group_of;
     use proptest::prelude::*;
 
     fn parsed(tag: &str, value: &str) -> Result<GroupTags, BadTag> {
@@ -152,6 +176,23 @@ mod tests {
         assert!(ready.is_on(&tags("app:state", "ready")) && !ready.is_on(&tags("app:state", "booting")));
         let any = parsed(READY_TAG, "ready").unwrap().ready_tag.unwrap();
         assert!(any.is_on(&tags("ready", "")) && !any.is_on(&Tags::new()));
+    }
+
+    #[test]
+    fn a_member_that_came_later_shows_the_ready_tag_or_else_warms_up() {
+        let mut group = Group { warm_up_seconds: 30, ..group_of(2) };
+        assert_eq!(Readiness::asked_by(&group), Readiness::WarmUp(30));
+        group.tags.insert(WARM_UP_TAG.to_owned(), "60".to_owned());
+        assert_eq!(Readiness::asked_by(&group), Readiness::WarmUp(60));
+        group.tags.insert(READY_TAG.to_owned(), "app=ready".to_owned());
+        let asked = Readiness::asked_by(&group);
+        assert!(matches!(&asked, Readiness::Tag(ready) if ready.to_string() == "app=ready"), "{asked:?}");
+        group.propagated_tags.insert("app".to_owned(), "booting".to_owned());
+        assert_eq!(Readiness::asked_by(&group), asked, "the software changes it");
+        group.propagated_tags.insert("app".to_owned(), "ready".to_owned());
+        assert_eq!(Readiness::asked_by(&group), Readiness::WarmUp(60), "each member has it from the start");
+        group.tags.insert(READY_TAG.to_owned(), "=".to_owned());
+        assert_eq!(Readiness::asked_by(&group), Readiness::WarmUp(30), "they can't be read");
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::auto_scaling::groups::{self, Desired};
+use spot_cloud::ec2::instances;
 use spot_cloud::error::CallError;
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::tables::swaps::{Leased, SwapsError};
 use spot_domain::GroupArn;
 use spot_domain::ids::{GroupName, InstanceId};
 use spot_domain::swap::group::{Group, Member};
-use spot_domain::swap::group_tags::GroupTags;
+use spot_domain::swap::group_tags::Readiness;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::answer::{Action, Observed, doubt, next};
 use spot_domain::swap::recovery::{Decision, End};
@@ -51,35 +52,51 @@ pub async fn look(
     Ok(Observed { group, not_yet_healthy, calls_may_land, now: Timestamp::now() })
 }
 
-/// Returns the members that came after the notice, and that warm up, or that a target group of theirs does not find
-/// healthy. The members of before count as the group counts them.
+/// Returns the members that came after the notice, and that are not ready as their owner asks, or that a target group of
+/// theirs does not find healthy. The members of before count as the group counts them.
 async fn not_yet_healthy(
     visit: Visit<'_>,
     journal: &Journal,
     group: &Group,
 ) -> Result<Vec<InstanceId>, CallError> {
     let known: BTreeSet<_> = journal.original.iter().flat_map(|original| &original.members).collect();
-    let mut found = Vec::new();
     let came_later = |member: &&Member| member.serves() && !known.contains(&member.id);
-    let later = group.members.iter().filter(came_later);
-    // No one that came later can have served for longer than this.
-    let since_the_raise = Timestamp::now().duration_since(journal.launching_since);
-    let warm_up = GroupTags::parse(&group.tags).ok().and_then(|tags| tags.warm_up_seconds);
-    let warm_up = SignedDuration::from_secs(i64::from(warm_up.unwrap_or(group.warm_up_seconds)));
-    if since_the_raise < warm_up {
-        return Ok(later.map(|member| member.id.clone()).collect());
-    }
+    let later: Vec<InstanceId> = group.members.iter().filter(came_later).map(|m| m.id.clone()).collect();
+    let (mut found, ready) = not_yet_ready(visit, journal, group, later).await?;
     if group.target_group_arns.is_empty() {
         return Ok(found);
     }
-    for member in later {
-        let health =
-            target_groups::health(&visit.clients.elbv2, &group.target_group_arns, &member.id).await?;
+    for id in ready {
+        let health = target_groups::health(&visit.clients.elbv2, &group.target_group_arns, &id).await?;
         if health != TargetHealth::Healthy {
-            found.push(member.id.clone());
+            found.push(id);
         }
     }
     Ok(found)
+}
+
+/// Splits the members that came later: those that are not ready as the owner asks come first.
+async fn not_yet_ready(
+    visit: Visit<'_>,
+    journal: &Journal,
+    group: &Group,
+    later: Vec<InstanceId>,
+) -> Result<(Vec<InstanceId>, Vec<InstanceId>), CallError> {
+    match Readiness::asked_by(group) {
+        Readiness::WarmUp(seconds) => {
+            // No one that came later can have served for longer than this.
+            let since_the_raise = Timestamp::now().duration_since(journal.launching_since);
+            let is_warm = since_the_raise >= SignedDuration::from_secs(i64::from(seconds));
+            Ok(if is_warm { (Vec::new(), later) } else { (later, Vec::new()) })
+        }
+        Readiness::Tag(_) if later.is_empty() => Ok((later, Vec::new())),
+        Readiness::Tag(ready) => {
+            let described = instances::describe(&visit.clients.ec2, &later).await?;
+            let is_unready =
+                |id: &InstanceId| !described.get(id).is_some_and(|instance| ready.is_on(&instance.tags));
+            Ok(later.into_iter().partition(is_unready))
+        }
+    }
 }
 
 struct AnswerRecovery {
