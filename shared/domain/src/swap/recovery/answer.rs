@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Decision, End};
 use crate::ids::InstanceId;
-use crate::swap::group::{Group, Member, MemberState};
-use crate::swap::journal::{AnswerJournal, Journal, Original, Raise, Stage};
+use crate::swap::group::{AZ_REBALANCE, Group, Member, MemberState};
+use crate::swap::journal::{AnswerJournal, Journal, Original, Raise, Stage, SwapKind};
 
 /// The time before its end at which the doomed instance leaves, whatever serves by then: its hooks and target groups
 /// need the rest.
@@ -217,8 +217,38 @@ const fn is_leaving(member: &Member) -> bool {
     matches!(member.state, MemberState::Leaving)
 }
 
-/// The journal's word on an action of an answer, ahead of its call and once AWS has answered.
+/// The journal's word on the raise of desired, and on an action of an answer: ahead of its call, and once AWS has answered.
 impl Journal {
+    /// Notes the group as its owner has it, ahead of the raise of desired by one.
+    pub fn foresee_raise(&mut self, group: &Group, now: Timestamp) {
+        self.stage = Stage::Attaching;
+        self.changed_at = Some(now);
+        self.max_raised_to = (group.desired >= group.max).then(|| group.desired + 1);
+        self.original = Some(Original {
+            desired: group.desired,
+            max: group.max,
+            az_rebalance_suspended: group.suspended.contains(AZ_REBALANCE),
+            serving: group.in_service(),
+            members: group.members.iter().map(|member| member.id.clone()).collect(),
+        });
+        self.note_raise(Raise::Asked);
+    }
+
+    /// Notes AWS's answer to the raise. `is_again`: an earlier try of it had none, and a refusal says nothing of its call.
+    pub fn acknowledge_raise(&mut self, is_refused: bool, is_again: bool) {
+        self.note_raise(match (is_refused, is_again) {
+            (false, _) => Raise::Made,
+            (true, false) => Raise::Refused,
+            (true, true) => Raise::Asked,
+        });
+    }
+
+    fn note_raise(&mut self, raise: Raise) {
+        if let SwapKind::Answer(answer) = &mut self.kind {
+            answer.raise = raise;
+        }
+    }
+
     /// Notes the decision on an action, ahead of its call.
     pub fn foresee_answer(&mut self, action: &Action, now: Timestamp) {
         if let Some(id) = action.removes() {
@@ -252,3 +282,5 @@ impl Journal {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;

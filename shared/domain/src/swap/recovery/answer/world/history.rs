@@ -1,0 +1,370 @@
+//! The history of an answer: an execution that may be cut anywhere, two reconcilers, and a world that is not atomic. After
+//! every event the oracles are asked.
+
+use super::execution::{At, Execution};
+use super::recoverer::Visit;
+use super::*;
+use crate::swap::recovery::fate::{Answer, Fate, Flights, LAG, LIFE, Past, QUIET, Refused, at};
+use crate::swap::recovery::truth::{Basis, Call, OLD, Step, Truth, View, ids, number, view};
+
+pub(super) const DOOMED: u32 = OLD;
+
+/// The next event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    /// The execution takes a step, or the reconciler of this number once the execution is dead.
+    Step(usize, Step),
+    /// Auto Scaling does something that is due.
+    GroupActs(u16),
+    /// Auto Scaling launches one beyond desired, to balance its zones.
+    Rebalances,
+    /// The owner, or a policy, asks for so many more or fewer.
+    OwnerAsks(i32),
+    DoomedDies,
+    MemberDies(u16),
+    TimePasses(u32),
+}
+
+/// An event, and how long it takes: several calls fit into one tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Timed(pub Event, pub u32);
+
+impl From<u32> for Timed {
+    fn from(number: u32) -> Self {
+        let [high, low] = [number >> 16, number & 0xFFFF].map(|half| u16::try_from(half).unwrap_or_default());
+        let (kind, arg) = (low % 16, low / 16);
+        let event = match (kind, arg % 4) {
+            (0..=8, _) => Event::Step(usize::from(kind == 8), arg.into()),
+            (9..=11, _) => Event::GroupActs(arg),
+            (12, which) => Event::OwnerAsks([-1, 1, -2, 2][usize::from(which)]),
+            (13, 0) => Event::DoomedDies,
+            (13, _) => Event::MemberDies(arg / 4),
+            (14, 0) => Event::Rebalances,
+            (14, _) => Event::GroupActs(arg / 4),
+            _ => Event::TimePasses(u32::from(arg) % (QUIET + 2)),
+        };
+        Self(event, u32::from(high % 3 == 0))
+    }
+}
+
+/// The row of the Swaps table.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub journal: Journal,
+    pub revision: u32,
+}
+
+/// The circumstances of a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Notice {
+    /// The members of the group.
+    pub size: u32,
+    /// The group is at its MaxSize.
+    pub is_full: bool,
+    pub has_targets: bool,
+    /// See [`Truth::counts_twice`].
+    pub counts_twice: bool,
+    /// The ticks until the doomed one has to leave, whatever serves.
+    pub time: u32,
+    /// Somebody plays the interruption: the doomed one lives on.
+    pub is_drill: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct History {
+    pub now: u32,
+    pub truth: Truth,
+    past: Past<Truth>,
+    pub row: Option<Row>,
+    pub end: Option<End>,
+    flights: Flights<Call, Basis>,
+    pub execution: Execution,
+    pub visits: [Visit; 3],
+    notice: Notice,
+    /// The MaxSize of the owner.
+    max: u32,
+    pub owner_acted: bool,
+    /// Something went wrong that would not have had to.
+    is_troubled: bool,
+    /// A person was told that something is left.
+    pub told: bool,
+    broken: Option<String>,
+    is_verbose: bool,
+    log: Vec<String>,
+}
+
+impl History {
+    pub(super) fn new(notice: Notice) -> Self {
+        let Notice { size, is_full, has_targets, counts_twice, .. } = notice;
+        let mut truth = Truth::new(size, if is_full { size } else { size + 3 });
+        (truth.has_targets, truth.counts_twice) = (has_targets, counts_twice);
+        Self {
+            now: 0,
+            past: Past::new(&truth),
+            max: truth.max,
+            truth,
+            row: None,
+            end: None,
+            flights: Flights::none(),
+            execution: Execution::new(),
+            visits: <[Visit; 3]>::default(),
+            notice,
+            owner_acted: false,
+            is_troubled: false,
+            told: false,
+            broken: None,
+            is_verbose: false,
+            log: vec![],
+        }
+    }
+
+    /// Its failures tell what happened.
+    pub(super) fn verbose(self) -> Self {
+        Self { is_verbose: true, ..self }
+    }
+
+    /// Returns the end of the doomed one. The time that it needs to leave before is as many ticks as it has seconds.
+    pub(super) fn ends_at(&self) -> Timestamp {
+        at(self.notice.time).saturating_add(RELEASE_BEFORE_END).unwrap()
+    }
+
+    pub(super) fn is_time_up(&self) -> bool {
+        is_time_up(self.ends_at(), at(self.now))
+    }
+
+    /// Plays the events, then lets the world come to rest. Fails with the first broken promise.
+    pub(super) fn play(mut self, events: impl Iterator<Item = Timed>) -> Result<(), String> {
+        for Timed(event, ticks) in events {
+            if self.broken.is_some() || (self.end.is_some() && self.flights.is_empty()) {
+                break;
+            }
+            self.event(event, ticks);
+        }
+        self.ends()
+    }
+
+    pub(super) fn event(&mut self, event: Event, ticks: u32) {
+        match event {
+            Event::Step(who, step) => self.step(who, step),
+            Event::GroupActs(which) => {
+                self.truth.group_acts(usize::from(which));
+            }
+            Event::Rebalances => self.truth.launches(),
+            Event::OwnerAsks(more) => self.owner_asks(more),
+            Event::DoomedDies => self.truth.is_struck(DOOMED),
+            Event::MemberDies(which) => {
+                let members = &self.truth.members;
+                let struck = members.get(usize::from(which) % members.len().max(1)).map(|m| m.n);
+                self.truth.is_struck(struck.unwrap_or(DOOMED));
+            }
+            Event::TimePasses(ticks) => self.pass(ticks),
+        }
+        self.is_troubled |= match event {
+            Event::Step(_, step) => step.fate != Fate::Done || step.ages != [0; 3],
+            Event::GroupActs(_) | Event::TimePasses(_) => false,
+            Event::Rebalances | Event::OwnerAsks(_) | Event::DoomedDies | Event::MemberDies(_) => true,
+        };
+        self.note(|it| match event {
+            Event::Step(..) => format!("    {}", it.truth),
+            _ => format!("{event:?}\n    {}", it.truth),
+        });
+        self.pass(ticks);
+        self.ask_oracles();
+    }
+
+    pub(super) fn note(&mut self, what: impl FnOnce(&Self) -> String) {
+        if self.is_verbose {
+            let line = format!("{:>3} {}", self.now, what(self));
+            self.log.push(line);
+        }
+    }
+
+    fn owner_asks(&mut self, more: i32) {
+        let before = self.truth.desired;
+        self.truth.owner_asks(more);
+        self.owner_acted |= self.truth.desired != before && self.row.is_some();
+    }
+
+    fn pass(&mut self, ticks: u32) {
+        self.now += ticks;
+        while let Some((call, basis)) = self.flights.land(self.now) {
+            let answer = self.carry_out(call, basis);
+            self.note(|_| format!("{call:?} lands: {answer:?}"));
+        }
+        let is_over = at(self.now) >= self.ends_at();
+        if is_over && !self.notice.is_drill && self.truth.old.alive {
+            self.truth.is_struck(DOOMED);
+        }
+        self.past.remember(self.now, &self.truth);
+    }
+
+    // ---- the oracles ----
+
+    /// The first broken promise counts.
+    fn holds(&mut self, promise: bool, what: impl FnOnce() -> String) {
+        if !promise && self.broken.is_none() {
+            self.broken = Some(format!("{}\n{}\nrow: {:?}", what(), self.truth, self.row));
+        }
+    }
+
+    /// The owner's ledger: never less than he asks for below his own MaxSize, and never more than our one beyond.
+    fn ask_oracles(&mut self) {
+        let (desired, wish) = (self.truth.desired, self.truth.wish);
+        let is_served = desired >= wish.min(self.max);
+        self.holds(is_served && desired <= wish + 1, || {
+            format!("desired {desired}, and the owner asks for {wish}")
+        });
+    }
+
+    fn nothing_is_left(&mut self) {
+        let Truth { desired, max, wish, .. } = self.truth;
+        let original = self.execution.journal.as_ref().and_then(|journal| journal.original.as_ref());
+        // The owner asks for fewer, and what we made of desired is what it was (hole 5d).
+        let is_by_chance = original.is_some_and(|original| desired <= original.desired);
+        let is_excused = self.told || (self.owner_acted && is_by_chance);
+        let doomed_stays = self.truth.member(DOOMED).is_some_and(|member| member.stays() && member.alive);
+        self.holds(max == self.max || self.told, || "MaxSize stays raised".to_owned());
+        self.holds(desired <= wish || is_excused, || "one too many for ever".to_owned());
+        self.holds(!doomed_stays || self.is_troubled, || "the doomed one has not left".to_owned());
+    }
+
+    // ---- calls and looks ----
+
+    fn carry_out(&mut self, call: Call, basis: Basis) -> Result<(), Refused> {
+        let before = self.truth.clone();
+        self.sets_absolutely(call, basis);
+        let answer = self.truth.carry_out(call);
+        if let Call::TerminateMember { n, decrement } = call {
+            // Only our raise of MaxSize let the owner have that many.
+            if decrement && self.truth.desired < before.desired && self.truth.wish > self.max {
+                self.truth.wish = self.max.max(self.truth.desired);
+            }
+            if self.truth.serving() < before.serving() {
+                self.serve_enough(n, decrement, basis);
+            }
+        }
+        answer
+    }
+
+    /// An absolute number undoes what the owner has asked for since our look.
+    fn sets_absolutely(&mut self, call: Call, basis: Basis) {
+        let wish = self.truth.wish;
+        match call {
+            Call::SetMax(to) if to < self.truth.desired => {
+                self.holds(wish > basis.wish, || format!("MaxSize {to} makes the group pick victims"));
+                self.truth.wish = wish.saturating_sub(self.truth.desired - to);
+            }
+            Call::SetDesired(to) if to <= self.truth.max && to != wish + 1 => {
+                self.holds(wish != basis.wish, || format!("desired {to} undoes what the owner asked for"));
+                (self.truth.wish, self.owner_acted) = (to - 1, true);
+            }
+            _ => {}
+        }
+    }
+
+    /// A member has left that served.
+    fn serve_enough(&mut self, n: u32, decrement: bool, basis: Basis) {
+        let row = self.row.as_ref().map(|row| &row.journal);
+        let Some(original) = row.and_then(|journal| journal.original.as_ref()) else { return };
+        let wanted = basis.wish.min(self.truth.wish).min(basis.serving).min(original.serving);
+        let raise = row.and_then(|journal| journal.kind.answer()).map(|answer| answer.raise);
+        // Its replacement can't come first: it was refused, or nobody knows whose the one beyond is.
+        let goes_at_once = !decrement && (self.execution.has_failed || self.owner_acted || raise != Some(Raise::Made));
+        let is_excused = n == DOOMED && (self.is_time_up() || goes_at_once);
+        let would_serve = self.truth.serving() + self.truth.lost - basis.lost;
+        self.holds(is_excused || would_serve >= wanted, || {
+            format!("{n} leaves (decrement {decrement}): {would_serve} serve of {wanted}")
+        });
+    }
+
+    pub(super) fn call(&mut self, call: Call, step: Step, basis: Basis) -> Answer {
+        let heard = |answer: Result<(), Refused>| if answer.is_ok() { Answer::Done } else { Answer::Refused };
+        let unheard = |call: Call| if call.is_repeated_by_the_sdk() { Answer::Again } else { Answer::Nothing };
+        let answer = match step.fate {
+            Fate::Done | Fate::CutAfter => heard(self.carry_out(call, basis)),
+            Fate::AnswerLost => {
+                let _ = self.carry_out(call, basis);
+                unheard(call)
+            }
+            Fate::Refused => Answer::Refused,
+            Fate::Never | Fate::CutBefore => Answer::Nothing,
+            Fate::Late => {
+                self.flights.depart(self.now, call, basis);
+                if step.retries { unheard(call) } else { Answer::Nothing }
+            }
+        };
+        self.note(|_| format!("{call:?} ({:?}): {answer:?}", step.fate));
+        answer
+    }
+
+    pub(super) fn look(&self, ages: [u8; 3]) -> View {
+        let of = |age: u8| self.past.of(age, &self.truth);
+        view(of(ages[0]), of(ages[1]), of(ages[1]))
+    }
+
+    pub(super) fn observed(&self, journal: &Journal, view: &View) -> Observed {
+        let is_recent = |since: Timestamp| i64::from(self.now) - since.as_second() < i64::from(QUIET);
+        let known = journal.original.iter().flat_map(|original| &original.members);
+        let later = view.group.members.iter().filter(|m| m.serves() && !known.clone().any(|id| id == &m.id));
+        let is_awaited = |id: &InstanceId| self.truth.member(number(id)).is_some_and(|m| !m.is_registered);
+        Observed {
+            group: Some(view.group.clone()),
+            not_yet_healthy: later.map(|member| member.id.clone()).filter(is_awaited).collect(),
+            calls_may_land: journal.changed_at.is_some_and(is_recent),
+            now: at(self.now),
+        }
+    }
+
+    // ---- who steps ----
+
+    pub(super) fn step(&mut self, who: usize, step: Step) {
+        if self.end.is_some() {
+            return;
+        }
+        match self.execution.died_at {
+            None => self.phase(step),
+            Some(died_at) if self.now >= died_at + QUIET => drop(self.visit(1 + who, step)),
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn close(&mut self, end: End) {
+        self.note(|_| format!("closed: {end:?}"));
+        self.row = None;
+        self.end = Some(end);
+    }
+
+    /// Nobody interferes any more: the world comes to rest, and nothing of ours is left.
+    pub(super) fn ends(mut self) -> Result<(), String> {
+        for round in 0..60 {
+            if self.end.is_some() || self.broken.is_some() {
+                break;
+            }
+            self.pass(if round < 40 { 1 } else { QUIET + 1 });
+            self.truth.comes_to_rest();
+            self.pass(LAG + 1);
+            for _ in 0..LIFE {
+                self.step(0, Step::with(Fate::Done));
+                self.pass(1);
+                self.ask_oracles();
+            }
+        }
+        let is_outgrown = self.truth.wish > self.max;
+        self.holds(self.end.is_some() || is_outgrown, || "it never ends".to_owned());
+        if self.end.is_some() {
+            self.pass(QUIET + 1);
+            self.truth.comes_to_rest();
+            self.ask_oracles();
+            self.nothing_is_left();
+        }
+        self.broken.map_or(Ok(()), |broken| Err(format!("{broken}\n{}", self.log.join("\n"))))
+    }
+
+    pub(super) fn is_at(&self, at: At) -> bool {
+        self.execution.at == at
+    }
+}
+
+pub(super) fn doomed() -> InstanceId {
+    ids(DOOMED)
+}
