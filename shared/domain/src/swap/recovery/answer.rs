@@ -87,6 +87,14 @@ pub fn is_time_up(ends_at: Timestamp, now: Timestamp) -> bool {
     ends_at.duration_since(now) <= RELEASE_BEFORE_END
 }
 
+/// Says if the doomed instance, which was about to leave with decrement and did not, has to wait on: there is time, and our
+/// one is in desired, or does not show yet.
+#[must_use]
+pub fn has_to_wait(journal: &Journal, observed: &Observed) -> bool {
+    let is_time_left = |answer: &Position<'_>| !is_time_up(answer.answer.ends_at, observed.now);
+    Position::of(journal, observed).filter(is_time_left).is_some_and(|answer| answer.counts_on_ours())
+}
+
 struct Position<'a> {
     journal: &'a Journal,
     observed: &'a Observed,
@@ -142,6 +150,12 @@ impl<'a> Position<'a> {
 
     fn may_show_later(&self) -> bool {
         !self.is_lowered() && matches!(self.answer.raise, Raise::Asked | Raise::Made)
+    }
+
+    /// Nobody else has changed desired, as far as the description shows.
+    fn counts_on_ours(&self) -> bool {
+        let is_as_before = self.group.desired == self.original.desired;
+        self.holds_ours() || (is_as_before && self.observed.calls_may_land && self.may_show_later())
     }
 
     fn take_out(&self) -> Option<Decision<Action>> {

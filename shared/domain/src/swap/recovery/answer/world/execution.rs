@@ -6,7 +6,7 @@ use super::recoverer::Came;
 use super::*;
 use crate::response::verdict::not_first;
 use crate::swap::journal::Retirement;
-use crate::swap::recovery::fate::{Answer, Fate, at};
+use crate::swap::recovery::fate::{Answer, Fate, LIFE, at};
 use crate::swap::recovery::truth::{Basis, Call, OLD, Step};
 
 /// The place of the execution. One step is one write, one look or one call; of a visit, too.
@@ -28,6 +28,8 @@ pub(super) struct Execution {
     pub at: At,
     /// As the payload has it; `None` without a lease.
     pub journal: Option<Journal>,
+    /// When the Lambda of Replace began.
+    since: u32,
     /// An earlier try of Replace has begun.
     is_again: bool,
     /// The measure of its last look.
@@ -44,6 +46,7 @@ impl Execution {
         Self {
             at: At::Answer,
             journal: None,
+            since: 0,
             is_again: false,
             seen: Basis::default(),
             seen_max: 0,
@@ -58,6 +61,7 @@ impl History {
         if fate.is_cut() {
             self.execution.died_at = Some(self.now);
             self.note(|it| format!("the execution dies at {:?}", it.execution.at));
+            self.leaves_nothing();
         }
         fate.is_cut()
     }
@@ -92,9 +96,14 @@ impl History {
     fn is_refused_or_stuck(&mut self, step: Step) {
         if !step.retries {
             self.execution.died_at = Some(self.now);
-            if self.row.is_none() {
-                self.close(End::Undone);
-            }
+            self.leaves_nothing();
+        }
+    }
+
+    /// Without a lease, no recoverer comes.
+    fn leaves_nothing(&mut self) {
+        if self.row.is_none() && self.end.is_none() {
+            self.close(End::Undone);
         }
     }
 
@@ -121,6 +130,10 @@ impl History {
     }
 
     pub(super) fn phase(&mut self, step: Step) {
+        let is_in_replace = matches!(self.execution.at, At::RaiseMax | At::SetDesired | At::WriteRaise { .. });
+        if is_in_replace && self.now > self.execution.since + LIFE {
+            return self.fails(step); // its Lambda was killed
+        }
         match self.execution.at {
             At::Answer => self.answers(step),
             At::Replace => self.replaces(step),
@@ -159,7 +172,7 @@ impl History {
 
     fn replaces(&mut self, step: Step) {
         let seen = self.look(step.ages);
-        (self.execution.seen, self.execution.seen_max) = (seen.basis, seen.group.max);
+        (self.execution.seen, self.execution.seen_max, self.execution.since) = (seen.basis, seen.group.max, self.now);
         let Some(stored) = self.row.as_ref().map(|row| row.journal.clone()) else { return };
         self.execution.is_again = stored.original.is_some();
         let mut journal = stored;
@@ -217,9 +230,13 @@ impl History {
             Came::On => {}
             Came::ToAnEnd(None) => self.fails(step),
             Came::ToAnEnd(Some(journal)) => {
-                let is_out = journal.desired_settled;
+                let observed = self.observed(&journal, &self.look(step.ages));
+                self.execution.at = match journal.desired_settled {
+                    true => At::Restore,
+                    false if has_to_wait(&journal, &observed) => At::WaitForReplacement,
+                    false => At::Leave,
+                };
                 self.execution.journal = Some(journal);
-                self.execution.at = if is_out { At::Restore } else { At::Leave };
             }
         }
     }

@@ -84,6 +84,7 @@ pub(super) struct History {
     /// The MaxSize of the owner.
     max: u32,
     pub owner_acted: bool,
+    owner_acted_at: Option<u32>,
     /// Something went wrong that would not have had to.
     is_troubled: bool,
     /// A person was told that something is left.
@@ -110,6 +111,7 @@ impl History {
             visits: <[Visit; 3]>::default(),
             notice,
             owner_acted: false,
+            owner_acted_at: None,
             is_troubled: false,
             told: false,
             broken: None,
@@ -182,11 +184,24 @@ impl History {
     fn owner_asks(&mut self, more: i32) {
         let before = self.truth.desired;
         self.truth.owner_asks(more);
-        self.owner_acted |= self.truth.desired != before && self.row.is_some();
+        // What a policy takes of the room that we have made was not to be had without us.
+        self.truth.wish = self.truth.wish.min(self.max);
+        if self.truth.desired != before {
+            self.owner_acted |= self.row.is_some();
+            self.owner_acted_at = Some(self.now);
+        }
     }
 
     fn pass(&mut self, ticks: u32) {
-        self.now += ticks;
+        for _ in 0..ticks {
+            self.now += 1;
+            self.is_now();
+        }
+        self.past.remember(self.now, &self.truth);
+    }
+
+    /// What is due at this tick comes.
+    fn is_now(&mut self) {
         while let Some((call, basis)) = self.flights.land(self.now) {
             let answer = self.carry_out(call, basis);
             self.note(|_| format!("{call:?} lands: {answer:?}"));
@@ -207,11 +222,10 @@ impl History {
         }
     }
 
-    /// The owner's ledger: never less than he asks for below his own MaxSize, and never more than our one beyond.
+    /// The owner's ledger: never less than he asks for, and never more than our one beyond.
     fn ask_oracles(&mut self) {
         let (desired, wish) = (self.truth.desired, self.truth.wish);
-        let is_served = desired >= wish.min(self.max);
-        self.holds(is_served && desired <= wish + 1, || {
+        self.holds(desired >= wish && desired <= wish + 1, || {
             format!("desired {desired}, and the owner asks for {wish}")
         });
     }
@@ -232,13 +246,9 @@ impl History {
 
     fn carry_out(&mut self, call: Call, basis: Basis) -> Result<(), Refused> {
         let before = self.truth.clone();
-        self.sets_absolutely(call, basis);
+        self.sets_absolutely(call);
         let answer = self.truth.carry_out(call);
         if let Call::TerminateMember { n, decrement } = call {
-            // Only our raise of MaxSize let the owner have that many.
-            if decrement && self.truth.desired < before.desired && self.truth.wish > self.max {
-                self.truth.wish = self.max.max(self.truth.desired);
-            }
             if self.truth.serving() < before.serving() {
                 self.serve_enough(n, decrement, basis);
             }
@@ -247,15 +257,18 @@ impl History {
     }
 
     /// An absolute number undoes what the owner has asked for since our look.
-    fn sets_absolutely(&mut self, call: Call, basis: Basis) {
-        let wish = self.truth.wish;
+    fn sets_absolutely(&mut self, call: Call) {
+        let Truth { wish, desired, max, .. } = self.truth;
+        let is_raced = self.owner_acted_at.is_some_and(|tick| self.now - tick <= QUIET);
         match call {
-            Call::SetMax(to) if to < self.truth.desired => {
-                self.holds(wish > basis.wish, || format!("MaxSize {to} makes the group pick victims"));
-                self.truth.wish = wish.saturating_sub(self.truth.desired - to);
+            Call::SetMax(to) if to < desired => {
+                self.holds(is_raced, || format!("MaxSize {to} makes the group pick victims"));
+                self.truth.wish = wish.min(to);
             }
-            Call::SetDesired(to) if to <= self.truth.max && to != wish + 1 => {
-                self.holds(wish != basis.wish, || format!("desired {to} undoes what the owner asked for"));
+            Call::SetDesired(to) if to <= max && to != wish + 1 => {
+                // What he asked for, and our one with it, may be what desired was (hole 5d).
+                let is_by_chance = self.owner_acted && desired + 1 == to;
+                self.holds(is_raced || is_by_chance, || format!("desired {to} undoes what the owner asked for"));
                 (self.truth.wish, self.owner_acted) = (to - 1, true);
             }
             _ => {}
@@ -349,7 +362,7 @@ impl History {
                 self.ask_oracles();
             }
         }
-        let is_outgrown = self.truth.wish > self.max;
+        let is_outgrown = self.truth.desired > self.max;
         self.holds(self.end.is_some() || is_outgrown, || "it never ends".to_owned());
         if self.end.is_some() {
             self.pass(QUIET + 1);
