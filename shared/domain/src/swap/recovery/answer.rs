@@ -124,6 +124,12 @@ impl<'a> Position<'a> {
         self.max_size().unwrap_or(Decision::Done(self.end()))
     }
 
+    /// MaxSize was raised, or may have been, and this description is older.
+    fn max_may_show_later(&self) -> bool {
+        let is_as_before = self.group.max == self.original.max;
+        self.journal.max_raised_to.is_some() && is_as_before && self.observed.calls_may_land
+    }
+
     /// Our one is in desired, and nobody else has changed it.
     fn holds_ours(&self) -> bool {
         !self.is_lowered()
@@ -215,6 +221,9 @@ impl<'a> Position<'a> {
 
     /// MaxSize goes back as soon as desired fits below it: a MaxSize below desired makes the group pick victims.
     fn max_size(&self) -> Option<Decision<Action>> {
+        if self.max_may_show_later() {
+            return Some(Decision::Wait("the raise of MaxSize may not show yet"));
+        }
         self.journal.raised_max(self.group.max)?;
         if self.group.desired <= self.original.max {
             return Some(Decision::Do(Action::RestoreMaxSize(self.original.max)));
@@ -280,7 +289,8 @@ impl Journal {
         if action.removes().is_some() {
             self.taking_out = None;
         } else {
-            self.changed_at = before.changed_at;
+            // Nothing of ours is left in MaxSize.
+            (self.max_raised_to, self.changed_at) = (None, before.changed_at);
         }
     }
 

@@ -89,6 +89,9 @@ pub(super) struct History {
     is_troubled: bool,
     /// A person was told that something is left.
     pub told: bool,
+    /// The last look showed what desired was before the raise, although our one was in it: the owner asked for one fewer
+    /// (hole 5d).
+    pub is_by_chance: bool,
     broken: Option<String>,
     is_verbose: bool,
     log: Vec<String>,
@@ -114,6 +117,7 @@ impl History {
             owner_acted_at: None,
             is_troubled: false,
             told: false,
+            is_by_chance: false,
             broken: None,
             is_verbose: false,
             log: vec![],
@@ -232,10 +236,7 @@ impl History {
 
     fn nothing_is_left(&mut self) {
         let Truth { desired, max, wish, .. } = self.truth;
-        let original = self.execution.journal.as_ref().and_then(|journal| journal.original.as_ref());
-        // The owner asks for fewer, and what we made of desired is what it was (hole 5d).
-        let is_by_chance = original.is_some_and(|original| desired <= original.desired);
-        let is_excused = self.told || (self.owner_acted && is_by_chance);
+        let is_excused = self.told || (self.owner_acted && self.is_by_chance);
         let doomed_stays = self.truth.member(DOOMED).is_some_and(|member| member.stays() && member.alive);
         self.holds(max == self.max || self.told, || "MaxSize stays raised".to_owned());
         self.holds(desired <= wish || is_excused, || "one too many for ever".to_owned());
