@@ -134,6 +134,7 @@ impl<'a> Position<'a> {
     fn holds_ours(&self) -> bool {
         !self.is_lowered()
             && self.is_proven()
+            && self.has_its_room()
             && self.group.desired == self.original.desired + 1
             && self.original.desired >= self.group.min
     }
@@ -146,6 +147,12 @@ impl<'a> Position<'a> {
             Raise::Asked => has_room_by_us && self.group.desired > self.original.max,
             Raise::NotAsked | Raise::Refused => false,
         }
+    }
+
+    /// There is room for our one still. Once MaxSize is the owner's again, it has cut desired: a description that shows our
+    /// one is older.
+    fn has_its_room(&self) -> bool {
+        self.original.desired < self.original.max || self.journal.max_raised_to.is_some()
     }
 
     /// Our one has left desired, or may have. If the member that was to leave with it stays, the call never landed.
@@ -252,7 +259,8 @@ impl Journal {
             max: group.max,
             az_rebalance_suspended: group.suspended.contains(AZ_REBALANCE),
             serving: group.in_service(),
-            members: group.members.iter().map(|member| member.id.clone()).collect(),
+            // One that is still starting has to serve like one that came later.
+            members: group.members.iter().filter(|m| m.state != MemberState::Pending).map(|m| m.id.clone()).collect(),
         });
         self.note_raise(Raise::Asked);
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::response::verdict::not_first;
 use crate::swap::journal::Retirement;
 use crate::swap::recovery::fate::{Answer, Fate, LIFE, at};
-use crate::swap::recovery::truth::{Basis, Call, OLD, Step};
+use crate::swap::recovery::truth::{Basis, Call, OLD, Step, number};
 
 /// The place of the execution. One step is one write, one look or one call; of a visit, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +184,7 @@ impl History {
                 return;
             }
             journal.foresee_raise(&seen.group, at(self.now));
+            self.counts_as_before(&journal);
         }
         let (raise, original) = (journal.kind.answer().map(|answer| answer.raise), journal.original.clone());
         self.execution.journal = Some(journal);
@@ -196,6 +197,14 @@ impl History {
             Some(Raise::Asked) if is_as_before => At::RaiseMax,
             _ => At::WaitForReplacement,
         };
+    }
+
+    /// The members of before count as their group counts them, whatever their target groups say.
+    fn counts_as_before(&mut self, journal: &Journal) {
+        let known = journal.original.iter().flat_map(|original| &original.members);
+        for n in known.map(number) {
+            self.truth.members.iter_mut().filter(|m| m.n == n).for_each(|m| m.is_registered = true);
+        }
     }
 
     fn raises_max(&mut self, step: Step) {
