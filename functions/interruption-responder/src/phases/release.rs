@@ -6,7 +6,7 @@
 //! Undone by: nothing. What became of desired, Restore looks up.
 
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
-use spot_domain::swap::recovery::answer::has_to_wait;
+use spot_domain::swap::recovery::answer::{has_to_wait, is_time_up};
 use spot_swap::error::StepError;
 use spot_swap::recovery::answer::{look, recover_answer};
 use spot_swap::work::Next;
@@ -33,8 +33,11 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
     if has_to_wait(&journal, &observed) {
         return Ok(Next::Wait);
     }
-    let why =
-        Because::of(AnswerReason::GroupBusy, "desired capacity was changed while it was being replaced");
+    let why = if is_time_up(work.ends_at, observed.now) {
+        Because::of(AnswerReason::NoTime, "it is not known yet if desired capacity was raised for it")
+    } else {
+        Because::of(AnswerReason::GroupBusy, "desired capacity was changed while it was being replaced")
+    };
     work.decide(AnswerOutcome::Released, Some(why));
     Ok(Next::Undo)
 }

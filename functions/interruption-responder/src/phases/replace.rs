@@ -59,7 +59,7 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
     };
     // An earlier try has had its answer.
     match raise_of(&journal) {
-        Raise::Made => return Ok(Next::Proceed),
+        Raise::Made | Raise::MadeAgain => return Ok(Next::Proceed),
         Raise::Refused => return Ok(Next::Undo),
         Raise::NotAsked | Raise::Asked => {}
     }
@@ -107,7 +107,7 @@ async fn raise(
     desired: u32,
 ) -> Result<(), CallError> {
     if let Some(max) = max.filter(|max| *max > group.max) {
-        groups::set_max(&clients.autoscaling, &group.name, max).await?;
+        groups::raise_max(&clients.autoscaling, &group.name, max).await?;
     }
     groups::set_desired(&clients.autoscaling, &group.name, desired).await
 }

@@ -41,6 +41,9 @@ pub enum Raise {
     Asked,
     /// AWS has answered that desired is one higher.
     Made,
+    /// The same, of a try that was repeated: an earlier one had no answer, and may land yet. It says how many, not how many
+    /// more, so that it changes nothing as long as our one is in desired.
+    MadeAgain,
     /// AWS has refused the call, or the call to raise MaxSize before it.
     Refused,
 }

@@ -143,7 +143,7 @@ impl<'a> Position<'a> {
     fn is_proven(&self) -> bool {
         let has_room_by_us = self.journal.max_raised_to == Some(self.group.max);
         match self.answer.raise {
-            Raise::Made => true,
+            Raise::Made | Raise::MadeAgain => true,
             Raise::Asked => has_room_by_us && self.group.desired > self.original.max,
             Raise::NotAsked | Raise::Refused => false,
         }
@@ -162,7 +162,16 @@ impl<'a> Position<'a> {
     }
 
     fn may_show_later(&self) -> bool {
-        !self.is_lowered() && matches!(self.answer.raise, Raise::Asked | Raise::Made)
+        !self.is_lowered() && self.may_be_raised()
+    }
+
+    const fn may_be_raised(&self) -> bool {
+        matches!(self.answer.raise, Raise::Asked | Raise::Made | Raise::MadeAgain)
+    }
+
+    /// A raise had no answer, and may land once our one has left desired: it would come back, and nothing would prove it ours.
+    const fn raise_may_land(&self) -> bool {
+        self.observed.calls_may_land && matches!(self.answer.raise, Raise::Asked | Raise::MadeAgain)
     }
 
     /// Nobody else has changed desired, as far as the description shows.
@@ -172,6 +181,9 @@ impl<'a> Position<'a> {
     }
 
     fn take_out(&self) -> Option<Decision<Action>> {
+        if self.raise_may_land() {
+            return Some(Decision::Wait("a raise of desired had no answer, and may land again"));
+        }
         let doomed = self.group.member(&self.journal.old).filter(|member| !is_leaving(member));
         if doomed.is_none() {
             return self.shed_extra();
@@ -221,9 +233,8 @@ impl<'a> Position<'a> {
 
     /// Desired is higher than it was, and our one may be in it.
     fn is_in_doubt(&self) -> bool {
-        let may_be_raised = matches!(self.answer.raise, Raise::Asked | Raise::Made);
         let is_out = self.journal.desired_settled && self.journal.taking_out.is_none();
-        may_be_raised && !is_out && self.group.desired > self.original.desired
+        self.may_be_raised() && !is_out && self.group.desired > self.original.desired
     }
 
     /// MaxSize goes back as soon as desired fits below it: a MaxSize below desired makes the group pick victims.
@@ -268,7 +279,8 @@ impl Journal {
     /// Notes AWS's answer to the raise. `is_again`: an earlier try of it had none, and a refusal says nothing of its call.
     pub fn acknowledge_raise(&mut self, is_refused: bool, is_again: bool) {
         self.note_raise(match (is_refused, is_again) {
-            (false, _) => Raise::Made,
+            (false, false) => Raise::Made,
+            (false, true) => Raise::MadeAgain,
             (true, false) => Raise::Refused,
             (true, true) => Raise::Asked,
         });

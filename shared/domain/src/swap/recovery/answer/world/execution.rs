@@ -121,8 +121,8 @@ impl History {
                 None
             }
             Answer::Refused => Some(true),
-            Answer::Again => None,
-            Answer::Nothing => {
+            // The SDK repeats none of these calls, of the answer's raise of MaxSize neither.
+            Answer::Again | Answer::Nothing => {
                 self.fails(step);
                 None
             }

@@ -85,8 +85,13 @@ pub(super) struct History {
     max: u32,
     pub owner_acted: bool,
     owner_acted_at: Option<u32>,
+    /// The owner's wish with what a policy took of the room that our MaxSize made: not to be had without us, it does not
+    /// count in the wish itself.
+    with_our_room: u32,
     /// Something went wrong that would not have had to.
     is_troubled: bool,
+    /// Our raise of desired has landed. What is too many without it, the owner has made so.
+    is_raised: bool,
     /// A person was told that something is left.
     pub told: bool,
     /// The last look showed what desired was before the raise, although our one was in it: the owner asked for one fewer
@@ -115,7 +120,9 @@ impl History {
             notice,
             owner_acted: false,
             owner_acted_at: None,
+            with_our_room: size,
             is_troubled: false,
+            is_raised: false,
             told: false,
             is_by_chance: false,
             broken: None,
@@ -188,7 +195,7 @@ impl History {
     fn owner_asks(&mut self, more: i32) {
         let before = self.truth.desired;
         self.truth.owner_asks(more);
-        // What a policy takes of the room that we have made was not to be had without us.
+        self.with_our_room = (self.with_our_room + self.truth.desired).saturating_sub(before);
         self.truth.wish = self.truth.wish.min(self.max);
         if self.truth.desired != before {
             self.owner_acted |= self.row.is_some();
@@ -235,11 +242,11 @@ impl History {
     }
 
     fn nothing_is_left(&mut self) {
-        let Truth { desired, max, wish, .. } = self.truth;
-        let is_excused = self.told || (self.owner_acted && self.is_by_chance);
+        let Truth { desired, max, .. } = self.truth;
+        let is_excused = self.told || !self.is_raised || (self.owner_acted && self.is_by_chance);
         let doomed_stays = self.truth.member(DOOMED).is_some_and(|member| member.stays() && member.alive);
         self.holds(max == self.max || self.told, || "MaxSize stays raised".to_owned());
-        self.holds(desired <= wish || is_excused, || "one too many for ever".to_owned());
+        self.holds(desired <= self.with_our_room || is_excused, || "one too many for ever".to_owned());
         self.holds(!doomed_stays || self.is_troubled, || "the doomed one has not left".to_owned());
     }
 
@@ -249,7 +256,11 @@ impl History {
         let before = self.truth.clone();
         self.sets_absolutely(call);
         let answer = self.truth.carry_out(call);
+        self.is_raised |= answer.is_ok() && matches!(call, Call::SetDesired(_));
         if let Call::TerminateMember { n, decrement } = call {
+            if self.truth.desired < before.desired {
+                self.with_our_room = self.with_our_room.min(self.truth.wish.max(self.truth.desired));
+            }
             if self.truth.serving() < before.serving() {
                 self.serve_enough(n, decrement, basis);
             }
@@ -265,12 +276,13 @@ impl History {
             Call::SetMax(to) if to < desired => {
                 self.holds(is_raced, || format!("MaxSize {to} makes the group pick victims"));
                 self.truth.wish = wish.min(to);
+                self.with_our_room = self.truth.wish;
             }
             Call::SetDesired(to) if to <= max && to != wish + 1 => {
                 // What he asked for, and our one with it, may be what desired was (hole 5d).
                 let is_by_chance = self.owner_acted && desired + 1 == to;
                 self.holds(is_raced || is_by_chance, || format!("desired {to} undoes what the owner asked for"));
-                (self.truth.wish, self.owner_acted) = (to - 1, true);
+                (self.truth.wish, self.with_our_room, self.owner_acted) = (to - 1, to - 1, true);
             }
             _ => {}
         }
@@ -283,7 +295,7 @@ impl History {
         let wanted = basis.wish.min(self.truth.wish).min(basis.serving).min(original.serving);
         let raise = row.and_then(|journal| journal.kind.answer()).map(|answer| answer.raise);
         // Its replacement can't come first: it was refused, or nobody knows whose the one beyond is.
-        let goes_at_once = !decrement && (self.execution.has_failed || self.owner_acted || raise != Some(Raise::Made));
+        let goes_at_once = !decrement && (self.execution.has_failed || self.owner_acted || !matches!(raise, Some(Raise::Made | Raise::MadeAgain)));
         let is_excused = n == DOOMED && (self.is_time_up() || goes_at_once);
         let would_serve = self.truth.serving() + self.truth.lost - basis.lost;
         self.holds(is_excused || would_serve >= wanted, || {
