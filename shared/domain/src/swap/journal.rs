@@ -348,7 +348,7 @@ mod tests {
     fn an_answer_names_no_newcomer_and_knows_the_group_before_it_begins() {
         let (old, newcomer): (InstanceId, InstanceId) =
             ("i-0123456789abcdef0".parse().unwrap(), "i-0123456789abcdef1".parse().unwrap());
-        let kind = SwapKind::Answer(AnswerJournal { ends_at: Timestamp::UNIX_EPOCH, raise: Raise::NotAsked });
+        let kind = SwapKind::Answer(AnswerJournal::new(Timestamp::UNIX_EPOCH));
         let honest = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::TerminateInGroup, kind);
         assert_eq!(honest.contradiction(), None);
         let group =

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Decision, End};
 use crate::ids::InstanceId;
+use crate::swap::decrement::Decremented;
 use crate::swap::group::{AZ_REBALANCE, Group, Member, MemberState};
 use crate::swap::journal::{AnswerJournal, Journal, Original, Raise, Stage, SwapKind};
 
@@ -58,10 +59,13 @@ pub fn next(journal: &Journal, observed: &Observed) -> Decision<Action> {
     position.next()
 }
 
-/// Says what may be left in desired: nothing proves whose that is.
+/// Says what may be left in desired, and nothing proves whose that is; or what the owner has asked for, and our call lowered.
 #[must_use]
 pub fn doubt(journal: &Journal, observed: &Observed) -> Option<String> {
     let answer = Position::of(journal, observed)?;
+    if let Some(remark) = answer.lowered_another() {
+        return Some(remark);
+    }
     answer.is_in_doubt().then(|| {
         let max = journal.raised_max(answer.group.max).map(|_| format!(", and then set MaxSize back to {}", answer.original.max));
         format!(
@@ -231,6 +235,12 @@ impl<'a> Position<'a> {
         self.rest() >= self.original.desired.min(self.original.serving)
     }
 
+    /// Somebody else changed desired between the last look and our call.
+    fn lowered_another(&self) -> Option<String> {
+        let from = self.answer.lowered_from?;
+        Decremented { from, to: from.saturating_sub(1) }.remark(&self.journal.old, self.original.desired)
+    }
+
     /// Desired is higher than it was, and our one may be in it.
     fn is_in_doubt(&self) -> bool {
         let is_out = self.journal.desired_settled && self.journal.taking_out.is_none();
@@ -304,10 +314,13 @@ impl Journal {
         self.changed_at = Some(now);
     }
 
-    /// Notes that AWS has carried the action out; `before` is the journal without it.
-    pub fn acknowledge_answer(&mut self, action: &Action, before: &Self) {
+    /// Notes that AWS has carried the action out; `before` is the journal without it, `lowered` what AWS names of desired.
+    pub fn acknowledge_answer(&mut self, action: &Action, before: &Self, lowered: Option<Decremented>) {
         if action.removes().is_some() {
             self.taking_out = None;
+            if let SwapKind::Answer(answer) = &mut self.kind {
+                answer.lowered_from = lowered.map(|lowered| lowered.from);
+            }
         } else {
             // Nothing of ours is left in MaxSize.
             (self.max_raised_to, self.changed_at) = (None, before.changed_at);

@@ -68,6 +68,7 @@ impl History {
 
     /// Writes the journal of the execution; false if the step ends with it.
     fn writes(&mut self, step: Step) -> bool {
+        self.is_unsure |= step.fate != Fate::Done;
         if step.fate.is_written() {
             let revision = self.row.as_ref().map_or(0, |row| row.revision) + 1;
             let journal = self.execution.journal.clone().expect("a journal is written");
@@ -132,6 +133,7 @@ impl History {
     pub(super) fn phase(&mut self, step: Step) {
         let is_in_replace = matches!(self.execution.at, At::RaiseMax | At::SetDesired | At::WriteRaise { .. });
         if is_in_replace && self.now > self.execution.since + LIFE {
+            self.is_unsure = true;
             return self.fails(step); // its Lambda was killed
         }
         match self.execution.at {
@@ -161,7 +163,7 @@ impl History {
             self.execution.at = At::Leave;
             return;
         }
-        let kind = SwapKind::Answer(AnswerJournal { ends_at: self.ends_at(), raise: Raise::NotAsked });
+        let kind = SwapKind::Answer(AnswerJournal::new(self.ends_at()));
         let mut journal = Journal::new(&doomed(), Timestamp::UNIX_EPOCH, Retirement::TerminateInGroup, kind);
         journal.launching_since = Timestamp::UNIX_EPOCH;
         self.execution.journal = Some(journal);
@@ -184,7 +186,7 @@ impl History {
                 return;
             }
             journal.foresee_raise(&seen.group, at(self.now));
-            self.counts_as_before(&journal);
+            self.counts_as_before(&seen.group);
         }
         let (raise, original) = (journal.kind.answer().map(|answer| answer.raise), journal.original.clone());
         self.execution.journal = Some(journal);
@@ -199,10 +201,9 @@ impl History {
         };
     }
 
-    /// The members of before count as their group counts them, whatever their target groups say.
-    fn counts_as_before(&mut self, journal: &Journal) {
-        let known = journal.original.iter().flat_map(|original| &original.members);
-        for n in known.map(number) {
+    /// The members that serve before the raise count as their group counts them, whatever their target groups say.
+    fn counts_as_before(&mut self, group: &Group) {
+        for n in group.members.iter().filter(|m| m.serves()).map(|m| number(&m.id)) {
             self.truth.members.iter_mut().filter(|m| m.n == n).for_each(|m| m.is_registered = true);
         }
     }

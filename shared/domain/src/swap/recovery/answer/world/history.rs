@@ -18,8 +18,10 @@ pub(super) enum Event {
     GroupActs(u16),
     /// Auto Scaling launches one beyond desired, to balance its zones.
     Rebalances,
-    /// The owner, or a policy, asks for so many more or fewer.
+    /// A policy asks for so many more or fewer.
     OwnerAsks(i32),
+    /// The owner asks for so many in all.
+    OwnerSets(u32),
     DoomedDies,
     MemberDies(u16),
     TimePasses(u32),
@@ -36,6 +38,7 @@ impl From<u32> for Timed {
         let event = match (kind, arg % 4) {
             (0..=8, _) => Event::Step(usize::from(kind == 8), arg.into()),
             (9..=11, _) => Event::GroupActs(arg),
+            (12, _) if high % 4 == 1 => Event::OwnerSets(u32::from(arg % 7)),
             (12, which) => Event::OwnerAsks([-1, 1, -2, 2][usize::from(which)]),
             (13, 0) => Event::DoomedDies,
             (13, _) => Event::MemberDies(arg / 4),
@@ -90,6 +93,14 @@ pub(super) struct History {
     with_our_room: u32,
     /// Something went wrong that would not have had to.
     is_troubled: bool,
+    /// A call or a write had no answer.
+    pub is_unsure: bool,
+    /// The owner has set desired himself, and our one is in what he set.
+    is_absorbed: bool,
+    /// Desired before the last call that lowered it.
+    pub lowered_from: Option<u32>,
+    /// The owner has set desired in the moment of our call, which took one off that: a person has to be told.
+    is_raced: bool,
     /// Our raise of desired has landed. What is too many without it, the owner has made so.
     is_raised: bool,
     /// A person was told that something is left.
@@ -122,6 +133,10 @@ impl History {
             owner_acted_at: None,
             with_our_room: size,
             is_troubled: false,
+            is_unsure: false,
+            is_absorbed: false,
+            lowered_from: None,
+            is_raced: false,
             is_raised: false,
             told: false,
             is_by_chance: false,
@@ -164,6 +179,7 @@ impl History {
             }
             Event::Rebalances => self.truth.launches(),
             Event::OwnerAsks(more) => self.owner_asks(more),
+            Event::OwnerSets(to) => self.owner_sets(to),
             Event::DoomedDies => self.truth.is_struck(DOOMED),
             Event::MemberDies(which) => {
                 let members = &self.truth.members;
@@ -175,7 +191,15 @@ impl History {
         self.is_troubled |= match event {
             Event::Step(_, step) => step.fate != Fate::Done || step.ages != [0; 3],
             Event::GroupActs(_) | Event::TimePasses(_) => false,
-            Event::Rebalances | Event::OwnerAsks(_) | Event::DoomedDies | Event::MemberDies(_) => true,
+            Event::Rebalances
+            | Event::OwnerAsks(_)
+            | Event::OwnerSets(_)
+            | Event::DoomedDies
+            | Event::MemberDies(_) => true,
+        };
+        self.is_unsure |= match event {
+            Event::Step(_, step) => !matches!(step.fate, Fate::Done | Fate::Refused),
+            _ => false,
         };
         self.note(|it| match event {
             Event::Step(..) => format!("    {}", it.truth),
@@ -198,9 +222,20 @@ impl History {
         self.with_our_room = (self.with_our_room + self.truth.desired).saturating_sub(before);
         self.truth.wish = self.truth.wish.min(self.max);
         if self.truth.desired != before {
-            self.owner_acted |= self.row.is_some();
-            self.owner_acted_at = Some(self.now);
+            self.owner_has_acted();
         }
+    }
+
+    fn owner_sets(&mut self, to: u32) {
+        let to = to.clamp(1, self.max.min(self.truth.max));
+        (self.truth.desired, self.truth.wish, self.with_our_room) = (to, to, to);
+        self.is_absorbed = true;
+        self.owner_has_acted();
+    }
+
+    fn owner_has_acted(&mut self) {
+        self.owner_acted |= self.row.is_some();
+        self.owner_acted_at = Some(self.now);
     }
 
     fn pass(&mut self, ticks: u32) {
@@ -245,6 +280,10 @@ impl History {
         let Truth { desired, max, .. } = self.truth;
         let is_excused = self.told || !self.is_raised || (self.owner_acted && self.is_by_chance);
         let doomed_stays = self.truth.member(DOOMED).is_some_and(|member| member.stays() && member.alive);
+        let is_told = self.told || !self.is_raced || self.is_unsure;
+        self.holds(is_told, || "desired was lowered from what the owner had set, and nobody is told".to_owned());
+        let may_be_in_doubt = self.is_unsure || self.owner_acted_at.is_some();
+        self.holds(!self.told || may_be_in_doubt, || "a person is told, and nothing is in doubt".to_owned());
         self.holds(max == self.max || self.told, || "MaxSize stays raised".to_owned());
         self.holds(desired <= self.with_our_room || is_excused, || "one too many for ever".to_owned());
         self.holds(!doomed_stays || self.is_troubled, || "the doomed one has not left".to_owned());
@@ -259,6 +298,8 @@ impl History {
         self.is_raised |= answer.is_ok() && matches!(call, Call::SetDesired(_));
         if let Call::TerminateMember { n, decrement } = call {
             if self.truth.desired < before.desired {
+                self.lowered_from = Some(before.desired);
+                self.takes_from_the_owner(before.desired);
                 self.with_our_room = self.with_our_room.min(self.truth.wish.max(self.truth.desired));
             }
             if self.truth.serving() < before.serving() {
@@ -266,6 +307,17 @@ impl History {
             }
         }
         answer
+    }
+
+    /// The owner has set desired between our look and our call; or what he set is by chance what we made of it (hole 5d).
+    fn takes_from_the_owner(&mut self, desired: u32) {
+        let row = self.row.as_ref().and_then(|row| row.journal.original.as_ref());
+        let is_by_chance = row.is_some_and(|original| desired == original.desired + 1);
+        let is_raced = self.owner_acted_at.is_some_and(|tick| self.now - tick <= QUIET);
+        if self.is_absorbed && (is_by_chance || is_raced) {
+            self.truth.wish = self.truth.wish.min(self.truth.desired);
+            self.is_raced |= !is_by_chance;
+        }
     }
 
     /// An absolute number undoes what the owner has asked for since our look.
@@ -283,6 +335,7 @@ impl History {
                 let is_by_chance = self.owner_acted && desired + 1 == to;
                 self.holds(is_raced || is_by_chance, || format!("desired {to} undoes what the owner asked for"));
                 (self.truth.wish, self.with_our_room, self.owner_acted) = (to - 1, to - 1, true);
+                self.is_absorbed = false;
             }
             _ => {}
         }

@@ -42,6 +42,7 @@ impl History {
         let mut visit = std::mem::take(&mut self.visits[who]);
         if visit.journal.is_some() && self.now > visit.since + LIFE {
             visit = Visit::default(); // its Lambda was killed
+            self.is_unsure = true;
         }
         let came = match (visit.doing.take(), visit.settles.take()) {
             _ if visit.journal.is_none() => self.begins(&mut visit, who, step.fate),
@@ -59,6 +60,7 @@ impl History {
     }
 
     fn stores(&mut self, visit: &mut Visit, fate: Fate) -> bool {
+        self.is_unsure |= fate != Fate::Done;
         let Some(row) = self.row.as_mut() else { return false };
         let Some(journal) = &visit.journal else { return false };
         if row.revision != visit.revision {
@@ -132,7 +134,8 @@ impl History {
                 return Came::On;
             }
             Answer::Done => {
-                journal.acknowledge_answer(action, before);
+                let lowered = self.lowered_from.map(|from| Decremented { from, to: from - 1 });
+                journal.acknowledge_answer(action, before, lowered);
                 (action.removes().is_none(), false)
             }
             Answer::Refused => {
