@@ -125,7 +125,9 @@ impl Recovery for AnswerRecovery {
         let autoscaling = &visit.clients.autoscaling;
         match action {
             Action::Release(id) | Action::TerminateExtra(id) => {
-                groups::terminate(autoscaling, id, Desired::Decrement).await.map(|lowered| self.lowered.set(lowered))
+                groups::terminate(autoscaling, id, Desired::Decrement)
+                    .await
+                    .map(|lowered| self.lowered.set(lowered))
             }
             Action::RestoreMaxSize(to) => groups::set_max(autoscaling, &self.name, *to).await,
         }

@@ -281,7 +281,12 @@ impl Journal {
             az_rebalance_suspended: group.suspended.contains(AZ_REBALANCE),
             serving: group.in_service(),
             // One that is still starting has to serve like one that came later.
-            members: group.members.iter().filter(|m| m.state != MemberState::Pending).map(|m| m.id.clone()).collect(),
+            members: group
+                .members
+                .iter()
+                .filter(|m| m.state != MemberState::Pending)
+                .map(|m| m.id.clone())
+                .collect(),
         });
         self.note_raise(Raise::Asked);
     }

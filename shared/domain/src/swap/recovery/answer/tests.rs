@@ -160,3 +160,14 @@ fn a_refusal_of_the_first_call_alone_proves_that_nothing_has_left() {
     second.retract_answer(&release, &asked);
     assert!(second.desired_settled);
 }
+
+#[test]
+fn a_look_that_is_older_than_max_size_lowers_nothing() {
+    // The owner asked for one more in the moment of the call, which cut desired to his MaxSize: our one is out of it.
+    let mut restored = journal();
+    let all = vec![member(1), member(LATER), member(8)];
+    assert!(next(&restored, &seen(3, 3, all.clone())).action().is_some());
+    restored.foresee_answer(&Action::RestoreMaxSize(2), at(20));
+    restored.acknowledge_answer(&Action::RestoreMaxSize(2), &journal(), None);
+    assert!(next(&restored, &seen(3, 3, all)).action().is_none());
+}

@@ -85,7 +85,9 @@ impl History {
         self.note(|it| format!("{:?} fails, is repeated: {}", it.execution.at, step.retries));
         let caught = match self.execution.at {
             At::Answer | At::Restore => return self.is_refused_or_stuck(step),
-            At::Replace | At::RaiseMax | At::SetDesired | At::WriteRaise { .. } if step.retries => At::Replace,
+            At::Replace | At::RaiseMax | At::SetDesired | At::WriteRaise { .. } if step.retries => {
+                At::Replace
+            }
             at if step.retries => at,
             At::Replace | At::RaiseMax | At::SetDesired | At::WriteRaise { .. } => At::Leave,
             At::WaitForReplacement | At::Release | At::Leave => At::Restore,
@@ -131,7 +133,8 @@ impl History {
     }
 
     pub(super) fn phase(&mut self, step: Step) {
-        let is_in_replace = matches!(self.execution.at, At::RaiseMax | At::SetDesired | At::WriteRaise { .. });
+        let is_in_replace =
+            matches!(self.execution.at, At::RaiseMax | At::SetDesired | At::WriteRaise { .. });
         if is_in_replace && self.now > self.execution.since + LIFE {
             self.is_unsure = true;
             return self.fails(step); // its Lambda was killed
@@ -174,7 +177,8 @@ impl History {
 
     fn replaces(&mut self, step: Step) {
         let seen = self.look(step.ages);
-        (self.execution.seen, self.execution.seen_max, self.execution.since) = (seen.basis, seen.group.max, self.now);
+        (self.execution.seen, self.execution.seen_max, self.execution.since) =
+            (seen.basis, seen.group.max, self.now);
         let Some(stored) = self.row.as_ref().map(|row| row.journal.clone()) else { return };
         self.execution.is_again = stored.original.is_some();
         let mut journal = stored;
@@ -259,7 +263,9 @@ impl History {
         match stays.then(|| self.calls(call, step)) {
             None => self.execution.at = At::Restore,
             // By its group, which is refused where it is leaving: that is its end, too.
-            Some(Some(is_refused)) if !is_refused || step.fate != Fate::Refused => self.execution.at = At::Restore,
+            Some(Some(is_refused)) if !is_refused || step.fate != Fate::Refused => {
+                self.execution.at = At::Restore
+            }
             Some(Some(_)) => self.fails(step),
             Some(None) => {}
         }

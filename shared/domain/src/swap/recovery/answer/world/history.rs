@@ -281,7 +281,9 @@ impl History {
         let is_excused = self.told || !self.is_raised || (self.owner_acted && self.is_by_chance);
         let doomed_stays = self.truth.member(DOOMED).is_some_and(|member| member.stays() && member.alive);
         let is_told = self.told || !self.is_raced || self.is_unsure;
-        self.holds(is_told, || "desired was lowered from what the owner had set, and nobody is told".to_owned());
+        self.holds(is_told, || {
+            "desired was lowered from what the owner had set, and nobody is told".to_owned()
+        });
         let may_be_in_doubt = self.is_unsure || self.owner_acted_at.is_some();
         self.holds(!self.told || may_be_in_doubt, || "a person is told, and nothing is in doubt".to_owned());
         self.holds(max == self.max || self.told, || "MaxSize stays raised".to_owned());
@@ -333,7 +335,9 @@ impl History {
             Call::SetDesired(to) if to <= max && to != wish + 1 => {
                 // What he asked for, and our one with it, may be what desired was (hole 5d).
                 let is_by_chance = self.owner_acted && desired + 1 == to;
-                self.holds(is_raced || is_by_chance, || format!("desired {to} undoes what the owner asked for"));
+                self.holds(is_raced || is_by_chance, || {
+                    format!("desired {to} undoes what the owner asked for")
+                });
                 (self.truth.wish, self.with_our_room, self.owner_acted) = (to - 1, to - 1, true);
                 self.is_absorbed = false;
             }
@@ -348,7 +352,10 @@ impl History {
         let wanted = basis.wish.min(self.truth.wish).min(basis.serving).min(original.serving);
         let raise = row.and_then(|journal| journal.kind.answer()).map(|answer| answer.raise);
         // Its replacement can't come first: it was refused, or nobody knows whose the one beyond is.
-        let goes_at_once = !decrement && (self.execution.has_failed || self.owner_acted || !matches!(raise, Some(Raise::Made | Raise::MadeAgain)));
+        let goes_at_once = !decrement
+            && (self.execution.has_failed
+                || self.owner_acted
+                || !matches!(raise, Some(Raise::Made | Raise::MadeAgain)));
         let is_excused = n == DOOMED && (self.is_time_up() || goes_at_once);
         let would_serve = self.truth.serving() + self.truth.lost - basis.lost;
         self.holds(is_excused || would_serve >= wanted, || {
@@ -358,7 +365,8 @@ impl History {
 
     pub(super) fn call(&mut self, call: Call, step: Step, basis: Basis) -> Answer {
         let heard = |answer: Result<(), Refused>| if answer.is_ok() { Answer::Done } else { Answer::Refused };
-        let unheard = |call: Call| if call.is_repeated_by_the_sdk() { Answer::Again } else { Answer::Nothing };
+        let unheard =
+            |call: Call| if call.is_repeated_by_the_sdk() { Answer::Again } else { Answer::Nothing };
         let answer = match step.fate {
             Fate::Done | Fate::CutAfter => heard(self.carry_out(call, basis)),
             Fate::AnswerLost => {

@@ -108,7 +108,8 @@ impl History {
                 // Release leaves it to Restore to close the answer.
                 if self.execution.died_at.is_some() || self.is_at(At::Restore) {
                     let original = journal.original.as_ref();
-                    self.is_by_chance = original.is_some_and(|original| seen.group.desired <= original.desired);
+                    self.is_by_chance =
+                        original.is_some_and(|original| seen.group.desired <= original.desired);
                     self.told = doubt(journal, &observed).is_some();
                     self.close(end);
                 }
