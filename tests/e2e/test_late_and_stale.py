@@ -216,7 +216,7 @@ def test_a_lowering_of_desired_that_has_no_answer_is_made_once(aws, answering):
 
 def test_an_answer_ends_whole_whatever_lags(aws, answering):
     """The description lags behind the raise of desired, or behind the lowering."""
-    lags = {lag: "TerminateInstanceInAutoScalingGroup" for lag in LAGS} | {"everything, raised": "SetDesiredCapacity"}
+    lags = dict.fromkeys(LAGS, "TerminateInstanceInAutoScalingGroup") | {"everything, raised": "SetDesiredCapacity"}
     webs = {lag: answering() for lag in lags}
     for lag, web in webs.items():
         aws.control.stale(web.name, *LAGS[lag.split(",")[0]], after=lags[lag], reads=3)

@@ -7,6 +7,7 @@
 
 mod execution;
 mod history;
+mod oracles;
 mod recoverer;
 mod tests;
 

@@ -26,7 +26,7 @@ proptest! {
 
     /// Whatever happens, in whatever order: capacity holds, the answer has an end, nothing of ours is left.
     #[test]
-    fn no_history_breaks_a_swap_s_answer(notice in notices(), tape in prop::collection::vec(any::<u32>(), 5..60)) {
+    fn no_history_breaks_an_answer(notice in notices(), tape in prop::collection::vec(any::<u32>(), 5..60)) {
         let events = || tape.iter().copied().map(Timed::from);
         if History::new(notice).play(events()).is_err() {
             let told = History::new(notice).verbose();
