@@ -63,7 +63,7 @@ def _live(day):
         for pool in day.clear_pools():
             _poison_by_drill(day.aws, *pool)
     day.refused("POOL_POISONED")
-    day.hour("+15 d", "the poison has ended, the loop brings the group back")
+    day.hour("+15 d", "the poison has ended, and a person names the group to the loop, which had put it off for an hour")
     day.aws.clear_pools()
     day.loop(by_name=True)
     return _report(day)
@@ -75,7 +75,7 @@ class Day:
     def __init__(self, aws, group):
         self.aws, self.group, self.started = aws, group, time.time()
         self.now, self.executions, self.answers, self.shares, self.problems = "", [], [], [], []
-        self.shown = len(aws.control.history(group.name)) - 1
+        self.shown, self.last = len(aws.control.history(group.name)) - 1, ""
 
     def hour(self, now, what):
         self.now = now
@@ -174,7 +174,10 @@ class Day:
     def _show(self):
         samples = self.samples
         for sample in samples[self.shown + 1 :]:
-            say(f"         {max(sample['t'] - self.started, 0):6.2f} s  {_members(sample)}  {_numbers(sample)}")
+            text = f"{_members(sample)}  {_numbers(sample)}"
+            if text != self.last:  # A suspended process, say, is not shown.
+                say(f"         {max(sample['t'] - self.started, 0):6.2f} s  {text}")
+            self.last = text
         self.shown = len(samples) - 1
 
     def _remember(self):
