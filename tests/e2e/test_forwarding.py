@@ -201,7 +201,7 @@ def test_a_region_without_account_yaml_is_named_in_the_plan_and_its_notices_are_
         blind = plan()
         assert blind["gate"] == "blind" and "it has no rule spot-optimizer-notices" in blind["skipped"][0]["detail"]
         (doomed,) = members()
-        aws.control.instance(doomed, set={"InstanceLifecycle": "spot"})
+        aws.control.instance(doomed, region=ELSEWHERE, set={"InstanceLifecycle": "spot"})
         aws.control.clear_calls()
         interrupt(aws, doomed, ELSEWHERE)
         interrupt(aws, "i-0fedcba9876543210")  # At home, and later: once it is handled, the other would have been.

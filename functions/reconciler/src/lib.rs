@@ -102,6 +102,14 @@ struct Unfinished {
     executions: Vec<ExecutionArn>,
 }
 
+/// A swap that the reconciler has ended.
+struct SwapEnd {
+    end: End,
+    remarks: Vec<String>,
+    /// No other was launched ahead.
+    is_last: bool,
+}
+
 enum LeaseState {
     Running,
     TooEarly,
@@ -216,32 +224,52 @@ impl Reconciler {
             self.prove(&execution, held, journal).await?;
         }
         let lease = self.swaps.take_over(&held.lease).await?;
+        let mut told = Vec::new();
+        // The swaps behind the first one were launched ahead, and have touched nothing.
+        while let Some(ended) = self.end_one(&execution, held, &lease, &settings, now).await? {
+            told.extend(ended.remarks);
+            if ended.is_last {
+                return Ok(LeaseState::Ended(ended.end, told));
+            }
+        }
+        Ok(LeaseState::Waiting)
+    }
+
+    /// Ends the swap that the row tells of, or lets the lease go if it tells of none; `None` if the swap waits for AWS.
+    async fn end_one(
+        &self,
+        execution: &Execution,
+        held: &Held,
+        lease: &Lease,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Option<SwapEnd>, ReconcileFailure> {
         // Another run may have continued since all rows were read.
         let gone_on = || SwapsError::LeaseLost { on: lease.on.clone() };
-        let mut journal = self.swaps.read(&lease).await?.ok_or_else(gone_on)?.journal;
+        let mut journal = self.swaps.read(lease).await?.ok_or_else(gone_on)?.journal;
         if let Some(journal) = &journal {
             spans::note_swap(&journal.swap_id);
         }
         // The recovery carries out the journal that was just read.
         let own = (&self.stack.account_id, &self.stack.region);
-        if journal.as_ref().is_some_and(|journal| !execution.vouches_for(&lease, journal, own)) {
+        if journal.as_ref().is_some_and(|journal| !execution.vouches_for(lease, journal, own)) {
             return Err(gone_on().into());
         }
         let (end, launched, remarks, doubt) = match &mut journal {
             None => (End::Undone, None, Vec::new(), None),
-            Some(journal) => match self.recover(&lease, &settings, journal).await? {
+            Some(journal) => match self.recover(lease, settings, journal).await? {
                 // The next run ends the swap. This run's error alerts an operator.
                 Progress::Waiting(why)
                     if held.journal.as_ref().is_some_and(|was| was.kind.kept() != journal.kind.kept()) =>
                 {
                     return Err(ReconcileFailure::Kept(why));
                 }
-                Progress::Waiting(why) if is_overdue(life, &settings, now) => {
+                Progress::Waiting(why) if is_overdue(execution.life, settings, now) => {
                     return Err(ReconcileFailure::Overdue(why));
                 }
                 Progress::Waiting(why) => {
                     tracing::warn!("waiting: {why}");
-                    return Ok(LeaseState::Waiting);
+                    return Ok(None);
                 }
                 Progress::Ended(Ended { end, newcomer, pool, remarks, doubt }) => {
                     (end, newcomer.zip(pool), remarks, doubt)
@@ -254,18 +282,19 @@ impl Reconciler {
         let summary = told.collect::<Vec<_>>().join("; ");
         match &journal {
             Some(journal) => {
-                self.swaps.close(&lease, journal, end, Release::LetGo { summary: &summary }).await?;
+                self.swaps.close(lease, journal, end, Release::LetGo { summary: &summary }).await?;
             }
-            None => self.swaps.let_go(&lease, &summary).await?,
+            None => self.swaps.let_go(lease, &summary).await?,
         }
-        if let Err(error) = self.swaps.keep_pools(&lease, &launched.into_iter().collect()).await {
+        if let Err(error) = self.swaps.keep_pools(lease, &launched.into_iter().collect()).await {
             tracing::warn!("the pool of its newcomer is not kept: {error}");
         }
         // The swap has ended. This run's error alerts an operator, who alone knows whose the capacity is.
         if let Some(doubt) = doubt {
             return Err(ReconcileFailure::InDoubt(doubt));
         }
-        Ok(LeaseState::Ended(end, remarks))
+        let is_last = journal.is_none_or(|journal| journal.ahead.is_empty());
+        Ok(Some(SwapEnd { end, remarks, is_last }))
     }
 
     /// Proves by Step Functions' record that a swap of ours can have written the row. A caller who can write

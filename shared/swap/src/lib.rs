@@ -8,6 +8,7 @@
 
 pub mod attempts;
 pub mod before_launch;
+pub mod entry;
 pub mod error;
 pub mod group;
 pub mod machine;
