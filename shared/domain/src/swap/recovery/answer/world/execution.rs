@@ -250,7 +250,7 @@ impl History {
                     false if has_to_wait(&journal, &observed) => At::WaitForReplacement,
                     false => At::Leave,
                 };
-                self.execution.journal = Some(journal);
+                self.execution.journal = Some(*journal);
             }
         }
     }
@@ -264,7 +264,7 @@ impl History {
             None => self.execution.at = At::Restore,
             // By its group, which is refused where it is leaving: that is its end, too.
             Some(Some(is_refused)) if !is_refused || step.fate != Fate::Refused => {
-                self.execution.at = At::Restore
+                self.execution.at = At::Restore;
             }
             Some(Some(_)) => self.fails(step),
             Some(None) => {}

@@ -26,10 +26,15 @@ pub(super) enum Came {
     /// The visit goes on.
     On,
     /// The visit is over, with the journal as it leaves it; `None` if it failed.
-    ToAnEnd(Option<Journal>),
+    ToAnEnd(Option<Box<Journal>>),
 }
 
 impl Visit {
+    /// The visit is over, and nothing went wrong.
+    fn ends(&self) -> Came {
+        Came::ToAnEnd(self.journal.clone().map(Box::new))
+    }
+
     pub(super) fn is_about_to(&self, what: fn(&Action) -> bool) -> bool {
         self.settles.is_none() && self.doing.as_ref().is_some_and(|(action, _)| what(action))
     }
@@ -99,7 +104,7 @@ impl History {
         let decision = next(journal, &observed);
         self.note(|_| format!("recovery: {decision:?}"));
         match decision {
-            Decision::Wait(_) => Came::ToAnEnd(visit.journal.clone()),
+            Decision::Wait(_) => visit.ends(),
             Decision::Done(end) => {
                 if !self.stores(visit, step.fate) {
                     return FAILED;
@@ -113,7 +118,7 @@ impl History {
                     self.told = doubt(journal, &observed).is_some();
                     self.close(end);
                 }
-                Came::ToAnEnd(visit.journal.clone())
+                visit.ends()
             }
             Decision::Do(action) => {
                 visit.before = Some(journal.clone());
@@ -152,11 +157,11 @@ impl History {
             visit.settles = Some(has_failed);
             return Came::On;
         }
-        if has_failed { FAILED } else { Came::ToAnEnd(visit.journal.clone()) }
+        if has_failed { FAILED } else { visit.ends() }
     }
 
     fn settles(&mut self, visit: &mut Visit, has_failed: bool, fate: Fate) -> Came {
-        if self.stores(visit, fate) && !has_failed { Came::ToAnEnd(visit.journal.clone()) } else { FAILED }
+        if self.stores(visit, fate) && !has_failed { visit.ends() } else { FAILED }
     }
 }
 
