@@ -170,7 +170,7 @@ fn a_lowering_that_was_refused_is_made_later() {
 fn what_the_owner_sets_in_the_moment_of_the_release_is_told() {
     let mut told = Told::of(false, false);
     told.until_release().0.event(Event::OwnerSets(5), 0);
-    told.goes_on();
+    told.goes_on().goes_on(); // The call, and the write of what its answer tells.
     assert_eq!((told.0.truth.desired, told.0.truth.wish), (4, 4), "AWS has taken one off what he set");
     told.rests().passes(QUIET);
     for _ in 0..6 {
