@@ -10,6 +10,7 @@ import time
 
 import demo_governance
 import demo_kubernetes
+import demo_loop
 from local_aws import build, deploy, servers
 from local_aws.control import CapacityWatcher
 from local_aws.progress import BLUE, BOLD, DIM, GREEN, RED, YELLOW, paint, say, step, table
@@ -50,7 +51,7 @@ def demo(aws, began):
         execution = show_timeline(aws, arn, capacity, started)
     seconds = time.time() - started
     failed = report(aws, group, execution, capacity, seconds, time.monotonic() - began)
-    return failed or demo_governance.tell(aws) or demo_kubernetes.tell(aws)
+    return failed or demo_loop.tell(aws) or demo_governance.tell(aws) or demo_kubernetes.tell(aws)
 
 
 def prepare(aws):

@@ -183,20 +183,39 @@ def test_a_node_is_not_swapped_where_the_gate_is_blind(aws, nodes):
     node.assert_never_leased()
 
 
-def test_a_region_without_account_yaml_is_named_in_the_plan(aws):
+def test_a_region_without_account_yaml_is_named_in_the_plan_and_its_notices_are_not_heard(aws):
     ec2, autoscaling, name = client(aws, "ec2", ELSEWHERE), client(aws, "autoscaling", ELSEWHERE), f"web-{uuid.uuid4().hex[:8]}"
     image = next(i["ImageId"] for i in ec2.describe_images(Owners=["amazon"])["Images"] if i.get("Platform") != "windows")
     ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={"ImageId": image, "InstanceType": "m5.large"})
     autoscaling.create_auto_scaling_group(
         AutoScalingGroupName=name, MinSize=0, MaxSize=2, DesiredCapacity=1, AvailabilityZones=[f"{ELSEWHERE}a"],
         LaunchTemplate={"LaunchTemplateName": name, "Version": "$Latest"},
+        Tags=[{"Key": "spot-optimizer:enabled", "Value": "true", "PropagateAtLaunch": False}],
     )  # fmt: skip
+    members = lambda: [  # noqa: E731
+        i["InstanceId"] for i in autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"][0]["Instances"]
+    ]
     try:
         plan = lambda: aws.swap(name, region=ELSEWHERE, dry_run=True)["output"]  # noqa: E731
         wait_for(lambda: plan()["skipped"])
         blind = plan()
         assert blind["gate"] == "blind" and "it has no rule spot-optimizer-notices" in blind["skipped"][0]["detail"]
+        (doomed,) = members()
+        aws.control.instance(doomed, region=ELSEWHERE, set={"InstanceLifecycle": "spot"})
+        aws.control.clear_calls()
+        interrupt(aws, doomed, ELSEWHERE)
+        interrupt(aws, "i-0fedcba9876543210")  # At home, and later: once it is handled, the other would have been.
+        wait_for(lambda: asked_for(aws, "i-0fedcba9876543210"))
+        assert members() == [doomed] and not aws.control.calls(action="StartExecution")
         with deployed(aws, aws, ELSEWHERE):
             assert "gate" not in plan()
+            interrupt(aws, doomed, ELSEWHERE)
+            wait_for(lambda: doomed not in members() and len(members()) == 1)
+            wait_for(lambda: not _leased(aws, name))
     finally:
         autoscaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+
+
+def _leased(aws, name):
+    rows = aws.table("SwapsTableName").scan(ConsistentRead=True)["Items"]
+    return [row for row in rows if name in row["target"] and "lease_owner" in row]

@@ -150,6 +150,82 @@ def test_a_launch_that_lands_after_the_next_attempt_leaves_one_newcomer(aws, qui
         assert_whole(web)
 
 
+# -- the answer to an interruption ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def answering(quiet, scene):
+    """`answering()` makes an enrolled group at its MaxSize, whose first member is a Spot instance that gets its notice."""
+
+    def make():
+        web = scene(size=2, minimum=2, maximum=2, tags={"spot-optimizer:enabled": "true"})
+        web.aws.control.instance(web.old[0], set={"InstanceLifecycle": "spot"})
+        return web
+
+    return make
+
+
+def interrupt(*webs):
+    """Brings each group's first member its two-minute notice."""
+    for web in webs:
+        answer, error = web.aws.invoke("InterruptionResponderFunctionName", web.aws.drill_event(web.old[0], source="aws.ec2"))
+        assert error is None, error
+        web.arn = answer["execution_arn"]
+
+
+def assert_answered(web):
+    """The interrupted one is replaced, as many serve as before all the while, and nothing of ours is left."""
+    execution = web.end()
+    assert execution["status"] == "SUCCEEDED", (execution.get("error"), execution.get("cause"))
+    wait_for(lambda: [i["LifecycleState"] for i in web.group.describe()["Instances"]] == ["InService"] * 2)
+    after = web.group.describe()
+    assert (after["DesiredCapacity"], after["MaxSize"]) == (2, 2) and web.old[0] not in web.group.instance_ids
+    assert web.capacity.lowest >= 2 and web.capacity.highest_desired == 3 and not web.leased()
+    return execution["output"]
+
+
+def test_a_raise_of_desired_that_lands_after_its_repetition_leaves_nothing_raised(aws, settings, answering):
+    """The first try has no answer, and lands once the replacement of the second one serves: it says how many, not how many
+    more, and changes nothing as long as our one is in desired."""
+    settings(launch_visible_after_seconds=2 * QUIET)
+    webs = {call: answering() for call in ("UpdateAutoScalingGroup", "SetDesiredCapacity")}
+    for call, web in webs.items():
+        aws.control.fault(call, kind="late", match=of(web), times=1)
+    interrupt(*webs.values())
+    for web in webs.values():
+        wait_for(lambda web=web: [i["LifecycleState"] for i in web.group.describe()["Instances"]].count("InService") == 3)
+    assert [c["status"] for c in aws.control.land()] == [200, 200]
+    for call, web in webs.items():
+        assert assert_answered(web)["outcome"] == "REPLACED", call
+
+
+def test_a_lowering_of_desired_that_has_no_answer_is_made_once(aws, answering):
+    """It lands late; or never, and is made again after the quiet period."""
+    webs = {row: answering() for row in ("late", "never")}
+    for row, web in webs.items():
+        kind = {"kind": "late"} if row == "late" else {"kind": "error", "status": 500, "times": 1}
+        web.fault = aws.control.fault("TerminateInstanceInAutoScalingGroup", match={"InstanceId": web.old[0]}, **kind)
+    interrupt(*webs.values())
+    for web in webs.values():
+        hit(aws, web.fault)
+        web.reach("PauseForRestore")
+    assert [c["status"] for c in aws.control.land()] == [200]
+    for row, web in webs.items():
+        assert assert_answered(web)["outcome"] == "REPLACED", row
+
+
+def test_an_answer_ends_whole_whatever_lags(aws, answering):
+    """The description lags behind the raise of desired, or behind the lowering."""
+    lags = dict.fromkeys(LAGS, "TerminateInstanceInAutoScalingGroup") | {"everything, raised": "SetDesiredCapacity"}
+    webs = {lag: answering() for lag in lags}
+    for lag, web in webs.items():
+        aws.control.stale(web.name, *LAGS[lag.split(",")[0]], after=lags[lag], reads=3)
+    interrupt(*webs.values())
+    for lag, web in webs.items():
+        assert assert_answered(web)["outcome"] == "REPLACED", lag
+        assert aws.control.stale_answers(web.name) > 0, lag
+
+
 # -- a call lands twice ------------------------------------------------------------------------------------------------
 
 TWICE = [

@@ -1,11 +1,12 @@
 """The answers to interruptions: a member of an enrolled group leaves in time, and as many serve as before."""
 
+import datetime
 import json
 
 import pytest
 
 import notices
-from local_aws.stack import REBALANCE
+from local_aws.stack import INTERRUPTION, REBALANCE
 from notices import ENROLLED, answered
 from scene import SIZES, is_change, wait_for, wait_for_look
 
@@ -56,6 +57,8 @@ def test_a_replacement_comes_first_and_a_notice_that_comes_twice_is_answered_onc
     assert answer["served_at_least"] == 2 and "reason" not in answer
     states = {m["lifecycle_state"] for sample in web.capacity.samples for m in sample["members"] if m["instance_id"] == web.doomed}
     assert "Terminating:Wait" in states, "its hook runs"
+    health = aws.client("elbv2").describe_target_health(TargetGroupArn=web.group.target_group)["TargetHealthDescriptions"]
+    assert sorted(t["Target"]["Id"] for t in health if t["TargetHealth"]["State"] == "healthy") == sorted(web.group.instance_ids)
     assert_restored(web)
     assert web.capacity.lowest >= 2 and web.capacity.highest_desired == 3
     wait_for(lambda: any("Interruption Answered" in json.dumps(told) for told in inbox()))
@@ -106,6 +109,41 @@ def test_two_notices_in_one_group_are_both_answered_and_one_of_them_at_once(aws,
     aws.control.timing(group_launch=0.2)
     assert answered(web, first)["outcome"] == "REPLACED"
     assert_restored(web)
+
+
+def test_a_replacement_that_dies_at_the_last_moment_is_waited_for_anew(aws, enrolled):
+    web = enrolled()
+    aws.control.timing(group_launch=600, replace=0.2)
+    web.arn = hear(web)["execution_arn"]
+    web.reach("PauseForReplacement")
+    held = aws.control.fault("GetItem", kind="hold", match={"Key": web.name})  # Release reads the row before it looks.
+    aws.control.timing(group_launch=0.2)
+    wait_for(lambda: next(f["hits"] for f in aws.control.faults() if f["id"] == held["id"]))
+    aws.control.timing(group_launch=600)
+    (replacement,) = set(web.group.instance_ids) - {*web.old}
+    aws.control.kill(replacement)
+    wait_for(lambda: replacement not in web.group.instance_ids)
+    aws.control.clear_faults()
+    web.reach_again("PauseForReplacement")
+    assert web.doomed in web.group.instance_ids and sizes(web)["DesiredCapacity"] == 3
+    aws.control.timing(group_launch=0.2)
+    answer = web.end()["output"]
+    assert (answer["outcome"], answer["served_at_least"]) == ("REPLACED", 2) and "Leave" not in web.states()
+    assert_restored(web)
+    assert web.capacity.lowest >= 2
+
+
+def test_a_notice_that_comes_late_is_answered_as_far_as_there_is_time(aws, enrolled):
+    ago = lambda seconds: (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: E731
+    hurried, over, gone = enrolled(), enrolled(), enrolled()
+    gone.aws.client("ec2").terminate_instances(InstanceIds=[gone.doomed])
+    answer = answered(hurried, hear(hurried, None, INTERRUPTION, ago(85)))
+    assert (answer["outcome"], answer["reason"]) == ("RELEASED", "NO_TIME")
+    late = [hear(over, None, INTERRUPTION, ago(130)), hear(gone)]
+    assert [(a["outcome"], a["reason"]) for a in late] == [("IGNORED", "TOO_LATE"), ("IGNORED", "INSTANCE_GONE")]
+    assert_restored(hurried)
+    assert hurried.capacity.highest_desired == 2
+    over.assert_untouched()
 
 
 def test_a_policy_that_scales_out_meanwhile_keeps_what_it_asked_for(aws, enrolled):

@@ -18,7 +18,7 @@ from ministack.services import eventbridge, sns, stepfunctions
 from ministack.services.cloudformation import changesets, engine, handlers, stacks
 
 from . import buses
-from .paths import GIVE_UP, GIVEN_UP
+from .paths import GIVE_UP, GIVEN_UP, NAMES_RETURN
 from .shapes import Shape
 
 LOG = logging.getLogger("events")
@@ -31,6 +31,7 @@ def install() -> None:
     _judge_conditions_as_aws_does()
     _resolve_values_in_conditions()
     _give_up_on_request()
+    _let_names_return()
     buses.install()
     _take_events_of_played_services()
     deliver = eventbridge._dispatch_to_sns
@@ -64,6 +65,22 @@ def _give_up_on_request():
         return invocation.result()
 
     stepfunctions._call_lambda = invoked
+
+
+def _let_names_return():
+    """Step Functions API, StartExecution: a name is free again 90 days after its execution has ended. While the file
+    `NAMES_RETURN` is there, it is at once: a day of the loop, which names its executions by the quarter of an hour, fits into a
+    minute."""
+    NAMES_RETURN.unlink(missing_ok=True)  # Of a MiniStack that was killed.
+    start = stepfunctions._start_execution
+
+    def started(data: Shape):
+        arn = f"{data.get('stateMachineArn', '')}:{data.get('name')}".replace(":stateMachine:", ":execution:", 1)
+        if NAMES_RETURN.exists() and stepfunctions._executions.get(arn, {}).get("status", "RUNNING") != "RUNNING":
+            del stepfunctions._executions[arn]
+        return start(data)
+
+    stepfunctions._start_execution = started
 
 
 def _take_events_of_played_services():

@@ -30,6 +30,7 @@ ALL_GRANTED = GRANTED / "complete"
 
 # In a home, MiniStack's working directory: the invocation that Step Functions are to give up; one file for each that runs on.
 GIVE_UP, GIVEN_UP = Path("give-up"), "given-up-*"
+NAMES_RETURN = Path("names-return")
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"

@@ -20,7 +20,7 @@ from . import build, deploy, servers
 from .control import CapacityWatcher, Control
 from .groups import Network, create_group
 from .kubernetes.cluster import Kubernetes
-from .paths import ACCOUNT, GIVE_UP, GIVEN_UP, REGION, Home, credentials
+from .paths import ACCOUNT, GIVE_UP, GIVEN_UP, NAMES_RETURN, REGION, Home, credentials
 from .progress import step
 from .shapes import Shape
 
@@ -183,6 +183,17 @@ class LocalAws:
     def given_up_ended(self, timeout: float = 60) -> None:
         """Returns once the invocations that were given up have ended."""
         _wait(lambda: not any(self.home.directory.glob(GIVEN_UP)), timeout, "what was given up still runs")
+
+    @contextlib.contextmanager
+    def names_return(self) -> Iterator[None]:
+        """Lets the name of an execution be used again once it has ended, as after 90 days: the loop gives its executions a name
+        for each quarter of an hour."""
+        told = self.home.directory / NAMES_RETURN
+        told.touch()
+        try:
+            yield
+        finally:
+            told.unlink(missing_ok=True)
 
     def _is_at_work(self, arn: str):
         """Returns True while a Lambda works. MiniStack writes the end of a task into the history of a stopped

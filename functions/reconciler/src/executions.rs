@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn that_of_an_answer_vouches_for_the_answer_for_its_own_instance() {
-        let answer = AnswerJournal { ends_at: Timestamp::UNIX_EPOCH, raise: Raise::Made };
+        let answer = AnswerJournal { raise: Raise::Made, ..AnswerJournal::new(Timestamp::UNIX_EPOCH) };
         let vouches = |input: &Value, kind: SwapKind| {
             believed(&failed_with(input), group(), &Journal { kind, ..journal(STARTED) })
         };

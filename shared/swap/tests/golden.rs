@@ -165,7 +165,7 @@ fn the_journal_of_an_answer_is_written_as_committed() {
         let journal = Journal {
             newcomer: None,
             retirement: Retirement::TerminateInGroup,
-            kind: SwapKind::Answer(AnswerJournal { ends_at, raise }),
+            kind: SwapKind::Answer(AnswerJournal { raise, ..AnswerJournal::new(ends_at) }),
             ..in_stage("answer", &current, stage)
         };
         assert_eq!(journal.contradiction(), None, "{}", stage.name());

@@ -28,7 +28,7 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
                                          absent, stay_pending?, kill?: {after_seconds, code, message},
                                          lifecycle_state? (once attached), target_health?: {state, reason}}
     DELETE /_local/newcomers
-    POST   /_local/instance             {instance_id, status?, spot_request?: its status code, state?: pending|running|…, kill?: {code, message},
+    POST   /_local/instance             {instance_id, region?, status?, spot_request?: its status code, state?: pending|running|…, kill?: {code, message},
                                          lifecycle_state?, health_status?,
                                          set?: {"Placement.Tenancy": "host", "UsageOperation": "RunInstances:0002", …}}
     POST   /_local/group                {name, set: {"Operator": {…}, "WarmPoolConfiguration": {…}}, refreshes?: [{…}]}
@@ -171,8 +171,9 @@ class Control:
         WORLD.newcomers = dict(DEFAULT_NEWCOMERS)
 
     def post_instance(self, told: Shape) -> None:
-        with WORLD.within(ec2.owner_of(told["instance_id"])):
-            instance = ec2.backend().get_instance(told["instance_id"])
+        region = told.get("region", "us-east-1")
+        with WORLD.within(ec2.owner_of(told["instance_id"], region)):
+            instance = ec2.backend(region).get_instance(told["instance_id"])
         if "status" in told:
             WORLD.status[instance.id] = told["status"]
         if "spot_request" in told:

@@ -16,7 +16,7 @@ use spot_domain::response::verdict::{
 };
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
 use spot_domain::swap::group::Group;
-use spot_domain::swap::journal::{AnswerJournal, Journal, Raise, Retirement, SwapKind};
+use spot_domain::swap::journal::{AnswerJournal, Journal, Retirement, SwapKind};
 use spot_domain::{ClusterName, ExecutionArn, GroupName};
 use spot_swap::error::StepError;
 use spot_swap::request;
@@ -152,7 +152,7 @@ async fn begin(
     // A repeated step finds the lease of its first try, and with it the moment that names the answer.
     let since = responder.swaps.read(&work.lease).await?.map_or(work.lease.since, |held| held.lease.since);
     work.lease.since = since;
-    let kind = SwapKind::Answer(AnswerJournal { ends_at: work.ends_at, raise: Raise::NotAsked });
+    let kind = SwapKind::Answer(AnswerJournal::new(work.ends_at));
     let mut journal = Journal::new(&work.instance_id, since, Retirement::TerminateInGroup, kind);
     if let Entered::Again(earlier) = responder.swaps.enter(&work.lease, &journal).await? {
         journal = earlier;

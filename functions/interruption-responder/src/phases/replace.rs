@@ -12,8 +12,8 @@ use spot_cloud::error::{CallError, Kind};
 use spot_cloud::tables::swaps::Entered;
 use spot_domain::response::verdict::{not_first, opted_out};
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
-use spot_domain::swap::group::{AZ_REBALANCE, Group};
-use spot_domain::swap::journal::{AnswerJournal, Journal, Original, Raise, Stage, SwapKind};
+use spot_domain::swap::group::Group;
+use spot_domain::swap::journal::{Journal, Raise};
 use spot_swap::error::StepError;
 use spot_swap::work::Next;
 
@@ -46,7 +46,8 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
             return Ok(Next::Undo);
         }
     }
-    let entered = responder.swaps.enter(&work.lease, record(&mut journal, &group)).await?;
+    journal.foresee_raise(&group, Timestamp::now());
+    let entered = responder.swaps.enter(&work.lease, &journal).await?;
     let is_again = matches!(entered, Entered::Again(_));
     if let Entered::Again(earlier) = entered {
         journal = earlier;
@@ -58,7 +59,7 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
     };
     // An earlier try has had its answer.
     match raise_of(&journal) {
-        Raise::Made => return Ok(Next::Proceed),
+        Raise::Made | Raise::MadeAgain => return Ok(Next::Proceed),
         Raise::Refused => return Ok(Next::Undo),
         Raise::NotAsked | Raise::Asked => {}
     }
@@ -73,15 +74,7 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
         Err(error) if error.is_refusal() && error.kind != Kind::Retry => Some(error),
         Err(error) => return Err(error.into()),
     };
-    // A refusal says nothing of the call of an earlier try.
-    let raise = match (&refused, is_again) {
-        (None, _) => Raise::Made,
-        (Some(_), false) => Raise::Refused,
-        (Some(_), true) => Raise::Asked,
-    };
-    if let Some(answer) = journal.kind.answer() {
-        journal.kind = SwapKind::Answer(AnswerJournal { raise, ..answer });
-    }
+    journal.acknowledge_raise(refused.is_some(), is_again);
     responder.swaps.revise(&work.lease, &mut journal).await?;
     work.journal = Some(journal);
     match refused {
@@ -107,23 +100,6 @@ async fn is_first(responder: &Responder, work: &Answering) -> Result<bool, StepE
     Ok(stored.is_none_or(|journal| journal.original.is_none()))
 }
 
-fn record<'a>(journal: &'a mut Journal, group: &Group) -> &'a Journal {
-    journal.stage = Stage::Attaching;
-    journal.changed_at = Some(Timestamp::now());
-    journal.max_raised_to = (group.desired >= group.max).then(|| group.desired + 1);
-    journal.original = Some(Original {
-        desired: group.desired,
-        max: group.max,
-        az_rebalance_suspended: group.suspended.contains(AZ_REBALANCE),
-        serving: group.in_service(),
-        members: group.members.iter().map(|member| member.id.clone()).collect(),
-    });
-    if let Some(answer) = journal.kind.answer() {
-        journal.kind = SwapKind::Answer(AnswerJournal { raise: Raise::Asked, ..answer });
-    }
-    journal
-}
-
 async fn raise(
     clients: &RegionClients,
     group: &Group,
@@ -131,7 +107,7 @@ async fn raise(
     desired: u32,
 ) -> Result<(), CallError> {
     if let Some(max) = max.filter(|max| *max > group.max) {
-        groups::set_max(&clients.autoscaling, &group.name, max).await?;
+        groups::raise_max(&clients.autoscaling, &group.name, max).await?;
     }
     groups::set_desired(&clients.autoscaling, &group.name, desired).await
 }

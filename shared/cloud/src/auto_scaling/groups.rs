@@ -183,6 +183,28 @@ pub async fn set_max(
         .map(drop)
 }
 
+/// Raises MaxSize for a while. As [`set_max`], but the SDK does not repeat the call: a try without an answer may land after
+/// MaxSize was given back, and the caller has to know that there was one.
+///
+/// # Errors
+/// The call fails.
+pub async fn raise_max(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+    max: u32,
+) -> Result<(), CallError> {
+    client
+        .update_auto_scaling_group()
+        .auto_scaling_group_name(name.as_str())
+        .max_size(i32::try_from(max).unwrap_or(i32::MAX))
+        .customize()
+        .config_override(asked_once())
+        .send()
+        .await
+        .map_err(failed("autoscaling:UpdateAutoScalingGroup"))
+        .map(drop)
+}
+
 /// Sets desired. The group launches what it then lacks.
 ///
 /// The SDK does not repeat the call, which says how many and not how many more: a late repetition would undo what a scaling

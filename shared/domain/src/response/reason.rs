@@ -43,7 +43,8 @@ codes! {
         TooLate = "TOO_LATE";
         /// `RELEASED`: the group is scaling, or is being refreshed.
         GroupBusy = "GROUP_BUSY";
-        /// `RELEASED`: too little time is left for a replacement. `REPLACED`: the replacement did not serve in time.
+        /// `RELEASED`: too little time is left for a replacement, or to know if desired was raised. `REPLACED`: the replacement
+        /// did not serve in time.
         NoTime = "NO_TIME";
         /// `RELEASED`: MaxSize or desired could not be raised; the detail has Auto Scaling's message.
         NoRoom = "NO_ROOM";

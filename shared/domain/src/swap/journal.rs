@@ -59,7 +59,7 @@ pub struct Original {
     /// The number of members that served. If it was fewer than desired (the owner keeps an unhealthy member,
     /// say), the swap can't ask for more.
     pub serving: u32,
-    /// The members of the group. An instance that is not among them came later.
+    /// The members of the group; for an answer, those that were not starting. An instance that is not among them came later.
     pub members: Vec<InstanceId>,
 }
 

@@ -11,6 +11,8 @@ pub mod answer;
 mod fate;
 pub mod group;
 pub mod lab;
+#[cfg(test)]
+mod truth;
 
 /// How a swap ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

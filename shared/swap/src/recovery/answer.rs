@@ -1,5 +1,6 @@
 //! The recovery of an answer to a two-minute notice. The answer itself ends by it, too.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,6 +11,7 @@ use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::tables::swaps::{Leased, SwapsError};
 use spot_domain::GroupArn;
 use spot_domain::ids::{GroupName, InstanceId};
+use spot_domain::swap::decrement::Decremented;
 use spot_domain::swap::group::{Group, Member};
 use spot_domain::swap::group_tags::Readiness;
 use spot_domain::swap::journal::Journal;
@@ -27,7 +29,7 @@ pub async fn recover_answer(visit: Visit<'_>, journal: &mut Journal) -> Result<P
     let is_answer = journal.kind.answer().is_some();
     match &visit.lease.on {
         Leased::Group { arn, name } if is_answer => {
-            let recovery = AnswerRecovery { arn: arn.clone(), name: name.clone() };
+            let recovery = AnswerRecovery { arn: arn.clone(), name: name.clone(), lowered: Cell::new(None) };
             drive(recovery, visit, journal).await
         }
         _ => Err(unproven(visit.lease, &format!("{} is no answer for a member of a group", journal.swap_id))),
@@ -102,6 +104,8 @@ async fn not_yet_ready(
 struct AnswerRecovery {
     arn: GroupArn,
     name: GroupName,
+    /// What the answer to the last call names of desired.
+    lowered: Cell<Option<Decremented>>,
 }
 
 impl Recovery for AnswerRecovery {
@@ -138,7 +142,9 @@ impl Recovery for AnswerRecovery {
         let autoscaling = &visit.clients.autoscaling;
         match action {
             Action::Release(id) | Action::TerminateExtra(id) => {
-                groups::terminate(autoscaling, id, Desired::Decrement).await.map(drop)
+                groups::terminate(autoscaling, id, Desired::Decrement)
+                    .await
+                    .map(|lowered| self.lowered.set(lowered))
             }
             Action::RestoreMaxSize(to) => groups::set_max(autoscaling, &self.name, *to).await,
         }
@@ -152,7 +158,7 @@ impl Recovery for AnswerRecovery {
         answer: Result<(), CallError>,
     ) -> After {
         let Err(error) = answer else {
-            journal.acknowledge_answer(&action, before);
+            journal.acknowledge_answer(&action, before, self.lowered.take());
             return if action.removes().is_some() {
                 After::NextVisit("desired capacity was lowered by one".to_owned())
             } else {

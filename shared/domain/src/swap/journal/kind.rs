@@ -30,6 +30,17 @@ pub struct AnswerJournal {
     pub ends_at: Timestamp,
     /// How far the raise of desired has come.
     pub raise: Raise,
+    /// Desired just before our call lowered it, if AWS has named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lowered_from: Option<u32>,
+}
+
+impl AnswerJournal {
+    /// Returns the part of an answer that has raised nothing yet.
+    #[must_use]
+    pub const fn new(ends_at: Timestamp) -> Self {
+        Self { ends_at, raise: Raise::NotAsked, lowered_from: None }
+    }
 }
 
 /// How far the raise of desired by one has come.
@@ -41,6 +52,9 @@ pub enum Raise {
     Asked,
     /// AWS has answered that desired is one higher.
     Made,
+    /// The same, of a try that was repeated: an earlier one had no answer, and may land yet. It says how many, not how many
+    /// more, so that it changes nothing as long as our one is in desired.
+    MadeAgain,
     /// AWS has refused the call, or the call to raise MaxSize before it.
     Refused,
 }

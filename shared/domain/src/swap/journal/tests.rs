@@ -89,7 +89,7 @@ fn what_was_launched_ahead_can_have_touched_nothing() {
     let next = Journal::new(&next, Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
     let with = |ahead: Vec<Journal>| Journal { ahead, ..own.clone() };
     assert_eq!(with(vec![next.clone()]).contradiction(), None);
-    let answer = SwapKind::Answer(AnswerJournal { ends_at: Timestamp::UNIX_EPOCH, raise: Raise::NotAsked });
+    let answer = SwapKind::Answer(AnswerJournal::new(Timestamp::UNIX_EPOCH));
     for forged in [
         with(vec![own.clone()]),
         with(vec![next.clone(), next.clone()]),
@@ -108,7 +108,7 @@ fn what_was_launched_ahead_can_have_touched_nothing() {
 fn an_answer_names_no_newcomer_and_knows_the_group_before_it_begins() {
     let (old, newcomer): (InstanceId, InstanceId) =
         ("i-0123456789abcdef0".parse().unwrap(), "i-0123456789abcdef1".parse().unwrap());
-    let kind = SwapKind::Answer(AnswerJournal { ends_at: Timestamp::UNIX_EPOCH, raise: Raise::NotAsked });
+    let kind = SwapKind::Answer(AnswerJournal::new(Timestamp::UNIX_EPOCH));
     let honest = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::TerminateInGroup, kind);
     assert_eq!(honest.contradiction(), None);
     let group = Original { desired: 1, max: 1, az_rebalance_suspended: false, serving: 1, members: vec![] };

@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Decision, End};
 use crate::ids::InstanceId;
-use crate::swap::group::{Group, Member, MemberState};
-use crate::swap::journal::{AnswerJournal, Journal, Original, Raise, Stage};
+use crate::swap::decrement::Decremented;
+use crate::swap::group::{AZ_REBALANCE, Group, Member, MemberState};
+use crate::swap::journal::{AnswerJournal, Journal, Original, Raise, Stage, SwapKind};
 
 /// The time before its end at which the doomed instance leaves, whatever serves by then: its hooks and target groups
 /// need the rest.
@@ -58,10 +59,13 @@ pub fn next(journal: &Journal, observed: &Observed) -> Decision<Action> {
     position.next()
 }
 
-/// Says what may be left in desired: nothing proves whose that is.
+/// Says what may be left in desired, and nothing proves whose that is; or what the owner has asked for, and our call lowered.
 #[must_use]
 pub fn doubt(journal: &Journal, observed: &Observed) -> Option<String> {
     let answer = Position::of(journal, observed)?;
+    if let Some(remark) = answer.lowered_another() {
+        return Some(remark);
+    }
     answer.is_in_doubt().then(|| {
         let max = journal.raised_max(answer.group.max).map(|_| format!(", and then set MaxSize back to {}", answer.original.max));
         format!(
@@ -85,6 +89,14 @@ pub fn is_replaced(journal: &Journal, observed: &Observed) -> bool {
 #[must_use]
 pub fn is_time_up(ends_at: Timestamp, now: Timestamp) -> bool {
     ends_at.duration_since(now) <= RELEASE_BEFORE_END
+}
+
+/// Says if the doomed instance, which was about to leave with decrement and did not, has to wait on: there is time, and our
+/// one is in desired, or does not show yet.
+#[must_use]
+pub fn has_to_wait(journal: &Journal, observed: &Observed) -> bool {
+    let is_time_left = |answer: &Position<'_>| !is_time_up(answer.answer.ends_at, observed.now);
+    Position::of(journal, observed).filter(is_time_left).is_some_and(|answer| answer.counts_on_ours())
 }
 
 struct Position<'a> {
@@ -116,10 +128,17 @@ impl<'a> Position<'a> {
         self.max_size().unwrap_or(Decision::Done(self.end()))
     }
 
+    /// MaxSize was raised, or may have been, and this description is older.
+    fn max_may_show_later(&self) -> bool {
+        let is_as_before = self.group.max == self.original.max;
+        self.journal.max_raised_to.is_some() && is_as_before && self.observed.calls_may_land
+    }
+
     /// Our one is in desired, and nobody else has changed it.
     fn holds_ours(&self) -> bool {
         !self.is_lowered()
             && self.is_proven()
+            && self.has_its_room()
             && self.group.desired == self.original.desired + 1
             && self.original.desired >= self.group.min
     }
@@ -128,10 +147,16 @@ impl<'a> Position<'a> {
     fn is_proven(&self) -> bool {
         let has_room_by_us = self.journal.max_raised_to == Some(self.group.max);
         match self.answer.raise {
-            Raise::Made => true,
+            Raise::Made | Raise::MadeAgain => true,
             Raise::Asked => has_room_by_us && self.group.desired > self.original.max,
             Raise::NotAsked | Raise::Refused => false,
         }
+    }
+
+    /// There is room for our one still. Once MaxSize is the owner's again, it has cut desired: a description that shows our
+    /// one is older.
+    fn has_its_room(&self) -> bool {
+        self.original.desired < self.original.max || self.journal.max_raised_to.is_some()
     }
 
     /// Our one has left desired, or may have. If the member that was to leave with it stays, the call never landed.
@@ -141,10 +166,28 @@ impl<'a> Position<'a> {
     }
 
     fn may_show_later(&self) -> bool {
-        !self.is_lowered() && matches!(self.answer.raise, Raise::Asked | Raise::Made)
+        !self.is_lowered() && self.may_be_raised()
+    }
+
+    const fn may_be_raised(&self) -> bool {
+        matches!(self.answer.raise, Raise::Asked | Raise::Made | Raise::MadeAgain)
+    }
+
+    /// A raise had no answer, and may land once our one has left desired: it would come back, and nothing would prove it ours.
+    const fn raise_may_land(&self) -> bool {
+        self.observed.calls_may_land && matches!(self.answer.raise, Raise::Asked | Raise::MadeAgain)
+    }
+
+    /// Nobody else has changed desired, as far as the description shows.
+    fn counts_on_ours(&self) -> bool {
+        let is_as_before = self.group.desired == self.original.desired;
+        self.holds_ours() || (is_as_before && self.observed.calls_may_land && self.may_show_later())
     }
 
     fn take_out(&self) -> Option<Decision<Action>> {
+        if self.raise_may_land() {
+            return Some(Decision::Wait("a raise of desired had no answer, and may land again"));
+        }
         let doomed = self.group.member(&self.journal.old).filter(|member| !is_leaving(member));
         if doomed.is_none() {
             return self.shed_extra();
@@ -192,15 +235,23 @@ impl<'a> Position<'a> {
         self.rest() >= self.original.desired.min(self.original.serving)
     }
 
+    /// Somebody else changed desired between the last look and our call.
+    fn lowered_another(&self) -> Option<String> {
+        let from = self.answer.lowered_from?;
+        Decremented { from, to: from.saturating_sub(1) }.remark(&self.journal.old, self.original.desired)
+    }
+
     /// Desired is higher than it was, and our one may be in it.
     fn is_in_doubt(&self) -> bool {
-        let may_be_raised = matches!(self.answer.raise, Raise::Asked | Raise::Made);
         let is_out = self.journal.desired_settled && self.journal.taking_out.is_none();
-        may_be_raised && !is_out && self.group.desired > self.original.desired
+        self.may_be_raised() && !is_out && self.group.desired > self.original.desired
     }
 
     /// MaxSize goes back as soon as desired fits below it: a MaxSize below desired makes the group pick victims.
     fn max_size(&self) -> Option<Decision<Action>> {
+        if self.max_may_show_later() {
+            return Some(Decision::Wait("the raise of MaxSize may not show yet"));
+        }
         self.journal.raised_max(self.group.max)?;
         if self.group.desired <= self.original.max {
             return Some(Decision::Do(Action::RestoreMaxSize(self.original.max)));
@@ -217,8 +268,45 @@ const fn is_leaving(member: &Member) -> bool {
     matches!(member.state, MemberState::Leaving)
 }
 
-/// The journal's word on an action of an answer, ahead of its call and once AWS has answered.
+/// The journal's word on the raise of desired, and on an action of an answer: ahead of its call, and once AWS has answered.
 impl Journal {
+    /// Notes the group as its owner has it, ahead of the raise of desired by one.
+    pub fn foresee_raise(&mut self, group: &Group, now: Timestamp) {
+        self.stage = Stage::Attaching;
+        self.changed_at = Some(now);
+        self.max_raised_to = (group.desired >= group.max).then(|| group.desired + 1);
+        self.original = Some(Original {
+            desired: group.desired,
+            max: group.max,
+            az_rebalance_suspended: group.suspended.contains(AZ_REBALANCE),
+            serving: group.in_service(),
+            // One that is still starting has to serve like one that came later.
+            members: group
+                .members
+                .iter()
+                .filter(|m| m.state != MemberState::Pending)
+                .map(|m| m.id.clone())
+                .collect(),
+        });
+        self.note_raise(Raise::Asked);
+    }
+
+    /// Notes AWS's answer to the raise. `is_again`: an earlier try of it had none, and a refusal says nothing of its call.
+    pub fn acknowledge_raise(&mut self, is_refused: bool, is_again: bool) {
+        self.note_raise(match (is_refused, is_again) {
+            (false, false) => Raise::Made,
+            (false, true) => Raise::MadeAgain,
+            (true, false) => Raise::Refused,
+            (true, true) => Raise::Asked,
+        });
+    }
+
+    fn note_raise(&mut self, raise: Raise) {
+        if let SwapKind::Answer(answer) = &mut self.kind {
+            answer.raise = raise;
+        }
+    }
+
     /// Notes the decision on an action, ahead of its call.
     pub fn foresee_answer(&mut self, action: &Action, now: Timestamp) {
         if let Some(id) = action.removes() {
@@ -231,12 +319,16 @@ impl Journal {
         self.changed_at = Some(now);
     }
 
-    /// Notes that AWS has carried the action out; `before` is the journal without it.
-    pub fn acknowledge_answer(&mut self, action: &Action, before: &Self) {
+    /// Notes that AWS has carried the action out; `before` is the journal without it, `lowered` what AWS names of desired.
+    pub fn acknowledge_answer(&mut self, action: &Action, before: &Self, lowered: Option<Decremented>) {
         if action.removes().is_some() {
             self.taking_out = None;
+            if let SwapKind::Answer(answer) = &mut self.kind {
+                answer.lowered_from = lowered.map(|lowered| lowered.from);
+            }
         } else {
-            self.changed_at = before.changed_at;
+            // Nothing of ours is left in MaxSize.
+            (self.max_raised_to, self.changed_at) = (None, before.changed_at);
         }
     }
 
@@ -252,3 +344,5 @@ impl Journal {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;

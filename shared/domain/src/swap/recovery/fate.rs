@@ -1,4 +1,4 @@
-//! What both worlds that are not atomic share: their clock, and the fate of a call or a write.
+//! What the worlds that are not atomic share: their clock, and the fate of a call or a write.
 //!
 //! The clock ticks once an event. The lengths stand in the order that the real ones have: a step lives for 60 s, AWS is
 //! given 30 s more.

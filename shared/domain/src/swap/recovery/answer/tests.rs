@@ -11,7 +11,7 @@ fn at(second: i64) -> Timestamp {
 
 /// The answer for the first member of a group of two at its MaxSize of two, whose raise AWS has answered.
 fn journal() -> Journal {
-    let kind = SwapKind::Answer(AnswerJournal { ends_at: at(120), raise: Raise::Made });
+    let kind = SwapKind::Answer(AnswerJournal { raise: Raise::Made, ..AnswerJournal::new(at(120)) });
     let mut journal = Journal::new(&id(DOOMED), at(0), Retirement::TerminateInGroup, kind);
     journal.stage = Stage::Attaching;
     journal.original = Some(Original {
@@ -67,7 +67,7 @@ fn max_size_goes_back_once_desired_fits_and_then_the_answer_is_over() {
     let mut settled = journal();
     settled.foresee_answer(&Action::Release(id(DOOMED)), at(20));
     assert_eq!(settled.stage, Stage::Retiring);
-    settled.acknowledge_answer(&Action::Release(id(DOOMED)), &journal());
+    settled.acknowledge_answer(&Action::Release(id(DOOMED)), &journal(), None);
     let left = vec![in_state(0, MemberState::Leaving), member(1), member(LATER)];
     assert_eq!(next(&settled, &seen(2, 3, left.clone())), act(Action::RestoreMaxSize(2)));
     assert!(waits(&next(&settled, &seen(3, 3, left.clone()))), "the description lags: never below desired");
@@ -159,4 +159,15 @@ fn a_refusal_of_the_first_call_alone_proves_that_nothing_has_left() {
     let asked = second.clone();
     second.retract_answer(&release, &asked);
     assert!(second.desired_settled);
+}
+
+#[test]
+fn a_look_that_is_older_than_max_size_lowers_nothing() {
+    // The owner asked for one more in the moment of the call, which cut desired to his MaxSize: our one is out of it.
+    let mut restored = journal();
+    let all = vec![member(1), member(LATER), member(8)];
+    assert!(next(&restored, &seen(3, 3, all.clone())).action().is_some());
+    restored.foresee_answer(&Action::RestoreMaxSize(2), at(20));
+    restored.acknowledge_answer(&Action::RestoreMaxSize(2), &journal(), None);
+    assert!(next(&restored, &seen(3, 3, all)).action().is_none());
 }

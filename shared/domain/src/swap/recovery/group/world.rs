@@ -6,7 +6,6 @@
 //! answer of an instance that dies on its way out and keeps its group's tag (nobody has tried if it does); nodes and
 //! their pods, and target groups that drain (`recovery/tests.rs`).
 
-mod aws;
 mod execution;
 mod history;
 mod recoverer;

@@ -3,28 +3,10 @@
 
 use jiff::Timestamp;
 
-use super::aws::{Basis, Call, NEW, OLD, Truth, View, ids, view};
 use super::recoverer::Visit;
 use super::*;
 use crate::swap::recovery::fate::{Answer, Fate, Flights, LAG, LIFE, Past, QUIET, Refused};
-
-/// The next step of a process: a write, a look, or a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Step {
-    pub fate: Fate,
-    /// The age of the three parts of its look, in changes: the group's settings, its members, EC2's instances.
-    pub ages: [u8; 3],
-    /// After a failure the state machine repeats the step, instead of rolling back.
-    pub retries: bool,
-    /// A newcomer that does not serve by now is given up.
-    pub gives_up: bool,
-}
-
-impl Step {
-    pub(super) const fn with(fate: Fate) -> Self {
-        Self { fate, ages: [0; 3], retries: false, gives_up: false }
-    }
-}
+use crate::swap::recovery::truth::{Basis, Call, NEW, OLD, Step, Truth, View, ids, view};
 
 /// The next event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,25 +37,6 @@ impl From<u16> for Event {
             (14, 0) => Self::Poison,
             _ => Self::TimePasses(u32::from(arg) % (QUIET + 2)),
         }
-    }
-}
-
-impl From<u16> for Step {
-    fn from(number: u16) -> Self {
-        let fate = match number % 16 {
-            10 => Fate::Refused,
-            11 => Fate::AnswerLost,
-            12 => Fate::Never,
-            13 => Fate::Late,
-            14 => Fate::CutBefore,
-            15 => Fate::CutAfter,
-            _ => Fate::Done,
-        };
-        let rest = number / 16;
-        let age = |at: u32| u8::try_from(rest / 4 / 3_u16.pow(at) % 3).unwrap_or_default();
-        // One look in two is fresh.
-        let ages = if rest.is_multiple_of(2) { [0; 3] } else { [age(0), age(1), age(2)] };
-        Self { fate, ages, retries: (rest / 2).is_multiple_of(2), gives_up: rest % 8 == 7 }
     }
 }
 

@@ -1,10 +1,10 @@
 //! A recoverer: the rollback of the execution, or a reconciler. Reads the row, looks, writes ahead, calls, as `drive` in
 //! `shared/swap/src/recovery.rs` does.
 
-use super::aws::{Basis, Call, OLD, number};
-use super::history::{History, Row, Step};
+use super::history::{History, Row};
 use super::*;
 use crate::swap::recovery::fate::{Answer, Fate, LIFE, at};
+use crate::swap::recovery::truth::{Basis, Call, OLD, Step, number};
 
 /// A visit: the journal that it read, and the action that it has written ahead.
 #[derive(Debug, Clone, Default)]

@@ -4,12 +4,12 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
-use super::aws::{NEW, OLD};
 use super::execution::At;
-use super::history::{Event, History, Step};
+use super::history::{Event, History};
 use super::*;
 use crate::settings::Settings;
 use crate::swap::recovery::fate::{Fate, LAG, QUIET, histories};
+use crate::swap::recovery::truth::{NEW, OLD, Step};
 
 pub(super) static SETTINGS: LazyLock<Settings> = LazyLock::new(Settings::default);
 

@@ -1,12 +1,12 @@
-//! AWS as it is while a swap goes on: nothing is atomic. Members leave slowly, the group scales both ways by itself, a call
-//! may land after its caller gave up, and each field of a look may be some states old.
+//! A group as it is while we work on it: nothing is atomic. Members leave slowly, the group scales both ways by itself, a
+//! call may land after its caller gave up, and each field of a look may be some states old.
 
 use std::collections::BTreeSet;
 
 use crate::ids::InstanceId;
 use crate::swap::group::tests::{group_of, id, member};
 use crate::swap::group::{AZ_REBALANCE, Group, Member, MemberState};
-use crate::swap::recovery::fate::Refused;
+use crate::swap::recovery::fate::{Fate, Refused};
 
 pub(super) const OLD: u32 = 0;
 pub(super) const NEW: u32 = 99;
@@ -24,16 +24,24 @@ pub(super) struct Inside {
     pub alive: bool,
     /// It leaves by a detach, and lives on.
     pub is_detaching: bool,
+    /// Its target groups find it healthy.
+    pub is_registered: bool,
 }
 
 impl Inside {
+    /// A member that its group has just launched, or was given.
+    const fn pending(n: u32) -> Self {
+        Self { n, state: MemberState::Pending, alive: true, is_detaching: false, is_registered: false }
+    }
+
     pub(super) const fn stays(self) -> bool {
         !matches!(self.state, MemberState::Leaving)
     }
 
     /// EC2 is asked for the swap's own two; that another has died shows once its group has noticed.
     const fn serves(self) -> bool {
-        matches!(self.state, MemberState::InService) && (self.alive || !matches!(self.n, OLD | NEW))
+        let is_shown = matches!(self.state, MemberState::InService) && self.is_registered;
+        is_shown && (self.alive || !matches!(self.n, OLD | NEW))
     }
 }
 
@@ -59,6 +67,11 @@ pub(super) struct Truth {
     pub wish: u32,
     /// The number of serving members that were lost so far, and not by us.
     pub lost: u32,
+    /// The group has target groups: a member that is InService is healthy there some time later.
+    pub has_targets: bool,
+    /// A decrement counts a member out that is leaving already. Nobody has tried if AWS does so
+    /// (kubernetes/autoscaler#5411).
+    pub counts_twice: bool,
     launched: u32,
 }
 
@@ -78,6 +91,7 @@ impl std::fmt::Display for Truth {
 pub(super) enum Call {
     Launch,
     SetMax(u32),
+    SetDesired(u32),
     Suspend,
     Resume,
     Attach(u32),
@@ -87,15 +101,15 @@ pub(super) enum Call {
 }
 
 impl Call {
-    /// Says if the SDK asks again where it got no answer. What lowers desired is asked once.
+    /// Says if the SDK asks again where it got no answer. What sets or lowers desired is asked once.
     pub(super) const fn is_repeated_by_the_sdk(self) -> bool {
-        !matches!(self, Self::Detach(_) | Self::TerminateMember { .. })
+        !matches!(self, Self::SetDesired(_) | Self::Detach(_) | Self::TerminateMember { .. })
     }
 }
 
 impl Truth {
     pub(super) fn new(n: u32, max: u32) -> Self {
-        let inside = |n| Inside { n, state: MemberState::InService, alive: true, is_detaching: false };
+        let inside = |n| Inside { state: MemberState::InService, is_registered: true, ..Inside::pending(n) };
         Self {
             desired: n,
             max,
@@ -106,6 +120,8 @@ impl Truth {
             is_given_up: false,
             wish: n,
             lost: 0,
+            has_targets: false,
+            counts_twice: false,
             launched: 50,
         }
     }
@@ -133,8 +149,12 @@ impl Truth {
 
     fn leaves(&mut self, n: u32, is_detaching: bool, decrement: bool) -> Result<(), Refused> {
         let Some(member) = self.members.iter_mut().find(|m| m.n == n) else { return Err(Refused) };
-        if !member.stays() || (decrement && self.desired == 0) {
-            return Err(Refused); // of one that is terminating: hole 6, where AWS is said to count it twice
+        if decrement && self.desired == 0 {
+            return Err(Refused);
+        }
+        if !member.stays() {
+            self.desired -= u32::from(decrement && self.counts_twice);
+            return if self.counts_twice { Ok(()) } else { Err(Refused) };
         }
         (member.state, member.is_detaching) = (MemberState::Leaving, is_detaching);
         self.desired -= u32::from(decrement);
@@ -152,6 +172,11 @@ impl Truth {
                 self.desired = self.desired.min(to);
                 Ok(())
             }
+            Call::SetDesired(to) if to > self.max => Err(Refused),
+            Call::SetDesired(to) => {
+                self.desired = to;
+                Ok(())
+            }
             Call::Suspend | Call::Resume => {
                 self.suspended = call == Call::Suspend;
                 Ok(())
@@ -162,12 +187,7 @@ impl Truth {
                     return Err(Refused);
                 };
                 machine.has_group_tag = true;
-                self.members.push(Inside {
-                    n,
-                    state: MemberState::Pending,
-                    alive: true,
-                    is_detaching: false,
-                });
+                self.members.push(Inside::pending(n));
                 self.desired += 1;
                 Ok(())
             }
@@ -213,6 +233,7 @@ impl Truth {
         };
         let leaving = at(self, |m| !m.stays());
         let starting = at(self, |m| m.state == MemberState::Pending && m.alive);
+        let unregistered = at(self, |m| m.state == MemberState::InService && !m.is_registered);
         let dead = at(self, |m| m.stays() && !m.alive);
         let staying = at(self, Inside::stays);
         let desired = self.desired as usize;
@@ -225,7 +246,10 @@ impl Truth {
             }
         };
         add(&leaving, Self::is_gone);
-        add(&starting, |w, at| w.members[at].state = MemberState::InService);
+        add(&starting, |w, at| {
+            (w.members[at].state, w.members[at].is_registered) = (MemberState::InService, !w.has_targets);
+        });
+        add(&unregistered, |w, at| w.members[at].is_registered = true);
         add(&dead, Self::goes);
         match staying.len() {
             few if few < desired => add(&[0], |w, _| w.launches()),
@@ -252,10 +276,10 @@ impl Truth {
         }
     }
 
-    fn launches(&mut self) {
+    /// The group launches one: it misses one, or balances its zones.
+    pub(super) fn launches(&mut self) {
         self.launched += 1;
-        let n = self.launched;
-        self.members.push(Inside { n, state: MemberState::Pending, alive: true, is_detaching: false });
+        self.members.push(Inside::pending(self.launched));
     }
 
     /// An instance dies, and its group is rid of it at once.
@@ -318,4 +342,41 @@ pub(super) fn view(settings: &Truth, members: &Truth, machines: &Truth) -> View 
 
 pub(super) fn ids(n: u32) -> InstanceId {
     id(n)
+}
+
+/// The next step of a process: a write, a look, or a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Step {
+    pub fate: Fate,
+    /// The age of the three parts of its look, in changes: the group's settings, its members, EC2's instances.
+    pub ages: [u8; 3],
+    /// After a failure the state machine repeats the step, instead of rolling back.
+    pub retries: bool,
+    /// A newcomer that does not serve by now is given up.
+    pub gives_up: bool,
+}
+
+impl Step {
+    pub(super) const fn with(fate: Fate) -> Self {
+        Self { fate, ages: [0; 3], retries: false, gives_up: false }
+    }
+}
+
+impl From<u16> for Step {
+    fn from(number: u16) -> Self {
+        let fate = match number % 16 {
+            10 => Fate::Refused,
+            11 => Fate::AnswerLost,
+            12 => Fate::Never,
+            13 => Fate::Late,
+            14 => Fate::CutBefore,
+            15 => Fate::CutAfter,
+            _ => Fate::Done,
+        };
+        let rest = number / 16;
+        let age = |at: u32| u8::try_from(rest / 4 / 3_u16.pow(at) % 3).unwrap_or_default();
+        // One look in two is fresh.
+        let ages = if rest.is_multiple_of(2) { [0; 3] } else { [age(0), age(1), age(2)] };
+        Self { fate, ages, retries: (rest / 2).is_multiple_of(2), gives_up: rest % 8 == 7 }
+    }
 }
