@@ -9,9 +9,10 @@ use std::time::{Duration, SystemTime};
 use group_watcher::answer::Answer;
 use group_watcher::executions::Machine;
 use group_watcher::input::Request;
+use group_watcher::judge::fingerprint;
 use group_watcher::table::{GroupsTable, Memories, Memory, Seen, Told};
 use group_watcher::tools::{Tools, now};
-use group_watcher::visit::{Visit, fingerprint};
+use group_watcher::visit::Visit;
 use jiff::SignedDuration;
 use spot_cloud::RegionClients;
 use spot_cloud::access::Access;
@@ -95,6 +96,7 @@ async fn sweep(endpoint: &Endpoint, mut memories: Memories) -> (Answer, usize) {
         sfn: aws_sdk_sfn::Client::new(&config),
         group_swap: machine("group"),
         node_swap: machine("node"),
+        lab_swap: machine("lab"),
     };
     let scope = Scope {
         place: AccountRegion {
@@ -147,7 +149,7 @@ async fn so_do_five_hundred_that_were_told_why_they_wait() {
     };
     for n in 0..500 {
         let memory = Memory { told: Some(of(n)), ..Memory::default() };
-        memories.groups.insert(arn(n).parse().unwrap(), Ok(memory));
+        memories.rows.insert(arn(n), Ok(memory));
     }
     let (answer, calls) = sweep(&endpoint, memories).await;
     assert_eq!((answer.looked_at, answer.deferred.len(), answer.failed.len()), (500, 500, 0));
@@ -188,10 +190,10 @@ async fn a_row_that_cannot_be_read_starts_nothing_for_its_group_and_holds_up_no_
     })
     .await;
     let mut memories = Memories::default();
-    memories.groups.insert(arn(0).parse().unwrap(), Err("failures is malformed".to_owned()));
+    memories.rows.insert(arn(0), Err("failures is malformed".to_owned()));
     let (answer, _) = sweep(&endpoint, memories).await;
     assert_eq!(answer.failed[0].asg_name.as_deref(), Some("web-0"));
     assert_eq!(answer.deferred.len(), 1);
-    assert_eq!(answer.deferred[0].group.asg_name.as_str(), "web-1");
+    assert_eq!(answer.deferred[0].subject.name.as_str(), "web-1");
     assert_eq!(answer.deferred[0].deferred.reason, Deferral::SwapInProgress);
 }

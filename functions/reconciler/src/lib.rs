@@ -8,6 +8,7 @@
 //! runs, one after another or at once, have the effect of one.
 
 pub mod executions;
+mod news;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
+use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::BadEnvironment;
 use spot_cloud::tables::accounts::AccountError;
 use spot_cloud::tables::settings::SettingsError;
@@ -37,6 +39,7 @@ use spot_swap::spans;
 use tracing::Instrument;
 
 use executions::{Execution, ExecutionState, describe};
+use news::News;
 
 /// The longest time for one lease.
 const PER_LEASE: Duration = Duration::from_secs(25);
@@ -49,6 +52,7 @@ pub struct Reconciler {
     stack: Stack,
     swaps: Swaps,
     sfn: aws_sdk_sfn::Client,
+    announcements: Announcements,
 }
 
 /// The result of one run: names of the leased groups, instances and slots.
@@ -116,7 +120,12 @@ impl Reconciler {
     /// A variable is missing or malformed.
     pub async fn from_environment() -> Result<Self, BadEnvironment> {
         let stack = Stack::from_environment().await?;
-        Ok(Self { swaps: Swaps::new(&stack)?, sfn: aws_sdk_sfn::Client::new(stack.config()), stack })
+        Ok(Self {
+            swaps: Swaps::new(&stack)?,
+            sfn: aws_sdk_sfn::Client::new(stack.config()),
+            announcements: Announcements::new(&stack)?,
+            stack,
+        })
     }
 
     /// Runs once over all leases. The event only says *when*: a status change, or the schedule.
@@ -181,10 +190,14 @@ impl Reconciler {
         unfinished: &Unfinished,
     ) -> (Lease, Result<LeaseState, ReconcileFailure>) {
         let visit = async {
-            let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, unfinished)).await;
+            let mut news = None;
+            let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, unfinished, &mut news)).await;
             let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong));
             if let Err(error) = &outcome {
                 tracing::warn!("not reconciled: {error}");
+            }
+            if let Some(news) = news {
+                news.tell(&self.announcements).await;
             }
             outcome
         };
@@ -192,7 +205,13 @@ impl Reconciler {
         (held.lease, outcome)
     }
 
-    async fn reconcile(&self, held: &Held, unfinished: &Unfinished) -> Result<LeaseState, ReconcileFailure> {
+    /// Does what can be done for one lease. `news` is what to tell of a swap that has ended, whatever fails afterwards.
+    async fn reconcile(
+        &self,
+        held: &Held,
+        unfinished: &Unfinished,
+        news: &mut Option<News>,
+    ) -> Result<LeaseState, ReconcileFailure> {
         let execution = describe(&self.sfn, held.lease.owner.execution()).await?;
         let life = execution.life;
         if life == ExecutionState::Running {
@@ -227,8 +246,8 @@ impl Reconciler {
         if journal.as_ref().is_some_and(|journal| !execution.vouches_for(&lease, journal, own)) {
             return Err(gone_on().into());
         }
-        let (end, launched, remarks, doubt) = match &mut journal {
-            None => (End::Undone, None, Vec::new(), None),
+        let ended = match &mut journal {
+            None => Ended { end: End::Undone, newcomer: None, pool: None, remarks: Vec::new(), doubt: None },
             Some(journal) => match self.recover(&lease, &settings, journal).await? {
                 // The next run ends the swap. This run's error alerts an operator.
                 Progress::Waiting(why)
@@ -243,22 +262,24 @@ impl Reconciler {
                     tracing::warn!("waiting: {why}");
                     return Ok(LeaseState::Waiting);
                 }
-                Progress::Ended(Ended { end, newcomer, pool, remarks, doubt }) => {
-                    (end, newcomer.zip(pool), remarks, doubt)
-                }
+                Progress::Ended(ended) => ended,
             },
         };
-        let told = format!("{end} by the reconciler after the execution died");
+        let told = format!("{} by the reconciler after the execution died", ended.end);
         let kept = journal.as_ref().and_then(|journal| journal.kind.kept()).map(|kept| kept.why.clone());
-        let told = [told].into_iter().chain(kept).chain(remarks.iter().cloned()).chain(doubt.clone());
+        let told =
+            [told].into_iter().chain(kept).chain(ended.remarks.iter().cloned()).chain(ended.doubt.clone());
         let summary = told.collect::<Vec<_>>().join("; ");
         match &journal {
             Some(journal) => {
-                self.swaps.close(&lease, journal, end, Release::LetGo { summary: &summary }).await?;
+                let release = Release::LetGo { summary: &summary };
+                self.swaps.close(&lease, journal, ended.end, release).await?;
+                *news = Some(News::of(&lease, journal, &ended, &summary));
             }
             None => self.swaps.let_go(&lease, &summary).await?,
         }
-        if let Err(error) = self.swaps.keep_pools(&lease, &launched.into_iter().collect()).await {
+        let Ended { end, newcomer, pool, remarks, doubt } = ended;
+        if let Err(error) = self.swaps.keep_pools(&lease, &newcomer.zip(pool).into_iter().collect()).await {
             tracing::warn!("the pool of its newcomer is not kept: {error}");
         }
         // The swap has ended. This run's error alerts an operator, who alone knows whose the capacity is.

@@ -1,16 +1,16 @@
-//! Enrolment: which groups the loop keeps on Spot, as their owners say by tags.
+//! Enrolment: which groups and lab instances the loop keeps on Spot, as their owners say by tags.
 
 use crate::enrolment::Enrolment;
 use crate::swap::group_tags::{BadTag, GroupTags};
 use crate::tags::Tags;
 use crate::watch::window::Window;
 
-/// `true` enrols a group, `false` takes it out.
+/// `true` enrols a group or a lab instance, `false` takes it out.
 pub const ENABLED_TAG: &str = "spot-optimizer:enabled";
 /// The times at which a swap may start. Without the tag, at any time.
 pub const WINDOW_TAG: &str = "spot-optimizer:window";
 
-/// What the owner of an enrolled group says of the loop.
+/// What the owner of an enrolled group or lab instance says of the loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// The times at which a swap may start; `None` for any time.
@@ -41,9 +41,22 @@ pub fn terms(tags: &Tags, enrolment: Enrolment) -> Result<Option<Terms>, BadTag>
         return Ok(None);
     }
     GroupTags::parse(tags)?;
+    Ok(Some(Terms { window: window(tags)? }))
+}
+
+/// Returns the terms of an instance of a LAB account; `None` if it is not enrolled. Only its own tag enrols an instance,
+/// whatever the setting says of groups.
+///
+/// # Errors
+/// A tag of an enrolled instance can't be read. Nothing is started then.
+pub fn terms_of_instance(tags: &Tags) -> Result<Option<Terms>, BadTag> {
+    let is_enrolled = enabled(tags)? == Some(true);
+    if is_enrolled { Ok(Some(Terms { window: window(tags)? })) } else { Ok(None) }
+}
+
+fn window(tags: &Tags) -> Result<Option<Window>, BadTag> {
     let window = tags.get(WINDOW_TAG).map(|text| text.parse());
-    let window = window.transpose().map_err(|problem| BadTag { tag: WINDOW_TAG, problem })?;
-    Ok(Some(Terms { window }))
+    window.transpose().map_err(|problem| BadTag { tag: WINDOW_TAG, problem })
 }
 
 #[cfg(test)]
@@ -84,6 +97,23 @@ mod tests {
                 assert_eq!(terms(&tags, setting).unwrap_err().tag, tag);
             }
         }
+    }
+
+    #[test]
+    fn an_instance_is_enrolled_by_its_own_tag_alone() {
+        let enrolled = (ENABLED_TAG, "true");
+        let is_enrolled = |tags: &Tags| terms_of_instance(tags).unwrap().is_some();
+        assert!(
+            is_enrolled(&tags([enrolled, ("spot-optimizer:min-on-demand", "two")])),
+            "that is a group's tag"
+        );
+        assert!(
+            !is_enrolled(&tags([])) && !is_enrolled(&tags([(ENABLED_TAG, "false"), (WINDOW_TAG, "never")]))
+        );
+        assert_eq!(terms_of_instance(&tags([(ENABLED_TAG, "yes")])).unwrap_err().tag, ENABLED_TAG);
+        assert_eq!(terms_of_instance(&tags([enrolled, (WINDOW_TAG, "never")])).unwrap_err().tag, WINDOW_TAG);
+        let window = terms_of_instance(&tags([enrolled, (WINDOW_TAG, "Mon UTC")])).unwrap().unwrap().window;
+        assert!(window.is_some());
     }
 
     #[test]
