@@ -10,8 +10,9 @@ use spot_domain::swap::asked;
 use spot_domain::swap::group::{Group, Instance};
 use spot_domain::swap::lab;
 use spot_domain::watch::back_off::LOOK_AGAIN;
-use spot_domain::watch::enrolment::Terms;
+use spot_domain::watch::enrolment::{InstanceTerms, Terms};
 use spot_domain::watch::prospects::{Prospects, restless, settling};
+use spot_domain::watch::window::Window;
 use spot_domain::watch::{Deferral, Deferred};
 
 use crate::start::Target;
@@ -66,7 +67,8 @@ impl Judge<'_> {
         // What a run could not swap says nothing of members that came later, nor of the nodes after its own.
         let has_others = self.memory.members_of_run.as_ref() != Some(&members)
             || node.zip(self.memory.instance_id.as_ref()).is_some_and(|(node, last)| node.id > *last);
-        self.forbidden(terms, has_others).map_or(Ok(()), |deferred| Err(at_once(deferred)))?;
+        self.forbidden(terms.window.as_ref(), has_others)
+            .map_or(Ok(()), |deferred| Err(at_once(deferred)))?;
         restless(group, self.now).map_or(Ok(()), |deferred| Err(at_once(deferred)))?;
         if let Err(young) = &settled {
             return Err(at_once(young.clone()));
@@ -86,14 +88,14 @@ impl Judge<'_> {
     pub fn lab<'a>(
         &self,
         instance: &'a Instance,
-        terms: &Result<Terms, Deferred>,
+        terms: &Result<InstanceTerms, Deferred>,
     ) -> Result<Turn<'a>, NotYet> {
         let terms = terms.as_ref().map_err(|bad| at_once(bad.clone()))?;
         if self.settings.opts_out(&instance.tags) {
             return Ok(Turn::Nobody);
         }
         let members = fingerprint(&BTreeSet::from([&instance.id]));
-        self.forbidden(terms, false).map_or(Ok(()), |deferred| Err(at_once(deferred)))?;
+        self.forbidden(terms.window.as_ref(), false).map_or(Ok(()), |deferred| Err(at_once(deferred)))?;
         settling(instance, self.settings, self.now).map_or(Ok(()), |young| Err(at_once(young)))?;
         self.known(&members).map_or(Ok(()), Err)?;
         if let Some((reason, detail)) = lab::not_ours(instance, self.settings) {
@@ -102,11 +104,12 @@ impl Judge<'_> {
             let deferred = Deferred::until(Deferral::NoCandidate, told, again);
             return Err((deferred, Some(Seen { until: again, members })));
         }
-        Ok(Turn::Of { target: Target::Lab(instance), members })
+        let capture_image = terms.capture_image;
+        Ok(Turn::Of { target: Target::Lab { instance, capture_image }, members })
     }
 
     /// Returns what forbids a start of any kind: a run in progress, the end of the last one, or a closed window.
-    fn forbidden(&self, terms: &Terms, has_others: bool) -> Option<Deferred> {
+    fn forbidden(&self, window: Option<&Window>, has_others: bool) -> Option<Deferred> {
         let running = self.memory.execution.as_ref();
         if let Some(execution) = running.filter(|execution| self.memories.running.contains(*execution)) {
             return Some(Deferred::new(Deferral::SwapInProgress, format!("{execution} works on it")));
@@ -114,7 +117,7 @@ impl Judge<'_> {
         let paused = self.memory.past.forbids(self.settings, self.now);
         let paused = paused.filter(|pause| pause.reason != Deferral::NothingSwapped || !has_others);
         let closed = || {
-            let window = terms.window.as_ref().filter(|window| !window.is_open(self.now))?;
+            let window = window.filter(|window| !window.is_open(self.now))?;
             let detail = format!("the window {window} is closed");
             let not_before = window.next_opening(self.now);
             Some(Deferred { not_before, ..Deferred::new(Deferral::WindowClosed, detail) })

@@ -52,7 +52,7 @@ impl Look<'_> {
         let found = match target {
             Target::Group { group, replace } => self.members((*group).clone(), replace.clone()).await,
             Target::Node { group, node } => self.node((*group).clone(), &node.id).await,
-            Target::Lab(instance) => return self.lab(instance).await,
+            Target::Lab { instance, .. } => return self.lab(instance).await,
         };
         match found {
             Ok((candidates, _)) if !candidates.is_empty() => {

@@ -36,7 +36,12 @@ pub enum Target<'a> {
         node: &'a Instance,
     },
     /// A stand-alone instance of a LAB account.
-    Lab(&'a Instance),
+    Lab {
+        /// The instance.
+        instance: &'a Instance,
+        /// The twin starts from an image of its EBS volumes.
+        capture_image: bool,
+    },
 }
 
 impl Target<'_> {
@@ -45,7 +50,7 @@ impl Target<'_> {
     pub fn node(&self) -> Option<&InstanceId> {
         match self {
             Self::Node { node, .. } => Some(&node.id),
-            Self::Group { .. } | Self::Lab(_) => None,
+            Self::Group { .. } | Self::Lab { .. } => None,
         }
     }
 
@@ -54,7 +59,7 @@ impl Target<'_> {
     pub fn cluster(&self) -> Option<ClusterName> {
         match self {
             Self::Node { group, node } => cluster_of(&node.tags).or_else(|| cluster_of(&group.tags)),
-            Self::Group { .. } | Self::Lab(_) => None,
+            Self::Group { .. } | Self::Lab { .. } => None,
         }
     }
 }
@@ -148,8 +153,11 @@ fn request<'a>(tools: &'a Tools, subject: &Subject, target: &Target<'_>) -> (&'a
             }
             (&tools.node_swap, input)
         }
-        Target::Lab(instance) => {
+        Target::Lab { instance, capture_image } => {
             input["instance_id"] = json!(instance.id);
+            if *capture_image {
+                input["capture_image"] = json!(true);
+            }
             (&tools.lab_swap, input)
         }
     }

@@ -12,7 +12,7 @@ use spot_cloud::{CallError, RegionClients};
 use spot_domain::enrolment::Enrolment;
 use spot_domain::owners::group_of;
 use spot_domain::swap::group::{Group, Instance};
-use spot_domain::watch::enrolment::{ENABLED_TAG, Terms, terms, terms_of_instance};
+use spot_domain::watch::enrolment::{ENABLED_TAG, InstanceTerms, Terms, terms, terms_of_instance};
 use spot_domain::watch::{Deferral, Deferred};
 use spot_domain::{BadTag, ClusterName, EnvironmentType, InstanceId};
 use spot_swap::error::StepError;
@@ -229,7 +229,7 @@ impl Visit<'_> {
 
     /// Returns the enrolled On-Demand instances that are in no group, in a LAB account; no other account has any. A group
     /// hands its tags to its members, and a swap hands those of the old instance to the new one: neither is meant.
-    async fn labs(&mut self) -> Vec<(Instance, Result<Terms, Deferred>)> {
+    async fn labs(&mut self) -> Vec<(Instance, Result<InstanceTerms, Deferred>)> {
         if self.scope.access.environment_type != EnvironmentType::Lab {
             return Vec::new();
         }
@@ -333,7 +333,7 @@ impl Visit<'_> {
 }
 
 /// Returns the terms of an enrolled owner, or the tag that can't be read; `None` if the owner has not enrolled anything.
-fn readable(terms: Result<Option<Terms>, BadTag>) -> Option<Result<Terms, Deferred>> {
+fn readable<T>(terms: Result<Option<T>, BadTag>) -> Option<Result<T, Deferred>> {
     match terms {
         Ok(terms) => terms.map(Ok),
         Err(bad) => Some(Err(Deferred::new(Deferral::BadTag, bad.to_string()))),

@@ -10,6 +10,9 @@ pub const ENABLED_TAG: &str = "spot-optimizer:enabled";
 /// The times at which a swap may start. Without the tag, at any time.
 pub const WINDOW_TAG: &str = "spot-optimizer:window";
 
+/// `true` starts the twin of a lab instance from an image of its EBS volumes. Without the tag, the twin starts from the AMI.
+pub const CAPTURE_IMAGE_TAG: &str = "spot-optimizer:capture-image";
+
 /// What the owner of an enrolled group or lab instance says of the loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
@@ -17,18 +20,29 @@ pub struct Terms {
     pub window: Option<Window>,
 }
 
+/// What the owner of an enrolled lab instance says of the loop, and of the swaps that it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceTerms {
+    /// The times at which a swap may start; `None` for any time.
+    pub window: Option<Window>,
+    /// The twin starts from an image of the instance's EBS volumes.
+    pub capture_image: bool,
+}
+
 /// Returns the owner's word on the loop; `None` if there is none.
 ///
 /// # Errors
 /// The tag is neither `true` nor `false`.
 pub fn enabled(tags: &Tags) -> Result<Option<bool>, BadTag> {
-    match tags.get(ENABLED_TAG).map(String::as_str) {
+    yes_or_no(tags, ENABLED_TAG)
+}
+
+fn yes_or_no(tags: &Tags, tag: &'static str) -> Result<Option<bool>, BadTag> {
+    match tags.get(tag).map(String::as_str) {
         None => Ok(None),
         Some("true") => Ok(Some(true)),
         Some("false") => Ok(Some(false)),
-        Some(text) => {
-            Err(BadTag { tag: ENABLED_TAG, problem: format!("{text:?} is neither true nor false") })
-        }
+        Some(text) => Err(BadTag { tag, problem: format!("{text:?} is neither true nor false") }),
     }
 }
 
@@ -49,9 +63,12 @@ pub fn terms(tags: &Tags, enrolment: Enrolment) -> Result<Option<Terms>, BadTag>
 ///
 /// # Errors
 /// A tag of an enrolled instance can't be read. Nothing is started then.
-pub fn terms_of_instance(tags: &Tags) -> Result<Option<Terms>, BadTag> {
-    let is_enrolled = enabled(tags)? == Some(true);
-    if is_enrolled { Ok(Some(Terms { window: window(tags)? })) } else { Ok(None) }
+pub fn terms_of_instance(tags: &Tags) -> Result<Option<InstanceTerms>, BadTag> {
+    if enabled(tags)? != Some(true) {
+        return Ok(None);
+    }
+    let capture_image = yes_or_no(tags, CAPTURE_IMAGE_TAG)?.unwrap_or(false);
+    Ok(Some(InstanceTerms { window: window(tags)?, capture_image }))
 }
 
 fn window(tags: &Tags) -> Result<Option<Window>, BadTag> {
@@ -112,8 +129,15 @@ mod tests {
         );
         assert_eq!(terms_of_instance(&tags([(ENABLED_TAG, "yes")])).unwrap_err().tag, ENABLED_TAG);
         assert_eq!(terms_of_instance(&tags([enrolled, (WINDOW_TAG, "never")])).unwrap_err().tag, WINDOW_TAG);
-        let window = terms_of_instance(&tags([enrolled, (WINDOW_TAG, "Mon UTC")])).unwrap().unwrap().window;
-        assert!(window.is_some());
+        let open = terms_of_instance(&tags([enrolled, (WINDOW_TAG, "Mon UTC")])).unwrap().unwrap();
+        assert!(open.window.is_some() && !open.capture_image);
+        let of = |value| terms_of_instance(&tags([enrolled, (CAPTURE_IMAGE_TAG, value)]));
+        assert!(of("true").unwrap().unwrap().capture_image && !of("false").unwrap().unwrap().capture_image);
+        assert_eq!(
+            of("").unwrap_err().tag,
+            CAPTURE_IMAGE_TAG,
+            "the data is not left behind by a typing error"
+        );
     }
 
     #[test]
