@@ -221,7 +221,7 @@ impl Visit<'_> {
         groups
             .into_iter()
             .filter_map(|group| {
-                let terms = readable(terms(&group.tags, enrolment))?;
+                let terms = readable(terms(&group.tags, enrolment), "group")?;
                 Some((group, terms))
             })
             .collect()
@@ -242,7 +242,7 @@ impl Visit<'_> {
         };
         let alone = tagged.into_iter().filter(|i| !i.is_spot && group_of(&i.tags).is_none());
         let enrolled = alone.filter_map(|instance| {
-            let terms = readable(terms_of_instance(&instance.tags))?;
+            let terms = readable(terms_of_instance(&instance.tags), "instance")?;
             Some((instance, terms))
         });
         enrolled.collect()
@@ -332,10 +332,8 @@ impl Visit<'_> {
     }
 }
 
-/// Returns the terms of an enrolled owner, or the tag that can't be read; `None` if the owner has not enrolled anything.
-fn readable<T>(terms: Result<Option<T>, BadTag>) -> Option<Result<T, Deferred>> {
-    match terms {
-        Ok(terms) => terms.map(Ok),
-        Err(bad) => Some(Err(Deferred::new(Deferral::BadTag, bad.to_string()))),
-    }
+/// Returns the terms of what is enrolled, or the tag of it that can't be read; `None` if it is not enrolled.
+fn readable<T>(terms: Result<Option<T>, BadTag>, of: &str) -> Option<Result<T, Deferred>> {
+    let told = |BadTag { tag, problem }| format!("tag {tag:?} of the {of}: {problem}");
+    terms.map_err(|bad| Deferred::new(Deferral::BadTag, told(bad))).transpose()
 }

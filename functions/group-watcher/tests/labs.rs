@@ -48,7 +48,10 @@ async fn swept(
             "BatchGetItem" => rows(body, world),
             "StartExecution" => ScriptedAnswer::ok(r#"{"executionArn": "arn", "startDate": 1}"#),
             "PutEvents" => ScriptedAnswer::ok(r#"{"FailedEntryCount":0,"Entries":[{"EventId":"1"}]}"#),
-            "UpdateItem" | "Publish" => ScriptedAnswer::ok("{}"),
+            "UpdateItem" => ScriptedAnswer::ok("{}"),
+            "Publish" => ScriptedAnswer::ok(
+                "<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>",
+            ),
             other => panic!("{other} is not expected"),
         }
     })
@@ -225,8 +228,8 @@ async fn so_does_the_end_of_its_last_run() {
 
 #[tokio::test]
 async fn a_reason_that_was_told_is_neither_told_nor_noted_again() {
-    let deferred =
-        Deferred::new(Deferral::BadTag, "tag spot-optimizer:enabled: \"yes\" is neither true nor false");
+    let detail = r#"tag "spot-optimizer:enabled" of the instance: "yes" is neither true nor false"#;
+    let deferred = Deferred::new(Deferral::BadTag, detail);
     let told = group_watcher::table::Told { deferred, at: now(), seen: None };
     let memories = remembering(Memory { told: Some(told), ..Memory::default() });
     let bad = alone(&[("spot-optimizer:enabled", "yes")]);
