@@ -321,9 +321,9 @@ def test_a_failure_pauses_and_failures_in_a_row_end_it(aws, scene, watch, inbox,
     report = follow(web, watch())
     assert [r["reason"] for r in report["rolled_back"]] == ["NEWCOMER_UNHEALTHY"]
     wait_for(lambda: ends(inbox, "Swap Rolled Back") and alerts(inbox, web.name))
-    (told,) = ends(inbox, "Swap Rolled Back").values()
-    assert (told["asg_name"], told["reason"], told["old_instance_id"]) == (web.name, "NEWCOMER_UNHEALTHY", web.old[0])
-    assert aws.instance(told["new_instance_id"])["State"]["Name"] == "terminated" and told["pool"].endswith("#m5.large")
+    (undone,) = ends(inbox, "Swap Rolled Back").values()
+    assert (undone["asg_name"], undone["reason"], undone["old_instance_id"]) == (web.name, "NEWCOMER_UNHEALTHY", web.old[0])
+    assert aws.instance(undone["new_instance_id"])["State"]["Name"] == "terminated" and undone["pool"].endswith("#m5.large")
     (alert,) = alerts(inbox, web.name)
     assert "1 rolled back" in alert and "NEWCOMER_UNHEALTHY" in alert and web.arn in alert
     assert "NEWCOMER_UNHEALTHY" in tags(web)["spot-optimizer:last-error"][0]
