@@ -1,7 +1,7 @@
 """CPU and memory of one audit and of one waste scan: the functions' binaries against an endpoint that serves pre-rendered pages.
 
 The endpoint does no work of its own per resource, and stands in for DynamoDB, EventBridge and SNS as well, so that the client
-alone is measured. Every tenth resource is a finding: an unauthorised instance gets its row, its event and its place in a message;
+alone is measured. Every tenth resource is a finding, or every second one: an unauthorised instance gets its row, its event and its place in a message;
 waste gets its row. EC2 is asked for `available` volumes only, so all volumes served are; nine of ten are too young to be waste.
 """
 
@@ -15,9 +15,9 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .paths import without_aws
 
@@ -86,12 +86,23 @@ JSON = {
 OLD = "2024-01-01T00:00:00.000Z"
 
 
+# The pages of an action's answer, or what renders the answer from the request's body.
+Pages = Mapping[str, list[str] | list[bytes] | Callable[[str], str]]
+
+
+class Measured(NamedTuple):
+    answer: Any
+    cpu: float  # Seconds.
+    peak: float  # MB resident.
+    calls: int
+
+
 class Estate(http.server.ThreadingHTTPServer):
-    """The AWS endpoint and the Lambda Runtime API in one. `pages` holds those of each action of EC2."""
+    """The AWS endpoint and the Lambda Runtime API in one. `pages` holds those of each action, or renders one from the request."""
 
     daemon_threads = True
 
-    def __init__(self, pages: dict[str, list[str]]) -> None:
+    def __init__(self, pages: Pages) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.pages = pages
         self.invoked, self.answer, self.calls, self.done = False, None, 0, threading.Event()
@@ -137,7 +148,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._send(QUERY[action])
         else:
             token = re.search(r"NextToken=(\d+)", body)
-            self._send(self.server.pages[action][int(token[1]) if token else 0])
+            pages = self.server.pages[action]
+            self._send(pages(body) if callable(pages) else pages[int(token[1]) if token else 0])
 
     def _send(self, body: str, headers: dict[str, str] | None = None):
         data = body if isinstance(body, bytes) else body.encode()
@@ -149,20 +161,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-def audit(bootstrap: Path, instances: int, environment: Mapping[str, str]) -> tuple[Any, float, float]:
+def audit(bootstrap: Path, instances: int, environment: Mapping[str, str]) -> tuple[float, float]:
     """(seconds of CPU, peak MB) of one audit of so many instances."""
     items = [INSTANCE.format(n=n, owned="" if n % 10 == 0 else OWNED) for n in range(instances)]
     pages = _pages("DescribeInstances", "reservationSet", 500, items, "<item><instancesSet>", "</instancesSet></item>")
-    answer, *measured = _measure(bootstrap, {"DescribeInstances": pages}, environment)
+    answer, cpu, peak, _ = measure(bootstrap, {"DescribeInstances": pages}, environment)
     if answer.get("running") != instances or answer.get("partial"):
         raise RuntimeError(f"{bootstrap} did not audit {instances} instances: {str(answer)[:500]}")
-    return measured
+    return cpu, peak
 
 
-def scan(bootstrap: Path, volumes: int, environment: Mapping[str, str]) -> tuple[Any, float, float]:
-    """(seconds of CPU, peak MB) of one waste scan of so many volumes, as many snapshots, and a tenth of that in addresses."""
+def scan(bootstrap: Path, volumes: int, environment: Mapping[str, str], every: int = 10) -> tuple[float, float]:
+    """(seconds of CPU, peak MB) of one waste scan of so many volumes, as many snapshots, and a tenth of that in addresses.
+
+    One of `every` is waste.
+    """
     young = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
-    waste = [n % 10 == 0 for n in range(volumes)]
+    waste = [n % every == 0 for n in range(volumes)]
     in_images = [n for n in range(volumes) if n % 20 == 1]  # Old as well, but an image needs them.
     old_snapshots = {n for n in range(volumes) if waste[n]}.union(in_images)
     rendered = {
@@ -177,12 +192,12 @@ def scan(bootstrap: Path, volumes: int, environment: Mapping[str, str]) -> tuple
         "DescribeImages": ("imagesSet", 1000, [IMAGE.format(n=n) for n in in_images]),
     }  # fmt: skip
     pages = {action: _pages(action, *what) for action, what in rendered.items()}
-    answer, *measured = _measure(bootstrap, pages, environment)
+    answer, cpu, peak, _ = measure(bootstrap, pages, environment)
     found = {kind: listing["count"] for kind, listing in answer.get("types", {}).items()}
-    expected = {"elastic-ip": volumes // 100, "volume": volumes // 10, "snapshot": volumes // 10}
+    expected = {"elastic-ip": volumes // 10 // every, "volume": volumes // every, "snapshot": volumes // every}
     if found != expected or answer.get("partial"):
         raise RuntimeError(f"{bootstrap} did not find {expected}: {str(answer)[:500]}")
-    return measured
+    return cpu, peak
 
 
 def _pages(action: str, set_name: str, size: int, items: list[str], before: str = "", after: str = ""):
@@ -194,8 +209,8 @@ def _pages(action: str, set_name: str, size: int, items: list[str], before: str 
     ]
 
 
-def _measure(bootstrap: Path, pages: dict[str, list[str]], environment: Mapping[str, str]):
-    """(answer, seconds of CPU, peak MB resident) of one invocation, the start of the process included; Linux only."""
+def measure(bootstrap: Path, pages: Pages, environment: Mapping[str, str]) -> Measured:
+    """One invocation, the start of the process included; Linux only."""
     estate = Estate(pages)
     environment = {
         **without_aws(os.environ), **environment, "AWS_LAMBDA_RUNTIME_API": estate.address,
@@ -211,7 +226,7 @@ def _measure(bootstrap: Path, pages: dict[str, list[str]], environment: Mapping[
         _, process.returncode, used = os.wait4(process.pid, 0)
         estate.shutdown()
         estate.server_close()
-    return estate.answer, used.ru_utime + used.ru_stime, peak
+    return Measured(estate.answer, used.ru_utime + used.ru_stime, peak, estate.calls)
 
 
 def _peak_mb(pid: int):

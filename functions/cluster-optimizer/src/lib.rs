@@ -9,7 +9,7 @@ pub mod phases;
 
 use spot_domain::swap::report::SwapReport;
 use spot_swap::machine::{self, Phases, Start, on_current, start, step};
-use spot_swap::phases::{attach, gate, launch, restore, retire_old, rollback};
+use spot_swap::phases::{attach, gate, launch, launch_ahead, restore, retire_old, rollback};
 use spot_swap::phases::{wait_for_health, wait_for_in_service, wait_for_retirement};
 use spot_swap::recovery::group::recover_group;
 use spot_swap::work::{Next, Work};
@@ -30,6 +30,7 @@ pub fn phase_table() -> Phases<Work, SwapReport> {
         ("Launch", step(launch::run)),
         ("WaitForHealth", on_current(wait_for_health::run)),
         ("Attach", on_current(attach::run)),
+        ("LaunchAhead", on_current(launch_ahead::run)),
         ("WaitForInService", on_current(wait_for_in_service::run)),
         ("RetireOld", on_current(retire_old::run)),
         ("WaitForRetirement", on_current(wait_for_retirement::run)),
@@ -55,7 +56,7 @@ mod tests {
     #[test]
     fn the_table_lists_every_task_of_the_state_machine_and_no_other() {
         let (table, tasks) = (super::phase_table().names(), MACHINE.tasks());
-        assert_eq!(table.len(), 11);
+        assert_eq!(table.len(), 12);
         assert_eq!(BTreeSet::from_iter(table), BTreeSet::from_iter(tasks));
         assert_eq!(MACHINE.phases(), MACHINE.tasks(), "each task asks for the phase of its name");
     }

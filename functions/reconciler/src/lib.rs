@@ -7,6 +7,7 @@
 //! any more, the reconciler runs the rollback's recovery. The end of the recovery releases the lease. Two
 //! runs, one after another or at once, have the effect of one.
 
+mod error;
 pub mod executions;
 mod news;
 
@@ -14,20 +15,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
+use spot_cloud::Stack;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::BadEnvironment;
-use spot_cloud::tables::accounts::AccountError;
-use spot_cloud::tables::settings::SettingsError;
 use spot_cloud::tables::swaps::{Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Release, Swaps, SwapsError};
 use spot_cloud::tables::{accounts, settings};
-use spot_cloud::{CallError, Stack};
 use spot_domain::settings::Settings;
 use spot_domain::swap::journal::{Journal, Stage, SwapKind, Undo};
 use spot_domain::swap::recovery::End;
-use spot_domain::words::{LONGEST_CAUSE, cut};
 use spot_domain::{ExecutionArn, Reason};
 use spot_nodes::recover_node;
 use spot_swap::newcomer::unproven;
@@ -38,6 +35,8 @@ use spot_swap::recovery::{Ended, Progress, Visit};
 use spot_swap::spans;
 use tracing::Instrument;
 
+pub use error::ReconcileError;
+use error::ReconcileFailure;
 use executions::{Execution, ExecutionState, describe};
 use news::News;
 
@@ -73,37 +72,20 @@ pub struct SweepSummary {
     pub left_alone: Vec<String>,
 }
 
-/// The reason for which a run failed. The run has processed all other leases.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// The execution in the event died too recently. Lambda's retry comes in a minute.
-    #[error("too early to reconcile {0}: a last Lambda of its execution may still be at work")]
-    TooEarly(String),
-    /// Some leases could not be reconciled.
-    #[error("{}", .0.join("; "))]
-    Failed(Vec<String>),
-    /// The Swaps table does not answer.
-    #[error(transparent)]
-    Call(#[from] CallError),
-}
-
-impl From<ReconcileError> for Diagnostic {
-    fn from(error: ReconcileError) -> Self {
-        let name = match error {
-            ReconcileError::TooEarly(_) => "TooEarly",
-            ReconcileError::Failed(_) => "ReconcileFailed",
-            ReconcileError::Call(_) => "CallFailed",
-        };
-        Self { error_type: name.to_owned(), error_message: cut(&error.to_string(), LONGEST_CAUSE) }
-    }
-}
-
 /// Swaps that have not ended.
 struct Unfinished {
     /// A row could not be read: there may be more swaps.
     unreadable: bool,
     /// The executions of those swaps.
     executions: Vec<ExecutionArn>,
+}
+
+/// A swap that the reconciler has ended.
+struct SwapEnd {
+    end: End,
+    remarks: Vec<String>,
+    /// No other was launched ahead.
+    is_last: bool,
 }
 
 enum LeaseState {
@@ -190,27 +172,25 @@ impl Reconciler {
         unfinished: &Unfinished,
     ) -> (Lease, Result<LeaseState, ReconcileFailure>) {
         let visit = async {
-            let mut news = None;
+            let mut news = News::default();
             let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, unfinished, &mut news)).await;
             let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong));
             if let Err(error) = &outcome {
                 tracing::warn!("not reconciled: {error}");
             }
-            if let Some(news) = news {
-                news.tell(&self.announcements).await;
-            }
+            news.tell(&self.announcements).await;
             outcome
         };
         let outcome = visit.instrument(spans::visit(&held)).await;
         (held.lease, outcome)
     }
 
-    /// Does what can be done for one lease. `news` is what to tell of a swap that has ended, whatever fails afterwards.
+    /// Does what can be done for one lease. `news` is what to tell of the swaps that have ended, whatever fails afterwards.
     async fn reconcile(
         &self,
         held: &Held,
         unfinished: &Unfinished,
-        news: &mut Option<News>,
+        news: &mut News,
     ) -> Result<LeaseState, ReconcileFailure> {
         let execution = describe(&self.sfn, held.lease.owner.execution()).await?;
         let life = execution.life;
@@ -235,32 +215,53 @@ impl Reconciler {
             self.prove(&execution, held, journal).await?;
         }
         let lease = self.swaps.take_over(&held.lease).await?;
+        let mut told = Vec::new();
+        // The swaps behind the first one were launched ahead, and have touched nothing.
+        while let Some(ended) = self.end_one(&execution, held, &lease, &settings, now, news).await? {
+            told.extend(ended.remarks);
+            if ended.is_last {
+                return Ok(LeaseState::Ended(ended.end, told));
+            }
+        }
+        Ok(LeaseState::Waiting)
+    }
+
+    /// Ends the swap that the row tells of, or lets the lease go if it tells of none; `None` if the swap waits for AWS.
+    async fn end_one(
+        &self,
+        execution: &Execution,
+        held: &Held,
+        lease: &Lease,
+        settings: &Settings,
+        now: Timestamp,
+        news: &mut News,
+    ) -> Result<Option<SwapEnd>, ReconcileFailure> {
         // Another run may have continued since all rows were read.
         let gone_on = || SwapsError::LeaseLost { on: lease.on.clone() };
-        let mut journal = self.swaps.read(&lease).await?.ok_or_else(gone_on)?.journal;
+        let mut journal = self.swaps.read(lease).await?.ok_or_else(gone_on)?.journal;
         if let Some(journal) = &journal {
             spans::note_swap(&journal.swap_id);
         }
         // The recovery carries out the journal that was just read.
         let own = (&self.stack.account_id, &self.stack.region);
-        if journal.as_ref().is_some_and(|journal| !execution.vouches_for(&lease, journal, own)) {
+        if journal.as_ref().is_some_and(|journal| !execution.vouches_for(lease, journal, own)) {
             return Err(gone_on().into());
         }
         let ended = match &mut journal {
             None => Ended { end: End::Undone, newcomer: None, pool: None, remarks: Vec::new(), doubt: None },
-            Some(journal) => match self.recover(&lease, &settings, journal).await? {
+            Some(journal) => match self.recover(lease, settings, journal).await? {
                 // The next run ends the swap. This run's error alerts an operator.
                 Progress::Waiting(why)
                     if held.journal.as_ref().is_some_and(|was| was.kind.kept() != journal.kind.kept()) =>
                 {
                     return Err(ReconcileFailure::Kept(why));
                 }
-                Progress::Waiting(why) if is_overdue(life, &settings, now) => {
+                Progress::Waiting(why) if is_overdue(execution.life, settings, now) => {
                     return Err(ReconcileFailure::Overdue(why));
                 }
                 Progress::Waiting(why) => {
                     tracing::warn!("waiting: {why}");
-                    return Ok(LeaseState::Waiting);
+                    return Ok(None);
                 }
                 Progress::Ended(ended) => ended,
             },
@@ -272,21 +273,21 @@ impl Reconciler {
         let summary = told.collect::<Vec<_>>().join("; ");
         match &journal {
             Some(journal) => {
-                let release = Release::LetGo { summary: &summary };
-                self.swaps.close(&lease, journal, ended.end, release).await?;
-                *news = Some(News::of(&lease, journal, &ended, &summary));
+                self.swaps.close(lease, journal, ended.end, Release::LetGo { summary: &summary }).await?;
+                news.note(lease, journal, &ended, &summary);
             }
-            None => self.swaps.let_go(&lease, &summary).await?,
+            None => self.swaps.let_go(lease, &summary).await?,
         }
         let Ended { end, newcomer, pool, remarks, doubt } = ended;
-        if let Err(error) = self.swaps.keep_pools(&lease, &newcomer.zip(pool).into_iter().collect()).await {
+        if let Err(error) = self.swaps.keep_pools(lease, &newcomer.zip(pool).into_iter().collect()).await {
             tracing::warn!("the pool of its newcomer is not kept: {error}");
         }
         // The swap has ended. This run's error alerts an operator, who alone knows whose the capacity is.
         if let Some(doubt) = doubt {
             return Err(ReconcileFailure::InDoubt(doubt));
         }
-        Ok(LeaseState::Ended(end, remarks))
+        let is_last = journal.is_none_or(|journal| journal.ahead.is_empty());
+        Ok(Some(SwapEnd { end, remarks, is_last }))
     }
 
     /// Proves by Step Functions' record that a swap of ours can have written the row. A caller who can write
@@ -342,27 +343,6 @@ impl Reconciler {
             SwapKind::Answer(_) => recover_answer(visit, journal).await,
         }?)
     }
-}
-
-/// The reason for which a lease could not be reconciled now.
-#[derive(Debug, thiserror::Error)]
-enum ReconcileFailure {
-    #[error("it took longer than {} s", PER_LEASE.as_secs())]
-    TookTooLong,
-    #[error("its recovery has taken too long: {0}")]
-    Overdue(String),
-    #[error("{0}")]
-    Kept(String),
-    #[error("its swap has ended; {0}")]
-    InDoubt(String),
-    #[error(transparent)]
-    Swaps(#[from] SwapsError),
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    #[error(transparent)]
-    Account(#[from] AccountError),
-    #[error(transparent)]
-    Call(#[from] CallError),
 }
 
 fn is_overdue(life: ExecutionState, settings: &Settings, now: Timestamp) -> bool {

@@ -1,4 +1,4 @@
-//! What the reconciler tells of a swap that it has ended.
+//! What the reconciler tells of the swaps that it has ended.
 
 use spot_cloud::announcements::Announcements;
 use spot_cloud::tables::swaps::Lease;
@@ -9,27 +9,26 @@ use spot_domain::swap::recovery::End;
 use spot_swap::announce;
 use spot_swap::recovery::Ended;
 
-/// The event of a swap that has ended, and the alert of one that was undone.
-#[derive(Debug)]
+/// The events of the swaps of a dead execution, and one alert if any was undone.
+#[derive(Debug, Default)]
 pub(crate) struct News {
-    ended: Option<EndedSwap>,
+    ended: Vec<EndedSwap>,
     alert: Option<Alert>,
 }
 
 impl News {
-    /// Returns what is told of the end; `summary` says the same in words.
-    pub(crate) fn of(lease: &Lease, journal: &Journal, how: &Ended, summary: &str) -> Self {
-        let execution = lease.owner.execution();
-        let undone = how.end == End::Undone;
-        Self {
-            ended: announce::by_reconciler(lease, journal, how, summary),
-            alert: undone.then(|| Alert::of_reconciler(&lease.on.to_string(), summary, execution)),
+    /// Notes the end of a swap; `summary` says the same in words.
+    pub(crate) fn note(&mut self, lease: &Lease, journal: &Journal, how: &Ended, summary: &str) {
+        self.ended.extend(announce::by_reconciler(lease, journal, how, summary));
+        if how.end == End::Undone {
+            let alert = || Alert::of_reconciler(&lease.on.to_string(), summary, lease.owner.execution());
+            self.alert.get_or_insert_with(alert);
         }
     }
 
-    /// Tells bus and people. A failure is a warning: the swap has ended.
+    /// Tells bus and people. A failure is a warning: the swaps have ended.
     pub(crate) async fn tell(self, announcements: &Announcements) {
-        announce::tell(announcements, self.ended.as_slice()).await;
+        announce::tell(announcements, &self.ended).await;
         if let Some(Alert { subject, message }) = self.alert {
             announcements.alert_or_warn(&subject, &message).await;
         }

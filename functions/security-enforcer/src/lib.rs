@@ -30,6 +30,7 @@ use spot_cloud::tables::swaps::{Held, Swaps};
 use spot_cloud::{CallError, Stack};
 use spot_domain::audit::enforcement::AuditRun;
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
+use spot_domain::swap::journal::Journal;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -127,7 +128,11 @@ impl SecurityEnforcer {
                 Ok(Held { lease, journal: Some(journal), .. }) => {
                     let row = lease.key();
                     let place = AccountRegion { account_id: lease.account_id, region: lease.region };
-                    swaps.entry(place).or_default().claim(row, journal.swap_id, journal.old);
+                    let swaps = swaps.entry(place).or_default();
+                    for Journal { swap_id, old, .. } in journal.ahead {
+                        swaps.claim(row.clone(), swap_id, old);
+                    }
+                    swaps.claim(row, journal.swap_id, journal.old);
                 }
                 Ok(_) => {}
                 Err(error) => unreadable.push(error.to_string().into()),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use spot_cloud::tables::swaps::{Claim, Lease, Leased, Owner, Release, Swaps, SwapsError};
+use spot_cloud::tables::swaps::{Claim, Entered, Lease, Leased, Owner, Release, Swaps, SwapsError};
 use spot_domain::swap::journal::{Journal, Retirement, Stage, SwapKind};
 use spot_domain::swap::recovery::End;
 use spot_scripted::{Endpoint, ScriptedAnswer};
@@ -75,6 +75,7 @@ impl Row {
         let stored = number(&row["revision"]);
         let holds = [
             ("lease_owner = :me", row["lease_owner"] == given[":me"]),
+            ("attribute_not_exists(journal)", condition.contains(" OR ") || row.get("journal").is_none()),
             ("attribute_exists(journal)", row.get("journal").is_some()),
             ("revision = :read", stored.is_none() || stored == number(&given[":read"])),
             ("revision = :revision)", stored.is_none() || stored == number(&given[":revision"])),
@@ -98,8 +99,12 @@ impl Row {
             ("swap_id", ":swap"),
             ("closed_swap", ":swap"),
             ("closed_as", ":end"),
+            ("journal", ":next"),
+            ("revision", ":next_revision"),
+            ("swap_id", ":next_swap"),
         ] {
-            if update.contains(&format!("{attribute} = {value}")) {
+            let set = format!("{attribute} = {value}");
+            if update.contains(&format!("{set},")) || update.ends_with(&set) {
                 row[attribute] = given[value].clone();
             }
         }
@@ -316,4 +321,64 @@ async fn a_redriven_step_learns_how_a_recovery_has_ended_its_swap() {
         assert_eq!(claim.as_ref().ok().copied(), expected, "{end}");
         assert!(claim.is_ok() || is_lease_lost(&claim.map(drop)), "{end}");
     }
+}
+
+/// A swap with two that were launched ahead, each with its own newcomer.
+fn with_two_ahead() -> Journal {
+    let ahead = |id: &str| {
+        Journal::new(&id.parse().unwrap(), Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group)
+    };
+    Journal { ahead: vec![ahead("i-0123456789abcdef1"), ahead("i-0123456789abcdef2")], ..journal() }
+}
+
+#[tokio::test]
+async fn a_swap_that_is_over_hands_the_row_to_the_next_that_was_launched_ahead() {
+    let first = with_two_ahead();
+    let row = Row::new(&first);
+    let (swaps, _endpoint) = table(&row, 0).await;
+    swaps.close(&lease(), &first, End::Finished, Release::LetGo { summary: "done" }).await.unwrap();
+    let held = swaps.read(&lease()).await.unwrap().expect("the lease is kept");
+    let second = held.journal.unwrap();
+    assert_eq!(Some(&second), first.successor().as_ref());
+    assert_eq!(held.closed.unwrap().swap_id, first.swap_id);
+
+    // Its own step finds it launched, and closes it in turn.
+    let entered = swaps.enter(&lease(), &Journal { ahead: vec![], ..second.clone() }).await.unwrap();
+    let Entered::Again(second) = entered else { panic!("it was launched ahead") };
+    swaps.close(&lease(), &second, End::Undone, Release::Keep).await.unwrap();
+    let third = swaps.read(&lease()).await.unwrap().unwrap().journal.unwrap();
+    assert_eq!((&third.old, third.ahead.len()), (&first.ahead[1].old, 0));
+    swaps.close(&lease(), &third, End::Finished, Release::LetGo { summary: "done" }).await.unwrap();
+    assert!(!row.has("journal") && !row.has("lease_owner"));
+}
+
+#[tokio::test]
+async fn a_late_close_brings_no_swap_back_that_was_launched_ahead() {
+    let first = with_two_ahead();
+    let row = Row::new(&first);
+    let (swaps, _endpoint) = table(&row, 0).await;
+    for _ in 0..3 {
+        let journal = swaps.read(&lease()).await.unwrap().unwrap().journal.unwrap();
+        swaps.close(&lease(), &journal, End::Finished, Release::Keep).await.unwrap();
+    }
+    let late = swaps.close(&lease(), &first, End::Finished, Release::Keep).await;
+    assert!(late.is_err(), "{late:?}");
+    assert!(!row.has("journal"));
+}
+
+#[tokio::test]
+async fn a_close_whose_answer_was_lost_has_handed_the_row_over_all_the_same() {
+    let first = with_two_ahead();
+    let row = Row::new(&first);
+    let (swaps, _endpoint) = table(&row, 1).await;
+    swaps.close(&lease(), &first, End::Finished, Release::Keep).await.unwrap();
+    assert_eq!(swaps.read(&lease()).await.unwrap().unwrap().journal, first.successor());
+}
+
+#[tokio::test]
+async fn a_run_that_ends_keeps_the_lease_on_what_it_has_launched_ahead() {
+    let row = Row::new(&journal());
+    let (swaps, _endpoint) = table(&row, 0).await;
+    swaps.let_go(&lease(), "done").await.unwrap();
+    assert!(row.has("journal") && row.has("lease_owner"), "the reconciler ends it");
 }

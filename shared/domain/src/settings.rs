@@ -109,6 +109,9 @@ settings! {
     /// Steps after which an execution of a group goes on in another one. Step Functions ends an execution at 25,000
     /// events of its history, and a step makes about ten.
     steps_per_execution: u32 = 2_000, in 10..=2_000;
+    /// Newcomers of a group that are launched ahead of their turn, while the swap before them is attached and retired. With 1,
+    /// each one is launched in its turn.
+    launch_ahead: u32 = 3, in 1..=10;
     /// On-Demand instances that every group keeps, unless its tag or policy asks for more.
     min_on_demand: u32 = 0, in 0..=10_000;
     /// Percent by which a pool's Spot price must lie below the On-Demand price of the old instance.

@@ -11,6 +11,7 @@ use spot_domain::words::first_few;
 use spot_domain::{InstanceId, Pool, Reason};
 
 use crate::Context;
+use crate::entry::Entry;
 use crate::error::StepError;
 use crate::order::Orders;
 use crate::phases::gate::Refusal;
@@ -51,7 +52,7 @@ enum Right {
 pub struct Attempts<'a> {
     context: &'a Context,
     work: &'a Work,
-    journal: &'a mut Journal,
+    entry: Entry<'a>,
     orders: Orders<'a>,
     launcher: Launcher,
     /// An earlier run of the step may have launched by the attempt that the journal records.
@@ -69,16 +70,16 @@ impl<'a> Attempts<'a> {
         context: &'a Context,
         clients: &RegionClients,
         work: &'a Work,
-        journal: &'a mut Journal,
+        entry: Entry<'a>,
         mut orders: Orders<'a>,
         is_repeated: bool,
     ) -> Self {
-        orders.resume(journal.attempt);
+        orders.resume(entry.journal().attempt);
         let launcher = Launcher::new(clients);
         Self {
             context,
             work,
-            journal,
+            entry,
             orders,
             launcher,
             is_repeated,
@@ -106,12 +107,13 @@ impl<'a> Attempts<'a> {
                     break;
                 }
             };
-            if number < self.journal.attempt {
+            let journal = self.entry.journal();
+            if number < journal.attempt {
                 continue; // an earlier run of this step was refused here
             }
-            let may_have_launched = self.is_repeated && !self.journal.is_unattempted && self.tries == 0;
-            if may_have_launched && number != self.journal.attempt {
-                return Ok(InPool::EndsRun(in_doubt(self.journal.attempt)));
+            let may_have_launched = self.is_repeated && !journal.is_unattempted && self.tries == 0;
+            if may_have_launched && number != journal.attempt {
+                return Ok(InPool::EndsRun(in_doubt(journal.attempt)));
             }
             let right = match self.right(pool, verdict.take()).await {
                 Ok(Ok(right)) => right,
@@ -154,12 +156,13 @@ impl<'a> Attempts<'a> {
         pool: &Pool,
         verdict: Option<PoolVerdict>,
     ) -> Result<Result<Right, Refusal>, GateClosed> {
-        if let Some(launch) = self.journal.on_demand_launch(&pool.instance_type) {
+        let journal = self.entry.journal();
+        if let Some(launch) = journal.on_demand_launch(&pool.instance_type) {
             return Ok(Ok(Right::OnDemand(launch)));
         }
         Ok(match fresh(self.context, pool, verdict).await? {
             PoolVerdict::Cleared(cleared) => Ok(Right::Spot(cleared)),
-            verdict => Err(Refusal::of(&verdict).unwrap_or_else(|| in_doubt(self.journal.attempt))),
+            verdict => Err(Refusal::of(&verdict).unwrap_or_else(|| in_doubt(journal.attempt))),
         })
     }
 
@@ -170,14 +173,17 @@ impl<'a> Attempts<'a> {
         number: usize,
         order: &Order,
     ) -> Result<Result<InstanceId, CallError>, StepError> {
-        let age = Timestamp::now().duration_since(self.journal.launching_since);
-        if self.journal.is_unattempted || number != self.journal.attempt || age > JUST_NOW {
-            self.journal.is_unattempted = false;
-            self.journal.attempt = number;
-            self.journal.launching_since = Timestamp::now();
-            self.context.swaps.write(&self.work.lease, self.journal).await?;
+        let journal = self.entry.journal();
+        let age = Timestamp::now().duration_since(journal.launching_since);
+        if journal.is_unattempted || number != journal.attempt || age > JUST_NOW {
+            let attempt = |journal: &mut Journal| {
+                journal.is_unattempted = false;
+                journal.attempt = number;
+                journal.launching_since = Timestamp::now();
+            };
+            self.entry.record(&self.context.swaps, &self.work.lease, attempt).await?;
         }
-        let token = self.journal.client_token(number);
+        let token = self.entry.journal().client_token(number);
         Ok(match right {
             Right::Spot(cleared) => self.launcher.launch(cleared, order, &token).await,
             Right::OnDemand(launch) => self.launcher.launch_on_demand(launch, order, &token).await,

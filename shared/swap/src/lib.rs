@@ -9,6 +9,7 @@
 pub mod announce;
 pub mod attempts;
 pub mod before_launch;
+pub mod entry;
 pub mod error;
 pub mod group;
 pub mod machine;

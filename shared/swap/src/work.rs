@@ -19,8 +19,11 @@ use spot_domain::{GroupArn, GroupName, InstanceId, Pool, Reason, Usd};
 
 use crate::error::StepError;
 
+pub mod ahead;
 mod length;
 mod results;
+
+use ahead::Ahead;
 
 /// Bytes of candidates that a run carries: the rest of Step Functions' 256 KiB is for its results.
 const QUEUE_BYTES: usize = 100_000;
@@ -87,6 +90,9 @@ pub struct Work {
     pub too_small: Vec<TooSmall>,
     /// Candidates still to come.
     pub queue: Vec<Candidate>,
+    /// The first candidates of the queue, whose newcomers may have been launched already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ahead: Vec<Ahead>,
     /// Candidates that found no room in the queue.
     pub deferred: usize,
     /// The swap in progress.
@@ -250,6 +256,7 @@ impl Work {
             checked_at: Timestamp::now(),
             too_small: Vec::new(),
             queue: Vec::new(),
+            ahead: Vec::new(),
             deferred: 0,
             current: None,
             undo: None,

@@ -13,11 +13,13 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use spot_domain::Reason;
 use spot_domain::swap::eviction::Turns;
 use spot_domain::swap::journal::{
     AnswerJournal, Journal, Kept, LeavingNode, Original, Raise, Retirement, Stage, SwapKind, Undo,
 };
+use spot_domain::swap::selection::Candidate;
+use spot_domain::{InstanceId, Reason};
+use spot_swap::work::ahead::{Ahead, Launched};
 use spot_swap::work::{Current, Work};
 
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -128,6 +130,26 @@ fn the_payload_of_each_kind_is_written_as_committed() {
     }
 }
 
+/// A run whose next newcomer was launched ahead.
+#[test]
+fn a_newcomer_ahead_is_written_as_committed() {
+    let (_, mut work) = works().next().unwrap();
+    let current = work.current.as_mut().unwrap();
+    let old: InstanceId = "i-0123456789abcdef9".parse().unwrap();
+    let next = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
+    current.journal.ahead = vec![Journal { launching_since: Timestamp::UNIX_EPOCH, ..next }];
+    is_golden("group-journal-ahead", &in_stage("group", current, Stage::Attaching));
+    let launched = Launched {
+        newcomer: "i-0123456789abcdefa".parse().unwrap(),
+        pool: current.pool.clone(),
+        came_from: None,
+        remark: None,
+    };
+    work.queue = vec![Candidate { instance_id: old.clone(), ..current.candidate.clone() }];
+    work.ahead = vec![Ahead { old, launched: Some(launched) }];
+    is_golden("group-after-launchahead", &work);
+}
+
 /// An answer to an interruption: its journal lies under the lease of a group, too.
 #[test]
 fn the_journal_of_an_answer_is_written_as_committed() {
@@ -156,5 +178,5 @@ fn the_journal_of_an_answer_is_written_as_committed() {
 fn every_file_of_this_release_is_compared() {
     let names = fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let ours = names.filter(|name| name.starts_with(RELEASE)).count();
-    assert_eq!(ours, 17 + 9, "17 journals and 9 payloads");
+    assert_eq!(ours, 18 + 10, "18 journals and 10 payloads");
 }

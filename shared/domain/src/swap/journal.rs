@@ -1,6 +1,8 @@
 //! The journal of the swap in progress. The journal alone tells a reader how to finish or undo the swap. Each
 //! entry is written *before* the call that it announces.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +156,10 @@ pub struct Journal {
     /// The kind of the swap, and what the journal holds of that kind alone.
     #[serde(flatten)]
     pub kind: SwapKind,
+    /// The swaps whose newcomers were launched ahead of their turn, in the order of their turns. None of them has touched
+    /// the group. The first one takes this journal's place once this swap is over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ahead: Vec<Self>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -191,7 +197,16 @@ impl Journal {
             revision: 0,
             undo: None,
             kind,
+            ahead: Vec::new(),
         }
+    }
+
+    /// Returns the journal of the next swap that was launched ahead, which carries those behind it; `None` if this one
+    /// carries none.
+    #[must_use]
+    pub fn successor(&self) -> Option<Self> {
+        let (next, behind) = self.ahead.split_first()?;
+        Some(Self { ahead: behind.to_vec(), ..next.clone() })
     }
 
     /// Returns the ClientToken of one launch attempt, in the market of the newcomer.
@@ -230,6 +245,9 @@ impl Journal {
         {
             return Some(format!("MaxSize {raised} is not one more than the owner's {}", original.max));
         }
+        if let Some(problem) = self.contradiction_ahead() {
+            return Some(problem);
+        }
         if self.kind.answer().is_some() {
             return self.contradiction_of_answer();
         }
@@ -238,6 +256,23 @@ impl Journal {
         let needs_newcomer = names_one || has_moved || self.original.is_some();
         (needs_newcomer && self.newcomer.is_none())
             .then(|| format!("it names no newcomer, and is past the launch (stage {})", self.stage.name()))
+    }
+
+    /// What was launched ahead has touched nothing, and is never launched for the same instance twice.
+    fn contradiction_ahead(&self) -> Option<String> {
+        let mut known = BTreeSet::from([&self.old]);
+        self.ahead.iter().find_map(|ahead| {
+            let swap = &ahead.swap_id;
+            if self.kind != SwapKind::Group || ahead.kind != SwapKind::Group {
+                return Some(format!("swap {swap} was launched ahead, and only a group's swaps are"));
+            }
+            if ahead.stage != Stage::Launching || ahead.newcomer.is_some() || !ahead.ahead.is_empty() {
+                return Some(format!("swap {swap} was launched ahead, and is past its launch"));
+            }
+            let is_new = known.insert(&ahead.old);
+            let again = || Some(format!("swap {swap} was launched ahead for an instance that has a swap"));
+            ahead.contradiction().or_else(|| if is_new { None } else { again() })
+        })
     }
 
     /// The group launches the replacement: an answer has no newcomer of its own.
@@ -277,90 +312,4 @@ impl Journal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn journal() -> Journal {
-        let old = "i-0123456789abcdef0".parse().unwrap();
-        Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group)
-    }
-
-    #[test]
-    fn only_a_swap_to_on_demand_gives_the_right_to_launch_it() {
-        let (to_spot, m5) = (journal(), "m5.large".parse().unwrap());
-        assert_eq!(to_spot.on_demand_launch(&m5), None);
-        assert_eq!(to_spot.client_token(3), to_spot.swap_id.client_token(3));
-        let back = Journal { to: Market::OnDemand, ..to_spot };
-        assert_eq!(back.contradiction(), None);
-        assert_eq!(back.on_demand_launch(&m5).unwrap().instance_type(), &m5);
-        assert_eq!(back.client_token(3), back.swap_id.on_demand_token(3));
-    }
-
-    #[test]
-    fn a_journal_of_the_release_before_goes_to_spot() {
-        let to_spot = journal();
-        let text = serde_json::to_string(&to_spot).unwrap();
-        assert!(!text.contains("\"to\""), "{text}");
-        assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), to_spot);
-        let back = Journal { to: Market::OnDemand, ..to_spot };
-        let text = serde_json::to_string(&back).unwrap();
-        assert!(text.contains(r#""to":"ON_DEMAND""#), "{text}");
-        assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), back);
-    }
-
-    #[test]
-    fn no_node_is_launched_on_demand() {
-        let node = serde_json::json!({
-            "cluster": "one", "kubeconfig_secret": null, "old": "ip-10-0-0-1", "evict_local_storage": false,
-            "evict_unmanaged": false
-        });
-        let kind = SwapKind::of_node(serde_json::from_value(node).unwrap());
-        let forged = Journal { to: Market::OnDemand, kind, ..journal() };
-        assert!(forged.contradiction().unwrap().contains("On-Demand"));
-    }
-
-    #[test]
-    fn a_journal_that_no_step_of_ours_can_have_written_contradicts_itself() {
-        let (old, newcomer): (InstanceId, InstanceId) =
-            ("i-0123456789abcdef0".parse().unwrap(), "i-0123456789abcdef1".parse().unwrap());
-        let honest = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
-        assert_eq!(honest.contradiction(), None);
-        let served = Journal { stage: Stage::Retiring, newcomer: Some(newcomer.clone()), ..honest.clone() };
-        assert_eq!(served.contradiction(), None);
-        let group =
-            Original { desired: 1, max: 1, az_rebalance_suspended: false, serving: 1, members: vec![] };
-        let raised_to =
-            |max| Journal { max_raised_to: Some(max), original: Some(group.clone()), ..served.clone() };
-        assert_eq!(raised_to(2).contradiction(), None);
-        for forged in [
-            Journal { old: newcomer, ..honest.clone() },
-            Journal { newcomer: Some(old), ..honest.clone() },
-            Journal { newcomer: None, ..served.clone() },
-            raised_to(7),
-            Journal { stage: Stage::Attaching, ..honest.clone() },
-            Journal { original: Some(group.clone()), ..honest },
-        ] {
-            assert!(forged.contradiction().is_some(), "{forged:?}");
-        }
-    }
-
-    #[test]
-    fn an_answer_names_no_newcomer_and_knows_the_group_before_it_begins() {
-        let (old, newcomer): (InstanceId, InstanceId) =
-            ("i-0123456789abcdef0".parse().unwrap(), "i-0123456789abcdef1".parse().unwrap());
-        let kind = SwapKind::Answer(AnswerJournal { ends_at: Timestamp::UNIX_EPOCH, raise: Raise::NotAsked });
-        let honest = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::TerminateInGroup, kind);
-        assert_eq!(honest.contradiction(), None);
-        let group =
-            Original { desired: 1, max: 1, az_rebalance_suspended: false, serving: 1, members: vec![] };
-        let begun = Journal { stage: Stage::Attaching, original: Some(group), ..honest.clone() };
-        assert_eq!(begun.contradiction(), None);
-        for forged in [
-            Journal { newcomer: Some(newcomer), ..begun.clone() },
-            Journal { original: None, ..begun.clone() },
-            Journal { max_raised_to: Some(9), ..begun },
-        ] {
-            assert!(forged.contradiction().is_some(), "{forged:?}");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! Launch: one instance for the next candidate, as the group would launch it today, in the same zone. It is Spot from
 //! the first cleared pool that has capacity, or On-Demand if that was asked for. The group's owner is asked again first,
-//! and a group that is scaling is waited for.
+//! and a group that is scaling is waited for. What was launched ahead of its turn is taken as it is: the phases that follow
+//! check the newcomer, the group and its owner's wishes.
 //!
 //! Records, before the first call: the swap's id, which is the newcomer's tag and the stem of its
 //! ClientTokens, and the newcomer's market; before each further attempt: its number. Undone by: terminating what has one of those ClientTokens.
@@ -9,23 +10,25 @@ use spot_cloud::ec2::instances;
 use spot_cloud::launch::gatekeeper::PoolVerdict;
 use spot_cloud::tables::swaps::{Entered, Leased, Release};
 use spot_cloud::{CallError, RegionClients};
-use spot_domain::swap::group::{Group, Instance, Launch};
+use spot_domain::swap::group::{Group, Instance};
 use spot_domain::swap::group_tags::GroupTags;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::market::Market;
 use spot_domain::swap::recovery::End;
 use spot_domain::swap::selection::Candidate;
 use spot_domain::tags::{Tags, inherited};
-use spot_domain::{InstanceId, Pool, Reason};
+use spot_domain::{Pool, Reason};
 
 use crate::Context;
 use crate::attempts::{Attempts, InPool, closed};
 use crate::before_launch::{LaunchLook, Rest, group_at_rest, look_before_launch};
+use crate::entry::Entry;
 use crate::error::StepError;
 use crate::group::{GroupLook, malformed};
 use crate::newcomer::unproven;
 use crate::order::Orders;
 use crate::phases::gate::Refusal;
+use crate::work::ahead::Launched;
 use crate::work::{Current, Next, Work};
 
 /// Launches for the head of the queue.
@@ -37,6 +40,10 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         return Ok(work.next_candidate());
     }
     let clients = context.clients(work).await?;
+    if let Some(ended_by) = work.ended_by.filter(|_| !work.ahead.is_empty()) {
+        // Its turn never comes: the rollback takes it away.
+        return Ok(work.undo(ended_by, work.ended_because.clone()));
+    }
     let (group, rest) = match &work.lease.on {
         Leased::Group { .. } => group_at_rest(context, &clients, work).await?,
         Leased::Instance(_) | Leased::ClusterSlot { .. } => (None, Rest::AtRest),
@@ -56,21 +63,27 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     if let Some(problem) = another_market(&journal, &candidate) {
         return Err(unproven(&work.lease, &problem).into());
     }
-    let launched = match earlier(&clients, repeated, &journal, &candidate).await? {
-        Some((newcomer, pool)) => {
-            Ok(Launched { newcomer, pool, candidate: candidate.clone(), came_from: None, remark: None })
-        }
+    let ahead = work.take_ahead(&candidate.instance_id);
+    if ahead.is_some() {
+        journal.retirement = work.retirement;
+    }
+    let known = match ahead.and_then(|ahead| ahead.launched) {
+        None => earlier(&clients, repeated, &journal, &candidate).await?,
+        known => known,
+    };
+    let launched = match known {
+        Some(launched) => Ok((launched, candidate.clone())),
         None => match refused_or_fit(context, work, &clients, group, rest, candidate.clone()).await? {
             LaunchLook::Refused(refusal) => Err(refusal),
             LaunchLook::Fit(now, look) => {
                 journal.retirement = work.retirement;
                 let plan = Plan { candidate: *now, look: look.map(|look| *look), numbered: &candidate.pools };
-                launch(context, work, &clients, plan, &mut journal, repeated).await?
+                launch(context, work, &clients, plan, Entry::Own(&mut journal), repeated).await?
             }
         },
     };
     match launched {
-        Ok(Launched { newcomer, pool, candidate, came_from, remark }) => {
+        Ok((Launched { newcomer, pool, came_from, remark }, candidate)) => {
             tracing::info!(%newcomer, %pool, replaces = %candidate.instance_id, "launched");
             let deadline = work.wait_at_most(work.settings.health_timeout_seconds);
             let current = Current::new(candidate, journal, newcomer, pool, deadline);
@@ -115,23 +128,13 @@ async fn refused_or_fit(
     look_before_launch(context, work, clients, group, queued).await
 }
 
-struct Launched {
-    newcomer: InstanceId,
-    pool: Pool,
-    candidate: Candidate,
-    /// `None` if an earlier run of the step launched it.
-    came_from: Option<Launch>,
-    /// What a person has to know of the newcomer; `None` if an earlier run of the step launched it.
-    remark: Option<String>,
-}
-
 /// What an earlier run of this very step launched before its answer was lost.
 async fn earlier(
     clients: &RegionClients,
     repeated: bool,
     journal: &Journal,
     candidate: &Candidate,
-) -> Result<Option<(InstanceId, Pool)>, CallError> {
+) -> Result<Option<Launched>, CallError> {
     if !repeated {
         return Ok(None);
     }
@@ -139,28 +142,31 @@ async fn earlier(
     let alive = found.by_swap.into_iter().find(Instance::is_alive);
     Ok(alive.and_then(|instance| {
         let pool = candidate.pools.iter().find(|pool| pool.instance_type == instance.instance_type)?;
-        Some((instance.id, pool.clone()))
+        Some(Launched { newcomer: instance.id, pool: pool.clone(), came_from: None, remark: None })
     }))
 }
 
 /// What is launched for.
-struct Plan<'a> {
-    candidate: Candidate,
-    look: Option<GroupLook>,
+pub(crate) struct Plan<'a> {
+    pub candidate: Candidate,
+    pub look: Option<GroupLook>,
     /// The pools by which the attempts are numbered.
-    numbered: &'a [Pool],
+    pub numbered: &'a [Pool],
 }
 
 /// Asks the gate once more if the newcomer is Spot, then tries the pools in their order. The inner error is why this
 /// candidate is skipped.
-async fn launch(
+///
+/// # Errors
+/// A call fails in a way that may pass: the step is repeated, and goes on with the same attempt.
+pub(crate) async fn launch(
     context: &Context,
     work: &Work,
     clients: &RegionClients,
     Plan { candidate, look, numbered }: Plan<'_>,
-    journal: &mut Journal,
+    entry: Entry<'_>,
     repeated: bool,
-) -> Result<Result<Launched, Refusal>, StepError> {
+) -> Result<Result<(Launched, Candidate), Refusal>, StepError> {
     let verdicts: Vec<Option<PoolVerdict>> = match candidate.to {
         Market::OnDemand => candidate.pools.iter().map(|_| None).collect(),
         Market::Spot => {
@@ -173,14 +179,15 @@ async fn launch(
             }
         }
     };
-    let tags = newcomers_tags(&candidate, look.as_ref(), journal)?;
+    let tags = newcomers_tags(&candidate, look.as_ref(), entry.journal())?;
     let orders = Orders::new(clients, work, &candidate, look, numbered, tags);
-    let mut attempts = Attempts::new(context, clients, work, journal, orders, repeated);
+    let mut attempts = Attempts::new(context, clients, work, entry, orders, repeated);
     let pools = candidate.pools.iter().zip(verdicts);
     for (pool, verdict) in pools.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {
         match attempts.in_pool(pool, verdict).await? {
             InPool::Launched { newcomer, came_from, remark } => {
-                return Ok(Ok(Launched { newcomer, pool: pool.clone(), candidate, came_from, remark }));
+                let launched = Launched { newcomer, pool: pool.clone(), came_from, remark };
+                return Ok(Ok((launched, candidate)));
             }
             InPool::EndsRun(refusal) => return Ok(Err(refusal)),
             InPool::NextPool => {}

@@ -2,6 +2,7 @@
 
 pub mod gate;
 pub mod launch;
+pub mod launch_ahead;
 pub mod wait_for_health;
 
 pub mod attach;

@@ -28,6 +28,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         }
     }
     work.complete(current);
+    work.note_ahead(&current.journal.ahead);
     let next = work.next_candidate();
     if claim == Claim::Finished {
         return Ok(next);

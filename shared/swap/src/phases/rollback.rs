@@ -41,9 +41,13 @@ pub async fn run(
             format!("the lease on {} is gone ({})", work.lease.on, undo.detail).into(),
         ));
     };
-    let Some(mut journal) = held.journal else {
-        nothing_in_progress(work, &undo, held.closed.as_ref());
-        return Ok(work.next_candidate());
+    let mut journal = match held.journal {
+        Some(journal) if !is_successor(work, held.closed.as_ref(), &journal) => journal,
+        next => {
+            nothing_in_progress(work, &undo, held.closed.as_ref());
+            work.note_ahead(next.iter().flat_map(|next| [next].into_iter().chain(&next.ahead)));
+            return Ok(work.next_candidate());
+        }
     };
     let is_another = |current: &Current| current.journal.swap_id != journal.swap_id;
     if !is_of_this_run(work, &journal) || work.current.as_ref().is_some_and(is_another) {
@@ -70,9 +74,16 @@ pub async fn run(
             // The recovery may have added to the detail what it left behind.
             let undo = journal.undo.clone().unwrap_or(undo);
             record(work, &journal, end, newcomer, undo, remarks.into_iter().chain(doubt).collect());
+            work.note_ahead(&journal.ahead);
             Ok(work.next_candidate())
         }
     }
+}
+
+/// Returns true if the row tells of the next swap already: the one that this rollback is about is closed.
+fn is_successor(work: &Work, closed: Option<&Closed>, journal: &Journal) -> bool {
+    let ours = work.swap_id().filter(|swap_id| *swap_id != journal.swap_id);
+    ours.is_some() && ours.as_ref() == closed.map(|closed| &closed.swap_id)
 }
 
 /// Returns true if the journal's swap began in this run. A row is no order: the execution knows when its own swaps
@@ -195,6 +206,28 @@ mod tests {
         assert!(is_of_this_run(&work, &own), "also if an older release began the swap");
         let earlier = work.lease.since - jiff::SignedDuration::from_secs(1);
         assert!(!is_of_this_run(&work, &Journal::new(&own.old, earlier, own.retirement, SwapKind::Group)));
+    }
+
+    #[test]
+    fn a_rollback_whose_close_was_answered_to_nobody_leaves_the_next_swap_alone() {
+        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
+        let mut work: Work = serde_json::from_str(payload).unwrap();
+        let own = work.current.as_ref().unwrap().journal.clone();
+        let next = Journal::new(
+            &"i-0123456789abcdef1".parse().unwrap(),
+            work.lease.since,
+            own.retirement,
+            SwapKind::Group,
+        );
+        let closed = Closed { swap_id: own.swap_id.clone(), end: End::Undone };
+        assert!(is_successor(&work, Some(&closed), &next));
+        assert!(!is_successor(&work, Some(&closed), &own));
+        assert!(!is_successor(&work, None, &next), "ours is not over");
+        let another = Closed { swap_id: next.swap_id.clone(), ..closed };
+        assert!(!is_successor(&work, Some(&another), &next), "ours is not over");
+        work.current = None;
+        work.queue.clear();
+        assert!(!is_successor(&work, Some(&another), &next));
     }
 
     #[test]

@@ -23,7 +23,9 @@ impl Work {
     pub fn next_candidate(&self) -> Next {
         let tried = self.swapped.len() + self.rolled_back.len();
         let may_go_on = self.ended_by.is_none() && !self.dry_run && tried < self.max_swaps as usize;
-        if may_go_on && self.has_room() && !self.queue.is_empty() {
+        // What was launched ahead has its turn, or is taken away.
+        let is_ahead = !self.ahead.is_empty();
+        if (is_ahead || may_go_on && self.has_room()) && !self.queue.is_empty() {
             Next::NextCandidate
         } else {
             Next::Report

@@ -5,10 +5,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::End;
+use spot_domain::words::Cause;
 
 use super::error::malformed;
 use super::held::closed;
-use super::{Lease, OF_A_LEASE, OF_A_SWAP, SAME_SWAP, Swaps, SwapsError, UPDATE, fenced};
+use super::{Lease, OF_A_LEASE, OF_A_SWAP, SAME_SWAP, Swaps, SwapsError, UPDATE, fenced, stage};
 use crate::error::{Kind, failed};
 use crate::tables::row::{Row, number, seconds, text};
 
@@ -28,6 +29,9 @@ impl Swaps {
     /// Closes the swap of this journal: the journal is removed, and its end stays in the row. With [`Release::LetGo`],
     /// the lease is released, too; its `summary` stays in the row as history. A swap that was closed already stays closed.
     ///
+    /// If newcomers were launched ahead, the first one's journal takes the place of this one, and the lease is kept whatever
+    /// `release` says.
+    ///
     /// # Errors
     /// [`SwapsError::LeaseLost`] if the lease is another's, [`SwapsError::Overtaken`] if another invocation has gone on with
     /// the swap, or the row tells of the next one.
@@ -38,18 +42,27 @@ impl Swaps {
         end: End,
         release: Release<'_>,
     ) -> Result<(), SwapsError> {
-        let request = self
-            .release(lease, release, Some("closed_swap = :swap, closed_as = :end"))
-            .condition_expression(format!(
-                "lease_owner = :me AND (attribute_not_exists(journal) OR ({SAME_SWAP} \
-                 AND (attribute_not_exists(revision) OR revision = :revision)))"
-            ))
+        const CLOSED: &str = "closed_swap = :swap, closed_as = :end";
+        let in_progress = format!("{SAME_SWAP} AND (attribute_not_exists(revision) OR revision = :revision)");
+        let (request, condition) = match journal.successor() {
+            // A close that comes late must not bring the next swap back.
+            Some(next) => (
+                self.hand_over(lease, &next, CLOSED)?,
+                format!("attribute_exists(journal) AND {in_progress}"),
+            ),
+            None => (
+                self.release(lease, release, Some(CLOSED)),
+                format!("(attribute_not_exists(journal) OR ({in_progress}))"),
+            ),
+        };
+        let request = request
+            .condition_expression(format!("lease_owner = :me AND {condition}"))
             .expression_attribute_values(":end", text(&end))
             .expression_attribute_values(":swap", text(&journal.swap_id))
             .expression_attribute_values(":revision", number(&journal.revision));
         match fenced(request, lease, None).await {
             // A call whose answer was lost may have closed it.
-            Err(refused @ SwapsError::LeaseLost { .. }) => {
+            Err(refused @ (SwapsError::LeaseLost { .. } | SwapsError::Overtaken { .. })) => {
                 let row = self.row(lease.key()).await?.unwrap_or_default();
                 if is_closed(&row, lease, journal, end)? { Ok(()) } else { Err(refused) }
             }
@@ -57,14 +70,35 @@ impl Swaps {
         }
     }
 
+    /// Puts the next swap's journal in the place of the one that is over.
+    fn hand_over(
+        &self,
+        lease: &Lease,
+        next: &Journal,
+        also: &str,
+    ) -> Result<UpdateItemFluentBuilder, SwapsError> {
+        let row = serde_json::to_string(next).map_err(|e| malformed(lease, Cause::of(e)))?;
+        let set = "SET journal = :next, stage = :stage, revision = :next_revision, swap_id = :next_swap, updated_at = :now";
+        Ok(self
+            .update(lease, &format!("{set}, {also}"))
+            .expression_attribute_values(":next", AttributeValue::S(row))
+            .expression_attribute_values(":stage", stage(next.stage))
+            .expression_attribute_values(":next_revision", number(&next.revision))
+            .expression_attribute_values(":next_swap", text(&next.swap_id))
+            .expression_attribute_values(":me", text(&lease.owner))
+            .expression_attribute_values(":now", seconds(Timestamp::now())))
+    }
+
     /// Releases the lease at the end of a run, with a summary of the run. A lease that an earlier try of the
-    /// same step released counts as released.
+    /// same step released counts as released. A row that tells of a swap in progress keeps its lease: the reconciler ends
+    /// that swap.
     ///
     /// # Errors
     /// The table does not answer; the reconciler will release the lease.
     pub async fn let_go(&self, lease: &Lease, summary: &str) -> Result<(), SwapsError> {
+        const UNUSED: &str = "lease_owner = :me AND attribute_not_exists(journal)";
         let request = self.release(lease, Release::LetGo { summary }, None);
-        match request.condition_expression("lease_owner = :me").send().await.map_err(failed(UPDATE)) {
+        match request.condition_expression(UNUSED).send().await.map_err(failed(UPDATE)) {
             Err(error) if error.kind != Kind::ConditionFailed => Err(error.into()),
             _ => Ok(()),
         }
