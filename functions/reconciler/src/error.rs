@@ -7,8 +7,6 @@ use spot_cloud::tables::settings::SettingsError;
 use spot_cloud::tables::swaps::SwapsError;
 use spot_domain::words::{LONGEST_CAUSE, cut};
 
-use crate::PER_LEASE;
-
 /// The reason for which a run failed. The run has processed all other leases.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -37,8 +35,9 @@ impl From<ReconcileError> for Diagnostic {
 /// The reason for which a lease could not be reconciled now.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReconcileFailure {
-    #[error("it took longer than {} s", PER_LEASE.as_secs())]
-    TookTooLong,
+    /// Carries the time that it had, seconds.
+    #[error("it took longer than {0} s")]
+    TookTooLong(u64),
     #[error("its recovery has taken too long: {0}")]
     Overdue(String),
     #[error("{0}")]

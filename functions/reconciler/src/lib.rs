@@ -174,7 +174,7 @@ impl Reconciler {
         let visit = async {
             let mut news = News::default();
             let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, unfinished, &mut news)).await;
-            let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong));
+            let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong(PER_LEASE.as_secs())));
             if let Err(error) = &outcome {
                 tracing::warn!("not reconciled: {error}");
             }
