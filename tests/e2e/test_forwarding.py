@@ -158,8 +158,15 @@ def test_without_its_own_rule_the_gate_is_blind_at_home_too(aws, scene):
     home = scene(size=1, minimum=0)
     with rule_off(aws):
         report = home.swap()
-    assert ([s["reason"] for s in report["skipped"]], report["gate"]) == (["GATE_BLIND"], "blind")
-    home.assert_nothing_changed_in_ec2()
+        assert ([s["reason"] for s in report["skipped"]], report["gate"]) == (["GATE_BLIND"], "blind")
+        home.assert_nothing_changed_in_ec2()
+
+        (spot,) = home.old
+        aws.control.instance(spot, set={"InstanceLifecycle": "spot"})
+        back = home.swap(to="ON_DEMAND")
+    assert [s["old_instance_id"] for s in back["swapped"]] == [spot], "On-Demand needs no gate"
+    assert back.get("gate") is None and len(home.group.on_demand) == 1
+    home.assert_owners()
 
 
 def test_a_launch_that_comes_past_the_gates_own_step_is_refused_too(aws, scene):

@@ -34,16 +34,20 @@ def _serving(web):
 
 
 @pytest.mark.parametrize("state", ["PauseForHealth", "PauseForInService"])
-def test_an_execution_stopped_before_the_old_one_leaves_is_undone_by_the_status_change(quiet, scene, state):
+def test_an_execution_stopped_before_the_old_one_leaves_is_undone_by_the_status_change(quiet, scene, state, inbox):
     web = waiting_in(scene, state)
     # No sweep yet: the event alone sends the newcomer away. What then takes time is the next visit's.
     wait_for(lambda: not web.leased() or web.newcomer() not in _serving(web))
     web.reconcile_until_free()
     web.assert_untouched()
     assert "Undone by the reconciler" in web.row()["last_summary"]
+    ended = lambda: [m["detail"] for m in inbox() if m.get("detail-type") == "Swap Rolled Back"]  # noqa: E731
+    (told,) = wait_for(ended)
+    assert (told["old_instance_id"], told["reason"], told["execution_arn"]) == (web.old[0], "EXECUTION_DIED", web.arn)
+    wait_for(lambda: [m for m in inbox() if web.arn in str(m.get("Message", "")) and "undone" in m["Subject"]])
 
 
-def test_an_execution_stopped_after_the_old_one_left_is_finished(aws, quiet, scene):
+def test_an_execution_stopped_after_the_old_one_left_is_finished(aws, quiet, scene, inbox):
     web = waiting_in(scene, "PauseForRetirement")
     wait_for(lambda: aws.invoke("ReconcilerFunctionName", {"task": "sweep"}) and not web.leased())
     newcomer = web.newcomer()
@@ -52,6 +56,9 @@ def test_an_execution_stopped_after_the_old_one_left_is_finished(aws, quiet, sce
     web.assert_owners()
     assert "Finished by the reconciler" in web.row()["last_summary"]
     wait_for(lambda: web.kept_pool(newcomer) == aws.pool_of(newcomer))
+    (told,) = wait_for(lambda: [m["detail"] for m in inbox() if m.get("detail-type") == "Swap Completed"])
+    assert (told["old_instance_id"], told["new_instance_id"], told["pool"]) == (web.old[0], newcomer, aws.pool_of(newcomer))
+    assert "the reconciler" in told["detail"]
 
 
 @pytest.mark.parametrize("state", ["WaitForHealth", "WaitForInService"], ids=["Launch", "Attach"])

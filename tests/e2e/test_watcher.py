@@ -53,6 +53,15 @@ def ours(inbox, detail_type):
     return [(event["detail"]["asg_name"], event["detail"].get("reason")) for event in events]
 
 
+def ends(inbox, detail_type):
+    """Returns the details of the swaps that ended so, by the old instance. A repeated step may tell again."""
+    return {m["detail"]["old_instance_id"]: m["detail"] for m in inbox() if m.get("detail-type") == detail_type}
+
+
+def alerts(inbox, name):
+    return [m["Message"] for m in inbox() if name in str(m.get("Message", ""))]
+
+
 def row(aws, group):
     return aws.table("GroupsTableName").get_item(Key={"group": group.before["AutoScalingGroupARN"]}).get("Item", {})
 
@@ -90,7 +99,8 @@ def test_a_tagged_group_moves_to_spot_and_no_other_group_is_touched(aws, scene, 
     assert (list(started(answer)), answer["deferred"], answer["failed"], answer["partial"]) == ([web.name], [], [], False)
     assert answer["looked_at"] == 1
     assert len(aws.control.calls(action="StartExecution")) == 1
-    web.assert_swapped(follow(web, answer))
+    report = follow(web, answer)
+    web.assert_swapped(report)
     last_run, propagates = tags(web)["spot-optimizer:last-run"]
     assert "swapped 2 skipped 0 rolled back 0 remaining 0" in last_run and not propagates
     assert "spot-optimizer:last-error" not in tags(web)
@@ -106,7 +116,17 @@ def test_a_tagged_group_moves_to_spot_and_no_other_group_is_touched(aws, scene, 
     for left in (plain, off):
         left.assert_untouched()
         assert left.row() == {} and executions(aws, left) == []
-    wait_for(lambda: ours(inbox, "Swap Started") == [(web.name, None)])
+    wait_for(lambda: ours(inbox, "Swap Started") == [(web.name, None)] and len(ends(inbox, "Swap Completed")) == 2)
+    for old, told in ends(inbox, "Swap Completed").items():
+        (swapped,) = [s for s in report["swapped"] if s["old_instance_id"] == old]
+        assert (told["new_instance_id"], told["pool"], told["to"]) == (swapped["new_instance_id"], swapped["pool"], "SPOT")
+        assert (told["execution_arn"], told["asg_name"], told["account_id"], told["region"]) == (
+            web.arn,
+            web.name,
+            aws.account,
+            "us-east-1",
+        )
+    assert alerts(inbox, web.name) == [], "a run that does what it should alerts nobody"
     assert row(aws, web)["failures"] == 0 and running(aws) == set()
 
     settings(settle_seconds=0, enrolment="opt-out")
@@ -219,9 +239,80 @@ def test_one_starts_where_two_ask_and_no_more_run_than_may(aws, scene, watch, se
     aws.control.newcomers(status="ok")
     aws.control.instance(first.newcomer(), status="ok")
     first.end()
+    # Now a person starts the other in the same moment: one of the two works, and neither counts as a failure.
+    with concurrent.futures.ThreadPoolExecutor(2) as both:
+        by_hand, by_loop = both.submit(second.start), both.submit(watch)
+        arns = {by_hand.result().arn, *started(by_loop.result()).values()}
+    ended = [aws.wait_execution(arn) for arn in arns]
+    assert sum(len(e["output"]["swapped"]) for e in ended if e["status"] == "SUCCEEDED") == 1, ended
+    assert {e.get("error") for e in ended if e["status"] == "FAILED"} <= {"GroupBusy"}
+    assert len(second.group.spot) == len(second.group.instance_ids) == 1
     answer = watch()
-    assert (list(started(answer)), answer["deferred"]) == ([second.name], [])
-    second.assert_swapped(follow(second, answer))
+    assert (answer["started"], answer["deferred"], answer["failed"]) == ([], [], [])
+    assert row(aws, second).get("failures", 0) == 0 and running(aws) == set()
+
+
+def test_an_owner_who_changes_their_mind_is_obeyed_while_the_loop_works(aws, scene, watch, inbox):
+    """One group opts out in the middle of its swap: that is undone. The other only loses the tag: its swap ends as it began."""
+    out, off = scene(size=1, minimum=0, tags=TAGGED), scene(size=1, minimum=0, tags=TAGGED)
+    aws.control.newcomers(status="initializing")
+    begun = started(watch())
+    out.arn, off.arn = begun[out.name], begun[off.name]
+    newcomers = [wait_for(group.newcomer) for group in (out, off)]
+    out.tag_group("spot-optimizer:opt-out", "true")
+    tag = {"ResourceId": off.name, "ResourceType": "auto-scaling-group", "Key": ENABLED}
+    aws.client("autoscaling").delete_tags(Tags=[tag])
+    aws.control.newcomers(status="ok")
+    for newcomer in newcomers:
+        aws.control.instance(newcomer, status="ok")
+    assert [r["reason"] for r in out.end()["output"]["rolled_back"]] == ["OPTED_OUT"]
+    assert len(off.end()["output"]["swapped"]) == 1
+    out.assert_untouched()
+    aws.control.clear_calls()
+    answer = watch()
+    assert (answer["looked_at"], answer["started"], answer["deferred"], answer["failed"]) == (1, [], [], [])
+    assert aws.control.calls(action="StartExecution") == [] and running(aws) == set()
+    wait_for(lambda: list(ends(inbox, "Swap Rolled Back")) == out.old and list(ends(inbox, "Swap Completed")) == off.old)
+
+
+def test_a_member_that_is_too_young_holds_up_no_settled_one(aws, scene, watch, settings):
+    web = scene(size=2, tags=TAGGED)
+    settled, young = web.old
+    settings(settle_seconds=HOUR)
+    aws.control.instance(settled, set={"LaunchTime": "2026-01-01T00:00:00Z"})
+    answer = watch()
+    assert (list(started(answer)), answer["deferred"]) == ([web.name], [])
+    report = follow(web, answer)
+    assert [s["old_instance_id"] for s in report["swapped"]] == [settled], report
+    assert young in web.group.on_demand and len(web.group.spot) == 1
+    assert told(watch(), web)["reason"] == "SETTLING"
+
+
+def test_a_lab_instance_is_swapped_once_and_one_that_is_brought_back_stays(aws, lab, watch, inbox):
+    tagged, plain = lab(tags=TAGGED), lab()
+    aws.control.clear_calls()
+    assert watch()["looked_at"] == 0, "the account is PROD"
+    assert [c for c in aws.control.calls(action="DescribeInstances") if ENABLED in str(c["params"])] == []
+    with aws.function_environment("GroupWatcherFunctionName", ENVIRONMENT_TYPE="LAB"):
+        answer = watch()
+        ((begun,), looked_at) = answer["started"], answer["looked_at"]
+        assert (begun["instance_id"], "asg_name" in begun, looked_at) == (tagged.old.id, False, 1)
+        tagged.arn = begun["execution_arn"]
+        report = tagged.end()
+        tagged.assert_swapped(report)
+        idle = watch()
+        assert (idle["started"], idle["deferred"], idle["failed"]) == ([], [], []), "its twin bears the tag, too"
+        wait_for(lambda: ends(inbox, "Swap Completed"))
+        (told,) = ends(inbox, "Swap Completed").values()
+        assert (told["old_instance_id"], told["new_instance_id"]) == (tagged.old.id, report["new_instance_id"])
+        assert "asg_name" not in told and alerts(inbox, tagged.old.id) == []
+        tagged.swap(bring_back=True)
+        (left,) = watch()["deferred"]
+        assert (left["instance_id"], left["reason"]) == (tagged.old.id, "BROUGHT_BACK")
+        assert watch()["started"] == []
+        wait_for(lambda: [m["detail"]["instance_id"] for m in inbox() if m.get("detail-type") == "Swap Deferred"] == [tagged.old.id])
+    plain.assert_untouched()
+    assert len(aws.control.calls(action="StartExecution")) == 1
 
 
 def test_a_failure_pauses_and_failures_in_a_row_end_it(aws, scene, watch, inbox, settings):
@@ -229,6 +320,12 @@ def test_a_failure_pauses_and_failures_in_a_row_end_it(aws, scene, watch, inbox,
     aws.control.newcomers(kill={"after_seconds": 0, "code": "Server.InternalError", "message": "internal error on launch"})
     report = follow(web, watch())
     assert [r["reason"] for r in report["rolled_back"]] == ["NEWCOMER_UNHEALTHY"]
+    wait_for(lambda: ends(inbox, "Swap Rolled Back") and alerts(inbox, web.name))
+    (undone,) = ends(inbox, "Swap Rolled Back").values()
+    assert (undone["asg_name"], undone["reason"], undone["old_instance_id"]) == (web.name, "NEWCOMER_UNHEALTHY", web.old[0])
+    assert aws.instance(undone["new_instance_id"])["State"]["Name"] == "terminated" and undone["pool"].endswith("#m5.large")
+    (alert,) = alerts(inbox, web.name)
+    assert "1 rolled back" in alert and "NEWCOMER_UNHEALTHY" in alert and web.arn in alert
     assert "NEWCOMER_UNHEALTHY" in tags(web)["spot-optimizer:last-error"][0]
     answer = told(watch(), web)
     assert answer["reason"] == "BACKING_OFF" and "NEWCOMER_UNHEALTHY" in answer["detail"]
@@ -237,7 +334,7 @@ def test_a_failure_pauses_and_failures_in_a_row_end_it(aws, scene, watch, inbox,
 
     settings(settle_seconds=0, max_failed_runs=1)
     assert told(watch(), web)["reason"] == "TOO_MANY_FAILURES"
-    wait_for(lambda: any(web.name in str(m.get("Message", "")) for m in inbox()))
+    wait_for(lambda: len(alerts(inbox, web.name)) == 2)
     wait_for(lambda: ours(inbox, "Swap Deferred") == [(web.name, "BACKING_OFF"), (web.name, "TOO_MANY_FAILURES")])
     web.assert_untouched()
 
@@ -250,7 +347,7 @@ def test_a_failure_pauses_and_failures_in_a_row_end_it(aws, scene, watch, inbox,
         assert deferred(answer) == {web.name: "STARTED_RECENTLY"}
 
 
-def test_nodes_go_one_at_a_time_under_the_slots_of_their_cluster(aws, nodes, watch):
+def test_nodes_go_one_at_a_time_under_the_slots_of_their_cluster(aws, nodes, watch, inbox):
     web = nodes(size=2, tags=TAGGED)
     for last in (False, True):
         answer = watch()
@@ -261,6 +358,9 @@ def test_nodes_go_one_at_a_time_under_the_slots_of_their_cluster(aws, nodes, wat
         assert web.finish()["outcome"] == "SWAPPED"
     assert len(web.group.spot) == 2
     assert watch()["started"] == []
+    wait_for(lambda: len(ends(inbox, "Swap Completed")) == 2)
+    told = ends(inbox, "Swap Completed")[web.instance_id]
+    assert (told["asg_name"], told["cluster_name"], told["new_instance_id"] in web.group.spot) == (web.name, "local", True)
 
 
 def test_what_cannot_be_read_is_named(aws, watch):

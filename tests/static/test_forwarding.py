@@ -15,7 +15,7 @@ OTHER, STRANGER, ELSEWHERE = "666666666666", "999999999999", "eu-west-1"
 BUS = f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/spot-optimizer-notices"
 NOTICES = ["EC2 Spot Instance Interruption Warning", "EC2 Instance Rebalance Recommendation"]
 LAUNCH = "EC2 Instance Launch Successful"
-RULES = {"NoticesRule", "LaunchesRule", "ForwardingRole", "UndeliveredQueue", "UndeliveredQueuePolicy"}
+RULES = {"NoticesRule", "LaunchesRule", "ForwardingRole", "UndeliveredQueue", "UndeliveredQueuePolicy", "UndeliveredEventsAlarm"}
 ROLE = {"Role", "LooksPolicy", "SessionsPolicy", "NeverTerminatePolicy"}
 
 
@@ -79,6 +79,15 @@ def test_what_is_forwarded_goes_to_the_bus_as_it_is_and_is_tried_for_a_while():
     allow, _ = there.of_type("AWS::SQS::QueuePolicy")["UndeliveredQueuePolicy"]["PolicyDocument"]["Statement"]
     senders = {arn["Fn::GetAtt"][0] for arn in allow["Condition"]["ArnEquals"]["aws:SourceArn"]}
     assert (allow["Principal"], senders) == ({"Service": "events.amazonaws.com"}, {"NoticesRule", "LaunchesRule"})
+
+
+def test_what_could_not_be_forwarded_rings_an_alarm_of_that_region():
+    topic = f"arn:aws:sns:{ELSEWHERE}:{OTHER}:alerts"
+    for parameter, actions in [("", None), (topic, [{"Ref": "AlarmTopicArn"}])]:
+        (alarm,) = place(region=ELSEWHERE, AlarmTopicArn=parameter).of_type("AWS::CloudWatch::Alarm").values()
+        assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": ["UndeliveredQueue", "QueueName"]}}]
+        assert (alarm["MetricName"], alarm["Threshold"]) == ("ApproximateNumberOfMessagesVisible", 0)
+        assert alarm["TreatMissingData"] == "notBreaching" and alarm.get("AlarmActions") == actions
 
 
 def test_the_role_of_the_rules_puts_events_on_that_bus_and_does_nothing_else():

@@ -5,6 +5,7 @@ use serde_json::Value;
 use spot_cloud::error::{CallError, Kind, failed};
 use spot_domain::ExecutionArn;
 use spot_domain::ids::MalformedText;
+use spot_domain::swap::lab::LabReport;
 use spot_domain::swap::node::NodeSwapReport;
 use spot_domain::swap::report::SwapReport;
 use spot_domain::watch::back_off::RunEnd;
@@ -84,13 +85,16 @@ pub async fn life(client: &aws_sdk_sfn::Client, execution: &ExecutionArn) -> Res
     })
 }
 
-/// Reads the report of a run over a group, or of the swap of a node.
+/// Reads the report of a run over a group, or of the swap of a node or of a lab instance.
 fn of_output(output: &str) -> RunEnd {
     if let Ok(report) = serde_json::from_str::<SwapReport>(output) {
         return RunEnd::of_group(&report);
     }
-    match serde_json::from_str::<NodeSwapReport>(output) {
-        Ok(report) => RunEnd::of_node(&report),
+    if let Ok(report) = serde_json::from_str::<NodeSwapReport>(output) {
+        return RunEnd::of_node(&report);
+    }
+    match serde_json::from_str::<LabReport>(output) {
+        Ok(report) => RunEnd::of_lab(&report),
         Err(error) => RunEnd::Failed(format!("its report can't be read: {error}")),
     }
 }
@@ -115,5 +119,9 @@ mod tests {
         let report = r#"{"asg_name":"web","account_id":"123456789012","region":"us-east-1","swapped":[],"skipped":[],
             "rolled_back":[],"remaining":0}"#;
         assert_eq!(of_output(report), RunEnd::NothingSwapped(String::new()));
+        let node = r#"{"instance_id":"i-0123456789abcdef0","cluster_name":"c","outcome":"SWAPPED","evicted":0,"blocked":[]}"#;
+        assert_eq!(of_output(node), RunEnd::GoesOn);
+        let lab = r#"{"instance_id":"i-0123456789abcdef0","outcome":"SWAPPED"}"#;
+        assert_eq!(of_output(lab), RunEnd::Replaced);
     }
 }

@@ -1,14 +1,16 @@
-//! The loop: keeps enrolled groups on Spot. The group watcher looks, decides and starts executions; it changes nothing
-//! else but its own table.
+//! The loop: keeps enrolled groups and lab instances on Spot. The group watcher looks, decides and starts executions; it
+//! changes nothing else but its own table.
 //!
-//! A sweep, every 15 minutes, looks at every enrolled group in every enabled account and region. A launch event of Auto
-//! Scaling, or a person, names one group. What must rest, wait or be repaired first is deferred, with a reason that is
-//! told once. [`visit`] walks one account and region, [`look`] asks of a group what Discover would ask.
+//! A sweep, every 15 minutes, looks at every enrolled group in every enabled account and region, and at the enrolled
+//! instances of LAB accounts. A launch event of Auto Scaling, or a person, names one group. What must rest, wait or be
+//! repaired first is deferred, with a reason that is told once. [`visit`] walks one account and region, [`judge`] knows
+//! whose turn it is, [`look`] asks of a group what Discover would ask.
 
 pub mod answer;
 pub mod error;
 pub mod executions;
 pub mod input;
+pub mod judge;
 pub mod look;
 pub mod remember;
 pub mod start;

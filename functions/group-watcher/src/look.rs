@@ -1,15 +1,17 @@
-//! The look at a group that is about to be swapped: what Discover would decide, and what the gate would say. Changes
-//! nothing.
+//! The look at a group or lab instance that is about to be swapped: what Discover would decide, and what the gate would
+//! say. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use spot_cloud::RegionClients;
+use spot_cloud::ec2::instances;
 use spot_cloud::launch::gatekeeper::{Gatekeeper, PoolVerdict};
 use spot_domain::ids::InstanceId;
 use spot_domain::settings::Settings;
-use spot_domain::swap::asked::Asked;
-use spot_domain::swap::group::Group;
+use spot_domain::swap::asked::{Asked, Named};
+use spot_domain::swap::group::{Group, Instance};
+use spot_domain::swap::market::Market;
 use spot_domain::swap::report::NotSwapped;
 use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
 use spot_domain::watch::back_off::{LOOK_AGAIN, in_words};
@@ -17,6 +19,8 @@ use spot_domain::watch::{Deferral, Deferred};
 use spot_domain::{Pool, Region};
 use spot_swap::error::StepError;
 use spot_swap::group;
+
+use crate::start::Target;
 
 /// The result of a look.
 #[derive(Debug)]
@@ -29,7 +33,7 @@ pub enum Verdict {
     DeferForLong(Deferred, Timestamp),
 }
 
-/// Looks at a group as a whole, or at one member of it that is a node.
+/// Looks at a group, at one member of it that is a node, or at a lab instance.
 #[derive(Debug)]
 pub struct Look<'a> {
     pub clients: &'a RegionClients,
@@ -44,13 +48,16 @@ impl Look<'_> {
     ///
     /// # Errors
     /// A call fails.
-    pub async fn at(&self, group: Group, node: Option<&InstanceId>) -> Result<Verdict, StepError> {
-        let found = match node {
-            None => self.members(group).await,
-            Some(node) => self.node(group, node).await,
+    pub async fn at(&self, target: &Target<'_>) -> Result<Verdict, StepError> {
+        let found = match target {
+            Target::Group { group, replace } => self.members((*group).clone(), replace.clone()).await,
+            Target::Node { group, node } => self.node((*group).clone(), &node.id).await,
+            Target::Lab { instance, .. } => return self.lab(instance).await,
         };
         match found {
-            Ok((candidates, _)) if !candidates.is_empty() => Ok(self.gate(&candidates).await),
+            Ok((candidates, _)) if !candidates.is_empty() => {
+                Ok(self.gate(candidates.iter().flat_map(|candidate| &candidate.pools)).await)
+            }
             Ok((_, skipped)) => Ok(self.for_long(Deferral::NoCandidate, in_words(&skipped))),
             Err(StepError::GroupNotSupported(why)) => {
                 Ok(self.for_long(Deferral::GroupNotSupported, why.to_string()))
@@ -62,8 +69,13 @@ impl Look<'_> {
         }
     }
 
-    async fn members(&self, group: Group) -> Result<(Vec<Candidate>, Vec<NotSwapped>), StepError> {
-        let plan = group::plan(self.clients, self.region, self.settings, group, &Asked::default()).await?;
+    async fn members(
+        &self,
+        group: Group,
+        replace: Option<Named>,
+    ) -> Result<(Vec<Candidate>, Vec<NotSwapped>), StepError> {
+        let asked = Asked { to: Market::Spot, replace };
+        let plan = group::plan(self.clients, self.region, self.settings, group, &asked).await?;
         Ok((plan.selection.candidates, plan.selection.skipped))
     }
 
@@ -81,9 +93,24 @@ impl Look<'_> {
         })
     }
 
+    /// Looks at the pool of a lab instance, the only one that its twin may come from. What no description shows, its own
+    /// run finds out: a run that is refused is not repeated soon.
+    async fn lab(&self, instance: &Instance) -> Result<Verdict, StepError> {
+        let az_id = match &instance.az_id {
+            Some(az_id) => Some(az_id.clone()),
+            None => instances::zones(&self.clients.ec2).await?.remove(&instance.availability_zone),
+        };
+        let Some(az_id) = az_id else {
+            let detail = format!("no zone id is known for {}", instance.availability_zone);
+            return Ok(self.for_long(Deferral::NoCandidate, detail));
+        };
+        let instance_type = instance.instance_type.clone();
+        Ok(self.gate([&Pool { region: self.region.clone(), az_id, instance_type }]).await)
+    }
+
     /// Asks the gate. One clear pool is enough: the run sorts the members by their own.
-    async fn gate(&self, candidates: &[Candidate]) -> Verdict {
-        let pools: BTreeSet<&Pool> = candidates.iter().flat_map(|candidate| &candidate.pools).collect();
+    async fn gate<'a>(&self, pools: impl IntoIterator<Item = &'a Pool>) -> Verdict {
+        let pools: BTreeSet<&Pool> = pools.into_iter().collect();
         let pools: Vec<Pool> = pools.into_iter().cloned().collect();
         let verdicts = match self.gatekeeper.ask(&pools).await {
             Ok(verdicts) => verdicts,

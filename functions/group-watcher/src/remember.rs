@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use spot_cloud::CallError;
+use spot_domain::ExecutionArn;
 use spot_domain::watch::name::NAMED_FOR_SECONDS;
-use spot_domain::{ExecutionArn, GroupArn};
 
 use crate::answer::{Answer, Failure};
 use crate::executions::{Life, life};
@@ -24,16 +24,11 @@ pub async fn remember(tools: &Tools, answer: &mut Answer) -> Result<Memories, Ca
             Ok(Life::Unknown) => ended.push(execution),
             Ok(Life::Ended(end)) => {
                 let is_its = |memory: &Memory| memory.execution.as_ref() == Some(&execution);
-                let group: Option<GroupArn> = memories
-                    .groups
-                    .iter()
-                    .find(|(_, memory)| memory.as_ref().is_ok_and(is_its))
-                    .map(|(arn, _)| arn.clone());
-                if let Some(arn) = group
-                    && let Some(Ok(memory)) = memories.groups.get_mut(&arn)
-                {
+                let rows = memories.rows.iter_mut();
+                let its = rows.filter_map(|(key, memory)| Some((key, memory.as_mut().ok()?)));
+                if let Some((key, memory)) = its.into_iter().find(|(_, memory)| is_its(memory)) {
                     memory.past = memory.past.and(&end, now());
-                    if let Err(error) = tools.table.note_end(&arn, &execution, &memory.past, now()).await {
+                    if let Err(error) = tools.table.note_end(key, &execution, &memory.past, now()).await {
                         answer.failed.push(Failure::own(&error));
                         continue; // It stays among those that run, so that its end is noted next time.
                     }

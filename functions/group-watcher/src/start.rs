@@ -4,31 +4,79 @@ use serde_json::{Value, json};
 use spot_cloud::CallError;
 use spot_cloud::announcements::event;
 use spot_cloud::error::unreadable;
-use spot_cloud::scopes::Scope;
 use spot_domain::events::OwnEvent;
 use spot_domain::ids::MalformedText;
+use spot_domain::swap::asked;
 use spot_domain::swap::group::{Group, Instance};
 use spot_domain::tags::cluster_of;
 use spot_domain::watch::name::{execution_name, next_name_at};
 use spot_domain::watch::{Deferral, Deferred};
-use spot_domain::{ClusterName, ExecutionArn};
+use spot_domain::{ClusterName, ExecutionArn, InstanceId};
 
-use crate::answer::{Answer, Failure, Named, Started};
+use crate::answer::{Answer, Failure, Started, Subject};
 use crate::executions::{self, Begun, Machine};
 use crate::table::Memories;
 use crate::tools::{Tools, now};
 
 /// What is to be swapped.
+#[derive(Debug, Clone)]
+pub enum Target<'a> {
+    /// A group as a whole, or only those of its members that `replace` names.
+    Group {
+        /// The group.
+        group: &'a Group,
+        /// The settled members, if others are too young.
+        replace: Option<asked::Named>,
+    },
+    /// One member of a group, a node.
+    Node {
+        /// The group.
+        group: &'a Group,
+        /// The node.
+        node: &'a Instance,
+    },
+    /// A stand-alone instance of a LAB account.
+    Lab {
+        /// The instance.
+        instance: &'a Instance,
+        /// The twin starts from an image of its EBS volumes.
+        capture_image: bool,
+    },
+}
+
+impl Target<'_> {
+    /// Returns the node that is to be swapped.
+    #[must_use]
+    pub fn node(&self) -> Option<&InstanceId> {
+        match self {
+            Self::Node { node, .. } => Some(&node.id),
+            Self::Group { .. } | Self::Lab { .. } => None,
+        }
+    }
+
+    /// Returns the cluster of the node, by its own tags or by its group's.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterName> {
+        match self {
+            Self::Node { group, node } => cluster_of(&node.tags).or_else(|| cluster_of(&group.tags)),
+            Self::Group { .. } | Self::Lab { .. } => None,
+        }
+    }
+}
+
+/// The order of a swap.
 #[derive(Debug, Clone, Copy)]
 pub struct Order<'a> {
-    /// The group.
-    pub group: &'a Group,
-    /// The only member that is to be swapped, a node; `None` for the group as a whole.
-    pub node: Option<&'a Instance>,
+    /// The group or lab instance.
+    pub subject: &'a Subject,
+    /// What of it is to be swapped.
+    pub target: &'a Target<'a>,
     /// The members that may be swapped, as a text that differs for others.
     pub members: &'a str,
-    /// The execution that was started for the group before.
+    /// The execution that was started for the subject before.
     pub last: Option<&'a ExecutionArn>,
+    /// The most executions at a time.
+    pub most: u32,
 }
 
 /// Starts the execution. Returns why it was not started; the answer holds what was.
@@ -37,18 +85,16 @@ pub struct Order<'a> {
 /// The execution could not be started, or may have been: then it counts as running until Step Functions say otherwise.
 pub async fn start(
     tools: &Tools,
-    scope: &Scope,
     order: &Order<'_>,
     memories: &mut Memories,
     answer: &mut Answer,
 ) -> Result<Option<Deferred>, CallError> {
     let now = now();
-    let most = scope.settings.max_groups_at_once;
-    let group = Named { asg_name: order.group.name.clone(), place: scope.place.clone() };
+    let Order { subject, target, most, .. } = *order;
     // A node has a name of its own: the next of its group may follow at once.
-    let node = order.node.map_or("", |node| node.id.as_str());
-    let name = execution_name(group.asg_name.as_str(), &format!("{}{node}", order.group.arn), now);
-    let (machine, input) = request(tools, &group, order);
+    let node = target.node().map_or("", |node| node.as_str());
+    let name = execution_name(subject.name.as_str(), &format!("{}{node}", subject.key), now);
+    let (machine, input) = request(tools, subject, target);
     let execution = machine.execution(&name).map_err(unreadable::<MalformedText>("states:StartExecution"))?;
     // Counted in first: of two invocations that see the last free place, one gets it.
     if !tools.table.count_in(&execution, most).await? {
@@ -73,34 +119,48 @@ pub async fn start(
         }
     }
     memories.running.insert(execution.clone());
-    let instance_id = order.node.map(|node| node.id.clone());
-    let started = Started { group, execution_arn: execution, instance_id };
-    tracing::info!(asg_name = %started.group.asg_name, execution = %started.execution_arn, "started");
-    let noted = tools.table.note_start(&order.group.arn, &started, order.members, now).await;
+    let started =
+        Started { subject: subject.clone(), execution_arn: execution, node: target.node().cloned() };
+    tracing::info!(subject = %subject.name, execution = %started.execution_arn, "started");
+    let noted = tools.table.note_start(&started, order.members, now).await;
     let told = match event(OwnEvent::SwapStarted, &started) {
         Ok(event) => tools.announcements.put(vec![event]).await,
         Err(error) => Err(error),
     };
     for error in [noted, told].into_iter().filter_map(Result::err) {
-        answer.failed.push(Failure::of(&scope.place, started.group.asg_name.as_str(), &error));
+        answer.failed.push(Failure::of(subject, &error));
     }
     answer.started.push(started);
     Ok(None)
 }
 
 /// Returns the state machine and its input.
-fn request<'a>(tools: &'a Tools, group: &Named, order: &Order<'_>) -> (&'a Machine, Value) {
-    let Named { asg_name, place } = group;
+fn request<'a>(tools: &'a Tools, subject: &Subject, target: &Target<'_>) -> (&'a Machine, Value) {
+    let place = &subject.place;
     let mut input = json!({"account_id": place.account_id, "region": place.region});
-    let Some(node) = order.node else {
-        input["asg_name"] = json!(asg_name);
-        return (&tools.group_swap, input);
-    };
-    input["instance_id"] = json!(node.id);
-    if let Some(cluster) = cluster(order.group, node) {
-        input["cluster_name"] = json!(cluster);
+    match target {
+        Target::Group { group, replace } => {
+            input["asg_name"] = json!(group.name);
+            if let Some(settled) = replace {
+                input["replace"] = json!(settled.ids());
+            }
+            (&tools.group_swap, input)
+        }
+        Target::Node { node, .. } => {
+            input["instance_id"] = json!(node.id);
+            if let Some(cluster) = target.cluster() {
+                input["cluster_name"] = json!(cluster);
+            }
+            (&tools.node_swap, input)
+        }
+        Target::Lab { instance, capture_image } => {
+            input["instance_id"] = json!(instance.id);
+            if *capture_image {
+                input["capture_image"] = json!(true);
+            }
+            (&tools.lab_swap, input)
+        }
     }
-    (&tools.node_swap, input)
 }
 
 /// Returns the deferral of a start beyond the limit, if so many executions run.
@@ -108,10 +168,4 @@ fn request<'a>(tools: &'a Tools, group: &Named, order: &Order<'_>) -> (&'a Machi
 pub fn too_many(running: usize, most: u32) -> Option<Deferred> {
     let detail = format!("{running} executions of the loop run, of at most {most}");
     (running >= most as usize).then(|| Deferred::new(Deferral::TooManyAtOnce, detail))
-}
-
-/// Returns the cluster of a node, by its own tags or by its group's.
-#[must_use]
-pub fn cluster(group: &Group, node: &Instance) -> Option<ClusterName> {
-    cluster_of(&node.tags).or_else(|| cluster_of(&group.tags))
 }

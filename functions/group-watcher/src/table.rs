@@ -1,4 +1,4 @@
-//! The Groups table: what the loop remembers of each group, and which of its executions run.
+//! The Groups table: what the loop remembers of each group and lab instance, and which of its executions run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,13 +9,13 @@ use spot_cloud::error::{CallError, failed};
 use spot_cloud::tables::row::{Row, key, number, number_in, seconds, text, text_in, time_in, written};
 use spot_domain::watch::back_off::Past;
 use spot_domain::watch::{Deferral, Deferred};
-use spot_domain::{ExecutionArn, GroupArn, InstanceId};
+use spot_domain::{ExecutionArn, InstanceId};
 
-use crate::answer::{Named, Started};
+use crate::answer::{Name, Started, Subject};
 
 const UPDATE: &str = "dynamodb:UpdateItem";
 const SCAN: &str = "dynamodb:Scan";
-/// The key: a group's ARN, or [`RUNNING`] (S).
+/// The key: that of a [`Subject`], or [`RUNNING`] (S).
 const GROUP: &str = "group";
 /// The key of the one row that lists the executions of the loop that run.
 const RUNNING: &str = "running";
@@ -24,7 +24,7 @@ const EXECUTIONS: &str = "executions";
 /// A row that nobody has written to for so long is deleted.
 const KEPT_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// The loop's memory of one group.
+/// The loop's memory of one group or lab instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
     /// The failed runs, and the pause after the last run.
@@ -37,7 +37,7 @@ pub struct Memory {
     pub started_at: Option<Timestamp>,
     /// The members that it might swap, as a text that differs for others.
     pub members_of_run: Option<String>,
-    /// The instance of the node that it swaps.
+    /// The instance that it swaps: a node of the group, or the lab instance itself.
     pub instance_id: Option<InstanceId>,
 }
 
@@ -64,8 +64,8 @@ pub struct Seen {
 /// Everything that the table holds.
 #[derive(Debug, Default)]
 pub struct Memories {
-    /// By group. The error names the attribute that can't be read.
-    pub groups: BTreeMap<GroupArn, Result<Memory, String>>,
+    /// By the key of the subject. The error names the attribute that can't be read.
+    pub rows: BTreeMap<String, Result<Memory, String>>,
     /// The executions of the loop that run, as far as is known.
     pub running: BTreeSet<ExecutionArn>,
 }
@@ -95,11 +95,7 @@ impl GroupsTable {
             let row = row.map_err(failed(SCAN))?;
             match text_in(&row, GROUP).map(String::as_str) {
                 Some(RUNNING) => memories.running = running(&row),
-                Some(group) => {
-                    if let Ok(group) = group.parse() {
-                        memories.groups.insert(group, parse(&row));
-                    }
-                }
+                Some(key) => drop(memories.rows.insert(key.to_owned(), parse(&row))),
                 None => {}
             }
         }
@@ -147,25 +143,23 @@ impl GroupsTable {
     /// The table does not answer.
     pub async fn note_start(
         &self,
-        arn: &GroupArn,
         started: &Started,
         members: &str,
         now: Timestamp,
     ) -> Result<(), CallError> {
-        let (set, remove) = match &started.instance_id {
-            Some(_) => (", instance_id = :instance", ""),
-            None => ("", ", instance_id"),
+        let (set, remove) = match (&started.node, &started.subject.name) {
+            (Some(_), _) => (", instance_id = :node", ""),
+            (None, Name::Group { .. }) => ("", ", instance_id"),
+            (None, Name::Instance { .. }) => ("", ""),
         };
-        let expression = format!(
-            "SET {NAMED}, execution = :execution, started_at = :now, run_members = :members{set} REMOVE {DEFERRED}{remove}"
-        );
+        let what = format!("execution = :execution, started_at = :now, run_members = :members{set}");
         let mut update = self
-            .update_group(arn, &started.group, &expression, now)
+            .update_subject(&started.subject, &what, &format!("REMOVE {DEFERRED}{remove}"), now)
             .expression_attribute_values(":execution", text(&started.execution_arn))
             .expression_attribute_values(":members", text(members))
             .expression_attribute_values(":now", seconds(now));
-        if let Some(instance_id) = &started.instance_id {
-            update = update.expression_attribute_values(":instance", text(instance_id));
+        if let Some(node) = &started.node {
+            update = update.expression_attribute_values(":node", text(node));
         }
         update.send().await.map_err(failed(UPDATE)).map(drop)
     }
@@ -177,30 +171,35 @@ impl GroupsTable {
     /// The table does not answer.
     pub async fn note_end(
         &self,
-        arn: &GroupArn,
+        key: &str,
         execution: &ExecutionArn,
         past: &Past,
         now: Timestamp,
     ) -> Result<(), CallError> {
-        let set = "SET failures = :failures, last_ended_at = :now, expires_at = :expires";
-        let (set, remove) = match &past.pause {
-            Some(_) => {
-                (format!("{set}, pause_reason = :reason, pause_detail = :detail, pause_until = :until"), "")
-            }
-            None => (set.to_owned(), " REMOVE pause_reason, pause_detail, pause_until"),
+        let pause = past.pause.as_ref();
+        let until = pause.and_then(|pause| pause.not_before);
+        let mut expression =
+            "SET failures = :failures, last_ended_at = :now, expires_at = :expires".to_owned();
+        expression += if pause.is_some() { ", pause_reason = :reason, pause_detail = :detail" } else { "" };
+        expression += match (pause, until) {
+            (Some(_), Some(_)) => ", pause_until = :until",
+            (Some(_), None) => " REMOVE pause_until",
+            (None, _) => " REMOVE pause_reason, pause_detail, pause_until",
         };
         let mut update = self
-            .update(arn.as_str(), &format!("{set}{remove}"))
+            .update(key, &expression)
             .condition_expression("execution = :execution")
             .expression_attribute_values(":execution", text(execution))
             .expression_attribute_values(":failures", number(&past.failures))
             .expression_attribute_values(":now", seconds(now))
             .expression_attribute_values(":expires", expiry(now));
-        if let Some(pause) = &past.pause {
+        if let Some(pause) = pause {
             update = update
                 .expression_attribute_values(":reason", text(pause.reason.code()))
-                .expression_attribute_values(":detail", text(&pause.detail))
-                .expression_attribute_values(":until", seconds(pause.not_before.unwrap_or(Timestamp::MAX)));
+                .expression_attribute_values(":detail", text(&pause.detail));
+        }
+        if let Some(until) = until {
+            update = update.expression_attribute_values(":until", seconds(until));
         }
         written(update.send().await.map_err(failed(UPDATE))).map(drop)
     }
@@ -211,8 +210,7 @@ impl GroupsTable {
     /// The table does not answer.
     pub async fn note_deferral(
         &self,
-        arn: &GroupArn,
-        group: &Named,
+        subject: &Subject,
         told: &Told,
         now: Timestamp,
     ) -> Result<(), CallError> {
@@ -224,12 +222,11 @@ impl GroupsTable {
         let (there, gone): (Vec<_>, Vec<_>) = optional.iter().partition(|(_, _, time)| time.is_some());
         let set: Vec<_> = there.iter().map(|(name, value, _)| format!(", {name} = {value}")).collect();
         let (set, gone) = (set.concat(), gone.iter().map(|(name, ..)| *name).collect::<Vec<_>>());
-        let remove = if gone.is_empty() { String::new() } else { format!(" REMOVE {}", gone.join(", ")) };
-        let expression = format!(
-            "SET {NAMED}, reason = :reason, detail = :detail, told_at = :told, look_members = :members{set}{remove}"
-        );
+        let remove = if gone.is_empty() { String::new() } else { format!("REMOVE {}", gone.join(", ")) };
+        let what =
+            format!("reason = :reason, detail = :detail, told_at = :told, look_members = :members{set}");
         let mut update = self
-            .update_group(arn, group, &expression, now)
+            .update_subject(subject, &what, &remove, now)
             .expression_attribute_values(":reason", text(told.deferred.reason.code()))
             .expression_attribute_values(":detail", text(&told.deferred.detail))
             .expression_attribute_values(":told", seconds(told.at))
@@ -242,37 +239,43 @@ impl GroupsTable {
         update.send().await.map_err(failed(UPDATE)).map(drop)
     }
 
-    /// Forgets a deferral: the group has nothing to swap any more.
+    /// Forgets a deferral: there is nothing to swap any more.
     ///
     /// # Errors
     /// The table does not answer.
-    pub async fn forget_deferral(&self, arn: &GroupArn) -> Result<(), CallError> {
-        let update = self.update(arn.as_str(), &format!("REMOVE {DEFERRED}"));
+    pub async fn forget_deferral(&self, key: &str) -> Result<(), CallError> {
+        let update = self.update(key, &format!("REMOVE {DEFERRED}"));
         update.send().await.map_err(failed(UPDATE)).map(drop)
     }
 
-    fn update_group(
+    /// Returns the update that sets `what` beside the name of the subject.
+    fn update_subject(
         &self,
-        arn: &GroupArn,
-        group: &Named,
-        expression: &str,
+        subject: &Subject,
+        what: &str,
+        remove: &str,
         now: Timestamp,
     ) -> UpdateItemFluentBuilder {
-        self.update(arn.as_str(), expression)
+        let name = match subject.name {
+            Name::Group { .. } => "asg_name",
+            Name::Instance { .. } => "instance_id",
+        };
+        let set = format!("SET {name} = :name, {PLACED}, {what} {remove}");
+        self.update(&subject.key, set.trim_end())
             .expression_attribute_names("#region", "region")
-            .expression_attribute_values(":name", text(&group.asg_name))
-            .expression_attribute_values(":account", text(&group.place.account_id))
-            .expression_attribute_values(":region", text(&group.place.region))
+            .expression_attribute_values(":name", text(&subject.name.as_str()))
+            .expression_attribute_values(":account", text(&subject.place.account_id))
+            .expression_attribute_values(":region", text(&subject.place.region))
             .expression_attribute_values(":expires", expiry(now))
     }
 
-    fn update(&self, group: &str, expression: &str) -> UpdateItemFluentBuilder {
+    fn update(&self, subject: &str, expression: &str) -> UpdateItemFluentBuilder {
         let update = self.dynamodb.update_item().table_name(&self.name);
-        update.set_key(Some(key([(GROUP, group)]))).update_expression(expression)
+        update.set_key(Some(key([(GROUP, subject)]))).update_expression(expression)
     }
 }
 
-const NAMED: &str = "asg_name = :name, account_id = :account, #region = :region, expires_at = :expires";
+const PLACED: &str = "account_id = :account, #region = :region, expires_at = :expires";
 const DEFERRED: &str = "reason, detail, not_before, look_after, look_members, told_at";
 
 fn expiry(now: Timestamp) -> AttributeValue {
@@ -284,7 +287,7 @@ fn running(row: &Row) -> BTreeSet<ExecutionArn> {
     arns.into_iter().flatten().filter_map(|arn| arn.parse().ok()).collect()
 }
 
-/// Reads a group's row. A row that can't be read starts nothing.
+/// Reads the row of a group or lab instance. A row that can't be read starts nothing.
 fn parse(row: &Row) -> Result<Memory, String> {
     Ok(Memory {
         past: Past {

@@ -4,11 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use spot_cloud::CallError;
 use spot_cloud::announcements::{EVENTS_PER_CALL, Event, event};
-use spot_domain::GroupArn;
 use spot_domain::events::OwnEvent;
 use spot_domain::watch::{Deferral, Deferred};
 
-use crate::answer::{Answer, Failure, Named};
+use crate::answer::{Answer, Failure, Subject};
 use crate::table::{Seen, Told};
 use crate::tools::Tools;
 
@@ -18,8 +17,7 @@ const TOLD_AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// A deferral that is to be told or noted.
 #[derive(Debug)]
 pub struct Telling {
-    arn: GroupArn,
-    group: Named,
+    subject: Subject,
     told: Told,
     /// The event; `None` if the deferral was told before.
     event: Option<Event>,
@@ -28,7 +26,7 @@ pub struct Telling {
 #[derive(Serialize)]
 struct DeferredDetail<'a> {
     #[serde(flatten)]
-    group: &'a Named,
+    subject: &'a Subject,
     #[serde(flatten)]
     deferred: &'a Deferred,
 }
@@ -39,8 +37,7 @@ impl Telling {
     /// # Errors
     /// The event can't be written as JSON.
     pub fn of(
-        group: Named,
-        arn: &GroupArn,
+        subject: Subject,
         before: Option<&Told>,
         deferred: Deferred,
         seen: Option<Seen>,
@@ -53,10 +50,10 @@ impl Telling {
         if is_told && before.is_some_and(|told| told.deferred == deferred && told.seen == seen) {
             return Ok(None);
         }
-        let detail = DeferredDetail { group: &group, deferred: &deferred };
+        let detail = DeferredDetail { subject: &subject, deferred: &deferred };
         let event = if is_told { None } else { Some(event(OwnEvent::SwapDeferred, &detail)?) };
         let at = before.filter(|_| is_told).map_or(now, |told| told.at);
-        Ok(Some(Self { arn: arn.clone(), group, told: Told { deferred, at, seen }, event }))
+        Ok(Some(Self { subject, told: Told { deferred, at, seen }, event }))
     }
 }
 
@@ -71,25 +68,24 @@ pub async fn tell(tools: &Tools, mut tellings: Vec<Telling>, now: Timestamp, ans
             answer.failed.push(Failure::own(&error));
             continue;
         }
-        for Telling { arn, group, told, event } in some {
+        for Telling { subject, told, event } in some {
             let alerts = event.is_some() && told.deferred.reason == Deferral::TooManyFailures;
-            let alerted = if alerts { alert(tools, &group, &told.deferred).await } else { Ok(()) };
-            let noted = tools.table.note_deferral(&arn, &group, &told, now).await;
+            let alerted = if alerts { alert(tools, &subject, &told.deferred).await } else { Ok(()) };
+            let noted = tools.table.note_deferral(&subject, &told, now).await;
             for error in [noted, alerted].into_iter().filter_map(Result::err) {
-                answer.failed.push(Failure::of(&group.place, group.asg_name.as_str(), &error));
+                answer.failed.push(Failure::of(&subject, &error));
             }
         }
     }
 }
 
-async fn alert(tools: &Tools, group: &Named, deferred: &Deferred) -> Result<(), CallError> {
-    let Named { asg_name, place } = group;
+async fn alert(tools: &Tools, subject: &Subject, deferred: &Deferred) -> Result<(), CallError> {
+    let Subject { name, place, .. } = subject;
     let message = format!(
-        "The loop leaves Auto Scaling group {asg_name} ({place}) alone: {}.\n\nRepair the cause, then delete the group's \
-         row in the Groups table.",
+        "The loop leaves {name} ({place}) alone: {}.\n\nRepair the cause, then delete its row in the Groups table.",
         deferred.detail
     );
-    tools.announcements.alert(&format!("Swaps of group {asg_name} fail"), &message).await
+    tools.announcements.alert(&format!("Swaps of {name} fail"), &message).await
 }
 
 #[cfg(test)]
@@ -104,16 +100,13 @@ mod tests {
 
     /// Returns if the deferral is told again, and if anything is noted.
     fn again(before: &Deferred, now: &Deferred, later: i64) -> (bool, bool) {
-        let arn = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web"
-            .parse()
-            .unwrap();
         let place = spot_cloud::scopes::AccountRegion {
             account_id: "123456789012".parse().unwrap(),
             region: "us-east-1".parse().unwrap(),
         };
-        let group = Named { asg_name: "web".parse().unwrap(), place };
+        let subject = Subject::of_instance(&"i-0123456789abcdef0".parse().unwrap(), &place);
         let before = Told { deferred: before.clone(), at: at(0), seen: None };
-        let telling = Telling::of(group, &arn, Some(&before), now.clone(), None, at(later)).unwrap();
+        let telling = Telling::of(subject, Some(&before), now.clone(), None, at(later)).unwrap();
         (telling.as_ref().is_some_and(|telling| telling.event.is_some()), telling.is_some())
     }
 

@@ -33,6 +33,8 @@ pub struct Tools {
     pub group_swap: Machine,
     /// The state machine that swaps a node.
     pub node_swap: Machine,
+    /// The state machine that swaps a stand-alone instance of a LAB account.
+    pub lab_swap: Machine,
 }
 
 impl Tools {
@@ -49,6 +51,7 @@ impl Tools {
             sfn: aws_sdk_sfn::Client::new(stack.config()),
             group_swap: Machine(variable("CLUSTER_SWAP_STATE_MACHINE_ARN")?),
             node_swap: Machine(variable("NODE_SWAP_STATE_MACHINE_ARN")?),
+            lab_swap: Machine(variable("LAB_SWAP_STATE_MACHINE_ARN")?),
         })
     }
 }

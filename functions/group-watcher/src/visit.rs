@@ -1,7 +1,6 @@
-//! One account and region: its enrolled groups, what each has to swap, and what stands against a start.
+//! One account and region: its enrolled groups and lab instances, what each has to swap, and what stands against a start.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
@@ -11,18 +10,19 @@ use spot_cloud::scopes::Scope;
 use spot_cloud::tables::swaps::slot_key;
 use spot_cloud::{CallError, RegionClients};
 use spot_domain::enrolment::Enrolment;
+use spot_domain::owners::group_of;
 use spot_domain::swap::group::{Group, Instance};
-use spot_domain::watch::enrolment::{ENABLED_TAG, Terms, terms};
-use spot_domain::watch::prospects::{Prospects, restless};
+use spot_domain::watch::enrolment::{ENABLED_TAG, InstanceTerms, Terms, terms, terms_of_instance};
 use spot_domain::watch::{Deferral, Deferred};
-use spot_domain::{ClusterName, InstanceId};
+use spot_domain::{BadTag, ClusterName, EnvironmentType, InstanceId};
 use spot_swap::error::StepError;
 
-use crate::answer::{Answer, Failure, Named, NotNow};
+use crate::answer::{Answer, Failure, NotNow, Subject};
 use crate::input::Request;
+use crate::judge::{Judge, NotYet, Turn};
 use crate::look::{Look, Verdict};
 use crate::remember::remember;
-use crate::start::{Order, cluster, start, too_many};
+use crate::start::{Order, Target, start, too_many};
 use crate::table::{Memories, Memory, Seen};
 use crate::tell::{Telling, tell};
 use crate::tools::Tools;
@@ -39,45 +39,28 @@ pub struct Visit<'a> {
     pub answer: &'a mut Answer,
 }
 
-/// A group that may be swapped now, as far as its own tags and members say.
+/// A group or lab instance that may be swapped now, as far as it and its past say.
 struct Ready<'a> {
-    group: &'a Group,
-    /// The node whose turn it is; `None` if the group is swapped as a whole.
-    node: Option<&'a Instance>,
-    /// The [`fingerprint`] of its members that may be swapped.
+    subject: Subject,
+    target: Target<'a>,
+    /// The fingerprint of the members that may be swapped.
     members: String,
     memory: Memory,
 }
 
-impl Ready<'_> {
-    fn order(&self) -> Order<'_> {
-        let Self { group, node, members, memory } = self;
-        Order { group, node: *node, members, last: memory.execution.as_ref() }
-    }
-}
-
-/// Whose turn it is in a group. The text is the [`fingerprint`] of the members that may be swapped.
-enum Turn<'a> {
-    /// Nobody's: the group has nothing to swap.
-    Nobody,
-    /// The group's as a whole.
-    Group(String),
-    /// That of one member, a node.
-    Node(&'a Instance, String),
-}
-
 impl Visit<'_> {
-    /// Looks at the groups that the request names, and starts what may start.
+    /// Looks at what the request names, and starts what may start.
     ///
     /// # Errors
     /// The place can't be looked at.
     pub async fn run(&mut self, request: &Request, memories: &mut Memories) -> Result<(), CallError> {
         let (groups, launched) = self.groups(request).await?;
         let enrolled = self.enrolled(groups);
-        if enrolled.is_empty() {
+        let labs = if *request == Request::Sweep { self.labs().await } else { Vec::new() };
+        if enrolled.is_empty() && labs.is_empty() {
             return Ok(()); // Nobody has asked for anything here.
         }
-        self.answer.looked_at += enrolled.len();
+        self.answer.looked_at += enrolled.len() + labs.len();
         let members: Vec<InstanceId> = enrolled
             .iter()
             .flat_map(|(group, _)| group.members.iter().map(|member| member.id.clone()))
@@ -90,35 +73,70 @@ impl Visit<'_> {
         if launched.is_some_and(|id| instances.get(&id).is_some_and(|instance| instance.is_spot)) {
             return Ok(());
         }
-        if *request != Request::Sweep {
+        let is_sweep = *request == Request::Sweep;
+        if !is_sweep {
             *memories = remember(self.tools, self.answer).await?;
         }
         let (mut tellings, mut ready) = (Vec::new(), Vec::new());
         for (group, terms) in &enrolled {
-            let memory = match memories.groups.get(&group.arn) {
-                None => Memory::default(),
-                Some(Ok(memory)) => memory.clone(),
-                Some(Err(problem)) => {
-                    let error = format!("its row in the Groups table can't be read, delete it: {problem}");
-                    self.fail(group, &error);
-                    continue;
-                }
-            };
-            match self.judge(group, terms, &instances, &memory, memories, request == &Request::Sweep) {
-                Ok(Turn::Nobody) => self.forget(group, &memory).await,
-                Ok(Turn::Group(members)) => ready.push(Ready { group, node: None, members, memory }),
-                Ok(Turn::Node(node, members)) => {
-                    ready.push(Ready { group, node: Some(node), members, memory });
-                }
-                Err((deferred, look)) => tellings.extend(self.defer(group, &memory, deferred, look)),
-            }
+            let subject = Subject::of_group(group, &self.scope.place);
+            let judged =
+                self.judge(&subject, memories, is_sweep, |judge| judge.group(group, terms, &instances));
+            self.sort(subject, judged, &mut ready, &mut tellings).await;
+        }
+        for (instance, terms) in &labs {
+            let subject = Subject::of_instance(&instance.id, &self.scope.place);
+            let judged = self.judge(&subject, memories, is_sweep, |judge| judge.lab(instance, terms));
+            self.sort(subject, judged, &mut ready, &mut tellings).await;
         }
         tellings.extend(self.start_all(ready, memories).await?);
         tell(self.tools, tellings, self.now, self.answer).await;
         Ok(())
     }
 
-    /// Starts what may start of the groups that are ready. Returns the deferrals of the others.
+    /// Judges a subject by its row. Returns the row, too; `None` if it can't be read, which is noted as a failure.
+    fn judge<'a>(
+        &mut self,
+        subject: &Subject,
+        memories: &Memories,
+        is_sweep: bool,
+        whose: impl FnOnce(&Judge<'_>) -> Result<Turn<'a>, NotYet>,
+    ) -> Option<(Memory, Result<Turn<'a>, NotYet>)> {
+        let memory = match memories.rows.get(&subject.key) {
+            None => Memory::default(),
+            Some(Ok(memory)) => memory.clone(),
+            Some(Err(problem)) => {
+                let error = format!("its row in the Groups table can't be read, delete it: {problem}");
+                self.fail(subject, &error);
+                return None;
+            }
+        };
+        let (settings, now) = (&self.scope.settings, self.now);
+        let turn = whose(&Judge { settings, now, memory: &memory, memories, is_sweep });
+        Some((memory, turn))
+    }
+
+    /// Puts a judged subject among those that are ready, or tells why it is not.
+    async fn sort<'a>(
+        &mut self,
+        subject: Subject,
+        judged: Option<(Memory, Result<Turn<'a>, NotYet>)>,
+        ready: &mut Vec<Ready<'a>>,
+        tellings: &mut Vec<Telling>,
+    ) {
+        match judged {
+            None => {}
+            Some((memory, Ok(Turn::Nobody))) => self.forget(&subject, &memory).await,
+            Some((memory, Ok(Turn::Of { target, members }))) => {
+                ready.push(Ready { subject, target, members, memory });
+            }
+            Some((memory, Err((deferred, seen)))) => {
+                tellings.extend(self.defer(&subject, &memory, deferred, seen));
+            }
+        }
+    }
+
+    /// Starts what may start of all that is ready. Returns the deferrals of the others.
     async fn start_all(
         &mut self,
         mut ready: Vec<Ready<'_>>,
@@ -133,14 +151,17 @@ impl Visit<'_> {
                 self.answer.partial = true;
                 break;
             }
-            let cluster = ready.node.and_then(|node| cluster(ready.group, node));
+            let Ready { subject, target, members, memory } = &ready;
+            let cluster = target.cluster();
             let verdict = match self.in_the_way(&ready, cluster.as_ref(), &leases, &taken, memories) {
                 Some(deferred) => Ok(Verdict::Defer(deferred)),
-                None => self.look(&ready).await,
+                None => self.look(target).await,
             };
             let deferred = match verdict {
                 Ok(Verdict::Start) => {
-                    let begun = start(self.tools, self.scope, &ready.order(), memories, self.answer).await;
+                    let most = self.scope.settings.max_groups_at_once;
+                    let order = Order { subject, target, members, last: memory.execution.as_ref(), most };
+                    let begun = start(self.tools, &order, memories, self.answer).await;
                     if matches!(begun, Ok(None)) {
                         *taken.entry(cluster).or_insert(0) += 1;
                     }
@@ -148,16 +169,14 @@ impl Visit<'_> {
                 }
                 Ok(Verdict::Defer(deferred)) => Ok(Some((deferred, None))),
                 Ok(Verdict::DeferForLong(deferred, until)) => {
-                    Ok(Some((deferred, Some(Seen { until, members: ready.members.clone() }))))
+                    Ok(Some((deferred, Some(Seen { until, members: members.clone() }))))
                 }
                 Err(error) => Err(error),
             };
             match deferred {
-                Ok(Some((deferred, seen))) => {
-                    tellings.extend(self.defer(ready.group, &ready.memory, deferred, seen));
-                }
+                Ok(Some((deferred, seen))) => tellings.extend(self.defer(subject, memory, deferred, seen)),
                 Ok(None) => {}
-                Err(error) => self.fail(ready.group, &error),
+                Err(error) => self.fail(subject, &error),
             }
         }
         Ok(tellings)
@@ -174,7 +193,9 @@ impl Visit<'_> {
                 for group in groups::list(autoscaling, by_tag.then_some(ENABLED_TAG)).await? {
                     match group {
                         Ok(group) => readable.push(group),
-                        Err((name, error)) => self.answer.failed.push(Failure::of(place, &name, &error)),
+                        Err((name, error)) => {
+                            self.answer.failed.push(Failure::of_group(place, &name, &error));
+                        }
                     }
                 }
                 Ok((readable, None))
@@ -187,7 +208,7 @@ impl Visit<'_> {
                         "asg_name: {place} has no Auto Scaling group {asg_name:?}",
                         asg_name = asg_name.as_str()
                     );
-                    self.answer.failed.push(Failure::of(place, asg_name.as_str(), &error));
+                    self.answer.failed.push(Failure::of_group(place, asg_name.as_str(), &error));
                 }
                 Ok((group.into_iter().collect(), launched.clone()))
             }
@@ -200,79 +221,41 @@ impl Visit<'_> {
         groups
             .into_iter()
             .filter_map(|group| {
-                let terms = match terms(&group.tags, enrolment) {
-                    Ok(terms) => Ok(terms?),
-                    Err(bad) => Err(Deferred::new(Deferral::BadTag, bad.to_string())),
-                };
+                let terms = readable(terms(&group.tags, enrolment), "group")?;
                 Some((group, terms))
             })
             .collect()
     }
 
-    /// Returns whose turn it is in a group, as far as its tags, its members and its past say.
-    fn judge<'a>(
-        &self,
-        group: &'a Group,
-        terms: &Result<Terms, Deferred>,
-        instances: &'a BTreeMap<InstanceId, Instance>,
-        memory: &Memory,
-        memories: &Memories,
-        is_sweep: bool,
-    ) -> Result<Turn<'a>, (Deferred, Option<Seen>)> {
-        let settings = &self.scope.settings;
-        let at_once = |deferred: Deferred| (deferred, None);
-        let terms = terms.as_ref().map_err(|bad| at_once(bad.clone()))?;
-        let prospects = Prospects::of(group, instances, settings)
-            .map_err(|bad| at_once(Deferred::new(Deferral::BadTag, bad.to_string())))?;
-        if prospects.is_empty() {
-            return Ok(Turn::Nobody);
+    /// Returns the enrolled On-Demand instances that are in no group, in a LAB account; no other account has any. A group
+    /// hands its tags to its members, and a swap hands those of the old instance to the new one: neither is meant.
+    async fn labs(&mut self) -> Vec<(Instance, Result<InstanceTerms, Deferred>)> {
+        if self.scope.access.environment_type != EnvironmentType::Lab {
+            return Vec::new();
         }
-        if let Some(execution) =
-            memory.execution.as_ref().filter(|execution| memories.running.contains(*execution))
-        {
-            return Err(at_once(Deferred::new(Deferral::SwapInProgress, format!("{execution} works on it"))));
-        }
-        let members = prospects.members.iter().chain(&prospects.nodes).map(|instance| &instance.id);
-        let members = fingerprint(&members.collect());
-        let node = next_node(&prospects, memory).filter(|_| prospects.members.is_empty());
-        // What a run could not swap says nothing of members that came later, nor of the nodes after its own.
-        let has_others = memory.members_of_run.as_ref() != Some(&members)
-            || node.zip(memory.instance_id.as_ref()).is_some_and(|(node, last)| node.id > *last);
-        let paused = memory.past.forbids(settings, self.now);
-        if let Some(deferred) = paused.filter(|pause| pause.reason != Deferral::NothingSwapped || !has_others)
-        {
-            return Err(at_once(deferred));
-        }
-        if let Some(window) = terms.window.as_ref().filter(|window| !window.is_open(self.now)) {
-            let detail = format!("the window {window} is closed");
-            let not_before = window.next_opening(self.now);
-            return Err(at_once(Deferred { not_before, ..Deferred::new(Deferral::WindowClosed, detail) }));
-        }
-        if let Some(deferred) = restless(group, instances, settings, self.now) {
-            return Err(at_once(deferred));
-        }
-        let known = memory.told.as_ref().filter(|told| {
-            is_sweep
-                && told.seen.as_ref().is_some_and(|seen| self.now < seen.until && seen.members == members)
+        let tagged = match instances::running_with_tag(&self.clients.ec2, ENABLED_TAG).await {
+            Ok(tagged) => tagged,
+            Err(error) => {
+                self.answer.failed.push(Failure::at(&self.scope.place, &error));
+                return Vec::new();
+            }
+        };
+        let alone = tagged.into_iter().filter(|i| !i.is_spot && group_of(&i.tags).is_none());
+        let enrolled = alone.filter_map(|instance| {
+            let terms = readable(terms_of_instance(&instance.tags), "instance")?;
+            Some((instance, terms))
         });
-        if let Some(told) = known {
-            return Err((told.deferred.clone(), told.seen.clone()));
-        }
-        Ok(match node {
-            Some(node) => Turn::Node(node, members),
-            None => Turn::Group(members),
-        })
+        enrolled.collect()
     }
 
     /// Returns the holders of all leases that stand in the way of these groups.
     async fn leases(&self, ready: &[Ready<'_>]) -> Result<BTreeMap<String, String>, CallError> {
         let slots = |ready: &Ready<'_>| {
-            let cluster = ready.node.and_then(|node| cluster(ready.group, node));
-            cluster.map(|cluster| self.slots(&cluster)).unwrap_or_default()
+            ready.target.cluster().map(|cluster| self.slots(&cluster)).unwrap_or_default()
         };
         let keys: BTreeSet<String> = ready
             .iter()
-            .flat_map(|ready| std::iter::once(ready.group.arn.to_string()).chain(slots(ready)))
+            .flat_map(|ready| std::iter::once(ready.subject.key.clone()).chain(slots(ready)))
             .collect();
         self.tools.swaps.owners(&keys.into_iter().collect::<Vec<_>>()).await
     }
@@ -293,7 +276,7 @@ impl Visit<'_> {
         taken: &BTreeMap<Option<ClusterName>, usize>,
         memories: &Memories,
     ) -> Option<Deferred> {
-        if let Some(owner) = leases.get(ready.group.arn.as_str()) {
+        if let Some(owner) = leases.get(&ready.subject.key) {
             return Some(Deferred::new(Deferral::SwapInProgress, format!("{owner} works on it")));
         }
         if let Some(cluster) = cluster {
@@ -308,7 +291,7 @@ impl Visit<'_> {
         too_many(memories.running.len(), self.scope.settings.max_groups_at_once)
     }
 
-    async fn look(&self, ready: &Ready<'_>) -> Result<Verdict, StepError> {
+    async fn look(&self, target: &Target<'_>) -> Result<Verdict, StepError> {
         let look = Look {
             clients: self.clients,
             gatekeeper: &self.tools.gatekeeper,
@@ -316,57 +299,41 @@ impl Visit<'_> {
             settings: &self.scope.settings,
             now: self.now,
         };
-        look.at(ready.group.clone(), ready.node.map(|node| &node.id)).await
+        look.at(target).await
     }
 
     /// Puts a deferral into the answer. Returns what is to be told and noted of it, if that is new.
     fn defer(
         &mut self,
-        group: &Group,
+        subject: &Subject,
         memory: &Memory,
         deferred: Deferred,
         seen: Option<Seen>,
     ) -> Option<Telling> {
-        let named = self.named(group);
-        self.answer.deferred.push(NotNow { group: named.clone(), deferred: deferred.clone() });
-        let telling = Telling::of(named, &group.arn, memory.told.as_ref(), deferred, seen, self.now);
+        self.answer.deferred.push(NotNow { subject: subject.clone(), deferred: deferred.clone() });
+        let telling = Telling::of(subject.clone(), memory.told.as_ref(), deferred, seen, self.now);
         telling.unwrap_or_else(|error| {
-            self.fail(group, &error);
+            self.fail(subject, &error);
             None
         })
     }
 
-    fn fail(&mut self, group: &Group, error: &impl ToString) {
-        self.answer.failed.push(Failure::of(&self.scope.place, group.name.as_str(), error));
+    fn fail(&mut self, subject: &Subject, error: &impl ToString) {
+        self.answer.failed.push(Failure::of(subject, error));
     }
 
-    /// Forgets a deferral of a group that has nothing to swap any more.
-    async fn forget(&mut self, group: &Group, memory: &Memory) {
+    /// Forgets a deferral of a subject that has nothing to swap any more.
+    async fn forget(&mut self, subject: &Subject, memory: &Memory) {
         if memory.told.is_some()
-            && let Err(error) = self.tools.table.forget_deferral(&group.arn).await
+            && let Err(error) = self.tools.table.forget_deferral(&subject.key).await
         {
-            self.fail(group, &error);
+            self.fail(subject, &error);
         }
     }
-
-    fn named(&self, group: &Group) -> Named {
-        Named { asg_name: group.name.clone(), place: self.scope.place.clone() }
-    }
 }
 
-/// Returns a text that differs for other members.
-#[must_use]
-pub fn fingerprint(members: &BTreeSet<&InstanceId>) -> String {
-    let mut hasher = DefaultHasher::new();
-    members.hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
-}
-
-/// Returns the node whose turn it is: the one after that of the last run, so that a node that can't be swapped holds up
-/// no other.
-fn next_node<'a>(prospects: &Prospects<'a>, memory: &Memory) -> Option<&'a Instance> {
-    let mut nodes = prospects.nodes.clone();
-    nodes.sort_by(|a, b| a.id.cmp(&b.id));
-    let after = nodes.iter().find(|node| memory.instance_id.as_ref().is_some_and(|last| node.id > *last));
-    after.or(nodes.first()).copied()
+/// Returns the terms of what is enrolled, or the tag of it that can't be read; `None` if it is not enrolled.
+fn readable<T>(terms: Result<Option<T>, BadTag>, of: &str) -> Option<Result<T, Deferred>> {
+    let told = |BadTag { tag, problem }| format!("tag {tag:?} of the {of}: {problem}");
+    terms.map_err(|bad| Deferred::new(Deferral::BadTag, told(bad))).transpose()
 }

@@ -2,119 +2,39 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+mod support;
 
-use group_watcher::answer::Answer;
-use group_watcher::executions::Machine;
-use group_watcher::input::Request;
-use group_watcher::table::{GroupsTable, Memories, Memory, Seen, Told};
-use group_watcher::tools::{Tools, now};
-use group_watcher::visit::{Visit, fingerprint};
+use std::collections::BTreeSet;
+
+use group_watcher::judge::fingerprint;
+use group_watcher::table::{Memories, Memory, Seen, Told};
+use group_watcher::tools::now;
 use jiff::SignedDuration;
-use spot_cloud::RegionClients;
-use spot_cloud::access::Access;
-use spot_cloud::announcements::Announcements;
-use spot_cloud::launch::gatekeeper::Gatekeeper;
-use spot_cloud::scopes::{AccountRegion, Scope};
-use spot_cloud::tables::swaps::Swaps;
-use spot_domain::EnvironmentType;
-use spot_domain::settings::Settings;
+use spot_domain::EnvironmentType::Prod;
 use spot_domain::watch::{Deferral, Deferred};
 use spot_scripted::{Endpoint, ScriptedAnswer};
+use support::{Described, ENABLED, LONG_AGO, arn, auto_scaling, described, group, sweep};
 
 const PAGE: usize = 100;
-
-fn arn(n: usize) -> String {
-    format!("arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:u:autoScalingGroupName/web-{n}")
-}
 
 /// Returns the page that the request asks for, of `all` groups with a member each. All bear `tags`.
 fn groups(body: &str, all: usize, tags: &[(&str, &str)]) -> ScriptedAnswer {
     let page: usize =
         body.split('&').find_map(|field| field.strip_prefix("NextToken=")?.parse().ok()).unwrap_or(0);
-    let mut xml = String::new();
-    for n in (page * PAGE..all).take(PAGE) {
-        let tags: String = tags
-            .iter()
-            .map(|(key, value)| format!("<member><Key>{key}</Key><Value>{value}</Value></member>"))
-            .collect::<Vec<_>>()
-            .concat();
-        write!(
-            xml,
-            "<member><AutoScalingGroupName>web-{n}</AutoScalingGroupName><AutoScalingGroupARN>{}</AutoScalingGroupARN>\
-             <MinSize>0</MinSize><MaxSize>2</MaxSize><DesiredCapacity>1</DesiredCapacity>\
-             <LaunchConfigurationName>web</LaunchConfigurationName><Tags>{tags}</Tags><Instances><member>\
-             <InstanceId>i-{n:017x}</InstanceId><LifecycleState>InService</LifecycleState>\
-             <HealthStatus>Healthy</HealthStatus><ProtectedFromScaleIn>false</ProtectedFromScaleIn></member></Instances>\
-             </member>",
-            arn(n)
-        )
-        .unwrap();
-    }
+    let of = |n| group(&format!("web-{n}"), &[&format!("i-{n:017x}")], tags, "");
+    let xml: String = (page * PAGE..all).take(PAGE).map(of).collect();
     let next =
         if (page + 1) * PAGE < all { format!("<NextToken>{}</NextToken>", page + 1) } else { String::new() };
-    ScriptedAnswer::ok(format!(
-        "<DescribeAutoScalingGroupsResponse><DescribeAutoScalingGroupsResult><AutoScalingGroups>{xml}</AutoScalingGroups>\
-         {next}</DescribeAutoScalingGroupsResult></DescribeAutoScalingGroupsResponse>"
-    ))
+    auto_scaling("DescribeAutoScalingGroups", &format!("<AutoScalingGroups>{xml}</AutoScalingGroups>{next}"))
 }
 
 /// Returns the instances that the request asks for, running since long.
 fn instances(body: &str, is_spot: bool) -> ScriptedAnswer {
-    let lifecycle = if is_spot { "<instanceLifecycle>spot</instanceLifecycle>" } else { "" };
-    let mut xml = String::new();
-    for id in body.split('&').filter_map(|field| field.split_once('=')).map(|(_, value)| value) {
-        if id.starts_with("i-") {
-            write!(
-                xml,
-                "<item><instanceId>{id}</instanceId><instanceType>m5.large</instanceType>{lifecycle}\
-                 <instanceState><name>running</name></instanceState><launchTime>2024-01-01T00:00:00.000Z</launchTime>\
-                 <placement><availabilityZone>us-east-1a</availabilityZone></placement><subnetId>subnet-1</subnetId></item>"
-            )
-            .unwrap();
-        }
-    }
-    ScriptedAnswer::ok(format!(
-        "<DescribeInstancesResponse><reservationSet><item><instancesSet>{xml}</instancesSet></item></reservationSet>\
-         </DescribeInstancesResponse>"
-    ))
+    let values = body.split('&').filter_map(|field| field.split_once('=')).map(|(_, value)| value);
+    let ids = values.filter(|value| value.starts_with("i-"));
+    let all: Vec<_> = ids.map(|id| Described { id, is_spot, launched: LONG_AGO, tags: &[] }).collect();
+    described(&all)
 }
-
-/// Sweeps one place; returns the answer, and the number of calls.
-async fn sweep(endpoint: &Endpoint, mut memories: Memories) -> (Answer, usize) {
-    let config = endpoint.config().await;
-    let dynamodb = aws_sdk_dynamodb::Client::new(&config);
-    let machine = |name: &str| Machine(format!("arn:aws:states:us-east-1:123456789012:stateMachine:{name}"));
-    let tools = Tools {
-        swaps: Swaps::over(dynamodb.clone(), "swaps"),
-        table: GroupsTable::new(dynamodb.clone(), "groups".to_owned()),
-        gatekeeper: Gatekeeper::over(dynamodb, "risk"),
-        announcements: Announcements::over(&config, "arn:aws:sns:us-east-1:123456789012:alerts".to_owned()),
-        sfn: aws_sdk_sfn::Client::new(&config),
-        group_swap: machine("group"),
-        node_swap: machine("node"),
-    };
-    let scope = Scope {
-        place: AccountRegion {
-            account_id: "123456789012".parse().unwrap(),
-            region: "us-east-1".parse().unwrap(),
-        },
-        access: Access { environment_type: EnvironmentType::Prod, role: None },
-        settings: Settings::default(),
-        auto_terminate: false,
-    };
-    let clients = RegionClients::new(&config);
-    let mut answer = Answer::default();
-    let stop_at = SystemTime::now() + Duration::from_mins(5);
-    let mut visit =
-        Visit { tools: &tools, scope: &scope, clients: &clients, now: now(), stop_at, answer: &mut answer };
-    visit.run(&Request::Sweep, &mut memories).await.unwrap();
-    (answer, endpoint.requests().len())
-}
-
-const ENABLED: (&str, &str) = ("spot-optimizer:enabled", "true");
 
 #[tokio::test]
 async fn five_hundred_groups_that_are_spot_take_a_few_calls() {
@@ -124,7 +44,7 @@ async fn five_hundred_groups_that_are_spot_take_a_few_calls() {
         other => panic!("{other} is not expected"),
     })
     .await;
-    let (answer, calls) = sweep(&endpoint, Memories::default()).await;
+    let (answer, calls) = sweep(&endpoint, Prod, Memories::default()).await;
     assert_eq!((answer.looked_at, answer.deferred.len(), answer.failed.len()), (500, 0, 0));
     assert!(calls <= 20, "{calls} calls");
 }
@@ -147,9 +67,9 @@ async fn so_do_five_hundred_that_were_told_why_they_wait() {
     };
     for n in 0..500 {
         let memory = Memory { told: Some(of(n)), ..Memory::default() };
-        memories.groups.insert(arn(n).parse().unwrap(), Ok(memory));
+        memories.rows.insert(arn(&format!("web-{n}")), Ok(memory));
     }
-    let (answer, calls) = sweep(&endpoint, memories).await;
+    let (answer, calls) = sweep(&endpoint, Prod, memories).await;
     assert_eq!((answer.looked_at, answer.deferred.len(), answer.failed.len()), (500, 500, 0));
     assert!(calls <= 20, "{calls} calls");
 }
@@ -163,7 +83,7 @@ async fn what_could_not_be_told_is_not_noted_so_that_it_is_told_again() {
         other => panic!("{other} is not expected"),
     })
     .await;
-    let (answer, _) = sweep(&endpoint, Memories::default()).await;
+    let (answer, _) = sweep(&endpoint, Prod, Memories::default()).await;
     assert_eq!(answer.deferred[0].deferred.reason, Deferral::BadTag);
     assert!(answer.failed[0].error.contains("events:PutEvents"), "{:?}", answer.failed);
 }
@@ -179,7 +99,7 @@ async fn a_row_that_cannot_be_read_starts_nothing_for_its_group_and_holds_up_no_
                 r#""lease_owner":{"S":"arn:aws:states:us-east-1:123456789012:execution:group:by-hand"}"#;
             ScriptedAnswer::ok(format!(
                 r#"{{"Responses":{{"swaps":[{{"target":{{"S":"{}"}},{owner}}}]}},"UnprocessedKeys":{{}}}}"#,
-                arn(1)
+                arn("web-1")
             ))
         }
         "PutEvents" => ScriptedAnswer::ok(r#"{"FailedEntryCount":0,"Entries":[{"EventId":"1"}]}"#),
@@ -188,10 +108,10 @@ async fn a_row_that_cannot_be_read_starts_nothing_for_its_group_and_holds_up_no_
     })
     .await;
     let mut memories = Memories::default();
-    memories.groups.insert(arn(0).parse().unwrap(), Err("failures is malformed".to_owned()));
-    let (answer, _) = sweep(&endpoint, memories).await;
+    memories.rows.insert(arn("web-0"), Err("failures is malformed".to_owned()));
+    let (answer, _) = sweep(&endpoint, Prod, memories).await;
     assert_eq!(answer.failed[0].asg_name.as_deref(), Some("web-0"));
     assert_eq!(answer.deferred.len(), 1);
-    assert_eq!(answer.deferred[0].group.asg_name.as_str(), "web-1");
+    assert_eq!(answer.deferred[0].subject.name.as_str(), "web-1");
     assert_eq!(answer.deferred[0].deferred.reason, Deferral::SwapInProgress);
 }

@@ -59,7 +59,7 @@ impl Tables {
         if phase.is_some_and(|phase| self.evacuation.names().contains(&phase)) {
             return self.evacuation.run(context, event).await.map(Handled::Evacuation);
         }
-        self.swap.run(context, event).await.map(Handled::Swap)
+        self.swap.run_and_tell(context, event).await.map(Handled::Swap)
     }
 }
 

@@ -7,5 +7,5 @@ use serde_json::Value;
 async fn main() -> Result<(), Error> {
     spot_cloud::lambda::init_tracing();
     let (phases, context) = (&lab_optimizer::phase_table(), &spot_swap::Context::from_environment().await?);
-    run(service_fn(|event: LambdaEvent<Value>| phases.run(context, event.payload))).await
+    run(service_fn(|event: LambdaEvent<Value>| phases.run_and_tell(context, event.payload))).await
 }

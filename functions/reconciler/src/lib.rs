@@ -7,26 +7,25 @@
 //! any more, the reconciler runs the rollback's recovery. The end of the recovery releases the lease. Two
 //! runs, one after another or at once, have the effect of one.
 
+mod error;
 pub mod executions;
+mod news;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
+use spot_cloud::Stack;
+use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::BadEnvironment;
-use spot_cloud::tables::accounts::AccountError;
-use spot_cloud::tables::settings::SettingsError;
 use spot_cloud::tables::swaps::{Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Release, Swaps, SwapsError};
 use spot_cloud::tables::{accounts, settings};
-use spot_cloud::{CallError, Stack};
 use spot_domain::settings::Settings;
 use spot_domain::swap::journal::{Journal, Stage, SwapKind, Undo};
 use spot_domain::swap::recovery::End;
-use spot_domain::words::{LONGEST_CAUSE, cut};
 use spot_domain::{ExecutionArn, Reason};
 use spot_nodes::recover_node;
 use spot_swap::newcomer::unproven;
@@ -37,7 +36,10 @@ use spot_swap::recovery::{Ended, Progress, Visit};
 use spot_swap::spans;
 use tracing::Instrument;
 
+pub use error::ReconcileError;
+use error::ReconcileFailure;
 use executions::{Execution, ExecutionState, describe};
+use news::News;
 
 /// The longest time for one lease.
 const PER_LEASE: Duration = Duration::from_secs(25);
@@ -52,6 +54,7 @@ pub struct Reconciler {
     stack: Stack,
     swaps: Swaps,
     sfn: aws_sdk_sfn::Client,
+    announcements: Announcements,
 }
 
 /// The result of one run: names of the leased groups, instances and slots.
@@ -70,31 +73,6 @@ pub struct SweepSummary {
     /// Resources that bear a swap's tag without proof that they are the swap's, or that outlive the swap, in
     /// words.
     pub left_alone: Vec<String>,
-}
-
-/// The reason for which a run failed. The run has processed all other leases.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// The execution in the event died too recently. Lambda's retry comes in a minute.
-    #[error("too early to reconcile {0}: a last Lambda of its execution may still be at work")]
-    TooEarly(String),
-    /// Some leases could not be reconciled.
-    #[error("{}", .0.join("; "))]
-    Failed(Vec<String>),
-    /// The Swaps table does not answer.
-    #[error(transparent)]
-    Call(#[from] CallError),
-}
-
-impl From<ReconcileError> for Diagnostic {
-    fn from(error: ReconcileError) -> Self {
-        let name = match error {
-            ReconcileError::TooEarly(_) => "TooEarly",
-            ReconcileError::Failed(_) => "ReconcileFailed",
-            ReconcileError::Call(_) => "CallFailed",
-        };
-        Self { error_type: name.to_owned(), error_message: cut(&error.to_string(), LONGEST_CAUSE) }
-    }
 }
 
 /// Swaps that have not ended.
@@ -129,7 +107,12 @@ impl Reconciler {
     /// A variable is missing or malformed.
     pub async fn from_environment() -> Result<Self, BadEnvironment> {
         let stack = Stack::from_environment().await?;
-        Ok(Self { swaps: Swaps::new(&stack)?, sfn: aws_sdk_sfn::Client::new(stack.config()), stack })
+        Ok(Self {
+            swaps: Swaps::new(&stack)?,
+            sfn: aws_sdk_sfn::Client::new(stack.config()),
+            announcements: Announcements::new(&stack)?,
+            stack,
+        })
     }
 
     /// Runs once over all leases. The event only says *when*: a status change, or the schedule.
@@ -196,18 +179,26 @@ impl Reconciler {
         unfinished: &Unfinished,
     ) -> (Lease, Result<LeaseState, ReconcileFailure>) {
         let visit = async {
-            let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, unfinished)).await;
-            let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong));
+            let mut news = News::default();
+            let outcome = tokio::time::timeout(PER_LEASE, self.reconcile(&held, unfinished, &mut news)).await;
+            let outcome = outcome.unwrap_or(Err(ReconcileFailure::TookTooLong(PER_LEASE.as_secs())));
             if let Err(error) = &outcome {
                 tracing::warn!("not reconciled: {error}");
             }
+            news.tell(&self.announcements).await;
             outcome
         };
         let outcome = visit.instrument(spans::visit(&held)).await;
         (held.lease, outcome)
     }
 
-    async fn reconcile(&self, held: &Held, unfinished: &Unfinished) -> Result<LeaseState, ReconcileFailure> {
+    /// Does what can be done for one lease. `news` is what to tell of the swaps that have ended, whatever fails afterwards.
+    async fn reconcile(
+        &self,
+        held: &Held,
+        unfinished: &Unfinished,
+        news: &mut News,
+    ) -> Result<LeaseState, ReconcileFailure> {
         let execution = describe(&self.sfn, held.lease.owner.execution()).await?;
         let life = execution.life;
         if life == ExecutionState::Running {
@@ -234,8 +225,7 @@ impl Reconciler {
         let (began, mut all) = (Instant::now(), Ends::default());
         // The swaps behind the first one were launched ahead, and have touched nothing.
         while began.elapsed() < NEXT_WITHIN {
-            let is_last = self.end_one(&execution, held, &lease, &settings, now, &mut all).await?;
-            match is_last {
+            match self.end_one(&execution, held, &lease, &settings, (&mut all, news)).await? {
                 None => return Ok(LeaseState::Waiting),
                 Some(true) => return Ok(LeaseState::Ended(all)),
                 Some(false) => {}
@@ -252,8 +242,7 @@ impl Reconciler {
         held: &Held,
         lease: &Lease,
         settings: &Settings,
-        now: Timestamp,
-        all: &mut Ends,
+        (all, news): (&mut Ends, &mut News),
     ) -> Result<Option<bool>, ReconcileFailure> {
         // Another run may have continued since all rows were read.
         let gone_on = || SwapsError::LeaseLost { on: lease.on.clone() };
@@ -266,8 +255,8 @@ impl Reconciler {
         if journal.as_ref().is_some_and(|journal| !execution.vouches_for(lease, journal, own)) {
             return Err(gone_on().into());
         }
-        let (end, launched, remarks, doubt) = match &mut journal {
-            None => (End::Undone, None, Vec::new(), None),
+        let ended = match &mut journal {
+            None => Ended { end: End::Undone, newcomer: None, pool: None, remarks: Vec::new(), doubt: None },
             Some(journal) => match self.recover(lease, settings, journal).await? {
                 // The next run ends the swap. This run's error alerts an operator.
                 Progress::Waiting(why)
@@ -275,32 +264,34 @@ impl Reconciler {
                 {
                     return Err(ReconcileFailure::Kept(why));
                 }
-                Progress::Waiting(why) if is_overdue(execution.life, settings, now) => {
+                Progress::Waiting(why) if is_overdue(execution.life, settings, Timestamp::now()) => {
                     return Err(ReconcileFailure::Overdue(why));
                 }
                 Progress::Waiting(why) => {
                     tracing::warn!("waiting: {why}");
                     return Ok(None);
                 }
-                Progress::Ended(Ended { end, newcomer, pool, remarks, doubt }) => {
-                    (end, newcomer.zip(pool), remarks, doubt)
-                }
+                Progress::Ended(ended) => ended,
             },
         };
-        let told = format!("{end} by the reconciler after the execution died");
+        let told = format!("{} by the reconciler after the execution died", ended.end);
         let kept = journal.as_ref().and_then(|journal| journal.kind.kept()).map(|kept| kept.why.clone());
-        let told = [told].into_iter().chain(kept).chain(remarks.iter().cloned()).chain(doubt.clone());
-        all.of_swaps.insert(end);
-        all.summaries.extend(told);
-        all.remarks.extend(remarks);
-        let summary = all.summaries.join("; ");
+        let told =
+            [told].into_iter().chain(kept).chain(ended.remarks.iter().cloned()).chain(ended.doubt.clone());
+        let summary = told.collect::<Vec<_>>().join("; ");
+        all.summaries.push(summary.clone());
+        let of_all = all.summaries.join("; ");
         match &journal {
             Some(journal) => {
-                self.swaps.close(lease, journal, end, Release::LetGo { summary: &summary }).await?;
+                self.swaps.close(lease, journal, ended.end, Release::LetGo { summary: &of_all }).await?;
+                news.note(lease, journal, &ended, &summary);
             }
-            None => self.swaps.let_go(lease, &summary).await?,
+            None => self.swaps.let_go(lease, &of_all).await?,
         }
-        if let Err(error) = self.swaps.keep_pools(lease, &launched.into_iter().collect()).await {
+        let Ended { end, newcomer, pool, remarks, doubt } = ended;
+        all.of_swaps.insert(end);
+        all.remarks.extend(remarks);
+        if let Err(error) = self.swaps.keep_pools(lease, &newcomer.zip(pool).into_iter().collect()).await {
             tracing::warn!("the pool of its newcomer is not kept: {error}");
         }
         // The swap has ended. This run's error alerts an operator, who alone knows whose the capacity is.
@@ -364,27 +355,6 @@ impl Reconciler {
             SwapKind::Answer(_) => recover_answer(visit, journal).await,
         }?)
     }
-}
-
-/// The reason for which a lease could not be reconciled now.
-#[derive(Debug, thiserror::Error)]
-enum ReconcileFailure {
-    #[error("it took longer than {} s", PER_LEASE.as_secs())]
-    TookTooLong,
-    #[error("its recovery has taken too long: {0}")]
-    Overdue(String),
-    #[error("{0}")]
-    Kept(String),
-    #[error("its swap has ended; {0}")]
-    InDoubt(String),
-    #[error(transparent)]
-    Swaps(#[from] SwapsError),
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    #[error(transparent)]
-    Account(#[from] AccountError),
-    #[error(transparent)]
-    Call(#[from] CallError),
 }
 
 fn is_overdue(life: ExecutionState, settings: &Settings, now: Timestamp) -> bool {

@@ -1,6 +1,8 @@
 //! Announcements: every noteworthy thing as an event on the default bus, and every alert as a message on the
 //! alerts topic.
 
+use std::time::Duration;
+
 use aws_config::SdkConfig;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
@@ -20,6 +22,9 @@ const SUBJECT_CHARACTERS: usize = 99;
 /// The topic's attribute for the number of confirmed subscriptions.
 const CONFIRMED: &str = "SubscriptionsConfirmed";
 const PUT_EVENTS: &str = "events:PutEvents";
+const PUBLISH: &str = "sns:Publish";
+/// The longest time that a swap waits for the bus or for the topic. A function in a VPC may have no way to either.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An event, ready to be put.
 pub type Event = PutEventsRequestEntry;
@@ -127,6 +132,69 @@ impl Announcements {
     pub async fn alert(&self, subject: &str, message: &str) -> Result<(), CallError> {
         let subject: String = subject.chars().filter(char::is_ascii).take(SUBJECT_CHARACTERS).collect();
         let publish = self.sns.publish().topic_arn(&self.topic_arn).subject(subject).message(message);
-        publish.send().await.map_err(failed("sns:Publish")).map(drop)
+        publish.send().await.map_err(failed(PUBLISH)).map(drop)
+    }
+
+    /// Puts any number of events, where nothing may depend on that: a failure is a warning, and the wait is short.
+    pub async fn put_or_warn(&self, events: Vec<Event>) {
+        let put = async {
+            for events in events.chunks(EVENTS_PER_CALL) {
+                self.put(events.to_vec()).await?;
+            }
+            Ok(())
+        };
+        if let Err(error) = in_time(PUT_EVENTS, PATIENCE, put).await {
+            tracing::warn!("the bus is not told: {error}");
+        }
+    }
+
+    /// Publishes an alert, where nothing may depend on that: a failure is a warning, and the wait is short.
+    pub async fn alert_or_warn(&self, subject: &str, message: &str) {
+        if let Err(error) = in_time(PUBLISH, PATIENCE, self.alert(subject, message)).await {
+            tracing::warn!(subject, "nobody is alerted: {error}");
+        }
+    }
+}
+
+/// Gives a call up after so long.
+async fn in_time(
+    call: &'static str,
+    patience: Duration,
+    telling: impl Future<Output = Result<(), CallError>>,
+) -> Result<(), CallError> {
+    let told = tokio::time::timeout(patience, telling).await;
+    told.unwrap_or_else(|_| {
+        Err(CallError {
+            call,
+            kind: Kind::Retry,
+            code: "NoAnswer".to_owned(),
+            message: format!("no answer within {} s", patience.as_secs()),
+            source: None,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use spot_scripted::{Endpoint, ScriptedAnswer};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_bus_or_a_topic_that_does_not_answer_is_given_up() {
+        let error = in_time(PUBLISH, Duration::from_millis(1), std::future::pending()).await.unwrap_err();
+        assert_eq!((error.call, error.code.as_str()), ("sns:Publish", "NoAnswer"));
+    }
+
+    #[tokio::test]
+    async fn a_bus_or_a_topic_that_refuses_is_a_warning() {
+        let endpoint =
+            Endpoint::answering(|_, _| ScriptedAnswer::json_error(400, "AccessDeniedException")).await;
+        let announcements = Announcements::over(&endpoint.config().await, "arn:aws:sns:::alerts".to_owned());
+        let some = vec![Event::builder().build(); EVENTS_PER_CALL + 1];
+        announcements.put_or_warn(some).await;
+        announcements.alert_or_warn("subject", "message").await;
+        let put = endpoint.requests().iter().filter(|request| request.contains("Entries")).count();
+        assert_eq!(put, 1, "a bus that refuses is not asked again");
     }
 }

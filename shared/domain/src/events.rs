@@ -23,6 +23,8 @@ const SECURITY_ENFORCER: &str = "security enforcer";
 const WASTE_SCANNER: &str = "waste scanner";
 const RESPONDER: &str = "interruption responder";
 const GROUP_WATCHER: &str = "group watcher";
+/// The optimizer that made the swap, or the reconciler after the swap's execution died.
+const SWAPS: &str = "optimizers, reconciler";
 const YOURS: &str = "your rules";
 
 /// An event, as the reference lists it.
@@ -75,6 +77,13 @@ const fn if_known(name: &'static str, doc: &'static str) -> DetailField {
 const fn if_asked(name: &'static str, doc: &'static str) -> DetailField {
     DetailField { name, only_if: Some("if the run is asked for one"), doc }
 }
+
+const ENROLLED_GROUP: DetailField =
+    DetailField { name: "asg_name", only_if: Some("for a group"), doc: "the group" };
+const IN_GROUP: DetailField =
+    DetailField { name: "asg_name", only_if: Some("if it is in one"), doc: "its Auto Scaling group" };
+const IN_CLUSTER: DetailField =
+    DetailField { name: "cluster_name", only_if: Some("if it is a node"), doc: "its Kubernetes cluster" };
 
 /// Makes an enum of events from `Name = "detail type" { … }`, the fields of [`DeclaredEvent`].
 macro_rules! events {
@@ -202,34 +211,79 @@ events! {
             if_asked("region", "the region that is scanned"),
         ],
     }
-    /// The loop has started a swap of an enrolled group.
+    /// The loop has started a swap of an enrolled group or lab instance.
     SwapStarted = "Swap Started" {
         source: SOURCE,
         sender: GROUP_WATCHER,
         bus: DEFAULT_BUS,
         reader: YOURS,
         detail: &[
-            always("account_id", "the account of the group"),
+            always("account_id", "the account of the group or instance"),
             always("region", "its region"),
-            always("asg_name", "the group"),
+            ENROLLED_GROUP,
             always("execution_arn", "the execution"),
-            DetailField { name: "instance_id", only_if: Some("if a node is swapped"), doc: "the node's instance" },
+            DetailField {
+                name: "instance_id",
+                only_if: Some("if a node or a lab instance is swapped"),
+                doc: "the instance",
+            },
         ],
     }
-    /// The loop has something to swap in an enrolled group, and does not start it now. Told once for each reason; what a
-    /// person must repair is told once a day.
+    /// The loop has something to swap in an enrolled group, or a lab instance, and does not start it now. Told once for each
+    /// reason; what a person must repair is told once a day.
     SwapDeferred = "Swap Deferred" {
         source: SOURCE,
         sender: GROUP_WATCHER,
         bus: DEFAULT_BUS,
         reader: YOURS,
         detail: &[
-            always("account_id", "the account of the group"),
+            always("account_id", "the account of the group or instance"),
             always("region", "its region"),
-            always("asg_name", "the group"),
+            ENROLLED_GROUP,
+            DetailField { name: "instance_id", only_if: Some("for a lab instance"), doc: "the instance" },
             always("reason", "the code of the [deferral](reasons.md#deferrals-of-the-loop)"),
             always("detail", "the reason in words"),
             if_known("not_before", "the earliest time of a start, RFC 3339"),
+        ],
+    }
+    /// A swap is done: the new instance serves, the old one is gone (of a lab swap, stopped or terminated). The step that
+    /// ends the swap sends the event. A repeated step sends it again; a bus that takes no event changes no swap.
+    SwapCompleted = "Swap Completed" {
+        source: SOURCE,
+        sender: SWAPS,
+        bus: DEFAULT_BUS,
+        reader: YOURS,
+        detail: &[
+            always("execution_arn", "the execution"),
+            always("account_id", "the account of the instance"),
+            always("region", "its region"),
+            IN_GROUP,
+            IN_CLUSTER,
+            always("old_instance_id", "the instance that was replaced"),
+            if_known("new_instance_id", "the instance that serves instead"),
+            if_known("pool", "the pool of the new instance: `region#zone-id#instance-type`"),
+            always("to", "the market of the new instance: `SPOT` or `ON_DEMAND`"),
+            if_known("monthly_saving_usd", "the price of the old minus the price of the new, USD a month"),
+            if_known("detail", "what finished it, if that was not its own execution"),
+        ],
+    }
+    /// A swap was undone: the old instance stays, or serves again. It is sent as `Swap Completed` is.
+    SwapRolledBack = "Swap Rolled Back" {
+        source: SOURCE,
+        sender: SWAPS,
+        bus: DEFAULT_BUS,
+        reader: YOURS,
+        detail: &[
+            always("execution_arn", "the execution"),
+            always("account_id", "the account of the instance"),
+            always("region", "its region"),
+            IN_GROUP,
+            IN_CLUSTER,
+            always("old_instance_id", "the instance that was to be replaced"),
+            if_known("new_instance_id", "the instance that was to replace it"),
+            if_known("pool", "the pool of that instance: `region#zone-id#instance-type`"),
+            always("reason", "why it was undone: a [code](reasons.md#reasons-and-errors)"),
+            always("detail", "the same in words"),
         ],
     }
     /// An interruption or rebalance recommendation of a member of an enrolled group, or of an instance that a swap

@@ -2,9 +2,11 @@
 //!
 //! Start at [`group`] and [`selection`] for the choice, at [`journal`] and [`recovery`] for what survives a crash.
 
+pub mod alert;
 pub mod asked;
 pub mod belongings;
 pub mod decrement;
+pub mod ended;
 pub mod eviction;
 pub mod fitness;
 pub mod group;

@@ -6,6 +6,7 @@
 //! machine asks for. Inputs and outputs of executions are the functions'. Nothing here talks to a Kubernetes
 //! cluster: that is `spot-nodes`.
 
+pub mod announce;
 pub mod attempts;
 pub mod before_launch;
 pub mod error;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use spot_cloud::access::Access;
+use spot_cloud::announcements::Announcements;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::environment::BadEnvironment;
 use spot_cloud::launch::gatekeeper::Gatekeeper;
@@ -48,6 +50,8 @@ pub struct Context {
     pub swaps: Swaps,
     /// The gate.
     pub gatekeeper: Gatekeeper,
+    /// The default bus and the alerts topic.
+    pub announcements: Announcements,
 }
 
 /// What Step Functions hands to a Catch.
@@ -79,7 +83,9 @@ impl Context {
     /// A variable is missing or malformed.
     pub async fn from_environment() -> Result<Self, BadEnvironment> {
         let stack = Stack::from_environment().await?;
-        Ok(Self { swaps: Swaps::new(&stack)?, gatekeeper: Gatekeeper::new(&stack).await?, stack })
+        let announcements = Announcements::new(&stack)?;
+        let gatekeeper = Gatekeeper::new(&stack).await?;
+        Ok(Self { swaps: Swaps::new(&stack)?, gatekeeper, announcements, stack })
     }
 
     /// Keeps the pools of a run's newcomers, for news of their interruption that comes when EC2 has forgotten them. A

@@ -10,6 +10,7 @@ mod listing;
 mod marks;
 mod payload;
 mod rows;
+mod window;
 
 /// Fails the case unless the promise holds.
 fn promise(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {

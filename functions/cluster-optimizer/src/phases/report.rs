@@ -1,9 +1,10 @@
 //! Report: releases the lease, keeps the newcomers' pools, reports the result of the run, and shows it in two tags of the
-//! group.
+//! group. Alerts people if something was rolled back, or the run failed.
 
 use jiff::Timestamp;
 use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
+use spot_domain::swap::alert::Alert;
 use spot_domain::swap::group::Group;
 use spot_domain::swap::report::{Planned, SwapReport};
 use spot_domain::swap::run_tags::{LAST_ERROR_TAG, LAST_RUN_TAG, RunTags};
@@ -26,6 +27,7 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         context.keep_pools(&work.lease, &work.newcomers()).await;
         tracing::info!(on = %work.lease.on, "{}", work.summary());
     }
+    let execution = work.lease.owner.execution().clone();
     let may_tag = !work.dry_run && work.settings.write_group_tags;
     let tagged = if may_tag { Some(tagged(context, &work).await) } else { None };
     let report = SwapReport {
@@ -50,6 +52,7 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
         // No run fails for it.
         tracing::warn!(asg_name = %report.asg_name, "its tags are not written: {error}");
     }
+    context.alert(Alert::of_group(&report, &execution)).await;
     Ok(report)
 }
 

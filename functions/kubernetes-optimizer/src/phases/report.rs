@@ -1,5 +1,7 @@
-//! Report: releases the leases, keeps the newcomer's pool and returns the result of the run.
+//! Report: releases the leases, keeps the newcomer's pool and returns the result of the run. Alerts people if the swap
+//! was rolled back or failed.
 
+use spot_domain::swap::alert::Alert;
 use spot_domain::swap::node::{NodeOutcome, NodeSwapReport};
 use spot_swap::Context;
 use spot_swap::error::StepError;
@@ -19,6 +21,9 @@ pub async fn run(context: &Context, work: NodeWork) -> Result<NodeSwapReport, St
         context.swaps.let_go(&run.swap.lease, &summary).await?;
         context.swaps.let_go(&run.slot, &summary).await?;
         context.keep_pools(&run.swap.lease, &run.newcomers()).await;
+        if !run.swap.dry_run {
+            context.alert(Alert::of_node(&report, run.swap.lease.owner.execution())).await;
+        }
     }
     tracing::info!(instance_id = %report.instance_id, outcome = %summary, evicted = report.evicted, "ended");
     Ok(report)

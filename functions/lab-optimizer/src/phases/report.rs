@@ -1,5 +1,6 @@
-//! Report: releases the lease and reports the outcome of the run.
+//! Report: releases the lease and reports the outcome of the run. Alerts people if the swap was rolled back or failed.
 
+use spot_domain::swap::alert::Alert;
 use spot_domain::swap::lab::losses::NOT_LOOKED_AT;
 use spot_domain::swap::lab::{INSTANCE_STORE_IS_LOST, LabOutcome, LabReport, LabSwap, OldInstance};
 use spot_domain::swap::report::NotSwapped;
@@ -24,6 +25,7 @@ pub async fn run(context: &Context, work: Work) -> Result<LabReport, StepError> 
     if !work.dry_run {
         context.swaps.let_go(&work.lease, &format!("{:?}", report.outcome)).await?;
         tracing::info!(on = %work.lease.on, ?report, "ended");
+        context.alert(Alert::of_lab(&report, work.lease.owner.execution())).await;
     }
     Ok(report)
 }

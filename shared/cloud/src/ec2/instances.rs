@@ -28,9 +28,18 @@ pub async fn describe(
     let mut instances = BTreeMap::new();
     for ids in ids.chunks(IDS_PER_CALL) {
         let filter = filter("instance-id", ids.iter().map(ToString::to_string));
-        instances.extend(described(client, filter).await?.into_iter().map(|i| (i.id.clone(), i)));
+        instances.extend(described(client, [filter]).await?.into_iter().map(|i| (i.id.clone(), i)));
     }
     Ok(instances)
+}
+
+/// Returns the running instances that bear the tag, whatever its value.
+///
+/// # Errors
+/// The call fails.
+pub async fn running_with_tag(client: &aws_sdk_ec2::Client, key: &str) -> Result<Vec<Instance>, CallError> {
+    let filters = [("tag-key", key), ("instance-state-name", "running")];
+    described(client, filters.map(|(name, value)| filter(name, [value.to_owned()]))).await
 }
 
 /// The instances that are related to a swap.
@@ -52,7 +61,7 @@ pub struct Launched {
 /// A call fails.
 pub async fn launched_by(client: &aws_sdk_ec2::Client, swap: &SwapId) -> Result<Launched, CallError> {
     let by_token = launches_of(client, swap).await?;
-    let by_tag = described(client, filter(&format!("tag:{SWAP_TAG}"), [swap.to_string()])).await?;
+    let by_tag = described(client, [filter(&format!("tag:{SWAP_TAG}"), [swap.to_string()])]).await?;
     let found: BTreeMap<InstanceId, Instance> =
         by_token.into_iter().chain(by_tag).map(|instance| (instance.id.clone(), instance)).collect();
     let (by_swap, others): (Vec<_>, Vec<_>) =
@@ -74,7 +83,7 @@ pub async fn launched_by(client: &aws_sdk_ec2::Client, swap: &SwapId) -> Result<
 /// The call fails.
 pub async fn launches_of(client: &aws_sdk_ec2::Client, swap: &SwapId) -> Result<Vec<Instance>, CallError> {
     // Values of filters take wildcards: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>
-    let mut launched = described(client, filter("client-token", [format!("{swap}-*")])).await?;
+    let mut launched = described(client, [filter("client-token", [format!("{swap}-*")])]).await?;
     launched.retain(|instance| instance.was_launched_by(swap));
     Ok(launched)
 }
@@ -83,8 +92,12 @@ fn filter(name: &str, values: impl IntoIterator<Item = String>) -> ec2::Filter {
     ec2::Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
 }
 
-async fn described(client: &aws_sdk_ec2::Client, filter: ec2::Filter) -> Result<Vec<Instance>, CallError> {
-    let mut pages = client.describe_instances().filters(filter).into_paginator().send();
+async fn described(
+    client: &aws_sdk_ec2::Client,
+    filters: impl IntoIterator<Item = ec2::Filter>,
+) -> Result<Vec<Instance>, CallError> {
+    let filters = filters.into_iter().collect();
+    let mut pages = client.describe_instances().set_filters(Some(filters)).into_paginator().send();
     let mut instances = Vec::new();
     while let Some(page) = pages.next().await {
         for reservation in page.map_err(failed(DESCRIBE))?.reservations.unwrap_or_default() {

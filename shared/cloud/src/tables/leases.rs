@@ -148,7 +148,8 @@ pub fn slot_key(account_id: &AccountId, region: &Region, cluster: &ClusterName, 
 }
 
 /// Returns the key of an instance's row.
-pub(crate) fn key_of_instance(account_id: &AccountId, region: &Region, id: &InstanceId) -> String {
+#[must_use]
+pub fn key_of_instance(account_id: &AccountId, region: &Region, id: &InstanceId) -> String {
     format!("{account_id}#{region}#{id}")
 }
 

@@ -14,7 +14,7 @@ use spot_domain::words::Cause;
 use crate::clients::Stack;
 use crate::environment::{BadEnvironment, variable};
 use crate::error::{CallError, Kind, failed};
-pub use crate::tables::leases::{Lease, Leased, Owner, slot_key};
+pub use crate::tables::leases::{Lease, Leased, Owner, key_of_instance, slot_key};
 use crate::tables::row::{Row, number, seconds, text};
 
 mod at_risk;

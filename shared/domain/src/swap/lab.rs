@@ -256,7 +256,7 @@ fn refusal(original: &Original, request: &LabSwapRequest, settings: &Settings) -
     if instance.state == InstanceState::Dead {
         return Some((Reason::InstanceGone, "it is terminated".to_owned()));
     }
-    if let Some(why) = not_ours(original, settings) {
+    if let Some(why) = not_ours(instance, settings) {
         return Some(why);
     }
     if instance.state != InstanceState::Running {
@@ -269,8 +269,8 @@ fn refusal(original: &Original, request: &LabSwapRequest, settings: &Settings) -
 }
 
 /// Returns the owner who stands against the swap, or the reason for which the instance can't be Spot.
-fn not_ours(original: &Original, settings: &Settings) -> Option<(Reason, String)> {
-    let instance = &original.instance;
+#[must_use]
+pub fn not_ours(instance: &Instance, settings: &Settings) -> Option<(Reason, String)> {
     if let Some(whose) = owned(instance) {
         return Some(whose);
     }
@@ -304,7 +304,7 @@ pub fn changed(original: &Original, began_as: &LabSwap, settings: &Settings) -> 
     if let Some(kind) = kind {
         return Some(format!("it was a {kind}, and is a {}", instance.instance_type));
     }
-    let now = not_ours(original, settings).or_else(|| unfit(original, began_as.capture));
+    let now = not_ours(instance, settings).or_else(|| unfit(original, began_as.capture));
     now.map(|(reason, detail)| format!("{reason}: {detail}"))
         .or_else(|| differing(&began_as.traits, &original.traits))
 }

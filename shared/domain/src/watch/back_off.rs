@@ -2,8 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::ids::InstanceId;
 use crate::reason::Reason;
 use crate::settings::Settings;
+use crate::swap::lab::{LabOutcome, LabReport};
 use crate::swap::node::{NodeOutcome, NodeSwapReport};
 use crate::swap::report::{NotSwapped, SwapReport};
 use crate::watch::{Deferral, Deferred};
@@ -25,6 +27,8 @@ const BUSY: [&str; 3] = ["GroupBusy", "ClusterBusy", "InstanceBusy"];
 pub enum RunEnd {
     /// Something was swapped, or another execution was at work. The next sweep goes on.
     GoesOn,
+    /// A lab instance was replaced. If it runs again, its owner has brought it back, and it stays.
+    Replaced,
     /// Nothing was swapped, and nothing went wrong. Carries the reasons in words.
     NothingSwapped(String),
     /// The run failed, or undid what it did. Carries the reason in words.
@@ -68,18 +72,36 @@ impl RunEnd {
         }
     }
 
+    /// Reads the report of the swap of a lab instance.
+    #[must_use]
+    pub fn of_lab(report: &LabReport) -> Self {
+        match report.outcome {
+            LabOutcome::Swapped => Self::Replaced,
+            LabOutcome::BroughtBack => Self::GoesOn,
+            LabOutcome::Refused | LabOutcome::Planned => {
+                Self::NothingSwapped(told(&report.instance_id, report.reason, report.detail.as_deref()))
+            }
+            LabOutcome::RolledBack => {
+                Self::Failed(told(&report.instance_id, report.reason, report.detail.as_deref()))
+            }
+        }
+    }
+
     /// Reads the report of the swap of a node.
     #[must_use]
     pub fn of_node(report: &NodeSwapReport) -> Self {
-        let reason = report.reason.map_or("no reason given", Reason::code);
-        let told =
-            format!("{}: {reason}: {}", report.instance_id, report.detail.as_deref().unwrap_or_default());
+        let told = told(&report.instance_id, report.reason, report.detail.as_deref());
         match report.outcome {
             NodeOutcome::Swapped => Self::GoesOn,
-            NodeOutcome::Refused | NodeOutcome::Planned => Self::NothingSwapped(cut(&told, DETAIL)),
-            NodeOutcome::RolledBack => Self::Failed(cut(&told, DETAIL)),
+            NodeOutcome::Refused | NodeOutcome::Planned => Self::NothingSwapped(told),
+            NodeOutcome::RolledBack => Self::Failed(told),
         }
     }
+}
+
+fn told(instance_id: &InstanceId, reason: Option<Reason>, detail: Option<&str>) -> String {
+    let reason = reason.map_or("no reason given", Reason::code);
+    cut(&format!("{instance_id}: {reason}: {}", detail.unwrap_or_default()), DETAIL)
 }
 
 /// Returns the first members that stay, each with its reason.
@@ -95,7 +117,7 @@ pub fn in_words(left: &[NotSwapped]) -> String {
 pub struct Past {
     /// Failed runs, one after the other.
     pub failures: u32,
-    /// The last run's end, until this time.
+    /// What the end of the last run forbids: until a time, or for good.
     pub pause: Option<Deferred>,
 }
 
@@ -106,6 +128,10 @@ impl Past {
         let until = |pause: SignedDuration| now.checked_add(pause).unwrap_or(Timestamp::MAX);
         match end {
             RunEnd::GoesOn => Self::default(),
+            RunEnd::Replaced => {
+                let why = "the loop has swapped it before, and it runs again: its owner brought it back";
+                Self { failures: 0, pause: Some(Deferred::new(Deferral::BroughtBack, why)) }
+            }
             RunEnd::NothingSwapped(why) => Self {
                 failures: 0,
                 pause: Some(Deferred::until(Deferral::NothingSwapped, why, until(LONGEST_PAUSE))),
@@ -126,7 +152,7 @@ impl Past {
             let detail = format!("{} runs failed in a row; the last: {last}", self.failures);
             return Some(Deferred::new(Deferral::TooManyFailures, detail));
         }
-        self.pause.clone().filter(|pause| pause.not_before.is_some_and(|until| now < until))
+        self.pause.clone().filter(|pause| pause.not_before.is_none_or(|until| now < until))
     }
 }
 
@@ -192,6 +218,24 @@ mod tests {
         assert_eq!(node("SWAPPED"), RunEnd::GoesOn);
         assert_eq!(node("REFUSED"), RunEnd::NothingSwapped(told.clone()));
         assert_eq!(node("ROLLED_BACK"), RunEnd::Failed(told));
+    }
+
+    #[test]
+    fn a_lab_instance_that_was_replaced_and_runs_again_stays() {
+        let lab = |outcome: &str| {
+            let report =
+                json!({"instance_id": I, "outcome": outcome, "reason": "NO_CAPACITY", "detail": "why"});
+            RunEnd::of_lab(&serde_json::from_value(report).unwrap())
+        };
+        let told = format!("{I}: NO_CAPACITY: why");
+        assert_eq!(lab("REFUSED"), RunEnd::NothingSwapped(told.clone()));
+        assert_eq!(lab("ROLLED_BACK"), RunEnd::Failed(told));
+        assert_eq!(lab("BROUGHT_BACK"), RunEnd::GoesOn);
+        assert_eq!(lab("SWAPPED"), RunEnd::Replaced);
+        let past = Past { failures: 1, pause: None }.and(&lab("SWAPPED"), at(0));
+        let kept = past.forbids(&Settings::default(), at(10_000_000_000)).unwrap();
+        assert_eq!((kept.reason, kept.not_before), (Deferral::BroughtBack, None));
+        assert_eq!(past.failures, 0);
     }
 
     #[test]

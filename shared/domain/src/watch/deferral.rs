@@ -1,5 +1,5 @@
-//! The reasons for which the loop does not start a swap now, although a group may have something to swap. Each has one
-//! stable code. The codes are an interface: answers, events and the Groups table bear them.
+//! The reasons for which the loop does not start a swap now, although a group or a lab instance may have something to swap.
+//! Each has one stable code. The codes are an interface: answers, events and the Groups table bear them.
 //!
 //! A reason is declared once, in the list below; docs/reference/reasons.md follows from it.
 
@@ -27,22 +27,23 @@ macro_rules! deferrals {
 }
 
 deferrals! {
-    /// A tag of the group can't be read; the detail names the tag and the fault. It is told once a day.
+    /// A tag of the group or lab instance can't be read; the detail names the tag and the fault. It is told once a day.
     BadTag = "BAD_TAG",
         way_out: "Correct the tag, or set `spot-optimizer:enabled` to `false`.";
-    /// The last runs of the group failed, one after the other, as often as `max_failed_runs`. It is told once a day.
+    /// The last runs failed, one after the other, as often as `max_failed_runs`. It is told once a day.
     TooManyFailures = "TOO_MANY_FAILURES",
-        way_out: "Repair what the detail names, then delete the group's row in the Groups table.";
+        way_out: "Repair what the detail names, then delete the row in the Groups table.";
     /// The last run failed. The pause begins with 15 minutes and doubles with each failure, up to 6 hours.
     BackingOff = "BACKING_OFF",
-        way_out: "Wait, or repair what the detail names and delete the group's row in the Groups table.";
+        way_out: "Wait, or repair what the detail names and delete the row in the Groups table.";
     /// The window of the tag `spot-optimizer:window` is closed.
     WindowClosed = "WINDOW_CLOSED",
         way_out: "Wait, or change the tag.";
-    /// An execution works on the group, or every slot of its Kubernetes cluster is taken.
+    /// An execution works on the group or lab instance, or every slot of its Kubernetes cluster is taken.
     SwapInProgress = "SWAP_IN_PROGRESS",
         way_out: "None is needed: the next sweep looks again.";
-    /// An On-Demand member was launched less than `settle_seconds` ago.
+    /// Every On-Demand member that may be swapped was launched less than `settle_seconds` ago, or the lab instance was
+    /// started so. While other members are settled, the loop swaps those.
     Settling = "SETTLING",
         way_out: "None is needed. For a shorter pause, lower `settle_seconds`.";
     /// The group launches or terminates members of its own.
@@ -51,7 +52,7 @@ deferrals! {
     /// As many executions of the loop run as `max_groups_at_once` allows.
     TooManyAtOnce = "TOO_MANY_AT_ONCE",
         way_out: "None is needed: the next sweep looks again. For more at a time, raise `max_groups_at_once`.";
-    /// An execution for this group was started less than 15 minutes ago, and has ended.
+    /// An execution for this group or lab instance was started less than 15 minutes ago, and has ended.
     StartedRecently = "STARTED_RECENTLY",
         way_out: "None is needed: the next sweep looks again.";
     /// A refresh of its instances is under way, or the group is being deleted.
@@ -60,14 +61,18 @@ deferrals! {
     /// The group may not be swapped as it is configured; the detail says why.
     GroupNotSupported = "GROUP_NOT_SUPPORTED",
         way_out: "See [groups](../groups.md). The loop looks again after an hour.";
-    /// The group has On-Demand members, and none of them can be swapped; the detail names the first, each with its
-    /// [reason](#reasons-and-errors).
+    /// The group has On-Demand members, and none of them can be swapped, or the lab instance can't; the detail names the
+    /// first, each with its [reason](#reasons-and-errors).
     NoCandidate = "NO_CANDIDATE",
         way_out: "See the [reasons](#reasons-and-errors). The loop looks again after an hour.";
     /// The last run swapped nothing; the detail names the first members, each with its [reason](#reasons-and-errors).
     NothingSwapped = "NOTHING_SWAPPED",
         way_out: "See the [reasons](#reasons-and-errors). The loop tries again after 6 hours.";
-    /// Every pool that might replace a member is poisoned. `not_before` is the earliest end of a poison.
+    /// The loop has swapped this lab instance before, and it runs again: its owner brought it back. It is told once a day.
+    BroughtBack = "BROUGHT_BACK",
+        way_out: "To swap it again, delete its row in the Groups table. To keep it On-Demand, set its tag \
+            `spot-optimizer:enabled` to `false`.";
+    /// Every pool that might replace a member, or the pool of the lab instance, is poisoned. `not_before` is the earliest end of a poison.
     PoolPoisoned = "POOL_POISONED",
         way_out: "Wait, or allow other types (tag `spot-optimizer:instance-types`). [Risk](../risk.md) says how to \
             unpoison a pool.";
@@ -84,11 +89,11 @@ impl Deferral {
     /// Returns true if a person must act: it is told every day.
     #[must_use]
     pub const fn needs_a_person(self) -> bool {
-        matches!(self, Self::BadTag | Self::TooManyFailures)
+        matches!(self, Self::BadTag | Self::TooManyFailures | Self::BroughtBack)
     }
 }
 
-/// A group that is not swapped now.
+/// The reason for which a group or a lab instance is not swapped now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deferred {
     /// The code.

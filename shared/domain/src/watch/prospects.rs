@@ -57,32 +57,38 @@ impl<'a> Prospects<'a> {
     pub fn is_empty(&self) -> bool {
         self.members.is_empty() && self.nodes.is_empty()
     }
+
+    /// Returns the prospects that were launched long enough ago.
+    ///
+    /// # Errors
+    /// There are prospects, and all are too young. Until the first of them is settled, the group is left alone.
+    pub fn settled(&self, settings: &Settings, now: Timestamp) -> Result<Self, Deferred> {
+        let is_settled = |instance: &&'a Instance| settling(instance, settings, now).is_none();
+        let of = |instances: &[&'a Instance]| instances.iter().copied().filter(is_settled).collect();
+        let settled = Self { members: of(&self.members), nodes: of(&self.nodes) };
+        let young = self.members.iter().chain(&self.nodes).filter_map(|i| settling(i, settings, now));
+        match young.min_by_key(|deferred| deferred.not_before) {
+            Some(first) if settled.is_empty() => Err(first),
+            _ => Ok(settled),
+        }
+    }
 }
 
-/// Returns why a group must rest first: it scales by itself, or an On-Demand member was launched a moment ago.
+/// Returns why a group must rest first: it scales by itself.
 #[must_use]
-pub fn restless(
-    group: &Group,
-    instances: &BTreeMap<InstanceId, Instance>,
-    settings: &Settings,
-    now: Timestamp,
-) -> Option<Deferred> {
+pub fn restless(group: &Group, now: Timestamp) -> Option<Deferred> {
     // A group that lacks members for long may stay so: the swap itself waits for one that launches them.
-    if let Some(detail) = scaling(group, &mut Some(Timestamp::MIN), now) {
-        return Some(Deferred::new(Deferral::GroupScaling, detail));
-    }
+    let detail = scaling(group, &mut Some(Timestamp::MIN), now)?;
+    Some(Deferred::new(Deferral::GroupScaling, detail))
+}
+
+/// Returns the deferral of an instance that was launched, or started, less than `settle_seconds` ago.
+#[must_use]
+pub fn settling(instance: &Instance, settings: &Settings, now: Timestamp) -> Option<Deferred> {
     let settle = SignedDuration::from_secs(i64::from(settings.settle_seconds));
-    let members = group.members.iter().filter_map(|member| instances.get(&member.id));
-    let settled_at = |instance: &Instance| instance.launched_at?.checked_add(settle).ok();
-    let young = members
-        .filter(|instance| !instance.is_spot && instance.is_alive())
-        .filter_map(|instance| Some((settled_at(instance)?, instance)))
-        .max_by_key(|(settled_at, _)| *settled_at)?;
-    let (settled_at, instance) = young;
-    (settled_at > now).then(|| {
-        let detail = format!("{} was launched less than {} s ago", instance.id, settings.settle_seconds);
-        Deferred::until(Deferral::Settling, detail, settled_at)
-    })
+    let settled_at = instance.launched_at?.checked_add(settle).ok().filter(|settled_at| *settled_at > now)?;
+    let detail = format!("{} was launched less than {} s ago", instance.id, settings.settle_seconds);
+    Some(Deferred::until(Deferral::Settling, detail, settled_at))
 }
 
 #[cfg(test)]
@@ -136,23 +142,60 @@ mod tests {
         assert_eq!(change(&|group, _| group.on_demand_base = 2), (0, 0), "its policy keeps them");
     }
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
     #[test]
-    fn a_group_that_scales_or_has_a_young_member_rests_first() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let settings = Settings { settle_seconds: 300, ..Settings::default() };
-        let (mut group, mut all) = (group_of(2), instances(2));
-        let why = |group: &Group, all: &_, now| {
-            restless(group, all, &settings, at(now)).map(|d| (d.reason, d.not_before))
-        };
-        assert_eq!(why(&group, &all, 1_000), None);
-        all.get_mut(&id(1)).unwrap().launched_at = Some(at(1_000));
-        assert_eq!(why(&group, &all, 1_299), Some((Deferral::Settling, Some(at(1_300)))));
-        assert_eq!(why(&group, &all, 1_300), None);
-        all.get_mut(&id(1)).unwrap().is_spot = true;
-        assert_eq!(why(&group, &all, 1_299), None, "our own newcomer, say");
+    fn a_group_that_scales_rests_first() {
+        let mut group = group_of(2);
+        assert_eq!(restless(&group, at(0)), None);
         group.members[1].state = MemberState::Pending;
-        assert_eq!(why(&group, &all, 1_300), Some((Deferral::GroupScaling, None)));
+        assert_eq!(restless(&group, at(0)).map(|deferred| deferred.reason), Some(Deferral::GroupScaling));
         group.members.truncate(1);
-        assert_eq!(why(&group, &all, 1_300), None, "EC2 may have no capacity for the other");
+        assert_eq!(restless(&group, at(0)), None, "EC2 may have no capacity for the other");
+    }
+
+    #[test]
+    fn a_young_member_is_left_alone_and_holds_up_no_other() {
+        let settings = Settings { settle_seconds: 300, ..Settings::default() };
+        let (group, mut all) = (group_of(3), instances(3));
+        let settled = |all: &BTreeMap<InstanceId, Instance>, now| {
+            let prospects = Prospects::of(&group, all, &settings).unwrap();
+            let settled = prospects.settled(&settings, at(now));
+            settled.map(|settled| settled.members.iter().map(|member| member.id.clone()).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            settled(&all, 1_000).unwrap(),
+            [id(0), id(1), id(2)],
+            "EC2 does not say when they were launched"
+        );
+        all.get_mut(&id(1)).unwrap().launched_at = Some(at(1_000));
+        assert_eq!(settled(&all, 1_299).unwrap(), [id(0), id(2)]);
+        assert_eq!(settled(&all, 1_300).unwrap(), [id(0), id(1), id(2)]);
+        for (n, launched) in [(0, 1_100), (2, 1_050)] {
+            all.get_mut(&id(n)).unwrap().launched_at = Some(at(launched));
+        }
+        let first = settled(&all, 1_299).unwrap_err();
+        assert_eq!((first.reason, first.not_before), (Deferral::Settling, Some(at(1_300))));
+        assert!(first.detail.contains(id(1).as_str()), "{}", first.detail);
+        assert_eq!(settled(&all, 1_300).unwrap(), [id(1)]);
+        all.get_mut(&id(1)).unwrap().is_spot = true;
+        let next = settled(&all, 1_300).unwrap_err();
+        assert_eq!(next.not_before, Some(at(1_350)), "our own newcomer is no prospect");
+    }
+
+    #[test]
+    fn a_young_node_waits_for_itself_alone() {
+        let settings = Settings { settle_seconds: 300, ..Settings::default() };
+        let (group, mut all) = (group_of(2), instances(2));
+        for instance in all.values_mut() {
+            instance.tags.insert("eks:cluster-name".into(), "shop".into());
+        }
+        all.get_mut(&id(0)).unwrap().launched_at = Some(at(1_000));
+        let prospects = Prospects::of(&group, &all, &settings).unwrap();
+        let settled = prospects.settled(&settings, at(1_001)).unwrap();
+        assert_eq!((settled.members.len(), settled.nodes.len(), &settled.nodes[0].id), (0, 1, &id(1)));
+        assert_eq!(Prospects::default().settled(&settings, at(0)), Ok(Prospects::default()));
     }
 }

@@ -24,8 +24,7 @@ use crate::work::{Next, Work};
 /// # Errors
 /// The access to the account is unknown.
 pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> {
-    let launches_spot = work.queue.iter().any(|candidate| candidate.to.is_spot());
-    if launches_spot && let Some(blind) = Refusal::of_blind_gate(work) {
+    if let Some(blind) = blind_to(work) {
         refuse_all(work, &blind);
         return Ok(work.next_candidate());
     }
@@ -74,6 +73,12 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
 
 async fn ask(context: &Context, pools: &[Pool]) -> Result<Vec<PoolVerdict>, GateClosed> {
     if pools.is_empty() { Ok(Vec::new()) } else { context.gatekeeper.ask(pools).await }
+}
+
+/// Returns the refusal of a run that launches Spot where the gate is blind. A run back to On-Demand needs no gate.
+fn blind_to(work: &Work) -> Option<Refusal> {
+    let launches_spot = work.queue.iter().any(|candidate| candidate.to.is_spot());
+    Refusal::of_blind_gate(work).filter(|_| launches_spot)
 }
 
 fn refuse_all(work: &mut Work, refusal: &Refusal) {
@@ -192,6 +197,18 @@ mod tests {
         allowed.settings.blind_gate = BlindGate::Allow;
         assert_eq!(Refusal::of_blind_gate(&allowed), None);
         assert_eq!(allowed.gate_view(), Some(GateView::Blind), "it is told all the same");
+    }
+
+    #[test]
+    fn the_way_back_to_on_demand_needs_no_gate() {
+        let mut blind = Work { blind: Some("its rule x is disabled".into()), ..work() };
+        assert_eq!(blind_to(&blind), Refusal::of_blind_gate(&blind), "a run to Spot is refused");
+        for candidate in &mut blind.queue {
+            (candidate.from, candidate.to) = (Market::Spot, Market::OnDemand);
+        }
+        assert_eq!(blind_to(&blind), None);
+        blind.queue.clear();
+        assert_eq!(blind_to(&blind), None, "nothing is launched");
     }
 
     #[test]

@@ -1,0 +1,184 @@
+//! The alert of a run that needs a person: something was rolled back, or the run failed.
+
+use std::fmt::Write as _;
+
+use crate::ids::ExecutionArn;
+use crate::reason::Reason;
+use crate::swap::lab::{LabOutcome, LabReport};
+use crate::swap::node::{NodeOutcome, NodeSwapReport};
+use crate::swap::report::{NotSwapped, SwapReport};
+
+/// The most instances that an alert names.
+const NAMED: usize = 10;
+
+/// A message to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// The subject.
+    pub subject: String,
+    /// The text.
+    pub message: String,
+}
+
+impl Alert {
+    /// Returns the alert of a run over a group.
+    ///
+    /// A run that a blind gate ended has not failed: its place is as it is, and every plan says so.
+    #[must_use]
+    pub fn of_group(report: &SwapReport, execution: &ExecutionArn) -> Option<Self> {
+        let ended = report.ended_by.as_ref().filter(|ended| ended.reason != Reason::GateBlind);
+        if report.planned.is_some() || (report.rolled_back.is_empty() && ended.is_none()) {
+            return None;
+        }
+        let SwapReport { asg_name, account_id, region, swapped, rolled_back, .. } = report;
+        let mut message = format!(
+            "Auto Scaling group {asg_name} (account {account_id}, {region}): {} swapped, {} rolled back.\n",
+            swapped.len(),
+            rolled_back.len()
+        );
+        for NotSwapped { instance_id, reason, detail } in rolled_back.iter().take(NAMED) {
+            let _ = write!(message, "\n{instance_id} was rolled back: {reason}: {detail}");
+        }
+        if rolled_back.len() > NAMED {
+            let _ = write!(message, "\n… and {} more", rolled_back.len() - NAMED);
+        }
+        if let Some(ended) = ended {
+            let _ = write!(message, "\nThe run ended early: {}: {}", ended.reason, ended.detail);
+        }
+        let what = if rolled_back.is_empty() { "failed" } else { "was rolled back" };
+        Some(Self::of(&format!("A swap of group {asg_name} {what}"), &message, execution))
+    }
+
+    /// Returns the alert of the swap of a node.
+    #[must_use]
+    pub fn of_node(report: &NodeSwapReport, execution: &ExecutionArn) -> Option<Self> {
+        let id = &report.instance_id;
+        let told = told(report.reason, report.detail.as_deref());
+        let message = match report.outcome {
+            NodeOutcome::RolledBack => format!("The swap of node {id} was rolled back: {told}"),
+            NodeOutcome::Refused if report.reason.is_some_and(failed) => {
+                format!("The swap of node {id} failed before anything was changed: {told}")
+            }
+            NodeOutcome::Refused | NodeOutcome::Swapped | NodeOutcome::Planned => return None,
+        };
+        Some(Self::of(&format!("The swap of node {id} did not succeed"), &message, execution))
+    }
+
+    /// Returns the alert of a lab swap. An instance that its owner has brought back is none.
+    #[must_use]
+    pub fn of_lab(report: &LabReport, execution: &ExecutionArn) -> Option<Self> {
+        let id = &report.instance_id;
+        let told = told(report.reason, report.detail.as_deref());
+        let message = match report.outcome {
+            LabOutcome::RolledBack => format!("The swap of instance {id} was rolled back: {told}"),
+            LabOutcome::Refused if report.reason.is_some_and(failed) => {
+                format!("The swap of instance {id} failed before anything was changed: {told}")
+            }
+            LabOutcome::Refused | LabOutcome::Swapped | LabOutcome::Planned | LabOutcome::BroughtBack => {
+                return None;
+            }
+        };
+        Some(Self::of(&format!("The swap of instance {id} did not succeed"), &message, execution))
+    }
+
+    /// Returns the alert of a swap that the reconciler has undone after its execution died.
+    #[must_use]
+    pub fn of_reconciler(on: &str, summary: &str, execution: &ExecutionArn) -> Self {
+        let message = format!("The execution of a swap of {on} died. {summary}");
+        Self::of(&format!("A swap of {on} was undone by the reconciler"), &message, execution)
+    }
+
+    fn of(subject: &str, message: &str, execution: &ExecutionArn) -> Self {
+        Self { subject: subject.to_owned(), message: format!("{message}\n\nExecution: {execution}") }
+    }
+}
+
+/// Returns true if the reason is a failure of the run, and not of the one instance that it was for.
+fn failed(reason: Reason) -> bool {
+    reason.ends_run() && reason != Reason::GateBlind
+}
+
+fn told(reason: Option<Reason>, detail: Option<&str>) -> String {
+    format!("{}: {}", reason.map_or("no reason", Reason::code), detail.unwrap_or("no detail"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const I: &str = "i-0123456789abcdef0";
+
+    fn execution() -> ExecutionArn {
+        "arn:aws:states:us-east-1:123456789012:execution:swap:run-1".parse().unwrap()
+    }
+
+    fn group(more: &Value) -> Option<Alert> {
+        let mut report = json!({"asg_name": "web", "account_id": "123456789012", "region": "us-east-1", "swapped": [],
+            "skipped": [], "rolled_back": [], "remaining": 0});
+        report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Alert::of_group(&serde_json::from_value(report).unwrap(), &execution())
+    }
+
+    fn left(reason: &str, count: usize) -> Value {
+        Value::Array(vec![json!({"instance_id": I, "reason": reason, "detail": "why"}); count])
+    }
+
+    #[test]
+    fn a_run_that_rolled_something_back_or_failed_alerts_once() {
+        let alert = group(&json!({"rolled_back": left("NEWCOMER_UNHEALTHY", 12)})).unwrap();
+        assert_eq!(alert.subject, "A swap of group web was rolled back");
+        assert!(alert.message.contains("0 swapped, 12 rolled back"), "{}", alert.message);
+        assert_eq!(
+            alert.message.matches(&format!("{I} was rolled back: NEWCOMER_UNHEALTHY: why")).count(),
+            10
+        );
+        assert!(alert.message.contains("… and 2 more") && alert.message.ends_with("swap:run-1"));
+        let ended = |reason: &str| json!({"ended_by": {"reason": reason, "detail": "why"}});
+        let alert = group(&ended("QUOTA_EXCEEDED")).unwrap();
+        assert_eq!(alert.subject, "A swap of group web failed");
+        assert!(alert.message.contains("The run ended early: QUOTA_EXCEEDED: why"));
+        assert_eq!(group(&ended("GATE_BLIND")), None);
+    }
+
+    #[test]
+    fn a_run_that_has_done_what_it_could_alerts_nobody() {
+        assert_eq!(group(&json!({})), None);
+        assert_eq!(group(&json!({"skipped": left("NOT_CHEAPER", 2), "remaining": 3})), None);
+        let plan = json!({"planned": [], "ended_by": {"reason": "GATE_UNREACHABLE", "detail": "why"}});
+        assert_eq!(group(&plan), None, "a plan is read by whoever asked for it");
+    }
+
+    #[test]
+    fn so_do_the_swaps_of_nodes_and_of_lab_instances() {
+        for (outcome, reason, node, lab) in [
+            ("SWAPPED", None, false, false),
+            ("PLANNED", None, false, false),
+            ("REFUSED", Some("OPTED_OUT"), false, false),
+            ("REFUSED", Some("GATE_BLIND"), false, false),
+            ("REFUSED", Some("QUOTA_EXCEEDED"), true, true),
+            ("ROLLED_BACK", Some("NEWCOMER_AT_RISK"), true, true),
+            ("BROUGHT_BACK", None, false, false),
+        ] {
+            let mut report = json!({"instance_id": I, "cluster_name": "c", "outcome": outcome, "detail": "why",
+                "evicted": 0, "blocked": []});
+            report["reason"] = json!(reason);
+            if outcome != "BROUGHT_BACK" {
+                let alert = Alert::of_node(&serde_json::from_value(report.clone()).unwrap(), &execution());
+                assert_eq!(alert.is_some(), node, "{report}");
+            }
+            let alert = Alert::of_lab(&serde_json::from_value(report.clone()).unwrap(), &execution());
+            assert_eq!(alert.is_some(), lab, "{report}");
+            if let Some(alert) = alert {
+                assert!(alert.subject.contains(I) && alert.message.contains(": why"), "{alert:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_reconciler_has_undone_names_its_execution() {
+        let alert = Alert::of_reconciler("group web", "undone", &execution());
+        assert!(alert.subject.contains("group web") && alert.message.ends_with("swap:run-1"));
+    }
+}
