@@ -291,7 +291,11 @@ impl History {
         let is_recent = |since: Timestamp| i64::from(self.now) - since.as_second() < i64::from(QUIET);
         let known = journal.original.iter().flat_map(|original| &original.members);
         let later = view.group.members.iter().filter(|m| m.serves() && !known.clone().any(|id| id == &m.id));
-        let is_awaited = |id: &InstanceId| self.truth.member(number(id)).is_some_and(|m| !m.is_registered);
+        // A target group knows no instance that is gone, however long a description still shows it.
+        let has_targets = self.truth.has_targets;
+        let is_awaited = |id: &InstanceId| {
+            self.truth.member(number(id)).map_or(has_targets, |member| !member.is_registered)
+        };
         Observed {
             group: Some(view.group.clone()),
             not_yet_healthy: later.map(|member| member.id.clone()).filter(is_awaited).collect(),
