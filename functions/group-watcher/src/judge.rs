@@ -15,16 +15,16 @@ use spot_domain::watch::prospects::{Prospects, restless, settling};
 use spot_domain::watch::window::Window;
 use spot_domain::watch::{Deferral, Deferred};
 
-use crate::start::Target;
+use crate::start::StartTarget;
 use crate::table::{Memories, Memory, Seen};
 
 /// Whose turn it is.
 #[derive(Debug)]
-pub enum Turn<'a> {
+pub enum SubjectTurn<'a> {
     /// Nobody's: there is nothing to swap.
     Nobody,
     /// That of the target. `members` is the [`fingerprint`] of the members that may be swapped.
-    Of { target: Target<'a>, members: String },
+    Of { target: StartTarget<'a>, members: String },
 }
 
 /// A deferral, and the look that it comes from if sweeps take that for granted.
@@ -53,12 +53,12 @@ impl Judge<'_> {
         group: &'a Group,
         terms: &Result<Terms, Deferred>,
         instances: &'a BTreeMap<InstanceId, Instance>,
-    ) -> Result<Turn<'a>, NotYet> {
+    ) -> Result<SubjectTurn<'a>, NotYet> {
         let terms = terms.as_ref().map_err(|bad| at_once(bad.clone()))?;
         let prospects = Prospects::of(group, instances, self.settings)
             .map_err(|bad| at_once(Deferred::new(Deferral::BadTag, bad.to_string())))?;
         if prospects.is_empty() {
-            return Ok(Turn::Nobody);
+            return Ok(SubjectTurn::Nobody);
         }
         let settled = prospects.settled(self.settings, self.now);
         let able = settled.as_ref().unwrap_or(&prospects);
@@ -75,10 +75,10 @@ impl Judge<'_> {
         }
         self.known(&members).map_or(Ok(()), Err)?;
         let target = match node {
-            Some(node) => Target::Node { group, node },
-            None => Target::Group { group, replace: those_that_are_settled(able, &prospects) },
+            Some(node) => StartTarget::Node { group, node },
+            None => StartTarget::Group { group, replace: those_that_are_settled(able, &prospects) },
         };
-        Ok(Turn::Of { target, members })
+        Ok(SubjectTurn::Of { target, members })
     }
 
     /// Says if it is the turn of a lab instance.
@@ -89,10 +89,10 @@ impl Judge<'_> {
         &self,
         instance: &'a Instance,
         terms: &Result<InstanceTerms, Deferred>,
-    ) -> Result<Turn<'a>, NotYet> {
+    ) -> Result<SubjectTurn<'a>, NotYet> {
         let terms = terms.as_ref().map_err(|bad| at_once(bad.clone()))?;
         if self.settings.opts_out(&instance.tags) {
-            return Ok(Turn::Nobody);
+            return Ok(SubjectTurn::Nobody);
         }
         let members = fingerprint(&BTreeSet::from([&instance.id]));
         self.forbidden(terms.window.as_ref(), false).map_or(Ok(()), |deferred| Err(at_once(deferred)))?;
@@ -105,7 +105,7 @@ impl Judge<'_> {
             return Err((deferred, Some(Seen { until: again, members })));
         }
         let capture_image = terms.capture_image;
-        Ok(Turn::Of { target: Target::Lab { instance, capture_image }, members })
+        Ok(SubjectTurn::Of { target: StartTarget::Lab { instance, capture_image }, members })
     }
 
     /// Returns what forbids a start of any kind: a run in progress, the end of the last one, or a closed window.

@@ -20,7 +20,7 @@ use spot_domain::{Pool, Region};
 use spot_swap::error::StepError;
 use spot_swap::group;
 
-use crate::start::Target;
+use crate::start::StartTarget;
 
 /// The result of a look.
 #[derive(Debug)]
@@ -48,11 +48,11 @@ impl Look<'_> {
     ///
     /// # Errors
     /// A call fails.
-    pub async fn at(&self, target: &Target<'_>) -> Result<Verdict, StepError> {
+    pub async fn at(&self, target: &StartTarget<'_>) -> Result<Verdict, StepError> {
         let found = match target {
-            Target::Group { group, replace } => self.members((*group).clone(), replace.clone()).await,
-            Target::Node { group, node } => self.node((*group).clone(), &node.id).await,
-            Target::Lab { instance, .. } => return self.lab(instance).await,
+            StartTarget::Group { group, replace } => self.members((*group).clone(), replace.clone()).await,
+            StartTarget::Node { group, node } => self.node((*group).clone(), &node.id).await,
+            StartTarget::Lab { instance, .. } => return self.lab(instance).await,
         };
         match found {
             Ok((candidates, _)) if !candidates.is_empty() => {

@@ -20,7 +20,7 @@ use crate::tools::{Tools, now};
 
 /// What is to be swapped.
 #[derive(Debug, Clone)]
-pub enum Target<'a> {
+pub enum StartTarget<'a> {
     /// A group as a whole, or only those of its members that `replace` names.
     Group {
         /// The group.
@@ -44,7 +44,7 @@ pub enum Target<'a> {
     },
 }
 
-impl Target<'_> {
+impl StartTarget<'_> {
     /// Returns the node that is to be swapped.
     #[must_use]
     pub fn node(&self) -> Option<&InstanceId> {
@@ -66,11 +66,11 @@ impl Target<'_> {
 
 /// The order of a swap.
 #[derive(Debug, Clone, Copy)]
-pub struct Order<'a> {
+pub struct StartOrder<'a> {
     /// The group or lab instance.
     pub subject: &'a Subject,
     /// What of it is to be swapped.
-    pub target: &'a Target<'a>,
+    pub target: &'a StartTarget<'a>,
     /// The members that may be swapped, as a text that differs for others.
     pub members: &'a str,
     /// The execution that was started for the subject before.
@@ -85,12 +85,12 @@ pub struct Order<'a> {
 /// The execution could not be started, or may have been: then it counts as running until Step Functions say otherwise.
 pub async fn start(
     tools: &Tools,
-    order: &Order<'_>,
+    order: &StartOrder<'_>,
     memories: &mut Memories,
     answer: &mut Answer,
 ) -> Result<Option<Deferred>, CallError> {
     let now = now();
-    let Order { subject, target, most, .. } = *order;
+    let StartOrder { subject, target, most, .. } = *order;
     // A node has a name of its own: the next of its group may follow at once.
     let node = target.node().map_or("", |node| node.as_str());
     let name = execution_name(subject.name.as_str(), &format!("{}{node}", subject.key), now);
@@ -135,25 +135,25 @@ pub async fn start(
 }
 
 /// Returns the state machine and its input.
-fn request<'a>(tools: &'a Tools, subject: &Subject, target: &Target<'_>) -> (&'a Machine, Value) {
+fn request<'a>(tools: &'a Tools, subject: &Subject, target: &StartTarget<'_>) -> (&'a Machine, Value) {
     let place = &subject.place;
     let mut input = json!({"account_id": place.account_id, "region": place.region});
     match target {
-        Target::Group { group, replace } => {
+        StartTarget::Group { group, replace } => {
             input["asg_name"] = json!(group.name);
             if let Some(settled) = replace {
                 input["replace"] = json!(settled.ids());
             }
             (&tools.group_swap, input)
         }
-        Target::Node { node, .. } => {
+        StartTarget::Node { node, .. } => {
             input["instance_id"] = json!(node.id);
             if let Some(cluster) = target.cluster() {
                 input["cluster_name"] = json!(cluster);
             }
             (&tools.node_swap, input)
         }
-        Target::Lab { instance, capture_image } => {
+        StartTarget::Lab { instance, capture_image } => {
             input["instance_id"] = json!(instance.id);
             if *capture_image {
                 input["capture_image"] = json!(true);

@@ -12,17 +12,18 @@ use spot_cloud::{CallError, RegionClients};
 use spot_domain::enrolment::Enrolment;
 use spot_domain::owners::group_of;
 use spot_domain::swap::group::{Group, Instance};
+use spot_domain::tags::SWAP_TAG;
 use spot_domain::watch::enrolment::{ENABLED_TAG, InstanceTerms, Terms, terms, terms_of_instance};
 use spot_domain::watch::{Deferral, Deferred};
-use spot_domain::{BadTag, ClusterName, EnvironmentType, InstanceId};
+use spot_domain::{BadTag, ClusterName, EnvironmentType, GroupName, InstanceId};
 use spot_swap::error::StepError;
 
 use crate::answer::{Answer, Failure, NotNow, Subject};
 use crate::input::Request;
-use crate::judge::{Judge, NotYet, Turn};
+use crate::judge::{Judge, NotYet, SubjectTurn};
 use crate::look::{Look, Verdict};
 use crate::remember::remember;
-use crate::start::{Order, Target, start, too_many};
+use crate::start::{StartOrder, StartTarget, start, too_many};
 use crate::table::{Memories, Memory, Seen};
 use crate::tell::{Telling, tell};
 use crate::tools::Tools;
@@ -40,9 +41,9 @@ pub struct Visit<'a> {
 }
 
 /// A group or lab instance that may be swapped now, as far as it and its past say.
-struct Ready<'a> {
+struct ReadySubject<'a> {
     subject: Subject,
-    target: Target<'a>,
+    target: StartTarget<'a>,
     /// The fingerprint of the members that may be swapped.
     members: String,
     memory: Memory,
@@ -55,8 +56,10 @@ impl Visit<'_> {
     /// The place can't be looked at.
     pub async fn run(&mut self, request: &Request, memories: &mut Memories) -> Result<(), CallError> {
         let (groups, launched) = self.groups(request).await?;
+        let handing_on = groups.iter().find(|group| group.propagated_tags.contains_key(ENABLED_TAG));
+        let handing_on = handing_on.map(|group| group.name.clone());
         let enrolled = self.enrolled(groups);
-        let labs = if *request == Request::Sweep { self.labs().await } else { Vec::new() };
+        let labs = if *request == Request::Sweep { self.labs(handing_on).await } else { Vec::new() };
         if enrolled.is_empty() && labs.is_empty() {
             return Ok(()); // Nobody has asked for anything here.
         }
@@ -100,8 +103,8 @@ impl Visit<'_> {
         subject: &Subject,
         memories: &Memories,
         is_sweep: bool,
-        whose: impl FnOnce(&Judge<'_>) -> Result<Turn<'a>, NotYet>,
-    ) -> Option<(Memory, Result<Turn<'a>, NotYet>)> {
+        whose: impl FnOnce(&Judge<'_>) -> Result<SubjectTurn<'a>, NotYet>,
+    ) -> Option<(Memory, Result<SubjectTurn<'a>, NotYet>)> {
         let memory = match memories.rows.get(&subject.key) {
             None => Memory::default(),
             Some(Ok(memory)) => memory.clone(),
@@ -120,15 +123,15 @@ impl Visit<'_> {
     async fn sort<'a>(
         &mut self,
         subject: Subject,
-        judged: Option<(Memory, Result<Turn<'a>, NotYet>)>,
-        ready: &mut Vec<Ready<'a>>,
+        judged: Option<(Memory, Result<SubjectTurn<'a>, NotYet>)>,
+        ready: &mut Vec<ReadySubject<'a>>,
         tellings: &mut Vec<Telling>,
     ) {
         match judged {
             None => {}
-            Some((memory, Ok(Turn::Nobody))) => self.forget(&subject, &memory).await,
-            Some((memory, Ok(Turn::Of { target, members }))) => {
-                ready.push(Ready { subject, target, members, memory });
+            Some((memory, Ok(SubjectTurn::Nobody))) => self.forget(&subject, &memory).await,
+            Some((memory, Ok(SubjectTurn::Of { target, members }))) => {
+                ready.push(ReadySubject { subject, target, members, memory });
             }
             Some((memory, Err((deferred, seen)))) => {
                 tellings.extend(self.defer(&subject, &memory, deferred, seen));
@@ -139,7 +142,7 @@ impl Visit<'_> {
     /// Starts what may start of all that is ready. Returns the deferrals of the others.
     async fn start_all(
         &mut self,
-        mut ready: Vec<Ready<'_>>,
+        mut ready: Vec<ReadySubject<'_>>,
         memories: &mut Memories,
     ) -> Result<Vec<Telling>, CallError> {
         // Who has waited longest goes first.
@@ -151,7 +154,7 @@ impl Visit<'_> {
                 self.answer.partial = true;
                 break;
             }
-            let Ready { subject, target, members, memory } = &ready;
+            let ReadySubject { subject, target, members, memory } = &ready;
             let cluster = target.cluster();
             let verdict = match self.in_the_way(&ready, cluster.as_ref(), &leases, &taken, memories) {
                 Some(deferred) => Ok(Verdict::Defer(deferred)),
@@ -160,7 +163,8 @@ impl Visit<'_> {
             let deferred = match verdict {
                 Ok(Verdict::Start) => {
                     let most = self.scope.settings.max_groups_at_once;
-                    let order = Order { subject, target, members, last: memory.execution.as_ref(), most };
+                    let order =
+                        StartOrder { subject, target, members, last: memory.execution.as_ref(), most };
                     let begun = start(self.tools, &order, memories, self.answer).await;
                     if matches!(begun, Ok(None)) {
                         *taken.entry(cluster).or_insert(0) += 1;
@@ -229,7 +233,13 @@ impl Visit<'_> {
 
     /// Returns the enrolled On-Demand instances that are in no group, in a LAB account; no other account has any. A group
     /// hands its tags to its members, and a swap hands those of the old instance to the new one: neither is meant.
-    async fn labs(&mut self) -> Vec<(Instance, Result<InstanceTerms, Deferred>)> {
+    ///
+    /// A member that has left its group keeps the tag, and nothing else tells it from an instance of its own. So none is
+    /// started while a group, `handing_on`, hands the tag to its members.
+    async fn labs(
+        &mut self,
+        handing_on: Option<GroupName>,
+    ) -> Vec<(Instance, Result<InstanceTerms, Deferred>)> {
         if self.scope.access.environment_type != EnvironmentType::Lab {
             return Vec::new();
         }
@@ -240,17 +250,25 @@ impl Visit<'_> {
                 return Vec::new();
             }
         };
-        let alone = tagged.into_iter().filter(|i| !i.is_spot && group_of(&i.tags).is_none());
-        let enrolled = alone.filter_map(|instance| {
+        let is_newcomer = |instance: &Instance| instance.tags.contains_key(SWAP_TAG);
+        let is_alone = |i: &Instance| !i.is_spot && group_of(&i.tags).is_none() && !is_newcomer(i);
+        let enrolled = tagged.into_iter().filter(is_alone).filter_map(|instance| {
             let terms = readable(terms_of_instance(&instance.tags), "instance")?;
-            Some((instance, terms))
+            let ambiguous = handing_on.as_ref().map(|group| {
+                let detail = format!(
+                    "group {group} hands the tag {ENABLED_TAG} to its members, and one that has left it looks like this \
+                     instance; set PropagateAtLaunch of the group's tag to false"
+                );
+                Deferred::new(Deferral::BadTag, detail)
+            });
+            Some((instance, ambiguous.map_or(terms, Err)))
         });
         enrolled.collect()
     }
 
     /// Returns the holders of all leases that stand in the way of these groups.
-    async fn leases(&self, ready: &[Ready<'_>]) -> Result<BTreeMap<String, String>, CallError> {
-        let slots = |ready: &Ready<'_>| {
+    async fn leases(&self, ready: &[ReadySubject<'_>]) -> Result<BTreeMap<String, String>, CallError> {
+        let slots = |ready: &ReadySubject<'_>| {
             ready.target.cluster().map(|cluster| self.slots(&cluster)).unwrap_or_default()
         };
         let keys: BTreeSet<String> = ready
@@ -270,7 +288,7 @@ impl Visit<'_> {
     /// executions that run.
     fn in_the_way(
         &self,
-        ready: &Ready<'_>,
+        ready: &ReadySubject<'_>,
         cluster: Option<&ClusterName>,
         leases: &BTreeMap<String, String>,
         taken: &BTreeMap<Option<ClusterName>, usize>,
@@ -291,7 +309,7 @@ impl Visit<'_> {
         too_many(memories.running.len(), self.scope.settings.max_groups_at_once)
     }
 
-    async fn look(&self, target: &Target<'_>) -> Result<Verdict, StepError> {
+    async fn look(&self, target: &StartTarget<'_>) -> Result<Verdict, StepError> {
         let look = Look {
             clients: self.clients,
             gatekeeper: &self.tools.gatekeeper,

@@ -15,7 +15,7 @@ use spot_domain::EnvironmentType::{self, Lab, Prod};
 use spot_domain::watch::back_off::{Past, RunEnd};
 use spot_domain::watch::{Deferral, Deferred};
 use spot_scripted::{Endpoint, ScriptedAnswer};
-use support::{Described, ENABLED, LONG_AGO, described, no_groups, place, sweep};
+use support::{Described, ENABLED, LONG_AGO, auto_scaling, described, group, no_groups, place, sweep};
 
 const I: &str = "i-0123456789abcdef0";
 const WINDOW: &str = "spot-optimizer:window";
@@ -27,6 +27,8 @@ fn alone<'a>(tags: &'a [(&'a str, &'a str)]) -> Described<'a> {
 /// The rest of the world: who holds the lease, and until when the pool is poisoned.
 #[derive(Clone, Copy, Default)]
 struct World {
+    /// A group hands its tag to its members.
+    hands_on: bool,
     lease: Option<&'static str>,
     poisoned_until: Option<i64>,
 }
@@ -43,6 +45,14 @@ async fn swept(
     let endpoint = Endpoint::answering(move |action, body| {
         heard.lock().unwrap().push((action.to_owned(), body.to_owned()));
         match action {
+            "DescribeAutoScalingGroups" if world.hands_on => auto_scaling(
+                "DescribeAutoScalingGroups",
+                &format!(
+                    "<AutoScalingGroups>{}</AutoScalingGroups>",
+                    group("web", &[], &[ENABLED], "")
+                        .replace("</Value>", "</Value><PropagateAtLaunch>true</PropagateAtLaunch>")
+                ),
+            ),
             "DescribeAutoScalingGroups" => no_groups(),
             "DescribeInstances" => xml.clone(),
             "BatchGetItem" => rows(body, world),
@@ -142,6 +152,10 @@ async fn what_is_not_meant_is_left_without_a_word() {
     for (instance, what) in [
         (spot, "a twin bears the tags of the instance that it replaced"),
         (alone(&[ENABLED, ("aws:autoscaling:groupName", "web")]), "a group may hand its tag to its members"),
+        (
+            alone(&[ENABLED, ("spot-optimizer:swap", "i-1-1")]),
+            "a newcomer of a swap bears the tags of its old one",
+        ),
         (alone(&[("spot-optimizer:enabled", "false"), (WINDOW, "never")]), "its owner took it out"),
         (alone(&[ENABLED, ("spot-optimizer:opt-out", "true")]), "its owner opted out"),
     ] {
@@ -157,6 +171,18 @@ async fn what_is_not_meant_is_left_without_a_word() {
         "only tagged ones: {listed}"
     );
     assert!(listed.contains("instance-state-name") && listed.contains("running"), "{listed}");
+}
+
+/// What has left a group keeps the tag that the group gave it, and is described as any instance of its own is.
+#[tokio::test]
+async fn while_a_group_hands_its_tag_to_its_members_no_instance_is_started() {
+    let world = World { hands_on: true, ..World::default() };
+    let (answer, calls) = swept(Lab, alone(&[ENABLED]), world, Memories::default()).await;
+    assert_eq!((answer.started.len(), answer.failed.len()), (0, 0), "{answer:?}");
+    let told =
+        answer.deferred.iter().find(|told| told.deferred.detail.contains("PropagateAtLaunch")).unwrap();
+    assert_eq!(told.deferred.reason, Deferral::BadTag);
+    assert!(calls.iter().all(|(action, _)| action != "StartExecution"), "{calls:?}");
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub struct Place<'a> {
 
 /// The execution that answers a notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Begun {
+pub struct AnswerBegun {
     pub execution: ExecutionArn,
     /// This notice has started it. Otherwise an earlier notice of the same kind has, and it may have ended.
     pub is_new: bool,
@@ -53,7 +53,7 @@ impl Executions {
     ///
     /// # Errors
     /// The call fails.
-    pub async fn start(&self, heard: &Heard, place: Place<'_>) -> Result<Begun, CallError> {
+    pub async fn start(&self, heard: &Heard, place: Place<'_>) -> Result<AnswerBegun, CallError> {
         let machine = match heard.announced {
             Announced::Interruption => &self.response,
             Announced::Rebalance => &self.cluster_swap,
@@ -74,7 +74,7 @@ impl Executions {
             answer => (answer?.execution_arn, true),
         };
         let malformed = |_| CallError::malformed(START, format!("{arn:?} is no execution"));
-        Ok(Begun { execution: arn.parse().map_err(malformed)?, is_new })
+        Ok(AnswerBegun { execution: arn.parse().map_err(malformed)?, is_new })
     }
 }
 

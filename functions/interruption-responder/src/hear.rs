@@ -19,7 +19,7 @@ use spot_swap::error::StepError;
 use crate::announce::announce;
 use crate::context::Responder;
 use crate::event::{Announced, Heard};
-use crate::executions::{Begun, Place};
+use crate::executions::{AnswerBegun, Place};
 use crate::work::Answer;
 
 /// What a look at the instance of a notice found.
@@ -51,7 +51,7 @@ pub async fn run(responder: &Responder, heard: Heard) -> Result<Answer, StepErro
         (Ok(_), None) => return Ok(ignored(responder, answer, not_in_group()).await),
     };
     let place = Place { group: &group.name, cluster: cluster.as_ref() };
-    let Begun { execution, is_new } = responder.executions.start(&heard, place).await?;
+    let AnswerBegun { execution, is_new } = responder.executions.start(&heard, place).await?;
     let started = Answer { execution_arn: Some(execution), cluster_name: cluster, ..answer };
     if heard.announced == Announced::Rebalance && is_new {
         announce(responder, &started).await;

@@ -36,7 +36,7 @@ pub struct Tables {
 /// The answer to a step of either state machine.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Handled {
+pub enum StepHandled {
     /// Of a swap.
     Swap(StepAnswer<NodeWork, NodeSwapReport>),
     /// Of an evacuation.
@@ -50,16 +50,16 @@ impl Tables {
         Self { swap: phase_table(), evacuation: evacuation_table() }
     }
 
-    /// Runs one step.
+    /// Runs one step. A step of a swap then tells of the swaps that it has ended.
     ///
     /// # Errors
     /// The step failed.
-    pub async fn run(&self, context: &Context, event: Value) -> Result<Handled, StepError> {
+    pub async fn run_and_tell(&self, context: &Context, event: Value) -> Result<StepHandled, StepError> {
         let phase = event.get("phase").and_then(Value::as_str);
         if phase.is_some_and(|phase| self.evacuation.names().contains(&phase)) {
-            return self.evacuation.run(context, event).await.map(Handled::Evacuation);
+            return self.evacuation.run(context, event).await.map(StepHandled::Evacuation);
         }
-        self.swap.run_and_tell(context, event).await.map(Handled::Swap)
+        self.swap.run_and_tell(context, event).await.map(StepHandled::Swap)
     }
 }
 

@@ -8,5 +8,5 @@ async fn main() -> Result<(), Error> {
     spot_cloud::lambda::init_tracing();
     let (phases, context) =
         (&kubernetes_optimizer::Tables::new(), &spot_swap::Context::from_environment().await?);
-    run(service_fn(|event: LambdaEvent<Value>| phases.run(context, event.payload))).await
+    run(service_fn(|event: LambdaEvent<Value>| phases.run_and_tell(context, event.payload))).await
 }

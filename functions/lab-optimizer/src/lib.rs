@@ -39,7 +39,7 @@ pub enum LabAnswer {
 
 /// The event of Report.
 #[derive(Debug, Deserialize)]
-struct Ended {
+struct LabEnded {
     work: Option<Work>,
     refused: Option<NotSwapped>,
 }
@@ -70,14 +70,14 @@ pub fn phase_table() -> Phases<Work, LabAnswer> {
     ])
 }
 
-async fn end(context: &Context, ended: Ended) -> Result<StepAnswer<Work, LabAnswer>, StepError> {
+async fn end(context: &Context, ended: LabEnded) -> Result<StepAnswer<Work, LabAnswer>, StepError> {
     let report = match ended {
-        Ended { refused: Some(left), .. } => report::refused(left),
-        Ended { work: Some(work), .. } => {
+        LabEnded { refused: Some(left), .. } => report::refused(left),
+        LabEnded { work: Some(work), .. } => {
             spot_swap::spans::note_execution(work.lease.owner.execution());
             report::run(context, work).await?
         }
-        Ended { .. } => return Err(StepError::Protocol("nothing to report".into())),
+        LabEnded { .. } => return Err(StepError::Protocol("nothing to report".into())),
     };
     Ok(StepAnswer::Other(Box::new(LabAnswer::Report(report))))
 }

@@ -76,7 +76,7 @@ pub struct SweepSummary {
 }
 
 /// Swaps that have not ended.
-struct Unfinished {
+struct OpenSwaps {
     /// A row could not be read: there may be more swaps.
     unreadable: bool,
     /// The executions of those swaps.
@@ -85,7 +85,7 @@ struct Unfinished {
 
 /// How the swaps of one row ended.
 #[derive(Default)]
-struct Ends {
+struct EndsOfRow {
     of_swaps: BTreeSet<End>,
     /// For the row.
     summaries: Vec<String>,
@@ -97,7 +97,7 @@ enum LeaseState {
     Running,
     TooEarly,
     Waiting,
-    Ended(Ends),
+    Ended(EndsOfRow),
 }
 
 impl Reconciler {
@@ -125,7 +125,7 @@ impl Reconciler {
         let mut failures = Vec::new();
         let mut event_too_early: Option<String> = None;
         let all = self.swaps.all_held().await?;
-        let unfinished = Unfinished {
+        let unfinished = OpenSwaps {
             unreadable: all.iter().any(Result::is_err),
             executions: all
                 .iter()
@@ -154,7 +154,7 @@ impl Reconciler {
                 {
                     summary.waiting.push(name);
                 }
-                Ok(LeaseState::Ended(Ends { of_swaps, remarks, .. })) => {
+                Ok(LeaseState::Ended(EndsOfRow { of_swaps, remarks, .. })) => {
                     summary.left_alone.extend(remarks);
                     for end in of_swaps {
                         match end {
@@ -176,7 +176,7 @@ impl Reconciler {
     async fn visit(
         &self,
         held: Held,
-        unfinished: &Unfinished,
+        unfinished: &OpenSwaps,
     ) -> (Lease, Result<LeaseState, ReconcileFailure>) {
         let visit = async {
             let mut news = News::default();
@@ -196,7 +196,7 @@ impl Reconciler {
     async fn reconcile(
         &self,
         held: &Held,
-        unfinished: &Unfinished,
+        unfinished: &OpenSwaps,
         news: &mut News,
     ) -> Result<LeaseState, ReconcileFailure> {
         let execution = describe(&self.sfn, held.lease.owner.execution()).await?;
@@ -222,7 +222,7 @@ impl Reconciler {
             self.prove(&execution, held, journal).await?;
         }
         let lease = self.swaps.take_over(&held.lease).await?;
-        let (began, mut all) = (Instant::now(), Ends::default());
+        let (began, mut all) = (Instant::now(), EndsOfRow::default());
         // The swaps behind the first one were launched ahead, and have touched nothing.
         while began.elapsed() < NEXT_WITHIN {
             match self.end_one(&execution, held, &lease, &settings, (&mut all, news)).await? {
@@ -242,7 +242,7 @@ impl Reconciler {
         held: &Held,
         lease: &Lease,
         settings: &Settings,
-        (all, news): (&mut Ends, &mut News),
+        (all, news): (&mut EndsOfRow, &mut News),
     ) -> Result<Option<bool>, ReconcileFailure> {
         // Another run may have continued since all rows were read.
         let gone_on = || SwapsError::LeaseLost { on: lease.on.clone() };

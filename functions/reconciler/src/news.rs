@@ -19,8 +19,10 @@ pub(crate) struct News {
 impl News {
     /// Notes the end of a swap; `summary` says the same in words.
     pub(crate) fn note(&mut self, lease: &Lease, journal: &Journal, how: &Ended, summary: &str) {
-        self.ended.extend(announce::by_reconciler(lease, journal, how, summary));
-        if how.end == End::Undone {
+        let ended = announce::by_reconciler(lease, journal, how, summary);
+        let is_swap = ended.is_some();
+        self.ended.extend(ended);
+        if is_swap && how.end == End::Undone {
             let alert = || Alert::of_reconciler(&lease.on.to_string(), summary, lease.owner.execution());
             self.alert.get_or_insert_with(alert);
         }

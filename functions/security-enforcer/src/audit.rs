@@ -19,7 +19,7 @@ use spot_domain::{InstanceId, Usd};
 use crate::announce::{Announcer, Item};
 use crate::auth_table::{AuthTable, Stored, WRITES_AT_ONCE};
 use crate::failure::Failure;
-use crate::fleet::facts::{Facts, Prices};
+use crate::fleet::facts::{Facts, InstancePrices};
 use crate::fleet::{Presence, Running, Seen, launched_by, look_at};
 
 use findings::{Findings, NotTerminated};
@@ -50,7 +50,7 @@ pub struct Auditor {
     /// The swaps in progress when the run began, as the rows of each account and region claim them.
     pub swaps: Arc<BTreeMap<AccountRegion, SwapsInProgress>>,
     /// The prices of instances, for the notices.
-    pub prices: Prices,
+    pub prices: InstancePrices,
     /// The time and the id of this run.
     pub look: AuditRun,
     /// True if at least one subscriber hears the notices. Otherwise no notice of a flag counts as sent, and

@@ -39,7 +39,7 @@ use audit::{Audit, Auditor};
 use auth_table::AuthTable;
 use error::EnforcerError;
 use failure::Failure;
-use fleet::facts::Prices;
+use fleet::facts::InstancePrices;
 use summary::AuditSummary;
 
 /// The number of accounts and regions that are audited at a time.
@@ -100,7 +100,7 @@ impl SecurityEnforcer {
             table: self.table.clone(),
             announcer: self.announcer.clone(),
             swaps: Arc::new(swaps),
-            prices: Prices::of(PriceList::over(self.stack.config())),
+            prices: InstancePrices::of(PriceList::over(self.stack.config())),
             look: AuditRun { at: Timestamp::now(), run: request.run_name(run) },
         };
         let (audits, lost) = self.audit_all(&auditor, std::mem::take(&mut plan.visits)).await;

@@ -203,6 +203,13 @@ impl Reason {
     pub const fn ends_run(self) -> bool {
         matches!(self.ends(), Ends::Run)
     }
+
+    /// Returns true if it is a failure of the run, and not of the one instance that the run was for. A blind gate is none: the
+    /// place is as it is, and every plan says so.
+    #[must_use]
+    pub const fn fails_run(self) -> bool {
+        self.ends_run() && !matches!(self, Self::GateBlind)
+    }
 }
 
 #[cfg(test)]

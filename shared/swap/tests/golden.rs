@@ -19,7 +19,7 @@ use spot_domain::swap::journal::{
 };
 use spot_domain::swap::selection::Candidate;
 use spot_domain::{InstanceId, Reason};
-use spot_swap::work::ahead::{Ahead, Newcomer};
+use spot_swap::work::ahead::{Ahead, LaunchedNewcomer};
 use spot_swap::work::{Current, Work};
 
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -139,7 +139,7 @@ fn a_newcomer_ahead_is_written_as_committed() {
     let next = Journal::new(&old, Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
     current.journal.ahead = vec![Journal { launching_since: Timestamp::UNIX_EPOCH, is_ahead: true, ..next }];
     is_golden("group-journal-ahead", &in_stage("group", current, Stage::Attaching));
-    let newcomer = Newcomer {
+    let newcomer = LaunchedNewcomer {
         id: "i-0123456789abcdefa".parse().unwrap(),
         pool: current.pool.clone(),
         came_from: None,

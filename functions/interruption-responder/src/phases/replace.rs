@@ -48,10 +48,13 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
     }
     journal.foresee_raise(&group, Timestamp::now());
     let entered = responder.swaps.enter(&work.lease, &journal).await?;
-    let is_again = matches!(entered, Entered::Again(_));
-    if let Entered::Again(earlier) = entered {
-        journal = earlier;
-    }
+    let is_again = match entered {
+        Entered::First => false,
+        Entered::Again(earlier) => {
+            journal = earlier;
+            raise_of(&journal) == Raise::Asked
+        }
+    };
     work.journal = Some(journal.clone());
     work.saw(&group);
     let Some(original) = journal.original.clone() else {
@@ -67,12 +70,22 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
     if group.desired != original.desired {
         return Ok(Next::Proceed);
     }
+    if raise_of(&journal) == Raise::NotAsked {
+        journal.ask_raise(Timestamp::now());
+        responder.swaps.revise(&work.lease, &mut journal).await?;
+    }
     let raised = raise(&clients, &group, journal.max_raised_to, original.desired + 1).await;
     let refused = match raised {
         Ok(()) => None,
-        // One that was throttled has as much time left as ever.
         Err(error) if error.is_refusal() && error.kind != Kind::Retry => Some(error),
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            // One that was throttled can't land. The next try has as much time left as ever.
+            if error.is_refusal() && !is_again {
+                journal.withdraw_raise();
+                responder.swaps.revise(&work.lease, &mut journal).await?;
+            }
+            return Err(error.into());
+        }
     };
     journal.acknowledge_raise(refused.is_some(), is_again);
     responder.swaps.revise(&work.lease, &mut journal).await?;

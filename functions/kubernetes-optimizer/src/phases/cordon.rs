@@ -50,25 +50,25 @@ async fn cordon(
     context.swaps.claim(&run.swap.lease, &mut current.journal).await?;
     let deadline = run.drain_until();
     match mark_old(context, run, blocked, current).await {
-        Ok(Marked::Ready) => {
+        Ok(CordonMark::Ready) => {
             run.drain_deadline = None; // The drain gets its full time.
             Ok(Next::Proceed)
         }
-        Ok(Marked::Ending(_)) if Timestamp::now() < deadline => {
+        Ok(CordonMark::Ending(_)) if Timestamp::now() < deadline => {
             run.pace_drain();
             Ok(Next::Wait)
         }
-        Ok(Marked::Ending(why)) => {
+        Ok(CordonMark::Ending(why)) => {
             let seconds = run.swap.drain_seconds();
             let detail = format!("{why}; it was given {seconds} s to end by itself");
             Ok(run.swap.undo(Reason::PodsNotEvictable, detail))
         }
-        Ok(Marked::NotYet(_)) if Timestamp::now() < ready_until(run, current) => Ok(Next::Wait),
-        Ok(Marked::NotYet(obstacle)) => {
+        Ok(CordonMark::NotYet(_)) if Timestamp::now() < ready_until(run, current) => Ok(Next::Wait),
+        Ok(CordonMark::NotYet(obstacle)) => {
             note_type(run, current, &obstacle);
             Ok(run.swap.undo(Reason::NodeNotReady, format!("newcomer {}: {obstacle}", current.newcomer)))
         }
-        Ok(Marked::Undo(reason, detail)) => Ok(run.swap.undo(reason, detail)),
+        Ok(CordonMark::Undo(reason, detail)) => Ok(run.swap.undo(reason, detail)),
         Err(StepError::ClusterSilent(_) | StepError::NotAuthorized(_)) if Timestamp::now() < deadline => {
             Ok(Next::Wait)
         }
@@ -77,7 +77,7 @@ async fn cordon(
 }
 
 /// The progress of the cordon.
-enum Marked {
+enum CordonMark {
     /// The drain may begin.
     Ready,
     /// The newcomer can't hold the pods now; nothing was changed.
@@ -95,22 +95,22 @@ async fn mark_old(
     run: &mut NodeRun,
     blocked: &mut Vec<BlockedPod>,
     current: &Current,
-) -> Result<Marked, StepError> {
+) -> Result<CordonMark, StepError> {
     let client = spot_nodes::connect_for(context, &run.swap, &run.node).await?;
     if let Some(obstacle) = obstacle(&client, run, current).await? {
-        return Ok(Marked::NotYet(obstacle));
+        return Ok(CordonMark::NotYet(obstacle));
     }
     let cordoned =
         node::cordon(&client, &run.node.old, current.journal.swap_id.as_str()).await.map_err(failed)?;
     if cordoned == Cordon::ByOther {
         let detail = format!("somebody else cordoned node {} meanwhile", run.node.old);
-        return Ok(Marked::Undo(Reason::CordonedByOthers, detail));
+        return Ok(CordonMark::Undo(Reason::CordonedByOthers, detail));
     }
     if let Some(against) = stands_against(&client, run, blocked).await? {
         return Ok(against);
     }
     run.drain = drain::begin(&client, &run.node.old, spot_nodes::policy(&run.node)).await.map_err(failed)?;
-    Ok(Marked::Ready)
+    Ok(CordonMark::Ready)
 }
 
 /// Runs the preflight of the cordoned node.
@@ -118,10 +118,10 @@ async fn stands_against(
     client: &kube::Client,
     run: &NodeRun,
     blocked: &mut Vec<BlockedPod>,
-) -> Result<Option<Marked>, StepError> {
+) -> Result<Option<CordonMark>, StepError> {
     let Some(old) = node::get(client, &run.node.old).await.map_err(failed)? else {
         let detail = format!("node {} is gone", run.node.old);
-        return Ok(Some(Marked::Undo(Reason::InstanceGone, detail)));
+        return Ok(Some(CordonMark::Undo(Reason::InstanceGone, detail)));
     };
     let terms = preflight::Terms {
         policy: spot_nodes::policy(&run.node),
@@ -129,7 +129,7 @@ async fn stands_against(
     };
     let report = preflight::report(&preflight::look(client, old, terms).await.map_err(failed)?);
     if let Some(owner) = &report.owner {
-        return Ok(Some(Marked::Undo(reason_of(owner), owner.way_out())));
+        return Ok(Some(CordonMark::Undo(reason_of(owner), owner.way_out())));
     }
     let is_ending = report.blocked == report.ending;
     *blocked = report.blocked.into_iter().take(BLOCKED_LISTED).map(blocked_pod).collect();
@@ -142,5 +142,9 @@ async fn stands_against(
         first.pod,
         first.why
     );
-    Ok(Some(if is_ending { Marked::Ending(detail) } else { Marked::Undo(Reason::PodsNotEvictable, detail) }))
+    Ok(Some(if is_ending {
+        CordonMark::Ending(detail)
+    } else {
+        CordonMark::Undo(Reason::PodsNotEvictable, detail)
+    }))
 }

@@ -48,14 +48,7 @@ pub async fn run(context: &Context, event: EvacuateEvent) -> Result<(Next, Evacu
     let EvacuateEvent { execution, node, settings, work } = event;
     note_execution(&execution);
     let mut evacuation = work.unwrap_or_else(|| Evacuation::new(&settings));
-    let access = accounts::access_even_if_disabled(&context.stack, &node.account_id).await?;
-    let clients = context.stack.clients(&access, &node.region, Some(&execution)).await;
-    if let Some((outcome, why)) = stops(&clients, &node, &settings, &evacuation).await? {
-        let next = evacuation.end(outcome, Some(why));
-        return Ok((next, evacuation));
-    }
-    let step = Step { context, access: &access, execution: &execution, doomed: &node, settings: &settings };
-    let next = match step.pass(&mut evacuation).await {
+    let next = match visit(context, &execution, &node, &settings, &mut evacuation).await {
         // While an API server starts, it forbids what it grants a moment later.
         Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why) | StepError::Transient(why)) => {
             evacuation.troubled(&why.to_string(), node.ends_at, Timestamp::now())
@@ -63,6 +56,22 @@ pub async fn run(context: &Context, event: EvacuateEvent) -> Result<(Next, Evacu
         answer => answer?,
     };
     Ok((next, evacuation))
+}
+
+/// Makes one pass, unless the evacuation has to stop.
+async fn visit(
+    context: &Context,
+    execution: &ExecutionArn,
+    doomed: &DoomedNode,
+    settings: &Settings,
+    evacuation: &mut Evacuation,
+) -> Result<Next, StepError> {
+    let access = accounts::access_even_if_disabled(&context.stack, &doomed.account_id).await?;
+    let clients = context.stack.clients(&access, &doomed.region, Some(execution)).await;
+    match stops(&clients, doomed, settings, evacuation).await? {
+        Some((outcome, why)) => Ok(evacuation.end(outcome, Some(why))),
+        None => Step { context, access: &access, execution, doomed, settings }.pass(evacuation).await,
+    }
 }
 
 /// Says if the evacuation has to stop: EC2 was faster, or the owner opted out.

@@ -97,12 +97,12 @@ impl Facts {
 
 /// The prices for the notices of one run. If a price can't be had, the notices wait for one failed call at most.
 #[derive(Debug, Clone)]
-pub struct Prices {
+pub struct InstancePrices {
     list: PriceList,
     is_silent: Arc<AtomicBool>,
 }
 
-impl Prices {
+impl InstancePrices {
     /// Returns the prices for one run.
     #[must_use]
     pub fn of(list: PriceList) -> Self {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use security_enforcer::announce::Announcer;
 use security_enforcer::audit::{Audit, Auditor};
 use security_enforcer::auth_table::AuthTable;
-use security_enforcer::fleet::facts::Prices;
+use security_enforcer::fleet::facts::InstancePrices;
 use security_enforcer::report::report;
 use security_enforcer::summary::AuditSummary;
 use security_enforcer::terminate::enforce;
@@ -151,7 +151,7 @@ impl Account {
                 "arn:aws:sns:us-east-1:123456789012:alerts".into(),
             )),
             swaps: Arc::new([(place(), swaps)].into()),
-            prices: Prices::of(PriceList::over(&config)),
+            prices: InstancePrices::of(PriceList::over(&config)),
             look: AuditRun { at: Timestamp::now(), run: "now".into() },
             heard: heard == Some(true),
         };

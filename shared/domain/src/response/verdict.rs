@@ -164,12 +164,12 @@ fn was_launched_by_a_swap(instance: &Instance) -> bool {
     swap.is_some_and(|swap| instance.was_launched_by(&swap))
 }
 
-/// Returns the end of an instance that was warned at `occurred`.
+/// Returns the end of an instance that was warned at `occurred`. A time that is still to come counts as now.
 ///
 /// # Errors
 /// The end is over.
 pub fn end_of(occurred: Timestamp, now: Timestamp) -> Result<Timestamp, Because> {
-    let ends_at = occurred.saturating_add(NOTICE).unwrap_or(Timestamp::MAX);
+    let ends_at = occurred.min(now).saturating_add(NOTICE).unwrap_or(Timestamp::MAX);
     if now < ends_at {
         return Ok(ends_at);
     }

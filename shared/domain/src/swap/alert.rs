@@ -23,10 +23,11 @@ pub struct Alert {
 impl Alert {
     /// Returns the alert of a run over a group.
     ///
-    /// A run that a blind gate ended has not failed: its place is as it is, and every plan says so.
+    /// A run that a blind gate ended has not failed: its place is as it is, and every plan says so. Nor has one that a change of
+    /// its group ended, or a group that did not come to rest: the next run goes on.
     #[must_use]
     pub fn of_group(report: &SwapReport, execution: &ExecutionArn) -> Option<Self> {
-        let ended = report.ended_by.as_ref().filter(|ended| ended.reason != Reason::GateBlind);
+        let ended = report.ended_by.as_ref().filter(|ended| needs_a_person(ended.reason));
         if report.planned.is_some() || (report.rolled_back.is_empty() && ended.is_none()) {
             return None;
         }
@@ -56,7 +57,7 @@ impl Alert {
         let told = told(report.reason, report.detail.as_deref());
         let message = match report.outcome {
             NodeOutcome::RolledBack => format!("The swap of node {id} was rolled back: {told}"),
-            NodeOutcome::Refused if report.reason.is_some_and(failed) => {
+            NodeOutcome::Refused if report.reason.is_some_and(Reason::fails_run) => {
                 format!("The swap of node {id} failed before anything was changed: {told}")
             }
             NodeOutcome::Refused | NodeOutcome::Swapped | NodeOutcome::Planned => return None,
@@ -71,7 +72,7 @@ impl Alert {
         let told = told(report.reason, report.detail.as_deref());
         let message = match report.outcome {
             LabOutcome::RolledBack => format!("The swap of instance {id} was rolled back: {told}"),
-            LabOutcome::Refused if report.reason.is_some_and(failed) => {
+            LabOutcome::Refused if report.reason.is_some_and(Reason::fails_run) => {
                 format!("The swap of instance {id} failed before anything was changed: {told}")
             }
             LabOutcome::Refused | LabOutcome::Swapped | LabOutcome::Planned | LabOutcome::BroughtBack => {
@@ -93,9 +94,8 @@ impl Alert {
     }
 }
 
-/// Returns true if the reason is a failure of the run, and not of the one instance that it was for.
-fn failed(reason: Reason) -> bool {
-    reason.ends_run() && reason != Reason::GateBlind
+const fn needs_a_person(reason: Reason) -> bool {
+    !matches!(reason, Reason::GateBlind | Reason::GroupScaling | Reason::GroupChanged | Reason::OptedOut)
 }
 
 fn told(reason: Option<Reason>, detail: Option<&str>) -> String {

@@ -78,9 +78,10 @@ impl RunEnd {
         match report.outcome {
             LabOutcome::Swapped => Self::Replaced,
             LabOutcome::BroughtBack => Self::GoesOn,
-            LabOutcome::Refused | LabOutcome::Planned => {
-                Self::NothingSwapped(told(&report.instance_id, report.reason, report.detail.as_deref()))
-            }
+            LabOutcome::Refused | LabOutcome::Planned => Self::of_refusal(
+                told(&report.instance_id, report.reason, report.detail.as_deref()),
+                report.reason,
+            ),
             LabOutcome::RolledBack => {
                 Self::Failed(told(&report.instance_id, report.reason, report.detail.as_deref()))
             }
@@ -93,9 +94,16 @@ impl RunEnd {
         let told = told(&report.instance_id, report.reason, report.detail.as_deref());
         match report.outcome {
             NodeOutcome::Swapped => Self::GoesOn,
-            NodeOutcome::Refused | NodeOutcome::Planned => Self::NothingSwapped(told),
+            NodeOutcome::Refused | NodeOutcome::Planned => Self::of_refusal(told, report.reason),
             NodeOutcome::RolledBack => Self::Failed(told),
         }
+    }
+}
+
+impl RunEnd {
+    /// A refusal that every other run would meet, too, is a failure: the loop must not go on with the next instance.
+    fn of_refusal(told: String, reason: Option<Reason>) -> Self {
+        if reason.is_some_and(Reason::fails_run) { Self::Failed(told) } else { Self::NothingSwapped(told) }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::launch_journal::LaunchJournal;
 use crate::newcomer::unproven;
 use crate::order::Orders;
 use crate::phases::gate::Refusal;
-use crate::work::ahead::Newcomer;
+use crate::work::ahead::LaunchedNewcomer;
 use crate::work::{Current, Next, Work};
 
 /// Launches for the head of the queue.
@@ -93,7 +93,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         },
     };
     match launched {
-        Ok((Newcomer { id, pool, came_from, remark }, candidate)) => {
+        Ok((LaunchedNewcomer { id, pool, came_from, remark }, candidate)) => {
             tracing::info!(newcomer = %id, %pool, replaces = %candidate.instance_id, "launched");
             let deadline = work.wait_at_most(work.settings.health_timeout_seconds);
             let current = Current::new(candidate, journal, id, pool, deadline);
@@ -144,7 +144,7 @@ async fn earlier(
     repeated: bool,
     journal: &Journal,
     candidate: &Candidate,
-) -> Result<Option<Newcomer>, CallError> {
+) -> Result<Option<LaunchedNewcomer>, CallError> {
     if !repeated {
         return Ok(None);
     }
@@ -152,7 +152,7 @@ async fn earlier(
     let alive = found.by_swap.into_iter().find(Instance::is_alive);
     Ok(alive.and_then(|instance| {
         let pool = candidate.pools.iter().find(|pool| pool.instance_type == instance.instance_type)?;
-        Some(Newcomer { id: instance.id, pool: pool.clone(), came_from: None, remark: None })
+        Some(LaunchedNewcomer { id: instance.id, pool: pool.clone(), came_from: None, remark: None })
     }))
 }
 
@@ -176,7 +176,7 @@ pub(crate) async fn launch(
     Plan { candidate, look, numbered }: Plan<'_>,
     journal: LaunchJournal<'_>,
     repeated: bool,
-) -> Result<Result<(Newcomer, Candidate), Refusal>, StepError> {
+) -> Result<Result<(LaunchedNewcomer, Candidate), Refusal>, StepError> {
     let verdicts: Vec<Option<PoolVerdict>> = match candidate.to {
         Market::OnDemand => candidate.pools.iter().map(|_| None).collect(),
         Market::Spot => {
@@ -196,7 +196,7 @@ pub(crate) async fn launch(
     for (pool, verdict) in pools.filter(|(pool, _)| !work.is_too_small(&pool.instance_type)) {
         match attempts.in_pool(pool, verdict).await? {
             InPool::Launched { newcomer: id, came_from, remark } => {
-                let newcomer = Newcomer { id, pool: pool.clone(), came_from, remark };
+                let newcomer = LaunchedNewcomer { id, pool: pool.clone(), came_from, remark };
                 return Ok(Ok((newcomer, candidate)));
             }
             InPool::EndsRun(refusal) => return Ok(Err(refusal)),

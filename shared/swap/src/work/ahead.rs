@@ -22,12 +22,12 @@ pub struct Ahead {
     pub old: InstanceId,
     /// Its newcomer; absent if the answer was lost, so that Launch has to look for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub newcomer: Option<Newcomer>,
+    pub newcomer: Option<LaunchedNewcomer>,
 }
 
 /// A newcomer, as its launch left it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Newcomer {
+pub struct LaunchedNewcomer {
     /// The instance.
     pub id: InstanceId,
     /// The pool that it was launched into.
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn the_row_says_what_was_launched_ahead() {
         let mut work = work(3);
-        let newcomer = |n: u32| Newcomer {
+        let newcomer = |n: u32| LaunchedNewcomer {
             id: format!("i-000000000000000f{n}").parse().unwrap(),
             pool: "us-east-1#use1-az6#m5.large".parse().unwrap(),
             came_from: None,

@@ -301,6 +301,17 @@ impl Journal {
         });
     }
 
+    /// Notes that the raise is about to be asked.
+    pub fn ask_raise(&mut self, now: Timestamp) {
+        self.changed_at = Some(now);
+        self.note_raise(Raise::Asked);
+    }
+
+    /// Notes that AWS has refused the raise for now, so that it can't land: the next try is the first.
+    pub fn withdraw_raise(&mut self) {
+        self.note_raise(Raise::NotAsked);
+    }
+
     fn note_raise(&mut self, raise: Raise) {
         if let SwapKind::Answer(answer) = &mut self.kind {
             answer.raise = raise;

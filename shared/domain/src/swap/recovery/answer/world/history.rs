@@ -52,14 +52,14 @@ impl From<u32> for Timed {
 
 /// The row of the Swaps table.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
+pub(super) struct StoredAnswer {
     pub journal: Journal,
     pub revision: u32,
 }
 
 /// The circumstances of a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Notice {
+pub(super) struct PlayedNotice {
     /// The members of the group.
     pub size: u32,
     /// The group is at its MaxSize.
@@ -78,12 +78,12 @@ pub(super) struct History {
     pub now: u32,
     pub truth: Truth,
     past: Past<Truth>,
-    pub row: Option<Row>,
+    pub row: Option<StoredAnswer>,
     pub end: Option<End>,
     flights: Flights<Call, Basis>,
     pub execution: Execution,
     pub visits: [Visit; 3],
-    notice: Notice,
+    notice: PlayedNotice,
     /// The MaxSize of the owner.
     pub max: u32,
     pub owner_acted: bool,
@@ -114,8 +114,8 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn new(notice: Notice) -> Self {
-        let Notice { size, is_full, has_targets, counts_twice, .. } = notice;
+    pub(super) fn new(notice: PlayedNotice) -> Self {
+        let PlayedNotice { size, is_full, has_targets, counts_twice, .. } = notice;
         let mut truth = Truth::new(size, if is_full { size } else { size + 3 });
         (truth.has_targets, truth.counts_twice) = (has_targets, counts_twice);
         Self {

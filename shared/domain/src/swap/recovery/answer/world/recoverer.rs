@@ -2,7 +2,7 @@
 //! in `shared/swap/src/recovery.rs` does.
 
 use super::execution::At;
-use super::history::{History, Row};
+use super::history::{History, StoredAnswer};
 use super::*;
 use crate::swap::recovery::fate::{Answer, Fate, LIFE, at};
 use crate::swap::recovery::truth::{Basis, Call, Step, number};
@@ -73,7 +73,7 @@ impl History {
         }
         if fate.is_written() {
             visit.revision += 1;
-            *row = Row { journal: journal.clone(), revision: visit.revision };
+            *row = StoredAnswer { journal: journal.clone(), revision: visit.revision };
         }
         matches!(fate, Fate::Done)
     }

@@ -3,14 +3,14 @@
 use proptest::prelude::*;
 
 use super::execution::At;
-use super::history::{DOOMED, Event, History, Notice, Timed};
+use super::history::{DOOMED, Event, History, PlayedNotice, Timed};
 use super::*;
 use crate::swap::recovery::fate::{Fate, LAG, QUIET, histories};
 use crate::swap::recovery::truth::{Inside, Step};
 
-fn notices() -> impl Strategy<Value = Notice> {
+fn notices() -> impl Strategy<Value = PlayedNotice> {
     (1_u32..4, any::<[bool; 4]>(), 0_u32..40).prop_map(
-        |(size, [is_full, has_targets, counts_twice, is_drill], time)| Notice {
+        |(size, [is_full, has_targets, counts_twice, is_drill], time)| PlayedNotice {
             size,
             is_full,
             has_targets,
@@ -40,8 +40,14 @@ struct Told(History);
 
 impl Told {
     fn of(is_full: bool, has_targets: bool) -> Self {
-        let notice =
-            Notice { size: 2, is_full, has_targets, counts_twice: false, time: 10 * QUIET, is_drill: false };
+        let notice = PlayedNotice {
+            size: 2,
+            is_full,
+            has_targets,
+            counts_twice: false,
+            time: 10 * QUIET,
+            is_drill: false,
+        };
         Self(History::new(notice).verbose())
     }
 
