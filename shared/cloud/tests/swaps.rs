@@ -379,7 +379,7 @@ async fn a_close_whose_answer_was_lost_has_handed_the_row_over_all_the_same() {
 async fn a_run_ends_only_once_its_swaps_have_ended() {
     let row = Row::new(&journal());
     let (swaps, _endpoint) = table(&row, 0).await;
-    let refused = swaps.let_go(&lease(), "done").await;
+    let refused = swaps.let_go_once_ended(&lease(), "done").await;
     assert!(matches!(refused, Err(SwapsError::Unfinished { .. })), "{refused:?}");
     assert!(row.has("journal") && row.has("lease_owner"), "the reconciler ends it");
 }

@@ -22,7 +22,7 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
     if !work.dry_run {
         // The last swap's Restore may have released the lease.
         if !work.lease_released {
-            context.swaps.let_go(&work.lease, &work.summary()).await?;
+            context.swaps.let_go_once_ended(&work.lease, &work.summary()).await?;
         }
         context.keep_pools(&work.lease, &work.newcomers()).await;
         tracing::info!(on = %work.lease.on, "{}", work.summary());

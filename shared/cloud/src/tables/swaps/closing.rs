@@ -89,13 +89,25 @@ impl Swaps {
             .expression_attribute_values(":now", seconds(Timestamp::now())))
     }
 
-    /// Releases the lease at the end of a run, with a summary of the run. A lease that an earlier try of the
-    /// same step released counts as released.
+    /// Releases the lease at the end of a run, with a summary of the run; what the row tells of a swap goes with it. A lease
+    /// that an earlier try of the same step released counts as released.
+    ///
+    /// # Errors
+    /// The table does not answer; the reconciler will release the lease.
+    pub async fn let_go(&self, lease: &Lease, summary: &str) -> Result<(), SwapsError> {
+        let request = self.release(lease, Release::LetGo { summary }, None);
+        match request.condition_expression("lease_owner = :me").send().await.map_err(failed(UPDATE)) {
+            Err(error) if error.kind != Kind::ConditionFailed => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Releases the lease as [`let_go`](Self::let_go) does, at the end of a run that has closed each of its swaps.
     ///
     /// # Errors
     /// [`SwapsError::Unfinished`] if the row still tells of a swap of this run, or the table does not answer. In both cases
     /// the reconciler releases the lease.
-    pub async fn let_go(&self, lease: &Lease, summary: &str) -> Result<(), SwapsError> {
+    pub async fn let_go_once_ended(&self, lease: &Lease, summary: &str) -> Result<(), SwapsError> {
         const UNUSED: &str = "lease_owner = :me AND attribute_not_exists(journal)";
         let request = self.release(lease, Release::LetGo { summary }, None);
         match request.condition_expression(UNUSED).send().await.map_err(failed(UPDATE)) {
