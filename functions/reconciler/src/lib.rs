@@ -317,7 +317,7 @@ impl Reconciler {
         if self.swaps.read(lease).await?.and_then(|held| held.journal).as_ref() != Some(journal) {
             return Err(SwapsError::LeaseLost { on: lease.on.clone() }.into());
         }
-        let ahead = journal.ahead_in_words().map(|words| format!("; {words}")).unwrap_or_default();
+        let ahead = journal.ahead_in_words();
         let problem = format!(
             "it tells of swap {}, and execution {} has left no such swap; find out who wrote the row{ahead}; then delete its \
              attributes {OF_A_SWAP}, {OF_A_LEASE}",

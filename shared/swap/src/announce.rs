@@ -5,22 +5,20 @@
 
 use serde_json::Value;
 use spot_cloud::announcements::{Announcements, Event, event};
-use spot_cloud::tables::swaps::{Lease, Leased};
+use spot_cloud::tables::swaps::Lease;
 use spot_domain::swap::alert::Alert;
 use spot_domain::swap::ended::{EndedSwap, SwapEnd};
 use spot_domain::swap::journal::{Journal, SwapKind};
 use spot_domain::swap::recovery::End;
-use spot_domain::swap::report::{NotSwapped, Swapped};
 use spot_domain::words::{LONGEST, cut};
-use spot_domain::{InstanceId, Pool};
 use tracing::Instrument;
 
 use crate::Context;
+use crate::ended::ended;
 use crate::error::StepError;
 use crate::machine::{Payload, Phases, StepAnswer};
 use crate::recovery::Ended;
 use crate::spans::{self, note_execution};
-use crate::work::Work;
 
 impl<W: Payload, R> Phases<W, R> {
     /// Runs one step, then tells of the swaps that it has ended.
@@ -28,14 +26,13 @@ impl<W: Payload, R> Phases<W, R> {
     /// # Errors
     /// The step failed, as in [`Phases::run`].
     pub async fn run_and_tell(&self, context: &Context, event: Value) -> Result<StepAnswer<W, R>, StepError> {
-        let before = Before::of_event::<W>(&event);
         let mut answer = self.run(context, event).await?;
-        if let StepAnswer::Step { work, .. } = &mut answer
+        if let StepAnswer::Step { work, ended, .. } = &mut answer
             && let Some(run) = work.run()
         {
             let told = async {
                 note_execution(run.lease.owner.execution());
-                tell(&context.announcements, &before.ended(run)).await;
+                tell(&context.announcements, ended).await;
             };
             // Boxed: the futures of two SDK clients in one are too deep for the compiler.
             Box::pin(told.instrument(spans::step())).await;
@@ -62,78 +59,6 @@ pub async fn tell(announcements: &Announcements, ended: &[EndedSwap]) {
     match events {
         Ok(events) => announcements.put_or_warn(events).await,
         Err(error) => tracing::warn!("the bus is not told: {error}"),
-    }
-}
-
-/// A run before one of its steps: how many swaps have ended, and the one in progress.
-#[derive(Debug, Default)]
-struct Before {
-    swapped: usize,
-    rolled_back: usize,
-    current: Option<(InstanceId, InstanceId, Pool)>,
-}
-
-impl Before {
-    /// Reads the event of a step. The event of a first step, or one that can't be read, tells of no swap.
-    fn of_event<W: Payload>(event: &Value) -> Self {
-        let mut work = event.get("work").and_then(|work| W::deserialize(work).ok());
-        work.as_mut().and_then(Payload::run).map(|run| Self::of(run)).unwrap_or_default()
-    }
-
-    fn of(work: &Work) -> Self {
-        let current = work.current.as_ref().map(|current| {
-            (current.candidate.instance_id.clone(), current.newcomer.clone(), current.pool.clone())
-        });
-        Self { swapped: work.swapped.len(), rolled_back: work.rolled_back.len(), current }
-    }
-
-    /// Returns the swaps that have ended since.
-    fn ended(&self, now: &Work) -> Vec<EndedSwap> {
-        let done = now.swapped.iter().skip(self.swapped).map(|swapped| completed(now, swapped));
-        let undone = now.rolled_back.iter().skip(self.rolled_back).map(|left| self.rolled_back(now, left));
-        if now.dry_run { Vec::new() } else { done.chain(undone).collect() }
-    }
-
-    fn rolled_back(&self, work: &Work, left: &NotSwapped) -> EndedSwap {
-        let newcomer = self.current.as_ref().filter(|(old, ..)| *old == left.instance_id);
-        EndedSwap {
-            new_instance_id: newcomer.map(|(_, newcomer, _)| newcomer.clone()),
-            pool: newcomer.map(|(.., pool)| pool.clone()),
-            ..ended(
-                &work.lease,
-                &work.kind,
-                &left.instance_id,
-                SwapEnd::RolledBack { reason: left.reason, detail: cut(&left.detail, LONGEST) },
-            )
-        }
-    }
-}
-
-fn completed(work: &Work, swapped: &Swapped) -> EndedSwap {
-    let end =
-        SwapEnd::Completed { to: swapped.to, monthly_saving_usd: swapped.monthly_saving_usd, detail: None };
-    EndedSwap {
-        new_instance_id: Some(swapped.new_instance_id.clone()),
-        pool: Some(swapped.pool.clone()),
-        ..ended(&work.lease, &work.kind, &swapped.old_instance_id, end)
-    }
-}
-
-fn ended(lease: &Lease, kind: &SwapKind, old: &InstanceId, end: SwapEnd) -> EndedSwap {
-    let asg_name = match &lease.on {
-        Leased::Group { name, .. } => Some(name.clone()),
-        Leased::Instance(_) | Leased::ClusterSlot { .. } => None,
-    };
-    EndedSwap {
-        execution_arn: lease.owner.execution().clone(),
-        account_id: lease.account_id.clone(),
-        region: lease.region.clone(),
-        asg_name,
-        cluster_name: kind.node().map(|node| node.cluster.clone()),
-        old_instance_id: old.clone(),
-        new_instance_id: None,
-        pool: None,
-        end,
     }
 }
 

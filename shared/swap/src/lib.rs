@@ -9,6 +9,7 @@
 pub mod announce;
 pub mod attempts;
 pub mod before_launch;
+mod ended;
 pub mod error;
 pub mod group;
 pub mod launch_journal;

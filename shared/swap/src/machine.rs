@@ -10,9 +10,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spot_domain::ExecutionArn;
+use spot_domain::swap::ended::EndedSwap;
 use spot_domain::words::Cause;
 use tracing::{Instrument, Span};
 
+use crate::ended::Before;
 use crate::error::StepError;
 use crate::spans::{self, note_execution, note_swap};
 use crate::work::{Current, Next, Work};
@@ -36,6 +38,9 @@ pub enum StepAnswer<W, R> {
         next: Next,
         /// The input of the next state.
         work: Box<W>,
+        /// The swaps that the step has ended; none of a first step.
+        #[serde(skip)]
+        ended: Vec<EndedSwap>,
     },
     /// The execution's output, or another answer that is no step.
     Other(Box<R>),
@@ -74,7 +79,7 @@ impl Payload for Work {
 
 impl<W, R> From<(Next, W)> for StepAnswer<W, R> {
     fn from((next, work): (Next, W)) -> Self {
-        Self::Step { next, work: Box::new(work) }
+        Self::Step { next, work: Box::new(work), ended: Vec::new() }
     }
 }
 
@@ -151,8 +156,9 @@ pub fn self_paced<W: Payload, R, C>(
     run: impl AsyncFn(&C, &mut W) -> Result<Next, StepError> + Copy + 'static,
 ) -> Phase<W, R, C> {
     phase(async move |context: &C, StepEvent { mut work, .. }: StepEvent<W>| {
-        enter(&mut work);
-        Ok((run(context, &mut work).await?, work))
+        let before = enter(&mut work);
+        let next = run(context, &mut work).await?;
+        Ok(before.answer(next, work))
     })
 }
 
@@ -175,12 +181,12 @@ pub fn rollback<W: Payload, R, C>(
     run: impl AsyncFn(&C, &mut W, Option<&StepFailure>) -> Result<Next, StepError> + Copy + 'static,
 ) -> Phase<W, R, C> {
     phase(async move |context: &C, StepEvent { mut work, error }: StepEvent<W>| {
-        enter(&mut work);
+        let before = enter(&mut work);
         let next = run(context, &mut work, error.as_ref()).await?;
         if let Some(run) = work.run().filter(|_| next == Next::Wait) {
             run.pace();
         }
-        Ok((next, work))
+        Ok(before.answer(next, work))
     })
 }
 
@@ -196,12 +202,23 @@ pub fn report<W: Payload, R, C>(
     })
 }
 
-fn enter(work: &mut impl Payload) {
-    let Some(run) = work.run() else { return };
+/// Notes the run as the step finds it.
+fn enter(work: &mut impl Payload) -> Before {
+    let Some(run) = work.run() else { return Before::default() };
+    let before = Before::of(run);
     run.steps = run.steps.saturating_add(1);
     note_execution(run.lease.owner.execution());
     if let Some(swap) = run.swap_id() {
         note_swap(&swap);
+    }
+    before
+}
+
+impl Before {
+    /// Returns the answer of the step, with the swaps that it has ended.
+    fn answer<W: Payload, R>(&self, next: Next, mut work: W) -> StepAnswer<W, R> {
+        let ended = work.run().map(|run| self.ended(run)).unwrap_or_default();
+        StepAnswer::Step { next, work: Box::new(work), ended }
     }
 }
 

@@ -43,10 +43,8 @@ pub async fn look(
     };
     let shown =
         if journal.newcomer.is_some() { described.into_values().collect() } else { launched.by_swap.clone() };
-    let newcomer = Evidence::find(journal, shown).map_err(|why| {
-        let ahead = journal.ahead_in_words().map(|words| format!("; {words}")).unwrap_or_default();
-        unproven(lease, &format!("{why}{ahead}"))
-    })?;
+    let newcomer = Evidence::find(journal, shown)
+        .map_err(|why| unproven(lease, &format!("{why}{}", journal.ahead_in_words())))?;
     let strays = strays_among(launched.by_swap, newcomer.id());
     let left_alone = launched.only_tagged.iter().map(|id| left_alone("instance", id.as_str())).collect();
     Ok(SwapInstances { old, newcomer, strays, left_alone })

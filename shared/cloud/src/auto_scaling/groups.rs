@@ -1,6 +1,7 @@
 //! Auto Scaling groups: the calls that describe them, and one function for each call that changes them.
 
 use aws_sdk_autoscaling::config::retry::RetryConfig;
+use aws_sdk_autoscaling::operation::update_auto_scaling_group::builders::UpdateAutoScalingGroupFluentBuilder;
 use aws_sdk_autoscaling::types::builders::TagBuilder;
 use aws_sdk_autoscaling::types::{Activity, Filter, Tag};
 use aws_smithy_types::DateTime;
@@ -13,6 +14,8 @@ use spot_domain::swap::scaling::ScheduledAction;
 
 use crate::auto_scaling::described_group::{DESCRIBE, parse};
 use crate::error::{CallError, failed, unreadable};
+
+const UPDATE: &str = "autoscaling:UpdateAutoScalingGroup";
 
 /// Describes one group; `None` if there is none of this name.
 ///
@@ -173,14 +176,7 @@ pub async fn set_max(
     name: &GroupName,
     max: u32,
 ) -> Result<(), CallError> {
-    client
-        .update_auto_scaling_group()
-        .auto_scaling_group_name(name.as_str())
-        .max_size(i32::try_from(max).unwrap_or(i32::MAX))
-        .send()
-        .await
-        .map_err(failed("autoscaling:UpdateAutoScalingGroup"))
-        .map(drop)
+    max_size(client, name, max).send().await.map_err(failed(UPDATE)).map(drop)
 }
 
 /// Raises MaxSize for a while. As [`set_max`], but the SDK does not repeat the call: a try without an answer may land after
@@ -193,16 +189,17 @@ pub async fn raise_max(
     name: &GroupName,
     max: u32,
 ) -> Result<(), CallError> {
-    client
-        .update_auto_scaling_group()
-        .auto_scaling_group_name(name.as_str())
-        .max_size(i32::try_from(max).unwrap_or(i32::MAX))
-        .customize()
-        .config_override(asked_once())
-        .send()
-        .await
-        .map_err(failed("autoscaling:UpdateAutoScalingGroup"))
-        .map(drop)
+    let request = max_size(client, name, max).customize().config_override(asked_once());
+    request.send().await.map_err(failed(UPDATE)).map(drop)
+}
+
+fn max_size(
+    client: &aws_sdk_autoscaling::Client,
+    name: &GroupName,
+    max: u32,
+) -> UpdateAutoScalingGroupFluentBuilder {
+    let request = client.update_auto_scaling_group().auto_scaling_group_name(name.as_str());
+    request.max_size(i32::try_from(max).unwrap_or(i32::MAX))
 }
 
 /// Sets desired. The group launches what it then lacks.

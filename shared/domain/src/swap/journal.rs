@@ -308,13 +308,14 @@ impl Journal {
         self.kind.kept().is_some_and(|kept| &kept.instance_id == id)
     }
 
-    /// Names the swaps ahead to a person who ends this one by hand; `None` if there are none.
+    /// Names the swaps ahead to a person who ends this one by hand, as a further clause of a sentence; empty if there are none.
     #[must_use]
-    pub fn ahead_in_words(&self) -> Option<String> {
-        let swaps: Vec<&str> = self.ahead.iter().map(|ahead| ahead.swap_id.as_str()).collect();
-        let tokens = || swaps.iter().map(|swap| format!("{swap}-*")).collect::<Vec<_>>().join(", ");
-        (!swaps.is_empty())
-            .then(|| format!("terminate first what was launched ahead (ClientToken {})", tokens()))
+    pub fn ahead_in_words(&self) -> String {
+        if self.ahead.is_empty() {
+            return String::new();
+        }
+        let tokens: Vec<String> = self.ahead.iter().map(|ahead| format!("{}-*", ahead.swap_id)).collect();
+        format!("; terminate first what was launched ahead (ClientToken {})", tokens.join(", "))
     }
 
     /// Returns the reason for the undo, if the swap is undone.

@@ -92,6 +92,27 @@ fn a_step_answers_with_its_decision_and_the_work_and_nothing_else() {
 }
 
 #[test]
+fn the_answer_of_a_step_names_the_swaps_that_it_has_ended_and_the_state_machine_does_not_hear_of_them() {
+    let table: Phases<Work, String, Next> = Phases::new([(
+        "Rollback",
+        rollback(async |next: &Next, work: &mut Work, _| {
+            let old = work.current.take().unwrap().candidate.instance_id;
+            work.put_back(&old, &Undo { reason: Reason::StepFailed, detail: String::new() });
+            Ok(*next)
+        }),
+    )]);
+    let event = json!({ "phase": "Rollback", "work": payload(IN_PROGRESS), "error": null });
+    let mut step = Box::pin(table.run(&Next::NextCandidate, event));
+    let Poll::Ready(Ok(answer)) = step.as_mut().poll(&mut Wake::from_waker(Waker::noop())) else {
+        panic!("no phase here waits")
+    };
+    let told = serde_json::to_value(&answer).unwrap();
+    let StepAnswer::Step { ended, .. } = answer else { panic!("it is a step") };
+    assert_eq!(ended.len(), 1);
+    assert!(told.get("ended").is_none(), "{told}");
+}
+
+#[test]
 fn every_step_counts_and_a_wait_has_its_pace() {
     let before = payload(IN_PROGRESS)["steps"].as_u64().unwrap();
     let mut waiting: Work = serde_json::from_str(IN_PROGRESS).unwrap();

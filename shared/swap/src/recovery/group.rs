@@ -222,7 +222,7 @@ fn is_final(action: &Action, error: &CallError) -> bool {
 /// EC2 forgets a terminated instance after about an hour, and with it the proof.
 fn without_proof(journal: &Journal, action: &Action) -> String {
     let newcomer = journal.newcomer.as_ref().map_or_else(|| "no newcomer".to_owned(), ToString::to_string);
-    let ahead = journal.ahead_in_words().map(|words| format!("; {words}")).unwrap_or_default();
+    let ahead = journal.ahead_in_words();
     format!(
         "{action:?} is the next step of swap {}, and EC2 shows no instance that the swap launched ({newcomer}); do it by hand{ahead}; then delete the row's attributes {OF_A_SWAP}",
         journal.swap_id

@@ -10,7 +10,7 @@ use spot_domain::words::Cause;
 use super::error::malformed;
 use super::held::closed;
 use super::{Lease, OF_A_LEASE, OF_A_SWAP, SAME_SWAP, Swaps, SwapsError, UPDATE, fenced, stage};
-use crate::error::{Kind, failed};
+use crate::error::{CallError, Kind, failed};
 use crate::tables::row::{Row, number, seconds, text};
 
 /// The effect of closing a swap on the lease.
@@ -95,11 +95,7 @@ impl Swaps {
     /// # Errors
     /// The table does not answer; the reconciler will release the lease.
     pub async fn let_go(&self, lease: &Lease, summary: &str) -> Result<(), SwapsError> {
-        let request = self.release(lease, Release::LetGo { summary }, None);
-        match request.condition_expression("lease_owner = :me").send().await.map_err(failed(UPDATE)) {
-            Err(error) if error.kind != Kind::ConditionFailed => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(self.let_go_if(lease, summary, "lease_owner = :me").await.map(drop)?)
     }
 
     /// Releases the lease as [`let_go`](Self::let_go) does, at the end of a run that has closed each of its swaps.
@@ -108,17 +104,22 @@ impl Swaps {
     /// [`SwapsError::Unfinished`] if the row still tells of a swap of this run, or the table does not answer. In both cases
     /// the reconciler releases the lease.
     pub async fn let_go_once_ended(&self, lease: &Lease, summary: &str) -> Result<(), SwapsError> {
-        const UNUSED: &str = "lease_owner = :me AND attribute_not_exists(journal)";
+        if self.let_go_if(lease, summary, "lease_owner = :me AND attribute_not_exists(journal)").await? {
+            return Ok(());
+        }
+        match self.read(lease).await?.and_then(|held| held.journal) {
+            Some(journal) => Err(SwapsError::Unfinished { on: lease.on.clone(), swap_id: journal.swap_id }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns false if the row does not hold the condition.
+    async fn let_go_if(&self, lease: &Lease, summary: &str, condition: &str) -> Result<bool, CallError> {
         let request = self.release(lease, Release::LetGo { summary }, None);
-        match request.condition_expression(UNUSED).send().await.map_err(failed(UPDATE)) {
-            Err(error) if error.kind != Kind::ConditionFailed => Err(error.into()),
-            Err(_) => match self.read(lease).await?.and_then(|held| held.journal) {
-                Some(journal) => {
-                    Err(SwapsError::Unfinished { on: lease.on.clone(), swap_id: journal.swap_id })
-                }
-                None => Ok(()),
-            },
-            Ok(_) => Ok(()),
+        match request.condition_expression(condition).send().await.map_err(failed(UPDATE)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == Kind::ConditionFailed => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

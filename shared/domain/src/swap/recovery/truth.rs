@@ -6,7 +6,29 @@ use std::collections::BTreeSet;
 use crate::ids::InstanceId;
 use crate::swap::group::tests::{group_of, id, member};
 use crate::swap::group::{AZ_REBALANCE, Group, Member, MemberState};
+use crate::swap::journal::Journal;
 use crate::swap::recovery::fate::{Fate, Refused};
+
+/// The row of the Swaps table.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub journal: Journal,
+    pub revision: u32,
+}
+
+impl Row {
+    /// Writes the next revision of a journal that was read at revision `read`; false if the writer does not go on.
+    pub(super) fn stores(&mut self, journal: &Journal, read: &mut u32, fate: Fate) -> bool {
+        if self.revision != *read {
+            return false; // another has written since
+        }
+        if fate.is_written() {
+            *read += 1;
+            *self = Self { journal: journal.clone(), revision: *read };
+        }
+        matches!(fate, Fate::Done)
+    }
+}
 
 pub(super) const OLD: u32 = 0;
 pub(super) const NEW: u32 = 99;

@@ -1,13 +1,13 @@
 //! The execution: its phases as `respond.asl.yaml` steps through them, one write, look or call at a time. What they decide by
 //! is the real thing; the order of writes and calls is a copy of `functions/interruption-responder/src/phases`.
 
-use super::history::{History, StoredAnswer, doomed};
+use super::history::{History, doomed};
 use super::recoverer::Came;
 use super::*;
 use crate::response::verdict::not_first;
 use crate::swap::journal::Retirement;
 use crate::swap::recovery::fate::{Answer, Fate, LIFE, at};
-use crate::swap::recovery::truth::{Basis, Call, OLD, Step, number};
+use crate::swap::recovery::truth::{Basis, Call, OLD, Row, Step, number};
 
 /// The place of the execution. One step is one write, one look or one call; of a visit, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl History {
         if step.fate.is_written() {
             let revision = self.row.as_ref().map_or(0, |row| row.revision) + 1;
             let journal = self.execution.journal.clone().expect("a journal is written");
-            self.row = Some(StoredAnswer { journal, revision });
+            self.row = Some(Row { journal, revision });
         }
         if !self.is_killed(step.fate) && step.fate != Fate::Done {
             self.fails(step);

@@ -5,7 +5,7 @@ use super::execution::{At, Execution};
 use super::recoverer::Visit;
 use super::*;
 use crate::swap::recovery::fate::{Answer, Fate, Flights, LAG, LIFE, Past, QUIET, Refused, at};
-use crate::swap::recovery::truth::{Basis, Call, OLD, Step, Truth, View, ids, number, view};
+use crate::swap::recovery::truth::{Basis, Call, OLD, Row, Step, Truth, View, ids, number, view};
 
 pub(super) const DOOMED: u32 = OLD;
 
@@ -50,13 +50,6 @@ impl From<u32> for Timed {
     }
 }
 
-/// The row of the Swaps table.
-#[derive(Debug, Clone)]
-pub(super) struct StoredAnswer {
-    pub journal: Journal,
-    pub revision: u32,
-}
-
 /// The circumstances of a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PlayedNotice {
@@ -78,7 +71,7 @@ pub(super) struct History {
     pub now: u32,
     pub truth: Truth,
     past: Past<Truth>,
-    pub row: Option<StoredAnswer>,
+    pub row: Option<Row>,
     pub end: Option<End>,
     flights: Flights<Call, Basis>,
     pub execution: Execution,

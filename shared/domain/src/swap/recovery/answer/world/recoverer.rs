@@ -2,7 +2,7 @@
 //! in `shared/swap/src/recovery.rs` does.
 
 use super::execution::At;
-use super::history::{History, StoredAnswer};
+use super::history::History;
 use super::*;
 use crate::swap::recovery::fate::{Answer, Fate, LIFE, at};
 use crate::swap::recovery::truth::{Basis, Call, Step, number};
@@ -68,14 +68,7 @@ impl History {
         self.is_unsure |= fate != Fate::Done;
         let Some(row) = self.row.as_mut() else { return false };
         let Some(journal) = &visit.journal else { return false };
-        if row.revision != visit.revision {
-            return false; // another has written since
-        }
-        if fate.is_written() {
-            visit.revision += 1;
-            *row = StoredAnswer { journal: journal.clone(), revision: visit.revision };
-        }
-        matches!(fate, Fate::Done)
+        row.stores(journal, &mut visit.revision, fate)
     }
 
     fn begins(&mut self, visit: &mut Visit, who: usize, fate: Fate) -> Came {

@@ -1,10 +1,10 @@
 //! The execution: its phases as the state machine steps through them, one write, look or call at a time. What they decide
 //! by is the real thing; the order of writes and calls is a copy of `shared/swap/src/phases`.
 
-use super::history::{History, Row};
+use super::history::History;
 use super::*;
 use crate::swap::recovery::fate::{Answer, Fate, at};
-use crate::swap::recovery::truth::{Basis, Call, NEW, OLD, Step, ids};
+use crate::swap::recovery::truth::{Basis, Call, NEW, OLD, Row, Step, ids};
 use crate::swap::scaling::scaling;
 use crate::swap::selection::changed_before_retirement;
 

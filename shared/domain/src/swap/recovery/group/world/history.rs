@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::recoverer::Visit;
 use super::*;
 use crate::swap::recovery::fate::{Answer, Fate, Flights, LAG, LIFE, Past, QUIET, Refused};
-use crate::swap::recovery::truth::{Basis, Call, NEW, OLD, Step, Truth, View, ids, view};
+use crate::swap::recovery::truth::{Basis, Call, NEW, OLD, Row, Step, Truth, View, ids, view};
 
 /// The next event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +38,6 @@ impl From<u16> for Event {
             _ => Self::TimePasses(u32::from(arg) % (QUIET + 2)),
         }
     }
-}
-
-/// The row of the Swaps table.
-#[derive(Debug, Clone)]
-pub(super) struct Row {
-    pub journal: Journal,
-    pub revision: u32,
 }
 
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! A recoverer: the rollback of the execution, or a reconciler. Reads the row, looks, writes ahead, calls, as `drive` in
 //! `shared/swap/src/recovery.rs` does.
 
-use super::history::{History, Row};
+use super::history::History;
 use super::*;
 use crate::swap::recovery::fate::{Answer, Fate, LIFE, at};
 use crate::swap::recovery::truth::{Basis, Call, OLD, Step, number};
@@ -49,14 +49,7 @@ impl History {
     fn stores(&mut self, visit: &mut Visit, fate: Fate) -> bool {
         let Some(row) = self.row.as_mut() else { return false };
         let Some(journal) = &visit.journal else { return false };
-        if row.revision != visit.revision {
-            return false; // another has written since
-        }
-        if fate.is_written() {
-            visit.revision += 1;
-            *row = Row { journal: journal.clone(), revision: visit.revision };
-        }
-        matches!(fate, Fate::Done)
+        row.stores(journal, &mut visit.revision, fate)
     }
 
     fn begins(&mut self, visit: &mut Visit, fate: Fate) -> bool {
