@@ -26,6 +26,7 @@ use spot_cloud::Stack;
 use spot_cloud::environment::BadEnvironment;
 use spot_cloud::scopes::{AccountRegion, PlanError, Unreadable, plan};
 use spot_cloud::tables::accounts::AccountError;
+use spot_domain::clock;
 use spot_domain::watch::name::NAMED_FOR_SECONDS;
 use tracing::Instrument;
 
@@ -52,9 +53,8 @@ impl GroupWatcher {
     ///
     /// # Errors
     /// A variable is missing or malformed.
-    pub async fn from_environment() -> Result<Self, BadEnvironment> {
-        let stack = Stack::from_environment().await?;
-        Ok(Self { tools: Tools::from_environment(&stack).await?, stack })
+    pub async fn new(stack: Stack) -> Result<Self, BadEnvironment> {
+        Ok(Self { tools: Tools::new(&stack).await?, stack })
     }
 
     /// Runs once, until Lambda ends it at `deadline`.
@@ -108,7 +108,7 @@ impl GroupWatcher {
         plan.visits.rotate_left(usize::try_from(now().as_second() / NAMED_FOR_SECONDS).unwrap_or(0) % places);
         let stop_at = deadline.checked_sub(RESERVE).unwrap_or(deadline);
         for scope in &plan.visits {
-            if SystemTime::now() >= stop_at {
+            if clock::system_time() >= stop_at {
                 answer.partial = true;
                 break;
             }

@@ -6,6 +6,7 @@ use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::{BadEnvironment, variable};
 use spot_cloud::launch::gatekeeper::Gatekeeper;
 use spot_cloud::tables::swaps::Swaps;
+use spot_domain::clock;
 
 use crate::executions::Machine;
 use crate::table::GroupsTable;
@@ -13,7 +14,7 @@ use crate::table::GroupsTable;
 /// Returns the time, to the second: the table keeps no more, and an answer must not differ from what is noted.
 #[must_use]
 pub fn now() -> Timestamp {
-    let now = Timestamp::now();
+    let now = clock::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
@@ -42,7 +43,7 @@ impl Tools {
     ///
     /// # Errors
     /// A variable is missing or malformed.
-    pub async fn from_environment(stack: &Stack) -> Result<Self, BadEnvironment> {
+    pub async fn new(stack: &Stack) -> Result<Self, BadEnvironment> {
         Ok(Self {
             swaps: Swaps::new(stack)?,
             table: GroupsTable::new(stack.dynamodb.clone(), variable("GROUPS_TABLE")?),

@@ -9,6 +9,7 @@ use spot_cloud::ec2::instances;
 use spot_cloud::scopes::Scope;
 use spot_cloud::tables::swaps::slot_key;
 use spot_cloud::{CallError, RegionClients};
+use spot_domain::clock;
 use spot_domain::enrolment::Enrolment;
 use spot_domain::owners::group_of;
 use spot_domain::swap::group::{Group, Instance};
@@ -150,7 +151,7 @@ impl Visit<'_> {
         let leases = self.leases(&ready).await?;
         let (mut tellings, mut taken) = (Vec::new(), BTreeMap::new());
         for ready in ready {
-            if SystemTime::now() >= self.stop_at {
+            if clock::system_time() >= self.stop_at {
                 self.answer.partial = true;
                 break;
             }

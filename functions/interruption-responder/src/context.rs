@@ -33,12 +33,11 @@ impl Responder {
     ///
     /// # Errors
     /// A variable is missing or malformed.
-    pub async fn from_environment() -> Result<Self, BadEnvironment> {
-        let stack = Stack::from_environment().await?;
+    pub fn new(stack: Stack) -> Result<Self, BadEnvironment> {
         Ok(Self {
             swaps: Swaps::new(&stack)?,
             announcements: Announcements::new(&stack)?,
-            executions: Executions::from_environment(&stack)?,
+            executions: Executions::new(&stack)?,
             allow_drills: variable("ALLOW_DRILLS")?,
             is_continuous: variable("CONTINUOUS")?,
             stack,

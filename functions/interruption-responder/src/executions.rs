@@ -40,7 +40,7 @@ impl Executions {
     ///
     /// # Errors
     /// A variable is missing.
-    pub fn from_environment(stack: &Stack) -> Result<Self, BadEnvironment> {
+    pub fn new(stack: &Stack) -> Result<Self, BadEnvironment> {
         Ok(Self {
             client: Client::new(stack.config()),
             cluster_swap: variable("CLUSTER_SWAP_STATE_MACHINE_ARN")?,

@@ -7,6 +7,7 @@ use spot_cloud::ec2::instances;
 use spot_cloud::tables::{accounts, settings};
 use spot_cloud::{CallError, RegionClients};
 use spot_domain::InstanceId;
+use spot_domain::clock;
 use spot_domain::response::verdict::{
     Rescue, cluster_unknown, end_of, interrupted, node_at_risk, not_in_the_loop, rescued,
 };
@@ -81,7 +82,7 @@ async fn admitted(
     group: &Group,
     settings: &Settings,
 ) -> Result<Option<Because>, StepError> {
-    let now = Timestamp::now();
+    let now = clock::now();
     match (heard.announced, rescue) {
         (Announced::Interruption, Rescue::Node(None)) => Ok(Some(cluster_unknown())),
         (Announced::Interruption, _) => Ok(end_of(heard.occurred, now).err()),

@@ -9,6 +9,7 @@ use spot_cloud::tables::swaps::Lease;
 use spot_cluster::ClusterError;
 use spot_cluster::drain::{LastReady, State};
 use spot_cluster::node::{self, Node, NodeName};
+use spot_domain::clock;
 use spot_domain::swap::journal::NodeSwap;
 use spot_domain::swap::node::{BlockedPod, NodePlan};
 use spot_domain::swap::report::{GateView, NotSwapped};
@@ -216,7 +217,7 @@ impl NodeRun {
     /// Starts the drain's clock once, and returns its end.
     pub fn drain_until(&mut self) -> Timestamp {
         let seconds = SignedDuration::from_secs(i64::from(self.swap.drain_seconds()));
-        let deadline = || Timestamp::now().saturating_add(seconds).unwrap_or(Timestamp::MAX);
+        let deadline = || clock::now().saturating_add(seconds).unwrap_or(Timestamp::MAX);
         *self.drain_deadline.get_or_insert_with(deadline)
     }
 
@@ -224,7 +225,7 @@ impl NodeRun {
     /// evicted, as kubectl does.
     pub fn last_ready(&mut self) -> LastReady {
         let third = SignedDuration::from_secs(i64::from(self.swap.drain_seconds())) / 3;
-        let is_late = self.drain_until().duration_since(Timestamp::now()) <= third;
+        let is_late = self.drain_until().duration_since(clock::now()) <= third;
         if is_late { LastReady::Evict } else { LastReady::Keep }
     }
 
@@ -271,7 +272,7 @@ mod tests {
             swap,
             joining: Joining::InGroup,
             leaving: Leaving::NotYet,
-            drain_deadline: Some(Timestamp::now()),
+            drain_deadline: Some(clock::now()),
             drain: State { evicted: 1, ..State::default() },
             queued,
             seen: Seen::default(),

@@ -12,7 +12,7 @@ pub mod executions;
 mod news;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -23,6 +23,7 @@ use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::BadEnvironment;
 use spot_cloud::tables::swaps::{Held, Lease, Leased, OF_A_LEASE, OF_A_SWAP, Release, Swaps, SwapsError};
 use spot_cloud::tables::{accounts, settings};
+use spot_domain::clock;
 use spot_domain::settings::Settings;
 use spot_domain::swap::journal::{Journal, Stage, SwapKind, Undo};
 use spot_domain::swap::recovery::End;
@@ -34,6 +35,7 @@ use spot_swap::recovery::group::recover_group;
 use spot_swap::recovery::lab::recover_lab;
 use spot_swap::recovery::{Ended, Progress, Visit};
 use spot_swap::spans;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 pub use error::ReconcileError;
@@ -105,8 +107,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// A variable is missing or malformed.
-    pub async fn from_environment() -> Result<Self, BadEnvironment> {
-        let stack = Stack::from_environment().await?;
+    pub fn new(stack: Stack) -> Result<Self, BadEnvironment> {
         Ok(Self {
             swaps: Swaps::new(&stack)?,
             sfn: aws_sdk_sfn::Client::new(stack.config()),
@@ -207,7 +208,7 @@ impl Reconciler {
         // A typing error in the Settings table must not keep a group in the middle of a swap.
         let settings =
             settings::load_or_defaults(&self.stack, &held.lease.account_id, &held.lease.region).await?;
-        let now = Timestamp::now();
+        let now = clock::now();
         if is_too_early(life, &settings, now) {
             return Ok(LeaseState::TooEarly);
         }
@@ -264,7 +265,7 @@ impl Reconciler {
                 {
                     return Err(ReconcileFailure::Kept(why));
                 }
-                Progress::Waiting(why) if is_overdue(execution.life, settings, Timestamp::now()) => {
+                Progress::Waiting(why) if is_overdue(execution.life, settings, clock::now()) => {
                     return Err(ReconcileFailure::Overdue(why));
                 }
                 Progress::Waiting(why) => {

@@ -1,9 +1,9 @@
 //! The daily clean-up: clears `is_poisoned` on the rows whose poison is over and which TTL has not removed yet
 //! (TTL deletes late, by days). Counts the pools that are still poisoned.
 
-use jiff::Timestamp;
 use serde::Serialize;
 use spot_cloud::metrics;
+use spot_domain::clock;
 use spot_domain::metrics::Metric;
 
 use crate::error::RiskError;
@@ -25,7 +25,7 @@ pub struct CleanUpSummary {
 /// # Errors
 /// The table does not answer.
 pub async fn run(table: &RiskTable) -> Result<CleanUpSummary, RiskError> {
-    let now = Timestamp::now();
+    let now = clock::now();
     let mut summary = CleanUpSummary::default();
     for (pool, expires_at) in table.poisoned().await? {
         match expires_at {

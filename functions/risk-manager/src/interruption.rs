@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use spot_domain::clock;
 use spot_domain::events::AwsEvent;
 use spot_domain::words::Cause;
 use spot_domain::{AccountId, InstanceId, Region};
@@ -58,7 +59,7 @@ pub(crate) fn read<T: DeserializeOwned>(at: Option<&'static str>, part: Value) -
 /// Refuses a time in the future. An event may be late, but not early: its poison would last longer than the
 /// settings say.
 pub(crate) fn not_in_the_future(field: &'static str, time: Timestamp) -> Result<(), RiskError> {
-    if time > Timestamp::now() + CLOCK_SKEW {
+    if time > clock::now() + CLOCK_SKEW {
         return Err(invalid(field, format!("{time} lies in the future")));
     }
     Ok(())

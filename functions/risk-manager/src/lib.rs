@@ -25,6 +25,7 @@ use spot_cloud::hub::StackRole;
 use spot_cloud::tables::accounts::AccountError;
 use spot_cloud::tables::swaps::Swaps;
 use spot_cloud::tables::{accounts, settings};
+use spot_domain::clock;
 use spot_domain::risk::poison::{Effect, EventOutcome, effect, poisoned_until};
 use spot_domain::settings::Settings;
 use spot_domain::{EnvironmentType, Pool};
@@ -74,8 +75,7 @@ impl RiskManager {
     ///
     /// # Errors
     /// A variable is missing or malformed.
-    pub async fn from_environment() -> Result<Self, BadEnvironment> {
-        let stack = Stack::from_environment().await?;
+    pub fn new(stack: Stack) -> Result<Self, BadEnvironment> {
         let part = StackRole::from_environment()?;
         Ok(Self {
             part,
@@ -210,7 +210,7 @@ impl RiskManager {
         let threshold = settings.poison_threshold_accounts;
         let until = if threshold > 1 {
             let sightings = self.sightings.of(&cause.pool).await?;
-            poisoned_until(sightings, threshold).filter(|until| *until > Timestamp::now())
+            poisoned_until(sightings, threshold).filter(|until| *until > clock::now())
         } else {
             Some(until)
         };
@@ -243,7 +243,7 @@ fn poison_until(notice: Notice, occurred: Timestamp, settings: &Settings) -> Res
         Notice::RebalanceRecommendation if settings.rebalance_poisons => settings.rebalance_poison_for(),
         Notice::RebalanceRecommendation => return Err(EventOutcome::IgnoredRebalance),
     };
-    match effect(occurred, poison_for, Timestamp::now()) {
+    match effect(occurred, poison_for, clock::now()) {
         Effect::PoisonUntil(until) => Ok(until),
         Effect::Stale => Err(EventOutcome::IgnoredStale),
     }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{InstanceTypeOffering, LocationType};
 use futures_util::{StreamExt, stream};
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use spot_cloud::Stack;
 use spot_cloud::error::{CallError, failed};
 use spot_cloud::metrics;
 use spot_cloud::tables::settings;
+use spot_domain::clock;
 use spot_domain::metrics::Metric;
 use spot_domain::risk::poison::poisoned_share_percent;
 use spot_domain::{Pool, Region};
@@ -56,7 +56,7 @@ pub struct Share {
 /// # Errors
 /// The table does not answer, or not one region could be measured.
 pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError> {
-    let now = Timestamp::now();
+    let now = clock::now();
     let mut poisoned = BTreeMap::from([(stack.region.clone(), BTreeSet::new())]);
     for (pool, expires_at) in table.poisoned().await? {
         let Ok(pool) = pool.parse::<Pool>() else { continue };

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use jiff::Timestamp;
 use risk_manager::interruption::{Interruption, Notice};
 use risk_manager::pool;
 use spot_cloud::tables::swaps::Swaps;
+use spot_domain::clock;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
 const ID: &str = "i-0123456789abcdef0";
@@ -68,7 +68,7 @@ async fn looked_up(world: World) -> (Result<Option<String>, String>, usize) {
         account_id: "123456789012".parse().unwrap(),
         region: "us-east-1".parse().unwrap(),
         instance_id: ID.parse().unwrap(),
-        occurred: Timestamp::now(),
+        occurred: clock::now(),
         is_drill: false,
     };
     let swaps = Swaps::over(aws_sdk_dynamodb::Client::new(&config), "swaps");

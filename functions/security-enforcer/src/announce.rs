@@ -9,6 +9,7 @@ use spot_cloud::announcements::{Announcements, EVENTS_PER_CALL, Event, event};
 use spot_cloud::error::CallError;
 use spot_cloud::scopes::Scope;
 use spot_domain::audit::enforcement::{AuditNotice, AuthStatus, Record, grace_ends};
+use spot_domain::clock;
 use spot_domain::events::OwnEvent;
 use spot_domain::{InstanceId, Usd};
 
@@ -205,7 +206,7 @@ const fn words(news: AuditNotice) -> &'static str {
 
 fn flag_notice(visit: &Scope) -> String {
     let hours = visit.settings.grace_hours;
-    let after = jiff::Timestamp::now() + SignedDuration::from_hours(i64::from(hours));
+    let after = clock::now() + SignedDuration::from_hours(i64::from(hours));
     let end = if visit.auto_terminate {
         format!("They will be terminated after {after} ({hours} hours from now)")
     } else {

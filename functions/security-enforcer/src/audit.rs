@@ -14,6 +14,7 @@ use spot_domain::audit::enforcement::{
     AuditNotice, AuditRun, RowChange, Rules, due, gone, is_open, not_running, noticed, observe, told,
 };
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
+use spot_domain::clock;
 use spot_domain::{InstanceId, Usd};
 
 use crate::announce::{Announcer, Item};
@@ -182,7 +183,7 @@ impl Auditor {
         }
         let outcome = self.announcer.tell(&audit.visit, &items).await;
         audit.failures.extend(outcome.failures);
-        let now = jiff::Timestamp::now();
+        let now = clock::now();
         for decision in decisions.iter_mut().filter(|d| outcome.people.contains(&d.id)) {
             let record = decision.change.record.clone();
             decision.change.record =

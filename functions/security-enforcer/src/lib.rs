@@ -19,7 +19,6 @@ pub mod terminate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::{BadEnvironment, variable};
@@ -30,6 +29,7 @@ use spot_cloud::tables::swaps::{Held, Swaps};
 use spot_cloud::{CallError, Stack};
 use spot_domain::audit::enforcement::AuditRun;
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
+use spot_domain::clock;
 use spot_domain::swap::journal::Journal;
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -62,8 +62,7 @@ impl SecurityEnforcer {
     ///
     /// # Errors
     /// A variable is missing or malformed.
-    pub async fn from_environment() -> Result<Self, BadEnvironment> {
-        let stack = Stack::from_environment().await?;
+    pub fn new(stack: Stack) -> Result<Self, BadEnvironment> {
         let announcer = Announcer::new(Announcements::new(&stack)?);
         let table = AuthTable::new(stack.dynamodb.clone(), variable("INSTANCE_AUTH_TABLE")?);
         Ok(Self { swaps: Swaps::new(&stack)?, table, announcer, stack })
@@ -101,7 +100,7 @@ impl SecurityEnforcer {
             announcer: self.announcer.clone(),
             swaps: Arc::new(swaps),
             prices: InstancePrices::of(PriceList::over(self.stack.config())),
-            look: AuditRun { at: Timestamp::now(), run: request.run_name(run) },
+            look: AuditRun { at: clock::now(), run: request.run_name(run) },
         };
         let (audits, lost) = self.audit_all(&auditor, std::mem::take(&mut plan.visits)).await;
         let mut summary = AuditSummary::of(&audits, plan.unreadable.iter().map(unreadable).collect());

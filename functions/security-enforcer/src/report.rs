@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use spot_domain::audit::reminders::Notified;
+use spot_domain::clock;
 
 use crate::audit::Auditor;
 use crate::failure::Failure;
@@ -15,7 +15,7 @@ const EXCEEDED: &str = "Spot Optimizer: blast radius exceeded, nothing terminate
 
 /// Sends the notices that are due to people, and records them as sent, unless `nobody_hears` the alerts.
 pub async fn report(auditor: &Auditor, nobody_hears: bool, summary: &mut AuditSummary) {
-    let now = Timestamp::now();
+    let now = clock::now();
     // If the earlier notices can't be read, all are sent again.
     let mut known = auditor.table.told().await.unwrap_or_else(|error| {
         tracing::warn!("{error}");

@@ -115,6 +115,7 @@ impl AuditSummary {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
+    use spot_domain::clock;
 
     use super::*;
 
@@ -154,14 +155,14 @@ mod tests {
         let mut summary = AuditSummary::default();
         let words = |n| format!("region {n}: {}", "\u{1f525}".repeat(2_000));
         summary.fail_all((0..1_000).map(|n| words(n).into()).collect());
-        let told = summary.failures(&Notified::default(), Timestamp::now()).0;
+        let told = summary.failures(&Notified::default(), clock::now()).0;
         assert!(told.starts_with("region 0: ") && told.ends_with("\nand 950 more"), "{}", told.len());
         assert_eq!((told.lines().count(), summary.failed.len()), (51, 1_000));
         assert!(told.len() < 256 * 1_024, "{}", told.len());
         summary.failed.truncate(50);
         assert!(
-            !summary.failures(&Notified::default(), Timestamp::now()).0.contains("more")
-                && summary.failures(&Notified::default(), Timestamp::now()).0.contains("region 49: ")
+            !summary.failures(&Notified::default(), clock::now()).0.contains("more")
+                && summary.failures(&Notified::default(), clock::now()).0.contains("region 49: ")
         );
     }
 

@@ -1,7 +1,6 @@
 //! The terminations of due instances, within the blast radius. Each has a fresh check right before it, an intent
 //! that is written first, and one call for one instance. Protection is respected, never removed.
 
-use jiff::Timestamp;
 use spot_cloud::ec2::instances;
 use spot_cloud::error::{CallError, Kind};
 use spot_domain::InstanceId;
@@ -9,6 +8,7 @@ use spot_domain::audit::authorization::{Authorization, standing};
 use spot_domain::audit::blast_radius::{BlastRadius, TerminationScope, blast_radius};
 use spot_domain::audit::enforcement::{AuditNotice, AuthStatus, Record, RowChange, observe, told};
 use spot_domain::audit::subject::Subject;
+use spot_domain::clock;
 
 use crate::announce::Item;
 use crate::audit::findings::NotTerminated;
@@ -129,7 +129,7 @@ impl Case<'_> {
             FreshVerdict::Forbidden(why) => return self.blocked(self.row, why, facts).await,
             FreshVerdict::StillUnauthorised => {}
         }
-        let intent = Record { terminating_at: Some(Timestamp::now()), ..self.row.record.clone() };
+        let intent = Record { terminating_at: Some(clock::now()), ..self.row.record.clone() };
         if !self.write(self.row, &intent).await? {
             return Ok(TerminationOutcome::Spared("its row was changed during this run".to_owned()));
         }
@@ -190,7 +190,7 @@ impl Case<'_> {
     ) -> Result<TerminationOutcome, CallError> {
         let record = Record {
             status: Some(AuthStatus::Terminated),
-            last_seen: Some(Timestamp::now()),
+            last_seen: Some(clock::now()),
             reason: "terminated: nobody answered for it since its flag".to_owned(),
             ..intent.clone()
         };
@@ -228,7 +228,7 @@ impl Case<'_> {
         }
         if news == AuditNotice::TerminationBlocked && outcome.people.contains(self.id) {
             // Without this note, the reminder of the flag might come an hour later.
-            let since = told(record.clone(), Timestamp::now());
+            let since = told(record.clone(), clock::now());
             self.write(&record.into(), &since).await?;
         }
         Ok(())

@@ -4,10 +4,10 @@
 
 mod support;
 
-use jiff::Timestamp;
 use security_enforcer::failure::Failure;
 use security_enforcer::summary::AuditSummary;
 use spot_domain::audit::reminders::Notified;
+use spot_domain::clock;
 use spot_scripted::ScriptedAnswer;
 use support::{Account, Asked, HOUR};
 
@@ -15,7 +15,7 @@ use support::{Account, Asked, HOUR};
 fn denied() -> Account {
     Account::with(0).answering(|asked: &Asked<'_>, _| {
         let denial = || ScriptedAnswer::ec2_error(403, "UnauthorizedOperation");
-        let words = format!("Encoded authorization failure message: {}", Timestamp::now());
+        let words = format!("Encoded authorization failure message: {}", clock::now());
         (asked.action == "DescribeInstances").then(|| denial().saying(&words))
     })
 }
@@ -23,7 +23,7 @@ fn denied() -> Account {
 const DENIED: &str = "account 123456789012, us-east-1: ec2:DescribeInstances: UnauthorizedOperation";
 
 fn told(cause: &str, ago: i64) -> Vec<String> {
-    let at = Timestamp::now().as_second() - ago;
+    let at = clock::now().as_second() - ago;
     vec![format!(r#"{{"told":{{"M":{{"{cause}":{{"N":"{at}"}}}}}}}}"#)]
 }
 
@@ -116,7 +116,7 @@ async fn what_is_new_is_named_before_what_was_told() {
     let old = |n: usize| Failure { cause: format!("region {n}"), words: format!("region {n} is denied") };
     summary.fail_all((0..60).map(old).collect());
     summary.fail(Failure { cause: "a row".to_owned(), words: "a row can't be read".to_owned() });
-    let now = Timestamp::now();
+    let now = clock::now();
     let known: Notified = (0..60).map(|n| (format!("region {n}"), now)).collect();
     let (message, named) = summary.failures(&known, now);
     assert!(message.starts_with("a row can't be read\n") && message.ends_with("and 11 more"), "{message}");

@@ -4,6 +4,7 @@
 
 mod support;
 
+use spot_domain::clock;
 use spot_domain::events::OwnEvent;
 use spot_domain::owner_marks::OwnerMark;
 use spot_scripted::ScriptedAnswer;
@@ -136,7 +137,7 @@ async fn a_first_block_counts_as_told() {
         let told_at = &written["ExpressionAttributeValues"][":told_at"]["N"];
         told_at.as_str().unwrap().parse().unwrap()
     };
-    let now = jiff::Timestamp::now().as_second();
+    let now = clock::now().as_second();
     let run = Account::with_due(1).answering(protected).run().await;
     assert_eq!(run.messages().len(), 1);
     assert!((now..now + HOUR).contains(&told_at(&run)), "the next reminder comes in a day");

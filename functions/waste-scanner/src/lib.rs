@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::announcements::Announcements;
 use spot_cloud::environment::{BadEnvironment, variable};
@@ -25,6 +24,7 @@ use spot_cloud::scopes::{PlanError, Scope, Unreadable, plan};
 use spot_cloud::tables::accounts::AccountError;
 use spot_cloud::tables::settings;
 use spot_cloud::{CallError, Stack};
+use spot_domain::clock;
 use spot_domain::waste::report::{Failed, ScanSummary};
 use spot_domain::waste::rules::Rules;
 
@@ -54,8 +54,7 @@ impl WasteScanner {
     ///
     /// # Errors
     /// A variable is missing or malformed.
-    pub async fn from_environment() -> Result<Self, BadEnvironment> {
-        let stack = Stack::from_environment().await?;
+    pub fn new(stack: Stack) -> Result<Self, BadEnvironment> {
         Ok(Self {
             table: WasteTable::new(stack.dynamodb.clone(), variable::<String>("WASTE_RESOURCE_TABLE")?),
             prices: StoragePrices::new(&stack),
@@ -87,7 +86,7 @@ impl WasteScanner {
     }
 
     async fn run(&self, event: Value, deadline: SystemTime) -> Result<ScanSummary, WasteError> {
-        let run = input::parse(event, Timestamp::now())?;
+        let run = input::parse(event, clock::now())?;
         Span::current().record("run_started", run.run_started);
         if run.continuation > CONTINUATIONS {
             return Err(WasteError::Endless(run.continuation));
@@ -134,7 +133,7 @@ impl WasteScanner {
                 StoredProgress::Newer => progress.overtaken(),
             }
         }
-        let has_time = SystemTime::now() + RESERVE < deadline;
+        let has_time = clock::system_time() + RESERVE < deadline;
         if progress.next.is_none() || (moved.swap(true, Ordering::Relaxed) && !has_time) {
             return Ok(progress);
         }

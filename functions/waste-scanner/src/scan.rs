@@ -12,6 +12,7 @@ use spot_cloud::ec2::listing::Page;
 use spot_cloud::scopes::AccountRegion;
 use spot_cloud::{CallError, Kind};
 use spot_domain::Usd;
+use spot_domain::clock;
 use spot_domain::waste::prices::Price;
 use spot_domain::waste::report::{Lineages, Listing};
 use spot_domain::waste::resources::{Address, Snapshot, Volume};
@@ -259,7 +260,7 @@ impl Scan<'_> {
     }
 
     fn has_time(&self) -> bool {
-        SystemTime::now() + RESERVE < self.deadline
+        clock::system_time() + RESERVE < self.deadline
     }
 }
 

@@ -42,6 +42,14 @@ impl Stack {
             .timeout_config(timeouts)
             .load()
             .await;
+        Self::over(config)
+    }
+
+    /// Reads the environment, and builds the clients over this configuration of the stack's own account and region.
+    ///
+    /// # Errors
+    /// A variable that the template sets is missing or malformed.
+    pub fn over(config: SdkConfig) -> Result<Self, BadEnvironment> {
         Ok(Self {
             account_id: variable("STACK_ACCOUNT_ID")?,
             region: variable("AWS_REGION")?,

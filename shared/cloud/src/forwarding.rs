@@ -13,7 +13,7 @@ use spot_domain::ids::MalformedText;
 use spot_domain::{AccountId, Region};
 
 use crate::clients::Stack;
-use crate::environment::{BadEnvironment, variable};
+use crate::environment::{BadEnvironment, optional, variable};
 use crate::error::{CallError, Kind, failed};
 
 const BUS: &str = "NOTICES_BUS_ARN";
@@ -38,7 +38,7 @@ impl NeededRule {
     pub fn of(stack: &Stack, account_id: &AccountId, region: &Region) -> Result<Self, BadEnvironment> {
         let Bus { arn, name } = variable(BUS)?;
         let is_own = account_id == &stack.account_id && region == &stack.region;
-        let told = |name| std::env::var(name).unwrap_or_default();
+        let told = |name| optional(name).unwrap_or_default();
         let (organization, accounts) = (told(ORGANIZATION), told(ACCOUNTS));
         let is_named = accounts.split(',').any(|named| named.trim() == account_id.as_str());
         // Nobody but its administrator can say if an account is in the organization.

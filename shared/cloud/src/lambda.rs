@@ -2,6 +2,8 @@
 
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::environment::optional;
+
 /// Starts the log as JSON lines, which CloudWatch Logs Insights reads field by field.
 ///
 /// `RUST_LOG` sets the level (`error` to `debug`, default `info`). `trace` counts as `debug`: the SDKs would
@@ -20,7 +22,7 @@ fn level_of(told: Option<&str>) -> LevelFilter {
 /// dashboards of two stacks in one region stay apart.
 #[must_use]
 pub fn stack_name() -> String {
-    std::env::var("STACK_NAME").unwrap_or_else(|_| "unknown".to_owned())
+    optional("STACK_NAME").unwrap_or_else(|| "unknown".to_owned())
 }
 
 #[cfg(test)]

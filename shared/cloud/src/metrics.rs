@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use spot_domain::Region;
+use spot_domain::clock;
 use spot_domain::metrics::{DeclaredMetric, Metric, NAMESPACE, REGION, STACK};
 
 use crate::lambda::stack_name;
@@ -15,13 +16,13 @@ pub type Figure = (Metric, Value);
 
 /// Writes one line with these figures of the stack.
 pub fn emit(figures: &[Figure]) {
-    println!("{}", line(figures, None, &stack_name(), Timestamp::now()));
+    println!("{}", line(figures, None, &stack_name(), clock::now()));
 }
 
 /// Writes one line with these figures of one region. CloudWatch keeps each as the metric's declaration says: under
 /// the stack's name, and under the region, too.
 pub fn emit_of(region: &Region, figures: &[Figure]) {
-    println!("{}", line(figures, Some(region), &stack_name(), Timestamp::now()));
+    println!("{}", line(figures, Some(region), &stack_name(), clock::now()));
 }
 
 fn line(figures: &[Figure], region: Option<&Region>, stack: &str, now: Timestamp) -> Value {

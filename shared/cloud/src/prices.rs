@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use aws_sdk_ec2::types as ec2;
 use rust_decimal::Decimal;
+use spot_domain::clock;
 use spot_domain::swap::pricing::UsageOperation;
 use spot_domain::{InstanceType, Region, Usd};
 
@@ -34,7 +35,7 @@ pub async fn spot(
         .describe_spot_price_history()
         .set_instance_types(Some(types))
         .set_product_descriptions(Some(products.iter().map(ToString::to_string).collect()))
-        .start_time(std::time::SystemTime::now().into())
+        .start_time(clock::system_time().into())
         .into_paginator()
         .items()
         .send();

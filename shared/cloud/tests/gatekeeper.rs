@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use spot_cloud::launch::gatekeeper::{GateClosed, Gatekeeper, PoolVerdict};
 use spot_domain::Pool;
+use spot_domain::clock;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
 const TABLE: &str = "risk";
@@ -16,7 +16,7 @@ fn pool(instance_type: &str) -> Pool {
 }
 
 fn row(instance_type: &str, is_poisoned: bool, expires_in: i64) -> String {
-    let expires = Timestamp::now().as_second() + expires_in;
+    let expires = clock::now().as_second() + expires_in;
     format!(
         r#"{{"pool":{{"S":"{}"}},"is_poisoned":{{"BOOL":{is_poisoned}}},"poison_expires_at":{{"N":"{expires}"}}}}"#,
         pool(instance_type)
@@ -127,7 +127,7 @@ async fn a_member_launches_only_where_its_own_table_and_the_hubs_are_clear() {
         assert!(matches!(verdict, PoolVerdict::PoisonedUntil(_)), "{verdict:?}");
     }
     let PoolVerdict::PoisonedUntil(until) = verdicts[2] else { panic!("{:?}", verdicts[2]) };
-    assert!(until.as_second() > Timestamp::now().as_second() + 500, "the later of the two ends: {until}");
+    assert!(until.as_second() > clock::now().as_second() + 500, "the later of the two ends: {until}");
     assert!(matches!(verdicts[3], PoolVerdict::Cleared(_)));
 }
 

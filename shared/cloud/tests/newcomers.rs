@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use spot_cloud::Kind;
 use spot_cloud::tables::swaps::{Lease, Leased, Owner, Swaps};
+use spot_domain::clock;
 use spot_domain::{InstanceId, Pool, Region};
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
@@ -82,7 +83,7 @@ async fn busy(times: usize) -> (Swaps, Endpoint) {
 async fn the_pool_of_a_newcomer_lies_under_its_id_and_no_lease_does() {
     let (swaps, endpoint) = busy(0).await;
     let pool: Pool = "us-east-1#use1-az6#m5.large".parse().unwrap();
-    let before = Timestamp::now().as_second();
+    let before = clock::now().as_second();
     swaps.keep_pools(&lease(), &BTreeMap::from([(newcomer(), pool)])).await.unwrap();
     let [row] = &written(&endpoint).concat()[..] else { panic!("one row") };
     let expires_at: i64 = row["expires_at"]["N"].as_str().unwrap().parse().unwrap();

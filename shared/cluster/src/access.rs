@@ -19,6 +19,7 @@ use kube::config::{
 use kube::{Client, Config};
 use secrecy::ExposeSecret;
 use spot_domain::Region;
+use spot_domain::clock;
 use spot_domain::ids::ClusterName;
 use spot_domain::words::{Cause, LONGEST, chain, cut};
 
@@ -122,7 +123,7 @@ pub async fn by_text(secret_arn: &str, text: &str) -> Result<Untried, AccessErro
         let problem = cut(&problem, LONGEST).into(); // it quotes names and addresses
         AccessError::Kubeconfig { secret: secret_arn.to_owned(), problem }
     };
-    let (parsed, server) = self_contained(text, Timestamp::now()).map_err(refused)?;
+    let (parsed, server) = self_contained(text, clock::now()).map_err(refused)?;
     let route = Route::Kubeconfig { secret: secret_arn.to_owned(), server };
     Ok(Untried { client: client(parsed).await.map_err(refused)?, of, route })
 }
@@ -141,7 +142,7 @@ async fn mint(
         call: "sts:AssumeRole",
         message: Cause::in_words(chain(&e), e),
     })?;
-    Ok(eks_token::token(&credentials, &region, cluster, Timestamp::now())?)
+    Ok(eks_token::token(&credentials, &region, cluster, clock::now())?)
 }
 
 /// Parses a kubeconfig. Refuses one that needs files, programs or a proxy, or whose credentials have expired.

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::Client;
+use spot_domain::clock;
 
 use crate::error::{ClusterError, cut};
 use crate::eviction::{self, EvictionAnswer};
@@ -161,7 +162,7 @@ pub async fn pass(
     mut state: State,
 ) -> Result<Pass, ClusterError> {
     let Manner { last_ready, others } = manner.into();
-    let (began, now) = (Instant::now(), Timestamp::now());
+    let (began, now) = (Instant::now(), clock::now());
     let pods = pods::on_node(client, node, policy).await?;
     let troubled: BTreeSet<String> =
         state.unanswered.iter().map(|unanswered| unanswered.uid.clone()).collect();
@@ -236,7 +237,7 @@ impl RunningPass {
     /// Asks for these evictions and records the answers.
     async fn evict(&mut self, client: &Client, began: Instant, due: &[&NodePod]) -> Result<(), ClusterError> {
         let answers = evict_all(client, began, due).await;
-        let until_ms = (Timestamp::now() + PAUSE_AFTER_REFUSAL).as_millisecond();
+        let until_ms = (clock::now() + PAUSE_AFTER_REFUSAL).as_millisecond();
         for (pod, answer) in answers {
             match answer {
                 EvictionAnswer::Granted => {

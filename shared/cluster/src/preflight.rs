@@ -7,9 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use kube::Client;
 use serde::Serialize;
+use spot_domain::clock;
 
 use crate::budgets;
 use crate::capacity;
@@ -114,7 +114,7 @@ pub async fn look(client: &Client, node: Node, terms: Terms) -> Result<Observati
     let owners = moving.iter().filter_map(|pod| pod.controller.clone()).collect();
     let workloads = controllers::workloads(client, owners).await?;
     let hosts = hosts::look(client, &node, &hosts::moving(&pods)).await?;
-    Ok(Observation { node, pods, budgets, ties, workloads, hosts, terms, at: Timestamp::now() })
+    Ok(Observation { node, pods, budgets, ties, workloads, hosts, terms, at: clock::now() })
 }
 
 /// Forecasts a drain of this node. Pure.

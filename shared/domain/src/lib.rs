@@ -5,6 +5,7 @@
 //! The crate never does I/O and depends on no SDK, so that its tests run in milliseconds.
 
 pub mod audit;
+pub mod clock;
 mod codes;
 pub mod enrolment;
 pub mod environment;

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use kube::Client;
 use spot_cloud::CallError;
 use spot_cloud::Stack;
@@ -24,6 +24,7 @@ use spot_cluster::drain::{self, LastReady, Manner, Others, Pass, State};
 use spot_cluster::node::NodeName;
 use spot_cluster::pods::{self, Blocked, NodePod};
 use spot_cluster::{node, volumes};
+use spot_domain::clock;
 use spot_domain::swap::eviction::Turns;
 use spot_domain::swap::group::{AZ_REBALANCE, Group, Member};
 use spot_domain::swap::journal::{Journal, Kept, LeavingNode, NodeJournal, NodeSwap, SwapKind};
@@ -243,7 +244,7 @@ impl Nodes<'_> {
         part: &mut NodeJournal,
         others: Others,
     ) -> Result<DrainVisit, StepError> {
-        let now = Timestamp::now();
+        let now = clock::now();
         let known = part.leaving.take().filter(|known| &known.instance_id == id);
         let known = known.unwrap_or_else(|| LeavingNode {
             instance_id: id.clone(),

@@ -1,10 +1,11 @@
 //! The attempts to launch one newcomer, pool after pool and subnet after subnet. The journal records each
 //! attempt's number before its call. The attempts end when one launch succeeds or EC2 has refused them all.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use spot_cloud::launch::gatekeeper::{ClearedPool, GateClosed, PoolVerdict};
 use spot_cloud::launch::launcher::{Launcher, Order};
 use spot_cloud::{CallError, Kind, RegionClients};
+use spot_domain::clock;
 use spot_domain::swap::group::Launch;
 use spot_domain::swap::journal::{Journal, OnDemandLaunch};
 use spot_domain::words::first_few;
@@ -174,12 +175,12 @@ impl<'a> Attempts<'a> {
         order: &Order,
     ) -> Result<Result<InstanceId, CallError>, StepError> {
         let journal = self.journal.journal();
-        let age = Timestamp::now().duration_since(journal.launching_since);
+        let age = clock::now().duration_since(journal.launching_since);
         if journal.is_unattempted || number != journal.attempt || age > JUST_NOW {
             let attempt = |journal: &mut Journal| {
                 journal.is_unattempted = false;
                 journal.attempt = number;
-                journal.launching_since = Timestamp::now();
+                journal.launching_since = clock::now();
             };
             self.journal.record(&self.context.swaps, &self.work.lease, attempt).await?;
         }

@@ -7,6 +7,7 @@ use spot_cloud::ec2::instances;
 use spot_cloud::tables::swaps::Leased;
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::Reason;
+use spot_domain::clock;
 use spot_domain::swap::group::Group;
 use spot_domain::swap::scaling::{ScheduledAction, due, scaling};
 use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
@@ -65,7 +66,7 @@ fn wait_or_give_up(work: &mut Work, restless: Restless) -> Rest {
         Some(deadline) => deadline,
         None => work.wait_at_most(patience_seconds(work)),
     };
-    if Timestamp::now() >= deadline {
+    if clock::now() >= deadline {
         work.launch_deadline = None;
         return Rest::Never(restless.why);
     }
@@ -123,11 +124,11 @@ async fn scheduled_actions(
 }
 
 fn from_now(seconds: i64) -> Timestamp {
-    Timestamp::now().saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+    clock::now().saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 fn restless(work: &mut Work, group: &Group, schedule: Option<Schedule>) -> Option<Restless> {
-    let now = Timestamp::now();
+    let now = clock::now();
     if let Some(why) = scaling(group, &mut work.short_since, now) {
         return Some(Restless { why, expected: None });
     }
@@ -235,7 +236,7 @@ async fn changed(
     if let Some(why) = group.unsupported_or_busy() {
         return Ok(Some(why));
     }
-    if Timestamp::now().duration_since(work.checked_at) < CHECKED_FOR {
+    if clock::now().duration_since(work.checked_at) < CHECKED_FOR {
         return Ok(None);
     }
     unfit_by_now(clients, work, group).await

@@ -82,8 +82,7 @@ impl Context {
     ///
     /// # Errors
     /// A variable is missing or malformed.
-    pub async fn from_environment() -> Result<Self, BadEnvironment> {
-        let stack = Stack::from_environment().await?;
+    pub async fn new(stack: Stack) -> Result<Self, BadEnvironment> {
         let announcements = Announcements::new(&stack)?;
         let gatekeeper = Gatekeeper::new(&stack).await?;
         Ok(Self { swaps: Swaps::new(&stack)?, gatekeeper, announcements, stack })

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use spot_cloud::prices::SpotPrices;
 use spot_cloud::{CallError, RegionClients, prices};
+use spot_domain::clock;
 use spot_domain::ids::InstanceType;
 use spot_domain::swap::market::Market;
 use spot_domain::swap::pricing::{Limits, Prices, UsageOperation};
@@ -26,7 +27,7 @@ const PRICED_FOR: SignedDuration = SignedDuration::from_mins(30);
 /// Returns true if the prices in `work` are too old for a launch.
 #[must_use]
 pub fn is_stale(work: &Work) -> bool {
-    work.priced_at.is_none_or(|at| Timestamp::now().duration_since(at) > PRICED_FOR)
+    work.priced_at.is_none_or(|at| clock::now().duration_since(at) > PRICED_FOR)
 }
 
 /// A candidate with the pools that are cheaper than its old instance, or the reason why there is none.

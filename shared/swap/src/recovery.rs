@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cloud::RegionClients;
 use spot_cloud::error::CallError;
 use spot_cloud::tables::swaps::{Lease, Swaps, SwapsError};
+use spot_domain::clock;
 use spot_domain::settings::Settings;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::{Decision, End};
@@ -215,5 +216,5 @@ pub fn calls_may_land(journal: &Journal, settings: &Settings) -> bool {
 /// Says if a call of that moment may still land, or not show yet.
 pub(crate) fn is_recent(at: Timestamp, settings: &Settings) -> bool {
     let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
-    Timestamp::now().duration_since(at) < visible_after
+    clock::now().duration_since(at) < visible_after
 }

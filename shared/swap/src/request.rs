@@ -3,12 +3,12 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use jiff::Timestamp;
 use spot_cloud::access::Access;
 use spot_cloud::forwarding::NeededRule;
 use spot_cloud::tables::swaps::{Lease, Leased, Owner};
 use spot_cloud::tables::{accounts, settings};
 use spot_cloud::{CallError, RegionClients};
+use spot_domain::clock;
 use spot_domain::forwarding::{BlindGate, Blindness};
 use spot_domain::settings::Settings;
 use spot_domain::words::Cause;
@@ -72,7 +72,7 @@ impl Site {
             account_id: self.account_id.clone(),
             region: self.region.clone(),
             owner: Owner::Execution(self.execution.clone()),
-            since: Timestamp::now(),
+            since: clock::now(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spot_cloud::tables::swaps::{Lease, Leased};
+use spot_domain::clock;
 use spot_domain::ids::InstanceType;
 use spot_domain::settings::Settings;
 use spot_domain::swap::asked::Named;
@@ -256,7 +257,7 @@ impl Work {
             replace: None,
             kind: SwapKind::Group,
             drain_timeout_seconds: None,
-            checked_at: Timestamp::now(),
+            checked_at: clock::now(),
             too_small: Vec::new(),
             queue: Vec::new(),
             ahead: Vec::new(),
@@ -303,7 +304,7 @@ impl Work {
         let runs_hooks = hooks.iter().any(is_terminating);
         self.retirement = if runs_hooks { Retirement::TerminateInGroup } else { Retirement::Detach };
         self.hook_seconds = terminating_seconds(hooks);
-        self.checked_at = Timestamp::now();
+        self.checked_at = clock::now();
     }
 
     /// Returns the seconds that the old instance may take to leave: the setting for the target groups, and then as

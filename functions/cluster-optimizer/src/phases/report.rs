@@ -1,9 +1,9 @@
 //! Report: releases the lease, keeps the newcomers' pools, reports the result of the run, and shows it in two tags of the
 //! group. Alerts people if something was rolled back, or the run failed.
 
-use jiff::Timestamp;
 use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
+use spot_domain::clock;
 use spot_domain::swap::alert::Alert;
 use spot_domain::swap::group::Group;
 use spot_domain::swap::report::{Planned, SwapReport};
@@ -68,7 +68,7 @@ async fn show(
     report: &SwapReport,
 ) -> Result<(), StepError> {
     let Some((clients, group)) = tagged? else { return Ok(()) };
-    let RunTags { last_run, last_error } = RunTags::of(report, Timestamp::now());
+    let RunTags { last_run, last_error } = RunTags::of(report, clock::now());
     let has_no_error = last_error.is_none();
     let tags = [Some((LAST_RUN_TAG, last_run)), last_error.map(|error| (LAST_ERROR_TAG, error))];
     groups::set_tags(&clients.autoscaling, &group.name, tags.into_iter().flatten()).await?;

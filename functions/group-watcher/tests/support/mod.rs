@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use group_watcher::answer::Answer;
 use group_watcher::executions::Machine;
@@ -19,6 +19,7 @@ use spot_cloud::launch::gatekeeper::Gatekeeper;
 use spot_cloud::scopes::{AccountRegion, Scope};
 use spot_cloud::tables::swaps::Swaps;
 use spot_domain::EnvironmentType;
+use spot_domain::clock;
 use spot_domain::settings::Settings;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
@@ -150,7 +151,7 @@ pub async fn visit(
     };
     let clients = RegionClients::new(&config);
     let mut answer = Answer::default();
-    let stop_at = SystemTime::now() + Duration::from_mins(5);
+    let stop_at = clock::system_time() + Duration::from_mins(5);
     let mut visit =
         Visit { tools: &tools, scope: &scope, clients: &clients, now: now(), stop_at, answer: &mut answer };
     visit.run(request, &mut memories).await.unwrap();

@@ -4,12 +4,12 @@
 //! Records: the lease, and a journal that says that nothing is raised yet.
 //! Undone by: releasing the lease.
 
-use jiff::Timestamp;
 use serde_json::Value;
 use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::tables::swaps::{Entered, Lease, Leased, Owner, SwapsError};
 use spot_cloud::tables::{accounts, settings};
+use spot_domain::clock;
 use spot_domain::response::evacuation::DoomedNode;
 use spot_domain::response::verdict::{
     Rescue, cluster_unknown, end_of, is_of_node_swap, is_of_swap, not_first,
@@ -39,7 +39,7 @@ pub async fn run(
 ) -> Result<(Next, Answering), StepError> {
     let Request { instance_id, asg_name, cluster_name, account_id, region, occurred } =
         request::parse(input, SHAPE)?;
-    let (stack, now) = (&responder.stack, Timestamp::now());
+    let (stack, now) = (&responder.stack, clock::now());
     let account_id = account_id.unwrap_or_else(|| stack.account_id.clone());
     let region = region.unwrap_or_else(|| stack.region.clone());
     let access = accounts::access(stack, &account_id).await?;
@@ -86,7 +86,7 @@ async fn replace(
     work.saw(group);
     let busy = match groups::active_refresh(&clients.autoscaling, &group.name).await? {
         Some(why) => Some(Because::of(AnswerReason::GroupBusy, why)),
-        None => not_first(group, work.ends_at, Timestamp::now()),
+        None => not_first(group, work.ends_at, clock::now()),
     };
     let next = begin(responder, &mut work, group, busy).await?;
     Ok((next, work))

@@ -5,11 +5,11 @@
 //! raised desired.
 //! Undone by: a member that leaves with decrement, and MaxSize as recorded.
 
-use jiff::Timestamp;
 use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::error::{CallError, Kind};
 use spot_cloud::tables::swaps::Entered;
+use spot_domain::clock;
 use spot_domain::response::verdict::{not_first, opted_out};
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
 use spot_domain::swap::group::Group;
@@ -41,12 +41,12 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
             work.decide(AnswerOutcome::Ignored, Some(why));
             return Ok(Next::Report);
         }
-        if let Some(why) = not_first(&group, work.ends_at, Timestamp::now()) {
+        if let Some(why) = not_first(&group, work.ends_at, clock::now()) {
             work.decide(AnswerOutcome::Released, Some(why));
             return Ok(Next::Undo);
         }
     }
-    journal.foresee_raise(&group, Timestamp::now());
+    journal.foresee_raise(&group, clock::now());
     let entered = responder.swaps.enter(&work.lease, &journal).await?;
     let is_again = match entered {
         Entered::First => false,
@@ -71,7 +71,7 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
         return Ok(Next::Proceed);
     }
     if raise_of(&journal) == Raise::NotAsked {
-        journal.ask_raise(Timestamp::now());
+        journal.ask_raise(clock::now());
         responder.swaps.revise(&work.lease, &mut journal).await?;
     }
     let raised = raise(&clients, &group, journal.max_raised_to, original.desired + 1).await;

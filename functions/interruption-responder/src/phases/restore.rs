@@ -4,6 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use spot_cloud::tables::swaps::Release;
+use spot_domain::clock;
 use spot_swap::StepFailure;
 use spot_swap::error::StepError;
 use spot_swap::recovery::answer::{look, recover_answer};
@@ -41,7 +42,7 @@ async fn visit(responder: &Responder, work: &mut Answering) -> Result<Next, Step
     };
     let clients = responder.clients(work).await?;
     let patience = SignedDuration::from_secs(i64::from(work.settings.rollback_timeout_seconds));
-    let now = Timestamp::now();
+    let now = clock::now();
     let give_up_at =
         *work.give_up_at.get_or_insert_with(|| now.saturating_add(patience).unwrap_or(Timestamp::MAX));
     match recover_answer(responder.visit(&clients, work), &mut journal).await? {

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use spot_cluster::node::{self, Node};
 use spot_cluster::room;
 use spot_domain::Reason;
+use spot_domain::clock;
 use spot_nodes::failed;
 use spot_swap::Context;
 use spot_swap::error::StepError;
@@ -49,7 +50,7 @@ async fn starting(context: &Context, run: &mut NodeRun, current: &mut Current) -
                 .swap
                 .undo(Reason::NodeNotReady, format!("newcomer {}: {obstacle}", current.newcomer)));
         }
-        Some(_) if Timestamp::now() < ready_until(run, current) => return Ok(Next::Wait),
+        Some(_) if clock::now() < ready_until(run, current) => return Ok(Next::Wait),
         Some(obstacle) => {
             let seconds = run.swap.settings.node_ready_timeout_seconds;
             let detail = format!("newcomer {}, {seconds} s after launch: {obstacle}", current.newcomer);
@@ -76,7 +77,7 @@ async fn in_group(context: &Context, run: &mut NodeRun, current: &mut Current) -
     }
     match waiting_for(context, run, current).await? {
         None => Ok(Next::Proceed),
-        Some(obstacle) if !obstacle.is_final && Timestamp::now() < current.deadline => Ok(Next::Wait),
+        Some(obstacle) if !obstacle.is_final && clock::now() < current.deadline => Ok(Next::Wait),
         Some(obstacle) => {
             note_type(run, current, &obstacle);
             Ok(run.swap.undo(Reason::NodeNotReady, format!("newcomer {}: {obstacle}", current.newcomer)))

@@ -7,11 +7,11 @@
 //! be evicted, the swap goes back. If a pod ends by itself, the phase waits for it, for as long as a drain may
 //! take. During that wait no new pod comes to the node, and none was evicted yet.
 
-use jiff::Timestamp;
 use spot_cluster::drain;
 use spot_cluster::node::{self, Cordon};
 use spot_cluster::preflight;
 use spot_domain::Reason;
+use spot_domain::clock;
 use spot_domain::swap::node::BlockedPod;
 use spot_nodes::failed;
 use spot_swap::Context;
@@ -54,7 +54,7 @@ async fn cordon(
             run.drain_deadline = None; // The drain gets its full time.
             Ok(Next::Proceed)
         }
-        Ok(CordonMark::Ending(_)) if Timestamp::now() < deadline => {
+        Ok(CordonMark::Ending(_)) if clock::now() < deadline => {
             run.pace_drain();
             Ok(Next::Wait)
         }
@@ -63,13 +63,13 @@ async fn cordon(
             let detail = format!("{why}; it was given {seconds} s to end by itself");
             Ok(run.swap.undo(Reason::PodsNotEvictable, detail))
         }
-        Ok(CordonMark::NotYet(_)) if Timestamp::now() < ready_until(run, current) => Ok(Next::Wait),
+        Ok(CordonMark::NotYet(_)) if clock::now() < ready_until(run, current) => Ok(Next::Wait),
         Ok(CordonMark::NotYet(obstacle)) => {
             note_type(run, current, &obstacle);
             Ok(run.swap.undo(Reason::NodeNotReady, format!("newcomer {}: {obstacle}", current.newcomer)))
         }
         Ok(CordonMark::Undo(reason, detail)) => Ok(run.swap.undo(reason, detail)),
-        Err(StepError::ClusterSilent(_) | StepError::NotAuthorized(_)) if Timestamp::now() < deadline => {
+        Err(StepError::ClusterSilent(_) | StepError::NotAuthorized(_)) if clock::now() < deadline => {
             Ok(Next::Wait)
         }
         Err(error) => Err(error),

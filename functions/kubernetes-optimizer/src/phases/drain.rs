@@ -5,12 +5,12 @@
 //!
 //! Records nothing: an eviction can't be undone, and the cluster itself shows what is left to do.
 
-use jiff::Timestamp;
 use spot_cloud::ec2::instances;
 use spot_cluster::drain::Pass;
 use spot_cluster::pods::Blocked;
 use spot_cluster::{drain, node, volumes};
 use spot_domain::Reason;
+use spot_domain::clock;
 use spot_domain::swap::node::BlockedPod;
 use spot_nodes::failed;
 use spot_swap::Context;
@@ -55,7 +55,7 @@ async fn pass(
         Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why.to_string(),
         Err(error) => return Err(error),
     };
-    if Timestamp::now() < run.drain_until() {
+    if clock::now() < run.drain_until() {
         run.pace_drain();
         return Ok(Next::Wait);
     }

@@ -4,7 +4,6 @@
 //!
 //! Records nothing: the cluster itself shows what is left to do. Not undone: the node is about to be lost.
 
-use jiff::Timestamp;
 use kube::Client;
 use serde::Deserialize;
 use spot_cloud::RegionClients;
@@ -16,6 +15,7 @@ use spot_cluster::access::AccessError;
 use spot_cluster::node::{self, Cordon, Node};
 use spot_cluster::{drain, drainers};
 use spot_domain::ExecutionArn;
+use spot_domain::clock;
 use spot_domain::response::evacuation::{DoomedNode, stopped};
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
 use spot_domain::settings::Settings;
@@ -51,7 +51,7 @@ pub async fn run(context: &Context, event: EvacuateEvent) -> Result<(Next, Evacu
     let next = match visit(context, &execution, &node, &settings, &mut evacuation).await {
         // While an API server starts, it forbids what it grants a moment later.
         Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why) | StepError::Transient(why)) => {
-            evacuation.troubled(&why.to_string(), node.ends_at, Timestamp::now())
+            evacuation.troubled(&why.to_string(), node.ends_at, clock::now())
         }
         answer => answer?,
     };
@@ -104,9 +104,7 @@ impl Step<'_> {
             return Ok(match &evacuation.unfinished {
                 None => evacuation.end(AnswerOutcome::Ignored, Some(self.not_a_node())),
                 // EC2 shows soon that the instance is gone, or the node joins again.
-                Some(_) => {
-                    evacuation.troubled("the node is gone from the cluster", ends_at, Timestamp::now())
-                }
+                Some(_) => evacuation.troubled("the node is gone from the cluster", ends_at, clock::now()),
             });
         };
         if evacuation.node.is_none()
@@ -121,11 +119,11 @@ impl Step<'_> {
             tracing::info!(node = %node.name, "somebody else has cordoned it");
         }
         evacuation.node = Some(node.name.clone());
-        let (policy, manner) = (policy(self.settings), manner(ends_at, Timestamp::now()));
+        let (policy, manner) = (policy(self.settings), manner(ends_at, clock::now()));
         let pass = drain::pass(&client, &node.name, policy, manner, evacuation.drain.clone())
             .await
             .map_err(failed)?;
-        Ok(evacuation.passed(pass, &node.name, ends_at, Timestamp::now()))
+        Ok(evacuation.passed(pass, &node.name, ends_at, clock::now()))
     }
 
     /// Returns a client of the cluster. The first call of an evacuation shows what keeps us out.

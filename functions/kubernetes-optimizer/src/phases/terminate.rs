@@ -2,7 +2,7 @@
 //! decrement, so that the group does not replace it. Its target groups drain it, it is terminated, and the owner's
 //! settings are restored. Records and undoes as `spot_swap`'s RetireOld, WaitForRetirement and Restore do.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use spot_cloud::RegionClients;
 use spot_cloud::ec2::instances;
 use spot_cloud::load_balancing::targets::{self, Elsewhere};
@@ -10,6 +10,7 @@ use spot_cloud::tables::swaps::Claim;
 use spot_cluster::drain::{self, Manner, Others};
 use spot_cluster::node::{self, Cordon};
 use spot_domain::InstanceId;
+use spot_domain::clock;
 use spot_domain::swap::node::BlockedPod;
 use spot_nodes::failed;
 use spot_swap::Context;
@@ -76,7 +77,7 @@ async fn let_go(
         Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why.to_string(),
         Err(error) => return Err(error),
     };
-    if Timestamp::now() < run.drain_until() {
+    if clock::now() < run.drain_until() {
         return Ok(Next::Wait);
     }
     Ok(timed_out(run, blocked, &why))
@@ -92,10 +93,10 @@ async fn is_balanced(context: &Context, run: &mut NodeRun, current: &mut Current
         Some(_) => targets::in_those(&clients.elbv2, &current.also_in, &old).await?,
         None => balancers(context, &clients, run, &old).await?,
     };
-    let since = *run.seen.balanced_since.get_or_insert_with(Timestamp::now);
+    let since = *run.seen.balanced_since.get_or_insert_with(clock::now);
     let Elsewhere { draining, serving } = found;
     current.also_in = [serving.as_slice(), &draining].concat();
-    let waited = Timestamp::now().duration_since(since);
+    let waited = clock::now().duration_since(since);
     let drain_seconds = SignedDuration::from_secs(i64::from(run.swap.settings.retire_timeout_seconds));
     let has_time = |arns: &[String], at_most| !arns.is_empty() && waited < at_most;
     if has_time(&serving, DEREGISTRATION_BEGINS_WITHIN) || has_time(&draining, drain_seconds) {
@@ -139,7 +140,7 @@ async fn retire(context: &Context, run: &mut NodeRun, current: &mut Current) -> 
     };
     match old {
         None => wait_for_retirement::look(context, &mut run.swap, current).await,
-        Some(_) if Timestamp::now() < current.deadline => Ok(Next::Wait),
+        Some(_) if clock::now() < current.deadline => Ok(Next::Wait),
         Some(why) => Err(StepError::Stuck(format!("node {}: {why}", run.node.old).into())),
     }
 }
@@ -180,9 +181,7 @@ async fn release(context: &Context, run: &NodeRun, current: &Current) -> Result<
         Ok(Next::Proceed)
     };
     match released.await {
-        Err(StepError::ClusterSilent(_) | StepError::NotAuthorized(_))
-            if Timestamp::now() < current.deadline =>
-        {
+        Err(StepError::ClusterSilent(_) | StepError::NotAuthorized(_)) if clock::now() < current.deadline => {
             Ok(Next::Wait)
         }
         Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => {

@@ -5,11 +5,12 @@
 //! Records, before the call: that an image with the swap's name may exist; afterwards, its snapshots. Undone
 //! by: deregistering the image and deleting its snapshots, which also happens once the twin serves.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use spot_cloud::ec2::images::{self, ImageProgress};
 use spot_cloud::tables::swaps::Entered;
 use spot_cloud::{Kind, RegionClients};
 use spot_domain::Reason;
+use spot_domain::clock;
 use spot_domain::swap::journal::{Journal, Stage};
 use spot_domain::swap::lab::CapturedImage;
 
@@ -39,7 +40,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
             return Ok(work.undo(Reason::ImageFailed, why));
         }
         // The rollback waits from this time until an image that the call may have made must be visible.
-        journal.launching_since = Timestamp::now();
+        journal.launching_since = clock::now();
         context.swaps.note(&work.lease, &journal).await?;
         if let Some(lab) = work.kind.lab_mut() {
             lab.captured_at = Some(journal.launching_since);
@@ -65,7 +66,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
 }
 
 fn is_over(work: &Work, seconds: u32) -> bool {
-    let age = Timestamp::now().duration_since(work.lease.since);
+    let age = clock::now().duration_since(work.lease.since);
     age >= SignedDuration::from_secs(i64::from(seconds))
 }
 

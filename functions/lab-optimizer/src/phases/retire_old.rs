@@ -5,10 +5,10 @@
 //! starting it again, registering it again, moving the address back. Once it is terminated, nothing is
 //! undone.
 
-use jiff::Timestamp;
 use spot_cloud::ec2::instances;
 use spot_cloud::tables::swaps::Entered;
 use spot_domain::Reason;
+use spot_domain::clock;
 use spot_domain::swap::journal::Stage;
 use spot_domain::swap::recovery::End;
 use spot_domain::swap::report::Swapped;
@@ -58,7 +58,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             });
             Ok(Next::Proceed)
         }
-        Ok(Progress::Waiting(_)) if Timestamp::now() < current.deadline => Ok(Next::Wait),
+        Ok(Progress::Waiting(_)) if clock::now() < current.deadline => Ok(Next::Wait),
         Ok(progress) => Err(StepError::Stuck(
             format!(
                 "instance {} is not retired after {} s: {progress:?}",

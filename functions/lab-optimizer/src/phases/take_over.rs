@@ -4,12 +4,12 @@
 //! Records, before the first call: the newcomer, and with the plan of the run, the address and the
 //! registrations. Undone by: moving the address back, deregistering and terminating the newcomer.
 
-use jiff::Timestamp;
 use spot_cloud::ec2::addresses;
 use spot_cloud::load_balancing::targets;
 use spot_cloud::tables::swaps::Entered;
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::Reason;
+use spot_domain::clock;
 use spot_domain::swap::journal::Stage;
 use spot_domain::swap::lab::LabSwap;
 use spot_domain::swap::recovery::lab::{TakeOver, take_over};
@@ -81,7 +81,7 @@ async fn undo_if_changed(
 }
 
 fn wait(work: &mut Work, current: &Current, why: &str) -> Next {
-    if Timestamp::now() < current.deadline {
+    if clock::now() < current.deadline {
         return Next::Wait;
     }
     let seconds = work.settings.in_service_timeout_seconds;

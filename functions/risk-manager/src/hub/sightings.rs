@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use jiff::Timestamp;
 use spot_cloud::error::{CallError, failed};
 use spot_cloud::tables::row::{self, Row, number, seconds, text, text_in, time_in, written};
+use spot_domain::clock;
 use spot_domain::{AccountId, Pool};
 
 use crate::interruption::Notice;
@@ -131,7 +132,7 @@ impl Sightings {
         if self.known(account, pool).await?.is_some_and(|known| known >= until) {
             return Ok(Admission::Admitted);
         }
-        let now = Timestamp::now();
+        let now = clock::now();
         for limit in limits {
             let admission = self.count(account, pool, Quota::at(now, notice, limit)).await?;
             if let Admission::Muted { .. } = admission {
@@ -272,7 +273,7 @@ impl Sightings {
 }
 
 fn today() -> i64 {
-    Timestamp::now().as_second().div_euclid(Span::Day.seconds())
+    clock::now().as_second().div_euclid(Span::Day.seconds())
 }
 
 fn unregistered(day: i64) -> String {

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp;
 use security_enforcer::announce::Announcer;
 use security_enforcer::audit::{Audit, Auditor};
 use security_enforcer::auth_table::AuthTable;
@@ -21,6 +20,7 @@ use spot_cloud::scopes::{AccountRegion, Scope};
 use spot_domain::EnvironmentType;
 use spot_domain::audit::enforcement::AuditRun;
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
+use spot_domain::clock;
 use spot_domain::settings::Settings;
 use spot_scripted::{Endpoint, ScriptedAnswer};
 
@@ -79,12 +79,12 @@ pub fn due_row(n: usize) -> String {
 /// Returns the attributes of a row whose notice was sent with the flag, and whose last reminder was sent `ago`
 /// seconds ago.
 pub fn noticed_and_told(ago: i64) -> String {
-    let told_at = Timestamp::now().as_second() - ago;
+    let told_at = clock::now().as_second() - ago;
     format!(r#","notice_delay_seconds":{{"N":"0"}},"told_at":{{"N":"{told_at}"}}"#)
 }
 
 pub fn row(n: usize, status: &str, age: i64, more: &str) -> String {
-    let now = Timestamp::now().as_second();
+    let now = clock::now().as_second();
     format!(
         r#"{{"account_region":{{"S":"p"}},"instance_id":{{"S":"{}"}},"auth_status":{{"S":"{status}"}},
         "flagged_at":{{"N":"{}"}},"last_seen":{{"N":"{}"}},"seen_by":{{"S":"before"}},"reason":{{"S":"r"}}{more}}}"#,
@@ -152,7 +152,7 @@ impl Account {
             )),
             swaps: Arc::new([(place(), swaps)].into()),
             prices: InstancePrices::of(PriceList::over(&config)),
-            look: AuditRun { at: Timestamp::now(), run: "now".into() },
+            look: AuditRun { at: clock::now(), run: "now".into() },
             heard: heard == Some(true),
         };
         let audit = auditor.audit(visit(settings, may), aws_sdk_ec2::Client::new(&config)).await;

@@ -14,6 +14,7 @@ use spot_cloud::error::{failed, unreadable};
 use spot_cloud::tables::batches::{self, FIRST_PAUSE, READ_BATCH, Repeat, WRITE_BATCH};
 use spot_cloud::tables::row::{Row, names, number, number_in, seconds, text, text_in, written};
 use spot_domain::Usd;
+use spot_domain::clock;
 use spot_domain::waste::rules::ResourceType;
 
 use super::finding::{
@@ -105,7 +106,7 @@ impl WasteTable {
         let mut pause = FIRST_PAUSE;
         for _ in 0..ATTEMPTS {
             let open_since = self.open_since(scope, &batch).await?;
-            let now = Timestamp::now().as_second();
+            let now = clock::now().as_second();
             let (open, new): (Vec<_>, Vec<_>) = batch
                 .into_iter()
                 .map(|finding| (open_since.get(&finding.resource()).copied(), finding))
@@ -275,7 +276,7 @@ impl WasteTable {
             .expression_attribute_values(":resolved", text("RESOLVED"))
             .expression_attribute_values(":open", text("OPEN"))
             .expression_attribute_values(":bin", text(IN_RECYCLE_BIN))
-            .expression_attribute_values(":now", seconds(Timestamp::now()))
+            .expression_attribute_values(":now", seconds(clock::now()))
             .expression_attribute_values(":before", seconds(before))
             .expression_attribute_values(":resolution", text(resolution))
             .send()

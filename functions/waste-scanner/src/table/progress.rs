@@ -1,12 +1,12 @@
 //! The progress of a scope's scan, and its findings: stored in the WasteResource table, under the partition
 //! `summary`. The row is the stored summary, and the position from which a continued run resumes.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spot_cloud::CallError;
 use spot_cloud::error::{failed, unreadable};
 use spot_cloud::scopes::AccountRegion;
 use spot_cloud::tables::row::{number, text, text_in, written};
+use spot_domain::clock;
 use spot_domain::waste::report::ScopeReport;
 use spot_domain::waste::rules::ResourceType;
 
@@ -81,7 +81,7 @@ impl ScanProgress {
 
     /// Begins the next part of the snapshots' listing, and returns its name.
     pub fn begin_snapshot_part(&mut self) -> i64 {
-        let part = Timestamp::now().as_microsecond();
+        let part = clock::now().as_microsecond();
         self.snapshot_parts.push(part);
         part
     }
@@ -123,7 +123,7 @@ impl WasteTable {
             .item(RUN_STARTED, number(&progress.run_started))
             .item(RESOURCE_TYPE, text("summary"))
             .item(STATUS, text(progress.status()))
-            .item(LAST_SEEN, number(&Timestamp::now().as_second()))
+            .item(LAST_SEEN, number(&clock::now().as_second()))
             .item("total_monthly_waste_usd", number(&progress.report.total()))
             .item(REPORT, text(&report));
         written(put.send().await.map_err(failed(call)))

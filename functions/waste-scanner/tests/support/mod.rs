@@ -3,10 +3,11 @@
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use spot_cloud::scopes::AccountRegion;
+use spot_domain::clock;
 use spot_domain::settings::Settings;
 use spot_domain::waste::prices::PriceBook;
 use spot_domain::waste::rules::Rules;
@@ -30,7 +31,7 @@ pub async fn scan(endpoint: &Endpoint, time: Duration, mut progress: ScanProgres
     let now = Timestamp::from_second(NOW).unwrap();
     let rules = Rules { settings: &settings, region: &place.region, prices: &prices, now };
     let ec2 = aws_sdk_ec2::Client::new(&config);
-    let deadline = SystemTime::now() + time;
+    let deadline = clock::system_time() + time;
     Scan { place: &place, ec2, table: &table, rules, deadline }.resume(&mut progress).await;
     progress
 }

@@ -3,10 +3,12 @@
 //! answer, nothing is launched.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use spot_domain::Pool;
+use spot_domain::clock;
+use tokio::time::Instant;
 
 use crate::clients::Stack;
 use crate::environment::{BadEnvironment, variable};
@@ -29,7 +31,7 @@ const PROOF_LASTS: Duration = Duration::from_secs(15);
 /// ```compile_fail
 /// use spot_cloud::launch::gatekeeper::ClearedPool;
 /// let pool = "us-east-1#use1-az6#m5.large".parse().unwrap();
-/// let forged = ClearedPool { pool, cleared_at: std::time::Instant::now() };
+/// let forged = ClearedPool { pool, cleared_at: tokio::time::Instant::now() };
 /// ```
 ///
 /// ```compile_fail
@@ -166,7 +168,7 @@ impl Gatekeeper {
         };
         let (own, hub) = tokio::try_join!(self.own.rows(&keys), hub)?;
         let tables: Vec<Rows> = [Some(own), hub].into_iter().flatten().collect();
-        let now = Timestamp::now();
+        let now = clock::now();
         Ok(pools.iter().map(|pool| verdict(pool, &tables, now)).collect())
     }
 

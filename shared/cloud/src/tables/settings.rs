@@ -7,7 +7,7 @@ use spot_domain::settings::{BadOverride, Settings, Value, scopes};
 use spot_domain::{AccountId, Region};
 
 use crate::clients::Stack;
-use crate::environment::{BadEnvironment, variable};
+use crate::environment::{BadEnvironment, optional, variable};
 use crate::error::CallError;
 use crate::tables::batches::{self, Repeat};
 use crate::tables::row::{self, Row};
@@ -79,7 +79,7 @@ const STEP_LIVES_FOR: u32 = 60;
 ///
 /// Local AWS waits for that step to end, and says by its environment that there is no such time.
 fn outlives_a_step(scope: &str, settings: &Settings) -> Result<(), BadOverride> {
-    let shortest = std::env::var("SHORTEST_RECONCILE_AFTER_SECONDS").ok().and_then(|text| text.parse().ok());
+    let shortest = optional("SHORTEST_RECONCILE_AFTER_SECONDS").and_then(|text| text.parse().ok());
     let shortest: u32 = shortest.unwrap_or(STEP_LIVES_FOR + 5);
     if settings.reconcile_after_seconds >= shortest {
         return Ok(());

@@ -5,8 +5,8 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
-use jiff::Timestamp;
 use spot_domain::GroupArn;
+use spot_domain::clock;
 use spot_domain::swap::journal::{Journal, Stage};
 use spot_domain::swap::recovery::End;
 use spot_domain::words::Cause;
@@ -92,7 +92,7 @@ impl Swaps {
             .expression_attribute_values(":leased", AttributeValue::S(leased))
             .expression_attribute_values(":account", text(&lease.account_id))
             .expression_attribute_values(":region", text(&lease.region))
-            .expression_attribute_values(":now", seconds(Timestamp::now()))
+            .expression_attribute_values(":now", seconds(clock::now()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
@@ -217,7 +217,7 @@ impl Swaps {
             .condition_expression("lease_owner = :before")
             .expression_attribute_values(":before", text(&lease.owner))
             .expression_attribute_values(":me", text(&taken.owner))
-            .expression_attribute_values(":now", seconds(Timestamp::now()))
+            .expression_attribute_values(":now", seconds(clock::now()))
             .send()
             .await
             .map_err(failed(UPDATE))
@@ -284,7 +284,7 @@ impl Swaps {
             .expression_attribute_values(":me", text(&lease.owner))
             .expression_attribute_values(":journal", AttributeValue::S(row))
             .expression_attribute_values(":stage", stage(journal.stage))
-            .expression_attribute_values(":now", seconds(Timestamp::now())))
+            .expression_attribute_values(":now", seconds(clock::now())))
     }
 
     fn update(&self, lease: &Lease, expression: &str) -> UpdateItemFluentBuilder {

@@ -1,4 +1,5 @@
 use base64::Engine;
+use spot_domain::clock;
 
 use super::*;
 use spot_scripted::{Endpoint, ScriptedAnswer};
@@ -31,12 +32,12 @@ fn with(cluster: &str, user: &str) -> String {
 }
 
 fn refusal(text: &str) -> String {
-    self_contained(text, Timestamp::now()).unwrap_err()
+    self_contained(text, clock::now()).unwrap_err()
 }
 
 #[tokio::test]
 async fn a_real_client_is_built_from_a_kubeconfig() {
-    let parsed = self_contained(&with("", "token: s3cret"), Timestamp::now()).unwrap().0;
+    let parsed = self_contained(&with("", "token: s3cret"), clock::now()).unwrap().0;
     // Panics if the TLS library found no or two crypto providers.
     client(parsed).await.unwrap();
 }
@@ -67,7 +68,7 @@ async fn credentials_that_the_tls_library_refuses_are_named() {
         ),
     ];
     for (cluster, user, expected) in cases {
-        let parsed = self_contained(&with(cluster, &user), Timestamp::now()).unwrap().0;
+        let parsed = self_contained(&with(cluster, &user), clock::now()).unwrap().0;
         let problem = client(parsed).await.err().unwrap_or_default();
         assert!(problem.starts_with(expected), "{expected:?}: {problem}");
     }
@@ -100,7 +101,7 @@ fn a_server_that_anybody_could_play_is_refused() {
     }
     let verified = with(", insecure-skip-tls-verify: false", "token: s3cret");
     for fine in [verified, kubeconfig("HTTPS://10.0.0.1:6443")] {
-        self_contained(&fine, Timestamp::now()).unwrap();
+        self_contained(&fine, clock::now()).unwrap();
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::pods::{Block, node_pod};
 use crate::spec::Facts;
 use crate::termination::Termination;
+use jiff::Timestamp;
 use serde_json::json;
 
 fn node() -> Node {

@@ -1,5 +1,7 @@
 //! A pass of the drain: who is evicted, who waits, what is left.
 
+use spot_domain::clock;
+
 use super::*;
 
 #[tokio::test]
@@ -212,7 +214,7 @@ async fn a_pod_that_a_dead_kubelet_or_a_finalizer_keeps_is_overdue() {
     let told = |name: &str, at: &str| {
         pod(name, json!({ "deletionTimestamp": at, "deletionGracePeriodSeconds": 30 }))
     };
-    let now = jiff::Timestamp::now().to_string();
+    let now = clock::now().to_string();
     let mut held = told("h", "2020-11-25T00:00:30Z");
     held["metadata"]["finalizers"] = json!(["example.org/hold"]);
     let (client, server) = scripted(vec![

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::ids::{InstanceId, InstanceType};
 use crate::reason::Reason;
 use crate::swap::market::Market;
@@ -184,7 +185,7 @@ impl Journal {
             stage: Stage::Launching,
             old: old.clone(),
             to: Market::Spot,
-            launching_since: Timestamp::now(),
+            launching_since: clock::now(),
             attempt: 0,
             is_unattempted: true,
             newcomer: None,

@@ -4,11 +4,11 @@
 //! Records, before the first call: the newcomer, the group as its owner has it, and the MaxSize that we set.
 //! Undone by: detaching the newcomer with decrement, and restoring AZRebalance and MaxSize as recorded.
 
-use jiff::Timestamp;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::tables::swaps::Entered;
 use spot_cloud::{Kind, RegionClients};
 use spot_domain::Reason;
+use spot_domain::clock;
 use spot_domain::swap::group::{AZ_REBALANCE, Group};
 use spot_domain::swap::journal::{Original, Stage};
 use spot_domain::swap::selection::{Change, changed_before_attach};
@@ -72,7 +72,7 @@ async fn record(
     };
     let journal = &mut current.journal;
     journal.stage = Stage::Attaching;
-    journal.changed_at = Some(Timestamp::now());
+    journal.changed_at = Some(clock::now());
     journal.newcomer = Some(current.newcomer.clone());
     journal.max_raised_to = (group.desired >= group.max).then(|| group.desired + 1);
     journal.original = Some(original.clone());

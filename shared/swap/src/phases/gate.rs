@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use spot_cloud::launch::gatekeeper::{GateClosed, PoolVerdict};
 use spot_cloud::tables::swaps::Lease;
+use spot_domain::clock;
 use spot_domain::forwarding::BlindGate;
 use spot_domain::swap::selection::Candidate;
 use spot_domain::words::first_few;
@@ -57,7 +57,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     if !cleared.is_empty() {
         let clients = context.clients(work).await?;
         let priced = pricing::keep_cheaper(context, &clients, work, cleared).await;
-        work.priced_at = Some(Timestamp::now());
+        work.priced_at = Some(clock::now());
         let (mut cheaper, mut dearer) = (Vec::new(), Vec::new());
         for candidate in priced {
             match candidate {

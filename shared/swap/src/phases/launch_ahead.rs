@@ -7,10 +7,10 @@
 //! Records, before each call: the next swap's journal, in the journal of the swap in progress. Undone by: Rollback and the
 //! reconciler, which end the swaps of a row one after another.
 
-use std::time::{Duration, Instant};
-
+use jiff::SignedDuration;
 use spot_cloud::RegionClients;
 use spot_cloud::tables::swaps::Claim;
+use spot_domain::clock;
 use spot_domain::swap::group::Group;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::selection::Candidate;
@@ -24,7 +24,7 @@ use crate::work::ahead::Ahead;
 use crate::work::{Current, Next, Work};
 
 /// The time after which no further launch begins: the step has sixty seconds.
-const BEGIN_WITHIN: Duration = Duration::from_secs(15);
+const BEGIN_WITHIN: SignedDuration = SignedDuration::from_secs(15);
 
 /// Launches as many as there is room for.
 ///
@@ -44,7 +44,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
 }
 
 async fn launch_all(context: &Context, work: &mut Work, current: &mut Current) -> Result<(), StepError> {
-    let began = Instant::now();
+    let began = clock::now();
     let clients = context.clients(work).await?;
     if context.swaps.claim(&work.lease, &mut current.journal).await? == Claim::Finished {
         return Ok(()); // the next phase finds out
@@ -52,7 +52,7 @@ async fn launch_all(context: &Context, work: &mut Work, current: &mut Current) -
     // An earlier try of this step may have launched more than it could answer.
     work.note_ahead(&current.journal.ahead);
     let Some(group) = context.group(&clients, work).await? else { return Ok(()) };
-    while work.room_ahead() > 0 && began.elapsed() < BEGIN_WITHIN {
+    while work.room_ahead() > 0 && clock::now().duration_since(began) < BEGIN_WITHIN {
         let next = work.queue.get(work.ahead.len());
         // A second turn comes in its turn.
         let next = next.filter(|next| !work.second_turns.contains(&next.instance_id)).cloned();

@@ -3,10 +3,10 @@
 //!
 //! Claims the swap first: the execution may have been redriven after a recovery has ended its swap.
 
-use jiff::Timestamp;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::tables::swaps::{Claim, Release};
 use spot_domain::Reason;
+use spot_domain::clock;
 use spot_domain::swap::recovery::group::{Action, Observed, next};
 use spot_domain::swap::recovery::{Decision, End};
 
@@ -56,7 +56,7 @@ async fn restore(context: &Context, work: &mut Work, current: &Current) -> Resul
         group.suspended.clear(); // resumed right above
         let observed = Observed { group: Some(group), ..Observed::default() };
         match next(&current.journal, &observed) {
-            Decision::Wait(_) if Timestamp::now() < current.deadline => return Ok(Next::Wait),
+            Decision::Wait(_) if clock::now() < current.deadline => return Ok(Next::Wait),
             Decision::Wait(why) => return Err(StepError::Stuck(format!("group {name}: {why}").into())),
             Decision::Do(Action::RestoreMaxSize(max)) => {
                 groups::set_max(&clients.autoscaling, name, max).await?;

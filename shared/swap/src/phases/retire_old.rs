@@ -12,6 +12,7 @@ use spot_cloud::auto_scaling::groups::{self, Desired};
 use spot_cloud::ec2::instances;
 use spot_cloud::tables::swaps::Entered;
 use spot_cloud::{CallError, Kind, RegionClients};
+use spot_domain::clock;
 use spot_domain::swap::group::{Group, Instance, InstanceState, MemberState};
 use spot_domain::swap::journal::{Retirement, Stage};
 use spot_domain::swap::recovery::group::why_not_retired;
@@ -44,7 +45,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         return Ok(work.undo_for(Change::deleted()));
     };
     // The drain of a node runs between the last phase and this one, for hours perhaps.
-    let is_fresh = |at: Timestamp| Timestamp::now().duration_since(at) < ASKED_FOR;
+    let is_fresh = |at: Timestamp| clock::now().duration_since(at) < ASKED_FOR;
     if !current.owner_asked_at.is_some_and(is_fresh) {
         let described = members(&clients, &group).await?;
         let answer = ask_owner(&clients, work, &group, &described, current).await?;
@@ -62,7 +63,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     }
     let desired_before = original.desired;
     current.journal.stage = Stage::Retiring;
-    current.journal.changed_at = Some(Timestamp::now());
+    current.journal.changed_at = Some(clock::now());
     let entered = context.swaps.enter_retiring(&work.lease, &mut current.journal).await?;
     let is_first = entered == Entered::First;
     if let Entered::Again(earlier) = entered {
@@ -132,7 +133,7 @@ pub async fn ask_owner(
     if let Some(why) = taken_back(clients, current).await? {
         return Ok(work.undo(Reason::NewcomerAtRisk, why));
     }
-    current.owner_asked_at = Some(Timestamp::now());
+    current.owner_asked_at = Some(clock::now());
     Ok(Next::Proceed)
 }
 

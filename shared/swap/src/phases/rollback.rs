@@ -8,6 +8,7 @@ use crate::newcomer::unproven;
 use crate::recovery::{Ended, Progress, Visit};
 use jiff::Timestamp;
 use spot_cloud::tables::swaps::{Closed, Leased, Release, SwapsError};
+use spot_domain::clock;
 use spot_domain::swap::journal::{Journal, Stage, SwapId, Undo};
 use spot_domain::swap::recovery::End;
 use spot_domain::swap::selection::Candidate;
@@ -66,7 +67,7 @@ pub async fn run(
     let visit =
         Visit { clients: &clients, swaps: &context.swaps, lease: &work.lease, settings: &work.settings };
     match recover(visit, &mut journal).await? {
-        Progress::Waiting(why) if Timestamp::now() >= give_up => Err(StepError::Stuck(
+        Progress::Waiting(why) if clock::now() >= give_up => Err(StepError::Stuck(
             format!("{}: the rollback of {} waits: {why}", work.lease.on, journal.old).into(),
         )),
         Progress::Waiting(_) => Ok(Next::Wait),
@@ -107,7 +108,7 @@ async fn decide(context: &Context, work: &Work, journal: &mut Journal, undo: &Un
     journal.undo = Some(undo.clone());
     journal.retired |= has_retired(work, journal);
     // The step that failed may have called a moment ago, however long before that it entered its stage.
-    journal.changed_at = Some(Timestamp::now());
+    journal.changed_at = Some(clock::now());
     tracing::warn!(reason = %undo.reason, old = %journal.old, "rolling back: {}", undo.detail);
     context.swaps.revise(&work.lease, journal).await?;
     Ok(())

@@ -4,12 +4,12 @@
 //!
 //! Records, in a lab swap: the volumes of the newcomer, once EC2 shows them.
 
-use jiff::Timestamp;
 use spot_cloud::ec2::instances;
 use spot_cloud::launch::gatekeeper::PoolVerdict;
 use spot_cloud::tables::swaps::{Leased, SwapsError};
 use spot_cloud::{CallError, RegionClients};
 use spot_domain::Reason;
+use spot_domain::clock;
 use spot_domain::swap::group::{Instance, InstanceState};
 use spot_domain::swap::scaling::scaling;
 use spot_domain::swap::selection::Change;
@@ -52,7 +52,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         Ok(waiting_for) => waiting_for,
         Err(next) => return Ok(next),
     };
-    if Timestamp::now() < current.deadline {
+    if clock::now() < current.deadline {
         return Ok(Next::Wait);
     }
     let seconds = work.settings.health_timeout_seconds;
@@ -126,7 +126,7 @@ async fn group_is_ready(
     if let Some(change) = launches_otherwise(clients, &group, current).await? {
         return Ok(Ready::Changed(change));
     }
-    Ok(scaling(&group, &mut work.short_since, Timestamp::now()).map_or(Ready::Yes, Ready::NotYet))
+    Ok(scaling(&group, &mut work.short_since, clock::now()).map_or(Ready::Yes, Ready::NotYet))
 }
 
 /// Makes the last check before the old instance leaves. `Some` leads to the rollback. If the gate does not answer,

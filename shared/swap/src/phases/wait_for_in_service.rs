@@ -11,6 +11,7 @@ use spot_cloud::ec2::instances;
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::load_balancing::targets;
 use spot_domain::Reason;
+use spot_domain::clock;
 use spot_domain::ids::InstanceId;
 use spot_domain::swap::group::{Group, Instance, MemberState};
 use spot_domain::swap::group_tags::GroupTags;
@@ -64,7 +65,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     if let Some(undo) = undo_if_dying(&clients, work, current).await? {
         return Ok(undo);
     }
-    if Timestamp::now() < current.deadline {
+    if clock::now() < current.deadline {
         return Ok(Next::Wait);
     }
     let seconds = work.settings.in_service_timeout_seconds;
@@ -97,7 +98,7 @@ async fn not_serving(
     if current.serving_since.is_none() {
         put_mark_back(clients, group, current).await?;
     }
-    let since = *current.serving_since.get_or_insert_with(Timestamp::now);
+    let since = *current.serving_since.get_or_insert_with(clock::now);
     if let Some(why) = target_health(clients, group, current).await? {
         return Ok(Some(why));
     }
@@ -144,7 +145,7 @@ async fn warming_up_or_unready(
 /// deadline is extended by it.
 fn warming_up(work: &mut Work, current: &mut Current, since: Timestamp, seconds: u32) -> Option<String> {
     let until = since.saturating_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX);
-    let now = Timestamp::now();
+    let now = clock::now();
     if now >= until {
         return None;
     }

@@ -3,7 +3,6 @@
 //! requires that as many instances serve as are desired, and that the newcomer's pool is clear. If the newcomer
 //! has failed meanwhile, the rollback attaches the old instance again.
 
-use jiff::Timestamp;
 use spot_cloud::RegionClients;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
@@ -11,6 +10,7 @@ use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::load_balancing::targets;
 use spot_cloud::tables::swaps::Claim;
 use spot_domain::Reason;
+use spot_domain::clock;
 use spot_domain::swap::group::Group;
 use spot_domain::swap::journal::Retirement;
 use spot_domain::swap::recovery::Decision::{self, Do};
@@ -77,7 +77,7 @@ pub async fn look(context: &Context, work: &mut Work, current: &Current) -> Resu
             return Ok(work.undo(reason, format!("while {old} was leaving: {action:?}")));
         }
     };
-    if Timestamp::now() < current.deadline {
+    if clock::now() < current.deadline {
         return Ok(Next::Wait);
     }
     Err(StepError::Stuck(

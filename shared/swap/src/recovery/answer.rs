@@ -3,13 +3,14 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use spot_cloud::auto_scaling::groups::{self, Desired};
 use spot_cloud::ec2::instances;
 use spot_cloud::error::CallError;
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::tables::swaps::{Leased, SwapsError};
 use spot_domain::GroupArn;
+use spot_domain::clock;
 use spot_domain::ids::{GroupName, InstanceId};
 use spot_domain::swap::decrement::Decremented;
 use spot_domain::swap::group::{Group, Member};
@@ -51,7 +52,7 @@ pub async fn look(
         None => Vec::new(),
     };
     let calls_may_land = calls_may_land(journal, visit.settings);
-    Ok(Observed { group, not_yet_healthy, calls_may_land, now: Timestamp::now() })
+    Ok(Observed { group, not_yet_healthy, calls_may_land, now: clock::now() })
 }
 
 /// Returns the members that came after the notice, and that are not ready as their owner asks, or that a target group of
@@ -87,7 +88,7 @@ async fn not_yet_ready(
     match Readiness::asked_by(group) {
         Readiness::WarmUp(seconds) => {
             // No one that came later can have served for longer than this.
-            let since_the_raise = Timestamp::now().duration_since(journal.launching_since);
+            let since_the_raise = clock::now().duration_since(journal.launching_since);
             let is_warm = since_the_raise >= SignedDuration::from_secs(i64::from(seconds));
             Ok(if is_warm { (Vec::new(), later) } else { (later, Vec::new()) })
         }

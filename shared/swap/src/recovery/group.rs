@@ -1,6 +1,5 @@
 //! The recovery of a group's swap.
 
-use jiff::Timestamp;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::auto_scaling::groups::Desired;
 use spot_cloud::clients::RegionClients;
@@ -9,6 +8,7 @@ use spot_cloud::error::{CallError, Kind};
 use spot_cloud::load_balancing::target_groups::TargetHealth;
 use spot_cloud::load_balancing::{target_groups, targets};
 use spot_cloud::tables::swaps::{Leased, OF_A_SWAP, SwapsError};
+use spot_domain::clock;
 use spot_domain::ids::{GroupName, InstanceId};
 use spot_domain::swap::group::{Instance, InstanceState};
 use spot_domain::swap::journal::{Journal, SwapKind};
@@ -95,7 +95,7 @@ impl Recovery for GroupRecovery {
     }
 
     fn foresee(&self, journal: &mut Journal, seen: &Seen, action: &Action) {
-        journal.foresee(action, &seen.facts, Timestamp::now());
+        journal.foresee(action, &seen.facts, clock::now());
     }
 
     async fn perform(

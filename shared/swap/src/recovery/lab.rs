@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use spot_cloud::RegionClients;
 use spot_cloud::ec2::{addresses, images, instances};
 use spot_cloud::error::CallError;
 use spot_cloud::load_balancing::targets;
 use spot_cloud::tables::swaps::{Lease, Swaps, SwapsError};
+use spot_domain::clock;
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::{Instance, InstanceState};
 use spot_domain::swap::journal::{Journal, Stage, SwapKind, Undo};
@@ -103,7 +103,7 @@ impl Recovery for LabRecovery {
         let mut lab = seen.lab.clone();
         action.record(&mut lab, &seen.facts);
         journal.kind = SwapKind::Lab(Box::new(lab));
-        journal.changed_at = Some(Timestamp::now());
+        journal.changed_at = Some(clock::now());
     }
 
     async fn perform(
@@ -194,7 +194,7 @@ async fn learns(swaps: &Swaps, lease: &Lease, journal: &mut Journal) -> Result<b
 fn turn_round(journal: &mut Journal, reason: Reason, detail: String) {
     journal.stage = Stage::Undoing;
     // An earlier run of this step may have called a moment ago, and got no answer.
-    journal.changed_at = Some(Timestamp::now());
+    journal.changed_at = Some(clock::now());
     tracing::warn!(%reason, "{detail}");
     journal.undo.get_or_insert(Undo { reason, detail });
 }

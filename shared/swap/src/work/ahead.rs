@@ -113,6 +113,7 @@ mod tests {
     use super::*;
     use crate::work::Next;
     use spot_cloud::tables::swaps::Lease;
+    use spot_domain::clock;
     use spot_domain::swap::journal::{Original, Retirement, SwapId};
 
     /// A run in its second swap, with so many candidates behind it.
@@ -122,7 +123,7 @@ mod tests {
         let like = work.current.clone().unwrap().candidate;
         let candidate = |n| Candidate { instance_id: id(n), ..like.clone() };
         let swapped = vec![work.current.as_ref().unwrap().swapped()];
-        let lease = Lease { since: Timestamp::now(), ..work.lease };
+        let lease = Lease { since: clock::now(), ..work.lease };
         Work { queue: (0..behind).map(candidate).collect(), max_swaps: 500, swapped, lease, ..work }
     }
 

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::tables::swaps::Leased;
 use spot_domain::InstanceId;
+use spot_domain::clock;
 use spot_domain::swap::report::{Continuation, SwapRequest};
 
 use super::{Next, Work};
@@ -35,7 +36,7 @@ impl Work {
     /// Step Functions ends an execution at 25,000 events of history, without a Catch. The last swap of a run may need
     /// some 20 looks in each phase, and 240 for a hook of 48 hours.
     pub(super) fn has_room(&self) -> bool {
-        let age = Timestamp::now().duration_since(self.lease.since);
+        let age = clock::now().duration_since(self.lease.since);
         self.steps < self.settings.steps_per_execution && age < SignedDuration::from_hours(HOURS_PER_RUN)
     }
 
@@ -80,7 +81,7 @@ impl Work {
 
     /// Begins a phase that may take this long, and says when it gives up.
     pub fn wait_at_most(&mut self, seconds: u32) -> Timestamp {
-        let now = Timestamp::now();
+        let now = clock::now();
         self.waiting_since = Some(now);
         self.pause_seconds = self.settings.poll_seconds;
         now.saturating_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX)
@@ -89,10 +90,10 @@ impl Work {
     /// Sets the pause before the next look: half of what the phase has waited already, so that a long wait costs
     /// few steps.
     pub fn pace(&mut self) {
-        let waited = self.waiting_since.map_or(0, |since| Timestamp::now().duration_since(since).as_secs());
+        let waited = self.waiting_since.map_or(0, |since| clock::now().duration_since(since).as_secs());
         let half = u32::try_from(waited / 2).unwrap_or(0).min(LONGEST_PAUSE_SECONDS);
         // What is expected at a certain time is looked at then, and before a deadline more than once.
-        let now = Timestamp::now();
+        let now = clock::now();
         let until = |at: Timestamp| u32::try_from(at.duration_since(now).as_secs()).unwrap_or(0);
         let expected = self.look_at.take().map_or(u32::MAX, |at| until(at).saturating_add(1));
         let deadline = self.current.as_ref().map(|current| current.deadline).or(self.launch_deadline);

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use jiff::SignedDuration;
+use spot_domain::clock;
 use spot_domain::swap::report::EndedBy;
 
 use super::*;
@@ -120,7 +121,7 @@ fn cut() -> Work {
     run.queue = vec![one; 2];
     run.done(done());
     run.steps = run.settings.steps_per_execution;
-    run.lease.since = Timestamp::now(); // a run that is as old as its payload has no room, either
+    run.lease.since = clock::now(); // a run that is as old as its payload has no room, either
     run
 }
 
@@ -166,7 +167,7 @@ fn a_continuation_names_only_the_members_that_are_left() {
 #[test]
 fn a_pause_ends_when_something_is_expected_and_before_a_deadline() {
     let mut run: Work = serde_json::from_str(PAYLOADS[1].1).unwrap();
-    let from_now = |seconds| Timestamp::now() + SignedDuration::from_secs(seconds);
+    let from_now = |seconds| clock::now() + SignedDuration::from_secs(seconds);
     run.waiting_since = Some(from_now(-1_200));
     run.current.as_mut().unwrap().deadline = from_now(10_000);
     run.look_at = Some(from_now(30));
@@ -201,10 +202,10 @@ fn a_hook_of_two_days_is_waited_for_at_a_pace_that_fits_one_execution() {
     let hook = |seconds, transition| Hook { name: "h".into(), transition, global_timeout_seconds: seconds };
     run.note_hooks(&[hook(172_800, Transition::Terminating), hook(900, Transition::Launching)]);
     assert_eq!((run.retirement, run.retire_seconds()), (Retirement::TerminateInGroup, 172_800 + 3_900));
-    run.waiting_since = Some(Timestamp::now() - SignedDuration::from_secs(40));
+    run.waiting_since = Some(clock::now() - SignedDuration::from_secs(40));
     run.pace();
     assert_eq!(run.pause_seconds, 20);
-    run.waiting_since = Some(Timestamp::now() - SignedDuration::from_hours(24));
+    run.waiting_since = Some(clock::now() - SignedDuration::from_hours(24));
     run.pace();
     assert_eq!(run.pause_seconds, 720);
     run.note_hooks(&[]);

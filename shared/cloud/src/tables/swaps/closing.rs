@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::Timestamp;
+use spot_domain::clock;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::End;
 use spot_domain::words::Cause;
@@ -86,7 +86,7 @@ impl Swaps {
             .expression_attribute_values(":next_revision", number(&next.revision))
             .expression_attribute_values(":next_swap", text(&next.swap_id))
             .expression_attribute_values(":me", text(&lease.owner))
-            .expression_attribute_values(":now", seconds(Timestamp::now())))
+            .expression_attribute_values(":now", seconds(clock::now())))
     }
 
     /// Releases the lease at the end of a run, with a summary of the run; what the row tells of a swap goes with it. A lease
@@ -138,7 +138,7 @@ impl Swaps {
         };
         request
             .expression_attribute_values(":me", text(&lease.owner))
-            .expression_attribute_values(":now", seconds(Timestamp::now()))
+            .expression_attribute_values(":now", seconds(clock::now()))
     }
 }
 

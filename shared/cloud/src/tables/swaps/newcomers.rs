@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
+use spot_domain::clock;
 use spot_domain::{AccountId, InstanceId, Pool, Region};
 
 use super::{Lease, Row, Swaps, SwapsError, field, number, text};
@@ -38,7 +39,7 @@ impl Swaps {
         lease: &Lease,
         newcomers: &BTreeMap<InstanceId, Pool>,
     ) -> Result<(), CallError> {
-        let expires_at = Timestamp::now().saturating_add(KEPT_FOR).map_or(i64::MAX, |at| at.as_second());
+        let expires_at = clock::now().saturating_add(KEPT_FOR).map_or(i64::MAX, |at| at.as_second());
         let row = |(newcomer, pool): (&InstanceId, &Pool)| -> Row {
             let target = AttributeValue::S(key(&lease.account_id, &lease.region, newcomer));
             [("target", target), (POOL, text(pool)), (EXPIRES_AT, number(&expires_at))]

@@ -2,7 +2,7 @@
 //! risk manager must know which instance an interrupted newcomer replaced.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::Timestamp;
+use spot_domain::clock;
 use spot_domain::swap::journal::Journal;
 use spot_domain::words::Cause;
 use spot_domain::{AccountId, InstanceId, Region};
@@ -31,7 +31,7 @@ impl Swaps {
         let of_newcomer = Lease { on: Leased::Instance(newcomer.clone()), ..lease.clone() };
         self.update(&of_newcomer, "SET replaces = :old, updated_at = :now")
             .expression_attribute_values(":old", text(&journal.old))
-            .expression_attribute_values(":now", seconds(Timestamp::now()))
+            .expression_attribute_values(":now", seconds(clock::now()))
             .send()
             .await
             .map(drop)
