@@ -1,1 +1,19 @@
 //! The deployed state machines and the real handlers in a model of AWS that misbehaves, in virtual time.
+
+pub mod campaign;
+pub mod chronicle;
+pub mod executions;
+pub mod fault;
+pub mod fleet;
+pub mod history;
+pub mod lambda;
+pub mod machine;
+pub mod mailbox;
+pub mod oracles;
+pub mod scene;
+pub mod sessions;
+pub mod tables;
+pub mod transport;
+pub mod virtual_time;
+pub mod wire;
+pub mod world;

@@ -1,0 +1,86 @@
+//! The campaign: many histories of one scene, side by side, and what they have shown.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::fault::{Fault, Plan};
+use crate::history::{Broken, Ended, play};
+use crate::scene::Scene;
+
+/// One history of a campaign that broke a promise.
+#[derive(Debug)]
+pub struct Failure {
+    /// The plan, to play it again.
+    pub plan: Plan,
+    /// The seed.
+    pub seed: u64,
+    /// The promise, and what happened.
+    pub broken: Broken,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}, {:?}", self.seed, self.plan)?;
+        self.broken.fmt(f)
+    }
+}
+
+/// What a campaign has shown.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// The histories.
+    pub histories: usize,
+    /// Histories by fault.
+    pub by_fault: BTreeMap<Fault, usize>,
+    /// Those that broke a promise.
+    pub failures: Vec<Failure>,
+}
+
+/// Plays each call of the history without a fault × each fault that concerns it.
+///
+/// # Errors
+/// The history without a fault breaks a promise.
+pub fn each_call_and_fault(scene: &Scene, seed: u64) -> Result<Findings, Broken> {
+    let Ended { world, .. } = play(scene, Plan::none(), seed)?;
+    let calls = world.chronicle.calls.iter().enumerate();
+    let plans = calls.flat_map(|(number, call)| {
+        let faults = Fault::ALL.into_iter().filter(|fault| fault.concerns(call.is_read));
+        faults.map(move |fault| Plan::At(BTreeMap::from([(number, fault)])))
+    });
+    Ok(all(scene, &plans.map(|plan| (plan, seed)).collect::<Vec<_>>()))
+}
+
+/// Plays these histories, as many side by side as there are processors.
+#[must_use]
+pub fn all(scene: &Scene, plans: &[(Plan, u64)]) -> Findings {
+    let mut findings = Findings { histories: plans.len(), ..Findings::default() };
+    for (plan, _) in plans {
+        if let Plan::At(faults) = plan {
+            for fault in faults.values() {
+                *findings.by_fault.entry(*fault).or_default() += 1;
+            }
+        }
+    }
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((plan, seed)) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(broken) = play(scene, plan.clone(), *seed)
+                        && let Ok(mut failures) = failures.lock()
+                    {
+                        failures.push(Failure { plan: plan.clone(), seed: *seed, broken });
+                    }
+                }
+            });
+        }
+    });
+    findings.failures = failures.into_inner().unwrap_or_default();
+    findings.failures.sort_by_key(|failure| format!("{:?}", failure.plan));
+    findings
+}

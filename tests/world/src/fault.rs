@@ -1,0 +1,118 @@
+//! What can go wrong with one call, and which calls it befalls.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What goes wrong with one call. A call is sent, takes effect, and is answered; each is a moment of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The request is lost: no effect, and the client waits until its timeout.
+    RequestLost,
+    /// The call takes effect, and the connection breaks.
+    AnswerLost,
+    /// The call takes effect, and the client waits for an answer until its timeout.
+    AnswerLate,
+    /// The call takes effect so many seconds later, whether or not the caller waits.
+    EffectLate(u32),
+    /// The call takes effect, and once more some seconds later.
+    Twice,
+    /// The call takes effect, and is answered with an internal error.
+    ErrorAfterEffect,
+    /// The service refuses the call because of too many.
+    Throttled,
+    /// A read shows the state of so many seconds ago.
+    Stale(u32),
+    /// The Lambda dies before the call is sent.
+    DiesBefore,
+    /// The Lambda dies after the effect.
+    DiesAfter,
+    /// A person stops the execution before the call. The Lambda works on.
+    StoppedBefore,
+    /// A person stops the execution after the effect. The Lambda works on.
+    StoppedAfter,
+    /// Step Functions gives the step up before the call and repeats it. The Lambda works on beside the repetition, its
+    /// call late by so many seconds.
+    Zombie(u32),
+}
+
+impl Fault {
+    /// Every kind of fault, as the campaign tries them at each call.
+    pub const ALL: [Self; 15] = [
+        Self::RequestLost,
+        Self::AnswerLost,
+        Self::AnswerLate,
+        Self::EffectLate(1),
+        Self::EffectLate(15),
+        Self::EffectLate(55),
+        Self::Twice,
+        Self::ErrorAfterEffect,
+        Self::Throttled,
+        Self::Stale(20),
+        Self::DiesBefore,
+        Self::DiesAfter,
+        Self::StoppedBefore,
+        Self::StoppedAfter,
+        Self::Zombie(20),
+    ];
+
+    /// Returns true if the fault makes a difference to such a call.
+    #[must_use]
+    pub fn concerns(self, is_read: bool) -> bool {
+        match self {
+            Self::Stale(_) => is_read,
+            Self::EffectLate(_) | Self::Twice | Self::AnswerLate | Self::ErrorAfterEffect => !is_read,
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RequestLost => f.write_str("request lost"),
+            Self::AnswerLost => f.write_str("answer lost"),
+            Self::AnswerLate => f.write_str("no answer in time"),
+            Self::EffectLate(seconds) => write!(f, "takes effect {seconds} s late"),
+            Self::Twice => f.write_str("takes effect twice"),
+            Self::ErrorAfterEffect => f.write_str("internal error after the effect"),
+            Self::Throttled => f.write_str("throttled"),
+            Self::Stale(seconds) => write!(f, "reads {seconds} s old"),
+            Self::DiesBefore => f.write_str("the Lambda dies before"),
+            Self::DiesAfter => f.write_str("the Lambda dies after"),
+            Self::StoppedBefore => f.write_str("the execution is stopped before"),
+            Self::StoppedAfter => f.write_str("the execution is stopped after"),
+            Self::Zombie(seconds) => write!(f, "the step is given up and goes on {seconds} s late"),
+        }
+    }
+}
+
+/// The faults of a history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// Faults by the number of the call, from 0.
+    At(BTreeMap<usize, Fault>),
+    /// A tape: the entry at the call's number decides, and is 0 beyond its end.
+    Tape(Vec<u32>),
+}
+
+impl Plan {
+    /// Returns the plan without a fault.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::At(BTreeMap::new())
+    }
+
+    /// Returns the fault of a call. On a tape, about one call in twelve has one.
+    #[must_use]
+    pub fn of(&self, call: usize, is_read: bool) -> Option<Fault> {
+        match self {
+            Self::At(faults) => faults.get(&call).copied(),
+            Self::Tape(tape) => {
+                let entry = usize::try_from(tape.get(call).copied().unwrap_or_default()).ok()?;
+                let is_struck = entry % 12 == 11;
+                let fault = Fault::ALL[(entry / 12) % Fault::ALL.len()];
+                (is_struck && fault.concerns(is_read)).then_some(fault)
+            }
+        }
+    }
+}

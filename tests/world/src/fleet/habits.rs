@@ -1,0 +1,69 @@
+//! Delays of AWS, and the answers to questions that only AWS can settle.
+
+use jiff::SignedDuration;
+
+/// The delays of AWS, and one side of each open question about its behaviour. `docs/to-try-on-aws.md` has the script that
+/// settles each question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsHabits {
+    /// From a launch until the instance runs.
+    pub boots_after: SignedDuration,
+    /// From a launch until both status checks pass.
+    pub passes_checks_after: SignedDuration,
+    /// From a launch until EC2's descriptions show the instance.
+    /// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
+    pub visible_after: SignedDuration,
+    /// From the request to terminate until the instance is `terminated`.
+    pub shuts_down_after: SignedDuration,
+    /// From the attach, or from the boot of the group's own launch, until the member is InService.
+    pub attach_lag: SignedDuration,
+    /// From the detach, or from the start of a termination, until a drained member has left the group.
+    pub detach_lag: SignedDuration,
+    /// From the registration of a running instance until the target is healthy.
+    pub turns_healthy_after: SignedDuration,
+    /// From the end of a member until its group notices.
+    pub notices_death_after: SignedDuration,
+    /// The most items in a page of a description; `None` for one page, unless the call asks for fewer.
+    pub page_size: Option<usize>,
+    /// A second TerminateInstanceInAutoScalingGroup with decrement is accepted, and lowers desired once more.
+    /// <https://github.com/kubernetes/autoscaler/pull/5411>
+    pub second_terminate_counts_again: bool,
+    /// Values of the filter `client-token` take wildcards.
+    pub client_token_takes_wildcards: bool,
+    /// The tag `aws:autoscaling:groupName` stays on an instance that was detached.
+    pub detached_keeps_group_tag: bool,
+    /// The same tag stays on an instance that died while it was Detaching.
+    pub dead_detaching_keeps_group_tag: bool,
+    /// UpdateAutoScalingGroup refuses a MaxSize below the number of members, those that leave included.
+    pub max_covers_leaving: bool,
+}
+
+/// EC2 describes a terminated instance for about an hour.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html>
+pub(super) const FORGETS_INSTANCE_AFTER: SignedDuration = SignedDuration::from_hours(1);
+
+/// EC2 describes a closed Spot request for about four hours.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSpotInstanceRequests.html>
+pub(super) const FORGETS_SPOT_REQUEST_AFTER: SignedDuration = SignedDuration::from_hours(4);
+
+impl Default for AwsHabits {
+    /// Returns delays that are usual on AWS; of each open question the side that local AWS takes.
+    fn default() -> Self {
+        Self {
+            boots_after: SignedDuration::from_secs(20),
+            passes_checks_after: SignedDuration::from_secs(120),
+            visible_after: SignedDuration::ZERO,
+            shuts_down_after: SignedDuration::from_secs(40),
+            attach_lag: SignedDuration::from_secs(10),
+            detach_lag: SignedDuration::from_secs(30),
+            turns_healthy_after: SignedDuration::from_secs(30),
+            notices_death_after: SignedDuration::from_secs(60),
+            page_size: None,
+            second_terminate_counts_again: false,
+            client_token_takes_wildcards: true,
+            detached_keeps_group_tag: false,
+            dead_detaching_keeps_group_tag: false,
+            max_covers_leaving: false,
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! One history: the deployed state machines and the real handlers over a world, until everything is at rest.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use spot_cloud::{Stack, environment};
+use tokio::runtime::Builder;
+use tokio::sync::Notify;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{Instant, sleep};
+
+use crate::executions::{CLUSTER_SWAP, INTERRUPTION_RESPONSE, status};
+use crate::fault::Plan;
+use crate::lambda::{Function, Functions};
+use crate::machine::{DataLimit, Execution, ExecutionContext, Outcome, StateMachine, TaskFailure, Tasks};
+use crate::scene::{ACCOUNT, REGION, Scene};
+use crate::transport::Network;
+use crate::virtual_time::{self, BEGIN, now};
+use crate::world::World;
+
+const CLUSTER_OPTIMIZER_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:cluster-optimizer";
+const RESPONDER_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:interruption-responder";
+const KUBERNETES_OPTIMIZER_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:kubernetes-optimizer";
+
+/// The time between two looks of AWS's own processes.
+const TICK: Duration = Duration::from_secs(2);
+/// The reconciler's schedule.
+const EVERY_FIVE_MINUTES: Duration = Duration::from_mins(5);
+/// A history that has not come to rest by then never does.
+const LONGEST: Duration = Duration::from_hours(12);
+/// Nothing has happened for so long: everything is at rest.
+const QUIET: Duration = Duration::from_mins(10);
+
+/// What a history has come to.
+#[derive(Debug)]
+pub struct Ended {
+    /// The world at rest.
+    pub world: World,
+    /// How each execution ended, by name.
+    pub executions: BTreeMap<String, Outcome>,
+    /// State transitions and history events of all executions.
+    pub transitions: u32,
+}
+
+/// A history in which a promise was broken.
+#[derive(Debug, thiserror::Error)]
+#[error("{promise}\n{chronicle}")]
+pub struct Broken {
+    /// The promise.
+    pub promise: String,
+    /// What happened until then.
+    pub chronicle: String,
+}
+
+/// Plays a scene with these faults. The same seed plays the same history.
+///
+/// # Errors
+/// A promise was broken.
+pub fn play(scene: &Scene, plan: Plan, seed: u64) -> Result<Ended, Broken> {
+    fastrand::seed(seed);
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.map_err(|error| broken(&error.to_string(), ""))?;
+    LocalSet::new().block_on(&runtime, History::run(scene, plan, seed))
+}
+
+fn broken(promise: &str, chronicle: &str) -> Broken {
+    Broken { promise: promise.to_owned(), chronicle: chronicle.to_owned() }
+}
+
+/// What the tasks of a history share.
+struct History {
+    network: Network,
+    functions: Rc<Functions>,
+    machines: BTreeMap<&'static str, StateMachine>,
+    seed: u64,
+    began: Instant,
+    transitions: std::cell::Cell<u32>,
+}
+
+impl History {
+    async fn run(scene: &Scene, plan: Plan, seed: u64) -> Result<Ended, Broken> {
+        virtual_time::begin();
+        environment::replace(scene.environment());
+        let network = Network::around(scene.world(plan));
+        let stack = Stack::over(network.sdk_config(REGION)).map_err(|e| broken(&e.to_string(), ""))?;
+        let history = Rc::new(Self {
+            functions: Functions::start(&stack).await.map_err(|e| broken(&e.to_string(), ""))?,
+            network,
+            machines: machines().map_err(|problem| broken(&problem, ""))?,
+            seed,
+            began: Instant::now(),
+            transitions: std::cell::Cell::new(0),
+        });
+        for (machine, name, input) in scene.starts() {
+            let _ = history.network.world().executions.start(machine, &name, input, now());
+        }
+        spawn_local(Rc::clone(&history).reconciles_on_schedule());
+        scene.begin(&history.network);
+        history.comes_to_rest().await?;
+        Ok(history.end())
+    }
+
+    /// Everything that AWS does by itself, tick by tick, until nothing happens any more.
+    async fn comes_to_rest(self: &Rc<Self>) -> Result<(), Broken> {
+        let mut random = fastrand::Rng::with_seed(self.seed);
+        let mut busy_until = Instant::now();
+        loop {
+            self.starts_executions();
+            sleep(TICK).await;
+            let mut world = self.network.world();
+            world.passes();
+            let unsettled: Vec<String> = world.fleet.unsettled().into_iter().map(str::to_owned).collect();
+            for name in &unsettled {
+                if random.bool() {
+                    let acts = world.fleet.group_acts(name, random.usize(..), now());
+                    for activity in acts {
+                        world.chronicle.notes(format_args!("{name}: {activity:?}"));
+                    }
+                }
+            }
+            world.remembers();
+            if let Some(promise) = world.oracles.broken.clone() {
+                return Err(broken(&promise, &world.chronicle.to_string()));
+            }
+            if world.is_busy() || !unsettled.is_empty() {
+                busy_until = Instant::now();
+            }
+            if busy_until.elapsed() > QUIET {
+                world.rests();
+                return match world.oracles.broken.clone() {
+                    Some(promise) => Err(broken(&promise, &world.chronicle.to_string())),
+                    None => Ok(()),
+                };
+            }
+            if self.began.elapsed() > LONGEST {
+                return Err(broken("it never comes to rest", &world.chronicle.to_string()));
+            }
+        }
+    }
+
+    fn starts_executions(self: &Rc<Self>) {
+        let to_run = std::mem::take(&mut self.network.world().executions.to_run);
+        for arn in to_run {
+            spawn_local(Rc::clone(self).executes(arn));
+        }
+    }
+
+    async fn executes(self: Rc<Self>, arn: String) {
+        let Some(record) = self.network.world().executions.get(&arn).cloned() else { return };
+        let Some(machine) = self.machines.get(record.state_machine_arn.as_str()) else { return };
+        let context = ExecutionContext {
+            execution_arn: arn.clone(),
+            name: record.name.clone(),
+            state_machine_name: record.state_machine_arn.rsplit(':').next().unwrap_or_default().to_owned(),
+            state_machine_arn: record.state_machine_arn.clone(),
+            role_arn: format!("arn:aws:iam::{ACCOUNT}:role/machine"),
+            origin: self.began,
+            epoch: BEGIN,
+            data_limit: DataLimit::Terminal,
+            random: fastrand::Rng::with_seed(self.seed ^ 0x5eed),
+        };
+        let stop = Arc::new(Notify::new());
+        let mut execution = Execution::start(machine, context, record.input);
+        let tasks = StackTasks { history: &self, stop: Arc::clone(&stop) };
+        let end = tokio::select! {
+            outcome = execution.run(&tasks) => outcome,
+            () = stop.notified() => Outcome::Aborted,
+        };
+        execution.stop();
+        self.transitions.set(self.transitions.get() + execution.transitions());
+        self.notes_end(&arn, &record.name, &end);
+        if !matches!(end, Outcome::Succeeded(_)) {
+            self.reconciles(status_change(&arn, status(&end))).await;
+        }
+    }
+
+    fn notes_end(&self, arn: &str, name: &str, end: &Outcome) {
+        let mut world = self.network.world();
+        world.chronicle.notes(format_args!("execution {name} ends: {end}"));
+        world.executions.end(arn, end.clone(), now());
+    }
+
+    async fn reconciles_on_schedule(self: Rc<Self>) {
+        loop {
+            sleep(EVERY_FIVE_MINUTES).await;
+            let this = Rc::clone(&self);
+            spawn_local(async move { this.reconciles(json!({"source": "aws.events"})).await });
+        }
+    }
+
+    /// An asynchronous invocation: Lambda repeats one that fails after one minute, and once more after two.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>
+    async fn reconciles(&self, event: Value) {
+        for wait in [1_u64, 60, 120] {
+            sleep(Duration::from_secs(wait)).await;
+            if self.functions.invoke(Function::Reconciler, event.clone(), None).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn end(&self) -> Ended {
+        let mut world = self.network.world();
+        let ended = world
+            .executions
+            .all()
+            .filter_map(|(_, record)| Some((record.name.clone(), record.ended.as_ref()?.1.clone())));
+        let executions = ended.collect();
+        let world = std::mem::replace(&mut *world, World::empty());
+        Ended { world, executions, transitions: self.transitions.get() }
+    }
+}
+
+fn status_change(arn: &str, status: &str) -> Value {
+    json!({
+        "version": "0", "id": "1", "detail-type": "Step Functions Execution Status Change",
+        "source": "aws.states", "account": ACCOUNT, "time": now().to_string(), "region": REGION,
+        "resources": [arn], "detail": {"executionArn": arn, "status": status},
+    })
+}
+
+/// What the tasks of the state machines call.
+struct StackTasks<'a> {
+    history: &'a History,
+    stop: Arc<Notify>,
+}
+
+impl Tasks for StackTasks<'_> {
+    async fn invoke(
+        &self,
+        resource: &str,
+        _state: &str,
+        arguments: Value,
+        _attempt: u32,
+    ) -> Result<Value, TaskFailure> {
+        let function = match resource {
+            CLUSTER_OPTIMIZER_ARN => Function::ClusterOptimizer,
+            RESPONDER_ARN => Function::InterruptionResponder,
+            "arn:aws:states:::states:startExecution" => return self.start_execution(&arguments),
+            other => return Err(TaskFailure::new("Lambda.ResourceNotFoundException", other)),
+        };
+        self.history.functions.invoke(function, arguments, Some(Arc::clone(&self.stop))).await
+    }
+}
+
+impl StackTasks<'_> {
+    fn start_execution(&self, arguments: &Value) -> Result<Value, TaskFailure> {
+        let text = |field: &str| arguments.get(field).and_then(Value::as_str).unwrap_or_default();
+        let input = match arguments.get("Input") {
+            Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
+            Some(input) => input.clone(),
+            None => json!({}),
+        };
+        let mut world = self.history.network.world();
+        let started = world.executions.start(text("StateMachineArn"), text("Name"), input, now());
+        let arn =
+            started.map_err(|e| TaskFailure::new("Sfn.ExecutionAlreadyExistsException", e.to_string()))?;
+        Ok(json!({"ExecutionArn": arn, "StartDate": now().to_string()}))
+    }
+}
+
+/// The state machines as they are deployed, with their `DefinitionSubstitutions`.
+fn machines() -> Result<BTreeMap<&'static str, StateMachine>, String> {
+    let parse = |text, substitutions| {
+        let substitutions = BTreeMap::from_iter(substitutions);
+        StateMachine::parse(text, &substitutions).map_err(|error| error.to_string())
+    };
+    let of_groups = [("ClusterOptimizerFunctionArn", CLUSTER_OPTIMIZER_ARN), ("Partition", "aws")];
+    let of_notices = [
+        ("InterruptionResponderFunctionArn", RESPONDER_ARN),
+        ("KubernetesOptimizerFunctionArn", KUBERNETES_OPTIMIZER_ARN),
+    ];
+    Ok(BTreeMap::from([
+        (CLUSTER_SWAP, parse(include_str!("../../../functions/cluster-optimizer/swap.asl.yaml"), of_groups)?),
+        (
+            INTERRUPTION_RESPONSE,
+            parse(include_str!("../../../functions/interruption-responder/respond.asl.yaml"), of_notices)?,
+        ),
+    ]))
+}

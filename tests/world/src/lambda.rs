@@ -1,0 +1,164 @@
+//! Lambda: runs the real handlers, each invocation a task of its own that may die, or live on when nobody waits for it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use spot_cloud::Stack;
+use spot_cloud::environment::BadEnvironment;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::machine::TaskFailure;
+
+tokio::task_local! {
+    static CURRENT: Arc<Invocation>;
+}
+
+/// One invocation of a function.
+#[derive(Debug)]
+pub struct Invocation {
+    /// The function, and the phase that it was asked for.
+    pub label: String,
+    death: Notify,
+    given_up: Notify,
+    stop: Option<Arc<Notify>>,
+}
+
+impl Invocation {
+    /// Returns the invocation whose code runs.
+    #[must_use]
+    pub fn current() -> Option<Arc<Self>> {
+        CURRENT.try_with(Arc::clone).ok()
+    }
+
+    /// The process ends: nothing of the invocation goes on.
+    pub fn dies(&self) {
+        self.death.notify_one();
+    }
+
+    /// Lambda tells Step Functions that the invocation has failed. It has not.
+    pub fn is_given_up(&self) {
+        self.given_up.notify_one();
+    }
+
+    /// A person stops the execution. The invocation goes on.
+    pub fn is_stopped(&self) {
+        if let Some(stop) = &self.stop {
+            stop.notify_one();
+        }
+    }
+}
+
+/// The functions of the stack.
+pub struct Functions {
+    cluster_optimizer:
+        spot_swap::machine::Phases<spot_swap::work::Work, spot_domain::swap::report::SwapReport>,
+    swap_context: spot_swap::Context,
+    responses: interruption_responder::Table,
+    responder: interruption_responder::Responder,
+    reconciler: reconciler::Reconciler,
+}
+
+/// A function by the name of its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    /// Swaps a group.
+    ClusterOptimizer,
+    /// Answers notices.
+    InterruptionResponder,
+    /// Ends what is left.
+    Reconciler,
+}
+
+impl Function {
+    /// The function's `Timeout` in `template.yaml`.
+    fn timeout(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::ClusterOptimizer | Self::InterruptionResponder => 60,
+            Self::Reconciler => 300,
+        })
+    }
+}
+
+impl Functions {
+    /// Starts the functions over one stack.
+    ///
+    /// # Errors
+    /// A variable of the environment is missing.
+    pub async fn start(stack: &Stack) -> Result<Rc<Self>, BadEnvironment> {
+        Ok(Rc::new(Self {
+            cluster_optimizer: cluster_optimizer::phase_table(),
+            swap_context: spot_swap::Context::new(stack.clone()).await?,
+            responses: interruption_responder::phase_table(),
+            responder: interruption_responder::Responder::new(stack.clone())?,
+            reconciler: reconciler::Reconciler::new(stack.clone())?,
+        }))
+    }
+
+    async fn handle(&self, function: Function, event: Value) -> Result<Value, TaskFailure> {
+        match function {
+            Function::ClusterOptimizer => {
+                let answer = self.cluster_optimizer.run_and_tell(&self.swap_context, event).await;
+                answered(answer, |error| error.name())
+            }
+            Function::InterruptionResponder => {
+                let answer = interruption_responder::handle(&self.responder, &self.responses, event).await;
+                answered(answer, |error| error.name())
+            }
+            Function::Reconciler => answered(self.reconciler.handle(&event).await, |_| "ReconcileError"),
+        }
+    }
+
+    /// Invokes a function and waits for its answer. `stop` stops the execution that waits for it.
+    ///
+    /// # Errors
+    /// The function failed, ran into its timeout or died: as Lambda tells Step Functions.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-retries.html>
+    pub async fn invoke(
+        self: &Rc<Self>,
+        function: Function,
+        event: Value,
+        stop: Option<Arc<Notify>>,
+    ) -> Result<Value, TaskFailure> {
+        let phase = event.get("phase").and_then(Value::as_str).unwrap_or("event");
+        let label = format!("{function:?} {phase}");
+        let invocation = Arc::new(Invocation { label, death: Notify::new(), given_up: Notify::new(), stop });
+        let (functions, inner) = (Rc::clone(self), Arc::clone(&invocation));
+        let mut work = spawn_local(async move {
+            let handled = CURRENT.scope(Arc::clone(&inner), functions.handle(function, event));
+            tokio::select! {
+                handled = timeout(function.timeout(), handled) => handled.unwrap_or_else(|_| Err(timed_out())),
+                () = inner.death.notified() => Err(died()),
+            }
+        });
+        tokio::select! {
+            done = &mut work => done.unwrap_or_else(|_| Err(died())),
+            () = invocation.given_up.notified() => Err(timed_out()),
+        }
+    }
+}
+
+fn answered<A: serde::Serialize, E: std::fmt::Display>(
+    answer: Result<A, E>,
+    name: impl Fn(&E) -> &str,
+) -> Result<Value, TaskFailure> {
+    match answer {
+        Ok(answer) => serde_json::to_value(answer)
+            .map_err(|error| TaskFailure::of_function("Runtime.Unknown", &error.to_string())),
+        Err(error) => Err(TaskFailure::of_function(name(&error), &error.to_string())),
+    }
+}
+
+fn timed_out() -> TaskFailure {
+    TaskFailure::of_function("Sandbox.Timedout", "RequestId: 0 Error: Task timed out after 60.00 seconds")
+}
+
+fn died() -> TaskFailure {
+    TaskFailure::of_function(
+        "Runtime.ExitError",
+        "RequestId: 0 Error: Runtime exited with error: signal: killed",
+    )
+}

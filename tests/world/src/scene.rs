@@ -1,0 +1,122 @@
+//! The scenes: what there is when a history begins, and what is started.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::executions::CLUSTER_SWAP;
+use crate::fault::Plan;
+use crate::fleet::{AwsHabits, Fleet, GroupSpec};
+use crate::mailbox::{EventRule, Mailbox};
+use crate::oracles::{POOL_RISK, SWAPS};
+use crate::tables::{TableSpec, Tables};
+use crate::transport::Network;
+use crate::virtual_time::BEGIN;
+use crate::world::World;
+
+/// The stack's account.
+pub const ACCOUNT: &str = "123456789012";
+/// The stack's region.
+pub const REGION: &str = "us-east-1";
+
+const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:spot-optimizer-alerts";
+const NOTICES_BUS: &str = "arn:aws:events:us-east-1:123456789012:event-bus/spot-optimizer-notices";
+const RISK_MANAGER: &str = "arn:aws:lambda:us-east-1:123456789012:function:risk-manager";
+
+/// What there is when a history begins.
+#[derive(Debug, Clone, Default)]
+pub struct Scene {
+    /// The group.
+    pub group: GroupSpec,
+    /// How AWS behaves where it may behave in several ways.
+    pub habits: AwsHabits,
+    /// Settings of the global scope.
+    pub settings: BTreeMap<String, Value>,
+    /// Fields of the input beside the group's name.
+    pub input: BTreeMap<String, Value>,
+}
+
+impl Scene {
+    /// Returns the world at its beginning.
+    #[must_use]
+    pub fn world(&self, plan: Plan) -> World {
+        let fleet = Fleet::with_group(&self.group, self.habits.clone(), BEGIN);
+        World::new(fleet, tables(), mailbox(), plan)
+    }
+
+    /// Returns the executions that a user starts: state machine, name and input.
+    #[must_use]
+    pub fn starts(&self) -> Vec<(&'static str, String, Value)> {
+        let mut input = json!({"asg_name": self.group.name});
+        for (field, value) in &self.input {
+            input[field] = value.clone();
+        }
+        vec![(CLUSTER_SWAP, "by-hand".to_owned(), input)]
+    }
+
+    /// The first events of the history.
+    pub fn begin(&self, network: &Network) {
+        network.world().remembers();
+    }
+
+    /// Returns the variables that the template sets.
+    #[must_use]
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let variables = [
+            ("AWS_REGION", REGION),
+            ("STACK_NAME", "spot-optimizer"),
+            ("STACK_ACCOUNT_ID", ACCOUNT),
+            ("STACK_ROLE", "standalone"),
+            ("ENVIRONMENT_TYPE", "PROD"),
+            ("ROLE_SESSION_NAME", "spot-optimizer-run"),
+            ("SPOT_POOL_RISK_TABLE", POOL_RISK),
+            ("ACCOUNTS_TABLE", "spot-optimizer-accounts"),
+            ("SETTINGS_TABLE", "spot-optimizer-settings"),
+            ("SWAPS_TABLE", SWAPS),
+            ("ALERTS_TOPIC_ARN", TOPIC),
+            ("NOTICES_BUS_ARN", NOTICES_BUS),
+            ("RISK_MANAGER_ARN", RISK_MANAGER),
+            ("ALLOW_DRILLS", "true"),
+            ("CONTINUOUS", "true"),
+            ("CLUSTER_SWAP_STATE_MACHINE_ARN", CLUSTER_SWAP),
+            ("RESPONSE_STATE_MACHINE_ARN", crate::executions::INTERRUPTION_RESPONSE),
+        ];
+        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    }
+}
+
+/// Returns the mailbox with the rule that hands interruptions to the risk manager.
+fn mailbox() -> Mailbox {
+    let mut mailbox = Mailbox::new(ACCOUNT, TOPIC);
+    let pattern = json!({
+        "source": ["aws.ec2", "aws.autoscaling"],
+        "detail-type": [
+            "EC2 Spot Instance Interruption Warning",
+            "EC2 Instance Rebalance Recommendation",
+            "EC2 Instance Launch Successful",
+        ],
+    });
+    let rule = EventRule {
+        state: "ENABLED".to_owned(),
+        pattern: Some(pattern.to_string()),
+        targets: vec![json!({"Id": "1", "Arn": RISK_MANAGER})],
+    };
+    mailbox.rules.insert((REGION.to_owned(), "spot-optimizer-notices".to_owned()), rule);
+    mailbox
+}
+
+/// Returns the tables of the stack, with their keys and times to live in `template.yaml`.
+fn tables() -> Tables {
+    let spec = |name: &str, hash: &str, ttl: Option<&str>| TableSpec {
+        name: name.to_owned(),
+        hash: hash.to_owned(),
+        range: None,
+        ttl: ttl.map(str::to_owned),
+    };
+    Tables::new([
+        spec(POOL_RISK, "pool", Some("poison_expires_at")),
+        spec("spot-optimizer-accounts", "account_id", None),
+        spec("spot-optimizer-settings", "scope", None),
+        spec(SWAPS, "target", Some("expires_at")),
+    ])
+}

@@ -1,0 +1,161 @@
+//! The world: everything that AWS holds, what is written down of each call, and the oracles that look after every effect.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::chronicle::{Chronicle, SentCall};
+use crate::executions::Executions;
+use crate::fault::{Fault, Plan};
+use crate::fleet::Fleet;
+use crate::lambda::Invocation;
+use crate::mailbox::Mailbox;
+use crate::oracles::{Oracles, SWAPS, Seen};
+use crate::sessions::Sessions;
+use crate::tables::Tables;
+use crate::virtual_time::now;
+use crate::wire::{ApiAnswer, ApiCall, Service};
+
+/// How long the past can be read.
+const PAST: SignedDuration = SignedDuration::from_secs(90);
+
+/// What AWS holds, and the history so far.
+#[derive(Debug)]
+pub struct World {
+    /// EC2, Auto Scaling and Elastic Load Balancing.
+    pub fleet: Fleet,
+    /// DynamoDB.
+    pub tables: Tables,
+    /// SNS and EventBridge.
+    pub mailbox: Mailbox,
+    /// STS.
+    pub sessions: Sessions,
+    /// Step Functions.
+    pub executions: Executions,
+    /// The faults to come.
+    pub plan: Plan,
+    /// What has happened.
+    pub chronicle: Chronicle,
+    /// The promises.
+    pub oracles: Oracles,
+    /// Calls that take effect later than their callers wait.
+    pub flights: usize,
+    past: VecDeque<(Timestamp, Fleet, Tables)>,
+}
+
+impl World {
+    /// Returns a world at its beginning.
+    #[must_use]
+    pub fn new(fleet: Fleet, tables: Tables, mailbox: Mailbox, plan: Plan) -> Self {
+        Self {
+            oracles: Oracles::of(&fleet),
+            fleet,
+            tables,
+            mailbox,
+            sessions: Sessions::default(),
+            executions: Executions::default(),
+            plan,
+            chronicle: Chronicle::default(),
+            flights: 0,
+            past: VecDeque::new(),
+        }
+    }
+
+    /// Returns a world without anything in it.
+    #[must_use]
+    pub fn empty() -> Self {
+        let fleet = Fleet::new("", "", crate::fleet::AwsHabits::default());
+        Self::new(fleet, Tables::new([]), Mailbox::new("", ""), Plan::none())
+    }
+
+    /// Notes a call that is sent, and returns its number and its fault.
+    pub fn is_sent(&mut self, call: &ApiCall, by: Option<&Invocation>) -> (usize, Option<Fault>) {
+        let number = self.chronicle.calls.len();
+        let is_read = is_read(call);
+        let fault = self.plan.of(number, is_read);
+        let by = by.map(|invocation| invocation.label.clone()).unwrap_or_default();
+        self.chronicle.is_sent(SentCall {
+            by,
+            service: call.service,
+            action: call.action.clone(),
+            is_read,
+            fault,
+        });
+        (number, fault)
+    }
+
+    /// A call takes effect.
+    pub fn carries_out(&mut self, number: usize, call: &ApiCall) -> ApiAnswer {
+        self.passes();
+        let before = self.fleet.clone();
+        let answer = match call.service {
+            Service::DynamoDb => self.tables.carry_out(call, now()),
+            Service::StepFunctions => self.executions.carry_out(call, now()),
+            Service::Ec2 | Service::AutoScaling | Service::ElasticLoadBalancing | Service::Pricing => {
+                self.fleet.carry_out(call, now())
+            }
+            Service::Sns | Service::EventBridge => self.mailbox.carry_out(call, now()),
+            Service::Sts => self.sessions.carry_out(call, now()),
+        };
+        self.chronicle.takes_effect(number, call, &answer);
+        if !is_read(call) {
+            let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
+            self.oracles.after_call(call, &answer, &before, seen);
+        }
+        answer
+    }
+
+    /// A read shows an earlier state. DynamoDB shows one only to reads that allow it.
+    pub fn reads_past(&mut self, number: usize, call: &ApiCall, seconds: u32) -> ApiAnswer {
+        self.passes();
+        let at = now() - SignedDuration::from_secs(seconds.into());
+        let earlier = self.past.iter().rev().find(|(then, ..)| *then <= at).or(self.past.front());
+        let answer = earlier.and_then(|(_, fleet, tables)| match call.service {
+            Service::DynamoDb => self.tables.read_from(tables, call),
+            _ => fleet.read(call, now()),
+        });
+        match answer {
+            Some(answer) => {
+                self.chronicle.takes_effect(number, call, &answer);
+                answer
+            }
+            None => self.carries_out(number, call),
+        }
+    }
+
+    /// What AWS does by itself has happened up to now.
+    pub fn passes(&mut self) {
+        self.fleet.pass(now());
+        let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
+        self.oracles.look(seen);
+    }
+
+    /// Keeps the present for reads of the past.
+    pub fn remembers(&mut self) {
+        self.past.push_back((now(), self.fleet.clone(), self.tables.clone()));
+        while self.past.front().is_some_and(|(then, ..)| now().duration_since(*then) > PAST) {
+            self.past.pop_front();
+        }
+    }
+
+    /// Everything is at rest: what must hold now is asked.
+    pub fn rests(&mut self) {
+        self.passes();
+        let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
+        self.oracles.at_rest(seen);
+    }
+
+    /// Returns true if something is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let is_leased = self.tables.items(SWAPS).any(|row| row.contains_key("lease_owner"));
+        !self.executions.have_ended() || self.flights > 0 || is_leased
+    }
+}
+
+/// Returns true if the call changes nothing.
+#[must_use]
+pub fn is_read(call: &ApiCall) -> bool {
+    const VERBS: [&str; 7] = ["Describe", "Get", "List", "Query", "Scan", "BatchGet", "AssumeRole"];
+    VERBS.iter().any(|verb| call.action.starts_with(verb))
+}
