@@ -55,6 +55,7 @@ pub struct SecurityEnforcer {
     swaps: Swaps,
     table: AuthTable,
     announcer: Announcer,
+    price_list: PriceList,
 }
 
 impl SecurityEnforcer {
@@ -65,7 +66,8 @@ impl SecurityEnforcer {
     pub fn new(stack: Stack) -> Result<Self, BadEnvironment> {
         let announcer = Announcer::new(Announcements::new(&stack)?);
         let table = AuthTable::new(stack.dynamodb.clone(), variable("INSTANCE_AUTH_TABLE")?);
-        Ok(Self { swaps: Swaps::new(&stack)?, table, announcer, stack })
+        let price_list = PriceList::over(stack.config());
+        Ok(Self { swaps: Swaps::new(&stack)?, table, announcer, price_list, stack })
     }
 
     /// Runs once; `run` is the invocation's id.
@@ -99,7 +101,7 @@ impl SecurityEnforcer {
             table: self.table.clone(),
             announcer: self.announcer.clone(),
             swaps: Arc::new(swaps),
-            prices: InstancePrices::of(PriceList::over(self.stack.config())),
+            prices: InstancePrices::of(self.price_list.clone()),
             look: AuditRun { at: clock::now(), run: request.run_name(run) },
         };
         let (audits, lost) = self.audit_all(&auditor, std::mem::take(&mut plan.visits)).await;

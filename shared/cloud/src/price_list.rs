@@ -1,5 +1,7 @@
 //! The Price List API: the products of AWS, each with its On-Demand prices.
 
+use std::sync::{Arc, Mutex};
+
 use aws_config::SdkConfig;
 use aws_sdk_pricing::types::{Filter, FilterType};
 use jiff::civil::Date;
@@ -7,6 +9,7 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
 use crate::error::{CallError, failed, unreadable};
+use crate::prices::OnDemandPrices;
 
 /// The Price List API answers in few regions. Its answers cover all regions.
 const REGION: &str = "us-east-1";
@@ -16,6 +19,8 @@ const CALL: &str = "pricing:GetProducts";
 #[derive(Debug, Clone)]
 pub struct PriceList {
     client: aws_sdk_pricing::Client,
+    /// The prices that are known. A Lambda instance lives for hours; On-Demand prices change in years.
+    pub(crate) on_demand: Arc<Mutex<OnDemandPrices>>,
 }
 
 /// A product, as far as prices need it. A field is `None` if the product lacks it, or has it in a form that can't be
@@ -44,7 +49,7 @@ impl PriceList {
     #[must_use]
     pub fn over(config: &SdkConfig) -> Self {
         let config = config.to_builder().region(aws_config::Region::new(REGION)).build();
-        Self { client: aws_sdk_pricing::Client::new(&config) }
+        Self { client: aws_sdk_pricing::Client::new(&config), on_demand: Arc::default() }
     }
 
     /// Returns the products of a service that have all these attributes (name, value). A product that can't be read is

@@ -2,7 +2,6 @@
 //! that can't be had is `None`, never a guess.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Mutex;
 
 use aws_sdk_ec2::types as ec2;
 use rust_decimal::Decimal;
@@ -10,16 +9,14 @@ use spot_domain::clock;
 use spot_domain::swap::pricing::UsageOperation;
 use spot_domain::{InstanceType, Region, Usd};
 
-use crate::clients::Stack;
 use crate::error::{CallError, failed};
 use crate::price_list::{PriceList, Product};
 
 /// Spot prices in US dollars an hour, by type, zone name and `ProductDescription`.
 pub type SpotPrices = HashMap<(InstanceType, String, String), Usd>;
 
-type OnDemandPrices = HashMap<(Region, InstanceType, UsageOperation), Usd>;
-/// The cache of On-Demand prices. A Lambda instance lives for hours; On-Demand prices change in years.
-static ON_DEMAND: Mutex<Option<OnDemandPrices>> = Mutex::new(None);
+/// On-Demand prices in US dollars an hour, by region, type and what is billed.
+pub(crate) type OnDemandPrices = HashMap<(Region, InstanceType, UsageOperation), Usd>;
 
 /// Returns the present Spot prices of these types and products, in US dollars an hour.
 ///
@@ -55,22 +52,9 @@ pub async fn spot(
     Ok(found)
 }
 
-/// Returns the On-Demand price of a type in a region, in US dollars an hour, in shared tenancy. The price
-/// includes the operating system and the licence that `billed_as` stands for.
-///
-/// # Errors
-/// The call fails.
-pub async fn on_demand(
-    stack: &Stack,
-    region: &Region,
-    instance_type: &InstanceType,
-    billed_as: &UsageOperation,
-) -> Result<Option<Usd>, CallError> {
-    PriceList::over(stack.config()).on_demand(region, instance_type, billed_as).await
-}
-
 impl PriceList {
-    /// Returns the On-Demand price, as [`on_demand`] does.
+    /// Returns the On-Demand price of a type in a region, in US dollars an hour, in shared tenancy. The price
+    /// includes the operating system and the licence that `billed_as` stands for. A price is asked for once.
     ///
     /// # Errors
     /// The call fails.
@@ -81,13 +65,13 @@ impl PriceList {
         billed_as: &UsageOperation,
     ) -> Result<Option<Usd>, CallError> {
         let key = (region.clone(), instance_type.clone(), billed_as.clone());
-        let known = || ON_DEMAND.lock().ok()?.as_ref()?.get(&key).copied();
+        let known = || self.on_demand.lock().ok()?.get(&key).copied();
         if let Some(price) = known() {
             return Ok(Some(price));
         }
         let price = list_price(self, region, instance_type, billed_as).await?;
-        if let (Some(price), Ok(mut prices)) = (price, ON_DEMAND.lock()) {
-            prices.get_or_insert_default().insert(key, price);
+        if let (Some(price), Ok(mut prices)) = (price, self.on_demand.lock()) {
+            prices.insert(key, price);
         }
         Ok(price)
     }

@@ -81,6 +81,7 @@ impl Row {
             ("revision = :revision)", stored.is_none() || stored == number(&given[":revision"])),
             ("stage = :before", given.get(":before").is_some_and(|before| &row["stage"] == before)),
             ("revision <= :revision", stored.is_none() || stored <= number(&given[":revision"])),
+            ("revision <= :known", stored.is_none() || stored <= number(&given[":known"])),
             ("stage = :stage", row["stage"] == given[":stage"]),
             ("swap_id = :swap", row.get("swap_id").is_none_or(|id| id == &given[":swap"])),
         ];
@@ -272,7 +273,7 @@ async fn the_next_candidates_swap_is_closed_by_its_own_steps_alone() {
         swaps
             .enter(
                 &lease(),
-                &Journal { stage: Stage::Attaching, newcomer: Some(first.old.clone()), ..first.clone() },
+                &mut Journal { stage: Stage::Attaching, newcomer: Some(first.old.clone()), ..first.clone() },
             )
             .await
             .map(drop),
@@ -343,7 +344,7 @@ async fn a_swap_that_is_over_hands_the_row_to_the_next_that_was_launched_ahead()
     assert_eq!(held.closed.unwrap().swap_id, first.swap_id);
 
     // Its own step finds it launched, and closes it in turn.
-    let entered = swaps.enter(&lease(), &Journal { ahead: vec![], ..second.clone() }).await.unwrap();
+    let entered = swaps.enter(&lease(), &mut Journal { ahead: vec![], ..second.clone() }).await.unwrap();
     let Entered::Again(second) = entered else { panic!("it was launched ahead") };
     swaps.close(&lease(), &second, End::Undone, Release::Keep).await.unwrap();
     let third = swaps.read(&lease()).await.unwrap().unwrap().journal.unwrap();
@@ -382,6 +383,41 @@ async fn a_run_ends_only_once_its_swaps_have_ended() {
     let refused = swaps.let_go_once_ended(&lease(), "done").await;
     assert!(matches!(refused, Err(SwapsError::Unfinished { .. })), "{refused:?}");
     assert!(row.has("journal") && row.has("lease_owner"), "the reconciler ends it");
+}
+
+/// Launch was given up and runs on, while its repetition has gone on to Attach.
+#[tokio::test]
+async fn a_launch_that_was_given_up_writes_nothing_once_the_swap_has_gone_on_to_the_attach() {
+    let launching = Journal { stage: Stage::Launching, ..journal() };
+    let row = Row::new(&launching);
+    let (swaps, _endpoint) = table(&row, 0).await;
+    let Entered::Again(zombie) = swaps.enter(&lease(), &mut launching.clone()).await.unwrap() else {
+        panic!("an earlier try has entered the stage")
+    };
+    let newcomer = Some("i-0123456789abcdeff".parse().unwrap());
+    let mut attaching = Journal { stage: Stage::Attaching, newcomer, ..launching };
+    assert_eq!(swaps.enter(&lease(), &mut attaching).await.unwrap(), Entered::First);
+
+    let late = swaps.write(&lease(), &zombie).await;
+    assert!(is_overtaken(&late), "no attach goes back to the launch: {late:?}");
+    let stored = swaps.read(&lease()).await.unwrap().unwrap().journal.unwrap();
+    assert_eq!((stored.stage, stored.revision), (Stage::Attaching, attaching.revision));
+}
+
+#[tokio::test]
+async fn a_repeated_attach_says_when_so_that_nothing_is_closed_before_its_earlier_calls_have_landed() {
+    let newcomer = Some("i-0123456789abcdeff".parse().unwrap());
+    let attaching = Journal { stage: Stage::Attaching, newcomer, ..journal() };
+    let row = Row::new(&attaching);
+    let (swaps, _endpoint) = table(&row, 0).await;
+    let entered = swaps.enter(&lease(), &mut attaching.clone()).await.unwrap();
+    let Entered::Again(again) = entered else { panic!("an earlier try has entered the stage") };
+    assert!(again.repeated_at.is_some(), "{again:?}");
+    let mut earlier = attaching.clone(); // as the payload of another repetition has it
+    assert_eq!(swaps.claim(&lease(), &mut earlier).await.unwrap(), Claim::Granted);
+    assert!(earlier.repeated_at.is_some(), "{earlier:?}");
+    let stored = swaps.read(&lease()).await.unwrap().unwrap().journal.unwrap();
+    assert_eq!(stored.repeated_at, earlier.repeated_at);
 }
 
 /// LaunchAhead was given up and runs on, while its repetition has gone on to RetireOld.

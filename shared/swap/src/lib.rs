@@ -32,6 +32,7 @@ use spot_cloud::announcements::Announcements;
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::environment::BadEnvironment;
 use spot_cloud::launch::gatekeeper::Gatekeeper;
+use spot_cloud::price_list::PriceList;
 use spot_cloud::tables::accounts::{self, AccountError};
 use spot_cloud::tables::swaps::{Lease, Swaps};
 use spot_cloud::{RegionClients, Stack};
@@ -53,6 +54,8 @@ pub struct Context {
     pub gatekeeper: Gatekeeper,
     /// The default bus and the alerts topic.
     pub announcements: Announcements,
+    /// The On-Demand prices.
+    pub price_list: PriceList,
 }
 
 /// What Step Functions hands to a Catch.
@@ -85,7 +88,8 @@ impl Context {
     pub async fn new(stack: Stack) -> Result<Self, BadEnvironment> {
         let announcements = Announcements::new(&stack)?;
         let gatekeeper = Gatekeeper::new(&stack).await?;
-        Ok(Self { swaps: Swaps::new(&stack)?, gatekeeper, announcements, stack })
+        let price_list = PriceList::over(stack.config());
+        Ok(Self { swaps: Swaps::new(&stack)?, gatekeeper, announcements, price_list, stack })
     }
 
     /// Keeps the pools of a run's newcomers, for news of their interruption that comes when EC2 has forgotten them. A

@@ -106,7 +106,7 @@ async fn on_demand_prices(context: &Context, work: &Work, candidates: &[Candidat
         .collect();
     let mut found = OnDemand::new();
     for (instance_type, billed_as) in kinds {
-        match prices::on_demand(&context.stack, &work.lease.region, &instance_type, &billed_as).await {
+        match context.price_list.on_demand(&work.lease.region, &instance_type, &billed_as).await {
             Ok(price) => found.extend(price.map(|price| ((instance_type, billed_as), price))),
             Err(error) => {
                 tracing::warn!("On-Demand prices are not known: {error}");

@@ -213,6 +213,12 @@ pub fn calls_may_land(journal: &Journal, settings: &Settings) -> bool {
     journal.changed_at.is_some_and(|at| is_recent(at, settings))
 }
 
+/// Says if a step of the swap was repeated so recently that a call of its earlier try may still land.
+#[must_use]
+pub fn earlier_calls_may_land(journal: &Journal, settings: &Settings) -> bool {
+    journal.repeated_at.is_some_and(|at| is_recent(at, settings))
+}
+
 /// Says if a call of that moment may still land, or not show yet.
 pub(crate) fn is_recent(at: Timestamp, settings: &Settings) -> bool {
     let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 /// What goes wrong with one call. A call is sent, takes effect, and is answered; each is a moment of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +67,30 @@ impl Fault {
     }
 }
 
+impl FromStr for Fault {
+    type Err = UnknownFault;
+
+    /// Parses a fault as its `Debug` form writes it.
+    fn from_str(text: &str) -> Result<Self, UnknownFault> {
+        let unknown = || UnknownFault(text.to_owned());
+        let (name, seconds) = match text.strip_suffix(')').and_then(|text| text.split_once('(')) {
+            Some((name, seconds)) => (name, Some(seconds.parse().map_err(|_| unknown())?)),
+            None => (text, None),
+        };
+        match (name, seconds) {
+            ("EffectLate", Some(seconds)) => Ok(Self::EffectLate(seconds)),
+            ("Stale", Some(seconds)) => Ok(Self::Stale(seconds)),
+            ("Zombie", Some(seconds)) => Ok(Self::Zombie(seconds)),
+            _ => Self::ALL.into_iter().find(|fault| format!("{fault:?}") == text).ok_or_else(unknown),
+        }
+    }
+}
+
+/// A text that names no fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no fault")]
+pub struct UnknownFault(String);
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -114,5 +139,27 @@ impl Plan {
                 (is_struck && fault.concerns(is_read)).then_some(fault)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_read_as_it_is_printed() {
+        for fault in Fault::ALL {
+            assert_eq!(format!("{fault:?}").parse(), Ok(fault));
+        }
+        assert_eq!("EffectLate(7)".parse(), Ok(Fault::EffectLate(7)));
+        assert_eq!("Late".parse::<Fault>(), Err(UnknownFault("Late".to_owned())));
+    }
+
+    #[test]
+    fn a_tape_of_zeros_has_no_fault_and_is_none_beyond_its_end() {
+        let tape = Plan::Tape(vec![0, 11]);
+        assert_eq!(tape.of(0, false), None);
+        assert_eq!(tape.of(1, false), Some(Fault::RequestLost));
+        assert_eq!(tape.of(2, false), None);
     }
 }

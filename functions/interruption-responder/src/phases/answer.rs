@@ -154,7 +154,7 @@ async fn begin(
     work.lease.since = since;
     let kind = SwapKind::Answer(AnswerJournal::new(work.ends_at));
     let mut journal = Journal::new(&work.instance_id, since, Retirement::TerminateInGroup, kind);
-    if let Entered::Again(earlier) = responder.swaps.enter(&work.lease, &journal).await? {
+    if let Entered::Again(earlier) = responder.swaps.enter(&work.lease, &mut journal).await? {
         journal = earlier;
     }
     work.journal = Some(journal);

@@ -47,7 +47,7 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
         }
     }
     journal.foresee_raise(&group, clock::now());
-    let entered = responder.swaps.enter(&work.lease, &journal).await?;
+    let entered = responder.swaps.enter(&work.lease, &mut journal).await?;
     let is_again = match entered {
         Entered::First => false,
         Entered::Again(earlier) => {
@@ -120,7 +120,7 @@ async fn raise(
     desired: u32,
 ) -> Result<(), CallError> {
     if let Some(max) = max.filter(|max| *max > group.max) {
-        groups::raise_max(&clients.autoscaling, &group.name, max).await?;
+        groups::set_max(&clients.autoscaling, &group.name, max).await?;
     }
     groups::set_desired(&clients.autoscaling, &group.name, desired).await
 }

@@ -87,7 +87,7 @@ fn to_undo(mut journal: Journal) -> Journal {
 /// Another execution works on the instance, or the table does not answer.
 pub async fn begin(context: &Context, work: &mut Work, journal: &Journal) -> Result<(), StepError> {
     context.swaps.take(&work.lease).await?;
-    context.swaps.enter(&work.lease, journal).await?;
+    context.swaps.enter(&work.lease, &mut journal.clone()).await?;
     work.kind.clone_from(&journal.kind);
     work.undo.clone_from(&journal.undo);
     Ok(())

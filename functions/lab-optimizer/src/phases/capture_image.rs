@@ -27,7 +27,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     let id = candidate.instance_id.clone();
     let mut journal = Journal::new(&id, work.lease.since, work.retirement, work.kind.clone());
     journal.stage = Stage::Capturing;
-    if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &journal).await? {
+    if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &mut journal).await? {
         journal = earlier;
     }
     let clients = context.clients(work).await?;

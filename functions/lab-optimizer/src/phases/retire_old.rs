@@ -38,7 +38,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         current.journal.stage = Stage::Retiring;
         current.deadline = work.wait_at_most(work.settings.retire_timeout_seconds);
     }
-    if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &current.journal).await? {
+    if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &mut current.journal).await? {
         current.journal = earlier;
     }
     let settings = work.settings.clone();

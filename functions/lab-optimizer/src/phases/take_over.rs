@@ -37,7 +37,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         current.journal.newcomer = Some(current.newcomer.clone());
         current.deadline = work.wait_at_most(work.settings.in_service_timeout_seconds);
     }
-    if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &current.journal).await? {
+    if let Entered::Again(earlier) = context.swaps.enter(&work.lease, &mut current.journal).await? {
         current.journal = earlier;
     }
     // Each round makes one registration, the last one moves the address. More rounds mean that calls have no

@@ -1,7 +1,6 @@
 //! Auto Scaling groups: the calls that describe them, and one function for each call that changes them.
 
 use aws_sdk_autoscaling::config::retry::RetryConfig;
-use aws_sdk_autoscaling::operation::update_auto_scaling_group::builders::UpdateAutoScalingGroupFluentBuilder;
 use aws_sdk_autoscaling::types::builders::TagBuilder;
 use aws_sdk_autoscaling::types::{Activity, Filter, Tag};
 use aws_smithy_types::DateTime;
@@ -169,6 +168,9 @@ pub async fn hooks(client: &aws_sdk_autoscaling::Client, name: &GroupName) -> Re
 
 /// Sets MaxSize. MaxSize must never be below desired: the group would choose victims.
 ///
+/// The SDK does not repeat the call: a try without an answer may land after the setting
+/// was given back, and the caller has to know that there was one.
+///
 /// # Errors
 /// The call fails.
 pub async fn set_max(
@@ -176,30 +178,16 @@ pub async fn set_max(
     name: &GroupName,
     max: u32,
 ) -> Result<(), CallError> {
-    max_size(client, name, max).send().await.map_err(failed(UPDATE)).map(drop)
-}
-
-/// Raises MaxSize for a while. As [`set_max`], but the SDK does not repeat the call: a try without an answer may land after
-/// MaxSize was given back, and the caller has to know that there was one.
-///
-/// # Errors
-/// The call fails.
-pub async fn raise_max(
-    client: &aws_sdk_autoscaling::Client,
-    name: &GroupName,
-    max: u32,
-) -> Result<(), CallError> {
-    let request = max_size(client, name, max).customize().config_override(asked_once());
-    request.send().await.map_err(failed(UPDATE)).map(drop)
-}
-
-fn max_size(
-    client: &aws_sdk_autoscaling::Client,
-    name: &GroupName,
-    max: u32,
-) -> UpdateAutoScalingGroupFluentBuilder {
-    let request = client.update_auto_scaling_group().auto_scaling_group_name(name.as_str());
-    request.max_size(i32::try_from(max).unwrap_or(i32::MAX))
+    client
+        .update_auto_scaling_group()
+        .auto_scaling_group_name(name.as_str())
+        .max_size(i32::try_from(max).unwrap_or(i32::MAX))
+        .customize()
+        .config_override(asked_once())
+        .send()
+        .await
+        .map_err(failed(UPDATE))
+        .map(drop)
 }
 
 /// Sets desired. The group launches what it then lacks.
@@ -227,7 +215,7 @@ pub async fn set_desired(
         .map(drop)
 }
 
-/// Suspends AZRebalance.
+/// Suspends AZRebalance. The SDK does not repeat the call, as for [`set_max`].
 ///
 /// # Errors
 /// The call fails.
@@ -239,13 +227,15 @@ pub async fn suspend_az_rebalance(
         .suspend_processes()
         .auto_scaling_group_name(name.as_str())
         .scaling_processes(AZ_REBALANCE)
+        .customize()
+        .config_override(asked_once())
         .send()
         .await
         .map_err(failed("autoscaling:SuspendProcesses"))
         .map(drop)
 }
 
-/// Resumes AZRebalance alone.
+/// Resumes AZRebalance alone. The SDK does not repeat the call, as for [`set_max`].
 ///
 /// # Errors
 /// The call fails.
@@ -257,6 +247,8 @@ pub async fn resume_az_rebalance(
         .resume_processes()
         .auto_scaling_group_name(name.as_str())
         .scaling_processes(AZ_REBALANCE)
+        .customize()
+        .config_override(asked_once())
         .send()
         .await
         .map_err(failed("autoscaling:ResumeProcesses"))

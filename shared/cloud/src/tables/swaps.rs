@@ -186,6 +186,7 @@ impl Swaps {
         };
         // An earlier try of this step has claimed it, and this one goes on from there.
         *journal = stored;
+        journal.repeated_at = Some(clock::now());
         self.claim_once(lease, journal).await.map(|()| Claim::Granted)
     }
 

@@ -149,6 +149,10 @@ pub struct Journal {
     /// The time at which the last changing call was decided on. The call may land later, and show later still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<Timestamp>,
+    /// The time at which a step was last repeated. Calls of its earlier try may still land, whatever the repetition has
+    /// seen: the swap is not closed before they can't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeated_at: Option<Timestamp>,
     /// The number of times that a step has claimed the journal, or a recovery has written it. Of two at once, one goes on.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub revision: u64,
@@ -198,6 +202,7 @@ impl Journal {
             turned_back: false,
             refused_reattaches: 0,
             changed_at: None,
+            repeated_at: None,
             revision: 0,
             undo: None,
             kind,

@@ -60,7 +60,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     let mut journal =
         Journal::new(&candidate.instance_id, work.swap_began(&candidate.instance_id), work.retirement, kind);
     journal.to = candidate.to;
-    let entered = context.swaps.enter(&work.lease, &journal).await?;
+    let entered = context.swaps.enter(&work.lease, &mut journal).await?;
     let repeated = matches!(entered, Entered::Again(_));
     if let Entered::Again(earlier) = entered {
         journal = earlier;

@@ -1,5 +1,5 @@
 //! Restore: resumes AZRebalance if we suspended it. Sets MaxSize as its owner had it, once the group fits below
-//! it. Then closes the journal. If the swap has launched a second newcomer, the rollback ends it instead.
+//! it. Then closes the journal. If a step of the swap was repeated, that waits until no call of the earlier try can land. If the swap has launched a second newcomer, the rollback ends it instead.
 //!
 //! Claims the swap first: the execution may have been redriven after a recovery has ended its swap.
 
@@ -13,6 +13,7 @@ use spot_domain::swap::recovery::{Decision, End};
 use crate::Context;
 use crate::error::StepError;
 use crate::newcomer::strays;
+use crate::recovery::earlier_calls_may_land;
 use crate::work::{Current, Next, Work};
 
 /// Restores the owner's settings and closes the swap.
@@ -22,6 +23,9 @@ use crate::work::{Current, Next, Work};
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let claim = context.swaps.claim(&work.lease, &mut current.journal).await?;
     if claim == Claim::Granted {
+        if earlier_calls_may_land(&current.journal, &work.settings) {
+            return Ok(Next::Wait); // what they set would stay for ever
+        }
         let restored = restore(context, work, current).await?;
         if restored != Next::Proceed {
             return Ok(restored);

@@ -1,19 +1,38 @@
 //! The stages of a swap in its row, each entered ahead of the calls that it announces.
 
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use spot_domain::clock;
 use spot_domain::swap::journal::{Journal, Stage, SwapKind};
 
-use super::{LATEST, Lease, SAME_SWAP, Swaps, SwapsError, stage, still_ours};
+use super::{Lease, SAME_SWAP, Swaps, SwapsError, stage, still_ours};
+use crate::tables::row::number;
+
+/// The condition that nothing was written since this journal was read.
+const KNOWN: &str = "(attribute_not_exists(revision) OR revision <= :known)";
+
+/// Returns the first revision of a stage. No stage has as many as the next one begins with.
+const fn first_revision(stage: Stage) -> u64 {
+    const EACH: u64 = 1 << 16;
+    match stage {
+        Stage::Capturing | Stage::Undoing => 0,
+        Stage::Launching => EACH,
+        Stage::Attaching => 2 * EACH,
+        Stage::Retiring => 3 * EACH,
+    }
+}
 
 impl Swaps {
     /// Enters the next stage of a swap, ahead of the calls that the journal announces: the stored stage must
     /// be the one `before`. A repeated step finds the stage entered, and gets the journal of its first try. It claims
-    /// that journal: if the first try still runs, its next write fails.
+    /// that journal: if the first try still runs, its next write fails. So does that of an invocation of an earlier stage,
+    /// since each stage has higher revisions than those before it.
     ///
     /// # Errors
     /// [`SwapsError::LeaseLost`] if the lease is another's, or the swap is being undone. The calls must not
     /// be made then.
-    pub async fn enter(&self, lease: &Lease, journal: &Journal) -> Result<Entered, SwapsError> {
+    pub async fn enter(&self, lease: &Lease, journal: &mut Journal) -> Result<Entered, SwapsError> {
+        let known = journal.revision;
+        journal.revision = known.max(first_revision(journal.stage));
         let before = match journal.stage {
             Stage::Launching => Some(Stage::Capturing),
             Stage::Attaching => Some(Stage::Launching),
@@ -23,7 +42,7 @@ impl Swaps {
         let condition = match journal.stage {
             Stage::Launching => format!("(attribute_not_exists(stage) OR (stage = :before AND {SAME_SWAP}))"),
             Stage::Retiring if journal.kind == SwapKind::Group => {
-                format!("stage = :before AND {SAME_SWAP} AND {LATEST}")
+                format!("stage = :before AND {SAME_SWAP} AND {KNOWN}")
             }
             Stage::Attaching | Stage::Retiring => format!("stage = :before AND {SAME_SWAP}"),
             Stage::Capturing | Stage::Undoing => "attribute_not_exists(stage)".to_owned(),
@@ -35,12 +54,18 @@ impl Swaps {
         if let Some(before) = before {
             request = request.expression_attribute_values(":before", stage(before));
         }
+        if condition.contains(KNOWN) {
+            request = request.expression_attribute_values(":known", number(&known));
+        }
         let Err(error) = request.send().await else { return Ok(Entered::First) };
         let stored = still_ours(error, lease)?.and_then(|held| held.journal);
         match stored {
             Some(mut stored) if stored.swap_id == journal.swap_id && stored.stage == journal.stage => {
                 // The repetition calls now: its call may land later than the first.
                 stored.changed_at = journal.changed_at.or(stored.changed_at);
+                if stored.stage != Stage::Launching {
+                    stored.repeated_at = Some(clock::now()); // a launch leaves a stray, which is looked for
+                }
                 self.claim_once(lease, &mut stored).await?;
                 Ok(Entered::Again(stored))
             }
