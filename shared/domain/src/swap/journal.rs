@@ -12,9 +12,11 @@ use crate::reason::Reason;
 use crate::swap::market::Market;
 
 mod kind;
+mod max_size;
 mod swap_id;
 
 pub use kind::{AnswerJournal, Kept, LeavingNode, NodeJournal, NodeSwap, Raise, SwapKind};
+pub use max_size::MaxRestore;
 pub use swap_id::SwapId;
 
 /// The furthest stage that the swap may have reached.
@@ -129,6 +131,9 @@ pub struct Journal {
     pub original: Option<Original>,
     /// The MaxSize that we set; `None` if we did not raise it.
     pub max_raised_to: Option<u32>,
+    /// How far the call of a recovery has come that gives the owner's MaxSize back.
+    #[serde(default, skip_serializing_if = "MaxRestore::is_not_asked")]
+    pub max_restore: MaxRestore,
     /// The way in which the old instance leaves.
     pub retirement: Retirement,
     /// An undo has lowered desired by our one, or left desired to the owner. An undo does so once. Written before the call.
@@ -195,6 +200,7 @@ impl Journal {
             newcomer: None,
             original: None,
             max_raised_to: None,
+            max_restore: MaxRestore::NotAsked,
             retirement,
             desired_settled: false,
             taking_out: None,
@@ -299,13 +305,6 @@ impl Journal {
                 self.stage.name()
             )
         })
-    }
-
-    /// Returns MaxSize as we raised it, if that is what the group has now.
-    #[must_use]
-    pub fn raised_max(&self, max: u32) -> Option<u32> {
-        let original = self.original.as_ref()?;
-        self.max_raised_to.filter(|raised| max == *raised && *raised > original.max)
     }
 
     /// Returns true if the way back leaves this instance in service.

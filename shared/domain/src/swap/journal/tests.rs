@@ -29,6 +29,18 @@ fn a_journal_of_the_release_before_goes_to_spot() {
 }
 
 #[test]
+fn a_max_size_that_nobody_has_given_back_is_not_written() {
+    let text = serde_json::to_string(&journal()).unwrap();
+    assert!(!text.contains("max_restore"), "as the release before wrote it: {text}");
+    for restore in [MaxRestore::Asked, MaxRestore::Made] {
+        let restored = Journal { max_restore: restore, ..journal() };
+        let text = serde_json::to_string(&restored).unwrap();
+        assert!(text.contains(&format!(r#""max_restore":"{restore:?}""#)), "{text}");
+        assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), restored);
+    }
+}
+
+#[test]
 fn no_node_is_launched_on_demand() {
     let node = serde_json::json!({
         "cluster": "one", "kubeconfig_secret": null, "old": "ip-10-0-0-1", "evict_local_storage": false,

@@ -10,7 +10,7 @@ use super::{Decision, End};
 use crate::ids::InstanceId;
 use crate::swap::decrement::Decremented;
 use crate::swap::group::{AZ_REBALANCE, Group, Member, MemberState};
-use crate::swap::journal::{AnswerJournal, Journal, Original, Raise, Stage, SwapKind};
+use crate::swap::journal::{AnswerJournal, Journal, MaxRestore, Original, Raise, Stage, SwapKind};
 
 /// The time before its end at which the doomed instance leaves, whatever serves by then: its hooks and target groups
 /// need the rest.
@@ -138,7 +138,7 @@ impl<'a> Position<'a> {
     fn holds_ours(&self) -> bool {
         !self.is_lowered()
             && self.is_proven()
-            && self.has_its_room()
+            && self.journal.has_our_room(self.group.max)
             && self.group.desired == self.original.desired + 1
             && self.original.desired >= self.group.min
     }
@@ -151,12 +151,6 @@ impl<'a> Position<'a> {
             Raise::Asked => has_room_by_us && self.group.desired > self.original.max,
             Raise::NotAsked | Raise::Refused => false,
         }
-    }
-
-    /// There is room for our one still. Once MaxSize is the owner's again, it has cut desired: a description that shows our
-    /// one is older.
-    fn has_its_room(&self) -> bool {
-        self.original.desired < self.original.max || self.journal.max_raised_to.is_some()
     }
 
     /// Our one has left desired, or may have. If the member that was to leave with it stays, the call never landed.
@@ -187,6 +181,9 @@ impl<'a> Position<'a> {
     fn take_out(&self) -> Option<Decision<Action>> {
         if self.raise_may_land() {
             return Some(Decision::Wait("a raise of desired had no answer, and may land again"));
+        }
+        if self.journal.max_may_go_back(self.observed.calls_may_land) {
+            return Some(Decision::Wait("MaxSize may be going back, and desired falling with it"));
         }
         let doomed = self.group.member(&self.journal.old).filter(|member| !is_leaving(member));
         if doomed.is_none() {
@@ -326,6 +323,8 @@ impl Journal {
             if self.stage == Stage::Attaching {
                 self.stage = Stage::Retiring;
             }
+        } else {
+            self.max_restore = MaxRestore::Asked;
         }
         self.changed_at = Some(now);
     }
@@ -339,7 +338,8 @@ impl Journal {
             }
         } else {
             // Nothing of ours is left in MaxSize.
-            (self.max_raised_to, self.changed_at) = (None, before.changed_at);
+            (self.max_raised_to, self.max_restore) = (None, MaxRestore::Made);
+            self.changed_at = before.changed_at;
         }
     }
 

@@ -162,6 +162,23 @@ fn a_refusal_of_the_first_call_alone_proves_that_nothing_has_left() {
 }
 
 #[test]
+fn a_max_size_that_may_go_back_is_waited_for_before_desired_is_lowered() {
+    let mut restoring = journal();
+    restoring.foresee_answer(&Action::RestoreMaxSize(2), at(20));
+    let soon =
+        |max| Observed { calls_may_land: true, ..seen(3, max, vec![member(0), member(1), member(LATER)]) };
+    assert!(waits(&next(&restoring, &soon(3))), "it may land, and cut desired");
+    let later = |max| Observed { calls_may_land: false, ..soon(max) };
+    assert_eq!(next(&restoring, &later(3)), act(Action::Release(id(DOOMED))), "it never landed");
+    // It landed, or the owner has set MaxSize, and desired with it: nobody knows whose the third is.
+    assert_eq!(next(&restoring, &later(5)), Decision::Done(End::Undone));
+    assert!(doubt(&restoring, &later(5)).is_some());
+    let before = restoring.clone();
+    restoring.retract_answer(&Action::RestoreMaxSize(2), &before);
+    assert!(waits(&next(&restoring, &soon(3))), "an earlier try of the SDK may land");
+}
+
+#[test]
 fn a_look_that_is_older_than_max_size_lowers_nothing() {
     // The owner asked for one more in the moment of the call, which cut desired to his MaxSize: our one is out of it.
     let mut restored = journal();

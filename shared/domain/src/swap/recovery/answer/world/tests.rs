@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::execution::At;
 use super::history::{DOOMED, Event, History, PlayedNotice, Timed};
 use super::*;
-use crate::swap::recovery::fate::{Fate, LAG, QUIET, histories};
+use crate::swap::recovery::fate::{Fate, LAG, LATE, QUIET, histories};
 use crate::swap::recovery::truth::{Inside, Step};
 
 fn notices() -> impl Strategy<Value = PlayedNotice> {
@@ -92,6 +92,17 @@ impl Told {
         self.until(At::Release).until_about_to(|action| matches!(action, Action::Release(_)))
     }
 
+    /// The owner asks for one fewer, and MaxSize is about to go back.
+    fn until_about_to_restore(&mut self) -> &mut Self {
+        self.until(At::WaitForReplacement).asks(-1).passes(QUIET);
+        self.until_about_to(|action| matches!(action, Action::RestoreMaxSize(_)))
+    }
+
+    fn asks(&mut self, more: i32) -> &mut Self {
+        self.0.event(Event::OwnerAsks(more), 0);
+        self
+    }
+
     /// The group does all that is due.
     fn rests(&mut self) -> &mut Self {
         self.0.truth.comes_to_rest();
@@ -154,6 +165,42 @@ fn a_look_that_is_older_than_the_raise_of_max_size_does_not_end_the_answer() {
     assert!(told.0.is_at(At::Restore));
     told.goes_on().steps(Step { ages: [9; 3], ..Step::with(Fate::Done) });
     assert_eq!((told.0.end, told.0.truth.max), (None, 3));
+    told.ends();
+}
+
+/// Each of the two takes one off: MaxSize, which cuts desired, and the release.
+#[test]
+fn a_max_size_that_goes_back_late_and_a_release_lower_desired_once() {
+    let mut told = Told::of(true, false);
+    told.until_about_to_restore().steps(Step::with(Fate::Late)).asks(1);
+    told.goes_on().goes_on().passes(LATE);
+    assert_eq!((told.0.truth.desired, told.0.truth.max), (2, 2), "MaxSize has cut desired");
+    told.goes_on();
+    assert_eq!(told.0.truth.desired, 2, "and nothing else has");
+    told.ends();
+}
+
+/// MaxSize was given back, which cut desired, and the journal does not say so: the process died first.
+#[test]
+fn a_look_that_is_older_than_a_max_size_that_went_back_unanswered_releases_nobody() {
+    let mut told = Told::of(true, false);
+    told.until_about_to_restore().asks(1).goes_on();
+    assert_eq!((told.0.truth.desired, told.0.truth.max), (2, 2), "MaxSize has cut desired");
+    told.steps(Step::with(Fate::Never)).goes_on().steps(Step { ages: [1; 3], ..Step::with(Fate::Done) });
+    told.goes_on();
+    assert_eq!(told.0.truth.desired, 2);
+    told.ends();
+}
+
+/// The call that gives MaxSize back never lands, and our one is still in desired.
+#[test]
+fn our_one_leaves_desired_once_max_size_can_not_go_back_any_more() {
+    let mut told = Told::of(true, false);
+    told.until_about_to_restore().steps(Step::with(Fate::Never)).asks(1);
+    told.goes_on().goes_on();
+    assert_eq!((told.0.truth.desired, told.0.truth.wish), (3, 2), "it waits");
+    told.passes(QUIET).goes_on_until(|history| history.truth.max == 2);
+    assert_eq!((told.0.truth.desired, told.0.told), (2, false));
     told.ends();
 }
 
