@@ -2,10 +2,11 @@
 //! journal and from what AWS shows. The rollback of an execution and the reconciler both ask it,
 //! again and again, doing one action at a time, until it says [`Decision::Done`].
 //!
-//! Five rules stand above all. An instance leaves the group only while as many serve as are
+//! Six rules stand above all. An instance leaves the group only while as many serve as are
 //! desired. The old instance is terminated only after that. Desired is lowered by *our* one
 //! only while it is exactly one more than it was, and nothing says that our one is out already: any other number is the
-//! owner's (or a scaling policy's) own wish, and a newcomer that serves is then simply part of it. A way back that has
+//! owner's (or a scaling policy's) own wish, and a newcomer that serves is then simply part of it. No call lowers desired
+//! beside another one that may: a MaxSize that goes back cuts it, too. A way back that has
 //! begun never turns forward again. And between a changing call and any conclusion from its absence lies a quiet period:
 //! calls land late, and AWS shows them later still.
 
@@ -75,7 +76,12 @@ fn decide(journal: &Journal, observed: &Observed) -> Decision<Action> {
     let Some(original) = &journal.original else { return before_attach(journal, observed) };
     let Some(group) = &observed.group else { return without_group(journal, observed) };
     let swap = Swap { journal, original, observed, group };
-    if goes_forward(journal, observed) { swap.finish() } else { swap.undo() }
+    let decision = if goes_forward(journal, observed) { swap.finish() } else { swap.undo() };
+    let settles_desired = decision.action().is_some_and(Action::settles_desired);
+    if settles_desired && journal.max_may_go_back(observed.calls_may_land) {
+        return Decision::Wait("MaxSize may be going back, and desired falling with it");
+    }
+    decision
 }
 
 /// Returns the next thing to do where nobody can tell which calls were made. Before it ends, it waits for what may still
@@ -346,6 +352,7 @@ impl Swap<'_> {
     fn desired_holds_ours(&self) -> bool {
         !self.is_settled()
             && !self.may_have_lost_ours()
+            && self.journal.has_our_room(self.group.max)
             && self.group.desired == self.original.desired + 1
             && self.original.desired >= self.group.min
     }

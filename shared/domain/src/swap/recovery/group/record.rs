@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{Action, Observed, goes_forward, has_retired};
 use crate::reason::Reason;
-use crate::swap::journal::{Journal, Stage};
+use crate::swap::journal::{Journal, MaxRestore, Stage};
 
 /// Returns the reason for the undo once the retirement of the old instance was refused. [`Reason::RetireRejected`] proves
 /// that our one is still in desired, which only the first call can: one that was made earlier may be why this one is
@@ -34,6 +34,12 @@ impl Journal {
             self.desired_settled = true;
             self.taking_out = action.removes(&self.old).cloned();
         }
+        self.max_restore = match (action, self.max_restore) {
+            (Action::RestoreMaxSize(_), _) => MaxRestore::Asked,
+            // Our one comes back into desired.
+            (Action::RaiseMaxSize(_), _) | (Action::ReattachOld, MaxRestore::Made) => MaxRestore::NotAsked,
+            (_, as_before) => as_before,
+        };
         self.changed_at = Some(now);
     }
 
@@ -43,6 +49,9 @@ impl Journal {
     pub fn acknowledge(&mut self, action: &Action, before: &Self) {
         if *action != Action::ReattachOld && !action.settles_desired() {
             self.changed_at = before.changed_at;
+        }
+        if matches!(action, Action::RestoreMaxSize(_)) {
+            self.max_restore = MaxRestore::Made;
         }
         if action.settles_desired() && !matches!(action, Action::ReplaceNewcomer(_)) {
             self.taking_out = None;

@@ -123,6 +123,44 @@ fn reader_5_a_decrement_that_was_answered_may_show_later() {
     );
 }
 
+/// A swap of a full group whose newcomer is dead. MaxSize was told to go back while desired was lower.
+fn restoring() -> World {
+    let mut world = World::cut_after(5, 2, true, Retirement::Detach);
+    world.newcomer_dies(false);
+    let restore = Action::RestoreMaxSize(2);
+    world.journal.foresee(&restore, &world.seen, Timestamp::UNIX_EPOCH);
+    world
+}
+
+#[test]
+fn a_max_size_that_may_go_back_is_waited_for_before_desired_is_lowered() {
+    let mut world = restoring();
+    world.seen.calls_may_land = true;
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "it may land, and cut desired");
+    world.seen.calls_may_land = false;
+    let remove = Do(Action::RemoveIdleNewcomer(id(NEW)));
+    assert_eq!(next(&world.journal, &world.seen), remove, "it never landed");
+    let answered = {
+        let mut journal = world.journal.clone();
+        journal.acknowledge(&Action::RestoreMaxSize(2), &world.journal);
+        journal
+    };
+    assert_ne!(next(&answered, &world.seen), remove, "the look is older than the answer");
+}
+
+#[test]
+fn an_old_instance_that_comes_back_is_our_one_again_whatever_became_of_max_size() {
+    let mut world = restoring();
+    let before = world.journal.clone();
+    world.journal.acknowledge(&Action::RestoreMaxSize(2), &before);
+    assert!(!world.journal.has_our_room(3));
+    for back in [Action::RaiseMaxSize(3), Action::ReattachOld] {
+        let mut journal = world.journal.clone();
+        journal.foresee(&back, &world.seen, Timestamp::UNIX_EPOCH);
+        assert!(journal.has_our_room(3), "{back:?}");
+    }
+}
+
 #[test]
 fn reader_9_only_the_first_retirement_that_is_refused_proves_anything() {
     for has_left in [false, true] {

@@ -188,9 +188,9 @@ impl History {
         {
             let is_raced = self.truth.wish > basis.wish;
             self.holds(is_raced, || format!("MaxSize {to} makes the group pick victims"));
-            // The owner asked for more between our look and our MaxSize (hole 12b): what AWS takes off is lost to him, and
-            // all else is promised as before.
-            self.truth.wish = self.truth.wish.saturating_sub(self.truth.desired - to);
+            // The owner asked for more between our look and our MaxSize (hole 12b): what he asked for beyond it is lost to
+            // him. Our one goes first, and all else is promised as before.
+            self.truth.wish = self.truth.wish.min(to);
         }
         if call == Call::Terminate(OLD) {
             let is_member = self.truth.member(OLD).is_some_and(|m| m.stays() && m.alive);

@@ -215,6 +215,29 @@ fn hole_11_a_doubted_newcomer_in_a_group_that_was_resized() {
     told.ends();
 }
 
+/// Each of the two takes one off: MaxSize, which cuts desired, and the newcomer that leaves.
+#[test]
+fn a_max_size_that_goes_back_late_and_a_newcomer_that_leaves_lower_desired_once() {
+    let mut told = Told(swap(2, true, false).verbose()).until(At::WaitForInService);
+    told.happens(Event::NewcomerDies).owner_asks(-1);
+    told.recovers_until(|action| matches!(action, Action::RestoreMaxSize(_)), Fate::Late);
+    told.owner_asks(1).steps(Fate::Done).steps(Fate::Done).steps(Fate::Done);
+    assert_eq!((told.0.truth.desired, told.0.truth.max), (2, 2), "MaxSize has cut desired, and nothing else");
+    told.ends();
+}
+
+/// The call that gives MaxSize back never lands, and our one is still in desired.
+#[test]
+fn a_newcomer_leaves_desired_once_max_size_can_not_go_back_any_more() {
+    let mut told = Told(swap(2, true, false).verbose()).until(At::WaitForInService);
+    told.happens(Event::NewcomerDies).owner_asks(-1);
+    told.recovers_until(|action| matches!(action, Action::RestoreMaxSize(_)), Fate::Never);
+    told.owner_asks(1);
+    told.recovers_until(|action| matches!(action, Action::RemoveIdleNewcomer(_)), Fate::Done);
+    assert_eq!((told.0.truth.desired, told.0.truth.wish), (2, 2));
+    told.ends();
+}
+
 /// Two reconcilers read one journal. The slower knows nothing of what the other has settled, and writes its own picture.
 #[test]
 fn hole_7_of_two_recoveries_one_goes_on() {
