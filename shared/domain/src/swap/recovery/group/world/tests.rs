@@ -226,6 +226,20 @@ fn a_max_size_that_goes_back_late_and_a_newcomer_that_leaves_lower_desired_once(
     told.ends();
 }
 
+/// The owner asks for one more in the moment of our call, which cuts our one off. The next look does not show it yet.
+#[test]
+fn a_look_that_is_older_than_a_max_size_that_went_back_takes_nobody_out() {
+    let old_look = Event::Step(0, Step { ages: [1; 3], ..Step::with(Fate::Done) });
+    let mut told = Told(swap(2, true, false).verbose()).until(At::WaitForInService);
+    told.happens(Event::NewcomerDies).owner_asks(-1);
+    told.recovers_until(|action| *action == Action::ResumeAzRebalance, Fate::Done);
+    told.passes(QUIET).owner_asks(1).steps(Fate::Done).happens(old_look).steps(Fate::Done);
+    assert_eq!((told.0.truth.desired, told.0.truth.max), (2, 2), "MaxSize has cut desired");
+    told.happens(old_look).steps(Fate::Done);
+    assert_eq!(told.0.truth.desired, 2, "our one is out");
+    told.ends();
+}
+
 /// The call that gives MaxSize back never lands, and our one is still in desired.
 #[test]
 fn a_newcomer_leaves_desired_once_max_size_can_not_go_back_any_more() {
