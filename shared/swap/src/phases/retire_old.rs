@@ -14,7 +14,7 @@ use spot_cloud::tables::swaps::Entered;
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::clock;
 use spot_domain::swap::group::{Group, Instance, InstanceState, MemberState};
-use spot_domain::swap::journal::{Retirement, Stage};
+use spot_domain::swap::journal::Retirement;
 use spot_domain::swap::recovery::group::why_not_retired;
 use spot_domain::swap::selection::{Change, changed_before_retirement, no_longer_wanted};
 use spot_domain::words::Cause;
@@ -62,8 +62,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         return Ok(work.undo_for(change));
     }
     let desired_before = original.desired;
-    current.journal.stage = Stage::Retiring;
-    current.journal.changed_at = Some(clock::now());
+    current.journal.foresee_retirement(clock::now());
     let entered = context.swaps.enter_retiring(&work.lease, &mut current.journal).await?;
     let is_first = entered == Entered::First;
     if let Entered::Again(earlier) = entered {

@@ -4,9 +4,10 @@
 //! <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_UpdateAutoScalingGroup.html>
 //! So the call that gives MaxSize back may lower desired, as the termination of a member with decrement does.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Journal;
+use super::{Journal, Stage};
 
 /// How far the call has come that gives the owner's MaxSize back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,8 +15,7 @@ pub enum MaxRestore {
     /// The call was not made.
     #[default]
     NotAsked,
-    /// The call may have been made: its answer is not known. A refusal says nothing of an earlier try, and the SDK makes
-    /// more than one.
+    /// The call may have been made: its answer is not known. A refusal says nothing of an earlier try.
     Asked,
     /// AWS has answered that MaxSize is the owner's.
     Made,
@@ -29,6 +29,15 @@ impl MaxRestore {
 }
 
 impl Journal {
+    /// Enters the retirement of the old instance, which gives back a MaxSize that we raised.
+    pub fn foresee_retirement(&mut self, now: Timestamp) {
+        self.stage = Stage::Retiring;
+        self.changed_at = Some(now);
+        if self.max_raised_to.is_some() {
+            self.max_restore = MaxRestore::Asked;
+        }
+    }
+
     /// Returns MaxSize as we raised it, if that is what the group has now.
     #[must_use]
     pub fn raised_max(&self, max: u32) -> Option<u32> {

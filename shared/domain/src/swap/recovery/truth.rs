@@ -123,9 +123,10 @@ pub(super) enum Call {
 }
 
 impl Call {
-    /// Says if the SDK asks again where it got no answer. What sets or lowers desired is asked once.
+    /// Says if the SDK asks again where it got no answer. What sets a group's sizes or processes, or lowers desired, is asked
+    /// once.
     pub(super) const fn is_repeated_by_the_sdk(self) -> bool {
-        !matches!(self, Self::SetDesired(_) | Self::Detach(_) | Self::TerminateMember { .. })
+        matches!(self, Self::Attach(_) | Self::Terminate(_))
     }
 }
 

@@ -175,7 +175,7 @@ fn a_max_size_that_may_go_back_is_waited_for_before_desired_is_lowered() {
     assert!(doubt(&restoring, &later(5)).is_some());
     let before = restoring.clone();
     restoring.retract_answer(&Action::RestoreMaxSize(2), &before);
-    assert!(waits(&next(&restoring, &soon(3))), "an earlier try of the SDK may land");
+    assert!(waits(&next(&restoring, &soon(3))), "an earlier try may land");
 }
 
 #[test]

@@ -241,8 +241,7 @@ impl History {
             self.execution.at = At::Retire;
             return;
         }
-        self.execution.journal.stage = Stage::Retiring;
-        self.execution.journal.changed_at = Some(at(self.now));
+        self.execution.journal.foresee_retirement(at(self.now));
         if self.writes(fate) {
             self.execution.at = At::Retire;
         }
