@@ -40,7 +40,8 @@ def install() -> None:
 
 
 def _by_api():
-    """Makes registrations by API callers take time, too."""
+    """Makes registrations by API callers take time, too. Elastic Load Balancing API, DeregisterTargets: "If the specified
+    target does not exist, the action returns successfully."""
     register, deregister = FakeTargetGroup.register, FakeTargetGroup.deregister
 
     def timed(call: Callable[..., Any], starts: bool):
@@ -48,7 +49,7 @@ def _by_api():
             for target in targets:
                 if (target["Id"] in self.targets) != starts:
                     _since[(self.arn, target["Id"])] = time.time()
-            call(self, targets)
+            call(self, targets if starts else [target for target in targets if target["Id"] in self.targets])
 
         return changed
 

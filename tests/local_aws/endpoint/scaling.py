@@ -174,6 +174,8 @@ def _update_keeps_policy():
         policy, desired = self.mixed_instances_policy, kwargs.get("desired_capacity")
         smallest = kwargs.get("min_size") if kwargs.get("min_size") is not None else self.min_size
         largest = kwargs.get("max_size") if kwargs.get("max_size") is not None else self.max_size
+        if largest < smallest:
+            raise ValidationError(f"Max bound, {largest}, must be greater than or equal to min bound, {smallest}")
         if desired is not None and not smallest <= desired <= largest:
             raise ValidationError(f"Desired capacity:{desired} must be between the specified min size:{smallest} and max size:{largest}")
         if desired is None:

@@ -14,6 +14,8 @@ pub const CLUSTER_SWAP: &str =
 /// Answers notices.
 pub const INTERRUPTION_RESPONSE: &str =
     "arn:aws:states:us-east-1:123456789012:stateMachine:spot-optimizer-interruptions";
+/// All state machines of the world. Step Functions starts no other.
+const STATE_MACHINES: [&str; 2] = [CLUSTER_SWAP, INTERRUPTION_RESPONSE];
 
 /// An execution, as Step Functions describes it.
 #[derive(Debug, Clone)]
@@ -108,6 +110,10 @@ impl Executions {
         let text = |field: &str| call.json().get(field).and_then(Value::as_str).unwrap_or_default();
         match call.action.as_str() {
             "StartExecution" => {
+                if !STATE_MACHINES.contains(&text("stateMachineArn")) {
+                    let message = "State Machine Does Not Exist";
+                    return ApiAnswer::json_error(400, "StateMachineDoesNotExist", message);
+                }
                 let input = serde_json::from_str(text("input")).unwrap_or_else(|_| json!({}));
                 match self.start(text("stateMachineArn"), text("name"), input, now) {
                     Ok(arn) => ApiAnswer::json(&json!({"executionArn": arn, "startDate": now.as_second()})),

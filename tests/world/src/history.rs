@@ -76,6 +76,7 @@ struct History {
     functions: Rc<Functions>,
     machines: BTreeMap<&'static str, StateMachine>,
     seed: u64,
+    data_limit: DataLimit,
     began: Instant,
     transitions: std::cell::Cell<u32>,
 }
@@ -91,6 +92,7 @@ impl History {
             network,
             machines: machines().map_err(|problem| broken(&problem, ""))?,
             seed,
+            data_limit: scene.data_limit,
             began: Instant::now(),
             transitions: std::cell::Cell::new(0),
         });
@@ -159,7 +161,7 @@ impl History {
             role_arn: format!("arn:aws:iam::{ACCOUNT}:role/machine"),
             origin: self.began,
             epoch: BEGIN,
-            data_limit: DataLimit::Terminal,
+            data_limit: self.data_limit,
             random: fastrand::Rng::with_seed(self.seed ^ 0x5eed),
         };
         let stop = Arc::new(Notify::new());

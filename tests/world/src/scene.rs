@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::executions::CLUSTER_SWAP;
 use crate::fault::Plan;
 use crate::fleet::{AwsHabits, Fleet, GroupSpec};
+use crate::machine::DataLimit;
 use crate::mailbox::{EventRule, Mailbox};
 use crate::oracles::{POOL_RISK, SWAPS};
 use crate::tables::{TableSpec, Tables};
@@ -30,6 +31,8 @@ pub struct Scene {
     pub group: GroupSpec,
     /// How AWS behaves where it may behave in several ways.
     pub habits: AwsHabits,
+    /// What a payload that is too large does to an execution.
+    pub data_limit: DataLimit,
     /// Settings of the global scope.
     pub settings: BTreeMap<String, Value>,
     /// Fields of the input beside the group's name.

@@ -207,13 +207,9 @@ impl HttpConnector for Network {
     }
 }
 
-/// Reads service and region from the signature's scope, which is `KEY/DATE/REGION/SERVICE/aws4_request`.
-/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-elements.html>
 fn read(request: &HttpRequest) -> Result<ApiCall, String> {
-    let authorization = request.headers().get("authorization").ok_or("a request without a signature")?;
-    let scope = authorization.split("Credential=").nth(1).and_then(|rest| rest.split(',').next());
-    let mut scope = scope.unwrap_or_default().split('/').skip(2);
-    let (region, service) = (scope.next().unwrap_or_default(), scope.next().unwrap_or_default());
+    let headers = request.headers();
     let body = request.body().bytes().ok_or("a request whose body is a stream")?;
-    ApiCall::parse(service, region, request.headers().get("x-amz-target"), body).map_err(|e| e.to_string())
+    let call = ApiCall::signed(headers.get("authorization"), headers.get("x-amz-target"), body);
+    call.map_err(|problem| problem.to_string())
 }

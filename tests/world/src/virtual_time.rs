@@ -1,7 +1,7 @@
 //! Virtual time: tokio's paused clock, to which the code under test, the SDK and the world listen. Nothing waits for real.
 
 use std::cell::Cell;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_smithy_async::time::TimeSource;
 use jiff::Timestamp;
@@ -13,18 +13,26 @@ pub const BEGIN: Timestamp = Timestamp::constant(1_767_603_600, 0);
 
 thread_local! {
     static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+    static SKIPPED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// Begins a history on this thread, inside a runtime whose time is paused.
+/// Begins a history on this thread: inside a runtime whose time is paused, or else in real time.
 pub fn begin() {
     BEGAN.set(Some(Instant::now()));
+    SKIPPED.set(Duration::ZERO);
     clock::follow(now);
+}
+
+/// Lets this much time pass at once. No timer of a runtime notices.
+pub fn skip(time: Duration) {
+    SKIPPED.set(SKIPPED.get().saturating_add(time));
 }
 
 /// Returns the present of the history.
 #[must_use]
 pub fn now() -> Timestamp {
     let elapsed = BEGAN.get().map(|began| began.elapsed()).unwrap_or_default();
+    let elapsed = elapsed.saturating_add(SKIPPED.get());
     BEGIN.saturating_add(elapsed).unwrap_or(Timestamp::MAX)
 }
 

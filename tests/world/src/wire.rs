@@ -71,6 +71,9 @@ impl fmt::Display for Service {
 /// A request that is no call of a service of the world.
 #[derive(Debug, thiserror::Error)]
 pub enum MalformedCall {
+    /// The header `authorization` names no region and no service.
+    #[error("the request has no signature")]
+    NoSignature,
     /// The signature is for another service.
     #[error("service {0:?} is not in the world")]
     UnknownService(String),
@@ -105,6 +108,24 @@ pub enum CallBody {
 }
 
 impl ApiCall {
+    /// Parses a signed call. The scope of its signature is `KEY/DATE/REGION/SERVICE/aws4_request`.
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-elements.html>
+    ///
+    /// # Errors
+    /// As [`ApiCall::parse`], or the header `authorization` has no such scope.
+    pub fn signed(
+        authorization: Option<&str>,
+        target: Option<&str>,
+        body: &[u8],
+    ) -> Result<Self, MalformedCall> {
+        let scope = authorization.and_then(|header| header.split("Credential=").nth(1)?.split(',').next());
+        let mut scope = scope.unwrap_or_default().split('/').skip(2);
+        let (Some(region), Some(service)) = (scope.next(), scope.next()) else {
+            return Err(MalformedCall::NoSignature);
+        };
+        Self::parse(service, region, target, body)
+    }
+
     /// Parses a call. `signing_name` and `region` are of the scope of the `Authorization` header; `target` is the header
     /// `x-amz-target`.
     ///
@@ -301,8 +322,17 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_names_region_and_service() {
+        let header =
+            "AWS4-HMAC-SHA256 Credential=AKID/20260105/eu-west-1/sts/aws4_request, SignedHeaders=host";
+        let call = ApiCall::signed(Some(header), None, b"Action=AssumeRole").unwrap();
+        assert_eq!((call.service, call.region.as_str()), (Service::Sts, "eu-west-1"));
+    }
+
+    #[test]
     fn a_request_without_service_action_or_json_is_malformed() {
         let parse = |name, target, body: &str| ApiCall::parse(name, "r", target, body.as_bytes());
+        assert!(matches!(ApiCall::signed(Some("Bearer x"), None, b""), Err(MalformedCall::NoSignature)));
         assert!(matches!(parse("s3", None, "Action=A"), Err(MalformedCall::UnknownService(_))));
         assert!(matches!(parse("sts", None, "Version=1"), Err(MalformedCall::NoAction(Service::Sts))));
         assert!(matches!(parse("states", None, "{}"), Err(MalformedCall::NoAction(_))));

@@ -31,10 +31,11 @@ pub struct ExecutionContext {
 
 /// The effect of `States.DataLimitExceeded` in a task whose rules name only the wildcards. The sources disagree, so a
 /// simulation explores both until an account settles it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DataLimit {
     /// No wildcard takes the error: "a terminal error that can't be caught by the States.ALL error type"
     /// (<https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>).
+    #[default]
     Terminal,
     /// The wildcards take it. AWS did so with a function's result in March 2024, as LocalStack recorded
     /// (<https://github.com/localstack/localstack/blob/main/tests/aws/services/stepfunctions/v2/error_handling/test_states_errors.snapshot.json>).
