@@ -44,7 +44,11 @@ impl Scene {
     #[must_use]
     pub fn world(&self, plan: Plan) -> World {
         let fleet = Fleet::with_group(&self.group, self.habits.clone(), BEGIN);
-        World::new(fleet, tables(), mailbox(), plan)
+        let tables = match self.habits.page_size {
+            Some(items) => tables().with_pages_of(items),
+            None => tables(),
+        };
+        World::new(fleet, tables, mailbox(), plan)
     }
 
     /// Returns the executions that a user starts: state machine, name and input.
