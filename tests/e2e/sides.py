@@ -1,13 +1,8 @@
-"""The two models of AWS, each behind the same calls of boto3: local AWS, and the world of `tests/world`.
-
-A script is a list of steps. Its parameters name things by `$`: `$group`, `$1` (the first member), `$new` (launched under this
-name). What is compared names them so, too.
-"""
+"""The two models of AWS, each behind the same calls of boto3: local AWS, and the world of `tests/world`."""
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import time
 import urllib.error
@@ -15,7 +10,6 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -24,53 +18,17 @@ from botocore.exceptions import ClientError
 
 from local_aws.paths import REGION, target_dir
 from local_aws.shapes import Shape
+from steps import CURSOR, LOOK, PROTECT, SETTLE, Script, Step
 
 if TYPE_CHECKING:
     from local_aws.stack import LocalAws
 
 # Longer than any script. Local AWS holds each delayed transition until the script lets the time pass.
 HELD_SECONDS = 600
-TRANSITIONS = ("pending", "attach", "detach", "group_launch", "replace", "target_initial", "target_drain")
+TRANSITIONS = (
+    "pending", "boot", "attach", "detach", "group_launch", "replace", "launch_hook", "terminate_hook", "target_initial", "target_drain",
+)  # fmt: skip
 SETTLES_SECONDS = 20
-TABLE = {"TableName": "$table"}
-# The last row of a page: no order of rows is promised, so that each side has its own.
-CURSOR = "$last"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One call. `keep` takes what is compared out of the answer; `names` takes the id that a later `$name` stands for."""
-
-    service: str
-    method: str
-    parameters: Shape = field(default_factory=dict)
-    keep: Callable[[Shape], Any] = lambda answer: "accepted"
-    names: dict[str, Callable[[Shape], str]] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        return self.method
-
-
-@dataclass(frozen=True)
-class Act:
-    """Something besides a call: a look at the state, or the course of time before it."""
-
-    label: str
-
-
-LOOK, SETTLE, END_EXECUTION = Act("look"), Act("settle"), Act("end the execution")
-
-
-@dataclass(frozen=True)
-class Script:
-    """Steps over a group of this kind."""
-
-    steps: Sequence[Step | Act]
-    size: int = 1
-    minimum: int = 0
-    maximum: int = 2
-    has_target_group: bool = False
 
 
 class Side:
@@ -86,6 +44,9 @@ class Side:
         """Lets everything come that is under way. Returns the state then."""
         raise NotImplementedError
 
+    def protect(self, instance_id: str) -> None:
+        raise NotImplementedError
+
     def end_execution(self, arn: str) -> None:
         raise NotImplementedError
 
@@ -99,6 +60,8 @@ class Side:
                 outcomes.append(self.look())
             elif step is SETTLE:
                 outcomes.append(self.settle(until[number] if until else None))
+            elif step is PROTECT:
+                outcomes.append(self.protect(self.things["$1"]))
             else:
                 outcomes.append(self.end_execution(self.things["$execution"]))
         return outcomes
@@ -181,7 +144,7 @@ class WorldServer(Side):
     def begin(self, script: Script) -> WorldServer:
         has = "true" if script.has_target_group else "false"
         sizes = {"size": script.size, "min": script.minimum, "max": script.maximum}
-        scene = self.act("begin", **sizes, zones=2, target_group=has)
+        scene = self.act("begin", **sizes, zones=2, target_group=has, **({"hook": script.hook} if script.hook else {}))
         self.things = {
             "$group": scene["group"], "$image": scene["image"], "$subnet": scene["subnets"][0],
             "$elsewhere": scene["subnets"][1], "$table": "spot-optimizer-swaps", "$machine": scene["state_machine"],
@@ -211,6 +174,9 @@ class WorldServer(Side):
             self.act("pass", seconds=120)
         return self.look()
 
+    def protect(self, instance_id: str) -> None:
+        self.act("act/protect", instance=instance_id)
+
     def end_execution(self, arn: str) -> None:
         self.act("act/end-execution", arn=arn)
 
@@ -235,6 +201,11 @@ class LocalSide(Side):
             **{f"${number}": member for number, member in enumerate(self.group.instance_ids, 1)},
             **({"$target_group": self.group.target_group} if script.has_target_group else {}),
         }  # fmt: skip
+        if script.hook:
+            self.client("autoscaling").put_lifecycle_hook(
+                AutoScalingGroupName=self.group.name, LifecycleHookName="hook", HeartbeatTimeout=300,
+                LifecycleTransition=f"autoscaling:EC2_INSTANCE_{script.hook.upper()}",
+            )  # fmt: skip
         self._hold(*TRANSITIONS)
         if script.size:
             aws.control.timing(target_initial=0)
@@ -249,6 +220,9 @@ class LocalSide(Side):
         # A target's delay counts from its registration: a longer one would take the registered ones out of service.
         self._hold(*(set(TRANSITIONS) - ({"target_initial"} if seen.get("targets") else set())))
         return seen
+
+    def protect(self, instance_id: str) -> None:
+        self.client("ec2").modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": True})
 
     def end_execution(self, arn: str) -> None:
         self.client("stepfunctions").stop_execution(executionArn=arn)
@@ -289,157 +263,6 @@ class LocalSide(Side):
                     return
                 raise TimeoutError("local AWS does not settle")
             time.sleep(0.05)
-
-
-# -- steps -----------------------------------------------------------------------------------------------------------------
-
-
-def attach(*names: str) -> Step:
-    return Step("autoscaling", "attach_instances", {"AutoScalingGroupName": "$group", "InstanceIds": list(names)})
-
-
-def detach(name: str, decrement: bool = True) -> Step:
-    parameters = {"AutoScalingGroupName": "$group", "InstanceIds": [name], "ShouldDecrementDesiredCapacity": decrement}
-    return Step("autoscaling", "detach_instances", parameters, keep=lambda answer: _shrinking(answer["Activities"][0]))
-
-
-def terminate_in_group(name: str, decrement: bool = True) -> Step:
-    parameters = {"InstanceId": name, "ShouldDecrementDesiredCapacity": decrement}
-    method = "terminate_instance_in_auto_scaling_group"
-    return Step("autoscaling", method, parameters, keep=lambda answer: _shrinking(answer["Activity"]))
-
-
-def _shrinking(activity: Shape) -> list[str]:
-    """Returns the part of an activity's cause that says what became of desired."""
-    return re.findall(r"shrinking the capacity from \d+ to \d+", activity["Cause"])
-
-
-def of_group(method: str, **parameters: Any) -> Step:
-    return Step("autoscaling", method, {"AutoScalingGroupName": "$group", **parameters})
-
-
-def launch(name: str, token: str = "", **more: Any) -> Step:
-    """Launches an instance, which is called `$name` from then on; asked again with its token, it has the same id."""
-    parameters = {"ImageId": "$image", "InstanceType": "m5.large", "MinCount": 1, "MaxCount": 1, "SubnetId": "$subnet", **more}
-    parameters |= {"ClientToken": f"$group-{token}"} if token else {}
-    return Step(
-        "ec2", "run_instances", parameters, names={f"${name}": lambda answer: answer["Instances"][0]["InstanceId"]},
-        keep=lambda answer: [[i["InstanceId"], i["State"]["Name"], i.get("InstanceLifecycle")] for i in answer["Instances"]],
-    )  # fmt: skip
-
-
-def terminate(name: str) -> Step:
-    keep: Callable[[Shape], Any] = lambda answer: [i["PreviousState"]["Name"] for i in answer["TerminatingInstances"]]  # noqa: E731
-    return Step("ec2", "terminate_instances", {"InstanceIds": [name]}, keep=keep)
-
-
-def tag_group(value: str) -> Step:
-    tag = {"ResourceId": "$group", "ResourceType": "auto-scaling-group", "Key": "team", "Value": value, "PropagateAtLaunch": True}
-    return Step("autoscaling", "create_or_update_tags", {"Tags": [tag]})
-
-
-def untag_group(key: str) -> Step:
-    tag = {"ResourceId": "$group", "ResourceType": "auto-scaling-group", "Key": key}
-    return Step("autoscaling", "delete_tags", {"Tags": [tag]})
-
-
-def group_tags() -> Step:
-    def keep(answer: Shape) -> Any:
-        return [[t["Key"], t["Value"], t["PropagateAtLaunch"]] for t in answer["AutoScalingGroups"][0]["Tags"]]
-
-    return Step("autoscaling", "describe_auto_scaling_groups", {"AutoScalingGroupNames": ["$group"]}, keep=keep)
-
-
-def tags_of(name: str, *keys: str) -> Step:
-    """Reads these tags of an instance: the templates of the two sides have others, too."""
-
-    def keep(answer: Shape) -> Any:
-        found = answer["Reservations"][0]["Instances"][0].get("Tags", [])
-        return sorted([tag["Key"], tag["Value"]] for tag in found if tag["Key"] in keys)
-
-    return Step("ec2", "describe_instances", {"InstanceIds": [name]}, keep=keep)
-
-
-def ec2(method: str, keep: Callable[[Shape], Any] = lambda answer: "accepted", **parameters: Any) -> Step:
-    return Step("ec2", method, parameters, keep=keep)
-
-
-def instances_by(**filters: str) -> Step:
-    """Returns the instances that pass the filters; `_` stands for `-`."""
-    wanted = [{"Name": name.replace("_", "-"), "Values": [value]} for name, value in filters.items()]
-    return ec2("describe_instances", _instance_ids, Filters=wanted)
-
-
-def _instance_ids(answer: Shape) -> list[str]:
-    return [i["InstanceId"] for reservation in answer["Reservations"] for i in reservation["Instances"]]
-
-
-def publish(topic: str = "$topic", **message: str) -> Step:
-    return Step("sns", "publish", {"TopicArn": topic, **message})
-
-
-def put_events(*entries: Shape) -> Step:
-    def keep(answer: Shape) -> Any:
-        return [answer["FailedEntryCount"], [entry.get("ErrorCode") for entry in answer["Entries"]]]
-
-    return Step("events", "put_events", {"Entries": list(entries)}, keep=keep)
-
-
-def batch(method: str, rows: Any) -> Step:
-    """A call about many rows of the table."""
-
-    def keep(answer: Shape) -> Any:
-        found = answer.get("Responses", {})
-        return [sorted(json.dumps(item, sort_keys=True) for items in found.values() for item in items), answer.get("UnprocessedKeys")]
-
-    return Step("dynamodb", method, {"RequestItems": {"$table": rows}}, keep=keep)
-
-
-def targets(method: str, *names: str, **more: Any) -> Step:
-    parameters = {"TargetGroupArn": "$target_group", "Targets": [{"Id": name} for name in names], **more}
-
-    def keep(answer: Shape) -> Any:
-        found = answer.get("TargetHealthDescriptions", [])
-        return [[t["Target"]["Id"], t["TargetHealth"]["State"], t["TargetHealth"].get("Reason")] for t in found]
-
-    return Step("elbv2", method, parameters, keep=keep)
-
-
-def row(method: str, **parameters: Any) -> Step:
-    """A call about rows of the table, whose whole answer is compared."""
-    return Step("dynamodb", method, {**TABLE, **parameters}, keep=_of_rows)
-
-
-def page(**parameters: Any) -> Step:
-    """A page of a scan. Its rows are counted: which ones come first is up to each side."""
-    keep: Callable[[Shape], Any] = lambda answer: [answer["Count"], answer["ScannedCount"], "LastEvaluatedKey" not in answer]  # noqa: E731
-    last: Callable[[Shape], str] = lambda answer: answer.get("LastEvaluatedKey", {}).get("target", {}).get("S", "")  # noqa: E731
-    return Step("dynamodb", "scan", {**TABLE, **parameters}, keep=keep, names={CURSOR: last})
-
-
-def transaction(*writes: Shape, token: str | None = None) -> Step:
-    parameters: Shape = {"TransactItems": [{verb: {**TABLE, **write}} for each in writes for verb, write in each.items()]}
-    return Step("dynamodb", "transact_write_items", parameters | ({"ClientRequestToken": token} if token else {}))
-
-
-def _of_rows(answer: Shape) -> Shape:
-    told = {key: value for key, value in answer.items() if key not in ("ResponseMetadata", "LastEvaluatedKey", "ConsumedCapacity")}
-    if "Items" in told:
-        told["Items"] = sorted(told["Items"], key=lambda item: json.dumps(item, sort_keys=True))
-        told["is_last_page"] = "LastEvaluatedKey" not in answer
-    return told
-
-
-def start(name: str, input: Shape, machine: str = "$machine") -> Step:
-    parameters = {"stateMachineArn": machine, "name": name, "input": json.dumps(input)}
-    arn: Callable[[Shape], str] = lambda answer: answer["executionArn"]  # noqa: E731
-    return Step("stepfunctions", "start_execution", parameters, keep=arn, names={"$execution": arn})
-
-
-def describe_execution(arn: str = "$execution") -> Step:
-    return Step(
-        "stepfunctions", "describe_execution", {"executionArn": arn}, keep=lambda answer: [answer["name"], answer["status"] == "RUNNING"]
-    )
 
 
 def both(aws: LocalAws, world: WorldServer, script: Script) -> Iterator[tuple[str, Any, Any]]:

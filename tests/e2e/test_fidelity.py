@@ -6,27 +6,31 @@ Where the two differ, AWS's documentation decides which one is mended. `KNOWN` h
 
 import pytest
 
-from sides import (
+from sides import WorldServer, both
+from steps import (
     END_EXECUTION,
     LOOK,
+    PROTECT,
     SETTLE,
     Script,
-    WorldServer,
     attach,
     batch,
-    both,
     describe_execution,
     detach,
     ec2,
     group_tags,
+    hooks,
     instances_by,
     launch,
+    members,
     of_group,
     page,
     publish,
     put_events,
     row,
+    spot_request,
     start,
+    status_checks,
     tag_group,
     tags_of,
     targets,
@@ -52,6 +56,10 @@ def values(me="first"):
 
 def put(name, number):
     return row("put_item", Item={"target": {"S": name}, "weight": {"N": str(number)}, "kind": {"S": "even" if number % 2 == 0 else "odd"}})
+
+
+def _protection(answer):
+    return answer["DisableApiTermination"]["Value"]
 
 
 SPOT = {"InstanceMarketOptions": {"MarketType": "spot"}}
@@ -145,6 +153,34 @@ SCRIPTS = {
             launch("new", token="a", **SPOT), launch("new", token="a", **SPOT), launch("new", token="a", InstanceType="c5.large", **SPOT),
             launch("new", token="a"), LOOK, launch("other", token="b"), SETTLE,
             terminate("$new"), SETTLE, launch("new", token="a", **SPOT), LOOK,
+        ],
+    ),
+    "a terminating hook": Script(
+        size=2, hook="terminating",
+        steps=[
+            hooks(), terminate_in_group("$1"), LOOK, terminate_in_group("$1"), detach("$1"), SETTLE, detach("$2"), LOOK, SETTLE,
+        ],
+    ),
+    "a launching hook": Script(
+        hook="launching",
+        steps=[
+            launch("new"), SETTLE, attach("$new"), SETTLE, of_group("update_auto_scaling_group", MaxSize=3, DesiredCapacity=3), SETTLE,
+        ],
+    ),
+    "members": Script(
+        size=2, maximum=3, steps=[members(), launch("new"), SETTLE, attach("$new"), members(), SETTLE, members()],
+    ),
+    "status checks": Script(
+        steps=[
+            launch("new", **SPOT), status_checks("$new"), spot_request("$new"), SETTLE, status_checks("$new"), terminate("$new"), SETTLE,
+            status_checks("$new"), spot_request("$new"), status_checks("i-0123456789abcdef0"), spot_request("i-0123456789abcdef0"),
+            status_checks("$1"), spot_request("$1"),
+        ],
+    ),
+    "protection": Script(
+        steps=[
+            PROTECT, ec2("describe_instance_attribute", _protection, InstanceId="$1", Attribute="disableApiTermination"), terminate("$1"),
+            LOOK, terminate_in_group("$1"), SETTLE,
         ],
     ),
     "tags": Script(
@@ -298,6 +334,9 @@ KNOWN = {
     ("a ClientToken in another zone", "2 settle"): "the same",
     ("launches that EC2 refuses", "3 run_instances"): "moto launches any type, the world the types of its catalog",
     ("terminate twice", "3 terminate_instances"): "moto knows no `shutting-down`",
+    ("status checks", "8 describe_spot_instance_requests"):
+        "moto gives the closed request of a terminated instance no new status: "
+        "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-request-status.html",
     ("tags", "20 create_tags"): "moto tags what does not exist",
     ("targets", "11 describe_target_health"):
         "moto describes any target. EC2 has forgotten this one: docs/to-try-on-aws.md asks what AWS says of it",

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use spot_world::executions::CLUSTER_SWAP;
 use spot_world::fault::Plan;
-use spot_world::fleet::{Fleet, GroupSpec};
+use spot_world::fleet::{Fleet, GroupSpec, LifecycleHook};
 use spot_world::machine::Outcome;
 use spot_world::scene::Scene;
 use spot_world::virtual_time::{self, now};
@@ -27,6 +27,10 @@ pub(crate) fn act(world: &mut World, act: &str) -> Result<Value, String> {
         "act/groups" => Ok(groups_act(&mut world.fleet)),
         "act/die" => {
             world.fleet.instance_dies(query.text("instance")?, now());
+            Ok(json!({}))
+        }
+        "act/protect" => {
+            world.fleet.protect_from_termination(query.text("instance")?, true);
             Ok(json!({}))
         }
         "act/interrupt" => {
@@ -55,6 +59,7 @@ fn begin(world: &mut World, query: &Query) -> Result<Value, String> {
         max: query.number("max", 2)?,
         zones: query.number("zones", 2)?,
         has_target_group: query.text("target_group").is_ok_and(|has| has == "true"),
+        hooks: query.text("hook").ok().map(hook).into_iter().collect(),
         ..GroupSpec::default()
     };
     *world = Scene { group, ..Scene::default() }.world(Plan::none());
@@ -71,6 +76,16 @@ fn begin(world: &mut World, query: &Query) -> Result<Value, String> {
         "state_machine": CLUSTER_SWAP,
         "topic": world.mailbox.topic_arn,
     }))
+}
+
+/// Returns a hook of a minute at `launching` or `terminating`.
+fn hook(transition: &str) -> LifecycleHook {
+    LifecycleHook {
+        name: "hook".to_owned(),
+        is_launching: transition == "launching",
+        heartbeat_seconds: 300,
+        completed_after_seconds: Some(60),
+    }
 }
 
 /// Lets each group go one step towards its desired capacity.
