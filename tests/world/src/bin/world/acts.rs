@@ -20,7 +20,7 @@ pub(crate) fn act(world: &mut World, act: &str) -> Result<Value, String> {
     match name {
         "begin" => begin(world, &query),
         "pass" => {
-            virtual_time::skip(Duration::from_secs(query.number("seconds", 0)?));
+            virtual_time::skip(Duration::from_secs(query.number::<u32>("seconds", 0)?.into()));
             world.passes();
             Ok(json!({"now": now().to_string()}))
         }
@@ -34,7 +34,7 @@ pub(crate) fn act(world: &mut World, act: &str) -> Result<Value, String> {
             Ok(json!({}))
         }
         "act/interrupt" => {
-            let at = now() + SignedDuration::from_secs(query.number("seconds", 120)?);
+            let at = now() + SignedDuration::from_secs(query.number::<u32>("seconds", 120)?.into());
             Ok(json!({"is_interrupted": world.fleet.interrupt(query.text("instance")?, at)}))
         }
         "act/target-health" => {

@@ -2,6 +2,13 @@
 //!
 //! The signature of a call names its service. A request below `/_world/` moves time, or makes one of AWS's choices. Time is
 //! real time plus what was skipped. The program prints its port, and ends when its standard input closes.
+//!
+//! ```sh
+//! cargo run --bin world # prints PORT; in another shell:
+//! curl -X POST "http://127.0.0.1:PORT/_world/begin?size=2&max=3&target_group=true"
+//! aws --endpoint-url http://127.0.0.1:PORT autoscaling describe-auto-scaling-groups
+//! curl -X POST "http://127.0.0.1:PORT/_world/pass?seconds=60"
+//! ```
 
 mod acts;
 mod http;
