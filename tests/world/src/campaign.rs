@@ -7,9 +7,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crate::acts::Act;
 use crate::fault::{Fault, Plan};
 use crate::history::{Broken, Ended, play};
 use crate::scene::Scene;
+
+/// One of so many moments of an act is in the default share.
+const MOMENTS: usize = 8;
 
 /// One history of a campaign that broke a promise.
 #[derive(Debug)]
@@ -40,18 +44,51 @@ pub struct Findings {
     pub failures: Vec<Failure>,
 }
 
+/// Returns true if everything is to be played, not a sample: `CAMPAIGN=full`.
+#[must_use]
+pub fn is_full() -> bool {
+    std::env::var("CAMPAIGN").is_ok_and(|campaign| campaign == "full")
+}
+
 /// Plays each call of the history without a fault × each fault that concerns it.
 ///
 /// # Errors
 /// The history without a fault breaks a promise.
 pub fn each_call_and_fault(scene: &Scene, seed: u64) -> Result<Findings, Broken> {
+    every_nth_call(scene, 1, 0, &Fault::ALL, seed)
+}
+
+/// Plays every n-th call of the history without a fault, beginning at a number, × each of these faults that concerns it.
+///
+/// # Errors
+/// The history without a fault breaks a promise.
+pub fn every_nth_call(
+    scene: &Scene,
+    n: usize,
+    begin: usize,
+    faults: &[Fault],
+    seed: u64,
+) -> Result<Findings, Broken> {
     let Ended { world, .. } = play(scene, Plan::none(), seed)?;
-    let calls = world.chronicle.calls.iter().enumerate();
+    let calls = world.chronicle.calls.iter().enumerate().skip(begin).step_by(n);
     let plans = calls.flat_map(|(number, call)| {
-        let faults = Fault::ALL.into_iter().filter(|fault| fault.concerns(call.is_read));
+        let faults = faults.iter().copied().filter(|fault| fault.concerns(call.is_read));
         faults.map(move |fault| Plan::At(BTreeMap::from([(number, fault)])))
     });
     Ok(all(scene, &plans.map(|plan| (plan, seed)).collect::<Vec<_>>()))
+}
+
+/// Plays an act of others at moments of a history: right before each changing call takes effect, and each read before it.
+/// The default share is every eighth of them.
+///
+/// # Errors
+/// The history without the act breaks a promise.
+pub fn each_moment(scene: &Scene, act: Act, seed: u64) -> Result<Findings, Broken> {
+    let Ended { world, .. } = play(scene, Plan::none(), seed)?;
+    let step = if is_full() { 1 } else { MOMENTS };
+    let first = usize::try_from(seed).unwrap_or_default() % step;
+    let moments = (first..world.chronicle.calls.len()).step_by(step);
+    Ok(all(scene, &moments.map(|number| (Plan::ActAt(number, act), seed)).collect::<Vec<_>>()))
 }
 
 /// Plays these histories, as many side by side as there are processors.

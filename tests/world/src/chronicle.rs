@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use jiff::Timestamp;
+
 use crate::fault::Fault;
 use crate::virtual_time::elapsed_ms;
 use crate::wire::{ApiAnswer, ApiCall, CallBody, Service};
@@ -19,6 +21,8 @@ pub struct SentCall {
     pub is_read: bool,
     /// What went wrong with it.
     pub fault: Option<Fault>,
+    /// When it was sent.
+    pub at: Timestamp,
 }
 
 /// The calls of a history by their numbers, and everything else in the order of time.

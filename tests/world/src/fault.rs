@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::acts::Act;
+
 /// What goes wrong with one call. A call is sent, takes effect, and is answered; each is a moment of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -116,7 +118,10 @@ impl fmt::Display for Fault {
 pub enum Plan {
     /// Faults by the number of the call, from 0.
     At(BTreeMap<usize, Fault>),
-    /// A tape: the entry at the call's number decides, and is 0 beyond its end.
+    /// No fault, and this act of others right before the call takes effect.
+    ActAt(usize, Act),
+    /// A tape: the entry at the call's number decides on its fault, and on an act of others right before it takes effect.
+    /// Beyond its end nothing happens.
     Tape(Vec<u32>),
 }
 
@@ -127,16 +132,30 @@ impl Plan {
         Self::At(BTreeMap::new())
     }
 
-    /// Returns the fault of a call. On a tape, about one call in twelve has one.
+    /// Returns the fault of a call. On a tape, about one call in sixteen has one.
     #[must_use]
     pub fn of(&self, call: usize, is_read: bool) -> Option<Fault> {
         match self {
             Self::At(faults) => faults.get(&call).copied(),
+            Self::ActAt(..) => None,
             Self::Tape(tape) => {
                 let entry = usize::try_from(tape.get(call).copied().unwrap_or_default()).ok()?;
-                let is_struck = entry % 12 == 11;
-                let fault = Fault::ALL[(entry / 12) % Fault::ALL.len()];
+                let is_struck = entry % 16 == 15;
+                let fault = Fault::ALL[(entry / 16) % Fault::ALL.len()];
                 (is_struck && fault.concerns(is_read)).then_some(fault)
+            }
+        }
+    }
+
+    /// Returns the act of others that comes with a call. On a tape, about one call in 32 has one.
+    #[must_use]
+    pub fn act_at(&self, call: usize) -> Option<Act> {
+        match self {
+            Self::At(_) => None,
+            Self::ActAt(number, act) => (*number == call).then_some(*act),
+            Self::Tape(tape) => {
+                let entry = tape.get(call).copied()?;
+                (entry % 32 == 14).then(|| Act::from(entry / 32))
             }
         }
     }

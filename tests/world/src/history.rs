@@ -10,8 +10,9 @@ use spot_cloud::{Stack, environment};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::acts::Act;
 use crate::executions::{CLUSTER_SWAP, INTERRUPTION_RESPONSE, status};
 use crate::fault::Plan;
 use crate::lambda::{Function, Functions};
@@ -78,6 +79,8 @@ struct History {
     seed: u64,
     data_limit: DataLimit,
     began: Instant,
+    /// Others act until then.
+    acts_until: Instant,
     transitions: std::cell::Cell<u32>,
 }
 
@@ -94,12 +97,15 @@ impl History {
             seed,
             data_limit: scene.data_limit,
             began: Instant::now(),
+            acts_until: Instant::now()
+                + scene.acts.iter().map(|(at, _)| Duration::from_secs(*at)).max().unwrap_or_default(),
             transitions: std::cell::Cell::new(0),
         });
         for (machine, name, input) in scene.starts() {
             let _ = history.network.world().executions.start(machine, &name, input, now());
         }
         spawn_local(Rc::clone(&history).reconciles_on_schedule());
+        spawn_local(Rc::clone(&history).plays(scene.acts.clone()));
         scene.begin(&history.network);
         history.comes_to_rest().await?;
         Ok(history.end())
@@ -111,23 +117,16 @@ impl History {
         let mut busy_until = Instant::now();
         loop {
             self.starts_executions();
+            self.delivers();
             sleep(TICK).await;
             let mut world = self.network.world();
             world.passes();
-            let unsettled: Vec<String> = world.fleet.unsettled().into_iter().map(str::to_owned).collect();
-            for name in &unsettled {
-                if random.bool() {
-                    let acts = world.fleet.group_acts(name, random.usize(..), now());
-                    for activity in acts {
-                        world.chronicle.notes(format_args!("{name}: {activity:?}"));
-                    }
-                }
-            }
+            let has_acted = world.groups_act(&mut random);
             world.remembers();
             if let Some(promise) = world.oracles.broken.clone() {
                 return Err(broken(&promise, &world.chronicle.to_string()));
             }
-            if world.is_busy() || !unsettled.is_empty() {
+            if world.is_busy() || has_acted || Instant::now() < self.acts_until {
                 busy_until = Instant::now();
             }
             if busy_until.elapsed() > QUIET {
@@ -147,6 +146,22 @@ impl History {
         let to_run = std::mem::take(&mut self.network.world().executions.to_run);
         for arn in to_run {
             spawn_local(Rc::clone(self).executes(arn));
+        }
+    }
+
+    /// EventBridge delivers what it has.
+    fn delivers(self: &Rc<Self>) {
+        for event in std::mem::take(&mut self.network.world().news) {
+            let this = Rc::clone(self);
+            spawn_local(async move { this.is_told(Function::InterruptionResponder, event).await });
+        }
+    }
+
+    async fn plays(self: Rc<Self>, mut acts: Vec<(u64, Act)>) {
+        acts.sort_by_key(|(at, _)| *at);
+        for (at, act) in acts {
+            sleep_until(self.began + Duration::from_secs(at)).await;
+            self.network.world().befalls(act);
         }
     }
 
@@ -175,7 +190,7 @@ impl History {
         self.transitions.set(self.transitions.get() + execution.transitions());
         self.notes_end(&arn, &record.name, &end);
         if !matches!(end, Outcome::Succeeded(_)) {
-            self.reconciles(status_change(&arn, status(&end))).await;
+            self.is_told(Function::Reconciler, status_change(&arn, status(&end))).await;
         }
     }
 
@@ -189,16 +204,18 @@ impl History {
         loop {
             sleep(EVERY_FIVE_MINUTES).await;
             let this = Rc::clone(&self);
-            spawn_local(async move { this.reconciles(json!({"source": "aws.events"})).await });
+            spawn_local(
+                async move { this.is_told(Function::Reconciler, json!({"source": "aws.events"})).await },
+            );
         }
     }
 
     /// An asynchronous invocation: Lambda repeats one that fails after one minute, and once more after two.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>
-    async fn reconciles(&self, event: Value) {
+    async fn is_told(&self, function: Function, event: Value) {
         for wait in [1_u64, 60, 120] {
             sleep(Duration::from_secs(wait)).await;
-            if self.functions.invoke(Function::Reconciler, event.clone(), None).await.is_ok() {
+            if self.functions.invoke(function, event.clone(), None).await.is_ok() {
                 return;
             }
         }

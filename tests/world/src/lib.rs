@@ -1,7 +1,9 @@
 //! The deployed state machines and the real handlers in a model of AWS that misbehaves, in virtual time.
 
+pub mod acts;
 pub mod campaign;
 pub mod chronicle;
+pub mod excuses;
 pub mod executions;
 pub mod fault;
 pub mod fleet;

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
+use crate::excuses::Excuses;
 use crate::fleet::{AutoScalingGroup, Fleet};
 use crate::mailbox::Mailbox;
 use crate::tables::Tables;
@@ -16,6 +17,8 @@ pub const SWAPS: &str = "spot-optimizer-swaps";
 pub const POOL_RISK: &str = "spot-optimizer-pool-risk";
 /// The age that the answer of the gate may have at a launch, and the time that the call may be under way.
 const GATE_LASTS: SignedDuration = SignedDuration::from_secs(75);
+/// What happened so shortly before a call may not show to its caller.
+const JUST_BEFORE: SignedDuration = SignedDuration::from_secs(30);
 
 /// What the oracles look at.
 #[derive(Debug, Clone, Copy)]
@@ -46,12 +49,16 @@ pub struct Oracles {
     pub wishes: BTreeMap<String, Wish>,
     /// The first broken promise.
     pub broken: Option<String>,
-    /// Somebody besides us acts: an owner, EC2 or Auto Scaling took a member, or it stopped being healthy.
-    pub is_disturbed: bool,
+    /// How many fewer may serve because of others.
+    pub excuses: Excuses,
+    /// What the owners have asked for before, by group and the time of the change.
+    earlier: Vec<(String, Timestamp, Wish)>,
+    /// Instances that an owner has taken for himself.
+    owners: BTreeSet<String>,
     /// Stage and revision of the journal that was last written, by row and swap.
     journals: BTreeMap<(String, String), (usize, u64)>,
     /// When each pool was poisoned.
-    poisoned: BTreeMap<String, jiff::Timestamp>,
+    poisoned: BTreeMap<String, Timestamp>,
 }
 
 /// The stages in the order in which a swap goes through them.
@@ -69,7 +76,9 @@ impl Oracles {
         Self {
             wishes: fleet.groups().iter().map(|(name, group)| (name.clone(), wish(group))).collect(),
             broken: None,
-            is_disturbed: false,
+            excuses: Excuses::default(),
+            earlier: Vec::new(),
+            owners: BTreeSet::new(),
             journals: BTreeMap::new(),
             poisoned: BTreeMap::new(),
         }
@@ -80,6 +89,25 @@ impl Oracles {
         self.poisoned.insert(pool.to_owned(), now());
     }
 
+    /// An owner changes what he asks for.
+    pub fn owner_asks(&mut self, group: &str, change: impl FnOnce(&mut Wish)) {
+        let Some(wish) = self.wishes.get_mut(group) else { return };
+        self.earlier.push((group.to_owned(), now(), wish.clone()));
+        change(wish);
+    }
+
+    /// An owner has taken an instance for himself.
+    pub fn is_the_owners(&mut self, instance: &str) {
+        self.owners.insert(instance.to_owned());
+    }
+
+    /// Returns the fewest members that the owner has asked for since then.
+    fn asked_since(&self, group: &str, since: Timestamp) -> usize {
+        let earlier = self.earlier.iter().filter(|(of, at, _)| of == group && *at >= since);
+        let asked = earlier.map(|(.., wish)| wish).chain(self.wishes.get(group)).map(|wish| wish.desired);
+        asked.min().unwrap_or(0) as usize
+    }
+
     fn holds(&mut self, promise: bool, what: impl FnOnce() -> String) {
         if !promise && self.broken.is_none() {
             self.broken = Some(what());
@@ -88,6 +116,7 @@ impl Oracles {
 
     /// Asks what holds at any moment.
     pub fn look(&mut self, seen: Seen<'_>) {
+        self.excuses.note_deaths(seen.fleet, now());
         for (name, group) in seen.fleet.groups() {
             let Some(wish) = self.wishes.get(name).cloned() else { continue };
             let Wish { desired, max, .. } = wish;
@@ -100,19 +129,28 @@ impl Oracles {
                 format!("MaxSize of {name} is {}, and its owner asks for {max}", group.max)
             });
             let serving = seen.fleet.serving(name).len();
-            let is_enough = self.is_disturbed || serving >= desired as usize;
-            self.holds(is_enough, || format!("{serving} members of {name} serve, and {desired} must"));
+            let missing = (desired as usize).saturating_sub(serving);
+            let excused = self.excuses.of(name);
+            self.holds(missing <= excused, || {
+                format!(
+                    "{serving} members of {name} serve, and {desired} must, of which {excused} are excused"
+                )
+            });
+            self.excuses.catch_up(name, missing, now());
         }
     }
 
-    /// Asks what must hold after a changing call of ours.
-    pub fn after_call(&mut self, call: &ApiCall, answer: &ApiAnswer, before: &Fleet, seen: Seen<'_>) {
+    /// Asks what must hold after a changing call of ours. The call is judged by what could be seen when it was sent.
+    pub fn after_call(
+        &mut self,
+        call: &ApiCall,
+        answer: &ApiAnswer,
+        sent_at: Timestamp,
+        before: &Fleet,
+        seen: Seen<'_>,
+    ) {
         for name in seen.fleet.groups().keys() {
-            let (were, are) = (before.serving(name).len(), seen.fleet.serving(name).len());
-            let asked = self.wishes.get(name).map_or(0, |wish| wish.desired as usize);
-            self.holds(are >= were || are >= asked, || {
-                format!("{} left {are} of {were} serving members of {name}; {asked} must", call.action)
-            });
+            self.members_stay(&call.action, name, sent_at - JUST_BEFORE, before, seen.fleet);
         }
         match call.service {
             Service::DynamoDb => self.after_write(seen.tables),
@@ -120,6 +158,21 @@ impl Oracles {
             _ => {}
         }
         self.look(seen);
+    }
+
+    /// A call of ours takes no member that has to serve. One that EC2 takes back anyway may leave.
+    fn members_stay(&mut self, action: &str, name: &str, since: Timestamp, before: &Fleet, after: &Fleet) {
+        let lasting =
+            |fleet: &Fleet| fleet.serving(name).into_iter().filter(|id| !fleet.is_taken_back(id)).count();
+        let (were, are) = (lasting(before), lasting(after));
+        let (asked, unseen) = (self.asked_since(name, since), self.excuses.deaths_since(name, since));
+        self.holds(are >= were || are + unseen >= asked, || {
+            format!("{action} left {are} of {were} serving members of {name}; {asked} must, {unseen} died just before")
+        });
+        let fewer = before.serving(name).len().saturating_sub(after.serving(name).len());
+        if fewer > 0 {
+            self.excuses.fewer_serve(name, fewer, SignedDuration::ZERO, now());
+        }
     }
 
     /// A stage is never entered twice, and no older revision is written.
@@ -175,7 +228,8 @@ impl Oracles {
                 format!("at rest {name} has {left:?}; its owner asked for {wish:?}, and nobody was told")
             });
             let serving = seen.fleet.serving(&name).len();
-            self.holds(serving == group.desired as usize || is_told || self.is_disturbed, || {
+            let missing = (group.desired as usize).saturating_sub(serving);
+            self.holds(missing <= self.excuses.of(&name) || is_told, || {
                 format!("at rest {serving} members of {name} serve of {}", group.desired)
             });
         }
@@ -190,7 +244,8 @@ impl Oracles {
         let ours =
             |tags: &BTreeMap<String, String>| tags.get("ManagedBy").is_some_and(|by| by == "SpotOptimizer");
         for (id, instance) in seen.fleet.instances() {
-            let is_stray = instance.state.is_alive() && ours(&instance.tags) && !is_member(id);
+            let is_kept = is_member(id) || self.owners.contains(id);
+            let is_stray = instance.state.is_alive() && ours(&instance.tags) && !is_kept;
             self.holds(!is_stray || is_told, || format!("at rest {id} runs, is ours, and is in no group"));
         }
     }

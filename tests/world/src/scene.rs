@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::acts::Act;
 use crate::executions::CLUSTER_SWAP;
 use crate::fault::Plan;
 use crate::fleet::{AwsHabits, Fleet, GroupSpec};
@@ -37,6 +38,10 @@ pub struct Scene {
     pub settings: BTreeMap<String, Value>,
     /// Fields of the input beside the group's name.
     pub input: BTreeMap<String, Value>,
+    /// Nobody starts a swap.
+    pub is_quiet: bool,
+    /// What others do, by the seconds since the beginning.
+    pub acts: Vec<(u64, Act)>,
 }
 
 impl Scene {
@@ -54,6 +59,9 @@ impl Scene {
     /// Returns the executions that a user starts: state machine, name and input.
     #[must_use]
     pub fn starts(&self) -> Vec<(&'static str, String, Value)> {
+        if self.is_quiet {
+            return Vec::new();
+        }
         let mut input = json!({"asg_name": self.group.name});
         for (field, value) in &self.input {
             input[field] = value.clone();

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use crate::chronicle::{Chronicle, SentCall};
 use crate::executions::Executions;
 use crate::fault::{Fault, Plan};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, GroupActivity};
 use crate::lambda::Invocation;
 use crate::mailbox::Mailbox;
 use crate::oracles::{Oracles, SWAPS, Seen};
@@ -40,6 +41,8 @@ pub struct World {
     pub oracles: Oracles,
     /// Calls that take effect later than their callers wait.
     pub flights: usize,
+    /// Events that EventBridge has not delivered to the responder yet.
+    pub news: Vec<Value>,
     past: VecDeque<(Timestamp, Fleet, Tables)>,
 }
 
@@ -57,6 +60,7 @@ impl World {
             plan,
             chronicle: Chronicle::default(),
             flights: 0,
+            news: Vec::new(),
             past: VecDeque::new(),
         }
     }
@@ -80,7 +84,11 @@ impl World {
             action: call.action.clone(),
             is_read,
             fault,
+            at: now(),
         });
+        if let Some(act) = self.plan.act_at(number) {
+            self.befalls(act);
+        }
         (number, fault)
     }
 
@@ -100,7 +108,8 @@ impl World {
         self.chronicle.takes_effect(number, call, &answer);
         if !is_read(call) {
             let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
-            self.oracles.after_call(call, &answer, &before, seen);
+            let sent_at = self.chronicle.calls.get(number).map_or_else(now, |sent| sent.at);
+            self.oracles.after_call(call, &answer, sent_at, &before, seen);
         }
         answer
     }
@@ -130,6 +139,24 @@ impl World {
         self.oracles.look(seen);
     }
 
+    /// Lets each group act that counts more or fewer members than it wants, every other time. Returns true if one has.
+    pub fn groups_act(&mut self, random: &mut fastrand::Rng) -> bool {
+        let unsettled: Vec<String> = self.fleet.unsettled().into_iter().map(str::to_owned).collect();
+        let mut has_acted = false;
+        for name in unsettled {
+            if !random.bool() {
+                continue;
+            }
+            for activity in self.fleet.group_acts(&name, random.usize(..), now()) {
+                if !matches!(activity, GroupActivity::LaunchRefused(_)) {
+                    has_acted = true;
+                    self.chronicle.notes(format_args!("{name}: {activity:?}"));
+                }
+            }
+        }
+        has_acted
+    }
+
     /// Keeps the present for reads of the past.
     pub fn remembers(&mut self) {
         self.past.push_back((now(), self.fleet.clone(), self.tables.clone()));
@@ -149,7 +176,7 @@ impl World {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         let is_leased = self.tables.items(SWAPS).any(|row| row.contains_key("lease_owner"));
-        !self.executions.have_ended() || self.flights > 0 || is_leased
+        !self.executions.have_ended() || self.flights > 0 || !self.news.is_empty() || is_leased
     }
 }
 

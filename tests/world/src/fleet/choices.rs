@@ -87,6 +87,14 @@ impl Fleet {
         true
     }
 
+    /// Returns true if EC2 has given notice to the instance.
+    #[must_use]
+    pub fn is_taken_back(&self, id: &str) -> bool {
+        let request = self.instances.get(id).and_then(|instance| instance.spot_request_id.as_ref());
+        let request = request.and_then(|request| self.spot_requests.get(request));
+        request.is_some_and(|request| request.status_code == "marked-for-termination")
+    }
+
     /// Lets an instance end by itself.
     pub fn instance_dies(&mut self, id: &str, now: Timestamp) {
         self.end_instance(id, EndOfInstance::InternalError, now);

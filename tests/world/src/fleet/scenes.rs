@@ -24,6 +24,8 @@ pub struct GroupSpec {
     pub name: String,
     /// Desired, and the number of its members.
     pub size: u32,
+    /// The number of its members that are Spot.
+    pub spot: u32,
     pub min: u32,
     pub max: u32,
     /// The number of its zones, 1 to 3.
@@ -46,6 +48,7 @@ impl Default for GroupSpec {
         Self {
             name: "web".to_owned(),
             size: 1,
+            spot: 0,
             min: 1,
             max: 2,
             zones: 3,
@@ -105,8 +108,9 @@ impl Fleet {
             is_being_deleted: false,
         };
         self.groups.insert(spec.name.clone(), group);
-        for zone in zones.iter().cycle().take(usize::try_from(spec.size).unwrap_or(0)) {
-            let Some((launch, template)) = self.launch_of(&spec.name, zone.clone()) else { continue };
+        for (number, zone) in (0..spec.size).zip(zones.iter().cycle()) {
+            let Some((mut launch, template)) = self.launch_of(&spec.name, zone.clone()) else { continue };
+            launch.is_spot |= number < spec.spot;
             let id = self.launch(launch, now - AGE).id;
             self.has_served(&spec.name, &id, template);
         }

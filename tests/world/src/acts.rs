@@ -1,0 +1,301 @@
+//! The acts of others: the owner of a group and its policies, EC2, Auto Scaling and its health checks.
+//!
+//! The world keeps the owner's ledger beside each act. A size that is set to what it already is shows to nobody, and is
+//! no wish: who sets desired or MaxSize to the number that our one has made of it can't be told from nobody.
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use crate::excuses::GROUP_FOLLOWS;
+use crate::fleet::{Ec2Instance, Fleet, PoolRefusal};
+use crate::oracles::POOL_RISK;
+use crate::scene::{ACCOUNT, REGION};
+use crate::virtual_time::now;
+use crate::world::World;
+
+/// The time from the notice of an interruption to the end of the instance.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
+const NOTICE: SignedDuration = SignedDuration::from_secs(120);
+/// The time for which a pool is poisoned.
+const POISON_LASTS: SignedDuration = SignedDuration::from_hours(15 * 24);
+const OPT_OUT_TAG: &str = "spot-optimizer:opt-out";
+/// The processes that an owner suspends.
+const PROCESSES: [&str; 3] = ["AZRebalance", "Launch", "Terminate"];
+
+/// An act of somebody else. A number that says which member counts around the members of the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// A scaling policy asks for so many more or fewer.
+    PolicyScales(i32),
+    /// The owner sets desired.
+    OwnerSetsDesired(u32),
+    /// The owner sets MaxSize.
+    OwnerSetsMax(u32),
+    /// The owner opts the group out.
+    OwnerOptsOut,
+    /// The owner protects a member from scale-in.
+    OwnerProtects(usize),
+    /// The owner detaches a member, and the group launches another.
+    OwnerDetaches(usize),
+    /// The owner suspends a process.
+    OwnerSuspends(&'static str),
+    /// EC2 fails under a member.
+    MemberDies(usize),
+    /// EC2 fails under the newest instance of ours.
+    NewcomerDies,
+    /// The risk manager poisons the pool of the newest instance of ours.
+    NewcomersPoolIsPoisoned,
+    /// EC2 gives notice to the newest instance of ours, which EventBridge delivers so often.
+    NewcomerIsInterrupted(u8),
+    /// EC2 gives notice to a member, if it is Spot.
+    MemberIsInterrupted(usize, u8),
+    /// AZRebalance launches one beyond desired.
+    GroupRebalances,
+    /// EC2 has no capacity for the group's type in one of the zones.
+    CapacityIsShort(usize),
+    /// EC2 has capacity again.
+    CapacityIsBack,
+    /// The health checks of the target groups fail for a member.
+    TargetTurnsUnhealthy(usize),
+    /// They pass again, for all members.
+    TargetsTurnHealthy,
+}
+
+impl From<u32> for Act {
+    fn from(number: u32) -> Self {
+        let (kind, rest) = (number % 16, number / 16);
+        let which = usize::try_from(rest).unwrap_or_default();
+        let deliveries = 1 + u8::from(rest % 3 == 2);
+        match kind {
+            0 | 1 => Self::PolicyScales([1, -1, 2, -2][which % 4]),
+            2 => Self::OwnerSetsDesired(rest % 5),
+            3 => Self::OwnerSetsMax(1 + rest % 6),
+            4 => Self::OwnerOptsOut,
+            5 => Self::OwnerProtects(which),
+            6 => Self::OwnerDetaches(which),
+            7 => Self::OwnerSuspends(PROCESSES[which % PROCESSES.len()]),
+            8 => Self::MemberDies(which),
+            9 => Self::NewcomerDies,
+            10 => Self::NewcomersPoolIsPoisoned,
+            11 => Self::NewcomerIsInterrupted(deliveries),
+            12 => Self::MemberIsInterrupted(which, deliveries),
+            13 => Self::GroupRebalances,
+            14 if rest % 2 == 0 => Self::CapacityIsShort(which),
+            14 => Self::CapacityIsBack,
+            _ if rest % 3 == 2 => Self::TargetsTurnHealthy,
+            _ => Self::TargetTurnsUnhealthy(which),
+        }
+    }
+}
+
+impl World {
+    /// An act takes place, if the group that the scene is about still exists.
+    pub fn befalls(&mut self, act: Act) {
+        self.passes();
+        let Some(name) = self.fleet.groups().keys().next().cloned() else { return };
+        self.chronicle.notes(format_args!("-- {act:?}"));
+        let id = self.instance_of(act, &name);
+        match (act, id.as_deref()) {
+            (Act::PolicyScales(by), _) => self.policy_scales(&name, by),
+            (Act::OwnerSetsDesired(to), _) => self.owner_sets_desired(&name, to),
+            (Act::OwnerSetsMax(to), _) => self.owner_sets_max(&name, to),
+            (Act::OwnerOptsOut, _) => self.owner_opts_out(&name),
+            (Act::OwnerSuspends(process), _) => self.owner_suspends(&name, process),
+            (Act::GroupRebalances, _) => self.group_rebalances(&name),
+            (Act::CapacityIsShort(zone), _) => self.capacity_is_short(zone),
+            (Act::CapacityIsBack, _) => self.fleet.accept_launches(),
+            (Act::TargetsTurnHealthy, _) => self.targets_turn_healthy(&name),
+            (Act::MemberDies(_) | Act::NewcomerDies, Some(id)) => self.dies(id),
+            (Act::NewcomersPoolIsPoisoned, Some(id)) => self.poisons(id),
+            (Act::NewcomerIsInterrupted(times) | Act::MemberIsInterrupted(_, times), Some(id)) => {
+                self.interrupts(id, times);
+            }
+            (Act::OwnerProtects(_), Some(id)) => {
+                self.fleet.protect(&name, id, true);
+            }
+            (Act::OwnerDetaches(_), Some(id)) => self.owner_detaches(&name, id),
+            (Act::TargetTurnsUnhealthy(_), Some(id)) => self.target_turns_unhealthy(&name, id),
+            (_, None) => {}
+        }
+        self.passes();
+    }
+
+    /// Returns the instance that an act is about.
+    fn instance_of(&self, act: Act, group: &str) -> Option<String> {
+        match act {
+            Act::MemberDies(which)
+            | Act::MemberIsInterrupted(which, _)
+            | Act::OwnerProtects(which)
+            | Act::OwnerDetaches(which)
+            | Act::TargetTurnsUnhealthy(which) => {
+                let members = &self.fleet.group(group)?.members;
+                Some(members.get(which.checked_rem(members.len())?)?.instance_id.clone())
+            }
+            Act::NewcomerDies | Act::NewcomersPoolIsPoisoned | Act::NewcomerIsInterrupted(_) => {
+                self.newcomer()
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the newest instance that a swap has launched and that is alive.
+    fn newcomer(&self) -> Option<String> {
+        let ours = |instance: &&Ec2Instance| {
+            instance.state.is_alive()
+                && instance.tags.get("ManagedBy").is_some_and(|by| by == "SpotOptimizer")
+        };
+        let newest = self.fleet.instances().values().filter(ours).max_by_key(|instance| instance.launched_at);
+        newest.map(|instance| instance.id.clone())
+    }
+
+    /// A policy scales what it sees, our one included. What it takes of the room that our MaxSize has made is no wish: the
+    /// room goes with us.
+    pub fn policy_scales(&mut self, name: &str, by: i32) {
+        let desired = |fleet: &Fleet| fleet.group(name).map_or(0, |group| i64::from(group.desired));
+        let before = desired(&self.fleet);
+        self.fleet.scale(name, by);
+        let by = desired(&self.fleet) - before;
+        let min = self.fleet.group(name).map_or(0, |group| group.min);
+        self.oracles.owner_asks(name, |wish| {
+            let asked = u32::try_from(i64::from(wish.desired) + by).unwrap_or(0);
+            wish.desired = asked.min(wish.max).max(min);
+        });
+        self.group_follows(name, by.unsigned_abs());
+    }
+
+    /// The owner sets desired, within his own bounds.
+    pub fn owner_sets_desired(&mut self, name: &str, to: u32) {
+        let (Some(group), Some(wish)) = (self.fleet.group(name), self.oracles.wishes.get(name)) else {
+            return;
+        };
+        let (before, to) = (group.desired, to.max(group.min).min(wish.max));
+        if to != before && self.fleet.set_desired(name, to) {
+            self.oracles.owner_asks(name, |wish| wish.desired = to);
+            self.group_follows(name, u64::from(before.abs_diff(to)));
+        }
+    }
+
+    /// The owner sets MaxSize. Below desired, it lowers desired.
+    pub fn owner_sets_max(&mut self, name: &str, to: u32) {
+        let Some(group) = self.fleet.group(name) else { return };
+        let before = group.desired;
+        if to != group.max && to >= group.min && self.fleet.set_max(name, to) {
+            let after = self.fleet.group(name).map_or(before, |group| group.desired);
+            self.oracles.owner_asks(name, |wish| {
+                wish.max = to;
+                wish.desired = wish.desired.min(to);
+            });
+            self.group_follows(name, u64::from(before.abs_diff(after)));
+        }
+    }
+
+    fn owner_opts_out(&mut self, name: &str) {
+        if let Some(group) = self.fleet.group_mut(name) {
+            group.tags.insert(OPT_OUT_TAG.to_owned(), ("true".to_owned(), false));
+        }
+    }
+
+    /// The owner suspends a process. If we have suspended it, nothing tells his wish from ours.
+    fn owner_suspends(&mut self, name: &str, process: &str) {
+        let is_new = self.fleet.group(name).is_some_and(|group| !group.suspended.contains(process));
+        if is_new && self.fleet.suspend(name, process) {
+            self.oracles.owner_asks(name, |wish| {
+                wish.suspended.insert(process.to_owned());
+            });
+        }
+    }
+
+    /// The owner detaches a member to keep it for himself.
+    fn owner_detaches(&mut self, name: &str, id: &str) {
+        if self.fleet.owner_detaches(name, id, false, now()) {
+            self.oracles.is_the_owners(id);
+            self.group_follows(name, 1);
+        }
+    }
+
+    fn dies(&mut self, id: &str) {
+        self.chronicle.notes(format_args!("   {id} dies"));
+        self.fleet.instance_dies(id, now());
+    }
+
+    fn group_rebalances(&mut self, name: &str) {
+        if let Some(activity) = self.fleet.rebalance(name, now()) {
+            self.chronicle.notes(format_args!("   {name}: {activity:?}"));
+            self.group_follows(name, 1);
+        }
+    }
+
+    fn capacity_is_short(&mut self, zone: usize) {
+        let catalog = self.fleet.catalog();
+        let Some(zone) = catalog.zones.get(zone % catalog.zones.len().max(1)).map(|zone| zone.name.clone())
+        else {
+            return;
+        };
+        self.fleet.refuse_launches(PoolRefusal {
+            instance_type: None,
+            ..PoolRefusal::insufficient_capacity("m5.large", &zone)
+        });
+    }
+
+    fn target_turns_unhealthy(&mut self, name: &str, id: &str) {
+        self.fleet.set_target_health(id, false);
+        self.oracles.excuses.fewer_serve(name, 1, SignedDuration::ZERO, now());
+    }
+
+    fn targets_turn_healthy(&mut self, name: &str) {
+        let Some(group) = self.fleet.group(name) else { return };
+        let ids: Vec<String> = group.members.iter().map(|member| member.instance_id.clone()).collect();
+        for id in ids {
+            self.fleet.set_target_health(&id, true);
+        }
+    }
+
+    /// Auto Scaling needs a while: which member it takes meanwhile, and which one serves already, is its choice.
+    fn group_follows(&mut self, name: &str, members: u64) {
+        let members = usize::try_from(members).unwrap_or(usize::MAX);
+        if members > 0 {
+            self.oracles.excuses.fewer_serve(name, members, GROUP_FOLLOWS, now());
+        }
+    }
+
+    /// Poisons the pool of an instance, as the risk manager writes it.
+    fn poisons(&mut self, id: &str) {
+        let Some(instance) = self.fleet.instances().get(id) else { return };
+        let zone = self.fleet.catalog().zones.iter().find(|zone| zone.name == instance.zone);
+        let Some(zone) = zone else { return };
+        let pool = format!("{REGION}#{}#{}", zone.id, instance.instance_type);
+        let seconds = |at: jiff::Timestamp| json!({"N": at.as_second().to_string()});
+        let row = json!({
+            "pool": {"S": pool}, "is_poisoned": {"BOOL": true}, "poisoned_at": seconds(now()),
+            "poison_expires_at": seconds(now() + POISON_LASTS), "cause": {"S": "interruption"},
+            "interruptions": {"N": "1"},
+        });
+        match self.tables.put(POOL_RISK, &row) {
+            Ok(()) => self.oracles.is_poisoned(&pool),
+            Err(error) => self.chronicle.notes(format_args!("   {pool} is not poisoned: {error}")),
+        }
+    }
+
+    /// EC2 gives notice to a Spot instance. The risk manager hears of it, and the responder, some of them twice.
+    fn interrupts(&mut self, id: &str, deliveries: u8) {
+        if !self.fleet.interrupt(id, now() + NOTICE) {
+            return;
+        }
+        self.chronicle.notes(format_args!("   EC2 gives notice to {id}"));
+        self.poisons(id);
+        for _ in 0..deliveries {
+            self.news.push(interruption_warning(id));
+        }
+    }
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
+fn interruption_warning(id: &str) -> Value {
+    json!({
+        "version": "0", "id": "12345678-1234-1234-1234-123456789012",
+        "detail-type": "EC2 Spot Instance Interruption Warning", "source": "aws.ec2",
+        "account": ACCOUNT, "time": format!("{:.0}", now()), "region": REGION,
+        "resources": [format!("arn:aws:ec2:{REGION}a:instance/{id}")],
+        "detail": {"instance-id": id, "instance-action": "terminate"},
+    })
+}

@@ -1,0 +1,25 @@
+//! How a campaign tells what it has found.
+
+#![allow(clippy::panic, dead_code)]
+
+use spot_world::campaign::Findings;
+use spot_world::fault::Plan;
+use spot_world::history::{Broken, Ended, play};
+use spot_world::scene::Scene;
+
+/// Fails with each broken promise, and tells its history.
+pub(crate) fn holds(findings: Result<Findings, Broken>) {
+    let findings = findings.unwrap_or_else(|broken| panic!("without a fault: {broken}"));
+    for failure in &findings.failures {
+        eprintln!("{failure}");
+    }
+    let broken: Vec<String> =
+        findings.failures.iter().map(|it| format!("{:?}: {}", it.plan, it.broken.promise)).collect();
+    assert!(broken.is_empty(), "{} of {}:\n{}", broken.len(), findings.histories, broken.join("\n"));
+}
+
+/// Plays a history in which every promise holds.
+#[must_use]
+pub(crate) fn play_or_tell(scene: &Scene, plan: Plan) -> Ended {
+    play(scene, plan, 1).unwrap_or_else(|broken| panic!("{broken}"))
+}

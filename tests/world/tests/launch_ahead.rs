@@ -1,0 +1,44 @@
+//! A swap of several members, whose newcomers are launched ahead.
+
+#![allow(clippy::panic)]
+
+mod holds;
+
+use holds::{holds, play_or_tell};
+use spot_world::campaign::{every_nth_call, is_full};
+use spot_world::fault::{Fault, Plan};
+use spot_world::fleet::GroupSpec;
+use spot_world::machine::Outcome;
+use spot_world::scene::Scene;
+
+fn four_on_demand() -> Scene {
+    Scene { group: GroupSpec { size: 4, max: 5, ..GroupSpec::default() }, ..Scene::default() }
+}
+
+#[test]
+fn a_group_of_four_moves_with_newcomers_that_are_launched_ahead() {
+    let ended = play_or_tell(&four_on_demand(), Plan::none());
+    assert!(matches!(ended.executions["by-hand"], Outcome::Succeeded(_)), "{:?}", ended.executions);
+    let fleet = &ended.world.fleet;
+    let spot = fleet.serving("web").into_iter().filter(|id| fleet.instances()[*id].is_spot());
+    assert_eq!(spot.count(), 4);
+    let calls = ended.world.chronicle.calls.iter().map(|call| call.action.as_str());
+    let changing: Vec<&str> =
+        calls.filter(|action| ["RunInstances", "AttachInstances"].contains(action)).collect();
+    assert!(
+        changing.windows(2).any(|two| two == ["RunInstances"; 2]),
+        "none was launched ahead: {changing:?}"
+    );
+}
+
+#[test]
+fn a_swap_that_launches_ahead_survives_faults_at_some_calls() {
+    let step = if is_full() { 1 } else { 5 };
+    holds(every_nth_call(&four_on_demand(), step, 1, &Fault::ALL, 1));
+}
+
+#[test]
+fn the_reconciler_ends_all_swaps_of_an_execution_that_is_stopped() {
+    let step = if is_full() { 1 } else { 4 };
+    holds(every_nth_call(&four_on_demand(), step, 0, &[Fault::StoppedBefore, Fault::StoppedAfter], 1));
+}

@@ -1,0 +1,64 @@
+//! The answer to the two-minute notice of a Spot member, for which EventBridge calls once or twice.
+
+#![allow(clippy::panic)]
+
+mod holds;
+
+use std::collections::BTreeMap;
+
+use holds::{holds, play_or_tell};
+use serde_json::{Value, json};
+use spot_world::acts::Act;
+use spot_world::campaign::{Findings, every_nth_call, is_full};
+use spot_world::fault::{Fault, Plan};
+use spot_world::fleet::GroupSpec;
+use spot_world::history::{Broken, Ended};
+use spot_world::machine::Outcome;
+use spot_world::scene::Scene;
+
+/// A notice for the first of two Spot members.
+fn notice(max: u32, has_target_group: bool, deliveries: u8) -> Scene {
+    let tags = BTreeMap::from([("spot-optimizer:enabled".to_owned(), "true".to_owned())]);
+    let group = GroupSpec { size: 2, spot: 2, max, has_target_group, tags, ..GroupSpec::default() };
+    let acts = vec![(10, Act::MemberIsInterrupted(0, deliveries))];
+    Scene { group, is_quiet: true, acts, ..Scene::default() }
+}
+
+fn output(ended: &Ended) -> &Value {
+    assert_eq!(ended.executions.len(), 1, "{:?}", ended.executions);
+    match ended.executions.values().next() {
+        Some(Outcome::Succeeded(output)) => output,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Every fifth call in the default share, beginning at a number.
+fn each_fault(scene: &Scene, begin: usize) -> Result<Findings, Broken> {
+    let (n, begin) = if is_full() { (1, 0) } else { (5, begin) };
+    every_nth_call(scene, n, begin, &Fault::ALL, 1)
+}
+
+#[test]
+fn a_doomed_member_is_replaced_before_it_leaves() {
+    for max in [2, 3] {
+        for deliveries in [1, 2] {
+            let ended = play_or_tell(&notice(max, false, deliveries), Plan::none());
+            let output = output(&ended);
+            assert_eq!(
+                (&output["outcome"], &output["served_at_least"]),
+                (&json!("REPLACED"), &json!(2)),
+                "{output}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_notice_at_a_full_group_survives_each_fault_at_each_call() {
+    holds(each_fault(&notice(2, true, 2), 0));
+}
+
+#[test]
+fn a_notice_at_a_group_with_room_survives_each_fault_at_each_call() {
+    holds(each_fault(&notice(3, false, 1), 2));
+}
