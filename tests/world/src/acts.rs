@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::excuses::GROUP_FOLLOWS;
 use crate::fleet::{Ec2Instance, Fleet, PoolRefusal};
-use crate::oracles::POOL_RISK;
+use crate::oracles::{POOL_RISK, may_hold_ours};
 use crate::scene::{ACCOUNT, REGION};
 use crate::virtual_time::now;
 use crate::world::World;
@@ -156,9 +156,12 @@ impl World {
         self.fleet.scale(name, by);
         let by = desired(&self.fleet) - before;
         let min = self.fleet.group(name).map_or(0, |group| group.min);
-        self.oracles.owner_asks(name, |wish| {
+        let may_hold_ours = may_hold_ours(&self.tables);
+        self.oracles.owner_asks(name, may_hold_ours, |wish| {
             let asked = u32::try_from(i64::from(wish.desired) + by).unwrap_or(0);
+            wish.desired_at_most = wish.desired_at_most.saturating_add_signed(i32::try_from(by).unwrap_or(0));
             wish.desired = asked.min(wish.max).max(min);
+            wish.desired_at_most = wish.desired_at_most.max(wish.desired);
         });
         self.group_follows(name, by.unsigned_abs());
     }
@@ -170,7 +173,10 @@ impl World {
         };
         let (before, to) = (group.desired, to.max(group.min).min(wish.max));
         if to != before && self.fleet.set_desired(name, to) {
-            self.oracles.owner_asks(name, |wish| wish.desired = to);
+            let may_hold_ours = may_hold_ours(&self.tables);
+            self.oracles.owner_asks(name, may_hold_ours, |wish| {
+                (wish.desired, wish.desired_at_most) = (to, to);
+            });
             self.group_follows(name, u64::from(before.abs_diff(to)));
         }
     }
@@ -181,9 +187,11 @@ impl World {
         let before = group.desired;
         if to != group.max && to >= group.min && self.fleet.set_max(name, to) {
             let after = self.fleet.group(name).map_or(before, |group| group.desired);
-            self.oracles.owner_asks(name, |wish| {
+            let may_hold_ours = may_hold_ours(&self.tables);
+            self.oracles.owner_asks(name, may_hold_ours, |wish| {
                 wish.max = to;
                 wish.desired = wish.desired.min(to);
+                wish.desired_at_most = wish.desired_at_most.min(to);
             });
             self.group_follows(name, u64::from(before.abs_diff(after)));
         }
@@ -199,7 +207,8 @@ impl World {
     fn owner_suspends(&mut self, name: &str, process: &str) {
         let is_new = self.fleet.group(name).is_some_and(|group| !group.suspended.contains(process));
         if is_new && self.fleet.suspend(name, process) {
-            self.oracles.owner_asks(name, |wish| {
+            let may_hold_ours = may_hold_ours(&self.tables);
+            self.oracles.owner_asks(name, may_hold_ours, |wish| {
                 wish.suspended.insert(process.to_owned());
             });
         }

@@ -8,6 +8,7 @@ use crate::excuses::Excuses;
 use crate::fleet::{AutoScalingGroup, Fleet};
 use crate::mailbox::Mailbox;
 use crate::tables::Tables;
+use crate::tables::attribute::AttributeMap;
 use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall, CallBody, Service};
 
@@ -34,8 +35,11 @@ pub struct Seen<'a> {
 /// What the owner of a group has asked for. The code under test gives all of it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
-    /// Desired capacity.
+    /// Desired capacity, at least.
     pub desired: u32,
+    /// Desired capacity at most. Who resizes the group while our one is in it may have counted it or not: nobody can tell, so
+    /// that it stays.
+    pub desired_at_most: u32,
     /// MaxSize.
     pub max: u32,
     /// Suspended processes.
@@ -64,12 +68,22 @@ pub struct Oracles {
 /// The stages in the order in which a swap goes through them.
 const STAGES: [&str; 5] = ["Capturing", "Launching", "Attaching", "Retiring", "Undoing"];
 
+const ATTACHING: usize = 2;
+
+/// Returns true if a swap or an answer is in progress that may have raised desired.
+#[must_use]
+pub fn may_hold_ours(tables: &Tables) -> bool {
+    let stage = |row: &AttributeMap| row.get("stage").and_then(|stage| stage.as_s()).map(str::to_owned);
+    tables.items(SWAPS).filter_map(stage).any(|stage| STAGES[ATTACHING..].contains(&stage.as_str()))
+}
+
 impl Oracles {
     /// Returns the promises to the owners of these groups.
     #[must_use]
     pub fn of(fleet: &Fleet) -> Self {
         let wish = |group: &AutoScalingGroup| Wish {
             desired: group.desired,
+            desired_at_most: group.desired,
             max: group.max,
             suspended: group.suspended.clone(),
         };
@@ -89,11 +103,15 @@ impl Oracles {
         self.poisoned.insert(pool.to_owned(), now());
     }
 
-    /// An owner changes what he asks for.
-    pub fn owner_asks(&mut self, group: &str, change: impl FnOnce(&mut Wish)) {
+    /// An owner changes what he asks for. `may_hold_ours`: a swap or an answer in progress may have raised desired.
+    pub fn owner_asks(&mut self, group: &str, may_hold_ours: bool, change: impl FnOnce(&mut Wish)) {
         let Some(wish) = self.wishes.get_mut(group) else { return };
-        self.earlier.push((group.to_owned(), now(), wish.clone()));
+        let before = wish.clone();
         change(wish);
+        if wish.desired != before.desired && may_hold_ours {
+            wish.desired_at_most += 1;
+        }
+        self.earlier.push((group.to_owned(), now(), before));
     }
 
     /// An owner has taken an instance for himself.
@@ -119,13 +137,11 @@ impl Oracles {
         self.excuses.note_deaths(seen.fleet, now());
         for (name, group) in seen.fleet.groups() {
             let Some(wish) = self.wishes.get(name).cloned() else { continue };
-            let Wish { desired, max, .. } = wish;
-            let beyond = i64::from(group.desired) - i64::from(desired);
-            self.holds((0..=1).contains(&beyond), || {
+            let Wish { desired, desired_at_most, max, .. } = wish;
+            self.holds((desired..=desired_at_most + 1).contains(&group.desired), || {
                 format!("desired of {name} is {}, and its owner asks for {desired}", group.desired)
             });
-            let raised = i64::from(group.max) - i64::from(max);
-            self.holds((0..=1).contains(&raised), || {
+            self.holds((max..=max + 1).contains(&group.max), || {
                 format!("MaxSize of {name} is {}, and its owner asks for {max}", group.max)
             });
             let serving = seen.fleet.serving(name).len();
@@ -150,6 +166,7 @@ impl Oracles {
         seen: Seen<'_>,
     ) {
         for name in seen.fleet.groups().keys() {
+            self.races(call, name, sent_at - JUST_BEFORE, before, seen.fleet);
             self.members_stay(&call.action, name, sent_at - JUST_BEFORE, before, seen.fleet);
         }
         match call.service {
@@ -158,6 +175,26 @@ impl Oracles {
             _ => {}
         }
         self.look(seen);
+    }
+
+    /// Between a look and a call of ours, the owner has asked for something: what our call makes of it is not promised, since
+    /// AWS has no call with a condition.
+    fn races(&mut self, call: &ApiCall, name: &str, since: Timestamp, before: &Fleet, after: &Fleet) {
+        let (Some(was), Some(is)) = (before.group(name), after.group(name)) else { return };
+        let Some(wish) = self.wishes.get_mut(name) else { return };
+        let earlier = || self.earlier.iter().filter(|(of, at, _)| of == name && *at >= since);
+        let has_resized = earlier().any(|(.., before)| before.desired != wish.desired);
+        let has_set_max = earlier().any(|(.., before)| before.max != wish.max);
+        if has_resized && is.desired != was.desired {
+            wish.desired = wish.desired.min(is.desired);
+            wish.desired_at_most = wish.desired_at_most.max(is.desired);
+        }
+        if has_set_max && is.max != was.max {
+            wish.max = is.max;
+        }
+        if call.action == "SuspendProcesses" && earlier().next().is_some() {
+            wish.suspended.retain(|process| !call.list("ScalingProcesses").contains(&process.as_str()));
+        }
     }
 
     /// A call of ours takes no member that has to serve. One that EC2 takes back anyway may leave.
@@ -193,10 +230,25 @@ impl Oracles {
             };
             let last = self.journals.insert((target.clone(), swap.clone()), (stage, revision));
             let (was, rev) = last.unwrap_or_default();
+            if was < ATTACHING && stage >= ATTACHING {
+                self.begins_to_raise();
+            }
             self.holds(was <= stage, || {
                 format!("{swap} went back from {} to {}", STAGES[was], STAGES[stage])
             });
             self.holds(rev <= revision, || format!("{swap} went back from revision {rev} to {revision}"));
+        }
+    }
+
+    /// Desired may be raised from now on, by a look that may not have shown what the owner asked for just before.
+    fn begins_to_raise(&mut self) {
+        let since = now() - JUST_BEFORE;
+        for (group, at, before) in &self.earlier {
+            if let Some(wish) = self.wishes.get_mut(group).filter(|_| *at >= since)
+                && wish.desired != before.desired
+            {
+                wish.desired_at_most += 1;
+            }
         }
     }
 
@@ -223,8 +275,10 @@ impl Oracles {
         self.look(seen);
         for (name, wish) in self.wishes.clone() {
             let Some(group) = seen.fleet.group(&name) else { continue };
-            let left = Wish { desired: group.desired, max: group.max, suspended: group.suspended.clone() };
-            self.holds(left == wish || is_told, || {
+            let is_asked = (wish.desired..=wish.desired_at_most).contains(&group.desired);
+            let is_as_it_was = is_asked && group.max == wish.max && group.suspended == wish.suspended;
+            self.holds(is_as_it_was || is_told, || {
+                let left = (group.desired, group.max, &group.suspended);
                 format!("at rest {name} has {left:?}; its owner asked for {wish:?}, and nobody was told")
             });
             let serving = seen.fleet.serving(&name).len();
