@@ -163,6 +163,8 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -175,10 +177,15 @@ mod tests {
     }
 
     #[test]
-    fn a_tape_of_zeros_has_no_fault_and_is_none_beyond_its_end() {
-        let tape = Plan::Tape(vec![0, 11]);
-        assert_eq!(tape.of(0, false), None);
-        assert_eq!(tape.of(1, false), Some(Fault::RequestLost));
-        assert_eq!(tape.of(2, false), None);
+    fn a_tape_strikes_with_every_fault_and_every_kind_of_act_and_an_empty_one_with_none() {
+        let tape = Plan::Tape((0..20_000).collect());
+        let faults: BTreeSet<Fault> = (0..20_000).filter_map(|call| tape.of(call, call % 32 == 31)).collect();
+        assert_eq!(faults, Fault::ALL.into());
+        let acts = (0..20_000).filter_map(|call| tape.act_at(call));
+        let kinds: BTreeSet<String> =
+            acts.map(|act| format!("{act:?}").replace(|c| !char::is_alphabetic(c), "")).collect();
+        assert!(kinds.len() >= 17, "{kinds:?}");
+        let empty = Plan::Tape(Vec::new());
+        assert!((0..300).all(|call| empty.of(call, true).is_none() && empty.act_at(call).is_none()));
     }
 }

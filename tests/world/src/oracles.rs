@@ -10,14 +10,14 @@ use crate::mailbox::Mailbox;
 use crate::tables::Tables;
 use crate::tables::attribute::AttributeMap;
 use crate::virtual_time::now;
-use crate::wire::{ApiAnswer, ApiCall, CallBody, Service};
+use crate::wire::{ApiAnswer, ApiCall, Service};
 
 /// The table of leases and journals.
 pub const SWAPS: &str = "spot-optimizer-swaps";
 /// The table of poisoned pools.
 pub const POOL_RISK: &str = "spot-optimizer-pool-risk";
-/// The age that the answer of the gate may have at a launch, and the time that the call may be under way.
-const GATE_LASTS: SignedDuration = SignedDuration::from_secs(75);
+/// The age that the answer of the gate may have when a launch is sent, and the age of what it has read.
+const GATE_LASTS: SignedDuration = SignedDuration::from_secs(45);
 /// What happened so shortly before a call may not show to its caller.
 const JUST_BEFORE: SignedDuration = SignedDuration::from_secs(30);
 
@@ -171,7 +171,9 @@ impl Oracles {
         }
         match call.service {
             Service::DynamoDb => self.after_write(seen.tables),
-            Service::Ec2 if call.action == "RunInstances" && answer.status == 200 => self.after_launch(call),
+            Service::Ec2 if call.action == "RunInstances" && answer.status == 200 => {
+                self.after_launch(sent_at, before, seen.fleet);
+            }
             _ => {}
         }
         self.look(seen);
@@ -252,21 +254,21 @@ impl Oracles {
         }
     }
 
-    /// A Spot launch goes into a pool that was clear a moment before.
-    fn after_launch(&mut self, call: &ApiCall) {
-        let CallBody::Query(parameters) = &call.body else { return };
-        let of = |name: &str| parameters.get(name).map(String::as_str).unwrap_or_default();
-        if of("InstanceMarketOptions.MarketType") != "spot" {
-            return;
+    /// A Spot launch goes into a pool that was clear a moment before. A repeated call launches nothing.
+    fn after_launch(&mut self, sent_at: Timestamp, before: &Fleet, after: &Fleet) {
+        for (id, instance) in after.instances() {
+            let zone = after.catalog().zones.iter().find(|zone| zone.name == instance.zone);
+            let pool =
+                zone.map(|zone| format!("#{}#{}", zone.id, instance.instance_type)).unwrap_or_default();
+            let is_forbidden = self
+                .poisoned
+                .iter()
+                .any(|(poisoned, at)| poisoned.ends_with(&pool) && sent_at.duration_since(*at) > GATE_LASTS);
+            let is_new = instance.is_spot() && !before.instances().contains_key(id);
+            self.holds(!is_new || !is_forbidden, || {
+                format!("{id} was launched into {pool}, which is poisoned")
+            });
         }
-        let of_type = format!("#{}", of("InstanceType"));
-        let forbidden = self.poisoned.iter().find(|(pool, at)| {
-            pool.ends_with(&of_type)
-                && pool.contains(zone_id(of("Placement.AvailabilityZone")))
-                && now().duration_since(**at) > GATE_LASTS
-        });
-        let forbidden = forbidden.map(|(pool, _)| pool.clone());
-        self.holds(forbidden.is_none(), || format!("launched into {forbidden:?}, which is poisoned"));
     }
 
     /// Asks what must hold once everything has ended: nothing of ours is left, and the owner has what he asked for.
@@ -305,11 +307,5 @@ impl Oracles {
     }
 }
 
-fn zone_id(zone: &str) -> &str {
-    match zone.chars().last() {
-        Some('a') => "use1-az1",
-        Some('b') => "use1-az2",
-        Some('c') => "use1-az3",
-        _ => "?",
-    }
-}
+#[cfg(test)]
+mod tests;

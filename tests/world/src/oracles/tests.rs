@@ -1,0 +1,115 @@
+//! The promises can be broken.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::fault::Plan;
+use crate::fleet::GroupSpec;
+use crate::scene::Scene;
+use crate::virtual_time::BEGIN;
+use crate::world::World;
+
+const SENT: Timestamp = BEGIN;
+
+fn world_of(size: u32) -> World {
+    Scene { group: GroupSpec { size, max: size, ..GroupSpec::default() }, ..Scene::default() }
+        .world(Plan::none())
+}
+
+fn call(service: &str, action: &str, parameters: &[(&str, &str)]) -> ApiCall {
+    let body = parameters
+        .iter()
+        .fold(format!("Action={action}"), |body, (name, value)| format!("{body}&{name}={value}"));
+    ApiCall::parse(service, "us-east-1", None, body.as_bytes()).unwrap()
+}
+
+/// Carries a call out, sent at the beginning of the history, and returns the promise that it breaks.
+fn breaks(world: &mut World, call: &ApiCall) -> Option<String> {
+    let before = world.fleet.clone();
+    let answer = world.fleet.carry_out(call, SENT);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let seen = Seen { fleet: &world.fleet, tables: &world.tables, mailbox: &world.mailbox };
+    world.oracles.after_call(call, &answer, SENT, &before, seen);
+    world.oracles.broken.clone()
+}
+
+fn detach(world: &World) -> ApiCall {
+    let id = world.fleet.serving("web").first().map(|id| (*id).to_owned()).unwrap();
+    let parameters = [
+        ("AutoScalingGroupName", "web"),
+        ("InstanceIds.member.1", &id),
+        ("ShouldDecrementDesiredCapacity", "true"),
+    ];
+    call("autoscaling", "DetachInstances", &parameters)
+}
+
+fn launch() -> ApiCall {
+    let parameters = [
+        ("InstanceMarketOptions.MarketType", "spot"),
+        ("InstanceType", "m5.large"),
+        ("ImageId", "ami-1"),
+        ("ClientToken", "token"),
+        ("SubnetId", "subnet-0a000001"),
+        ("MinCount", "1"),
+        ("MaxCount", "1"),
+    ];
+    call("ec2", "RunInstances", &parameters)
+}
+
+#[test]
+fn a_call_that_takes_a_member_breaks_a_promise() {
+    let mut world = world_of(2);
+    let detach = detach(&world);
+    assert_eq!(
+        breaks(&mut world, &detach).unwrap(),
+        "DetachInstances left 1 of 2 serving members of web; 2 must, 0 died just before"
+    );
+}
+
+#[test]
+fn a_call_after_the_owner_has_asked_for_fewer_breaks_none() {
+    let mut world = world_of(2);
+    world.oracles.owner_asks("web", false, |wish| wish.desired = 1);
+    let detach = detach(&world);
+    assert_eq!(breaks(&mut world, &detach), None);
+}
+
+#[test]
+fn a_member_that_dies_is_excused_and_a_second_one_that_we_take_is_not() {
+    let mut world = world_of(3);
+    let id = world.fleet.serving("web").last().map(|id| (*id).to_owned()).unwrap();
+    world.fleet.instance_dies(&id, SENT);
+    world.passes();
+    assert_eq!(world.oracles.broken, None);
+    let detach = detach(&world);
+    assert!(breaks(&mut world, &detach).unwrap().starts_with("DetachInstances left 1 of 2 serving members"));
+}
+
+#[test]
+fn a_launch_into_a_poisoned_pool_breaks_a_promise_unless_the_gate_may_not_have_seen_it() {
+    let mut poisoned_now = world_of(1);
+    poisoned_now.oracles.is_poisoned("us-east-1#use1-az1#m5.large");
+    assert_eq!(breaks(&mut poisoned_now, &launch()), None);
+    let mut poisoned = world_of(1);
+    let long_ago = SENT - GATE_LASTS - SignedDuration::from_secs(1);
+    poisoned.oracles.poisoned.insert("us-east-1#use1-az1#m5.large".to_owned(), long_ago);
+    assert!(breaks(&mut poisoned, &launch()).unwrap().contains("which is poisoned"));
+    let mut elsewhere = world_of(1);
+    elsewhere.oracles.poisoned.insert("us-east-1#use1-az2#m5.large".to_owned(), long_ago);
+    assert_eq!(breaks(&mut elsewhere, &launch()), None);
+}
+
+#[test]
+fn a_desired_that_nobody_asked_for_breaks_a_promise_unless_a_resize_hides_our_one() {
+    for (may_hold_ours, is_broken) in [(false, true), (true, false)] {
+        let mut world = world_of(1);
+        world.oracles.owner_asks("web", may_hold_ours, |wish| {
+            (wish.desired, wish.desired_at_most, wish.max) = (2, 2, 4);
+        });
+        let group = world.fleet.group_mut("web").unwrap();
+        (group.desired, group.max) = (4, 4);
+        world.oracles.excuses.fewer_serve("web", 1, SignedDuration::ZERO, SENT);
+        world.passes();
+        assert_eq!(world.oracles.broken.is_some(), is_broken);
+    }
+}
