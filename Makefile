@@ -14,8 +14,9 @@ demo: setup ## the whole story on this machine: a drill poisons a pool, a group 
 test: setup ## unit and property tests, lint, end-to-end on local AWS
 	@$(LOCAL_AWS) -m local_aws test
 
-test-deep: ## a million histories of a swap, of a group, of a lab and of an answer, in worlds that are not atomic
+test-deep: ## a million histories of a swap, of a group, of a lab and of an answer, in worlds that are not atomic; the real code
 	@HISTORIES=1000000 cargo test --quiet --locked -p spot-domain no_history_breaks
+	@HISTORIES=20000 CAMPAIGN=full cargo test --quiet --locked -p spot-world
 
 fuzz: ## change samples of outside data until a parser breaks: make fuzz SECONDS=600 TARGET=listing
 	@FUZZ_SECONDS=$(or $(SECONDS),60) cargo test --quiet --locked --workspace --test fuzz -- $(TARGET)

@@ -12,8 +12,8 @@ use crate::fault::{Fault, Plan};
 use crate::history::{Broken, Ended, play};
 use crate::scene::Scene;
 
-/// One of so many moments of an act is in the default share.
-const MOMENTS: usize = 8;
+/// One in so many calls is in the default share of an act.
+const MOMENTS: usize = 12;
 
 /// One history of a campaign that broke a promise.
 #[derive(Debug)]
@@ -55,40 +55,40 @@ pub fn is_full() -> bool {
 /// # Errors
 /// The history without a fault breaks a promise.
 pub fn each_call_and_fault(scene: &Scene, seed: u64) -> Result<Findings, Broken> {
-    every_nth_call(scene, 1, 0, &Fault::ALL, seed)
+    one_in(1, scene, &Fault::ALL, seed)
 }
 
-/// Plays every n-th call of the history without a fault, beginning at a number, × each of these faults that concerns it.
+/// Plays one in so many of the pairs of a call and one of these faults that concerns it: all of them in a full campaign.
+/// The seed decides which.
 ///
 /// # Errors
 /// The history without a fault breaks a promise.
-pub fn every_nth_call(
-    scene: &Scene,
-    n: usize,
-    begin: usize,
-    faults: &[Fault],
-    seed: u64,
-) -> Result<Findings, Broken> {
+pub fn one_in(n: usize, scene: &Scene, faults: &[Fault], seed: u64) -> Result<Findings, Broken> {
     let Ended { world, .. } = play(scene, Plan::none(), seed)?;
-    let calls = world.chronicle.calls.iter().enumerate().skip(begin).step_by(n);
+    let calls = world.chronicle.calls.iter().enumerate();
     let plans = calls.flat_map(|(number, call)| {
         let faults = faults.iter().copied().filter(|fault| fault.concerns(call.is_read));
         faults.map(move |fault| Plan::At(BTreeMap::from([(number, fault)])))
     });
-    Ok(all(scene, &plans.map(|plan| (plan, seed)).collect::<Vec<_>>()))
+    Ok(all(scene, &share(n, seed, plans)))
 }
 
-/// Plays an act of others at moments of a history: right before each changing call takes effect, and each read before it.
-/// The default share is every eighth of them.
+/// Returns one in so many of the plans, or all of them in a full campaign, each with the seed.
+fn share(n: usize, seed: u64, plans: impl Iterator<Item = Plan>) -> Vec<(Plan, u64)> {
+    let n = if is_full() { 1 } else { n };
+    let first = usize::try_from(seed).unwrap_or_default() % n;
+    plans.skip(first).step_by(n).map(|plan| (plan, seed)).collect()
+}
+
+/// Plays an act of others beside calls of a history: each act takes place as the call is sent, so that no look before shows
+/// it. The default share is one call in twelve; the seed decides which.
 ///
 /// # Errors
 /// The history without the act breaks a promise.
-pub fn each_moment(scene: &Scene, act: Act, seed: u64) -> Result<Findings, Broken> {
+pub fn beside_calls(scene: &Scene, act: Act, seed: u64) -> Result<Findings, Broken> {
     let Ended { world, .. } = play(scene, Plan::none(), seed)?;
-    let step = if is_full() { 1 } else { MOMENTS };
-    let first = usize::try_from(seed).unwrap_or_default() % step;
-    let moments = (first..world.chronicle.calls.len()).step_by(step);
-    Ok(all(scene, &moments.map(|number| (Plan::ActAt(number, act), seed)).collect::<Vec<_>>()))
+    let plans = (0..world.chronicle.calls.len()).map(|number| Plan::ActAt(number, act));
+    Ok(all(scene, &share(MOMENTS, seed, plans)))
 }
 
 /// Plays these histories, as many side by side as there are processors.

@@ -1,4 +1,4 @@
-//! A swap beside the acts of others, one at a time, every few seconds of it.
+//! A swap beside the acts of others, one act at a time.
 
 #![allow(clippy::panic)]
 
@@ -6,29 +6,31 @@ mod holds;
 
 use holds::holds;
 use spot_world::acts::Act;
-use spot_world::campaign::each_moment;
+use spot_world::campaign::beside_calls;
 use spot_world::fleet::GroupSpec;
 use spot_world::scene::Scene;
 
-/// Plays an act at some moments of the swap of a group of two: with room, and full behind a load balancer.
-fn at_each_moment(acts: &[Act]) {
-    for (max, has_target_group) in [(4, false), (2, true)] {
+/// Plays each act beside calls of the swap of a group of two: with room, and full behind a load balancer.
+fn take_place_in_a_swap(acts: &[Act]) {
+    let scenes = [(4, false), (2, true)].map(|(max, has_target_group)| {
         let group = GroupSpec { size: 2, max, has_target_group, ..GroupSpec::default() };
-        let scene = Scene { group, ..Scene::default() };
-        for act in acts {
-            holds(each_moment(&scene, *act, 1));
+        Scene { group, ..Scene::default() }
+    });
+    for (seed, act) in (1..).zip(acts) {
+        for scene in &scenes {
+            holds(beside_calls(scene, *act, seed));
         }
     }
 }
 
 #[test]
 fn a_policy_may_scale_a_group_in_its_swap() {
-    at_each_moment(&[Act::PolicyScales(1), Act::PolicyScales(-1)]);
+    take_place_in_a_swap(&[Act::PolicyScales(1), Act::PolicyScales(-1)]);
 }
 
 #[test]
 fn an_owner_may_set_the_sizes_of_a_group_in_its_swap() {
-    at_each_moment(&[
+    take_place_in_a_swap(&[
         Act::OwnerSetsDesired(1),
         Act::OwnerSetsDesired(3),
         Act::OwnerSetsMax(2),
@@ -39,18 +41,23 @@ fn an_owner_may_set_the_sizes_of_a_group_in_its_swap() {
 #[test]
 fn an_owner_may_opt_out_protect_detach_and_suspend_during_a_swap() {
     let suspends = ["AZRebalance", "Launch", "Terminate"].map(Act::OwnerSuspends);
-    at_each_moment(&[Act::OwnerOptsOut, Act::OwnerProtects(0), Act::OwnerProtects(2), Act::OwnerDetaches(0)]);
-    at_each_moment(&suspends);
+    take_place_in_a_swap(&[
+        Act::OwnerOptsOut,
+        Act::OwnerProtects(0),
+        Act::OwnerProtects(2),
+        Act::OwnerDetaches(0),
+    ]);
+    take_place_in_a_swap(&suspends);
 }
 
 #[test]
 fn a_member_or_the_newcomer_may_die_in_a_swap() {
-    at_each_moment(&[Act::MemberDies(0), Act::MemberDies(1), Act::NewcomerDies]);
+    take_place_in_a_swap(&[Act::MemberDies(0), Act::MemberDies(1), Act::NewcomerDies]);
 }
 
 #[test]
 fn the_newcomer_s_pool_may_be_poisoned_and_its_notice_may_come() {
-    at_each_moment(&[
+    take_place_in_a_swap(&[
         Act::NewcomersPoolIsPoisoned,
         Act::NewcomerIsInterrupted(1),
         Act::NewcomerIsInterrupted(2),
@@ -59,7 +66,7 @@ fn the_newcomer_s_pool_may_be_poisoned_and_its_notice_may_come() {
 
 #[test]
 fn zones_capacity_and_targets_may_be_out_of_order_during_a_swap() {
-    at_each_moment(&[
+    take_place_in_a_swap(&[
         Act::GroupRebalances,
         Act::CapacityIsShort(0),
         Act::TargetTurnsUnhealthy(0),

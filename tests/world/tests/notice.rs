@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use holds::{holds, play_or_tell};
 use serde_json::{Value, json};
 use spot_world::acts::Act;
-use spot_world::campaign::{Findings, every_nth_call, is_full};
+use spot_world::campaign::one_in;
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::GroupSpec;
-use spot_world::history::{Broken, Ended};
+use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::scene::Scene;
 
@@ -32,12 +32,6 @@ fn output(ended: &Ended) -> &Value {
     }
 }
 
-/// Every fifth call in the default share, beginning at a number.
-fn each_fault(scene: &Scene, begin: usize) -> Result<Findings, Broken> {
-    let (n, begin) = if is_full() { (1, 0) } else { (5, begin) };
-    every_nth_call(scene, n, begin, &Fault::ALL, 1)
-}
-
 #[test]
 fn a_doomed_member_is_replaced_before_it_leaves() {
     for max in [2, 3] {
@@ -54,11 +48,11 @@ fn a_doomed_member_is_replaced_before_it_leaves() {
 }
 
 #[test]
-fn a_notice_at_a_full_group_survives_each_fault_at_each_call() {
-    holds(each_fault(&notice(2, true, 2), 0));
+fn a_notice_at_a_full_group_survives_faults_at_its_calls() {
+    holds(one_in(5, &notice(2, true, 2), &Fault::ALL, 1));
 }
 
 #[test]
-fn a_notice_at_a_group_with_room_survives_each_fault_at_each_call() {
-    holds(each_fault(&notice(3, false, 1), 2));
+fn a_notice_at_a_group_with_room_survives_faults_at_its_calls() {
+    holds(one_in(5, &notice(3, false, 1), &Fault::ALL, 2));
 }

@@ -3,6 +3,7 @@
 use std::env;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use spot_world::fault::Plan;
 use spot_world::fleet::GroupSpec;
 use spot_world::history::play;
@@ -20,8 +21,16 @@ fn scenes() -> impl Strategy<Value = Scene> {
     })
 }
 
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        max_shrink_iters: 300,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
+        ..ProptestConfig::with_cases(histories(60))
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 300, ..ProptestConfig::with_cases(histories(60)) })]
+    #![proptest_config(config())]
 
     /// Whatever goes wrong and whoever acts, in whatever order: every promise holds.
     #[test]
