@@ -20,6 +20,9 @@ pub const POOL_RISK: &str = "spot-optimizer-pool-risk";
 const GATE_LASTS: SignedDuration = SignedDuration::from_secs(45);
 /// What happened so shortly before a call may not show to its caller.
 const JUST_BEFORE: SignedDuration = SignedDuration::from_secs(30);
+/// The retirement of the old instance counts what the group shows, which notices a death after a minute. Once it asks EC2 and
+/// the target groups for every member, `JUST_BEFORE` is enough.
+const GROUP_NOTICES_DEATH: SignedDuration = SignedDuration::from_secs(70);
 
 /// What the oracles look at.
 #[derive(Debug, Clone, Copy)]
@@ -167,7 +170,7 @@ impl Oracles {
     ) {
         for name in seen.fleet.groups().keys() {
             self.races(call, name, sent_at - JUST_BEFORE, before, seen.fleet);
-            self.members_stay(&call.action, name, sent_at - JUST_BEFORE, before, seen.fleet);
+            self.members_stay(&call.action, name, sent_at, before, seen.fleet);
         }
         match call.service {
             Service::DynamoDb => self.after_write(seen.tables),
@@ -199,13 +202,16 @@ impl Oracles {
         }
     }
 
-    /// A call of ours takes no member that has to serve. One that EC2 takes back anyway may leave.
-    fn members_stay(&mut self, action: &str, name: &str, since: Timestamp, before: &Fleet, after: &Fleet) {
+    /// A call of ours takes no member that has to serve. One that EC2 takes back anyway may leave, and no swap has to make up
+    /// for a member whose health checks fail.
+    fn members_stay(&mut self, action: &str, name: &str, sent_at: Timestamp, before: &Fleet, after: &Fleet) {
         let lasting =
             |fleet: &Fleet| fleet.serving(name).into_iter().filter(|id| !fleet.is_taken_back(id)).count();
         let (were, are) = (lasting(before), lasting(after));
-        let (asked, unseen) = (self.asked_since(name, since), self.excuses.deaths_since(name, since));
-        self.holds(are >= were || are + unseen >= asked, || {
+        let asked = self.asked_since(name, sent_at - JUST_BEFORE);
+        let unseen = self.excuses.deaths_since(name, sent_at - GROUP_NOTICES_DEATH);
+        let ill = after.unhealthy_members(name);
+        self.holds(are >= were || are + unseen + ill >= asked, || {
             format!("{action} left {are} of {were} serving members of {name}; {asked} must, {unseen} died just before")
         });
         let fewer = before.serving(name).len().saturating_sub(after.serving(name).len());

@@ -95,6 +95,19 @@ impl Fleet {
         request.is_some_and(|request| request.status_code == "marked-for-termination")
     }
 
+    /// Returns how many members are in service and fail the health checks of a target group.
+    #[must_use]
+    pub fn unhealthy_members(&self, name: &str) -> usize {
+        let Some(group) = self.groups.get(name) else { return 0 };
+        let targets = || group.target_group_arns.iter().filter_map(|arn| self.target_groups.get(arn));
+        let fails = |id: &str| {
+            targets()
+                .any(|it| it.targets.get(id).is_some_and(|target| target.phase == TargetPhase::Unhealthy))
+        };
+        let in_service = group.members.iter().filter(|member| member.state == LifecycleState::InService);
+        in_service.filter(|member| fails(&member.instance_id)).count()
+    }
+
     /// Lets an instance end by itself.
     pub fn instance_dies(&mut self, id: &str, now: Timestamp) {
         self.end_instance(id, EndOfInstance::InternalError, now);
