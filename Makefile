@@ -1,6 +1,6 @@
 # Everything that a developer runs. Each target sets up what it needs, below .local/ and target/ only.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deep fuzz local down build bench simulate lint deny sbom k8s-assets setup clean
+.PHONY: help demo test test-deep mutants fuzz local down build bench simulate lint deny sbom k8s-assets setup clean
 
 PYTHON ?= python3
 LOCAL_AWS = PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 .local/venv/bin/python
@@ -17,6 +17,9 @@ test: setup ## unit and property tests, lint, end-to-end on local AWS
 test-deep: ## a million histories of a swap, of a group, of a lab and of an answer, in worlds that are not atomic; the real code
 	@HISTORIES=1000000 cargo test --quiet --locked -p spot-domain no_history_breaks
 	@HISTORIES=20000 CAMPAIGN=full cargo test --quiet --locked -p spot-world
+
+mutants: setup ## take one safety check out after another, and see a test notice it: make mutants ARGS="--only gate-fails-open"
+	@$(LOCAL_AWS) tests/world/mutants.py $(ARGS)
 
 fuzz: ## change samples of outside data until a parser breaks: make fuzz SECONDS=600 TARGET=listing
 	@FUZZ_SECONDS=$(or $(SECONDS),60) cargo test --quiet --locked --workspace --test fuzz -- $(TARGET)

@@ -1,5 +1,6 @@
 //! The Price List API: the products of AWS, each with its On-Demand prices.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use aws_config::SdkConfig;
@@ -7,13 +8,17 @@ use aws_sdk_pricing::types::{Filter, FilterType};
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
+use spot_domain::swap::pricing::UsageOperation;
+use spot_domain::{InstanceType, Region, Usd};
 
 use crate::error::{CallError, failed, unreadable};
-use crate::prices::OnDemandPrices;
 
 /// The Price List API answers in few regions. Its answers cover all regions.
 const REGION: &str = "us-east-1";
 const CALL: &str = "pricing:GetProducts";
+
+/// On-Demand prices in US dollars an hour, by region, type and what is billed.
+type OnDemandPrices = HashMap<(Region, InstanceType, UsageOperation), Usd>;
 
 /// The Price List API.
 #[derive(Debug, Clone)]

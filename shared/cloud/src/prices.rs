@@ -15,9 +15,6 @@ use crate::price_list::{PriceList, Product};
 /// Spot prices in US dollars an hour, by type, zone name and `ProductDescription`.
 pub type SpotPrices = HashMap<(InstanceType, String, String), Usd>;
 
-/// On-Demand prices in US dollars an hour, by region, type and what is billed.
-pub(crate) type OnDemandPrices = HashMap<(Region, InstanceType, UsageOperation), Usd>;
-
 /// Returns the present Spot prices of these types and products, in US dollars an hour.
 ///
 /// # Errors

@@ -9,9 +9,11 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::RegionClients;
 use spot_cloud::error::CallError;
+use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::tables::swaps::{Lease, Swaps, SwapsError};
 use spot_domain::clock;
 use spot_domain::settings::Settings;
+use spot_domain::swap::group::Group;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::{Decision, End};
 use spot_domain::{InstanceId, Pool};
@@ -205,6 +207,28 @@ pub async fn drive<R: Recovery>(
         }
     }
     Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
+}
+
+/// Returns those of the members that a target group of their group does not find healthy.
+///
+/// # Errors
+/// A call fails.
+pub(crate) async fn not_healthy_in(
+    clients: &RegionClients,
+    group: &Group,
+    members: Vec<InstanceId>,
+) -> Result<Vec<InstanceId>, CallError> {
+    let mut found = Vec::new();
+    if group.target_group_arns.is_empty() {
+        return Ok(found);
+    }
+    for id in members {
+        let health = target_groups::health(&clients.elbv2, &group.target_group_arns, &id).await?;
+        if health != TargetHealth::Healthy {
+            found.push(id);
+        }
+    }
+    Ok(found)
 }
 
 /// Says if the last changing call of the swap is so recent that it may still land, or not show yet.

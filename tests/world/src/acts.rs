@@ -280,7 +280,7 @@ impl World {
             "interruptions": {"N": "1"},
         });
         match self.tables.put(POOL_RISK, &row) {
-            Ok(()) => self.oracles.is_poisoned(&pool),
+            Ok(()) => self.oracles.is_poisoned(&pool, now()),
             Err(error) => self.chronicle.notes(format_args!("   {pool} is not poisoned: {error}")),
         }
     }

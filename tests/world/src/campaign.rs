@@ -1,19 +1,21 @@
 //! The campaign: many histories of one scene, side by side, and what they have shown.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fmt;
 use std::num::NonZero;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::acts::Act;
+use crate::chronicle::SentCall;
 use crate::fault::{Fault, Plan};
 use crate::history::{Broken, Ended, play};
 use crate::scene::Scene;
 
 /// One in so many calls is in the default share of an act.
-const MOMENTS: usize = 12;
+const MOMENTS: usize = 24;
 
 /// One history of a campaign that broke a promise.
 #[derive(Debug)]
@@ -50,12 +52,81 @@ pub fn is_full() -> bool {
     std::env::var("CAMPAIGN").is_ok_and(|campaign| campaign == "full")
 }
 
-/// Plays each call of the history without a fault × each fault that concerns it.
+/// The part of a campaign that the environment asks for. Without a variable, it is all.
+///
+/// `CAMPAIGN_CALLS` and `CAMPAIGN_FAULTS` are parts of names with commas between, such as `Launch ec2:,Attach` and
+/// `Twice,Zombie`. `CAMPAIGN_STOP` ends the campaign with the first broken promise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    calls: Vec<String>,
+    faults: Vec<String>,
+    stops: bool,
+}
+
+impl Selection {
+    /// Reads the environment.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        let parts = |name: &str| {
+            let value = env::var(name).unwrap_or_default();
+            value.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+        };
+        Self {
+            calls: parts("CAMPAIGN_CALLS"),
+            faults: parts("CAMPAIGN_FAULTS"),
+            stops: env::var("CAMPAIGN_STOP").is_ok(),
+        }
+    }
+
+    /// Returns the selection of these calls alone, unless the environment names others.
+    #[must_use]
+    pub fn or_calls(mut self, calls: &[&str]) -> Self {
+        if self.calls.is_empty() {
+            self.calls = calls.iter().map(|part| (*part).to_owned()).collect();
+        }
+        self
+    }
+
+    /// Returns the selection of these faults alone, unless the environment names others.
+    #[must_use]
+    pub fn or_faults(mut self, faults: &[&str]) -> Self {
+        if self.faults.is_empty() {
+            self.faults = faults.iter().map(|part| (*part).to_owned()).collect();
+        }
+        self
+    }
+
+    fn strikes(&self, call: &SentCall, fault: Fault) -> bool {
+        let is_among = |parts: &[String], name: &str| {
+            parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()))
+        };
+        let name = format!("{} {}:{}", call.by, call.service, call.action);
+        fault.concerns(call.is_read)
+            && is_among(&self.calls, &name)
+            && is_among(&self.faults, &format!("{fault:?}"))
+    }
+}
+
+/// Plays each call of the history without a fault × each fault that concerns it, as far as the environment asks for.
 ///
 /// # Errors
 /// The history without a fault breaks a promise.
 pub fn each_call_and_fault(scene: &Scene, seed: u64) -> Result<Findings, Broken> {
-    one_in(1, scene, &Fault::ALL, seed)
+    selected(scene, seed, &Selection::of_environment())
+}
+
+/// Plays the selected calls of the history without a fault × the selected faults.
+///
+/// # Errors
+/// The history without a fault breaks a promise.
+pub fn selected(scene: &Scene, seed: u64, selection: &Selection) -> Result<Findings, Broken> {
+    let Ended { world, .. } = play(scene, Plan::none(), seed)?;
+    let calls = world.chronicle.calls.iter().enumerate();
+    let plans = calls.flat_map(|(number, call)| {
+        let faults = Fault::ALL.into_iter().filter(|fault| selection.strikes(call, *fault));
+        faults.map(move |fault| Plan::At(BTreeMap::from([(number, fault)]))).collect::<Vec<_>>()
+    });
+    Ok(all(scene, &plans.map(|plan| (plan, seed)).collect::<Vec<_>>()))
 }
 
 /// Plays one in so many of the pairs of a call and one of these faults that concerns it: all of them in a full campaign.
@@ -81,7 +152,7 @@ fn share(n: usize, seed: u64, plans: impl Iterator<Item = Plan>) -> Vec<(Plan, u
 }
 
 /// Plays an act of others beside calls of a history: each act takes place as the call is sent, so that no look before shows
-/// it. The default share is one call in twelve; the seed decides which.
+/// it. The default share is one call in twenty-four; the seed decides which.
 ///
 /// # Errors
 /// The history without the act breaks a promise.
@@ -102,16 +173,21 @@ pub fn all(scene: &Scene, plans: &[(Plan, u64)]) -> Findings {
             }
         }
     }
-    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let stops = Selection::of_environment().stops;
+    let (next, failures, is_over) = (AtomicUsize::new(0), Mutex::new(Vec::new()), AtomicBool::new(false));
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 while let Some((plan, seed)) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
                     if let Err(broken) = play(scene, plan.clone(), *seed)
                         && let Ok(mut failures) = failures.lock()
                     {
                         failures.push(Failure { plan: plan.clone(), seed: *seed, broken });
+                        is_over.store(stops, Ordering::Relaxed);
                     }
                 }
             });

@@ -12,6 +12,10 @@ use crate::tables::attribute::AttributeMap;
 use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall, Service};
 
+mod before_call;
+
+pub use before_call::Marks;
+
 /// The table of leases and journals.
 pub const SWAPS: &str = "spot-optimizer-swaps";
 /// The table of poisoned pools.
@@ -60,12 +64,17 @@ pub struct Oracles {
     pub excuses: Excuses,
     /// What the owners have asked for before, by group and the time of the change.
     earlier: Vec<(String, Timestamp, Wish)>,
+    /// What MaxSize was before a change of the owner that a call of ours may have overwritten, by group: the call says
+    /// which, and not how many more.
+    raced_max: BTreeMap<String, u32>,
     /// Instances that an owner has taken for himself.
     owners: BTreeSet<String>,
     /// Stage and revision of the journal that was last written, by row and swap.
     journals: BTreeMap<(String, String), (usize, u64)>,
     /// When each pool was poisoned.
     poisoned: BTreeMap<String, Timestamp>,
+    /// Since when something has been so.
+    pub marks: Marks,
 }
 
 /// The stages in the order in which a swap goes through them.
@@ -95,15 +104,17 @@ impl Oracles {
             broken: None,
             excuses: Excuses::default(),
             earlier: Vec::new(),
+            raced_max: BTreeMap::new(),
             owners: BTreeSet::new(),
             journals: BTreeMap::new(),
             poisoned: BTreeMap::new(),
+            marks: Marks::of(fleet),
         }
     }
 
-    /// A pool was poisoned.
-    pub fn is_poisoned(&mut self, pool: &str) {
-        self.poisoned.insert(pool.to_owned(), now());
+    /// A pool was poisoned at that moment.
+    pub fn is_poisoned(&mut self, pool: &str, at: jiff::Timestamp) {
+        self.poisoned.insert(pool.to_owned(), at);
     }
 
     /// An owner changes what he asks for. `may_hold_ours`: a swap or an answer in progress may have raised desired.
@@ -138,13 +149,16 @@ impl Oracles {
     /// Asks what holds at any moment.
     pub fn look(&mut self, seen: Seen<'_>) {
         self.excuses.note_deaths(seen.fleet, now());
+        self.marks.look(seen.fleet);
         for (name, group) in seen.fleet.groups() {
             let Some(wish) = self.wishes.get(name).cloned() else { continue };
             let Wish { desired, desired_at_most, max, .. } = wish;
             self.holds((desired..=desired_at_most + 1).contains(&group.desired), || {
                 format!("desired of {name} is {}, and its owner asks for {desired}", group.desired)
             });
-            self.holds((max..=max + 1).contains(&group.max), || {
+            let before = self.raced_max.get(name).copied().unwrap_or(max);
+            let is_asked = (max..=max + 1).contains(&group.max) || (before..=before + 1).contains(&group.max);
+            self.holds(is_asked, || {
                 format!("MaxSize of {name} is {}, and its owner asks for {max}", group.max)
             });
             let serving = seen.fleet.serving(name).len();
@@ -189,13 +203,13 @@ impl Oracles {
         let Some(wish) = self.wishes.get_mut(name) else { return };
         let earlier = || self.earlier.iter().filter(|(of, at, _)| of == name && *at >= since);
         let has_resized = earlier().any(|(.., before)| before.desired != wish.desired);
-        let has_set_max = earlier().any(|(.., before)| before.max != wish.max);
+        let before_max = earlier().map(|(.., before)| before.max).find(|before| *before != wish.max);
         if has_resized && is.desired != was.desired {
             wish.desired = wish.desired.min(is.desired);
             wish.desired_at_most = wish.desired_at_most.max(is.desired);
         }
-        if has_set_max && is.max != was.max {
-            wish.max = is.max;
+        if let Some(before) = before_max.filter(|_| is.max != was.max) {
+            self.raced_max.insert(name.to_owned(), before);
         }
         if call.action == "SuspendProcesses" && earlier().next().is_some() {
             wish.suspended.retain(|process| !call.list("ScalingProcesses").contains(&process.as_str()));
@@ -210,7 +224,8 @@ impl Oracles {
         let (were, are) = (lasting(before), lasting(after));
         let asked = self.asked_since(name, sent_at - JUST_BEFORE);
         let unseen = self.excuses.deaths_since(name, sent_at - GROUP_NOTICES_DEATH);
-        let ill = after.unhealthy_members(name);
+        let ill =
+            after.unhealthy_members(name) + self.marks.noticed_since(before, name, sent_at - JUST_BEFORE);
         self.holds(are >= were || are + unseen + ill >= asked, || {
             format!("{action} left {are} of {were} serving members of {name}; {asked} must, {unseen} died just before")
         });
@@ -284,8 +299,14 @@ impl Oracles {
         for (name, wish) in self.wishes.clone() {
             let Some(group) = seen.fleet.group(&name) else { continue };
             let is_asked = (wish.desired..=wish.desired_at_most).contains(&group.desired);
-            let is_as_it_was = is_asked && group.max == wish.max && group.suspended == wish.suspended;
-            self.holds(is_as_it_was || is_told, || {
+            let told =
+                |setting: &str| seen.mailbox.messages.iter().any(|told| told.message.contains(setting));
+            let is_fine = (is_asked || told("desired"))
+                && (group.max == wish.max
+                    || self.raced_max.get(&name) == Some(&group.max)
+                    || told("MaxSize"))
+                && (group.suspended == wish.suspended || told("AZRebalance"));
+            self.holds(is_fine, || {
                 let left = (group.desired, group.max, &group.suspended);
                 format!("at rest {name} has {left:?}; its owner asked for {wish:?}, and nobody was told")
             });
@@ -295,20 +316,25 @@ impl Oracles {
                 format!("at rest {serving} members of {name} serve of {}", group.desired)
             });
         }
-        self.no_instance_is_left(seen, is_told);
+        self.no_instance_is_left(seen);
         for row in seen.tables.items(SWAPS) {
             self.holds(!row.contains_key("lease_owner"), || format!("at rest a lease is held: {row:?}"));
         }
     }
 
-    fn no_instance_is_left(&mut self, seen: Seen<'_>, is_told: bool) {
+    /// An instance that is left is one that a person was told of by its id.
+    fn no_instance_is_left(&mut self, seen: Seen<'_>) {
+        let is_told = |id: &str| seen.mailbox.messages.iter().any(|told| told.message.contains(id));
         let is_member = |id: &str| seen.fleet.groups().values().any(|group| group.member(id).is_some());
         let ours =
             |tags: &BTreeMap<String, String>| tags.get("ManagedBy").is_some_and(|by| by == "SpotOptimizer");
         for (id, instance) in seen.fleet.instances() {
             let is_kept = is_member(id) || self.owners.contains(id);
-            let is_stray = instance.state.is_alive() && ours(&instance.tags) && !is_kept;
-            self.holds(!is_stray || is_told, || format!("at rest {id} runs, is ours, and is in no group"));
+            let is_left = ours(&instance.tags) || self.marks.was_detached(id);
+            let is_stray = instance.state.is_alive() && is_left && !is_kept;
+            self.holds(!is_stray || is_told(id), || {
+                format!("at rest {id} runs, is ours to end, and is in no group")
+            });
         }
     }
 }

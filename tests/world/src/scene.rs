@@ -1,8 +1,11 @@
 //! The scenes: what there is when a history begins, and what is started.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::task::spawn_local;
+use tokio::time::sleep;
 
 use crate::acts::Act;
 use crate::executions::CLUSTER_SWAP;
@@ -42,7 +45,12 @@ pub struct Scene {
     pub is_quiet: bool,
     /// What others do, by the seconds since the beginning.
     pub acts: Vec<(u64, Act)>,
+    /// What happens besides, by the time since the beginning.
+    pub happenings: Vec<(Duration, Happening)>,
 }
+
+/// A change of the world by somebody besides the code under test.
+pub type Happening = fn(&mut World);
 
 impl Scene {
     /// Returns the world at its beginning.
@@ -69,9 +77,22 @@ impl Scene {
         vec![(CLUSTER_SWAP, "by-hand".to_owned(), input)]
     }
 
-    /// The first events of the history.
+    /// The first events of the history; later ones happen in their time.
     pub fn begin(&self, network: &Network) {
         network.world().remembers();
+        for (at, happens) in self.happenings.clone() {
+            let network = network.clone();
+            if at.is_zero() {
+                happens(&mut network.world());
+                continue;
+            }
+            spawn_local(async move {
+                sleep(at).await;
+                let mut world = network.world();
+                world.chronicle.notes("something happens besides");
+                happens(&mut world);
+            });
+        }
     }
 
     /// Returns the variables that the template sets.

@@ -78,6 +78,8 @@ impl World {
         let is_read = is_read(call);
         let fault = self.plan.of(number, is_read);
         let by = by.map(|invocation| invocation.label.clone()).unwrap_or_default();
+        let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
+        self.oracles.before_call(call, &by, seen);
         self.chronicle.is_sent(SentCall {
             by,
             service: call.service,
@@ -106,6 +108,7 @@ impl World {
             Service::Sts => self.sessions.carry_out(call, now()),
         };
         self.chronicle.takes_effect(number, call, &answer);
+        self.oracles.after_read(call, &answer);
         if !is_read(call) {
             let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
             let sent_at = self.chronicle.calls.get(number).map_or_else(now, |sent| sent.at);
@@ -126,6 +129,7 @@ impl World {
         match answer {
             Some(answer) => {
                 self.chronicle.takes_effect(number, call, &answer);
+                self.oracles.after_read(call, &answer);
                 answer
             }
             None => self.carries_out(number, call),

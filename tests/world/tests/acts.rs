@@ -72,7 +72,6 @@ fn the_newcomer_s_pool_may_be_poisoned_and_its_notice_may_come() {
 }
 
 #[test]
-#[ignore = "a rollback detaches the newcomer before the reattached old instance is healthy in its target groups"]
 fn a_newcomer_in_doubt_serves_until_the_old_instance_is_healthy_again() {
     take_place_in(&full_behind_a_load_balancer(), &DOUBTS);
 }

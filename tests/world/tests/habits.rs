@@ -17,7 +17,7 @@ use spot_world::scene::Scene;
 const SEED: u64 = 1;
 
 /// The histories with a fault for each answer, unless the variable `HISTORIES` sets another number.
-const SAMPLE: usize = 30;
+const SAMPLE: usize = 16;
 
 /// A full group of one behind a load balancer: MaxSize is raised, and the old member drains.
 fn scene(habits: AwsHabits) -> Scene {

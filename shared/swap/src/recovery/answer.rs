@@ -7,7 +7,6 @@ use jiff::SignedDuration;
 use spot_cloud::auto_scaling::groups::{self, Desired};
 use spot_cloud::ec2::instances;
 use spot_cloud::error::CallError;
-use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::tables::swaps::{Leased, SwapsError};
 use spot_domain::GroupArn;
 use spot_domain::clock;
@@ -19,7 +18,7 @@ use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::answer::{Action, Observed, doubt, next};
 use spot_domain::swap::recovery::{Decision, End};
 
-use super::{After, Ended, Progress, Recovery, Visit, calls_may_land, drive};
+use super::{After, Ended, Progress, Recovery, Visit, calls_may_land, drive, not_healthy_in};
 use crate::newcomer::unproven;
 
 /// Does all that can be done now for an answer.
@@ -66,15 +65,7 @@ async fn not_yet_healthy(
     let came_later = |member: &&Member| member.serves() && !known.contains(&member.id);
     let later: Vec<InstanceId> = group.members.iter().filter(came_later).map(|m| m.id.clone()).collect();
     let (mut found, ready) = not_yet_ready(visit, journal, group, later).await?;
-    if group.target_group_arns.is_empty() {
-        return Ok(found);
-    }
-    for id in ready {
-        let health = target_groups::health(&visit.clients.elbv2, &group.target_group_arns, &id).await?;
-        if health != TargetHealth::Healthy {
-            found.push(id);
-        }
-    }
+    found.extend(not_healthy_in(visit.clients, group, ready).await?);
     Ok(found)
 }
 

@@ -10,7 +10,7 @@ use spot_cloud::load_balancing::{target_groups, targets};
 use spot_cloud::tables::swaps::{Leased, OF_A_SWAP, SwapsError};
 use spot_domain::clock;
 use spot_domain::ids::{GroupName, InstanceId};
-use spot_domain::swap::group::{Instance, InstanceState};
+use spot_domain::swap::group::{Group, Instance, InstanceState};
 use spot_domain::swap::journal::{Journal, SwapKind};
 use spot_domain::swap::proof::Evidence;
 use spot_domain::swap::recovery::group::{Action, Newcomer, Observed, doubt, recover, settings_only};
@@ -18,7 +18,7 @@ use spot_domain::swap::recovery::{Decision, End};
 use spot_domain::tags::{GROUP_NAME_TAG, Tags};
 use spot_domain::{GroupArn, Pool, Region};
 
-use super::{After, Ended, Progress, Recovery, Visit, calls_may_land, drive, is_recent};
+use super::{After, Ended, Progress, Recovery, Visit, calls_may_land, drive, is_recent, not_healthy_in};
 use crate::newcomer::{SwapInstances, look, unproven};
 
 /// Does all that can be done now for a group's swap.
@@ -185,7 +185,12 @@ impl GroupRecovery {
                 }
             }
         }
+        let not_yet_healthy = match &group {
+            Some(group) => not_healthy_in(clients, group, came_back_or_later(journal, group)).await?,
+            None => Vec::new(),
+        };
         Ok(Observed {
+            not_yet_healthy,
             group,
             old_alive: old.is_some(),
             old_has_group_tag: instances.old.as_ref().is_some_and(|old| has_group_tag(old, &self.name)),
@@ -196,6 +201,17 @@ impl GroupRecovery {
             draining,
         })
     }
+}
+
+/// Returns the members whose group does not wait until they are healthy in its target groups: the old instance, if it was
+/// taken back, and others that came after the attach. Those of before count as the group counts them.
+fn came_back_or_later(journal: &Journal, group: &Group) -> Vec<InstanceId> {
+    let Some(original) = &journal.original else { return Vec::new() };
+    let is_of_before =
+        |id: &InstanceId| original.members.contains(id) || Some(id) == journal.newcomer.as_ref();
+    let came_back = |id: &InstanceId| journal.turned_back && *id == journal.old;
+    let ids = group.members.iter().filter(|member| member.serves()).map(|member| &member.id);
+    ids.filter(|id| came_back(id) || !is_of_before(id)).cloned().collect()
 }
 
 /// Returns the pool of a Spot newcomer. An On-Demand one is in none.

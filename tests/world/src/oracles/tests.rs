@@ -88,7 +88,7 @@ fn a_member_that_dies_is_excused_and_a_second_one_that_we_take_is_not() {
 #[test]
 fn a_launch_into_a_poisoned_pool_breaks_a_promise_unless_the_gate_may_not_have_seen_it() {
     let mut poisoned_now = world_of(1);
-    poisoned_now.oracles.is_poisoned("us-east-1#use1-az1#m5.large");
+    poisoned_now.oracles.is_poisoned("us-east-1#use1-az1#m5.large", now());
     assert_eq!(breaks(&mut poisoned_now, &launch()), None);
     let mut poisoned = world_of(1);
     let long_ago = SENT - GATE_LASTS - SignedDuration::from_secs(1);

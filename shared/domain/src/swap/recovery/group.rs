@@ -10,6 +10,8 @@
 //! begun never turns forward again. And between a changing call and any conclusion from its absence lies a quiet period:
 //! calls land late, and AWS shows them later still.
 
+use std::collections::BTreeSet;
+
 use crate::ids::InstanceId;
 use crate::reason::Reason;
 use crate::swap::group::{AZ_REBALANCE, Group, Member, MemberState};
@@ -57,6 +59,9 @@ pub struct Observed {
     pub calls_may_land: bool,
     /// Instances that a target group is still draining.
     pub draining: Vec<InstanceId>,
+    /// Members that are InService, and that a target group of their group does not find healthy: of those that came
+    /// back or came later.
+    pub not_yet_healthy: Vec<InstanceId>,
 }
 
 /// A look may be older than MaxSize is, which makes the first refusal no proof.
@@ -327,20 +332,22 @@ impl Swap<'_> {
         self.is_kept() && member.is_some_and(|member| member.state != MemberState::Leaving)
     }
 
-    /// Returns how many serve. The group may not have noticed yet that the old instance is dead, or the newcomer.
+    /// Returns how many serve. The group may not have noticed yet that the old instance is dead, or the newcomer, and it
+    /// does not wait until its target groups send requests to a member.
     fn serving(&self) -> u32 {
         let newcomer = self.observed.newcomer.as_ref().filter(|newcomer| !newcomer.alive);
         let old = (!self.observed.old_alive).then_some(&self.journal.old);
         let dead = old.into_iter().chain(newcomer.map(|newcomer| &newcomer.id));
-        let uncounted = dead.filter(|id| self.group.member(id).is_some_and(Member::serves)).count();
-        self.group.in_service().saturating_sub(u32::try_from(uncounted).unwrap_or(u32::MAX))
+        let uncounted: BTreeSet<&InstanceId> = dead.chain(&self.observed.not_yet_healthy).collect();
+        let serves = |member: &&Member| member.serves() && !uncounted.contains(&member.id);
+        u32::try_from(self.group.members.iter().filter(serves).count()).unwrap_or(u32::MAX)
     }
 
     /// Returns how many serve beside the newcomer.
     fn rest(&self) -> u32 {
         let living = self.observed.newcomer.as_ref().filter(|newcomer| newcomer.alive);
         let member = living.and_then(|newcomer| self.group.member(&newcomer.id));
-        self.serving() - u32::from(member.is_some_and(Member::serves))
+        self.serving().saturating_sub(u32::from(member.is_some_and(Member::serves)))
     }
 
     /// Without the newcomer, fewer serve than are asked for beside it.

@@ -125,6 +125,11 @@ fn the_one_that_the_group_launched_in_place_of_the_dead_goes_with_our_one() {
     assert_eq!(next(&journal(), &seen(3, 3, idle)), extra(id(8)), "the one that does not serve");
     let served = vec![member(1), member(LATER), member(8)];
     assert_eq!(next(&journal(), &seen(3, 3, served)), extra(id(LATER)));
+    let protected = |n| Member { protected: true, ..member(n) };
+    let at_work = vec![member(1), protected(LATER), member(8)];
+    assert_eq!(next(&journal(), &seen(3, 3, at_work)), extra(id(8)), "the one that nobody protects");
+    let all_at_work = vec![member(1), protected(LATER), protected(8)];
+    assert!(next(&journal(), &seen(3, 3, all_at_work)).action().is_none());
     let short = vec![in_state(0, MemberState::Leaving), member(1), in_state(LATER, MemberState::Pending)];
     assert!(waits(&next(&journal(), &seen(3, 3, short))), "one serves, and two were served");
     let owner_scaled = vec![member(1), member(LATER), member(8), member(9)];

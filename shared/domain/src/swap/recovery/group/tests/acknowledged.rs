@@ -123,6 +123,22 @@ fn reader_5_a_decrement_that_was_answered_may_show_later() {
     );
 }
 
+/// An attach takes the old instance back, and its group counts it before its target groups do.
+#[test]
+fn a_newcomer_stays_until_the_old_instance_that_came_back_is_healthy_in_its_targets() {
+    let mut world = World::cut_after(7, 2, false, Retirement::Detach);
+    world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
+    (world.journal.stage, world.journal.turned_back) = (Stage::Undoing, true);
+    let old = world.journal.old.clone();
+    world.group().desired = 3;
+    world.group().members.push(Member { id: old.clone(), ..member(1) });
+    world.seen.not_yet_healthy = vec![old];
+    let waits = next(&world.journal, &world.seen);
+    assert!(matches!(waits, Decision::Wait(_)), "two of three would serve: {waits:?}");
+    world.seen.not_yet_healthy.clear();
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::DetachNewcomer(id(NEW))));
+}
+
 /// A swap of a full group whose newcomer is dead. MaxSize was told to go back while desired was lower.
 fn restoring() -> World {
     let mut world = World::cut_after(5, 2, true, Retirement::Detach);

@@ -1,0 +1,199 @@
+//! What must hold as a call of ours is sent: each launch has a fresh answer of the gate, and no member leaves whom its owner
+//! or the newcomer keeps.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Oracles, POOL_RISK, Seen};
+use crate::fleet::{Fleet, LifecycleState};
+use crate::virtual_time::now;
+use crate::wire::{ApiAnswer, ApiCall};
+
+/// The age of the gate's answer at a launch: a proof lasts 15 s, and its answer is under way for a moment.
+const PROOF_LASTS: SignedDuration = SignedDuration::from_secs(16);
+/// What was so for so long, a step has seen: its description may be 20 s old, and one of its calls may be lost.
+const SEEN_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// No answer of the risk table is old, so that only a lost call delays what a step does about it.
+const POISON_SEEN_AFTER: SignedDuration = SignedDuration::from_secs(40);
+const OPT_OUT_TAG: &str = "spot-optimizer:opt-out";
+
+/// Since when something has been so.
+#[derive(Debug, Clone, Default)]
+pub struct Marks {
+    /// The last answer of the risk table.
+    gate_answered: Option<Timestamp>,
+    /// Members in service, by group and id.
+    in_service: BTreeMap<(String, String), Timestamp>,
+    /// Members that their owner keeps.
+    kept: BTreeMap<String, Timestamp>,
+    /// Instances that EC2 has announced to take back.
+    doomed: BTreeMap<String, Timestamp>,
+    /// Instances that EC2 has marked for termination.
+    marked: BTreeMap<String, Timestamp>,
+    /// Members that we have detached.
+    detached: BTreeSet<String>,
+}
+
+impl Marks {
+    /// Returns the marks of groups whose members have long been in service.
+    #[must_use]
+    pub(super) fn of(fleet: &Fleet) -> Self {
+        let in_service = members_in_service(fleet).map(|member| (member, Timestamp::MIN)).collect();
+        Self { in_service, ..Self::default() }
+    }
+
+    pub(super) fn look(&mut self, fleet: &Fleet) {
+        renew(&mut self.in_service, members_in_service(fleet));
+        renew(&mut self.kept, members_kept(fleet));
+        let marked = fleet.instances().keys().filter(|id| fleet.is_taken_back(id));
+        renew(&mut self.marked, marked.cloned());
+    }
+
+    /// Returns how many members of a group EC2 has marked for termination since then: nobody can have seen it.
+    pub(super) fn noticed_since(&self, fleet: &Fleet, group: &str, since: Timestamp) -> usize {
+        let members = fleet.group(group).into_iter().flat_map(|group| &group.members);
+        members.filter(|member| self.marked.get(&member.instance_id).is_some_and(|at| *at >= since)).count()
+    }
+
+    /// Returns true for a member that we have detached.
+    pub(super) fn was_detached(&self, id: &str) -> bool {
+        self.detached.contains(id)
+    }
+
+    /// Notes that EC2 has announced to take an instance back.
+    pub fn is_doomed(&mut self, id: &str) {
+        self.doomed.insert(id.to_owned(), now());
+    }
+}
+
+impl Oracles {
+    /// Asks what must hold as a call of ours is sent. `by` is the function with its phase.
+    pub fn before_call(&mut self, call: &ApiCall, by: &str, seen: Seen<'_>) {
+        if call.action == "RunInstances" && call.parameter("InstanceMarketOptions.MarketType") == Some("spot")
+        {
+            self.before_launch(call, seen);
+        }
+        if call.action == "DetachInstances" {
+            self.marks.detached.extend(leaving(call));
+        }
+        if by.starts_with("ClusterOptimizer") {
+            for id in leaving(call) {
+                self.before_departure(call, &id, seen.fleet);
+            }
+        }
+    }
+
+    /// Notes an answer of the risk table.
+    pub fn after_read(&mut self, call: &ApiCall, answer: &ApiAnswer) {
+        let is_gate = call.action == "BatchGetItem" && call.json()["RequestItems"].get(POOL_RISK).is_some();
+        if is_gate && answer.status == 200 {
+            self.marks.gate_answered = Some(now());
+        }
+    }
+
+    fn before_launch(&mut self, call: &ApiCall, seen: Seen<'_>) {
+        let age = self.marks.gate_answered.map(|at| now().duration_since(at));
+        self.holds(age.is_some_and(|age| age <= PROOF_LASTS), || {
+            format!("launched, and the gate's last answer is {age:?} old")
+        });
+        let is_heard = seen.mailbox.rules.values().any(|rule| rule.state == "ENABLED");
+        self.holds(is_heard, || "launched where nobody hears of interruptions".to_owned());
+        self.holds(is_marked(call), || "launched without the tag ManagedBy".to_owned());
+    }
+
+    fn before_departure(&mut self, call: &ApiCall, id: &str, fleet: &Fleet) {
+        if is_ours(fleet, id) {
+            return;
+        }
+        let is_old = |at: &Timestamp| now().duration_since(*at) > SEEN_AFTER;
+        let is_kept = self.marks.kept.get(id).is_some_and(is_old);
+        self.holds(!is_kept, || format!("{} of {id}, which its owner keeps", call.action));
+        let ours: Vec<String> = fleet.instances().keys().filter(|id| is_ours(fleet, id)).cloned().collect();
+        let doomed = ours.iter().find(|id| self.marks.doomed.get(*id).is_some_and(is_old));
+        self.holds(doomed.is_none(), || {
+            format!("{} of {id}, and EC2 takes newcomer {doomed:?} back", call.action)
+        });
+        if call.action == "TerminateInstances" {
+            let launched_at = |id: &&String| fleet.instances().get(*id).map(|instance| instance.launched_at);
+            let pools =
+                ours.iter().max_by_key(launched_at).and_then(|newcomer| pool(fleet, newcomer)).into_iter();
+            let is_seen = |at: &Timestamp| now().duration_since(*at) > POISON_SEEN_AFTER;
+            let poisoned: Vec<_> =
+                pools.filter(|pool| self.poisoned.get(pool).is_some_and(is_seen)).collect();
+            self.holds(poisoned.is_empty(), || {
+                format!("terminated {id}, and the newcomer's pool {poisoned:?} is poisoned")
+            });
+        }
+        self.before_warm_up(call, id, fleet);
+    }
+
+    /// As many members must be past their group's warm-up without this one as are asked for.
+    fn before_warm_up(&mut self, call: &ApiCall, id: &str, fleet: &Fleet) {
+        for (name, group) in fleet.groups() {
+            let warm_up =
+                SignedDuration::from_secs(group.warm_up_seconds.unwrap_or(group.grace_seconds).into());
+            let is_warm = |member: &&str| {
+                let since = self.marks.in_service.get(&(name.clone(), (*member).to_owned()));
+                since.is_some_and(|since| *since == Timestamp::MIN || now().duration_since(*since) >= warm_up)
+            };
+            let warm: Vec<&str> = fleet.serving(name).into_iter().filter(is_warm).collect();
+            let rest = warm.iter().filter(|member| **member != id).count();
+            let excused = self.excuses.of(name) + fleet.unhealthy_members(name);
+            let asked = self.wishes.get(name).map_or(0, |wish| wish.desired as usize);
+            let is_enough = rest + excused >= asked.min(warm.len());
+            self.holds(is_enough, || {
+                format!("{} of {id}: {rest} of {name} are past its warm-up", call.action)
+            });
+        }
+    }
+}
+
+/// Returns the members that the call takes away.
+fn leaving(call: &ApiCall) -> Vec<String> {
+    let ids = match call.action.as_str() {
+        "DetachInstances" => call.list("InstanceIds"),
+        "TerminateInstanceInAutoScalingGroup" => call.parameter("InstanceId").into_iter().collect(),
+        "TerminateInstances" => call.list("InstanceId"),
+        _ => Vec::new(),
+    };
+    ids.into_iter().map(str::to_owned).collect()
+}
+
+fn members_in_service(fleet: &Fleet) -> impl Iterator<Item = (String, String)> {
+    fleet.groups().iter().flat_map(|(name, group)| {
+        let in_service = group.members.iter().filter(|member| member.state == LifecycleState::InService);
+        in_service.map(|member| (name.clone(), member.instance_id.clone()))
+    })
+}
+
+/// Returns the members that are protected from scale-in, and those of groups that have opted out.
+fn members_kept(fleet: &Fleet) -> impl Iterator<Item = String> {
+    fleet.groups().values().flat_map(|group| {
+        let is_out = group.tags.get(OPT_OUT_TAG).is_some_and(|(value, _)| value != "false");
+        let kept = group.members.iter().filter(move |member| is_out || member.is_protected);
+        kept.map(|member| member.instance_id.clone())
+    })
+}
+
+fn renew<K: Ord + Clone>(since: &mut BTreeMap<K, Timestamp>, present: impl Iterator<Item = K>) {
+    let before = std::mem::take(since);
+    since.extend(present.map(|key| (key.clone(), before.get(&key).copied().unwrap_or_else(now))));
+}
+
+fn is_ours(fleet: &Fleet, id: &str) -> bool {
+    let instance = fleet.instances().get(id).filter(|instance| instance.state.is_alive());
+    instance.is_some_and(|instance| instance.tags.get("ManagedBy").is_some_and(|by| by == "SpotOptimizer"))
+}
+
+fn pool(fleet: &Fleet, id: &str) -> Option<String> {
+    let instance = fleet.instances().get(id).filter(|instance| instance.is_spot())?;
+    let zone = fleet.catalog().zones.iter().find(|zone| zone.name == instance.zone)?;
+    Some(format!("us-east-1#{}#{}", zone.id, instance.instance_type))
+}
+
+fn is_marked(call: &ApiCall) -> bool {
+    let tag = |n: usize, part: &str| call.parameter(&format!("TagSpecification.1.Tag.{n}.{part}"));
+    let mut keys = (1..).map_while(|n| Some((n, tag(n, "Key")?)));
+    keys.any(|(n, key)| key == "ManagedBy" && tag(n, "Value") == Some("SpotOptimizer"))
+}
