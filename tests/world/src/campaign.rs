@@ -96,6 +96,10 @@ impl Selection {
         self
     }
 
+    fn is_narrow(&self) -> bool {
+        !(self.calls.is_empty() && self.faults.is_empty())
+    }
+
     fn strikes(&self, call: &SentCall, fault: Fault) -> bool {
         let is_among = |parts: &[String], name: &str| {
             parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()))
@@ -130,16 +134,18 @@ pub fn selected(scene: &Scene, seed: u64, selection: &Selection) -> Result<Findi
 }
 
 /// Plays one in so many of the pairs of a call and one of these faults that concerns it: all of them in a full campaign.
-/// The seed decides which.
+/// The seed decides which. If the environment selects calls or faults, those are played, each of them.
 ///
 /// # Errors
 /// The history without a fault breaks a promise.
 pub fn one_in(n: usize, scene: &Scene, faults: &[Fault], seed: u64) -> Result<Findings, Broken> {
+    let selection = Selection::of_environment();
+    let n = if selection.is_narrow() { 1 } else { n };
     let Ended { world, .. } = play(scene, Plan::none(), seed)?;
     let calls = world.chronicle.calls.iter().enumerate();
     let plans = calls.flat_map(|(number, call)| {
-        let faults = faults.iter().copied().filter(|fault| fault.concerns(call.is_read));
-        faults.map(move |fault| Plan::At(BTreeMap::from([(number, fault)])))
+        let faults = faults.iter().copied().filter(|fault| selection.strikes(call, *fault));
+        faults.map(move |fault| Plan::At(BTreeMap::from([(number, fault)]))).collect::<Vec<_>>()
     });
     Ok(all(scene, &share(n, seed, plans)))
 }
