@@ -51,7 +51,7 @@ pub async fn spot(
 
 impl PriceList {
     /// Returns the On-Demand price of a type in a region, in US dollars an hour, in shared tenancy. The price
-    /// includes the operating system and the licence that `billed_as` stands for. A price is asked for once.
+    /// includes the operating system and the licence that `billed_as` stands for. A price that was found is kept for the life of the process.
     ///
     /// # Errors
     /// The call fails.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use spot_cloud::tables::swaps::{Claim, Entered, Lease, Leased, Owner, Release, Swaps, SwapsError};
+use spot_domain::clock;
 use spot_domain::swap::journal::{Journal, Retirement, Stage, SwapKind};
 use spot_domain::swap::recovery::End;
 use spot_scripted::{Endpoint, ScriptedAnswer};
@@ -432,11 +433,13 @@ async fn what_an_earlier_step_has_launched_meanwhile_is_taken_over_by_the_retire
     let (swaps, _endpoint) = table(&row, 0).await;
     let mut zombie = of_payload.clone();
     zombie.ahead = with_two_ahead().ahead;
+    zombie.repeated_at = Some(clock::now());
     swaps.revise_in_stage(&lease(), &mut zombie).await.unwrap();
 
     let mut retiring = Journal { stage: Stage::Retiring, ..of_payload };
     assert_eq!(swaps.enter_retiring(&lease(), &mut retiring).await.unwrap(), Entered::First);
     assert_eq!(retiring.ahead, zombie.ahead);
+    assert_eq!(retiring.repeated_at, zombie.repeated_at, "its calls may still land");
 
     let late = swaps.revise_in_stage(&lease(), &mut zombie).await;
     assert!(is_overtaken(&late), "no retirement goes back to the attach: {late:?}");

@@ -1,5 +1,7 @@
 //! Auto Scaling groups: the calls that describe them, and one function for each call that changes them.
 
+use std::time::Duration;
+
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use aws_sdk_autoscaling::types::builders::TagBuilder;
 use aws_sdk_autoscaling::types::{Activity, Filter, Tag};
@@ -12,9 +14,12 @@ use spot_domain::swap::group::{AZ_REBALANCE, Group};
 use spot_domain::swap::scaling::ScheduledAction;
 
 use crate::auto_scaling::described_group::{DESCRIBE, parse};
-use crate::error::{CallError, failed, unreadable};
+use crate::error::{CallError, Kind, failed, unreadable};
+use crate::retry::patiently;
 
 const UPDATE: &str = "autoscaling:UpdateAutoScalingGroup";
+/// The pauses before a call is repeated that AWS has refused for now.
+const IF_REFUSED: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
 
 /// Describes one group; `None` if there is none of this name.
 ///
@@ -168,8 +173,8 @@ pub async fn hooks(client: &aws_sdk_autoscaling::Client, name: &GroupName) -> Re
 
 /// Sets MaxSize. MaxSize must never be below desired: the group would choose victims.
 ///
-/// The SDK does not repeat the call: a try without an answer may land after the setting
-/// was given back, and the caller has to know that there was one.
+/// A call that AWS refuses for now is repeated. One without an answer is not: it may land after the setting was given back,
+/// and the caller has to know of it.
 ///
 /// # Errors
 /// The call fails.
@@ -178,16 +183,24 @@ pub async fn set_max(
     name: &GroupName,
     max: u32,
 ) -> Result<(), CallError> {
-    client
-        .update_auto_scaling_group()
-        .auto_scaling_group_name(name.as_str())
-        .max_size(i32::try_from(max).unwrap_or(i32::MAX))
-        .customize()
-        .config_override(asked_once())
-        .send()
-        .await
-        .map_err(failed(UPDATE))
-        .map(drop)
+    let set = || async {
+        client
+            .update_auto_scaling_group()
+            .auto_scaling_group_name(name.as_str())
+            .max_size(i32::try_from(max).unwrap_or(i32::MAX))
+            .customize()
+            .config_override(asked_once())
+            .send()
+            .await
+            .map_err(failed(UPDATE))
+            .map(drop)
+    };
+    patiently(&IF_REFUSED, is_refused_for_now, set).await
+}
+
+/// A refusal proves that nothing was done: such a call may be repeated at once.
+fn is_refused_for_now(error: &CallError) -> bool {
+    error.kind == Kind::Retry && error.is_refusal()
 }
 
 /// Sets desired. The group launches what it then lacks.
@@ -215,7 +228,7 @@ pub async fn set_desired(
         .map(drop)
 }
 
-/// Suspends AZRebalance. The SDK does not repeat the call, as for [`set_max`].
+/// Suspends AZRebalance. Repeats a call that AWS refuses for now, and no other, as [`set_max`] does.
 ///
 /// # Errors
 /// The call fails.
@@ -223,19 +236,22 @@ pub async fn suspend_az_rebalance(
     client: &aws_sdk_autoscaling::Client,
     name: &GroupName,
 ) -> Result<(), CallError> {
-    client
-        .suspend_processes()
-        .auto_scaling_group_name(name.as_str())
-        .scaling_processes(AZ_REBALANCE)
-        .customize()
-        .config_override(asked_once())
-        .send()
-        .await
-        .map_err(failed("autoscaling:SuspendProcesses"))
-        .map(drop)
+    let suspend = || async {
+        client
+            .suspend_processes()
+            .auto_scaling_group_name(name.as_str())
+            .scaling_processes(AZ_REBALANCE)
+            .customize()
+            .config_override(asked_once())
+            .send()
+            .await
+            .map_err(failed("autoscaling:SuspendProcesses"))
+            .map(drop)
+    };
+    patiently(&IF_REFUSED, is_refused_for_now, suspend).await
 }
 
-/// Resumes AZRebalance alone. The SDK does not repeat the call, as for [`set_max`].
+/// Resumes AZRebalance alone. Repeats a call that AWS refuses for now, and no other, as [`set_max`] does.
 ///
 /// # Errors
 /// The call fails.
@@ -243,16 +259,19 @@ pub async fn resume_az_rebalance(
     client: &aws_sdk_autoscaling::Client,
     name: &GroupName,
 ) -> Result<(), CallError> {
-    client
-        .resume_processes()
-        .auto_scaling_group_name(name.as_str())
-        .scaling_processes(AZ_REBALANCE)
-        .customize()
-        .config_override(asked_once())
-        .send()
-        .await
-        .map_err(failed("autoscaling:ResumeProcesses"))
-        .map(drop)
+    let resume = || async {
+        client
+            .resume_processes()
+            .auto_scaling_group_name(name.as_str())
+            .scaling_processes(AZ_REBALANCE)
+            .customize()
+            .config_override(asked_once())
+            .send()
+            .await
+            .map_err(failed("autoscaling:ResumeProcesses"))
+            .map(drop)
+    };
+    patiently(&IF_REFUSED, is_refused_for_now, resume).await
 }
 
 /// Attaches an instance. AWS raises desired by one. The call is asynchronous.

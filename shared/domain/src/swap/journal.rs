@@ -158,7 +158,8 @@ pub struct Journal {
     /// seen: the swap is not closed before they can't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeated_at: Option<Timestamp>,
-    /// The number of times that a step has claimed the journal, or a recovery has written it. Of two at once, one goes on.
+    /// Grows with each claim of a step and each write of a recovery: of two at once, one goes on. A stage begins with a higher
+    /// number than the stages before it have.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub revision: u64,
     /// The reason for the undo, once the swap is undone.

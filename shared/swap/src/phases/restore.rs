@@ -1,5 +1,6 @@
 //! Restore: resumes AZRebalance if we suspended it. Sets MaxSize as its owner had it, once the group fits below
-//! it. Then closes the journal. If a step of the swap was repeated, that waits until no call of the earlier try can land. If the swap has launched a second newcomer, the rollback ends it instead.
+//! it. Then closes the journal. If a step was repeated, Restore first waits until no call of the earlier try can land.
+//! If the swap has launched a second newcomer, the rollback ends it instead.
 //!
 //! Claims the swap first: the execution may have been redriven after a recovery has ended its swap.
 
@@ -23,8 +24,10 @@ use crate::work::{Current, Next, Work};
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let claim = context.swaps.claim(&work.lease, &mut current.journal).await?;
     if claim == Claim::Granted {
-        if earlier_calls_may_land(&current.journal, &work.settings) {
-            return Ok(Next::Wait); // what they set would stay for ever
+        // What they set would stay for ever. A step that fails again and again is repeated each time: that ends, too.
+        let may_wait = clock::now() < current.deadline;
+        if may_wait && earlier_calls_may_land(&current.journal, &work.settings) {
+            return Ok(Next::Wait);
         }
         let restored = restore(context, work, current).await?;
         if restored != Next::Proceed {

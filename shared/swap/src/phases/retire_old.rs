@@ -62,7 +62,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         return Ok(work.undo_for(change));
     }
     let desired_before = original.desired;
-    current.journal.foresee_retirement(clock::now());
+    current.journal.foresee_retirement(group.max, clock::now());
     let entered = context.swaps.enter_retiring(&work.lease, &mut current.journal).await?;
     let is_first = entered == Entered::First;
     if let Entered::Again(earlier) = entered {
@@ -81,7 +81,9 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
             work.remark(old, remark.into_iter().collect());
             // A proof for the recovery. The payload carries the note; the row gets it with its next write.
             current.journal.retired = true;
-            give_max_back(context, &clients, work, current).await?;
+            if let Err(error) = give_max_back(context, &clients, work, current).await {
+                tracing::warn!("the next phase gives MaxSize back: {error}");
+            }
             Ok(Next::Proceed)
         }
         Err(error) if error.kind == Kind::Rejected => {

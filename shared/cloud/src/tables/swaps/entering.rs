@@ -86,6 +86,7 @@ impl Swaps {
                     |stored: &Journal| stored.swap_id == journal.swap_id && stored.stage == Stage::Attaching;
                 let stored = stored.filter(is_before).ok_or(refused)?;
                 (journal.ahead, journal.revision) = (stored.ahead, stored.revision);
+                journal.repeated_at = journal.repeated_at.max(stored.repeated_at);
                 self.enter(lease, journal).await
             }
             entered => entered,

@@ -29,11 +29,11 @@ impl MaxRestore {
 }
 
 impl Journal {
-    /// Enters the retirement of the old instance, which gives back a MaxSize that we raised.
-    pub fn foresee_retirement(&mut self, now: Timestamp) {
+    /// Notes ahead that the old instance is retired, which gives MaxSize back if the group, which has `max`, has ours.
+    pub fn foresee_retirement(&mut self, max: u32, now: Timestamp) {
         self.stage = Stage::Retiring;
         self.changed_at = Some(now);
-        if self.max_raised_to.is_some() {
+        if self.raised_max(max).is_some() {
             self.max_restore = MaxRestore::Asked;
         }
     }
@@ -50,7 +50,10 @@ impl Journal {
     #[must_use]
     pub fn has_our_room(&self, max: u32) -> bool {
         match self.max_restore {
-            MaxRestore::NotAsked => true,
+            // A release that knew no other state took the raise out of the journal once it was given back.
+            MaxRestore::NotAsked => {
+                self.max_raised_to.is_some() || self.original.as_ref().is_none_or(|it| it.desired < it.max)
+            }
             MaxRestore::Asked => self.max_raised_to == Some(max),
             MaxRestore::Made => false,
         }

@@ -36,8 +36,14 @@ impl Journal {
         }
         self.max_restore = match (action, self.max_restore) {
             (Action::RestoreMaxSize(_), _) => MaxRestore::Asked,
-            // Our one comes back into desired.
-            (Action::RaiseMaxSize(_), _) | (Action::ReattachOld, MaxRestore::Made) => MaxRestore::NotAsked,
+            // Our one comes back into desired, and an earlier call may still take it out.
+            (Action::RaiseMaxSize(_) | Action::ReattachOld, MaxRestore::Asked | MaxRestore::Made) => {
+                if observed.calls_may_land {
+                    MaxRestore::Asked
+                } else {
+                    MaxRestore::NotAsked
+                }
+            }
             (_, as_before) => as_before,
         };
         self.changed_at = Some(now);

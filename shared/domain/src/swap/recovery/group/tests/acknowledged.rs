@@ -1,6 +1,7 @@
 //! Who has been taken out of desired, by the calls that AWS has acknowledged; and a second newcomer.
 
 use super::*;
+use crate::swap::journal::MaxRestore;
 
 /// A swap whose old instance is out of its group, and whose group a policy has raised since.
 fn outgrown_after(calls: usize, reason: Reason) -> World {
@@ -121,6 +122,30 @@ fn reader_5_a_decrement_that_was_answered_may_show_later() {
         matches!(recover(&settled, &stale), Decision::Wait(_)),
         "the look shows the newcomer as a member"
     );
+}
+
+#[test]
+fn a_max_size_that_its_owner_has_set_meanwhile_is_not_ours_to_give_back() {
+    let mut world = restoring();
+    world.journal.max_restore = MaxRestore::NotAsked;
+    world.journal.foresee_retirement(10, Timestamp::UNIX_EPOCH);
+    assert_eq!(world.journal.max_restore, MaxRestore::NotAsked, "its owner has set 10");
+    let raised = world.journal.max_raised_to.unwrap();
+    world.journal.foresee_retirement(raised, Timestamp::UNIX_EPOCH);
+    assert_eq!(world.journal.max_restore, MaxRestore::Asked);
+}
+
+#[test]
+fn our_one_that_comes_back_may_still_be_cut_by_a_max_size_that_goes_back_late() {
+    for (may_land, expected) in [(true, MaxRestore::Asked), (false, MaxRestore::NotAsked)] {
+        for action in [Action::ReattachOld, Action::RaiseMaxSize(3)] {
+            let mut world = restoring();
+            world.journal.max_restore = MaxRestore::Made;
+            world.seen.calls_may_land = may_land;
+            world.journal.foresee(&action, &world.seen, Timestamp::UNIX_EPOCH);
+            assert_eq!(world.journal.max_restore, expected, "{action:?}");
+        }
+    }
 }
 
 /// An attach takes the old instance back, and its group counts it before its target groups do.

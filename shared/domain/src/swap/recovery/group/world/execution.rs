@@ -241,7 +241,7 @@ impl History {
             self.execution.at = At::Retire;
             return;
         }
-        self.execution.journal.foresee_retirement(at(self.now));
+        self.execution.journal.foresee_retirement(self.truth.max, at(self.now));
         if self.writes(fate) {
             self.execution.at = At::Retire;
         }
