@@ -22,9 +22,12 @@ use crate::work::{Current, Next, Work};
 /// # Errors
 /// A call fails, or the group does not fit below its MaxSize by the deadline ([`StepError::Stuck`]).
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
+    let repeated_at = current.journal.repeated_at;
     let claim = context.swaps.claim(&work.lease, &mut current.journal).await?;
+    // A late call of this very step would set what the owner had. A step that fails each time must not wait each time.
+    current.journal.repeated_at = repeated_at;
     if claim == Claim::Granted {
-        // What they set would stay for ever. A step that fails again and again is repeated each time: that ends, too.
+        // What they set would stay for ever.
         let may_wait = clock::now() < current.deadline;
         if may_wait && earlier_calls_may_land(&current.journal, &work.settings) {
             return Ok(Next::Wait);
