@@ -32,14 +32,9 @@ impl Stack {
     /// # Errors
     /// A variable that the template sets is missing or malformed.
     pub async fn from_environment() -> Result<Self, BadEnvironment> {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(2))
-            .operation_attempt_timeout(Duration::from_secs(10))
-            .operation_timeout(Duration::from_secs(25))
-            .build();
         let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
-            .timeout_config(timeouts)
+            .retry_config(retries())
+            .timeout_config(timeouts())
             .load()
             .await;
         Self::over(config)
@@ -105,6 +100,22 @@ impl Stack {
         }
         builder.build()
     }
+}
+
+/// Returns the retries of the SDK's clients, unless a call asks for none.
+#[must_use]
+pub fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(3)
+}
+
+/// Returns the timeouts of the SDK's clients: all tries of a call end within 25 seconds.
+#[must_use]
+pub fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(2))
+        .operation_attempt_timeout(Duration::from_secs(10))
+        .operation_timeout(Duration::from_secs(25))
+        .build()
 }
 
 /// The name of a function's sessions in other accounts. The function's role may assume other roles under this

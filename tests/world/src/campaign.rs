@@ -124,13 +124,8 @@ pub fn each_call_and_fault(scene: &Scene, seed: u64) -> Result<Findings, Broken>
 /// # Errors
 /// The history without a fault breaks a promise.
 pub fn selected(scene: &Scene, seed: u64, selection: &Selection) -> Result<Findings, Broken> {
-    let Ended { world, .. } = play(scene, Plan::none(), seed)?;
-    let calls = world.chronicle.calls.iter().enumerate();
-    let plans = calls.flat_map(|(number, call)| {
-        let faults = Fault::ALL.into_iter().filter(|fault| selection.strikes(call, *fault));
-        faults.map(move |fault| Plan::At(BTreeMap::from([(number, fault)]))).collect::<Vec<_>>()
-    });
-    Ok(all(scene, &plans.map(|plan| (plan, seed)).collect::<Vec<_>>()))
+    let plans = each_pair(scene, seed, &Fault::ALL, selection)?;
+    Ok(all(scene, &plans.into_iter().map(|plan| (plan, seed)).collect::<Vec<_>>()))
 }
 
 /// Plays one in so many of the pairs of a call and one of these faults that concerns it: all of them in a full campaign.
@@ -141,13 +136,17 @@ pub fn selected(scene: &Scene, seed: u64, selection: &Selection) -> Result<Findi
 pub fn one_in(n: usize, scene: &Scene, faults: &[Fault], seed: u64) -> Result<Findings, Broken> {
     let selection = Selection::of_environment();
     let n = if selection.is_narrow() { 1 } else { n };
+    let plans = each_pair(scene, seed, faults, &selection)?;
+    Ok(all(scene, &share(n, seed, plans.into_iter())))
+}
+
+/// Returns a plan for each selected call of the history without a fault × each selected one of these faults.
+fn each_pair(scene: &Scene, seed: u64, faults: &[Fault], selection: &Selection) -> Result<Vec<Plan>, Broken> {
     let Ended { world, .. } = play(scene, Plan::none(), seed)?;
     let calls = world.chronicle.calls.iter().enumerate();
-    let plans = calls.flat_map(|(number, call)| {
-        let faults = faults.iter().copied().filter(|fault| selection.strikes(call, *fault));
-        faults.map(move |fault| Plan::At(BTreeMap::from([(number, fault)]))).collect::<Vec<_>>()
-    });
-    Ok(all(scene, &share(n, seed, plans)))
+    let pairs = calls.flat_map(|(number, call)| faults.iter().map(move |fault| (number, call, *fault)));
+    let selected = pairs.filter(|(_, call, fault)| selection.strikes(call, *fault));
+    Ok(selected.map(|(number, _, fault)| Plan::At(BTreeMap::from([(number, fault)]))).collect())
 }
 
 /// Returns one in so many of the plans, or all of them in a full campaign, each with the seed.
