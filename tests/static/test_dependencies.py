@@ -57,6 +57,21 @@ def test_a_dependency_has_one_name_everywhere():
         assert declared(manifest) <= set(WORKSPACE["dependencies"]), manifest["package"]["name"]
 
 
+@pytest.mark.parametrize("crate", sorted(MANIFESTS))
+def test_every_dependency_is_the_workspaces_tests_included(crate):
+    """One place says which version and which folder; `cargo deny` denies a second declaration of a crate."""
+    manifest = MANIFESTS[crate]
+    tables = [manifest, *manifest.get("target", {}).values()]
+    wanted = {
+        name: wanted
+        for table in tables
+        for kind in ("dependencies", "dev-dependencies", "build-dependencies")
+        for name, wanted in table.get(kind, {}).items()
+    }
+    own = [name for name, how in wanted.items() if not (isinstance(how, dict) and how.get("workspace"))]
+    assert own == [], f"name it in [workspace.dependencies] of Cargo.toml, and here: {own[:1]} .workspace = true"
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_links_a_client_for_clusters_only_if_it_talks_to_one(function):
     found = linked(function, packages()) & CLUSTER_CLIENTS
