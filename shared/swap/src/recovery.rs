@@ -18,6 +18,8 @@ use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::{Decision, End};
 use spot_domain::{InstanceId, Pool};
 
+use crate::group::members;
+
 pub mod answer;
 pub mod group;
 pub mod lab;
@@ -209,22 +211,23 @@ pub async fn drive<R: Recovery>(
     Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
 }
 
-/// Returns those of the members that a target group of their group does not find healthy.
+/// Returns the members that their group shows in service, and that serve nobody. They have died unseen; or they are among
+/// `asked`, and a target group of theirs does not find them healthy.
 ///
 /// # Errors
 /// A call fails.
-pub(crate) async fn not_healthy_in(
+pub(crate) async fn not_serving(
     clients: &RegionClients,
     group: &Group,
-    members: Vec<InstanceId>,
+    asked: Vec<InstanceId>,
 ) -> Result<Vec<InstanceId>, CallError> {
-    let mut found = Vec::new();
+    let mut found = group.died_unseen(&members(clients, group).await?);
     if group.target_group_arns.is_empty() {
         return Ok(found);
     }
-    for id in members {
+    for id in asked {
         let health = target_groups::health(&clients.elbv2, &group.target_group_arns, &id).await?;
-        if health != TargetHealth::Healthy {
+        if health != TargetHealth::Healthy && !found.contains(&id) {
             found.push(id);
         }
     }

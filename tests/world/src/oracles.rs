@@ -24,9 +24,6 @@ pub const POOL_RISK: &str = "spot-optimizer-pool-risk";
 const GATE_LASTS: SignedDuration = SignedDuration::from_secs(45);
 /// What happened so shortly before a call may not show to its caller.
 const JUST_BEFORE: SignedDuration = SignedDuration::from_secs(30);
-/// The retirement of the old instance counts what the group shows, which notices a death after a minute. Once it asks EC2 and
-/// the target groups for every member, `JUST_BEFORE` is enough.
-const GROUP_NOTICES_DEATH: SignedDuration = SignedDuration::from_secs(70);
 
 /// What the oracles look at.
 #[derive(Debug, Clone, Copy)]
@@ -223,7 +220,7 @@ impl Oracles {
             |fleet: &Fleet| fleet.serving(name).into_iter().filter(|id| !fleet.is_taken_back(id)).count();
         let (were, are) = (lasting(before), lasting(after));
         let asked = self.asked_since(name, sent_at - JUST_BEFORE);
-        let unseen = self.excuses.deaths_since(name, sent_at - GROUP_NOTICES_DEATH);
+        let unseen = self.excuses.deaths_since(name, sent_at - JUST_BEFORE);
         let ill =
             after.unhealthy_members(name) + self.marks.noticed_since(before, name, sent_at - JUST_BEFORE);
         self.holds(are >= were || are + unseen + ill >= asked, || {

@@ -10,7 +10,7 @@ use spot_world::campaign::all;
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{AwsHabits, GroupSpec, LifecycleHook};
-use spot_world::history::{Ended, play};
+use spot_world::history::play;
 use spot_world::machine::{DataLimit, Outcome};
 use spot_world::scene::Scene;
 
@@ -25,17 +25,12 @@ fn scene(habits: AwsHabits) -> Scene {
     Scene { group, habits, ..Scene::default() }
 }
 
-/// The swap succeeds without a fault, and the promises hold with one. `action` is a call that the answer concerns.
+/// The swap succeeds without a fault, and the promises hold with one. `action` is a call that the answer concerns: each of
+/// these calls × each fault is played, and the others, a sample of both, spread evenly.
 fn holds(scene: &Scene, action: &str) {
     let ended = play(scene, Plan::none(), SEED).unwrap_or_else(|broken| panic!("{broken}"));
     assert!(matches!(ended.executions["by-hand"], Outcome::Succeeded(_)), "{}", ended.world.chronicle);
-    promises_hold(scene, action);
-}
-
-/// Plays each of these calls × each fault, and the others: a sample of both, spread evenly.
-fn promises_hold(scene: &Scene, action: &str) {
-    let Ended { world, .. } = play(scene, Plan::none(), SEED).unwrap_or_else(|broken| panic!("{broken}"));
-    let calls = &world.chronicle.calls;
+    let calls = &ended.world.chronicle.calls;
     assert!(calls.iter().any(|call| call.action == action), "nothing of it asks for {action}");
     let histories = std::env::var("HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(SAMPLE);
     let concerned = plans(calls, |call| call.action == action);
@@ -99,11 +94,11 @@ fn an_instance_that_dies_while_detaching_may_keep_the_tag_of_its_group() {
     holds(&scene(habits), "DetachInstances");
 }
 
-/// The run fails: it lowers MaxSize while the old member leaves. The reconciler ends the swap once the member has left.
+/// AWS refuses the owner's MaxSize while the old member leaves, and the run asks again.
 #[test]
 fn a_max_size_may_have_to_cover_the_members_that_leave() {
     let habits = AwsHabits { max_covers_leaving: true, ..AwsHabits::default() };
-    promises_hold(&scene(habits), "UpdateAutoScalingGroup");
+    holds(&scene(habits), "UpdateAutoScalingGroup");
 }
 
 #[test]

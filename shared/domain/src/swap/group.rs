@@ -1,6 +1,6 @@
 //! An Auto Scaling group and its instances as we observed them, and the rules that exclude a group.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ use crate::tags::Tags;
 /// AZRebalance reacts to the imbalance of an attach. In a group of one, it has terminated both the old and
 /// the new instance (spoptimize #2).
 pub const AZ_REBALANCE: &str = "AZRebalance";
+
+/// The scaling process that notices a member's death.
+pub const HEALTH_CHECK: &str = "HealthCheck";
 
 /// The state of an instance in its group (`LifecycleState`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,6 +230,21 @@ impl Group {
     #[must_use]
     pub fn in_service(&self) -> u32 {
         u32::try_from(self.members.iter().filter(|m| m.serves()).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Returns the members that count as serving, and that EC2 shows in another state than running: a group notices a
+    /// death some minutes late. A member that EC2 does not describe counts as the group says. A group whose owner has
+    /// suspended its health checks keeps the dead, and nobody misses them.
+    #[must_use]
+    pub fn died_unseen(&self, instances: &BTreeMap<InstanceId, Instance>) -> Vec<InstanceId> {
+        if self.suspended.contains(HEALTH_CHECK) {
+            return Vec::new();
+        }
+        let runs = |member: &Member| {
+            instances.get(&member.id).is_none_or(|instance| instance.state == InstanceState::Running)
+        };
+        let dead = self.members.iter().filter(|member| member.serves() && !runs(member));
+        dead.map(|member| member.id.clone()).collect()
     }
 
     /// Returns what the group would launch for an instance of this type today.

@@ -56,7 +56,7 @@ mod candidate;
 mod change;
 
 pub use candidate::Candidate;
-pub use change::{Change, changed_before_attach, changed_before_retirement, no_longer_wanted};
+pub use change::{Change, changed_before_attach, changed_before_retirement, no_longer_wanted, too_few_run};
 
 type Why = (Reason, String);
 

@@ -6,10 +6,13 @@
 
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::tables::swaps::{Claim, Release};
+use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::Reason;
 use spot_domain::clock;
+use spot_domain::ids::GroupName;
 use spot_domain::swap::recovery::group::{Action, Observed, next};
 use spot_domain::swap::recovery::{Decision, End};
+use spot_domain::words::Cause;
 
 use crate::Context;
 use crate::error::StepError;
@@ -68,11 +71,31 @@ async fn restore(context: &Context, work: &mut Work, current: &Current) -> Resul
         match next(&current.journal, &observed) {
             Decision::Wait(_) if clock::now() < current.deadline => return Ok(Next::Wait),
             Decision::Wait(why) => return Err(StepError::Stuck(format!("group {name}: {why}").into())),
-            Decision::Do(Action::RestoreMaxSize(max)) => {
-                groups::set_max(&clients.autoscaling, name, max).await?;
-            }
+            Decision::Do(Action::RestoreMaxSize(max)) => match max_given_back(&clients, name, max).await? {
+                Ok(()) => {}
+                Err(_) if clock::now() < current.deadline => return Ok(Next::Wait),
+                Err(refused) => return Err(StepError::Stuck(Cause::of(refused))),
+            },
             _ => {}
         }
     }
     Ok(Next::Proceed)
+}
+
+/// Sets MaxSize as its owner had it. The inner error is a refusal: members that leave may count, and soon have left.
+///
+/// # Errors
+/// The call fails in another way.
+pub(super) async fn max_given_back(
+    clients: &RegionClients,
+    name: &GroupName,
+    max: u32,
+) -> Result<Result<(), CallError>, CallError> {
+    match groups::set_max(&clients.autoscaling, name, max).await {
+        Err(refused) if refused.kind == Kind::Rejected && refused.is_refusal() => {
+            tracing::info!(%name, max, "MaxSize can't go back yet: {refused}");
+            Ok(Err(refused))
+        }
+        answer => answer.map(Ok),
+    }
 }

@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::auto_scaling::groups::{self, Desired};
 use spot_cloud::ec2::instances;
-use spot_cloud::tables::swaps::Entered;
+use spot_cloud::tables::swaps::{Claim, Entered};
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::clock;
 use spot_domain::swap::group::{Group, Instance, InstanceState, MemberState};
-use spot_domain::swap::journal::Retirement;
+use spot_domain::swap::journal::{Retirement, Stage};
 use spot_domain::swap::recovery::group::why_not_retired;
-use spot_domain::swap::selection::{Change, changed_before_retirement, no_longer_wanted};
+use spot_domain::swap::selection::{Change, changed_before_retirement, no_longer_wanted, too_few_run};
 use spot_domain::words::Cause;
 use spot_domain::{InstanceId, Reason};
 
@@ -24,12 +24,14 @@ use crate::Context;
 use crate::error::StepError;
 use crate::group::members;
 use crate::phases::wait_for_health::{taken_back, undo_if_at_risk, why_it_died};
+use crate::recovery::calls_may_land;
 use crate::work::{Current, Next, Work};
 
 /// The age up to which the check of the owner's wishes is used: as long as a step and its retries may take.
 const ASKED_FOR: SignedDuration = SignedDuration::from_secs(30);
 
-/// Detaches the old instance, or lets its group terminate it.
+/// Detaches the old instance, or lets its group terminate it. Waits while the termination of an earlier try may still
+/// land.
 ///
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
@@ -62,13 +64,66 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         return Ok(work.undo_for(change));
     }
     let desired_before = original.desired;
-    current.journal.foresee_retirement(group.max, clock::now());
-    let entered = context.swaps.enter_retiring(&work.lease, &mut current.journal).await?;
-    let is_first = entered == Entered::First;
-    if let Entered::Again(earlier) = entered {
-        current.journal = earlier;
+    match foresee(context, work, current, group.max).await? {
+        Ok(which) => leave(context, &clients, work, current, (which, desired_before)).await,
+        Err(next) => Ok(next),
     }
-    current.deadline = work.wait_at_most(work.retire_seconds());
+}
+
+/// The place of this try among those of the step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Try {
+    /// No call was made yet.
+    First,
+    /// An earlier try may have called.
+    Again,
+}
+
+/// Writes ahead that the old instance may be leaving. The inner error says what follows instead of the call.
+///
+/// Auto Scaling may count a member that is Terminating already out of desired a second time (kubernetes/autoscaler#5411). So
+/// such a call is repeated only once the one before can't land any more. A member can be detached once only.
+async fn foresee(
+    context: &Context,
+    work: &mut Work,
+    current: &mut Current,
+    max: u32,
+) -> Result<Result<Try, Next>, StepError> {
+    if current.journal.stage != Stage::Retiring {
+        current.journal.foresee_retirement(max, clock::now());
+        let entered = context.swaps.enter_retiring(&work.lease, &mut current.journal).await?;
+        current.deadline = work.wait_at_most(work.retire_seconds());
+        let Entered::Again(earlier) = entered else { return Ok(Ok(Try::First)) };
+        current.journal = earlier;
+        let may_count_twice = current.journal.retirement == Retirement::TerminateInGroup;
+        return Ok(if may_count_twice { Err(Next::Wait) } else { Ok(Try::Again) });
+    }
+    // An earlier visit has waited for the first call.
+    if context.swaps.claim(&work.lease, &mut current.journal).await? == Claim::Finished {
+        return Ok(Err(Next::Proceed));
+    }
+    if calls_may_land(&current.journal, &work.settings) {
+        return Ok(Err(Next::Wait));
+    }
+    if clock::now() >= current.deadline {
+        let old = &current.candidate.instance_id;
+        let detail = format!("Auto Scaling gives no answer when it is to terminate instance {old}");
+        return Ok(Err(work.undo(Reason::StepFailed, detail)));
+    }
+    current.journal.foresee_retirement(max, clock::now());
+    context.swaps.revise(&work.lease, &mut current.journal).await?;
+    Ok(Ok(Try::Again))
+}
+
+/// Takes the old instance out of its group.
+async fn leave(
+    context: &Context,
+    clients: &RegionClients,
+    work: &mut Work,
+    current: &mut Current,
+    (which, desired_before): (Try, u32),
+) -> Result<Next, StepError> {
+    let old = &current.candidate.instance_id;
     let retired = match current.journal.retirement {
         Retirement::Detach => groups::detach(&clients.autoscaling, work.group()?.1, old).await,
         Retirement::TerminateInGroup => {
@@ -79,15 +134,16 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         Ok(desired) => {
             let remark = desired.and_then(|desired| desired.remark(old, desired_before));
             work.remark(old, remark.into_iter().collect());
+            current.deadline = work.wait_at_most(work.retire_seconds());
             // A proof for the recovery. The payload carries the note; the row gets it with its next write.
             current.journal.retired = true;
-            if let Err(error) = give_max_back(context, &clients, work, current).await {
+            if let Err(error) = give_max_back(context, clients, work, current).await {
                 tracing::warn!("the next phase gives MaxSize back: {error}");
             }
             Ok(Next::Proceed)
         }
         Err(error) if error.kind == Kind::Rejected => {
-            refused(context, &clients, work, current, error, is_first).await
+            refused(context, clients, work, current, error, which == Try::First).await
         }
         Err(error) => Err(error.into()),
     }
@@ -115,6 +171,9 @@ pub async fn ask_owner(
     let Some(original) = &current.journal.original else {
         return Err(StepError::Protocol("the journal does not tell how the group was".into()));
     };
+    if let Some(change) = too_few_run(group, described, original) {
+        return Ok(work.undo_for(change));
+    }
     if let Some(change) = no_longer_wanted(group, described, &current.candidate, original, &work.settings) {
         return Ok(work.undo_for(change));
     }

@@ -4,7 +4,6 @@
 //! has failed meanwhile, the rollback attaches the old instance again.
 
 use spot_cloud::RegionClients;
-use spot_cloud::auto_scaling::groups;
 use spot_cloud::ec2::instances;
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::load_balancing::targets;
@@ -21,6 +20,7 @@ use spot_domain::swap::selection::Change;
 use crate::Context;
 use crate::error::StepError;
 use crate::group::unfit_by_now;
+use crate::phases::restore::max_given_back;
 use crate::phases::wait_for_health::undo_if_at_risk;
 use crate::recovery::calls_may_land;
 use crate::work::{Current, Next, Work};
@@ -56,10 +56,10 @@ pub async fn look(context: &Context, work: &mut Work, current: &Current) -> Resu
             }
             return Ok(next);
         }
-        Do(Action::RestoreMaxSize(max)) => {
-            groups::set_max(&clients.autoscaling, work.group()?.1, max).await?;
-            "MaxSize was given back"
-        }
+        Do(Action::RestoreMaxSize(max)) => match max_given_back(&clients, work.group()?.1, max).await? {
+            Ok(()) => "MaxSize was given back",
+            Err(_) => "AWS refuses the owner's MaxSize for now",
+        },
         // The old instance is gone already; Restore does the rest.
         Do(Action::ResumeAzRebalance) | Decision::Done(End::Finished)
             if goes_forward(&current.journal, &observed) =>

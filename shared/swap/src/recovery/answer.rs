@@ -18,7 +18,7 @@ use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::answer::{Action, Observed, doubt, next};
 use spot_domain::swap::recovery::{Decision, End};
 
-use super::{After, Ended, Progress, Recovery, Visit, calls_may_land, drive, not_healthy_in};
+use super::{After, Ended, Progress, Recovery, Visit, calls_may_land, drive, not_serving};
 use crate::newcomer::unproven;
 
 /// Does all that can be done now for an answer.
@@ -46,17 +46,17 @@ pub async fn look(
     (arn, name): (&GroupArn, &GroupName),
 ) -> Result<Observed, CallError> {
     let group = groups::describe_same(&visit.clients.autoscaling, arn, name).await?;
-    let not_yet_healthy = match &group {
-        Some(group) => not_yet_healthy(visit, journal, group).await?,
+    let not_serving = match &group {
+        Some(group) => not_serving_yet(visit, journal, group).await?,
         None => Vec::new(),
     };
     let calls_may_land = calls_may_land(journal, visit.settings);
-    Ok(Observed { group, not_yet_healthy, calls_may_land, now: clock::now() })
+    Ok(Observed { group, not_serving, calls_may_land, now: clock::now() })
 }
 
-/// Returns the members that came after the notice, and that are not ready as their owner asks, or that a target group of
-/// theirs does not find healthy. The members of before count as the group counts them.
-async fn not_yet_healthy(
+/// Returns the members that have died unseen, and those that came after the notice and do not serve yet: they are not
+/// ready as their owner asks, or a target group of theirs does not find them healthy.
+async fn not_serving_yet(
     visit: Visit<'_>,
     journal: &Journal,
     group: &Group,
@@ -65,7 +65,7 @@ async fn not_yet_healthy(
     let came_later = |member: &&Member| member.serves() && !known.contains(&member.id);
     let later: Vec<InstanceId> = group.members.iter().filter(came_later).map(|m| m.id.clone()).collect();
     let (mut found, ready) = not_yet_ready(visit, journal, group, later).await?;
-    found.extend(not_healthy_in(visit.clients, group, ready).await?);
+    found.extend(not_serving(visit.clients, group, ready).await?);
     Ok(found)
 }
 

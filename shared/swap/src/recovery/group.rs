@@ -18,7 +18,7 @@ use spot_domain::swap::recovery::{Decision, End};
 use spot_domain::tags::{GROUP_NAME_TAG, Tags};
 use spot_domain::{GroupArn, Pool, Region};
 
-use super::{After, Ended, Progress, Recovery, Visit, calls_may_land, drive, is_recent, not_healthy_in};
+use super::{After, Ended, Progress, Recovery, Visit, calls_may_land, drive, is_recent, not_serving};
 use crate::newcomer::{SwapInstances, look, unproven};
 
 /// Does all that can be done now for a group's swap.
@@ -185,12 +185,12 @@ impl GroupRecovery {
                 }
             }
         }
-        let not_yet_healthy = match &group {
-            Some(group) => not_healthy_in(clients, group, came_back_or_later(journal, group)).await?,
+        let not_serving = match &group {
+            Some(group) => not_serving(clients, group, came_back_or_later(journal, group)).await?,
             None => Vec::new(),
         };
         Ok(Observed {
-            not_yet_healthy,
+            not_serving,
             group,
             old_alive: old.is_some(),
             old_has_group_tag: instances.old.as_ref().is_some_and(|old| has_group_tag(old, &self.name)),

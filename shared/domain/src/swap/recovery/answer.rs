@@ -21,8 +21,8 @@ pub const RELEASE_BEFORE_END: SignedDuration = SignedDuration::from_secs(40);
 pub struct Observed {
     /// The group; `None` once it is deleted.
     pub group: Option<Group>,
-    /// Members that came later, and are not healthy in the group's target groups yet.
-    pub not_yet_healthy: Vec<InstanceId>,
+    /// Members that have died unseen, and those that came later and do not serve yet.
+    pub not_serving: Vec<InstanceId>,
     /// The last changing call is so recent that it may still land, or not show yet.
     pub calls_may_land: bool,
     /// The moment of the look.
@@ -223,7 +223,7 @@ impl<'a> Position<'a> {
         let serves = |member: &&Member| {
             member.serves()
                 && member.id != self.journal.old
-                && !self.observed.not_yet_healthy.contains(&member.id)
+                && !self.observed.not_serving.contains(&member.id)
         };
         u32::try_from(self.group.members.iter().filter(serves).count()).unwrap_or(u32::MAX)
     }

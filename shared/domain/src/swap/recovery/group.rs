@@ -59,9 +59,9 @@ pub struct Observed {
     pub calls_may_land: bool,
     /// Instances that a target group is still draining.
     pub draining: Vec<InstanceId>,
-    /// Members that are InService, and that a target group of their group does not find healthy: of those that came
-    /// back or came later.
-    pub not_yet_healthy: Vec<InstanceId>,
+    /// Members that are InService in their group and do not serve. They have died unseen; or a target group of their group
+    /// does not find them healthy, of those that came back or came later.
+    pub not_serving: Vec<InstanceId>,
 }
 
 /// A look may be older than MaxSize is, which makes the first refusal no proof.
@@ -338,7 +338,7 @@ impl Swap<'_> {
         let newcomer = self.observed.newcomer.as_ref().filter(|newcomer| !newcomer.alive);
         let old = (!self.observed.old_alive).then_some(&self.journal.old);
         let dead = old.into_iter().chain(newcomer.map(|newcomer| &newcomer.id));
-        let uncounted: BTreeSet<&InstanceId> = dead.chain(&self.observed.not_yet_healthy).collect();
+        let uncounted: BTreeSet<&InstanceId> = dead.chain(&self.observed.not_serving).collect();
         let serves = |member: &&Member| member.serves() && !uncounted.contains(&member.id);
         u32::try_from(self.group.members.iter().filter(serves).count()).unwrap_or(u32::MAX)
     }

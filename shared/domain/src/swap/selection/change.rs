@@ -99,6 +99,22 @@ pub fn changed_before_retirement(
     None
 }
 
+/// Returns why `old` may not leave if too few members run, as EC2 describes them now in `instances`.
+#[must_use]
+pub fn too_few_run(
+    group: &Group,
+    instances: &BTreeMap<InstanceId, Instance>,
+    original: &Original,
+) -> Option<Change> {
+    let dead = group.died_unseen(instances);
+    let (first, wanted) = (dead.first()?, group.desired.min(original.serving + 1) as usize);
+    let running = (group.in_service() as usize).saturating_sub(dead.len());
+    (running < wanted).then(|| {
+        let detail = format!("only {running} of {wanted} instances run: {first} has died");
+        Change::of_swap(Reason::GroupChanged, detail)
+    })
+}
+
 /// Returns why the owner of a group no longer wants `old` to be replaced, as seen right before it leaves.
 /// `instances` are the members as EC2 describes them now.
 #[must_use]

@@ -32,7 +32,7 @@ fn raise(journal: &mut Journal, raise: Raise) {
 /// The group of two after the raise, with these members.
 fn seen(desired: u32, max: u32, members: Vec<Member>) -> Observed {
     let group = Group { max, desired, members, ..group_of(2) };
-    Observed { group: Some(group), not_yet_healthy: vec![], calls_may_land: false, now: at(10) }
+    Observed { group: Some(group), not_serving: vec![], calls_may_land: false, now: at(10) }
 }
 
 fn in_state(n: u32, state: MemberState) -> Member {
@@ -54,7 +54,7 @@ fn the_doomed_one_leaves_once_as_many_serve_without_it() {
     assert_eq!(next(&journal(), &seen(3, 3, all())), release);
     let pending = vec![member(0), member(1), in_state(LATER, MemberState::Pending)];
     assert!(waits(&next(&journal(), &seen(3, 3, pending.clone()))));
-    let unregistered = Observed { not_yet_healthy: vec![id(LATER)], ..seen(3, 3, all()) };
+    let unregistered = Observed { not_serving: vec![id(LATER)], ..seen(3, 3, all()) };
     assert!(waits(&next(&journal(), &unregistered)), "its target group does not find it healthy");
     let late = Observed { now: at(80), ..seen(3, 3, pending) };
     assert_eq!(next(&journal(), &late), release, "40 s before the end");

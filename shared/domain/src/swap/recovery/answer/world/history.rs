@@ -291,7 +291,7 @@ impl History {
         };
         Observed {
             group: Some(view.group.clone()),
-            not_yet_healthy: later.map(|member| member.id.clone()).filter(is_awaited).collect(),
+            not_serving: later.map(|member| member.id.clone()).filter(is_awaited).collect(),
             calls_may_land: journal.changed_at.is_some_and(is_recent),
             now: at(self.now),
         }

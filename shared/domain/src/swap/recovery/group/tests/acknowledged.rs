@@ -157,10 +157,10 @@ fn a_newcomer_stays_until_the_old_instance_that_came_back_is_healthy_in_its_targ
     let old = world.journal.old.clone();
     world.group().desired = 3;
     world.group().members.push(Member { id: old.clone(), ..member(1) });
-    world.seen.not_yet_healthy = vec![old];
+    world.seen.not_serving = vec![old];
     let waits = next(&world.journal, &world.seen);
     assert!(matches!(waits, Decision::Wait(_)), "two of three would serve: {waits:?}");
-    world.seen.not_yet_healthy.clear();
+    world.seen.not_serving.clear();
     assert_eq!(next(&world.journal, &world.seen), Do(Action::DetachNewcomer(id(NEW))));
 }
 
