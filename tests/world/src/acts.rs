@@ -4,12 +4,13 @@
 //! no wish: who sets desired or MaxSize to the number that our one has made of it can't be told from nobody.
 
 use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::event_bridge::SpotNotice;
 use crate::excuses::GROUP_FOLLOWS;
 use crate::fleet::{Ec2Instance, Fleet, PoolRefusal};
 use crate::oracles::{POOL_RISK, may_hold_ours};
-use crate::scene::{ACCOUNT, REGION};
+use crate::scene::REGION;
 use crate::virtual_time::now;
 use crate::world::World;
 
@@ -49,6 +50,8 @@ pub enum Act {
     NewcomerIsInterrupted(u8),
     /// EC2 gives notice to a member, if it is Spot.
     MemberIsInterrupted(usize, u8),
+    /// EC2 recommends to replace a member, if it is Spot. Nothing happens to the member by itself.
+    MemberIsAtRisk(usize),
     /// AZRebalance launches one beyond desired.
     GroupRebalances,
     /// EC2 has no capacity for the group's type in one of the zones.
@@ -110,6 +113,7 @@ impl World {
             (Act::NewcomerIsInterrupted(times) | Act::MemberIsInterrupted(_, times), Some(id)) => {
                 self.interrupts(id, times);
             }
+            (Act::MemberIsAtRisk(_), Some(id)) => self.is_at_risk(id),
             (Act::OwnerProtects(_), Some(id)) => {
                 self.fleet.protect(&name, id, true);
             }
@@ -125,6 +129,7 @@ impl World {
         match act {
             Act::MemberDies(which)
             | Act::MemberIsInterrupted(which, _)
+            | Act::MemberIsAtRisk(which)
             | Act::OwnerProtects(which)
             | Act::OwnerDetaches(which)
             | Act::TargetTurnsUnhealthy(which) => {
@@ -269,10 +274,7 @@ impl World {
 
     /// Poisons the pool of an instance, as the risk manager writes it.
     fn poisons(&mut self, id: &str) {
-        let Some(instance) = self.fleet.instances().get(id) else { return };
-        let zone = self.fleet.catalog().zones.iter().find(|zone| zone.name == instance.zone);
-        let Some(zone) = zone else { return };
-        let pool = format!("{REGION}#{}#{}", zone.id, instance.instance_type);
+        let Some(pool) = self.pool_of(id) else { return };
         let seconds = |at: jiff::Timestamp| json!({"N": at.as_second().to_string()});
         let row = json!({
             "pool": {"S": pool}, "is_poisoned": {"BOOL": true}, "poisoned_at": seconds(now()),
@@ -285,26 +287,34 @@ impl World {
         }
     }
 
+    fn pool_of(&self, id: &str) -> Option<String> {
+        let instance = self.fleet.instances().get(id)?;
+        let zone = self.fleet.catalog().zones.iter().find(|zone| zone.name == instance.zone)?;
+        Some(format!("{REGION}#{}#{}", zone.id, instance.instance_type))
+    }
+
     /// EC2 gives notice to a Spot instance. The risk manager hears of it, and the responder, some of them twice.
     fn interrupts(&mut self, id: &str, deliveries: u8) {
-        if !self.fleet.interrupt(id, now() + NOTICE) {
-            return;
-        }
-        self.chronicle.notes(format_args!("   EC2 gives notice to {id}"));
-        self.poisons(id);
-        for _ in 0..deliveries {
-            self.news.push(interruption_warning(id));
+        if self.fleet.interrupt(id, now() + NOTICE) {
+            self.chronicle.notes(format_args!("   EC2 gives notice to {id}"));
+            self.is_told_of(SpotNotice::Interruption, id, deliveries);
         }
     }
-}
 
-/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
-fn interruption_warning(id: &str) -> Value {
-    json!({
-        "version": "0", "id": "12345678-1234-1234-1234-123456789012",
-        "detail-type": "EC2 Spot Instance Interruption Warning", "source": "aws.ec2",
-        "account": ACCOUNT, "time": format!("{:.0}", now()), "region": REGION,
-        "resources": [format!("arn:aws:ec2:{REGION}a:instance/{id}")],
-        "detail": {"instance-id": id, "instance-action": "terminate"},
-    })
+    fn is_at_risk(&mut self, id: &str) {
+        if self.fleet.instances().get(id).is_some_and(|it| it.is_spot() && it.state.is_alive()) {
+            self.is_told_of(SpotNotice::RebalanceRecommendation, id, 1);
+        }
+    }
+
+    /// Both functions hear of a notice. If the risk manager does not run, the pool is poisoned at once.
+    fn is_told_of(&mut self, notice: SpotNotice, id: &str, deliveries: u8) {
+        let event = self.event_bridge.sends_notice(notice, id, deliveries, now());
+        match self.pool_of(id) {
+            Some(pool) if self.event_bridge.tells_risk_manager() => {
+                self.oracles.notices.is_given(&event, pool);
+            }
+            _ => self.poisons(id),
+        }
+    }
 }

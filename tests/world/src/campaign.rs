@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::num::NonZero;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::acts::Act;
@@ -16,6 +16,8 @@ use crate::scene::Scene;
 
 /// One in so many calls is in the default share of an act.
 const MOMENTS: usize = 24;
+/// So many second faults are played with each first one.
+const SECONDS: usize = 4;
 
 /// One history of a campaign that broke a promise.
 #[derive(Debug)]
@@ -140,6 +142,16 @@ pub fn one_in(n: usize, scene: &Scene, faults: &[Fault], seed: u64) -> Result<Fi
     Ok(all(scene, &share(n, seed, plans.into_iter())))
 }
 
+/// Plays one in so many of the selected pairs of a call and a fault: all of them in a full campaign. The seed decides
+/// which.
+///
+/// # Errors
+/// The history without a fault breaks a promise.
+pub fn one_in_of(n: usize, scene: &Scene, seed: u64, selection: &Selection) -> Result<Findings, Broken> {
+    let plans = each_pair(scene, seed, &Fault::ALL, selection)?;
+    Ok(all(scene, &share(n, seed, plans.into_iter())))
+}
+
 /// Returns a plan for each selected call of the history without a fault × each selected one of these faults.
 fn each_pair(scene: &Scene, seed: u64, faults: &[Fault], selection: &Selection) -> Result<Vec<Plan>, Broken> {
     let Ended { world, .. } = play(scene, Plan::none(), seed)?;
@@ -167,6 +179,44 @@ pub fn beside_calls(scene: &Scene, act: Act, seed: u64) -> Result<Findings, Brok
     Ok(all(scene, &share(MOMENTS, seed, plans)))
 }
 
+/// Plays pairs of faults, so many in all: the first at a call of the history without a fault, the second at a later call of
+/// the history with the first. Both are spread evenly; the seed decides which. The variable `HISTORIES` sets another
+/// number.
+///
+/// # Errors
+/// The history without a fault breaks a promise.
+pub fn pairs(n: usize, scene: &Scene, seed: u64) -> Result<Findings, Broken> {
+    let n = env::var("HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(n);
+    let singles = each_pair(scene, seed, &Fault::ALL, &Selection::of_environment())?;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let firsts = spread(&singles, n / SECONDS, &mut random);
+    let both = side_by_side(&firsts, |plan| {
+        let Plan::At(first) = plan else { return Vec::new() };
+        // A first fault that breaks a promise by itself is the business of the campaign of single faults.
+        let Ok(Ended { world, .. }) = play(scene, plan.clone(), seed) else { return Vec::new() };
+        let struck = first.keys().next().copied().unwrap_or_default();
+        let later = world.chronicle.calls.iter().enumerate().skip(struck + 1);
+        let second = later.flat_map(|(number, call)| {
+            let faults = Fault::ALL.into_iter().filter(|fault| fault.concerns(call.is_read));
+            faults.map(move |fault| (number, fault))
+        });
+        let mut random = fastrand::Rng::with_seed(seed ^ struck as u64);
+        let seconds = spread(&second.collect::<Vec<_>>(), SECONDS, &mut random);
+        let with = |second| Plan::At(first.iter().map(|(at, fault)| (*at, *fault)).chain([second]).collect());
+        seconds.into_iter().map(|second| (with(second), seed)).collect::<Vec<_>>()
+    });
+    Ok(all(scene, &both.concat()))
+}
+
+/// Returns so many of these, one of each of as many parts of equal length; all of them if they are fewer.
+fn spread<T: Clone>(all: &[T], most: usize, random: &mut fastrand::Rng) -> Vec<T> {
+    if all.len() <= most {
+        return all.to_vec();
+    }
+    let part = |n: usize| n * all.len() / most;
+    (0..most).map(|n| all[random.usize(part(n)..part(n + 1))].clone()).collect()
+}
+
 /// Plays these histories, as many side by side as there are processors.
 #[must_use]
 pub fn all(scene: &Scene, plans: &[(Plan, u64)]) -> Findings {
@@ -178,27 +228,35 @@ pub fn all(scene: &Scene, plans: &[(Plan, u64)]) -> Findings {
             }
         }
     }
-    let stops = Selection::of_environment().stops;
-    let (next, failures, is_over) = (AtomicUsize::new(0), Mutex::new(Vec::new()), AtomicBool::new(false));
+    let (stops, is_over) = (Selection::of_environment().stops, AtomicBool::new(false));
+    let failures = side_by_side(plans, |(plan, seed)| {
+        if is_over.load(Ordering::Relaxed) {
+            return None;
+        }
+        let broken = play(scene, plan.clone(), *seed).err()?;
+        is_over.store(stops, Ordering::Relaxed);
+        Some(Failure { plan: plan.clone(), seed: *seed, broken })
+    });
+    findings.failures = failures.into_iter().flatten().collect();
+    findings.failures.sort_by_key(|failure| format!("{:?}", failure.plan));
+    findings
+}
+
+/// Returns what comes of each item, in their order. As many are under way as there are processors.
+fn side_by_side<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some((plan, seed)) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if is_over.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    if let Err(broken) = play(scene, plan.clone(), *seed)
-                        && let Ok(mut failures) = failures.lock()
-                    {
-                        failures.push(Failure { plan: plan.clone(), seed: *seed, broken });
-                        is_over.store(stops, Ordering::Relaxed);
-                    }
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(number) else { return };
+                    let result = each(item);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).insert(number, result);
                 }
             });
         }
     });
-    findings.failures = failures.into_inner().unwrap_or_default();
-    findings.failures.sort_by_key(|failure| format!("{:?}", failure.plan));
-    findings
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }

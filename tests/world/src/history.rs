@@ -13,6 +13,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::acts::Act;
+use crate::event_bridge::Delivery;
 use crate::executions::{CLUSTER_SWAP, INTERRUPTION_RESPONSE, status};
 use crate::fault::Plan;
 use crate::lambda::{Function, Functions};
@@ -34,6 +35,12 @@ const EVERY_FIVE_MINUTES: Duration = Duration::from_mins(5);
 const LONGEST: Duration = Duration::from_hours(12);
 /// Nothing has happened for so long: everything is at rest.
 const QUIET: Duration = Duration::from_mins(10);
+/// The group watcher's schedule.
+const EVERY_QUARTER: Duration = Duration::from_mins(15);
+/// Nothing has happened for so long, and the group watcher has noted that: everything is at rest.
+const QUIET_BETWEEN_SWEEPS: Duration = Duration::from_mins(22);
+/// The time between two looks at a group that is to be on Spot.
+const SETTLED: Duration = Duration::from_secs(30);
 
 /// What a history has come to.
 #[derive(Debug)]
@@ -106,6 +113,10 @@ impl History {
         }
         spawn_local(Rc::clone(&history).reconciles_on_schedule());
         spawn_local(Rc::clone(&history).plays(scene.acts.clone()));
+        spawn_local(Rc::clone(&history).plays_once_on_spot(scene.once_on_spot.clone()));
+        if let Some(first) = scene.watched_from {
+            spawn_local(Rc::clone(&history).sweeps_on_schedule(first));
+        }
         scene.begin(&history.network);
         history.comes_to_rest().await?;
         Ok(history.end())
@@ -122,6 +133,7 @@ impl History {
             let mut world = self.network.world();
             world.passes();
             let has_acted = world.groups_act(&mut random);
+            world.announces_launches();
             world.remembers();
             if let Some(promise) = world.oracles.broken.clone() {
                 return Err(broken(&promise, &world.chronicle.to_string()));
@@ -129,7 +141,8 @@ impl History {
             if world.is_busy() || has_acted || Instant::now() < self.acts_until {
                 busy_until = Instant::now();
             }
-            if busy_until.elapsed() > QUIET {
+            let quiet = if world.is_watched { QUIET_BETWEEN_SWEEPS } else { QUIET };
+            if busy_until.elapsed() > quiet {
                 world.rests();
                 return match world.oracles.broken.clone() {
                     Some(promise) => Err(broken(&promise, &world.chronicle.to_string())),
@@ -151,9 +164,44 @@ impl History {
 
     /// EventBridge delivers what it has.
     fn delivers(self: &Rc<Self>) {
-        for event in std::mem::take(&mut self.network.world().news) {
-            let this = Rc::clone(self);
-            spawn_local(async move { this.is_told(Function::InterruptionResponder, event).await });
+        let mut world = self.network.world();
+        let to_deliver = std::mem::take(&mut world.event_bridge.to_deliver);
+        world.event_bridge.under_way += to_deliver.len();
+        for delivery in to_deliver {
+            spawn_local(Rc::clone(self).carries(delivery));
+        }
+    }
+
+    async fn carries(self: Rc<Self>, Delivery { to, event, after }: Delivery) {
+        sleep(after).await;
+        let is_handled = self.is_told(to, event.clone()).await;
+        let mut world = self.network.world();
+        world.event_bridge.under_way -= 1;
+        if to == Function::RiskManager {
+            world.notice_is_over(&event, is_handled);
+        }
+    }
+
+    /// Each act takes place once the group has been on Spot for a moment.
+    async fn plays_once_on_spot(self: Rc<Self>, acts: Vec<Act>) {
+        for act in acts {
+            let mut looks = 0;
+            while looks < 2 {
+                sleep(SETTLED).await;
+                looks = if self.network.world().is_settled_on_spot() { looks + 1 } else { 0 };
+            }
+            let mut world = self.network.world();
+            world.befalls(act);
+            world.acts_to_come -= 1;
+        }
+    }
+
+    async fn sweeps_on_schedule(self: Rc<Self>, first: u64) {
+        sleep(Duration::from_secs(first)).await;
+        loop {
+            let this = Rc::clone(&self);
+            spawn_local(async move { this.is_told(Function::GroupWatcher, json!({})).await });
+            sleep(EVERY_QUARTER).await;
         }
     }
 
@@ -190,7 +238,7 @@ impl History {
         self.transitions.set(self.transitions.get() + execution.transitions());
         self.notes_end(&arn, &record.name, &end);
         if !matches!(end, Outcome::Succeeded(_)) {
-            self.is_told(Function::Reconciler, status_change(&arn, status(&end))).await;
+            let _ = self.is_told(Function::Reconciler, status_change(&arn, status(&end))).await;
         }
     }
 
@@ -210,15 +258,15 @@ impl History {
         }
     }
 
-    /// An asynchronous invocation: Lambda repeats one that fails after one minute, and once more after two.
-    /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>
-    async fn is_told(&self, function: Function, event: Value) {
-        for wait in [1_u64, 60, 120] {
-            sleep(Duration::from_secs(wait)).await;
+    /// An asynchronous invocation. Returns false if all attempts have failed: the event is in the dead-letter queue.
+    async fn is_told(&self, function: Function, event: Value) -> bool {
+        for wait in function.attempts() {
+            sleep(Duration::from_secs(*wait)).await;
             if self.functions.invoke(function, event.clone(), None).await.is_ok() {
-                return;
+                return true;
             }
         }
+        false
     }
 
     fn end(&self) -> Ended {

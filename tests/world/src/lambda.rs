@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use spot_cloud::Stack;
 use spot_cloud::environment::BadEnvironment;
+use spot_domain::clock;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -60,6 +61,8 @@ pub struct Functions {
     responses: interruption_responder::Table,
     responder: interruption_responder::Responder,
     reconciler: reconciler::Reconciler,
+    risk_manager: risk_manager::RiskManager,
+    group_watcher: group_watcher::GroupWatcher,
 }
 
 /// A function by the name of its folder.
@@ -71,15 +74,31 @@ pub enum Function {
     InterruptionResponder,
     /// Ends what is left.
     Reconciler,
+    /// Poisons pools.
+    RiskManager,
+    /// Starts the swaps of enrolled groups.
+    GroupWatcher,
 }
 
 impl Function {
     /// The function's `Timeout` in `template.yaml`.
     fn timeout(self) -> Duration {
         Duration::from_secs(match self {
+            Self::RiskManager => 30,
             Self::ClusterOptimizer | Self::InterruptionResponder => 60,
-            Self::Reconciler => 300,
+            Self::Reconciler | Self::GroupWatcher => 300,
         })
+    }
+
+    /// The waits before the attempts of an asynchronous invocation: the function's `MaximumRetryAttempts`. Lambda repeats a
+    /// failed one after one minute, and once more after two.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>
+    #[must_use]
+    pub fn attempts(self) -> &'static [u64] {
+        match self {
+            Self::InterruptionResponder => &[1, 60],
+            _ => &[1, 60, 120],
+        }
     }
 }
 
@@ -95,6 +114,8 @@ impl Functions {
             responses: interruption_responder::phase_table(),
             responder: interruption_responder::Responder::new(stack.clone())?,
             reconciler: reconciler::Reconciler::new(stack.clone())?,
+            risk_manager: risk_manager::RiskManager::new(stack.clone())?,
+            group_watcher: group_watcher::GroupWatcher::new(stack.clone()).await?,
         }))
     }
 
@@ -109,6 +130,11 @@ impl Functions {
                 answered(answer, |error| error.name())
             }
             Function::Reconciler => answered(self.reconciler.handle(&event).await, |_| "ReconcileError"),
+            Function::RiskManager => answered(self.risk_manager.handle(event).await, |error| error.name()),
+            Function::GroupWatcher => {
+                let deadline = clock::system_time() + function.timeout();
+                answered(self.group_watcher.handle(event, deadline).await, |error| error.name())
+            }
         }
     }
 

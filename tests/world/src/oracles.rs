@@ -13,13 +13,20 @@ use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall, Service};
 
 mod before_call;
+mod loop_runs;
+mod notices;
 
 pub use before_call::Marks;
+pub use notices::Notices;
 
 /// The table of leases and journals.
 pub const SWAPS: &str = "spot-optimizer-swaps";
 /// The table of poisoned pools.
 pub const POOL_RISK: &str = "spot-optimizer-pool-risk";
+/// The table of interruptions by account.
+pub const SIGHTINGS: &str = "spot-optimizer-sightings";
+/// The table of what the loop remembers.
+pub const GROUPS: &str = "spot-optimizer-groups";
 /// The age that the answer of the gate may have when a launch is sent, and the age of what it has read.
 const GATE_LASTS: SignedDuration = SignedDuration::from_secs(45);
 /// What happened so shortly before a call may not show to its caller.
@@ -72,6 +79,8 @@ pub struct Oracles {
     poisoned: BTreeMap<String, Timestamp>,
     /// Since when something has been so.
     pub marks: Marks,
+    /// The notices that the risk manager hears of.
+    pub notices: Notices,
 }
 
 /// The stages in the order in which a swap goes through them.
@@ -106,6 +115,7 @@ impl Oracles {
             journals: BTreeMap::new(),
             poisoned: BTreeMap::new(),
             marks: Marks::of(fleet),
+            notices: Notices::default(),
         }
     }
 
@@ -184,7 +194,10 @@ impl Oracles {
             self.members_stay(&call.action, name, sent_at, before, seen.fleet);
         }
         match call.service {
-            Service::DynamoDb => self.after_write(seen.tables),
+            Service::DynamoDb => {
+                self.after_write(seen.tables);
+                self.after_poison(seen.tables);
+            }
             Service::Ec2 if call.action == "RunInstances" && answer.status == 200 => {
                 self.after_launch(sent_at, before, seen.fleet);
             }
@@ -314,6 +327,7 @@ impl Oracles {
             });
         }
         self.no_instance_is_left(seen);
+        self.notices_at_rest(seen.tables);
         for row in seen.tables.items(SWAPS) {
             self.holds(!row.contains_key("lease_owner"), || format!("at rest a lease is held: {row:?}"));
         }

@@ -13,7 +13,7 @@ use crate::fault::Plan;
 use crate::fleet::{AwsHabits, Fleet, GroupSpec};
 use crate::machine::DataLimit;
 use crate::mailbox::{EventRule, Mailbox};
-use crate::oracles::{POOL_RISK, SWAPS};
+use crate::oracles::{GROUPS, POOL_RISK, SIGHTINGS, SWAPS};
 use crate::tables::{TableSpec, Tables};
 use crate::transport::Network;
 use crate::virtual_time::BEGIN;
@@ -24,8 +24,11 @@ pub const ACCOUNT: &str = "123456789012";
 /// The stack's region.
 pub const REGION: &str = "us-east-1";
 
+const SETTINGS: &str = "spot-optimizer-settings";
 const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:spot-optimizer-alerts";
 const NOTICES_BUS: &str = "arn:aws:events:us-east-1:123456789012:event-bus/spot-optimizer-notices";
+const NODE_SWAP: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:spot-optimizer-NodeSwap";
+const LAB_SWAP: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:spot-optimizer-LabSwap";
 const RISK_MANAGER: &str = "arn:aws:lambda:us-east-1:123456789012:function:risk-manager";
 
 /// What there is when a history begins.
@@ -33,6 +36,8 @@ const RISK_MANAGER: &str = "arn:aws:lambda:us-east-1:123456789012:function:risk-
 pub struct Scene {
     /// The group.
     pub group: GroupSpec,
+    /// Groups beside it. No act is about them.
+    pub other_groups: Vec<GroupSpec>,
     /// How AWS behaves where it may behave in several ways.
     pub habits: AwsHabits,
     /// What a payload that is too large does to an execution.
@@ -45,6 +50,13 @@ pub struct Scene {
     pub is_quiet: bool,
     /// What others do, by the seconds since the beginning.
     pub acts: Vec<(u64, Act)>,
+    /// What others do once the group is on Spot, one after another: each waits until the group is on Spot again.
+    pub once_on_spot: Vec<Act>,
+    /// The deliveries of notices to the risk manager: [`EventBridge::to_risk_manager`](crate::event_bridge::EventBridge). Without any, the risk manager does
+    /// not run: the pool of a notice is poisoned at once.
+    pub to_risk_manager: Vec<Vec<u64>>,
+    /// The group watcher runs; this is the second of its first sweep.
+    pub watched_from: Option<u64>,
     /// What happens besides, by the time since the beginning.
     pub happenings: Vec<(Duration, Happening)>,
 }
@@ -56,12 +68,38 @@ impl Scene {
     /// Returns the world at its beginning.
     #[must_use]
     pub fn world(&self, plan: Plan) -> World {
-        let fleet = Fleet::with_group(&self.group, self.habits.clone(), BEGIN);
-        let tables = match self.habits.page_size {
+        let mut fleet = Fleet::with_group(&self.group, self.habits.clone(), BEGIN);
+        for group in &self.other_groups {
+            fleet.add_group(group, BEGIN);
+        }
+        let mut tables = match self.habits.page_size {
             Some(items) => tables().with_pages_of(items),
             None => tables(),
         };
-        World::new(fleet, tables, mailbox(), plan)
+        if !self.settings.is_empty() {
+            // The table takes every row of this shape.
+            let _ = tables.put(SETTINGS, &self.settings_row());
+        }
+        let mut world = World::new(fleet, tables, mailbox(), plan);
+        world.event_bridge.to_risk_manager.clone_from(&self.to_risk_manager);
+        world.is_watched = self.watched_from.is_some();
+        if world.is_watched {
+            world.event_bridge.announces_launches_of(&world.fleet);
+        }
+        world.acts_to_come = self.once_on_spot.len();
+        world
+    }
+
+    fn settings_row(&self) -> Value {
+        let mut row = json!({"scope": {"S": "global"}});
+        for (field, value) in &self.settings {
+            row[field] = match value {
+                Value::Number(number) => json!({"N": number.to_string()}),
+                Value::Bool(flag) => json!({"BOOL": flag}),
+                text => json!({"S": text}),
+            };
+        }
+        row
     }
 
     /// Returns the executions that a user starts: state machine, name and input.
@@ -107,14 +145,18 @@ impl Scene {
             ("ROLE_SESSION_NAME", "spot-optimizer-run"),
             ("SPOT_POOL_RISK_TABLE", POOL_RISK),
             ("ACCOUNTS_TABLE", "spot-optimizer-accounts"),
-            ("SETTINGS_TABLE", "spot-optimizer-settings"),
+            ("SETTINGS_TABLE", SETTINGS),
             ("SWAPS_TABLE", SWAPS),
+            ("SIGHTINGS_TABLE", SIGHTINGS),
+            ("GROUPS_TABLE", GROUPS),
             ("ALERTS_TOPIC_ARN", TOPIC),
             ("NOTICES_BUS_ARN", NOTICES_BUS),
             ("RISK_MANAGER_ARN", RISK_MANAGER),
             ("ALLOW_DRILLS", "true"),
             ("CONTINUOUS", "true"),
             ("CLUSTER_SWAP_STATE_MACHINE_ARN", CLUSTER_SWAP),
+            ("NODE_SWAP_STATE_MACHINE_ARN", NODE_SWAP),
+            ("LAB_SWAP_STATE_MACHINE_ARN", LAB_SWAP),
             ("RESPONSE_STATE_MACHINE_ARN", crate::executions::INTERRUPTION_RESPONSE),
         ];
         variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
@@ -152,7 +194,9 @@ fn tables() -> Tables {
     Tables::new([
         spec(POOL_RISK, "pool", Some("poison_expires_at")),
         spec("spot-optimizer-accounts", "account_id", None),
-        spec("spot-optimizer-settings", "scope", None),
+        spec(SETTINGS, "scope", None),
         spec(SWAPS, "target", Some("expires_at")),
+        spec(GROUPS, "group", Some("expires_at")),
+        TableSpec { range: Some("account_id".to_owned()), ..spec(SIGHTINGS, "subject", Some("expires_at")) },
     ])
 }

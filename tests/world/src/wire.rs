@@ -191,6 +191,12 @@ impl ApiCall {
             CallBody::Query(_) => &Value::Null,
         }
     }
+
+    /// Returns a text of a JSON call's body; empty if it has none of this name.
+    #[must_use]
+    pub fn body_text(&self, name: &str) -> &str {
+        self.json().get(name).and_then(Value::as_str).unwrap_or_default()
+    }
 }
 
 fn json_call(

@@ -6,9 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::chronicle::{Chronicle, SentCall};
+use crate::event_bridge::EventBridge;
 use crate::executions::Executions;
 use crate::fault::{Fault, Plan};
-use crate::fleet::{Fleet, GroupActivity};
+use crate::fleet::{AutoScalingGroup, Fleet, GroupActivity};
 use crate::lambda::Invocation;
 use crate::mailbox::Mailbox;
 use crate::oracles::{Oracles, SWAPS, Seen};
@@ -41,8 +42,12 @@ pub struct World {
     pub oracles: Oracles,
     /// Calls that take effect later than their callers wait.
     pub flights: usize,
-    /// Events that EventBridge has not delivered to the responder yet.
-    pub news: Vec<Value>,
+    /// Events of AWS on their way to the functions.
+    pub event_bridge: EventBridge,
+    /// The group watcher runs: nothing is at rest before every enrolled group is on Spot.
+    pub is_watched: bool,
+    /// Acts of others that wait for a group on Spot.
+    pub acts_to_come: usize,
     past: VecDeque<(Timestamp, Fleet, Tables)>,
 }
 
@@ -60,7 +65,9 @@ impl World {
             plan,
             chronicle: Chronicle::default(),
             flights: 0,
-            news: Vec::new(),
+            event_bridge: EventBridge::default(),
+            is_watched: false,
+            acts_to_come: 0,
             past: VecDeque::new(),
         }
     }
@@ -109,6 +116,9 @@ impl World {
         };
         self.chronicle.takes_effect(number, call, &answer);
         self.oracles.after_read(call, &answer);
+        if call.service == Service::StepFunctions {
+            self.oracles.look_at_runs(&self.executions);
+        }
         if !is_read(call) {
             let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
             let sent_at = self.chronicle.calls.get(number).map_or_else(now, |sent| sent.at);
@@ -143,6 +153,16 @@ impl World {
         self.oracles.look(seen);
     }
 
+    /// The delivery of a notice to the risk manager has come to its end.
+    pub fn notice_is_over(&mut self, event: &Value, is_handled: bool) {
+        self.oracles.notice_is_over(event, is_handled, &self.tables);
+    }
+
+    /// Auto Scaling announces the launches since the last time.
+    pub fn announces_launches(&mut self) {
+        self.event_bridge.announces_launches(&self.fleet, now());
+    }
+
     /// Lets each group act that counts more or fewer members than it wants, every other time. Returns true if one has.
     pub fn groups_act(&mut self, random: &mut fastrand::Rng) -> bool {
         let unsettled: Vec<String> = self.fleet.unsettled().into_iter().map(str::to_owned).collect();
@@ -174,14 +194,47 @@ impl World {
         self.passes();
         let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
         self.oracles.at_rest(seen);
+        if self.is_watched {
+            self.oracles.loop_at_rest(&self.tables);
+        }
     }
 
     /// Returns true if something is under way.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         let is_leased = self.tables.items(SWAPS).any(|row| row.contains_key("lease_owner"));
-        !self.executions.have_ended() || self.flights > 0 || !self.news.is_empty() || is_leased
+        let is_under_way = self.flights > 0 || self.event_bridge.is_busy() || self.acts_to_come > 0;
+        let is_unswapped =
+            self.is_watched && self.fleet.groups().keys().any(|name| self.is_to_be_swapped(name));
+        !self.executions.have_ended() || is_under_way || is_leased || is_unswapped
     }
+
+    /// Returns true if an enrolled group has a member that is not Spot.
+    fn is_to_be_swapped(&self, name: &str) -> bool {
+        self.fleet.group(name).is_some_and(is_enrolled) && !self.is_on_spot(name)
+    }
+
+    /// Returns true if a group is complete, and every member is Spot.
+    fn is_on_spot(&self, name: &str) -> bool {
+        let Some(group) = self.fleet.group(name) else { return false };
+        let is_spot = |id: &str| self.fleet.instances().get(id).is_some_and(|instance| instance.is_spot());
+        group.counted() == group.desired && group.members.iter().all(|member| is_spot(&member.instance_id))
+    }
+
+    /// Returns true if nothing of ours is under way and the first group serves in full, with Spot alone.
+    #[must_use]
+    pub fn is_settled_on_spot(&self) -> bool {
+        let Some((name, group)) = self.fleet.groups().first_key_value() else { return false };
+        let is_leased = self.tables.items(SWAPS).any(|row| row.contains_key("lease_owner"));
+        let serves = self.fleet.serving(name).len() == group.desired as usize;
+        serves && self.is_on_spot(name) && self.executions.have_ended() && !is_leased
+    }
+}
+
+/// Returns true if the owner of a group has tagged it for the loop.
+#[must_use]
+pub fn is_enrolled(group: &AutoScalingGroup) -> bool {
+    group.tags.get("spot-optimizer:enabled").is_some_and(|(value, _)| value == "true")
 }
 
 /// Returns true if the call changes nothing.

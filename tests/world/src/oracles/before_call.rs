@@ -9,6 +9,7 @@ use super::{Oracles, POOL_RISK, Seen};
 use crate::fleet::{Fleet, LifecycleState};
 use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall};
+use crate::world::{is_enrolled, is_read};
 
 /// The age of the gate's answer at a launch: a proof lasts 15 s, and its answer is under way for a moment.
 const PROOF_LASTS: SignedDuration = SignedDuration::from_secs(16);
@@ -33,6 +34,8 @@ pub struct Marks {
     marked: BTreeMap<String, Timestamp>,
     /// Members that we have detached.
     detached: BTreeSet<String>,
+    /// Groups that are not enrolled in the loop.
+    not_enrolled: BTreeMap<String, Timestamp>,
 }
 
 impl Marks {
@@ -40,12 +43,14 @@ impl Marks {
     #[must_use]
     pub(super) fn of(fleet: &Fleet) -> Self {
         let in_service = members_in_service(fleet).map(|member| (member, Timestamp::MIN)).collect();
-        Self { in_service, ..Self::default() }
+        let not_enrolled = groups_not_enrolled(fleet).map(|name| (name, Timestamp::MIN)).collect();
+        Self { in_service, not_enrolled, ..Self::default() }
     }
 
     pub(super) fn look(&mut self, fleet: &Fleet) {
         renew(&mut self.in_service, members_in_service(fleet));
         renew(&mut self.kept, members_kept(fleet));
+        renew(&mut self.not_enrolled, groups_not_enrolled(fleet));
         let marked = fleet.instances().keys().filter(|id| fleet.is_taken_back(id));
         renew(&mut self.marked, marked.cloned());
     }
@@ -54,6 +59,11 @@ impl Marks {
     pub(super) fn noticed_since(&self, fleet: &Fleet, group: &str, since: Timestamp) -> usize {
         let members = fleet.group(group).into_iter().flat_map(|group| &group.members);
         members.filter(|member| self.marked.get(&member.instance_id).is_some_and(|at| *at >= since)).count()
+    }
+
+    /// Returns since when a group is not enrolled; `None` for one that is, or that does not exist.
+    pub(super) fn not_enrolled_since(&self, group: &str) -> Option<Timestamp> {
+        self.not_enrolled.get(group).copied()
     }
 
     /// Returns true for a member that we have detached.
@@ -73,6 +83,9 @@ impl Oracles {
         if call.action == "RunInstances" && call.parameter("InstanceMarketOptions.MarketType") == Some("spot")
         {
             self.before_launch(call, seen);
+        }
+        if !is_read(call) {
+            self.before_change(call, by);
         }
         if call.action == "DetachInstances" {
             self.marks.detached.extend(leaving(call));
@@ -174,6 +187,11 @@ fn members_kept(fleet: &Fleet) -> impl Iterator<Item = String> {
         let kept = group.members.iter().filter(move |member| is_out || member.is_protected);
         kept.map(|member| member.instance_id.clone())
     })
+}
+
+fn groups_not_enrolled(fleet: &Fleet) -> impl Iterator<Item = String> {
+    let not_enrolled = fleet.groups().values().filter(|group| !is_enrolled(group));
+    not_enrolled.map(|group| group.name.clone())
 }
 
 fn renew<K: Ord + Clone>(since: &mut BTreeMap<K, Timestamp>, present: impl Iterator<Item = K>) {

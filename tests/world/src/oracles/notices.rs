@@ -1,0 +1,121 @@
+//! What a notice of EC2 does to the pool of its instance: poisoned once, until 15 days after the notice's own time.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::{Oracles, POOL_RISK};
+use crate::tables::Tables;
+use crate::tables::attribute::AttributeMap;
+use crate::virtual_time::now;
+
+/// The default of the settings `poison_days` and `rebalance_poison_days`.
+const POISON_LASTS: SignedDuration = SignedDuration::from_hours(15 * 24);
+
+/// The notices of a history, and what their pools' rows have said so far.
+#[derive(Debug, Clone, Default)]
+pub struct Notices {
+    given: Vec<GivenNotice>,
+    rows: BTreeMap<String, PoolRow>,
+}
+
+#[derive(Debug, Clone)]
+struct GivenNotice {
+    id: String,
+    pool: String,
+    /// The second at which its poison ends.
+    until: i64,
+}
+
+/// The row of a pool, as far as a notice changes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct PoolRow {
+    until: i64,
+    interruptions: i64,
+}
+
+impl Notices {
+    /// EC2 has given a notice to an instance of this pool.
+    pub fn is_given(&mut self, event: &Value, pool: String) {
+        let occurred = event["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+        let until = occurred.map_or(0, |occurred| (occurred + POISON_LASTS).as_second());
+        self.given.push(GivenNotice { id: id(event), pool, until });
+    }
+
+    fn of<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = &'a GivenNotice> {
+        self.given.iter().filter(move |notice| notice.pool == pool)
+    }
+}
+
+impl Oracles {
+    /// Asks what must hold after a write, if the risk manager runs. No row says more than the notices do.
+    pub(super) fn after_poison(&mut self, tables: &Tables) {
+        if self.notices.given.is_empty() {
+            return;
+        }
+        for row in tables.items(POOL_RISK) {
+            let Some(pool) = row.get("pool").and_then(|pool| pool.as_s()).map(str::to_owned) else {
+                continue;
+            };
+            let is = PoolRow {
+                until: number(row, "poison_expires_at"),
+                interruptions: number(row, "interruptions"),
+            };
+            let known = self.notices.rows.insert(pool.clone(), is);
+            let was = known.unwrap_or_default();
+            if known.is_none() {
+                self.is_poisoned(&pool, now());
+            }
+            let notices = self.notices.of(&pool).count();
+            let is_asked = self.notices.of(&pool).any(|notice| notice.until == is.until);
+            self.holds(is_asked, || {
+                format!("{pool} is poisoned until {}, and no notice asks for that", is.until)
+            });
+            self.holds(is.until >= was.until, || {
+                format!("the poison of {pool} ends earlier: at {}, and before at {}", is.until, was.until)
+            });
+            let counts = is.interruptions == was.interruptions || is.until > was.until;
+            let is_few = usize::try_from(is.interruptions).is_ok_and(|count| count <= notices);
+            self.holds(counts && is_few, || {
+                format!("{pool} counts {} interruptions of {notices} notices", is.interruptions)
+            });
+        }
+    }
+
+    /// The delivery of a notice has come to its end: the risk manager has handled it, or failed for good.
+    pub fn notice_is_over(&mut self, event: &Value, is_handled: bool, tables: &Tables) {
+        let id = id(event);
+        let Some(notice) = self.notices.given.iter().find(|notice| notice.id == id).cloned() else { return };
+        self.holds(is_handled, || format!("notice {id} ends in the dead-letter queue"));
+        let until = poisoned_until(tables, &notice.pool);
+        self.holds(!is_handled || until.is_some_and(|until| until >= notice.until), || {
+            format!("{} is poisoned until {until:?} after a notice until {}", notice.pool, notice.until)
+        });
+    }
+
+    /// Every pool is poisoned until the end of its last notice, in whatever order they came.
+    pub(super) fn notices_at_rest(&mut self, tables: &Tables) {
+        for GivenNotice { pool, .. } in self.notices.given.clone() {
+            let last = self.notices.of(&pool).map(|notice| notice.until).max();
+            let until = poisoned_until(tables, &pool);
+            self.holds(until == last, || format!("at rest {pool} is poisoned until {until:?}, not {last:?}"));
+        }
+    }
+}
+
+/// Returns the second until which the gate is closed to a pool.
+fn poisoned_until(tables: &Tables, pool: &str) -> Option<i64> {
+    let row = tables.item(POOL_RISK, pool, None)?;
+    let is_poisoned = row.get("is_poisoned").is_some_and(|flag| flag.to_json()["BOOL"] == true);
+    is_poisoned.then(|| number(row, "poison_expires_at"))
+}
+
+fn number(row: &AttributeMap, name: &str) -> i64 {
+    let number = row.get(name).map(|value| value.to_json());
+    number.and_then(|number| number["N"].as_str()?.parse().ok()).unwrap_or_default()
+}
+
+fn id(event: &Value) -> String {
+    event["id"].as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,28 @@
+//! Pairs of faults in one history: what a second fault makes of the way back from the first.
+
+mod holds;
+
+use holds::holds;
+use spot_world::acts::Act;
+use spot_world::campaign::pairs;
+use spot_world::fleet::GroupSpec;
+use spot_world::scene::Scene;
+
+#[test]
+fn a_group_of_one_survives_pairs_of_faults() {
+    holds(pairs(200, &Scene::default(), 1));
+}
+
+#[test]
+fn a_full_group_behind_a_load_balancer_survives_pairs_of_faults() {
+    let group = GroupSpec { size: 1, max: 1, has_target_group: true, ..GroupSpec::default() };
+    holds(pairs(80, &Scene { group, ..Scene::default() }, 2));
+}
+
+#[test]
+fn a_notice_survives_pairs_of_faults() {
+    let tags = [("spot-optimizer:enabled".to_owned(), "true".to_owned())].into();
+    let group = GroupSpec { size: 2, spot: 2, max: 2, tags, ..GroupSpec::default() };
+    let acts = vec![(10, Act::MemberIsInterrupted(0, 1))];
+    holds(pairs(80, &Scene { group, is_quiet: true, acts, ..Scene::default() }, 3));
+}
