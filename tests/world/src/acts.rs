@@ -223,6 +223,7 @@ impl World {
     fn owner_detaches(&mut self, name: &str, id: &str) {
         if self.fleet.owner_detaches(name, id, false, now()) {
             self.oracles.is_the_owners(id);
+            self.oracles.excuses.note_detached(name, now());
             self.group_follows(name, 1);
         }
     }

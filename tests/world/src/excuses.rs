@@ -24,8 +24,8 @@ struct Excuse {
 #[derive(Debug, Clone, Default)]
 pub struct Excuses {
     by_group: BTreeMap<String, Vec<Excuse>>,
-    /// Members that were seen dead, with their groups and the times.
-    deaths: Vec<(String, Timestamp)>,
+    /// The groups that have lost a member to a death or to their owner, and the times.
+    losses: Vec<(String, Timestamp)>,
     dead: BTreeSet<String>,
 }
 
@@ -42,10 +42,15 @@ impl Excuses {
         self.by_group.get(group).into_iter().flatten().map(|excuse| excuse.members).sum()
     }
 
-    /// Returns how many members have died since then.
+    /// Its owner has taken a member out of the group.
+    pub fn note_detached(&mut self, group: &str, now: Timestamp) {
+        self.losses.push((group.to_owned(), now));
+    }
+
+    /// Returns how many members have died or were taken by their owner since then.
     #[must_use]
-    pub fn deaths_since(&self, group: &str, since: Timestamp) -> usize {
-        self.deaths.iter().filter(|(of, at)| of == group && *at >= since).count()
+    pub fn losses_since(&self, group: &str, since: Timestamp) -> usize {
+        self.losses.iter().filter(|(of, at)| of == group && *at >= since).count()
     }
 
     /// Notes each member whose end is nobody's call: EC2 has failed, or has taken it back.
@@ -56,7 +61,7 @@ impl Excuses {
                 let why = instance.and_then(|instance| instance.state_reason.as_ref());
                 let is_of_ec2 = why.is_some_and(|(code, _)| code.starts_with("Server."));
                 if is_of_ec2 && self.dead.insert(member.instance_id.clone()) {
-                    self.deaths.push((name.clone(), now));
+                    self.losses.push((name.clone(), now));
                     self.fewer_serve(name, 1, DEATH_UNSEEN, now);
                 }
             }
@@ -109,9 +114,9 @@ mod tests {
         excuses.note_deaths(&fleet, at(5));
         excuses.note_deaths(&fleet, at(6));
         excuses.catch_up("web", 0, at(94));
-        assert_eq!((excuses.of("web"), excuses.deaths_since("web", at(5))), (1, 1));
+        assert_eq!((excuses.of("web"), excuses.losses_since("web", at(5))), (1, 1));
         excuses.catch_up("web", 0, at(95));
-        assert_eq!((excuses.of("web"), excuses.deaths_since("web", at(6))), (0, 0));
+        assert_eq!((excuses.of("web"), excuses.losses_since("web", at(6))), (0, 0));
     }
 
     #[test]

@@ -135,6 +135,9 @@ impl History {
             let has_acted = world.groups_act(&mut random);
             world.announces_launches();
             world.remembers();
+            if self.functions.have_panicked() {
+                world.oracles.is_not_played("a handler has panicked");
+            }
             if let Some(promise) = world.oracles.broken.clone() {
                 return Err(broken(&promise, &world.chronicle.to_string()));
             }

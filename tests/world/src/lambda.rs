@@ -1,5 +1,6 @@
 //! Lambda: runs the real handlers, each invocation a task of its own that may die, or live on when nobody waits for it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,7 @@ pub struct Functions {
     responses: interruption_responder::Table,
     responder: interruption_responder::Responder,
     reconciler: reconciler::Reconciler,
+    panicked: Cell<bool>,
     risk_manager: risk_manager::RiskManager,
     group_watcher: group_watcher::GroupWatcher,
 }
@@ -114,9 +116,16 @@ impl Functions {
             responses: interruption_responder::phase_table(),
             responder: interruption_responder::Responder::new(stack.clone())?,
             reconciler: reconciler::Reconciler::new(stack.clone())?,
+            panicked: Cell::new(false),
             risk_manager: risk_manager::RiskManager::new(stack.clone())?,
             group_watcher: group_watcher::GroupWatcher::new(stack.clone()).await?,
         }))
+    }
+
+    /// Returns true once a handler has panicked. Lambda takes it for a death; here it is a defect.
+    #[must_use]
+    pub fn have_panicked(&self) -> bool {
+        self.panicked.get()
     }
 
     async fn handle(&self, function: Function, event: Value) -> Result<Value, TaskFailure> {
@@ -161,7 +170,12 @@ impl Functions {
             }
         });
         tokio::select! {
-            done = &mut work => done.unwrap_or_else(|_| Err(died())),
+            done = &mut work => done.unwrap_or_else(|error| {
+                if error.is_panic() {
+                    self.panicked.set(true);
+                }
+                Err(died())
+            }),
             () = invocation.given_up.notified() => Err(timed_out()),
         }
     }

@@ -153,6 +153,11 @@ impl Oracles {
         }
     }
 
+    /// The code under test has done what the world can't play: its history shows nothing.
+    pub fn is_not_played(&mut self, what: &str) {
+        self.holds(false, || what.to_owned());
+    }
+
     /// Asks what holds at any moment.
     pub fn look(&mut self, seen: Seen<'_>) {
         self.excuses.note_deaths(seen.fleet, now());
@@ -233,11 +238,11 @@ impl Oracles {
             |fleet: &Fleet| fleet.serving(name).into_iter().filter(|id| !fleet.is_taken_back(id)).count();
         let (were, are) = (lasting(before), lasting(after));
         let asked = self.asked_since(name, sent_at - JUST_BEFORE);
-        let unseen = self.excuses.deaths_since(name, sent_at - JUST_BEFORE);
-        let ill =
-            after.unhealthy_members(name) + self.marks.noticed_since(before, name, sent_at - JUST_BEFORE);
+        let unseen = self.excuses.losses_since(name, sent_at - JUST_BEFORE);
+        let ill = self.marks.fallen_ill(after, name)
+            + self.marks.noticed_since(before, name, sent_at - JUST_BEFORE);
         self.holds(are >= were || are + unseen + ill >= asked, || {
-            format!("{action} left {are} of {were} serving members of {name}; {asked} must, {unseen} died just before")
+            format!("{action} left {are} of {were} serving members of {name}; {asked} must, {unseen} died or were taken just before")
         });
         let fewer = before.serving(name).len().saturating_sub(after.serving(name).len());
         if fewer > 0 {

@@ -20,6 +20,8 @@ use crate::wire::{ApiAnswer, ApiCall, Service};
 
 /// How long the past can be read.
 const PAST: SignedDuration = SignedDuration::from_secs(90);
+/// The HTTP status of what the world does not know.
+const NOT_IN_THE_WORLD: u16 = 501;
 
 /// What AWS holds, and the history so far.
 #[derive(Debug)]
@@ -115,6 +117,9 @@ impl World {
             Service::Sts => self.sessions.carry_out(call, now()),
         };
         self.chronicle.takes_effect(number, call, &answer);
+        if answer.status == NOT_IN_THE_WORLD {
+            self.oracles.is_not_played(&format!("the world has no such {}: {}", call.action, answer.body));
+        }
         self.oracles.after_read(call, &answer);
         if call.service == Service::StepFunctions {
             self.oracles.look_at_runs(&self.executions);

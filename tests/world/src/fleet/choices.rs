@@ -95,17 +95,17 @@ impl Fleet {
         request.is_some_and(|request| request.status_code == "marked-for-termination")
     }
 
-    /// Returns how many members are in service and fail the health checks of a target group.
+    /// Returns the members that are in service and fail the health checks of a target group.
     #[must_use]
-    pub fn unhealthy_members(&self, name: &str) -> usize {
-        let Some(group) = self.groups.get(name) else { return 0 };
+    pub fn unhealthy_members(&self, name: &str) -> Vec<&str> {
+        let Some(group) = self.groups.get(name) else { return Vec::new() };
         let targets = || group.target_group_arns.iter().filter_map(|arn| self.target_groups.get(arn));
         let fails = |id: &str| {
             targets()
                 .any(|it| it.targets.get(id).is_some_and(|target| target.phase == TargetPhase::Unhealthy))
         };
         let in_service = group.members.iter().filter(|member| member.state == LifecycleState::InService);
-        in_service.filter(|member| fails(&member.instance_id)).count()
+        in_service.map(|member| member.instance_id.as_str()).filter(|id| fails(id)).collect()
     }
 
     /// Lets an instance end by itself.

@@ -34,6 +34,8 @@ pub struct Marks {
     marked: BTreeMap<String, Timestamp>,
     /// Members that we have detached.
     detached: BTreeSet<String>,
+    /// Members that have served at some time.
+    has_served: BTreeSet<String>,
     /// Groups that are not enrolled in the loop.
     not_enrolled: BTreeMap<String, Timestamp>,
 }
@@ -53,6 +55,13 @@ impl Marks {
         renew(&mut self.not_enrolled, groups_not_enrolled(fleet));
         let marked = fleet.instances().keys().filter(|id| fleet.is_taken_back(id));
         renew(&mut self.marked, marked.cloned());
+        let serving = fleet.groups().keys().flat_map(|name| fleet.serving(name));
+        self.has_served.extend(serving.map(str::to_owned));
+    }
+
+    /// Returns how many members have served and fail their health checks now. A newcomer that was never healthy is none.
+    pub(super) fn fallen_ill(&self, fleet: &Fleet, group: &str) -> usize {
+        fleet.unhealthy_members(group).into_iter().filter(|id| self.has_served.contains(*id)).count()
     }
 
     /// Returns how many members of a group EC2 has marked for termination since then: nobody can have seen it.
@@ -152,7 +161,7 @@ impl Oracles {
             };
             let warm: Vec<&str> = fleet.serving(name).into_iter().filter(is_warm).collect();
             let rest = warm.iter().filter(|member| **member != id).count();
-            let excused = self.excuses.of(name) + fleet.unhealthy_members(name);
+            let excused = self.excuses.of(name) + self.marks.fallen_ill(fleet, name);
             let asked = self.wishes.get(name).map_or(0, |wish| wish.desired as usize);
             let is_enough = rest + excused >= asked.min(warm.len());
             self.holds(is_enough, || {
