@@ -37,8 +37,11 @@ const LONGEST: Duration = Duration::from_hours(12);
 const QUIET: Duration = Duration::from_mins(10);
 /// The group watcher's schedule.
 const EVERY_QUARTER: Duration = Duration::from_mins(15);
-/// Nothing has happened for so long, and the group watcher has noted that: everything is at rest.
-const QUIET_BETWEEN_SWEEPS: Duration = Duration::from_mins(22);
+/// The same where the group watcher runs: a sweep, and its repetition, have noted what has ended.
+const QUIET_BETWEEN_SWEEPS: Duration = Duration::from_mins(20);
+/// Nothing has happened for so long: AWS's own processes are looked at seldom.
+const CALM: Duration = Duration::from_mins(3);
+const CALM_TICK: Duration = Duration::from_secs(10);
 /// The time between two looks at a group that is to be on Spot.
 const SETTLED: Duration = Duration::from_secs(30);
 
@@ -88,6 +91,7 @@ struct History {
     began: Instant,
     /// Others act until then.
     acts_until: Instant,
+    is_watched: bool,
     transitions: std::cell::Cell<u32>,
 }
 
@@ -106,6 +110,7 @@ impl History {
             began: Instant::now(),
             acts_until: Instant::now()
                 + scene.acts.iter().map(|(at, _)| Duration::from_secs(*at)).max().unwrap_or_default(),
+            is_watched: scene.watched_from.is_some(),
             transitions: std::cell::Cell::new(0),
         });
         for (machine, name, input) in scene.starts() {
@@ -129,7 +134,8 @@ impl History {
         loop {
             self.starts_executions();
             self.delivers();
-            sleep(TICK).await;
+            let is_calm = self.is_watched && busy_until.elapsed() > CALM;
+            sleep(if is_calm { CALM_TICK } else { TICK }).await;
             let mut world = self.network.world();
             world.passes();
             let has_acted = world.groups_act(&mut random);
@@ -144,7 +150,7 @@ impl History {
             if world.is_busy() || has_acted || Instant::now() < self.acts_until {
                 busy_until = Instant::now();
             }
-            let quiet = if world.is_watched { QUIET_BETWEEN_SWEEPS } else { QUIET };
+            let quiet = if self.is_watched { QUIET_BETWEEN_SWEEPS } else { QUIET };
             if busy_until.elapsed() > quiet {
                 world.rests();
                 return match world.oracles.broken.clone() {

@@ -200,7 +200,7 @@ impl World {
         let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
         self.oracles.at_rest(seen);
         if self.is_watched {
-            self.oracles.loop_at_rest(&self.tables);
+            self.oracles.loop_at_rest(&self.tables, &self.executions);
         }
     }
 

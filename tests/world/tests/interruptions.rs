@@ -56,12 +56,12 @@ fn a_notice_poisons_its_pool_once_for_15_days_however_often_and_late_it_comes() 
 
 #[test]
 fn a_notice_that_comes_after_a_later_one_shortens_nothing() {
-    let acts = || vec![(10, Act::MemberIsInterrupted(0, 1)), (100, Act::MemberIsInterrupted(1, 1))];
+    let acts = || vec![(10, Act::MemberIsInterrupted(0, 1)), (40, Act::MemberIsInterrupted(1, 1))];
     for (after, interruptions) in
         [([&[0][..], &[0]], "2"), ([&[400], &[0]], "1"), ([&[0, 400], &[0, 0]], "2")]
     {
         let ended = play_or_tell(&announced(acts(), &after), Plan::none());
-        assert_eq!(pools(&ended), m5_until(100 + 15 * DAY, interruptions), "delivered after {after:?} s");
+        assert_eq!(pools(&ended), m5_until(40 + 15 * DAY, interruptions), "delivered after {after:?} s");
     }
 }
 

@@ -96,7 +96,7 @@ fn no_more_runs_than_the_settings_allow_are_under_way_at_once() {
 /// Every call of every sweep × each fault: one in so many.
 #[test]
 fn the_loop_survives_faults_at_the_calls_of_its_sweeps() {
-    holds(one_in_of(8, &looped(1), 1, &Selection::of_environment().or_calls(&["GroupWatcher"])));
+    holds(one_in_of(16, &looped(1), 1, &Selection::of_environment().or_calls(&["GroupWatcher"])));
 }
 
 /// A sweep right before the names of its executions change: its repetition gives another name.
@@ -111,7 +111,7 @@ fn a_sweep_that_is_repeated_under_another_name_starts_one_run() {
 #[test]
 fn the_way_back_to_spot_survives_faults_of_the_risk_manager_and_the_responder() {
     holds(one_in_of(
-        12,
+        16,
         &looped(1),
         3,
         &Selection::of_environment().or_calls(&["RiskManager", "InterruptionResponder"]),

@@ -119,3 +119,80 @@ fn number(row: &AttributeMap, name: &str) -> i64 {
 fn id(event: &Value) -> String {
     event["id"].as_str().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::fault::Plan;
+    use crate::scene::Scene;
+    use crate::world::World;
+
+    const POOL: &str = "us-east-1#use1-az1#m5.large";
+    /// 15 days after the notice.
+    const END: i64 = 1_768_899_600;
+
+    /// Returns a world with a notice, and the notice.
+    fn noticed() -> (World, Value) {
+        let mut world = Scene::default().world(Plan::none());
+        let event = json!({"id": "1", "time": "2026-01-05T09:00:00Z"});
+        world.oracles.notices.is_given(&event, POOL.to_owned());
+        (world, event)
+    }
+
+    /// Writes the row of the pool, and returns the promise that is broken then.
+    fn writes(world: &mut World, until: i64, interruptions: u32) -> Option<String> {
+        let row = json!({
+            "pool": {"S": POOL}, "is_poisoned": {"BOOL": true},
+            "poison_expires_at": {"N": until.to_string()}, "interruptions": {"N": interruptions.to_string()},
+        });
+        world.tables.put(POOL_RISK, &row).unwrap();
+        world.oracles.after_poison(&world.tables);
+        world.oracles.broken.take()
+    }
+
+    #[test]
+    fn a_pool_that_is_poisoned_as_the_notice_asks_keeps_every_promise() {
+        let (mut world, event) = noticed();
+        assert_eq!(writes(&mut world, END, 1), None);
+        assert_eq!(writes(&mut world, END, 1), None);
+        world.notice_is_over(&event, true);
+        world.oracles.notices_at_rest(&world.tables);
+        assert_eq!(world.oracles.broken, None);
+    }
+
+    #[test]
+    fn another_end_and_a_second_count_are_broken_promises() {
+        for (until, interruptions, promise) in [(END + 1, 1, "no notice asks"), (END, 2, "counts 2")] {
+            let (mut world, _) = noticed();
+            let broken = writes(&mut world, until, interruptions).unwrap();
+            assert!(broken.contains(promise), "{broken}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_moves_back_is_a_broken_promise() {
+        let (mut world, _) = noticed();
+        let earlier = json!({"id": "2", "time": "2026-01-05T08:00:00Z"});
+        world.oracles.notices.is_given(&earlier, POOL.to_owned());
+        assert_eq!(writes(&mut world, END, 1), None);
+        let broken = writes(&mut world, END - 3600, 2).unwrap();
+        assert!(broken.contains("ends earlier"), "{broken}");
+    }
+
+    #[test]
+    fn a_notice_without_effect_is_a_broken_promise_when_it_is_handled_and_when_it_is_not() {
+        for (is_handled, promise) in [(true, "is poisoned until None"), (false, "dead-letter")] {
+            let (mut world, event) = noticed();
+            world.notice_is_over(&event, is_handled);
+            let broken = world.oracles.broken.unwrap();
+            assert!(broken.contains(promise), "{broken}");
+        }
+        let (mut world, _) = noticed();
+        world.oracles.notices_at_rest(&world.tables);
+        assert!(world.oracles.broken.unwrap().contains("at rest"));
+    }
+}
