@@ -69,7 +69,10 @@ def main() -> int:
 def _release_build(progress: Step):
     cargo_lambda = LOCAL / "tools" / "bin" / "cargo-lambda"
     environment = {**os.environ, "PATH": f"{cargo_lambda.parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [str(cargo_lambda), "lambda", "build", "--release", "--locked"]
+    # `sam build` builds each function by itself: what only the tests of the workspace need is in none.
+    names = build.rust_functions(build.load(TEMPLATE)).values()
+    packages = [argument for name in names for argument in ("--package", name)]
+    command = [str(cargo_lambda), "lambda", "build", "--release", "--locked", *packages]
     with build.cargo_lock():
         run = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         said = []

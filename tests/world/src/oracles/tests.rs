@@ -62,7 +62,7 @@ fn a_call_that_takes_a_member_breaks_a_promise() {
     let detach = detach(&world);
     assert_eq!(
         breaks(&mut world, &detach).unwrap(),
-        "DetachInstances left 1 of 2 serving members of web; 2 must, 0 died just before"
+        "DetachInstances left 1 of 2 serving members of web; 2 must, 0 died or were taken just before"
     );
 }
 
