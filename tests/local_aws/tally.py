@@ -20,9 +20,15 @@ def by_visit(calls: list[Call], states: list[tuple[Any, str]]) -> list[tuple[str
 
 
 def without_polling(calls: list[Call], states: list[tuple[Any, str]]) -> list[Call]:
-    """Returns the calls that decide and act. Polling is what the WaitFor phases read to see if they may proceed."""
-    return [call for name, made in by_visit(calls, states) for call in made if not _is_look(name, call)]
+    """Returns the calls that decide and act. Polling is a visit of a WaitFor phase that ends in a pause, and what the last visit
+    reads to see if it may proceed.
+    """
+    visits = by_visit(calls, states)
+    names = [name for name, _ in visits]
+    # The Choice between a phase and its pause makes no call.
+    waits = [any(then.startswith("PauseFor") for then in names[at + 1 : at + 3]) for at in range(len(names))]
+    return [call for (name, made), is_waiting in zip(visits, waits) for call in made if not _is_polling(name, call, is_waiting)]
 
 
-def _is_look(name: str, call: Call):
-    return name.startswith("WaitFor") and call["action"].startswith("Describe")
+def _is_polling(name: str, call: Call, is_waiting: bool):
+    return name.startswith("WaitFor") and (is_waiting or call["action"].startswith("Describe"))
