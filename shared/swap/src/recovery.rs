@@ -8,7 +8,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::RegionClients;
-use spot_cloud::error::CallError;
+use spot_cloud::error::{CallError, Kind};
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
 use spot_cloud::tables::swaps::{Lease, Swaps, SwapsError};
 use spot_domain::clock;
@@ -211,33 +211,59 @@ pub async fn drive<R: Recovery>(
     Ok(Progress::Waiting("more than one visit's actions were needed".to_owned()))
 }
 
-/// Returns the members that their group shows in service, and that serve nobody. They have died unseen; or they are among
-/// `asked`, and a target group of theirs does not find them healthy.
+/// Returns those of the members that a target group of their group does not find healthy.
 ///
 /// # Errors
 /// A call fails.
-pub(crate) async fn not_serving(
+pub(crate) async fn not_healthy_in(
     clients: &RegionClients,
     group: &Group,
-    asked: Vec<InstanceId>,
+    members: Vec<InstanceId>,
 ) -> Result<Vec<InstanceId>, CallError> {
-    let mut found = group.died_unseen(&members(clients, group).await?);
+    let mut found = Vec::new();
     if group.target_group_arns.is_empty() {
         return Ok(found);
     }
-    for id in asked {
+    for id in members {
         let health = target_groups::health(&clients.elbv2, &group.target_group_arns, &id).await?;
-        if health != TargetHealth::Healthy && !found.contains(&id) {
+        if health != TargetHealth::Healthy {
             found.push(id);
         }
     }
     Ok(found)
 }
 
+/// Returns the members that have died, and that their group still shows in service.
+///
+/// # Errors
+/// The call fails.
+pub(crate) async fn died_unseen(
+    clients: &RegionClients,
+    group: &Group,
+) -> Result<Vec<InstanceId>, CallError> {
+    if !group.notices_deaths() {
+        return Ok(Vec::new());
+    }
+    Ok(group.died_unseen(&members(clients, group).await?))
+}
+
 /// Says if the last changing call of the swap is so recent that it may still land, or not show yet.
 #[must_use]
 pub fn calls_may_land(journal: &Journal, settings: &Settings) -> bool {
     journal.changed_at.is_some_and(|at| is_recent(at, settings))
+}
+
+/// Says if AWS refuses to set MaxSize as its owner had it. AWS may count members that are leaving: the call succeeds once
+/// they are gone.
+pub(crate) fn is_max_refused(error: &CallError) -> bool {
+    error.kind == Kind::Rejected && error.is_refusal()
+}
+
+/// Returns when the last changing call of the swap can't land any more.
+#[must_use]
+pub fn landed_by(journal: &Journal, settings: &Settings) -> Option<Timestamp> {
+    let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
+    journal.changed_at.and_then(|at| at.checked_add(visible_after).ok())
 }
 
 /// Says if a step of the swap was repeated so recently that a call of its earlier try may still land.

@@ -181,12 +181,15 @@ pub fn beside_calls(scene: &Scene, act: Act, seed: u64) -> Result<Findings, Brok
 
 /// Plays pairs of faults, so many in all: the first at a call of the history without a fault, the second at a later call of
 /// the history with the first. Both are spread evenly; the seed decides which. The variable `HISTORIES` sets another
-/// number.
+/// number: a tenth of it.
 ///
 /// # Errors
 /// The history without a fault breaks a promise.
 pub fn pairs(n: usize, scene: &Scene, seed: u64) -> Result<Findings, Broken> {
-    let n = env::var("HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(n);
+    let n = env::var("HISTORIES")
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .map_or(n, |number: usize| number / 10);
     let singles = each_pair(scene, seed, &Fault::ALL, &Selection::of_environment())?;
     let mut random = fastrand::Rng::with_seed(seed);
     let firsts = spread(&singles, n / SECONDS, &mut random);

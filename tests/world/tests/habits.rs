@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
+use spot_world::acts::Act;
 use spot_world::campaign::all;
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Fault, Plan};
@@ -99,6 +100,20 @@ fn an_instance_that_dies_while_detaching_may_keep_the_tag_of_its_group() {
 fn a_max_size_may_have_to_cover_the_members_that_leave() {
     let habits = AwsHabits { max_covers_leaving: true, ..AwsHabits::default() };
     holds(&scene(habits), "UpdateAutoScalingGroup");
+}
+
+/// The newcomer of a way back counts until it has left. The run asks again, and ends without a person.
+#[test]
+fn a_way_back_asks_again_where_max_size_has_to_cover_the_newcomer() {
+    let scene = scene(AwsHabits { max_covers_leaving: true, ..AwsHabits::default() });
+    let played = |plan| play(&scene, plan, SEED).unwrap_or_else(|broken| panic!("{broken}"));
+    let calls = played(Plan::none()).world.chronicle.calls;
+    let retires = calls.iter().position(|call| call.by.ends_with("RetireOld")).expect("the old one retires");
+    let ended = played(Plan::ActAt(retires, Act::OwnerProtects(0)));
+    let is_refused = ended.world.chronicle.to_string().contains("must not be less than");
+    assert!(is_refused, "AWS refused nothing: {}", ended.world.chronicle);
+    let end = &ended.executions["by-hand"];
+    assert!(matches!(end, Outcome::Succeeded(_)), "{end}: {}", ended.world.chronicle);
 }
 
 #[test]

@@ -10,13 +10,13 @@ use spot_world::scene::Scene;
 
 #[test]
 fn a_group_of_one_survives_pairs_of_faults() {
-    holds(pairs(160, &Scene::default(), 1));
+    holds(pairs(60, &Scene::default(), 1));
 }
 
 #[test]
 fn a_full_group_behind_a_load_balancer_survives_pairs_of_faults() {
     let group = GroupSpec { size: 1, max: 1, has_target_group: true, ..GroupSpec::default() };
-    holds(pairs(60, &Scene { group, ..Scene::default() }, 2));
+    holds(pairs(24, &Scene { group, ..Scene::default() }, 2));
 }
 
 #[test]
@@ -24,5 +24,5 @@ fn a_notice_survives_pairs_of_faults() {
     let tags = [("spot-optimizer:enabled".to_owned(), "true".to_owned())].into();
     let group = GroupSpec { size: 2, spot: 2, max: 2, tags, ..GroupSpec::default() };
     let acts = vec![(10, Act::MemberIsInterrupted(0, 1))];
-    holds(pairs(60, &Scene { group, is_quiet: true, acts, ..Scene::default() }, 3));
+    holds(pairs(24, &Scene { group, is_quiet: true, acts, ..Scene::default() }, 3));
 }

@@ -294,7 +294,7 @@ pub async fn attach(
 }
 
 /// Detaches an instance, which stays alive, and lowers desired by one. The call is asynchronous: the group
-/// waits for the drain. The SDK does not repeat the call: so a refusal proves that this call has lowered nothing.
+/// waits for the drain. The call is repeated only where AWS has refused it for now: so a refusal proves that nothing was lowered.
 /// Returns the change of desired if AWS names it.
 ///
 /// # Errors
@@ -304,16 +304,19 @@ pub async fn detach(
     name: &GroupName,
     id: &InstanceId,
 ) -> Result<Option<Decremented>, CallError> {
-    let answer = client
-        .detach_instances()
-        .auto_scaling_group_name(name.as_str())
-        .instance_ids(id.as_str())
-        .should_decrement_desired_capacity(true)
-        .customize()
-        .config_override(asked_once())
-        .send()
-        .await
-        .map_err(failed("autoscaling:DetachInstances"))?;
+    let detach = || async {
+        client
+            .detach_instances()
+            .auto_scaling_group_name(name.as_str())
+            .instance_ids(id.as_str())
+            .should_decrement_desired_capacity(true)
+            .customize()
+            .config_override(asked_once())
+            .send()
+            .await
+            .map_err(failed("autoscaling:DetachInstances"))
+    };
+    let answer = patiently(&IF_REFUSED, is_refused_for_now, detach).await?;
     Ok(decremented(id, answer.activities()))
 }
 
@@ -346,7 +349,7 @@ pub enum Desired {
 
 /// Terminates a member through its group, so that the owner's terminating hooks run.
 ///
-/// The SDK never repeats this call: Auto Scaling may count a member that is Terminating already out of
+/// This call is repeated only where AWS has refused it for now: Auto Scaling may count a member that is Terminating already out of
 /// desired a second time (kubernetes/autoscaler#5411). Returns the change of desired if AWS names it.
 ///
 /// # Errors
@@ -356,15 +359,18 @@ pub async fn terminate(
     id: &InstanceId,
     desired: Desired,
 ) -> Result<Option<Decremented>, CallError> {
-    let answer = client
-        .terminate_instance_in_auto_scaling_group()
-        .instance_id(id.as_str())
-        .should_decrement_desired_capacity(desired == Desired::Decrement)
-        .customize()
-        .config_override(asked_once())
-        .send()
-        .await
-        .map_err(failed("autoscaling:TerminateInstanceInAutoScalingGroup"))?;
+    let terminate = || async {
+        client
+            .terminate_instance_in_auto_scaling_group()
+            .instance_id(id.as_str())
+            .should_decrement_desired_capacity(desired == Desired::Decrement)
+            .customize()
+            .config_override(asked_once())
+            .send()
+            .await
+            .map_err(failed("autoscaling:TerminateInstanceInAutoScalingGroup"))
+    };
+    let answer = patiently(&IF_REFUSED, is_refused_for_now, terminate).await?;
     if desired == Desired::Keep {
         return Ok(None);
     }

@@ -232,19 +232,20 @@ impl Group {
         u32::try_from(self.members.iter().filter(|m| m.serves()).count()).unwrap_or(u32::MAX)
     }
 
-    /// Returns the members that count as serving, and that EC2 shows in another state than running: a group notices a
-    /// death some minutes late. A member that EC2 does not describe counts as the group says. A group whose owner has
-    /// suspended its health checks keeps the dead, and nobody misses them.
+    /// Says if the group notices the death of a member: its owner has not suspended its health checks.
+    #[must_use]
+    pub fn notices_deaths(&self) -> bool {
+        !self.suspended.contains(HEALTH_CHECK)
+    }
+
+    /// Returns the members that count as serving, and that EC2 shows as stopped or ended: a group notices a death some minutes
+    /// late. A member that EC2 does not describe counts as the group says. So do all where the group never notices one.
     #[must_use]
     pub fn died_unseen(&self, instances: &BTreeMap<InstanceId, Instance>) -> Vec<InstanceId> {
-        if self.suspended.contains(HEALTH_CHECK) {
-            return Vec::new();
-        }
-        let runs = |member: &Member| {
-            instances.get(&member.id).is_none_or(|instance| instance.state == InstanceState::Running)
-        };
-        let dead = self.members.iter().filter(|member| member.serves() && !runs(member));
-        dead.map(|member| member.id.clone()).collect()
+        let is_dead =
+            |member: &Member| instances.get(&member.id).is_some_and(|instance| !instance.is_alive());
+        let dead = self.members.iter().filter(|member| member.serves() && is_dead(member));
+        dead.filter(|_| self.notices_deaths()).map(|member| member.id.clone()).collect()
     }
 
     /// Returns what the group would launch for an instance of this type today.

@@ -6,7 +6,7 @@
 
 use spot_cloud::auto_scaling::groups;
 use spot_cloud::tables::swaps::{Claim, Release};
-use spot_cloud::{CallError, Kind, RegionClients};
+use spot_cloud::{CallError, RegionClients};
 use spot_domain::Reason;
 use spot_domain::clock;
 use spot_domain::ids::GroupName;
@@ -17,7 +17,7 @@ use spot_domain::words::Cause;
 use crate::Context;
 use crate::error::StepError;
 use crate::newcomer::strays;
-use crate::recovery::earlier_calls_may_land;
+use crate::recovery::{earlier_calls_may_land, is_max_refused};
 use crate::work::{Current, Next, Work};
 
 /// Restores the owner's settings and closes the swap.
@@ -82,7 +82,7 @@ async fn restore(context: &Context, work: &mut Work, current: &Current) -> Resul
     Ok(Next::Proceed)
 }
 
-/// Sets MaxSize as its owner had it. The inner error is a refusal: members that leave may count, and soon have left.
+/// Sets MaxSize as its owner had it. The inner error is AWS's refusal: it may count members that are leaving.
 ///
 /// # Errors
 /// The call fails in another way.
@@ -92,7 +92,7 @@ pub(super) async fn max_given_back(
     max: u32,
 ) -> Result<Result<(), CallError>, CallError> {
     match groups::set_max(&clients.autoscaling, name, max).await {
-        Err(refused) if refused.kind == Kind::Rejected && refused.is_refusal() => {
+        Err(refused) if is_max_refused(&refused) => {
             tracing::info!(%name, max, "MaxSize can't go back yet: {refused}");
             Ok(Err(refused))
         }

@@ -24,11 +24,13 @@ use crate::Context;
 use crate::error::StepError;
 use crate::group::members;
 use crate::phases::wait_for_health::{taken_back, undo_if_at_risk, why_it_died};
-use crate::recovery::calls_may_land;
+use crate::recovery::{calls_may_land, landed_by};
 use crate::work::{Current, Next, Work};
 
 /// The age up to which the check of the owner's wishes is used: as long as a step and its retries may take.
 const ASKED_FOR: SignedDuration = SignedDuration::from_secs(30);
+/// How often a termination may be asked for, each time once the one before can't land any more.
+const TRIES: u32 = 3;
 
 /// Detaches the old instance, or lets its group terminate it. Waits while the termination of an earlier try may still
 /// land.
@@ -36,6 +38,11 @@ const ASKED_FOR: SignedDuration = SignedDuration::from_secs(30);
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
+    if current.journal.stage == Stage::Retiring
+        && let Some(next) = wait_for_earlier_try(context, work, current).await?
+    {
+        return Ok(next);
+    }
     let clients = context.clients(work).await?;
     // Termination in the group can't be undone; a detached instance is checked once more before it is terminated.
     if current.journal.retirement == Retirement::TerminateInGroup
@@ -65,8 +72,8 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     }
     let desired_before = original.desired;
     match foresee(context, work, current, group.max).await? {
-        Ok(which) => leave(context, &clients, work, current, (which, desired_before)).await,
-        Err(next) => Ok(next),
+        Some(which) => leave(context, &clients, work, current, (which, desired_before)).await,
+        None => Ok(Next::Wait),
     }
 }
 
@@ -79,40 +86,50 @@ enum Try {
     Again,
 }
 
-/// Writes ahead that the old instance may be leaving. The inner error says what follows instead of the call.
-///
-/// Auto Scaling may count a member that is Terminating already out of desired a second time (kubernetes/autoscaler#5411). So
-/// such a call is repeated only once the one before can't land any more. A member can be detached once only.
+/// An earlier visit has found that the termination was asked for, without an answer. Waits until it can't land any more;
+/// returns `None` once it is time to look again. Auto Scaling may count a member that is Terminating already out of desired a
+/// second time (kubernetes/autoscaler#5411).
+async fn wait_for_earlier_try(
+    context: &Context,
+    work: &mut Work,
+    current: &mut Current,
+) -> Result<Option<Next>, StepError> {
+    if context.swaps.claim(&work.lease, &mut current.journal).await? == Claim::Finished {
+        return Ok(Some(Next::Proceed));
+    }
+    if calls_may_land(&current.journal, &work.settings) {
+        work.look_at = landed_by(&current.journal, &work.settings);
+        return Ok(Some(Next::Wait));
+    }
+    if clock::now() < current.deadline {
+        return Ok(None);
+    }
+    let old = &current.candidate.instance_id;
+    let detail = format!("Auto Scaling has not confirmed the termination of instance {old} in several tries");
+    Ok(Some(work.undo(Reason::StepFailed, detail)))
+}
+
+/// Writes ahead that the old instance may be leaving. Returns `None` if an earlier try of this step may have asked for its
+/// termination: that is waited for. A member can be detached once only.
 async fn foresee(
     context: &Context,
     work: &mut Work,
     current: &mut Current,
     max: u32,
-) -> Result<Result<Try, Next>, StepError> {
-    if current.journal.stage != Stage::Retiring {
+) -> Result<Option<Try>, StepError> {
+    if current.journal.stage == Stage::Retiring {
         current.journal.foresee_retirement(max, clock::now());
-        let entered = context.swaps.enter_retiring(&work.lease, &mut current.journal).await?;
-        current.deadline = work.wait_at_most(work.retire_seconds());
-        let Entered::Again(earlier) = entered else { return Ok(Ok(Try::First)) };
-        current.journal = earlier;
-        let may_count_twice = current.journal.retirement == Retirement::TerminateInGroup;
-        return Ok(if may_count_twice { Err(Next::Wait) } else { Ok(Try::Again) });
-    }
-    // An earlier visit has waited for the first call.
-    if context.swaps.claim(&work.lease, &mut current.journal).await? == Claim::Finished {
-        return Ok(Err(Next::Proceed));
-    }
-    if calls_may_land(&current.journal, &work.settings) {
-        return Ok(Err(Next::Wait));
-    }
-    if clock::now() >= current.deadline {
-        let old = &current.candidate.instance_id;
-        let detail = format!("Auto Scaling gives no answer when it is to terminate instance {old}");
-        return Ok(Err(work.undo(Reason::StepFailed, detail)));
+        context.swaps.revise(&work.lease, &mut current.journal).await?;
+        return Ok(Some(Try::Again));
     }
     current.journal.foresee_retirement(max, clock::now());
-    context.swaps.revise(&work.lease, &mut current.journal).await?;
-    Ok(Ok(Try::Again))
+    let entered = context.swaps.enter_retiring(&work.lease, &mut current.journal).await?;
+    let Entered::Again(earlier) = entered else { return Ok(Some(Try::First)) };
+    current.journal = earlier;
+    let may_count_twice = current.journal.retirement == Retirement::TerminateInGroup;
+    current.deadline = work.wait_at_most(work.settings.launch_visible_after_seconds.saturating_mul(TRIES));
+    work.look_at = landed_by(&current.journal, &work.settings).filter(|_| may_count_twice);
+    Ok(if may_count_twice { None } else { Some(Try::Again) })
 }
 
 /// Takes the old instance out of its group.
@@ -123,6 +140,8 @@ async fn leave(
     current: &mut Current,
     (which, desired_before): (Try, u32),
 ) -> Result<Next, StepError> {
+    // If the call fails, the payload of before is kept, and with it the deadline of the tries.
+    current.deadline = work.wait_at_most(work.retire_seconds());
     let old = &current.candidate.instance_id;
     let retired = match current.journal.retirement {
         Retirement::Detach => groups::detach(&clients.autoscaling, work.group()?.1, old).await,
@@ -134,7 +153,6 @@ async fn leave(
         Ok(desired) => {
             let remark = desired.and_then(|desired| desired.remark(old, desired_before));
             work.remark(old, remark.into_iter().collect());
-            current.deadline = work.wait_at_most(work.retire_seconds());
             // A proof for the recovery. The payload carries the note; the row gets it with its next write.
             current.journal.retired = true;
             if let Err(error) = give_max_back(context, clients, work, current).await {
@@ -171,7 +189,7 @@ pub async fn ask_owner(
     let Some(original) = &current.journal.original else {
         return Err(StepError::Protocol("the journal does not tell how the group was".into()));
     };
-    if let Some(change) = too_few_run(group, described, original) {
+    if let Some(change) = too_few_run(group, described, &old, original) {
         return Ok(work.undo_for(change));
     }
     if let Some(change) = no_longer_wanted(group, described, &current.candidate, original, &work.settings) {

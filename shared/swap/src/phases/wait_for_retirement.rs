@@ -48,7 +48,7 @@ pub async fn look(context: &Context, work: &mut Work, current: &Current) -> Resu
     };
     let observed = observe(&clients, work, group, current).await?;
     let waiting_for = match next(&current.journal, &observed) {
-        Decision::Wait(why) => why,
+        Decision::Wait(why) => why.to_owned(),
         Do(Action::TerminateOld) => {
             let next = terminate_old(context, &clients, work, current).await?;
             if next == Next::Proceed {
@@ -57,8 +57,8 @@ pub async fn look(context: &Context, work: &mut Work, current: &Current) -> Resu
             return Ok(next);
         }
         Do(Action::RestoreMaxSize(max)) => match max_given_back(&clients, work.group()?.1, max).await? {
-            Ok(()) => "MaxSize was given back",
-            Err(_) => "AWS refuses the owner's MaxSize for now",
+            Ok(()) => "MaxSize was given back".to_owned(),
+            Err(refused) => format!("MaxSize {max} can't go back: {refused}"),
         },
         // The old instance is gone already; Restore does the rest.
         Do(Action::ResumeAzRebalance) | Decision::Done(End::Finished)
@@ -82,7 +82,7 @@ pub async fn look(context: &Context, work: &mut Work, current: &Current) -> Resu
     }
     Err(StepError::Stuck(
         format!(
-            "instance {} has not left {} s after its retirement began: {waiting_for}",
+            "the retirement of instance {} has not ended after {} s: {waiting_for}",
             current.candidate.instance_id,
             work.retire_seconds()
         )

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use spot_cloud::auto_scaling::groups::{self, Desired};
@@ -17,9 +18,16 @@ use spot_domain::swap::group_tags::Readiness;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::answer::{Action, Observed, doubt, next};
 use spot_domain::swap::recovery::{Decision, End};
+use tokio::time::timeout;
 
-use super::{After, Ended, Progress, Recovery, Visit, calls_may_land, drive, not_serving};
+use super::{
+    After, Ended, Progress, Recovery, Visit, calls_may_land, died_unseen, drive, is_max_refused,
+    not_healthy_in,
+};
 use crate::newcomer::unproven;
+
+/// The time that an answer has for EC2's word on its group's members.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Does all that can be done now for an answer.
 ///
@@ -65,8 +73,21 @@ async fn not_serving_yet(
     let came_later = |member: &&Member| member.serves() && !known.contains(&member.id);
     let later: Vec<InstanceId> = group.members.iter().filter(came_later).map(|m| m.id.clone()).collect();
     let (mut found, ready) = not_yet_ready(visit, journal, group, later).await?;
-    found.extend(not_serving(visit.clients, group, ready).await?);
+    found.extend(not_healthy_in(visit.clients, group, ready).await?);
+    found.extend(dead_if_told_soon(visit, group).await);
     Ok(found)
+}
+
+/// Returns the members that have died unseen. The doomed instance must leave in time: if EC2 does not answer soon, what the
+/// group says counts.
+async fn dead_if_told_soon(visit: Visit<'_>, group: &Group) -> Vec<InstanceId> {
+    let why = match timeout(SOON, died_unseen(visit.clients, group)).await {
+        Ok(Ok(dead)) => return dead,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "EC2 gives no answer".to_owned(),
+    };
+    tracing::warn!("members that have just died count as the group says: {why}");
+    Vec::new()
 }
 
 /// Splits the members that came later: those that are not ready as the owner asks come first.
@@ -162,6 +183,9 @@ impl Recovery for AnswerRecovery {
         }
         // EC2 was faster than our call: what became of desired, the next look shows.
         if action.removes().is_some() && error.is_no_member() {
+            return After::NextVisit(error.to_string());
+        }
+        if matches!(action, Action::RestoreMaxSize(_)) && is_max_refused(&error) {
             return After::NextVisit(error.to_string());
         }
         After::Failed(error)

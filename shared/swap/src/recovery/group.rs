@@ -18,7 +18,10 @@ use spot_domain::swap::recovery::{Decision, End};
 use spot_domain::tags::{GROUP_NAME_TAG, Tags};
 use spot_domain::{GroupArn, Pool, Region};
 
-use super::{After, Ended, Progress, Recovery, Visit, calls_may_land, drive, is_recent, not_serving};
+use super::{
+    After, Ended, Progress, Recovery, Visit, calls_may_land, died_unseen, drive, is_max_refused, is_recent,
+    not_healthy_in,
+};
 use crate::newcomer::{SwapInstances, look, unproven};
 
 /// Does all that can be done now for a group's swap.
@@ -140,7 +143,9 @@ impl Recovery for GroupRecovery {
         }
         // Its group, or its owner, was faster than our call: what became of desired, the next look shows. And one that
         // can't come back is asked about again, or let go.
-        let is_told = action.settles_desired() && error.is_no_member() || is_final(&action, &error);
+        let is_told = action.settles_desired() && error.is_no_member()
+            || is_final(&action, &error)
+            || matches!(action, Action::RestoreMaxSize(_)) && is_max_refused(&error);
         if is_told { After::NextVisit(error.to_string()) } else { After::Failed(error) }
     }
 
@@ -186,7 +191,10 @@ impl GroupRecovery {
             }
         }
         let not_serving = match &group {
-            Some(group) => not_serving(clients, group, came_back_or_later(journal, group)).await?,
+            Some(group) => {
+                let asked = came_back_or_later(journal, group);
+                [died_unseen(clients, group).await?, not_healthy_in(clients, group, asked).await?].concat()
+            }
             None => Vec::new(),
         };
         Ok(Observed {

@@ -99,18 +99,20 @@ pub fn changed_before_retirement(
     None
 }
 
-/// Returns why `old` may not leave if too few members run, as EC2 describes them now in `instances`.
+/// Returns why `old` may not leave if too few of the others run, as EC2 describes them now in `instances`.
 #[must_use]
 pub fn too_few_run(
     group: &Group,
     instances: &BTreeMap<InstanceId, Instance>,
+    old: &InstanceId,
     original: &Original,
 ) -> Option<Change> {
-    let dead = group.died_unseen(instances);
-    let (first, wanted) = (dead.first()?, group.desired.min(original.serving + 1) as usize);
-    let running = (group.in_service() as usize).saturating_sub(dead.len());
-    (running < wanted).then(|| {
-        let detail = format!("only {running} of {wanted} instances run: {first} has died");
+    let dead: Vec<InstanceId> = group.died_unseen(instances).into_iter().filter(|id| id != old).collect();
+    let first = dead.first()?;
+    let others = group.members.iter().filter(|member| member.serves() && member.id != *old).count();
+    let (running, wanted) = (others - dead.len(), group.desired.saturating_sub(1).min(original.serving));
+    (running < wanted as usize).then(|| {
+        let detail = format!("only {running} of {wanted} other instances run: {first} has died");
         Change::of_swap(Reason::GroupChanged, detail)
     })
 }

@@ -102,23 +102,29 @@ fn any_change_of_the_group_between_attach_and_retirement_is_seen() {
 fn a_member_that_died_before_its_group_has_noticed_does_not_count() {
     let group = group_of(3);
     let original = Original { serving: 2, ..group_before(&group) };
-    let died = |group: &Group, state| {
+    let died = |group: &Group, original: &Original, which: usize, state| {
         let mut instances: Vec<Instance> = (0..3).map(on_demand).collect();
-        instances[1].state = state;
-        too_few_run(group, &by_id(&instances), &original).map(|change| (change.reason, change.whole_group))
+        instances[which].state = state;
+        let change = too_few_run(group, &by_id(&instances), &id(0), original);
+        change.map(|change| (change.reason, change.whole_group))
     };
-    assert_eq!(died(&group, InstanceState::Running), None);
-    for state in [InstanceState::Pending, InstanceState::Stopped, InstanceState::Dead] {
-        assert_eq!(died(&group, state), Some((Reason::GroupChanged, false)), "{state:?}");
+    for state in [InstanceState::Stopped, InstanceState::Dead] {
+        assert_eq!(died(&group, &original, 1, state), Some((Reason::GroupChanged, false)), "{state:?}");
+        assert_eq!(died(&group, &original, 0, state), None, "the old one leaves anyway");
     }
+    for state in [InstanceState::Running, InstanceState::Pending] {
+        assert_eq!(died(&group, &original, 1, state), None, "{state:?}: an older look is no death");
+    }
+    assert_eq!(
+        too_few_run(&group, &by_id(&[]), &id(0), &original),
+        None,
+        "EC2 does not show the members yet"
+    );
     // One that did not serve when the swap began is not missed.
-    assert_eq!(too_few_run(&group, &by_id(&[]), &original), None, "EC2 does not show the members yet");
     let fewer = Original { serving: 1, ..original.clone() };
-    let mut instances: Vec<Instance> = (0..3).map(on_demand).collect();
-    instances[1].state = InstanceState::Stopped;
-    assert_eq!(too_few_run(&group, &by_id(&instances), &fewer), None);
+    assert_eq!(died(&group, &fewer, 1, InstanceState::Dead), None);
     // A group that its owner lets keep the dead never notices.
     let mut unwatched = group.clone();
     unwatched.suspended.insert(HEALTH_CHECK.into());
-    assert_eq!(died(&unwatched, InstanceState::Stopped), None);
+    assert_eq!(died(&unwatched, &original, 1, InstanceState::Dead), None);
 }
