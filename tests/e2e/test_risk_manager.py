@@ -47,7 +47,7 @@ def dead_letters(aws):
 
 @pytest.mark.parametrize("detail_type", POISON)
 def test_a_notice_poisons_its_pool_for_the_days_of_its_kind(aws, spot, detail_type):
-    """The events pass through EventBridge, whose local form stamps every event with the present time."""
+    """The events pass through EventBridge."""
     aws.put_drill(spot, detail_type)
     row = aws.wait_pool("us-east-1#use1-az6#m5.xlarge")
     assert row["is_poisoned"] is True and detail_type in row["cause"]
@@ -60,6 +60,12 @@ def test_the_days_run_from_the_events_own_time(aws, spot, manage, detail_type):
     manage(aws.drill_event(spot, detail_type, at))
     row, began = aws.pools()[aws.pool_of(spot)], int(at.timestamp())
     assert (row["poisoned_at"], row["poison_expires_at"]) == (began, began + POISON[detail_type])
+
+
+def test_the_bus_passes_on_the_events_own_time(aws, spot):
+    at = ago(hours=20)
+    aws.put_drill(spot, time=at.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    assert aws.wait_pool(aws.pool_of(spot))["poisoned_at"] == int(at.timestamp())
 
 
 def test_the_answer_names_outcome_and_pool(aws, spot, manage):
@@ -271,10 +277,10 @@ def test_an_event_that_comes_too_late_for_ec2_is_learned_from_the_swap_that_laun
 
 
 def test_an_event_that_cannot_be_handled_ends_in_the_dead_letter_queue(aws, spot, dead_letters):
-    event = aws.drill_event("i-0123456789abcdef0")
-    aws.deliver("RiskManagerFunctionName", event)
+    """The bus hands the event to Lambda, whose retries come to nothing."""
+    event = aws.put_drill("i-0123456789abcdef0")
     (letter,) = wait_for(dead_letters)
-    assert letter["requestPayload"] == event
+    assert letter["requestPayload"] == {**event, "id": letter["requestPayload"]["id"]}
     assert letter["responsePayload"]["errorType"] == "InstanceUnknown"
     assert aws.pools() == {}
 
