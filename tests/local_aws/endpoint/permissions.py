@@ -8,6 +8,7 @@ AWS.
 from __future__ import annotations
 
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ CODES = {"ec2": "UnauthorizedOperation", "pricing": "AccessDeniedException"}
 class Permissions:
     def __init__(self, identities: Identities) -> None:
         self.identities = identities
-        self._roles, self._read_at = {}, 0.0
+        self._roles, self._policies, self._read_at = {}, {}, 0.0
+        self._reading = threading.Lock()  # Each request has a thread of its own: one of them reads the roles for all.
 
     def denial(self, call: Call) -> Fault | None:
         """Returns None if the call is allowed, else the error for `error_response`. Other callers than Lambdas are the
@@ -66,24 +68,31 @@ class Permissions:
         return role if role and "secret" in role else None
 
     def _role(self, access_key: str, account: str):
-        if time.time() - self._read_at > CACHE_SECONDS:
-            self._roles, self._read_at = {}, time.time()
-        if access_key not in self._roles:
-            self._roles.update(self._read_roles(access_key, account))
-        return self._roles.get(access_key)
+        with self._reading:
+            if time.time() - self._read_at > CACHE_SECONDS:
+                self._roles, self._policies, self._read_at = {}, {}, time.time()
+            if access_key not in self._roles:
+                self._roles.update(self._read_roles(access_key, account))
+            return self._roles.get(access_key)
 
     def _read_roles(self, access_key: str, account: str):
         """Yields the role of the session; without a session of AssumeRole, the roles of the account's functions."""
         if session := self.identities.session(access_key):
             name = session.split("/")[1]
-            arn, policies = f"arn:aws:iam::{account}:role/{name}", list(self._policies(name, account))
+            arn, policies = f"arn:aws:iam::{account}:role/{name}", self._policies_of(name, account)
             yield access_key, {"arn": arn, "policies": policies, "session": session.split("/")[2]}
             return
         for key, arn, secret in self.identities.functions(account):
-            policies = list(self._policies(arn.rsplit("/", 1)[-1], account))
+            policies = self._policies_of(arn.rsplit("/", 1)[-1], account)
             yield key, {"arn": arn, "secret": secret, "policies": policies}
 
-    def _policies(self, role: str, account: str):
+    def _policies_of(self, role: str, account: str):
+        """Returns the policies of a role, which may have a session for each call."""
+        if (account, role) not in self._policies:
+            self._policies[account, role] = list(self._read_policies(role, account))
+        return self._policies[account, role]
+
+    def _read_policies(self, role: str, account: str):
         iam = self.identities.client("iam", account)
         for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
             yield _parse(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
