@@ -109,6 +109,10 @@ class Control:
         """Puts a deleted image, snapshot or volume into the Recycle Bin until `leaves`; None: it has left the bin."""
         self._call("POST", "recycle_bin", {"id": resource_id, "leaves": leaves})
 
+    def open_accounts(self, accounts: Iterable[str], regions: Iterable[str]) -> None:
+        """Opens accounts in these regions anew, with nothing in them, not even Amazon's images."""
+        self._call("POST", "accounts", {"accounts": list(accounts), "regions": list(regions)})
+
     def shift_zones(self, account: str, places: int = 1) -> None:
         """Makes the account's zone names stand for other zones than in other accounts, as in AWS's older regions."""
         self._call("POST", "zones", {"account": account, "shift": places})

@@ -1,10 +1,13 @@
-"""The parts of an account that EC2 knows and moto does not: its enabled regions, and its Recycle Bin."""
+"""The parts of an account that EC2 knows and moto does not: its enabled regions, and its Recycle Bin. New accounts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from moto import settings
 from moto.core.responses import ActionResult
+from moto.ec2.models import ec2_backends
 from moto.ec2.responses import EC2Response
 
 from .world import WORLD
@@ -23,6 +26,19 @@ def install() -> None:
     EC2Response.list_images_in_recycle_bin = _bin("Images", "ImageId", "ami-")
     EC2Response.list_snapshots_in_recycle_bin = _bin("Snapshots", "SnapshotId", "snap-")
     EC2Response.list_volumes_in_recycle_bin = _bin("Volumes", "VolumeId", "vol-")
+
+
+def open_anew(accounts: Iterable[str], regions: Iterable[str]) -> None:
+    """Opens accounts with nothing in them. moto makes an account and region at its first use, with 1,300 images of Amazon's and
+    their snapshots: a tenth of a second and 4 MB each."""
+    usual, settings.ec2_load_default_amis = settings.ec2_load_default_amis, lambda: False
+    try:
+        for account in accounts:
+            ec2_backends.pop(account, None)
+            for region in regions:
+                ec2_backends[account].__getitem__(region)
+    finally:
+        settings.ec2_load_default_amis = usual
 
 
 def _describe_regions(self: Any):

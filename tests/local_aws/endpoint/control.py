@@ -35,6 +35,7 @@ Kubernetes' part, below `/_local/kubernetes/`, is in `kubernetes.py`.
     POST   /_local/launch_events        {on}: Auto Scaling tells of launches and attaches on the default bus (`notices.py`)
     POST   /_local/storage              {id: vol-…|snap-…|eipalloc-…, days_old?, set?: {"Operator": {…}, …}}
     POST   /_local/recycle_bin          {id: ami-…|snap-…|vol-…, leaves: its exit time | null: it has left the bin}
+    POST   /_local/accounts             {accounts, regions}: opens them anew, with nothing in them, not even Amazon's images
     POST   /_local/zones                {account, shift}: its zone names stand for other zones, as AWS has it
     POST   /_local/images               {state?: available|failed: what images made from now on come to,
                                          snapshots_linger?: the first DeleteSnapshot after DeregisterImage finds them in use}
@@ -54,7 +55,7 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.wrappers import Request, Response
 
 from ..shapes import Call, Fault, Shape
-from . import ec2
+from . import account, ec2
 from .eks import AUTHENTICATOR
 from .nodes import NODES
 from .stale import Stale
@@ -109,6 +110,9 @@ class Control:
 
     def post_calls_clear(self, _: Shape) -> None:
         self.calls.clear()
+
+    def post_accounts(self, told: Shape) -> None:
+        account.open_anew(told["accounts"], told["regions"])
 
     def post_zones(self, told: Shape) -> None:
         WORLD.zone_shift[told["account"]] = int(told["shift"])
