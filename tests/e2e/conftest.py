@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 
 # Whole seconds are the smallest that Settings take; SFN_WAIT_SCALE shortens the pauses to a twentieth.
 QUICK: Shape = {"poll_seconds": 1, "launch_visible_after_seconds": 1}
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Prints what the tests have measured (`record_property("measured", …)`), for docs/reliability.md."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "measured":
+                terminalreporter.write_line(f"measured: {value}")
 
 
 @pytest.fixture(scope="session")
