@@ -25,7 +25,7 @@ from .shapes import Shape
 LOG = logging.getLogger("events")
 ENTRIES = 10  # The most of one PutEvents.
 # Events of one function that are worked on at a time: AWS takes as many as the account's concurrency lets it, this machine has few cores.
-AT_ONCE = 16
+AT_ONCE = 8
 THROTTLED_SECONDS = 0.2  # On AWS a second, and longer each time.
 SIX_HOURS = 21_600
 
