@@ -243,6 +243,7 @@ def customers(aws):
 def test_fifty_accounts_in_four_regions_are_scanned_to_the_end_and_each_address_is_found_in_its_place(aws, customers, inbox, measured):
     """The scan is asked for as its schedule asks for it. The event of its end comes after the last continuation."""
     customers.waste_one_address_each()
+    aws.control.clear_calls()
     began = time.time()
     aws.deliver("WasteScannerFunctionName", {})
     told = wait_for(lambda: [m["detail"] for m in inbox() if m.get("detail-type") == "Waste Scan Completed"], timeout=600)[0]
@@ -256,4 +257,6 @@ def test_fifty_accounts_in_four_regions_are_scanned_to_the_end_and_each_address_
     found = {(row["account_region"], row["resource"], row["status"]) for row in rows if row["account_region"] != "summary"}
     assert found == {(place, f"elastic-ip#{address}", "OPEN") for place, address in customers.addresses.items()}
     assert told["types"]["elastic-ip"]["count"] >= len(ACCOUNTS)
+    sessions = [c for c in aws.control.calls(action="AssumeRole") if c["params"]["RoleSessionName"] == "spot-optimizer-waste"]
+    assert len(sessions) <= 2 * len(places), "one for each place and each visit, and none for each call"
     measured(f"waste scan of {told['accounts_and_regions']} accounts and regions in {took:.1f} s, {len(found)} findings")

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -94,6 +95,8 @@ impl Stack {
             if let Some(external_id) = &role.external_id {
                 provider = provider.external_id(external_id);
             }
+            // The SDK's own cache holds 64 sessions of all accounts and regions, and then drops one that is in use.
+            builder.set_identity_cache(Some(IdentityCache::lazy().build()));
             builder.set_credentials_provider(Some(aws_sdk_ec2::config::SharedCredentialsProvider::new(
                 provider.build().await,
             )));
