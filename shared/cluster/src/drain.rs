@@ -21,12 +21,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::Client;
 use spot_domain::clock;
+use tokio::time::Instant;
 
 use crate::error::{ClusterError, cut};
 use crate::eviction::{self, EvictionAnswer};

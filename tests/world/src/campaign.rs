@@ -13,6 +13,7 @@ use crate::chronicle::SentCall;
 use crate::fault::{Fault, Plan};
 use crate::history::{Broken, Ended, play};
 use crate::scene::Scene;
+use crate::wire::Service;
 
 /// One in so many calls is in the default share of an act.
 const MOMENTS: usize = 24;
@@ -107,7 +108,9 @@ impl Selection {
             parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()))
         };
         let name = format!("{} {}:{}", call.by, call.service, call.action);
+        let is_read_of_the_past = matches!(fault, Fault::Stale(_)) && call.service == Service::Kubernetes;
         fault.concerns(call.is_read)
+            && !is_read_of_the_past // The API server shows the present.
             && is_among(&self.calls, &name)
             && is_among(&self.faults, &format!("{fault:?}"))
     }

@@ -55,7 +55,7 @@ impl Chronicle {
         if !self.calls.get(number).is_some_and(|sent| sent.is_read) {
             let _ = write!(line, " {}", parameters(call));
         }
-        if answer.status != 200 {
+        if answer.status >= 300 {
             let _ = write!(line, " -> {} {}", answer.status, cut(&answer.body, 240));
         }
         self.notes(line);

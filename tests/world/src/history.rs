@@ -13,8 +13,9 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::acts::Act;
+use crate::cluster::ApiServer;
 use crate::event_bridge::Delivery;
-use crate::executions::{CLUSTER_SWAP, INTERRUPTION_RESPONSE, status};
+use crate::executions::{CLUSTER_SWAP, INTERRUPTION_RESPONSE, NODE_SWAP, status};
 use crate::fault::Plan;
 use crate::lambda::{Function, Functions};
 use crate::machine::{DataLimit, Execution, ExecutionContext, Outcome, StateMachine, TaskFailure, Tasks};
@@ -101,6 +102,7 @@ impl History {
         environment::replace(scene.environment());
         let network = Network::around(scene.world(plan));
         let stack = Stack::over(network.sdk_config(REGION)).map_err(|e| broken(&e.to_string(), ""))?;
+        ApiServer::stands_in(&network, REGION);
         let history = Rc::new(Self {
             functions: Functions::start(&stack).await.map_err(|e| broken(&e.to_string(), ""))?,
             network,
@@ -315,6 +317,7 @@ impl Tasks for StackTasks<'_> {
         let function = match resource {
             CLUSTER_OPTIMIZER_ARN => Function::ClusterOptimizer,
             RESPONDER_ARN => Function::InterruptionResponder,
+            KUBERNETES_OPTIMIZER_ARN => Function::KubernetesOptimizer,
             "arn:aws:states:::states:startExecution" => return self.start_execution(&arguments),
             other => return Err(TaskFailure::new("Lambda.ResourceNotFoundException", other)),
         };
@@ -340,20 +343,25 @@ impl StackTasks<'_> {
 
 /// The state machines as they are deployed, with their `DefinitionSubstitutions`.
 fn machines() -> Result<BTreeMap<&'static str, StateMachine>, String> {
-    let parse = |text, substitutions| {
-        let substitutions = BTreeMap::from_iter(substitutions);
+    let parse = |text, substitutions: &[(&str, &str)]| {
+        let substitutions = substitutions.iter().copied().collect();
         StateMachine::parse(text, &substitutions).map_err(|error| error.to_string())
     };
     let of_groups = [("ClusterOptimizerFunctionArn", CLUSTER_OPTIMIZER_ARN), ("Partition", "aws")];
+    let of_nodes = [("KubernetesOptimizerFunctionArn", KUBERNETES_OPTIMIZER_ARN)];
     let of_notices = [
         ("InterruptionResponderFunctionArn", RESPONDER_ARN),
         ("KubernetesOptimizerFunctionArn", KUBERNETES_OPTIMIZER_ARN),
     ];
     Ok(BTreeMap::from([
-        (CLUSTER_SWAP, parse(include_str!("../../../functions/cluster-optimizer/swap.asl.yaml"), of_groups)?),
+        (
+            CLUSTER_SWAP,
+            parse(include_str!("../../../functions/cluster-optimizer/swap.asl.yaml"), &of_groups)?,
+        ),
+        (NODE_SWAP, parse(include_str!("../../../functions/kubernetes-optimizer/swap.asl.yaml"), &of_nodes)?),
         (
             INTERRUPTION_RESPONSE,
-            parse(include_str!("../../../functions/interruption-responder/respond.asl.yaml"), of_notices)?,
+            parse(include_str!("../../../functions/interruption-responder/respond.asl.yaml"), &of_notices)?,
         ),
     ]))
 }

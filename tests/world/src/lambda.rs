@@ -58,6 +58,7 @@ impl Invocation {
 pub struct Functions {
     cluster_optimizer:
         spot_swap::machine::Phases<spot_swap::work::Work, spot_domain::swap::report::SwapReport>,
+    kubernetes_optimizer: kubernetes_optimizer::Tables,
     swap_context: spot_swap::Context,
     responses: interruption_responder::Table,
     responder: interruption_responder::Responder,
@@ -72,6 +73,8 @@ pub struct Functions {
 pub enum Function {
     /// Swaps a group.
     ClusterOptimizer,
+    /// Swaps a node, or evacuates one.
+    KubernetesOptimizer,
     /// Answers notices.
     InterruptionResponder,
     /// Ends what is left.
@@ -87,7 +90,7 @@ impl Function {
     fn timeout(self) -> Duration {
         Duration::from_secs(match self {
             Self::RiskManager => 30,
-            Self::ClusterOptimizer | Self::InterruptionResponder => 60,
+            Self::ClusterOptimizer | Self::KubernetesOptimizer | Self::InterruptionResponder => 60,
             Self::Reconciler | Self::GroupWatcher => 300,
         })
     }
@@ -112,6 +115,7 @@ impl Functions {
     pub async fn start(stack: &Stack) -> Result<Rc<Self>, BadEnvironment> {
         Ok(Rc::new(Self {
             cluster_optimizer: cluster_optimizer::phase_table(),
+            kubernetes_optimizer: kubernetes_optimizer::Tables::new(),
             swap_context: spot_swap::Context::new(stack.clone()).await?,
             responses: interruption_responder::phase_table(),
             responder: interruption_responder::Responder::new(stack.clone())?,
@@ -132,6 +136,10 @@ impl Functions {
         match function {
             Function::ClusterOptimizer => {
                 let answer = self.cluster_optimizer.run_and_tell(&self.swap_context, event).await;
+                answered(answer, |error| error.name())
+            }
+            Function::KubernetesOptimizer => {
+                let answer = self.kubernetes_optimizer.run_and_tell(&self.swap_context, event).await;
                 answered(answer, |error| error.name())
             }
             Function::InterruptionResponder => {

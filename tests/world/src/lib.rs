@@ -3,6 +3,7 @@
 pub mod acts;
 pub mod campaign;
 pub mod chronicle;
+pub mod cluster;
 pub mod event_bridge;
 pub mod excuses;
 pub mod executions;

@@ -15,6 +15,7 @@ use crate::wire::{ApiAnswer, ApiCall, Service};
 mod before_call;
 mod loop_runs;
 mod notices;
+mod of_nodes;
 
 pub use before_call::Marks;
 pub use notices::Notices;
@@ -81,6 +82,8 @@ pub struct Oracles {
     pub marks: Marks,
     /// The notices that the risk manager hears of.
     pub notices: Notices,
+    /// Since when nodes are cordoned, by name.
+    cordoned: BTreeMap<String, Timestamp>,
 }
 
 /// The stages in the order in which a swap goes through them.
@@ -116,6 +119,7 @@ impl Oracles {
             poisoned: BTreeMap::new(),
             marks: Marks::of(fleet),
             notices: Notices::default(),
+            cordoned: BTreeMap::new(),
         }
     }
 

@@ -8,7 +8,8 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use crate::acts::Act;
-use crate::executions::CLUSTER_SWAP;
+use crate::cluster::{Cluster, ClusterSpec};
+use crate::executions::{CLUSTER_SWAP, NODE_SWAP};
 use crate::fault::Plan;
 use crate::fleet::{AwsHabits, Fleet, GroupSpec};
 use crate::machine::DataLimit;
@@ -27,7 +28,6 @@ pub const REGION: &str = "us-east-1";
 const SETTINGS: &str = "spot-optimizer-settings";
 const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:spot-optimizer-alerts";
 const NOTICES_BUS: &str = "arn:aws:events:us-east-1:123456789012:event-bus/spot-optimizer-notices";
-const NODE_SWAP: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:spot-optimizer-NodeSwap";
 const LAB_SWAP: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:spot-optimizer-LabSwap";
 const RISK_MANAGER: &str = "arn:aws:lambda:us-east-1:123456789012:function:risk-manager";
 
@@ -38,6 +38,8 @@ pub struct Scene {
     pub group: GroupSpec,
     /// Groups beside it. No act is about them.
     pub other_groups: Vec<GroupSpec>,
+    /// The cluster whose nodes the members are. What is started is then the swap of the first one.
+    pub nodes: Option<ClusterSpec>,
     /// How AWS behaves where it may behave in several ways.
     pub habits: AwsHabits,
     /// What a payload that is too large does to an execution.
@@ -80,7 +82,9 @@ impl Scene {
             // The table takes every row of this shape.
             let _ = tables.put(SETTINGS, &self.settings_row());
         }
+        let cluster = self.nodes.as_ref().map(|spec| Cluster::of(spec, &fleet, BEGIN));
         let mut world = World::new(fleet, tables, mailbox(), plan);
+        world.cluster = cluster;
         world.event_bridge.to_risk_manager.clone_from(&self.to_risk_manager);
         world.is_watched = self.watched_from.is_some();
         if world.is_watched {
@@ -108,11 +112,24 @@ impl Scene {
         if self.is_quiet {
             return Vec::new();
         }
-        let mut input = json!({"asg_name": self.group.name});
+        let (machine, mut input) = match &self.nodes {
+            Some(cluster) => {
+                (NODE_SWAP, json!({"instance_id": self.first_member(), "cluster_name": cluster.name}))
+            }
+            None => (CLUSTER_SWAP, json!({"asg_name": self.group.name})),
+        };
         for (field, value) in &self.input {
             input[field] = value.clone();
         }
-        vec![(CLUSTER_SWAP, "by-hand".to_owned(), input)]
+        vec![(machine, "by-hand".to_owned(), input)]
+    }
+
+    /// Returns the first member of the group at the beginning.
+    #[must_use]
+    pub fn first_member(&self) -> String {
+        let fleet = Fleet::with_group(&self.group, self.habits.clone(), BEGIN);
+        let members = fleet.group(&self.group.name).map(|group| group.members.as_slice());
+        members.into_iter().flatten().next().map(|member| member.instance_id.clone()).unwrap_or_default()
     }
 
     /// The first events of the history; later ones happen in their time.

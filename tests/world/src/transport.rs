@@ -18,9 +18,11 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
+use serde_json::{Value, json};
 use spot_cloud::clients::{retries, timeouts};
 use tokio::time::sleep;
 
+use crate::cluster::{internal_error_of_server, too_many_requests};
 use crate::fault::Fault;
 use crate::lambda::Invocation;
 use crate::virtual_time::VirtualTime;
@@ -69,7 +71,8 @@ impl Network {
             .build()
     }
 
-    async fn exchange(self, call: ApiCall) -> Result<ApiAnswer, ConnectorError> {
+    /// Sends a call, lets it take effect, and returns its answer, with the faults of the plan between.
+    pub(crate) async fn exchange(self, call: ApiCall) -> Result<ApiAnswer, ConnectorError> {
         let invocation = Invocation::current();
         let (number, fault) = self.world().is_sent(&call, invocation.as_deref());
         self.befalls_before(fault, invocation.as_deref()).await;
@@ -165,6 +168,8 @@ fn throttled(call: &ApiCall) -> ApiAnswer {
         Service::StepFunctions | Service::EventBridge | Service::Pricing => {
             ApiAnswer::json_error(400, "ThrottlingException", message)
         }
+        Service::Eks => ApiAnswer::json_error(429, "ThrottlingException", message),
+        Service::Kubernetes => too_many_requests(),
         _ => ApiAnswer::query_error(400, "Throttling", message),
     }
 }
@@ -178,6 +183,8 @@ fn internal_error(call: &ApiCall) -> ApiAnswer {
         Service::StepFunctions | Service::EventBridge | Service::Pricing => {
             ApiAnswer::json_error(500, "InternalFailure", message)
         }
+        Service::Eks => ApiAnswer::json_error(500, "ServerException", message),
+        Service::Kubernetes => internal_error_of_server(),
         _ => ApiAnswer::query_error(500, "InternalFailure", message),
     }
 }
@@ -203,7 +210,21 @@ impl HttpConnector for Network {
 
 fn read(request: &HttpRequest) -> Result<ApiCall, String> {
     let headers = request.headers();
+    let authorization = headers.get("authorization");
     let body = request.body().bytes().ok_or("a request whose body is a stream")?;
-    let call = ApiCall::signed(headers.get("authorization"), headers.get("x-amz-target"), body);
+    let call = match rest(request.uri()) {
+        Some((target, parameters)) => {
+            ApiCall::signed(authorization, Some(target), parameters.to_string().as_bytes())
+        }
+        None => ApiCall::signed(authorization, headers.get("x-amz-target"), body),
+    };
     call.map_err(|problem| problem.to_string())
+}
+
+/// Returns target and parameters of a REST call. Of the services of the world, EKS alone has such calls.
+/// <https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeCluster.html>
+fn rest(uri: &str) -> Option<(&'static str, Value)> {
+    let uri: http::Uri = uri.parse().ok()?;
+    let name = uri.path().strip_prefix("/clusters/")?;
+    Some(("eks.DescribeCluster", json!({"name": name})))
 }

@@ -21,6 +21,9 @@ pub enum Service {
     EventBridge,
     Sts,
     Pricing,
+    Eks,
+    /// The API server of a cluster, which is no service of AWS.
+    Kubernetes,
 }
 
 impl Service {
@@ -37,6 +40,7 @@ impl Service {
             "events" => Self::EventBridge,
             "sts" => Self::Sts,
             "pricing" => Self::Pricing,
+            "eks" => Self::Eks,
             _ => return None,
         })
     }
@@ -54,11 +58,13 @@ impl Service {
             Self::EventBridge => "events",
             Self::Sts => "sts",
             Self::Pricing => "pricing",
+            Self::Eks => "eks",
+            Self::Kubernetes => "kubernetes",
         }
     }
 
     fn speaks_json(self) -> bool {
-        matches!(self, Self::DynamoDb | Self::StepFunctions | Self::EventBridge | Self::Pricing)
+        matches!(self, Self::DynamoDb | Self::StepFunctions | Self::EventBridge | Self::Pricing | Self::Eks)
     }
 }
 

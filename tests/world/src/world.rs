@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::chronicle::{Chronicle, SentCall};
+use crate::cluster::{Cluster, no_cluster, not_played};
 use crate::event_bridge::EventBridge;
 use crate::executions::Executions;
 use crate::fault::{Fault, Plan};
@@ -34,6 +35,8 @@ pub struct World {
     pub mailbox: Mailbox,
     /// STS.
     pub sessions: Sessions,
+    /// The Kubernetes cluster whose nodes the instances are, if they are nodes.
+    pub cluster: Option<Cluster>,
     /// Step Functions.
     pub executions: Executions,
     /// The faults to come.
@@ -63,6 +66,7 @@ impl World {
             tables,
             mailbox,
             sessions: Sessions::default(),
+            cluster: None,
             executions: Executions::default(),
             plan,
             chronicle: Chronicle::default(),
@@ -107,6 +111,7 @@ impl World {
     pub fn carries_out(&mut self, number: usize, call: &ApiCall) -> ApiAnswer {
         self.passes();
         let before = self.fleet.clone();
+        let cluster_before = self.cluster.as_ref().filter(|_| !is_read(call)).cloned();
         let answer = match call.service {
             Service::DynamoDb => self.tables.carry_out(call, now()),
             Service::StepFunctions => self.executions.carry_out(call, now()),
@@ -115,6 +120,14 @@ impl World {
             }
             Service::Sns | Service::EventBridge => self.mailbox.carry_out(call, now()),
             Service::Sts => self.sessions.carry_out(call, now()),
+            Service::Eks => match &self.cluster {
+                Some(cluster) => cluster.describe(call),
+                None => no_cluster("any"),
+            },
+            Service::Kubernetes => match &mut self.cluster {
+                Some(cluster) => cluster.carry_out(call, now()),
+                None => not_played(call),
+            },
         };
         self.chronicle.takes_effect(number, call, &answer);
         if answer.status == NOT_IN_THE_WORLD {
@@ -128,6 +141,10 @@ impl World {
             let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
             let sent_at = self.chronicle.calls.get(number).map_or_else(now, |sent| sent.at);
             self.oracles.after_call(call, &answer, sent_at, &before, seen);
+            let sent = self.chronicle.calls.get(number);
+            if let (Some(was), Some(is), Some(sent)) = (&cluster_before, &self.cluster, sent) {
+                self.oracles.after_call_in_cluster(call, &answer, sent, (&before, was), is);
+            }
         }
         answer
     }
@@ -154,6 +171,10 @@ impl World {
     /// What AWS does by itself has happened up to now.
     pub fn passes(&mut self) {
         self.fleet.pass(now());
+        if let Some(cluster) = &mut self.cluster {
+            cluster.pass(&self.fleet, now());
+            self.oracles.look_at_nodes(cluster);
+        }
         let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
         self.oracles.look(seen);
     }
@@ -201,6 +222,9 @@ impl World {
         self.oracles.at_rest(seen);
         if self.is_watched {
             self.oracles.loop_at_rest(&self.tables, &self.executions);
+        }
+        if let Some(cluster) = &self.cluster {
+            self.oracles.nodes_at_rest(cluster, seen);
         }
     }
 

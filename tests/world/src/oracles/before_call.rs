@@ -99,7 +99,7 @@ impl Oracles {
         if call.action == "DetachInstances" {
             self.marks.detached.extend(leaving(call));
         }
-        if by.starts_with("ClusterOptimizer") {
+        if ["ClusterOptimizer", "KubernetesOptimizer"].iter().any(|function| by.starts_with(function)) {
             for id in leaving(call) {
                 self.before_departure(call, &id, seen.fleet);
             }
@@ -172,7 +172,7 @@ impl Oracles {
 }
 
 /// Returns the members that the call takes away.
-fn leaving(call: &ApiCall) -> Vec<String> {
+pub(super) fn leaving(call: &ApiCall) -> Vec<String> {
     let ids = match call.action.as_str() {
         "DetachInstances" => call.list("InstanceIds"),
         "TerminateInstanceInAutoScalingGroup" => call.parameter("InstanceId").into_iter().collect(),
@@ -208,7 +208,7 @@ fn renew<K: Ord + Clone>(since: &mut BTreeMap<K, Timestamp>, present: impl Itera
     since.extend(present.map(|key| (key.clone(), before.get(&key).copied().unwrap_or_else(now))));
 }
 
-fn is_ours(fleet: &Fleet, id: &str) -> bool {
+pub(super) fn is_ours(fleet: &Fleet, id: &str) -> bool {
     let instance = fleet.instances().get(id).filter(|instance| instance.state.is_alive());
     instance.is_some_and(|instance| instance.tags.get("ManagedBy").is_some_and(|by| by == "SpotOptimizer"))
 }

@@ -1,0 +1,112 @@
+//! The promises about nodes and their pods can be broken.
+
+#![allow(clippy::unwrap_used)]
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::cluster::{ClusterPod, ClusterSpec};
+use crate::fault::Plan;
+use crate::fleet::GroupSpec;
+use crate::scene::Scene;
+use crate::wire::ApiCall;
+use crate::world::World;
+
+fn two_nodes() -> World {
+    let group = GroupSpec { size: 2, max: 3, ..GroupSpec::default() };
+    Scene { group, nodes: Some(ClusterSpec::default()), ..Scene::default() }.world(Plan::none())
+}
+
+/// Carries a call out, and returns the first promise that is broken.
+fn breaks(world: &mut World, call: &ApiCall) -> Option<String> {
+    let (number, _) = world.is_sent(call, None);
+    world.carries_out(number, call);
+    world.oracles.broken.clone()
+}
+
+fn to_aws(service: &str, body: &str) -> ApiCall {
+    ApiCall::parse(service, "us-east-1", None, body.as_bytes()).unwrap()
+}
+
+fn to_api_server(method: &Method, path: &str, body: &Value) -> ApiCall {
+    ApiCall::to_api_server("us-east-1", method, path, "", body.to_string().as_bytes())
+}
+
+fn pods_of(world: &World, workload: &str) -> Vec<ClusterPod> {
+    let pods = world.cluster.iter().flat_map(|cluster| cluster.pods());
+    pods.filter(|pod| pod.workload == workload).cloned().collect()
+}
+
+fn evict(pod: &ClusterPod) -> ApiCall {
+    let path = format!("/api/v1/namespaces/shop/pods/{}/eviction", pod.name);
+    to_api_server(&Method::POST, &path, &json!({"deleteOptions": {"preconditions": {"uid": pod.uid}}}))
+}
+
+fn first_node(world: &World) -> (String, String) {
+    let node = world.cluster.as_ref().unwrap().nodes().values().next().unwrap();
+    (node.name.clone(), node.instance_id.clone())
+}
+
+#[test]
+fn a_termination_with_pods_on_the_node_breaks_a_promise() {
+    let mut world = two_nodes();
+    let (_, id) = first_node(&world);
+    // That a member leaves is another promise.
+    world.oracles.owner_asks("web", false, |wish| wish.desired = 1);
+    let terminate = to_aws("ec2", &format!("Action=TerminateInstances&InstanceId.1={id}"));
+    assert!(breaks(&mut world, &terminate).unwrap().ends_with("is left on its node"));
+}
+
+#[test]
+fn a_detachment_before_all_pods_serve_breaks_a_promise() {
+    let mut world = two_nodes();
+    let (_, id) = first_node(&world);
+    world.oracles.owner_asks("web", false, |wish| wish.desired = 1);
+    let pod = pods_of(&world, "web").remove(0);
+    assert_eq!(breaks(&mut world, &evict(&pod)), None);
+    let detach = format!(
+        "Action=DetachInstances&AutoScalingGroupName=web&InstanceIds.member.1={id}&ShouldDecrementDesiredCapacity=true"
+    );
+    let broken = breaks(&mut world, &to_aws("autoscaling", &detach)).unwrap();
+    assert!(broken.ends_with("2 pods of web serve"), "{broken}");
+}
+
+#[test]
+fn the_last_ready_pod_of_several_breaks_a_promise_and_the_first_does_not() {
+    let mut world = two_nodes();
+    let api = pods_of(&world, "api");
+    assert_eq!(breaks(&mut world, &evict(&api[0])), None);
+    assert!(breaks(&mut world, &evict(&api[1])).unwrap().contains("the last Ready pod of api"));
+}
+
+#[test]
+fn the_pod_of_an_agent_or_of_a_file_breaks_a_promise() {
+    for workload in ["agent", ""] {
+        let mut world = two_nodes();
+        let pod = pods_of(&world, workload).remove(0);
+        assert!(breaks(&mut world, &evict(&pod)).unwrap().contains("which stays with its node"));
+    }
+}
+
+#[test]
+fn a_deletion_is_not_in_the_world() {
+    let mut world = two_nodes();
+    let path = format!("/api/v1/namespaces/shop/pods/{}", pods_of(&world, "web")[0].name);
+    let broken = breaks(&mut world, &to_api_server(&Method::DELETE, &path, &json!({}))).unwrap();
+    assert!(broken.starts_with("DELETE /api/v1/"), "{broken}");
+}
+
+#[test]
+fn a_cordon_that_is_left_breaks_a_promise_unless_it_is_the_owners() {
+    let mut world = two_nodes();
+    let (name, _) = first_node(&world);
+    world.cluster.as_mut().unwrap().owner_cordons(&name, true);
+    world.rests();
+    assert_eq!(world.oracles.broken, None);
+    let mut world = two_nodes();
+    let path = format!("/api/v1/nodes/{name}");
+    let cordon = to_api_server(&Method::PATCH, &path, &json!({"spec": {"unschedulable": true}}));
+    assert_eq!(breaks(&mut world, &cordon), None);
+    world.rests();
+    assert!(world.oracles.broken.unwrap().contains("is cordoned"));
+}

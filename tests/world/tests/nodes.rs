@@ -1,0 +1,213 @@
+//! The swap of a Kubernetes node: its pods move by eviction before its instance goes, whatever fails on the way.
+
+#![allow(clippy::panic)]
+
+mod holds;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use holds::{holds, play_or_tell};
+use serde_json::{Value, json};
+use spot_world::acts::Act;
+use spot_world::campaign::{Findings, all, beside_calls, is_full, one_in};
+use spot_world::chronicle::SentCall;
+use spot_world::cluster::{BudgetSpec, ClusterSpec, WorkloadKind, WorkloadSpec};
+use spot_world::fault::{Fault, Plan};
+use spot_world::fleet::GroupSpec;
+use spot_world::history::Ended;
+use spot_world::machine::Outcome;
+use spot_world::scene::{Happening, Scene};
+use spot_world::wire::Service;
+use spot_world::world::World;
+
+/// A group of so many nodes, with room for one more.
+fn shop(size: u32, nodes: ClusterSpec) -> Scene {
+    let group = GroupSpec { size, max: size + 1, ..GroupSpec::default() };
+    Scene { group, nodes: Some(nodes), ..Scene::default() }
+}
+
+fn two_nodes() -> Scene {
+    shop(2, ClusterSpec::default())
+}
+
+/// A node that has all pods of two workloads. One has no budget, and of the other only one pod may be away.
+fn tight_budget() -> Scene {
+    let set = |name, replicas| WorkloadSpec::of(WorkloadKind::ReplicaSet, name, replicas);
+    let workloads = vec![set("web", 4), set("api", 2)];
+    shop(1, ClusterSpec { workloads, budgets: vec![BudgetSpec::of("web", 3)], ..ClusterSpec::default() })
+}
+
+fn output(ended: &Ended) -> &Value {
+    match &ended.executions["by-hand"] {
+        Outcome::Succeeded(output) => output,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Returns the number of the last call of this action in the history without a fault.
+fn last_call(scene: &Scene, action: &str) -> usize {
+    let calls = play_or_tell(scene, Plan::none()).world.chronicle.calls;
+    calls.iter().rposition(|call| call.action == action).unwrap_or_else(|| panic!("{action} is not called"))
+}
+
+#[test]
+fn a_node_moves_to_spot_with_its_pods() {
+    let ended = play_or_tell(&two_nodes(), Plan::none());
+    assert_eq!(output(&ended)["outcome"], json!("SWAPPED"));
+    let (world, old) = (&ended.world, two_nodes().first_member());
+    assert_eq!(world.fleet.serving("web").len(), 2);
+    let cluster = world.cluster.as_ref();
+    assert!(cluster.is_some_and(|cluster| cluster.node_of(&old).is_none() && cluster.nodes().len() == 2));
+}
+
+#[test]
+fn a_tight_budget_is_waited_out() {
+    let ended = play_or_tell(&tight_budget(), Plan::none());
+    let output = output(&ended);
+    assert_eq!((&output["outcome"], &output["evicted"]), (&json!("SWAPPED"), &json!(6)), "{output}");
+    let refusals = ended.world.chronicle.to_string().matches("kubernetes:EvictPods").count() - 6;
+    assert!(refusals >= 3, "the budget has refused {refusals} evictions");
+}
+
+#[test]
+fn the_reconciler_puts_a_stopped_swap_back_in_the_middle_of_its_drain() {
+    for scene in [two_nodes(), tight_budget()] {
+        let faults = BTreeMap::from([(last_call(&scene, "EvictPods"), Fault::StoppedAfter)]);
+        let ended = play_or_tell(&scene, Plan::At(faults));
+        assert!(matches!(ended.executions["by-hand"], Outcome::Aborted), "{:?}", ended.executions);
+        let world = &ended.world;
+        let spot = world.fleet.serving("web").into_iter().filter(|id| world.fleet.instances()[*id].is_spot());
+        assert_eq!(spot.count(), 0, "the newcomer is gone");
+        let old = world.cluster.as_ref().and_then(|cluster| cluster.node_of(&scene.first_member()));
+        assert!(old.is_some_and(|old| old.is_ready() && !old.is_unschedulable()), "{old:?}");
+    }
+}
+
+#[test]
+fn the_reconciler_finishes_a_swap_whose_old_instance_has_left() {
+    let scene = two_nodes();
+    let faults = BTreeMap::from([(last_call(&scene, "DetachInstances"), Fault::StoppedAfter)]);
+    let ended = play_or_tell(&scene, Plan::At(faults));
+    assert!(matches!(ended.executions["by-hand"], Outcome::Aborted), "{:?}", ended.executions);
+    assert!(ended.world.cluster.is_some_and(|cluster| cluster.node_of(&scene.first_member()).is_none()));
+}
+
+#[test]
+fn a_swap_of_a_node_survives_faults_at_its_calls() {
+    holds(one_in(40, &two_nodes(), &Fault::ALL, 1));
+}
+
+#[test]
+fn a_swap_under_a_tight_budget_survives_faults_at_its_calls() {
+    holds(one_in(80, &tight_budget(), &Fault::ALL, 1));
+}
+
+/// Plays one in so many of the faults at the reconciler's calls, after an execution that was stopped as this call was sent.
+fn faults_of_recovery(scene: &Scene, action: &str, n: usize) -> Findings {
+    let stopped = BTreeMap::from([(last_call(scene, action), Fault::StoppedAfter)]);
+    let calls = play_or_tell(scene, Plan::At(stopped.clone())).world.chronicle.calls;
+    let recovery = calls.iter().enumerate().filter(|(_, call)| call.by.starts_with("Reconciler"));
+    let pairs = recovery.flat_map(|(number, call)| Fault::ALL.map(|fault| (number, call, fault)));
+    let matters = |call: &SentCall, fault: Fault| match fault {
+        Fault::StoppedBefore | Fault::StoppedAfter => false,
+        Fault::Stale(_) if call.service == Service::Kubernetes => false,
+        _ => fault.concerns(call.is_read),
+    };
+    let pairs = pairs.filter(|(_, call, fault)| matters(call, *fault)).step_by(if is_full() { 1 } else { n });
+    let plan = |(number, _, fault)| {
+        let second = BTreeMap::from([(number, fault)]);
+        (Plan::At(stopped.clone().into_iter().chain(second).collect()), 1)
+    };
+    all(scene, &pairs.map(plan).collect::<Vec<_>>())
+}
+
+#[test]
+fn the_way_back_of_a_node_survives_faults_at_its_calls() {
+    holds(Ok(faults_of_recovery(&two_nodes(), "EvictPods", 60)));
+}
+
+#[test]
+fn the_end_of_a_swap_that_the_reconciler_finishes_survives_faults_at_its_calls() {
+    holds(Ok(faults_of_recovery(&two_nodes(), "DetachInstances", 60)));
+}
+
+/// The tight budget, in whose drain of two minutes these happen.
+fn with(happenings: Vec<(u64, Happening)>) -> Scene {
+    let happenings = happenings.into_iter().map(|(at, happens)| (Duration::from_secs(at), happens)).collect();
+    let input = BTreeMap::from([("drain_timeout_seconds".to_owned(), json!(120))]);
+    Scene { happenings, input, ..tight_budget() }
+}
+
+fn first_node(world: &mut World, act: impl FnOnce(&mut spot_world::cluster::Cluster, &str)) {
+    let Some(cluster) = &mut world.cluster else { return };
+    let Some(name) = cluster.nodes().keys().next().cloned() else { return };
+    act(cluster, &name);
+}
+
+const FORBIDS: Happening = |world| first_node(world, |cluster, _| cluster.owner_sets_budget("web", 4));
+const ALLOWS: Happening = |world| first_node(world, |cluster, _| cluster.owner_sets_budget("web", 3));
+
+/// The pods that have moved stay on the newcomer until the budget lets them go.
+#[test]
+fn a_budget_that_forbids_evictions_beyond_the_drain_ends_the_swap_and_is_named() {
+    let ended = play_or_tell(&with(vec![(168, FORBIDS), (600, ALLOWS)]), Plan::none());
+    let output = output(&ended);
+    assert_eq!((&output["outcome"], &output["reason"]), (&json!("ROLLED_BACK"), &json!("DRAIN_TIMED_OUT")));
+    assert_eq!(output["blocked"][0]["budget"], json!("web"), "{output}");
+    let cluster = ended.world.cluster.as_ref();
+    assert!(cluster.is_some_and(|cluster| cluster.nodes().len() == 1 && cluster.serving("web") == 4));
+}
+
+#[test]
+fn a_budget_that_forbids_evictions_for_a_while_is_waited_for() {
+    let ended = play_or_tell(&with(vec![(168, FORBIDS), (220, ALLOWS)]), Plan::none());
+    assert_eq!(output(&ended)["outcome"], json!("SWAPPED"));
+}
+
+#[test]
+fn a_node_that_somebody_uncordons_in_its_drain_stays() {
+    let uncordons: Happening = |world| first_node(world, |cluster, name| cluster.owner_cordons(name, false));
+    let ended = play_or_tell(&with(vec![(168, uncordons)]), Plan::none());
+    let output = output(&ended);
+    let reason = json!("CORDONED_BY_OTHERS");
+    assert_eq!((&output["outcome"], &output["reason"]), (&json!("ROLLED_BACK"), &reason));
+    let cluster = ended.world.cluster.as_ref();
+    assert!(cluster.is_some_and(|cluster| cluster.node_of(&tight_budget().first_member()).is_some()));
+}
+
+#[test]
+fn the_newcomer_or_the_old_node_may_die_in_a_swap() {
+    for (seed, act) in [(1, Act::NewcomerDies), (2, Act::MemberDies(0)), (3, Act::NewcomerIsInterrupted(1))] {
+        holds(beside_calls(&two_nodes(), act, seed));
+    }
+}
+
+#[test]
+fn a_node_that_ec2_takes_back_is_evacuated_in_time() {
+    let tags = BTreeMap::from([
+        ("spot-optimizer:enabled".to_owned(), "true".to_owned()),
+        ("kubernetes.io/cluster/shop".to_owned(), "owned".to_owned()),
+    ]);
+    let group = GroupSpec { size: 2, spot: 2, max: 3, tags, ..GroupSpec::default() };
+    let acts = vec![(10, Act::MemberIsInterrupted(0, 2))];
+    let ended = play_or_tell(&Scene { group, is_quiet: true, acts, ..two_nodes() }, Plan::none());
+    let Some(Outcome::Succeeded(output)) = ended.executions.values().next() else {
+        panic!("{:?}", ended.executions)
+    };
+    assert_eq!((&output["outcome"], &output["evicted"]), (&json!("DRAINED"), &json!(3)), "{output}");
+}
+
+#[test]
+fn the_owner_may_act_in_the_swap_of_a_node() {
+    for (seed, act) in [(1, Act::OwnerProtects(0)), (2, Act::OwnerOptsOut), (3, Act::PolicyScales(1))] {
+        holds(beside_calls(&two_nodes(), act, seed));
+    }
+}
+
+#[test]
+fn the_same_seed_plays_the_same_history() {
+    let faults = BTreeMap::from([(last_call(&two_nodes(), "EvictPods"), Fault::Zombie(20))]);
+    let told = || play_or_tell(&two_nodes(), Plan::At(faults.clone())).world.chronicle.to_string();
+    assert_eq!(told(), told());
+}
