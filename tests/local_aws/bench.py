@@ -185,7 +185,8 @@ def _plausible(name: str):
         return "standalone"
     if name.endswith("_ARN"):
         return "arn:aws:sns:us-east-1:123456789012:bench"
-    return "123456789012" if "ACCOUNT" in name else "true" if "ALLOW" in name else "bench"
+    is_flag = name == "CONTINUOUS" or "ALLOW" in name
+    return "123456789012" if "ACCOUNT" in name else "true" if is_flag else "bench"
 
 
 def _resident_mb(pid: int):

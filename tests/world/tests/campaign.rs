@@ -34,5 +34,5 @@ fn a_group_of_one_survives_each_fault_at_each_call() {
 fn a_full_group_behind_a_load_balancer_survives_faults_at_its_calls() {
     let group = GroupSpec { size: 1, max: 1, has_target_group: true, ..GroupSpec::default() };
     let scene = Scene { group, ..Scene::default() };
-    holds(&one_in(4, &scene, &Fault::ALL, 1).unwrap_or_else(|broken| panic!("{broken}")));
+    holds(&one_in(8, &scene, &Fault::ALL, 1).unwrap_or_else(|broken| panic!("{broken}")));
 }

@@ -33,10 +33,10 @@ fn a_group_of_four_moves_with_newcomers_that_are_launched_ahead() {
 
 #[test]
 fn a_swap_that_launches_ahead_survives_faults_at_its_calls() {
-    holds(one_in(30, &four_on_demand(), &Fault::ALL, 1));
+    holds(one_in(60, &four_on_demand(), &Fault::ALL, 1));
 }
 
 #[test]
 fn the_reconciler_ends_all_swaps_of_an_execution_that_is_stopped() {
-    holds(one_in(12, &four_on_demand(), &[Fault::StoppedBefore, Fault::StoppedAfter], 1));
+    holds(one_in(30, &four_on_demand(), &[Fault::StoppedBefore, Fault::StoppedAfter], 1));
 }

@@ -95,12 +95,12 @@ fn the_reconciler_finishes_a_swap_whose_old_instance_has_left() {
 
 #[test]
 fn a_swap_of_a_node_survives_faults_at_its_calls() {
-    holds(one_in(40, &two_nodes(), &Fault::ALL, 1));
+    holds(one_in(80, &two_nodes(), &Fault::ALL, 1));
 }
 
 #[test]
 fn a_swap_under_a_tight_budget_survives_faults_at_its_calls() {
-    holds(one_in(80, &tight_budget(), &Fault::ALL, 1));
+    holds(one_in(160, &tight_budget(), &Fault::ALL, 1));
 }
 
 /// Plays one in so many of the faults at the reconciler's calls, after an execution that was stopped as this call was sent.
