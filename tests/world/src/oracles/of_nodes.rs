@@ -44,12 +44,12 @@ impl Oracles {
         }
         if call.service == Service::AutoScaling {
             for id in super::before_call::leaving(call) {
-                self.after_departure(call, &id, (fleet, before));
+                self.after_departure(call, &id, sent.at, (fleet, before));
             }
         }
         if answer.status == 200 && call.action.starts_with("Terminate") {
             for id in super::before_call::leaving(call) {
-                self.after_termination(&id, sent.at, fleet, before);
+                self.nothing_is_left(&call.action, &id, sent.at, (fleet, before));
             }
         }
     }
@@ -80,8 +80,16 @@ impl Oracles {
         }
     }
 
-    /// An old node leaves its group only once all pods serve elsewhere. A node that has died takes its pods along.
-    fn after_departure(&mut self, call: &ApiCall, id: &str, (fleet, before): (&Fleet, &Cluster)) {
+    /// A node leaves its group only once its pods have moved, and an old one only once all pods serve elsewhere. A node that
+    /// has died takes its pods along.
+    fn after_departure(
+        &mut self,
+        call: &ApiCall,
+        id: &str,
+        sent_at: Timestamp,
+        (fleet, before): (&Fleet, &Cluster),
+    ) {
+        self.nothing_is_left(&call.action, id, sent_at, (fleet, before));
         let is_silent = before.nodes().values().any(|node| !node.has_kubelet() || !node.is_ready());
         if super::before_call::is_ours(fleet, id) || is_silent {
             return;
@@ -95,9 +103,15 @@ impl Oracles {
         }
     }
 
-    /// A call of ours terminates no running instance on whose node a pod is left that must move. Pods that came after the call
-    /// was sent are nobody's fault.
-    fn after_termination(&mut self, id: &str, sent_at: Timestamp, fleet: &Fleet, before: &Cluster) {
+    /// A call of ours takes no running instance on whose node a pod is left that must move. Pods that came after the call was
+    /// sent are nobody's fault.
+    fn nothing_is_left(
+        &mut self,
+        action: &str,
+        id: &str,
+        sent_at: Timestamp,
+        (fleet, before): (&Fleet, &Cluster),
+    ) {
         let runs = fleet.instances().get(id).is_some_and(|instance| instance.state == Ec2State::Running);
         let Some(node) = before.node_of(id).filter(|_| runs) else { return };
         let is_left = |pod: &&ClusterPod| {
@@ -106,7 +120,7 @@ impl Oracles {
         let left = before.pods().find(is_left);
         self.holds(left.is_none(), || {
             let pod = left.map(|pod| pod.name.as_str()).unwrap_or_default();
-            format!("terminated {id}, and pod {pod} is left on its node")
+            format!("{action} of {id}, and pod {pod} is left on its node")
         });
     }
 

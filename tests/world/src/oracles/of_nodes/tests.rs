@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -9,6 +11,7 @@ use crate::cluster::{ClusterPod, ClusterSpec};
 use crate::fault::Plan;
 use crate::fleet::GroupSpec;
 use crate::scene::Scene;
+use crate::virtual_time;
 use crate::wire::ApiCall;
 use crate::world::World;
 
@@ -57,17 +60,33 @@ fn a_termination_with_pods_on_the_node_breaks_a_promise() {
     assert!(breaks(&mut world, &terminate).unwrap().ends_with("is left on its node"));
 }
 
-#[test]
-fn a_detachment_before_all_pods_serve_breaks_a_promise() {
-    let mut world = two_nodes();
-    let (_, id) = first_node(&world);
+fn detach(world: &mut World, id: &str) -> String {
     world.oracles.owner_asks("web", false, |wish| wish.desired = 1);
-    let pod = pods_of(&world, "web").remove(0);
-    assert_eq!(breaks(&mut world, &evict(&pod)), None);
     let detach = format!(
         "Action=DetachInstances&AutoScalingGroupName=web&InstanceIds.member.1={id}&ShouldDecrementDesiredCapacity=true"
     );
-    let broken = breaks(&mut world, &to_aws("autoscaling", &detach)).unwrap();
+    breaks(world, &to_aws("autoscaling", &detach)).unwrap()
+}
+
+#[test]
+fn a_detachment_with_pods_on_the_node_breaks_a_promise() {
+    let mut world = two_nodes();
+    let (_, id) = first_node(&world);
+    assert!(detach(&mut world, &id).ends_with("is left on its node"));
+}
+
+#[test]
+fn a_detachment_before_all_pods_serve_breaks_a_promise() {
+    let mut world = two_nodes();
+    let (name, id) = first_node(&world);
+    world.cluster.as_mut().unwrap().owner_cordons(&name, true);
+    let pods = world.cluster.iter().flat_map(|cluster| cluster.pods());
+    let here = pods.filter(|pod| pod.must_move() && pod.node.as_ref() == Some(&name)).cloned();
+    for pod in here.collect::<Vec<_>>() {
+        assert_eq!(breaks(&mut world, &evict(&pod)), None);
+    }
+    virtual_time::skip(Duration::from_secs(7));
+    let broken = detach(&mut world, &id);
     assert!(broken.ends_with("2 pods of web serve"), "{broken}");
 }
 
