@@ -1,6 +1,6 @@
 """Load: a thousand notices at once, twenty groups at once, and the waste scan of two hundred places.
 
-Each test asserts effects, and nothing by the clock. `pytest` prints at its end what they have measured.
+Each test asserts effects, and no duration. `pytest` prints at its end what they have measured.
 """
 
 import concurrent.futures
@@ -134,7 +134,7 @@ def test_of_a_thousand_notices_each_pool_is_poisoned_once_until_15_days_after_it
     assert all(1 <= row["interruptions"] <= len(times[pool]) for pool, row in rows.items()), "a repeated notice counts once"
     assert dead_letters() == 0
     assert answers_begun(aws) == begun, "no group is concerned"
-    measured(f"{EVENTS} notices put in {sent:.1f} s, judged by both functions within {took:.1f} s: {EVENTS / took:.0f} a second")
+    measured(f"{EVENTS} notices put in {sent:.1f} s, poisoned and looked at within {took:.1f} s: {EVENTS / took:.0f} a second")
 
 
 # -- twenty groups -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Events on their way to a function, as on AWS: they keep the time that their sender gave them, they queue, and none is dropped.
+"""Events on their way to a function, as on AWS: they keep the time that their sender gave them, and they queue.
 
 MiniStack gives each event the present time, and EventBridge's rules invoke a function once, whatever becomes of it.
 

@@ -135,8 +135,8 @@ settings! {
     rollback_timeout_seconds: u32 = 3_900, in 1..=86_400;
     /// Seconds between two checks while a swap waits.
     poll_seconds: u32 = 10, in 1..=300;
-    /// Seconds that an undo, the end of a swap in which a step was repeated, or a second termination through a group waits until
-    /// the last call has landed and shows: a launch, a detach, an attach, a MaxSize.
+    /// Seconds until the last call has landed and shows: a launch, an attach, a detach, a termination, a MaxSize.
+    /// An undo waits so long. So do the end of a swap in which a step was repeated, and a second termination through a group.
     /// More than the 60 that a step may run, by the time that a call takes to show: EC2 and Auto Scaling are
     /// eventually consistent.
     launch_visible_after_seconds: u32 = 90, in 1..=3_600;

@@ -27,7 +27,9 @@ use spot_cluster::{node, volumes};
 use spot_domain::clock;
 use spot_domain::swap::eviction::Turns;
 use spot_domain::swap::group::{AZ_REBALANCE, Group, Member};
-use spot_domain::swap::journal::{Journal, Kept, LeavingNode, NodeJournal, NodeSwap, Stage, SwapKind};
+use spot_domain::swap::journal::{
+    Journal, Kept, LeavingNode, NodeJournal, NodeSwap, Retirement, Stage, SwapKind,
+};
 use spot_domain::swap::recovery::group::{Action, Observed, goes_forward};
 use spot_domain::swap::recovery::{Decision, End};
 use spot_domain::{InstanceId, Reason};
@@ -177,7 +179,9 @@ impl Nodes<'_> {
             let is_going = goes.is_some() && marked.instance_id == goes;
             let is_old = marked.name == part.node.old;
             // Pods that come back to it now would die with it.
-            let may_leave = journal.stage == Stage::Retiring && observed.calls_may_land;
+            let may_leave = journal.retirement == Retirement::TerminateInGroup
+                && journal.stage == Stage::Retiring
+                && observed.calls_may_land;
             let is_done_with = is_going || (is_old && (goes_forward(journal, observed) || may_leave));
             if !is_done_with {
                 node::uncordon(self.client, &marked.name, self.mark).await.map_err(failed)?;

@@ -195,7 +195,7 @@ pub fn pairs(n: usize, scene: &Scene, seed: u64) -> Result<Findings, Broken> {
         .map_or(n, |number: usize| number / 10);
     let singles = each_pair(scene, seed, &Fault::ALL, &Selection::of_environment())?;
     let mut random = fastrand::Rng::with_seed(seed);
-    let firsts = spread(&singles, n / SECONDS, &mut random);
+    let firsts = spread(&singles, (n / SECONDS).max(1), &mut random);
     let both = side_by_side(&firsts, |plan| {
         let Plan::At(first) = plan else { return Vec::new() };
         // A first fault that breaks a promise by itself is the business of the campaign of single faults.

@@ -1,4 +1,4 @@
-//! The campaign that `make test` runs: each call of a swap × each fault, and one in four of another scene's.
+//! The campaign that `make test` runs: each call of a swap × each fault, and one in eight of another scene's.
 //! `CAMPAIGN=full` plays them all.
 
 #![allow(clippy::panic)]

@@ -21,9 +21,11 @@ use spot_world::scene::{Happening, Scene};
 use spot_world::wire::Service;
 use spot_world::world::World;
 
-/// A group of so many nodes, with room for one more.
+/// A group of so many nodes, with room for one more. Its instances bear the tag by which AWS's and Kubernetes' own
+/// controllers know the nodes of a cluster.
 fn shop(size: u32, nodes: ClusterSpec) -> Scene {
-    let group = GroupSpec { size, max: size + 1, ..GroupSpec::default() };
+    let tags = BTreeMap::from([("kubernetes.io/cluster/shop".to_owned(), "owned".to_owned())]);
+    let group = GroupSpec { size, max: size + 1, tags, ..GroupSpec::default() };
     Scene { group, nodes: Some(nodes), ..Scene::default() }
 }
 

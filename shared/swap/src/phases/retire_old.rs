@@ -27,9 +27,10 @@ use crate::phases::wait_for_health::{taken_back, undo_if_at_risk, why_it_died};
 use crate::recovery::{calls_may_land, landed_by};
 use crate::work::{Current, Next, Work};
 
-/// The age up to which the check of the owner's wishes is used: as long as a step and its retries may take.
-const ASKED_FOR: SignedDuration = SignedDuration::from_secs(30);
-/// How often a termination may be asked for, each time once the one before can't land any more.
+/// The age up to which the check of the members and of the owner's wishes is used. A step that follows at once is in time, a
+/// repeated one asks again.
+const ASKED_FOR: SignedDuration = SignedDuration::from_secs(10);
+/// The tries of a termination for which there is time. Each comes once the one before can't land any more, and a pause later.
 const TRIES: u32 = 3;
 
 /// Detaches the old instance, or lets its group terminate it. Waits while the termination of an earlier try may still
@@ -105,7 +106,9 @@ async fn wait_for_earlier_try(
         return Ok(None);
     }
     let old = &current.candidate.instance_id;
-    let detail = format!("Auto Scaling has not confirmed the termination of instance {old} in several tries");
+    let detail = format!(
+        "Auto Scaling has not confirmed the termination of instance {old} in the time of {TRIES} tries"
+    );
     Ok(Some(work.undo(Reason::StepFailed, detail)))
 }
 
@@ -127,7 +130,8 @@ async fn foresee(
     let Entered::Again(earlier) = entered else { return Ok(Some(Try::First)) };
     current.journal = earlier;
     let may_count_twice = current.journal.retirement == Retirement::TerminateInGroup;
-    current.deadline = work.wait_at_most(work.settings.launch_visible_after_seconds.saturating_mul(TRIES));
+    let each = work.settings.launch_visible_after_seconds.saturating_add(work.settings.poll_seconds);
+    current.deadline = work.wait_at_most(each.saturating_mul(TRIES));
     work.look_at = landed_by(&current.journal, &work.settings).filter(|_| may_count_twice);
     Ok(if may_count_twice { None } else { Some(Try::Again) })
 }

@@ -13,7 +13,7 @@ use spot_domain::GroupArn;
 use spot_domain::clock;
 use spot_domain::ids::{GroupName, InstanceId};
 use spot_domain::swap::decrement::Decremented;
-use spot_domain::swap::group::{Group, Member};
+use spot_domain::swap::group::{Group, Member, MemberState};
 use spot_domain::swap::group_tags::Readiness;
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::answer::{Action, Observed, doubt, next};
@@ -74,12 +74,18 @@ async fn not_serving_yet(
     let later: Vec<InstanceId> = group.members.iter().filter(came_later).map(|m| m.id.clone()).collect();
     let (mut found, ready) = not_yet_ready(visit, journal, group, later).await?;
     found.extend(not_healthy_in(visit.clients, group, ready).await?);
-    found.extend(dead_if_told_soon(visit, group).await);
+    let is_pressing = group.member(&journal.old).is_some_and(|doomed| doomed.state != MemberState::Leaving);
+    let dead = if is_pressing {
+        dead_if_told_soon(visit, group).await
+    } else {
+        died_unseen(visit.clients, group).await?
+    };
+    found.extend(dead);
     Ok(found)
 }
 
-/// Returns the members that have died unseen. The doomed instance must leave in time: if EC2 does not answer soon, what the
-/// group says counts.
+/// Returns the members that have died unseen, before the doomed instance leaves. It must leave in time: if EC2 does not
+/// answer soon, what the group says counts.
 async fn dead_if_told_soon(visit: Visit<'_>, group: &Group) -> Vec<InstanceId> {
     let why = match timeout(SOON, died_unseen(visit.clients, group)).await {
         Ok(Ok(dead)) => return dead,
