@@ -262,8 +262,7 @@ pub(crate) fn is_max_refused(error: &CallError) -> bool {
 /// Returns when the last changing call of the swap can't land any more.
 #[must_use]
 pub fn landed_by(journal: &Journal, settings: &Settings) -> Option<Timestamp> {
-    let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
-    journal.changed_at.and_then(|at| at.checked_add(visible_after).ok())
+    journal.changed_at.and_then(|at| landed(at, settings))
 }
 
 /// Says if a step of the swap was repeated so recently that a call of its earlier try may still land.
@@ -274,6 +273,10 @@ pub fn earlier_calls_may_land(journal: &Journal, settings: &Settings) -> bool {
 
 /// Says if a call of that moment may still land, or not show yet.
 pub(crate) fn is_recent(at: Timestamp, settings: &Settings) -> bool {
-    let visible_after = SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds));
-    clock::now().duration_since(at) < visible_after
+    landed(at, settings).is_none_or(|landed| clock::now() < landed)
+}
+
+/// Returns when a call of that moment has landed, and shows, if ever.
+fn landed(at: Timestamp, settings: &Settings) -> Option<Timestamp> {
+    at.checked_add(SignedDuration::from_secs(i64::from(settings.launch_visible_after_seconds))).ok()
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use aws_sdk_autoscaling::config::http::HttpResponse;
 use aws_sdk_autoscaling::config::retry::RetryConfig;
+use aws_sdk_autoscaling::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_autoscaling::types::builders::TagBuilder;
 use aws_sdk_autoscaling::types::{Activity, Filter, Tag};
 use aws_smithy_types::DateTime;
@@ -183,7 +185,7 @@ pub async fn set_max(
     name: &GroupName,
     max: u32,
 ) -> Result<(), CallError> {
-    let set = || async {
+    let set = || {
         client
             .update_auto_scaling_group()
             .auto_scaling_group_name(name.as_str())
@@ -191,16 +193,18 @@ pub async fn set_max(
             .customize()
             .config_override(asked_once())
             .send()
-            .await
-            .map_err(failed(UPDATE))
-            .map(drop)
     };
-    patiently(&IF_REFUSED, is_refused_for_now, set).await
+    once(UPDATE, set).await.map(drop)
 }
 
-/// A refusal proves that nothing was done: such a call may be repeated at once.
-fn is_refused_for_now(error: &CallError) -> bool {
-    error.kind == Kind::Retry && error.is_refusal()
+/// Makes a call that must not land twice. Repeats it only where AWS has refused it for now: a refusal proves that nothing was done.
+async fn once<T, E, F>(call: &'static str, send: impl Fn() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let is_refused_for_now = |error: &CallError| error.kind == Kind::Retry && error.is_refusal();
+    patiently(&IF_REFUSED, is_refused_for_now, async || send().await.map_err(failed(call))).await
 }
 
 /// Sets desired. The group launches what it then lacks.
@@ -236,7 +240,7 @@ pub async fn suspend_az_rebalance(
     client: &aws_sdk_autoscaling::Client,
     name: &GroupName,
 ) -> Result<(), CallError> {
-    let suspend = || async {
+    let suspend = || {
         client
             .suspend_processes()
             .auto_scaling_group_name(name.as_str())
@@ -244,11 +248,8 @@ pub async fn suspend_az_rebalance(
             .customize()
             .config_override(asked_once())
             .send()
-            .await
-            .map_err(failed("autoscaling:SuspendProcesses"))
-            .map(drop)
     };
-    patiently(&IF_REFUSED, is_refused_for_now, suspend).await
+    once("autoscaling:SuspendProcesses", suspend).await.map(drop)
 }
 
 /// Resumes AZRebalance alone. Repeats a call that AWS refuses for now, and no other, as [`set_max`] does.
@@ -259,7 +260,7 @@ pub async fn resume_az_rebalance(
     client: &aws_sdk_autoscaling::Client,
     name: &GroupName,
 ) -> Result<(), CallError> {
-    let resume = || async {
+    let resume = || {
         client
             .resume_processes()
             .auto_scaling_group_name(name.as_str())
@@ -267,11 +268,8 @@ pub async fn resume_az_rebalance(
             .customize()
             .config_override(asked_once())
             .send()
-            .await
-            .map_err(failed("autoscaling:ResumeProcesses"))
-            .map(drop)
     };
-    patiently(&IF_REFUSED, is_refused_for_now, resume).await
+    once("autoscaling:ResumeProcesses", resume).await.map(drop)
 }
 
 /// Attaches an instance. AWS raises desired by one. The call is asynchronous.
@@ -304,7 +302,7 @@ pub async fn detach(
     name: &GroupName,
     id: &InstanceId,
 ) -> Result<Option<Decremented>, CallError> {
-    let detach = || async {
+    let detach = || {
         client
             .detach_instances()
             .auto_scaling_group_name(name.as_str())
@@ -313,10 +311,8 @@ pub async fn detach(
             .customize()
             .config_override(asked_once())
             .send()
-            .await
-            .map_err(failed("autoscaling:DetachInstances"))
     };
-    let answer = patiently(&IF_REFUSED, is_refused_for_now, detach).await?;
+    let answer = once("autoscaling:DetachInstances", detach).await?;
     Ok(decremented(id, answer.activities()))
 }
 
@@ -359,7 +355,7 @@ pub async fn terminate(
     id: &InstanceId,
     desired: Desired,
 ) -> Result<Option<Decremented>, CallError> {
-    let terminate = || async {
+    let terminate = || {
         client
             .terminate_instance_in_auto_scaling_group()
             .instance_id(id.as_str())
@@ -367,10 +363,8 @@ pub async fn terminate(
             .customize()
             .config_override(asked_once())
             .send()
-            .await
-            .map_err(failed("autoscaling:TerminateInstanceInAutoScalingGroup"))
     };
-    let answer = patiently(&IF_REFUSED, is_refused_for_now, terminate).await?;
+    let answer = once("autoscaling:TerminateInstanceInAutoScalingGroup", terminate).await?;
     if desired == Desired::Keep {
         return Ok(None);
     }
