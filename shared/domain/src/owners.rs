@@ -8,8 +8,9 @@
 use std::ops::Bound;
 
 use crate::tags::{
-    DISASTER_RECOVERY_TAG, EKS_AUTO_TAG, EKS_TAG, FAST_LAUNCH, GROUP_NAME_TAG, KUBERNETES_CLUSTER_TAG,
-    KUBERNETES_TAGS, MIGRATION_SERVICE_TAG, NODE_GROUP_TAG, RDS_CUSTOM_TAG, RESTORE_TEST_TAG, Tags,
+    CLUSTER_TAG, DISASTER_RECOVERY_TAG, EKS_AUTO_TAG, EKS_TAG, FAST_LAUNCH, GROUP_NAME_TAG,
+    KUBERNETES_CLUSTER_TAG, KUBERNETES_TAGS, MIGRATION_SERVICE_TAG, NODE_GROUP_TAG, RDS_CUSTOM_TAG,
+    RESTORE_TEST_TAG, Tags,
 };
 
 /// The tag that EC2 Fleet writes on the instances that it launches, the members of a mixed-instances group
@@ -146,10 +147,15 @@ pub fn marked(tags: &Tags) -> Option<Marked> {
     marked_as(tags, |_| true)
 }
 
-/// Returns the mark of a Kubernetes cluster on `tags`, whatever its value.
+/// Returns the mark of a Kubernetes cluster on `tags`, whatever its value. Ours is among them, and no mark of [`MARKS`]: it
+/// authorises nothing.
 #[must_use]
 pub fn kubernetes(tags: &Tags) -> Option<Marked> {
-    marked_as(tags, |owner| owner == Owner::Kubernetes)
+    let ours = || {
+        let (key, _) = tags.get_key_value(CLUSTER_TAG)?;
+        Some(Marked { owner: Owner::Kubernetes, key: key.clone() })
+    };
+    marked_as(tags, |owner| owner == Owner::Kubernetes).or_else(ours)
 }
 
 /// Returns the mark of an AWS service on a group or on a member of one. Marks of a node don't count here. The

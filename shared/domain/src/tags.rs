@@ -8,6 +8,8 @@ use crate::ids::ClusterName;
 pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "SpotOptimizer");
 /// The key of the tag that holds the swap's id on a newcomer, so that it is found again after any failure.
 pub const SWAP_TAG: &str = "spot-optimizer:swap";
+/// The key of the tag by which the newcomer of a node swap names its cluster where no other tag of it does. Any caller may write it.
+pub const CLUSTER_TAG: &str = "spot-optimizer:cluster";
 /// The tag that AWS sets on every member of a group, and removes on detach.
 pub const GROUP_NAME_TAG: &str = "aws:autoscaling:groupName";
 /// The tag of a managed node group's members. It authorises under any settings.
@@ -40,7 +42,7 @@ pub type Tags = BTreeMap<String, String>;
 /// a node.
 #[must_use]
 pub fn cluster_of(tags: &Tags) -> Option<ClusterName> {
-    let by_value = [EKS_TAG, NODE_GROUP_TAG, EKS_AUTO_TAG, KUBERNETES_CLUSTER_TAG];
+    let by_value = [EKS_TAG, NODE_GROUP_TAG, EKS_AUTO_TAG, KUBERNETES_CLUSTER_TAG, CLUSTER_TAG];
     // Any caller may write some of these tags: a malformed name must not hide another tag's.
     let named = by_value.iter().filter_map(|key| tags.get(*key)).find_map(|name| name.parse().ok());
     named.or_else(|| tags.keys().find_map(|key| key.strip_prefix("kubernetes.io/cluster/")?.parse().ok()))
@@ -48,10 +50,10 @@ pub fn cluster_of(tags: &Tags) -> Option<ClusterName> {
 
 /// Returns the tags of the replacement of an instance with the tags `old`.
 ///
-/// The result holds all tags that can be copied (AWS reserves `aws:`), our mark and the swap's id.
-/// `belongings` says if EC2 takes so many.
+/// The result holds all tags that can be copied (AWS reserves `aws:`), our mark and the swap's id. A node's replacement
+/// names its `cluster`: the old node may have been found by a request alone. `belongings` says if EC2 takes so many.
 #[must_use]
-pub fn inherited(old: &Tags, swap_id: &str) -> Tags {
+pub fn inherited(old: &Tags, swap_id: &str, cluster: Option<&str>) -> Tags {
     let ours = [(MANAGED_BY.0, MANAGED_BY.1), (SWAP_TAG, swap_id)];
     let mut tags: Tags = old
         .iter()
@@ -59,6 +61,11 @@ pub fn inherited(old: &Tags, swap_id: &str) -> Tags {
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     tags.extend(ours.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    if let Some(cluster) = cluster
+        && cluster_of(&tags).is_none()
+    {
+        tags.insert(CLUSTER_TAG.to_owned(), cluster.to_owned());
+    }
     tags
 }
 
@@ -73,11 +80,22 @@ mod tests {
             ("aws:autoscaling:groupName".into(), "web".into()),
             ("ManagedBy".into(), "terraform".into()),
         ]);
-        let new = inherited(&old, "s-1");
+        let new = inherited(&old, "s-1", None);
         assert_eq!(new["team"], "payments");
         assert_eq!(new["ManagedBy"], "SpotOptimizer");
         assert_eq!(new[SWAP_TAG], "s-1");
         assert_eq!(new.len(), 3);
+    }
+
+    #[test]
+    fn the_replacement_of_a_node_names_its_cluster_in_one_way() {
+        let cluster = |old: &Tags| inherited(old, "s-1", Some("shop"));
+        assert_eq!(cluster(&Tags::new())[CLUSTER_TAG], "shop");
+        let known = Tags::from([("kubernetes.io/cluster/shop".into(), "owned".into())]);
+        assert!(!cluster(&known).contains_key(CLUSTER_TAG));
+        let reserved = Tags::from([(EKS_TAG.into(), "shop".into())]);
+        assert_eq!(cluster(&reserved)[CLUSTER_TAG], "shop", "AWS's own tag is left behind");
+        assert_eq!(cluster_of(&cluster(&reserved)).unwrap().as_str(), "shop");
     }
 
     #[test]

@@ -220,7 +220,7 @@ mod tests {
     use crate::swap::group::InstanceState;
     use crate::swap::group::tests::{group_of, id, on_demand};
     use crate::swap::journal::{Retirement, SwapKind};
-    use crate::tags::{MANAGED_BY, SWAP_TAG};
+    use crate::tags::{CLUSTER_TAG, MANAGED_BY, SWAP_TAG};
 
     fn spot(n: u32) -> Instance {
         Instance { is_spot: true, ..on_demand(n) }
@@ -323,6 +323,9 @@ mod tests {
         node.tags.insert("kubernetes.io/cluster/shop".into(), "owned".into());
         let shop = Ok(Rescue::Node(Some("shop".parse().unwrap())));
         assert_eq!(rescue(&node, &enrolled("true")), shop);
+        let mut by_its_swap = spot(1);
+        by_its_swap.tags.insert(CLUSTER_TAG.into(), "shop".into());
+        assert_eq!(rescue(&by_its_swap, &enrolled("true")), shop, "its cluster marks nothing by itself");
         let mut weighted = enrolled("true");
         weighted.obstacles.push("its overrides carry weights".into());
         assert_eq!(rescue(&node, &weighted), shop, "its group is not changed");

@@ -146,10 +146,10 @@ fn foreign(interface: &Interface, given: &Given) -> Option<String> {
 /// Returns why the tags of a replacement would not fit, in words.
 ///
 /// EC2 merges the template's tags with ours at launch, and the group adds its own at the attach. Tags that
-/// AWS reserves don't count.
+/// AWS reserves don't count. A node's replacement may have to name its cluster.
 #[must_use]
-pub fn too_many_tags(old: &Tags, given: &Given, propagated: &Tags) -> Option<String> {
-    let ours = inherited(old, "");
+pub fn too_many_tags(old: &Tags, given: &Given, propagated: &Tags, is_node: bool) -> Option<String> {
+    let ours = inherited(old, "", is_node.then_some(""));
     let keys: BTreeSet<&String> = ours
         .keys()
         .chain(&given.tag_keys)
@@ -158,7 +158,7 @@ pub fn too_many_tags(old: &Tags, given: &Given, propagated: &Tags) -> Option<Str
         .collect();
     (keys.len() > MAX_TAGS).then(|| {
         let count = keys.len();
-        format!("a replacement would carry {count} tags, two of them ours, and EC2 allows {MAX_TAGS}")
+        format!("a replacement would carry {count} tags, ours among them, and EC2 allows {MAX_TAGS}")
     })
 }
 
@@ -259,14 +259,15 @@ mod tests {
             |n: std::ops::Range<u32>| (n).map(|n| (format!("k{n:02}"), String::new())).collect::<Tags>();
         let given = |n| Given { tag_keys: tags(n).into_keys().collect(), ..Given::default() };
         let none = Tags::new();
-        assert_eq!(too_many_tags(&tags(0..48), &given(0..48), &none), None);
-        assert!(too_many_tags(&tags(0..49), &given(0..49), &none).unwrap().contains("51 tags"));
-        assert!(too_many_tags(&tags(0..40), &given(0..45), &tags(40..49)).is_some());
+        assert_eq!(too_many_tags(&tags(0..48), &given(0..48), &none, false), None);
+        assert!(too_many_tags(&tags(0..48), &given(0..48), &none, true).unwrap().contains("51 tags"));
+        assert!(too_many_tags(&tags(0..49), &given(0..49), &none, false).unwrap().contains("51 tags"));
+        assert!(too_many_tags(&tags(0..40), &given(0..45), &tags(40..49), false).is_some());
         let mut reserved = tags(0..48);
         reserved.insert("aws:autoscaling:groupName".into(), "web".into());
-        assert_eq!(too_many_tags(&reserved, &given(0..48), &none), None);
+        assert_eq!(too_many_tags(&reserved, &given(0..48), &none, false), None);
         let mut managed = tags(0..48);
         managed.insert("ManagedBy".into(), "terraform".into());
-        assert_eq!(too_many_tags(&managed, &given(0..48), &none), None, "ours takes its place");
+        assert_eq!(too_many_tags(&managed, &given(0..48), &none, false), None, "ours takes its place");
     }
 }

@@ -321,7 +321,7 @@ fn differing(then: &Traits, now: &Traits) -> Option<String> {
 /// Returns why a resource of the twin would have too many tags. EC2 counts our tags with the inherited ones,
 /// and refuses the launch.
 fn too_many_tags(original: &Original, capture: bool) -> Option<String> {
-    let count = inherited(&original.instance.tags, "").len();
+    let count = inherited(&original.instance.tags, "", None).len();
     if count > MAX_TAGS {
         return Some(format!(
             "its twin would carry {count} tags, two of them ours, and EC2 allows {MAX_TAGS}"

@@ -270,7 +270,9 @@ fn reproducible(
         MemberKind::Node => belongings.irreproducible_in_a_node(),
     };
     let why = why
-        .or_else(|| too_many_tags(&instance.tags, given, &view.group.propagated_tags))
+        .or_else(|| {
+            too_many_tags(&instance.tags, given, &view.group.propagated_tags, kind == MemberKind::Node)
+        })
         .or_else(|| born_ready(tags, given));
     why.map_or(Ok(()), |why| Err((Reason::NotReproducible, why)))
 }

@@ -207,13 +207,14 @@ pub(crate) async fn launch(
 }
 
 /// Returns the tags of the old instance, but for the one by which its software says that it is ready: the newcomer's must
-/// say so by itself.
+/// say so by itself. A node's newcomer names its cluster.
 fn newcomers_tags(
     candidate: &Candidate,
     look: Option<&GroupLook>,
     journal: &Journal,
 ) -> Result<Tags, StepError> {
-    let mut tags = inherited(&candidate.tags, journal.swap_id.as_str());
+    let cluster = journal.kind.node().map(|node| node.cluster.as_str());
+    let mut tags = inherited(&candidate.tags, journal.swap_id.as_str(), cluster);
     if let Some(look) = look {
         let wishes = GroupTags::parse(&look.group.tags).map_err(|bad| malformed(&look.group, &bad))?;
         if let Some(ready) = &wishes.ready_tag {

@@ -58,7 +58,7 @@ fn tags_of_volumes(source: &TwinSource, twin: &Twin, of_instance: &Tags) -> ec2:
     let swap_id = of_instance.get(SWAP_TAG).map(String::as_str).unwrap_or_default();
     let volumes = described_instance::parse(&source.instance).map(|known| volumes::of(source, &known));
     let own = volume_tags(&volumes.unwrap_or_default(), twin.image_id.is_some());
-    let tags = inherited(&own, swap_id).into_iter();
+    let tags = inherited(&own, swap_id, None).into_iter();
     let tags = tags.map(|(key, value)| ec2::Tag::builder().key(key).value(value).build()).collect();
     ec2::TagSpecification::builder().resource_type(ec2::ResourceType::Volume).set_tags(Some(tags)).build()
 }
