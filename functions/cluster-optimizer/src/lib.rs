@@ -8,7 +8,7 @@
 pub mod phases;
 
 use spot_domain::swap::report::SwapReport;
-use spot_swap::machine::{self, Phases, Start, on_current, start, step};
+use spot_swap::machine::{self, Phases, Start, on_attached, on_current, start, step};
 use spot_swap::phases::{attach, gate, launch, launch_ahead, restore, retire_old, rollback};
 use spot_swap::phases::{wait_for_health, wait_for_in_service, wait_for_retirement};
 use spot_swap::recovery::group::recover_group;
@@ -31,10 +31,10 @@ pub fn phase_table() -> Phases<Work, SwapReport> {
         ("WaitForHealth", on_current(wait_for_health::run)),
         ("Attach", on_current(attach::run)),
         ("LaunchAhead", on_current(launch_ahead::run)),
-        ("WaitForInService", on_current(wait_for_in_service::run)),
-        ("RetireOld", on_current(retire_old::run)),
+        ("WaitForInService", on_attached(wait_for_in_service::run)),
+        ("RetireOld", on_attached(retire_old::run)),
         ("WaitForRetirement", on_current(wait_for_retirement::run)),
-        ("Restore", on_current(restore::run)),
+        ("Restore", on_attached(restore::run)),
         (
             "Rollback",
             machine::rollback(async |context, work, failure| {

@@ -22,8 +22,10 @@ pub mod work;
 
 use serde::Serialize;
 use serde_json::Value;
+use spot_domain::swap::journal::Journal;
 use spot_swap::error::StepError;
-use spot_swap::machine::{Phases, Start, StepAnswer, phase, start, step};
+use spot_swap::machine::{Phase, Phases, Start, StepAnswer, phase, start, step};
+use spot_swap::work::Next;
 use tracing::Instrument;
 
 pub use context::Responder;
@@ -86,13 +88,24 @@ pub fn phase_table() -> Table {
                 answer::run(responder, execution, input).await
             }),
         ),
-        ("Replace", step(replace::run)),
-        ("WaitForReplacement", step(wait_for_replacement::run)),
+        ("Replace", on_journal(replace::run)),
+        ("WaitForReplacement", on_journal(wait_for_replacement::run)),
         ("Release", step(release::run)),
         ("Leave", step(leave::run)),
         ("Restore", phase(restore::run)),
         ("Report", phase(phases::report::run)),
     ])
+}
+
+/// A step of an answer that holds the lease.
+fn on_journal(
+    run: impl AsyncFn(&Responder, &mut Answering, Journal) -> Result<Next, StepError> + Copy + 'static,
+) -> Phase<Answering, Answer, Responder> {
+    step(async move |responder: &Responder, work: &mut Answering| {
+        let none = || StepError::Protocol("no answer in progress".into());
+        let journal = work.journal.clone().ok_or_else(none)?;
+        run(responder, work, journal).await
+    })
 }
 
 #[cfg(test)]

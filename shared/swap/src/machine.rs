@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spot_domain::ExecutionArn;
 use spot_domain::swap::ended::EndedSwap;
+use spot_domain::swap::journal::Original;
 use spot_domain::words::Cause;
 use tracing::{Instrument, Span};
 
@@ -173,6 +174,16 @@ pub fn on_current<R, C>(
         let is_over = matches!(next, Next::NextCandidate | Next::Report);
         work.current = (!is_over).then_some(current);
         Ok(next)
+    })
+}
+
+/// A step of a newcomer that may be in the group. It gets the group as its owner had it before.
+pub fn on_attached<R, C>(
+    run: impl AsyncFn(&C, &mut Work, &mut Current, &Original) -> Result<Next, StepError> + Copy + 'static,
+) -> Phase<Work, R, C> {
+    on_current(async move |context: &C, work: &mut Work, current: &mut Current| {
+        let original = current.original()?;
+        run(context, work, current, &original).await
     })
 }
 

@@ -12,7 +12,7 @@ use spot_domain::settings::Settings;
 use spot_domain::swap::asked::Named;
 use spot_domain::swap::fitness::{Hook, Transition, terminating_seconds};
 use spot_domain::swap::group::Launch;
-use spot_domain::swap::journal::{Journal, Retirement, SwapId, SwapKind, Undo};
+use spot_domain::swap::journal::{Journal, Original, Retirement, SwapId, SwapKind, Undo};
 use spot_domain::swap::market::Market;
 use spot_domain::swap::report::{GateView, NotSwapped, Swapped};
 use spot_domain::swap::selection::{Candidate, Change};
@@ -212,6 +212,15 @@ impl Current {
             also_in: Vec::new(),
             remarks: Vec::new(),
         }
+    }
+
+    /// Returns the group as its owner had it.
+    ///
+    /// # Errors
+    /// The newcomer was not attached: the state machine entered the wrong phase.
+    pub fn original(&self) -> Result<Original, StepError> {
+        let none = || StepError::Protocol("the newcomer was not attached".into());
+        self.journal.original.clone().ok_or_else(none)
     }
 
     /// Returns the swap as the report tells it.

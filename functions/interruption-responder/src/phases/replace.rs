@@ -24,7 +24,11 @@ use crate::work::Answering;
 ///
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
-pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, StepError> {
+pub async fn run(
+    responder: &Responder,
+    work: &mut Answering,
+    mut journal: Journal,
+) -> Result<Next, StepError> {
     let clients = responder.clients(work).await?;
     let (arn, name) = work.group().map(|(arn, name)| (arn.clone(), name.clone()))?;
     let group = groups::describe_same(&clients.autoscaling, &arn, &name).await?;
@@ -35,7 +39,6 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
         );
         return Ok(Next::Report);
     };
-    let mut journal = journal(work)?;
     if is_first(responder, work).await? {
         if let Some(why) = opted_out(&group, &work.settings) {
             work.decide(AnswerOutcome::Ignored, Some(why));
@@ -46,20 +49,18 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
             return Ok(Next::Undo);
         }
     }
-    journal.foresee_raise(&group, clock::now());
+    let mut original = journal.foresee_raise(&group, clock::now());
     let entered = responder.swaps.enter(&work.lease, &mut journal).await?;
     let is_again = match entered {
         Entered::First => false,
         Entered::Again(earlier) => {
             journal = earlier;
+            original = journal.original.clone().unwrap_or(original);
             raise_of(&journal) == Raise::Asked
         }
     };
     work.journal = Some(journal.clone());
     work.saw(&group);
-    let Some(original) = journal.original.clone() else {
-        return Err(StepError::Protocol("the journal does not say what the group was like".into()));
-    };
     // An earlier try has had its answer.
     match raise_of(&journal) {
         Raise::Made | Raise::MadeAgain => return Ok(Next::Proceed),
@@ -97,10 +98,6 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
             Ok(Next::Undo)
         }
     }
-}
-
-fn journal(work: &Answering) -> Result<Journal, StepError> {
-    work.journal.clone().ok_or_else(|| StepError::Protocol("no answer in progress".into()))
 }
 
 fn raise_of(journal: &Journal) -> Raise {

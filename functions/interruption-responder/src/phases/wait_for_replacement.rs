@@ -2,6 +2,7 @@
 //! target group. 40 s before the end, the wait is over. Changes nothing.
 
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
+use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::answer::{is_replaced, is_time_up};
 use spot_swap::error::StepError;
 use spot_swap::recovery::answer::look;
@@ -14,9 +15,8 @@ use crate::work::Answering;
 ///
 /// # Errors
 /// A call fails.
-pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, StepError> {
+pub async fn run(responder: &Responder, work: &mut Answering, journal: Journal) -> Result<Next, StepError> {
     let clients = responder.clients(work).await?;
-    let journal = work.journal.clone().ok_or_else(|| StepError::Protocol("no answer in progress".into()))?;
     let observed = look(responder.visit(&clients, work), &journal, work.group()?).await?;
     let Some(group) = &observed.group else { return Ok(Next::Proceed) };
     work.saw(group);

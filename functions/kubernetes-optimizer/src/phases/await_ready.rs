@@ -71,7 +71,8 @@ async fn starting(context: &Context, run: &mut NodeRun, current: &mut Current) -
 }
 
 async fn in_group(context: &Context, run: &mut NodeRun, current: &mut Current) -> Result<Next, StepError> {
-    let serves = wait_for_in_service::run(context, &mut run.swap, current).await?;
+    let original = current.original()?;
+    let serves = wait_for_in_service::run(context, &mut run.swap, current, &original).await?;
     if serves != Next::Proceed {
         return Ok(serves);
     }

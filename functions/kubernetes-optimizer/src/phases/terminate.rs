@@ -11,6 +11,7 @@ use spot_cluster::drain::{self, Manner, Others};
 use spot_cluster::node::{self, Cordon};
 use spot_domain::InstanceId;
 use spot_domain::clock;
+use spot_domain::swap::journal::Original;
 use spot_domain::swap::node::BlockedPod;
 use spot_nodes::failed;
 use spot_swap::Context;
@@ -37,11 +38,12 @@ pub async fn run(context: &Context, work: &mut NodeWork) -> Result<Next, StepErr
         run.swap.waiting_since = None; // the drain is over, or there is no wait
     }
     let mut current = run.take_current()?;
+    let original = current.original()?;
     let next = match run.leaving {
-        Leaving::NotYet => let_go(context, run, blocked, &mut current).await?,
+        Leaving::NotYet => let_go(context, run, blocked, (&mut current, &original)).await?,
         Leaving::LetGo => retire(context, run, &mut current).await?,
         Leaving::Gone => match release(context, run, &current).await? {
-            Next::Proceed => restore::run(context, &mut run.swap, &mut current).await?,
+            Next::Proceed => restore::run(context, &mut run.swap, &mut current, &original).await?,
             wait => wait,
         },
     };
@@ -67,11 +69,11 @@ async fn let_go(
     context: &Context,
     run: &mut NodeRun,
     blocked: &mut Vec<BlockedPod>,
-    current: &mut Current,
+    (current, original): (&mut Current, &Original),
 ) -> Result<Next, StepError> {
     let why = match look_and_evict(context, run, blocked, current).await {
         Ok(PassOutcome::Nothing) if is_balanced(context, run, current).await? => return Ok(Next::Wait),
-        Ok(PassOutcome::Nothing) => return retire_old::run(context, &mut run.swap, current).await,
+        Ok(PassOutcome::Nothing) => return retire_old::run(context, &mut run.swap, current, original).await,
         Ok(PassOutcome::Undo(reason, detail)) => return Ok(run.swap.undo(reason, detail)),
         Ok(PassOutcome::Waiting(why)) => why,
         Err(StepError::ClusterSilent(why) | StepError::NotAuthorized(why)) => why.to_string(),

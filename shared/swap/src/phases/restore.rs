@@ -10,6 +10,7 @@ use spot_cloud::{CallError, RegionClients};
 use spot_domain::Reason;
 use spot_domain::clock;
 use spot_domain::ids::GroupName;
+use spot_domain::swap::journal::Original;
 use spot_domain::swap::recovery::group::{Action, Observed, next};
 use spot_domain::swap::recovery::{Decision, End};
 use spot_domain::words::Cause;
@@ -24,7 +25,12 @@ use crate::work::{Current, Next, Work};
 ///
 /// # Errors
 /// A call fails, or the group does not fit below its MaxSize by the deadline ([`StepError::Stuck`]).
-pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
+pub async fn run(
+    context: &Context,
+    work: &mut Work,
+    current: &mut Current,
+    original: &Original,
+) -> Result<Next, StepError> {
     let repeated_at = current.journal.repeated_at;
     let claim = context.swaps.claim(&work.lease, &mut current.journal).await?;
     // A late call of this very step would set what the owner had. A step that fails each time must not wait each time.
@@ -35,7 +41,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
         if may_wait && earlier_calls_may_land(&current.journal, &work.settings) {
             return Ok(Next::Wait);
         }
-        let restored = restore(context, work, current).await?;
+        let restored = restore(context, work, current, original).await?;
         if restored != Next::Proceed {
             return Ok(restored);
         }
@@ -53,14 +59,19 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     Ok(next)
 }
 
-async fn restore(context: &Context, work: &mut Work, current: &Current) -> Result<Next, StepError> {
+async fn restore(
+    context: &Context,
+    work: &mut Work,
+    current: &Current,
+    original: &Original,
+) -> Result<Next, StepError> {
     let clients = context.clients(work).await?;
     // A launch whose answer was lost may have come to light since. The rollback drains what is a node.
     if let Some(stray) = strays(&clients, &current.journal).await?.first() {
         return Ok(work.undo(Reason::StepFailed, format!("instance {stray}, a second newcomer, goes first")));
     }
     let name = work.group()?.1;
-    if current.journal.original.as_ref().is_some_and(|original| !original.az_rebalance_suspended) {
+    if !original.az_rebalance_suspended {
         groups::resume_az_rebalance(&clients.autoscaling, name).await?;
     }
     if current.journal.max_raised_to.is_some()

@@ -14,7 +14,7 @@ use spot_cloud::tables::swaps::{Claim, Entered};
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::clock;
 use spot_domain::swap::group::{Group, Instance, InstanceState, MemberState};
-use spot_domain::swap::journal::{Retirement, Stage};
+use spot_domain::swap::journal::{Original, Retirement, Stage};
 use spot_domain::swap::recovery::group::why_not_retired;
 use spot_domain::swap::selection::{Change, changed_before_retirement, no_longer_wanted, too_few_run};
 use spot_domain::words::Cause;
@@ -38,7 +38,12 @@ const TRIES: u32 = 3;
 ///
 /// # Errors
 /// A call fails in a way that may pass: the step is repeated.
-pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
+pub async fn run(
+    context: &Context,
+    work: &mut Work,
+    current: &mut Current,
+    original: &Original,
+) -> Result<Next, StepError> {
     if current.journal.stage == Stage::Retiring
         && let Some(next) = wait_for_earlier_try(context, work, current).await?
     {
@@ -58,22 +63,18 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
     let is_fresh = |at: Timestamp| clock::now().duration_since(at) < ASKED_FOR;
     if !current.owner_asked_at.is_some_and(is_fresh) {
         let described = members(&clients, &group).await?;
-        let answer = ask_owner(&clients, work, &group, &described, current).await?;
+        let answer = ask_owner(&clients, work, (&group, original), &described, current).await?;
         if answer != Next::Proceed {
             return Ok(answer);
         }
     }
     let old = &current.candidate.instance_id;
-    let Some(original) = &current.journal.original else {
-        return Err(StepError::Protocol("the journal does not tell how the group was".into()));
-    };
     let change = changed_before_retirement(&group, old, &current.newcomer, original, &work.settings);
     if let Some(change) = change {
         return Ok(work.undo_for(change));
     }
-    let desired_before = original.desired;
     match foresee(context, work, current, group.max).await? {
-        Some(which) => leave(context, &clients, work, current, (which, desired_before)).await,
+        Some(which) => leave(context, &clients, work, current, (which, original)).await,
         None => Ok(Next::Wait),
     }
 }
@@ -142,7 +143,7 @@ async fn leave(
     clients: &RegionClients,
     work: &mut Work,
     current: &mut Current,
-    (which, desired_before): (Try, u32),
+    (which, original): (Try, &Original),
 ) -> Result<Next, StepError> {
     // If the call fails, the payload of before is kept, and with it the deadline of the tries.
     current.deadline = work.wait_at_most(work.retire_seconds());
@@ -155,17 +156,17 @@ async fn leave(
     };
     match retired {
         Ok(desired) => {
-            let remark = desired.and_then(|desired| desired.remark(old, desired_before));
+            let remark = desired.and_then(|desired| desired.remark(old, original.desired));
             work.remark(old, remark.into_iter().collect());
             // A proof for the recovery. The payload carries the note; the row gets it with its next write.
             current.journal.retired = true;
-            if let Err(error) = give_max_back(context, clients, work, current).await {
+            if let Err(error) = give_max_back(context, clients, work, current, original).await {
                 tracing::warn!("the next phase gives MaxSize back: {error}");
             }
             Ok(Next::Proceed)
         }
         Err(error) if error.kind == Kind::Rejected => {
-            refused(context, clients, work, current, error, which == Try::First).await
+            refused(context, clients, work, (current, original), error, which == Try::First).await
         }
         Err(error) => Err(error.into()),
     }
@@ -180,7 +181,7 @@ async fn leave(
 pub async fn ask_owner(
     clients: &RegionClients,
     work: &mut Work,
-    group: &Group,
+    (group, original): (&Group, &Original),
     described: &BTreeMap<InstanceId, Instance>,
     current: &mut Current,
 ) -> Result<Next, StepError> {
@@ -190,9 +191,6 @@ pub async fn ask_owner(
         let why = format!("newcomer {} no longer runs", current.newcomer);
         return Ok(work.undo(why_it_died(current), why));
     }
-    let Some(original) = &current.journal.original else {
-        return Err(StepError::Protocol("the journal does not tell how the group was".into()));
-    };
     if let Some(change) = too_few_run(group, described, &old, original) {
         return Ok(work.undo_for(change));
     }
@@ -226,10 +224,9 @@ async fn give_max_back(
     clients: &RegionClients,
     work: &Work,
     current: &Current,
+    original: &Original,
 ) -> Result<(), StepError> {
-    let (Some(raised), Some(original)) = (current.journal.max_raised_to, &current.journal.original) else {
-        return Ok(());
-    };
+    let Some(raised) = current.journal.max_raised_to else { return Ok(()) };
     let Some(group) = context.group(clients, work).await? else { return Ok(()) };
     if group.max == raised && group.desired <= original.max {
         groups::set_max(&clients.autoscaling, &group.name, original.max).await?;
@@ -243,7 +240,7 @@ async fn refused(
     context: &Context,
     clients: &RegionClients,
     work: &mut Work,
-    current: &Current,
+    (current, original): (&Current, &Original),
     error: CallError,
     is_first: bool,
 ) -> Result<Next, StepError> {
@@ -254,10 +251,7 @@ async fn refused(
     if error.is_no_member() && group.as_ref().is_some_and(|group| !has_left(group)) {
         return Err(StepError::Transient(Cause::of(error)));
     }
-    let original = current.journal.original.as_ref();
-    let is_leaving = group.as_ref().is_some_and(|group| {
-        has_left(group) && original.is_some_and(|original| group.desired == original.desired)
-    });
+    let is_leaving = group.as_ref().is_some_and(|group| has_left(group) && group.desired == original.desired);
     if is_leaving {
         return Ok(Next::Proceed);
     }

@@ -15,6 +15,7 @@ use spot_domain::clock;
 use spot_domain::ids::InstanceId;
 use spot_domain::swap::group::{Group, Instance, MemberState};
 use spot_domain::swap::group_tags::GroupTags;
+use spot_domain::swap::journal::Original;
 use spot_domain::swap::selection::Change;
 use spot_domain::tags::MANAGED_BY;
 
@@ -32,7 +33,12 @@ const AFTER_WARM_UP_SECONDS: u32 = 120;
 ///
 /// # Errors
 /// A call fails.
-pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
+pub async fn run(
+    context: &Context,
+    work: &mut Work,
+    current: &mut Current,
+    original: &Original,
+) -> Result<Next, StepError> {
     let clients = context.clients(work).await?;
     let newcomer = current.newcomer.clone();
     let Some(group) = context.group(&clients, work).await? else {
@@ -51,7 +57,7 @@ pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> R
                 let described = members(&clients, &group).await?;
                 match health_by_others(&clients, work, &group, &described, current).await? {
                     Some(why) => why,
-                    None => return ask_owner(&clients, work, &group, &described, current).await,
+                    None => return ask_owner(&clients, work, (&group, original), &described, current).await,
                 }
             }
         }

@@ -267,12 +267,12 @@ const fn is_leaving(member: &Member) -> bool {
 
 /// The journal's word on the raise of desired, and on an action of an answer: ahead of its call, and once AWS has answered.
 impl Journal {
-    /// Notes the group as its owner has it, ahead of the raise of desired by one.
-    pub fn foresee_raise(&mut self, group: &Group, now: Timestamp) {
+    /// Notes the group as its owner has it, ahead of the raise of desired by one. Returns that note.
+    pub fn foresee_raise(&mut self, group: &Group, now: Timestamp) -> Original {
         self.stage = Stage::Attaching;
         self.changed_at = Some(now);
         self.max_raised_to = (group.desired >= group.max).then(|| group.desired + 1);
-        self.original = Some(Original {
+        let original = Original {
             desired: group.desired,
             max: group.max,
             az_rebalance_suspended: group.suspended.contains(AZ_REBALANCE),
@@ -284,8 +284,10 @@ impl Journal {
                 .filter(|m| m.state != MemberState::Pending)
                 .map(|m| m.id.clone())
                 .collect(),
-        });
+        };
+        self.original = Some(original.clone());
         self.note_raise(Raise::Asked);
+        original
     }
 
     /// Notes AWS's answer to the raise. `is_again`: an earlier try of it had none, and a refusal says nothing of its call.
