@@ -30,12 +30,14 @@ impl Item {
     /// is there, or if it is empty.
     #[must_use]
     pub fn text(&self, path: &str) -> Option<&str> {
-        self.leaves().find(|(at, text)| *at == path && !text.is_empty()).map(|(_, text)| text)
+        let leaf = self.at(path).find(|leaf| !leaf.text.is_empty())?;
+        self.texts.get(leaf.text.clone())
     }
 
     /// Returns the texts of all elements at `path`, except the empty ones.
     pub fn all<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
-        self.leaves().filter(move |(at, text)| *at == path && !text.is_empty()).map(|(_, text)| text)
+        let filled = self.at(path).filter(|leaf| !leaf.text.is_empty());
+        filled.filter_map(|leaf| self.texts.get(leaf.text.clone()))
     }
 
     /// Returns true if an element is at `path`, empty or not, or anything is below `path`.
@@ -100,6 +102,12 @@ impl Item {
         self.leaves
             .iter()
             .filter_map(|leaf| Some((self.paths.get(leaf.path.clone())?, self.texts.get(leaf.text.clone())?)))
+    }
+
+    /// Returns the elements at `path`. Compares lengths first: a page has half a million elements.
+    fn at<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Leaf> {
+        let of_its_length = self.leaves.iter().filter(move |leaf| leaf.path.len() == path.len());
+        of_its_length.filter(move |leaf| self.paths.get(leaf.path.clone()) == Some(path))
     }
 
     pub(crate) fn clear(&mut self) {
