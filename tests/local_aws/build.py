@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +40,7 @@ def build() -> Path:
     with step("build the Lambdas") as progress, _only_one("build.lock"):
         _cargo_build(progress)
         for resource, name in functions.items():
-            folder = _package(name)
-            template["Resources"][resource]["Properties"]["CodeUri"] = str(folder)
+            template["Resources"][resource]["Properties"]["CodeUri"] = str(_package(name))
         progress.detail = ", ".join(functions.values())
         return _render(template)
 
@@ -87,20 +88,24 @@ def run_cargo(command: list[str], progress: Step, environment: Mapping[str, str]
     return run.wait(), said, crates
 
 
-def _package(name: str):
-    """Copies the binary, without its debug information: a tenth of the size to zip and to upload."""
-    binary, folder = target_dir() / "debug" / name, BUILD / name
-    folder.mkdir(parents=True, exist_ok=True)
-    bootstrap = folder / "bootstrap"
-    if bootstrap.exists() and bootstrap.stat().st_mtime >= binary.stat().st_mtime:
-        return folder
-    fresh = folder.parent / f"{name}.new"
-    shutil.copyfile(binary, fresh)
-    if shutil.which("strip"):
-        subprocess.run(["strip", "--strip-all", str(fresh)], check=False, stderr=subprocess.DEVNULL)
-    fresh.chmod(0o755)
-    fresh.replace(bootstrap)
-    return folder
+def _package(name: str) -> Path:
+    """Zips the binary, without its debug information. `sam deploy` uploads a zip file as it is. It would compress a folder
+    anew for each stack, which takes longer than the rest of a deployment."""
+    binary, package = target_dir() / "debug" / name, BUILD / f"{name}.zip"
+    if package.exists() and package.stat().st_mtime >= binary.stat().st_mtime:
+        return package
+    BUILD.mkdir(parents=True, exist_ok=True)
+    fresh = package.with_name(f"{package.name}.new")
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        bootstrap = Path(folder) / "bootstrap"
+        shutil.copyfile(binary, bootstrap)
+        if shutil.which("strip"):
+            subprocess.run(["strip", "--strip-all", str(bootstrap)], check=False, stderr=subprocess.DEVNULL)
+        bootstrap.chmod(0o755)
+        with zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
+            zipped.write(bootstrap, bootstrap.name)
+    fresh.replace(package)
+    return package
 
 
 def _render(template: Shape):
