@@ -17,7 +17,7 @@ from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from ministack.services import eventbridge, sns, stepfunctions
 from ministack.services.cloudformation import changesets, engine, handlers, stacks
 
-from . import buses, delivery
+from . import buses, delivery, runtime
 from .paths import GIVE_UP, GIVEN_UP, NAMES_RETURN
 from .shapes import Shape
 
@@ -34,6 +34,7 @@ def install() -> None:
     _let_names_return()
     buses.install()
     delivery.install()
+    runtime.install()
     _take_events_of_played_services()
     deliver = eventbridge._dispatch_to_sns
 
