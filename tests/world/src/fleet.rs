@@ -1,4 +1,4 @@
-//! EC2, Auto Scaling and Elastic Load Balancing of one account and region, as far as the swap of a group needs them.
+//! EC2, Auto Scaling and Elastic Load Balancing of one account and region, as far as the swap of a group or an instance needs them.
 //!
 //! A changing call takes effect at once and whole; its later effects come with the time ([`Fleet::pass`]). Each choice
 //! of AWS is a method that a schedule calls, such as [`Fleet::group_acts`]. A stale description is the answer of an
@@ -7,12 +7,14 @@
 
 mod agenda;
 mod auto_scaling;
+mod belongings;
 mod catalog;
 mod choices;
 mod descriptions;
 mod ec2;
 mod groups;
 mod habits;
+mod images;
 mod instances;
 mod launches;
 mod leaving;
@@ -21,6 +23,8 @@ mod membership;
 mod parameters;
 mod scenes;
 mod sizes;
+mod standalone;
+mod stops;
 mod xml;
 
 #[cfg(test)]
@@ -33,16 +37,19 @@ use jiff::Timestamp;
 
 use crate::wire::{ApiAnswer, ApiCall, Service};
 
+pub use belongings::ElasticIp;
 pub use catalog::{Catalog, LaunchConfiguration, LaunchTemplate, TemplateVersion, Zone};
 pub use choices::GroupActivity;
 pub use groups::{
     AutoScalingGroup, GroupLaunch, GroupMember, LifecycleHook, LifecycleState, ScheduledScaling,
 };
 pub use habits::AwsHabits;
+pub use images::{OwnImage, OwnImages, Snapshot};
 pub use instances::{Ec2Instance, Ec2State, EndOfInstance, SpotRequest};
 pub use launches::PoolRefusal;
 pub use load_balancing::{RegisteredTarget, TargetGroup, TargetPhase};
 pub use scenes::GroupSpec;
+pub use standalone::InstanceSpec;
 
 use agenda::DueChange;
 use launches::PastLaunch;
@@ -65,6 +72,9 @@ pub struct Fleet {
     spot_requests: BTreeMap<String, SpotRequest>,
     groups: BTreeMap<String, AutoScalingGroup>,
     target_groups: BTreeMap<String, TargetGroup>,
+    /// By allocation id.
+    addresses: BTreeMap<String, ElasticIp>,
+    own_images: OwnImages,
     /// By time, then in the order in which the changes were planned.
     agenda: BTreeMap<(Timestamp, u64), DueChange>,
     /// The last number of an id or of a planned change.
@@ -86,6 +96,8 @@ impl Fleet {
             spot_requests: BTreeMap::new(),
             groups: BTreeMap::new(),
             target_groups: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            own_images: OwnImages::default(),
             agenda: BTreeMap::new(),
             counter: 0,
         }
@@ -141,6 +153,12 @@ impl Fleet {
     #[must_use]
     pub fn target_groups(&self) -> &BTreeMap<String, TargetGroup> {
         &self.target_groups
+    }
+
+    /// Returns all Elastic IPs, by allocation id.
+    #[must_use]
+    pub fn addresses(&self) -> &BTreeMap<String, ElasticIp> {
+        &self.addresses
     }
 
     /// Returns zones, prices and templates.

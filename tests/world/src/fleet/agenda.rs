@@ -10,6 +10,8 @@ use crate::fleet::instances::EndOfInstance;
 pub(super) enum DueChange {
     /// An instance has booted.
     InstanceRuns(String),
+    InstanceStopped(String),
+    ImageAvailable(String),
     InstanceTerminated(String),
     InstanceForgotten(String),
     SpotRequestForgotten(String),
@@ -56,7 +58,9 @@ impl Fleet {
 
     fn make(&mut self, change: DueChange, at: Timestamp) {
         match change {
-            DueChange::InstanceRuns(id) => self.instance_runs(&id),
+            DueChange::InstanceRuns(id) => self.instance_runs(&id, at),
+            DueChange::InstanceStopped(id) => self.instance_stopped(&id),
+            DueChange::ImageAvailable(id) => self.image_available(&id),
             DueChange::InstanceTerminated(id) => self.instance_terminated(&id, at),
             DueChange::InstanceForgotten(id) => drop(self.instances.remove(&id)),
             DueChange::SpotRequestForgotten(id) => drop(self.spot_requests.remove(&id)),

@@ -1,5 +1,7 @@
 //! The choices of AWS and of the owner: a schedule calls these methods.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::fleet::Fleet;
@@ -340,6 +342,7 @@ impl Fleet {
             disable_api_termination: source.disable_api_termination,
             disable_api_stop: source.disable_api_stop,
             placement_group: group.placement_group.clone(),
+            volume_tags: BTreeMap::new(),
         };
         Some((launch, template))
     }

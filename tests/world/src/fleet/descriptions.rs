@@ -90,24 +90,23 @@ impl Fleet {
         Ok(xml)
     }
 
-    /// Shows every image that is asked for, with its root device alone.
-    pub(super) fn describe_images(&self, call: &ApiCall) -> Answered {
-        let wanted = one_filter(call, "image-id")?;
+    /// Shows the public images that are asked for, with their root device alone.
+    pub(super) fn write_public_images(&self, xml: &mut Xml, wanted: Option<&Vec<String>>) {
         let known = self.catalog.templates.values().flat_map(|template| template.versions.values());
         let of_configurations = self.catalog.configurations.values().map(|source| source.image_id.as_str());
         let known = known.map(|version| version.image_id.as_str()).chain(of_configurations);
         let known: BTreeSet<_> = known.collect();
-        let asked = |id: &&str| wanted.as_ref().is_none_or(|ids| ids.iter().any(|p| matches(p, id)));
-        let mut xml = Xml::default();
-        xml.list("imagesSet", "item", known.into_iter().filter(asked), |xml, id| {
-            xml.text("imageId", id);
-            xml.text("imageState", "available");
-            xml.text("rootDeviceName", ROOT_DEVICE);
-            xml.list("blockDeviceMapping", "item", [ROOT_DEVICE], |xml, device| {
-                xml.text("deviceName", device);
+        let asked = |id: &&str| wanted.is_none_or(|ids| ids.iter().any(|p| matches(p, id)));
+        for id in known.into_iter().filter(asked) {
+            xml.within("item", |xml| {
+                xml.text("imageId", id);
+                xml.text("imageState", "available");
+                xml.text("rootDeviceName", ROOT_DEVICE);
+                xml.list("blockDeviceMapping", "item", [ROOT_DEVICE], |xml, device| {
+                    xml.text("deviceName", device);
+                });
             });
-        });
-        Ok(xml)
+        }
     }
 
     /// Answers the Price List API, as `endpoint/prices.py` of local AWS does. An unknown type has no product.

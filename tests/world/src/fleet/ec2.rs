@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::fleet::Fleet;
+use crate::fleet::belongings::describe_instance_types;
 use crate::fleet::instances::{Ec2Instance, Ec2State, EndOfInstance, SpotRequest};
 use crate::fleet::parameters::{matches, page, plays_only, required, tags};
 use crate::fleet::xml::{Answered, ApiError, Xml};
@@ -24,6 +25,10 @@ impl Fleet {
             "DescribeSubnets" => self.describe_subnets(call),
             "DescribeLaunchTemplateVersions" => self.describe_template_versions(call),
             "DescribeImages" => self.describe_images(call),
+            "DescribeSnapshots" => self.describe_snapshots(call),
+            "DescribeVolumes" => self.describe_volumes(call, now),
+            "DescribeAddresses" => self.describe_addresses(call),
+            "DescribeInstanceTypes" => Ok(describe_instance_types(call)),
             _ => return None,
         })
     }
@@ -34,6 +39,12 @@ impl Fleet {
             "TerminateInstances" => self.terminate_instances(call, now),
             "CreateTags" => self.create_tags(call, now),
             "DeleteTags" => self.delete_tags(call, now),
+            "StopInstances" => self.stop_instances(call, now),
+            "StartInstances" => self.start_instances(call, now),
+            "AssociateAddress" => self.associate_address(call, now),
+            "CreateImage" => self.create_image(call, now),
+            "DeregisterImage" => self.deregister_image(call),
+            "DeleteSnapshot" => self.delete_snapshot(call),
             other => Err(ApiError::not_played(other)),
         }
     }
@@ -69,7 +80,7 @@ impl Fleet {
         xml.text("imageId", &instance.image_id);
         xml.within("instanceState", |xml| state(xml, instance.state));
         xml.text("instanceType", &instance.instance_type);
-        xml.time("launchTime", instance.launched_at);
+        xml.time("launchTime", instance.started_at);
         xml.within("placement", |xml| {
             xml.text("availabilityZone", &instance.zone);
             xml.optional("availabilityZoneId", self.catalog.zone(&instance.zone).map(|zone| &zone.id));
@@ -95,7 +106,7 @@ impl Fleet {
         });
         xml.text("rootDeviceName", super::catalog::ROOT_DEVICE);
         if instance.state != Ec2State::Terminated {
-            belongings(xml, instance);
+            self.write_belongings(xml, instance);
         }
     }
 
@@ -132,7 +143,7 @@ impl Fleet {
         let shown = running.filter(|i| is_asked(&i.id) && self.visible(&i.id, now).is_some());
         let mut xml = Xml::default();
         xml.list("instanceStatusSet", "item", shown, |xml, instance| {
-            let is_young = now < instance.launched_at + self.habits.passes_checks_after;
+            let is_young = now < instance.started_at + self.habits.passes_checks_after;
             let status = match (is_young, instance.is_impaired) {
                 (true, _) => "initializing",
                 (false, true) => "impaired",
@@ -151,8 +162,10 @@ impl Fleet {
         let (id, attribute) = (required(call, "InstanceId")?, required(call, "Attribute")?);
         let instance = self.visible(id, now).ok_or_else(|| unknown_instance(id))?;
         let value = match attribute {
-            "disableApiTermination" => instance.disable_api_termination,
-            "disableApiStop" => instance.disable_api_stop,
+            "disableApiTermination" => instance.disable_api_termination.to_string(),
+            "disableApiStop" => instance.disable_api_stop.to_string(),
+            "instanceInitiatedShutdownBehavior" => "stop".to_owned(),
+            "userData" => String::new(),
             other => return Err(ApiError::not_played(&format!("attribute {other}"))),
         };
         let mut xml = Xml::default();
@@ -211,8 +224,8 @@ impl Fleet {
 
     /// Stop protection keeps an instance from being terminated, too.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-stop-protection.html>
-    fn refuse_protected(&self, id: &str) -> Result<(), ApiError> {
-        let Some(instance) = self.instances.get(id).filter(|instance| instance.state.is_alive()) else {
+    pub(super) fn refuse_protected(&self, id: &str) -> Result<(), ApiError> {
+        let Some(instance) = self.instances.get(id).filter(|instance| !instance.state.is_ending()) else {
             return Ok(());
         };
         let attribute = match (instance.disable_api_termination, instance.disable_api_stop) {
@@ -259,7 +272,7 @@ impl Fleet {
     }
 
     /// Refuses ids that EC2 does not know, or does not show yet.
-    fn refuse_unknown(&self, ids: &[&str], now: Timestamp) -> Result<(), ApiError> {
+    pub(super) fn refuse_unknown(&self, ids: &[&str], now: Timestamp) -> Result<(), ApiError> {
         match ids.iter().find(|id| self.visible(id, now).is_none()) {
             Some(unknown) => Err(unknown_instance(unknown)),
             None => Ok(()),
@@ -267,38 +280,9 @@ impl Fleet {
     }
 }
 
-fn state(xml: &mut Xml, state: Ec2State) {
+pub(super) fn state(xml: &mut Xml, state: Ec2State) {
     xml.text("code", state.code());
     xml.text("name", state.name());
-}
-
-/// Writes the volume and the network interface of an instance, which it has since its launch.
-fn belongings(xml: &mut Xml, instance: &Ec2Instance) {
-    let number = instance.number();
-    xml.text("subnetId", &instance.subnet_id);
-    xml.text("vpcId", super::catalog::VPC);
-    xml.text("privateIpAddress", instance.private_ip());
-    xml.text("sourceDestCheck", true);
-    xml.list("blockDeviceMapping", "item", [super::catalog::ROOT_DEVICE], |xml, device| {
-        xml.text("deviceName", device);
-        xml.within("ebs", |xml| {
-            xml.text("volumeId", format!("vol-{number}"));
-            xml.time("attachTime", instance.launched_at);
-            xml.text("deleteOnTermination", true);
-        });
-    });
-    xml.list("networkInterfaceSet", "item", [number], |xml, number| {
-        xml.text("networkInterfaceId", format!("eni-{number}"));
-        xml.text("sourceDestCheck", true);
-        xml.within("attachment", |xml| {
-            xml.text("deviceIndex", 0);
-            xml.text("deleteOnTermination", true);
-        });
-        xml.list("privateIpAddressesSet", "item", [instance.private_ip()], |xml, address| {
-            xml.text("privateIpAddress", address);
-            xml.text("primary", true);
-        });
-    });
 }
 
 fn request_passes(request: &SpotRequest, filters: &[(String, Vec<String>)]) -> Result<bool, ApiError> {
@@ -325,7 +309,7 @@ pub(super) fn refuse_too_many<'a>(keys: impl Iterator<Item = &'a String>) -> Res
     Ok(())
 }
 
-fn done() -> Xml {
+pub(super) fn done() -> Xml {
     let mut xml = Xml::default();
     xml.text("return", true);
     xml
@@ -335,6 +319,6 @@ pub(super) fn unknown_filter(name: &str) -> ApiError {
     ApiError::new("InvalidParameterValue", format!("The filter '{name}' is invalid"))
 }
 
-fn unknown_instance(id: &str) -> ApiError {
+pub(super) fn unknown_instance(id: &str) -> ApiError {
     ApiError::new("InvalidInstanceID.NotFound", format!("The instance ID '{id}' does not exist"))
 }

@@ -15,6 +15,10 @@ pub struct AwsHabits {
     pub visible_after: SignedDuration,
     /// From the request to terminate until the instance is `terminated`.
     pub shuts_down_after: SignedDuration,
+    /// From the request to stop until the instance is `stopped`.
+    pub stops_after: SignedDuration,
+    /// From the request of an image until it is `available`.
+    pub images_after: SignedDuration,
     /// From the attach, or from the boot of the group's own launch, until the member is InService.
     pub attach_lag: SignedDuration,
     /// From the detach, or from the start of a termination, until a drained member has left the group.
@@ -54,6 +58,8 @@ impl Default for AwsHabits {
             passes_checks_after: SignedDuration::from_secs(120),
             visible_after: SignedDuration::ZERO,
             shuts_down_after: SignedDuration::from_secs(40),
+            stops_after: SignedDuration::from_secs(40),
+            images_after: SignedDuration::from_secs(180),
             attach_lag: SignedDuration::from_secs(10),
             detach_lag: SignedDuration::from_secs(30),
             turns_healthy_after: SignedDuration::from_secs(30),

@@ -11,11 +11,13 @@ use crate::fleet::habits::{FORGETS_INSTANCE_AFTER, FORGETS_SPOT_REQUEST_AFTER};
 /// The tag by which Auto Scaling marks the members of a group.
 pub(super) const GROUP_TAG: &str = "aws:autoscaling:groupName";
 
-/// The state of an instance, as EC2 names it. A swap of a group stops no instance.
+/// The state of an instance, as EC2 names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ec2State {
     Pending,
     Running,
+    Stopping,
+    Stopped,
     ShuttingDown,
     Terminated,
 }
@@ -25,6 +27,8 @@ impl Ec2State {
         match self {
             Self::Pending => "pending",
             Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
             Self::ShuttingDown => "shutting-down",
             Self::Terminated => "terminated",
         }
@@ -37,13 +41,20 @@ impl Ec2State {
             Self::Running => 16,
             Self::ShuttingDown => 32,
             Self::Terminated => 48,
+            Self::Stopping => 64,
+            Self::Stopped => 80,
         }
     }
 
-    /// Returns true if the instance has not begun to end.
+    /// Returns true if the instance is pending or running.
     #[must_use]
     pub fn is_alive(self) -> bool {
         matches!(self, Self::Pending | Self::Running)
+    }
+
+    /// Returns true if the instance has begun to end. A stopped one has not.
+    pub(super) fn is_ending(self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Terminated)
     }
 }
 
@@ -65,6 +76,10 @@ pub struct Ec2Instance {
     pub client_token: String,
     pub tags: BTreeMap<String, String>,
     pub launched_at: Timestamp,
+    /// `LaunchTime`: of the launch, or of the last start.
+    pub started_at: Timestamp,
+    /// The tags of its volume.
+    pub volume_tags: BTreeMap<String, String>,
     pub disable_api_termination: bool,
     pub disable_api_stop: bool,
     pub placement_group: Option<String>,
@@ -117,7 +132,7 @@ pub enum EndOfInstance {
 
 impl EndOfInstance {
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html>
-    fn state_reason(self) -> (String, String) {
+    pub(super) fn state_reason(self) -> (String, String) {
         let (code, message) = match self {
             Self::ByUser => ("Client.UserInitiatedShutdown", "User initiated shutdown"),
             Self::SpotInterruption => ("Server.SpotInstanceTermination", "Spot instance termination"),
@@ -135,9 +150,9 @@ impl EndOfInstance {
 }
 
 impl Fleet {
-    /// Begins the end of an instance, if it is alive. Its group learns of it by its next health check.
+    /// Begins the end of an instance, if it has not begun. Its group learns of it by its next health check.
     pub(super) fn end_instance(&mut self, id: &str, why: EndOfInstance, now: Timestamp) {
-        let Some(instance) = self.instances.get_mut(id).filter(|instance| instance.state.is_alive()) else {
+        let Some(instance) = self.instances.get_mut(id).filter(|instance| !instance.state.is_ending()) else {
             return;
         };
         instance.state = Ec2State::ShuttingDown;
@@ -152,9 +167,10 @@ impl Fleet {
         self.at(now + self.habits.notices_death_after, DueChange::DeathNoticed(id.to_owned()));
     }
 
-    pub(super) fn instance_runs(&mut self, id: &str) {
+    pub(super) fn instance_runs(&mut self, id: &str, at: Timestamp) {
         if let Some(instance) = self.instances.get_mut(id).filter(|i| i.state == Ec2State::Pending) {
             instance.state = Ec2State::Running;
+            self.targets_are_checked_again(id, at);
         }
     }
 
@@ -164,10 +180,18 @@ impl Fleet {
         };
         instance.state = Ec2State::Terminated;
         let request = instance.spot_request_id.clone();
+        self.lets_go_of_address(id);
         self.at(at + FORGETS_INSTANCE_AFTER, DueChange::InstanceForgotten(id.to_owned()));
         if let Some(request) = request {
             self.at(at + FORGETS_SPOT_REQUEST_AFTER, DueChange::SpotRequestForgotten(request));
         }
+    }
+
+    /// Returns true if both status checks of the instance pass.
+    #[must_use]
+    pub fn passes_checks(&self, id: &str, now: Timestamp) -> bool {
+        let instance = self.instances.get(id).filter(|instance| instance.state == Ec2State::Running);
+        instance.is_some_and(|it| !it.is_impaired && now >= it.started_at + self.habits.passes_checks_after)
     }
 
     /// Returns an instance, if EC2's descriptions show it by now.

@@ -108,6 +108,7 @@ pub(super) struct InstanceLaunch {
     pub(super) disable_api_termination: bool,
     pub(super) disable_api_stop: bool,
     pub(super) placement_group: Option<String>,
+    pub(super) volume_tags: BTreeMap<String, String>,
 }
 
 impl Fleet {
@@ -154,11 +155,7 @@ impl Fleet {
         };
         let market = call.parameter("InstanceMarketOptions.MarketType");
         let mut all_tags = template.tags.clone();
-        for prefix in structures(call, "TagSpecification") {
-            if call.parameter(&format!("{prefix}.ResourceType")) == Some("instance") {
-                all_tags.extend(tags(call, &format!("{prefix}.Tag")));
-            }
-        }
+        all_tags.extend(tags_for(call, "instance"));
         let instance_type = text("InstanceType").or_else(|| of_template(&template.instance_type));
         let image_id = text("ImageId").or_else(|| of_template(&template.image_id));
         Ok(InstanceLaunch {
@@ -172,6 +169,7 @@ impl Fleet {
             disable_api_termination: flag("DisableApiTermination", template.disable_api_termination),
             disable_api_stop: flag("DisableApiStop", template.disable_api_stop),
             placement_group: text("Placement.GroupName"),
+            volume_tags: tags_for(call, "volume"),
         })
     }
 
@@ -199,6 +197,7 @@ impl Fleet {
 
     /// Refuses a launch as EC2 does, before anything of it exists.
     pub(super) fn refuse_launch(&self, launch: &InstanceLaunch) -> Result<(), ApiError> {
+        self.refuse_image(&launch.image_id)?;
         if !self.catalog.on_demand.contains_key(&launch.instance_type) {
             let text = format!("Invalid value '{}' for InstanceType.", launch.instance_type);
             return Err(ApiError::new("InvalidParameterValue", text));
@@ -277,6 +276,8 @@ impl Fleet {
             client_token: launch.client_token,
             tags: launch.tags,
             launched_at: now,
+            started_at: now,
+            volume_tags: launch.volume_tags,
             disable_api_termination: launch.disable_api_termination,
             disable_api_stop: launch.disable_api_stop,
             placement_group: launch.placement_group,
@@ -286,6 +287,13 @@ impl Fleet {
         self.at(now + self.habits.boots_after, DueChange::InstanceRuns(id));
         instance
     }
+}
+
+/// Returns the tags that a call gives to what it makes of this type.
+pub(super) fn tags_for(call: &ApiCall, resource_type: &str) -> BTreeMap<String, String> {
+    let is_for = |prefix: &String| call.parameter(&format!("{prefix}.ResourceType")) == Some(resource_type);
+    let specifications = structures(call, "TagSpecification").into_iter().filter(is_for);
+    specifications.flat_map(|prefix| tags(call, &format!("{prefix}.Tag"))).collect()
 }
 
 fn missing(name: &str) -> ApiError {

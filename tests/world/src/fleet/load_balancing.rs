@@ -183,8 +183,24 @@ impl Fleet {
         }
     }
 
+    /// An instance was started again: its health checks begin anew.
+    pub(super) fn targets_are_checked_again(&mut self, id: &str, now: Timestamp) {
+        let healthy_at = now + self.habits.turns_healthy_after;
+        let mut checked = Vec::new();
+        for (arn, group) in &mut self.target_groups {
+            if let Some(target) = group.targets.get_mut(id).filter(|t| t.phase != TargetPhase::Draining) {
+                *target = RegisteredTarget { phase: TargetPhase::Initial, proceeds_at: Some(healthy_at) };
+                checked.push(arn.clone());
+            }
+        }
+        for arn in checked {
+            self.target_goes_on(&arn, id, healthy_at);
+        }
+    }
+
     /// Returns true if a load balancer sends requests to the instance, or none has anything to do with it.
-    pub(super) fn is_healthy_in(&self, arns: &[String], id: &str) -> bool {
+    #[must_use]
+    pub fn is_healthy_in(&self, arns: &[String], id: &str) -> bool {
         arns.iter().all(|arn| {
             let group = self.target_groups.get(arn);
             group.is_none_or(|group| !group.is_in_use || self.health(group, id).0 == "healthy")

@@ -7,6 +7,7 @@ mod launches;
 mod leaving;
 mod load_balancing;
 mod membership;
+mod standalone;
 mod walks;
 
 use std::collections::BTreeMap;
@@ -173,7 +174,7 @@ fn a_reading_call_changes_nothing_and_a_changing_one_is_no_reading() {
 #[test]
 fn a_call_or_a_parameter_that_is_not_played_is_refused() {
     let mut scene = Scene::of(&GroupSpec::default());
-    assert_refused(&scene.ec2("StopInstances", &[]), "NotPlayedByTheWorld", "StopInstances");
+    assert_refused(&scene.ec2("RebootInstances", &[]), "NotPlayedByTheWorld", "RebootInstances");
     let parameters = [("AutoScalingGroupName", "web"), ("HealthCheckType", "ELB")];
     let answer = scene.asg("UpdateAutoScalingGroup", &parameters);
     assert_refused(&answer, "NotPlayedByTheWorld", "HealthCheckType");

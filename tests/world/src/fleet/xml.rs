@@ -77,7 +77,8 @@ impl ApiError {
 
     /// Returns the refusal of an action or a parameter that the world does not play. Ignored, it would go unnoticed.
     pub(super) fn not_played(what: &str) -> Self {
-        Self::new("NotPlayedByTheWorld", format!("{what} is not played by the world"))
+        let message = format!("{what} is not played by the world");
+        Self { status: 501, ..Self::new("NotPlayedByTheWorld", message) }
     }
 }
 

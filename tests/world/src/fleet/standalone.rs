@@ -1,0 +1,79 @@
+//! A stand-alone instance for a beginning: On-Demand, in no group, with its traffic.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::fleet::Fleet;
+use crate::fleet::belongings::ElasticIp;
+use crate::fleet::habits::AwsHabits;
+use crate::fleet::instances::Ec2State;
+use crate::fleet::launches::InstanceLaunch;
+use crate::fleet::load_balancing::{RegisteredTarget, TargetGroup, TargetPhase};
+
+/// The age of the instance.
+const AGE: SignedDuration = SignedDuration::from_hours(1);
+const DEREGISTRATION_DELAY: SignedDuration = SignedDuration::from_secs(60);
+
+/// A stand-alone instance, as a scene asks for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InstanceSpec {
+    pub has_address: bool,
+    /// The number of target groups that it is registered in.
+    pub target_groups: u8,
+}
+
+impl Fleet {
+    /// Returns an account that has this instance alone. It has run, and was healthy in its target groups, for an hour.
+    #[must_use]
+    pub fn with_instance(account: &str, spec: &InstanceSpec, habits: AwsHabits, now: Timestamp) -> Self {
+        let mut fleet = Self::new(account, "us-east-1", habits);
+        let Some(zone) = fleet.catalog.zones.first().cloned() else { return fleet };
+        let launch = InstanceLaunch {
+            instance_type: "m5.large".to_owned(),
+            image_id: "ami-0a000001".to_owned(),
+            zone,
+            is_spot: false,
+            max_price: None,
+            client_token: String::new(),
+            tags: BTreeMap::from([("Name".to_owned(), "lab".to_owned())]),
+            disable_api_termination: false,
+            disable_api_stop: false,
+            placement_group: None,
+            volume_tags: BTreeMap::new(),
+        };
+        let id = fleet.launch(launch, now - AGE).id;
+        if let Some(instance) = fleet.instances.get_mut(&id) {
+            instance.state = Ec2State::Running;
+        }
+        if spec.has_address {
+            let allocation_id = "eipalloc-0a000000000000001".to_owned();
+            let address = ElasticIp {
+                allocation_id: allocation_id.clone(),
+                public_ip: "198.51.100.7".to_owned(),
+                instance_id: Some(id.clone()),
+            };
+            fleet.addresses.insert(allocation_id, address);
+        }
+        for number in 1..=spec.target_groups {
+            fleet.registers_from_the_beginning(&format!("lab-{number}"), &id);
+        }
+        fleet
+    }
+
+    fn registers_from_the_beginning(&mut self, name: &str, id: &str) {
+        let arn = format!(
+            "arn:aws:elasticloadbalancing:{}:{}:targetgroup/{name}/0a0000000000000a",
+            self.region, self.account
+        );
+        let target = RegisteredTarget { phase: TargetPhase::Healthy, proceeds_at: None };
+        let group = TargetGroup {
+            arn: arn.clone(),
+            name: name.to_owned(),
+            targets: BTreeMap::from([(id.to_owned(), target)]),
+            deregistration_delay: DEREGISTRATION_DELAY,
+            is_in_use: true,
+        };
+        self.target_groups.insert(arn, group);
+    }
+}
