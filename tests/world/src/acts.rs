@@ -92,10 +92,13 @@ impl From<u32> for Act {
 }
 
 impl World {
-    /// An act takes place, if the group that the scene is about still exists.
+    /// An act takes place, if the group that the scene is about still exists. An account without groups has its newcomer.
     pub fn befalls(&mut self, act: Act) {
         self.passes();
-        let Some(name) = self.fleet.groups().keys().next().cloned() else { return };
+        let name = self.fleet.groups().keys().next().cloned().unwrap_or_default();
+        if name.is_empty() && self.oracles.lab.is_none() {
+            return;
+        }
         self.chronicle.notes(format_args!("-- {act:?}"));
         let id = self.instance_of(act, &name);
         match (act, id.as_deref()) {

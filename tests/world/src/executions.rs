@@ -16,8 +16,10 @@ pub const INTERRUPTION_RESPONSE: &str =
     "arn:aws:states:us-east-1:123456789012:stateMachine:spot-optimizer-interruptions";
 /// Swaps nodes.
 pub const NODE_SWAP: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:spot-optimizer-NodeSwap";
+/// Swaps stand-alone instances.
+pub const LAB_SWAP: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:spot-optimizer-LabSwap";
 /// All state machines of the world. Step Functions starts no other.
-const STATE_MACHINES: [&str; 3] = [CLUSTER_SWAP, NODE_SWAP, INTERRUPTION_RESPONSE];
+const STATE_MACHINES: [&str; 4] = [CLUSTER_SWAP, NODE_SWAP, LAB_SWAP, INTERRUPTION_RESPONSE];
 
 /// An execution, as Step Functions describes it.
 #[derive(Debug, Clone)]

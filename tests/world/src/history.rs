@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::acts::Act;
 use crate::cluster::ApiServer;
 use crate::event_bridge::Delivery;
-use crate::executions::{CLUSTER_SWAP, INTERRUPTION_RESPONSE, NODE_SWAP, status};
+use crate::executions::{CLUSTER_SWAP, INTERRUPTION_RESPONSE, LAB_SWAP, NODE_SWAP, status};
 use crate::fault::Plan;
 use crate::lambda::{Function, Functions};
 use crate::machine::{DataLimit, Execution, ExecutionContext, Outcome, StateMachine, TaskFailure, Tasks};
@@ -27,6 +27,7 @@ use crate::world::World;
 const CLUSTER_OPTIMIZER_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:cluster-optimizer";
 const RESPONDER_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:interruption-responder";
 const KUBERNETES_OPTIMIZER_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:kubernetes-optimizer";
+const LAB_OPTIMIZER_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:lab-optimizer";
 
 /// The time between two looks of AWS's own processes.
 const TICK: Duration = Duration::from_secs(2);
@@ -318,6 +319,7 @@ impl Tasks for StackTasks<'_> {
             CLUSTER_OPTIMIZER_ARN => Function::ClusterOptimizer,
             RESPONDER_ARN => Function::InterruptionResponder,
             KUBERNETES_OPTIMIZER_ARN => Function::KubernetesOptimizer,
+            LAB_OPTIMIZER_ARN => Function::LabOptimizer,
             "arn:aws:states:::states:startExecution" => return self.start_execution(&arguments),
             other => return Err(TaskFailure::new("Lambda.ResourceNotFoundException", other)),
         };
@@ -349,6 +351,7 @@ fn machines() -> Result<BTreeMap<&'static str, StateMachine>, String> {
     };
     let of_groups = [("ClusterOptimizerFunctionArn", CLUSTER_OPTIMIZER_ARN), ("Partition", "aws")];
     let of_nodes = [("KubernetesOptimizerFunctionArn", KUBERNETES_OPTIMIZER_ARN)];
+    let of_instances = [("LabOptimizerFunctionArn", LAB_OPTIMIZER_ARN)];
     let of_notices = [
         ("InterruptionResponderFunctionArn", RESPONDER_ARN),
         ("KubernetesOptimizerFunctionArn", KUBERNETES_OPTIMIZER_ARN),
@@ -359,6 +362,7 @@ fn machines() -> Result<BTreeMap<&'static str, StateMachine>, String> {
             parse(include_str!("../../../functions/cluster-optimizer/swap.asl.yaml"), &of_groups)?,
         ),
         (NODE_SWAP, parse(include_str!("../../../functions/kubernetes-optimizer/swap.asl.yaml"), &of_nodes)?),
+        (LAB_SWAP, parse(include_str!("../../../functions/lab-optimizer/swap.asl.yaml"), &of_instances)?),
         (
             INTERRUPTION_RESPONSE,
             parse(include_str!("../../../functions/interruption-responder/respond.asl.yaml"), &of_notices)?,

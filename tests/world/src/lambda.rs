@@ -59,6 +59,7 @@ pub struct Functions {
     cluster_optimizer:
         spot_swap::machine::Phases<spot_swap::work::Work, spot_domain::swap::report::SwapReport>,
     kubernetes_optimizer: kubernetes_optimizer::Tables,
+    lab_optimizer: spot_swap::machine::Phases<spot_swap::work::Work, lab_optimizer::LabAnswer>,
     swap_context: spot_swap::Context,
     responses: interruption_responder::Table,
     responder: interruption_responder::Responder,
@@ -75,6 +76,8 @@ pub enum Function {
     ClusterOptimizer,
     /// Swaps a node, or evacuates one.
     KubernetesOptimizer,
+    /// Swaps a stand-alone instance.
+    LabOptimizer,
     /// Answers notices.
     InterruptionResponder,
     /// Ends what is left.
@@ -90,7 +93,10 @@ impl Function {
     fn timeout(self) -> Duration {
         Duration::from_secs(match self {
             Self::RiskManager => 30,
-            Self::ClusterOptimizer | Self::KubernetesOptimizer | Self::InterruptionResponder => 60,
+            Self::ClusterOptimizer
+            | Self::KubernetesOptimizer
+            | Self::LabOptimizer
+            | Self::InterruptionResponder => 60,
             Self::Reconciler | Self::GroupWatcher => 300,
         })
     }
@@ -116,6 +122,7 @@ impl Functions {
         Ok(Rc::new(Self {
             cluster_optimizer: cluster_optimizer::phase_table(),
             kubernetes_optimizer: kubernetes_optimizer::Tables::new(),
+            lab_optimizer: lab_optimizer::phase_table(),
             swap_context: spot_swap::Context::new(stack.clone()).await?,
             responses: interruption_responder::phase_table(),
             responder: interruption_responder::Responder::new(stack.clone())?,
@@ -140,6 +147,10 @@ impl Functions {
             }
             Function::KubernetesOptimizer => {
                 let answer = self.kubernetes_optimizer.run_and_tell(&self.swap_context, event).await;
+                answered(answer, |error| error.name())
+            }
+            Function::LabOptimizer => {
+                let answer = self.lab_optimizer.run_and_tell(&self.swap_context, event).await;
                 answered(answer, |error| error.name())
             }
             Function::InterruptionResponder => {

@@ -15,10 +15,12 @@ use crate::wire::{ApiAnswer, ApiCall, Service};
 mod before_call;
 mod loop_runs;
 mod notices;
+mod of_lab;
 mod of_nodes;
 
 pub use before_call::Marks;
 pub use notices::Notices;
+pub use of_lab::LabLedger;
 
 /// The table of leases and journals.
 pub const SWAPS: &str = "spot-optimizer-swaps";
@@ -82,6 +84,8 @@ pub struct Oracles {
     pub marks: Marks,
     /// The notices that the risk manager hears of.
     pub notices: Notices,
+    /// The stand-alone instance that is swapped, if one is.
+    pub lab: Option<LabLedger>,
     /// Since when nodes are cordoned, by name.
     cordoned: BTreeMap<String, Timestamp>,
 }
@@ -119,6 +123,7 @@ impl Oracles {
             poisoned: BTreeMap::new(),
             marks: Marks::of(fleet),
             notices: Notices::default(),
+            lab: None,
             cordoned: BTreeMap::new(),
         }
     }
@@ -166,6 +171,7 @@ impl Oracles {
     pub fn look(&mut self, seen: Seen<'_>) {
         self.excuses.note_deaths(seen.fleet, now());
         self.marks.look(seen.fleet);
+        self.look_at_lab(seen);
         for (name, group) in seen.fleet.groups() {
             let Some(wish) = self.wishes.get(name).cloned() else { continue };
             let Wish { desired, desired_at_most, max, .. } = wish;
@@ -202,6 +208,7 @@ impl Oracles {
             self.races(call, name, sent_at - JUST_BEFORE, before, seen.fleet);
             self.members_stay(&call.action, name, sent_at, before, seen.fleet);
         }
+        self.after_call_in_lab(call, answer, sent_at, before);
         match call.service {
             Service::DynamoDb => {
                 self.after_write(seen.tables);
@@ -334,7 +341,11 @@ impl Oracles {
                 format!("at rest {serving} members of {name} serve of {}", group.desired)
             });
         }
-        self.no_instance_is_left(seen);
+        if self.lab.is_some() {
+            self.lab_at_rest(seen);
+        } else {
+            self.no_instance_is_left(seen);
+        }
         self.notices_at_rest(seen.tables);
         for row in seen.tables.items(SWAPS) {
             self.holds(!row.contains_key("lease_owner"), || format!("at rest a lease is held: {row:?}"));

@@ -9,12 +9,13 @@ use tokio::time::sleep;
 
 use crate::acts::Act;
 use crate::cluster::{Cluster, ClusterSpec};
-use crate::executions::{CLUSTER_SWAP, NODE_SWAP};
+use crate::executions::{CLUSTER_SWAP, LAB_SWAP, NODE_SWAP};
 use crate::fault::Plan;
-use crate::fleet::{AwsHabits, Fleet, GroupSpec};
+use crate::fleet::{AwsHabits, Fleet, GroupSpec, InstanceSpec};
 use crate::machine::DataLimit;
 use crate::mailbox::{EventRule, Mailbox};
-use crate::oracles::{GROUPS, POOL_RISK, SIGHTINGS, SWAPS};
+use crate::oracles::{GROUPS, LabLedger, POOL_RISK, SIGHTINGS, SWAPS};
+use crate::sessions::RoleTrust;
 use crate::tables::{TableSpec, Tables};
 use crate::transport::Network;
 use crate::virtual_time::BEGIN;
@@ -22,13 +23,16 @@ use crate::world::World;
 
 /// The stack's account.
 pub const ACCOUNT: &str = "123456789012";
+/// The account of a stand-alone instance, which the registry calls LAB.
+pub const LAB_ACCOUNT: &str = "210987654321";
 /// The stack's region.
 pub const REGION: &str = "us-east-1";
 
+const ACCOUNTS: &str = "spot-optimizer-accounts";
+const LAB_ROLE: &str = "arn:aws:iam::210987654321:role/spot-optimizer";
 const SETTINGS: &str = "spot-optimizer-settings";
 const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:spot-optimizer-alerts";
 const NOTICES_BUS: &str = "arn:aws:events:us-east-1:123456789012:event-bus/spot-optimizer-notices";
-const LAB_SWAP: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:spot-optimizer-LabSwap";
 const RISK_MANAGER: &str = "arn:aws:lambda:us-east-1:123456789012:function:risk-manager";
 
 /// What there is when a history begins.
@@ -40,6 +44,8 @@ pub struct Scene {
     pub other_groups: Vec<GroupSpec>,
     /// The cluster whose nodes the members are. What is started is then the swap of the first one.
     pub nodes: Option<ClusterSpec>,
+    /// The stand-alone instance of a LAB account, in the place of the group. What is started is then its swap.
+    pub lab: Option<InstanceSpec>,
     /// How AWS behaves where it may behave in several ways.
     pub habits: AwsHabits,
     /// What a payload that is too large does to an execution.
@@ -70,7 +76,7 @@ impl Scene {
     /// Returns the world at its beginning.
     #[must_use]
     pub fn world(&self, plan: Plan) -> World {
-        let mut fleet = Fleet::with_group(&self.group, self.habits.clone(), BEGIN);
+        let mut fleet = self.fleet();
         for group in &self.other_groups {
             fleet.add_group(group, BEGIN);
         }
@@ -83,7 +89,15 @@ impl Scene {
             let _ = tables.put(SETTINGS, &self.settings_row());
         }
         let cluster = self.nodes.as_ref().map(|spec| Cluster::of(spec, &fleet, BEGIN));
-        let mut world = World::new(fleet, tables, mailbox(), plan);
+        let mut world = World::new(
+            fleet,
+            tables,
+            mailbox(if self.lab.is_some() { NOTICES_BUS } else { RISK_MANAGER }),
+            plan,
+        );
+        if self.lab.is_some() {
+            self.registers_the_lab(&mut world);
+        }
         world.cluster = cluster;
         world.event_bridge.to_risk_manager.clone_from(&self.to_risk_manager);
         world.is_watched = self.watched_from.is_some();
@@ -92,6 +106,29 @@ impl Scene {
         }
         world.acts_to_come = self.once_on_spot.len();
         world
+    }
+
+    fn fleet(&self) -> Fleet {
+        match &self.lab {
+            Some(instance) => Fleet::with_instance(LAB_ACCOUNT, instance, self.habits.clone(), BEGIN),
+            None => Fleet::with_group(&self.group, self.habits.clone(), BEGIN),
+        }
+    }
+
+    /// Enters the LAB account into the registry, with the role that opens it, and begins the ledger of its instance.
+    fn registers_the_lab(&self, world: &mut World) {
+        let row = json!({
+            "account_id": {"S": LAB_ACCOUNT}, "environment_type": {"S": "LAB"}, "role_arn": {"S": LAB_ROLE},
+        });
+        // The table takes every row of this shape.
+        let _ = world.tables.put(ACCOUNTS, &row);
+        world.sessions.roles.insert(LAB_ROLE.to_owned(), RoleTrust::default());
+        world.oracles.lab = Some(LabLedger::of(&world.fleet, &self.first_instance(), self.terminates_old()));
+    }
+
+    fn terminates_old(&self) -> bool {
+        let is_captured = self.input.get("capture_image") == Some(&json!(true));
+        is_captured && self.settings.get("lab_old_instance") == Some(&json!("terminate"))
     }
 
     fn settings_row(&self) -> Value {
@@ -112,11 +149,14 @@ impl Scene {
         if self.is_quiet {
             return Vec::new();
         }
-        let (machine, mut input) = match &self.nodes {
-            Some(cluster) => {
+        let (machine, mut input) = match (&self.nodes, &self.lab) {
+            (Some(cluster), _) => {
                 (NODE_SWAP, json!({"instance_id": self.first_member(), "cluster_name": cluster.name}))
             }
-            None => (CLUSTER_SWAP, json!({"asg_name": self.group.name})),
+            (None, Some(_)) => {
+                (LAB_SWAP, json!({"instance_id": self.first_instance(), "account_id": LAB_ACCOUNT}))
+            }
+            (None, None) => (CLUSTER_SWAP, json!({"asg_name": self.group.name})),
         };
         for (field, value) in &self.input {
             input[field] = value.clone();
@@ -130,6 +170,12 @@ impl Scene {
         let fleet = Fleet::with_group(&self.group, self.habits.clone(), BEGIN);
         let members = fleet.group(&self.group.name).map(|group| group.members.as_slice());
         members.into_iter().flatten().next().map(|member| member.instance_id.clone()).unwrap_or_default()
+    }
+
+    /// Returns the first instance of the account at the beginning.
+    #[must_use]
+    pub fn first_instance(&self) -> String {
+        self.fleet().instances().keys().next().cloned().unwrap_or_default()
     }
 
     /// The first events of the history; later ones happen in their time.
@@ -161,13 +207,14 @@ impl Scene {
             ("ENVIRONMENT_TYPE", "PROD"),
             ("ROLE_SESSION_NAME", "spot-optimizer-run"),
             ("SPOT_POOL_RISK_TABLE", POOL_RISK),
-            ("ACCOUNTS_TABLE", "spot-optimizer-accounts"),
+            ("ACCOUNTS_TABLE", ACCOUNTS),
             ("SETTINGS_TABLE", SETTINGS),
             ("SWAPS_TABLE", SWAPS),
             ("SIGHTINGS_TABLE", SIGHTINGS),
             ("GROUPS_TABLE", GROUPS),
             ("ALERTS_TOPIC_ARN", TOPIC),
             ("NOTICES_BUS_ARN", NOTICES_BUS),
+            ("FORWARDING_ACCOUNT_IDS", if self.lab.is_some() { LAB_ACCOUNT } else { "" }),
             ("RISK_MANAGER_ARN", RISK_MANAGER),
             ("ALLOW_DRILLS", "true"),
             ("CONTINUOUS", "true"),
@@ -180,8 +227,8 @@ impl Scene {
     }
 }
 
-/// Returns the mailbox with the rule that hands interruptions to the risk manager.
-fn mailbox() -> Mailbox {
+/// Returns the mailbox with the rule that hands interruptions to the risk manager, or to the bus of the stack.
+fn mailbox(target: &str) -> Mailbox {
     let mut mailbox = Mailbox::new(ACCOUNT, TOPIC);
     let pattern = json!({
         "source": ["aws.ec2", "aws.autoscaling"],
@@ -194,7 +241,7 @@ fn mailbox() -> Mailbox {
     let rule = EventRule {
         state: "ENABLED".to_owned(),
         pattern: Some(pattern.to_string()),
-        targets: vec![json!({"Id": "1", "Arn": RISK_MANAGER})],
+        targets: vec![json!({"Id": "1", "Arn": target})],
     };
     mailbox.rules.insert((REGION.to_owned(), "spot-optimizer-notices".to_owned()), rule);
     mailbox
@@ -210,7 +257,7 @@ fn tables() -> Tables {
     };
     Tables::new([
         spec(POOL_RISK, "pool", Some("poison_expires_at")),
-        spec("spot-optimizer-accounts", "account_id", None),
+        spec(ACCOUNTS, "account_id", None),
         spec(SETTINGS, "scope", None),
         spec(SWAPS, "target", Some("expires_at")),
         spec(GROUPS, "group", Some("expires_at")),

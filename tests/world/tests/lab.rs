@@ -1,0 +1,183 @@
+//! The swap of a stand-alone instance of a LAB account: its Spot twin takes over address and registrations, whatever fails
+//! on the way.
+
+#![allow(clippy::panic)]
+
+mod holds;
+
+use std::collections::BTreeMap;
+
+use holds::{holds, play_or_tell};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use spot_world::acts::Act;
+use spot_world::campaign::{Findings, all, beside_calls, is_full, one_in};
+use spot_world::chronicle::SentCall;
+use spot_world::fault::{Fault, Plan};
+use spot_world::fleet::{AwsHabits, Ec2State, InstanceSpec};
+use spot_world::history::Ended;
+use spot_world::machine::Outcome;
+use spot_world::scene::Scene;
+
+/// An instance with an Elastic IP, which is registered in a target group.
+fn web() -> Scene {
+    let lab = Some(InstanceSpec { has_address: true, target_groups: 1 });
+    Scene { lab, ..Scene::default() }
+}
+
+/// The same, whose twin starts from an image of its disks.
+fn with_image() -> Scene {
+    let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
+    Scene { input, ..web() }
+}
+
+fn output(ended: &Ended) -> &Value {
+    match &ended.executions["by-hand"] {
+        Outcome::Succeeded(output) => output,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn state(ended: &Ended, id: &str) -> Ec2State {
+    ended.world.fleet.instances()[id].state
+}
+
+/// Returns the number of the last call of this action in the history without a fault.
+fn last_call(scene: &Scene, action: &str) -> usize {
+    let calls = play_or_tell(scene, Plan::none()).world.chronicle.calls;
+    calls.iter().rposition(|call| call.action == action).unwrap_or_else(|| panic!("{action} is not called"))
+}
+
+/// Asserts that the old instance runs, and has its address, and that no twin is left.
+fn assert_untouched(ended: &Ended, scene: &Scene) {
+    let (fleet, old) = (&ended.world.fleet, scene.first_instance());
+    let alive: Vec<_> =
+        fleet.instances().values().filter(|it| it.state.is_alive()).map(|it| &it.id).collect();
+    assert_eq!(alive, [&old]);
+    assert!(fleet.addresses().values().all(|address| address.instance_id.as_ref() == Some(&old)));
+    assert!(fleet.own_images().images.is_empty() && fleet.own_images().snapshots.is_empty());
+}
+
+#[test]
+fn a_stand_alone_instance_moves_to_spot_with_its_address_and_registration() {
+    let ended = play_or_tell(&web(), Plan::none());
+    let output = output(&ended);
+    assert_eq!(output["outcome"], json!("SWAPPED"), "{output}");
+    let twin = output["new_instance_id"].as_str().unwrap_or_default();
+    assert!(ended.world.fleet.instances()[twin].is_spot());
+    assert_eq!(state(&ended, &web().first_instance()), Ec2State::Stopped);
+    let mut addresses = ended.world.fleet.addresses().values();
+    assert!(addresses.all(|address| address.instance_id.as_deref() == Some(twin)));
+}
+
+#[test]
+fn a_twin_from_an_image_leaves_neither_image_nor_snapshot() {
+    let ended = play_or_tell(&with_image(), Plan::none());
+    let output = output(&ended);
+    assert_eq!(output["outcome"], json!("SWAPPED"), "{output}");
+    let twin = output["new_instance_id"].as_str().unwrap_or_default();
+    assert!(ended.world.fleet.instances()[twin].image_id.starts_with("ami-1"));
+    assert!(ended.world.fleet.own_images().images.is_empty());
+    assert!(ended.world.fleet.own_images().snapshots.is_empty());
+}
+
+#[test]
+fn an_owner_who_wants_it_has_the_old_instance_terminated_after_an_image() {
+    let settings = BTreeMap::from([("lab_old_instance".to_owned(), json!("terminate"))]);
+    let scene = Scene { settings, ..with_image() };
+    let ended = play_or_tell(&scene, Plan::none());
+    assert_eq!(output(&ended)["outcome"], json!("SWAPPED"));
+    let old = ended.world.fleet.instances().get(&scene.first_instance());
+    assert!(old.is_none_or(|old| old.state == Ec2State::Terminated), "{old:?}");
+}
+
+#[test]
+fn a_twin_that_never_turns_healthy_goes_and_the_old_instance_stays() {
+    let habits = AwsHabits { turns_healthy_after: SignedDuration::from_hours(9), ..AwsHabits::default() };
+    let scene = Scene { habits, ..web() };
+    let ended = play_or_tell(&scene, Plan::none());
+    let output = output(&ended);
+    assert_eq!(
+        (&output["outcome"], &output["reason"]),
+        (&json!("ROLLED_BACK"), &json!("NEWCOMER_NOT_SERVING"))
+    );
+    assert_untouched(&ended, &scene);
+}
+
+#[test]
+fn the_reconciler_puts_a_swap_back_that_was_stopped_before_the_old_instance_left() {
+    for (scene, action) in
+        [(with_image(), "CreateImage"), (web(), "RunInstances"), (web(), "AssociateAddress")]
+    {
+        let faults = BTreeMap::from([(last_call(&scene, action), Fault::StoppedAfter)]);
+        let ended = play_or_tell(&scene, Plan::At(faults));
+        assert!(matches!(ended.executions["by-hand"], Outcome::Aborted), "{:?}", ended.executions);
+        assert_untouched(&ended, &scene);
+    }
+}
+
+#[test]
+fn the_reconciler_finishes_a_swap_whose_old_instance_was_leaving() {
+    let faults = BTreeMap::from([(last_call(&web(), "DeregisterTargets"), Fault::DiesAfter)]);
+    let stopped = last_call(&web(), "StopInstances");
+    for faults in [faults, BTreeMap::from([(stopped, Fault::StoppedAfter)])] {
+        let ended = play_or_tell(&web(), Plan::At(faults));
+        assert_eq!(state(&ended, &web().first_instance()), Ec2State::Stopped);
+    }
+}
+
+#[test]
+fn a_swap_of_an_instance_survives_faults_at_its_calls() {
+    holds(one_in(90, &web(), &Fault::ALL, 1));
+}
+
+#[test]
+fn a_swap_by_an_image_survives_faults_at_its_calls() {
+    holds(one_in(140, &with_image(), &Fault::ALL, 2));
+}
+
+#[test]
+fn the_newcomer_may_die_in_a_swap_of_an_instance() {
+    holds(beside_calls(&web(), Act::NewcomerDies, 1));
+}
+
+/// Plays one in so many faults at the reconciler's calls, after an execution that was stopped as this call was sent.
+fn faults_of_recovery(scene: &Scene, action: &str, n: usize) -> Findings {
+    let stopped = BTreeMap::from([(last_call(scene, action), Fault::StoppedAfter)]);
+    let calls = play_or_tell(scene, Plan::At(stopped.clone())).world.chronicle.calls;
+    let recovery = calls.iter().enumerate().filter(|(_, call)| call.by.starts_with("Reconciler"));
+    let matters = |call: &SentCall, fault: &Fault| {
+        !matches!(fault, Fault::StoppedBefore | Fault::StoppedAfter) && fault.concerns(call.is_read)
+    };
+    let pairs = recovery.flat_map(|(number, call)| {
+        Fault::ALL
+            .into_iter()
+            .filter(|fault| matters(call, fault))
+            .map(move |fault| (number, fault))
+            .collect::<Vec<_>>()
+    });
+    let plan = |pair| (Plan::At(stopped.clone().into_iter().chain([pair]).collect()), 1);
+    all(scene, &pairs.step_by(if is_full() { 1 } else { n }).map(plan).collect::<Vec<_>>())
+}
+
+#[test]
+fn the_way_back_of_a_twin_with_the_address_survives_faults_at_its_calls() {
+    holds(Ok(faults_of_recovery(&web(), "AssociateAddress", 60)));
+}
+
+#[test]
+fn the_way_back_from_an_image_survives_faults_at_its_calls() {
+    holds(Ok(faults_of_recovery(&with_image(), "CreateImage", 60)));
+}
+
+#[test]
+fn the_end_of_a_swap_of_an_instance_that_the_reconciler_finishes_survives_faults_at_its_calls() {
+    holds(Ok(faults_of_recovery(&web(), "StopInstances", 60)));
+}
+
+#[test]
+fn the_same_seed_plays_the_same_history_of_an_instance() {
+    let faults = BTreeMap::from([(last_call(&web(), "AssociateAddress"), Fault::Zombie(20))]);
+    let told = || play_or_tell(&web(), Plan::At(faults.clone())).world.chronicle.to_string();
+    assert_eq!(told(), told());
+}
