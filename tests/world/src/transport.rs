@@ -25,6 +25,7 @@ use tokio::time::sleep;
 use crate::cluster::{internal_error_of_server, too_many_requests};
 use crate::fault::Fault;
 use crate::lambda::Invocation;
+use crate::sessions::account_of;
 use crate::virtual_time::VirtualTime;
 use crate::wire::{ApiAnswer, ApiCall};
 use crate::world::World;
@@ -198,14 +199,22 @@ impl HttpClient for Network {
 impl HttpConnector for Network {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let call = read(&request);
+        let account = account(&request);
         let network = self.clone();
         HttpConnectorFuture::new(async move {
             let call = call.map_err(|problem| ConnectorError::user(problem.into()))?;
+            network.world().oracles.is_in_account(&call, account.as_deref());
             let ApiAnswer { status, body } = network.exchange(call).await?;
             let status = StatusCode::try_from(status).map_err(|error| ConnectorError::user(error.into()))?;
             Ok(HttpResponse::new(status, SdkBody::from(body)))
         })
     }
+}
+
+/// Returns the account whose role a call is signed with; `None` for the stack's own functions.
+fn account(request: &HttpRequest) -> Option<String> {
+    let key = request.headers().get("authorization")?.split("Credential=").nth(1)?.split('/').next()?;
+    account_of(key).map(str::to_owned)
 }
 
 fn read(request: &HttpRequest) -> Result<ApiCall, String> {

@@ -6,6 +6,7 @@
 mod holds;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use holds::{holds, play_or_tell};
 use jiff::SignedDuration;
@@ -17,7 +18,8 @@ use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{AwsHabits, Ec2State, InstanceSpec};
 use spot_world::history::Ended;
 use spot_world::machine::Outcome;
-use spot_world::scene::Scene;
+use spot_world::scene::{Happening, Scene};
+use spot_world::virtual_time::{BEGIN, now};
 
 /// An instance with an Elastic IP, which is registered in a target group.
 fn web() -> Scene {
@@ -102,6 +104,44 @@ fn a_twin_that_never_turns_healthy_goes_and_the_old_instance_stays() {
         (&json!("ROLLED_BACK"), &json!("NEWCOMER_NOT_SERVING"))
     );
     assert_untouched(&ended, &scene);
+}
+
+/// The old instance drains at this second.
+const OLD_DRAINS: Duration = Duration::from_secs(230);
+
+/// Lets this happen while the old instance drains.
+fn while_the_old_drains(happens: Happening) -> Ended {
+    let scene = Scene { happenings: vec![(OLD_DRAINS, happens)], ..web() };
+    let ended = play_or_tell(&scene, Plan::none());
+    let drained = last_call(&web(), "DeregisterTargets")..last_call(&web(), "StopInstances");
+    let at = |call: usize| play_or_tell(&web(), Plan::none()).world.chronicle.calls[call].at - BEGIN;
+    let moment = SignedDuration::try_from(OLD_DRAINS).unwrap_or_default();
+    assert!(at(drained.start) < moment && moment < at(drained.end), "the old instance does not drain then");
+    ended
+}
+
+#[test]
+fn an_old_instance_comes_back_if_its_twin_fails_while_it_drains() {
+    let fails: Happening = |world| {
+        let Some(twin) = world.fleet.instances().keys().next_back().cloned() else { return };
+        world.fleet.set_target_health(&twin, false);
+        world.oracles.lab.iter_mut().for_each(|ledger| ledger.is_lost(&twin));
+    };
+    let ended = while_the_old_drains(fails);
+    assert_eq!(output(&ended)["outcome"], json!("ROLLED_BACK"), "{}", output(&ended));
+    assert_untouched(&ended, &web());
+}
+
+#[test]
+fn a_twin_that_has_taken_over_stays_if_the_old_instance_dies() {
+    let dies: Happening = |world| {
+        let old = world.fleet.instances().keys().next().cloned().unwrap_or_default();
+        world.fleet.instance_dies(&old, now());
+    };
+    let ended = while_the_old_drains(dies);
+    assert_eq!(output(&ended)["outcome"], json!("SWAPPED"), "{}", output(&ended));
+    let alive = ended.world.fleet.instances().values().filter(|it| it.state.is_alive());
+    assert!(alive.map(|it| it.is_spot()).eq([true]));
 }
 
 #[test]

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::{JUST_BEFORE, Oracles, SWAPS, Seen};
 use crate::fleet::{Ec2Instance, Ec2State, Fleet};
+use crate::scene::LAB_ACCOUNT;
 use crate::virtual_time::now;
-use crate::wire::{ApiAnswer, ApiCall};
+use crate::wire::{ApiAnswer, ApiCall, Service};
 
 /// What the instance had at the beginning, and what has befallen the two since.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +124,14 @@ impl Oracles {
         ledger.is_excused &= missing.is_some();
         let is_excused = ledger.is_excused;
         self.holds(missing.is_none() || is_excused, || missing.unwrap_or_default());
+    }
+
+    /// A call to the instance's account is signed with a session of its role.
+    pub fn is_in_account(&mut self, call: &ApiCall, account: Option<&str>) {
+        let is_there = matches!(call.service, Service::Ec2 | Service::ElasticLoadBalancing);
+        if self.lab.is_some() && is_there {
+            self.holds(account == Some(LAB_ACCOUNT), || format!("{} in account {account:?}", call.action));
+        }
     }
 
     /// Asks what must hold as a call of ours takes effect.
