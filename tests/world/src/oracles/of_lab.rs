@@ -223,8 +223,10 @@ impl Oracles {
         let own = seen.fleet.own_images();
         let left = own.images.keys().chain(own.snapshots.keys()).find(|id| !is_told(id));
         self.holds(left.is_none(), || format!("at rest {left:?} is left, and nobody was told"));
+        let is_lost_after =
+            |id: &str| ledger.lost.get(id).is_some_and(|at| *at >= ledger.held_until - JUST_BEFORE);
         for group in seen.fleet.target_groups().values() {
-            let stays = |id: &&String| !running.contains(&id.as_str()) && !is_told(id);
+            let stays = |id: &&String| !running.contains(&id.as_str()) && !is_told(id) && !is_lost_after(id);
             let left = group.targets.keys().find(stays);
             self.holds(left.is_none(), || format!("at rest {left:?} is in {}, and does not run", group.arn));
         }
