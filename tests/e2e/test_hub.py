@@ -6,12 +6,11 @@ import time
 
 import boto3
 import pytest
-import yaml
 from botocore.exceptions import ClientError
 
 from local_aws.herd import EXTERNAL_ID, HUB, LAB, STRANGER, A, B, Herd, report
 from local_aws.inbox import listening
-from local_aws.paths import BUILD
+from local_aws.paths import RENDERED
 from local_aws.stack import LocalAws
 from scene import Scene, wait_for
 
@@ -297,7 +296,7 @@ def test_nobody_else_and_nobody_without_the_external_id_becomes_a_reader(herd, a
 def test_the_hubs_bus_takes_reports_of_its_members_and_nothing_else():
     """Local AWS enforces the policy for what a rule of another account forwards. MiniStack enforces it for no PutEvents, so
     the test reads the template's statements."""
-    resources = yaml.safe_load((BUILD / "template.yaml").read_text())["Resources"]
+    resources = json.loads(RENDERED.read_text())["Resources"]
     statements = resources["HubEventBus"]["Properties"]["Policy"]["Fn::If"][1]["Statement"]
     for statement in (s["Fn::If"][1] for s in statements):
         conditions = statement["Condition"]["StringEquals"]
@@ -310,7 +309,7 @@ def test_the_hubs_bus_takes_reports_of_its_members_and_nothing_else():
 
 def test_a_members_bus_for_reports_takes_them_of_its_risk_manager_alone(herd):
     """An event on the default bus is no report: the rule that forwards listens to the other bus."""
-    resources = yaml.safe_load((BUILD / "template.yaml").read_text())["Resources"]
+    resources = json.loads(RENDERED.read_text())["Resources"]
     (statement,) = resources["ReportsBus"]["Properties"]["Policy"]["Statement"]
     assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "events:PutEvents")
     role = {"Fn::GetAtt": ["RiskManagerFunctionRole", "Arn"]}

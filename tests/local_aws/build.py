@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from .paths import BUILD, LOCAL, ROOT, TEMPLATE, target_dir
+from .paths import BUILD, LOCAL, RENDERED, ROOT, TEMPLATE, target_dir
 from .progress import step
 from .shapes import Shape
 
@@ -109,14 +109,14 @@ def _package(name: str) -> Path:
 
 
 def _render(template: Shape):
+    """Writes JSON: `sam deploy` parses its template five times, which takes seconds each of YAML."""
     BUILD.mkdir(parents=True, exist_ok=True)
     for resource_id, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
         if resource["Type"] == "AWS::Serverless::StateMachine" and isinstance(properties.get("DefinitionUri"), str):
             properties["DefinitionUri"] = str(_definition_as_json(resource_id, properties["DefinitionUri"]))
-    rendered = BUILD / "template.yaml"
-    _replace(rendered, yaml.safe_dump(template, sort_keys=False, width=110))
-    return rendered
+    _replace(RENDERED, json.dumps(template, indent=1))
+    return RENDERED
 
 
 def _definition_as_json(resource_id: str, uri: str):

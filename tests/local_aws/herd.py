@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import deploy
-from .paths import BUILD
+from .paths import RENDERED
 from .shapes import Shape
 from .stack import LocalAws
 
@@ -41,7 +41,7 @@ class Herd:
     def _stack(self, account: str, parameters: dict[str, str]):
         """Deploys from the template that the session has rendered already, so that nothing is built again."""
         aws = LocalAws(self.home, account)
-        aws.outputs = deploy.deploy(self.home, BUILD / "template.yaml", parameters, account)
+        aws.outputs = deploy.deploy(self.home, RENDERED, parameters, account)
         return aws
 
     def reset(self) -> None:

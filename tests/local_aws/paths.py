@@ -23,6 +23,8 @@ SAM = LOCAL / "tools" / "bin" / "sam"
 CHECKOV = LOCAL / "scanner" / "bin" / "checkov"
 SCANNER_EXCEPTIONS = ROOT / "tests" / "scanner-exceptions.yaml"
 BUILD = LOCAL / "build"
+# The template with the paths of what was built.
+RENDERED = BUILD / "template.json"
 # What the functions were granted in the end-to-end tests, a file for each worker.
 GRANTED = LOCAL / "granted"
 # Exists once all of these tests have run.
