@@ -18,8 +18,8 @@ from .progress import BOLD, GREEN, RED, YELLOW, paint, say
 from .scan import ScannerMissing, scan
 
 VENV_BIN = PYTHON.parent
-# Each has a local AWS of its own, of some 2 GB. A test mostly waits.
-WORKERS = min(os.cpu_count() or 1, 4)
+# Each has a local AWS of its own, of some 2 GB. A test mostly waits: a worker uses half a core.
+WORKERS = min(2 * (os.cpu_count() or 1), 4)
 
 
 def run_all(ci: bool, pytest_arguments: list[str]) -> int:
