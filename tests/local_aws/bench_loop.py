@@ -28,8 +28,8 @@ LIMITS = {
     "state transitions of a swap": (40, "transitions"),
 }
 GROUPS, MEMBERS, SIZE = 500, 3, 50
-# A twentieth of what real instances take: four minutes until both status checks pass, ten seconds until the target group finds them
-# healthy, half a minute of connections to drain.
+# A twentieth of what real instances take, as Step Functions' waits on local AWS: four minutes until both status checks pass,
+# ten seconds until the target group finds them healthy, half a minute of connections to drain.
 SCALE = 20
 TIMING = {"pending": 20 / SCALE, "boot": 240 / SCALE, "target_initial": 10 / SCALE, "target_drain": 30 / SCALE}
 CHANGES = ("UpdateAutoScalingGroup", "SetDesiredCapacity", "TerminateInstanceInAutoScalingGroup")
@@ -135,7 +135,7 @@ def _group_of_fifty(aws: LocalAws):
     began, running = time.monotonic(), {}
     for ahead in (1, 3):
         group = aws.create_group(size=SIZE, maximum=SIZE + 1, with_target_group=True)
-        aws.settings(launch_ahead=ahead, poll_seconds=1)
+        aws.settings(launch_ahead=ahead)
         running[ahead] = aws.start_execution({"asg_name": group.name})
         aws.wait_state(running[ahead], "Launch")  # The run has read its settings.
     for ahead in (3, 1):
