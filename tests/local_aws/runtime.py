@@ -32,4 +32,4 @@ def _send_at_once() -> None:
 
 def _return_without_a_log() -> None:
     drain = lambda_runtime.Worker._drain_stderr_bounded
-    lambda_runtime.ProvidedWorker._drain_stderr_bounded = functools.partialmethod(drain, FIRST_LINE_SECONDS)
+    lambda_runtime.ProvidedWorker._drain_stderr_bounded = functools.partialmethod(drain, first_line_wait=FIRST_LINE_SECONDS)

@@ -1,7 +1,7 @@
 //! The one list of tags by which an owner marks an instance or a group: Kubernetes in all its spellings, and
 //! the AWS services that launch or replace instances.
 //!
-//! Group swap, lab swap and security audit read the same list. A swap leaves a marked resource alone,
+//! Group swap, lab swap and security audit read the same list. A node swap has a mark of its own beside it. A swap leaves a marked resource alone,
 //! whatever the value of the mark unless the list names one. The audit authorises by a mark only if its value
 //! is not empty.
 
@@ -147,15 +147,17 @@ pub fn marked(tags: &Tags) -> Option<Marked> {
     marked_as(tags, |_| true)
 }
 
-/// Returns the mark of a Kubernetes cluster on `tags`, whatever its value. Ours is among them, and no mark of [`MARKS`]: it
-/// authorises nothing.
+/// Returns the mark of a Kubernetes cluster on `tags`, whatever its value: one of [`MARKS`], or that of a node swap.
 #[must_use]
 pub fn kubernetes(tags: &Tags) -> Option<Marked> {
-    let ours = || {
-        let (key, _) = tags.get_key_value(CLUSTER_TAG)?;
-        Some(Marked { owner: Owner::Kubernetes, key: key.clone() })
-    };
-    marked_as(tags, |owner| owner == Owner::Kubernetes).or_else(ours)
+    marked_as(tags, |owner| owner == Owner::Kubernetes).or_else(|| by_node_swap(tags))
+}
+
+/// Returns the mark that a node swap puts on its newcomer. The mark authorises nothing, and so is none of [`MARKS`].
+#[must_use]
+pub fn by_node_swap(tags: &Tags) -> Option<Marked> {
+    let (key, _) = tags.get_key_value(CLUSTER_TAG)?;
+    Some(Marked { owner: Owner::Kubernetes, key: key.clone() })
 }
 
 /// Returns the mark of an AWS service on a group or on a member of one. Marks of a node don't count here. The

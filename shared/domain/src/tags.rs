@@ -8,7 +8,8 @@ use crate::ids::ClusterName;
 pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "SpotOptimizer");
 /// The key of the tag that holds the swap's id on a newcomer, so that it is found again after any failure.
 pub const SWAP_TAG: &str = "spot-optimizer:swap";
-/// The key of the tag by which the newcomer of a node swap names its cluster where no other tag of it does. Any caller may write it.
+/// The key of the tag by which the newcomer of a node swap names its cluster where no other tag of it does so. Any caller may write
+/// the tag.
 pub const CLUSTER_TAG: &str = "spot-optimizer:cluster";
 /// The tag that AWS sets on every member of a group, and removes on detach.
 pub const GROUP_NAME_TAG: &str = "aws:autoscaling:groupName";
@@ -42,7 +43,7 @@ pub type Tags = BTreeMap<String, String>;
 /// a node.
 #[must_use]
 pub fn cluster_of(tags: &Tags) -> Option<ClusterName> {
-    let by_value = [EKS_TAG, NODE_GROUP_TAG, EKS_AUTO_TAG, KUBERNETES_CLUSTER_TAG, CLUSTER_TAG];
+    let by_value = [EKS_TAG, CLUSTER_TAG, NODE_GROUP_TAG, EKS_AUTO_TAG, KUBERNETES_CLUSTER_TAG];
     // Any caller may write some of these tags: a malformed name must not hide another tag's.
     let named = by_value.iter().filter_map(|key| tags.get(*key)).find_map(|name| name.parse().ok());
     named.or_else(|| tags.keys().find_map(|key| key.strip_prefix("kubernetes.io/cluster/")?.parse().ok()))
@@ -62,7 +63,7 @@ pub fn inherited(old: &Tags, swap_id: &str, cluster: Option<&str>) -> Tags {
         .collect();
     tags.extend(ours.map(|(key, value)| (key.to_owned(), value.to_owned())));
     if let Some(cluster) = cluster
-        && cluster_of(&tags).is_none()
+        && cluster_of(&tags).is_none_or(|named| named.as_str() != cluster)
     {
         tags.insert(CLUSTER_TAG.to_owned(), cluster.to_owned());
     }
@@ -95,7 +96,10 @@ mod tests {
         assert!(!cluster(&known).contains_key(CLUSTER_TAG));
         let reserved = Tags::from([(EKS_TAG.into(), "shop".into())]);
         assert_eq!(cluster(&reserved)[CLUSTER_TAG], "shop", "AWS's own tag is left behind");
-        assert_eq!(cluster_of(&cluster(&reserved)).unwrap().as_str(), "shop");
+        for other in ["kubernetes.io/cluster/other", "spot-optimizer:cluster"] {
+            let wrong = cluster(&Tags::from([(other.into(), "other".into())]));
+            assert_eq!(cluster_of(&wrong).unwrap().as_str(), "shop", "the swap has found the node there");
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn a_node_moves_to_spot_with_its_pods() {
     assert_eq!(world.fleet.serving("web").len(), 2);
     let newcomers: Vec<_> = world.fleet.instances().values().filter(|instance| instance.is_spot()).collect();
     assert_eq!(newcomers.len(), 1);
-    assert_eq!(newcomers[0].tags["spot-optimizer:cluster"], "shop", "a notice for it finds its pods");
+    assert_eq!(newcomers[0].tags["spot-optimizer:cluster"], "shop");
     let cluster = world.cluster.as_ref();
     assert!(cluster.is_some_and(|cluster| cluster.node_of(&old).is_none() && cluster.nodes().len() == 2));
 }
@@ -205,6 +205,28 @@ fn a_node_that_ec2_takes_back_is_evacuated_in_time() {
         panic!("{:?}", ended.executions)
     };
     assert_eq!((&output["outcome"], &output["evicted"]), (&json!("DRAINED"), &json!(3)), "{output}");
+}
+
+#[test]
+fn a_notice_for_the_newcomer_of_a_node_that_no_tag_named_moves_its_pods() {
+    let acts = vec![(1_800, Act::NewcomerIsInterrupted(2))];
+    let ended = play_or_tell(&Scene { acts, ..two_nodes() }, Plan::none());
+    assert_eq!(output(&ended)["outcome"], json!("SWAPPED"));
+    let answers = ended.executions.values().filter_map(|outcome| match outcome {
+        Outcome::Succeeded(output) => Some(&output["outcome"]),
+        _ => None,
+    });
+    assert!(answers.into_iter().any(|outcome| *outcome == json!("DRAINED")), "{:?}", ended.executions);
+}
+
+#[test]
+fn a_node_moves_by_the_tags_of_its_controllers() {
+    let mut scene = two_nodes();
+    scene.group.tags.insert("kubernetes.io/cluster/shop".to_owned(), "owned".to_owned());
+    let ended = play_or_tell(&scene, Plan::none());
+    assert_eq!(output(&ended)["outcome"], json!("SWAPPED"));
+    let is_marked = |tags: &BTreeMap<String, String>| tags.contains_key("spot-optimizer:cluster");
+    assert!(!ended.world.fleet.instances().values().any(|instance| is_marked(&instance.tags)));
 }
 
 #[test]

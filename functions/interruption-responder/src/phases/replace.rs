@@ -55,7 +55,8 @@ pub async fn run(
         Entered::First => false,
         Entered::Again(earlier) => {
             journal = earlier;
-            original = journal.original.clone().unwrap_or(original);
+            let unknown = || StepError::Protocol("the journal does not say what the group was like".into());
+            original = journal.original.clone().ok_or_else(unknown)?;
             raise_of(&journal) == Raise::Asked
         }
     };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::environment::EnvironmentType;
 use crate::ids::{AccountId, InstanceId, InstanceType, Region};
 pub use crate::old_instance::OldInstance;
-use crate::owners::{Owner, group_of, marked};
+use crate::owners::{Owner, by_node_swap, group_of, marked};
 use crate::reason::Reason;
 use crate::settings::Settings;
 use crate::swap::group::{Instance, InstanceState};
@@ -324,7 +324,7 @@ fn too_many_tags(original: &Original, capture: bool) -> Option<String> {
     let count = inherited(&original.instance.tags, "", None).len();
     if count > MAX_TAGS {
         return Some(format!(
-            "its twin would carry {count} tags, two of them ours, and EC2 allows {MAX_TAGS}"
+            "its twin would carry {count} tags, ours among them, and EC2 allows {MAX_TAGS}"
         ));
     }
     tags_of_twin_volumes_fit(&original.volumes, capture).err()
@@ -343,7 +343,7 @@ fn owned(instance: &Instance) -> Option<(Reason, String)> {
     if let Some(group) = group_of(&instance.tags) {
         return Some((Reason::GroupMember, format!("Auto Scaling group {group:?}: swap the group")));
     }
-    let marked = marked(&instance.tags)?;
+    let marked = marked(&instance.tags).or_else(|| by_node_swap(&instance.tags))?;
     let is_node = marked.owner == Owner::Kubernetes;
     let reason = if is_node { Reason::KubernetesNode } else { Reason::ManagedElsewhere };
     Some((reason, marked.detail()))

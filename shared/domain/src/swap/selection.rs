@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::ids::{AzId, InstanceId, InstanceType, Region};
-use crate::owners::{kubernetes, service};
+use crate::owners::{by_node_swap, kubernetes, service};
 use crate::reason::Reason;
 use crate::risk::pool::Pool;
 use crate::settings::Settings;
@@ -71,7 +71,7 @@ pub fn select(view: View<'_>, settings: &Settings) -> Result<Selection, BadTag> 
     for (id, member) in looked_at(view) {
         let verdict = member.ok_or_else(|| not_in(view.group)).and_then(|member| {
             let instance = judged(member, view.instances.get(id), view.asked)?;
-            not_a_node(view.group, instance)?;
+            not_a_node(view.group, instance, view.instances)?;
             candidate(view, member, instance, &tags, settings, MemberKind::Plain)
         });
         match verdict {
@@ -113,7 +113,7 @@ pub fn select_one(
         .and_then(|member| Ok((member, judged(member, view.instances.get(id), view.asked)?)))
         .and_then(|(member, instance)| {
             if kind == MemberKind::Plain {
-                not_a_node(view.group, instance)?;
+                not_a_node(view.group, instance, view.instances)?;
             }
             let candidate = candidate(view, member, instance, &tags, settings, kind)?;
             if candidate.lowers_on_demand() {
@@ -150,9 +150,15 @@ pub(crate) fn floor(group: &Group, desired: u32, tags: &GroupTags, settings: &Se
     group.on_demand_floor(desired, tags.min_on_demand.unwrap_or(settings.min_on_demand))
 }
 
-/// Refuses a node of a cluster as a plain member, by its own tags or by its group's.
-pub(crate) fn not_a_node(group: &Group, instance: &Instance) -> Result<(), Why> {
-    let marked = kubernetes(&instance.tags).or_else(|| kubernetes(&group.tags));
+/// Refuses a node of a cluster as a plain member, by its own tags, by its group's, or by what a node swap has put on another
+/// of the group's `instances`: a group has nodes or none.
+pub(crate) fn not_a_node(
+    group: &Group,
+    instance: &Instance,
+    instances: &BTreeMap<InstanceId, Instance>,
+) -> Result<(), Why> {
+    let beside = || instances.values().find_map(|member| by_node_swap(&member.tags));
+    let marked = kubernetes(&instance.tags).or_else(|| kubernetes(&group.tags)).or_else(beside);
     marked.map_or(Ok(()), |marked| Err((Reason::KubernetesNode, marked.detail())))
 }
 

@@ -44,7 +44,7 @@ impl<'a> Prospects<'a> {
             if unwilling(group, instance, settings).is_err() {
                 continue;
             }
-            match not_a_node(group, instance) {
+            match not_a_node(group, instance, instances) {
                 Ok(()) => prospects.members.push(instance),
                 Err(_) => prospects.nodes.push(instance),
             }

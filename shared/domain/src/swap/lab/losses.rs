@@ -56,9 +56,7 @@ fn repeated(volumes: &[TwinVolume], capture: bool) -> impl Iterator<Item = &Twin
 pub(crate) fn tags_of_twin_volumes_fit(volumes: &[TwinVolume], capture: bool) -> Result<(), String> {
     let count = inherited(&volume_tags(volumes, capture), "", None).len();
     if count > MAX_TAGS {
-        return Err(format!(
-            "a volume would carry {count} tags, two of them ours, and EC2 allows {MAX_TAGS}"
-        ));
+        return Err(format!("a volume would carry {count} tags, ours among them, and EC2 allows {MAX_TAGS}"));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::swap::group::tests::{group_of, id, member, on_demand};
 use crate::swap::group::{AZ_REBALANCE, HEALTH_CHECK, MemberState, Override, Requirements};
 use crate::swap::group_tags::{INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG, READY_TAG};
 use crate::swap::journal::Original;
-use crate::tags::Tags;
+use crate::tags::{CLUSTER_TAG, Tags};
 use proptest::prelude::*;
 
 mod asked;
@@ -91,6 +91,18 @@ fn a_serving_on_demand_instance_is_a_candidate_from_its_own_pool() {
     let selection = selected(&group_of(1), &[on_demand(0)], &Settings::default());
     assert_eq!(selection.skipped, []);
     assert_eq!(selection.candidates[0].pools[0].to_string(), "us-east-1#use1-az6#m5.large");
+}
+
+#[test]
+fn beside_the_newcomer_of_a_node_swap_every_member_is_a_node() {
+    let mut newcomer = Instance { is_spot: true, ..on_demand(1) };
+    let reasons = |newcomer: &Instance| {
+        let selection = selected(&group_of(2), &[on_demand(0), newcomer.clone()], &Settings::default());
+        selection.skipped.iter().map(|left| left.reason).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(&newcomer), [Reason::AlreadySpot]);
+    newcomer.tags.insert(CLUSTER_TAG.into(), "shop".into());
+    assert!(reasons(&newcomer).contains(&Reason::KubernetesNode));
 }
 
 #[test]
