@@ -27,7 +27,7 @@ use crate::fault::Fault;
 use crate::lambda::Invocation;
 use crate::sessions::account_of;
 use crate::virtual_time::VirtualTime;
-use crate::wire::{ApiAnswer, ApiCall};
+use crate::wire::{ApiAnswer, ApiCall, credential};
 use crate::world::World;
 
 /// The time of a call to its service, and of the answer back.
@@ -213,7 +213,7 @@ impl HttpConnector for Network {
 
 /// Returns the account whose role a call is signed with; `None` for the stack's own functions.
 fn account(request: &HttpRequest) -> Option<String> {
-    let key = request.headers().get("authorization")?.split("Credential=").nth(1)?.split('/').next()?;
+    let key = credential(request.headers().get("authorization")?)?.split('/').next()?;
     account_of(key).map(str::to_owned)
 }
 

@@ -113,6 +113,12 @@ pub enum CallBody {
     Json(Value),
 }
 
+/// Returns the credential that a call is signed with, out of the header `Authorization`: the access key, a slash, and the scope.
+#[must_use]
+pub fn credential(authorization: &str) -> Option<&str> {
+    authorization.split("Credential=").nth(1)?.split(',').next()
+}
+
 impl ApiCall {
     /// Parses a signed call. The scope of its signature is `KEY/DATE/REGION/SERVICE/aws4_request`.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-elements.html>
@@ -124,7 +130,7 @@ impl ApiCall {
         target: Option<&str>,
         body: &[u8],
     ) -> Result<Self, MalformedCall> {
-        let scope = authorization.and_then(|header| header.split("Credential=").nth(1)?.split(',').next());
+        let scope = authorization.and_then(credential);
         let mut scope = scope.unwrap_or_default().split('/').skip(2);
         let (Some(region), Some(service)) = (scope.next(), scope.next()) else {
             return Err(MalformedCall::NoSignature);

@@ -106,7 +106,7 @@ impl Fleet {
                 xml.time("attachTime", instance.launched_at);
                 xml.text("deleteOnTermination", true);
             });
-            write_tags(xml, &instance.volume_tags);
+            xml.tags(&instance.volume_tags);
         });
         Ok(xml)
     }
@@ -185,13 +185,6 @@ pub(super) fn describe_instance_types(call: &ApiCall) -> Xml {
         });
     });
     xml
-}
-
-pub(super) fn write_tags(xml: &mut Xml, tags: &std::collections::BTreeMap<String, String>) {
-    xml.list("tagSet", "item", tags, |xml, (key, value)| {
-        xml.text("key", key);
-        xml.text("value", value);
-    });
 }
 
 fn volume_passes(instance: &Ec2Instance, filters: &[(String, Vec<String>)]) -> Result<bool, ApiError> {

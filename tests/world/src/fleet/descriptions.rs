@@ -140,10 +140,7 @@ fn template_data(xml: &mut Xml, version: &TemplateVersion) {
     let specifications = Some(&version.tags).filter(|tags| !tags.is_empty());
     xml.list("tagSpecificationSet", "item", specifications, |xml, tags| {
         xml.text("resourceType", "instance");
-        xml.list("tagSet", "item", tags, |xml, (key, value)| {
-            xml.text("key", key);
-            xml.text("value", value);
-        });
+        xml.tags(tags);
     });
 }
 

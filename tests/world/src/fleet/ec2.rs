@@ -100,10 +100,7 @@ impl Fleet {
                 xml.text("message", message);
             });
         }
-        xml.list("tagSet", "item", &instance.tags, |xml, (key, value)| {
-            xml.text("key", key);
-            xml.text("value", value);
-        });
+        xml.tags(&instance.tags);
         xml.text("rootDeviceName", super::catalog::ROOT_DEVICE);
         if instance.state != Ec2State::Terminated {
             self.write_belongings(xml, instance);

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use crate::fleet::Fleet;
 use crate::fleet::agenda::DueChange;
-use crate::fleet::belongings::write_tags;
 use crate::fleet::catalog::ROOT_DEVICE;
 use crate::fleet::ec2::{done, unknown_filter, unknown_instance};
 use crate::fleet::launches::tags_for;
@@ -140,7 +139,7 @@ impl Fleet {
             xml.text("description", &snapshot.description);
             xml.text("ownerId", &self.account);
             xml.time("startTime", snapshot.started_at);
-            write_tags(xml, &snapshot.tags);
+            xml.tags(&snapshot.tags);
         });
         Ok(xml)
     }
@@ -194,7 +193,7 @@ fn write_image(xml: &mut Xml, image: &OwnImage) {
             xml.text("deleteOnTermination", true);
         });
     });
-    write_tags(xml, &image.tags);
+    xml.tags(&image.tags);
 }
 
 fn image_passes(image: &OwnImage, filters: &[(String, Vec<String>)]) -> Result<bool, ApiError> {

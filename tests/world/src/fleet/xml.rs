@@ -1,5 +1,6 @@
 //! Answers of the Query protocol as they are written, and the refusals that take their place.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use jiff::Timestamp;
@@ -29,6 +30,14 @@ impl Xml {
         self.0.extend(["<", name, ">"]);
         inner(self);
         self.0.extend(["</", name, ">"]);
+    }
+
+    /// Writes the tags of a resource as EC2 lists them.
+    pub(super) fn tags(&mut self, tags: &BTreeMap<String, String>) {
+        self.list("tagSet", "item", tags, |xml, (key, value)| {
+            xml.text("key", key);
+            xml.text("value", value);
+        });
     }
 
     /// Writes a list: EC2 names each element `item`, the other services `member`.
