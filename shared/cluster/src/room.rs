@@ -162,12 +162,13 @@ impl Need {
         matches!(self, Self::SpotLabel(_)) || self.is_of_the_type()
     }
 
-    /// Returns true if every node of this instance type lacks it: a machine's cpu and memory are fixed.
+    /// Returns true if every node of this instance type lacks it: a machine's cpu and memory are fixed. An offer of
+    /// none says that the node has yet to publish them.
     #[must_use]
     pub fn is_of_the_type(&self) -> bool {
         match self {
-            Self::Resource { resource, .. } | Self::Size { resource, .. } => {
-                OF_THE_TYPE.contains(&resource.as_str())
+            Self::Resource { resource, offered, .. } | Self::Size { resource, offered, .. } => {
+                OF_THE_TYPE.contains(&resource.as_str()) && *offered > Amount::default()
             }
             _ => false,
         }

@@ -174,8 +174,9 @@ class Nodes:
             node.due.append((time.time(), "join"))
             return
         if not found:
-            self._api.create(_manifest(node, instance))
-        self._api.patch("Node", node.name, {"status": _status(node, instance)}, subresource="status")
+            # The kubelet registers with its status, and the API server takes it: no Ready node is without capacity.
+            # kubernetes: pkg/kubelet/kubelet_node_status.go (initialNode), pkg/registry/core/node/strategy.go.
+            self._api.create(_manifest(node, instance) | {"status": _status(node, instance)})
         node.joined = True
         taint = node.plan["startup_taint"]
         if taint and taint.get("seconds") is not None:

@@ -185,6 +185,17 @@ fn a_machine_never_grows_and_a_device_plugin_may_be_late() {
 }
 
 #[test]
+fn a_node_that_has_yet_to_publish_its_resources_says_nothing_of_its_type() {
+    let mut unpublished = plain("n");
+    unpublished.allocatable.clear();
+    let lacks = missing(&plain("a"), &empty(unpublished), &movers(2, &wants("cpu", "800m")), &[]);
+    assert!(!lacks.is_empty(), "a pod never goes there");
+    for lack in lacks {
+        assert!(!lack.need.is_of_the_type() && !lack.need.is_final(), "{:?}", lack.need);
+    }
+}
+
+#[test]
 fn what_another_node_offers_of_a_kind_does_not_help() {
     let mut other = plain("b");
     other.allocatable.insert("nvidia.com/gpu".to_owned(), Amount::of(8));
