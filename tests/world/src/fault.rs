@@ -132,6 +132,16 @@ impl Plan {
         Self::At(BTreeMap::new())
     }
 
+    /// Returns true if a call may read the past.
+    #[must_use]
+    pub fn reads_past(&self) -> bool {
+        match self {
+            Self::At(faults) => faults.values().any(|fault| matches!(fault, Fault::Stale(_))),
+            Self::ActAt(..) => false,
+            Self::Tape(_) => true,
+        }
+    }
+
     /// Returns the fault of a call. On a tape, about one call in sixteen has one.
     #[must_use]
     pub fn of(&self, call: usize, is_read: bool) -> Option<Fault> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ fn broken(promise: &str, chronicle: &str) -> Broken {
 struct History {
     network: Network,
     functions: Rc<Functions>,
-    machines: BTreeMap<&'static str, StateMachine>,
+    machines: &'static Machines,
     seed: u64,
     data_limit: DataLimit,
     began: Instant,
@@ -107,7 +107,7 @@ impl History {
         let history = Rc::new(Self {
             functions: Functions::start(&stack).await.map_err(|e| broken(&e.to_string(), ""))?,
             network,
-            machines: machines().map_err(|problem| broken(&problem, ""))?,
+            machines: MACHINES.as_ref().map_err(|problem| broken(problem, ""))?,
             seed,
             data_limit: scene.data_limit,
             began: Instant::now(),
@@ -343,8 +343,14 @@ impl StackTasks<'_> {
     }
 }
 
-/// The state machines as they are deployed, with their `DefinitionSubstitutions`.
-fn machines() -> Result<BTreeMap<&'static str, StateMachine>, String> {
+/// State machines by the ends of their ARNs.
+type Machines = BTreeMap<&'static str, StateMachine>;
+
+/// The state machines as they are deployed, parsed once for all histories.
+static MACHINES: LazyLock<Result<Machines, String>> = LazyLock::new(machines);
+
+/// Parses the deployed definitions, with their `DefinitionSubstitutions`.
+fn machines() -> Result<Machines, String> {
     let parse = |text, substitutions: &[(&str, &str)]| {
         let substitutions = substitutions.iter().copied().collect();
         StateMachine::parse(text, &substitutions).map_err(|error| error.to_string())

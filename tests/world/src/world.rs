@@ -207,8 +207,11 @@ impl World {
         has_acted
     }
 
-    /// Keeps the present for reads of the past.
+    /// Keeps the present for reads of the past, if there will be any.
     pub fn remembers(&mut self) {
+        if !self.plan.reads_past() {
+            return;
+        }
         self.past.push_back((now(), self.fleet.clone(), self.tables.clone()));
         while self.past.front().is_some_and(|(then, ..)| now().duration_since(*then) > PAST) {
             self.past.pop_front();

@@ -10,7 +10,7 @@ use super::{Execution, Outcome};
 use crate::machine::definition::{Catcher, ChoiceState, FailState, MachineState, TaskState, names};
 use crate::machine::history::TraceEvent;
 use crate::machine::jsonata::Bindings;
-use crate::machine::limits::within_limit;
+use crate::machine::limits::{assigned_within_limit, within_limit};
 use crate::machine::retry::{Retries, catcher};
 use crate::machine::template::{Assign, Template, evaluate_all};
 use crate::machine::{TaskFailure, Tasks};
@@ -198,7 +198,7 @@ fn leave(
 ) -> Result<Left, TaskFailure> {
     let assigned = evaluate_all(assign, bindings)?;
     let output = output.map_or_else(|| Ok(result.clone()), |output| output.evaluate(bindings))?;
-    within_limit(&assigned, "what the state assigns")?;
+    assigned_within_limit(&assigned)?;
     within_limit(&output, "the output of the state")?;
     Ok((assigned, output))
 }
