@@ -30,6 +30,42 @@ fn a_group_of_one_survives_each_fault_at_each_call() {
     holds(&each_call_and_fault(&Scene::default(), 1).unwrap_or_else(|broken| panic!("{broken}")));
 }
 
+/// The SDK repeats the call, or the state machine its step, and the repetition launches no second newcomer. The full
+/// group raises MaxSize, too.
+#[test]
+fn a_changing_call_that_is_throttled_or_whose_answer_is_lost_costs_no_swap() {
+    let group = GroupSpec { size: 1, max: 1, ..GroupSpec::default() };
+    let scene = Scene { group, ..Scene::default() };
+    let plays = |plan| play(&scene, plan, 1).unwrap_or_else(|broken| panic!("{broken}"));
+    let calls = plays(Plan::none()).world.chronicle.calls;
+    let changes = || calls.iter().enumerate().filter(|(_, call)| !call.is_read);
+    for action in CHANGES {
+        assert!(changes().any(|(_, call)| call.action == action), "{action} is not called");
+    }
+    for (number, call) in changes() {
+        for fault in [Fault::ErrorAfterEffect, Fault::AnswerLost, Fault::Throttled] {
+            let ended = plays(Plan::At([(number, fault)].into()));
+            let Outcome::Succeeded(output) = &ended.executions["by-hand"] else {
+                panic!("{} {}, {fault}: {:?}", call.by, call.action, ended.executions)
+            };
+            let swapped = output["swapped"].as_array().map_or(0, Vec::len);
+            let newcomers = ended.world.fleet.instances().values().filter(|it| it.is_spot()).count();
+            assert_eq!((swapped, newcomers), (1, 1), "{} {}, {fault}: {output}", call.by, call.action);
+        }
+    }
+}
+
+/// What the swap of a full group changes in AWS.
+const CHANGES: [&str; 7] = [
+    "RunInstances",
+    "SuspendProcesses",
+    "UpdateAutoScalingGroup",
+    "AttachInstances",
+    "DetachInstances",
+    "TerminateInstances",
+    "ResumeProcesses",
+];
+
 #[test]
 fn a_full_group_behind_a_load_balancer_survives_faults_at_its_calls() {
     let group = GroupSpec { size: 1, max: 1, has_target_group: true, ..GroupSpec::default() };
