@@ -1,7 +1,7 @@
 """Calls that AWS carried out but whose answer was lost, throttled calls, and Lambdas that die in between. A repetition
 duplicates nothing. The swap ends as if nothing had happened, or restores the group as its owner had it.
 
-One lost answer at each call: tests/world/tests/campaign.rs.
+tests/world/tests/campaign.rs loses one answer at each changing call.
 """
 
 import pytest

@@ -237,15 +237,13 @@ def cpu(requested):
 
 
 def joined(web, kubernetes):
-    """Returns the instance id of the running newcomer, as soon as it is a Ready node that has published its resources."""
+    """Returns the instance id of the running newcomer, as soon as it is a Ready node."""
     running = wait_for(lambda: [i for i in web.newcomers if i["State"]["Name"] == "running"])
     newcomer, ready = running[0]["InstanceId"], {"type": "Ready", "status": "True"}.items()
 
     def is_there():
         status = (kubernetes.node_of(newcomer) or {}).get("status", {})
-        return "ephemeral-storage" in status.get("allocatable", {}) and any(
-            ready <= condition.items() for condition in status.get("conditions", [])
-        )
+        return any(ready <= condition.items() for condition in status.get("conditions", []))
 
     wait(is_there, 30, f"{newcomer} is no Ready node")
     return newcomer

@@ -156,19 +156,25 @@ pub fn missing(old: &Node, newcomer: &Host, movers: &[Mover], others: &[Host]) -
 
 impl Need {
     /// Returns true if waiting can't help: nothing that starts on a node takes such a label off again, or
-    /// makes its machine larger.
+    /// makes its machine larger. An offer of none may still grow: a kubelet that could not read its machine offers no
+    /// cpu.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::SpotLabel(_)) || self.is_of_the_type()
+        match self {
+            Self::SpotLabel(_) => true,
+            Self::Resource { offered, .. } | Self::Size { offered, .. } => {
+                self.is_of_the_type() && *offered > Amount::default()
+            }
+            _ => false,
+        }
     }
 
-    /// Returns true if every node of this instance type lacks it: a machine's cpu and memory are fixed. An offer of
-    /// none says that the node has yet to publish them.
+    /// Returns true if every node of this instance type lacks it: a machine's cpu and memory are fixed.
     #[must_use]
     pub fn is_of_the_type(&self) -> bool {
         match self {
-            Self::Resource { resource, offered, .. } | Self::Size { resource, offered, .. } => {
-                OF_THE_TYPE.contains(&resource.as_str()) && *offered > Amount::default()
+            Self::Resource { resource, .. } | Self::Size { resource, .. } => {
+                OF_THE_TYPE.contains(&resource.as_str())
             }
             _ => false,
         }

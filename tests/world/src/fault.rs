@@ -134,7 +134,7 @@ impl Plan {
 
     /// Returns true if a call may read the past.
     #[must_use]
-    pub fn reads_past(&self) -> bool {
+    pub fn may_read_past(&self) -> bool {
         match self {
             Self::At(faults) => faults.values().any(|fault| matches!(fault, Fault::Stale(_))),
             Self::ActAt(..) => false,

@@ -153,6 +153,9 @@ impl World {
     pub fn reads_past(&mut self, number: usize, call: &ApiCall, seconds: u32) -> ApiAnswer {
         self.passes();
         let at = now() - SignedDuration::from_secs(seconds.into());
+        if self.past.is_empty() {
+            self.oracles.is_not_played("a read of a past that was not kept");
+        }
         let earlier = self.past.iter().rev().find(|(then, ..)| *then <= at).or(self.past.front());
         let answer = earlier.and_then(|(_, fleet, tables)| match call.service {
             Service::DynamoDb => self.tables.read_from(tables, call),
@@ -209,7 +212,7 @@ impl World {
 
     /// Keeps the present for reads of the past, if there will be any.
     pub fn remembers(&mut self) {
-        if !self.plan.reads_past() {
+        if !self.plan.may_read_past() {
             return;
         }
         self.past.push_back((now(), self.fleet.clone(), self.tables.clone()));

@@ -8,6 +8,7 @@ use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::GroupSpec;
 use spot_world::history::play;
 use spot_world::machine::Outcome;
+use spot_world::oracles::SWAPS;
 use spot_world::scene::Scene;
 
 fn holds(findings: &Findings) {
@@ -51,11 +52,21 @@ fn a_changing_call_that_is_throttled_or_whose_answer_is_lost_costs_no_swap() {
             let swapped = output["swapped"].as_array().map_or(0, Vec::len);
             let newcomers = ended.world.fleet.instances().values().filter(|it| it.is_spot()).count();
             assert_eq!((swapped, newcomers), (1, 1), "{} {}, {fault}: {output}", call.by, call.action);
+            assert_eq!(ended.world.chronicle.calls[number].fault, Some(fault), "the fault came elsewhere");
+            let rows =
+                |name: &str| ended.world.tables.items(SWAPS).filter(|row| row.contains_key(name)).count();
+            assert_eq!(
+                (rows("journal"), rows("launched_into")),
+                (0, 1),
+                "{} {}, {fault}",
+                call.by,
+                call.action
+            );
         }
     }
 }
 
-/// What the swap of a full group changes in AWS.
+/// The AWS calls by which the swap of a full group changes something.
 const CHANGES: [&str; 7] = [
     "RunInstances",
     "SuspendProcesses",
