@@ -187,7 +187,7 @@ fn a_machine_never_grows_and_a_device_plugin_may_be_late() {
 #[test]
 fn a_node_that_offers_no_cpu_may_offer_some_later() {
     let mut unpublished = plain("n");
-    unpublished.allocatable.clear();
+    unpublished.allocatable.remove("cpu");
     let lacks = missing(&plain("a"), &empty(unpublished), &movers(2, &wants("cpu", "800m")), &[]);
     assert!(!lacks.is_empty(), "a pod never goes there");
     for lack in lacks {
