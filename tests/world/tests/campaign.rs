@@ -3,32 +3,25 @@
 
 #![allow(clippy::panic)]
 
-use spot_world::campaign::{Findings, each_call_and_fault, one_in};
+mod holds;
+
+use holds::{holds, play_or_tell};
+use spot_world::campaign::{each_call_and_fault, one_in};
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::GroupSpec;
-use spot_world::history::play;
 use spot_world::machine::Outcome;
 use spot_world::oracles::SWAPS;
 use spot_world::scene::Scene;
 
-fn holds(findings: &Findings) {
-    for failure in &findings.failures {
-        eprintln!("{failure}");
-    }
-    let broken: Vec<String> =
-        findings.failures.iter().map(|it| format!("{:?}: {}", it.plan, it.broken.promise)).collect();
-    assert!(broken.is_empty(), "{} of {}:\n{}", broken.len(), findings.histories, broken.join("\n"));
-}
-
 #[test]
 fn a_group_moves_to_spot_without_a_fault() {
-    let ended = play(&Scene::default(), Plan::none(), 1).unwrap_or_else(|broken| panic!("{broken}"));
+    let ended = play_or_tell(&Scene::default(), Plan::none());
     assert!(matches!(ended.executions["by-hand"], Outcome::Succeeded(_)));
 }
 
 #[test]
 fn a_group_of_one_survives_each_fault_at_each_call() {
-    holds(&each_call_and_fault(&Scene::default(), 1).unwrap_or_else(|broken| panic!("{broken}")));
+    holds(each_call_and_fault(&Scene::default(), 1));
 }
 
 /// The SDK repeats the call, or the state machine its step, and the repetition launches no second newcomer. The full
@@ -37,15 +30,14 @@ fn a_group_of_one_survives_each_fault_at_each_call() {
 fn a_changing_call_that_is_throttled_or_whose_answer_is_lost_costs_no_swap() {
     let group = GroupSpec { size: 1, max: 1, ..GroupSpec::default() };
     let scene = Scene { group, ..Scene::default() };
-    let plays = |plan| play(&scene, plan, 1).unwrap_or_else(|broken| panic!("{broken}"));
-    let calls = plays(Plan::none()).world.chronicle.calls;
+    let calls = play_or_tell(&scene, Plan::none()).world.chronicle.calls;
     let changes = || calls.iter().enumerate().filter(|(_, call)| !call.is_read);
     for action in CHANGES {
         assert!(changes().any(|(_, call)| call.action == action), "{action} is not called");
     }
     for (number, call) in changes() {
         for fault in [Fault::ErrorAfterEffect, Fault::AnswerLost, Fault::Throttled] {
-            let ended = plays(Plan::At([(number, fault)].into()));
+            let ended = play_or_tell(&scene, Plan::At([(number, fault)].into()));
             let Outcome::Succeeded(output) = &ended.executions["by-hand"] else {
                 panic!("{} {}, {fault}: {:?}", call.by, call.action, ended.executions)
             };
@@ -81,5 +73,5 @@ const CHANGES: [&str; 7] = [
 fn a_full_group_behind_a_load_balancer_survives_faults_at_its_calls() {
     let group = GroupSpec { size: 1, max: 1, has_target_group: true, ..GroupSpec::default() };
     let scene = Scene { group, ..Scene::default() };
-    holds(&one_in(8, &scene, &Fault::ALL, 1).unwrap_or_else(|broken| panic!("{broken}")));
+    holds(one_in(8, &scene, &Fault::ALL, 1));
 }

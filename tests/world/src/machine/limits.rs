@@ -28,19 +28,18 @@ impl io::Write for Bytes {
 
 /// Returns an error if the value has more bytes than a payload may have.
 pub(super) fn within_limit(value: &Value, name: &str) -> Result<(), TaskFailure> {
-    if bytes_at_most(value) <= MOST_BYTES { Ok(()) } else { counted(value, name) }
+    counted_if_near(bytes_at_most(value), value, name)
 }
 
 /// Returns an error if the variables that a state assigns have more bytes than they may have.
 pub(super) fn assigned_within_limit(variables: &BTreeMap<String, Value>) -> Result<(), TaskFailure> {
-    if members_at_most(variables) <= MOST_BYTES {
-        Ok(())
-    } else {
-        counted(variables, "what the state assigns")
-    }
+    counted_if_near(members_at_most(variables), variables, "what the state assigns")
 }
 
-fn counted(value: &impl serde::Serialize, name: &str) -> Result<(), TaskFailure> {
+fn counted_if_near(at_most: usize, value: &impl serde::Serialize, name: &str) -> Result<(), TaskFailure> {
+    if at_most <= MOST_BYTES {
+        return Ok(());
+    }
     let mut bytes = Bytes(0);
     match serde_json::to_writer(&mut bytes, value) {
         Ok(()) if bytes.0 <= MOST_BYTES => Ok(()),
