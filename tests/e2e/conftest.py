@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
 
 # Whole seconds are the smallest that Settings take; SFN_WAIT_SCALE shortens the pauses to a twentieth.
 QUICK: Shape = {"poll_seconds": 1, "launch_visible_after_seconds": 1}
+
+
+# It has few tests, each longer than a minute: begun last, it would leave the other workers idle.
+LONGEST = "test_load.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files in an order that keeps all workers busy to the end: the longest one first, then those of most tests."""
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.name != LONGEST, -tests[item.path]))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -271,24 +271,6 @@ def test_an_address_that_cannot_be_moved(lab):
     web.assert_untouched()
 
 
-CALLS = [
-    "CreateImage", "RunInstances", "RegisterTargets", "AssociateAddress", "DeregisterTargets", "StopInstances",
-    "DeregisterImage", "DeleteSnapshot",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("action", CALLS)
-def test_a_lost_answer_is_no_harm_to(lab, action):
-    web = lab(address=True, target_groups=1)
-    web.aws.control.fault(action, kind="error_after", code="InternalError", status=500, times=4)
-    report = web.swap(capture_image=True)
-    assert [f["hits"] for f in web.aws.control.faults()] != [0]
-    if report["outcome"] == "SWAPPED":
-        web.assert_swapped(report)
-    else:
-        web.assert_untouched()
-
-
 # -- what is deployed ------------------------------------------------------------------------------------------------
 
 

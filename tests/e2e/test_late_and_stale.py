@@ -125,17 +125,6 @@ def test_a_detach_lands_once_the_swap_is_being_undone(aws, quiet, scene):
         assert_whole(web)
 
 
-def test_a_termination_without_an_answer_is_waited_for_and_lowers_desired_once(aws, quiet, scene):
-    """The owner's hook runs: the group terminates the old one, which can't come back. AWS may count a second call again."""
-    web = scene(size=1, minimum=0, maximum=2)
-    web.hook("TERMINATING")
-    aws.control.fault("TerminateInstanceInAutoScalingGroup", kind="late", times=1, match={"InstanceId": web.old[0]})
-    web.start().reach("PauseForRetireOld")
-    assert [c["status"] for c in aws.control.land()] == [200]
-    aws.control.clear_faults()
-    assert_whole(web)
-
-
 def test_a_launch_that_lands_after_the_next_attempt_leaves_one_newcomer(aws, quiet, scene):
     """The next attempt goes to the same pool, by the same ClientToken, or to another: the first was poisoned meanwhile."""
     zones = {"the same pool": "us-east-1b", "another pool": "us-east-1a"}
@@ -231,28 +220,6 @@ def test_an_answer_ends_whole_whatever_lags(aws, answering):
     for lag, web in webs.items():
         assert assert_answered(web)["outcome"] == "REPLACED", lag
         assert aws.control.stale_answers(web.name) > 0, lag
-
-
-# -- a call lands twice ------------------------------------------------------------------------------------------------
-
-TWICE = [
-    "RunInstances", "SuspendProcesses", "UpdateAutoScalingGroup", "AttachInstances", "DetachInstances", "TerminateInstances",
-    "ResumeProcesses",
-]  # fmt: skip
-
-
-def test_a_call_that_lands_twice_is_no_harm(aws, scene):
-    webs = [scene(size=1, minimum=1, maximum=1) for _ in range(2)]
-    for call in TWICE:
-        aws.control.fault(call, kind="twice")
-    for web in webs:
-        web.start()
-    seen = set()
-    while any(web.running() for web in webs):
-        seen |= {c["action"] for c in aws.control.land()}
-    assert seen == set(TWICE)
-    for web in webs:
-        assert assert_whole(web)["swapped"]
 
 
 # -- a step runs on beside its repetition ------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """Newcomers that are launched ahead of their turn: N -> N+1 -> N still holds, and each is attached or taken away."""
 
-import pytest
-
 from scene import reasons, wait_for
 
 
@@ -103,21 +101,16 @@ def third(web):
 # -- executions that end in between ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", ["PauseForInService", "PauseForRetirement"])
-def test_an_execution_that_is_stopped_leaves_none_of_them_running(aws, scene, settings, state):
+def test_an_execution_that_is_stopped_leaves_none_of_them_running(aws, scene, settings):
     web = held_in_the_second_swap(scene, size=5)
     wait_for(lambda: len(ahead(web)) == 3)
-    if state == "PauseForRetirement":
-        aws.control.timing(detach=600)
-        let_serve(web)
-        wait_for(lambda: web.states()[-1] == state)
     web.stop()
     aws.control.timing(detach=0.3, attach=0.2)
     settings(reconcile_after_seconds=0)
     web.reconcile_until_free()
     assert ahead(web) == []
     web.assert_owners()
-    assert len(web.group.spot) == (2 if state == "PauseForRetirement" else 1)
+    assert len(web.group.spot) == 1
 
 
 def test_an_execution_stopped_while_one_is_launched_ahead(aws, scene, settings):
@@ -130,27 +123,6 @@ def test_an_execution_stopped_while_one_is_launched_ahead(aws, scene, settings):
     web.reconcile_until_free()
     assert len(web.group.spot) == 1
     web.assert_owners()
-
-
-def test_an_answer_that_was_lost_launches_none_twice(aws, scene):
-    web = scene(size=3, minimum=3, maximum=3)
-    aws.control.fault("RunInstances", kind="error_after", code="InternalError", status=500, times=4, match=third(web))
-    web.assert_swapped(web.swap())
-    alive = [i for i in web.newcomers if i["State"]["Name"] == "running"]
-    assert len(alive) == 3
-
-
-def test_a_launch_ahead_that_runs_on_beside_its_repetition_loses_no_newcomer(aws, scene):
-    web = scene(size=4, minimum=4, maximum=4)
-    fault = aws.control.fault("RunInstances", kind="hold", times=1, match=third(web))
-    web.start()
-    wait_for(lambda: aws.control.faults()[0]["hits"])
-    aws.give_up(web.arn, "LaunchAhead")
-    wait_for(lambda: "LaunchAhead" in web.states() and web.states()[-1] != "LaunchAhead")
-    aws.control.change_fault(fault, kind="delay")
-    aws.given_up_ended()
-    report = web.end()["output"]
-    web.assert_swapped(report)
 
 
 # -- runs that end before their time ---------------------------------------------------------------------------------

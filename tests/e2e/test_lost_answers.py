@@ -1,17 +1,12 @@
-"""Calls that AWS carried out but whose answer was lost, throttled calls, and Lambdas that die in between. A repetition
-duplicates nothing. The swap ends as if nothing had happened, or restores the group as its owner had it.
+"""Calls whose answer was lost or that come too late, and throttled calls. A repetition duplicates nothing. The swap ends as
+if nothing had happened, or restores the group as its owner had it.
 
-tests/world/tests/campaign.rs loses one answer at each changing call.
+tests/world/tests/must_swap.rs and outages.rs strike each call that changes something.
 """
 
 import pytest
 
 from scene import wait_for
-
-CHANGES = [
-    "RunInstances", "SuspendProcesses", "UpdateAutoScalingGroup", "AttachInstances", "DetachInstances",
-    "TerminateInstances", "ResumeProcesses",
-]  # fmt: skip
 
 
 def assert_swapped_or_untouched(web, report):
@@ -37,56 +32,12 @@ def test_a_launch_whose_answer_was_lost_is_taken_back_where_the_old_one_may_no_l
     assert len(web.newcomers) == 1
 
 
-def only_for(web, action):
-    """Returns parameters that match only this group's calls of `action`."""
-    if action == "RunInstances":
-        return {"LaunchTemplate.LaunchTemplateId": web.group.template_id}
-    return {"InstanceId.1": web.old[0]} if action == "TerminateInstances" else {"AutoScalingGroupName": web.name}
-
-
-def fail_for_good(aws, scene, settings, **fault):
-    """Starts a swap for each changing call, all at once; that call fails until the execution has ended."""
-    settings(reconcile_after_seconds=0, rollback_timeout_seconds=3)
-    webs = {action: scene(size=1, minimum=1, maximum=1) for action in CHANGES}
-    for action, web in webs.items():
-        aws.control.fault(action, match=only_for(web, action), **fault)
-        web.start()
-    for web in webs.values():
-        web.end()
-    aws.control.clear_faults()
-    for web in webs.values():
-        web.reconcile_until_free()
-    return webs
-
-
-def test_answers_lost_for_ever_leave_the_group_as_its_owner_had_it(aws, scene, settings):
-    webs = fail_for_good(aws, scene, settings, kind="error_after", code="InternalError", status=500)
-    for action, web in webs.items():
-        assert len(web.newcomers) == 1, action
-        web.assert_owners()
-
-
-def test_calls_that_never_get_through_leave_the_group_as_its_owner_had_it(aws, scene, settings):
-    for web in fail_for_good(aws, scene, settings, code="ServiceUnavailable", status=503).values():
-        web.assert_owners()
-
-
-def test_the_lost_answer_of_a_terminate_through_the_group_costs_nothing(aws, scene):
-    web = scene(size=2, minimum=0)
-    aws.client("autoscaling").put_lifecycle_hook(
-        AutoScalingGroupName=web.name, LifecycleHookName="drain",
-        LifecycleTransition="autoscaling:EC2_INSTANCE_TERMINATING",
-    )  # fmt: skip
-    action = "TerminateInstanceInAutoScalingGroup"
-    aws.control.fault(action, kind="error_after", code="InternalError", status=500, times=1)
-    web.assert_swapped(web.swap())
-
-
-@pytest.mark.parametrize("action", [*CHANGES, "DescribeInstances", "DescribeAutoScalingGroups", "UpdateItem"])
+# One of each protocol: that of EC2, of Auto Scaling, and of DynamoDB.
+@pytest.mark.parametrize("action", ["RunInstances", "AttachInstances", "UpdateItem"])
 def test_throttling_only_takes_longer(aws, scene, action):
     web = scene(size=1, minimum=1, maximum=1)
-    code = "RequestLimitExceeded" if action in ("RunInstances", "TerminateInstances", "DescribeInstances") else "Throttling"
-    aws.control.fault(action, code="ThrottlingException" if action == "UpdateItem" else code, status=400, times=4)
+    codes = {"RunInstances": "RequestLimitExceeded", "AttachInstances": "Throttling", "UpdateItem": "ThrottlingException"}
+    aws.control.fault(action, code=codes[action], status=400, times=4)
     web.assert_swapped(web.swap())
 
 
@@ -98,14 +49,6 @@ def test_a_journal_that_is_written_twice_still_knows_the_owners_settings(aws, sc
     # Discover, Launch and Attach write once each; the next, of Attach's repetition, goes through and the one after not.
     aws.control.fault("UpdateItem", code="InternalServerError", status=500, skip=4, times=3)
     assert_swapped_or_untouched(web, web.swap())
-
-
-def test_a_lambda_that_dies_after_its_work_repeats_nothing(aws, scene):
-    """When a Lambda is killed, the state machine sees a timeout of the function."""
-    web = scene(size=1, minimum=1, maximum=1)
-    aws.control.fault("AttachInstances", kind="error_after", code="ServiceUnavailable", status=503, times=3)
-    web.assert_swapped(web.swap())
-    assert len(web.newcomers) == 1
 
 
 # -- calls that come too late ------------------------------------------------------------------------------------------

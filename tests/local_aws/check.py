@@ -129,7 +129,7 @@ def _kubernetes(ci: bool):
 def _end_to_end(arguments: list[str]):
     for home in LOCAL.glob("e2e*"):
         servers.stop(Home(home))  # What a run that was killed left running.
-    code = _pytest(["-n", str(WORKERS), "--dist", "loadfile", *arguments])
+    code = _pytest(["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder", *arguments])
     if not code and not arguments:
         ALL_GRANTED.touch()
     return code

@@ -10,7 +10,7 @@ use std::thread;
 
 use crate::acts::Act;
 use crate::chronicle::SentCall;
-use crate::fault::{Fault, Plan};
+use crate::fault::{Extent, Fault, Outage, Plan};
 use crate::history::{Broken, Ended, play};
 use crate::scene::Scene;
 use crate::wire::Service;
@@ -182,6 +182,28 @@ pub fn beside_calls(scene: &Scene, act: Act, seed: u64) -> Result<Findings, Brok
     Ok(all(scene, &share(MOMENTS, seed, plans)))
 }
 
+/// Plays one in so many outages: one begins with each selected call of the history without a fault, × each selected fault
+/// that can last × each of these lengths in seconds. The seed decides which.
+///
+/// # Errors
+/// The history without a fault breaks a promise.
+pub fn outages(
+    n: usize,
+    scene: &Scene,
+    (extent, lengths): (Extent, &[u32]),
+    seed: u64,
+) -> Result<Findings, Broken> {
+    let pairs = each_pair(scene, seed, &Fault::OF_OUTAGES, &Selection::of_environment())?;
+    let firsts = pairs.into_iter().filter_map(|plan| match plan {
+        Plan::At(faults) => faults.into_iter().next(),
+        _ => None,
+    });
+    let plans = firsts.flat_map(|(from, fault)| {
+        lengths.iter().map(move |seconds| Plan::Outage(Outage { from, extent, fault, seconds: *seconds }))
+    });
+    Ok(all(scene, &share(n, seed, plans)))
+}
+
 /// Plays pairs of faults, so many in all: the first at a call of the history without a fault, the second at a later call of
 /// the history with the first. Both are spread evenly; the seed decides which. The variable `HISTORIES` sets another
 /// number: a tenth of it.
@@ -226,6 +248,16 @@ fn spread<T: Clone>(all: &[T], most: usize, random: &mut fastrand::Rng) -> Vec<T
 /// Plays these histories, as many side by side as there are processors.
 #[must_use]
 pub fn all(scene: &Scene, plans: &[(Plan, u64)]) -> Findings {
+    all_that(scene, plans, |_| Ok(()))
+}
+
+/// Plays these histories, and demands something of the end of each: an error is a broken promise.
+#[must_use]
+pub fn all_that(
+    scene: &Scene,
+    plans: &[(Plan, u64)],
+    demand: impl Fn(&Ended) -> Result<(), String> + Sync,
+) -> Findings {
     let mut findings = Findings { histories: plans.len(), ..Findings::default() };
     for (plan, _) in plans {
         if let Plan::At(faults) = plan {
@@ -239,7 +271,11 @@ pub fn all(scene: &Scene, plans: &[(Plan, u64)]) -> Findings {
         if is_over.load(Ordering::Relaxed) {
             return None;
         }
-        let broken = play(scene, plan.clone(), *seed).err()?;
+        let kept = play(scene, plan.clone(), *seed).and_then(|ended| {
+            let chronicle = || ended.world.chronicle.to_string();
+            demand(&ended).map_err(|promise| Broken { promise, chronicle: chronicle() })
+        });
+        let broken = kept.err()?;
         is_over.store(stops, Ordering::Relaxed);
         Some(Failure { plan: plan.clone(), seed: *seed, broken })
     });

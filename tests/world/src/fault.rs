@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::SignedDuration;
+
 use crate::acts::Act;
+use crate::chronicle::SentCall;
 
 /// What goes wrong with one call. A call is sent, takes effect, and is answered; each is a moment of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +42,10 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// What an action that is out can do to each of its calls.
+    pub const OF_OUTAGES: [Self; 4] =
+        [Self::RequestLost, Self::AnswerLost, Self::ErrorAfterEffect, Self::Throttled];
+
     /// Every kind of fault, as the campaign tries them at each call.
     pub const ALL: [Self; 15] = [
         Self::RequestLost,
@@ -113,6 +120,40 @@ impl fmt::Display for Fault {
     }
 }
 
+/// How much of AWS an outage concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// One action.
+    Action,
+    /// A service with all its actions.
+    Service,
+}
+
+/// An action or a service that is out for a while: each call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    /// The number of the first call that fails.
+    pub from: usize,
+    /// What of the service of that call is out.
+    pub extent: Extent,
+    /// What goes wrong with each call.
+    pub fault: Fault,
+    /// How long it lasts.
+    pub seconds: u32,
+}
+
+impl Outage {
+    /// Returns the fault of a call, after those that were sent before it.
+    fn strikes(self, call: &SentCall, before: &[SentCall]) -> Option<Fault> {
+        let first = before.get(self.from).or_else(|| (before.len() == self.from).then_some(call))?;
+        let is_meant = first.service == call.service
+            && (self.extent == Extent::Service || first.action == call.action)
+            && self.fault.concerns(call.is_read);
+        let lasts = SignedDuration::from_secs(self.seconds.into());
+        (is_meant && call.at.duration_since(first.at) < lasts).then_some(self.fault)
+    }
+}
+
 /// The faults of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
@@ -120,6 +161,8 @@ pub enum Plan {
     At(BTreeMap<usize, Fault>),
     /// No fault, and this act of others right before the call takes effect.
     ActAt(usize, Act),
+    /// An action or a service is out for a while.
+    Outage(Outage),
     /// A tape: the entry at the call's number decides on its fault, and on an act of others right before it takes effect.
     /// Beyond its end nothing happens.
     Tape(Vec<u32>),
@@ -137,23 +180,20 @@ impl Plan {
     pub fn may_read_past(&self) -> bool {
         match self {
             Self::At(faults) => faults.values().any(|fault| matches!(fault, Fault::Stale(_))),
+            Self::Outage(outage) => matches!(outage.fault, Fault::Stale(_)),
             Self::ActAt(..) => false,
             Self::Tape(_) => true,
         }
     }
 
-    /// Returns the fault of a call. On a tape, about one call in sixteen has one.
+    /// Returns the fault of a call, after those that were sent before it. On a tape, about one call in sixteen has one.
     #[must_use]
-    pub fn of(&self, call: usize, is_read: bool) -> Option<Fault> {
+    pub fn of(&self, call: &SentCall, before: &[SentCall]) -> Option<Fault> {
         match self {
-            Self::At(faults) => faults.get(&call).copied(),
+            Self::At(faults) => faults.get(&before.len()).copied(),
             Self::ActAt(..) => None,
-            Self::Tape(tape) => {
-                let entry = usize::try_from(tape.get(call).copied().unwrap_or_default()).ok()?;
-                let is_struck = entry % 16 == 15;
-                let fault = Fault::ALL[(entry / 16) % Fault::ALL.len()];
-                (is_struck && fault.concerns(is_read)).then_some(fault)
-            }
+            Self::Outage(outage) => outage.strikes(call, before),
+            Self::Tape(tape) => struck(*tape.get(before.len())?, call.is_read),
         }
     }
 
@@ -161,7 +201,7 @@ impl Plan {
     #[must_use]
     pub fn act_at(&self, call: usize) -> Option<Act> {
         match self {
-            Self::At(_) => None,
+            Self::At(_) | Self::Outage(_) => None,
             Self::ActAt(number, act) => (*number == call).then_some(*act),
             Self::Tape(tape) => {
                 let entry = tape.get(call).copied()?;
@@ -171,11 +211,20 @@ impl Plan {
     }
 }
 
+/// Returns the fault that an entry of a tape stands for.
+fn struck(entry: u32, is_read: bool) -> Option<Fault> {
+    let entry = usize::try_from(entry).ok()?;
+    let fault = Fault::ALL[(entry / 16) % Fault::ALL.len()];
+    (entry % 16 == 15 && fault.concerns(is_read)).then_some(fault)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::virtual_time::BEGIN;
+    use crate::wire::Service;
 
     #[test]
     fn a_fault_is_read_as_it_is_printed() {
@@ -189,13 +238,46 @@ mod tests {
     #[test]
     fn a_tape_strikes_with_every_fault_and_every_kind_of_act_and_an_empty_one_with_none() {
         let tape = Plan::Tape((0..20_000).collect());
-        let faults: BTreeSet<Fault> = (0..20_000).filter_map(|call| tape.of(call, call % 32 == 31)).collect();
+        let faults: BTreeSet<Fault> =
+            (0..20_000).filter_map(|entry| struck(entry, entry % 32 == 31)).collect();
         assert_eq!(faults, Fault::ALL.into());
         let acts = (0..20_000).filter_map(|call| tape.act_at(call));
         let kinds: BTreeSet<String> =
             acts.map(|act| format!("{act:?}").replace(|c| !char::is_alphabetic(c), "")).collect();
         assert!(kinds.len() >= 17, "{kinds:?}");
         let empty = Plan::Tape(Vec::new());
-        assert!((0..300).all(|call| empty.of(call, true).is_none() && empty.act_at(call).is_none()));
+        assert_eq!(empty.of(&call("DescribeInstances", 0), &[]), None);
+        assert!((0..300).all(|call| empty.act_at(call).is_none()));
+    }
+
+    fn call(action: &str, second: i64) -> SentCall {
+        SentCall {
+            by: "Launch".to_owned(),
+            service: Service::Ec2,
+            action: action.to_owned(),
+            is_read: false,
+            fault: None,
+            at: BEGIN + SignedDuration::from_secs(second),
+        }
+    }
+
+    #[test]
+    fn an_outage_strikes_each_call_from_its_first_until_it_ends() {
+        let calls = [
+            ("RunInstances", 5),
+            ("RunInstances", 60),
+            ("StopInstances", 61),
+            ("RunInstances", 69),
+            ("RunInstances", 70),
+        ];
+        let calls = calls.map(|(action, second)| call(action, second));
+        for (extent, struck) in [
+            (Extent::Action, [false, true, false, true, false]),
+            (Extent::Service, [false, true, true, true, false]),
+        ] {
+            let plan = Plan::Outage(Outage { from: 1, extent, fault: Fault::Throttled, seconds: 10 });
+            let faults = (0..calls.len()).map(|number| plan.of(&calls[number], &calls[..number]));
+            assert!(faults.map(|fault| fault.is_some()).eq(struck), "{extent:?}");
+        }
     }
 }

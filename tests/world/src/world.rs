@@ -88,19 +88,20 @@ impl World {
     /// Notes a call that is sent, and returns its number and its fault.
     pub fn is_sent(&mut self, call: &ApiCall, by: Option<&Invocation>) -> (usize, Option<Fault>) {
         let number = self.chronicle.calls.len();
-        let is_read = is_read(call);
-        let fault = self.plan.of(number, is_read);
         let by = by.map(|invocation| invocation.label.clone()).unwrap_or_default();
         let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
         self.oracles.before_call(call, &by, seen);
-        self.chronicle.is_sent(SentCall {
+        let mut sent = SentCall {
             by,
             service: call.service,
             action: call.action.clone(),
-            is_read,
-            fault,
+            is_read: is_read(call),
+            fault: None,
             at: now(),
-        });
+        };
+        sent.fault = self.plan.of(&sent, &self.chronicle.calls);
+        let fault = sent.fault;
+        self.chronicle.is_sent(sent);
         if let Some(act) = self.plan.act_at(number) {
             self.befalls(act);
         }

@@ -156,6 +156,53 @@ fn the_reconciler_puts_a_swap_back_that_was_stopped_before_the_old_instance_left
     }
 }
 
+/// The old instance runs alone, as it was; or the twin does, with the address.
+fn assert_untouched_or_swapped(ended: &Ended, scene: &Scene) {
+    let fleet = &ended.world.fleet;
+    if state(ended, &scene.first_instance()) == Ec2State::Running {
+        return assert_untouched(ended, scene);
+    }
+    let running: Vec<_> = fleet.instances().values().filter(|it| it.state == Ec2State::Running).collect();
+    assert!(matches!(running[..], [twin] if twin.is_spot()), "{running:?}");
+    assert!(fleet.addresses().values().all(|it| it.instance_id.as_ref() == Some(&running[0].id)));
+    assert!(fleet.own_images().images.is_empty() && fleet.own_images().snapshots.is_empty());
+}
+
+#[test]
+fn the_reconciler_ends_a_swap_that_was_stopped_as_a_phase_began() {
+    let scene = with_image();
+    let calls = play_or_tell(&scene, Plan::none()).world.chronicle.calls;
+    for phase in ["CaptureImage", "Launch", "WaitForHealth", "TakeOver", "RetireOld"] {
+        let first = calls.iter().position(|call| call.by.ends_with(phase));
+        let first = first.unwrap_or_else(|| panic!("{phase} calls nothing"));
+        for fault in [Fault::StoppedBefore, Fault::StoppedAfter] {
+            let ended = play_or_tell(&scene, Plan::At(BTreeMap::from([(first, fault)])));
+            assert!(
+                matches!(ended.executions["by-hand"], Outcome::Aborted),
+                "{phase}: {:?}",
+                ended.executions
+            );
+            assert_untouched_or_swapped(&ended, &scene);
+        }
+    }
+}
+
+#[test]
+fn the_reconciler_starts_a_stopped_old_instance_again_if_its_twin_died_with_the_execution() {
+    let stops = last_call(&web(), "StopInstances");
+    let at = play_or_tell(&web(), Plan::none()).world.chronicle.calls[stops].at;
+    let dies: Happening = |world| {
+        let Some(twin) = world.fleet.instances().keys().next_back().cloned() else { return };
+        world.fleet.instance_dies(&twin, now());
+    };
+    let soon = Duration::try_from(at.duration_since(BEGIN)).unwrap_or_default() + Duration::from_secs(20);
+    let scene = Scene { happenings: vec![(soon, dies)], ..web() };
+    let ended = play_or_tell(&scene, Plan::At(BTreeMap::from([(stops, Fault::StoppedAfter)])));
+    assert!(matches!(ended.executions["by-hand"], Outcome::Aborted), "{:?}", ended.executions);
+    assert!(ended.world.chronicle.calls.iter().any(|call| call.action == "StartInstances"));
+    assert_untouched(&ended, &scene);
+}
+
 #[test]
 fn the_reconciler_finishes_a_swap_whose_old_instance_was_leaving() {
     let faults = BTreeMap::from([(last_call(&web(), "DeregisterTargets"), Fault::DiesAfter)]);
