@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 QUICK: Shape = {"poll_seconds": 1, "launch_visible_after_seconds": 1}
 
 
-# It has few tests, each longer than a minute: begun last, it would leave the other workers idle.
+# Its few tests are the longest: begun last, they would leave the other workers idle.
 LONGEST = "test_load.py"
 
 

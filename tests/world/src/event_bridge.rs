@@ -43,12 +43,19 @@ pub struct EventBridge {
     pub to_deliver: Vec<Delivery>,
     /// Deliveries whose function has not succeeded yet, nor failed for good.
     pub under_way: usize,
+    account_id: String,
     notices: usize,
     /// Members whose launch Auto Scaling has announced, by group and id; `None` if nobody has asked for launches.
     announced: Option<BTreeSet<(String, String)>>,
 }
 
 impl EventBridge {
+    /// Returns the rules of this account, in which EC2 gives notice.
+    #[must_use]
+    pub fn of(account_id: &str) -> Self {
+        Self { account_id: account_id.to_owned(), ..Self::default() }
+    }
+
     /// Returns true if the risk manager hears of notices.
     #[must_use]
     pub fn tells_risk_manager(&self) -> bool {
@@ -80,7 +87,7 @@ impl EventBridge {
     /// Sends a notice to the risk manager, if it runs, and so often to the responder. Returns the notice.
     pub fn sends_notice(&mut self, notice: SpotNotice, id: &str, times: u8, now: Timestamp) -> Value {
         self.notices += 1;
-        let event = notice.event(self.notices, id, now);
+        let event = notice.event(self.notices, &self.account_id, id, now);
         let deliver = |to, after| Delivery { to, event: event.clone(), after: Duration::from_secs(after) };
         let delays = self.to_risk_manager.iter().cycle().nth(self.notices - 1);
         let to_risk_manager = delays.into_iter().flatten();
@@ -93,7 +100,7 @@ impl EventBridge {
 impl SpotNotice {
     /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
     /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html>
-    fn event(self, number: usize, id: &str, now: Timestamp) -> Value {
+    fn event(self, number: usize, account_id: &str, id: &str, now: Timestamp) -> Value {
         let (detail_type, detail) = match self {
             Self::Interruption => (
                 "EC2 Spot Instance Interruption Warning",
@@ -106,7 +113,7 @@ impl SpotNotice {
         json!({
             "version": "0", "id": format!("12345678-1234-1234-1234-{number:012}"),
             "detail-type": detail_type, "source": "aws.ec2",
-            "account": ACCOUNT, "time": format!("{now:.0}"), "region": REGION,
+            "account": account_id, "time": format!("{now:.0}"), "region": REGION,
             "resources": [format!("arn:aws:ec2:{REGION}a:instance/{id}")],
             "detail": detail,
         })

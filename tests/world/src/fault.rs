@@ -42,7 +42,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What an action that is out can do to each of its calls.
+    /// What a call suffers whose action is out.
     pub const OF_OUTAGES: [Self; 4] =
         [Self::RequestLost, Self::AnswerLost, Self::ErrorAfterEffect, Self::Throttled];
 
@@ -129,7 +129,7 @@ pub enum Extent {
     Service,
 }
 
-/// An action or a service that is out for a while: each call fails.
+/// An action or a service that is out for a while: each call that the fault concerns fails. Reads get internal errors, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outage {
     /// The number of the first call that fails.
@@ -148,7 +148,7 @@ impl Outage {
         let first = before.get(self.from).or_else(|| (before.len() == self.from).then_some(call))?;
         let is_meant = first.service == call.service
             && (self.extent == Extent::Service || first.action == call.action)
-            && self.fault.concerns(call.is_read);
+            && (self.fault == Fault::ErrorAfterEffect || self.fault.concerns(call.is_read));
         let lasts = SignedDuration::from_secs(self.seconds.into());
         (is_meant && call.at.duration_since(first.at) < lasts).then_some(self.fault)
     }
@@ -180,8 +180,7 @@ impl Plan {
     pub fn may_read_past(&self) -> bool {
         match self {
             Self::At(faults) => faults.values().any(|fault| matches!(fault, Fault::Stale(_))),
-            Self::Outage(outage) => matches!(outage.fault, Fault::Stale(_)),
-            Self::ActAt(..) => false,
+            Self::ActAt(..) | Self::Outage(_) => false,
             Self::Tape(_) => true,
         }
     }
@@ -263,21 +262,29 @@ mod tests {
 
     #[test]
     fn an_outage_strikes_each_call_from_its_first_until_it_ends() {
+        let scaling = |second| SentCall { service: Service::AutoScaling, ..call("RunInstances", second) };
+        let read = |second| SentCall { is_read: true, ..call("DescribeInstances", second) };
         let calls = [
-            ("RunInstances", 5),
-            ("RunInstances", 60),
-            ("StopInstances", 61),
-            ("RunInstances", 69),
-            ("RunInstances", 70),
+            call("RunInstances", 5),
+            call("RunInstances", 60),
+            call("StopInstances", 61),
+            scaling(62),
+            read(63),
+            call("RunInstances", 69),
+            call("RunInstances", 70),
         ];
-        let calls = calls.map(|(action, second)| call(action, second));
-        for (extent, struck) in [
-            (Extent::Action, [false, true, false, true, false]),
-            (Extent::Service, [false, true, true, true, false]),
-        ] {
-            let plan = Plan::Outage(Outage { from: 1, extent, fault: Fault::Throttled, seconds: 10 });
+        let struck = |extent, fault| {
+            let plan = Plan::Outage(Outage { from: 1, extent, fault, seconds: 10 });
             let faults = (0..calls.len()).map(|number| plan.of(&calls[number], &calls[..number]));
-            assert!(faults.map(|fault| fault.is_some()).eq(struck), "{extent:?}");
+            faults.map(|fault| fault.is_some()).collect::<Vec<_>>()
+        };
+        let action = [false, true, false, false, false, true, false];
+        assert_eq!(struck(Extent::Action, Fault::Throttled), action);
+        let service = [false, true, true, false, true, true, false];
+        for fault in [Fault::Throttled, Fault::ErrorAfterEffect] {
+            assert_eq!(struck(Extent::Service, fault), service, "{fault}");
         }
+        let changes = [false, true, true, false, false, true, false];
+        assert_eq!(struck(Extent::Service, Fault::Twice), changes);
     }
 }

@@ -103,6 +103,12 @@ impl Fleet {
         }
     }
 
+    /// Returns the id of the account.
+    #[must_use]
+    pub fn account_id(&self) -> &str {
+        &self.account
+    }
+
     /// Carries out a call, after all changes that are due by then. A call that the world does not play is refused.
     pub fn carry_out(&mut self, call: &ApiCall, now: Timestamp) -> ApiAnswer {
         self.pass(now);

@@ -62,6 +62,7 @@ impl World {
     pub fn new(fleet: Fleet, tables: Tables, mailbox: Mailbox, plan: Plan) -> Self {
         Self {
             oracles: Oracles::of(&fleet),
+            event_bridge: EventBridge::of(fleet.account_id()),
             fleet,
             tables,
             mailbox,
@@ -71,7 +72,6 @@ impl World {
             plan,
             chronicle: Chronicle::default(),
             flights: 0,
-            event_bridge: EventBridge::default(),
             is_watched: false,
             acts_to_come: 0,
             past: VecDeque::new(),

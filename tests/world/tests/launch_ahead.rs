@@ -33,10 +33,23 @@ fn a_group_of_four_moves_with_newcomers_that_are_launched_ahead() {
 
 #[test]
 fn a_swap_that_launches_ahead_survives_faults_at_its_calls() {
-    holds(one_in(60, &four_on_demand(), &Fault::ALL, 1));
+    holds(one_in(120, &four_on_demand(), &Fault::ALL, 1));
 }
 
 #[test]
 fn the_reconciler_ends_all_swaps_of_an_execution_that_is_stopped() {
-    holds(one_in(30, &four_on_demand(), &[Fault::StoppedBefore, Fault::StoppedAfter], 1));
+    holds(one_in(60, &four_on_demand(), &[Fault::StoppedBefore, Fault::StoppedAfter], 1));
+}
+
+#[test]
+fn the_reconciler_finishes_the_swap_whose_old_instance_was_leaving_and_ends_those_ahead() {
+    let calls = play_or_tell(&four_on_demand(), Plan::none()).world.chronicle.calls;
+    let mut retired = calls.iter().enumerate().filter(|(_, call)| call.action == "DetachInstances");
+    let (second, _) = retired.nth(1).unwrap_or_else(|| panic!("none is detached"));
+    let ended = play_or_tell(&four_on_demand(), Plan::At([(second, Fault::StoppedAfter)].into()));
+    assert!(matches!(ended.executions["by-hand"], Outcome::Aborted), "{:?}", ended.executions);
+    let fleet = &ended.world.fleet;
+    let alive: Vec<_> = fleet.instances().values().filter(|it| it.state.is_alive()).collect();
+    assert_eq!((alive.len(), alive.iter().filter(|it| it.is_spot()).count()), (4, 2));
+    assert_eq!(fleet.serving("web").len(), 4);
 }

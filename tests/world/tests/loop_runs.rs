@@ -96,7 +96,7 @@ fn no_more_runs_than_the_settings_allow_are_under_way_at_once() {
 /// Every call of every sweep × each fault: one in so many.
 #[test]
 fn the_loop_survives_faults_at_the_calls_of_its_sweeps() {
-    holds(one_in_of(16, &looped(1), 1, &Selection::of_environment().or_calls(&["GroupWatcher"])));
+    holds(one_in_of(24, &looped(1), 1, &Selection::of_environment().or_calls(&["GroupWatcher"])));
 }
 
 /// A sweep right before the names of its executions change: its repetition gives another name.
@@ -105,7 +105,7 @@ fn a_sweep_that_is_repeated_under_another_name_starts_one_run() {
     let scene = Scene { watched_from: Some(895), ..looped(0) };
     let selection = Selection::of_environment()
         .or_calls(&["GroupWatcher event states", "GroupWatcher event dynamodb:Update"]);
-    holds(one_in_of(3, &scene, 2, &selection));
+    holds(one_in_of(5, &scene, 2, &selection));
 }
 
 #[test]

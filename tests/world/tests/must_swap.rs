@@ -1,5 +1,5 @@
-//! What must cost no swap: one call that changes something is lost, late, doubled, refused, or its Lambda dies; or its
-//! action is out for seconds. The SDK repeats the call, or the state machine its step. The swap goes on.
+//! Faults that must cost no swap. One call that changes something is lost, late, doubled or refused, or its Lambda dies; or an
+//! action is out for seconds. The SDK repeats the call, or the state machine its step, and the swap goes on.
 
 #![allow(clippy::panic)]
 
@@ -17,6 +17,7 @@ use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::oracles::SWAPS;
 use spot_world::scene::Scene;
+use spot_world::wire::Service;
 
 /// What one call may suffer.
 const FAULTS: [Fault; 11] = [
@@ -32,9 +33,11 @@ const FAULTS: [Fault; 11] = [
     Fault::DiesAfter,
     Fault::Zombie(20),
 ];
-/// Of all these histories, one in so many is played without `CAMPAIGN=full`.
-const SHARE: usize = 5;
-/// Longer than the SDK repeats a call that fails at once.
+/// Those that are played at each call of AWS but DynamoDB's. Of the other histories, one in so many is, without
+/// `CAMPAIGN=full`.
+const ALWAYS: [Fault; 3] = [Fault::AnswerLost, Fault::ErrorAfterEffect, Fault::Throttled];
+const SHARE: usize = 7;
+/// Longer than the SDK repeats a call that fails at once. A request that is lost is waited for longer than that.
 const SECONDS: u32 = 5;
 
 /// A group at its MaxSize: its swap raises MaxSize, and detaches the old instance.
@@ -66,27 +69,45 @@ fn four() -> Scene {
     Scene { group: GroupSpec { size: 4, max: 5, ..GroupSpec::default() }, ..Scene::default() }
 }
 
-/// Returns number and action of each call that changes something. The calls of these actions must be among them.
-fn changes(scene: &Scene, actions: &[&str]) -> Vec<(usize, String)> {
-    let calls = play_or_tell(scene, Plan::none()).world.chronicle.calls;
-    let changes = calls.into_iter().enumerate().filter(|(_, call)| !call.is_read);
-    let changes: Vec<_> = changes.map(|(number, call)| (number, call.action)).collect();
+/// Returns the calls of the history without a fault, with their numbers.
+fn calls(scene: &Scene) -> Vec<(usize, SentCall)> {
+    play_or_tell(scene, Plan::none()).world.chronicle.calls.into_iter().enumerate().collect()
+}
+
+/// Returns the calls that change something, with their numbers. The calls of these actions must be among them.
+fn changes(scene: &Scene, actions: &[&str]) -> Vec<(usize, SentCall)> {
+    let changes: Vec<_> = calls(scene).into_iter().filter(|(_, call)| !call.is_read).collect();
     for action in actions {
-        assert!(changes.iter().any(|(_, called)| called == action), "{action} is not called");
+        assert!(changes.iter().any(|(_, call)| call.action == *action), "{action} is not called");
     }
     changes
 }
 
 /// Plays each of these calls × each fault, and an outage of its action from there on. Each history must end in a swap.
-fn must_swap(scene: &Scene, calls: &[(usize, String)], has_swapped: fn(&Ended) -> Result<(), String>) {
-    let numbers = || calls.iter().map(|(number, _)| *number);
-    let faults = numbers().flat_map(|number| FAULTS.map(|fault| Plan::At([(number, fault)].into())));
-    let outages = numbers().flat_map(|from| {
-        let outage = move |fault| Outage { from, extent: Extent::Action, fault, seconds: SECONDS };
-        Fault::OF_OUTAGES.map(|fault| Plan::Outage(outage(fault)))
-    });
-    let plans = faults.chain(outages).map(|plan| (plan, 1));
-    let plans: Vec<_> = plans.step_by(if is_full() { 1 } else { SHARE }).collect();
+fn must_swap(scene: &Scene, calls: &[(usize, SentCall)], has_swapped: fn(&Ended) -> Result<(), String>) {
+    let is_always = |call: &SentCall, fault| call.service != Service::DynamoDb && ALWAYS.contains(&fault);
+    let singles = FAULTS.into_iter().flat_map(|fault| calls.iter().map(move |call| (call, fault)));
+    let (always, others): (Vec<_>, Vec<_>) = singles.partition(|((_, call), fault)| is_always(call, *fault));
+    let single = |((number, _), fault): (&(usize, SentCall), Fault)| at(*number, fault);
+    let outages = calls.iter().flat_map(|(from, _)| ALWAYS.map(|fault| out(*from, fault)));
+    let share = others.into_iter().map(single).chain(outages).step_by(if is_full() { 1 } else { SHARE });
+    each_has_swapped(scene, always.into_iter().map(single).chain(share), has_swapped);
+}
+
+fn at(number: usize, fault: Fault) -> Plan {
+    Plan::At([(number, fault)].into())
+}
+
+fn out(from: usize, fault: Fault) -> Plan {
+    Plan::Outage(Outage { from, extent: Extent::Action, fault, seconds: SECONDS })
+}
+
+fn each_has_swapped(
+    scene: &Scene,
+    plans: impl Iterator<Item = Plan>,
+    has_swapped: fn(&Ended) -> Result<(), String>,
+) {
+    let plans: Vec<_> = plans.map(|plan| (plan, 1)).collect();
     holds(Ok(all_that(scene, &plans, |ended| {
         let calls = &ended.world.chronicle.calls;
         let struck = calls.iter().find(|call| call.fault.is_some()).ok_or("no call has had its fault")?;
@@ -123,7 +144,7 @@ fn group_has_swapped(ended: &Ended) -> Result<(), String> {
     has_swapped(1, ended)
 }
 
-/// A newcomer that was launched ahead and whose answer was lost goes, and another takes its place.
+/// Each member was swapped, and no newcomer is left over.
 fn four_have_swapped(ended: &Ended) -> Result<(), String> {
     has_swapped(4, ended)
 }
@@ -154,17 +175,34 @@ fn no_single_fault_and_no_outage_of_seconds_costs_the_swap_of_a_full_group() {
     must_swap(&full_group(), &changes(&full_group(), &actions), group_has_swapped);
 }
 
+/// The last call of an action comes late in the swap.
+#[test]
+fn no_read_that_is_throttled_for_seconds_costs_the_swap_of_a_full_group() {
+    let calls = calls(&full_group());
+    let reads = calls.iter().filter(|(_, call)| call.is_read);
+    let last: BTreeMap<&str, usize> = reads.map(|(number, call)| (call.action.as_str(), *number)).collect();
+    assert!(last.contains_key("DescribeInstances") && last.contains_key("DescribeAutoScalingGroups"));
+    let throttled = last.into_values().map(|from| out(from, Fault::Throttled));
+    each_has_swapped(&full_group(), throttled, group_has_swapped);
+}
+
 #[test]
 fn no_single_fault_and_no_outage_of_seconds_costs_the_swap_of_a_group_with_a_hook() {
-    let changes = changes(&hooked_group(), &["TerminateInstanceInAutoScalingGroup"]);
+    let terminates = "TerminateInstanceInAutoScalingGroup";
+    let mut changes = changes(&hooked_group(), &[terminates]);
+    changes.retain(|(_, call)| call.action == terminates);
     must_swap(&hooked_group(), &changes, group_has_swapped);
 }
 
 #[test]
 fn no_fault_at_a_launch_ahead_costs_a_swap() {
-    let mut launches = changes(&four(), &["RunInstances"]);
-    launches.retain(|(_, action)| action == "RunInstances");
-    must_swap(&four(), &launches, four_have_swapped);
+    let calls = calls(&four()).into_iter();
+    let ahead = calls.filter(|(_, call)| call.action == "RunInstances" && call.by.ends_with("LaunchAhead"));
+    let ahead: Vec<usize> = ahead.map(|(number, _)| number).collect();
+    assert!(!ahead.is_empty(), "none is launched ahead");
+    let suffers = ALWAYS.into_iter().chain([Fault::Twice, Fault::DiesAfter, Fault::Zombie(20)]);
+    let faults = suffers.flat_map(|fault| ahead.iter().map(move |number| at(*number, fault)));
+    each_has_swapped(&four(), faults, four_have_swapped);
 }
 
 #[test]

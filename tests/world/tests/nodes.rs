@@ -98,12 +98,12 @@ fn the_reconciler_finishes_a_swap_whose_old_instance_has_left() {
 
 #[test]
 fn a_swap_of_a_node_survives_faults_at_its_calls() {
-    holds(one_in(60, &two_nodes(), &Fault::ALL, 1));
+    holds(one_in(120, &two_nodes(), &Fault::ALL, 1));
 }
 
 #[test]
 fn a_swap_under_a_tight_budget_survives_faults_at_its_calls() {
-    holds(one_in(120, &tight_budget(), &Fault::ALL, 1));
+    holds(one_in(200, &tight_budget(), &Fault::ALL, 1));
 }
 
 /// Plays one in so many of these faults at the reconciler's calls of which this is a part, after an execution that was stopped as this call was sent.
@@ -128,12 +128,12 @@ fn faults_of_recovery(scene: &Scene, action: &str, part: &str, faults: &[Fault],
 
 #[test]
 fn the_way_back_of_a_node_survives_faults_at_its_calls() {
-    holds(Ok(faults_of_recovery(&two_nodes(), "EvictPods", "", &Fault::ALL, 60)));
+    holds(Ok(faults_of_recovery(&two_nodes(), "EvictPods", "", &Fault::ALL, 100)));
 }
 
 #[test]
 fn the_end_of_a_swap_that_the_reconciler_finishes_survives_faults_at_its_calls() {
-    holds(Ok(faults_of_recovery(&two_nodes(), "DetachInstances", "", &Fault::ALL, 60)));
+    holds(Ok(faults_of_recovery(&two_nodes(), "DetachInstances", "", &Fault::ALL, 100)));
 }
 
 #[test]

@@ -49,10 +49,10 @@ fn a_doomed_member_is_replaced_before_it_leaves() {
 
 #[test]
 fn a_notice_at_a_full_group_survives_faults_at_its_calls() {
-    holds(one_in(8, &notice(2, true, 2), &Fault::ALL, 1));
+    holds(one_in(12, &notice(2, true, 2), &Fault::ALL, 1));
 }
 
 #[test]
 fn a_notice_at_a_group_with_room_survives_faults_at_its_calls() {
-    holds(one_in(8, &notice(3, false, 1), &Fault::ALL, 2));
+    holds(one_in(12, &notice(3, false, 1), &Fault::ALL, 2));
 }

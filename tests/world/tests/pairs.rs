@@ -5,7 +5,8 @@ mod holds;
 use holds::holds;
 use spot_world::acts::Act;
 use spot_world::campaign::pairs;
-use spot_world::fleet::GroupSpec;
+use spot_world::cluster::ClusterSpec;
+use spot_world::fleet::{GroupSpec, InstanceSpec};
 use spot_world::scene::Scene;
 
 #[test]
@@ -25,4 +26,17 @@ fn a_notice_survives_pairs_of_faults() {
     let group = GroupSpec { size: 2, spot: 2, max: 2, tags, ..GroupSpec::default() };
     let acts = vec![(10, Act::MemberIsInterrupted(0, 1))];
     holds(pairs(24, &Scene { group, is_quiet: true, acts, ..Scene::default() }, 3));
+}
+
+#[test]
+fn a_node_survives_pairs_of_faults() {
+    let group = GroupSpec { size: 2, max: 3, ..GroupSpec::default() };
+    let nodes = Some(ClusterSpec::default());
+    holds(pairs(12, &Scene { group, nodes, ..Scene::default() }, 4));
+}
+
+#[test]
+fn a_stand_alone_instance_survives_pairs_of_faults() {
+    let lab = Some(InstanceSpec { has_address: true, target_groups: 1 });
+    holds(pairs(12, &Scene { lab, ..Scene::default() }, 5));
 }
