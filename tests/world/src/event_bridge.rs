@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::fleet::{Fleet, LifecycleState};
 use crate::lambda::Function;
-use crate::scene::{ACCOUNT, REGION};
+use crate::scene::REGION;
 
 /// One delivery of an event to a function.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +50,7 @@ pub struct EventBridge {
 }
 
 impl EventBridge {
-    /// Returns the rules of this account, in which EC2 gives notice.
+    /// Returns the rules of this account.
     #[must_use]
     pub fn of(account_id: &str) -> Self {
         Self { account_id: account_id.to_owned(), ..Self::default() }
@@ -78,7 +78,7 @@ impl EventBridge {
         let Some(announced) = &mut self.announced else { return };
         for (group, id) in in_service(fleet) {
             if announced.insert((group.clone(), id.clone())) {
-                let event = instance_launched(&group, &id, now);
+                let event = instance_launched(&group, &self.account_id, &id, now);
                 self.to_deliver.push(Delivery { to: Function::GroupWatcher, event, after: Duration::ZERO });
             }
         }
@@ -128,12 +128,12 @@ fn in_service(fleet: &Fleet) -> impl Iterator<Item = (String, String)> {
 }
 
 /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-event-reference.html>
-fn instance_launched(group: &str, id: &str, now: Timestamp) -> Value {
+fn instance_launched(group: &str, account_id: &str, id: &str, now: Timestamp) -> Value {
     json!({
         "version": "0", "id": format!("12345678-1234-1234-1234-{}", &id[id.len() - 12..]),
         "detail-type": "EC2 Instance Launch Successful", "source": "aws.autoscaling",
-        "account": ACCOUNT, "time": format!("{now:.0}"), "region": REGION,
-        "resources": [format!("arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{id}")],
+        "account": account_id, "time": format!("{now:.0}"), "region": REGION,
+        "resources": [format!("arn:aws:ec2:{REGION}:{account_id}:instance/{id}")],
         "detail": {
             "StatusCode": "InProgress", "AutoScalingGroupName": group, "EC2InstanceId": id,
             "Origin": "EC2", "Destination": "AutoScalingGroup",
@@ -165,8 +165,9 @@ mod tests {
 
     #[test]
     fn a_risk_manager_that_does_not_run_gets_nothing() {
-        let mut bridge = EventBridge::default();
+        let mut bridge = EventBridge::of("210987654321");
         let event = bridge.sends_notice(SpotNotice::RebalanceRecommendation, "i-1", 0, BEGIN);
+        assert_eq!(event["account"], "210987654321");
         assert_eq!(event["time"], "2026-01-05T09:00:00Z");
         assert!(!bridge.is_busy() && !bridge.tells_risk_manager());
     }

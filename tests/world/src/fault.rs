@@ -42,7 +42,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What a call suffers whose action is out.
+    /// The faults of a call whose action is out.
     pub const OF_OUTAGES: [Self; 4] =
         [Self::RequestLost, Self::AnswerLost, Self::ErrorAfterEffect, Self::Throttled];
 
@@ -136,7 +136,7 @@ pub struct Outage {
     pub from: usize,
     /// What of the service of that call is out.
     pub extent: Extent,
-    /// What goes wrong with each call.
+    /// What goes wrong with each call: one of [`Fault::OF_OUTAGES`].
     pub fault: Fault,
     /// How long it lasts.
     pub seconds: u32,

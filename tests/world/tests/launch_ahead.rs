@@ -49,6 +49,8 @@ fn the_reconciler_finishes_the_swap_whose_old_instance_was_leaving_and_ends_thos
     let ended = play_or_tell(&four_on_demand(), Plan::At([(second, Fault::StoppedAfter)].into()));
     assert!(matches!(ended.executions["by-hand"], Outcome::Aborted), "{:?}", ended.executions);
     let fleet = &ended.world.fleet;
+    let launched = fleet.instances().values().filter(|it| it.is_spot()).count();
+    assert!(launched > 2, "none was ahead");
     let alive: Vec<_> = fleet.instances().values().filter(|it| it.state.is_alive()).collect();
     assert_eq!((alive.len(), alive.iter().filter(|it| it.is_spot()).count()), (4, 2));
     assert_eq!(fleet.serving("web").len(), 4);

@@ -106,7 +106,8 @@ fn a_swap_under_a_tight_budget_survives_faults_at_its_calls() {
     holds(one_in(200, &tight_budget(), &Fault::ALL, 1));
 }
 
-/// Plays one in so many of these faults at the reconciler's calls of which this is a part, after an execution that was stopped as this call was sent.
+/// Plays one in so many of these faults at the reconciler's calls whose name has this part. The execution was stopped as the
+/// last call of this action was sent.
 fn faults_of_recovery(scene: &Scene, action: &str, part: &str, faults: &[Fault], n: usize) -> Findings {
     let stopped = BTreeMap::from([(last_call(scene, action), Fault::StoppedAfter)]);
     let calls = play_or_tell(scene, Plan::At(stopped.clone())).world.chronicle.calls;

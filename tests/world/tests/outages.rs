@@ -59,7 +59,7 @@ fn is_the_owners(ended: &Ended) -> Result<(), String> {
     (is_sized && group.suspended.is_empty() && serves).then_some(()).ok_or_else(|| format!("{group:?}"))
 }
 
-/// Each answer was lost: whoever launches again has launched before.
+/// Each call took effect and was answered with an error: a second newcomer would be a second launch.
 fn launched_one(ended: &Ended) -> Result<(), String> {
     let newcomers = ended.world.fleet.instances().values().filter(|it| it.is_spot()).count();
     (newcomers == 1).then_some(()).ok_or_else(|| format!("{newcomers} newcomers"))
