@@ -101,18 +101,6 @@ def third(web):
 # -- executions that end in between ----------------------------------------------------------------------------------
 
 
-def test_an_execution_that_is_stopped_leaves_none_of_them_running(aws, scene, settings):
-    web = held_in_the_second_swap(scene, size=5)
-    wait_for(lambda: len(ahead(web)) == 3)
-    web.stop()
-    aws.control.timing(detach=0.3, attach=0.2)
-    settings(reconcile_after_seconds=0)
-    web.reconcile_until_free()
-    assert ahead(web) == []
-    web.assert_owners()
-    assert len(web.group.spot) == 1
-
-
 def test_an_execution_stopped_while_one_is_launched_ahead(aws, scene, settings):
     web = scene(size=3, minimum=3, maximum=3)
     aws.control.fault("RunInstances", kind="hold", match=third(web))

@@ -86,11 +86,11 @@ def test_a_pod_that_a_finalizer_holds_is_waited_for(nodes, kubernetes):
 def test_more_pods_than_a_page_holds(nodes, kubernetes):
     web = nodes()
     web.only_on_old()
-    web.deploy(replicas=130)
+    web.deploy(replicas=110)
     web.schedulable()
-    assert len(web.pods_on_old()) == 130
+    assert len(web.pods_on_old()) == 110
     report = web.run()
-    assert report["evicted"] == 130
+    assert report["evicted"] == 110
     web.assert_node_swapped(report)
 
 

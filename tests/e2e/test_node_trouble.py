@@ -122,17 +122,14 @@ def test_somebody_who_uncordons_the_old_node_is_obeyed_and_a_pod_that_cant_leave
     web.assert_newcomer_stays(report, "CORDONED_BY_OTHERS")
 
 
-@pytest.mark.parametrize("state", ["AwaitReady", "PauseForDrain"])
-def test_an_api_server_that_is_restarted_in_the_middle_is_waited_for(nodes, kubernetes, state):
+def test_an_api_server_that_is_restarted_in_the_middle_is_waited_for(nodes, kubernetes):
     web = nodes()
     web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "1s"})
     web.hold_pods()
     web.start_held()
-    if state == "PauseForDrain":
-        web.let_go()
-    web.reach(state)
-    kubernetes.restart_api_server(down_seconds=1)
     web.let_go()
+    web.reach("PauseForDrain")
+    kubernetes.restart_api_server(down_seconds=1)
     web.let_pods_go()
     web.assert_node_swapped(web.finish())
 
@@ -157,16 +154,15 @@ def test_a_lambda_that_is_killed_in_a_pass_is_followed_by_another(aws, nodes):
     web.assert_node_swapped(web.finish())
 
 
-@pytest.mark.parametrize("state", ["ScaleOut", "PauseForReady", "Cordon", "PauseForDrain"])
-def test_an_execution_that_is_stopped_before_the_old_node_leaves_is_undone(aws, nodes, kubernetes, settings, state):
+def test_an_execution_that_is_stopped_before_the_old_node_leaves_is_undone(aws, nodes, kubernetes, settings):
+    """tests/world/tests/nodes.rs stops it in each phase."""
     web = nodes()
     web.deploy(replicas=4, budget={"minAvailable": 3}, annotations={"local.aws/ready-after": "2s"})
     web.hold_pods()
     with kubernetes.watch(web.namespace, "web") as seen:
         web.start_held()
-        if state in ("Cordon", "PauseForDrain"):
-            web.let_go()
-        web.reach(state).stop()
+        web.let_go()
+        web.reach("PauseForDrain").stop()
         settings(reconcile_after_seconds=0)
         web.reconcile_until_free()
     assert seen.lowest_ready >= 3 and seen.violated == []

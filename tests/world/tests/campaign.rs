@@ -1,4 +1,4 @@
-//! The campaign that `make test` runs: each call of a swap × each fault, and one in sixteen of another scene's.
+//! The campaign that `make test` runs: each call of a swap × each fault, and one in 32 of another scene's.
 //! `CAMPAIGN=full` plays them all.
 
 #![allow(clippy::panic)]
@@ -27,5 +27,5 @@ fn a_group_of_one_survives_each_fault_at_each_call() {
 fn a_full_group_behind_a_load_balancer_survives_faults_at_its_calls() {
     let group = GroupSpec { size: 1, max: 1, has_target_group: true, ..GroupSpec::default() };
     let scene = Scene { group, ..Scene::default() };
-    holds(one_in(16, &scene, &Fault::ALL, 1));
+    holds(one_in(32, &scene, &Fault::ALL, 1));
 }

@@ -73,17 +73,31 @@ fn a_tight_budget_is_waited_out() {
     assert!(refusals >= 3, "the budget has refused {refusals} evictions");
 }
 
+/// Stops the execution at this call. The old node must be as before, and the newcomer gone.
+fn is_put_back_when_stopped_at(scene: &Scene, call: usize) {
+    let ended = play_or_tell(scene, Plan::At(BTreeMap::from([(call, Fault::StoppedAfter)])));
+    assert!(matches!(ended.executions["by-hand"], Outcome::Aborted), "{:?}", ended.executions);
+    let world = &ended.world;
+    let spot = world.fleet.serving("web").into_iter().filter(|id| world.fleet.instances()[*id].is_spot());
+    assert_eq!(spot.count(), 0, "the newcomer is gone");
+    let old = world.cluster.as_ref().and_then(|cluster| cluster.node_of(&scene.first_member()));
+    assert!(old.is_some_and(|old| old.is_ready() && !old.is_unschedulable()), "{old:?}");
+}
+
 #[test]
 fn the_reconciler_puts_a_stopped_swap_back_in_the_middle_of_its_drain() {
     for scene in [two_nodes(), tight_budget()] {
-        let faults = BTreeMap::from([(last_call(&scene, "EvictPods"), Fault::StoppedAfter)]);
-        let ended = play_or_tell(&scene, Plan::At(faults));
-        assert!(matches!(ended.executions["by-hand"], Outcome::Aborted), "{:?}", ended.executions);
-        let world = &ended.world;
-        let spot = world.fleet.serving("web").into_iter().filter(|id| world.fleet.instances()[*id].is_spot());
-        assert_eq!(spot.count(), 0, "the newcomer is gone");
-        let old = world.cluster.as_ref().and_then(|cluster| cluster.node_of(&scene.first_member()));
-        assert!(old.is_some_and(|old| old.is_ready() && !old.is_unschedulable()), "{old:?}");
+        is_put_back_when_stopped_at(&scene, last_call(&scene, "EvictPods"));
+    }
+}
+
+#[test]
+fn the_reconciler_puts_a_swap_back_that_was_stopped_as_a_phase_began() {
+    let calls = play_or_tell(&two_nodes(), Plan::none()).world.chronicle.calls;
+    for phase in ["ScaleOut", "AwaitReady", "Cordon", "Drain"] {
+        let first = calls.iter().position(|call| call.by.ends_with(phase));
+        let first = first.unwrap_or_else(|| panic!("{phase} calls nothing"));
+        is_put_back_when_stopped_at(&two_nodes(), first);
     }
 }
 
