@@ -153,13 +153,24 @@ pub fn one_in_of(n: usize, scene: &Scene, seed: u64, selection: &Selection) -> R
     Ok(all(scene, &share(n, seed, plans.into_iter())))
 }
 
-/// Returns a plan for each selected call of the history without a fault × each selected one of these faults.
+/// Returns a plan for each pair of [`pairs_of`].
 fn each_pair(scene: &Scene, seed: u64, faults: &[Fault], selection: &Selection) -> Result<Vec<Plan>, Broken> {
+    let pairs = pairs_of(scene, seed, faults, selection)?.into_iter();
+    Ok(pairs.map(|pair| Plan::At(BTreeMap::from([pair]))).collect())
+}
+
+/// Returns the number of each selected call of the history without a fault, with each selected one of these faults.
+fn pairs_of(
+    scene: &Scene,
+    seed: u64,
+    faults: &[Fault],
+    selection: &Selection,
+) -> Result<Vec<(usize, Fault)>, Broken> {
     let Ended { world, .. } = play(scene, Plan::none(), seed)?;
     let calls = world.chronicle.calls.iter().enumerate();
     let pairs = calls.flat_map(|(number, call)| faults.iter().map(move |fault| (number, call, *fault)));
     let selected = pairs.filter(|(_, call, fault)| selection.strikes(call, *fault));
-    Ok(selected.map(|(number, _, fault)| Plan::At(BTreeMap::from([(number, fault)]))).collect())
+    Ok(selected.map(|(number, _, fault)| (number, fault)).collect())
 }
 
 /// Returns one in so many of the plans, or all of them in a full campaign, each with the seed.
@@ -193,12 +204,8 @@ pub fn outages(
 ) -> Result<Findings, Broken> {
     let selection = Selection::of_environment();
     let n = if selection.is_narrow() { 1 } else { n };
-    let pairs = each_pair(scene, seed, &Fault::OF_OUTAGES, &selection)?;
-    let firsts = pairs.into_iter().filter_map(|plan| match plan {
-        Plan::At(faults) => faults.into_iter().next(),
-        _ => None,
-    });
-    let plans = firsts.flat_map(|(from, fault)| {
+    let firsts = pairs_of(scene, seed, &Fault::OF_OUTAGES, &selection)?;
+    let plans = firsts.into_iter().flat_map(|(from, fault)| {
         lengths.iter().map(move |seconds| Plan::Outage(Outage { from, extent, fault, seconds: *seconds }))
     });
     Ok(all(scene, &share(n, seed, plans)))

@@ -73,6 +73,12 @@ pub struct Scene {
 pub type Happening = fn(&mut World);
 
 impl Scene {
+    /// Returns the scene of a stand-alone instance with an Elastic IP, in a target group.
+    #[must_use]
+    pub fn of_instance() -> Self {
+        Self { lab: Some(InstanceSpec { has_address: true, target_groups: 1 }), ..Self::default() }
+    }
+
     /// Returns the world at its beginning.
     #[must_use]
     pub fn world(&self, plan: Plan) -> World {

@@ -25,7 +25,7 @@ fn a_group_of_one_survives_each_fault_at_each_call() {
 
 #[test]
 fn a_full_group_behind_a_load_balancer_survives_faults_at_its_calls() {
-    let group = GroupSpec { size: 1, max: 1, has_target_group: true, ..GroupSpec::default() };
+    let group = GroupSpec::full_behind_load_balancer();
     let scene = Scene { group, ..Scene::default() };
     holds(one_in(32, &scene, &Fault::ALL, 1));
 }

@@ -27,23 +27,16 @@ fn of(group: GroupSpec) -> Scene {
     Scene { group, ..Scene::default() }
 }
 
-fn full_behind_a_load_balancer() -> GroupSpec {
-    GroupSpec { size: 1, max: 1, has_target_group: true, ..GroupSpec::default() }
-}
-
 fn with_a_slow_drain() -> GroupSpec {
-    GroupSpec { deregistration_delay: SignedDuration::from_secs(300), ..full_behind_a_load_balancer() }
+    GroupSpec {
+        deregistration_delay: SignedDuration::from_secs(300),
+        ..GroupSpec::full_behind_load_balancer()
+    }
 }
 
 fn with_a_terminating_hook() -> GroupSpec {
-    let hook = LifecycleHook {
-        name: "goodbye".to_owned(),
-        is_launching: false,
-        heartbeat_seconds: 300,
-        completed_after_seconds: Some(20),
-    };
     // MinSize must not hold back a decrement too many.
-    GroupSpec { hooks: vec![hook], min: 0, ..GroupSpec::default() }
+    GroupSpec { hooks: vec![LifecycleHook::at_termination(20)], min: 0, ..GroupSpec::default() }
 }
 
 fn from_the_beginning(scene: Scene, happens: Happening) -> Scene {
@@ -151,7 +144,7 @@ fn every_kind_of_group_is_on_spot_in_the_end() {
     let groups = [
         GroupSpec::default(),
         two,
-        full_behind_a_load_balancer(),
+        GroupSpec::full_behind_load_balancer(),
         with_a_slow_drain(),
         with_a_terminating_hook(),
     ];
@@ -247,7 +240,7 @@ fn a_newcomer_without_healthy_targets_is_undone_under_each_fault() {
         }
     };
     let happenings = (150..200).step_by(3).map(|second| (Duration::from_secs(second), unhealthy)).collect();
-    let scene = Scene { happenings, ..of(full_behind_a_load_balancer()) };
+    let scene = Scene { happenings, ..of(GroupSpec::full_behind_load_balancer()) };
     let ended = without_a_fault(&scene);
     assert!(newcomer(&ended.world).is_none(), "it stays:\n{}", ended.world.chronicle);
     holds_under_faults(&scene, &["Rollback autoscaling:Detach", "Rollback ec2:Terminate"]);

@@ -22,7 +22,7 @@ const SAMPLE: usize = 16;
 
 /// A full group of one behind a load balancer: MaxSize is raised, and the old member drains.
 fn scene(habits: AwsHabits) -> Scene {
-    let group = GroupSpec { size: 1, max: 1, has_target_group: true, ..GroupSpec::default() };
+    let group = GroupSpec::full_behind_load_balancer();
     Scene { group, habits, ..Scene::default() }
 }
 
@@ -71,12 +71,7 @@ fn spread(plans: &[(Plan, u64)], most: usize) -> Vec<(Plan, u64)> {
 fn a_second_terminate_may_lower_desired_once_more() {
     let mut scene = scene(AwsHabits { second_terminate_counts_again: true, ..AwsHabits::default() });
     scene.group.min = 0; // AWS refuses to go below.
-    scene.group.hooks = vec![LifecycleHook {
-        name: "drain".to_owned(),
-        is_launching: false,
-        heartbeat_seconds: 300,
-        completed_after_seconds: Some(60),
-    }];
+    scene.group.hooks = vec![LifecycleHook::at_termination(60)];
     holds(&scene, "TerminateInstanceInAutoScalingGroup");
 }
 

@@ -8,14 +8,14 @@ mod holds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{holds, play_or_tell};
+use holds::{first_call_by, holds, last_call, play_or_tell};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use spot_world::acts::Act;
 use spot_world::campaign::{Findings, all, beside_calls, is_full, one_in};
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Fault, Plan};
-use spot_world::fleet::{AwsHabits, Ec2State, InstanceSpec};
+use spot_world::fleet::{AwsHabits, Ec2State};
 use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::oracles::SWAPS;
@@ -23,16 +23,10 @@ use spot_world::scene::{Happening, Scene};
 use spot_world::virtual_time::{BEGIN, now};
 use spot_world::world::World;
 
-/// An instance with an Elastic IP, which is registered in a target group.
-fn web() -> Scene {
-    let lab = Some(InstanceSpec { has_address: true, target_groups: 1 });
-    Scene { lab, ..Scene::default() }
-}
-
-/// The same, whose twin starts from an image of its disks.
+/// An instance whose twin starts from an image of its disks.
 fn with_image() -> Scene {
     let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
-    Scene { input, ..web() }
+    Scene { input, ..Scene::of_instance() }
 }
 
 fn output(ended: &Ended) -> &Value {
@@ -44,12 +38,6 @@ fn output(ended: &Ended) -> &Value {
 
 fn state(ended: &Ended, id: &str) -> Ec2State {
     ended.world.fleet.instances()[id].state
-}
-
-/// Returns the number of the last call of this action in the history without a fault.
-fn last_call(scene: &Scene, action: &str) -> usize {
-    let calls = play_or_tell(scene, Plan::none()).world.chronicle.calls;
-    calls.iter().rposition(|call| call.action == action).unwrap_or_else(|| panic!("{action} is not called"))
 }
 
 /// Asserts that the old instance runs, and has its address, and that no twin is left.
@@ -74,12 +62,12 @@ fn assert_has_all(ended: &Ended, id: &str) {
 
 #[test]
 fn a_stand_alone_instance_moves_to_spot_with_its_address_and_registration() {
-    let ended = play_or_tell(&web(), Plan::none());
+    let ended = play_or_tell(&Scene::of_instance(), Plan::none());
     let output = output(&ended);
     assert_eq!(output["outcome"], json!("SWAPPED"), "{output}");
     let twin = output["new_instance_id"].as_str().unwrap_or_default();
     assert!(ended.world.fleet.instances()[twin].is_spot());
-    assert_eq!(state(&ended, &web().first_instance()), Ec2State::Stopped);
+    assert_eq!(state(&ended, &Scene::of_instance().first_instance()), Ec2State::Stopped);
     let mut addresses = ended.world.fleet.addresses().values();
     assert!(addresses.all(|address| address.instance_id.as_deref() == Some(twin)));
 }
@@ -108,7 +96,7 @@ fn an_owner_who_wants_it_has_the_old_instance_terminated_after_an_image() {
 #[test]
 fn a_twin_that_never_turns_healthy_goes_and_the_old_instance_stays() {
     let habits = AwsHabits { turns_healthy_after: SignedDuration::from_hours(9), ..AwsHabits::default() };
-    let scene = Scene { habits, ..web() };
+    let scene = Scene { habits, ..Scene::of_instance() };
     let ended = play_or_tell(&scene, Plan::none());
     let output = output(&ended);
     assert_eq!(
@@ -123,10 +111,13 @@ const OLD_DRAINS: Duration = Duration::from_secs(230);
 
 /// Lets this happen while the old instance drains.
 fn while_the_old_drains(happens: Happening) -> Ended {
-    let scene = Scene { happenings: vec![(OLD_DRAINS, happens)], ..web() };
+    let scene = Scene { happenings: vec![(OLD_DRAINS, happens)], ..Scene::of_instance() };
     let ended = play_or_tell(&scene, Plan::none());
-    let drained = last_call(&web(), "DeregisterTargets")..last_call(&web(), "StopInstances");
-    let at = |call: usize| play_or_tell(&web(), Plan::none()).world.chronicle.calls[call].at - BEGIN;
+    let drained = last_call(&Scene::of_instance(), "DeregisterTargets")
+        ..last_call(&Scene::of_instance(), "StopInstances");
+    let at = |call: usize| {
+        play_or_tell(&Scene::of_instance(), Plan::none()).world.chronicle.calls[call].at - BEGIN
+    };
     let moment = SignedDuration::try_from(OLD_DRAINS).unwrap_or_default();
     assert!(at(drained.start) < moment && moment < at(drained.end), "the old instance does not drain then");
     ended
@@ -141,7 +132,7 @@ fn an_old_instance_comes_back_if_its_twin_fails_while_it_drains() {
     };
     let ended = while_the_old_drains(fails);
     assert_eq!(output(&ended)["outcome"], json!("ROLLED_BACK"), "{}", output(&ended));
-    assert_untouched(&ended, &web());
+    assert_untouched(&ended, &Scene::of_instance());
 }
 
 #[test]
@@ -158,9 +149,11 @@ fn a_twin_that_has_taken_over_stays_if_the_old_instance_dies() {
 
 #[test]
 fn the_reconciler_puts_a_swap_back_that_was_stopped_before_the_old_instance_left() {
-    for (scene, action) in
-        [(with_image(), "CreateImage"), (web(), "RunInstances"), (web(), "AssociateAddress")]
-    {
+    for (scene, action) in [
+        (with_image(), "CreateImage"),
+        (Scene::of_instance(), "RunInstances"),
+        (Scene::of_instance(), "AssociateAddress"),
+    ] {
         let faults = BTreeMap::from([(last_call(&scene, action), Fault::StoppedAfter)]);
         let ended = play_or_tell(&scene, Plan::At(faults));
         assert!(matches!(ended.executions["by-hand"], Outcome::Aborted), "{:?}", ended.executions);
@@ -182,10 +175,8 @@ fn assert_untouched_or_swapped(ended: &Ended, scene: &Scene) {
 #[test]
 fn the_reconciler_ends_a_swap_that_was_stopped_as_a_phase_began() {
     let scene = with_image();
-    let calls = play_or_tell(&scene, Plan::none()).world.chronicle.calls;
     for phase in ["CaptureImage", "Launch", "WaitForHealth", "TakeOver", "RetireOld"] {
-        let first = calls.iter().position(|call| call.by.ends_with(phase));
-        let first = first.unwrap_or_else(|| panic!("{phase} calls nothing"));
+        let first = first_call_by(&scene, phase);
         for fault in [Fault::StoppedBefore, Fault::StoppedAfter] {
             let ended = play_or_tell(&scene, Plan::At(BTreeMap::from([(first, fault)])));
             assert!(
@@ -211,15 +202,15 @@ fn twin_dies(world: &mut World, old_is: Ec2State) {
 /// The twin dies as the old instance is stopping, or once it has stopped.
 #[test]
 fn the_reconciler_starts_a_stopped_old_instance_again_if_its_twin_died_with_the_execution() {
-    let stops = last_call(&web(), "StopInstances");
-    let at = play_or_tell(&web(), Plan::none()).world.chronicle.calls[stops].at;
+    let stops = last_call(&Scene::of_instance(), "StopInstances");
+    let at = play_or_tell(&Scene::of_instance(), Plan::none()).world.chronicle.calls[stops].at;
     let moments: [(u64, Happening); 2] = [
         (20, |world| twin_dies(world, Ec2State::Stopping)),
         (60, |world| twin_dies(world, Ec2State::Stopped)),
     ];
     for (seconds, dies) in moments {
         let moment = Duration::try_from(at - BEGIN).unwrap_or_default() + Duration::from_secs(seconds);
-        let scene = Scene { happenings: vec![(moment, dies)], ..web() };
+        let scene = Scene { happenings: vec![(moment, dies)], ..Scene::of_instance() };
         let ended = play_or_tell(&scene, Plan::At(BTreeMap::from([(stops, Fault::StoppedAfter)])));
         assert!(matches!(ended.executions["by-hand"], Outcome::Aborted), "{:?}", ended.executions);
         assert!(ended.world.chronicle.calls.iter().any(|call| call.action == "StartInstances"));
@@ -229,17 +220,17 @@ fn the_reconciler_starts_a_stopped_old_instance_again_if_its_twin_died_with_the_
 
 #[test]
 fn the_reconciler_finishes_a_swap_whose_old_instance_was_leaving() {
-    let faults = BTreeMap::from([(last_call(&web(), "DeregisterTargets"), Fault::DiesAfter)]);
-    let stopped = last_call(&web(), "StopInstances");
+    let faults = BTreeMap::from([(last_call(&Scene::of_instance(), "DeregisterTargets"), Fault::DiesAfter)]);
+    let stopped = last_call(&Scene::of_instance(), "StopInstances");
     for faults in [faults, BTreeMap::from([(stopped, Fault::StoppedAfter)])] {
-        let ended = play_or_tell(&web(), Plan::At(faults));
-        assert_eq!(state(&ended, &web().first_instance()), Ec2State::Stopped);
+        let ended = play_or_tell(&Scene::of_instance(), Plan::At(faults));
+        assert_eq!(state(&ended, &Scene::of_instance().first_instance()), Ec2State::Stopped);
     }
 }
 
 #[test]
 fn a_swap_of_an_instance_survives_faults_at_its_calls() {
-    holds(one_in(150, &web(), &Fault::ALL, 1));
+    holds(one_in(150, &Scene::of_instance(), &Fault::ALL, 1));
 }
 
 #[test]
@@ -249,7 +240,7 @@ fn a_swap_by_an_image_survives_faults_at_its_calls() {
 
 #[test]
 fn the_newcomer_may_die_in_a_swap_of_an_instance() {
-    holds(beside_calls(&web(), Act::NewcomerDies, 1));
+    holds(beside_calls(&Scene::of_instance(), Act::NewcomerDies, 1));
 }
 
 /// Plays one in so many faults at the reconciler's calls, after an execution that was stopped as this call was sent.
@@ -273,7 +264,7 @@ fn faults_of_recovery(scene: &Scene, action: &str, n: usize) -> Findings {
 
 #[test]
 fn the_way_back_of_a_twin_with_the_address_survives_faults_at_its_calls() {
-    holds(Ok(faults_of_recovery(&web(), "AssociateAddress", 100)));
+    holds(Ok(faults_of_recovery(&Scene::of_instance(), "AssociateAddress", 100)));
 }
 
 #[test]
@@ -283,12 +274,12 @@ fn the_way_back_from_an_image_survives_faults_at_its_calls() {
 
 #[test]
 fn the_end_of_a_swap_of_an_instance_that_the_reconciler_finishes_survives_faults_at_its_calls() {
-    holds(Ok(faults_of_recovery(&web(), "StopInstances", 100)));
+    holds(Ok(faults_of_recovery(&Scene::of_instance(), "StopInstances", 100)));
 }
 
 #[test]
 fn the_same_seed_plays_the_same_history_of_an_instance() {
-    let faults = BTreeMap::from([(last_call(&web(), "AssociateAddress"), Fault::Zombie(20))]);
-    let told = || play_or_tell(&web(), Plan::At(faults.clone())).world.chronicle.to_string();
+    let faults = BTreeMap::from([(last_call(&Scene::of_instance(), "AssociateAddress"), Fault::Zombie(20))]);
+    let told = || play_or_tell(&Scene::of_instance(), Plan::At(faults.clone())).world.chronicle.to_string();
     assert_eq!(told(), told());
 }

@@ -7,12 +7,12 @@ mod holds;
 
 use std::collections::BTreeMap;
 
-use holds::{holds, play_or_tell};
+use holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell};
 use serde_json::json;
 use spot_world::campaign::{all_that, is_full};
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Extent, Fault, Outage, Plan};
-use spot_world::fleet::{Ec2State, GroupSpec, InstanceSpec, LifecycleHook};
+use spot_world::fleet::{Ec2State, GroupSpec, LifecycleHook};
 use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::oracles::SWAPS;
@@ -47,21 +47,15 @@ fn full_group() -> Scene {
 
 /// A group with a terminating hook: its swap has the group terminate the old instance.
 fn hooked_group() -> Scene {
-    let hook = LifecycleHook {
-        name: "drain".to_owned(),
-        is_launching: false,
-        heartbeat_seconds: 300,
-        completed_after_seconds: Some(30),
-    };
-    let group = GroupSpec { size: 1, min: 0, hooks: vec![hook], ..GroupSpec::default() };
+    let hooks = vec![LifecycleHook::at_termination(30)];
+    let group = GroupSpec { size: 1, min: 0, hooks, ..GroupSpec::default() };
     Scene { group, ..Scene::default() }
 }
 
 /// A stand-alone instance with an Elastic IP, in a target group, whose twin starts from an image of its disks.
 fn instance() -> Scene {
-    let lab = Some(InstanceSpec { has_address: true, target_groups: 1 });
     let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
-    Scene { lab, input, ..Scene::default() }
+    Scene { input, ..Scene::of_instance() }
 }
 
 /// A group of four, whose later newcomers are launched ahead of their turn.
@@ -168,16 +162,7 @@ fn instance_has_swapped(ended: &Ended) -> Result<(), String> {
 
 #[test]
 fn no_single_fault_and_no_outage_of_seconds_costs_the_swap_of_a_full_group() {
-    let actions = [
-        "RunInstances",
-        "SuspendProcesses",
-        "UpdateAutoScalingGroup",
-        "AttachInstances",
-        "DetachInstances",
-        "TerminateInstances",
-        "ResumeProcesses",
-    ];
-    must_swap(&full_group(), &changes(&full_group(), &actions), group_has_swapped);
+    must_swap(&full_group(), &changes(&full_group(), &CHANGES_OF_A_FULL_GROUP), group_has_swapped);
 }
 
 /// An action is throttled from its last call on: what went before is at stake then.

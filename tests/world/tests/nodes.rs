@@ -7,7 +7,7 @@ mod holds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holds::{holds, play_or_tell};
+use holds::{first_call_by, holds, last_call, play_or_tell};
 use serde_json::{Value, json};
 use spot_world::acts::Act;
 use spot_world::campaign::{Findings, all, beside_calls, is_full, one_in};
@@ -43,12 +43,6 @@ fn output(ended: &Ended) -> &Value {
         Outcome::Succeeded(output) => output,
         other => panic!("{other:?}"),
     }
-}
-
-/// Returns the number of the last call of this action in the history without a fault.
-fn last_call(scene: &Scene, action: &str) -> usize {
-    let calls = play_or_tell(scene, Plan::none()).world.chronicle.calls;
-    calls.iter().rposition(|call| call.action == action).unwrap_or_else(|| panic!("{action} is not called"))
 }
 
 #[test]
@@ -93,11 +87,8 @@ fn the_reconciler_puts_a_stopped_swap_back_in_the_middle_of_its_drain() {
 
 #[test]
 fn the_reconciler_puts_a_swap_back_that_was_stopped_as_a_phase_began() {
-    let calls = play_or_tell(&two_nodes(), Plan::none()).world.chronicle.calls;
     for phase in ["ScaleOut", "AwaitReady", "Cordon", "Drain"] {
-        let first = calls.iter().position(|call| call.by.ends_with(phase));
-        let first = first.unwrap_or_else(|| panic!("{phase} calls nothing"));
-        is_put_back_when_stopped_at(&two_nodes(), first);
+        is_put_back_when_stopped_at(&two_nodes(), first_call_by(&two_nodes(), phase));
     }
 }
 

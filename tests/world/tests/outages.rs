@@ -5,10 +5,10 @@
 
 mod holds;
 
-use holds::{holds, play_or_tell};
+use holds::{CHANGES_OF_A_FULL_GROUP, holds, play_or_tell};
 use spot_world::campaign::{all_that, outages};
 use spot_world::fault::{Extent, Fault, Outage, Plan};
-use spot_world::fleet::{GroupSpec, InstanceSpec};
+use spot_world::fleet::GroupSpec;
 use spot_world::history::Ended;
 use spot_world::scene::Scene;
 
@@ -20,14 +20,8 @@ const SHARE: usize = 211;
 
 /// A group that serves at its MaxSize, behind a load balancer: its swap raises MaxSize, too.
 fn full_group() -> Scene {
-    let group = GroupSpec { size: 1, max: 1, has_target_group: true, ..GroupSpec::default() };
+    let group = GroupSpec::full_behind_load_balancer();
     Scene { group, ..Scene::default() }
-}
-
-/// A stand-alone instance with an Elastic IP, in a target group.
-fn web() -> Scene {
-    let lab = Some(InstanceSpec { has_address: true, target_groups: 1 });
-    Scene { lab, ..Scene::default() }
 }
 
 #[test]
@@ -42,12 +36,12 @@ fn a_group_survives_a_service_that_is_out() {
 
 #[test]
 fn an_instance_survives_an_action_that_is_out() {
-    holds(outages(SHARE, &web(), (Extent::Action, &LENGTHS), 3));
+    holds(outages(SHARE, &Scene::of_instance(), (Extent::Action, &LENGTHS), 3));
 }
 
 #[test]
 fn an_instance_survives_a_service_that_is_out() {
-    holds(outages(SHARE, &web(), (Extent::Service, &LENGTHS), 4));
+    holds(outages(SHARE, &Scene::of_instance(), (Extent::Service, &LENGTHS), 4));
 }
 
 /// The group has the sizes and processes that its owner gave it, and serves in full.
@@ -67,22 +61,13 @@ fn launched_one(ended: &Ended) -> Result<(), String> {
 
 #[test]
 fn a_change_that_fails_for_an_hour_leaves_the_group_as_its_owner_had_it() {
-    let actions = [
-        "RunInstances",
-        "SuspendProcesses",
-        "UpdateAutoScalingGroup",
-        "AttachInstances",
-        "DetachInstances",
-        "TerminateInstances",
-        "ResumeProcesses",
-    ];
     let calls = play_or_tell(&full_group(), Plan::none()).world.chronicle.calls;
     let first = |action: &str| calls.iter().position(|call| call.action == action);
     for (fault, demand) in [
         (Fault::RequestLost, is_the_owners as fn(&Ended) -> Result<(), String>),
         (Fault::ErrorAfterEffect, |ended| is_the_owners(ended).and_then(|()| launched_one(ended))),
     ] {
-        let plans = actions.map(|action| {
+        let plans = CHANGES_OF_A_FULL_GROUP.map(|action| {
             let from = first(action).unwrap_or_else(|| panic!("{action} is not called"));
             (Plan::Outage(Outage { from, extent: Extent::Action, fault, seconds: 3600 }), 1)
         });

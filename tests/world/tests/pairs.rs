@@ -6,7 +6,7 @@ use holds::holds;
 use spot_world::acts::Act;
 use spot_world::campaign::pairs;
 use spot_world::cluster::ClusterSpec;
-use spot_world::fleet::{GroupSpec, InstanceSpec};
+use spot_world::fleet::GroupSpec;
 use spot_world::scene::Scene;
 
 #[test]
@@ -16,7 +16,7 @@ fn a_group_of_one_survives_pairs_of_faults() {
 
 #[test]
 fn a_full_group_behind_a_load_balancer_survives_pairs_of_faults() {
-    let group = GroupSpec { size: 1, max: 1, has_target_group: true, ..GroupSpec::default() };
+    let group = GroupSpec::full_behind_load_balancer();
     holds(pairs(24, &Scene { group, ..Scene::default() }, 2));
 }
 
@@ -37,6 +37,5 @@ fn a_node_survives_pairs_of_faults() {
 
 #[test]
 fn a_stand_alone_instance_survives_pairs_of_faults() {
-    let lab = Some(InstanceSpec { has_address: true, target_groups: 1 });
-    holds(pairs(12, &Scene { lab, ..Scene::default() }, 5));
+    holds(pairs(12, &Scene::of_instance(), 5));
 }

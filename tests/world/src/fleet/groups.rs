@@ -67,6 +67,17 @@ pub struct LifecycleHook {
 }
 
 impl LifecycleHook {
+    /// Returns a hook at terminations that its owner completes after so many seconds.
+    #[must_use]
+    pub fn at_termination(completed_after_seconds: u32) -> Self {
+        Self {
+            name: "drain".to_owned(),
+            is_launching: false,
+            heartbeat_seconds: 300,
+            completed_after_seconds: Some(completed_after_seconds),
+        }
+    }
+
     pub(super) fn waits_seconds(&self) -> u32 {
         self.completed_after_seconds.unwrap_or(u32::MAX).min(self.heartbeat_seconds)
     }

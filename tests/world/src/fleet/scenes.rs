@@ -63,6 +63,14 @@ impl Default for GroupSpec {
     }
 }
 
+impl GroupSpec {
+    /// Returns a group of one at its MaxSize, behind a load balancer: its swap raises MaxSize, and waits for targets.
+    #[must_use]
+    pub fn full_behind_load_balancer() -> Self {
+        Self { max: 1, has_target_group: true, ..Self::default() }
+    }
+}
+
 impl Fleet {
     /// Returns an account that has this group alone.
     #[must_use]

@@ -1,4 +1,4 @@
-//! How a campaign tells what it has found.
+//! What the chapters share: how a campaign tells what it has found, and which calls of a history it is about.
 
 #![allow(clippy::panic, dead_code)]
 
@@ -26,4 +26,28 @@ pub(crate) fn holds(findings: Result<Findings, Broken>) {
 #[must_use]
 pub(crate) fn play_or_tell(scene: &Scene, plan: Plan) -> Ended {
     play(scene, plan, 1).unwrap_or_else(|broken| panic!("{broken}"))
+}
+
+/// The calls of AWS by which the swap of a group at its MaxSize changes something.
+pub(crate) const CHANGES_OF_A_FULL_GROUP: [&str; 7] = [
+    "RunInstances",
+    "SuspendProcesses",
+    "UpdateAutoScalingGroup",
+    "AttachInstances",
+    "DetachInstances",
+    "TerminateInstances",
+    "ResumeProcesses",
+];
+
+/// Returns the number of the last call of this action in the history without a fault.
+pub(crate) fn last_call(scene: &Scene, action: &str) -> usize {
+    let calls = play_or_tell(scene, Plan::none()).world.chronicle.calls;
+    calls.iter().rposition(|call| call.action == action).unwrap_or_else(|| panic!("{action} is not called"))
+}
+
+/// Returns the number of the first call by this phase in the history without a fault.
+pub(crate) fn first_call_by(scene: &Scene, phase: &str) -> usize {
+    let calls = play_or_tell(scene, Plan::none()).world.chronicle.calls;
+    let first = calls.iter().position(|call| call.by.ends_with(phase));
+    first.unwrap_or_else(|| panic!("{phase} calls nothing"))
 }
