@@ -6,20 +6,24 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 
 from . import sbom, servers
-from .build import cargo_lock
+from .build import build, cargo_lock
 from .cargo_tool import ToolMissing
 from .deny import deny
 from .kubernetes import assets
 from .paths import ACCOUNT_ROLE, ALL_GRANTED, GRANTED, IMPORT_TABLES, LOCAL, PYTHON, REGION, ROOT, SAM, TEMPLATE, Home, without_aws
-from .progress import BOLD, GREEN, RED, YELLOW, paint, say
+from .progress import BOLD, GREEN, RED, YELLOW, paint, say, table
 from .scan import ScannerMissing, scan
 
 VENV_BIN = PYTHON.parent
 # Each has a local AWS of its own, of some 2 GB. A test mostly waits: a worker uses half a core.
 WORKERS = min(2 * (os.cpu_count() or 1), 4)
+# A local AWS writes its journals, logs and the Lambdas' code; etcd and MiniStack end where the disk is full.
+DISK_GB = 4
+BUILD = "build: Lambdas and tests"
 
 
 def run_all(ci: bool, pytest_arguments: list[str]) -> int:
@@ -35,6 +39,7 @@ def run_all(ci: bool, pytest_arguments: list[str]) -> int:
         ("cargo doc, warnings denied", _doc, ci),
         ("crates: sources, licences, bans, advisories (cargo deny)", lambda: _deny(unchecked), ci),
         ("bills of materials of the Lambdas", _sbom, ci),
+        (BUILD, _build, True),
         ("cargo test", _cargo_test, True),
         ("lint: Python (ruff, mypy), templates (cfn-lint, sam validate, checkov)", lambda: lint(scanner_required=ci), True),
         ("static checks: the template, the fields of AWS's shapes", lambda: _pytest(["tests/static"]), True),
@@ -42,16 +47,28 @@ def run_all(ci: bool, pytest_arguments: list[str]) -> int:
         ("end-to-end on local AWS", lambda: _end_to_end(pytest_arguments), True),
         ("rights that no end-to-end test uses", lambda: _pytest(["tests/static/test_grants.py"]), not pytest_arguments),
     ]
+    took = {}
     for title, check, wanted in checks:
         if not wanted:
             continue
         say(paint(f"\n▶ {title}", BOLD))
+        began = time.monotonic()
         if code := check():
             say(paint(f"✗ {title}", RED))
             return code
-    say(paint("\n✓ everything passed", GREEN, BOLD))
+        took[title] = time.monotonic() - began
+    say()
+    table(((f"{seconds:.0f}", title) for title, seconds in took.items()), ("seconds", "check"))
+    after_the_build = sum(took.values()) - took[BUILD]
+    say(paint(f"\n✓ everything passed, {after_the_build / 60:.1f} minutes beside the build", GREEN, BOLD))
     for what in unchecked:
         say(paint(f"! {what}", YELLOW, BOLD))
+    return 0
+
+
+def _build():
+    """The Lambdas, and with them the tests: what follows only runs."""
+    build()
     return 0
 
 
@@ -129,6 +146,8 @@ def _kubernetes(ci: bool):
 def _end_to_end(arguments: list[str]):
     for home in LOCAL.glob("e2e*"):
         servers.stop(Home(home))  # What a run that was killed left running.
+    if (free := shutil.disk_usage(LOCAL).free / 1e9) < DISK_GB:
+        say(paint(f"  {free:.1f} GB of disk are free at {LOCAL}; the tests need up to {DISK_GB}.", YELLOW, BOLD))
     code = _pytest(["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder", *arguments])
     if not code and not arguments:
         ALL_GRANTED.touch()

@@ -90,11 +90,12 @@ def _complete(directory: Path):
 
 
 def _build(target: Path):
-    say(f"  Kubernetes {release()} is built from its Go modules; this takes minutes, once, and about 3 GB of Go's caches.")
+    say(f"  Kubernetes {release()} is built from its Go modules; this takes minutes, once, and about 3 GB of disk meanwhile.")
     with step(f"build {', '.join(PACKAGES)}") as progress:
         scratch = Path(tempfile.mkdtemp(prefix="building-", dir=target.parent))
         try:
-            _go_build(scratch, progress)
+            with tempfile.TemporaryDirectory(prefix="compiled-", dir=target.parent) as compiled:
+                _go_build(scratch, Path(compiled), progress)
             scratch.chmod(0o755)
             scratch.rename(target)
         except BaseException:
@@ -103,8 +104,8 @@ def _build(target: Path):
         progress.detail = f"{sum(f.stat().st_size for f in target.iterdir()) // 2**20} MiB in {target}"
 
 
-def _go_build(scratch: Path, progress: Step):
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+def _go_build(scratch: Path, compiled: Path, progress: Step):
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOCACHE": str(compiled)}
     command = [
         "go", "build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", _link_flags(),
         "-o", f"{scratch}/", *PACKAGES.values(),
