@@ -23,6 +23,7 @@ mutants: setup ## take one safety check out after another, and see a test notice
 
 fuzz: ## change samples of outside data until a parser breaks: make fuzz SECONDS=600 TARGET=listing
 	@FUZZ_SECONDS=$(or $(SECONDS),60) cargo test --quiet --locked --workspace --test fuzz -- $(TARGET)
+	@FUZZ_SECONDS=$(or $(SECONDS),60) cargo test --quiet --locked --workspace --lib -- fuzz::$(TARGET)
 
 local: setup ## start local AWS with the stack deployed and leave it running
 	@$(LOCAL_AWS) -m local_aws up

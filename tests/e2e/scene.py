@@ -113,18 +113,18 @@ class Scene:
             LifecycleTransition=f"autoscaling:EC2_INSTANCE_{transition}", **more,
         )  # fmt: skip
 
-    def foreign_target_group(self, *targets: str, kind: str = "instance") -> str:
-        """Makes a target group of another party with these instances in it; returns its ARN."""
+    def foreign_target_group(self, *targets: str, kind: str = "instance", port: int = 80, vpc: str | None = None) -> str:
+        """Makes a target group of another party, whose own port is 80, with these instances in it; returns its ARN."""
         elb, name = self.aws.client("elbv2"), f"other-{uuid.uuid4().hex[:8]}"
-        made = elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=self.aws.network.vpc, TargetType=kind)
+        made = elb.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=vpc or self.aws.network.vpc, TargetType=kind)
         arn = made["TargetGroups"][0]["TargetGroupArn"]
         self.target_groups = (*self.target_groups, (self.aws.network.listen(arn), arn))
-        self.register(arn, *targets)
+        self.register(arn, *targets, port=port)
         return arn
 
-    def register(self, target_group: str, *targets: str) -> None:
+    def register(self, target_group: str, *targets: str, port: int = 80) -> None:
         if targets:
-            found = [{"Id": target, "Port": 80} for target in targets]
+            found = [{"Id": target, "Port": port} for target in targets]
             self.aws.client("elbv2").register_targets(TargetGroupArn=target_group, Targets=found)
 
     def new_template_version(self, **data: Any) -> None:

@@ -147,8 +147,15 @@ def test_a_forged_detail_is_not_believed(herd, to_hub, account):
     assert herd.hub.pools() == {}
 
 
-def test_a_report_about_another_region_or_an_on_demand_instance_poisons_nothing(herd, to_hub):
-    _, error = to_hub(A, region="eu-west-1")
+def test_a_report_about_another_region_of_the_member_poisons_there(herd, to_hub):
+    """A member sends it from its own region: account.yaml forwards the notices of the others to it."""
+    there = "us-west-2#usw2-az1#m5.large"
+    assert outcome(to_hub(A, there, region="us-east-1")) == "POISONED"
+    assert {pool: row["is_poisoned"] for pool, row in herd.hub.pools().items()} == {there: True}
+
+
+def test_a_report_about_no_region_or_an_on_demand_instance_poisons_nothing(herd, to_hub):
+    _, error = to_hub(A, "Narnia#use1-az6#m5.large", region="us-east-1")
     assert error["errorType"] == "InvalidEvent" and "detail.pool" in error["errorMessage"]
     assert outcome(to_hub(A, detail={"instance-lifecycle": "scheduled"})) == "IGNORED_NOT_SPOT"
     assert to_hub(A, occurred=ago(days=-1))[1]["errorType"] == "InvalidEvent"

@@ -259,7 +259,7 @@ def test_a_newcomer_that_dies_while_the_old_one_leaves(lab):
     web = lab(address=True, target_groups=1)
     web.aws.control.kill(web.drains().old.newcomer())
     report = web.reach("Rollback").drained().end()
-    assert report["outcome"] == "ROLLED_BACK" and report["reason"] in ("NEWCOMER_AT_RISK", "NEWCOMER_NOT_SERVING")
+    assert report["outcome"] == "ROLLED_BACK" and report["reason"] in ("NEWCOMER_AT_RISK", "NEWCOMER_NOT_SERVING"), report
     web.assert_untouched()
 
 

@@ -233,7 +233,7 @@ def test_a_description_tells_an_elastic_ip_from_an_automatic_address(aws):
     ec2 = aws.client("ec2")
     nic = {"DeviceIndex": 0, "AssociatePublicIpAddress": True, "SubnetId": aws.network.subnets["us-east-1a"]}
     automatic = launch(aws, SubnetId=None, NetworkInterfaces=[nic])
-    elastic = launch(aws)
+    elastic = running(aws, launch(aws))
     ec2.associate_address(InstanceId=elastic, AllocationId=ec2.allocate_address(Domain="vpc")["AllocationId"])
     owners = [aws.instance(i)["NetworkInterfaces"][0]["Association"]["IpOwnerId"] for i in (automatic, elastic)]
     assert owners == ["amazon", aws.account]

@@ -12,6 +12,7 @@ from scene import is_change, wait_for
 DAYS_15 = 15 * 86400
 POISON = {INTERRUPTION: DAYS_15, REBALANCE: DAYS_15}
 LAB_ACCOUNT = "111111111111"
+FUNCTION = "RiskManagerFunctionName"
 
 
 def ago(**delta):
@@ -28,7 +29,7 @@ def spot(session_aws):
 
 @pytest.fixture
 def manage(aws):
-    return lambda event: aws.invoke("RiskManagerFunctionName", event)
+    return lambda event: aws.invoke(FUNCTION, event)
 
 
 @pytest.fixture
@@ -100,12 +101,13 @@ def test_the_days_are_a_setting_and_the_nearest_scope_wins(aws, spot, manage):
     assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(at.timestamp()) + 3 * 86400
 
 
-def test_a_setting_that_cannot_be_applied_opens_no_gate(aws, spot, manage):
-    aws.settings("global", poison_days=1, reconcile_after_seconds="soon")
+@pytest.mark.parametrize("poison_days, expected", [(10, 10), (0, 15), ("ten", 15)])
+def test_a_setting_that_cannot_be_applied_opens_no_gate(aws, spot, manage, poison_days, expected):
+    aws.settings("global", poison_days=poison_days, reconcile_after_seconds="soon")
     at = ago(minutes=5)
     answer, error = manage(aws.drill_event(spot, time=at))
     assert (answer["outcome"], error) == ("POISONED", None)
-    assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(at.timestamp()) + 15 * 86400
+    assert aws.pools()[aws.pool_of(spot)]["poison_expires_at"] == int(at.timestamp()) + expected * 86400
 
 
 def test_rebalance_recommendations_have_days_of_their_own(aws, spot, manage):
@@ -278,8 +280,11 @@ def test_an_event_that_comes_too_late_for_ec2_is_learned_from_the_swap_that_laun
 
 def test_an_event_that_cannot_be_handled_ends_in_the_dead_letter_queue(aws, spot, dead_letters):
     """The bus hands the event to Lambda, whose retries come to nothing."""
+    before = aws.queued_events(FUNCTION)
     event = aws.put_drill("i-0123456789abcdef0")
     (letter,) = wait_for(dead_letters)
+    wait_for(lambda: (aws.queued_events(FUNCTION) - before)["given_up"] == 1)
+    assert (aws.queued_events(FUNCTION) - before)["failed"] == 3
     assert letter["requestPayload"] == {**event, "id": letter["requestPayload"]["id"]}
     assert letter["responsePayload"]["errorType"] == "InstanceUnknown"
     assert aws.pools() == {}
@@ -287,8 +292,10 @@ def test_an_event_that_cannot_be_handled_ends_in_the_dead_letter_queue(aws, spot
 
 def test_a_failure_that_passes_is_retried_and_not_lost(aws, spot, dead_letters):
     aws.control.fault("DescribeInstances", code="UnauthorizedOperation", status=403, times=1)
-    aws.deliver("RiskManagerFunctionName", aws.drill_event(spot))
+    before = aws.queued_events(FUNCTION)
+    aws.deliver(FUNCTION, aws.drill_event(spot))
     aws.wait_pool(aws.pool_of(spot))
+    assert (aws.queued_events(FUNCTION) - before)["failed"] == 1
     assert dead_letters() == []
 
 

@@ -135,6 +135,31 @@ def test_where_others_registered_the_newcomer_it_has_to_be_healthy(aws, scene, s
     web.assert_swapped(web.end()["output"])
 
 
+def test_at_a_port_that_others_chose_the_newcomer_has_to_serve_too(aws, scene):
+    """As ECS and Nomad register their tasks."""
+    web = scene(size=1, minimum=0)
+    arn = web.foreign_target_group(web.old[0], port=32768)
+    newcomer = waiting(web)
+    assert_still_waiting(web)
+    aws.control.target_health(arn)
+    web.register(arn, newcomer, port=32770)
+    assert_still_waiting(web)
+    aws.control.target_health(arn, state=None)
+    web.assert_swapped(web.end()["output"])
+
+
+def test_a_member_that_a_target_group_of_another_vpc_has_by_its_address_is_left_alone(aws, scene):
+    """A central VPC for incoming traffic names members of other VPCs so."""
+    web = scene(size=1, minimum=0)
+    vpc = aws.client("ec2").create_vpc(CidrBlock="172.20.0.0/16")["Vpc"]["VpcId"]
+    arn, address = web.foreign_target_group(kind="ip", vpc=vpc), aws.instance(web.old[0])["PrivateIpAddress"]
+    aws.client("elbv2").register_targets(TargetGroupArn=arn, Targets=[{"Id": address, "Port": 80, "AvailabilityZone": "all"}])
+    report = web.swap()
+    assert reasons(report["skipped"]) == {web.old[0]: "NOT_REPRODUCIBLE"}
+    assert arn.split("/")[1] in report["skipped"][0]["detail"]
+    web.assert_untouched()
+
+
 # -- newcomers that are lost ---------------------------------------------------------------------------------------------
 
 

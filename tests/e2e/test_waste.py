@@ -142,6 +142,22 @@ def test_what_is_gone_is_resolved_with_what_it_saved(estate):
     assert "saved_monthly_usd" not in reopened
 
 
+def test_a_deleted_snapshot_saves_nothing_for_certain_while_its_volume_has_younger_ones(estate):
+    kept, left = estate.volume(days_old=1), estate.volume(days_old=1)
+    shared, alone = estate.snapshot(kept), estate.snapshot(left)
+    estate.snapshot(kept, days_old=1)
+    estate.scan()
+    time.sleep(1.1)
+    for snapshot in (shared, alone):
+        estate.ec2.delete_snapshot(SnapshotId=snapshot)
+    resolved = estate.scan()["resolved"]
+    assert resolved == {"count": 2, "saved_monthly_usd": 5, "shared_blocks": {"count": 1, "upper_bound_usd": 5}}
+    rows = estate.rows("RESOLVED")
+    saved = {snapshot: rows[f"snapshot#{snapshot}"]["saved_monthly_usd"] for snapshot in (shared, alone)}
+    assert saved == {shared: 0, alone: 5}
+    assert rows[f"snapshot#{shared}"]["upper_bound_usd"] == 5
+
+
 def test_what_lies_in_the_recycle_bin_saves_from_its_exit_on(estate):
     binned = estate.volume()
     key = f"volume#{binned}"
@@ -206,6 +222,28 @@ def test_an_images_snapshot_is_no_waste(estate, aws):
         if snapshot := device.get("Ebs", {}).get("SnapshotId"):
             estate.control.storage(snapshot, days_old=400)
     assert estate.scan()["types"]["snapshot"]["count"] == 0
+
+
+def test_a_snapshot_that_launches_make_volumes_of_is_left_alone(estate, aws):
+    source, name = estate.volume(days_old=1), f"cache-{uuid.uuid4()}"
+    by_default, by_latest, configured, unused = (estate.snapshot(source) for _ in range(4))
+    of_template, autoscaling = {"LaunchTemplateName": name}, aws.client("autoscaling")
+    estate.ec2.create_launch_template(**of_template, LaunchTemplateData={"BlockDeviceMappings": devices(by_default)})
+    estate.ec2.create_launch_template_version(**of_template, LaunchTemplateData={"BlockDeviceMappings": devices(by_latest)})
+    autoscaling.create_launch_configuration(
+        LaunchConfigurationName=name, ImageId=aws.network.image, InstanceType="m5.large", BlockDeviceMappings=devices(configured)
+    )
+    try:
+        snapshots = estate.scan()["types"]["snapshot"]
+    finally:
+        estate.ec2.delete_launch_template(**of_template)
+        autoscaling.delete_launch_configuration(LaunchConfigurationName=name)
+    assert snapshots["left_alone"] == {"LAUNCH_SOURCE": left_alone(3, 15)}
+    assert list(estate.rows("OPEN")) == [f"snapshot#{unused}"]
+
+
+def devices(snapshot):
+    return [{"DeviceName": "/dev/xvdb", "Ebs": {"SnapshotId": snapshot}}]
 
 
 def test_a_denied_listing_is_not_none(estate):

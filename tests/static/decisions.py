@@ -192,7 +192,7 @@ EVERYWHERE = [
         for action, who in {
             "autoscaling:DescribeAutoScalingGroups": [*GROUPS, WATCHER, RESPONDER],
             "autoscaling:DescribeInstanceRefreshes": [*LAUNCHERS, WATCHER, RESPONDER],
-            "autoscaling:DescribeLaunchConfigurations": [*LAUNCHERS, WATCHER],
+            "autoscaling:DescribeLaunchConfigurations": [*LAUNCHERS, SCANNER, WATCHER],
             "autoscaling:DescribeLifecycleHooks": [*LAUNCHERS, WATCHER],
             "autoscaling:DescribeScheduledActions": LAUNCHERS,
             "ec2:DescribeAddresses": [LAB, RECONCILER, SCANNER],
@@ -202,7 +202,7 @@ EVERYWHERE = [
             "ec2:DescribeInstanceCreditSpecifications": [LAB, RECONCILER],
             "ec2:DescribeInstanceStatus": SWAPS,
             "ec2:DescribeInstanceTypes": [LAB, RECONCILER],
-            "ec2:DescribeLaunchTemplateVersions": [*LAUNCHERS, WATCHER],
+            "ec2:DescribeLaunchTemplateVersions": [*LAUNCHERS, SCANNER, WATCHER],
             "ec2:DescribeSnapshots": [LAB, RECONCILER, SCANNER],
             "ec2:DescribeRegions": [ENFORCER, SCANNER, WATCHER],
             "ec2:DescribeSpotInstanceRequests": [*LAUNCHERS, RISK],

@@ -11,15 +11,10 @@ from local_aws.paths import ALL_GRANTED, GRANTED
 from principals import roles_of
 from test_permissions import KINDS, NOT_CALLED, stack
 
-# Asked by no end-to-end test, each with the test that asks it.
-ASKED_ELSEWHERE = {
-    "ec2:ListSnapshotsInRecycleBin": "functions/waste-scanner/tests: local AWS has no snapshots in the bin",
-}
-
 
 @pytest.mark.skipif(not ALL_GRANTED.exists(), reason="not all end-to-end tests have run")
 def test_every_right_of_a_function_is_used():
     called = {action for file in GRANTED.glob("*.json") for _, _, action in json.loads(file.read_text())}
     roles = [role for kind in KINDS for name, role in roles_of(stack(kind)).items() if name.endswith("FunctionRole")]
     granted = set().union(*(role.allowed_actions() for role in roles))
-    assert granted - called - set(NOT_CALLED) == set(ASKED_ELSEWHERE)
+    assert granted - called - set(NOT_CALLED) == set()

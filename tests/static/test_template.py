@@ -5,6 +5,7 @@ import re
 from functools import cache
 
 import pytest
+from ministack.services.eventbridge import _matches_pattern
 
 from local_aws.build import load
 from local_aws.paths import ACCOUNT, ACCOUNT_ROLE, IMPORT_TABLES, REGION, ROOT, TEMPLATE
@@ -115,10 +116,36 @@ def test_the_reconciler_may_write_to_the_queue(made):
     assert ("sqs:SendMessage", queue) in _rights(made.of_type("AWS::IAM::Role")["ReconcilerFunctionRole"])
 
 
-def test_a_swap_that_step_functions_itself_ends_is_told(made):
-    pattern = made.of_type("AWS::Events::Rule")["SwapStuckRule"]["EventPattern"]["detail"]["$or"]
-    assert {"status": ["TIMED_OUT"]} in pattern
-    assert {"status": ["FAILED"], "error": ["Stuck", {"prefix": "States."}]} in pattern
+# What a person is told of an execution that has ended: (status, error) → of a swap, of an answer. A swap that is refused
+# concerns its sender, who waits for it; nobody waits for an answer.
+ENDS = {
+    ("SUCCEEDED", None): (False, False),
+    ("ABORTED", None): (False, False),
+    ("TIMED_OUT", None): (True, True),
+    ("FAILED", "Stuck"): (True, True),
+    ("FAILED", "States.Runtime"): (True, True),
+    ("FAILED", "Transient"): (False, True),
+    ("FAILED", "NotAuthorized"): (False, True),
+    ("FAILED", "InvalidSettings"): (False, True),
+    ("FAILED", "Runtime.ExitError"): (False, True),
+    ("FAILED", "Lambda.TooManyRequestsException"): (False, True),
+    ("FAILED", "InvalidInput"): (False, False),
+    ("FAILED", "GroupNotFound"): (False, False),
+}
+
+
+@pytest.mark.parametrize("status, error", ENDS)
+def test_an_execution_that_a_person_must_know_of_is_told_once(made, status, error):
+    machines = made.of_type("AWS::StepFunctions::StateMachine")
+    assert len(machines) == 4
+    rules = [r for r in made.of_type("AWS::Events::Rule").values() if r["Targets"][0]["Arn"] == {"Ref": "AlertsTopic"}]
+    patterns = [json.dumps(rule["EventPattern"]).replace('{"Ref": ', "").replace('StateMachine"}', 'StateMachine"') for rule in rules]
+    swap, answer = ENDS[status, error]
+    for machine in machines:
+        detail = {"stateMachineArn": machine, "status": status, **({"error": error} if error else {})}
+        event = {"Source": "aws.states", "DetailType": "Step Functions Execution Status Change", "Detail": json.dumps(detail)}
+        told = sum(_matches_pattern(pattern, event) for pattern in patterns)
+        assert told == (answer if machine == "InterruptionResponseStateMachine" else swap), machine
 
 
 def test_silence_rings_where_schedules_run():
@@ -143,6 +170,42 @@ def test_one_parameter_stops_all_schedules(enabled, state):
     assert {s["State"] for s in schedules} == {state}
 
 
+def on(rendered):
+    """Returns the names of the rules and schedules that are enabled."""
+    found = {**rendered.of_type("AWS::Scheduler::Schedule"), **rendered.of_type("AWS::Events::Rule")}
+    return {name for name, one in found.items() if one.get("State", "ENABLED") == "ENABLED"}
+
+
+LOOP = {"GroupWatcherFunctionSweep", "GroupWatcherFunctionInstanceLaunched", "ForwardedLaunchesRule"}
+ANSWERS = {"InterruptionResponderFunctionSpotNotice", "InterruptionResponderFunctionForwardedNotice"}
+
+
+@pytest.mark.parametrize("continuous", ["true", "false"])
+@pytest.mark.parametrize("schedules", ["true", "false"])
+def test_the_loop_needs_both_of_its_parameters(continuous, schedules):
+    """A launch, or a recommendation, would otherwise start swaps in a stack whose schedules are off."""
+    rendered = stack(Continuous=continuous, SchedulesEnabled=schedules)
+    is_on = continuous == schedules == "true"
+    assert on(rendered) & LOOP == (LOOP if is_on else set())
+    responder = rendered.of_type("AWS::Lambda::Function")["InterruptionResponderFunction"]
+    assert responder["Environment"]["Variables"]["CONTINUOUS"] == ("true" if is_on else "false")
+
+
+def test_one_parameter_switches_the_answers_off_and_nothing_else(made):
+    assert on(made) >= ANSWERS
+    assert on(made) - on(stack(AnswersInterruptions="false")) - {"HubReportsRule", "ReportToHubRule"} == ANSWERS
+
+
+def test_a_second_stack_learns_and_repairs_and_starts_nothing():
+    """docs/operations.md names the two parameters. The stacks do not see each other's leases."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    assert "`SchedulesEnabled=false AnswersInterruptions=false`" in text
+    assert on(stack(SchedulesEnabled="false", AnswersInterruptions="false")) == {
+        "RiskManagerFunctionSpotNotice", "ForwardedNoticesRule", "ReconcilerFunctionExecutionDied", "SwapStuckRule",
+        "AnswerFailedRule", "WasteScannerFunctionContinue",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("continuous, state", [("true", "ENABLED"), ("false", "DISABLED")])
 def test_one_parameter_switches_the_loop_off_and_nothing_else(continuous, state):
     rendered = stack(Continuous=continuous)
@@ -163,6 +226,14 @@ def test_unauthorised_instances_ring_in_the_hour_in_which_they_are_found(made):
     (alarm,) = [a for a in made.of_type("AWS::CloudWatch::Alarm").values() if a["MetricName"] == "UnauthorisedInstances"]
     assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == ("Maximum", 0, "GreaterThanThreshold")
     assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (3600, 1, "ignore")
+    assert alarm["AlarmActions"] == [{"Ref": "AlertsTopic"}]
+
+
+def test_what_the_loop_cannot_see_for_hours_rings(made):
+    (alarm,) = [a for a in made.of_type("AWS::CloudWatch::Alarm").values() if a["MetricName"] == "LoopFailures"]
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == ("Maximum", 0, "GreaterThanThreshold")
+    # A sweep in which one call was throttled rings nobody.
+    assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (3600, 3, "notBreaching")
     assert alarm["AlarmActions"] == [{"Ref": "AlertsTopic"}]
 
 
@@ -260,7 +331,7 @@ def test_kubeconfigs_under_a_key_of_the_customer_can_be_read_and_nothing_else_by
     statement = _where(rendered, "KeysOfKubeconfigs")
     assert statement["Action"] == "kms:Decrypt"
     condition = statement["Condition"]["StringLike"]
-    assert condition["kms:ViaService"] == ["secretsmanager.*.amazonaws.com", "secretsmanager.*.amazonaws.com.cn"]
+    assert all(service.startswith("secretsmanager.*.") for service in condition["kms:ViaService"])
     secrets = _where(rendered, "Kubeconfigs")["Resource"]
     assert condition["kms:EncryptionContext:SecretARN"] == secrets
 
@@ -330,7 +401,8 @@ def test_the_audit_is_denied_what_image_builder_and_fast_launch_run(rendered):
 LOOKS = {
     "SecurityEnforcerFunction": {"ec2:DescribeRegions"},
     "WasteScannerFunction": {
-        "ec2:DescribeRegions", "ec2:ListImagesInRecycleBin", "ec2:ListSnapshotsInRecycleBin", "ec2:ListVolumesInRecycleBin",
+        "autoscaling:DescribeLaunchConfigurations", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeRegions",
+        "ec2:ListImagesInRecycleBin", "ec2:ListSnapshotsInRecycleBin", "ec2:ListVolumesInRecycleBin",
     },
     "RiskManagerFunction": {"ec2:DescribeSpotInstanceRequests"},
 }  # fmt: skip

@@ -3,8 +3,11 @@
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::json;
+use spot_cloud::metrics::Figure;
 use spot_cloud::scopes::AccountRegion;
 use spot_cloud::tables::swaps::key_of_instance;
+use spot_domain::metrics::Metric;
 use spot_domain::swap::group::Group;
 use spot_domain::watch::Deferred;
 use spot_domain::{AccountId, ExecutionArn, GroupName, InstanceId, Region};
@@ -18,10 +21,21 @@ pub struct Answer {
     pub started: Vec<Started>,
     /// The groups and lab instances that might be swapped, and are not swapped now.
     pub deferred: Vec<NotNow>,
-    /// Lambda's time was up before all were looked at. The next sweep begins at another place.
+    /// Lambda's time was up before all were looked at. The next sweep begins with the others.
     pub partial: bool,
     /// What could not be looked at or written down.
     pub failed: Vec<Failure>,
+}
+
+impl Answer {
+    /// Returns the figures of a sweep for CloudWatch.
+    #[must_use]
+    pub fn figures(&self) -> [Figure; 2] {
+        [
+            (Metric::LoopFailures, json!(self.failed.len())),
+            (Metric::LoopPartial, json!(u8::from(self.partial))),
+        ]
+    }
 }
 
 /// What the loop swaps, by its name and its place.
@@ -153,7 +167,6 @@ impl Failure {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::json;
     use spot_domain::events::OwnEvent;
 
     use super::*;
@@ -166,6 +179,15 @@ mod tests {
         let subject = Subject { name, place, key: "its key".to_owned() };
         let execution_arn = "arn:aws:states:us-east-1:123456789012:execution:swap:1".parse().unwrap();
         Started { subject, execution_arn, node: node.map(|id| id.parse().unwrap()) }
+    }
+
+    #[test]
+    fn what_failed_and_what_was_left_over_is_counted() {
+        let counted = |answer: &Answer| answer.figures().map(|(_, value)| value);
+        assert_eq!(counted(&Answer::default()), [json!(0), json!(0)]);
+        let failed = vec![Failure::own(&"one"), Failure::own(&"another")];
+        let answer = Answer { failed, partial: true, ..Answer::default() };
+        assert_eq!(counted(&answer), [json!(2), json!(1)]);
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! Executions of the stack's state machines: their start, and their end.
 
 use aws_sdk_sfn::types::ExecutionStatus;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use spot_cloud::error::{CallError, Kind, failed};
+use spot_cloud::input;
 use spot_domain::ExecutionArn;
 use spot_domain::ids::MalformedText;
 use spot_domain::swap::lab::LabReport;
 use spot_domain::swap::node::NodeSwapReport;
 use spot_domain::swap::report::SwapReport;
 use spot_domain::watch::back_off::RunEnd;
+use spot_domain::words::{LONGEST, cut};
 use spot_swap::StepFailure;
 
 /// A state machine of the stack.
@@ -85,18 +88,26 @@ pub async fn life(client: &aws_sdk_sfn::Client, execution: &ExecutionArn) -> Res
     })
 }
 
-/// Reads the report of a run over a group, or of the swap of a node or of a lab instance.
-fn of_output(output: &str) -> RunEnd {
-    if let Ok(report) = serde_json::from_str::<SwapReport>(output) {
-        return RunEnd::of_group(&report);
+/// Reads the report of a run over a group, or of the swap of a node or of a lab instance. Each kind has a field of its own
+/// that tells it from the others.
+#[must_use]
+pub fn of_output(output: &str) -> RunEnd {
+    let read = serde_json::from_str::<Value>(output).map_err(|error| error.to_string()).and_then(end_of);
+    read.unwrap_or_else(|why| RunEnd::Failed(cut(&format!("its report can't be read: {why}"), LONGEST)))
+}
+
+fn end_of(report: Value) -> Result<RunEnd, String> {
+    if report.get("asg_name").is_some() {
+        read::<SwapReport>(report).map(|report| RunEnd::of_group(&report))
+    } else if report.get("evicted").is_some() {
+        read::<NodeSwapReport>(report).map(|report| RunEnd::of_node(&report))
+    } else {
+        read::<LabReport>(report).map(|report| RunEnd::of_lab(&report))
     }
-    if let Ok(report) = serde_json::from_str::<NodeSwapReport>(output) {
-        return RunEnd::of_node(&report);
-    }
-    match serde_json::from_str::<LabReport>(output) {
-        Ok(report) => RunEnd::of_lab(&report),
-        Err(error) => RunEnd::Failed(format!("its report can't be read: {error}")),
-    }
+}
+
+fn read<T: DeserializeOwned>(report: Value) -> Result<T, String> {
+    input::parse(None, report).map_err(|bad| bad.to_string())
 }
 
 #[cfg(test)]
@@ -113,7 +124,10 @@ mod tests {
 
     #[test]
     fn an_output_that_cannot_be_read_is_a_failure() {
-        for output in ["", "[]", "{}", "null"] {
+        let by_position = r#"["i-0123456789abcdef0", null, "SWAPPED", null, null, [], [], null]"#;
+        let of_node =
+            r#"{"instance_id":"i-0123456789abcdef0","outcome":"SWAPPED","evicted":0,"blocked":null}"#;
+        for output in ["", "[]", "{}", "null", by_position, of_node] {
             assert!(matches!(of_output(output), RunEnd::Failed(_)), "{output}");
         }
         let report = r#"{"asg_name":"web","account_id":"123456789012","region":"us-east-1","swapped":[],"skipped":[],

@@ -63,10 +63,15 @@ impl Judge<'_> {
         let settled = prospects.settled(self.settings, self.now);
         let able = settled.as_ref().unwrap_or(&prospects);
         let members = fingerprint(&able.members.iter().chain(&able.nodes).map(|member| &member.id).collect());
-        let node = next_node(able, self.memory).filter(|_| able.members.is_empty());
+        let mut nodes = if able.members.is_empty() { nodes_in_turn(able, self.memory) } else { Vec::new() };
         // What a run could not swap says nothing of members that came later, nor of the nodes after its own.
-        let has_others = self.memory.members_of_run.as_ref() != Some(&members)
-            || node.zip(self.memory.instance_id.as_ref()).is_some_and(|(node, last)| node.id > *last);
+        let has_changed = self.memory.members_of_run.as_ref() != Some(&members);
+        let is_after =
+            |node: &&Instance| self.memory.instance_id.as_ref().is_some_and(|last| node.id > *last);
+        let has_others = has_changed || nodes.iter().any(is_after);
+        if !has_changed && self.rests() {
+            nodes.retain(is_after);
+        }
         self.forbidden(terms.window.as_ref(), has_others)
             .map_or(Ok(()), |deferred| Err(at_once(deferred)))?;
         restless(group, self.now).map_or(Ok(()), |deferred| Err(at_once(deferred)))?;
@@ -74,8 +79,8 @@ impl Judge<'_> {
             return Err(at_once(young.clone()));
         }
         self.known(&members).map_or(Ok(()), Err)?;
-        let target = match node {
-            Some(node) => StartTarget::Node { group, node },
+        let target = match nodes.split_first() {
+            Some((&node, next)) => StartTarget::Node { group, node, next: next.to_vec() },
             None => StartTarget::Group { group, replace: those_that_are_settled(able, &prospects) },
         };
         Ok(SubjectTurn::Of { target, members })
@@ -125,6 +130,12 @@ impl Judge<'_> {
         paused.or_else(closed)
     }
 
+    /// Returns true while the pause after a run that swapped nothing lasts.
+    fn rests(&self) -> bool {
+        let pause = self.memory.past.forbids(self.settings, self.now);
+        pause.is_some_and(|pause| pause.reason == Deferral::NothingSwapped)
+    }
+
     /// Returns the deferral that an earlier look has found, while sweeps take that for granted.
     fn known(&self, members: &str) -> Option<NotYet> {
         let told = self.memory.told.as_ref().filter(|_| self.is_sweep)?;
@@ -152,11 +163,13 @@ pub fn fingerprint(members: &BTreeSet<&InstanceId>) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// Returns the node whose turn it is: the one after that of the last run, so that a node that can't be swapped holds up
-/// no other.
-fn next_node<'a>(prospects: &Prospects<'a>, memory: &Memory) -> Option<&'a Instance> {
+/// Returns the nodes in the order of their turn. It begins after the node of the last run, so that a node whose run
+/// swapped nothing holds up no other.
+fn nodes_in_turn<'a>(prospects: &Prospects<'a>, memory: &Memory) -> Vec<&'a Instance> {
     let mut nodes = prospects.nodes.clone();
     nodes.sort_by(|a, b| a.id.cmp(&b.id));
-    let after = nodes.iter().find(|node| memory.instance_id.as_ref().is_some_and(|last| node.id > *last));
-    after.or(nodes.first()).copied()
+    let last = memory.instance_id.as_ref();
+    let had_theirs = last.map_or(0, |last| nodes.partition_point(|node| node.id <= *last));
+    nodes.rotate_left(had_theirs);
+    nodes
 }

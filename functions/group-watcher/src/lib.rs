@@ -3,8 +3,8 @@
 //!
 //! A sweep, every 15 minutes, looks at every enrolled group in every enabled account and region, and at the enrolled
 //! instances of LAB accounts. A launch event of Auto Scaling, or a person, names one group. What must rest, wait or be
-//! repaired first is deferred, with a reason that is told once. [`visit`] walks one account and region, [`judge`] knows
-//! whose turn it is, [`look`] asks of a group what Discover would ask.
+//! repaired first is deferred, with a reason that is told once. [`turns`] orders the accounts and regions, [`visit`] walks
+//! one of them, [`judge`] knows whose turn it is there, [`look`] asks of a group what Discover would ask.
 
 pub mod answer;
 pub mod error;
@@ -17,17 +17,17 @@ pub mod start;
 pub mod table;
 pub mod tell;
 pub mod tools;
+pub mod turns;
 pub mod visit;
 
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use spot_cloud::Stack;
 use spot_cloud::environment::BadEnvironment;
-use spot_cloud::scopes::{AccountRegion, PlanError, Unreadable, plan};
+use spot_cloud::scopes::{AccountRegion, PlanError, Scope, Unreadable, plan};
 use spot_cloud::tables::accounts::AccountError;
+use spot_cloud::{CallError, Stack, metrics};
 use spot_domain::clock;
-use spot_domain::watch::name::NAMED_FOR_SECONDS;
 use tracing::Instrument;
 
 use answer::{Answer, Failure};
@@ -90,7 +90,7 @@ impl GroupWatcher {
             ),
         };
         let mut answer = Answer::default();
-        let mut plan = match plan(&self.stack, account_id, region).await {
+        let plan = match plan(&self.stack, account_id, region).await {
             // An account that is switched off goes on launching: that is no event that failed.
             Err(PlanError::Account(error)) if request.is_launch() => {
                 answer.failed.push(Failure { account_id: account_id.cloned(), ..Failure::own(&error) });
@@ -99,40 +99,82 @@ impl GroupWatcher {
             plan => plan?,
         };
         answer.failed.extend(plan.unreadable.iter().map(|error| self.unreadable(error)));
-        let mut memories = Memories::default();
-        if request == Request::Sweep {
-            memories = remember(&self.tools, &mut answer).await?;
-        }
-        // Whose place the time did not suffice for is not the last again.
-        let places = plan.visits.len().max(1);
-        plan.visits.rotate_left(usize::try_from(now().as_second() / NAMED_FOR_SECONDS).unwrap_or(0) % places);
         let stop_at = deadline.checked_sub(RESERVE).unwrap_or(deadline);
-        for scope in &plan.visits {
+        if request == Request::Sweep {
+            self.sweep(plan.visits, stop_at, &mut answer).await?;
+            metrics::emit(&answer.figures());
+        } else {
+            self.visit(&plan.visits, &request, &mut Memories::default(), stop_at, &mut answer).await;
+        }
+        Ok(answer)
+    }
+
+    /// Visits every place, and notes where the next sweep begins.
+    async fn sweep(
+        &self,
+        mut visits: Vec<Scope>,
+        stop_at: SystemTime,
+        answer: &mut Answer,
+    ) -> Result<(), CallError> {
+        let mut memories = remember(&self.tools, answer).await?;
+        turns::begin_after(&mut visits, memories.begin_after.as_ref());
+        // A sweep that hangs at its first place until it is killed must not begin there again.
+        let is_turn = visits.len() > 1 && clock::system_time() < stop_at;
+        let first = visits.first().map(|scope| &scope.place).filter(|_| is_turn);
+        self.note_turn(first, answer).await;
+        let last = self.visit(&visits, &Request::Sweep, &mut memories, stop_at, answer).await;
+        if last.is_none() && !visits.is_empty() {
+            answer.failed.push(Failure::own(&"no time was left to look at any account and region"));
+        }
+        // After a sweep of all places another one begins, so that none is always the first to start executions.
+        let turn = last.filter(|last| answer.partial && first.is_some_and(|first| first != *last));
+        self.note_turn(turn, answer).await;
+        Ok(())
+    }
+
+    async fn note_turn(&self, place: Option<&AccountRegion>, answer: &mut Answer) {
+        if let Some(place) = place
+            && let Err(error) = self.tools.table.note_turn(place, now()).await
+        {
+            answer.failed.push(Failure::own(&error));
+        }
+    }
+
+    /// Visits places until the time is up. Returns the last one that had its turn.
+    async fn visit<'a>(
+        &self,
+        visits: &'a [Scope],
+        request: &Request,
+        memories: &mut Memories,
+        stop_at: SystemTime,
+        answer: &mut Answer,
+    ) -> Option<&'a AccountRegion> {
+        let mut last = None;
+        for scope in visits {
             if clock::system_time() >= stop_at {
                 answer.partial = true;
                 break;
             }
             let clients = self.stack.clients(&scope.access, &scope.place.region, None).await;
-            let mut visit = Visit {
-                tools: &self.tools,
-                scope,
-                clients: &clients,
-                now: now(),
-                stop_at,
-                answer: &mut answer,
-            };
+            let (tools, clients) = (&self.tools, &clients);
+            let mut visit = Visit { tools, scope, clients, now: now(), stop_at, answer: &mut *answer };
             let span = tracing::error_span!("visit", place = %scope.place);
-            if let Err(error) = visit.run(&request, &mut memories).instrument(span).await {
+            if let Err(error) = visit.run(request, memories).instrument(span).await {
                 answer.failed.push(Failure::at(&scope.place, &error));
             }
+            // A place that was cut short is visited first by the next sweep, unless it had a whole sweep for itself.
+            if !answer.partial || last.is_none() {
+                last = Some(&scope.place);
+            }
         }
-        Ok(answer)
+        last
     }
 
     fn unreadable(&self, error: &Unreadable) -> Failure {
         let account_id = match error {
             Unreadable::Row(AccountError::Malformed { account_id, .. })
-            | Unreadable::Regions { account_id, .. } => account_id,
+            | Unreadable::Regions { account_id, .. }
+            | Unreadable::Settings { account_id, .. } => account_id,
             Unreadable::Row(_) => &self.stack.account_id, // the row lies in the stack's own table
         };
         let place = AccountRegion { account_id: account_id.clone(), region: self.stack.region.clone() };

@@ -13,7 +13,7 @@ use spot_domain::swap::asked::{Asked, Named};
 use spot_domain::swap::group::{Group, Instance};
 use spot_domain::swap::market::Market;
 use spot_domain::swap::report::NotSwapped;
-use spot_domain::swap::selection::{Candidate, MemberKind, select_one};
+use spot_domain::swap::selection::{MemberKind, select_one};
 use spot_domain::watch::back_off::{LOOK_AGAIN, in_words};
 use spot_domain::watch::{Deferral, Deferred};
 use spot_domain::{Pool, Region};
@@ -24,16 +24,22 @@ use crate::start::StartTarget;
 
 /// The result of a look.
 #[derive(Debug)]
-pub enum Verdict {
-    /// Something may be swapped.
-    Start,
+pub enum Verdict<'a> {
+    /// This may be swapped.
+    Start(StartTarget<'a>),
     /// Nothing may be swapped now.
     Defer(Deferred),
     /// Nothing may be swapped, and that will not change soon. The next sweeps take it for granted.
     DeferForLong(Deferred, Timestamp),
 }
 
-/// Looks at a group, at one member of it that is a node, or at a lab instance.
+/// A target that may be swapped as far as its group says, and the pools that its replacements may come from.
+type Possible<'a> = (StartTarget<'a>, Vec<Pool>);
+
+/// The possible targets, in the order of their turn, and the members that are none.
+type Found<'a> = (Vec<Possible<'a>>, Vec<NotSwapped>);
+
+/// Looks at a group, at those members of it that are nodes, or at a lab instance.
 #[derive(Debug)]
 pub struct Look<'a> {
     pub clients: &'a RegionClients,
@@ -44,20 +50,21 @@ pub struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Decides if a swap may start.
+    /// Decides if a swap may start. Of several nodes, the first that may be swapped is started.
     ///
     /// # Errors
     /// A call fails.
-    pub async fn at(&self, target: &StartTarget<'_>) -> Result<Verdict, StepError> {
+    pub async fn at<'a>(&self, target: &StartTarget<'a>) -> Result<Verdict<'a>, StepError> {
         let found = match target {
-            StartTarget::Group { group, replace } => self.members((*group).clone(), replace.clone()).await,
-            StartTarget::Node { group, node } => self.node((*group).clone(), &node.id).await,
-            StartTarget::Lab { instance, .. } => return self.lab(instance).await,
+            StartTarget::Group { group, replace } => self.members(group, replace.clone()).await,
+            StartTarget::Node { group, node, next } => {
+                let nodes: Vec<&'a Instance> = std::iter::once(*node).chain(next.iter().copied()).collect();
+                self.nodes(group, &nodes).await
+            }
+            StartTarget::Lab { instance, .. } => return self.lab(target.clone(), instance).await,
         };
         match found {
-            Ok((candidates, _)) if !candidates.is_empty() => {
-                Ok(self.gate(candidates.iter().flat_map(|candidate| &candidate.pools)).await)
-            }
+            Ok((possible, _)) if !possible.is_empty() => Ok(self.gate(possible).await),
             Ok((_, skipped)) => Ok(self.for_long(Deferral::NoCandidate, in_words(&skipped))),
             Err(StepError::GroupNotSupported(why)) => {
                 Ok(self.for_long(Deferral::GroupNotSupported, why.to_string()))
@@ -69,33 +76,39 @@ impl Look<'_> {
         }
     }
 
-    async fn members(
-        &self,
-        group: Group,
-        replace: Option<Named>,
-    ) -> Result<(Vec<Candidate>, Vec<NotSwapped>), StepError> {
+    /// Looks at a group as a whole. One clear pool is enough: the run sorts the members by their own.
+    async fn members<'a>(&self, group: &'a Group, replace: Option<Named>) -> Result<Found<'a>, StepError> {
         let asked = Asked { to: Market::Spot, replace };
-        let plan = group::plan(self.clients, self.region, self.settings, group, &asked).await?;
-        Ok((plan.selection.candidates, plan.selection.skipped))
+        let plan = group::plan(self.clients, self.region, self.settings, group.clone(), &asked).await?;
+        let candidates = plan.selection.candidates.into_iter();
+        let pools: Vec<Pool> = candidates.flat_map(|candidate| candidate.pools).collect();
+        let target = StartTarget::Group { group, replace: asked.replace };
+        let possible = if pools.is_empty() { Vec::new() } else { vec![(target, pools)] };
+        Ok((possible, plan.selection.skipped))
     }
 
-    async fn node(
-        &self,
-        group: Group,
-        id: &InstanceId,
-    ) -> Result<(Vec<Candidate>, Vec<NotSwapped>), StepError> {
-        group::refuse_unfit(self.clients, &group).await?;
-        let look = group::look_for(self.clients, self.region, group, id, &Asked::default()).await?;
-        let selected = select_one(look.view(), id, self.settings, MemberKind::Node);
-        Ok(match selected.map_err(|bad| group::malformed(&look.group, &bad))? {
-            Ok(candidate) => (vec![candidate], Vec::new()),
-            Err(skipped) => (Vec::new(), vec![skipped]),
-        })
+    /// Looks at each node: one that can't be swapped, or whose pools are poisoned, holds up no other. All of them take as
+    /// many calls as one.
+    async fn nodes<'a>(&self, group: &'a Group, nodes: &[&'a Instance]) -> Result<Found<'a>, StepError> {
+        group::refuse_unfit(self.clients, self.settings, group).await?;
+        let ids: Vec<&InstanceId> = nodes.iter().map(|node| &node.id).collect();
+        let look = group::look_for(self.clients, self.region, group.clone(), &ids, &Asked::default()).await?;
+        let (mut possible, mut skipped) = (Vec::new(), Vec::new());
+        for &node in nodes {
+            let selected = select_one(look.view(), &node.id, self.settings, MemberKind::Node);
+            match selected.map_err(|bad| group::malformed(&look.group, &bad))? {
+                Ok(candidate) => {
+                    possible.push((StartTarget::Node { group, node, next: Vec::new() }, candidate.pools));
+                }
+                Err(left) => skipped.push(left),
+            }
+        }
+        Ok((possible, skipped))
     }
 
     /// Looks at the pool of a lab instance, the only one that its twin may come from. What no description shows, its own
     /// run finds out: a run that is refused is not repeated soon.
-    async fn lab(&self, instance: &Instance) -> Result<Verdict, StepError> {
+    async fn lab<'a>(&self, target: StartTarget<'a>, instance: &Instance) -> Result<Verdict<'a>, StepError> {
         let az_id = match &instance.az_id {
             Some(az_id) => Some(az_id.clone()),
             None => instances::zones(&self.clients.ec2).await?.remove(&instance.availability_zone),
@@ -105,12 +118,13 @@ impl Look<'_> {
             return Ok(self.for_long(Deferral::NoCandidate, detail));
         };
         let instance_type = instance.instance_type.clone();
-        Ok(self.gate([&Pool { region: self.region.clone(), az_id, instance_type }]).await)
+        let pool = Pool { region: self.region.clone(), az_id, instance_type };
+        Ok(self.gate(vec![(target, vec![pool])]).await)
     }
 
-    /// Asks the gate. One clear pool is enough: the run sorts the members by their own.
-    async fn gate<'a>(&self, pools: impl IntoIterator<Item = &'a Pool>) -> Verdict {
-        let pools: BTreeSet<&Pool> = pools.into_iter().collect();
+    /// Asks the gate, once for all. The first target with a clear pool may be swapped.
+    async fn gate<'a>(&self, possible: Vec<Possible<'a>>) -> Verdict<'a> {
+        let pools: BTreeSet<&Pool> = possible.iter().flat_map(|(_, pools)| pools).collect();
         let pools: Vec<Pool> = pools.into_iter().cloned().collect();
         let verdicts = match self.gatekeeper.ask(&pools).await {
             Ok(verdicts) => verdicts,
@@ -118,22 +132,27 @@ impl Look<'_> {
                 return Verdict::Defer(Deferred::new(Deferral::GateUnreachable, closed.to_string()));
             }
         };
-        judge(&pools.into_iter().zip(verdicts).collect(), self.now)
+        let verdicts: BTreeMap<Pool, PoolVerdict> = pools.into_iter().zip(verdicts).collect();
+        let is_clear = |pool: &Pool| matches!(verdicts.get(pool), Some(PoolVerdict::Cleared(_)));
+        match possible.into_iter().find(|(_, pools)| pools.iter().any(is_clear)) {
+            Some((target, _)) => Verdict::Start(target),
+            None => while_none_is_clear(&verdicts, self.now),
+        }
     }
 
-    fn for_long(&self, reason: Deferral, detail: String) -> Verdict {
+    fn for_long(&self, reason: Deferral, detail: String) -> Verdict<'static> {
         let again = self.now.checked_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX);
         Verdict::DeferForLong(Deferred::until(reason, detail, again), again)
     }
 }
 
-/// Returns the verdict over all pools that a group may launch into.
-fn judge(pools: &BTreeMap<Pool, PoolVerdict>, now: Timestamp) -> Verdict {
+/// Returns the verdict over all pools that may be launched into, while none of them is clear.
+fn while_none_is_clear(pools: &BTreeMap<Pool, PoolVerdict>, now: Timestamp) -> Verdict<'static> {
     let mut earliest: Option<(&Pool, Timestamp)> = None;
     let mut unreadable = None;
     for (pool, verdict) in pools {
         match verdict {
-            PoolVerdict::Cleared(_) => return Verdict::Start,
+            PoolVerdict::Cleared(_) => {}
             PoolVerdict::PoisonedUntil(until) => {
                 if earliest.is_none_or(|(_, earliest)| *until < earliest) {
                     earliest = Some((pool, *until));
@@ -172,7 +191,8 @@ mod tests {
     #[test]
     fn all_pools_poisoned_is_a_deferral_until_the_earliest_end() {
         let poisoned = [900_000, 800_000, 850_000].map(|until| PoolVerdict::PoisonedUntil(at(until)));
-        let Verdict::DeferForLong(deferred, again) = judge(&pools(poisoned.into()), at(0)) else { panic!() };
+        let verdict = while_none_is_clear(&pools(poisoned.into()), at(0));
+        let Verdict::DeferForLong(deferred, again) = verdict else { panic!() };
         assert_eq!((deferred.reason, deferred.not_before), (Deferral::PoolPoisoned, Some(at(800_000))));
         assert_eq!(
             deferred.detail,
@@ -180,14 +200,15 @@ mod tests {
         );
         assert_eq!(again, at(3_600), "a person may unpoison it");
         let soon = vec![PoolVerdict::PoisonedUntil(at(60))];
-        assert!(matches!(judge(&pools(soon), at(0)), Verdict::DeferForLong(_, again) if again == at(60)));
+        let verdict = while_none_is_clear(&pools(soon), at(0));
+        assert!(matches!(verdict, Verdict::DeferForLong(_, again) if again == at(60)));
     }
 
     #[test]
     fn a_pool_that_cannot_be_read_is_not_taken_for_poisoned() {
         let row = MalformedRow { pool: "p".to_owned(), attribute: "is_poisoned" };
         let verdicts = vec![PoolVerdict::PoisonedUntil(at(60)), PoolVerdict::Unreadable(row)];
-        let Verdict::Defer(deferred) = judge(&pools(verdicts), at(0)) else { panic!() };
+        let Verdict::Defer(deferred) = while_none_is_clear(&pools(verdicts), at(0)) else { panic!() };
         assert_eq!((deferred.reason, deferred.not_before), (Deferral::PoolUnreadable, None));
     }
 }

@@ -34,6 +34,8 @@ pub enum StartTarget<'a> {
         group: &'a Group,
         /// The node.
         node: &'a Instance,
+        /// The nodes whose turn comes if this one can't be swapped now, in this order.
+        next: Vec<&'a Instance>,
     },
     /// A stand-alone instance of a LAB account.
     Lab {
@@ -58,7 +60,7 @@ impl StartTarget<'_> {
     #[must_use]
     pub fn cluster(&self) -> Option<ClusterName> {
         match self {
-            Self::Node { group, node } => cluster_of(&node.tags).or_else(|| cluster_of(&group.tags)),
+            Self::Node { group, node, .. } => cluster_of(&node.tags).or_else(|| cluster_of(&group.tags)),
             Self::Group { .. } | Self::Lab { .. } => None,
         }
     }

@@ -1,4 +1,5 @@
-//! The Groups table: what the loop remembers of each group and lab instance, and which of its executions run.
+//! The Groups table: what the loop remembers of each group and lab instance, which of its executions run, and where its
+//! next sweep begins.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,6 +7,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::error::{CallError, failed};
+use spot_cloud::scopes::AccountRegion;
 use spot_cloud::tables::row::{Row, key, number, number_in, seconds, text, text_in, time_in, written};
 use spot_domain::watch::back_off::Past;
 use spot_domain::watch::{Deferral, Deferred};
@@ -13,9 +15,11 @@ use spot_domain::{ExecutionArn, InstanceId};
 
 use crate::answer::{Name, Started, Subject};
 
+mod turn;
+
 const UPDATE: &str = "dynamodb:UpdateItem";
 const SCAN: &str = "dynamodb:Scan";
-/// The key: that of a [`Subject`], or [`RUNNING`] (S).
+/// The key: that of a [`Subject`], [`RUNNING`] or [`turn::TURN`] (S).
 const GROUP: &str = "group";
 /// The key of the one row that lists the executions of the loop that run.
 const RUNNING: &str = "running";
@@ -68,6 +72,8 @@ pub struct Memories {
     pub rows: BTreeMap<String, Result<Memory, String>>,
     /// The executions of the loop that run, as far as is known.
     pub running: BTreeSet<ExecutionArn>,
+    /// The place after which the sweep begins.
+    pub begin_after: Option<AccountRegion>,
 }
 
 /// The table.
@@ -95,6 +101,7 @@ impl GroupsTable {
             let row = row.map_err(failed(SCAN))?;
             match text_in(&row, GROUP).map(String::as_str) {
                 Some(RUNNING) => memories.running = running(&row),
+                Some(turn::TURN) => memories.begin_after = turn::place(&row),
                 Some(key) => drop(memories.rows.insert(key.to_owned(), parse(&row))),
                 None => {}
             }
@@ -288,7 +295,10 @@ fn running(row: &Row) -> BTreeSet<ExecutionArn> {
 }
 
 /// Reads the row of a group or lab instance. A row that can't be read starts nothing.
-fn parse(row: &Row) -> Result<Memory, String> {
+///
+/// # Errors
+/// The error begins with the attribute that can't be read.
+pub fn parse(row: &Row) -> Result<Memory, String> {
     Ok(Memory {
         past: Past {
             failures: optional(row, "failures", number_in)?.unwrap_or(0),

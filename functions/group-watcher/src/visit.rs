@@ -162,13 +162,13 @@ impl Visit<'_> {
                 None => self.look(target).await,
             };
             let deferred = match verdict {
-                Ok(Verdict::Start) => {
+                Ok(Verdict::Start(target)) => {
                     let most = self.scope.settings.max_groups_at_once;
-                    let order =
-                        StartOrder { subject, target, members, last: memory.execution.as_ref(), most };
+                    let last = memory.execution.as_ref();
+                    let order = StartOrder { subject, target: &target, members, last, most };
                     let begun = start(self.tools, &order, memories, self.answer).await;
                     if matches!(begun, Ok(None)) {
-                        *taken.entry(cluster).or_insert(0) += 1;
+                        *taken.entry(target.cluster()).or_insert(0) += 1;
                     }
                     begun.map(|deferred| deferred.map(|deferred| (deferred, None))).map_err(StepError::from)
                 }
@@ -222,11 +222,11 @@ impl Visit<'_> {
 
     /// Returns the enrolled groups with the terms of their owners, or with the tag that can't be read.
     fn enrolled(&self, groups: Vec<Group>) -> Vec<(Group, Result<Terms, Deferred>)> {
-        let enrolment = self.scope.settings.enrolment;
+        let settings = &self.scope.settings;
         groups
             .into_iter()
             .filter_map(|group| {
-                let terms = readable(terms(&group.tags, enrolment), "group")?;
+                let terms = readable(terms(&group.tags, settings), "group")?;
                 Some((group, terms))
             })
             .collect()
@@ -251,10 +251,11 @@ impl Visit<'_> {
                 return Vec::new();
             }
         };
+        let settings = &self.scope.settings;
         let is_newcomer = |instance: &Instance| instance.tags.contains_key(SWAP_TAG);
         let is_alone = |i: &Instance| !i.is_spot && group_of(&i.tags).is_none() && !is_newcomer(i);
         let enrolled = tagged.into_iter().filter(is_alone).filter_map(|instance| {
-            let terms = readable(terms_of_instance(&instance.tags), "instance")?;
+            let terms = readable(terms_of_instance(&instance.tags, settings), "instance")?;
             let ambiguous = handing_on.as_ref().map(|group| {
                 let detail = format!(
                     "group {group} hands the tag {ENABLED_TAG} to its members, and one that has left it looks like this \
@@ -310,7 +311,7 @@ impl Visit<'_> {
         too_many(memories.running.len(), self.scope.settings.max_groups_at_once)
     }
 
-    async fn look(&self, target: &StartTarget<'_>) -> Result<Verdict, StepError> {
+    async fn look<'a>(&self, target: &StartTarget<'a>) -> Result<Verdict<'a>, StepError> {
         let look = Look {
             clients: self.clients,
             gatekeeper: &self.tools.gatekeeper,

@@ -14,20 +14,19 @@ use serde_json::{Value, json};
 use spot_domain::EnvironmentType::Prod;
 use spot_domain::watch::Deferral;
 use spot_scripted::{Endpoint, ScriptedAnswer};
-use support::{Described, ENABLED, LONG_AGO, auto_scaling, described, group, visit};
+use support::{CONFIGURATION, Described, ENABLED, LONG_AGO, ZONE_A, auto_scaling, described, group, visit};
 
 const OLD: &str = "i-0123456789abcdef0";
 const YOUNG: &str = "i-0123456789abcdef1";
 const NO_HOOKS: &str = "<LifecycleHooks/>";
 const NO_REFRESHES: &str = "<InstanceRefreshes/>";
-const CONFIGURATION: &str = "<LaunchConfigurations><member><LaunchConfigurationName>web</LaunchConfigurationName>\
-     <LaunchConfigurationARN>arn</LaunchConfigurationARN><ImageId>ami-1</ImageId><InstanceType>m5.large</InstanceType>\
-     <CreatedTime>2024-01-01T00:00:00Z</CreatedTime></member></LaunchConfigurations>";
 
 /// The answers of AWS; by default those under which the swap of a group of two starts.
 #[derive(Clone)]
 struct World {
     tags: &'static [(&'static str, &'static str)],
+    /// The tags of each member.
+    of_members: &'static [(&'static str, &'static str)],
     /// Further fields of the group.
     more: &'static str,
     hooks: &'static str,
@@ -45,6 +44,7 @@ impl Default for World {
     fn default() -> Self {
         Self {
             tags: &[ENABLED],
+            of_members: &[],
             more: "<AvailabilityZones><member>us-east-1a</member></AvailabilityZones>",
             hooks: NO_HOOKS,
             refreshes: NO_REFRESHES,
@@ -67,8 +67,20 @@ impl World {
                 auto_scaling(action, &format!("<AutoScalingGroups>{group}</AutoScalingGroups>"))
             }
             "DescribeInstances" => described(&[
-                Described { id: OLD, is_spot: false, launched: LONG_AGO, tags: &[] },
-                Described { id: YOUNG, is_spot: false, launched: &self.launched, tags: &[] },
+                Described {
+                    id: OLD,
+                    is_spot: false,
+                    launched: LONG_AGO,
+                    tags: self.of_members,
+                    zone: ZONE_A,
+                },
+                Described {
+                    id: YOUNG,
+                    is_spot: false,
+                    launched: &self.launched,
+                    tags: self.of_members,
+                    zone: ZONE_A,
+                },
             ]),
             "DescribeLifecycleHooks" => auto_scaling(action, self.hooks),
             "DescribeInstanceRefreshes" => auto_scaling(action, self.refreshes),
@@ -167,6 +179,8 @@ async fn each_answer_of_aws_has_its_reason() {
         (World { risk: ScriptedAnswer::ok(unreadable), ..world() }, Deferral::PoolUnreadable),
         (World { count_in: ScriptedAnswer::condition_failed(None), ..world() }, Deferral::TooManyAtOnce),
         (World { tags: &[ENABLED, ("spot-optimizer:min-on-demand", "two")], ..world() }, Deferral::BadTag),
+        (World { tags: &[ENABLED, ("spot-optimizer:min_on_demand", "2")], ..world() }, Deferral::BadTag),
+        (World { of_members: &[("spot-optimizer:opt_out", "true")], ..world() }, Deferral::NoCandidate),
     ] {
         let (answer, calls) = world.visited(&Request::Sweep).await;
         assert_eq!(reason(&answer), Some(expected), "{answer:?}");

@@ -15,13 +15,15 @@ use spot_domain::EnvironmentType::{self, Lab, Prod};
 use spot_domain::watch::back_off::{Past, RunEnd};
 use spot_domain::watch::{Deferral, Deferred};
 use spot_scripted::{Endpoint, ScriptedAnswer};
-use support::{Described, ENABLED, LONG_AGO, auto_scaling, described, group, no_groups, place, sweep};
+use support::{
+    Described, ENABLED, LONG_AGO, ZONE_A, auto_scaling, described, group, no_groups, place, sweep,
+};
 
 const I: &str = "i-0123456789abcdef0";
 const WINDOW: &str = "spot-optimizer:window";
 
 fn alone<'a>(tags: &'a [(&'a str, &'a str)]) -> Described<'a> {
-    Described { id: I, is_spot: false, launched: LONG_AGO, tags }
+    Described { id: I, is_spot: false, launched: LONG_AGO, tags, zone: ZONE_A }
 }
 
 /// The rest of the world: who holds the lease, and until when the pool is poisoned.
@@ -193,6 +195,8 @@ async fn its_own_tags_brake_as_those_of_a_group_do() {
         (alone(&[("spot-optimizer:enabled", "yes")]), Deferral::BadTag),
         (alone(&[ENABLED, (WINDOW, "nine to five")]), Deferral::BadTag),
         (alone(&[ENABLED, ("spot-optimizer:capture-image", "yes")]), Deferral::BadTag),
+        (alone(&[ENABLED, ("spot-optimizer:capture_image", "true")]), Deferral::BadTag),
+        (alone(&[ENABLED, ("spot-optimizer:opt_out", "true")]), Deferral::BadTag),
         (alone(&[ENABLED, (WINDOW, &closed)]), Deferral::WindowClosed),
         (Described { launched: &just_now, ..alone(&[ENABLED]) }, Deferral::Settling),
         (alone(&[ENABLED, ("AWSBatchServiceTag", "batch")]), Deferral::NoCandidate),

@@ -38,7 +38,7 @@ pub(crate) struct Found {
 pub async fn run(responder: &Responder, heard: Heard) -> Result<Answer, StepError> {
     let stack = &responder.stack;
     let access = accounts::access(stack, &heard.account_id).await?;
-    let settings = settings::load_or_defaults(stack, &heard.account_id, &heard.region).await?;
+    let settings = settings::load_what_holds(stack, &heard.account_id, &heard.region).await?;
     let clients = stack.clients(&access, &heard.region, None).await;
     let Found { group, rescue } = look(&clients, &heard.instance_id, &settings).await?;
     let answer = Answer::about(&heard.account_id, &heard.region, &heard.instance_id);
@@ -124,7 +124,8 @@ async fn at_risk(
     now: Timestamp,
 ) -> Result<Option<Because>, StepError> {
     if !responder.is_continuous {
-        return Ok(Some(Because::of(AnswerReason::LoopIsOff, "the stack's parameter Continuous is false")));
+        let why = "the stack's parameter Continuous or SchedulesEnabled is false";
+        return Ok(Some(Because::of(AnswerReason::LoopIsOff, why)));
     }
     if let Some(why) = not_in_the_loop(group, settings, now) {
         return Ok(Some(why));

@@ -202,7 +202,7 @@ impl NodeRun {
     /// it, even if the last launch dropped some pools by their price.
     pub fn begin_again(&mut self) {
         self.swap.queue = self.queued.iter().cloned().collect();
-        self.swap.max_swaps += 1;
+        self.swap.max_swaps = self.swap.max_swaps.saturating_add(1);
         self.joining = Joining::Starting;
         self.drain = State::default();
         self.drain_deadline = None;

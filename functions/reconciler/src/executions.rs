@@ -1,6 +1,7 @@
 //! Executions as Step Functions knows them: their state, their end, and the swap that each was started for.
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
+use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -141,6 +142,10 @@ pub async fn describe(
         }
         answer => answer?,
     };
+    read(execution, &answer)
+}
+
+fn read(execution: &ExecutionArn, answer: &DescribeExecutionOutput) -> Result<Execution, CallError> {
     let over = [
         ExecutionStatus::Succeeded,
         ExecutionStatus::Failed,
@@ -152,17 +157,20 @@ pub async fn describe(
     let started = Timestamp::from_second(answer.start_date().secs());
     let known = Known {
         input: answer.input().and_then(|input| serde_json::from_str(input).ok()).unwrap_or_default(),
-        started: started.map_err(|_| malformed("has no start date"))?,
+        started: started.map_err(|_| malformed("has no usable startDate"))?,
         has_succeeded: answer.status() == &ExecutionStatus::Succeeded,
     };
     let life = if over.contains(answer.status()) {
         let ended = answer.stop_date().and_then(|t| Timestamp::from_second(t.secs()).ok());
-        ExecutionState::EndedAt(ended.ok_or_else(|| malformed("is over but has no stop date"))?)
+        ExecutionState::EndedAt(ended.ok_or_else(|| malformed("is over but has no usable stopDate"))?)
     } else {
         ExecutionState::Running // also what AWS invents tomorrow
     };
     Ok(Execution { life, known: Some(known) })
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {

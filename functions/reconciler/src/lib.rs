@@ -207,7 +207,7 @@ impl Reconciler {
         }
         // A typing error in the Settings table must not keep a group in the middle of a swap.
         let settings =
-            settings::load_or_defaults(&self.stack, &held.lease.account_id, &held.lease.region).await?;
+            settings::load_what_holds(&self.stack, &held.lease.account_id, &held.lease.region).await?;
         let now = clock::now();
         if is_too_early(life, &settings, now) {
             return Ok(LeaseState::TooEarly);

@@ -57,7 +57,7 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
     let account_id = stamped("account", event.account)?;
     let region = stamped("region", event.region)?;
     if event.source == SOURCE && event.detail_type == OwnEvent::SpotPoolInterrupted.detail_type() {
-        let report = report::parse(event.detail, account_id, region)?;
+        let report = report::parse(event.detail, account_id)?;
         check_drill(report.is_drill, allow_drills)?;
         return Ok(Incoming::Report(report));
     }

@@ -123,14 +123,14 @@ impl RiskManager {
     /// Handles an interruption in an account whose instances this stack can describe.
     async fn interruption(&self, event: &Interruption) -> Result<EventAnswer, RiskError> {
         let answer = |outcome, pool| Ok(EventAnswer::Interruption { outcome, pool });
-        let access = accounts::access(&self.stack, &event.account_id).await?;
+        let access = accounts::access_to_learn(&self.stack, &event.account_id).await?;
         if access.environment_type == EnvironmentType::Lab {
             if event.notice == Notice::InterruptionWarning {
                 lab::tell_the_owner(&self.swaps, &self.announcements, event).await?;
             }
             return answer(EventOutcome::IgnoredLab, None);
         }
-        let settings = settings::load_or_defaults(&self.stack, &event.account_id, &event.region).await?;
+        let settings = settings::load_what_holds(&self.stack, &event.account_id, &event.region).await?;
         let until = match poison_until(event.notice, event.occurred, &settings) {
             Ok(until) => until,
             Err(ignored) => return answer(ignored, None),
@@ -154,7 +154,7 @@ impl RiskManager {
     /// Handles an interruption that a member reports. Only the account that AWS stamped on the report counts, and
     /// only our own registry says what that account is.
     async fn report(&self, report: Report) -> Result<EventAnswer, RiskError> {
-        let Report { notice, account_id, region, pool, is_spot, occurred, is_drill } = report;
+        let Report { notice, account_id, pool, is_spot, occurred, is_drill } = report;
         let answer = |outcome, pool| Ok(EventAnswer::Interruption { outcome, pool });
         if self.part != StackRole::Hub {
             let problem = "only a hub takes reports: the stack's parameter Role is another".to_owned();
@@ -177,7 +177,7 @@ impl RiskManager {
         if !is_spot {
             return answer(EventOutcome::IgnoredNotSpot, None);
         }
-        let settings = settings::load_or_defaults(&self.stack, &account_id, &region).await?;
+        let settings = settings::load_what_holds(&self.stack, &account_id, &pool.region).await?;
         let until = match poison_until(notice, occurred, &settings) {
             Ok(until) => until,
             Err(ignored) => return answer(ignored, None),
@@ -227,8 +227,8 @@ fn span_of(incoming: Option<&Incoming>) -> tracing::Span {
         Some(Incoming::Interruption(Interruption { account_id, region, instance_id, .. })) => {
             tracing::error_span!("interruption", %account_id, %region, %instance_id)
         }
-        Some(Incoming::Report(Report { account_id, region, pool, .. })) => {
-            tracing::error_span!("report", %account_id, %region, %pool)
+        Some(Incoming::Report(Report { account_id, pool, .. })) => {
+            tracing::error_span!("report", %account_id, region = %pool.region, %pool)
         }
         Some(Incoming::CleanUp) => tracing::error_span!("clean_up"),
         Some(Incoming::Measure) => tracing::error_span!("measure"),

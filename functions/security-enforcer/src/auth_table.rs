@@ -277,7 +277,8 @@ fn status(status: AuthStatus) -> AttributeValue {
 }
 
 /// Parses a row. A malformed value reads as missing, which never counts as expired.
-fn parse(row: &Row) -> Stored {
+#[must_use]
+pub fn parse(row: &Row) -> Stored {
     let (time, text) = (|name| time_in(row, name), |name| text_in(row, name));
     let record = Record {
         status: text(AUTH_STATUS).and_then(|status| status.parse().ok()),

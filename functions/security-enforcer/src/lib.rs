@@ -179,7 +179,7 @@ impl SecurityEnforcer {
 /// Returns the failure of an account that the run could not visit as its row asks.
 fn unreadable(why: &Unreadable) -> Failure {
     match why {
-        Unreadable::Row(_) => why.to_string().into(),
+        Unreadable::Row(_) | Unreadable::Settings { .. } => why.to_string().into(),
         Unreadable::Regions { account_id, error, .. } => {
             Failure { words: why.to_string(), ..Failure::of(format!("account {account_id}"), error) }
         }

@@ -286,7 +286,7 @@ async fn a_tenth_of_the_running_may_go_and_not_one_more() {
 /// One unauthorised group must not disable the enforcement for everything else.
 #[tokio::test]
 async fn what_cannot_be_terminated_is_blocked_where_it_is_judged_and_counts_in_no_blast_radius() {
-    for tag in [MEMBER, ("spot-optimizer:opt-out", "true")] {
+    for tag in [MEMBER, ("spot-optimizer:opt-out", "true"), ("spot-optimizer:opt_out", "true")] {
         let mut account = trusting_teams(Account::with_due(12));
         account.settings.max_terminations_per_run = 1;
         account.settings.max_terminations_percent = 10;

@@ -1,5 +1,5 @@
 //! Finds resources that cost money and serve no purpose: addresses that nothing uses, volumes that nothing
-//! has attached, old snapshots that no image needs. Prices them, and deletes nothing.
+//! has attached, old snapshots that neither an image nor a launch needs. Prices them, and deletes nothing.
 //!
 //! A run scans every enabled account and region, or those that its input names. A listing that fails is part
 //! of the report: the report never takes it for "nothing found" or "all unused". When Lambda's time is up,
@@ -141,7 +141,7 @@ impl WasteScanner {
         let prices = self.prices.book(region).await;
         let clients = self.stack.clients(&visit.access, region, None).await;
         let rules = Rules { settings, region, prices: &prices, now: run.started() };
-        let scan = Scan { place: &visit.place, ec2: clients.ec2, table: &self.table, rules, deadline };
+        let scan = Scan { place: &visit.place, clients, table: &self.table, rules, deadline };
         scan.resume(&mut progress).await;
         if !self.table.store(&visit.place, &progress).await? {
             progress.overtaken();
@@ -152,7 +152,8 @@ impl WasteScanner {
     fn unreadable(&self, error: &Unreadable) -> Failed {
         let account_id = match error {
             Unreadable::Row(AccountError::Malformed { account_id, .. })
-            | Unreadable::Regions { account_id, .. } => account_id,
+            | Unreadable::Regions { account_id, .. }
+            | Unreadable::Settings { account_id, .. } => account_id,
             Unreadable::Row(_) => &self.stack.account_id, // a key that is no account id lies in the stack's own table
         };
         Failed {

@@ -19,9 +19,11 @@ use spot_listing::{Item, MalformedListing, Shape};
 
 pub mod describe;
 pub mod images;
+pub mod launches;
 
 use describe::{address, snapshot, volume};
 use images::{Images, RecycleBin};
+use launches::Launches;
 
 /// The most that EC2 gives in one page of volumes.
 const VOLUMES_PER_PAGE: i32 = 500;
@@ -106,6 +108,7 @@ pub async fn snapshots(
     client: &Client,
     owner: &AccountId,
     images: &Images,
+    launches: &Launches,
     token: Option<&str>,
     judge: impl Fn(&Snapshot) -> WasteVerdict,
 ) -> Result<Page<Judged<Snapshot>>, CallError> {
@@ -113,7 +116,7 @@ pub async fn snapshots(
         let request = client.describe_snapshots().owner_ids("self").max_results(PER_PAGE);
         let request = request.set_next_token(token.map(str::to_owned));
         let send = |unread| request.customize().interceptor(unread).send();
-        let keep = |item: &Item| Ok(judged(snapshot(item, owner, images)?, &judge));
+        let keep = |item: &Item| Ok(judged(snapshot(item, owner, images, launches)?, &judge));
         listing::page(SNAPSHOTS, DESCRIBE_SNAPSHOTS, token, send, keep).await
     })
     .await
@@ -261,6 +264,38 @@ async fn existing_page(
             listing::page(SNAPSHOTS, DESCRIBE_SNAPSHOTS, token, send, id("snapshotId")).await
         }
     }
+}
+
+/// Returns the volumes among `volumes` of which the account has snapshots left. Archived snapshots share no
+/// blocks, and count as none.
+///
+/// # Errors
+/// The call fails.
+pub async fn with_snapshots(client: &Client, volumes: &[String]) -> Result<HashSet<String>, CallError> {
+    let mut found = HashSet::new();
+    for volumes in volumes.chunks(FILTER_VALUES) {
+        let page = async |token: Option<String>| {
+            patiently(|| snapshots_of_page(client, volumes, token.as_deref())).await
+        };
+        listing::all(page, |ids| found.extend(ids)).await?;
+    }
+    Ok(found)
+}
+
+async fn snapshots_of_page(
+    client: &Client,
+    volumes: &[String],
+    token: Option<&str>,
+) -> Result<Page<String>, CallError> {
+    let request = client.describe_snapshots().owner_ids("self").max_results(PER_PAGE);
+    let request = request.filters(filter("volume-id", volumes.iter().cloned()));
+    let request = request.set_next_token(token.map(str::to_owned));
+    let send = |unread| request.customize().interceptor(unread).send();
+    let volume = |item: &Item| {
+        let is_archived = item.text("storageTier") == Some("archive");
+        Ok(item.text("volumeId").filter(|_| !is_archived).map(str::to_owned))
+    };
+    listing::page(SNAPSHOTS, DESCRIBE_SNAPSHOTS, token, send, volume).await
 }
 
 fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {

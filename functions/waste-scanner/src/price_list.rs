@@ -80,7 +80,8 @@ impl StoragePrices {
 
 /// Returns the item and rate of one product; `None` for a product that we don't price, or whose price is not
 /// one plain number.
-fn rate(product: &Product) -> Option<(PricedItem, Rate)> {
+#[must_use]
+pub fn rate(product: &Product) -> Option<(PricedItem, Rate)> {
     let item = PricedItem::of_usage_type(product.usage_type.as_deref()?)?;
     let [price] = &product.on_demand[..] else { return None };
     let usd = in_our_unit(item, price.usd?, price.unit.as_deref()?)?;

@@ -4,21 +4,21 @@
 //! account's size. A complete listing may resolve findings that it did not see. A listing that fails resolves
 //! nothing and stands in the report.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use spot_cloud::ec2::listing::Page;
 use spot_cloud::scopes::AccountRegion;
-use spot_cloud::{CallError, Kind};
-use spot_domain::Usd;
+use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::clock;
 use spot_domain::waste::prices::Price;
-use spot_domain::waste::report::{Lineages, Listing};
+use spot_domain::waste::report::{Lineages, Listing, Resolved};
 use spot_domain::waste::resources::{Address, Snapshot, Volume};
 use spot_domain::waste::rules::{ResourceType, Rules};
 
 use crate::listings::images::Images;
+use crate::listings::launches::{self, Launches};
 use crate::listings::{self, Binned, Judged};
 use crate::table::WasteTable;
 use crate::table::finding::Finding;
@@ -37,8 +37,8 @@ const CONCURRENT_RESOLUTIONS: usize = 16;
 pub struct Scan<'a> {
     /// The account and region.
     pub place: &'a AccountRegion,
-    /// EC2 client of the account and region.
-    pub ec2: aws_sdk_ec2::Client,
+    /// Clients of the account and region.
+    pub clients: RegionClients,
     /// The table of the findings.
     pub table: &'a WasteTable,
     /// The rules that say which resources are waste. Their `now` is the run's start.
@@ -51,6 +51,7 @@ pub struct Scan<'a> {
 #[derive(Debug, Default)]
 struct SnapshotContext {
     images: Images,
+    launches: Launches,
     lineages: Lineages,
     /// The current part, as [`ScanProgress::snapshot_parts`] names it.
     part: i64,
@@ -97,7 +98,7 @@ impl Scan<'_> {
                 return Ok(Some(next));
             }
         }
-        let done = self.resolve(position.listing, &context.lineages, progress).await?;
+        let done = self.resolve(position.listing, progress).await?;
         Ok((!done).then_some(Position { token: None, listed: true, ..position }))
     }
 
@@ -108,10 +109,10 @@ impl Scan<'_> {
         progress: &mut ScanProgress,
     ) -> Result<SnapshotContext, CallError> {
         let mut context = SnapshotContext::default();
-        if position.listing != ResourceType::Snapshot {
+        if position.listing != ResourceType::Snapshot || position.listed {
             return Ok(context);
         }
-        if position.listed || position.token.is_some() {
+        if position.token.is_some() {
             for (lineage, price) in self.table.lineages_of(&self.place.key(), progress).await? {
                 context.lineages.add(&lineage, price);
             }
@@ -153,7 +154,8 @@ impl Scan<'_> {
         context: &mut SnapshotContext,
     ) -> Result<Option<Position>, CallError> {
         if from.listing == ResourceType::Snapshot {
-            context.images = listings::images(&self.ec2).await?;
+            context.images = listings::images(&self.clients.ec2).await?;
+            context.launches = launches::launches(&self.clients).await?;
         }
         let mut token = from.token.clone();
         loop {
@@ -179,17 +181,19 @@ impl Scan<'_> {
         let rules = &self.rules;
         let (findings, next) = match kind {
             ResourceType::ElasticIp => {
-                let page = listings::addresses(&self.ec2, |address| rules.address(address)).await?;
+                let page = listings::addresses(&self.clients.ec2, |address| rules.address(address)).await?;
                 let price = |address: &Address| rules.address_price(address);
                 found(page, listing, price, Finding::address)
             }
             ResourceType::Volume => {
-                let page = listings::volumes(&self.ec2, token, |volume| rules.volume(volume)).await?;
+                let page = listings::volumes(&self.clients.ec2, token, |volume| rules.volume(volume)).await?;
                 found(page, listing, |volume: &Volume| rules.volume_price(volume), Finding::volume)
             }
             ResourceType::Snapshot => {
                 let (owner, judge) = (&self.place.account_id, |snapshot: &Snapshot| rules.snapshot(snapshot));
-                let page = listings::snapshots(&self.ec2, owner, &context.images, token, judge).await?;
+                let (images, launches) = (&context.images, &context.launches);
+                let page =
+                    listings::snapshots(&self.clients.ec2, owner, images, launches, token, judge).await?;
                 let price = |snapshot: &Snapshot| rules.snapshot_price(snapshot);
                 found(page, listing, price, |snapshot, price| {
                     let adds = price.map(|price| context.lineages.add(snapshot.lineage(), price.monthly));
@@ -204,20 +208,16 @@ impl Scan<'_> {
     /// Resolves the findings that a complete listing did not see. Returns false if the time is up before the
     /// end. Only a resource that EC2 does not know any more saves money. If the Recycle Bin can't be read,
     /// findings of missing resources stay as they are.
-    async fn resolve(
-        &self,
-        kind: ResourceType,
-        lineages: &Lineages,
-        progress: &mut ScanProgress,
-    ) -> Result<bool, CallError> {
+    async fn resolve(&self, kind: ResourceType, progress: &mut ScanProgress) -> Result<bool, CallError> {
         let scope = self.place.key();
         let (mut after, mut bin) = (None, Bin::NotAsked);
         loop {
             let (stale, next) = self.table.stale(&scope, kind, self.rules.now, after).await?;
             let ids: Vec<String> = stale.iter().map(|stale| stale.id().to_owned()).collect();
-            let existing = listings::existing(&self.ec2, kind, &ids).await?;
-            if matches!(bin, Bin::NotAsked) && ids.iter().any(|id| !existing.contains(id)) {
-                bin = match listings::recycle_bin(&self.ec2, kind).await {
+            let existing = listings::existing(&self.clients.ec2, kind, &ids).await?;
+            let gone: Vec<&Stale> = stale.iter().filter(|stale| !existing.contains(stale.id())).collect();
+            if matches!(bin, Bin::NotAsked) && !gone.is_empty() {
+                bin = match listings::recycle_bin(&self.clients.ec2, kind).await {
                     Ok(binned) => Bin::Read(binned),
                     Err(error) => {
                         progress.report.fail_recycle_bin(&error);
@@ -225,20 +225,14 @@ impl Scan<'_> {
                     }
                 };
             }
-            let ends = stale.iter().filter_map(|stale| Some((stale, end(stale, &existing, &bin, lineages)?)));
+            let shared = listings::with_snapshots(&self.clients.ec2, &volumes(&gone)).await?;
+            let ends = stale.iter().filter_map(|stale| Some((stale, end(stale, &existing, &bin, &shared)?)));
             let mut ends = stream::iter(ends)
                 .map(|(stale, end)| self.resolved(&scope, stale, end))
                 .buffer_unordered(CONCURRENT_RESOLUTIONS);
             while let Some(marked) = ends.try_next().await? {
-                match marked {
-                    Some((_, Resolution::Deleted { saved })) => {
-                        progress.report.resolved.ended(saved.unwrap_or_default());
-                    }
-                    Some((_, Resolution::Kept)) => progress.report.resolved.ended(Usd::default()),
-                    Some((stale, Resolution::InRecycleBin { .. })) => {
-                        progress.report.resolved.binned(stale.monthly.unwrap_or_default());
-                    }
-                    None => {}
+                if let Some((stale, end)) = marked {
+                    count(&mut progress.report.resolved, stale, end);
                 }
             }
             if next.is_none() || !self.has_time() {
@@ -280,23 +274,36 @@ enum Bin {
     Unread,
 }
 
-/// Returns the end of a finding that a complete listing did not see; `None` if that is unknown.
-fn end(stale: &Stale, existing: &HashSet<String>, bin: &Bin, lineages: &Lineages) -> Option<Resolution> {
+/// Returns the volumes that these snapshots were taken of, each once. A copy and an archived snapshot are
+/// lineages of their own, and name none.
+fn volumes(snapshots: &[&Stale]) -> Vec<String> {
+    let lineages = snapshots.iter().filter_map(|stale| stale.lineage.as_deref());
+    let volumes: BTreeSet<&str> = lineages.filter(|lineage| lineage.starts_with("vol-")).collect();
+    volumes.into_iter().map(str::to_owned).collect()
+}
+
+/// Returns the end of a finding that a complete listing did not see; `None` if that is unknown. `shared` are
+/// the volumes that have snapshots left.
+fn end(stale: &Stale, existing: &HashSet<String>, bin: &Bin, shared: &HashSet<String>) -> Option<Resolution> {
     let id = stale.id();
     if existing.contains(id) {
         return Some(Resolution::Kept);
     }
     let Bin::Read(binned) = bin else { return None };
-    Some(match binned.get(id) {
-        Some(until) => Resolution::InRecycleBin { until: *until },
-        None => Resolution::Deleted { saved: saved(stale, lineages) },
-    })
+    if let Some(until) = binned.get(id) {
+        return Some(Resolution::InRecycleBin { until: *until });
+    }
+    let shares_blocks = stale.lineage.as_ref().is_some_and(|volume| shared.contains(volume));
+    Some(Resolution::Deleted { saving: stale.saving(shares_blocks) })
 }
 
-/// Returns the amount that the deletion of a finding saves.
-fn saved(stale: &Stale, lineages: &Lineages) -> Option<Usd> {
-    let monthly = stale.monthly?;
-    Some(stale.lineage.as_ref().map_or(monthly, |lineage| lineages.saved(lineage, monthly)))
+/// Counts a finding that ended.
+fn count(resolved: &mut Resolved, stale: &Stale, end: Resolution) {
+    match end {
+        Resolution::Deleted { saving } => resolved.deleted(saving),
+        Resolution::Kept => resolved.kept(),
+        Resolution::InRecycleBin { .. } => resolved.binned(stale.monthly.unwrap_or_default()),
+    }
 }
 
 /// Counts the resources of a page. Returns the findings among them, and the token of the next page.

@@ -50,6 +50,9 @@ fn text_of(name: &str) -> Result<String, VarError> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 

@@ -15,8 +15,8 @@ const ENCODED: &str = "Encoded authorization failure message";
 pub enum Kind {
     /// The caller may repeat the call later: it was throttled, timed out, or failed by AWS's own fault.
     Retry,
-    /// The caller may try the next pool: this one has no capacity. The error says nothing about the pool's
-    /// risk.
+    /// The caller may try the next pool: this one has no capacity, or its zone has none of what a launch needs beside
+    /// the instance. The error says nothing about the pool's risk.
     NextPool,
     /// The caller may try another subnet of the same zone: this one has no free address, or is gone.
     NextSubnet,
@@ -160,7 +160,8 @@ fn message(text: Option<&str>) -> String {
 }
 
 /// Returns the kind of an error code, from the EC2, Auto Scaling and DynamoDB API references.
-/// `InsufficientInstanceCapacity` comes as HTTP 500, so that the code counts before the status.
+/// A shortage (`Insufficient…Capacity`) comes as HTTP 500, so that the code counts before the status.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
 fn kind_of(code: &str, status: Option<u16>) -> Kind {
     match code {
         "InsufficientInstanceCapacity"
@@ -169,6 +170,8 @@ fn kind_of(code: &str, status: Option<u16>) -> Kind {
         | "InstanceCreditSpecification.NotSupported"
         | "InsufficientCapacity"
         | "InsufficientHostCapacity"
+        | "InsufficientVolumeCapacity"
+        | "InsufficientAddressCapacity"
         | "InsufficientCapacityOnOutpost"
         | "AttachmentLimitExceeded" // of a type that takes fewer interfaces
         | "Unsupported"
@@ -280,6 +283,8 @@ mod tests {
         ("UnfulfillableCapacity", 500, Kind::NextPool),
         ("InsufficientCapacity", 400, Kind::NextPool),
         ("InsufficientHostCapacity", 500, Kind::NextPool),
+        ("InsufficientVolumeCapacity", 500, Kind::NextPool),
+        ("InsufficientAddressCapacity", 500, Kind::NextPool),
         ("SpotMaxPriceTooLow", 400, Kind::NextPool),
         ("InstanceCreditSpecification.NotSupported", 400, Kind::NextPool),
         ("Unsupported", 400, Kind::NextPool),

@@ -129,6 +129,9 @@ impl std::str::FromStr for Bus {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 

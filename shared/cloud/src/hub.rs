@@ -36,7 +36,7 @@ impl FromStr for StackRole {
             "standalone" => Ok(Self::Standalone),
             "hub" => Ok(Self::Hub),
             "member" => Ok(Self::Member),
-            _ => Err(UnknownStackRole(text.to_owned())),
+            _ => Err(UnknownStackRole(text.chars().take(80).collect())),
         }
     }
 }

@@ -27,3 +27,6 @@ pub mod tables;
 
 pub use clients::{RegionClients, Stack};
 pub use error::{CallError, Kind};
+
+#[cfg(test)]
+mod sample;

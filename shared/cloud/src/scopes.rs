@@ -1,14 +1,15 @@
 //! The places of a scheduled function: every enabled account and region, or those that its input names.
 //!
-//! All settings are read before the first place: a setting that can't be applied stops the run. An account
+//! All settings are read before the first place. A setting of the scope `global` that can't be applied stops the run; one of
+//! an account keeps the run from its places alone. An account
 //! whose `regions` are `*` is asked at every run which regions it has enabled. A region that is enabled
 //! tomorrow is visited tomorrow.
 
 use std::fmt;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use serde::Serialize;
-use spot_domain::settings::Settings;
+use spot_domain::settings::{BadOverride, GLOBAL, Settings};
 use spot_domain::{AccountId, Region};
 
 use crate::access::Access;
@@ -18,7 +19,7 @@ use crate::error::CallError;
 use crate::tables::accounts::{self, Account, AccountError, Regions};
 use crate::tables::settings::{self, SettingsError};
 
-/// Settings that are read at the same time.
+/// Accounts that are asked for their regions, or settings that are read, at the same time.
 const SIDE_BY_SIDE: usize = 8;
 
 /// One account and region.
@@ -97,6 +98,17 @@ pub enum Unreadable {
         #[source]
         error: CallError,
     },
+    /// A setting of the account can't be applied: the place is not visited.
+    #[error("account {account_id}, {region}: not looked at: {error}")]
+    Settings {
+        /// The account.
+        account_id: AccountId,
+        /// The region.
+        region: Region,
+        /// The setting.
+        #[source]
+        error: BadOverride,
+    },
 }
 
 /// The reason for which a run can't begin.
@@ -166,34 +178,55 @@ pub async fn plan(
         Some(id) => vec![Ok(accounts::find(stack, id).await?)],
         None => accounts::enabled(stack).await?,
     };
-    let (mut visited, mut unreadable, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
     for account in found {
         match account {
-            Ok(account) => accounts.push(account),
+            Ok(account) => readable.push(account),
             Err(AccountError::Call(error)) => return Err(error.into()),
             Err(error) => unreadable.push(Unreadable::Row(error)),
         }
     }
-    for account in &accounts {
-        let regions = match region {
-            Some(only) => named(&account.regions, only, account_id.is_some()),
-            None => resolved(stack, account, &mut unreadable).await,
-        };
+    let asked: Vec<_> = stream::iter(readable)
+        .map(|account| async move {
+            let (regions, failure) = match region {
+                Some(only) => (named(&account.regions, only, account_id.is_some()), None),
+                None => resolved(stack, &account).await,
+            };
+            (account, regions, failure)
+        })
+        .buffered(SIDE_BY_SIDE)
+        .collect()
+        .await;
+    let (mut visited, mut accounts) = (Vec::new(), Vec::new());
+    for (account, regions, failure) in asked {
+        unreadable.extend(failure);
         let place = |region| AccountRegion { account_id: account.id.clone(), region };
         visited
             .extend(regions.into_iter().map(|r| (place(r), account.access.clone(), account.auto_terminate)));
+        accounts.push(account);
     }
     if let (true, Some(region)) = (visited.is_empty() && unreadable.is_empty(), region) {
         return Err(PlanError::Nowhere(region.clone()));
     }
-    let visits = stream::iter(visited)
+    let loaded: Vec<_> = stream::iter(visited)
         .map(|(place, access, auto_terminate)| async move {
-            let settings = settings::load(stack, &place.account_id, &place.region).await?;
-            Ok::<_, SettingsError>(Scope { place, access, settings, auto_terminate })
+            let settings = settings::load(stack, &place.account_id, &place.region).await;
+            (place, access, auto_terminate, settings)
         })
         .buffered(SIDE_BY_SIDE)
-        .try_collect()
-        .await?;
+        .collect()
+        .await;
+    let mut visits = Vec::new();
+    for (place, access, auto_terminate, settings) in loaded {
+        match settings {
+            Ok(settings) => visits.push(Scope { place, access, settings, auto_terminate }),
+            Err(SettingsError::Override(error)) if error.scope != GLOBAL && account_id.is_none() => {
+                let AccountRegion { account_id, region } = place;
+                unreadable.push(Unreadable::Settings { account_id, region, error });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
     Ok(Plan { visits, unreadable, accounts })
 }
 
@@ -204,19 +237,18 @@ fn named(asked: &Regions, only: &Region, account_is_named: bool) -> Vec<Region> 
 }
 
 /// Returns the regions of an account. If EC2 does not return the enabled regions, the result is the stack's
-/// own region, and `unreadable` holds the error.
-async fn resolved(stack: &Stack, account: &Account, unreadable: &mut Vec<Unreadable>) -> Vec<Region> {
-    match &account.regions {
-        Regions::Listed(regions) => regions.clone(),
-        Regions::AllEnabled => match enabled_in(stack, account).await {
-            Ok(regions) => regions,
-            Err(error) => {
-                let visited = stack.region.clone();
-                let account_id = account.id.clone();
-                unreadable.push(Unreadable::Regions { account_id, visited, error });
-                vec![stack.region.clone()]
-            }
-        },
+/// own region, and the error beside it.
+async fn resolved(stack: &Stack, account: &Account) -> (Vec<Region>, Option<Unreadable>) {
+    let enabled = match &account.regions {
+        Regions::Listed(regions) => Ok(regions.clone()),
+        Regions::AllEnabled => enabled_in(stack, account).await,
+    };
+    match enabled {
+        Ok(regions) => (regions, None),
+        Err(error) => {
+            let (account_id, visited) = (account.id.clone(), stack.region.clone());
+            (vec![visited.clone()], Some(Unreadable::Regions { account_id, visited, error }))
+        }
     }
 }
 

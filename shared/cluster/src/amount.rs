@@ -35,6 +35,10 @@ impl Amount {
         let is_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-');
         let (number, suffix) = text.split_at(text.find(|c| !is_number(c)).unwrap_or(text.len()));
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        // A sign stands before the whole number alone.
+        if !fraction.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
         let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
         let scale = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
         let product = digits.checked_mul(factor(suffix)?)?;
@@ -79,7 +83,7 @@ fn factor(suffix: &str) -> Option<i128> {
         "Ei" => binary(60),
         _ => {
             let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-            decimal(u32::try_from(9 + exponent).ok()?)
+            decimal(u32::try_from(exponent.checked_add(9)?).ok()?)
         }
     }
 }
@@ -102,6 +106,9 @@ impl Display for Amount {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {
@@ -133,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_none() {
-        for text in ["", "m", "1x", "1.2.3", "e", "--1", "1e99"] {
+        for text in ["", "m", "1x", "1.2.3", "e", "--1", ".+5", "1e99", "1e2147483647", "1e-2147483648"] {
             assert_eq!(amount(text), None, "{text}");
         }
     }

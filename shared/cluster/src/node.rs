@@ -346,6 +346,9 @@ fn taints(node: &core::Node) -> Vec<String> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 pub(crate) fn from_object(node: Value) -> Node {
     look_at(&serde_json::from_value(node).unwrap()).unwrap()
 }

@@ -21,7 +21,10 @@ use crate::pod::{controller, is_alive, is_ready, phase};
 use crate::spec::{Facts, Mounted};
 use crate::termination::Termination;
 
-/// Cluster Autoscaler's annotation: `"true"` permits what [`Policy`] permits, `"false"` forbids.
+/// Cluster Autoscaler's annotation: `"true"` permits what [`Policy`] permits, any other value forbids.
+///
+/// Cluster Autoscaler itself knows `"true"` and `"false"` letter by letter, and takes any other value for none. Here a
+/// value that can't be read (`"False"`, `"no"`) forbids: its author cared, and an eviction can't be undone.
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 /// Cluster Autoscaler's annotation: names of volumes, separated by commas, whose content may be lost.
 pub const SAFE_TO_EVICT_VOLUMES: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";
@@ -159,6 +162,11 @@ impl Block {
                 "the pod would lose its emptyDir volume {volume}: annotate it with {SAFE_TO_EVICT}: \"true\" if \
                  that is fine, or allow it for all by the setting evict_local_storage"
             ),
+            Self::DoNotDisrupt(annotation) if annotation == SAFE_TO_EVICT => {
+                format!(
+                    "the pod's annotation {annotation} forbids to move it: remove it, or set it to \"true\""
+                )
+            }
             Self::DoNotDisrupt(annotation) => format!("the pod's annotation {annotation} forbids to move it"),
         }
     }
@@ -256,8 +264,8 @@ fn block(
     }
     match annotation(pod, SAFE_TO_EVICT) {
         Some("true") => return None,
-        Some("false") => return Some(Block::DoNotDisrupt(SAFE_TO_EVICT.to_owned())),
-        _ => {}
+        Some(_) => return Some(Block::DoNotDisrupt(SAFE_TO_EVICT.to_owned())),
+        None => {}
     }
     let local = || {
         let safe: Vec<&str> =

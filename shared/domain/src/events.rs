@@ -190,7 +190,7 @@ events! {
             always("total_monthly_waste_usd", "the monthly cost of all findings, USD"),
             always("partial", "`true` if a listing failed, or a newer run has overtaken this one"),
             always("types", "the findings by type: `count`, `monthly_cost_usd`, `complete`, `left_alone` and more"),
-            always("resolved", "the findings that are gone: `count`, `saved_monthly_usd`, `recycle_bin`"),
+            always("resolved", "the findings that are gone: `count`, `saved_monthly_usd`, `shared_blocks`, `recycle_bin`"),
             always("accounts_and_regions", "the number of scanned accounts and regions"),
             always("overtaken", "how many of them a newer run has taken over"),
             always("failures", "the number of listings that failed"),
@@ -322,6 +322,8 @@ events! {
     }
 }
 
+const FAILED: &str =
+    "alerts: `Stuck` or `States.…`; of an answer, all but `InvalidInput` and `GroupNotFound`";
 const NOTICE: &[DetailField] = &[always("instance-id", "the instance; its type and zone are looked up")];
 
 events! {
@@ -349,8 +351,8 @@ events! {
             always("EC2InstanceId", "the instance; one that is Spot starts nothing"),
         ],
     }
-    /// An execution of a swap has ended. The reconciler finishes or undoes its swap if it died; a rule alerts people if
-    /// it is stuck.
+    /// An execution of a swap or of an answer has ended. The reconciler finishes or undoes its work if it died; rules
+    /// alert people if a swap is stuck, or an answer has failed.
     ExecutionStatusChange = "Step Functions Execution Status Change" {
         source: STATES_SOURCE,
         sender: "Step Functions",
@@ -360,7 +362,7 @@ events! {
             always("executionArn", "the execution"),
             always("stateMachineArn", "the rules listen to the state machines of the stack"),
             always("status", "reconciler: `ABORTED`, `TIMED_OUT`, `FAILED`; alerts: `TIMED_OUT`, `FAILED`"),
-            DetailField { name: "error", only_if: Some("if `FAILED`"), doc: "alerts: `Stuck` or `States.…`" },
+            DetailField { name: "error", only_if: Some("if `FAILED`"), doc: FAILED },
         ],
     }
 }

@@ -215,6 +215,7 @@ mod tests {
     #[test]
     fn regions_of_every_partition_are_accepted() {
         accepts::<Region>(&["us-east-1", "ap-southeast-4", "us-gov-west-1", "us-isob-east-1", "cn-north-1"]);
+        accepts::<Region>(&["eusc-de-east-1"]);
         refuses::<Region>(&["", "us-east", "us-east-1a", "US-EAST-1", "us--1", "us-east-1#x", "-east-1"]);
     }
 

@@ -15,12 +15,14 @@ pub mod ids;
 pub mod metrics;
 pub mod money;
 pub mod old_instance;
+pub mod own_tags;
 pub mod owner_marks;
 pub mod owners;
 pub mod reason;
 pub mod response;
 pub mod risk;
 pub mod settings;
+pub mod spelling;
 pub mod swap;
 pub mod tags;
 pub mod waste;
@@ -33,6 +35,6 @@ pub use ids::{
     Region,
 };
 pub use money::Usd;
+pub use own_tags::BadTag;
 pub use reason::Reason;
 pub use risk::pool::Pool;
-pub use swap::group_tags::BadTag;

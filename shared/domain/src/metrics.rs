@@ -49,6 +49,7 @@ const BY_STACK_AND_REGION: &[&[&str]] = &[&[STACK], &[STACK, REGION]];
 
 const AUDIT: &str = "security enforcer, at each run";
 const MEASURE: &str = "risk manager, hourly";
+const SWEEP: &str = "group watcher, at each sweep";
 
 /// Makes the metrics from `Name { … }`, the fields of [`DeclaredMetric`].
 macro_rules! metrics {
@@ -119,6 +120,14 @@ metrics! {
     /// What the run could not see, announce or do.
     SecurityAuditFailures {
         unit: Unit::Count, dimensions: BY_STACK, publisher: AUDIT, alarm: Some("SecurityAuditAlarm"),
+    }
+    /// What the loop could not look at, start, announce or note.
+    LoopFailures {
+        unit: Unit::Count, dimensions: BY_STACK, publisher: SWEEP, alarm: Some("LoopFailuresAlarm"),
+    }
+    /// 1 if the time of a sweep did not suffice for all accounts and regions, so that the next one resumes there, else 0.
+    LoopPartial {
+        unit: Unit::Count, dimensions: BY_STACK, publisher: SWEEP, alarm: None,
     }
 }
 

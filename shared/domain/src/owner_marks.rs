@@ -27,10 +27,8 @@ impl OwnerMark {
         if key == "*" {
             return Err(format!("{text:?} is no owner mark: it would authorise everything that has a tag"));
         }
-        if value.is_some_and(|value| value.is_empty() || value.chars().count() > 256) {
-            return Err(format!(
-                "{text:?}: the value is empty or too long: an empty value authorises nothing"
-            ));
+        if let Some(why) = value.and_then(no_value) {
+            return Err(format!("{text:?}: the value {why}"));
         }
         match unmatchable(key, value) {
             Some(why) => Err(format!("{text:?} can match nothing: {why}")),
@@ -95,6 +93,15 @@ impl fmt::Display for OwnerMark {
     }
 }
 
+/// Returns the reason why a mark can't mean this value, in words. Lists are written `team=payments, keep`: white space
+/// at an end of a value is a slip.
+fn no_value(value: &str) -> Option<&'static str> {
+    if value.is_empty() || value.chars().count() > 256 {
+        return Some("is empty or too long: an empty value authorises nothing");
+    }
+    (value.trim() != value).then_some("begins or ends with white space: write key=value without it")
+}
+
 /// Returns the reason why no tag matches, in words.
 fn unmatchable(key: &str, value: Option<&str>) -> Option<&'static str> {
     let (stem, is_prefix) = key.strip_suffix('*').map_or((key, false), |stem| (stem, true));
@@ -123,6 +130,16 @@ mod tests {
             assert!(OwnerMark::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(OwnerMark::parse("team=a=b").unwrap().value.as_deref(), Some("a=b"));
+    }
+
+    #[test]
+    fn a_value_with_white_space_at_an_end_is_a_slip() {
+        for text in ["team= payments", "team=payments ", "team=\tpayments", "team= "] {
+            let error = OwnerMark::parse(text).unwrap_err();
+            assert!(error.contains(&format!("{text:?}")) && error.contains("white space"), "{error}");
+        }
+        let inside = OwnerMark::parse("CreatedBy=EC2 Image Builder").unwrap();
+        assert_eq!(inside.value.as_deref(), Some("EC2 Image Builder"));
     }
 
     #[test]

@@ -58,9 +58,11 @@ reasons! {
     /// The instance is protected from termination (`DisableApiTermination`).
     TerminationProtected = "TERMINATION_PROTECTED",
         way_out: "Switch the protection off if the instance may go.";
-    /// The instance or its group carries the opt-out tag.
+    /// The instance or its group carries the opt-out tag. Or the instance has a tag with a misspelt
+    /// key of ours, which may be meant so; the detail names it.
     OptedOut = "OPTED_OUT", ends: RunOfGroup,
-        way_out: "Remove the tag that the setting `opt_out_tag` names, or set it to `false`.";
+        way_out: "Remove the tag that the setting `opt_out_tag` names, or set it to `false`. Correct a key that is \
+            misspelt.";
     /// The owner keeps this many On-Demand instances.
     OnDemandFloor = "ON_DEMAND_FLOOR",
         way_out: "Lower the tag `spot-optimizer:min-on-demand`, the setting `min_on_demand`, or the On-Demand part of \

@@ -24,7 +24,8 @@ pub const NOTICE: SignedDuration = SignedDuration::from_secs(120);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum AnswerOutcome {
-    /// The instance has left its group with decrement; an instance of the group's own launch replaces it.
+    /// An instance of the group's own launch replaces the instance, which has left its group: with decrement, unless the group
+    /// launched the replacement by itself.
     Replaced,
     /// The instance has left its group without decrement: the group launches the replacement by itself.
     Released,

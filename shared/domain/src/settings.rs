@@ -218,7 +218,7 @@ pub enum Value {
     Other,
 }
 
-/// An override that can't be applied. Nothing is changed until it is corrected.
+/// An override that can't be applied. No run begins until it is corrected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("settings {scope:?}, field {field:?}: {problem}")]
 pub struct BadOverride {
@@ -230,10 +230,13 @@ pub struct BadOverride {
     pub problem: String,
 }
 
+/// The scope that holds everywhere.
+pub const GLOBAL: &str = "global";
+
 /// Returns the scopes that hold for an account and region, furthest first.
 #[must_use]
 pub fn scopes(account: &AccountId, region: &Region) -> [String; 3] {
-    ["global".to_owned(), format!("account#{account}"), format!("account#{account}#{region}")]
+    [GLOBAL.to_owned(), format!("account#{account}"), format!("account#{account}#{region}")]
 }
 
 impl Settings {
@@ -242,15 +245,25 @@ impl Settings {
     /// # Errors
     /// The first unknown field or value out of range. None of the scope is then applied.
     pub fn with(&self, scope: &str, overrides: &BTreeMap<String, Value>) -> Result<Self, BadOverride> {
-        let mut settings = self.clone();
+        let (settings, bad) = self.with_what_holds(scope, overrides);
+        bad.into_iter().next().map_or(Ok(settings), Err)
+    }
+
+    /// Applies those overrides of one scope that can be applied, and returns the others. A field whose override can't be
+    /// applied keeps the value that it has: that of a further scope, or its default.
+    #[must_use]
+    pub fn with_what_holds(
+        &self,
+        scope: &str,
+        overrides: &BTreeMap<String, Value>,
+    ) -> (Self, Vec<BadOverride>) {
+        let (mut settings, mut bad) = (self.clone(), Vec::new());
         for (field, value) in overrides {
-            settings.set(field, value).map_err(|problem| BadOverride {
-                scope: scope.to_owned(),
-                field: field.clone(),
-                problem,
-            })?;
+            if let Err(problem) = settings.set(field, value) {
+                bad.push(BadOverride { scope: scope.to_owned(), field: field.clone(), problem });
+            }
         }
-        Ok(settings)
+        (settings, bad)
     }
 
     /// Returns true if the tags opt a resource out: the opt-out tag has any value but `false`.

@@ -26,7 +26,7 @@ use spot_cluster::pods::{self, Blocked, NodePod};
 use spot_cluster::{node, volumes};
 use spot_domain::clock;
 use spot_domain::swap::eviction::Turns;
-use spot_domain::swap::group::{AZ_REBALANCE, Group, Member};
+use spot_domain::swap::group::{AZ_REBALANCE, Group, Member, MemberState};
 use spot_domain::swap::journal::{
     Journal, Kept, LeavingNode, NodeJournal, NodeSwap, Retirement, Stage, SwapKind,
 };
@@ -178,11 +178,8 @@ impl Nodes<'_> {
         for marked in node::marked(self.client, self.mark).await.map_err(failed)? {
             let is_going = goes.is_some() && marked.instance_id == goes;
             let is_old = marked.name == part.node.old;
-            // Pods that come back to it now would die with it.
-            let may_leave = journal.retirement == Retirement::TerminateInGroup
-                && journal.stage == Stage::Retiring
-                && observed.calls_may_land;
-            let is_done_with = is_going || (is_old && (goes_forward(journal, observed) || may_leave));
+            let is_leaving = may_be_leaving(marked.instance_id.as_ref(), is_old, journal, observed);
+            let is_done_with = is_going || is_leaving || (is_old && goes_forward(journal, observed));
             if !is_done_with {
                 node::uncordon(self.client, &marked.name, self.mark).await.map_err(failed)?;
             }
@@ -344,6 +341,15 @@ impl Nodes<'_> {
             "node {name} is gone with its instance, and its group has no Ready node in its place yet"
         )))
     }
+}
+
+/// Says if the group terminates the instance of a node, or may do so by a call that does not show yet. Pods that come back
+/// to the node now would die with it.
+fn may_be_leaving(id: Option<&InstanceId>, is_old: bool, journal: &Journal, observed: &Observed) -> bool {
+    let member = id.and_then(|id| observed.group.as_ref()?.member(id));
+    let was_asked = if is_old { journal.stage == Stage::Retiring } else { journal.desired_settled };
+    let may_show_later = journal.retirement == Retirement::TerminateInGroup && observed.calls_may_land;
+    member.is_some_and(|member| member.state == MemberState::Leaving) || (was_asked && may_show_later)
 }
 
 /// A pass over a node that leaves, and the time since the first pass.

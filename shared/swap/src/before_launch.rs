@@ -201,7 +201,7 @@ async fn look_at_group(
         return Ok(group_changed(work, detail));
     }
     let kind = if work.kind.node().is_some() { MemberKind::Node } else { MemberKind::Plain };
-    let look = look_for(clients, &work.lease.region, group, &queued.instance_id, &queued.asked()).await?;
+    let look = look_for(clients, &work.lease.region, group, &[&queued.instance_id], &queued.asked()).await?;
     work.spot_max_price = look.spot_max_price();
     let judged = select_one(look.view(), &queued.instance_id, &work.settings, kind);
     match judged.map_err(|bad| malformed(&look.group, &bad))? {

@@ -8,7 +8,7 @@ use spot_cloud::ec2::{images, instances, subnets};
 use spot_cloud::launch::launcher::Blueprint;
 use spot_cloud::launch::template::TemplateRef;
 use spot_cloud::launch::{configuration, template};
-use spot_cloud::load_balancing::targets;
+use spot_cloud::load_balancing::others;
 use spot_cloud::{CallError, Kind, RegionClients};
 use spot_domain::ids::{InstanceId, Region};
 use spot_domain::settings::Settings;
@@ -40,9 +40,13 @@ pub enum Fitness {
 ///
 /// # Errors
 /// A call fails.
-pub async fn fitness(clients: &RegionClients, group: &Group) -> Result<Fitness, CallError> {
+pub async fn fitness(
+    clients: &RegionClients,
+    settings: &Settings,
+    group: &Group,
+) -> Result<Fitness, CallError> {
     let hooks = groups::hooks(&clients.autoscaling, &group.name).await?;
-    let why = unfit(group, &hooks).unwrap_or_else(|bad| Some(bad.to_string()));
+    let why = unfit(group, &hooks, settings).unwrap_or_else(|bad| Some(bad.to_string()));
     if let Some(why) = why {
         return Ok(Fitness::Unfit(why));
     }
@@ -57,8 +61,12 @@ pub async fn fitness(clients: &RegionClients, group: &Group) -> Result<Fitness, 
 ///
 /// # Errors
 /// [`StepError::GroupNotSupported`] or [`StepError::GroupBusy`] with the reason, or a call fails.
-pub async fn refuse_unfit(clients: &RegionClients, group: &Group) -> Result<Vec<Hook>, StepError> {
-    match fitness(clients, group).await? {
+pub async fn refuse_unfit(
+    clients: &RegionClients,
+    settings: &Settings,
+    group: &Group,
+) -> Result<Vec<Hook>, StepError> {
+    match fitness(clients, settings, group).await? {
         Fitness::Fit(hooks) => Ok(hooks),
         Fitness::Busy(why) => Err(StepError::GroupBusy(format!("group {}: {why}", group.name).into())),
         Fitness::Unfit(why) => Err(not_supported(group, &why)),
@@ -75,7 +83,7 @@ pub async fn unfit_by_now(
     work: &mut Work,
     group: &Group,
 ) -> Result<Option<String>, CallError> {
-    Ok(match fitness(clients, group).await? {
+    Ok(match fitness(clients, &work.settings, group).await? {
         Fitness::Fit(hooks) => {
             work.note_hooks(&hooks);
             None
@@ -88,7 +96,7 @@ fn not_supported(group: &Group, why: &str) -> StepError {
     StepError::GroupNotSupported(format!("group {}: {why}", group.name).into())
 }
 
-/// Returns the error for a tag of the group that can't be read.
+/// Returns the error for a tag of the group that can't be read, or whose key is unknown.
 #[must_use]
 pub fn malformed(group: &Group, bad: &BadTag) -> StepError {
     not_supported(group, &bad.to_string())
@@ -169,7 +177,7 @@ pub async fn plan(
     group: Group,
     asked: &Asked,
 ) -> Result<Plan, StepError> {
-    let hooks = refuse_unfit(clients, &group).await?;
+    let hooks = refuse_unfit(clients, settings, &group).await?;
     let mut look = look(clients, region, settings, group, asked).await?;
     note_addresses(clients, &mut look).await?;
     note_requests(clients, &mut look).await?;
@@ -184,7 +192,7 @@ async fn note_addresses(clients: &RegionClients, look: &mut GroupLook) -> Result
     if concerned.clone().next().is_none() {
         return Ok(());
     }
-    let found = targets::by_others(&clients.elbv2, concerned, &look.group.target_group_arns).await?;
+    let found = others::by_others(&clients.elbv2, concerned, &look.group.target_group_arns).await?;
     for (id, name) in found.by_address {
         if let Some(instance) = look.instances.get_mut(&id) {
             instance.belongings.by_address_in = Some(name);
@@ -230,7 +238,7 @@ pub async fn look(
     }
 }
 
-/// Describes a group for the sake of one member, which is to be replaced as it is asked for.
+/// Describes a group for the sake of these members, which are to be replaced as it is asked for.
 ///
 /// # Errors
 /// A call fails.
@@ -238,15 +246,16 @@ pub async fn look_for(
     clients: &RegionClients,
     region: &Region,
     group: Group,
-    id: &InstanceId,
+    ids: &[&InstanceId],
     asked: &Asked,
 ) -> Result<GroupLook, StepError> {
     let instances = members(clients, &group).await?;
-    let launch = group
-        .member(id)
-        .zip(instances.get(id))
-        .and_then(|(member, instance)| member_launch(&group, member, &instance.instance_type).ok());
-    resolve_all(clients, region, group, instances, launch.into_iter().collect(), asked).await
+    let launch = |&id: &&InstanceId| {
+        let (member, instance) = group.member(id).zip(instances.get(id))?;
+        member_launch(&group, member, &instance.instance_type).ok()
+    };
+    let launches: BTreeSet<Launch> = ids.iter().filter_map(launch).collect();
+    resolve_all(clients, region, group, instances, launches, asked).await
 }
 
 async fn resolve_all(

@@ -6,6 +6,7 @@ use spot_cloud::launch::twin::examine;
 use spot_cloud::load_balancing::targets;
 use spot_cloud::{CallError, RegionClients};
 use spot_domain::InstanceId;
+use spot_domain::own_tags::like_opt_out;
 use spot_domain::settings::Settings;
 use spot_domain::swap::group::InstanceState;
 use spot_domain::swap::lab::{LabSwap, Original, Registration, changed};
@@ -69,6 +70,9 @@ pub async fn settled_on(
     let Some(mut original) = running(clients, newcomer).await? else { return Ok(None) };
     if settings.opts_out(&original.instance.tags) {
         return Ok(Some(format!("instance {newcomer} bears the tag {}", settings.opt_out_tag)));
+    }
+    if let Some(bad) = like_opt_out(&original.instance.tags, settings) {
+        return Ok(Some(format!("instance {newcomer} may be opted out: {}", bad.of_instance())));
     }
     if instances::is_termination_protected(&clients.ec2, newcomer).await? {
         return Ok(Some(format!("DisableApiTermination is on on instance {newcomer}")));

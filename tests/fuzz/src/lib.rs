@@ -1,6 +1,7 @@
 //! The engine of the fuzz targets. It changes real samples and hands them to a parser, whose promise the target checks.
 //!
-//! A target lies in `targets`, its samples in `corpus`. Random bytes never get past a parser's first token. So each
+//! A target lies in `targets`, or beside a parser that is private to its crate, in a module `fuzz` of it. Its samples lie in
+//! `corpus`. Random bytes never get past a parser's first token. So each
 //! case is a sample with a few edits: of its tree (JSON, XML) or of its text. If a case fails, proptest takes edits
 //! away as long as it still fails. What is left is saved in the target's corpus, and every later run replays it.
 //!
@@ -25,7 +26,7 @@ use watch::Watch;
 /// A parser of outside data, and the samples that it should be able to read.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// The name of the target, of its file in `targets` and of its folder in `corpus`.
+    /// The name of the target, of its test and of its folder in `corpus`.
     pub name: &'static str,
     /// Further folders with samples, from the root of the repository.
     pub samples: &'static [&'static str],

@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 
+use group_watcher::input::Request;
 use jiff::Timestamp;
 use risk_manager::error::RiskError;
 use security_enforcer::input as audit;
@@ -22,6 +23,9 @@ use waste_scanner::input as waste;
 use crate::promise;
 
 const PLACE: [&str; 2] = ["account_id", "region"];
+/// The fields of every event of EventBridge.
+const ENVELOPE: [&str; 9] =
+    ["version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"];
 
 #[test]
 fn event() {
@@ -50,6 +54,8 @@ fn check(bytes: &[u8]) -> Result<(), String> {
     )?;
     execution::<LabSwapRequest>(&event, &["instance_id", "capture_image", "bring_back", "dry_run"])?;
     audit_request(&event)?;
+    notice(&event)?;
+    loop_input(&event)?;
     scan(&event)
 }
 
@@ -81,6 +87,40 @@ where
             promise(again.as_ref().ok() == Some(&request), || format!("{request:?} reads back as {again:?}"))
         }
         Err(error) => names_a_field(&error.to_string(), event, fields),
+    }
+}
+
+/// The notices of EC2 that the interruption responder hears, and the input of its execution.
+fn notice(event: &Value) -> Result<(), String> {
+    for allow_drills in [true, false] {
+        match interruption_responder::event::parse(event.clone(), allow_drills) {
+            Ok(heard) => {
+                promise(event.is_object(), || format!("{event} is no object and means {heard:?}"))?;
+                promise(allow_drills || !heard.is_drill, || format!("a drill is heard: {heard:?}"))?;
+            }
+            Err(error) => begins_with_a_field(&error.to_string(), event, &ENVELOPE)?,
+        }
+    }
+    match request::parse::<interruption_responder::work::Request>(event.clone(), "{}") {
+        Ok(request) => promise(event.is_object(), || format!("{event} is no object and means {request:?}")),
+        Err(error) => {
+            names_a_field(&error.to_string(), event, &["instance_id", "asg_name", "cluster_name", "occurred"])
+        }
+    }
+}
+
+/// The input of the group watcher. One that names anything never sweeps every group.
+fn loop_input(event: &Value) -> Result<(), String> {
+    match group_watcher::input::parse(event.clone()) {
+        Ok(request) => {
+            let is_named = event.as_object().is_some_and(|fields| fields.values().any(|v| !v.is_null()));
+            promise(event.is_object(), || format!("{event} is no object and means {request:?}"))?;
+            promise(request != Request::Sweep || !is_named, || format!("{event} sweeps everything"))
+        }
+        Err(error) => {
+            let fields = [&ENVELOPE[..], &PLACE[..], &["asg_name"][..]].concat();
+            begins_with_a_field(&error.to_string(), event, &fields)
+        }
     }
 }
 
@@ -121,6 +161,14 @@ fn scan(event: &Value) -> Result<(), String> {
             names_a_field(&error.to_string(), event, &fields)
         }
     }
+}
+
+/// Holds an error against the fields of its input, as [`names_a_field`] does. A word within the error is not enough.
+fn begins_with_a_field(error: &str, event: &Value, fields: &[&str]) -> Result<(), String> {
+    let known = fields.iter().any(|field| error.starts_with(field));
+    let unknown = error.contains("unknown field `");
+    let whole = !event.is_object() && error.starts_with("input: must be a JSON object");
+    promise(known || unknown || whole, || format!("the error names no field: {error}"))
 }
 
 /// Holds an error against the fields of its input: one it knows, one that it does not, or all of it.

@@ -12,6 +12,7 @@ use spot_listing::collector::Collector;
 use spot_listing::{Item, ListingReader, MalformedListing, Shape};
 use waste_scanner::listings::describe;
 use waste_scanner::listings::images::Images;
+use waste_scanner::listings::launches::Launches;
 
 use crate::promise;
 
@@ -72,7 +73,7 @@ fn told(item: &Item) -> String {
     let readers = (
         describe::volume(item),
         describe::address(item),
-        describe::snapshot(item, &owner, &Images::default()),
+        describe::snapshot(item, &owner, &Images::default(), &Launches::default()),
         Facts::of(item),
     );
     format!("{item:?} {tags:?} {readers:?}")

@@ -1,4 +1,5 @@
-//! The fuzz targets, a file each. Each says in its first lines what its parser promises.
+//! The fuzz targets, a file for each kind of data. Each says in its first lines what its parser promises. The target of a
+//! parser that is private to its crate lies beside the parser, as its module `fuzz`.
 //!
 //! `make test` runs each for a few seconds, `make fuzz SECONDS=600` for longer. How one is added: CONTRIBUTING.md.
 
@@ -8,7 +9,10 @@ mod event;
 mod kubeconfig;
 mod listing;
 mod marks;
+mod output;
 mod payload;
+mod product;
+mod progress;
 mod rows;
 mod window;
 

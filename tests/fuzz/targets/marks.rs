@@ -1,11 +1,13 @@
 //! Marks and tags: the settings `owner_marks`, `group_marks` and `storage_marks`, the tags of an owner on a group.
 //!
 //! The parsers promise: no panic. A mark reads back as it was printed. A mark is on the tags that the documentation
-//! says (docs/reference/settings.md), and on no others. An error names the mark or the tag.
+//! says (docs/reference/settings.md), and on no others. An error names the mark or the tag. No tag of ours is passed over
+//! because its key is misspelt.
 
 use std::collections::BTreeMap;
 
 use spot_domain::audit::authorization::OwnerMark;
+use spot_domain::own_tags::{KNOWN_KEYS, like_opt_out, misspelt_tags};
 use spot_domain::owners;
 use spot_domain::settings::{Settings, Value};
 use spot_domain::swap::group_tags::GroupTags;
@@ -24,6 +26,9 @@ fn marks() {
         "SpotOptimizer",
         "Aws:",
         "AWS:x",
+        "spot-optimizer:",
+        "opt_out",
+        "Enabled",
     ];
     Target { name: "marks", samples: &[], words, cases: 4_000 }.fuzz(check);
 }
@@ -111,10 +116,23 @@ fn built_in(tags: &Tags) -> Result<(), String> {
 }
 
 fn wishes(tags: &Tags) -> Result<(), String> {
-    match GroupTags::parse(tags) {
-        Ok(_) => Ok(()),
-        Err(bad) => {
-            promise(tags.contains_key(bad.tag) && bad.to_string().contains(bad.tag), || format!("{bad:?}"))
-        }
+    let settings = Settings::default();
+    let is_known = |key: &str| KNOWN_KEYS.contains(&key) || key == settings.opt_out_tag;
+    let misspelt = |key: &&String| {
+        let name = key.strip_prefix("spot-optimizer:");
+        name.is_some_and(|name| ["opt_out", "Enabled"].contains(&name))
+    };
+    let named: Vec<_> = misspelt_tags(tags, &settings).collect();
+    promise(named.len() >= tags.keys().filter(misspelt).count(), || format!("{tags:?}: {named:?}"))?;
+    promise(named.iter().all(|bad| !is_known(&bad.tag)), || format!("{named:?}"))?;
+    let meant = like_opt_out(tags, &settings);
+    promise(meant.is_none_or(|bad| named.contains(&bad)), || format!("{tags:?}: {named:?}"))?;
+    match GroupTags::of(tags, &settings) {
+        Ok(_) => promise(named.is_empty(), || format!("{named:?} are passed over")),
+        // The error quotes the key.
+        Err(bad) => promise(
+            tags.contains_key(&bad.tag) && bad.to_string().contains(&format!("{:?}", bad.tag)),
+            || format!("{bad:?}"),
+        ),
     }
 }

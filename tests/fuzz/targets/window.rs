@@ -5,7 +5,7 @@
 //! can't be read starts nothing: the group's and the instance's terms are an error then, which names the tag.
 
 use jiff::{SignedDuration, Timestamp};
-use spot_domain::enrolment::Enrolment;
+use spot_domain::settings::Settings;
 use spot_domain::tags::Tags;
 use spot_domain::watch::enrolment::{ENABLED_TAG, WINDOW_TAG, terms, terms_of_instance};
 use spot_domain::watch::window::Window;
@@ -46,8 +46,9 @@ fn check(bytes: &[u8]) -> Result<(), String> {
     let parsed = text.parse::<Window>();
     let tags: Tags =
         [(ENABLED_TAG, "true"), (WINDOW_TAG, &*text)].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-    let of_group = terms(&tags, Enrolment::OptIn).map(|terms| terms.and_then(|terms| terms.window));
-    let of_instance = terms_of_instance(&tags).map(|terms| terms.and_then(|terms| terms.window));
+    let settings = Settings::default();
+    let of_group = terms(&tags, &settings).map(|terms| terms.and_then(|terms| terms.window));
+    let of_instance = terms_of_instance(&tags, &settings).map(|terms| terms.and_then(|terms| terms.window));
     for told in [of_group, of_instance] {
         match (&parsed, told) {
             (Ok(window), Ok(Some(told))) if told == *window => {}

@@ -26,6 +26,16 @@ use spot_scripted::{Endpoint, ScriptedAnswer};
 /// Launched before every test.
 pub const LONG_AGO: &str = "2024-01-01T00:00:00.000Z";
 pub const ENABLED: (&str, &str) = ("spot-optimizer:enabled", "true");
+/// The launch configuration of every group.
+pub const CONFIGURATION: &str = "<LaunchConfigurations><member><LaunchConfigurationName>web</LaunchConfigurationName>\
+     <LaunchConfigurationARN>arn</LaunchConfigurationARN><ImageId>ami-1</ImageId><InstanceType>m5.large</InstanceType>\
+     <CreatedTime>2024-01-01T00:00:00Z</CreatedTime></member></LaunchConfigurations>";
+
+/// A zone by its name and its id.
+pub type Zone = (&'static str, &'static str);
+pub const ZONE_A: Zone = ("us-east-1a", "use1-az6");
+pub const ZONE_B: Zone = ("us-east-1b", "use1-az1");
+pub const ZONE_C: Zone = ("us-east-1c", "use1-az2");
 
 /// Returns the tags as EC2 (`key`, `value`) or Auto Scaling (`Key`, `Value`) spell them, each in an element.
 pub fn tags(element: &str, [key, value]: [&str; 2], tags: &[(&str, &str)]) -> String {
@@ -41,18 +51,19 @@ pub struct Described<'a> {
     pub is_spot: bool,
     pub launched: &'a str,
     pub tags: &'a [(&'a str, &'a str)],
+    pub zone: Zone,
 }
 
 impl Described<'_> {
     fn xml(&self) -> String {
-        let Self { id, is_spot, launched, .. } = self;
+        let Self { id, is_spot, launched, zone: (zone, az_id), .. } = self;
         let lifecycle = if *is_spot { "<instanceLifecycle>spot</instanceLifecycle>" } else { "" };
         let tags = tags("item", ["key", "value"], self.tags);
         format!(
             "<item><instanceId>{id}</instanceId><instanceType>m5.large</instanceType>{lifecycle}\
              <instanceState><name>running</name></instanceState><launchTime>{launched}</launchTime>\
-             <placement><availabilityZone>us-east-1a</availabilityZone>\
-             <availabilityZoneId>use1-az6</availabilityZoneId></placement><subnetId>subnet-1</subnetId>\
+             <placement><availabilityZone>{zone}</availabilityZone>\
+             <availabilityZoneId>{az_id}</availabilityZoneId></placement><subnetId>subnet-1</subnetId>\
              <tagSet>{tags}</tagSet></item>"
         )
     }

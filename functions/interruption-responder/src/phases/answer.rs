@@ -11,9 +11,7 @@ use spot_cloud::tables::swaps::{Entered, Lease, Leased, Owner, SwapsError};
 use spot_cloud::tables::{accounts, settings};
 use spot_domain::clock;
 use spot_domain::response::evacuation::DoomedNode;
-use spot_domain::response::verdict::{
-    Rescue, cluster_unknown, end_of, is_of_node_swap, is_of_swap, not_first,
-};
+use spot_domain::response::verdict::{Rescue, cluster_unknown, end_of, is_of_swap, not_first};
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
 use spot_domain::swap::group::Group;
 use spot_domain::swap::journal::{AnswerJournal, Journal, Retirement, SwapKind};
@@ -43,7 +41,7 @@ pub async fn run(
     let account_id = account_id.unwrap_or_else(|| stack.account_id.clone());
     let region = region.unwrap_or_else(|| stack.region.clone());
     let access = accounts::access(stack, &account_id).await?;
-    let settings = settings::load_or_defaults(stack, &account_id, &region).await?;
+    let settings = settings::load_what_holds(stack, &account_id, &region).await?;
     let clients = stack.clients(&access, &region, None).await;
     let found = look(&clients, &instance_id, &settings).await?;
     let group = named(found.group, &asg_name, &clients).await?;
@@ -101,7 +99,7 @@ async fn evacuate(
 ) -> Result<(Next, Answering), StepError> {
     let (arn, asg_name) = work.group().map(|(arn, name)| (arn.clone(), name.clone()))?;
     let swap = responder.swaps.holder(&arn).await?.and_then(|held| held.journal);
-    if let Some(why) = swap.and_then(|journal| is_of_node_swap(&journal, &work.instance_id)) {
+    if let Some(why) = swap.and_then(|journal| is_of_swap(&journal, &work.instance_id)) {
         return Ok(ignore(work, why));
     }
     work.node = Some(DoomedNode {
@@ -125,7 +123,8 @@ async fn named(found: Option<Group>, name: &GroupName, clients: &RegionClients) 
 }
 
 /// Takes the lease, unless something stands against a replacement. The lease is asked for in any case: the swap that holds
-/// it may be about this very instance.
+/// it may be about this very instance. An instance that leaves while another works on its group needs no lease: it leaves
+/// without decrement, and desired stays.
 async fn begin(
     responder: &Responder,
     work: &mut Answering,

@@ -1,6 +1,7 @@
 //! Release: the doomed instance leaves its group, N+1 to N. Its terminating hooks run, and its targets deregister. If
 //! somebody else has changed desired meanwhile, our one can't be told from theirs: then the instance leaves without decrement.
-//! If another member has died meanwhile, the wait begins anew.
+//! If another member has died meanwhile, the wait begins anew. Beside a replacement that the group has launched by itself, the
+//! instance leaves without decrement, too: desired holds none of ours.
 //!
 //! Records, before the call: which member takes our one out of desired; after it, that AWS has answered.
 //! Undone by: nothing. What became of desired, Restore looks up.
@@ -28,6 +29,9 @@ pub async fn run(responder: &Responder, work: &mut Answering) -> Result<Next, St
     work.journal = Some(journal.clone());
     if is_out {
         return Ok(Next::Proceed);
+    }
+    if journal.counts_on_own_replacement() {
+        return Ok(Next::Undo);
     }
     let observed = look(responder.visit(&clients, work), &journal, work.group()?).await?;
     if has_to_wait(&journal, &observed) {

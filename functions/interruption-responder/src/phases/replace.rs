@@ -1,5 +1,5 @@
 //! Replace: asks the group for one more, N to N+1. Describes the group afresh, raises MaxSize by one if the group is full,
-//! and sets desired.
+//! and sets desired. A group that has launched a replacement by itself, beyond desired, is asked for nothing.
 //!
 //! Records, before the first call: the group as its owner has it, and the MaxSize that we set; after it, whether AWS has
 //! raised desired.
@@ -10,7 +10,7 @@ use spot_cloud::auto_scaling::groups;
 use spot_cloud::error::{CallError, Kind};
 use spot_cloud::tables::swaps::Entered;
 use spot_domain::clock;
-use spot_domain::response::verdict::{not_first, opted_out};
+use spot_domain::response::verdict::{launches_first, not_first, opted_out};
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
 use spot_domain::swap::group::Group;
 use spot_domain::swap::journal::{Journal, Raise};
@@ -39,7 +39,8 @@ pub async fn run(
         );
         return Ok(Next::Report);
     };
-    if is_first(responder, work).await? {
+    let is_first = is_first(responder, work).await?;
+    if is_first {
         if let Some(why) = opted_out(&group, &work.settings) {
             work.decide(AnswerOutcome::Ignored, Some(why));
             return Ok(Next::Report);
@@ -49,7 +50,11 @@ pub async fn run(
             return Ok(Next::Undo);
         }
     }
-    let mut original = journal.foresee_raise(&group, clock::now());
+    let mut original = if is_first && launches_first(&group) {
+        journal.foresee_own_replacement(&group)
+    } else {
+        journal.foresee_raise(&group, clock::now())
+    };
     let entered = responder.swaps.enter(&work.lease, &mut journal).await?;
     let is_again = match entered {
         Entered::First => false,
@@ -62,9 +67,9 @@ pub async fn run(
     };
     work.journal = Some(journal.clone());
     work.saw(&group);
-    // An earlier try has had its answer.
+    // Nothing is to be asked, or an earlier try has had its answer.
     match raise_of(&journal) {
-        Raise::Made | Raise::MadeAgain => return Ok(Next::Proceed),
+        Raise::NotNeeded | Raise::Made | Raise::MadeAgain => return Ok(Next::Proceed),
         Raise::Refused => return Ok(Next::Undo),
         Raise::NotAsked | Raise::Asked => {}
     }

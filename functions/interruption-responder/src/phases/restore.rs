@@ -12,6 +12,7 @@ use spot_swap::recovery::{Ended, Progress};
 use spot_swap::work::Next;
 
 use crate::context::Responder;
+use crate::phases::leave;
 use crate::work::Answering;
 
 /// The event of the step.
@@ -55,6 +56,10 @@ async fn visit(responder: &Responder, work: &mut Answering) -> Result<Next, Step
             Ok(Next::Wait)
         }
         Progress::Ended(Ended { end, doubt, .. }) => {
+            // A step that failed has not told the instance to leave.
+            if journal.counts_on_own_replacement() {
+                leave::run(responder, work).await?;
+            }
             if let Some(doubt) = doubt {
                 work.failed(doubt);
             }

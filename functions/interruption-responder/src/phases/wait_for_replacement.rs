@@ -1,6 +1,7 @@
 //! WaitForReplacement: as many must serve without the doomed instance as served with it: InService, and healthy in every
 //! target group. 40 s before the end, the wait is over. Changes nothing.
 
+use spot_domain::response::verdict::has_surplus;
 use spot_domain::response::{AnswerOutcome, AnswerReason, Because};
 use spot_domain::swap::journal::Journal;
 use spot_domain::swap::recovery::answer::{is_replaced, is_time_up};
@@ -22,6 +23,11 @@ pub async fn run(responder: &Responder, work: &mut Answering, journal: Journal) 
     work.saw(group);
     if is_replaced(&journal, &observed) {
         work.decide(AnswerOutcome::Replaced, None);
+        return Ok(Next::Proceed);
+    }
+    if journal.counts_on_own_replacement() && !has_surplus(group) {
+        let detail = "the replacement that its group had launched is gone";
+        work.decide(AnswerOutcome::Released, Some(Because::of(AnswerReason::GroupBusy, detail)));
         return Ok(Next::Proceed);
     }
     if is_time_up(work.ends_at, observed.now) {

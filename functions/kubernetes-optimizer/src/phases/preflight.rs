@@ -307,9 +307,9 @@ impl Looks<'_> {
                 "it is in no Auto Scaling group, which would keep its place in the cluster".to_owned();
             return Ok(Err((Reason::NotInGroup, detail)));
         };
-        let hooks = group::refuse_unfit(&self.0.clients, &group).await?;
+        let hooks = group::refuse_unfit(&self.0.clients, &self.0.settings, &group).await?;
         let (clients, region) = (&self.0.clients, &self.0.region);
-        let look = group::look_for(clients, region, group, &instance.id, &Asked::default()).await?;
+        let look = group::look_for(clients, region, group, &[&instance.id], &Asked::default()).await?;
         let selected = select_one(look.view(), &instance.id, &self.0.settings, MemberKind::Node)
             .map_err(|bad| group::malformed(&look.group, &bad))?;
         Ok(selected

@@ -40,6 +40,15 @@ fn a_forwarded_event_is_of_the_account_and_region_that_aws_stamped() {
 }
 
 #[test]
+fn a_report_from_one_region_may_be_about_another() {
+    let mut event = sample("spot-pool-interrupted");
+    event["region"] = "us-east-1".into();
+    event["detail"]["pool"] = "us-west-2#usw2-az1#m5.large".into();
+    let Incoming::Report(report) = parse(event, false).unwrap() else { panic!("not a report") };
+    assert_eq!(report.pool.region.as_str(), "us-west-2");
+}
+
+#[test]
 fn a_drill_counts_only_where_the_stack_allows_it() {
     assert!(parse(sample("drill-interruption-warning"), true).is_ok());
     let error = parse(sample("drill-interruption-warning"), false).unwrap_err().to_string();
@@ -72,7 +81,7 @@ fn a_malformed_event_names_its_field() {
     }
     let reports: [(&str, Value, &str); 6] = [
         ("pool", "us-east-1#us-east-1a#m5.large".into(), "detail.pool"),
-        ("pool", "eu-west-1#euw1-az1#m5.large".into(), "detail.pool"),
+        ("pool", "Europe#euw1-az1#m5.large".into(), "detail.pool"),
         ("notice", "EC2 Instance State-change Notification".into(), "detail.notice"),
         ("occurred", "2999-01-01T00:00:00Z".into(), "detail.occurred"),
         ("instance-id", "web-1".into(), "detail.instance-id"),

@@ -239,16 +239,14 @@ impl Sightings {
         let mut sightings = Vec::new();
         while let Some(row) = rows.next().await {
             let row = row.map_err(failed(call))?;
-            let account = text_in(&row, ACCOUNT_ID).cloned();
-            let sighting = account.zip(time_in(&row, EXPIRES_AT));
-            sightings.push(sighting.ok_or_else(|| malformed(call, pool))?);
+            sightings.push(parse(&row).map_err(|attribute| malformed(call, pool, attribute))?);
         }
         Ok(sightings)
     }
 
     async fn known(&self, account: &AccountId, pool: &Pool) -> Result<Option<Timestamp>, CallError> {
         let row = self.row(&pool.to_string(), account).await?;
-        row.map(|row| time_in(&row, EXPIRES_AT).ok_or_else(|| malformed(GET, pool))).transpose()
+        row.map(|row| time_in(&row, EXPIRES_AT).ok_or_else(|| malformed(GET, pool, EXPIRES_AT))).transpose()
     }
 
     async fn row(&self, subject: &str, account: &AccountId) -> Result<Option<Row>, CallError> {
@@ -280,8 +278,17 @@ fn unregistered(day: i64) -> String {
     format!("unregistered#{day}")
 }
 
-fn malformed(call: &'static str, pool: &Pool) -> CallError {
-    CallError::malformed(call, format!("Sightings of {pool}: {EXPIRES_AT:?} is missing or malformed"))
+/// Reads the row of a pool: the account, and the time until which its interruption would poison the pool.
+///
+/// # Errors
+/// The attribute that is missing or malformed.
+pub fn parse(row: &Row) -> Result<(String, Timestamp), &'static str> {
+    let account = text_in(row, ACCOUNT_ID).ok_or(ACCOUNT_ID)?;
+    Ok((account.clone(), time_in(row, EXPIRES_AT).ok_or(EXPIRES_AT)?))
+}
+
+fn malformed(call: &'static str, pool: &Pool, attribute: &str) -> CallError {
+    CallError::malformed(call, format!("Sightings of {pool}: {attribute:?} is missing or malformed"))
 }
 
 #[cfg(test)]

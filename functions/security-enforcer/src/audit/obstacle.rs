@@ -3,6 +3,7 @@
 use spot_domain::audit::enforcement::{AuditNotice, AuthStatus, Record, RowChange};
 use spot_domain::audit::subject::Subject;
 use spot_domain::audit::swaps_in_progress::SwapsInProgress;
+use spot_domain::own_tags::like_opt_out;
 use spot_domain::owners::group_of;
 use spot_domain::settings::Settings;
 
@@ -26,7 +27,9 @@ pub fn to_end(subject: &Subject, swaps: &SwapsInProgress, settings: &Settings) -
     }
     // The tag authorises nothing, but its owner asked that the instance stays.
     let opted_out = settings.opts_out(&subject.tags);
-    opted_out.then(|| format!("it is opted out by its tag {}", settings.opt_out_tag))
+    let tag = opted_out.then(|| format!("it is opted out by its tag {}", settings.opt_out_tag));
+    let misspelt = || like_opt_out(&subject.tags, settings);
+    tag.or_else(|| misspelt().map(|bad| format!("it may be opted out: {}", bad.of_instance())))
 }
 
 /// Blocks the termination of an instance whose row was `before` and becomes `record`.

@@ -7,6 +7,7 @@ use spot_domain::waste::resources::{Address, Snapshot, Tier, Volume};
 use spot_listing::{Item, MalformedListing};
 
 use super::images::Images;
+use super::launches::Launches;
 
 /// The pool of the addresses that AWS lends. Every other pool is the customer's own.
 const AMAZON_POOL: &str = "amazon";
@@ -53,12 +54,18 @@ pub fn volume(item: &Item) -> Result<Volume, MalformedListing> {
 ///
 /// # Errors
 /// The item lacks its id or size, or a figure can't be read.
-pub fn snapshot(item: &Item, owner: &AccountId, images: &Images) -> Result<Snapshot, MalformedListing> {
+pub fn snapshot(
+    item: &Item,
+    owner: &AccountId,
+    images: &Images,
+    launches: &Launches,
+) -> Result<Snapshot, MalformedListing> {
     let id = item.required("snapshotId")?;
     Ok(Snapshot {
         is_own_and_completed: item.text("status") == Some("completed")
             && item.text("ownerId") == Some(owner.as_str()),
         is_used_by_image: images.use_snapshot(id),
+        is_used_by_launch: launches.use_snapshot(id),
         volume_id: owned(item, "volumeId"),
         volume_gib: item.parse_required("volumeSize")?,
         full_bytes: item.parse("fullSnapshotSizeInBytes")?,

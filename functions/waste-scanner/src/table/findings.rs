@@ -15,6 +15,7 @@ use spot_cloud::tables::batches::{self, FIRST_PAUSE, READ_BATCH, Repeat, WRITE_B
 use spot_cloud::tables::row::{Row, names, number, number_in, seconds, text, text_in, written};
 use spot_domain::Usd;
 use spot_domain::clock;
+use spot_domain::waste::report::Saving;
 use spot_domain::waste::rules::ResourceType;
 
 use super::finding::{
@@ -50,8 +51,10 @@ const UNSEEN: &str =
 pub struct Stale {
     /// `type#id`.
     pub resource: String,
-    /// The monthly cost of the resource.
+    /// The amount that the finding adds to the total.
     pub monthly: Option<Usd>,
+    /// The monthly cost of the snapshot by itself.
+    pub upper_bound: Option<Usd>,
     /// The lineage of the snapshot.
     pub lineage: Option<String>,
 }
@@ -67,7 +70,7 @@ pub enum Resolution {
     /// EC2 does not know the resource any more.
     Deleted {
         /// The monthly amount that the deletion saves; `None` if the price was unknown.
-        saved: Option<Usd>,
+        saving: Option<Saving>,
     },
     /// The resource exists and costs what it did: it is in use again, opted out, or the rules changed.
     Kept,
@@ -78,6 +81,15 @@ impl Stale {
     #[must_use]
     pub fn id(&self) -> &str {
         self.resource.split_once('#').map_or(self.resource.as_str(), |(_, id)| id)
+    }
+
+    /// Returns the saving of the deletion; `None` if the price is unknown. `shares_blocks` says if snapshots
+    /// of the same volume are left.
+    #[must_use]
+    pub fn saving(&self, shares_blocks: bool) -> Option<Saving> {
+        let monthly = self.monthly?;
+        let at_most = Saving::AtMost(self.upper_bound.unwrap_or(monthly));
+        Some(if shares_blocks { at_most } else { Saving::Whole(monthly) })
     }
 }
 
@@ -179,12 +191,13 @@ impl WasteTable {
             RESOLVED_AT,
             LAST_SEEN,
             MONTHLY_COST_USD,
+            UPPER_BOUND_USD,
             LINEAGE,
         ]);
         let answer = self
             .of_type(scope, kind)
             .filter_expression(UNSEEN)
-            .projection_expression("#resource, #monthly_cost_usd, #lineage")
+            .projection_expression("#resource, #monthly_cost_usd, #upper_bound_usd, #lineage")
             .set_expression_attribute_names(Some(names))
             .expression_attribute_values(":open", text("OPEN"))
             .expression_attribute_values(":bin", text(IN_RECYCLE_BIN))
@@ -249,7 +262,7 @@ impl WasteTable {
         end: Resolution,
     ) -> Result<bool, CallError> {
         let (resolution, saved, exit) = match end {
-            Resolution::Deleted { saved } => ("DELETED", saved, None),
+            Resolution::Deleted { saving } => ("DELETED", saving.map(Saving::certain), None),
             Resolution::Kept => ("KEPT", Some(Usd::default()), None),
             Resolution::InRecycleBin { until } => (IN_RECYCLE_BIN, Some(Usd::default()), until),
         };
@@ -310,6 +323,10 @@ fn open_row(row: &Row) -> Option<(String, i64)> {
 }
 
 fn stale_row(row: &Row) -> Option<Stale> {
-    let (monthly, lineage) = (amount(row, MONTHLY_COST_USD), text_in(row, LINEAGE).cloned());
-    Some(Stale { resource: text_in(row, RESOURCE)?.clone(), monthly, lineage })
+    Some(Stale {
+        resource: text_in(row, RESOURCE)?.clone(),
+        monthly: amount(row, MONTHLY_COST_USD),
+        upper_bound: amount(row, UPPER_BOUND_USD),
+        lineage: text_in(row, LINEAGE).cloned(),
+    })
 }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use spot_cloud::RegionClients;
 use spot_cloud::scopes::AccountRegion;
 use spot_domain::clock;
 use spot_domain::settings::Settings;
@@ -30,9 +31,9 @@ pub async fn scan(endpoint: &Endpoint, time: Duration, mut progress: ScanProgres
     let table = WasteTable::new(aws_sdk_dynamodb::Client::new(&config), "waste");
     let now = Timestamp::from_second(NOW).unwrap();
     let rules = Rules { settings: &settings, region: &place.region, prices: &prices, now };
-    let ec2 = aws_sdk_ec2::Client::new(&config);
+    let clients = RegionClients::new(&config);
     let deadline = clock::system_time() + time;
-    Scan { place: &place, ec2, table: &table, rules, deadline }.resume(&mut progress).await;
+    Scan { place: &place, clients, table: &table, rules, deadline }.resume(&mut progress).await;
     progress
 }
 
@@ -45,6 +46,7 @@ pub fn page(set: &str, items: &[String], token: Option<&str>) -> ScriptedAnswer 
         "addressesSet" => "Addresses",
         "volumeSet" => "Volumes",
         "snapshotSet" => "Snapshots",
+        "launchTemplateVersionSet" => "LaunchTemplateVersions",
         _ => "Images",
     };
     let token = token.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
@@ -52,6 +54,33 @@ pub fn page(set: &str, items: &[String], token: Option<&str>) -> ScriptedAnswer 
     ScriptedAnswer::ok(format!(
         "<Describe{resource}Response><{set}>{items}</{set}>{token}</Describe{resource}Response>"
     ))
+}
+
+/// Answers a page of launch configurations, each of one block device.
+pub fn configurations(snapshots: &[u32], token: Option<&str>) -> ScriptedAnswer {
+    let member = |n: &u32| {
+        format!(
+            "<member><LaunchConfigurationName>web-{n}</LaunchConfigurationName><BlockDeviceMappings><member>\
+             <DeviceName>/dev/xvdb</DeviceName><Ebs><SnapshotId>snap-{n:017x}</SnapshotId></Ebs></member>\
+             </BlockDeviceMappings></member>"
+        )
+    };
+    let members: Vec<String> = snapshots.iter().map(member).collect();
+    let token = token.map(|token| format!("<NextToken>{token}</NextToken>")).unwrap_or_default();
+    ScriptedAnswer::ok(format!(
+        "<DescribeLaunchConfigurationsResponse><DescribeLaunchConfigurationsResult><LaunchConfigurations>{}\
+         </LaunchConfigurations>{token}</DescribeLaunchConfigurationsResult></DescribeLaunchConfigurationsResponse>",
+        members.concat()
+    ))
+}
+
+/// Returns a version of a launch template, of one block device.
+pub fn template_version(n: u32) -> String {
+    format!(
+        "<item><launchTemplateId>lt-{n:017x}</launchTemplateId><versionNumber>1</versionNumber><launchTemplateData>\
+         <blockDeviceMappingSet><item><deviceName>/dev/xvdb</deviceName><ebs><snapshotId>snap-{n:017x}</snapshotId>\
+         </ebs></item></blockDeviceMappingSet></launchTemplateData></item>"
+    )
 }
 
 /// Answers a page of the Recycle Bin.
@@ -91,6 +120,8 @@ pub fn nothing(action: &str) -> ScriptedAnswer {
         "DescribeVolumes" => page("volumeSet", &[], None),
         "DescribeSnapshots" => page("snapshotSet", &[], None),
         "DescribeImages" => page("imagesSet", &[], None),
+        "DescribeLaunchTemplateVersions" => page("launchTemplateVersionSet", &[], None),
+        "DescribeLaunchConfigurations" => configurations(&[], None),
         "ListImagesInRecycleBin" => binned("Images", "imageSet", &[], None),
         "ListSnapshotsInRecycleBin" => binned("Snapshots", "snapshotSet", &[], None),
         "ListVolumesInRecycleBin" => binned("Volumes", "volumeSet", &[], None),

@@ -28,7 +28,7 @@ pub(crate) fn parse(name: &GroupName, group: &asg::AutoScalingGroup) -> Result<G
         arn: group
             .auto_scaling_group_arn()
             .and_then(|a| a.parse().ok())
-            .ok_or_else(|| malformed("no usable ARN"))?,
+            .ok_or_else(|| malformed("no usable AutoScalingGroupARN"))?,
         min: size(group.min_size(), "no MinSize")?,
         max: size(group.max_size(), "no MaxSize")?,
         desired: size(group.desired_capacity(), "no DesiredCapacity")?,
@@ -37,7 +37,7 @@ pub(crate) fn parse(name: &GroupName, group: &asg::AutoScalingGroup) -> Result<G
             .iter()
             .map(member)
             .collect::<Option<_>>()
-            .ok_or_else(|| malformed("an instance without id"))?,
+            .ok_or_else(|| malformed("an instance without a usable InstanceId"))?,
         suspended: group
             .suspended_processes()
             .iter()
@@ -54,6 +54,7 @@ pub(crate) fn parse(name: &GroupName, group: &asg::AutoScalingGroup) -> Result<G
         warm_up_seconds: whole(group.default_instance_warmup())
             .or(whole(group.health_check_grace_period()))
             .unwrap_or(0),
+        capacity_rebalance: group.capacity_rebalance().unwrap_or(false),
         retains_abandoned: group
             .instance_lifecycle_policy()
             .and_then(|policy| policy.retention_triggers()?.terminate_hook_abandon())
@@ -231,6 +232,9 @@ fn reserved(group: &asg::AutoScalingGroup) -> Option<String> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -285,6 +289,13 @@ mod tests {
             read(described().default_instance_warmup(-1).health_check_grace_period(9)).warm_up_seconds,
             9
         );
+    }
+
+    #[test]
+    fn a_group_that_acts_on_recommendations_by_itself_says_so() {
+        assert!(read(described().capacity_rebalance(true)).capacity_rebalance);
+        assert!(!read(described().capacity_rebalance(false)).capacity_rebalance);
+        assert!(!read(described()).capacity_rebalance, "the API's default");
     }
 
     #[test]

@@ -23,8 +23,10 @@ const LENT_BY: &str = "amazon";
 pub(crate) fn parse(instance: &ec2::Instance) -> Result<Instance, CallError> {
     let malformed =
         |what: &str| CallError::malformed(DESCRIBE, format!("instance {:?}: {what}", instance.instance_id()));
-    let id: InstanceId =
-        instance.instance_id().and_then(|id| id.parse().ok()).ok_or_else(|| malformed("no usable id"))?;
+    let id: InstanceId = instance
+        .instance_id()
+        .and_then(|id| id.parse().ok())
+        .ok_or_else(|| malformed("no usable InstanceId"))?;
     let placement = instance.placement();
     Ok(Instance {
         state: state(instance.state().and_then(|s| s.name())),
@@ -37,7 +39,7 @@ pub(crate) fn parse(instance: &ec2::Instance) -> Result<Instance, CallError> {
         instance_type: instance
             .instance_type()
             .and_then(|t| t.as_str().parse().ok())
-            .ok_or_else(|| malformed("no usable instance type"))?,
+            .ok_or_else(|| malformed("no usable InstanceType"))?,
         availability_zone: placement.and_then(|p| p.availability_zone()).unwrap_or_default().to_owned(),
         az_id: placement.and_then(|p| p.availability_zone_id()).and_then(|az| az.parse::<AzId>().ok()),
         usage_operation: usage_operation(instance),
@@ -117,8 +119,10 @@ fn belongings(instance: &ec2::Instance) -> Belongings {
 
 fn volume(instance: &ec2::Instance, mapping: &ec2::InstanceBlockDeviceMapping) -> Option<Volume> {
     let ebs = mapping.ebs()?;
-    let attached_after =
-        ebs.attach_time().zip(instance.launch_time()).map(|(at, launch)| at.secs() - launch.secs());
+    let attached_after = ebs
+        .attach_time()
+        .zip(instance.launch_time())
+        .map(|(at, launch)| at.secs().saturating_sub(launch.secs()));
     Some(Volume {
         id: ebs.volume_id()?.to_owned(),
         device: mapping.device_name().unwrap_or_default().to_owned(),
@@ -157,6 +161,9 @@ fn addresses(instance: &ec2::Instance) -> BTreeSet<String> {
     let own = instance.private_ip_address().map(str::to_owned);
     instance.network_interfaces().iter().flat_map(of).chain(own).collect()
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {

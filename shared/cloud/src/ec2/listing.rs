@@ -89,7 +89,7 @@ where
 
 /// Returns the token of the next page. A token that leads back to its own page is refused: it would list for
 /// ever.
-fn next_token(
+pub(crate) fn next_token(
     call: &'static str,
     asked: Option<&str>,
     next: Option<String>,

@@ -8,10 +8,14 @@ use spot_domain::Usd;
 use spot_domain::swap::belongings::Given;
 
 use crate::auto_scaling::described_group::price;
+use crate::ec2::listing::{Page, next_token};
 use crate::error::{CallError, failed};
 use crate::fields::filled;
 
 const DESCRIBE: &str = "autoscaling:DescribeLaunchConfigurations";
+/// The most launch configurations in one answer.
+/// <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DescribeLaunchConfigurations.html>
+const PER_PAGE: i32 = 100;
 
 /// Describes one launch configuration.
 ///
@@ -30,6 +34,22 @@ pub async fn describe(
     answer.launch_configurations.and_then(|found| found.into_iter().next()).ok_or_else(|| {
         CallError::malformed(DESCRIBE, format!("launch configuration {name:?} does not exist"))
     })
+}
+
+/// Lists a page of the snapshots that launch configurations name: each launch makes volumes of them.
+///
+/// # Errors
+/// The call fails, or the next page has the token of this one.
+pub async fn snapshot_page(
+    client: &aws_sdk_autoscaling::Client,
+    token: Option<&str>,
+) -> Result<Page<Box<str>>, CallError> {
+    let request = client.describe_launch_configurations().max_records(PER_PAGE);
+    let request = request.set_next_token(token.map(str::to_owned));
+    let answer = request.send().await.map_err(failed(DESCRIBE))?;
+    let mappings = answer.launch_configurations().iter().flat_map(|found| found.block_device_mappings());
+    let items = mappings.filter_map(|mapping| mapping.ebs()?.snapshot_id().map(Box::from)).collect();
+    Ok(Page { items, next: next_token(DESCRIBE, token, filled(answer.next_token()))? })
 }
 
 /// Returns what a launch configuration gives to each instance, and the most that it pays for Spot, in US

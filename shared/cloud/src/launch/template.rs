@@ -290,6 +290,9 @@ impl NetworkInterface {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -47,8 +47,8 @@ impl From<TargetState> for TargetHealth {
     }
 }
 
-/// Returns the worst health among several target groups.
-fn combined(states: &[TargetHealth]) -> TargetHealth {
+/// Returns the worst health among several target groups, or among several ports in one.
+pub(super) fn combined(states: &[TargetHealth]) -> TargetHealth {
     let any = |wanted| states.contains(&wanted);
     if any(TargetHealth::Draining) {
         TargetHealth::Draining

@@ -1,7 +1,7 @@
 //! Registrations of one instance in target groups: found, made, ended. [`crate::load_balancing::target_groups`] answers the
-//! questions of the groups' own swaps.
+//! questions of the groups' own swaps, and [`crate::load_balancing::others`] those about target groups that others fill.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use aws_sdk_elasticloadbalancingv2::types::{
@@ -18,6 +18,7 @@ use crate::error::{CallError, Kind, failed};
 /// Target groups that are asked at the same time: a VPC may have hundreds.
 const SIDE_BY_SIDE: usize = 8;
 const HEALTH: &str = "elasticloadbalancing:DescribeTargetHealth";
+pub(super) const GROUPS: &str = "elasticloadbalancing:DescribeTargetGroups";
 
 /// The registrations of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,21 +40,8 @@ pub async fn of(
     client: &aws_sdk_elasticloadbalancingv2::Client,
     instance: &Instance,
 ) -> Result<Registrations, CallError> {
-    let mut with_instances = Vec::new();
-    let mut groups = client.describe_target_groups().into_paginator().items().send();
-    while let Some(group) = groups.next().await {
-        let group = group.map_err(failed("elasticloadbalancing:DescribeTargetGroups"))?;
-        let is_near = group.vpc_id().is_none_or(|vpc| instance.belongings.vpc_id.as_deref() == Some(vpc));
-        let may_have_it = match group.target_type() {
-            Some(TargetTypeEnum::Alb | TargetTypeEnum::Lambda) => false,
-            // A group of another VPC can name the instance by its address only.
-            Some(TargetTypeEnum::Instance) => is_near,
-            _ => true,
-        };
-        if may_have_it {
-            with_instances.push(group);
-        }
-    }
+    let vpcs: BTreeSet<&str> = instance.belongings.vpc_id.as_deref().into_iter().collect();
+    let with_instances = not_own(client, &[], |group| may_have(group, &vpcs)).await?;
     let mut found = Registrations::default();
     for (group, targets) in ask_all(client, &with_instances).await? {
         look_into(group, &targets, instance, &mut found);
@@ -61,41 +49,14 @@ pub async fn of(
     Ok(found)
 }
 
-/// Registrations of a group's members that another party made, not the group itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ByOthers {
-    /// Target groups that have a member by its id.
-    pub target_group_arns: Vec<String>,
-    /// Members that a target group has by a private address, with the target group's name.
-    pub by_address: BTreeMap<InstanceId, String>,
-}
-
-/// Searches every target group of the members' VPCs but the group's own. AWS has no call that goes from an
-/// instance to its target groups.
-///
-/// # Errors
-/// A call fails. The result is never "nowhere" then.
-pub async fn by_others<'a>(
-    client: &aws_sdk_elasticloadbalancingv2::Client,
-    members: impl Iterator<Item = &'a Instance> + Clone,
-    own: &[String],
-) -> Result<ByOthers, CallError> {
-    let vpcs: BTreeSet<&str> = members.clone().filter_map(|i| i.belongings.vpc_id.as_deref()).collect();
-    let others = not_own(client, vpcs, own).await?;
-    let mut found = ByOthers::default();
-    for (group, targets) in ask_all(client, &others).await? {
-        let ids: BTreeSet<&str> = targets.iter().filter_map(|target| target.target()?.id()).collect();
-        if group.target_type() == Some(&TargetTypeEnum::Ip) {
-            let name = group.target_group_name().or(group.target_group_arn()).unwrap_or_default();
-            let is_in =
-                |member: &&Instance| member.belongings.addresses.iter().any(|a| ids.contains(a.as_str()));
-            let by_address = members.clone().filter(is_in).map(|member| (member.id.clone(), name.to_owned()));
-            found.by_address.extend(by_address);
-        } else if members.clone().any(|member| ids.contains(member.id.as_str())) {
-            found.target_group_arns.extend(group.target_group_arn().map(str::to_owned));
-        }
+/// Returns true if the target group may have an instance of these VPCs. A target group of another VPC can name the
+/// instance by its address only.
+pub(super) fn may_have(group: &TargetGroup, vpcs: &BTreeSet<&str>) -> bool {
+    match group.target_type() {
+        Some(TargetTypeEnum::Alb | TargetTypeEnum::Lambda) => false,
+        Some(TargetTypeEnum::Instance) => group.vpc_id().is_none_or(|vpc| vpcs.contains(vpc)),
+        _ => true,
     }
-    Ok(found)
 }
 
 /// Target groups, other than its group's own, in which an instance on its way out is still registered.
@@ -118,7 +79,7 @@ pub async fn elsewhere(
     id: &InstanceId,
     own: &[String],
 ) -> Result<Elsewhere, CallError> {
-    let others = not_own(client, BTreeSet::from([vpc_id]), own).await?;
+    let others = not_own(client, own, |group| group.vpc_id() == Some(vpc_id)).await?;
     Ok(those(&ask_all(client, &others).await?, id))
 }
 
@@ -131,9 +92,12 @@ pub async fn in_those(
     arns: &[String],
     id: &InstanceId,
 ) -> Result<Elsewhere, CallError> {
-    let groups: Vec<TargetGroup> =
-        arns.iter().map(|arn| TargetGroup::builder().target_group_arn(arn).build()).collect();
-    Ok(those(&ask_all(client, &groups).await?, id))
+    Ok(those(&ask_all(client, &undescribed(arns)).await?, id))
+}
+
+/// Returns target groups of which the ARN alone is known.
+pub(super) fn undescribed(arns: &[String]) -> Vec<TargetGroup> {
+    arns.iter().map(|arn| TargetGroup::builder().target_group_arn(arn).build()).collect()
 }
 
 fn those(asked: &[(&TargetGroup, Vec<TargetHealthDescription>)], id: &InstanceId) -> Elsewhere {
@@ -153,29 +117,29 @@ fn those(asked: &[(&TargetGroup, Vec<TargetHealthDescription>)], id: &InstanceId
     found
 }
 
-fn is_draining(state: &TargetHealthStateEnum) -> bool {
+pub(super) fn is_draining(state: &TargetHealthStateEnum) -> bool {
     matches!(state, TargetHealthStateEnum::Draining | TargetHealthStateEnum::UnhealthyDraining)
 }
 
-/// Returns the target groups of these VPCs without the group's own.
-async fn not_own(
+/// Returns the target groups that may have what is searched for, without the group's own.
+pub(super) async fn not_own(
     client: &aws_sdk_elasticloadbalancingv2::Client,
-    vpcs: BTreeSet<&str>,
     own: &[String],
+    may_have_it: impl Fn(&TargetGroup) -> bool,
 ) -> Result<Vec<TargetGroup>, CallError> {
     let mut others = Vec::new();
     let mut groups = client.describe_target_groups().into_paginator().items().send();
     while let Some(group) = groups.next().await {
-        let group = group.map_err(failed("elasticloadbalancing:DescribeTargetGroups"))?;
+        let group = group.map_err(failed(GROUPS))?;
         let is_own = group.target_group_arn().is_none_or(|arn| own.iter().any(|own| own == arn));
-        if !is_own && group.vpc_id().is_some_and(|vpc| vpcs.contains(vpc)) {
+        if !is_own && may_have_it(&group) {
             others.push(group);
         }
     }
     Ok(others)
 }
 
-async fn ask_all<'a>(
+pub(super) async fn ask_all<'a>(
     client: &aws_sdk_elasticloadbalancingv2::Client,
     groups: &'a [TargetGroup],
 ) -> Result<Vec<(&'a TargetGroup, Vec<TargetHealthDescription>)>, CallError> {
@@ -234,7 +198,7 @@ fn look_into(
 /// In a group of another VPC, the same address may be a stranger's, which is in that VPC and has one of its
 /// zones. A target from outside has the zone `all`.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html>
-fn has_address(group: &TargetGroup, target: &TargetDescription, instance: &Instance) -> bool {
+pub(super) fn has_address(group: &TargetGroup, target: &TargetDescription, instance: &Instance) -> bool {
     let belongings = &instance.belongings;
     let is_same_vpc = group.vpc_id() == belongings.vpc_id.as_deref();
     let is_from_outside = target.availability_zone().is_none_or(|zone| zone.is_empty() || zone == "all");
@@ -290,7 +254,7 @@ async fn ask(
     }
 }
 
-fn parse(target: Option<&TargetHealthDescription>) -> TargetState {
+pub(super) fn parse(target: Option<&TargetHealthDescription>) -> TargetState {
     let health = target.and_then(|t| t.target_health());
     let reason = health.and_then(|h| h.reason()).map(|r| r.as_str());
     match health.and_then(|h| h.state()) {
@@ -350,3 +314,6 @@ pub async fn deregister(
         answer => answer.map(drop),
     }
 }
+
+#[cfg(test)]
+mod fuzz;

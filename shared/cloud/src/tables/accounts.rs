@@ -30,8 +30,8 @@ pub enum AccountError {
         /// The row.
         account_id: AccountId,
         /// The attribute.
-        field: &'static str,
-        /// The fault of the value, and what is expected.
+        field: String,
+        /// The fault of the attribute or its value, and what is expected.
         #[source]
         problem: Cause,
     },
@@ -61,6 +61,19 @@ pub async fn access(stack: &Stack, account_id: &AccountId) -> Result<Access, Acc
     if account_id == &stack.account_id {
         return Ok(stack.own_access());
     }
+    let row = registered(stack, account_id).await?;
+    row.require_enabled()?.require_spelled()?.require_no_member()?.access()
+}
+
+/// Returns an account's entry, also if an attribute of its row is misspelt: an interruption there poisons its pool for all
+/// others.
+///
+/// # Errors
+/// The account is unknown or disabled, a field of its row is malformed, or the table does not answer.
+pub async fn access_to_learn(stack: &Stack, account_id: &AccountId) -> Result<Access, AccountError> {
+    if account_id == &stack.account_id {
+        return Ok(stack.own_access());
+    }
     registered(stack, account_id).await?.require_enabled()?.require_no_member()?.access()
 }
 
@@ -77,10 +90,11 @@ pub async fn access_even_if_disabled(stack: &Stack, account_id: &AccountId) -> R
 }
 
 /// Returns the kind of an account, without a role to open it: a hub believes its members without one. The
-/// registry decides, whatever an event claims.
+/// registry decides, whatever an event claims. A misspelt attribute counts for nothing here, as in
+/// [`access_to_learn`].
 ///
 /// # Errors
-/// The account is unknown or disabled, its row is malformed, or the table does not answer.
+/// The account is unknown or disabled, a field of its row is malformed, or the table does not answer.
 pub async fn environment(stack: &Stack, account_id: &AccountId) -> Result<EnvironmentType, AccountError> {
     if account_id == &stack.account_id {
         return Ok(stack.environment_type);
@@ -168,7 +182,10 @@ pub async fn find(stack: &Stack, id: &AccountId) -> Result<Account, AccountError
 }
 
 fn visited_unless_member(stack: &Stack, row: &AccountRow) -> Result<Option<Account>, AccountError> {
-    if row.is_member()? { Ok(None) } else { visited(stack, row).map(Some) }
+    if row.is_member()? {
+        return row.require_enabled()?.require_spelled().map(|_| None);
+    }
+    visited(stack, row).map(Some)
 }
 
 fn visited(stack: &Stack, row: &AccountRow) -> Result<Account, AccountError> {

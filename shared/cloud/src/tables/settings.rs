@@ -36,40 +36,59 @@ pub enum SettingsError {
 /// # Errors
 /// An override can't be applied, or the table does not answer.
 pub async fn load(stack: &Stack, account: &AccountId, region: &Region) -> Result<Settings, SettingsError> {
-    let table: String = variable("SETTINGS_TABLE")?;
-    let scopes = scopes(account, region);
-    let keys = scopes.iter().map(|scope| row::key([(SCOPE, scope)])).collect();
-    let rows = batches::get(&stack.dynamodb, &table, keys, [], Repeat::Attempts(ATTEMPTS)).await?;
-    let mut settings = Settings::default();
-    for scope in &scopes {
-        let is_scope = |row: &&Row| row::text_in(row, SCOPE) == Some(scope);
-        if let Some(row) = rows.iter().find(is_scope) {
-            settings = settings.with(scope, &overrides(row))?;
-            outlives_a_step(scope, &settings)?;
-        }
-    }
-    Ok(settings)
+    let (settings, bad) = read(stack, account, region).await?;
+    bad.into_iter().next().map_or(Ok(settings), |first| Err(first.into()))
 }
 
-/// Returns the settings, or all defaults if an override can't be applied.
+/// Returns the settings with every override that can be applied. For any other field the value of a further scope
+/// holds, or its default. Each such override is logged.
 ///
-/// A mistake in a row must neither open the gate for all others nor keep a group in the middle of a swap.
-/// Swaps, audit and scan stop at such an override, and name it.
+/// A mistake in a row must neither open the gate for all others nor keep a group in the middle of a swap. Nor must it
+/// take an opt-out tag or a quiet period out of force that stands beside it. Swaps, audit and scan stop at such an
+/// override, and name it.
 ///
 /// # Errors
 /// The table does not answer.
-pub async fn load_or_defaults(
+pub async fn load_what_holds(
     stack: &Stack,
     account: &AccountId,
     region: &Region,
 ) -> Result<Settings, SettingsError> {
-    match load(stack, account, region).await {
-        Err(SettingsError::Override(error)) => {
-            tracing::error!(account_id = %account, "the defaults are used: {error}");
-            Ok(Settings::default())
-        }
-        settings => settings,
+    let (settings, bad) = read(stack, account, region).await?;
+    for error in bad {
+        tracing::error!(account_id = %account, %region, "an override is left out: {error}");
     }
+    Ok(settings)
+}
+
+/// Reads the rows of an account and region. Returns what of them holds, and the overrides that can't be applied.
+async fn read(
+    stack: &Stack,
+    account: &AccountId,
+    region: &Region,
+) -> Result<(Settings, Vec<BadOverride>), SettingsError> {
+    let table: String = variable("SETTINGS_TABLE")?;
+    let scopes = scopes(account, region);
+    let keys = scopes.iter().map(|scope| row::key([(SCOPE, scope)])).collect();
+    let rows = batches::get(&stack.dynamodb, &table, keys, [], Repeat::Attempts(ATTEMPTS)).await?;
+    Ok(what_holds(&scopes, &rows))
+}
+
+/// Applies the rows of these scopes, furthest first. Returns the overrides that can't be applied, too.
+fn what_holds(scopes: &[String], rows: &[Row]) -> (Settings, Vec<BadOverride>) {
+    let (mut settings, mut all_bad) = (Settings::default(), Vec::new());
+    for scope in scopes {
+        let is_scope = |row: &&Row| row::text_in(row, SCOPE) == Some(scope);
+        let Some(row) = rows.iter().find(is_scope) else { continue };
+        let (mut nearer, bad) = settings.with_what_holds(scope, &overrides(row));
+        all_bad.extend(bad);
+        if let Err(too_short) = outlives_a_step(scope, &nearer) {
+            nearer.reconcile_after_seconds = settings.reconcile_after_seconds;
+            all_bad.push(too_short);
+        }
+        settings = nearer;
+    }
+    (settings, all_bad)
 }
 
 /// The longest life of a step's Lambda, in seconds: `Timeout` of the optimizers in `template.yaml`.
@@ -124,6 +143,34 @@ mod tests {
         assert_eq!(refused.problem, "64 is too short: a step may live for 60 s; expected 65 to 3600");
         assert_eq!(outlives_a_step("global", &with(65)), Ok(()));
         assert_eq!(outlives_a_step("global", &Settings::default()), Ok(()));
+    }
+
+    fn row(scope: &str, fields: &[(&str, AttributeValue)]) -> Row {
+        let fields = fields.iter().map(|(field, value)| ((*field).to_owned(), value.clone()));
+        fields.chain([(SCOPE.to_owned(), row::text(scope))]).collect()
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_applied_has_the_value_of_a_further_scope() {
+        let scopes = scopes(&"123456789012".parse().unwrap(), &"us-east-1".parse().unwrap());
+        let [global, account, place] = &scopes;
+        let rows = [
+            row(account, &[("opt_out_tag", row::text("hands=off")), ("poison_days", row::number(&3))]),
+            row(global, &[("opt_out_tag", row::text("hands-off")), ("poll_seconds", row::text("3"))]),
+            row(place, &[("reconcile_after_seconds", row::number(&64)), ("max_swaps", row::number(&7))]),
+        ];
+        let (settings, bad) = what_holds(&scopes, &rows);
+        let expected = Settings {
+            opt_out_tag: "hands-off".to_owned(),
+            poison_days: 3,
+            max_swaps: 7,
+            ..Settings::default()
+        };
+        assert_eq!(settings, expected);
+        let named: Vec<_> = bad.iter().map(|bad| (&bad.scope, bad.field.as_str())).collect();
+        let left_out =
+            [(global, "poll_seconds"), (account, "opt_out_tag"), (place, "reconcile_after_seconds")];
+        assert_eq!(named, left_out);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 use spot_cloud::ec2::{addresses, images, instances};
 use spot_cloud::launch::launcher::{Blueprint, Launcher, Order};
 use spot_cloud::launch::twin::{Twin, examine};
-use spot_cloud::load_balancing::targets;
+use spot_cloud::load_balancing::target_groups::TargetHealth;
+use spot_cloud::load_balancing::{others, targets};
 use spot_cloud::{Kind, RegionClients};
 use spot_domain::InstanceId;
 use spot_domain::swap::journal::SwapId;

@@ -16,20 +16,23 @@ fn healths(members: &str) -> ScriptedAnswer {
     ))
 }
 
-/// Returns target groups by name, type and VPC, each of which answers `targets` of its name.
+/// Returns target groups by name, type and VPC, each with port 80, which answers `targets` of its name.
 async fn load_balancing(
     groups: &'static [(&'static str, &'static str, &'static str)],
     targets: fn(&str) -> String,
 ) -> Endpoint {
     Endpoint::answering(move |action, body| {
         if action == "DescribeTargetGroups" {
+            let is_asked_for = |(name, ..): &&(&str, &str, &str)| {
+                !body.contains("TargetGroupArns") || body.ends_with(&format!("={name}"))
+            };
             let group = |(name, kind, vpc): &(&str, &str, &str)| {
                 format!(
                     "<member><TargetGroupArn>{name}</TargetGroupArn><TargetGroupName>{name}</TargetGroupName>\
-                     <TargetType>{kind}</TargetType><VpcId>{vpc}</VpcId></member>"
+                     <TargetType>{kind}</TargetType><VpcId>{vpc}</VpcId><Port>80</Port></member>"
                 )
             };
-            let groups: String = groups.iter().map(group).collect();
+            let groups: String = groups.iter().filter(is_asked_for).map(group).collect();
             return ScriptedAnswer::ok(format!(
                 "<DescribeTargetGroupsResponse><DescribeTargetGroupsResult><TargetGroups>{groups}</TargetGroups>\
                  </DescribeTargetGroupsResult></DescribeTargetGroupsResponse>"
@@ -147,4 +150,87 @@ async fn target_groups_of_others_drain_an_instance_or_still_send_it_requests() {
     let found = targets::elsewhere(&client, "vpc-1", &id(), &["own".to_owned()]).await.unwrap();
     assert_eq!((found.draining, found.serving), (vec!["drains".to_owned()], vec!["serves".to_owned()]));
     assert!(elb.requests().iter().all(|request| !request.contains("TargetGroupArn=own")));
+}
+
+/// Returns the registrations that others made of the instance and of another one.
+async fn of_others(elb: &Endpoint) -> (others::ByOthers, InstanceId, InstanceId) {
+    let old = examined(NIC, false).await.instance;
+    let mut newcomer = old.clone();
+    newcomer.id = "i-0123456789abcdef2".parse().unwrap();
+    newcomer.belongings.addresses.clear();
+    let own = ["own".to_owned()];
+    let client = clients(elb).await.elbv2;
+    let found = others::by_others(&client, [&old, &newcomer].into_iter(), &own).await.unwrap();
+    (found, old.id, newcomer.id)
+}
+
+#[tokio::test]
+async fn target_groups_that_others_fill_tell_of_a_member_at_each_port() {
+    const GROUPS: &[(&str, &str, &str)] = &[
+        ("own", "instance", "vpc-1"),
+        ("tasks", "instance", "vpc-1"),
+        ("of-strangers", "instance", "vpc-1"),
+        ("far", "instance", "vpc-2"),
+        ("balancer", "alb", "vpc-1"),
+    ];
+    let elb = load_balancing(GROUPS, |group| match group {
+        "tasks" => [
+            health("i-0123456789abcdef0", 32_768, "draining", "Target.DeregistrationInProgress"),
+            health("i-0123456789abcdef0", 32_769, "unhealthy", "Target.Timeout"),
+            health("i-0123456789abcdef2", 32_770, "healthy", ""),
+            health("i-0123456789abcdef2", 32_771, "initial", "Elb.InitialHealthChecking"),
+        ]
+        .concat(),
+        _ => health("i-0123456789abcdef3", 80, "healthy", ""),
+    })
+    .await;
+    let (found, old, newcomer) = of_others(&elb).await;
+    let [tasks] = found.filled.as_slice() else { panic!("{found:?}") };
+    assert_eq!(tasks.arn, "tasks");
+    assert_eq!(tasks.states[&old], [TargetState::Draining, TargetState::Unhealthy]);
+    assert_eq!(tasks.states[&newcomer], [TargetState::Healthy, TargetState::Checking]);
+    assert_eq!((tasks.health(&old), tasks.has_live(&old)), (TargetHealth::Draining, true));
+    assert_eq!((tasks.health(&newcomer), tasks.has_live(&newcomer)), (TargetHealth::NotHealthy, true));
+    let nobody = "i-0123456789abcdef9".parse().unwrap();
+    assert_eq!((tasks.health(&nobody), tasks.has_live(&nobody)), (TargetHealth::Absent, false));
+    for spared in ["own", "far", "balancer"] {
+        let asks = format!("TargetGroupArn={spared}");
+        assert!(elb.requests().iter().all(|request| !request.contains(&asks)), "{spared}");
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_is_drained_at_every_port_is_no_live_one() {
+    let elb = load_balancing(&[("tasks", "instance", "vpc-1")], |_| {
+        [
+            health("i-0123456789abcdef0", 32_768, "draining", "Target.DeregistrationInProgress"),
+            health("i-0123456789abcdef0", 32_769, "unhealthy.draining", "Target.DeregistrationInProgress"),
+        ]
+        .concat()
+    })
+    .await;
+    let (found, old, _) = of_others(&elb).await;
+    assert_eq!(
+        (found.filled[0].health(&old), found.filled[0].has_live(&old)),
+        (TargetHealth::Draining, false)
+    );
+}
+
+#[tokio::test]
+async fn a_target_group_of_any_vpc_has_a_member_by_its_address() {
+    const GROUPS: &[(&str, &str, &str)] =
+        &[("near", "ip", "vpc-1"), ("stranger", "ip", "vpc-2"), ("central", "ip", "vpc-3")];
+    fn in_zone(zone: &str) -> String {
+        let zone = format!("<AvailabilityZone>{zone}</AvailabilityZone><Port>");
+        health("10.0.0.7", 80, "healthy", "").replace("<Port>", &zone)
+    }
+    let elb = load_balancing(GROUPS, |group| match group {
+        "central" => in_zone("all"),
+        "stranger" => in_zone("us-east-1b"),
+        _ => health("10.0.0.8", 80, "healthy", ""),
+    })
+    .await;
+    let (found, old, _) = of_others(&elb).await;
+    let expected = [(old, "central".to_owned())].into();
+    assert_eq!(found, others::ByOthers { filled: Vec::new(), by_address: expected });
 }

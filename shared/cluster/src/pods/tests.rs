@@ -157,7 +157,9 @@ fn a_host_path_moves_as_it_does_with_kubectl() {
 
 #[test]
 fn a_pod_that_asks_for_peace_gets_it_whatever_the_policy() {
-    let forbidding = [(SAFE_TO_EVICT, "false"), (DO_NOT_DISRUPT[0], "true"), (DO_NOT_DISRUPT[1], "true")];
+    let mut forbidding = vec![(DO_NOT_DISRUPT[0], "true"), (DO_NOT_DISRUPT[1], "true")];
+    // Nobody knows what the odd ones mean: an eviction can't be undone.
+    forbidding.extend(["false", "False", "no", "True", ""].map(|value| (SAFE_TO_EVICT, value)));
     let policy = Policy { evict_local_storage: true, evict_unmanaged: true };
     for (key, value) in forbidding {
         let quiet = pod(&json!({ "annotations": { key: value } }), &NOTHING, &NOTHING);
@@ -182,6 +184,8 @@ fn claims_are_named_ones_and_those_of_ephemeral_volumes() {
 fn what_blocks_reads_well() {
     let why = Block::LocalStorage("cache".to_owned()).why();
     assert!(why.contains("emptyDir volume cache") && why.contains(SAFE_TO_EVICT), "{why}");
+    let why = Block::DoNotDisrupt(SAFE_TO_EVICT.to_owned()).why();
+    assert!(why.contains(SAFE_TO_EVICT) && why.ends_with(r#"or set it to "true""#), "{why}");
 }
 
 /// A Ready pod of `shop` that may be evicted; its uid is `uid-` and its name.

@@ -13,13 +13,15 @@ codes! {
         NotInGroup = "NOT_IN_GROUP";
         /// `IGNORED`: the group is not enrolled (tag `spot-optimizer:enabled=true`), and no swap launched the instance.
         NotEnrolled = "NOT_ENROLLED";
-        /// `IGNORED`: the instance or its group is opted out, or its group is tagged `spot-optimizer:enabled=false`. `FAILED`:
-        /// the owner opted out while pods were being evicted from a node, and nothing more was evicted.
+        /// `IGNORED`: the instance or its group is opted out, or its group is tagged `spot-optimizer:enabled=false`. A misspelt
+        /// key counts. `FAILED`: the owner opted out while pods were being evicted from a node, and nothing more was evicted.
         OptedOut = "OPTED_OUT";
         /// `IGNORED`, a recommendation alone: the tag `spot-optimizer:window` of the group allows no start now.
         WindowClosed = "WINDOW_CLOSED";
-        /// `IGNORED`, a recommendation alone: the parameter `Continuous` of the stack is `false`.
+        /// `IGNORED`, a recommendation alone: the parameter `Continuous` or `SchedulesEnabled` of the stack is `false`.
         LoopIsOff = "LOOP_IS_OFF";
+        /// `IGNORED`, a recommendation alone: the group itself launches a replacement (`CapacityRebalance`).
+        GroupRebalances = "GROUP_REBALANCES";
         /// `IGNORED`: a recommendation for a Kubernetes node, which a node swap replaces only if it is On-Demand; or a notice
         /// for a node whose cluster no tag names.
         KubernetesNode = "KUBERNETES_NODE";

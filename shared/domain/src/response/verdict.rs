@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use super::{AnswerReason, Because, NOTICE};
 use crate::enrolment::Enrolment;
 use crate::ids::{ClusterName, InstanceId};
+use crate::own_tags::{like_disabled, like_opt_out};
 use crate::owners::{Owner, kubernetes, service};
 use crate::settings::Settings;
-use crate::swap::group::{Group, Instance, MemberState};
+use crate::swap::group::{Group, Instance, Member, MemberState};
 use crate::swap::journal::{Journal, Stage, SwapId};
 use crate::swap::recovery::answer::is_time_up;
 use crate::tags::{Tags, cluster_of};
@@ -111,11 +112,12 @@ fn in_our_care(instance: &Instance, group: &Group, settings: &Settings) -> Resul
     }
 }
 
-/// Returns why the loop starts no swap of the group for a recommendation: its owner has not enrolled it, or its window is
-/// closed. A recommendation has no deadline; what a swap once launched is rescued at its two-minute notice.
+/// Returns why the loop starts no swap of the group for a recommendation: its owner has not enrolled it, its window is
+/// closed, or the group itself acts on the recommendation. A recommendation has no deadline; what a swap once launched is
+/// rescued at its two-minute notice.
 #[must_use]
 pub fn not_in_the_loop(group: &Group, settings: &Settings, now: Timestamp) -> Option<Because> {
-    match terms(&group.tags, settings.enrolment) {
+    match terms(&group.tags, settings) {
         Err(bad) => Some(Because::of(AnswerReason::OptedOut, bad.to_string())),
         Ok(None) => {
             let detail = format!("group {} has no tag {ENABLED_TAG}=true", group.name);
@@ -124,19 +126,24 @@ pub fn not_in_the_loop(group: &Group, settings: &Settings, now: Timestamp) -> Op
         Ok(Some(Terms { window: Some(window) })) if !window.is_open(now) => {
             Some(Because::of(AnswerReason::WindowClosed, format!("tag {WINDOW_TAG} of group {}", group.name)))
         }
-        Ok(Some(_)) => None,
+        Ok(Some(_)) => group.capacity_rebalance.then(|| {
+            let detail = format!("group {} itself launches a replacement (CapacityRebalance)", group.name);
+            Because::of(AnswerReason::GroupRebalances, detail)
+        }),
     }
 }
 
-/// Returns the owner's word against any change of the group; `None` if there is none.
+/// Returns the owner's word against any change of the group; `None` if there is none. A misspelt word against it counts.
 #[must_use]
 pub fn opted_out(group: &Group, settings: &Settings) -> Option<Because> {
-    let tag = match enrolment(&group.tags) {
-        Some(false) => ENABLED_TAG,
-        _ if settings.opts_out(&group.tags) => &settings.opt_out_tag,
-        _ => return None,
+    let of_group = |tag: &str| Some(format!("tag {tag} of group {}", group.name));
+    let misspelt = || like_opt_out(&group.tags, settings).or_else(|| like_disabled(&group.tags, settings));
+    let detail = match enrolment(&group.tags) {
+        Some(false) => of_group(ENABLED_TAG),
+        _ if settings.opts_out(&group.tags) => of_group(&settings.opt_out_tag),
+        _ => misspelt().map(|bad| bad.to_string()),
     };
-    Some(Because::of(AnswerReason::OptedOut, format!("tag {tag} of group {}", group.name)))
+    detail.map(|detail| Because::of(AnswerReason::OptedOut, detail))
 }
 
 /// Returns the owner's word against any change of the instance or its group; `None` if there is none.
@@ -146,8 +153,10 @@ pub(super) fn opted_out_of(
     settings: &Settings,
 ) -> Option<Because> {
     let of_instance = || {
-        let detail = format!("tag {} of the instance", settings.opt_out_tag);
-        settings.opts_out(&instance.tags).then(|| Because::of(AnswerReason::OptedOut, detail))
+        let tag = || format!("tag {} of the instance", settings.opt_out_tag);
+        let misspelt = || like_opt_out(&instance.tags, settings).map(|bad| bad.of_instance());
+        let detail = settings.opts_out(&instance.tags).then(tag).or_else(misspelt)?;
+        Some(Because::of(AnswerReason::OptedOut, detail))
     };
     group.and_then(|group| opted_out(group, settings)).or_else(of_instance)
 }
@@ -176,40 +185,57 @@ pub fn end_of(occurred: Timestamp, now: Timestamp) -> Result<Timestamp, Because>
     Err(Because::of(AnswerReason::TooLate, format!("its end was announced for {ends_at}")))
 }
 
-/// Returns why no replacement is asked for before the instance leaves; `None` if there is room and time.
+/// Returns why no replacement comes before the instance leaves; `None` if there is time, and the group rests or has launched a
+/// replacement by itself.
 #[must_use]
 pub fn not_first(group: &Group, ends_at: Timestamp, now: Timestamp) -> Option<Because> {
     if is_time_up(ends_at, now) {
         let left = ends_at.duration_since(now).as_secs();
         return Some(Because::of(AnswerReason::NoTime, format!("{left} s are left")));
     }
-    let staying = group.members.iter().filter(|member| member.state != MemberState::Leaving).count();
-    (staying != group.desired as usize).then(|| {
-        let detail = format!("{} are desired and {staying} are members: it is scaling", group.desired);
+    let counted = counted(group);
+    (counted != group.desired as usize && !launches_first(group)).then(|| {
+        let detail = format!("{} are desired and {counted} are members: it is scaling", group.desired);
         Because::of(AnswerReason::GroupBusy, detail)
     })
 }
 
-/// Returns the reason if the swap in progress is about this very instance: the swap's own checks undo it, or its
-/// newcomer serves and the instance is told to leave. Before that, nobody gets the instance out of its group in time.
+/// Says if the group has launched a replacement before the member that it replaces leaves, as it does for
+/// `CapacityRebalance`, `MaxInstanceLifetime` and `AZRebalance`.
+#[must_use]
+pub fn launches_first(group: &Group) -> bool {
+    let is_launching = group.members.iter().any(|member| member.state == MemberState::Pending);
+    is_launching && has_surplus(group)
+}
+
+/// Says if the group has more members than it wants.
+#[must_use]
+pub fn has_surplus(group: &Group) -> bool {
+    counted(group) > group.desired as usize
+}
+
+/// Returns the number of members that the group counts towards desired.
+fn counted(group: &Group) -> usize {
+    let is_counted = |member: &&Member| !matches!(member.state, MemberState::Leaving | MemberState::Standby);
+    group.members.iter().filter(is_counted).count()
+}
+
+/// Returns the reason if the swap in progress sees to this very instance.
+///
+/// Until the old instance leaves, the swap's own checks find that its newcomer is interrupted, and the newcomer leaves on the
+/// way back. Once the old instance leaves, nobody asks EC2 about the newcomer any more: the old one may drain for longer than
+/// the newcomer has left. The old instance itself has its replacement by then, and is told to leave.
 #[must_use]
 pub fn is_of_swap(journal: &Journal, id: &InstanceId) -> Option<Because> {
-    let part = if journal.newcomer.as_ref() == Some(id) {
+    let is_retiring = journal.stage == Stage::Retiring;
+    let part = if journal.newcomer.as_ref() == Some(id) && !is_retiring {
         "launched it, sees the interruption by itself and turns back"
-    } else if &journal.old == id && journal.stage == Stage::Retiring {
+    } else if &journal.old == id && is_retiring {
         "has replaced it"
     } else {
         return None;
     };
     Some(Because::of(AnswerReason::SwapInProgress, format!("{} {part}", journal.swap_id)))
-}
-
-/// Returns the reason if the swap in progress sees to this node: its newcomer, whose pods move on its way back, or its old
-/// node, whose pods it has moved. Once the old node leaves, there is no way back, and nobody drains the newcomer.
-#[must_use]
-pub fn is_of_node_swap(journal: &Journal, id: &InstanceId) -> Option<Because> {
-    let is_left_alone = journal.newcomer.as_ref() == Some(id) && journal.stage == Stage::Retiring;
-    is_of_swap(journal, id).filter(|_| !is_left_alone)
 }
 
 #[cfg(test)]
@@ -218,7 +244,7 @@ mod tests {
 
     use super::*;
     use crate::swap::group::InstanceState;
-    use crate::swap::group::tests::{group_of, id, on_demand};
+    use crate::swap::group::tests::{group_of, id, member, on_demand};
     use crate::swap::journal::{Retirement, SwapKind};
     use crate::tags::{CLUSTER_TAG, MANAGED_BY, SWAP_TAG};
 
@@ -298,6 +324,35 @@ mod tests {
         assert_eq!(why(&instance, &enrolled("true")), Some(AnswerReason::OptedOut));
     }
 
+    /// Any other misspelt key keeps nothing from its rescue, as a value that can't be read does not.
+    #[test]
+    fn a_misspelt_word_against_is_heard_at_a_notice() {
+        let group = |key: &str, value: &str| {
+            let mut group = enrolled("true");
+            group.tags.insert(key.to_owned(), value.to_owned());
+            group
+        };
+        for (key, value, heard) in [
+            ("spot-optimizer:opt_out", "true", true),
+            ("spot-optimizer:opt_out", "false", false),
+            ("spot-optimizer:Enabled", "false", true),
+            ("spot-optimizer:Enabled", "true", false),
+            ("spot-optimizer:min_on_demand", "2", false),
+        ] {
+            let heard = heard.then_some(AnswerReason::OptedOut);
+            assert_eq!(why(&spot(1), &group(key, value)), heard, "{key}={value}");
+            let noon = "2026-11-25T12:00:00Z".parse().unwrap();
+            let ignored = not_in_the_loop(&group(key, value), &Settings::default(), noon).unwrap();
+            assert_eq!(ignored.reason, AnswerReason::OptedOut, "a recommendation starts a swap");
+            assert!(ignored.detail.contains(key), "{ignored:?}");
+        }
+        let mut instance = spot(1);
+        instance.tags.insert("spot-optimizer:opt_out".into(), "true".into());
+        let because = rescued(&instance, Some(&enrolled("true")), &Settings::default()).unwrap_err();
+        assert_eq!(because.reason, AnswerReason::OptedOut);
+        assert!(because.detail.contains("spot-optimizer:opt_out"), "{because:?}");
+    }
+
     #[test]
     fn what_others_replace_or_can_t_be_replaced_is_left_alone_by_name() {
         let mut ecs = enrolled("true");
@@ -359,26 +414,69 @@ mod tests {
         let reason = |group: &Group, left| not_first(group, in_seconds(left), now).map(|b| b.reason);
         assert_eq!(reason(&group_of(2), 110), None);
         assert_eq!(reason(&group_of(2), 40), Some(AnswerReason::NoTime));
-        let mut scaling = group_of(2);
-        scaling.desired = 3;
-        assert_eq!(reason(&scaling, 110), Some(AnswerReason::GroupBusy));
+        for desired in [1, 3] {
+            let scaling = Group { desired, ..group_of(2) };
+            assert_eq!(reason(&scaling, 110), Some(AnswerReason::GroupBusy), "{desired} are desired");
+        }
         assert_eq!(end_of(now, in_seconds(119)), Ok(in_seconds(120)));
         assert_eq!(end_of(now, in_seconds(120)).unwrap_err().reason, AnswerReason::TooLate);
     }
 
     #[test]
-    fn both_instances_of_a_swap_are_the_swaps_own_affair() {
-        let mut journal = Journal::new(&id(1), Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
-        journal.newcomer = Some(id(2));
-        assert_eq!(is_of_swap(&journal, &id(1)), None, "its swap takes longer than its notice");
-        journal.stage = Stage::Retiring;
-        assert_eq!(is_of_swap(&journal, &id(1)).map(|b| b.reason), Some(AnswerReason::SwapInProgress));
-        assert_eq!(is_of_swap(&journal, &id(2)).map(|b| b.reason), Some(AnswerReason::SwapInProgress));
-        assert_eq!(is_of_swap(&journal, &id(3)), None);
+    fn a_member_in_standby_is_not_counted() {
+        let (now, end) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + NOTICE);
+        let mut group = group_of(3);
+        group.members[2].state = MemberState::parse("Standby");
+        group.desired = 2;
+        assert_eq!(not_first(&group, end, now), None, "desired was lowered with it");
+        group.desired = 3;
+        let busy = not_first(&group, end, now).map(|because| because.reason);
+        assert_eq!(busy, Some(AnswerReason::GroupBusy), "another is still to be launched in its place");
+        group.members.push(Member { state: MemberState::Pending, ..member(7) });
+        assert_eq!(not_first(&group, end, now), None, "another was launched in its place");
+        assert!(!launches_first(&group));
     }
 
     #[test]
-    fn a_swap_moves_the_pods_of_its_newcomer_only_while_there_is_a_way_back() {
+    fn a_replacement_that_the_group_has_launched_by_itself_is_waited_for() {
+        let now = Timestamp::UNIX_EPOCH;
+        let reason = |group: &Group, left| {
+            not_first(group, now + SignedDuration::from_secs(left), now).map(|because| because.reason)
+        };
+        let mut group = group_of(2);
+        assert!(!launches_first(&group));
+        group.members.push(Member { state: MemberState::Pending, ..member(7) });
+        assert!(launches_first(&group));
+        assert_eq!(reason(&group, 110), None);
+        assert_eq!(reason(&group, 40), Some(AnswerReason::NoTime));
+        group.members[2].state = MemberState::InService;
+        assert!(!launches_first(&group), "the group is about to choose a victim");
+        assert_eq!(reason(&group, 110), Some(AnswerReason::GroupBusy));
+        group.members[2].state = MemberState::Pending;
+        group.desired = 3;
+        assert!(!launches_first(&group), "it scales out");
+    }
+
+    #[test]
+    fn a_group_that_acts_on_a_recommendation_by_itself_is_left_to_it() {
+        let noon = "2026-11-25T12:00:00Z".parse().unwrap();
+        let why = |group: &Group| not_in_the_loop(group, &Settings::default(), noon).map(|b| b.reason);
+        let group = Group { capacity_rebalance: true, ..enrolled("true") };
+        assert_eq!(why(&group), Some(AnswerReason::GroupRebalances));
+        assert_eq!(why(&Group { capacity_rebalance: true, ..group_of(2) }), Some(AnswerReason::NotEnrolled));
+    }
+
+    #[test]
+    fn an_old_instance_that_is_replaced_is_its_swaps_own_affair() {
+        let mut journal = Journal::new(&id(1), Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
+        assert_eq!(is_of_swap(&journal, &id(1)), None, "its swap takes longer than its notice");
+        journal.stage = Stage::Retiring;
+        assert_eq!(is_of_swap(&journal, &id(1)).map(|b| b.reason), Some(AnswerReason::SwapInProgress));
+    }
+
+    /// The notice of a plain member is answered then, and the pods of a node move.
+    #[test]
+    fn a_swap_sees_to_its_newcomer_only_until_the_old_instance_leaves() {
         let mut journal = Journal::new(&id(1), Timestamp::UNIX_EPOCH, Retirement::Detach, SwapKind::Group);
         journal.newcomer = Some(id(2));
         for (stage, sees_to_it) in [
@@ -388,9 +486,8 @@ mod tests {
             (Stage::Retiring, false),
         ] {
             journal.stage = stage;
-            assert_eq!(is_of_node_swap(&journal, &id(2)).is_some(), sees_to_it, "{stage:?}");
-            assert_eq!(is_of_node_swap(&journal, &id(3)), None, "another node of the group");
+            assert_eq!(is_of_swap(&journal, &id(2)).is_some(), sees_to_it, "{stage:?}");
+            assert_eq!(is_of_swap(&journal, &id(3)), None, "another member of the group");
         }
-        assert!(is_of_node_swap(&journal, &id(1)).is_some(), "its pods have moved");
     }
 }

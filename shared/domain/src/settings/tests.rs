@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::values::kubeconfig_secrets;
 use super::*;
 
@@ -42,6 +44,69 @@ fn a_bad_override_names_scope_and_field() {
     }
 }
 
+/// An owner who writes a mark or a list here would believe that it protects something.
+#[test]
+fn the_opt_out_tag_is_one_key() {
+    let opt_out = |key: &str| {
+        let value = Value::Text(key.to_owned());
+        Settings::default().with("global", &overrides("opt_out_tag", value))
+    };
+    for key in ["spot-optimizer:opt-out ", " hold", "hold\t", "team=hands-off", "hold*", "keep,hold"] {
+        let BadOverride { field, problem, .. } = opt_out(key).unwrap_err();
+        let is_named = problem.contains(&format!("{key:?}")) && problem.contains("expected one tag key");
+        assert!(field == "opt_out_tag" && is_named, "{problem}");
+    }
+    for key in ["hold", "Cost Centre", "team/hands-off", "a+b@c"] {
+        assert_eq!(opt_out(key).unwrap().opt_out_tag, key);
+    }
+}
+
+#[test]
+fn a_bad_field_costs_no_other_field_of_its_row() {
+    let further =
+        Settings::default().with("global", &overrides("opt_out_tag", Value::Text("hands-off".into())));
+    let further = further.unwrap();
+    let row = BTreeMap::from([
+        ("launch_visible_after_seconds".to_owned(), Value::Number(300)),
+        ("opt_out_tag".to_owned(), Value::Text("team=hands-off".into())),
+        ("poll_secs".to_owned(), Value::Number(1)),
+        ("poison_days".to_owned(), Value::Number(0)),
+    ]);
+    let (settings, bad) = further.with_what_holds("account#1", &row);
+    assert_eq!(settings, Settings { launch_visible_after_seconds: 300, ..further.clone() });
+    let named: Vec<_> = bad.iter().map(|bad| (bad.scope.as_str(), bad.field.as_str())).collect();
+    assert_eq!(
+        named,
+        [("account#1", "opt_out_tag"), ("account#1", "poison_days"), ("account#1", "poll_secs")]
+    );
+    assert_eq!(further.with("account#1", &row).as_ref(), Err(&bad[0]), "a run stops at the first one");
+}
+
+fn some_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        (-1_i64..400).prop_map(Value::Number),
+        any::<bool>().prop_map(Value::Bool),
+        "[a-z=*, :]{0,10}".prop_map(Value::Text),
+    ]
+}
+
+fn some_row() -> impl Strategy<Value = BTreeMap<String, Value>> {
+    let fields = Settings::reference().into_iter().map(|setting| setting.name).chain(["no_such"]);
+    let field = prop::sample::select(fields.collect::<Vec<_>>()).prop_map(str::to_owned);
+    prop::collection::btree_map(field, some_value(), 0..8)
+}
+
+proptest! {
+    #[test]
+    fn what_holds_is_the_row_without_its_bad_fields(row in some_row()) {
+        let (settings, bad) = Settings::default().with_what_holds("global", &row);
+        let mut good = row.clone();
+        good.retain(|field, _| bad.iter().all(|bad| bad.field != *field));
+        prop_assert_eq!(Settings::default().with("global", &good), Ok(settings));
+        prop_assert_eq!(Settings::default().with("global", &row).err(), bad.into_iter().next());
+    }
+}
+
 #[test]
 fn the_enforcers_settings_are_held_to_their_ranges() {
     let bad = [
@@ -53,6 +118,7 @@ fn the_enforcers_settings_are_held_to_their_ranges() {
         ("owner_marks", Value::Text(String::new())),
         ("owner_marks", Value::Text("team,,x".into())),
         ("owner_marks", Value::Text("team=".into())),
+        ("owner_marks", Value::Text("keep, team= payments".into())),
         ("owner_marks", Value::Text("team, kube*/cluster".into())),
         ("group_marks", Value::Text(String::new())),
         ("group_marks", Value::Text("aws:autoscaling:groupName".into())),
@@ -104,6 +170,9 @@ fn kubeconfig_secrets_are_pairs() {
     assert_eq!(pairs.len(), 2);
     assert!(kubeconfig_secrets("lab").unwrap_err().contains("\"lab\": expected cluster="));
     assert!(kubeconfig_secrets("la b=x").unwrap_err().contains("cluster name \"la b\""));
+    let two = kubeconfig_secrets("lab=x, k3s.local=y, lab = z").unwrap_err();
+    assert_eq!(two, "cluster lab has two secrets: keep one of them");
+    assert_eq!(kubeconfig_secrets("lab=x, lab=x").unwrap().len(), 1);
 }
 
 #[test]

@@ -81,8 +81,10 @@ impl<T> Values<T> for Texts<T> {
     }
 }
 
-pub(super) const TAG_KEYS: Texts<String> =
-    Texts { in_words: "a tag key of 1 to 128 characters, not `aws:…`", parse: tag_key };
+pub(super) const TAG_KEYS: Texts<String> = Texts {
+    in_words: "one tag key of 1 to 128 characters, without `=`, `*` or comma, not `aws:…`",
+    parse: tag_key,
+};
 
 pub(super) const INSTANCE_TYPES: Texts<Vec<InstanceType>> =
     Texts { in_words: "instance types, comma-separated", parse: parse_instance_types };
@@ -112,9 +114,19 @@ fn enrolment(text: &str) -> Result<Enrolment, String> {
     }
 }
 
+/// Parses the key of a tag, which a resource must bear letter by letter.
+///
+/// EC2 takes `=`, `*` and commas in a key. But `owner_marks`, in the same row, gives them a meaning: `team=hands-off`,
+/// `hold*` and `keep,hold` would be meant so here, too, and would protect nothing. Nor can white space at an end be meant.
 fn tag_key(key: &str) -> Result<String, String> {
     if key.is_empty() || key.chars().count() > 128 || key.starts_with("aws:") {
         return Err("expected a tag key of 1 to 128 characters that does not start with aws:".to_owned());
+    }
+    if key.trim() != key {
+        return Err(format!("{key:?} begins or ends with white space: expected one tag key without it"));
+    }
+    if key.contains(['=', '*', ',']) {
+        return Err(format!("{key:?} is a mark or a list: expected one tag key, without =, * and comma"));
     }
     Ok(key.to_owned())
 }
@@ -165,7 +177,10 @@ pub(super) fn kubeconfig_secrets(list: &str) -> Result<BTreeMap<ClusterName, Str
             .filter(|(_, secret)| !secret.is_empty())
             .ok_or_else(|| format!("{entry:?}: expected cluster=ARN of the secret with its kubeconfig"))?;
         let cluster = cluster.parse::<ClusterName>().map_err(|error| error.to_string())?;
-        secrets.insert(cluster, secret.to_owned());
+        let earlier = secrets.insert(cluster.clone(), secret.to_owned());
+        if earlier.is_some_and(|earlier| earlier != secret) {
+            return Err(format!("cluster {cluster} has two secrets: keep one of them"));
+        }
     }
     Ok(secrets)
 }

@@ -2,6 +2,7 @@
 //! and its tags before the lease is acquired. `selection` says which members can be swapped.
 
 use crate::owners::{Marked, Owner, service};
+use crate::settings::Settings;
 use crate::swap::group::Group;
 use crate::swap::group_tags::{BadTag, GroupTags, IGNORE_LAUNCH_HOOKS_TAG};
 use crate::tags::{SWAP_TAG, Tags};
@@ -48,9 +49,9 @@ const CODEDEPLOY_HOOK: &str = "CodeDeploy-managed-automatic-launch-deployment-ho
 /// Returns why no member of this group can be swapped, in words with the way out.
 ///
 /// # Errors
-/// A tag of the group can't be read.
-pub fn unfit(group: &Group, hooks: &[Hook]) -> Result<Option<String>, BadTag> {
-    let tags = GroupTags::parse(&group.tags)?;
+/// A tag of the group can't be read, or its key is unknown.
+pub fn unfit(group: &Group, hooks: &[Hook], settings: &Settings) -> Result<Option<String>, BadTag> {
+    let tags = GroupTags::of(&group.tags, settings)?;
     Ok(group
         .unsupported()
         .or_else(|| filled_by(&group.tags))
@@ -133,7 +134,11 @@ mod tests {
     fn why(tags: &[(&str, &str)], hooks: &[Hook]) -> Option<String> {
         let mut group = group_of(1);
         group.tags = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        unfit(&group, hooks).unwrap()
+        judged(&group, hooks).unwrap()
+    }
+
+    fn judged(group: &Group, hooks: &[Hook]) -> Result<Option<String>, BadTag> {
+        unfit(group, hooks, &Settings::default())
     }
 
     const LAUNCHING: &str = "autoscaling:EC2_INSTANCE_LAUNCHING";
@@ -186,25 +191,25 @@ mod tests {
     fn our_own_mark_must_not_be_overwritten() {
         let mut group = group_of(1);
         group.propagated_tags.insert(SWAP_TAG.into(), "mine".into());
-        assert!(unfit(&group, &[]).unwrap().unwrap().contains(SWAP_TAG));
+        assert!(judged(&group, &[]).unwrap().unwrap().contains(SWAP_TAG));
     }
 
     #[test]
     fn an_instance_that_a_failed_hook_would_keep_for_ever_is_not_begun_with() {
         let mut group = group_of(1);
         group.retains_abandoned = true;
-        assert_eq!(unfit(&group, &[]).unwrap(), None, "without a hook nothing is abandoned");
+        assert_eq!(judged(&group, &[]).unwrap(), None, "without a hook nothing is abandoned");
         let drain = [hook("drain", "autoscaling:EC2_INSTANCE_TERMINATING")];
-        assert!(unfit(&group, &drain).unwrap().unwrap().contains("drain"));
+        assert!(judged(&group, &drain).unwrap().unwrap().contains("drain"));
     }
 
     #[test]
     fn a_ready_tag_that_the_group_itself_puts_on_is_refused() {
         let mut group = group_of(1);
         group.tags.insert(READY_TAG.into(), "ready=yes".into());
-        assert_eq!(unfit(&group, &[]).unwrap(), None);
+        assert_eq!(judged(&group, &[]).unwrap(), None);
         group.propagated_tags.insert("ready".into(), "yes".into());
-        assert!(unfit(&group, &[]).unwrap().unwrap().contains("ready"));
+        assert!(judged(&group, &[]).unwrap().unwrap().contains("ready"));
     }
 
     #[test]
@@ -216,7 +221,10 @@ mod tests {
     fn a_malformed_wish_is_an_error() {
         let mut group = group_of(1);
         group.tags.insert(IGNORE_LAUNCH_HOOKS_TAG.into(), "maybe".into());
-        assert_eq!(unfit(&group, &[]).unwrap_err().tag, IGNORE_LAUNCH_HOOKS_TAG);
+        assert_eq!(judged(&group, &[]).unwrap_err().tag, IGNORE_LAUNCH_HOOKS_TAG);
+        let mut misspelt = group_of(1);
+        misspelt.tags.insert("spot-optimizer:ignore_launch_hooks".into(), "true".into());
+        assert_eq!(judged(&misspelt, &[]).unwrap_err().tag, "spot-optimizer:ignore_launch_hooks");
     }
 
     #[test]

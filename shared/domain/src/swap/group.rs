@@ -32,6 +32,9 @@ pub enum MemberState {
     /// The instance is on its way out: `Detaching`, `Detached`, `Terminated`, `Terminating` and its
     /// sub-states.
     Leaving,
+    /// Its owner has taken the instance out of service: it does not count towards desired.
+    /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-enter-exit-standby.html>
+    Standby,
     /// Any other state, also one that AWS adds later: unsafe to touch.
     Other,
 }
@@ -45,6 +48,7 @@ impl MemberState {
             "InService" => Self::InService,
             "Detaching" | "Detached" | "Terminated" => Self::Leaving,
             other if other.starts_with("Terminating") => Self::Leaving,
+            "Standby" | "EnteringStandby" => Self::Standby,
             _ => Self::Other,
         }
     }
@@ -137,13 +141,17 @@ impl Requirements {
 }
 
 /// Matches a pattern of `InstanceRequirements`: `*` stands for any run of characters.
+///
+/// Each part between two asterisks is taken where it comes first, which leaves the most to the parts behind it. So nothing
+/// is tried twice, however many asterisks an owner writes.
 fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((begin, rest)) => text.strip_prefix(begin).is_some_and(|tail| {
-            tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| matches(rest, &tail[at..]))
-        }),
-    }
+    let Some((begin, rest)) = pattern.split_once('*') else { return pattern == text };
+    let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let inner = text.strip_prefix(begin).and_then(|tail| tail.strip_suffix(end));
+    inner.is_some_and(|inner| {
+        let mut parts = middle.split('*');
+        parts.try_fold(inner, |tail, part| tail.split_once(part).map(|(_, behind)| behind)).is_some()
+    })
 }
 
 /// The launch of one instance type.
@@ -200,6 +208,8 @@ pub struct Group {
     /// Seconds from InService until an instance counts as ready: `DefaultInstanceWarmup`, else
     /// `HealthCheckGracePeriod`.
     pub warm_up_seconds: u32,
+    /// The group itself launches a replacement when EC2 recommends to replace a Spot member (`CapacityRebalance`).
+    pub capacity_rebalance: bool,
     /// The group retains an instance whose terminating hook is abandoned (`TerminateHookAbandon`). Such an
     /// instance is out of the group's capacity and still on the bill.
     pub retains_abandoned: bool,

@@ -1,33 +1,17 @@
 //! The wishes of a group's owner, as tags on the group. All of them are read before anything is changed: no
 //! swap is better than one against its owner's wish.
 
+pub use crate::own_tags::{
+    BadTag, IGNORE_LAUNCH_HOOKS_TAG, INSTANCE_TYPES_TAG, MIN_ON_DEMAND_TAG, READY_TAG, WARM_UP_TAG,
+};
+
 use crate::ids::InstanceType;
-use crate::settings::parse_instance_types;
+use crate::own_tags::misspelt_tags;
+use crate::settings::{Settings, parse_instance_types};
 use crate::swap::group::Group;
 use crate::tags::Tags;
 
-/// Comma-separated instance types that a replacement may have beside the group's own.
-pub const INSTANCE_TYPES_TAG: &str = "spot-optimizer:instance-types";
-/// The number of On-Demand instances that the owner keeps.
-pub const MIN_ON_DEMAND_TAG: &str = "spot-optimizer:min-on-demand";
-/// Consent: the group's launching lifecycle hooks need not run for a replacement.
-pub const IGNORE_LAUNCH_HOOKS_TAG: &str = "spot-optimizer:ignore-launch-hooks";
-/// Seconds from InService until a replacement counts as ready, instead of the group's own warm-up.
-pub const WARM_UP_TAG: &str = "spot-optimizer:warm-up-seconds";
-/// The tag by which a replacement says that it is ready: `key` or `key=value`.
-pub const READY_TAG: &str = "spot-optimizer:ready-tag";
-
 const MAX_WARM_UP_SECONDS: u32 = 7_200;
-
-/// A tag on the group that can't be read, so that it can't be obeyed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("tag {tag:?} of the group: {problem}")]
-pub struct BadTag {
-    /// The tag's key.
-    pub tag: &'static str,
-    /// The fault of its value, and what is expected.
-    pub problem: String,
-}
 
 /// The tag that the owner's software puts on an instance that is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,10 +59,19 @@ pub struct GroupTags {
 }
 
 impl GroupTags {
-    /// Reads the tags of a group.
+    /// Reads the tags of a group that is about to be swapped.
     ///
     /// # Errors
-    /// The first tag that can't be read.
+    /// The first tag whose value can't be read, or whose key is unknown.
+    pub fn of(tags: &Tags, settings: &Settings) -> Result<Self, BadTag> {
+        let read = Self::parse(tags)?;
+        misspelt_tags(tags, settings).next().map_or(Ok(read), Err)
+    }
+
+    /// Reads those tags of a group that have a meaning.
+    ///
+    /// # Errors
+    /// The first tag whose value can't be read.
     pub fn parse(tags: &Tags) -> Result<Self, BadTag> {
         Ok(Self {
             instance_types: read(tags, INSTANCE_TYPES_TAG, parse_instance_types)?,
@@ -117,7 +110,9 @@ fn read<T>(
     tag: &'static str,
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> Result<Option<T>, BadTag> {
-    tags.get(tag).map(|text| parse(text).map_err(|problem| BadTag { tag, problem })).transpose()
+    tags.get(tag)
+        .map(|text| parse(text).map_err(|problem| BadTag { tag: tag.to_owned(), problem }))
+        .transpose()
 }
 
 fn whole_number(text: &str) -> Result<u32, String> {
@@ -143,6 +138,11 @@ fn ready_tag(text: &str) -> Result<ReadyTag, String> {
     if key.is_empty() || key.trim() != key || key.chars().count() > 128 || key.starts_with("aws:") {
         return Err(format!("{text:?} is no tag: expected key or key=value"));
     }
+    if value.as_deref().is_some_and(|value| value.trim() != value) {
+        return Err(format!(
+            "the value of {text:?} begins or ends with white space: write key=value without it"
+        ));
+    }
     Ok(ReadyTag { key: key.to_owned(), value })
 }
 
@@ -162,6 +162,28 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_unknown_is_no_absent_wish() {
+        let read = |key: &str| {
+            let tags = Tags::from([
+                (key.to_owned(), "2".to_owned()),
+                (MIN_ON_DEMAND_TAG.to_owned(), "1".to_owned()),
+            ]);
+            GroupTags::of(&tags, &Settings::default())
+        };
+        assert_eq!(read("team").unwrap().min_on_demand, Some(1));
+        assert_eq!(read("spot-optimizer:last-run").unwrap().min_on_demand, Some(1), "the stack writes it");
+        let bad = read("spot-optimizer:min_on_demand").unwrap_err();
+        assert_eq!(
+            bad.to_string(),
+            "tag \"spot-optimizer:min_on_demand\" of the group: the key is unknown: rename it to \
+             \"spot-optimizer:min-on-demand\", or remove the tag"
+        );
+        assert!(
+            bad.of_instance().starts_with("tag \"spot-optimizer:min_on_demand\" of the instance: the key")
+        );
+    }
+
+    #[test]
     fn every_wish_is_read() {
         assert_eq!(parsed(MIN_ON_DEMAND_TAG, "2").unwrap().min_on_demand, Some(2));
         assert!(parsed(IGNORE_LAUNCH_HOOKS_TAG, "true").unwrap().ignores_launch_hooks);
@@ -176,6 +198,8 @@ mod tests {
         assert!(ready.is_on(&tags("app:state", "ready")) && !ready.is_on(&tags("app:state", "booting")));
         let any = parsed(READY_TAG, "ready").unwrap().ready_tag.unwrap();
         assert!(any.is_on(&tags("ready", "")) && !any.is_on(&Tags::new()));
+        let empty = parsed(READY_TAG, "ready=").unwrap().ready_tag.unwrap();
+        assert!(empty.is_on(&tags("ready", "")) && !empty.is_on(&tags("ready", "yes")));
     }
 
     #[test]
@@ -207,6 +231,9 @@ mod tests {
             (READY_TAG, "", "expected key or key=value"),
             (READY_TAG, "=true", "expected key or key=value"),
             (READY_TAG, "aws:x", "expected key or key=value"),
+            (READY_TAG, "app= ready", "white space"),
+            (READY_TAG, "app=ready ", "white space"),
+            (READY_TAG, "app= ", "white space"),
             (INSTANCE_TYPES_TAG, "big", "\"big\""),
         ] {
             let error = parsed(tag, value).unwrap_err();

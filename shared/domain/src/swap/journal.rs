@@ -19,6 +19,9 @@ pub use kind::{AnswerJournal, Kept, LeavingNode, NodeJournal, NodeSwap, Raise, S
 pub use max_size::MaxRestore;
 pub use swap_id::SwapId;
 
+/// The largest size of a group: AWS's type of desired and MaxSize is a signed integer of 32 bits.
+const LARGEST_SIZE: u32 = i32::MAX.unsigned_abs();
+
 /// The furthest stage that the swap may have reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
@@ -257,6 +260,9 @@ impl Journal {
                 "it goes to On-Demand, and only a member of a group that is no node does".to_owned(),
             );
         }
+        if let Some(problem) = self.contradiction_of_sizes() {
+            return Some(problem);
+        }
         if let (Some(raised), Some(original)) = (self.max_raised_to, &self.original)
             && raised != original.max.saturating_add(1)
         {
@@ -273,6 +279,21 @@ impl Journal {
         let needs_newcomer = names_one || has_moved || self.original.is_some();
         (needs_newcomer && self.newcomer.is_none())
             .then(|| format!("it names no newcomer, and is past the launch (stage {})", self.stage.name()))
+    }
+
+    /// Refuses a size that no group has. A recovery adds our one to these sizes: the sum must not overflow.
+    fn contradiction_of_sizes(&self) -> Option<String> {
+        let of_owner = |size: fn(&Original) -> u32| self.original.as_ref().map(size);
+        let sizes = [
+            ("original.desired", of_owner(|original| original.desired)),
+            ("original.max", of_owner(|original| original.max)),
+            ("original.serving", of_owner(|original| original.serving)),
+            ("max_raised_to", self.max_raised_to),
+        ];
+        sizes.into_iter().find_map(|(field, size)| {
+            let size = size.filter(|size| *size > LARGEST_SIZE)?;
+            Some(format!("{field} is {size}, and no group has a size above {LARGEST_SIZE}"))
+        })
     }
 
     /// Refuses a swap ahead that can have touched the group, and a second one of the same instance.

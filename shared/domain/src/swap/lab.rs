@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::environment::EnvironmentType;
 use crate::ids::{AccountId, InstanceId, InstanceType, Region};
 pub use crate::old_instance::OldInstance;
+use crate::own_tags::misspelt_tags;
 use crate::owners::{Owner, by_node_swap, group_of, marked};
 use crate::reason::Reason;
 use crate::settings::Settings;
@@ -331,8 +332,10 @@ fn too_many_tags(original: &Original, capture: bool) -> Option<String> {
 }
 
 fn opted_out(instance: &Instance, settings: &Settings) -> Option<(Reason, String)> {
-    let says_so = settings.opts_out(&instance.tags);
-    says_so.then(|| (Reason::OptedOut, format!("tag {}", settings.opt_out_tag)))
+    let says_so = settings.opts_out(&instance.tags).then(|| format!("tag {}", settings.opt_out_tag));
+    // A misspelt tag may be meant to opt out.
+    let misspelt = || misspelt_tags(&instance.tags, settings).next().map(|bad| bad.of_instance());
+    says_so.or_else(misspelt).map(|detail| (Reason::OptedOut, detail))
 }
 
 /// Returns the owner that would replace the instance, or would conflict with the swap.

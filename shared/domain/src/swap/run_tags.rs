@@ -1,13 +1,11 @@
 //! The tags by which a group shows its last run, for whoever looks at the group alone.
 
+pub use crate::own_tags::{LAST_ERROR_TAG, LAST_RUN_TAG};
+
 use jiff::Timestamp;
 
 use crate::swap::report::SwapReport;
 
-/// The end of the last run, and what it did.
-pub const LAST_RUN_TAG: &str = "spot-optimizer:last-run";
-/// The first error of the last run; absent if it had none.
-pub const LAST_ERROR_TAG: &str = "spot-optimizer:last-error";
 /// The most characters of a tag's value.
 const LONGEST: usize = 256;
 

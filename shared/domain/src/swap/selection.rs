@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::ids::{AzId, InstanceId, InstanceType, Region};
+use crate::own_tags::misspelt_tags;
 use crate::owners::{by_node_swap, kubernetes, service};
 use crate::reason::Reason;
 use crate::risk::pool::Pool;
@@ -15,6 +16,7 @@ use crate::swap::group_tags::{BadTag, GroupTags};
 use crate::swap::market::Market;
 use crate::swap::pricing::Prices;
 use crate::swap::report::NotSwapped;
+
 /// A group's members, sorted into candidates and skipped ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -63,9 +65,9 @@ type Why = (Reason, String);
 /// Sorts the members of a group: all of them, or those that the request names, in its order.
 ///
 /// # Errors
-/// A tag of the group that limits us but is malformed: no swap is better than one against its owner's wish.
+/// A tag of the group that limits us but is malformed or misspelt: no swap is better than one against its owner's wish.
 pub fn select(view: View<'_>, settings: &Settings) -> Result<Selection, BadTag> {
-    let tags = GroupTags::parse(&view.group.tags)?;
+    let tags = GroupTags::of(&view.group.tags, settings)?;
     let floor = floor(view.group, view.group.desired, &tags, settings);
     let mut selection = Selection::default();
     for (id, member) in looked_at(view) {
@@ -98,14 +100,14 @@ fn not_in(group: &Group) -> Why {
 /// Judges one member that is asked for by its id: a Kubernetes node, or a candidate whose turn has come.
 ///
 /// # Errors
-/// A malformed tag, as in [`select`]. The inner error is the reason for which the member stays.
+/// A malformed or misspelt tag, as in [`select`]. The inner error is the reason for which the member stays.
 pub fn select_one(
     view: View<'_>,
     id: &InstanceId,
     settings: &Settings,
     kind: MemberKind,
 ) -> Result<Result<Candidate, NotSwapped>, BadTag> {
-    let tags = GroupTags::parse(&view.group.tags)?;
+    let tags = GroupTags::of(&view.group.tags, settings)?;
     let verdict = view
         .group
         .member(id)
@@ -198,6 +200,7 @@ fn candidate(
     kind: MemberKind,
 ) -> Result<Candidate, Why> {
     unwilling(view.group, instance, settings)?;
+    misspelt(instance, tags, settings).map_or(Ok(()), Err)?;
     let subnet_id = subnet(view, instance)?;
     reproducible(view, member, instance, tags, kind)?;
     let pools = pools(view, instance, tags, settings)?;
@@ -232,6 +235,14 @@ pub(crate) fn unwilling(group: &Group, instance: &Instance, settings: &Settings)
         return Err((Reason::ManagedElsewhere, marked.detail()));
     }
     instance.bound_to.clone().map_or(Ok(()), |bound| Err((Reason::NotSpotCapable, bound)))
+}
+
+/// Returns the refusal of a member that has a tag with a misspelt key of ours: its owner may have opted out. The group's ready
+/// tag is the owner's own, whatever its key.
+pub(crate) fn misspelt(instance: &Instance, tags: &GroupTags, settings: &Settings) -> Option<Why> {
+    let is_ready_tag = |bad: &BadTag| tags.ready_tag.as_ref().is_some_and(|ready| ready.key() == bad.tag);
+    let bad = misspelt_tags(&instance.tags, settings).find(|bad| !is_ready_tag(bad))?;
+    Some((Reason::OptedOut, bad.of_instance()))
 }
 
 /// Returns the instance's own subnet while the group launches into it, else another one of the same zone.
@@ -322,14 +333,14 @@ fn pools(
 /// Returns every launch that the members, as far as they are asked for, and their possible replacements need.
 ///
 /// # Errors
-/// A tag of the group can't be read.
+/// A tag of the group can't be read, or its key is unknown.
 pub fn launches_of(
     group: &Group,
     instances: &BTreeMap<InstanceId, Instance>,
     settings: &Settings,
     asked: &Asked,
 ) -> Result<BTreeSet<Launch>, BadTag> {
-    let tags = GroupTags::parse(&group.tags)?;
+    let tags = GroupTags::of(&group.tags, settings)?;
     let own = group.members.iter().filter_map(|member| {
         let instance = instances.get(&member.id).filter(|i| asked.concerns(i))?;
         member_launch(group, member, &instance.instance_type).ok()

@@ -28,6 +28,8 @@ pub enum LeftAlone {
     FastLaunch,
     /// Amazon RDS Custom runs a database on the resource.
     RdsCustom,
+    /// A launch template or a launch configuration names the snapshot: without it, the next launch fails.
+    LaunchSource,
     /// An image in the Recycle Bin can't be restored without the snapshot.
     ImageInRecycleBin,
     /// An image that is no longer registered was made of the snapshot, and the Recycle Bin could not be read.

@@ -100,10 +100,50 @@ pub struct Resolved {
     /// The monthly saving of the deleted resources. A resource that still exists (attached again, opted out)
     /// ends as a finding and saves nothing.
     pub saved_monthly_usd: Usd,
+    /// Deleted snapshots that may have shared their blocks with snapshots that are left. `count` includes
+    /// them, and `saved_monthly_usd` has nothing of their saving.
+    #[serde(default, skip_serializing_if = "SharedBlocks::is_none")]
+    pub shared_blocks: SharedBlocks,
     /// Findings that were deleted into the Recycle Bin. Such findings are billed until they leave the bin;
     /// `count` includes none of them.
     #[serde(default, skip_serializing_if = "Binned::is_none")]
     pub recycle_bin: Binned,
+}
+
+/// The monthly amount that a deletion saves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saving {
+    /// The finding's share of the total: nothing else holds the resource's blocks.
+    Whole(Usd),
+    /// From nothing to this amount: snapshots of the same volume are left, and may hold the same blocks.
+    AtMost(Usd),
+}
+
+impl Saving {
+    /// Returns the amount that is saved for certain.
+    #[must_use]
+    pub fn certain(self) -> Usd {
+        match self {
+            Self::Whole(amount) => amount,
+            Self::AtMost(_) => Usd::default(),
+        }
+    }
+}
+
+/// Deleted snapshots of volumes that have other snapshots. Snapshots are incremental, and AWS reports no
+/// sizes of their own blocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedBlocks {
+    /// The number of deleted snapshots.
+    pub count: u64,
+    /// The monthly saving of the snapshots at most, as if none had shared a block. The least is nothing.
+    pub upper_bound_usd: Usd,
+}
+
+impl SharedBlocks {
+    fn is_none(&self) -> bool {
+        self.count == 0
+    }
 }
 
 /// Findings that are in the Recycle Bin.
@@ -122,10 +162,21 @@ impl Binned {
 }
 
 impl Resolved {
-    /// Adds a finding that ended, and the monthly saving of its end.
-    pub fn ended(&mut self, saved: Usd) {
+    /// Adds a finding whose resource still exists.
+    pub fn kept(&mut self) {
         self.count += 1;
-        self.saved_monthly_usd = self.saved_monthly_usd + saved;
+    }
+
+    /// Adds a finding whose resource was deleted, and its saving; `None` if the price was unknown.
+    pub fn deleted(&mut self, saving: Option<Saving>) {
+        self.count += 1;
+        if let Some(saving) = saving {
+            self.saved_monthly_usd = self.saved_monthly_usd + saving.certain();
+        }
+        if let Some(Saving::AtMost(bound)) = saving {
+            self.shared_blocks.count += 1;
+            self.shared_blocks.upper_bound_usd = self.shared_blocks.upper_bound_usd + bound;
+        }
     }
 
     /// Adds a finding that is in the Recycle Bin, and its monthly cost there.
@@ -137,6 +188,9 @@ impl Resolved {
     fn add(&mut self, other: &Self) {
         self.count += other.count;
         self.saved_monthly_usd = self.saved_monthly_usd + other.saved_monthly_usd;
+        self.shared_blocks.count += other.shared_blocks.count;
+        let bound = self.shared_blocks.upper_bound_usd + other.shared_blocks.upper_bound_usd;
+        self.shared_blocks.upper_bound_usd = bound;
         self.recycle_bin.count += other.recycle_bin.count;
         let monthly = self.recycle_bin.monthly_cost_usd + other.recycle_bin.monthly_cost_usd;
         self.recycle_bin.monthly_cost_usd = monthly;
@@ -298,13 +352,6 @@ impl Lineages {
         let before = *largest;
         *largest = before.max(price);
         *largest - before
-    }
-
-    /// Returns the saving of a row's removal: its price, less the remaining cost of its lineage.
-    #[must_use]
-    pub fn saved(&self, lineage: &str, row: Usd) -> Usd {
-        let left = self.largest.get(&key(lineage)).copied().unwrap_or_default();
-        (row - left).max(Usd::default())
     }
 
     /// Returns the number of lineages.

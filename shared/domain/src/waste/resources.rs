@@ -98,6 +98,8 @@ pub struct Snapshot {
     pub is_own_and_completed: bool,
     /// An image refers to the snapshot; disabled and deprecated images count.
     pub is_used_by_image: bool,
+    /// A launch template or a launch configuration names the snapshot: each launch makes a volume of it.
+    pub is_used_by_launch: bool,
     /// The volume that the snapshot was taken of.
     pub volume_id: Option<String>,
     /// The size of that volume.
@@ -170,6 +172,7 @@ pub(crate) mod tests {
             id: "snap-1".to_owned(),
             is_own_and_completed: true,
             is_used_by_image: false,
+            is_used_by_launch: false,
             volume_id: Some("vol-1".to_owned()),
             volume_gib: 100,
             full_bytes: None,

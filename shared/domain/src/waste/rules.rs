@@ -1,5 +1,5 @@
-//! The rules of waste: an address that nothing uses, a volume long unattached, an old snapshot that no image
-//! needs. Values in, verdicts out.
+//! The rules of waste: an address that nothing uses, a volume long unattached, an old snapshot that neither
+//! an image nor a launch needs. Values in, verdicts out.
 //!
 //! A resource that an AWS service or the owner's opt-out tag claims is left alone, and counted. A resource
 //! that can't be judged (no date) is never waste.
@@ -97,7 +97,7 @@ impl Rules<'_> {
     }
 
     /// Judges a snapshot. A snapshot is waste if it is our own, older than the minimum age, and used by no
-    /// image.
+    /// image. A snapshot that a launch makes volumes of is left alone.
     #[must_use]
     pub fn snapshot(&self, snapshot: &Snapshot) -> WasteVerdict {
         if !snapshot.is_own_and_completed
@@ -111,8 +111,9 @@ impl Rules<'_> {
             BinnedImage::Named => Some(LeftAlone::ImageInRecycleBin),
             BinnedImage::Unknown => Some(LeftAlone::RecycleBinUnknown),
         };
+        let launched = snapshot.is_used_by_launch.then_some(LeftAlone::LaunchSource);
         let undated = snapshot.started.is_none().then_some(LeftAlone::AgeUnknown);
-        unless(self.claim(false, &snapshot.tags).or(binned).or(undated))
+        unless(self.claim(false, &snapshot.tags).or(launched).or(binned).or(undated))
     }
 
     /// Returns the system or owner that claims a resource by its tags, or by AWS's flag that a service
@@ -270,6 +271,18 @@ mod tests {
             assert_eq!(judge(BinnedImage::None), WasteVerdict::Waste);
             assert_eq!(judge(BinnedImage::Named), WasteVerdict::LeftAlone(LeftAlone::ImageInRecycleBin));
             assert_eq!(judge(BinnedImage::Unknown), WasteVerdict::LeftAlone(LeftAlone::RecycleBinUnknown));
+        });
+    }
+
+    #[test]
+    fn a_snapshot_that_a_launch_makes_volumes_of_is_left_alone() {
+        with_rules(|rules| {
+            let launched = Snapshot { is_used_by_launch: true, ..snapshot() };
+            assert_eq!(rules.snapshot(&launched), WasteVerdict::LeftAlone(LeftAlone::LaunchSource));
+            let young = Snapshot { started: Some(at(NOW - 30 * DAY)), ..launched.clone() };
+            assert_eq!(rules.snapshot(&young), WasteVerdict::Fine);
+            let kept = Snapshot { tags: tagged("spot-optimizer:opt-out", "true"), ..launched };
+            assert_eq!(rules.snapshot(&kept), WasteVerdict::LeftAlone(LeftAlone::OptedOut));
         });
     }
 

@@ -27,9 +27,10 @@ macro_rules! deferrals {
 }
 
 deferrals! {
-    /// A tag of the group or lab instance can't be read; the detail names the tag and the fault. It is told once a day.
+    /// A tag of the group or lab instance can't be read, or its key is misspelt; the detail names the tag and the fault. It
+    /// is told once a day.
     BadTag = "BAD_TAG",
-        way_out: "Correct the tag, or set `spot-optimizer:enabled` to `false`.";
+        way_out: "Correct or remove the tag, or set `spot-optimizer:enabled` to `false`.";
     /// The last runs failed, one after the other, as often as `max_failed_runs`. It is told once a day.
     TooManyFailures = "TOO_MANY_FAILURES",
         way_out: "Repair what the detail names, then delete the row in the Groups table.";

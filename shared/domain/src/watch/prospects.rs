@@ -27,13 +27,13 @@ impl<'a> Prospects<'a> {
     /// Sorts the members of a group, by the same rules as the selection of a swap.
     ///
     /// # Errors
-    /// A tag of the group can't be read.
+    /// A tag of the group can't be read, or its key is unknown.
     pub fn of(
         group: &'a Group,
         instances: &'a BTreeMap<InstanceId, Instance>,
         settings: &Settings,
     ) -> Result<Self, BadTag> {
-        let tags = GroupTags::parse(&group.tags)?;
+        let tags = GroupTags::of(&group.tags, settings)?;
         let may_go = on_demand(group, instances).saturating_sub(floor(group, group.desired, &tags, settings));
         let (mut prospects, asked) = (Self::default(), Asked::default());
         if may_go == 0 {
@@ -125,6 +125,14 @@ mod tests {
             change(&|_, instance| drop(instance.tags.insert("eks:cluster-name".into(), "shop".into()))),
             (1, 1)
         );
+        let misspelt =
+            |instance: &mut Instance| instance.tags.insert("spot-optimizer:opt_out".into(), "true".into());
+        assert_eq!(change(&|_, instance| drop(misspelt(instance))), (2, 0), "the look names its tag");
+        let misspelt_node = |_: &mut Group, instance: &mut Instance| {
+            misspelt(instance);
+            instance.tags.insert("eks:cluster-name".into(), "shop".into());
+        };
+        assert_eq!(change(&misspelt_node), (1, 1), "the look names its tag");
         assert_eq!(change(&|group, _| group.members[0].protected = true), (1, 0));
         assert_eq!(change(&|group, _| group.members[0].healthy = false), (1, 0));
         assert_eq!(
@@ -140,6 +148,14 @@ mod tests {
             (0, 0)
         );
         assert_eq!(change(&|group, _| group.on_demand_base = 2), (0, 0), "its policy keeps them");
+    }
+
+    #[test]
+    fn a_group_with_an_unknown_key_has_no_prospects() {
+        let (mut group, all) = (group_of(2), instances(2));
+        group.tags.insert("spot-optimizer:min_on_demand".into(), "2".into());
+        let bad = Prospects::of(&group, &all, &Settings::default()).unwrap_err();
+        assert_eq!(bad.tag, "spot-optimizer:min_on_demand");
     }
 
     fn at(second: i64) -> Timestamp {

@@ -70,3 +70,27 @@ fn a_person_is_told_which_pod_and_what_is_left_to_do() {
         said(Some(&Grown { name: "web", desired: 3, owners_max: None, is_rebalance_suspended: false }));
     assert!(!with_room.contains("MaxSize") && !with_room.contains("AZRebalance"), "{with_room}");
 }
+
+#[test]
+fn a_node_that_its_group_may_be_terminating_keeps_its_cordon() {
+    let (old, new): (InstanceId, InstanceId) =
+        ("i-0000000000000000a".parse().unwrap(), "i-0000000000000000b".parse().unwrap());
+    let journal = |retirement| Journal {
+        stage: Stage::Undoing,
+        desired_settled: true,
+        ..Journal::new(&old, jiff::Timestamp::UNIX_EPOCH, retirement, SwapKind::Group)
+    };
+    let soon = Observed { calls_may_land: true, ..Observed::default() };
+    let hooked = journal(Retirement::TerminateInGroup);
+    assert!(may_be_leaving(Some(&new), false, &hooked, &soon));
+    assert!(!may_be_leaving(Some(&new), false, &hooked, &Observed::default()), "it never landed");
+    assert!(!may_be_leaving(Some(&old), true, &hooked, &soon), "the old one comes back");
+    assert!(
+        !may_be_leaving(Some(&new), false, &journal(Retirement::Detach), &soon),
+        "it runs on when it leaves"
+    );
+    let kept = Journal { desired_settled: false, ..hooked };
+    assert!(!may_be_leaving(Some(&new), false, &kept, &soon), "nobody has told it to leave");
+    let retiring = Journal { stage: Stage::Retiring, ..kept };
+    assert!(may_be_leaving(Some(&old), true, &retiring, &soon));
+}

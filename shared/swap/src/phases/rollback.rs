@@ -76,6 +76,10 @@ pub async fn run(
             // The recovery may have added to the detail what it left behind.
             let undo = journal.undo.clone().unwrap_or(undo);
             work.note_ahead(&journal.ahead);
+            // The next swap would take what is too much for the owner's.
+            if let Some(doubt) = &doubt {
+                work.end(Reason::GroupChanged, doubt.clone());
+            }
             record(work, &journal, end, newcomer, undo, remarks.into_iter().chain(doubt).collect());
             Ok(work.next_candidate())
         }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use spot_cloud::RegionClients;
 use spot_cloud::ec2::instances;
+use spot_cloud::load_balancing::others::{self, Filled};
 use spot_cloud::load_balancing::target_groups::{self, TargetHealth};
-use spot_cloud::load_balancing::targets;
 use spot_domain::Reason;
 use spot_domain::clock;
 use spot_domain::ids::InstanceId;
@@ -178,7 +178,7 @@ async fn target_health(
 }
 
 /// Says what is missing in the target groups that others have registered the newcomer or the old instance in. They
-/// may register at any moment: the check searches all target groups of the VPC.
+/// may register at any moment: the check searches all target groups.
 async fn health_by_others(
     clients: &RegionClients,
     work: &Work,
@@ -192,25 +192,75 @@ async fn health_by_others(
     }
     let (newcomer, old) = (&current.newcomer, &current.candidate.instance_id);
     let both = [newcomer, old].into_iter().filter_map(|id| described.get(id));
-    let found = targets::by_others(&clients.elbv2, both, &group.target_group_arns).await?;
-    current.also_in.clone_from(&found.target_group_arns);
-    let (newcomer, old) = (&current.newcomer, &current.candidate.instance_id);
-    for arn in &found.target_group_arns {
-        let one = std::slice::from_ref(arn);
-        let health = target_groups::health(&clients.elbv2, one, newcomer).await?;
-        let is_missed = match health {
-            TargetHealth::Healthy => false,
-            TargetHealth::Absent => is_served_by(clients, one, old).await?,
-            TargetHealth::Draining | TargetHealth::NotHealthy => true,
-        };
-        if is_missed {
-            return Ok(Some(format!("target group {arn}, where others register members, says {health:?}")));
-        }
-    }
-    Ok(None)
+    let found = others::filled_by_others(&clients.elbv2, both, &group.target_group_arns).await?;
+    current.also_in = found.iter().map(|filled| filled.arn.clone()).collect();
+    Ok(found.iter().find_map(|filled| missing_in(filled, newcomer, old)))
 }
 
-async fn is_served_by(clients: &RegionClients, arn: &[String], old: &InstanceId) -> Result<bool, StepError> {
-    let health = target_groups::health(&clients.elbv2, arn, old).await?;
-    Ok(matches!(health, TargetHealth::Healthy | TargetHealth::NotHealthy))
+/// Says what the newcomer lacks in a target group that others fill; `None` if nothing.
+///
+/// The newcomer must be healthy at each of its ports, and at as many as the old instance. If the old instance is registered
+/// at any port and not being drained, the newcomer must be registered, too.
+fn missing_in(filled: &Filled, newcomer: &InstanceId, old: &InstanceId) -> Option<String> {
+    let lack = match filled.health(newcomer) {
+        TargetHealth::Healthy => {
+            let (serves, old_serves) = (filled.healthy_ports(newcomer), filled.healthy_ports(old));
+            if serves >= old_serves {
+                return None;
+            }
+            format!("sends requests to {serves} ports of the newcomer and {old_serves} of the old instance")
+        }
+        TargetHealth::Absent if !filled.has_live(old) => return None,
+        TargetHealth::Absent => "has the old instance and not the newcomer".to_owned(),
+        health @ (TargetHealth::Draining | TargetHealth::NotHealthy) => format!("says {health:?}"),
+    };
+    Some(format!("target group {}, where others register members, {lack}", filled.arn))
+}
+
+#[cfg(test)]
+mod tests {
+    use spot_domain::swap::recovery::lab::TargetState::{
+        self, Absent, Checking, Draining, Healthy, Unhealthy,
+    };
+
+    use super::*;
+
+    /// Returns what is missing where the newcomer and the old instance have these registrations.
+    fn missing(newcomer: &[TargetState], old: &[TargetState]) -> Option<String> {
+        let (new_id, old_id): (InstanceId, InstanceId) =
+            ("i-0123456789abcdef1".parse().unwrap(), "i-0123456789abcdef0".parse().unwrap());
+        let states = [(new_id.clone(), newcomer.to_vec()), (old_id.clone(), old.to_vec())];
+        let states = states.into_iter().filter(|(_, states)| !states.is_empty()).collect();
+        missing_in(&Filled { arn: "tasks".into(), states }, &new_id, &old_id)
+    }
+
+    #[test]
+    fn where_the_old_instance_is_registered_at_any_port_the_newcomer_must_be_too() {
+        for old in [Healthy, Checking, Unhealthy] {
+            assert!(missing(&[], &[Draining, old]).unwrap().contains("target group tasks"), "{old:?}");
+            assert!(missing(&[Absent], &[old]).is_some(), "{old:?}");
+            assert_eq!(missing(&[Healthy], &[old]), None, "{old:?}");
+        }
+    }
+
+    #[test]
+    fn where_the_old_instance_leaves_or_was_never_registered_nobody_is_missed() {
+        assert_eq!(missing(&[], &[Draining, Draining]), None);
+        assert_eq!(missing(&[], &[Absent]), None);
+        assert_eq!(missing(&[Absent], &[Draining]), None);
+    }
+
+    #[test]
+    fn the_newcomer_must_be_healthy_at_each_of_its_ports_wherever_the_old_instance_is() {
+        let olds: [&[TargetState]; 3] = [&[], &[Healthy], &[Draining]];
+        for bad in [Checking, Unhealthy, Draining, Absent] {
+            for old in olds {
+                assert!(missing(&[Healthy, bad], old).is_some(), "{bad:?} beside {old:?}");
+            }
+        }
+        assert_eq!(missing(&[Healthy, Healthy], &[Healthy]), None);
+        assert_eq!(missing(&[Healthy], &[Healthy, Unhealthy]), None);
+        assert!(missing(&[Healthy], &[Healthy, Healthy]).unwrap().contains("1 ports of the newcomer and 2"));
+        assert_eq!(missing(&[Healthy], &[]), None);
+    }
 }

@@ -111,7 +111,7 @@ impl Recovery for GroupRecovery {
         let (ec2, autoscaling, name) = (&visit.clients.ec2, &visit.clients.autoscaling, &self.name);
         match action {
             Action::DetachNewcomer(id) => groups::detach(autoscaling, name, id).await.map(drop),
-            Action::RemoveIdleNewcomer(id) | Action::TerminateExtra(id) => {
+            Action::RemoveNewcomer(id) | Action::TerminateExtra(id) => {
                 groups::terminate(autoscaling, id, Desired::Decrement).await.map(drop)
             }
             Action::ReplaceNewcomer(id) => groups::terminate(autoscaling, id, Desired::Keep).await.map(drop),

@@ -2,15 +2,28 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use spot_domain::ids::MalformedText;
+use spot_domain::spelling::is_alike;
 use spot_domain::words::Cause;
 use spot_domain::{AccountId, EnvironmentType, Region};
 
-use super::{Account, AccountError, Regions};
+use super::{ACCOUNT_ID, Account, AccountError, Regions};
 use crate::access::{Access, Role};
 use crate::tables::row::{Row, text_in};
 
 /// The value of `regions` that stands for all regions that the account has enabled.
 const ALL_REGIONS: &str = "*";
+
+/// Every attribute that a row may have.
+const ATTRIBUTES: [&str; 8] = [
+    ACCOUNT_ID,
+    "environment_type",
+    "role_arn",
+    "external_id",
+    "enabled",
+    "member",
+    "regions",
+    "auto_terminate",
+];
 
 /// The row of an account. A field that can't be read hinders only those who need it: a swap must be undone, whatever
 /// has become of the row's `regions`.
@@ -26,6 +39,8 @@ pub(super) struct AccountRow {
     regions: Field<Option<Regions>>,
     /// Only a plain `true` switches it on.
     auto_terminate: Field<Option<bool>>,
+    /// The first attribute that resembles one of [`ATTRIBUTES`]: a misspelt `enabled` must not leave an account on.
+    misspelt: Option<(String, &'static str)>,
 }
 
 /// A field, or its fault.
@@ -45,6 +60,7 @@ impl AccountRow {
             member: flag(row, "member"),
             regions: regions(row),
             auto_terminate: flag(row, "auto_terminate"),
+            misspelt: misspelt(row),
             id,
         }
     }
@@ -54,6 +70,14 @@ impl AccountRow {
             None | Some(true) => Ok(self),
             Some(false) => Err(AccountError::Disabled(self.id.clone())),
         }
+    }
+
+    /// Refuses a row with a misspelt attribute. Whatever begins something in an account asks for that; an undo does not.
+    pub(super) fn require_spelled(&self) -> Result<&Self, AccountError> {
+        let Some((field, meant)) = &self.misspelt else { return Ok(self) };
+        let problem = format!("no such attribute: rename it to {meant:?}, or remove it");
+        let account_id = self.id.clone();
+        Err(AccountError::Malformed { account_id, field: field.clone(), problem: problem.into() })
     }
 
     pub(super) fn require_no_member(&self) -> Result<&Self, AccountError> {
@@ -79,7 +103,7 @@ impl AccountRow {
 
     /// `own` is the access to the stack's own account, which needs no role.
     pub(super) fn account(&self, own: Option<Access>, home: &Region) -> Result<Account, AccountError> {
-        self.require_enabled()?;
+        self.require_enabled()?.require_spelled()?;
         let access = own.map_or_else(|| self.access(), Ok)?;
         let regions = self.regions()?.unwrap_or_else(|| Regions::Listed(vec![home.clone()]));
         Ok(Account { id: self.id.clone(), access, regions, auto_terminate: self.auto_terminate()? })
@@ -98,8 +122,16 @@ impl AccountRow {
     }
 
     fn malformed(&self, Fault { field, problem }: &Fault) -> AccountError {
+        let field = (*field).to_owned();
         AccountError::Malformed { account_id: self.id.clone(), field, problem: problem.clone() }
     }
+}
+
+/// Any other attribute is the owner's own note.
+fn misspelt(row: &Row) -> Option<(String, &'static str)> {
+    let names = row.keys().filter(|name| !ATTRIBUTES.contains(&name.as_str()));
+    let near = |name: &String| ATTRIBUTES.into_iter().find(|known| is_alike(name, known));
+    names.filter_map(|name| Some((name.clone(), near(name)?))).min()
 }
 
 fn environment_type(row: &Row) -> Field<EnvironmentType> {
@@ -214,6 +246,42 @@ mod tests {
         assert!(odd.regions().is_err() && odd.auto_terminate().is_err());
         let roleless = row(&[("environment_type", text("LAB")), ("enabled", AttributeValue::Bool(true))]);
         assert_eq!(roleless.environment_type().unwrap(), EnvironmentType::Lab);
+    }
+
+    /// Whatever is misspelt was meant: `enable = false` must not leave the account on.
+    #[test]
+    fn a_misspelt_attribute_keeps_the_account_from_all_but_an_undo() {
+        let with = |name: &str, value| {
+            row(&[
+                ("account_id", text("111111111111")),
+                ("environment_type", text("LAB")),
+                ("role_arn", text("arn:aws:iam::111111111111:role/spot")),
+                ("external_id", text("x")),
+                (name, value),
+            ])
+        };
+        let home = "us-east-1".parse().unwrap();
+        for (name, meant) in [
+            ("enable", "enabled"),
+            ("Enabled", "enabled"),
+            ("members", "member"),
+            ("region", "regions"),
+            ("auto-terminate", "auto_terminate"),
+        ] {
+            let odd = with(name, AttributeValue::Bool(false));
+            let visit = odd.account(None, &home).unwrap_err().to_string();
+            let swap = odd.require_spelled().err().unwrap().to_string();
+            assert_eq!(visit, swap);
+            assert!(visit.contains(&format!("field {name:?}")) && visit.contains("111111111111"), "{visit}");
+            assert!(visit.contains(&format!("rename it to {meant:?}")), "{visit}");
+            assert_eq!(odd.access().unwrap().environment_type, EnvironmentType::Lab, "an undo");
+            assert_eq!(odd.environment_type().unwrap(), EnvironmentType::Lab);
+        }
+        for name in ["enabled", "auto_terminate", "note", "owner", "name"] {
+            assert!(with(name, AttributeValue::Bool(true)).account(None, &home).is_ok(), "{name}");
+        }
+        let off = row(&[("enabled", AttributeValue::Bool(false)), ("Regions", text("x"))]);
+        assert!(matches!(off.account(None, &home), Err(AccountError::Disabled(_))), "it is off as it is");
     }
 
     #[test]

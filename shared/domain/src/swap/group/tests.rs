@@ -1,5 +1,7 @@
 //! Groups and members as tests use them, and the rules of a group.
 
+use proptest::prelude::*;
+
 use super::*;
 
 pub(crate) fn id(n: u32) -> InstanceId {
@@ -37,6 +39,7 @@ pub(crate) fn group_of(members: u32) -> Group {
         availability_zones: vec!["us-east-1a".into()],
         placement_group: None,
         warm_up_seconds: 0,
+        capacity_rebalance: false,
         retains_abandoned: false,
         spot_max_price: None,
         on_demand_base: 0,
@@ -100,11 +103,37 @@ fn patterns_of_requirements_are_obeyed() {
     assert!(Requirements::default().lets_through(&"t3.micro".parse().unwrap()));
 }
 
+/// Says what a pattern means, by trying every run of each asterisk: the time grows with the power of their number.
+fn means(pattern: &str, text: &str) -> bool {
+    let Some((begin, rest)) = pattern.split_once('*') else { return pattern == text };
+    text.strip_prefix(begin).is_some_and(|tail| {
+        tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| means(rest, &tail[at..]))
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_pattern_matches_as_if_every_run_were_tried(pattern in "[ab*é]{0,8}", text in "[ab*é]{0,10}") {
+        prop_assert_eq!(matches(&pattern, &text), means(&pattern, &text));
+    }
+}
+
+/// AWS takes patterns of up to 30 characters.
+#[test]
+fn a_pattern_full_of_asterisks_is_soon_decided() {
+    let (pattern, many) = (format!("{}*b", "*a".repeat(14)), "a".repeat(10_000));
+    assert_eq!(pattern.len(), 30);
+    assert!(!matches(&pattern, &many));
+    assert!(matches(&pattern, &format!("{many}b")));
+}
+
 #[test]
 fn a_state_that_aws_invents_tomorrow_is_unsafe() {
     assert_eq!(MemberState::parse("Pending:Wait"), MemberState::Pending);
     assert_eq!(MemberState::parse("Terminating:Retained"), MemberState::Leaving);
-    for unknown in ["Standby", "EnteringStandby", "Warmed:Running", "ReplacingRootVolume", ""] {
+    assert_eq!(MemberState::parse("Standby"), MemberState::Standby);
+    assert_eq!(MemberState::parse("EnteringStandby"), MemberState::Standby);
+    for unknown in ["Warmed:Running", "ReplacingRootVolume", ""] {
         assert_eq!(MemberState::parse(unknown), MemberState::Other, "{unknown}");
     }
 }

@@ -57,6 +57,8 @@ pub enum Raise {
     MadeAgain,
     /// AWS has refused the call, or the call to raise MaxSize before it.
     Refused,
+    /// No call is made: the group has launched a replacement by itself, beyond desired.
+    NotNeeded,
 }
 
 /// The journal's part for a swap of nodes.

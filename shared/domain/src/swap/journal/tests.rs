@@ -76,6 +76,31 @@ fn a_journal_that_no_step_of_ours_can_have_written_contradicts_itself() {
 }
 
 #[test]
+fn a_size_that_no_group_has_is_refused_by_its_field() {
+    let most = i32::MAX.unsigned_abs();
+    let with = |desired, max, serving, max_raised_to| Journal {
+        newcomer: Some("i-0123456789abcdef1".parse().unwrap()),
+        original: Some(Original { desired, max, az_rebalance_suspended: false, serving, members: vec![] }),
+        max_raised_to,
+        ..journal()
+    };
+    assert_eq!(with(most, most, most, None).contradiction(), None);
+    assert_eq!(with(1, most - 1, 1, Some(most)).contradiction(), None);
+    for absurd in [most + 1, u32::MAX] {
+        for (field, forged) in [
+            ("original.desired", with(absurd, 1, 1, None)),
+            ("original.max", with(1, absurd, 1, Some(absurd))),
+            ("original.serving", with(1, 1, absurd, None)),
+            ("max_raised_to", with(1, most, 1, Some(absurd))),
+            ("max_raised_to", Journal { max_raised_to: Some(absurd), ..journal() }),
+        ] {
+            let expected = format!("{field} is {absurd}, and no group has a size above {most}");
+            assert_eq!(forged.contradiction(), Some(expected));
+        }
+    }
+}
+
+#[test]
 fn the_next_swap_takes_those_behind_it_along() {
     let swap = |n: u32| {
         let old = format!("i-0123456789abcdef{n}").parse().unwrap();

@@ -80,6 +80,8 @@ fn whose_it_is_decides_even_where_the_tag_is_empty() {
         ("AWSApplicationMigrationServiceManaged", Reason::ManagedElsewhere),
         ("AWSElasticDisasterRecoveryManaged", Reason::ManagedElsewhere),
         ("spot-optimizer:opt-out", Reason::OptedOut),
+        ("spot-optimizer:opt_out", Reason::OptedOut),
+        ("spot-optimizer:capture_image", Reason::OptedOut),
     ];
     for (tag, expected) in cases {
         assert_eq!(reason(&original(&[(tag, "")]), true), Some(expected), "{tag}");
@@ -118,6 +120,7 @@ fn what_its_owner_does_during_the_swap_undoes_it() {
         (GROUP_NAME_TAG, "GROUP_MEMBER"),
         ("kubernetes.io/cluster/prod", "KUBERNETES_NODE"),
         ("spot-optimizer:opt-out", "OPTED_OUT"),
+        ("spot-optimizer:opt_out", "OPTED_OUT"),
     ] {
         assert!(said(&original(&[(tag, "x")])).unwrap().starts_with(code), "{tag}");
     }

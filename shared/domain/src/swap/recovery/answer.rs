@@ -149,7 +149,7 @@ impl<'a> Position<'a> {
         match self.answer.raise {
             Raise::Made | Raise::MadeAgain => true,
             Raise::Asked => has_room_by_us && self.group.desired > self.original.max,
-            Raise::NotAsked | Raise::Refused => false,
+            Raise::NotAsked | Raise::Refused | Raise::NotNeeded => false,
         }
     }
 
@@ -269,9 +269,26 @@ const fn is_leaving(member: &Member) -> bool {
 impl Journal {
     /// Notes the group as its owner has it, ahead of the raise of desired by one. Returns that note.
     pub fn foresee_raise(&mut self, group: &Group, now: Timestamp) -> Original {
-        self.stage = Stage::Attaching;
         self.changed_at = Some(now);
         self.max_raised_to = (group.desired >= group.max).then(|| group.desired + 1);
+        self.note_raise(Raise::Asked);
+        self.note_group(group)
+    }
+
+    /// Notes the group as it is while a replacement of its own launch starts: nothing is raised. Returns that note.
+    pub fn foresee_own_replacement(&mut self, group: &Group) -> Original {
+        self.note_raise(Raise::NotNeeded);
+        self.note_group(group)
+    }
+
+    /// Says if the group has launched the replacement by itself, beyond desired: the doomed instance leaves without decrement.
+    #[must_use]
+    pub fn counts_on_own_replacement(&self) -> bool {
+        self.kind.answer().is_some_and(|answer| answer.raise == Raise::NotNeeded)
+    }
+
+    fn note_group(&mut self, group: &Group) -> Original {
+        self.stage = Stage::Attaching;
         let original = Original {
             desired: group.desired,
             max: group.max,
@@ -286,7 +303,6 @@ impl Journal {
                 .collect(),
         };
         self.original = Some(original.clone());
-        self.note_raise(Raise::Asked);
         original
     }
 

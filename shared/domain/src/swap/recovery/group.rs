@@ -307,15 +307,21 @@ impl Swap<'_> {
         };
         match member.state {
             MemberState::Leaving => Some(Decision::Wait("the newcomer is leaving the group")),
-            _ if !newcomer.alive => ours.then(|| Do(Action::RemoveIdleNewcomer(id()))),
+            _ if !newcomer.alive => ours.then(|| Do(Action::RemoveNewcomer(id()))),
             MemberState::InService if !ours => self.is_useless().then(|| Do(Action::ReplaceNewcomer(id()))),
             MemberState::InService if member.healthy && self.rest_lacks() => {
                 Some(Decision::Wait("the newcomer stays until the rest of the group serves"))
             }
+            // A detach runs no lifecycle hook, and the newcomer may be at work.
+            MemberState::InService if self.journal.retirement == Retirement::TerminateInGroup => {
+                Some(Do(Action::RemoveNewcomer(id())))
+            }
             MemberState::InService => Some(Do(Action::DetachNewcomer(id()))),
-            MemberState::Pending if ours => Some(Do(Action::RemoveIdleNewcomer(id()))),
+            MemberState::Pending if ours => Some(Do(Action::RemoveNewcomer(id()))),
             MemberState::Pending => None,
-            MemberState::Other => Some(Decision::Wait("the newcomer is in a state that we don't touch")),
+            MemberState::Standby | MemberState::Other => {
+                Some(Decision::Wait("the newcomer is in a state that we don't touch"))
+            }
         }
     }
 
@@ -388,8 +394,9 @@ impl Swap<'_> {
         !self.is_settled() && self.journal.undo_reason() == Some(Reason::NewcomerNotServing)
     }
 
-    /// Takes out what the group launched in our one's place: a member that came later, and serves. If none did, the group
-    /// lost our one by scaling in: what desired is too high by, its owner is told.
+    /// Takes out what the group launched in our one's place: a member that came later, and serves. One that its owner
+    /// protects from scale-in is at work, and stays. If none is left, the owner is told what desired is too high by: the
+    /// group lost our one by scaling in, or each of them is at work.
     fn shed_extra(&self) -> Option<Decision<Action>> {
         if self.serving() < self.group.desired.min(self.original.serving + 1) {
             return Some(Decision::Wait("the group is launching what it misses"));
@@ -397,6 +404,7 @@ impl Swap<'_> {
         let newcomer = self.observed.newcomer.as_ref().map(|n| &n.id);
         let came_later = |m: &&Member| {
             m.serves()
+                && !m.protected
                 && m.id != self.journal.old
                 && Some(&m.id) != newcomer
                 && !self.original.members.contains(&m.id)

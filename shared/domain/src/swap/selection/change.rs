@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Candidate, above_floor, floor};
+use super::{Candidate, above_floor, floor, misspelt};
 use crate::ids::InstanceId;
 use crate::reason::Reason;
 use crate::settings::Settings;
@@ -128,7 +128,7 @@ pub fn no_longer_wanted(
     settings: &Settings,
 ) -> Option<Change> {
     let old = &candidate.instance_id;
-    let tags = match GroupTags::parse(&group.tags) {
+    let tags = match GroupTags::of(&group.tags, settings) {
         Ok(tags) => tags,
         Err(bad) => return Some(Change::of_group(bad.to_string())),
     };
@@ -141,6 +141,9 @@ pub fn no_longer_wanted(
     };
     if settings.opts_out(&instance.tags) {
         return Some(of_swap((Reason::OptedOut, format!("tag {} of instance {old}", settings.opt_out_tag))));
+    }
+    if let Some(why) = misspelt(instance, &tags, settings) {
+        return Some(of_swap(why));
     }
     let is_new = |id: &String| !candidate.holds.is_empty() && !candidate.holds.contains(id);
     let gained = instance.belongings.ids().into_iter().find(is_new);

@@ -143,6 +143,26 @@ fn what_is_left_alone_has_its_own_reason() {
 }
 
 #[test]
+fn a_member_with_a_misspelt_tag_is_left_alone_by_name_and_no_other() {
+    let mut odd = on_demand(0);
+    odd.tags.insert("spot-optimizer:opt_out".into(), "true".into());
+    let selection = selected(&group_of(2), &[odd, on_demand(1)], &Settings::default());
+    let [left] = selection.skipped.as_slice() else { panic!("{selection:?}") };
+    assert_eq!((&left.instance_id, left.reason), (&id(0), Reason::OptedOut));
+    assert!(left.detail.contains("spot-optimizer:opt_out") && left.detail.contains("spot-optimizer:opt-out"));
+    assert_eq!(selection.candidates[0].instance_id, id(1));
+}
+
+#[test]
+fn the_ready_tag_of_the_group_may_have_any_key() {
+    let mut group = group_of(1);
+    group.tags.insert(READY_TAG.into(), "spot-optimizer:ready_tag=yes".into());
+    let mut ready = on_demand(0);
+    ready.tags.insert("spot-optimizer:ready_tag".into(), "yes".into());
+    assert_eq!(selected(&group, &[ready], &Settings::default()).skipped, []);
+}
+
+#[test]
 fn overrides_come_before_the_tag_and_the_tag_before_the_setting() {
     let types = |group: &Group, settings: &Settings| {
         let selection = selected(group, &[on_demand(0)], settings);
@@ -168,6 +188,10 @@ fn a_tag_that_cannot_be_read_stops_the_swap() {
         error.to_string(),
         "tag \"spot-optimizer:min-on-demand\" of the group: \"two\" is not a whole number"
     );
+    group.tags = Tags::from([("spot-optimizer:min_on_demand".into(), "2".into())]);
+    let error =
+        viewed(&group, &instances, &Launches::new(), |view| select(view, &Settings::default())).unwrap_err();
+    assert_eq!(error.tag, "spot-optimizer:min_on_demand");
 }
 
 fn template(id: &str) -> LaunchSource {

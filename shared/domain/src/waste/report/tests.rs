@@ -29,12 +29,16 @@ fn thirty_snapshots_of_one_volume_read_as_one() {
 }
 
 #[test]
-fn a_snapshot_saves_nothing_while_its_lineage_stays() {
-    let mut lineages = Lineages::default();
-    lineages.add("vol-0123456789abcdef0", usd(40_000));
-    assert_eq!(lineages.saved("vol-0123456789abcdef0", usd(50_000)), usd(10_000));
-    assert_eq!(lineages.saved("vol-0123456789abcdef0", usd(1)), usd(0));
-    assert_eq!(lineages.saved("vol-0fedcba9876543210", usd(50_000)), usd(50_000));
+fn a_snapshot_saves_nothing_for_certain_while_others_of_its_volume_are_left() {
+    let mut shared = scope(&[]);
+    shared.resolved.deleted(Some(Saving::AtMost(usd(50_000))));
+    shared.resolved.deleted(Some(Saving::AtMost(usd(40_000))));
+    shared.resolved.deleted(Some(Saving::Whole(usd(30_000))));
+    shared.resolved.deleted(None);
+    let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, vec![shared.clone(), shared], Vec::new(), false);
+    assert_eq!((summary.resolved.count, summary.resolved.saved_monthly_usd), (8, usd(60_000)));
+    let expected = SharedBlocks { count: 4, upper_bound_usd: usd(180_000) };
+    assert_eq!(summary.resolved.shared_blocks, expected);
 }
 
 #[test]
@@ -82,13 +86,13 @@ fn what_is_left_alone_keeps_its_dollars_apart_from_the_total() {
 #[test]
 fn what_lies_in_the_recycle_bin_has_saved_nothing() {
     let mut binned = scope(&[]);
-    binned.resolved.ended(usd(7));
+    binned.resolved.deleted(Some(Saving::Whole(usd(7))));
     binned.resolved.binned(usd(50));
     let summary = ScanSummary::new(Timestamp::UNIX_EPOCH, vec![binned.clone(), binned], Vec::new(), false);
     assert_eq!((summary.resolved.count, summary.resolved.saved_monthly_usd), (2, usd(14)));
     assert_eq!(summary.resolved.recycle_bin, Binned { count: 2, monthly_cost_usd: usd(100) });
     let nothing = serde_json::to_value(Resolved::default()).unwrap();
-    assert_eq!(nothing.get("recycle_bin"), None);
+    assert_eq!((nothing.get("recycle_bin"), nothing.get("shared_blocks")), (None, None));
 }
 
 #[test]

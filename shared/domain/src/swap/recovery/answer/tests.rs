@@ -119,6 +119,26 @@ fn a_raise_without_an_answer_counts_only_where_nobody_else_can_have_made_it() {
 }
 
 #[test]
+fn a_replacement_that_the_group_launched_by_itself_is_waited_for_and_nobody_is_taken_out_for_it() {
+    let kind = SwapKind::Answer(AnswerJournal::new(at(120)));
+    let mut journal = Journal::new(&id(DOOMED), at(0), Retirement::TerminateInGroup, kind);
+    let beside = |state| seen(2, 2, vec![member(0), member(1), in_state(LATER, state)]);
+    let starting = beside(MemberState::Pending);
+    let original = journal.foresee_own_replacement(starting.group.as_ref().unwrap());
+    assert_eq!((original.desired, original.serving, journal.max_raised_to), (2, 2, None));
+    assert!(journal.counts_on_own_replacement() && !is_replaced(&journal, &starting));
+    for observed in [starting, beside(MemberState::InService)] {
+        assert_eq!(next(&journal, &observed), Decision::Done(End::Undone));
+        assert!(!has_to_wait(&journal, &observed), "desired holds none of ours");
+        assert_eq!(doubt(&journal, &observed), None);
+    }
+    assert!(is_replaced(&journal, &beside(MemberState::InService)));
+    // The owner scales out: none of it is ours.
+    let scaled = seen(3, 3, vec![member(0), member(1), member(LATER)]);
+    assert_eq!((next(&journal, &scaled), doubt(&journal, &scaled)), (Decision::Done(End::Undone), None));
+}
+
+#[test]
 fn the_one_that_the_group_launched_in_place_of_the_dead_goes_with_our_one() {
     let extra = |id| act(Action::TerminateExtra(id));
     let idle = vec![member(1), member(LATER), in_state(8, MemberState::Pending)];

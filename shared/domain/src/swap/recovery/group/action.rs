@@ -7,9 +7,9 @@ use crate::ids::InstanceId;
 pub enum Action {
     /// Take the serving newcomer out of the group, desired minus one.
     DetachNewcomer(InstanceId),
-    /// Take a newcomer that does not serve (dead, or still pending) out of the group, desired minus
-    /// one, before the group replaces it.
-    RemoveIdleNewcomer(InstanceId),
+    /// Have the group terminate the newcomer, desired minus one. A newcomer that does not serve (dead, or still pending)
+    /// leaves so before the group replaces it; one that serves, if the group has a terminating lifecycle hook.
+    RemoveNewcomer(InstanceId),
     /// Take a newcomer that is of no use out of a group whose desired is the owner's: the group
     /// launches another.
     ReplaceNewcomer(InstanceId),
@@ -39,7 +39,7 @@ impl Action {
     pub fn removes<'a>(&'a self, old: &'a InstanceId) -> Option<&'a InstanceId> {
         match self {
             Self::DetachNewcomer(id)
-            | Self::RemoveIdleNewcomer(id)
+            | Self::RemoveNewcomer(id)
             | Self::ReplaceNewcomer(id)
             | Self::TerminateExtra(id)
             | Self::TerminateNewcomer(id)
@@ -65,7 +65,7 @@ impl Action {
         matches!(
             self,
             Self::DetachNewcomer(_)
-                | Self::RemoveIdleNewcomer(_)
+                | Self::RemoveNewcomer(_)
                 | Self::ReplaceNewcomer(_)
                 | Self::TerminateExtra(_)
         )

@@ -144,7 +144,11 @@ impl World {
                 self.remove(newcomer, true);
                 self.seen.newcomer.as_mut().unwrap().has_group_tag = false;
             }
-            Action::RemoveIdleNewcomer(gone) | Action::TerminateExtra(gone) => self.remove(gone, true),
+            Action::TerminateExtra(gone) => self.remove(gone, true),
+            Action::RemoveNewcomer(gone) => {
+                self.remove(gone, true);
+                self.seen.newcomer.as_mut().unwrap().alive = false;
+            }
             Action::ReplaceNewcomer(gone) => {
                 self.remove(gone, false);
                 self.seen.newcomer.as_mut().unwrap().alive = false;

@@ -6,6 +6,10 @@ fn opt_out(tags: &mut Tags) {
     tags.insert("spot-optimizer:opt-out".into(), "true".into());
 }
 
+fn misspell(tags: &mut Tags) {
+    tags.insert("spot-optimizer:opt_out".into(), "true".into());
+}
+
 #[test]
 fn the_owner_is_heard_until_the_old_one_leaves() {
     let settings = Settings::default();
@@ -26,6 +30,8 @@ fn the_owner_is_heard_until_the_old_one_leaves() {
     let malformed =
         |g: &mut Group, _: &mut Instance| drop(g.tags.insert(MIN_ON_DEMAND_TAG.into(), "x".into()));
     assert_eq!(said(malformed), Some((Reason::GroupChanged, true)));
+    assert_eq!(said(|g, _| misspell(&mut g.tags)), Some((Reason::GroupChanged, true)));
+    assert_eq!(said(|_, i| misspell(&mut i.tags)), Some((Reason::OptedOut, false)));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use super::history::{History, doomed};
 use super::recoverer::Came;
 use super::*;
-use crate::response::verdict::not_first;
+use crate::response::verdict::{launches_first, not_first};
 use crate::swap::journal::Retirement;
 use crate::swap::recovery::fate::{Answer, Fate, LIFE, at};
 use crate::swap::recovery::truth::{Basis, Call, OLD, Row, Step, number};
@@ -189,7 +189,11 @@ impl History {
                 self.execution.at = At::Leave;
                 return;
             }
-            journal.foresee_raise(&seen.group, at(self.now));
+            if launches_first(&seen.group) {
+                journal.foresee_own_replacement(&seen.group);
+            } else {
+                journal.foresee_raise(&seen.group, at(self.now));
+            }
             self.counts_as_before(&seen.group);
         }
         let (raise, original) = (journal.kind.answer().map(|answer| answer.raise), journal.original.clone());

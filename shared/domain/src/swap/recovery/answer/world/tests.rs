@@ -148,6 +148,17 @@ fn a_member_that_was_starting_at_the_notice_has_to_serve_in_its_target_groups() 
 }
 
 #[test]
+fn a_replacement_that_the_group_has_launched_by_itself_is_waited_for_and_nothing_is_raised() {
+    let mut told = Told::of(false, true);
+    told.0.truth.launches();
+    told.passes(LAG + 1).goes_on_until(|history| history.is_at(At::WaitForReplacement));
+    told.goes_on().goes_on();
+    assert!(told.0.is_at(At::WaitForReplacement) && told.doomed_stays(), "it is still starting");
+    assert_eq!((told.0.truth.desired, told.0.truth.max), (2, 5));
+    told.ends();
+}
+
+#[test]
 fn a_raise_that_was_repeated_may_land_again_and_our_one_stays_in_desired_until_then() {
     let mut told = Told::of(false, false);
     told.until(At::SetDesired).steps(Step { retries: true, ..Step::with(Fate::Late) });

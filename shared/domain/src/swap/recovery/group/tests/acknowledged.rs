@@ -105,7 +105,7 @@ fn reader_5_a_decrement_that_was_answered_may_show_later() {
     };
     for action in [
         Action::DetachNewcomer(id(NEW)),
-        Action::RemoveIdleNewcomer(id(NEW)),
+        Action::RemoveNewcomer(id(NEW)),
         Action::ReplaceNewcomer(id(NEW)),
         Action::TerminateExtra(id(7)),
         Action::ReattachOld,
@@ -179,7 +179,7 @@ fn a_max_size_that_may_go_back_is_waited_for_before_desired_is_lowered() {
     world.seen.calls_may_land = true;
     assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "it may land, and cut desired");
     world.seen.calls_may_land = false;
-    let remove = Do(Action::RemoveIdleNewcomer(id(NEW)));
+    let remove = Do(Action::RemoveNewcomer(id(NEW)));
     assert_eq!(next(&world.journal, &world.seen), remove, "it never landed");
     let answered = {
         let mut journal = world.journal.clone();

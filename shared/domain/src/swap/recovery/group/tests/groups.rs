@@ -31,6 +31,68 @@ fn the_groups_own_replacement_goes_only_once_it_serves() {
 }
 
 #[test]
+fn a_replacement_that_its_owner_protects_stays_and_a_person_is_told() {
+    let mut world = World::cut_after(5, 2, true, Retirement::Detach);
+    world.journal.stage = Stage::Undoing;
+    world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
+    world.newcomer_dies(true);
+    world.tick();
+    world.tick();
+    world.group().suspended.clear();
+    let protect = |world: &mut World, is_protected| {
+        world.group().members.iter_mut().filter(|m| m.id == id(51)).for_each(|m| m.protected = is_protected);
+    };
+    protect(&mut world, true);
+    assert_eq!(next(&world.journal, &world.seen), Decision::Done(End::Undone));
+    let told = doubt(&world.journal, &world.seen).unwrap();
+    assert!(told.contains("is 3, and was 2") && told.contains("MaxSize, which is 3, to 2"), "{told}");
+    protect(&mut world, false);
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::TerminateExtra(id(51))));
+}
+
+/// A swap of a group with a terminating lifecycle hook, whose newcomer serves, goes back.
+fn undone_with_a_hook() -> World {
+    let mut world = World::cut_after(5, 2, false, Retirement::TerminateInGroup);
+    world.journal.stage = Stage::Undoing;
+    world.journal.undo = Some(Undo { reason: Reason::NewcomerAtRisk, detail: String::new() });
+    world
+}
+
+#[test]
+fn a_serving_newcomer_leaves_through_the_hook_of_its_group() {
+    let mut world = undone_with_a_hook();
+    world.group().members[1].healthy = false;
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "the rest does not serve");
+    world.group().members[1].healthy = true;
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RemoveNewcomer(id(NEW))));
+    assert_eq!(world.recover(), End::Undone);
+    assert_eq!(world.group().desired, 2);
+    let mut resized = undone_with_a_hook();
+    resized.group().desired = 5;
+    assert_eq!(
+        next(&resized.journal, &resized.seen),
+        Do(Action::ResumeAzRebalance),
+        "it is part of the group"
+    );
+}
+
+/// Auto Scaling may count a member that is Terminating already out of desired a second time.
+#[test]
+fn a_newcomer_is_told_once_to_leave_through_its_hook_while_the_call_may_land() {
+    let mut world = undone_with_a_hook();
+    let remove = Action::RemoveNewcomer(id(NEW));
+    world.journal.foresee(&remove, &world.seen, Timestamp::UNIX_EPOCH);
+    world.seen.calls_may_land = true;
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "its answer is not known");
+    world.seen.calls_may_land = false;
+    assert_eq!(next(&world.journal, &world.seen), Do(remove), "it never landed");
+    let newcomer = world.group().members.iter_mut().find(|m| m.id == id(NEW)).unwrap();
+    newcomer.state = MemberState::Leaving;
+    world.group().desired = 2;
+    assert!(matches!(next(&world.journal, &world.seen), Decision::Wait(_)), "its hook runs");
+}
+
+#[test]
 fn the_old_instance_is_terminated_only_when_drained() {
     let mut world = World::cut_after(7, 2, false, Retirement::Detach);
     world.seen.draining = vec![id(OLD)];
@@ -141,7 +203,7 @@ fn a_dead_newcomer_that_its_group_has_not_noticed_does_not_count() {
 fn a_newcomer_that_stays_pending_is_taken_out() {
     let mut world = World::cut_after(5, 1, false, Retirement::Detach);
     world.group().members[1].state = MemberState::Pending;
-    assert_eq!(next(&world.journal, &world.seen), Do(Action::RemoveIdleNewcomer(id(NEW))));
+    assert_eq!(next(&world.journal, &world.seen), Do(Action::RemoveNewcomer(id(NEW))));
 }
 
 #[test]

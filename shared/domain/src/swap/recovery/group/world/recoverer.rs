@@ -138,7 +138,7 @@ fn call_of(action: &Action) -> Call {
     let decrement = |id: &InstanceId| Call::TerminateMember { n: number(id), decrement: true };
     match action {
         Action::DetachNewcomer(id) => Call::Detach(number(id)),
-        Action::RemoveIdleNewcomer(id) | Action::TerminateExtra(id) => decrement(id),
+        Action::RemoveNewcomer(id) | Action::TerminateExtra(id) => decrement(id),
         Action::ReplaceNewcomer(id) => Call::TerminateMember { n: number(id), decrement: false },
         Action::TerminateNewcomer(id) | Action::TerminateStray(id) => Call::Terminate(number(id)),
         Action::ReattachOld => Call::Attach(OLD),

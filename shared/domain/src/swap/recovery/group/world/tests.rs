@@ -182,7 +182,7 @@ fn hole_5_the_instance_that_a_policy_launched_is_not_taken_for_our_one() {
 fn hole_5_a_cut_before_it_is_written_that_desired_is_settled() {
     let mut told = Told::reaches(2, false, At::WaitForInService);
     told.happens(Event::NewcomerDies);
-    told.recovers_until(|action| matches!(action, Action::RemoveIdleNewcomer(_)), Fate::CutAfter);
+    told.recovers_until(|action| matches!(action, Action::RemoveNewcomer(_)), Fate::CutAfter);
     told.owner_asks(1).rests();
     told.ends();
 }
@@ -247,7 +247,7 @@ fn a_newcomer_leaves_desired_once_max_size_can_not_go_back_any_more() {
     told.happens(Event::NewcomerDies).owner_asks(-1);
     told.recovers_until(|action| matches!(action, Action::RestoreMaxSize(_)), Fate::Never);
     told.owner_asks(1);
-    told.recovers_until(|action| matches!(action, Action::RemoveIdleNewcomer(_)), Fate::Done);
+    told.recovers_until(|action| matches!(action, Action::RemoveNewcomer(_)), Fate::Done);
     assert_eq!((told.0.truth.desired, told.0.truth.wish), (2, 2));
     told.ends();
 }
@@ -264,7 +264,7 @@ fn hole_7_of_two_recoveries_one_goes_on() {
     };
     reconciler(0); // both read it
     reconciler(1);
-    reconciler(0); // RemoveIdleNewcomer: written ahead, called, settled
+    reconciler(0); // RemoveNewcomer: written ahead, called, settled
     reconciler(0);
     reconciler(0);
     told.0.truth.comes_to_rest();
