@@ -66,7 +66,7 @@ pub enum Act {
 
 impl From<u32> for Act {
     fn from(number: u32) -> Self {
-        let (kind, rest) = (number % 16, number / 16);
+        let (kind, rest) = (number % 17, number / 17);
         let which = usize::try_from(rest).unwrap_or_default();
         let deliveries = 1 + u8::from(rest % 3 == 2);
         match kind {
@@ -85,6 +85,7 @@ impl From<u32> for Act {
             13 => Self::GroupRebalances,
             14 if rest % 2 == 0 => Self::CapacityIsShort(which),
             14 => Self::CapacityIsBack,
+            15 => Self::MemberIsAtRisk(which),
             _ if rest % 3 == 2 => Self::TargetsTurnHealthy,
             _ => Self::TargetTurnsUnhealthy(which),
         }
@@ -311,9 +312,13 @@ impl World {
         }
     }
 
-    /// Both functions hear of a notice. If the risk manager does not run, the pool is poisoned at once.
+    /// Both functions hear of a notice. If the risk manager does not run, the pool is poisoned at once: but that of a LAB
+    /// instance is no pool of others.
     fn is_told_of(&mut self, notice: SpotNotice, id: &str, deliveries: u8) {
         let event = self.event_bridge.sends_notice(notice, id, deliveries, now());
+        if self.oracles.lab.is_some() {
+            return;
+        }
         match self.pool_of(id) {
             Some(pool) if self.event_bridge.tells_risk_manager() => {
                 self.oracles.notices.is_given(&event, pool);

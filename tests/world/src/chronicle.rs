@@ -48,9 +48,15 @@ impl Chronicle {
         self.calls.push(call);
     }
 
+    /// Returns the function, with its phase, that has made a call.
+    #[must_use]
+    pub fn by(&self, number: usize) -> &str {
+        self.calls.get(number).map_or("", |sent| &sent.by)
+    }
+
     /// Notes a call that took effect.
     pub fn takes_effect(&mut self, number: usize, call: &ApiCall, answer: &ApiAnswer) {
-        let by = self.calls.get(number).map(|sent| sent.by.clone()).unwrap_or_default();
+        let by = self.by(number).to_owned();
         let mut line = format!("#{number} {by} {}:{}", call.service, call.action);
         if !self.calls.get(number).is_some_and(|sent| sent.is_read) {
             let _ = write!(line, " {}", parameters(call));

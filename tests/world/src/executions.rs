@@ -34,6 +34,8 @@ pub struct ExecutionRecord {
     pub started: Timestamp,
     /// When and how it ended.
     pub ended: Option<(Timestamp, Outcome)>,
+    /// It has ended before, and was begun again where it ended.
+    pub is_redriven: bool,
 }
 
 /// Returns the status of an end as Step Functions spells it.
@@ -79,6 +81,7 @@ impl Executions {
             input,
             started: now,
             ended: None,
+            is_redriven: false,
         };
         self.by_arn.insert(arn.clone(), record);
         self.to_run.push(arn.clone());
@@ -89,6 +92,13 @@ impl Executions {
     pub fn end(&mut self, arn: &str, end: Outcome, now: Timestamp) {
         if let Some(record) = self.by_arn.get_mut(arn) {
             record.ended.get_or_insert((now, end));
+        }
+    }
+
+    /// An execution that has ended is begun again where it ended.
+    pub fn is_redriven(&mut self, arn: &str) {
+        if let Some(record) = self.by_arn.get_mut(arn) {
+            (record.ended, record.is_redriven) = (None, true);
         }
     }
 

@@ -70,7 +70,13 @@ impl Fault {
     pub fn concerns(self, is_read: bool) -> bool {
         match self {
             Self::Stale(_) => is_read,
-            Self::EffectLate(_) | Self::Twice | Self::AnswerLate | Self::ErrorAfterEffect => !is_read,
+            // Before a read and after it are one.
+            Self::EffectLate(_)
+            | Self::Twice
+            | Self::AnswerLate
+            | Self::ErrorAfterEffect
+            | Self::DiesAfter
+            | Self::StoppedAfter => !is_read,
             _ => true,
         }
     }
@@ -154,6 +160,23 @@ impl Outage {
     }
 }
 
+/// A person stops every execution that runs, in a step or between two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// The second of the history.
+    pub at: u64,
+    /// So many seconds later, a person redrives every execution that did not succeed.
+    pub redriven_after: Option<u64>,
+}
+
+impl Stop {
+    /// Returns the second of the last act.
+    #[must_use]
+    pub fn is_over_at(self) -> u64 {
+        self.at + self.redriven_after.unwrap_or_default()
+    }
+}
+
 /// The faults of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
@@ -163,9 +186,19 @@ pub enum Plan {
     ActAt(usize, Act),
     /// An action or a service is out for a while.
     Outage(Outage),
-    /// A tape: the entry at the call's number decides on its fault, and on an act of others right before it takes effect.
-    /// Beyond its end nothing happens.
-    Tape(Vec<u32>),
+    /// A stop, and perhaps a redrive.
+    Stopped(Stop),
+    /// Faults and acts of others by the number of the call, from 0.
+    Random(BTreeMap<usize, Strike>),
+}
+
+/// What befalls a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strike {
+    /// A fault, if it concerns the call.
+    Fault(Fault),
+    /// An act of others, right before the call takes effect.
+    Act(Act),
 }
 
 impl Plan {
@@ -180,47 +213,49 @@ impl Plan {
     pub fn may_read_past(&self) -> bool {
         match self {
             Self::At(faults) => faults.values().any(|fault| matches!(fault, Fault::Stale(_))),
-            Self::ActAt(..) | Self::Outage(_) => false,
-            Self::Tape(_) => true,
+            Self::Random(strikes) => {
+                strikes.values().any(|strike| matches!(strike, Strike::Fault(Fault::Stale(_))))
+            }
+            Self::ActAt(..) | Self::Outage(_) | Self::Stopped(_) => false,
         }
     }
 
-    /// Returns the fault of a call, after those that were sent before it. On a tape, about one call in sixteen has one.
+    /// Returns the stop, if a person stops the executions.
+    #[must_use]
+    pub fn stop(&self) -> Option<Stop> {
+        if let Self::Stopped(stop) = self { Some(*stop) } else { None }
+    }
+
+    /// Returns the fault of a call, after those that were sent before it.
     #[must_use]
     pub fn of(&self, call: &SentCall, before: &[SentCall]) -> Option<Fault> {
         match self {
             Self::At(faults) => faults.get(&before.len()).copied(),
-            Self::ActAt(..) => None,
+            Self::ActAt(..) | Self::Stopped(_) => None,
             Self::Outage(outage) => outage.strikes(call, before),
-            Self::Tape(tape) => struck(*tape.get(before.len())?, call.is_read),
+            Self::Random(strikes) => match strikes.get(&before.len()) {
+                Some(Strike::Fault(fault)) if fault.concerns(call.is_read) => Some(*fault),
+                _ => None,
+            },
         }
     }
 
-    /// Returns the act of others that comes with a call. On a tape, about one call in 32 has one.
+    /// Returns the act of others that comes with a call.
     #[must_use]
     pub fn act_at(&self, call: usize) -> Option<Act> {
         match self {
-            Self::At(_) | Self::Outage(_) => None,
+            Self::At(_) | Self::Outage(_) | Self::Stopped(_) => None,
             Self::ActAt(number, act) => (*number == call).then_some(*act),
-            Self::Tape(tape) => {
-                let entry = tape.get(call).copied()?;
-                (entry % 32 == 14).then(|| Act::from(entry / 32))
-            }
+            Self::Random(strikes) => match strikes.get(&call) {
+                Some(Strike::Act(act)) => Some(*act),
+                _ => None,
+            },
         }
     }
-}
-
-/// Returns the fault that an entry of a tape stands for.
-fn struck(entry: u32, is_read: bool) -> Option<Fault> {
-    let entry = usize::try_from(entry).ok()?;
-    let fault = Fault::ALL[(entry / 16) % Fault::ALL.len()];
-    (entry % 16 == 15 && fault.concerns(is_read)).then_some(fault)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::virtual_time::BEGIN;
     use crate::wire::Service;
@@ -235,18 +270,18 @@ mod tests {
     }
 
     #[test]
-    fn a_tape_strikes_with_every_fault_and_every_kind_of_act_and_an_empty_one_with_none() {
-        let tape = Plan::Tape((0..20_000).collect());
-        let faults: BTreeSet<Fault> =
-            (0..20_000).filter_map(|entry| struck(entry, entry % 32 == 31)).collect();
-        assert_eq!(faults, Fault::ALL.into());
-        let acts = (0..20_000).filter_map(|call| tape.act_at(call));
-        let kinds: BTreeSet<String> =
-            acts.map(|act| format!("{act:?}").replace(|c| !char::is_alphabetic(c), "")).collect();
-        assert!(kinds.len() >= 17, "{kinds:?}");
-        let empty = Plan::Tape(Vec::new());
-        assert_eq!(empty.of(&call("DescribeInstances", 0), &[]), None);
-        assert!((0..300).all(|call| empty.act_at(call).is_none()));
+    fn a_random_plan_strikes_a_call_with_what_concerns_it() {
+        let (stale, dies) = (Strike::Fault(Fault::Stale(20)), Strike::Act(Act::MemberDies(0)));
+        let plan = Plan::Random([(0, stale), (1, dies)].into());
+        let change = call("RunInstances", 0);
+        let read = SentCall { is_read: true, ..change.clone() };
+        assert_eq!(plan.of(&read, &[]), Some(Fault::Stale(20)));
+        assert_eq!(plan.of(&change, &[]), None);
+        assert_eq!(plan.of(&read, &[change]), None);
+        assert_eq!(
+            (0..3).map(|call| plan.act_at(call)).collect::<Vec<_>>(),
+            [None, Some(Act::MemberDies(0)), None]
+        );
     }
 
     fn call(action: &str, second: i64) -> SentCall {

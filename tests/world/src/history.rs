@@ -16,7 +16,7 @@ use crate::acts::Act;
 use crate::cluster::ApiServer;
 use crate::event_bridge::Delivery;
 use crate::executions::{CLUSTER_SWAP, INTERRUPTION_RESPONSE, LAB_SWAP, NODE_SWAP, status};
-use crate::fault::Plan;
+use crate::fault::{Plan, Stop};
 use crate::lambda::{Function, Functions};
 use crate::machine::{DataLimit, Execution, ExecutionContext, Outcome, StateMachine, TaskFailure, Tasks};
 use crate::scene::{ACCOUNT, REGION, Scene};
@@ -94,6 +94,10 @@ struct History {
     /// Others act until then.
     acts_until: Instant,
     is_watched: bool,
+    /// A person stops the executions that run.
+    stopped: Notify,
+    /// A person redrives those that have ended without success.
+    redriven: Notify,
     transitions: std::cell::Cell<u32>,
 }
 
@@ -101,6 +105,9 @@ impl History {
     async fn run(scene: &Scene, plan: Plan, seed: u64) -> Result<Ended, Broken> {
         virtual_time::begin();
         environment::replace(scene.environment());
+        let stop = plan.stop();
+        let acts = scene.acts.iter().map(|(at, _)| *at).chain(stop.map(Stop::is_over_at));
+        let last_act = acts.max().unwrap_or_default();
         let network = Network::around(scene.world(plan));
         let stack = Stack::over(network.sdk_config(REGION)).map_err(|e| broken(&e.to_string(), ""))?;
         ApiServer::stands_in(&network, REGION);
@@ -111,9 +118,10 @@ impl History {
             seed,
             data_limit: scene.data_limit,
             began: Instant::now(),
-            acts_until: Instant::now()
-                + scene.acts.iter().map(|(at, _)| Duration::from_secs(*at)).max().unwrap_or_default(),
+            acts_until: Instant::now() + Duration::from_secs(last_act),
             is_watched: scene.watched_from.is_some(),
+            stopped: Notify::new(),
+            redriven: Notify::new(),
             transitions: std::cell::Cell::new(0),
         });
         for (machine, name, input) in scene.starts() {
@@ -121,6 +129,9 @@ impl History {
         }
         spawn_local(Rc::clone(&history).reconciles_on_schedule());
         spawn_local(Rc::clone(&history).plays(scene.acts.clone()));
+        if let Some(stop) = stop {
+            spawn_local(Rc::clone(&history).stops_and_redrives(stop));
+        }
         spawn_local(Rc::clone(&history).plays_once_on_spot(scene.once_on_spot.clone()));
         if let Some(first) = scene.watched_from {
             spawn_local(Rc::clone(&history).sweeps_on_schedule(first));
@@ -239,19 +250,44 @@ impl History {
             data_limit: self.data_limit,
             random: fastrand::Rng::with_seed(self.seed ^ 0x5eed),
         };
-        let stop = Arc::new(Notify::new());
         let mut execution = Execution::start(machine, context, record.input);
-        let tasks = StackTasks { history: &self, stop: Arc::clone(&stop) };
+        loop {
+            self.runs(&mut execution, &record.name).await;
+            self.redriven.notified().await;
+            if execution.redrive().is_err() {
+                return;
+            }
+            let mut world = self.network.world();
+            world.chronicle.notes(format_args!("execution {} is redriven", record.name));
+            world.executions.is_redriven(&arn);
+        }
+    }
+
+    /// Runs an execution until it ends or is stopped. The end is announced to the reconciler.
+    async fn runs(self: &Rc<Self>, execution: &mut Execution, name: &str) {
+        let (stop, before) = (Arc::new(Notify::new()), execution.transitions());
+        let tasks = StackTasks { history: self, stop: Arc::clone(&stop) };
         let end = tokio::select! {
             outcome = execution.run(&tasks) => outcome,
             () = stop.notified() => Outcome::Aborted,
+            () = self.stopped.notified() => Outcome::Aborted,
         };
         execution.stop();
-        self.transitions.set(self.transitions.get() + execution.transitions());
-        self.notes_end(&arn, &record.name, &end);
+        self.transitions.set(self.transitions.get() + execution.transitions() - before);
+        let arn = execution.arn().to_owned();
+        self.notes_end(&arn, name, &end);
         if !matches!(end, Outcome::Succeeded(_)) {
-            let _ = self.is_told(Function::Reconciler, status_change(&arn, status(&end))).await;
+            let (this, event) = (Rc::clone(self), status_change(&arn, status(&end)));
+            spawn_local(async move { this.is_told(Function::Reconciler, event).await });
         }
+    }
+
+    async fn stops_and_redrives(self: Rc<Self>, Stop { at, redriven_after }: Stop) {
+        sleep_until(self.began + Duration::from_secs(at)).await;
+        self.stopped.notify_waiters();
+        let Some(after) = redriven_after else { return };
+        sleep(Duration::from_secs(after)).await;
+        self.redriven.notify_waiters();
     }
 
     fn notes_end(&self, arn: &str, name: &str, end: &Outcome) {

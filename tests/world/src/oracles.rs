@@ -13,6 +13,7 @@ use crate::virtual_time::now;
 use crate::wire::{ApiAnswer, ApiCall, Service};
 
 mod before_call;
+mod claims;
 mod loop_runs;
 mod notices;
 mod of_lab;

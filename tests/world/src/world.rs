@@ -91,6 +91,7 @@ impl World {
         let by = by.map(|invocation| invocation.label.clone()).unwrap_or_default();
         let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
         self.oracles.before_call(call, &by, seen);
+        self.oracles.before_take_over(call, &by, &self.tables, &self.executions);
         let mut sent = SentCall {
             by,
             service: call.service,
@@ -134,7 +135,7 @@ impl World {
         if answer.status == NOT_IN_THE_WORLD {
             self.oracles.is_not_played(&format!("the world has no such {}: {}", call.action, answer.body));
         }
-        self.oracles.after_read(call, &answer);
+        self.oracles.after_read(call, self.chronicle.by(number), &answer);
         if call.service == Service::StepFunctions {
             self.oracles.look_at_runs(&self.executions);
         }
@@ -165,7 +166,7 @@ impl World {
         match answer {
             Some(answer) => {
                 self.chronicle.takes_effect(number, call, &answer);
-                self.oracles.after_read(call, &answer);
+                self.oracles.after_read(call, self.chronicle.by(number), &answer);
                 answer
             }
             None => self.carries_out(number, call),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use spot_world::acts::Act;
 use spot_world::campaign::{Findings, Selection, all, selected};
 use spot_world::executions::CLUSTER_SWAP;
 use spot_world::fault::{Fault, Plan};
@@ -43,7 +44,7 @@ fn from_the_beginning(scene: Scene, happens: Happening) -> Scene {
     Scene { happenings: vec![(Duration::ZERO, happens)], ..scene }
 }
 
-/// Plays the scene, with what happens in the middle of each of these seconds.
+/// Plays the swap of the group, with what happens in the middle of each of these seconds.
 fn holds_at_each(group: &GroupSpec, seconds: impl IntoIterator<Item = u64>, happens: Happening) {
     for second in seconds {
         let at = Duration::from_millis(second * 1000 + 500);
@@ -254,6 +255,27 @@ fn a_newcomer_that_has_died_replaces_nobody() {
     });
 }
 
+/// Neither a Spot request tells of its death nor its group, whose owner has suspended the health checks.
+#[test]
+fn an_on_demand_newcomer_that_has_died_replaces_nobody() {
+    let group = GroupSpec { spot: 1, ..GroupSpec::default() };
+    let input =
+        [("replace".to_owned(), json!(["i-00000000000000002"])), ("to".to_owned(), json!("ON_DEMAND"))];
+    let scene = from_the_beginning(Scene { input: input.into(), ..of(group) }, |world| {
+        world.fleet.suspend(WEB, "HealthCheck");
+        for wish in world.oracles.wishes.values_mut() {
+            wish.suspended.insert("HealthCheck".to_owned());
+        }
+    });
+    let ended = without_a_fault(&scene);
+    assert!(!is_on_spot(&ended));
+    let calls = ended.world.chronicle.calls;
+    let of_retirement = (0..calls.len()).filter(|number| calls[*number].by.ends_with("RetireOld"));
+    let plans: Vec<_> = of_retirement.map(|number| (Plan::ActAt(number, Act::NewcomerDies), 1)).collect();
+    assert!(!plans.is_empty());
+    holds(&all(&scene, &plans));
+}
+
 #[test]
 fn a_newcomer_that_ec2_takes_back_replaces_nobody() {
     holds_at_each(&GroupSpec::default(), (20..80).step_by(10), |world| {
@@ -335,6 +357,23 @@ fn a_group_with_a_terminating_hook_survives_each_fault_of_its_retirement() {
     let calls = Selection::of_environment().or_calls(&["RetireOld autoscaling"]);
     let selection = calls.or_faults(&["Lost", "Late(1)", "Error", "Throttled", "Dies", "Stopped", "Zombie"]);
     holds(&selected(&scene, 1, &selection).unwrap_or_else(|broken| panic!("{broken}")));
+}
+
+/// The newcomer never comes into service. The next look still sees it as a member.
+#[test]
+fn a_newcomer_whose_removal_lands_late_is_removed_once() {
+    let habits = AwsHabits {
+        second_terminate_counts_again: true,
+        attach_lag: SignedDuration::from_hours(2),
+        ..AwsHabits::default()
+    };
+    let scene = Scene { group: with_a_terminating_hook(), habits, ..Scene::default() };
+    let selection = Selection::default()
+        .or_calls(&["Rollback autoscaling:Terminate"])
+        .or_faults(&["EffectLate", "AnswerLost"]);
+    let findings = selected(&scene, 1, &selection).unwrap_or_else(|broken| panic!("{broken}"));
+    assert!(findings.histories > 0, "no removal");
+    holds(&findings);
 }
 
 /// The repetition looks, and sees the member in service while the first call is under way.

@@ -5,12 +5,14 @@
 mod holds;
 
 use holds::{holds, play_or_tell};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 use spot_world::acts::Act;
 use spot_world::campaign::{Selection, selected};
 use spot_world::fault::Plan;
-use spot_world::fleet::GroupSpec;
+use spot_world::fleet::{GroupSpec, LifecycleHook};
 use spot_world::history::Ended;
+use spot_world::machine::Outcome;
 use spot_world::oracles::POOL_RISK;
 use spot_world::scene::Scene;
 use spot_world::virtual_time::BEGIN;
@@ -90,4 +92,58 @@ fn two_notices_out_of_order_survive_each_fault_at_each_call_of_the_risk_manager(
     let acts = vec![(10, Act::MemberIsInterrupted(0, 1)), (30, Act::MemberIsAtRisk(1))];
     let scene = announced(acts, &[&[45], &[0, 20]]);
     holds(selected(&scene, 2, &Selection::of_environment().or_calls(&["RiskManager"])));
+}
+
+/// The swap of one of two members, whose newcomer gets its notice while the old instance leaves for some minutes.
+fn noticed_in_a_retirement(group: GroupSpec) -> Scene {
+    let acts = vec![(300, Act::NewcomerIsInterrupted(2))];
+    let input = [("max_swaps".to_owned(), json!(1))].into();
+    Scene { group: GroupSpec { size: 2, max: 3, ..group }, acts, input, ..Scene::default() }
+}
+
+fn with_a_slow_drain() -> Scene {
+    let deregistration_delay = SignedDuration::from_secs(300);
+    noticed_in_a_retirement(GroupSpec {
+        has_target_group: true,
+        deregistration_delay,
+        ..GroupSpec::default()
+    })
+}
+
+fn with_a_slow_hook() -> Scene {
+    let hooks = vec![LifecycleHook::at_termination(300)];
+    noticed_in_a_retirement(GroupSpec { hooks, ..GroupSpec::default() })
+}
+
+fn answer(ended: &Ended) -> &Value {
+    let mut answers = ended.executions.iter().filter(|(name, _)| name.starts_with("interruption-"));
+    match (answers.next(), answers.next()) {
+        (Some((_, Outcome::Succeeded(output))), None) => output,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The swap holds the lease. The answer needs none, since it leaves desired as it is.
+#[test]
+fn a_newcomer_leaves_its_group_in_time_while_the_old_instance_drains_or_its_hook_runs() {
+    for scene in [with_a_slow_drain(), with_a_slow_hook()] {
+        let ended = play_or_tell(&scene, Plan::none());
+        let (answer, world) = (answer(&ended), &ended.world);
+        let told = (&answer["outcome"], &answer["reason"]);
+        assert_eq!(told, (&json!("RELEASED"), &json!("GROUP_LEASED")), "{answer}");
+        let terminates = "TerminateInstanceInAutoScalingGroup";
+        let mut calls = world.chronicle.calls.iter();
+        let leaves = calls.any(|call| call.by.ends_with("Leave") && call.action == terminates);
+        assert!(leaves, "{}", world.chronicle);
+        let sizes = world.fleet.group("web").map(|group| (group.desired, group.max));
+        assert_eq!((sizes, world.fleet.serving("web").len()), (Some((2, 3)), 2), "{}", world.chronicle);
+    }
+}
+
+#[test]
+fn a_notice_during_a_retirement_survives_each_fault_as_the_newcomer_leaves() {
+    let selection = || Selection::of_environment().or_calls(&["Leave autoscaling:Terminate"]);
+    for scene in [with_a_slow_drain(), with_a_slow_hook()] {
+        holds(selected(&scene, 3, &selection()));
+    }
 }

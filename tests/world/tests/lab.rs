@@ -18,7 +18,7 @@ use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{AwsHabits, Ec2State};
 use spot_world::history::Ended;
 use spot_world::machine::Outcome;
-use spot_world::oracles::SWAPS;
+use spot_world::oracles::{POOL_RISK, SWAPS};
 use spot_world::scene::{Happening, Scene};
 use spot_world::virtual_time::{BEGIN, now};
 use spot_world::world::World;
@@ -282,4 +282,15 @@ fn the_same_seed_plays_the_same_history_of_an_instance() {
     let faults = BTreeMap::from([(last_call(&Scene::of_instance(), "AssociateAddress"), Fault::Zombie(20))]);
     let told = || play_or_tell(&Scene::of_instance(), Plan::At(faults.clone())).world.chronicle.to_string();
     assert_eq!(told(), told());
+}
+
+/// Whatever the event says, the registry calls the account LAB.
+#[test]
+fn an_interruption_in_a_lab_account_poisons_no_pool() {
+    let acts = vec![(120, Act::NewcomerIsInterrupted(2))];
+    let scene = Scene { acts, to_risk_manager: vec![vec![1], vec![30]], ..Scene::of_instance() };
+    let world = play_or_tell(&scene, Plan::none()).world;
+    let is_heard = world.chronicle.calls.iter().any(|call| call.by.starts_with("RiskManager"));
+    assert!(is_heard, "nobody hears of it:\n{}", world.chronicle);
+    assert_eq!(world.tables.items(POOL_RISK).next(), None);
 }

@@ -14,7 +14,7 @@ use spot_world::campaign::{Findings, all, beside_calls, is_full, one_in};
 use spot_world::chronicle::SentCall;
 use spot_world::cluster::{BudgetSpec, ClusterSpec, WorkloadKind, WorkloadSpec};
 use spot_world::fault::{Fault, Plan};
-use spot_world::fleet::GroupSpec;
+use spot_world::fleet::{GroupSpec, LifecycleHook};
 use spot_world::history::Ended;
 use spot_world::machine::Outcome;
 use spot_world::scene::{Happening, Scene};
@@ -90,6 +90,14 @@ fn the_reconciler_puts_a_swap_back_that_was_stopped_as_a_phase_began() {
     for phase in ["ScaleOut", "AwaitReady", "Cordon", "Drain"] {
         is_put_back_when_stopped_at(&two_nodes(), first_call_by(&two_nodes(), phase));
     }
+}
+
+/// The newcomer leaves through the hook of its group. Its pods must not come back to it meanwhile.
+#[test]
+fn the_reconciler_puts_a_stopped_swap_of_a_group_with_a_terminating_hook_back() {
+    let mut scene = two_nodes();
+    scene.group.hooks = vec![LifecycleHook::at_termination(60)];
+    is_put_back_when_stopped_at(&scene, last_call(&scene, "EvictPods"));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod holds;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use holds::{holds, play_or_tell};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::GroupSpec;
 use spot_world::history::Ended;
 use spot_world::machine::Outcome;
-use spot_world::scene::Scene;
+use spot_world::scene::{Happening, Scene};
 
 /// A notice for the first of two Spot members.
 fn notice(max: u32, has_target_group: bool, deliveries: u8) -> Scene {
@@ -45,6 +46,27 @@ fn a_doomed_member_is_replaced_before_it_leaves() {
             );
         }
     }
+}
+
+/// The owner gives a group of one zone a second one.
+const SPREADS: Happening = |world| {
+    let zones: Vec<_> = world.fleet.catalog().zones.iter().take(2).cloned().collect();
+    let Some(group) = world.fleet.group_mut("web") else { return };
+    group.zones = zones.iter().map(|zone| zone.name.clone()).collect();
+    group.subnet_ids = zones.iter().map(|zone| zone.subnet_id.clone()).collect();
+};
+
+/// AZRebalance launches before it terminates.
+#[test]
+fn a_replacement_that_the_group_has_launched_by_itself_is_waited_for() {
+    let mut scene = notice(3, false, 1);
+    scene.group.zones = 1;
+    scene.happenings = vec![(Duration::from_secs(4), SPREADS)];
+    scene.acts.insert(0, (8, Act::GroupRebalances));
+    let ended = play_or_tell(&scene, Plan::none());
+    assert_eq!(output(&ended)["outcome"], json!("REPLACED"), "{}", ended.world.chronicle);
+    let mut calls = ended.world.chronicle.calls.iter();
+    assert!(!calls.any(|call| call.action == "SetDesiredCapacity"), "{}", ended.world.chronicle);
 }
 
 #[test]

@@ -47,18 +47,24 @@ impl Fleet {
             instance.state = Ec2State::Running;
         }
         if spec.has_address {
-            let allocation_id = "eipalloc-0a000000000000001".to_owned();
-            let address = ElasticIp {
-                allocation_id: allocation_id.clone(),
-                public_ip: "198.51.100.7".to_owned(),
-                instance_id: Some(id.clone()),
-            };
-            fleet.addresses.insert(allocation_id, address);
+            fleet.add_address(Some(&id));
         }
         for number in 1..=spec.target_groups {
             fleet.registers_from_the_beginning(&format!("lab-{number}"), &id);
         }
         fleet
+    }
+
+    /// Adds the account's Elastic IP, free or of an instance. Returns its allocation id.
+    pub fn add_address(&mut self, holder: Option<&str>) -> String {
+        let allocation_id = "eipalloc-0a000000000000001".to_owned();
+        let address = ElasticIp {
+            allocation_id: allocation_id.clone(),
+            public_ip: "198.51.100.7".to_owned(),
+            instance_id: holder.map(str::to_owned),
+        };
+        self.addresses.insert(allocation_id.clone(), address);
+        allocation_id
     }
 
     fn registers_from_the_beginning(&mut self, name: &str, id: &str) {

@@ -22,8 +22,8 @@ const OPT_OUT_TAG: &str = "spot-optimizer:opt-out";
 /// Since when something has been so.
 #[derive(Debug, Clone, Default)]
 pub struct Marks {
-    /// The last answer of the risk table.
-    gate_answered: Option<Timestamp>,
+    /// The last answer of the risk table to each function and phase.
+    gate_answered: BTreeMap<String, Timestamp>,
     /// Members in service, by group and id.
     in_service: BTreeMap<(String, String), Timestamp>,
     /// Members that their owner keeps.
@@ -91,7 +91,7 @@ impl Oracles {
     pub fn before_call(&mut self, call: &ApiCall, by: &str, seen: Seen<'_>) {
         if call.action == "RunInstances" && call.parameter("InstanceMarketOptions.MarketType") == Some("spot")
         {
-            self.before_launch(call, seen);
+            self.before_launch(call, by, seen);
         }
         if !is_read(call) {
             self.before_change(call, by);
@@ -99,23 +99,26 @@ impl Oracles {
         if call.action == "DetachInstances" {
             self.marks.detached.extend(leaving(call));
         }
-        if ["ClusterOptimizer", "KubernetesOptimizer"].iter().any(|function| by.starts_with(function)) {
+        if ["ClusterOptimizer", "KubernetesOptimizer", "Reconciler"]
+            .iter()
+            .any(|function| by.starts_with(function))
+        {
             for id in leaving(call) {
                 self.before_departure(call, &id, seen.fleet);
             }
         }
     }
 
-    /// Notes an answer of the risk table.
-    pub fn after_read(&mut self, call: &ApiCall, answer: &ApiAnswer) {
+    /// Notes an answer of the risk table to a function with its phase.
+    pub fn after_read(&mut self, call: &ApiCall, by: &str, answer: &ApiAnswer) {
         let is_gate = call.action == "BatchGetItem" && call.json()["RequestItems"].get(POOL_RISK).is_some();
         if is_gate && answer.status == 200 {
-            self.marks.gate_answered = Some(now());
+            self.marks.gate_answered.insert(by.to_owned(), now());
         }
     }
 
-    fn before_launch(&mut self, call: &ApiCall, seen: Seen<'_>) {
-        let age = self.marks.gate_answered.map(|at| now().duration_since(at));
+    fn before_launch(&mut self, call: &ApiCall, by: &str, seen: Seen<'_>) {
+        let age = self.marks.gate_answered.get(by).map(|at| now().duration_since(*at));
         self.holds(age.is_some_and(|age| age <= PROOF_LASTS), || {
             format!("launched, and the gate's last answer is {age:?} old")
         });

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use spot_world::executions::CLUSTER_SWAP;
 use spot_world::fault::Plan;
-use spot_world::fleet::{Fleet, GroupSpec, LifecycleHook};
+use spot_world::fleet::{Fleet, GroupSpec, LifecycleHook, ScheduledScaling};
 use spot_world::machine::Outcome;
 use spot_world::scene::Scene;
 use spot_world::virtual_time::{self, now};
@@ -42,6 +42,12 @@ pub(crate) fn act(world: &mut World, act: &str) -> Result<Value, String> {
             world.fleet.set_target_health(query.text("instance")?, is_healthy);
             Ok(json!({}))
         }
+        "act/schedule" => {
+            let at = now() + SignedDuration::from_secs(query.number::<u32>("seconds", 3600)?.into());
+            let action =
+                ScheduledScaling { name: "scale".to_owned(), at, desired: query.number("desired", 1)? };
+            Ok(json!({"is_scheduled": world.fleet.schedule(query.text("group")?, action)}))
+        }
         "act/end-execution" => {
             world.executions.end(query.text("arn")?, Outcome::Succeeded(json!({})), now());
             Ok(json!({}))
@@ -63,6 +69,8 @@ fn begin(world: &mut World, query: &Query) -> Result<Value, String> {
         ..GroupSpec::default()
     };
     *world = Scene { group, ..Scene::default() }.world(Plan::none());
+    let has_address = query.text("address").is_ok_and(|has| has == "true");
+    let address = has_address.then(|| world.fleet.add_address(None));
     let fleet = &world.fleet;
     let (group, template) = (fleet.groups().values().next(), fleet.catalog().templates.values().next());
     let image = template.and_then(|template| template.versions.values().next()).map(|data| &data.image_id);
@@ -73,6 +81,7 @@ fn begin(world: &mut World, query: &Query) -> Result<Value, String> {
         "target_group": group.and_then(|group| group.target_group_arns.first()),
         "subnets": group.map(|group| &group.subnet_ids),
         "image": image,
+        "address": address,
         "state_machine": CLUSTER_SWAP,
         "topic": world.mailbox.topic_arn,
     }))

@@ -1,0 +1,63 @@
+//! A person stops the executions at any second, in a step or between two, and may redrive them at any time after.
+
+#![allow(clippy::panic)]
+
+mod holds;
+
+use holds::{holds, play_or_tell};
+use spot_world::campaign::{all, is_full};
+use spot_world::cluster::ClusterSpec;
+use spot_world::fault::{Plan, Stop};
+use spot_world::fleet::{GroupSpec, LifecycleHook};
+use spot_world::machine::Outcome;
+use spot_world::scene::Scene;
+use spot_world::virtual_time::BEGIN;
+
+/// While the last step may be at work, while the reconciler is, and long after it has ended the swap.
+const REDRIVEN_AFTER: [u64; 4] = [5, 100, 400, 1500];
+
+/// Plays a stop in one of so many seconds of the swap, with one of the redrives or none: each in its turn. A full campaign plays
+/// each second with each.
+fn survives_stops(scene: &Scene, step: usize) {
+    let world = play_or_tell(scene, Plan::none()).world;
+    let last = world.chronicle.calls.last().map_or(BEGIN, |call| call.at);
+    let seconds = 1..=u64::try_from(last.duration_since(BEGIN).as_secs()).unwrap_or_default();
+    let redrives: Vec<_> = [None].into_iter().chain(REDRIVEN_AFTER.map(Some)).collect();
+    let stops = seconds.flat_map(|at| redrives.iter().map(move |after| Stop { at, redriven_after: *after }));
+    // A step that is no multiple of their number takes each redrive in its turn.
+    let stops = stops.step_by(if is_full() { 1 } else { step });
+    let plans: Vec<_> = stops.map(|stop| (Plan::Stopped(stop), 1)).collect();
+    holds(Ok(all(scene, &plans)));
+}
+
+#[test]
+fn a_swap_of_a_group_survives_a_stop_and_a_redrive() {
+    let group = GroupSpec { size: 2, max: 2, ..GroupSpec::full_behind_load_balancer() };
+    survives_stops(&Scene { group, ..Scene::default() }, 101);
+}
+
+#[test]
+fn a_swap_through_a_hook_survives_a_stop_and_a_redrive() {
+    let group = GroupSpec { hooks: vec![LifecycleHook::at_termination(20)], ..GroupSpec::default() };
+    survives_stops(&Scene { group, ..Scene::default() }, 101);
+}
+
+#[test]
+fn a_swap_of_a_node_survives_a_stop_and_a_redrive() {
+    let group = GroupSpec { size: 2, max: 3, ..GroupSpec::default() };
+    survives_stops(&Scene { group, nodes: Some(ClusterSpec::default()), ..Scene::default() }, 201);
+}
+
+#[test]
+fn a_swap_of_an_instance_survives_a_stop_and_a_redrive() {
+    survives_stops(&Scene::of_instance(), 201);
+}
+
+/// The swap goes on where it was stopped.
+#[test]
+fn a_swap_that_is_redriven_at_once_ends_on_spot() {
+    let stop = Stop { at: 60, redriven_after: Some(5) };
+    let ended = play_or_tell(&Scene::default(), Plan::Stopped(stop));
+    assert!(matches!(ended.executions["by-hand"], Outcome::Succeeded(_)), "{:?}", ended.executions);
+    assert!(ended.world.is_settled_on_spot(), "{}", ended.world.chronicle);
+}
