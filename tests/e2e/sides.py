@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import json
 import subprocess
 import time
@@ -18,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from local_aws.paths import REGION, target_dir
 from local_aws.shapes import Shape
-from steps import CURSOR, LOOK, PROTECT, SETTLE, Script, Step
+from steps import CURSOR, LOOK, PROTECT, SCHEDULE, SETTLE, Script, Step
 
 if TYPE_CHECKING:
     from local_aws.stack import LocalAws
@@ -27,8 +29,11 @@ if TYPE_CHECKING:
 HELD_SECONDS = 600
 TRANSITIONS = (
     "pending", "boot", "attach", "detach", "group_launch", "replace", "launch_hook", "terminate_hook", "target_initial", "target_drain",
+    "stop", "image",
 )  # fmt: skip
 SETTLES_SECONDS = 20
+HOUR = datetime.timedelta(hours=1)
+TARGET_OF_RULE = "arn:aws:lambda:us-east-1:123456789012:function:risk-manager"
 
 
 class Side:
@@ -50,6 +55,13 @@ class Side:
     def end_execution(self, arn: str) -> None:
         raise NotImplementedError
 
+    def schedule(self) -> None:
+        """Plans an action of the group in an hour, between `$soon` and `$late`."""
+        raise NotImplementedError
+
+    def _moments(self, now: datetime.datetime) -> dict[str, str]:
+        return {"$soon": (now + HOUR / 2).isoformat(), "$late": (now + 2 * HOUR).isoformat()}
+
     def play(self, script: Script, until: Sequence[Any] = ()) -> list[Any]:
         """Returns the outcome of each step. `until` are the outcomes of the other side, to wait for."""
         outcomes: list[Any] = []
@@ -62,6 +74,8 @@ class Side:
                 outcomes.append(self.settle(until[number] if until else None))
             elif step is PROTECT:
                 outcomes.append(self.protect(self.things["$1"]))
+            elif step is SCHEDULE:
+                outcomes.append(self.schedule())
             else:
                 outcomes.append(self.end_execution(self.things["$execution"]))
         return outcomes
@@ -85,11 +99,22 @@ class Side:
             "members": sorted([self._name(m["InstanceId"]), m["LifecycleState"]] for m in group["Instances"]),
             "instances": {name: self._state(id) for name, id in self.things.items() if id.startswith("i-")},
         }
-        return seen | ({"targets": self._targets()} if "$target_group" in self.things else {})
+        seen |= {"targets": self._targets()} if "$target_group" in self.things else {}
+        seen |= {"address": self._holder()} if "$address" in self.things else {}
+        own = {name: id for name, id in self.things.items() if id.startswith("ami-") and name != "$image"}
+        return seen | ({"images": {name: self._image(id) for name, id in own.items()}} if own else {})
 
     def _targets(self) -> dict[str, str]:
         found = self.client("elbv2").describe_target_health(TargetGroupArn=self.things["$target_group"])
         return {self._name(t["Target"]["Id"]): t["TargetHealth"]["State"] for t in found["TargetHealthDescriptions"]}
+
+    def _holder(self) -> str:
+        (found,) = self.client("ec2").describe_addresses(AllocationIds=[self.things["$address"]])["Addresses"]
+        return self._name(found["InstanceId"]) if found.get("InstanceId") else ""
+
+    def _image(self, image_id: str) -> str:
+        named = [{"Name": "image-id", "Values": [image_id]}]
+        return next((i["State"] for i in self.client("ec2").describe_images(Owners=["self"], Filters=named)["Images"]), "")
 
     def _state(self, instance_id: str) -> str:
         try:
@@ -144,14 +169,20 @@ class WorldServer(Side):
     def begin(self, script: Script) -> WorldServer:
         has = "true" if script.has_target_group else "false"
         sizes = {"size": script.size, "min": script.minimum, "max": script.maximum}
-        scene = self.act("begin", **sizes, zones=2, target_group=has, **({"hook": script.hook} if script.hook else {}))
+        more = {"hook": script.hook} if script.hook else {}
+        more |= {"address": "true"} if script.has_address else {}
+        scene = self.act("begin", **sizes, zones=2, target_group=has, **more)
         self.things = {
             "$group": scene["group"], "$image": scene["image"], "$subnet": scene["subnets"][0],
             "$elsewhere": scene["subnets"][1], "$table": "spot-optimizer-swaps", "$machine": scene["state_machine"],
-            "$topic": scene["topic"],
+            "$topic": scene["topic"], "$rule": "spot-optimizer-notices",
+            **self._moments(datetime.datetime.fromisoformat(self.act("pass", seconds=0)["now"][:19] + "+00:00")),
             **{f"${number}": member for number, member in enumerate(scene["members"], 1)},
             **({"$target_group": scene["target_group"]} if scene["target_group"] else {}),
+            **({"$address": scene["address"]} if script.has_address else {}),
         }  # fmt: skip
+        described = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[scene["group"]])
+        self.things["$template"] = described["AutoScalingGroups"][0]["LaunchTemplate"]["LaunchTemplateId"]
         return self
 
     def client(self, service: str) -> Any:
@@ -180,6 +211,9 @@ class WorldServer(Side):
     def end_execution(self, arn: str) -> None:
         self.act("act/end-execution", arn=arn)
 
+    def schedule(self) -> None:
+        self.act("act/schedule", group=self.things["$group"], seconds=int(HOUR.total_seconds()))
+
     def stop(self) -> None:
         self.process.stdin.close()
         self.process.wait(timeout=10)
@@ -199,7 +233,10 @@ class LocalSide(Side):
             "$elsewhere": network.subnets["us-east-1b"], "$table": self._table(), "$machine": self._machine(),
             "$topic": self.client("sns").create_topic(Name=f"fidelity-{uuid.uuid4().hex[:8]}")["TopicArn"],
             **{f"${number}": member for number, member in enumerate(self.group.instance_ids, 1)},
+            "$template": self.group.template_id, "$rule": self._rule(),
+            **self._moments(datetime.datetime.now(datetime.timezone.utc)),
             **({"$target_group": self.group.target_group} if script.has_target_group else {}),
+            **({"$address": self.client("ec2").allocate_address(Domain="vpc")["AllocationId"]} if script.has_address else {}),
         }  # fmt: skip
         if script.hook:
             self.client("autoscaling").put_lifecycle_hook(
@@ -227,13 +264,35 @@ class LocalSide(Side):
     def end_execution(self, arn: str) -> None:
         self.client("stepfunctions").stop_execution(executionArn=arn)
 
+    def schedule(self) -> None:
+        self.client("autoscaling").put_scheduled_update_group_action(
+            AutoScalingGroupName=self.group.name, ScheduledActionName="scale", DesiredCapacity=1,
+            StartTime=datetime.datetime.now(datetime.timezone.utc) + HOUR,
+        )  # fmt: skip
+
     def delete(self) -> None:
         self.aws.control.reset()
+        with contextlib.suppress(ClientError):
+            self.client("autoscaling").delete_scheduled_action(AutoScalingGroupName=self.group.name, ScheduledActionName="scale")
         self.group.delete()
+        self._delete_belongings()
         self.client("dynamodb").delete_table(TableName=self.things["$table"])
         self.client("sns").delete_topic(TopicArn=self.things["$topic"])
         self.client("stepfunctions").delete_state_machine(stateMachineArn=self.things["$machine"])
         self.client("iam").delete_role(RoleName=self.things["$machine"].rsplit(":", 1)[1])
+
+    def _delete_belongings(self) -> None:
+        """Deletes what later tests would take for waste: images, their snapshots, the address. And the rule."""
+        ec2, events = self.client("ec2"), self.client("events")
+        ours = [{"Name": "tag:probe", "Values": [self.group.name]}]
+        for image in ec2.describe_images(Owners=["self"], Filters=ours)["Images"]:
+            ec2.deregister_image(ImageId=image["ImageId"])
+        for snapshot in ec2.describe_snapshots(OwnerIds=["self"], Filters=ours)["Snapshots"]:
+            ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
+        if "$address" in self.things:
+            ec2.release_address(AllocationId=self.things["$address"])
+        events.remove_targets(Rule=self.things["$rule"], Ids=["1"])
+        events.delete_rule(Name=self.things["$rule"])
 
     def _hold(self, *transitions: str) -> None:
         self.aws.control.timing(**dict.fromkeys(transitions, HELD_SECONDS))
@@ -245,6 +304,13 @@ class LocalSide(Side):
             KeySchema=[{"AttributeName": "target", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "target", "AttributeType": "S"}],
         )  # fmt: skip
+        return name
+
+    def _rule(self) -> str:
+        """Makes a rule that nothing matches."""
+        name, pattern = f"fidelity-{uuid.uuid4().hex[:8]}", {"source": ["aws.ec2"], "detail-type": ["none"]}
+        self.client("events").put_rule(Name=name, EventPattern=json.dumps(pattern))
+        self.client("events").put_targets(Rule=name, Targets=[{"Id": "1", "Arn": TARGET_OF_RULE}])
         return name
 
     def _machine(self) -> str:

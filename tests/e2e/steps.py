@@ -42,6 +42,7 @@ class Act:
 
 
 LOOK, SETTLE, PROTECT, END_EXECUTION = Act("look"), Act("settle"), Act("protect $1 from termination"), Act("end the execution")
+SCHEDULE = Act("schedule an action in an hour")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Script:
     minimum: int = 0
     maximum: int = 2
     has_target_group: bool = False
+    has_address: bool = False
     hook: str = ""  # launching, terminating
 
 

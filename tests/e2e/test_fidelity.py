@@ -1,11 +1,13 @@
 """The same scripts of calls against local AWS and against the world of `tests/world`, compared: each answer, each refusal, and
 the state that follows.
 
-Where the two differ, AWS's documentation decides which one is mended. `KNOWN` has the differences that stay.
+Where the two differ, AWS's documentation decides which one is mended. `KNOWN` has the differences that stay. `lab_scripts.py`
+has more of both.
 """
 
 import pytest
 
+import lab_scripts
 from sides import WorldServer, both
 from steps import (
     END_EXECUTION,
@@ -354,6 +356,10 @@ KNOWN = {
         "MiniStack refuses the same input under the name of a running execution. Step Functions returns that execution: "
         "https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html",
 }  # fmt: skip
+
+
+SCRIPTS |= lab_scripts.SCRIPTS
+KNOWN |= lab_scripts.KNOWN
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,10 @@ IMAGE = (
 QUERY = {
     "DescribeRegions": "<DescribeRegionsResponse><regionInfo><item><regionName>us-east-1</regionName></item></regionInfo>"
     "</DescribeRegionsResponse>",
+    "DescribeLaunchTemplateVersions": "<DescribeLaunchTemplateVersionsResponse><launchTemplateVersionSet/>"
+    "</DescribeLaunchTemplateVersionsResponse>",
+    "DescribeLaunchConfigurations": "<DescribeLaunchConfigurationsResponse><DescribeLaunchConfigurationsResult><LaunchConfigurations/>"
+    "</DescribeLaunchConfigurationsResult></DescribeLaunchConfigurationsResponse>",
     "ListImagesInRecycleBin": "<ListImagesInRecycleBinResponse><imageSet/></ListImagesInRecycleBinResponse>",
     "Publish": "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>",
     "GetTopicAttributes": "<GetTopicAttributesResponse><GetTopicAttributesResult><Attributes><entry><key>SubscriptionsConfirmed</key>"

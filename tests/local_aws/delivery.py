@@ -1,4 +1,5 @@
-"""Events on their way to a function, as on AWS: they keep the time that their sender gave them, and they queue.
+"""Events on their way to a function, as on AWS: they keep the time that their sender gave them, and they queue. Tests read
+what became of them in a file.
 
 MiniStack gives each event the present time, and EventBridge's rules invoke a function once, whatever becomes of it.
 
@@ -20,6 +21,7 @@ from typing import Any
 from ministack.core.responses import json_response
 from ministack.services import eventbridge, lambda_svc
 
+from .paths import QUEUED_EVENTS
 from .shapes import Shape
 
 LOG = logging.getLogger("events")
@@ -77,12 +79,26 @@ def _invoke_as_lambda_does_asynchronously() -> None:
     eventbridge._dispatch_to_lambda = dispatch
 
 
+class Record:
+    """Events of each function: `sent` into its queue, `handled`, `given_up` after the last attempt, and attempts that
+    `failed`. An event that is neither handled nor given up is still under way."""
+
+    def __init__(self) -> None:
+        self._lock, self._lines = threading.Lock(), open(QUEUED_EVENTS, "w", buffering=1)  # noqa: SIM115 (until the end)
+
+    def add(self, function: str, what: str) -> None:
+        with self._lock:
+            self._lines.write(f"{function} {what}\n")
+
+
 def _queue() -> None:
-    invoke, execute = lambda_svc.invoke_async_with_retry, lambda_svc._execute_function
+    invoke, execute, give_up = lambda_svc.invoke_async_with_retry, lambda_svc._execute_function, lambda_svc._route_async_failure
+    record = Record()
     queues: dict[str, threading.BoundedSemaphore] = {}
 
     def invoke_from_queue(function: Shape, event: Any):
-        config = function.get("config") or function
+        config = _config(function)
+        record.add(config["FunctionName"], "sent")
         # MiniStack invokes in a thread of its own, which takes the context along.
         queue = QUEUE.set(queues.setdefault(config["FunctionArn"], threading.BoundedSemaphore(AT_ONCE)))
         try:
@@ -98,6 +114,7 @@ def _queue() -> None:
             with queue:
                 result = _outside_of_the_queue(function, event)
             if not result.get("throttle") or time.monotonic() > too_old:
+                record.add(_config(function)["FunctionName"], "failed" if result.get("error") else "handled")
                 return result
             time.sleep(THROTTLED_SECONDS)
 
@@ -109,7 +126,16 @@ def _queue() -> None:
         finally:
             QUEUE.reset(queue)
 
+    def give_up_at_last(destination: str, function: str, *told: Any):
+        give_up(destination, function, *told)
+        record.add(function, "given_up")  # Not before its message lies in the queue.
+
     lambda_svc.invoke_async_with_retry, lambda_svc._execute_function = invoke_from_queue, execute_in_turn
+    lambda_svc._route_async_failure = give_up_at_last
+
+
+def _config(function: Shape) -> Shape:
+    return function.get("config") or function
 
 
 def _longest_age(function: Shape) -> int:

@@ -33,6 +33,9 @@ ALL_GRANTED = GRANTED / "complete"
 # In a home, MiniStack's working directory: the invocation that Step Functions are to give up; one file for each that runs on.
 GIVE_UP, GIVEN_UP = Path("give-up"), "given-up-*"
 NAMES_RETURN = Path("names-return")
+# What becomes of the events that MiniStack queues for functions, a line each: the function, and `sent`, `handled`, `failed` or
+# `given_up`.
+QUEUED_EVENTS = Path("queued-events")
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"

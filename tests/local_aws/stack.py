@@ -10,6 +10,7 @@ import json
 import re
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from . import build, deploy, servers
 from .control import CapacityWatcher, Control
 from .groups import Network, create_group
 from .kubernetes.cluster import Kubernetes
-from .paths import ACCOUNT, GIVE_UP, GIVEN_UP, NAMES_RETURN, REGION, Home, credentials
+from .paths import ACCOUNT, GIVE_UP, GIVEN_UP, NAMES_RETURN, QUEUED_EVENTS, REGION, Home, credentials
 from .progress import step
 from .shapes import Shape
 
@@ -118,6 +119,12 @@ class LocalAws:
         AWS."""
         name = self.outputs[function]
         self.client("lambda").invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps(event).encode())
+
+    def queued_events(self, function: str) -> Counter[str]:
+        """Returns how many events were `sent` into the function's queue since the start, and what became of them
+        (`delivery.Record`)."""
+        lines = (self.home.directory / QUEUED_EVENTS).read_text().splitlines()
+        return Counter(what for name, what in map(str.split, lines) if name == self.outputs[function])
 
     @contextlib.contextmanager
     def function_environment(self, function: str, **variables: str) -> Iterator[None]:

@@ -18,6 +18,7 @@ from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance, InstancePlacement, InstanceState, StateReason
 from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.responses.launch_templates import LaunchTemplates
 from moto.ec2.responses.spot_instances import SpotInstances
 
 from . import prices
@@ -32,6 +33,7 @@ def install() -> None:
     _terminate()
     InstancePlacement.availability_zone_id = property(lambda placement: zone_ids().get(placement.zone))
     _shift_zones()
+    _page_template_versions()
     SpotInstances.describe_spot_price_history = _spot_price_history
     SpotInstances.describe_spot_instance_requests = _spot_instance_requests
 
@@ -157,6 +159,25 @@ def _terminate():
         return terminate(self)
 
     Instance.terminate = terminate_once
+
+
+def _page_template_versions():
+    """EC2 API, DescribeLaunchTemplateVersions: MaxResults is at most 200, and NextToken leads on. moto cuts the rest off."""
+    find, describe = EC2Backend.describe_launch_template_versions, LaunchTemplates.describe_launch_template_versions
+
+    def find_all(self: Any, **kwargs):
+        return find(self, **{**kwargs, "max_results": 1_000_000})
+
+    def page(self: Any):
+        answer = describe(self)
+        found, first = answer.result["LaunchTemplateVersions"], int(self._get_param("NextToken") or 0)
+        behind = first + self._get_int_param("MaxResults", 200)
+        more = str(behind) if behind < len(found) else None
+        answer.result.update(LaunchTemplateVersions=found[first:behind], NextToken=more)
+        return answer
+
+    EC2Backend.describe_launch_template_versions = find_all
+    LaunchTemplates.describe_launch_template_versions = page
 
 
 def _spot_price_history(self: Any):

@@ -24,7 +24,9 @@ def install() -> None:
     def with_time(self: Any, target: Any, ec2_backend: EC2Backend):
         health = health_for(self, target, ec2_backend)
         instance_id = target["Id"]
-        if told := instance_id in self.targets and _told(self.arn, instance_id):
+        if _is_at_another_port(self, target):
+            health.port, health.status, health.reason = _port(self, target), "unused", "Target.NotRegistered"
+        elif told := instance_id in self.targets and _told(self.arn, instance_id):
             health.status, health.reason = told
         elif instance_id in self.targets and _young(self.arn, instance_id, "target_initial"):
             health.status, health.reason = "initial", "Elb.RegistrationInProgress"
@@ -37,6 +39,20 @@ def install() -> None:
     FakeTargetGroup.health_for = with_time
     _by_api()
     _all_of_them()
+
+
+def _port(group: FakeTargetGroup, target: Any):
+    """Returns the port that a call asks about: the one that it names, or else the target group's own.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html
+    """
+    return target.get("Port") or group.port
+
+
+def _is_at_another_port(group: FakeTargetGroup, target: Any):
+    """Says that the target is known at another port than the one asked about. moto keeps one port for each target."""
+    known = group.targets.get(target["Id"]) or group.deregistered_targets.get(target["Id"])
+    return known is not None and str(known["Port"]) != str(_port(group, target))
 
 
 def _by_api():

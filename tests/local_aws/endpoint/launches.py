@@ -71,6 +71,7 @@ def _run_instances():
         _refuse_full_subnet(self, kwargs, count)
         kwargs["instance_market_options"] = kwargs.get("instance_market_options") or market.get("MarketType")
         image_id = image_of_parameter(self, image_id or template.get("ImageId", ""))
+        _refuse_image(self, image_id)
         reservation = run_instances(self, image_id, count, user_data, security_group_names, **kwargs)
         for instance in reservation.instances:
             _describe_as_launched(instance, template, placement)
@@ -139,6 +140,13 @@ def _refuse_spot(template: Shape, kwargs: Shape, options: Shape):
             "SpotMaxPriceTooLow",
             f"Your Spot request price of {price:g} is lower than the minimum required Spot request fulfillment price of {now:g}.",
         )
+
+
+def _refuse_image(backend: EC2Backend, image_id: str):
+    """EC2 API, "Error codes": deregistered, or not in a state from which an instance can be launched."""
+    image = backend.amis.get(image_id)
+    if image_id in backend.deleted_amis or (image and image.state != "available"):
+        raise EC2ClientError("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available")
 
 
 def _refuse_placement_group(backend: EC2Backend, name: str):

@@ -1,5 +1,5 @@
 """EC2's behaviour for stand-alone instances that moto lacks: stopping and starting take time, an address leaves a
-terminated instance, an image takes time and its snapshots bear tags."""
+terminated instance, an image takes time and its snapshots bear tags. And the states in which EC2 refuses each of them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .ec2 import PENDING, RUNNING, set_state
 from .world import WORLD
 
 STOPPING, STOPPED = ("stopping", 64), ("stopped", 80)
+ENDING = ("shutting-down", "terminated")
 
 
 def install() -> None:
@@ -25,22 +26,27 @@ def install() -> None:
 
 
 def _stop_and_start():
+    """EC2 User Guide, "Amazon EC2 instance state changes": only a running instance stops, only a stopped one starts. The code
+    is that of cloud-custodian #6014. "Stop a Spot Instance": only one of a persistent request can be stopped."""
     stop, start = Instance.stop, Instance.start
 
     def stop_slowly(self: Any):
         if self.state in ("stopped", "stopping"):
             return self._state
+        if self.lifecycle == "spot":  # One-time requests alone are played.
+            raise EC2ClientError("UnsupportedOperation", f"You can't stop the Spot Instance '{self.id}': its request is a one-time one.")
+        if self.state != "running":
+            raise _incorrect_state(self, "stopped")
         previous = stop(self)
         set_state(self, STOPPING)
         WORLD.later("stop", lambda: self.state == "stopping" and set_state(self, STOPPED))
         return previous
 
     def start_slowly(self: Any):
-        if self.state == "stopping":
-            message = f"The instance '{self.id}' is not in a state from which it can be started."
-            raise EC2ClientError("IncorrectInstanceState", message)
         if self.state in ("running", "pending"):
             return self._state
+        if self.state != "stopped":
+            raise _incorrect_state(self, "started")
         previous = start(self)
         set_state(self, PENDING)
         WORLD.later("pending", lambda: self.state == "pending" and set_state(self, RUNNING))
@@ -49,8 +55,13 @@ def _stop_and_start():
     Instance.stop, Instance.start = stop_slowly, start_slowly
 
 
+def _incorrect_state(instance: Instance, verb: str):
+    message = f"The instance '{instance.id}' is not in a state from which it can be {verb}."
+    return EC2ClientError("IncorrectInstanceState", message)
+
+
 def _addresses():
-    terminate = Instance.terminate
+    terminate, associate = Instance.terminate, EC2Backend.associate_address
 
     def terminate_without_address(self: Any):
         for address in self.ec2_backend.addresses:
@@ -58,7 +69,15 @@ def _addresses():
                 address.instance = address.eni = address.association_id = None
         return terminate(self)
 
-    Instance.terminate = terminate_without_address
+    def associate_with_running(self: Any, instance: Instance | None = None, **given):
+        """terraform-provider-aws #3072 has the refusal of a pending instance, cloudposse/terraform-aws-ec2-instance #95 that of a
+        terminated one."""
+        if instance and instance.state in ("pending", *ENDING):
+            message = f"The {instance.state} instance '{instance.id}' is not in a valid state for this operation."
+            raise EC2ClientError("InvalidInstanceID", message)
+        return associate(self, instance=instance, **given)
+
+    Instance.terminate, EC2Backend.associate_address = terminate_without_address, associate_with_running
 
 
 def _images():
@@ -67,6 +86,8 @@ def _images():
     def create_tagged(self: Any, instance_id: str, name: str, description: str, tag_specifications: list[Shape]):
         if any(image.name == name for image in self.amis.values()):
             raise EC2ClientError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use.")
+        if self.get_instance(instance_id).state in ENDING:  # EC2 API, CreateImage: of an instance that is running or stopped.
+            raise EC2ClientError("IncorrectState", f"instance {instance_id} has ended")
         of = {s["ResourceType"]: s["Tags"] for s in tag_specifications}
         images = [{"ResourceType": "image", "Tags": of.get("image", [])}]
         image = create_image(self, instance_id, name, description, images)
