@@ -23,6 +23,10 @@ use super::{After, Ended, Permission, Progress, Recovery, Visit, calls_may_land,
 use crate::newcomer::{look, unproven};
 use crate::owner;
 
+/// EC2's code for an address that is given to an instance that is starting or has ended: "The instance is not in a valid
+/// state for this operation".
+const INVALID_STATE: &str = "InvalidInstanceID";
+
 /// Does all that can be done now for a lab swap, one way or the other.
 ///
 /// # Errors
@@ -143,7 +147,13 @@ impl Recovery for LabRecovery {
         answer: Result<(), CallError>,
     ) -> After {
         if let Err(error) = answer {
-            return After::Failed(error);
+            let is_of_address = matches!(action, Action::AddressToNewcomer | Action::AddressToOld);
+            // The instance has ended since the look. The next one shows it.
+            return if is_of_address && error.code == INVALID_STATE {
+                After::NextVisit("the instance is in no state to take the address".to_owned())
+            } else {
+                After::Failed(error)
+            };
         }
         journal.changed_at = before.changed_at; // it was answered: it lands no later
         self.last = Some(action);
