@@ -95,11 +95,9 @@ async fn what_could_not_be_told_is_not_noted_so_that_it_is_told_again() {
     assert!(answer.failed[0].error.contains("events:PutEvents"), "{:?}", answer.failed);
 }
 
-#[tokio::test]
-async fn a_row_that_cannot_be_read_starts_nothing_for_its_group_and_holds_up_no_other() {
-    let endpoint = Endpoint::answering(|action, body| match action {
-        "DescribeAutoScalingGroups" => groups(body, 2, &[ENABLED]),
-        "DescribeInstances" => instances(body, body.contains("none")),
+/// Answers what comes after the look: `web-1` is leased by another run, and nothing is asked of `web-0`.
+fn while_web_1_is_leased(action: &str, body: &str) -> ScriptedAnswer {
+    match action {
         "BatchGetItem" => {
             assert!(!body.contains("web-0"), "its lease is not even asked for");
             let owner =
@@ -112,6 +110,15 @@ async fn a_row_that_cannot_be_read_starts_nothing_for_its_group_and_holds_up_no_
         "PutEvents" => ScriptedAnswer::ok(r#"{"FailedEntryCount":0,"Entries":[{"EventId":"1"}]}"#),
         "UpdateItem" => ScriptedAnswer::ok("{}"),
         other => panic!("{other} is not expected"),
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_starts_nothing_for_its_group_and_holds_up_no_other() {
+    let endpoint = Endpoint::answering(|action, body| match action {
+        "DescribeAutoScalingGroups" => groups(body, 2, &[ENABLED]),
+        "DescribeInstances" => instances(body, body.contains("none")),
+        _ => while_web_1_is_leased(action, body),
     })
     .await;
     let mut memories = Memories::default();
@@ -133,18 +140,7 @@ async fn a_misspelt_tag_starts_nothing_for_its_group_and_holds_up_no_other() {
             auto_scaling(action, &format!("<AutoScalingGroups>{both}</AutoScalingGroups>"))
         }
         "DescribeInstances" => instances(body, false),
-        "BatchGetItem" => {
-            assert!(!body.contains("web-0"), "its lease is not even asked for");
-            let owner =
-                r#""lease_owner":{"S":"arn:aws:states:us-east-1:123456789012:execution:group:by-hand"}"#;
-            ScriptedAnswer::ok(format!(
-                r#"{{"Responses":{{"swaps":[{{"target":{{"S":"{}"}},{owner}}}]}},"UnprocessedKeys":{{}}}}"#,
-                arn("web-1")
-            ))
-        }
-        "PutEvents" => ScriptedAnswer::ok(r#"{"FailedEntryCount":0,"Entries":[{"EventId":"1"}]}"#),
-        "UpdateItem" => ScriptedAnswer::ok("{}"),
-        other => panic!("{other} is not expected"),
+        _ => while_web_1_is_leased(action, body),
     })
     .await;
     let (answer, _) = sweep(&endpoint, Prod, Memories::default()).await;

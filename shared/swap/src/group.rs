@@ -96,7 +96,7 @@ fn not_supported(group: &Group, why: &str) -> StepError {
     StepError::GroupNotSupported(format!("group {}: {why}", group.name).into())
 }
 
-/// Returns the error for a tag of the group that can't be read, or whose key is unknown.
+/// Returns the error for a tag of the group that can't be read, or whose key is misspelt.
 #[must_use]
 pub fn malformed(group: &Group, bad: &BadTag) -> StepError {
     not_supported(group, &bad.to_string())

@@ -18,7 +18,6 @@ use crate::error::{CallError, Kind, failed};
 /// Target groups that are asked at the same time: a VPC may have hundreds.
 const SIDE_BY_SIDE: usize = 8;
 const HEALTH: &str = "elasticloadbalancing:DescribeTargetHealth";
-pub(super) const GROUPS: &str = "elasticloadbalancing:DescribeTargetGroups";
 
 /// The registrations of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,12 +91,9 @@ pub async fn in_those(
     arns: &[String],
     id: &InstanceId,
 ) -> Result<Elsewhere, CallError> {
-    Ok(those(&ask_all(client, &undescribed(arns)).await?, id))
-}
-
-/// Returns target groups of which the ARN alone is known.
-pub(super) fn undescribed(arns: &[String]) -> Vec<TargetGroup> {
-    arns.iter().map(|arn| TargetGroup::builder().target_group_arn(arn).build()).collect()
+    let groups: Vec<TargetGroup> =
+        arns.iter().map(|arn| TargetGroup::builder().target_group_arn(arn).build()).collect();
+    Ok(those(&ask_all(client, &groups).await?, id))
 }
 
 fn those(asked: &[(&TargetGroup, Vec<TargetHealthDescription>)], id: &InstanceId) -> Elsewhere {
@@ -117,7 +113,7 @@ fn those(asked: &[(&TargetGroup, Vec<TargetHealthDescription>)], id: &InstanceId
     found
 }
 
-pub(super) fn is_draining(state: &TargetHealthStateEnum) -> bool {
+fn is_draining(state: &TargetHealthStateEnum) -> bool {
     matches!(state, TargetHealthStateEnum::Draining | TargetHealthStateEnum::UnhealthyDraining)
 }
 
@@ -130,7 +126,7 @@ pub(super) async fn not_own(
     let mut others = Vec::new();
     let mut groups = client.describe_target_groups().into_paginator().items().send();
     while let Some(group) = groups.next().await {
-        let group = group.map_err(failed(GROUPS))?;
+        let group = group.map_err(failed("elasticloadbalancing:DescribeTargetGroups"))?;
         let is_own = group.target_group_arn().is_none_or(|arn| own.iter().any(|own| own == arn));
         if !is_own && may_have_it(&group) {
             others.push(group);

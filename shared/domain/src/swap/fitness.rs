@@ -49,7 +49,7 @@ const CODEDEPLOY_HOOK: &str = "CodeDeploy-managed-automatic-launch-deployment-ho
 /// Returns why no member of this group can be swapped, in words with the way out.
 ///
 /// # Errors
-/// A tag of the group can't be read, or its key is unknown.
+/// A tag of the group can't be read, or its key is misspelt.
 pub fn unfit(group: &Group, hooks: &[Hook], settings: &Settings) -> Result<Option<String>, BadTag> {
     let tags = GroupTags::of(&group.tags, settings)?;
     Ok(group

@@ -62,7 +62,7 @@ impl GroupTags {
     /// Reads the tags of a group that is about to be swapped.
     ///
     /// # Errors
-    /// The first tag whose value can't be read, or whose key is unknown.
+    /// The first tag whose value can't be read, or whose key is misspelt.
     pub fn of(tags: &Tags, settings: &Settings) -> Result<Self, BadTag> {
         let read = Self::parse(tags)?;
         misspelt_tags(tags, settings).next().map_or(Ok(read), Err)

@@ -333,7 +333,7 @@ fn pools(
 /// Returns every launch that the members, as far as they are asked for, and their possible replacements need.
 ///
 /// # Errors
-/// A tag of the group can't be read, or its key is unknown.
+/// A tag of the group can't be read, or its key is misspelt.
 pub fn launches_of(
     group: &Group,
     instances: &BTreeMap<InstanceId, Instance>,

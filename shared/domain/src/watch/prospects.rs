@@ -27,7 +27,7 @@ impl<'a> Prospects<'a> {
     /// Sorts the members of a group, by the same rules as the selection of a swap.
     ///
     /// # Errors
-    /// A tag of the group can't be read, or its key is unknown.
+    /// A tag of the group can't be read, or its key is misspelt.
     pub fn of(
         group: &'a Group,
         instances: &'a BTreeMap<InstanceId, Instance>,
