@@ -73,11 +73,16 @@ impl EventBridge {
         self.announced = Some(in_service(fleet).collect());
     }
 
-    /// Announces the members that have come into service since the last time. An attached instance counts as a launch.
+    /// Announces the members that have come into service since the last time. An attached instance counts as a launch, if
+    /// AWS has that habit.
     pub fn announces_launches(&mut self, fleet: &Fleet, now: Timestamp) {
         let Some(announced) = &mut self.announced else { return };
+        let is_told = |group: &str, id: &str| {
+            let member = fleet.group(group).and_then(|group| group.member(id));
+            fleet.habits.attach_announces_launch || member.is_some_and(|member| !member.is_attached)
+        };
         for (group, id) in in_service(fleet) {
-            if announced.insert((group.clone(), id.clone())) {
+            if announced.insert((group.clone(), id.clone())) && is_told(&group, &id) {
                 let event = instance_launched(&group, &self.account_id, &id, now);
                 self.to_deliver.push(Delivery { to: Function::GroupWatcher, event, after: Duration::ZERO });
             }
@@ -184,5 +189,20 @@ mod tests {
         bridge.announces_launches(&fleet, BEGIN);
         bridge.announces_launches(&fleet, BEGIN);
         assert_eq!(after(&bridge, Function::GroupWatcher), [0]);
+    }
+
+    #[test]
+    fn an_attached_member_is_announced_if_aws_has_that_habit() {
+        for announces in [false, true] {
+            let habits = AwsHabits { attach_announces_launch: announces, ..AwsHabits::default() };
+            let mut fleet = Fleet::with_group(&GroupSpec::default(), habits, BEGIN);
+            let mut bridge = EventBridge::default();
+            bridge.announces_launches_of(&fleet);
+            fleet.add_group(&GroupSpec { name: "api".to_owned(), ..GroupSpec::default() }, BEGIN);
+            let members = fleet.group_mut("api").into_iter().flat_map(|group| &mut group.members);
+            members.for_each(|member| member.is_attached = true);
+            bridge.announces_launches(&fleet, BEGIN);
+            assert_eq!(after(&bridge, Function::GroupWatcher).len(), usize::from(announces));
+        }
     }
 }

@@ -30,7 +30,7 @@ mod xml;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -75,6 +75,8 @@ pub struct Fleet {
     /// By allocation id.
     addresses: BTreeMap<String, ElasticIp>,
     own_images: OwnImages,
+    /// Members whose leaving no description shows yet.
+    leaving_unseen: BTreeSet<String>,
     /// By time, then in the order in which the changes were planned.
     agenda: BTreeMap<(Timestamp, u64), DueChange>,
     /// The last number of an id or of a planned change.
@@ -98,6 +100,7 @@ impl Fleet {
             target_groups: BTreeMap::new(),
             addresses: BTreeMap::new(),
             own_images: OwnImages::default(),
+            leaving_unseen: BTreeSet::new(),
             agenda: BTreeMap::new(),
             counter: 0,
         }
@@ -130,7 +133,7 @@ impl Fleet {
         let answered = match call.service {
             Service::Ec2 => self.read_ec2(call, now)?,
             Service::AutoScaling => self.read_auto_scaling(call)?,
-            Service::ElasticLoadBalancing => self.read_load_balancing(call)?,
+            Service::ElasticLoadBalancing => self.read_load_balancing(call, now)?,
             Service::Pricing if call.action == "GetProducts" => return Some(self.price_list(call)),
             _ => return None,
         };

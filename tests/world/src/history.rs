@@ -18,7 +18,9 @@ use crate::event_bridge::Delivery;
 use crate::executions::{CLUSTER_SWAP, INTERRUPTION_RESPONSE, LAB_SWAP, NODE_SWAP, status};
 use crate::fault::{Plan, Stop};
 use crate::lambda::{Function, Functions};
-use crate::machine::{DataLimit, Execution, ExecutionContext, Outcome, StateMachine, TaskFailure, Tasks};
+use crate::machine::{
+    DataLimit, Execution, ExecutionContext, Outcome, PAYLOAD_BYTES, StateMachine, TaskFailure, Tasks,
+};
 use crate::scene::{ACCOUNT, REGION, Scene};
 use crate::transport::Network;
 use crate::virtual_time::{self, BEGIN, now};
@@ -90,6 +92,7 @@ struct History {
     machines: &'static Machines,
     seed: u64,
     data_limit: DataLimit,
+    payload_bytes: usize,
     began: Instant,
     /// Others act until then.
     acts_until: Instant,
@@ -117,6 +120,7 @@ impl History {
             machines: MACHINES.as_ref().map_err(|problem| broken(problem, ""))?,
             seed,
             data_limit: scene.data_limit,
+            payload_bytes: scene.payload_bytes.unwrap_or(PAYLOAD_BYTES),
             began: Instant::now(),
             acts_until: Instant::now() + Duration::from_secs(last_act),
             is_watched: scene.watched_from.is_some(),
@@ -248,6 +252,7 @@ impl History {
             origin: self.began,
             epoch: BEGIN,
             data_limit: self.data_limit,
+            payload_bytes: self.payload_bytes,
             random: fastrand::Rng::with_seed(self.seed ^ 0x5eed),
         };
         let mut execution = Execution::start(machine, context, record.input);

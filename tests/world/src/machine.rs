@@ -26,6 +26,7 @@ use definition::Definition;
 pub use context::{DataLimit, ExecutionContext};
 pub use execution::{Execution, NotRedrivable, Outcome};
 pub use history::{TraceEntry, TraceEvent};
+pub use limits::PAYLOAD_BYTES;
 pub use parse::DefinitionError;
 
 /// A state machine that Step Functions would run. A clone shares the definition.

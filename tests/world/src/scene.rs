@@ -50,6 +50,8 @@ pub struct Scene {
     pub habits: AwsHabits,
     /// What a payload that is too large does to an execution.
     pub data_limit: DataLimit,
+    /// The most bytes of a payload, for a group too small to reach AWS's quota; `None` for that quota.
+    pub payload_bytes: Option<usize>,
     /// Settings of the global scope.
     pub settings: BTreeMap<String, Value>,
     /// Fields of the input beside the group's name.

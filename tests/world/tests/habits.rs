@@ -4,21 +4,26 @@
 #![allow(clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use jiff::SignedDuration;
+use serde_json::json;
 use spot_world::acts::Act;
-use spot_world::campaign::all;
+use spot_world::campaign::all_that;
 use spot_world::chronicle::SentCall;
 use spot_world::fault::{Fault, Plan};
 use spot_world::fleet::{AwsHabits, GroupSpec, LifecycleHook};
-use spot_world::history::play;
+use spot_world::history::{Ended, play};
 use spot_world::machine::{DataLimit, Outcome};
-use spot_world::scene::Scene;
+use spot_world::scene::{Happening, Scene};
 
 const SEED: u64 = 1;
 
 /// The histories with a fault for each answer, unless the variable `HISTORIES` sets another number.
 const SAMPLE: usize = 16;
+/// The same for an answer that few calls depend on.
+const FEW: usize = 6;
 
 /// A full group of one behind a load balancer: MaxSize is raised, and the old member drains.
 fn scene(habits: AwsHabits) -> Scene {
@@ -26,24 +31,53 @@ fn scene(habits: AwsHabits) -> Scene {
     Scene { group, habits, ..Scene::default() }
 }
 
-/// The swap succeeds without a fault, and the promises hold with one. `action` is a call that the answer concerns: half of the
-/// sample are faults at such calls, half are faults at others, both spread evenly.
+/// An instance whose twin starts from an image of its disks.
+fn with_image(habits: AwsHabits) -> Scene {
+    let input = BTreeMap::from([("capture_image".to_owned(), json!(true))]);
+    Scene { input, habits, ..Scene::of_instance() }
+}
+
+/// Plays a history in which every promise holds.
+fn played(scene: &Scene, plan: Plan) -> Ended {
+    play(scene, plan, SEED).unwrap_or_else(|broken| panic!("{broken}"))
+}
+
+/// The swap succeeds without a fault, and the promises hold with one. `action` is a call that the answer concerns.
 fn holds(scene: &Scene, action: &str) {
-    let ended = play(scene, Plan::none(), SEED).unwrap_or_else(|broken| panic!("{broken}"));
+    assert_swaps(&played(scene, Plan::none()));
+    sampled(scene, action, SAMPLE, "");
+}
+
+fn assert_swaps(ended: &Ended) {
     assert!(matches!(ended.executions["by-hand"], Outcome::Succeeded(_)), "{}", ended.world.chronicle);
+}
+
+fn says(ended: &Ended, words: &str) -> bool {
+    ended.world.chronicle.to_string().contains(words)
+}
+
+/// The promises hold, and the chronicle of one history at least has these words. Half of the sample are faults at calls of this
+/// action, half are faults at others, both spread evenly.
+fn sampled(scene: &Scene, action: &str, sample: usize, words: &str) {
+    let ended = played(scene, Plan::none());
     let calls = &ended.world.chronicle.calls;
     assert!(calls.iter().any(|call| call.action == action), "nothing of it asks for {action}");
-    let histories = std::env::var("HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(SAMPLE);
+    let told = AtomicUsize::new(usize::from(says(&ended, words)));
+    let histories = std::env::var("HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(sample);
     let concerned = plans(scene, calls, |call| call.action == action);
     let others = plans(scene, calls, |call| call.action != action);
     let sample = [spread(&concerned, histories / 2), spread(&others, histories / 2)].concat();
-    let findings = all(scene, &sample);
+    let findings = all_that(scene, &sample, |ended| {
+        told.fetch_add(usize::from(says(ended, words)), Ordering::Relaxed);
+        Ok(())
+    });
     for failure in &findings.failures {
         eprintln!("{failure}");
     }
     let broken: Vec<String> =
         findings.failures.iter().map(|it| format!("{:?}: {}", it.plan, it.broken.promise)).collect();
     assert!(broken.is_empty(), "{} of {}:\n{}", broken.len(), findings.histories, broken.join("\n"));
+    assert!(told.into_inner() > 0, "no history has {words:?}");
 }
 
 fn plans(scene: &Scene, calls: &[SentCall], is_meant: impl Fn(&SentCall) -> bool) -> Vec<(Plan, u64)> {
@@ -96,8 +130,7 @@ fn a_detached_instance_may_keep_the_tag_of_its_group() {
 #[test]
 fn an_instance_that_dies_while_detaching_may_keep_the_tag_of_its_group() {
     let scene = scene(AwsHabits { dead_detaching_keeps_group_tag: true, ..AwsHabits::default() });
-    let calls = play(&scene, Plan::none(), SEED).map(|ended| ended.world.chronicle.calls);
-    let calls = calls.unwrap_or_else(|broken| panic!("{broken}"));
+    let calls = played(&scene, Plan::none()).world.chronicle.calls;
     let detach = calls.iter().rposition(|call| call.action == "DetachInstances").expect("the old one leaves");
     let plans = (detach + 1..calls.len())
         .flat_map(|call| [0, 1].map(|which| Plan::ActAt(call, Act::MemberDies(which))));
@@ -120,10 +153,9 @@ fn a_max_size_may_have_to_cover_the_members_that_leave() {
 #[test]
 fn a_way_back_asks_again_where_max_size_has_to_cover_the_newcomer() {
     let scene = scene(AwsHabits { max_covers_leaving: true, ..AwsHabits::default() });
-    let played = |plan| play(&scene, plan, SEED).unwrap_or_else(|broken| panic!("{broken}"));
-    let calls = played(Plan::none()).world.chronicle.calls;
+    let calls = played(&scene, Plan::none()).world.chronicle.calls;
     let retires = calls.iter().position(|call| call.by.ends_with("RetireOld")).expect("the old one retires");
-    let ended = played(Plan::ActAt(retires, Act::OwnerProtects(0)));
+    let ended = played(&scene, Plan::ActAt(retires, Act::OwnerProtects(0)));
     let is_refused = ended.world.chronicle.to_string().contains("must not be less than");
     assert!(is_refused, "AWS refused nothing: {}", ended.world.chronicle);
     let end = &ended.executions["by-hand"];
@@ -137,8 +169,192 @@ fn every_page_may_have_one_item() {
     holds(&scene, "DescribeInstances");
 }
 
-/// No payload of this scene is too large: nothing else may depend on the answer.
 #[test]
-fn a_wildcard_may_catch_a_payload_that_is_too_large() {
-    holds(&Scene { data_limit: DataLimit::Caught, ..scene(AwsHabits::default()) }, "UpdateItem");
+fn descriptions_may_show_the_new_capacity_before_the_member_leaves() {
+    let late = AwsHabits { leaving_shows_after: SignedDuration::from_secs(10), ..AwsHabits::default() };
+    let scene = scene(late);
+    assert_swaps(&played(&scene, Plan::none()));
+    sampled(&scene, "DetachInstances", FEW, "");
+}
+
+/// Somebody fills up the newcomer's tags before its attach, and the owner gives the group one more.
+const TAGS_FILL_UP: Happening = |world| {
+    let newcomer = world.fleet.instances().values().find(|it| it.is_spot() && it.state.is_alive()).cloned();
+    let Some(newcomer) = newcomer else { return };
+    for n in newcomer.tags.len()..50 {
+        world.fleet.tag_instance(&newcomer.id, &format!("other-{n}"), Some("1"));
+    }
+    if let Some(group) = world.fleet.group_mut("web") {
+        group.tags.insert("late".to_owned(), ("1".to_owned(), true));
+    }
+};
+
+#[test]
+fn an_attach_may_be_refused_for_too_many_tags() {
+    let habits = AwsHabits { attach_refuses_too_many_tags: true, ..AwsHabits::default() };
+    let happenings = vec![(Duration::from_secs(60), TAGS_FILL_UP)];
+    let scene = Scene { happenings, ..scene(habits) };
+    sampled(&scene, "AttachInstances", FEW, "The maximum number of Tags");
+}
+
+/// A group with the loop's tag, and with so many of its members on Spot.
+fn enabled(size: u32, spot: u32) -> GroupSpec {
+    let tags = [("spot-optimizer:enabled".to_owned(), "true".to_owned())].into();
+    GroupSpec { size, spot, max: size + 1, tags, ..GroupSpec::default() }
+}
+
+/// The next sweep shows the watcher what no event has told.
+#[test]
+fn auto_scaling_may_announce_no_launch_for_an_attached_instance() {
+    let scene = |attach_announces_launch| Scene {
+        group: enabled(1, 0),
+        habits: AwsHabits { attach_announces_launch, ..AwsHabits::default() },
+        is_quiet: true,
+        watched_from: Some(20),
+        ..Scene::default()
+    };
+    let looks = |announces| {
+        let world = played(&scene(announces), Plan::none()).world;
+        assert!(world.is_settled_on_spot(), "{}", world.chronicle);
+        world.chronicle.calls.iter().filter(|call| call.by.starts_with("GroupWatcher")).count()
+    };
+    let (announced, silent) = (looks(true), looks(false));
+    assert!(silent < announced, "the watcher calls {announced} times with the event, {silent} without");
+    sampled(&scene(false), "AttachInstances", FEW, "");
+}
+
+#[test]
+fn auto_scaling_may_refuse_to_terminate_a_member_that_is_interrupted() {
+    let scene = Scene {
+        group: enabled(2, 2),
+        habits: AwsHabits { refuses_to_terminate_interrupted: true, ..AwsHabits::default() },
+        is_quiet: true,
+        acts: vec![(10, Act::MemberIsInterrupted(0, 1))],
+        ..Scene::default()
+    };
+    sampled(&scene, "TerminateInstanceInAutoScalingGroup", FEW, "is being interrupted");
+}
+
+/// The swap finds its image by the name alone once it is available.
+#[test]
+fn a_pending_image_may_not_name_its_source() {
+    let scene = with_image(AwsHabits { pending_image_names_source: false, ..AwsHabits::default() });
+    let ended = played(&scene, Plan::none());
+    assert_swaps(&ended);
+    assert!(says(&ended, "InvalidAMIName.Duplicate"), "{}", ended.world.chronicle);
+    sampled(&scene, "CreateImage", FEW, "");
+}
+
+#[test]
+fn a_pending_image_may_name_its_snapshots() {
+    let scene = with_image(AwsHabits { pending_image_names_snapshots: true, ..AwsHabits::default() });
+    assert_swaps(&played(&scene, Plan::none()));
+    sampled(&scene, "CreateImage", FEW, "");
+}
+
+/// A person stops the swap as its image is pending. Its snapshot goes once it is complete, whenever it was deleted.
+#[test]
+fn a_pending_image_may_be_deregistered_or_not_and_goes_with_its_snapshot() {
+    for pending_image_deregisters in [true, false] {
+        let images_after = SignedDuration::from_mins(30);
+        let habits = AwsHabits { pending_image_deregisters, images_after, ..AwsHabits::default() };
+        let scene = with_image(habits);
+        let calls = played(&scene, Plan::none()).world.chronicle.calls;
+        let asks = calls.iter().position(|call| call.action == "CreateImage").expect("it makes an image");
+        let ended = played(&scene, Plan::At([(asks, Fault::StoppedAfter)].into()));
+        let own = ended.world.fleet.own_images();
+        assert!(own.images.is_empty() && own.snapshots.is_empty(), "{}", ended.world.chronicle);
+        let is_refused = says(&ended, "InvalidAMIID.Unavailable");
+        assert_eq!(is_refused, !pending_image_deregisters, "{}", ended.world.chronicle);
+    }
+}
+
+/// For seconds, it costs no swap. For minutes, the promises hold.
+#[test]
+fn a_snapshot_may_be_in_use_after_its_image_is_deregistered() {
+    for seconds in [10, 300] {
+        let snapshot_in_use_after = SignedDuration::from_secs(seconds);
+        let scene = with_image(AwsHabits { snapshot_in_use_after, ..AwsHabits::default() });
+        let ended = played(&scene, Plan::none());
+        if seconds == 10 {
+            assert_swaps(&ended);
+        }
+        assert!(says(&ended, "InvalidSnapshot.InUse"), "{}", ended.world.chronicle);
+        sampled(&scene, "DeleteSnapshot", FEW / 2, "");
+    }
+}
+
+/// The newcomer passes its checks two minutes after its launch. The swap asks until the target group knows it.
+#[test]
+fn target_groups_may_not_know_a_newcomer_yet() {
+    let targets_known_after = SignedDuration::from_secs(240);
+    let habits = AwsHabits { targets_known_after, ..AwsHabits::default() };
+    let scene = Scene { habits, ..Scene::of_instance() };
+    let ended = played(&scene, Plan::none());
+    assert_swaps(&ended);
+    assert!(says(&ended, "InvalidTarget"), "{}", ended.world.chronicle);
+    sampled(&scene, "DescribeTargetHealth", FEW, "");
+}
+
+const TOO_LARGE: &str = "States.DataLimitExceeded";
+
+/// A machine whose payloads are smaller than AWS's, since the group is.
+fn limited(payload_bytes: usize, data_limit: DataLimit) -> Scene {
+    Scene { payload_bytes: Some(payload_bytes), data_limit, ..scene(AwsHabits::default()) }
+}
+
+/// Returns a size that the largest payload of the swap exceeds by 32 bytes at most.
+fn too_few_bytes() -> usize {
+    let fits = |bytes| {
+        let ended = played(&limited(bytes, DataLimit::Terminal), Plan::none());
+        matches!(ended.executions["by-hand"], Outcome::Succeeded(_))
+    };
+    let (mut too_few, mut enough) = (1_024, 32_768);
+    assert!(!fits(too_few) && fits(enough));
+    while enough - too_few > 32 {
+        let between = usize::midpoint(too_few, enough);
+        if fits(between) {
+            enough = between;
+        } else {
+            too_few = between;
+        }
+    }
+    too_few
+}
+
+/// Returns true if the group is as its owner had it.
+fn is_as_before(ended: &Ended) -> bool {
+    let fleet = &ended.world.fleet;
+    let group = fleet.group("web").map(|group| (group.desired, group.max, group.suspended.is_empty()));
+    group == Some((1, 1, true)) && fleet.serving("web").len() == 1
+}
+
+/// The payload grows with the attach, since the group as its owner had it is in it from there on. If no wildcard catches the
+/// error, the reconciler ends the swap; else `Rollback` tries, with a payload that may be too large as well.
+#[test]
+fn a_payload_may_grow_too_large_in_a_swap_whether_a_wildcard_catches_that_or_not() {
+    let too_few = too_few_bytes();
+    for data_limit in [DataLimit::Terminal, DataLimit::Caught] {
+        let mut attached = 0;
+        for bytes in [too_few, too_few - 60, too_few - 120, too_few - 240] {
+            let ended = played(&limited(bytes, data_limit), Plan::none());
+            let (calls, chronicle) = (&ended.world.chronicle.calls, &ended.world.chronicle);
+            let end = &ended.executions["by-hand"];
+            assert!(!has_swapped(end), "nothing is too large for {bytes} bytes:\n{chronicle}");
+            let is_uncaught = matches!(end, Outcome::Failed { error: Some(error), .. } if error == TOO_LARGE);
+            assert_eq!(is_uncaught, data_limit == DataLimit::Terminal, "{end}:\n{chronicle}");
+            let is_told = !ended.world.mailbox.messages.is_empty();
+            assert!(is_as_before(&ended) || is_told, "{bytes} bytes:\n{chronicle}");
+            attached += usize::from(calls.iter().any(|call| call.action == "AttachInstances"));
+        }
+        assert!(attached > 0, "it is too large before the attach each time");
+        sampled(&limited(too_few, data_limit), "AttachInstances", FEW, "");
+    }
+}
+
+fn has_swapped(end: &Outcome) -> bool {
+    match end {
+        Outcome::Succeeded(output) => output["swapped"].as_array().is_some_and(|all| !all.is_empty()),
+        _ => false,
+    }
 }

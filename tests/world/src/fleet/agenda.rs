@@ -12,6 +12,8 @@ pub(super) enum DueChange {
     InstanceRuns(String),
     InstanceStopped(String),
     ImageAvailable(String),
+    /// A snapshot that was deleted in progress is complete, and goes.
+    SnapshotGoes(String),
     InstanceTerminated(String),
     InstanceForgotten(String),
     SpotRequestForgotten(String),
@@ -19,6 +21,8 @@ pub(super) enum DueChange {
     SpotInterrupted(String),
     /// A member's group finds it dead.
     DeathNoticed(String),
+    /// Descriptions show that a member leaves.
+    LeavingShows(String),
     /// A member goes on to its next state.
     MemberProceeds {
         group: String,
@@ -61,11 +65,13 @@ impl Fleet {
             DueChange::InstanceRuns(id) => self.instance_runs(&id, at),
             DueChange::InstanceStopped(id) => self.instance_stopped(&id),
             DueChange::ImageAvailable(id) => self.image_available(&id),
+            DueChange::SnapshotGoes(id) => self.snapshot_goes(&id),
             DueChange::InstanceTerminated(id) => self.instance_terminated(&id, at),
             DueChange::InstanceForgotten(id) => drop(self.instances.remove(&id)),
             DueChange::SpotRequestForgotten(id) => drop(self.spot_requests.remove(&id)),
             DueChange::SpotInterrupted(id) => self.end_instance(&id, EndOfInstance::SpotInterruption, at),
             DueChange::DeathNoticed(id) => self.death_noticed(&id, at),
+            DueChange::LeavingShows(id) => self.leaving_shows(&id),
             DueChange::MemberProceeds { group, instance } => self.member_proceeds(&group, &instance, at),
             DueChange::ActionRuns { group, action } => self.action_runs(&group, &action),
             DueChange::TargetProceeds { target_group, instance } => {

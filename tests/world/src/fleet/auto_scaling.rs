@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::fleet::Fleet;
 use crate::fleet::catalog::LaunchConfiguration;
-use crate::fleet::groups::{AutoScalingGroup, GroupLaunch, GroupMember};
+use crate::fleet::groups::{AutoScalingGroup, GroupLaunch, GroupMember, LifecycleState};
 use crate::fleet::parameters::{matches, page, required};
 use crate::fleet::xml::{Answered, ApiError, Xml};
 use crate::wire::ApiCall;
@@ -119,14 +119,17 @@ impl Fleet {
         xml.text("Version", version);
     }
 
-    /// Writes a member. A dead one is Healthy until the group's health check finds it.
+    /// Writes a member. A dead one is Healthy until the group's health check finds it, and one that leaves may still show as
+    /// InService.
     fn write_member(&self, xml: &mut Xml, group: &AutoScalingGroup, member: &GroupMember) {
         xml.text("InstanceId", &member.instance_id);
         if let Some(instance) = self.instances.get(&member.instance_id) {
             xml.text("InstanceType", &instance.instance_type);
             xml.text("AvailabilityZone", &instance.zone);
         }
-        xml.text("LifecycleState", member.state.name());
+        let is_unseen = self.leaving_unseen.contains(&member.instance_id);
+        let state = if is_unseen { LifecycleState::InService } else { member.state };
+        xml.text("LifecycleState", state.name());
         xml.text("HealthStatus", "Healthy");
         match (&member.template, &group.launch) {
             (Some((id, number)), _) => {

@@ -43,8 +43,8 @@ impl Fleet {
             "StartInstances" => self.start_instances(call, now),
             "AssociateAddress" => self.associate_address(call, now),
             "CreateImage" => self.create_image(call, now),
-            "DeregisterImage" => self.deregister_image(call),
-            "DeleteSnapshot" => self.delete_snapshot(call),
+            "DeregisterImage" => self.deregister_image(call, now),
+            "DeleteSnapshot" => self.delete_snapshot(call, now),
             other => Err(ApiError::not_played(other)),
         }
     }

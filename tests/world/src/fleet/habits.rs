@@ -27,6 +27,14 @@ pub struct AwsHabits {
     pub turns_healthy_after: SignedDuration,
     /// From the end of a member until its group notices.
     pub notices_death_after: SignedDuration,
+    /// From a detach, or a termination in the group, until descriptions of the group show that the member leaves. They show
+    /// the new desired capacity at once.
+    pub leaving_shows_after: SignedDuration,
+    /// From a launch until DescribeTargetHealth knows the instance. Until then it refuses with `InvalidTarget`.
+    pub targets_known_after: SignedDuration,
+    /// From the deregistration of an image until its snapshots may be deleted.
+    /// <https://github.com/boto/boto/issues/3019>
+    pub snapshot_in_use_after: SignedDuration,
     /// The most items in a page of a description; `None` for one page, unless the call asks for fewer.
     pub page_size: Option<usize>,
     /// A second TerminateInstanceInAutoScalingGroup with decrement is accepted, and lowers desired once more.
@@ -40,6 +48,18 @@ pub struct AwsHabits {
     pub dead_detaching_keeps_group_tag: bool,
     /// UpdateAutoScalingGroup refuses a MaxSize below the number of members, those that leave included.
     pub max_covers_leaving: bool,
+    /// AttachInstances refuses an instance that would have too many tags with those of the group. Else tags are dropped.
+    pub attach_refuses_too_many_tags: bool,
+    /// Auto Scaling sends `EC2 Instance Launch Successful` for an attached instance, too.
+    pub attach_announces_launch: bool,
+    /// TerminateInstanceInAutoScalingGroup refuses a member to which EC2 has given notice.
+    pub refuses_to_terminate_interrupted: bool,
+    /// DescribeImages names the source instance of a pending image.
+    pub pending_image_names_source: bool,
+    /// DescribeImages names the snapshots of a pending image.
+    pub pending_image_names_snapshots: bool,
+    /// DeregisterImage accepts a pending image.
+    pub pending_image_deregisters: bool,
 }
 
 /// EC2 describes a terminated instance for about an hour.
@@ -64,12 +84,21 @@ impl Default for AwsHabits {
             detach_lag: SignedDuration::from_secs(30),
             turns_healthy_after: SignedDuration::from_secs(30),
             notices_death_after: SignedDuration::from_secs(60),
+            leaving_shows_after: SignedDuration::ZERO,
+            targets_known_after: SignedDuration::ZERO,
+            snapshot_in_use_after: SignedDuration::ZERO,
             page_size: None,
             second_terminate_counts_again: false,
             client_token_takes_wildcards: true,
             detached_keeps_group_tag: false,
             dead_detaching_keeps_group_tag: false,
             max_covers_leaving: false,
+            attach_refuses_too_many_tags: false,
+            attach_announces_launch: true,
+            refuses_to_terminate_interrupted: false,
+            pending_image_names_source: true,
+            pending_image_names_snapshots: false,
+            pending_image_deregisters: true,
         }
     }
 }

@@ -31,6 +31,7 @@ pub struct Snapshot {
     pub id: String,
     pub description: String,
     pub started_at: Timestamp,
+    pub completes_at: Timestamp,
     pub tags: BTreeMap<String, String>,
 }
 
@@ -43,6 +44,8 @@ pub struct OwnImages {
     pub snapshots: BTreeMap<String, Snapshot>,
     /// The ids of all images that there ever were.
     known: Vec<String>,
+    /// By snapshot: its image, and the time until which EC2 takes the image for registered.
+    released: BTreeMap<String, (String, Timestamp)>,
 }
 
 impl Fleet {
@@ -76,6 +79,7 @@ impl Fleet {
             // <https://docs.aws.amazon.com/ebs/latest/userguide/ebs-create-snapshot.html>
             description: format!("Created by CreateImage({source}) for {id}"),
             started_at: now,
+            completes_at: now + self.habits.images_after,
             tags: tags_for(call, "snapshot"),
         };
         let image = OwnImage {
@@ -95,14 +99,17 @@ impl Fleet {
         Ok(xml)
     }
 
+    pub(super) fn snapshot_goes(&mut self, id: &str) {
+        self.own_images.snapshots.remove(id);
+    }
+
     pub(super) fn image_available(&mut self, id: &str) {
         if let Some(image) = self.own_images.images.get_mut(id) {
             image.is_available = true;
         }
     }
 
-    /// Shows the account's own images and, unless the call asks for those alone, the public ones. An image that is pending
-    /// does not name its snapshot yet.
+    /// Shows the account's own images and, unless the call asks for those alone, the public ones.
     pub(super) fn describe_images(&self, call: &ApiCall) -> Answered {
         let filters = call.filters();
         let mut own = Vec::new();
@@ -116,7 +123,7 @@ impl Fleet {
         let mut xml = Xml::default();
         xml.within("imagesSet", |xml| {
             for image in own {
-                xml.within("item", |xml| write_image(xml, image));
+                xml.within("item", |xml| self.write_image(xml, image));
             }
             if is_public {
                 self.write_public_images(xml, wanted);
@@ -146,28 +153,53 @@ impl Fleet {
 
     /// Deregisters an image. Its snapshots stay.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeregisterImage.html>
-    pub(super) fn deregister_image(&mut self, call: &ApiCall) -> Answered {
+    pub(super) fn deregister_image(&mut self, call: &ApiCall, now: Timestamp) -> Answered {
         plays_only(call, &["ImageId"])?;
         let id = required(call, "ImageId")?;
+        let is_pending = self.own_images.images.get(id).is_some_and(|image| !image.is_available);
+        if is_pending && !self.habits.pending_image_deregisters {
+            return Err(unavailable(id));
+        }
         match self.own_images.images.remove(id) {
-            Some(_) => Ok(done()),
+            Some(image) => {
+                let until = now + self.habits.snapshot_in_use_after;
+                self.own_images.released.insert(image.snapshot_id, (image.id, until));
+                Ok(done())
+            }
             None if self.own_images.known.iter().any(|known| known == id) => Err(unavailable(id)),
             None => Err(no_image(id)),
         }
     }
 
-    /// Deletes a snapshot that no image needs.
+    /// Deletes a snapshot that no image needs. One that is in progress goes once it is complete.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSnapshot.html>
-    pub(super) fn delete_snapshot(&mut self, call: &ApiCall) -> Answered {
+    /// <https://docs.aws.amazon.com/ebs/latest/userguide/ebs-deleting-snapshot.html>
+    pub(super) fn delete_snapshot(&mut self, call: &ApiCall, now: Timestamp) -> Answered {
         plays_only(call, &["SnapshotId"])?;
         let id = required(call, "SnapshotId")?;
-        if let Some(user) = self.own_images.images.values().find(|image| image.snapshot_id == id) {
-            let text = format!("The snapshot {id} is currently in use by {}", user.id);
+        if let Some(user) = self.user_of_snapshot(id, now) {
+            let text = format!("The snapshot {id} is currently in use by {user}");
             return Err(ApiError::new("InvalidSnapshot.InUse", text));
         }
-        let missing =
-            || ApiError::new("InvalidSnapshot.NotFound", format!("The snapshot '{id}' does not exist."));
-        self.own_images.snapshots.remove(id).map(|_| done()).ok_or_else(missing)
+        let snapshot = self.own_images.snapshots.get(id);
+        let Some(completes_at) = snapshot.map(|snapshot| snapshot.completes_at) else {
+            let text = format!("The snapshot '{id}' does not exist.");
+            return Err(ApiError::new("InvalidSnapshot.NotFound", text));
+        };
+        if now < completes_at {
+            self.at(completes_at, DueChange::SnapshotGoes(id.to_owned()));
+        } else {
+            self.snapshot_goes(id);
+        }
+        Ok(done())
+    }
+
+    /// Returns the image that needs the snapshot, or that needed it a moment ago.
+    fn user_of_snapshot(&self, id: &str, now: Timestamp) -> Option<&str> {
+        let OwnImages { images, released, .. } = &self.own_images;
+        let user = images.values().find(|image| image.snapshot_id == id).map(|image| image.id.as_str());
+        let late = released.get(id).filter(|(_, until)| now < *until);
+        user.or_else(|| late.map(|(image, _)| image.as_str()))
     }
 
     /// Refuses a launch from an image that is pending, or deregistered.
@@ -178,22 +210,24 @@ impl Fleet {
             _ => Err(unavailable(id)),
         }
     }
-}
 
-fn write_image(xml: &mut Xml, image: &OwnImage) {
-    xml.text("imageId", &image.id);
-    xml.text("name", &image.name);
-    xml.text("imageState", if image.is_available { "available" } else { "pending" });
-    xml.text("sourceInstanceId", &image.source_instance_id);
-    xml.text("rootDeviceName", ROOT_DEVICE);
-    xml.list("blockDeviceMapping", "item", [ROOT_DEVICE], |xml, device| {
-        xml.text("deviceName", device);
-        xml.within("ebs", |xml| {
-            xml.optional("snapshotId", Some(&image.snapshot_id).filter(|_| image.is_available));
-            xml.text("deleteOnTermination", true);
+    fn write_image(&self, xml: &mut Xml, image: &OwnImage) {
+        let names_source = image.is_available || self.habits.pending_image_names_source;
+        let names_snapshots = image.is_available || self.habits.pending_image_names_snapshots;
+        xml.text("imageId", &image.id);
+        xml.text("name", &image.name);
+        xml.text("imageState", if image.is_available { "available" } else { "pending" });
+        xml.optional("sourceInstanceId", names_source.then_some(&image.source_instance_id));
+        xml.text("rootDeviceName", ROOT_DEVICE);
+        xml.list("blockDeviceMapping", "item", [ROOT_DEVICE], |xml, device| {
+            xml.text("deviceName", device);
+            xml.within("ebs", |xml| {
+                xml.optional("snapshotId", names_snapshots.then_some(&image.snapshot_id));
+                xml.text("deleteOnTermination", true);
+            });
         });
-    });
-    xml.tags(&image.tags);
+        xml.tags(&image.tags);
+    }
 }
 
 fn image_passes(image: &OwnImage, filters: &[(String, Vec<String>)]) -> Result<bool, ApiError> {

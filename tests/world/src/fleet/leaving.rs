@@ -67,6 +67,7 @@ impl Fleet {
         let before = decrement.then_some(group.desired);
         group.desired -= u32::from(decrement);
         group.member_mut(id)?.state = LifecycleState::Detaching;
+        self.leaves_unseen(id, now);
         let left_at = self.drain(name, id, now).max(now + self.habits.detach_lag);
         self.plan_member(name, id, left_at);
         before
@@ -81,6 +82,10 @@ impl Fleet {
             ApiError::validation(text)
         };
         let group = self.groups.values().find(|group| group.member(id).is_some()).ok_or_else(unmanaged)?;
+        if self.habits.refuses_to_terminate_interrupted && self.is_taken_back(id) {
+            // The words are ours: docs/to-try-on-aws.md asks if there is such a refusal.
+            return Err(ApiError::validation(format!("Instance {id} is being interrupted.")));
+        }
         let is_leaving = group.member(id).is_some_and(|member| member.state.is_terminating());
         if is_leaving && !self.habits.second_terminate_counts_again {
             return Err(ApiError::validation(format!("Instance {id} is already being terminated.")));
@@ -98,6 +103,7 @@ impl Fleet {
             group.desired -= u32::from(decrement);
         }
         if !is_leaving {
+            self.leaves_unseen(id, now);
             self.begin_termination(&name, id, now);
         }
         let cause = cause(id, "was taken out of service", before, now);
@@ -106,6 +112,19 @@ impl Fleet {
         let mut xml = Xml::default();
         xml.within("Activity", |xml| activity.write(xml, now));
         Ok(xml)
+    }
+
+    /// Descriptions show the member as it was, for as long as AWS is late.
+    fn leaves_unseen(&mut self, id: &str, now: Timestamp) {
+        let lag = self.habits.leaving_shows_after;
+        if !lag.is_zero() {
+            self.leaving_unseen.insert(id.to_owned());
+            self.at(now + lag, DueChange::LeavingShows(id.to_owned()));
+        }
+    }
+
+    pub(super) fn leaving_shows(&mut self, id: &str) {
+        self.leaving_unseen.remove(id);
     }
 
     /// Sends a member through its terminating hooks. Its targets drain meanwhile.

@@ -47,10 +47,10 @@ const PORT: u16 = 80;
 
 impl Fleet {
     /// Describes target groups or targets; `None` for any other call.
-    pub(super) fn read_load_balancing(&self, call: &ApiCall) -> Option<Answered> {
+    pub(super) fn read_load_balancing(&self, call: &ApiCall, now: Timestamp) -> Option<Answered> {
         Some(match call.action.as_str() {
             "DescribeTargetGroups" => self.describe_target_groups(call),
-            "DescribeTargetHealth" => self.describe_target_health(call),
+            "DescribeTargetHealth" => self.describe_target_health(call, now),
             _ => return None,
         })
     }
@@ -85,11 +85,18 @@ impl Fleet {
     }
 
     /// Lists targets that drain, too, if the call names no target; see `_all_of_them` in `endpoint/elb.py`.
-    fn describe_target_health(&self, call: &ApiCall) -> Answered {
+    ///
+    /// A target that does not exist is refused, and so is an instance that EC2 has forgotten.
+    /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetHealth.html>
+    fn describe_target_health(&self, call: &ApiCall, now: Timestamp) -> Answered {
         let arn = required(call, "TargetGroupArn")?;
         let group = self.target_groups.get(arn).ok_or_else(|| no_target_group(arn))?;
         let asked = ids(call);
-        if let Some(unknown) = asked.iter().find(|id| !self.instances.contains_key(*id)) {
+        let is_known = |id: &str| {
+            let instance = self.instances.get(id);
+            instance.is_some_and(|it| now >= it.launched_at + self.habits.targets_known_after)
+        };
+        if let Some(unknown) = asked.iter().find(|id| !is_known(id)) {
             return Err(invalid_target(unknown));
         }
         let shown = if asked.is_empty() { group.targets.keys().cloned().collect() } else { asked };

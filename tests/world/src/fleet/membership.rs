@@ -66,11 +66,18 @@ impl Fleet {
             );
             return Err(ApiError::validation(text));
         }
+        if self.habits.attach_refuses_too_many_tags {
+            let propagated = group.propagated_tags();
+            // The code is ours: docs/to-try-on-aws.md asks if there is such a refusal.
+            let refused = refuse_too_many(instance.tags.keys().chain(propagated.keys()));
+            return refused.map_err(|error| ApiError::validation(error.message));
+        }
         Ok(())
     }
 
     /// Makes an instance a member, which raises desired by one.
     fn join(&mut self, name: &str, id: &str, now: Timestamp) {
+        self.leaving_shows(id);
         let Some(group) = self.groups.get_mut(name) else { return };
         group.desired += 1;
         let member = GroupMember {
@@ -89,7 +96,8 @@ impl Fleet {
     }
 
     /// Attached instances get the group's tags, which take the place of their own of the same key. AWS does not document
-    /// the fate of tags beyond the limit: here they are dropped, as in `_copy_tags` of `endpoint/autoscaling.py`.
+    /// the fate of tags beyond the limit: here they are dropped, as in `_copy_tags` of `endpoint/autoscaling.py`, unless
+    /// [`AwsHabits::attach_refuses_too_many_tags`](crate::fleet::AwsHabits) has refused the attach.
     /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-tagging.html>
     fn tag_as_member(&mut self, name: &str, id: &str, tags: impl IntoIterator<Item = (String, String)>) {
         let Some(instance) = self.instances.get_mut(id) else { return };

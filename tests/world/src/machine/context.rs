@@ -25,6 +25,8 @@ pub struct ExecutionContext {
     pub epoch: Timestamp,
     /// The effect of a payload that is too large.
     pub data_limit: DataLimit,
+    /// The most bytes of a payload.
+    pub payload_bytes: usize,
     /// The source of jitter. The same seed makes the same waits.
     pub random: fastrand::Rng,
 }

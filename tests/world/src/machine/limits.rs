@@ -10,7 +10,7 @@ use super::definition::names;
 
 /// The most bytes of an input, a result or an output, and of what a state assigns: 256 KiB
 /// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
-const MOST_BYTES: usize = 262_144;
+pub const PAYLOAD_BYTES: usize = 262_144;
 
 /// Counts the bytes of JSON.
 struct Bytes(usize);
@@ -27,24 +27,32 @@ impl io::Write for Bytes {
 }
 
 /// Returns an error if the value has more bytes than a payload may have.
-pub(super) fn within_limit(value: &Value, name: &str) -> Result<(), TaskFailure> {
-    counted_if_near(bytes_at_most(value), value, name)
+pub(super) fn within_limit(most: usize, value: &Value, name: &str) -> Result<(), TaskFailure> {
+    counted_if_near(most, bytes_at_most(value), value, name)
 }
 
 /// Returns an error if the variables that a state assigns have more bytes than they may have.
-pub(super) fn assigned_within_limit(variables: &BTreeMap<String, Value>) -> Result<(), TaskFailure> {
-    counted_if_near(members_at_most(variables), variables, "what the state assigns")
+pub(super) fn assigned_within_limit(
+    most: usize,
+    variables: &BTreeMap<String, Value>,
+) -> Result<(), TaskFailure> {
+    counted_if_near(most, members_at_most(variables), variables, "what the state assigns")
 }
 
-fn counted_if_near(at_most: usize, value: &impl serde::Serialize, name: &str) -> Result<(), TaskFailure> {
-    if at_most <= MOST_BYTES {
+fn counted_if_near(
+    most: usize,
+    at_most: usize,
+    value: &impl serde::Serialize,
+    name: &str,
+) -> Result<(), TaskFailure> {
+    if at_most <= most {
         return Ok(());
     }
     let mut bytes = Bytes(0);
     match serde_json::to_writer(&mut bytes, value) {
-        Ok(()) if bytes.0 <= MOST_BYTES => Ok(()),
+        Ok(()) if bytes.0 <= most => Ok(()),
         Ok(()) => {
-            let cause = format!("{name} has {} bytes, more than {MOST_BYTES}", bytes.0);
+            let cause = format!("{name} has {} bytes, more than {most}", bytes.0);
             Err(TaskFailure::new(names::DATA_LIMIT_EXCEEDED, cause))
         }
         Err(error) => Err(TaskFailure::new(names::RUNTIME, error.to_string())),
@@ -96,11 +104,11 @@ mod tests {
     #[test]
     fn the_last_byte_counts() {
         let text = |bytes: usize| Value::String("a".repeat(bytes - 2));
-        assert!(within_limit(&text(MOST_BYTES), "it").is_ok());
-        assert!(within_limit(&text(MOST_BYTES + 1), "it").is_err());
-        let fits = MOST_BYTES - r#"{"v":""}"#.len();
+        assert!(within_limit(PAYLOAD_BYTES, &text(PAYLOAD_BYTES), "it").is_ok());
+        assert!(within_limit(PAYLOAD_BYTES, &text(PAYLOAD_BYTES + 1), "it").is_err());
+        let fits = PAYLOAD_BYTES - r#"{"v":""}"#.len();
         let variables = |length| BTreeMap::from([("v".to_owned(), Value::String("a".repeat(length)))]);
-        assert!(assigned_within_limit(&variables(fits)).is_ok());
-        assert!(assigned_within_limit(&variables(fits + 1)).is_err());
+        assert!(assigned_within_limit(PAYLOAD_BYTES, &variables(fits)).is_ok());
+        assert!(assigned_within_limit(PAYLOAD_BYTES, &variables(fits + 1)).is_err());
     }
 }

@@ -101,6 +101,7 @@ fn context(seed: u64) -> ExecutionContext {
         origin: Instant::now(),
         epoch: "2026-11-26T12:00:00Z".parse().unwrap(),
         data_limit: DataLimit::Terminal,
+        payload_bytes: PAYLOAD_BYTES,
         random: fastrand::Rng::with_seed(seed),
     }
 }

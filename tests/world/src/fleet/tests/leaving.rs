@@ -83,6 +83,35 @@ fn the_group_tag_may_outlast_a_detach_and_a_death_in_it() {
 }
 
 #[test]
+fn descriptions_may_show_late_that_a_member_leaves() {
+    let late = AwsHabits { leaving_shows_after: SignedDuration::from_secs(10), ..AwsHabits::default() };
+    let mut scene = Scene::with(&of_size(3), late);
+    let (detached, terminated) = (scene.member(0), scene.member(1));
+    assert_done(&scene.detach(&detached));
+    assert_done(&scene.terminate_in_group(&terminated, "true"));
+    assert_eq!(scene.states()[&detached], LifecycleState::Detaching);
+    let shown = |scene: &mut Scene| {
+        let answer = scene.asg("DescribeAutoScalingGroups", &[]);
+        (one(&answer, "DesiredCapacity"), texts(&answer, "LifecycleState"))
+    };
+    let words = |first, second| [first, second, "InService"].map(str::to_owned).to_vec();
+    assert_eq!(shown(&mut scene), ("1".to_owned(), words("InService", "InService")));
+    scene.wait(10);
+    assert_eq!(shown(&mut scene), ("1".to_owned(), words("Detaching", "Terminating")));
+}
+
+#[test]
+fn a_termination_of_an_interrupted_member_may_be_refused() {
+    for refuses in [false, true] {
+        let habits = AwsHabits { refuses_to_terminate_interrupted: refuses, ..AwsHabits::default() };
+        let mut scene = Scene::with(&GroupSpec { spot: 1, ..of_size(2) }, habits);
+        let id = scene.member(0);
+        assert!(scene.fleet.interrupt(&id, scene.now + SignedDuration::from_mins(2)));
+        assert_eq!(scene.terminate_in_group(&id, "true").status == 200, !refuses);
+    }
+}
+
+#[test]
 fn a_terminating_hook_holds_a_member_until_it_is_completed_or_runs_out() {
     for (completed, waits) in [(Some(50), 50), (Some(500), 300), (None, 300)] {
         let hooks = vec![terminating_hook(completed)];

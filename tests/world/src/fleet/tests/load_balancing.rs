@@ -69,6 +69,22 @@ fn unknown_groups_and_targets_are_refused() {
 }
 
 #[test]
+fn a_target_may_be_unknown_for_a_while_after_its_launch() {
+    let targets_known_after = SignedDuration::from_secs(150);
+    let habits = AwsHabits { targets_known_after, ..AwsHabits::default() };
+    let mut scene = Scene::with(&with_target_group(), habits);
+    let (arn, id) = (arn(&scene), scene.member(0));
+    let of_member = [("TargetGroupArn", arn.as_str()), ("Targets.member.1.Id", id.as_str())];
+    assert_done(&scene.elb("DescribeTargetHealth", &of_member));
+    let young = one(&scene.run_spot("a", &[]), "instanceId");
+    let of_young = [("TargetGroupArn", arn.as_str()), ("Targets.member.1.Id", young.as_str())];
+    scene.wait(149);
+    assert_refused(&scene.elb("DescribeTargetHealth", &of_young), "InvalidTarget", &young);
+    scene.wait(1);
+    assert_done(&scene.elb("DescribeTargetHealth", &of_young));
+}
+
+#[test]
 fn a_target_may_fail_its_checks_or_have_no_load_balancer() {
     let mut scene = Scene::of(&with_target_group());
     let id = scene.member(0);

@@ -110,6 +110,42 @@ fn an_image_is_pending_then_available_and_its_snapshot_outlives_it() {
     assert_refused(&scene.ec2("DeleteSnapshot", &delete), "InvalidSnapshot.NotFound", &own.snapshot_id);
 }
 
+/// <https://docs.aws.amazon.com/ebs/latest/userguide/ebs-deleting-snapshot.html>
+#[test]
+fn a_snapshot_that_is_deleted_in_progress_goes_once_it_is_complete() {
+    let (mut scene, id) = lab();
+    let image = [("InstanceId", id.as_str()), ("Name", "disks"), ("NoReboot", "true")];
+    assert_eq!(scene.ec2("CreateImage", &image).status, 200);
+    let own = scene.fleet.own_images().images.values().next().unwrap().clone();
+    assert_eq!(scene.ec2("DeregisterImage", &[("ImageId", &own.id)]).status, 200);
+    for _ in 0..2 {
+        assert_eq!(scene.ec2("DeleteSnapshot", &[("SnapshotId", &own.snapshot_id)]).status, 200);
+    }
+    scene.wait(179);
+    assert_eq!(scene.fleet.own_images().snapshots.len(), 1);
+    scene.wait(1);
+    assert!(scene.fleet.own_images().snapshots.is_empty());
+}
+
+#[test]
+fn a_pending_image_and_a_snapshot_of_late_may_be_refused() {
+    let (mut scene, id) = lab();
+    scene.fleet.habits.pending_image_deregisters = false;
+    scene.fleet.habits.snapshot_in_use_after = SignedDuration::from_secs(60);
+    let image = [("InstanceId", id.as_str()), ("Name", "disks"), ("NoReboot", "true")];
+    assert_eq!(scene.ec2("CreateImage", &image).status, 200);
+    let own = scene.fleet.own_images().images.values().next().unwrap().clone();
+    let deregister = [("ImageId", own.id.as_str())];
+    assert_refused(&scene.ec2("DeregisterImage", &deregister), "InvalidAMIID.Unavailable", &own.id);
+    scene.wait(180);
+    assert_eq!(scene.ec2("DeregisterImage", &deregister).status, 200);
+    let delete = [("SnapshotId", own.snapshot_id.as_str())];
+    scene.wait(59);
+    assert_refused(&scene.ec2("DeleteSnapshot", &delete), "InvalidSnapshot.InUse", &own.id);
+    scene.wait(1);
+    assert_eq!(scene.ec2("DeleteSnapshot", &delete).status, 200);
+}
+
 #[test]
 fn a_volume_is_described_until_its_instance_is_terminated() {
     let (mut scene, id) = lab();

@@ -102,7 +102,7 @@ impl Execution {
         let bindings = self.bindings();
         let arguments = task.arguments.as_ref().map_or(Ok(self.input.clone()), |a| a.evaluate(&bindings))?;
         let limit = task.timeout_seconds.as_ref().map(|seconds| seconds.seconds(&bindings)).transpose()?;
-        within_limit(&arguments, "the input of the task")?;
+        within_limit(self.context.payload_bytes, &arguments, "the input of the task")?;
         self.history.record(2)?;
         let invocation = tasks.invoke(&task.resource, &self.state, arguments, retries);
         let result = match limit {
@@ -113,9 +113,9 @@ impl Execution {
         };
         self.history.record(1)?;
         let result = result?;
-        within_limit(&result, "the result of the task")?;
+        within_limit(self.context.payload_bytes, &result, "the result of the task")?;
         let bindings = Bindings { result: Some(&result), ..self.bindings() };
-        let left = leave(&task.assign, task.output.as_ref(), &result, &bindings)?;
+        let left = self.leave(&task.assign, task.output.as_ref(), &result, &bindings)?;
         Ok(self.exit(left, task.next.as_deref()))
     }
 
@@ -123,7 +123,7 @@ impl Execution {
         self.note_failure(failure);
         let error = json!({ "Error": failure.error, "Cause": failure.cause });
         let bindings = Bindings { error_output: Some(&error), ..self.bindings() };
-        let left = leave(&catcher.assign, catcher.output.as_ref(), &error, &bindings)?;
+        let left = self.leave(&catcher.assign, catcher.output.as_ref(), &error, &bindings)?;
         self.note(TraceEvent::Caught { next: catcher.next.clone() });
         Ok(self.exit(left, Some(&catcher.next)))
     }
@@ -152,7 +152,7 @@ impl Execution {
         output: Option<&Template>,
         next: Option<&str>,
     ) -> Result<Exit, TaskFailure> {
-        let left = leave(assign, output, &self.input, &self.bindings())?;
+        let left = self.leave(assign, output, &self.input, &self.bindings())?;
         Ok(self.exit(left, next))
     }
 
@@ -186,19 +186,20 @@ impl Execution {
             variables: &self.variables,
         }
     }
-}
 
-/// Returns what a state assigns, and its output. Both see the variables as they were before
-/// (<https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html>).
-fn leave(
-    assign: &Assign,
-    output: Option<&Template>,
-    result: &Value,
-    bindings: &Bindings<'_>,
-) -> Result<Left, TaskFailure> {
-    let assigned = evaluate_all(assign, bindings)?;
-    let output = output.map_or_else(|| Ok(result.clone()), |output| output.evaluate(bindings))?;
-    assigned_within_limit(&assigned)?;
-    within_limit(&output, "the output of the state")?;
-    Ok((assigned, output))
+    /// Returns what a state assigns, and its output. Both see the variables as they were before
+    /// (<https://docs.aws.amazon.com/step-functions/latest/dg/workflow-variables.html>).
+    fn leave(
+        &self,
+        assign: &Assign,
+        output: Option<&Template>,
+        result: &Value,
+        bindings: &Bindings<'_>,
+    ) -> Result<Left, TaskFailure> {
+        let assigned = evaluate_all(assign, bindings)?;
+        let output = output.map_or_else(|| Ok(result.clone()), |output| output.evaluate(bindings))?;
+        assigned_within_limit(self.context.payload_bytes, &assigned)?;
+        within_limit(self.context.payload_bytes, &output, "the output of the state")?;
+        Ok((assigned, output))
+    }
 }
