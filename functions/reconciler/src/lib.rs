@@ -265,7 +265,7 @@ impl Reconciler {
                 {
                     return Err(ReconcileFailure::Kept(why));
                 }
-                Progress::Waiting(why) if is_overdue(execution.life, settings, clock::now()) => {
+                Progress::Waiting(why) if is_overdue(execution.life, journal, settings, clock::now()) => {
                     return Err(ReconcileFailure::Overdue(why));
                 }
                 Progress::Waiting(why) => {
@@ -358,8 +358,11 @@ impl Reconciler {
     }
 }
 
-fn is_overdue(life: ExecutionState, settings: &Settings, now: Timestamp) -> bool {
-    let patience = SignedDuration::from_secs(i64::from(settings.rollback_timeout_seconds));
+/// Says if a recovery has taken so long that a person is told. A member that leaves through its group may wait for the
+/// owner's hooks, which the setting does not know of. The recovery goes on in any case.
+fn is_overdue(life: ExecutionState, journal: &Journal, settings: &Settings, now: Timestamp) -> bool {
+    let seconds = settings.rollback_timeout_seconds.saturating_add(journal.hook_seconds);
+    let patience = SignedDuration::from_secs(i64::from(seconds));
     matches!(life, ExecutionState::EndedAt(ended) if now.duration_since(ended) > patience)
 }
 
@@ -370,6 +373,8 @@ fn is_too_early(life: ExecutionState, settings: &Settings, now: Timestamp) -> bo
 
 #[cfg(test)]
 mod tests {
+    use spot_domain::swap::journal::Retirement;
+
     use super::*;
 
     #[test]
@@ -381,5 +386,24 @@ mod tests {
         assert!(is_too_early(ExecutionState::EndedAt(ended), &settings, at(1_000 + quiet - 1)));
         assert!(!is_too_early(ExecutionState::EndedAt(ended), &settings, at(1_000 + quiet)));
         assert!(!is_too_early(ExecutionState::Forgotten, &settings, at(0)));
+    }
+
+    #[test]
+    fn a_recovery_that_waits_for_a_hook_is_not_overdue() {
+        let settings = Settings::default();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let old = "i-0123456789abcdef0".parse().unwrap();
+        let journal = Journal::new(&old, at(0), Retirement::TerminateInGroup, SwapKind::Group);
+        let with_hook = Journal { hook_seconds: 7_200, ..journal.clone() };
+        let patience = i64::from(settings.rollback_timeout_seconds);
+        let overdue = |journal: &Journal, after| {
+            is_overdue(ExecutionState::EndedAt(at(1_000)), journal, &settings, at(1_000 + after))
+        };
+        assert!(!overdue(&journal, patience) && overdue(&journal, patience + 1));
+        assert!(!overdue(&with_hook, patience + 7_200), "the hook may take that long");
+        assert!(overdue(&with_hook, patience + 7_201), "and no longer");
+        assert!(!is_overdue(ExecutionState::Running, &journal, &settings, at(1_000_000)));
+        let endless = Journal { hook_seconds: u32::MAX, ..journal };
+        assert!(!overdue(&endless, 1_000_000), "the sum does not overflow");
     }
 }

@@ -130,8 +130,8 @@ settings! {
     /// Seconds that the old instance may take to drain and leave the group. After that, a person is notified. The
     /// deregistration delay of a target group may be an hour.
     retire_timeout_seconds: u32 = 3_900, in 1..=86_400;
-    /// Seconds that a rollback may take inside the execution. After that, a person is notified and the reconciler
-    /// continues alone.
+    /// Seconds that a rollback may take inside the execution, beside the time of the group's terminating hooks. After
+    /// that, a person is notified and the reconciler continues alone. If it takes as long again, its alarm rings.
     rollback_timeout_seconds: u32 = 3_900, in 1..=86_400;
     /// Seconds between two checks while a swap waits.
     poll_seconds: u32 = 10, in 1..=300;

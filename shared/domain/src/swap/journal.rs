@@ -139,6 +139,10 @@ pub struct Journal {
     pub max_restore: MaxRestore,
     /// The way in which the old instance leaves.
     pub retirement: Retirement,
+    /// Seconds that the group's terminating hooks may take, as the swap saw them last. A journal of an earlier release has
+    /// none.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub hook_seconds: u32,
     /// An undo has lowered desired by our one, or left desired to the owner. An undo does so once. Written before the call.
     pub desired_settled: bool,
     /// The instance whose leaving settles desired, until AWS has said that it leaves.
@@ -206,6 +210,7 @@ impl Journal {
             max_raised_to: None,
             max_restore: MaxRestore::NotAsked,
             retirement,
+            hook_seconds: 0,
             desired_settled: false,
             taking_out: None,
             retired: false,

@@ -59,8 +59,11 @@ pub async fn run(
     decide(context, work, &mut journal, &undo).await?;
     let give_up = match work.rollback_deadline {
         Some(deadline) => deadline,
-        // A newcomer that leaves through its group waits for the owner's hooks, too.
-        None => work.wait_at_most(work.settings.rollback_timeout_seconds.max(work.hook_seconds)),
+        // A member that leaves through its group is drained, and then waits for the owner's hooks.
+        None => {
+            let hooks = work.hook_seconds.max(journal.hook_seconds);
+            work.wait_at_most(work.settings.rollback_timeout_seconds.saturating_add(hooks))
+        }
     };
     work.rollback_deadline = Some(give_up);
     let clients = context.clients(work).await?;

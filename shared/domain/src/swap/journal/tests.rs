@@ -41,6 +41,18 @@ fn a_max_size_that_nobody_has_given_back_is_not_written() {
 }
 
 #[test]
+fn the_time_of_hooks_is_read_from_a_journal_of_any_release() {
+    let without = journal();
+    let text = serde_json::to_string(&without).unwrap();
+    assert!(!text.contains("hook_seconds"), "as the release before wrote it: {text}");
+    assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), without);
+    let with = Journal { hook_seconds: 7_200, ..without };
+    let text = serde_json::to_string(&with).unwrap();
+    assert!(text.contains(r#""hook_seconds":7200"#), "{text}");
+    assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), with);
+}
+
+#[test]
 fn no_node_is_launched_on_demand() {
     let node = serde_json::json!({
         "cluster": "one", "kubeconfig_secret": null, "old": "ip-10-0-0-1", "evict_local_storage": false,
