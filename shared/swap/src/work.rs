@@ -26,8 +26,13 @@ mod results;
 
 use ahead::Ahead;
 
-/// Bytes of candidates that a run carries: the rest of Step Functions' 256 KiB is for its results.
+/// Bytes of candidates that a run carries: the rest of Step Functions' 256 KiB is for its results. The journal's list of the
+/// group's members takes its room from that.
 const QUEUE_BYTES: usize = 100_000;
+/// The same, however large the group is.
+const QUEUE_BYTES_AT_LEAST: usize = 30_000;
+/// Bytes of an instance id in a list.
+const MEMBER_BYTES: usize = 22;
 /// Bytes of instances that are left alone from the beginning.
 const SKIPPED_BYTES: usize = 50_000;
 
@@ -66,6 +71,9 @@ pub struct Work {
     /// Seconds that the group's terminating hooks may take.
     #[serde(default)]
     pub hook_seconds: u32,
+    /// The members of the group when the run began; 0 for a run over something else, or of an earlier release.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub group_size: usize,
     /// The most that the group's owner pays for Spot, USD an hour.
     #[serde(default)]
     pub spot_max_price: Option<Usd>,
@@ -149,6 +157,11 @@ pub struct Work {
     pub lease_released: bool,
     /// Steps so far.
     pub steps: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(size: &usize) -> bool {
+    *size == 0
 }
 
 /// A type that proved too small.
@@ -260,6 +273,7 @@ impl Work {
             blind: None,
             retirement: Retirement::Detach,
             hook_seconds: 0,
+            group_size: 0,
             spot_max_price: None,
             priced_at: None,
             to: Market::Spot,
@@ -362,10 +376,12 @@ impl Work {
 
     /// Keeps as many candidates as the payload has room for.
     pub fn enqueue(&mut self, candidates: Vec<Candidate>) {
+        let members = self.group_size.saturating_mul(MEMBER_BYTES);
+        let room = QUEUE_BYTES.saturating_sub(members).max(QUEUE_BYTES_AT_LEAST);
         let mut bytes = 0;
         for candidate in candidates {
             bytes += serde_json::to_vec(&candidate).map_or(QUEUE_BYTES, |json| json.len());
-            if bytes <= QUEUE_BYTES {
+            if bytes <= room {
                 self.queue.push(candidate);
             } else {
                 self.deferred += 1;

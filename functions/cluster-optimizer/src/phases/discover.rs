@@ -49,6 +49,7 @@ pub async fn run(context: &Context, execution: ExecutionArn, input: Value) -> Re
     work.max_swaps = asked.min(work.max_swaps);
     work.to = request.to;
     work.replace = request.replace;
+    work.group_size = group.members.len();
     work.leave_alone(selection.skipped);
     work.enqueue(selection.candidates);
     tracing::info!(asg_name = %group.name, candidates = work.queue.len(), skipped = work.skipped.len(), "discovered");

@@ -48,7 +48,8 @@ codes! {
         /// `RELEASED`: too little time is left for a replacement, or to know if desired was raised. `REPLACED`: the replacement
         /// did not serve in time.
         NoTime = "NO_TIME";
-        /// `RELEASED`: MaxSize or desired could not be raised; the detail has Auto Scaling's message.
+        /// `RELEASED`: MaxSize or desired could not be raised; the detail has Auto Scaling's message. Or the group has more
+        /// members than a journal can name.
         NoRoom = "NO_ROOM";
         /// `FAILED`: pods are left on a node at its end. The detail names them, and the budgets that kept them.
         PodsLeft = "PODS_LEFT";

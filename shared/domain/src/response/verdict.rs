@@ -193,6 +193,9 @@ pub fn not_first(group: &Group, ends_at: Timestamp, now: Timestamp) -> Option<Be
         let left = ends_at.duration_since(now).as_secs();
         return Some(Because::of(AnswerReason::NoTime, format!("{left} s are left")));
     }
+    if let Some(why) = group.too_large() {
+        return Some(Because::of(AnswerReason::NoRoom, why));
+    }
     let counted = counted(group);
     (counted != group.desired as usize && !launches_first(group)).then(|| {
         let detail = format!("{} are desired and {counted} are members: it is scaling", group.desired);

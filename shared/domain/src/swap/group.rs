@@ -19,6 +19,11 @@ use crate::tags::Tags;
 /// the new instance (spoptimize #2).
 pub const AZ_REBALANCE: &str = "AZRebalance";
 
+/// The most members of a group that a swap, or the answer to a notice, works on: the journal names each of them. Step
+/// Functions hands 256 KiB from one step to the next, and ends an execution with more than that without its `Catch`.
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>
+pub const MOST_MEMBERS: usize = 4_000;
+
 /// The scaling process that notices a member's death.
 pub const HEALTH_CHECK: &str = "HealthCheck";
 
@@ -289,6 +294,15 @@ impl Group {
             return Some("it has neither a launch template nor a launch configuration".to_owned());
         }
         None
+    }
+
+    /// Returns why the group has too many members to note them all.
+    #[must_use]
+    pub fn too_large(&self) -> Option<String> {
+        let members = self.members.len();
+        (members > MOST_MEMBERS).then(|| {
+            format!("it has {members} members, and the journal of a swap names {MOST_MEMBERS} at most")
+        })
     }
 
     /// Returns how many On-Demand instances of `desired` the owner keeps.

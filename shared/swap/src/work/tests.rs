@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use jiff::SignedDuration;
 use spot_domain::clock;
+use spot_domain::swap::group::MOST_MEMBERS;
 use spot_domain::swap::report::EndedBy;
 
 use super::*;
@@ -194,6 +195,28 @@ fn a_group_of_thousands_fits_the_payload() {
     assert_eq!(run.skipped.len() + run.skipped_more[&Reason::KubernetesNode], 3_000);
     assert_eq!(run.queue.len() + run.deferred, 2_000);
     assert!(serde_json::to_vec(&run).unwrap().len() < 200_000, "256 KiB, and results to come");
+}
+
+#[test]
+fn the_largest_group_fits_the_payload_while_its_journal_names_each_member() {
+    let mut run = group_at_launch();
+    run.queue.clear();
+    let mut one = serde_json::from_str::<Work>(PAYLOADS[0].1).unwrap().queue.remove(0);
+    one.tags = (0..40).map(|n| (format!("some-tag-{n}"), "its value".repeat(4))).collect();
+    let before = serde_json::to_vec(&one).unwrap().len();
+    run.group_size = MOST_MEMBERS;
+    run.leave_alone(
+        (0..3_000).map(|n| NotSwapped::new(&id(n), Reason::KubernetesNode, "its pods")).collect(),
+    );
+    run.enqueue(vec![one.clone(); 2_000]);
+    assert_eq!(run.queue.len(), 30_000 / before, "the queue makes room for the members");
+    let members = (0..u32::try_from(MOST_MEMBERS).unwrap()).map(id).collect();
+    let original = Original { desired: 1, max: 1, az_rebalance_suspended: false, serving: 1, members };
+    run.current.as_mut().unwrap().journal.original = Some(original);
+    assert!(serde_json::to_vec(&run).unwrap().len() < 200_000, "256 KiB, and results to come");
+    let mut small = Work { group_size: 10, queue: Vec::new(), ..group_at_launch() };
+    small.enqueue(vec![one; 2_000]);
+    assert_eq!(small.queue.len(), (100_000 - 10 * 22) / before);
 }
 
 #[test]

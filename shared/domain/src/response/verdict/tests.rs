@@ -172,6 +172,8 @@ fn a_replacement_comes_first_where_there_is_rest_and_time() {
         let scaling = Group { desired, ..group_of(2) };
         assert_eq!(reason(&scaling, 110), Some(AnswerReason::GroupBusy), "{desired} are desired");
     }
+    assert_eq!(reason(&group_of(4_000), 110), None);
+    assert_eq!(reason(&group_of(4_001), 110), Some(AnswerReason::NoRoom), "the journal can't name them all");
     assert_eq!(end_of(now, in_seconds(119)), Ok(in_seconds(120)));
     assert_eq!(end_of(now, in_seconds(120)).unwrap_err().reason, AnswerReason::TooLate);
 }
