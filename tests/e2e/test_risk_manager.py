@@ -144,8 +144,9 @@ def test_the_share_of_the_region_that_is_poisoned_is_measured(aws, manage):
     aws.poison("us-east-1#use1-az6#m6i.large", seconds=-1)
     aws.poison("eu-west-1#euw1-az1#m5.large")
     aws.poison("us-east-1#use1-az6#z99.large")  # No such type: what is not offered is no share of it.
+    aws.poison("aa-narnia-1#use1-az6#m5.large")  # A member has made the region up.
     answer, error = manage({"task": "measure"})
-    assert error is None and answer["unmeasured"] == []
+    assert error is None and (answer["unmeasured"], answer["not_enabled"]) == ([], 1)
     shares = {r["region"]: r for r in answer["regions"]}
     assert (shares["us-east-1"]["poisoned"], shares["eu-west-1"]["poisoned"]) == (2, 1)
     assert shares["us-east-1"]["pools"] > 1000 and shares["us-east-1"]["exceeded"] is False

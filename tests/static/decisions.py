@@ -204,7 +204,7 @@ EVERYWHERE = [
             "ec2:DescribeInstanceTypes": [LAB, RECONCILER],
             "ec2:DescribeLaunchTemplateVersions": [*LAUNCHERS, SCANNER, WATCHER],
             "ec2:DescribeSnapshots": [LAB, RECONCILER, SCANNER],
-            "ec2:DescribeRegions": [ENFORCER, SCANNER, WATCHER],
+            "ec2:DescribeRegions": [RISK, ENFORCER, SCANNER, WATCHER],
             "ec2:DescribeSpotInstanceRequests": [*LAUNCHERS, RISK],
             "ec2:DescribeSpotPriceHistory": LAUNCHERS,
             "ec2:DescribeSubnets": [*LAUNCHERS, WATCHER],

@@ -10,6 +10,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::json;
 use spot_cloud::Stack;
+use spot_cloud::ec2::regions;
 use spot_cloud::error::{CallError, failed};
 use spot_cloud::metrics;
 use spot_cloud::tables::settings;
@@ -17,7 +18,7 @@ use spot_domain::clock;
 use spot_domain::metrics::Metric;
 use spot_domain::risk::poison::poisoned_share_percent;
 use spot_domain::{Pool, Region};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::RiskError;
 use crate::poison::RiskTable;
@@ -27,15 +28,23 @@ const SIDE_BY_SIDE: usize = 8;
 /// The time for all regions: the function has half a minute. A region that has not answered by then is not
 /// measured.
 const ALL_REGIONS: Duration = Duration::from_secs(20);
+/// The part of it for the list of the enabled regions. Without that list, every region is tried.
+const LIST: Duration = Duration::from_secs(5);
 
 /// The result of the measure.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Measure {
-    /// Every region that has a poisoned pool, and the stack's own.
+    /// Every region that has a poisoned pool and that the stack's own account has enabled, and the stack's own.
     pub regions: Vec<Share>,
-    /// The regions whose pools could not be counted, and why.
+    /// Those of these regions whose pools could not be counted, and why.
     pub unmeasured: Vec<String>,
+    /// The number of other regions with a poisoned pool. The stack's own account has not enabled them, or a member has made
+    /// them up: nothing counts their pools.
+    pub not_enabled: usize,
 }
+
+/// The poisoned pools of each region.
+type Poisoned = BTreeMap<Region, BTreeSet<Pool>>;
 
 /// The poisoned share of a region.
 #[derive(Debug, PartialEq, Serialize)]
@@ -57,7 +66,7 @@ pub struct Share {
 /// The table does not answer, or not one region could be measured.
 pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError> {
     let now = clock::now();
-    let mut poisoned = BTreeMap::from([(stack.region.clone(), BTreeSet::new())]);
+    let mut poisoned = Poisoned::from([(stack.region.clone(), BTreeSet::new())]);
     for (pool, expires_at) in table.poisoned().await? {
         let Ok(pool) = pool.parse::<Pool>() else { continue };
         if expires_at.is_none_or(|end| end > now) {
@@ -65,6 +74,10 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
         }
     }
     let end = Instant::now() + ALL_REGIONS;
+    let not_enabled = match enabled(stack).await {
+        Some(enabled) => leave_out(&mut poisoned, &enabled, &stack.region),
+        None => 0,
+    };
     let measured: BTreeMap<Region, Result<Option<Share>, String>> = stream::iter(poisoned)
         .map(|(region, pools)| async move {
             let share = timeout_at(end, one(stack, region.clone(), &pools)).await;
@@ -74,7 +87,7 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
         .buffer_unordered(SIDE_BY_SIDE) // a region that hangs takes one place, and delays no other
         .collect()
         .await;
-    let mut measure = Measure::default();
+    let mut measure = Measure { not_enabled, ..Measure::default() };
     for (region, share) in measured {
         match share {
             Ok(share) => measure.regions.extend(share),
@@ -96,6 +109,33 @@ pub async fn run(stack: &Stack, table: &RiskTable) -> Result<Measure, RiskError>
         metrics::emit_of(&share.region, &figures);
     }
     Ok(measure)
+}
+
+/// Returns the regions that the stack's own account has enabled; `None` if EC2 does not tell.
+async fn enabled(stack: &Stack) -> Option<BTreeSet<Region>> {
+    let own = stack.own_access();
+    let ec2 = stack.clients(&own, &stack.region, None).await.ec2;
+    let why = match timeout(LIST, regions::enabled(&ec2)).await {
+        Ok(Ok(enabled)) => return Some(enabled.into_iter().collect()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", LIST.as_secs()),
+    };
+    tracing::warn!("every region is tried, whether it is enabled or not: {why}");
+    None
+}
+
+/// Takes out the regions in which the stack's own account can count no pools, and returns their number. A hub has a region
+/// by its members' word alone, and one that is made up would take time from the others.
+fn leave_out(poisoned: &mut Poisoned, enabled: &BTreeSet<Region>, own: &Region) -> usize {
+    let all = poisoned.len();
+    poisoned.retain(|region, pools| {
+        let is_measured = region == own || enabled.contains(region);
+        if !is_measured {
+            tracing::info!(%region, pools = pools.len(), "not measured: the stack's own account has not enabled it");
+        }
+        is_measured
+    });
+    all - poisoned.len()
 }
 
 async fn one(stack: &Stack, region: Region, poisoned: &BTreeSet<Pool>) -> Result<Option<Share>, RiskError> {
@@ -146,6 +186,18 @@ fn pool(region: &Region, offering: &InstanceTypeOffering) -> Option<Pool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_region_that_a_member_has_made_up_takes_no_time_from_the_others() {
+        let region = |name: &str| name.parse::<Region>().unwrap();
+        let pools =
+            |name: &str| BTreeSet::from([format!("{name}#use1-az6#m5.large").parse::<Pool>().unwrap()]);
+        let all = ["aa-narnia-1", "eu-west-1", "us-east-1", "zz-narnia-2"];
+        let mut poisoned: Poisoned = all.into_iter().map(|name| (region(name), pools(name))).collect();
+        let enabled = BTreeSet::from([region("eu-west-1"), region("us-west-2")]);
+        assert_eq!(leave_out(&mut poisoned, &enabled, &region("us-east-1")), 2);
+        assert_eq!(poisoned.into_keys().collect::<Vec<_>>(), [region("eu-west-1"), region("us-east-1")]);
+    }
 
     #[test]
     fn the_alarm_rings_above_the_setting_not_at_it() {

@@ -81,8 +81,8 @@ metrics! {
     PoisonedPools {
         unit: Unit::Count, dimensions: BY_STACK, publisher: "risk manager, daily at 01:00 UTC", alarm: None,
     }
-    /// The part of a region's pools (types × zones offered) that is poisoned, for each region with a poisoned pool and
-    /// the stack's own.
+    /// The part of a region's pools (types × zones offered) that is poisoned, for each region with a poisoned pool that the
+    /// stack's own account has enabled, and the stack's own.
     PoisonedSharePercent {
         unit: Unit::Percent, dimensions: BY_STACK_AND_REGION, publisher: MEASURE, alarm: None,
     }
@@ -92,7 +92,7 @@ metrics! {
     }
     /// Those of these regions whose share could not be measured.
     UnmeasuredRegions {
-        unit: Unit::Count, dimensions: BY_STACK, publisher: MEASURE, alarm: None,
+        unit: Unit::Count, dimensions: BY_STACK, publisher: MEASURE, alarm: Some("UnmeasuredRegionsAlarm"),
     }
     /// 1 for each report of a member that has poisoned more than it may.
     MutedReports {
