@@ -229,12 +229,23 @@ def test_unauthorised_instances_ring_in_the_hour_in_which_they_are_found(made):
     assert alarm["AlarmActions"] == [{"Ref": "AlertsTopic"}]
 
 
+def _rings(alarm, values):
+    """Returns true if the metric's values, the oldest first, end in ALARM. A missing value does not breach."""
+    last = values[-alarm["EvaluationPeriods"] :]
+    return sum(value is not None and value > alarm["Threshold"] for value in last) >= alarm["DatapointsToAlarm"]
+
+
 def test_what_the_loop_cannot_see_for_hours_rings(made):
     (alarm,) = [a for a in made.of_type("AWS::CloudWatch::Alarm").values() if a["MetricName"] == "LoopFailures"]
     assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == ("Maximum", 0, "GreaterThanThreshold")
-    # A sweep in which one call was throttled rings nobody.
-    assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (3600, 3, "notBreaching")
+    assert (alarm["Period"], alarm["TreatMissingData"]) == (900, "notBreaching"), "a value for each sweep"
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == 3 * 3600
     assert alarm["AlarmActions"] == [{"Ref": "AlertsTopic"}]
+    assert not _rings(alarm, [1, 0, 0, 0] * 24), "a call that is throttled once in each hour"
+    assert not _rings(alarm, [0] * 7 + [3] * 5), "an outage of an hour"
+    assert not _rings(alarm, [None] * 12), "the loop is off"
+    assert _rings(alarm, [0] * 6 + [1] * 6), "a role that is gone"
+    assert _rings(alarm, [0, 1] * 6), "the same, where each second sweep gets that far"
 
 
 # ---------------------------------------------------------------- tables
