@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Region;
 use crate::money::Usd;
+use crate::own_tags::like_opt_out;
 use crate::settings::Settings;
 use crate::tags::Tags;
 use crate::waste::keepers::keeper;
@@ -119,9 +120,10 @@ impl Rules<'_> {
     /// Returns the system or owner that claims a resource by its tags, or by AWS's flag that a service
     /// manages it.
     fn claim(&self, is_service_managed: bool, tags: &Tags) -> Option<LeftAlone> {
+        let opted_out = self.settings.opts_out(tags) || like_opt_out(tags, self.settings).is_some();
         let claims = [
             (is_service_managed, LeftAlone::ServiceManaged),
-            (self.settings.opts_out(tags), LeftAlone::OptedOut),
+            (opted_out, LeftAlone::OptedOut),
             (self.settings.storage_marks.iter().any(|mark| mark.is_on(tags)), LeftAlone::OwnerMarked),
         ];
         claims.into_iter().find(|(claimed, _)| *claimed).map(|(_, why)| why).or_else(|| keeper(tags))
@@ -206,6 +208,8 @@ mod tests {
             assert_eq!(rules.address(&kept), WasteVerdict::LeftAlone(LeftAlone::OptedOut));
             let not_kept = Address { tags: tagged("spot-optimizer:opt-out", "false"), ..address() };
             assert_eq!(rules.address(&not_kept), WasteVerdict::Waste);
+            let not_kept = Address { tags: tagged("spot-optimizer:opt_out", "false"), ..address() };
+            assert_eq!(rules.address(&not_kept), WasteVerdict::Waste);
         });
     }
 
@@ -230,6 +234,8 @@ mod tests {
                 ("CSIVolumeSnapshotName", LeftAlone::Kubernetes),
                 ("velero.io/backup", LeftAlone::Velero),
                 ("spot-optimizer:opt-out", LeftAlone::OptedOut),
+                ("spot-optimizer:opt_out", LeftAlone::OptedOut),
+                ("spot-optimiser:opt-out", LeftAlone::OptedOut),
             ] {
                 let tags = tagged(key, "x");
                 let verdicts = [

@@ -154,6 +154,24 @@ fn a_member_with_a_misspelt_tag_is_left_alone_by_name_and_no_other() {
 }
 
 #[test]
+fn a_member_or_node_whose_owner_slipped_in_a_key_is_listed_with_that_key() {
+    for key in ["spot-optimiser:enabled", "spot-optimizer:enable", "spot-optimizer:min_on_demand"] {
+        let mut odd = on_demand(0);
+        odd.tags.insert(key.into(), "false".into());
+        let selection = selected(&group_of(2), &[odd.clone(), on_demand(1)], &Settings::default());
+        let [left] = selection.skipped.as_slice() else { panic!("{selection:?}") };
+        assert_eq!((&left.instance_id, left.reason), (&id(0), Reason::OptedOut), "{key}");
+        assert!(left.detail.contains(key) && left.detail.contains("rename it to"), "{}", left.detail);
+        let (group, instances, settings) = (group_of(1), by_id(&[odd]), Settings::default());
+        let launches = plain_launches(&group, &instances, &settings);
+        let node = viewed(&group, &instances, &launches, |view| {
+            select_one(view, &id(0), &settings, MemberKind::Node)
+        });
+        assert_eq!(node.unwrap().unwrap_err().reason, Reason::OptedOut, "{key}, a node");
+    }
+}
+
+#[test]
 fn the_ready_tag_of_the_group_may_have_any_key() {
     let mut group = group_of(1);
     group.tags.insert(READY_TAG.into(), "spot-optimizer:ready_tag=yes".into());
