@@ -59,7 +59,8 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     let kind = work.kind.clone();
     let mut journal =
         Journal::new(&candidate.instance_id, work.swap_began(&candidate.instance_id), work.retirement, kind);
-    (journal.to, journal.hook_seconds) = (candidate.to, work.hook_seconds);
+    journal.to = candidate.to;
+    work.note_retirement(&mut journal);
     let entered = context.swaps.enter(&work.lease, &mut journal).await?;
     let repeated = matches!(entered, Entered::Again(_));
     if let Entered::Again(earlier) = entered {
@@ -70,7 +71,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
     }
     let ahead = work.take_ahead(&candidate.instance_id);
     if journal.is_ahead {
-        (journal.retirement, journal.hook_seconds) = (work.retirement, work.hook_seconds);
+        work.note_retirement(&mut journal);
     }
     let known = match ahead.and_then(|ahead| ahead.newcomer) {
         None => earlier(&clients, repeated, &journal, &candidate).await?,
@@ -86,7 +87,7 @@ pub async fn run(context: &Context, work: &mut Work) -> Result<Next, StepError> 
         None => match refused_or_fit(context, work, &clients, group, rest, candidate.clone()).await? {
             LaunchLook::Refused(refusal) => Err(refusal),
             LaunchLook::Fit(now, look) => {
-                (journal.retirement, journal.hook_seconds) = (work.retirement, work.hook_seconds);
+                work.note_retirement(&mut journal);
                 let plan = Plan { candidate: *now, look: look.map(|look| *look), numbered: &candidate.pools };
                 launch(context, work, &clients, plan, LaunchJournal::Own(&mut journal), repeated).await?
             }

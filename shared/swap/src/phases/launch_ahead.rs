@@ -91,7 +91,8 @@ async fn launch_for(
         }
     };
     let mut journal = Journal::new(&old, work.lease.since, work.retirement, work.kind.clone());
-    (journal.to, journal.is_ahead, journal.hook_seconds) = (candidate.to, true, work.hook_seconds);
+    (journal.to, journal.is_ahead) = (candidate.to, true);
+    work.note_retirement(&mut journal);
     let swap_id = journal.swap_id.clone();
     let carrier = &mut current.journal;
     let journal = LaunchJournal::Ahead { carrier, journal: Box::new(journal) };

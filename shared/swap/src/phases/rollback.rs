@@ -59,11 +59,7 @@ pub async fn run(
     decide(context, work, &mut journal, &undo).await?;
     let give_up = match work.rollback_deadline {
         Some(deadline) => deadline,
-        // A member that leaves through its group is drained, and then waits for the owner's hooks.
-        None => {
-            let hooks = work.hook_seconds.max(journal.hook_seconds);
-            work.wait_at_most(work.settings.rollback_timeout_seconds.saturating_add(hooks))
-        }
+        None => deadline(work, &journal),
     };
     work.rollback_deadline = Some(give_up);
     let clients = context.clients(work).await?;
@@ -87,6 +83,13 @@ pub async fn run(
             Ok(work.next_candidate())
         }
     }
+}
+
+/// Begins to wait, and says until when. A member that leaves through its group is drained, and then waits for the owner's
+/// hooks.
+fn deadline(work: &mut Work, journal: &Journal) -> Timestamp {
+    let hooks = work.hook_seconds.max(journal.hook_seconds);
+    work.wait_at_most(work.settings.rollback_timeout_seconds.saturating_add(hooks))
 }
 
 /// Returns true if the row tells of the next swap already: the one that this rollback is about is closed.
@@ -279,6 +282,21 @@ mod tests {
         let (undone, _) = after(End::Undone);
         assert_eq!(undone.rolled_back[0].detail, "its words; lower it by one");
         assert_eq!((undone.swapped.len(), undone.remarks.len()), (0, 0), "it is said once");
+    }
+
+    #[test]
+    fn a_rollback_waits_for_a_drain_and_then_for_the_hooks() {
+        let payload = include_str!("../../tests/payloads/3fb1158-group-after-launch.json");
+        let mut work: Work = serde_json::from_str(payload).unwrap();
+        let mut journal = work.current.as_ref().unwrap().journal.clone();
+        let mut seconds = |of_run, of_journal| {
+            (work.hook_seconds, journal.hook_seconds) = (of_run, of_journal);
+            let until = deadline(&mut work, &journal);
+            until.duration_since(work.waiting_since.unwrap()).as_secs()
+        };
+        assert_eq!(seconds(0, 0), 3_900);
+        assert_eq!(seconds(7_200, 0), 11_100, "the journal of an earlier release does not know of the hook");
+        assert_eq!(seconds(0, 7_200), 11_100, "the step that has seen the hook has failed");
     }
 
     #[test]

@@ -225,6 +225,9 @@ fn a_hook_of_two_days_is_waited_for_at_a_pace_that_fits_one_execution() {
     let hook = |seconds, transition| Hook { name: "h".into(), transition, global_timeout_seconds: seconds };
     run.note_hooks(&[hook(172_800, Transition::Terminating), hook(900, Transition::Launching)]);
     assert_eq!((run.retirement, run.retire_seconds()), (Retirement::TerminateInGroup, 172_800 + 3_900));
+    let mut journal = group_at_launch().current.unwrap().journal;
+    run.note_retirement(&mut journal);
+    assert_eq!((journal.retirement, journal.hook_seconds), (Retirement::TerminateInGroup, 172_800));
     run.waiting_since = Some(clock::now() - SignedDuration::from_secs(40));
     run.pace();
     assert_eq!(run.pause_seconds, 20);
