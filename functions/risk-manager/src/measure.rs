@@ -17,6 +17,7 @@ use spot_cloud::tables::settings;
 use spot_domain::clock;
 use spot_domain::metrics::Metric;
 use spot_domain::risk::poison::poisoned_share_percent;
+use spot_domain::words::first_few;
 use spot_domain::{Pool, Region};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -127,15 +128,15 @@ async fn enabled(stack: &Stack) -> Option<BTreeSet<Region>> {
 /// Takes out the regions in which the stack's own account can count no pools, and returns their number. A hub has a region
 /// by its members' word alone, and one that is made up would take time from the others.
 fn leave_out(poisoned: &mut Poisoned, enabled: &BTreeSet<Region>, own: &Region) -> usize {
-    let all = poisoned.len();
-    poisoned.retain(|region, pools| {
-        let is_measured = region == own || enabled.contains(region);
-        if !is_measured {
-            tracing::info!(%region, pools = pools.len(), "not measured: the stack's own account has not enabled it");
-        }
-        is_measured
-    });
-    all - poisoned.len()
+    let is_measured = |region: &Region| region == own || enabled.contains(region);
+    let others: Vec<String> =
+        poisoned.keys().filter(|&region| !is_measured(region)).map(ToString::to_string).collect();
+    poisoned.retain(|region, _| is_measured(region));
+    let number = others.len();
+    if number > 0 {
+        tracing::info!("left out, as the stack's own account has not enabled them: {}", first_few(others));
+    }
+    number
 }
 
 async fn one(stack: &Stack, region: Region, poisoned: &BTreeSet<Pool>) -> Result<Option<Share>, RiskError> {
