@@ -61,7 +61,7 @@ struct LaunchDetail {
 /// # Errors
 /// [`BadInput`] names the field.
 pub fn parse(input: Value) -> Result<Request, BadInput> {
-    if input.get("detail-type").is_some() {
+    if is_event(&input) {
         return launch(input);
     }
     let Input { asg_name, account_id, region } = spot_cloud::input::parse(None, input)?;
@@ -72,6 +72,11 @@ pub fn parse(input: Value) -> Result<Request, BadInput> {
         }
         None => Ok(Request::Sweep),
     }
+}
+
+/// Returns true for an event, also if a field of it is missing or misspelt: the error then names that field.
+fn is_event(input: &Value) -> bool {
+    ["detail-type", "source", "detail"].into_iter().any(|field| input.get(field).is_some())
 }
 
 fn launch(input: Value) -> Result<Request, BadInput> {
@@ -142,6 +147,7 @@ mod tests {
             event
         };
         let detail = json!({"AutoScalingGroupName": "web"});
+        let without_type = json!({"source": "aws.autoscaling", "detail": detail});
         for (input, expected) in [
             (json!({"asgname": "web"}), "unknown field `asgname`"),
             (json!({"region": "us-east-1"}), "asg_name: is missing"),
@@ -151,6 +157,7 @@ mod tests {
             (with("source", json!("spot-optimizer")), "source: \"spot-optimizer\" is foreign"),
             (with("account", json!("12")), "account: account id"),
             (with("region", Value::Null), "region: is missing"),
+            (without_type, "detail-type: missing field"),
             (with("detail", detail), "detail.EC2InstanceId: missing field"),
         ] {
             let error = parse(input.clone()).unwrap_err().to_string();

@@ -51,7 +51,7 @@ pub enum Handled {
 /// # Errors
 /// The event is malformed, or the step failed.
 pub async fn handle(responder: &Responder, phases: &Table, event: Value) -> Result<Handled, StepError> {
-    if event.get("phase").is_some() {
+    if is_step(&event) {
         return phases.run(responder, event).await.map(Handled::Step);
     }
     let heard = event::parse(event, responder.allow_drills);
@@ -68,6 +68,11 @@ pub async fn handle(responder: &Responder, phases: &Table, event: Value) -> Resu
         answer
     };
     work.instrument(span).await.map(Box::new).map(Handled::Heard)
+}
+
+/// Returns true for a step of the state machine, also if its phase is missing or misspelt: the error then names the phase.
+fn is_step(event: &Value) -> bool {
+    ["phase", "work", "execution"].into_iter().any(|field| event.get(field).is_some())
 }
 
 /// Returns the span of a notice's log lines, which names the instance.
@@ -102,7 +107,7 @@ fn on_journal(
     run: impl AsyncFn(&Responder, &mut Answering, Journal) -> Result<Next, StepError> + Copy + 'static,
 ) -> Phase<Answering, Answer, Responder> {
     step(async move |responder: &Responder, work: &mut Answering| {
-        let none = || StepError::Protocol("no answer in progress".into());
+        let none = || StepError::Protocol("work.journal: no answer in progress".into());
         let journal = work.journal.clone().ok_or_else(none)?;
         run(responder, work, journal).await
     })
@@ -112,9 +117,20 @@ fn on_journal(
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::json;
     use spot_scripted::state_machine::StateMachine;
 
+    use super::is_step;
+
     const MACHINE: StateMachine = StateMachine(include_str!("../respond.asl.yaml"));
+
+    #[test]
+    fn an_event_of_the_state_machine_is_a_step_also_without_its_phase() {
+        for event in [json!({"phase": 1}), json!({"phaes": "Leave", "work": {}}), json!({"execution": "a"})] {
+            assert!(is_step(&event), "{event}");
+        }
+        assert!(!is_step(&json!({"source": "aws.ec2", "detail": {}})) && !is_step(&json!([])));
+    }
 
     #[test]
     fn the_table_lists_every_task_of_the_state_machine_and_no_other() {

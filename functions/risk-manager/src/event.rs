@@ -50,7 +50,7 @@ struct NoticeDetail {
 /// # Errors
 /// [`RiskError::InvalidEvent`] names the field.
 pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
-    if event.get("task").is_some() {
+    if is_task(&event) {
         return task(event);
     }
     let event: EventBridgeEvent = read(None, event)?;
@@ -73,6 +73,12 @@ pub fn parse(event: Value, allow_drills: bool) -> Result<Incoming, RiskError> {
     }
     let NoticeDetail { instance_id } = read(Some("detail"), event.detail)?;
     Ok(Incoming::Interruption(Interruption { notice, account_id, region, instance_id, occurred, is_drill }))
+}
+
+/// Returns true for the event of a schedule, also if its one field is misspelt: the error then names that field.
+fn is_task(event: &Value) -> bool {
+    let has = |field: &str| event.get(field).is_some();
+    has("task") || event.is_object() && !["detail-type", "source", "detail"].into_iter().any(has)
 }
 
 /// Parses the event of a schedule.

@@ -96,6 +96,8 @@ fn a_malformed_event_names_its_field() {
     for event in [Value::Null, serde_json::json!([]), serde_json::json!({"task": "wipe"})] {
         assert!(parse(event, true).is_err());
     }
+    let misspelt = parse(serde_json::json!({"tsak": "clean-up"}), true).unwrap_err().to_string();
+    assert!(misspelt.starts_with("field \"task\"") && misspelt.contains("`tsak`"), "{misspelt}");
 }
 
 #[test]
