@@ -62,6 +62,10 @@ fn parse_held(row: &Row) -> Result<Held, Cause> {
     // An older release writes the journal alone: the write conditions ask the attribute, and so does a reader.
     let revision = row.get("revision").map(revision_of).transpose()?.unwrap_or_default();
     let journal = json(row, "journal")?.map(|journal| Journal { revision, ..journal });
+    // The write that clears one clears both. Without its journal, a swap would count as none, and its lease as free.
+    if journal.is_none() && row.contains_key("stage") {
+        return Err("journal is missing, and stage tells of a swap".into());
+    }
     match journal.as_ref().and_then(|journal| lease.contradicts(journal)) {
         Some(problem) => Err(format!("journal: {problem}").into()),
         // How an earlier swap ended locks no row.
@@ -93,4 +97,30 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(row: &Row, name: &str) -> Res
     let Some(value) = row.get(name) else { return Ok(None) };
     let text = value.as_s().map_err(|_| format!("{name} is no text"))?;
     serde_json::from_str(text).map(Some).map_err(|e| Cause::in_words(format!("{name}: {e}"), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::row::{number, text};
+
+    /// The row of a lease on an instance, with these attributes besides.
+    fn row(more: &[(&str, &str)]) -> Row {
+        let texts = [
+            ("target", "123456789012#us-east-1#i-0123456789abcdef0"),
+            ("leased", r#"{"Instance": "i-0123456789abcdef0"}"#),
+            ("account_id", "123456789012"),
+            ("region", "us-east-1"),
+            ("lease_owner", "arn:aws:states:us-east-1:123456789012:execution:swap:run-1"),
+        ];
+        let texts = texts.iter().chain(more).map(|(name, value)| ((*name).to_owned(), text(*value)));
+        texts.chain([("lease_since".to_owned(), number(&1_767_603_600_000_i64))]).collect()
+    }
+
+    #[test]
+    fn a_stage_without_its_journal_is_no_free_lease() {
+        assert!(parse(&row(&[])).unwrap().is_some_and(|held| held.journal.is_none()));
+        let error = parse(&row(&[("stage", "Attaching")])).unwrap_err().to_string();
+        assert!(error.contains("journal is missing"), "{error}");
+    }
 }
