@@ -146,7 +146,8 @@ impl NodeWork {
     /// # Errors
     /// The swap was refused: the state machine entered the wrong phase.
     pub fn run(&mut self) -> Result<(&mut NodeRun, &mut Vec<BlockedPod>), StepError> {
-        let run = self.run.as_mut().ok_or_else(|| StepError::Protocol("no swap in progress".into()))?;
+        let run =
+            self.run.as_mut().ok_or_else(|| StepError::Protocol("work.run: no swap in progress".into()))?;
         Ok((run, &mut self.blocked))
     }
 }
@@ -157,7 +158,10 @@ impl NodeRun {
     /// # Errors
     /// There is no swap in progress: the state machine entered the wrong phase.
     pub fn take_current(&mut self) -> Result<Current, StepError> {
-        self.swap.current.take().ok_or_else(|| StepError::Protocol("no newcomer in this swap".into()))
+        self.swap
+            .current
+            .take()
+            .ok_or_else(|| StepError::Protocol("work.run.swap.current: no newcomer in this swap".into()))
     }
 
     /// Returns true if the swap was undone only because of its newcomer's type, each type at most once, and left

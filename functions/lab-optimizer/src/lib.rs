@@ -77,7 +77,7 @@ async fn end(context: &Context, ended: LabEnded) -> Result<StepAnswer<Work, LabA
             spot_swap::spans::note_execution(work.lease.owner.execution());
             report::run(context, work).await?
         }
-        LabEnded { .. } => return Err(StepError::Protocol("nothing to report".into())),
+        LabEnded { .. } => return Err(StepError::Protocol("work, refused: nothing to report".into())),
     };
     Ok(StepAnswer::Other(Box::new(LabAnswer::Report(report))))
 }

@@ -182,7 +182,7 @@ pub async fn look_before_launch(
         match pricing::keep_cheaper(context, clients, work, vec![*candidate]).await.pop() {
             Some(Ok(cheaper)) => candidate = Box::new(cheaper),
             Some(Err(left)) => return Ok(LaunchLook::refused(left.reason, left.detail)),
-            None => return Err(StepError::Protocol("no candidate was priced".into())),
+            None => return Err(StepError::Protocol("work.queue: no candidate was priced".into())),
         }
     }
     Ok(LaunchLook::Fit(candidate, look))

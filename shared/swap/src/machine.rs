@@ -116,7 +116,7 @@ impl<W, R, C> Phases<W, R, C> {
         let name = event.get("phase").and_then(Value::as_str).unwrap_or_default();
         Span::current().record("phase", name);
         let Some((_, phase)) = self.0.iter().find(|(known, _)| *known == name) else {
-            return Err(StepError::Protocol(format!("unknown phase {name:?}").into()));
+            return Err(StepError::Protocol(format!("phase: {name:?} is unknown").into()));
         };
         phase(context, event).await
     }
@@ -168,7 +168,7 @@ pub fn on_current<R, C>(
     run: impl AsyncFn(&C, &mut Work, &mut Current) -> Result<Next, StepError> + Copy + 'static,
 ) -> Phase<Work, R, C> {
     step(async move |context: &C, work: &mut Work| {
-        let none = || StepError::Protocol("no swap in progress".into());
+        let none = || StepError::Protocol("work.current: no swap in progress".into());
         let mut current = work.current.take().ok_or_else(none)?;
         let next = run(context, work, &mut current).await?;
         let is_over = matches!(next, Next::NextCandidate | Next::Report);

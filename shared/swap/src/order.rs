@@ -187,7 +187,9 @@ impl<'a> Orders<'a> {
     /// may invoke the function could otherwise make it launch anything.
     async fn twin(&self) -> Result<Result<OfType, String>, StepError> {
         let Leased::Instance(of) = &self.work.lease.on else {
-            return Err(StepError::Protocol("neither a group nor an instance to launch from".into()));
+            return Err(StepError::Protocol(
+                "work.lease.on: neither a group nor an instance to launch from".into(),
+            ));
         };
         let mut twin = Twin { of: of.clone(), image_id: None };
         if self.work.has_captured() {

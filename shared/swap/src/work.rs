@@ -223,7 +223,8 @@ impl Current {
     /// # Errors
     /// The newcomer was not attached: the state machine entered the wrong phase.
     pub fn original(&self) -> Result<Original, StepError> {
-        let none = || StepError::Protocol("the newcomer was not attached".into());
+        let none =
+            || StepError::Protocol("work.current.journal.original: the newcomer was not attached".into());
         self.journal.original.clone().ok_or_else(none)
     }
 
@@ -248,7 +249,7 @@ impl Current {
 pub fn group_of(lease: &Lease) -> Result<(&GroupArn, &GroupName), StepError> {
     match &lease.on {
         Leased::Group { arn, name } => Ok((arn, name)),
-        other => Err(StepError::Protocol(format!("{other} is no Auto Scaling group").into())),
+        other => Err(StepError::Protocol(format!("work.lease.on: {other} is no Auto Scaling group").into())),
     }
 }
 

@@ -32,7 +32,7 @@ pub async fn run(context: &Context, work: Work) -> Result<SwapReport, StepError>
     let tagged = if may_tag { Some(tagged(context, &work).await) } else { None };
     let report = SwapReport {
         asg_name: work.group()?.1.clone(),
-        remaining: work.queue.len() + work.deferred,
+        remaining: work.queue.len().saturating_add(work.deferred),
         executions_needed: work.executions_needed(),
         continuation: work.continuation(),
         ended_by: work.ending(),

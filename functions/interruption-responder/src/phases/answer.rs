@@ -119,7 +119,8 @@ async fn named(found: Option<Group>, name: &GroupName, clients: &RegionClients) 
         return Ok(group);
     }
     let group = groups::describe(&clients.autoscaling, name).await?;
-    group.ok_or_else(|| StepError::GroupNotFound(format!("there is no Auto Scaling group {name}").into()))
+    let none = || format!("asg_name: there is no Auto Scaling group {name}");
+    group.ok_or_else(|| StepError::GroupNotFound(none().into()))
 }
 
 /// Takes the lease, unless something stands against a replacement. The lease is asked for in any case: the swap that holds

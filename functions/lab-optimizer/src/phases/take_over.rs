@@ -27,7 +27,9 @@ use spot_swap::work::{Current, Next, Work};
 pub async fn run(context: &Context, work: &mut Work, current: &mut Current) -> Result<Next, StepError> {
     let clients = context.clients(work).await?;
     let Some(lab) = work.kind.lab().cloned() else {
-        return Err(StepError::Protocol("the run does not name what the newcomer takes over".into()));
+        return Err(StepError::Protocol(
+            "work.lab: the run does not name what the newcomer takes over".into(),
+        ));
     };
     if current.journal.stage == Stage::Launching {
         if let Some(undo) = undo_if_changed(&clients, work, current, &lab).await? {

@@ -70,7 +70,7 @@ impl Work {
     /// it would take if it takes more than one.
     #[must_use]
     pub fn executions_needed(&self) -> Option<usize> {
-        let remaining = self.queue.len() + self.deferred;
+        let remaining = self.queue.len().saturating_add(self.deferred);
         // One that ended early says nothing of how many another one makes.
         let is_cut = self.dry_run || self.ended_by.is_some();
         let tried =

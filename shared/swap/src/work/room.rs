@@ -26,7 +26,7 @@ impl Work {
             if bytes <= room {
                 self.queue.push(candidate);
             } else {
-                self.deferred += 1;
+                self.deferred = self.deferred.saturating_add(1);
             }
         }
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ids::{ClusterName, InstanceId, NodeName};
 use crate::swap::eviction::Turns;
@@ -115,18 +116,49 @@ pub struct Kept {
 }
 
 /// A kind as the payload and the Swaps table hold it: beside the fields that all kinds have.
+///
+/// Beside other fields, serde forgets the path of an error: each field names itself.
 #[derive(Default, Serialize, Deserialize)]
 struct Wire {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "node", skip_serializing_if = "Option::is_none")]
     node: Option<NodeSwap>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "leaving_node", skip_serializing_if = "Option::is_none")]
     leaving_node: Option<LeavingNode>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "kept", skip_serializing_if = "Option::is_none")]
     kept: Option<Kept>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lab", skip_serializing_if = "Option::is_none")]
     lab: Option<Box<LabSwap>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "answer", skip_serializing_if = "Option::is_none")]
     answer: Option<AnswerJournal>,
+}
+
+fn node<'de, D: Deserializer<'de>>(field: D) -> Result<Option<NodeSwap>, D::Error> {
+    named("node", field)
+}
+
+fn leaving_node<'de, D: Deserializer<'de>>(field: D) -> Result<Option<LeavingNode>, D::Error> {
+    named("leaving_node", field)
+}
+
+fn kept<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Kept>, D::Error> {
+    named("kept", field)
+}
+
+fn lab<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Box<LabSwap>>, D::Error> {
+    named("lab", field)
+}
+
+fn answer<'de, D: Deserializer<'de>>(field: D) -> Result<Option<AnswerJournal>, D::Error> {
+    named("answer", field)
+}
+
+/// Reads a field. Its error begins with the path of what is wrong.
+fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(name: &str, field: D) -> Result<T, D::Error> {
+    serde_path_to_error::deserialize(field).map_err(|error| {
+        let path = error.path().to_string();
+        let inside = if path == "." { String::new() } else { format!(".{path}") };
+        D::Error::custom(format!("{name}{inside}: {}", error.inner()))
+    })
 }
 
 impl SwapKind {
@@ -241,6 +273,29 @@ mod tests {
         assert_eq!(kept.kept().map(|kept| kept.why.as_str()), Some("its pods"));
         let written = serde_json::to_string(&kept).unwrap();
         assert_eq!(serde_json::from_str::<SwapKind>(&written).unwrap(), kept);
+    }
+
+    /// The payload and the row hold a kind beside other fields.
+    #[test]
+    fn a_field_that_can_t_be_read_is_named_with_its_path() {
+        #[derive(Debug, Deserialize)]
+        struct Beside {
+            #[serde(rename = "stage")]
+            _stage: String,
+            #[serde(flatten)]
+            _kind: SwapKind,
+        }
+        for (fields, expected) in [
+            (NODE.replace("\"one\"", "1"), "node.cluster: invalid type"),
+            ("[]".to_owned(), "node: invalid length 0"),
+            ("{}".to_owned(), "node: missing field `cluster`"),
+        ] {
+            let text = format!(r#"{{"stage": "Launching", "node": {fields}}}"#);
+            let error = serde_json::from_str::<Beside>(&text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+        let none = r#"{"stage": "Launching", "node": null, "lab": null}"#;
+        assert!(serde_json::from_str::<Beside>(none).is_ok());
     }
 
     #[test]
