@@ -244,7 +244,8 @@ pub fn pairs(n: usize, scene: &Scene, seed: u64) -> Result<Findings, Broken> {
 }
 
 /// Returns so many of these, one of each of as many parts of equal length; all of them if they are fewer.
-fn spread<T: Clone>(all: &[T], most: usize, random: &mut fastrand::Rng) -> Vec<T> {
+#[must_use]
+pub fn spread<T: Clone>(all: &[T], most: usize, random: &mut fastrand::Rng) -> Vec<T> {
     if all.len() <= most {
         return all.to_vec();
     }
@@ -284,7 +285,8 @@ pub fn all_that(
 }
 
 /// Returns what comes of each item, in their order. As many are under way as there are processors.
-fn side_by_side<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
+#[must_use]
+pub fn side_by_side<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {

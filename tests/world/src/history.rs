@@ -1,5 +1,6 @@
 //! One history: the deployed state machines and the real handlers over a world, until everything is at rest.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
@@ -13,6 +14,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::acts::Act;
+use crate::arrival::Arrival;
 use crate::cluster::ApiServer;
 use crate::event_bridge::Delivery;
 use crate::executions::{CLUSTER_SWAP, INTERRUPTION_RESPONSE, LAB_SWAP, NODE_SWAP, status};
@@ -58,6 +60,8 @@ pub struct Ended {
     pub executions: BTreeMap<String, Outcome>,
     /// State transitions and history events of all executions.
     pub transitions: u32,
+    /// The inputs of the functions, if the scene keeps them.
+    pub arrivals: Vec<Arrival>,
 }
 
 /// A history in which a promise was broken.
@@ -102,6 +106,8 @@ struct History {
     /// A person redrives those that have ended without success.
     redriven: Notify,
     transitions: std::cell::Cell<u32>,
+    /// The inputs of the functions so far, if they are kept.
+    arrivals: Option<RefCell<Vec<Arrival>>>,
 }
 
 impl History {
@@ -127,6 +133,7 @@ impl History {
             stopped: Notify::new(),
             redriven: Notify::new(),
             transitions: std::cell::Cell::new(0),
+            arrivals: scene.keeps_arrivals.then(RefCell::default),
         });
         for (machine, name, input) in scene.starts() {
             let _ = history.network.world().executions.start(machine, &name, input, now());
@@ -315,11 +322,26 @@ impl History {
     async fn is_told(&self, function: Function, event: Value) -> bool {
         for wait in function.attempts() {
             sleep(Duration::from_secs(*wait)).await;
-            if self.functions.invoke(function, event.clone(), None).await.is_ok() {
+            if self.invokes(function, event.clone(), None).await.is_ok() {
                 return true;
             }
         }
         false
+    }
+
+    /// Invokes a function. Its input is kept first, if the scene asks for that.
+    async fn invokes(
+        &self,
+        function: Function,
+        event: Value,
+        stop: Option<Arc<Notify>>,
+    ) -> Result<Value, TaskFailure> {
+        if let Some(arrivals) = &self.arrivals {
+            let world = World::clone(&self.network.world());
+            let arrival = Arrival { function, event: event.clone(), after: self.began.elapsed(), world };
+            arrivals.borrow_mut().push(arrival);
+        }
+        self.functions.invoke(function, event, stop).await
     }
 
     fn end(&self) -> Ended {
@@ -330,7 +352,8 @@ impl History {
             .filter_map(|(_, record)| Some((record.name.clone(), record.ended.as_ref()?.1.clone())));
         let executions = ended.collect();
         let world = std::mem::replace(&mut *world, World::empty());
-        Ended { world, executions, transitions: self.transitions.get() }
+        let arrivals = self.arrivals.as_ref().map(RefCell::take).unwrap_or_default();
+        Ended { world, executions, transitions: self.transitions.get(), arrivals }
     }
 }
 
@@ -364,7 +387,7 @@ impl Tasks for StackTasks<'_> {
             "arn:aws:states:::states:startExecution" => return self.start_execution(&arguments),
             other => return Err(TaskFailure::new("Lambda.ResourceNotFoundException", other)),
         };
-        self.history.functions.invoke(function, arguments, Some(Arc::clone(&self.stop))).await
+        self.history.invokes(function, arguments, Some(Arc::clone(&self.stop))).await
     }
 }
 

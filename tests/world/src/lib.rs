@@ -1,6 +1,7 @@
 //! The deployed state machines and the real handlers in a model of AWS that misbehaves, in virtual time.
 
 pub mod acts;
+pub mod arrival;
 pub mod campaign;
 pub mod chronicle;
 pub mod cluster;
@@ -13,6 +14,7 @@ pub mod history;
 pub mod lambda;
 pub mod machine;
 pub mod mailbox;
+pub mod mutation;
 pub mod oracles;
 pub mod scene;
 pub mod sessions;

@@ -28,9 +28,12 @@ pub const LAB_ACCOUNT: &str = "210987654321";
 /// The stack's region.
 pub const REGION: &str = "us-east-1";
 
-const ACCOUNTS: &str = "spot-optimizer-accounts";
-const LAB_ROLE: &str = "arn:aws:iam::210987654321:role/spot-optimizer";
-const SETTINGS: &str = "spot-optimizer-settings";
+/// The registry of accounts.
+pub const ACCOUNTS: &str = "spot-optimizer-accounts";
+/// The role that opens the account of a stand-alone instance.
+pub const LAB_ROLE: &str = "arn:aws:iam::210987654321:role/spot-optimizer";
+/// The table of settings.
+pub const SETTINGS: &str = "spot-optimizer-settings";
 const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:spot-optimizer-alerts";
 const NOTICES_BUS: &str = "arn:aws:events:us-east-1:123456789012:event-bus/spot-optimizer-notices";
 const RISK_MANAGER: &str = "arn:aws:lambda:us-east-1:123456789012:function:risk-manager";
@@ -69,6 +72,10 @@ pub struct Scene {
     pub watched_from: Option<u64>,
     /// What happens besides, by the time since the beginning.
     pub happenings: Vec<(Duration, Happening)>,
+    /// Rows that the tables have besides, each with its table. A row takes the place of one of the scene with the same key.
+    pub rows: Vec<(String, Value)>,
+    /// The inputs of the functions are kept: [`Ended::arrivals`](crate::history::Ended).
+    pub keeps_arrivals: bool,
 }
 
 /// A change of the world by somebody besides the code under test.
@@ -105,6 +112,11 @@ impl Scene {
         );
         if self.lab.is_some() {
             self.registers_the_lab(&mut world);
+        }
+        for (table, row) in &self.rows {
+            if let Err(error) = world.tables.put(table, row) {
+                world.oracles.is_not_played(&format!("{table} takes no row {row}: {error:?}"));
+            }
         }
         world.cluster = cluster;
         world.event_bridge.to_risk_manager.clone_from(&self.to_risk_manager);

@@ -25,7 +25,7 @@ const PAST: SignedDuration = SignedDuration::from_secs(90);
 const NOT_IN_THE_WORLD: u16 = 501;
 
 /// What AWS holds, and the history so far.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct World {
     /// EC2, Auto Scaling and Elastic Load Balancing.
     pub fleet: Fleet,
