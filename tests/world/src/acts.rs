@@ -3,6 +3,8 @@
 //! The world keeps the owner's ledger beside each act. A size that is set to what it already is shows to nobody, and is
 //! no wish: who sets desired or MaxSize to the number that our one has made of it can't be told from nobody.
 
+mod text;
+
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -13,6 +15,8 @@ use crate::oracles::{POOL_RISK, may_hold_ours};
 use crate::scene::REGION;
 use crate::virtual_time::now;
 use crate::world::World;
+
+pub use text::UnknownAct;
 
 /// The time from the notice of an interruption to the end of the instance.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>

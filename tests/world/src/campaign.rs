@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +14,7 @@ use crate::acts::Act;
 use crate::chronicle::SentCall;
 use crate::fault::{Extent, Fault, Outage, Plan};
 use crate::history::{Broken, Ended, play};
+use crate::replay;
 use crate::scene::Scene;
 use crate::wire::Service;
 
@@ -27,6 +30,8 @@ pub struct Failure {
     pub plan: Plan,
     /// The seed.
     pub seed: u64,
+    /// The command that plays it again, if its scene has a name.
+    pub replay: Option<String>,
     /// The promise, and what happened.
     pub broken: Broken,
 }
@@ -34,6 +39,9 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}, {:?}", self.seed, self.plan)?;
+        if let Some(command) = &self.replay {
+            writeln!(f, "{command}")?;
+        }
         self.broken.fmt(f)
     }
 }
@@ -266,22 +274,43 @@ pub fn all_that(
     plans: &[(Plan, u64)],
     demand: impl Fn(&Ended) -> Result<(), String> + Sync,
 ) -> Findings {
+    let cases: Vec<Case<'_>> = plans.iter().map(|(plan, seed)| (scene, plan, *seed)).collect();
+    each_that(&cases, demand)
+}
+
+/// A history to play: its scene, its plan and its seed.
+pub type Case<'a> = (&'a Scene, &'a Plan, u64);
+
+/// Plays these histories of several scenes, and demands something of the end of each.
+#[must_use]
+pub fn each_that(cases: &[Case<'_>], demand: impl Fn(&Ended) -> Result<(), String> + Sync) -> Findings {
     let (stops, is_over) = (Selection::of_environment().stops, AtomicBool::new(false));
-    let failures = side_by_side(plans, |(plan, seed)| {
+    let failures = side_by_side(cases, |&(scene, plan, seed)| {
         if is_over.load(Ordering::Relaxed) {
             return None;
         }
-        let kept = play(scene, plan.clone(), *seed).and_then(|ended| {
+        let kept = play(scene, plan.clone(), seed).and_then(|ended| {
             let chronicle = || ended.world.chronicle.to_string();
             demand(&ended).map_err(|promise| Broken { promise, chronicle: chronicle() })
         });
         let broken = kept.err()?;
         is_over.store(stops, Ordering::Relaxed);
-        Some(Failure { plan: plan.clone(), seed: *seed, broken })
+        Some(Failure { plan: plan.clone(), seed, replay: replay::command(scene, plan, seed), broken })
     });
     let mut failures: Vec<Failure> = failures.into_iter().flatten().collect();
     failures.sort_by_key(|failure| format!("{:?}", failure.plan));
-    Findings { histories: plans.len(), failures }
+    tally(cases.len(), failures.len());
+    Findings { histories: cases.len(), failures }
+}
+
+/// Adds so many histories, and failures among them, to the file that the variable `HISTORIES_TO` names, if it is set.
+pub fn tally(histories: usize, failures: usize) {
+    let Some(path) = env::var_os("HISTORIES_TO") else { return };
+    let line = format!("{histories} {failures}\n");
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+        eprintln!("{histories} histories are not counted: {error}");
+    }
 }
 
 /// Returns what comes of each item, in their order. As many are under way as there are processors.

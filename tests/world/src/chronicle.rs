@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use jiff::Timestamp;
 
 use crate::fault::Fault;
-use crate::virtual_time::elapsed_ms;
+use crate::virtual_time::{elapsed_ms, now};
 use crate::wire::{ApiAnswer, ApiCall, CallBody, Service};
 
 /// A call of the code under test.
@@ -13,6 +13,8 @@ use crate::wire::{ApiAnswer, ApiCall, CallBody, Service};
 pub struct SentCall {
     /// The function and its phase.
     pub by: String,
+    /// The number of its invocation.
+    pub invocation: Option<u32>,
     /// The service.
     pub service: Service,
     /// The action.
@@ -23,6 +25,8 @@ pub struct SentCall {
     pub fault: Option<Fault>,
     /// When it was sent.
     pub at: Timestamp,
+    /// When it first took effect or was refused, and the status of its answer.
+    pub effect: Option<(Timestamp, u16)>,
 }
 
 /// The calls of a history by their numbers, and everything else in the order of time.
@@ -57,6 +61,9 @@ impl Chronicle {
     /// Notes a call that took effect.
     pub fn takes_effect(&mut self, number: usize, call: &ApiCall, answer: &ApiAnswer) {
         let by = self.by(number).to_owned();
+        if let Some(sent) = self.calls.get_mut(number) {
+            sent.effect.get_or_insert((now(), answer.status));
+        }
         let mut line = format!("#{number} {by} {}:{}", call.service, call.action);
         if !self.calls.get(number).is_some_and(|sent| sent.is_read) {
             let _ = write!(line, " {}", parameters(call));

@@ -24,6 +24,15 @@ pub struct Delivery {
     pub after: Duration,
 }
 
+/// What wakes the reconciler beside one copy of each of its events, in milliseconds: two Lambdas never read the same time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wakes {
+    /// Further copies of each event, so long after the first. EventBridge and its scheduler deliver at least once.
+    pub copies: Vec<u64>,
+    /// Runs of its schedule, so long after the end of an execution.
+    pub sweeps: Vec<u64>,
+}
+
 /// A warning of EC2 about a Spot instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpotNotice {

@@ -287,11 +287,13 @@ mod tests {
     fn call(action: &str, second: i64) -> SentCall {
         SentCall {
             by: "Launch".to_owned(),
+            invocation: None,
             service: Service::Ec2,
             action: action.to_owned(),
             is_read: false,
             fault: None,
             at: BEGIN + SignedDuration::from_secs(second),
+            effect: None,
         }
     }
 

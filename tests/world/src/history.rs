@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::acts::Act;
 use crate::arrival::Arrival;
 use crate::cluster::ApiServer;
-use crate::event_bridge::Delivery;
+use crate::event_bridge::{Delivery, Wakes};
 use crate::executions::{CLUSTER_SWAP, INTERRUPTION_RESPONSE, LAB_SWAP, NODE_SWAP, status};
 use crate::fault::{Plan, Stop};
 use crate::lambda::{Function, Functions};
@@ -97,6 +97,8 @@ struct History {
     seed: u64,
     data_limit: DataLimit,
     payload_bytes: usize,
+    machine_timeout: Option<u64>,
+    wakes: Wakes,
     began: Instant,
     /// Others act until then.
     acts_until: Instant,
@@ -127,6 +129,8 @@ impl History {
             seed,
             data_limit: scene.data_limit,
             payload_bytes: scene.payload_bytes.unwrap_or(PAYLOAD_BYTES),
+            machine_timeout: scene.machine_timeout,
+            wakes: scene.wakes.clone(),
             began: Instant::now(),
             acts_until: Instant::now() + Duration::from_secs(last_act),
             is_watched: scene.watched_from.is_some(),
@@ -262,7 +266,8 @@ impl History {
             payload_bytes: self.payload_bytes,
             random: fastrand::Rng::with_seed(self.seed ^ 0x5eed),
         };
-        let mut execution = Execution::start(machine, context, record.input);
+        let shortened = self.machine_timeout.map(|seconds| machine.timing_out_after(seconds));
+        let mut execution = Execution::start(shortened.as_ref().unwrap_or(machine), context, record.input);
         loop {
             self.runs(&mut execution, &record.name).await;
             self.redriven.notified().await;
@@ -289,8 +294,24 @@ impl History {
         let arn = execution.arn().to_owned();
         self.notes_end(&arn, name, &end);
         if !matches!(end, Outcome::Succeeded(_)) {
-            let (this, event) = (Rc::clone(self), status_change(&arn, status(&end)));
-            spawn_local(async move { this.is_told(Function::Reconciler, event).await });
+            self.wakes_reconciler(Duration::ZERO, &status_change(&arn, status(&end)));
+            for after in &self.wakes.sweeps {
+                self.wakes_reconciler(Duration::from_millis(*after), &sweep());
+            }
+        }
+    }
+
+    /// The reconciler gets an event after this time, and each further copy of it.
+    fn wakes_reconciler(self: &Rc<Self>, after: Duration, event: &Value) {
+        for later in [0].iter().chain(&self.wakes.copies) {
+            let (this, event) = (Rc::clone(self), event.clone());
+            let after = after + Duration::from_millis(*later);
+            spawn_local(async move {
+                if !after.is_zero() {
+                    sleep(after).await;
+                }
+                this.is_told(Function::Reconciler, event).await
+            });
         }
     }
 
@@ -311,10 +332,7 @@ impl History {
     async fn reconciles_on_schedule(self: Rc<Self>) {
         loop {
             sleep(EVERY_FIVE_MINUTES).await;
-            let this = Rc::clone(&self);
-            spawn_local(
-                async move { this.is_told(Function::Reconciler, json!({"source": "aws.events"})).await },
-            );
+            self.wakes_reconciler(Duration::ZERO, &sweep());
         }
     }
 
@@ -355,6 +373,11 @@ impl History {
         let arrivals = self.arrivals.as_ref().map(RefCell::take).unwrap_or_default();
         Ended { world, executions, transitions: self.transitions.get(), arrivals }
     }
+}
+
+/// The event of the reconciler's schedule.
+fn sweep() -> Value {
+    json!({"task": "sweep"})
 }
 
 fn status_change(arn: &str, status: &str) -> Value {

@@ -24,6 +24,8 @@ tokio::task_local! {
 pub struct Invocation {
     /// The function, and the phase that it was asked for.
     pub label: String,
+    /// The number of the invocation in its history.
+    pub number: u32,
     death: Notify,
     given_up: Notify,
     stop: Option<Arc<Notify>>,
@@ -65,6 +67,7 @@ pub struct Functions {
     responder: interruption_responder::Responder,
     reconciler: reconciler::Reconciler,
     panicked: Cell<bool>,
+    invocations: Cell<u32>,
     risk_manager: risk_manager::RiskManager,
     group_watcher: group_watcher::GroupWatcher,
 }
@@ -128,6 +131,7 @@ impl Functions {
             responder: interruption_responder::Responder::new(stack.clone())?,
             reconciler: reconciler::Reconciler::new(stack.clone())?,
             panicked: Cell::new(false),
+            invocations: Cell::new(0),
             risk_manager: risk_manager::RiskManager::new(stack.clone())?,
             group_watcher: group_watcher::GroupWatcher::new(stack.clone()).await?,
         }))
@@ -179,7 +183,10 @@ impl Functions {
     ) -> Result<Value, TaskFailure> {
         let phase = event.get("phase").and_then(Value::as_str).unwrap_or("event");
         let label = format!("{function:?} {phase}");
-        let invocation = Arc::new(Invocation { label, death: Notify::new(), given_up: Notify::new(), stop });
+        let number = self.invocations.get();
+        self.invocations.set(number + 1);
+        let (death, given_up) = (Notify::new(), Notify::new());
+        let invocation = Arc::new(Invocation { label, number, death, given_up, stop });
         let (functions, inner) = (Rc::clone(self), Arc::clone(&invocation));
         let mut work = spawn_local(async move {
             let handled = CURRENT.scope(Arc::clone(&inner), functions.handle(function, event));

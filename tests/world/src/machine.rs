@@ -33,6 +33,15 @@ pub use parse::DefinitionError;
 #[derive(Debug, Clone)]
 pub struct StateMachine {
     definition: Arc<Definition>,
+    timeout_seconds: Option<u64>,
+}
+
+impl StateMachine {
+    /// Returns the same machine with another `TimeoutSeconds`.
+    #[must_use]
+    pub fn timing_out_after(&self, seconds: u64) -> Self {
+        Self { timeout_seconds: Some(seconds), ..self.clone() }
+    }
 }
 
 /// The resources that Task states call.

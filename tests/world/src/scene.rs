@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use crate::acts::Act;
 use crate::cluster::{Cluster, ClusterSpec};
+use crate::event_bridge::Wakes;
 use crate::executions::{CLUSTER_SWAP, LAB_SWAP, NODE_SWAP};
 use crate::fault::Plan;
 use crate::fleet::{AwsHabits, Fleet, GroupSpec, InstanceSpec};
@@ -70,6 +71,10 @@ pub struct Scene {
     pub to_risk_manager: Vec<Vec<u64>>,
     /// The group watcher runs; this is the second of its first sweep.
     pub watched_from: Option<u64>,
+    /// What wakes the reconciler besides.
+    pub wakes: Wakes,
+    /// Seconds in the place of the state machines' `TimeoutSeconds`.
+    pub machine_timeout: Option<u64>,
     /// What happens besides, by the time since the beginning.
     pub happenings: Vec<(Duration, Happening)>,
     /// Rows that the tables have besides, each with its table. A row takes the place of one of the scene with the same key.

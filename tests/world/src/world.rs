@@ -88,17 +88,20 @@ impl World {
     /// Notes a call that is sent, and returns its number and its fault.
     pub fn is_sent(&mut self, call: &ApiCall, by: Option<&Invocation>) -> (usize, Option<Fault>) {
         let number = self.chronicle.calls.len();
+        let invocation = by.map(|invocation| invocation.number);
         let by = by.map(|invocation| invocation.label.clone()).unwrap_or_default();
         let seen = Seen { fleet: &self.fleet, tables: &self.tables, mailbox: &self.mailbox };
         self.oracles.before_call(call, &by, seen);
         self.oracles.before_take_over(call, &by, &self.tables, &self.executions);
         let mut sent = SentCall {
             by,
+            invocation,
             service: call.service,
             action: call.action.clone(),
             is_read: is_read(call),
             fault: None,
             at: now(),
+            effect: None,
         };
         sent.fault = self.plan.of(&sent, &self.chronicle.calls);
         let fault = sent.fault;

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestError, TestRunner};
 use serde_json::json;
 use spot_world::acts::Act;
+use spot_world::campaign::tally;
 use spot_world::cluster::ClusterSpec;
 use spot_world::fault::{Fault, Plan, Strike};
 use spot_world::fleet::{AwsHabits, GroupSpec, InstanceSpec};
@@ -53,6 +54,7 @@ fn config(cases: u32) -> ProptestConfig {
 
 fn plays(scene: &Scene, plan: Plan, seed: u8) -> Result<(), TestCaseError> {
     let played = play(scene, plan, seed.into());
+    tally(1, usize::from(played.is_err()));
     played.map(drop).map_err(|broken| TestCaseError::fail(broken.to_string()))
 }
 

@@ -4,14 +4,13 @@
 
 mod holds;
 
-use holds::{holds, play_or_tell};
+use holds::{holds, play_or_tell, seconds_of_swap};
 use spot_world::campaign::{all, is_full};
 use spot_world::cluster::ClusterSpec;
 use spot_world::fault::{Plan, Stop};
 use spot_world::fleet::{GroupSpec, LifecycleHook};
 use spot_world::machine::Outcome;
 use spot_world::scene::Scene;
-use spot_world::virtual_time::BEGIN;
 
 /// While the last step may be at work, while the reconciler is, and long after it has ended the swap.
 const REDRIVEN_AFTER: [u64; 4] = [5, 100, 400, 1500];
@@ -19,9 +18,7 @@ const REDRIVEN_AFTER: [u64; 4] = [5, 100, 400, 1500];
 /// Plays a stop in one of so many seconds of the swap, with one of the redrives or none: each in its turn. A full campaign plays
 /// each second with each.
 fn survives_stops(scene: &Scene, step: usize) {
-    let world = play_or_tell(scene, Plan::none()).world;
-    let last = world.chronicle.calls.last().map_or(BEGIN, |call| call.at);
-    let seconds = 1..=u64::try_from(last.duration_since(BEGIN).as_secs()).unwrap_or_default();
+    let seconds = seconds_of_swap(scene);
     let redrives: Vec<_> = [None].into_iter().chain(REDRIVEN_AFTER.map(Some)).collect();
     let stops = seconds.flat_map(|at| redrives.iter().map(move |after| Stop { at, redriven_after: *after }));
     // A step that is no multiple of their number takes each redrive in its turn.

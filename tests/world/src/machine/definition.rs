@@ -24,7 +24,6 @@ pub(super) mod names {
 #[derive(Debug)]
 pub(super) struct Definition {
     pub(super) start_at: String,
-    pub(super) timeout_seconds: Option<u64>,
     pub(super) states: BTreeMap<String, MachineState>,
 }
 

@@ -222,5 +222,5 @@ impl fmt::Display for Outcome {
 
 fn deadline(machine: &StateMachine) -> Instant {
     let longest = Duration::from_secs_f64(LONGEST_SECONDS);
-    Instant::now() + machine.definition.timeout_seconds.map_or(longest, Duration::from_secs).min(longest)
+    Instant::now() + machine.timeout_seconds.map_or(longest, Duration::from_secs).min(longest)
 }

@@ -54,10 +54,9 @@ impl StateMachine {
         let states =
             file.states.into_iter().map(|(name, state)| Ok((name.clone(), parse_state(name, state)?)));
         let states = states.collect::<Result<_, DefinitionError>>()?;
-        let definition =
-            Definition { start_at: file.start_at, timeout_seconds: file.timeout_seconds, states };
+        let definition = Definition { start_at: file.start_at, states };
         check_transitions(&definition)?;
-        Ok(Self { definition: Arc::new(definition) })
+        Ok(Self { definition: Arc::new(definition), timeout_seconds: file.timeout_seconds })
     }
 
     /// Returns the names of its states.

@@ -3,11 +3,13 @@
 #![allow(clippy::panic, dead_code)]
 
 use std::env;
+use std::ops::RangeInclusive;
 
 use spot_world::campaign::Findings;
 use spot_world::fault::Plan;
 use spot_world::history::{Broken, Ended, play};
 use spot_world::scene::Scene;
+use spot_world::virtual_time::BEGIN;
 
 /// Fails with each broken promise, and tells its history.
 pub(crate) fn holds(findings: Result<Findings, Broken>) {
@@ -26,6 +28,13 @@ pub(crate) fn holds(findings: Result<Findings, Broken>) {
 #[must_use]
 pub(crate) fn play_or_tell(scene: &Scene, plan: Plan) -> Ended {
     play(scene, plan, 1).unwrap_or_else(|broken| panic!("{broken}"))
+}
+
+/// Returns the seconds of the history without a fault until the last call of its execution. The reconciler's sweeps go on.
+pub(crate) fn seconds_of_swap(scene: &Scene) -> RangeInclusive<u64> {
+    let calls = play_or_tell(scene, Plan::none()).world.chronicle.calls;
+    let last = calls.iter().rfind(|call| !call.by.starts_with("Reconciler"));
+    1..=last.map_or(0, |call| call.at.duration_since(BEGIN).as_secs().unsigned_abs())
 }
 
 /// The calls of AWS by which the swap of a group at its MaxSize changes something.

@@ -45,6 +45,17 @@ async fn an_execution_times_out_in_a_wait_and_in_a_task() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_timeout_that_was_given_counts_from_the_start_and_from_a_redrive() {
+    let machine = machine_of("\n  A: {Type: Wait, Seconds: 100, End: true}").timing_out_after(60);
+    let mut execution = Execution::start(&machine, context(1), json!({}));
+    let (began, script) = (Instant::now(), Script::new([]));
+    assert_eq!(execution.run(&script).await, Outcome::TimedOut);
+    execution.redrive().unwrap();
+    assert_eq!(execution.run(&script).await, Outcome::TimedOut);
+    assert_eq!(began.elapsed().as_secs(), 120);
+}
+
 /// Drops a run after so many seconds.
 async fn run_for(execution: &mut Execution, script: &Script, seconds: u64) {
     tokio::select! {
